@@ -1,0 +1,17 @@
+//! ndots: the DNS server of a Kubernetes cluster.
+//!
+//! ```text
+//!  8          app ◄ main                    composition: config -> sources -> zone -> chains -> listeners
+//!  7          cli                           clap definitions
+//!  6      net        source                 I/O; neither sees the other
+//!  ────────┼──────────┼──── --no-default-features stops here: below, no clock, rng, socket, file or task
+//!  5     server       │                     which block answers (longest suffix)
+//!  4     plugin       │                     one file per Corefile directive, in CoreDNS's order
+//!  3     chain        │                     Plugin, Flow, Back, Step, Run: drives a query through the plugins
+//!  2  zone cache upstream corefile          do not see each other
+//!  1     wire         │                     the only user of hickory_proto in the pure half
+//!  0  limits metrics model                  bounds with their reasons / metric families / plain cluster facts
+//! ```
+
+pub mod limits;
+pub mod model;

@@ -1,0 +1,22 @@
+//! Every bound in the program, each with its reason.
+
+use std::time::Duration;
+
+/// Octets of a name in wire form (RFC 1035 §3.1).
+pub const NAME_OCTETS: usize = 255;
+/// Octets of a label (RFC 1035 §3.1).
+pub const LABEL_OCTETS: usize = 63;
+/// Octets of a UDP message without EDNS (RFC 1035 §4.2.1).
+pub const UDP_OCTETS_PLAIN: u16 = 512;
+/// Our own EDNS size: what passes without fragments on every path (DNS Flag Day 2020).
+pub const UDP_OCTETS: u16 = 1232;
+/// Octets of a message over a stream: its length prefix is 16 bits (RFC 1035 §4.2.2).
+pub const STREAM_OCTETS: usize = 65_535;
+
+/// Nested questions (CNAME hops, `autopath` candidates, rewrites) that one client question may cause.
+pub const ASKS: u32 = 16;
+/// CNAMEs followed inside the cluster zone for one question; CoreDNS answers chains of up to 11.
+pub const ALIASES: usize = 11;
+
+/// How long a client of ours waits: glibc, musl and Go give up after 5 s; a reply after that helps nobody.
+pub const QUERY_TIME: Duration = Duration::from_secs(5);

@@ -1,0 +1,34 @@
+//! What DNS needs of an EndpointSlice: its ready endpoints.
+
+use std::net::IpAddr;
+
+use super::Protocol;
+
+/// A slice of one Service's endpoints. A slice that names no Service is no fact: it could only answer with an empty label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSlice {
+    pub namespace: Box<str>,
+    pub name: Box<str>,
+    /// Label `kubernetes.io/service-name`.
+    pub service: Box<str>,
+    /// Only the ready ones (`conditions.ready` true or absent), one entry an address.
+    pub endpoints: Box<[Endpoint]>,
+    pub ports: Box<[EndpointPort]>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub address: IpAddr,
+    pub hostname: Option<Box<str>>,
+    /// Name of the Pod behind the address (`targetRef`), for `endpoint_pod_names`.
+    pub pod: Option<Box<str>>,
+}
+
+/// A port of the endpoints: the target port, not the Service's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointPort {
+    /// Empty for an unnamed port.
+    pub name: Box<str>,
+    pub protocol: Protocol,
+    pub port: u16,
+}

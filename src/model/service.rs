@@ -1,0 +1,68 @@
+//! What DNS needs of a Service.
+
+use std::net::IpAddr;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    pub namespace: Box<str>,
+    pub name: Box<str>,
+    pub addressing: Addressing,
+    pub ports: Box<[ServicePort]>,
+    /// How clients outside the cluster reach it; `None` for a Service that only the cluster sees.
+    pub outside: Option<Box<Outside>>,
+}
+
+/// How a client inside the cluster finds the Service's address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Addressing {
+    /// `spec.clusterIPs`, at most one of each family; empty where the API server gave none yet.
+    ClusterIps(Box<[IpAddr]>),
+    /// `spec.clusterIP: None`: the addresses of its endpoints.
+    Headless,
+    /// `spec.externalName`, in the spelling of the object and without a trailing dot.
+    ExternalName(Box<str>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// Empty for an unnamed port.
+    pub name: Box<str>,
+    pub protocol: Protocol,
+    pub port: u16,
+    pub node_port: Option<u16>,
+}
+
+/// Transport protocols of ports, as Kubernetes names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+impl Protocol {
+    /// As the label of an SRV name, without its underscore (RFC 2782).
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        }
+    }
+}
+
+/// `externalIPs`, `status.loadBalancer`, `externalTrafficPolicy`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outside {
+    pub external_ips: Box<[IpAddr]>,
+    pub load_balancer: Box<[LoadBalancerPoint]>,
+    /// `externalTrafficPolicy: Local`: only nodes that have a ready endpoint answer.
+    pub local_only: bool,
+}
+
+/// One entry of `status.loadBalancer.ingress`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoadBalancerPoint {
+    Ip(IpAddr),
+    Hostname(Box<str>),
+}

@@ -13,5 +13,8 @@
 //!  0  limits metrics model                  bounds with their reasons / metric families / plain cluster facts
 //! ```
 
+pub mod chain;
 pub mod limits;
 pub mod model;
+pub mod upstream;
+pub mod wire;

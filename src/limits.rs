@@ -20,3 +20,7 @@ pub const ALIASES: usize = 11;
 
 /// How long a client of ours waits: glibc, musl and Go give up after 5 s; a reply after that helps nobody.
 pub const QUERY_TIME: Duration = Duration::from_secs(5);
+/// Octets that names and data of one upstream reply may take once they are uncompressed: four times the largest message.
+pub const REPLY_OCTETS: usize = 4 * STREAM_OCTETS;
+/// Aliases within one upstream reply; more is a loop or as bad as one.
+pub const REPLY_ALIASES: usize = 16;

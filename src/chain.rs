@@ -1,0 +1,342 @@
+//! Drives one question through the plugins of its server block, synchronously: what needs the network comes out as a
+//! [`Step`], and the run goes on when the shell has done it.
+//!
+//! On the way down each plugin says [`Flow`], on the way up [`Back`]. A question that a plugin asks (an alias's target, a
+//! candidate of the search path) runs through the same driver, from the plugin below or from the top of the block that the
+//! name belongs to. Zone transfers are many messages and do not pass through here.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use smallvec::SmallVec;
+
+use crate::{
+    limits, upstream,
+    wire::{Ede, Query, Question, Rcode, Response},
+};
+
+/// What a question becomes.
+pub type Reply = Result<Response, Failure>;
+
+/// One Corefile directive at work. It holds no socket, clock or task, and any number of threads call it.
+pub trait Plugin: Send + Sync {
+    /// The directive's name.
+    fn name(&self) -> &'static str;
+
+    /// On the way down.
+    fn query(&self, _cx: &mut Cx, _query: &Query) -> Flow {
+        Flow::Next
+    }
+
+    /// On the way up: the reply to `query` as the plugins below gave it. `memo` is what this plugin said with the question
+    /// that it asked, 0 where it asked none.
+    fn response(&self, _cx: &mut Cx, _query: &Query, _memo: u32, reply: Reply) -> Back {
+        Back::Up(reply)
+    }
+
+    /// After the reply to a client's question is written, to log or count it.
+    fn sent(&self, _cx: &mut Cx, _query: &Query, _sent: &Sent) {}
+}
+
+/// What a plugin says on the way down.
+pub enum Flow {
+    Next,
+    Answer(Response),
+    /// No reply at all.
+    Drop,
+    Ask {
+        question: Question,
+        from: From,
+        memo: u32,
+    },
+    Forward(Exchange),
+}
+
+/// What a plugin says on the way up.
+pub enum Back {
+    Up(Reply),
+    Ask { question: Question, from: From, memo: u32 },
+    Forward { exchange: Exchange, memo: u32 },
+}
+
+/// Where a nested question enters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// At the next plugin.
+    Below,
+    /// At the first plugin of the block that the name belongs to, which may be another one.
+    Top,
+}
+
+/// One question to a group of upstreams: which of them, how often and over what is the group's to say.
+#[derive(Clone)]
+pub struct Exchange {
+    pub query: Query,
+    pub group: Arc<upstream::Group>,
+}
+
+/// What the shell must do next. Nothing else ever reaches the network.
+pub enum Step {
+    Done(Reply),
+    Drop,
+    /// Have it answered, within [`Cx::patience`], and call [`Run::resume`].
+    Exchange(Exchange),
+}
+
+/// Everything that an answer may depend on besides the question and the configuration; and what plugins leave for the shell.
+#[derive(Debug)]
+pub struct Cx {
+    pub started: Instant,
+    pub now: Instant,
+    pub peer: SocketAddr,
+    pub local: SocketAddr,
+    pub transport: Transport,
+    /// A question of our own, asked to have its answer in the cache; nobody waits for the reply.
+    pub refresh: bool,
+    /// How long the shell waits for an exchange before it resumes the run with [`Failure::Impatient`]. The exchange goes on.
+    pub patience: Option<Duration>,
+    /// Questions to ask as a refresh once the reply is out.
+    pub refreshes: Vec<Query>,
+    /// Lines for the log.
+    pub lines: Vec<Line>,
+    /// The plugin that gave the reply; empty where none did.
+    pub answered_by: &'static str,
+    seed: u64,
+}
+
+impl Cx {
+    pub fn new(now: Instant, seed: u64, peer: SocketAddr, local: SocketAddr, transport: Transport) -> Self {
+        Self {
+            started: now,
+            now,
+            peer,
+            local,
+            transport,
+            refresh: false,
+            patience: None,
+            refreshes: Vec::new(),
+            lines: Vec::new(),
+            answered_by: "",
+            seed,
+        }
+    }
+
+    /// The next number of a sequence that is good for spreading load, and for nothing that must not be guessed.
+    pub fn random(&mut self) -> u32 {
+        // splitmix64 (Steele, Lea, Flood).
+        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.seed ^ (self.seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        ((mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 32) as u32
+    }
+
+    pub fn say(&mut self, level: Level, text: impl Into<String>) {
+        self.lines.push(Line { level, text: text.into() });
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    Udp,
+    Tcp,
+}
+
+impl Transport {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+/// A line for the log, without its level's prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    pub level: Level,
+    pub text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    Info,
+    Warning,
+    Error,
+}
+
+/// What was sent to a client.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent {
+    pub rcode: Rcode,
+    /// The flags word of the header.
+    pub flags: u16,
+    /// Octets of the request and of the reply.
+    pub request_octets: usize,
+    pub reply_octets: usize,
+    pub took: Duration,
+}
+
+/// Why there is no response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    Upstream(upstream::Failure),
+    /// A question caused more questions than [`limits::ASKS`].
+    TooManyAsks,
+    /// No server block has the name.
+    NotRouted,
+    /// The last plugin of a block passed the question on.
+    NoNextPlugin(&'static str),
+    /// The exchange goes on, but whoever asked has waited long enough.
+    Impatient,
+    /// As many questions wait for upstreams as may.
+    Overloaded,
+}
+
+impl Failure {
+    pub fn rcode(self) -> Rcode {
+        match self {
+            Self::Upstream(upstream::Failure::TooManyInFlight(_)) => Rcode::REFUSED,
+            Self::NotRouted => Rcode::REFUSED,
+            Self::Upstream(_) | Self::TooManyAsks | Self::NoNextPlugin(_) | Self::Impatient | Self::Overloaded => Rcode::SERVFAIL,
+        }
+    }
+
+    pub fn ede(self) -> Option<Ede> {
+        match self {
+            Self::Upstream(failure) => failure.ede(),
+            Self::Impatient => Some(Ede::NO_REACHABLE_AUTHORITY),
+            Self::TooManyAsks | Self::NotRouted | Self::NoNextPlugin(_) | Self::Overloaded => None,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Upstream(failure) => failure.fmt(f),
+            Self::TooManyAsks => write!(f, "more than {} questions follow from this one", limits::ASKS),
+            Self::NotRouted => f.write_str("no server block has this name"),
+            Self::NoNextPlugin(name) => write!(f, "plugin/{name}: no next plugin found"),
+            Self::Impatient => f.write_str("no upstream answered in time"),
+            Self::Overloaded => f.write_str("too many questions wait for upstreams"),
+        }
+    }
+}
+
+/// The server blocks, as the driver sees them.
+pub trait Router {
+    /// The block that answers a question which is asked from the top.
+    fn route(&self, question: &Question) -> Option<usize>;
+    /// A block's plugins in their order.
+    fn plugins(&self, block: usize) -> &[Arc<dyn Plugin>];
+}
+
+/// A question on its way.
+pub struct Run {
+    queries: SmallVec<[Query; 1]>,
+    frames: SmallVec<[Frame; 12]>,
+    asks: u32,
+}
+
+/// A plugin that waits for the reply to `queries[query]`.
+#[derive(Clone, Copy)]
+struct Frame {
+    block: usize,
+    plugin: usize,
+    query: usize,
+    memo: u32,
+}
+
+/// Where the next plugin is called.
+#[derive(Clone, Copy)]
+struct At {
+    block: usize,
+    plugin: usize,
+    query: usize,
+}
+
+impl Run {
+    /// A client's question, or one of our own, from the top of `block`.
+    pub fn start(router: &dyn Router, cx: &mut Cx, block: usize, query: Query) -> (Self, Step) {
+        let mut run = Self { queries: [query].into_iter().collect(), frames: SmallVec::new(), asks: 0 };
+        let step = run.descend(router, cx, At { block, plugin: 0, query: 0 });
+        (run, step)
+    }
+
+    /// Goes on with what an exchange brought.
+    pub fn resume(&mut self, router: &dyn Router, cx: &mut Cx, reply: Reply) -> Step {
+        self.ascend(router, cx, reply)
+    }
+
+    /// The question that started the run.
+    pub fn query(&self) -> &Query {
+        &self.queries[0]
+    }
+
+    fn descend(&mut self, router: &dyn Router, cx: &mut Cx, mut at: At) -> Step {
+        loop {
+            let plugins = router.plugins(at.block);
+            let Some(plugin) = plugins.get(at.plugin) else {
+                let last = plugins.last().map_or("", |plugin| plugin.name());
+                return self.ascend(router, cx, Err(Failure::NoNextPlugin(last)));
+            };
+            let frame = Frame { block: at.block, plugin: at.plugin, query: at.query, memo: 0 };
+            match plugin.query(cx, &self.queries[at.query]) {
+                Flow::Next => {
+                    self.frames.push(frame);
+                    at.plugin += 1;
+                }
+                Flow::Answer(response) => {
+                    cx.answered_by = plugin.name();
+                    return self.ascend(router, cx, Ok(response));
+                }
+                Flow::Drop => return Step::Drop,
+                Flow::Forward(exchange) => return self.forward(cx, plugin.name(), frame, exchange),
+                Flow::Ask { question, from, memo } => match self.ask(router, Frame { memo, ..frame }, question, from) {
+                    Ok(next) => at = next,
+                    Err(failure) => return self.ascend(router, cx, Err(failure)),
+                },
+            }
+        }
+    }
+
+    fn ascend(&mut self, router: &dyn Router, cx: &mut Cx, mut reply: Reply) -> Step {
+        while let Some(frame) = self.frames.pop() {
+            let plugin = &router.plugins(frame.block)[frame.plugin];
+            match plugin.response(cx, &self.queries[frame.query], frame.memo, reply) {
+                Back::Up(up) => reply = up,
+                Back::Forward { exchange, memo } => return self.forward(cx, plugin.name(), Frame { memo, ..frame }, exchange),
+                Back::Ask { question, from, memo } => match self.ask(router, Frame { memo, ..frame }, question, from) {
+                    Ok(next) => return self.descend(router, cx, next),
+                    Err(failure) => reply = Err(failure),
+                },
+            }
+        }
+        Step::Done(reply)
+    }
+
+    fn forward(&mut self, cx: &mut Cx, name: &'static str, frame: Frame, exchange: Exchange) -> Step {
+        cx.answered_by = name;
+        self.frames.push(frame);
+        Step::Exchange(exchange)
+    }
+
+    /// Enters a nested question; the asking plugin's frame waits for its reply. Where that fails, the frame is gone: a plugin
+    /// that asks whatever it is told ends here.
+    fn ask(&mut self, router: &dyn Router, frame: Frame, question: Question, from: From) -> Result<At, Failure> {
+        self.asks += 1;
+        if self.asks > limits::ASKS {
+            return Err(Failure::TooManyAsks);
+        }
+        let (block, plugin) = match from {
+            From::Below => (frame.block, frame.plugin + 1),
+            From::Top => (router.route(&question).ok_or(Failure::NotRouted)?, 0),
+        };
+        self.frames.push(frame);
+        self.queries.push(self.queries[frame.query].asking(question));
+        Ok(At { block, plugin, query: self.queries.len() - 1 })
+    }
+}

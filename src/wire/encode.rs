@@ -1,0 +1,455 @@
+//! The one encoder, and the one truncation.
+
+use smallvec::SmallVec;
+
+use crate::limits;
+
+use super::{
+    Ede, Edns, Owner, Query, RecordSet, Response, Type,
+    name::uncompressed_len,
+    query::{AA, AD, CD, DO, HEADER, QR, RA, RD, TC},
+    rdata::Layout,
+};
+
+/// How large a reply may be, and what size we tell in its OPT record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    pub limit: usize,
+    pub advertise: u16,
+}
+
+impl Room {
+    /// Over UDP: what the client takes (RFC 6891 §6.2.3), and never more than `ours`.
+    pub fn datagram(edns: Option<Edns>, ours: u16) -> Self {
+        let client = edns.map_or(0, |edns| edns.size).max(limits::UDP_OCTETS_PLAIN);
+        Self { limit: usize::from(client.min(ours)), advertise: ours }
+    }
+
+    pub fn stream(ours: u16) -> Self {
+        Self { limit: limits::STREAM_OCTETS, advertise: ours }
+    }
+}
+
+impl Response {
+    /// Appends the reply to `query`. Total: what has no room is left out by whole records from the end, with TC where
+    /// records of the answer or authority section are lost (RFC 2181 §9); the OPT record is never lost. Returns TC.
+    pub fn encode(&self, query: &Query, room: Room, out: &mut Vec<u8>) -> bool {
+        let question = query.question.spelled();
+        let mut writer = Writer { base: out.len(), out, names: Names::default() };
+        writer.out.extend_from_slice(&query.id.to_be_bytes());
+        writer.out.extend_from_slice(&[0; HEADER - 2]);
+        writer.out.extend_from_slice(question.wire());
+        writer.word(query.question.qtype.0);
+        writer.word(query.question.class.0);
+
+        let opt = query.edns.map(|edns| Opt::new(self, edns, room, writer.len()));
+        let end = room.limit - opt.as_ref().map_or(0, Opt::len);
+        let (answers, truncated) = writer.section(&self.answer, query, end);
+        let (authorities, truncated) = if truncated { (0, true) } else { writer.section(&self.authority, query, end) };
+        let additionals = if truncated { 0 } else { writer.whole_sets(&self.additional, query, end) };
+        if let Some(opt) = &opt {
+            opt.write(&mut writer);
+        }
+
+        let flag = |set, bit| if set { bit } else { 0 };
+        let flags = QR
+            | flag(self.authoritative, AA)
+            | flag(truncated, TC)
+            | flag(query.recursion_desired, RD)
+            | flag(self.recursion_available, RA)
+            | flag(self.authentic_data && (query.dnssec_ok() || query.authentic_data), AD)
+            | flag(query.checking_disabled, CD)
+            | self.rcode.0 & 15;
+        let counts = [flags, 1, answers, authorities, additionals + u16::from(opt.is_some())];
+        for (at, word) in counts.into_iter().enumerate() {
+            writer.set_word(writer.base + 2 + 2 * at, word);
+        }
+        truncated
+    }
+}
+
+impl Query {
+    /// Appends the request itself, as a question to an upstream.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let flag = |set, bit| if set { bit } else { 0 };
+        let flags = flag(self.recursion_desired, RD) | flag(self.authentic_data, AD) | flag(self.checking_disabled, CD);
+        for word in [self.id, flags, 1, 0, 0, u16::from(self.edns.is_some())] {
+            out.extend_from_slice(&word.to_be_bytes());
+        }
+        out.extend_from_slice(self.question.spelled().wire());
+        for word in [self.question.qtype.0, self.question.class.0] {
+            out.extend_from_slice(&word.to_be_bytes());
+        }
+        if let Some(edns) = self.edns {
+            let opt = Opt { size: edns.size, dnssec_ok: edns.dnssec_ok, rcode: 0, ede: None };
+            opt.write(&mut Writer { base: 0, out, names: Names::default() });
+        }
+    }
+}
+
+struct Opt {
+    size: u16,
+    dnssec_ok: bool,
+    /// The upper eight bits of the response code.
+    rcode: u8,
+    ede: Option<Ede>,
+}
+
+impl Opt {
+    const LEN: usize = 11;
+
+    /// The extended error goes where an answer of `used` octets leaves no room for it.
+    fn new(response: &Response, edns: Edns, room: Room, used: usize) -> Self {
+        let opt = Self { size: room.advertise, dnssec_ok: edns.dnssec_ok, rcode: (response.rcode.0 >> 4) as u8, ede: response.ede };
+        if used + opt.len() > room.limit { Self { ede: None, ..opt } } else { opt }
+    }
+
+    fn len(&self) -> usize {
+        Self::LEN + self.ede.map_or(0, |ede| 6 + ede.text.len())
+    }
+
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.out.push(0);
+        writer.word(Type::OPT.0);
+        writer.word(self.size);
+        writer.double(u32::from(self.rcode) << 24 | if self.dnssec_ok { DO } else { 0 });
+        writer.word((self.len() - Self::LEN) as u16);
+        if let Some(ede) = self.ede {
+            writer.word(15);
+            writer.word(2 + ede.text.len() as u16);
+            writer.word(ede.code);
+            writer.out.extend_from_slice(ede.text.as_bytes());
+        }
+    }
+}
+
+struct Writer<'o> {
+    /// Where in `out` the message begins.
+    base: usize,
+    out: &'o mut Vec<u8>,
+    names: Names,
+}
+
+impl Writer<'_> {
+    fn len(&self) -> usize {
+        self.out.len() - self.base
+    }
+
+    fn word(&mut self, word: u16) {
+        self.out.extend_from_slice(&word.to_be_bytes());
+    }
+
+    fn double(&mut self, double: u32) {
+        self.out.extend_from_slice(&double.to_be_bytes());
+    }
+
+    fn set_word(&mut self, at: usize, word: u16) {
+        self.out[at..at + 2].copy_from_slice(&word.to_be_bytes());
+    }
+
+    /// As many records as end before `end`: their number, and whether one had no room.
+    fn section(&mut self, sets: &[RecordSet], query: &Query, end: usize) -> (u16, bool) {
+        let mut count = 0;
+        for set in sets {
+            let mut fits = true;
+            each_in_order(set, |rdata| {
+                let mark = self.out.len();
+                self.record(set, rdata, query);
+                fits = self.len() <= end && count < u16::MAX;
+                count += u16::from(fits);
+                if !fits {
+                    self.out.truncate(mark);
+                }
+                fits
+            });
+            if !fits {
+                return (count, true);
+            }
+        }
+        (count, false)
+    }
+
+    /// As [`Self::section`], but a set goes in whole or not at all: part of one would pass for all of it.
+    fn whole_sets(&mut self, sets: &[RecordSet], query: &Query, end: usize) -> u16 {
+        let mut count = 0;
+        for set in sets {
+            let mark = self.out.len();
+            match self.section(std::slice::from_ref(set), query, end) {
+                (more, false) => count += more,
+                (_, true) => {
+                    self.out.truncate(mark);
+                    return count;
+                }
+            }
+        }
+        count
+    }
+
+    fn record(&mut self, set: &RecordSet, rdata: &[u8], query: &Query) {
+        match &set.owner {
+            Owner::Question => self.word(0xc000 | HEADER as u16),
+            Owner::QuestionFrom(offset) => self.pointer_or_root(usize::from(*offset), query),
+            Owner::Name(wire) => self.name(wire),
+        }
+        self.word(set.rtype.0);
+        self.word(query.question.class.0);
+        self.double(set.ttl);
+        let length_at = self.out.len();
+        self.word(0);
+        self.rdata(set.rtype, rdata);
+        let length = self.out.len() - length_at - 2;
+        self.set_word(length_at, length as u16);
+    }
+
+    fn pointer_or_root(&mut self, offset: usize, query: &Query) {
+        match query.question.name.wire().get(offset) {
+            Some(1..) => self.word(0xc000 | (HEADER + offset) as u16),
+            _ => self.out.push(0),
+        }
+    }
+
+    fn rdata(&mut self, rtype: Type, rdata: &[u8]) {
+        let layout = Layout::of(rtype);
+        let Some(mut at) = layout.prefix_len(rdata).filter(|_| layout.compress) else {
+            return self.out.extend_from_slice(rdata);
+        };
+        self.out.extend_from_slice(&rdata[..at]);
+        for _ in 0..layout.names {
+            let Some(length) = uncompressed_len(&rdata[at..]) else { break };
+            self.name(&rdata[at..at + length]);
+            at += length;
+        }
+        self.out.extend_from_slice(&rdata[at..]);
+    }
+
+    /// Writes `wire`, pointing to the longest end of it that already stands in the message in the same spelling.
+    fn name(&mut self, wire: &[u8]) {
+        let start = self.len();
+        let message = &self.out[self.base..];
+        self.names.seed(message);
+        let ends = ends(wire);
+        let known = ends.iter().find_map(|end| Some((end.at, self.names.find(end.hash, &wire[end.at..], message)?)));
+        let fresh = known.map_or(wire.len(), |(at, _)| at);
+        self.out.extend_from_slice(&wire[..fresh]);
+        if let Some((_, offset)) = known {
+            self.word(0xc000 | offset);
+        }
+        for end in ends.iter().take_while(|end| end.at < fresh) {
+            self.names.insert(end.hash, start + end.at);
+        }
+    }
+}
+
+/// Calls `write` with every record's data until it says false; in a random order where the set asks for one.
+fn each_in_order(set: &RecordSet, mut write: impl FnMut(&[u8]) -> bool) {
+    let Some(seed) = set.shuffle else {
+        set.rdatas.iter().all(write);
+        return;
+    };
+    let mut order: SmallVec<[&[u8]; 16]> = set.rdatas.iter().collect();
+    let mut state = seed | 1;
+    for last in (1..order.len()).rev() {
+        // xorshift32 (Marsaglia): any fair enough order does.
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        order.swap(last, state as usize % (last + 1));
+    }
+    order.into_iter().all(&mut write);
+}
+
+/// An end of a name: the labels from octet `at` on.
+struct End {
+    at: usize,
+    hash: u32,
+}
+
+/// All ends of an uncompressed name from the longest to the shortest, without the root.
+fn ends(wire: &[u8]) -> SmallVec<[End; 12]> {
+    let mut ends: SmallVec<[End; 12]> = SmallVec::new();
+    let mut at = 0;
+    while let Some(&length @ 1..) = wire.get(at) {
+        ends.push(End { at, hash: 0 });
+        at += usize::from(length) + 1;
+    }
+    let (mut hash, mut stop) = (0x811c_9dc5_u32, at);
+    for end in ends.iter_mut().rev() {
+        // FNV-1a, label by label from the right: a name's hash goes on where its parent's stopped.
+        hash = wire[end.at..stop].iter().fold(hash, |hash, octet| (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193));
+        (end.hash, stop) = (hash, end.at);
+    }
+    ends
+}
+
+/// Where ends of names stand in the message: a small hash table that forgets when it is full, so that the cost of a
+/// name is bounded whatever the names are (CVE-2024-8508).
+struct Names {
+    seeded: bool,
+    slots: [Slot; Self::SLOTS],
+}
+
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    tag: u16,
+    /// Zero for an empty slot: no name stands in the header.
+    offset: u16,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self { seeded: false, slots: [Slot::default(); Self::SLOTS] }
+    }
+}
+
+impl Names {
+    const SLOTS: usize = 128;
+    const PROBES: usize = 4;
+    /// A pointer has 14 bits (RFC 1035 §4.1.4).
+    const REACH: usize = 0x4000;
+
+    /// The question's name is the first one that others can point to.
+    fn seed(&mut self, message: &[u8]) {
+        if !std::mem::replace(&mut self.seeded, true) {
+            for end in ends(&message[HEADER..]) {
+                self.insert(end.hash, HEADER + end.at);
+            }
+        }
+    }
+
+    fn probe(hash: u32) -> impl Iterator<Item = usize> {
+        (0..Self::PROBES).map(move |step| (hash as usize + step) % Self::SLOTS)
+    }
+
+    fn insert(&mut self, hash: u32, offset: usize) {
+        let free = Self::probe(hash).find(|&slot| self.slots[slot].offset == 0);
+        if let Some(slot) = free.filter(|_| offset < Self::REACH) {
+            self.slots[slot] = Slot { tag: (hash >> 16) as u16, offset: offset as u16 };
+        }
+    }
+
+    fn find(&self, hash: u32, wire: &[u8], message: &[u8]) -> Option<u16> {
+        let candidates = Self::probe(hash).map(|slot| self.slots[slot]).take_while(|slot| slot.offset != 0);
+        let mut alike = candidates.filter(|slot| slot.tag == (hash >> 16) as u16);
+        alike.find(|slot| stands_at(message, usize::from(slot.offset), wire)).map(|slot| slot.offset)
+    }
+}
+
+/// Whether the name at `at`, which this encoder wrote, is `wire` to the letter.
+fn stands_at(message: &[u8], mut at: usize, wire: &[u8]) -> bool {
+    let mut rest = wire;
+    loop {
+        let length = usize::from(message[at]);
+        if length >= 0xc0 {
+            at = (length & 0x3f) << 8 | usize::from(message[at + 1]);
+            continue;
+        }
+        let label = &message[at..=at + length];
+        match rest.strip_prefix(label) {
+            Some(_) if length == 0 => return true,
+            Some(tail) => (rest, at) = (tail, at + length + 1),
+            None => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Name, Question, Rcode, Rdatas};
+
+    fn query(name: &str, qtype: Type, edns: Option<u16>) -> Query {
+        let question = Question::new(name.parse().unwrap(), qtype);
+        Query { id: 1, edns: edns.map(|size| Edns { size, dnssec_ok: false }), ..Query::internal(question) }
+    }
+
+    fn addresses(count: u8) -> RecordSet {
+        RecordSet::new(Owner::Question, Type::A, 5, (0..count).map(|last| [10, 0, 0, last]).collect())
+    }
+
+    fn encode(response: &Response, query: &Query, limit: usize) -> (Vec<u8>, bool) {
+        let mut out = b"before".to_vec();
+        let truncated = response.encode(query, Room { limit, advertise: 1232 }, &mut out);
+        (out.split_off(6), truncated)
+    }
+
+    fn words_at(packet: &[u8], at: usize) -> u16 {
+        u16::from_be_bytes([packet[at], packet[at + 1]])
+    }
+
+    #[test]
+    fn one_address_takes_44_octets() {
+        let mut response = Response::authoritative(Rcode::NOERROR);
+        response.answer.push(addresses(1));
+        let (packet, truncated) = encode(&response, &query("example.com", Type::A, None), 512);
+        assert_eq!((packet.len(), truncated), (45, false));
+        assert_eq!(packet[29..], [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 5, 0, 4, 10, 0, 0, 0]);
+    }
+
+    #[test]
+    fn whole_records_are_cut_and_the_opt_stays() {
+        let mut response = Response::authoritative(Rcode::NOERROR);
+        response.answer.push(addresses(150));
+        // 12 + 9 (question a.b) octets, 16 a record.
+        for (edns, limit, expected) in [(None, 512, 30), (Some(1232), 1232, 75), (Some(512), 512, 30)] {
+            let (packet, truncated) = encode(&response, &query("a.b", Type::A, edns), limit);
+            assert_eq!((words_at(&packet, 6), truncated), (expected, true));
+            assert!(packet.len() <= limit);
+            assert_eq!(words_at(&packet, 10), u16::from(edns.is_some()));
+            assert_eq!(words_at(&packet, 2) & TC, TC);
+        }
+    }
+
+    #[test]
+    fn additional_records_go_without_truncation() {
+        let mut response = Response::authoritative(Rcode::NOERROR);
+        response.answer.push(addresses(1));
+        response.additional.extend([addresses(2), addresses(150)]);
+        let (packet, truncated) = encode(&response, &query("a.b", Type::A, None), 512);
+        assert_eq!((words_at(&packet, 6), words_at(&packet, 10), truncated), (1, 2, false));
+    }
+
+    #[test]
+    fn an_extended_error_needs_edns_and_room() {
+        let response = Response { ede: Some(Ede::NOT_READY), ..Response::of(Rcode::SERVFAIL) };
+        let length = |edns, limit| encode(&response, &query("a.b", Type::A, edns), limit).0.len();
+        assert_eq!(length(None, 512), 21);
+        assert_eq!(length(Some(1232), 512), 21 + 11 + 6 + Ede::NOT_READY.text.len());
+        assert_eq!(length(Some(1232), 40), 21 + 11);
+    }
+
+    #[test]
+    fn extended_codes_stand_in_the_opt() {
+        let (packet, _) = encode(&Response::of(Rcode::BADVERS), &query("a.b", Type::A, Some(1232)), 512);
+        assert_eq!((words_at(&packet, 2) & 15, packet[21 + 5]), (0, 1));
+    }
+
+    #[test]
+    fn names_point_back_in_the_same_spelling_only() {
+        let zone: Name = "cluster.local".parse().unwrap();
+        let mut response = Response::authoritative(Rcode::NOERROR);
+        let alias: Name = "web.ns.svc.cluster.local".parse().unwrap();
+        response.answer.push(RecordSet::new(Owner::Question, Type::CNAME, 5, Rdatas::one(alias.wire())));
+        response.answer.push(RecordSet::new(Owner::from(&alias), Type::A, 5, Rdatas::one(&[10, 0, 0, 1])));
+        response.authority.push(RecordSet::new(Owner::QuestionFrom(2), Type::NS, 5, Rdatas::one(zone.wire())));
+        let (packet, _) = encode(&response, &query("a.cluster.local", Type::A, None), 512);
+        // Header, question, CNAME with `web.ns.svc` and a pointer, A behind a pointer, NS with owner and target as pointers.
+        assert_eq!(packet.len(), 12 + 21 + (12 + 13) + 16 + 14);
+        let mut shouted = query("a.cluster.local", Type::A, None);
+        shouted.question.caps = crate::wire::Caps::random(&shouted.question.name, [u64::MAX; 4]);
+        let (packet, _) = encode(&response, &shouted, 512);
+        assert_eq!(packet.len(), 12 + 21 + (12 + 26) + 16 + 14);
+    }
+
+    #[test]
+    fn a_shuffle_loses_nothing() {
+        let set = RecordSet { shuffle: Some(7), ..addresses(40) };
+        let mut seen = Vec::new();
+        each_in_order(&set, |rdata| {
+            seen.push(rdata[3]);
+            true
+        });
+        assert_ne!(seen, (0..40).collect::<Vec<_>>());
+        seen.sort_unstable();
+        assert_eq!(seen, (0..40).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,333 @@
+//! Requests: one question, checked once.
+
+use crate::limits;
+
+use super::{
+    Class, Name, Rcode, Type,
+    name::{self, Spelled},
+};
+
+pub(super) const HEADER: usize = 12;
+pub(super) const QR: u16 = 0x8000;
+pub(super) const AA: u16 = 0x0400;
+pub(super) const TC: u16 = 0x0200;
+pub(super) const RD: u16 = 0x0100;
+pub(super) const RA: u16 = 0x0080;
+pub(super) const AD: u16 = 0x0020;
+pub(super) const CD: u16 = 0x0010;
+const OPCODE: u16 = 0x7800;
+/// The DO bit among the OPT record's TTL bits (RFC 6891 §6.1.3).
+pub(super) const DO: u32 = 0x8000;
+const OPTION_COOKIE: u16 = 10;
+
+/// A request that can be answered: exactly one question of opcode QUERY. Infallible once it is parsed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    pub id: u16,
+    pub recursion_desired: bool,
+    pub authentic_data: bool,
+    pub checking_disabled: bool,
+    pub edns: Option<Edns>,
+    pub question: Question,
+}
+
+/// What the request's OPT record says (RFC 6891). Its options are not echoed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edns {
+    /// Octets of a UDP message that the sender takes.
+    pub size: u16,
+    pub dnssec_ok: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    pub name: Name,
+    /// Which letters of the name the client wrote in upper case; echoed in the reply (draft-vixie-dnsext-dns0x20).
+    pub caps: Caps,
+    pub qtype: Type,
+    pub class: Class,
+}
+
+/// One bit an octet of a name in wire form: set where the letter is upper case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caps([u64; 4]);
+
+/// Why a packet is no [`Query`], and what to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// Nothing: it is no request, and an answer could start a loop of errors.
+    Ignore,
+    /// A bare header with this code, see [`refusal`].
+    Answer(Rcode),
+    /// The question is readable, but the answer can only be this code.
+    Refuse(Box<Query>, Rcode),
+}
+
+impl Query {
+    /// # Errors
+    /// What to send instead of an answer. A datagram of any content gives one of the three.
+    pub fn parse(packet: &[u8]) -> Result<Self, Malformed> {
+        const FORMERR: Malformed = Malformed::Answer(Rcode::FORMERR);
+        let Some((header, body)) = packet.split_first_chunk::<HEADER>() else { return Err(Malformed::Ignore) };
+        let [id, flags, questions, answers, authorities, additionals] = words(header);
+        if flags & QR != 0 {
+            return Err(Malformed::Ignore);
+        }
+        if flags & OPCODE != 0 {
+            return Err(Malformed::Answer(Rcode::NOTIMP));
+        }
+        if questions != 1 || answers != 0 || additionals > 2 {
+            return Err(FORMERR);
+        }
+        let (question, rest) = Question::parse(body).ok_or(FORMERR)?;
+        // The authority section of an IXFR request holds the client's SOA (RFC 1995 §3).
+        if authorities > u16::from(question.qtype == Type::IXFR) || question.qtype.is_meta() {
+            return Err(FORMERR);
+        }
+        let mut extra = Extra::default();
+        extra.read(rest, authorities + additionals).ok_or(FORMERR)?;
+        let query = Self {
+            id,
+            recursion_desired: flags & RD != 0,
+            authentic_data: flags & AD != 0,
+            checking_disabled: flags & CD != 0,
+            edns: extra.edns,
+            question,
+        };
+        if extra.version != 0 {
+            return Err(Malformed::Refuse(Box::new(query), Rcode::BADVERS));
+        }
+        if matches!(query.question.class, Class::NONE | Class::ANY) {
+            return Err(Malformed::Refuse(Box::new(query), Rcode::REFUSED));
+        }
+        Ok(query)
+    }
+
+    /// A question of our own, with recursion desired and EDNS.
+    pub fn internal(question: Question) -> Self {
+        let edns = Some(Edns { size: limits::UDP_OCTETS, dnssec_ok: false });
+        Self { id: 0, recursion_desired: true, authentic_data: false, checking_disabled: false, edns, question }
+    }
+
+    /// The same request for another question: flags and EDNS stay.
+    pub fn asking(&self, question: Question) -> Self {
+        Self { question, ..self.clone() }
+    }
+
+    pub fn dnssec_ok(&self) -> bool {
+        self.edns.is_some_and(|edns| edns.dnssec_ok)
+    }
+}
+
+impl Question {
+    pub fn new(name: Name, qtype: Type) -> Self {
+        Self { name, caps: Caps::default(), qtype, class: Class::IN }
+    }
+
+    /// The question at the start of `bytes`, and what follows it. A compression pointer has nothing to point to there.
+    pub(super) fn parse(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (wire, rest) = bytes.split_at(name::uncompressed_len(bytes)?);
+        let (&[a, b, c, d], rest) = rest.split_first_chunk::<4>()?;
+        let question = Self {
+            name: Name::from_wire(wire)?,
+            caps: Caps::of(wire),
+            qtype: Type(u16::from_be_bytes([a, b])),
+            class: Class(u16::from_be_bytes([c, d])),
+        };
+        Some((question, rest))
+    }
+
+    /// The name as the client spelled it.
+    pub fn spelled(&self) -> Spelled {
+        self.spelled_from(0)
+    }
+
+    /// The client's spelling of the name's end from an offset on: of the zone that the name is in, for instance.
+    pub fn spelled_from(&self, offset: usize) -> Spelled {
+        let mut wire: smallvec::SmallVec<[u8; 64]> = self.name.wire()[offset..].into();
+        if self.caps != Caps::default() {
+            for (at, octet) in wire.iter_mut().enumerate() {
+                *octet ^= self.caps.mask(at + offset);
+            }
+        }
+        Spelled::new(&wire)
+    }
+}
+
+/// `kubernetes.default.svc.cluster.local. A`, without the class: nearly all are IN.
+impl std::fmt::Display for Question {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.name, self.qtype)
+    }
+}
+
+impl Caps {
+    pub(super) fn of(wire: &[u8]) -> Self {
+        let mut caps = Self::default();
+        for (at, octet) in wire.iter().enumerate() {
+            caps.0[at / 64] |= u64::from(octet.is_ascii_uppercase()) << (at % 64);
+        }
+        caps
+    }
+
+    /// Random case for the letters of `name`, from 256 random bits.
+    pub fn random(name: &Name, bits: [u64; 4]) -> Self {
+        let mut caps = Self::default();
+        // A length octet is never in the range of letters' values but for 97 and up, which no length reaches.
+        for (at, octet) in name.wire().iter().enumerate() {
+            caps.0[at / 64] |= (u64::from(octet.is_ascii_lowercase()) << (at % 64)) & bits[at / 64];
+        }
+        caps
+    }
+
+    pub(super) fn mask(&self, at: usize) -> u8 {
+        ((self.0[at / 64] >> (at % 64)) as u8 & 1) << 5
+    }
+}
+
+/// What the records after the question say.
+#[derive(Default)]
+struct Extra {
+    edns: Option<Edns>,
+    version: u8,
+}
+
+impl Extra {
+    /// `None` where a record does not fit, an OPT stands twice or not at the root, or an option is malformed.
+    fn read(&mut self, mut rest: &[u8], records: u16) -> Option<()> {
+        for _ in 0..records {
+            let at_root = rest.first() == Some(&0);
+            let (fixed, tail) = skip_name(rest)?.split_first_chunk::<10>()?;
+            let [rtype, class, ttl_high, ttl_low, length] = words(fixed);
+            let (rdata, tail) = tail.split_at_checked(usize::from(length))?;
+            rest = tail;
+            if Type(rtype) == Type::OPT {
+                if !at_root || self.edns.is_some() {
+                    return None;
+                }
+                check_options(rdata)?;
+                self.version = ttl_high as u8;
+                self.edns = Some(Edns { size: class, dnssec_ok: u32::from(ttl_low) & DO != 0 });
+            }
+        }
+        Some(())
+    }
+}
+
+/// Every option fits, and a cookie has a length that cookies have (RFC 7873 §4).
+fn check_options(mut rdata: &[u8]) -> Option<()> {
+    while !rdata.is_empty() {
+        let (head, tail) = rdata.split_first_chunk::<4>()?;
+        let [code, length] = words(head);
+        let (_, tail) = tail.split_at_checked(usize::from(length))?;
+        if code == OPTION_COOKIE && length != 8 && !(16..=40).contains(&length) {
+            return None;
+        }
+        rdata = tail;
+    }
+    Some(())
+}
+
+/// What follows a name, which may be compressed.
+fn skip_name(mut bytes: &[u8]) -> Option<&[u8]> {
+    loop {
+        let (&length, tail) = bytes.split_first()?;
+        match length {
+            0 => return Some(tail),
+            0xc0.. => return tail.get(1..),
+            1..=63 => bytes = tail.get(usize::from(length)..)?,
+            _ => return None,
+        }
+    }
+}
+
+pub(super) fn words<const N: usize, const W: usize>(bytes: &[u8; N]) -> [u16; W] {
+    const { assert!(N == 2 * W) };
+    std::array::from_fn(|at| u16::from_be_bytes([bytes[2 * at], bytes[2 * at + 1]]))
+}
+
+/// Appends a bare header that refuses `packet` (at least a header long) with `rcode`: its id, opcode and RD are kept.
+pub fn refusal(packet: &[u8], rcode: Rcode, out: &mut Vec<u8>) {
+    let Some(header) = packet.first_chunk::<HEADER>() else { return };
+    let [id, flags, ..]: [u16; 6] = words(header);
+    out.extend_from_slice(&id.to_be_bytes());
+    out.extend_from_slice(&(QR | flags & (OPCODE | RD) | rcode.0 & 15).to_be_bytes());
+    out.extend_from_slice(&[0; 8]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `id flags counts`, then the question `a.B IN A`.
+    fn packet(flags: u16, counts: [u16; 4], rest: &[u8]) -> Vec<u8> {
+        let mut packet = Vec::new();
+        for word in [7, flags].into_iter().chain(counts) {
+            packet.extend_from_slice(&word.to_be_bytes());
+        }
+        packet.extend_from_slice(rest);
+        packet
+    }
+
+    const QUESTION: &[u8] = b"\x01a\x01B\x00\x00\x01\x00\x01";
+    const OPT: &[u8] = b"\x00\x00\x29\x10\x00\x00\x00\x80\x00\x00\x00";
+
+    fn with(records: &[&[u8]]) -> Vec<u8> {
+        packet(RD, [1, 0, 0, records.len() as u16], &[&[QUESTION], records].concat().concat())
+    }
+
+    #[test]
+    fn a_request_is_read() {
+        let query = Query::parse(&with(&[OPT])).unwrap();
+        assert_eq!((query.id, query.recursion_desired, query.checking_disabled), (7, true, false));
+        assert_eq!(query.edns, Some(Edns { size: 4096, dnssec_ok: true }));
+        assert_eq!(query.question.to_string(), "a.b. A");
+        assert_eq!(query.question.spelled().to_string(), "a.B.");
+        assert_eq!(query.question.spelled_from(2).wire(), b"\x01B\x00");
+    }
+
+    #[test]
+    fn what_is_no_request_has_its_reply() {
+        let check = |packet: &[u8], expected: Malformed| match (Query::parse(packet), &expected) {
+            (Err(Malformed::Refuse(_, got)), Malformed::Refuse(_, want)) => assert_eq!(got, *want),
+            (got, _) => assert_eq!(got, Err(expected), "{packet:02x?}"),
+        };
+        let formerr = || Malformed::Answer(Rcode::FORMERR);
+        let refuse = |rcode| Malformed::Refuse(Box::new(Query::internal(Question::new(Name::root(), Type::A))), rcode);
+        check(&[0; 11], Malformed::Ignore);
+        check(&packet(QR, [1, 0, 0, 0], QUESTION), Malformed::Ignore);
+        for opcode in [1, 2, 4, 5, 15] {
+            check(&packet(opcode << 11, [1, 0, 0, 0], QUESTION), Malformed::Answer(Rcode::NOTIMP));
+        }
+        check(&packet(0, [0, 0, 0, 0], b""), formerr());
+        check(&packet(0, [2, 0, 0, 0], &[QUESTION, QUESTION].concat()), formerr());
+        check(&packet(0, [1, 0, 0, 0], b""), formerr());
+        check(&packet(0, [1, 1, 0, 0], QUESTION), formerr());
+        check(&packet(0, [1, 0, 1, 0], QUESTION), formerr());
+        check(&packet(0, [1, 0, 0, 1], QUESTION), formerr());
+        check(&packet(0, [1, 0, 0, 3], &[QUESTION, OPT].concat()), formerr());
+        check(&packet(0, [1, 0, 0, 0], b"\xc0\x12\x00\x01\x00\x01\x01a\x00"), formerr());
+        check(&packet(0, [1, 0, 0, 0], b"\x00\x00\x29\x00\x01"), formerr());
+        check(&with(&[OPT, OPT]), formerr());
+        check(&with(&[b"\x01x\x00\x00\x29\x10\x00\x00\x00\x00\x00\x00\x00"]), formerr());
+        check(&with(&[b"\x00\x00\x29\x10\x00\x00\x00\x00\x00\x00\x05\x00\x0a\x00\x05a"]), formerr());
+        check(&with(&[b"\x00\x00\x29\x10\x00\x00\x00\x00\x00\x00\x09\x00\x0a\x00\x05abcde"]), formerr());
+        check(&with(&[b"\x00\x00\x29\x10\x00\x00\x01\x00\x00\x00\x00"]), refuse(Rcode::BADVERS));
+        check(&packet(0, [1, 0, 0, 0], b"\x01a\x00\x00\x01\x00\xfe"), refuse(Rcode::REFUSED));
+        check(&packet(0, [1, 0, 0, 0], b"\x01a\x00\x00\x01\x00\xff"), refuse(Rcode::REFUSED));
+    }
+
+    #[test]
+    fn a_refusal_is_a_header() {
+        let mut out = Vec::new();
+        refusal(&packet(RD | 4 << 11, [1, 0, 0, 0], QUESTION), Rcode::NOTIMP, &mut out);
+        assert_eq!(out, packet(QR | RD | 4 << 11 | 4, [0; 4], b""));
+    }
+
+    #[test]
+    fn random_case_touches_letters_only() {
+        let name: Name = "a1-b.example".parse().unwrap();
+        let question = Question { caps: Caps::random(&name, [u64::MAX; 4]), ..Question::new(name, Type::A) };
+        assert_eq!(question.spelled().to_string(), "A1-B.EXAMPLE.");
+    }
+}

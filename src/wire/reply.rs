@@ -1,0 +1,244 @@
+//! Replies of upstreams: is it the one that was asked for, and what of it may be believed.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::limits;
+
+use super::{
+    Class, Owner, Query, Rcode, Rdatas, RecordSet, Response, Sets, Type,
+    name::labels,
+    query::{AA, AD, HEADER, QR, Question, RA, TC, words},
+    rdata::{Layout, target},
+};
+
+const OPCODE: u16 = 0x7800;
+
+/// Whether a datagram is the reply to what was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Match {
+    Yes,
+    /// All is right but the case of the question's letters: an upstream that does not keep it, or a forger's guess.
+    WrongCase,
+    No,
+}
+
+/// Compares id, opcode and the question in full before anything else of the packet is read.
+pub fn matches(packet: &[u8], asked: &Query) -> Match {
+    let Some((header, body)) = packet.split_first_chunk::<HEADER>() else { return Match::No };
+    let [id, flags, questions, ..]: [u16; 6] = words(header);
+    if id != asked.id || flags & QR == 0 || flags & OPCODE != 0 || questions != 1 {
+        return Match::No;
+    }
+    let Some((question, _)) = Question::parse(body) else { return Match::No };
+    let right_case = question.caps == asked.question.caps;
+    match (Question { caps: asked.question.caps, ..question }) == asked.question {
+        true if right_case => Match::Yes,
+        true => Match::WrongCase,
+        false => Match::No,
+    }
+}
+
+/// What an upstream's reply holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incoming {
+    pub response: Response,
+    pub truncated: bool,
+}
+
+/// Why a reply that matches is of no use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A record does not fit, or a name points forward.
+    Malformed,
+    /// The aliases lead in a circle.
+    AliasLoop,
+}
+
+/// Reads a reply for which [`matches`] said yes, and keeps what answers the question: the chain of aliases from its name
+/// with the records at the chain's end, and of the authority section what belongs to a zone that the name is in. Glue and
+/// unrelated records are dropped, foreign classes too. TTLs of 2³¹ and more are 0 (RFC 2181 §8).
+///
+/// # Errors
+/// As [`Fault`] says.
+pub fn read(packet: &[u8], asked: &Query) -> Result<Incoming, Fault> {
+    let (header, body) = packet.split_first_chunk::<HEADER>().ok_or(Fault::Malformed)?;
+    let [_, flags, _, answers, authorities, additionals]: [u16; 6] = words(header);
+    let (_, rest) = Question::parse(body).ok_or(Fault::Malformed)?;
+    let mut reader = Reader { packet, at: packet.len() - rest.len(), room: limits::REPLY_OCTETS };
+    let answer = reader.section(answers)?;
+    let authority = reader.section(authorities)?;
+    let extended = reader.section(additionals)?.iter().find(|record| record.rtype == Type::OPT).map_or(0, |opt| opt.ttl >> 24);
+
+    let class = asked.question.class;
+    let (answer, end) = answer_chain(&of_class(answer, class), asked)?;
+    let mut response = Response::of(Rcode(flags & 15 | (extended as u16) << 4));
+    response.authoritative = flags & AA != 0;
+    response.recursion_available = flags & RA != 0;
+    response.authentic_data = flags & AD != 0;
+    response.answer = answer;
+    response.authority = grouped(of_class(authority, class).iter().filter(|record| record.is_authority_over(&end, asked)), asked);
+    Ok(Incoming { response, truncated: flags & TC != 0 })
+}
+
+fn of_class(mut records: Vec<Record>, class: Class) -> Vec<Record> {
+    records.retain(|record| record.class == class);
+    records
+}
+
+/// The records that answer, in the order of the chain, and the name at its end.
+fn answer_chain(records: &[Record], asked: &Query) -> Result<(Sets, Vec<u8>), Fault> {
+    let qtype = asked.question.qtype;
+    let mut name = asked.question.name.wire().to_vec();
+    let mut chain: Vec<&Record> = Vec::new();
+    for _ in 0..=limits::REPLY_ALIASES {
+        let here = || records.iter().filter(|record| record.owner_is(&name));
+        // A DNAME above the name is the proof of the alias that follows from it (RFC 6672 §3.1).
+        chain.extend(records.iter().filter(|record| record.rtype == Type::DNAME && record.owner_is_above(&name)));
+        chain.extend(here().filter(|record| record.answers(qtype) || asked.dnssec_ok() && record.rtype == Type::RRSIG));
+        let alias = here().find(|record| record.rtype == Type::CNAME && !record.answers(qtype));
+        let Some(alias) = alias else { return Ok((grouped(chain, asked), name)) };
+        chain.push(alias);
+        name = target(Type::CNAME, &alias.rdata).ok_or(Fault::Malformed)?.to_ascii_lowercase();
+    }
+    Err(Fault::AliasLoop)
+}
+
+/// Sets in the order in which their first records come. A set has one TTL: the lowest (RFC 2181 §5.2).
+fn grouped<'r>(records: impl IntoIterator<Item = &'r Record>, asked: &Query) -> Sets {
+    let mut groups: SmallVec<[SmallVec<[&Record; 8]>; 4]> = SmallVec::new();
+    for record in records {
+        match groups.iter_mut().find(|group| group[0].rtype == record.rtype && group[0].owner_is(&record.owner)) {
+            Some(group) if group.contains(&record) => {}
+            Some(group) => group.push(record),
+            None => groups.push([record].into_iter().collect()),
+        }
+    }
+    let set = |group: &SmallVec<[&Record; 8]>| {
+        let first = group[0];
+        let ttl = group.iter().map(|record| record.ttl).min().unwrap_or(0);
+        let rdatas: Rdatas = group.iter().map(|record| &record.rdata).collect();
+        let at_question = first.owner_is(asked.question.name.wire());
+        let owner = if at_question { Owner::Question } else { Owner::Name(Bytes::copy_from_slice(&first.owner)) };
+        RecordSet::new(owner, first.rtype, ttl, rdatas)
+    };
+    groups.iter().map(set).collect()
+}
+
+#[derive(PartialEq, Eq)]
+struct Record {
+    /// In wire form, as the upstream spells it.
+    owner: Vec<u8>,
+    rtype: Type,
+    class: Class,
+    ttl: u32,
+    /// With its names uncompressed.
+    rdata: Vec<u8>,
+}
+
+impl Record {
+    fn owner_is(&self, name: &[u8]) -> bool {
+        self.owner.eq_ignore_ascii_case(name)
+    }
+
+    fn owner_is_above(&self, name: &[u8]) -> bool {
+        let mut rest = name;
+        while let Some(label) = labels(rest).next() {
+            rest = &rest[label.len() + 1..];
+            if self.owner_is(rest) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn answers(&self, qtype: Type) -> bool {
+        self.rtype == qtype || qtype == Type::ANY
+    }
+
+    fn is_authority_over(&self, name: &[u8], asked: &Query) -> bool {
+        const NSEC: Type = Type(47);
+        const NSEC3: Type = Type(50);
+        let ours = || self.owner_is(name) || self.owner_is_above(name);
+        match self.rtype {
+            Type::SOA | Type::NS => ours(),
+            Type::DS | Type::RRSIG | NSEC | NSEC3 => asked.dnssec_ok(),
+            _ => false,
+        }
+    }
+}
+
+struct Reader<'p> {
+    packet: &'p [u8],
+    at: usize,
+    /// Octets that names and data may still take: small packets can point to large names.
+    room: usize,
+}
+
+impl Reader<'_> {
+    fn section(&mut self, records: u16) -> Result<Vec<Record>, Fault> {
+        (0..records).map(|_| self.record().ok_or(Fault::Malformed)).collect()
+    }
+
+    fn record(&mut self) -> Option<Record> {
+        let owner = self.name()?;
+        let fixed = self.packet.get(self.at..)?.first_chunk::<10>()?;
+        let [rtype, class, ttl_high, ttl_low, length] = words(fixed);
+        self.at += fixed.len();
+        let end = self.at + usize::from(length);
+        let rdata = self.rdata(Type(rtype), end)?;
+        self.at = end;
+        let ttl = u32::from(ttl_high) << 16 | u32::from(ttl_low);
+        let ttl = if Type(rtype) != Type::OPT && ttl > i32::MAX as u32 { 0 } else { ttl };
+        Some(Record { owner, rtype: Type(rtype), class: Class(class), ttl, rdata })
+    }
+
+    fn rdata(&mut self, rtype: Type, end: usize) -> Option<Vec<u8>> {
+        let raw = self.packet.get(self.at..end)?;
+        let layout = Layout::of(rtype);
+        let prefix = if layout.names > 0 { layout.prefix_len(raw)? } else { 0 };
+        let mut rdata = raw[..prefix].to_vec();
+        self.at += prefix;
+        for _ in 0..layout.names {
+            rdata.extend_from_slice(&self.name()?);
+        }
+        rdata.extend_from_slice(self.packet.get(self.at..end)?);
+        self.room = self.room.checked_sub(rdata.len())?;
+        Some(rdata)
+    }
+
+    /// The name at the cursor, uncompressed; the cursor moves behind it. Pointers lead strictly backwards, so they end.
+    fn name(&mut self) -> Option<Vec<u8>> {
+        let mut name = Vec::new();
+        let (mut at, mut lowest, mut after) = (self.at, self.at, None);
+        loop {
+            let length = *self.packet.get(at)?;
+            match length {
+                0 => break,
+                1..=63 => {
+                    name.extend_from_slice(self.packet.get(at..=at + usize::from(length))?);
+                    at += usize::from(length) + 1;
+                }
+                0xc0.. => {
+                    let target = usize::from(length & 0x3f) << 8 | usize::from(*self.packet.get(at + 1)?);
+                    after.get_or_insert(at + 2);
+                    if target >= lowest {
+                        return None;
+                    }
+                    (at, lowest) = (target, target);
+                }
+                _ => return None,
+            }
+            if name.len() >= limits::NAME_OCTETS {
+                return None;
+            }
+        }
+        name.push(0);
+        self.at = after.unwrap_or(at + 1);
+        self.room = self.room.checked_sub(name.len())?;
+        Some(name)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+use super::*;
+use crate::wire::{Caps, Edns};
+
+const RD: u16 = 0x0100;
+
+fn asked(name: &str, qtype: Type) -> Query {
+    Query { id: 9, ..Query::internal(Question::new(name.parse().unwrap(), qtype)) }
+}
+
+struct Reply(Vec<u8>);
+
+impl Reply {
+    fn to(asked: &Query, flags: u16, counts: [u16; 3]) -> Self {
+        let mut packet = Vec::new();
+        asked.encode(&mut packet);
+        packet.truncate(packet.len() - 11);
+        for (at, word) in [QR | RD | flags, 1].into_iter().chain(counts).enumerate() {
+            packet[2 + 2 * at..4 + 2 * at].copy_from_slice(&u16::to_be_bytes(word));
+        }
+        Self(packet)
+    }
+
+    fn record(mut self, owner: &[u8], rtype: Type, ttl: u32, rdata: &[u8]) -> Self {
+        self.0.extend_from_slice(owner);
+        for word in [rtype.0, 1, (ttl >> 16) as u16, ttl as u16, rdata.len() as u16] {
+            self.0.extend_from_slice(&word.to_be_bytes());
+        }
+        self.0.extend_from_slice(rdata);
+        self
+    }
+}
+
+fn summary(packet: &[u8], asked: &Query) -> Vec<String> {
+    let response = read(packet, asked).unwrap().response;
+    let owner = |owner: &Owner| match owner {
+        Owner::Name(wire) => crate::wire::Name::from_wire(wire).unwrap().to_string(),
+        Owner::Question | Owner::QuestionFrom(_) => "@".to_owned(),
+    };
+    response.sets().map(|set| format!("{} {} {} x{}", owner(&set.owner), set.ttl, set.rtype, set.rdatas.iter().count())).collect()
+}
+
+#[test]
+fn only_the_reply_to_the_question_matches() {
+    let mut asked = asked("a.example", Type::A);
+    asked.question.caps = Caps::random(&asked.question.name, [0b10, 0, 0, 0]);
+    let good = Reply::to(&asked, 0, [0; 3]).0;
+    let check = |change: &dyn Fn(&mut Vec<u8>), expected| {
+        let mut packet = good.clone();
+        change(&mut packet);
+        assert_eq!(matches(&packet, &asked), expected, "{packet:02x?}");
+    };
+    check(&|_| {}, Match::Yes);
+    check(&|packet| packet[1] ^= 1, Match::No);
+    check(&|packet| packet[2] &= 0x7f, Match::No);
+    check(&|packet| packet[2] |= 0x20, Match::No);
+    check(&|packet| packet[5] = 0, Match::No);
+    check(&|packet| packet[13] ^= 0x20, Match::WrongCase);
+    check(&|packet| packet[13] = b'b', Match::No);
+    check(&|packet| *packet.last_mut().unwrap() = 3, Match::No);
+    check(&|packet| packet.truncate(11), Match::No);
+    check(&|packet| packet.truncate(20), Match::No);
+}
+
+#[test]
+fn the_chain_is_kept_and_the_rest_dropped() {
+    let asked = asked("a.example", Type::A);
+    // `a.example` stands at 12, `example` at 14.
+    let packet = Reply::to(&asked, 0, [4, 1, 1])
+        .record(b"\xc0\x0c", Type::CNAME, 5, b"\x01b\xc0\x0e")
+        .record(b"\x01B\xc0\x0e", Type::A, 3600, &[10, 0, 0, 1])
+        .record(b"\x01b\xc0\x0e", Type::A, 60, &[10, 0, 0, 2])
+        .record(b"\x04evil\xc0\x0e", Type::A, 60, &[6, 6, 6, 6])
+        .record(b"\xc0\x0e", Type::NS, 60, b"\x02ns\xc0\x0e")
+        .record(b"\x02ns\xc0\x0e", Type::A, 60, &[6, 6, 6, 6]);
+    assert_eq!(summary(&packet.0, &asked), ["@ 5 CNAME x1", "b.example. 60 A x2", "example. 60 NS x1"]);
+}
+
+#[test]
+fn foreign_authority_and_huge_ttls_are_dropped() {
+    let asked = asked("a.example", Type::AAAA);
+    let soa = b"\x00\x00\x00\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00\x03\x00\x00\x00\x04\x00\x00\x00\x05";
+    let packet = Reply::to(&asked, 3, [0, 2, 0]).record(b"\xc0\x0e", Type::SOA, 1 << 31, soa).record(b"\x03com\x00", Type::SOA, 9, soa);
+    assert_eq!(summary(&packet.0, &asked), ["example. 0 SOA x1"]);
+    assert_eq!(read(&packet.0, &asked).unwrap().response.rcode, Rcode::NXDOMAIN);
+}
+
+#[test]
+fn signatures_come_to_who_asked_for_them() {
+    let mut asked = asked("a.example", Type::A);
+    let rrsig = [&[0; 18][..], b"\x07example\x00sig"].concat();
+    let packet =
+        Reply::to(&asked, AD, [2, 0, 0]).record(b"\xc0\x0c", Type::A, 5, &[10, 0, 0, 1]).record(b"\xc0\x0c", Type::RRSIG, 5, &rrsig);
+    assert_eq!(summary(&packet.0, &asked), ["@ 5 A x1"]);
+    asked.edns = Some(Edns { size: 1232, dnssec_ok: true });
+    assert_eq!(summary(&packet.0, &asked), ["@ 5 A x1", "@ 5 RRSIG x1"]);
+}
+
+#[test]
+fn what_cannot_be_read_is_a_fault() {
+    let asked = asked("a.example", Type::A);
+    let check = |packet: Reply, fault| assert_eq!(read(&packet.0, &asked), Err(fault));
+    check(Reply::to(&asked, 0, [1, 0, 0]), Fault::Malformed);
+    check(Reply::to(&asked, 0, [1, 0, 0]).record(b"\xc0\x1b", Type::A, 5, b""), Fault::Malformed);
+    check(Reply::to(&asked, 0, [1, 0, 0]).record(b"\xc0\xff", Type::A, 5, b""), Fault::Malformed);
+    check(Reply::to(&asked, 0, [1, 0, 0]).record(b"\xc0\x0c", Type::SOA, 5, b"\x00"), Fault::Malformed);
+    check(Reply::to(&asked, 0, [1, 0, 0]).record(b"\xc0\x0c", Type::CNAME, 5, b"\xc0\x0c"), Fault::AliasLoop);
+    let circle =
+        Reply::to(&asked, 0, [2, 0, 0]).record(b"\xc0\x0c", Type::CNAME, 5, b"\x01b\x00").record(b"\x01b\x00", Type::CNAME, 5, b"\xc0\x0c");
+    check(circle, Fault::AliasLoop);
+}
+
+#[test]
+fn small_packets_that_point_to_large_names_have_a_bound() {
+    let label = [&[63][..], &[b'x'; 63]].concat();
+    let long = [&label[..], &label, &label].concat();
+    let asked = asked("a.example", Type::CNAME);
+    let mut packet = Reply::to(&asked, 0, [5000, 0, 0]).record(&[&long[..], &[0]].concat(), Type::CNAME, 5, b"\x00");
+    for _ in 1..5000 {
+        packet = packet.record(b"\xc0\x1b", Type::CNAME, 5, b"\xc0\x1b");
+    }
+    assert!(packet.0.len() < 65_535 + 10_000);
+    assert_eq!(read(&packet.0, &asked), Err(Fault::Malformed));
+}

@@ -1,0 +1,153 @@
+//! Replies before they are written: a code, flags and three sections of record sets.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use smallvec::SmallVec;
+
+use super::{Name, Rcode, Spelled, Type};
+
+/// The records of a section. One set is the usual answer, so one is held inline.
+pub type Sets = SmallVec<[RecordSet; 1]>;
+
+/// A reply to one question, without the question. Cheap to clone: records are shared.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Response {
+    pub rcode: Rcode,
+    pub authoritative: bool,
+    pub recursion_available: bool,
+    pub authentic_data: bool,
+    pub answer: Sets,
+    pub authority: Sets,
+    pub additional: Sets,
+    /// Sent only to a client that sent an OPT record.
+    pub ede: Option<Ede>,
+}
+
+impl Response {
+    pub fn of(rcode: Rcode) -> Self {
+        Self { rcode, ..Self::default() }
+    }
+
+    /// From data of our own: AA is set.
+    pub fn authoritative(rcode: Rcode) -> Self {
+        Self { authoritative: true, ..Self::of(rcode) }
+    }
+
+    pub fn sections_mut(&mut self) -> [&mut Sets; 3] {
+        [&mut self.answer, &mut self.authority, &mut self.additional]
+    }
+
+    pub fn sets(&self) -> impl Iterator<Item = &RecordSet> {
+        self.answer.iter().chain(&self.authority).chain(&self.additional)
+    }
+}
+
+/// An extended DNS error (RFC 8914).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ede {
+    pub code: u16,
+    pub text: &'static str,
+}
+
+impl Ede {
+    pub const STALE_ANSWER: Self = Self { code: 3, text: "" };
+    pub const NOT_READY: Self = Self { code: 14, text: "not synced with Kubernetes yet" };
+    pub const BLOCKED: Self = Self { code: 15, text: "" };
+    pub const FILTERED: Self = Self { code: 17, text: "" };
+    pub const NO_REACHABLE_AUTHORITY: Self = Self { code: 22, text: "no upstream answered" };
+    pub const NETWORK_ERROR: Self = Self { code: 23, text: "" };
+}
+
+/// Records of one owner, type and TTL, in class IN or that of the question (RFC 2181 §5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordSet {
+    pub owner: Owner,
+    pub rtype: Type,
+    /// Seconds.
+    pub ttl: u32,
+    pub rdatas: Rdatas,
+    /// Where set, the records are written in the random order that this seed gives.
+    pub shuffle: Option<u32>,
+}
+
+impl RecordSet {
+    pub fn new(owner: Owner, rtype: Type, ttl: u32, rdatas: Rdatas) -> Self {
+        Self { owner, rtype, ttl, rdatas, shuffle: None }
+    }
+}
+
+/// Whose the records are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The name of the question, in the client's spelling.
+    Question,
+    /// The end of the question's name from this offset on, in the client's spelling: the zone it is in.
+    QuestionFrom(u8),
+    /// Any name, in wire form and in its own spelling.
+    Name(Bytes),
+}
+
+impl From<&Name> for Owner {
+    fn from(name: &Name) -> Self {
+        Self::Name(Bytes::copy_from_slice(name.wire()))
+    }
+}
+
+impl From<&Spelled> for Owner {
+    fn from(name: &Spelled) -> Self {
+        Self::Name(Bytes::copy_from_slice(name.wire()))
+    }
+}
+
+/// Record data of any number of records of one type: names inside are uncompressed. Shared, so a clone costs nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rdatas(Bytes);
+
+impl Rdatas {
+    pub fn one(rdata: &[u8]) -> Self {
+        [rdata].into_iter().collect()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &self.0[..];
+        std::iter::from_fn(move || {
+            let (length, tail) = rest.split_first_chunk::<2>()?;
+            let (rdata, tail) = tail.split_at(usize::from(u16::from_be_bytes(*length)));
+            rest = tail;
+            Some(rdata)
+        })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Octets held.
+    pub fn octets(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Data longer than a record can hold (65,535 octets) is left out.
+impl<D: AsRef<[u8]>> FromIterator<D> for Rdatas {
+    fn from_iter<I: IntoIterator<Item = D>>(rdatas: I) -> Self {
+        let mut all = BytesMut::new();
+        for rdata in rdatas {
+            if let Ok(length) = u16::try_from(rdata.as_ref().len()) {
+                all.put_u16(length);
+                all.put_slice(rdata.as_ref());
+            }
+        }
+        Self(all.freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rdatas_come_out_as_they_went_in() {
+        let rdatas: Rdatas = [b"".as_slice(), b"ab", &[0; 65_536], b"c"].into_iter().collect();
+        assert_eq!(rdatas.iter().collect::<Vec<_>>(), [b"".as_slice(), b"ab", b"c"]);
+    }
+}

@@ -18,3 +18,4 @@ pub mod limits;
 pub mod model;
 pub mod upstream;
 pub mod wire;
+pub mod zone;

@@ -1,0 +1,344 @@
+//! From facts to records: what a Service, one of its ports and one of its endpoints answer.
+
+use std::{
+    collections::HashMap,
+    fmt::Write,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
+
+use smallvec::{SmallVec, smallvec};
+
+use crate::{
+    limits,
+    model::{Addressing, Endpoint, EndpointSlice, Protocol, Service},
+    wire::{Name, Owner, Rdatas, RecordSet, Sets, Spelled, Type},
+};
+
+use super::{Found, store::ServiceKey};
+
+/// All that is said of a Service, published as one.
+#[derive(Debug)]
+pub(super) struct ServiceEntry {
+    key: ServiceKey,
+    /// `None` where there are only slices: they answer PTR, nothing else.
+    pub(super) service: Option<Arc<Service>>,
+    /// By name.
+    pub(super) slices: Box<[Arc<EndpointSlice>]>,
+    /// The addresses of the bare name: what is asked most is ready to send.
+    v4: Rdatas,
+    v6: Rdatas,
+    alias: Option<Alias>,
+}
+
+/// Where an ExternalName points to.
+#[derive(Clone, Debug)]
+struct Alias {
+    rdata: Rdatas,
+    target: Name,
+}
+
+/// What of a Service is asked for.
+#[derive(Clone, Copy)]
+pub(super) enum Part<'q> {
+    Whole,
+    /// Without their underscores; empty matches every one.
+    Port {
+        port: &'q [u8],
+        protocol: &'q [u8],
+    },
+    Endpoint(&'q [u8]),
+}
+
+/// How a view shows records.
+pub(super) struct Scope<'q> {
+    pub(super) ttl: u32,
+    /// The zone in the client's spelling.
+    pub(super) zone: &'q Spelled,
+    pub(super) pod_names: bool,
+    pub(super) no_endpoints: bool,
+    pub(super) ignore_empty: bool,
+}
+
+/// A host of SRV records: the Service itself, or an endpoint.
+struct Target<'e> {
+    label: Option<Label<'e>>,
+    addresses: SmallVec<[IpAddr; 2]>,
+    ports: SmallVec<[u16; 4]>,
+}
+
+/// An endpoint's own label.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) enum Label<'e> {
+    Given(&'e str),
+    Dashed(String),
+}
+
+impl ServiceEntry {
+    pub(super) fn new(key: ServiceKey, service: Option<Arc<Service>>, slices: Box<[Arc<EndpointSlice>]>) -> Self {
+        let mut entry = Self { key, service, slices, v4: Rdatas::default(), v6: Rdatas::default(), alias: None };
+        let addresses: Vec<IpAddr> = match entry.service.as_ref().map(|service| &service.addressing) {
+            Some(Addressing::ClusterIps(ips)) => ips.to_vec(),
+            Some(Addressing::Headless) => distinct(entry.endpoints().map(|(_, endpoint)| endpoint.address)),
+            Some(Addressing::ExternalName(target)) => {
+                entry.alias = Alias::new(target);
+                Vec::new()
+            }
+            None => Vec::new(),
+        };
+        entry.v4 = address_data(Type::A, &addresses);
+        entry.v6 = address_data(Type::AAAA, &addresses);
+        entry
+    }
+
+    /// The label of the namespace.
+    pub(super) fn namespace(&self) -> &[u8] {
+        &self.key[usize::from(self.key[0]) + 2..]
+    }
+
+    pub(super) fn cluster_ips(&self) -> &[IpAddr] {
+        match self.service.as_ref().map(|service| &service.addressing) {
+            Some(Addressing::ClusterIps(ips)) => ips,
+            _ => &[],
+        }
+    }
+
+    pub(super) fn is_headless(&self) -> bool {
+        self.service.as_ref().is_some_and(|service| service.addressing == Addressing::Headless)
+    }
+
+    fn endpoints(&self) -> impl Iterator<Item = (&EndpointSlice, &Endpoint)> {
+        self.slices.iter().flat_map(|slice| slice.endpoints.iter().map(move |endpoint| (&**slice, endpoint)))
+    }
+
+    /// The labels of the ready endpoints with an address: one for each slice that has it.
+    pub(super) fn labels_of(&self, address: IpAddr, pod_names: bool) -> impl Iterator<Item = Label<'_>> {
+        self.endpoints().filter(move |(_, endpoint)| endpoint.address == address).map(move |(_, endpoint)| Label::of(endpoint, pod_names))
+    }
+
+    /// What the Service answers; coredns-behaviour of the Kubernetes DNS specification 1.1.0 §2.3–2.5.
+    pub(super) fn answer(&self, part: Part<'_>, qtype: Type, scope: &Scope<'_>) -> Found {
+        let Some(service) = &self.service else { return Found::NoName };
+        let has_endpoints = !scope.no_endpoints && self.endpoints().next().is_some();
+        match (&service.addressing, part) {
+            (Addressing::ExternalName(_), Part::Whole) => self.alias_answer(qtype, scope),
+            (Addressing::ExternalName(_), _) => Found::NoName,
+            (Addressing::ClusterIps(_), _) if scope.ignore_empty && !has_endpoints => Found::NoName,
+            (Addressing::Headless, _) | (_, Part::Endpoint(_)) if !has_endpoints => Found::NoName,
+            (_, Part::Whole) if qtype == Type::A => Found::set(qtype, scope.ttl, self.v4.clone()),
+            (_, Part::Whole) if qtype == Type::AAAA => Found::set(qtype, scope.ttl, self.v6.clone()),
+            (Addressing::ClusterIps(ips), Part::Whole | Part::Port { .. }) => {
+                let ports = service.ports.iter().filter(|port| part.has_port(&port.name, port.protocol)).map(|port| port.port);
+                let target = Target { label: None, addresses: ips.iter().copied().collect(), ports: ports.collect() };
+                self.targets_answer(vec![target], part, qtype, scope)
+            }
+            _ => self.targets_answer(self.endpoint_targets(part, scope), part, qtype, scope),
+        }
+    }
+
+    fn alias_answer(&self, qtype: Type, scope: &Scope<'_>) -> Found {
+        let Some(alias) = &self.alias else { return Found::NoName };
+        let cname = RecordSet::new(Owner::Question, Type::CNAME, scope.ttl, alias.rdata.clone());
+        match qtype {
+            Type::A | Type::AAAA => Found::Alias { cname, target: alias.target.clone() },
+            Type::CNAME => Found::Records { answer: smallvec![cname], additional: Sets::new() },
+            _ => Found::NoData,
+        }
+    }
+
+    fn endpoint_targets(&self, part: Part<'_>, scope: &Scope<'_>) -> Vec<Target<'_>> {
+        let wanted = match part {
+            Part::Endpoint(label) => Some(Wanted::new(label)),
+            Part::Whole | Part::Port { .. } => None,
+        };
+        let ports = |slice: &EndpointSlice| {
+            slice.ports.iter().filter(|port| part.has_port(&port.name, port.protocol)).map(|port| port.port).collect()
+        };
+        self.endpoints()
+            .filter(|(_, endpoint)| wanted.as_ref().is_none_or(|wanted| wanted.is(endpoint, scope.pod_names)))
+            .map(|(slice, endpoint)| Target {
+                label: Some(Label::of(endpoint, scope.pod_names)),
+                addresses: smallvec![endpoint.address],
+                ports: ports(slice),
+            })
+            .collect()
+    }
+
+    fn targets_answer(&self, mut targets: Vec<Target<'_>>, part: Part<'_>, qtype: Type, scope: &Scope<'_>) -> Found {
+        if let Part::Port { .. } = part {
+            targets.retain(|target| !target.ports.is_empty());
+        }
+        if targets.is_empty() {
+            return Found::NoName;
+        }
+        match qtype {
+            Type::A | Type::AAAA => {
+                let addresses = distinct(targets.iter().flat_map(|target| target.addresses.iter().copied()));
+                Found::set(qtype, scope.ttl, address_data(qtype, &addresses))
+            }
+            Type::SRV => self.srv(targets, scope),
+            _ => Found::NoData,
+        }
+    }
+
+    /// One record for each host and port (RFC 2782), and the hosts' addresses. The weights of all addresses and ports share
+    /// 100, each at least 1, as CoreDNS has it.
+    fn srv(&self, targets: Vec<Target<'_>>, scope: &Scope<'_>) -> Found {
+        let shares: usize = targets.iter().map(|target| target.addresses.len() * target.ports.len()).sum();
+        let weight = (100 / shares.max(1)).max(1) as u16;
+        let (mut srv, mut additional) = (Vec::new(), Sets::new());
+        for target in merged(targets) {
+            let Some(name) = self.target_name(target.label.as_ref(), scope) else { continue };
+            for port in &target.ports {
+                srv.push([&[0, 0], &weight.to_be_bytes()[..], &port.to_be_bytes(), &name].concat());
+            }
+            for rtype in [Type::A, Type::AAAA] {
+                let data = address_data(rtype, &target.addresses);
+                if !data.is_empty() && !target.ports.is_empty() {
+                    additional.push(RecordSet::new(Owner::Name(name.clone().into()), rtype, scope.ttl, data));
+                }
+            }
+        }
+        match Found::set(Type::SRV, scope.ttl, srv.into_iter().collect()) {
+            Found::Records { answer, .. } => Found::Records { answer, additional },
+            other => other,
+        }
+    }
+
+    /// `label.web.ns.svc.ZONE`; `None` where it is no name.
+    pub(super) fn target_name(&self, label: Option<&Label<'_>>, scope: &Scope<'_>) -> Option<Vec<u8>> {
+        let mut name = Vec::with_capacity(96);
+        if let Some(label) = label.map(Label::text) {
+            if label.is_empty() || label.len() > limits::LABEL_OCTETS {
+                return None;
+            }
+            name.push(label.len() as u8);
+            name.extend_from_slice(label.as_bytes());
+        }
+        name.extend_from_slice(&self.key);
+        name.extend_from_slice(b"\x03svc");
+        name.extend_from_slice(scope.zone.wire());
+        (name.len() <= limits::NAME_OCTETS).then_some(name)
+    }
+}
+
+impl Alias {
+    /// `None` for what no CNAME may point to: an address, or what is no name.
+    fn new(target: &str) -> Option<Self> {
+        let spelled = target.parse::<Spelled>().ok().filter(|_| target.parse::<IpAddr>().is_err())?;
+        Some(Self { rdata: Rdatas::one(spelled.wire()), target: Name::from_wire(spelled.wire())? })
+    }
+}
+
+impl Part<'_> {
+    fn has_port(self, name: &str, protocol: Protocol) -> bool {
+        let matches = |wanted: &[u8], is: &str| wanted.is_empty() || is.as_bytes().eq_ignore_ascii_case(wanted);
+        match self {
+            Self::Port { port, protocol: wanted } => matches(port, name) && matches(wanted, protocol.label()),
+            Self::Whole | Self::Endpoint(_) => true,
+        }
+    }
+}
+
+/// An endpoint's label as it is asked for, and the address that it may stand for.
+struct Wanted<'q> {
+    label: &'q [u8],
+    address: Option<IpAddr>,
+}
+
+impl<'q> Wanted<'q> {
+    fn new(label: &'q [u8]) -> Self {
+        let text = std::str::from_utf8(label).unwrap_or_default();
+        let address = address_of_label(text).filter(|address| dashed(*address) == text);
+        Self { label, address }
+    }
+
+    fn is(&self, endpoint: &Endpoint, pod_names: bool) -> bool {
+        match given_label(endpoint, pod_names) {
+            Some(given) => given.as_bytes().eq_ignore_ascii_case(self.label),
+            None => self.address == Some(endpoint.address),
+        }
+    }
+}
+
+impl<'e> Label<'e> {
+    fn of(endpoint: &'e Endpoint, pod_names: bool) -> Self {
+        given_label(endpoint, pod_names).map_or_else(|| Self::Dashed(dashed(endpoint.address)), Label::Given)
+    }
+
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::Given(text) => text,
+            Self::Dashed(text) => text,
+        }
+    }
+}
+
+fn given_label(endpoint: &Endpoint, pod_names: bool) -> Option<&str> {
+    let pod = || endpoint.pod.as_deref().filter(|pod| pod_names && pod.len() <= limits::LABEL_OCTETS);
+    endpoint.hostname.as_deref().or_else(pod)
+}
+
+/// `10-1-2-3`, `fd00--1`; an address that would end in a dash gets a `0`: `fd00--0`.
+fn dashed(address: IpAddr) -> String {
+    let mut text = String::with_capacity(40);
+    // Writing to a String does not fail.
+    let _ = write!(text, "{address}");
+    let mut text = text.replace(['.', ':'], "-");
+    if text.ends_with('-') {
+        text.push('0');
+    }
+    text
+}
+
+/// The address that a label of dashes stands for, in a Pod's name or an endpoint's.
+pub(super) fn address_of_label(label: &str) -> Option<IpAddr> {
+    let dashes = label.bytes().filter(|octet| *octet == b'-').count();
+    if dashes == 3 && !label.contains("--") {
+        label.replace('-', ".").parse::<Ipv4Addr>().ok().map(IpAddr::V4)
+    } else {
+        label.replace('-', ":").parse::<Ipv6Addr>().ok().map(IpAddr::V6)
+    }
+}
+
+/// Addresses of the type's family as record data.
+pub(super) fn address_data(rtype: Type, addresses: &[IpAddr]) -> Rdatas {
+    let octets = |address: &IpAddr| -> Option<SmallVec<[u8; 16]>> {
+        match address {
+            IpAddr::V4(v4) if rtype == Type::A => Some(SmallVec::from_slice(&v4.octets())),
+            IpAddr::V6(v6) if rtype == Type::AAAA => Some(SmallVec::from_slice(&v6.octets())),
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
+        }
+    };
+    addresses.iter().filter_map(octets).collect()
+}
+
+/// In the order of their first mention.
+fn distinct(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
+    let mut seen = std::collections::HashSet::new();
+    addresses.filter(|address| seen.insert(*address)).collect()
+}
+
+/// Targets of one label become one, with every address and port once: a host in several slices, or of both families.
+fn merged(targets: Vec<Target<'_>>) -> Vec<Target<'_>> {
+    let mut merged: Vec<Target<'_>> = Vec::with_capacity(targets.len());
+    let mut places = HashMap::new();
+    for target in targets {
+        let place = *places.entry(target.label.clone()).or_insert(merged.len());
+        if place == merged.len() {
+            merged.push(Target { label: target.label, addresses: SmallVec::new(), ports: SmallVec::new() });
+        }
+        let whole = &mut merged[place];
+        for address in target.addresses {
+            if !whole.addresses.contains(&address) {
+                whole.addresses.push(address);
+            }
+        }
+        for port in target.ports {
+            if !whole.ports.contains(&port) {
+                whole.ports.push(port);
+            }
+        }
+    }
+    merged
+}

@@ -1,0 +1,200 @@
+//! The writer: takes changes of facts, and publishes what each of them touches.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use foldhash::fast::RandomState;
+
+use crate::model::{Change, EndpointSlice, Key, Kind, Namespace, Object, Pod, Service};
+
+use super::{
+    derive::ServiceEntry,
+    store::{ServiceKey, Store, service_key},
+};
+
+/// Owned by the one task that reads a source's changes.
+#[derive(Debug, Default)]
+pub struct Index {
+    store: Arc<Store>,
+    /// What is known of each kind, for the sweep after a full list.
+    slices: HashMap<Key, Arc<EndpointSlice>, RandomState>,
+    pods: HashMap<Key, Pod, RandomState>,
+    services: HashMap<Key, Arc<Service>, RandomState>,
+    namespaces: HashMap<Key, Namespace, RandomState>,
+    /// Kinds that are being listed anew, with the keys that were known and not yet seen again.
+    unseen: HashMap<Kind, HashSet<Key, RandomState>, RandomState>,
+}
+
+impl Index {
+    /// What readers read.
+    pub fn store(&self) -> Arc<Store> {
+        Arc::clone(&self.store)
+    }
+
+    /// Takes a change; `unix_seconds` becomes the zone's serial if DNS shows it.
+    pub fn apply(&mut self, change: Change, unix_seconds: u32) {
+        let changed = match change {
+            Change::Upsert(object) => {
+                let key = object.key();
+                if let Some(unseen) = self.unseen.get_mut(&key.kind) {
+                    unseen.remove(&key);
+                }
+                self.upsert(key, object)
+            }
+            Change::Remove(key) => self.remove(&key),
+            Change::Relist(kind) => {
+                self.unseen.insert(kind, self.known(kind));
+                false
+            }
+            Change::Synced(kind) => self.sweep(kind),
+        };
+        if changed {
+            self.store.set_serial(unix_seconds);
+        }
+    }
+
+    fn known(&self, kind: Kind) -> HashSet<Key, RandomState> {
+        match kind {
+            Kind::Namespace => self.namespaces.keys().cloned().collect(),
+            Kind::Service => self.services.keys().cloned().collect(),
+            Kind::EndpointSlice => self.slices.keys().cloned().collect(),
+            Kind::Pod => self.pods.keys().cloned().collect(),
+            Kind::Node | Kind::Ingress => HashSet::default(),
+        }
+    }
+
+    fn sweep(&mut self, kind: Kind) -> bool {
+        let mut changed = !self.store.is_synced(kind);
+        let mut gone: Vec<_> = self.unseen.remove(&kind).into_iter().flatten().collect();
+        gone.sort_unstable();
+        for key in &gone {
+            changed |= self.remove(key);
+        }
+        self.store.mark_synced(kind);
+        changed
+    }
+
+    fn upsert(&mut self, key: Key, object: Object) -> bool {
+        match object {
+            Object::Namespace(namespace) => replaced(&mut self.namespaces, key, namespace, |namespace| {
+                self.store.publish_namespace(&lower(&namespace.name), Some(namespace.clone()));
+            }),
+            Object::Service(service) => {
+                let service = Arc::new(service);
+                let changed = self.services.get(&key) != Some(&service);
+                if changed {
+                    self.publish(&service.namespace, &service.name, |entry| entry.service = Some(Arc::clone(&service)));
+                    self.services.insert(key, service);
+                }
+                changed
+            }
+            Object::EndpointSlice(slice) => self.upsert_slice(key, slice),
+            Object::Pod(pod) => {
+                let old = self.pods.get(&key);
+                let changed = old != Some(&pod);
+                if changed {
+                    let old = old.map_or_else(Box::default, |pod| pod.addresses.clone());
+                    self.store.publish_pod(&lower(&pod.namespace), &old, &pod.addresses);
+                    self.pods.insert(key, pod);
+                }
+                changed
+            }
+            // No view reads them.
+            Object::Node(_) | Object::Ingress(_) => false,
+        }
+    }
+
+    fn upsert_slice(&mut self, key: Key, slice: EndpointSlice) -> bool {
+        let slice = Arc::new(slice);
+        let old = self.slices.insert(key, Arc::clone(&slice));
+        if old.as_ref() == Some(&slice) {
+            return false;
+        }
+        if let Some(moved) = old.as_ref().filter(|old| old.service != slice.service) {
+            self.publish(&moved.namespace, &moved.service, |entry| entry.drop_slice(moved));
+        }
+        self.publish(&slice.namespace, &slice.service, |entry| {
+            if let Some(old) = &old {
+                entry.drop_slice(old);
+            }
+            entry.slices.push(Arc::clone(&slice));
+        });
+        true
+    }
+
+    fn remove(&mut self, key: &Key) -> bool {
+        match key.kind {
+            Kind::Namespace => {
+                let known = self.namespaces.remove(key).is_some();
+                self.store.publish_namespace(&lower(&key.name), None);
+                known
+            }
+            Kind::Service => {
+                let known = self.services.remove(key).is_some();
+                self.publish(&key.namespace, &key.name, |entry| entry.service = None);
+                known
+            }
+            Kind::EndpointSlice => {
+                let old = self.slices.remove(key);
+                if let Some(old) = &old {
+                    self.publish(&old.namespace, &old.service, |entry| entry.drop_slice(old));
+                }
+                old.is_some()
+            }
+            Kind::Pod => {
+                let old = self.pods.remove(key);
+                if let Some(old) = &old {
+                    self.store.publish_pod(&lower(&old.namespace), &old.addresses, &[]);
+                }
+                old.is_some()
+            }
+            Kind::Node | Kind::Ingress => false,
+        }
+    }
+
+    /// Publishes a Service as `change` makes it of what was published before.
+    fn publish(&self, namespace: &str, name: &str, change: impl FnOnce(&mut Draft)) {
+        // A name that is no label cannot be asked for.
+        let Some(key) = service_key(namespace, name) else { return };
+        let old = self.store.service(&key);
+        let mut draft = old.map_or_else(Draft::default, |old| Draft { service: old.service.clone(), slices: old.slices.to_vec() });
+        change(&mut draft);
+        self.store.publish(&key, draft.finish(&key));
+    }
+}
+
+/// Inserts, and tells `publish` where the value is a new one.
+fn replaced<T: PartialEq>(map: &mut HashMap<Key, T, RandomState>, key: Key, value: T, publish: impl FnOnce(&T)) -> bool {
+    let changed = map.get(&key) != Some(&value);
+    if changed {
+        publish(&value);
+        map.insert(key, value);
+    }
+    changed
+}
+
+/// A Service's facts while they change.
+#[derive(Default)]
+struct Draft {
+    service: Option<Arc<Service>>,
+    slices: Vec<Arc<EndpointSlice>>,
+}
+
+impl Draft {
+    fn drop_slice(&mut self, slice: &Arc<EndpointSlice>) {
+        self.slices.retain(|it| !Arc::ptr_eq(it, slice));
+    }
+
+    fn finish(mut self, key: &ServiceKey) -> Option<ServiceEntry> {
+        // The order of answers is the slices' own, not that of their arrival.
+        self.slices.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let anything = self.service.is_some() || !self.slices.is_empty();
+        anything.then(|| ServiceEntry::new(key.clone(), self.service, self.slices.into()))
+    }
+}
+
+fn lower(name: &str) -> Vec<u8> {
+    name.to_ascii_lowercase().into_bytes()
+}

@@ -1,0 +1,323 @@
+//! The cluster's names: facts come in through [`Index`], readers look names up in a [`Zone`].
+//!
+//! Facts belong to a source and are shared; a [`Zone`] is a view of them, and costs nothing to make. Whether a name that has
+//! no records of a type exists (NODATA) or not (NXDOMAIN) is decided here and nowhere else.
+
+mod derive;
+mod index;
+mod reverse;
+mod settings;
+mod store;
+
+use std::{net::IpAddr, sync::Arc};
+
+use smallvec::smallvec;
+
+use crate::{
+    model::Kind,
+    wire::{Name, Owner, Question, Rdatas, RecordSet, Sets, Spelled, Type},
+};
+
+use derive::{Part, Scope, ServiceEntry, address_data, address_of_label};
+pub use index::Index;
+pub use settings::{Namespaces, PodMode, Settings, is_reverse};
+pub use store::Store;
+
+/// The version of the DNS specification that the names follow, as `dns-version.ZONE` tells it.
+const SCHEMA_VERSION: &[u8] = b"\x051.1.0";
+const SCHEMA_VERSION_TTL: u32 = 28_800;
+
+/// What a name has of a type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    Records {
+        answer: Sets,
+        additional: Sets,
+    },
+    /// The name is an ExternalName: its CNAME, and the name to go on with.
+    Alias {
+        cname: RecordSet,
+        target: Name,
+    },
+    /// The name exists and has no such records.
+    NoData,
+    /// There is no such name.
+    NoName,
+    /// It depends on facts that have not been listed yet.
+    Unsynced,
+    /// The name is in none of the zones.
+    NotMine,
+}
+
+impl Found {
+    /// Records at the name of the question, or [`Found::NoData`] where there are none.
+    fn set(rtype: Type, ttl: u32, rdatas: Rdatas) -> Self {
+        if rdatas.is_empty() {
+            return Self::NoData;
+        }
+        Self::Records { answer: smallvec![RecordSet::new(Owner::Question, rtype, ttl, rdatas)], additional: Sets::new() }
+    }
+}
+
+/// A view of a source's facts.
+#[derive(Clone, Debug)]
+pub struct Zone {
+    store: Arc<Store>,
+    settings: Settings,
+}
+
+impl Zone {
+    pub fn new(store: Arc<Store>, settings: Settings) -> Self {
+        Self { store, settings }
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whether every kind that this view answers from has been listed once.
+    pub fn is_synced(&self) -> bool {
+        let needed = [
+            (Kind::Namespace, true),
+            (Kind::Service, true),
+            (Kind::EndpointSlice, !self.settings.no_endpoints),
+            (Kind::Pod, self.settings.pods == PodMode::Verified),
+        ];
+        needed.iter().all(|&(kind, needed)| !needed || self.store.is_synced(kind))
+    }
+
+    /// The longest of the view's zones that `name` is in.
+    pub fn zone_of(&self, name: &Name) -> Option<&Name> {
+        self.settings.zone_of(name)
+    }
+
+    /// The SOA of the zone that the question is in, owned by the zone in the client's spelling. Its TTL is no higher than the
+    /// records', so that a negative answer lives no longer than a positive one (RFC 2308 §5).
+    pub fn soa(&self, question: &Question) -> Option<RecordSet> {
+        let zone = self.zone_of(&question.name)?;
+        let offset = question.name.wire().len() - zone.wire().len();
+        let spelled = question.spelled_from(offset);
+        let mut rdata = Vec::with_capacity(96);
+        for label in [b"\x02ns\x03dns".as_slice(), b"\x0ahostmaster"] {
+            rdata.extend_from_slice(label);
+            rdata.extend_from_slice(spelled.wire());
+        }
+        for number in [self.store.serial(), 7200, 1800, 86_400, self.settings.ttl] {
+            rdata.extend_from_slice(&number.to_be_bytes());
+        }
+        // A name has at most 255 octets.
+        let owner = Owner::QuestionFrom(offset as u8);
+        Some(RecordSet::new(owner, Type::SOA, self.settings.ttl.min(300), Rdatas::one(&rdata)))
+    }
+
+    /// What the question's name has of its type (Kubernetes DNS-Based Service Discovery 1.1.0).
+    pub fn find(&self, question: &Question) -> Found {
+        let Some(zone) = self.zone_of(&question.name) else { return Found::NotMine };
+        let Some(left) = question.name.left_of(zone) else { return Found::NotMine };
+        let zone_name = question.spelled_from(left.len());
+        let scope = self.scope(&zone_name);
+        match (left.is_empty(), is_reverse(zone)) {
+            (true, _) => self.apex(question, &scope),
+            (false, true) => self.reverse(question),
+            (false, false) => self.cluster(left, question.qtype, &scope),
+        }
+    }
+
+    fn scope<'q>(&self, zone: &'q Spelled) -> Scope<'q> {
+        Scope {
+            ttl: self.settings.ttl,
+            zone,
+            pod_names: self.settings.endpoint_pod_names,
+            no_endpoints: self.settings.no_endpoints,
+            ignore_empty: self.settings.ignore_empty_service,
+        }
+    }
+
+    /// Names under a cluster zone; `left` are their labels left of it.
+    fn cluster(&self, left: &[u8], qtype: Type, scope: &Scope<'_>) -> Found {
+        let mut offsets = offsets(left);
+        let last = offsets.pop().unwrap_or(0);
+        let rest = &left[..last];
+        match &left[last + 1..] {
+            b"svc" => self.service(rest, &offsets, qtype, scope),
+            b"pod" => self.pod(rest, &offsets, qtype),
+            b"dns-version" if rest.is_empty() => match qtype {
+                Type::TXT => Found::set(qtype, SCHEMA_VERSION_TTL, Rdatas::one(SCHEMA_VERSION)),
+                _ => Found::NoData,
+            },
+            b"dns" => self.name_server(rest, qtype, scope),
+            _ => Found::NoName,
+        }
+    }
+
+    /// `[_port._proto | endpoint] svc ns` left of `svc.ZONE`.
+    fn service(&self, left: &[u8], offsets: &[usize], qtype: Type, scope: &Scope<'_>) -> Found {
+        let Some(&namespace_at) = offsets.last() else { return Found::NoData };
+        if let Some(found) = self.without_namespace(&left[namespace_at + 1..]) {
+            return found;
+        }
+        let label = |at: usize| &left[offsets[at] + 1..offsets[at + 1]];
+        let (part, service_at) = match offsets.len() {
+            1 => return Found::NoData,
+            2 => (Part::Whole, offsets[0]),
+            3 => (Part::Endpoint(label(0)), offsets[1]),
+            4 => (Part::Port { port: without_underscore(label(0)), protocol: without_underscore(label(1)) }, offsets[2]),
+            _ => return Found::NoName,
+        };
+        match self.store.service(&left[service_at..]) {
+            Some(entry) => entry.answer(part, qtype, scope),
+            None => Found::NoName,
+        }
+    }
+
+    /// `10-1-2-3 ns` left of `pod.ZONE`.
+    fn pod(&self, left: &[u8], offsets: &[usize], qtype: Type) -> Found {
+        let Some(&namespace_at) = offsets.last() else { return Found::NoData };
+        let namespace = &left[namespace_at + 1..];
+        if self.settings.pods == PodMode::Disabled {
+            return Found::NoName;
+        }
+        if let Some(found) = self.without_namespace(namespace) {
+            return found;
+        }
+        match offsets.len() {
+            1 => return Found::NoData,
+            2 => {}
+            _ => return Found::NoName,
+        }
+        let address = std::str::from_utf8(&left[1..namespace_at]).ok().and_then(address_of_label);
+        let exists = |address| self.settings.pods == PodMode::Insecure || self.store.has_pod(namespace, address);
+        match address.filter(|address| exists(*address)) {
+            Some(address) if matches!(qtype, Type::A | Type::AAAA) => Found::set(qtype, self.settings.ttl, address_data(qtype, &[address])),
+            Some(_) => Found::NoData,
+            None => Found::NoName,
+        }
+    }
+
+    /// What names under a namespace have that does not exist, or that the view does not show.
+    fn without_namespace(&self, label: &[u8]) -> Option<Found> {
+        match self.is_synced() {
+            false => Some(Found::Unsynced),
+            true => (!self.shows(label)).then_some(Found::NoName),
+        }
+    }
+
+    fn shows(&self, label: &[u8]) -> bool {
+        let exists = || self.store.namespace(label);
+        match &self.settings.namespaces {
+            Namespaces::All => exists().is_some(),
+            Namespaces::Named(names) => names.iter().any(|name| name.as_bytes() == label) && exists().is_some(),
+            Namespaces::Labelled(selector) => exists().is_some_and(|namespace| selector.matches(&namespace.labels)),
+        }
+    }
+
+    /// PTR records of an address: its Service's if it is a cluster IP, else one for every Service it is an endpoint of.
+    fn reverse(&self, question: &Question) -> Found {
+        if !self.is_synced() {
+            return Found::Unsynced;
+        }
+        let Some(address) = reverse::address(&question.name).filter(|_| question.qtype == Type::PTR) else { return Found::NoName };
+        let primary = self.primary();
+        let scope = self.scope(&primary);
+        let shown = |entry: &Arc<ServiceEntry>| self.shows(entry.namespace());
+        if let Some(entry) = self.store.by_cluster_ip(address).filter(shown) {
+            return Found::set(Type::PTR, scope.ttl, entry.target_name(None, &scope).into_iter().collect());
+        }
+        let mut targets = Vec::new();
+        if !self.settings.no_endpoints {
+            for entry in self.store.by_endpoint(address).iter().filter(|entry| shown(entry)) {
+                targets.extend(entry.labels_of(address, scope.pod_names).filter_map(|label| entry.target_name(Some(&label), &scope)));
+            }
+        }
+        targets.dedup();
+        match Found::set(Type::PTR, scope.ttl, targets.into_iter().collect()) {
+            Found::NoData => Found::NoName,
+            found => found,
+        }
+    }
+
+    fn primary(&self) -> Spelled {
+        Question::new(self.settings.primary().clone(), Type::A).spelled()
+    }
+
+    fn apex(&self, question: &Question, scope: &Scope<'_>) -> Found {
+        match question.qtype {
+            Type::SOA => match self.soa(question) {
+                Some(soa) => Found::Records { answer: smallvec![soa], additional: Sets::new() },
+                None => Found::NotMine,
+            },
+            Type::NS => self.name_servers(question, scope),
+            _ => Found::NoData,
+        }
+    }
+
+    /// The Services that have one of the server's own addresses as an endpoint; where none is known, `ns.dns.ZONE`.
+    fn name_servers(&self, question: &Question, scope: &Scope<'_>) -> Found {
+        let primary = self.primary();
+        let reverse = is_reverse(&question.name);
+        let scope = if reverse { &self.scope(&primary) } else { scope };
+        let servers = self.own_servers(scope);
+        let names = servers.iter().map(|(name, _)| name);
+        let additional = servers.iter().flat_map(|(name, addresses)| {
+            let set = |rtype| RecordSet::new(Owner::Name(name.clone().into()), rtype, scope.ttl, address_data(rtype, addresses));
+            [set(Type::A), set(Type::AAAA)]
+        });
+        let additional = additional.filter(|set| !set.rdatas.is_empty()).collect();
+        match Found::set(Type::NS, scope.ttl, names.collect()) {
+            Found::Records { answer, .. } => Found::Records { answer, additional },
+            other => other,
+        }
+    }
+
+    fn own_servers(&self, scope: &Scope<'_>) -> Vec<(Vec<u8>, Vec<IpAddr>)> {
+        let mut servers = Vec::new();
+        for own in &self.settings.own_addresses {
+            for entry in self.store.by_endpoint(*own) {
+                if entry.is_headless() {
+                    let names = entry.labels_of(*own, scope.pod_names).filter_map(|label| entry.target_name(Some(&label), scope));
+                    servers.extend(names.map(|name| (name, vec![*own])));
+                } else if entry.service.is_some() {
+                    servers.extend(entry.target_name(None, scope).map(|name| (name, entry.cluster_ips().to_vec())));
+                }
+            }
+        }
+        servers.sort_unstable();
+        servers.dedup();
+        if servers.is_empty() {
+            let name = [b"\x02ns\x03dns".as_slice(), scope.zone.wire()].concat();
+            servers.push((name, self.settings.own_addresses.clone()));
+        }
+        servers
+    }
+
+    /// `dns.ZONE` and `ns.dns.ZONE`, the name server of the SOA record.
+    fn name_server(&self, left: &[u8], qtype: Type, scope: &Scope<'_>) -> Found {
+        match left {
+            b"" => Found::NoData,
+            b"\x02ns" if matches!(qtype, Type::A | Type::AAAA) => {
+                let mut addresses: Vec<_> = self.own_servers(scope).into_iter().flat_map(|(_, addresses)| addresses).collect();
+                addresses.sort_unstable();
+                addresses.dedup();
+                Found::set(qtype, scope.ttl, address_data(qtype, &addresses))
+            }
+            b"\x02ns" => Found::NoData,
+            _ => Found::NoName,
+        }
+    }
+}
+
+/// Where the labels of a name begin that has no root label.
+fn offsets(left: &[u8]) -> smallvec::SmallVec<[usize; 8]> {
+    let mut at = 0;
+    let mut offsets = smallvec::SmallVec::new();
+    while let Some(&length) = left.get(at) {
+        offsets.push(at);
+        at += usize::from(length) + 1;
+    }
+    offsets
+}
+
+/// `_http` and `http` both name the port `http`; `_` names every one.
+fn without_underscore(label: &[u8]) -> &[u8] {
+    label.strip_prefix(b"_").unwrap_or(label)
+}

@@ -1,0 +1,61 @@
+//! What a `kubernetes` block makes of the facts: which of them it shows, and how.
+
+use std::net::IpAddr;
+
+use crate::{model::Selector, wire::Name};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Cluster and reverse zones, at least one of them a cluster zone.
+    pub zones: Vec<Name>,
+    /// Seconds of every record but dns-version's.
+    pub ttl: u32,
+    pub pods: PodMode,
+    pub namespaces: Namespaces,
+    /// Name endpoints without a hostname by their Pod.
+    pub endpoint_pod_names: bool,
+    /// Serve nothing that comes from EndpointSlices.
+    pub no_endpoints: bool,
+    /// A ClusterIP Service without a ready endpoint does not exist.
+    pub ignore_empty_service: bool,
+    /// The server's own addresses: the Service that has one as an endpoint is the zone's name server.
+    pub own_addresses: Vec<IpAddr>,
+}
+
+/// Which names under `pod.ZONE` exist.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PodMode {
+    #[default]
+    Disabled,
+    /// Every address in a namespace that exists.
+    Insecure,
+    /// The addresses of the namespace's Pods.
+    Verified,
+}
+
+/// Which namespaces are shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Namespaces {
+    #[default]
+    All,
+    Named(Vec<Box<str>>),
+    Labelled(Selector),
+}
+
+impl Settings {
+    /// The zone that the targets of PTR records are in: the first that is not a reverse zone.
+    pub fn primary(&self) -> &Name {
+        self.zones.iter().find(|zone| !is_reverse(zone)).unwrap_or(&self.zones[0])
+    }
+
+    /// The longest of the zones that `name` is in.
+    pub(super) fn zone_of(&self, name: &Name) -> Option<&Name> {
+        self.zones.iter().filter(|zone| name.is_within(zone)).max_by_key(|zone| zone.wire().len())
+    }
+}
+
+/// Whether a zone is of addresses: `in-addr.arpa`, `ip6.arpa` or under them.
+pub fn is_reverse(zone: &Name) -> bool {
+    let wire = zone.wire();
+    wire.ends_with(b"\x07in-addr\x04arpa\x00") || wire.ends_with(b"\x03ip6\x04arpa\x00")
+}

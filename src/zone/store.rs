@@ -1,0 +1,148 @@
+//! The published facts: one writer, any number of readers, no reader ever waits for more than a map's shard.
+//!
+//! The one file that chooses the maps. A Service is published whole, so it changes its type in one step. Entries are keyed by
+//! the labels of their names in wire form: a slice of the question is the key.
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use dashmap::DashMap;
+use foldhash::fast::RandomState;
+use smallvec::SmallVec;
+
+use crate::{
+    model::{EndpointSlice, Kind, Namespace},
+    wire::Name,
+};
+
+use super::derive::ServiceEntry;
+
+/// `web.default` in wire form without a root label: the labels that a Service's name has left of `svc.ZONE`.
+pub(super) type ServiceKey = Arc<[u8]>;
+
+type Map<K, V> = DashMap<K, V, RandomState>;
+
+/// Shared by every view of one source.
+#[derive(Debug, Default)]
+pub struct Store {
+    services: Map<ServiceKey, Arc<ServiceEntry>>,
+    namespaces: Map<Box<[u8]>, Arc<Namespace>>,
+    cluster_ips: Map<IpAddr, SmallVec<[ServiceKey; 1]>>,
+    endpoints: Map<IpAddr, SmallVec<[ServiceKey; 1]>>,
+    pods: Map<IpAddr, SmallVec<[Box<[u8]>; 1]>>,
+    /// One bit a kind.
+    synced: AtomicU32,
+    serial: AtomicU32,
+}
+
+impl Store {
+    pub(super) fn service(&self, key: &[u8]) -> Option<Arc<ServiceEntry>> {
+        self.services.get(key).map(|entry| Arc::clone(&entry))
+    }
+
+    pub(super) fn namespace(&self, label: &[u8]) -> Option<Arc<Namespace>> {
+        self.namespaces.get(label).map(|entry| Arc::clone(&entry))
+    }
+
+    /// The Service that has the address as a cluster IP; by name the first where two claim it.
+    pub(super) fn by_cluster_ip(&self, address: IpAddr) -> Option<Arc<ServiceEntry>> {
+        let key = self.cluster_ips.get(&address)?.iter().min()?.clone();
+        self.service(&key)
+    }
+
+    /// The Services that have the address as a ready endpoint, by name.
+    pub(super) fn by_endpoint(&self, address: IpAddr) -> Vec<Arc<ServiceEntry>> {
+        let mut keys = self.endpoints.get(&address).map(|keys| keys.to_vec()).unwrap_or_default();
+        keys.sort_unstable();
+        keys.iter().filter_map(|key| self.service(key)).collect()
+    }
+
+    /// Whether a Pod of the namespace has the address.
+    pub(super) fn has_pod(&self, namespace: &[u8], address: IpAddr) -> bool {
+        self.pods.get(&address).is_some_and(|namespaces| namespaces.iter().any(|it| **it == *namespace))
+    }
+
+    /// Whether a whole list of the kind has been seen.
+    pub fn is_synced(&self, kind: Kind) -> bool {
+        self.synced.load(Ordering::Acquire) & bit(kind) != 0
+    }
+
+    /// Unix time of the last change that DNS shows; 0 before the first.
+    pub fn serial(&self) -> u32 {
+        self.serial.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn mark_synced(&self, kind: Kind) {
+        self.synced.fetch_or(bit(kind), Ordering::Release);
+    }
+
+    pub(super) fn set_serial(&self, serial: u32) {
+        self.serial.store(serial, Ordering::Relaxed);
+    }
+
+    /// Publishes a Service, or takes it away where nothing is left of it; keeps the addresses' maps in step.
+    pub(super) fn publish(&self, key: &ServiceKey, entry: Option<ServiceEntry>) {
+        let new = entry.map(Arc::new);
+        let old = match &new {
+            Some(new) => self.services.insert(key.clone(), Arc::clone(new)),
+            None => self.services.remove(key).map(|(_, old)| old),
+        };
+        let addresses = |entry: &Option<Arc<ServiceEntry>>| entry.as_ref().map(|entry| entry.cluster_ips().to_vec()).unwrap_or_default();
+        replace(&self.cluster_ips, key, &addresses(&old), &addresses(&new));
+        let slices = |entry: &Option<Arc<ServiceEntry>>| entry.as_ref().map(|entry| entry.slices.to_vec()).unwrap_or_default();
+        let (old, new) = (slices(&old), slices(&new));
+        if old.len() != new.len() || !old.iter().zip(&new).all(|(old, new)| Arc::ptr_eq(old, new)) {
+            replace(&self.endpoints, key, &endpoint_addresses(&old), &endpoint_addresses(&new));
+        }
+    }
+
+    pub(super) fn publish_namespace(&self, label: &[u8], namespace: Option<Namespace>) {
+        match namespace {
+            Some(namespace) => drop(self.namespaces.insert(label.into(), Arc::new(namespace))),
+            None => drop(self.namespaces.remove(label)),
+        }
+    }
+
+    /// A Pod of the namespace has `new` instead of `old`.
+    pub(super) fn publish_pod(&self, namespace: &[u8], old: &[IpAddr], new: &[IpAddr]) {
+        replace(&self.pods, &Box::from(namespace), old, new);
+    }
+}
+
+fn bit(kind: Kind) -> u32 {
+    1 << kind as u32
+}
+
+fn endpoint_addresses(slices: &[Arc<EndpointSlice>]) -> Vec<IpAddr> {
+    let mut addresses: Vec<_> = slices.iter().flat_map(|slice| &slice.endpoints).map(|endpoint| endpoint.address).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
+/// Moves one mention of `key` from the addresses in `old` to those in `new`. An address may hold a key several times: two
+/// Pods of a namespace on the host's network.
+fn replace<K: Clone + Eq>(map: &Map<IpAddr, SmallVec<[K; 1]>>, key: &K, old: &[IpAddr], new: &[IpAddr]) {
+    for address in new.iter().filter(|address| !old.contains(address)) {
+        map.entry(*address).or_default().push(key.clone());
+    }
+    for address in old.iter().filter(|address| !new.contains(address)) {
+        if let Some(mut keys) = map.get_mut(address)
+            && let Some(at) = keys.iter().position(|it| it == key)
+        {
+            keys.swap_remove(at);
+        }
+        map.remove_if(address, |_, keys| keys.is_empty());
+    }
+}
+
+/// The key of a Service; `None` where a name is no label.
+pub(super) fn service_key(namespace: &str, name: &str) -> Option<ServiceKey> {
+    let name = Name::join([name.as_bytes(), namespace.as_bytes()], &Name::root())?;
+    Some(name.left_of(&Name::root())?.into())
+}

@@ -38,6 +38,11 @@ pub trait Plugin: Send + Sync {
         Back::Up(reply)
     }
 
+    /// Whether it can answer what it is there to answer; the `ready` page asks.
+    fn is_ready(&self) -> bool {
+        true
+    }
+
     /// After the reply to a client's question is written, to log or count it.
     fn sent(&self, _cx: &mut Cx, _query: &Query, _sent: &Sent) {}
 }

@@ -14,8 +14,10 @@
 //! ```
 
 pub mod chain;
+pub mod corefile;
 pub mod limits;
 pub mod model;
+pub mod server;
 pub mod upstream;
 pub mod wire;
 pub mod zone;

@@ -24,3 +24,10 @@ pub const QUERY_TIME: Duration = Duration::from_secs(5);
 pub const REPLY_OCTETS: usize = 4 * STREAM_OCTETS;
 /// Aliases within one upstream reply; more is a loop or as bad as one.
 pub const REPLY_ALIASES: usize = 16;
+
+/// Words of a Corefile with everything imported; the largest in the field have some thousands.
+pub const COREFILE_WORDS: usize = 100_000;
+/// Braces in braces, and imports in imports.
+pub const COREFILE_DEPTH: usize = 32;
+/// Mistakes that are told in one run.
+pub const DIAGNOSTICS: usize = 100;

@@ -1,6 +1,6 @@
 //! Domain names.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{borrow::Borrow, fmt, net::IpAddr, str::FromStr};
 
 use smallvec::SmallVec;
 
@@ -114,6 +114,13 @@ impl Name {
     pub fn suffix(&self, offset: usize) -> Option<Self> {
         let rest = self.0.get(offset..).filter(|rest| !rest.is_empty())?;
         Some(Self(SmallVec::from_slice(rest)))
+    }
+}
+
+/// A part of a longer name's wire form finds the name in a map.
+impl Borrow<[u8]> for Name {
+    fn borrow(&self) -> &[u8] {
+        &self.0
     }
 }
 

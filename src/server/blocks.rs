@@ -1,0 +1,98 @@
+//! Server blocks and the longest match among them.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{
+    chain::Plugin,
+    wire::{Class, Name, Question, Type},
+};
+
+use super::{Listen, is_refused};
+
+/// One server block of the Corefile at work.
+pub struct Block {
+    /// The zones of its keys, with the addresses at which each is served.
+    pub keys: Vec<(Name, Listen)>,
+    /// In CoreDNS's order.
+    pub plugins: Vec<Arc<dyn Plugin>>,
+    /// The largest datagram that is sent, and the EDNS size that is told.
+    pub udp_octets: u16,
+    /// Whether classes other than IN are passed to the plugins.
+    pub any_class: bool,
+}
+
+/// All blocks; immutable.
+#[derive(Default)]
+pub struct Server {
+    blocks: Vec<Block>,
+    listeners: Vec<Listener>,
+    /// Sees replies that no block gave.
+    pub unrouted: Option<Arc<dyn Plugin>>,
+}
+
+struct Listener {
+    listen: Listen,
+    zones: HashMap<Name, usize, foldhash::fast::RandomState>,
+    any_class: bool,
+}
+
+/// Two blocks that claim the same zone at the same address: the second one's place, and which zone.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Overlap {
+    pub block: usize,
+    pub zone: Name,
+    pub listen: Listen,
+}
+
+impl Server {
+    /// # Errors
+    /// Where two blocks claim the same zone at the same address.
+    pub fn new(blocks: Vec<Block>) -> Result<Self, Overlap> {
+        let mut server = Self { blocks, ..Self::default() };
+        for (index, block) in server.blocks.iter().enumerate() {
+            for (zone, listen) in &block.keys {
+                let at = match server.listeners.iter().position(|listener| listener.listen == *listen) {
+                    Some(at) => at,
+                    None => {
+                        server.listeners.push(Listener { listen: *listen, zones: HashMap::default(), any_class: false });
+                        server.listeners.len() - 1
+                    }
+                };
+                let listener = &mut server.listeners[at];
+                listener.any_class |= block.any_class;
+                if listener.zones.insert(zone.clone(), index).is_some() {
+                    return Err(Overlap { block: index, zone: zone.clone(), listen: *listen });
+                }
+            }
+        }
+        Ok(server)
+    }
+
+    /// What is to be listened on.
+    pub fn listens(&self) -> impl Iterator<Item = Listen> {
+        self.listeners.iter().map(|listener| listener.listen)
+    }
+
+    pub(super) fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    pub(super) fn listener(&self, listen: Listen) -> Option<usize> {
+        self.listeners.iter().position(|listener| listener.listen == listen)
+    }
+
+    /// The block with the longest zone that the name is in. DS records live in the parent zone (RFC 4035 §3.1.4.1), so for
+    /// them a shorter match is taken where there is one. `None` is answered with REFUSED.
+    pub(super) fn block_for(&self, listener: usize, question: &Question) -> Option<usize> {
+        let listener = &self.listeners[listener];
+        if is_refused(question.qtype) || question.class != Class::IN && !listener.any_class {
+            return None;
+        }
+        let wire = question.name.wire();
+        let mut matches = question.name.offsets().filter_map(|at| Some((at, *listener.zones.get(&wire[at..])?)));
+        let (at, block) = matches.next()?;
+        let parent = if question.qtype == Type::DS && at == 0 { matches.next() } else { None };
+        let block = parent.map_or(block, |(_, block)| block);
+        (!self.blocks[block].plugins.is_empty()).then_some(block)
+    }
+}

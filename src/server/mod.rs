@@ -1,0 +1,166 @@
+//! Which server block answers a question, and what goes back to who asked: the one door for every transport.
+//!
+//! A [`Server`] is immutable; a reload makes another one. A question that leaves the machine ends on the server it began with.
+
+mod blocks;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use crate::{
+    chain::{Cx, Plugin, Reply, Router, Run, Sent, Step, Transport},
+    limits,
+    wire::{Malformed, Query, Question, Rcode, Response, Room, Type, refusal},
+};
+
+pub use crate::chain::Exchange;
+pub use blocks::{Block, Overlap, Server};
+
+/// An address that is listened on, and what is spoken there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Listen {
+    pub scheme: Scheme,
+    pub address: SocketAddr,
+}
+
+/// The protocol of a server block's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scheme {
+    /// DNS over UDP and TCP (RFC 1035).
+    Dns,
+}
+
+/// What a transport does next.
+pub enum Outcome {
+    /// Send what was appended.
+    Reply,
+    /// Send nothing.
+    Silence,
+    /// Have the exchange answered, and call [`Server::resume`].
+    Exchange(Box<Pending>, Exchange),
+}
+
+/// A question that waits for an upstream.
+pub struct Pending {
+    run: Run,
+    at: At,
+}
+
+/// Where a question came in.
+#[derive(Clone, Copy)]
+struct At {
+    /// Its blocks are those that nested questions are routed among.
+    listener: usize,
+    block: usize,
+    request_octets: usize,
+}
+
+impl Server {
+    /// A message that came in at `listen`. Appends the reply to `out`.
+    pub fn receive(&self, listen: Listen, packet: &[u8], cx: &mut Cx, out: &mut Vec<u8>) -> Outcome {
+        let query = match Query::parse(packet) {
+            Ok(query) => query,
+            Err(Malformed::Ignore) => return Outcome::Silence,
+            Err(Malformed::Answer(rcode)) => {
+                refusal(packet, rcode, out);
+                return Outcome::Reply;
+            }
+            Err(Malformed::Refuse(query, rcode)) => return self.refuse(&query, rcode, packet.len(), cx, out),
+        };
+        let Some(listener) = self.listener(listen) else { return self.refuse(&query, Rcode::REFUSED, packet.len(), cx, out) };
+        match self.block_for(listener, &query.question) {
+            Some(block) => self.start(At { listener, block, request_octets: packet.len() }, query, cx, out),
+            None => self.refuse(&query, Rcode::REFUSED, packet.len(), cx, out),
+        }
+    }
+
+    /// Goes on with what an exchange brought.
+    pub fn resume(&self, mut pending: Box<Pending>, reply: Reply, cx: &mut Cx, out: &mut Vec<u8>) -> Outcome {
+        let router = Routes { server: self, listener: pending.at.listener };
+        let step = pending.run.resume(&router, cx, reply);
+        self.step(*pending, step, cx, out)
+    }
+
+    /// A question of our own, as if it came in at `listen`; what it brings stays in the caches and nothing is appended.
+    pub fn refresh(&self, listen: Listen, query: Query, cx: &mut Cx) -> Outcome {
+        cx.refresh = true;
+        let Some(listener) = self.listener(listen) else { return Outcome::Silence };
+        match self.block_for(listener, &query.question) {
+            Some(block) => self.start(At { listener, block, request_octets: 0 }, query, cx, &mut Vec::new()),
+            None => Outcome::Silence,
+        }
+    }
+
+    fn start(&self, at: At, query: Query, cx: &mut Cx, out: &mut Vec<u8>) -> Outcome {
+        let router = Routes { server: self, listener: at.listener };
+        let (run, step) = Run::start(&router, cx, at.block, query);
+        self.step(Pending { run, at }, step, cx, out)
+    }
+
+    fn step(&self, pending: Pending, step: Step, cx: &mut Cx, out: &mut Vec<u8>) -> Outcome {
+        match step {
+            Step::Exchange(exchange) => Outcome::Exchange(Box::new(pending), exchange),
+            Step::Done(reply) => self.finish(&pending, reply, cx, out),
+            Step::Drop => Outcome::Silence,
+        }
+    }
+
+    fn finish(&self, pending: &Pending, reply: Reply, cx: &mut Cx, out: &mut Vec<u8>) -> Outcome {
+        if cx.refresh {
+            return Outcome::Silence;
+        }
+        let response = reply.unwrap_or_else(|failure| Response { ede: failure.ede(), ..Response::of(failure.rcode()) });
+        let block = &self.blocks()[pending.at.block];
+        let query = pending.run.query();
+        let sent = write(&response, query, block.udp_octets, pending.at.request_octets, cx, out);
+        for plugin in &block.plugins {
+            plugin.sent(cx, query, &sent);
+        }
+        Outcome::Reply
+    }
+
+    /// An answer that no block gives.
+    fn refuse(&self, query: &Query, rcode: Rcode, request_octets: usize, cx: &mut Cx, out: &mut Vec<u8>) -> Outcome {
+        let sent = write(&Response::of(rcode), query, limits::UDP_OCTETS, request_octets, cx, out);
+        if let Some(observer) = &self.unrouted {
+            observer.sent(cx, query, &sent);
+        }
+        Outcome::Reply
+    }
+}
+
+fn write(response: &Response, query: &Query, udp_octets: u16, request_octets: usize, cx: &Cx, out: &mut Vec<u8>) -> Sent {
+    let room = match cx.transport {
+        Transport::Udp => Room::datagram(query.edns, udp_octets),
+        Transport::Tcp => Room::stream(udp_octets),
+    };
+    let start = out.len();
+    response.encode(query, room, out);
+    Sent {
+        rcode: response.rcode,
+        flags: u16::from_be_bytes([out[start + 2], out[start + 3]]),
+        request_octets,
+        reply_octets: out.len() - start,
+        took: cx.now.saturating_duration_since(cx.started),
+    }
+}
+
+/// The blocks of one listener, for questions that plugins ask.
+struct Routes<'s> {
+    server: &'s Server,
+    listener: usize,
+}
+
+impl Router for Routes<'_> {
+    fn route(&self, question: &Question) -> Option<usize> {
+        self.server.block_for(self.listener, question)
+    }
+
+    fn plugins(&self, block: usize) -> &[Arc<dyn Plugin>] {
+        &self.server.blocks()[block].plugins
+    }
+}
+
+/// Types that no block answers: a transfer is many messages, and none is offered.
+fn is_refused(qtype: Type) -> bool {
+    qtype.is_transfer()
+}

@@ -27,7 +27,15 @@ pub const REPLY_ALIASES: usize = 16;
 
 /// Words of a Corefile with everything imported; the largest in the field have some thousands.
 pub const COREFILE_WORDS: usize = 100_000;
+/// Octets of a Corefile and all files that it imports: a ConfigMap holds 1 MiB, and several may be mounted.
+pub const COREFILE_OCTETS: usize = 4 << 20;
+/// Imports that are followed: CoreDNS's own bound for snippets.
+pub const COREFILE_IMPORTS: usize = 10_000;
 /// Braces in braces, and imports in imports.
 pub const COREFILE_DEPTH: usize = 32;
 /// Mistakes that are told in one run.
 pub const DIAGNOSTICS: usize = 100;
+/// Characters of a message; a word that it quotes may be as long as the file.
+pub const DIAGNOSTIC_CHARS: usize = 400;
+/// Octets of a line that is shown with a message: what is longer was not written by hand.
+pub const DIAGNOSTIC_LINE: usize = 4096;

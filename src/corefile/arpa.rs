@@ -2,18 +2,17 @@
 
 use std::net::IpAddr;
 
+use super::value;
+
 /// The reverse zones of a CIDR block: masks between the octets (IPv4) or nibbles (IPv6) that zones are cut at give the zones
-/// at the next longer cut. `None` for what is no CIDR block.
+/// at the next longer cut, 128 at most. `None` for what is no CIDR block.
 pub fn reverse_zones(text: &str) -> Option<Vec<String>> {
-    let (address, bits) = text.split_once('/')?;
-    let (address, bits): (IpAddr, u32) = (address.parse().ok()?, bits.parse().ok()?);
+    let (address, bits) = value::network(text)?;
+    let bits = u32::from(bits);
     let (value, width, step) = match address {
         IpAddr::V4(v4) => (u128::from(v4.to_bits()), 32, 8),
         IpAddr::V6(v6) => (v6.to_bits(), 128, 4),
     };
-    if bits > width {
-        return None;
-    }
     let cut = bits.div_ceil(step) * step;
     let network = if bits == 0 { 0 } else { value >> (width - bits) << (cut - bits) };
     let zone = |number: u128| {
@@ -22,4 +21,41 @@ pub fn reverse_zones(text: &str) -> Option<Vec<String>> {
         labels.collect::<String>() + if width == 32 { "in-addr.arpa." } else { "ip6.arpa." }
     };
     Some((0..1_u128 << (cut - bits)).map(|low| zone(network | low)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_blocks_are_cut_at_labels() {
+        let check = |text: &str, expected: &[&str]| assert_eq!(reverse_zones(text).unwrap_or_default(), expected, "{text}");
+        check("10.0.0.0/8", &["10.in-addr.arpa."]);
+        check("10.9.8.7/8", &["10.in-addr.arpa."]);
+        check("192.168.1.0/24", &["1.168.192.in-addr.arpa."]);
+        check("192.0.2.1/32", &["1.2.0.192.in-addr.arpa."]);
+        check("192.0.2.6/31", &["6.2.0.192.in-addr.arpa.", "7.2.0.192.in-addr.arpa."]);
+        check("0.0.0.0/0", &["in-addr.arpa."]);
+        check("fd00::/8", &["d.f.ip6.arpa."]);
+        check("fd00::/7", &["c.f.ip6.arpa.", "d.f.ip6.arpa."]);
+        check("::/0", &["ip6.arpa."]);
+        check("10.0.0.0/33", &[]);
+        check("10.0.0.0/+8", &[]);
+        check("cluster.local", &[]);
+    }
+
+    #[test]
+    fn masks_between_the_cuts_give_every_zone_of_the_next() {
+        let check = |text: &str, count: usize, first: &str, last: &str| {
+            let zones = reverse_zones(text).unwrap();
+            assert_eq!((zones.len(), &*zones[0], &**zones.last().unwrap()), (count, first, last), "{text}");
+        };
+        check("10.0.0.0/21", 8, "0.0.10.in-addr.arpa.", "7.0.10.in-addr.arpa.");
+        check("10.96.0.0/12", 16, "96.10.in-addr.arpa.", "111.10.in-addr.arpa.");
+        check("192.0.2.32/27", 32, "32.2.0.192.in-addr.arpa.", "63.2.0.192.in-addr.arpa.");
+        check("10.0.0.0/9", 128, "0.10.in-addr.arpa.", "127.10.in-addr.arpa.");
+        check("2001:db8::/33", 8, "0.8.b.d.0.1.0.0.2.ip6.arpa.", "7.8.b.d.0.1.0.0.2.ip6.arpa.");
+        let host = format!("1.{}8.b.d.0.1.0.0.2.ip6.arpa.", "0.".repeat(23));
+        check("2001:db8::1/128", 1, &host, &host);
+    }
 }

@@ -1,13 +1,11 @@
 //! Mistakes: where, what, and how to mend it.
 
-use std::fmt::Write;
-
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet, renderer::DecorStyle};
+use std::borrow::Cow;
 
 use crate::limits;
 
 /// Octets of one of the files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span {
     pub file: usize,
     pub start: usize,
@@ -20,55 +18,106 @@ pub enum Severity {
     Warning,
 }
 
+/// One mistake.
+///
+/// Its texts are literals or strings. A literal cannot hold what a file says; a string may, so of files outside of the
+/// Corefile's directory the strings are not kept: `import /etc/shadow` is no way to read it.
 #[derive(Clone, Debug)]
 pub struct Diagnostic {
     pub severity: Severity,
     pub span: Span,
-    pub message: String,
-    label: String,
-    help: Option<String>,
+    pub message: Cow<'static, str>,
+    pub label: Cow<'static, str>,
+    pub help: Option<Cow<'static, str>>,
+    /// Other places that have to do with it.
+    pub related: Vec<(Span, Cow<'static, str>)>,
+    /// The place lies in a file whose text is not shown.
+    pub(super) hidden: bool,
 }
 
 impl Diagnostic {
     /// Says more at the place itself.
-    pub fn label(&mut self, label: impl Into<String>) -> &mut Self {
-        self.label = label.into();
+    pub fn label(&mut self, label: impl Into<Cow<'static, str>>) -> &mut Self {
+        self.label = self.kept(label.into()).unwrap_or_default();
         self
     }
 
     /// Says how to mend it.
-    pub fn help(&mut self, help: impl Into<String>) -> &mut Self {
-        self.help = Some(help.into());
+    pub fn help(&mut self, help: impl Into<Cow<'static, str>>) -> &mut Self {
+        self.help = self.kept(help.into());
         self
+    }
+
+    /// Points to another place. The text must not quote what stands there.
+    pub fn related(&mut self, span: Span, text: impl Into<Cow<'static, str>>) -> &mut Self {
+        if let Some(text) = self.kept(text.into()) {
+            self.related.push((span, text));
+        }
+        self
+    }
+
+    /// A text that may be shown.
+    fn kept(&self, text: Cow<'static, str>) -> Option<Cow<'static, str>> {
+        let shown = !self.hidden || matches!(text, Cow::Borrowed(_));
+        shown.then(|| shortened(text))
+    }
+}
+
+/// A word can be as long as a file; a message is not.
+fn shortened(text: Cow<'static, str>) -> Cow<'static, str> {
+    match text.char_indices().nth(limits::DIAGNOSTIC_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text,
     }
 }
 
 /// The texts that spans point into; the first is the Corefile.
 #[derive(Clone, Debug, Default)]
-pub struct Files(Vec<(String, String)>);
+pub struct Files(Vec<File>);
+
+#[derive(Clone, Debug)]
+pub(super) struct File {
+    pub(super) path: String,
+    pub(super) text: String,
+}
 
 impl Files {
-    /// `path:line:column`.
+    pub(super) fn get(&self, file: usize) -> Option<&File> {
+        self.0.get(file)
+    }
+
+    /// `path:line:column`, counted from one, columns in characters.
     pub fn place(&self, span: Span) -> String {
-        let Some((path, text)) = self.0.get(span.file) else { return String::new() };
-        let before = &text[..span.start];
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        let Some(File { path, text }) = self.0.get(span.file) else { return String::new() };
+        let (line, column) = position(text, span.start);
         format!("{path}:{line}:{column}")
     }
 
-    /// `path:line`, as CoreDNS says it.
-    fn line(&self, span: Span) -> String {
-        self.place(span).rsplit_once(':').map_or_else(String::new, |(place, _)| place.to_owned())
+    /// The directory of a file with its final slash, empty for a bare name.
+    pub(super) fn directory(&self, file: usize) -> &str {
+        self.0.get(file).map_or("", |file| directory(&file.path))
     }
 
-    /// Text of files outside of the Corefile's directory is never shown: `import /etc/shadow` is no way to read it.
-    fn may_quote(&self, file: usize) -> bool {
-        let home = |path: &str| path.rsplit_once('/').map_or(String::new(), |(directory, _)| format!("{directory}/"));
-        let (Some((main, _)), Some((path, _))) = (self.0.first(), self.0.get(file)) else { return false };
-        let home = home(main);
-        file == 0 || path.strip_prefix(&*home).is_some_and(|rest| !rest.starts_with('/') && !rest.split('/').any(|part| part == ".."))
+    /// Whether a file's text may be shown.
+    pub(super) fn may_quote(&self, file: usize) -> bool {
+        let home = self.directory(0);
+        let within = |path: &str| match path.strip_prefix(home) {
+            Some(rest) => !rest.starts_with('/') && rest.split('/').all(|part| part != ".."),
+            None => false,
+        };
+        file == 0 || self.0.get(file).is_some_and(|file| within(&file.path))
     }
+}
+
+fn directory(path: &str) -> &str {
+    path.rfind('/').map_or("", |slash| &path[..=slash])
+}
+
+/// Line and column, from one.
+pub(super) fn position(text: &str, at: usize) -> (usize, usize) {
+    let before = &text[..at];
+    let begin = before.rfind('\n').map_or(0, |end| end + 1);
+    (before.matches('\n').count() + 1, before[begin..].chars().count() + 1)
 }
 
 /// What is wrong with a Corefile, and the texts to show it in.
@@ -76,27 +125,35 @@ impl Files {
 pub struct Diagnostics {
     pub files: Files,
     list: Vec<Diagnostic>,
+    errors: usize,
+    /// Takes what comes past the bound: who has made so many mistakes has one.
     spare: Option<Diagnostic>,
+    /// How many came past the bound.
+    beyond: usize,
 }
 
 impl Diagnostics {
     pub(super) fn add_file(&mut self, path: &str, text: &str) -> usize {
-        self.files.0.push((path.to_owned(), text.to_owned()));
+        self.files.0.push(File { path: path.to_owned(), text: text.to_owned() });
         self.files.0.len() - 1
     }
 
-    pub fn error(&mut self, span: Span, message: impl Into<String>) -> &mut Diagnostic {
+    pub fn error(&mut self, span: Span, message: impl Into<Cow<'static, str>>) -> &mut Diagnostic {
+        self.errors += 1;
         self.add(Severity::Error, span, message.into())
     }
 
-    pub fn warning(&mut self, span: Span, message: impl Into<String>) -> &mut Diagnostic {
+    pub fn warning(&mut self, span: Span, message: impl Into<Cow<'static, str>>) -> &mut Diagnostic {
         self.add(Severity::Warning, span, message.into())
     }
 
-    /// Past the bound a message goes nowhere: who has made so many mistakes has one.
-    fn add(&mut self, severity: Severity, span: Span, message: String) -> &mut Diagnostic {
-        let diagnostic = Diagnostic { severity, span, message, label: String::new(), help: None };
+    fn add(&mut self, severity: Severity, span: Span, message: Cow<'static, str>) -> &mut Diagnostic {
+        let hidden = !self.files.may_quote(span.file);
+        let empty = Cow::Borrowed("");
+        let mut diagnostic = Diagnostic { severity, span, message: empty.clone(), label: empty, help: None, related: Vec::new(), hidden };
+        diagnostic.message = diagnostic.kept(message).unwrap_or(Cow::Borrowed(HIDDEN));
         if self.list.len() >= limits::DIAGNOSTICS {
+            self.beyond += 1;
             return self.spare.insert(diagnostic);
         }
         self.list.push(diagnostic);
@@ -104,48 +161,110 @@ impl Diagnostics {
         &mut self.list[last]
     }
 
+    /// Also where the error came past the bound.
     pub fn has_errors(&self) -> bool {
-        self.list.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+        self.errors > 0
     }
 
+    /// Whether there are so many errors that there is no use in looking for more.
+    pub fn is_full(&self) -> bool {
+        self.errors >= limits::DIAGNOSTICS
+    }
+
+    /// How many are not in the list.
+    pub fn beyond(&self) -> usize {
+        self.beyond
+    }
+
+    /// In the order in which they were found.
     pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
         self.list.iter()
     }
 
-    /// One line a mistake, as CoreDNS logs it: `Corefile:2 - Error during parsing: …`.
+    /// In the order of their places.
+    pub(super) fn sorted(&self) -> Vec<&Diagnostic> {
+        let mut list: Vec<_> = self.list.iter().collect();
+        list.sort_by_key(|diagnostic| diagnostic.span);
+        list
+    }
+
+    /// One line a mistake as CoreDNS logs it: `Corefile:2 - Error during parsing: …`.
     pub fn lines(&self) -> impl Iterator<Item = (Severity, String)> {
-        self.list.iter().map(|it| (it.severity, format!("{} - Error during parsing: {}", self.files.line(it.span), it.message)))
+        self.sorted().into_iter().map(|it| {
+            let place = self.files.get(it.span.file).map_or_else(String::new, |file| {
+                let (line, _) = position(&file.text, it.span.start);
+                format!("{}:{line} - ", file.path)
+            });
+            let during = if it.severity == Severity::Error { "Error during parsing: " } else { "" };
+            (it.severity, printable(&format!("{place}{during}{}", it.message)))
+        })
+    }
+}
+
+/// Stands for a message that would say what a file says whose text is not shown.
+const HIDDEN: &str = "a mistake in a file outside of the Corefile's directory, whose text is not shown";
+
+/// Quoted words may hold line ends and worse, and a log line is one line.
+fn printable(text: &str) -> String {
+    text.chars().flat_map(|ch| if ch.is_control() { ch.escape_default().collect() } else { vec![ch] }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn diagnostics(main: &str, other: &str) -> (Diagnostics, Span) {
+        let mut diagnostics = Diagnostics::default();
+        diagnostics.add_file(main, "a\n");
+        let file = diagnostics.add_file(other, "x\nsecret\n");
+        (diagnostics, Span { file, start: 2, end: 8 })
     }
 
-    /// All of them with the lines they are in, as rustc shows errors.
-    pub fn render(&self, coloured: bool) -> String {
-        let renderer = if coloured { Renderer::styled() } else { Renderer::plain() };
-        let renderer = renderer.decor_style(DecorStyle::Ascii);
-        let mut out = String::new();
-        for diagnostic in &self.list {
-            self.render_one(diagnostic, &renderer, &mut out);
+    #[test]
+    fn files_from_elsewhere_are_not_quoted() {
+        let check = |main: &str, other: &str, expected: bool| {
+            let (mut diagnostics, span) = diagnostics(main, other);
+            let said = "secret".to_owned();
+            diagnostics.error(span, format!("bad: {said}")).label(said.clone()).help(said.clone()).related(span, said);
+            let line = diagnostics.lines().next().unwrap().1;
+            assert_eq!(line.contains("secret"), expected, "{main} {other}: {line}");
+            assert!(line.starts_with(&format!("{other}:2 - ")), "{line}");
+            assert_eq!(diagnostics.render(false).contains("secret"), expected, "{main} {other}");
+        };
+        check("/etc/coredns/Corefile", "/etc/coredns/custom/a", true);
+        check("Corefile", "custom/a", true);
+        check("Corefile", "/etc/shadow", false);
+        check("Corefile", "../shadow", false);
+        check("/etc/coredns/Corefile", "/etc/coredns/x/../../shadow", false);
+        check("/etc/coredns/Corefile", "/etc/coredns2/a", false);
+        check("/etc/coredns/Corefile", "/etc/shadow", false);
+    }
+
+    #[test]
+    fn literals_are_shown_of_every_file() {
+        let (mut diagnostics, span) = diagnostics("/c/Corefile", "/etc/shadow");
+        diagnostics.error(span, "too many words");
+        assert_eq!(diagnostics.render(false), "error: too many words\n--> /etc/shadow:2:1\n\n");
+    }
+
+    #[test]
+    fn an_error_past_the_bound_is_an_error() {
+        let (mut diagnostics, span) = diagnostics("/c/Corefile", "/c/a");
+        for _ in 0..limits::DIAGNOSTICS {
+            diagnostics.warning(span, "odd");
         }
-        out
+        assert!(!diagnostics.has_errors());
+        diagnostics.error(span, "wrong");
+        assert!(diagnostics.has_errors() && !diagnostics.is_full());
+        assert_eq!((diagnostics.iter().count(), diagnostics.beyond()), (limits::DIAGNOSTICS, 1));
     }
 
-    fn render_one(&self, diagnostic: &Diagnostic, renderer: &Renderer, out: &mut String) {
-        let level = match diagnostic.severity {
-            Severity::Error => Level::ERROR,
-            Severity::Warning => Level::WARNING,
-        };
-        let Span { file, start, end } = diagnostic.span;
-        let help = diagnostic.help.as_deref();
-        // Writing to a String does not fail.
-        let _ = match self.files.0.get(file).filter(|_| self.files.may_quote(file)) {
-            Some((path, text)) => {
-                let annotation = AnnotationKind::Primary.span(start..end.max(start));
-                let annotation = if diagnostic.label.is_empty() { annotation } else { annotation.label(&*diagnostic.label) };
-                let group =
-                    level.primary_title(&*diagnostic.message).element(Snippet::source(&**text).path(&**path).annotation(annotation));
-                let group = if let Some(help) = help { group.element(Level::HELP.message(help)) } else { group };
-                writeln!(out, "{}\n", renderer.render(&[group]))
-            }
-            None => writeln!(out, "error: a mistake in an imported file\n --> {}\n", self.files.place(diagnostic.span)),
-        };
+    #[test]
+    fn a_line_is_one_line_and_no_longer_than_a_line() {
+        let (mut diagnostics, span) = diagnostics("/c/Corefile", "/c/a");
+        diagnostics.error(span, format!("a\nb\u{1b}[2J{}", "x".repeat(100_000)));
+        let line = diagnostics.lines().next().unwrap().1;
+        assert!(line.starts_with("/c/a:2 - Error during parsing: a\\nb\\u{1b}[2Jxxx"), "{line}");
+        assert!(line.len() < 1000);
     }
 }

@@ -1,132 +1,193 @@
 //! Snippets and imports: one list of words from many files.
 
-use std::collections::HashMap;
+use std::{collections::BTreeMap, rc::Rc};
 
 use crate::limits;
 
-use super::{Diagnostics, Reader, Token, lex};
+use super::{Diagnostics, Reader, Span, Token, braces, glob, lex, nearest};
 
+/// The words of a Corefile with everything imported in its place; none where it passes a bound.
 pub(super) fn expand(path: &str, text: &str, reader: &dyn Reader, diagnostics: &mut Diagnostics) -> Vec<Token> {
-    let file = diagnostics.add_file(path, text);
-    let mut expansion = Expansion { reader, diagnostics, snippets: HashMap::new(), open: vec![path.to_owned()], out: Vec::new(), level: 0 };
-    let tokens = lex::tokens(file, text, reader);
-    expansion.put(&tokens, directory(path));
-    expansion.out
+    let mut expansion = Expansion {
+        reader,
+        diagnostics,
+        snippets: BTreeMap::new(),
+        files: BTreeMap::new(),
+        open: Vec::new(),
+        out: Vec::new(),
+        octets: 0,
+        words: 0,
+        imports: 0,
+        stopped: false,
+    };
+    if let Some(tokens) = expansion.lex(path, text, Span::default()) {
+        expansion.nested(path.to_owned(), &tokens, Span::default());
+    }
+    if expansion.stopped { Vec::new() } else { expansion.out }
+}
+
+struct Snippet {
+    name: Span,
+    tokens: Rc<[Token]>,
 }
 
 struct Expansion<'x> {
     reader: &'x dyn Reader,
     diagnostics: &'x mut Diagnostics,
-    snippets: HashMap<String, Vec<Token>>,
+    snippets: BTreeMap<String, Snippet>,
+    /// Files that have been read, by path: each is read once.
+    files: BTreeMap<String, Rc<[Token]>>,
     /// Files and snippets that are being put in, the Corefile first: none may be put into itself.
     open: Vec<String>,
     out: Vec<Token>,
-    /// Braces open in `out`: snippets are defined outside of all.
-    level: usize,
+    /// What has been read and put in up to now, against the bounds.
+    octets: usize,
+    words: usize,
+    imports: usize,
+    /// A bound was passed, and that was told.
+    stopped: bool,
 }
 
 impl Expansion<'_> {
-    /// Appends words; those of a file in `directory` name their imports relative to it.
-    fn put(&mut self, tokens: &[Token], directory: &str) {
-        let mut at = 0;
-        while let Some(token) = tokens.get(at) {
-            if self.out.len() >= limits::COREFILE_WORDS {
-                self.diagnostics.error(token.span, "imports make this Corefile too long").label("stopped here");
-                return;
-            }
-            let line = line_length(&tokens[at..]);
-            if token.first && token.is("import") {
-                self.import(&tokens[at], &tokens[at + 1..at + line], directory);
-                at += line;
-            } else if let Some(name) = snippet_name(&tokens[at..]).filter(|_| self.level == 0) {
-                at += self.define(name, &tokens[at..]);
-            } else {
-                self.level = if token.is("{") { self.level + 1 } else { self.level.saturating_sub(usize::from(token.is("}"))) };
-                self.out.push(token.clone());
-                at += 1;
-            }
+    fn lex(&mut self, path: &str, text: &str, import: Span) -> Option<Rc<[Token]>> {
+        self.octets += text.len();
+        if self.octets > limits::COREFILE_OCTETS {
+            self.stop(import, "the Corefile and its imports are too long");
+            return None;
         }
+        let file = self.diagnostics.add_file(path, text);
+        Some(lex::tokens(file, text, self.reader, self.diagnostics).into())
     }
 
-    /// Keeps a snippet; returns how many words its definition has.
-    fn define(&mut self, name: &str, tokens: &[Token]) -> usize {
-        let mut level = 0;
-        let close = tokens.iter().position(|token| {
-            level += isize::from(token.is("{")) - isize::from(token.is("}"));
-            token.is("}") && level == 0
-        });
-        let Some(close) = close else {
-            self.diagnostics.error(tokens[1].span, "this `{` is never closed").label(format!("the snippet `{name}` begins here"));
-            return tokens.len();
-        };
-        if self.snippets.insert(name.to_owned(), tokens[2..close].to_vec()).is_some() {
-            self.diagnostics.error(tokens[0].span, format!("the snippet `{name}` is defined twice")).label("defined again here");
+    fn stop(&mut self, at: Span, message: &'static str) {
+        if !self.stopped {
+            self.diagnostics.error(at, message).label("stopped here");
         }
-        close + 1
+        self.stopped = true;
     }
 
-    fn import(&mut self, keyword: &Token, arguments: &[Token], directory: &str) {
-        let [what] = arguments else {
-            let found = arguments.len();
-            self.diagnostics
-                .error(keyword.span, format!("`import` takes one argument, not {found}"))
-                .help("write `import NAME` for a snippet, or `import FILE` or `import DIR/*.conf` for files");
+    /// Appends the words of a file or snippet.
+    fn nested(&mut self, name: String, tokens: &[Token], import: Span) {
+        if self.open.contains(&name) {
+            self.diagnostics.error(import, "this imports itself").label("it is being imported already");
             return;
+        }
+        self.words += tokens.len();
+        if self.words > limits::COREFILE_WORDS {
+            return self.stop(import, "the Corefile and its imports have too many words");
+        }
+        self.open.push(name);
+        let mut at = 0;
+        while at < tokens.len() && !self.stopped {
+            at = self.put(tokens, at);
+        }
+        self.open.pop();
+    }
+
+    /// Puts in what begins at `tokens[at]`, and returns where the next thing begins.
+    fn put(&mut self, tokens: &[Token], at: usize) -> usize {
+        let token = &tokens[at];
+        if braces::starts_line(tokens, at) && token.is("import") {
+            let end = line_end(tokens, at);
+            self.import(token, &tokens[at + 1..end]);
+            return end;
+        }
+        if braces::starts_line(tokens, at)
+            && let Some(name) = snippet_name(&tokens[at..])
+        {
+            return self.define(name, tokens, at);
+        }
+        // An import stands on a line of its own, so what it puts in does too.
+        self.out.push(Token { first: token.first || at == 0, ..token.clone() });
+        at + 1
+    }
+
+    /// Keeps a snippet.
+    fn define(&mut self, name: &str, tokens: &[Token], at: usize) -> usize {
+        let (end, next) = match braces::close(tokens, at + 1) {
+            Ok(close) => (close, close + 1),
+            Err(gap) => {
+                let error = self.diagnostics.error(tokens[at + 1].span, "this `{` is never closed");
+                error.label("the snippet begins here").help("its `}` stands first on a line of its own");
+                (gap.trusted.max(at + 2), gap.next)
+            }
         };
+        let span = tokens[at].span;
+        let snippet = Snippet { name: span, tokens: tokens[at + 2..end].into() };
+        if let Some(earlier) = self.snippets.insert(name.to_owned(), snippet) {
+            let error = self.diagnostics.error(span, format!("redeclaration of previously declared snippet {name}"));
+            error.label("declared again here").related(earlier.name, "declared here first");
+        }
+        next
+    }
+
+    fn import(&mut self, keyword: &Token, arguments: &[Token]) {
+        let [what] = arguments else { return self.wrong_arguments(keyword, arguments) };
+        self.imports += 1;
+        if self.imports > limits::COREFILE_IMPORTS {
+            return self.stop(what.span, "too many imports");
+        }
         if self.open.len() > limits::COREFILE_DEPTH {
             self.diagnostics.error(what.span, "imports lie too deep in each other");
             return;
         }
-        if let Some(snippet) = self.snippets.get(&what.text).cloned() {
-            self.nested(what, &format!("({})", what.text), &snippet, directory);
+        match self.snippets.get(&what.text).map(|snippet| Rc::clone(&snippet.tokens)) {
+            Some(tokens) => self.nested(format!("({})", what.text), &tokens, what.span),
+            None => self.import_files(what),
+        }
+    }
+
+    fn wrong_arguments(&mut self, keyword: &Token, arguments: &[Token]) {
+        let span = arguments.get(1).map_or(keyword.span, |extra| extra.span);
+        let error = self.diagnostics.error(span, "`import` takes one argument: a snippet, a file or a pattern");
+        error.label(if arguments.is_empty() { "none is here" } else { "one too many" });
+    }
+
+    /// Names are relative to the file in which the `import` is written, also within a snippet.
+    fn import_files(&mut self, what: &Token) {
+        if what.text.is_empty() {
+            self.diagnostics.error(what.span, "`import` needs a name").label("this is empty");
             return;
         }
-        for path in self.files(what, directory) {
-            match self.reader.read(&path) {
-                Ok(text) => {
-                    let file = self.diagnostics.add_file(&path, &text);
-                    let tokens = lex::tokens(file, &text, self.reader);
-                    self.nested(what, &path, &tokens, super::expand::directory(&path));
-                }
-                Err(reason) => {
-                    let known: Vec<_> = self.snippets.keys().map(String::as_str).collect();
-                    let near = super::nearest(&what.text, &known).map(|name| format!("the snippet `{name}` has a similar name"));
-                    let help = near.unwrap_or_else(|| "a snippet must stand above the `import` that uses it".to_owned());
-                    self.diagnostics.error(what.span, format!("file to import not found: {}", what.text)).label(reason).help(help);
-                }
+        let path = glob::join(self.diagnostics.files.directory(what.span.file), &what.text);
+        match glob::expand(&path, self.reader) {
+            Err(glob::TooWild) => {
+                let error = self.diagnostics.error(what.span, "an import pattern has at most one `*` and one `?`, and no `[...]`");
+                error.label("more wildcards than that");
             }
+            Ok(Some(files)) if files.is_empty() => {
+                let message = format!("No files matching import glob pattern: {}", what.text);
+                self.diagnostics.warning(what.span, message).label("nothing is imported here");
+            }
+            Ok(Some(files)) => files.into_iter().for_each(|file| self.import_file(what, file)),
+            Ok(None) => self.import_file(what, path),
         }
     }
 
-    fn nested(&mut self, what: &Token, name: &str, tokens: &[Token], directory: &str) {
-        if self.open.iter().any(|open| open == name) {
-            self.diagnostics.error(what.span, format!("`{}` imports itself", what.text)).label("it is being put in already");
-            return;
+    fn import_file(&mut self, what: &Token, path: String) {
+        if let Some(tokens) = self.files.get(&path).cloned() {
+            return self.nested(path, &tokens, what.span);
         }
-        self.open.push(name.to_owned());
-        self.put(tokens, directory);
-        self.open.pop();
+        match self.reader.read(&path) {
+            Ok(text) => {
+                let Some(tokens) = self.lex(&path, &text, what.span) else { return };
+                self.files.insert(path.clone(), Rc::clone(&tokens));
+                self.nested(path, &tokens, what.span);
+            }
+            Err(reason) => self.unreadable(what, &path, &reason),
+        }
     }
 
-    /// The files that a path or pattern means. A pattern that matches none is no mistake.
-    fn files(&mut self, what: &Token, directory: &str) -> Vec<String> {
-        let path =
-            if what.text.starts_with('/') || directory.is_empty() { what.text.clone() } else { format!("{directory}/{}", what.text) };
-        let count = |ch| what.text.matches(ch).count();
-        if count('*') > 1 || count('?') > 1 || what.text.contains(['[', ']']) {
-            self.diagnostics
-                .error(what.span, "this pattern has more wildcards than `import` takes")
-                .help("at most one `*` and one `?`, and no `[...]`");
-            return Vec::new();
+    fn unreadable(&mut self, what: &Token, path: &str, reason: &str) {
+        let names: Vec<_> = self.snippets.keys().map(String::as_str).collect();
+        let near = nearest(&what.text, &names).map(ToOwned::to_owned);
+        let error = self.diagnostics.error(what.span, format!("File to import not found: {}", what.text));
+        error.label(format!("{path}: {reason}"));
+        match near {
+            Some(near) => drop(error.help(format!("there is a snippet `{near}`"))),
+            None if what.text.contains('/') => {}
+            None => drop(error.help("a snippet must be declared above the `import` that uses it")),
         }
-        if count('*') + count('?') == 0 {
-            return vec![path];
-        }
-        let files = self.reader.glob(&path);
-        if files.is_empty() {
-            self.diagnostics.warning(what.span, format!("no files match the import pattern: {}", what.text));
-        }
-        files
     }
 }
 
@@ -134,13 +195,9 @@ impl Expansion<'_> {
 fn snippet_name(tokens: &[Token]) -> Option<&str> {
     let [name, brace, ..] = tokens else { return None };
     let inner = name.text.strip_prefix('(')?.strip_suffix(')')?;
-    (name.first && !name.quoted && brace.is("{") && !brace.first).then_some(inner)
+    (name.bare && brace.is("{")).then_some(inner)
 }
 
-fn line_length(tokens: &[Token]) -> usize {
-    1 + tokens.iter().skip(1).take_while(|token| !token.first && !token.is("}")).count()
-}
-
-fn directory(path: &str) -> &str {
-    path.rsplit_once('/').map_or("", |(directory, _)| directory)
+fn line_end(tokens: &[Token], at: usize) -> usize {
+    at + 1 + tokens[at + 1..].iter().take_while(|token| !token.first && !token.is("}")).count()
 }

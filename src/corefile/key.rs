@@ -1,16 +1,18 @@
 //! Keys of server blocks: `dns://example.org:53`, `10.0.0.0/8`, `.`.
 
-use super::{Diagnostics, Span, Token, arpa, words::nearest};
+use std::net::IpAddr;
+
+use crate::limits;
+
+use super::{Diagnostics, Span, Token, arpa, nearest};
 
 /// One zone of a server block.
 #[derive(Clone, Debug)]
 pub struct Key {
-    /// As it was written, for the reprint.
-    pub text: String,
     pub scheme: Scheme,
     /// Presentation form, lower-cased, with its final dot. A CIDR block gives several zones, hence several keys.
     pub zone: String,
-    /// Where none is written, the scheme's own.
+    /// As it is written; see [`Key::port_or`].
     pub port: Option<u16>,
     pub span: Span,
 }
@@ -24,7 +26,7 @@ impl PartialEq for Key {
 
 impl Eq for Key {}
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scheme {
     Dns,
     Tls,
@@ -59,91 +61,160 @@ impl Scheme {
 }
 
 impl Key {
-    /// The keys that a word names, none where it is a mistake.
-    pub(super) fn read(token: &Token, diagnostics: &mut Diagnostics) -> Vec<Self> {
-        let words = token.text.split(',').filter(|word| !word.is_empty());
-        words.flat_map(|word| Self::read_one(word, token, diagnostics)).collect()
+    /// The port to listen on; `dns` is the one of `-dns.port`, for keys of the scheme `dns` that name none.
+    pub fn port_or(&self, dns: u16) -> u16 {
+        self.port.unwrap_or_else(|| if self.scheme == Scheme::Dns { dns } else { self.scheme.port() })
     }
 
-    fn read_one(text: &str, token: &Token, diagnostics: &mut Diagnostics) -> Vec<Self> {
-        let Some((scheme, rest)) = scheme_of(text, token, diagnostics) else { return Vec::new() };
-        let Some((host, port)) = port_of(rest, token, diagnostics) else { return Vec::new() };
-        let zones = match arpa::reverse_zones(host) {
-            Some(zones) => zones,
-            None => match normalized(host) {
-                Ok(zone) => vec![zone],
-                Err(reason) => {
-                    diagnostics.error(token.span, format!("`{host}` is no zone: {reason}"));
-                    return Vec::new();
+    /// The keys that a word names, none where it is a mistake. Words may hold several, with commas between.
+    pub(super) fn read(token: &Token, diagnostics: &mut Diagnostics) -> Vec<Self> {
+        let mut keys = Vec::new();
+        for word in token.text.split(',').filter(|word| !word.is_empty()) {
+            match read(word, token.span) {
+                Ok(read) => {
+                    if read.iter().any(|key| key.zone.trim_end_matches('.').parse::<IpAddr>().is_ok()) {
+                        let warning = diagnostics.warning(token.span, "this is read as a zone, not as an address to listen on");
+                        warning.help("`bind` chooses addresses; a reverse zone is written with its mask, as in `10.0.0.0/8`");
+                    }
+                    keys.extend(read);
                 }
-            },
-        };
-        let key = |zone| Self { text: text.to_owned(), scheme, zone, port, span: token.span };
-        let mut keys: Vec<Self> = zones.into_iter().map(key).collect();
-        for extra in keys.iter_mut().skip(1) {
-            extra.text = with_zone(text, host, &extra.zone);
-        }
-        if let Some(first) = keys.first_mut().filter(|first| first.zone.ends_with(".arpa.")) {
-            first.text = with_zone(text, host, &first.zone);
+                Err(mistake) => {
+                    let error = diagnostics.error(token.span, mistake.message);
+                    error.help = mistake.help.filter(|_| !error.hidden).map(Into::into);
+                }
+            }
         }
         keys
     }
 }
 
-fn with_zone(text: &str, host: &str, zone: &str) -> String {
-    if host.is_empty() { text.to_owned() } else { text.replacen(host, zone, 1) }
+struct Mistake {
+    message: String,
+    help: Option<String>,
 }
 
-fn scheme_of<'t>(text: &'t str, token: &Token, diagnostics: &mut Diagnostics) -> Option<(Scheme, &'t str)> {
-    let Some((name, rest)) = text.split_once("://") else { return Some((Scheme::Dns, text)) };
-    match Scheme::ALL.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
-        Some((_, scheme)) => Some((*scheme, rest)),
+fn mistake<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, Mistake> {
+    let help = help.into();
+    Err(Mistake { message: message.into(), help: (!help.is_empty()).then_some(help) })
+}
+
+fn read(text: &str, span: Span) -> Result<Vec<Key>, Mistake> {
+    if text.starts_with('(') && text.ends_with(')') {
+        return mistake(format!("`{text}` is no zone"), "a snippet is declared by `(name) {` alone on its line");
+    }
+    let (scheme, rest) = scheme_of(text)?;
+    let (host, port) = port_of(rest)?;
+    let zones = zones(host).or_else(|reason| mistake(format!("`{host}` is no zone: {reason}"), ""))?;
+    Ok(zones.into_iter().map(|zone| Key { scheme, zone, port, span }).collect())
+}
+
+fn scheme_of(text: &str) -> Result<(Scheme, &str), Mistake> {
+    let Some((name, rest)) = text.split_once("://") else { return Ok((Scheme::Dns, text)) };
+    match Scheme::ALL.iter().find(|(known, _)| *known == name) {
+        Some(_) if rest.contains("://") => mistake(format!("`{text}` has two schemes"), ""),
+        Some((_, scheme)) => Ok((*scheme, rest)),
         None => {
-            let names: Vec<_> = Scheme::ALL.iter().map(|(name, _)| *name).collect();
-            let error = diagnostics.error(token.span, format!("unknown scheme `{name}://`"));
-            match nearest(name, &names) {
-                Some(near) => error.help(format!("did you mean `{near}://`?")),
-                None => error.help(format!("known are: {}", names.join(", "))),
+            let names = Scheme::ALL.map(|(name, _)| name);
+            let help = match nearest(name, &names) {
+                Some(near) => format!("did you mean `{near}://`?"),
+                None => format!("known are: {}", names.join(", ")),
             };
-            None
+            mistake(format!("unknown scheme `{name}://`"), help)
         }
     }
 }
 
 /// Splits digits after the last colon off.
-fn port_of<'t>(text: &'t str, token: &Token, diagnostics: &mut Diagnostics) -> Option<(&'t str, Option<u16>)> {
+fn port_of(text: &str) -> Result<(&str, Option<u16>), Mistake> {
     match text.rsplit_once(':') {
+        Some((_, "")) => mistake("expected a port after the last colon", "a zone may stand without a port and without the colon"),
         Some((host, digits)) if digits.bytes().all(|digit| digit.is_ascii_digit()) && !host.ends_with(':') => match digits.parse() {
-            Ok(port) => Some((host, Some(port))),
-            Err(_) if digits.is_empty() => {
-                let help = "an environment variable that is not set is empty: check `{$...}`";
-                diagnostics.error(token.span, "expected a port after the last colon").help(help);
-                None
-            }
-            Err(_) => {
-                diagnostics.error(token.span, format!("`{digits}` is no port: ports are 0 to 65535"));
-                None
-            }
+            Ok(port) => Ok((host, Some(port))),
+            Err(_) => mistake(format!("`{digits}` is no port: ports are 0 to 65535"), ""),
         },
-        _ => Some((text, None)),
+        _ => Ok((text, None)),
     }
 }
 
-/// A zone in lower case with its final dot.
-pub(super) fn normalized(host: &str) -> Result<String, &'static str> {
-    let zone = host.to_ascii_lowercase();
-    let zone = if zone.ends_with('.') { zone } else { zone + "." };
-    if zone == "." {
-        return Ok(zone);
+/// The zones that a word names: itself, or the reverse zones of a CIDR block.
+pub(super) fn zones(text: &str) -> Result<Vec<String>, &'static str> {
+    match text.split_once('/') {
+        Some((address, _)) if address.parse::<IpAddr>().is_ok() && !text.ends_with('.') => {
+            arpa::reverse_zones(text).ok_or("the mask is a number up to 32, of IPv6 up to 128")
+        }
+        _ => zone(text).map(|zone| vec![zone]),
     }
-    let labels = || zone.trim_end_matches('.').split('.');
-    if zone.len() > 254 {
+}
+
+/// A name in lower case with its final dot.
+fn zone(text: &str) -> Result<String, &'static str> {
+    let name = text.to_ascii_lowercase();
+    let name = name.strip_suffix('.').unwrap_or(&name);
+    if name.is_empty() {
+        return Ok(".".to_owned());
+    }
+    // In wire form a name has one octet more than in presentation form, and then its final zero.
+    if name.len() + 2 > limits::NAME_OCTETS {
         Err("it is longer than 255 octets")
-    } else if labels().any(|label| label.len() > 63) {
+    } else if name.split('.').any(|label| label.len() > limits::LABEL_OCTETS) {
         Err("a label is longer than 63 octets")
-    } else if zone.contains("..") || labels().any(str::is_empty) {
+    } else if name.split('.').any(str::is_empty) {
         Err("a label is empty")
+    } else if name.contains(|ch: char| ch.is_whitespace() || ch.is_control()) {
+        Err("it has white space in it")
     } else {
-        Ok(zone)
+        Ok(format!("{name}."))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Result<&[(Scheme, &str, u16)], &str>) {
+        let found = read(text, Span::default()).map_err(|mistake| mistake.message);
+        let found = found.map(|keys| keys.into_iter().map(|key| (key.scheme, key.zone.clone(), key.port_or(1053))).collect::<Vec<_>>());
+        let expected = expected.map(|keys| keys.iter().map(|(scheme, zone, port)| (*scheme, (*zone).to_owned(), *port)).collect());
+        assert_eq!(found, expected.map_err(ToOwned::to_owned), "{text}");
+    }
+
+    #[test]
+    fn keys_have_schemes_zones_and_ports() {
+        check(".", Ok(&[(Scheme::Dns, ".", 1053)]));
+        check(".:53", Ok(&[(Scheme::Dns, ".", 53)]));
+        check(":53", Ok(&[(Scheme::Dns, ".", 53)]));
+        check("Example.ORG", Ok(&[(Scheme::Dns, "example.org.", 1053)]));
+        check("example.org.:5300", Ok(&[(Scheme::Dns, "example.org.", 5300)]));
+        check("dns://a", Ok(&[(Scheme::Dns, "a.", 1053)]));
+        check("tls://.", Ok(&[(Scheme::Tls, ".", 853)]));
+        check("quic://.", Ok(&[(Scheme::Quic, ".", 853)]));
+        check("grpc://.", Ok(&[(Scheme::Grpc, ".", 443)]));
+        check("https://a:8443", Ok(&[(Scheme::Https, "a.", 8443)]));
+        check("https3://a", Ok(&[(Scheme::Https3, "a.", 443)]));
+        check("10.0.0.0/8:53", Ok(&[(Scheme::Dns, "10.in-addr.arpa.", 53)]));
+        check("10.0.0.0/15", Ok(&[(Scheme::Dns, "0.10.in-addr.arpa.", 1053), (Scheme::Dns, "1.10.in-addr.arpa.", 1053)]));
+        check("2001:db8::/32", Ok(&[(Scheme::Dns, "8.b.d.0.1.0.0.2.ip6.arpa.", 1053)]));
+        check("2001:db8::/32:54", Ok(&[(Scheme::Dns, "8.b.d.0.1.0.0.2.ip6.arpa.", 54)]));
+        check("0/25.2.0.192.in-addr.arpa", Ok(&[(Scheme::Dns, "0/25.2.0.192.in-addr.arpa.", 1053)]));
+        check("a:b", Ok(&[(Scheme::Dns, "a:b.", 1053)]));
+    }
+
+    #[test]
+    fn bad_keys_are_refused() {
+        check("a:", Err("expected a port after the last colon"));
+        check("a:65536", Err("`65536` is no port: ports are 0 to 65535"));
+        check("dnss://a", Err("unknown scheme `dnss://`"));
+        check("dns://tls://a", Err("`dns://tls://a` has two schemes"));
+        check("10.0.0.0/33", Err("`10.0.0.0/33` is no zone: the mask is a number up to 32, of IPv6 up to 128"));
+        check("a..b", Err("`a..b` is no zone: a label is empty"));
+        check("a b", Err("`a b` is no zone: it has white space in it"));
+        check("(a)", Err("`(a)` is no zone"));
+        let label = |length| "x".repeat(length);
+        check(&label(63), Ok(&[(Scheme::Dns, &(label(63) + "."), 1053)]));
+        check(&label(64), Err(&format!("`{}` is no zone: a label is longer than 63 octets", label(64))));
+        let name = [label(63), label(63), label(63)].join(".");
+        check(&format!("{name}.{}", label(61)), Ok(&[(Scheme::Dns, &format!("{name}.{}.", label(61)), 1053)]));
+        let long = format!("{name}.{}", label(62));
+        check(&long, Err(&format!("`{long}` is no zone: it is longer than 255 octets")));
     }
 }

@@ -4,25 +4,31 @@
 //! decided here: plugins read them with [`Words`].
 
 mod arpa;
+mod braces;
 mod diagnostic;
 mod expand;
+mod glob;
 mod key;
 mod lex;
+mod near;
 mod parse;
+mod print;
+mod render;
+mod value;
 mod words;
-
-use std::fmt;
 
 pub use arpa::reverse_zones;
 pub use diagnostic::{Diagnostic, Diagnostics, Files, Severity, Span};
 pub use key::{Key, Scheme};
 pub use lex::Token;
-pub use words::{Words, nearest};
+pub use near::nearest;
+pub use words::Words;
 
-/// What a Corefile without a word in it means, as in CoreDNS.
-const DEFAULT: &str = ".:53 {\n    whoami\n    log\n}\n";
+/// What a Corefile without a server block means, as in CoreDNS: on the port of `-dns.port`.
+const DEFAULT: &str = ". {\n    whoami\n    log\n}\n";
 
-/// A Corefile as it was written, imports and snippets put in.
+/// A Corefile as it was written, imports and snippets put in. It prints as a Corefile that reads as the same blocks, where
+/// no variable's value looks like a variable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Corefile {
     pub blocks: Vec<Block>,
@@ -44,64 +50,69 @@ pub struct Line {
     pub body: Vec<Self>,
 }
 
-/// How the files that a Corefile imports are read.
+/// What a Corefile may need from outside.
 pub trait Reader {
     /// # Errors
-    /// A sentence why it cannot be read.
+    /// A short reason: it does not exist, is a directory, or is no UTF-8.
     fn read(&self, path: &str) -> Result<String, String>;
-    /// Files that match a pattern with one `*` or `?` in its last part, sorted.
-    fn glob(&self, pattern: &str) -> Vec<String>;
+
+    /// The names in a directory, in any order, those of directories with a slash behind; none where it cannot be read. The
+    /// path is empty for the working directory and else ends with a slash.
+    fn list(&self, directory: &str) -> Vec<String>;
+
+    /// An environment variable; the name is not empty and has no `=` in it.
     fn env(&self, name: &str) -> Option<String>;
 }
 
 /// Reads a Corefile. `path` names it in messages, and imports are relative to its directory.
 ///
-/// All mistakes are told, in `diagnostics`; with an error among them the result is what could be made of the file.
+/// All mistakes are told, in `diagnostics`, which is fresh; with an error among them the result is what could be made of the
+/// file, for plugins to find more.
 pub fn parse(path: &str, text: &str, reader: &dyn Reader, diagnostics: &mut Diagnostics) -> Corefile {
-    let mut tokens = expand::expand(path, text, reader, diagnostics);
-    if tokens.is_empty() && !diagnostics.has_errors() {
-        tokens = expand::expand("built-in Corefile", DEFAULT, reader, diagnostics);
+    let tokens = expand::expand(path, text, reader, diagnostics);
+    let mut blocks = parse::blocks(&tokens, diagnostics);
+    if blocks.is_empty() && !diagnostics.has_errors() {
+        let tokens = expand::expand("built-in Corefile", DEFAULT, reader, diagnostics);
+        blocks = parse::blocks(&tokens, diagnostics);
     }
-    Corefile { blocks: parse::blocks(&tokens, diagnostics) }
+    Corefile { blocks }
 }
 
-/// A Corefile that reads as the same blocks.
-impl fmt::Display for Corefile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, block) in self.blocks.iter().enumerate() {
-            let gap = if index > 0 { "\n" } else { "" };
-            let keys: Vec<_> = block.keys.iter().map(|key| quoted(&key.text)).collect();
-            writeln!(f, "{gap}{} {{", keys.join(" "))?;
-            block.directives.iter().try_for_each(|directive| directive.write(f, 1))?;
-            writeln!(f, "}}")?;
-        }
-        Ok(())
+/// For fuzzing: whatever a text says, reading it ends, and what is printed of it reads as the same.
+///
+/// # Panics
+/// Where that is not so.
+pub fn round_trip(text: &str) {
+    let mut diagnostics = Diagnostics::default();
+    let corefile = parse("Corefile", text, &Nowhere, &mut diagnostics);
+    diagnostics.render(true);
+    diagnostics.lines().for_each(drop);
+    if diagnostics.has_errors() {
+        return;
     }
+    let printed = corefile.to_string();
+    let mut diagnostics = Diagnostics::default();
+    let again = parse("Corefile", &printed, &Nowhere, &mut diagnostics);
+    assert!(!diagnostics.has_errors(), "{printed}\n{}", diagnostics.render(false));
+    assert_eq!(corefile, again, "{printed}");
 }
 
-impl Line {
-    fn write(&self, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
-        let words = [&self.name].into_iter().chain(&self.arguments).map(|token| quoted(&token.text));
-        let words = words.collect::<Vec<_>>().join(" ");
-        let indent = "    ".repeat(depth);
-        if self.body.is_empty() {
-            return writeln!(f, "{indent}{words}");
-        }
-        writeln!(f, "{indent}{words} {{")?;
-        self.body.iter().try_for_each(|line| line.write(f, depth + 1))?;
-        writeln!(f, "{indent}}}")
-    }
-}
+/// No files and no variables.
+struct Nowhere;
 
-/// A word as it must be written to be read as itself.
-fn quoted(text: &str) -> String {
-    let bare = !text.is_empty()
-        && !text.starts_with('"')
-        && !text.ends_with(',')
-        && !["{", "}", "import"].contains(&text)
-        && !text.contains(|ch: char| ch.is_whitespace() || ch == '#');
-    if bare { text.to_owned() } else { format!("\"{}\"", text.replace('"', "\\\"")) }
+impl Reader for Nowhere {
+    fn read(&self, _: &str) -> Result<String, String> {
+        Err("there are no files here".to_owned())
+    }
+
+    fn list(&self, _: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn env(&self, _: &str) -> Option<String> {
+        None
+    }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,126 +2,238 @@
 
 use crate::limits;
 
-use super::{Block, Diagnostics, Key, Line, Token};
+use super::{
+    Block, Diagnostics, Key, Line, Span, Token,
+    braces::{self, Gap},
+};
 
+/// Every block, also those with mistakes in them as far as they can be trusted; all mistakes are told.
 pub(super) fn blocks(tokens: &[Token], diagnostics: &mut Diagnostics) -> Vec<Block> {
-    let mut parser = Parser { tokens, at: 0, diagnostics };
-    let mut blocks = Vec::new();
-    while parser.peek().is_some() {
-        let first = blocks.is_empty();
-        blocks.extend(parser.block(first));
+    let mut parser = Parser { tokens, at: 0, end: tokens.len(), depth: 0, diagnostics, blocks: Vec::new(), early: None };
+    while parser.at < tokens.len() && !parser.diagnostics.is_full() {
+        parser.block();
     }
-    blocks
+    parser.blocks
+}
+
+/// A `}` that closed a block, and whose indentation is another than the block's.
+struct Early {
+    open: usize,
+    close: usize,
+    /// How many blocks there were with this one.
+    blocks: usize,
 }
 
 struct Parser<'p> {
     tokens: &'p [Token],
     at: usize,
+    /// Where the block that is being read ends.
+    end: usize,
+    depth: usize,
     diagnostics: &'p mut Diagnostics,
+    blocks: Vec<Block>,
+    early: Option<Early>,
 }
 
 impl<'p> Parser<'p> {
     fn peek(&self) -> Option<&'p Token> {
-        self.tokens.get(self.at)
-    }
-
-    fn next(&mut self) -> Option<&'p Token> {
-        let token = self.peek()?;
-        self.at += 1;
-        Some(token)
+        self.tokens[..self.end].get(self.at)
     }
 
     fn next_if(&mut self, test: impl Fn(&Token) -> bool) -> Option<&'p Token> {
         self.peek().filter(|token| test(token)).inspect(|_| self.at += 1)
     }
 
-    /// `KEY, KEY { directives }`; a file whose first line has no brace is one block without any.
-    fn block(&mut self, first: bool) -> Option<Block> {
-        if let Some(stray) = self.next_if(|token| token.is("}")) {
-            self.diagnostics.error(stray.span, "unexpected `}`: no block is open here").label("one too many");
-            return None;
+    /// `KEY, KEY { directives }`.
+    fn block(&mut self) {
+        let begin = self.at;
+        let keys = self.keys();
+        if self.peek().is_some_and(|token| token.is("{")) {
+            self.braced(begin, keys);
+        } else if begin < self.at {
+            self.no_zone(&self.tokens[begin..self.at], self.tokens[begin].span);
+            self.unbraced(keys);
+        } else {
+            self.at += 1;
+            self.stray(begin);
         }
-        let words = self.keys();
-        let keys = words.iter().flat_map(|word| Key::read(word, self.diagnostics)).collect();
-        let directives = match self.next_if(|token| token.is("{")) {
-            Some(open) => self.body(open, 0),
-            None if first && words.iter().all(|word| !word.text.ends_with(',')) => self.lines_to_the_end(),
-            None => {
-                let last = words.last()?;
-                self.diagnostics
-                    .error(last.span, "expected `{` after the zones of a server block")
-                    .label("this block has no `{`")
-                    .help("the `{` stands on the line of the last zone; a zone per line needs a comma after it");
-                return None;
+    }
+
+    /// The words up to a brace or to the end of a line that has no comma at its end.
+    fn keys(&mut self) -> Vec<Key> {
+        let mut keys = Vec::new();
+        while let Some(token) = self.next_if(|token| !token.is_brace()) {
+            keys.extend(Key::read(token, self.diagnostics));
+            let continues = token.text.ends_with(',');
+            match self.peek() {
+                None => self.comma(token, continues, "the end of the file"),
+                Some(next) if next.is("{") => self.comma(token, continues, "`{`"),
+                Some(next) if next.first && !continues => break,
+                Some(_) => {}
+            }
+        }
+        keys
+    }
+
+    /// A variable that is not set leaves an empty word, which is no zone and, beside others, no mistake.
+    fn no_zone(&mut self, keys: &[Token], span: Span) {
+        if keys.iter().all(|key| key.text.trim_matches(',').is_empty()) {
+            let error = self.diagnostics.error(span, "this server block has no zone");
+            error.label("expected a zone before this").help("`.` stands for all names: `.:53 {`");
+        }
+    }
+
+    fn comma(&mut self, token: &Token, continues: bool, found: &'static str) {
+        if continues {
+            self.diagnostics
+                .error(token.span, format!("expected another zone after this comma, but found {found}"))
+                .label("an extra comma?");
+        }
+    }
+
+    fn braced(&mut self, begin: usize, keys: Vec<Key>) {
+        let open = self.at;
+        self.no_zone(&self.tokens[begin..open], self.tokens[open].span);
+        let (end, next) = match braces::close(self.tokens, open) {
+            Ok(close) => {
+                self.note_early(open, close);
+                (close, close + 1)
+            }
+            Err(gap) => {
+                self.unclosed(&gap);
+                (gap.trusted, gap.next)
             }
         };
-        Some(Block { keys, directives })
+        self.at += 1;
+        self.directives(keys, end);
+        self.at = next;
     }
 
-    /// The words up to `{` or to the end of a line that has no comma at its end.
-    fn keys(&mut self) -> Vec<Token> {
-        let mut words: Vec<Token> = Vec::new();
-        while let Some(token) = self.next_if(|token| !token.is("{") && !token.is("}")) {
-            words.push(token.clone());
-            let continues = token.text.ends_with(',') && !token.quoted;
-            match self.peek() {
-                Some(next) if next.is("{") && continues => {
-                    self.diagnostics.error(token.span, "expected another zone after this comma, but found `{`").label("an extra comma?");
-                }
-                Some(next) if next.first && !continues => break,
-                _ => {}
+    /// A block's lines, up to `end`.
+    fn directives(&mut self, keys: Vec<Key>, end: usize) {
+        self.end = end;
+        let directives = self.lines();
+        self.end = self.tokens.len();
+        self.blocks.push(Block { keys, directives });
+    }
+
+    fn note_early(&mut self, open: usize, close: usize) {
+        let (opened, closed) = (&self.tokens[open], &self.tokens[close]);
+        if closed.first && closed.indent != opened.indent {
+            self.early = Some(Early { open, close, blocks: self.blocks.len() + 1 });
+        }
+    }
+
+    fn unclosed(&mut self, gap: &Gap) {
+        for &open in &gap.unclosed {
+            let error = self.diagnostics.error(self.tokens[open].span, "this `{` is never closed");
+            error.label("opened here").help("its `}` stands first on a line of its own");
+            if let Some(taken) = gap.taken {
+                error.related(self.tokens[taken].span, "this `}` closes it, but its indentation is that of an outer one");
             }
         }
-        words
     }
 
-    fn lines_to_the_end(&mut self) -> Vec<Line> {
-        let mut lines = Vec::new();
-        while self.peek().is_some() {
-            match self.next_if(|token| token.is("}")) {
-                Some(stray) => drop(self.diagnostics.error(stray.span, "unexpected `}`: no `{` stands before it")),
-                None => lines.extend(self.line(0)),
+    /// Keys and no `{`: in the first block the rest of the file is its directives, else it is a mistake.
+    fn unbraced(&mut self, keys: Vec<Key>) {
+        let Some(close) = braces::unopened(self.tokens, self.at) else {
+            return if self.blocks.is_empty() { self.whole_file(keys) } else { self.missing_brace() };
+        };
+        if self.early.is_some() {
+            self.stray(close);
+        } else {
+            self.missing_brace();
+            self.directives(keys, close);
+        }
+        self.at = close + 1;
+    }
+
+    fn whole_file(&mut self, keys: Vec<Key>) {
+        for open in braces::unclosed(self.tokens, self.at) {
+            self.diagnostics.error(self.tokens[open].span, "this `{` is never closed").label("opened here");
+        }
+        self.directives(keys, self.tokens.len());
+    }
+
+    fn missing_brace(&mut self) {
+        let last = &self.tokens[self.at - 1];
+        if last.text.ends_with(',') {
+            // The comma was told already.
+            return;
+        }
+        let error = self.diagnostics.error(last.span, "expected `{` after the zones of a server block");
+        error.label("this block has no `{`").help("a list of zones goes on in the next line only after a comma");
+    }
+
+    /// `tokens[at]` closes nothing. Where an earlier one closed its block too early, that one is told.
+    fn stray(&mut self, at: usize) {
+        let stray = self.tokens[at].span;
+        let Some(early) = self.early.take() else {
+            self.diagnostics.error(stray, "unexpected `}`: no block is open here").label("one too many");
+            return;
+        };
+        // What was read as blocks since then are lines of the block that it closed.
+        self.blocks.truncate(early.blocks);
+        let error = self.diagnostics.error(self.tokens[early.close].span, "one `}` too many: it closes the whole server block");
+        error.label("this one, by its indentation");
+        error.related(self.tokens[early.open].span, "the block begins here").related(stray, "so this `}` closes nothing");
+    }
+
+    /// The lines of a block or of a directive's body, up to its `}`.
+    fn lines(&mut self) -> Vec<Line> {
+        let mut lines: Vec<Line> = Vec::new();
+        while let Some(token) = self.peek().filter(|token| !token.is("}")) {
+            if token.is("{") {
+                let body = self.unexpected_body(token);
+                if let Some(line) = lines.last_mut() {
+                    line.body.extend(body);
+                }
+            } else {
+                lines.push(self.line(token));
             }
         }
         lines
     }
 
-    /// Lines up to the `}` that closes `open`.
-    fn body(&mut self, open: &Token, depth: usize) -> Vec<Line> {
-        let mut lines = Vec::new();
-        loop {
-            if self.next_if(|token| token.is("}")).is_some() {
-                return lines;
-            }
-            if self.peek().is_none() {
-                self.diagnostics.error(open.span, "this `{` is never closed").label("opened here").help("add a `}` on a line of its own");
-                return lines;
-            }
-            lines.extend(self.line(depth));
-        }
+    /// A `{` that begins a line most likely belongs to the line before it.
+    fn unexpected_body(&mut self, open: &Token) -> Vec<Line> {
+        let error = self.diagnostics.error(open.span, "unexpected `{`");
+        error.label("belongs to no directive").help("a `{` stands at the end of the line that it belongs to");
+        self.body()
     }
 
-    fn line(&mut self, depth: usize) -> Option<Line> {
-        let name = self.next()?;
-        if name.is("{") {
-            self.diagnostics.error(name.span, "unexpected `{`: it must stand on the line of what it belongs to");
-            self.body(name, depth + 1);
-            return None;
-        }
+    fn line(&mut self, name: &Token) -> Line {
+        self.at += 1;
         let mut line = Line { name: name.clone(), arguments: Vec::new(), body: Vec::new() };
-        while let Some(token) = self.next_if(|token| !token.first && !token.is("}")) {
-            if !token.is("{") {
-                line.arguments.push(token.clone());
-                continue;
-            }
-            if depth >= limits::COREFILE_DEPTH {
-                self.diagnostics.error(token.span, "braces lie too deep in each other");
-                self.at = self.tokens.len();
-                return None;
-            }
-            line.body = self.body(token, depth + 1);
-            break;
+        while let Some(token) = self.next_if(|token| !token.first && !token.is_brace()) {
+            line.arguments.push(token.clone());
         }
-        Some(line)
+        if self.peek().is_some_and(|token| token.is("{") && !token.first) {
+            line.body = self.body();
+            self.nothing_after();
+        }
+        line
+    }
+
+    /// What `{` and `}` enclose, both included.
+    fn body(&mut self) -> Vec<Line> {
+        if self.depth == limits::COREFILE_DEPTH {
+            self.diagnostics.error(self.tokens[self.at].span, "braces lie too deep in each other");
+            self.at = self.end;
+            return Vec::new();
+        }
+        self.at += 1;
+        self.depth += 1;
+        let lines = self.lines();
+        self.depth -= 1;
+        self.next_if(|token| token.is("}"));
+        lines
+    }
+
+    /// Words after a `}` would be read as a line of their own, which nobody means.
+    fn nothing_after(&mut self) {
+        let Some(token) = self.peek().filter(|token| !token.first && !token.is_brace()) else { return };
+        self.diagnostics.error(token.span, "expected the end of the line after `}`").label("unexpected");
+        while self.next_if(|token| !token.first && !token.is_brace()).is_some() {}
     }
 }

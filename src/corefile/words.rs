@@ -1,21 +1,33 @@
 //! Reading a directive's words: each reader says one good sentence where a word is not what it should be.
 
-use std::{net::IpAddr, time::Duration};
+use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
 
-use super::{Diagnostics, Line, Span, Token, arpa, key};
+use super::{Diagnostic, Diagnostics, Line, Span, Token, key, nearest, value};
 
-/// A cursor over the arguments of one line.
+/// A cursor over the arguments of one line, a directive's or an option's.
+///
+/// ```text
+/// let ttl = words.number("the TTL", 0, 3600);          // what is missing or wrong is told, and is `None`
+/// words.options(|option| match option.name() {
+///     "lameduck" => settings.lameduck = option.duration("the time"),
+///     _ => option.unknown(&["lameduck"]),
+/// });                                                  // words that an option leaves are told
+/// words.end();
+/// ```
 pub struct Words<'w> {
-    /// The directive, for messages; of an option, the directive that it belongs to.
-    plugin: &'w str,
+    /// The directive, for messages.
+    plugin: &'static str,
     line: &'w Line,
+    /// The lines of the same body before this one.
+    before: &'w [Line],
     at: usize,
+    body_read: bool,
     diagnostics: &'w mut Diagnostics,
 }
 
 impl<'w> Words<'w> {
-    pub fn new(plugin: &'w str, line: &'w Line, diagnostics: &'w mut Diagnostics) -> Self {
-        Self { plugin, line, at: 0, diagnostics }
+    pub fn new(plugin: &'static str, line: &'w Line, diagnostics: &'w mut Diagnostics) -> Self {
+        Self { plugin, line, before: &[], at: 0, body_read: false, diagnostics }
     }
 
     /// The line's own name.
@@ -23,29 +35,48 @@ impl<'w> Words<'w> {
         &self.line.name.text
     }
 
+    /// Where the name stands.
     pub fn span(&self) -> Span {
         self.line.name.span
     }
 
+    /// Whether no word is left.
     pub fn is_empty(&self) -> bool {
         self.at >= self.line.arguments.len()
     }
 
-    /// Reads every line of the body with `read`.
+    /// Reads every line of the body with `read`. Words and braces that it leaves are told.
     pub fn options(&mut self, mut read: impl FnMut(&mut Words<'_>)) {
+        self.body_read = true;
         let line = self.line;
-        for option in &line.body {
-            let mut words = Words { plugin: self.plugin, line: option, at: 0, diagnostics: self.diagnostics };
+        for (at, option) in line.body.iter().enumerate() {
+            let before = &line.body[..at];
+            let mut words = Words { plugin: self.plugin, line: option, before, at: 0, body_read: false, diagnostics: self.diagnostics };
             read(&mut words);
+            words.end();
+            words.no_body();
         }
     }
 
-    pub fn error(&mut self, span: Span, message: &str) -> &mut super::Diagnostic {
+    /// Where the last of several lines with this name counts, says so.
+    pub fn once(&mut self) {
+        let name = self.name();
+        let Some(first) = self.before.iter().find(|line| line.name.text == name) else { return };
+        let (first, span) = (first.name.span, self.span());
+        self.warning(span, &format!("`{name}` is written twice")).label("only the last one counts").related(first, "the first one is here");
+    }
+
+    pub fn error(&mut self, span: Span, message: &str) -> &mut Diagnostic {
         self.diagnostics.error(span, format!("plugin/{}: {message}", self.plugin))
     }
 
-    pub fn warning(&mut self, span: Span, message: &str) -> &mut super::Diagnostic {
+    pub fn warning(&mut self, span: Span, message: &str) -> &mut Diagnostic {
         self.diagnostics.warning(span, format!("plugin/{}: {message}", self.plugin))
+    }
+
+    /// Whether the next word is a number: some directives tell their arguments apart by it.
+    pub fn next_is_number(&self) -> bool {
+        self.line.arguments.get(self.at).is_some_and(|token| token.text.parse::<i64>().is_ok())
     }
 
     /// The next word, if there is one.
@@ -59,102 +90,130 @@ impl<'w> Words<'w> {
     pub fn required(&mut self, what: &str) -> Option<&'w Token> {
         let token = self.optional();
         if token.is_none() {
-            let (span, name) = (self.span(), self.name());
+            let (span, name) = (self.line.arguments.last().map_or(self.span(), |last| last.span), self.name());
             self.error(span, &format!("`{name}` needs {what}")).label("expected it after this");
         }
         token
     }
 
+    /// All words that are left.
     pub fn rest(&mut self) -> &'w [Token] {
-        let rest = &self.line.arguments[self.at.min(self.line.arguments.len())..];
+        let rest = self.line.arguments.get(self.at..).unwrap_or_default();
         self.at = self.line.arguments.len();
         rest
     }
 
-    /// Nothing may be left: no word, and where `body` is false no braces either.
+    /// No word may be left.
     pub fn end(&mut self) {
         let name = self.name();
-        if let Some(extra) = self.optional() {
-            self.rest();
+        if let Some(extra) = self.rest().first() {
             self.error(extra.span, &format!("`{name}` takes no more arguments")).label("unexpected");
         }
     }
 
+    /// There may be no braces.
     pub fn no_body(&mut self) {
         let (line, name) = (self.line, self.name());
-        if let Some(first) = line.body.first() {
-            self.error(first.name.span, &format!("`{name}` takes no block"));
+        if let Some(first) = line.body.first().filter(|_| !self.body_read) {
+            self.error(first.name.span, &format!("`{name}` takes no block")).label("unexpected");
         }
+        self.body_read = true;
+    }
+
+    /// Nothing more is read of the line.
+    fn skip(&mut self) {
+        self.rest();
+        self.body_read = true;
     }
 
     /// `name` is none of the options that are known.
     pub fn unknown(&mut self, known: &[&str]) {
         let (span, name) = (self.span(), self.name());
-        let near = nearest(name, known);
-        let error = self.error(span, &format!("unknown property '{name}'"));
-        match near {
-            Some(near) => error.help(format!("did you mean `{near}`?")),
-            None => error.help(format!("known are: {}", known.join(", "))),
-        };
+        self.error(span, &format!("unknown property '{name}'")).help(suggestion(name, known));
+        self.skip();
     }
 
     /// An option that CoreDNS has and this server does not have yet.
     pub fn not_yet(&mut self) {
         let (span, name) = (self.span(), self.name());
         self.error(span, &format!("`{name}` is known to CoreDNS, not here yet")).label("not here yet");
+        self.skip();
+    }
+
+    /// The next word as `parse` reads it; else `message` and `help` are said of it.
+    fn parsed<T>(&mut self, what: &str, parse: impl FnOnce(&str) -> Option<T>, message: &str, help: &'static str) -> Option<T> {
+        let token = self.required(what)?;
+        let parsed = parse(&token.text);
+        if parsed.is_none() {
+            self.error(token.span, &format!("{what} {message}: {}", token.text)).help(help);
+        }
+        parsed
     }
 
     /// A number within the range.
-    pub fn number<N: std::str::FromStr + PartialOrd + std::fmt::Display + Copy>(&mut self, what: &str, low: N, high: N) -> Option<N> {
+    pub fn number<N: FromStr + PartialOrd + fmt::Display + Copy>(&mut self, what: &str, low: N, high: N) -> Option<N> {
         let token = self.required(what)?;
-        match token.text.parse().ok().filter(|number| (low..=high).contains(number)) {
-            Some(number) => Some(number),
-            None => {
-                self.error(token.span, &format!("{what} must be in range [{low}, {high}]: {}", token.text));
-                None
-            }
+        let number = token.text.parse().ok().filter(|number| (low..=high).contains(number));
+        if number.is_none() {
+            self.error(token.span, &format!("{what} must be in range [{low}, {high}]: {}", token.text));
         }
+        number
+    }
+
+    /// `10%`, with the sign or without it.
+    pub fn percentage(&mut self, what: &str, low: u8, high: u8) -> Option<u8> {
+        let token = self.required(what)?;
+        let number = token.text.strip_suffix('%').unwrap_or(&token.text);
+        let number = number.parse().ok().filter(|number| (low..=high).contains(number));
+        if number.is_none() {
+            self.error(token.span, &format!("{what} should fall in range [{low}, {high}]: {}", token.text)).help("such as `10%`");
+        }
+        number
     }
 
     /// A duration in Go's form: `5s`, `1m30s`, `500ms`.
     pub fn duration(&mut self, what: &str) -> Option<Duration> {
+        self.duration_between(what, Duration::ZERO, Duration::MAX)
+    }
+
+    /// A duration within the range.
+    pub fn duration_between(&mut self, what: &str, low: Duration, high: Duration) -> Option<Duration> {
         let token = self.required(what)?;
-        let duration = duration(&token.text);
-        if duration.is_none() {
-            let bare = token.text.parse::<u64>().is_ok();
-            let help =
-                if bare { format!("a number needs its unit: `{}s`?", token.text) } else { "such as `5s`, `1m30s` or `500ms`".to_owned() };
-            self.error(token.span, &format!("{what} is no duration: {}", token.text)).help(help);
+        match value::duration(&token.text) {
+            Ok(duration) if (low..=high).contains(&duration) => return Some(duration),
+            Ok(_) if high == Duration::MAX => drop(self.error(token.span, &format!("{what} must be {low:?} or longer: {}", token.text))),
+            Ok(_) => drop(self.error(token.span, &format!("{what} must be in range [{low:?}, {high:?}]: {}", token.text))),
+            Err(help) => drop(self.error(token.span, &format!("{what} is no duration: {}", token.text)).help(help)),
         }
-        duration
+        None
     }
 
     /// The rest as zones, in presentation form with their final dots; address blocks become reverse zones.
     pub fn zones(&mut self) -> Vec<String> {
-        let mut zones = Vec::new();
-        for token in self.rest() {
-            match (arpa::reverse_zones(&token.text), key::normalized(&token.text)) {
-                (Some(reverse), _) => zones.extend(reverse),
-                (None, Ok(zone)) => zones.push(zone),
-                (None, Err(reason)) => drop(self.error(token.span, &format!("`{}` is no zone: {reason}", token.text))),
-            }
-        }
-        zones
+        self.rest().iter().flat_map(|token| self.zones_of(token)).collect()
+    }
+
+    /// The zones that one word names: several for an address block, none where it is a mistake.
+    pub fn zones_of(&mut self, token: &Token) -> Vec<String> {
+        key::zones(&token.text).unwrap_or_else(|reason| {
+            self.error(token.span, &format!("`{}` is no zone: {reason}", token.text));
+            Vec::new()
+        })
     }
 
     pub fn address(&mut self, what: &str) -> Option<IpAddr> {
-        let token = self.required(what)?;
-        let address = token.text.parse().ok();
-        if address.is_none() {
-            self.error(token.span, &format!("{what} is no IP address: {}", token.text));
-        }
-        address
+        self.parsed(what, |text| text.parse().ok(), "is no IP address", "such as `10.0.0.10` or `fd00::10`")
+    }
+
+    /// An address block: the address as it is written, and the mask's length.
+    pub fn network(&mut self, what: &str) -> Option<(IpAddr, u8)> {
+        self.parsed(what, value::network, "is no address block", "such as `10.0.0.0/8` or `fd00::/8`")
     }
 
     /// `HOST:PORT` with an empty host for every address, for a page to listen on.
     pub fn listen(&mut self, default: &str) -> Option<String> {
         let Some(token) = self.optional() else { return Some(default.to_owned()) };
-        let fits = token.text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let fits = value::is_listen_address(&token.text);
         if !fits {
             self.error(token.span, &format!("`{}` is no address to listen on", token.text))
                 .help("such as `:8080`, `localhost:8080` or `[::1]:8080`");
@@ -164,92 +223,22 @@ impl<'w> Words<'w> {
 
     /// One of these words.
     pub fn one_of<T: Copy>(&mut self, what: &str, choices: &[(&str, T)]) -> Option<T> {
-        let token = self.required(what)?;
+        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+        let token = self.required(&format!("one of: {}", names.join(", ")))?;
         let found = choices.iter().find(|(name, _)| *name == token.text);
         if found.is_none() {
-            let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
-            let near = nearest(&token.text, &names);
-            let error = self.error(token.span, &format!("wrong value for {what}: {},  must be one of: {}", token.text, names.join(", ")));
-            if let Some(near) = near {
-                error.help(format!("did you mean `{near}`?"));
-            }
+            let message = format!("wrong value for {what}: {},  must be one of: {}", token.text, names.join(", "));
+            self.error(token.span, &message).help(suggestion(&token.text, &names));
         }
         found.map(|(_, value)| *value)
     }
 }
 
-/// Go's `time.ParseDuration`, without signs.
-fn duration(text: &str) -> Option<Duration> {
-    const UNITS: [(&str, f64); 7] = [("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
-    if text == "0" {
-        return Some(Duration::ZERO);
-    }
-    let (mut rest, mut seconds) = (text, 0.0);
-    loop {
-        let digits = rest.find(|ch: char| !ch.is_ascii_digit() && ch != '.').filter(|length| *length > 0)?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let unit = rest.find(|ch: char| ch.is_ascii_digit() || ch == '.').unwrap_or(rest.len());
-        seconds += number * UNITS.iter().find(|(name, _)| *name == &rest[..unit])?.1;
-        rest = &rest[unit..];
-        if rest.is_empty() {
-            return Duration::try_from_secs_f64(seconds).ok();
-        }
-    }
-}
-
-/// The candidate that a word was most likely meant to be, if one is near.
-pub fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
-    let near = candidates.iter().map(|candidate| (distance(word, candidate), *candidate)).min();
-    near.filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4).map(|(_, candidate)| candidate)
-}
-
-/// Optimal string alignment: insertions, deletions, substitutions and swaps of neighbours.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b) = (&a.as_bytes()[..a.len().min(64)], b.as_bytes());
-    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
-    for i in 0..=a.len() {
-        for j in 0..=b.len() {
-            rows[i][j] = if i == 0 || j == 0 {
-                i + j
-            } else {
-                let same = usize::from(!a[i - 1].eq_ignore_ascii_case(&b[j - 1]));
-                let mut best = (rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(rows[i - 1][j - 1] + same);
-                if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                    best = best.min(rows[i - 2][j - 2] + 1);
-                }
-                best
-            };
-        }
-    }
-    rows[a.len()][b.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_those_of_go() {
-        let check = |text: &str, millis: Option<u64>| assert_eq!(duration(text), millis.map(Duration::from_millis), "{text}");
-        check("5s", Some(5000));
-        check("1m30s", Some(90_000));
-        check("1.5h", Some(5_400_000));
-        check("500ms", Some(500));
-        check("0", Some(0));
-        check("5", None);
-        check("s", None);
-        check("", None);
-        check("-5s", None);
-        check("5x", None);
-    }
-
-    #[test]
-    fn near_words_are_found() {
-        let check = |word: &str, expected| assert_eq!(nearest(word, &["forward", "cache", "kubernetes", "log"]), expected, "{word}");
-        check("forwrad", Some("forward"));
-        check("kubernets", Some("kubernetes"));
-        check("proxy", None);
-        check("xyz", None);
+/// The nearest of the known words, or all of them.
+fn suggestion(word: &str, known: &[&str]) -> String {
+    match nearest(word, known) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if known.is_empty() => "there are no options".to_owned(),
+        None => format!("known are: {}", known.join(", ")),
     }
 }

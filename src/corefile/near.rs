@@ -1,0 +1,45 @@
+//! What a mistyped word was meant to be.
+
+/// Longer words are no typing errors of anything, and the comparison takes the product of both lengths.
+const LONGEST: usize = 64;
+
+/// The candidate that a word was most likely meant to be, if one is near.
+pub fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
+    let near = candidates.iter().filter(|candidate| word.len().max(candidate.len()) <= LONGEST);
+    let near = near.map(|candidate| (distance(word.as_bytes(), candidate.as_bytes()), *candidate)).min();
+    near.filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4 && *distance < word.len()).map(|(_, candidate)| candidate)
+}
+
+/// How many insertions, deletions, substitutions and swaps of neighbours make one of the other.
+fn distance(a: &[u8], b: &[u8]) -> usize {
+    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let same = usize::from(!a[i - 1].eq_ignore_ascii_case(&b[j - 1]));
+            let best = (rows[i - 1][j] + 1).min(row[j - 1] + 1).min(rows[i - 1][j - 1] + same);
+            let swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+            row.push(if swapped { best.min(rows[i - 2][j - 2] + 1) } else { best });
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_words_are_found() {
+        let check = |word: &str, expected| assert_eq!(nearest(word, &["forward", "cache", "kubernetes", "log", "on"]), expected, "{word}");
+        check("forwrad", Some("forward"));
+        check("kubernets", Some("kubernetes"));
+        check("Cache", Some("cache"));
+        check("proxy", None);
+        check("xyz", None);
+        check("x", None);
+        check("", None);
+        check(&"log".repeat(100_000), None);
+    }
+}

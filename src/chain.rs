@@ -178,6 +178,8 @@ pub struct Sent {
     pub rcode: Rcode,
     /// The flags word of the header.
     pub flags: u16,
+    /// Records in the answer section.
+    pub answers: u16,
     /// Octets of the request and of the reply.
     pub request_octets: usize,
     pub reply_octets: usize,

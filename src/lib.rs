@@ -13,10 +13,15 @@
 //!  0  limits metrics model                  bounds with their reasons / metric families / plain cluster facts
 //! ```
 
+pub mod cache;
 pub mod chain;
 pub mod corefile;
 pub mod limits;
+pub mod metrics;
 pub mod model;
+#[cfg(feature = "net")]
+pub mod net;
+pub mod plugin;
 pub mod server;
 pub mod upstream;
 pub mod wire;

@@ -39,3 +39,30 @@ pub const DIAGNOSTICS: usize = 100;
 pub const DIAGNOSTIC_CHARS: usize = 400;
 /// Octets of a line that is shown with a message: what is longer was not written by hand.
 pub const DIAGNOSTIC_LINE: usize = 4096;
+
+/// The highest `ttl` of `kubernetes`, as in CoreDNS: cluster names move.
+pub const KUBERNETES_TTL: u32 = 3600;
+
+/// Replies that a cache keeps of each kind where the Corefile does not say: CoreDNS's number.
+pub const CACHE_REPLIES: usize = 9984;
+/// How long a client waits before it gets a stale reply (RFC 8767 §5).
+pub const STALE_PATIENCE: Duration = Duration::from_millis(1800);
+
+/// The soonest that a second datagram follows a first one, whatever an upstream's speed: a late reply is no lost one.
+pub const HEDGE_EARLIEST: Duration = Duration::from_millis(50);
+/// The latest: also how long an upstream is given that has never answered.
+pub const HEDGE_LATEST: Duration = Duration::from_millis(300);
+/// Datagrams for a question where few upstreams are configured: one may be lost, two in a row hardly.
+pub const SENDS_LEAST: u32 = 3;
+/// Datagrams that are no reply after which a question goes over TCP: someone is guessing (RFC 5452 §9.2).
+pub const STRAYS: u32 = 10;
+/// Names that must have lost their case over TCP before an upstream is asked in lower case.
+pub const CASE_LOST: u32 = 3;
+/// Sockets to upstreams that are open at once.
+pub const UPSTREAM_SOCKETS: usize = 1024;
+/// Questions that wait for one exchange.
+pub const WAITERS: usize = 1024;
+/// Idle connections kept to one upstream.
+pub const IDLE_CONNECTIONS: usize = 16;
+/// How long a health check waits for its reply, as in CoreDNS.
+pub const PROBE_TIME: Duration = Duration::from_secs(1);

@@ -135,9 +135,11 @@ fn write(response: &Response, query: &Query, udp_octets: u16, request_octets: us
     };
     let start = out.len();
     response.encode(query, room, out);
+    let word = |at: usize| u16::from_be_bytes([out[start + at], out[start + at + 1]]);
     Sent {
         rcode: response.rcode,
-        flags: u16::from_be_bytes([out[start + 2], out[start + 3]]),
+        flags: word(2),
+        answers: word(6),
         request_octets,
         reply_octets: out.len() - start,
         took: cx.now.saturating_duration_since(cx.started),

@@ -54,6 +54,7 @@ impl Ede {
     pub const BLOCKED: Self = Self { code: 15, text: "" };
     pub const FILTERED: Self = Self { code: 17, text: "" };
     pub const NO_REACHABLE_AUTHORITY: Self = Self { code: 22, text: "no upstream answered" };
+    pub const ALIAS_LOOP: Self = Self { code: 0, text: "the aliases lead in a circle" };
     pub const NETWORK_ERROR: Self = Self { code: 23, text: "" };
 }
 

@@ -73,9 +73,7 @@ enum End {
 impl Kubernetes {
     fn follow(&self, question: &Question, cname: RecordSet, target: Name) -> Flow {
         match self.walk(question, cname, target) {
-            (_, End::Outside(target)) => {
-                Flow::Ask { question: Question::new(target, question.qtype), from: From::Top, memo: TARGET }
-            }
+            (_, End::Outside(target)) => Flow::Ask { question: Question::new(target, question.qtype), from: From::Top, memo: TARGET },
             (chain, end) => Flow::Answer(self.ended(question, chain, end)),
         }
     }

@@ -1,0 +1,287 @@
+//! Has questions answered by upstreams: obeys what [`Attempt`] says, and lets identical questions share one exchange.
+#![expect(clippy::disallowed_methods, reason = "here is the clock")]
+
+mod probe;
+mod tcp;
+mod udp;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+
+use crate::{
+    chain::{Exchange, Failure, Reply},
+    limits,
+    metrics::Metrics,
+    upstream::{self, Attempt, Group, Next, Over, Verdict},
+    wire::{Caps, Class, Edns, Name, Query, Rcode, Response, Type, reply},
+};
+
+/// Shared by everything that asks.
+#[derive(Clone)]
+pub struct Exchanger(Arc<Shared>);
+
+struct Shared {
+    metrics: Arc<Metrics>,
+    in_flight: Mutex<HashMap<Key, Running>>,
+    /// Exchanges and probes: they go on when who asked has left.
+    tasks: Mutex<JoinSet<()>>,
+    sockets: Semaphore,
+    connections: tcp::Pool,
+}
+
+/// Questions that one reply answers.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    group: usize,
+    name: Name,
+    qtype: Type,
+    class: Class,
+    /// RD, AD, CD and DO: what of the flags an upstream's reply depends on.
+    flags: [bool; 4],
+}
+
+impl Key {
+    fn of(exchange: &Exchange) -> Self {
+        let Query { question, .. } = &exchange.query;
+        Self {
+            group: Arc::as_ptr(&exchange.group) as usize,
+            name: question.name.clone(),
+            qtype: question.qtype,
+            class: question.class,
+            flags: [
+                exchange.query.recursion_desired,
+                exchange.query.authentic_data,
+                exchange.query.checking_disabled,
+                exchange.query.dnssec_ok(),
+            ],
+        }
+    }
+}
+
+impl Exchanger {
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self(Arc::new(Shared {
+            metrics,
+            in_flight: Mutex::default(),
+            tasks: Mutex::default(),
+            sockets: Semaphore::new(limits::UPSTREAM_SOCKETS),
+            connections: tcp::Pool::default(),
+        }))
+    }
+
+    /// The group's reply. Who asks the same while it is on its way gets the same reply.
+    pub async fn exchange(&self, exchange: Exchange) -> Reply {
+        let mut receiver = match self.join_or_start(exchange) {
+            Some(receiver) => receiver,
+            None => return Err(Failure::Overloaded),
+        };
+        let reply = receiver.wait_for(Option::is_some).await;
+        // The exchange's task ends without a reply only where it panics or the process stops.
+        reply.ok().and_then(|reply| reply.clone()).unwrap_or(Err(Failure::Overloaded))
+    }
+
+    /// Waits for the exchanges that are on their way, and ends the probes.
+    pub async fn finish(&self) {
+        let mut tasks = std::mem::take(&mut *lock(&self.0.tasks));
+        let _ = tokio::time::timeout(limits::QUERY_TIME, async { while tasks.join_next().await.is_some() {} }).await;
+    }
+
+    fn join_or_start(&self, exchange: Exchange) -> Option<watch::Receiver<Option<Reply>>> {
+        let key = Key::of(&exchange);
+        let mut in_flight = lock(&self.0.in_flight);
+        if let Some(running) = in_flight.get(&key) {
+            return (running.waiters() < limits::WAITERS).then(|| running.receiver.clone());
+        }
+        let (sender, receiver) = watch::channel(None);
+        let sender = Arc::new(sender);
+        in_flight.insert(key.clone(), Running { receiver: receiver.clone(), sender: Arc::downgrade(&sender) });
+        let shared = Arc::clone(&self.0);
+        self.0.spawn(async move {
+            let run = std::panic::AssertUnwindSafe(Arc::clone(&shared).run(exchange)).catch_unwind();
+            let reply = run.await.unwrap_or(Err(Failure::Overloaded));
+            lock(&shared.in_flight).remove(&key);
+            let _ = sender.send(Some(reply));
+        });
+        Some(receiver)
+    }
+}
+
+/// An exchange on its way.
+struct Running {
+    receiver: watch::Receiver<Option<Reply>>,
+    sender: Weak<watch::Sender<Option<Reply>>>,
+}
+
+impl Running {
+    fn waiters(&self) -> usize {
+        self.sender.upgrade().map_or(0, |sender| sender.receiver_count())
+    }
+}
+
+/// What came of one datagram or connection.
+struct Heard {
+    upstream: usize,
+    what: What,
+}
+
+enum What {
+    Reply(Box<Incoming>),
+    NeedsTcp,
+    Failed(upstream::Failure),
+}
+
+struct Incoming {
+    response: Response,
+    took: Duration,
+}
+
+impl Shared {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = lock(&self.tasks);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+
+    async fn run(self: Arc<Self>, exchange: Exchange) -> Reply {
+        let Exchange { query, group } = exchange;
+        let begun = Attempt::begin(&group, Instant::now(), rand::random());
+        let mut attempt = begun.inspect_err(|failure| self.count_refusal(*failure)).map_err(Failure::Upstream)?;
+        if attempt.blind {
+            self.metrics.forward_all_down.inc();
+        }
+        let mut listening: FuturesUnordered<BoxFuture<'_, Heard>> = FuturesUnordered::new();
+        let mut kept = None;
+        loop {
+            let wake = match attempt.poll(Instant::now()) {
+                Next::Send { upstream, over } => {
+                    listening.push(self.ask(&group, upstream, over, &query).boxed());
+                    continue;
+                }
+                Next::Wait(until) => until,
+                Next::Done(failure) => {
+                    self.suspect(&group, failure);
+                    return kept.map_or(Err(Failure::Upstream(failure)), Ok);
+                }
+            };
+            let heard = tokio::select! {
+                Some(heard) = listening.next() => heard,
+                () = tokio::time::sleep_until(wake.into()) => continue,
+            };
+            match heard.what {
+                What::Reply(incoming) => {
+                    group.upstream(heard.upstream).health.replied(incoming.took);
+                    match attempt.replied(incoming.response.rcode, Instant::now()) {
+                        Verdict::Take => return Ok(incoming.response),
+                        Verdict::Keep => kept = Some(incoming.response),
+                    }
+                }
+                What::NeedsTcp => attempt.needs_tcp(heard.upstream),
+                What::Failed(failure) => {
+                    self.start_probe(&group, heard.upstream);
+                    attempt.failed(failure, Instant::now());
+                }
+            }
+        }
+    }
+
+    fn count_refusal(&self, failure: upstream::Failure) {
+        match failure {
+            upstream::Failure::TooManyInFlight(_) => self.metrics.forward_rejects.inc(),
+            upstream::Failure::NoneHealthy => self.metrics.forward_all_down.inc(),
+            _ => {}
+        }
+    }
+
+    /// Silence for a whole question's time: who stayed silent is probed.
+    fn suspect(self: &Arc<Self>, group: &Arc<Group>, failure: upstream::Failure) {
+        if matches!(failure, upstream::Failure::NoAnswer(_)) {
+            for upstream in 0..group.settings.to.len() {
+                self.start_probe(group, upstream);
+            }
+        }
+    }
+
+    fn start_probe(self: &Arc<Self>, group: &Arc<Group>, upstream: usize) {
+        if group.settings.max_fails > 0 && group.upstream(upstream).health.needs_probe() {
+            self.spawn(probe::until_healthy(Arc::clone(self), Arc::downgrade(group), upstream));
+        }
+    }
+
+    /// Asks one upstream once, and tells what came of it; never ends where only silence or forgeries came.
+    async fn ask(&self, group: &Group, upstream: usize, over: Over, query: &Query) -> Heard {
+        let to = group.upstream(upstream);
+        let label = to.address.to_string();
+        self.metrics.forward_requests.with_label_values(&[&label]).inc();
+        let began = Instant::now();
+        let Ok(_socket) = self.sockets.acquire().await else { return std::future::pending().await };
+        let asked = upstream_query(query, to.health.keeps_case());
+        let raw = match over {
+            Over::Udp => udp::ask(to.address, &asked, &self.metrics.forward_strays.with_label_values(&[&label])).await,
+            Over::Tcp => tcp::ask(self, group, to.address, &asked).await,
+        };
+        let what = match raw {
+            Ok(Raw::Packet(packet)) => self.read(&packet, &asked, over, to, began),
+            Ok(Raw::Doubtful) => What::NeedsTcp,
+            Err(_) => What::Failed(upstream::Failure::Unreachable(to.address)),
+        };
+        Heard { upstream, what }
+    }
+
+    fn read(&self, packet: &[u8], asked: &Query, over: Over, to: &upstream::Upstream, began: Instant) -> What {
+        if over == Over::Tcp && reply::matches(packet, asked) == reply::Match::WrongCase {
+            to.health.case_was_lost();
+        }
+        match reply::read(packet, asked) {
+            Ok(incoming) if incoming.truncated && over == Over::Udp => What::NeedsTcp,
+            Ok(incoming) => {
+                let took = began.elapsed();
+                self.count(to, incoming.response.rcode, took);
+                What::Reply(Box::new(Incoming { response: incoming.response, took }))
+            }
+            // What cannot be read over UDP may be forged; over TCP it is the upstream's own.
+            Err(_) if over == Over::Udp => What::NeedsTcp,
+            Err(reply::Fault::Malformed) => What::Failed(upstream::Failure::Malformed(to.address)),
+            Err(reply::Fault::AliasLoop) => What::Failed(upstream::Failure::AliasLoop(to.address)),
+        }
+    }
+
+    fn count(&self, to: &upstream::Upstream, rcode: Rcode, took: Duration) {
+        let (to, rcode, seconds) = (to.address.to_string(), rcode.to_string(), took.as_secs_f64());
+        self.metrics.forward_responses.with_label_values(&[&to, &rcode]).inc();
+        self.metrics.forward_duration.with_label_values(&[&to, &rcode]).observe(seconds);
+        self.metrics.proxy_duration.with_label_values(&["forward", &to, &rcode]).observe(seconds);
+    }
+}
+
+/// What a transport brought.
+enum Raw {
+    /// A message that matches what was asked.
+    Packet(Vec<u8>),
+    /// Too many that do not match, or one that does but for its case.
+    Doubtful,
+}
+
+/// The question as it goes out: id and case that nobody can guess, our own EDNS, none of the client's options.
+fn upstream_query(query: &Query, random_case: bool) -> Query {
+    let mut asked = query.clone();
+    asked.id = rand::random();
+    asked.question.caps = if random_case { Caps::random(&asked.question.name, rand::random()) } else { Caps::default() };
+    asked.edns = Some(Edns { size: limits::UDP_OCTETS, dnssec_ok: query.dnssec_ok() });
+    asked
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

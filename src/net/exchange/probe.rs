@@ -1,0 +1,38 @@
+//! Health checks: an upstream that failed is asked at intervals until it answers, whatever it answers.
+
+use std::sync::{Arc, Weak};
+
+use crate::{
+    limits,
+    upstream::Group,
+    wire::{Query, Question, Type},
+};
+
+use super::{Shared, tcp, udp, upstream_query};
+
+pub(super) async fn until_healthy(shared: Arc<Shared>, group: Weak<Group>, upstream: usize) {
+    loop {
+        let Some(interval) = group.upgrade().map(|group| group.settings.health_check.interval) else { return };
+        tokio::time::sleep(interval).await;
+        // A reload may have taken the group away.
+        let Some(group) = group.upgrade() else { return };
+        let health = &group.upstream(upstream).health;
+        if tokio::time::timeout(limits::PROBE_TIME, probe(&shared, &group, upstream)).await == Ok(true) {
+            health.probing_ended();
+            return;
+        }
+        health.probe_failed();
+        let to = group.upstream(upstream).address.to_string();
+        shared.metrics.proxy_probe_failures.with_label_values(&["forward", &to]).inc();
+        shared.metrics.forward_probe_failures.with_label_values(&[&to]).inc();
+    }
+}
+
+async fn probe(shared: &Shared, group: &Group, upstream: usize) -> bool {
+    let check = &group.settings.health_check;
+    let query = Query { recursion_desired: check.recursion_desired, ..Query::internal(Question::new(check.domain.clone(), Type::NS)) };
+    let asked = upstream_query(&query, false);
+    let to = group.upstream(upstream).address;
+    let strays = shared.metrics.forward_strays.with_label_values(&[&to.to_string()]);
+    if group.settings.force_tcp { tcp::ask(shared, group, to, &asked).await.is_ok() } else { udp::ask(to, &asked, &strays).await.is_ok() }
+}

@@ -1,0 +1,55 @@
+//! One question in one datagram, from a port of its own.
+
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use prometheus::IntCounter;
+use tokio::net::UdpSocket;
+
+use crate::{
+    limits,
+    wire::{Query, reply},
+};
+
+use super::Raw;
+
+/// Sends the question and listens until its reply comes. What is no reply to it is counted and passed over: a forger must
+/// guess port, id and case, and cannot end the wait by guessing wrong.
+pub(super) async fn ask(to: SocketAddr, asked: &Query, strays: &IntCounter) -> io::Result<Raw> {
+    let socket = connected(to).await?;
+    let mut packet = Vec::with_capacity(limits::UDP_OCTETS.into());
+    asked.encode(&mut packet);
+    socket.send(&packet).await?;
+    let mut buffer = vec![0; limits::STREAM_OCTETS];
+    let mut wrong = 0;
+    loop {
+        let length = socket.recv(&mut buffer).await?;
+        match reply::matches(&buffer[..length], asked) {
+            reply::Match::Yes => {
+                buffer.truncate(length);
+                return Ok(Raw::Packet(buffer));
+            }
+            reply::Match::WrongCase => return Ok(Raw::Doubtful),
+            reply::Match::No => {
+                strays.inc();
+                wrong += 1;
+                if wrong >= limits::STRAYS {
+                    return Ok(Raw::Doubtful);
+                }
+            }
+        }
+    }
+}
+
+/// A socket whose port the kernel chose at random, and which hears this upstream only.
+async fn connected(to: SocketAddr) -> io::Result<UdpSocket> {
+    let any: SocketAddr = match to {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(any).await?;
+    socket.connect(to).await?;
+    Ok(socket)
+}

@@ -1,0 +1,29 @@
+//! `bind ADDR|IFACE… { except ADDR|IFACE… }`: listen on these addresses only.
+
+use super::{Need, Reading, Settings};
+
+#[derive(Debug)]
+struct Bind {
+    only: Vec<String>,
+    except: Vec<String>,
+}
+
+impl Settings for Bind {
+    fn needs(&self) -> Vec<Need> {
+        vec![Need::Bind { only: self.only.clone(), except: self.except.clone() }]
+    }
+}
+
+pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
+    let mut bind = Bind { only: Vec::new(), except: Vec::new() };
+    reading.each(|words| {
+        if let Some(first) = words.required("an address or an interface") {
+            bind.only.extend([first].into_iter().chain(words.rest()).map(|token| token.text.clone()));
+        }
+        words.options(|option| match option.name() {
+            "except" => bind.except.extend(option.rest().iter().map(|token| token.text.clone())),
+            _ => option.unknown(&["except"]),
+        });
+    });
+    Some(Box::new(bind))
+}

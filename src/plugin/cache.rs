@@ -1,0 +1,272 @@
+//! `cache [TTL] [ZONES…] { … }`: keeps the replies of upstreams.
+//!
+//! What is answered here (the cluster's zone above all) is not kept, so a change shows at once; it only gets the TTL bounds.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    cache::{self, Cache, Hit, Keep, Part, Prefetch},
+    chain::{Back, Cx, Failure, Flow, Plugin, Reply},
+    corefile::Words,
+    metrics::Metrics,
+    wire::{Name, Query, Rcode, Response},
+};
+
+use super::{Reading, Settings, Site, names};
+
+#[derive(Clone, Debug)]
+struct Written {
+    zones: Vec<Name>,
+    settings: cache::Settings,
+    no_success: Vec<Name>,
+    no_denial: Vec<Name>,
+}
+
+/// `cache` at work in one block.
+struct Caching {
+    cache: Arc<Cache>,
+    written: Written,
+    metrics: Arc<Metrics>,
+    server: String,
+    zones_label: String,
+}
+
+impl Settings for Written {
+    fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+        let written = if self.zones.is_empty() { Self { zones: site.zones.to_vec(), ..self.clone() } } else { self.clone() };
+        let seed = site.seed;
+        let fresh = || Arc::new(Cache::new(self.settings.clone(), seed));
+        let cache = site.kept.caches.entry(site.cache_identity.to_owned()).or_insert_with(fresh);
+        let zones_label = written.zones.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let caching =
+            Caching { cache: Arc::clone(cache), written, metrics: Arc::clone(site.metrics), server: site.server.to_owned(), zones_label };
+        Ok(vec![Arc::new(caching)])
+    }
+}
+
+impl Plugin for Caching {
+    fn name(&self) -> &'static str {
+        "cache"
+    }
+
+    fn query(&self, cx: &mut Cx, query: &Query) -> Flow {
+        if !self.is_mine(query) || cx.refresh {
+            return Flow::Next;
+        }
+        let labels = [&*self.server, &*self.zones_label, ""];
+        self.metrics.cache_requests.with_label_values(&labels).inc();
+        match self.cache.get(query, cx.now) {
+            Hit::Fresh { response, .. } if response.rcode == Rcode::SERVFAIL => Flow::Answer(self.stale(query, cx.now).unwrap_or(response)),
+            Hit::Fresh { response, part, refresh } => {
+                self.metrics.cache_hits.with_label_values(&[&self.server, part.name(), &self.zones_label, ""]).inc();
+                if refresh {
+                    self.metrics.cache_prefetches.with_label_values(&labels).inc();
+                    cx.refreshes.push(query.clone());
+                }
+                Flow::Answer(response)
+            }
+            Hit::Stale => {
+                let patience = self.cache.settings().stale.patience;
+                match self.stale(query, cx.now).filter(|_| patience.is_zero()) {
+                    Some(response) => {
+                        cx.refreshes.push(query.clone());
+                        Flow::Answer(response)
+                    }
+                    None => {
+                        cx.patience = Some(patience);
+                        Flow::Next
+                    }
+                }
+            }
+            Hit::Miss => {
+                self.metrics.cache_misses.with_label_values(&labels).inc();
+                Flow::Next
+            }
+        }
+    }
+
+    fn response(&self, cx: &mut Cx, query: &Query, _memo: u32, reply: Reply) -> Back {
+        if !self.is_mine(query) {
+            return Back::Up(reply);
+        }
+        if cx.answered_by != "forward" {
+            return Back::Up(reply.map(|mut response| {
+                self.cache.bound(query, &mut response);
+                response
+            }));
+        }
+        Back::Up(match reply {
+            Ok(response) if is_failure(response.rcode) => self.failed(cx, query, Ok(response)),
+            Ok(response) => Ok(self.keep(cx, query, response)),
+            Err(failure) => self.failed(cx, query, Err(failure)),
+        })
+    }
+}
+
+/// Codes that say nothing of the name.
+fn is_failure(rcode: Rcode) -> bool {
+    ![Rcode::NOERROR, Rcode::NXDOMAIN].contains(&rcode)
+}
+
+impl Caching {
+    fn is_mine(&self, query: &Query) -> bool {
+        self.written.zones.iter().any(|zone| query.question.name.is_within(zone))
+    }
+
+    fn stale(&self, query: &Query, now: Instant) -> Option<Response> {
+        let response = self.cache.stale(query, now)?;
+        self.metrics.cache_stale.with_label_values(&[&self.server, &self.zones_label, ""]).inc();
+        Some(response)
+    }
+
+    fn keep(&self, cx: &Cx, query: &Query, mut response: Response) -> Response {
+        let within = |zones: &[Name]| zones.iter().any(|zone| query.question.name.is_within(zone));
+        let disabled = if response.answer.is_empty() { &self.written.no_denial } else { &self.written.no_success };
+        if within(disabled) {
+            self.cache.bound(query, &mut response);
+            return response;
+        }
+        let (response, part) = self.cache.put(query, response, cx.now);
+        if let Some(part) = part {
+            let entries = self.metrics.cache_entries.with_label_values(&[&self.server, part.name(), &self.zones_label, ""]);
+            entries.set(self.cache.len(part) as i64);
+        }
+        response
+    }
+
+    /// The last good reply, if there is one; else the failure, which is kept for a while.
+    fn failed(&self, cx: &mut Cx, query: &Query, reply: Reply) -> Reply {
+        let impatient = reply == Err(Failure::Impatient);
+        if impatient {
+            // The exchange goes on: this joins it, and its reply comes into the cache.
+            cx.refreshes.push(query.clone());
+        } else {
+            let response = match &reply {
+                Ok(response) => response.clone(),
+                Err(failure) => Response { ede: failure.ede(), ..Response::of(failure.rcode()) },
+            };
+            if response.rcode != Rcode::REFUSED || reply.is_ok() {
+                self.cache.put_failure(query, response, cx.now);
+            }
+        }
+        self.stale(query, cx.now).map_or(reply, Ok)
+    }
+}
+
+const OPTIONS: [&str; 8] = ["success", "denial", "prefetch", "serve_stale", "serve_stale_policy", "servfail", "disable", "keepttl"];
+
+pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
+    let mut written = Written { zones: Vec::new(), settings: cache::Settings::default(), no_success: Vec::new(), no_denial: Vec::new() };
+    reading.once(|words| {
+        // The first word is a time only if it is a number; else it is a zone, as in CoreDNS.
+        if words.next_is_number()
+            && let Some(ttl) = words.number("the TTL", 1, u32::MAX)
+        {
+            let longest = Duration::from_secs(ttl.into());
+            written.settings.success.longest = longest;
+            written.settings.denial.longest = longest;
+        }
+        for zone in words.zones() {
+            if !zone.trim_end_matches('.').contains('.') && zone != "." {
+                let span = words.span();
+                words.warning(span, &format!("`{}` is read as a zone, not as a TTL", zone.trim_end_matches('.')));
+            }
+            written.zones.extend(zone.parse::<Name>());
+        }
+        words.options(|option| written.option(option));
+    });
+    Some(Box::new(written))
+}
+
+impl Written {
+    fn option(&mut self, option: &mut Words<'_>) {
+        match option.name() {
+            "success" => read_keep(option, &mut self.settings.success),
+            "denial" => read_keep(option, &mut self.settings.denial),
+            "prefetch" => self.settings.prefetch = read_prefetch(option),
+            "serve_stale" => self.read_stale(option),
+            "servfail" => {
+                let span = option.span();
+                self.settings.failure = option.duration("the time").unwrap_or(self.settings.failure);
+                if self.settings.failure > Duration::from_secs(300) {
+                    option.error(span, "caching SERVFAIL responses over 5 minutes is not permitted");
+                }
+            }
+            "disable" => {
+                let parts = [("success", Part::Success), ("denial", Part::Denial)];
+                let Some(part) = option.one_of("disable", &parts) else { return };
+                let zones = names(&option.zones());
+                let zones = if zones.is_empty() { vec![Name::root()] } else { zones };
+                match part {
+                    Part::Success => self.no_success.extend(zones),
+                    Part::Denial => self.no_denial.extend(zones),
+                }
+            }
+            "keepttl" => self.settings.keep_ttl = true,
+            "serve_stale_policy" => return option.not_yet(),
+            _ => return option.unknown(&OPTIONS),
+        }
+        option.end();
+        option.no_body();
+    }
+
+    /// `serve_stale [DURATION] [immediate|verify [TIMEOUT]]`; what CoreDNS reads behind that is not here yet.
+    fn read_stale(&mut self, option: &mut Words<'_>) {
+        let stale = &mut self.settings.stale;
+        // Asked for in so many words, a stale reply has CoreDNS's TTL and its ways.
+        (stale.ttl, stale.patience) = (0, Duration::ZERO);
+        if option.is_empty() {
+            return;
+        }
+        if let Some(window) = option.duration("the time that a reply may be stale") {
+            stale.window = window;
+        }
+        if option.is_empty() {
+            return;
+        }
+        if option.one_of("serve_stale", &[("immediate", false), ("verify", true)]) == Some(true) {
+            let timeout = if option.is_empty() { None } else { option.duration("the timeout") };
+            // Without a time of its own the upstreams have theirs, which ends before the client's.
+            stale.patience = timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(crate::limits::QUERY_TIME);
+        }
+        if !option.is_empty() {
+            option.not_yet();
+            option.rest();
+        }
+    }
+}
+
+fn read_keep(option: &mut Words<'_>, keep: &mut Keep) {
+    if let Some(capacity) = option.number("the capacity", 0, 100_000_000) {
+        keep.capacity = capacity;
+    }
+    if !option.is_empty()
+        && let Some(ttl) = option.number("the TTL", 1, u32::MAX)
+    {
+        keep.longest = Duration::from_secs(ttl.into());
+    }
+    if !option.is_empty()
+        && let Some(ttl) = option.number("the minimum TTL", 0, u32::MAX)
+    {
+        keep.shortest = Duration::from_secs(ttl.into());
+    }
+}
+
+fn read_prefetch(option: &mut Words<'_>) -> Option<Prefetch> {
+    let mut prefetch = Prefetch { amount: option.number("the amount", 0, u32::MAX)?, gap: Duration::from_secs(60), percent: 10 };
+    if !option.is_empty() {
+        prefetch.gap = option.duration("the time between questions")?;
+    }
+    if let Some(token) = option.optional() {
+        match token.text.strip_suffix('%').and_then(|number| number.parse().ok()).filter(|percent| (10..=90).contains(percent)) {
+            Some(percent) => prefetch.percent = percent,
+            None => {
+                drop(option.error(token.span, &format!("percentage should fall in range [10, 90]: {}", token.text)).help("such as `10%`"))
+            }
+        }
+    }
+    (prefetch.amount > 0).then_some(prefetch)
+}

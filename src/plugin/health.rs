@@ -1,0 +1,42 @@
+//! `health [ADDR] { lameduck DUR }`: a page that says the process is alive.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::chain::Plugin;
+
+use super::{Need, Page, PageReply, Reading, Settings, Site};
+
+#[derive(Debug)]
+struct Health {
+    address: String,
+    lameduck: Duration,
+}
+
+impl Settings for Health {
+    fn needs(&self) -> Vec<Need> {
+        vec![Need::Lameduck(self.lameduck)]
+    }
+
+    fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+        site.pages.push(Page { address: self.address.clone(), path: "/health", render: Arc::new(|| PageReply::text(200, "OK")) });
+        Ok(Vec::new())
+    }
+}
+
+pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
+    let mut health = Health { address: ":8080".to_owned(), lameduck: Duration::ZERO };
+    reading.each(|words| {
+        if let Some(address) = words.listen(":8080") {
+            health.address = address;
+        }
+        words.end();
+        words.options(|option| match option.name() {
+            "lameduck" => {
+                health.lameduck = option.duration("the lameduck time").unwrap_or_default();
+                option.end();
+            }
+            _ => option.unknown(&["lameduck"]),
+        });
+    });
+    Some(Box::new(health))
+}

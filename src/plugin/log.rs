@@ -1,0 +1,152 @@
+//! `log [NAMES…] [FORMAT] { class … }`: a line for every question, in CoreDNS's format strings.
+
+use std::{fmt::Write, sync::Arc};
+
+use crate::{
+    chain::{Cx, Level, Plugin, Sent},
+    limits,
+    wire::{Name, Query, Rcode},
+};
+
+use super::{Reading, Settings, Site, names};
+
+const COMMON: &str =
+    r#"{remote}:{port} - {>id} "{type} {class} {name} {proto} {size} {>do} {>bufsize}" {rcode} {>rflags} {rsize} {duration}"#;
+
+#[derive(Clone, Debug)]
+struct Log {
+    rules: Vec<Rule>,
+}
+
+#[derive(Clone, Debug)]
+struct Rule {
+    zones: Vec<Name>,
+    format: String,
+    classes: Vec<Class>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    All,
+    Success,
+    Denial,
+    Error,
+}
+
+const CLASSES: [(&str, Class); 4] = [("all", Class::All), ("success", Class::Success), ("denial", Class::Denial), ("error", Class::Error)];
+
+impl Settings for Log {
+    fn build(&self, _site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+        Ok(vec![Arc::new(self.clone())])
+    }
+}
+
+impl Plugin for Log {
+    fn name(&self) -> &'static str {
+        "log"
+    }
+
+    fn sent(&self, cx: &mut Cx, query: &Query, sent: &Sent) {
+        let name = &query.question.name;
+        let Some(rule) = self.rules.iter().find(|rule| rule.zones.iter().any(|zone| name.is_within(zone))) else { return };
+        if rule.classes.iter().any(|class| class.holds(sent)) {
+            let line = formatted(&rule.format, cx, query, sent);
+            cx.say(Level::Info, line);
+        }
+    }
+}
+
+impl Class {
+    fn holds(self, sent: &Sent) -> bool {
+        match self {
+            Self::All => true,
+            Self::Success => sent.rcode == Rcode::NOERROR && sent.answers > 0,
+            Self::Denial => sent.rcode == Rcode::NXDOMAIN || sent.rcode == Rcode::NOERROR && sent.answers == 0,
+            Self::Error => ![Rcode::NOERROR, Rcode::NXDOMAIN].contains(&sent.rcode),
+        }
+    }
+}
+
+/// Puts values in for `{labels}`; an unknown one is `-`.
+fn formatted(format: &str, cx: &Cx, query: &Query, sent: &Sent) -> String {
+    let mut line = String::with_capacity(160);
+    let mut rest = format;
+    while let Some((before, after)) = rest.split_once('{') {
+        line.push_str(before);
+        let Some((label, after)) = after.split_once('}') else {
+            line.push('{');
+            rest = after;
+            continue;
+        };
+        // Writing to a String does not fail.
+        let _ = write_value(&mut line, label, cx, query, sent);
+        rest = after;
+    }
+    line + rest
+}
+
+fn write_value(line: &mut String, label: &str, cx: &Cx, query: &Query, sent: &Sent) -> std::fmt::Result {
+    let address = |address: std::net::IpAddr| match address.to_canonical() {
+        std::net::IpAddr::V6(v6) => format!("[{v6}]"),
+        std::net::IpAddr::V4(v4) => v4.to_string(),
+    };
+    match label {
+        "remote" => line.write_str(&address(cx.peer.ip())),
+        "local" => line.write_str(&address(cx.local.ip())),
+        "port" => write!(line, "{}", cx.peer.port()),
+        "type" => write!(line, "{}", query.question.qtype),
+        "class" => write!(line, "{}", query.question.class),
+        "name" => write!(line, "{}", query.question.name),
+        "proto" => line.write_str(cx.transport.name()),
+        "size" => write!(line, "{}", sent.request_octets),
+        "rcode" => write!(line, "{}", sent.rcode),
+        "rsize" => write!(line, "{}", sent.reply_octets),
+        "duration" => write!(line, "{:.9}s", sent.took.as_secs_f64()),
+        ">id" => write!(line, "{}", query.id),
+        ">do" => write!(line, "{}", query.dnssec_ok()),
+        ">bufsize" => write!(line, "{}", query.edns.map_or(limits::UDP_OCTETS_PLAIN, |edns| edns.size)),
+        ">opcode" => line.write_str("0"),
+        ">rflags" => line.write_str(&flags(sent.flags)),
+        _ => line.write_str("-"),
+    }
+}
+
+fn flags(word: u16) -> String {
+    const FLAGS: [(u16, &str); 7] = [(0x8000, "qr"), (0x400, "aa"), (0x200, "tc"), (0x100, "rd"), (0x80, "ra"), (0x20, "ad"), (0x10, "cd")];
+    FLAGS.iter().filter(|(bit, _)| word & bit != 0).map(|(_, name)| *name).collect::<Vec<_>>().join(",")
+}
+
+pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
+    let mut rules = Vec::new();
+    reading.each(|words| {
+        let mut format = COMMON.to_owned();
+        let mut zones = Vec::new();
+        let arguments = words.rest();
+        for (at, token) in arguments.iter().enumerate() {
+            if at > 0 && at + 1 == arguments.len() && token.text.contains('{') {
+                format = token.text.replace("{common}", COMMON).replace("{combined}", &format!("{COMMON} \"{{>opcode}}\""));
+            } else {
+                match token.text.parse::<Name>() {
+                    Ok(zone) => zones.push(zone),
+                    Err(reason) => {
+                        words.error(token.span, &format!("`{}` is no zone: {reason}", token.text));
+                    }
+                }
+            }
+        }
+        let mut classes = Vec::new();
+        words.options(|option| match option.name() {
+            "class" => {
+                classes.extend(option.one_of("class", &CLASSES));
+                while !option.is_empty() {
+                    classes.extend(option.one_of("class", &CLASSES));
+                }
+            }
+            _ => option.unknown(&["class"]),
+        });
+        let classes = if classes.is_empty() { vec![Class::All] } else { classes };
+        let zones = if zones.is_empty() { names(&[".".to_owned()]) } else { zones };
+        rules.push(Rule { zones, format, classes });
+    });
+    Some(Box::new(Log { rules }))
+}

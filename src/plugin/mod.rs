@@ -1,0 +1,289 @@
+//! One file a directive, in CoreDNS's order: what was written becomes [`Settings`], and settings become plugins.
+//!
+//! A plugin never touches a socket, file or clock. What it needs from outside it declares as a [`Need`]; `app` serves the
+//! needs, and what they bring comes back through the [`Site`] that plugins are built on.
+
+mod bind;
+mod bufsize;
+mod cache;
+mod errors;
+mod forward;
+mod health;
+mod kubernetes;
+mod loadbalance;
+mod log;
+mod prometheus;
+mod ready;
+mod whoami;
+
+use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc, time::Duration};
+
+use crate::{
+    cache::Cache,
+    chain::Plugin,
+    corefile::{Block, Diagnostics, Line, Words, nearest},
+    metrics::Metrics,
+    upstream,
+    wire::Name,
+    zone::Store,
+};
+
+pub use kubernetes::{Origin, Source};
+pub use ready::Readiness;
+
+/// A directive that CoreDNS knows.
+pub struct Entry {
+    pub name: &'static str,
+    /// `None`: not here yet, and said so.
+    read: Option<Read>,
+}
+
+/// Reads a directive's lines; `None` where they are too wrong to go on.
+type Read = fn(&mut Reading<'_>) -> Option<Box<dyn Settings>>;
+
+/// All directives of CoreDNS 1.15 in the order in which their plugins are called, whatever the Corefile's order.
+pub static ALL: &[Entry] = &[
+    missing("root"),
+    missing("metadata"),
+    missing("geoip"),
+    missing("cancel"),
+    missing("proxyproto"),
+    missing("quic"),
+    missing("grpc_server"),
+    missing("https"),
+    missing("https3"),
+    missing("timeouts"),
+    missing("multisocket"),
+    missing("reload"),
+    missing("nsid"),
+    here("bufsize", bufsize::read),
+    here("bind", bind::read),
+    missing("debug"),
+    missing("trace"),
+    here("ready", ready::read),
+    here("health", health::read),
+    missing("pprof"),
+    missing("shed"),
+    here("prometheus", prometheus::read),
+    here("errors", errors::read),
+    here("log", log::read),
+    missing("dnstap"),
+    missing("local"),
+    missing("dns64"),
+    missing("siit"),
+    missing("any"),
+    missing("chaos"),
+    here("loadbalance", loadbalance::read),
+    missing("tsig"),
+    missing("rewrite"),
+    missing("autopath"),
+    missing("acl"),
+    here("cache", cache::read),
+    missing("header"),
+    missing("dnssec"),
+    missing("tls"),
+    missing("minimal"),
+    missing("template"),
+    missing("transfer"),
+    missing("dynupdate"),
+    missing("hosts"),
+    missing("route53"),
+    missing("azure"),
+    missing("clouddns"),
+    missing("k8s_external"),
+    here("kubernetes", kubernetes::read),
+    missing("file"),
+    missing("auto"),
+    missing("secondary"),
+    missing("etcd"),
+    missing("loop"),
+    here("forward", forward::read),
+    missing("grpc"),
+    missing("erratic"),
+    here("whoami", whoami::read),
+    missing("on"),
+    missing("sign"),
+    missing("view"),
+    missing("nomad"),
+];
+
+const fn here(name: &'static str, read: Read) -> Entry {
+    Entry { name, read: Some(read) }
+}
+
+const fn missing(name: &'static str) -> Entry {
+    Entry { name, read: None }
+}
+
+/// What a directive says, checked; nothing is resolved or opened yet. Two that print alike are equal.
+pub trait Settings: fmt::Debug + Send + Sync {
+    fn needs(&self) -> Vec<Need> {
+        Vec::new()
+    }
+
+    /// The plugins, none for a directive that only has needs.
+    ///
+    /// # Errors
+    /// A sentence, where what the needs brought is of no use.
+    fn build(&self, _site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+        Ok(Vec::new())
+    }
+}
+
+/// What a directive needs from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// The facts of a cluster.
+    Source(Source),
+    /// The content of a file.
+    File(String),
+    /// Listen on these addresses or interfaces only.
+    Bind { only: Vec<String>, except: Vec<String> },
+    /// The largest datagram that is sent.
+    UdpOctets(u16),
+    /// Questions of any class.
+    AnyClass,
+    /// The `ready` page watches this block's plugins.
+    Readiness { continuously: bool },
+    /// Keep answering for this long after the order to stop.
+    Lameduck(Duration),
+}
+
+/// A page that is served over HTTP.
+#[derive(Clone)]
+pub struct Page {
+    /// `HOST:PORT`, an empty host for every address.
+    pub address: String,
+    pub path: &'static str,
+    pub render: Arc<dyn Fn() -> PageReply + Send + Sync>,
+}
+
+pub struct PageReply {
+    pub status: u16,
+    pub content_type: &'static str,
+    pub body: String,
+}
+
+impl PageReply {
+    pub fn text(status: u16, body: impl Into<String>) -> Self {
+        Self { status, content_type: "text/plain; charset=utf-8", body: body.into() }
+    }
+}
+
+/// What settings are built on: the block, what its needs brought, and what lives through a reload.
+pub struct Site<'s> {
+    pub zones: &'s [Name],
+    /// The server's label in metrics, such as `dns://:53`.
+    pub server: &'s str,
+    pub metrics: &'s Arc<Metrics>,
+    pub readiness: &'s Arc<Readiness>,
+    pub pages: &'s mut Vec<Page>,
+    /// Sees replies that no block gave.
+    pub unrouted: &'s mut Option<Arc<dyn Plugin>>,
+    /// Texts of the files that were needed, or why they cannot be read.
+    pub files: &'s HashMap<String, Result<String, String>>,
+    pub stores: &'s dyn Fn(&Source) -> Arc<Store>,
+    /// The machine's addresses that others reach it at.
+    pub own_addresses: &'s [IpAddr],
+    pub kept: &'s mut Kept,
+    /// A number that clients do not know.
+    pub seed: u64,
+    /// The settings of the block that decide what its cache may hold, printed: with the same ones a cache lives on.
+    pub cache_identity: &'s str,
+}
+
+/// What lives through a reload where the settings behind it stay the same.
+#[derive(Default)]
+pub struct Kept {
+    pub caches: HashMap<String, Arc<Cache>>,
+    pub groups: HashMap<String, Arc<upstream::Group>>,
+}
+
+/// A directive's lines in one block, while they are read.
+pub struct Reading<'r> {
+    pub name: &'static str,
+    lines: Vec<&'r Line>,
+    /// The zones of the block's keys.
+    pub zones: &'r [Name],
+    diagnostics: &'r mut Diagnostics,
+}
+
+impl Reading<'_> {
+    /// Reads each of the lines.
+    pub fn each(&mut self, mut read: impl FnMut(&mut Words<'_>)) {
+        for line in &self.lines {
+            read(&mut Words::new(self.name, line, self.diagnostics));
+        }
+    }
+
+    /// Reads the only line there may be.
+    pub fn once(&mut self, mut read: impl FnMut(&mut Words<'_>)) {
+        for extra in self.lines.iter().skip(1) {
+            let message = format!("plugin/{}: this plugin can only be used once per Server Block", self.name);
+            self.diagnostics.error(extra.name.span, message).label("the second one");
+        }
+        self.lines.truncate(1);
+        self.each(&mut read);
+    }
+}
+
+/// A server block whose every directive is read.
+#[derive(Debug)]
+pub struct Checked {
+    /// By name, in the order of [`ALL`].
+    pub settings: Vec<(&'static str, Box<dyn Settings>)>,
+}
+
+/// Reads a block's directives; mistakes go to `diagnostics`.
+pub fn check(block: &Block, zones: &[Name], diagnostics: &mut Diagnostics) -> Checked {
+    for line in &block.directives {
+        known_directive(line, diagnostics);
+    }
+    let mut settings = Vec::new();
+    for entry in ALL {
+        let lines: Vec<_> = block.directives.iter().filter(|line| line.name.text == entry.name).collect();
+        let (false, Some(read)) = (lines.is_empty(), entry.read) else { continue };
+        settings.extend(read(&mut Reading { name: entry.name, lines, zones, diagnostics }).map(|settings| (entry.name, settings)));
+    }
+    Checked { settings }
+}
+
+fn known_directive(line: &Line, diagnostics: &mut Diagnostics) {
+    let name = &line.name.text;
+    match ALL.iter().find(|entry| entry.name == name) {
+        Some(entry) if entry.read.is_some() => {}
+        Some(_) => {
+            let message = format!("the plugin `{name}` is known to CoreDNS, not here yet");
+            diagnostics.error(line.name.span, message).label("not here yet");
+        }
+        None => {
+            let names: Vec<_> = ALL.iter().map(|entry| entry.name).collect();
+            let error = diagnostics.error(line.name.span, format!("Unknown directive '{name}'"));
+            match nearest(name, &names) {
+                Some(near) => error.help(format!("did you mean `{near}`?")),
+                None => error.label("no plugin has this name"),
+            };
+        }
+    }
+}
+
+/// `fallthrough [ZONES]`: where a name that does not exist goes to the next plugin.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fallthrough(Vec<Name>);
+
+impl Fallthrough {
+    /// Reads the zones after the word; none means all.
+    pub fn read(words: &mut Words<'_>) -> Self {
+        let zones = names(&words.zones());
+        Self(if zones.is_empty() { vec![Name::root()] } else { zones })
+    }
+
+    pub fn includes(&self, name: &Name) -> bool {
+        self.0.iter().any(|zone| name.is_within(zone))
+    }
+}
+
+/// Zones that the Corefile layer has checked already.
+pub fn names(zones: &[String]) -> Vec<Name> {
+    zones.iter().filter_map(|zone| zone.parse().ok()).collect()
+}

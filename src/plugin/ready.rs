@@ -1,0 +1,92 @@
+//! `ready [ADDR] { monitor until-ready|continuously }`: a page that says whether every plugin can answer.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use crate::chain::Plugin;
+
+use super::{Page, PageReply, Reading, Settings, Site};
+
+/// The plugins of all blocks that have `ready`.
+#[derive(Default)]
+pub struct Readiness {
+    watched: Mutex<Vec<Watched>>,
+    /// The process is about to stop.
+    stopping: AtomicBool,
+}
+
+struct Watched {
+    plugin: Arc<dyn Plugin>,
+    /// Ask again even after it was ready once.
+    continuously: bool,
+    was_ready: bool,
+}
+
+impl Readiness {
+    /// Watches a block's plugins.
+    pub fn watch(&self, plugins: &[Arc<dyn Plugin>], continuously: bool) {
+        let watched = plugins.iter().map(|plugin| Watched { plugin: Arc::clone(plugin), continuously, was_ready: false });
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).extend(watched);
+    }
+
+    /// From now on the page says no, so that no new questions come.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Names of the plugins that are not ready, each once.
+    pub fn unready(&self) -> Vec<&'static str> {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = Vec::new();
+        for it in watched.iter_mut() {
+            it.was_ready = it.was_ready && !it.continuously || it.plugin.is_ready();
+            if !it.was_ready && !names.contains(&it.plugin.name()) {
+                names.push(it.plugin.name());
+            }
+        }
+        names
+    }
+
+    fn page(&self) -> PageReply {
+        if self.stopping.load(Ordering::Relaxed) {
+            return PageReply::text(503, "Shutting down");
+        }
+        let unready = self.unready();
+        if unready.is_empty() { PageReply::text(200, "OK") } else { PageReply::text(503, unready.join(",")) }
+    }
+}
+
+#[derive(Debug)]
+struct Ready {
+    address: String,
+    continuously: bool,
+}
+
+impl Settings for Ready {
+    fn needs(&self) -> Vec<super::Need> {
+        vec![super::Need::Readiness { continuously: self.continuously }]
+    }
+
+    fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+        let readiness = Arc::clone(site.readiness);
+        site.pages.push(Page { address: self.address.clone(), path: "/ready", render: Arc::new(move || readiness.page()) });
+        Ok(Vec::new())
+    }
+}
+
+pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
+    let mut ready = Ready { address: ":8181".to_owned(), continuously: false };
+    reading.once(|words| {
+        if let Some(address) = words.listen(":8181") {
+            ready.address = address;
+        }
+        words.end();
+        words.options(|option| match option.name() {
+            "monitor" => ready.continuously = option.one_of("monitor", &[("until-ready", false), ("continuously", true)]).unwrap_or(false),
+            _ => option.unknown(&["monitor"]),
+        });
+    });
+    Some(Box::new(ready))
+}

@@ -1,0 +1,152 @@
+//! One question's way through a group: whom to ask next, over what, and when to stop.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{limits, wire::Rcode};
+
+use super::{Failure, Group, InFlight, total};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Over {
+    Udp,
+    Tcp,
+}
+
+/// What the shell does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Ask this upstream, and go on listening to those that were asked before.
+    Send {
+        upstream: usize,
+        over: Over,
+    },
+    /// Nothing before this time, unless something comes in.
+    Wait(Instant),
+    Done(Failure),
+}
+
+/// What becomes of a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Take,
+    /// Another upstream may know better; this reply is the answer if none does.
+    Keep,
+}
+
+#[derive(Debug)]
+pub struct Attempt {
+    group: Arc<Group>,
+    _in_flight: InFlight,
+    /// Whether every upstream is down and one is asked all the same.
+    pub blind: bool,
+    order: Vec<usize>,
+    turn: usize,
+    sends_left: u32,
+    /// Asked and neither answered nor failed.
+    open: usize,
+    next_send: Instant,
+    wait: Duration,
+    ends: Instant,
+    /// To be asked at once, over TCP.
+    over_tcp: VecDeque<usize>,
+    asked_over_tcp: Vec<usize>,
+    failure: Option<Failure>,
+}
+
+impl Attempt {
+    /// # Errors
+    /// Where too many questions are on their way, or every upstream is down and the group fails fast.
+    pub fn begin(group: &Arc<Group>, now: Instant, seed: u64) -> Result<Self, Failure> {
+        let in_flight = group.enter()?;
+        let (order, blind) = group.order(seed);
+        if blind && group.settings.failfast || order.is_empty() {
+            return Err(Failure::NoneHealthy);
+        }
+        let default = (2 * order.len() as u32).max(limits::SENDS_LEAST);
+        let sends = match group.settings.max_attempts {
+            None => default,
+            Some(0) => u32::MAX,
+            Some(most) => most,
+        };
+        Ok(Self {
+            group: Arc::clone(group),
+            _in_flight: in_flight,
+            blind,
+            order,
+            turn: 0,
+            sends_left: sends,
+            open: 0,
+            next_send: now,
+            wait: Duration::ZERO,
+            ends: now + total(&group.settings),
+            over_tcp: VecDeque::new(),
+            asked_over_tcp: Vec::new(),
+            failure: None,
+        })
+    }
+
+    pub fn poll(&mut self, now: Instant) -> Next {
+        if now >= self.ends {
+            return Next::Done(self.ended());
+        }
+        if let Some(upstream) = self.over_tcp.pop_front() {
+            self.open += 1;
+            return Next::Send { upstream, over: Over::Tcp };
+        }
+        if self.sends_left == 0 {
+            return if self.open == 0 { Next::Done(self.ended()) } else { Next::Wait(self.ends) };
+        }
+        if now < self.next_send {
+            return Next::Wait(self.next_send.min(self.ends));
+        }
+        let upstream = self.order[self.turn % self.order.len()];
+        // Each round through the upstreams waits twice as long as the one before.
+        let round = (self.turn / self.order.len()).min(3);
+        self.wait = self.group.upstream(upstream).health.patience() * (1 << round);
+        self.next_send = now + self.wait;
+        self.turn += 1;
+        self.sends_left -= 1;
+        self.open += 1;
+        Next::Send { upstream, over: if self.group.settings.force_tcp { Over::Tcp } else { Over::Udp } }
+    }
+
+    /// A reply that can be read came. A failure of one upstream is not the answer while others were not asked.
+    pub fn replied(&mut self, rcode: Rcode, now: Instant) -> Verdict {
+        self.open = self.open.saturating_sub(1);
+        let another = self.turn < self.order.len() && self.sends_left > 0;
+        let doubtful = matches!(rcode, Rcode::SERVFAIL | Rcode::REFUSED | Rcode::NOTIMP | Rcode::FORMERR);
+        if another && (doubtful || self.group.settings.failover.contains(&rcode)) {
+            self.next_send = now;
+            return Verdict::Keep;
+        }
+        Verdict::Take
+    }
+
+    /// The reply was cut short, came in another case, or hides among forged ones: the same upstream is asked over TCP, once.
+    pub fn needs_tcp(&mut self, upstream: usize) {
+        self.open = self.open.saturating_sub(1);
+        if !self.asked_over_tcp.contains(&upstream) {
+            self.asked_over_tcp.push(upstream);
+            self.over_tcp.push_back(upstream);
+        }
+    }
+
+    /// An upstream cannot be reached, or its reply cannot be read: the next one is asked at once.
+    pub fn failed(&mut self, failure: Failure, now: Instant) {
+        self.open = self.open.saturating_sub(1);
+        self.failure = Some(failure);
+        // With nobody else to ask, a pause keeps a refusing host from being hammered.
+        if self.order.len() > 1 {
+            self.next_send = now;
+        }
+    }
+
+    fn ended(&self) -> Failure {
+        let first = self.group.upstream(self.order[0]).address;
+        self.failure.unwrap_or(Failure::NoAnswer(first))
+    }
+}

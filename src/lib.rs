@@ -13,8 +13,12 @@
 //!  0  limits metrics model                  bounds with their reasons / metric families / plain cluster facts
 //! ```
 
+#[cfg(feature = "kubernetes")]
+pub mod app;
 pub mod cache;
 pub mod chain;
+#[cfg(feature = "kubernetes")]
+pub mod cli;
 pub mod corefile;
 pub mod limits;
 pub mod metrics;
@@ -23,6 +27,8 @@ pub mod model;
 pub mod net;
 pub mod plugin;
 pub mod server;
+#[cfg(feature = "kubernetes")]
+pub mod source;
 pub mod upstream;
 pub mod wire;
 pub mod zone;

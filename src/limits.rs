@@ -66,3 +66,51 @@ pub const WAITERS: usize = 1024;
 pub const IDLE_CONNECTIONS: usize = 16;
 /// How long a health check waits for its reply, as in CoreDNS.
 pub const PROBE_TIME: Duration = Duration::from_secs(1);
+
+/// Datagrams a system call: past this many a batch gains nothing and delays its first reply.
+pub const UDP_BATCH: usize = 16;
+/// Octets of a request over UDP; what is longer is cut, and then malformed. The largest honest ones have some hundreds.
+pub const UDP_REQUEST_OCTETS: usize = 4096;
+/// Octets that the kernel is asked to hold for each UDP socket.
+pub const UDP_BUFFER: usize = 4 << 20;
+/// Questions that wait for a task, and tasks that wait for upstreams.
+pub const JOBS_QUEUED: usize = 4096;
+pub const JOBS: usize = 16_384;
+/// Lines that wait to be written to the log.
+pub const LOG_LINES: usize = 8192;
+
+/// Connections at once, in all and of one client address. A NodeLocal cache on every one of 5,000 nodes keeps a few.
+pub const TCP_CONNECTIONS: usize = 8192;
+pub const TCP_CONNECTIONS_CLIENT: usize = 512;
+/// Connections that wait to be accepted.
+pub const TCP_BACKLOG: i32 = 1024;
+/// Questions of one connection that wait for upstreams; then no more are read.
+pub const TCP_QUESTIONS: usize = 100;
+/// From a message's first octet to its last; also from a connection's start to its first message. CoreDNS's number.
+pub const TCP_MESSAGE_TIME: Duration = Duration::from_secs(3);
+/// Between questions; CoreDNS's number.
+pub const TCP_IDLE_TIME: Duration = Duration::from_secs(10);
+/// For a client to take its replies; CoreDNS's number.
+pub const TCP_WRITE_TIME: Duration = Duration::from_secs(5);
+/// After a failed accept.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Tries for a port that is free for both UDP and TCP.
+pub const PORT_TRIES: usize = 8;
+
+/// Connections to one address with pages.
+pub const PAGE_CONNECTIONS: usize = 64;
+/// For the header of a page's request.
+pub const PAGE_TIME: Duration = Duration::from_secs(5);
+
+/// Changes that wait for the index: a source that is ahead of it waits.
+pub const CHANGES: usize = 1024;
+/// The largest manifest that is read.
+pub const MANIFEST_OCTETS: u64 = 64 << 20;
+/// Directories in directories that are searched for manifests.
+pub const MANIFESTS_DEPTH: usize = 16;
+/// How often a directory is looked at where no event comes.
+pub const MANIFESTS_POLL: Duration = Duration::from_secs(2);
+/// How long an editor may take to finish what it began to write.
+pub const MANIFESTS_SETTLE: Duration = Duration::from_millis(50);
+/// Endpoints of a slice, as Kubernetes' controller has it.
+pub const SLICE_ENDPOINTS: usize = 100;

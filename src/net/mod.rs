@@ -1,3 +1,11 @@
 //! Sockets, timers, tasks: the only place that waits for the network.
 
+pub mod admin;
 pub mod exchange;
+pub mod listeners;
+pub mod log;
+mod shell;
+mod stream;
+mod udp;
+
+pub use shell::Shell;

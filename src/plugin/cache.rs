@@ -264,7 +264,7 @@ fn read_prefetch(option: &mut Words<'_>) -> Option<Prefetch> {
         match token.text.strip_suffix('%').and_then(|number| number.parse().ok()).filter(|percent| (10..=90).contains(percent)) {
             Some(percent) => prefetch.percent = percent,
             None => {
-                drop(option.error(token.span, &format!("percentage should fall in range [10, 90]: {}", token.text)).help("such as `10%`"))
+                option.error(token.span, &format!("percentage should fall in range [10, 90]: {}", token.text)).help("such as `10%`");
             }
         }
     }

@@ -169,7 +169,7 @@ fn read_target(words: &mut Words<'_>, token: &crate::corefile::Token) -> Option<
         match scheme {
             "dns" => return address_of(rest).map(To::Address).or_else(|| bad_target(words, token)),
             "tls" | "https" | "quic" => {
-                drop(words.error(token.span, &format!("`{scheme}://` upstreams are known to CoreDNS, not here yet")))
+                words.error(token.span, &format!("`{scheme}://` upstreams are known to CoreDNS, not here yet"));
             }
             _ => {
                 words.error(token.span, &format!("'{scheme}' is not supported as a destination protocol in forward: {text}"));

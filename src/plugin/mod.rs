@@ -38,6 +38,12 @@ pub struct Entry {
     read: Option<Read>,
 }
 
+impl Entry {
+    pub fn is_here(&self) -> bool {
+        self.read.is_some()
+    }
+}
+
 /// Reads a directive's lines; `None` where they are too wrong to go on.
 type Read = fn(&mut Reading<'_>) -> Option<Box<dyn Settings>>;
 
@@ -182,7 +188,7 @@ pub struct Site<'s> {
     pub unrouted: &'s mut Option<Arc<dyn Plugin>>,
     /// Texts of the files that were needed, or why they cannot be read.
     pub files: &'s HashMap<String, Result<String, String>>,
-    pub stores: &'s dyn Fn(&Source) -> Arc<Store>,
+    pub stores: &'s HashMap<Source, Arc<Store>>,
     /// The machine's addresses that others reach it at.
     pub own_addresses: &'s [IpAddr],
     pub kept: &'s mut Kept,

@@ -80,10 +80,7 @@ impl Exchanger {
 
     /// The group's reply. Who asks the same while it is on its way gets the same reply.
     pub async fn exchange(&self, exchange: Exchange) -> Reply {
-        let mut receiver = match self.join_or_start(exchange) {
-            Some(receiver) => receiver,
-            None => return Err(Failure::Overloaded),
-        };
+        let Some(mut receiver) = self.join_or_start(exchange) else { return Err(Failure::Overloaded) };
         let reply = receiver.wait_for(Option::is_some).await;
         // The exchange's task ends without a reply only where it panics or the process stops.
         reply.ok().and_then(|reply| reply.clone()).unwrap_or(Err(Failure::Overloaded))
@@ -169,7 +166,7 @@ impl Shared {
                 Next::Wait(until) => until,
                 Next::Done(failure) => {
                     self.suspect(&group, failure);
-                    return kept.map_or(Err(Failure::Upstream(failure)), Ok);
+                    return kept.ok_or(Failure::Upstream(failure));
                 }
             };
             let heard = tokio::select! {

@@ -52,7 +52,7 @@ impl Settings for Kubernetes {
 
     fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
         let view = zone::Settings { own_addresses: site.own_addresses.to_vec(), ..self.view.clone() };
-        let zone = Arc::new(Zone::new((site.stores)(&self.source), view));
+        let zone = Arc::new(Zone::new(site.stores.get(&self.source).cloned().unwrap_or_default(), view));
         let fallthrough = self.fallthrough.clone().unwrap_or_default();
         Ok(vec![Arc::new(answer::Kubernetes { zone, fallthrough })])
     }

@@ -1,0 +1,151 @@
+//! From a Corefile's text to checked settings, with all its mistakes told.
+
+use std::{
+    io::{IsTerminal, Read},
+    path::Path,
+};
+
+use anyhow::{Context, bail};
+
+use crate::{
+    cli::Serve,
+    corefile::{self, Diagnostics, Key, Reader, Span},
+    plugin::{self, Checked},
+    wire::Name,
+};
+
+/// A Corefile that was found.
+pub(super) struct Text {
+    pub(super) path: String,
+    pub(super) text: String,
+    /// Whether it can be read again for a reload.
+    from_file: bool,
+}
+
+impl Text {
+    /// The file, `stdin`, the `Corefile` here, or nothing, which stands for the built-in one.
+    pub(super) fn of_file(path: Option<&str>) -> anyhow::Result<Self> {
+        let (path, given) = (path.unwrap_or("Corefile"), path.is_some());
+        if path == "stdin" {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
+            return Ok(Self { path: path.to_owned(), text, from_file: false });
+        }
+        match std::fs::read_to_string(path) {
+            Ok(text) => Ok(Self { path: path.to_owned(), text, from_file: true }),
+            Err(error) if !given && error.kind() == std::io::ErrorKind::NotFound => {
+                Ok(Self { path: path.to_owned(), text: String::new(), from_file: false })
+            }
+            Err(error) => Err(error).with_context(|| format!("loading Corefile: open {path}")),
+        }
+    }
+
+    pub(super) fn of_flags(flags: &Serve) -> Self {
+        Self { path: "the flags of `ndots serve`".to_owned(), text: flags.corefile(), from_file: false }
+    }
+
+    /// The text as it is now.
+    pub(super) fn again(&self) -> anyhow::Result<Self> {
+        if self.from_file {
+            Self::of_file(Some(&self.path))
+        } else {
+            Ok(Self { path: self.path.clone(), text: self.text.clone(), from_file: false })
+        }
+    }
+}
+
+/// A Corefile without mistakes.
+pub(super) struct Configuration {
+    pub(super) blocks: Vec<Block>,
+    pub(super) diagnostics: Diagnostics,
+}
+
+pub(super) struct Block {
+    pub(super) keys: Vec<(Name, Key)>,
+    pub(super) checked: Checked,
+}
+
+/// Reads and checks; warnings are printed, mistakes are the error.
+pub(super) fn check(text: &Text, port: u16) -> anyhow::Result<Configuration> {
+    let mut diagnostics = Diagnostics::default();
+    let corefile = corefile::parse(&text.path, &text.text, &Disk, &mut diagnostics);
+    let blocks = corefile.blocks.iter().map(|block| check_block(block, port, &mut diagnostics)).collect();
+    let configuration = Configuration { blocks, diagnostics };
+    if configuration.diagnostics.has_errors() {
+        bail!("the Corefile has mistakes:\n\n{}", configuration.rendered());
+    }
+    if configuration.diagnostics.iter().next().is_some() {
+        eprint!("{}", configuration.rendered());
+    }
+    Ok(configuration)
+}
+
+impl Configuration {
+    fn rendered(&self) -> String {
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        self.diagnostics.render(std::io::stderr().is_terminal() && !plain)
+    }
+
+    /// A mistake that shows only when everything is put together.
+    pub(super) fn mistake(&mut self, span: Span, message: String) -> anyhow::Error {
+        self.diagnostics.error(span, message);
+        anyhow::anyhow!("the Corefile has mistakes:\n\n{}", self.rendered())
+    }
+}
+
+fn check_block(block: &corefile::Block, port: u16, diagnostics: &mut Diagnostics) -> Block {
+    let mut keys = Vec::new();
+    for key in &block.keys {
+        if key.scheme != corefile::Scheme::Dns {
+            let message = format!("`{}://` server blocks are known to CoreDNS, not here yet", key.scheme.name());
+            diagnostics.error(key.span, message);
+        }
+        match key.zone.parse::<Name>() {
+            Ok(zone) => keys.push((zone, Key { port: key.port.or(Some(port)), ..key.clone() })),
+            Err(reason) => {
+                diagnostics.error(key.span, format!("`{}` is no zone: {reason}", key.zone));
+            }
+        }
+    }
+    let zones: Vec<_> = keys.iter().map(|(zone, _)| zone.clone()).collect();
+    Block { checked: plugin::check(block, &zones, diagnostics), keys }
+}
+
+/// Files and variables of this machine.
+struct Disk;
+
+impl Reader for Disk {
+    fn read(&self, path: &str) -> Result<String, String> {
+        if Path::new(path).is_dir() {
+            return Err("it is a directory".to_owned());
+        }
+        std::fs::read_to_string(path).map_err(|error| error.to_string())
+    }
+
+    fn glob(&self, pattern: &str) -> Vec<String> {
+        let (directory, pattern) = pattern.rsplit_once('/').unwrap_or((".", pattern));
+        let names = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut paths: Vec<_> = names.filter(|name| matches(pattern, name)).map(|name| format!("{directory}/{name}")).collect();
+        paths.retain(|path| Path::new(path).is_file());
+        paths.sort();
+        paths
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+}
+
+/// `*` stands for any characters, `?` for one.
+fn matches(pattern: &str, name: &str) -> bool {
+    let mut characters = pattern.chars();
+    match characters.next() {
+        None => name.is_empty(),
+        Some('*') => name.char_indices().map(|(at, _)| at).chain([name.len()]).any(|at| matches(characters.as_str(), &name[at..])),
+        Some(wanted) => {
+            let mut rest = name.chars();
+            rest.next().is_some_and(|ch| wanted == '?' || wanted == ch) && matches(characters.as_str(), rest.as_str())
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Composition: configuration, sources, zones, chains, listeners; reload and the order of shutdown. Decides nothing about DNS.
+#![expect(clippy::disallowed_methods, reason = "files and clocks are read here")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "what the person at the terminal asked for")]
+
+mod build;
+mod config;
+mod serve;
+mod sources;
+mod welcome;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use crate::{
+    cli::{Cli, Command, ServerFlags},
+    plugin,
+};
+
+use config::Text;
+
+/// Exit codes: 0 all well, 1 cannot run or a wrong Corefile (as in CoreDNS), 2 a wrong command line (clap's own).
+const FAILED: u8 = 1;
+
+/// Runs what the command line says.
+pub fn run(cli: Cli) -> ExitCode {
+    let done = match cli.command {
+        Some(Command::Serve(flags)) => serve::run(&Text::of_flags(&flags), &cli.server, Some(&flags.zone)),
+        Some(Command::Config(flags)) => {
+            print!("{}", flags.corefile());
+            Ok(())
+        }
+        Some(Command::Check { file }) => check(&file),
+        None => server(&cli.server),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ndots: {error:#}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn server(flags: &ServerFlags) -> anyhow::Result<()> {
+    if flags.version {
+        println!("ndots-{}", env!("CARGO_PKG_VERSION"));
+        return Ok(());
+    }
+    if flags.plugins {
+        plugin::ALL.iter().filter(|entry| entry.is_here()).for_each(|entry| println!("dns.{}", entry.name));
+        return Ok(());
+    }
+    if let Some(file) = &flags.pidfile {
+        std::fs::write(file, format!("{}\n", std::process::id())).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    serve::run(&Text::of_file(flags.conf.as_deref())?, flags, None)
+}
+
+fn check(file: &str) -> anyhow::Result<()> {
+    let text = Text::of_file(Some(file))?;
+    let checked = config::check(&text, 53)?;
+    println!("{file}: {} server blocks, no mistakes", checked.blocks.len());
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! Starts a server, keeps it running through reloads, and stops it in order.
+
+use std::{collections::HashMap, sync::Arc};
+
+use anyhow::Context;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinSet,
+};
+
+use crate::{
+    chain::Level,
+    cli::ServerFlags,
+    metrics::Metrics,
+    net::{Shell, admin::Admin, listeners::Listeners, log::Log},
+    plugin::{Kept, Readiness},
+};
+
+use super::{
+    build::{self, Built, Ground},
+    config::{self, Text},
+    sources::Sources,
+    welcome,
+};
+
+/// Serves a Corefile until a signal says otherwise. A newcomer is told what to try in the zone.
+pub(super) fn run(text: &Text, flags: &ServerFlags, newcomer: Option<&str>) -> anyhow::Result<()> {
+    // A wrong Corefile is told before a thread is made.
+    config::check(text, flags.port)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let (mut process, shell_task) = Process::start(text, flags, newcomer).await?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(shell_task);
+        process.until_stopped(text, flags).await?;
+        process.stop().await;
+        tasks.shutdown().await;
+        Ok(())
+    })
+}
+
+struct Process {
+    shell: Arc<Shell>,
+    metrics: Arc<Metrics>,
+    log: Log,
+    listeners: Listeners,
+    admin: Admin,
+    sources: Sources,
+    readiness: Arc<Readiness>,
+    lameduck: std::time::Duration,
+    kept: Kept,
+    seed: u64,
+    terminate: Signal,
+    interrupt: Signal,
+    reload: Signal,
+}
+
+impl Process {
+    async fn start(
+        text: &Text,
+        flags: &ServerFlags,
+        newcomer: Option<&str>,
+    ) -> anyhow::Result<(Self, impl Future<Output = ()> + Send + use<>)> {
+        let metrics = Arc::new(Metrics::default());
+        metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), "", ""]).set(1);
+        let log = Log::start(metrics.log_lost.clone()).context("cannot start the log's thread")?;
+        let mut sources = Sources::new(log.clone());
+        let mut configuration = config::check(text, flags.port)?;
+        let readings = sources.start(&build::sources(&configuration))?;
+        let (seed, nothing) = (rand::random(), Kept::default());
+        let ground = Ground { metrics: &metrics, stores: &sources.stores(), kept: &nothing, seed };
+        let Built { server, listens, pages, readiness, lameduck, kept } = build::build(&mut configuration, &ground)?;
+        let mut listeners = Listeners::default();
+        listeners.open(&listens)?;
+        let mut admin = Admin::default();
+        admin.serve(pages).await?;
+        let (shell, task) = Shell::new(server, Arc::clone(&metrics), log.clone());
+        listeners.serve(&shell, &listens)?;
+        if let Some(zone) = newcomer {
+            welcome::newcomer(&readings, &listeners, zone);
+        } else if !flags.quiet {
+            welcome::banner(&configuration, &listeners, &admin);
+        }
+        let [terminate, interrupt, reload] = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::user_defined1()].map(signal);
+        let (terminate, interrupt, reload) = (terminate?, interrupt?, reload?);
+        let process =
+            Self { shell, metrics, log, listeners, admin, sources, readiness, lameduck, kept, seed, terminate, interrupt, reload };
+        Ok((process, task))
+    }
+
+    async fn until_stopped(&mut self, text: &Text, flags: &ServerFlags) -> anyhow::Result<()> {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => {
+                    self.log.say(Level::Info, "SIGTERM: Shutting down servers then terminating");
+                    return Ok(());
+                }
+                _ = self.interrupt.recv() => {
+                    self.log.say(Level::Info, "SIGINT: Shutting down");
+                    self.lameduck = std::time::Duration::ZERO;
+                    return Ok(());
+                }
+                _ = self.reload.recv() => {
+                    self.log.say(Level::Info, "SIGUSR1: Reloading");
+                    match self.reload(text, flags).await {
+                        Ok(()) => self.log.say(Level::Info, "Reloading complete"),
+                        Err(error) => {
+                            self.metrics.reload_failures.inc();
+                            self.log.say(Level::Error, format!("Restart failed: {error:#}").replace('\n', " | "));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Builds the new server beside the old one and swaps them; with a mistake the old one stays.
+    async fn reload(&mut self, text: &Text, flags: &ServerFlags) -> anyhow::Result<()> {
+        let mut configuration = config::check(&text.again()?, flags.port)?;
+        let needed = build::sources(&configuration);
+        self.sources.start(&needed)?;
+        let stores: HashMap<_, _> = self.sources.stores();
+        let ground = Ground { metrics: &self.metrics, stores: &stores, kept: &self.kept, seed: self.seed };
+        let built = build::build(&mut configuration, &ground)?;
+        self.listeners.open(&built.listens)?;
+        self.shell.server.store(Arc::new(built.server));
+        self.listeners.serve(&self.shell, &built.listens)?;
+        self.sources.keep(&needed);
+        (self.readiness, self.lameduck, self.kept) = (built.readiness, built.lameduck, built.kept);
+        self.admin.serve(built.pages).await
+    }
+
+    /// No new questions are invited, those that still come are answered, then what is on its way is finished.
+    async fn stop(mut self) {
+        self.readiness.stop();
+        if !self.lameduck.is_zero() {
+            self.log.say(Level::Info, format!("plugin/health: Going into lameduck mode for {:?}", self.lameduck));
+            tokio::select! {
+                () = tokio::time::sleep(self.lameduck) => {}
+                _ = self.interrupt.recv() => {}
+            }
+        }
+        self.listeners.close().await;
+        self.shell.exchanger.finish().await;
+    }
+}

@@ -1,0 +1,51 @@
+//! What is printed at the start.
+
+use crate::{
+    model::Kind,
+    net::{admin::Admin, listeners::Listeners},
+    source::manifests::Reading,
+};
+
+use super::config::Configuration;
+
+/// CoreDNS's banner: the zones with their ports, then who this is.
+pub(super) fn banner(configuration: &Configuration, listeners: &Listeners, admin: &Admin) {
+    let keys = configuration.blocks.iter().flat_map(|block| &block.keys);
+    let mut lines: Vec<_> = keys.map(|(zone, key)| format!("{zone}:{}", key.port.unwrap_or(53))).collect();
+    lines.sort();
+    lines.dedup();
+    lines.iter().for_each(|line| println!("{line}"));
+    println!("ndots-{}", env!("CARGO_PKG_VERSION"));
+    println!("{}/{}", std::env::consts::OS, std::env::consts::ARCH);
+    // With port 0 nobody else can tell where this is.
+    for (listen, bound) in listeners.bound().filter(|(listen, _)| listen.address.port() == 0) {
+        println!("{} is {bound}", listen.address);
+    }
+    for (address, bound) in admin.bound().filter(|(address, _)| address.ends_with(":0")) {
+        println!("{address} is {bound}");
+    }
+}
+
+/// What was read, where it is served, and what to try.
+pub(super) fn newcomer(readings: &[Reading], listeners: &Listeners, zone: &str) {
+    println!("ndots {}", env!("CARGO_PKG_VERSION"));
+    for reading in readings {
+        let kinds = [Kind::Namespace, Kind::Service, Kind::EndpointSlice, Kind::Pod, Kind::Node, Kind::Ingress];
+        let counts: Vec<_> = kinds.iter().map(|kind| (kind.name(), reading.count(*kind))).filter(|(_, count)| *count > 0).collect();
+        let counts: Vec<_> = counts.iter().map(|(name, count)| format!("{count} {name}{}", plural(name, *count))).collect();
+        println!("read {}: {}", reading.directory.display(), counts.join(", "));
+    }
+    let Some((_, bound)) = listeners.bound().next() else { return };
+    println!("listening on {bound}, over UDP and TCP; Ctrl-C stops\n\ntry:");
+    for name in readings.iter().flat_map(|reading| &reading.examples).take(3) {
+        println!("  dig @{} -p {} {name}.{zone}", bound.ip(), bound.port());
+    }
+}
+
+fn plural(name: &str, count: usize) -> &'static str {
+    match (count, name.ends_with('s')) {
+        (1, _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    }
+}

@@ -1,0 +1,121 @@
+//! The command line: CoreDNS's flags, and commands for people without a Corefile.
+
+use std::{ffi::OsString, fmt::Write, net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+/// The DNS server of a Kubernetes cluster, in the place of CoreDNS.
+///
+/// Without a command it reads a Corefile and serves it, with CoreDNS's flags (`-conf FILE` and `--conf FILE` are the same).
+#[derive(Debug, Parser)]
+#[command(name = "ndots", version, disable_version_flag = true, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub server: ServerFlags,
+}
+
+#[derive(Args, Debug)]
+pub struct ServerFlags {
+    /// The Corefile; `stdin` reads standard input [default: Corefile in this directory, where there is one]
+    #[arg(long, value_name = "FILE")]
+    pub conf: Option<String>,
+    /// The port of server blocks that name none
+    #[arg(long = "dns.port", short = 'p', value_name = "PORT", default_value_t = 53)]
+    pub port: u16,
+    /// Start without the banner
+    #[arg(long)]
+    pub quiet: bool,
+    /// Write the process id to this file
+    #[arg(long, value_name = "FILE")]
+    pub pidfile: Option<PathBuf>,
+    /// Print the version, and stop
+    #[arg(long)]
+    pub version: bool,
+    /// Print the plugins that are here, and stop
+    #[arg(long)]
+    pub plugins: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve a cluster's names without a Corefile
+    ///
+    /// The flags are written as a Corefile, which `ndots config` prints, and that is served.
+    #[command(
+        after_help = "Example:\n  ndots serve --manifests examples/cafe\n  dig @127.0.0.1 -p 1053 kubernetes.default.svc.cluster.local"
+    )]
+    Serve(Serve),
+    /// Print the Corefile that `ndots serve` with the same flags serves
+    Config(Serve),
+    /// Tell every mistake in a Corefile
+    Check {
+        /// The Corefile
+        file: String,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct Serve {
+    /// Read Services, EndpointSlices, Pods and the like from the YAML files of this directory, and watch them
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "context"])]
+    pub manifests: Option<PathBuf>,
+    /// Read them from the API server of this kubeconfig [default: the one of the Pod this runs in]
+    #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The kubeconfig's context
+    #[arg(long, value_name = "NAME", requires = "kubeconfig")]
+    pub context: Option<String>,
+    /// The cluster's zone
+    #[arg(long, default_value = "cluster.local")]
+    pub zone: String,
+    /// Where to listen, over UDP and TCP
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:1053")]
+    pub listen: Vec<SocketAddr>,
+    /// Who answers other names: addresses, or a file with `nameserver` lines
+    #[arg(long, value_name = "ADDR|FILE", default_value = "/etc/resolv.conf", num_args = 1..)]
+    pub upstream: Vec<String>,
+}
+
+impl Cli {
+    /// Reads the command line, where Go's long flags have one dash or two.
+    pub fn from_args(args: impl Iterator<Item = OsString>) -> Self {
+        const GO: [&str; 6] = ["conf", "dns.port", "quiet", "pidfile", "version", "plugins"];
+        let doubled = |argument: OsString| match argument.to_str().and_then(|text| text.strip_prefix('-')) {
+            Some(flag) if GO.contains(&flag.split('=').next().unwrap_or(flag)) => format!("--{flag}").into(),
+            _ => argument,
+        };
+        Self::parse_from(args.map(doubled))
+    }
+}
+
+impl Serve {
+    /// The Corefile that these flags stand for.
+    pub fn corefile(&self) -> String {
+        let mut text = String::new();
+        for listen in &self.listen {
+            // Writing to a String does not fail.
+            let _ = self.write_block(&mut text, *listen);
+        }
+        text
+    }
+
+    fn write_block(&self, text: &mut String, listen: SocketAddr) -> std::fmt::Result {
+        let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\\\""));
+        if !text.is_empty() {
+            writeln!(text)?;
+        }
+        writeln!(text, ".:{} {{\n    bind {}\n    errors", listen.port(), listen.ip())?;
+        writeln!(text, "    kubernetes {} in-addr.arpa ip6.arpa {{", self.zone)?;
+        if let Some(directory) = &self.manifests {
+            writeln!(text, "        manifests {}", quoted(&directory.to_string_lossy()))?;
+        } else if let Some(file) = &self.kubeconfig {
+            let context = self.context.as_deref().map_or(String::new(), |context| format!(" {}", quoted(context)));
+            writeln!(text, "        kubeconfig {}{context}", quoted(&file.to_string_lossy()))?;
+        }
+        writeln!(text, "        pods insecure\n        fallthrough in-addr.arpa ip6.arpa\n    }}")?;
+        writeln!(text, "    forward . {}", self.upstream.join(" "))?;
+        writeln!(text, "    cache 30\n    loadbalance\n}}")
+    }
+}

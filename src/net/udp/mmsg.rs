@@ -1,0 +1,249 @@
+//! recvmmsg and sendmmsg: many datagrams a system call, answered from the address that was asked.
+#![expect(unsafe_code, reason = "the batch calls have no safe wrapper that keeps its buffers; all of it is in this file")]
+
+use std::{
+    io, mem,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket},
+    os::fd::{AsFd, AsRawFd},
+};
+
+use libc::{c_int, c_void, cmsghdr, in_pktinfo, in6_pktinfo, iovec, mmsghdr, msghdr, sockaddr_storage, socklen_t};
+use socket2::SockAddr;
+
+use crate::limits;
+
+/// A control message with the larger of the two kinds of packet information has 40 octets.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Control([u8; 64]);
+
+/// Whom a datagram came from, and which of our addresses it came to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    pub(super) peer: SocketAddr,
+    to: Option<(IpAddr, u32)>,
+}
+
+impl Origin {
+    /// The address that was asked; where the system does not say, the one that is listened on.
+    pub(super) fn local(&self, listen: SocketAddr) -> SocketAddr {
+        SocketAddr::new(self.to.map_or(listen.ip(), |(address, _)| address), listen.port())
+    }
+}
+
+/// Buffers of one thread.
+pub(super) struct Batch {
+    packets: Vec<[u8; limits::UDP_REQUEST_OCTETS]>,
+    lengths: [usize; limits::UDP_BATCH],
+    names: [sockaddr_storage; limits::UDP_BATCH],
+    controls: [Control; limits::UDP_BATCH],
+    origins: [Option<Origin>; limits::UDP_BATCH],
+}
+
+impl Batch {
+    pub(super) fn new() -> Self {
+        Self {
+            packets: vec![[0; limits::UDP_REQUEST_OCTETS]; limits::UDP_BATCH],
+            lengths: [0; limits::UDP_BATCH],
+            // SAFETY: all zeros is a valid sockaddr_storage.
+            names: unsafe { mem::zeroed() },
+            controls: [Control([0; 64]); limits::UDP_BATCH],
+            origins: [None; limits::UDP_BATCH],
+        }
+    }
+
+    /// Waits for datagrams: how many came.
+    pub(super) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
+        // SAFETY: all zeros is a valid mmsghdr and iovec.
+        let mut iovecs: [iovec; limits::UDP_BATCH] = unsafe { mem::zeroed() };
+        // SAFETY: as above.
+        let mut headers: [mmsghdr; limits::UDP_BATCH] = unsafe { mem::zeroed() };
+        for (at, packet) in self.packets.iter_mut().enumerate() {
+            iovecs[at] = iovec { iov_base: packet.as_mut_ptr().cast(), iov_len: packet.len() };
+            let header = &mut headers[at].msg_hdr;
+            header.msg_iov = &raw mut iovecs[at];
+            header.msg_iovlen = 1;
+            header.msg_name = (&raw mut self.names[at]).cast();
+            header.msg_namelen = size::<sockaddr_storage>();
+            header.msg_control = (&raw mut self.controls[at]).cast();
+            header.msg_controllen = size_of::<Control>() as _;
+        }
+        // SAFETY: every pointer in `headers` leads to a buffer of the length beside it, and all of them outlive the call.
+        let count = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                headers.as_mut_ptr(),
+                limits::UDP_BATCH as _,
+                libc::MSG_WAITFORONE as _,
+                std::ptr::null_mut(),
+            )
+        };
+        let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+        for (at, header) in headers.iter().take(count).enumerate() {
+            self.lengths[at] = header.msg_len as usize;
+            self.origins[at] = origin(&header.msg_hdr, &self.names[at]);
+        }
+        Ok(count)
+    }
+
+    /// A datagram of the last batch; one that was cut or came from no known family is empty, and so no request.
+    pub(super) fn get(&self, index: usize) -> (&[u8], Origin) {
+        let nobody = Origin { peer: (Ipv4Addr::UNSPECIFIED, 0).into(), to: None };
+        (&self.packets[index][..self.lengths[index]], self.origins[index].unwrap_or(nobody))
+    }
+
+    /// Sends all; a datagram that cannot be sent is left out.
+    pub(super) fn send(&mut self, socket: &UdpSocket, replies: &[(Vec<u8>, Origin)]) {
+        for chunk in replies.chunks(limits::UDP_BATCH) {
+            send_chunk(socket, chunk.iter().map(|(reply, origin)| (reply.as_slice(), *origin)));
+        }
+    }
+}
+
+/// Sends one reply, from any thread.
+pub(super) fn send_one(socket: &UdpSocket, reply: &[u8], origin: Origin) {
+    send_chunk(socket, std::iter::once((reply, origin)));
+}
+
+/// At most [`limits::UDP_BATCH`] replies.
+fn send_chunk<'r>(socket: &UdpSocket, replies: impl Iterator<Item = (&'r [u8], Origin)>) {
+    // SAFETY: all zeros is a valid iovec and mmsghdr.
+    let mut iovecs: [iovec; limits::UDP_BATCH] = unsafe { mem::zeroed() };
+    // SAFETY: as above.
+    let mut headers: [mmsghdr; limits::UDP_BATCH] = unsafe { mem::zeroed() };
+    let mut names: [Option<SockAddr>; limits::UDP_BATCH] = [const { None }; limits::UDP_BATCH];
+    let mut controls = [Control([0; 64]); limits::UDP_BATCH];
+    let mut count = 0;
+    for (at, (reply, origin)) in replies.take(limits::UDP_BATCH).enumerate() {
+        iovecs[at] = iovec { iov_base: reply.as_ptr().cast_mut().cast(), iov_len: reply.len() };
+        let name = names[at].insert(SockAddr::from(origin.peer));
+        let header = &mut headers[at].msg_hdr;
+        header.msg_iov = &raw mut iovecs[at];
+        header.msg_iovlen = 1;
+        header.msg_name = name.as_ptr().cast_mut().cast();
+        header.msg_namelen = name.len();
+        if let Some((address, interface)) = origin.to {
+            header.msg_control = (&raw mut controls[at]).cast();
+            header.msg_controllen = put_source(&mut controls[at], address, interface) as _;
+        }
+        count = at + 1;
+    }
+    let mut sent = 0;
+    while sent < count {
+        // SAFETY: the headers from `sent` on point to buffers of the lengths beside them, which outlive the call; the kernel only reads.
+        let done = unsafe { libc::sendmmsg(socket.as_raw_fd(), headers[sent..count].as_mut_ptr(), (count - sent) as _, 0) };
+        // The first one that fails stops the call: it is left out.
+        sent += usize::try_from(done).unwrap_or(1).max(1);
+    }
+}
+
+/// Reads the peer's address, and the control message that says where the datagram came to.
+fn origin(header: &msghdr, name: &sockaddr_storage) -> Option<Origin> {
+    // SAFETY: the kernel has written an address of this length to `name`.
+    let ((), peer) = unsafe {
+        SockAddr::try_init(|storage, length| {
+            storage.cast::<sockaddr_storage>().copy_from_nonoverlapping(name, 1);
+            *length = header.msg_namelen;
+            Ok(())
+        })
+    }
+    .ok()?;
+    let mut to = None;
+    // SAFETY: `header` is as the kernel left it, so its control messages lie within its control buffer.
+    unsafe {
+        let mut control: *const cmsghdr = libc::CMSG_FIRSTHDR(header);
+        while let Some(message) = control.as_ref() {
+            let data: *const c_void = libc::CMSG_DATA(control).cast();
+            if (message.cmsg_level, message.cmsg_type) == (libc::IPPROTO_IP, libc::IP_PKTINFO) {
+                let info: in_pktinfo = data.cast::<in_pktinfo>().read_unaligned();
+                to = Some((IpAddr::V4(Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr))), 0));
+            } else if (message.cmsg_level, message.cmsg_type) == (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) {
+                let info: in6_pktinfo = data.cast::<in6_pktinfo>().read_unaligned();
+                let address = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+                // Only a link-local address needs its interface; for others the routes decide.
+                to = Some((IpAddr::V6(address), if address.is_unicast_link_local() { info.ipi6_ifindex as u32 } else { 0 }));
+            }
+            control = libc::CMSG_NXTHDR(header, control);
+        }
+    }
+    let to = to.filter(|(address, _)| !address.is_multicast() && *address != IpAddr::V4(Ipv4Addr::BROADCAST));
+    Some(Origin { peer: with_scope(peer.as_socket()?), to })
+}
+
+fn with_scope(peer: SocketAddr) -> SocketAddr {
+    match peer {
+        SocketAddr::V6(v6) => SocketAddrV6::new(*v6.ip(), v6.port(), 0, v6.scope_id()).into(),
+        v4 @ SocketAddr::V4(_) => v4,
+    }
+}
+
+/// Writes the control message that sets the source address; returns its length.
+fn put_source(control: &mut Control, address: IpAddr, interface: u32) -> usize {
+    match address {
+        IpAddr::V4(v4) => {
+            let zero = libc::in_addr { s_addr: 0 };
+            let source = libc::in_addr { s_addr: u32::from(v4).to_be() };
+            put(control, libc::IPPROTO_IP, libc::IP_PKTINFO, in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: source, ipi_addr: zero })
+        }
+        IpAddr::V6(v6) => {
+            let source = libc::in6_addr { s6_addr: v6.octets() };
+            put(control, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, in6_pktinfo { ipi6_addr: source, ipi6_ifindex: interface as _ })
+        }
+    }
+}
+
+fn put<T>(control: &mut Control, level: c_int, kind: c_int, info: T) -> usize {
+    let message: *mut cmsghdr = (&raw mut *control).cast();
+    // SAFETY: the buffer is aligned for a cmsghdr, and its 64 octets hold one with either kind of information (40 at most).
+    unsafe {
+        (*message).cmsg_level = level;
+        (*message).cmsg_type = kind;
+        (*message).cmsg_len = libc::CMSG_LEN(size::<T>()) as _;
+        libc::CMSG_DATA(message).cast::<T>().write_unaligned(info);
+        libc::CMSG_SPACE(size::<T>()) as usize
+    }
+}
+
+fn size<T>() -> socklen_t {
+    size_of::<T>() as socklen_t
+}
+
+/// Asks for the address that datagrams come to, and leaves their path's MTU to the network: a forged ICMP message must not
+/// shrink our replies.
+pub(super) fn prepare(socket: &impl AsFd, v6: bool) {
+    let fd = socket.as_fd().as_raw_fd();
+    // Each is a wish: without it replies leave from the address that the routes choose.
+    set(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1);
+    set(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT);
+    if v6 {
+        set(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1);
+    }
+}
+
+fn set(fd: c_int, level: c_int, option: c_int, value: c_int) {
+    // SAFETY: the option's value is an int that lives through the call.
+    unsafe {
+        libc::setsockopt(fd, level, option, (&raw const value).cast(), size::<c_int>());
+    }
+}
+
+/// Spreads datagrams at random over the `count` sockets that share `first`'s address: by default one client flow would stay on
+/// one of them, and in a cluster a few flows are most of the load.
+pub(super) fn spread(first: &UdpSocket, count: usize) {
+    const LOAD_RANDOM: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const MODULO: u16 = (libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_A) as u16;
+    let step = |code, k| libc::sock_filter { code, jt: 0, jf: 0, k };
+    let mut steps = [step(LOAD_RANDOM, (libc::SKF_AD_OFF + libc::SKF_AD_RANDOM) as u32), step(MODULO, count as u32), step(RETURN, 0)];
+    let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+    // SAFETY: the program and its steps live through the call, which copies them.
+    unsafe {
+        libc::setsockopt(
+            first.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_REUSEPORT_CBPF,
+            (&raw const program).cast(),
+            size::<libc::sock_fprog>(),
+        );
+    }
+}

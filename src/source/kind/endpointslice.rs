@@ -1,0 +1,101 @@
+//! discovery.k8s.io EndpointSlice.
+
+use serde::Deserialize;
+
+use crate::model::{self, Endpoint, EndpointPort};
+
+use super::{Meta, addresses, or_default, protocol};
+
+/// The label that says whose a slice is.
+pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EndpointSlice {
+    pub metadata: Meta,
+    #[serde(deserialize_with = "or_default")]
+    address_type: String,
+    #[serde(deserialize_with = "or_default")]
+    endpoints: Vec<SliceEndpoint>,
+    #[serde(deserialize_with = "or_default")]
+    ports: Vec<SlicePort>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+struct SliceEndpoint {
+    #[serde(deserialize_with = "or_default")]
+    addresses: Vec<String>,
+    #[serde(deserialize_with = "or_default")]
+    conditions: Conditions,
+    hostname: Option<String>,
+    target_ref: Option<TargetRef>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+struct Conditions {
+    ready: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub(super) struct TargetRef {
+    #[serde(deserialize_with = "or_default")]
+    kind: String,
+    #[serde(deserialize_with = "or_default")]
+    name: String,
+}
+
+impl TargetRef {
+    pub(super) fn pod(&self) -> Option<Box<str>> {
+        (self.kind == "Pod" && !self.name.is_empty()).then(|| self.name.as_str().into())
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub(super) struct SlicePort {
+    #[serde(deserialize_with = "or_default")]
+    name: String,
+    protocol: Option<String>,
+    port: Option<u16>,
+}
+
+impl SlicePort {
+    /// A port without a number means every port, which no SRV record can say.
+    pub(super) fn fact(&self) -> Option<Result<EndpointPort, String>> {
+        let port = self.port?;
+        Some(protocol(self.protocol.as_deref()).map(|protocol| EndpointPort { name: self.name.as_str().into(), protocol, port }))
+    }
+}
+
+impl EndpointSlice {
+    /// The Service that the slice says it is of.
+    pub fn service(&self) -> Option<&str> {
+        self.metadata.labels.get(SERVICE_NAME).map(String::as_str).filter(|name| !name.is_empty())
+    }
+
+    /// `None` for a slice of no Service, or of names instead of addresses.
+    ///
+    /// # Errors
+    /// A sentence that says which field is wrong.
+    pub fn fact(&self) -> Result<Option<model::EndpointSlice>, String> {
+        let Some(service) = self.service().filter(|_| self.address_type != "FQDN") else { return Ok(None) };
+        let mut endpoints = Vec::new();
+        for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.conditions.ready != Some(false)) {
+            let hostname: Option<Box<str>> = endpoint.hostname.as_deref().filter(|name| !name.is_empty()).map(Into::into);
+            let pod = endpoint.target_ref.as_ref().and_then(TargetRef::pod);
+            for address in addresses(&endpoint.addresses)? {
+                endpoints.push(Endpoint { address, hostname: hostname.clone(), pod: pod.clone() });
+            }
+        }
+        Ok(Some(model::EndpointSlice {
+            namespace: self.metadata.namespace.as_str().into(),
+            name: self.metadata.name.as_str().into(),
+            service: service.into(),
+            endpoints: endpoints.into(),
+            ports: self.ports.iter().filter_map(SlicePort::fact).collect::<Result<_, _>>()?,
+        }))
+    }
+}

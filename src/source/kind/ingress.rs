@@ -1,0 +1,67 @@
+//! networking.k8s.io Ingress, and its forebear in extensions/v1beta1: what is read stands in both alike.
+
+use serde::Deserialize;
+
+use crate::model;
+
+use super::{LoadBalancer, Meta, or_default};
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct Ingress {
+    pub metadata: Meta,
+    #[serde(deserialize_with = "or_default")]
+    spec: Spec,
+    #[serde(deserialize_with = "or_default")]
+    status: Status,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+struct Spec {
+    #[serde(deserialize_with = "or_default")]
+    rules: Vec<Rule>,
+    #[serde(deserialize_with = "or_default")]
+    tls: Vec<Tls>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+struct Rule {
+    host: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+struct Tls {
+    #[serde(deserialize_with = "or_default")]
+    hosts: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+struct Status {
+    #[serde(deserialize_with = "or_default")]
+    load_balancer: LoadBalancer,
+}
+
+impl Ingress {
+    /// # Errors
+    /// A sentence that says which field is wrong.
+    pub fn fact(&self) -> Result<model::Ingress, String> {
+        let rules = self.spec.rules.iter().filter_map(|rule| rule.host.as_ref());
+        let mut hosts: Vec<Box<str>> = Vec::new();
+        for host in rules.chain(self.spec.tls.iter().flat_map(|tls| &tls.hosts)).filter(|host| !host.is_empty()) {
+            let host = host.to_ascii_lowercase().into();
+            if !hosts.contains(&host) {
+                hosts.push(host);
+            }
+        }
+        Ok(model::Ingress {
+            namespace: self.metadata.namespace.as_str().into(),
+            name: self.metadata.name.as_str().into(),
+            hosts: hosts.into(),
+            points: self.status.load_balancer.points()?,
+        })
+    }
+}

@@ -1,0 +1,191 @@
+//! The few fields that are read of each kind of object, whatever format they come in.
+//!
+//! Every field may be absent: an object that is odd in one place is still read in the others.
+
+mod endpoints;
+mod endpointslice;
+mod ingress;
+mod namespace;
+mod node;
+mod pod;
+mod service;
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::model::{LoadBalancerPoint, Protocol};
+
+pub use endpoints::Endpoints;
+pub use endpointslice::EndpointSlice;
+pub use ingress::Ingress;
+pub use namespace::Namespace;
+pub use node::Node;
+pub use pod::Pod;
+pub use service::{Service, ServicePort};
+
+/// `metadata`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Meta {
+    #[serde(deserialize_with = "or_default")]
+    pub name: String,
+    #[serde(deserialize_with = "or_default")]
+    pub namespace: String,
+    #[serde(deserialize_with = "or_default")]
+    pub labels: BTreeMap<String, String>,
+    pub deletion_timestamp: Option<String>,
+}
+
+/// An object of a kind that is read.
+#[derive(Clone, Debug)]
+pub enum Decoded {
+    Namespace(Namespace),
+    Service(Service),
+    EndpointSlice(EndpointSlice),
+    Endpoints(Endpoints),
+    Pod(Pod),
+    Node(Node),
+    Ingress(Ingress),
+}
+
+/// What a manifest says it is.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head {
+    #[serde(default, deserialize_with = "or_default")]
+    api_version: String,
+    #[serde(default, deserialize_with = "or_default")]
+    kind: String,
+}
+
+impl Decoded {
+    /// Decodes an object; `None` for a kind that is not read.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub fn read(value: &Value) -> Result<Option<Self>, String> {
+        let head = Head::deserialize(value).map_err(sentence)?;
+        let group = head.api_version.rsplit_once('/').map_or("", |(group, _)| group);
+        let decoded = match (group, &*head.kind) {
+            (_, "") => return Err("it has no `kind`".to_owned()),
+            ("", "Namespace") => Self::Namespace(typed(value)?),
+            ("", "Service") => Self::Service(typed(value)?),
+            ("discovery.k8s.io", "EndpointSlice") => Self::EndpointSlice(typed(value)?),
+            ("", "Endpoints") => Self::Endpoints(typed(value)?),
+            ("", "Pod") => Self::Pod(typed(value)?),
+            ("", "Node") => Self::Node(typed(value)?),
+            ("networking.k8s.io" | "extensions", "Ingress") => Self::Ingress(typed(value)?),
+            _ => return Ok(None),
+        };
+        Ok(Some(decoded))
+    }
+
+    pub fn meta(&self) -> &Meta {
+        match self {
+            Self::Namespace(it) => &it.metadata,
+            Self::Service(it) => &it.metadata,
+            Self::EndpointSlice(it) => &it.metadata,
+            Self::Endpoints(it) => &it.metadata,
+            Self::Pod(it) => &it.metadata,
+            Self::Node(it) => &it.metadata,
+            Self::Ingress(it) => &it.metadata,
+        }
+    }
+
+    pub fn meta_mut(&mut self) -> &mut Meta {
+        match self {
+            Self::Namespace(it) => &mut it.metadata,
+            Self::Service(it) => &mut it.metadata,
+            Self::EndpointSlice(it) => &mut it.metadata,
+            Self::Endpoints(it) => &mut it.metadata,
+            Self::Pod(it) => &mut it.metadata,
+            Self::Node(it) => &mut it.metadata,
+            Self::Ingress(it) => &mut it.metadata,
+        }
+    }
+
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Namespace(_) => "Namespace",
+            Self::Service(_) => "Service",
+            Self::EndpointSlice(_) => "EndpointSlice",
+            Self::Endpoints(_) => "Endpoints",
+            Self::Pod(_) => "Pod",
+            Self::Node(_) => "Node",
+            Self::Ingress(_) => "Ingress",
+        }
+    }
+
+    /// Whether objects of the kind lie in a namespace.
+    pub fn is_namespaced(&self) -> bool {
+        !matches!(self, Self::Namespace(_) | Self::Node(_))
+    }
+}
+
+fn typed<T: for<'de> Deserialize<'de>>(value: &Value) -> Result<T, String> {
+    T::deserialize(value).map_err(sentence)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "an error handler's shape")]
+fn sentence(error: serde_json::Error) -> String {
+    error.to_string()
+}
+
+/// `null` is as good as absent: `kubectl` prints it so.
+pub(super) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// A number, or its name: what a `targetPort` may be.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(untagged)]
+pub enum PortRef {
+    Number(u16),
+    Name(String),
+}
+
+/// `protocol`, TCP where it is absent.
+pub(super) fn protocol(text: Option<&str>) -> Result<Protocol, String> {
+    match text.unwrap_or("TCP") {
+        "" | "TCP" => Ok(Protocol::Tcp),
+        "UDP" => Ok(Protocol::Udp),
+        "SCTP" => Ok(Protocol::Sctp),
+        other => Err(format!("protocol `{other}` is none of TCP, UDP, SCTP")),
+    }
+}
+
+pub(super) fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| format!("`{text}` is no IP address"))
+}
+
+pub(super) fn addresses<'t>(texts: impl IntoIterator<Item = &'t String>) -> Result<Box<[IpAddr]>, String> {
+    texts.into_iter().map(|text| address(text)).collect()
+}
+
+/// `status.loadBalancer`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct LoadBalancer {
+    #[serde(deserialize_with = "or_default")]
+    ingress: Vec<LoadBalancerIngress>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+struct LoadBalancerIngress {
+    ip: Option<String>,
+    hostname: Option<String>,
+}
+
+impl LoadBalancer {
+    pub(super) fn points(&self) -> Result<Box<[LoadBalancerPoint]>, String> {
+        let point = |it: &LoadBalancerIngress| match (&it.ip, &it.hostname) {
+            (Some(ip), _) => Some(address(ip).map(LoadBalancerPoint::Ip)),
+            (None, Some(hostname)) => Some(Ok(LoadBalancerPoint::Hostname(hostname.as_str().into()))),
+            (None, None) => None,
+        };
+        self.ingress.iter().filter_map(point).collect()
+    }
+}

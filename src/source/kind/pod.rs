@@ -1,0 +1,116 @@
+//! v1 Pod.
+
+use std::net::IpAddr;
+
+use serde::Deserialize;
+
+use crate::model::{self, Protocol};
+
+use super::{Meta, PortRef, addresses, or_default, protocol};
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct Pod {
+    pub metadata: Meta,
+    #[serde(deserialize_with = "or_default")]
+    pub spec: Spec,
+    #[serde(deserialize_with = "or_default")]
+    status: Status,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct Spec {
+    pub hostname: Option<String>,
+    pub subdomain: Option<String>,
+    #[serde(deserialize_with = "or_default")]
+    containers: Vec<Container>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+struct Container {
+    #[serde(deserialize_with = "or_default")]
+    ports: Vec<ContainerPort>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+struct ContainerPort {
+    #[serde(deserialize_with = "or_default")]
+    name: String,
+    container_port: u16,
+    protocol: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+struct Status {
+    #[serde(deserialize_with = "or_default")]
+    phase: String,
+    #[serde(rename = "podIP")]
+    pod_ip: Option<String>,
+    #[serde(rename = "podIPs", deserialize_with = "or_default")]
+    pod_ips: Vec<PodIp>,
+    #[serde(deserialize_with = "or_default")]
+    conditions: Vec<Condition>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+struct PodIp {
+    #[serde(deserialize_with = "or_default")]
+    ip: String,
+}
+
+/// An entry of `status.conditions`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub(super) struct Condition {
+    #[serde(rename = "type", deserialize_with = "or_default")]
+    kind: String,
+    #[serde(deserialize_with = "or_default")]
+    status: String,
+}
+
+impl Condition {
+    pub(super) fn is_ready(&self) -> bool {
+        self.kind == "Ready" && self.status == "True"
+    }
+}
+
+impl Pod {
+    /// `None` for a Pod that is finished, terminating or has no address yet.
+    ///
+    /// # Errors
+    /// A sentence that says which field is wrong.
+    pub fn fact(&self) -> Result<Option<model::Pod>, String> {
+        let addresses = self.addresses()?;
+        let gone = self.metadata.deletion_timestamp.is_some() || ["Succeeded", "Failed"].contains(&&*self.status.phase);
+        if gone || addresses.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(model::Pod { namespace: self.metadata.namespace.as_str().into(), name: self.metadata.name.as_str().into(), addresses }))
+    }
+
+    fn addresses(&self) -> Result<Box<[IpAddr]>, String> {
+        let several: Vec<_> = self.status.pod_ips.iter().map(|it| it.ip.clone()).collect();
+        if several.is_empty() { addresses(self.status.pod_ip.as_ref().filter(|ip| !ip.is_empty())) } else { addresses(&several) }
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.status.conditions.iter().any(Condition::is_ready)
+    }
+
+    /// The number of a port that is given by number or by a container's name for it.
+    pub fn port(&self, wanted: &PortRef, over: Protocol) -> Option<u16> {
+        match wanted {
+            PortRef::Number(number) => Some(*number),
+            PortRef::Name(name) => {
+                let ports = self.spec.containers.iter().flat_map(|container| &container.ports);
+                let mut named = ports.filter(|port| port.name == *name && protocol(port.protocol.as_deref()) == Ok(over));
+                named.next().map(|port| port.container_port)
+            }
+        }
+    }
+}

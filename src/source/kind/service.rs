@@ -1,0 +1,139 @@
+//! v1 Service.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::model::{self, Addressing, Outside};
+
+use super::{LoadBalancer, Meta, PortRef, addresses, or_default, protocol};
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct Service {
+    pub metadata: Meta,
+    #[serde(deserialize_with = "or_default")]
+    pub spec: Spec,
+    #[serde(deserialize_with = "or_default")]
+    status: Status,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Spec {
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    #[serde(rename = "clusterIP")]
+    pub cluster_ip: Option<String>,
+    #[serde(rename = "clusterIPs", deserialize_with = "or_default")]
+    pub cluster_ips: Vec<String>,
+    #[serde(deserialize_with = "or_default")]
+    pub ip_families: Vec<String>,
+    pub ip_family_policy: Option<String>,
+    #[serde(deserialize_with = "or_default")]
+    pub selector: BTreeMap<String, String>,
+    #[serde(deserialize_with = "or_default")]
+    pub ports: Vec<ServicePort>,
+    external_name: Option<String>,
+    #[serde(rename = "externalIPs", deserialize_with = "or_default")]
+    external_ips: Vec<String>,
+    external_traffic_policy: Option<String>,
+    #[serde(deserialize_with = "or_default")]
+    pub publish_not_ready_addresses: bool,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServicePort {
+    #[serde(deserialize_with = "or_default")]
+    pub name: String,
+    pub protocol: Option<String>,
+    pub port: u16,
+    pub target_port: Option<PortRef>,
+    pub node_port: Option<u16>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+struct Status {
+    #[serde(deserialize_with = "or_default")]
+    load_balancer: LoadBalancer,
+}
+
+impl Service {
+    /// `ClusterIP` where the type is absent.
+    pub fn kind(&self) -> &str {
+        self.spec.kind.as_deref().unwrap_or("ClusterIP")
+    }
+
+    pub fn is_headless(&self) -> bool {
+        self.kind() != "ExternalName" && self.written_ips().first().is_some_and(|ip| *ip == "None")
+    }
+
+    /// Cluster IPs as they are written; `None` among them is the word that makes a Service headless.
+    pub fn written_ips(&self) -> Vec<&str> {
+        let first = self.spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty());
+        if self.spec.cluster_ips.is_empty() {
+            first.into_iter().collect()
+        } else {
+            self.spec.cluster_ips.iter().map(String::as_str).collect()
+        }
+    }
+
+    /// # Errors
+    /// A sentence that says which field is wrong.
+    pub fn fact(&self) -> Result<model::Service, String> {
+        Ok(model::Service {
+            namespace: self.metadata.namespace.as_str().into(),
+            name: self.metadata.name.as_str().into(),
+            addressing: self.addressing()?,
+            ports: self.spec.ports.iter().map(ServicePort::fact).collect::<Result<_, _>>()?,
+            outside: self.outside()?,
+        })
+    }
+
+    fn addressing(&self) -> Result<Addressing, String> {
+        if self.kind() == "ExternalName" {
+            let target = self.spec.external_name.as_deref().unwrap_or_default();
+            let target = target.strip_suffix('.').unwrap_or(target);
+            return if target.is_empty() {
+                Err("type ExternalName needs `externalName`".to_owned())
+            } else {
+                Ok(Addressing::ExternalName(target.into()))
+            };
+        }
+        if !["ClusterIP", "NodePort", "LoadBalancer"].contains(&self.kind()) {
+            return Err(format!("type `{}` is none of ClusterIP, NodePort, LoadBalancer, ExternalName", self.kind()));
+        }
+        if self.is_headless() {
+            return Ok(Addressing::Headless);
+        }
+        let ips = self.written_ips().into_iter().map(super::address).collect::<Result<_, _>>()?;
+        Ok(Addressing::ClusterIps(ips))
+    }
+
+    fn outside(&self) -> Result<Option<Box<Outside>>, String> {
+        let outside = Outside {
+            external_ips: addresses(&self.spec.external_ips)?,
+            load_balancer: self.status.load_balancer.points()?,
+            local_only: self.spec.external_traffic_policy.as_deref() == Some("Local"),
+        };
+        let seen = ["NodePort", "LoadBalancer"].contains(&self.kind()) || outside != Outside::default();
+        Ok(seen.then(|| Box::new(outside)))
+    }
+}
+
+impl ServicePort {
+    fn fact(&self) -> Result<model::ServicePort, String> {
+        if self.port == 0 {
+            return Err("a port has no `port` from 1 to 65535".to_owned());
+        }
+        let protocol = protocol(self.protocol.as_deref())?;
+        Ok(model::ServicePort {
+            name: self.name.as_str().into(),
+            protocol,
+            port: self.port,
+            node_port: self.node_port.filter(|port| *port > 0),
+        })
+    }
+}

@@ -1,0 +1,4 @@
+//! Where facts come from. All sources end in [`crate::model::Change`], and none sees the zone.
+
+pub mod kind;
+pub mod manifests;

@@ -122,30 +122,17 @@ impl Reader for Disk {
         std::fs::read_to_string(path).map_err(|error| error.to_string())
     }
 
-    fn glob(&self, pattern: &str) -> Vec<String> {
-        let (directory, pattern) = pattern.rsplit_once('/').unwrap_or((".", pattern));
-        let names = std::fs::read_dir(directory).into_iter().flatten().flatten();
-        let names = names.filter_map(|entry| entry.file_name().into_string().ok());
-        let mut paths: Vec<_> = names.filter(|name| matches(pattern, name)).map(|name| format!("{directory}/{name}")).collect();
-        paths.retain(|path| Path::new(path).is_file());
-        paths.sort();
-        paths
+    fn list(&self, directory: &str) -> Vec<String> {
+        let directory = if directory.is_empty() { "." } else { directory };
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        let name = |entry: std::fs::DirEntry| {
+            let slash = if entry.path().is_dir() { "/" } else { "" };
+            Some(entry.file_name().into_string().ok()? + slash)
+        };
+        entries.filter_map(name).collect()
     }
 
     fn env(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
-    }
-}
-
-/// `*` stands for any characters, `?` for one.
-fn matches(pattern: &str, name: &str) -> bool {
-    let mut characters = pattern.chars();
-    match characters.next() {
-        None => name.is_empty(),
-        Some('*') => name.char_indices().map(|(at, _)| at).chain([name.len()]).any(|at| matches(characters.as_str(), &name[at..])),
-        Some(wanted) => {
-            let mut rest = name.chars();
-            rest.next().is_some_and(|ch| wanted == '?' || wanted == ch) && matches(characters.as_str(), rest.as_str())
-        }
     }
 }

@@ -260,13 +260,8 @@ fn read_prefetch(option: &mut Words<'_>) -> Option<Prefetch> {
     if !option.is_empty() {
         prefetch.gap = option.duration("the time between questions")?;
     }
-    if let Some(token) = option.optional() {
-        match token.text.strip_suffix('%').and_then(|number| number.parse().ok()).filter(|percent| (10..=90).contains(percent)) {
-            Some(percent) => prefetch.percent = percent,
-            None => {
-                option.error(token.span, &format!("percentage should fall in range [10, 90]: {}", token.text)).help("such as `10%`");
-            }
-        }
+    if !option.is_empty() {
+        prefetch.percent = option.percentage("the percentage", 10, 90)?.into();
     }
     (prefetch.amount > 0).then_some(prefetch)
 }

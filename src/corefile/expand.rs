@@ -78,7 +78,7 @@ impl Expansion<'_> {
         }
         self.open.push(name);
         let mut at = 0;
-        while at < tokens.len() && !self.stopped {
+        while at < tokens.len() && !self.stopped && !self.diagnostics.is_full() {
             at = self.put(tokens, at);
         }
         self.open.pop();
@@ -179,7 +179,7 @@ impl Expansion<'_> {
     }
 
     fn unreadable(&mut self, what: &Token, path: &str, reason: &str) {
-        let names: Vec<_> = self.snippets.keys().map(String::as_str).collect();
+        let names: Vec<_> = self.snippets.keys().map(String::as_str).take(limits::DIAGNOSTICS).collect();
         let near = nearest(&what.text, &names).map(ToOwned::to_owned);
         let error = self.diagnostics.error(what.span, format!("File to import not found: {}", what.text));
         error.label(format!("{path}: {reason}"));

@@ -160,7 +160,7 @@ fn zone(text: &str) -> Result<String, &'static str> {
         Err("a label is longer than 63 octets")
     } else if name.split('.').any(str::is_empty) {
         Err("a label is empty")
-    } else if name.contains(|ch: char| ch.is_whitespace() || ch.is_control()) {
+    } else if name.contains(|ch: char| ch.is_whitespace() || ch.is_control() || ch == '\u{feff}') {
         Err("it has white space in it")
     } else {
         Ok(format!("{name}."))

@@ -68,6 +68,7 @@ impl<'p> Parser<'p> {
             match self.peek() {
                 None => self.comma(token, continues, "the end of the file"),
                 Some(next) if next.is("{") => self.comma(token, continues, "`{`"),
+                Some(next) if next.is("}") => self.comma(token, continues, "`}`"),
                 Some(next) if next.first && !continues => break,
                 Some(_) => {}
             }

@@ -44,15 +44,21 @@ fn line(it: &Line, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
 
 /// A word as it must be written to be read as itself.
 fn quoted(text: &str) -> String {
-    let special = text == "import" || text.starts_with(['"', '(', '\u{feff}']) || text.ends_with([',', '{', '}']);
+    let special = ["import", "}"].contains(&text) || text.ends_with('{') || text.starts_with(['"', '(']);
     let cut = text.contains(|ch: char| ch.is_whitespace() || ch == '#');
     if !text.is_empty() && !special && !cut {
         return text.to_owned();
     }
     let parts = parts(text);
-    let nothing = NOTHING.into_iter().find(|nothing| lex::substituted(&parts.join(nothing), |_| String::new()).as_deref() == Some(text));
+    let nothing = NOTHING
+        .into_iter()
+        .find(|nothing| lex::substituted(&parts.join(nothing), |_| String::new()).unwrap_or_else(|| text.to_owned()) == text);
+    let Some(nothing) = nothing else {
+        // Without white space in it a word needs no quotes to be no punctuation.
+        return format!("{}{text}", NOTHING[1]);
+    };
     let parts: Vec<_> = parts.iter().map(|part| part.replace('"', "\\\"")).collect();
-    format!("\"{}\"", parts.join(nothing.unwrap_or_default()))
+    format!("\"{}\"", parts.join(nothing))
 }
 
 /// References to a variable that no environment has: they stand for nothing.

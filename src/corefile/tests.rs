@@ -142,6 +142,7 @@ fn recovery_keeps_what_can_be_trusted() {
     check("a {\n log\n health {\n  x\n errors\n}\nb {\n}", 1, "a {\n    log\n}\n\nb {\n}\n");
     check("a {\n log\n}\n}\nb {\n}", 1, "a {\n    log\n}\n\nb {\n}\n");
     check("a {\n log\n }\n errors\n}\nb {\n}", 1, "a {\n    log\n}\n\nb {\n}\n");
+    check("a {\n log\n }\n c {\n  x\n }\n}\nb {\n}", 1, "a {\n    log\n}\n\nb {\n}\n");
     check("a {\n}\nb\n log\n}\nc {\n}", 1, "a {\n}\n\nb {\n    log\n}\n\nc {\n}\n");
     check("a {\n}\nb\nc {\n}", 1, "a {\n}\n\nc {\n}\n");
     check("a {\n health\n {\n  x\n }\n log\n}", 1, "a {\n    health {\n        x\n    }\n    log\n}\n");
@@ -169,6 +170,8 @@ fn nothing_takes_long_or_deep() {
     assert_eq!(told("import a\nimport b", &[("etc/a", &comment), ("etc/b", &comment)]), "the Corefile and its imports are too long");
     assert_eq!(told("import a\nimport a\nimport a", &[("etc/a", &comment)]), "", "a file is read once");
     assert_eq!(told(&". {\n".repeat(50_000), &[]), "this `{` is never closed");
+    let snippets: String = (0..20_000).map(|n| format!("(s{n}) {{\n x\n")).collect();
+    assert_eq!(told(&snippets, &[]), "this `{` is never closed");
     assert_eq!(told(&format!(". {}{}", "{ x ".repeat(1000), "} ".repeat(1000)), &[]), "braces lie too deep in each other");
     assert_eq!(told(&format!("x\n{}{}", "y {\n".repeat(1000), "}\n".repeat(1000)), &[]), "braces lie too deep in each other");
     assert_eq!(told(&"}\n".repeat(50_000), &[]), "unexpected `}`: no block is open here");

@@ -37,9 +37,25 @@ impl Type {
     }
 }
 
+/// What hickory-proto does not name as it is built here: its DNSSEC features stay off (RUSTSEC-2026-0118).
+const UNNAMED: [(u16, &str); 9] = [
+    (43, "DS"),
+    (46, "RRSIG"),
+    (47, "NSEC"),
+    (48, "DNSKEY"),
+    (50, "NSEC3"),
+    (51, "NSEC3PARAM"),
+    (59, "CDS"),
+    (60, "CDNSKEY"),
+    (251, "IXFR"),
+];
+
 /// `A`, `SRV`; `TYPE65280` for one without a name (RFC 3597 §5).
 impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((_, name)) = UNNAMED.iter().find(|(number, _)| *number == self.0) {
+            return f.write_str(name);
+        }
         match RecordType::from(self.0) {
             RecordType::Unknown(number) => write!(f, "TYPE{number}"),
             known => known.fmt(f),
@@ -52,7 +68,8 @@ impl FromStr for Type {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let upper = text.to_ascii_uppercase();
-        match upper.strip_prefix("TYPE").and_then(|number| number.parse().ok()) {
+        let numbered = upper.strip_prefix("TYPE").and_then(|number| number.parse().ok());
+        match numbered.or_else(|| UNNAMED.iter().find(|(_, name)| *name == upper).map(|(number, _)| *number)) {
             Some(number) => Ok(Self(number)),
             None => RecordType::from_str(&upper).map(|known| Self(known.into())).map_err(|_| ()),
         }

@@ -233,13 +233,12 @@ fn families(service: &Service) -> Vec<Family> {
     families
 }
 
-/// A Service with addresses has endpoints of their families; a headless one of its own, or of both where it says none.
+/// A Service with addresses has endpoints of their families, a headless one of those that it names.
 fn endpoint_families(service: &Service, object: Option<&Object>) -> Vec<Family> {
     match object {
         Some(Object::Service(model::Service { addressing: Addressing::ClusterIps(ips), .. })) => {
             [Family::V4, Family::V6].into_iter().filter(|family| ips.iter().any(|ip| family.has(ip))).collect()
         }
-        _ if service.spec.ip_families.is_empty() && service.spec.ip_family_policy.is_none() => vec![Family::V4, Family::V6],
         _ => families(service),
     }
 }

@@ -124,7 +124,7 @@ fn parse(path: &Path, text: &str) -> Result<(Vec<Written>, Vec<Fault>), Box<Faul
             line: first_line + (line.max(1) as usize) - 1,
             column: column.max(1) as usize,
         };
-        let parsed: Result<Option<Spanned<Value>>, _> = serde_saphyr::from_str(document);
+        let parsed: Result<Option<Spanned<Value>>, _> = serde_saphyr::from_str_with_options(document, options());
         let root = match parsed {
             Ok(root) => root,
             Err(error) => {
@@ -146,6 +146,19 @@ fn parse(path: &Path, text: &str) -> Result<(Vec<Written>, Vec<Fault>), Box<Faul
     Ok((objects, faults))
 }
 
+/// A port may be called `y`: only `true` and `false` are booleans. A dump of a large cluster has millions of nodes; its size is
+/// bounded already, and what is left is the bound on aliases.
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        strict_booleans: true,
+        budget: serde_saphyr::budget! {
+            max_events: usize::MAX,
+            max_nodes: usize::MAX,
+            max_total_scalar_bytes: usize::MAX,
+        },
+    }
+}
+
 /// The object, or those of a list, each with where it begins.
 fn items(root: Spanned<Value>, document: &str) -> Vec<(Value, serde_saphyr::Location)> {
     #[derive(Deserialize)]
@@ -155,7 +168,7 @@ fn items(root: Spanned<Value>, document: &str) -> Vec<(Value, serde_saphyr::Loca
     let kind = root.value.get("kind").and_then(Value::as_str).unwrap_or_default();
     if kind.ends_with("List")
         && root.value.get("items").is_some_and(Value::is_array)
-        && let Ok(list) = serde_saphyr::from_str::<List>(document)
+        && let Ok(list) = serde_saphyr::from_str_with_options::<List>(document, options())
     {
         let item_kind = kind.strip_suffix("List").unwrap_or_default().to_owned();
         let version = root.value.get("apiVersion").cloned();

@@ -7,7 +7,7 @@
 //! record set, since the order of addresses is random. Upstream lines are `NAME TYPE = RECORD…`, `NAME TYPE = NXDOMAIN` with an
 //! SOA behind ` | `, `= SERVFAIL` or `= SILENCE`; among the questions, behind `!`, they change what the upstream says.
 //! `UPDATE_EXPECT=1 cargo test --test answer` writes what is answered now; read it before you keep it.
-#![expect(clippy::disallowed_methods, reason = "reads files, and one instant to begin with")]
+#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test reads files and one instant, and may panic")]
 
 use std::{
     collections::HashMap,
@@ -79,7 +79,8 @@ struct Scenario<'t> {
     seed: u64,
 }
 
-const LISTEN: Listen = Listen { scheme: Scheme::Dns, address: SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 53)) };
+const LISTEN: Listen =
+    Listen { scheme: Scheme::Dns, address: SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 53)) };
 
 impl<'t> Scenario<'t> {
     fn new(text: &'t str) -> Self {
@@ -163,7 +164,11 @@ impl<'t> Scenario<'t> {
                     let tokens = rdata.split(' ');
                     let rdata = RData::try_from_str(RecordType::from_str(rtype).unwrap(), &tokens.collect::<Vec<_>>().join(" ")).unwrap();
                     let record = Record::from_rdata(Name::from_str(owner).unwrap(), ttl.parse().unwrap(), rdata);
-                    if *rtype == *"SOA" { message.add_authority(record) } else { message.add_answer(record) };
+                    if *rtype == *"SOA" {
+                        message.add_authority(record)
+                    } else {
+                        message.add_answer(record)
+                    };
                 }
                 _ => panic!("upstream line {line:?}"),
             }

@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 use crate::{
     cli::Serve,
     corefile::{self, Diagnostics, Key, Reader, Span},
+    limits,
     plugin::{self, Checked},
     wire::Name,
 };
@@ -119,7 +120,10 @@ impl Reader for Disk {
         if Path::new(path).is_dir() {
             return Err("it is a directory".to_owned());
         }
-        std::fs::read_to_string(path).map_err(|error| error.to_string())
+        let mut text = String::new();
+        let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+        file.take(limits::COREFILE_OCTETS as u64 + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
+        if text.len() > limits::COREFILE_OCTETS { Err("it is too large for a Corefile".to_owned()) } else { Ok(text) }
     }
 
     fn list(&self, directory: &str) -> Vec<String> {

@@ -55,7 +55,7 @@ pub enum Fault {
     AliasLoop,
 }
 
-/// Reads a reply for which [`matches`] said yes, and keeps what answers the question: the chain of aliases from its name
+/// Reads a reply for which [`matches()`] said yes, and keeps what answers the question: the chain of aliases from its name
 /// with the records at the chain's end, and of the authority section what belongs to a zone that the name is in. Glue and
 /// unrelated records are dropped, foreign classes too. TTLs of 2³¹ and more are 0 (RFC 2181 §8).
 ///

@@ -58,12 +58,16 @@ pub const SENDS_LEAST: u32 = 3;
 pub const STRAYS: u32 = 10;
 /// Names that must have lost their case over TCP before an upstream is asked in lower case.
 pub const CASE_LOST: u32 = 3;
+/// Octets of a reply over UDP: we ask for [`UDP_OCTETS`], and an upstream that does not care sends 4096 at most.
+pub const UDP_REPLY_OCTETS: usize = 4097;
 /// Sockets to upstreams that are open at once.
 pub const UPSTREAM_SOCKETS: usize = 1024;
-/// Questions that wait for one exchange.
-pub const WAITERS: usize = 1024;
+/// Questions that wait for one exchange: a name that a whole cluster asks for may have half of all jobs.
+pub const WAITERS: usize = JOBS / 2;
 /// Idle connections kept to one upstream.
 pub const IDLE_CONNECTIONS: usize = 16;
+/// How often idle connections are looked over.
+pub const IDLE_SWEEP: Duration = Duration::from_secs(1);
 /// How long a health check waits for its reply, as in CoreDNS.
 pub const PROBE_TIME: Duration = Duration::from_secs(1);
 

@@ -46,10 +46,9 @@ pub struct Attempt {
     order: Vec<usize>,
     turn: usize,
     sends_left: u32,
-    /// Asked and neither answered nor failed.
-    open: usize,
+    /// Asked and neither answered nor failed, with the time from which that is silence. One that was asked twice stands twice.
+    open: Vec<(usize, Instant)>,
     next_send: Instant,
-    wait: Duration,
     ends: Instant,
     /// To be asked at once, over TCP.
     over_tcp: VecDeque<usize>,
@@ -79,9 +78,8 @@ impl Attempt {
             order,
             turn: 0,
             sends_left: sends,
-            open: 0,
+            open: Vec::new(),
             next_send: now,
-            wait: Duration::ZERO,
             ends: now + total(&group.settings),
             over_tcp: VecDeque::new(),
             asked_over_tcp: Vec::new(),
@@ -94,54 +92,79 @@ impl Attempt {
             return Next::Done(self.ended());
         }
         if let Some(upstream) = self.over_tcp.pop_front() {
-            self.open += 1;
-            return Next::Send { upstream, over: Over::Tcp };
+            return self.send(upstream, Over::Tcp, now + self.patience(upstream));
         }
         if self.sends_left == 0 {
-            return if self.open == 0 { Next::Done(self.ended()) } else { Next::Wait(self.ends) };
+            return if self.open.is_empty() { Next::Done(self.ended()) } else { Next::Wait(self.ends) };
         }
         if now < self.next_send {
             return Next::Wait(self.next_send.min(self.ends));
         }
         let upstream = self.order[self.turn % self.order.len()];
-        // Each round through the upstreams waits twice as long as the one before.
-        let round = (self.turn / self.order.len()).min(3);
-        self.wait = self.group.upstream(upstream).health.patience() * (1 << round);
-        self.next_send = now + self.wait;
+        self.next_send = now + self.patience(upstream);
         self.turn += 1;
         self.sends_left -= 1;
-        self.open += 1;
-        Next::Send { upstream, over: if self.group.settings.force_tcp { Over::Tcp } else { Over::Udp } }
+        self.send(upstream, if self.group.settings.force_tcp { Over::Tcp } else { Over::Udp }, self.next_send)
     }
 
-    /// A reply that can be read came. A failure of one upstream is not the answer while others were not asked.
-    pub fn replied(&mut self, rcode: Rcode, now: Instant) -> Verdict {
-        self.open = self.open.saturating_sub(1);
-        let another = self.turn < self.order.len() && self.sends_left > 0;
+    /// Each round through the upstreams waits twice as long as the one before.
+    fn patience(&self, upstream: usize) -> Duration {
+        let round = (self.turn / self.order.len()).min(3);
+        self.group.upstream(upstream).health.patience() * (1 << round)
+    }
+
+    fn send(&mut self, upstream: usize, over: Over, silent_from: Instant) -> Next {
+        self.open.push((upstream, silent_from));
+        Next::Send { upstream, over }
+    }
+
+    /// A reply that can be read came. A failure of one upstream is not the answer while another may know better.
+    pub fn replied(&mut self, upstream: usize, rcode: Rcode, now: Instant) -> Verdict {
+        self.open.retain(|(asked, _)| *asked != upstream);
         let doubtful = matches!(rcode, Rcode::SERVFAIL | Rcode::REFUSED | Rcode::NOTIMP | Rcode::FORMERR);
-        if another && (doubtful || self.group.settings.failover.contains(&rcode)) {
+        if !doubtful && !self.group.settings.failover.contains(&rcode) {
+            return Verdict::Take;
+        }
+        if self.turn < self.order.len() && self.sends_left > 0 {
             self.next_send = now;
             return Verdict::Keep;
         }
-        Verdict::Take
+        if self.open.is_empty() {
+            return Verdict::Take;
+        }
+        // All were asked: who is still on the way gets the time that it was given, and no more.
+        self.ends = self.open.iter().map(|(_, silent_from)| *silent_from).fold(now, Instant::max).min(self.ends);
+        self.sends_left = 0;
+        Verdict::Keep
     }
 
     /// The reply was cut short, came in another case, or hides among forged ones: the same upstream is asked over TCP, once.
     pub fn needs_tcp(&mut self, upstream: usize) {
-        self.open = self.open.saturating_sub(1);
+        self.close_one(upstream);
         if !self.asked_over_tcp.contains(&upstream) {
             self.asked_over_tcp.push(upstream);
             self.over_tcp.push_back(upstream);
         }
     }
 
-    /// An upstream cannot be reached, or its reply cannot be read: the next one is asked at once.
-    pub fn failed(&mut self, failure: Failure, now: Instant) {
-        self.open = self.open.saturating_sub(1);
+    /// An upstream cannot be reached, or its reply cannot be read: one that was not asked yet is asked at once.
+    pub fn failed(&mut self, upstream: usize, failure: Failure, now: Instant) {
+        self.close_one(upstream);
         self.failure = Some(failure);
-        // With nobody else to ask, a pause keeps a refusing host from being hammered.
-        if self.order.len() > 1 {
+        // Where all were asked, the pause between rounds keeps hosts that refuse from being hammered.
+        if self.turn < self.order.len() {
             self.next_send = now;
+        }
+    }
+
+    /// Upstreams that have been silent for longer than they are given, whatever the others said.
+    pub fn silent(&self, now: Instant) -> impl Iterator<Item = usize> {
+        self.open.iter().filter(move |(_, silent_from)| *silent_from <= now).map(|(upstream, _)| *upstream)
+    }
+
+    fn close_one(&mut self, upstream: usize) {
+        if let Some(at) = self.open.iter().position(|(asked, _)| *asked == upstream) {
+            self.open.remove(at);
         }
     }
 

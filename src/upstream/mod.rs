@@ -108,7 +108,8 @@ impl Group {
         &self.upstreams[index]
     }
 
-    /// The order in which a question tries the upstreams that are not down; and whether all are, so that one is taken blindly.
+    /// The order in which a question tries the upstreams that are not down; and whether all are: then all are tried, from
+    /// any one on.
     fn order(&self, seed: u64) -> (Vec<usize>, bool) {
         let count = self.upstreams.len();
         let mut order: Vec<usize> = (0..count).collect();
@@ -124,7 +125,11 @@ impl Group {
             }
         }
         let up: Vec<usize> = order.iter().copied().filter(|&at| !self.upstreams[at].health.is_down(self.settings.max_fails)).collect();
-        if up.is_empty() { (order.into_iter().skip(seed as usize % count.max(1)).take(1).collect(), true) } else { (up, false) }
+        if up.is_empty() {
+            order.rotate_left(seed as usize % count.max(1));
+            return (order, true);
+        }
+        (up, false)
     }
 
     /// Counts a question in, until the guard is dropped.

@@ -60,9 +60,62 @@ fn a_refusal_moves_on_at_once() {
     let group = group(2, |_| {});
     let mut attempt = Attempt::begin(&group, t0, 1).unwrap();
     assert_eq!(attempt.poll(t0), Next::Send { upstream: 0, over: Over::Udp });
-    attempt.failed(Failure::Unreachable(group.upstream(0).address), t0 + ms(1));
+    attempt.failed(0, Failure::Unreachable(group.upstream(0).address), t0 + ms(1));
     assert_eq!(attempt.poll(t0 + ms(1)), Next::Send { upstream: 1, over: Over::Udp });
-    assert_eq!(attempt.replied(Rcode::NOERROR, t0 + ms(2)), Verdict::Take);
+    assert_eq!(attempt.replied(1, Rcode::NOERROR, t0 + ms(2)), Verdict::Take);
+}
+
+#[test]
+fn upstreams_that_all_refuse_are_not_hammered() {
+    let t0 = start();
+    let group = group(2, |settings| settings.max_attempts = Some(0));
+    let mut attempt = Attempt::begin(&group, t0, 1).unwrap();
+    let (mut now, mut sends) = (t0, 0);
+    loop {
+        match attempt.poll(now) {
+            Next::Send { upstream, .. } => {
+                sends += 1;
+                attempt.failed(upstream, Failure::Unreachable(group.upstream(upstream).address), now);
+            }
+            Next::Wait(until) => now = until,
+            Next::Done(failure) => break assert!(matches!(failure, Failure::Unreachable(_))),
+        }
+        assert!(sends < 10);
+    }
+}
+
+#[test]
+fn who_stays_silent_past_its_time_is_told() {
+    let t0 = start();
+    let group = group(3, |_| {});
+    let mut attempt = Attempt::begin(&group, t0, 1).unwrap();
+    attempt.poll(t0);
+    attempt.poll(t0 + ms(300));
+    let silent = |attempt: &Attempt, at| attempt.silent(t0 + ms(at)).collect::<Vec<_>>();
+    assert!(silent(&attempt, 299).is_empty());
+    assert_eq!(silent(&attempt, 301), [0], "the second has its time still");
+    assert_eq!(attempt.replied(1, Rcode::NOERROR, t0 + ms(400)), Verdict::Take);
+    assert_eq!(silent(&attempt, 2000), [0], "who answered is not silent");
+}
+
+#[test]
+fn a_doubtful_reply_waits_for_those_on_the_way_but_not_long() {
+    let t0 = start();
+    let group = group(2, |_| {});
+    let mut attempt = Attempt::begin(&group, t0, 1).unwrap();
+    attempt.poll(t0);
+    attempt.poll(t0 + ms(300));
+    assert_eq!(attempt.replied(1, Rcode::SERVFAIL, t0 + ms(310)), Verdict::Keep);
+    assert_eq!(attempt.replied(0, Rcode::NOERROR, t0 + ms(320)), Verdict::Take);
+
+    let mut attempt = Attempt::begin(&group, t0, 1).unwrap();
+    attempt.poll(t0);
+    attempt.poll(t0 + ms(300));
+    assert_eq!(attempt.replied(0, Rcode::SERVFAIL, t0 + ms(310)), Verdict::Keep);
+    let (sent, _) = sends(&mut attempt, t0, t0 + ms(310));
+    assert_eq!(sent, []);
+    assert!(matches!(attempt.poll(t0 + ms(599)), Next::Wait(_)));
+    assert!(matches!(attempt.poll(t0 + ms(600)), Next::Done(_)));
 }
 
 #[test]
@@ -71,9 +124,9 @@ fn one_upstreams_failure_is_doubted_once() {
     let group = group(2, |settings| settings.failover = vec![Rcode::NXDOMAIN]);
     let mut attempt = Attempt::begin(&group, t0, 1).unwrap();
     attempt.poll(t0);
-    assert_eq!(attempt.replied(Rcode::NXDOMAIN, t0), Verdict::Keep);
+    assert_eq!(attempt.replied(0, Rcode::NXDOMAIN, t0), Verdict::Keep);
     assert_eq!(attempt.poll(t0), Next::Send { upstream: 1, over: Over::Udp });
-    assert_eq!(attempt.replied(Rcode::SERVFAIL, t0), Verdict::Take);
+    assert_eq!(attempt.replied(1, Rcode::SERVFAIL, t0), Verdict::Take);
 }
 
 #[test]
@@ -102,6 +155,8 @@ fn upstreams_that_are_down_are_left_out() {
     assert_eq!(attempt(&two), Ok((Next::Send { upstream: 1, over: Over::Udp }, false)));
     first.probing_ended();
     assert_eq!(attempt(&two), Ok((Next::Send { upstream: 0, over: Over::Udp }, false)));
+    (0..3).for_each(|_| [0, 1].iter().for_each(|&at| two.upstream(at).health.probe_failed()));
+    assert_eq!(two.order(1), (vec![1, 0], true), "where all are down, all are tried");
     let one = group(1, |settings| settings.failfast = true);
     (0..3).for_each(|_| one.upstream(0).health.probe_failed());
     assert_eq!(attempt(&one), Err(Failure::NoneHealthy));

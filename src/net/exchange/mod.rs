@@ -32,8 +32,10 @@ pub struct Exchanger(Arc<Shared>);
 struct Shared {
     metrics: Arc<Metrics>,
     in_flight: Mutex<HashMap<Key, Running>>,
-    /// Exchanges and probes: they go on when who asked has left.
-    tasks: Mutex<JoinSet<()>>,
+    /// They go on when who asked has left.
+    exchanges: Mutex<JoinSet<()>>,
+    /// Probes, and what closes idle connections: nobody waits for them.
+    background: Mutex<JoinSet<()>>,
     sockets: Semaphore,
     connections: tcp::Pool,
 }
@@ -72,7 +74,8 @@ impl Exchanger {
         Self(Arc::new(Shared {
             metrics,
             in_flight: Mutex::default(),
-            tasks: Mutex::default(),
+            exchanges: Mutex::default(),
+            background: Mutex::default(),
             sockets: Semaphore::new(limits::UPSTREAM_SOCKETS),
             connections: tcp::Pool::default(),
         }))
@@ -86,10 +89,11 @@ impl Exchanger {
         reply.ok().and_then(|reply| reply.clone()).unwrap_or(Err(Failure::Overloaded))
     }
 
-    /// Waits for the exchanges that are on their way, and ends the probes.
+    /// Waits for the exchanges that are on their way, and ends what goes on in the background.
     pub async fn finish(&self) {
-        let mut tasks = std::mem::take(&mut *lock(&self.0.tasks));
-        let _ = tokio::time::timeout(limits::QUERY_TIME, async { while tasks.join_next().await.is_some() {} }).await;
+        let mut exchanges = std::mem::take(&mut *lock(&self.0.exchanges));
+        let _ = tokio::time::timeout(limits::QUERY_TIME, async { while exchanges.join_next().await.is_some() {} }).await;
+        lock(&self.0.background).abort_all();
     }
 
     fn join_or_start(&self, exchange: Exchange) -> Option<watch::Receiver<Option<Reply>>> {
@@ -102,9 +106,14 @@ impl Exchanger {
         let sender = Arc::new(sender);
         in_flight.insert(key.clone(), Running { receiver: receiver.clone(), sender: Arc::downgrade(&sender) });
         let shared = Arc::clone(&self.0);
-        self.0.spawn(async move {
+        spawn(&self.0.exchanges, async move {
+            // While the key is in use its group's address must not become another group's.
+            let _group = Arc::clone(&exchange.group);
             let run = std::panic::AssertUnwindSafe(Arc::clone(&shared).run(exchange)).catch_unwind();
-            let reply = run.await.unwrap_or(Err(Failure::Overloaded));
+            let reply = run.await.unwrap_or_else(|_| {
+                shared.metrics.panics.inc();
+                Err(Failure::Overloaded)
+            });
             lock(&shared.in_flight).remove(&key);
             let _ = sender.send(Some(reply));
         });
@@ -119,8 +128,9 @@ struct Running {
 }
 
 impl Running {
+    /// Receivers that are not our own.
     fn waiters(&self) -> usize {
-        self.sender.upgrade().map_or(0, |sender| sender.receiver_count())
+        self.sender.upgrade().map_or(0, |sender| sender.receiver_count().saturating_sub(1))
     }
 }
 
@@ -142,12 +152,6 @@ struct Incoming {
 }
 
 impl Shared {
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = lock(&self.tasks);
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn(task);
-    }
-
     async fn run(self: Arc<Self>, exchange: Exchange) -> Reply {
         let Exchange { query, group } = exchange;
         let begun = Attempt::begin(&group, Instant::now(), rand::random());
@@ -155,36 +159,43 @@ impl Shared {
         if attempt.blind {
             self.metrics.forward_all_down.inc();
         }
+        let reply = self.converse(&mut attempt, &group, &query).await;
+        // Whoever answered, who did not is looked after.
+        for upstream in attempt.silent(Instant::now()) {
+            self.start_probe(&group, upstream);
+        }
+        reply
+    }
+
+    /// Does what the attempt says until there is a reply.
+    async fn converse(self: &Arc<Self>, attempt: &mut Attempt, group: &Arc<Group>, query: &Query) -> Reply {
         let mut listening: FuturesUnordered<BoxFuture<'_, Heard>> = FuturesUnordered::new();
         let mut kept = None;
         loop {
             let wake = match attempt.poll(Instant::now()) {
                 Next::Send { upstream, over } => {
-                    listening.push(self.ask(&group, upstream, over, &query).boxed());
+                    listening.push(self.ask(group, upstream, over, query).boxed());
                     continue;
                 }
                 Next::Wait(until) => until,
-                Next::Done(failure) => {
-                    self.suspect(&group, failure);
-                    return kept.ok_or(Failure::Upstream(failure));
-                }
+                Next::Done(failure) => return kept.ok_or(Failure::Upstream(failure)),
             };
-            let heard = tokio::select! {
+            let Heard { upstream, what } = tokio::select! {
                 Some(heard) = listening.next() => heard,
                 () = tokio::time::sleep_until(wake.into()) => continue,
             };
-            match heard.what {
+            match what {
                 What::Reply(incoming) => {
-                    group.upstream(heard.upstream).health.replied(incoming.took);
-                    match attempt.replied(incoming.response.rcode, Instant::now()) {
+                    group.upstream(upstream).health.replied(incoming.took);
+                    match attempt.replied(upstream, incoming.response.rcode, Instant::now()) {
                         Verdict::Take => return Ok(incoming.response),
                         Verdict::Keep => kept = Some(incoming.response),
                     }
                 }
-                What::NeedsTcp => attempt.needs_tcp(heard.upstream),
+                What::NeedsTcp => attempt.needs_tcp(upstream),
                 What::Failed(failure) => {
-                    self.start_probe(&group, heard.upstream);
-                    attempt.failed(failure, Instant::now());
+                    self.start_probe(group, upstream);
+                    attempt.failed(upstream, failure, Instant::now());
                 }
             }
         }
@@ -198,28 +209,19 @@ impl Shared {
         }
     }
 
-    /// Silence for a whole question's time: who stayed silent is probed.
-    fn suspect(self: &Arc<Self>, group: &Arc<Group>, failure: upstream::Failure) {
-        if matches!(failure, upstream::Failure::NoAnswer(_)) {
-            for upstream in 0..group.settings.to.len() {
-                self.start_probe(group, upstream);
-            }
-        }
-    }
-
     fn start_probe(self: &Arc<Self>, group: &Arc<Group>, upstream: usize) {
         if group.settings.max_fails > 0 && group.upstream(upstream).health.needs_probe() {
-            self.spawn(probe::until_healthy(Arc::clone(self), Arc::downgrade(group), upstream));
+            spawn(&self.background, probe::until_healthy(Arc::downgrade(self), Arc::downgrade(group), upstream));
         }
     }
 
     /// Asks one upstream once, and tells what came of it; never ends where only silence or forgeries came.
-    async fn ask(&self, group: &Group, upstream: usize, over: Over, query: &Query) -> Heard {
+    async fn ask(self: &Arc<Self>, group: &Group, upstream: usize, over: Over, query: &Query) -> Heard {
         let to = group.upstream(upstream);
         let label = to.address.to_string();
         self.metrics.forward_requests.with_label_values(&[&label]).inc();
-        let began = Instant::now();
         let Ok(_socket) = self.sockets.acquire().await else { return std::future::pending().await };
+        let began = Instant::now();
         let asked = upstream_query(query, to.health.keeps_case());
         let raw = match over {
             Over::Udp => udp::ask(to.address, &asked, &self.metrics.forward_strays.with_label_values(&[&label])).await,
@@ -274,6 +276,12 @@ fn upstream_query(query: &Query, random_case: bool) -> Query {
     asked.question.caps = if random_case { Caps::random(&asked.question.name, rand::random()) } else { Caps::default() };
     asked.edns = Some(Edns { size: limits::UDP_OCTETS, dnssec_ok: query.dnssec_ok() });
     asked
+}
+
+fn spawn(tasks: &Mutex<JoinSet<()>>, task: impl Future<Output = ()> + Send + 'static) {
+    let mut tasks = lock(tasks);
+    while tasks.try_join_next().is_some() {}
+    tasks.spawn(task);
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

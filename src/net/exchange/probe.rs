@@ -10,12 +10,12 @@ use crate::{
 
 use super::{Shared, tcp, udp, upstream_query};
 
-pub(super) async fn until_healthy(shared: Arc<Shared>, group: Weak<Group>, upstream: usize) {
+pub(super) async fn until_healthy(shared: Weak<Shared>, group: Weak<Group>, upstream: usize) {
     loop {
         let Some(interval) = group.upgrade().map(|group| group.settings.health_check.interval) else { return };
         tokio::time::sleep(interval).await;
         // A reload may have taken the group away.
-        let Some(group) = group.upgrade() else { return };
+        let (Some(shared), Some(group)) = (shared.upgrade(), group.upgrade()) else { return };
         let health = &group.upstream(upstream).health;
         if tokio::time::timeout(limits::PROBE_TIME, probe(&shared, &group, upstream)).await == Ok(true) {
             health.probing_ended();
@@ -28,7 +28,7 @@ pub(super) async fn until_healthy(shared: Arc<Shared>, group: Weak<Group>, upstr
     }
 }
 
-async fn probe(shared: &Shared, group: &Group, upstream: usize) -> bool {
+async fn probe(shared: &Arc<Shared>, group: &Group, upstream: usize) -> bool {
     let check = &group.settings.health_check;
     let query = Query { recursion_desired: check.recursion_desired, ..Query::internal(Question::new(check.domain.clone(), Type::NS)) };
     let asked = upstream_query(&query, false);

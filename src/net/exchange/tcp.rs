@@ -4,8 +4,8 @@ use std::{
     collections::HashMap,
     io,
     net::SocketAddr,
-    sync::Mutex,
-    time::{Duration, Instant},
+    sync::{Arc, Mutex, Weak},
+    time::Instant,
 };
 
 use tokio::{
@@ -19,40 +19,72 @@ use crate::{
     wire::{Query, reply},
 };
 
-use super::{Raw, Shared, lock};
+use super::{Raw, Shared, lock, spawn};
 
-/// Idle connections by upstream, the one used last on top.
+/// Idle connections by upstream, the one used last on top, each with its end.
 #[derive(Default)]
 pub(super) struct Pool(Mutex<HashMap<SocketAddr, Vec<(TcpStream, Instant)>>>);
 
 impl Pool {
-    fn take(&self, to: SocketAddr, expire: Duration) -> Option<TcpStream> {
+    fn take(&self, to: SocketAddr) -> Option<TcpStream> {
+        let now = Instant::now();
         let mut idle = lock(&self.0);
         let connections = idle.get_mut(&to)?;
-        connections.retain(|(_, since)| since.elapsed() < expire);
+        connections.retain(|(_, ends)| now < *ends);
         connections.pop().map(|(stream, _)| stream)
     }
 
-    fn put(&self, to: SocketAddr, stream: TcpStream) {
+    /// True where it is the pool's first, so that somebody must see to its end.
+    fn put(&self, to: SocketAddr, stream: TcpStream, ends: Instant) -> bool {
         let mut idle = lock(&self.0);
+        let first = idle.is_empty();
         let connections = idle.entry(to).or_default();
         if connections.len() < limits::IDLE_CONNECTIONS {
-            connections.push((stream, Instant::now()));
+            connections.push((stream, ends));
+        }
+        first
+    }
+
+    /// Closes what is over; false where nothing is left.
+    fn sweep(&self) -> bool {
+        let now = Instant::now();
+        let mut idle = lock(&self.0);
+        idle.retain(|_, connections| {
+            connections.retain(|(_, ends)| now < *ends);
+            !connections.is_empty()
+        });
+        !idle.is_empty()
+    }
+}
+
+/// Keeps a connection for the next question.
+fn keep(shared: &Arc<Shared>, group: &Group, to: SocketAddr, stream: TcpStream) {
+    if shared.connections.put(to, stream, Instant::now() + group.settings.expire) {
+        spawn(&shared.background, sweep(Arc::downgrade(shared)));
+    }
+}
+
+/// Nobody reads from an idle connection, so only its time closes it.
+async fn sweep(shared: Weak<Shared>) {
+    loop {
+        tokio::time::sleep(limits::IDLE_SWEEP).await;
+        if !shared.upgrade().is_some_and(|shared| shared.connections.sweep()) {
+            return;
         }
     }
 }
 
 /// Asks on a connection that is kept, and where the peer has closed that meanwhile, once more on a new one.
-pub(super) async fn ask(shared: &Shared, group: &Group, to: SocketAddr, asked: &Query) -> io::Result<Raw> {
+pub(super) async fn ask(shared: &Arc<Shared>, group: &Group, to: SocketAddr, asked: &Query) -> io::Result<Raw> {
     let mut frame = vec![0; 2];
     asked.encode(&mut frame);
     let length = (frame.len() - 2) as u16;
     frame[..2].copy_from_slice(&length.to_be_bytes());
     let labels = ["forward", &to.to_string(), "tcp"];
-    if let Some(mut stream) = shared.connections.take(to, group.settings.expire) {
+    if let Some(mut stream) = shared.connections.take(to) {
         shared.metrics.proxy_conn_hits.with_label_values(&labels).inc();
         if let Ok(packet) = converse(&mut stream, &frame, asked).await {
-            shared.connections.put(to, stream);
+            keep(shared, group, to, stream);
             return Ok(Raw::Packet(packet));
         }
     }
@@ -60,7 +92,7 @@ pub(super) async fn ask(shared: &Shared, group: &Group, to: SocketAddr, asked: &
     let mut stream = TcpStream::connect(to).await?;
     stream.set_nodelay(true)?;
     let packet = converse(&mut stream, &frame, asked).await?;
-    shared.connections.put(to, stream);
+    keep(shared, group, to, stream);
     Ok(Raw::Packet(packet))
 }
 

@@ -22,11 +22,13 @@ pub(super) async fn ask(to: SocketAddr, asked: &Query, strays: &IntCounter) -> i
     let mut packet = Vec::with_capacity(limits::UDP_OCTETS.into());
     asked.encode(&mut packet);
     socket.send(&packet).await?;
-    let mut buffer = vec![0; limits::STREAM_OCTETS];
+    let mut buffer = vec![0; limits::UDP_REPLY_OCTETS];
     let mut wrong = 0;
     loop {
         let length = socket.recv(&mut buffer).await?;
         match reply::matches(&buffer[..length], asked) {
+            // It fills the buffer, so its end may be lost.
+            reply::Match::Yes if length == buffer.len() => return Ok(Raw::Doubtful),
             reply::Match::Yes => {
                 buffer.truncate(length);
                 return Ok(Raw::Packet(buffer));

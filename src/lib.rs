@@ -20,6 +20,8 @@ pub mod chain;
 #[cfg(feature = "kubernetes")]
 pub mod cli;
 pub mod corefile;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod limits;
 pub mod metrics;
 pub mod model;

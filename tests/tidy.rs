@@ -22,6 +22,8 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     // `prometheus` is a plugin of that name.
     ("plugin", 4, &["bytes", "prometheus", "smallvec"]),
     ("server", 5, &["foldhash"]),
+    // What the fuzz targets call: pure, and hickory-proto is its judge.
+    ("fuzzing", 6, &["hickory_proto"]),
     (
         "net",
         6,

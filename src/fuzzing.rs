@@ -1,0 +1,219 @@
+//! What fuzz targets and the replay of their corpora call: each function panics where a promise does not hold.
+//!
+//! hickory-proto, which has no part in reading questions or writing replies, is the judge.
+
+use std::{
+    collections::HashMap,
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    sync::{Arc, LazyLock},
+    time::Instant,
+};
+
+use hickory_proto::op::Message;
+
+use crate::{
+    chain::{Cx, Failure, Transport},
+    corefile::{self, Diagnostics, Reader},
+    limits,
+    metrics::Metrics,
+    model::{Addressing, Change, Endpoint, EndpointPort, EndpointSlice, Kind, Namespace, Object, Protocol, Service, ServicePort},
+    plugin::{self, Kept, Need, Site},
+    server::{Block, Listen, Outcome, Scheme, Server},
+    wire::{Name, Owner, Query, Question, Rcode, Rdatas, RecordSet, Response, Room, Sets, Type},
+    zone::Index,
+};
+
+const LISTEN: Listen = Listen { scheme: Scheme::Dns, address: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 53)) };
+
+static SERVER: LazyLock<Server> = LazyLock::new(server);
+
+/// Any datagram: no panic; a reply has the question's id, QR, no more octets than allowed, and others can read it.
+///
+/// # Panics
+/// Where one of these does not hold.
+pub fn query(packet: &[u8], now: Instant) {
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let mut cx = Cx::new(now, 1, ([127, 0, 0, 1], 4000).into(), LISTEN.address, transport);
+        let mut out = Vec::new();
+        let mut outcome = SERVER.receive(LISTEN, packet, &mut cx, &mut out);
+        while let Outcome::Exchange(pending, _) = outcome {
+            outcome = SERVER.resume(pending, Err(Failure::Overloaded), &mut cx, &mut out);
+        }
+        if !matches!(outcome, Outcome::Reply) {
+            assert!(out.is_empty(), "silence with octets");
+            continue;
+        }
+        assert_eq!(out[..2], packet[..2], "another id");
+        assert!(out[2] & 0x80 != 0, "not a reply");
+        let limit = if transport == Transport::Udp { usize::from(limits::UDP_OCTETS) } else { limits::STREAM_OCTETS };
+        assert!(out.len() <= limit, "{} octets", out.len());
+        let message = Message::from_vec(&out);
+        assert!(message.is_ok() || out.len() == 12, "{message:?} {out:02x?}");
+    }
+}
+
+/// A reply made of `data`, at a limit made of `data`: it fits, others can read it, and no record is lost unless TC says so.
+///
+/// # Panics
+/// Where one of these does not hold.
+pub fn encode_fits(data: &[u8]) {
+    let mut bytes = Bytes(data);
+    let question = Question::new(bytes.name(), Type::A);
+    let edns = bytes.octet() % 2 == 0;
+    let query = Query { edns: Query::internal(question.clone()).edns.filter(|_| edns), ..Query::internal(question) };
+    let mut response = Response::of(Rcode(u16::from(bytes.octet() % 6)));
+    response.answer = bytes.sets(&query);
+    response.authority = bytes.sets(&query);
+    response.additional = bytes.sets(&query);
+    let limit = 512 + usize::from(bytes.octet()) * 257;
+    let mut out = Vec::new();
+    let truncated = response.encode(&query, Room { limit, advertise: 1232 }, &mut out);
+    assert!(out.len() <= limit, "{} octets of {limit}", out.len());
+    let message = Message::from_vec(&out).expect("others can read it");
+    assert_eq!(message.metadata.truncation, truncated);
+    assert_eq!(message.edns.is_some(), edns, "the OPT record is never lost");
+    let count = |sets: &Sets| sets.iter().map(|set| set.rdatas.iter().count()).sum::<usize>();
+    if !truncated {
+        assert_eq!(message.answers.len(), count(&response.answer));
+        assert_eq!(message.authorities.len(), count(&response.authority));
+    }
+    let written = response.answer.iter().flat_map(|set| set.rdatas.iter().map(move |rdata| (set, rdata)));
+    for (record, (set, rdata)) in message.answers.iter().zip(written) {
+        assert_eq!((u16::from(record.record_type()), record.ttl), (set.rtype.0, set.ttl));
+        if matches!(set.rtype, Type::A | Type::AAAA) {
+            assert_eq!(record.data.to_string().parse::<std::net::IpAddr>().ok().map(octets), Some(rdata.to_vec()));
+        }
+    }
+}
+
+fn octets(address: std::net::IpAddr) -> Vec<u8> {
+    match address {
+        std::net::IpAddr::V4(v4) => v4.octets().to_vec(),
+        std::net::IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+/// Any Corefile: read, printed and read again it is the same, and no input takes long.
+pub fn corefile(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        corefile::round_trip(text);
+    }
+}
+
+/// Fuzzer's octets as values; zeros when they are used up.
+struct Bytes<'d>(&'d [u8]);
+
+impl Bytes<'_> {
+    fn octet(&mut self) -> u8 {
+        let Some((first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        *first
+    }
+
+    fn name(&mut self) -> Name {
+        let labels: Vec<Vec<u8>> =
+            (0..self.octet() % 6).map(|_| (0..=self.octet() % 20).map(|_| b'a' + self.octet() % 26).collect()).collect();
+        Name::join(labels.iter().map(Vec::as_slice), &Name::root()).unwrap_or_else(Name::root)
+    }
+
+    fn sets(&mut self, query: &Query) -> Sets {
+        (0..self.octet() % 5).map(|_| self.set(query)).collect()
+    }
+
+    fn set(&mut self, query: &Query) -> RecordSet {
+        let labels = query.question.name.offsets().collect::<Vec<_>>();
+        let owner = match self.octet() % 3 {
+            0 => Owner::Question,
+            1 => Owner::QuestionFrom(labels[usize::from(self.octet()) % labels.len()] as u8),
+            _ => Owner::from(&self.name()),
+        };
+        let rtype = [Type::A, Type::AAAA, Type::CNAME, Type::NS, Type::PTR, Type::MX, Type::SRV, Type::TXT, Type::SOA];
+        let rtype = rtype[usize::from(self.octet()) % rtype.len()];
+        let rdatas: Rdatas = (0..self.octet() % 40).map(|_| self.rdata(rtype)).collect();
+        RecordSet { shuffle: None, ..RecordSet::new(owner, rtype, u32::from(self.octet()), rdatas) }
+    }
+
+    fn rdata(&mut self, rtype: Type) -> Vec<u8> {
+        let name = |bytes: &mut Self| bytes.name().wire().to_vec();
+        match rtype {
+            Type::A => (0..4).map(|_| self.octet()).collect(),
+            Type::AAAA => (0..16).map(|_| self.octet()).collect(),
+            Type::MX => [vec![0, self.octet()], name(self)].concat(),
+            Type::SRV => [vec![0, self.octet(), 0, 1, 0, 80], name(self)].concat(),
+            Type::TXT => vec![2, self.octet(), self.octet()],
+            Type::SOA => [name(self), name(self), vec![0; 20]].concat(),
+            _ => name(self),
+        }
+    }
+}
+
+struct Nothing;
+
+impl Reader for Nothing {
+    fn read(&self, _path: &str) -> Result<String, String> {
+        Err("no files".to_owned())
+    }
+
+    fn list(&self, _directory: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn env(&self, _name: &str) -> Option<String> {
+        None
+    }
+}
+
+/// A small cluster behind the usual plugins.
+fn server() -> Server {
+    const COREFILE: &str = ". {\n errors\n kubernetes cluster.local in-addr.arpa ip6.arpa {\n manifests x\n pods insecure\n }\n forward . 127.0.0.1\n cache\n loadbalance\n}";
+    let mut diagnostics = Diagnostics::default();
+    let corefile = corefile::parse("Corefile", COREFILE, &Nothing, &mut diagnostics);
+    let checked = plugin::check(&corefile.blocks[0], &[Name::root()], &mut diagnostics);
+    let mut index = Index::default();
+    facts().into_iter().for_each(|change| index.apply(change, 1));
+    let sources = checked.settings.iter().flat_map(|(_, settings)| settings.needs());
+    let stores: HashMap<_, _> =
+        sources.filter_map(|need| if let Need::Source(source) = need { Some((source, index.store())) } else { None }).collect();
+    let mut site = Site {
+        zones: &[Name::root()],
+        server: "dns://:53",
+        metrics: &Arc::new(Metrics::default()),
+        readiness: &Arc::default(),
+        pages: &mut Vec::new(),
+        unrouted: &mut None,
+        files: &HashMap::new(),
+        stores: &stores,
+        own_addresses: &[],
+        kept: &mut Kept::default(),
+        seed: 1,
+        cache_identity: "",
+    };
+    let plugins = checked.settings.iter().flat_map(|(_, settings)| settings.build(&mut site).unwrap_or_default()).collect();
+    let block = Block { keys: vec![(Name::root(), LISTEN)], plugins, udp_octets: limits::UDP_OCTETS, any_class: true };
+    Server::new(vec![block]).unwrap_or_default()
+}
+
+fn facts() -> Vec<Change> {
+    let service = |name: &str, addressing| {
+        let ports = Box::new([ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: 80, node_port: None }]);
+        Change::Upsert(Object::Service(Service { namespace: "default".into(), name: name.into(), addressing, ports, outside: None }))
+    };
+    let endpoints = (0..200_u8).map(|last| Endpoint { address: Ipv4Addr::new(10, 244, 0, last).into(), hostname: None, pod: None });
+    let slice = EndpointSlice {
+        namespace: "default".into(),
+        name: "db-1".into(),
+        service: "db".into(),
+        endpoints: endpoints.collect(),
+        ports: Box::new([EndpointPort { name: "sql".into(), protocol: Protocol::Tcp, port: 5432 }]),
+    };
+    let mut changes = vec![
+        Change::Upsert(Object::Namespace(Namespace { name: "default".into(), labels: Box::default() })),
+        service("kubernetes", Addressing::ClusterIps(Box::new([Ipv4Addr::new(10, 96, 0, 1).into()]))),
+        service("db", Addressing::Headless),
+        service("far", Addressing::ExternalName("example.com".into())),
+        service("near", Addressing::ExternalName("kubernetes.default.svc.cluster.local".into())),
+        Change::Upsert(Object::EndpointSlice(slice)),
+    ];
+    changes.extend(Kind::ALL.map(Change::Synced));
+    changes
+}

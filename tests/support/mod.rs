@@ -1,0 +1,100 @@
+//! Starts the binary, and asks it over sockets.
+#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests open sockets, and may panic")]
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream, UdpSocket},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+/// The binary, ended when this is dropped.
+pub(crate) struct Ndots {
+    pub(crate) child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Ndots {
+    /// `ndots serve` with these arguments on a port that is free.
+    pub(crate) fn serve(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+        command.arg("serve").args(["--listen", "127.0.0.1:0"]).args(arguments);
+        Self::start(command)
+    }
+
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = loop {
+            let line = lines.next().expect("the server says where it listens").unwrap();
+            if let Some(rest) = line.strip_prefix("listening on ") {
+                break rest.split(',').next().unwrap().parse().unwrap();
+            }
+        };
+        // The log is read on, so that the pipe never fills.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, address }
+    }
+
+    /// One datagram and its reply; `None` where none comes.
+    pub(crate) fn udp(&self, packet: &[u8]) -> Option<Vec<u8>> {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(2500))).unwrap();
+        socket.send_to(packet, self.address).unwrap();
+        let mut reply = vec![0; 65_535];
+        let length = socket.recv(&mut reply).ok()?;
+        reply.truncate(length);
+        Some(reply)
+    }
+
+    pub(crate) fn tcp(&self) -> Tcp {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+        Tcp(stream)
+    }
+
+    /// Ends the process in order, as kubelet does; its exit code.
+    pub(crate) fn terminate(mut self) -> i32 {
+        let kill = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(kill.success());
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Ndots {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) struct Tcp(pub(crate) TcpStream);
+
+impl Tcp {
+    pub(crate) fn send(&mut self, packet: &[u8]) {
+        let length = (packet.len() as u16).to_be_bytes();
+        self.0.write_all(&[&length, packet].concat()).unwrap();
+    }
+
+    pub(crate) fn receive(&mut self) -> Option<Vec<u8>> {
+        let mut length = [0; 2];
+        self.0.read_exact(&mut length).ok()?;
+        let mut reply = vec![0; u16::from_be_bytes(length).into()];
+        self.0.read_exact(&mut reply).ok()?;
+        Some(reply)
+    }
+}
+
+/// A request without EDNS for a name in presentation form.
+pub(crate) fn question(id: u16, name: &str, qtype: u16) -> Vec<u8> {
+    let mut packet = id.to_be_bytes().to_vec();
+    packet.extend_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+    packet.extend_from_slice(name.parse::<ndots::wire::Spelled>().unwrap().wire());
+    packet.extend_from_slice(&qtype.to_be_bytes());
+    packet.extend_from_slice(&[0, 1]);
+    packet
+}
+
+pub(crate) fn rcode(reply: &[u8]) -> u8 {
+    reply[3] & 15
+}

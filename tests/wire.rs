@@ -1,0 +1,197 @@
+//! The binary over sockets: transports, packets that are no questions, edits of manifests, and an orderly end.
+#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests read files and clocks, and may panic")]
+
+mod support;
+
+use std::{
+    fs,
+    io::Write,
+    net::UdpSocket,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use support::{Ndots, question, rcode};
+
+const A: u16 = 1;
+const API: &str = "kubernetes.default.svc.cluster.local";
+
+fn cafe() -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/cafe").display().to_string()
+}
+
+/// The example, with upstreams that no test asks.
+fn server() -> Ndots {
+    Ndots::serve(&["--manifests", &cafe(), "--upstream", "127.0.0.1:1"])
+}
+
+#[test]
+fn every_transport_answers_alike() {
+    let server = server();
+    for name in
+        [API, "my-service.default.svc.cluster.local", "nope.default.svc.cluster.local", "prometheus-operated.monitoring.svc.cluster.local"]
+    {
+        for qtype in [5, 33, 28, 16, 6, 255] {
+            let packet = question(7, name, qtype);
+            let mut tcp = server.tcp();
+            tcp.send(&packet);
+            assert_eq!(server.udp(&packet), tcp.receive(), "{name} {qtype}");
+        }
+    }
+}
+
+#[test]
+fn questions_of_one_connection_do_not_wait_for_each_other() {
+    let server = server();
+    let mut tcp = server.tcp();
+    // Nobody listens at the upstream, so this one fails late.
+    tcp.send(&question(1, "slow.example", A));
+    tcp.send(&question(2, API, A));
+    let first = tcp.receive().unwrap();
+    assert_eq!(first[1], 2, "the quick one comes first");
+    let second = tcp.receive().unwrap();
+    assert_eq!((second[1], rcode(&second)), (1, 2));
+}
+
+#[test]
+fn a_message_that_trickles_in_is_not_waited_for() {
+    let server = server();
+    let mut tcp = server.tcp();
+    let begun = Instant::now();
+    tcp.0.write_all(&[0]).unwrap();
+    assert_eq!(tcp.receive(), None);
+    assert!(begun.elapsed() < Duration::from_secs(7), "closed after {:?}", begun.elapsed());
+}
+
+#[test]
+fn what_is_no_question_gets_what_the_protocol_says() {
+    let server = server();
+    let good = question(7, API, A);
+    let with = |at: usize, octet: u8| {
+        let mut packet = good.clone();
+        packet[at] = octet;
+        packet
+    };
+    let opt = |opt: &[u8]| {
+        let mut packet = with(11, 1);
+        packet.extend_from_slice(opt);
+        packet
+    };
+    // Code, and octets of the reply.
+    let check = |packet: &[u8], expected: Option<(u8, usize)>| {
+        assert_eq!(server.udp(packet).map(|reply| (rcode(&reply), reply.len())), expected, "{packet:02x?}");
+        if let Some(expected) = expected {
+            let mut tcp = server.tcp();
+            tcp.send(packet);
+            assert_eq!(tcp.receive().map(|reply| (rcode(&reply), reply.len())), Some(expected), "over TCP: {packet:02x?}");
+        }
+    };
+    check(&with(2, 0x21), Some((4, 12)));
+    check(&with(2, 0x29), Some((4, 12)));
+    check(&with(5, 0), Some((1, 12)));
+    check(&with(5, 2), Some((1, 12)));
+    check(&with(7, 1), Some((1, 12)));
+    check(&with(12, 0xc0), Some((1, 12)));
+    check(&good[..20], Some((1, 12)));
+    check(&opt(b"\x00\x00\x29\x10\x00\x00\x00\x00\x00\x00\x00"), Some((0, good.len() + 16 + 11)));
+    // BADVERS: the code's upper bits stand in the OPT record.
+    check(&opt(b"\x00\x00\x29\x10\x00\x00\x01\x00\x00\x00\x00"), Some((0, good.len() + 11)));
+    check(&opt(b"\x01x\x00\x00\x29\x10\x00\x00\x00\x00\x00\x00\x00"), Some((1, 12)));
+    let transfer = question(7, "cluster.local", 252);
+    check(&transfer, Some((5, transfer.len())));
+}
+
+#[test]
+fn what_must_not_be_answered_is_not() {
+    let server = server();
+    let mut reply = question(7, API, A);
+    reply[2] |= 0x80;
+    for packet in [&reply[..], &reply[..11], b""] {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        socket.send_to(packet, server.address).unwrap();
+        assert!(socket.recv(&mut [0; 512]).is_err(), "{packet:02x?}");
+    }
+}
+
+#[test]
+fn an_edit_shows_within_a_second() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("web.yaml");
+    let write = |ip: &str| {
+        fs::write(&file, format!("apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec: {{clusterIP: {ip}}}\n")).unwrap();
+    };
+    write("10.96.1.1");
+    let server = Ndots::serve(&["--manifests", directory.path().to_str().unwrap(), "--upstream", "127.0.0.1:1"]);
+    let packet = question(7, "web.default.svc.cluster.local", A);
+    let shows = |octets: [u8; 4]| server.udp(&packet).is_some_and(|reply| reply.ends_with(&octets));
+    assert!(shows([10, 96, 1, 1]));
+    for last in 2..5 {
+        write(&format!("10.96.1.{last}"));
+        let edited = Instant::now();
+        while !shows([10, 96, 1, last]) {
+            assert!(edited.elapsed() < Duration::from_secs(1), "an edit was not seen");
+        }
+    }
+    // What does not parse changes nothing.
+    fs::write(&file, "kind: [").unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(shows([10, 96, 1, 4]));
+    fs::remove_file(&file).unwrap();
+    let gone = Instant::now();
+    while rcode(&server.udp(&packet).unwrap()) != 3 {
+        assert!(gone.elapsed() < Duration::from_secs(1), "a removed file was not seen");
+    }
+}
+
+#[test]
+fn sigterm_ends_it_well() {
+    assert_eq!(server().terminate(), 0);
+}
+
+#[test]
+fn pages_tell_health_readiness_and_metrics() {
+    let directory = tempfile::tempdir().unwrap();
+    let corefile = directory.path().join("Corefile");
+    let [health, ready, metrics, dns] = std::array::from_fn(|_| free_port());
+    let text = format!(
+        ".:{dns} {{\n bind 127.0.0.1\n errors\n health 127.0.0.1:{health}\n ready 127.0.0.1:{ready}\n prometheus 127.0.0.1:{metrics}\n \
+         kubernetes cluster.local {{\n manifests {}\n }}\n}}\n",
+        cafe()
+    );
+    fs::write(&corefile, text).unwrap();
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_ndots")).arg("-conf").arg(&corefile).spawn().unwrap();
+    let get = page;
+    let begun = Instant::now();
+    while get(ready, "/ready").is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(5), "the pages are not there");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(get(health, "/health").unwrap().ends_with("OK"));
+    assert!(get(ready, "/ready").unwrap().ends_with("OK"));
+    assert!(get(health, "/nope").unwrap().starts_with("HTTP/1.1 404"));
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    socket.send_to(&question(7, API, A), ("127.0.0.1", dns)).unwrap();
+    socket.recv(&mut [0; 512]).unwrap();
+    let shown = get(metrics, "/metrics").unwrap();
+    let labels = format!("server=\"dns://127.0.0.1:{dns}\",type=\"A\",view=\"\",zone=\".\"");
+    assert!(shown.contains(&format!("coredns_dns_requests_total{{family=\"1\",proto=\"udp\",{labels}}} 1")), "{shown}");
+    assert!(shown.contains("rcode=\"NOERROR\""), "{shown}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A page, head and all.
+fn page(port: u16, path: &str) -> Option<String> {
+    use std::io::Read;
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page).ok()?;
+    Some(page)
+}

@@ -1,0 +1,46 @@
+# The commands of ndots. `make` prints them.
+
+CARGO := cargo
+DENY_VERSION := 0.20.2
+FUZZ_VERSION := 0.13.2
+FUZZ_SECONDS := 60
+
+.PHONY: help run test lint lab bench fuzz soak image tools
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## serve examples/cafe on 127.0.0.1:1053
+	$(CARGO) run -- serve --manifests examples/cafe
+
+test: tools lint ## everything that must hold: lints, the pure build, documentation, licences, all tests
+	$(CARGO) check --locked --lib --no-default-features
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	@if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; \
+	elif [ "$$CI" = true ]; then echo "cargo-deny is not here" >&2; exit 1; else echo "LEFT OUT: cargo deny (not installed)"; fi
+	$(CARGO) test --locked
+
+lint: ## formatting and clippy, with the bans of clippy.toml
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+tools: ## install what the tests use: Debian packages (as root) and cargo-deny
+	@scripts/tools $(DENY_VERSION)
+
+bench: ## first answer after start, and CPU time a query, beside an echoing socket
+	$(CARGO) bench --locked --bench compare
+
+fuzz: ## every fuzz target for FUZZ_SECONDS (nightly toolchain and cargo-fuzz)
+	@command -v cargo-fuzz >/dev/null || $(CARGO) install cargo-fuzz --locked --version $(FUZZ_VERSION)
+	@mkdir -p target/fuzz-new
+	for target in query encode_fits corefile; do mkdir -p target/fuzz-new/$$target; \
+	  $(CARGO) +nightly fuzz run --fuzz-dir fuzz $$target target/fuzz-new/$$target fuzz/corpora/$$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+
+lab: ## a real control plane and CoreDNS to compare with: not here yet
+	@echo "the lab is not here yet: it comes with the API server as a source" >&2; exit 1
+
+soak: ## hours of load: not here yet
+	@echo "the soak test is not here yet" >&2; exit 1
+
+image: ## a container image: not here yet
+	@echo "the image is not here yet: it comes with the API server as a source" >&2; exit 1

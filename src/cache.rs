@@ -87,7 +87,6 @@ impl Part {
 
 /// What the cache has for a question.
 #[derive(Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "a hit is the usual case, and a box would be an allocation a hit")]
 pub enum Hit {
     /// A reply that still lives; `refresh` where it should be fetched anew now.
     Fresh {
@@ -95,6 +94,8 @@ pub enum Hit {
         part: Part,
         refresh: bool,
     },
+    /// The upstreams failed a moment ago; there may be a stale reply.
+    Failed(Response),
     /// Only a reply whose time is over.
     Stale,
     Miss,
@@ -105,13 +106,25 @@ pub struct Cache {
     settings: Settings,
     success: Store,
     denial: Store,
+    /// By themselves, so that no failure takes a reply's place.
+    failures: Store,
+}
+
+/// What became of a reply.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub response: Response,
+    /// Where it is kept, if it is.
+    pub part: Option<Part>,
+    /// Replies that had to go for it.
+    pub evicted: usize,
 }
 
 impl Cache {
     /// `seed` must not be known to clients: it keys the hash of their names.
     pub fn new(settings: Settings, seed: u64) -> Self {
-        let (success, denial) = (Store::new(settings.success.capacity, seed), Store::new(settings.denial.capacity, seed));
-        Self { settings, success, denial }
+        let [success, denial, failures] = [settings.success, settings.denial, settings.denial].map(|keep| Store::new(keep.capacity, seed));
+        Self { settings, success, denial, failures }
     }
 
     pub fn settings(&self) -> &Settings {
@@ -130,72 +143,67 @@ impl Cache {
         }
     }
 
-    /// Looks the question up. A failure gives way to a success that still lives.
+    /// Looks the question up. A failure gives way to a reply that still lives.
     pub fn get(&self, query: &Query, now: Instant) -> Hit {
         let key = Key::of(query);
-        let mut stale = false;
-        let mut best: Option<(Response, Part, bool)> = None;
-        for part in [Part::Denial, Part::Success] {
-            let found = self.part(part).with(&key, |entry| {
+        let look = |part| {
+            self.part(part).with(&key, |entry| {
                 let left = entry.ends.saturating_duration_since(now);
                 if left.is_zero() {
-                    return Err(now < entry.ends + self.settings.stale.window && entry.response.rcode != Rcode::SERVFAIL);
+                    return if self.is_usable(entry, now) { Hit::Stale } else { Hit::Miss };
                 }
                 let refresh = self.settings.prefetch.is_some_and(|prefetch| entry.asked(prefetch, now));
-                Ok((entry.lived(left, self.settings.keep_ttl), refresh))
-            });
-            match found {
-                Some(Ok((response, refresh))) if best.as_ref().is_none_or(|(best, ..)| best.rcode == Rcode::SERVFAIL) => {
-                    best = Some((response, part, refresh));
-                }
-                Some(Err(usable)) => stale |= usable,
-                Some(Ok(_)) | None => {}
-            }
+                Hit::Fresh { response: entry.lived(left, self.settings.keep_ttl), part, refresh }
+            })
+        };
+        let hit = look(Part::Success).or_else(|| look(Part::Denial)).unwrap_or(Hit::Miss);
+        if matches!(hit, Hit::Fresh { .. }) {
+            return hit;
         }
-        match best {
-            Some((response, part, refresh)) => Hit::Fresh { response, part, refresh },
-            None if stale => Hit::Stale,
-            None => Hit::Miss,
-        }
+        let failure = self.failures.with(&key, |entry| (now < entry.ends).then(|| entry.response.clone()));
+        failure.flatten().map_or(hit, Hit::Failed)
     }
 
     /// The reply to give where nothing better comes: the last good one, told to live shortly, with the error that says so.
     pub fn stale(&self, query: &Query, now: Instant) -> Option<Response> {
         let key = Key::of(query);
-        let usable = |entry: &mut Entry| {
-            (now < entry.ends + self.settings.stale.window && entry.response.rcode != Rcode::SERVFAIL).then_some(entry.ends)
-        };
-        let ends = |part| self.part(part).with(&key, usable).flatten().map(|ends| (ends, part));
-        let later = |(a, _): &(Instant, Part), (b, _): &(Instant, Part)| a.cmp(b);
-        let (_, part) = [Part::Success, Part::Denial].into_iter().filter_map(ends).max_by(later)?;
-        let mut response = self.part(part).with(&key, |entry| entry.response.clone())?;
+        let usable = |entry: &mut Entry| self.is_usable(entry, now).then(|| entry.response.clone());
+        let mut response = [Part::Success, Part::Denial].into_iter().find_map(|part| self.part(part).with(&key, usable).flatten())?;
         set_ttl(&mut response, self.settings.stale.ttl);
         response.ede = Some(Ede::STALE_ANSWER);
         Some(response)
     }
 
-    /// Keeps a reply if it may be kept, and gives every record the time that the whole reply lives.
-    pub fn put(&self, query: &Query, mut response: Response, now: Instant) -> (Response, Option<Part>) {
-        let Some((part, life)) = self.life(query, &response) else { return (response, None) };
+    fn is_usable(&self, entry: &Entry, now: Instant) -> bool {
+        now < entry.ends + self.settings.stale.window
+    }
+
+    /// Keeps a reply if it may be kept, in the place of what was known before, and gives every record the time that the
+    /// whole reply lives.
+    pub fn put(&self, query: &Query, mut response: Response, now: Instant) -> Kept {
+        let Some((part, life)) = self.life(query, &response) else { return Kept { response, part: None, evicted: 0 } };
         set_ttl(&mut response, life.as_secs() as u32);
         if life.is_zero() {
-            return (response, None);
+            return Kept { response, part: None, evicted: 0 };
         }
-        // A failure must not push out the good reply that it may have to be answered with.
-        self.part(part).put(Key::of(query), Entry::new(response.clone(), now, life));
-        (response, Some(part))
+        let key = Key::of(query);
+        self.failures.remove(&key);
+        let other = if part == Part::Success { Part::Denial } else { Part::Success };
+        self.part(other).remove(&key);
+        let evicted = self.part(part).put(key, Entry::new(response.clone(), now, life));
+        Kept { response, part: Some(part), evicted }
     }
 
     /// Keeps a failure for a short while, so that a dead upstream is not asked by everyone at once (RFC 9520).
     pub fn put_failure(&self, query: &Query, response: Response, now: Instant) {
-        if !self.settings.failure.is_zero() {
-            self.denial.put_unless_fresh(Key::of(query), Entry::new(response, now, self.settings.failure), now);
+        if may_keep(query) && !self.settings.failure.is_zero() {
+            self.failures.put(Key::of(query), Entry::new(response, now, self.settings.failure));
         }
     }
 
     /// Where a reply is kept and for how long; `None` for what may not be kept.
     fn life(&self, query: &Query, response: &Response) -> Option<(Part, Duration)> {
-        if query.question.qtype.is_transfer() {
+        if !may_keep(query) {
             return None;
         }
         let soa = response.authority.iter().find(|set| set.rtype == Type::SOA);
@@ -208,7 +216,7 @@ impl Cache {
                 let minimum = soa.rdatas.iter().next().and_then(|rdata| rdata.last_chunk()).map_or(0, |bytes| u32::from_be_bytes(*bytes));
                 Some((Part::Denial, clamp(lowest.unwrap_or(0).min(minimum), self.settings.denial)))
             }
-            _ => Some((Part::Denial, self.settings.failure)),
+            _ => None,
         }
     }
 
@@ -220,6 +228,11 @@ impl Cache {
             set_ttl(response, bounded.as_secs() as u32);
         }
     }
+}
+
+/// A reply to a question without RD is what an upstream happens to know: nothing to tell others.
+fn may_keep(query: &Query) -> bool {
+    query.recursion_desired && !query.question.qtype.is_transfer()
 }
 
 /// Whether the chain of aliases reaches records of the type.

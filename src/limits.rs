@@ -45,6 +45,9 @@ pub const KUBERNETES_TTL: u32 = 3600;
 
 /// Replies that a cache keeps of each kind where the Corefile does not say: CoreDNS's number.
 pub const CACHE_REPLIES: usize = 9984;
+/// Octets of records that a reply in the cache may have on average, or fewer are kept: so 10,000 of them take some 10 MiB, where
+/// replies of the largest size would take 2 GiB.
+pub const CACHE_REPLY_OCTETS: usize = 1024;
 /// How long a client waits before it gets a stale reply (RFC 8767 §5).
 pub const STALE_PATIENCE: Duration = Duration::from_millis(1800);
 

@@ -3,13 +3,16 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher, Hash},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use foldhash::quality::SeedableRandomState;
 
-use crate::wire::{Class, Name, Query, Response, Type};
+use crate::{
+    limits,
+    wire::{Class, Name, Owner, Query, RecordSet, Response, Type},
+};
 
 use super::{Prefetch, set_ttl};
 
@@ -63,6 +66,12 @@ impl Entry {
         response
     }
 
+    /// What its records take, roughly.
+    fn octets(&self) -> usize {
+        let owner = |set: &RecordSet| if let Owner::Name(name) = &set.owner { name.len() } else { 0 };
+        self.response.sets().map(|set| size_of::<RecordSet>() + set.rdatas.octets() + owner(set)).sum()
+    }
+
     /// Counts a question; true, once, where the reply should be fetched anew.
     pub(super) fn asked(&mut self, prefetch: Prefetch, now: Instant) -> bool {
         self.asked = if now.saturating_duration_since(self.last_asked) < prefetch.gap { self.asked + 1 } else { 1 };
@@ -80,12 +89,15 @@ pub(super) struct Store {
     hasher: SeedableRandomState,
 }
 
+/// No more entries than `capacity`, and no more octets in all than `room`: replies may be large.
 #[derive(Debug)]
 struct Shard {
     places: HashMap<Key, usize, SeedableRandomState>,
     slots: Vec<Slot>,
     hand: usize,
+    octets: usize,
     capacity: usize,
+    room: usize,
 }
 
 #[derive(Debug)]
@@ -98,22 +110,25 @@ struct Slot {
 impl Store {
     pub(super) fn new(capacity: usize, seed: u64) -> Self {
         let hasher = SeedableRandomState::with_seed(seed, foldhash::SharedSeed::global_fixed());
+        let capacity = capacity.div_ceil(SHARDS).max(1);
         let shard = || Shard {
             places: HashMap::with_hasher(hasher.clone()),
             slots: Vec::new(),
             hand: 0,
-            capacity: capacity.div_ceil(SHARDS).max(1),
+            octets: 0,
+            capacity,
+            room: (capacity * limits::CACHE_REPLY_OCTETS).max(limits::REPLY_OCTETS),
         };
         Self { shards: std::array::from_fn(|_| Mutex::new(shard())), hasher }
     }
 
-    fn shard(&self, key: &Key) -> std::sync::MutexGuard<'_, Shard> {
+    fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
         let hash = self.hasher.hash_one(key);
-        self.shards[(hash >> 57) as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shards[(hash >> 57) as usize % SHARDS])
     }
 
     pub(super) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).slots.len()).sum()
+        self.shards.iter().map(|shard| lock(shard).slots.len()).sum()
     }
 
     pub(super) fn with<R>(&self, key: &Key, look: impl FnOnce(&mut Entry) -> R) -> Option<R> {
@@ -124,49 +139,53 @@ impl Store {
         Some(look(&mut slot.entry))
     }
 
-    pub(super) fn put(&self, key: Key, entry: Entry) {
-        self.shard(&key).put(key, entry);
+    /// Returns how many others had to go.
+    pub(super) fn put(&self, key: Key, entry: Entry) -> usize {
+        self.shard(&key).put(key, entry)
     }
 
-    /// As `put`, but a good reply that still lives, or may be served stale, is not replaced.
-    pub(super) fn put_unless_fresh(&self, key: Key, entry: Entry, now: Instant) {
-        let mut shard = self.shard(&key);
-        let lives = shard.places.get(&key).is_some_and(|&place| {
-            let known = &shard.slots[place].entry;
-            known.ends > now && known.response.rcode != entry.response.rcode
-        });
-        if !lives {
-            shard.put(key, entry);
-        }
+    pub(super) fn remove(&self, key: &Key) {
+        self.shard(key).remove(key);
     }
 }
 
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Shard {
-    fn put(&mut self, key: Key, entry: Entry) {
-        if let Some(&place) = self.places.get(&key) {
-            self.slots[place].entry = entry;
-            return;
+    fn put(&mut self, key: Key, entry: Entry) -> usize {
+        self.remove(&key);
+        let before = self.slots.len();
+        while self.slots.len() >= self.capacity || !self.slots.is_empty() && self.octets + entry.octets() > self.room {
+            self.evict();
         }
-        let slot = Slot { key: key.clone(), entry, used: false };
-        let place = if self.slots.len() < self.capacity {
-            self.slots.push(slot);
-            self.slots.len() - 1
-        } else {
-            let place = self.victim();
-            self.places.remove(&self.slots[place].key);
-            self.slots[place] = slot;
-            place
-        };
-        self.places.insert(key, place);
+        let evicted = before - self.slots.len();
+        self.octets += entry.octets();
+        self.places.insert(key.clone(), self.slots.len());
+        self.slots.push(Slot { key, entry, used: false });
+        evicted
     }
 
-    /// The next slot that nobody asked for since the hand was here last.
-    fn victim(&mut self) -> usize {
+    /// The last slot moves to the place that becomes free.
+    fn remove(&mut self, key: &Key) {
+        let Some(place) = self.places.remove(key) else { return };
+        self.octets -= self.slots.swap_remove(place).entry.octets();
+        if let Some(moved) = self.slots.get(place) {
+            self.places.insert(moved.key.clone(), place);
+        }
+    }
+
+    /// Removes the next slot that nobody asked for since the hand was here last.
+    fn evict(&mut self) {
         loop {
-            let place = self.hand;
-            self.hand = (self.hand + 1) % self.slots.len();
-            if !std::mem::take(&mut self.slots[place].used) {
-                return place;
+            let place = self.hand % self.slots.len();
+            // What moves into the free place is among the newest: the hand is past it.
+            self.hand = place + 1;
+            let slot = &mut self.slots[place];
+            if !std::mem::take(&mut slot.used) {
+                let key = slot.key.clone();
+                return self.remove(&key);
             }
         }
     }

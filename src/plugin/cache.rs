@@ -12,6 +12,7 @@ use crate::{
     chain::{Back, Cx, Failure, Flow, Plugin, Reply},
     corefile::Words,
     metrics::Metrics,
+    upstream,
     wire::{Name, Query, Rcode, Response},
 };
 
@@ -59,9 +60,12 @@ impl Plugin for Caching {
         let labels = [&*self.server, &*self.zones_label, ""];
         self.metrics.cache_requests.with_label_values(&labels).inc();
         match self.cache.get(query, cx.now) {
-            Hit::Fresh { response, .. } if response.rcode == Rcode::SERVFAIL => Flow::Answer(self.stale(query, cx.now).unwrap_or(response)),
+            Hit::Failed(failure) => {
+                self.count_hit(Part::Denial);
+                Flow::Answer(self.stale(query, cx.now).unwrap_or(failure))
+            }
             Hit::Fresh { response, part, refresh } => {
-                self.metrics.cache_hits.with_label_values(&[&self.server, part.name(), &self.zones_label, ""]).inc();
+                self.count_hit(part);
                 if refresh {
                     self.metrics.cache_prefetches.with_label_values(&labels).inc();
                     cx.refreshes.push(query.clone());
@@ -116,6 +120,10 @@ impl Caching {
         self.written.zones.iter().any(|zone| query.question.name.is_within(zone))
     }
 
+    fn count_hit(&self, part: Part) {
+        self.metrics.cache_hits.with_label_values(&[&self.server, part.name(), &self.zones_label, ""]).inc();
+    }
+
     fn stale(&self, query: &Query, now: Instant) -> Option<Response> {
         let response = self.cache.stale(query, now)?;
         self.metrics.cache_stale.with_label_values(&[&self.server, &self.zones_label, ""]).inc();
@@ -129,28 +137,27 @@ impl Caching {
             self.cache.bound(query, &mut response);
             return response;
         }
-        let (response, part) = self.cache.put(query, response, cx.now);
-        if let Some(part) = part {
-            let entries = self.metrics.cache_entries.with_label_values(&[&self.server, part.name(), &self.zones_label, ""]);
-            entries.set(self.cache.len(part) as i64);
+        let kept = self.cache.put(query, response, cx.now);
+        if let Some(part) = kept.part {
+            let labels = [&*self.server, part.name(), &*self.zones_label, ""];
+            self.metrics.cache_entries.with_label_values(&labels).set(self.cache.len(part) as i64);
+            self.metrics.cache_evictions.with_label_values(&labels).inc_by(kept.evicted as u64);
         }
-        response
+        kept.response
     }
 
-    /// The last good reply, if there is one; else the failure, which is kept for a while.
+    /// The last good reply, if there is one; else the failure, which is kept for a while if the upstreams are its reason.
     fn failed(&self, cx: &mut Cx, query: &Query, reply: Reply) -> Reply {
-        let impatient = reply == Err(Failure::Impatient);
-        if impatient {
+        match &reply {
             // The exchange goes on: this joins it, and its reply comes into the cache.
-            cx.refreshes.push(query.clone());
-        } else {
-            let response = match &reply {
-                Ok(response) => response.clone(),
-                Err(failure) => Response { ede: failure.ede(), ..Response::of(failure.rcode()) },
-            };
-            if response.rcode != Rcode::REFUSED || reply.is_ok() {
+            Err(Failure::Impatient) => cx.refreshes.push(query.clone()),
+            Err(Failure::Upstream(upstream::Failure::TooManyInFlight(_))) => {}
+            Err(failure @ Failure::Upstream(reason)) => {
+                let response = Response { ede: reason.ede(), ..Response::of(failure.rcode()) };
                 self.cache.put_failure(query, response, cx.now);
             }
+            Err(_) => {}
+            Ok(response) => self.cache.put_failure(query, response.clone(), cx.now),
         }
         self.stale(query, cx.now).map_or(reply, Ok)
     }

@@ -47,10 +47,12 @@ impl Plugin for Kubernetes {
         }
     }
 
-    fn response(&self, _cx: &mut Cx, query: &Query, memo: u32, reply: Reply) -> Back {
+    fn response(&self, cx: &mut Cx, query: &Query, memo: u32, reply: Reply) -> Back {
         if memo != TARGET {
             return Back::Up(reply);
         }
+        // Whoever answered for the target: the Service's name is ours, and no cache may keep it.
+        cx.answered_by = self.name();
         // The zone may have changed since the target was asked for: what it says now counts.
         let Found::Alias { cname, target } = self.zone.find(&query.question) else { return Back::Up(reply) };
         match self.walk(&query.question, cname, target) {

@@ -17,8 +17,8 @@ use crate::{
     limits,
     metrics::Metrics,
     model::{Addressing, Change, Endpoint, EndpointPort, EndpointSlice, Kind, Namespace, Object, Protocol, Service, ServicePort},
-    plugin::{self, Kept, Need, Site},
-    server::{Block, Listen, Outcome, Scheme, Server},
+    plugin::{self, Kept, Need},
+    server::{Ground, Listen, Outcome, Scheme, Server, Written, assemble},
     wire::{Name, Owner, Query, Question, Rcode, Rdatas, RecordSet, Response, Room, Sets, Type},
     zone::Index,
 };
@@ -174,23 +174,10 @@ fn server() -> Server {
     let sources = checked.settings.iter().flat_map(|(_, settings)| settings.needs());
     let stores: HashMap<_, _> =
         sources.filter_map(|need| if let Need::Source(source) = need { Some((source, index.store())) } else { None }).collect();
-    let mut site = Site {
-        zones: &[Name::root()],
-        server: "dns://:53",
-        metrics: &Arc::new(Metrics::default()),
-        readiness: &Arc::default(),
-        pages: &mut Vec::new(),
-        unrouted: &mut None,
-        files: &HashMap::new(),
-        stores: &stores,
-        own_addresses: &[],
-        kept: &mut Kept::default(),
-        seed: 1,
-        cache_identity: "",
-    };
-    let plugins = checked.settings.iter().flat_map(|(_, settings)| settings.build(&mut site).unwrap_or_default()).collect();
-    let block = Block { keys: vec![(Name::root(), LISTEN)], plugins, udp_octets: limits::UDP_OCTETS, any_class: true };
-    Server::new(vec![block]).unwrap_or_default()
+    let (metrics, files) = (&Arc::new(Metrics::default()), &HashMap::new());
+    let ground = Ground { metrics, stores: &stores, files, own_addresses: &[], kept: &Kept::default(), seed: 1 };
+    let written = Written { keys: vec![(Name::root(), LISTEN)], checked };
+    assemble(&[written], &ground).map(|assembled| assembled.server).unwrap_or_default()
 }
 
 fn facts() -> Vec<Change> {

@@ -27,10 +27,9 @@ use hickory_proto::{
 use ndots::{
     chain::{Cx, Failure, Reply, Transport},
     corefile::{self, Diagnostics, Reader},
-    limits,
     metrics::Metrics,
-    plugin::{self, Kept, Need, Origin, Site},
-    server::{Block, Listen, Outcome, Scheme, Server},
+    plugin::{self, Kept, Need, Origin},
+    server::{Ground, Listen, Outcome, Scheme, Server, Written, assemble},
     source::manifests::Manifests,
     upstream,
     wire::{self, Query, reply},
@@ -214,49 +213,35 @@ fn server(text: &str, objects: &str) -> Server {
     let mut diagnostics = Diagnostics::default();
     let reader = Environment(directory.path().display().to_string());
     let corefile = corefile::parse("Corefile", text, &reader, &mut diagnostics);
-    let (metrics, readiness, mut kept) = (Arc::new(Metrics::default()), Arc::default(), Kept::default());
-    let mut blocks = Vec::new();
+    let mut stores = HashMap::new();
+    let mut written = Vec::new();
     for block in &corefile.blocks {
         let zones: Vec<wire::Name> = block.keys.iter().map(|key| key.zone.parse().unwrap()).collect();
         let checked = plugin::check(block, &zones, &mut diagnostics);
         assert!(!diagnostics.has_errors(), "{}", diagnostics.render(false));
-        let needs: Vec<Need> = checked.settings.iter().flat_map(|(_, settings)| settings.needs()).collect();
-        let mut stores = HashMap::new();
-        for need in &needs {
+        for need in checked.settings.iter().flat_map(|(_, settings)| settings.needs()) {
             let Need::Source(source) = need else { continue };
             let Origin::Manifests(directory) = &source.origin else { panic!("scenarios read manifests") };
             let mut index = Index::default();
-            // A source called `unsynced` has been heard nothing of.
+            // Of a source that is not synced nothing has been heard.
             if !text.contains("# unsynced") {
                 let reading = Manifests::open(Path::new(directory), None).unwrap().read();
                 assert_eq!(reading.faults, []);
                 reading.changes.into_iter().for_each(|change| index.apply(change, 1_700_000_000));
             }
-            stores.insert(source.clone(), index.store());
+            stores.insert(source, index.store());
         }
-        let udp_octets = needs.iter().find_map(|need| if let Need::UdpOctets(octets) = need { Some(*octets) } else { None });
-        let identity = format!("{zones:?}");
-        let mut site = Site {
-            zones: &zones,
-            server: "dns://:53",
-            metrics: &metrics,
-            readiness: &readiness,
-            pages: &mut Vec::new(),
-            unrouted: &mut None,
-            files: &HashMap::new(),
-            stores: &stores,
-            own_addresses: &["10.244.0.53".parse().unwrap()],
-            kept: &mut kept,
-            seed: 1,
-            cache_identity: &identity,
-        };
-        let built = checked.settings.iter().flat_map(|(_, settings)| settings.build(&mut site).unwrap());
-        let plugins = built.collect();
-        let keys = zones.iter().map(|zone| (zone.clone(), LISTEN)).collect();
-        let any_class = needs.contains(&Need::AnyClass);
-        blocks.push(Block { keys, plugins, udp_octets: udp_octets.unwrap_or(limits::UDP_OCTETS), any_class });
+        written.push(Written { keys: zones.into_iter().map(|zone| (zone, LISTEN)).collect(), checked });
     }
-    Server::new(blocks).unwrap()
+    let ground = Ground {
+        metrics: &Arc::new(Metrics::default()),
+        stores: &stores,
+        files: &HashMap::new(),
+        own_addresses: &["10.244.0.53".parse().unwrap()],
+        kept: &Kept::default(),
+        seed: 1,
+    };
+    assemble(&written, &ground).map_err(|fault| format!("{fault:?}")).map(|assembled| assembled.server).unwrap()
 }
 
 fn request(name: &str, qtype: &str, options: &[&str], edns: Option<&str>) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! Starts a server, keeps it running through reloads, and stops it in order.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::{
@@ -14,11 +14,12 @@ use crate::{
     metrics::Metrics,
     net::{Shell, admin::Admin, listeners::Listeners, log::Log},
     plugin::{Kept, Readiness},
+    server::Assembled,
 };
 
 use super::{
-    build::{self, Built, Ground},
-    config::{self, Text},
+    build,
+    config::{self, Configuration, Text},
     sources::Sources,
     welcome,
 };
@@ -26,10 +27,10 @@ use super::{
 /// Serves a Corefile until a signal says otherwise. A newcomer is told what to try in the zone.
 pub(super) fn run(text: &Text, flags: &ServerFlags, newcomer: Option<&str>) -> anyhow::Result<()> {
     // A wrong Corefile is told before a thread is made.
-    config::check(text, flags.port)?;
+    let configuration = config::check(text, flags.port)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     runtime.block_on(async {
-        let (mut process, shell_task) = Process::start(text, flags, newcomer).await?;
+        let (mut process, shell_task) = Process::start(configuration, flags, newcomer).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(shell_task);
         process.until_stopped(text, flags).await?;
@@ -57,7 +58,7 @@ struct Process {
 
 impl Process {
     async fn start(
-        text: &Text,
+        configuration: Configuration,
         flags: &ServerFlags,
         newcomer: Option<&str>,
     ) -> anyhow::Result<(Self, impl Future<Output = ()> + Send + use<>)> {
@@ -65,11 +66,12 @@ impl Process {
         metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), "", ""]).set(1);
         let log = Log::start(metrics.log_lost.clone()).context("cannot start the log's thread")?;
         let mut sources = Sources::new(log.clone());
-        let mut configuration = config::check(text, flags.port)?;
         let readings = sources.start(&build::sources(&configuration))?;
-        let (seed, nothing) = (rand::random(), Kept::default());
-        let ground = Ground { metrics: &metrics, stores: &sources.stores(), kept: &nothing, seed };
-        let Built { server, listens, pages, readiness, lameduck, kept } = build::build(&mut configuration, &ground)?;
+        let banner = welcome::banner(&configuration);
+        let seed = rand::random();
+        let Assembled { server, pages, readiness, lameduck, kept } =
+            build::build(configuration, &metrics, &sources.stores(), &Kept::default(), seed)?;
+        let listens: Vec<_> = server.listens().collect();
         let mut listeners = Listeners::default();
         listeners.open(&listens)?;
         let mut admin = Admin::default();
@@ -79,7 +81,8 @@ impl Process {
         if let Some(zone) = newcomer {
             welcome::newcomer(&readings, &listeners, zone);
         } else if !flags.quiet {
-            welcome::banner(&configuration, &listeners, &admin);
+            println!("{banner}");
+            welcome::chosen_ports(&listeners, &admin);
         }
         let [terminate, interrupt, reload] = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::user_defined1()].map(signal);
         let (terminate, interrupt, reload) = (terminate?, interrupt?, reload?);
@@ -116,15 +119,14 @@ impl Process {
 
     /// Builds the new server beside the old one and swaps them; with a mistake the old one stays.
     async fn reload(&mut self, text: &Text, flags: &ServerFlags) -> anyhow::Result<()> {
-        let mut configuration = config::check(&text.again()?, flags.port)?;
+        let configuration = config::check(&text.again()?, flags.port)?;
         let needed = build::sources(&configuration);
         self.sources.start(&needed)?;
-        let stores: HashMap<_, _> = self.sources.stores();
-        let ground = Ground { metrics: &self.metrics, stores: &stores, kept: &self.kept, seed: self.seed };
-        let built = build::build(&mut configuration, &ground)?;
-        self.listeners.open(&built.listens)?;
+        let built = build::build(configuration, &self.metrics, &self.sources.stores(), &self.kept, self.seed)?;
+        let listens: Vec<_> = built.server.listens().collect();
+        self.listeners.open(&listens)?;
         self.shell.server.store(Arc::new(built.server));
-        self.listeners.serve(&self.shell, &built.listens)?;
+        self.listeners.serve(&self.shell, &listens)?;
         self.sources.keep(&needed);
         (self.readiness, self.lameduck, self.kept) = (built.readiness, built.lameduck, built.kept);
         self.admin.serve(built.pages).await

@@ -9,15 +9,18 @@ use crate::{
 use super::config::Configuration;
 
 /// CoreDNS's banner: the zones with their ports, then who this is.
-pub(super) fn banner(configuration: &Configuration, listeners: &Listeners, admin: &Admin) {
+pub(super) fn banner(configuration: &Configuration) -> String {
     let keys = configuration.blocks.iter().flat_map(|block| &block.keys);
-    let mut lines: Vec<_> = keys.map(|(zone, key)| format!("{zone}:{}", key.port.unwrap_or(53))).collect();
+    let mut lines: Vec<_> = keys.map(|(zone, key)| format!("{zone}:{}", key.port_or(53))).collect();
     lines.sort();
     lines.dedup();
-    lines.iter().for_each(|line| println!("{line}"));
-    println!("ndots-{}", env!("CARGO_PKG_VERSION"));
-    println!("{}/{}", std::env::consts::OS, std::env::consts::ARCH);
-    // With port 0 nobody else can tell where this is.
+    lines.push(format!("ndots-{}", env!("CARGO_PKG_VERSION")));
+    lines.push(format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH));
+    lines.join("\n")
+}
+
+/// With port 0 nobody else can tell where this is.
+pub(super) fn chosen_ports(listeners: &Listeners, admin: &Admin) {
     for (listen, bound) in listeners.bound().filter(|(listen, _)| listen.address.port() == 0) {
         println!("{} is {bound}", listen.address);
     }

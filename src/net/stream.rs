@@ -149,6 +149,7 @@ impl Connection {
         let mut stop = self.stop.clone();
         while reading || !waiting.is_empty() {
             let may_read = reading && waiting.len() < limits::TCP_QUESTIONS;
+            let between = input.is_empty();
             let event = tokio::select! {
                 read = self.stream.read_buf(&mut input), if may_read => Event::Read(read),
                 Some(done) = waiting.join_next(), if !waiting.is_empty() => Event::Answered(done.ok().flatten()),
@@ -167,8 +168,8 @@ impl Connection {
             if answered || input.is_empty() {
                 let time = if input.is_empty() { limits::TCP_IDLE_TIME } else { limits::TCP_MESSAGE_TIME };
                 deadline = Instant::now() + time;
-            } else if input.len() <= 2 {
-                // The message's first octets: from now on it has its time.
+            } else if between {
+                // A message has begun: from now on it has its time.
                 deadline = deadline.min(Instant::now() + limits::TCP_MESSAGE_TIME);
             }
             self.place.set_idle(waiting.is_empty());

@@ -38,12 +38,9 @@ struct Caching {
 impl Settings for Written {
     fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
         let written = if self.zones.is_empty() { Self { zones: site.zones.to_vec(), ..self.clone() } } else { self.clone() };
-        let seed = site.seed;
-        let fresh = || Arc::new(Cache::new(self.settings.clone(), seed));
-        let cache = site.kept.caches.entry(site.cache_identity.to_owned()).or_insert_with(fresh);
+        let cache = site.cache(|seed| Cache::new(self.settings.clone(), seed));
         let zones_label = written.zones.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        let caching =
-            Caching { cache: Arc::clone(cache), written, metrics: Arc::clone(site.metrics), server: site.server.to_owned(), zones_label };
+        let caching = Caching { cache, written, metrics: Arc::clone(site.metrics), server: site.server.to_owned(), zones_label };
         Ok(vec![Arc::new(caching)])
     }
 }

@@ -54,9 +54,8 @@ impl Settings for Written {
         let mut plugins: Vec<Arc<dyn Plugin>> = Vec::new();
         for stanza in &self.stanzas {
             let settings = upstream::Settings { to: stanza.addresses(site)?, ..stanza.settings.clone() };
-            let identity = format!("{settings:?}");
-            let group = site.kept.groups.entry(identity).or_insert_with(|| Arc::new(Group::new(settings)));
-            plugins.push(Arc::new(Forward { stanza: stanza.clone(), group: Arc::clone(group) }));
+            let group = site.group(settings);
+            plugins.push(Arc::new(Forward { stanza: stanza.clone(), group }));
         }
         Ok(plugins)
     }

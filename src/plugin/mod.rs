@@ -191,6 +191,8 @@ pub struct Site<'s> {
     pub stores: &'s HashMap<Source, Arc<Store>>,
     /// The machine's addresses that others reach it at.
     pub own_addresses: &'s [IpAddr],
+    /// What the server before had; it goes over where it is asked for again, and else goes with that server.
+    pub before: &'s Kept,
     pub kept: &'s mut Kept,
     /// A number that clients do not know.
     pub seed: u64,
@@ -203,6 +205,23 @@ pub struct Site<'s> {
 pub struct Kept {
     pub caches: HashMap<String, Arc<Cache>>,
     pub groups: HashMap<String, Arc<upstream::Group>>,
+}
+
+impl Site<'_> {
+    /// The block's cache, with what it held before a reload that did not touch its settings.
+    pub fn cache(&mut self, make: impl FnOnce(u64) -> Cache) -> Arc<Cache> {
+        let (identity, seed) = (self.cache_identity.to_owned(), self.seed);
+        let before = self.before.caches.get(&identity).cloned();
+        Arc::clone(self.kept.caches.entry(identity).or_insert_with(|| before.unwrap_or_else(|| Arc::new(make(seed)))))
+    }
+
+    /// The upstreams of these settings, with what is known of their health.
+    pub fn group(&mut self, settings: upstream::Settings) -> Arc<upstream::Group> {
+        let identity = format!("{settings:?}");
+        let before = self.before.groups.get(&identity).cloned();
+        let make = || before.unwrap_or_else(|| Arc::new(upstream::Group::new(settings)));
+        Arc::clone(self.kept.groups.entry(identity).or_insert_with(make))
+    }
 }
 
 /// A directive's lines in one block, while they are read.

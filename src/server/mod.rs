@@ -2,6 +2,7 @@
 //!
 //! A [`Server`] is immutable; a reload makes another one. A question that leaves the machine ends on the server it began with.
 
+mod assemble;
 mod blocks;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -13,6 +14,7 @@ use crate::{
 };
 
 pub use crate::chain::Exchange;
+pub use assemble::{Assembled, Fault, Ground, Written, assemble};
 pub use blocks::{Block, Overlap, Server};
 
 /// An address that is listened on, and what is spoken there.

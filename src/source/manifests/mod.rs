@@ -29,6 +29,14 @@ pub struct Manifests {
     /// `None` before the first reading.
     given: Option<BTreeMap<Key, Object>>,
     faults: Vec<Fault>,
+    watching: Watching,
+}
+
+/// Tells of events in the directory from before the first reading on, so that no edit falls between the two.
+struct Watching {
+    woken: mpsc::Receiver<()>,
+    /// `None` where the system has no watch to give: then looking now and then has to do.
+    _watcher: Option<notify::RecommendedWatcher>,
 }
 
 /// What is wrong, and where: `examples/cafe/web.yaml:12:3: …`.
@@ -90,7 +98,7 @@ impl Manifests {
         if files.list().is_empty() {
             bail!("{}: no .yaml, .yml or .json file in it", path.display());
         }
-        Ok(Self { files, selector, given: None, faults: Vec::new() })
+        Ok(Self { watching: Watching::start(path), files, selector, given: None, faults: Vec::new() })
     }
 
     /// Reads the files again as far as they have changed.
@@ -115,15 +123,12 @@ impl Manifests {
 
     /// Sends what changes until nobody receives. `say` is told of each fault once, with true, and of its end, with false.
     pub async fn watch(mut self, changes: mpsc::Sender<Change>, say: impl Fn(bool, String) + Send) {
-        let (wake, mut woken) = mpsc::channel(1);
-        let root = self.files.root.clone();
-        // A watch that cannot be had, or that misses something, is made up for by looking now and then.
-        let _watcher = watcher(&root, wake);
         while !changes.is_closed() {
-            if let Ok(Some(())) = timeout(limits::MANIFESTS_POLL, woken.recv()).await {
+            // What a watch misses is made up for by looking now and then.
+            if let Ok(Some(())) = timeout(limits::MANIFESTS_POLL, self.watching.woken.recv()).await {
                 // An editor writes in several steps.
                 tokio::time::sleep(limits::MANIFESTS_SETTLE).await;
-                let _ = woken.try_recv();
+                let _ = self.watching.woken.try_recv();
             }
             let before = self.faults.clone();
             let read = tokio::task::spawn_blocking(move || {
@@ -144,6 +149,13 @@ impl Manifests {
                 }
             }
         }
+    }
+}
+
+impl Watching {
+    fn start(root: &Path) -> Self {
+        let (wake, woken) = mpsc::channel(1);
+        Self { woken, _watcher: watcher(root, wake).ok() }
     }
 }
 

@@ -1,0 +1,143 @@
+//! From checked settings to a server: plugins are built on what their needs brought. Pure: files are read and sources run
+//! elsewhere.
+
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+
+use crate::{
+    chain::Plugin,
+    limits,
+    metrics::Metrics,
+    plugin::{Checked, Kept, Need, Page, Readiness, Site, Source},
+    wire::Name,
+    zone::Store,
+};
+
+use super::{Block, Listen, Overlap, Server};
+
+/// A server block that is checked, with the addresses at which each of its zones is served.
+pub struct Written {
+    pub keys: Vec<(Name, Listen)>,
+    pub checked: Checked,
+}
+
+/// What a server is built on besides its settings.
+pub struct Ground<'g> {
+    pub metrics: &'g Arc<Metrics>,
+    /// The facts of the sources that were needed.
+    pub stores: &'g HashMap<Source, Arc<Store>>,
+    /// The texts of the files that were needed, or why they cannot be read.
+    pub files: &'g HashMap<String, Result<String, String>>,
+    /// The machine's addresses that others reach it at.
+    pub own_addresses: &'g [IpAddr],
+    /// What the server before had, for what stays the same.
+    pub kept: &'g Kept,
+    /// A number that clients do not know.
+    pub seed: u64,
+}
+
+/// What a configuration becomes.
+#[derive(Default)]
+pub struct Assembled {
+    pub server: Server,
+    pub pages: Vec<Page>,
+    pub readiness: Arc<Readiness>,
+    pub lameduck: Duration,
+    pub kept: Kept,
+}
+
+/// Why checked settings make no server.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Fault {
+    Overlap(Overlap),
+    /// What the needs of a plugin brought is of no use.
+    Plugin(String),
+}
+
+/// # Errors
+/// As [`Fault`] says.
+pub fn assemble(written: &[Written], ground: &Ground<'_>) -> Result<Assembled, Fault> {
+    let mut assembly = Assembly { ground, assembled: Assembled::default(), unrouted: None };
+    let blocks = written.iter().map(|written| assembly.block(written)).collect::<Result<_, _>>().map_err(Fault::Plugin)?;
+    let Assembly { mut assembled, unrouted, .. } = assembly;
+    assembled.server = Server::new(blocks).map_err(Fault::Overlap)?;
+    assembled.server.unrouted = unrouted;
+    Ok(assembled)
+}
+
+struct Assembly<'a> {
+    ground: &'a Ground<'a>,
+    assembled: Assembled,
+    unrouted: Option<Arc<dyn Plugin>>,
+}
+
+impl Written {
+    fn needs(&self) -> impl Iterator<Item = Need> {
+        self.checked.settings.iter().flat_map(|(_, settings)| settings.needs())
+    }
+
+    /// The settings that decide what the block's cache may hold, printed: with the same ones a cache lives on.
+    fn cache_identity(&self) -> String {
+        let matter = |name: &str| ["cache", "forward", "rewrite", "template", "hosts"].contains(&name);
+        let settings: Vec<_> = self.checked.settings.iter().filter(|(name, _)| matter(name)).collect();
+        format!("{:?} {settings:?}", self.keys)
+    }
+
+    /// `dns://:53`, `dns://127.0.0.1:53`: the server's name in metrics.
+    fn label(&self) -> String {
+        match self.keys.first().map(|(_, listen)| listen.address) {
+            None => String::new(),
+            Some(any) if any.ip().is_unspecified() => format!("dns://:{}", any.port()),
+            Some(address) => format!("dns://{address}"),
+        }
+    }
+}
+
+impl Assembly<'_> {
+    fn block(&mut self, written: &Written) -> Result<Block, String> {
+        let mut block = Block { keys: written.keys.clone(), plugins: Vec::new(), udp_octets: limits::UDP_OCTETS, any_class: false };
+        let mut monitored = None;
+        for need in written.needs() {
+            match need {
+                Need::UdpOctets(octets) => block.udp_octets = octets,
+                Need::AnyClass => block.any_class = true,
+                Need::Lameduck(time) => self.assembled.lameduck = self.assembled.lameduck.max(time),
+                Need::Readiness { continuously } => monitored = Some(continuously),
+                Need::Source(_) | Need::File(_) | Need::Bind { .. } => {}
+            }
+        }
+        let mut zones: Vec<Name> = written.keys.iter().map(|(zone, _)| zone.clone()).collect();
+        zones.dedup();
+        let (label, identity) = (written.label(), written.cache_identity());
+        for (name, settings) in &written.checked.settings {
+            let zone = zones.first().map_or_else(String::new, ToString::to_string);
+            let plugins = settings.build(&mut self.site(&zones, &label, &identity))?;
+            if !plugins.is_empty() {
+                self.ground.metrics.plugin_enabled.with_label_values(&[&label, &zone, "", name]).set(1);
+            }
+            block.plugins.extend(plugins);
+        }
+        if let Some(continuously) = monitored {
+            self.assembled.readiness.watch(&block.plugins, continuously);
+        }
+        Ok(block)
+    }
+
+    fn site<'s>(&'s mut self, zones: &'s [Name], server: &'s str, identity: &'s str) -> Site<'s> {
+        let Self { ground, assembled, unrouted } = self;
+        Site {
+            zones,
+            server,
+            metrics: ground.metrics,
+            readiness: &assembled.readiness,
+            pages: &mut assembled.pages,
+            unrouted,
+            files: ground.files,
+            stores: ground.stores,
+            own_addresses: ground.own_addresses,
+            before: ground.kept,
+            kept: &mut assembled.kept,
+            seed: ground.seed,
+            cache_identity: identity,
+        }
+    }
+}

@@ -35,6 +35,8 @@ pub struct Manifests {
 /// Tells of events in the directory from before the first reading on, so that no edit falls between the two.
 struct Watching {
     woken: mpsc::Receiver<()>,
+    /// Keeps the queue open where nobody sends.
+    _wake: mpsc::Sender<()>,
     /// `None` where the system has no watch to give: then looking now and then has to do.
     _watcher: Option<notify::RecommendedWatcher>,
 }
@@ -155,7 +157,7 @@ impl Manifests {
 impl Watching {
     fn start(root: &Path) -> Self {
         let (wake, woken) = mpsc::channel(1);
-        Self { woken, _watcher: watcher(root, wake).ok() }
+        Self { woken, _watcher: watcher(root, wake.clone()).ok(), _wake: wake }
     }
 }
 

@@ -64,7 +64,9 @@ pub const CASE_LOST: u32 = 3;
 /// Octets of a reply over UDP: we ask for [`UDP_OCTETS`], and an upstream that does not care sends 4096 at most.
 pub const UDP_REPLY_OCTETS: usize = 4097;
 /// Sockets to upstreams that are open at once.
-pub const UPSTREAM_SOCKETS: usize = 1024;
+pub const UPSTREAM_SOCKETS: usize = 4096;
+/// Of them to one upstream: a dead one holds each for as long as its question may take, and must leave room for the others.
+pub const UPSTREAM_SOCKETS_EACH: u32 = 1024;
 /// Questions that wait for one exchange: a name that a whole cluster asks for may have half of all jobs.
 pub const WAITERS: usize = JOBS / 2;
 /// Idle connections kept to one upstream.

@@ -14,13 +14,31 @@ pub struct Health {
     rtt_micros: AtomicU32,
     failed_probes: AtomicU32,
     probing: AtomicBool,
+    /// Datagrams and connections that wait for a reply.
+    waiting: AtomicU32,
     /// Names that came back over TCP in another case than they were asked in.
     case_lost: AtomicU32,
+}
+
+/// A question that waits for a reply.
+#[derive(Debug)]
+pub struct Waiting<'h>(&'h AtomicU32);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Health {
     pub fn is_down(&self, max_fails: u32) -> bool {
         max_fails > 0 && self.failed_probes.load(Ordering::Relaxed) > max_fails
+    }
+
+    /// Counts a question in until the guard is dropped; `None` where too many wait already.
+    pub fn ask(&self) -> Option<Waiting<'_>> {
+        let waiting = Waiting(&self.waiting);
+        (self.waiting.fetch_add(1, Ordering::Relaxed) < limits::UPSTREAM_SOCKETS_EACH).then_some(waiting)
     }
 
     /// A reply came, of whatever content.

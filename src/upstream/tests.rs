@@ -182,3 +182,12 @@ fn policies_order_the_upstreams() {
         (0..50).map(|seed: u64| order(&random, seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))[0]).collect();
     assert_eq!(firsts.len(), 3);
 }
+
+#[test]
+fn one_upstream_has_no_more_than_its_share_of_sockets() {
+    let health = Health::default();
+    let mut held: Vec<_> = (0..limits::UPSTREAM_SOCKETS_EACH).map(|_| health.ask().unwrap()).collect();
+    assert!((0..3).all(|_| health.ask().is_none()));
+    held.pop();
+    assert!(health.ask().is_some());
+}

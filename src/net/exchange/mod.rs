@@ -219,8 +219,11 @@ impl Shared {
     async fn ask(self: &Arc<Self>, group: &Group, upstream: usize, over: Over, query: &Query) -> Heard {
         let to = group.upstream(upstream);
         let label = to.address.to_string();
-        self.metrics.forward_requests.with_label_values(&[&label]).inc();
+        let Some(_waiting) = to.health.ask() else {
+            return Heard { upstream, what: What::Failed(upstream::Failure::NoAnswer(to.address)) };
+        };
         let Ok(_socket) = self.sockets.acquire().await else { return std::future::pending().await };
+        self.metrics.forward_requests.with_label_values(&[&label]).inc();
         let began = Instant::now();
         let asked = upstream_query(query, to.health.keeps_case());
         let raw = match over {

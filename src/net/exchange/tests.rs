@@ -244,6 +244,21 @@ async fn the_first_is_listened_to_while_the_second_is_asked() {
     assert_eq!((slow.asked().len(), silent.asked().len()), (1, 1));
 }
 
+/// R12: one of two loses every other datagram, and no client sees it.
+#[tokio::test]
+async fn a_brown_out_of_one_upstream_is_not_seen() {
+    let lossy = Scripted::start(|asked| if asked.turn % 2 == 0 { Vec::new() } else { vec![Deed::Say(genuine(asked))] }).await;
+    let good = Scripted::start(|asked| vec![Deed::Say(genuine(asked))]).await;
+    let (exchanger, group) = (exchanger(), group_of(&[lossy.address, good.address], |settings| settings.policy = Policy::RoundRobin));
+    for round in 0..25 {
+        let names: Vec<_> = (0..16).map(|at| format!("n{round}-{at}.example.com.")).collect();
+        let replies = join_all(names.iter().map(|name| exchanger.exchange(ask(&group, name)))).await;
+        assert!(replies.iter().all(|reply| address(reply) == Some(GENUINE)));
+    }
+    let patience = group.upstream(0).health.patience();
+    assert!(patience < limits::HEDGE_LATEST, "who answers fast is waited for shortly: {patience:?}");
+}
+
 #[tokio::test]
 async fn silence_ends_before_the_client_gives_up() {
     let silent = Scripted::start(|_| Vec::new()).await;
@@ -291,6 +306,8 @@ async fn connections_are_used_again_and_replaced_where_the_peer_closed_them() {
         let metrics = &exchanger.0.metrics;
         let counted = [&metrics.proxy_conn_hits, &metrics.proxy_conn_misses].map(|counter| counter.with_label_values(&labels).get());
         assert_eq!(counted, [hits, misses], "closes: {closes}");
+        let sends = metrics.forward_requests.with_label_values(&[&upstream.address.to_string()]).get();
+        assert_eq!(sends, 3, "a connection that was closed meanwhile costs no attempt");
         assert_eq!(upstream.asked_over(Over::Udp), 0);
     }
 }

@@ -7,7 +7,7 @@ use crate::model::{self, Endpoint, EndpointPort};
 use super::{Meta, addresses, or_default, protocol};
 
 /// The label that says whose a slice is.
-pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
+pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]

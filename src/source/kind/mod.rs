@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::model::{LoadBalancerPoint, Protocol};
 
 pub use endpoints::Endpoints;
-pub use endpointslice::EndpointSlice;
+pub use endpointslice::{EndpointSlice, SERVICE_NAME};
 pub use ingress::Ingress;
 pub use namespace::Namespace;
 pub use node::Node;
@@ -33,7 +33,7 @@ pub struct Meta {
     pub name: String,
     #[serde(deserialize_with = "or_default")]
     pub namespace: String,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "words")]
     pub labels: BTreeMap<String, String>,
     pub deletion_timestamp: Option<String>,
 }
@@ -66,7 +66,16 @@ impl Decoded {
     /// # Errors
     /// A sentence that says what is wrong with it.
     pub fn read(value: &Value) -> Result<Option<Self>, String> {
-        let head = Head::deserialize(value).map_err(sentence)?;
+        if !value.is_object() {
+            return Err("it is no object with `apiVersion`, `kind` and `metadata`".to_owned());
+        }
+        let head: Head = typed(value)?;
+        let name = value.pointer("/metadata/name").and_then(Value::as_str);
+        let of_object = |sentence| format!("{}{}: {sentence}", head.kind, name.map(|name| format!(" {name}")).unwrap_or_default());
+        Self::read_kind(&head, value).map_err(|sentence| if head.kind.is_empty() { sentence } else { of_object(sentence) })
+    }
+
+    fn read_kind(head: &Head, value: &Value) -> Result<Option<Self>, String> {
         let group = head.api_version.rsplit_once('/').map_or("", |(group, _)| group);
         let decoded = match (group, &*head.kind) {
             (_, "") => return Err("it has no `kind`".to_owned()),
@@ -125,12 +134,7 @@ impl Decoded {
 }
 
 fn typed<T: for<'de> Deserialize<'de>>(value: &Value) -> Result<T, String> {
-    T::deserialize(value).map_err(sentence)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "an error handler's shape")]
-fn sentence(error: serde_json::Error) -> String {
-    error.to_string()
+    T::deserialize(value).map_err(|error| error.to_string())
 }
 
 /// `null` is as good as absent: `kubectl` prints it so.
@@ -138,12 +142,39 @@ pub(super) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Defaul
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// A number, or its name: what a `targetPort` may be.
+/// Labels and selectors: `null` for a value is the empty one, as the API server takes it.
+pub(super) fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let given: Option<BTreeMap<String, Option<String>>> = Option::deserialize(deserializer)?;
+    Ok(given.into_iter().flatten().map(|(key, value)| (key, value.unwrap_or_default())).collect())
+}
+
+/// A number, or its name: what a `targetPort` may be. 0 is as good as absent.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(untagged)]
+#[serde(try_from = "WrittenPort")]
 pub enum PortRef {
     Number(u16),
     Name(String),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WrittenPort {
+    Number(i64),
+    Name(String),
+}
+
+impl TryFrom<WrittenPort> for PortRef {
+    type Error = String;
+
+    fn try_from(written: WrittenPort) -> Result<Self, String> {
+        let wrong = |written: &str| format!("`targetPort` {written} is neither a number from 1 to 65535 nor a name");
+        match written {
+            WrittenPort::Number(number) => number.try_into().map(Self::Number).map_err(|_| wrong(&number.to_string())),
+            // The API server refuses a name without a letter: "80" is a mistake for 80.
+            WrittenPort::Name(name) if name.bytes().any(|octet| octet.is_ascii_alphabetic()) => Ok(Self::Name(name)),
+            WrittenPort::Name(name) => Err(wrong(&format!("{name:?}"))),
+        }
+    }
 }
 
 /// `protocol`, TCP where it is absent.
@@ -175,16 +206,18 @@ pub struct LoadBalancer {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
 struct LoadBalancerIngress {
-    ip: Option<String>,
-    hostname: Option<String>,
+    #[serde(deserialize_with = "or_default")]
+    ip: String,
+    #[serde(deserialize_with = "or_default")]
+    hostname: String,
 }
 
 impl LoadBalancer {
     pub(super) fn points(&self) -> Result<Box<[LoadBalancerPoint]>, String> {
-        let point = |it: &LoadBalancerIngress| match (&it.ip, &it.hostname) {
-            (Some(ip), _) => Some(address(ip).map(LoadBalancerPoint::Ip)),
-            (None, Some(hostname)) => Some(Ok(LoadBalancerPoint::Hostname(hostname.as_str().into()))),
-            (None, None) => None,
+        let point = |it: &LoadBalancerIngress| match (&*it.ip, &*it.hostname) {
+            ("", "") => None,
+            ("", hostname) => Some(Ok(LoadBalancerPoint::Hostname(hostname.into()))),
+            (ip, _) => Some(address(ip).map(LoadBalancerPoint::Ip)),
         };
         self.ingress.iter().filter_map(point).collect()
     }

@@ -19,17 +19,20 @@ pub struct Pod {
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Spec {
     pub hostname: Option<String>,
     pub subdomain: Option<String>,
     #[serde(deserialize_with = "or_default")]
     containers: Vec<Container>,
+    #[serde(deserialize_with = "or_default")]
+    init_containers: Vec<Container>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct Container {
+    restart_policy: Option<String>,
     #[serde(deserialize_with = "or_default")]
     ports: Vec<ContainerPort>,
 }
@@ -94,8 +97,9 @@ impl Pod {
     }
 
     fn addresses(&self) -> Result<Box<[IpAddr]>, String> {
-        let several: Vec<_> = self.status.pod_ips.iter().map(|it| it.ip.clone()).collect();
-        if several.is_empty() { addresses(self.status.pod_ip.as_ref().filter(|ip| !ip.is_empty())) } else { addresses(&several) }
+        let several = self.status.pod_ips.iter().map(|it| &it.ip);
+        let given = if self.status.pod_ips.is_empty() { several.chain(self.status.pod_ip.as_ref()) } else { several.chain(None) };
+        addresses(given.filter(|ip| !ip.is_empty()))
     }
 
     pub fn is_ready(&self) -> bool {
@@ -107,7 +111,9 @@ impl Pod {
         match wanted {
             PortRef::Number(number) => Some(*number),
             PortRef::Name(name) => {
-                let ports = self.spec.containers.iter().flat_map(|container| &container.ports);
+                // An init container that is restarted runs as long as the others: a sidecar.
+                let sidecars = self.spec.init_containers.iter().filter(|it| it.restart_policy.as_deref() == Some("Always"));
+                let ports = self.spec.containers.iter().chain(sidecars).flat_map(|container| &container.ports);
                 let mut named = ports.filter(|port| port.name == *name && protocol(port.protocol.as_deref()) == Ok(over));
                 named.next().map(|port| port.container_port)
             }

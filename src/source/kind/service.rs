@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::model::{self, Addressing, Outside};
 
-use super::{LoadBalancer, Meta, PortRef, addresses, or_default, protocol};
+use super::{LoadBalancer, Meta, PortRef, addresses, or_default, protocol, words};
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
@@ -30,7 +30,7 @@ pub struct Spec {
     #[serde(deserialize_with = "or_default")]
     pub ip_families: Vec<String>,
     pub ip_family_policy: Option<String>,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "words")]
     pub selector: BTreeMap<String, String>,
     #[serde(deserialize_with = "or_default")]
     pub ports: Vec<ServicePort>,
@@ -38,6 +38,7 @@ pub struct Spec {
     #[serde(rename = "externalIPs", deserialize_with = "or_default")]
     external_ips: Vec<String>,
     external_traffic_policy: Option<String>,
+    allocate_load_balancer_node_ports: Option<bool>,
     #[serde(deserialize_with = "or_default")]
     pub publish_not_ready_addresses: bool,
 }
@@ -63,7 +64,16 @@ struct Status {
 impl Service {
     /// `ClusterIP` where the type is absent.
     pub fn kind(&self) -> &str {
-        self.spec.kind.as_deref().unwrap_or("ClusterIP")
+        self.spec.kind.as_deref().filter(|kind| !kind.is_empty()).unwrap_or("ClusterIP")
+    }
+
+    /// Whether a port of every node is set apart for each of its ports.
+    pub fn wants_node_ports(&self) -> bool {
+        match self.kind() {
+            "NodePort" => true,
+            "LoadBalancer" => self.spec.allocate_load_balancer_node_ports != Some(false),
+            _ => false,
+        }
     }
 
     pub fn is_headless(&self) -> bool {

@@ -2,18 +2,25 @@
 //! that what people write for `kubectl apply` has addresses and endpoints.
 #![expect(clippy::disallowed_methods, reason = "files are read here")]
 
+mod allocate;
 mod controllers;
 mod files;
+mod parse;
+mod slices;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     path::{Path, PathBuf},
 };
 
 use anyhow::bail;
 use notify::{RecursiveMode, Watcher};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
 
 use crate::{
     limits,
@@ -37,8 +44,8 @@ struct Watching {
     woken: mpsc::Receiver<()>,
     /// Keeps the queue open where nobody sends.
     _wake: mpsc::Sender<()>,
-    /// `None` where the system has no watch to give: then looking now and then has to do.
-    _watcher: Option<notify::RecommendedWatcher>,
+    /// Where the system has no watch to give, looking now and then has to do.
+    watcher: notify::Result<notify::RecommendedWatcher>,
 }
 
 /// What is wrong, and where: `examples/cafe/web.yaml:12:3: …`.
@@ -48,7 +55,7 @@ pub struct Fault {
     pub sentence: String,
 }
 
-/// Lines and columns count from 1.
+/// Lines and columns count from 1; line 0 means the whole file, or a directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     pub file: PathBuf,
@@ -58,7 +65,10 @@ pub struct Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file.display(), self.line, self.column)
+        match self.line {
+            0 => write!(f, "{}", self.file.display()),
+            line => write!(f, "{}:{line}:{}", self.file.display(), self.column),
+        }
     }
 }
 
@@ -77,6 +87,8 @@ pub struct Reading {
     pub faults: Vec<Fault>,
     /// Names to try, without the zone: the API server, a Service with an address, an alias.
     pub examples: Vec<String>,
+    /// Objects of kinds that DNS does not need.
+    pub others: usize,
     counts: BTreeMap<Kind, usize>,
 }
 
@@ -97,16 +109,25 @@ impl Manifests {
             bail!("{}: no such directory; it should hold the YAML that `kubectl apply -f` takes", path.display());
         }
         let files = Files::new(path.to_owned());
-        if files.list().is_empty() {
-            bail!("{}: no .yaml, .yml or .json file in it", path.display());
+        let listing = files.list();
+        if let (true, Some(fault)) = (listing.files.is_empty(), listing.unread.first()) {
+            bail!("{fault}");
+        }
+        if listing.files.is_empty() {
+            bail!("{}: no .yaml, .yml or .json file in it; put there what you give to `kubectl apply -f`", path.display());
         }
         Ok(Self { watching: Watching::start(path), files, selector, given: None, faults: Vec::new() })
     }
 
     /// Reads the files again as far as they have changed.
     pub fn read(&mut self) -> Reading {
-        let (written, mut faults) = self.files.read();
-        let objects = controllers::play(written, self.selector.as_ref(), &mut faults);
+        self.files.refresh();
+        self.play()
+    }
+
+    fn play(&mut self) -> Reading {
+        let mut faults = self.files.faults();
+        let objects = controllers::play(self.files.objects(), self.selector.as_ref(), &mut faults);
         let mut counts = BTreeMap::new();
         for key in objects.keys() {
             *counts.entry(key.kind).or_default() += 1;
@@ -120,31 +141,34 @@ impl Manifests {
         faults.sort();
         faults.dedup();
         self.faults.clone_from(&faults);
-        Reading { directory: self.files.root.clone(), changes, faults, examples, counts }
+        Reading { directory: self.files.root.clone(), changes, faults, examples, others: self.files.others(), counts }
     }
 
-    /// Sends what changes until nobody receives. `say` is told of each fault once, with true, and of its end, with false.
+    /// Sends what changes until nobody receives. `say` is told of each fault once, with true, and when a file is good again,
+    /// with false.
     pub async fn watch(mut self, changes: mpsc::Sender<Change>, say: impl Fn(bool, String) + Send) {
-        while !changes.is_closed() {
-            // What a watch misses is made up for by looking now and then.
-            if let Ok(Some(())) = timeout(limits::MANIFESTS_POLL, self.watching.woken.recv()).await {
-                // An editor writes in several steps.
-                tokio::time::sleep(limits::MANIFESTS_SETTLE).await;
-                let _ = self.watching.woken.try_recv();
+        if let Err(error) = &self.watching.watcher {
+            let pause = limits::MANIFESTS_POLL.as_secs();
+            say(false, format!("{}: {error}; it is looked at every {pause} s instead", self.files.root.display()));
+        }
+        loop {
+            tokio::select! {
+                () = changes.closed() => return,
+                // What a watch misses is found by looking now and then.
+                woken = timeout(limits::MANIFESTS_POLL, self.watching.woken.recv()) => if woken.is_ok() {
+                    // An editor writes in several steps.
+                    sleep(limits::MANIFESTS_SETTLE).await;
+                },
             }
             let before = self.faults.clone();
-            let read = tokio::task::spawn_blocking(move || {
-                let reading = self.read();
+            let read = spawn_blocking(move || {
+                let reading = self.files.refresh().then(|| self.play());
                 (self, reading)
             });
-            let Ok((back, reading)) = read.await else { return };
+            let Ok((back, reading)) = read.await else { return say(true, "manifests are not read any more".to_owned()) };
             self = back;
-            for fault in reading.faults.iter().filter(|fault| !before.contains(fault)) {
-                say(true, fault.to_string());
-            }
-            for mended in before.iter().filter(|fault| !reading.faults.contains(fault)) {
-                say(false, format!("{}: mended", mended.place));
-            }
+            let Some(reading) = reading else { continue };
+            tell(&before, &reading.faults, &say);
             for change in reading.changes {
                 if changes.send(change).await.is_err() {
                     return;
@@ -154,10 +178,21 @@ impl Manifests {
     }
 }
 
+/// Faults that are new, and files that have none any more.
+fn tell(before: &[Fault], now: &[Fault], say: &impl Fn(bool, String)) {
+    for fault in now.iter().filter(|fault| !before.contains(fault)) {
+        say(true, fault.to_string());
+    }
+    let files = |faults: &[Fault]| faults.iter().map(|fault| fault.place.file.clone()).collect::<BTreeSet<_>>();
+    for good in files(before).difference(&files(now)) {
+        say(false, format!("{}: it is good again", good.display()));
+    }
+}
+
 impl Watching {
     fn start(root: &Path) -> Self {
         let (wake, woken) = mpsc::channel(1);
-        Self { woken, _watcher: watcher(root, wake.clone()).ok(), _wake: wake }
+        Self { woken, watcher: watcher(root, wake.clone()), _wake: wake }
     }
 }
 
@@ -168,10 +203,13 @@ fn watcher(root: &Path, wake: mpsc::Sender<()>) -> notify::Result<notify::Recomm
             let _ = wake.try_send(());
         }
     })?;
-    // A file's directory: editors put a new file in the place of the old one.
-    let watched = if root.is_dir() { root } else { root.parent().unwrap_or(root) };
+    // A file's directory, and no more than that: editors put a new file in the place of the old one.
+    let (watched, mode) = match root.parent() {
+        Some(parent) if !root.is_dir() => (parent, RecursiveMode::NonRecursive),
+        _ => (root, RecursiveMode::Recursive),
+    };
     let watched = if watched.as_os_str().is_empty() { Path::new(".") } else { watched };
-    watcher.watch(watched, RecursiveMode::Recursive)?;
+    watcher.watch(watched, mode)?;
     Ok(watcher)
 }
 

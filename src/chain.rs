@@ -138,6 +138,11 @@ impl Cx {
         ((mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 32) as u32
     }
 
+    /// Lowers the patience to this time.
+    pub fn wait_at_most(&mut self, time: Duration) {
+        self.patience = Some(self.patience.map_or(time, |patience| patience.min(time)));
+    }
+
     pub fn say(&mut self, level: Level, text: impl Into<String>) {
         self.lines.push(Line { level, text: text.into() });
     }

@@ -123,3 +123,8 @@ pub const MANIFESTS_POLL: Duration = Duration::from_secs(2);
 pub const MANIFESTS_SETTLE: Duration = Duration::from_millis(50);
 /// Endpoints of a slice, as Kubernetes' controller has it.
 pub const SLICE_ENDPOINTS: usize = 100;
+
+/// How often watched files are looked at: a ConfigMap that is swapped shows within two seconds.
+pub const RELOAD_LOOK: Duration = Duration::from_secs(1);
+/// Times that a question of our own is asked at the start, a second apart.
+pub const PROBES: usize = 30;

@@ -23,6 +23,12 @@ pub(super) fn sources(configuration: &Configuration) -> Vec<Source> {
     needs.filter_map(|need| if let Need::Source(source) = need { Some(source) } else { None }).collect()
 }
 
+/// The files that the configuration's plugins read.
+pub(super) fn files(configuration: &Configuration) -> Vec<String> {
+    let needs = configuration.blocks.iter().flat_map(Block::needs);
+    needs.filter_map(|need| if let Need::File(path) = need { Some(path) } else { None }).collect()
+}
+
 /// Builds a server on facts that are there, and on what the server before had.
 pub(super) fn build(
     mut configuration: Configuration,

@@ -81,6 +81,13 @@ pub(super) fn check(text: &Text, port: u16) -> anyhow::Result<Configuration> {
     Ok(configuration)
 }
 
+/// What a Corefile says, with everything that it imports and every mistake in it.
+pub(super) fn print(text: &Text) -> String {
+    let mut diagnostics = Diagnostics::default();
+    let corefile = corefile::parse(&text.path, &text.text, &Disk, &mut diagnostics);
+    format!("{corefile}{}", diagnostics.render(false))
+}
+
 impl Configuration {
     fn rendered(&self) -> String {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());

@@ -6,6 +6,7 @@ mod build;
 mod config;
 mod serve;
 mod sources;
+mod watch;
 mod welcome;
 
 use std::process::ExitCode;

@@ -11,16 +11,19 @@ use tokio::{
 use crate::{
     chain::Level,
     cli::ServerFlags,
+    limits,
     metrics::Metrics,
     net::{Shell, admin::Admin, listeners::Listeners, log::Log},
     plugin::{Kept, Readiness},
-    server::Assembled,
+    server::{Assembled, Listen},
+    wire::Question,
 };
 
 use super::{
     build,
     config::{self, Configuration, Text},
     sources::Sources,
+    watch::{self, Seen},
     welcome,
 };
 
@@ -30,7 +33,7 @@ pub(super) fn run(text: &Text, flags: &ServerFlags, newcomer: Option<&str>) -> a
     let configuration = config::check(text, flags.port)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     runtime.block_on(async {
-        let (mut process, shell_task) = Process::start(configuration, flags, newcomer).await?;
+        let (mut process, shell_task) = Process::start(text, configuration, flags, newcomer).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(shell_task);
         process.until_stopped(text, flags).await?;
@@ -51,6 +54,9 @@ struct Process {
     lameduck: std::time::Duration,
     kept: Kept,
     seed: u64,
+    /// The files to look at, and what they were; `None` where a change is not to be taken over.
+    watched: Option<(Vec<String>, Seen)>,
+    tasks: JoinSet<()>,
     terminate: Signal,
     interrupt: Signal,
     reload: Signal,
@@ -58,6 +64,7 @@ struct Process {
 
 impl Process {
     async fn start(
+        text: &Text,
         configuration: Configuration,
         flags: &ServerFlags,
         newcomer: Option<&str>,
@@ -67,9 +74,9 @@ impl Process {
         let log = Log::start(metrics.log_lost.clone()).context("cannot start the log's thread")?;
         let mut sources = Sources::new(log.clone());
         let readings = sources.start(&build::sources(&configuration))?;
-        let banner = welcome::banner(&configuration);
+        let (banner, files) = (welcome::banner(&configuration), build::files(&configuration));
         let seed = rand::random();
-        let Assembled { server, pages, readiness, lameduck, kept } =
+        let Assembled { server, pages, readiness, lameduck, watched, probes, kept } =
             build::build(configuration, &metrics, &sources.stores(), &Kept::default(), seed)?;
         let listens: Vec<_> = server.listens().collect();
         let mut listeners = Listeners::default();
@@ -84,16 +91,39 @@ impl Process {
             println!("{banner}");
             welcome::chosen_ports(&listeners, &admin);
         }
+        let watched = watched.then(|| (files.clone(), Seen::now(text, &files)));
+        if let Some((_, seen)) = &watched {
+            log.say(Level::Info, format!("plugin/reload: Running configuration SHA512 = {}", seen.hash()));
+        }
+        let mut tasks = JoinSet::new();
+        spawn_probes(&mut tasks, &listeners, probes);
         let [terminate, interrupt, reload] = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::user_defined1()].map(signal);
         let (terminate, interrupt, reload) = (terminate?, interrupt?, reload?);
-        let process =
-            Self { shell, metrics, log, listeners, admin, sources, readiness, lameduck, kept, seed, terminate, interrupt, reload };
+        let process = Self {
+            shell,
+            metrics,
+            log,
+            listeners,
+            admin,
+            sources,
+            readiness,
+            lameduck,
+            kept,
+            seed,
+            watched,
+            tasks,
+            terminate,
+            interrupt,
+            reload,
+        };
         Ok((process, task))
     }
 
     async fn until_stopped(&mut self, text: &Text, flags: &ServerFlags) -> anyhow::Result<()> {
+        let mut look = tokio::time::interval(limits::RELOAD_LOOK);
         loop {
             tokio::select! {
+                _ = look.tick(), if self.watched.is_some() => self.look(text, flags).await,
                 _ = self.terminate.recv() => {
                     self.log.say(Level::Info, "SIGTERM: Shutting down servers then terminating");
                     return Ok(());
@@ -105,22 +135,43 @@ impl Process {
                 }
                 _ = self.reload.recv() => {
                     self.log.say(Level::Info, "SIGUSR1: Reloading");
-                    match self.reload(text, flags).await {
-                        Ok(()) => self.log.say(Level::Info, "Reloading complete"),
-                        Err(error) => {
-                            self.metrics.reload_failures.inc();
-                            self.log.say(Level::Error, format!("Restart failed: {error:#}").replace('\n', " | "));
-                        }
-                    }
+                    self.try_reload(text, flags).await;
                 }
             }
         }
     }
 
+    /// Takes over what has changed since the last look.
+    async fn look(&mut self, text: &Text, flags: &ServerFlags) {
+        let Some((files, seen)) = &mut self.watched else { return };
+        let now = Seen::now(text, files);
+        if *seen != now {
+            let hash = now.hash();
+            *seen = now;
+            self.log.say(Level::Info, "Reloading");
+            if self.try_reload(text, flags).await {
+                self.log.say(Level::Info, format!("plugin/reload: Running configuration SHA512 = {hash}"));
+            }
+        }
+    }
+
+    async fn try_reload(&mut self, text: &Text, flags: &ServerFlags) -> bool {
+        let reloaded = self.reload(text, flags).await;
+        match &reloaded {
+            Ok(()) => self.log.say(Level::Info, "Reloading complete"),
+            Err(error) => {
+                self.metrics.reload_failures.inc();
+                let reason = format!("{error:#}").replace('\n', " | ");
+                self.log.say(Level::Error, format!("plugin/reload: Corefile changed but reload failed: {reason}"));
+            }
+        }
+        reloaded.is_ok()
+    }
+
     /// Builds the new server beside the old one and swaps them; with a mistake the old one stays.
     async fn reload(&mut self, text: &Text, flags: &ServerFlags) -> anyhow::Result<()> {
         let configuration = config::check(&text.again()?, flags.port)?;
-        let needed = build::sources(&configuration);
+        let (needed, files) = (build::sources(&configuration), build::files(&configuration));
         self.sources.start(&needed)?;
         let built = build::build(configuration, &self.metrics, &self.sources.stores(), &self.kept, self.seed)?;
         let listens: Vec<_> = built.server.listens().collect();
@@ -129,6 +180,8 @@ impl Process {
         self.listeners.serve(&self.shell, &listens)?;
         self.sources.keep(&needed);
         (self.readiness, self.lameduck, self.kept) = (built.readiness, built.lameduck, built.kept);
+        self.watched = built.watched.then(|| (files.clone(), Seen::now(text, &files)));
+        spawn_probes(&mut self.tasks, &self.listeners, built.probes);
         self.admin.serve(built.pages).await
     }
 
@@ -144,5 +197,14 @@ impl Process {
         }
         self.listeners.close().await;
         self.shell.exchanger.finish().await;
+    }
+}
+
+fn spawn_probes(tasks: &mut JoinSet<()>, listeners: &Listeners, probes: Vec<(Listen, Question)>) {
+    while tasks.try_join_next().is_some() {}
+    for (listen, question) in probes {
+        if let Some((_, bound)) = listeners.bound().find(|(open, _)| *open == listen) {
+            tasks.spawn(watch::probe(bound, question));
+        }
     }
 }

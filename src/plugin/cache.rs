@@ -77,7 +77,7 @@ impl Plugin for Caching {
                         Flow::Answer(response)
                     }
                     None => {
-                        cx.patience = Some(patience);
+                        cx.wait_at_most(patience);
                         Flow::Next
                     }
                 }

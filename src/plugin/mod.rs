@@ -6,14 +6,18 @@
 mod bind;
 mod bufsize;
 mod cache;
+mod cancel;
 mod errors;
 mod forward;
 mod health;
+mod hosts;
 mod kubernetes;
 mod loadbalance;
 mod log;
+mod loop_;
 mod prometheus;
 mod ready;
+mod reload;
 mod whoami;
 
 use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc, time::Duration};
@@ -24,7 +28,7 @@ use crate::{
     corefile::{Block, Diagnostics, Line, Words, nearest},
     metrics::Metrics,
     upstream,
-    wire::Name,
+    wire::{Name, Question},
     zone::Store,
 };
 
@@ -52,7 +56,7 @@ pub static ALL: &[Entry] = &[
     missing("root"),
     missing("metadata"),
     missing("geoip"),
-    missing("cancel"),
+    here("cancel", cancel::read),
     missing("proxyproto"),
     missing("quic"),
     missing("grpc_server"),
@@ -60,7 +64,7 @@ pub static ALL: &[Entry] = &[
     missing("https3"),
     missing("timeouts"),
     missing("multisocket"),
-    missing("reload"),
+    here("reload", reload::read),
     missing("nsid"),
     here("bufsize", bufsize::read),
     here("bind", bind::read),
@@ -92,7 +96,7 @@ pub static ALL: &[Entry] = &[
     missing("template"),
     missing("transfer"),
     missing("dynupdate"),
-    missing("hosts"),
+    here("hosts", hosts::read),
     missing("route53"),
     missing("azure"),
     missing("clouddns"),
@@ -102,7 +106,7 @@ pub static ALL: &[Entry] = &[
     missing("auto"),
     missing("secondary"),
     missing("etcd"),
-    missing("loop"),
+    here("loop", loop_::read),
     here("forward", forward::read),
     missing("grpc"),
     missing("erratic"),
@@ -149,6 +153,10 @@ pub enum Need {
     UdpOctets(u16),
     /// Questions of any class.
     AnyClass,
+    /// The Corefile, and the files that its plugins read, are watched.
+    Reload,
+    /// The questions of [`Site::probes`] are asked at the start.
+    Probe,
     /// The `ready` page watches this block's plugins.
     Readiness { continuously: bool },
     /// Keep answering for this long after the order to stop.
@@ -184,6 +192,8 @@ pub struct Site<'s> {
     pub metrics: &'s Arc<Metrics>,
     pub readiness: &'s Arc<Readiness>,
     pub pages: &'s mut Vec<Page>,
+    /// Questions to ask this server itself once it answers, until they are answered.
+    pub probes: &'s mut Vec<Question>,
     /// Sees replies that no block gave.
     pub unrouted: &'s mut Option<Arc<dyn Plugin>>,
     /// Texts of the files that were needed, or why they cannot be read.

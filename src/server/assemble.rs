@@ -8,7 +8,7 @@ use crate::{
     limits,
     metrics::Metrics,
     plugin::{Checked, Kept, Need, Page, Readiness, Site, Source},
-    wire::Name,
+    wire::{Name, Question},
     zone::Store,
 };
 
@@ -42,6 +42,10 @@ pub struct Assembled {
     pub pages: Vec<Page>,
     pub readiness: Arc<Readiness>,
     pub lameduck: Duration,
+    /// Whether a change of the Corefile, or of a file that its plugins read, is taken over.
+    pub watched: bool,
+    /// Questions to ask at an address once something answers there.
+    pub probes: Vec<(Listen, Question)>,
     pub kept: Kept,
 }
 
@@ -102,19 +106,23 @@ impl Assembly<'_> {
                 Need::AnyClass => block.any_class = true,
                 Need::Lameduck(time) => self.assembled.lameduck = self.assembled.lameduck.max(time),
                 Need::Readiness { continuously } => monitored = Some(continuously),
-                Need::Source(_) | Need::File(_) | Need::Bind { .. } => {}
+                Need::Reload => self.assembled.watched = true,
+                Need::Source(_) | Need::File(_) | Need::Bind { .. } | Need::Probe => {}
             }
         }
         let mut zones: Vec<Name> = written.keys.iter().map(|(zone, _)| zone.clone()).collect();
         zones.dedup();
-        let (label, identity) = (written.label(), written.cache_identity());
+        let (label, identity, mut probes) = (written.label(), written.cache_identity(), Vec::new());
         for (name, settings) in &written.checked.settings {
             let zone = zones.first().map_or_else(String::new, ToString::to_string);
-            let plugins = settings.build(&mut self.site(&zones, &label, &identity))?;
+            let plugins = settings.build(&mut self.site(&zones, &label, &identity, &mut probes))?;
             if !plugins.is_empty() {
                 self.ground.metrics.plugin_enabled.with_label_values(&[&label, &zone, "", name]).set(1);
             }
             block.plugins.extend(plugins);
+        }
+        if let Some((_, listen)) = written.keys.first() {
+            self.assembled.probes.extend(probes.into_iter().map(|question| (*listen, question)));
         }
         if let Some(continuously) = monitored {
             self.assembled.readiness.watch(&block.plugins, continuously);
@@ -122,7 +130,7 @@ impl Assembly<'_> {
         Ok(block)
     }
 
-    fn site<'s>(&'s mut self, zones: &'s [Name], server: &'s str, identity: &'s str) -> Site<'s> {
+    fn site<'s>(&'s mut self, zones: &'s [Name], server: &'s str, identity: &'s str, probes: &'s mut Vec<Question>) -> Site<'s> {
         let Self { ground, assembled, unrouted } = self;
         Site {
             zones,
@@ -130,6 +138,7 @@ impl Assembly<'_> {
             metrics: ground.metrics,
             readiness: &assembled.readiness,
             pages: &mut assembled.pages,
+            probes,
             unrouted,
             files: ground.files,
             stores: ground.stores,

@@ -1,0 +1,43 @@
+//! `cancel [DUR]`: how long a question may wait for upstreams in all.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    chain::{Cx, Flow, Plugin},
+    wire::Query,
+};
+
+use super::{Reading, Settings, Site};
+
+#[derive(Clone, Copy, Debug)]
+struct Cancel(Duration);
+
+impl Settings for Cancel {
+    fn build(&self, _site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+        Ok(vec![Arc::new(*self)])
+    }
+}
+
+impl Plugin for Cancel {
+    fn name(&self) -> &'static str {
+        "cancel"
+    }
+
+    fn query(&self, cx: &mut Cx, _query: &Query) -> Flow {
+        cx.wait_at_most(self.0);
+        Flow::Next
+    }
+}
+
+pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
+    // CoreDNS's odd number is just above what clients wait.
+    let mut cancel = Cancel(Duration::from_millis(5001));
+    reading.each(|words| {
+        if !words.is_empty() {
+            cancel.0 = words.duration("the timeout").unwrap_or(cancel.0);
+        }
+        words.end();
+        words.no_body();
+    });
+    Some(Box::new(cancel))
+}

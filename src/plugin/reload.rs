@@ -1,0 +1,32 @@
+//! `reload [INTERVAL] [JITTER]`: a Corefile that changes is taken over.
+
+use std::time::Duration;
+
+use super::{Need, Reading, Settings};
+
+/// The times that are written are CoreDNS's way to spread its work. Looking costs nothing here, so a change shows within two
+/// seconds whatever they say.
+#[derive(Debug)]
+struct Reload;
+
+impl Settings for Reload {
+    fn needs(&self) -> Vec<Need> {
+        vec![Need::Reload]
+    }
+}
+
+pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
+    const LEAST: Duration = Duration::from_secs(2);
+    const MOST: Duration = Duration::from_secs(86_400);
+    reading.each(|words| {
+        if !words.is_empty() {
+            words.duration_between("the interval", LEAST, MOST);
+        }
+        if !words.is_empty() {
+            words.duration("the jitter");
+        }
+        words.end();
+        words.no_body();
+    });
+    Some(Box::new(Reload))
+}

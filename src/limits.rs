@@ -128,3 +128,5 @@ pub const SLICE_ENDPOINTS: usize = 100;
 pub const RELOAD_LOOK: Duration = Duration::from_secs(1);
 /// Times that a question of our own is asked at the start, a second apart.
 pub const PROBES: usize = 30;
+/// Descriptors that are asked for: TCP clients, upstream sockets, and some for files, pages and listeners.
+pub const DESCRIPTORS: u64 = 16_384;

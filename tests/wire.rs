@@ -195,3 +195,38 @@ fn page(port: u16, path: &str) -> Option<String> {
     stream.read_to_string(&mut page).ok()?;
     Some(page)
 }
+
+#[test]
+fn an_edited_corefile_is_taken_over_and_a_broken_one_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let corefile = directory.path().join("Corefile");
+    let dns = free_port();
+    let write = |address: &str| {
+        let text = format!(".:{dns} {{\n bind 127.0.0.1\n reload 2s\n hosts none {{\n {address} host.example\n }}\n}}\n");
+        fs::write(&corefile, text).unwrap();
+    };
+    write("192.0.2.1");
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_ndots")).arg("-conf").arg(&corefile).arg("-quiet").spawn().unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let answers = |octets: [u8; 4], within: Duration| {
+        let begun = Instant::now();
+        let mut reply = [0; 512];
+        while begun.elapsed() < within {
+            socket.send_to(&question(7, "host.example", A), ("127.0.0.1", dns)).unwrap();
+            if socket.recv(&mut reply).is_ok_and(|length| reply[..length].ends_with(&octets)) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
+    };
+    assert!(answers([192, 0, 2, 1], Duration::from_secs(5)));
+    write("192.0.2.2");
+    assert!(answers([192, 0, 2, 2], Duration::from_secs(4)), "an edit was not taken over");
+    fs::write(&corefile, ". {\n hosst\n}\n").unwrap();
+    assert!(!answers([192, 0, 2, 3], Duration::from_millis(2500)));
+    assert!(answers([192, 0, 2, 2], Duration::from_secs(1)), "a broken file changed what is served");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

@@ -61,6 +61,7 @@ fn server(flags: &ServerFlags) -> anyhow::Result<()> {
 fn check(file: &str) -> anyhow::Result<()> {
     let text = Text::of_file(Some(file))?;
     let checked = config::check(&text, 53)?;
-    println!("{file}: {} server blocks, no mistakes", checked.blocks.len());
+    let blocks = checked.blocks.len();
+    println!("{file}: {blocks} server block{}, no mistakes", if blocks == 1 { "" } else { "s" });
     Ok(())
 }

@@ -29,6 +29,8 @@ use super::{
 
 /// Serves a Corefile until a signal says otherwise. A newcomer is told what to try in the zone.
 pub(super) fn run(text: &Text, flags: &ServerFlags, newcomer: Option<&str>) -> anyhow::Result<()> {
+    // Container runtimes leave a soft limit of 1024 descriptors; the bounds of limits.rs want more. Without more, connections wait.
+    let _ = rlimit::increase_nofile_limit(limits::DESCRIPTORS);
     // A wrong Corefile is told before a thread is made.
     let configuration = config::check(text, flags.port)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
@@ -54,8 +56,8 @@ struct Process {
     lameduck: std::time::Duration,
     kept: Kept,
     seed: u64,
-    /// The files to look at, and what they were; `None` where a change is not to be taken over.
-    watched: Option<(Vec<String>, Seen)>,
+    /// `None` where no change is to be taken over.
+    watched: Option<Watched>,
     tasks: JoinSet<()>,
     terminate: Signal,
     interrupt: Signal,
@@ -76,7 +78,7 @@ impl Process {
         let readings = sources.start(&build::sources(&configuration))?;
         let (banner, files) = (welcome::banner(&configuration), build::files(&configuration));
         let seed = rand::random();
-        let Assembled { server, pages, readiness, lameduck, watched, probes, kept } =
+        let Assembled { server, pages, readiness, lameduck, watch_corefile, watch_files, probes, kept } =
             build::build(configuration, &metrics, &sources.stores(), &Kept::default(), seed)?;
         let listens: Vec<_> = server.listens().collect();
         let mut listeners = Listeners::default();
@@ -91,9 +93,9 @@ impl Process {
             println!("{banner}");
             welcome::chosen_ports(&listeners, &admin);
         }
-        let watched = watched.then(|| (files.clone(), Seen::now(text, &files)));
-        if let Some((_, seen)) = &watched {
-            log.say(Level::Info, format!("plugin/reload: Running configuration SHA512 = {}", seen.hash()));
+        let watched = Watched::new(text, watch_corefile, watch_files, files);
+        if let Some(watched) = watched.as_ref().filter(|watched| watched.corefile) {
+            log.say(Level::Info, format!("plugin/reload: Running configuration SHA512 = {}", watched.seen.hash()));
         }
         let mut tasks = JoinSet::new();
         spawn_probes(&mut tasks, &listeners, probes);
@@ -143,15 +145,18 @@ impl Process {
 
     /// Takes over what has changed since the last look.
     async fn look(&mut self, text: &Text, flags: &ServerFlags) {
-        let Some((files, seen)) = &mut self.watched else { return };
-        let now = Seen::now(text, files);
-        if *seen != now {
-            let hash = now.hash();
-            *seen = now;
-            self.log.say(Level::Info, "Reloading");
-            if self.try_reload(text, flags).await {
-                self.log.say(Level::Info, format!("plugin/reload: Running configuration SHA512 = {hash}"));
-            }
+        let Some(watched) = &mut self.watched else { return };
+        let now = Seen::now(watched.corefile.then_some(text), &watched.files);
+        if watched.seen == now {
+            return;
+        }
+        watched.seen = now;
+        let hash = watched.corefile.then(|| watched.seen.hash());
+        self.log.say(Level::Info, "Reloading");
+        if self.try_reload(text, flags).await
+            && let Some(hash) = hash
+        {
+            self.log.say(Level::Info, format!("plugin/reload: Running configuration SHA512 = {hash}"));
         }
     }
 
@@ -180,7 +185,7 @@ impl Process {
         self.listeners.serve(&self.shell, &listens)?;
         self.sources.keep(&needed);
         (self.readiness, self.lameduck, self.kept) = (built.readiness, built.lameduck, built.kept);
-        self.watched = built.watched.then(|| (files.clone(), Seen::now(text, &files)));
+        self.watched = Watched::new(text, built.watch_corefile, built.watch_files, files);
         spawn_probes(&mut self.tasks, &self.listeners, built.probes);
         self.admin.serve(built.pages).await
     }
@@ -197,6 +202,20 @@ impl Process {
         }
         self.listeners.close().await;
         self.shell.exchanger.finish().await;
+    }
+}
+
+/// What is looked at, and what it was.
+struct Watched {
+    corefile: bool,
+    files: Vec<String>,
+    seen: Seen,
+}
+
+impl Watched {
+    fn new(text: &Text, corefile: bool, files: bool, paths: Vec<String>) -> Option<Self> {
+        let paths = if files { paths } else { Vec::new() };
+        (corefile || files).then(|| Self { corefile, seen: Seen::now(corefile.then_some(text), &paths), files: paths })
     }
 }
 

@@ -22,10 +22,11 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// `files` are those that the plugins of the Corefile in force read.
-    pub(super) fn now(text: &Text, files: &[String]) -> Self {
+    /// `files` are those that the plugins of the Corefile in force read. The Corefile is left out where `text` is.
+    pub(super) fn now(text: Option<&Text>, files: &[String]) -> Self {
         let files = files.iter().map(|path| (path.clone(), std::fs::read(path).ok())).collect();
-        Self { corefile: text.again().map(|text| config::print(&text)).unwrap_or_default(), files }
+        let corefile = text.and_then(|text| text.again().ok()).map(|text| config::print(&text)).unwrap_or_default();
+        Self { corefile, files }
     }
 
     /// The Corefile's hash as CoreDNS logs it.

@@ -1,6 +1,6 @@
 //! `hosts [FILE [ZONES…]] { … }`: names and addresses as in /etc/hosts.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use smallvec::smallvec;
 
@@ -23,6 +23,7 @@ struct Written {
     no_reverse: bool,
     fallthrough: Option<Fallthrough>,
     fallthrough_unsupported: bool,
+    watched: bool,
 }
 
 /// `hosts` at work.
@@ -35,7 +36,8 @@ struct Hosts {
 
 impl Settings for Written {
     fn needs(&self) -> Vec<Need> {
-        vec![Need::File(self.file.clone())]
+        let watch = self.watched.then_some(Need::WatchFiles);
+        [Need::File(self.file.clone())].into_iter().chain(watch).collect()
     }
 
     fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
@@ -135,6 +137,7 @@ pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
         no_reverse: false,
         fallthrough: None,
         fallthrough_unsupported: false,
+        watched: true,
     };
     reading.once(|words| {
         if let Some(file) = words.optional() {
@@ -153,7 +156,8 @@ impl Written {
         match option.name() {
             "ttl" => self.ttl = option.number("ttl", 1, 65_535).unwrap_or(self.ttl),
             "no_reverse" => self.no_reverse = true,
-            "reload" => option.not_yet(),
+            // A time of 0 means never; any other is longer than the second or two that it takes.
+            "reload" => self.watched = option.duration("the time between looks") != Some(Duration::ZERO),
             "fallthrough" => self.fallthrough = Some(Fallthrough::read(option)),
             "fallthrough_unsupported" => self.fallthrough_unsupported = true,
             address => match address.parse::<IpAddr>() {

@@ -155,6 +155,8 @@ pub enum Need {
     AnyClass,
     /// The Corefile, and the files that its plugins read, are watched.
     Reload,
+    /// The files that plugins read are watched.
+    WatchFiles,
     /// The questions of [`Site::probes`] are asked at the start.
     Probe,
     /// The `ready` page watches this block's plugins.

@@ -42,8 +42,10 @@ pub struct Assembled {
     pub pages: Vec<Page>,
     pub readiness: Arc<Readiness>,
     pub lameduck: Duration,
-    /// Whether a change of the Corefile, or of a file that its plugins read, is taken over.
-    pub watched: bool,
+    /// Whether a change of the Corefile is taken over.
+    pub watch_corefile: bool,
+    /// Whether a change of a file that its plugins read is.
+    pub watch_files: bool,
     /// Questions to ask at an address once something answers there.
     pub probes: Vec<(Listen, Question)>,
     pub kept: Kept,
@@ -106,7 +108,8 @@ impl Assembly<'_> {
                 Need::AnyClass => block.any_class = true,
                 Need::Lameduck(time) => self.assembled.lameduck = self.assembled.lameduck.max(time),
                 Need::Readiness { continuously } => monitored = Some(continuously),
-                Need::Reload => self.assembled.watched = true,
+                Need::Reload => (self.assembled.watch_corefile, self.assembled.watch_files) = (true, true),
+                Need::WatchFiles => self.assembled.watch_files = true,
                 Need::Source(_) | Need::File(_) | Need::Bind { .. } | Need::Probe => {}
             }
         }

@@ -44,7 +44,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ),
     ("source", 6, &["anyhow", "notify", "serde", "serde_json", "serde_saphyr", "tokio"]),
     ("cli", 7, &["clap"]),
-    ("app", 8, &["anyhow", "if_addrs", "rand", "rlimit", "sha2", "tokio"]),
+    ("app", 8, &["anyhow", "if_addrs", "prometheus", "rand", "rlimit", "sha2", "tokio"]),
 ];
 
 /// Within the same layer two may not see each other, and `source` sees facts only.

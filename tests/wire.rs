@@ -177,6 +177,7 @@ fn pages_tell_health_readiness_and_metrics() {
     let shown = get(metrics, "/metrics").unwrap();
     let labels = format!("server=\"dns://127.0.0.1:{dns}\",type=\"A\",view=\"\",zone=\".\"");
     assert!(shown.contains(&format!("coredns_dns_requests_total{{family=\"1\",proto=\"udp\",{labels}}} 1")), "{shown}");
+    assert!(shown.contains("process_open_fds ") && !shown.contains("process_resident_memory_bytes 0\n"), "{shown}");
     assert!(shown.contains("rcode=\"NOERROR\""), "{shown}");
     child.kill().unwrap();
     child.wait().unwrap();

@@ -4,6 +4,7 @@
 
 mod build;
 mod config;
+mod process;
 mod serve;
 mod sources;
 mod watch;

@@ -22,6 +22,7 @@ use crate::{
 use super::{
     build,
     config::{self, Configuration, Text},
+    process,
     sources::Sources,
     watch::{self, Seen},
     welcome,
@@ -73,6 +74,7 @@ impl Process {
     ) -> anyhow::Result<(Self, impl Future<Output = ()> + Send + use<>)> {
         let metrics = Arc::new(Metrics::default());
         metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), "", ""]).set(1);
+        metrics.register(Box::new(process::Process::new()?));
         let log = Log::start(metrics.log_lost.clone()).context("cannot start the log's thread")?;
         let mut sources = Sources::new(log.clone());
         let readings = sources.start(&build::sources(&configuration))?;

@@ -55,11 +55,11 @@ impl Process {
 
 impl Collector for Process {
     fn desc(&self) -> Vec<&Desc> {
-        self.all().into_iter().flat_map(|figure| figure.desc()).collect()
+        self.all().into_iter().flat_map(|figure: &dyn Collector| figure.desc()).collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
         self.refresh();
-        self.all().into_iter().flat_map(|figure| figure.collect()).collect()
+        self.all().into_iter().flat_map(Collector::collect).collect()
     }
 }

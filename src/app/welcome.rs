@@ -36,7 +36,8 @@ pub(super) fn newcomer(readings: &[Reading], listeners: &Listeners, zone: &str) 
         let kinds = [Kind::Namespace, Kind::Service, Kind::EndpointSlice, Kind::Pod, Kind::Node, Kind::Ingress];
         let counts: Vec<_> = kinds.iter().map(|kind| (kind.name(), reading.count(*kind))).filter(|(_, count)| *count > 0).collect();
         let counts: Vec<_> = counts.iter().map(|(name, count)| format!("{count} {name}{}", plural(name, *count))).collect();
-        println!("read {}: {}", reading.directory.display(), counts.join(", "));
+        let others = if reading.others > 0 { format!("; {} of kinds that DNS does not need", reading.others) } else { String::new() };
+        println!("read {}: {}{others}", reading.directory.display(), counts.join(", "));
     }
     let Some((_, bound)) = listeners.bound().next() else { return };
     println!("listening on {bound}, over UDP and TCP; Ctrl-C stops\n\ntry:");

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::model::{self, Endpoint, EndpointPort};
 
-use super::{Meta, addresses, or_default, protocol};
+use super::{Meta, addresses, or_default, port::number, protocol};
 
 /// The label that says whose a slice is.
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -59,6 +59,7 @@ pub(super) struct SlicePort {
     #[serde(deserialize_with = "or_default")]
     name: String,
     protocol: Option<String>,
+    #[serde(deserialize_with = "number")]
     port: Option<u16>,
 }
 

@@ -8,6 +8,7 @@ mod ingress;
 mod namespace;
 mod node;
 mod pod;
+mod port;
 mod service;
 
 use std::{collections::BTreeMap, net::IpAddr};
@@ -23,6 +24,7 @@ pub use ingress::Ingress;
 pub use namespace::Namespace;
 pub use node::Node;
 pub use pod::Pod;
+pub use port::PortRef;
 pub use service::{Service, ServicePort};
 
 /// `metadata`.
@@ -146,35 +148,6 @@ pub(super) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Defaul
 pub(super) fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
     let given: Option<BTreeMap<String, Option<String>>> = Option::deserialize(deserializer)?;
     Ok(given.into_iter().flatten().map(|(key, value)| (key, value.unwrap_or_default())).collect())
-}
-
-/// A number, or its name: what a `targetPort` may be. 0 is as good as absent.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(try_from = "WrittenPort")]
-pub enum PortRef {
-    Number(u16),
-    Name(String),
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum WrittenPort {
-    Number(i64),
-    Name(String),
-}
-
-impl TryFrom<WrittenPort> for PortRef {
-    type Error = String;
-
-    fn try_from(written: WrittenPort) -> Result<Self, String> {
-        let wrong = |written: &str| format!("`targetPort` {written} is neither a number from 1 to 65535 nor a name");
-        match written {
-            WrittenPort::Number(number) => number.try_into().map(Self::Number).map_err(|_| wrong(&number.to_string())),
-            // The API server refuses a name without a letter: "80" is a mistake for 80.
-            WrittenPort::Name(name) if name.bytes().any(|octet| octet.is_ascii_alphabetic()) => Ok(Self::Name(name)),
-            WrittenPort::Name(name) => Err(wrong(&format!("{name:?}"))),
-        }
-    }
 }
 
 /// `protocol`, TCP where it is absent.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::model::{self, Protocol};
 
-use super::{Meta, PortRef, addresses, or_default, protocol};
+use super::{Meta, PortRef, addresses, or_default, port::number, protocol};
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
@@ -42,7 +42,8 @@ struct Container {
 struct ContainerPort {
     #[serde(deserialize_with = "or_default")]
     name: String,
-    container_port: u16,
+    #[serde(deserialize_with = "number")]
+    container_port: Option<u16>,
     protocol: Option<String>,
 }
 
@@ -115,7 +116,7 @@ impl Pod {
                 let sidecars = self.spec.init_containers.iter().filter(|it| it.restart_policy.as_deref() == Some("Always"));
                 let ports = self.spec.containers.iter().chain(sidecars).flat_map(|container| &container.ports);
                 let mut named = ports.filter(|port| port.name == *name && protocol(port.protocol.as_deref()) == Ok(over));
-                named.next().map(|port| port.container_port)
+                named.next()?.container_port
             }
         }
     }

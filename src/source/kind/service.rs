@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::model::{self, Addressing, Outside};
 
-use super::{LoadBalancer, Meta, PortRef, addresses, or_default, protocol, words};
+use super::{LoadBalancer, Meta, PortRef, addresses, or_default, port::number, protocol, words};
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
@@ -49,8 +49,10 @@ pub struct ServicePort {
     #[serde(deserialize_with = "or_default")]
     pub name: String,
     pub protocol: Option<String>,
-    pub port: u16,
+    #[serde(deserialize_with = "number")]
+    pub port: Option<u16>,
     pub target_port: Option<PortRef>,
+    #[serde(deserialize_with = "number")]
     pub node_port: Option<u16>,
 }
 
@@ -135,15 +137,8 @@ impl Service {
 
 impl ServicePort {
     fn fact(&self) -> Result<model::ServicePort, String> {
-        if self.port == 0 {
-            return Err("a port has no `port` from 1 to 65535".to_owned());
-        }
+        let port = self.port.filter(|port| *port > 0).ok_or("a port has no `port` from 1 to 65535")?;
         let protocol = protocol(self.protocol.as_deref())?;
-        Ok(model::ServicePort {
-            name: self.name.as_str().into(),
-            protocol,
-            port: self.port,
-            node_port: self.node_port.filter(|port| *port > 0),
-        })
+        Ok(model::ServicePort { name: self.name.as_str().into(), protocol, port, node_port: self.node_port.filter(|port| *port > 0) })
     }
 }

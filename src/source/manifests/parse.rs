@@ -153,5 +153,5 @@ fn documents(text: &str) -> Vec<(usize, &str)> {
 /// The parser's message without the place, which is told already.
 fn first_sentence(message: &str) -> String {
     let line = message.lines().next().unwrap_or("it is no YAML");
-    line.rsplit_once(" at line ").map_or(line, |(before, _)| before).trim_end_matches(',').to_owned()
+    line.split_once(" at line ").map_or(line, |(before, _)| before).trim_end_matches(',').to_owned()
 }

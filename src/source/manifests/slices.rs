@@ -72,7 +72,7 @@ fn target(port: &ServicePort, pod: &Pod) -> Option<(String, Protocol, u16)> {
     let protocol = protocol(port.protocol.as_deref()).ok()?;
     let number = match &port.target_port {
         Some(wanted) if *wanted != PortRef::Number(0) => pod.port(wanted, protocol)?,
-        _ => port.port,
+        _ => port.port?,
     };
     Some((port.name.clone(), protocol, number))
 }

@@ -30,7 +30,7 @@ pub(super) struct Parsed {
 /// The error is a file that is no YAML.
 pub(super) fn parse(path: &Path, text: &str) -> Result<Parsed, Box<Fault>> {
     let mut parsed = Parsed::default();
-    for (first_line, document) in documents(text.strip_prefix('\u{feff}').unwrap_or(text)) {
+    for (first_line, document) in documents(text) {
         let place = |line: u64, column: u64| Place {
             file: path.to_owned(),
             line: first_line + (line.max(1) as usize) - 1,

@@ -62,20 +62,31 @@ pub struct Serve {
     #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "context"])]
     pub manifests: Option<PathBuf>,
     /// Read them from the API server of this kubeconfig [default: the one of the Pod this runs in]
-    #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
+    #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// The kubeconfig's context
     #[arg(long, value_name = "NAME", requires = "kubeconfig")]
     pub context: Option<String>,
     /// The cluster's zone
-    #[arg(long, default_value = "cluster.local")]
+    #[arg(long, default_value = "cluster.local", value_parser = zone)]
     pub zone: String,
     /// Where to listen, over UDP and TCP
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:1053")]
     pub listen: Vec<SocketAddr>,
     /// Who answers other names: addresses, or a file with `nameserver` lines
-    #[arg(long, value_name = "ADDR|FILE", default_value = "/etc/resolv.conf", num_args = 1..)]
+    #[arg(long, value_name = "ADDR|FILE", default_value = "/etc/resolv.conf", num_args = 1.., value_parser = word)]
     pub upstream: Vec<String>,
+}
+
+/// A zone that a Corefile takes for one word.
+fn zone(text: &str) -> Result<String, String> {
+    text.parse::<crate::wire::Name>().map_err(|reason| reason.to_string())?;
+    word(text)
+}
+
+fn word(text: &str) -> Result<String, String> {
+    let plain = !text.is_empty() && !text.contains(|ch: char| ch.is_whitespace() || "\"#{}".contains(ch));
+    if plain { Ok(text.to_owned()) } else { Err("it must be one word".to_owned()) }
 }
 
 impl Cli {

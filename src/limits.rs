@@ -78,17 +78,22 @@ pub const PROBE_TIME: Duration = Duration::from_secs(1);
 
 /// Datagrams a system call: past this many a batch gains nothing and delays its first reply.
 pub const UDP_BATCH: usize = 16;
-/// Octets of a request over UDP; what is longer is cut, and then malformed. The largest honest ones have some hundreds.
-pub const UDP_REQUEST_OCTETS: usize = 4096;
+/// Octets of a request; over UDP the end of a longer one is cut off, and TCP clients that send one are cut off themselves. The
+/// largest honest ones have some hundreds.
+pub const REQUEST_OCTETS: usize = 4096;
 /// Octets that the kernel is asked to hold for each UDP socket.
 pub const UDP_BUFFER: usize = 4 << 20;
-/// Questions that wait for a task, and tasks that wait for upstreams.
-pub const JOBS_QUEUED: usize = 4096;
+/// Batches that a thread still reads when it is told to stop: more than its socket's buffer holds of small packets.
+pub const UDP_LAST_BATCHES: usize = 512;
+/// Datagrams' questions that wait for upstreams, and those of them that may wait for their task to begin.
 pub const JOBS: usize = 16_384;
+pub const JOBS_QUEUED: usize = 4096;
+/// Questions of all TCP connections that wait for upstreams, or for their client to take the reply.
+pub const STREAM_JOBS: usize = 4096;
 /// Lines that wait to be written to the log.
 pub const LOG_LINES: usize = 8192;
 
-/// Connections at once, in all and of one client address. A NodeLocal cache on every one of 5,000 nodes keeps a few.
+/// Connections at once, in all and of one client address; never more than half of the descriptors. A NodeLocal cache on every one of 5,000 nodes keeps a few.
 pub const TCP_CONNECTIONS: usize = 8192;
 pub const TCP_CONNECTIONS_CLIENT: usize = 512;
 /// Connections that wait to be accepted.
@@ -110,6 +115,8 @@ pub const PORT_TRIES: usize = 8;
 pub const PAGE_CONNECTIONS: usize = 64;
 /// For the header of a page's request.
 pub const PAGE_TIME: Duration = Duration::from_secs(5);
+/// For all that one connection asks for pages.
+pub const PAGE_CONNECTION_TIME: Duration = Duration::from_secs(300);
 
 /// Changes that wait for the index: a source that is ahead of it waits.
 pub const CHANGES: usize = 1024;

@@ -30,8 +30,6 @@ use super::{
 
 /// Serves a Corefile until a signal says otherwise. A newcomer is told what to try in the zone.
 pub(super) fn run(text: &Text, flags: &ServerFlags, newcomer: Option<&str>) -> anyhow::Result<()> {
-    // Container runtimes leave a soft limit of 1024 descriptors; the bounds of limits.rs want more. Without more, connections wait.
-    let _ = rlimit::increase_nofile_limit(limits::DESCRIPTORS);
     // A wrong Corefile is told before a thread is made.
     let configuration = config::check(text, flags.port)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
@@ -83,7 +81,9 @@ impl Process {
         let Assembled { server, pages, readiness, lameduck, watch_corefile, watch_files, probes, kept } =
             build::build(configuration, &metrics, &sources.stores(), &Kept::default(), seed)?;
         let listens: Vec<_> = server.listens().collect();
-        let mut listeners = Listeners::default();
+        // Container runtimes leave a soft limit of 1024 descriptors; the bounds of limits.rs want more. Without more, connections wait.
+        let descriptors = rlimit::increase_nofile_limit(limits::DESCRIPTORS).unwrap_or(1024);
+        let mut listeners = Listeners::new(descriptors);
         listeners.open(&listens)?;
         let mut admin = Admin::default();
         admin.serve(pages).await?;
@@ -203,7 +203,7 @@ impl Process {
             }
         }
         self.listeners.close().await;
-        self.shell.exchanger.finish().await;
+        self.shell.finish().await;
     }
 }
 

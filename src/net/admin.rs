@@ -1,6 +1,12 @@
 //! HTTP pages: metrics, health, readiness.
 
-use std::{collections::BTreeMap, convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    convert::Infallible,
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -9,8 +15,7 @@ use hyper::{Method, Request, Response, StatusCode, body::Bytes, header::CONTENT_
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
 };
 
 use crate::{
@@ -18,14 +23,21 @@ use crate::{
     plugin::{Page, PageReply},
 };
 
+use super::listeners::tcp;
+
 /// Paths and pages of one address.
 type Pages = ArcSwap<Vec<Page>>;
 
 /// The addresses at which pages are served.
 #[derive(Default)]
 pub struct Admin {
-    open: BTreeMap<String, (Arc<Pages>, SocketAddr, tokio::task::AbortHandle)>,
-    tasks: JoinSet<()>,
+    open: BTreeMap<String, Open>,
+}
+
+struct Open {
+    pages: Arc<Pages>,
+    bound: SocketAddr,
+    task: JoinSet<()>,
 }
 
 impl Admin {
@@ -38,17 +50,14 @@ impl Admin {
         for page in pages {
             wanted.entry(page.address.clone()).or_default().push(page);
         }
-        self.open.retain(|address, (_, _, task)| {
-            let keep = wanted.contains_key(address);
-            if !keep {
-                task.abort();
-            }
-            keep
-        });
+        for (_, mut gone) in self.open.extract_if(.., |address, _| !wanted.contains_key(address)) {
+            // Its address may be in the way of a new one.
+            gone.task.shutdown().await;
+        }
         let mut failed = Ok(());
         for (address, pages) in wanted {
             match self.open.get(&address) {
-                Some((open, ..)) => open.store(Arc::new(pages)),
+                Some(open) => open.pages.store(Arc::new(pages)),
                 None => match listen(&address).await {
                     Ok(listener) => self.start(address, listener, pages)?,
                     Err(error) => failed = Err(error),
@@ -60,14 +69,15 @@ impl Admin {
 
     /// Where the pages of an address are really served.
     pub fn bound(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
-        self.open.iter().map(|(address, (_, bound, _))| (&**address, *bound))
+        self.open.iter().map(|(address, open)| (&**address, open.bound))
     }
 
     fn start(&mut self, address: String, listener: TcpListener, pages: Vec<Page>) -> anyhow::Result<()> {
         let bound = listener.local_addr()?;
         let pages = Arc::new(ArcSwap::from_pointee(pages));
-        let task = self.tasks.spawn(accept(listener, Arc::clone(&pages)));
-        self.open.insert(address, (pages, bound, task));
+        let mut task = JoinSet::new();
+        task.spawn(accept(listener, Arc::clone(&pages)));
+        self.open.insert(address, Open { pages, bound, task });
         Ok(())
     }
 }
@@ -75,32 +85,38 @@ impl Admin {
 /// `:PORT` is every address of both families, or of IPv4 where there is no IPv6.
 async fn listen(address: &str) -> anyhow::Result<TcpListener> {
     let listener = match address.strip_prefix(':') {
-        Some(port) => match TcpListener::bind(format!("[::]:{port}")).await {
-            Ok(listener) => Ok(listener),
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Err(error),
-            Err(_) => TcpListener::bind(format!("0.0.0.0:{port}")).await,
-        },
+        Some(port) => {
+            let port = port.parse().with_context(|| format!("cannot serve pages at {address}: {port:?} is no port"))?;
+            match tcp((Ipv6Addr::UNSPECIFIED, port).into(), false) {
+                Err(error) if error.kind() != io::ErrorKind::AddrInUse => tcp((Ipv4Addr::UNSPECIFIED, port).into(), false),
+                listener => listener,
+            }
+        }
         None => TcpListener::bind(address).await,
     };
     listener.with_context(|| format!("cannot serve pages at {address}"))
 }
 
+/// When there are too many connections the oldest one ends: a page takes milliseconds, so a probe gets its answer whoever else
+/// holds on to theirs.
 async fn accept(listener: TcpListener, pages: Arc<Pages>) {
-    let places = Arc::new(Semaphore::new(limits::PAGE_CONNECTIONS));
     let mut connections = JoinSet::new();
+    let mut oldest_first: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let pages = Arc::clone(&pages);
-                connections.spawn(async move {
-                    converse(stream, &pages).await;
-                    drop(place);
-                });
+                oldest_first.push_back(connections.spawn(async move { converse(stream, &pages).await }));
             }
             Err(_) => tokio::time::sleep(limits::ACCEPT_PAUSE).await,
         }
         while connections.try_join_next().is_some() {}
+        oldest_first.retain(|connection| !connection.is_finished());
+        if oldest_first.len() > limits::PAGE_CONNECTIONS
+            && let Some(oldest) = oldest_first.pop_front()
+        {
+            oldest.abort();
+        }
     }
 }
 
@@ -113,7 +129,7 @@ async fn converse(stream: TcpStream, pages: &Arc<Pages>) {
     let http = http.timer(TokioTimer::new()).header_read_timeout(limits::PAGE_TIME);
     let connection = http.serve_connection(TokioIo::new(stream), service_fn(answer));
     // A scraper that breaks off is its own affair; one that stays for ever loses its place after a while.
-    let _ = tokio::time::timeout(Duration::from_secs(300), connection).await;
+    let _ = tokio::time::timeout(limits::PAGE_CONNECTION_TIME, connection).await;
 }
 
 fn page(request: &Request<hyper::body::Incoming>, pages: &[Page]) -> Response<Full<Bytes>> {

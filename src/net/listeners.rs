@@ -46,14 +46,14 @@ struct Running {
     stop_tasks: watch::Sender<bool>,
 }
 
-impl Default for Listeners {
-    fn default() -> Self {
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        Self { open: BTreeMap::new(), clients: Arc::default(), tasks: JoinSet::new(), threads }
-    }
-}
-
 impl Listeners {
+    /// `descriptors` is how many the process may have; half of them are for TCP clients, the rest for upstreams and sources.
+    pub fn new(descriptors: u64) -> Self {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let clients = Clients::new(usize::try_from(descriptors / 2).unwrap_or(usize::MAX));
+        Self { open: BTreeMap::new(), clients: Arc::new(clients), tasks: JoinSet::new(), threads }
+    }
+
     /// Opens what is not open yet, without answering there: nothing is changed where one of them cannot be had.
     ///
     /// # Errors
@@ -61,7 +61,10 @@ impl Listeners {
     pub fn open(&mut self, listens: &[Listen]) -> anyhow::Result<()> {
         let mut new = BTreeMap::new();
         for listen in listens.iter().filter(|listen| !self.open.contains_key(listen)) {
-            new.insert(*listen, Listener::open(listen.address, self.threads).map_err(|error| explained(error, listen.address))?);
+            let address = listen.address;
+            // One of our own that will be closed may be in the way, such as every address in that of one of them.
+            let shared = self.open.keys().any(|open| open.address.port() == address.port() && !listens.contains(open));
+            new.insert(*listen, Listener::open(address, shared, self.threads).map_err(|error| explained(error, address))?);
         }
         self.open.extend(new);
         Ok(())
@@ -72,7 +75,10 @@ impl Listeners {
     /// # Errors
     /// Where no thread can be made.
     pub fn serve(&mut self, shell: &Arc<Shell>, listens: &[Listen]) -> anyhow::Result<()> {
-        self.open.retain(|listen, listener| listens.contains(listen) || listener.stop());
+        while self.tasks.try_join_next().is_some() {}
+        for (_, gone) in self.open.extract_if(.., |listen, _| !listens.contains(listen)) {
+            gone.stop(&mut self.tasks);
+        }
         for (listen, listener) in &mut self.open {
             if listener.running.is_none() {
                 listener.start(shell, *listen, &self.clients, &mut self.tasks).context("cannot start a thread")?;
@@ -86,23 +92,27 @@ impl Listeners {
         self.open.iter().map(|(listen, listener)| (*listen, listener.bound))
     }
 
-    /// Stops listening, and waits for what has been asked to be answered.
+    /// Stops listening, and waits until TCP clients have their replies; those over UDP may still be on their way
+    /// ([`Shell::finish`]).
     pub async fn close(mut self) {
-        self.open.retain(|_, listener| listener.stop());
+        for listener in std::mem::take(&mut self.open).into_values() {
+            listener.stop(&mut self.tasks);
+        }
         let _ = tokio::time::timeout(stream::GRACE, async { while self.tasks.join_next().await.is_some() {} }).await;
     }
 }
 
 impl Listener {
-    fn open(address: SocketAddr, threads: usize) -> io::Result<Self> {
-        // With port 0 the port that is free for UDP may be taken for TCP: another try gives another port.
+    fn open(address: SocketAddr, shared: bool, threads: usize) -> io::Result<Self> {
+        // With port 0 the port that is free for TCP may be taken for UDP: another try gives another port.
         let mut tries = if address.port() == 0 { limits::PORT_TRIES } else { 1 };
         loop {
             tries -= 1;
-            let udp = udp::open(address, threads)?;
-            let bound = udp[0].local_addr()?;
-            match tcp(bound) {
-                Ok(tcp) => return Ok(Self { udp: udp.into_iter().map(Arc::new).collect(), tcp: Some(tcp), bound, running: None }),
+            // UDP sockets share an address with whoever wants to. TCP goes first, and tells of another program that is there.
+            let tcp = tcp(address, shared)?;
+            let bound = tcp.local_addr()?;
+            match udp::open(bound, threads) {
+                Ok(udp) => return Ok(Self { udp: udp.into_iter().map(Arc::new).collect(), tcp: Some(tcp), bound, running: None }),
                 Err(error) if tries == 0 => return Err(error),
                 Err(_) => {}
             }
@@ -115,39 +125,52 @@ impl Listener {
         if let Some(tcp) = self.tcp.take() {
             tasks.spawn_on(stream::serve(Arc::clone(shell), listen, tcp, Arc::clone(clients), stopped), &Handle::current());
         }
-        let mut threads = Vec::new();
+        let running = self.running.insert(Running { stop_threads, threads: Vec::new(), stop_tasks });
         for socket in &self.udp {
-            let (shell, socket, stop) = (Arc::clone(shell), Arc::clone(socket), Arc::clone(&stop_threads));
+            let (shell, socket, stop) = (Arc::clone(shell), Arc::clone(socket), Arc::clone(&running.stop_threads));
             let thread = thread::Builder::new().name(format!("udp {}", self.bound));
-            threads.push(thread.spawn(move || udp::serve(&shell, listen, &socket, &stop))?);
+            running.threads.push(thread.spawn(move || udp::serve(&shell, listen, &socket, &stop))?);
         }
-        self.running = Some(Running { stop_threads, threads, stop_tasks });
         Ok(())
     }
 
-    /// Ends the threads, and tells the tasks to. Says false: there is nothing to keep.
-    fn stop(&mut self) -> bool {
-        if let Some(running) = self.running.take() {
-            running.stop_threads.store(true, Ordering::Relaxed);
-            let _ = running.stop_tasks.send(true);
-            for thread in running.threads {
+    /// Tells threads and tasks to end; `tasks` holds who waits for the threads.
+    fn stop(self, tasks: &mut JoinSet<()>) {
+        let Some(Running { stop_threads, threads, stop_tasks }) = self.running else { return };
+        stop_threads.store(true, Ordering::Relaxed);
+        let _ = stop_tasks.send(true);
+        tasks.spawn_blocking(move || {
+            for thread in threads {
                 let _ = thread.join();
             }
-        }
-        false
+        });
     }
 }
 
-fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+/// With `shared` the address may be one that we listen on already.
+pub(super) fn tcp(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
     socket.set_nonblocking(true)?;
+    set_shared(&socket, shared)?;
     socket.bind(&address.into())?;
+    // From now on: another listener of ours may take over, and until then nobody else was let in.
+    set_shared(&socket, true)?;
     socket.listen(limits::TCP_BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+#[cfg(unix)]
+fn set_shared(socket: &Socket, shared: bool) -> io::Result<()> {
+    socket.set_reuse_port(shared)
+}
+
+#[cfg(not(unix))]
+fn set_shared(_socket: &Socket, _shared: bool) -> io::Result<()> {
+    Ok(())
 }
 
 fn explained(error: io::Error, address: SocketAddr) -> anyhow::Error {

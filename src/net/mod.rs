@@ -6,6 +6,8 @@ pub mod listeners;
 pub mod log;
 mod shell;
 mod stream;
+#[cfg(test)]
+mod testing;
 mod udp;
 
 pub use shell::Shell;

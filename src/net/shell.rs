@@ -4,14 +4,18 @@
 use std::{
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::Instant,
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
 use tokio::{
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::{
+        OwnedSemaphorePermit, Semaphore,
+        mpsc::{Receiver, Sender, channel},
+    },
     task::JoinSet,
+    time::timeout,
 };
 
 use crate::{
@@ -19,7 +23,7 @@ use crate::{
     limits,
     metrics::Metrics,
     server::{Exchange, Listen, Outcome, Pending, Server},
-    wire::{Rcode, refusal},
+    wire::{Query, Rcode, refusal},
 };
 
 use super::{exchange::Exchanger, log::Log};
@@ -31,21 +35,39 @@ pub struct Shell {
     pub exchanger: Exchanger,
     pub metrics: Arc<Metrics>,
     pub log: Log,
-    jobs: Sender<Job>,
+    jobs: Sender<Queued>,
+    /// One for each datagram's question, or refresh, that may wait for upstreams.
+    places: Arc<Semaphore>,
+    stream_places: Arc<Semaphore>,
 }
+
+/// The header of a request: enough to refuse it by.
+pub(super) type Header = [u8; 12];
 
 /// Sends a reply that comes later.
 pub(super) type Send = Box<dyn FnOnce(&[u8]) + std::marker::Send>;
 
-/// A question that left the thread it came in on.
-pub(super) struct Job {
+/// Whose question it is that does not end at once, and on which server.
+pub(super) struct Asked {
     pub(super) server: Arc<Server>,
     pub(super) listen: Listen,
+    pub(super) header: Header,
+    pub(super) cx: Cx,
+}
+
+/// A question that waits for upstreams.
+pub(super) struct Job {
+    pub(super) asked: Asked,
     pub(super) pending: Box<Pending>,
     pub(super) exchange: Exchange,
-    pub(super) cx: Cx,
+}
+
+/// A question that left the thread it came in on.
+struct Queued {
+    job: Job,
     /// Takes the reply; a refresh has nobody who wants it.
-    pub(super) send: Option<Send>,
+    send: Option<Send>,
+    place: OwnedSemaphorePermit,
 }
 
 impl Shell {
@@ -53,58 +75,92 @@ impl Shell {
     pub fn new(server: Server, metrics: Arc<Metrics>, log: Log) -> (Arc<Self>, impl Future<Output = ()> + std::marker::Send + 'static) {
         let (jobs, receiver) = channel(limits::JOBS_QUEUED);
         let exchanger = Exchanger::new(Arc::clone(&metrics));
-        let shell = Arc::new(Self { server: ArcSwap::from_pointee(server), exchanger, metrics, log, jobs });
+        let [places, stream_places] = [limits::JOBS, limits::STREAM_JOBS].map(|most| Arc::new(Semaphore::new(most)));
+        let shell = Arc::new(Self { server: ArcSwap::from_pointee(server), exchanger, metrics, log, jobs, places, stream_places });
         let weak = Arc::downgrade(&shell);
         (shell, async move { run(&weak, receiver).await })
     }
 
-    /// Answers a message as far as that goes without waiting. A panic costs its one question.
+    /// Waits until what datagrams asked is answered; nothing is listened on any more.
+    pub async fn finish(&self) {
+        // Whoever holds every place knows that nobody waits.
+        let _ = timeout(limits::QUERY_TIME, self.places.acquire_many(limits::JOBS as u32)).await;
+        self.exchanger.finish().await;
+    }
+
+    /// Answers a message as far as that goes without waiting.
     pub(super) fn receive(&self, server: &Server, listen: Listen, packet: &[u8], cx: &mut Cx, out: &mut Vec<u8>) -> Outcome {
-        let start = out.len();
-        let answer = catch_unwind(AssertUnwindSafe(|| server.receive(listen, packet, cx, out)));
-        answer.unwrap_or_else(|_| {
-            self.count_panic();
-            out.truncate(start);
-            refusal(packet, Rcode::SERVFAIL, out);
-            Outcome::Reply
-        })
+        self.guarded(packet, out, |out| server.receive(listen, packet, cx, out))
     }
 
-    fn resume(&self, server: &Server, pending: Box<Pending>, reply: Reply, cx: &mut Cx, out: &mut Vec<u8>) -> Outcome {
+    fn resume(&self, asked: &mut Asked, pending: Box<Pending>, reply: Reply, out: &mut Vec<u8>) -> Outcome {
+        let Asked { server, header, cx, .. } = asked;
         cx.now = Instant::now();
-        let answer = catch_unwind(AssertUnwindSafe(|| server.resume(pending, reply, cx, out)));
-        answer.unwrap_or_else(|_| {
-            self.count_panic();
-            Outcome::Silence
+        self.guarded(header, out, |out| server.resume(pending, reply, cx, out))
+    }
+
+    /// A panic costs its one question, which is answered with SERVFAIL where its header can be read.
+    fn guarded(&self, header: &[u8], out: &mut Vec<u8>, answer: impl FnOnce(&mut Vec<u8>) -> Outcome) -> Outcome {
+        let start = out.len();
+        catch_unwind(AssertUnwindSafe(|| answer(out))).unwrap_or_else(|_| {
+            self.metrics.panics.inc();
+            self.log.say(Level::Error, "Recovered from panic in server");
+            out.truncate(start);
+            refusal(header, Rcode::SERVFAIL, out);
+            if out.len() > start { Outcome::Reply } else { Outcome::Silence }
         })
     }
 
-    fn count_panic(&self) {
-        self.metrics.panics.inc();
-        self.log.say(Level::Error, "Recovered from panic in server");
+    /// A place among the questions of streams that wait for upstreams, if one is free. They have places of their own, so that a
+    /// flood of connections leaves datagrams theirs.
+    pub(super) fn stream_place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.stream_places).try_acquire_owned().ok()
     }
 
-    /// Hands a question to the tasks; where they are too many, ends it. True where a reply was appended.
-    pub(super) fn hand_over(&self, job: Job, out: &mut Vec<u8>) -> bool {
-        let Err(rejected) = self.jobs.try_send(job) else { return false };
-        let Job { server, listen, pending, mut cx, .. } = rejected.into_inner();
-        let replied = matches!(self.resume(&server, pending, Err(Failure::Overloaded), &mut cx, out), Outcome::Reply);
-        self.after(&server, listen, &mut cx);
+    fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
+    }
+
+    /// Leaves a question to a task; where they are too many, ends it. True where a reply was appended.
+    pub(super) fn hand_over(&self, job: Job, send: Send, out: &mut Vec<u8>) -> bool {
+        let Some(place) = self.place() else { return self.turn_away(job, out) };
+        match self.jobs.try_send(Queued { job, send: Some(send), place }) {
+            Ok(()) => false,
+            Err(rejected) => self.turn_away(rejected.into_inner().job, out),
+        }
+    }
+
+    /// Ends a question that cannot wait; true where a reply was appended.
+    pub(super) fn turn_away(&self, job: Job, out: &mut Vec<u8>) -> bool {
+        let Job { mut asked, mut pending, .. } = job;
+        let mut replied = false;
+        // Plugins may have something else to ask, which cannot wait either.
+        for _ in 0..limits::ASKS {
+            match self.resume(&mut asked, pending, Err(Failure::Overloaded), out) {
+                Outcome::Exchange(next, _) => pending = next,
+                outcome => {
+                    replied = matches!(outcome, Outcome::Reply);
+                    break;
+                }
+            }
+        }
+        self.after(&asked.server, asked.listen, &mut asked.cx);
         replied
     }
 
     /// Runs a question to its end; true where a reply was appended.
-    pub(super) async fn drive(&self, server: &Arc<Server>, mut outcome: Outcome, cx: &mut Cx, out: &mut Vec<u8>) -> bool {
-        loop {
-            let (pending, exchange) = match outcome {
-                Outcome::Reply => return true,
-                Outcome::Silence => return false,
-                Outcome::Exchange(pending, exchange) => (pending, exchange),
-            };
-            let patience = cx.patience.take().unwrap_or(limits::QUERY_TIME);
-            let reply = tokio::time::timeout(patience, self.exchanger.exchange(exchange)).await;
-            outcome = self.resume(server, pending, reply.unwrap_or(Err(Failure::Impatient)), cx, out);
-        }
+    pub(super) async fn drive(&self, job: Job, out: &mut Vec<u8>) -> bool {
+        let Job { mut asked, mut pending, mut exchange } = job;
+        let replied = loop {
+            let reply = timeout(patience(&mut asked.cx), self.exchanger.exchange(exchange)).await;
+            match self.resume(&mut asked, pending, reply.unwrap_or(Err(Failure::Impatient)), out) {
+                Outcome::Reply => break true,
+                Outcome::Silence => break false,
+                Outcome::Exchange(next, ask) => (pending, exchange) = (next, ask),
+            }
+        };
+        self.after(&asked.server, asked.listen, &mut asked.cx);
+        replied
     }
 
     /// What plugins left behind with an answer: log lines, and questions to ask once more.
@@ -113,38 +169,49 @@ impl Shell {
             self.log.write(line);
         }
         for query in std::mem::take(&mut cx.refreshes) {
-            let mut fresh = new_cx(cx.peer, cx.local, cx.transport);
-            if let Outcome::Exchange(pending, exchange) = server.refresh(listen, query, &mut fresh) {
-                let job = Job { server: Arc::clone(server), listen, pending, exchange, cx: fresh, send: None };
-                // There is no harm in a refresh that does not happen.
-                let _ = self.jobs.try_send(job);
-            }
+            self.refresh(server, listen, query, new_cx(cx.peer, cx.local, cx.transport));
+        }
+    }
+
+    /// There is no harm in a refresh that does not happen.
+    fn refresh(&self, server: &Arc<Server>, listen: Listen, query: Query, mut cx: Cx) {
+        let outcome = self.guarded(&[], &mut Vec::new(), |_| server.refresh(listen, query, &mut cx));
+        if let (Outcome::Exchange(pending, exchange), Some(place)) = (outcome, self.place()) {
+            let asked = Asked { server: Arc::clone(server), listen, header: Header::default(), cx };
+            let _ = self.jobs.try_send(Queued { job: Job { asked, pending, exchange }, send: None, place });
         }
     }
 }
 
-/// A context for a question that comes in now.
-pub(super) fn new_cx(peer: SocketAddr, local: SocketAddr, transport: Transport) -> Cx {
-    Cx::new(Instant::now(), rand::random(), peer, local, transport)
+/// How long the next exchange is waited for: what a plugin says, but no longer than a client waits for all of it.
+fn patience(cx: &mut Cx) -> Duration {
+    let left = (cx.started + limits::QUERY_TIME).saturating_duration_since(Instant::now());
+    cx.patience.take().map_or(left, |patience| patience.min(left))
 }
 
-async fn run(shell: &std::sync::Weak<Shell>, mut jobs: Receiver<Job>) {
+/// A context for a question that comes in now. What an IPv6 socket calls `::ffff:192.0.2.1` is that IPv4 address.
+pub(super) fn new_cx(peer: SocketAddr, local: SocketAddr, transport: Transport) -> Cx {
+    let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    Cx::new(Instant::now(), rand::random(), canonical(peer), canonical(local), transport)
+}
+
+/// A question that is on its way was read, so it has a header.
+pub(super) fn header_of(packet: &[u8]) -> Header {
+    packet.first_chunk().copied().unwrap_or_default()
+}
+
+async fn run(shell: &Weak<Shell>, mut jobs: Receiver<Queued>) {
     let mut tasks = JoinSet::new();
-    while let Some(job) = jobs.recv().await {
-        while tasks.len() >= limits::JOBS || tasks.try_join_next().is_some() {
-            if tasks.len() >= limits::JOBS {
-                tasks.join_next().await;
-            }
-        }
+    while let Some(Queued { job, send, place }) = jobs.recv().await {
+        while tasks.try_join_next().is_some() {}
         let Some(shell) = shell.upgrade() else { break };
         tasks.spawn(async move {
-            let Job { server, listen, pending, exchange, mut cx, send } = job;
-            let mut out = Vec::with_capacity(limits::UDP_OCTETS.into());
-            let replied = shell.drive(&server, Outcome::Exchange(pending, exchange), &mut cx, &mut out).await;
+            let mut out = Vec::new();
+            let replied = shell.drive(job, &mut out).await;
             if let Some(send) = send.filter(|_| replied) {
                 send(&out);
             }
-            shell.after(&server, listen, &mut cx);
+            drop(place);
         });
     }
     while tasks.join_next().await.is_some() {}

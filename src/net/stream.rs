@@ -1,22 +1,17 @@
 //! TCP: questions of one connection are answered as they are ready, in any order (RFC 7766 §6.2.1.1), within bounds of time
 //! and number that a slow or greedy client cannot pass.
-#![expect(clippy::disallowed_methods, reason = "here is the clock")]
 
-use std::{
-    collections::HashMap,
-    io,
-    net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+mod clients;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::{Notify, watch},
+    sync::{OwnedSemaphorePermit, watch},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use crate::{
@@ -25,7 +20,10 @@ use crate::{
     server::{Listen, Outcome},
 };
 
-use super::shell::{Shell, new_cx};
+use super::shell::{Asked, Job, Shell, header_of, new_cx};
+
+pub(super) use clients::Clients;
+use clients::Place;
 
 /// Takes connections until `stop` turns true, then answers what has been asked and ends.
 pub(super) async fn serve(
@@ -45,8 +43,8 @@ pub(super) async fn serve(
         match accepted {
             Ok((stream, peer)) => {
                 let Some(place) = clients.enter(peer.ip()) else { continue };
-                let connection = Connection { shell: Arc::clone(&shell), listen, stream, peer, place, stop: stop.clone() };
-                connections.spawn(connection.run());
+                let connection = Connection::new(Arc::clone(&shell), listen, (stream, peer), place);
+                connections.spawn(connection.run(stop.clone()));
             }
             // The client has left already: the next one has not.
             Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
@@ -54,74 +52,9 @@ pub(super) async fn serve(
             Err(_) => sleep(limits::ACCEPT_PAUSE).await,
         }
     }
+    // Who comes now is told so, and the address is free for others.
+    drop(listener);
     while connections.join_next().await.is_some() {}
-}
-
-/// The connections there are. A newcomer for whom there is no room takes the place of the one that is idle the longest.
-#[derive(Default)]
-pub(super) struct Clients(Mutex<Places>);
-
-#[derive(Default)]
-struct Places {
-    next: u64,
-    places: HashMap<u64, Occupant>,
-}
-
-struct Occupant {
-    address: IpAddr,
-    /// `None` while a question is being answered.
-    idle_since: Option<Instant>,
-    leave: Arc<Notify>,
-}
-
-/// A connection's place, given back when it is dropped.
-struct Place {
-    clients: Arc<Clients>,
-    id: u64,
-    leave: Arc<Notify>,
-}
-
-impl Clients {
-    fn lock(&self) -> MutexGuard<'_, Places> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let mut places = self.lock();
-        let of_client = places.places.values().filter(|occupant| occupant.address == address).count();
-        let full = places.places.len() >= limits::TCP_CONNECTIONS;
-        if full || of_client >= limits::TCP_CONNECTIONS_CLIENT {
-            let candidates = places.places.iter().filter(|(_, occupant)| full || occupant.address == address);
-            let (&id, _) = candidates.filter_map(|(id, occupant)| Some((id, occupant.idle_since?))).min_by_key(|(_, since)| *since)?;
-            places.places.remove(&id)?.leave.notify_one();
-        }
-        let (id, leave) = (places.next, Arc::new(Notify::new()));
-        places.next += 1;
-        places.places.insert(id, Occupant { address, idle_since: Some(Instant::now()), leave: Arc::clone(&leave) });
-        Some(Place { clients: Arc::clone(self), id, leave })
-    }
-}
-
-impl Place {
-    fn set_idle(&self, idle: bool) {
-        if let Some(occupant) = self.clients.lock().places.get_mut(&self.id) {
-            occupant.idle_since = idle.then(Instant::now);
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.clients.lock().places.remove(&self.id);
-    }
-}
-
-/// What a connection's task wakes up for.
-enum Event {
-    Read(io::Result<usize>),
-    Answered(Option<Vec<u8>>),
-    Stop,
-    Leave,
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {
@@ -129,66 +62,110 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
+/// What a connection's task wakes up for.
+enum Event {
+    Read(io::Result<usize>),
+    Answered(Option<Late>),
+    /// A message did not come in its time, or none came.
+    Late,
+    Stop,
+    /// Someone else has the place.
+    Leave,
+}
+
+/// A reply that had to wait, and its place among those: until it is written it takes memory.
+struct Late {
+    frame: Vec<u8>,
+    _place: OwnedSemaphorePermit,
+}
+
 struct Connection {
     shell: Arc<Shell>,
     listen: Listen,
     stream: TcpStream,
     peer: SocketAddr,
+    local: SocketAddr,
     place: Place,
-    stop: watch::Receiver<bool>,
+    /// What came in and is not yet a whole message, or has to wait for those before it.
+    input: BytesMut,
+    /// Questions that wait for upstreams.
+    waiting: JoinSet<Option<Late>>,
+    /// False once nothing more is wanted of the client, or comes from it.
+    reading: bool,
+    deadline: Instant,
 }
 
 impl Connection {
-    async fn run(mut self) {
-        let _ = self.stream.set_nodelay(true);
-        let local = self.stream.local_addr().unwrap_or(self.listen.address);
-        let mut input = BytesMut::with_capacity(512);
-        let mut waiting: JoinSet<Option<Vec<u8>>> = JoinSet::new();
-        let mut deadline = Instant::now() + limits::TCP_MESSAGE_TIME;
-        let mut reading = true;
-        let mut stop = self.stop.clone();
-        while reading || !waiting.is_empty() {
-            let may_read = reading && waiting.len() < limits::TCP_QUESTIONS;
-            let between = input.is_empty();
-            let event = tokio::select! {
-                read = self.stream.read_buf(&mut input), if may_read => Event::Read(read),
-                Some(done) = waiting.join_next(), if !waiting.is_empty() => Event::Answered(done.ok().flatten()),
-                () = tokio::time::sleep_until(deadline.into()), if waiting.is_empty() || !input.is_empty() => Event::Leave,
-                () = self.place.leave.notified() => Event::Leave,
-                () = stopped(&mut stop), if reading => Event::Stop,
-            };
-            match event {
+    fn new(shell: Arc<Shell>, listen: Listen, (stream, peer): (TcpStream, SocketAddr), place: Place) -> Self {
+        let _ = stream.set_nodelay(true);
+        let local = stream.local_addr().unwrap_or(listen.address);
+        let deadline = Instant::now() + limits::TCP_MESSAGE_TIME;
+        let (input, waiting) = (BytesMut::with_capacity(limits::UDP_OCTETS_PLAIN.into()), JoinSet::new());
+        Self { shell, listen, stream, peer, local, place, input, waiting, reading: true, deadline }
+    }
+
+    async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        while self.reading || !self.waiting.is_empty() {
+            let (timed, between) = (self.is_timed(), self.input.is_empty());
+            match self.event(&mut stop).await {
                 Event::Read(Ok(1..)) | Event::Answered(None) => {}
-                // A client may close its half and still wait for replies.
-                Event::Read(Ok(0) | Err(_)) | Event::Stop => reading = false,
-                Event::Answered(Some(reply)) if self.write(&reply).await.is_ok() => {}
+                // A client may close its half and still wait for replies. Whoever is late may, too.
+                Event::Read(Ok(0) | Err(_)) | Event::Stop => self.reading = false,
+                Event::Late => {
+                    self.reading = false;
+                    self.input.clear();
+                }
+                Event::Answered(Some(late)) if self.write(&late.frame).await.is_ok() => {}
                 Event::Answered(Some(_)) | Event::Leave => return,
             }
-            let Ok(answered) = self.answer(&mut input, local, &mut waiting).await else { return };
-            if answered || input.is_empty() {
-                let time = if input.is_empty() { limits::TCP_IDLE_TIME } else { limits::TCP_MESSAGE_TIME };
-                deadline = Instant::now() + time;
+            let Ok(answered) = self.answer().await else { return };
+            let message = Instant::now() + limits::TCP_MESSAGE_TIME;
+            if self.input.is_empty() {
+                self.deadline = Instant::now() + limits::TCP_IDLE_TIME;
+            } else if answered || !timed {
+                self.deadline = message;
             } else if between {
                 // A message has begun: from now on it has its time.
-                deadline = deadline.min(Instant::now() + limits::TCP_MESSAGE_TIME);
+                self.deadline = self.deadline.min(message);
             }
-            self.place.set_idle(waiting.is_empty());
+            self.place.set_idle(self.waiting.is_empty());
         }
     }
 
-    /// Answers the whole messages in `input`; true where there was one.
-    async fn answer(&mut self, input: &mut BytesMut, local: SocketAddr, waiting: &mut JoinSet<Option<Vec<u8>>>) -> io::Result<bool> {
-        let mut out = Vec::new();
-        let mut any = false;
-        while waiting.len() < limits::TCP_QUESTIONS {
-            let Some(length) = input.first_chunk::<2>().map(|length| usize::from(u16::from_be_bytes(*length))) else { break };
-            if input.len() < 2 + length {
-                break;
-            }
-            input.advance(2);
-            let packet = input.split_to(length);
+    fn may_read(&self) -> bool {
+        self.reading && self.waiting.len() < limits::TCP_QUESTIONS
+    }
+
+    /// Whether it is the client whom everything waits for: where it is owed replies it need not ask, but may not dawdle.
+    fn is_timed(&self) -> bool {
+        self.may_read() && (self.waiting.is_empty() || !self.input.is_empty())
+    }
+
+    async fn event(&mut self, stop: &mut watch::Receiver<bool>) -> Event {
+        let (may_read, is_timed) = (self.may_read(), self.is_timed());
+        tokio::select! {
+            read = self.stream.read_buf(&mut self.input), if may_read => Event::Read(read),
+            Some(done) = self.waiting.join_next(), if !self.waiting.is_empty() => Event::Answered(done.ok().flatten()),
+            () = sleep_until(self.deadline), if is_timed => Event::Late,
+            () = self.place.taken() => Event::Leave,
+            () = stopped(stop), if self.reading => Event::Stop,
+        }
+    }
+
+    /// Answers the whole messages that came in, as far as they may wait; true where there was one.
+    ///
+    /// # Errors
+    /// Where the client does not take its replies, or sends what is no request.
+    async fn answer(&mut self) -> io::Result<bool> {
+        let (mut out, mut any) = (Vec::new(), false);
+        while self.waiting.len() < limits::TCP_QUESTIONS {
+            let Some(packet) = next_message(&mut self.input)? else { break };
             any = true;
-            self.answer_one(&packet, local, waiting, &mut out);
+            self.answer_one(&packet, &mut out);
+            if out.len() >= limits::STREAM_OCTETS {
+                self.write(&out).await?;
+                out.clear();
+            }
         }
         if !out.is_empty() {
             self.write(&out).await?;
@@ -196,35 +173,63 @@ impl Connection {
         Ok(any)
     }
 
-    fn answer_one(&self, packet: &[u8], local: SocketAddr, waiting: &mut JoinSet<Option<Vec<u8>>>, out: &mut Vec<u8>) {
+    fn answer_one(&mut self, packet: &[u8], out: &mut Vec<u8>) {
         let server = self.shell.server.load_full();
-        let mut cx = new_cx(self.peer, local, Transport::Tcp);
+        let mut cx = new_cx(self.peer, self.local, Transport::Tcp);
         let start = begin_frame(out);
-        let outcome = self.shell.receive(&server, self.listen, packet, &mut cx, out);
-        let (shell, listen) = (Arc::clone(&self.shell), self.listen);
-        match outcome {
-            Outcome::Reply => {
-                end_frame(out, start);
-                shell.after(&server, listen, &mut cx);
+        let replied = match self.shell.receive(&server, self.listen, packet, &mut cx, out) {
+            Outcome::Exchange(pending, exchange) => {
+                let asked = Asked { server, listen: self.listen, header: header_of(packet), cx };
+                self.wait(Job { asked, pending, exchange }, out)
             }
-            Outcome::Silence => out.truncate(start),
-            exchange @ Outcome::Exchange(..) => {
-                out.truncate(start);
-                waiting.spawn(async move {
-                    let mut out = Vec::new();
-                    let start = begin_frame(&mut out);
-                    let replied = shell.drive(&server, exchange, &mut cx, &mut out).await;
-                    end_frame(&mut out, start);
-                    shell.after(&server, listen, &mut cx);
-                    replied.then_some(out)
-                });
+            outcome => {
+                self.shell.after(&server, self.listen, &mut cx);
+                matches!(outcome, Outcome::Reply)
             }
+        };
+        if replied {
+            end_frame(out, start);
+        } else {
+            out.truncate(start);
         }
     }
 
-    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        timeout(limits::TCP_WRITE_TIME, self.stream.write_all(bytes)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    /// Has a question wait; where too many do, ends it. True where a reply was appended.
+    fn wait(&mut self, job: Job, out: &mut Vec<u8>) -> bool {
+        let Some(place) = self.shell.stream_place() else { return self.shell.turn_away(job, out) };
+        let shell = Arc::clone(&self.shell);
+        self.waiting.spawn(async move {
+            let mut frame = Vec::new();
+            let start = begin_frame(&mut frame);
+            let replied = shell.drive(job, &mut frame).await;
+            end_frame(&mut frame, start);
+            replied.then_some(Late { frame, _place: place })
+        });
+        false
     }
+
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        tokio::select! {
+            written = timeout(limits::TCP_WRITE_TIME, self.stream.write_all(bytes)) => written?,
+            () = self.place.taken() => Err(io::ErrorKind::ConnectionAborted.into()),
+        }
+    }
+}
+
+/// The next whole message.
+///
+/// # Errors
+/// Where it is longer than any request.
+fn next_message(input: &mut BytesMut) -> io::Result<Option<BytesMut>> {
+    let Some(length) = input.first_chunk().map(|length| usize::from(u16::from_be_bytes(*length))) else { return Ok(None) };
+    if length > limits::REQUEST_OCTETS {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    if input.len() < 2 + length {
+        return Ok(None);
+    }
+    input.advance(2);
+    Ok(Some(input.split_to(length)))
 }
 
 /// Leaves room for a message's length.

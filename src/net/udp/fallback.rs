@@ -13,20 +13,20 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    pub(super) fn local(&self, listen: SocketAddr) -> SocketAddr {
-        listen
+    pub(super) fn local(&self, bound: SocketAddr) -> SocketAddr {
+        bound
     }
 }
 
 pub(super) struct Batch {
-    packet: Box<[u8; limits::UDP_REQUEST_OCTETS]>,
+    packet: Box<[u8; limits::REQUEST_OCTETS]>,
     length: usize,
     peer: SocketAddr,
 }
 
 impl Batch {
     pub(super) fn new() -> Self {
-        Self { packet: Box::new([0; limits::UDP_REQUEST_OCTETS]), length: 0, peer: ([0; 4], 0).into() }
+        Self { packet: Box::new([0; limits::REQUEST_OCTETS]), length: 0, peer: ([0; 4], 0).into() }
     }
 
     pub(super) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {

@@ -7,7 +7,7 @@ use std::{
     os::fd::{AsFd, AsRawFd},
 };
 
-use libc::{c_int, c_void, cmsghdr, in_pktinfo, in6_pktinfo, iovec, mmsghdr, msghdr, sockaddr_storage, socklen_t};
+use libc::{c_int, cmsghdr, in_pktinfo, in6_pktinfo, iovec, mmsghdr, msghdr, sockaddr_storage, socklen_t};
 use socket2::SockAddr;
 
 use crate::limits;
@@ -25,15 +25,15 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    /// The address that was asked; where the system does not say, the one that is listened on.
-    pub(super) fn local(&self, listen: SocketAddr) -> SocketAddr {
-        SocketAddr::new(self.to.map_or(listen.ip(), |(address, _)| address), listen.port())
+    /// The address that was asked; where the system does not say, the one that the socket is bound to.
+    pub(super) fn local(&self, bound: SocketAddr) -> SocketAddr {
+        SocketAddr::new(self.to.map_or(bound.ip(), |(address, _)| address), bound.port())
     }
 }
 
 /// Buffers of one thread.
 pub(super) struct Batch {
-    packets: Vec<[u8; limits::UDP_REQUEST_OCTETS]>,
+    packets: Vec<[u8; limits::REQUEST_OCTETS]>,
     lengths: [usize; limits::UDP_BATCH],
     names: [sockaddr_storage; limits::UDP_BATCH],
     controls: [Control; limits::UDP_BATCH],
@@ -43,7 +43,7 @@ pub(super) struct Batch {
 impl Batch {
     pub(super) fn new() -> Self {
         Self {
-            packets: vec![[0; limits::UDP_REQUEST_OCTETS]; limits::UDP_BATCH],
+            packets: vec![[0; limits::REQUEST_OCTETS]; limits::UDP_BATCH],
             lengths: [0; limits::UDP_BATCH],
             // SAFETY: all zeros is a valid sockaddr_storage.
             names: unsafe { mem::zeroed() },
@@ -86,7 +86,8 @@ impl Batch {
         Ok(count)
     }
 
-    /// A datagram of the last batch; one that was cut or came from no known family is empty, and so no request.
+    /// A datagram of the last batch. One of no known family seems to come from port 0, which cannot be answered; the end of one
+    /// that is too long is cut off.
     pub(super) fn get(&self, index: usize) -> (&[u8], Origin) {
         let nobody = Origin { peer: (Ipv4Addr::UNSPECIFIED, 0).into(), to: None };
         (&self.packets[index][..self.lengths[index]], self.origins[index].unwrap_or(nobody))
@@ -95,18 +96,18 @@ impl Batch {
     /// Sends all; a datagram that cannot be sent is left out.
     pub(super) fn send(&mut self, socket: &UdpSocket, replies: &[(Vec<u8>, Origin)]) {
         for chunk in replies.chunks(limits::UDP_BATCH) {
-            send_chunk(socket, chunk.iter().map(|(reply, origin)| (reply.as_slice(), *origin)));
+            send_chunk(socket, chunk.iter().map(|(reply, origin)| (reply.as_slice(), *origin)), 0);
         }
     }
 }
 
-/// Sends one reply, from any thread.
+/// Sends one reply from a task, which must not wait: where the socket's buffer is full the reply is lost.
 pub(super) fn send_one(socket: &UdpSocket, reply: &[u8], origin: Origin) {
-    send_chunk(socket, std::iter::once((reply, origin)));
+    send_chunk(socket, std::iter::once((reply, origin)), libc::MSG_DONTWAIT);
 }
 
 /// At most [`limits::UDP_BATCH`] replies.
-fn send_chunk<'r>(socket: &UdpSocket, replies: impl Iterator<Item = (&'r [u8], Origin)>) {
+fn send_chunk<'r>(socket: &UdpSocket, replies: impl Iterator<Item = (&'r [u8], Origin)>, flags: c_int) {
     // SAFETY: all zeros is a valid iovec and mmsghdr.
     let mut iovecs: [iovec; limits::UDP_BATCH] = unsafe { mem::zeroed() };
     // SAFETY: as above.
@@ -131,9 +132,13 @@ fn send_chunk<'r>(socket: &UdpSocket, replies: impl Iterator<Item = (&'r [u8], O
     let mut sent = 0;
     while sent < count {
         // SAFETY: the headers from `sent` on point to buffers of the lengths beside them, which outlive the call; the kernel only reads.
-        let done = unsafe { libc::sendmmsg(socket.as_raw_fd(), headers[sent..count].as_mut_ptr(), (count - sent) as _, 0) };
-        // The first one that fails stops the call: it is left out.
-        sent += usize::try_from(done).unwrap_or(1).max(1);
+        let done = unsafe { libc::sendmmsg(socket.as_raw_fd(), headers[sent..count].as_mut_ptr(), (count - sent) as _, flags as _) };
+        sent += match usize::try_from(done) {
+            Ok(done) => done,
+            Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => 0,
+            // The call fails where its first one does: that one is left out.
+            Err(_) => 1,
+        };
     }
 }
 
@@ -149,25 +154,35 @@ fn origin(header: &msghdr, name: &sockaddr_storage) -> Option<Origin> {
     }
     .ok()?;
     let mut to = None;
-    // SAFETY: `header` is as the kernel left it, so its control messages lie within its control buffer.
+    // SAFETY: `header` is as the kernel left it, so its control messages lie within its control buffer, and `info` reads only
+    // what is there.
     unsafe {
         let mut control: *const cmsghdr = libc::CMSG_FIRSTHDR(header);
         while let Some(message) = control.as_ref() {
-            let data: *const c_void = libc::CMSG_DATA(control).cast();
-            if (message.cmsg_level, message.cmsg_type) == (libc::IPPROTO_IP, libc::IP_PKTINFO) {
-                let info: in_pktinfo = data.cast::<in_pktinfo>().read_unaligned();
-                to = Some((IpAddr::V4(Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr))), 0));
-            } else if (message.cmsg_level, message.cmsg_type) == (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) {
-                let info: in6_pktinfo = data.cast::<in6_pktinfo>().read_unaligned();
-                let address = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+            if let Some(v4) = info::<in_pktinfo>(message, libc::IPPROTO_IP, libc::IP_PKTINFO) {
+                to = Some((IpAddr::V4(Ipv4Addr::from(u32::from_be(v4.ipi_addr.s_addr))), 0));
+            } else if let Some(v6) = info::<in6_pktinfo>(message, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) {
+                let address = Ipv6Addr::from(v6.ipi6_addr.s6_addr);
                 // Only a link-local address needs its interface; for others the routes decide.
-                to = Some((IpAddr::V6(address), if address.is_unicast_link_local() { info.ipi6_ifindex as u32 } else { 0 }));
+                to = Some((IpAddr::V6(address), if address.is_unicast_link_local() { v6.ipi6_ifindex } else { 0 }));
             }
             control = libc::CMSG_NXTHDR(header, control);
         }
     }
     let to = to.filter(|(address, _)| !address.is_multicast() && *address != IpAddr::V4(Ipv4Addr::BROADCAST));
     Some(Origin { peer: with_scope(peer.as_socket()?), to })
+}
+
+/// What a control message of this kind holds; `None` for another kind, or where its end was cut off.
+///
+/// # Safety
+/// As many octets as `message` says follow it, and any are a valid `T`.
+unsafe fn info<T>(message: &cmsghdr, level: c_int, kind: c_int) -> Option<T> {
+    // SAFETY: the length is arithmetic only.
+    let whole = message.cmsg_len >= unsafe { libc::CMSG_LEN(size::<T>()) } as _;
+    let is_it = (message.cmsg_level, message.cmsg_type) == (level, kind) && whole;
+    // SAFETY: the caller says that the data is there.
+    is_it.then(|| unsafe { libc::CMSG_DATA(message).cast::<T>().read_unaligned() })
 }
 
 fn with_scope(peer: SocketAddr) -> SocketAddr {
@@ -212,12 +227,15 @@ fn size<T>() -> socklen_t {
 /// shrink our replies.
 pub(super) fn prepare(socket: &impl AsFd, v6: bool) {
     let fd = socket.as_fd().as_raw_fd();
-    // Each is a wish: without it replies leave from the address that the routes choose.
-    set(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1);
-    set(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT);
+    // Each is a wish: without it replies leave from the address that the routes choose. An IPv6 socket tells the address of
+    // IPv4 datagrams as a mapped one, so it is asked for one kind of information only.
     if v6 {
         set(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1);
+        set(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_OMIT);
+    } else {
+        set(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1);
     }
+    set(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT);
 }
 
 fn set(fd: c_int, level: c_int, option: c_int, value: c_int) {

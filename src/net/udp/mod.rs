@@ -14,6 +14,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::Duration,
 };
 
@@ -22,10 +23,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::{
     chain::Transport,
     limits,
-    server::{Listen, Outcome},
+    server::{Listen, Outcome, Server},
 };
 
-use super::shell::{Job, Send, Shell, new_cx};
+use super::shell::{Asked, Job, Shell, header_of, new_cx};
 
 use batch::{Batch, Origin};
 
@@ -56,45 +57,77 @@ fn socket(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Answers what comes in at a socket until `stop` says otherwise.
+/// Answers what comes in at a socket until `stop` says otherwise, and then what has come in already.
 pub(super) fn serve(shell: &Arc<Shell>, listen: Listen, socket: &Arc<UdpSocket>, stop: &AtomicBool) {
-    let mut batch = Batch::new();
-    let mut replies: Vec<(Vec<u8>, Origin)> = Vec::new();
-    let mut spare: Vec<Vec<u8>> = Vec::new();
+    let bound = socket.local_addr().unwrap_or(listen.address);
+    let mut worker = Worker { shell, listen, socket, bound, batch: Batch::new(), replies: Vec::new(), spare: Vec::new() };
     while !stop.load(Ordering::Relaxed) {
-        let Ok(count) = batch.receive(socket) else { continue };
-        let server = shell.server.load_full();
-        for index in 0..count {
-            let (packet, origin) = batch.get(index);
-            // Port 0 cannot be answered.
-            if origin.peer.port() == 0 {
-                continue;
-            }
-            let mut cx = new_cx(origin.peer, origin.local(listen.address), Transport::Udp);
-            let mut out = spare.pop().unwrap_or_default();
-            out.clear();
-            let replied = match shell.receive(&server, listen, packet, &mut cx, &mut out) {
-                Outcome::Reply => true,
-                Outcome::Silence => false,
-                Outcome::Exchange(pending, exchange) => {
-                    let socket = Arc::clone(socket);
-                    let send = move |reply: &[u8]| batch::send_one(&socket, reply, origin);
-                    let send: Send = Box::new(send);
-                    let empty = new_cx(origin.peer, cx.local, Transport::Udp);
-                    let cx = std::mem::replace(&mut cx, empty);
-                    let job = Job { server: Arc::clone(&server), listen, pending, exchange, cx, send: Some(send) };
-                    shell.hand_over(job, &mut out)
-                }
-            };
-            shell.after(&server, listen, &mut cx);
-            if replied {
-                replies.push((out, origin));
-            } else {
-                spare.push(out);
-            }
+        if let Err(error) = worker.turn()
+            && !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+        {
+            // No memory: it passes, and asking at once would only burn time.
+            thread::sleep(limits::ACCEPT_PAUSE);
         }
-        batch.send(socket, &replies);
-        spare.extend(replies.drain(..).map(|(out, _)| out));
+    }
+    let _ = socket.set_nonblocking(true);
+    for _ in 0..limits::UDP_LAST_BATCHES {
+        if worker.turn().is_err() {
+            break;
+        }
+    }
+}
+
+/// What one thread works with.
+struct Worker<'w> {
+    shell: &'w Arc<Shell>,
+    listen: Listen,
+    socket: &'w Arc<UdpSocket>,
+    bound: SocketAddr,
+    batch: Batch,
+    replies: Vec<(Vec<u8>, Origin)>,
+    /// Buffers of replies that are sent.
+    spare: Vec<Vec<u8>>,
+}
+
+impl Worker<'_> {
+    /// One batch: in, answered, out.
+    fn turn(&mut self) -> io::Result<()> {
+        let count = self.batch.receive(self.socket)?;
+        let server = self.shell.server.load_full();
+        for index in 0..count {
+            self.answer(&server, index);
+        }
+        self.batch.send(self.socket, &self.replies);
+        self.spare.extend(self.replies.drain(..).map(|(out, _)| out));
+        Ok(())
+    }
+
+    fn answer(&mut self, server: &Arc<Server>, index: usize) {
+        let (packet, origin) = self.batch.get(index);
+        // Port 0 cannot be answered.
+        if origin.peer.port() == 0 {
+            return;
+        }
+        let mut cx = new_cx(origin.peer, origin.local(self.bound), Transport::Udp);
+        let mut out = self.spare.pop().unwrap_or_default();
+        out.clear();
+        let replied = match self.shell.receive(server, self.listen, packet, &mut cx, &mut out) {
+            Outcome::Exchange(pending, exchange) => {
+                let asked = Asked { server: Arc::clone(server), listen: self.listen, header: header_of(packet), cx };
+                let socket = Arc::clone(self.socket);
+                let send = Box::new(move |reply: &[u8]| batch::send_one(&socket, reply, origin));
+                self.shell.hand_over(Job { asked, pending, exchange }, send, &mut out)
+            }
+            outcome => {
+                self.shell.after(server, self.listen, &mut cx);
+                matches!(outcome, Outcome::Reply)
+            }
+        };
+        if replied {
+            self.replies.push((out, origin));
+        } else {
+            self.spare.push(out);
+        }
     }
 }
 

@@ -106,6 +106,8 @@ pub const TCP_MESSAGE_TIME: Duration = Duration::from_secs(3);
 pub const TCP_IDLE_TIME: Duration = Duration::from_secs(10);
 /// For a client to take its replies; CoreDNS's number.
 pub const TCP_WRITE_TIME: Duration = Duration::from_secs(5);
+/// For what a client has sent already when the server stops.
+pub const TCP_LAST_TIME: Duration = Duration::from_millis(50);
 /// After a failed accept.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Tries for a port that is free for both UDP and TCP.

@@ -144,3 +144,6 @@ fn page(request: &Request<hyper::body::Incoming>, pages: &[Page]) -> Response<Fu
     response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(reply.content_type));
     response
 }
+
+#[cfg(test)]
+mod tests;

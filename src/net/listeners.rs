@@ -63,7 +63,7 @@ impl Listeners {
         for listen in listens.iter().filter(|listen| !self.open.contains_key(listen)) {
             let address = listen.address;
             // One of our own that will be closed may be in the way, such as every address in that of one of them.
-            let shared = self.open.keys().any(|open| open.address.port() == address.port() && !listens.contains(open));
+            let shared = self.open.iter().any(|(listen, open)| open.bound.port() == address.port() && !listens.contains(listen));
             new.insert(*listen, Listener::open(address, shared, self.threads).map_err(|error| explained(error, address))?);
         }
         self.open.extend(new);
@@ -184,3 +184,6 @@ fn explained(error: io::Error, address: SocketAddr) -> anyhow::Error {
     };
     anyhow::Error::new(error).context(help).context(format!("cannot listen on {address}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -88,6 +88,15 @@ impl Shell {
         self.exchanger.finish().await;
     }
 
+    /// Makes `server` the one that is in force, unless that one does not listen there any more: a listener that is about to
+    /// close answers as before.
+    pub(super) fn renew(&self, server: &mut Arc<Server>, listen: Listen) {
+        let now = self.server.load();
+        if !Arc::ptr_eq(&now, server) && now.listens().any(|other| other == listen) {
+            *server = Arc::clone(&now);
+        }
+    }
+
     /// Answers a message as far as that goes without waiting.
     pub(super) fn receive(&self, server: &Server, listen: Listen, packet: &[u8], cx: &mut Cx, out: &mut Vec<u8>) -> Outcome {
         self.guarded(packet, out, |out| server.receive(listen, packet, cx, out))
@@ -215,4 +224,78 @@ async fn run(shell: &Weak<Shell>, mut jobs: Receiver<Queued>) {
         });
     }
     while tasks.join_next().await.is_some() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Said, UPSTREAM, World, here};
+    use super::*;
+
+    fn all(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+        let count = places.available_permits() as u32;
+        Arc::clone(places).try_acquire_many_owned(count).unwrap()
+    }
+
+    #[tokio::test]
+    async fn who_comes_when_too_many_wait_is_told_at_once() {
+        let world = World::start().await;
+        world.upstream.reply();
+        let (udp, mut tcp) = (world.udp().await, world.tcp().await);
+        let (failure, success) = (|id| Said::Failure(id, 2), |id| Said::Address(id, UPSTREAM));
+        let full = all(&world.shell.places);
+        udp.ask(1, "slow.").await;
+        assert_eq!(udp.receive().await, failure(1));
+        udp.ask(2, "here.").await;
+        assert_eq!(udp.receive().await, here(2));
+        tcp.ask(3, "slow.").await;
+        assert_eq!(tcp.receive().await, Some(success(3)));
+        drop(full);
+
+        let full = all(&world.shell.stream_places);
+        tcp.ask(4, "slow.").await;
+        assert_eq!(tcp.receive().await, Some(failure(4)));
+        udp.ask(5, "slow.").await;
+        assert_eq!(udp.receive().await, success(5));
+        drop(full);
+        tcp.ask(6, "slow.").await;
+        assert_eq!(tcp.receive().await, Some(success(6)));
+    }
+
+    #[tokio::test]
+    async fn places_are_given_back() {
+        let world = World::start().await;
+        let (udp, mut tcp) = (world.udp().await, world.tcp().await);
+        udp.ask(1, "slow.").await;
+        udp.ask(2, "panic-late.").await;
+        tcp.ask(3, "slow.").await;
+        world.upstream.has_heard(2).await;
+        let taken =
+            || [limits::JOBS - world.shell.places.available_permits(), limits::STREAM_JOBS - world.shell.stream_places.available_permits()];
+        assert_eq!(taken(), [2, 1]);
+        world.upstream.reply();
+        tcp.receive().await.unwrap();
+        world.shell.finish().await;
+        tcp.ask(4, "here.").await;
+        tcp.receive().await.unwrap();
+        assert_eq!(taken(), [0, 0]);
+    }
+
+    #[test]
+    fn no_exchange_is_waited_for_longer_than_a_client_waits() {
+        let address = ([192, 0, 2, 1], 53).into();
+        let check = |ago: Duration, said: Option<Duration>, expected: Duration| {
+            let mut cx = new_cx(address, address, Transport::Udp);
+            cx.started -= ago;
+            cx.patience = said;
+            let waits = patience(&mut cx);
+            assert!(waits <= expected && waits + Duration::from_millis(500) > expected, "{ago:?} {said:?}: {waits:?}");
+            assert_eq!(cx.patience, None, "it is said for one exchange");
+        };
+        let second = Duration::from_secs(1);
+        check(Duration::ZERO, None, limits::QUERY_TIME);
+        check(Duration::ZERO, Some(second), second);
+        check(2 * second, None, limits::QUERY_TIME - 2 * second);
+        check(limits::QUERY_TIME - second, Some(2 * second), second);
+        check(2 * limits::QUERY_TIME, None, Duration::ZERO);
+    }
 }

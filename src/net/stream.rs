@@ -17,7 +17,7 @@ use tokio::{
 use crate::{
     chain::Transport,
     limits,
-    server::{Listen, Outcome},
+    server::{Listen, Outcome, Server},
 };
 
 use super::shell::{Asked, Job, Shell, header_of, new_cx};
@@ -33,18 +33,41 @@ pub(super) async fn serve(
     clients: Arc<Clients>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut connections = JoinSet::new();
+    let server = shell.server.load_full();
+    let mut acceptor = Acceptor { shell, server, listen, clients, stop: stop.clone(), connections: JoinSet::new() };
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        tokio::select! {
+            accepted = listener.accept() => acceptor.take(accepted).await,
             () = stopped(&mut stop) => break,
-        };
-        while connections.try_join_next().is_some() {}
+        }
+    }
+    for _ in 0..limits::TCP_BACKLOG {
+        let Ok(accepted) = timeout(limits::TCP_LAST_TIME, listener.accept()).await else { break };
+        acceptor.take(accepted).await;
+    }
+    // Who comes now is told so, and the address is free for others.
+    drop(listener);
+    while acceptor.connections.join_next().await.is_some() {}
+}
+
+struct Acceptor {
+    shell: Arc<Shell>,
+    server: Arc<Server>,
+    listen: Listen,
+    clients: Arc<Clients>,
+    stop: watch::Receiver<bool>,
+    connections: JoinSet<()>,
+}
+
+impl Acceptor {
+    async fn take(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) {
+        while self.connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, peer)) => {
-                let Some(place) = clients.enter(peer.ip()) else { continue };
-                let connection = Connection::new(Arc::clone(&shell), listen, (stream, peer), place);
-                connections.spawn(connection.run(stop.clone()));
+                let Some(place) = self.clients.enter(peer.ip()) else { return };
+                self.shell.renew(&mut self.server, self.listen);
+                let connection = Connection::new(self, stream, peer, place);
+                self.connections.spawn(connection.run(self.stop.clone()));
             }
             // The client has left already: the next one has not.
             Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
@@ -52,9 +75,6 @@ pub(super) async fn serve(
             Err(_) => sleep(limits::ACCEPT_PAUSE).await,
         }
     }
-    // Who comes now is told so, and the address is free for others.
-    drop(listener);
-    while connections.join_next().await.is_some() {}
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {
@@ -81,6 +101,7 @@ struct Late {
 
 struct Connection {
     shell: Arc<Shell>,
+    server: Arc<Server>,
     listen: Listen,
     stream: TcpStream,
     peer: SocketAddr,
@@ -92,16 +113,28 @@ struct Connection {
     waiting: JoinSet<Option<Late>>,
     /// False once nothing more is wanted of the client, or comes from it.
     reading: bool,
+    /// What has been sent already is still read.
+    stopping: bool,
     deadline: Instant,
 }
 
 impl Connection {
-    fn new(shell: Arc<Shell>, listen: Listen, (stream, peer): (TcpStream, SocketAddr), place: Place) -> Self {
+    fn new(acceptor: &Acceptor, stream: TcpStream, peer: SocketAddr, place: Place) -> Self {
         let _ = stream.set_nodelay(true);
-        let local = stream.local_addr().unwrap_or(listen.address);
-        let deadline = Instant::now() + limits::TCP_MESSAGE_TIME;
-        let (input, waiting) = (BytesMut::with_capacity(limits::UDP_OCTETS_PLAIN.into()), JoinSet::new());
-        Self { shell, listen, stream, peer, local, place, input, waiting, reading: true, deadline }
+        Self {
+            shell: Arc::clone(&acceptor.shell),
+            server: Arc::clone(&acceptor.server),
+            listen: acceptor.listen,
+            local: stream.local_addr().unwrap_or(acceptor.listen.address),
+            stream,
+            peer,
+            place,
+            input: BytesMut::with_capacity(limits::UDP_OCTETS_PLAIN.into()),
+            waiting: JoinSet::new(),
+            reading: true,
+            stopping: false,
+            deadline: Instant::now() + limits::TCP_MESSAGE_TIME,
+        }
     }
 
     async fn run(mut self, mut stop: watch::Receiver<bool>) {
@@ -109,26 +142,38 @@ impl Connection {
             let (timed, between) = (self.is_timed(), self.input.is_empty());
             match self.event(&mut stop).await {
                 Event::Read(Ok(1..)) | Event::Answered(None) => {}
-                // A client may close its half and still wait for replies. Whoever is late may, too.
-                Event::Read(Ok(0) | Err(_)) | Event::Stop => self.reading = false,
+                // A client may close its half and still wait for replies.
+                Event::Read(Ok(0) | Err(_)) => self.reading = false,
+                // So may one that is late with its next question.
                 Event::Late => {
                     self.reading = false;
                     self.input.clear();
+                }
+                Event::Stop => {
+                    self.stopping = true;
+                    self.deadline = Instant::now() + limits::TCP_LAST_TIME;
                 }
                 Event::Answered(Some(late)) if self.write(&late.frame).await.is_ok() => {}
                 Event::Answered(Some(_)) | Event::Leave => return,
             }
             let Ok(answered) = self.answer().await else { return };
-            let message = Instant::now() + limits::TCP_MESSAGE_TIME;
-            if self.input.is_empty() {
-                self.deadline = Instant::now() + limits::TCP_IDLE_TIME;
-            } else if answered || !timed {
-                self.deadline = message;
-            } else if between {
-                // A message has begun: from now on it has its time.
-                self.deadline = self.deadline.min(message);
+            if !self.stopping {
+                self.set_deadline(between, answered || !timed);
             }
             self.place.set_idle(self.waiting.is_empty());
+        }
+    }
+
+    /// `between` messages was where the client was before; with `anew` it was not waited for, or has sent a whole message.
+    fn set_deadline(&mut self, between: bool, anew: bool) {
+        let message = Instant::now() + limits::TCP_MESSAGE_TIME;
+        if self.input.is_empty() {
+            self.deadline = Instant::now() + limits::TCP_IDLE_TIME;
+        } else if anew {
+            self.deadline = message;
+        } else if between {
+            // A message has begun: from now on it has its time.
+            self.deadline = self.deadline.min(message);
         }
     }
 
@@ -138,7 +183,7 @@ impl Connection {
 
     /// Whether it is the client whom everything waits for: where it is owed replies it need not ask, but may not dawdle.
     fn is_timed(&self) -> bool {
-        self.may_read() && (self.waiting.is_empty() || !self.input.is_empty())
+        self.may_read() && (self.waiting.is_empty() || !self.input.is_empty() || self.stopping)
     }
 
     async fn event(&mut self, stop: &mut watch::Receiver<bool>) -> Event {
@@ -148,7 +193,7 @@ impl Connection {
             Some(done) = self.waiting.join_next(), if !self.waiting.is_empty() => Event::Answered(done.ok().flatten()),
             () = sleep_until(self.deadline), if is_timed => Event::Late,
             () = self.place.taken() => Event::Leave,
-            () = stopped(stop), if self.reading => Event::Stop,
+            () = stopped(stop), if !self.stopping => Event::Stop,
         }
     }
 
@@ -174,16 +219,17 @@ impl Connection {
     }
 
     fn answer_one(&mut self, packet: &[u8], out: &mut Vec<u8>) {
-        let server = self.shell.server.load_full();
+        self.shell.renew(&mut self.server, self.listen);
         let mut cx = new_cx(self.peer, self.local, Transport::Tcp);
         let start = begin_frame(out);
-        let replied = match self.shell.receive(&server, self.listen, packet, &mut cx, out) {
+        let replied = match self.shell.receive(&self.server, self.listen, packet, &mut cx, out) {
             Outcome::Exchange(pending, exchange) => {
-                let asked = Asked { server, listen: self.listen, header: header_of(packet), cx };
+                let (server, header) = (Arc::clone(&self.server), header_of(packet));
+                let asked = Asked { server, listen: self.listen, header, cx };
                 self.wait(Job { asked, pending, exchange }, out)
             }
             outcome => {
-                self.shell.after(&server, self.listen, &mut cx);
+                self.shell.after(&self.server, self.listen, &mut cx);
                 matches!(outcome, Outcome::Reply)
             }
         };

@@ -60,7 +60,8 @@ fn socket(address: SocketAddr) -> io::Result<UdpSocket> {
 /// Answers what comes in at a socket until `stop` says otherwise, and then what has come in already.
 pub(super) fn serve(shell: &Arc<Shell>, listen: Listen, socket: &Arc<UdpSocket>, stop: &AtomicBool) {
     let bound = socket.local_addr().unwrap_or(listen.address);
-    let mut worker = Worker { shell, listen, socket, bound, batch: Batch::new(), replies: Vec::new(), spare: Vec::new() };
+    let (server, batch) = (shell.server.load_full(), Batch::new());
+    let mut worker = Worker { shell, listen, socket, bound, server, batch, replies: Vec::new(), spare: Vec::new() };
     while !stop.load(Ordering::Relaxed) {
         if let Err(error) = worker.turn()
             && !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
@@ -83,6 +84,7 @@ struct Worker<'w> {
     listen: Listen,
     socket: &'w Arc<UdpSocket>,
     bound: SocketAddr,
+    server: Arc<Server>,
     batch: Batch,
     replies: Vec<(Vec<u8>, Origin)>,
     /// Buffers of replies that are sent.
@@ -92,17 +94,17 @@ struct Worker<'w> {
 impl Worker<'_> {
     /// One batch: in, answered, out.
     fn turn(&mut self) -> io::Result<()> {
-        let count = self.batch.receive(self.socket)?;
-        let server = self.shell.server.load_full();
-        for index in 0..count {
-            self.answer(&server, index);
+        let count = self.batch.receive(self.socket);
+        self.shell.renew(&mut self.server, self.listen);
+        for index in 0..count? {
+            self.answer(index);
         }
         self.batch.send(self.socket, &self.replies);
         self.spare.extend(self.replies.drain(..).map(|(out, _)| out));
         Ok(())
     }
 
-    fn answer(&mut self, server: &Arc<Server>, index: usize) {
+    fn answer(&mut self, index: usize) {
         let (packet, origin) = self.batch.get(index);
         // Port 0 cannot be answered.
         if origin.peer.port() == 0 {
@@ -111,15 +113,15 @@ impl Worker<'_> {
         let mut cx = new_cx(origin.peer, origin.local(self.bound), Transport::Udp);
         let mut out = self.spare.pop().unwrap_or_default();
         out.clear();
-        let replied = match self.shell.receive(server, self.listen, packet, &mut cx, &mut out) {
+        let replied = match self.shell.receive(&self.server, self.listen, packet, &mut cx, &mut out) {
             Outcome::Exchange(pending, exchange) => {
-                let asked = Asked { server: Arc::clone(server), listen: self.listen, header: header_of(packet), cx };
+                let asked = Asked { server: Arc::clone(&self.server), listen: self.listen, header: header_of(packet), cx };
                 let socket = Arc::clone(self.socket);
                 let send = Box::new(move |reply: &[u8]| batch::send_one(&socket, reply, origin));
                 self.shell.hand_over(Job { asked, pending, exchange }, send, &mut out)
             }
             outcome => {
-                self.shell.after(server, self.listen, &mut cx);
+                self.shell.after(&self.server, self.listen, &mut cx);
                 matches!(outcome, Outcome::Reply)
             }
         };

@@ -1,0 +1,95 @@
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
+
+use super::*;
+
+fn page(address: &str, path: &'static str, body: &'static str) -> Page {
+    Page { address: address.to_owned(), path, render: Arc::new(move || PageReply::text(200, body)) }
+}
+
+async fn bound(pages: Vec<Page>) -> (Admin, SocketAddr) {
+    let mut admin = Admin::default();
+    admin.serve(pages).await.unwrap();
+    let bound = admin.bound().next().unwrap().1;
+    (admin, bound)
+}
+
+/// A reply's first line and its body; `None` where there is none.
+async fn request(to: SocketAddr, request: &str) -> Option<(String, String)> {
+    let reply = async {
+        let mut stream = TcpStream::connect(to).await?;
+        stream.write_all(format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await?;
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).await?;
+        io::Result::Ok(reply)
+    };
+    let reply = timeout(limits::PAGE_TIME / 2, reply).await.ok()?.ok()?;
+    let (head, body) = reply.split_once("\r\n\r\n")?;
+    Some((head.lines().next()?.to_owned(), body.to_owned()))
+}
+
+#[tokio::test]
+async fn pages_are_served_by_path_and_method() {
+    let (_admin, to) = bound(vec![page("127.0.0.1:0", "/health", "OK"), page("127.0.0.1:0", "/ready", "not yet")]).await;
+    let check = async |asked: &str, status: &str, body: &str| {
+        assert_eq!(request(to, asked).await, Some((format!("HTTP/1.1 {status}"), body.to_owned())), "{asked}");
+    };
+    check("GET /health", "200 OK", "OK").await;
+    check("GET /health?verbose", "200 OK", "OK").await;
+    check("GET /ready", "200 OK", "not yet").await;
+    check("HEAD /health", "200 OK", "").await;
+    check("GET /", "404 Not Found", "404 page not found\n").await;
+    check("GET /health/", "404 Not Found", "404 page not found\n").await;
+    check("POST /health", "405 Method Not Allowed", "method not allowed\n").await;
+}
+
+#[tokio::test]
+async fn an_address_that_stays_keeps_its_socket() {
+    let (mut admin, to) = bound(vec![page("127.0.0.1:0", "/health", "OK")]).await;
+    let mut kept = TcpStream::connect(to).await.unwrap();
+    admin.serve(vec![page("127.0.0.1:0", "/health", "new"), page("127.0.0.2:0", "/ready", "OK")]).await.unwrap();
+    assert_eq!(admin.bound().next(), Some(("127.0.0.1:0", to)));
+    assert_eq!(request(to, "GET /health").await.unwrap().1, "new");
+    kept.write_all(b"GET /health HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut reply = String::new();
+    kept.read_to_string(&mut reply).await.unwrap();
+    assert!(reply.ends_with("new"), "{reply}");
+    admin.serve(vec![page("127.0.0.2:0", "/ready", "OK")]).await.unwrap();
+    assert!(TcpStream::connect(to).await.is_err());
+}
+
+#[tokio::test]
+async fn an_address_may_take_the_place_of_all() {
+    let (mut admin, to) = bound(vec![page(":0", "/health", "OK")]).await;
+    for host in ["127.0.0.1", "", "127.0.0.1"] {
+        let address = format!("{host}:{}", to.port());
+        admin.serve(vec![page(&address, "/health", "moved")]).await.unwrap();
+        assert_eq!(request(([127, 0, 0, 1], to.port()).into(), "GET /health").await.unwrap().1, "moved");
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_cannot_be_had_is_told_and_the_others_are_served() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let _stranger = TcpListener::bind(taken).await.unwrap();
+    let mut admin = Admin::default();
+    let pages = vec![page(&taken.to_string(), "/health", "OK"), page(":x", "/health", "OK"), page("127.0.0.1:0", "/ready", "OK")];
+    let error = format!("{:#}", admin.serve(pages).await.unwrap_err());
+    assert!(error.contains("cannot serve pages at"), "{error}");
+    let (_, to) = admin.bound().next().unwrap();
+    assert_eq!(request(to, "GET /ready").await.unwrap().1, "OK");
+}
+
+/// Else whoever holds all connections has kubelet restart the server.
+#[tokio::test]
+async fn who_holds_on_to_connections_does_not_keep_a_probe_out() {
+    let (_admin, to) = bound(vec![page("127.0.0.1:0", "/health", "OK")]).await;
+    let mut silent = Vec::new();
+    for _ in 0..2 * limits::PAGE_CONNECTIONS {
+        silent.push(TcpStream::connect(to).await.unwrap());
+    }
+    assert_eq!(request(to, "GET /health").await.unwrap().1, "OK");
+    assert_eq!(timeout(limits::PAGE_TIME / 2, silent[0].read(&mut [0])).await.unwrap().unwrap(), 0, "the oldest has ended");
+}

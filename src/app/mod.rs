@@ -1,6 +1,6 @@
 //! Composition: configuration, sources, zones, chains, listeners; reload and the order of shutdown. Decides nothing about DNS.
 #![expect(clippy::disallowed_methods, reason = "files and clocks are read here")]
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "what the person at the terminal asked for")]
+#![expect(clippy::print_stderr, reason = "what the person at the terminal asked for")]
 
 mod build;
 mod config;
@@ -11,6 +11,15 @@ mod watch;
 mod welcome;
 
 use std::process::ExitCode;
+
+/// Prints a line for the person at the terminal, who may have left: `ndots config | head -1` is no error.
+macro_rules! say {
+    ($($line:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($line)*);
+    }};
+}
+use say;
 
 use anyhow::Context;
 
@@ -29,7 +38,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Some(Command::Serve(flags)) => serve::run(&Text::of_flags(&flags), &cli.server, Some(&flags.zone)),
         Some(Command::Config(flags)) => {
-            print!("{}", flags.corefile());
+            say!("{}", flags.corefile().trim_end());
             Ok(())
         }
         Some(Command::Check { file }) => check(&file),
@@ -46,11 +55,11 @@ pub fn run(cli: Cli) -> ExitCode {
 
 fn server(flags: &ServerFlags) -> anyhow::Result<()> {
     if flags.version {
-        println!("ndots-{}", env!("CARGO_PKG_VERSION"));
+        say!("ndots-{}", env!("CARGO_PKG_VERSION"));
         return Ok(());
     }
     if flags.plugins {
-        plugin::ALL.iter().filter(|entry| entry.is_here()).for_each(|entry| println!("dns.{}", entry.name));
+        plugin::ALL.iter().filter(|entry| entry.is_here()).for_each(|entry| say!("dns.{}", entry.name));
         return Ok(());
     }
     if let Some(file) = &flags.pidfile {
@@ -63,6 +72,6 @@ fn check(file: &str) -> anyhow::Result<()> {
     let text = Text::of_file(Some(file))?;
     let checked = config::check(&text, 53)?;
     let blocks = checked.blocks.len();
-    println!("{file}: {blocks} server block{}, no mistakes", if blocks == 1 { "" } else { "s" });
+    say!("{file}: {blocks} server block{}, no mistakes", if blocks == 1 { "" } else { "s" });
     Ok(())
 }

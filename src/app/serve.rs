@@ -22,7 +22,7 @@ use crate::{
 use super::{
     build,
     config::{self, Configuration, Text},
-    process,
+    process, say,
     sources::Sources,
     watch::{self, Seen},
     welcome,
@@ -92,7 +92,7 @@ impl Process {
         if let Some(zone) = newcomer {
             welcome::newcomer(&readings, &listeners, zone);
         } else if !flags.quiet {
-            println!("{banner}");
+            say!("{banner}");
             welcome::chosen_ports(&listeners, &admin);
         }
         let watched = Watched::new(text, watch_corefile, watch_files, files);

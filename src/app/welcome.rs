@@ -6,7 +6,7 @@ use crate::{
     source::manifests::Reading,
 };
 
-use super::config::Configuration;
+use super::{config::Configuration, say};
 
 /// CoreDNS's banner: the zones with their ports, then who this is.
 pub(super) fn banner(configuration: &Configuration) -> String {
@@ -22,27 +22,27 @@ pub(super) fn banner(configuration: &Configuration) -> String {
 /// With port 0 nobody else can tell where this is.
 pub(super) fn chosen_ports(listeners: &Listeners, admin: &Admin) {
     for (listen, bound) in listeners.bound().filter(|(listen, _)| listen.address.port() == 0) {
-        println!("{} is {bound}", listen.address);
+        say!("{} is {bound}", listen.address);
     }
     for (address, bound) in admin.bound().filter(|(address, _)| address.ends_with(":0")) {
-        println!("{address} is {bound}");
+        say!("{address} is {bound}");
     }
 }
 
 /// What was read, where it is served, and what to try.
 pub(super) fn newcomer(readings: &[Reading], listeners: &Listeners, zone: &str) {
-    println!("ndots {}", env!("CARGO_PKG_VERSION"));
+    say!("ndots {}", env!("CARGO_PKG_VERSION"));
     for reading in readings {
         let kinds = [Kind::Namespace, Kind::Service, Kind::EndpointSlice, Kind::Pod, Kind::Node, Kind::Ingress];
         let counts: Vec<_> = kinds.iter().map(|kind| (kind.name(), reading.count(*kind))).filter(|(_, count)| *count > 0).collect();
         let counts: Vec<_> = counts.iter().map(|(name, count)| format!("{count} {name}{}", plural(name, *count))).collect();
         let others = if reading.others > 0 { format!("; {} of kinds that DNS does not need", reading.others) } else { String::new() };
-        println!("read {}: {}{others}", reading.directory.display(), counts.join(", "));
+        say!("read {}: {}{others}", reading.directory.display(), counts.join(", "));
     }
     let Some((_, bound)) = listeners.bound().next() else { return };
-    println!("listening on {bound}, over UDP and TCP; Ctrl-C stops\n\ntry:");
+    say!("listening on {bound}, over UDP and TCP; Ctrl-C stops\n\ntry:");
     for name in readings.iter().flat_map(|reading| &reading.examples).take(3) {
-        println!("  dig @{} -p {} {name}.{zone}", bound.ip(), bound.port());
+        say!("  dig @{} -p {} {name}.{zone}", bound.ip(), bound.port());
     }
 }
 

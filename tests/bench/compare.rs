@@ -72,6 +72,8 @@ impl Server {
                 break rest.split(',').next().unwrap().parse().unwrap();
             }
         };
+        // What is printed later is read on: nobody's output ends in a closed pipe.
+        let _reader = std::thread::Builder::new().spawn(move || lines.for_each(drop)).unwrap();
         Self { child, address }
     }
 

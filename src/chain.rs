@@ -38,13 +38,20 @@ pub trait Plugin: Send + Sync {
         Back::Up(reply)
     }
 
-    /// Whether it can answer what it is there to answer; the `ready` page asks.
-    fn is_ready(&self) -> bool {
-        true
+    /// Why it cannot answer yet what it is there to answer; the `ready` page shows it.
+    fn unready(&self) -> Option<Unready> {
+        None
     }
 
     /// After the reply to a client's question is written, to log or count it.
     fn sent(&self, _cx: &mut Cx, _query: &Query, _sent: &Sent) {}
+}
+
+/// Says that a plugin cannot answer yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unready {
+    /// What holds it up, where waiting will not help.
+    pub why: Option<String>,
 }
 
 /// What a plugin says on the way down.

@@ -173,7 +173,7 @@ fn server() -> Server {
     facts().into_iter().for_each(|change| index.apply(change, 1));
     let sources = checked.settings.iter().flat_map(|(_, settings)| settings.needs());
     let stores: HashMap<_, _> =
-        sources.filter_map(|need| if let Need::Source(source) = need { Some((source, index.store())) } else { None }).collect();
+        sources.filter_map(|need| if let Need::Source { source, .. } = need { Some((source, index.store())) } else { None }).collect();
     let (metrics, files) = (&Arc::new(Metrics::default()), &HashMap::new());
     let ground = Ground { metrics, stores: &stores, files, own_addresses: &[], kept: &Kept::default(), seed: 1 };
     let written = Written { keys: vec![(Name::root(), LISTEN)], checked };

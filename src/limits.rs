@@ -133,6 +133,29 @@ pub const MANIFESTS_SETTLE: Duration = Duration::from_millis(50);
 /// Endpoints of a slice, as Kubernetes' controller has it.
 pub const SLICE_ENDPOINTS: usize = 100;
 
+/// Objects of a page of a list: some MiB of Pods.
+pub const API_PAGE: usize = 500;
+/// Octets of a page, of an event of a watch (etcd takes objects of 1.5 MiB), and of an error's text.
+pub const API_PAGE_OCTETS: usize = 512 << 20;
+pub const API_EVENT_OCTETS: usize = 8 << 20;
+pub const API_STATUS_OCTETS: usize = 64 << 10;
+/// To connect to the API server.
+pub const API_CONNECT_TIME: Duration = Duration::from_secs(5);
+/// For a page to arrive whole.
+pub const API_PAGE_TIME: Duration = Duration::from_secs(40);
+/// How long a watch lasts before it is resumed: the server says where it stands at least that often, so a connection that is
+/// dead, or a server that hangs, is noticed [`API_WATCH_GRACE`] later.
+pub const API_WATCH_TIME: Duration = Duration::from_secs(30);
+/// For the server to end a watch on its own.
+pub const API_WATCH_GRACE: Duration = Duration::from_secs(10);
+/// The first and the longest wait after a failure.
+pub const API_RETRY_FIRST: Duration = Duration::from_millis(500);
+pub const API_RETRY_LAST: Duration = Duration::from_secs(15);
+/// Watches that the server refuses to start in a row before the kind is listed anew: it may have been restored from a backup.
+pub const API_WATCH_FAILURES: u32 = 5;
+/// How often a failure that lasts is told of.
+pub const API_SAY: Duration = Duration::from_secs(60);
+
 /// How often watched files are looked at: a ConfigMap that is swapped shows within two seconds.
 pub const RELOAD_LOOK: Duration = Duration::from_secs(1);
 /// Times that a question of our own is asked at the start, a second apart.

@@ -36,6 +36,9 @@ pub struct Metrics {
     pub forward_all_down: IntCounter,
     pub forward_rejects: IntCounter,
     pub forward_strays: IntCounterVec,
+    pub kubernetes_requests: IntCounterVec,
+    pub kubernetes_duration: HistogramVec,
+    pub kubernetes_heard: IntGaugeVec,
     pub health_duration: Histogram,
     pub health_failures: IntCounter,
     pub reload_failures: IntCounter,
@@ -120,6 +123,22 @@ impl Default for Metrics {
                 "forward_stray_replies_total",
                 "Datagrams of an upstream's address that were not the reply.",
                 &["to"],
+            ),
+            kubernetes_requests: add.counters(
+                "kubernetes_rest_client_requests_total",
+                "Requests to an API server, by status code.",
+                &["code", "method", "host"],
+            ),
+            kubernetes_duration: add.histograms(
+                "kubernetes_rest_client_request_duration_seconds",
+                "Time until an API server begins to answer.",
+                &["verb", "host"],
+                prometheus::DEFAULT_BUCKETS.to_vec(),
+            ),
+            kubernetes_heard: add.gauges(
+                "kubernetes_heard_timestamp_seconds",
+                "When an API server last said something of a kind of objects.",
+                &["resource", "host"],
             ),
             health_duration: add.histogram(
                 "health_request_duration_seconds",

@@ -28,6 +28,7 @@ use ndots::{
     chain::{Cx, Failure, Reply, Transport},
     corefile::{self, Diagnostics, Reader},
     metrics::Metrics,
+    model::{Change, Kind},
     plugin::{self, Kept, Need, Origin},
     server::{Ground, Listen, Outcome, Scheme, Server, Written, assemble},
     source::manifests::Manifests,
@@ -66,6 +67,25 @@ fn first_difference(text: &str, got: &str) -> String {
     let at = lines.filter(|(_, (a, b))| a != b).map(|(at, _)| at).next().unwrap_or(text.lines().count().min(got.lines().count()));
     let around = |text: &str| text.lines().skip(at.saturating_sub(3)).take(8).map(|line| format!("    {line}\n")).collect::<String>();
     format!("  line {}, expected\n{}  got\n{}", at + 1, around(text), around(got))
+}
+
+/// The kinds of which nothing has been heard: `# unsynced` names them, alone it means all.
+fn unsynced(text: &str) -> Vec<Kind> {
+    let Some(named) = text.lines().find_map(|line| line.strip_prefix("# unsynced")) else { return Vec::new() };
+    let kinds = Kind::ALL.into_iter();
+    if named.trim().is_empty() {
+        kinds.collect()
+    } else {
+        kinds.filter(|kind| named.split_whitespace().any(|name| name == kind.name())).collect()
+    }
+}
+
+fn kind_of(change: &Change) -> Kind {
+    match change {
+        Change::Upsert(object) => object.key().kind,
+        Change::Remove(key) => key.kind,
+        Change::Relist(kind) | Change::Synced(kind) | Change::Refused(kind, _) | Change::Forget(kind) => *kind,
+    }
 }
 
 struct Scenario<'t> {
@@ -220,14 +240,14 @@ fn server(text: &str, objects: &str) -> Server {
         let checked = plugin::check(block, &zones, &mut diagnostics);
         assert!(!diagnostics.has_errors(), "{}", diagnostics.render(false));
         for need in checked.settings.iter().flat_map(|(_, settings)| settings.needs()) {
-            let Need::Source(source) = need else { continue };
+            let Need::Source { source, .. } = need else { continue };
             let Origin::Manifests(directory) = &source.origin else { panic!("scenarios read manifests") };
             let mut index = Index::default();
-            // Of a source that is not synced nothing has been heard.
-            if !text.contains("# unsynced") {
-                let reading = Manifests::open(Path::new(directory), None).unwrap().read();
-                assert_eq!(reading.faults, []);
-                reading.changes.into_iter().for_each(|change| index.apply(change, 1_700_000_000));
+            let reading = Manifests::open(Path::new(directory), None).unwrap().read();
+            assert_eq!(reading.faults, []);
+            let unsynced = unsynced(text);
+            for change in reading.changes.into_iter().filter(|change| !unsynced.contains(&kind_of(change))) {
+                index.apply(change, 1_700_000_000);
             }
             stores.insert(source, index.store());
         }

@@ -15,12 +15,20 @@ use crate::{
     zone::Store,
 };
 
-use super::config::{Block, Configuration};
+use super::{
+    config::{Block, Configuration},
+    sources::Needed,
+};
 
-/// The sources that the configuration needs.
-pub(super) fn sources(configuration: &Configuration) -> Vec<Source> {
-    let needs = configuration.blocks.iter().flat_map(Block::needs);
-    needs.filter_map(|need| if let Need::Source(source) = need { Some(source) } else { None }).collect()
+/// The sources that the configuration needs, and what it needs of each.
+pub(super) fn sources(configuration: &Configuration) -> Needed {
+    let mut sources = Needed::new();
+    for need in configuration.blocks.iter().flat_map(Block::needs) {
+        if let Need::Source { source, kinds } = need {
+            sources.entry(source).or_default().extend(kinds);
+        }
+    }
+    sources
 }
 
 /// The files that the configuration's plugins read.

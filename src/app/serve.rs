@@ -74,8 +74,8 @@ impl Process {
         metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), "", ""]).set(1);
         metrics.register(Box::new(process::Process::new()?));
         let log = Log::start(metrics.log_lost.clone()).context("cannot start the log's thread")?;
-        let mut sources = Sources::new(log.clone());
-        let readings = sources.start(&build::sources(&configuration))?;
+        let mut sources = Sources::new(log.clone(), Arc::clone(&metrics));
+        let started = sources.start(&build::sources(&configuration)).await?;
         let (banner, files) = (welcome::banner(&configuration), build::files(&configuration));
         let seed = rand::random();
         let Assembled { server, pages, readiness, lameduck, watch_corefile, watch_files, probes, kept } =
@@ -90,7 +90,7 @@ impl Process {
         let (shell, task) = Shell::new(server, Arc::clone(&metrics), log.clone());
         listeners.serve(&shell, &listens)?;
         if let Some(zone) = newcomer {
-            welcome::newcomer(&readings, &listeners, zone);
+            welcome::newcomer(&started, &listeners, zone);
         } else if !flags.quiet {
             say!("{banner}");
             welcome::chosen_ports(&listeners, &admin);
@@ -179,13 +179,13 @@ impl Process {
     async fn reload(&mut self, text: &Text, flags: &ServerFlags) -> anyhow::Result<()> {
         let configuration = config::check(&text.again()?, flags.port)?;
         let (needed, files) = (build::sources(&configuration), build::files(&configuration));
-        self.sources.start(&needed)?;
+        self.sources.start(&needed).await?;
         let built = build::build(configuration, &self.metrics, &self.sources.stores(), &self.kept, self.seed)?;
         let listens: Vec<_> = built.server.listens().collect();
         self.listeners.open(&listens)?;
         self.shell.server.store(Arc::new(built.server));
         self.listeners.serve(&self.shell, &listens)?;
-        self.sources.keep(&needed);
+        self.sources.keep(&needed).await;
         (self.readiness, self.lameduck, self.kept) = (built.readiness, built.lameduck, built.kept);
         self.watched = Watched::new(text, built.watch_corefile, built.watch_files, files);
         spawn_probes(&mut self.tasks, &self.listeners, built.probes);

@@ -1,99 +1,165 @@
 //! Runs the sources that configurations need: each has one task that owns its index.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::bail;
+use anyhow::Context;
 use tokio::{
-    sync::mpsc::channel,
+    sync::mpsc::{Receiver, Sender, channel},
     task::{AbortHandle, JoinSet},
 };
 
 use crate::{
+    chain::Level,
     limits,
+    metrics::Metrics,
+    model::{Change, Kind, Selector},
     net::log::Log,
     plugin::{Origin, Source},
-    source::manifests::{Manifests, Reading},
+    source::{
+        api::{Access, Cluster, Place},
+        manifests::{Manifests, Reading},
+    },
     zone::{Index, Store},
 };
 
+/// What each source is needed for.
+pub(super) type Needed = BTreeMap<Source, BTreeSet<Kind>>;
+
 /// The sources that run, with the facts they published.
 pub(super) struct Sources {
-    running: HashMap<Source, (Arc<Store>, AbortHandle)>,
+    running: HashMap<Source, Running>,
     tasks: JoinSet<()>,
     log: Log,
+    metrics: Arc<Metrics>,
+}
+
+struct Running {
+    store: Arc<Store>,
+    /// The task that owns the index: with it all that feed it end.
+    index: AbortHandle,
+    feed: Feed,
+}
+
+enum Feed {
+    /// Reads every kind there is.
+    Manifests,
+    Cluster {
+        cluster: Cluster,
+        changes: Sender<Change>,
+        followed: BTreeMap<Kind, AbortHandle>,
+    },
+}
+
+/// A source that was started, for those who want to know.
+pub(super) enum Started {
+    Manifests(Reading),
+    /// `HOST:PORT` of an API server, and where that is written.
+    Cluster {
+        host: String,
+        place: String,
+    },
 }
 
 impl Sources {
-    pub(super) fn new(log: Log) -> Self {
-        Self { running: HashMap::new(), tasks: JoinSet::new(), log }
+    pub(super) fn new(log: Log, metrics: Arc<Metrics>) -> Self {
+        Self { running: HashMap::new(), tasks: JoinSet::new(), log, metrics }
     }
 
     /// Starts what is needed and does not run yet; what runs keeps its facts.
-    pub(super) fn start(&mut self, needed: &[Source]) -> anyhow::Result<Vec<Reading>> {
-        let mut readings = Vec::new();
-        for source in needed {
-            if self.running.contains_key(source) {
-                continue;
+    pub(super) async fn start(&mut self, needed: &Needed) -> anyhow::Result<Vec<Started>> {
+        while self.tasks.try_join_next().is_some() {}
+        let mut started = Vec::new();
+        for (source, kinds) in needed {
+            if !self.running.contains_key(source) {
+                started.push(self.open(source).await.context("plugin/kubernetes")?);
             }
-            match &source.origin {
-                Origin::Manifests(directory) => readings.push(self.start_manifests(source, Path::new(directory))?),
-                Origin::InCluster | Origin::Kubeconfig { .. } => {
-                    bail!("plugin/kubernetes: an API server is not read here yet; `manifests DIR` reads a directory of YAML")
+            if let Some(Running { feed: Feed::Cluster { cluster, changes, followed }, .. }) = self.running.get_mut(source) {
+                for kind in kinds {
+                    followed.entry(*kind).or_insert_with(|| cluster.follow(*kind, changes.clone(), &mut self.tasks));
                 }
             }
         }
-        Ok(readings)
+        Ok(started)
     }
 
     /// Ends what is not needed any more.
-    pub(super) fn keep(&mut self, needed: &[Source]) {
-        self.running.retain(|source, (_, task)| {
-            let keep = needed.contains(source);
+    pub(super) async fn keep(&mut self, needed: &Needed) {
+        self.running.retain(|source, running| {
+            let keep = needed.contains_key(source);
             if !keep {
-                task.abort();
+                running.index.abort();
             }
             keep
         });
+        for (source, kinds) in needed {
+            let Some(Running { feed: Feed::Cluster { changes, followed, .. }, .. }) = self.running.get_mut(source) else { continue };
+            let spare: Vec<_> = followed.keys().filter(|kind| !kinds.contains(kind)).copied().collect();
+            for kind in spare {
+                if let Some(follower) = followed.remove(&kind) {
+                    follower.abort();
+                    let _ = changes.send(Change::Forget(kind)).await;
+                }
+            }
+        }
     }
 
     pub(super) fn stores(&self) -> HashMap<Source, Arc<Store>> {
-        self.running.iter().map(|(source, (store, _))| (source.clone(), Arc::clone(store))).collect()
+        self.running.iter().map(|(source, running)| (source.clone(), Arc::clone(&running.store))).collect()
+    }
+
+    async fn open(&mut self, source: &Source) -> anyhow::Result<Started> {
+        let place = match &source.origin {
+            Origin::Manifests(directory) => return Ok(Started::Manifests(self.open_manifests(source, Path::new(directory))?)),
+            Origin::InCluster => Place::Pod,
+            Origin::Kubeconfig { file, context } => Place::Kubeconfig { file: file.into(), context: context.clone() },
+        };
+        let written = place.to_string();
+        let access = Arc::new(Access::open(place).await?);
+        let host = access.host().to_owned();
+        let labels = source.labels.as_deref().map(Arc::from);
+        let cluster = Cluster { access, labels, metrics: Arc::clone(&self.metrics), say: Arc::new(self.say()) };
+        let (changes, receiver) = channel(limits::CHANGES);
+        self.run(source, Index::default(), receiver, Feed::Cluster { cluster, changes, followed: BTreeMap::new() });
+        Ok(Started::Cluster { host, place: written })
     }
 
     /// A directory is read before anything is answered: that takes less time than a first question.
-    fn start_manifests(&mut self, source: &Source, directory: &Path) -> anyhow::Result<Reading> {
-        let selector = source.labels.as_deref().map(crate::model::Selector::parse).transpose().map_err(anyhow::Error::msg)?;
+    fn open_manifests(&mut self, source: &Source, directory: &Path) -> anyhow::Result<Reading> {
+        let selector = source.labels.as_deref().map(Selector::parse).transpose().map_err(anyhow::Error::msg)?;
         let mut manifests = Manifests::open(directory, selector)?;
         let mut reading = manifests.read();
         let mut index = Index::default();
-        let store = index.store();
         for change in std::mem::take(&mut reading.changes) {
             index.apply(change, unix_seconds());
         }
-        for fault in &reading.faults {
-            self.log.say(crate::chain::Level::Error, format!("plugin/kubernetes: {fault}"));
-        }
-        let (sender, mut receiver) = channel(limits::CHANGES);
-        let log = self.log.clone();
-        let say = move |level, text| log.say(level_of(level), format!("plugin/kubernetes: {text}"));
-        self.tasks.spawn(manifests.watch(sender, say));
-        let task = self.tasks.spawn(async move {
-            while let Some(change) = receiver.recv().await {
+        let say = self.say();
+        reading.faults.iter().for_each(|fault| say(true, fault.to_string()));
+        let (changes, receiver) = channel(limits::CHANGES);
+        self.tasks.spawn(manifests.watch(changes, say));
+        self.run(source, index, receiver, Feed::Manifests);
+        Ok(reading)
+    }
+
+    fn run(&mut self, source: &Source, mut index: Index, mut changes: Receiver<Change>, feed: Feed) {
+        let store = index.store();
+        let index = self.tasks.spawn(async move {
+            while let Some(change) = changes.recv().await {
                 index.apply(change, unix_seconds());
             }
         });
-        self.running.insert(source.clone(), (store, task));
-        Ok(reading)
+        self.running.insert(source.clone(), Running { store, index, feed });
     }
-}
 
-fn level_of(broken: bool) -> crate::chain::Level {
-    if broken { crate::chain::Level::Error } else { crate::chain::Level::Info }
+    /// Says what is wrong (true) or well again (false).
+    fn say(&self) -> impl Fn(bool, String) + Send + Sync + 'static {
+        let log = self.log.clone();
+        move |wrong, text| log.say(if wrong { Level::Error } else { Level::Info }, format!("plugin/kubernetes: {text}"))
+    }
 }
 
 /// The zone's serial.

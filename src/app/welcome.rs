@@ -6,7 +6,7 @@ use crate::{
     source::manifests::Reading,
 };
 
-use super::{config::Configuration, say};
+use super::{config::Configuration, say, sources::Started};
 
 /// CoreDNS's banner: the zones with their ports, then who this is.
 pub(super) fn banner(configuration: &Configuration) -> String {
@@ -30,20 +30,34 @@ pub(super) fn chosen_ports(listeners: &Listeners, admin: &Admin) {
 }
 
 /// What was read, where it is served, and what to try.
-pub(super) fn newcomer(readings: &[Reading], listeners: &Listeners, zone: &str) {
+pub(super) fn newcomer(sources: &[Started], listeners: &Listeners, zone: &str) {
     say!("ndots {}", env!("CARGO_PKG_VERSION"));
-    for reading in readings {
-        let kinds = [Kind::Namespace, Kind::Service, Kind::EndpointSlice, Kind::Pod, Kind::Node, Kind::Ingress];
-        let counts: Vec<_> = kinds.iter().map(|kind| (kind.name(), reading.count(*kind))).filter(|(_, count)| *count > 0).collect();
-        let counts: Vec<_> = counts.iter().map(|(name, count)| format!("{count} {name}{}", plural(name, *count))).collect();
-        let others = if reading.others > 0 { format!("; {} of kinds that DNS does not need", reading.others) } else { String::new() };
-        say!("read {}: {}{others}", reading.directory.display(), counts.join(", "));
+    let mut examples = Vec::new();
+    for source in sources {
+        match source {
+            Started::Manifests(reading) => {
+                tell_reading(reading);
+                examples.extend_from_slice(&reading.examples);
+            }
+            Started::Cluster { host, place } => {
+                say!("watching the API server {host} ({place})");
+                examples.push("kubernetes.default.svc".to_owned());
+            }
+        }
     }
     let Some((_, bound)) = listeners.bound().next() else { return };
     say!("listening on {bound}, over UDP and TCP; Ctrl-C stops\n\ntry:");
-    for name in readings.iter().flat_map(|reading| &reading.examples).take(3) {
+    for name in examples.iter().take(3) {
         say!("  dig @{} -p {} {name}.{zone}", bound.ip(), bound.port());
     }
+}
+
+fn tell_reading(reading: &Reading) {
+    let kinds = [Kind::Namespace, Kind::Service, Kind::EndpointSlice, Kind::Pod, Kind::Node, Kind::Ingress];
+    let counts: Vec<_> = kinds.iter().map(|kind| (kind.name(), reading.count(*kind))).filter(|(_, count)| *count > 0).collect();
+    let counts: Vec<_> = counts.iter().map(|(name, count)| format!("{count} {name}{}", plural(name, *count))).collect();
+    let others = if reading.others > 0 { format!("; {} of kinds that DNS does not need", reading.others) } else { String::new() };
+    say!("read {}: {}{others}", reading.directory.display(), counts.join(", "));
 }
 
 fn plural(name: &str, count: usize) -> &'static str {

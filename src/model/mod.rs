@@ -102,4 +102,8 @@ pub enum Change {
     Remove(Key),
     Relist(Kind),
     Synced(Kind),
+    /// The source may not read the kind, and why: what was known of it stands.
+    Refused(Kind, Box<str>),
+    /// The kind is not read any more: nothing is known of it.
+    Forget(Kind),
 }

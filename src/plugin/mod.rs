@@ -27,6 +27,7 @@ use crate::{
     chain::Plugin,
     corefile::{Block, Diagnostics, Line, Words, nearest},
     metrics::Metrics,
+    model::Kind,
     upstream,
     wire::{Name, Question},
     zone::Store,
@@ -143,8 +144,8 @@ pub trait Settings: fmt::Debug + Send + Sync {
 /// What a directive needs from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// The facts of a cluster.
-    Source(Source),
+    /// Facts of a cluster, of these kinds.
+    Source { source: Source, kinds: Vec<Kind> },
     /// The content of a file.
     File(String),
     /// Listen on these addresses or interfaces only.

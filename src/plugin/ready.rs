@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use crate::chain::Plugin;
+use crate::chain::{Plugin, Unready};
 
 use super::{Page, PageReply, Reading, Settings, Site};
 
@@ -36,17 +36,21 @@ impl Readiness {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Names of the plugins that are not ready, each once.
-    pub fn unready(&self) -> Vec<&'static str> {
+    /// The plugins that are not ready, each once: their names as CoreDNS has them, and what holds them up.
+    pub fn unready(&self) -> Vec<String> {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut names = Vec::new();
-        for it in watched.iter_mut() {
-            it.was_ready = it.was_ready && !it.continuously || it.plugin.is_ready();
-            if !it.was_ready && !names.contains(&it.plugin.name()) {
-                names.push(it.plugin.name());
+        let mut unready = Vec::new();
+        for it in watched.iter_mut().filter(|it| it.continuously || !it.was_ready) {
+            let now = it.plugin.unready();
+            it.was_ready = now.is_none();
+            let Some(Unready { why }) = now else { continue };
+            let name = it.plugin.name();
+            let said = why.map_or_else(|| name.to_owned(), |why| format!("{name} ({why})"));
+            if !unready.contains(&said) {
+                unready.push(said);
             }
         }
-        names
+        unready
     }
 
     fn page(&self) -> PageReply {

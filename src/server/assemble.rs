@@ -110,7 +110,7 @@ impl Assembly<'_> {
                 Need::Readiness { continuously } => monitored = Some(continuously),
                 Need::Reload => (self.assembled.watch_corefile, self.assembled.watch_files) = (true, true),
                 Need::WatchFiles => self.assembled.watch_files = true,
-                Need::Source(_) | Need::File(_) | Need::Bind { .. } | Need::Probe => {}
+                Need::Source { .. } | Need::File(_) | Need::Bind { .. } | Need::Probe => {}
             }
         }
         let mut zones: Vec<Name> = written.keys.iter().map(|(zone, _)| zone.clone()).collect();

@@ -57,6 +57,8 @@ pub(super) struct Scope<'q> {
     pub(super) zone: &'q Spelled,
     pub(super) pod_names: bool,
     pub(super) no_endpoints: bool,
+    /// Whether EndpointSlices have been listed.
+    pub(super) endpoints_known: bool,
     pub(super) ignore_empty: bool,
 }
 
@@ -116,13 +118,16 @@ impl ServiceEntry {
         self.endpoints().filter(move |(_, endpoint)| endpoint.address == address).map(move |(_, endpoint)| Label::of(endpoint, pod_names))
     }
 
-    /// What the Service answers; coredns-behaviour of the Kubernetes DNS specification 1.1.0 §2.3–2.5.
+    /// What the Service answers; Kubernetes DNS-Based Service Discovery 1.1.0 §2.3–2.5.
     pub(super) fn answer(&self, part: Part<'_>, qtype: Type, scope: &Scope<'_>) -> Found {
         let Some(service) = &self.service else { return Found::NoName };
+        let unknown = !scope.no_endpoints && !scope.endpoints_known;
         let has_endpoints = !scope.no_endpoints && self.endpoints().next().is_some();
         match (&service.addressing, part) {
             (Addressing::ExternalName(_), Part::Whole) => self.alias_answer(qtype, scope),
             (Addressing::ExternalName(_), _) => Found::NoName,
+            (Addressing::ClusterIps(_), _) if scope.ignore_empty && unknown => Found::Unsynced,
+            (Addressing::Headless, _) | (_, Part::Endpoint(_)) if unknown => Found::Unsynced,
             (Addressing::ClusterIps(_), _) if scope.ignore_empty && !has_endpoints => Found::NoName,
             (Addressing::Headless, _) | (_, Part::Endpoint(_)) if !has_endpoints => Found::NoName,
             (_, Part::Whole) if qtype == Type::A => Found::set(qtype, scope.ttl, self.v4.clone()),

@@ -48,7 +48,21 @@ impl Index {
                 self.unseen.insert(kind, self.known(kind));
                 false
             }
-            Change::Synced(kind) => self.sweep(kind),
+            Change::Synced(kind) => {
+                let news = !self.store.is_synced(kind);
+                let swept = self.sweep(kind);
+                self.store.mark_synced(kind);
+                news | swept
+            }
+            Change::Refused(kind, reason) => {
+                self.store.mark_refused(kind, reason);
+                false
+            }
+            Change::Forget(kind) => {
+                self.store.mark_unsynced(kind);
+                self.unseen.insert(kind, self.known(kind));
+                self.sweep(kind)
+            }
         };
         if changed {
             self.store.set_serial(unix_seconds);
@@ -65,15 +79,11 @@ impl Index {
         }
     }
 
+    /// Takes away what the new list did not have.
     fn sweep(&mut self, kind: Kind) -> bool {
-        let mut changed = !self.store.is_synced(kind);
         let mut gone: Vec<_> = self.unseen.remove(&kind).into_iter().flatten().collect();
         gone.sort_unstable();
-        for key in &gone {
-            changed |= self.remove(key);
-        }
-        self.store.mark_synced(kind);
-        changed
+        gone.iter().fold(false, |changed, key| self.remove(key) | changed)
     }
 
     fn upsert(&mut self, key: Key, object: Object) -> bool {

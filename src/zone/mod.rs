@@ -75,15 +75,14 @@ impl Zone {
         &self.settings
     }
 
-    /// Whether every kind that this view answers from has been listed once.
-    pub fn is_synced(&self) -> bool {
-        let needed = [
-            (Kind::Namespace, true),
-            (Kind::Service, true),
-            (Kind::EndpointSlice, !self.settings.no_endpoints),
-            (Kind::Pod, self.settings.pods == PodMode::Verified),
-        ];
-        needed.iter().all(|&(kind, needed)| !needed || self.store.is_synced(kind))
+    /// The kinds that this view answers from and that have not been listed yet, with the reason where they may not be read.
+    pub fn unsynced(&self) -> impl Iterator<Item = (Kind, Option<Box<str>>)> {
+        let waiting = self.settings.kinds().filter(|kind| !self.store.is_synced(*kind));
+        waiting.map(|kind| (kind, self.store.refusal(kind)))
+    }
+
+    fn knows(&self, kinds: &[Kind]) -> bool {
+        kinds.iter().all(|kind| self.store.is_synced(*kind))
     }
 
     /// The longest of the view's zones that `name` is in.
@@ -129,6 +128,7 @@ impl Zone {
             zone,
             pod_names: self.settings.endpoint_pod_names,
             no_endpoints: self.settings.no_endpoints,
+            endpoints_known: self.knows(&[Kind::EndpointSlice]),
             ignore_empty: self.settings.ignore_empty_service,
         }
     }
@@ -182,6 +182,7 @@ impl Zone {
         }
         match offsets.len() {
             1 => return Found::NoData,
+            2 if self.settings.pods == PodMode::Verified && !self.knows(&[Kind::Pod]) => return Found::Unsynced,
             2 => {}
             _ => return Found::NoName,
         }
@@ -196,7 +197,7 @@ impl Zone {
 
     /// What names under a namespace have that does not exist, or that the view does not show.
     fn without_namespace(&self, label: &[u8]) -> Option<Found> {
-        match self.is_synced() {
+        match self.knows(&[Kind::Namespace, Kind::Service]) {
             false => Some(Found::Unsynced),
             true => (!self.shows(label)).then_some(Found::NoName),
         }
@@ -213,7 +214,7 @@ impl Zone {
 
     /// PTR records of an address: its Service's if it is a cluster IP, else one for every Service it is an endpoint of.
     fn reverse(&self, question: &Question) -> Found {
-        if !self.is_synced() {
+        if !self.knows(&[Kind::Namespace, Kind::Service]) {
             return Found::Unsynced;
         }
         let Some(address) = reverse::address(&question.name).filter(|_| question.qtype == Type::PTR) else { return Found::NoName };
@@ -225,6 +226,9 @@ impl Zone {
         }
         let mut targets = Vec::new();
         if !self.settings.no_endpoints {
+            if !scope.endpoints_known {
+                return Found::Unsynced;
+            }
             for entry in self.store.by_endpoint(address).iter().filter(|entry| shown(entry)) {
                 targets.extend(entry.labels_of(address, scope.pod_names).filter_map(|label| entry.target_name(Some(&label), &scope)));
             }

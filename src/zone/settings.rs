@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use crate::{model::Selector, wire::Name};
+use crate::{
+    model::{Kind, Selector},
+    wire::Name,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -43,6 +46,17 @@ pub enum Namespaces {
 }
 
 impl Settings {
+    /// The kinds of objects that the view answers from.
+    pub fn kinds(&self) -> impl Iterator<Item = Kind> {
+        let needed = [
+            (Kind::Namespace, true),
+            (Kind::Service, true),
+            (Kind::EndpointSlice, !self.no_endpoints),
+            (Kind::Pod, self.pods == PodMode::Verified),
+        ];
+        needed.into_iter().filter_map(|(kind, needed)| needed.then_some(kind))
+    }
+
     /// The zone that the targets of PTR records are in: the first that is not a reverse zone.
     pub fn primary(&self) -> &Name {
         self.zones.iter().find(|zone| !is_reverse(zone)).unwrap_or(&self.zones[0])

@@ -4,9 +4,10 @@
 //! the labels of their names in wire form: a slice of the question is the key.
 
 use std::{
+    collections::BTreeMap,
     net::IpAddr,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -37,6 +38,8 @@ pub struct Store {
     pods: Map<IpAddr, SmallVec<[Box<[u8]>; 1]>>,
     /// One bit a kind.
     synced: AtomicU32,
+    /// Kinds that may not be read, and why; nobody reads it for an answer.
+    refused: Mutex<BTreeMap<Kind, Box<str>>>,
     serial: AtomicU32,
 }
 
@@ -77,8 +80,22 @@ impl Store {
         self.serial.load(Ordering::Relaxed)
     }
 
+    /// Why a kind is not read, where the source is not allowed to.
+    pub fn refusal(&self, kind: Kind) -> Option<Box<str>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).get(&kind).cloned()
+    }
+
     pub(super) fn mark_synced(&self, kind: Kind) {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).remove(&kind);
         self.synced.fetch_or(bit(kind), Ordering::Release);
+    }
+
+    pub(super) fn mark_unsynced(&self, kind: Kind) {
+        self.synced.fetch_and(!bit(kind), Ordering::Release);
+    }
+
+    pub(super) fn mark_refused(&self, kind: Kind, reason: Box<str>) {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).insert(kind, reason);
     }
 
     pub(super) fn set_serial(&self, serial: u32) {

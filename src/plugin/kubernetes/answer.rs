@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smallvec::smallvec;
 
 use crate::{
-    chain::{Back, Cx, Flow, From, Plugin, Reply},
+    chain::{Back, Cx, Flow, From, Plugin, Reply, Unready},
     limits,
     wire::{Class, Ede, Name, Owner, Query, Question, Rcode, RecordSet, Response, Sets},
     zone::{Found, Zone},
@@ -27,8 +27,11 @@ impl Plugin for Kubernetes {
         "kubernetes"
     }
 
-    fn is_ready(&self) -> bool {
-        self.zone.is_synced()
+    fn unready(&self) -> Option<Unready> {
+        let mut waiting = self.zone.unsynced().peekable();
+        waiting.peek()?;
+        let refused: Vec<_> = waiting.filter_map(|(_, reason)| reason).map(String::from).collect();
+        Some(Unready { why: (!refused.is_empty()).then(|| refused.join("; ")) })
     }
 
     fn query(&self, _cx: &mut Cx, query: &Query) -> Flow {

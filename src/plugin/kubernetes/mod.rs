@@ -15,15 +15,12 @@ use crate::{
 
 use super::{Fallthrough, Need, Reading, Settings, Site, names};
 
-/// Where facts come from, and which of them: blocks with the same source share one watch.
+/// Where facts come from: blocks with the same source share them, and each kind is read once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Source {
     pub origin: Origin,
     /// `labels`: only Services, EndpointSlices and Pods that this selects.
     pub labels: Option<String>,
-    /// `pods verified`: Pods are watched too.
-    pub pods: bool,
-    pub endpoints: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,7 +44,7 @@ struct Kubernetes {
 
 impl Settings for Kubernetes {
     fn needs(&self) -> Vec<Need> {
-        vec![Need::Source(self.source.clone())]
+        vec![Need::Source { source: self.source.clone(), kinds: self.view.kinds().collect() }]
     }
 
     fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
@@ -84,7 +81,7 @@ const OPTIONS: [&str; 20] = [
 pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
     let mut zones: Vec<Name> = reading.zones.to_vec();
     let mut kubernetes = Kubernetes {
-        source: Source { origin: Origin::InCluster, labels: None, pods: false, endpoints: true },
+        source: Source { origin: Origin::InCluster, labels: None },
         view: zone::Settings {
             zones: Vec::new(),
             ttl: 5,
@@ -145,14 +142,10 @@ impl Kubernetes {
             "pods" => {
                 let modes = [("disabled", PodMode::Disabled), ("verified", PodMode::Verified), ("insecure", PodMode::Insecure)];
                 self.view.pods = option.one_of("pods", &modes).unwrap_or_default();
-                self.source.pods = self.view.pods == PodMode::Verified;
             }
             "endpoint_pod_names" => self.view.endpoint_pod_names = true,
             "ttl" => self.view.ttl = option.number("ttl", 0, limits::KUBERNETES_TTL).unwrap_or(self.view.ttl),
-            "noendpoints" => {
-                self.view.no_endpoints = true;
-                self.source.endpoints = false;
-            }
+            "noendpoints" => self.view.no_endpoints = true,
             "ignore" => {
                 self.view.ignore_empty_service = option.one_of("ignore", &[("empty_service", true)]).unwrap_or(false);
             }

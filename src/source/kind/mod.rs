@@ -9,6 +9,7 @@ mod namespace;
 mod node;
 mod pod;
 mod port;
+mod resource;
 mod service;
 
 use std::{collections::BTreeMap, net::IpAddr};
@@ -25,6 +26,7 @@ pub use namespace::Namespace;
 pub use node::Node;
 pub use pod::Pod;
 pub use port::PortRef;
+pub use resource::{ALL, Resource, Seen};
 pub use service::{Service, ServicePort};
 
 /// `metadata`.
@@ -38,6 +40,9 @@ pub struct Meta {
     #[serde(deserialize_with = "words")]
     pub labels: BTreeMap<String, String>,
     pub deletion_timestamp: Option<String>,
+    /// Opaque: only the API server knows what it means.
+    #[serde(deserialize_with = "or_default")]
+    pub resource_version: String,
 }
 
 /// An object of a kind that is read.

@@ -67,6 +67,7 @@ fn line(change: &Change) -> String {
         Change::Remove(key) => format!("- {key}"),
         Change::Relist(kind) => format!("relist {}", kind.name()),
         Change::Synced(kind) => format!("synced {}", kind.name()),
+        Change::Refused(..) | Change::Forget(_) => panic!("a directory refuses and forgets nothing"),
     }
 }
 

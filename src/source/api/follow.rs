@@ -1,0 +1,276 @@
+//! One kind's task: a whole list, then what happens after it, for ever.
+#![expect(clippy::disallowed_methods, reason = "a clock is read here")]
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::{Request, Response, header::RETRY_AFTER};
+use kube::client::Body;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, timeout, timeout_at},
+};
+
+use crate::{
+    limits,
+    model::{Change, Key},
+    source::kind::Resource,
+};
+
+use super::{
+    Cluster,
+    access::Numbered,
+    pace::Pace,
+    wire::{self, Event, Events, Page, PageMeta, Status},
+};
+
+pub(super) struct Follower {
+    cluster: Cluster,
+    resource: &'static Resource,
+    changes: mpsc::Sender<Change>,
+    /// Where to go on; `None` where only a whole list helps.
+    version: Option<String>,
+    pace: Pace,
+    /// How often in a row the server was there and did not do it.
+    unserved: u32,
+    /// The failure that was told last, and when.
+    told: Option<(String, Instant)>,
+    /// The object whose oddity was told last.
+    odd: Option<Key>,
+}
+
+/// Why a list or a watch ended.
+enum Trouble {
+    /// Nobody wants to know any more.
+    Closed,
+    /// What is known is too old to go on from.
+    Expired(String),
+    /// The permission is missing.
+    Refused(String),
+    /// The server is there and does not do it; perhaps it says when to come again.
+    Failed(String, Option<Duration>),
+    /// The connection, or the way into the server.
+    Broken(String),
+}
+
+impl From<mpsc::error::SendError<Change>> for Trouble {
+    fn from(_: mpsc::error::SendError<Change>) -> Self {
+        Self::Closed
+    }
+}
+
+impl Follower {
+    pub(super) fn new(cluster: Cluster, resource: &'static Resource, changes: mpsc::Sender<Change>) -> Self {
+        Self { cluster, resource, changes, version: None, pace: Pace::default(), unserved: 0, told: None, odd: None }
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            let client = self.cluster.access.client().await;
+            let (doing, done) = match self.version.take() {
+                None => ("list", self.list(&client).await),
+                Some(version) => ("watch", self.watch(&client, version).await),
+            };
+            let Err(trouble) = done else { continue };
+            if self.after(doing, trouble, &client).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Tells of a trouble, does what helps, and waits; `None` where there is nobody to go on for.
+    async fn after(&mut self, doing: &str, trouble: Trouble, client: &Numbered) -> Option<()> {
+        let (why, asked) = match trouble {
+            Trouble::Closed => return None,
+            Trouble::Expired(why) => {
+                self.version = None;
+                (why, None)
+            }
+            Trouble::Refused(why) => {
+                self.changes.send(Change::Refused(self.resource.kind, why.as_str().into())).await.ok()?;
+                (why, None)
+            }
+            Trouble::Failed(why, asked) => {
+                self.unserved += 1;
+                (why, asked)
+            }
+            Trouble::Broken(why) => match self.cluster.access.replace(client).await {
+                Ok(()) => (why, None),
+                Err(error) => (format!("{why}; {error:#}"), None),
+            },
+        };
+        let wait = self.pace.after_failure(rand::random(), asked);
+        if self.unserved >= limits::API_WATCH_FAILURES {
+            self.version = None;
+        }
+        self.tell(doing, why, wait);
+        tokio::select! {
+            () = sleep(wait) => Some(()),
+            () = self.changes.closed() => None,
+        }
+    }
+
+    fn tell(&mut self, doing: &str, why: String, wait: Duration) {
+        let known = self.told.as_ref().is_some_and(|(told, at)| *told == why && at.elapsed() < limits::API_SAY);
+        if !known {
+            let name = self.resource.name;
+            (self.cluster.say)(true, format!("Failed to {doing} {name}: {why}; next try in {:.1} s", wait.as_secs_f64()));
+            self.told = Some((why, Instant::now()));
+        }
+    }
+
+    /// The server has said something of the kind.
+    fn heard(&mut self) {
+        self.pace.reset();
+        self.unserved = 0;
+        if self.told.take().is_some() {
+            (self.cluster.say)(false, format!("{} are watched again", self.resource.name));
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+        self.cluster.metrics.kubernetes_heard.with_label_values(&[self.resource.name, self.cluster.access.host()]).set(now);
+    }
+
+    async fn list(&mut self, client: &Numbered) -> Result<(), Trouble> {
+        let labels = self.cluster.labels.clone();
+        self.changes.send(Change::Relist(self.resource.kind)).await?;
+        let mut after = String::new();
+        loop {
+            let request = wire::list(self.resource, labels.as_deref(), &after);
+            let page = timeout(limits::API_PAGE_TIME, async {
+                let body = self.ask(client, request).await?.into_body();
+                wire::whole(body, limits::API_PAGE_OCTETS).await.map_err(|error| Trouble::Broken(format!("{error:#}")))
+            });
+            let page = page.await.map_err(|_| Trouble::Broken(format!("no whole page within {} s", limits::API_PAGE_TIME.as_secs())))??;
+            let meta = self.take_page(&page).await?;
+            self.heard();
+            after = meta.after;
+            if after.is_empty() {
+                self.changes.send(Change::Synced(self.resource.kind)).await?;
+                self.version = Some(meta.resource_version);
+                return Ok(());
+            }
+        }
+    }
+
+    async fn take_page(&mut self, page: &[u8]) -> Result<PageMeta, Trouble> {
+        let Page { metadata, items } =
+            serde_json::from_slice(page).map_err(|error| Trouble::Failed(format!("a page that cannot be read: {error}"), None))?;
+        for item in items {
+            self.take(item.get()).await?;
+        }
+        Ok(metadata)
+    }
+
+    /// Takes an object that is there; gives the version that its change made.
+    async fn take(&mut self, text: &str) -> Result<String, Trouble> {
+        let seen = match self.resource.read(text) {
+            Ok(seen) => seen,
+            Err(error) => {
+                (self.cluster.say)(true, format!("{}: an object that cannot be read is left out: {error}", self.resource.name));
+                return Ok(String::new());
+            }
+        };
+        let key = self.resource.key(&seen.meta);
+        let change = match seen.fact {
+            Ok(Some(object)) => Change::Upsert(object),
+            Ok(None) => Change::Remove(key),
+            Err(reason) => {
+                if self.odd.as_ref() != Some(&key) {
+                    (self.cluster.say)(true, format!("{key} is left out: {reason}"));
+                    self.odd = Some(key.clone());
+                }
+                Change::Remove(key)
+            }
+        };
+        self.changes.send(change).await?;
+        Ok(seen.meta.resource_version)
+    }
+
+    async fn watch(&mut self, client: &Numbered, version: String) -> Result<(), Trouble> {
+        let labels = self.cluster.labels.clone();
+        let request = wire::watch(self.resource, labels.as_deref(), &version);
+        self.version = Some(version);
+        let begun = Instant::now();
+        let end = begun + limits::API_WATCH_TIME + limits::API_WATCH_GRACE;
+        let silent = || Trouble::Broken(format!("no word for {} s", (limits::API_WATCH_TIME + limits::API_WATCH_GRACE).as_secs()));
+        let mut events = Events::new(timeout_at(end, self.ask(client, request)).await.map_err(|_| silent())??.into_body());
+        let mut count = 0u64;
+        loop {
+            let line = tokio::select! {
+                line = timeout_at(end, events.next()) => line.map_err(|_| silent())?,
+                () = self.changes.closed() => return Err(Trouble::Closed),
+            };
+            match line.map_err(|error| Trouble::Broken(format!("{error:#}")))? {
+                Some(line) => self.event(&line).await?,
+                None if count == 0 && begun.elapsed() < limits::API_RETRY_FIRST => {
+                    return Err(Trouble::Failed("the server ended the watch at once".to_owned(), None));
+                }
+                None => break,
+            }
+            count += 1;
+            self.heard();
+        }
+        self.heard();
+        Ok(())
+    }
+
+    async fn event(&mut self, line: &[u8]) -> Result<(), Trouble> {
+        let unreadable = |error| Trouble::Failed(format!("an event that cannot be read: {error}"), None);
+        let Event { name, object } = serde_json::from_slice(line).map_err(unreadable)?;
+        let version = match &*name {
+            "ADDED" | "MODIFIED" => self.take(object.get()).await?,
+            "DELETED" => {
+                let seen = self.resource.read(object.get()).map_err(unreadable)?;
+                self.changes.send(Change::Remove(self.resource.key(&seen.meta))).await?;
+                seen.meta.resource_version
+            }
+            "BOOKMARK" => self.resource.read(object.get()).map_err(unreadable)?.meta.resource_version,
+            "ERROR" => return Err(trouble_of(serde_json::from_str(object.get()).map_err(unreadable)?, None)),
+            // A word of a later Kubernetes.
+            _ => String::new(),
+        };
+        if !version.is_empty() {
+            self.version = Some(version);
+        }
+        Ok(())
+    }
+
+    /// Sends a request, and gives the reply if it is a good one.
+    async fn ask(&self, client: &Numbered, request: Request<Body>) -> Result<Response<Body>, Trouble> {
+        let (metrics, host) = (&self.cluster.metrics, self.cluster.access.host());
+        let begun = Instant::now();
+        let sent = client.client.send(request).await;
+        metrics.kubernetes_duration.with_label_values(&["GET", host]).observe(begun.elapsed().as_secs_f64());
+        let code = sent.as_ref().map_or("<error>".to_owned(), |response| response.status().as_str().to_owned());
+        metrics.kubernetes_requests.with_label_values(&[&*code, "GET", host]).inc();
+        let response = sent.map_err(|error| Trouble::Broken(causes(&error)))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let code = response.status().as_u16();
+        Err(trouble_of(Status::read(code, response.into_body()).await, seconds.map(Duration::from_secs)))
+    }
+}
+
+fn trouble_of(status: Status, asked: Option<Duration>) -> Trouble {
+    match status.code {
+        _ if status.is_expired() => Trouble::Expired(status.message),
+        // The credential may have been replaced.
+        401 => Trouble::Broken(status.message),
+        403 => Trouble::Refused(status.message),
+        _ => Trouble::Failed(status.message, asked),
+    }
+}
+
+/// An error with what caused it: kube's own says little.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !said.contains(&text) {
+            said = format!("{said}: {text}");
+        }
+        next = cause.source();
+    }
+    said
+}

@@ -39,6 +39,7 @@ pub struct Metrics {
     pub kubernetes_requests: IntCounterVec,
     pub kubernetes_duration: HistogramVec,
     pub kubernetes_heard: IntGaugeVec,
+    pub kubernetes_programming: HistogramVec,
     pub health_duration: Histogram,
     pub health_failures: IntCounter,
     pub reload_failures: IntCounter,
@@ -134,6 +135,12 @@ impl Default for Metrics {
                 "Time until an API server begins to answer.",
                 &["verb", "host"],
                 prometheus::DEFAULT_BUCKETS.to_vec(),
+            ),
+            kubernetes_programming: add.histograms(
+                "kubernetes_dns_programming_duration_seconds",
+                "Time from a change of a Service's endpoints, by the controller's clock, until it is answered.",
+                &["service_kind"],
+                exponential_buckets(0.001, 2., 20).expect("a positive start and a factor above one"),
             ),
             kubernetes_heard: add.gauges(
                 "kubernetes_heard_timestamp_seconds",

@@ -84,6 +84,7 @@ fn kind_of(change: &Change) -> Kind {
     match change {
         Change::Upsert(object) => object.key().kind,
         Change::Remove(key) => key.kind,
+        Change::Caused { .. } => Kind::EndpointSlice,
         Change::Relist(kind) | Change::Synced(kind) | Change::Refused(kind, _) | Change::Forget(kind) => *kind,
     }
 }

@@ -146,9 +146,17 @@ impl Sources {
     }
 
     fn run(&mut self, source: &Source, mut index: Index, mut changes: Receiver<Change>, feed: Feed) {
-        let store = index.store();
+        let (store, metrics) = (index.store(), Arc::clone(&self.metrics));
         let index = self.tasks.spawn(async move {
             while let Some(change) = changes.recv().await {
+                if let Change::Caused { namespace, service, at } = &change
+                    && let Some(headless) = index.is_headless(namespace, service)
+                {
+                    // Slices of a Service without a selector are not the controller's, and say no time.
+                    let kind = if headless { "headless_with_selector" } else { "cluster_ip" };
+                    let since = SystemTime::now().duration_since(*at).unwrap_or_default();
+                    metrics.kubernetes_programming.with_label_values(&[kind]).observe(since.as_secs_f64());
+                }
                 index.apply(change, unix_seconds());
             }
         });

@@ -10,6 +10,8 @@ mod node;
 mod pod;
 mod service;
 
+use std::time::SystemTime;
+
 pub use endpointslice::{Endpoint, EndpointPort, EndpointSlice};
 pub use ingress::Ingress;
 pub use namespace::{Namespace, Selector};
@@ -106,4 +108,10 @@ pub enum Change {
     Refused(Kind, Box<str>),
     /// The kind is not read any more: nothing is known of it.
     Forget(Kind),
+    /// What was said of a Service's endpoints just now comes from something that happened at this time.
+    Caused {
+        namespace: Box<str>,
+        service: Box<str>,
+        at: SystemTime,
+    },
 }

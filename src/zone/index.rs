@@ -7,7 +7,7 @@ use std::{
 
 use foldhash::fast::RandomState;
 
-use crate::model::{Change, EndpointSlice, Key, Kind, Namespace, Object, Pod, Service};
+use crate::model::{Addressing, Change, EndpointSlice, Key, Kind, Namespace, Object, Pod, Service};
 
 use super::{
     derive::ServiceEntry,
@@ -33,6 +33,12 @@ impl Index {
         Arc::clone(&self.store)
     }
 
+    /// Whether a Service is headless; `None` where there is none.
+    pub fn is_headless(&self, namespace: &str, service: &str) -> Option<bool> {
+        let service = self.services.get(&Key::new(Kind::Service, namespace, service))?;
+        Some(service.addressing == Addressing::Headless)
+    }
+
     /// Takes a change; `unix_seconds` becomes the zone's serial if DNS shows it.
     pub fn apply(&mut self, change: Change, unix_seconds: u32) {
         let changed = match change {
@@ -54,6 +60,7 @@ impl Index {
                 self.store.mark_synced(kind);
                 news | swept
             }
+            Change::Caused { .. } => false,
             Change::Refused(kind, reason) => {
                 self.store.mark_refused(kind, reason);
                 false

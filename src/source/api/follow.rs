@@ -12,7 +12,7 @@ use tokio::{
 use crate::{
     limits,
     model::{Change, Key},
-    source::kind::Resource,
+    source::kind::{Meta, Resource, SERVICE_NAME},
 };
 
 use super::{
@@ -159,13 +159,13 @@ impl Follower {
         Ok(metadata)
     }
 
-    /// Takes an object that is there; gives the version that its change made.
-    async fn take(&mut self, text: &str) -> Result<String, Trouble> {
+    /// Takes an object that is there.
+    async fn take(&mut self, text: &str) -> Result<Meta, Trouble> {
         let seen = match self.resource.read(text) {
             Ok(seen) => seen,
             Err(error) => {
                 (self.cluster.say)(true, format!("{}: an object that cannot be read is left out: {error}", self.resource.name));
-                return Ok(String::new());
+                return Ok(Meta::default());
             }
         };
         let key = self.resource.key(&seen.meta);
@@ -181,7 +181,15 @@ impl Follower {
             }
         };
         self.changes.send(change).await?;
-        Ok(seen.meta.resource_version)
+        Ok(seen.meta)
+    }
+
+    /// Passes on when that happened which an EndpointSlice tells of.
+    async fn tell_cause(&self, meta: &Meta) -> Result<(), Trouble> {
+        let time = meta.annotations.last_change_trigger_time.as_deref().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        let (Some(time), Some(service)) = (time, meta.labels.get(SERVICE_NAME)) else { return Ok(()) };
+        let (namespace, service) = (meta.namespace.as_str().into(), service.as_str().into());
+        Ok(self.changes.send(Change::Caused { namespace, service, at: time.into() }).await?)
     }
 
     async fn watch(&mut self, client: &Numbered, version: String) -> Result<(), Trouble> {
@@ -216,7 +224,11 @@ impl Follower {
         let unreadable = |error| Trouble::Failed(format!("an event that cannot be read: {error}"), None);
         let Event { name, object } = serde_json::from_slice(line).map_err(unreadable)?;
         let version = match &*name {
-            "ADDED" | "MODIFIED" => self.take(object.get()).await?,
+            "ADDED" | "MODIFIED" => {
+                let seen = self.take(object.get()).await?;
+                self.tell_cause(&seen).await?;
+                seen.resource_version
+            }
             "DELETED" => {
                 let seen = self.resource.read(object.get()).map_err(unreadable)?;
                 self.changes.send(Change::Remove(self.resource.key(&seen.meta))).await?;

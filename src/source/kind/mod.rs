@@ -37,12 +37,23 @@ pub struct Meta {
     pub name: String,
     #[serde(deserialize_with = "or_default")]
     pub namespace: String,
+    #[serde(deserialize_with = "or_default")]
+    pub annotations: Annotations,
     #[serde(deserialize_with = "words")]
     pub labels: BTreeMap<String, String>,
     pub deletion_timestamp: Option<String>,
     /// Opaque: only the API server knows what it means.
     #[serde(deserialize_with = "or_default")]
     pub resource_version: String,
+}
+
+/// The annotations that are read; others may be long.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct Annotations {
+    /// When the change happened that an EndpointSlice tells of, by the controller's clock (RFC 3339).
+    #[serde(rename = "endpoints.kubernetes.io/last-change-trigger-time")]
+    pub last_change_trigger_time: Option<String>,
 }
 
 /// An object of a kind that is read.

@@ -67,7 +67,7 @@ fn line(change: &Change) -> String {
         Change::Remove(key) => format!("- {key}"),
         Change::Relist(kind) => format!("relist {}", kind.name()),
         Change::Synced(kind) => format!("synced {}", kind.name()),
-        Change::Refused(..) | Change::Forget(_) => panic!("a directory refuses and forgets nothing"),
+        Change::Refused(..) | Change::Forget(_) | Change::Caused { .. } => panic!("a directory says no such thing"),
     }
 }
 

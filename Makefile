@@ -4,6 +4,8 @@ CARGO := cargo
 DENY_VERSION := 0.20.2
 FUZZ_VERSION := 0.13.2
 FUZZ_SECONDS := 60
+ARCH := $(subst aarch64,arm64,$(subst x86_64,amd64,$(shell uname -m)))
+IMAGE := ndots/coredns:$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 
 .PHONY: help run test lint lab bench fuzz soak image tools
 
@@ -42,5 +44,8 @@ lab: ## a real control plane and CoreDNS to compare with: not here yet
 soak: ## hours of load: not here yet
 	@echo "the soak test is not here yet" >&2; exit 1
 
-image: ## a container image: not here yet
-	@echo "the image is not here yet: it comes with the API server as a source" >&2; exit 1
+image: ## a container image, target/image/ndots.tar, run as kubeadm runs CoreDNS (as root)
+	@scripts/packages setcap:libcap2-bin buildah:buildah crun:crun dig:bind9-dnsutils ip:iproute2 dnsmasq:dnsmasq-base curl:curl
+	scripts/image-root $(ARCH) target/image/root
+	scripts/image $(IMAGE) target/image/ndots.tar
+	NDOTS_IMAGE=$(CURDIR)/target/image/ndots.tar $(CARGO) test --locked --test image -- --nocapture

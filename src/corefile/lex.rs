@@ -37,7 +37,7 @@ impl PartialEq for Token {
 impl Eq for Token {}
 
 /// Words are separated by white space; a `"` that begins a word quotes up to the next unescaped one; `#` begins a comment
-/// anywhere outside of quotes.
+/// anywhere outside of quotes: up to the end of the line, or where it touches a word, up to the next white space.
 pub(super) fn tokens(file: usize, text: &str, reader: &dyn Reader, diagnostics: &mut Diagnostics) -> Vec<Token> {
     let at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let mut lexer = Lexer { file, text, at, first: true, line: at, indent: 0, multiline: None, reader, diagnostics, tokens: Vec::new() };
@@ -137,9 +137,22 @@ impl Lexer<'_> {
         let written = rest[..length].trim_end_matches('\r');
         self.at = start + length;
         let word = written.replace('\r', "");
+        self.touching_comment();
         match word.strip_suffix('{').filter(|name| !name.is_empty() && !name.contains(['{', '}']) && self.ends_line()) {
             Some(name) => self.glued_brace(start, start + written.len(), name),
             None => self.push_until(start, start + written.len(), &word, true),
+        }
+    }
+
+    /// `word#comment more`: CoreDNS reads on at `more`.
+    fn touching_comment(&mut self) {
+        let rest = &self.text[self.at..];
+        let length = rest.find(|ch: char| ch.is_whitespace() && ch != '\r').unwrap_or(rest.len());
+        let comment = Span { file: self.file, start: self.at, end: self.at + rest[..length].trim_end_matches('\r').len() };
+        self.at += length;
+        if length > 0 && !self.ends_line() {
+            let warning = self.diagnostics.warning(comment, "this comment ends at the next space, for it touches a word");
+            warning.label("the comment").help("put a space before the `#` to make a comment of the whole rest of the line");
         }
     }
 
@@ -260,8 +273,10 @@ mod tests {
         check("a\tb\u{a0}c\u{2003}d\u{b}e", &["a", "b", "c", "d", "e"]);
         check("a\r\nb\rc\r\n", &["a", "bc"]);
         check("foo#bar\nbaz # x", &["foo", "baz"]);
-        // CoreDNS ends a comment that touches a word at the next white space, and reads `x`.
-        check("foo#bar x\nbaz", &["foo", "baz"]);
+        check("foo#bar x\nbaz", &["foo", "x", "baz"]);
+        check("foo##\r\nbaz", &["foo", "baz"]);
+        check("foo#\"a b\" #c d", &["foo", "b\""]);
+        check("{#foo\n# a b", &["{"]);
         check("\"a # b\"#c", &["a # b"]);
         check("\"a b\"c", &["a b", "c"]);
         check("a\"b c\"", &["a\"b", "c\""]);

@@ -159,13 +159,17 @@ impl Cx {
 pub enum Transport {
     Udp,
     Tcp,
+    Tls,
+    Https,
+    Quic,
 }
 
 impl Transport {
+    /// As metrics and logs have it: CoreDNS names what lies below the encryption.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Udp => "udp",
-            Self::Tcp => "tcp",
+            Self::Udp | Self::Quic => "udp",
+            Self::Tcp | Self::Tls | Self::Https => "tcp",
         }
     }
 }

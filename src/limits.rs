@@ -100,6 +100,8 @@ pub const TCP_CONNECTIONS_CLIENT: usize = 512;
 pub const TCP_BACKLOG: i32 = 1024;
 /// Questions of one connection that wait for upstreams; then no more are read.
 pub const TCP_QUESTIONS: usize = 100;
+/// For a client to agree on keys: CoreDNS's number for whatever comes first on a connection.
+pub const TLS_HANDSHAKE_TIME: Duration = Duration::from_secs(3);
 /// From a message's first octet to its last; also from a connection's start to its first message. CoreDNS's number.
 pub const TCP_MESSAGE_TIME: Duration = Duration::from_secs(3);
 /// Between questions; CoreDNS's number.

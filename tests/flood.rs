@@ -1,7 +1,6 @@
 //! The binary when it is short of descriptors and flooded with connections.
 #![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests open sockets, and may panic")]
 
-#[expect(dead_code, reason = "here the binary starts through a shell, and is not told to end")]
 mod support;
 
 use std::{

@@ -3,7 +3,6 @@
 //! Needs root, iproute2, dig and dnsmasq. Without them it says what it left out; with `CI=true` that is a failure.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-#[expect(dead_code, reason = "here dig asks, not a socket")]
 mod support;
 
 use std::{

@@ -38,8 +38,12 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
             "libc",
             "prometheus",
             "rand",
+            "rustls",
+            "rustls_native_certs",
             "socket2",
+            "thiserror",
             "tokio",
+            "tokio_rustls",
         ],
     ),
     (
@@ -92,6 +96,8 @@ const CRATES: &[&str] = &[
     "notify",
     "prometheus",
     "rand",
+    "rustls",
+    "rustls_native_certs",
     "serde",
     "serde_json",
     "serde_saphyr",
@@ -99,6 +105,7 @@ const CRATES: &[&str] = &[
     "socket2",
     "thiserror",
     "tokio",
+    "tokio_rustls",
     "tracing",
 ];
 

@@ -9,7 +9,9 @@ use std::{
 use anyhow::{Context, anyhow, bail};
 
 use crate::{
+    corefile,
     metrics::Metrics,
+    net::listeners::Opening,
     plugin::{Kept, Need, Source},
     server::{Assembled, Fault, Ground, Listen, Scheme, Written, assemble},
     zone::Store,
@@ -17,6 +19,7 @@ use crate::{
 
 use super::{
     config::{Block, Configuration},
+    openings::{self, Openings},
     sources::Needed,
 };
 
@@ -37,6 +40,12 @@ pub(super) fn files(configuration: &Configuration) -> Vec<String> {
     needs.filter_map(|need| if let Need::File(path) = need { Some(path) } else { None }).collect()
 }
 
+/// A server, and where it is to listen.
+pub(super) struct Built {
+    pub(super) assembled: Assembled,
+    pub(super) openings: Vec<Opening>,
+}
+
 /// Builds a server on facts that are there, and on what the server before had.
 pub(super) fn build(
     mut configuration: Configuration,
@@ -44,34 +53,55 @@ pub(super) fn build(
     stores: &HashMap<Source, Arc<Store>>,
     kept: &Kept,
     seed: u64,
-) -> anyhow::Result<Assembled> {
+) -> anyhow::Result<Built> {
     let interfaces = if_addrs::get_if_addrs().context("cannot read this machine's addresses")?;
     let mut written = Vec::new();
     let mut files = HashMap::new();
+    let mut openings = Openings::default();
     for block in std::mem::take(&mut configuration.blocks) {
         let hosts = hosts(&block, &interfaces)?;
         read_files(&block, &mut files);
-        let listen = |host: &IpAddr, port| Listen { scheme: Scheme::Dns, address: SocketAddr::new(*host, port) };
-        let keys = block.keys.iter().flat_map(|(zone, key)| hosts.iter().map(move |host| (zone.clone(), listen(host, key.port_or(53)))));
+        let identity = openings::identity(&block, &files).map_err(|mistake| configuration.mistake(mistake.span, mistake.message))?;
+        let mut keys = Vec::new();
+        for (zone, key) in &block.keys {
+            let listens = hosts.iter().map(|host| Listen { scheme: scheme(key.scheme), address: SocketAddr::new(*host, key.port_or(53)) });
+            for listen in listens {
+                openings
+                    .add(listen, identity.as_ref(), key.span)
+                    .map_err(|mistake| configuration.mistake(mistake.span, mistake.message))?;
+                keys.push((zone.clone(), listen));
+            }
+        }
         let spans: Vec<_> = block.keys.iter().map(|(zone, key)| (zone.clone(), key.span)).collect();
-        written.push((Written { keys: keys.collect(), checked: block.checked }, spans));
+        written.push((Written { keys, checked: block.checked }, spans));
     }
     let (written, spans): (Vec<_>, Vec<_>) = written.into_iter().unzip();
     let own_addresses = &own_addresses(&interfaces);
     let ground = Ground { metrics, stores, files: &files, own_addresses, kept, seed };
-    assemble(&written, &ground).map_err(|fault| match fault {
+    let assembled = assemble(&written, &ground).map_err(|fault| match fault {
         Fault::Plugin(reason) => anyhow!(reason),
         Fault::Overlap(overlap) => {
             let span =
                 spans[overlap.block].iter().rev().find(|(zone, _)| *zone == overlap.zone).map_or_else(Default::default, |(_, span)| *span);
-            let message = format!("cannot serve dns://{}:{} - it is already defined", overlap.zone, overlap.listen.address.port());
-            configuration.mistake(span, message)
+            let (scheme, port) = (overlap.listen.scheme.name(), overlap.listen.address.port());
+            configuration.mistake(span, format!("cannot serve {scheme}://{}:{port} - it is already defined", overlap.zone))
         }
-    })
+    })?;
+    Ok(Built { assembled, openings: openings.into_inner() })
+}
+
+fn scheme(scheme: corefile::Scheme) -> Scheme {
+    match scheme {
+        corefile::Scheme::Tls => Scheme::Tls,
+        corefile::Scheme::Https => Scheme::Https,
+        corefile::Scheme::Quic => Scheme::Quic,
+        // The other two were refused when the Corefile was checked.
+        corefile::Scheme::Dns | corefile::Scheme::Grpc | corefile::Scheme::Https3 => Scheme::Dns,
+    }
 }
 
 impl Block {
-    fn needs(&self) -> impl Iterator<Item = Need> {
+    pub(super) fn needs(&self) -> impl Iterator<Item = Need> {
         self.checked.settings.iter().flat_map(|(_, settings)| settings.needs())
     }
 }

@@ -104,19 +104,41 @@ impl Configuration {
 fn check_block(block: &corefile::Block, port: u16, diagnostics: &mut Diagnostics) -> Block {
     let mut keys = Vec::new();
     for key in &block.keys {
-        if key.scheme != corefile::Scheme::Dns {
+        if matches!(key.scheme, corefile::Scheme::Grpc | corefile::Scheme::Https3) {
             let message = format!("`{}://` server blocks are known to CoreDNS, not here yet", key.scheme.name());
             diagnostics.error(key.span, message);
         }
         match key.zone.parse::<Name>() {
-            Ok(zone) => keys.push((zone, Key { port: key.port.or(Some(port)), ..key.clone() })),
+            Ok(zone) => keys.push((zone, Key { port: Some(key.port_or(port)), ..key.clone() })),
             Err(reason) => {
                 diagnostics.error(key.span, format!("`{}` is no zone: {reason}", key.zone));
             }
         }
     }
     let zones: Vec<_> = keys.iter().map(|(zone, _)| zone.clone()).collect();
+    check_encryption(block, diagnostics);
     Block { checked: plugin::check(block, &zones, diagnostics), keys }
+}
+
+/// Encryption without a certificate, or the other way round.
+fn check_encryption(block: &corefile::Block, diagnostics: &mut Diagnostics) {
+    use corefile::Scheme::{Https, Quic, Tls};
+    let encrypted = |key: &&Key| [Tls, Https, Quic].contains(&key.scheme);
+    if let Some(tls) = block.directives.iter().find(|line| line.name.text == "tls") {
+        if !block.keys.iter().any(|key| encrypted(&key)) {
+            let warning = diagnostics.warning(tls.name.span, "`tls` has no effect here: none of the block's keys is encrypted");
+            warning.help("such keys begin with `tls://`, `https://` or `quic://`");
+        }
+        return;
+    }
+    for key in block.keys.iter().filter(encrypted) {
+        let name = key.scheme.name();
+        let diagnostic = match key.scheme {
+            Quic => diagnostics.error(key.span, "`quic://` needs a certificate: QUIC is always encrypted"),
+            _ => diagnostics.warning(key.span, format!("nothing is encrypted at this `{name}://`: the block has no `tls`")),
+        };
+        diagnostic.help("`tls CERT KEY` in the block names the files of a certificate and of its key");
+    }
 }
 
 /// Files and variables of this machine.

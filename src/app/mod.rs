@@ -4,6 +4,7 @@
 
 mod build;
 mod config;
+mod openings;
 mod process;
 mod serve;
 mod sources;

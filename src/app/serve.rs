@@ -20,7 +20,7 @@ use crate::{
 };
 
 use super::{
-    build,
+    build::{self, Built},
     config::{self, Configuration, Text},
     process, say,
     sources::Sources,
@@ -78,17 +78,16 @@ impl Process {
         let started = sources.start(&build::sources(&configuration)).await?;
         let (banner, files) = (welcome::banner(&configuration), build::files(&configuration));
         let seed = rand::random();
-        let Assembled { server, pages, readiness, lameduck, watch_corefile, watch_files, probes, kept } =
-            build::build(configuration, &metrics, &sources.stores(), &Kept::default(), seed)?;
-        let listens: Vec<_> = server.listens().collect();
+        let Built { assembled, openings } = build::build(configuration, &metrics, &sources.stores(), &Kept::default(), seed)?;
+        let Assembled { server, pages, readiness, lameduck, watch_corefile, watch_files, probes, kept } = assembled;
         // Container runtimes leave a soft limit of 1024 descriptors; the bounds of limits.rs want more. Without more, connections wait.
         let descriptors = rlimit::increase_nofile_limit(limits::DESCRIPTORS).unwrap_or(1024);
         let mut listeners = Listeners::new(descriptors);
-        listeners.open(&listens)?;
+        listeners.open(&openings)?;
         let mut admin = Admin::default();
         admin.serve(pages).await?;
         let (shell, task) = Shell::new(server, Arc::clone(&metrics), log.clone());
-        listeners.serve(&shell, &listens)?;
+        listeners.serve(&shell, &openings)?;
         if let Some(zone) = newcomer {
             welcome::newcomer(&started, &listeners, zone);
         } else if !flags.quiet {
@@ -180,11 +179,11 @@ impl Process {
         let configuration = config::check(&text.again()?, flags.port)?;
         let (needed, files) = (build::sources(&configuration), build::files(&configuration));
         self.sources.start(&needed).await?;
-        let built = build::build(configuration, &self.metrics, &self.sources.stores(), &self.kept, self.seed)?;
-        let listens: Vec<_> = built.server.listens().collect();
-        self.listeners.open(&listens)?;
+        let Built { assembled: built, openings } =
+            build::build(configuration, &self.metrics, &self.sources.stores(), &self.kept, self.seed)?;
+        self.listeners.open(&openings)?;
         self.shell.server.store(Arc::new(built.server));
-        self.listeners.serve(&self.shell, &listens)?;
+        self.listeners.serve(&self.shell, &openings)?;
         self.sources.keep(&needed).await;
         (self.readiness, self.lameduck, self.kept) = (built.readiness, built.lameduck, built.kept);
         self.watched = Watched::new(text, built.watch_corefile, built.watch_files, files);

@@ -1,6 +1,7 @@
 //! What is printed at the start.
 
 use crate::{
+    corefile::{Key, Scheme},
     model::Kind,
     net::{admin::Admin, listeners::Listeners},
     source::manifests::Reading,
@@ -11,7 +12,8 @@ use super::{config::Configuration, say, sources::Started};
 /// CoreDNS's banner: the zones with their ports, then who this is.
 pub(super) fn banner(configuration: &Configuration) -> String {
     let keys = configuration.blocks.iter().flat_map(|block| &block.keys);
-    let mut lines: Vec<_> = keys.map(|(zone, key)| format!("{zone}:{}", key.port_or(53))).collect();
+    let scheme = |key: &Key| if key.scheme == Scheme::Dns { String::new() } else { format!("{}://", key.scheme.name()) };
+    let mut lines: Vec<_> = keys.map(|(zone, key)| format!("{}{zone}:{}", scheme(key), key.port_or(53))).collect();
     lines.sort();
     lines.dedup();
     lines.push(format!("ndots-{}", env!("CARGO_PKG_VERSION")));
@@ -22,7 +24,7 @@ pub(super) fn banner(configuration: &Configuration) -> String {
 /// With port 0 nobody else can tell where this is.
 pub(super) fn chosen_ports(listeners: &Listeners, admin: &Admin) {
     for (listen, bound) in listeners.bound().filter(|(listen, _)| listen.address.port() == 0) {
-        say!("{} is {bound}", listen.address);
+        say!("{listen} is {bound}");
     }
     for (address, bound) in admin.bound().filter(|(address, _)| address.ends_with(":0")) {
         say!("{address} is {bound}");

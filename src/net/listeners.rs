@@ -16,13 +16,23 @@ use anyhow::Context;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinSet};
 
-use crate::{limits, server::Listen};
+use crate::{
+    limits,
+    server::{Listen, Scheme},
+};
 
 use super::{
     Shell,
     stream::{self, Clients},
+    tls::{Current, Identity},
     udp,
 };
+
+/// An address to listen on, and what is shown there; nothing is encrypted without it.
+pub struct Opening {
+    pub listen: Listen,
+    pub identity: Option<Arc<Identity>>,
+}
 
 /// The sockets that are open, by the address that was asked for.
 pub struct Listeners {
@@ -36,6 +46,7 @@ pub struct Listeners {
 struct Listener {
     udp: Vec<Arc<UdpSocket>>,
     tcp: Option<TcpListener>,
+    shown: Arc<Current>,
     bound: SocketAddr,
     running: Option<Running>,
 }
@@ -58,26 +69,35 @@ impl Listeners {
     ///
     /// # Errors
     /// Names the address, and what may help.
-    pub fn open(&mut self, listens: &[Listen]) -> anyhow::Result<()> {
+    pub fn open(&mut self, openings: &[Opening]) -> anyhow::Result<()> {
         let mut new = BTreeMap::new();
-        for listen in listens.iter().filter(|listen| !self.open.contains_key(listen)) {
+        for Opening { listen, identity } in openings.iter().filter(|opening| !self.open.contains_key(&opening.listen)) {
             let address = listen.address;
             // One of our own that will be closed may be in the way, such as every address in that of one of them.
-            let shared = self.open.iter().any(|(listen, open)| open.bound.port() == address.port() && !listens.contains(listen));
-            new.insert(*listen, Listener::open(address, shared, self.threads).map_err(|error| explained(error, address))?);
+            let stays = |listen: &Listen| openings.iter().any(|opening| opening.listen == *listen);
+            let shared = self.open.iter().any(|(listen, open)| open.bound.port() == address.port() && !stays(listen));
+            let listener = Listener::open(*listen, shared, self.threads).map_err(|error| explained(error, *listen))?;
+            listener.shown.show(identity.as_ref(), listen.scheme)?;
+            new.insert(*listen, listener);
         }
         self.open.extend(new);
         Ok(())
     }
 
-    /// Starts answering wherever that does not happen yet, and closes what is not in `listens`.
+    /// Starts answering wherever that does not happen yet, shows new clients what they are to be shown, and closes what is not
+    /// in `openings`.
     ///
     /// # Errors
     /// Where no thread can be made.
-    pub fn serve(&mut self, shell: &Arc<Shell>, listens: &[Listen]) -> anyhow::Result<()> {
+    pub fn serve(&mut self, shell: &Arc<Shell>, openings: &[Opening]) -> anyhow::Result<()> {
         while self.tasks.try_join_next().is_some() {}
-        for (_, gone) in self.open.extract_if(.., |listen, _| !listens.contains(listen)) {
+        for (_, gone) in self.open.extract_if(.., |listen, _| !openings.iter().any(|opening| opening.listen == *listen)) {
             gone.stop(&mut self.tasks);
+        }
+        for Opening { listen, identity } in openings {
+            if let Some(listener) = self.open.get_mut(listen) {
+                listener.shown.show(identity.as_ref(), listen.scheme)?;
+            }
         }
         for (listen, listener) in &mut self.open {
             if listener.running.is_none() {
@@ -103,7 +123,8 @@ impl Listeners {
 }
 
 impl Listener {
-    fn open(address: SocketAddr, shared: bool, threads: usize) -> io::Result<Self> {
+    fn open(listen: Listen, shared: bool, threads: usize) -> io::Result<Self> {
+        let address = listen.address;
         // With port 0 the port that is free for TCP may be taken for UDP: another try gives another port.
         let mut tries = if address.port() == 0 { limits::PORT_TRIES } else { 1 };
         loop {
@@ -111,8 +132,12 @@ impl Listener {
             // UDP sockets share an address with whoever wants to. TCP goes first, and tells of another program that is there.
             let tcp = tcp(address, shared)?;
             let bound = tcp.local_addr()?;
-            match udp::open(bound, threads) {
-                Ok(udp) => return Ok(Self { udp: udp.into_iter().map(Arc::new).collect(), tcp: Some(tcp), bound, running: None }),
+            let udp = if listen.scheme == Scheme::Dns { udp::open(bound, threads) } else { Ok(Vec::new()) };
+            match udp {
+                Ok(udp) => {
+                    let udp = udp.into_iter().map(Arc::new).collect();
+                    return Ok(Self { udp, tcp: Some(tcp), shown: Arc::default(), bound, running: None });
+                }
                 Err(error) if tries == 0 => return Err(error),
                 Err(_) => {}
             }
@@ -123,7 +148,8 @@ impl Listener {
         let stop_threads = Arc::new(AtomicBool::new(false));
         let (stop_tasks, stopped) = watch::channel(false);
         if let Some(tcp) = self.tcp.take() {
-            tasks.spawn_on(stream::serve(Arc::clone(shell), listen, tcp, Arc::clone(clients), stopped), &Handle::current());
+            let stream = (tcp, Arc::clone(&self.shown));
+            tasks.spawn_on(stream::serve(Arc::clone(shell), listen, stream, Arc::clone(clients), stopped), &Handle::current());
         }
         let running = self.running.insert(Running { stop_threads, threads: Vec::new(), stop_tasks });
         for socket in &self.udp {
@@ -173,7 +199,8 @@ fn set_shared(_socket: &Socket, _shared: bool) -> io::Result<()> {
     Ok(())
 }
 
-fn explained(error: io::Error, address: SocketAddr) -> anyhow::Error {
+fn explained(error: io::Error, listen: Listen) -> anyhow::Error {
+    let address = listen.address;
     let help = match error.kind() {
         io::ErrorKind::AddrInUse => format!("another program listens there; `ss -lunpt sport = :{}` shows which", address.port()),
         io::ErrorKind::PermissionDenied => {

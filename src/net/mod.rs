@@ -8,6 +8,7 @@ mod shell;
 mod stream;
 #[cfg(test)]
 mod testing;
+pub mod tls;
 mod udp;
 
 pub use shell::Shell;

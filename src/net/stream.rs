@@ -1,40 +1,47 @@
-//! TCP: questions of one connection are answered as they are ready, in any order (RFC 7766 §6.2.1.1), within bounds of time
-//! and number that a slow or greedy client cannot pass.
+//! Connections: taken while there is room, encrypted where the listener says so, and handed to what is spoken there. Questions
+//! of one connection are answered as they are ready, in any order (RFC 7766 §6.2.1.1), within bounds of time and number that a
+//! slow or greedy client cannot pass.
 
 mod clients;
+mod connection;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use bytes::{Buf, BytesMut};
+use rustls::ServerConfig;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, watch},
+    sync::watch,
     task::JoinSet,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{sleep, timeout},
 };
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    chain::Transport,
+    chain::Cx,
     limits,
-    server::{Listen, Outcome, Server},
+    server::{Listen, Server},
 };
 
-use super::shell::{Asked, Job, Shell, header_of, new_cx};
+use super::{
+    shell::{Shell, new_cx},
+    tls::Current,
+};
 
 pub(super) use clients::Clients;
 use clients::Place;
+use connection::Connection;
 
 /// Takes connections until `stop` turns true, then answers what has been asked and ends.
 pub(super) async fn serve(
     shell: Arc<Shell>,
     listen: Listen,
-    listener: TcpListener,
+    (listener, shown): (TcpListener, Arc<Current>),
     clients: Arc<Clients>,
     mut stop: watch::Receiver<bool>,
 ) {
     let server = shell.server.load_full();
-    let mut acceptor = Acceptor { shell, server, listen, clients, stop: stop.clone(), connections: JoinSet::new() };
+    let mut acceptor = Acceptor { shell, server, listen, shown, clients, stop: stop.clone(), connections: JoinSet::new() };
     loop {
         tokio::select! {
             accepted = listener.accept() => acceptor.take(accepted).await,
@@ -54,6 +61,7 @@ struct Acceptor {
     shell: Arc<Shell>,
     server: Arc<Server>,
     listen: Listen,
+    shown: Arc<Current>,
     clients: Arc<Clients>,
     stop: watch::Receiver<bool>,
     connections: JoinSet<()>,
@@ -66,8 +74,11 @@ impl Acceptor {
             Ok((stream, peer)) => {
                 let Some(place) = self.clients.enter(peer.ip()) else { return };
                 self.shell.renew(&mut self.server, self.listen);
-                let connection = Connection::new(self, stream, peer, place);
-                self.connections.spawn(connection.run(self.stop.clone()));
+                let _ = stream.set_nodelay(true);
+                let local = stream.local_addr().unwrap_or(self.listen.address);
+                let (shell, server) = (Arc::clone(&self.shell), Arc::clone(&self.server));
+                let visit = Visit { shell, server, listen: self.listen, peer, local, place };
+                self.connections.spawn(visit.run(stream, self.shown.config(), self.stop.clone()));
             }
             // The client has left already: the next one has not.
             Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
@@ -82,211 +93,42 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// What a connection's task wakes up for.
-enum Event {
-    Read(io::Result<usize>),
-    Answered(Option<Late>),
-    /// A message did not come in its time, or none came.
-    Late,
-    Stop,
-    /// Someone else has the place.
-    Leave,
-}
-
-/// A reply that had to wait, and its place among those: until it is written it takes memory.
-struct Late {
-    frame: Vec<u8>,
-    _place: OwnedSemaphorePermit,
-}
-
-struct Connection {
+/// A client's stay: who it is, where it came, and what answers it.
+struct Visit {
     shell: Arc<Shell>,
     server: Arc<Server>,
     listen: Listen,
-    stream: TcpStream,
     peer: SocketAddr,
     local: SocketAddr,
     place: Place,
-    /// What came in and is not yet a whole message, or has to wait for those before it.
-    input: BytesMut,
-    /// Questions that wait for upstreams.
-    waiting: JoinSet<Option<Late>>,
-    /// False once nothing more is wanted of the client, or comes from it.
-    reading: bool,
-    /// What has been sent already is still read.
-    stopping: bool,
-    deadline: Instant,
 }
 
-impl Connection {
-    fn new(acceptor: &Acceptor, stream: TcpStream, peer: SocketAddr, place: Place) -> Self {
-        let _ = stream.set_nodelay(true);
-        Self {
-            shell: Arc::clone(&acceptor.shell),
-            server: Arc::clone(&acceptor.server),
-            listen: acceptor.listen,
-            local: stream.local_addr().unwrap_or(acceptor.listen.address),
-            stream,
-            peer,
-            place,
-            input: BytesMut::with_capacity(limits::UDP_OCTETS_PLAIN.into()),
-            waiting: JoinSet::new(),
-            reading: true,
-            stopping: false,
-            deadline: Instant::now() + limits::TCP_MESSAGE_TIME,
-        }
-    }
-
-    async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        while self.reading || !self.waiting.is_empty() {
-            let (timed, between) = (self.is_timed(), self.input.is_empty());
-            match self.event(&mut stop).await {
-                Event::Read(Ok(1..)) | Event::Answered(None) => {}
-                // A client may close its half and still wait for replies.
-                Event::Read(Ok(0) | Err(_)) => self.reading = false,
-                // So may one that is late with its next question.
-                Event::Late => {
-                    self.reading = false;
-                    self.input.clear();
-                }
-                Event::Stop => {
-                    self.stopping = true;
-                    self.deadline = Instant::now() + limits::TCP_LAST_TIME;
-                }
-                Event::Answered(Some(late)) if self.write(&late.frame).await.is_ok() => {}
-                Event::Answered(Some(_)) | Event::Leave => return,
-            }
-            let Ok(answered) = self.answer().await else { return };
-            if !self.stopping {
-                self.set_deadline(between, answered || !timed);
-            }
-            self.place.set_idle(self.waiting.is_empty());
-        }
-    }
-
-    /// `between` messages was where the client was before; with `anew` it was not waited for, or has sent a whole message.
-    fn set_deadline(&mut self, between: bool, anew: bool) {
-        let message = Instant::now() + limits::TCP_MESSAGE_TIME;
-        if self.input.is_empty() {
-            self.deadline = Instant::now() + limits::TCP_IDLE_TIME;
-        } else if anew {
-            self.deadline = message;
-        } else if between {
-            // A message has begun: from now on it has its time.
-            self.deadline = self.deadline.min(message);
-        }
-    }
-
-    fn may_read(&self) -> bool {
-        self.reading && self.waiting.len() < limits::TCP_QUESTIONS
-    }
-
-    /// Whether it is the client whom everything waits for: where it is owed replies it need not ask, but may not dawdle.
-    fn is_timed(&self) -> bool {
-        self.may_read() && (self.waiting.is_empty() || !self.input.is_empty() || self.stopping)
-    }
-
-    async fn event(&mut self, stop: &mut watch::Receiver<bool>) -> Event {
-        let (may_read, is_timed) = (self.may_read(), self.is_timed());
-        tokio::select! {
-            read = self.stream.read_buf(&mut self.input), if may_read => Event::Read(read),
-            Some(done) = self.waiting.join_next(), if !self.waiting.is_empty() => Event::Answered(done.ok().flatten()),
-            () = sleep_until(self.deadline), if is_timed => Event::Late,
-            () = self.place.taken() => Event::Leave,
-            () = stopped(stop), if !self.stopping => Event::Stop,
-        }
-    }
-
-    /// Answers the whole messages that came in, as far as they may wait; true where there was one.
-    ///
-    /// # Errors
-    /// Where the client does not take its replies, or sends what is no request.
-    async fn answer(&mut self) -> io::Result<bool> {
-        let (mut out, mut any) = (Vec::new(), false);
-        while self.waiting.len() < limits::TCP_QUESTIONS {
-            let Some(packet) = next_message(&mut self.input)? else { break };
-            any = true;
-            self.answer_one(&packet, &mut out);
-            if out.len() >= limits::STREAM_OCTETS {
-                self.write(&out).await?;
-                out.clear();
-            }
-        }
-        if !out.is_empty() {
-            self.write(&out).await?;
-        }
-        Ok(any)
-    }
-
-    fn answer_one(&mut self, packet: &[u8], out: &mut Vec<u8>) {
-        self.shell.renew(&mut self.server, self.listen);
-        let mut cx = new_cx(self.peer, self.local, Transport::Tcp);
-        let start = begin_frame(out);
-        let replied = match self.shell.receive(&self.server, self.listen, packet, &mut cx, out) {
-            Outcome::Exchange(pending, exchange) => {
-                let (server, header) = (Arc::clone(&self.server), header_of(packet));
-                let asked = Asked { server, listen: self.listen, header, cx };
-                self.wait(Job { asked, pending, exchange }, out)
-            }
-            outcome => {
-                self.shell.after(&self.server, self.listen, &mut cx);
-                matches!(outcome, Outcome::Reply)
-            }
+impl Visit {
+    async fn run(self, stream: TcpStream, tls: Option<Arc<ServerConfig>>, stop: watch::Receiver<bool>) {
+        let Some(tls) = tls else { return self.converse(stream, stop).await };
+        let stream = tokio::select! {
+            greeted = timeout(limits::TLS_HANDSHAKE_TIME, TlsAcceptor::from(tls).accept(stream)) => greeted,
+            () = self.place.taken() => return,
         };
-        if replied {
-            end_frame(out, start);
-        } else {
-            out.truncate(start);
+        // Who cannot agree on a key was told by an alert; who took too long has nothing to be told.
+        if let Ok(Ok(stream)) = stream {
+            self.converse(stream, stop).await;
         }
     }
 
-    /// Has a question wait; where too many do, ends it. True where a reply was appended.
-    fn wait(&mut self, job: Job, out: &mut Vec<u8>) -> bool {
-        let Some(place) = self.shell.stream_place() else { return self.shell.turn_away(job, out) };
-        let shell = Arc::clone(&self.shell);
-        self.waiting.spawn(async move {
-            let mut frame = Vec::new();
-            let start = begin_frame(&mut frame);
-            let replied = shell.drive(job, &mut frame).await;
-            end_frame(&mut frame, start);
-            replied.then_some(Late { frame, _place: place })
-        });
-        false
+    async fn converse<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S, stop: watch::Receiver<bool>) {
+        Connection::new(self, stream).run(stop).await;
     }
 
-    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        tokio::select! {
-            written = timeout(limits::TCP_WRITE_TIME, self.stream.write_all(bytes)) => written?,
-            () = self.place.taken() => Err(io::ErrorKind::ConnectionAborted.into()),
-        }
+    /// Makes the server that is in force the one that answers.
+    fn renew(&mut self) {
+        self.shell.renew(&mut self.server, self.listen);
     }
-}
 
-/// The next whole message.
-///
-/// # Errors
-/// Where it is longer than any request.
-fn next_message(input: &mut BytesMut) -> io::Result<Option<BytesMut>> {
-    let Some(length) = input.first_chunk().map(|length| usize::from(u16::from_be_bytes(*length))) else { return Ok(None) };
-    if length > limits::REQUEST_OCTETS {
-        return Err(io::ErrorKind::InvalidData.into());
+    /// A context for a question that comes in now.
+    fn cx(&self) -> Cx {
+        new_cx(self.peer, self.local, self.listen.scheme.stream())
     }
-    if input.len() < 2 + length {
-        return Ok(None);
-    }
-    input.advance(2);
-    Ok(Some(input.split_to(length)))
-}
-
-/// Leaves room for a message's length.
-fn begin_frame(out: &mut Vec<u8>) -> usize {
-    out.extend_from_slice(&[0, 0]);
-    out.len() - 2
-}
-
-fn end_frame(out: &mut [u8], start: usize) {
-    let length = (out.len() - start - 2) as u16;
-    out[start..start + 2].copy_from_slice(&length.to_be_bytes());
 }
 
 /// How long a stopping listener's connections may take.

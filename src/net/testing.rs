@@ -25,7 +25,11 @@ use crate::{
     wire::{Name, Owner, Query, Question, Rcode, Rdatas, RecordSet, Response, Room, Type},
 };
 
-use super::{Shell, listeners::Listeners, log::Log};
+use super::{
+    Shell,
+    listeners::{Listeners, Opening},
+    log::Log,
+};
 
 /// How long a test waits for what must come.
 const LONG: Duration = Duration::from_secs(8);
@@ -56,8 +60,8 @@ impl World {
         let mut tasks = JoinSet::new();
         tasks.spawn(task);
         let mut listeners = Listeners::new(descriptors);
-        listeners.open(&listens).unwrap();
-        listeners.serve(&shell, &listens).unwrap();
+        listeners.open(&openings(&listens)).unwrap();
+        listeners.serve(&shell, &openings(&listens)).unwrap();
         Self { shell, listeners, upstream, listens, _tasks: tasks }
     }
 
@@ -78,10 +82,14 @@ impl World {
     /// Takes over another list of addresses.
     pub(super) fn reload(&mut self, addresses: &[String]) -> anyhow::Result<()> {
         self.listens = addresses.iter().map(|address| listen(address)).collect();
-        self.listeners.open(&self.listens)?;
+        self.listeners.open(&openings(&self.listens))?;
         self.shell.server.store(Arc::new(server(&self.listens, self.upstream.address)));
-        self.listeners.serve(&self.shell, &self.listens)
+        self.listeners.serve(&self.shell, &openings(&self.listens))
     }
+}
+
+pub(super) fn openings(listens: &[Listen]) -> Vec<Opening> {
+    listens.iter().map(|listen| Opening { listen: *listen, identity: None }).collect()
 }
 
 pub(super) fn listen(address: &str) -> Listen {

@@ -18,6 +18,7 @@ mod loop_;
 mod prometheus;
 mod ready;
 mod reload;
+mod tls;
 mod whoami;
 
 use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc, time::Duration};
@@ -35,6 +36,7 @@ use crate::{
 
 pub use kubernetes::{Origin, Source};
 pub use ready::Readiness;
+pub use tls::{ClientAuth, Tls, TlsFile};
 
 /// A directive that CoreDNS knows.
 pub struct Entry {
@@ -92,7 +94,7 @@ pub static ALL: &[Entry] = &[
     here("cache", cache::read),
     missing("header"),
     missing("dnssec"),
-    missing("tls"),
+    here("tls", tls::read),
     missing("minimal"),
     missing("template"),
     missing("transfer"),
@@ -158,6 +160,8 @@ pub enum Need {
     Reload,
     /// The files that plugins read are watched.
     WatchFiles,
+    /// A certificate for the keys whose scheme is encrypted.
+    Tls(Tls),
     /// The questions of [`Site::probes`] are asked at the start.
     Probe,
     /// The `ready` page watches this block's plugins.

@@ -12,7 +12,7 @@ use crate::{
     zone::Store,
 };
 
-use super::{Block, Listen, Overlap, Server};
+use super::{Block, Listen, Overlap, Scheme, Server};
 
 /// A server block that is checked, with the addresses at which each of its zones is served.
 pub struct Written {
@@ -88,13 +88,9 @@ impl Written {
         format!("{:?} {settings:?}", self.keys)
     }
 
-    /// `dns://:53`, `dns://127.0.0.1:53`: the server's name in metrics.
+    /// The server's name in metrics.
     fn label(&self) -> String {
-        match self.keys.first().map(|(_, listen)| listen.address) {
-            None => String::new(),
-            Some(any) if any.ip().is_unspecified() => format!("dns://:{}", any.port()),
-            Some(address) => format!("dns://{address}"),
-        }
+        self.keys.first().map_or_else(String::new, |(_, listen)| listen.to_string())
     }
 }
 
@@ -110,7 +106,7 @@ impl Assembly<'_> {
                 Need::Readiness { continuously } => monitored = Some(continuously),
                 Need::Reload => (self.assembled.watch_corefile, self.assembled.watch_files) = (true, true),
                 Need::WatchFiles => self.assembled.watch_files = true,
-                Need::Source { .. } | Need::File(_) | Need::Bind { .. } | Need::Probe => {}
+                Need::Source { .. } | Need::File(_) | Need::Bind { .. } | Need::Tls(_) | Need::Probe => {}
             }
         }
         let mut zones: Vec<Name> = written.keys.iter().map(|(zone, _)| zone.clone()).collect();
@@ -124,7 +120,8 @@ impl Assembly<'_> {
             }
             block.plugins.extend(plugins);
         }
-        if let Some((_, listen)) = written.keys.first() {
+        // They are asked by datagram.
+        if let Some((_, listen)) = written.keys.iter().find(|(_, listen)| listen.scheme == Scheme::Dns) {
             self.assembled.probes.extend(probes.into_iter().map(|question| (*listen, question)));
         }
         if let Some(continuously) = monitored {

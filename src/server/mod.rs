@@ -5,7 +5,7 @@
 mod assemble;
 mod blocks;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use crate::{
     chain::{Cx, Plugin, Reply, Router, Run, Sent, Step, Transport},
@@ -29,6 +29,42 @@ pub struct Listen {
 pub enum Scheme {
     /// DNS over UDP and TCP (RFC 1035).
     Dns,
+    /// DNS over TLS (RFC 7858).
+    Tls,
+    /// DNS over HTTPS (RFC 8484).
+    Https,
+    /// DNS over QUIC (RFC 9250).
+    Quic,
+}
+
+impl Scheme {
+    /// As keys of the Corefile have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Tls => "tls",
+            Self::Https => "https",
+            Self::Quic => "quic",
+        }
+    }
+
+    /// What a question came over, where it was no datagram of its own.
+    pub fn stream(self) -> Transport {
+        match self {
+            Self::Dns => Transport::Tcp,
+            Self::Tls => Transport::Tls,
+            Self::Https => Transport::Https,
+            Self::Quic => Transport::Quic,
+        }
+    }
+}
+
+/// `dns://:53`, `tls://127.0.0.1:853`: the server's name in metrics.
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, address) = (self.scheme.name(), self.address);
+        if address.ip().is_unspecified() { write!(f, "{scheme}://:{}", address.port()) } else { write!(f, "{scheme}://{address}") }
+    }
 }
 
 /// What a transport does next.
@@ -133,7 +169,7 @@ impl Server {
 fn write(response: &Response, query: &Query, udp_octets: u16, request_octets: usize, cx: &Cx, out: &mut Vec<u8>) -> Sent {
     let room = match cx.transport {
         Transport::Udp => Room::datagram(query.edns, udp_octets),
-        Transport::Tcp => Room::stream(udp_octets),
+        Transport::Tcp | Transport::Tls | Transport::Https | Transport::Quic => Room::stream(udp_octets),
     };
     let start = out.len();
     response.encode(query, room, out);

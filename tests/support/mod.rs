@@ -1,7 +1,12 @@
 //! Starts the binary, and asks it over sockets.
+#![allow(dead_code, reason = "each test file uses its part")]
 #![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests open sockets, and may panic")]
 
+pub(crate) mod encrypted;
+
 use std::{
+    collections::HashMap,
+    fs,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream, UdpSocket},
     process::{Child, Command, Stdio},
@@ -12,6 +17,9 @@ use std::{
 pub(crate) struct Ndots {
     pub(crate) child: Child,
     pub(crate) address: SocketAddr,
+    /// Where each scheme is listened on, of a Corefile.
+    pub(crate) bound: HashMap<String, SocketAddr>,
+    _directory: Option<tempfile::TempDir>,
 }
 
 impl Ndots {
@@ -33,7 +41,27 @@ impl Ndots {
         };
         // The log is read on, so that the pipe never fills.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address }
+        Self { child, address, bound: HashMap::new(), _directory: None }
+    }
+
+    /// A Corefile that listens at port 0 of one address for each of these schemes.
+    pub(crate) fn corefile(text: &str, schemes: &[&str], arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("Corefile");
+        fs::write(&file, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+        let mut child = command.arg("-conf").arg(&file).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut bound = HashMap::new();
+        while !schemes.iter().all(|scheme| bound.contains_key(*scheme)) {
+            let line = lines.next().expect("the server says where it listens").unwrap();
+            if let Some((listen, address)) = line.split_once(" is ") {
+                bound.insert(listen.split("://").next().unwrap().to_owned(), address.parse().unwrap());
+            }
+        }
+        std::thread::spawn(move || lines.for_each(drop));
+        let address = bound.get("dns").copied().unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
+        Self { child, address, bound, _directory: Some(directory) }
     }
 
     /// One datagram and its reply; `None` where none comes.
@@ -68,12 +96,14 @@ impl Drop for Ndots {
     }
 }
 
-pub(crate) struct Tcp(pub(crate) TcpStream);
+/// Messages behind their lengths.
+pub(crate) struct Tcp<S = TcpStream>(pub(crate) S);
 
-impl Tcp {
+impl<S: Read + Write> Tcp<S> {
     pub(crate) fn send(&mut self, packet: &[u8]) {
         let length = (packet.len() as u16).to_be_bytes();
         self.0.write_all(&[&length, packet].concat()).unwrap();
+        self.0.flush().unwrap();
     }
 
     pub(crate) fn receive(&mut self) -> Option<Vec<u8>> {

@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use tokio::time::{pause, timeout};
+use tokio::{
+    io::AsyncWriteExt,
+    time::{Instant, pause, timeout},
+};
 
 use super::super::testing::{Said, Tcp, UPSTREAM, World, eventually, here, question};
 use super::*;

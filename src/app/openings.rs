@@ -1,0 +1,75 @@
+//! Where a configuration wants to listen, and what encrypted listeners show: certificates are read and checked before anything
+//! is opened.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use crate::{
+    corefile::Span,
+    net::{
+        listeners::Opening,
+        tls::{Fault, Identity},
+    },
+    plugin::{Need, TlsFile},
+    server::{Listen, Scheme},
+};
+
+use super::config::Block;
+
+/// A mistake of the Corefile, or in a file that it names.
+pub(super) struct Mistake {
+    pub(super) span: Span,
+    pub(super) message: String,
+}
+
+#[derive(Default)]
+pub(super) struct Openings(BTreeMap<Listen, Option<Arc<Identity>>>);
+
+impl Openings {
+    /// Blocks that share an address are told apart by the question, which comes after the handshake: they must agree.
+    pub(super) fn add(&mut self, listen: Listen, identity: Option<&Arc<Identity>>, span: Span) -> Result<(), Mistake> {
+        let identity = identity.filter(|_| listen.scheme != Scheme::Dns);
+        let before = self.0.entry(listen).or_insert_with(|| identity.cloned());
+        if before.as_deref() == identity.map(|identity| &**identity) {
+            return Ok(());
+        }
+        let message = format!("conflicting TLS configuration: another block has other certificates, or none, for the listener {listen}");
+        Err(Mistake { span, message })
+    }
+
+    pub(super) fn into_inner(self) -> Vec<Opening> {
+        self.0.into_iter().map(|(listen, identity)| Opening { listen, identity }).collect()
+    }
+}
+
+/// What the block's `tls` says, if there is one.
+pub(super) fn identity(block: &Block, files: &HashMap<String, Result<String, String>>) -> Result<Option<Arc<Identity>>, Mistake> {
+    let Some(tls) = block.needs().find_map(|need| if let Need::Tls(tls) = need { Some(tls) } else { None }) else { return Ok(None) };
+    let text = |file: &TlsFile| match files.get(&file.path) {
+        Some(Ok(text)) => Ok(text.clone()),
+        Some(Err(reason)) => Err(mistake(file, reason)),
+        None => Err(mistake(file, "it was not read")),
+    };
+    let identity = Identity {
+        certificates: text(&tls.certificates)?,
+        key: text(&tls.key)?,
+        authorities: tls.authorities.as_ref().map(text).transpose()?,
+        client_auth: tls.client_auth,
+    };
+    // What one scheme takes, all do: they differ in the names of protocols.
+    identity.config(Scheme::Tls).map_err(|fault| {
+        let file = match &fault {
+            Fault::Certificates(_) => &tls.certificates,
+            Fault::Key(_) => &tls.key,
+            Fault::Authorities(_) => tls.authorities.as_ref().unwrap_or(&tls.certificates),
+        };
+        mistake(file, &fault.to_string())
+    })?;
+    Ok(Some(Arc::new(identity)))
+}
+
+fn mistake(file: &TlsFile, reason: &str) -> Mistake {
+    Mistake { span: file.span, message: format!("plugin/tls: cannot use {}: {reason}", file.path) }
+}

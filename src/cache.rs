@@ -41,6 +41,10 @@ pub struct Stale {
     pub patience: Duration,
     /// Seconds that a stale reply is told to live.
     pub ttl: u32,
+    /// After upstreams failed to replace a stale reply, how long they are not asked for it; [`Settings::failure`] where unset.
+    pub recheck: Option<Duration>,
+    /// A stale reply with records stays ahead of one that says there are none.
+    pub prefer_positive: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +67,13 @@ impl Default for Settings {
             denial: keep(1800),
             failure: Duration::from_secs(5),
             prefetch: None,
-            stale: Stale { window: Duration::from_secs(3600), patience: limits::STALE_PATIENCE, ttl: 30 },
+            stale: Stale {
+                window: Duration::from_secs(3600),
+                patience: limits::STALE_PATIENCE,
+                ttl: 30,
+                recheck: None,
+                prefer_positive: false,
+            },
             keep_ttl: false,
         }
     }
@@ -94,7 +104,7 @@ pub enum Hit {
         part: Part,
         refresh: bool,
     },
-    /// The upstreams failed a moment ago; there may be a stale reply.
+    /// The upstreams failed a moment ago, or denied what was there before; there may be a stale reply.
     Failed(Response),
     /// Only a reply whose time is over.
     Stale,
@@ -156,7 +166,16 @@ impl Cache {
                 Hit::Fresh { response: entry.lived(left, self.settings.keep_ttl), part, refresh }
             })
         };
-        let hit = look(Part::Success).or_else(|| look(Part::Denial)).unwrap_or(Hit::Miss);
+        let found = |part| look(part).filter(|hit| *hit != Hit::Miss);
+        let hit = match found(Part::Success) {
+            // Only a denial that gave way can be there, too.
+            Some(Hit::Stale) => match found(Part::Denial) {
+                Some(Hit::Fresh { response, .. }) => return Hit::Failed(response),
+                _ => Hit::Stale,
+            },
+            Some(hit) => hit,
+            None => found(Part::Denial).unwrap_or(Hit::Miss),
+        };
         if matches!(hit, Hit::Fresh { .. }) {
             return hit;
         }
@@ -179,7 +198,7 @@ impl Cache {
     }
 
     /// Keeps a reply if it may be kept, in the place of what was known before, and gives every record the time that the
-    /// whole reply lives.
+    /// whole reply lives. A denial gives way to a stale reply where that is preferred.
     pub fn put(&self, query: &Query, mut response: Response, now: Instant) -> Kept {
         let Some((part, life)) = self.life(query, &response) else { return Kept { response, part: None, evicted: 0 } };
         set_ttl(&mut response, life.as_secs() as u32);
@@ -189,15 +208,20 @@ impl Cache {
         let key = Key::of(query);
         self.failures.remove(&key);
         let other = if part == Part::Success { Part::Denial } else { Part::Success };
-        self.part(other).remove(&key);
+        let preferred = if part == Part::Denial && self.settings.stale.prefer_positive { self.stale(query, now) } else { None };
+        if preferred.is_none() {
+            self.part(other).remove(&key);
+        }
         let evicted = self.part(part).put(key, Entry::new(response.clone(), now, life));
-        Kept { response, part: Some(part), evicted }
+        Kept { response: preferred.unwrap_or(response), part: Some(part), evicted }
     }
 
     /// Keeps a failure for a short while, so that a dead upstream is not asked by everyone at once (RFC 9520).
     pub fn put_failure(&self, query: &Query, response: Response, now: Instant) {
-        if may_keep(query) && !self.settings.failure.is_zero() {
-            self.failures.put(Key::of(query), Entry::new(response, now, self.settings.failure));
+        let recheck = self.settings.stale.recheck.filter(|_| self.stale(query, now).is_some());
+        let life = recheck.unwrap_or(self.settings.failure);
+        if may_keep(query) && !life.is_zero() {
+            self.failures.put(Key::of(query), Entry::new(response, now, life));
         }
     }
 

@@ -183,6 +183,7 @@ pub struct Line {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
+    Debug,
     Info,
     Warning,
     Error,

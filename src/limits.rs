@@ -40,6 +40,8 @@ pub const DIAGNOSTIC_CHARS: usize = 400;
 /// Octets of a line that is shown with a message: what is longer was not written by hand.
 pub const DIAGNOSTIC_LINE: usize = 4096;
 
+/// Octets of a pattern of `errors`, as in CoreDNS.
+pub const PATTERN_OCTETS: usize = 10_000;
 /// The highest `ttl` of `kubernetes`, as in CoreDNS: cluster names move.
 pub const KUBERNETES_TTL: u32 = 3600;
 
@@ -48,6 +50,8 @@ pub const CACHE_REPLIES: usize = 9984;
 /// Octets of records that a reply in the cache may have on average, or fewer are kept: so 10,000 of them take some 10 MiB, where
 /// replies of the largest size would take 2 GiB.
 pub const CACHE_REPLY_OCTETS: usize = 1024;
+/// How long a failure may be kept (RFC 2308 §7.1).
+pub const SERVFAIL_KEPT: Duration = Duration::from_secs(300);
 /// How long a client waits before it gets a stale reply (RFC 8767 §5).
 pub const STALE_PATIENCE: Duration = Duration::from_millis(1800);
 
@@ -69,6 +73,8 @@ pub const UPSTREAM_SOCKETS: usize = 4096;
 pub const UPSTREAM_SOCKETS_EACH: u32 = 1024;
 /// Questions that wait for one exchange: a name that a whole cluster asks for may have half of all jobs.
 pub const WAITERS: usize = JOBS / 2;
+/// Upstreams that a `forward` line may name, as in CoreDNS; a file among them may name more.
+pub const FORWARD_TARGETS: usize = 15;
 /// Idle connections kept to one upstream.
 pub const IDLE_CONNECTIONS: usize = 16;
 /// How often idle connections are looked over.

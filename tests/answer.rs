@@ -2,7 +2,7 @@
 //!
 //! A scenario has parts that begin with `=== corefile`, `=== objects` (YAML), `=== upstream` and `=== questions`.
 //! A question is `> NAME TYPE [tcp] [edns=SIZE] [do] [cd] [from=ADDRESS]`, or `@ +30s` to move the clock; below it stands what
-//! was asked upstream (`^`), then the code with flags, then records: of the answer section as they are, of the authority
+//! was asked upstream (`^`, and `^^` once the reply was out), then the code with flags, then records: of the answer section as they are, of the authority
 //! section behind `~`, of the additional section behind `+`. Serials are written `SERIAL`, and sections are sorted within a
 //! record set, since the order of addresses is random. Upstream lines are `NAME TYPE = RECORD…`, `NAME TYPE = NXDOMAIN` with an
 //! SOA behind ` | `, `= SERVFAIL` or `= SILENCE`; among the questions, behind `!`, they change what the upstream says.
@@ -159,8 +159,23 @@ impl<'t> Scenario<'t> {
             outcome = self.server.resume(pending, reply, &mut cx, &mut out);
         }
         match outcome {
-            Outcome::Reply => shown + &printed(&out),
-            _ => shown + "no reply\n",
+            Outcome::Reply => shown.push_str(&printed(&out)),
+            _ => shown.push_str("no reply\n"),
+        }
+        for query in std::mem::take(&mut cx.refreshes) {
+            self.refresh(query, peer, transport, &mut shown);
+        }
+        shown
+    }
+
+    /// What is asked once the reply is out.
+    fn refresh(&mut self, query: Query, peer: SocketAddr, transport: Transport, shown: &mut String) {
+        let mut cx = Cx::new(self.now, self.seed, peer, LISTEN.address, transport);
+        let mut outcome = self.server.refresh(LISTEN, query, &mut cx);
+        while let Outcome::Exchange(pending, exchange) = outcome {
+            writeln!(shown, "^^ {}", exchange.query.question).unwrap();
+            let reply = self.exchange(&exchange.query);
+            outcome = self.server.resume(pending, reply, &mut cx, &mut Vec::new());
         }
     }
 

@@ -20,7 +20,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("corefile", 2, &["annotate_snippets"]),
     ("chain", 3, &["smallvec"]),
     // `prometheus` is a plugin of that name.
-    ("plugin", 4, &["bytes", "prometheus", "smallvec"]),
+    ("plugin", 4, &["bytes", "prometheus", "regex", "smallvec"]),
     ("server", 5, &["foldhash"]),
     // What the fuzz targets call: pure, and hickory-proto is its judge.
     ("fuzzing", 6, &["hickory_proto"]),
@@ -96,6 +96,7 @@ const CRATES: &[&str] = &[
     "notify",
     "prometheus",
     "rand",
+    "regex",
     "rustls",
     "rustls_native_certs",
     "serde",

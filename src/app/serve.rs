@@ -11,10 +11,11 @@ use tokio::{
 use crate::{
     chain::Level,
     cli::ServerFlags,
+    corefile::go_duration,
     limits,
     metrics::Metrics,
     net::{Shell, admin::Admin, listeners::Listeners, log::Log},
-    plugin::{Kept, Readiness},
+    plugin::{Kept, Readiness, Timed},
     server::{Assembled, Listen},
     wire::Question,
 };
@@ -22,7 +23,7 @@ use crate::{
 use super::{
     build::{self, Built},
     config::{self, Configuration, Text},
-    process, say,
+    process, said, say,
     sources::Sources,
     watch::{self, Seen},
     welcome,
@@ -53,6 +54,7 @@ struct Process {
     sources: Sources,
     readiness: Arc<Readiness>,
     lameduck: std::time::Duration,
+    timed: Vec<Arc<dyn Timed>>,
     kept: Kept,
     seed: u64,
     /// `None` where no change is to be taken over.
@@ -79,7 +81,9 @@ impl Process {
         let (banner, files) = (welcome::banner(&configuration), build::files(&configuration));
         let seed = rand::random();
         let Built { assembled, openings } = build::build(configuration, &metrics, &sources.stores(), &Kept::default(), seed)?;
-        let Assembled { server, pages, readiness, lameduck, watch_corefile, watch_files, probes, kept } = assembled;
+        let Assembled { server, pages, readiness, lameduck, timed, stacktrace, watch_corefile, watch_files, probes, kept } = assembled;
+        log.debug(server.debug);
+        said::trace_panics(stacktrace);
         // Container runtimes leave a soft limit of 1024 descriptors; the bounds of limits.rs want more. Without more, connections wait.
         let descriptors = rlimit::increase_nofile_limit(limits::DESCRIPTORS).unwrap_or(1024);
         let mut listeners = Listeners::new(descriptors);
@@ -111,6 +115,7 @@ impl Process {
             sources,
             readiness,
             lameduck,
+            timed,
             kept,
             seed,
             watched,
@@ -126,7 +131,10 @@ impl Process {
         let mut look = tokio::time::interval(limits::RELOAD_LOOK);
         loop {
             tokio::select! {
-                _ = look.tick(), if self.watched.is_some() => self.look(text, flags).await,
+                now = look.tick() => {
+                    said::write_due(&self.timed, Some(now.into_std()), &self.log);
+                    self.look(text, flags).await;
+                }
                 _ = self.terminate.recv() => {
                     self.log.say(Level::Info, "SIGTERM: Shutting down servers then terminating");
                     return Ok(());
@@ -182,7 +190,10 @@ impl Process {
         let Built { assembled: built, openings } =
             build::build(configuration, &self.metrics, &self.sources.stores(), &self.kept, self.seed)?;
         self.listeners.open(&openings)?;
+        self.log.debug(built.server.debug);
+        said::trace_panics(built.stacktrace);
         self.shell.server.store(Arc::new(built.server));
+        said::write_due(&std::mem::replace(&mut self.timed, built.timed), None, &self.log);
         self.listeners.serve(&self.shell, &openings)?;
         self.sources.keep(&needed).await;
         (self.readiness, self.lameduck, self.kept) = (built.readiness, built.lameduck, built.kept);
@@ -195,7 +206,7 @@ impl Process {
     async fn stop(mut self) {
         self.readiness.stop();
         if !self.lameduck.is_zero() {
-            self.log.say(Level::Info, format!("plugin/health: Going into lameduck mode for {:?}", self.lameduck));
+            self.log.say(Level::Info, format!("plugin/health: Going into lameduck mode for {}", go_duration(self.lameduck)));
             tokio::select! {
                 () = tokio::time::sleep(self.lameduck) => {}
                 _ = self.interrupt.recv() => {}
@@ -203,6 +214,7 @@ impl Process {
         }
         self.listeners.close().await;
         self.shell.finish().await;
+        said::write_due(&self.timed, None, &self.log);
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Context;
@@ -19,9 +19,9 @@ use crate::{
     metrics::Metrics,
     model::{Change, Kind, Selector},
     net::log::Log,
-    plugin::{Origin, Source},
+    plugin::{ClientTls, Origin, Source, Throttle},
     source::{
-        api::{Access, Cluster, Place},
+        api::{Access, Admission, Cluster, Identity, Place},
         manifests::{Manifests, Reading},
     },
     zone::{Index, Store},
@@ -117,9 +117,10 @@ impl Sources {
             Origin::Manifests(directory) => return Ok(Started::Manifests(self.open_manifests(source, Path::new(directory))?)),
             Origin::InCluster => Place::Pod,
             Origin::Kubeconfig { file, context } => Place::Kubeconfig { file: file.into(), context: context.clone() },
+            Origin::Endpoint { url, tls } => Place::Endpoint { url: url.clone(), identity: tls.as_ref().map(identity) },
         };
         let written = place.to_string();
-        let access = Arc::new(Access::open(place).await?);
+        let access = Arc::new(Access::open(place, admission(source.throttle)).await?);
         let host = access.host().to_owned();
         let labels = source.labels.as_deref().map(Arc::from);
         let cluster = Cluster { access, labels, metrics: Arc::clone(&self.metrics), say: Arc::new(self.say()) };
@@ -168,6 +169,18 @@ impl Sources {
         let log = self.log.clone();
         move |wrong, text| log.say(if wrong { Level::Error } else { Level::Info }, format!("plugin/kubernetes: {text}"))
     }
+}
+
+fn identity(tls: &ClientTls) -> Identity {
+    Identity { certificate: (&tls.certificate).into(), key: (&tls.key).into(), authority: (&tls.authority).into() }
+}
+
+fn admission(throttle: Throttle) -> Admission {
+    let Throttle { requests_in_1000_s, burst, in_flight } = throttle;
+    let interval = Duration::from_secs(1000).checked_div(requests_in_1000_s);
+    // The Kubernetes client's own number.
+    let burst = if burst == 0 { 10 } else { burst };
+    Admission::new(interval, burst, (in_flight > 0).then_some(in_flight as usize))
 }
 
 /// The zone's serial.

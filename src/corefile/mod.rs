@@ -22,6 +22,7 @@ pub use diagnostic::{Diagnostic, Diagnostics, Files, Severity, Span};
 pub use key::{Key, Scheme};
 pub use lex::Token;
 pub use near::nearest;
+pub use value::go_duration;
 pub use words::Words;
 
 /// What a Corefile without a server block means, as in CoreDNS: on the port of `-dns.port`.

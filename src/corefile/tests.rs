@@ -298,7 +298,7 @@ fn a_directives_mistakes_are_told() {
     option("ttl 1 {\n x\n}", &["etc/Corefile:4:2 `ttl` takes no block"]);
     option("ttl 1\nttl 2", &["etc/Corefile:4:1 `ttl` is written twice"]);
     option("wait 5", &["etc/Corefile:3:6 the time is no duration: 5 (a number needs its unit: `5s`?)"]);
-    option("wait 500ms", &["etc/Corefile:3:6 the time must be in range [1s, 86400s]: 500ms"]);
+    option("wait 500ms", &["etc/Corefile:3:6 the time must be in range [1s, 24h0m0s]: 500ms"]);
     option("wait -1s", &["etc/Corefile:3:6 the time is no duration: -1s (a time cannot be negative here)"]);
     option(
         "policy randon",

@@ -19,6 +19,28 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     positive(text.strip_prefix('+').unwrap_or(text)).ok_or_else(|| "such as `5s`, `1m30s` or `500ms`".to_owned())
 }
 
+/// As Go prints a duration: `500ms`, `30s`, `1m30s`, `1h0m0s`.
+pub fn go_duration(duration: Duration) -> String {
+    let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
+    if seconds == 0 {
+        return match nanos {
+            0 => "0s".to_owned(),
+            1..1_000 => format!("{nanos}ns"),
+            1_000..1_000_000 => format!("{}µs", f64::from(nanos) / 1e3),
+            _ => format!("{}ms", f64::from(nanos) / 1e6),
+        };
+    }
+    let part = format!("{:09}", nanos);
+    let part = part.trim_end_matches('0');
+    let dot = if part.is_empty() { "" } else { "." };
+    let rest = format!("{}{dot}{part}s", seconds % 60);
+    match (seconds / 3600, seconds / 60 % 60) {
+        (0, 0) => rest,
+        (0, minutes) => format!("{minutes}m{rest}"),
+        (hours, minutes) => format!("{hours}h{minutes}m{rest}"),
+    }
+}
+
 fn positive(text: &str) -> Option<Duration> {
     const UNITS: [(&str, u64); 8] = [
         ("ns", 1),
@@ -101,6 +123,14 @@ mod tests {
         }
         assert_eq!(duration("30").unwrap_err(), "a number needs its unit: `30s`?");
         assert_eq!(duration("-5s").unwrap_err(), "a time cannot be negative here");
+    }
+
+    #[test]
+    fn durations_are_printed_as_by_go() {
+        let texts = ["0s", "1ns", "1.5µs", "500ms", "1s", "1.5s", "30s", "1m0s", "1m30s", "1h0m0s", "24h0m0.25s"];
+        for text in texts {
+            assert_eq!(go_duration(duration(text).unwrap()), text);
+        }
     }
 
     #[test]

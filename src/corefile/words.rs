@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
 
-use super::{Diagnostic, Diagnostics, Line, Span, Token, key, nearest, value};
+use super::{Diagnostic, Diagnostics, Line, Span, Token, go_duration, key, nearest, value};
 
 /// A cursor over the arguments of one line, a directive's or an option's.
 ///
@@ -55,6 +55,13 @@ impl<'w> Words<'w> {
             read(&mut words);
             words.end();
             words.no_body();
+        }
+    }
+
+    /// Where the last of several lines with this name counts, says so; the lines of `many` all count.
+    pub fn once_unless(&mut self, many: &[&str]) {
+        if !many.contains(&self.name()) {
+            self.once();
         }
     }
 
@@ -133,6 +140,13 @@ impl<'w> Words<'w> {
         self.skip();
     }
 
+    /// An option that CoreDNS had once; `help` says what is done now.
+    pub fn removed(&mut self, help: &'static str) {
+        let (span, name) = (self.span(), self.name());
+        self.error(span, &format!("unknown property '{name}'")).label("CoreDNS had this once").help(help);
+        self.skip();
+    }
+
     /// An option that CoreDNS has and this server does not have yet.
     pub fn not_yet(&mut self) {
         let (span, name) = (self.span(), self.name());
@@ -179,11 +193,15 @@ impl<'w> Words<'w> {
     /// A duration within the range.
     pub fn duration_between(&mut self, what: &str, low: Duration, high: Duration) -> Option<Duration> {
         let token = self.required(what)?;
-        match value::duration(&token.text) {
+        let (message, help) = match value::duration(&token.text) {
             Ok(duration) if (low..=high).contains(&duration) => return Some(duration),
-            Ok(_) if high == Duration::MAX => drop(self.error(token.span, &format!("{what} must be {low:?} or longer: {}", token.text))),
-            Ok(_) => drop(self.error(token.span, &format!("{what} must be in range [{low:?}, {high:?}]: {}", token.text))),
-            Err(help) => drop(self.error(token.span, &format!("{what} is no duration: {}", token.text)).help(help)),
+            Ok(_) if high == Duration::MAX => (format!("must be {} or longer", go_duration(low)), None),
+            Ok(_) => (format!("must be in range [{}, {}]", go_duration(low), go_duration(high)), None),
+            Err(help) => ("is no duration".to_owned(), Some(help)),
+        };
+        let error = self.error(token.span, &format!("{what} {message}: {}", token.text));
+        if let Some(help) = help {
+            error.help(help);
         }
         None
     }

@@ -3,7 +3,11 @@
 
 use std::{
     io::Write,
-    sync::mpsc::{SyncSender, sync_channel},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{SyncSender, sync_channel},
+    },
     thread,
 };
 
@@ -18,6 +22,7 @@ use crate::{
 pub struct Log {
     lines: SyncSender<Line>,
     lost: IntCounter,
+    debug: Arc<AtomicBool>,
 }
 
 impl Log {
@@ -34,10 +39,18 @@ impl Log {
                 let _ = writeln!(out, "[{}] {}", name(line.level), printable(&line.text));
             }
         })?;
-        Ok(Self { lines, lost })
+        Ok(Self { lines, lost, debug: Arc::default() })
+    }
+
+    /// Whether lines of the level DEBUG are written.
+    pub fn debug(&self, written: bool) {
+        self.debug.store(written, Ordering::Relaxed);
     }
 
     pub fn write(&self, line: Line) {
+        if line.level == Level::Debug && !self.debug.load(Ordering::Relaxed) {
+            return;
+        }
         if self.lines.try_send(line).is_err() {
             self.lost.inc();
         }
@@ -50,6 +63,7 @@ impl Log {
 
 fn name(level: Level) -> &'static str {
     match level {
+        Level::Debug => "DEBUG",
         Level::Info => "INFO",
         Level::Warning => "WARNING",
         Level::Error => "ERROR",

@@ -113,6 +113,10 @@ impl Shell {
         let start = out.len();
         catch_unwind(AssertUnwindSafe(|| answer(out))).unwrap_or_else(|_| {
             self.metrics.panics.inc();
+            if self.server.load().debug {
+                // What a Go program ends with where nobody recovers.
+                std::process::exit(2);
+            }
             self.log.say(Level::Error, "Recovered from panic in server");
             out.truncate(start);
             refusal(header, Rcode::SERVFAIL, out);

@@ -21,7 +21,11 @@ pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
             bind.only.extend([first].into_iter().chain(words.rest()).map(|token| token.text.clone()));
         }
         words.options(|option| match option.name() {
-            "except" => bind.except.extend(option.rest().iter().map(|token| token.text.clone())),
+            "except" => {
+                if let Some(first) = option.required("an address or an interface") {
+                    bind.except.extend([first].into_iter().chain(option.rest()).map(|token| token.text.clone()));
+                }
+            }
             _ => option.unknown(&["except"]),
         });
     });

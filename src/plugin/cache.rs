@@ -10,7 +10,8 @@ use std::{
 use crate::{
     cache::{self, Cache, Hit, Keep, Part, Prefetch},
     chain::{Back, Cx, Failure, Flow, Plugin, Reply},
-    corefile::Words,
+    corefile::{Words, go_duration},
+    limits,
     metrics::Metrics,
     upstream,
     wire::{Name, Query, Rcode, Response},
@@ -180,7 +181,13 @@ pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
             }
             written.zones.extend(zone.parse::<Name>());
         }
-        words.options(|option| written.option(option));
+        let mut stale = false;
+        words.options(|option| {
+            stale |= option.name() == "serve_stale";
+            option.once_unless(&["disable"]);
+            written.option(option);
+        });
+        written.agree(words, stale);
     });
     Some(Box::new(written))
 }
@@ -195,7 +202,7 @@ impl Written {
             "servfail" => {
                 let span = option.span();
                 self.settings.failure = option.duration("the time").unwrap_or(self.settings.failure);
-                if self.settings.failure > Duration::from_secs(300) {
+                if self.settings.failure > limits::SERVFAIL_KEPT {
                     option.error(span, "caching SERVFAIL responses over 5 minutes is not permitted");
                 }
             }
@@ -210,14 +217,17 @@ impl Written {
                 }
             }
             "keepttl" => self.settings.keep_ttl = true,
-            "serve_stale_policy" => return option.not_yet(),
+            "serve_stale_policy" => {
+                let preferred = option.one_of("serve_stale_policy", &[("prefer_positive", true)]);
+                self.settings.stale.prefer_positive = preferred.is_some();
+            }
             _ => return option.unknown(&OPTIONS),
         }
         option.end();
         option.no_body();
     }
 
-    /// `serve_stale [DURATION] [immediate|verify [TIMEOUT]]`; what CoreDNS reads behind that is not here yet.
+    /// `serve_stale [DURATION [immediate [TTL [RECHECK]] | verify [TIMEOUT [TTL [RECHECK]]]]]`.
     fn read_stale(&mut self, option: &mut Words<'_>) {
         let stale = &mut self.settings.stale;
         // Asked for in so many words, a stale reply has CoreDNS's TTL and its ways.
@@ -234,11 +244,37 @@ impl Written {
         if option.one_of("serve_stale", &[("immediate", false), ("verify", true)]) == Some(true) {
             let timeout = if option.is_empty() { None } else { option.duration("the timeout") };
             // Without a time of its own the upstreams have theirs, which ends before the client's.
-            stale.patience = timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(crate::limits::QUERY_TIME);
+            stale.patience = timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(limits::QUERY_TIME);
         }
         if !option.is_empty() {
-            option.not_yet();
-            option.rest();
+            let ttl = option.duration_between("the TTL of stale replies", Duration::ZERO, Duration::from_secs(u32::MAX.into()));
+            if ttl.is_some_and(|ttl| ttl.subsec_nanos() > 0) {
+                let span = option.span();
+                option.error(span, "the TTL of stale replies must be a whole number of seconds");
+            }
+            stale.ttl = ttl.map_or(0, |ttl| ttl.as_secs() as u32);
+        }
+        if !option.is_empty() {
+            let recheck = option.duration_between("the pause after a failure", Duration::ZERO, limits::SERVFAIL_KEPT);
+            stale.recheck = recheck.filter(|recheck| !recheck.is_zero());
+        }
+    }
+
+    /// What the options say must fit together.
+    fn agree(&self, words: &mut Words<'_>, stale: bool) {
+        let span = words.span();
+        if self.settings.stale.prefer_positive && !stale {
+            words.error(span, "serve_stale_policy requires serve_stale");
+        }
+        for (name, keep) in [("success", self.settings.success), ("denial", self.settings.denial)] {
+            if keep.shortest > keep.longest {
+                let message = format!(
+                    "`{name}` replies live {} at least, so their TTL of at most {} has no effect",
+                    go_duration(keep.shortest),
+                    go_duration(keep.longest)
+                );
+                words.warning(span, &message).help(format!("`{name} CAPACITY TTL MINTTL` sets both"));
+            }
         }
     }
 }

@@ -34,7 +34,8 @@ pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
     let mut cancel = Cancel(Duration::from_millis(5001));
     reading.each(|words| {
         if !words.is_empty() {
-            cancel.0 = words.duration("the timeout").unwrap_or(cancel.0);
+            let timeout = words.duration_between("the timeout", Duration::from_nanos(1), Duration::MAX);
+            cancel.0 = timeout.unwrap_or(cancel.0);
         }
         words.end();
         words.no_body();

@@ -3,13 +3,15 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use crate::{
-    chain::{Cx, Exchange, Flow, Plugin},
-    corefile::Words,
+    chain::{Back, Cx, Exchange, Flow, From, Plugin, Reply},
+    corefile::{Token, Words, go_duration},
+    limits,
     upstream::{self, Group, Policy},
-    wire::{Name, Query, Rcode},
+    wire::{Name, Query, Rcode, Response},
 };
 
 use super::{Need, Reading, Settings, Site, names};
@@ -25,6 +27,10 @@ struct Stanza {
     from: Name,
     except: Vec<Name>,
     to: Vec<To>,
+    /// Codes with which the next `forward` line is asked.
+    next: Vec<Rcode>,
+    /// So it is with a reply that says there is no such record.
+    next_on_nodata: bool,
     settings: upstream::Settings,
 }
 
@@ -38,7 +44,12 @@ enum To {
 struct Forward {
     stanza: Stanza,
     group: Arc<Group>,
+    /// The `forward` lines below this one.
+    later: Vec<Stanza>,
 }
+
+/// Says that the reply is that of the next `forward` line.
+const NEXT: u32 = 1;
 
 impl Settings for Written {
     fn needs(&self) -> Vec<Need> {
@@ -52,16 +63,28 @@ impl Settings for Written {
 
     fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
         let mut plugins: Vec<Arc<dyn Plugin>> = Vec::new();
-        for stanza in &self.stanzas {
+        for (at, stanza) in self.stanzas.iter().enumerate() {
             let settings = upstream::Settings { to: stanza.addresses(site)?, ..stanza.settings.clone() };
             let group = site.group(settings);
-            plugins.push(Arc::new(Forward { stanza: stanza.clone(), group }));
+            let later = self.stanzas[at + 1..].to_vec();
+            plugins.push(Arc::new(Forward { stanza: stanza.clone(), group, later }));
         }
         Ok(plugins)
     }
 }
 
 impl Stanza {
+    /// Whether it is the one to ask for the name.
+    fn takes(&self, name: &Name) -> bool {
+        let excepted = self.except.iter().any(|zone| *zone != self.from && name.is_within(zone));
+        name.is_within(&self.from) && !excepted
+    }
+
+    /// Whether the next `forward` line is asked instead.
+    fn passes_on(&self, response: &Response) -> bool {
+        self.next.contains(&response.rcode) || self.next_on_nodata && response.rcode == Rcode::NOERROR && response.answer.is_empty()
+    }
+
     fn addresses(&self, site: &Site<'_>) -> Result<Vec<SocketAddr>, String> {
         let mut addresses = Vec::new();
         for to in &self.to {
@@ -101,12 +124,19 @@ impl Plugin for Forward {
     }
 
     fn query(&self, _cx: &mut Cx, query: &Query) -> Flow {
-        let name = &query.question.name;
-        let excepted = self.stanza.except.iter().any(|zone| *zone != self.stanza.from && name.is_within(zone));
-        if !name.is_within(&self.stanza.from) || excepted {
+        if !self.stanza.takes(&query.question.name) {
             return Flow::Next;
         }
         Flow::Forward(Exchange { query: query.clone(), group: Arc::clone(&self.group) })
+    }
+
+    fn response(&self, _cx: &mut Cx, query: &Query, memo: u32, reply: Reply) -> Back {
+        let name = &query.question.name;
+        let passes = |response: &Response| self.stanza.takes(name) && self.stanza.passes_on(response);
+        if memo != NEXT && reply.as_ref().is_ok_and(passes) && self.later.iter().any(|stanza| stanza.takes(name)) {
+            return Back::Ask { question: query.question.clone(), from: From::Below, memo: NEXT };
+        }
+        Back::Up(reply)
     }
 }
 
@@ -136,33 +166,46 @@ const OPTIONS: [&str; 21] = [
 
 pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
     let mut written = Written { stanzas: Vec::new() };
-    reading.each(|words| written.stanzas.extend(read_stanza(words)));
+    reading.each(|words| {
+        let Some(stanza) = read_stanza(words) else { return };
+        if let Some(before) = written.stanzas.iter().find(|before| before.hides(&stanza)) {
+            let message = format!("an earlier `forward {}` takes every name of `{}`", before.from, stanza.from);
+            let span = words.span();
+            words
+                .warning(span, &message)
+                .label("never asked")
+                .help("the order counts, not the length of the zone: write this line above that one");
+        }
+        written.stanzas.push(stanza);
+    });
     Some(Box::new(written))
 }
 
 fn read_stanza(words: &mut Words<'_>) -> Option<Stanza> {
-    let from = words.required("the zone to forward and the upstreams")?;
-    let from = match crate::corefile::reverse_zones(&from.text).and_then(|zones| zones.first()?.parse().ok()) {
-        Some(zone) => zone,
-        None => match from.text.parse::<Name>() {
-            Ok(zone) => zone,
-            Err(reason) => {
-                words.error(from.span, &format!("`{}` is no zone: {reason}", from.text));
-                return None;
-            }
-        },
-    };
+    let zone = words.required("the zone to forward and the upstreams")?;
+    let zones = names(&words.zones_of(zone));
+    let from = zones.first()?.clone();
+    if zones.len() > 1 {
+        let message = format!("`{}` is {} zones, and only `{from}` is forwarded", zone.text, zones.len());
+        words.warning(zone.span, &message).help("write a `forward` line for each of them, or a larger block");
+    }
     let mut to = Vec::new();
     let first = words.required("an upstream")?;
-    for token in [first].into_iter().chain(words.rest()) {
+    let targets: Vec<_> = [first].into_iter().chain(words.rest()).collect();
+    if let Some(extra) = targets.get(limits::FORWARD_TARGETS) {
+        words.error(extra.span, &format!("more than {} TOs configured: {}", limits::FORWARD_TARGETS, targets.len()));
+    }
+    for token in targets {
         to.extend(read_target(words, token));
     }
-    let mut stanza = Stanza { from, except: Vec::new(), to, settings: upstream::Settings::default() };
+    let settings = upstream::Settings::default();
+    let mut stanza = Stanza { from, except: Vec::new(), to, next: Vec::new(), next_on_nodata: false, settings };
     words.options(|option| stanza.option(option));
+    stanza.agree(words);
     Some(stanza)
 }
 
-fn read_target(words: &mut Words<'_>, token: &crate::corefile::Token) -> Option<To> {
+fn read_target(words: &mut Words<'_>, token: &Token) -> Option<To> {
     let text = &*token.text;
     if let Some((scheme, rest)) = text.split_once("://") {
         match scheme {
@@ -177,8 +220,9 @@ fn read_target(words: &mut Words<'_>, token: &crate::corefile::Token) -> Option<
         return None;
     }
     if let Some(address) = address_of(text) {
-        if address.ip().is_loopback() && address.ip() != IpAddr::from([127, 0, 0, 1]) && address.port() == 53 {
-            let message = format!("{address} is most likely this machine's own stub resolver, which asks back here");
+        if is_stub(address) {
+            let message =
+                format!("{} is systemd-resolved's stub, which asks whom resolv.conf names: most likely this server", address.ip());
             words.warning(token.span, &message).help("forward to /run/systemd/resolve/resolv.conf instead");
         }
         return Some(To::Address(address));
@@ -186,7 +230,12 @@ fn read_target(words: &mut Words<'_>, token: &crate::corefile::Token) -> Option<
     if text.contains('/') { Some(To::File(text.to_owned())) } else { bad_target(words, token) }
 }
 
-fn bad_target(words: &mut Words<'_>, token: &crate::corefile::Token) -> Option<To> {
+/// Where systemd-resolved listens for programs of its own machine.
+fn is_stub(address: SocketAddr) -> bool {
+    address.port() == 53 && matches!(address.ip(), IpAddr::V4(v4) if [[127, 0, 0, 53], [127, 0, 0, 54]].contains(&v4.octets()))
+}
+
+fn bad_target(words: &mut Words<'_>, token: &Token) -> Option<To> {
     let message = format!("not an IP address or file: \"{}\"", token.text);
     words.error(token.span, &message).help("an upstream is `10.0.0.2`, `10.0.0.2:53`, `[fd00::2]:53` or a file such as /etc/resolv.conf");
     None
@@ -194,13 +243,25 @@ fn bad_target(words: &mut Words<'_>, token: &crate::corefile::Token) -> Option<T
 
 impl Stanza {
     fn option(&mut self, option: &mut Words<'_>) {
+        option.once_unless(&["except", "next", "failover"]);
         let settings = &mut self.settings;
         match option.name() {
-            "except" => self.except.extend(names(&option.zones())),
+            "except" => {
+                if let Some(first) = option.required("a zone") {
+                    let zones = option.zones_of(first).into_iter().chain(option.zones()).collect::<Vec<_>>();
+                    self.except.extend(names(&zones));
+                }
+            }
             "force_tcp" => settings.force_tcp = true,
             "prefer_udp" => settings.prefer_udp = true,
             "expire" => settings.expire = option.duration("expire").unwrap_or(settings.expire),
-            "read_timeout" => settings.read_timeout = option.duration("the timeout").unwrap_or(settings.read_timeout),
+            "max_age" => settings.max_age = option.duration("max_age").filter(|age| !age.is_zero()),
+            "max_idle_conns" => settings.max_idle = option.number("max_idle_conns", 0, usize::MAX).filter(|most| *most > 0),
+            "read_timeout" => {
+                let timeout = option.duration_between("the timeout", Duration::from_nanos(1), Duration::MAX);
+                settings.read_timeout = timeout.unwrap_or(settings.read_timeout);
+            }
+            "source_address" => settings.source = option.address("the source address"),
             "max_fails" => settings.max_fails = option.number("max_fails", 0, u32::MAX).unwrap_or(settings.max_fails),
             "max_connect_attempts" => settings.max_attempts = option.number("max_connect_attempts", 0, u32::MAX),
             "policy" => {
@@ -209,12 +270,11 @@ impl Stanza {
             }
             "health_check" => self.health_check(option),
             "max_concurrent" => settings.max_concurrent = option.number("max_concurrent", 0, u32::MAX).filter(|max| *max > 0),
+            "next" => self.next.extend(rcodes(option)),
+            "next_on_nodata" => self.next_on_nodata = true,
             "failover" => self.failover(option),
             "failfast_all_unhealthy_upstreams" => settings.failfast = true,
-            "max_age" | "max_idle_conns" | "tls" | "tls_servername" | "next" | "next_on_nodata" | "doh_method" | "source_address"
-            | "resolver" => {
-                return option.not_yet();
-            }
+            "tls" | "tls_servername" | "doh_method" | "resolver" => return option.not_yet(),
             _ => return option.unknown(&OPTIONS),
         }
         option.end();
@@ -242,16 +302,55 @@ impl Stanza {
     }
 
     fn failover(&mut self, option: &mut Words<'_>) {
-        for token in option.rest() {
-            match token.text.parse::<Rcode>() {
-                Ok(rcode) if rcode != Rcode::NOERROR => self.settings.failover.push(rcode),
-                Ok(_) => {
-                    option.error(token.span, "failover: NOERROR is no failure");
-                }
-                Err(()) => {
-                    option.error(token.span, &format!("failover: {} is no response code", token.text));
-                }
+        for (token, rcode) in rcodes_of(option) {
+            if rcode == Rcode::NOERROR {
+                option.error(token.span, "failover: NOERROR is no failure");
+            } else {
+                self.settings.failover.push(rcode);
             }
         }
     }
+
+    /// What the options say must fit together.
+    fn agree(&self, words: &mut Words<'_>) {
+        let (span, settings) = (words.span(), &self.settings);
+        if let Some(age) = settings.max_age.filter(|age| *age < settings.expire) {
+            let message = format!("max_age ({}) must not be less than expire ({})", go_duration(age), go_duration(settings.expire));
+            words.error(span, &message);
+        }
+        if let Some(source) = settings.source {
+            let other = |to: &&To| matches!(to, To::Address(address) if address.is_ipv4() != source.is_ipv4());
+            if let Some(To::Address(address)) = self.to.iter().find(other) {
+                words.error(span, &format!("{address} cannot be asked from the source address {source}: one is IPv4 and the other IPv6"));
+            }
+        }
+    }
+
+    /// Whether no name is left for a later stanza.
+    fn hides(&self, later: &Self) -> bool {
+        let passes = self.next_on_nodata || !self.next.is_empty();
+        later.from.is_within(&self.from)
+            && !passes
+            && !self.except.iter().any(|zone| zone.is_within(&later.from) || later.from.is_within(zone))
+    }
+}
+
+fn rcodes(option: &mut Words<'_>) -> Vec<Rcode> {
+    rcodes_of(option).into_iter().map(|(_, rcode)| rcode).collect()
+}
+
+/// Response codes by name, at least one.
+fn rcodes_of<'w>(option: &mut Words<'w>) -> Vec<(&'w Token, Rcode)> {
+    let Some(first) = option.required("a response code") else { return Vec::new() };
+    let mut rcodes = Vec::new();
+    for token in [first].into_iter().chain(option.rest()) {
+        match token.text.parse() {
+            Ok(rcode) => rcodes.push((token, rcode)),
+            Err(()) => {
+                let message = format!("{} is not a valid rcode", token.text);
+                option.error(token.span, &message).help("such as SERVFAIL, REFUSED or NXDOMAIN");
+            }
+        }
+    }
+    rcodes
 }

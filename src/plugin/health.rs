@@ -30,12 +30,12 @@ pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
             health.address = address;
         }
         words.end();
-        words.options(|option| match option.name() {
-            "lameduck" => {
-                health.lameduck = option.duration("the lameduck time").unwrap_or_default();
-                option.end();
+        words.options(|option| {
+            option.once();
+            match option.name() {
+                "lameduck" => health.lameduck = option.duration("the lameduck time").unwrap_or_default(),
+                _ => option.unknown(&["lameduck"]),
             }
-            _ => option.unknown(&["lameduck"]),
         });
     });
     Some(Box::new(health))

@@ -144,7 +144,17 @@ pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
             written.file.clone_from(&file.text);
         }
         written.zones = names(&words.zones());
-        words.options(|option| written.option(option));
+        words.options(|option| {
+            // An address may have several lines.
+            if option.name().parse::<IpAddr>().is_err() {
+                option.once();
+            }
+            written.option(option);
+        });
+        if written.fallthrough_unsupported && written.fallthrough.is_none() {
+            let span = words.span();
+            words.error(span, "fallthrough_unsupported requires fallthrough");
+        }
     });
     Some(Box::new(written))
 }

@@ -1,20 +1,58 @@
-//! `loadbalance`: addresses and mail exchangers leave in a random order.
+//! `loadbalance [round_robin|weighted FILE] { prefer CIDR… | reload DUR }`: addresses and mail exchangers leave in a random
+//! order, those that are preferred or weigh more at the front.
 
-use std::sync::Arc;
+mod weights;
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use crate::{
     chain::{Back, Cx, Plugin, Reply},
-    wire::{Query, Rcode, Type},
+    corefile::Words,
+    wire::{Query, Rcode, Rdatas, RecordSet, Type},
 };
 
-use super::{Reading, Settings, Site};
+use super::{Need, Reading, Settings, Site};
+use weights::Weights;
 
-#[derive(Debug)]
-struct Loadbalance;
+#[derive(Clone, Debug)]
+enum Written {
+    /// Networks, the most preferred first, each with the length of its mask.
+    RoundRobin {
+        prefer: Vec<(IpAddr, u8)>,
+    },
+    Weighted {
+        file: String,
+        watched: bool,
+    },
+}
 
-impl Settings for Loadbalance {
-    fn build(&self, _site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
-        Ok(vec![Arc::new(Self)])
+enum Loadbalance {
+    RoundRobin { prefer: Vec<(IpAddr, u8)> },
+    Weighted(Weights),
+}
+
+impl Settings for Written {
+    fn needs(&self) -> Vec<Need> {
+        match self {
+            Self::RoundRobin { .. } => Vec::new(),
+            Self::Weighted { file, watched } => [Need::File(file.clone())].into_iter().chain(watched.then_some(Need::WatchFiles)).collect(),
+        }
+    }
+
+    fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+        let plugin = match self {
+            Self::RoundRobin { prefer } => Loadbalance::RoundRobin { prefer: prefer.clone() },
+            Self::Weighted { file, watched } => match site.files.get(file) {
+                Some(Ok(text)) => {
+                    Loadbalance::Weighted(Weights::parse(text).map_err(|reason| format!("plugin/loadbalance: {file}: {reason}"))?)
+                }
+                // As in CoreDNS: it may come to be.
+                Some(Err(_)) | None if *watched => Loadbalance::Weighted(Weights::default()),
+                Some(Err(reason)) => return Err(format!("plugin/loadbalance: {file}: {reason}")),
+                None => Loadbalance::Weighted(Weights::default()),
+            },
+        };
+        Ok(vec![Arc::new(plugin)])
     }
 }
 
@@ -23,37 +61,189 @@ impl Plugin for Loadbalance {
         "loadbalance"
     }
 
-    fn response(&self, cx: &mut Cx, _query: &Query, _memo: u32, reply: Reply) -> Back {
+    fn response(&self, cx: &mut Cx, query: &Query, _memo: u32, reply: Reply) -> Back {
         let Ok(mut response) = reply else { return Back::Up(reply) };
-        if response.rcode == Rcode::NOERROR {
-            for set in response.sections_mut().into_iter().flatten() {
-                if matches!(set.rtype, Type::A | Type::AAAA | Type::MX) {
-                    set.shuffle = Some(cx.random());
+        if response.rcode != Rcode::NOERROR {
+            return Back::Up(Ok(response));
+        }
+        match self {
+            Self::RoundRobin { prefer } => {
+                for set in response.sections_mut().into_iter().flatten() {
+                    if is_address(set) && !prefer.is_empty() {
+                        put_preferred_first(set, prefer, cx);
+                    } else if is_address(set) || set.rtype == Type::MX {
+                        set.shuffle = Some(cx.random());
+                    }
                 }
             }
+            Self::Weighted(weights) if matches!(query.question.qtype, Type::A | Type::AAAA | Type::SRV) => {
+                let [answer, _, additional] = response.sections_mut();
+                for set in answer.iter_mut().chain(additional).filter(|set| is_address(set)) {
+                    weights.put_one_first(set, &query.question.name, cx);
+                }
+            }
+            Self::Weighted(_) => {}
         }
         Back::Up(Ok(response))
     }
 }
 
+fn is_address(set: &RecordSet) -> bool {
+    matches!(set.rtype, Type::A | Type::AAAA)
+}
+
+/// Those of the first network, then of the next, then the others; in a random order among themselves.
+fn put_preferred_first(set: &mut RecordSet, prefer: &[(IpAddr, u8)], cx: &mut Cx) {
+    let mut rdatas: Vec<&[u8]> = set.rdatas.iter().collect();
+    for last in (1..rdatas.len()).rev() {
+        rdatas.swap(last, cx.random() as usize % (last + 1));
+    }
+    let rank = |rdata: &&[u8]| {
+        let address = address_of(rdata);
+        prefer.iter().position(|network| address.is_some_and(|address| contains(*network, address))).unwrap_or(prefer.len())
+    };
+    rdatas.sort_by_key(rank);
+    set.rdatas = rdatas.into_iter().collect::<Rdatas>();
+}
+
+/// The address in the data of an A or AAAA record.
+fn address_of(rdata: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(rdata).ok().map(IpAddr::from);
+    v4.or_else(|| <[u8; 16]>::try_from(rdata).ok().map(IpAddr::from))
+}
+
+fn contains((network, bits): (IpAddr, u8), address: IpAddr) -> bool {
+    let differ = match (network, address) {
+        (IpAddr::V4(network), IpAddr::V4(address)) => u128::from(network.to_bits() ^ address.to_bits()) << 96,
+        (IpAddr::V6(network), IpAddr::V6(address)) => network.to_bits() ^ address.to_bits(),
+        _ => return false,
+    };
+    differ.leading_zeros() >= u32::from(bits)
+}
+
 pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
+    let mut written = Written::RoundRobin { prefer: Vec::new() };
     reading.each(|words| {
-        if let Some(policy) = words.optional() {
-            match &*policy.text {
-                "round_robin" => words.end(),
-                "weighted" => {
-                    words.error(policy.span, "the policy `weighted` is known to CoreDNS, not here yet");
-                }
-                other => {
-                    let message = format!("unknown policy: {other}");
-                    words.error(policy.span, &message).help("known are: round_robin, weighted");
+        written = read_policy(words).unwrap_or_else(|| written.clone());
+        words.end();
+        words.options(|option| written.option(option));
+    });
+    Some(Box::new(written))
+}
+
+fn read_policy(words: &mut Words<'_>) -> Option<Written> {
+    let round_robin = Written::RoundRobin { prefer: Vec::new() };
+    if words.is_empty() {
+        return Some(round_robin);
+    }
+    if words.one_of("the policy", &[("round_robin", false), ("weighted", true)])? {
+        let file = words.required("the file with the weights")?.text.clone();
+        return Some(Written::Weighted { file, watched: true });
+    }
+    Some(round_robin)
+}
+
+impl Written {
+    fn option(&mut self, option: &mut Words<'_>) {
+        let span = option.span();
+        match (option.name(), self) {
+            ("prefer", Self::RoundRobin { prefer }) => {
+                prefer.extend(option.network("the address block"));
+                while !option.is_empty() {
+                    prefer.extend(option.network("the address block"));
                 }
             }
-        }
-        words.options(|option| match option.name() {
-            "prefer" | "reload" => option.not_yet(),
+            ("reload", Self::Weighted { watched, .. }) => {
+                // A time of 0 means never; any other is longer than the second or two that it takes.
+                *watched = option.duration("the time between looks") != Some(Duration::ZERO);
+            }
+            ("prefer", Self::Weighted { .. }) => {
+                option.error(span, "`prefer` goes with the policy `round_robin`: weights and preferences would contradict each other");
+                option.rest();
+            }
+            ("reload", Self::RoundRobin { .. }) => {
+                option.error(span, "`reload` goes with the policy `weighted`: there is no file to read again");
+                option.rest();
+            }
             _ => option.unknown(&["prefer", "reload"]),
-        });
-    });
-    Some(Box::new(Loadbalance))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{
+        chain::Transport,
+        wire::{Name, Owner, Question, Response},
+    };
+
+    #[expect(clippy::disallowed_methods, reason = "any time will do")]
+    fn cx(seed: u64) -> Cx {
+        let address = ([192, 0, 2, 1], 53).into();
+        Cx::new(Instant::now(), seed, address, address, Transport::Udp)
+    }
+
+    fn set(addresses: &[&str]) -> RecordSet {
+        let octets = |text: &&str| match text.parse().unwrap() {
+            IpAddr::V4(v4) => v4.octets().to_vec(),
+            IpAddr::V6(v6) => v6.octets().to_vec(),
+        };
+        let rtype = if addresses[0].contains(':') { Type::AAAA } else { Type::A };
+        RecordSet::new(Owner::Question, rtype, 30, addresses.iter().map(octets).collect())
+    }
+
+    /// The addresses of `set` as they leave, asked with a hundred seeds.
+    fn orders(plugin: &Loadbalance, set: &RecordSet) -> Vec<Vec<String>> {
+        let order = |seed| {
+            let query = Query::internal(Question::new("web.example.".parse::<Name>().unwrap(), set.rtype));
+            let response = Response { answer: [set.clone()].into_iter().collect(), ..Response::of(Rcode::NOERROR) };
+            let Back::Up(Ok(response)) = plugin.response(&mut cx(seed), &query, 0, Ok(response)) else { panic!("no response") };
+            assert_eq!(response.answer[0].shuffle, None);
+            response.answer[0].rdatas.iter().map(|rdata| address_of(rdata).unwrap().to_string()).collect()
+        };
+        (0..100).map(order).collect()
+    }
+
+    #[test]
+    fn preferred_networks_come_first_in_their_order() {
+        let prefer = |networks: &[(&str, u8)]| Loadbalance::RoundRobin {
+            prefer: networks.iter().map(|(network, bits)| (network.parse().unwrap(), *bits)).collect(),
+        };
+        let plugin = prefer(&[("10.9.0.0", 16), ("10.0.0.7", 8)]);
+        let orders_of_three = orders(&plugin, &set(&["192.0.2.1", "10.1.1.1", "10.9.1.1"]));
+        assert!(orders_of_three.iter().all(|order| *order == ["10.9.1.1", "10.1.1.1", "192.0.2.1"]));
+        let equal = orders(&plugin, &set(&["10.1.1.1", "10.1.1.2", "192.0.2.1"]));
+        assert!(equal.iter().all(|order| order[2] == "192.0.2.1"));
+        let first = equal.iter().filter(|order| order[0] == "10.1.1.1").count();
+        assert!((20..80).contains(&first), "{first} of 100: the order among equals is random");
+        let v6 = orders(&prefer(&[("fd00::", 8), ("::", 0)]), &set(&["2001:db8::1", "fd12::1"]));
+        assert!(v6.iter().all(|order| *order == ["fd12::1", "2001:db8::1"]));
+    }
+
+    #[test]
+    fn who_weighs_more_comes_first_more_often() {
+        let weights = Weights::parse("WEB.example\n192.0.2.1 3\n192.0.2.2 1\n# others\nother.example.\n192.0.2.3 255\n").unwrap();
+        let orders = orders(&Loadbalance::Weighted(weights), &set(&["192.0.2.2", "192.0.2.1"]));
+        let first = orders.iter().filter(|order| order[0] == "192.0.2.1").count();
+        assert!((60..90).contains(&first), "{first} of 100 where three quarters are expected");
+        assert!(orders.iter().all(|order| order.len() == 2 && order[0] != order[1]));
+    }
+
+    #[test]
+    fn a_mask_counts_bits() {
+        let check = |network: &str, bits, address: &str, expected| {
+            assert_eq!(contains((network.parse().unwrap(), bits), address.parse().unwrap()), expected, "{network}/{bits} {address}");
+        };
+        check("10.0.0.0", 8, "10.255.0.1", true);
+        check("10.0.0.0", 8, "11.0.0.1", false);
+        check("10.0.0.1", 32, "10.0.0.1", true);
+        check("10.0.0.1", 32, "10.0.0.0", false);
+        check("0.0.0.0", 0, "192.0.2.1", true);
+        check("0.0.0.0", 0, "::1", false);
+        check("fd00::", 8, "fdff::1", true);
+        check("fd00::", 128, "fd00::1", false);
+    }
 }

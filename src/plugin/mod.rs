@@ -7,6 +7,7 @@ mod bind;
 mod bufsize;
 mod cache;
 mod cancel;
+mod debug;
 mod errors;
 mod forward;
 mod health;
@@ -21,11 +22,17 @@ mod reload;
 mod tls;
 mod whoami;
 
-use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{
     cache::Cache,
-    chain::Plugin,
+    chain::{self, Plugin},
     corefile::{Block, Diagnostics, Line, Words, nearest},
     metrics::Metrics,
     model::Kind,
@@ -34,7 +41,7 @@ use crate::{
     zone::Store,
 };
 
-pub use kubernetes::{Origin, Source};
+pub use kubernetes::{ClientTls, Origin, Source, Throttle};
 pub use ready::Readiness;
 pub use tls::{ClientAuth, Tls, TlsFile};
 
@@ -71,7 +78,7 @@ pub static ALL: &[Entry] = &[
     missing("nsid"),
     here("bufsize", bufsize::read),
     here("bind", bind::read),
-    missing("debug"),
+    here("debug", debug::read),
     missing("trace"),
     here("ready", ready::read),
     here("health", health::read),
@@ -166,6 +173,10 @@ pub enum Need {
     Probe,
     /// The `ready` page watches this block's plugins.
     Readiness { continuously: bool },
+    /// Lines of the level DEBUG are written, and a panic ends the process.
+    Debug,
+    /// A panic's way through the program is written.
+    Stacktrace,
     /// Keep answering for this long after the order to stop.
     Lameduck(Duration),
 }
@@ -191,6 +202,12 @@ impl PageReply {
     }
 }
 
+/// Says something when a time is over, without a question.
+pub trait Timed: Send + Sync {
+    /// The lines that are due; where `now` is `None` all that are held back, for it is the end.
+    fn due(&self, now: Option<Instant>) -> Vec<chain::Line>;
+}
+
 /// What settings are built on: the block, what its needs brought, and what lives through a reload.
 pub struct Site<'s> {
     pub zones: &'s [Name],
@@ -201,6 +218,8 @@ pub struct Site<'s> {
     pub pages: &'s mut Vec<Page>,
     /// Questions to ask this server itself once it answers, until they are answered.
     pub probes: &'s mut Vec<Question>,
+    /// What has something to say when a time is over.
+    pub timed: &'s mut Vec<Arc<dyn Timed>>,
     /// Sees replies that no block gave.
     pub unrouted: &'s mut Option<Arc<dyn Plugin>>,
     /// Texts of the files that were needed, or why they cannot be read.

@@ -100,9 +100,16 @@ pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
             prometheus.address = address;
         }
         words.end();
-        words.options(|option| match option.name() {
-            "runtime_metrics" | "tls" => option.not_yet(),
-            _ => option.unknown(&["runtime_metrics", "tls"]),
+        words.options(|option| {
+            option.once();
+            match option.name() {
+                "runtime_metrics" => {
+                    let span = option.span();
+                    option.warning(span, "`runtime_metrics` has no effect: there is no Go runtime to tell of");
+                }
+                "tls" => option.not_yet(),
+                _ => option.unknown(&["runtime_metrics", "tls"]),
+            }
         });
     });
     Some(Box::new(prometheus))

@@ -17,13 +17,15 @@ impl Settings for Reload {
 
 pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
     const LEAST: Duration = Duration::from_secs(2);
-    const MOST: Duration = Duration::from_secs(86_400);
     reading.each(|words| {
         if !words.is_empty() {
-            words.duration_between("the interval", LEAST, MOST);
+            words.duration_between("the interval", LEAST, Duration::MAX);
         }
         if !words.is_empty() {
-            words.duration("the jitter");
+            let span = words.span();
+            if words.duration("the jitter").is_some_and(|jitter| !jitter.is_zero() && jitter < Duration::from_secs(1)) {
+                words.error(span, "jitter value must be 0 or greater or equal to 1s");
+            }
         }
         words.end();
         words.no_body();

@@ -7,7 +7,7 @@ use crate::{
     chain::Plugin,
     limits,
     metrics::Metrics,
-    plugin::{Checked, Kept, Need, Page, Readiness, Site, Source},
+    plugin::{Checked, Kept, Need, Page, Readiness, Site, Source, Timed},
     wire::{Name, Question},
     zone::Store,
 };
@@ -41,6 +41,10 @@ pub struct Assembled {
     pub server: Server,
     pub pages: Vec<Page>,
     pub readiness: Arc<Readiness>,
+    /// To be asked now and then what they have to say.
+    pub timed: Vec<Arc<dyn Timed>>,
+    /// Whether a panic's way through the program is written.
+    pub stacktrace: bool,
     pub lameduck: Duration,
     /// Whether a change of the Corefile is taken over.
     pub watch_corefile: bool,
@@ -62,11 +66,11 @@ pub enum Fault {
 /// # Errors
 /// As [`Fault`] says.
 pub fn assemble(written: &[Written], ground: &Ground<'_>) -> Result<Assembled, Fault> {
-    let mut assembly = Assembly { ground, assembled: Assembled::default(), unrouted: None };
+    let mut assembly = Assembly { ground, assembled: Assembled::default(), unrouted: None, debug: false };
     let blocks = written.iter().map(|written| assembly.block(written)).collect::<Result<_, _>>().map_err(Fault::Plugin)?;
-    let Assembly { mut assembled, unrouted, .. } = assembly;
+    let Assembly { mut assembled, unrouted, debug, .. } = assembly;
     assembled.server = Server::new(blocks).map_err(Fault::Overlap)?;
-    assembled.server.unrouted = unrouted;
+    (assembled.server.unrouted, assembled.server.debug) = (unrouted, debug);
     Ok(assembled)
 }
 
@@ -74,6 +78,7 @@ struct Assembly<'a> {
     ground: &'a Ground<'a>,
     assembled: Assembled,
     unrouted: Option<Arc<dyn Plugin>>,
+    debug: bool,
 }
 
 impl Written {
@@ -104,6 +109,8 @@ impl Assembly<'_> {
                 Need::AnyClass => block.any_class = true,
                 Need::Lameduck(time) => self.assembled.lameduck = self.assembled.lameduck.max(time),
                 Need::Readiness { continuously } => monitored = Some(continuously),
+                Need::Debug => self.debug = true,
+                Need::Stacktrace => self.assembled.stacktrace = true,
                 Need::Reload => (self.assembled.watch_corefile, self.assembled.watch_files) = (true, true),
                 Need::WatchFiles => self.assembled.watch_files = true,
                 Need::Source { .. } | Need::File(_) | Need::Bind { .. } | Need::Tls(_) | Need::Probe => {}
@@ -131,7 +138,7 @@ impl Assembly<'_> {
     }
 
     fn site<'s>(&'s mut self, zones: &'s [Name], server: &'s str, identity: &'s str, probes: &'s mut Vec<Question>) -> Site<'s> {
-        let Self { ground, assembled, unrouted } = self;
+        let Self { ground, assembled, unrouted, .. } = self;
         Site {
             zones,
             server,
@@ -139,6 +146,7 @@ impl Assembly<'_> {
             readiness: &assembled.readiness,
             pages: &mut assembled.pages,
             probes,
+            timed: &mut assembled.timed,
             unrouted,
             files: ground.files,
             stores: ground.stores,

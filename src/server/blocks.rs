@@ -28,6 +28,8 @@ pub struct Server {
     listeners: Vec<Listener>,
     /// Sees replies that no block gave.
     pub unrouted: Option<Arc<dyn Plugin>>,
+    /// Whether lines of the level DEBUG are written, and a panic ends the process instead of its one question.
+    pub debug: bool,
 }
 
 struct Listener {

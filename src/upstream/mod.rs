@@ -5,7 +5,7 @@ mod health;
 
 use std::{
     fmt,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicUsize, Ordering},
@@ -33,6 +33,12 @@ pub struct Settings {
     pub read_timeout: Duration,
     /// How long an idle connection is kept.
     pub expire: Duration,
+    /// How long a connection is kept at most, idle or not.
+    pub max_age: Option<Duration>,
+    /// Idle connections that are kept to each upstream; `None` for [`limits::IDLE_CONNECTIONS`], which no number exceeds.
+    pub max_idle: Option<usize>,
+    /// The address of ours that questions leave from.
+    pub source: Option<IpAddr>,
     /// Failed probes in a row after which an upstream is down; 0 never.
     pub max_fails: u32,
     /// Datagrams and connections that one question may take; `None` for twice the upstreams, `Some(0)` for as many as fit in
@@ -71,6 +77,9 @@ impl Default for Settings {
             prefer_udp: false,
             read_timeout: Duration::from_secs(2),
             expire: Duration::from_secs(10),
+            max_age: None,
+            max_idle: None,
+            source: None,
             max_fails: 2,
             max_attempts: None,
             health_check: HealthCheck { interval: Duration::from_millis(500), recursion_desired: true, domain: Name::root() },

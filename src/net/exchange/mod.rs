@@ -227,7 +227,9 @@ impl Shared {
         let began = Instant::now();
         let asked = upstream_query(query, to.health.keeps_case());
         let raw = match over {
-            Over::Udp => udp::ask(to.address, &asked, &self.metrics.forward_strays.with_label_values(&[&label])).await,
+            Over::Udp => {
+                udp::ask(to.address, group.settings.source, &asked, &self.metrics.forward_strays.with_label_values(&[&label])).await
+            }
             Over::Tcp => tcp::ask(self, group, to.address, &asked).await,
         };
         let what = match raw {

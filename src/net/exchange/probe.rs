@@ -34,5 +34,9 @@ async fn probe(shared: &Arc<Shared>, group: &Group, upstream: usize) -> bool {
     let asked = upstream_query(&query, false);
     let to = group.upstream(upstream).address;
     let strays = shared.metrics.forward_strays.with_label_values(&[&to.to_string()]);
-    if group.settings.force_tcp { tcp::ask(shared, group, to, &asked).await.is_ok() } else { udp::ask(to, &asked, &strays).await.is_ok() }
+    if group.settings.force_tcp {
+        tcp::ask(shared, group, to, &asked).await.is_ok()
+    } else {
+        udp::ask(to, group.settings.source, &asked, &strays).await.is_ok()
+    }
 }

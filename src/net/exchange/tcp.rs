@@ -3,14 +3,14 @@
 use std::{
     collections::HashMap,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, Weak},
     time::Instant,
 };
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use crate::{
@@ -21,26 +21,39 @@ use crate::{
 
 use super::{Raw, Shared, lock, spawn};
 
-/// Idle connections by upstream, the one used last on top, each with its end.
+/// Idle connections by upstream and address of ours, the one used last on top.
 #[derive(Default)]
-pub(super) struct Pool(Mutex<HashMap<SocketAddr, Vec<(TcpStream, Instant)>>>);
+pub(super) struct Pool(Mutex<HashMap<Ends, Vec<Idle>>>);
+
+/// The two ends of connections; ours where it is chosen.
+type Ends = (SocketAddr, Option<IpAddr>);
+
+struct Connection {
+    stream: TcpStream,
+    made: Instant,
+}
+
+struct Idle {
+    connection: Connection,
+    ends: Instant,
+}
 
 impl Pool {
-    fn take(&self, to: SocketAddr) -> Option<TcpStream> {
+    fn take(&self, between: Ends) -> Option<Connection> {
         let now = Instant::now();
         let mut idle = lock(&self.0);
-        let connections = idle.get_mut(&to)?;
-        connections.retain(|(_, ends)| now < *ends);
-        connections.pop().map(|(stream, _)| stream)
+        let connections = idle.get_mut(&between)?;
+        connections.retain(|idle| now < idle.ends);
+        connections.pop().map(|idle| idle.connection)
     }
 
     /// True where it is the pool's first, so that somebody must see to its end.
-    fn put(&self, to: SocketAddr, stream: TcpStream, ends: Instant) -> bool {
-        let mut idle = lock(&self.0);
-        let first = idle.is_empty();
-        let connections = idle.entry(to).or_default();
-        if connections.len() < limits::IDLE_CONNECTIONS {
-            connections.push((stream, ends));
+    fn put(&self, between: Ends, idle: Idle, most: usize) -> bool {
+        let mut pool = lock(&self.0);
+        let first = pool.is_empty();
+        let connections = pool.entry(between).or_default();
+        if connections.len() < most {
+            connections.push(idle);
         }
         first
     }
@@ -50,7 +63,7 @@ impl Pool {
         let now = Instant::now();
         let mut idle = lock(&self.0);
         idle.retain(|_, connections| {
-            connections.retain(|(_, ends)| now < *ends);
+            connections.retain(|idle| now < idle.ends);
             !connections.is_empty()
         });
         !idle.is_empty()
@@ -58,8 +71,12 @@ impl Pool {
 }
 
 /// Keeps a connection for the next question.
-fn keep(shared: &Arc<Shared>, group: &Group, to: SocketAddr, stream: TcpStream) {
-    if shared.connections.put(to, stream, Instant::now() + group.settings.expire) {
+fn keep(shared: &Arc<Shared>, group: &Group, to: SocketAddr, connection: Connection) {
+    let settings = &group.settings;
+    let unused = Instant::now() + settings.expire;
+    let ends = settings.max_age.map_or(unused, |age| unused.min(connection.made + age));
+    let most = settings.max_idle.unwrap_or(usize::MAX).min(limits::IDLE_CONNECTIONS);
+    if shared.connections.put((to, settings.source), Idle { connection, ends }, most) {
         spawn(&shared.background, sweep(Arc::downgrade(shared)));
     }
 }
@@ -81,19 +98,28 @@ pub(super) async fn ask(shared: &Arc<Shared>, group: &Group, to: SocketAddr, ask
     let length = (frame.len() - 2) as u16;
     frame[..2].copy_from_slice(&length.to_be_bytes());
     let labels = ["forward", &to.to_string(), "tcp"];
-    if let Some(mut stream) = shared.connections.take(to) {
+    if let Some(mut connection) = shared.connections.take((to, group.settings.source)) {
         shared.metrics.proxy_conn_hits.with_label_values(&labels).inc();
-        if let Ok(packet) = converse(&mut stream, &frame, asked).await {
-            keep(shared, group, to, stream);
+        if let Ok(packet) = converse(&mut connection.stream, &frame, asked).await {
+            keep(shared, group, to, connection);
             return Ok(Raw::Packet(packet));
         }
     }
     shared.metrics.proxy_conn_misses.with_label_values(&labels).inc();
-    let mut stream = TcpStream::connect(to).await?;
+    let mut stream = connected(to, group.settings.source).await?;
     stream.set_nodelay(true)?;
+    let made = Instant::now();
     let packet = converse(&mut stream, &frame, asked).await?;
-    keep(shared, group, to, stream);
+    keep(shared, group, to, Connection { stream, made });
     Ok(Raw::Packet(packet))
+}
+
+async fn connected(to: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if let Some(source) = source {
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    socket.connect(to).await
 }
 
 /// Writes the question and reads up to its reply; another message on the connection is passed over.

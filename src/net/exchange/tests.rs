@@ -2,7 +2,7 @@ mod scripted;
 
 use std::{
     collections::{HashMap, HashSet},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
 };
 
 use futures_util::future::join_all;
@@ -356,6 +356,36 @@ async fn idle_connections_are_closed_in_time() {
     eventually("nobody looks for more", || lock(&exchanger.0.background).try_join_next().is_some()).await;
     exchanger.exchange(ask(&group, "www.example.com.")).await.unwrap();
     eventually("the next one is closed too", || sockets_to(upstream.address, "/proc/net/tcp") == 0).await;
+}
+
+#[tokio::test]
+async fn connections_are_as_old_and_as_many_as_is_written() {
+    let upstream = Scripted::start(|asked| vec![Deed::Say(genuine(asked))]).await;
+    let misses = |change: fn(&mut Settings), pause: Duration| {
+        let address = upstream.address;
+        async move {
+            let (exchanger, group) = (exchanger(), group_of(&[address], |settings| (settings.force_tcp, _) = (true, change(settings))));
+            for names in [["a.example.com.", "b.example.com."], ["c.example.com.", "d.example.com."]] {
+                join_all(names.map(|name| exchanger.exchange(ask(&group, name)))).await;
+                tokio::time::sleep(pause).await;
+            }
+            exchanger.0.metrics.proxy_conn_misses.with_label_values(&["forward", &address.to_string(), "tcp"]).get()
+        }
+    };
+    assert_eq!(misses(|_| {}, ms(0)).await, 2);
+    assert_eq!(misses(|settings| settings.max_age = Some(ms(100)), ms(150)).await, 4, "used or not, an old one is not kept");
+    assert_eq!(misses(|settings| settings.max_idle = Some(1), ms(0)).await, 3, "one of the two is kept");
+}
+
+#[tokio::test]
+async fn questions_leave_from_the_address_that_is_written() {
+    let source = IpAddr::from([127, 0, 0, 9]);
+    for over_tcp in [false, true] {
+        let upstream = Scripted::start(|asked| vec![Deed::Say(genuine(asked))]).await;
+        let group = group_of(&[upstream.address], |settings| (settings.source, settings.force_tcp) = (Some(source), over_tcp));
+        assert_eq!(address(&exchanger().exchange(ask(&group, "www.example.com.")).await), Some(GENUINE));
+        assert_eq!(upstream.asked()[0].from.ip(), source);
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use prometheus::IntCounter;
@@ -17,8 +17,8 @@ use super::Raw;
 
 /// Sends the question and listens until its reply comes. What is no reply to it is counted and passed over: a forger must
 /// guess port, id and case, and cannot end the wait by guessing wrong.
-pub(super) async fn ask(to: SocketAddr, asked: &Query, strays: &IntCounter) -> io::Result<Raw> {
-    let socket = connected(to).await?;
+pub(super) async fn ask(to: SocketAddr, source: Option<IpAddr>, asked: &Query, strays: &IntCounter) -> io::Result<Raw> {
+    let socket = connected(to, source).await?;
     let mut packet = Vec::with_capacity(limits::UDP_OCTETS.into());
     asked.encode(&mut packet);
     socket.send(&packet).await?;
@@ -46,12 +46,9 @@ pub(super) async fn ask(to: SocketAddr, asked: &Query, strays: &IntCounter) -> i
 }
 
 /// A socket whose port the kernel chose at random, and which hears this upstream only.
-async fn connected(to: SocketAddr) -> io::Result<UdpSocket> {
-    let any: SocketAddr = match to {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = UdpSocket::bind(any).await?;
+async fn connected(to: SocketAddr, source: Option<IpAddr>) -> io::Result<UdpSocket> {
+    let any = if to.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((source.unwrap_or(any), 0)).await?;
     socket.connect(to).await?;
     Ok(socket)
 }

@@ -2,11 +2,11 @@
 
 mod answer;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     chain::Plugin,
-    corefile::Words,
+    corefile::{Token, Words},
     limits,
     model::Selector,
     wire::Name,
@@ -21,6 +21,26 @@ pub struct Source {
     pub origin: Origin,
     /// `labels`: only Services, EndpointSlices and Pods that this selects.
     pub labels: Option<String>,
+    pub throttle: Throttle,
+}
+
+/// How much may be asked of an API server; 0 is CoreDNS's word for what it does without.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Throttle {
+    /// `apiserver_qps`: requests in a thousand seconds; 0 sets no bound.
+    pub requests_in_1000_s: u32,
+    /// `apiserver_burst`: requests that may come at once before that rate holds; 0 stands for 10.
+    pub burst: u32,
+    /// `apiserver_max_inflight`: requests that wait for the head of their reply; 0 sets no bound.
+    pub in_flight: u32,
+}
+
+/// `tls`: files with the client's certificate and key, and with the authority that signed the server's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientTls {
+    pub certificate: String,
+    pub key: String,
+    pub authority: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,6 +51,11 @@ pub enum Origin {
         file: String,
         context: Option<String>,
     },
+    /// `endpoint URL`, and how it is spoken to.
+    Endpoint {
+        url: String,
+        tls: Option<ClientTls>,
+    },
     /// `manifests DIR`: a directory of YAML, with the controllers played.
     Manifests(String),
 }
@@ -38,6 +63,8 @@ pub enum Origin {
 #[derive(Debug)]
 struct Kubernetes {
     source: Source,
+    endpoint: Option<String>,
+    tls: Option<ClientTls>,
     view: zone::Settings,
     fallthrough: Option<Fallthrough>,
 }
@@ -78,10 +105,21 @@ const OPTIONS: [&str; 20] = [
     "snapshot",
 ];
 
+/// Options of CoreDNS versions before this one, and what is done now.
+const REMOVED: [(&str, &str); 5] = [
+    ("upstream", "delete this line: the targets of ExternalName Services are looked up without it since CoreDNS 1.7"),
+    ("resyncperiod", "delete this line: nothing is listed anew at intervals since CoreDNS 1.7"),
+    ("transfer", "write the plugin `transfer` beside `kubernetes` instead, as since CoreDNS 1.8"),
+    ("federation", "delete this line: Kubernetes has no federation v1 any more"),
+    ("wildcards", "delete this line: names with wildcards are not answered since CoreDNS 1.9"),
+];
+
 pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
     let mut zones: Vec<Name> = reading.zones.to_vec();
     let mut kubernetes = Kubernetes {
-        source: Source { origin: Origin::InCluster, labels: None },
+        source: Source { origin: Origin::InCluster, labels: None, throttle: Throttle::default() },
+        endpoint: None,
+        tls: None,
         view: zone::Settings {
             zones: Vec::new(),
             ttl: 5,
@@ -104,14 +142,11 @@ pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
                 .error(span, "non-reverse zone name must be used")
                 .help("name the cluster's zone: `kubernetes cluster.local in-addr.arpa ip6.arpa`");
         }
-        let mut seen = BTreeMap::new();
         words.options(|option| {
-            if seen.insert(option.name().to_owned(), ()).is_some() {
-                let (span, name) = (option.span(), option.name());
-                option.warning(span, &format!("`{name}` stands twice: the last one counts"));
-            }
+            option.once();
             kubernetes.option(option);
         });
+        kubernetes.agree(words);
     });
     kubernetes.view.zones = zones;
     Some(Box::new(kubernetes))
@@ -129,8 +164,30 @@ impl Kubernetes {
                 let Some(directory) = option.required("a directory") else { return };
                 self.source.origin = Origin::Manifests(directory.text.clone());
             }
+            "endpoint" => {
+                let Some(url) = option.required("the URL of an API server") else { return };
+                self.endpoint = endpoint(option, url);
+                if let Some(other) = option.rest().first() {
+                    option.warning(other.span, "only the first endpoint is used").help("put a load balancer before several API servers");
+                }
+            }
+            "tls" => {
+                let mut file = |what: &str| option.required(what).map(|token| token.text.clone());
+                let [certificate, key, authority] = ["a certificate", "its key", "the authority's certificate"].map(&mut file);
+                let (Some(certificate), Some(key), Some(authority)) = (certificate, key, authority) else { return };
+                self.tls = Some(ClientTls { certificate, key, authority });
+            }
+            "apiserver_qps" => {
+                let rate: Option<f64> = option.number("apiserver_qps", 0.0, 4_000_000.0);
+                self.source.throttle.requests_in_1000_s = rate.map_or(0, |rate| (rate * 1000.0).ceil() as u32);
+            }
+            "apiserver_burst" => self.source.throttle.burst = option.number("apiserver_burst", 0, i32::MAX as u32).unwrap_or(0),
+            "apiserver_max_inflight" => {
+                self.source.throttle.in_flight = option.number("apiserver_max_inflight", 0, i32::MAX as u32).unwrap_or(0);
+            }
             "namespaces" => {
-                let list = option.rest().iter().map(|token| token.text.clone().into()).collect();
+                let Some(first) = option.required("a namespace") else { return };
+                let list = [first].into_iter().chain(option.rest()).map(|token| token.text.clone().into()).collect();
                 self.namespaces(option, Namespaces::Named(list));
             }
             "namespace_labels" => {
@@ -152,17 +209,34 @@ impl Kubernetes {
             "fallthrough" => self.fallthrough = Some(Fallthrough::read(option)),
             // How long start-up waits for facts; nothing waits here: sockets are bound at once, and unsynced names fail.
             "startup_timeout" => drop(option.duration("the startup timeout")),
-            "endpoint" | "tls" | "apiserver_qps" | "apiserver_burst" | "apiserver_max_inflight" | "zonal" | "multicluster" | "snapshot" => {
-                option.not_yet();
-                return;
-            }
-            _ => {
-                option.unknown(&OPTIONS);
-                return;
-            }
+            "zonal" | "multicluster" | "snapshot" => return option.not_yet(),
+            name => match REMOVED.iter().find(|(removed, _)| *removed == name) {
+                Some((_, help)) => return option.removed(help),
+                None => return option.unknown(&OPTIONS),
+            },
         }
         option.end();
         option.no_body();
+    }
+
+    /// What the options say must fit together.
+    fn agree(&mut self, words: &mut Words<'_>) {
+        let span = words.span();
+        let written = match &self.source.origin {
+            Origin::Kubeconfig { .. } => Some("kubeconfig"),
+            Origin::Manifests(_) => Some("manifests"),
+            Origin::InCluster | Origin::Endpoint { .. } => None,
+        };
+        match (written, self.endpoint.take(), self.tls.take()) {
+            (Some(written), Some(_), _) | (Some(written), _, Some(_)) => {
+                words.warning(span, &format!("`endpoint` and `tls` have no effect beside `{written}`"));
+            }
+            (None, None, Some(_)) => {
+                words.warning(span, "`tls` has no effect without `endpoint`: a Pod has its certificates from its ServiceAccount");
+            }
+            (None, Some(url), tls) => self.source.origin = Origin::Endpoint { url, tls },
+            (_, None, None) => {}
+        }
     }
 
     fn namespaces(&mut self, option: &mut Words<'_>, namespaces: Namespaces) {
@@ -172,6 +246,16 @@ impl Kubernetes {
         }
         self.view.namespaces = namespaces;
     }
+}
+
+/// `HOST:PORT` is spoken to in plain HTTP, as by CoreDNS.
+fn endpoint(option: &mut Words<'_>, url: &Token) -> Option<String> {
+    let (scheme, rest) = url.text.split_once("://").unwrap_or(("http", &url.text));
+    if ["http", "https"].contains(&scheme) && !rest.starts_with(['/', ':']) && !rest.is_empty() {
+        return Some(format!("{scheme}://{rest}"));
+    }
+    option.error(url.span, &format!("`{}` is no URL of an API server", url.text)).help("such as https://10.0.0.1:6443");
+    None
 }
 
 fn selector(option: &mut Words<'_>) -> Option<(String, Selector)> {

@@ -11,6 +11,8 @@ use tokio::sync::Mutex;
 
 use crate::limits;
 
+use super::Admission;
+
 /// Where it is written down which API server, and how to get in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -20,6 +22,19 @@ pub enum Place {
         file: PathBuf,
         context: Option<String>,
     },
+    /// Written in the Corefile itself.
+    Endpoint {
+        url: String,
+        identity: Option<Identity>,
+    },
+}
+
+/// Files with the client's certificate and key, and with the authority that signed the server's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    pub authority: PathBuf,
 }
 
 /// Connections to an API server, made anew where they fail: a kubeconfig, certificate or exec plugin's credential may have
@@ -29,6 +44,7 @@ pub struct Access {
     /// The server as metrics name it.
     host: String,
     current: Mutex<Current>,
+    pub(super) admission: Admission,
 }
 
 struct Current {
@@ -49,11 +65,11 @@ impl Access {
     ///
     /// # Errors
     /// Where it is not there, or not usable.
-    pub async fn open(place: Place) -> anyhow::Result<Self> {
+    pub async fn open(place: Place, admission: Admission) -> anyhow::Result<Self> {
         let config = place.config().await?;
         let host = config.cluster_url.authority().map_or_else(String::new, ToString::to_string);
         let client = Client::try_from(config).with_context(|| format!("{place} cannot be used"))?;
-        Ok(Self { place, host, current: Mutex::new(Current { client, number: 0 }) })
+        Ok(Self { place, host, current: Mutex::new(Current { client, number: 0 }), admission })
     }
 
     /// `HOST:PORT` of the server.
@@ -87,6 +103,15 @@ impl Place {
                 let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
                 Config::from_custom_kubeconfig(kubeconfig, &options).await.with_context(|| self.to_string())?
             }
+            Self::Endpoint { url, identity } => {
+                let mut config = Config::new(url.parse().with_context(|| self.to_string())?);
+                if let Some(Identity { certificate, key, authority }) = identity {
+                    config.root_cert_file = Some(authority.clone());
+                    config.auth_info.client_certificate = Some(certificate.display().to_string());
+                    config.auth_info.client_key = Some(key.display().to_string());
+                }
+                config
+            }
         };
         config.connect_timeout = Some(limits::API_CONNECT_TIME);
         config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(concat!("ndots/", env!("CARGO_PKG_VERSION")))));
@@ -110,6 +135,7 @@ impl fmt::Display for Place {
         match self {
             Self::Pod => f.write_str("the in-cluster configuration"),
             Self::Kubeconfig { file, context: None } => write!(f, "kubeconfig {}", file.display()),
+            Self::Endpoint { url, .. } => write!(f, "endpoint {url}"),
             Self::Kubeconfig { file, context: Some(context) } => write!(f, "kubeconfig {}, context {context}", file.display()),
         }
     }

@@ -5,6 +5,7 @@
 //! kube's client: its connections, certificates, tokens and kubeconfigs.
 
 mod access;
+mod admission;
 mod follow;
 mod pace;
 mod wire;
@@ -18,7 +19,8 @@ use crate::{
     model::{Change, Kind},
 };
 
-pub use access::{Access, Place};
+pub use access::{Access, Identity, Place};
+pub use admission::Admission;
 use follow::Follower;
 
 use super::kind::Resource;

@@ -13,12 +13,12 @@ use crate::{
     metrics::Metrics,
     net::listeners::Opening,
     plugin::{Kept, Need, Source},
-    server::{Assembled, Fault, Ground, Listen, Scheme, Written, assemble},
+    server::{Assembled, CheckedBlock, Fault, Ground, Listen, Scheme, Written, assemble},
     zone::Store,
 };
 
 use super::{
-    config::{Block, Configuration},
+    config::Configuration,
     openings::{self, Openings},
     sources::Needed,
 };
@@ -26,7 +26,7 @@ use super::{
 /// The sources that the configuration needs, and what it needs of each.
 pub(super) fn sources(configuration: &Configuration) -> Needed {
     let mut sources = Needed::new();
-    for need in configuration.blocks.iter().flat_map(Block::needs) {
+    for need in configuration.blocks.iter().flat_map(CheckedBlock::needs) {
         if let Need::Source { source, kinds } = need {
             sources.entry(source).or_default().extend(kinds);
         }
@@ -36,7 +36,7 @@ pub(super) fn sources(configuration: &Configuration) -> Needed {
 
 /// The files that the configuration's plugins read.
 pub(super) fn files(configuration: &Configuration) -> Vec<String> {
-    let needs = configuration.blocks.iter().flat_map(Block::needs);
+    let needs = configuration.blocks.iter().flat_map(CheckedBlock::needs);
     needs.filter_map(|need| if let Need::File(path) = need { Some(path) } else { None }).collect()
 }
 
@@ -100,13 +100,7 @@ fn scheme(scheme: corefile::Scheme) -> Scheme {
     }
 }
 
-impl Block {
-    pub(super) fn needs(&self) -> impl Iterator<Item = Need> {
-        self.checked.settings.iter().flat_map(|(_, settings)| settings.needs())
-    }
-}
-
-fn read_files(block: &Block, files: &mut HashMap<String, Result<String, String>>) {
+fn read_files(block: &CheckedBlock, files: &mut HashMap<String, Result<String, String>>) {
     for need in block.needs() {
         if let Need::File(path) = need {
             let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
@@ -116,7 +110,7 @@ fn read_files(block: &Block, files: &mut HashMap<String, Result<String, String>>
 }
 
 /// The addresses that a block is served at: those of its `bind`, else all.
-fn hosts(block: &Block, interfaces: &[if_addrs::Interface]) -> anyhow::Result<Vec<IpAddr>> {
+fn hosts(block: &CheckedBlock, interfaces: &[if_addrs::Interface]) -> anyhow::Result<Vec<IpAddr>> {
     let mut hosts = Vec::new();
     let mut bound = false;
     for need in block.needs() {

@@ -9,10 +9,9 @@ use anyhow::{Context, bail};
 
 use crate::{
     cli::Serve,
-    corefile::{self, Diagnostics, Key, Reader, Span},
+    corefile::{self, Diagnostics, Reader, Span},
     limits,
-    plugin::{self, Checked},
-    wire::Name,
+    server::{self, CheckedBlock},
 };
 
 /// A Corefile that was found.
@@ -57,20 +56,15 @@ impl Text {
 
 /// A Corefile without mistakes.
 pub(super) struct Configuration {
-    pub(super) blocks: Vec<Block>,
+    pub(super) blocks: Vec<CheckedBlock>,
     pub(super) diagnostics: Diagnostics,
-}
-
-pub(super) struct Block {
-    pub(super) keys: Vec<(Name, Key)>,
-    pub(super) checked: Checked,
 }
 
 /// Reads and checks; warnings are printed, mistakes are the error.
 pub(super) fn check(text: &Text, port: u16) -> anyhow::Result<Configuration> {
     let mut diagnostics = Diagnostics::default();
     let corefile = corefile::parse(&text.path, &text.text, &Disk, &mut diagnostics);
-    let blocks = corefile.blocks.iter().map(|block| check_block(block, port, &mut diagnostics)).collect();
+    let blocks = server::check(&corefile, port, &mut diagnostics);
     let configuration = Configuration { blocks, diagnostics };
     if configuration.diagnostics.has_errors() {
         bail!("the Corefile has mistakes:\n\n{}", configuration.rendered());
@@ -98,46 +92,6 @@ impl Configuration {
     pub(super) fn mistake(&mut self, span: Span, message: String) -> anyhow::Error {
         self.diagnostics.error(span, message);
         anyhow::anyhow!("the Corefile has mistakes:\n\n{}", self.rendered())
-    }
-}
-
-fn check_block(block: &corefile::Block, port: u16, diagnostics: &mut Diagnostics) -> Block {
-    let mut keys = Vec::new();
-    for key in &block.keys {
-        if matches!(key.scheme, corefile::Scheme::Grpc | corefile::Scheme::Https3) {
-            let message = format!("`{}://` server blocks are known to CoreDNS, not here yet", key.scheme.name());
-            diagnostics.error(key.span, message);
-        }
-        match key.zone.parse::<Name>() {
-            Ok(zone) => keys.push((zone, Key { port: Some(key.port_or(port)), ..key.clone() })),
-            Err(reason) => {
-                diagnostics.error(key.span, format!("`{}` is no zone: {reason}", key.zone));
-            }
-        }
-    }
-    let zones: Vec<_> = keys.iter().map(|(zone, _)| zone.clone()).collect();
-    check_encryption(block, diagnostics);
-    Block { checked: plugin::check(block, &zones, diagnostics), keys }
-}
-
-/// Encryption without a certificate, or the other way round.
-fn check_encryption(block: &corefile::Block, diagnostics: &mut Diagnostics) {
-    use corefile::Scheme::{Https, Quic, Tls};
-    let encrypted = |key: &&Key| [Tls, Https, Quic].contains(&key.scheme);
-    if let Some(tls) = block.directives.iter().find(|line| line.name.text == "tls") {
-        if !block.keys.iter().any(|key| encrypted(&key)) {
-            let warning = diagnostics.warning(tls.name.span, "`tls` has no effect here: none of the block's keys is encrypted");
-            warning.help("such keys begin with `tls://`, `https://` or `quic://`");
-        }
-        return;
-    }
-    for key in block.keys.iter().filter(encrypted) {
-        let name = key.scheme.name();
-        let diagnostic = match key.scheme {
-            Quic => diagnostics.error(key.span, "`quic://` needs a certificate: QUIC is always encrypted"),
-            _ => diagnostics.warning(key.span, format!("nothing is encrypted at this `{name}://`: the block has no `tls`")),
-        };
-        diagnostic.help("`tls CERT KEY` in the block names the files of a certificate and of its key");
     }
 }
 

@@ -13,10 +13,8 @@ use crate::{
         tls::{Fault, Identity},
     },
     plugin::{Need, TlsFile},
-    server::{Listen, Scheme},
+    server::{CheckedBlock, Listen, Scheme},
 };
-
-use super::config::Block;
 
 /// A mistake of the Corefile, or in a file that it names.
 pub(super) struct Mistake {
@@ -45,7 +43,7 @@ impl Openings {
 }
 
 /// What the block's `tls` says, if there is one.
-pub(super) fn identity(block: &Block, files: &HashMap<String, Result<String, String>>) -> Result<Option<Arc<Identity>>, Mistake> {
+pub(super) fn identity(block: &CheckedBlock, files: &HashMap<String, Result<String, String>>) -> Result<Option<Arc<Identity>>, Mistake> {
     let Some(tls) = block.needs().find_map(|need| if let Need::Tls(tls) = need { Some(tls) } else { None }) else { return Ok(None) };
     let text = |file: &TlsFile| match files.get(&file.path) {
         Some(Ok(text)) => Ok(text.clone()),

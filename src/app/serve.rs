@@ -81,9 +81,11 @@ impl Process {
         let (banner, files) = (welcome::banner(&configuration), build::files(&configuration));
         let seed = rand::random();
         let Built { assembled, openings } = build::build(configuration, &metrics, &sources.stores(), &Kept::default(), seed)?;
-        let Assembled { server, pages, readiness, lameduck, timed, stacktrace, watch_corefile, watch_files, probes, kept } = assembled;
+        let Assembled { server, pages, readiness, lameduck, warnings, timed, stacktrace, watch_corefile, watch_files, probes, kept } =
+            assembled;
         log.debug(server.debug);
         said::trace_panics(stacktrace);
+        warnings.into_iter().for_each(|warning| log.say(Level::Warning, warning));
         // Container runtimes leave a soft limit of 1024 descriptors; the bounds of limits.rs want more. Without more, connections wait.
         let descriptors = rlimit::increase_nofile_limit(limits::DESCRIPTORS).unwrap_or(1024);
         let mut listeners = Listeners::new(descriptors);
@@ -192,6 +194,7 @@ impl Process {
         self.listeners.open(&openings)?;
         self.log.debug(built.server.debug);
         said::trace_panics(built.stacktrace);
+        built.warnings.into_iter().for_each(|warning| self.log.say(Level::Warning, warning));
         self.shell.server.store(Arc::new(built.server));
         said::write_due(&std::mem::replace(&mut self.timed, built.timed), None, &self.log);
         self.listeners.serve(&self.shell, &openings)?;

@@ -195,6 +195,7 @@ impl<'w> Words<'w> {
         let token = self.required(what)?;
         let (message, help) = match value::duration(&token.text) {
             Ok(duration) if (low..=high).contains(&duration) => return Some(duration),
+            Ok(_) if low == Duration::from_nanos(1) && high == Duration::MAX => ("must be longer than 0".to_owned(), None),
             Ok(_) if high == Duration::MAX => (format!("must be {} or longer", go_duration(low)), None),
             Ok(_) => (format!("must be in range [{}, {}]", go_duration(low), go_duration(high)), None),
             Err(help) => ("is no duration".to_owned(), Some(help)),

@@ -174,12 +174,12 @@ pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
             written.settings.success.longest = longest;
             written.settings.denial.longest = longest;
         }
-        for zone in words.zones() {
-            if !zone.trim_end_matches('.').contains('.') && zone != "." {
-                let span = words.span();
-                words.warning(span, &format!("`{}` is read as a zone, not as a TTL", zone.trim_end_matches('.')));
+        for token in words.rest() {
+            if !token.text.contains(['.', '/']) {
+                let message = format!("`{}` is read as a zone, not as a TTL", token.text);
+                words.warning(token.span, &message).help("a TTL is a number of seconds, such as `cache 30`");
             }
-            written.zones.extend(zone.parse::<Name>());
+            written.zones.extend(names(&words.zones_of(token)));
         }
         let mut stale = false;
         words.options(|option| {

@@ -85,13 +85,24 @@ impl Stanza {
         self.next.contains(&response.rcode) || self.next_on_nodata && response.rcode == Rcode::NOERROR && response.answer.is_empty()
     }
 
-    fn addresses(&self, site: &Site<'_>) -> Result<Vec<SocketAddr>, String> {
+    fn addresses(&self, site: &mut Site<'_>) -> Result<Vec<SocketAddr>, String> {
         let mut addresses = Vec::new();
         for to in &self.to {
             match to {
                 To::Address(address) => addresses.push(*address),
                 To::File(path) => match site.files.get(path) {
-                    Some(Ok(text)) => addresses.extend(name_servers(text)),
+                    Some(Ok(text)) => {
+                        for address in name_servers(text) {
+                            if address.ip().is_loopback() && site.server.ends_with(":53") {
+                                site.warnings.push(format!(
+                                    "plugin/forward: {path} names {}, which in a Pod is this server itself, and on a machine most likely a stub \
+                                     that asks back here; forward to its upstreams, such as those in /run/systemd/resolve/resolv.conf",
+                                    address.ip()
+                                ));
+                            }
+                            addresses.push(address);
+                        }
+                    }
                     Some(Err(reason)) => return Err(format!("plugin/forward: {path}: {reason}")),
                     None => {}
                 },
@@ -110,6 +121,12 @@ fn name_servers(text: &str) -> impl Iterator<Item = SocketAddr> {
         let address = words.next().filter(|word| *word == "nameserver").and(words.next())?;
         address_of(address)
     })
+}
+
+/// The address that a word of a `forward` line names, where it names one that is asked without encryption; a stub is told of
+/// by itself.
+pub fn target(text: &str) -> Option<SocketAddr> {
+    address_of(text.strip_prefix("dns://").unwrap_or(text)).filter(|address| !is_stub(*address))
 }
 
 /// `IP`, `IP%zone` and either with `:PORT`.
@@ -170,11 +187,13 @@ pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
         let Some(stanza) = read_stanza(words) else { return };
         if let Some(before) = written.stanzas.iter().find(|before| before.hides(&stanza)) {
             let message = format!("an earlier `forward {}` takes every name of `{}`", before.from, stanza.from);
+            let help = if before.from == stanza.from {
+                "name all upstreams in one line, or say with `next` in the first one when the second is asked"
+            } else {
+                "the order counts, not the length of the zone: write this line above that one"
+            };
             let span = words.span();
-            words
-                .warning(span, &message)
-                .label("never asked")
-                .help("the order counts, not the length of the zone: write this line above that one");
+            words.warning(span, &message).label("never asked").help(help);
         }
         written.stanzas.push(stanza);
     });
@@ -256,7 +275,10 @@ impl Stanza {
             "prefer_udp" => settings.prefer_udp = true,
             "expire" => settings.expire = option.duration("expire").unwrap_or(settings.expire),
             "max_age" => settings.max_age = option.duration("max_age").filter(|age| !age.is_zero()),
-            "max_idle_conns" => settings.max_idle = option.number("max_idle_conns", 0, usize::MAX).filter(|most| *most > 0),
+            "max_idle_conns" => {
+                let most = option.number("max_idle_conns", 0, u32::MAX).filter(|most| *most > 0);
+                settings.max_idle = most.map(|most| most as usize);
+            }
             "read_timeout" => {
                 let timeout = option.duration_between("the timeout", Duration::from_nanos(1), Duration::MAX);
                 settings.read_timeout = timeout.unwrap_or(settings.read_timeout);

@@ -164,7 +164,7 @@ const OPTIONS: [&str; 5] = ["ttl", "no_reverse", "reload", "fallthrough", "fallt
 impl Written {
     fn option(&mut self, option: &mut Words<'_>) {
         match option.name() {
-            "ttl" => self.ttl = option.number("ttl", 1, 65_535).unwrap_or(self.ttl),
+            "ttl" => self.ttl = option.number("the TTL", 1, 65_535).unwrap_or(self.ttl),
             "no_reverse" => self.no_reverse = true,
             // A time of 0 means never; any other is longer than the second or two that it takes.
             "reload" => self.watched = option.duration("the time between looks") != Some(Duration::ZERO),

@@ -148,9 +148,9 @@ impl Written {
         let span = option.span();
         match (option.name(), self) {
             ("prefer", Self::RoundRobin { prefer }) => {
-                prefer.extend(option.network("the address block"));
+                prefer.extend(option.network("the network"));
                 while !option.is_empty() {
-                    prefer.extend(option.network("the address block"));
+                    prefer.extend(option.network("the network"));
                 }
             }
             ("reload", Self::Weighted { watched, .. }) => {

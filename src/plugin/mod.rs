@@ -41,6 +41,7 @@ use crate::{
     zone::Store,
 };
 
+pub use forward::target as forward_target;
 pub use kubernetes::{ClientTls, Origin, Source, Throttle};
 pub use ready::Readiness;
 pub use tls::{ClientAuth, Tls, TlsFile};
@@ -125,6 +126,13 @@ pub static ALL: &[Entry] = &[
     missing("sign"),
     missing("view"),
     missing("nomad"),
+];
+
+/// Plugins of CoreDNS versions before this one, and what is done now.
+const REMOVED: [(&str, &str); 3] = [
+    ("proxy", "write `forward FROM TO…` instead, as since CoreDNS 1.5"),
+    ("federation", "delete this line: Kubernetes has no federation v1 any more"),
+    ("reverse", "`template` answers names that are made of addresses, as since CoreDNS 1.2"),
 ];
 
 const fn here(name: &'static str, read: Read) -> Entry {
@@ -218,6 +226,8 @@ pub struct Site<'s> {
     pub pages: &'s mut Vec<Page>,
     /// Questions to ask this server itself once it answers, until they are answered.
     pub probes: &'s mut Vec<Question>,
+    /// What is surely not meant and shows only in what the needs brought.
+    pub warnings: &'s mut Vec<String>,
     /// What has something to say when a time is over.
     pub timed: &'s mut Vec<Arc<dyn Timed>>,
     /// Sees replies that no block gave.
@@ -316,6 +326,9 @@ fn known_directive(line: &Line, diagnostics: &mut Diagnostics) {
         Some(_) => {
             let message = format!("the plugin `{name}` is known to CoreDNS, not here yet");
             diagnostics.error(line.name.span, message).label("not here yet");
+        }
+        None if let Some((_, help)) = REMOVED.iter().find(|(removed, _)| removed == name) => {
+            diagnostics.error(line.name.span, format!("Unknown directive '{name}'")).label("CoreDNS had this plugin once").help(*help);
         }
         None => {
             let names: Vec<_> = ALL.iter().map(|entry| entry.name).collect();

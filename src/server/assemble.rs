@@ -41,6 +41,8 @@ pub struct Assembled {
     pub server: Server,
     pub pages: Vec<Page>,
     pub readiness: Arc<Readiness>,
+    /// What is surely not meant and shows only in files.
+    pub warnings: Vec<String>,
     /// To be asked now and then what they have to say.
     pub timed: Vec<Arc<dyn Timed>>,
     /// Whether a panic's way through the program is written.
@@ -146,6 +148,7 @@ impl Assembly<'_> {
             readiness: &assembled.readiness,
             pages: &mut assembled.pages,
             probes,
+            warnings: &mut assembled.warnings,
             timed: &mut assembled.timed,
             unrouted,
             files: ground.files,

@@ -4,6 +4,8 @@
 
 mod assemble;
 mod blocks;
+mod check;
+mod lint;
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
@@ -16,6 +18,7 @@ use crate::{
 pub use crate::chain::Exchange;
 pub use assemble::{Assembled, Fault, Ground, Written, assemble};
 pub use blocks::{Block, Overlap, Server};
+pub use check::{CheckedBlock, check};
 
 /// An address that is listened on, and what is spoken there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

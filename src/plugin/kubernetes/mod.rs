@@ -173,8 +173,9 @@ impl Kubernetes {
             }
             "tls" => {
                 let mut file = |what: &str| option.required(what).map(|token| token.text.clone());
-                let [certificate, key, authority] = ["a certificate", "its key", "the authority's certificate"].map(&mut file);
-                let (Some(certificate), Some(key), Some(authority)) = (certificate, key, authority) else { return };
+                let Some(certificate) = file("a certificate, its key and the authority's certificate") else { return };
+                let Some(key) = file("a key and the authority's certificate") else { return };
+                let Some(authority) = file("the authority's certificate") else { return };
                 self.tls = Some(ClientTls { certificate, key, authority });
             }
             "apiserver_qps" => {

@@ -18,7 +18,7 @@ use crate::{
     metrics::Metrics,
     model::{Addressing, Change, Endpoint, EndpointPort, EndpointSlice, Kind, Namespace, Object, Protocol, Service, ServicePort},
     plugin::{self, Kept, Need},
-    server::{Ground, Listen, Outcome, Scheme, Server, Written, assemble},
+    server::{Fault, Ground, Listen, Outcome, Scheme, Server, Written, assemble, check},
     wire::{Name, Owner, Query, Question, Rcode, Rdatas, RecordSet, Response, Room, Sets, Type},
     zone::Index,
 };
@@ -93,10 +93,27 @@ fn octets(address: std::net::IpAddr) -> Vec<u8> {
     }
 }
 
-/// Any Corefile: read, printed and read again it is the same, and no input takes long.
+/// Any Corefile: read, printed and read again it is the same, no input takes long, and what plugins make of it is a server
+/// wherever it has no mistakes.
+///
+/// # Panics
+/// Where one of these does not hold.
 pub fn corefile(data: &[u8]) {
-    if let Ok(text) = std::str::from_utf8(data) {
-        corefile::round_trip(text);
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    corefile::round_trip(text);
+    let mut diagnostics = Diagnostics::default();
+    let corefile = corefile::parse("Corefile", text, &Nothing, &mut diagnostics);
+    let checked = check(&corefile, 53, &mut diagnostics);
+    diagnostics.render(true);
+    if diagnostics.has_errors() {
+        return;
+    }
+    let (metrics, files) = (&Arc::new(Metrics::default()), &HashMap::new());
+    let ground = Ground { metrics, stores: &HashMap::new(), files, own_addresses: &[], kept: &Kept::default(), seed: 1 };
+    for block in checked {
+        let keys = block.keys.into_iter().map(|(zone, _)| (zone, LISTEN)).take(1).collect();
+        let assembled = assemble(&[Written { keys, checked: block.checked }], &ground);
+        assert!(!matches!(assembled, Err(Fault::Overlap(_))), "one key overlaps");
     }
 }
 

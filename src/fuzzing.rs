@@ -109,7 +109,8 @@ pub fn corefile(data: &[u8]) {
         return;
     }
     let (metrics, files) = (&Arc::new(Metrics::default()), &HashMap::new());
-    let ground = Ground { metrics, stores: &HashMap::new(), files, own_addresses: &[], kept: &Kept::default(), seed: 1 };
+    let ground =
+        Ground { metrics, stores: &HashMap::new(), files, hosts: &HashMap::new(), own_addresses: &[], kept: &Kept::default(), seed: 1 };
     for block in checked {
         let keys = block.keys.into_iter().map(|(zone, _)| (zone, LISTEN)).take(1).collect();
         let assembled = assemble(&[Written { keys, checked: block.checked }], &ground);
@@ -192,7 +193,7 @@ fn server() -> Server {
     let stores: HashMap<_, _> =
         sources.filter_map(|need| if let Need::Source { source, .. } = need { Some((source, index.store())) } else { None }).collect();
     let (metrics, files) = (&Arc::new(Metrics::default()), &HashMap::new());
-    let ground = Ground { metrics, stores: &stores, files, own_addresses: &[], kept: &Kept::default(), seed: 1 };
+    let ground = Ground { metrics, stores: &stores, files, hosts: &HashMap::new(), own_addresses: &[], kept: &Kept::default(), seed: 1 };
     let written = Written { keys: vec![(Name::root(), LISTEN)], checked };
     assemble(&[written], &ground).map(|assembled| assembled.server).unwrap_or_default()
 }

@@ -40,6 +40,8 @@ pub const DIAGNOSTIC_CHARS: usize = 400;
 /// Octets of a line that is shown with a message: what is longer was not written by hand.
 pub const DIAGNOSTIC_LINE: usize = 4096;
 
+/// For a resolver to tell the address of an upstream; CoreDNS's number.
+pub const RESOLVE_TIME: Duration = Duration::from_secs(2);
 /// Octets of a pattern of `errors`, as in CoreDNS.
 pub const PATTERN_OCTETS: usize = 10_000;
 /// The highest `ttl` of `kubernetes`, as in CoreDNS: cluster names move.

@@ -12,7 +12,7 @@ use crate::{
     corefile,
     metrics::Metrics,
     net::listeners::Opening,
-    plugin::{Kept, Need, Source},
+    plugin::{Host, Kept, Need, Source},
     server::{Assembled, CheckedBlock, Fault, Ground, Listen, Scheme, Written, assemble},
     zone::Store,
 };
@@ -20,6 +20,7 @@ use crate::{
 use super::{
     config::Configuration,
     openings::{self, Openings},
+    resolve,
     sources::Needed,
 };
 
@@ -56,11 +57,12 @@ pub(super) fn build(
 ) -> anyhow::Result<Built> {
     let interfaces = if_addrs::get_if_addrs().context("cannot read this machine's addresses")?;
     let mut written = Vec::new();
-    let mut files = HashMap::new();
+    let (mut files, mut names) = (HashMap::new(), HashMap::new());
     let mut openings = Openings::default();
     for block in std::mem::take(&mut configuration.blocks) {
         let hosts = hosts(&block, &interfaces)?;
         read_files(&block, &mut files);
+        look_up(&block, &mut names);
         let identity = openings::identity(&block, &files).map_err(|mistake| configuration.mistake(mistake.span, mistake.message))?;
         let mut keys = Vec::new();
         for (zone, key) in &block.keys {
@@ -77,7 +79,7 @@ pub(super) fn build(
     }
     let (written, spans): (Vec<_>, Vec<_>) = written.into_iter().unzip();
     let own_addresses = &own_addresses(&interfaces);
-    let ground = Ground { metrics, stores, files: &files, own_addresses, kept, seed };
+    let ground = Ground { metrics, stores, files: &files, hosts: &names, own_addresses, kept, seed };
     let assembled = assemble(&written, &ground).map_err(|fault| match fault {
         Fault::Plugin(reason) => anyhow!(reason),
         Fault::Overlap(overlap) => {
@@ -105,6 +107,18 @@ fn read_files(block: &CheckedBlock, files: &mut HashMap<String, Result<String, S
         if let Need::File(path) = need {
             let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
             files.insert(path, text);
+        }
+    }
+}
+
+fn look_up(block: &CheckedBlock, names: &mut HashMap<Host, Result<Vec<IpAddr>, String>>) {
+    for need in block.needs() {
+        if let Need::Host(host) = need
+            && !names.contains_key(&host)
+        {
+            // It may take seconds, in which this thread would answer others.
+            let found = tokio::task::block_in_place(|| resolve::addresses(&host));
+            names.insert(host, found);
         }
     }
 }

@@ -6,6 +6,7 @@ mod build;
 mod config;
 mod openings;
 mod process;
+mod resolve;
 mod said;
 mod serve;
 mod sources;

@@ -14,7 +14,7 @@ use crate::{
     wire::{Name, Query, Rcode, Response},
 };
 
-use super::{Need, Reading, Settings, Site, names};
+use super::{Host, Need, Reading, Settings, Site, names};
 
 /// All `forward` lines of a block, in the order of the file: the first whose zone has the name takes it.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ struct Stanza {
     from: Name,
     except: Vec<Name>,
     to: Vec<To>,
+    /// Who is asked for the addresses of hosts in `to`.
+    resolvers: Vec<SocketAddr>,
     /// Codes with which the next `forward` line is asked.
     next: Vec<Rcode>,
     /// So it is with a reply that says there is no such record.
@@ -37,6 +39,11 @@ struct Stanza {
 #[derive(Clone, Debug)]
 enum To {
     Address(SocketAddr),
+    /// To be looked up.
+    Host {
+        name: String,
+        port: u16,
+    },
     /// In the form of resolv.conf: its name servers.
     File(String),
 }
@@ -53,12 +60,13 @@ const NEXT: u32 = 1;
 
 impl Settings for Written {
     fn needs(&self) -> Vec<Need> {
-        let targets = self.stanzas.iter().flat_map(|stanza| &stanza.to);
-        let file = |to: &To| match to {
+        let targets = self.stanzas.iter().flat_map(|stanza| stanza.to.iter().map(move |to| (stanza, to)));
+        let need = |(stanza, to): (&Stanza, &To)| match to {
             To::File(path) => Some(Need::File(path.clone())),
+            To::Host { name, .. } => Some(Need::Host(stanza.host(name))),
             To::Address(_) => None,
         };
-        targets.filter_map(file).chain([Need::AnyClass]).collect()
+        targets.filter_map(need).chain([Need::AnyClass]).collect()
     }
 
     fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
@@ -74,6 +82,10 @@ impl Settings for Written {
 }
 
 impl Stanza {
+    fn host(&self, name: &str) -> Host {
+        Host { name: name.to_owned(), resolvers: self.resolvers.clone() }
+    }
+
     /// Whether it is the one to ask for the name.
     fn takes(&self, name: &Name) -> bool {
         let excepted = self.except.iter().any(|zone| *zone != self.from && name.is_within(zone));
@@ -90,6 +102,11 @@ impl Stanza {
         for to in &self.to {
             match to {
                 To::Address(address) => addresses.push(*address),
+                To::Host { name, port } => match site.hosts.get(&self.host(name)) {
+                    Some(Ok(found)) => addresses.extend(found.iter().map(|address| SocketAddr::new(*address, *port))),
+                    Some(Err(reason)) => return Err(format!("plugin/forward: failed to resolve \"{name}\": {reason}")),
+                    None => {}
+                },
                 To::File(path) => match site.files.get(path) {
                     Some(Ok(text)) => {
                         for address in name_servers(text) {
@@ -218,7 +235,7 @@ fn read_stanza(words: &mut Words<'_>) -> Option<Stanza> {
         to.extend(read_target(words, token));
     }
     let settings = upstream::Settings::default();
-    let mut stanza = Stanza { from, except: Vec::new(), to, next: Vec::new(), next_on_nodata: false, settings };
+    let mut stanza = Stanza { from, except: Vec::new(), to, resolvers: Vec::new(), next: Vec::new(), next_on_nodata: false, settings };
     words.options(|option| stanza.option(option));
     stanza.agree(words);
     Some(stanza)
@@ -228,7 +245,7 @@ fn read_target(words: &mut Words<'_>, token: &Token) -> Option<To> {
     let text = &*token.text;
     if let Some((scheme, rest)) = text.split_once("://") {
         match scheme {
-            "dns" => return address_of(rest).map(To::Address).or_else(|| bad_target(words, token)),
+            "dns" => return address_of(rest).map(To::Address).or_else(|| host(rest)).or_else(|| bad_target(words, token)),
             "tls" | "https" | "quic" => {
                 words.error(token.span, &format!("`{scheme}://` upstreams are known to CoreDNS, not here yet"));
             }
@@ -246,7 +263,22 @@ fn read_target(words: &mut Words<'_>, token: &Token) -> Option<To> {
         }
         return Some(To::Address(address));
     }
-    if text.contains('/') { Some(To::File(text.to_owned())) } else { bad_target(words, token) }
+    if text.contains('/') {
+        return Some(To::File(text.to_owned()));
+    }
+    host(text).or_else(|| bad_target(words, token))
+}
+
+/// `NAME` or `NAME:PORT`; what ends in a number was meant to be an address.
+fn host(text: &str) -> Option<To> {
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) => (name, port.parse().ok()?),
+        None => (text, 53),
+    };
+    let last = name.trim_end_matches('.').rsplit('.').next()?;
+    let plain = name.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_.".contains(&octet));
+    let is_name = plain && !last.is_empty() && !last.bytes().all(|octet| octet.is_ascii_digit()) && name.parse::<Name>().is_ok();
+    is_name.then(|| To::Host { name: name.to_owned(), port })
 }
 
 /// Where systemd-resolved listens for programs of its own machine.
@@ -255,8 +287,10 @@ fn is_stub(address: SocketAddr) -> bool {
 }
 
 fn bad_target(words: &mut Words<'_>, token: &Token) -> Option<To> {
-    let message = format!("not an IP address or file: \"{}\"", token.text);
-    words.error(token.span, &message).help("an upstream is `10.0.0.2`, `10.0.0.2:53`, `[fd00::2]:53` or a file such as /etc/resolv.conf");
+    let message = format!("not an IP address, file, or valid domain: \"{}\"", token.text);
+    words
+        .error(token.span, &message)
+        .help("an upstream is `10.0.0.2`, `10.0.0.2:53`, `[fd00::2]:53`, a host's name, or a file such as /etc/resolv.conf");
     None
 }
 
@@ -292,11 +326,12 @@ impl Stanza {
             }
             "health_check" => self.health_check(option),
             "max_concurrent" => settings.max_concurrent = option.number("max_concurrent", 0, u32::MAX).filter(|max| *max > 0),
+            "resolver" => self.resolver(option),
             "next" => self.next.extend(rcodes(option)),
             "next_on_nodata" => self.next_on_nodata = true,
             "failover" => self.failover(option),
             "failfast_all_unhealthy_upstreams" => settings.failfast = true,
-            "tls" | "tls_servername" | "doh_method" | "resolver" => return option.not_yet(),
+            "tls" | "tls_servername" | "doh_method" => return option.not_yet(),
             _ => return option.unknown(&OPTIONS),
         }
         option.end();
@@ -329,6 +364,18 @@ impl Stanza {
                 option.error(token.span, "failover: NOERROR is no failure");
             } else {
                 self.settings.failover.push(rcode);
+            }
+        }
+    }
+
+    fn resolver(&mut self, option: &mut Words<'_>) {
+        let Some(first) = option.required("the address of a resolver") else { return };
+        for token in [first].into_iter().chain(option.rest()) {
+            match address_of(&token.text) {
+                Some(address) => self.resolvers.push(address),
+                None => {
+                    option.error(token.span, &format!("resolver must be an IP address or IP:port: \"{}\"", token.text));
+                }
             }
         }
     }

@@ -25,7 +25,7 @@ mod whoami;
 use std::{
     collections::HashMap,
     fmt,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -158,6 +158,13 @@ pub trait Settings: fmt::Debug + Send + Sync {
     }
 }
 
+/// A host, and who is asked for its addresses: the machine's own resolver where nobody is named.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Host {
+    pub name: String,
+    pub resolvers: Vec<SocketAddr>,
+}
+
 /// What a directive needs from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Need {
@@ -165,6 +172,8 @@ pub enum Need {
     Source { source: Source, kinds: Vec<Kind> },
     /// The content of a file.
     File(String),
+    /// The addresses of a host.
+    Host(Host),
     /// Listen on these addresses or interfaces only.
     Bind { only: Vec<String>, except: Vec<String> },
     /// The largest datagram that is sent.
@@ -234,6 +243,8 @@ pub struct Site<'s> {
     pub unrouted: &'s mut Option<Arc<dyn Plugin>>,
     /// Texts of the files that were needed, or why they cannot be read.
     pub files: &'s HashMap<String, Result<String, String>>,
+    /// Addresses of the hosts that were needed, or why there are none.
+    pub hosts: &'s HashMap<Host, Result<Vec<IpAddr>, String>>,
     pub stores: &'s HashMap<Source, Arc<Store>>,
     /// The machine's addresses that others reach it at.
     pub own_addresses: &'s [IpAddr],

@@ -7,7 +7,7 @@ use crate::{
     chain::Plugin,
     limits,
     metrics::Metrics,
-    plugin::{Checked, Kept, Need, Page, Readiness, Site, Source, Timed},
+    plugin::{Checked, Host, Kept, Need, Page, Readiness, Site, Source, Timed},
     wire::{Name, Question},
     zone::Store,
 };
@@ -27,6 +27,8 @@ pub struct Ground<'g> {
     pub stores: &'g HashMap<Source, Arc<Store>>,
     /// The texts of the files that were needed, or why they cannot be read.
     pub files: &'g HashMap<String, Result<String, String>>,
+    /// Addresses of the hosts that were needed, or why there are none.
+    pub hosts: &'g HashMap<Host, Result<Vec<IpAddr>, String>>,
     /// The machine's addresses that others reach it at.
     pub own_addresses: &'g [IpAddr],
     /// What the server before had, for what stays the same.
@@ -115,7 +117,7 @@ impl Assembly<'_> {
                 Need::Stacktrace => self.assembled.stacktrace = true,
                 Need::Reload => (self.assembled.watch_corefile, self.assembled.watch_files) = (true, true),
                 Need::WatchFiles => self.assembled.watch_files = true,
-                Need::Source { .. } | Need::File(_) | Need::Bind { .. } | Need::Tls(_) | Need::Probe => {}
+                Need::Source { .. } | Need::File(_) | Need::Host(_) | Need::Bind { .. } | Need::Tls(_) | Need::Probe => {}
             }
         }
         let mut zones: Vec<Name> = written.keys.iter().map(|(zone, _)| zone.clone()).collect();
@@ -152,6 +154,7 @@ impl Assembly<'_> {
             timed: &mut assembled.timed,
             unrouted,
             files: ground.files,
+            hosts: ground.hosts,
             stores: ground.stores,
             own_addresses: ground.own_addresses,
             before: ground.kept,

@@ -18,8 +18,9 @@ use crate::{
 pub(super) fn addresses(host: &Host) -> Result<Vec<IpAddr>, String> {
     let mut failure = "no addresses found".to_owned();
     if host.resolvers.is_empty() {
-        // With its final dot no search path is tried.
-        let found = (format!("{}.", host.name.trim_end_matches('.')), 0).to_socket_addrs();
+        let name = host.name.trim_end_matches('.');
+        // With its final dot no search path is tried; without it /etc/hosts is read.
+        let found = (format!("{name}."), 0).to_socket_addrs().or_else(|_| (name, 0).to_socket_addrs());
         return Ok(found.map_err(|error| error.to_string())?.map(|address| address.ip()).collect());
     }
     for resolver in &host.resolvers {
@@ -76,6 +77,13 @@ mod tests {
     use std::thread;
 
     use super::*;
+
+    #[test]
+    fn without_a_resolver_the_machines_own_is_asked() {
+        let host = |name: &str| Host { name: name.to_owned(), resolvers: Vec::new() };
+        let found = addresses(&host("localhost")).unwrap();
+        assert!(found.iter().all(IpAddr::is_loopback) && !found.is_empty(), "{found:?}");
+    }
 
     #[test]
     fn the_resolvers_that_are_named_are_asked_in_their_order() {

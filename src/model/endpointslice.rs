@@ -1,6 +1,6 @@
 //! What DNS needs of an EndpointSlice: its ready endpoints.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use super::Protocol;
 
@@ -22,6 +22,8 @@ pub struct Endpoint {
     pub hostname: Option<Box<str>>,
     /// Name of the Pod behind the address (`targetRef`), for `endpoint_pod_names`.
     pub pod: Option<Box<str>>,
+    /// The topology zone that it is in, for `zonal`; endpoints of a slice share a few.
+    pub zone: Option<Arc<str>>,
 }
 
 /// A port of the endpoints: the target port, not the Service's.

@@ -48,6 +48,11 @@ pub(super) enum Part<'q> {
         protocol: &'q [u8],
     },
     Endpoint(&'q [u8]),
+    /// The endpoints in a topology zone, whose name may have dots: its labels in wire form. Where there are none, all with `prefer`.
+    Zonal {
+        zone: &'q [u8],
+        prefer: bool,
+    },
 }
 
 /// How a view shows records.
@@ -125,9 +130,10 @@ impl ServiceEntry {
         let has_endpoints = !scope.no_endpoints && self.endpoints().next().is_some();
         match (&service.addressing, part) {
             (Addressing::ExternalName(_), Part::Whole) => self.alias_answer(qtype, scope),
-            (Addressing::ExternalName(_), _) => Found::NoName,
+            (Addressing::ExternalName(_), _) | (Addressing::ClusterIps(_), Part::Zonal { .. }) => Found::NoName,
             (Addressing::ClusterIps(_), _) if scope.ignore_empty && unknown => Found::Unsynced,
             (Addressing::Headless, _) | (_, Part::Endpoint(_)) if unknown => Found::Unsynced,
+            (_, Part::Zonal { zone, prefer }) => self.zonal(zone, prefer, qtype, scope),
             (Addressing::ClusterIps(_), _) if scope.ignore_empty && !has_endpoints => Found::NoName,
             (Addressing::Headless, _) | (_, Part::Endpoint(_)) if !has_endpoints => Found::NoName,
             (_, Part::Whole) if qtype == Type::A => Found::set(qtype, scope.ttl, self.v4.clone()),
@@ -151,16 +157,30 @@ impl ServiceEntry {
         }
     }
 
+    /// The name is there with whatever zone it names: a zone without endpoints and a misspelled one are the same.
+    fn zonal(&self, zone: &[u8], prefer: bool, qtype: Type, scope: &Scope<'_>) -> Found {
+        let is_there = |endpoint: &Endpoint| endpoint.zone.as_deref().is_some_and(|name| is_labels(name, zone));
+        let mut targets = self.targets(Part::Whole, scope, is_there);
+        if targets.is_empty() && prefer {
+            targets = self.targets(Part::Whole, scope, |_| true);
+        }
+        if targets.is_empty() { Found::NoData } else { self.targets_answer(targets, Part::Whole, qtype, scope) }
+    }
+
     fn endpoint_targets(&self, part: Part<'_>, scope: &Scope<'_>) -> Vec<Target<'_>> {
         let wanted = match part {
             Part::Endpoint(label) => Some(Wanted::new(label)),
-            Part::Whole | Part::Port { .. } => None,
+            Part::Whole | Part::Port { .. } | Part::Zonal { .. } => None,
         };
+        self.targets(part, scope, |endpoint| wanted.as_ref().is_none_or(|wanted| wanted.is(endpoint, scope.pod_names)))
+    }
+
+    fn targets(&self, part: Part<'_>, scope: &Scope<'_>, is_wanted: impl Fn(&Endpoint) -> bool) -> Vec<Target<'_>> {
         let ports = |slice: &EndpointSlice| {
             slice.ports.iter().filter(|port| part.has_port(&port.name, port.protocol)).map(|port| port.port).collect()
         };
         self.endpoints()
-            .filter(|(_, endpoint)| wanted.as_ref().is_none_or(|wanted| wanted.is(endpoint, scope.pod_names)))
+            .filter(|(_, endpoint)| is_wanted(endpoint))
             .map(|(slice, endpoint)| Target {
                 label: Some(Label::of(endpoint, scope.pod_names)),
                 addresses: smallvec![endpoint.address],
@@ -240,7 +260,7 @@ impl Part<'_> {
         let matches = |wanted: &[u8], is: &str| wanted.is_empty() || is.as_bytes().eq_ignore_ascii_case(wanted);
         match self {
             Self::Port { port, protocol: wanted } => matches(port, name) && matches(wanted, protocol.label()),
-            Self::Whole | Self::Endpoint(_) => true,
+            Self::Whole | Self::Endpoint(_) | Self::Zonal { .. } => true,
         }
     }
 }
@@ -304,6 +324,16 @@ pub(super) fn address_of_label(label: &str) -> Option<IpAddr> {
     } else {
         label.replace('-', ":").parse::<Ipv6Addr>().ok().map(IpAddr::V6)
     }
+}
+
+/// Whether the text, cut at its dots, is these labels in wire form.
+fn is_labels(text: &str, mut labels: &[u8]) -> bool {
+    text.split('.').all(|part| {
+        let Some((length, rest)) = labels.split_first() else { return false };
+        let Some((label, rest)) = rest.split_at_checked(usize::from(*length)) else { return false };
+        labels = rest;
+        label.eq_ignore_ascii_case(part.as_bytes())
+    }) && labels.is_empty()
 }
 
 /// Addresses of the type's family as record data.

@@ -150,7 +150,7 @@ impl Zone {
         }
     }
 
-    /// `[_port._proto | endpoint] svc ns` left of `svc.ZONE`.
+    /// `[_port._proto | endpoint | TZ.pin._zone | TZ.prefer._zone] svc ns` left of `svc.ZONE`.
     fn service(&self, left: &[u8], offsets: &[usize], qtype: Type, scope: &Scope<'_>) -> Found {
         let Some(&namespace_at) = offsets.last() else { return Found::NoData };
         if let Some(found) = self.without_namespace(&left[namespace_at + 1..]) {
@@ -162,6 +162,15 @@ impl Zone {
             2 => (Part::Whole, offsets[0]),
             3 => (Part::Endpoint(label(0)), offsets[1]),
             4 => (Part::Port { port: without_underscore(label(0)), protocol: without_underscore(label(1)) }, offsets[2]),
+            5.. if self.settings.zonal => {
+                let directive_at = offsets.len() - 4;
+                let prefer = match (label(directive_at), label(directive_at + 1)) {
+                    (b"pin", b"_zone") => false,
+                    (b"prefer", b"_zone") => true,
+                    _ => return Found::NoName,
+                };
+                (Part::Zonal { zone: &left[..offsets[directive_at]], prefer }, offsets[directive_at + 2])
+            }
             _ => return Found::NoName,
         };
         match self.store.service(&left[service_at..]) {

@@ -19,6 +19,8 @@ pub struct Settings {
     pub endpoint_pod_names: bool,
     /// Serve nothing that comes from EndpointSlices.
     pub no_endpoints: bool,
+    /// Answer `TZ.pin._zone` and `TZ.prefer._zone` under a headless Service with the endpoints of a topology zone.
+    pub zonal: bool,
     /// A ClusterIP Service without a ready endpoint does not exist.
     pub ignore_empty_service: bool,
     /// The server's own addresses: the Service that has one as an endpoint is the zone's name server.

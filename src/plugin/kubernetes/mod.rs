@@ -127,6 +127,7 @@ pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
             namespaces: Namespaces::All,
             endpoint_pod_names: false,
             no_endpoints: false,
+            zonal: false,
             ignore_empty_service: false,
             own_addresses: Vec::new(),
         },
@@ -204,13 +205,14 @@ impl Kubernetes {
             "endpoint_pod_names" => self.view.endpoint_pod_names = true,
             "ttl" => self.view.ttl = option.number("ttl", 0, limits::KUBERNETES_TTL).unwrap_or(self.view.ttl),
             "noendpoints" => self.view.no_endpoints = true,
+            "zonal" => self.view.zonal = true,
             "ignore" => {
                 self.view.ignore_empty_service = option.one_of("ignore", &[("empty_service", true)]).unwrap_or(false);
             }
             "fallthrough" => self.fallthrough = Some(Fallthrough::read(option)),
             // How long start-up waits for facts; nothing waits here: sockets are bound at once, and unsynced names fail.
             "startup_timeout" => drop(option.duration("the startup timeout")),
-            "zonal" | "multicluster" | "snapshot" => return option.not_yet(),
+            "multicluster" | "snapshot" => return option.not_yet(),
             name => match REMOVED.iter().find(|(removed, _)| *removed == name) {
                 Some((_, help)) => return option.removed(help),
                 None => return option.unknown(&OPTIONS),
@@ -223,6 +225,11 @@ impl Kubernetes {
     /// What the options say must fit together.
     fn agree(&mut self, words: &mut Words<'_>) {
         let span = words.span();
+        if self.view.zonal && self.view.no_endpoints {
+            words
+                .error(span, "zonal requires the endpoint cache; remove noendpoints")
+                .help("a zone's endpoints are known from EndpointSlices");
+        }
         let written = match &self.source.origin {
             Origin::Kubeconfig { .. } => Some("kubeconfig"),
             Origin::Manifests(_) => Some("manifests"),

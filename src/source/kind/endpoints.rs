@@ -50,7 +50,7 @@ impl Endpoints {
         let endpoint = |it: &SubsetAddress| {
             let hostname = it.hostname.as_deref().filter(|name| !name.is_empty()).map(Into::into);
             let pod = it.target_ref.as_ref().and_then(TargetRef::pod);
-            Ok(Endpoint { address: address(&it.ip)?, hostname, pod })
+            Ok(Endpoint { address: address(&it.ip)?, hostname, pod, zone: None })
         };
         Ok(model::EndpointSlice {
             namespace: self.metadata.namespace.as_str().into(),

@@ -1,5 +1,7 @@
 //! discovery.k8s.io EndpointSlice.
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use serde::Deserialize;
 
 use crate::model::{self, Endpoint, EndpointPort};
@@ -30,6 +32,7 @@ struct SliceEndpoint {
     conditions: Conditions,
     hostname: Option<String>,
     target_ref: Option<TargetRef>,
+    zone: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -83,12 +86,13 @@ impl EndpointSlice {
     /// A sentence that says which field is wrong.
     pub fn fact(&self) -> Result<Option<model::EndpointSlice>, String> {
         let Some(service) = self.service().filter(|_| self.address_type != "FQDN") else { return Ok(None) };
-        let mut endpoints = Vec::new();
+        let (mut endpoints, mut zones) = (Vec::new(), BTreeSet::new());
         for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.conditions.ready != Some(false)) {
             let hostname: Option<Box<str>> = endpoint.hostname.as_deref().filter(|name| !name.is_empty()).map(Into::into);
             let pod = endpoint.target_ref.as_ref().and_then(TargetRef::pod);
+            let zone = endpoint.zone.as_deref().filter(|zone| !zone.is_empty()).map(|zone| shared(&mut zones, zone));
             for address in addresses(&endpoint.addresses)? {
-                endpoints.push(Endpoint { address, hostname: hostname.clone(), pod: pod.clone() });
+                endpoints.push(Endpoint { address, hostname: hostname.clone(), pod: pod.clone(), zone: zone.clone() });
             }
         }
         Ok(Some(model::EndpointSlice {
@@ -99,4 +103,14 @@ impl EndpointSlice {
             ports: self.ports.iter().filter_map(SlicePort::fact).collect::<Result<_, _>>()?,
         }))
     }
+}
+
+/// The same text once.
+fn shared(texts: &mut BTreeSet<Arc<str>>, text: &str) -> Arc<str> {
+    if let Some(known) = texts.get(text) {
+        return Arc::clone(known);
+    }
+    let new: Arc<str> = text.into();
+    texts.insert(Arc::clone(&new));
+    new
 }

@@ -23,6 +23,7 @@ pub struct Pod {
 pub struct Spec {
     pub hostname: Option<String>,
     pub subdomain: Option<String>,
+    pub node_name: Option<String>,
     #[serde(deserialize_with = "or_default")]
     containers: Vec<Container>,
     #[serde(deserialize_with = "or_default")]

@@ -15,13 +15,15 @@ use super::{
     Fault, Place,
     allocate::{self, Listed},
     parse::Written,
-    slices::{self, Running},
+    slices::{self, Running, Zones},
 };
 
 /// Namespaces that every cluster has.
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 /// The label that the API server puts on every namespace.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+/// The label that says where a Node is.
+const ZONE: &str = "topology.kubernetes.io/zone";
 
 type Labels = BTreeMap<String, String>;
 
@@ -67,6 +69,7 @@ struct Cluster {
     services: Listed,
     /// By namespace, then by name: a slice has its Pods in this order, in whatever files they stand.
     pods: BTreeMap<String, BTreeMap<String, Running>>,
+    zones: Zones,
     endpoints: Vec<(Endpoints, Vec<model::EndpointSlice>)>,
     /// Services whose endpoints are written down.
     with_endpoints: BTreeSet<Key>,
@@ -100,7 +103,11 @@ impl Cluster {
                 it.metadata.labels.insert(NAMESPACE_NAME.to_owned(), it.metadata.name.clone());
                 Some(Object::Namespace(it.fact()))
             }
-            Decoded::Node(it) => Some(Object::Node(it.fact()?)),
+            Decoded::Node(it) => {
+                let zone = it.metadata.labels.get(ZONE).map(|zone| (it.metadata.name.clone(), zone.as_str().into()));
+                self.zones.extend(zone);
+                Some(Object::Node(it.fact()?))
+            }
             Decoded::Ingress(it) => Some(Object::Ingress(it.fact()?)),
             Decoded::Pod(pod) => pod.fact()?.map(|fact| {
                 let of_namespace = self.pods.entry(pod.metadata.namespace.clone()).or_default();
@@ -153,7 +160,7 @@ impl Cluster {
         for (key, (service, _)) in &self.services {
             let selects = !service.spec.selector.is_empty() && service.kind() != "ExternalName" && !self.with_endpoints.contains(key);
             if let (true, Some(object), Some(pods)) = (selects, self.objects.get(key), self.pods.get(&service.metadata.namespace)) {
-                made.push((slices::of_service(service, object, pods.values()), service.metadata.labels.clone()));
+                made.push((slices::of_service(service, object, pods.values(), &self.zones), service.metadata.labels.clone()));
             }
         }
         for (slices, labels) in made {

@@ -1,6 +1,6 @@
 //! EndpointSlices from Pods, as the endpointslice controller makes them for Services with a selector.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     limits,
@@ -16,14 +16,18 @@ pub(super) struct Running {
     pub(super) fact: model::Pod,
 }
 
+/// The topology zones of Nodes by their names.
+pub(super) type Zones = BTreeMap<String, Arc<str>>;
+
 /// Slices of a Service, `object` as a fact, over the Pods of its namespace.
 pub(super) fn of_service<'p>(
     service: &Service,
     object: &Object,
     pods: impl Iterator<Item = &'p Running> + Clone,
+    zones: &Zones,
 ) -> Vec<model::EndpointSlice> {
     let selected = pods.filter(|it| is_selected(service, &it.pod));
-    endpoint_families(service, object).into_iter().flat_map(|family| of_family(service, selected.clone(), family)).collect()
+    endpoint_families(service, object).into_iter().flat_map(|family| of_family(service, selected.clone(), zones, family)).collect()
 }
 
 /// A Service with addresses has endpoints of their families, a headless one of those that it names.
@@ -40,14 +44,15 @@ fn endpoint_families(service: &Service, object: &Object) -> Vec<Family> {
 type Ports = Vec<(String, Protocol, u16)>;
 
 /// Slices of one family: Pods at which a name means different ports go to different ones.
-fn of_family<'p>(service: &Service, pods: impl Iterator<Item = &'p Running>, family: Family) -> Vec<model::EndpointSlice> {
+fn of_family<'p>(service: &Service, pods: impl Iterator<Item = &'p Running>, zones: &Zones, family: Family) -> Vec<model::EndpointSlice> {
     let mut groups: BTreeMap<Ports, Vec<model::Endpoint>> = BTreeMap::new();
     for Running { pod, fact } in pods.filter(|it| it.pod.is_ready() || service.spec.publish_not_ready_addresses) {
         let Some(address) = fact.addresses.iter().copied().find(|address| family.has(*address)) else { continue };
         let named = pod.spec.subdomain.as_deref() == Some(&*service.metadata.name);
         let hostname = pod.spec.hostname.as_deref().filter(|name| named && !name.is_empty()).map(Into::into);
         let ports = service.spec.ports.iter().filter_map(|port| target(port, pod)).collect();
-        groups.entry(ports).or_default().push(model::Endpoint { address, hostname, pod: Some(fact.name.clone()) });
+        let zone = pod.spec.node_name.as_ref().and_then(|node| zones.get(node)).cloned();
+        groups.entry(ports).or_default().push(model::Endpoint { address, hostname, pod: Some(fact.name.clone()), zone });
     }
     let chunks = groups.iter().flat_map(|(ports, endpoints)| endpoints.chunks(limits::SLICE_ENDPOINTS).map(move |chunk| (ports, chunk)));
     let slice = |(index, (ports, chunk)): (usize, (&Ports, &[model::Endpoint]))| model::EndpointSlice {

@@ -25,6 +25,7 @@ func main() {
 		"kube-controller-manager": controllers.NewControllerManagerCommand,
 		"kube-proxy":              proxy.NewProxyCommand,
 		"kubectl":                 kubectl.NewDefaultKubectlCommand,
+		"generate":                newGenerateCommand,
 	}
 	name := filepath.Base(os.Args[0])
 	if _, known := commands[name]; !known && name != "etcd" && name != "kubeadm" && len(os.Args) > 1 {
@@ -43,7 +44,7 @@ func main() {
 			os.Exit(1)
 		}
 	default:
-		fmt.Fprintln(os.Stderr, "usage: lab etcd|kube-apiserver|kube-controller-manager|kube-proxy|kubectl|kubeadm ...")
+		fmt.Fprintln(os.Stderr, "usage: lab etcd|kube-apiserver|kube-controller-manager|kube-proxy|kubectl|kubeadm|generate ...")
 		os.Exit(2)
 	}
 }

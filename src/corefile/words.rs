@@ -128,7 +128,7 @@ impl<'w> Words<'w> {
     }
 
     /// Nothing more is read of the line.
-    fn skip(&mut self) {
+    pub fn skip(&mut self) {
         self.rest();
         self.body_read = true;
     }

@@ -12,6 +12,13 @@ pub struct Service {
     pub outside: Option<Box<Outside>>,
 }
 
+impl Service {
+    /// Whether clients outside of the cluster may be told of it.
+    pub fn shows_outside(&self) -> bool {
+        self.outside.is_some() || !matches!(self.addressing, Addressing::ClusterIps(_))
+    }
+}
+
 /// How a client inside the cluster finds the Service's address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Addressing {

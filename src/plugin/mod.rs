@@ -3,6 +3,7 @@
 //! A plugin never touches a socket, file or clock. What it needs from outside it declares as a [`Need`]; `app` serves the
 //! needs, and what they bring comes back through the [`Site`] that plugins are built on.
 
+mod authority;
 mod bind;
 mod bufsize;
 mod cache;
@@ -12,6 +13,7 @@ mod errors;
 mod forward;
 mod health;
 mod hosts;
+mod k8s_external;
 mod kubernetes;
 mod loadbalance;
 mod log;
@@ -34,6 +36,7 @@ use crate::{
     cache::Cache,
     chain::{self, Plugin},
     corefile::{Block, Diagnostics, Line, Words, nearest},
+    limits,
     metrics::Metrics,
     model::Kind,
     upstream,
@@ -111,7 +114,7 @@ pub static ALL: &[Entry] = &[
     missing("route53"),
     missing("azure"),
     missing("clouddns"),
-    missing("k8s_external"),
+    here("k8s_external", k8s_external::read),
     here("kubernetes", kubernetes::read),
     missing("file"),
     missing("auto"),
@@ -287,10 +290,22 @@ pub struct Reading<'r> {
     lines: Vec<&'r Line>,
     /// The zones of the block's keys.
     pub zones: &'r [Name],
+    /// Everything that stands in the block.
+    block: &'r Block,
     diagnostics: &'r mut Diagnostics,
 }
 
-impl Reading<'_> {
+impl<'r> Reading<'r> {
+    fn new(name: &'static str, block: &'r Block, zones: &'r [Name], diagnostics: &'r mut Diagnostics) -> Option<Self> {
+        let lines: Vec<_> = block.directives.iter().filter(|line| line.name.text == name).collect();
+        (!lines.is_empty()).then_some(Self { name, lines, zones, block, diagnostics })
+    }
+
+    /// Reads another directive of the block, if it is there.
+    fn beside<T>(&self, name: &'static str, diagnostics: &mut Diagnostics, read: impl FnOnce(&mut Reading<'_>) -> T) -> Option<T> {
+        Reading::new(name, self.block, self.zones, diagnostics).map(|mut reading| read(&mut reading))
+    }
+
     /// Reads each of the lines.
     pub fn each(&mut self, mut read: impl FnMut(&mut Words<'_>)) {
         for line in &self.lines {
@@ -323,9 +338,8 @@ pub fn check(block: &Block, zones: &[Name], diagnostics: &mut Diagnostics) -> Ch
     }
     let mut settings = Vec::new();
     for entry in ALL {
-        let lines: Vec<_> = block.directives.iter().filter(|line| line.name.text == entry.name).collect();
-        let (false, Some(read)) = (lines.is_empty(), entry.read) else { continue };
-        settings.extend(read(&mut Reading { name: entry.name, lines, zones, diagnostics }).map(|settings| (entry.name, settings)));
+        let (Some(read), Some(mut reading)) = (entry.read, Reading::new(entry.name, block, zones, diagnostics)) else { continue };
+        settings.extend(read(&mut reading).map(|settings| (entry.name, settings)));
     }
     Checked { settings }
 }
@@ -366,6 +380,21 @@ impl Fallthrough {
     pub fn includes(&self, name: &Name) -> bool {
         self.0.iter().any(|zone| name.is_within(zone))
     }
+}
+
+/// A word that is a name within each of the zones, such as `dns` or `ns.kube-system`, with room for a label before it.
+fn relative_name(words: &mut Words<'_>, what: &str, zones: &[Name]) -> Option<Name> {
+    let token = words.required(what)?;
+    let name = token.text.parse::<Name>().ok().filter(|name| !name.is_root());
+    let longest = zones.iter().map(|zone| zone.wire().len()).max().unwrap_or(0);
+    let fits = |name: &Name| name.wire().len() + longest <= limits::NAME_OCTETS - "hostmaster.".len();
+    let found = name.filter(fits);
+    if found.is_none() {
+        words
+            .error(token.span, &format!("`{}` is no name that fits before the zone", token.text))
+            .help("such as `dns`, or `ns.kube-system`");
+    }
+    found
 }
 
 /// Zones that the Corefile layer has checked already.

@@ -33,8 +33,8 @@ pub(super) struct ServiceEntry {
 
 /// Where an ExternalName points to.
 #[derive(Clone, Debug)]
-struct Alias {
-    rdata: Rdatas,
+pub(super) struct Alias {
+    pub(super) rdata: Rdatas,
     target: Name,
 }
 
@@ -60,6 +60,8 @@ pub(super) struct Scope<'q> {
     pub(super) ttl: u32,
     /// The zone in the client's spelling.
     pub(super) zone: &'q Spelled,
+    /// What stands between a Service's name and the zone, in wire form.
+    pub(super) subdomain: &'static [u8],
     pub(super) pod_names: bool,
     pub(super) no_endpoints: bool,
     /// Whether EndpointSlices have been listed.
@@ -68,10 +70,10 @@ pub(super) struct Scope<'q> {
 }
 
 /// A host of SRV records: the Service itself, or an endpoint.
-struct Target<'e> {
-    label: Option<Label<'e>>,
-    addresses: SmallVec<[IpAddr; 2]>,
-    ports: SmallVec<[u16; 4]>,
+pub(super) struct Target<'e> {
+    pub(super) label: Option<Label<'e>>,
+    pub(super) addresses: SmallVec<[IpAddr; 2]>,
+    pub(super) ports: SmallVec<[u16; 4]>,
 }
 
 /// An endpoint's own label.
@@ -114,7 +116,7 @@ impl ServiceEntry {
         self.service.as_ref().is_some_and(|service| service.addressing == Addressing::Headless)
     }
 
-    fn endpoints(&self) -> impl Iterator<Item = (&EndpointSlice, &Endpoint)> {
+    pub(super) fn endpoints(&self) -> impl Iterator<Item = (&EndpointSlice, &Endpoint)> {
         self.slices.iter().flat_map(|slice| slice.endpoints.iter().map(move |endpoint| (&**slice, endpoint)))
     }
 
@@ -148,13 +150,7 @@ impl ServiceEntry {
     }
 
     fn alias_answer(&self, qtype: Type, scope: &Scope<'_>) -> Found {
-        let Some(alias) = &self.alias else { return Found::NoName };
-        let cname = RecordSet::new(Owner::Question, Type::CNAME, scope.ttl, alias.rdata.clone());
-        match qtype {
-            Type::A | Type::AAAA => Found::Alias { cname, target: alias.target.clone() },
-            Type::CNAME => Found::Records { answer: smallvec![cname], additional: Sets::new() },
-            _ => Found::NoData,
-        }
+        self.alias.as_ref().map_or(Found::NoName, |alias| alias.answer(qtype, scope.ttl))
     }
 
     /// The name is there with whatever zone it names: a zone without endpoints and a misspelled one are the same.
@@ -167,7 +163,7 @@ impl ServiceEntry {
         if targets.is_empty() { Found::NoData } else { self.targets_answer(targets, Part::Whole, qtype, scope) }
     }
 
-    fn endpoint_targets(&self, part: Part<'_>, scope: &Scope<'_>) -> Vec<Target<'_>> {
+    pub(super) fn endpoint_targets(&self, part: Part<'_>, scope: &Scope<'_>) -> Vec<Target<'_>> {
         let wanted = match part {
             Part::Endpoint(label) => Some(Wanted::new(label)),
             Part::Whole | Part::Port { .. } | Part::Zonal { .. } => None,
@@ -189,7 +185,7 @@ impl ServiceEntry {
             .collect()
     }
 
-    fn targets_answer(&self, mut targets: Vec<Target<'_>>, part: Part<'_>, qtype: Type, scope: &Scope<'_>) -> Found {
+    pub(super) fn targets_answer(&self, mut targets: Vec<Target<'_>>, part: Part<'_>, qtype: Type, scope: &Scope<'_>) -> Found {
         if let Part::Port { .. } = part {
             targets.retain(|target| !target.ports.is_empty());
         }
@@ -241,7 +237,7 @@ impl ServiceEntry {
             name.extend_from_slice(label.as_bytes());
         }
         name.extend_from_slice(&self.key);
-        name.extend_from_slice(b"\x03svc");
+        name.extend_from_slice(scope.subdomain);
         name.extend_from_slice(scope.zone.wire());
         (name.len() <= limits::NAME_OCTETS).then_some(name)
     }
@@ -249,14 +245,23 @@ impl ServiceEntry {
 
 impl Alias {
     /// `None` for what no CNAME may point to: an address, or what is no name.
-    fn new(target: &str) -> Option<Self> {
+    pub(super) fn new(target: &str) -> Option<Self> {
         let spelled = target.parse::<Spelled>().ok().filter(|_| target.parse::<IpAddr>().is_err())?;
         Some(Self { rdata: Rdatas::one(spelled.wire()), target: Name::from_wire(spelled.wire())? })
+    }
+
+    pub(super) fn answer(&self, qtype: Type, ttl: u32) -> Found {
+        let cname = RecordSet::new(Owner::Question, Type::CNAME, ttl, self.rdata.clone());
+        match qtype {
+            Type::A | Type::AAAA => Found::Alias { cname, target: self.target.clone() },
+            Type::CNAME => Found::Records { answer: smallvec![cname], additional: Sets::new() },
+            _ => Found::NoData,
+        }
     }
 }
 
 impl Part<'_> {
-    fn has_port(self, name: &str, protocol: Protocol) -> bool {
+    pub(super) fn has_port(self, name: &str, protocol: Protocol) -> bool {
         let matches = |wanted: &[u8], is: &str| wanted.is_empty() || is.as_bytes().eq_ignore_ascii_case(wanted);
         match self {
             Self::Port { port, protocol: wanted } => matches(port, name) && matches(wanted, protocol.label()),
@@ -349,7 +354,7 @@ pub(super) fn address_data(rtype: Type, addresses: &[IpAddr]) -> Rdatas {
 }
 
 /// In the order of their first mention.
-fn distinct(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
+pub(super) fn distinct(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
     let mut seen = std::collections::HashSet::new();
     addresses.filter(|address| seen.insert(*address)).collect()
 }

@@ -25,6 +25,8 @@ pub struct Index {
     namespaces: HashMap<Key, Namespace, RandomState>,
     /// Kinds that are being listed anew, with the keys that were known and not yet seen again.
     unseen: HashMap<Kind, HashSet<Key, RandomState>, RandomState>,
+    /// Whether the change that is being taken shows outside of the cluster.
+    shows_outside: bool,
 }
 
 impl Index {
@@ -58,6 +60,7 @@ impl Index {
                 let news = !self.store.is_synced(kind);
                 let swept = self.sweep(kind);
                 self.store.mark_synced(kind);
+                self.shows_outside |= news;
                 news | swept
             }
             Change::Caused { .. } => false,
@@ -73,6 +76,9 @@ impl Index {
         };
         if changed {
             self.store.set_serial(unix_seconds);
+        }
+        if std::mem::take(&mut self.shows_outside) {
+            self.store.outside.changed(unix_seconds);
         }
     }
 
@@ -100,8 +106,10 @@ impl Index {
             }),
             Object::Service(service) => {
                 let service = Arc::new(service);
-                let changed = self.services.get(&key) != Some(&service);
+                let old = self.services.get(&key);
+                let changed = old != Some(&service);
                 if changed {
+                    self.shows_outside = [old, Some(&service)].into_iter().flatten().any(|service| service.shows_outside());
                     self.publish(&service.namespace, &service.name, |entry| entry.service = Some(Arc::clone(&service)));
                     self.services.insert(key, service);
                 }
@@ -131,7 +139,9 @@ impl Index {
         }
         if let Some(moved) = old.as_ref().filter(|old| old.service != slice.service) {
             self.publish(&moved.namespace, &moved.service, |entry| entry.drop_slice(moved));
+            self.shows_outside |= self.endpoints_show_outside(moved);
         }
+        self.shows_outside |= self.endpoints_show_outside(&slice);
         self.publish(&slice.namespace, &slice.service, |entry| {
             if let Some(old) = &old {
                 entry.drop_slice(old);
@@ -139,6 +149,13 @@ impl Index {
             entry.slices.push(Arc::clone(&slice));
         });
         true
+    }
+
+    /// Whether it matters outside which endpoints the slice's Service has.
+    fn endpoints_show_outside(&self, slice: &EndpointSlice) -> bool {
+        let service = self.services.get(&Key::new(Kind::Service, &slice.namespace, &slice.service));
+        let local = |service: &Service| service.outside.as_ref().is_some_and(|outside| outside.local_only);
+        service.is_some_and(|service| service.addressing == Addressing::Headless || local(service))
     }
 
     fn remove(&mut self, key: &Key) -> bool {
@@ -149,14 +166,16 @@ impl Index {
                 known
             }
             Kind::Service => {
-                let known = self.services.remove(key).is_some();
+                let old = self.services.remove(key);
+                self.shows_outside |= old.as_ref().is_some_and(|service| service.shows_outside());
                 self.publish(&key.namespace, &key.name, |entry| entry.service = None);
-                known
+                old.is_some()
             }
             Kind::EndpointSlice => {
                 let old = self.slices.remove(key);
                 if let Some(old) = &old {
                     self.publish(&old.namespace, &old.service, |entry| entry.drop_slice(old));
+                    self.shows_outside |= self.endpoints_show_outside(old);
                 }
                 old.is_some()
             }

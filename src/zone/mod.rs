@@ -5,9 +5,11 @@
 
 mod derive;
 mod index;
+pub mod outside;
 mod reverse;
 mod settings;
 mod store;
+mod view;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -22,6 +24,8 @@ use derive::{Part, Scope, ServiceEntry, address_data, address_of_label};
 pub use index::Index;
 pub use settings::{Namespaces, PodMode, Settings, is_reverse};
 pub use store::Store;
+pub use view::View;
+use view::{Soa, longest};
 
 /// The version of the DNS specification that the names follow, as `dns-version.ZONE` tells it.
 const SCHEMA_VERSION: &[u8] = b"\x051.1.0";
@@ -87,26 +91,15 @@ impl Zone {
 
     /// The longest of the view's zones that `name` is in.
     pub fn zone_of(&self, name: &Name) -> Option<&Name> {
-        self.settings.zone_of(name)
+        longest(&self.settings.zones, name)
     }
 
     /// The SOA of the zone that the question is in, owned by the zone in the client's spelling. Its TTL is no higher than the
     /// records', so that a negative answer lives no longer than a positive one (RFC 2308 §5).
     pub fn soa(&self, question: &Question) -> Option<RecordSet> {
-        let zone = self.zone_of(&question.name)?;
-        let offset = question.name.wire().len() - zone.wire().len();
-        let spelled = question.spelled_from(offset);
-        let mut rdata = Vec::with_capacity(96);
-        for label in [b"\x02ns\x03dns".as_slice(), b"\x0ahostmaster"] {
-            rdata.extend_from_slice(label);
-            rdata.extend_from_slice(spelled.wire());
-        }
-        for number in [self.store.serial(), 7200, 1800, 86_400, self.settings.ttl] {
-            rdata.extend_from_slice(&number.to_be_bytes());
-        }
-        // A name has at most 255 octets.
-        let owner = Owner::QuestionFrom(offset as u8);
-        Some(RecordSet::new(owner, Type::SOA, self.settings.ttl.min(300), Rdatas::one(&rdata)))
+        let (server, hostmaster) = (b"\x02ns\x03dns", b"\x0ahostmaster");
+        let soa = Soa { server, hostmaster, serial: self.store.serial(), ttl: self.settings.ttl.min(300), minimum: self.settings.ttl };
+        Some(soa.record(question, self.zone_of(&question.name)?))
     }
 
     /// What the question's name has of its type (Kubernetes DNS-Based Service Discovery 1.1.0).
@@ -126,6 +119,7 @@ impl Zone {
         Scope {
             ttl: self.settings.ttl,
             zone,
+            subdomain: b"\x03svc",
             pod_names: self.settings.endpoint_pod_names,
             no_endpoints: self.settings.no_endpoints,
             endpoints_known: self.knows(&[Kind::EndpointSlice]),
@@ -213,12 +207,7 @@ impl Zone {
     }
 
     fn shows(&self, label: &[u8]) -> bool {
-        let exists = || self.store.namespace(label);
-        match &self.settings.namespaces {
-            Namespaces::All => exists().is_some(),
-            Namespaces::Named(names) => names.iter().any(|name| name.as_bytes() == label) && exists().is_some(),
-            Namespaces::Labelled(selector) => exists().is_some_and(|namespace| selector.matches(&namespace.labels)),
-        }
+        self.settings.namespaces.show(label, &self.store)
     }
 
     /// PTR records of an address: its Service's if it is a cluster IP, else one for every Service it is an endpoint of.
@@ -250,7 +239,7 @@ impl Zone {
     }
 
     fn primary(&self) -> Spelled {
-        Question::new(self.settings.primary().clone(), Type::A).spelled()
+        plain(self.settings.primary())
     }
 
     fn apex(&self, question: &Question, scope: &Scope<'_>) -> Found {
@@ -317,6 +306,11 @@ impl Zone {
             _ => Found::NoName,
         }
     }
+}
+
+/// A zone as it is written where no client spells it.
+fn plain(zone: &Name) -> Spelled {
+    Question::new(zone.clone(), Type::A).spelled()
 }
 
 /// Where the labels of a name begin that has no root label.

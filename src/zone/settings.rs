@@ -7,6 +7,8 @@ use crate::{
     wire::Name,
 };
 
+use super::Store;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Cluster and reverse zones, at least one of them a cluster zone.
@@ -47,6 +49,18 @@ pub enum Namespaces {
     Labelled(Selector),
 }
 
+impl Namespaces {
+    /// Whether the namespace of this label exists and is shown.
+    pub(super) fn show(&self, label: &[u8], store: &Store) -> bool {
+        let exists = || store.namespace(label);
+        match self {
+            Self::All => exists().is_some(),
+            Self::Named(names) => names.iter().any(|name| name.as_bytes() == label) && exists().is_some(),
+            Self::Labelled(selector) => exists().is_some_and(|namespace| selector.matches(&namespace.labels)),
+        }
+    }
+}
+
 impl Settings {
     /// The kinds of objects that the view answers from.
     pub fn kinds(&self) -> impl Iterator<Item = Kind> {
@@ -61,13 +75,12 @@ impl Settings {
 
     /// The zone that the targets of PTR records are in: the first that is not a reverse zone.
     pub fn primary(&self) -> &Name {
-        self.zones.iter().find(|zone| !is_reverse(zone)).unwrap_or(&self.zones[0])
+        primary(&self.zones)
     }
+}
 
-    /// The longest of the zones that `name` is in.
-    pub(super) fn zone_of(&self, name: &Name) -> Option<&Name> {
-        self.zones.iter().filter(|zone| name.is_within(zone)).max_by_key(|zone| zone.wire().len())
-    }
+pub(super) fn primary(zones: &[Name]) -> &Name {
+    zones.iter().find(|zone| !is_reverse(zone)).unwrap_or(&zones[0])
 }
 
 /// Whether a zone is of addresses: `in-addr.arpa`, `ip6.arpa` or under them.

@@ -21,7 +21,7 @@ use crate::{
     wire::Name,
 };
 
-use super::derive::ServiceEntry;
+use super::{derive::ServiceEntry, outside};
 
 /// `web.default` in wire form without a root label: the labels that a Service's name has left of `svc.ZONE`.
 pub(super) type ServiceKey = Arc<[u8]>;
@@ -35,12 +35,16 @@ pub struct Store {
     namespaces: Map<Box<[u8]>, Arc<Namespace>>,
     cluster_ips: Map<IpAddr, SmallVec<[ServiceKey; 1]>>,
     endpoints: Map<IpAddr, SmallVec<[ServiceKey; 1]>>,
+    /// Addresses at which clients outside of the cluster reach a Service.
+    outer_ips: Map<IpAddr, SmallVec<[ServiceKey; 1]>>,
     pods: Map<IpAddr, SmallVec<[Box<[u8]>; 1]>>,
     /// One bit a kind.
     synced: AtomicU32,
     /// Kinds that may not be read, and why; nobody reads it for an answer.
     refused: Mutex<BTreeMap<Kind, Box<str>>>,
     serial: AtomicU32,
+    /// What clients outside of the cluster are told.
+    pub(super) outside: outside::Facts,
 }
 
 impl Store {
@@ -61,6 +65,13 @@ impl Store {
     /// The Services that have the address as a ready endpoint, by name.
     pub(super) fn by_endpoint(&self, address: IpAddr) -> Vec<Arc<ServiceEntry>> {
         let mut keys = self.endpoints.get(&address).map(|keys| keys.to_vec()).unwrap_or_default();
+        keys.sort_unstable();
+        keys.iter().filter_map(|key| self.service(key)).collect()
+    }
+
+    /// The Services that clients outside of the cluster reach at the address, by name.
+    pub(super) fn by_outer_ip(&self, address: IpAddr) -> Vec<Arc<ServiceEntry>> {
+        let mut keys = self.outer_ips.get(&address).map(|keys| keys.to_vec()).unwrap_or_default();
         keys.sort_unstable();
         keys.iter().filter_map(|key| self.service(key)).collect()
     }
@@ -111,6 +122,8 @@ impl Store {
         };
         let addresses = |entry: &Option<Arc<ServiceEntry>>| entry.as_ref().map(|entry| entry.cluster_ips().to_vec()).unwrap_or_default();
         replace(&self.cluster_ips, key, &addresses(&old), &addresses(&new));
+        let addresses = |entry: &Option<Arc<ServiceEntry>>| entry.as_ref().map(|entry| entry.outer_ips()).unwrap_or_default();
+        replace(&self.outer_ips, key, &addresses(&old), &addresses(&new));
         let slices = |entry: &Option<Arc<ServiceEntry>>| entry.as_ref().map(|entry| entry.slices.to_vec()).unwrap_or_default();
         let (old, new) = (slices(&old), slices(&new));
         if old.len() != new.len() || !old.iter().zip(&new).all(|(old, new)| Arc::ptr_eq(old, new)) {

@@ -1,4 +1,4 @@
-//! Answers from the zone, and where the alias of an ExternalName leads.
+//! Answers from a cluster's facts, and where the alias of an ExternalName leads: what the plugins of a cluster have in common.
 
 use std::sync::Arc;
 
@@ -8,30 +8,31 @@ use crate::{
     chain::{Back, Cx, Flow, From, Plugin, Reply, Unready},
     limits,
     wire::{Class, Ede, Name, Owner, Query, Question, Rcode, RecordSet, Response, Sets},
-    zone::{Found, Zone},
+    zone::{Found, View},
 };
 
-use super::super::Fallthrough;
+use super::Fallthrough;
 
-/// `kubernetes` at work on one view.
-pub(super) struct Kubernetes {
-    pub(super) zone: Arc<Zone>,
+/// A directive at work on its view.
+pub(super) struct Authority<V> {
+    pub(super) name: &'static str,
+    pub(super) view: Arc<V>,
     pub(super) fallthrough: Fallthrough,
 }
 
 /// The memo of a question for an alias's target.
 const TARGET: u32 = 1;
 
-impl Plugin for Kubernetes {
+impl<V: View> Plugin for Authority<V> {
     fn name(&self) -> &'static str {
-        "kubernetes"
+        self.name
     }
 
     fn unready(&self) -> Option<Unready> {
-        let mut waiting = self.zone.unsynced().peekable();
-        waiting.peek()?;
-        let refused: Vec<_> = waiting.filter_map(|(_, reason)| reason).map(String::from).collect();
-        Some(Unready { why: (!refused.is_empty()).then(|| refused.join("; ")) })
+        let waiting = self.view.waiting();
+        let refused: Vec<_> = waiting.iter().filter_map(|(_, reason)| reason.as_deref()).collect();
+        let why = (!refused.is_empty()).then(|| refused.join("; "));
+        (!waiting.is_empty()).then_some(Unready { why })
     }
 
     fn query(&self, _cx: &mut Cx, query: &Query) -> Flow {
@@ -39,7 +40,7 @@ impl Plugin for Kubernetes {
         if question.class != Class::IN {
             return Flow::Next;
         }
-        match self.zone.find(question) {
+        match self.view.find(question) {
             Found::NotMine => Flow::Next,
             Found::Records { answer, additional } => Flow::Answer(records(answer, additional)),
             Found::NoData => Flow::Answer(self.negative(question, Rcode::NOERROR)),
@@ -57,7 +58,7 @@ impl Plugin for Kubernetes {
         // Whoever answered for the target: the Service's name is ours, and no cache may keep it.
         cx.answered_by = self.name();
         // The zone may have changed since the target was asked for: what it says now counts.
-        let Found::Alias { cname, target } = self.zone.find(&query.question) else { return Back::Up(reply) };
+        let Found::Alias { cname, target } = self.view.find(&query.question) else { return Back::Up(reply) };
         match self.walk(&query.question, cname, target) {
             (chain, End::Outside(target)) => Back::Up(Ok(with_target(chain, &target, reply))),
             (chain, end) => Back::Up(Ok(self.ended(&query.question, chain, end))),
@@ -75,7 +76,7 @@ enum End {
     Outside(Name),
 }
 
-impl Kubernetes {
+impl<V: View> Authority<V> {
     fn follow(&self, question: &Question, cname: RecordSet, target: Name) -> Flow {
         match self.walk(question, cname, target) {
             (_, End::Outside(target)) => Flow::Ask { question: Question::new(target, question.qtype), from: From::Top, memo: TARGET },
@@ -89,7 +90,7 @@ impl Kubernetes {
         let mut next = target;
         while chain.len() <= limits::ALIASES {
             let owner = owner_of_target(&chain);
-            match self.zone.find(&Question::new(next.clone(), question.qtype)) {
+            match self.view.find(&Question::new(next.clone(), question.qtype)) {
                 Found::NotMine => return (chain, End::Outside(next)),
                 Found::Unsynced => return (chain, End::Unsynced),
                 Found::NoData | Found::NoName => return (chain, End::Missing),
@@ -120,7 +121,7 @@ impl Kubernetes {
     }
 
     fn negative(&self, question: &Question, rcode: Rcode) -> Response {
-        Response { authority: self.zone.soa(question).into_iter().collect(), ..Response::authoritative(rcode) }
+        Response { authority: self.view.soa(question).into_iter().collect(), ..Response::authoritative(rcode) }
     }
 }
 

@@ -1,19 +1,17 @@
 //! `kubernetes [ZONES…] { … }`: the cluster's names.
 
-mod answer;
-
 use std::sync::Arc;
 
 use crate::{
     chain::Plugin,
-    corefile::{Token, Words},
+    corefile::{Diagnostics, Token, Words},
     limits,
     model::Selector,
     wire::Name,
     zone::{self, Namespaces, PodMode, Zone, is_reverse},
 };
 
-use super::{Fallthrough, Need, Reading, Settings, Site, names};
+use super::{Fallthrough, Need, Reading, Settings, Site, authority::Authority, names};
 
 /// Where facts come from: blocks with the same source share them, and each kind is read once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,11 +59,11 @@ pub enum Origin {
 }
 
 #[derive(Debug)]
-struct Kubernetes {
-    source: Source,
+pub(super) struct Kubernetes {
+    pub(super) source: Source,
     endpoint: Option<String>,
     tls: Option<ClientTls>,
-    view: zone::Settings,
+    pub(super) view: zone::Settings,
     fallthrough: Option<Fallthrough>,
 }
 
@@ -76,9 +74,9 @@ impl Settings for Kubernetes {
 
     fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
         let view = zone::Settings { own_addresses: site.own_addresses.to_vec(), ..self.view.clone() };
-        let zone = Arc::new(Zone::new(site.stores.get(&self.source).cloned().unwrap_or_default(), view));
+        let view = Arc::new(Zone::new(site.stores.get(&self.source).cloned().unwrap_or_default(), view));
         let fallthrough = self.fallthrough.clone().unwrap_or_default();
-        Ok(vec![Arc::new(answer::Kubernetes { zone, fallthrough })])
+        Ok(vec![Arc::new(Authority { name: "kubernetes", view, fallthrough })])
     }
 }
 
@@ -115,45 +113,55 @@ const REMOVED: [(&str, &str); 5] = [
 ];
 
 pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
-    let mut zones: Vec<Name> = reading.zones.to_vec();
-    let mut kubernetes = Kubernetes {
-        source: Source { origin: Origin::InCluster, labels: None, throttle: Throttle::default() },
-        endpoint: None,
-        tls: None,
-        view: zone::Settings {
-            zones: Vec::new(),
-            ttl: 5,
-            pods: PodMode::Disabled,
-            namespaces: Namespaces::All,
-            endpoint_pod_names: false,
-            no_endpoints: false,
-            zonal: false,
-            ignore_empty_service: false,
-            own_addresses: Vec::new(),
-        },
-        fallthrough: None,
-    };
-    reading.once(|words| {
-        if !words.is_empty() {
-            zones = names(&words.zones());
-        }
-        if zones.iter().all(is_reverse) {
-            let span = words.span();
-            words
-                .error(span, "non-reverse zone name must be used")
-                .help("name the cluster's zone: `kubernetes cluster.local in-addr.arpa ip6.arpa`");
-        }
-        words.options(|option| {
-            option.once();
-            kubernetes.option(option);
-        });
-        kubernetes.agree(words);
-    });
-    kubernetes.view.zones = zones;
-    Some(Box::new(kubernetes))
+    Some(Box::new(Kubernetes::read(reading)))
 }
 
 impl Kubernetes {
+    /// The `kubernetes` of the block that another directive stands in.
+    pub(super) fn beside(reading: &Reading<'_>) -> Option<Self> {
+        // Its mistakes are told where it is read itself.
+        reading.beside("kubernetes", &mut Diagnostics::default(), Self::read)
+    }
+
+    fn read(reading: &mut Reading<'_>) -> Self {
+        let mut zones: Vec<Name> = reading.zones.to_vec();
+        let mut kubernetes = Self {
+            source: Source { origin: Origin::InCluster, labels: None, throttle: Throttle::default() },
+            endpoint: None,
+            tls: None,
+            view: zone::Settings {
+                zones: Vec::new(),
+                ttl: 5,
+                pods: PodMode::Disabled,
+                namespaces: Namespaces::All,
+                endpoint_pod_names: false,
+                no_endpoints: false,
+                zonal: false,
+                ignore_empty_service: false,
+                own_addresses: Vec::new(),
+            },
+            fallthrough: None,
+        };
+        reading.once(|words| {
+            if !words.is_empty() {
+                zones = names(&words.zones());
+            }
+            if zones.iter().all(is_reverse) {
+                let span = words.span();
+                words
+                    .error(span, "non-reverse zone name must be used")
+                    .help("name the cluster's zone: `kubernetes cluster.local in-addr.arpa ip6.arpa`");
+            }
+            words.options(|option| {
+                option.once();
+                kubernetes.option(option);
+            });
+            kubernetes.agree(words);
+        });
+        kubernetes.view.zones = zones;
+        kubernetes
+    }
+
     fn option(&mut self, option: &mut Words<'_>) {
         match option.name() {
             "kubeconfig" => {

@@ -1,0 +1,185 @@
+//! `k8s_external`: Services by the addresses that clients outside of the cluster reach them at.
+
+use std::{net::IpAddr, sync::Arc};
+
+use crate::{
+    model::Kind,
+    wire::{Name, Question, RecordSet, Spelled, Type},
+    zone::{
+        Found, Namespaces, Store, View,
+        derive::{Part, Scope, address_data},
+        is_reverse, offsets, plain, reverse,
+        settings::primary,
+        view::longest,
+        without_underscore,
+    },
+};
+
+use super::apex::{Apex, Top, labels};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExternalSettings {
+    pub zones: Vec<Name>,
+    pub ttl: u32,
+    /// The name under which the name server is, such as `dns`.
+    pub apex: Name,
+    pub top: Apex,
+    /// Headless Services have the addresses of their endpoints, and so have endpoints' own names.
+    pub headless: bool,
+    /// What the block's `kubernetes` says.
+    pub namespaces: Namespaces,
+    pub endpoint_pod_names: bool,
+    pub no_endpoints: bool,
+    pub own_addresses: Vec<IpAddr>,
+}
+
+/// A view of a source's facts.
+#[derive(Clone, Debug)]
+pub struct External {
+    store: Arc<Store>,
+    settings: ExternalSettings,
+}
+
+impl ExternalSettings {
+    /// The name server `ns1`, and `hostmaster`, under an apex.
+    pub fn top(apex: &Name) -> Apex {
+        let under = |label: &[u8]| Name::join([label], apex).unwrap_or_else(|| apex.clone());
+        Apex { servers: vec![under(b"ns1")], hostmaster: under(b"hostmaster") }
+    }
+
+    pub fn kinds(&self) -> impl Iterator<Item = Kind> + use<> {
+        let endpoints = self.reads_endpoints().then_some(Kind::EndpointSlice);
+        [Kind::Namespace, Kind::Service].into_iter().chain(endpoints)
+    }
+
+    fn reads_endpoints(&self) -> bool {
+        self.headless || !self.no_endpoints
+    }
+}
+
+impl External {
+    pub fn new(store: Arc<Store>, settings: ExternalSettings) -> Self {
+        Self { store, settings }
+    }
+
+    fn top(&self) -> Top<'_> {
+        Top { apex: &self.settings.top, serial: self.store.outside.serial(), ttl: self.settings.ttl }
+    }
+
+    fn scope<'q>(&self, zone: &'q Spelled) -> Scope<'q> {
+        Scope {
+            ttl: self.settings.ttl,
+            zone,
+            subdomain: b"",
+            pod_names: self.settings.endpoint_pod_names,
+            no_endpoints: !self.settings.reads_endpoints(),
+            endpoints_known: self.store.is_synced(Kind::EndpointSlice),
+            ignore_empty: false,
+        }
+    }
+
+    /// `dns`, and the name server in it.
+    fn name_server(&self, left: &[u8], qtype: Type) -> Option<Found> {
+        let apex = labels(&self.settings.apex);
+        let under = Name::from_wire(&[left, b"\0"].concat())?;
+        if !under.is_within(&self.settings.apex) {
+            // Above `ns.dmz` there is `dmz`.
+            return self.settings.apex.is_within(&under).then_some(Found::NoData);
+        }
+        Some(match qtype {
+            _ if left == apex => Found::NoData,
+            _ if under != self.settings.top.servers[0] => Found::NoName,
+            Type::A | Type::AAAA => Found::set(qtype, self.settings.ttl, address_data(qtype, &self.server_addresses())),
+            _ => Found::NoData,
+        })
+    }
+
+    /// The outer addresses of the Services that this server is behind; its own where there is none.
+    fn server_addresses(&self) -> Vec<IpAddr> {
+        let own = &self.settings.own_addresses;
+        let mut addresses: Vec<_> = own.iter().flat_map(|own| self.store.by_endpoint(*own)).flat_map(|entry| entry.outer_ips()).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        if addresses.is_empty() { own.clone() } else { addresses }
+    }
+
+    /// `[_port._proto | endpoint] svc ns` left of the zone.
+    fn service(&self, left: &[u8], qtype: Type, scope: &Scope<'_>) -> Found {
+        let offsets = offsets(left);
+        let label = |at: usize| &left[offsets[at] + 1..offsets.get(at + 1).copied().unwrap_or(left.len())];
+        if !self.store.is_synced(Kind::Namespace) || !self.store.is_synced(Kind::Service) {
+            return Found::Unsynced;
+        }
+        if !self.settings.namespaces.show(label(offsets.len() - 1), &self.store) {
+            return Found::NoName;
+        }
+        let (part, service_at) = match offsets.len() {
+            1 => return Found::NoData,
+            2 => (Part::Whole, 0),
+            3 => (Part::Endpoint(label(0)), offsets[1]),
+            4 => (Part::Port { port: without_underscore(label(0)), protocol: without_underscore(label(1)) }, offsets[2]),
+            _ => return Found::NoName,
+        };
+        let Some(entry) = self.store.service(&left[service_at..]) else { return Found::NoName };
+        let Some(service) = &entry.service else { return Found::NoName };
+        let place = entry.own_place();
+        let of_endpoints = place.is_empty() && self.settings.headless && (entry.is_headless() || matches!(part, Part::Endpoint(_)));
+        if of_endpoints || matches!(part, Part::Endpoint(_)) {
+            if scope.no_endpoints {
+                return Found::NoName;
+            }
+            if !scope.endpoints_known {
+                return Found::Unsynced;
+            }
+            let found = entry.targets_answer(entry.endpoint_targets(part, scope), part, qtype, scope);
+            // An endpoint that is there is reached at its Service's outer addresses.
+            if of_endpoints || matches!(found, Found::NoName) {
+                return found;
+            }
+        }
+        if place.is_empty() { Found::NoName } else { entry.answer_at(service, &place, part, qtype, scope) }
+    }
+
+    /// The Services that have the address outside.
+    fn reverse(&self, question: &Question) -> Found {
+        if !self.store.is_synced(Kind::Namespace) || !self.store.is_synced(Kind::Service) {
+            return Found::Unsynced;
+        }
+        let Some(address) = reverse::address(&question.name) else { return Found::NoName };
+        let zone = plain(primary(&self.settings.zones));
+        let scope = self.scope(&zone);
+        let entries = self.store.by_outer_ip(address);
+        let shown = entries.iter().filter(|entry| self.settings.namespaces.show(entry.namespace(), &self.store));
+        let targets: Vec<_> = shown.filter_map(|entry| entry.target_name(None, &scope)).collect();
+        match question.qtype {
+            _ if targets.is_empty() => Found::NoName,
+            Type::PTR => Found::set(Type::PTR, scope.ttl, targets.into_iter().collect()),
+            _ => Found::NoData,
+        }
+    }
+}
+
+impl View for External {
+    fn find(&self, question: &Question) -> Found {
+        let Some(zone) = longest(&self.settings.zones, &question.name) else { return Found::NotMine };
+        let Some(left) = question.name.left_of(zone) else { return Found::NotMine };
+        if left.is_empty() {
+            return self.top().answer(question, zone, |_| self.server_addresses()).unwrap_or(Found::NoData);
+        }
+        if is_reverse(zone) {
+            return self.reverse(question);
+        }
+        let spelled = question.spelled_from(left.len());
+        self.name_server(left, question.qtype).unwrap_or_else(|| self.service(left, question.qtype, &self.scope(&spelled)))
+    }
+
+    fn soa(&self, question: &Question) -> Option<RecordSet> {
+        let zone = longest(&self.settings.zones, &question.name)?;
+        Some(self.top().soa(question, zone))
+    }
+
+    fn waiting(&self) -> Vec<(Kind, Option<Box<str>>)> {
+        let waiting = self.settings.kinds().filter(|kind| !self.store.is_synced(*kind));
+        waiting.map(|kind| (kind, self.store.refusal(kind))).collect()
+    }
+}

@@ -66,8 +66,11 @@ pub fn encode_fits(data: &[u8]) {
     response.authority = bytes.sets(&query);
     response.additional = bytes.sets(&query);
     let limit = 512 + usize::from(bytes.octet()) * 257;
+    let options = bytes.octet();
+    let cookie = (options & 1 != 0).then_some([options; 24]);
+    let room = Room { limit, cookie, keepalive: (options & 2 != 0).then_some(100), ..Room::stream(1232) };
     let mut out = Vec::new();
-    let truncated = response.encode(&query, Room { limit, advertise: 1232 }, &mut out);
+    let truncated = response.encode(&query, room, &mut out);
     assert!(out.len() <= limit, "{} octets of {limit}", out.len());
     let message = Message::from_vec(&out).expect("others can read it");
     assert_eq!(message.metadata.truncation, truncated);
@@ -109,8 +112,16 @@ pub fn corefile(data: &[u8]) {
         return;
     }
     let (metrics, files) = (&Arc::new(Metrics::default()), &HashMap::new());
-    let ground =
-        Ground { metrics, stores: &HashMap::new(), files, hosts: &HashMap::new(), own_addresses: &[], kept: &Kept::default(), seed: 1 };
+    let ground = Ground {
+        metrics,
+        stores: &HashMap::new(),
+        files,
+        hosts: &HashMap::new(),
+        own_addresses: &[],
+        kept: &Kept::default(),
+        seed: 1,
+        cookies: None,
+    };
     for block in checked {
         let keys = block.keys.into_iter().map(|(zone, _)| (zone, LISTEN)).take(1).collect();
         let assembled = assemble(&[Written { keys, checked: block.checked }], &ground);
@@ -193,7 +204,16 @@ fn server() -> Server {
     let stores: HashMap<_, _> =
         sources.filter_map(|need| if let Need::Source { source, .. } = need { Some((source, index.store())) } else { None }).collect();
     let (metrics, files) = (&Arc::new(Metrics::default()), &HashMap::new());
-    let ground = Ground { metrics, stores: &stores, files, hosts: &HashMap::new(), own_addresses: &[], kept: &Kept::default(), seed: 1 };
+    let ground = Ground {
+        metrics,
+        stores: &stores,
+        files,
+        hosts: &HashMap::new(),
+        own_addresses: &[],
+        kept: &Kept::default(),
+        seed: 1,
+        cookies: None,
+    };
     let written = Written { keys: vec![(Name::root(), LISTEN)], checked };
     assemble(&[written], &ground).map(|assembled| assembled.server).unwrap_or_default()
 }

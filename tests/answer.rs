@@ -277,6 +277,7 @@ fn server(text: &str, objects: &str) -> Server {
         own_addresses: &["10.244.0.53".parse().unwrap()],
         kept: &Kept::default(),
         seed: 1,
+        cookies: None,
     };
     assemble(&written, &ground).map_err(|fault| format!("{fault:?}")).map(|assembled| assembled.server).unwrap()
 }

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::Arc,
+    time::{Instant, SystemTime},
 };
 
 use anyhow::{Context, anyhow, bail};
@@ -14,6 +15,7 @@ use crate::{
     net::listeners::Opening,
     plugin::{Host, Kept, Need, Source},
     server::{Assembled, CheckedBlock, Fault, Ground, Listen, Scheme, Written, assemble},
+    wire::CookieSecret,
     zone::Store,
 };
 
@@ -41,6 +43,20 @@ pub(super) fn files(configuration: &Configuration) -> Vec<String> {
     needs.filter_map(|need| if let Need::File(path) = need { Some(path) } else { None }).collect()
 }
 
+/// What clients cannot know; the same through all reloads.
+#[derive(Clone, Copy)]
+pub(super) struct Secrets {
+    seed: u64,
+    cookies: CookieSecret,
+}
+
+impl Secrets {
+    pub(super) fn new() -> Self {
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32);
+        Self { seed: rand::random(), cookies: CookieSecret::new(rand::random(), Instant::now(), unix) }
+    }
+}
+
 /// A server, and where it is to listen.
 pub(super) struct Built {
     pub(super) assembled: Assembled,
@@ -53,7 +69,7 @@ pub(super) fn build(
     metrics: &Arc<Metrics>,
     stores: &HashMap<Source, Arc<Store>>,
     kept: &Kept,
-    seed: u64,
+    secrets: Secrets,
 ) -> anyhow::Result<Built> {
     let interfaces = if_addrs::get_if_addrs().context("cannot read this machine's addresses")?;
     let mut written = Vec::new();
@@ -79,7 +95,8 @@ pub(super) fn build(
     }
     let (written, spans): (Vec<_>, Vec<_>) = written.into_iter().unzip();
     let own_addresses = &own_addresses(&interfaces);
-    let ground = Ground { metrics, stores, files: &files, hosts: &names, own_addresses, kept, seed };
+    let ground =
+        Ground { metrics, stores, files: &files, hosts: &names, own_addresses, kept, seed: secrets.seed, cookies: Some(secrets.cookies) };
     let assembled = assemble(&written, &ground).map_err(|fault| match fault {
         Fault::Plugin(reason) => anyhow!(reason),
         Fault::Overlap(overlap) => {

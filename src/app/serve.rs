@@ -21,7 +21,7 @@ use crate::{
 };
 
 use super::{
-    build::{self, Built},
+    build::{self, Built, Secrets},
     config::{self, Configuration, Text},
     process, said, say,
     sources::Sources,
@@ -56,7 +56,7 @@ struct Process {
     lameduck: std::time::Duration,
     timed: Vec<Arc<dyn Timed>>,
     kept: Kept,
-    seed: u64,
+    secrets: Secrets,
     /// `None` where no change is to be taken over.
     watched: Option<Watched>,
     tasks: JoinSet<()>,
@@ -72,6 +72,9 @@ impl Process {
         flags: &ServerFlags,
         newcomer: Option<&str>,
     ) -> anyhow::Result<(Self, impl Future<Output = ()> + Send + use<>)> {
+        // Before anything is said: who reads that it listens may end it in order.
+        let [terminate, interrupt, reload] = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::user_defined1()].map(signal);
+        let (terminate, interrupt, reload) = (terminate?, interrupt?, reload?);
         let metrics = Arc::new(Metrics::default());
         metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), "", ""]).set(1);
         metrics.register(Box::new(process::Process::new()?));
@@ -79,8 +82,8 @@ impl Process {
         let mut sources = Sources::new(log.clone(), Arc::clone(&metrics));
         let started = sources.start(&build::sources(&configuration)).await?;
         let (banner, files) = (welcome::banner(&configuration), build::files(&configuration));
-        let seed = rand::random();
-        let Built { assembled, openings } = build::build(configuration, &metrics, &sources.stores(), &Kept::default(), seed)?;
+        let secrets = Secrets::new();
+        let Built { assembled, openings } = build::build(configuration, &metrics, &sources.stores(), &Kept::default(), secrets)?;
         let Assembled { server, pages, readiness, lameduck, warnings, timed, stacktrace, watch_corefile, watch_files, probes, kept } =
             assembled;
         log.debug(server.debug);
@@ -106,8 +109,6 @@ impl Process {
         }
         let mut tasks = JoinSet::new();
         spawn_probes(&mut tasks, &listeners, probes);
-        let [terminate, interrupt, reload] = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::user_defined1()].map(signal);
-        let (terminate, interrupt, reload) = (terminate?, interrupt?, reload?);
         let process = Self {
             shell,
             metrics,
@@ -119,7 +120,7 @@ impl Process {
             lameduck,
             timed,
             kept,
-            seed,
+            secrets,
             watched,
             tasks,
             terminate,
@@ -190,7 +191,7 @@ impl Process {
         let (needed, files) = (build::sources(&configuration), build::files(&configuration));
         self.sources.start(&needed).await?;
         let Built { assembled: built, openings } =
-            build::build(configuration, &self.metrics, &self.sources.stores(), &self.kept, self.seed)?;
+            build::build(configuration, &self.metrics, &self.sources.stores(), &self.kept, self.secrets)?;
         self.listeners.open(&openings)?;
         self.log.debug(built.server.debug);
         said::trace_panics(built.stacktrace);

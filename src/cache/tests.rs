@@ -142,7 +142,7 @@ fn what_the_reply_depends_on_is_in_the_key() {
     check(|query| query.question.name = "www.example.net".parse().unwrap(), false);
     check(|query| query.question.qtype = Type::AAAA, false);
     check(|query| query.question.class = crate::wire::Class::CH, false);
-    check(|query| query.edns = Some(Edns { size: 1232, dnssec_ok: true }), false);
+    check(|query| query.edns = Some(Edns::new(1232, true)), false);
     check(|query| query.checking_disabled = true, false);
 }
 

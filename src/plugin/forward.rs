@@ -11,7 +11,7 @@ use crate::{
     corefile::{Token, Words, go_duration},
     limits,
     upstream::{self, Group, Policy},
-    wire::{Name, Query, Rcode, Response},
+    wire::{Ede, Name, Query, Rcode, Response},
 };
 
 use super::{Host, Need, Reading, Settings, Site, names};
@@ -160,6 +160,10 @@ impl Plugin for Forward {
     fn query(&self, _cx: &mut Cx, query: &Query) -> Flow {
         if !self.stanza.takes(&query.question.name) {
             return Flow::Next;
+        }
+        if !query.recursion_desired {
+            // To ask upstreams is to recurse. What the cache above has needs nobody to be asked.
+            return Flow::Answer(Response { ede: Some(Ede::NOT_AUTHORITATIVE), ..Response::of(Rcode::REFUSED) });
         }
         Flow::Forward(Exchange { query: query.clone(), group: Arc::clone(&self.group) })
     }

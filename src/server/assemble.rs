@@ -8,7 +8,7 @@ use crate::{
     limits,
     metrics::Metrics,
     plugin::{Checked, Host, Kept, Need, Page, Readiness, Site, Source, Timed},
-    wire::{Name, Question},
+    wire::{CookieSecret, Name, Question},
     zone::Store,
 };
 
@@ -35,6 +35,8 @@ pub struct Ground<'g> {
     pub kept: &'g Kept,
     /// A number that clients do not know.
     pub seed: u64,
+    /// Without one no DNS cookies are given.
+    pub cookies: Option<CookieSecret>,
 }
 
 /// What a configuration becomes.
@@ -74,7 +76,7 @@ pub fn assemble(written: &[Written], ground: &Ground<'_>) -> Result<Assembled, F
     let blocks = written.iter().map(|written| assembly.block(written)).collect::<Result<_, _>>().map_err(Fault::Plugin)?;
     let Assembly { mut assembled, unrouted, debug, .. } = assembly;
     assembled.server = Server::new(blocks).map_err(Fault::Overlap)?;
-    (assembled.server.unrouted, assembled.server.debug) = (unrouted, debug);
+    (assembled.server.unrouted, assembled.server.debug, assembled.server.cookies) = (unrouted, debug, ground.cookies);
     Ok(assembled)
 }
 

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     chain::Plugin,
-    wire::{Class, Name, Question, Type},
+    wire::{Class, CookieSecret, Name, Question, Type},
 };
 
 use super::{Listen, is_refused};
@@ -30,6 +30,8 @@ pub struct Server {
     pub unrouted: Option<Arc<dyn Plugin>>,
     /// Whether lines of the level DEBUG are written, and a panic ends the process instead of its one question.
     pub debug: bool,
+    /// Without one no cookies are given.
+    pub cookies: Option<CookieSecret>,
 }
 
 struct Listener {

@@ -101,6 +101,9 @@ impl Server {
         let query = match Query::parse(packet) {
             Ok(query) => query,
             Err(Malformed::Ignore) => return Outcome::Silence,
+            Err(Malformed::Answer(_)) if cx.transport == Transport::Udp && ANSWERS_ANYTHING.contains(&cx.peer.port()) => {
+                return Outcome::Silence;
+            }
             Err(Malformed::Answer(rcode)) => {
                 refusal(packet, rcode, out);
                 return Outcome::Reply;
@@ -152,7 +155,7 @@ impl Server {
         let response = reply.unwrap_or_else(|failure| Response { ede: failure.ede(), ..Response::of(failure.rcode()) });
         let block = &self.blocks()[pending.at.block];
         let query = pending.run.query();
-        let sent = write(&response, query, block.udp_octets, pending.at.request_octets, cx, out);
+        let sent = self.write(&response, query, block.udp_octets, pending.at.request_octets, cx, out);
         for plugin in &block.plugins {
             plugin.sent(cx, query, &sent);
         }
@@ -161,29 +164,38 @@ impl Server {
 
     /// An answer that no block gives.
     fn refuse(&self, query: &Query, rcode: Rcode, request_octets: usize, cx: &mut Cx, out: &mut Vec<u8>) -> Outcome {
-        let sent = write(&Response::of(rcode), query, limits::UDP_OCTETS, request_octets, cx, out);
+        let sent = self.write(&Response::of(rcode), query, limits::UDP_OCTETS, request_octets, cx, out);
         if let Some(observer) = &self.unrouted {
             observer.sent(cx, query, &sent);
         }
         Outcome::Reply
     }
-}
 
-fn write(response: &Response, query: &Query, udp_octets: u16, request_octets: usize, cx: &Cx, out: &mut Vec<u8>) -> Sent {
-    let room = match cx.transport {
-        Transport::Udp => Room::datagram(query.edns, udp_octets),
-        Transport::Tcp | Transport::Tls | Transport::Https | Transport::Quic => Room::stream(udp_octets),
-    };
-    let start = out.len();
-    response.encode(query, room, out);
-    let word = |at: usize| u16::from_be_bytes([out[start + at], out[start + at + 1]]);
-    Sent {
-        rcode: response.rcode,
-        flags: word(2),
-        answers: word(6),
-        request_octets,
-        reply_octets: out.len() - start,
-        took: cx.now.saturating_duration_since(cx.started),
+    fn write(&self, response: &Response, query: &Query, udp_octets: u16, request_octets: usize, cx: &Cx, out: &mut Vec<u8>) -> Sent {
+        let start = out.len();
+        response.encode(query, self.room(query, udp_octets, cx), out);
+        let word = |at: usize| u16::from_be_bytes([out[start + at], out[start + at + 1]]);
+        Sent {
+            rcode: response.rcode,
+            flags: word(2),
+            answers: word(6),
+            request_octets,
+            reply_octets: out.len() - start,
+            took: cx.now.saturating_duration_since(cx.started),
+        }
+    }
+
+    fn room(&self, query: &Query, udp_octets: u16, cx: &Cx) -> Room {
+        let room = match cx.transport {
+            Transport::Udp => Room::datagram(query.edns, udp_octets),
+            Transport::Tcp | Transport::Tls | Transport::Https | Transport::Quic => Room::stream(udp_octets),
+        };
+        let Some(edns) = query.edns else { return room };
+        let cookie = self.cookies.zip(edns.cookie).map(|(secret, client)| secret.cookie(client, cx.peer.ip(), cx.now));
+        // HTTP and QUIC say it in their own ways (RFC 9250 §5.5.2).
+        let told = edns.keepalive && matches!(cx.transport, Transport::Tcp | Transport::Tls);
+        let keepalive = told.then_some((limits::TCP_IDLE_TIME.as_millis() / 100) as u16);
+        Room { cookie, keepalive, ..room }
     }
 }
 
@@ -202,6 +214,10 @@ impl Router for Routes<'_> {
         &self.server.blocks()[block].plugins
     }
 }
+
+/// Ports of services that answer whatever they are sent (RFC 862 to 868): an error that goes there would come back as the next
+/// one's cause.
+const ANSWERS_ANYTHING: [u16; 5] = [7, 13, 17, 19, 37];
 
 /// Types that no block answers: a transfer is many messages, and none is offered.
 fn is_refused(qtype: Type) -> bool {

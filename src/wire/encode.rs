@@ -5,28 +5,33 @@ use smallvec::SmallVec;
 use crate::limits;
 
 use super::{
-    Ede, Edns, Owner, Query, RecordSet, Response, Type,
+    Cookie, Edns, Owner, Query, RecordSet, Response, Type,
     name::uncompressed_len,
-    query::{AA, AD, CD, DO, HEADER, QR, RA, RD, TC},
+    opt::Opt,
+    query::{AA, AD, CD, HEADER, QR, RA, RD, TC},
     rdata::Layout,
 };
 
-/// How large a reply may be, and what size we tell in its OPT record.
+/// How large a reply may be, and what we tell in its OPT record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
     pub limit: usize,
+    /// The size that we take.
     pub advertise: u16,
+    pub cookie: Option<Cookie>,
+    /// How long a connection may be idle, in tenths of a second (RFC 7828 §3.1).
+    pub keepalive: Option<u16>,
 }
 
 impl Room {
     /// Over UDP: what the client takes (RFC 6891 §6.2.3), and never more than `ours`.
     pub fn datagram(edns: Option<Edns>, ours: u16) -> Self {
         let client = edns.map_or(0, |edns| edns.size).max(limits::UDP_OCTETS_PLAIN);
-        Self { limit: usize::from(client.min(ours)), advertise: ours }
+        Self { limit: usize::from(client.min(ours)), ..Self::stream(ours) }
     }
 
     pub fn stream(ours: u16) -> Self {
-        Self { limit: limits::STREAM_OCTETS, advertise: ours }
+        Self { limit: limits::STREAM_OCTETS, advertise: ours, cookie: None, keepalive: None }
     }
 }
 
@@ -42,13 +47,13 @@ impl Response {
         writer.word(query.question.qtype.0);
         writer.word(query.question.class.0);
 
-        let opt = query.edns.map(|edns| Opt::new(self, edns, room, writer.len()));
+        let opt = query.edns.map(|edns| Opt::of_reply(self, edns, room, writer.len()));
         let end = room.limit - opt.as_ref().map_or(0, Opt::len);
         let (answers, truncated) = writer.section(&self.answer, query, end);
         let (authorities, truncated) = if truncated { (0, true) } else { writer.section(&self.authority, query, end) };
         let additionals = if truncated { 0 } else { writer.whole_sets(&self.additional, query, end) };
         if let Some(opt) = &opt {
-            opt.write(&mut writer);
+            opt.write(writer.out);
         }
 
         let flag = |set, bit| if set { bit } else { 0 };
@@ -81,44 +86,7 @@ impl Query {
             out.extend_from_slice(&word.to_be_bytes());
         }
         if let Some(edns) = self.edns {
-            let opt = Opt { size: edns.size, dnssec_ok: edns.dnssec_ok, rcode: 0, ede: None };
-            opt.write(&mut Writer { base: 0, out, names: Names::default() });
-        }
-    }
-}
-
-struct Opt {
-    size: u16,
-    dnssec_ok: bool,
-    /// The upper eight bits of the response code.
-    rcode: u8,
-    ede: Option<Ede>,
-}
-
-impl Opt {
-    const LEN: usize = 11;
-
-    /// The extended error goes where an answer of `used` octets leaves no room for it.
-    fn new(response: &Response, edns: Edns, room: Room, used: usize) -> Self {
-        let opt = Self { size: room.advertise, dnssec_ok: edns.dnssec_ok, rcode: (response.rcode.0 >> 4) as u8, ede: response.ede };
-        if used + opt.len() > room.limit { Self { ede: None, ..opt } } else { opt }
-    }
-
-    fn len(&self) -> usize {
-        Self::LEN + self.ede.map_or(0, |ede| 6 + ede.text.len())
-    }
-
-    fn write(&self, writer: &mut Writer<'_>) {
-        writer.out.push(0);
-        writer.word(Type::OPT.0);
-        writer.word(self.size);
-        writer.double(u32::from(self.rcode) << 24 | if self.dnssec_ok { DO } else { 0 });
-        writer.word((self.len() - Self::LEN) as u16);
-        if let Some(ede) = self.ede {
-            writer.word(15);
-            writer.word(2 + ede.text.len() as u16);
-            writer.word(ede.code);
-            writer.out.extend_from_slice(ede.text.as_bytes());
+            Opt::of_question(edns).write(out);
         }
     }
 }
@@ -355,11 +323,11 @@ fn stands_at(message: &[u8], mut at: usize, wire: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Name, Question, Rcode, Rdatas};
+    use crate::wire::{Ede, Name, Question, Rcode, Rdatas};
 
     fn query(name: &str, qtype: Type, edns: Option<u16>) -> Query {
         let question = Question::new(name.parse().unwrap(), qtype);
-        Query { id: 1, edns: edns.map(|size| Edns { size, dnssec_ok: false }), ..Query::internal(question) }
+        Query { id: 1, edns: edns.map(|size| Edns::new(size, false)), ..Query::internal(question) }
     }
 
     fn addresses(count: u8) -> RecordSet {
@@ -368,7 +336,7 @@ mod tests {
 
     fn encode(response: &Response, query: &Query, limit: usize) -> (Vec<u8>, bool) {
         let mut out = b"before".to_vec();
-        let truncated = response.encode(query, Room { limit, advertise: 1232 }, &mut out);
+        let truncated = response.encode(query, Room { limit, ..Room::stream(1232) }, &mut out);
         (out.split_off(6), truncated)
     }
 
@@ -415,6 +383,19 @@ mod tests {
         assert_eq!(length(None, 512), 21);
         assert_eq!(length(Some(1232), 512), 21 + 11 + 6 + Ede::NOT_READY.text.len());
         assert_eq!(length(Some(1232), 40), 21 + 11);
+    }
+
+    #[test]
+    fn options_stand_in_the_opt_whatever_is_cut() {
+        let mut response = Response { ede: Some(Ede::NOT_READY), ..Response::authoritative(Rcode::NOERROR) };
+        response.answer.push(addresses(150));
+        let room = Room { limit: 512, cookie: Some([7; 24]), keepalive: Some(100), ..Room::stream(1232) };
+        let mut packet = Vec::new();
+        assert!(response.encode(&query("a.b", Type::A, Some(1232)), room, &mut packet));
+        assert!(packet.len() <= 512 && packet.len() + 16 > 512);
+        let options =
+            [&[0, 10, 0, 24][..], &[7; 24], &[0, 11, 0, 2, 0, 100], &[0, 15, 0, 32, 0, 14], Ede::NOT_READY.text.as_bytes()].concat();
+        assert!(packet.ends_with(&options));
     }
 
     #[test]

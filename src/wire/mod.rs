@@ -3,14 +3,17 @@
 //! The only module of the pure half that names hickory-proto, and the only one that knows how a message is laid out.
 //! Whatever comes in is checked once, in [`Query::parse`] and [`reply::read`]; what they give out cannot fail later.
 
+mod cookie;
 mod encode;
 mod name;
+mod opt;
 mod query;
 mod rdata;
 pub mod reply;
 mod response;
 mod types;
 
+pub use cookie::{ClientCookie, Cookie, CookieSecret};
 pub use encode::Room;
 pub use name::{Name, NameError, Spelled};
 pub use query::{Caps, Edns, Malformed, Query, Question, refusal};

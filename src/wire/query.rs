@@ -4,6 +4,7 @@ use crate::limits;
 
 use super::{
     Class, Name, Rcode, Type,
+    cookie::ClientCookie,
     name::{self, Spelled},
 };
 
@@ -18,7 +19,8 @@ pub(super) const CD: u16 = 0x0010;
 const OPCODE: u16 = 0x7800;
 /// The DO bit among the OPT record's TTL bits (RFC 6891 §6.1.3).
 pub(super) const DO: u32 = 0x8000;
-const OPTION_COOKIE: u16 = 10;
+pub(super) const OPTION_COOKIE: u16 = 10;
+pub(super) const OPTION_KEEPALIVE: u16 = 11;
 
 /// A request that can be answered: exactly one question of opcode QUERY. Infallible once it is parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,12 +33,23 @@ pub struct Query {
     pub question: Question,
 }
 
-/// What the request's OPT record says (RFC 6891). Its options are not echoed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the request's OPT record says (RFC 6891). Options that are not here are not known, and none is echoed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Edns {
     /// Octets of a UDP message that the sender takes.
     pub size: u16,
     pub dnssec_ok: bool,
+    /// The client's part of a DNS cookie (RFC 7873).
+    pub cookie: Option<ClientCookie>,
+    /// Asks how long a connection may be idle (RFC 7828).
+    pub keepalive: bool,
+}
+
+impl Edns {
+    /// Without options.
+    pub fn new(size: u16, dnssec_ok: bool) -> Self {
+        Self { size, dnssec_ok, ..Self::default() }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +118,7 @@ impl Query {
 
     /// A question of our own, with recursion desired and EDNS.
     pub fn internal(question: Question) -> Self {
-        let edns = Some(Edns { size: limits::UDP_OCTETS, dnssec_ok: false });
+        let edns = Some(Edns::new(limits::UDP_OCTETS, false));
         Self { id: 0, recursion_desired: true, authentic_data: false, checking_disabled: false, edns, question }
     }
 
@@ -205,27 +218,32 @@ impl Extra {
                 if !at_root || self.edns.is_some() {
                     return None;
                 }
-                check_options(rdata)?;
                 self.version = ttl_high as u8;
-                self.edns = Some(Edns { size: class, dnssec_ok: u32::from(ttl_low) & DO != 0 });
+                self.edns = Some(Edns::new(class, u32::from(ttl_low) & DO != 0).with_options(rdata)?);
             }
         }
         Some(())
     }
 }
 
-/// Every option fits, and a cookie has a length that cookies have (RFC 7873 §4).
-fn check_options(mut rdata: &[u8]) -> Option<()> {
-    while !rdata.is_empty() {
-        let (head, tail) = rdata.split_first_chunk::<4>()?;
-        let [code, length] = words(head);
-        let (_, tail) = tail.split_at_checked(usize::from(length))?;
-        if code == OPTION_COOKIE && length != 8 && !(16..=40).contains(&length) {
-            return None;
+impl Edns {
+    /// `None` where an option does not fit, or a cookie has a length that no cookie has (RFC 7873 §5.2.2). Of several cookies
+    /// the first one counts.
+    fn with_options(mut self, mut rdata: &[u8]) -> Option<Self> {
+        while !rdata.is_empty() {
+            let (head, tail) = rdata.split_first_chunk::<4>()?;
+            let [code, length] = words(head);
+            let (option, tail) = tail.split_at_checked(usize::from(length))?;
+            match code {
+                OPTION_COOKIE if length != 8 && !(16..=40).contains(&length) => return None,
+                OPTION_COOKIE => self.cookie = self.cookie.or(option.first_chunk().copied()),
+                OPTION_KEEPALIVE => self.keepalive = true,
+                _ => {}
+            }
+            rdata = tail;
         }
-        rdata = tail;
+        Some(self)
     }
-    Some(())
 }
 
 /// What follows a name, which may be compressed.
@@ -280,10 +298,22 @@ mod tests {
     fn a_request_is_read() {
         let query = Query::parse(&with(&[OPT])).unwrap();
         assert_eq!((query.id, query.recursion_desired, query.checking_disabled), (7, true, false));
-        assert_eq!(query.edns, Some(Edns { size: 4096, dnssec_ok: true }));
+        assert_eq!(query.edns, Some(Edns::new(4096, true)));
         assert_eq!(query.question.to_string(), "a.b. A");
         assert_eq!(query.question.spelled().to_string(), "a.B.");
         assert_eq!(query.question.spelled_from(2).wire(), b"\x01B\x00");
+    }
+
+    #[test]
+    fn options_are_read() {
+        let check = |options: &[u8], cookie: Option<ClientCookie>, keepalive: bool| {
+            let opt = [b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00", &[options.len() as u8][..], options].concat();
+            assert_eq!(Query::parse(&with(&[&opt])).unwrap().edns, Some(Edns { cookie, keepalive, ..Edns::new(1232, false) }));
+        };
+        check(b"", None, false);
+        check(b"\x00\x0a\x00\x08abcdefgh", Some(*b"abcdefgh"), false);
+        check(b"\x00\x0b\x00\x00\x00\x0a\x00\x10abcdefgh12345678", Some(*b"abcdefgh"), true);
+        check(b"\x00\x0a\x00\x08abcdefgh\xfd\xe8\x00\x01x\x00\x0a\x00\x08ijklmnop", Some(*b"abcdefgh"), false);
     }
 
     #[test]

@@ -53,6 +53,7 @@ impl Ede {
     pub const NOT_READY: Self = Self { code: 14, text: "not synced with Kubernetes yet" };
     pub const BLOCKED: Self = Self { code: 15, text: "" };
     pub const FILTERED: Self = Self { code: 17, text: "" };
+    pub const NOT_AUTHORITATIVE: Self = Self { code: 20, text: "recursion is not desired" };
     pub const NO_REACHABLE_AUTHORITY: Self = Self { code: 22, text: "no upstream answered" };
     pub const ALIAS_LOOP: Self = Self { code: 0, text: "the aliases lead in a circle" };
     pub const NETWORK_ERROR: Self = Self { code: 23, text: "" };

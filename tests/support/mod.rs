@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests open sockets, and may panic")]
 
 pub(crate) mod encrypted;
+pub(crate) mod packet;
 
 use std::{
     collections::HashMap,

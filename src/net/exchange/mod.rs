@@ -279,7 +279,7 @@ fn upstream_query(query: &Query, random_case: bool) -> Query {
     let mut asked = query.clone();
     asked.id = rand::random();
     asked.question.caps = if random_case { Caps::random(&asked.question.name, rand::random()) } else { Caps::default() };
-    asked.edns = Some(Edns { size: limits::UDP_OCTETS, dnssec_ok: query.dnssec_ok() });
+    asked.edns = Some(Edns::new(limits::UDP_OCTETS, query.dnssec_ok()));
     asked
 }
 

@@ -160,7 +160,7 @@ async fn what_changes_the_reply_is_not_shared() {
         |query| query.recursion_desired = false,
         |query| query.authentic_data = true,
         |query| query.checking_disabled = true,
-        |query| query.edns = Some(Edns { size: 1232, dnssec_ok: true }),
+        |query| query.edns = Some(Edns::new(1232, true)),
     ];
     join_all(changes.iter().map(|change| {
         let mut exchange = ask(&group, "www.example.com.");
@@ -212,13 +212,11 @@ async fn ports_and_ids_cannot_be_guessed() {
 async fn our_own_edns_goes_upstream() {
     let upstream = Scripted::start(|asked| vec![Deed::Say(genuine(asked))]).await;
     let (exchanger, group) = (exchanger(), group_of(&[upstream.address], |_| {}));
-    for (client, dnssec_ok) in
-        [(None, false), (Some(Edns { size: 65_535, dnssec_ok: false }), false), (Some(Edns { size: 512, dnssec_ok: true }), true)]
-    {
+    for (client, dnssec_ok) in [(None, false), (Some(Edns::new(65_535, false)), false), (Some(Edns::new(512, true)), true)] {
         let mut exchange = ask(&group, "www.example.com.");
         exchange.query.edns = client;
         exchanger.exchange(exchange).await.unwrap();
-        assert_eq!(upstream.asked().last().unwrap().query.edns, Some(Edns { size: 1232, dnssec_ok }));
+        assert_eq!(upstream.asked().last().unwrap().query.edns, Some(Edns::new(1232, dnssec_ok)));
     }
 }
 

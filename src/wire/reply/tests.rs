@@ -91,7 +91,7 @@ fn signatures_come_to_who_asked_for_them() {
     let packet =
         Reply::to(&asked, AD, [2, 0, 0]).record(b"\xc0\x0c", Type::A, 5, &[10, 0, 0, 1]).record(b"\xc0\x0c", Type::RRSIG, 5, &rrsig);
     assert_eq!(summary(&packet.0, &asked), ["@ 5 A x1"]);
-    asked.edns = Some(Edns { size: 1232, dnssec_ok: true });
+    asked.edns = Some(Edns::new(1232, true));
     assert_eq!(summary(&packet.0, &asked), ["@ 5 A x1", "@ 5 RRSIG x1"]);
 }
 

@@ -4,6 +4,7 @@ CARGO := cargo
 DENY_VERSION := 0.20.2
 FUZZ_VERSION := 0.13.2
 FUZZ_SECONDS := 60
+COREDNS_VERSION := v1.15.0
 ARCH := $(subst aarch64,arm64,$(subst x86_64,amd64,$(shell uname -m)))
 IMAGE := ndots/coredns:$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 
@@ -15,7 +16,7 @@ help: ## print this list
 run: ## serve examples/cafe on 127.0.0.1:1053
 	$(CARGO) run -- serve --manifests examples/cafe
 
-test: tools lint ## everything that must hold: lints, the pure build, documentation, licences, all tests
+test: tools lint lab ## everything that must hold: lints, the pure build, documentation, licences, all tests
 	$(CARGO) check --locked --lib --no-default-features
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 	@if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; \
@@ -38,8 +39,9 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (nightly toolchain and cargo-fuzz)
 	for target in query encode_fits corefile; do mkdir -p target/fuzz-new/$$target; \
 	  $(CARGO) +nightly fuzz run --fuzz-dir fuzz $$target target/fuzz-new/$$target fuzz/corpora/$$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
-lab: ## a real control plane and CoreDNS to compare with: not here yet
-	@echo "the lab is not here yet: it comes with the API server as a source" >&2; exit 1
+lab: ## build the lab, once: a real control plane and CoreDNS to compare with (Go)
+	@scripts/packages iptables:iptables nft:nftables conntrack:conntrack curl:curl
+	@scripts/lab $(COREDNS_VERSION)
 
 soak: ## hours of load: not here yet
 	@echo "the soak test is not here yet" >&2; exit 1

@@ -1,8 +1,10 @@
 //! Starts the binary, and asks it over sockets.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test file uses its part")]
 #![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests open sockets, and may panic")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "what is left out is said, and why a lab failed")]
 
 pub(crate) mod encrypted;
+pub(crate) mod lab;
 pub(crate) mod packet;
 
 use std::{

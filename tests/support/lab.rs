@@ -1,0 +1,381 @@
+//! A real control plane for tests: etcd, kube-apiserver and kube-controller-manager in a network namespace that is a node.
+//!
+//! ```ignore
+//! let Some(lab) = Lab::or_left_out("what this shows", &LabOptions::default()) else { return };
+//! lab.apply("apiVersion: v1\nkind: Namespace\n…");          // kubectl, from text; `---` parts documents
+//! let service = lab.get("/api/v1/namespaces/default/services/kubernetes");   // JSON, over one kept connection
+//! lab.running("monitoring", "grafana-0", &["10.244.0.7"], true);             // kubelet's part: bound, Running, Ready
+//!
+//! lab.node.kube_proxy("iptables");                            // in the node's namespace
+//! let pod = lab.node.pod(&["10.244.0.7"]);                    // a namespace with that address
+//! pod.resolv_conf(&lab::resolv_conf("monitoring", "10.96.0.10"));            // kubelet's, for what is run in it
+//! assert_eq!(pod.text("dig +short +search kubernetes.default"), "10.96.0.1");
+//!
+//! let guest = lab.guest();                                    // a machine on the nodes' network, outside the cluster
+//! let world = lab.world(&["--address=/www.example.org/192.0.2.80"]);         // dnsmasq on one more; `world.address`
+//! let ndots = lab.server(&guest, Program::Ndots, COREFILE);   // in-cluster, as the ServiceAccount kube-system/coredns
+//! ndots.wait_until_ready();
+//! ```
+//!
+//! Everything is the lab's own: namespaces, addresses, ports, a temporary directory. Labs run side by side. The test's own
+//! namespace reaches guests and nodes (`address`), not Pods. What is left when the test ends, in whatever way, a shell clears away.
+//!
+//! It needs root, iproute2, and what `make lab` builds. A lab takes some seconds to start: one for a test file.
+
+mod api;
+mod container;
+mod keys;
+mod netns;
+mod node;
+mod process;
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+pub(crate) use api::Api;
+pub(crate) use container::{Container, Program};
+pub(crate) use netns::{Lan, Netns, Sweeper};
+pub(crate) use node::{Node, resolv_conf};
+pub(crate) use process::{Process, until};
+use serde_json::{Value, json};
+
+/// Patience with a program that starts, on a machine that has other things to do.
+const START: Duration = Duration::from_secs(60);
+/// What only the lab's administrator knows.
+const ADMIN: &str = "lab-admin";
+/// The API server's port, in a namespace of its own.
+pub(crate) const API_PORT: u16 = 6443;
+/// No scheduler, no node lifecycle: nobody takes away Pods that no kubelet runs.
+const CONTROLLERS: &str = "serviceaccount-controller,serviceaccount-token-controller,root-ca-certificate-publisher-controller,\
+                           endpointslice-controller,endpointslice-mirroring-controller,deployment-controller,replicaset-controller,\
+                           statefulset-controller,namespace-controller,clusterrole-aggregation-controller";
+
+#[derive(Clone)]
+pub(crate) struct LabOptions {
+    pub(crate) service_range: &'static str,
+    /// More flags of the API server.
+    pub(crate) apiserver: &'static [&'static str],
+    /// A directory of etcd's to begin with, which is moved; else an empty cluster.
+    pub(crate) etcd: Option<PathBuf>,
+    pub(crate) controllers: bool,
+}
+
+impl Default for LabOptions {
+    fn default() -> Self {
+        Self { service_range: "10.96.0.0/16", apiserver: &[], etcd: None, controllers: true }
+    }
+}
+
+impl LabOptions {
+    /// IPv4 first, and IPv6.
+    pub(crate) fn dual_stack() -> Self {
+        Self { service_range: "10.96.0.0/16,fd00:10:96::/112", ..Self::default() }
+    }
+}
+
+pub(crate) struct Lab {
+    /// Ended in this order: what uses the API server first.
+    controllers: Option<Process>,
+    apiserver: Option<Process>,
+    etcd: Option<Process>,
+    /// The node that the control plane runs on.
+    pub(crate) node: Node,
+    pub(crate) lan: Lan,
+    options: LabOptions,
+    directory: tempfile::TempDir,
+    named: AtomicU32,
+    sweeper: Arc<Sweeper>,
+}
+
+/// Where `make lab` puts a program.
+pub(crate) fn program(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/lab/bin").join(name)
+}
+
+impl Lab {
+    /// What keeps a lab from running, if anything does.
+    pub(crate) fn missing() -> Option<String> {
+        let has = |program: &&str| Command::new("which").arg(program).stdout(Stdio::null()).status().is_ok_and(|status| status.success());
+        let mut lacking: Vec<_> = ["ip", "iptables", "dig", "dnsmasq", "curl"].into_iter().filter(|program| !has(program)).collect();
+        lacking.extend(["lab", "coredns"].into_iter().filter(|name| !program(name).exists()));
+        let id = Command::new("id").arg("-u").output().ok()?;
+        match (lacking.is_empty(), id.stdout.starts_with(b"0\n")) {
+            (false, _) => Some(format!("not here: {} (`make tools lab` gets them)", lacking.join(", "))),
+            (true, false) => Some("network namespaces need root".to_owned()),
+            (true, true) => None,
+        }
+    }
+
+    /// A lab, or a line that says what was left out; with `CI=true` that is a failure.
+    pub(crate) fn or_left_out(what: &str, options: &LabOptions) -> Option<Self> {
+        if let Some(reason) = Self::missing() {
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "{reason}");
+            println!("LEFT OUT: {what}: {reason}");
+            return None;
+        }
+        Some(Self::start(options))
+    }
+
+    pub(crate) fn start(options: &LabOptions) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let sweeper = Arc::new(Sweeper::start());
+        sweeper.later(&format!("rm -rf {}", directory.path().display()));
+        let lan = Lan::new(&sweeper);
+        let node = Node::control(&lan, directory.path(), &sweeper);
+        let named = AtomicU32::new(0);
+        let mut lab =
+            Self { controllers: None, apiserver: None, etcd: None, node, lan, options: options.clone(), directory, named, sweeper };
+        lab.write_keys();
+        if let Some(data) = &lab.options.etcd {
+            fs::rename(data, lab.path("etcd")).unwrap();
+        }
+        lab.start_etcd();
+        lab.start_apiserver();
+        lab.wait_until_ready();
+        if lab.options.controllers {
+            lab.start_controllers();
+            until("the default ServiceAccount", START, || {
+                let (code, _) = lab.api().request("GET", "/api/v1/namespaces/default/serviceaccounts/default", None);
+                (code == 200).then_some(())
+            });
+        }
+        lab.node.register(&lab);
+        lab
+    }
+
+    /// A file of the lab's.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn write_keys(&self) {
+        let node = self.node.address.to_string();
+        let pki = self.path("pki");
+        fs::create_dir(&pki).unwrap();
+        keys::write(&pki, &["kubernetes.default.svc", "kubernetes", "localhost", "127.0.0.1", "10.96.0.1", "fd00:10:96::1", &node]);
+        fs::write(self.path("tokens.csv"), format!("{ADMIN},admin,admin,system:masters\n")).unwrap();
+        fs::write(self.path("admin.conf"), self.kubeconfig_text(ADMIN)).unwrap();
+    }
+
+    fn kubeconfig_text(&self, token: &str) -> String {
+        let cluster = json!({ "server": self.url(), "certificate-authority": self.ca() });
+        json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "lab",
+            "clusters": [{ "name": "lab", "cluster": cluster }],
+            "users": [{ "name": "lab", "user": { "token": token } }],
+            "contexts": [{ "name": "lab", "context": { "cluster": "lab", "user": "lab" } }],
+        })
+        .to_string()
+    }
+
+    /// A program of the control plane, in the node's namespace.
+    fn control(&self, name: &str, arguments: &[&str]) -> Process {
+        let mut command = self.node.netns.command(&program(name).display().to_string());
+        // Two processors have other work than to mark garbage.
+        command.args(arguments).env("GOGC", "200").current_dir(self.directory.path());
+        Process::start(name, command, self.path(&format!("{name}.log")))
+    }
+
+    /// Starts etcd, at first or again.
+    pub(crate) fn start_etcd(&mut self) {
+        let client = "http://127.0.0.1:2379";
+        let mut arguments = vec!["--name", "lab", "--data-dir", "etcd", "--unsafe-no-fsync", "--log-level", "warn"];
+        arguments.extend(["--listen-client-urls", client, "--advertise-client-urls", client]);
+        arguments.extend(["--quota-backend-bytes", "4294967296"]);
+        self.etcd = Some(self.control("etcd", &arguments));
+    }
+
+    /// Starts the API server, at first or again.
+    pub(crate) fn start_apiserver(&mut self) {
+        let (address, range) = (format!("--advertise-address={}", self.node.address), self.options.service_range);
+        let range = format!("--service-cluster-ip-range={range}");
+        let port = format!("--secure-port={API_PORT}");
+        let mut arguments = vec!["--etcd-servers=http://127.0.0.1:2379", &*address, &*range, &*port, "--bind-address=0.0.0.0"];
+        arguments.extend(["--tls-cert-file=pki/server.crt", "--tls-private-key-file=pki/server.key", "--client-ca-file=pki/ca.crt"]);
+        arguments.extend(["--token-auth-file=tokens.csv", "--authorization-mode=Node,RBAC", "--allow-privileged=true"]);
+        arguments.extend(["--service-account-issuer=https://kubernetes.default.svc.cluster.local", "--profiling=false"]);
+        arguments.extend(["--service-account-key-file=pki/sa.pub", "--service-account-signing-key-file=pki/sa.key"]);
+        arguments.extend(self.options.apiserver);
+        self.apiserver = Some(self.control("kube-apiserver", &arguments));
+    }
+
+    pub(crate) fn start_controllers(&mut self) {
+        let controllers = format!("--controllers={CONTROLLERS}");
+        let mut arguments = vec!["--kubeconfig=admin.conf", "--leader-elect=false", "--secure-port=0", &*controllers];
+        arguments.extend(["--root-ca-file=pki/ca.crt", "--service-account-private-key-file=pki/sa.key"]);
+        arguments.extend(["--kube-api-qps=500", "--kube-api-burst=1000"]);
+        self.controllers = Some(self.control("kube-controller-manager", &arguments));
+    }
+
+    /// Kills the API server.
+    pub(crate) fn kill_apiserver(&mut self) {
+        self.apiserver = None;
+    }
+
+    pub(crate) fn kill_etcd(&mut self) {
+        self.etcd = None;
+    }
+
+    pub(crate) fn wait_until_ready(&self) {
+        until("a ready API server", START, || {
+            let (code, _) = Api::try_new(self.node.address, &self.ca(), ADMIN)?.try_request("GET", "/readyz", None)?;
+            (code == 200).then_some(())
+        });
+    }
+
+    /// `https://ADDRESS:PORT`, for who stands on the nodes' network, as the test does.
+    pub(crate) fn url(&self) -> String {
+        format!("https://{}:{API_PORT}", self.node.address)
+    }
+
+    /// The file of the authority's certificate.
+    pub(crate) fn ca(&self) -> PathBuf {
+        self.path("pki/ca.crt")
+    }
+
+    /// The administrator's kubeconfig.
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.path("admin.conf")
+    }
+
+    /// A kubeconfig for a ServiceAccount.
+    pub(crate) fn account_kubeconfig(&self, namespace: &str, account: &str) -> PathBuf {
+        let file = self.path(&format!("{namespace}-{account}.conf"));
+        fs::write(&file, self.kubeconfig_text(&self.token(namespace, account))).unwrap();
+        file
+    }
+
+    /// A token of a ServiceAccount, as kubelet asks for it.
+    pub(crate) fn token(&self, namespace: &str, account: &str) -> String {
+        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
+        let request = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {} });
+        self.post(&path, &request)["status"]["token"].as_str().unwrap().to_owned()
+    }
+
+    /// A connection of its own, as the administrator.
+    pub(crate) fn api(&self) -> Api {
+        self.api_as(ADMIN)
+    }
+
+    pub(crate) fn api_as(&self, token: &str) -> Api {
+        Api::try_new(self.node.address, &self.ca(), token).expect("the API server takes a connection")
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Value {
+        self.api().json("GET", path, None)
+    }
+
+    pub(crate) fn post(&self, path: &str, object: &Value) -> Value {
+        self.api().json("POST", path, Some(object))
+    }
+
+    /// A merge patch.
+    pub(crate) fn patch(&self, path: &str, patch: &Value) -> Value {
+        self.api().json("PATCH", path, Some(patch))
+    }
+
+    pub(crate) fn delete(&self, path: &str) -> Value {
+        self.api().json("DELETE", path, None)
+    }
+
+    /// kubectl with the administrator's kubeconfig.
+    pub(crate) fn kubectl(&self) -> Command {
+        let mut kubectl = Command::new(program("kubectl"));
+        kubectl.arg("--kubeconfig").arg(self.kubeconfig()).env("HOME", self.directory.path());
+        kubectl
+    }
+
+    /// What kubectl says to these words, with this text as its standard input; the error where it fails.
+    pub(crate) fn try_kubectl(&self, line: &str, input: &str) -> Result<String, String> {
+        let mut kubectl = self.kubectl();
+        kubectl.args(line.split(' ')).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = kubectl.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+
+    /// Applies objects from YAML.
+    pub(crate) fn apply(&self, yaml: &str) {
+        if let Err(said) = self.try_kubectl("apply -f -", yaml) {
+            panic!("kubectl apply: {said}\n{yaml}");
+        }
+    }
+
+    /// What the scheduler and kubelet do for a Pod: it runs on the lab's node with these addresses, and is ready or not.
+    pub(crate) fn running(&self, namespace: &str, pod: &str, addresses: &[&str], ready: bool) {
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}");
+        let mut api = self.api();
+        if api.json("GET", &path, None)["spec"]["nodeName"].is_null() {
+            let target = json!({ "apiVersion": "v1", "kind": "Node", "name": self.node.name });
+            let binding = json!({ "apiVersion": "v1", "kind": "Binding", "metadata": { "name": pod }, "target": target });
+            api.json("POST", &format!("{path}/binding"), Some(&binding));
+        }
+        let addresses: Vec<_> = addresses.iter().map(|address| json!({ "ip": address })).collect();
+        let ready = json!({ "type": "Ready", "status": if ready { "True" } else { "False" } });
+        let status = json!({
+            "phase": "Running", "podIP": addresses.first().map(|first| first["ip"].clone()), "podIPs": addresses, "hostIP": self.node.address,
+            "hostIPs": [{ "ip": self.node.address }], "conditions": [ready],
+        });
+        api.json("PATCH", &format!("{path}/status"), Some(&json!({ "status": status })));
+    }
+
+    /// One more node, with an API object and Pods of its own.
+    pub(crate) fn add_node(&self, name: &str) -> Node {
+        let node = Node::worker(name, self.number(), self.guest(), &self.node);
+        node.register(self);
+        node
+    }
+
+    /// A machine on the nodes' network that is no node.
+    pub(crate) fn guest(&self) -> Netns {
+        let guest = self.lan.guest(&self.sweeper);
+        guest.ip(&format!("route add default via {}", self.node.address));
+        guest
+    }
+
+    /// The rest of the world: dnsmasq on a guest, which knows what these arguments say and no other name.
+    pub(crate) fn world(&self, arguments: &[&str]) -> World {
+        let netns = self.guest();
+        let mut dnsmasq = netns.command("dnsmasq");
+        dnsmasq.args(["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root", "--pid-file"]);
+        dnsmasq.args(["--local=//", "--log-facility=-", "--log-queries"]).args(arguments);
+        let dnsmasq = Process::start("dnsmasq", dnsmasq, self.path(&format!("dnsmasq-{}.log", self.number())));
+        World { dnsmasq, netns }
+    }
+
+    /// A server in a container, as the ServiceAccount that kubeadm makes for CoreDNS; its node's resolv.conf names nobody.
+    pub(crate) fn server(&self, netns: &Netns, program: Program, corefile: &str) -> Container {
+        self.apply(container::ACCOUNT);
+        let mut container = self.container(netns, program);
+        container.file("/etc/coredns/Corefile", corefile);
+        container.service_account(self, "kube-system", "coredns");
+        container.run(&["-conf", "/etc/coredns/Corefile"]);
+        container
+    }
+
+    /// A root of its own in a namespace: put files into it, then run.
+    pub(crate) fn container(&self, netns: &Netns, program: Program) -> Container {
+        let api = (self.node.address.to_string(), API_PORT);
+        Container::new(self.path(&format!("container-{}", self.number())), netns, program, api)
+    }
+
+    fn number(&self) -> u32 {
+        self.named.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) dnsmasq: Process,
+    pub(crate) netns: Netns,
+}

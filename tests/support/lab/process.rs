@@ -1,0 +1,73 @@
+//! Programs that run while a test does.
+
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// A program with its log in a file, killed when this is dropped.
+pub(crate) struct Process {
+    pub(crate) child: Child,
+    name: String,
+    log: PathBuf,
+}
+
+impl Process {
+    pub(crate) fn start(name: &str, mut command: Command, log: PathBuf) -> Self {
+        // What is started again goes on in the same log.
+        let file = File::options().create(true).append(true).open(&log).unwrap();
+        command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
+        Self { child: command.spawn().unwrap(), name: name.to_owned(), log }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Panics where the program has ended, with the end of its log.
+    pub(crate) fn assert_running(&mut self) {
+        if let Some(status) = self.child.try_wait().unwrap() {
+            let log = self.log();
+            let last: Vec<_> = log.lines().rev().take(20).collect();
+            panic!("{} ended with {status}:\n{}", self.name, last.into_iter().rev().collect::<Vec<_>>().join("\n"));
+        }
+    }
+
+    /// Sends a signal by its name, such as `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Ends it in order; its exit code.
+    pub(crate) fn terminate(mut self) -> i32 {
+        self.signal("TERM");
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            let last: Vec<_> = log.lines().rev().take(20).collect();
+            eprintln!("--- {}:\n{}", self.name, last.into_iter().rev().collect::<Vec<_>>().join("\n"));
+        }
+    }
+}
+
+/// Asks until there is an answer.
+pub(crate) fn until<T>(what: &str, patience: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(begun.elapsed() < patience, "no sign of {what} within {patience:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

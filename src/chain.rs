@@ -151,7 +151,7 @@ impl Cx {
     }
 
     pub fn say(&mut self, level: Level, text: impl Into<String>) {
-        self.lines.push(Line { level, text: text.into() });
+        self.lines.push(Line::new(level, text));
     }
 }
 
@@ -179,6 +179,23 @@ impl Transport {
 pub struct Line {
     pub level: Level,
     pub text: String,
+    /// What the line is about, for readers that want more than a text.
+    pub answered: Option<Box<Answered>>,
+}
+
+impl Line {
+    pub fn new(level: Level, text: impl Into<String>) -> Self {
+        Self { level, text: text.into(), answered: None }
+    }
+}
+
+/// A client's question with its reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    pub peer: SocketAddr,
+    pub transport: Transport,
+    pub query: Query,
+    pub sent: Sent,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,7 +207,7 @@ pub enum Level {
 }
 
 /// What was sent to a client.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
     pub rcode: Rcode,
     /// The flags word of the header.

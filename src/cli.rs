@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, fmt::Write, net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 /// The DNS server of a Kubernetes cluster, in the place of CoreDNS.
 ///
@@ -30,12 +30,24 @@ pub struct ServerFlags {
     /// Write the process id to this file
     #[arg(long, value_name = "FILE")]
     pub pidfile: Option<PathBuf>,
+    /// How lines of the log are written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
     /// Print the version, and stop
     #[arg(long)]
     pub version: bool,
     /// Print the plugins that are here, and stop
     #[arg(long)]
     pub plugins: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// `[INFO] plugin/reload: …`
+    #[default]
+    Text,
+    /// A JSON object each, with `time`, `level` and `msg`
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -91,13 +103,20 @@ fn word(text: &str) -> Result<String, String> {
 
 impl Cli {
     /// Reads the command line, where Go's long flags have one dash or two.
-    pub fn from_args(args: impl Iterator<Item = OsString>) -> Self {
-        const GO: [&str; 6] = ["conf", "dns.port", "quiet", "pidfile", "version", "plugins"];
+    ///
+    /// # Errors
+    /// What is wrong is printed; the exit code is CoreDNS's: 2 for a flag, 1 for a word that is none.
+    pub fn from_args(args: impl Iterator<Item = OsString>) -> Result<Self, u8> {
+        const GO: [&str; 8] = ["conf", "dns.port", "quiet", "pidfile", "log-format", "version", "plugins", "help"];
         let doubled = |argument: OsString| match argument.to_str().and_then(|text| text.strip_prefix('-')) {
             Some(flag) if GO.contains(&flag.split('=').next().unwrap_or(flag)) => format!("--{flag}").into(),
             _ => argument,
         };
-        Self::parse_from(args.map(doubled))
+        Self::try_parse_from(args.map(doubled)).map_err(|error| {
+            // Where nobody reads there is nothing to be done.
+            let _ = error.print();
+            if error.kind() == ErrorKind::InvalidSubcommand { 1 } else { error.exit_code().try_into().unwrap_or(2) }
+        })
     }
 }
 

@@ -112,16 +112,9 @@ pub fn corefile(data: &[u8]) {
         return;
     }
     let (metrics, files) = (&Arc::new(Metrics::default()), &HashMap::new());
-    let ground = Ground {
-        metrics,
-        stores: &HashMap::new(),
-        files,
-        hosts: &HashMap::new(),
-        own_addresses: &[],
-        kept: &Kept::default(),
-        seed: 1,
-        cookies: None,
-    };
+    let (stores, modified, hosts) = (&HashMap::new(), &HashMap::new(), &HashMap::new());
+    let kept = &Kept::default();
+    let ground = Ground { metrics, stores, files, modified, hosts, own_addresses: &[], kept, seed: 1, cookies: None };
     for block in checked {
         let keys = block.keys.into_iter().map(|(zone, _)| (zone, LISTEN)).take(1).collect();
         let assembled = assemble(&[Written { keys, checked: block.checked }], &ground);
@@ -204,16 +197,8 @@ fn server() -> Server {
     let stores: HashMap<_, _> =
         sources.filter_map(|need| if let Need::Source { source, .. } = need { Some((source, index.store())) } else { None }).collect();
     let (metrics, files) = (&Arc::new(Metrics::default()), &HashMap::new());
-    let ground = Ground {
-        metrics,
-        stores: &stores,
-        files,
-        hosts: &HashMap::new(),
-        own_addresses: &[],
-        kept: &Kept::default(),
-        seed: 1,
-        cookies: None,
-    };
+    let (stores, modified, hosts, kept) = (&stores, &HashMap::new(), &HashMap::new(), &Kept::default());
+    let ground = Ground { metrics, stores, files, modified, hosts, own_addresses: &[], kept, seed: 1, cookies: None };
     let written = Written { keys: vec![(Name::root(), LISTEN)], checked };
     assemble(&[written], &ground).map(|assembled| assembled.server).unwrap_or_default()
 }

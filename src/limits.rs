@@ -47,6 +47,9 @@ pub const PATTERN_OCTETS: usize = 10_000;
 /// The highest `ttl` of `kubernetes`, as in CoreDNS: cluster names move.
 pub const KUBERNETES_TTL: u32 = 3600;
 
+/// How long facts are waited for before that is told, as in CoreDNS.
+pub const KUBERNETES_STARTUP: Duration = Duration::from_secs(5);
+
 /// Replies that a cache keeps of each kind where the Corefile does not say: CoreDNS's number.
 pub const CACHE_REPLIES: usize = 9984;
 /// Octets of records that a reply in the cache may have on average, or fewer are kept: so 10,000 of them take some 10 MiB, where
@@ -100,6 +103,8 @@ pub const JOBS_QUEUED: usize = 4096;
 pub const STREAM_JOBS: usize = 4096;
 /// Lines that wait to be written to the log.
 pub const LOG_LINES: usize = 8192;
+/// For them to be written when the process ends.
+pub const LOG_LAST_TIME: Duration = Duration::from_millis(500);
 
 /// Connections at once, in all and of one client address; never more than half of the descriptors. A NodeLocal cache on every one of 5,000 nodes keeps a few.
 pub const TCP_CONNECTIONS: usize = 8192;
@@ -129,6 +134,13 @@ pub const PAGE_CONNECTIONS: usize = 64;
 pub const PAGE_TIME: Duration = Duration::from_secs(5);
 /// For all that one connection asks for pages.
 pub const PAGE_CONNECTION_TIME: Duration = Duration::from_secs(300);
+
+/// How often the process asks itself for its page, how long it waits, and what is told as long: CoreDNS's numbers.
+pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
+pub const POLL_TIME: Duration = Duration::from_secs(3);
+pub const POLL_LONG: Duration = Duration::from_secs(1);
+/// Octets of that page with its head.
+pub const POLL_OCTETS: u64 = 4096;
 
 /// Changes that wait for the index: a source that is ahead of it waits.
 pub const CHANGES: usize = 1024;

@@ -3,5 +3,8 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ndots::app::run(ndots::cli::Cli::from_args(std::env::args_os()))
+    match ndots::cli::Cli::from_args(std::env::args_os()) {
+        Ok(cli) => ndots::app::run(cli),
+        Err(code) => code.into(),
+    }
 }

@@ -1,8 +1,8 @@
 //! Every metric family, with CoreDNS's names, labels and buckets, so that its dashboards and alerts read on.
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
-    exponential_buckets,
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    core::Collector, exponential_buckets,
 };
 
 /// One registry a process: families live through reloads.
@@ -40,9 +40,13 @@ pub struct Metrics {
     pub kubernetes_duration: HistogramVec,
     pub kubernetes_heard: IntGaugeVec,
     pub kubernetes_programming: HistogramVec,
+    pub kubernetes_limiter: HistogramVec,
+    pub hosts_entries: IntGaugeVec,
+    pub hosts_modified: Gauge,
     pub health_duration: Histogram,
     pub health_failures: IntCounter,
     pub reload_failures: IntCounter,
+    pub reload_version: IntGaugeVec,
     pub log_lost: IntCounter,
 }
 
@@ -136,6 +140,12 @@ impl Default for Metrics {
                 &["verb", "host"],
                 prometheus::DEFAULT_BUCKETS.to_vec(),
             ),
+            kubernetes_limiter: add.histograms(
+                "kubernetes_rest_client_rate_limiter_duration_seconds",
+                "Time that a request to an API server waits before it is sent.",
+                &["verb", "host"],
+                prometheus::DEFAULT_BUCKETS.to_vec(),
+            ),
             kubernetes_programming: add.histograms(
                 "kubernetes_dns_programming_duration_seconds",
                 "Time from a change of a Service's endpoints, by the controller's clock, until it is answered.",
@@ -147,6 +157,9 @@ impl Default for Metrics {
                 "When an API server last said something of a kind of objects.",
                 &["resource", "host"],
             ),
+            hosts_entries: add.gauges("hosts_entries", "Addresses and reverse names of a hosts file and its block.", &["hostsfile"]),
+            hosts_modified: add
+                .add(Gauge::with_opts(opts("hosts_reload_timestamp_seconds", "When the hosts file that was read last was written."))),
             health_duration: add.histogram(
                 "health_request_duration_seconds",
                 "Time of the own request to /health.",
@@ -154,6 +167,11 @@ impl Default for Metrics {
             ),
             health_failures: add.counter("health_request_failures_total", "Own requests to /health that failed."),
             reload_failures: add.counter("reload_failed_total", "Corefiles that were not taken over."),
+            reload_version: add.gauges(
+                "reload_version_info",
+                "The hash of the configuration that was taken over last.",
+                &["hash", "value"],
+            ),
             log_lost: add.counter("log_lines_lost_total", "Log lines dropped because nobody reads fast enough."),
             registry,
         }

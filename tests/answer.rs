@@ -273,6 +273,7 @@ fn server(text: &str, objects: &str) -> Server {
         metrics: &Arc::new(Metrics::default()),
         stores: &stores,
         files: &HashMap::new(),
+        modified: &HashMap::new(),
         hosts: &HashMap::new(),
         own_addresses: &["10.244.0.53".parse().unwrap()],
         kept: &Kept::default(),

@@ -73,11 +73,11 @@ pub(super) fn build(
 ) -> anyhow::Result<Built> {
     let interfaces = if_addrs::get_if_addrs().context("cannot read this machine's addresses")?;
     let mut written = Vec::new();
-    let (mut files, mut names) = (HashMap::new(), HashMap::new());
+    let (mut files, mut modified, mut names) = (HashMap::new(), HashMap::new(), HashMap::new());
     let mut openings = Openings::default();
     for block in std::mem::take(&mut configuration.blocks) {
         let hosts = hosts(&block, &interfaces)?;
-        read_files(&block, &mut files);
+        read_files(&block, &mut files, &mut modified);
         look_up(&block, &mut names);
         let identity = openings::identity(&block, &files).map_err(|mistake| configuration.mistake(mistake.span, mistake.message))?;
         let mut keys = Vec::new();
@@ -95,8 +95,8 @@ pub(super) fn build(
     }
     let (written, spans): (Vec<_>, Vec<_>) = written.into_iter().unzip();
     let own_addresses = &own_addresses(&interfaces);
-    let ground =
-        Ground { metrics, stores, files: &files, hosts: &names, own_addresses, kept, seed: secrets.seed, cookies: Some(secrets.cookies) };
+    let (files, modified, hosts, cookies) = (&files, &modified, &names, Some(secrets.cookies));
+    let ground = Ground { metrics, stores, files, modified, hosts, own_addresses, kept, seed: secrets.seed, cookies };
     let assembled = assemble(&written, &ground).map_err(|fault| match fault {
         Fault::Plugin(reason) => anyhow!(reason),
         Fault::Overlap(overlap) => {
@@ -119,10 +119,11 @@ fn scheme(scheme: corefile::Scheme) -> Scheme {
     }
 }
 
-fn read_files(block: &CheckedBlock, files: &mut HashMap<String, Result<String, String>>) {
+fn read_files(block: &CheckedBlock, files: &mut HashMap<String, Result<String, String>>, modified: &mut HashMap<String, SystemTime>) {
     for need in block.needs() {
         if let Need::File(path) = need {
             let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
+            modified.extend(std::fs::metadata(&path).and_then(|file| file.modified()).ok().map(|time| (path.clone(), time)));
             files.insert(path, text);
         }
     }

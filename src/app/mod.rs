@@ -9,6 +9,7 @@ mod process;
 mod resolve;
 mod said;
 mod serve;
+mod signals;
 mod sources;
 mod watch;
 mod welcome;
@@ -24,8 +25,6 @@ macro_rules! say {
 }
 use say;
 
-use anyhow::Context;
-
 use crate::{
     cli::{Cli, Command, ServerFlags},
     plugin,
@@ -33,7 +32,7 @@ use crate::{
 
 use config::Text;
 
-/// Exit codes: 0 all well, 1 cannot run or a wrong Corefile (as in CoreDNS), 2 a wrong command line (clap's own).
+/// Exit codes, as CoreDNS has them: 0 all well, 1 cannot run or a wrong Corefile, 2 a wrong flag or an end that was forced.
 const FAILED: u8 = 1;
 
 /// Runs what the command line says.
@@ -42,13 +41,13 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Serve(flags)) => serve::run(&Text::of_flags(&flags), &cli.server, Some(&flags.zone)),
         Some(Command::Config(flags)) => {
             say!("{}", flags.corefile().trim_end());
-            Ok(())
+            Ok(ExitCode::SUCCESS)
         }
         Some(Command::Check { file }) => check(&file),
         None => server(&cli.server),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("ndots: {error:#}");
             ExitCode::from(FAILED)
@@ -56,25 +55,22 @@ pub fn run(cli: Cli) -> ExitCode {
     }
 }
 
-fn server(flags: &ServerFlags) -> anyhow::Result<()> {
+fn server(flags: &ServerFlags) -> anyhow::Result<ExitCode> {
     if flags.version {
-        say!("ndots-{}", env!("CARGO_PKG_VERSION"));
-        return Ok(());
+        say!("{}", welcome::version());
+        return Ok(ExitCode::SUCCESS);
     }
     if flags.plugins {
         plugin::ALL.iter().filter(|entry| entry.is_here()).for_each(|entry| say!("dns.{}", entry.name));
-        return Ok(());
-    }
-    if let Some(file) = &flags.pidfile {
-        std::fs::write(file, format!("{}\n", std::process::id())).with_context(|| format!("cannot write {}", file.display()))?;
+        return Ok(ExitCode::SUCCESS);
     }
     serve::run(&Text::of_file(flags.conf.as_deref())?, flags, None)
 }
 
-fn check(file: &str) -> anyhow::Result<()> {
+fn check(file: &str) -> anyhow::Result<ExitCode> {
     let text = Text::of_file(Some(file))?;
     let checked = config::check(&text, 53)?;
     let blocks = checked.blocks.len();
     say!("{file}: {blocks} server block{}, no mistakes", if blocks == 1 { "" } else { "s" });
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

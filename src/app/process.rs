@@ -1,4 +1,6 @@
 //! The process's own figures, with the names that Prometheus' client libraries give them. Where there is no proc(5) they are 0.
+//!
+//! `go_goroutines` is what CoreDNS's dashboards ask for: what runs beside each other, which here are tasks and threads.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,6 +9,7 @@ use prometheus::{
     core::{Collector, Desc},
     proto::MetricFamily,
 };
+use tokio::runtime::Handle;
 
 pub(super) struct Process {
     cpu: Counter,
@@ -15,6 +18,7 @@ pub(super) struct Process {
     open: Gauge,
     most: Gauge,
     started: Gauge,
+    running: Gauge,
 }
 
 impl Process {
@@ -28,11 +32,12 @@ impl Process {
             open: Gauge::new("process_open_fds", "Descriptors that are open.")?,
             most: Gauge::new("process_max_fds", "Descriptors that may be open.")?,
             started,
+            running: Gauge::new("go_goroutines", "Tasks and threads that are alive.")?,
         })
     }
 
-    fn all(&self) -> [&dyn Collector; 6] {
-        [&self.cpu, &self.resident, &self.virtual_size, &self.open, &self.most, &self.started]
+    fn all(&self) -> [&dyn Collector; 7] {
+        [&self.cpu, &self.resident, &self.virtual_size, &self.open, &self.most, &self.started, &self.running]
     }
 
     fn refresh(&self) {
@@ -42,8 +47,10 @@ impl Process {
         let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
         let fields: Vec<f64> =
             stat.rsplit(')').next().unwrap_or_default().split_whitespace().map(|field| field.parse().unwrap_or(0.0)).collect();
-        // Fields 14, 15, 23 and 24 of proc(5); the two before the `)` are cut off.
-        if let [utime, stime, .., vsize, rss] = fields.get(11..22).unwrap_or_default() {
+        // Fields 14, 15, 20, 23 and 24 of proc(5); the two before the `)` are cut off.
+        if let [utime, stime, _, _, _, _, threads, _, _, vsize, rss] = fields.get(11..22).unwrap_or_default() {
+            let tasks = Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks());
+            self.running.set(threads + tasks as f64);
             self.cpu.inc_by(((utime + stime) / TICKS - self.cpu.get()).max(0.0));
             self.virtual_size.set(*vsize);
             self.resident.set(rss * PAGE);

@@ -1,20 +1,26 @@
 //! Starts a server, keeps it running through reloads, and stops it in order.
 
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use anyhow::Context;
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    task::JoinSet,
-};
+use tokio::task::JoinSet;
 
 use crate::{
     chain::Level,
-    cli::ServerFlags,
+    cli::{LogFormat, ServerFlags},
     corefile::go_duration,
     limits,
     metrics::Metrics,
-    net::{Shell, admin::Admin, listeners::Listeners, log::Log},
+    net::{
+        Shell,
+        admin::Admin,
+        listeners::Listeners,
+        log::{Format, Log},
+    },
     plugin::{Kept, Readiness, Timed},
     server::{Assembled, Listen},
     wire::Question,
@@ -24,25 +30,54 @@ use super::{
     build::{self, Built, Secrets},
     config::{self, Configuration, Text},
     process, said, say,
+    signals::{Order, Signals},
     sources::Sources,
     watch::{self, Seen},
     welcome,
 };
 
+/// Where somebody did not want to wait for the end, as in CoreDNS.
+const FORCED: u8 = 2;
+
 /// Serves a Corefile until a signal says otherwise. A newcomer is told what to try in the zone.
-pub(super) fn run(text: &Text, flags: &ServerFlags, newcomer: Option<&str>) -> anyhow::Result<()> {
+pub(super) fn run(text: &Text, flags: &ServerFlags, newcomer: Option<&str>) -> anyhow::Result<ExitCode> {
     // A wrong Corefile is told before a thread is made.
     let configuration = config::check(text, flags.port)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         let (mut process, shell_task) = Process::start(text, configuration, flags, newcomer).await?;
+        let log = process.log.clone();
         let mut tasks = JoinSet::new();
         tasks.spawn(shell_task);
-        process.until_stopped(text, flags).await?;
-        process.stop().await;
-        tasks.shutdown().await;
-        Ok(())
-    })
+        let pidfile = Pidfile::write(flags.pidfile.as_deref())?;
+        let code = match process.until_stopped(text, flags).await {
+            Order::Quit => ExitCode::SUCCESS,
+            order => process.stop(order).await,
+        };
+        log.flush();
+        drop(pidfile);
+        anyhow::Ok(code)
+    });
+    // Whoever is still busy was given its time, or was not to have any.
+    runtime.shutdown_background();
+    code
+}
+
+/// The file with the process's number, while it runs.
+struct Pidfile(PathBuf);
+
+impl Pidfile {
+    fn write(path: Option<&Path>) -> anyhow::Result<Option<Self>> {
+        let Some(path) = path else { return Ok(None) };
+        std::fs::write(path, format!("{}\n", std::process::id())).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Some(Self(path.to_owned())))
+    }
+}
+
+impl Drop for Pidfile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 struct Process {
@@ -60,9 +95,7 @@ struct Process {
     /// `None` where no change is to be taken over.
     watched: Option<Watched>,
     tasks: JoinSet<()>,
-    terminate: Signal,
-    interrupt: Signal,
-    reload: Signal,
+    signals: Signals,
 }
 
 impl Process {
@@ -72,20 +105,22 @@ impl Process {
         flags: &ServerFlags,
         newcomer: Option<&str>,
     ) -> anyhow::Result<(Self, impl Future<Output = ()> + Send + use<>)> {
-        // Before anything is said: who reads that it listens may end it in order.
-        let [terminate, interrupt, reload] = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::user_defined1()].map(signal);
-        let (terminate, interrupt, reload) = (terminate?, interrupt?, reload?);
         let metrics = Arc::new(Metrics::default());
         metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), "", ""]).set(1);
         metrics.register(Box::new(process::Process::new()?));
-        let log = Log::start(metrics.log_lost.clone()).context("cannot start the log's thread")?;
+        let format = if flags.log_format == LogFormat::Json { Format::Json } else { Format::Text };
+        let log = Log::start(metrics.log_lost.clone(), format).context("cannot start the log's thread")?;
+        // Before anything is said: who reads that it listens may end it in order.
+        let signals = Signals::new(log.clone()).context("cannot listen to signals")?;
         let mut sources = Sources::new(log.clone(), Arc::clone(&metrics));
         let started = sources.start(&build::sources(&configuration)).await?;
-        let (banner, files) = (welcome::banner(&configuration), build::files(&configuration));
+        let files = build::files(&configuration);
         let secrets = Secrets::new();
         let Built { assembled, openings } = build::build(configuration, &metrics, &sources.stores(), &Kept::default(), secrets)?;
-        let Assembled { server, pages, readiness, lameduck, warnings, timed, stacktrace, watch_corefile, watch_files, probes, kept } =
-            assembled;
+        assembled.tell_enabled(&metrics);
+        let Assembled {
+            server, pages, readiness, lameduck, warnings, timed, stacktrace, watch_corefile, watch_files, probes, kept, ..
+        } = assembled;
         log.debug(server.debug);
         said::trace_panics(stacktrace);
         warnings.into_iter().for_each(|warning| log.say(Level::Warning, warning));
@@ -93,14 +128,18 @@ impl Process {
         let descriptors = rlimit::increase_nofile_limit(limits::DESCRIPTORS).unwrap_or(1024);
         let mut listeners = Listeners::new(descriptors);
         listeners.open(&openings)?;
-        let mut admin = Admin::default();
+        let mut admin = Admin::new(Arc::clone(&metrics), log.clone());
         admin.serve(pages).await?;
+        let zones = server.zones();
         let (shell, task) = Shell::new(server, Arc::clone(&metrics), log.clone());
         listeners.serve(&shell, &openings)?;
         if let Some(zone) = newcomer {
             welcome::newcomer(&started, &listeners, zone);
         } else if !flags.quiet {
-            say!("{banner}");
+            match format {
+                Format::Text => say!("{}", welcome::banner(&zones)),
+                Format::Json => log.say(Level::Info, welcome::banner(&zones)),
+            }
             welcome::chosen_ports(&listeners, &admin);
         }
         let watched = Watched::new(text, watch_corefile, watch_files, files);
@@ -109,28 +148,12 @@ impl Process {
         }
         let mut tasks = JoinSet::new();
         spawn_probes(&mut tasks, &listeners, probes);
-        let process = Self {
-            shell,
-            metrics,
-            log,
-            listeners,
-            admin,
-            sources,
-            readiness,
-            lameduck,
-            timed,
-            kept,
-            secrets,
-            watched,
-            tasks,
-            terminate,
-            interrupt,
-            reload,
-        };
+        let process =
+            Self { shell, metrics, log, listeners, admin, sources, readiness, lameduck, timed, kept, secrets, watched, tasks, signals };
         Ok((process, task))
     }
 
-    async fn until_stopped(&mut self, text: &Text, flags: &ServerFlags) -> anyhow::Result<()> {
+    async fn until_stopped(&mut self, text: &Text, flags: &ServerFlags) -> Order {
         let mut look = tokio::time::interval(limits::RELOAD_LOOK);
         loop {
             tokio::select! {
@@ -138,18 +161,9 @@ impl Process {
                     said::write_due(&self.timed, Some(now.into_std()), &self.log);
                     self.look(text, flags).await;
                 }
-                _ = self.terminate.recv() => {
-                    self.log.say(Level::Info, "SIGTERM: Shutting down servers then terminating");
-                    return Ok(());
-                }
-                _ = self.interrupt.recv() => {
-                    self.log.say(Level::Info, "SIGINT: Shutting down");
-                    self.lameduck = std::time::Duration::ZERO;
-                    return Ok(());
-                }
-                _ = self.reload.recv() => {
-                    self.log.say(Level::Info, "SIGUSR1: Reloading");
-                    self.try_reload(text, flags).await;
+                order = self.signals.next() => match order {
+                    Order::Reload => drop(self.try_reload(text, flags).await),
+                    order => return order,
                 }
             }
         }
@@ -168,6 +182,8 @@ impl Process {
         if self.try_reload(text, flags).await
             && let Some(hash) = hash
         {
+            self.metrics.reload_version.reset();
+            self.metrics.reload_version.with_label_values(&["sha512", &hash]).set(1);
             self.log.say(Level::Info, format!("plugin/reload: Running configuration SHA512 = {hash}"));
         }
     }
@@ -193,6 +209,7 @@ impl Process {
         let Built { assembled: built, openings } =
             build::build(configuration, &self.metrics, &self.sources.stores(), &self.kept, self.secrets)?;
         self.listeners.open(&openings)?;
+        built.tell_enabled(&self.metrics);
         self.log.debug(built.server.debug);
         said::trace_panics(built.stacktrace);
         built.warnings.into_iter().for_each(|warning| self.log.say(Level::Warning, warning));
@@ -207,18 +224,23 @@ impl Process {
     }
 
     /// No new questions are invited, those that still come are answered, then what is on its way is finished.
-    async fn stop(mut self) {
-        self.readiness.stop();
-        if !self.lameduck.is_zero() {
-            self.log.say(Level::Info, format!("plugin/health: Going into lameduck mode for {}", go_duration(self.lameduck)));
-            tokio::select! {
-                () = tokio::time::sleep(self.lameduck) => {}
-                _ = self.interrupt.recv() => {}
+    async fn stop(self, order: Order) -> ExitCode {
+        let Self { mut signals, readiness, lameduck, log, listeners, shell, timed, admin, .. } = self;
+        let in_order = async {
+            readiness.stop();
+            if order == Order::Terminate && !lameduck.is_zero() {
+                log.say(Level::Info, format!("plugin/health: Going into lameduck mode for {}", go_duration(lameduck)));
+                tokio::time::sleep(lameduck).await;
             }
+            listeners.close().await;
+            shell.finish().await;
+            said::write_due(&timed, None, &log);
+            drop(admin);
+        };
+        tokio::select! {
+            () = in_order => ExitCode::SUCCESS,
+            () = signals.forced() => if order == Order::Interrupt { FORCED.into() } else { ExitCode::SUCCESS },
         }
-        self.listeners.close().await;
-        self.shell.finish().await;
-        said::write_due(&self.timed, None, &self.log);
     }
 }
 

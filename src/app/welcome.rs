@@ -1,24 +1,53 @@
 //! What is printed at the start.
 
 use crate::{
-    corefile::{Key, Scheme},
     model::Kind,
     net::{admin::Admin, listeners::Listeners},
+    server::{Listen, Scheme},
     source::manifests::Reading,
+    wire::Name,
+    zone::is_reverse,
 };
 
-use super::{config::Configuration, say, sources::Started};
+use super::{say, sources::Started};
 
-/// CoreDNS's banner: the zones with their ports, then who this is.
-pub(super) fn banner(configuration: &Configuration) -> String {
-    let keys = configuration.blocks.iter().flat_map(|block| &block.keys);
-    let scheme = |key: &Key| if key.scheme == Scheme::Dns { String::new() } else { format!("{}://", key.scheme.name()) };
-    let mut lines: Vec<_> = keys.map(|(zone, key)| format!("{}{zone}:{}", scheme(key), key.port_or(53))).collect();
-    lines.sort();
-    lines.dedup();
-    lines.push(format!("ndots-{}", env!("CARGO_PKG_VERSION")));
-    lines.push(format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH));
+/// The version whose behaviour this is measured by.
+const COREDNS: &str = "1.15.0";
+
+/// CoreDNS's banner: what is served where, then who this is.
+pub(super) fn banner(zones: &[(Listen, Vec<Name>)]) -> String {
+    let mut lines = Vec::new();
+    for (Listen { scheme, address }, zones) in zones {
+        let scheme = if *scheme == Scheme::Dns { String::new() } else { format!("{}://", scheme.name()) };
+        let on = if address.ip().is_unspecified() { String::new() } else { format!(" on {}", address.ip()) };
+        for zone in zones {
+            if !is_plain(zone) {
+                lines.push(format!("Warning: Domain \"{zone}\" does not follow RFC1035 preferred syntax"));
+            }
+            lines.push(format!("{scheme}{zone}:{}{on}", address.port()));
+        }
+    }
+    lines.push(version());
     lines.join("\n")
+}
+
+/// Who looks for `CoreDNS-` in a log, or for its system, finds it.
+pub(super) fn version() -> String {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let own = env!("CARGO_PKG_VERSION");
+    format!("ndots-{own}, in the place of CoreDNS-{COREDNS}\n{}/{architecture}", std::env::consts::OS)
+}
+
+/// RFC 1035 §2.3.1: labels of letters, digits and hyphens that begin with a letter; reverse zones and the root are exempt.
+fn is_plain(zone: &Name) -> bool {
+    let letter = |octet: Option<&u8>| octet.is_some_and(u8::is_ascii_alphabetic);
+    let end = |octet: Option<&u8>| octet.is_some_and(u8::is_ascii_alphanumeric);
+    let inside = |label: &[u8]| label.iter().all(|octet| octet.is_ascii_alphanumeric() || *octet == b'-');
+    is_reverse(zone) || zone.labels().all(|label| letter(label.first()) && end(label.last()) && inside(label))
 }
 
 /// With port 0 nobody else can tell where this is.

@@ -1,5 +1,7 @@
 //! HTTP pages: metrics, health, readiness.
 
+mod poll;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     convert::Infallible,
@@ -20,18 +22,20 @@ use tokio::{
 
 use crate::{
     limits,
+    metrics::Metrics,
     plugin::{Page, PageReply},
 };
 
-use super::listeners::tcp;
+use super::{listeners::tcp, log::Log};
 
 /// Paths and pages of one address.
 type Pages = ArcSwap<Vec<Page>>;
 
 /// The addresses at which pages are served.
-#[derive(Default)]
 pub struct Admin {
     open: BTreeMap<String, Open>,
+    metrics: Arc<Metrics>,
+    log: Log,
 }
 
 struct Open {
@@ -41,6 +45,10 @@ struct Open {
 }
 
 impl Admin {
+    pub fn new(metrics: Arc<Metrics>, log: Log) -> Self {
+        Self { open: BTreeMap::new(), metrics, log }
+    }
+
     /// Serves these pages and no others; an address that stays keeps its socket.
     ///
     /// # Errors
@@ -76,7 +84,8 @@ impl Admin {
         let bound = listener.local_addr()?;
         let pages = Arc::new(ArcSwap::from_pointee(pages));
         let mut task = JoinSet::new();
-        task.spawn(accept(listener, Arc::clone(&pages)));
+        task.spawn(accept(listener, Arc::clone(&pages), self.log.clone()));
+        task.spawn(poll::every_second(bound, Arc::clone(&pages), Arc::clone(&self.metrics), self.log.clone()));
         self.open.insert(address, Open { pages, bound, task });
         Ok(())
     }
@@ -99,14 +108,14 @@ async fn listen(address: &str) -> anyhow::Result<TcpListener> {
 
 /// When there are too many connections the oldest one ends: a page takes milliseconds, so a probe gets its answer whoever else
 /// holds on to theirs.
-async fn accept(listener: TcpListener, pages: Arc<Pages>) {
+async fn accept(listener: TcpListener, pages: Arc<Pages>, log: Log) {
     let mut connections = JoinSet::new();
     let mut oldest_first: VecDeque<AbortHandle> = VecDeque::new();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let pages = Arc::clone(&pages);
-                oldest_first.push_back(connections.spawn(async move { converse(stream, &pages).await }));
+                let (pages, log) = (Arc::clone(&pages), log.clone());
+                oldest_first.push_back(connections.spawn(async move { converse(stream, &pages, &log).await }));
             }
             Err(_) => tokio::time::sleep(limits::ACCEPT_PAUSE).await,
         }
@@ -120,9 +129,9 @@ async fn accept(listener: TcpListener, pages: Arc<Pages>) {
     }
 }
 
-async fn converse(stream: TcpStream, pages: &Arc<Pages>) {
+async fn converse(stream: TcpStream, pages: &Arc<Pages>, log: &Log) {
     let answer = |request: Request<hyper::body::Incoming>| {
-        let reply = page(&request, &pages.load());
+        let reply = page(&request, &pages.load(), log);
         async move { Ok::<_, Infallible>(reply) }
     };
     let mut http = hyper::server::conn::http1::Builder::new();
@@ -132,13 +141,16 @@ async fn converse(stream: TcpStream, pages: &Arc<Pages>) {
     let _ = tokio::time::timeout(limits::PAGE_CONNECTION_TIME, connection).await;
 }
 
-fn page(request: &Request<hyper::body::Incoming>, pages: &[Page]) -> Response<Full<Bytes>> {
+fn page(request: &Request<hyper::body::Incoming>, pages: &[Page], log: &Log) -> Response<Full<Bytes>> {
     let found = pages.iter().find(|page| page.path == request.uri().path());
     let reply = match found {
         Some(page) if [Method::GET, Method::HEAD].contains(request.method()) => (page.render)(),
         Some(_) => PageReply::text(405, "method not allowed\n"),
         None => PageReply::text(404, "404 page not found\n"),
     };
+    if let Some(line) = reply.line {
+        log.write(line);
+    }
     let mut response = Response::new(Full::new(Bytes::from(reply.body)));
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(reply.content_type));

@@ -28,7 +28,7 @@ use crate::{
 use super::{
     Shell,
     listeners::{Listeners, Opening},
-    log::Log,
+    log::{Format, Log},
 };
 
 /// How long a test waits for what must come.
@@ -55,7 +55,7 @@ impl World {
         let listens: Vec<_> = addresses.iter().map(|address| listen(address)).collect();
         let upstream = Upstream::start().await;
         let metrics = Arc::new(Metrics::default());
-        let log = Log::start(metrics.log_lost.clone()).unwrap();
+        let log = Log::start(metrics.log_lost.clone(), Format::Text).unwrap();
         let (shell, task) = Shell::new(server(&listens, upstream.address), metrics, log);
         let mut tasks = JoinSet::new();
         tasks.spawn(task);

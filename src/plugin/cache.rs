@@ -2,10 +2,7 @@
 //!
 //! What is answered here (the cluster's zone above all) is not kept, so a change shows at once; it only gets the TTL bounds.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     cache::{self, Cache, Hit, Keep, Part, Prefetch},
@@ -17,7 +14,7 @@ use crate::{
     wire::{Name, Query, Rcode, Response},
 };
 
-use super::{Reading, Settings, Site, names};
+use super::{Reading, Servers, Settings, Site, names};
 
 #[derive(Clone, Debug)]
 struct Written {
@@ -32,7 +29,7 @@ struct Caching {
     cache: Arc<Cache>,
     written: Written,
     metrics: Arc<Metrics>,
-    server: String,
+    servers: Servers,
     zones_label: String,
 }
 
@@ -41,7 +38,7 @@ impl Settings for Written {
         let written = if self.zones.is_empty() { Self { zones: site.zones.to_vec(), ..self.clone() } } else { self.clone() };
         let cache = site.cache(|seed| Cache::new(self.settings.clone(), seed));
         let zones_label = written.zones.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        let caching = Caching { cache, written, metrics: Arc::clone(site.metrics), server: site.server.to_owned(), zones_label };
+        let caching = Caching { cache, written, metrics: Arc::clone(site.metrics), servers: site.servers.clone(), zones_label };
         Ok(vec![Arc::new(caching)])
     }
 }
@@ -55,15 +52,15 @@ impl Plugin for Caching {
         if !self.is_mine(query) || cx.refresh {
             return Flow::Next;
         }
-        let labels = [&*self.server, &*self.zones_label, ""];
+        let labels = [self.servers.label(cx), &*self.zones_label, ""];
         self.metrics.cache_requests.with_label_values(&labels).inc();
         match self.cache.get(query, cx.now) {
             Hit::Failed(failure) => {
-                self.count_hit(Part::Denial);
-                Flow::Answer(self.stale(query, cx.now).unwrap_or(failure))
+                self.count_hit(cx, Part::Denial);
+                Flow::Answer(self.stale(cx, query).unwrap_or(failure))
             }
             Hit::Fresh { response, part, refresh } => {
-                self.count_hit(part);
+                self.count_hit(cx, part);
                 if refresh {
                     self.metrics.cache_prefetches.with_label_values(&labels).inc();
                     cx.refreshes.push(query.clone());
@@ -72,7 +69,7 @@ impl Plugin for Caching {
             }
             Hit::Stale => {
                 let patience = self.cache.settings().stale.patience;
-                match self.stale(query, cx.now).filter(|_| patience.is_zero()) {
+                match self.stale(cx, query).filter(|_| patience.is_zero()) {
                     Some(response) => {
                         cx.refreshes.push(query.clone());
                         Flow::Answer(response)
@@ -118,13 +115,13 @@ impl Caching {
         self.written.zones.iter().any(|zone| query.question.name.is_within(zone))
     }
 
-    fn count_hit(&self, part: Part) {
-        self.metrics.cache_hits.with_label_values(&[&self.server, part.name(), &self.zones_label, ""]).inc();
+    fn count_hit(&self, cx: &Cx, part: Part) {
+        self.metrics.cache_hits.with_label_values(&[self.servers.label(cx), part.name(), &self.zones_label, ""]).inc();
     }
 
-    fn stale(&self, query: &Query, now: Instant) -> Option<Response> {
-        let response = self.cache.stale(query, now)?;
-        self.metrics.cache_stale.with_label_values(&[&self.server, &self.zones_label, ""]).inc();
+    fn stale(&self, cx: &Cx, query: &Query) -> Option<Response> {
+        let response = self.cache.stale(query, cx.now)?;
+        self.metrics.cache_stale.with_label_values(&[self.servers.label(cx), &self.zones_label, ""]).inc();
         Some(response)
     }
 
@@ -137,9 +134,11 @@ impl Caching {
         }
         let kept = self.cache.put(query, response, cx.now);
         if let Some(part) = kept.part {
-            let labels = [&*self.server, part.name(), &*self.zones_label, ""];
+            let labels = [self.servers.label(cx), part.name(), &*self.zones_label, ""];
             self.metrics.cache_entries.with_label_values(&labels).set(self.cache.len(part) as i64);
-            self.metrics.cache_evictions.with_label_values(&labels).inc_by(kept.evicted as u64);
+            if kept.evicted > 0 {
+                self.metrics.cache_evictions.with_label_values(&labels).inc_by(kept.evicted as u64);
+            }
         }
         kept.response
     }
@@ -157,7 +156,7 @@ impl Caching {
             Err(_) => {}
             Ok(response) => self.cache.put_failure(query, response.clone(), cx.now),
         }
-        self.stale(query, cx.now).map_or(reply, Ok)
+        self.stale(cx, query).map_or(reply, Ok)
     }
 }
 

@@ -103,7 +103,7 @@ impl Counting {
         let Window { failures, .. } = self.window.lock().unwrap_or_else(PoisonError::into_inner).take_if(over)?;
         let Consolidate { window, pattern, level, show_first } = &self.written;
         let text = format!("plugin/errors: {failures} errors like '{pattern}' occurred in last {}", go_duration(*window));
-        (failures > 1 || !show_first).then_some(Line { level: *level, text })
+        (failures > 1 || !show_first).then(|| Line::new(*level, text))
     }
 }
 

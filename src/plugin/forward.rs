@@ -110,7 +110,7 @@ impl Stanza {
                 To::File(path) => match site.files.get(path) {
                     Some(Ok(text)) => {
                         for address in name_servers(text) {
-                            if address.ip().is_loopback() && site.server.ends_with(":53") {
+                            if address.ip().is_loopback() && site.servers.have_port(53) {
                                 site.warnings.push(format!(
                                     "plugin/forward: {path} names {}, which in a Pod is this server itself, and on a machine most likely a stub \
                                      that asks back here; forward to its upstreams, such as those in /run/systemd/resolve/resolv.conf",

@@ -18,7 +18,8 @@ impl Settings for Health {
     }
 
     fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
-        site.pages.push(Page { address: self.address.clone(), path: "/health", render: Arc::new(|| PageReply::text(200, "OK")) });
+        let render = || PageReply::text(200, "OK");
+        site.pages.push(Page { address: self.address.clone(), path: "/health", render: Arc::new(render), polled: true });
         Ok(Vec::new())
     }
 }

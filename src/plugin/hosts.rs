@@ -1,6 +1,11 @@
 //! `hosts [FILE [ZONES…]] { … }`: names and addresses as in /etc/hosts.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use smallvec::smallvec;
 
@@ -48,6 +53,9 @@ impl Settings for Written {
         for (address, names) in text.lines().filter_map(read_line).chain(self.inline.iter().cloned()) {
             names.into_iter().for_each(|name| hosts.add(address, name));
         }
+        site.metrics.hosts_entries.with_label_values(&[&self.file]).set(hosts.entries() as i64);
+        let since = site.modified.get(&self.file).and_then(|modified| modified.duration_since(UNIX_EPOCH).ok());
+        site.metrics.hosts_modified.set(since.unwrap_or_default().as_secs_f64());
         Ok(vec![Arc::new(hosts)])
     }
 }
@@ -72,6 +80,10 @@ impl Hosts {
         if !self.written.no_reverse && !wildcard {
             self.names.entry(Name::reverse(address)).or_default().push(name);
         }
+    }
+
+    fn entries(&self) -> usize {
+        self.addresses.values().map(Vec::len).chain(self.names.values().map(Vec::len)).sum()
     }
 
     /// The name itself, or `*` in the place of its first label.

@@ -1,6 +1,8 @@
 //! `kubernetes [ZONES…] { … }`: the cluster's names.
 
-use std::sync::Arc;
+mod startup;
+
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     chain::Plugin,
@@ -12,6 +14,8 @@ use crate::{
 };
 
 use super::{Fallthrough, Need, Reading, Settings, Site, authority::Authority, names};
+
+use startup::Startup;
 
 /// Where facts come from: blocks with the same source share them, and each kind is read once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,6 +69,8 @@ pub(super) struct Kubernetes {
     tls: Option<ClientTls>,
     pub(super) view: zone::Settings,
     fallthrough: Option<Fallthrough>,
+    /// After this time without facts that is told.
+    startup_timeout: Duration,
 }
 
 impl Settings for Kubernetes {
@@ -76,6 +82,7 @@ impl Settings for Kubernetes {
         let view = zone::Settings { own_addresses: site.own_addresses.to_vec(), ..self.view.clone() };
         let view = Arc::new(Zone::new(site.stores.get(&self.source).cloned().unwrap_or_default(), view));
         let fallthrough = self.fallthrough.clone().unwrap_or_default();
+        site.timed.push(Arc::new(Startup::new(Arc::clone(&view), self.startup_timeout)));
         Ok(vec![Arc::new(Authority { name: "kubernetes", view, fallthrough })])
     }
 }
@@ -141,6 +148,7 @@ impl Kubernetes {
                 own_addresses: Vec::new(),
             },
             fallthrough: None,
+            startup_timeout: limits::KUBERNETES_STARTUP,
         };
         reading.once(|words| {
             if !words.is_empty() {
@@ -218,8 +226,9 @@ impl Kubernetes {
                 self.view.ignore_empty_service = option.one_of("ignore", &[("empty_service", true)]).unwrap_or(false);
             }
             "fallthrough" => self.fallthrough = Some(Fallthrough::read(option)),
-            // How long start-up waits for facts; nothing waits here: sockets are bound at once, and unsynced names fail.
-            "startup_timeout" => drop(option.duration("the startup timeout")),
+            "startup_timeout" => {
+                self.startup_timeout = option.duration("the startup timeout").unwrap_or(self.startup_timeout);
+            }
             "multicluster" | "snapshot" => return option.not_yet(),
             name => match REMOVED.iter().find(|(removed, _)| *removed == name) {
                 Some((_, help)) => return option.removed(help),

@@ -3,7 +3,7 @@
 use std::{fmt::Write, sync::Arc};
 
 use crate::{
-    chain::{Cx, Level, Plugin, Sent},
+    chain::{Answered, Cx, Level, Line, Plugin, Sent},
     limits,
     wire::{Name, Query, Rcode},
 };
@@ -50,8 +50,9 @@ impl Plugin for Log {
         let name = &query.question.name;
         let Some(rule) = self.rules.iter().find(|rule| rule.zones.iter().any(|zone| name.is_within(zone))) else { return };
         if rule.classes.iter().any(|class| class.holds(sent)) {
-            let line = formatted(&rule.format, cx, query, sent);
-            cx.say(Level::Info, line);
+            let answered = Answered { peer: cx.peer, transport: cx.transport, query: query.clone(), sent: *sent };
+            let text = formatted(&rule.format, cx, query, sent);
+            cx.lines.push(Line { level: Level::Info, text, answered: Some(Box::new(answered)) });
         }
     }
 }

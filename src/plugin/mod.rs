@@ -29,12 +29,12 @@ use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use crate::{
     cache::Cache,
-    chain::{self, Plugin},
+    chain::{self, Cx, Plugin, Transport},
     corefile::{Block, Diagnostics, Line, Words, nearest},
     limits,
     metrics::Metrics,
@@ -208,17 +208,21 @@ pub struct Page {
     pub address: String,
     pub path: &'static str,
     pub render: Arc<dyn Fn() -> PageReply + Send + Sync>,
+    /// The process asks for it itself once a second: how long that takes shows whether it still gets to run.
+    pub polled: bool,
 }
 
 pub struct PageReply {
     pub status: u16,
     pub content_type: &'static str,
     pub body: String,
+    /// For the log.
+    pub line: Option<chain::Line>,
 }
 
 impl PageReply {
     pub fn text(status: u16, body: impl Into<String>) -> Self {
-        Self { status, content_type: "text/plain; charset=utf-8", body: body.into() }
+        Self { status, content_type: "text/plain; charset=utf-8", body: body.into(), line: None }
     }
 }
 
@@ -231,8 +235,9 @@ pub trait Timed: Send + Sync {
 /// What settings are built on: the block, what its needs brought, and what lives through a reload.
 pub struct Site<'s> {
     pub zones: &'s [Name],
-    /// The server's label in metrics, such as `dns://:53`.
-    pub server: &'s str,
+    /// What the block's addresses are called in metrics, and those of all blocks.
+    pub servers: &'s Servers,
+    pub all_servers: &'s Servers,
     pub metrics: &'s Arc<Metrics>,
     pub readiness: &'s Arc<Readiness>,
     pub pages: &'s mut Vec<Page>,
@@ -246,6 +251,8 @@ pub struct Site<'s> {
     pub unrouted: &'s mut Option<Arc<dyn Plugin>>,
     /// Texts of the files that were needed, or why they cannot be read.
     pub files: &'s HashMap<String, Result<String, String>>,
+    /// When they were written.
+    pub modified: &'s HashMap<String, SystemTime>,
     /// Addresses of the hosts that were needed, or why there are none.
     pub hosts: &'s HashMap<Host, Result<Vec<IpAddr>, String>>,
     pub stores: &'s HashMap<Source, Arc<Store>>,
@@ -281,6 +288,36 @@ impl Site<'_> {
         let before = self.before.groups.get(&identity).cloned();
         let make = || before.unwrap_or_else(|| Arc::new(upstream::Group::new(settings)));
         Arc::clone(self.kept.groups.entry(identity).or_insert_with(make))
+    }
+}
+
+/// What addresses that are listened on are called in metrics, such as `dns://:53`.
+#[derive(Clone, Debug)]
+pub struct Servers(Vec<(Transport, SocketAddr, String)>);
+
+impl Servers {
+    /// Of what comes over these transports, or over UDP where TCP stands, at these addresses.
+    pub fn new(listened: impl IntoIterator<Item = (Transport, SocketAddr, String)>) -> Self {
+        Self(listened.into_iter().collect())
+    }
+
+    /// The address at which a question came in.
+    pub fn label(&self, cx: &Cx) -> &str {
+        let transport = if cx.transport == Transport::Udp { Transport::Tcp } else { cx.transport };
+        let here = |(spoken, address, _): &&(Transport, SocketAddr, String)| {
+            let port = address.port() == 0 || address.port() == cx.local.port();
+            *spoken == transport && port && (address.ip().is_unspecified() || address.ip() == cx.local.ip())
+        };
+        self.0.iter().find(here).or(self.0.first()).map_or("", |(.., label)| label)
+    }
+
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(.., label)| &**label)
+    }
+
+    /// Whether something is listened on at the port.
+    pub fn have_port(&self, port: u16) -> bool {
+        self.0.iter().any(|(_, address, _)| address.port() == port)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     wire::{Name, Query, Type},
 };
 
-use super::{Page, PageReply, Reading, Settings, Site};
+use super::{Page, PageReply, Reading, Servers, Settings, Site};
 
 #[derive(Debug)]
 struct Prometheus {
@@ -18,20 +18,21 @@ struct Prometheus {
 /// Counts what a block answers; `zones` are the values of the label.
 struct Counting {
     metrics: Arc<Metrics>,
-    server: String,
+    servers: Servers,
     zones: Vec<(Name, String)>,
 }
 
 impl Settings for Prometheus {
     fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
         let metrics = Arc::clone(site.metrics);
-        let render = move || PageReply { status: 200, content_type: "text/plain; version=0.0.4; charset=utf-8", body: metrics.render() };
-        site.pages.push(Page { address: self.address.clone(), path: "/metrics", render: Arc::new(render) });
-        let counting = |zones| Counting { metrics: Arc::clone(site.metrics), server: site.server.to_owned(), zones };
-        *site.unrouted = Some(Arc::new(counting(Vec::new())));
+        let content_type = "text/plain; version=0.0.4; charset=utf-8";
+        let render = move || PageReply { content_type, ..PageReply::text(200, metrics.render()) };
+        site.pages.push(Page { address: self.address.clone(), path: "/metrics", render: Arc::new(render), polled: false });
+        let counting = |servers: &Servers, zones| Counting { metrics: Arc::clone(site.metrics), servers: servers.clone(), zones };
+        *site.unrouted = Some(Arc::new(counting(site.all_servers, Vec::new())));
         let mut zones: Vec<_> = site.zones.iter().map(|zone| (zone.clone(), zone.to_string())).collect();
         zones.sort_by_key(|(zone, _)| std::cmp::Reverse(zone.wire().len()));
-        Ok(vec![Arc::new(counting(zones))])
+        Ok(vec![Arc::new(counting(site.servers, zones))])
     }
 }
 
@@ -42,7 +43,7 @@ impl Plugin for Counting {
 
     fn sent(&self, cx: &mut Cx, query: &Query, sent: &Sent) {
         let zone = self.zones.iter().find(|(zone, _)| query.question.name.is_within(zone)).map_or("dropped", |(_, text)| text);
-        let (server, view, proto) = (&*self.server, "", cx.transport.name());
+        let (server, view, proto) = (self.servers.label(cx), "", cx.transport.name());
         let family = match cx.peer.ip().to_canonical() {
             IpAddr::V4(_) => "1",
             IpAddr::V6(_) => "2",

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use crate::chain::{Plugin, Unready};
+use crate::chain::{Level, Line, Plugin, Unready};
 
 use super::{Page, PageReply, Reading, Settings, Site};
 
@@ -57,8 +57,12 @@ impl Readiness {
         if self.stopping.load(Ordering::Relaxed) {
             return PageReply::text(503, "Shutting down");
         }
-        let unready = self.unready();
-        if unready.is_empty() { PageReply::text(200, "OK") } else { PageReply::text(503, unready.join(",")) }
+        let unready = self.unready().join(",");
+        if unready.is_empty() {
+            return PageReply::text(200, "OK");
+        }
+        let line = Line::new(Level::Info, format!("plugin/ready: Plugins not ready: {unready:?}"));
+        PageReply { line: Some(line), ..PageReply::text(503, unready) }
     }
 }
 
@@ -75,7 +79,7 @@ impl Settings for Ready {
 
     fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
         let readiness = Arc::clone(site.readiness);
-        site.pages.push(Page { address: self.address.clone(), path: "/ready", render: Arc::new(move || readiness.page()) });
+        site.pages.push(Page { address: self.address.clone(), path: "/ready", render: Arc::new(move || readiness.page()), polled: false });
         Ok(Vec::new())
     }
 }

@@ -1,13 +1,18 @@
 //! From checked settings to a server: plugins are built on what their needs brought. Pure: files are read and sources run
 //! elsewhere.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use crate::{
     chain::Plugin,
     limits,
     metrics::Metrics,
-    plugin::{Checked, Host, Kept, Need, Page, Readiness, Site, Source, Timed},
+    plugin::{Checked, Host, Kept, Need, Page, Readiness, Servers, Site, Source, Timed},
     wire::{CookieSecret, Name, Question},
     zone::Store,
 };
@@ -27,6 +32,8 @@ pub struct Ground<'g> {
     pub stores: &'g HashMap<Source, Arc<Store>>,
     /// The texts of the files that were needed, or why they cannot be read.
     pub files: &'g HashMap<String, Result<String, String>>,
+    /// When they were written.
+    pub modified: &'g HashMap<String, SystemTime>,
     /// Addresses of the hosts that were needed, or why there are none.
     pub hosts: &'g HashMap<Host, Result<Vec<IpAddr>, String>>,
     /// The machine's addresses that others reach it at.
@@ -59,6 +66,26 @@ pub struct Assembled {
     /// Questions to ask at an address once something answers there.
     pub probes: Vec<(Listen, Question)>,
     pub kept: Kept,
+    /// For metrics, when this configuration is in force.
+    pub enabled: Vec<Enabled>,
+}
+
+/// A plugin that answers, or looks on, at an address; with the first zone of its block, as CoreDNS tells it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Enabled {
+    pub server: String,
+    pub zone: String,
+    pub plugin: &'static str,
+}
+
+impl Assembled {
+    /// Says in metrics which plugins are at work, and no others.
+    pub fn tell_enabled(&self, metrics: &Metrics) {
+        metrics.plugin_enabled.reset();
+        for Enabled { server, zone, plugin } in &self.enabled {
+            metrics.plugin_enabled.with_label_values(&[server, zone, "", plugin]).set(1);
+        }
+    }
 }
 
 /// Why checked settings make no server.
@@ -72,7 +99,8 @@ pub enum Fault {
 /// # Errors
 /// As [`Fault`] says.
 pub fn assemble(written: &[Written], ground: &Ground<'_>) -> Result<Assembled, Fault> {
-    let mut assembly = Assembly { ground, assembled: Assembled::default(), unrouted: None, debug: false };
+    let all_servers = servers(written.iter().flat_map(Written::listens));
+    let mut assembly = Assembly { ground, assembled: Assembled::default(), all_servers, unrouted: None, debug: false };
     let blocks = written.iter().map(|written| assembly.block(written)).collect::<Result<_, _>>().map_err(Fault::Plugin)?;
     let Assembly { mut assembled, unrouted, debug, .. } = assembly;
     assembled.server = Server::new(blocks).map_err(Fault::Overlap)?;
@@ -83,8 +111,15 @@ pub fn assemble(written: &[Written], ground: &Ground<'_>) -> Result<Assembled, F
 struct Assembly<'a> {
     ground: &'a Ground<'a>,
     assembled: Assembled,
+    all_servers: Servers,
     unrouted: Option<Arc<dyn Plugin>>,
     debug: bool,
+}
+
+fn servers(listens: impl Iterator<Item = Listen>) -> Servers {
+    // Each zone of a block is listened for at the same addresses.
+    let listens: BTreeSet<_> = listens.collect();
+    Servers::new(listens.into_iter().map(|listen| (listen.scheme.stream(), listen.address, listen.to_string())))
 }
 
 impl Written {
@@ -99,9 +134,8 @@ impl Written {
         format!("{:?} {settings:?}", self.keys)
     }
 
-    /// The server's name in metrics.
-    fn label(&self) -> String {
-        self.keys.first().map_or_else(String::new, |(_, listen)| listen.to_string())
+    fn listens(&self) -> impl Iterator<Item = Listen> {
+        self.keys.iter().map(|(_, listen)| *listen)
     }
 }
 
@@ -124,12 +158,13 @@ impl Assembly<'_> {
         }
         let mut zones: Vec<Name> = written.keys.iter().map(|(zone, _)| zone.clone()).collect();
         zones.dedup();
-        let (label, identity, mut probes) = (written.label(), written.cache_identity(), Vec::new());
+        let (servers, identity, mut probes) = (servers(written.listens()), written.cache_identity(), Vec::new());
         for (name, settings) in &written.checked.settings {
             let zone = zones.first().map_or_else(String::new, ToString::to_string);
-            let plugins = settings.build(&mut self.site(&zones, &label, &identity, &mut probes))?;
+            let plugins = settings.build(&mut self.site(&zones, &servers, &identity, &mut probes))?;
             if !plugins.is_empty() {
-                self.ground.metrics.plugin_enabled.with_label_values(&[&label, &zone, "", name]).set(1);
+                let enabled = servers.labels().map(|server| Enabled { server: server.to_owned(), zone: zone.clone(), plugin: name });
+                self.assembled.enabled.extend(enabled);
             }
             block.plugins.extend(plugins);
         }
@@ -143,11 +178,12 @@ impl Assembly<'_> {
         Ok(block)
     }
 
-    fn site<'s>(&'s mut self, zones: &'s [Name], server: &'s str, identity: &'s str, probes: &'s mut Vec<Question>) -> Site<'s> {
-        let Self { ground, assembled, unrouted, .. } = self;
+    fn site<'s>(&'s mut self, zones: &'s [Name], servers: &'s Servers, identity: &'s str, probes: &'s mut Vec<Question>) -> Site<'s> {
+        let Self { ground, assembled, all_servers, unrouted, .. } = self;
         Site {
             zones,
-            server,
+            servers,
+            all_servers,
             metrics: ground.metrics,
             readiness: &assembled.readiness,
             pages: &mut assembled.pages,
@@ -156,6 +192,7 @@ impl Assembly<'_> {
             timed: &mut assembled.timed,
             unrouted,
             files: ground.files,
+            modified: ground.modified,
             hosts: ground.hosts,
             stores: ground.stores,
             own_addresses: ground.own_addresses,

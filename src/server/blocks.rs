@@ -72,6 +72,18 @@ impl Server {
         Ok(server)
     }
 
+    /// The zones that are served at each address, both in their order.
+    pub fn zones(&self) -> Vec<(Listen, Vec<Name>)> {
+        let sorted = |listener: &Listener| {
+            let mut zones: Vec<_> = listener.zones.keys().map(|zone| (zone.to_string(), zone.clone())).collect();
+            zones.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+            (listener.listen, zones.into_iter().map(|(_, zone)| zone).collect())
+        };
+        let mut all: Vec<_> = self.listeners.iter().map(sorted).collect();
+        all.sort_unstable_by_key(|(listen, _)| *listen);
+        all
+    }
+
     /// What is to be listened on.
     pub fn listens(&self) -> impl Iterator<Item = Listen> {
         self.listeners.iter().map(|listener| listener.listen)

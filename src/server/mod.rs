@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub use crate::chain::Exchange;
-pub use assemble::{Assembled, Fault, Ground, Written, assemble};
+pub use assemble::{Assembled, Enabled, Fault, Ground, Written, assemble};
 pub use blocks::{Block, Overlap, Server};
 pub use check::{CheckedBlock, check};
 

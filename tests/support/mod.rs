@@ -69,13 +69,7 @@ impl Ndots {
 
     /// One datagram and its reply; `None` where none comes.
     pub(crate) fn udp(&self, packet: &[u8]) -> Option<Vec<u8>> {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(2500))).unwrap();
-        socket.send_to(packet, self.address).unwrap();
-        let mut reply = vec![0; 65_535];
-        let length = socket.recv(&mut reply).ok()?;
-        reply.truncate(length);
-        Some(reply)
+        ask(self.address, packet)
     }
 
     pub(crate) fn tcp(&self) -> Tcp {
@@ -116,6 +110,17 @@ impl<S: Read + Write> Tcp<S> {
         self.0.read_exact(&mut reply).ok()?;
         Some(reply)
     }
+}
+
+/// One datagram and its reply; `None` where none comes.
+pub(crate) fn ask(to: SocketAddr, packet: &[u8]) -> Option<Vec<u8>> {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(2500))).unwrap();
+    socket.send_to(packet, to).unwrap();
+    let mut reply = vec![0; 65_535];
+    let length = socket.recv(&mut reply).ok()?;
+    reply.truncate(length);
+    Some(reply)
 }
 
 /// A request without EDNS for a name in presentation form.

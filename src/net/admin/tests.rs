@@ -4,13 +4,20 @@ use tokio::{
 };
 
 use super::*;
+use crate::net::log::Format;
 
 fn page(address: &str, path: &'static str, body: &'static str) -> Page {
-    Page { address: address.to_owned(), path, render: Arc::new(move || PageReply::text(200, body)) }
+    Page { address: address.to_owned(), path, render: Arc::new(move || PageReply::text(200, body)), polled: false }
+}
+
+fn admin() -> Admin {
+    let metrics = Arc::new(Metrics::default());
+    let log = Log::start(metrics.log_lost.clone(), Format::Text).unwrap();
+    Admin::new(metrics, log)
 }
 
 async fn bound(pages: Vec<Page>) -> (Admin, SocketAddr) {
-    let mut admin = Admin::default();
+    let mut admin = admin();
     admin.serve(pages).await.unwrap();
     let bound = admin.bound().next().unwrap().1;
     (admin, bound)
@@ -74,7 +81,7 @@ async fn an_address_may_take_the_place_of_all() {
 async fn an_address_that_cannot_be_had_is_told_and_the_others_are_served() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let _stranger = TcpListener::bind(taken).await.unwrap();
-    let mut admin = Admin::default();
+    let mut admin = admin();
     let pages = vec![page(&taken.to_string(), "/health", "OK"), page(":x", "/health", "OK"), page("127.0.0.1:0", "/ready", "OK")];
     let error = format!("{:#}", admin.serve(pages).await.unwrap_err());
     assert!(error.contains("cannot serve pages at"), "{error}");
@@ -92,4 +99,14 @@ async fn who_holds_on_to_connections_does_not_keep_a_probe_out() {
     }
     assert_eq!(request(to, "GET /health").await.unwrap().1, "OK");
     assert_eq!(timeout(limits::PAGE_TIME / 2, silent[0].read(&mut [0])).await.unwrap().unwrap(), 0, "the oldest has ended");
+}
+
+#[tokio::test]
+async fn the_process_asks_itself() {
+    let (admin, _) = bound(vec![Page { polled: true, ..page("127.0.0.1:0", "/health", "OK") }]).await;
+    let told = |admin: &Admin| (admin.metrics.health_duration.get_sample_count(), admin.metrics.health_failures.get());
+    while told(&admin).0 == 0 {
+        tokio::time::sleep(limits::POLL_INTERVAL / 10).await;
+    }
+    assert_eq!(told(&admin).1, 0);
 }

@@ -248,7 +248,9 @@ impl Follower {
     /// Sends a request, and gives the reply if it is a good one.
     async fn ask(&self, client: &Numbered, request: Request<Body>) -> Result<Response<Body>, Trouble> {
         let (metrics, host) = (&self.cluster.metrics, self.cluster.access.host());
+        let came = Instant::now();
         let _admitted = self.cluster.access.admission.admit().await;
+        metrics.kubernetes_limiter.with_label_values(&["GET", host]).observe(came.elapsed().as_secs_f64());
         let begun = Instant::now();
         let sent = client.client.send(request).await;
         metrics.kubernetes_duration.with_label_values(&["GET", host]).observe(begun.elapsed().as_secs_f64());

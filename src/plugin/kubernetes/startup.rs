@@ -1,0 +1,54 @@
+//! Says that an API server keeps this server waiting. Nothing waits: sockets are bound at once, and unsynced names fail.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    chain::{Level, Line},
+    zone::Zone,
+};
+
+use super::super::Timed;
+
+pub(super) struct Startup {
+    zone: Arc<Zone>,
+    timeout: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    /// Nobody has asked yet.
+    New,
+    /// The facts are waited for until then.
+    Waiting(Instant),
+    Over,
+}
+
+impl Startup {
+    pub(super) fn new(zone: Arc<Zone>, timeout: Duration) -> Self {
+        Self { zone, timeout, state: Mutex::new(State::New) }
+    }
+}
+
+/// In CoreDNS's words, which are looked for in logs.
+impl Timed for Startup {
+    fn due(&self, now: Option<Instant>) -> Vec<Line> {
+        let Some(now) = now else { return Vec::new() };
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let synced = self.zone.unsynced().next().is_none();
+        let (next, line) = match *state {
+            State::Over => return Vec::new(),
+            _ if synced => (State::Over, None),
+            State::New => (State::Waiting(now + self.timeout), None),
+            State::Waiting(until) if now < until => (*state, Some(Line::new(Level::Info, "plugin/kubernetes: waiting for Kubernetes API"))),
+            State::Waiting(_) => {
+                (State::Over, Some(Line::new(Level::Warning, "plugin/kubernetes: starting server with unsynced Kubernetes API")))
+            }
+        };
+        *state = next;
+        line.into_iter().collect()
+    }
+}

@@ -3,7 +3,8 @@
 //!
 //! On the way down each plugin says [`Flow`], on the way up [`Back`]. A question that a plugin asks (an alias's target, a
 //! candidate of the search path) runs through the same driver, from the plugin below or from the top of the block that the
-//! name belongs to. Zone transfers are many messages and do not pass through here.
+//! name belongs to. Whether a zone is handed over is decided on the way down; its records are many messages, which do not pass
+//! through here.
 
 use std::{
     fmt,
@@ -16,7 +17,7 @@ use smallvec::SmallVec;
 
 use crate::{
     limits, upstream,
-    wire::{Ede, Query, Question, Rcode, Response},
+    wire::{Ede, Query, Question, Rcode, Response, Transfer},
 };
 
 /// What a question becomes.
@@ -36,6 +37,11 @@ pub trait Plugin: Send + Sync {
     /// that it asked, 0 where it asked none.
     fn response(&self, _cx: &mut Cx, _query: &Query, _memo: u32, reply: Reply) -> Back {
         Back::Up(reply)
+    }
+
+    /// The zone whose apex the question names, whole, where it is this plugin's; or what is said instead.
+    fn transfer(&self, _question: &Question) -> Option<Result<Transfer, Response>> {
+        None
     }
 
     /// Why it cannot answer yet what it is there to answer; the `ready` page shows it.
@@ -66,6 +72,8 @@ pub enum Flow {
         memo: u32,
     },
     Forward(Exchange),
+    /// Whoever asks may have the zone: the first plugin below that has it hands it over.
+    Transfer,
 }
 
 /// What a plugin says on the way up.
@@ -97,6 +105,8 @@ pub enum Step {
     Drop,
     /// Have it answered, within [`Cx::patience`], and call [`Run::resume`].
     Exchange(Exchange),
+    /// Send all of it; that is the end.
+    Transfer(Transfer),
 }
 
 /// Everything that an answer may depend on besides the question and the configuration; and what plugins leave for the shell.
@@ -336,6 +346,7 @@ impl Run {
                 }
                 Flow::Drop => return Step::Drop,
                 Flow::Forward(exchange) => return self.forward(cx, plugin.name(), frame, exchange),
+                Flow::Transfer => return self.transfer(router, cx, at),
                 Flow::Ask { question, from, memo } => match self.ask(router, Frame { memo, ..frame }, question, from) {
                     Ok(next) => at = next,
                     Err(failure) => return self.ascend(router, cx, Err(failure)),
@@ -363,6 +374,22 @@ impl Run {
         cx.answered_by = name;
         self.frames.push(frame);
         Step::Exchange(exchange)
+    }
+
+    /// A name that is no plugin's apex is nobody's to hand over, and only a client can be handed a zone.
+    fn transfer(&mut self, router: &dyn Router, cx: &mut Cx, at: At) -> Step {
+        let question = &self.queries[at.query].question;
+        let mut below = router.plugins(at.block)[at.plugin + 1..].iter();
+        let instead = match below.find_map(|plugin| Some((plugin.name(), plugin.transfer(question)?))) {
+            Some((name, Ok(transfer))) if at.query == 0 => {
+                cx.answered_by = name;
+                return Step::Transfer(transfer);
+            }
+            Some((_, Err(response))) => response,
+            Some((_, Ok(_))) | None => Response::of(Rcode::NOTAUTH),
+        };
+        cx.answered_by = router.plugins(at.block)[at.plugin].name();
+        self.ascend(router, cx, Ok(instead))
     }
 
     /// Enters a nested question; the asking plugin's frame waits for its reply. Where that fails, the frame is gone: a plugin

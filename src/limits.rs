@@ -125,6 +125,12 @@ pub const TCP_WRITE_TIME: Duration = Duration::from_secs(5);
 pub const TCP_LAST_TIME: Duration = Duration::from_millis(50);
 /// After a failed accept.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Zones that are handed over at the same time; BIND's number.
+pub const TRANSFERS: usize = 10;
+/// For a client to take a whole zone; until then old facts are kept for it.
+pub const TRANSFER_TIME: Duration = Duration::from_secs(600);
+/// Octets of a message of a transfer before compression, whose pointers reach no further.
+pub const TRANSFER_OCTETS: usize = 16_384;
 /// Tries for a port that is free for both UDP and TCP.
 pub const PORT_TRIES: usize = 8;
 

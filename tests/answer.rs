@@ -1,7 +1,7 @@
 //! Replays `answer/*.dns`: objects, a Corefile, upstreams and a clock, all made up; then questions and the replies to them.
 //!
 //! A scenario has parts that begin with `=== corefile`, `=== objects` (YAML), `=== upstream` and `=== questions`.
-//! A question is `> NAME TYPE [tcp] [edns=SIZE] [do] [cd] [from=ADDRESS]`, or `@ +30s` to move the clock; below it stands what
+//! A question is `> NAME TYPE [tcp] [edns=SIZE] [do] [cd] [from=ADDRESS] [serial=NUMBER]`, or `@ +30s` to move the clock; below it stands what
 //! was asked upstream (`^`, and `^^` once the reply was out), then the code with flags, then records: of the answer section as they are, of the authority
 //! section behind `~`, of the additional section behind `+`. Serials are written `SERIAL`, and sections are sorted within a
 //! record set, since the order of addresses is random. Upstream lines are `NAME TYPE = RECORD…`, `NAME TYPE = NXDOMAIN` with an
@@ -151,7 +151,7 @@ impl<'t> Scenario<'t> {
         let mut cx = Cx::new(self.now, self.seed, peer, LISTEN.address, transport);
         let mut out = Vec::new();
         let mut shown = String::new();
-        let packet = request(name, qtype, &options, value("edns"));
+        let packet = request(name, qtype, &options, value("edns"), value("serial"));
         let mut outcome = self.server.receive(LISTEN, &packet, &mut cx, &mut out);
         while let Outcome::Exchange(pending, exchange) = outcome {
             writeln!(shown, "^ {}", exchange.query.question).unwrap();
@@ -160,6 +160,14 @@ impl<'t> Scenario<'t> {
         }
         match outcome {
             Outcome::Reply => shown.push_str(&printed(&out)),
+            Outcome::Transfer(mut zone) => loop {
+                let mut out = Vec::new();
+                if !zone.write(&mut out) {
+                    self.server.transferred(&zone, &mut cx);
+                    break;
+                }
+                shown.push_str(&printed(&out));
+            },
             _ => shown.push_str("no reply\n"),
         }
         for query in std::mem::take(&mut cx.refreshes) {
@@ -283,7 +291,7 @@ fn server(text: &str, objects: &str) -> Server {
     assemble(&written, &ground).map_err(|fault| format!("{fault:?}")).map(|assembled| assembled.server).unwrap()
 }
 
-fn request(name: &str, qtype: &str, options: &[&str], edns: Option<&str>) -> Vec<u8> {
+fn request(name: &str, qtype: &str, options: &[&str], edns: Option<&str>, serial: Option<&str>) -> Vec<u8> {
     let name: wire::Spelled = name.parse().unwrap();
     let (qtype, class) = match qtype.split_once('/') {
         Some((class, qtype)) => (qtype, if class == "CH" { 3 } else { 1 }),
@@ -291,10 +299,16 @@ fn request(name: &str, qtype: &str, options: &[&str], edns: Option<&str>) -> Vec
     };
     let qtype: wire::Type = qtype.parse().unwrap();
     let cd = if options.contains(&"cd") { 0x10 } else { 0 };
-    let mut packet = vec![0, 1, 1, cd, 0, 1, 0, 0, 0, 0, 0, u8::from(edns.is_some())];
+    let mut packet = vec![0, 1, 1, cd, 0, 1, 0, 0, 0, u8::from(serial.is_some()), 0, u8::from(edns.is_some())];
     packet.extend_from_slice(name.wire());
     packet.extend_from_slice(&qtype.0.to_be_bytes());
     packet.extend_from_slice(&class.to_be_bytes());
+    if let Some(serial) = serial {
+        // An SOA record at the question's name, whose two names are that one.
+        packet.extend_from_slice(b"\xc0\x0c\x00\x06\x00\x01\x00\x00\x00\x00\x00\x18\xc0\x0c\xc0\x0c");
+        packet.extend_from_slice(&serial.parse::<u32>().unwrap().to_be_bytes());
+        packet.extend_from_slice(&[0; 16]);
+    }
     if let Some(size) = edns {
         let size: u16 = size.parse().unwrap();
         let flags = if options.contains(&"do") { 0x80 } else { 0 };

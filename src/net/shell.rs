@@ -22,7 +22,7 @@ use crate::{
     chain::{Cx, Failure, Level, Reply, Transport},
     limits,
     metrics::Metrics,
-    server::{Exchange, Listen, Outcome, Pending, Server},
+    server::{Exchange, Listen, Outcome, Outgoing, Pending, Server},
     wire::{Query, Rcode, refusal},
 };
 
@@ -39,6 +39,7 @@ pub struct Shell {
     /// One for each datagram's question, or refresh, that may wait for upstreams.
     places: Arc<Semaphore>,
     stream_places: Arc<Semaphore>,
+    transfers: Arc<Semaphore>,
 }
 
 /// The header of a request: enough to refuse it by.
@@ -75,8 +76,10 @@ impl Shell {
     pub fn new(server: Server, metrics: Arc<Metrics>, log: Log) -> (Arc<Self>, impl Future<Output = ()> + std::marker::Send + 'static) {
         let (jobs, receiver) = channel(limits::JOBS_QUEUED);
         let exchanger = Exchanger::new(Arc::clone(&metrics));
-        let [places, stream_places] = [limits::JOBS, limits::STREAM_JOBS].map(|most| Arc::new(Semaphore::new(most)));
-        let shell = Arc::new(Self { server: ArcSwap::from_pointee(server), exchanger, metrics, log, jobs, places, stream_places });
+        let numbers = [limits::JOBS, limits::STREAM_JOBS, limits::TRANSFERS];
+        let [places, stream_places, transfers] = numbers.map(|most| Arc::new(Semaphore::new(most)));
+        let server = ArcSwap::from_pointee(server);
+        let shell = Arc::new(Self { server, exchanger, metrics, log, jobs, places, stream_places, transfers });
         let weak = Arc::downgrade(&shell);
         (shell, async move { run(&weak, receiver).await })
     }
@@ -100,6 +103,12 @@ impl Shell {
     /// Answers a message as far as that goes without waiting.
     pub(super) fn receive(&self, server: &Server, listen: Listen, packet: &[u8], cx: &mut Cx, out: &mut Vec<u8>) -> Outcome {
         self.guarded(packet, out, |out| server.receive(listen, packet, cx, out))
+    }
+
+    /// The next message of a zone on its way.
+    pub(super) fn next_message(&self, zone: &mut Outgoing, out: &mut Vec<u8>) -> bool {
+        let more = self.guarded(&[], out, |out| if zone.write(out) { Outcome::Reply } else { Outcome::Silence });
+        matches!(more, Outcome::Reply)
     }
 
     fn resume(&self, asked: &mut Asked, pending: Box<Pending>, reply: Reply, out: &mut Vec<u8>) -> Outcome {
@@ -128,6 +137,11 @@ impl Shell {
     /// flood of connections leaves datagrams theirs.
     pub(super) fn stream_place(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.stream_places).try_acquire_owned().ok()
+    }
+
+    /// A place among the zones that are on their way, if one is free.
+    pub(super) fn transfer_place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.transfers).try_acquire_owned().ok()
     }
 
     fn place(&self) -> Option<OwnedSemaphorePermit> {
@@ -168,7 +182,8 @@ impl Shell {
             let reply = timeout(patience(&mut asked.cx), self.exchanger.exchange(exchange)).await;
             match self.resume(&mut asked, pending, reply.unwrap_or(Err(Failure::Impatient)), out) {
                 Outcome::Reply => break true,
-                Outcome::Silence => break false,
+                // A zone is handed over at once or not at all.
+                Outcome::Silence | Outcome::Transfer(_) => break false,
                 Outcome::Exchange(next, ask) => (pending, exchange) = (next, ask),
             }
         };
@@ -232,7 +247,7 @@ async fn run(shell: &Weak<Shell>, mut jobs: Receiver<Queued>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Said, UPSTREAM, World, here};
+    use super::super::testing::{Said, UPSTREAM, World, eventually, here};
     use super::*;
 
     fn all(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
@@ -282,6 +297,40 @@ mod tests {
         tcp.ask(4, "here.").await;
         tcp.receive().await.unwrap();
         assert_eq!(taken(), [0, 0]);
+    }
+
+    #[tokio::test]
+    async fn zones_come_in_turn_and_few_at_a_time() {
+        let world = World::start().await;
+        let mut client = world.tcp().await;
+        client.ask_for_zone(1, "5000.").await;
+        client.ask(2, "here.").await;
+        let mut records = 0;
+        while records < 5002 {
+            let message = client.receive_message().await.unwrap();
+            assert!(message.len() <= limits::TRANSFER_OCTETS && message[1] == 1, "{} octets", message.len());
+            records += usize::from(u16::from_be_bytes([message[6], message[7]]));
+        }
+        assert_eq!((records, client.receive().await), (5002, Some(here(2))));
+
+        let full = all(&world.shell.transfers);
+        client.ask_for_zone(3, "1.").await;
+        assert_eq!(client.receive().await, Some(Said::Failure(3, 2)));
+        drop(full);
+        client.ask_for_zone(4, "1.").await;
+        // What it ends with are the SOA record's numbers.
+        assert_eq!(client.receive().await, Some(Said::Address(4, [0; 4])));
+    }
+
+    #[tokio::test]
+    async fn who_takes_nothing_of_a_zone_has_to_leave() {
+        let world = World::start().await;
+        let mut client = world.tcp().await;
+        client.ask_for_zone(1, "endless.").await;
+        client.receive_message().await.unwrap();
+        assert_eq!(world.shell.transfers.available_permits(), limits::TRANSFERS - 1);
+        tokio::time::sleep(limits::TCP_WRITE_TIME).await;
+        eventually("its place is free", async || world.shell.transfers.available_permits() == limits::TRANSFERS).await;
     }
 
     #[test]

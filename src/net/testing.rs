@@ -22,7 +22,7 @@ use crate::{
     metrics::Metrics,
     server::{Block, Listen, Scheme, Server},
     upstream::{Group, Settings},
-    wire::{Name, Owner, Query, Question, Rcode, Rdatas, RecordSet, Response, Room, Type},
+    wire::{Name, Owner, Query, Question, Rcode, Rdatas, RecordSet, Records, Response, Room, Transfer, Type},
 };
 
 use super::{
@@ -100,8 +100,8 @@ fn server(listens: &[Listen], upstream: SocketAddr) -> Server {
     let read_timeout = limits::QUERY_TIME;
     let settings = Settings { to: vec![upstream], max_fails: 0, read_timeout, ..Settings::default() };
     let keys = listens.iter().map(|listen| (Name::root(), *listen)).collect();
-    let plugins: Vec<Arc<dyn Plugin>> = vec![Arc::new(Toy { group: Arc::new(Group::new(settings)) })];
-    Server::new(vec![Block { keys, plugins, udp_octets: limits::UDP_OCTETS, any_class: false }]).unwrap()
+    let plugins: Vec<Arc<dyn Plugin>> = vec![Arc::new(Toy { group: Arc::new(Group::new(settings)) }), Arc::new(Zones)];
+    Server::new(vec![Block { plugins, transfers: true, ..Block::new(keys) }]).unwrap()
 }
 
 /// Names that begin with `slow` are the upstream's, those that begin with `panic` end badly (`panic-late` once the upstream has
@@ -116,6 +116,9 @@ impl Plugin for Toy {
     }
 
     fn query(&self, cx: &mut Cx, query: &Query) -> Flow {
+        if query.question.qtype.is_transfer() {
+            return Flow::Transfer;
+        }
         let name = query.question.name.to_string();
         if name.starts_with("slow") || name.starts_with("panic-late") {
             return Flow::Forward(Exchange { query: query.clone(), group: Arc::clone(&self.group) });
@@ -133,8 +136,30 @@ impl Plugin for Toy {
     }
 }
 
+/// Zones of as many addresses as their names say, and some that do not end.
+struct Zones;
+
+impl Plugin for Zones {
+    fn name(&self) -> &'static str {
+        "zones"
+    }
+
+    fn transfer(&self, question: &Question) -> Option<Result<Transfer, Response>> {
+        let records = std::iter::repeat_with(|| host(HERE));
+        let records: Records = match question.name.to_string().trim_end_matches('.').parse() {
+            Ok(count) => Box::new(records.take(count)),
+            Err(_) => Box::new(records),
+        };
+        Some(Ok(Transfer { soa: RecordSet::new(Owner::Question, Type::SOA, 60, Rdatas::one(&[0; 22])), serial: 0, records }))
+    }
+}
+
+fn host(octets: [u8; 4]) -> RecordSet {
+    RecordSet::new(Owner::Question, Type::A, 60, Rdatas::one(&octets))
+}
+
 fn address(octets: [u8; 4]) -> Response {
-    let set = RecordSet::new(Owner::Question, Type::A, 60, Rdatas::one(&octets));
+    let set = host(octets);
     Response { answer: [set].into_iter().collect(), ..Response::of(Rcode::NOERROR) }
 }
 
@@ -193,8 +218,12 @@ pub(super) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
 }
 
 pub(super) fn question(id: u16, name: &str) -> Vec<u8> {
+    question_of(id, name, Type::A)
+}
+
+fn question_of(id: u16, name: &str, qtype: Type) -> Vec<u8> {
     let mut packet = Vec::new();
-    Query { id, edns: None, ..Query::internal(Question::new(name.parse().unwrap(), Type::A)) }.encode(&mut packet);
+    Query { id, edns: None, ..Query::internal(Question::new(name.parse().unwrap(), qtype)) }.encode(&mut packet);
     packet
 }
 
@@ -254,18 +283,29 @@ pub(super) struct Tcp(pub(super) TcpStream);
 
 impl Tcp {
     pub(super) async fn ask(&mut self, id: u16, name: &str) {
-        let packet = question(id, name);
-        let frame = [&(packet.len() as u16).to_be_bytes(), &packet[..]].concat();
+        self.send(&question(id, name)).await;
+    }
+
+    pub(super) async fn ask_for_zone(&mut self, id: u16, name: &str) {
+        self.send(&question_of(id, name, Type::AXFR)).await;
+    }
+
+    async fn send(&mut self, packet: &[u8]) {
+        let frame = [&(packet.len() as u16).to_be_bytes(), packet].concat();
         self.0.write_all(&frame).await.unwrap();
     }
 
     /// `None` where the connection has ended.
     pub(super) async fn receive(&mut self) -> Option<Said> {
+        self.receive_message().await.map(|reply| said(&reply))
+    }
+
+    pub(super) async fn receive_message(&mut self) -> Option<Vec<u8>> {
         let reply = async {
             let mut reply = vec![0; self.0.read_u16().await?.into()];
             self.0.read_exact(&mut reply).await?;
             io::Result::Ok(reply)
         };
-        reply.await.ok().map(|reply| said(&reply))
+        reply.await.ok()
     }
 }

@@ -7,7 +7,7 @@ use smallvec::smallvec;
 use crate::{
     chain::{Back, Cx, Flow, From, Plugin, Reply, Unready},
     limits,
-    wire::{Class, Ede, Name, Owner, Query, Question, Rcode, RecordSet, Response, Sets},
+    wire::{Class, Ede, Name, Owner, Query, Question, Rcode, RecordSet, Response, Sets, Transfer},
     zone::{Found, View},
 };
 
@@ -49,6 +49,10 @@ impl<V: View> Plugin for Authority<V> {
             Found::Unsynced => Flow::Answer(unsynced()),
             Found::Alias { cname, target } => self.follow(question, cname, target),
         }
+    }
+
+    fn transfer(&self, question: &Question) -> Option<Result<Transfer, Response>> {
+        Some(self.view.transfer(question)?.map_err(|_| unsynced()))
     }
 
     fn response(&self, cx: &mut Cx, query: &Query, memo: u32, reply: Reply) -> Back {

@@ -22,6 +22,7 @@ mod prometheus;
 mod ready;
 mod reload;
 mod tls;
+mod transfer;
 mod whoami;
 
 use std::{
@@ -108,7 +109,7 @@ pub static ALL: &[Entry] = &[
     here("tls", tls::read),
     missing("minimal"),
     missing("template"),
-    missing("transfer"),
+    here("transfer", transfer::read),
     missing("dynupdate"),
     here("hosts", hosts::read),
     missing("route53"),
@@ -187,6 +188,8 @@ pub enum Need {
     Reload,
     /// The files that plugins read are watched.
     WatchFiles,
+    /// Questions for whole zones.
+    Transfers,
     /// A certificate for the keys whose scheme is encrypted.
     Tls(Tls),
     /// The questions of [`Site::probes`] are asked at the start.

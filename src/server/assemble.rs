@@ -10,7 +10,6 @@ use std::{
 
 use crate::{
     chain::Plugin,
-    limits,
     metrics::Metrics,
     plugin::{Checked, Host, Kept, Need, Page, Readiness, Servers, Site, Source, Timed},
     wire::{CookieSecret, Name, Question},
@@ -141,12 +140,13 @@ impl Written {
 
 impl Assembly<'_> {
     fn block(&mut self, written: &Written) -> Result<Block, String> {
-        let mut block = Block { keys: written.keys.clone(), plugins: Vec::new(), udp_octets: limits::UDP_OCTETS, any_class: false };
+        let mut block = Block::new(written.keys.clone());
         let mut monitored = None;
         for need in written.needs() {
             match need {
                 Need::UdpOctets(octets) => block.udp_octets = octets,
                 Need::AnyClass => block.any_class = true,
+                Need::Transfers => block.transfers = true,
                 Need::Lameduck(time) => self.assembled.lameduck = self.assembled.lameduck.max(time),
                 Need::Readiness { continuously } => monitored = Some(continuously),
                 Need::Debug => self.debug = true,

@@ -4,10 +4,11 @@ use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     chain::Plugin,
+    limits,
     wire::{Class, CookieSecret, Name, Question, Type},
 };
 
-use super::{Listen, is_refused};
+use super::Listen;
 
 /// One server block of the Corefile at work.
 pub struct Block {
@@ -19,6 +20,15 @@ pub struct Block {
     pub udp_octets: u16,
     /// Whether classes other than IN are passed to the plugins.
     pub any_class: bool,
+    /// Whether questions for whole zones are.
+    pub transfers: bool,
+}
+
+impl Block {
+    /// A block of these keys, without plugins.
+    pub fn new(keys: Vec<(Name, Listen)>) -> Self {
+        Self { keys, plugins: Vec::new(), udp_octets: limits::UDP_OCTETS, any_class: false, transfers: false }
+    }
 }
 
 /// All blocks; immutable.
@@ -101,7 +111,7 @@ impl Server {
     /// them a shorter match is taken where there is one. `None` is answered with REFUSED.
     pub(super) fn block_for(&self, listener: usize, question: &Question) -> Option<usize> {
         let listener = &self.listeners[listener];
-        if is_refused(question.qtype) || question.class != Class::IN && !listener.any_class {
+        if question.class != Class::IN && !listener.any_class {
             return None;
         }
         let wire = question.name.wire();
@@ -109,6 +119,7 @@ impl Server {
         let (at, block) = matches.next()?;
         let parent = if question.qtype == Type::DS && at == 0 { matches.next() } else { None };
         let block = parent.map_or(block, |(_, block)| block);
-        (!self.blocks[block].plugins.is_empty()).then_some(block)
+        let Block { plugins, transfers, .. } = &self.blocks[block];
+        (!plugins.is_empty() && (*transfers || !question.qtype.is_transfer())).then_some(block)
     }
 }

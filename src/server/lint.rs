@@ -77,7 +77,8 @@ pub(super) fn warn(sites: &[Site<'_>], diagnostics: &mut Diagnostics) {
         for line in site.lines("forward") {
             forwards_to_itself(sites, site, line, diagnostics);
         }
-        for name in ["kubernetes", "forward"] {
+        transfers_nothing(site, diagnostics);
+        for name in ["kubernetes", "forward", "transfer"] {
             site.lines(name).for_each(|line| is_never_asked(site, line, diagnostics));
         }
         site.lines("kubernetes").for_each(|line| is_shadowed(sites, site, line, diagnostics));
@@ -85,7 +86,7 @@ pub(super) fn warn(sites: &[Site<'_>], diagnostics: &mut Diagnostics) {
 }
 
 /// Plugins that answer no question by themselves.
-const SILENT: [&str; 14] = [
+const SILENT: [&str; 15] = [
     "bind",
     "bufsize",
     "cache",
@@ -100,6 +101,7 @@ const SILENT: [&str; 14] = [
     "ready",
     "reload",
     "tls",
+    "transfer",
 ];
 
 fn answers_nothing(site: &Site<'_>, diagnostics: &mut Diagnostics) {
@@ -118,6 +120,18 @@ fn caches_nothing(site: &Site<'_>, diagnostics: &mut Diagnostics) {
     {
         let warning = diagnostics.warning(cache.name.span, "plugin/cache: nothing in this block is kept: only replies of upstreams are");
         warning.help("what is answered from memory needs no cache, and would be stale in it; only its TTL is kept within the bounds");
+    }
+}
+
+/// Plugins that have zones to hand over.
+const WHOLE: [&str; 1] = ["kubernetes"];
+
+fn transfers_nothing(site: &Site<'_>, diagnostics: &mut Diagnostics) {
+    if let Some(transfer) = site.lines("transfer").next()
+        && !WHOLE.iter().any(|name| site.has(name))
+    {
+        let warning = diagnostics.warning(transfer.name.span, "plugin/transfer: no plugin of this block has a zone to hand over");
+        warning.help("`kubernetes` has; zones inherit nothing from other blocks");
     }
 }
 

@@ -6,19 +6,21 @@ mod assemble;
 mod blocks;
 mod check;
 mod lint;
+mod transfer;
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
 use crate::{
     chain::{Cx, Plugin, Reply, Router, Run, Sent, Step, Transport},
     limits,
-    wire::{Malformed, Query, Question, Rcode, Response, Room, Type, refusal},
+    wire::{Malformed, Query, Question, Rcode, Response, Room, refusal},
 };
 
 pub use crate::chain::Exchange;
 pub use assemble::{Assembled, Enabled, Fault, Ground, Written, assemble};
 pub use blocks::{Block, Overlap, Server};
 pub use check::{CheckedBlock, check};
+pub use transfer::Outgoing;
 
 /// An address that is listened on, and what is spoken there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,6 +80,8 @@ pub enum Outcome {
     Silence,
     /// Have the exchange answered, and call [`Server::resume`].
     Exchange(Box<Pending>, Exchange),
+    /// Send its messages, and end with [`Server::transferred`]; only for who asks over a stream of messages.
+    Transfer(Box<Outgoing>),
 }
 
 /// A question that waits for an upstream.
@@ -145,6 +149,11 @@ impl Server {
             Step::Exchange(exchange) => Outcome::Exchange(Box::new(pending), exchange),
             Step::Done(reply) => self.finish(&pending, reply, cx, out),
             Step::Drop => Outcome::Silence,
+            Step::Transfer(zone) => {
+                let query = pending.run.query();
+                let room = self.room(query, self.blocks()[pending.at.block].udp_octets, cx);
+                Outcome::Transfer(Box::new(Outgoing::new(query.clone(), pending.at, room, zone)))
+            }
         }
     }
 
@@ -153,13 +162,16 @@ impl Server {
             return Outcome::Silence;
         }
         let response = reply.unwrap_or_else(|failure| Response { ede: failure.ede(), ..Response::of(failure.rcode()) });
-        let block = &self.blocks()[pending.at.block];
         let query = pending.run.query();
-        let sent = self.write(&response, query, block.udp_octets, pending.at.request_octets, cx, out);
-        for plugin in &block.plugins {
-            plugin.sent(cx, query, &sent);
-        }
+        let sent = self.write(&response, query, self.blocks()[pending.at.block].udp_octets, pending.at.request_octets, cx, out);
+        self.tell(pending.at.block, cx, query, &sent);
         Outcome::Reply
+    }
+
+    fn tell(&self, block: usize, cx: &mut Cx, query: &Query, sent: &Sent) {
+        for plugin in &self.blocks()[block].plugins {
+            plugin.sent(cx, query, sent);
+        }
     }
 
     /// An answer that no block gives.
@@ -218,8 +230,3 @@ impl Router for Routes<'_> {
 /// Ports of services that answer whatever they are sent (RFC 862 to 868): an error that goes there would come back as the next
 /// one's cause.
 const ANSWERS_ANYTHING: [u16; 5] = [7, 13, 17, 19, 37];
-
-/// Types that no block answers: a transfer is many messages, and none is offered.
-fn is_refused(qtype: Type) -> bool {
-    qtype.is_transfer()
-}

@@ -17,5 +17,5 @@ pub use cookie::{ClientCookie, Cookie, CookieSecret};
 pub use encode::Room;
 pub use name::{Name, NameError, Spelled};
 pub use query::{Caps, Edns, Malformed, Query, Question, refusal};
-pub use response::{Ede, Owner, Rdatas, RecordSet, Response, Sets};
+pub use response::{Ede, Owner, Rdatas, RecordSet, Records, Response, Sets, Transfer};
 pub use types::{Class, Rcode, Type};

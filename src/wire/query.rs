@@ -30,6 +30,8 @@ pub struct Query {
     pub authentic_data: bool,
     pub checking_disabled: bool,
     pub edns: Option<Edns>,
+    /// The serial of the zone that the sender of an IXFR request has (RFC 1995 §3).
+    pub serial: Option<u32>,
     pub question: Question,
 }
 
@@ -105,6 +107,7 @@ impl Query {
             authentic_data: flags & AD != 0,
             checking_disabled: flags & CD != 0,
             edns: extra.edns,
+            serial: extra.serial,
             question,
         };
         if extra.version != 0 {
@@ -119,7 +122,7 @@ impl Query {
     /// A question of our own, with recursion desired and EDNS.
     pub fn internal(question: Question) -> Self {
         let edns = Some(Edns::new(limits::UDP_OCTETS, false));
-        Self { id: 0, recursion_desired: true, authentic_data: false, checking_disabled: false, edns, question }
+        Self { id: 0, recursion_desired: true, authentic_data: false, checking_disabled: false, edns, serial: None, question }
     }
 
     /// The same request for another question: flags and EDNS stay.
@@ -203,6 +206,7 @@ impl Caps {
 struct Extra {
     edns: Option<Edns>,
     version: u8,
+    serial: Option<u32>,
 }
 
 impl Extra {
@@ -214,6 +218,9 @@ impl Extra {
             let [rtype, class, ttl_high, ttl_low, length] = words(fixed);
             let (rdata, tail) = tail.split_at_checked(usize::from(length))?;
             rest = tail;
+            if Type(rtype) == Type::SOA {
+                self.serial = serial(rdata);
+            }
             if Type(rtype) == Type::OPT {
                 if !at_root || self.edns.is_some() {
                     return None;
@@ -224,6 +231,12 @@ impl Extra {
         }
         Some(())
     }
+}
+
+/// The serial in SOA data: behind two names, which may be compressed, stand five numbers.
+fn serial(rdata: &[u8]) -> Option<u32> {
+    let (_, numbers) = rdata.split_last_chunk::<20>()?;
+    numbers.first_chunk().map(|serial| u32::from_be_bytes(*serial))
 }
 
 impl Edns {
@@ -345,6 +358,14 @@ mod tests {
         check(&with(&[b"\x00\x00\x29\x10\x00\x00\x01\x00\x00\x00\x00"]), refuse(Rcode::BADVERS));
         check(&packet(0, [1, 0, 0, 0], b"\x01a\x00\x00\x01\x00\xfe"), refuse(Rcode::REFUSED));
         check(&packet(0, [1, 0, 0, 0], b"\x01a\x00\x00\x01\x00\xff"), refuse(Rcode::REFUSED));
+    }
+
+    #[test]
+    fn an_incremental_request_says_what_is_known() {
+        let soa = b"\xc0\x0c\x00\x06\x00\x01\x00\x00\x00\x00\x00\x18\xc0\x0c\xc0\x0c\x00\x00\x00\x07\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+        let ask = |counts, rest: &[u8]| Query::parse(&packet(0, counts, &[b"\x01a\x00\x00\xfb\x00\x01", rest].concat())).unwrap().serial;
+        assert_eq!(ask([1, 0, 1, 0], soa), Some(7));
+        assert_eq!(ask([1, 0, 0, 0], b""), None);
     }
 
     #[test]

@@ -41,6 +41,18 @@ impl Response {
     }
 }
 
+/// Records one after another, however many.
+pub type Records = Box<dyn Iterator<Item = RecordSet> + Send>;
+
+/// A zone to be handed over whole (RFC 5936).
+pub struct Transfer {
+    pub soa: RecordSet,
+    /// That of the SOA record.
+    pub serial: u32,
+    /// All other records as they were at one moment.
+    pub records: Records,
+}
+
 /// An extended DNS error (RFC 8914).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ede {

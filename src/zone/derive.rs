@@ -26,8 +26,8 @@ pub(super) struct ServiceEntry {
     /// By name.
     pub(super) slices: Box<[Arc<EndpointSlice>]>,
     /// The addresses of the bare name: what is asked most is ready to send.
-    v4: Rdatas,
-    v6: Rdatas,
+    pub(super) v4: Rdatas,
+    pub(super) v6: Rdatas,
     alias: Option<Alias>,
 }
 
@@ -77,7 +77,7 @@ pub(super) struct Target<'e> {
 }
 
 /// An endpoint's own label.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Label<'e> {
     Given(&'e str),
     Dashed(String),
@@ -114,6 +114,11 @@ impl ServiceEntry {
 
     pub(super) fn is_headless(&self) -> bool {
         self.service.as_ref().is_some_and(|service| service.addressing == Addressing::Headless)
+    }
+
+    /// The target of an ExternalName, where it is a name.
+    pub(super) fn alias(&self) -> Option<Rdatas> {
+        self.alias.as_ref().map(|alias| alias.rdata.clone())
     }
 
     pub(super) fn endpoints(&self) -> impl Iterator<Item = (&EndpointSlice, &Endpoint)> {
@@ -228,8 +233,13 @@ impl ServiceEntry {
 
     /// `label.web.ns.svc.ZONE`; `None` where it is no name.
     pub(super) fn target_name(&self, label: Option<&Label<'_>>, scope: &Scope<'_>) -> Option<Vec<u8>> {
+        self.name_under(label.map(Label::text), scope)
+    }
+
+    /// A name of these labels under the Service's own; `None` where it is no name.
+    pub(super) fn name_under<'l>(&self, labels: impl IntoIterator<Item = &'l str>, scope: &Scope<'_>) -> Option<Vec<u8>> {
         let mut name = Vec::with_capacity(96);
-        if let Some(label) = label.map(Label::text) {
+        for label in labels {
             if label.is_empty() || label.len() > limits::LABEL_OCTETS {
                 return None;
             }
@@ -292,7 +302,7 @@ impl<'q> Wanted<'q> {
 }
 
 impl<'e> Label<'e> {
-    fn of(endpoint: &'e Endpoint, pod_names: bool) -> Self {
+    pub(super) fn of(endpoint: &'e Endpoint, pod_names: bool) -> Self {
         given_label(endpoint, pod_names).map_or_else(|| Self::Dashed(dashed(endpoint.address)), Label::Given)
     }
 

@@ -11,7 +11,7 @@ use crate::model::{Addressing, Change, EndpointSlice, Key, Kind, Namespace, Obje
 
 use super::{
     derive::ServiceEntry,
-    store::{ServiceKey, Store, service_key},
+    store::{ServiceKey, Store, Touched, service_key},
 };
 
 /// Owned by the one task that reads a source's changes.
@@ -27,6 +27,7 @@ pub struct Index {
     unseen: HashMap<Kind, HashSet<Key, RandomState>, RandomState>,
     /// Whether the change that is being taken shows outside of the cluster.
     shows_outside: bool,
+    touched: Touched,
 }
 
 impl Index {
@@ -74,9 +75,8 @@ impl Index {
                 self.sweep(kind)
             }
         };
-        if changed {
-            self.store.set_serial(unix_seconds);
-        }
+        let serial = if changed { unix_seconds } else { self.store.serial() };
+        self.store.commit(&mut self.touched, serial);
         if std::mem::take(&mut self.shows_outside) {
             self.store.outside.changed(unix_seconds);
         }
@@ -102,7 +102,7 @@ impl Index {
     fn upsert(&mut self, key: Key, object: Object) -> bool {
         match object {
             Object::Namespace(namespace) => replaced(&mut self.namespaces, key, namespace, |namespace| {
-                self.store.publish_namespace(&lower(&namespace.name), Some(namespace.clone()));
+                self.store.publish_namespace(&lower(&namespace.name), Some(namespace.clone()), &mut self.touched);
             }),
             Object::Service(service) => {
                 let service = Arc::new(service);
@@ -162,7 +162,7 @@ impl Index {
         match key.kind {
             Kind::Namespace => {
                 let known = self.namespaces.remove(key).is_some();
-                self.store.publish_namespace(&lower(&key.name), None);
+                self.store.publish_namespace(&lower(&key.name), None, &mut self.touched);
                 known
             }
             Kind::Service => {
@@ -191,13 +191,13 @@ impl Index {
     }
 
     /// Publishes a Service as `change` makes it of what was published before.
-    fn publish(&self, namespace: &str, name: &str, change: impl FnOnce(&mut Draft)) {
+    fn publish(&mut self, namespace: &str, name: &str, change: impl FnOnce(&mut Draft)) {
         // A name that is no label cannot be asked for.
         let Some(key) = service_key(namespace, name) else { return };
         let old = self.store.service(&key);
         let mut draft = old.map_or_else(Draft::default, |old| Draft { service: old.service.clone(), slices: old.slices.to_vec() });
         change(&mut draft);
-        self.store.publish(&key, draft.finish(&key));
+        self.store.publish(&key, draft.finish(&key), &mut self.touched);
     }
 }
 

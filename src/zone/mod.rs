@@ -9,6 +9,7 @@ pub mod outside;
 mod reverse;
 mod settings;
 mod store;
+mod transfer;
 mod view;
 
 use std::{net::IpAddr, sync::Arc};
@@ -24,6 +25,7 @@ use derive::{Part, Scope, ServiceEntry, address_data, address_of_label};
 pub use index::Index;
 pub use settings::{Namespaces, PodMode, Settings, is_reverse};
 pub use store::Store;
+pub use transfer::Unsynced;
 pub use view::View;
 use view::{Soa, longest};
 
@@ -97,8 +99,12 @@ impl Zone {
     /// The SOA of the zone that the question is in, owned by the zone in the client's spelling. Its TTL is no higher than the
     /// records', so that a negative answer lives no longer than a positive one (RFC 2308 §5).
     pub fn soa(&self, question: &Question) -> Option<RecordSet> {
+        self.soa_of(question, self.store.serial())
+    }
+
+    fn soa_of(&self, question: &Question, serial: u32) -> Option<RecordSet> {
         let (server, hostmaster) = (b"\x02ns\x03dns", b"\x0ahostmaster");
-        let soa = Soa { server, hostmaster, serial: self.store.serial(), ttl: self.settings.ttl.min(300), minimum: self.settings.ttl };
+        let soa = Soa { server, hostmaster, serial, ttl: self.settings.ttl.min(300), minimum: self.settings.ttl };
         Some(soa.record(question, self.zone_of(&question.name)?))
     }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::{
-    model::{Kind, Selector},
+    model::{Kind, Namespace, Selector},
     wire::Name,
 };
 
@@ -52,11 +52,15 @@ pub enum Namespaces {
 impl Namespaces {
     /// Whether the namespace of this label exists and is shown.
     pub(super) fn show(&self, label: &[u8], store: &Store) -> bool {
-        let exists = || store.namespace(label);
+        store.namespace(label).is_some_and(|namespace| self.include(label, &namespace))
+    }
+
+    /// Whether the namespace of this label is shown.
+    pub(super) fn include(&self, label: &[u8], namespace: &Namespace) -> bool {
         match self {
-            Self::All => exists().is_some(),
-            Self::Named(names) => names.iter().any(|name| name.as_bytes() == label) && exists().is_some(),
-            Self::Labelled(selector) => exists().is_some_and(|namespace| selector.matches(&namespace.labels)),
+            Self::All => true,
+            Self::Named(names) => names.iter().any(|name| name.as_bytes() == label),
+            Self::Labelled(selector) => selector.matches(&namespace.labels),
         }
     }
 }

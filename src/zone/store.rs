@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    mem,
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
@@ -26,18 +27,21 @@ use super::{derive::ServiceEntry, outside};
 /// `web.default` in wire form without a root label: the labels that a Service's name has left of `svc.ZONE`.
 pub(super) type ServiceKey = Arc<[u8]>;
 
+/// A namespace's label.
+type NamespaceKey = Box<[u8]>;
+
 type Map<K, V> = DashMap<K, V, RandomState>;
 
 /// Shared by every view of one source.
 #[derive(Debug, Default)]
 pub struct Store {
     services: Map<ServiceKey, Arc<ServiceEntry>>,
-    namespaces: Map<Box<[u8]>, Arc<Namespace>>,
+    namespaces: Map<NamespaceKey, Arc<Namespace>>,
     cluster_ips: Map<IpAddr, SmallVec<[ServiceKey; 1]>>,
     endpoints: Map<IpAddr, SmallVec<[ServiceKey; 1]>>,
     /// Addresses at which clients outside of the cluster reach a Service.
     outer_ips: Map<IpAddr, SmallVec<[ServiceKey; 1]>>,
-    pods: Map<IpAddr, SmallVec<[Box<[u8]>; 1]>>,
+    pods: Map<IpAddr, SmallVec<[NamespaceKey; 1]>>,
     /// One bit a kind.
     synced: AtomicU32,
     /// Kinds that may not be read, and why; nobody reads it for an answer.
@@ -45,6 +49,23 @@ pub struct Store {
     serial: AtomicU32,
     /// What clients outside of the cluster are told.
     pub(super) outside: outside::Facts,
+    /// For who needs everything: goes from change to change, never through half of one.
+    whole: Mutex<Arc<Whole>>,
+}
+
+/// What there was at one moment, by name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Whole {
+    pub(super) serial: u32,
+    pub(super) services: BTreeMap<ServiceKey, Arc<ServiceEntry>>,
+    pub(super) namespaces: BTreeMap<NamespaceKey, Arc<Namespace>>,
+}
+
+/// What a change published.
+#[derive(Debug, Default)]
+pub(super) struct Touched {
+    services: Vec<(ServiceKey, Option<Arc<ServiceEntry>>)>,
+    namespaces: Vec<(NamespaceKey, Option<Arc<Namespace>>)>,
 }
 
 impl Store {
@@ -109,13 +130,29 @@ impl Store {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).insert(kind, reason);
     }
 
-    pub(super) fn set_serial(&self, serial: u32) {
+    /// What there is at this moment.
+    pub(super) fn whole(&self) -> Arc<Whole> {
+        Arc::clone(&self.whole.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A change is over. Whoever holds an earlier [`Whole`] keeps it: then, and only then, this makes a copy.
+    pub(super) fn commit(&self, touched: &mut Touched, serial: u32) {
+        let Touched { services, namespaces } = mem::take(touched);
+        let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+        if services.is_empty() && namespaces.is_empty() && whole.serial == serial {
+            return;
+        }
+        let whole = Arc::make_mut(&mut whole);
+        services.into_iter().for_each(|(key, entry)| put(&mut whole.services, key, entry));
+        namespaces.into_iter().for_each(|(key, entry)| put(&mut whole.namespaces, key, entry));
+        whole.serial = serial;
         self.serial.store(serial, Ordering::Relaxed);
     }
 
     /// Publishes a Service, or takes it away where nothing is left of it; keeps the addresses' maps in step.
-    pub(super) fn publish(&self, key: &ServiceKey, entry: Option<ServiceEntry>) {
+    pub(super) fn publish(&self, key: &ServiceKey, entry: Option<ServiceEntry>, touched: &mut Touched) {
         let new = entry.map(Arc::new);
+        touched.services.push((key.clone(), new.clone()));
         let old = match &new {
             Some(new) => self.services.insert(key.clone(), Arc::clone(new)),
             None => self.services.remove(key).map(|(_, old)| old),
@@ -131,9 +168,11 @@ impl Store {
         }
     }
 
-    pub(super) fn publish_namespace(&self, label: &[u8], namespace: Option<Namespace>) {
-        match namespace {
-            Some(namespace) => drop(self.namespaces.insert(label.into(), Arc::new(namespace))),
+    pub(super) fn publish_namespace(&self, label: &[u8], namespace: Option<Namespace>, touched: &mut Touched) {
+        let new = namespace.map(Arc::new);
+        touched.namespaces.push((label.into(), new.clone()));
+        match new {
+            Some(namespace) => drop(self.namespaces.insert(label.into(), namespace)),
             None => drop(self.namespaces.remove(label)),
         }
     }
@@ -141,6 +180,13 @@ impl Store {
     /// A Pod of the namespace has `new` instead of `old`.
     pub(super) fn publish_pod(&self, namespace: &[u8], old: &[IpAddr], new: &[IpAddr]) {
         replace(&self.pods, &Box::from(namespace), old, new);
+    }
+}
+
+fn put<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
+    match value {
+        Some(value) => drop(map.insert(key, value)),
+        None => drop(map.remove(&key)),
     }
 }
 

@@ -2,10 +2,10 @@
 
 use crate::{
     model::Kind,
-    wire::{Name, Owner, Question, Rdatas, RecordSet, Type},
+    wire::{Name, Owner, Question, Rdatas, RecordSet, Transfer, Type},
 };
 
-use super::{Found, Zone};
+use super::{Found, Unsynced, Zone};
 
 /// Answers questions from facts.
 pub trait View: Send + Sync {
@@ -14,6 +14,14 @@ pub trait View: Send + Sync {
 
     /// The SOA of the zone that the question is in.
     fn soa(&self, question: &Question) -> Option<RecordSet>;
+
+    /// The zone whose apex the question names, whole; `None` where that is none of the view's, or none that it hands over.
+    ///
+    /// # Errors
+    /// Where it is not known yet what the zone holds.
+    fn transfer(&self, _question: &Question) -> Option<Result<Transfer, Unsynced>> {
+        None
+    }
 
     /// The kinds that nothing can be answered without and that have not been listed yet, with the reason where they may not be
     /// read.
@@ -27,6 +35,10 @@ impl View for Zone {
 
     fn soa(&self, question: &Question) -> Option<RecordSet> {
         Self::soa(self, question)
+    }
+
+    fn transfer(&self, question: &Question) -> Option<Result<Transfer, Unsynced>> {
+        Self::transfer(self, question)
     }
 
     fn waiting(&self) -> Vec<(Kind, Option<Box<str>>)> {

@@ -10,9 +10,13 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use crate::{limits, server::Outcome};
+use crate::{
+    chain::Cx,
+    limits,
+    server::{Outcome, Outgoing},
+};
 
-use super::super::shell::{Asked, Job, header_of};
+use super::super::shell::{Asked, Job, Shell, header_of};
 use super::{Visit, stopped};
 
 /// What a connection's task wakes up for.
@@ -135,7 +139,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         while self.waiting.len() < limits::TCP_QUESTIONS {
             let Some(packet) = next_message(&mut self.input)? else { break };
             any = true;
-            self.answer_one(&packet, &mut out);
+            if let Some((zone, cx)) = self.answer_one(&packet, &mut out) {
+                self.hand_over(*zone, cx, &mut out).await?;
+            }
             if out.len() >= limits::STREAM_OCTETS {
                 self.write(&out).await?;
                 out.clear();
@@ -147,7 +153,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(any)
     }
 
-    fn answer_one(&mut self, packet: &[u8], out: &mut Vec<u8>) {
+    /// Appends the reply, if there is one yet; or gives the zone that is to be sent.
+    fn answer_one(&mut self, packet: &[u8], out: &mut Vec<u8>) -> Option<(Box<Outgoing>, Cx)> {
         let visit = &mut self.visit;
         visit.renew();
         let mut cx = visit.cx();
@@ -156,6 +163,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Outcome::Exchange(pending, exchange) => {
                 let asked = Asked { server: Arc::clone(&visit.server), listen: visit.listen, header: header_of(packet), cx };
                 self.wait(Job { asked, pending, exchange }, out)
+            }
+            Outcome::Transfer(zone) => {
+                out.truncate(start);
+                return Some((zone, cx));
             }
             outcome => {
                 visit.shell.after(&visit.server, visit.listen, &mut cx);
@@ -166,6 +177,42 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             end_frame(out, start);
         } else {
             out.truncate(start);
+        }
+        None
+    }
+
+    /// Sends a zone, no faster than the client takes it. What it asks meanwhile waits.
+    async fn hand_over(&mut self, mut zone: Outgoing, mut cx: Cx, out: &mut Vec<u8>) -> io::Result<()> {
+        let (shell, server) = (Arc::clone(&self.visit.shell), Arc::clone(&self.visit.server));
+        let sent = match shell.transfer_place() {
+            Some(_place) => {
+                self.visit.place.set_idle(false);
+                let sent = timeout(limits::TRANSFER_TIME, self.send(&shell, &mut zone, out)).await;
+                cx.now = Instant::now().into_std();
+                server.transferred(&zone, &mut cx);
+                sent?
+            }
+            None => {
+                let start = begin_frame(out);
+                server.put_off(&zone, &mut cx, out);
+                end_frame(out, start);
+                Ok(())
+            }
+        };
+        shell.after(&server, self.visit.listen, &mut cx);
+        sent
+    }
+
+    async fn send(&mut self, shell: &Shell, zone: &mut Outgoing, out: &mut Vec<u8>) -> io::Result<()> {
+        loop {
+            let start = begin_frame(out);
+            if !shell.next_message(zone, out) {
+                out.truncate(start);
+                return Ok(());
+            }
+            end_frame(out, start);
+            self.write(out).await?;
+            out.clear();
         }
     }
 

@@ -1,0 +1,244 @@
+//! A zone as a whole, for zone transfers (RFC 5936): what there was at one moment, record set after record set.
+//!
+//! A cluster zone has what CoreDNS hands over: names of Services, of endpoints of headless ones, and of named ports. Names that
+//! are answered from the question alone (Pods, topology zones, ports without underscores) are in no transfer.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use crate::{
+    model::{Addressing, Kind, Protocol, Service},
+    wire::{Name, Owner, Question, Rdatas, RecordSet, Records, Sets, Spelled, Transfer, Type},
+};
+
+use super::{
+    Found, Zone,
+    derive::{Label, Scope, ServiceEntry, address_data},
+    is_reverse,
+    store::{ServiceKey, Whole},
+};
+
+/// Some of what a transfer needs has not been listed yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsynced;
+
+impl Zone {
+    /// The zone whose apex the question names; `None` where that is none of the view's.
+    ///
+    /// # Errors
+    /// Where it is not known yet what the zone holds.
+    pub fn transfer(&self, question: &Question) -> Option<Result<Transfer, Unsynced>> {
+        if !self.settings.zones.contains(&question.name) {
+            return None;
+        }
+        let complete = self.settings.kinds().filter(|kind| *kind != Kind::Pod).all(|kind| self.knows(&[kind]));
+        Some(if complete { self.whole(question) } else { Err(Unsynced) })
+    }
+
+    fn whole(&self, question: &Question) -> Result<Transfer, Unsynced> {
+        let whole = self.store.whole();
+        let soa = self.soa_of(question, whole.serial).ok_or(Unsynced)?;
+        let top = self.top(question);
+        let view = View { zone: self.clone(), spelled: question.spelled(), services: self.shown(&whole) };
+        let below: Records =
+            if is_reverse(&question.name) { Box::new(view.pointers(question.name.clone())) } else { Box::new(view.records()) };
+        Ok(Transfer { soa, serial: whole.serial, records: Box::new(top.into_iter().chain(below)) })
+    }
+
+    /// The NS records, and the addresses of name servers that are no Service of the zone.
+    fn top(&self, question: &Question) -> Sets {
+        let question = Question { qtype: Type::NS, ..question.clone() };
+        let Found::Records { answer, additional } = self.find(&question) else { return Sets::new() };
+        let is_glue = |set: &RecordSet| {
+            let Owner::Name(wire) = &set.owner else { return false };
+            let Some(name) = Name::from_wire(wire) else { return false };
+            let Some(left) = name.left_of(&question.name) else { return false };
+            left == b"\x02ns\x03dns" || !matches!(self.find(&Question::new(name.clone(), set.rtype)), Found::Records { .. })
+        };
+        answer.into_iter().chain(additional.into_iter().filter(is_glue)).collect()
+    }
+
+    fn shown(&self, whole: &Whole) -> Vec<Arc<ServiceEntry>> {
+        let shows = |label: &[u8]| whole.namespaces.get(label).is_some_and(|it| self.settings.namespaces.include(label, it));
+        let shown = whole.services.iter().filter(|(_, entry)| shows(entry.namespace()));
+        shown.map(|(_, entry): (&ServiceKey, _)| Arc::clone(entry)).collect()
+    }
+}
+
+/// The Services of a view at one moment, by name.
+struct View {
+    zone: Zone,
+    /// The apex in the client's spelling.
+    spelled: Spelled,
+    services: Vec<Arc<ServiceEntry>>,
+}
+
+impl View {
+    fn records(self) -> impl Iterator<Item = RecordSet> + Send {
+        let Self { zone, spelled, services } = self;
+        services.into_iter().flat_map(move |entry| entry.records(&zone.scope(&spelled)))
+    }
+
+    /// PTR records of the addresses in a reverse zone: a cluster IP has one, an endpoint one of every Service that it is of.
+    fn pointers(self, reverse: Name) -> impl Iterator<Item = RecordSet> + Send {
+        let Self { zone, services, .. } = self;
+        let cluster_ips: HashSet<IpAddr> = services.iter().flat_map(|entry| entry.cluster_ips()).copied().collect();
+        let (primary, mut seen) = (zone.primary(), HashSet::new());
+        services.into_iter().flat_map(move |entry| {
+            let scope = zone.scope(&primary);
+            let mut pointers = BTreeMap::<IpAddr, Vec<Vec<u8>>>::new();
+            for address in entry.cluster_ips().iter().filter(|address| seen.insert(**address)) {
+                pointers.entry(*address).or_default().extend(entry.target_name(None, &scope));
+            }
+            let endpoints = entry.endpoints().filter(|(_, endpoint)| !scope.no_endpoints && !cluster_ips.contains(&endpoint.address));
+            for (_, endpoint) in endpoints {
+                let targets = pointers.entry(endpoint.address).or_default();
+                let target = entry.target_name(Some(&Label::of(endpoint, scope.pod_names)), &scope);
+                targets.extend(target.filter(|target| !targets.contains(target)));
+            }
+            let named = pointers.into_iter().map(|(address, targets)| (Name::reverse(address), targets));
+            let within = named.filter(|(name, targets)| name.is_within(&reverse) && !targets.is_empty());
+            within
+                .map(|(name, targets)| RecordSet::new(Owner::from(&name), Type::PTR, scope.ttl, targets.iter().collect()))
+                .collect::<Vec<_>>()
+        })
+    }
+}
+
+/// SRV data by the port's protocol and name.
+type Ports<'e> = BTreeMap<(Protocol, &'e str), Vec<Vec<u8>>>;
+
+impl ServiceEntry {
+    /// All record sets of the Service that a transfer has.
+    fn records(&self, scope: &Scope<'_>) -> Vec<RecordSet> {
+        let (Some(service), Some(own)) = (&self.service, self.target_name(None, scope)) else { return Vec::new() };
+        let mut sets = vec![set(&own, Type::A, self.v4.clone(), scope), set(&own, Type::AAAA, self.v6.clone(), scope)];
+        match &service.addressing {
+            Addressing::ExternalName(_) => sets.push(set(&own, Type::CNAME, self.alias().unwrap_or_default(), scope)),
+            Addressing::ClusterIps(ips) if ips.is_empty() || scope.ignore_empty && self.endpoints().next().is_none() => sets.clear(),
+            Addressing::ClusterIps(_) => self.add_ports(service, &own, scope, &mut sets),
+            Addressing::Headless if scope.no_endpoints => sets.clear(),
+            Addressing::Headless => self.add_endpoints(scope, &mut sets),
+        }
+        sets.retain(|set| !set.rdatas.is_empty());
+        sets
+    }
+
+    fn add_ports(&self, service: &Service, own: &[u8], scope: &Scope<'_>, sets: &mut Vec<RecordSet>) {
+        let (mut all, mut named) = (Vec::new(), Ports::new());
+        for port in &service.ports {
+            let rdata = srv(100, port.port, own);
+            if !port.name.is_empty() {
+                named.entry((port.protocol, &port.name)).or_default().push(rdata.clone());
+            }
+            if !all.contains(&rdata) {
+                all.push(rdata);
+            }
+        }
+        sets.push(set(own, Type::SRV, all.iter().collect(), scope));
+        self.add_named_ports(named, scope, sets);
+    }
+
+    fn add_endpoints(&self, scope: &Scope<'_>, sets: &mut Vec<RecordSet>) {
+        let (mut hosts, mut named) = (BTreeMap::<Label<'_>, Vec<IpAddr>>::new(), Ports::new());
+        for (slice, endpoint) in self.endpoints() {
+            let label = Label::of(endpoint, scope.pod_names);
+            let Some(host) = self.target_name(Some(&label), scope) else { continue };
+            let weight = (100 / slice.endpoints.len()).max(1) as u16;
+            for port in slice.ports.iter().filter(|port| !port.name.is_empty()) {
+                let (rdata, port) = (srv(weight, port.port, &host), named.entry((port.protocol, &*port.name)).or_default());
+                port.push(rdata);
+            }
+            let addresses = hosts.entry(label).or_default();
+            if !addresses.contains(&endpoint.address) {
+                addresses.push(endpoint.address);
+            }
+        }
+        for (label, addresses) in hosts {
+            let Some(host) = self.target_name(Some(&label), scope) else { continue };
+            sets.extend([Type::A, Type::AAAA].map(|rtype| set(&host, rtype, address_data(rtype, &addresses), scope)));
+        }
+        self.add_named_ports(named, scope, sets);
+    }
+
+    fn add_named_ports(&self, named: Ports<'_>, scope: &Scope<'_>, sets: &mut Vec<RecordSet>) {
+        for ((protocol, name), mut rdatas) in named {
+            rdatas.sort_unstable();
+            rdatas.dedup();
+            let labels = [format!("_{}", name.to_ascii_lowercase()), format!("_{}", protocol.label())];
+            if let Some(owner) = self.name_under(labels.iter().map(String::as_str), scope) {
+                sets.push(set(&owner, Type::SRV, rdatas.iter().collect(), scope));
+            }
+        }
+    }
+}
+
+fn set(owner: &[u8], rtype: Type, rdatas: Rdatas, scope: &Scope<'_>) -> RecordSet {
+    RecordSet::new(Owner::Name(owner.to_vec().into()), rtype, scope.ttl, rdatas)
+}
+
+/// SRV data of priority 0 (RFC 2782).
+fn srv(weight: u16, port: u16, target: &[u8]) -> Vec<u8> {
+    [&[0, 0], &weight.to_be_bytes()[..], &port.to_be_bytes(), target].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        model::{Change, Namespace, Object, ServicePort},
+        zone::{Index, Namespaces, PodMode, Settings},
+    };
+
+    use super::*;
+
+    fn service(name: &str, last: u8) -> Change {
+        let addressing = Addressing::ClusterIps(Box::new([[10, 96, 0, last].into()]));
+        let ports = Box::new([ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: 80, node_port: None }]);
+        Change::Upsert(Object::Service(Service { namespace: "ns".into(), name: name.into(), addressing, ports, outside: None }))
+    }
+
+    fn printed(transfer: Transfer) -> (u32, Vec<String>) {
+        (transfer.serial, transfer.records.map(|set| format!("{set:?}")).collect())
+    }
+
+    #[test]
+    fn a_zone_on_its_way_stays_as_it_was() {
+        let mut index = Index::default();
+        let settings = Settings {
+            zones: vec!["cluster.local".parse().unwrap()],
+            ttl: 5,
+            pods: PodMode::Disabled,
+            namespaces: Namespaces::All,
+            endpoint_pod_names: false,
+            no_endpoints: false,
+            zonal: false,
+            ignore_empty_service: false,
+            own_addresses: Vec::new(),
+        };
+        let zone = Zone::new(index.store(), settings);
+        let apex = Question::new("cluster.local".parse().unwrap(), Type::AXFR);
+        assert!(matches!(zone.transfer(&apex), Some(Err(Unsynced))));
+        index.apply(Change::Upsert(Object::Namespace(Namespace { name: "ns".into(), labels: Box::default() })), 1);
+        [service("a", 1), service("b", 2)].into_iter().for_each(|change| index.apply(change, 2));
+        Kind::ALL.into_iter().for_each(|kind| index.apply(Change::Synced(kind), 3));
+
+        let take = || zone.transfer(&apex).unwrap().unwrap_or_else(|_| panic!("everything is listed"));
+        let (before, mut half) = (printed(take()), take());
+        let first = half.records.next();
+        index.apply(service("b", 3), 4);
+        index.apply(service("c", 4), 5);
+        index.apply(Change::Remove(service_key("a")), 6);
+        let rest: Vec<_> = first.into_iter().chain(half.records).map(|set| format!("{set:?}")).collect();
+        assert_eq!((3, rest), before);
+        let (serial, after) = printed(take());
+        assert_eq!((serial, after.len()), (6, before.1.len()));
+        assert_ne!(after, before.1);
+    }
+
+    fn service_key(name: &str) -> crate::model::Key {
+        crate::model::Key::new(Kind::Service, "ns", name)
+    }
+}

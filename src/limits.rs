@@ -113,6 +113,10 @@ pub const TCP_CONNECTIONS_CLIENT: usize = 512;
 pub const TCP_BACKLOG: i32 = 1024;
 /// Questions of one connection that wait for upstreams; then no more are read.
 pub const TCP_QUESTIONS: usize = 100;
+/// Octets of a head of HTTP/1.1, and of the headers of a request over HTTP/2: the longest question in a URL, and as much again.
+pub const HTTP_HEAD_OCTETS: usize = 16 << 10;
+/// Octets of requests that an HTTP/2 client may send ahead on all streams of a connection.
+pub const HTTP_WINDOW_OCTETS: u32 = 128 << 10;
 /// For a client to agree on keys: CoreDNS's number for whatever comes first on a connection.
 pub const TLS_HANDSHAKE_TIME: Duration = Duration::from_secs(3);
 /// From a message's first octet to its last; also from a connection's start to its first message. CoreDNS's number.

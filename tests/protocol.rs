@@ -13,11 +13,15 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Request;
 use ndots::wire::Question;
 use support::{
     Ndots, Tcp,
-    encrypted::{Authority, dot},
-    packet::{RD, Request, ask, ask_class, blank, option, told},
+    encrypted::{Authority, dot, https},
+    packet::{self, RD, ask, ask_class, blank, option, told},
 };
 
 const API: &str = "kubernetes.default.svc.cluster.local";
@@ -39,7 +43,7 @@ struct Row {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "a request is made for its row")]
-fn row(what: &str, request: Request, want: &str) -> Row {
+fn row(what: &str, request: packet::Request, want: &str) -> Row {
     raw_row(what, request.packet(), want)
 }
 
@@ -185,7 +189,7 @@ fn table() -> Vec<Row> {
     rows
 }
 
-fn labels(labels: &[&[u8]]) -> Request {
+fn labels(labels: &[&[u8]]) -> packet::Request {
     let wire = labels.iter().chain(&[&b"cluster"[..], b"local"]).fold(Vec::new(), |mut wire, label| {
         wire.push(label.len() as u8);
         wire.extend_from_slice(label);
@@ -195,7 +199,7 @@ fn labels(labels: &[&[u8]]) -> Request {
 }
 
 /// A name in the cluster's zone that has 194 octets and the first label's.
-fn long_name(first: usize) -> Request {
+fn long_name(first: usize) -> packet::Request {
     labels(&[&vec![b'a'; first], &[b'b'; 63], &[b'c'; 63], &[b'd'; 49]])
 }
 
@@ -248,6 +252,35 @@ impl<S: Read + Write, F: Fn() -> Tcp<S>> Client for Stream<F> {
         }
         tcp.receive()
     }
+}
+
+/// How a message is asked for over HTTP.
+struct Web<'a> {
+    address: SocketAddr,
+    authority: &'a Authority,
+    protocol: &'a str,
+    request: fn(&[u8]) -> Request<Full<Bytes>>,
+}
+
+impl Client for Web<'_> {
+    fn ask(&self, packet: &[u8], _silence: bool) -> Option<Vec<u8>> {
+        let response = https(self.address, self.authority.client(&[self.protocol]), (self.request)(packet));
+        match response.status().as_u16() {
+            200 => Some(response.into_body().to_vec()),
+            400 => None,
+            status => panic!("status {status}"),
+        }
+    }
+}
+
+fn post(packet: &[u8]) -> Request<Full<Bytes>> {
+    let request = Request::post("https://localhost/dns-query").header("content-type", "application/dns-message");
+    request.body(Full::from(packet.to_vec())).unwrap()
+}
+
+fn get(packet: &[u8]) -> Request<Full<Bytes>> {
+    let url = format!("/dns-query?dns={}", BASE64_URL_SAFE_NO_PAD.encode(packet));
+    Request::get(url).header("host", "localhost").body(Full::default()).unwrap()
 }
 
 /// Answers every question with one address, in a message that is not compressed.
@@ -315,11 +348,18 @@ fn every_packet_gets_its_reply_over_every_transport() {
                       clusters: [{name: a, cluster: {server: 'http://127.0.0.1:1'}}]\nusers: [{name: a, user: {}}]\n";
     fs::write(directory.path().join("kubeconfig"), kubeconfig).unwrap();
     let (upstream, authority) = (Upstream::start(), Authority::new());
-    let schemes = ["dns", "tls"];
+    let schemes = ["dns", "tls", "https"];
     let text = corefile(&schemes, &authority.directive(), upstream.address, &manifests.display().to_string());
     let server = Ndots::corefile(&text, &schemes, &[]);
     let over_tls = Stream(|| dot(server.bound["tls"], authority.client(&["dot"])));
-    let transports: [(&str, &dyn Client); 3] = [("udp", &Udp(server.address)), ("tcp", &Stream(|| server.tcp())), ("tls", &over_tls)];
+    let web = |protocol, request| Web { address: server.bound["https"], authority: &authority, protocol, request };
+    let transports: [(&str, &dyn Client); 5] = [
+        ("udp", &Udp(server.address)),
+        ("tcp", &Stream(|| server.tcp())),
+        ("tls", &over_tls),
+        ("https", &web("h2", post)),
+        ("https", &web("http/1.1", get)),
+    ];
     let (rows, mut wrong) = (table(), String::new());
     for (transport, client) in transports {
         for row in &rows {

@@ -191,6 +191,26 @@ impl Shell {
         replied
     }
 
+    /// Answers a question that nobody's else waits behind; `None` where nothing is to be sent.
+    pub(super) async fn answer(&self, server: &Arc<Server>, listen: Listen, packet: &[u8], mut cx: Cx) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        let replied = match self.receive(server, listen, packet, &mut cx, &mut out) {
+            Outcome::Exchange(pending, exchange) => {
+                let asked = Asked { server: Arc::clone(server), listen, header: header_of(packet), cx };
+                let job = Job { asked, pending, exchange };
+                match self.stream_place() {
+                    Some(_place) => self.drive(job, &mut out).await,
+                    None => self.turn_away(job, &mut out),
+                }
+            }
+            outcome => {
+                self.after(server, listen, &mut cx);
+                matches!(outcome, Outcome::Reply)
+            }
+        };
+        replied.then_some(out)
+    }
+
     /// What plugins left behind with an answer: log lines, and questions to ask once more.
     pub(super) fn after(&self, server: &Arc<Server>, listen: Listen, cx: &mut Cx) {
         for line in cx.lines.drain(..) {

@@ -4,6 +4,7 @@
 
 mod clients;
 mod connection;
+mod https;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -20,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     chain::Cx,
     limits,
-    server::{Listen, Server},
+    server::{Listen, Scheme, Server},
 };
 
 use super::{
@@ -105,19 +106,26 @@ struct Visit {
 
 impl Visit {
     async fn run(self, stream: TcpStream, tls: Option<Arc<ServerConfig>>, stop: watch::Receiver<bool>) {
-        let Some(tls) = tls else { return self.converse(stream, stop).await };
+        let Some(tls) = tls else { return self.converse(stream, false, stop).await };
         let stream = tokio::select! {
             greeted = timeout(limits::TLS_HANDSHAKE_TIME, TlsAcceptor::from(tls).accept(stream)) => greeted,
             () = self.place.taken() => return,
         };
         // Who cannot agree on a key was told by an alert; who took too long has nothing to be told.
         if let Ok(Ok(stream)) = stream {
-            self.converse(stream, stop).await;
+            let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            self.converse(stream, h2, stop).await;
         }
     }
 
-    async fn converse<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S, stop: watch::Receiver<bool>) {
-        Connection::new(self, stream).run(stop).await;
+    async fn converse<S>(self, stream: S, h2: bool, stop: watch::Receiver<bool>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        match self.listen.scheme {
+            Scheme::Https => https::converse(self, stream, h2, stop).await,
+            Scheme::Dns | Scheme::Tls | Scheme::Quic => Connection::new(self, stream).run(stop).await,
+        }
     }
 
     /// Makes the server that is in force the one that answers.

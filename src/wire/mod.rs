@@ -5,6 +5,7 @@
 
 mod cookie;
 mod encode;
+mod freshness;
 mod name;
 mod opt;
 mod query;
@@ -15,6 +16,7 @@ mod types;
 
 pub use cookie::{ClientCookie, Cookie, CookieSecret};
 pub use encode::Room;
+pub use freshness::freshness;
 pub use name::{Name, NameError, Spelled};
 pub use query::{Caps, Edns, Malformed, Query, Question, refusal};
 pub use response::{Ede, Owner, Rdatas, RecordSet, Records, Response, Sets, Transfer};

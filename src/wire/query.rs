@@ -260,7 +260,7 @@ impl Edns {
 }
 
 /// What follows a name, which may be compressed.
-fn skip_name(mut bytes: &[u8]) -> Option<&[u8]> {
+pub(super) fn skip_name(mut bytes: &[u8]) -> Option<&[u8]> {
     loop {
         let (&length, tail) = bytes.split_first()?;
         match length {

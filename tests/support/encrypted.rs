@@ -8,6 +8,14 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    Request, Response,
+    client::conn::{http1, http2},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use quinn::crypto::rustls::QuicClientConfig;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
@@ -89,4 +97,73 @@ pub(crate) fn dot(address: SocketAddr, config: ClientConfig) -> Tcp<StreamOwned<
     stream.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
     let connection = ClientConnection::new(Arc::new(config), address.ip().into()).unwrap();
     Tcp(StreamOwned::new(connection, stream))
+}
+
+/// One request over HTTP: the version is agreed on as `config` names protocols.
+pub(crate) fn https(address: SocketAddr, config: ClientConfig, request: Request<Full<Bytes>>) -> Response<Bytes> {
+    runtime().block_on(async {
+        let stream = connect(address, config).await;
+        let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let response = if h2 {
+            let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+            while_open(connection, sender.send_request(request)).await
+        } else {
+            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+            while_open(connection, sender.send_request(request)).await
+        };
+        assert_eq!(response.version() == hyper::Version::HTTP_2, h2);
+        response
+    })
+}
+
+pub(crate) async fn connect(address: SocketAddr, config: ClientConfig) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(address.ip().into(), stream).await.unwrap()
+}
+
+/// The whole response, as long as the connection lasts.
+async fn while_open<E: std::fmt::Debug>(
+    connection: impl Future<Output = Result<(), E>>,
+    response: impl Future<Output = hyper::Result<Response<hyper::body::Incoming>>>,
+) -> Response<Bytes> {
+    let whole = async {
+        let (head, body) = response.await.unwrap().into_parts();
+        Response::from_parts(head, body.collect().await.unwrap().to_bytes())
+    };
+    let connection = async {
+        connection.await.unwrap();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        response = whole => response,
+        () = connection => unreachable!("it waits for the response"),
+        () = tokio::time::sleep(Duration::from_secs(8)) => panic!("no response"),
+    }
+}
+
+/// One question on a stream of its own (RFC 9250), whose id is 0 on the way; `None` where the stream ends without a reply.
+pub(crate) fn doq(address: SocketAddr, config: ClientConfig, packet: &[u8]) -> Option<Vec<u8>> {
+    let (id, rest) = packet.split_at_checked(2).unwrap_or((packet, &[]));
+    let frame = [&(packet.len() as u16).to_be_bytes()[..], &vec![0; id.len()], rest].concat();
+    let answer = async {
+        let mut endpoint = quinn::Endpoint::client(([127, 0, 0, 1], 0).into()).unwrap();
+        let crypto = QuicClientConfig::try_from(config).unwrap();
+        endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(crypto)));
+        let connection = endpoint.connect(address, "localhost").unwrap().await.unwrap();
+        let (mut send, mut receive) = connection.open_bi().await.unwrap();
+        send.write_all(&frame).await.unwrap();
+        send.finish().unwrap();
+        let reply = receive.read_to_end(65_537).await.ok()?;
+        connection.close(0_u32.into(), b"");
+        Some(reply)
+    };
+    let reply = runtime().block_on(async { tokio::time::timeout(Duration::from_secs(8), answer).await.expect("the stream ends") })?;
+    let (length, reply) = reply.split_first_chunk::<2>()?;
+    assert_eq!(usize::from(u16::from_be_bytes(*length)), reply.len());
+    assert_eq!(reply[..2], [0, 0], "ids are 0 over QUIC");
+    Some([id, &reply[2..]].concat())
+}
+
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }

@@ -1,0 +1,229 @@
+//! DNS over HTTPS (RFC 8484): GET and POST, over HTTP/1.1 and HTTP/2.
+
+use std::{
+    convert::Infallible,
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Body, Incoming},
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+    rt::Executor,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout},
+};
+
+use crate::{limits, wire::freshness};
+
+use super::{Visit, stopped};
+
+/// Where questions are taken; CoreDNS's path, and the one of RFC 8484's examples.
+const PATH: &str = "/dns-query";
+const MESSAGE: HeaderValue = HeaderValue::from_static("application/dns-message");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// Answers until the client has enough, is idle, or has to leave. `h2` says what was agreed on; HTTP/1.1 needs no agreement.
+pub(super) async fn converse<S>(visit: Visit, stream: S, h2: bool, stop: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let talk = Arc::new(Talk { visit, pace: watch::Sender::new(Pace { requests: 0, since: Instant::now() }) });
+    let answering = Arc::clone(&talk);
+    let service = service_fn(move |request| {
+        let talk = Arc::clone(&answering);
+        async move { Ok::<_, Infallible>(talk.reply(request).await) }
+    });
+    let stream = TokioIo::new(stream);
+    if h2 {
+        let connection = http2(Streams::default()).serve_connection(stream, service);
+        talk.mind(connection, http2::Connection::graceful_shutdown, stop).await;
+    } else {
+        let connection = http1().serve_connection(stream, service);
+        talk.mind(connection, http1::Connection::graceful_shutdown, stop).await;
+    }
+}
+
+fn http1() -> http1::Builder {
+    let mut http = http1::Builder::new();
+    // It runs between requests, too.
+    http.timer(TokioTimer::new()).header_read_timeout(limits::TCP_IDLE_TIME).max_buf_size(limits::HTTP_HEAD_OCTETS);
+    http
+}
+
+fn http2(streams: Streams) -> http2::Builder<Streams> {
+    let mut http = http2::Builder::new(streams);
+    http.timer(TokioTimer::new())
+        .max_concurrent_streams(limits::TCP_QUESTIONS as u32)
+        .max_header_list_size(limits::HTTP_HEAD_OCTETS as u32)
+        .initial_connection_window_size(limits::HTTP_WINDOW_OCTETS)
+        .max_send_buf_size(limits::STREAM_OCTETS);
+    http
+}
+
+/// The streams of one connection, which end with it.
+#[derive(Clone, Default)]
+struct Streams(Arc<Mutex<JoinSet<()>>>);
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while streams.try_join_next().is_some() {}
+        streams.spawn(stream);
+    }
+}
+
+/// One connection.
+struct Talk {
+    visit: Visit,
+    pace: watch::Sender<Pace>,
+}
+
+/// Requests that are being answered, and since when there are that many.
+#[derive(Clone, Copy)]
+struct Pace {
+    requests: usize,
+    since: Instant,
+}
+
+/// A request that is being answered.
+struct Busy<'t>(&'t watch::Sender<Pace>);
+
+impl<'t> Busy<'t> {
+    fn begin(pace: &'t watch::Sender<Pace>) -> Self {
+        pace.send_modify(|pace| *pace = Pace { requests: pace.requests + 1, since: Instant::now() });
+        Self(pace)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|pace| *pace = Pace { requests: pace.requests - 1, since: Instant::now() });
+    }
+}
+
+impl Talk {
+    async fn mind<C: Future>(&self, connection: C, finish: fn(Pin<&mut C>), mut stop: watch::Receiver<bool>) {
+        let (mut connection, mut pace, mut stopping) = (pin!(connection), self.pace.subscribe(), false);
+        loop {
+            let Pace { requests, since } = *pace.borrow_and_update();
+            self.visit.place.set_idle(requests == 0);
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                _ = pace.changed() => {}
+                () = sleep_until(since + limits::TCP_IDLE_TIME), if requests == 0 => break,
+                () = self.visit.place.taken() => break,
+                () = stopped(&mut stop), if !stopping => {
+                    // Nothing new is taken, what has been asked is answered.
+                    stopping = true;
+                    finish(connection.as_mut());
+                }
+            }
+        }
+        finish(connection.as_mut());
+        let _ = timeout(limits::TCP_LAST_TIME, connection).await;
+    }
+
+    async fn reply(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let _busy = Busy::begin(&self.pace);
+        let reply = match message(request).await {
+            Ok(packet) => self.answer(&packet).await,
+            Err(refusal) => Err(refusal),
+        };
+        let response = reply.unwrap_or_else(Refusal::into_response);
+        let (server, status) = (self.visit.listen.to_string(), response.status());
+        self.visit.shell.metrics.https_responses.with_label_values(&[server.as_str(), status.as_str()]).inc();
+        response
+    }
+
+    async fn answer(&self, packet: &[u8]) -> Result<Response<Full<Bytes>>, Refusal> {
+        let Visit { shell, listen, .. } = &self.visit;
+        let mut server = Arc::clone(&self.visit.server);
+        shell.renew(&mut server, *listen);
+        let reply = shell.answer(&server, *listen, packet, self.visit.cx()).await;
+        let reply = reply.ok_or(Refusal::new(StatusCode::BAD_REQUEST, "there is no reply to this message\n"))?;
+        let age = HeaderValue::try_from(format!("max-age={}", freshness(&reply)));
+        let mut response = Response::new(Full::new(Bytes::from(reply)));
+        response.headers_mut().insert(CONTENT_TYPE, MESSAGE);
+        response.headers_mut().extend(age.map(|age| (CACHE_CONTROL, age)));
+        Ok(response)
+    }
+}
+
+/// Why a request has no message, as HTTP says it.
+struct Refusal {
+    status: StatusCode,
+    why: &'static str,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, why: &'static str) -> Self {
+        Self { status, why }
+    }
+
+    fn into_response(self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(Bytes::from_static(self.why.as_bytes())));
+        *response.status_mut() = self.status;
+        response.headers_mut().insert(CONTENT_TYPE, TEXT);
+        if self.status == StatusCode::METHOD_NOT_ALLOWED {
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));
+        }
+        response
+    }
+}
+
+/// The DNS message of a request.
+async fn message(request: Request<Incoming>) -> Result<Bytes, Refusal> {
+    if request.uri().path() != PATH {
+        return Err(Refusal::new(StatusCode::NOT_FOUND, "questions are taken at /dns-query\n"));
+    }
+    match *request.method() {
+        Method::GET => of_query(request.uri().query().unwrap_or_default()),
+        Method::POST => of_body(request).await,
+        _ => Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "questions come by GET or POST\n")),
+    }
+}
+
+/// `dns=` and the message in base64url without padding (RFC 8484 §6). Nothing that is too long is decoded (CVE-2026-32936).
+fn of_query(query: &str) -> Result<Bytes, Refusal> {
+    let bad = |why| Refusal::new(StatusCode::BAD_REQUEST, why);
+    let mut messages = query.split('&').filter_map(|pair| pair.strip_prefix("dns="));
+    let (Some(message), None) = (messages.next(), messages.next()) else {
+        return Err(bad("expected one `dns` in the query\n"));
+    };
+    if message.len() > limits::REQUEST_OCTETS.div_ceil(3) * 4 {
+        return Err(Refusal::new(StatusCode::URI_TOO_LONG, "no question is that long\n"));
+    }
+    BASE64_URL_SAFE_NO_PAD.decode(message).map(Bytes::from).map_err(|_| bad("`dns` is base64url without padding\n"))
+}
+
+async fn of_body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
+    let essence = |kind: &HeaderValue| {
+        kind.to_str().is_ok_and(|kind| kind.split(';').next().unwrap_or(kind).trim().eq_ignore_ascii_case("application/dns-message"))
+    };
+    if !request.headers().get(CONTENT_TYPE).is_some_and(essence) {
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected application/dns-message\n"));
+    }
+    let too_large = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "no question is that long\n");
+    let body = request.into_body();
+    if body.size_hint().lower() > limits::REQUEST_OCTETS as u64 {
+        return Err(too_large());
+    }
+    match timeout(limits::TCP_MESSAGE_TIME, Limited::new(body, limits::REQUEST_OCTETS).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Refusal::new(StatusCode::BAD_REQUEST, "the body broke off\n")),
+        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n")),
+    }
+}

@@ -1,27 +1,163 @@
-//! ndots on a real control plane.
+//! ndots in a real control plane, started as kubeadm starts CoreDNS.
 //!
 //! Needs what `make tools lab` gets. Without it the tests say what they left out; with `CI=true` that is a failure.
+#![expect(clippy::disallowed_methods, reason = "a test reads the clock")]
 
 mod support;
 
-use support::lab::{Lab, LabOptions, Program};
+use std::{
+    process::Command,
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
-const COREFILE: &str = "
-.:53 {
-    errors
-    ready
-    kubernetes cluster.local in-addr.arpa ip6.arpa
-}
+use serde_json::json;
+use support::{
+    Ndots,
+    lab::{Cluster, LabOptions},
+    packet::{self, ask},
+};
+
+/// One for all tests of this file; it is cleared away with the process.
+static CLUSTER: LazyLock<Option<Cluster>> = LazyLock::new(|| {
+    let world = ["--address=/my.database.example.com/192.0.2.77", "--address=/www.example.org/192.0.2.80"];
+    let cluster = Cluster::or_left_out("a real cluster", &LabOptions::default(), "iptables", &world)?;
+    cluster.lab.apply(OBJECTS);
+    Some(cluster)
+});
+
+const OBJECTS: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: { name: monitoring }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: grafana, namespace: monitoring }
+spec: { clusterIP: 10.96.7.1, ports: [{ name: http, port: 3000 }] }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: my-nginx, namespace: default }
+spec: { clusterIP: 10.96.7.2, ports: [{ name: http, port: 80 }] }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: my-service, namespace: default }
+spec: { type: ExternalName, externalName: my.database.example.com }
 ";
 
 #[test]
-fn a_pod_finds_the_api_server_and_ndots_what_it_holds() {
-    let Some(lab) = Lab::or_left_out("a real cluster", &LabOptions::default()) else { return };
-    let _proxy = lab.node.kube_proxy("iptables");
-    let pod = lab.node.pod(&["10.244.0.7"]);
-    let guest = lab.guest();
-    let mut ndots = lab.server(&guest, Program::Ndots, COREFILE);
-    ndots.wait_until_ready();
-    assert_eq!(pod.text(&format!("dig @{} +short kubernetes.default.svc.cluster.local", guest.address)), "10.96.0.1");
-    assert_eq!(pod.text("curl --silent --cacert /dev/null --insecure https://10.96.0.1/readyz"), "ok");
+fn kubeadms_manifests_with_only_the_image_changed_serve_a_pod() {
+    let Some(cluster) = &*CLUSTER else { return };
+    let pod = cluster.client("monitoring", "10.244.0.7");
+    let looked_up = pod.text("nslookup kubernetes.default");
+    assert!(
+        looked_up.contains("Server:\t\t10.96.0.10\n")
+            && looked_up.contains("\nName:\tkubernetes.default.svc.cluster.local\nAddress: 10.96.0.1\n"),
+        "{looked_up}"
+    );
+
+    for (question, expected) in [
+        ("grafana", "10.96.7.1"),
+        ("grafana.monitoring", "10.96.7.1"),
+        ("grafana.monitoring.svc", "10.96.7.1"),
+        ("my-nginx.default", "10.96.7.2"),
+        ("kubernetes.default", "10.96.0.1"),
+        ("_http._tcp.grafana SRV", "0 100 3000 grafana.monitoring.svc.cluster.local."),
+        ("my-service.default", "my.database.example.com.\n192.0.2.77"),
+        ("www.example.org", "192.0.2.80"),
+        ("my-nginx", ""),
+        ("-x 10.96.7.1", "grafana.monitoring.svc.cluster.local."),
+    ] {
+        for transport in ["+notcp", "+tcp"] {
+            // No second try: the first answer counts.
+            let line = format!("dig {transport} +search +short +tries=1 +time=5 {question}");
+            assert_eq!(pod.text(&line), expected, "{line}\n{}", cluster.logs());
+        }
+    }
+    for (question, address) in [
+        ("ahostsv4 grafana", "10.96.7.1"),
+        ("hosts my-nginx.default", "10.96.7.2"),
+        ("hosts kubernetes.default", "10.96.0.1"),
+        ("ahostsv4 www.example.org", "192.0.2.80"),
+        ("hosts 10.96.7.1", "10.96.7.1"),
+    ] {
+        let found = pod.text(&format!("getent {question}"));
+        assert!(found.starts_with(address), "getent {question}: {found:?}");
+    }
+    assert_eq!(pod.text("getent ahostsv4 nothing.default"), "");
+}
+
+#[test]
+fn a_laptop_serves_the_cluster_of_a_kubeconfig() {
+    let Some(cluster) = &*CLUSTER else { return };
+    let kubeconfig = cluster.lab.kubeconfig();
+    let laptop = Ndots::serve(&["--kubeconfig", kubeconfig.to_str().unwrap(), "--upstream", &cluster.world.netns.address.to_string()]);
+    let dig = |question: &str| {
+        let (server, port) = (laptop.address.ip(), laptop.address.port());
+        let dig = Command::new("dig").args(format!("@{server} -p {port} +short +tries=1 {question}").split(' ')).output().unwrap();
+        String::from_utf8(dig.stdout).unwrap().trim().to_owned()
+    };
+    support::lab::until("the cluster's names", Duration::from_secs(10), || {
+        (dig("kubernetes.default.svc.cluster.local") == "10.96.0.1").then_some(())
+    });
+    assert_eq!(dig("grafana.monitoring.svc.cluster.local"), "10.96.7.1");
+    assert_eq!(dig("kube-dns.kube-system.svc.cluster.local"), "10.96.0.10");
+    assert_eq!(dig("-x 10.96.7.2"), "my-nginx.default.svc.cluster.local.");
+    assert_eq!(dig("_dns._udp.kube-dns.kube-system.svc.cluster.local SRV"), "0 100 53 kube-dns.kube-system.svc.cluster.local.");
+    assert_eq!(dig("my-service.default.svc.cluster.local"), "my.database.example.com.\n192.0.2.77");
+    assert_eq!(dig("www.example.org"), "192.0.2.80");
+}
+
+/// Each state of a Service, as it is written and as it is answered.
+#[test]
+fn what_happens_to_a_service_shows_in_the_next_answers() {
+    let Some(cluster) = &*CLUSTER else { return };
+    let kubeconfig = cluster.lab.kubeconfig();
+    let server = Ndots::serve(&["--kubeconfig", kubeconfig.to_str().unwrap(), "--upstream", &cluster.world.netns.address.to_string()]);
+    let services = "/api/v1/namespaces/monitoring/services";
+    let path = format!("{services}/changing");
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4", "ports": [],
+        "metadata": { "name": "changing", "labels": { "kubernetes.io/service-name": "changing" } },
+        "endpoints": [{ "addresses": ["10.244.9.9"] }],
+    });
+    let mut api = cluster.lab.api();
+    api.json("POST", "/apis/discovery.k8s.io/v1/namespaces/monitoring/endpointslices", Some(&slice));
+    let create = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": { "name": "changing" },
+        "spec": { "clusterIP": "10.96.7.3", "ports": [{ "port": 80 }] },
+    });
+    let external = json!({ "spec": { "type": "ExternalName", "externalName": "www.example.org", "clusterIP": null, "clusterIPs": null } });
+    let headless = json!({ "spec": { "type": "ClusterIP", "externalName": null, "clusterIP": "None", "ports": [{ "port": 80 }] } });
+    let states = [
+        ("POST", services, Some(&create), "10.96.7.3"),
+        ("PATCH", &*path, Some(&external), "www.example.org. 192.0.2.80"),
+        ("PATCH", &*path, Some(&headless), "10.244.9.9"),
+        ("DELETE", &*path, None, ""),
+    ];
+    let (mut times, mut questions) = (Vec::new(), 0);
+    for _ in 0..50 {
+        for (method, path, body, expected) in states {
+            api.json(method, path, body);
+            let replied = Instant::now();
+            while answer(&server, "changing.monitoring.svc.cluster.local") != expected {
+                questions += 1;
+                assert!(replied.elapsed() < Duration::from_secs(1), "{method} {path} shows after a second");
+            }
+            times.push(replied.elapsed());
+        }
+    }
+    times.sort_unstable();
+    let (median, late, last) = (times[100], times[197], times[199]);
+    println!(
+        "a change shows {median:?} after the API's reply (median of 200; 99 of 100: {late:?}, all: {last:?}); {questions} answers told the state before"
+    );
+}
+
+/// The answer section's data in a line.
+fn answer(server: &Ndots, name: &str) -> String {
+    let reply = server.udp(&ask(name, 1).packet()).expect("a reply");
+    packet::data(&reply).join(" ")
 }

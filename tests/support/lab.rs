@@ -17,6 +17,8 @@
 //! ndots.wait_until_ready();
 //! ```
 //!
+//! `Cluster` is a lab with kubeadm's manifests applied, ndots in two Pods behind 10.96.0.10, kube-proxy and a world.
+//!
 //! Everything is the lab's own: namespaces, addresses, ports, a temporary directory. Labs run side by side. The test's own
 //! namespace reaches guests and nodes (`address`), not Pods. What is left when the test ends, in whatever way, a shell clears away.
 //!
@@ -25,6 +27,7 @@
 mod api;
 mod container;
 mod keys;
+mod kubeadm;
 mod netns;
 mod node;
 mod process;
@@ -43,6 +46,7 @@ use std::{
 
 pub(crate) use api::Api;
 pub(crate) use container::{Container, Program};
+pub(crate) use kubeadm::{Cluster, DNS, manifests};
 pub(crate) use netns::{Lan, Netns, Sweeper};
 pub(crate) use node::{Node, resolv_conf};
 pub(crate) use process::{Process, until};

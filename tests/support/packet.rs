@@ -123,3 +123,9 @@ fn told_option(code: u16, data: &EdnsOption) -> String {
         _ => format!(" option{code}={data:02x?}"),
     }
 }
+
+/// The answer section's data, as dig's `+short` has it.
+pub(crate) fn data(reply: &[u8]) -> Vec<String> {
+    let message = Message::from_vec(reply).expect("others can read it");
+    message.answers.iter().map(|record| record.data.to_string()).collect()
+}

@@ -1,0 +1,101 @@
+//! A cluster as kubeadm leaves it, with ndots in the place of CoreDNS: kubeadm's own manifests, only the image changed.
+
+use std::{fs, process::Command, time::Duration};
+
+use serde_json::Value;
+
+use super::{Container, Lab, LabOptions, Netns, Process, Program, World, program, resolv_conf, until};
+
+/// All that an operator changes.
+const CONFIGURATION: &str = "
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: ClusterConfiguration
+kubernetesVersion: v1.36.0
+networking: { serviceSubnet: 10.96.0.0/16, dnsDomain: cluster.local }
+dns: { imageRepository: registry.example/ndots, imageTag: v1.14.2 }
+";
+
+/// The cluster's DNS server, as Pods find it.
+pub(crate) const DNS: &str = "10.96.0.10";
+
+pub(crate) struct Cluster {
+    /// The Pods of the Deployment `coredns`.
+    pub(crate) replicas: Vec<Container>,
+    pub(crate) proxy: Process,
+    pub(crate) world: World,
+    pub(crate) lab: Lab,
+}
+
+impl Cluster {
+    /// kube-proxy in this mode, and a world that knows what these arguments of dnsmasq's say.
+    pub(crate) fn or_left_out(what: &str, options: &LabOptions, mode: &str, world: &[&str]) -> Option<Self> {
+        let lab = Lab::or_left_out(what, options)?;
+        let proxy = lab.node.kube_proxy(mode);
+        let world = lab.world(world);
+        lab.apply(&manifests(&lab));
+        let mut cluster = Self { replicas: Vec::new(), proxy, world, lab };
+        cluster.roll_out();
+        Some(cluster)
+    }
+
+    /// The scheduler's, kubelet's and the container runtime's part, for the Deployment `coredns`.
+    fn roll_out(&mut self) {
+        let path = "/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dkube-dns";
+        let pods = until("the Deployment's Pods", Duration::from_secs(30), || {
+            let pods = self.lab.get(path)["items"].as_array().unwrap().clone();
+            (pods.len() == 2).then_some(pods)
+        });
+        let addresses = ["10.244.0.201", "10.244.0.202"];
+        for (pod, address) in pods.iter().zip(addresses) {
+            let name = pod["metadata"]["name"].as_str().unwrap();
+            self.lab.running("kube-system", name, &[address], false);
+            self.replicas.push(self.run(pod, address));
+        }
+        for (index, pod) in pods.iter().enumerate() {
+            self.replicas[index].wait_until_ready();
+            self.lab.running("kube-system", pod["metadata"]["name"].as_str().unwrap(), &[addresses[index]], true);
+        }
+        until("kube-proxy's rules for kube-dns", Duration::from_secs(30), || {
+            let rules = self.lab.node.netns.text("iptables-save -t nat") + &self.lab.node.netns.text("nft list ruleset");
+            // One way over UDP and one over TCP to each.
+            addresses.iter().all(|address| rules.matches(&format!("{address}:53")).count() >= 2).then_some(())
+        });
+    }
+
+    /// What kubelet makes of a Pod's spec: the files it mounts, the resolv.conf of `dnsPolicy: Default`, the arguments.
+    fn run(&self, pod: &Value, address: &str) -> Container {
+        let (spec, netns) = (&pod["spec"], self.lab.node.pod(&[address]));
+        let mut container = self.lab.container(&netns, Program::Ndots);
+        container.api = ("10.96.0.1".to_owned(), 443);
+        assert_eq!(spec["dnsPolicy"], "Default");
+        container.file("/etc/resolv.conf", &format!("nameserver {}\n", self.world.netns.address));
+        let configured = self.lab.get("/api/v1/namespaces/kube-system/configmaps/coredns");
+        container.file("/etc/coredns/Corefile", configured["data"]["Corefile"].as_str().unwrap());
+        container.service_account(&self.lab, "kube-system", spec["serviceAccountName"].as_str().unwrap());
+        let arguments = spec["containers"][0]["args"].as_array().unwrap();
+        container.run(&arguments.iter().map(|word| word.as_str().unwrap()).collect::<Vec<_>>());
+        container
+    }
+
+    /// A Pod's side in a namespace, with kubelet's resolv.conf.
+    pub(crate) fn client(&self, namespace: &str, address: &str) -> Netns {
+        let pod = self.lab.node.pod(&[address]);
+        pod.resolv_conf(&resolv_conf(namespace, DNS));
+        pod
+    }
+
+    /// What the servers have said.
+    pub(crate) fn logs(&self) -> String {
+        self.replicas.iter().map(Container::log).collect()
+    }
+}
+
+/// What `kubeadm init` applies.
+pub(crate) fn manifests(lab: &Lab) -> String {
+    let file = lab.path("kubeadm.yaml");
+    fs::write(&file, CONFIGURATION).unwrap();
+    let mut kubeadm = Command::new(program("kubeadm"));
+    let output = kubeadm.args(["init", "phase", "addon", "coredns", "--print-manifest", "--config"]).arg(file).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}

@@ -56,9 +56,11 @@ impl Cluster {
             self.lab.running("kube-system", pod["metadata"]["name"].as_str().unwrap(), &[addresses[index]], true);
         }
         until("kube-proxy's rules for kube-dns", Duration::from_secs(30), || {
-            let rules = self.lab.node.netns.text("iptables-save -t nat") + &self.lab.node.netns.text("nft list ruleset");
-            // One way over UDP and one over TCP to each.
-            addresses.iter().all(|address| rules.matches(&format!("{address}:53")).count() >= 2).then_some(())
+            let node = &self.lab.node.netns;
+            let rules = node.text("iptables-save -t nat") + &node.text("nft list ruleset");
+            // One way over UDP and one over TCP to each, as either mode writes it.
+            let ways = |address: &str| rules.matches(&format!("{address}:53")).count() + rules.matches(&format!("{address} . 53")).count();
+            addresses.iter().all(|address| ways(address) >= 2).then_some(())
         });
     }
 

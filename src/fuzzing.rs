@@ -208,8 +208,8 @@ fn facts() -> Vec<Change> {
         let ports = Box::new([ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: 80, node_port: None }]);
         Change::Upsert(Object::Service(Service { namespace: "default".into(), name: name.into(), addressing, ports, outside: None }))
     };
-    let endpoints =
-        (0..200_u8).map(|last| Endpoint { address: Ipv4Addr::new(10, 244, 0, last).into(), hostname: None, pod: None, zone: None });
+    let endpoint = |address: Ipv4Addr| Endpoint { address: address.into(), hostname: None, pod: None, zone: None, node: None };
+    let endpoints = (0..200_u8).map(|last| endpoint(Ipv4Addr::new(10, 244, 0, last)));
     let slice = EndpointSlice {
         namespace: "default".into(),
         name: "db-1".into(),

@@ -44,6 +44,8 @@ pub const DIAGNOSTIC_LINE: usize = 4096;
 pub const RESOLVE_TIME: Duration = Duration::from_secs(2);
 /// Octets of a pattern of `errors`, as in CoreDNS.
 pub const PATTERN_OCTETS: usize = 10_000;
+/// Nodes whose addresses one answer has: a client tries a few, and 64 KiB hold no more than thousands.
+pub const OUTSIDE_NODES: usize = 512;
 /// The highest `ttl` of `kubernetes`, as in CoreDNS: cluster names move.
 pub const KUBERNETES_TTL: u32 = 3600;
 
@@ -185,6 +187,8 @@ pub const API_RETRY_FIRST: Duration = Duration::from_millis(500);
 pub const API_RETRY_LAST: Duration = Duration::from_secs(15);
 /// Watches that the server refuses to start in a row before the kind is listed anew: it may have been restored from a backup.
 pub const API_WATCH_FAILURES: u32 = 5;
+/// How often a kind is looked for that the cluster does not have: its definition may be installed later.
+pub const API_ABSENT_LOOK: Duration = Duration::from_secs(60);
 /// How often a failure that lasts is told of.
 pub const API_SAY: Duration = Duration::from_secs(60);
 

@@ -41,6 +41,7 @@ pub struct Metrics {
     pub kubernetes_requests: IntCounterVec,
     pub kubernetes_duration: HistogramVec,
     pub kubernetes_heard: IntGaugeVec,
+    pub kubernetes_refused: IntGaugeVec,
     pub kubernetes_programming: HistogramVec,
     pub kubernetes_limiter: HistogramVec,
     pub hosts_entries: IntGaugeVec,
@@ -164,6 +165,11 @@ impl Default for Metrics {
             hosts_entries: add.gauges("hosts_entries", "Addresses and reverse names of a hosts file and its block.", &["hostsfile"]),
             hosts_modified: add
                 .add(Gauge::with_opts(opts("hosts_reload_timestamp_seconds", "When the hosts file that was read last was written."))),
+            kubernetes_refused: add.gauges(
+                "kubernetes_refused",
+                "Whether an API server does not let a kind of objects be read.",
+                &["resource", "host"],
+            ),
             health_duration: add.histogram(
                 "health_request_duration_seconds",
                 "Time of the own request to /health.",

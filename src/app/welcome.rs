@@ -84,8 +84,7 @@ pub(super) fn newcomer(sources: &[Started], listeners: &Listeners, zone: &str) {
 }
 
 fn tell_reading(reading: &Reading) {
-    let kinds = [Kind::Namespace, Kind::Service, Kind::EndpointSlice, Kind::Pod, Kind::Node, Kind::Ingress];
-    let counts: Vec<_> = kinds.iter().map(|kind| (kind.name(), reading.count(*kind))).filter(|(_, count)| *count > 0).collect();
+    let counts: Vec<_> = Kind::ALL.iter().map(|kind| (kind.name(), reading.count(*kind))).filter(|(_, count)| *count > 0).collect();
     let counts: Vec<_> = counts.iter().map(|(name, count)| format!("{count} {name}{}", plural(name, *count))).collect();
     let others = if reading.others > 0 { format!("; {} of kinds that DNS does not need", reading.others) } else { String::new() };
     say!("read {}: {}{others}", reading.directory.display(), counts.join(", "));

@@ -24,6 +24,8 @@ pub struct Endpoint {
     pub pod: Option<Box<str>>,
     /// The topology zone that it is in, for `zonal`; endpoints of a slice share a few.
     pub zone: Option<Arc<str>>,
+    /// The Node that it is on, for Services that only such Nodes answer for.
+    pub node: Option<Arc<str>>,
 }
 
 /// A port of the endpoints: the target port, not the Service's.

@@ -4,6 +4,7 @@
 //! Facts own their strings, hold no Kubernetes type, and compare by value, so "did it change" is `==`.
 
 mod endpointslice;
+mod gateway;
 mod ingress;
 mod namespace;
 mod node;
@@ -13,11 +14,12 @@ mod service;
 use std::time::SystemTime;
 
 pub use endpointslice::{Endpoint, EndpointPort, EndpointSlice};
+pub use gateway::{Gateway, Route};
 pub use ingress::Ingress;
 pub use namespace::{Namespace, Selector};
 pub use node::{Node, NodeAddress};
 pub use pod::Pod;
-pub use service::{Addressing, LoadBalancerPoint, Outside, Protocol, Service, ServicePort};
+pub use service::{Addressing, Exposure, LoadBalancerPoint, Outside, Protocol, Service, ServicePort};
 
 /// A kind of object that ndots reads, by its Kubernetes name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,10 +30,25 @@ pub enum Kind {
     Pod,
     Node,
     Ingress,
+    Gateway,
+    HttpRoute,
+    TlsRoute,
+    GrpcRoute,
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] = [Self::Namespace, Self::Service, Self::EndpointSlice, Self::Pod, Self::Node, Self::Ingress];
+    pub const ALL: [Self; 10] = [
+        Self::Namespace,
+        Self::Service,
+        Self::EndpointSlice,
+        Self::Pod,
+        Self::Node,
+        Self::Ingress,
+        Self::Gateway,
+        Self::HttpRoute,
+        Self::TlsRoute,
+        Self::GrpcRoute,
+    ];
 
     /// The kind as it stands in a manifest.
     pub fn name(self) -> &'static str {
@@ -42,6 +59,10 @@ impl Kind {
             Self::Pod => "Pod",
             Self::Node => "Node",
             Self::Ingress => "Ingress",
+            Self::Gateway => "Gateway",
+            Self::HttpRoute => "HTTPRoute",
+            Self::TlsRoute => "TLSRoute",
+            Self::GrpcRoute => "GRPCRoute",
         }
     }
 }
@@ -79,6 +100,8 @@ pub enum Object {
     Pod(Pod),
     Node(Node),
     Ingress(Ingress),
+    Gateway(Gateway),
+    Route(Route),
 }
 
 impl Object {
@@ -90,6 +113,8 @@ impl Object {
             Self::Pod(it) => Key::new(Kind::Pod, &it.namespace, &it.name),
             Self::Node(it) => Key::new(Kind::Node, "", &it.name),
             Self::Ingress(it) => Key::new(Kind::Ingress, &it.namespace, &it.name),
+            Self::Gateway(it) => Key::new(Kind::Gateway, &it.namespace, &it.name),
+            Self::Route(it) => Key::new(it.kind, &it.namespace, &it.name),
         }
     }
 }

@@ -58,13 +58,28 @@ impl Protocol {
     }
 }
 
-/// `externalIPs`, `status.loadBalancer`, `externalTrafficPolicy`.
+/// `type`, `externalIPs`, `status.loadBalancer`, `externalTrafficPolicy`, and annotations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outside {
+    pub exposure: Exposure,
     pub external_ips: Box<[IpAddr]>,
     pub load_balancer: Box<[LoadBalancerPoint]>,
     /// `externalTrafficPolicy: Local`: only nodes that have a ready endpoint answer.
     pub local_only: bool,
+    /// Names besides its own, from the annotations that `k8s_gateway` and external-dns know; lower-cased.
+    pub hosts: Box<[Box<str>]>,
+    /// Label `k8s-gateway.dns/ignore`.
+    pub ignored: bool,
+}
+
+/// What the type of a Service sets up for clients outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Exposure {
+    #[default]
+    None,
+    /// A port of every node.
+    NodePort,
+    LoadBalancer,
 }
 
 /// One entry of `status.loadBalancer.ingress`.

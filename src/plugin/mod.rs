@@ -14,6 +14,7 @@ mod forward;
 mod health;
 mod hosts;
 mod k8s_external;
+mod k8s_gateway;
 mod kubernetes;
 mod loadbalance;
 mod log;
@@ -115,6 +116,8 @@ pub static ALL: &[Entry] = &[
     missing("route53"),
     missing("azure"),
     missing("clouddns"),
+    // Not of CoreDNS itself: where its own plugin.cfg wants it.
+    here("k8s_gateway", k8s_gateway::read),
     here("k8s_external", k8s_external::read),
     here("kubernetes", kubernetes::read),
     missing("file"),

@@ -78,7 +78,7 @@ pub(super) fn warn(sites: &[Site<'_>], diagnostics: &mut Diagnostics) {
             forwards_to_itself(sites, site, line, diagnostics);
         }
         transfers_nothing(site, diagnostics);
-        for name in ["kubernetes", "forward", "transfer"] {
+        for name in ["kubernetes", "k8s_external", "k8s_gateway", "forward", "transfer"] {
             site.lines(name).for_each(|line| is_never_asked(site, line, diagnostics));
         }
         site.lines("kubernetes").for_each(|line| is_shadowed(sites, site, line, diagnostics));

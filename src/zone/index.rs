@@ -11,6 +11,7 @@ use crate::model::{Addressing, Change, EndpointSlice, Key, Kind, Namespace, Obje
 
 use super::{
     derive::ServiceEntry,
+    outside,
     store::{ServiceKey, Store, Touched, service_key},
 };
 
@@ -23,6 +24,10 @@ pub struct Index {
     pods: HashMap<Key, Pod, RandomState>,
     services: HashMap<Key, Arc<Service>, RandomState>,
     namespaces: HashMap<Key, Namespace, RandomState>,
+    /// What only clients outside of the cluster are told of.
+    outside: outside::Objects,
+    /// Names of Nodes, each held once: every endpoint has one.
+    nodes: HashSet<Arc<str>, RandomState>,
     /// Kinds that are being listed anew, with the keys that were known and not yet seen again.
     unseen: HashMap<Kind, HashSet<Key, RandomState>, RandomState>,
     /// Whether the change that is being taken shows outside of the cluster.
@@ -88,7 +93,9 @@ impl Index {
             Kind::Service => self.services.keys().cloned().collect(),
             Kind::EndpointSlice => self.slices.keys().cloned().collect(),
             Kind::Pod => self.pods.keys().cloned().collect(),
-            Kind::Node | Kind::Ingress => HashSet::default(),
+            Kind::Node | Kind::Ingress | Kind::Gateway | Kind::HttpRoute | Kind::TlsRoute | Kind::GrpcRoute => {
+                self.outside.keys(kind).cloned().collect()
+            }
         }
     }
 
@@ -106,12 +113,11 @@ impl Index {
             }),
             Object::Service(service) => {
                 let service = Arc::new(service);
-                let old = self.services.get(&key);
-                let changed = old != Some(&service);
+                let changed = self.services.get(&key) != Some(&service);
                 if changed {
-                    self.shows_outside = [old, Some(&service)].into_iter().flatten().any(|service| service.shows_outside());
-                    self.publish(&service.namespace, &service.name, |entry| entry.service = Some(Arc::clone(&service)));
-                    self.services.insert(key, service);
+                    let old = self.services.insert(key, Arc::clone(&service));
+                    self.shows_outside = [old.as_ref(), Some(&service)].into_iter().flatten().any(|service| service.shows_outside());
+                    self.publish_service(&service.namespace, &service.name, old.as_ref(), Some(&service));
                 }
                 changed
             }
@@ -126,12 +132,17 @@ impl Index {
                 }
                 changed
             }
-            // No view reads them.
-            Object::Node(_) | Object::Ingress(_) => false,
+            Object::Node(_) | Object::Ingress(_) | Object::Gateway(_) | Object::Route(_) => {
+                self.shows_outside |= self.outside.upsert(key, object, &self.store.outside);
+                false
+            }
         }
     }
 
-    fn upsert_slice(&mut self, key: Key, slice: EndpointSlice) -> bool {
+    fn upsert_slice(&mut self, key: Key, mut slice: EndpointSlice) -> bool {
+        for node in slice.endpoints.iter_mut().filter_map(|endpoint| endpoint.node.as_mut()) {
+            *node = self.shared(node);
+        }
         let slice = Arc::new(slice);
         let old = self.slices.insert(key, Arc::clone(&slice));
         if old.as_ref() == Some(&slice) {
@@ -168,7 +179,7 @@ impl Index {
             Kind::Service => {
                 let old = self.services.remove(key);
                 self.shows_outside |= old.as_ref().is_some_and(|service| service.shows_outside());
-                self.publish(&key.namespace, &key.name, |entry| entry.service = None);
+                self.publish_service(&key.namespace, &key.name, old.as_ref(), None);
                 old.is_some()
             }
             Kind::EndpointSlice => {
@@ -186,8 +197,31 @@ impl Index {
                 }
                 old.is_some()
             }
-            Kind::Node | Kind::Ingress => false,
+            Kind::Node | Kind::Ingress | Kind::Gateway | Kind::HttpRoute | Kind::TlsRoute | Kind::GrpcRoute => {
+                self.shows_outside |= self.outside.remove(key, &self.store.outside);
+                false
+            }
         }
+    }
+
+    fn publish_service(&mut self, namespace: &str, name: &str, old: Option<&Arc<Service>>, new: Option<&Arc<Service>>) {
+        self.publish(namespace, name, |entry| entry.service = new.cloned());
+        if let Some(key) = service_key(namespace, name) {
+            self.store.outside.publish_service(&key, old.map(|service| &**service), new.map(|service| &**service));
+        }
+    }
+
+    /// The name as it is held already.
+    fn shared(&mut self, name: &Arc<str>) -> Arc<str> {
+        if let Some(held) = self.nodes.get(name) {
+            return Arc::clone(held);
+        }
+        // Names of Nodes that are gone are let go of now and then.
+        if self.nodes.len().is_power_of_two() {
+            self.nodes.retain(|held| Arc::strong_count(held) > 1);
+        }
+        self.nodes.insert(Arc::clone(name));
+        Arc::clone(name)
     }
 
     /// Publishes a Service as `change` makes it of what was published before.

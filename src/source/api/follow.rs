@@ -26,6 +26,8 @@ pub(super) struct Follower {
     cluster: Cluster,
     resource: &'static Resource,
     changes: mpsc::Sender<Change>,
+    /// Which of the resource's paths is asked.
+    path: usize,
     /// Where to go on; `None` where only a whole list helps.
     version: Option<String>,
     pace: Pace,
@@ -33,6 +35,8 @@ pub(super) struct Follower {
     unserved: u32,
     /// The failure that was told last, and when.
     told: Option<(String, Instant)>,
+    /// Whether the cluster does not have the kind at all.
+    is_absent: bool,
     /// The object whose oddity was told last.
     odd: Option<Key>,
 }
@@ -43,6 +47,8 @@ enum Trouble {
     Closed,
     /// What is known is too old to go on from.
     Expired(String),
+    /// The server does not know the kind, in this version of it.
+    Unknown(String),
     /// The permission is missing.
     Refused(String),
     /// The server is there and does not do it; perhaps it says when to come again.
@@ -59,7 +65,18 @@ impl From<mpsc::error::SendError<Change>> for Trouble {
 
 impl Follower {
     pub(super) fn new(cluster: Cluster, resource: &'static Resource, changes: mpsc::Sender<Change>) -> Self {
-        Self { cluster, resource, changes, version: None, pace: Pace::default(), unserved: 0, told: None, odd: None }
+        Self {
+            cluster,
+            resource,
+            changes,
+            path: 0,
+            version: None,
+            pace: Pace::default(),
+            unserved: 0,
+            told: None,
+            is_absent: false,
+            odd: None,
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -84,8 +101,14 @@ impl Follower {
                 self.version = None;
                 (why, None)
             }
+            Trouble::Unknown(_) if self.resource.is_optional => return self.without_kind().await,
             Trouble::Refused(why) => {
+                self.metrics_refused(1);
                 self.changes.send(Change::Refused(self.resource.kind, why.as_str().into())).await.ok()?;
+                (why, None)
+            }
+            Trouble::Unknown(why) => {
+                self.unserved += 1;
                 (why, None)
             }
             Trouble::Failed(why, asked) => {
@@ -108,8 +131,32 @@ impl Follower {
         }
     }
 
+    /// Asks for the next version of the kind; where there is none, the cluster has no such objects: it is looked at again, for
+    /// somebody may bring the kind in.
+    async fn without_kind(&mut self) -> Option<()> {
+        self.version = None;
+        self.path = (self.path + 1) % self.resource.paths.len();
+        if self.path > 0 {
+            return Some(());
+        }
+        self.changes.send(Change::Synced(self.resource.kind)).await.ok()?;
+        if !std::mem::replace(&mut self.is_absent, true) {
+            let pause = limits::API_ABSENT_LOOK.as_secs();
+            (self.cluster.say)(false, format!("this cluster has no {}; looking again every {pause} s", self.resource.name));
+        }
+        tokio::select! {
+            () = sleep(limits::API_ABSENT_LOOK) => Some(()),
+            () = self.changes.closed() => None,
+        }
+    }
+
+    fn metrics_refused(&self, refused: i64) {
+        self.cluster.metrics.kubernetes_refused.with_label_values(&[self.resource.name, self.cluster.access.host()]).set(refused);
+    }
+
     fn tell(&mut self, doing: &str, why: String, wait: Duration) {
-        let known = self.told.as_ref().is_some_and(|(told, at)| *told == why && at.elapsed() < limits::API_SAY);
+        let lasts = |at: &Instant| !self.resource.is_optional && at.elapsed() >= limits::API_SAY;
+        let known = self.told.as_ref().is_some_and(|(told, at)| *told == why && !lasts(at));
         if !known {
             let name = self.resource.name;
             (self.cluster.say)(true, format!("Failed to {doing} {name}: {why}; next try in {:.1} s", wait.as_secs_f64()));
@@ -121,6 +168,8 @@ impl Follower {
     fn heard(&mut self) {
         self.pace.reset();
         self.unserved = 0;
+        self.is_absent = false;
+        self.metrics_refused(0);
         if self.told.take().is_some() {
             (self.cluster.say)(false, format!("{} are watched again", self.resource.name));
         }
@@ -133,7 +182,7 @@ impl Follower {
         self.changes.send(Change::Relist(self.resource.kind)).await?;
         let mut after = String::new();
         loop {
-            let request = wire::list(self.resource, labels.as_deref(), &after);
+            let request = wire::list(self.resource, self.resource.paths[self.path], labels.as_deref(), &after);
             let page = timeout(limits::API_PAGE_TIME, async {
                 let body = self.ask(client, request).await?.into_body();
                 wire::whole(body, limits::API_PAGE_OCTETS).await.map_err(|error| Trouble::Broken(format!("{error:#}")))
@@ -194,7 +243,7 @@ impl Follower {
 
     async fn watch(&mut self, client: &Numbered, version: String) -> Result<(), Trouble> {
         let labels = self.cluster.labels.clone();
-        let request = wire::watch(self.resource, labels.as_deref(), &version);
+        let request = wire::watch(self.resource, self.resource.paths[self.path], labels.as_deref(), &version);
         self.version = Some(version);
         let begun = Instant::now();
         let end = begun + limits::API_WATCH_TIME + limits::API_WATCH_GRACE;
@@ -272,6 +321,7 @@ fn trouble_of(status: Status, asked: Option<Duration>) -> Trouble {
         // The credential may have been replaced.
         401 => Trouble::Broken(status.message),
         403 => Trouble::Refused(status.message),
+        404 => Trouble::Unknown(status.message),
         _ => Trouble::Failed(status.message, asked),
     }
 }

@@ -17,25 +17,25 @@ use crate::{
 };
 
 /// Asks for a page of a list.
-pub(super) fn list(resource: &Resource, labels: Option<&str>, after: &str) -> Request<Body> {
+pub(super) fn list(resource: &Resource, path: &str, labels: Option<&str>, after: &str) -> Request<Body> {
     let mut query = Serializer::new(String::new());
     query.append_pair("limit", &limits::API_PAGE.to_string());
     if !after.is_empty() {
         query.append_pair("continue", after);
     }
-    get(resource, labels, query)
+    get(resource, path, labels, query)
 }
 
 /// Asks for what happens after `version`, for some seconds.
-pub(super) fn watch(resource: &Resource, labels: Option<&str>, version: &str) -> Request<Body> {
+pub(super) fn watch(resource: &Resource, path: &str, labels: Option<&str>, version: &str) -> Request<Body> {
     let mut query = Serializer::new(String::new());
     let seconds = limits::API_WATCH_TIME.as_secs().to_string();
     query.append_pair("watch", "1").append_pair("allowWatchBookmarks", "true");
     query.append_pair("timeoutSeconds", &seconds).append_pair("resourceVersion", version);
-    get(resource, labels, query)
+    get(resource, path, labels, query)
 }
 
-fn get(resource: &Resource, labels: Option<&str>, mut query: Serializer<'_, String>) -> Request<Body> {
+fn get(resource: &Resource, path: &str, labels: Option<&str>, mut query: Serializer<'_, String>) -> Request<Body> {
     if let Some(labels) = labels.filter(|_| resource.is_labelled) {
         query.append_pair("labelSelector", labels);
     }
@@ -43,7 +43,7 @@ fn get(resource: &Resource, labels: Option<&str>, mut query: Serializer<'_, Stri
         query.append_pair("fieldSelector", fields);
     }
     let mut request = Request::new(Body::empty());
-    let uri = format!("{}?{}", resource.path, query.finish());
+    let uri = format!("{path}?{}", query.finish());
     *request.uri_mut() = uri.parse().expect("the table's paths and what the serializer writes are a URI");
     request
 }
@@ -163,11 +163,17 @@ mod tests {
         let uri = |request: Request<Body>| request.uri().to_string();
         let pods = Resource::of(Kind::Pod);
         let fields = "fieldSelector=status.phase%21%3DSucceeded%2Cstatus.phase%21%3DFailed%2Cstatus.phase%21%3DUnknown";
-        assert_eq!(uri(list(pods, Some("app in (a,b)"), "")), format!("/api/v1/pods?limit=500&labelSelector=app+in+%28a%2Cb%29&{fields}"));
+        assert_eq!(
+            uri(list(pods, pods.paths[0], Some("app in (a,b)"), "")),
+            format!("/api/v1/pods?limit=500&labelSelector=app+in+%28a%2Cb%29&{fields}")
+        );
         // Namespaces are no objects that `labels` chooses among.
-        assert_eq!(uri(list(Resource::of(Kind::Namespace), Some("app=a"), "ab=")), "/api/v1/namespaces?limit=500&continue=ab%3D");
+        assert_eq!(
+            uri(list(Resource::of(Kind::Namespace), "/api/v1/namespaces", Some("app=a"), "ab=")),
+            "/api/v1/namespaces?limit=500&continue=ab%3D"
+        );
         let watched = "watch=1&allowWatchBookmarks=true&timeoutSeconds=30&resourceVersion=17";
-        assert_eq!(uri(watch(Resource::of(Kind::Service), None, "17")), format!("/api/v1/services?{watched}"));
+        assert_eq!(uri(watch(Resource::of(Kind::Service), "/api/v1/services", None, "17")), format!("/api/v1/services?{watched}"));
     }
 
     #[test]

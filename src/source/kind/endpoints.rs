@@ -34,6 +34,7 @@ struct SubsetAddress {
     #[serde(deserialize_with = "or_default")]
     ip: String,
     hostname: Option<String>,
+    node_name: Option<String>,
     target_ref: Option<TargetRef>,
 }
 
@@ -50,7 +51,7 @@ impl Endpoints {
         let endpoint = |it: &SubsetAddress| {
             let hostname = it.hostname.as_deref().filter(|name| !name.is_empty()).map(Into::into);
             let pod = it.target_ref.as_ref().and_then(TargetRef::pod);
-            Ok(Endpoint { address: address(&it.ip)?, hostname, pod, zone: None })
+            Ok(Endpoint { address: address(&it.ip)?, hostname, pod, zone: None, node: it.node_name.as_deref().map(Into::into) })
         };
         Ok(model::EndpointSlice {
             namespace: self.metadata.namespace.as_str().into(),

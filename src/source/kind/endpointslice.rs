@@ -33,6 +33,7 @@ struct SliceEndpoint {
     hostname: Option<String>,
     target_ref: Option<TargetRef>,
     zone: Option<String>,
+    node_name: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -91,8 +92,10 @@ impl EndpointSlice {
             let hostname: Option<Box<str>> = endpoint.hostname.as_deref().filter(|name| !name.is_empty()).map(Into::into);
             let pod = endpoint.target_ref.as_ref().and_then(TargetRef::pod);
             let zone = endpoint.zone.as_deref().filter(|zone| !zone.is_empty()).map(|zone| shared(&mut zones, zone));
+            let node: Option<Arc<str>> = endpoint.node_name.as_deref().filter(|name| !name.is_empty()).map(Into::into);
             for address in addresses(&endpoint.addresses)? {
-                endpoints.push(Endpoint { address, hostname: hostname.clone(), pod: pod.clone(), zone: zone.clone() });
+                let (hostname, pod, zone, node) = (hostname.clone(), pod.clone(), zone.clone(), node.clone());
+                endpoints.push(Endpoint { address, hostname, pod, zone, node });
             }
         }
         Ok(Some(model::EndpointSlice {

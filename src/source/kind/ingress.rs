@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::model;
 
-use super::{LoadBalancer, Meta, or_default};
+use super::{LoadBalancer, Meta, hosts, or_default};
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
@@ -17,8 +17,9 @@ pub struct Ingress {
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct Spec {
+    ingress_class_name: Option<String>,
     #[serde(deserialize_with = "or_default")]
     rules: Vec<Rule>,
     #[serde(deserialize_with = "or_default")]
@@ -50,17 +51,12 @@ impl Ingress {
     /// A sentence that says which field is wrong.
     pub fn fact(&self) -> Result<model::Ingress, String> {
         let rules = self.spec.rules.iter().filter_map(|rule| rule.host.as_ref());
-        let mut hosts: Vec<Box<str>> = Vec::new();
-        for host in rules.chain(self.spec.tls.iter().flat_map(|tls| &tls.hosts)).filter(|host| !host.is_empty()) {
-            let host = host.to_ascii_lowercase().into();
-            if !hosts.contains(&host) {
-                hosts.push(host);
-            }
-        }
+        let class = self.spec.ingress_class_name.as_ref().or(self.metadata.annotations.ingress_class.as_ref());
         Ok(model::Ingress {
             namespace: self.metadata.namespace.as_str().into(),
             name: self.metadata.name.as_str().into(),
-            hosts: hosts.into(),
+            class: class.map_or_else(Box::default, |class| class.as_str().into()),
+            hosts: hosts(&self.metadata, rules.chain(self.spec.tls.iter().flat_map(|tls| &tls.hosts))),
             points: self.status.load_balancer.points()?,
         })
     }

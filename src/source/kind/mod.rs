@@ -4,12 +4,14 @@
 
 mod endpoints;
 mod endpointslice;
+mod gateway;
 mod ingress;
 mod namespace;
 mod node;
 mod pod;
 mod port;
 mod resource;
+mod route;
 mod service;
 
 use std::{collections::BTreeMap, net::IpAddr};
@@ -21,12 +23,14 @@ use crate::model::{LoadBalancerPoint, Protocol};
 
 pub use endpoints::Endpoints;
 pub use endpointslice::{EndpointSlice, SERVICE_NAME};
+pub use gateway::Gateway;
 pub use ingress::Ingress;
 pub use namespace::Namespace;
 pub use node::Node;
 pub use pod::Pod;
 pub use port::PortRef;
 pub use resource::{ALL, Resource, Seen};
+pub use route::Route;
 pub use service::{Service, ServicePort};
 
 /// `metadata`.
@@ -54,6 +58,35 @@ pub struct Annotations {
     /// When the change happened that an EndpointSlice tells of, by the controller's clock (RFC 3339).
     #[serde(rename = "endpoints.kubernetes.io/last-change-trigger-time")]
     pub last_change_trigger_time: Option<String>,
+    /// Host names, as `k8s_gateway` and external-dns read them.
+    #[serde(rename = "coredns.io/hostname")]
+    pub hostname: Option<String>,
+    #[serde(rename = "external-dns.alpha.kubernetes.io/hostname")]
+    pub external_dns_hostname: Option<String>,
+    /// The class of an Ingress before there was a field for it.
+    #[serde(rename = "kubernetes.io/ingress.class")]
+    pub ingress_class: Option<String>,
+}
+
+/// The label with which `k8s_gateway` passes over an object.
+const IGNORE: &str = "k8s-gateway.dns/ignore";
+
+impl Meta {
+    pub(super) fn is_ignored(&self) -> bool {
+        self.labels.get(IGNORE).is_some_and(|value| value == "true")
+    }
+}
+
+/// The hosts that an object names, lower-cased, each once; none of an object that is to be passed over.
+pub(super) fn hosts<'h>(meta: &Meta, named: impl IntoIterator<Item = &'h String>) -> Box<[Box<str>]> {
+    let mut hosts: Vec<Box<str>> = Vec::new();
+    for host in named.into_iter().filter(|host| !host.is_empty() && !meta.is_ignored()) {
+        let host = host.to_ascii_lowercase().into();
+        if !hosts.contains(&host) {
+            hosts.push(host);
+        }
+    }
+    hosts.into()
 }
 
 /// An object of a kind that is read.
@@ -66,6 +99,10 @@ pub enum Decoded {
     Pod(Pod),
     Node(Node),
     Ingress(Ingress),
+    Gateway(Gateway),
+    HttpRoute(Route),
+    TlsRoute(Route),
+    GrpcRoute(Route),
 }
 
 /// What a manifest says it is.
@@ -104,6 +141,10 @@ impl Decoded {
             ("", "Pod") => Self::Pod(typed(value)?),
             ("", "Node") => Self::Node(typed(value)?),
             ("networking.k8s.io" | "extensions", "Ingress") => Self::Ingress(typed(value)?),
+            ("gateway.networking.k8s.io", "Gateway") => Self::Gateway(typed(value)?),
+            ("gateway.networking.k8s.io", "HTTPRoute") => Self::HttpRoute(typed(value)?),
+            ("gateway.networking.k8s.io", "TLSRoute") => Self::TlsRoute(typed(value)?),
+            ("gateway.networking.k8s.io", "GRPCRoute") => Self::GrpcRoute(typed(value)?),
             _ => return Ok(None),
         };
         Ok(Some(decoded))
@@ -118,6 +159,8 @@ impl Decoded {
             Self::Pod(it) => &it.metadata,
             Self::Node(it) => &it.metadata,
             Self::Ingress(it) => &it.metadata,
+            Self::Gateway(it) => &it.metadata,
+            Self::HttpRoute(it) | Self::TlsRoute(it) | Self::GrpcRoute(it) => &it.metadata,
         }
     }
 
@@ -130,6 +173,8 @@ impl Decoded {
             Self::Pod(it) => &mut it.metadata,
             Self::Node(it) => &mut it.metadata,
             Self::Ingress(it) => &mut it.metadata,
+            Self::Gateway(it) => &mut it.metadata,
+            Self::HttpRoute(it) | Self::TlsRoute(it) | Self::GrpcRoute(it) => &mut it.metadata,
         }
     }
 
@@ -142,6 +187,10 @@ impl Decoded {
             Self::Pod(_) => "Pod",
             Self::Node(_) => "Node",
             Self::Ingress(_) => "Ingress",
+            Self::Gateway(_) => "Gateway",
+            Self::HttpRoute(_) => "HTTPRoute",
+            Self::TlsRoute(_) => "TLSRoute",
+            Self::GrpcRoute(_) => "GRPCRoute",
         }
     }
 

@@ -4,15 +4,17 @@ use serde::de::DeserializeOwned;
 
 use crate::model::{Key, Kind, Object};
 
-use super::{EndpointSlice, Ingress, Meta, Namespace, Node, Pod, Service};
+use super::{EndpointSlice, Gateway, Ingress, Meta, Namespace, Node, Pod, Route, Service};
 
 /// A collection of an API server.
 pub struct Resource {
     pub kind: Kind,
-    /// Its path under the server's root.
-    pub path: &'static str,
+    /// Its paths under the server's root, of the versions that it is served in, the newest first.
+    pub paths: &'static [&'static str],
     /// As RBAC and `kubectl` name it.
     pub name: &'static str,
+    /// Whether clusters do without it, or do not let it be read: that is told once.
+    pub is_optional: bool,
     /// Whether `labels` of the Corefile chooses among its objects.
     pub is_labelled: bool,
     pub field_selector: Option<&'static str>,
@@ -30,32 +32,36 @@ pub struct Seen {
 pub static ALL: &[Resource] = &[
     Resource {
         kind: Kind::Namespace,
-        path: "/api/v1/namespaces",
+        paths: &["/api/v1/namespaces"],
         name: "namespaces",
+        is_optional: false,
         is_labelled: false,
         field_selector: None,
         read: |text| seen(text, |it: &Namespace| Ok(Some(Object::Namespace(it.fact()))), |it| it.metadata),
     },
     Resource {
         kind: Kind::Service,
-        path: "/api/v1/services",
+        paths: &["/api/v1/services"],
         name: "services",
+        is_optional: false,
         is_labelled: true,
         field_selector: None,
         read: |text| seen(text, |it: &Service| it.fact().map(|fact| Some(Object::Service(fact))), |it| it.metadata),
     },
     Resource {
         kind: Kind::EndpointSlice,
-        path: "/apis/discovery.k8s.io/v1/endpointslices",
+        paths: &["/apis/discovery.k8s.io/v1/endpointslices"],
         name: "endpointslices.discovery.k8s.io",
+        is_optional: false,
         is_labelled: true,
         field_selector: None,
         read: |text| seen(text, |it: &EndpointSlice| Ok(it.fact()?.map(Object::EndpointSlice)), |it| it.metadata),
     },
     Resource {
         kind: Kind::Pod,
-        path: "/api/v1/pods",
+        paths: &["/api/v1/pods"],
         name: "pods",
+        is_optional: false,
         is_labelled: true,
         // A Pod that is finished has given its address back.
         field_selector: Some("status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown"),
@@ -63,19 +69,61 @@ pub static ALL: &[Resource] = &[
     },
     Resource {
         kind: Kind::Node,
-        path: "/api/v1/nodes",
+        paths: &["/api/v1/nodes"],
         name: "nodes",
+        is_optional: true,
         is_labelled: false,
         field_selector: None,
         read: |text| seen(text, |it: &Node| it.fact().map(|fact| Some(Object::Node(fact))), |it| it.metadata),
     },
     Resource {
         kind: Kind::Ingress,
-        path: "/apis/networking.k8s.io/v1/ingresses",
+        paths: &["/apis/networking.k8s.io/v1/ingresses"],
         name: "ingresses.networking.k8s.io",
+        is_optional: true,
         is_labelled: false,
         field_selector: None,
         read: |text| seen(text, |it: &Ingress| it.fact().map(|fact| Some(Object::Ingress(fact))), |it| it.metadata),
+    },
+    Resource {
+        kind: Kind::Gateway,
+        paths: &["/apis/gateway.networking.k8s.io/v1/gateways", "/apis/gateway.networking.k8s.io/v1beta1/gateways"],
+        name: "gateways.gateway.networking.k8s.io",
+        is_optional: true,
+        is_labelled: false,
+        field_selector: None,
+        read: |text| seen(text, |it: &Gateway| it.fact().map(|fact| Some(Object::Gateway(fact))), |it| it.metadata),
+    },
+    Resource {
+        kind: Kind::HttpRoute,
+        paths: &["/apis/gateway.networking.k8s.io/v1/httproutes", "/apis/gateway.networking.k8s.io/v1beta1/httproutes"],
+        name: "httproutes.gateway.networking.k8s.io",
+        is_optional: true,
+        is_labelled: false,
+        field_selector: None,
+        read: |text| seen(text, |it: &Route| Ok(Some(Object::Route(it.fact(Kind::HttpRoute)))), |it| it.metadata),
+    },
+    Resource {
+        kind: Kind::TlsRoute,
+        paths: &[
+            "/apis/gateway.networking.k8s.io/v1/tlsroutes",
+            "/apis/gateway.networking.k8s.io/v1alpha3/tlsroutes",
+            "/apis/gateway.networking.k8s.io/v1alpha2/tlsroutes",
+        ],
+        name: "tlsroutes.gateway.networking.k8s.io",
+        is_optional: true,
+        is_labelled: false,
+        field_selector: None,
+        read: |text| seen(text, |it: &Route| Ok(Some(Object::Route(it.fact(Kind::TlsRoute)))), |it| it.metadata),
+    },
+    Resource {
+        kind: Kind::GrpcRoute,
+        paths: &["/apis/gateway.networking.k8s.io/v1/grpcroutes", "/apis/gateway.networking.k8s.io/v1alpha2/grpcroutes"],
+        name: "grpcroutes.gateway.networking.k8s.io",
+        is_optional: true,
+        is_labelled: false,
+        field_selector: None,
+        read: |text| seen(text, |it: &Route| Ok(Some(Object::Route(it.fact(Kind::GrpcRoute)))), |it| it.metadata),
     },
 ];
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::model::{self, Addressing, Outside};
+use crate::model::{self, Addressing, Exposure, Outside};
 
-use super::{LoadBalancer, Meta, PortRef, addresses, or_default, port::number, protocol, words};
+use super::{LoadBalancer, Meta, PortRef, addresses, hosts, or_default, port::number, protocol, words};
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
@@ -125,13 +125,22 @@ impl Service {
     }
 
     fn outside(&self) -> Result<Option<Box<Outside>>, String> {
+        let annotations = &self.metadata.annotations;
+        let named = annotations.hostname.as_deref().or(annotations.external_dns_hostname.as_deref()).unwrap_or_default();
+        let named: Vec<String> = named.split(',').map(|host| host.trim().trim_end_matches('.').to_owned()).collect();
         let outside = Outside {
+            exposure: match self.kind() {
+                "NodePort" => Exposure::NodePort,
+                "LoadBalancer" => Exposure::LoadBalancer,
+                _ => Exposure::None,
+            },
             external_ips: addresses(&self.spec.external_ips)?,
             load_balancer: self.status.load_balancer.points()?,
             local_only: self.spec.external_traffic_policy.as_deref() == Some("Local"),
+            hosts: hosts(&self.metadata, &named),
+            ignored: self.metadata.is_ignored(),
         };
-        let seen = ["NodePort", "LoadBalancer"].contains(&self.kind()) || outside != Outside::default();
-        Ok(seen.then(|| Box::new(outside)))
+        Ok((outside != Outside::default()).then(|| Box::new(outside)))
     }
 }
 

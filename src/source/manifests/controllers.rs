@@ -109,6 +109,10 @@ impl Cluster {
                 Some(Object::Node(it.fact()?))
             }
             Decoded::Ingress(it) => Some(Object::Ingress(it.fact()?)),
+            Decoded::Gateway(it) => Some(Object::Gateway(it.fact()?)),
+            Decoded::HttpRoute(it) => Some(Object::Route(it.fact(Kind::HttpRoute))),
+            Decoded::TlsRoute(it) => Some(Object::Route(it.fact(Kind::TlsRoute))),
+            Decoded::GrpcRoute(it) => Some(Object::Route(it.fact(Kind::GrpcRoute))),
             Decoded::Pod(pod) => pod.fact()?.map(|fact| {
                 let of_namespace = self.pods.entry(pod.metadata.namespace.clone()).or_default();
                 of_namespace.insert(pod.metadata.name.clone(), Running { pod, fact: fact.clone() });

@@ -52,7 +52,8 @@ fn of_family<'p>(service: &Service, pods: impl Iterator<Item = &'p Running>, zon
         let hostname = pod.spec.hostname.as_deref().filter(|name| named && !name.is_empty()).map(Into::into);
         let ports = service.spec.ports.iter().filter_map(|port| target(port, pod)).collect();
         let zone = pod.spec.node_name.as_ref().and_then(|node| zones.get(node)).cloned();
-        groups.entry(ports).or_default().push(model::Endpoint { address, hostname, pod: Some(fact.name.clone()), zone });
+        let node = pod.spec.node_name.as_deref().map(Into::into);
+        groups.entry(ports).or_default().push(model::Endpoint { address, hostname, pod: Some(fact.name.clone()), zone, node });
     }
     let chunks = groups.iter().flat_map(|(ports, endpoints)| endpoints.chunks(limits::SLICE_ENDPOINTS).map(move |chunk| (ports, chunk)));
     let slice = |(index, (ports, chunk)): (usize, (&Ports, &[model::Endpoint]))| model::EndpointSlice {

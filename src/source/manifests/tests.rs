@@ -108,6 +108,7 @@ fn object_line(object: &Object) -> String {
                 text.push_str(if outside.local_only { " outside local" } else { " outside" });
                 outside.external_ips.iter().for_each(|ip| write!(text, " {ip}").unwrap());
                 outside.load_balancer.iter().for_each(|point| text.push_str(&point_text(point)));
+                outside.hosts.iter().for_each(|host| write!(text, " {host}").unwrap());
             }
         }
         Object::EndpointSlice(it) => {
@@ -128,6 +129,14 @@ fn object_line(object: &Object) -> String {
                     NodeAddress::External(ip) => write!(text, " external {ip}").unwrap(),
                 }
             }
+        }
+        Object::Gateway(it) => {
+            write!(text, " {} at", it.class).unwrap();
+            it.points.iter().for_each(|point| text.push_str(&point_text(point)));
+        }
+        Object::Route(it) => {
+            it.hosts.iter().for_each(|host| write!(text, " {host}").unwrap());
+            it.gateways.iter().for_each(|(namespace, name)| write!(text, " at {namespace}/{name}").unwrap());
         }
         Object::Ingress(it) => {
             it.hosts.iter().for_each(|host| write!(text, " {host}").unwrap());

@@ -15,6 +15,14 @@ pub struct Apex {
     pub hostmaster: Name,
 }
 
+impl Apex {
+    /// With `hostmaster` under the first name server.
+    pub fn of_server(first: &Name, second: Option<&Name>) -> Self {
+        let hostmaster = Name::join([b"hostmaster".as_slice()], first).unwrap_or_else(|| first.clone());
+        Self { servers: [first].into_iter().chain(second).cloned().collect(), hostmaster }
+    }
+}
+
 /// An apex as it is shown now.
 pub(super) struct Top<'a> {
     pub(super) apex: &'a Apex,

@@ -6,8 +6,15 @@
 mod apex;
 mod external;
 mod facts;
+mod gateway;
+mod names;
 mod service;
 
 pub use apex::Apex;
 pub use external::{External, ExternalSettings};
-pub use facts::Facts;
+pub(super) use facts::Objects;
+pub use facts::{Facts, NodeAddressType};
+pub use gateway::{Gateway, GatewaySettings, is_route};
+
+#[cfg(test)]
+mod tests;

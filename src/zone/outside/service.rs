@@ -9,12 +9,12 @@ use crate::{
     wire::{Rdatas, Type},
     zone::{
         Found,
-        derive::{Alias, Part, Scope, ServiceEntry, Target, distinct},
+        derive::{Alias, Part, Scope, ServiceEntry, Target, address_data, distinct},
     },
 };
 
 /// Addresses, or the name that has them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Place {
     pub(super) addresses: Vec<IpAddr>,
     /// Counts where there are no addresses: next to them no CNAME may stand (RFC 1034 §3.6.2).
@@ -35,6 +35,21 @@ impl Place {
             }
         }
         place
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.addresses.extend(other.addresses);
+        self.hostname = self.hostname.take().or(other.hostname);
+        self.at_nodes |= other.at_nodes;
+    }
+
+    /// What a name of the place has, ports left aside.
+    pub(super) fn answer(&self, qtype: Type, ttl: u32) -> Found {
+        match (qtype, self.hostname.as_deref().filter(|_| self.addresses.is_empty()).and_then(Alias::new)) {
+            (Type::A | Type::AAAA, None) => Found::set(qtype, ttl, address_data(qtype, &self.addresses)),
+            (_, Some(alias)) => alias.answer(qtype, ttl),
+            (_, None) => Found::NoData,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

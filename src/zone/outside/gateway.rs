@@ -1,0 +1,361 @@
+//! `k8s_gateway`: everything of a cluster that clients outside can reach, by the names that objects give it.
+
+use std::{collections::HashSet, net::IpAddr, sync::Arc};
+
+use crate::{
+    model::{Addressing, Exposure, Kind, Object, Service},
+    wire::{Name, Question, RecordSet, Spelled, Type},
+    zone::{
+        Found, Store, View,
+        derive::{Part, Scope, ServiceEntry, address_data, distinct},
+        offsets,
+        view::longest,
+        without_underscore,
+    },
+};
+
+use super::{
+    apex::{Apex, Top, labels},
+    facts::NodeAddressType,
+    names::{Claim, Claims, Path},
+    service::Place,
+};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewaySettings {
+    pub zones: Vec<Name>,
+    pub ttl: u32,
+    /// The name servers are Services, such as `dns1.kube-system`.
+    pub top: Apex,
+    /// Kinds whose names are shown. Of several that claim a name the first one here counts.
+    pub resources: Vec<Kind>,
+    /// Only Ingresses of these classes; all where there is none.
+    pub ingress_classes: Vec<Box<str>>,
+    /// Only Gateways of these classes; all where there is none.
+    pub gateway_classes: Vec<Box<str>>,
+    /// The Service, as `svc.ns`, that stands before the Ingresses of a class whose status says no address.
+    pub controllers: Vec<(Box<str>, Name)>,
+    /// What a client that connects to a node's port is told, the best first.
+    pub node_addresses: Vec<NodeAddressType>,
+    pub own_addresses: Vec<IpAddr>,
+}
+
+impl GatewaySettings {
+    pub fn kinds(&self) -> impl Iterator<Item = Kind> {
+        let shows = |kind| self.resources.contains(&kind);
+        let routes = self.resources.iter().any(|kind| is_route(*kind));
+        let services = shows(Kind::Service) || !self.controllers.is_empty();
+        let besides = [(Kind::Service, services), (Kind::EndpointSlice, services), (Kind::Node, services), (Kind::Gateway, routes)];
+        let besides = besides.into_iter().filter_map(|(kind, needed)| needed.then_some(kind));
+        besides.chain(self.resources.iter().copied().filter(|kind| *kind != Kind::Service))
+    }
+}
+
+pub fn is_route(kind: Kind) -> bool {
+    matches!(kind, Kind::HttpRoute | Kind::TlsRoute | Kind::GrpcRoute)
+}
+
+/// A view of a source's facts.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    store: Arc<Store>,
+    settings: GatewaySettings,
+}
+
+/// A name within a zone of ours.
+struct Asked<'q> {
+    qtype: Type,
+    scope: Scope<'q>,
+    /// Labels in the zone, that count as a name of their own.
+    zone_labels: &'q [u8],
+}
+
+/// What is said of a name.
+struct Said {
+    place: Place,
+    /// The Services that it is a name of, each with its own place.
+    services: Vec<(Arc<ServiceEntry>, Place)>,
+}
+
+/// Facts are missing that have not been listed yet.
+struct Unsynced;
+
+impl Gateway {
+    pub fn new(store: Arc<Store>, settings: GatewaySettings) -> Self {
+        Self { store, settings }
+    }
+
+    /// Listed, or not to be had: a kind that may not be read is one that there is nothing of.
+    fn knows(&self, kind: Kind) -> bool {
+        self.store.is_synced(kind) || self.store.refusal(kind).is_some()
+    }
+
+    fn top(&self) -> Top<'_> {
+        Top { apex: &self.settings.top, serial: self.store.outside.serial(), ttl: self.settings.ttl }
+    }
+
+    fn scope<'q>(&self, zone: &'q Spelled) -> Scope<'q> {
+        Scope {
+            ttl: self.settings.ttl,
+            zone,
+            subdomain: b"",
+            pod_names: false,
+            no_endpoints: false,
+            endpoints_known: true,
+            ignore_empty: false,
+        }
+    }
+
+    fn counts(&self, claim: &Claim) -> bool {
+        let class = |classes: &[Box<str>], class: &str| classes.is_empty() || classes.iter().any(|it| **it == *class);
+        self.settings.resources.contains(&kind_of(claim))
+            && match claim {
+                Claim::Object(object) => match &**object {
+                    Object::Ingress(ingress) => class(&self.settings.ingress_classes, &ingress.class),
+                    _ => true,
+                },
+                Claim::Service(_) => true,
+            }
+    }
+
+    /// What claims a name: by its own labels, or by those left of the zone.
+    fn claims(&self, name: &[u8], zone: &[u8]) -> Claims {
+        let facts = &self.store.outside;
+        let mut claims = facts.hosts.at(&Path::new(name));
+        claims.extend(facts.services.at(&Path::new(&name[..name.len() - zone.len()])));
+        claims.retain(|claim| self.counts(claim));
+        claims
+    }
+
+    /// Whether there is something below the name.
+    fn is_above(&self, name: &[u8], zone: &[u8]) -> bool {
+        let facts = &self.store.outside;
+        let left = &name[..name.len() - zone.len()];
+        let server =
+            |server: &Name| server.left_of(&Name::root()).is_some_and(|labels| labels.len() > left.len() && labels.ends_with(left));
+        facts.hosts.is_above(&Path::new(name), |claim| self.counts(claim))
+            || facts.services.is_above(&Path::new(left), |claim| self.counts(claim))
+            || self.settings.top.servers.iter().any(server)
+    }
+
+    fn name(&self, question: &Question, asked: &Asked<'_>) -> Found {
+        let (name, zone) = (question.name.wire(), asked.zone_labels);
+        let server = self.settings.top.servers.iter().find(|server| labels(server) == &name[..name.len() - zone.len()]);
+        if let Some(server) = server
+            && matches!(asked.qtype, Type::A | Type::AAAA)
+        {
+            return Found::set(asked.qtype, asked.scope.ttl, address_data(asked.qtype, &self.server_addresses(server)));
+        }
+        let claims = self.claims(name, zone);
+        if !claims.is_empty() {
+            return self.answer(&claims, Part::Whole, asked);
+        }
+        if let Some(found) = self.port(name, asked) {
+            return found;
+        }
+        if server.is_some() || name.len() == zone.len() || self.is_above(name, zone) {
+            return Found::NoData;
+        }
+        self.wildcard(&question.name, asked)
+    }
+
+    /// `_port._proto.NAME`, and `_proto.NAME`, which is there where one of the former is.
+    fn port(&self, name: &[u8], asked: &Asked<'_>) -> Option<Found> {
+        let zone = asked.zone_labels;
+        let offsets = offsets(&name[..name.len() - zone.len()]);
+        let label = |at: usize| name.get(offsets[at] + 1..=offsets[at] + usize::from(name[offsets[at]]));
+        let count =
+            offsets.iter().enumerate().take(2).take_while(|(at, _)| label(*at).is_some_and(|label| label.starts_with(b"_"))).count();
+        let (port, protocol) = match count {
+            1 => (b"".as_slice(), label(0)?),
+            2 => (label(0)?, label(1)?),
+            _ => return None,
+        };
+        let base = offsets.get(count).map_or(zone, |at| &name[*at..]);
+        let claims = self.claims(base, zone);
+        let part = Part::Port { port: without_underscore(port), protocol: without_underscore(protocol) };
+        if claims.is_empty() {
+            return None;
+        }
+        let found = self.answer(&claims, part, asked);
+        // Without a port the name has no records, whatever is below it.
+        Some(if count == 1 && !matches!(found, Found::NoName | Found::Unsynced) { Found::NoData } else { found })
+    }
+
+    /// A wildcard stands for names below the closest name that is there (RFC 4592 §3.3.1).
+    fn wildcard(&self, name: &Name, asked: &Asked<'_>) -> Found {
+        let zone = asked.zone_labels;
+        let mut encloser = name.parent();
+        while let Some(name) = encloser {
+            let wire = name.wire();
+            if wire.len() <= zone.len() || !self.claims(wire, zone).is_empty() || self.is_above(wire, zone) {
+                let wildcard = [b"\x01*", wire].concat();
+                let claims = self.claims(&wildcard, zone);
+                return if claims.is_empty() { Found::NoName } else { self.answer(&claims, Part::Whole, asked) };
+            }
+            encloser = name.parent();
+        }
+        Found::NoName
+    }
+
+    fn answer(&self, claims: &Claims, part: Part<'_>, asked: &Asked<'_>) -> Found {
+        let Ok(Said { place, services }) = self.said(claims) else { return Found::Unsynced };
+        let (qtype, scope) = (asked.qtype, &asked.scope);
+        if matches!(part, Part::Whole) && qtype != Type::SRV {
+            return place.answer(qtype, scope.ttl);
+        }
+        let of_service =
+            |(entry, place): &(Arc<ServiceEntry>, Place)| Some(entry.answer_at(entry.service.as_ref()?, place, part, qtype, scope));
+        let nothing = if matches!(part, Part::Whole) { Found::NoData } else { Found::NoName };
+        services.iter().filter_map(of_service).fold(nothing, better)
+    }
+
+    /// What the first kind of resources says that says something.
+    fn said(&self, claims: &Claims) -> Result<Said, Unsynced> {
+        let mut services = Vec::new();
+        let mut place = Place::default();
+        for kind in &self.settings.resources {
+            if !place.is_empty() {
+                break;
+            }
+            for claim in claims.iter().filter(|claim| kind_of(claim) == *kind) {
+                match claim {
+                    Claim::Service(key) => {
+                        let Some(entry) = self.store.service(key) else { continue };
+                        let own = self.place_of_service(&entry)?;
+                        place.add(own.clone());
+                        services.push((entry, own));
+                    }
+                    Claim::Object(object) => place.add(self.place_of_object(object)?),
+                }
+            }
+        }
+        place.addresses = distinct(place.addresses.into_iter());
+        Ok(Said { place, services })
+    }
+
+    fn place_of_object(&self, object: &Object) -> Result<Place, Unsynced> {
+        match object {
+            Object::Ingress(ingress) => {
+                let place = Place::of_points(&ingress.points);
+                let controller = self.settings.controllers.iter().find(|(class, _)| *class == ingress.class);
+                match controller.filter(|_| place.is_empty()) {
+                    Some((_, service)) => self.place_at(service),
+                    None => Ok(place),
+                }
+            }
+            Object::Route(route) => {
+                let mut place = Place::default();
+                for (namespace, name) in &route.gateways {
+                    if !self.knows(Kind::Gateway) {
+                        return Err(Unsynced);
+                    }
+                    let Some(gateway) = self.store.outside.gateway(namespace, name) else { continue };
+                    let Object::Gateway(gateway) = &*gateway else { continue };
+                    let classes = &self.settings.gateway_classes;
+                    if classes.is_empty() || classes.contains(&gateway.class) {
+                        place.add(Place::of_points(&gateway.points));
+                    }
+                }
+                Ok(place)
+            }
+            _ => Ok(Place::default()),
+        }
+    }
+
+    /// Where the Service `svc.ns` is.
+    fn place_at(&self, service: &Name) -> Result<Place, Unsynced> {
+        if !self.knows(Kind::Service) {
+            return Err(Unsynced);
+        }
+        self.store.service(labels(service)).map_or(Ok(Place::default()), |entry| self.place_of_service(&entry))
+    }
+
+    /// `externalIPs` where there are any, else the load balancer, else, of a Service with node ports, the nodes.
+    fn place_of_service(&self, entry: &ServiceEntry) -> Result<Place, Unsynced> {
+        let Some(service) = &entry.service else { return Ok(Place::default()) };
+        if let Addressing::ExternalName(target) = &service.addressing {
+            return Ok(Place { hostname: Some(target.clone()), ..Place::default() });
+        }
+        let Some(outside) = &service.outside else { return Ok(Place::default()) };
+        if !outside.external_ips.is_empty() {
+            return Ok(Place { addresses: outside.external_ips.to_vec(), ..Place::default() });
+        }
+        let place = Place::of_points(&outside.load_balancer);
+        if !place.is_empty() || outside.exposure != Exposure::NodePort {
+            return Ok(place);
+        }
+        let local = if outside.local_only { Some(self.nodes_with_endpoints(entry)?) } else { None };
+        if !self.knows(Kind::Node) {
+            return Err(Unsynced);
+        }
+        let mut addresses = self.store.outside.node_addresses(local.as_ref(), &self.settings.node_addresses);
+        addresses.retain(|address| has_family(service, *address));
+        Ok(Place { addresses, at_nodes: true, ..Place::default() })
+    }
+
+    fn nodes_with_endpoints<'e>(&self, entry: &'e ServiceEntry) -> Result<HashSet<&'e str>, Unsynced> {
+        if !self.knows(Kind::EndpointSlice) {
+            return Err(Unsynced);
+        }
+        Ok(entry.endpoints().filter_map(|(_, endpoint)| endpoint.node.as_deref()).collect())
+    }
+
+    /// Those of the Service of that name; this server's own where there is none.
+    fn server_addresses(&self, server: &Name) -> Vec<IpAddr> {
+        let addresses = self.place_at(server).map(|place| place.addresses).unwrap_or_default();
+        if addresses.is_empty() && *server == self.settings.top.servers[0] { self.settings.own_addresses.clone() } else { addresses }
+    }
+}
+
+/// The first that has records, else the first that is there.
+fn better(one: Found, other: Found) -> Found {
+    match (&one, &other) {
+        (Found::Records { .. } | Found::Alias { .. }, _) => one,
+        (_, Found::Records { .. } | Found::Alias { .. }) | (Found::NoName, _) => other,
+        _ => one,
+    }
+}
+
+fn kind_of(claim: &Claim) -> Kind {
+    match claim {
+        Claim::Service(_) => Kind::Service,
+        Claim::Object(object) => object.key().kind,
+    }
+}
+
+/// A node answers at a Service's port in the families that the Service has.
+fn has_family(service: &Service, address: IpAddr) -> bool {
+    match &service.addressing {
+        Addressing::ClusterIps(ips) => ips.iter().any(|ip| ip.is_ipv4() == address.is_ipv4()),
+        Addressing::Headless | Addressing::ExternalName(_) => false,
+    }
+}
+
+impl View for Gateway {
+    fn find(&self, question: &Question) -> Found {
+        let Some(zone) = longest(&self.settings.zones, &question.name) else { return Found::NotMine };
+        if question.name == *zone
+            && let Some(found) = self.top().answer(question, zone, |server| self.server_addresses(server))
+        {
+            return found;
+        }
+        let spelled = question.spelled_from(question.name.wire().len() - zone.wire().len());
+        let asked = Asked { qtype: question.qtype, scope: self.scope(&spelled), zone_labels: zone.wire() };
+        match self.name(question, &asked) {
+            // Somebody who has not been heard yet may claim the name.
+            Found::NoName if !self.settings.kinds().all(|kind| self.knows(kind)) => Found::Unsynced,
+            found => found,
+        }
+    }
+
+    fn soa(&self, question: &Question) -> Option<RecordSet> {
+        Some(self.top().soa(question, longest(&self.settings.zones, &question.name)?))
+    }
+
+    /// All kinds are optional: a missing permission holds nothing up.
+    fn waiting(&self) -> Vec<(Kind, Option<Box<str>>)> {
+        let waiting = self.settings.kinds().filter(|kind| matches!(kind, Kind::Service | Kind::EndpointSlice) && !self.knows(*kind));
+        waiting.map(|kind| (kind, None)).collect()
+    }
+}

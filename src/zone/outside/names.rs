@@ -1,0 +1,117 @@
+//! Which objects claim a name, in the order of names: whether anything is below a name is asked as often as what is at it.
+
+use std::{
+    collections::BTreeMap,
+    ops::Bound,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use smallvec::SmallVec;
+
+use crate::{model::Object, wire::Name, zone::store::ServiceKey};
+
+/// An object that gives a name its addresses.
+#[derive(Clone, Debug)]
+pub(super) enum Claim {
+    Service(ServiceKey),
+    /// An Ingress or a route.
+    Object(Arc<Object>),
+}
+
+impl PartialEq for Claim {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Service(a), Self::Service(b)) => a == b,
+            (Self::Object(a), Self::Object(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
+
+pub(super) type Claims = SmallVec<[Claim; 1]>;
+
+/// A name's labels from the right, in wire form: names below another one begin with it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Path(SmallVec<[u8; 64]>);
+
+impl Path {
+    /// Of a name, or of labels in wire form without a root.
+    pub(super) fn new(wire: &[u8]) -> Self {
+        let mut labels: SmallVec<[&[u8]; 8]> = SmallVec::new();
+        let mut rest = wire;
+        while let Some(&length) = rest.first().filter(|length| **length > 0) {
+            let (label, tail) = rest.split_at((usize::from(length) + 1).min(rest.len()));
+            labels.push(label);
+            rest = tail;
+        }
+        Self(labels.into_iter().rev().flatten().copied().collect())
+    }
+
+    /// Of a host as objects write it; `None` where it is no name.
+    pub(super) fn of_host(host: &str) -> Option<Self> {
+        Some(Self::new(host.parse::<Name>().ok()?.wire()))
+    }
+}
+
+/// Written by the index, read by any number of readers.
+#[derive(Debug, Default)]
+pub(super) struct Names(RwLock<BTreeMap<Path, Claims>>);
+
+impl Names {
+    pub(super) fn at(&self, path: &Path) -> Claims {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned().unwrap_or_default()
+    }
+
+    /// Whether a claim that counts is on a name below.
+    pub(super) fn is_above(&self, path: &Path, counts: impl Fn(&Claim) -> bool) -> bool {
+        let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let after = names.range((Bound::Excluded(path.clone()), Bound::Unbounded));
+        let mut below = after.take_while(|(below, _)| below.0.starts_with(&path.0));
+        below.any(|(_, claims)| claims.iter().any(&counts))
+    }
+
+    /// Takes a claim from some names and puts one on others; no reader sees one without the other.
+    pub(super) fn replace(&self, old: Option<(Vec<Path>, Claim)>, new: Option<(Vec<Path>, Claim)>) {
+        let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let (old_paths, old) = old.unzip();
+        for path in old_paths.iter().flatten() {
+            if let Some(claims) = names.get_mut(path) {
+                claims.retain(|it| Some(&*it) != old.as_ref());
+                if claims.is_empty() {
+                    names.remove(path);
+                }
+            }
+        }
+        if let Some((paths, claim)) = new {
+            for path in paths {
+                names.entry(path).or_default().push(claim.clone());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_below_a_name_is_found() {
+        let names = Names::default();
+        let path = |host: &str| Path::of_host(host).unwrap();
+        let claim = Claim::Service(b"\x03web\x07default".as_slice().into());
+        let first = vec![path("a.b.example.com"), path("bb.example.com")];
+        names.replace(None, Some((first.clone(), claim.clone())));
+        let check = |name: &str, at: usize, above: bool| {
+            assert_eq!((names.at(&path(name)).len(), names.is_above(&path(name), |_| true)), (at, above), "{name}");
+        };
+        check("example.com", 0, true);
+        check("b.example.com", 0, true);
+        check("a.b.example.com", 1, false);
+        check("bb.example.com", 1, false);
+        check("c.example.com", 0, false);
+        assert!(!names.is_above(&path("example.com"), |_| false));
+        names.replace(Some((first, claim.clone())), Some((vec![path("c.example.com")], claim)));
+        check("b.example.com", 0, false);
+        check("c.example.com", 1, false);
+    }
+}

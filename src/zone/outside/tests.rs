@@ -1,0 +1,186 @@
+//! Facts that change, as clients outside see them.
+
+use std::sync::Arc;
+
+use crate::{
+    model::{
+        Addressing, Change, Exposure, Ingress, Key, Kind, LoadBalancerPoint, Node, NodeAddress, Object, Outside, Service, ServicePort,
+    },
+    wire::{Question, Type},
+    zone::{Found, Index, View},
+};
+
+use super::{Apex, Gateway, GatewaySettings, NodeAddressType};
+
+struct Cluster {
+    index: Index,
+    view: Gateway,
+}
+
+impl Cluster {
+    fn new() -> Self {
+        let index = Index::default();
+        let server = "ns.dmz".parse().unwrap();
+        let settings = GatewaySettings {
+            zones: vec!["example.com".parse().unwrap()],
+            ttl: 60,
+            top: Apex::of_server(&server, None),
+            resources: vec![Kind::Ingress, Kind::Service],
+            ingress_classes: Vec::new(),
+            gateway_classes: Vec::new(),
+            controllers: Vec::new(),
+            node_addresses: vec![NodeAddressType::External],
+            own_addresses: Vec::new(),
+        };
+        let view = Gateway::new(index.store(), settings);
+        Self { index, view }
+    }
+
+    fn synced() -> Self {
+        let mut cluster = Self::new();
+        [Kind::Service, Kind::EndpointSlice, Kind::Node, Kind::Ingress].into_iter().for_each(|kind| cluster.apply(Change::Synced(kind)));
+        cluster
+    }
+
+    fn apply(&mut self, change: Change) {
+        self.index.apply(change, 1000);
+    }
+
+    /// The A records of a name in short, or what is said instead.
+    fn ask(&self, name: &str) -> String {
+        match self.view.find(&Question::new(name.parse().unwrap(), Type::A)) {
+            Found::Records { answer, .. } => {
+                let each = answer
+                    .iter()
+                    .flat_map(|set| set.rdatas.iter())
+                    .map(|octets| octets.iter().map(u8::to_string).collect::<Vec<_>>().join("."));
+                each.collect::<Vec<_>>().join(" ")
+            }
+            Found::Alias { target, .. } => format!("CNAME {target}"),
+            other => format!("{other:?}"),
+        }
+    }
+
+    fn serial(&self) -> u32 {
+        let soa = self.view.soa(&Question::new("example.com".parse().unwrap(), Type::SOA)).unwrap();
+        let rdata = soa.rdatas.iter().next().unwrap();
+        u32::from_be_bytes(rdata[rdata.len() - 20..][..4].try_into().unwrap())
+    }
+}
+
+fn ingress(name: &str, hosts: &[&str], address: u8) -> Change {
+    let points = Box::new([LoadBalancerPoint::Ip([192, 0, 2, address].into())]);
+    let hosts = hosts.iter().map(|host| Box::from(*host)).collect();
+    Change::Upsert(Object::Ingress(Ingress { namespace: "default".into(), name: name.into(), class: Box::default(), hosts, points }))
+}
+
+fn service(addressing: Addressing, outside: Option<Outside>) -> Change {
+    let ports = Box::new([ServicePort { name: "http".into(), protocol: crate::model::Protocol::Tcp, port: 80, node_port: Some(30_007) }]);
+    let outside = outside.map(Box::new);
+    Change::Upsert(Object::Service(Service { namespace: "default".into(), name: "web".into(), addressing, ports, outside }))
+}
+
+fn node(name: &str, ready: bool) -> Change {
+    let addresses = Box::new([NodeAddress::External([198, 51, 100, 1].into())]);
+    Change::Upsert(Object::Node(Node { name: name.into(), ready, addresses }))
+}
+
+#[test]
+fn hosts_move_between_objects() {
+    let mut cluster = Cluster::synced();
+    assert_eq!(cluster.ask("cafe.example.com"), "NoName");
+    cluster.apply(ingress("one", &["cafe.example.com", "a.b.example.com"], 1));
+    cluster.apply(ingress("two", &["cafe.example.com"], 2));
+    assert_eq!(cluster.ask("cafe.example.com"), "192.0.2.1 192.0.2.2");
+    assert_eq!(cluster.ask("b.example.com"), "NoData");
+    cluster.apply(ingress("one", &["tea.example.com"], 1));
+    assert_eq!((cluster.ask("cafe.example.com"), cluster.ask("b.example.com")), ("192.0.2.2".into(), "NoName".into()));
+    // A list without it takes it away.
+    cluster.apply(Change::Relist(Kind::Ingress));
+    cluster.apply(ingress("one", &["tea.example.com"], 1));
+    assert_eq!(cluster.ask("cafe.example.com"), "192.0.2.2");
+    cluster.apply(Change::Synced(Kind::Ingress));
+    assert_eq!((cluster.ask("cafe.example.com"), cluster.ask("tea.example.com")), ("NoName".into(), "192.0.2.1".into()));
+}
+
+#[test]
+fn services_change_their_kind() {
+    let mut cluster = Cluster::synced();
+    let ips = || Addressing::ClusterIps(Box::new([[10, 96, 0, 9].into()]));
+    let steps = [
+        (service(ips(), None), "NoName"),
+        (service(ips(), Some(Outside { exposure: Exposure::NodePort, ..Outside::default() })), "NoData"),
+        (node("one", true), "198.51.100.1"),
+        (node("one", false), "NoData"),
+        (node("one", true), "198.51.100.1"),
+        (service(ips(), Some(Outside { external_ips: Box::new([[80, 11, 12, 10].into()]), ..Outside::default() })), "80.11.12.10"),
+        (service(Addressing::ExternalName("db.example.net".into()), None), "CNAME db.example.net."),
+        (service(ips(), None), "NoName"),
+        (Change::Remove(Key::new(Kind::Service, "default", "web")), "NoName"),
+    ];
+    for (step, (change, expected)) in steps.into_iter().enumerate() {
+        cluster.apply(change);
+        assert_eq!(cluster.ask("web.default.example.com"), expected, "step {step}");
+    }
+    assert_eq!(cluster.ask("default.example.com"), "NoName");
+}
+
+#[test]
+fn the_serial_moves_with_what_is_answered() {
+    let mut cluster = Cluster::new();
+    assert_eq!(cluster.serial(), 0);
+    cluster.apply(Change::Synced(Kind::Service));
+    assert_eq!(cluster.serial(), 1000);
+    // Within the same second, once it was seen.
+    cluster.apply(ingress("one", &["cafe.example.com"], 1));
+    cluster.apply(ingress("two", &["cafe.example.com"], 2));
+    assert_eq!(cluster.serial(), 1001);
+    // Nothing new, and nothing that clients outside could see.
+    cluster.apply(ingress("two", &["cafe.example.com"], 2));
+    cluster.apply(service(Addressing::ClusterIps(Box::default()), None));
+    assert_eq!(cluster.serial(), 1001);
+    cluster.apply(node("one", true));
+    assert_eq!(cluster.serial(), 1002);
+    cluster.index.apply(node("one", false), 2000);
+    assert_eq!(cluster.serial(), 2000);
+}
+
+#[test]
+fn what_may_not_be_read_is_not_waited_for() {
+    let mut cluster = Cluster::new();
+    assert_eq!((cluster.ask("cafe.example.com"), cluster.view.waiting().len()), ("Unsynced".into(), 2));
+    cluster.apply(Change::Synced(Kind::Service));
+    cluster.apply(Change::Refused(Kind::EndpointSlice, "forbidden".into()));
+    assert!(cluster.view.waiting().is_empty(), "nodes and Ingresses hold nothing up");
+    // A name that is known is answered, whatever else is not.
+    cluster.apply(ingress("one", &["cafe.example.com"], 1));
+    assert_eq!((cluster.ask("cafe.example.com"), cluster.ask("tea.example.com")), ("192.0.2.1".into(), "Unsynced".into()));
+    let node_port = Outside { exposure: Exposure::NodePort, ..Outside::default() };
+    cluster.apply(service(Addressing::ClusterIps(Box::new([[10, 96, 0, 9].into()])), Some(node_port)));
+    assert_eq!(cluster.ask("web.default.example.com"), "Unsynced");
+    cluster.apply(Change::Refused(Kind::Node, "forbidden".into()));
+    cluster.apply(Change::Refused(Kind::Ingress, "forbidden".into()));
+    assert_eq!((cluster.ask("web.default.example.com"), cluster.ask("tea.example.com")), ("NoData".into(), "NoName".into()));
+}
+
+#[test]
+fn names_of_nodes_are_held_once() {
+    let mut cluster = Cluster::synced();
+    for slice in 0..3 {
+        let endpoint = |last: u8| crate::model::Endpoint {
+            address: [10, 244, slice, last].into(),
+            hostname: None,
+            pod: None,
+            zone: None,
+            node: Some("worker-1".into()),
+        };
+        let endpoints: Box<[_]> = (0..3).map(endpoint).collect();
+        let (namespace, service) = ("default".into(), "web".into());
+        let slice =
+            crate::model::EndpointSlice { namespace, name: format!("web-{slice}").into(), service, endpoints, ports: Box::default() };
+        cluster.apply(Change::Upsert(Object::EndpointSlice(slice)));
+    }
+    let entry = cluster.index.store().service(b"\x03web\x07default").unwrap();
+    let held: Vec<_> = entry.endpoints().filter_map(|(_, endpoint)| endpoint.node.clone()).collect();
+    assert!(held.len() == 9 && held.iter().all(|node| Arc::ptr_eq(node, &held[0])));
+}

@@ -229,12 +229,14 @@ fn the_log_in_json_is_that_of_coredns() {
     );
     let address = running.address();
     ask(address, &question(7, "a.example", 1)).unwrap();
+    running.line("\"plugin\":\"reload\"");
     running.line("\"plugin\":\"log\"");
     let lines: Vec<Value> = running.seen.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let banner = lines[0]["msg"].as_str().unwrap();
     assert!(banner.starts_with(".:0 on 127.0.0.1\nndots-"), "{banner}");
-    assert!(lines.iter().any(|line| line["plugin"] == "reload" && line["level"] == "INFO"));
-    let asked = lines.last().unwrap();
+    let of = |plugin: &str| lines.iter().find(|line| line["plugin"] == plugin).unwrap();
+    assert_eq!(of("reload")["level"], "INFO");
+    let asked = of("log");
     assert_eq!((&asked["qname"], &asked["qtype"], &asked["rcode"]), (&"a.example.".into(), &"A".into(), &"NOERROR".into()));
     assert!(asked["msg"].as_str().unwrap().ends_with('s') && asked["time"].as_str().unwrap().ends_with('Z'));
 }

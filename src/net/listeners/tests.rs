@@ -35,10 +35,9 @@ async fn an_address_may_take_the_place_of_all_and_give_it_back() {
     let port = world.bound(0).port();
     for host in ["127.0.0.1", "0.0.0.0", "[::]", "127.0.0.1"] {
         let address = format!("{host}:{port}");
-        // The listener of before may need a moment to close.
+        world.reload(std::slice::from_ref(&address)).unwrap();
+        // What comes to the listener of before while it closes is lost.
         eventually(&address, async || answers(([127, 0, 0, 1], port).into()).await).await;
-        world.reload(&[address]).unwrap();
-        assert!(answers(([127, 0, 0, 1], port).into()).await);
     }
 }
 

@@ -142,3 +142,61 @@ fn mistakes_are_told_with_their_place() {
     let told = refused(&format!("tls://a:0 {{\n tls {cert} {key}\n whoami\n}}\ntls://b:0 {{\n whoami\n}}\n"));
     assert!(told.contains("Corefile:5:1\n") && told.contains("conflicting TLS configuration"), "{told}");
 }
+
+/// The code and what the log says of a question that goes to an upstream over TLS; `options` are those of `forward`.
+fn forwarded(to: &str, options: &str) -> (u8, String) {
+    let text = format!(".:0 {{\n bind 127.0.0.1\n errors\n forward . {to} {{\n {options}\n }}\n}}\n");
+    let server = Ndots::corefile(&text, &["dns"], &[]);
+    let reply = server.udp(&question(7, "host.example", A)).unwrap();
+    let code = rcode(&reply);
+    assert_eq!(code == 0, reply.ends_with(&[192, 0, 2, 1]));
+    (code, server.end().1.join("\n"))
+}
+
+#[test]
+fn upstreams_over_tls_are_asked_when_they_are_who_they_should_be() {
+    let [authority, stranger] = [Authority::new(), Authority::new()];
+    let ca = authority.path("ca.pem").display().to_string();
+    let open = server(&authority, &authority.directive());
+    let closed = server(&authority, &format!("{} {ca} {{\n client_auth require_and_verify\n }}", authority.directive()));
+    let (open, closed) = (open.bound["tls"], closed.bound["tls"]);
+    let identity = |of: &Authority| format!("{} {}", of.path("cert.pem").display(), of.path("key.pem").display());
+    let check = |to: String, options: String, expected: u8, said: &str| {
+        let (code, log) = forwarded(&to, &options);
+        assert_eq!(code, expected, "{to} {options}: {log}");
+        assert!(log.contains(said), "{to} {options}: {log}");
+    };
+    // By its address, by its name, behind the address, in the line, and as a host.
+    check(format!("tls://{open}"), format!("tls {ca}"), 0, "");
+    check(format!("tls://127.0.0.1%localhost:{}", open.port()), format!("tls {ca}"), 0, "");
+    check(format!("tls://{open}"), format!("tls {ca}\n tls_servername localhost"), 0, "");
+    check(format!("tls://localhost:{}", open.port()), format!("tls {ca}"), 0, "");
+    check(format!("tls://{open}"), format!("tls {ca}\n health_check 100ms\n force_tcp\n expire 1s"), 0, "");
+    let failed = "tls: failed to verify certificate of";
+    check(
+        format!("tls://{open}"),
+        format!("tls {ca}\n tls_servername other.example"),
+        2,
+        &format!("{failed} {open}: it is made out to another name"),
+    );
+    let theirs = stranger.path("ca.pem").display().to_string();
+    check(format!("tls://{open}"), format!("tls {theirs}"), 2, &format!("{failed} {open}: nobody who is trusted signed it"));
+    check(format!("tls://{open}"), "# whom the machine trusts".to_owned(), 2, failed);
+    check(format!("tls://{closed}"), format!("tls {} {ca}", identity(&authority)), 0, "");
+    check(format!("tls://{closed}"), format!("tls {ca}"), 2, "");
+    check(format!("tls://{closed}"), format!("tls {} {ca}", identity(&stranger)), 2, "");
+}
+
+#[test]
+fn mistakes_in_the_files_of_upstreams_are_told_with_their_place() {
+    let authority = Authority::new();
+    let [cert, key] = ["cert.pem", "key.pem"].map(|name| authority.path(name).display().to_string());
+    let check = |tls: &str, column: usize, expected: &str| {
+        let told = refused(&format!(".:0 {{\n forward . tls://127.0.0.1 {{\n {tls}\n }}\n}}\n"));
+        assert!(told.contains(&format!("Corefile:3:{column}\n")) && told.contains(expected), "{tls}: {told}");
+    };
+    check("tls /nope", 6, "plugin/forward: cannot use /nope: No such file");
+    check(&format!("tls {key}"), 6, "there is no certificate in PEM form");
+    check(&format!("tls {cert} {cert}"), 7 + cert.len(), "plugin/forward: cannot use");
+    check(&format!("tls {key} {key}"), 6, "there is no certificate in PEM form");
+}

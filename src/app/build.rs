@@ -80,6 +80,7 @@ pub(super) fn build(
         read_files(&block, &mut files, &mut modified);
         look_up(&block, &mut names);
         let identity = openings::identity(&block, &files).map_err(|mistake| configuration.mistake(mistake.span, mistake.message))?;
+        openings::check_upstreams(&block, &files).map_err(|mistake| configuration.mistake(mistake.span, mistake.message))?;
         let mut keys = Vec::new();
         for (zone, key) in &block.keys {
             let listens = hosts.iter().map(|host| Listen { scheme: scheme(key.scheme), address: SocketAddr::new(*host, key.port_or(53)) });

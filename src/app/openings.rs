@@ -10,9 +10,9 @@ use crate::{
     corefile::Span,
     net::{
         listeners::Opening,
-        tls::{Fault, Identity},
+        tls::{Fault, Identity, client},
     },
-    plugin::{Need, TlsFile},
+    plugin::{Need, TlsFile, UpstreamTls},
     server::{CheckedBlock, Listen, Scheme},
 };
 
@@ -68,6 +68,29 @@ pub(super) fn identity(block: &CheckedBlock, files: &HashMap<String, Result<Stri
     Ok(Some(Arc::new(identity)))
 }
 
+/// Looks at the certificates with which upstreams are spoken to.
+pub(super) fn check_upstreams(block: &CheckedBlock, files: &HashMap<String, Result<String, String>>) -> Result<(), Mistake> {
+    for need in block.needs() {
+        let Need::UpstreamTls(written) = need else { continue };
+        let tls = written.read(files).map_err(|(file, reason)| used(file, "forward", &reason))?;
+        client::config(&tls).map_err(|fault| {
+            let file = match (&fault, &written) {
+                (Fault::Authorities(_), UpstreamTls { authorities: Some(file), .. })
+                | (Fault::Certificates(_), UpstreamTls { identity: Some((file, _)), .. })
+                | (Fault::Key(_), UpstreamTls { identity: Some((_, file)), .. }) => Some(file),
+                _ => None,
+            };
+            let nowhere = || Mistake { span: Span::default(), message: format!("plugin/forward: {fault}") };
+            file.map_or_else(nowhere, |file| used(file, "forward", &fault.to_string()))
+        })?;
+    }
+    Ok(())
+}
+
 fn mistake(file: &TlsFile, reason: &str) -> Mistake {
-    Mistake { span: file.span, message: format!("plugin/tls: cannot use {}: {reason}", file.path) }
+    used(file, "tls", reason)
+}
+
+fn used(file: &TlsFile, plugin: &str, reason: &str) -> Mistake {
+    Mistake { span: file.span, message: format!("plugin/{plugin}: cannot use {}: {reason}", file.path) }
 }

@@ -98,7 +98,7 @@ pub(super) fn listen(address: &str) -> Listen {
 
 fn server(listens: &[Listen], upstream: SocketAddr) -> Server {
     let read_timeout = limits::QUERY_TIME;
-    let settings = Settings { to: vec![upstream], max_fails: 0, read_timeout, ..Settings::default() };
+    let settings = Settings { to: vec![upstream.into()], max_fails: 0, read_timeout, ..Settings::default() };
     let keys = listens.iter().map(|listen| (Name::root(), *listen)).collect();
     let plugins: Vec<Arc<dyn Plugin>> = vec![Arc::new(Toy { group: Arc::new(Group::new(settings)) }), Arc::new(Zones)];
     Server::new(vec![Block { plugins, transfers: true, ..Block::new(keys) }]).unwrap()

@@ -1,5 +1,7 @@
 //! Certificates and keys, and what is asked of clients (RFC 8446), with ring as the only provider.
 
+pub mod client;
+
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
@@ -81,26 +83,27 @@ impl Identity {
             ClientAuth::VerifyIfGiven => true,
             ClientAuth::RequireAndVerify => false,
         };
-        let roots = Arc::new(self.roots().map_err(Fault::Authorities)?);
+        let roots = Arc::new(roots(self.authorities.as_deref()).map_err(Fault::Authorities)?);
         let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
         let builder = if optional { builder.allow_unauthenticated() } else { builder };
         builder.build().map(|verifier| Some(verifier as Arc<dyn ClientCertVerifier>)).map_err(|error| Fault::Authorities(error.to_string()))
     }
+}
 
-    fn roots(&self) -> Result<RootCertStore, String> {
-        let mut roots = RootCertStore::empty();
-        match &self.authorities {
-            Some(text) => {
-                for certificate in certificates(text)? {
-                    roots.add(certificate).map_err(|error| error.to_string())?;
-                }
-            }
-            None => {
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+/// Those in the text, or whom this machine trusts.
+fn roots(authorities: Option<&str>) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    match authorities {
+        Some(text) => {
+            for certificate in certificates(text)? {
+                roots.add(certificate).map_err(|error| error.to_string())?;
             }
         }
-        Ok(roots)
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
     }
+    Ok(roots)
 }
 
 fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {

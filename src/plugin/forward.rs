@@ -1,20 +1,22 @@
 //! `forward FROM TO… { … }`: passes questions to upstreams.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+mod targets;
+
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
     chain::{Back, Cx, Exchange, Flow, From, Plugin, Reply},
     corefile::{Token, Words, go_duration},
     limits,
-    upstream::{self, Group, Policy},
+    upstream::{self, Group, Pem, Policy, Target, Tls},
     wire::{Ede, Name, Query, Rcode, Response},
 };
 
-use super::{Host, Need, Reading, Settings, Site, names};
+use super::{Need, Reading, Settings, Site, TlsFile, names};
+
+pub use targets::target;
+
+use targets::{Place, Speech, To};
 
 /// All `forward` lines of a block, in the order of the file: the first whose zone has the name takes it.
 #[derive(Debug)]
@@ -33,19 +35,19 @@ struct Stanza {
     next: Vec<Rcode>,
     /// So it is with a reply that says there is no such record.
     next_on_nodata: bool,
+    tls: UpstreamTls,
+    /// The name that the certificates of upstreams over TLS must have.
+    server_name: Option<String>,
     settings: upstream::Settings,
 }
 
-#[derive(Clone, Debug)]
-enum To {
-    Address(SocketAddr),
-    /// To be looked up.
-    Host {
-        name: String,
-        port: u16,
-    },
-    /// In the form of resolv.conf: its name servers.
-    File(String),
+/// The files, in PEM, with which upstreams are spoken to over TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// Our own certificate and its key.
+    pub identity: Option<(TlsFile, TlsFile)>,
+    /// Who signs upstreams' certificates; else whom this machine trusts.
+    pub authorities: Option<TlsFile>,
 }
 
 struct Forward {
@@ -60,19 +62,13 @@ const NEXT: u32 = 1;
 
 impl Settings for Written {
     fn needs(&self) -> Vec<Need> {
-        let targets = self.stanzas.iter().flat_map(|stanza| stanza.to.iter().map(move |to| (stanza, to)));
-        let need = |(stanza, to): (&Stanza, &To)| match to {
-            To::File(path) => Some(Need::File(path.clone())),
-            To::Host { name, .. } => Some(Need::Host(stanza.host(name))),
-            To::Address(_) => None,
-        };
-        targets.filter_map(need).chain([Need::AnyClass]).collect()
+        self.stanzas.iter().flat_map(Stanza::needs).chain([Need::AnyClass]).collect()
     }
 
     fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
         let mut plugins: Vec<Arc<dyn Plugin>> = Vec::new();
         for (at, stanza) in self.stanzas.iter().enumerate() {
-            let settings = upstream::Settings { to: stanza.addresses(site)?, ..stanza.settings.clone() };
+            let settings = upstream::Settings { to: stanza.targets(site)?, ..stanza.settings.clone() };
             let group = site.group(settings);
             let later = self.stanzas[at + 1..].to_vec();
             plugins.push(Arc::new(Forward { stanza: stanza.clone(), group, later }));
@@ -82,8 +78,15 @@ impl Settings for Written {
 }
 
 impl Stanza {
-    fn host(&self, name: &str) -> Host {
-        Host { name: name.to_owned(), resolvers: self.resolvers.clone() }
+    fn needs(&self) -> Vec<Need> {
+        let mut needs: Vec<_> = self.to.iter().filter_map(|to| to.need(&self.resolvers)).collect();
+        let files: Vec<_> = self.tls.files().map(|file| Need::File(file.path.clone())).collect();
+        if !files.is_empty() {
+            // A certificate that has run out convinces nobody.
+            needs.extend([Need::WatchFiles, Need::UpstreamTls(self.tls.clone())]);
+        }
+        needs.extend(files);
+        needs
     }
 
     /// Whether it is the one to ask for the name.
@@ -97,59 +100,37 @@ impl Stanza {
         self.next.contains(&response.rcode) || self.next_on_nodata && response.rcode == Rcode::NOERROR && response.answer.is_empty()
     }
 
-    fn addresses(&self, site: &mut Site<'_>) -> Result<Vec<SocketAddr>, String> {
-        let mut addresses = Vec::new();
+    fn targets(&self, site: &mut Site<'_>) -> Result<Vec<Target>, String> {
+        let tls = self.tls.read(site.files).map_err(|(file, reason)| format!("plugin/forward: cannot use {}: {reason}", file.path))?;
+        let tls = Tls { server_name: self.server_name.clone(), ..tls };
+        let mut targets = Vec::new();
         for to in &self.to {
-            match to {
-                To::Address(address) => addresses.push(*address),
-                To::Host { name, port } => match site.hosts.get(&self.host(name)) {
-                    Some(Ok(found)) => addresses.extend(found.iter().map(|address| SocketAddr::new(*address, *port))),
-                    Some(Err(reason)) => return Err(format!("plugin/forward: failed to resolve \"{name}\": {reason}")),
-                    None => {}
-                },
-                To::File(path) => match site.files.get(path) {
-                    Some(Ok(text)) => {
-                        for address in name_servers(text) {
-                            if address.ip().is_loopback() && site.servers.have_port(53) {
-                                site.warnings.push(format!(
-                                    "plugin/forward: {path} names {}, which in a Pod is this server itself, and on a machine most likely a stub \
-                                     that asks back here; forward to its upstreams, such as those in /run/systemd/resolve/resolv.conf",
-                                    address.ip()
-                                ));
-                            }
-                            addresses.push(address);
-                        }
-                    }
-                    Some(Err(reason)) => return Err(format!("plugin/forward: {path}: {reason}")),
-                    None => {}
-                },
-            }
+            targets.extend(to.targets(site, &self.resolvers, &tls)?);
         }
         let mut seen = std::collections::HashSet::new();
-        addresses.retain(|address| seen.insert(*address));
-        if addresses.is_empty() { Err("plugin/forward: no valid upstream addresses found".to_owned()) } else { Ok(addresses) }
+        targets.retain(|target| seen.insert(target.clone()));
+        if targets.is_empty() { Err("plugin/forward: no valid upstream addresses found".to_owned()) } else { Ok(targets) }
     }
 }
 
-/// The `nameserver` lines of a resolv.conf.
-fn name_servers(text: &str) -> impl Iterator<Item = SocketAddr> {
-    text.lines().filter_map(|line| {
-        let mut words = line.split_whitespace();
-        let address = words.next().filter(|word| *word == "nameserver").and(words.next())?;
-        address_of(address)
-    })
-}
+impl UpstreamTls {
+    fn files(&self) -> impl Iterator<Item = &TlsFile> {
+        self.identity.iter().flat_map(|(certificate, key)| [certificate, key]).chain(&self.authorities)
+    }
 
-/// The address that a word of a `forward` line names, where it names one that is asked without encryption; a stub is told of
-/// by itself.
-pub fn target(text: &str) -> Option<SocketAddr> {
-    address_of(text.strip_prefix("dns://").unwrap_or(text)).filter(|address| !is_stub(*address))
-}
-
-/// `IP`, `IP%zone` and either with `:PORT`.
-fn address_of(text: &str) -> Option<SocketAddr> {
-    let ip = |text: &str| text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
-    text.parse().ok().or_else(|| ip(text).map(|ip| SocketAddr::new(ip, 53)))
+    /// The content of the files, which are not looked into.
+    ///
+    /// # Errors
+    /// The file that cannot be read, and why.
+    pub fn read<'s>(&'s self, files: &HashMap<String, Result<String, String>>) -> Result<Tls, (&'s TlsFile, String)> {
+        let text = |file: &'s TlsFile| match files.get(&file.path) {
+            Some(Ok(text)) => Ok(Pem(text.clone())),
+            Some(Err(reason)) => Err((file, reason.clone())),
+            None => Err((file, "it was not read".to_owned())),
+        };
+        let identity = self.identity.as_ref().map(|(certificate, key)| Ok((text(certificate)?, text(key)?))).transpose()?;
+        Ok(Tls { server_name: None, identity, authorities: self.authorities.as_ref().map(text).transpose()? })
+    }
 }
 
 impl Plugin for Forward {
@@ -236,66 +217,23 @@ fn read_stanza(words: &mut Words<'_>) -> Option<Stanza> {
         words.error(extra.span, &format!("more than {} TOs configured: {}", limits::FORWARD_TARGETS, targets.len()));
     }
     for token in targets {
-        to.extend(read_target(words, token));
+        to.extend(targets::read(words, token));
     }
-    let settings = upstream::Settings::default();
-    let mut stanza = Stanza { from, except: Vec::new(), to, resolvers: Vec::new(), next: Vec::new(), next_on_nodata: false, settings };
+    let mut stanza = Stanza {
+        from,
+        except: Vec::new(),
+        to,
+        resolvers: Vec::new(),
+        next: Vec::new(),
+        next_on_nodata: false,
+        tls: UpstreamTls::default(),
+        server_name: None,
+        settings: upstream::Settings::default(),
+    };
     words.options(|option| stanza.option(option));
     stanza.agree(words);
+    stanza.agree_on_tls(words);
     Some(stanza)
-}
-
-fn read_target(words: &mut Words<'_>, token: &Token) -> Option<To> {
-    let text = &*token.text;
-    if let Some((scheme, rest)) = text.split_once("://") {
-        match scheme {
-            "dns" => return address_of(rest).map(To::Address).or_else(|| host(rest)).or_else(|| bad_target(words, token)),
-            "tls" | "https" | "quic" => {
-                words.error(token.span, &format!("`{scheme}://` upstreams are known to CoreDNS, not here yet"));
-            }
-            _ => {
-                words.error(token.span, &format!("'{scheme}' is not supported as a destination protocol in forward: {text}"));
-            }
-        }
-        return None;
-    }
-    if let Some(address) = address_of(text) {
-        if is_stub(address) {
-            let message =
-                format!("{} is systemd-resolved's stub, which asks whom resolv.conf names: most likely this server", address.ip());
-            words.warning(token.span, &message).help("forward to /run/systemd/resolve/resolv.conf instead");
-        }
-        return Some(To::Address(address));
-    }
-    if text.contains('/') {
-        return Some(To::File(text.to_owned()));
-    }
-    host(text).or_else(|| bad_target(words, token))
-}
-
-/// `NAME` or `NAME:PORT`; what ends in a number was meant to be an address.
-fn host(text: &str) -> Option<To> {
-    let (name, port) = match text.rsplit_once(':') {
-        Some((name, port)) => (name, port.parse().ok()?),
-        None => (text, 53),
-    };
-    let last = name.trim_end_matches('.').rsplit('.').next()?;
-    let plain = name.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_.".contains(&octet));
-    let is_name = plain && !last.is_empty() && !last.bytes().all(|octet| octet.is_ascii_digit()) && name.parse::<Name>().is_ok();
-    is_name.then(|| To::Host { name: name.to_owned(), port })
-}
-
-/// Where systemd-resolved listens for programs of its own machine.
-fn is_stub(address: SocketAddr) -> bool {
-    address.port() == 53 && matches!(address.ip(), IpAddr::V4(v4) if [[127, 0, 0, 53], [127, 0, 0, 54]].contains(&v4.octets()))
-}
-
-fn bad_target(words: &mut Words<'_>, token: &Token) -> Option<To> {
-    let message = format!("not an IP address, file, or valid domain: \"{}\"", token.text);
-    words
-        .error(token.span, &message)
-        .help("an upstream is `10.0.0.2`, `10.0.0.2:53`, `[fd00::2]:53`, a host's name, or a file such as /etc/resolv.conf");
-    None
 }
 
 impl Stanza {
@@ -335,7 +273,15 @@ impl Stanza {
             "next_on_nodata" => self.next_on_nodata = true,
             "failover" => self.failover(option),
             "failfast_all_unhealthy_upstreams" => settings.failfast = true,
-            "tls" | "tls_servername" | "doh_method" => return option.not_yet(),
+            "tls" => self.tls = tls_files(option),
+            "tls_servername" => {
+                let Some(name) = option.required("a name") else { return };
+                if !targets::is_server_name(&name.text) {
+                    option.error(name.span, &format!("`{}` is no name for a certificate", name.text)).help("such as `dns.quad9.net`");
+                }
+                self.server_name = Some(name.text.trim_end_matches('.').to_owned());
+            }
+            "doh_method" => return option.not_yet(),
             _ => return option.unknown(&OPTIONS),
         }
         option.end();
@@ -375,7 +321,7 @@ impl Stanza {
     fn resolver(&mut self, option: &mut Words<'_>) {
         let Some(first) = option.required("the address of a resolver") else { return };
         for token in [first].into_iter().chain(option.rest()) {
-            match address_of(&token.text) {
+            match targets::address_of(&token.text, 53) {
                 Some(address) => self.resolvers.push(address),
                 None => {
                     option.error(token.span, &format!("resolver must be an IP address or IP:port: \"{}\"", token.text));
@@ -392,10 +338,23 @@ impl Stanza {
             words.error(span, &message);
         }
         if let Some(source) = settings.source {
-            let other = |to: &&To| matches!(to, To::Address(address) if address.is_ipv4() != source.is_ipv4());
-            if let Some(To::Address(address)) = self.to.iter().find(other) {
+            let other = |place: &&Place| matches!(place, Place::Address(address) if address.is_ipv4() != source.is_ipv4());
+            if let Some(Place::Address(address)) = self.to.iter().map(|to| &to.place).find(other) {
                 words.error(span, &format!("{address} cannot be asked from the source address {source}: one is IPv4 and the other IPv6"));
             }
+        }
+    }
+
+    /// What is said of TLS must mean somebody, and one thing.
+    fn agree_on_tls(&self, words: &mut Words<'_>) {
+        let span = words.span();
+        let named = self.to.iter().find_map(|to| if let Speech::Tls(Some(name)) = &to.speech { Some(name) } else { None });
+        if let (Some(line), Some(upstream)) = (&self.server_name, named) {
+            words.error(span, &format!("both forward ('{line}') and proxy level ('{upstream}') TLS servernames are set"));
+        }
+        if (self.server_name.is_some() || self.tls != UpstreamTls::default()) && !self.to.iter().any(To::is_encrypted) {
+            let warning = words.warning(span, "`tls` and `tls_servername` have no effect: no upstream is asked over TLS");
+            warning.help("such an upstream begins with `tls://`");
         }
     }
 
@@ -406,6 +365,14 @@ impl Stanza {
             && !passes
             && !self.except.iter().any(|zone| zone.is_within(&later.from) || later.from.is_within(zone))
     }
+}
+
+/// `[CA]`, `CERT KEY` or `CERT KEY CA`.
+fn tls_files(option: &mut Words<'_>) -> UpstreamTls {
+    let mut files: Vec<_> = std::iter::from_fn(|| option.optional()).take(3).map(TlsFile::from).collect();
+    let authorities = if files.len() % 2 == 1 { files.pop() } else { None };
+    let key = files.pop();
+    UpstreamTls { identity: files.pop().zip(key), authorities }
 }
 
 fn rcodes(option: &mut Words<'_>) -> Vec<Rcode> {

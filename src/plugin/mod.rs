@@ -46,7 +46,7 @@ use crate::{
     zone::Store,
 };
 
-pub use forward::target as forward_target;
+pub use forward::{UpstreamTls, target as forward_target};
 pub use kubernetes::{ClientTls, Origin, Source, Throttle};
 pub use ready::Readiness;
 pub use tls::{ClientAuth, Tls, TlsFile};
@@ -195,6 +195,8 @@ pub enum Need {
     Transfers,
     /// A certificate for the keys whose scheme is encrypted.
     Tls(Tls),
+    /// Certificates with which upstreams are spoken to: they are to be looked at before they are used.
+    UpstreamTls(UpstreamTls),
     /// The questions of [`Site::probes`] are asked at the start.
     Probe,
     /// The `ready` page watches this block's plugins.

@@ -153,7 +153,13 @@ impl Assembly<'_> {
                 Need::Stacktrace => self.assembled.stacktrace = true,
                 Need::Reload => (self.assembled.watch_corefile, self.assembled.watch_files) = (true, true),
                 Need::WatchFiles => self.assembled.watch_files = true,
-                Need::Source { .. } | Need::File(_) | Need::Host(_) | Need::Bind { .. } | Need::Tls(_) | Need::Probe => {}
+                Need::Source { .. }
+                | Need::File(_)
+                | Need::Host(_)
+                | Need::Bind { .. }
+                | Need::Tls(_)
+                | Need::UpstreamTls(_)
+                | Need::Probe => {}
             }
         }
         let mut zones: Vec<Name> = written.keys.iter().map(|(zone, _)| zone.clone()).collect();

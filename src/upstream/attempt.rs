@@ -13,6 +13,7 @@ use super::{Failure, Group, InFlight, total};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Over {
     Udp,
+    /// Or TLS above it, where the upstream is spoken to in no other way.
     Tcp,
 }
 
@@ -104,7 +105,8 @@ impl Attempt {
         self.next_send = now + self.patience(upstream);
         self.turn += 1;
         self.sends_left -= 1;
-        self.send(upstream, if self.group.settings.force_tcp { Over::Tcp } else { Over::Udp }, self.next_send)
+        let streams = self.group.settings.force_tcp || self.group.upstream(upstream).tls.is_some();
+        self.send(upstream, if streams { Over::Tcp } else { Over::Udp }, self.next_send)
     }
 
     /// Each round through the upstreams waits twice as long as the one before.

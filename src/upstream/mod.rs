@@ -2,6 +2,7 @@
 
 mod attempt;
 mod health;
+mod target;
 
 use std::{
     fmt,
@@ -20,11 +21,12 @@ use crate::{
 
 pub use attempt::{Attempt, Next, Over, Verdict};
 pub use health::Health;
+pub use target::{Pem, Target, Tls};
 
 /// What a `forward` line says of its upstreams.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    pub to: Vec<SocketAddr>,
+    pub to: Vec<Target>,
     pub policy: Policy,
     pub force_tcp: bool,
     /// UDP first, also for what came in over TCP: so it is always done here, since a truncated reply is fetched over TCP.
@@ -102,12 +104,14 @@ pub struct Group {
 #[derive(Debug)]
 pub struct Upstream {
     pub address: SocketAddr,
+    pub tls: Option<Arc<Tls>>,
     pub health: Health,
 }
 
 impl Group {
     pub fn new(settings: Settings) -> Self {
-        let upstreams = settings.to.iter().map(|&address| Upstream { address, health: Health::default() }).collect();
+        let upstreams =
+            settings.to.iter().cloned().map(|Target { address, tls }| Upstream { address, tls, health: Health::default() }).collect();
         Self { settings, upstreams, turn: AtomicUsize::new(0), in_flight: AtomicU32::new(0) }
     }
 
@@ -168,6 +172,8 @@ pub enum Failure {
     NoAnswer(SocketAddr),
     /// The network or the host said no.
     Unreachable(SocketAddr),
+    /// Its certificate is not the one that it should have; why.
+    Untrusted(SocketAddr, &'static str),
     /// What came back cannot be read.
     Malformed(SocketAddr),
     /// The aliases in the reply lead in a circle.
@@ -182,7 +188,7 @@ impl Failure {
     pub fn ede(self) -> Option<Ede> {
         match self {
             Self::NoAnswer(_) | Self::NoneHealthy => Some(Ede::NO_REACHABLE_AUTHORITY),
-            Self::Unreachable(_) | Self::Malformed(_) => Some(Ede::NETWORK_ERROR),
+            Self::Unreachable(_) | Self::Untrusted(..) | Self::Malformed(_) => Some(Ede::NETWORK_ERROR),
             Self::AliasLoop(_) => Some(Ede::ALIAS_LOOP),
             Self::TooManyInFlight(_) => None,
         }
@@ -195,6 +201,7 @@ impl fmt::Display for Failure {
         match self {
             Self::NoAnswer(to) => write!(f, "read udp {to}: i/o timeout"),
             Self::Unreachable(to) => write!(f, "read udp {to}: connection refused"),
+            Self::Untrusted(to, why) => write!(f, "tls: failed to verify certificate of {to}: {why}"),
             Self::Malformed(to) => write!(f, "the reply of {to} cannot be read"),
             Self::AliasLoop(to) => write!(f, "the aliases in the reply of {to} lead in a circle"),
             Self::NoneHealthy => f.write_str("no healthy proxies"),

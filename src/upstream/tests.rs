@@ -8,7 +8,7 @@ fn start() -> Instant {
 }
 
 fn group(upstreams: u16, change: impl FnOnce(&mut Settings)) -> Arc<Group> {
-    let to = (1..=upstreams).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
+    let to = (1..=upstreams).map(|port| SocketAddr::from(([127, 0, 0, 1], port)).into()).collect();
     let mut settings = Settings { to, policy: Policy::Sequential, ..Settings::default() };
     change(&mut settings);
     Arc::new(Group::new(settings))

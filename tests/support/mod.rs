@@ -10,9 +10,10 @@ pub(crate) mod packet;
 use std::{
     collections::HashMap,
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Lines, Read, Write},
     net::{SocketAddr, TcpStream, UdpSocket},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
+    sync::mpsc::{Receiver, channel},
     time::Duration,
 };
 
@@ -22,6 +23,8 @@ pub(crate) struct Ndots {
     pub(crate) address: SocketAddr,
     /// Where each scheme is listened on, of a Corefile.
     pub(crate) bound: HashMap<String, SocketAddr>,
+    /// What it says from then on.
+    pub(crate) log: Receiver<String>,
     _directory: Option<tempfile::TempDir>,
 }
 
@@ -42,9 +45,7 @@ impl Ndots {
                 break rest.split(',').next().unwrap().parse().unwrap();
             }
         };
-        // The log is read on, so that the pipe never fills.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address, bound: HashMap::new(), _directory: None }
+        Self { child, address, bound: HashMap::new(), log: read_on(lines), _directory: None }
     }
 
     /// A Corefile that listens at port 0 of one address for each of these schemes.
@@ -62,9 +63,9 @@ impl Ndots {
                 bound.insert(listen.split("://").next().unwrap().to_owned(), address.parse().unwrap());
             }
         }
-        std::thread::spawn(move || lines.for_each(drop));
+        let log = read_on(lines);
         let address = bound.get("dns").copied().unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
-        Self { child, address, bound, _directory: Some(directory) }
+        Self { child, address, bound, log, _directory: Some(directory) }
     }
 
     /// One datagram and its reply; `None` where none comes.
@@ -79,10 +80,16 @@ impl Ndots {
     }
 
     /// Ends the process in order, as kubelet does; its exit code.
-    pub(crate) fn terminate(mut self) -> i32 {
+    pub(crate) fn terminate(self) -> i32 {
+        self.end().0
+    }
+
+    /// The same with what it said.
+    pub(crate) fn end(mut self) -> (i32, Vec<String>) {
         let kill = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
         assert!(kill.success());
-        self.child.wait().unwrap().code().unwrap_or(-1)
+        let code = self.child.wait().unwrap().code().unwrap_or(-1);
+        (code, self.log.iter().collect())
     }
 }
 
@@ -91,6 +98,13 @@ impl Drop for Ndots {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The log is read on, so that the pipe never fills.
+fn read_on(lines: Lines<BufReader<ChildStdout>>) -> Receiver<String> {
+    let (send, receive) = channel();
+    std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| send.send(line)));
+    receive
 }
 
 /// Messages behind their lengths.

@@ -3,6 +3,7 @@
 
 mod probe;
 mod tcp;
+mod tls;
 mod udp;
 
 use std::{
@@ -21,6 +22,7 @@ use crate::{
     chain::{Exchange, Failure, Reply},
     limits,
     metrics::Metrics,
+    net::tls::client::distrust,
     upstream::{self, Attempt, Group, Next, Over, Verdict},
     wire::{Caps, Class, Edns, Name, Query, Rcode, Response, Type, reply},
 };
@@ -38,6 +40,7 @@ struct Shared {
     background: Mutex<JoinSet<()>>,
     sockets: Semaphore,
     connections: tcp::Pool,
+    clients: tls::Clients,
 }
 
 /// Questions that one reply answers.
@@ -78,6 +81,7 @@ impl Exchanger {
             background: Mutex::default(),
             sockets: Semaphore::new(limits::UPSTREAM_SOCKETS),
             connections: tcp::Pool::default(),
+            clients: tls::Clients::default(),
         }))
     }
 
@@ -230,12 +234,15 @@ impl Shared {
             Over::Udp => {
                 udp::ask(to.address, group.settings.source, &asked, &self.metrics.forward_strays.with_label_values(&[&label])).await
             }
-            Over::Tcp => tcp::ask(self, group, to.address, &asked).await,
+            Over::Tcp => tcp::ask(self, group, to, &asked).await,
         };
         let what = match raw {
             Ok(Raw::Packet(packet)) => self.read(&packet, &asked, over, to, began),
             Ok(Raw::Doubtful) => What::NeedsTcp,
-            Err(_) => What::Failed(upstream::Failure::Unreachable(to.address)),
+            Err(error) => What::Failed(match distrust(&error) {
+                Some(why) => upstream::Failure::Untrusted(to.address, why),
+                None => upstream::Failure::Unreachable(to.address),
+            }),
         };
         Heard { upstream, what }
     }

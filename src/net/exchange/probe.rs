@@ -32,11 +32,11 @@ async fn probe(shared: &Arc<Shared>, group: &Group, upstream: usize) -> bool {
     let check = &group.settings.health_check;
     let query = Query { recursion_desired: check.recursion_desired, ..Query::internal(Question::new(check.domain.clone(), Type::NS)) };
     let asked = upstream_query(&query, false);
-    let to = group.upstream(upstream).address;
-    let strays = shared.metrics.forward_strays.with_label_values(&[&to.to_string()]);
-    if group.settings.force_tcp {
+    let to = group.upstream(upstream);
+    let strays = shared.metrics.forward_strays.with_label_values(&[&to.address.to_string()]);
+    if group.settings.force_tcp || to.tls.is_some() {
         tcp::ask(shared, group, to, &asked).await.is_ok()
     } else {
-        udp::ask(to, group.settings.source, &asked, &strays).await.is_ok()
+        udp::ask(to.address, group.settings.source, &asked, &strays).await.is_ok()
     }
 }

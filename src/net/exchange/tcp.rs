@@ -1,4 +1,4 @@
-//! Questions over TCP, on connections that are kept for a while.
+//! Questions over TCP, or TLS above it, on connections that are kept for a while.
 
 use std::{
     collections::HashMap,
@@ -9,13 +9,13 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpSocket, TcpStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpSocket,
 };
 
 use crate::{
     limits,
-    upstream::Group,
+    upstream::{Group, Tls, Upstream},
     wire::{Query, reply},
 };
 
@@ -25,13 +25,22 @@ use super::{Raw, Shared, lock, spawn};
 #[derive(Default)]
 pub(super) struct Pool(Mutex<HashMap<Ends, Vec<Idle>>>);
 
-/// The two ends of connections; ours where it is chosen.
-type Ends = (SocketAddr, Option<IpAddr>);
+/// The two ends of connections, ours where it is chosen, and what is spoken.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Ends {
+    to: SocketAddr,
+    source: Option<IpAddr>,
+    tls: Option<Arc<Tls>>,
+}
 
 struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     made: Instant,
 }
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 struct Idle {
     connection: Connection,
@@ -39,10 +48,10 @@ struct Idle {
 }
 
 impl Pool {
-    fn take(&self, between: Ends) -> Option<Connection> {
+    fn take(&self, between: &Ends) -> Option<Connection> {
         let now = Instant::now();
         let mut idle = lock(&self.0);
-        let connections = idle.get_mut(&between)?;
+        let connections = idle.get_mut(between)?;
         connections.retain(|idle| now < idle.ends);
         connections.pop().map(|idle| idle.connection)
     }
@@ -71,12 +80,12 @@ impl Pool {
 }
 
 /// Keeps a connection for the next question.
-fn keep(shared: &Arc<Shared>, group: &Group, to: SocketAddr, connection: Connection) {
+fn keep(shared: &Arc<Shared>, group: &Group, between: Ends, connection: Connection) {
     let settings = &group.settings;
     let unused = Instant::now() + settings.expire;
     let ends = settings.max_age.map_or(unused, |age| unused.min(connection.made + age));
     let most = settings.max_idle.unwrap_or(usize::MAX).min(limits::IDLE_CONNECTIONS);
-    if shared.connections.put((to, settings.source), Idle { connection, ends }, most) {
+    if shared.connections.put(between, Idle { connection, ends }, most) {
         spawn(&shared.background, sweep(Arc::downgrade(shared)));
     }
 }
@@ -92,39 +101,46 @@ async fn sweep(shared: Weak<Shared>) {
 }
 
 /// Asks on a connection that is kept, and where the peer has closed that meanwhile, once more on a new one.
-pub(super) async fn ask(shared: &Arc<Shared>, group: &Group, to: SocketAddr, asked: &Query) -> io::Result<Raw> {
+pub(super) async fn ask(shared: &Arc<Shared>, group: &Group, upstream: &Upstream, asked: &Query) -> io::Result<Raw> {
+    let between = Ends { to: upstream.address, source: group.settings.source, tls: upstream.tls.clone() };
     let mut frame = vec![0; 2];
     asked.encode(&mut frame);
     let length = (frame.len() - 2) as u16;
     frame[..2].copy_from_slice(&length.to_be_bytes());
-    let labels = ["forward", &to.to_string(), "tcp"];
-    if let Some(mut connection) = shared.connections.take((to, group.settings.source)) {
+    let proto = if between.tls.is_some() { "tcp-tls" } else { "tcp" };
+    let labels = ["forward", &between.to.to_string(), proto];
+    if let Some(mut connection) = shared.connections.take(&between) {
         shared.metrics.proxy_conn_hits.with_label_values(&labels).inc();
-        if let Ok(packet) = converse(&mut connection.stream, &frame, asked).await {
-            keep(shared, group, to, connection);
+        if let Ok(packet) = converse(&mut *connection.stream, &frame, asked).await {
+            keep(shared, group, between, connection);
             return Ok(Raw::Packet(packet));
         }
     }
     shared.metrics.proxy_conn_misses.with_label_values(&labels).inc();
-    let mut stream = connected(to, group.settings.source).await?;
-    stream.set_nodelay(true)?;
+    let mut stream = connected(shared, &between).await?;
     let made = Instant::now();
-    let packet = converse(&mut stream, &frame, asked).await?;
-    keep(shared, group, to, Connection { stream, made });
+    let packet = converse(&mut *stream, &frame, asked).await?;
+    keep(shared, group, between, Connection { stream, made });
     Ok(Raw::Packet(packet))
 }
 
-async fn connected(to: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+async fn connected(shared: &Shared, Ends { to, source, tls }: &Ends) -> io::Result<Box<dyn Stream>> {
     let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     if let Some(source) = source {
-        socket.bind(SocketAddr::new(source, 0))?;
+        socket.bind(SocketAddr::new(*source, 0))?;
     }
-    socket.connect(to).await
+    let stream = socket.connect(*to).await?;
+    stream.set_nodelay(true)?;
+    match tls {
+        None => Ok(Box::new(stream)),
+        Some(tls) => Ok(Box::new(shared.clients.connect(tls, to.ip(), stream).await?)),
+    }
 }
 
 /// Writes the question and reads up to its reply; another message on the connection is passed over.
-async fn converse(stream: &mut TcpStream, frame: &[u8], asked: &Query) -> io::Result<Vec<u8>> {
+async fn converse(stream: &mut dyn Stream, frame: &[u8], asked: &Query) -> io::Result<Vec<u8>> {
     stream.write_all(frame).await?;
+    stream.flush().await?;
     for _ in 0..limits::STRAYS {
         let length = stream.read_u16().await?;
         let mut packet = vec![0; length.into()];

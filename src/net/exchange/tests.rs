@@ -21,7 +21,7 @@ fn exchanger() -> Exchanger {
 }
 
 fn group_of(to: &[SocketAddr], change: impl FnOnce(&mut Settings)) -> Arc<Group> {
-    let mut settings = Settings { to: to.to_vec(), policy: Policy::Sequential, ..Settings::default() };
+    let mut settings = Settings { to: to.iter().copied().map(Into::into).collect(), policy: Policy::Sequential, ..Settings::default() };
     change(&mut settings);
     Arc::new(Group::new(settings))
 }

@@ -15,6 +15,9 @@ pub const STREAM_OCTETS: usize = 65_535;
 
 /// Nested questions (CNAME hops, `autopath` candidates, rewrites) that one client question may cause.
 pub const ASKS: u32 = 16;
+/// Domains of a search list that `autopath` tries: with the first one asked again at the end, and some aliases on the way, they
+/// stay within [`ASKS`]. Past them the client goes on by itself.
+pub const SEARCH_DOMAINS: usize = 10;
 /// CNAMEs followed inside the cluster zone for one question; CoreDNS answers chains of up to 11.
 pub const ALIASES: usize = 11;
 

@@ -46,6 +46,7 @@ pub struct Metrics {
     pub kubernetes_limiter: HistogramVec,
     pub hosts_entries: IntGaugeVec,
     pub hosts_modified: Gauge,
+    pub autopath_successes: IntCounterVec,
     pub health_duration: Histogram,
     pub health_failures: IntCounter,
     pub reload_failures: IntCounter,
@@ -169,6 +170,11 @@ impl Default for Metrics {
                 "kubernetes_refused",
                 "Whether an API server does not let a kind of objects be read.",
                 &["resource", "host"],
+            ),
+            autopath_successes: add.counters(
+                "autopath_success_total",
+                "Questions whose search list was walked to a name that exists.",
+                &["server"],
             ),
             health_duration: add.histogram(
                 "health_request_duration_seconds",

@@ -1,6 +1,6 @@
 //! Replays `answer/*.dns`: objects, a Corefile, upstreams and a clock, all made up; then questions and the replies to them.
 //!
-//! A scenario has parts that begin with `=== corefile`, `=== objects` (YAML), `=== upstream` and `=== questions`.
+//! A scenario has parts that begin with `=== corefile`, `=== objects` (YAML), `=== upstream`, `=== file PATH` and `=== questions`.
 //! A question is `> NAME TYPE [tcp] [edns=SIZE] [do] [cd] [from=ADDRESS] [serial=NUMBER]`, or `@ +30s` to move the clock; below it stands what
 //! was asked upstream (`^`, and `^^` once the reply was out), then the code with flags, then records: of the answer section as they are, of the authority
 //! section behind `~`, of the additional section behind `+`. Serials are written `SERIAL`, and sections are sorted within a
@@ -114,7 +114,9 @@ impl<'t> Scenario<'t> {
             let (name, qtype) = question.split_once(' ').unwrap();
             ((name.to_owned(), qtype.to_owned()), records.split(" | ").map(str::to_owned).collect())
         });
-        let server = server(part("corefile").unwrap_or(COREFILE), part("objects").unwrap_or_default());
+        let files = head.split("\n=== ").filter_map(|part| part.strip_prefix("file ")?.split_once('\n'));
+        let files = files.map(|(path, text)| (path.to_owned(), Ok(text.to_owned()))).collect();
+        let server = server(part("corefile").unwrap_or(COREFILE), part("objects").unwrap_or_default(), &files);
         Self { head, questions, upstream: upstream.collect(), server, now: Instant::now(), seed: 7 }
     }
 
@@ -251,7 +253,7 @@ impl Reader for Environment {
 }
 
 /// A server on the objects, without sockets.
-fn server(text: &str, objects: &str) -> Server {
+fn server(text: &str, objects: &str, files: &HashMap<String, Result<String, String>>) -> Server {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("objects.yaml"), objects).unwrap();
     let mut diagnostics = Diagnostics::default();
@@ -280,7 +282,7 @@ fn server(text: &str, objects: &str) -> Server {
     let ground = Ground {
         metrics: &Arc::new(Metrics::default()),
         stores: &stores,
-        files: &HashMap::new(),
+        files,
         modified: &HashMap::new(),
         hosts: &HashMap::new(),
         own_addresses: &["10.244.0.53".parse().unwrap()],

@@ -9,4 +9,6 @@ pub struct Pod {
     pub name: Box<str>,
     /// `status.podIPs`.
     pub addresses: Box<[IpAddr]>,
+    /// Its addresses are its node's, which others have, too.
+    pub host_network: bool,
 }

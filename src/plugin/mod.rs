@@ -4,6 +4,7 @@
 //! needs, and what they bring comes back through the [`Site`] that plugins are built on.
 
 mod authority;
+mod autopath;
 mod bind;
 mod bufsize;
 mod cache;
@@ -102,7 +103,7 @@ pub static ALL: &[Entry] = &[
     here("loadbalance", loadbalance::read),
     missing("tsig"),
     missing("rewrite"),
-    missing("autopath"),
+    here("autopath", autopath::read),
     missing("acl"),
     here("cache", cache::read),
     missing("header"),

@@ -86,7 +86,8 @@ pub(super) fn warn(sites: &[Site<'_>], diagnostics: &mut Diagnostics) {
 }
 
 /// Plugins that answer no question by themselves.
-const SILENT: [&str; 15] = [
+const SILENT: [&str; 16] = [
+    "autopath",
     "bind",
     "bufsize",
     "cache",

@@ -100,6 +100,17 @@ pub enum Owner {
     Name(Bytes),
 }
 
+impl Owner {
+    /// The same owner, of a reply to `question`, for who asks something else.
+    pub fn named(self, question: &Name) -> Self {
+        match self {
+            Self::Question => question.into(),
+            Self::QuestionFrom(offset) => question.suffix(usize::from(offset)).as_ref().unwrap_or(question).into(),
+            Self::Name(_) => self,
+        }
+    }
+}
+
 impl From<&Name> for Owner {
     fn from(name: &Name) -> Self {
         Self::Name(Bytes::copy_from_slice(name.wire()))

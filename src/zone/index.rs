@@ -12,7 +12,7 @@ use crate::model::{Addressing, Change, EndpointSlice, Key, Kind, Namespace, Obje
 use super::{
     derive::ServiceEntry,
     outside,
-    store::{ServiceKey, Store, Touched, service_key},
+    store::{ServiceKey, Store, Touched, lower, service_key},
 };
 
 /// Owned by the one task that reads a source's changes.
@@ -126,8 +126,7 @@ impl Index {
                 let old = self.pods.get(&key);
                 let changed = old != Some(&pod);
                 if changed {
-                    let old = old.map_or_else(Box::default, |pod| pod.addresses.clone());
-                    self.store.publish_pod(&lower(&pod.namespace), &old, &pod.addresses);
+                    self.store.publish_pod(old, Some(&pod));
                     self.pods.insert(key, pod);
                 }
                 changed
@@ -192,9 +191,7 @@ impl Index {
             }
             Kind::Pod => {
                 let old = self.pods.remove(key);
-                if let Some(old) = &old {
-                    self.store.publish_pod(&lower(&old.namespace), &old.addresses, &[]);
-                }
+                self.store.publish_pod(old.as_ref(), None);
                 old.is_some()
             }
             Kind::Node | Kind::Ingress | Kind::Gateway | Kind::HttpRoute | Kind::TlsRoute | Kind::GrpcRoute => {
@@ -263,8 +260,4 @@ impl Draft {
         let anything = self.service.is_some() || !self.slices.is_empty();
         anything.then(|| ServiceEntry::new(key.clone(), self.service, self.slices.into()))
     }
-}
-
-fn lower(name: &str) -> Vec<u8> {
-    name.to_ascii_lowercase().into_bytes()
 }

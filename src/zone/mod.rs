@@ -121,6 +121,15 @@ impl Zone {
         }
     }
 
+    /// The search list that the Pod with this address has for the zone that the name is in; `None` where it is not known which
+    /// Pod that is.
+    pub fn search(&self, name: &Name, client: IpAddr) -> Option<[Name; 3]> {
+        let zone = self.zone_of(name).filter(|zone| !is_reverse(zone) && self.settings.pods == PodMode::Verified)?;
+        let namespace = self.store.namespace_of(client)?;
+        let services = Name::join([b"svc".as_slice()], zone)?;
+        Some([Name::join([&*namespace], &services)?, services, zone.clone()])
+    }
+
     fn scope<'q>(&self, zone: &'q Spelled) -> Scope<'q> {
         Scope {
             ttl: self.settings.ttl,

@@ -18,7 +18,7 @@ use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
 use crate::{
-    model::{EndpointSlice, Kind, Namespace},
+    model::{EndpointSlice, Kind, Namespace, Pod},
     wire::Name,
 };
 
@@ -41,7 +41,7 @@ pub struct Store {
     endpoints: Map<IpAddr, SmallVec<[ServiceKey; 1]>>,
     /// Addresses at which clients outside of the cluster reach a Service.
     outer_ips: Map<IpAddr, SmallVec<[ServiceKey; 1]>>,
-    pods: Map<IpAddr, SmallVec<[NamespaceKey; 1]>>,
+    pods: Map<IpAddr, SmallVec<[Tenant; 1]>>,
     /// One bit a kind.
     synced: AtomicU32,
     /// Kinds that may not be read, and why; nobody reads it for an answer.
@@ -51,6 +51,13 @@ pub struct Store {
     pub(super) outside: outside::Facts,
     /// For who needs everything: goes from change to change, never through half of one.
     whole: Mutex<Arc<Whole>>,
+}
+
+/// Who has an address: all that is kept of a Pod for readers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Tenant {
+    namespace: NamespaceKey,
+    host_network: bool,
 }
 
 /// What there was at one moment, by name.
@@ -99,7 +106,15 @@ impl Store {
 
     /// Whether a Pod of the namespace has the address.
     pub(super) fn has_pod(&self, namespace: &[u8], address: IpAddr) -> bool {
-        self.pods.get(&address).is_some_and(|namespaces| namespaces.iter().any(|it| **it == *namespace))
+        self.pods.get(&address).is_some_and(|tenants| tenants.iter().any(|it| *it.namespace == *namespace))
+    }
+
+    /// The namespace of the Pod that alone has the address; `None` where several have it, or a whole node.
+    pub(super) fn namespace_of(&self, address: IpAddr) -> Option<NamespaceKey> {
+        match &self.pods.get(&address)?[..] {
+            [Tenant { namespace, host_network: false }] => Some(namespace.clone()),
+            _ => None,
+        }
     }
 
     /// Whether a whole list of the kind has been seen.
@@ -177,9 +192,18 @@ impl Store {
         }
     }
 
-    /// A Pod of the namespace has `new` instead of `old`.
-    pub(super) fn publish_pod(&self, namespace: &[u8], old: &[IpAddr], new: &[IpAddr]) {
-        replace(&self.pods, &Box::from(namespace), old, new);
+    /// A Pod is `new` where it was `old`.
+    pub(super) fn publish_pod(&self, old: Option<&Pod>, new: Option<&Pod>) {
+        let tenant = |pod: &Pod| Tenant { namespace: lower(&pod.namespace).into(), host_network: pod.host_network };
+        let [(old_tenant, old), (new_tenant, new)] = [old, new].map(|pod| (pod.map(tenant), pod.map_or(&[][..], |pod| &pod.addresses)));
+        match (old_tenant, new_tenant) {
+            (Some(before), Some(tenant)) if before != tenant => {
+                replace(&self.pods, &before, old, &[]);
+                replace(&self.pods, &tenant, &[], new);
+            }
+            (Some(tenant), _) | (None, Some(tenant)) => replace(&self.pods, &tenant, old, new),
+            (None, None) => {}
+        }
     }
 }
 
@@ -217,8 +241,45 @@ fn replace<K: Clone + Eq>(map: &Map<IpAddr, SmallVec<[K; 1]>>, key: &K, old: &[I
     }
 }
 
+pub(super) fn lower(name: &str) -> Vec<u8> {
+    name.to_ascii_lowercase().into_bytes()
+}
+
 /// The key of a Service; `None` where a name is no label.
 pub(super) fn service_key(namespace: &str, name: &str) -> Option<ServiceKey> {
     let name = Name::join([name.as_bytes(), namespace.as_bytes()], &Name::root())?;
     Some(name.left_of(&Name::root())?.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_tells_a_namespace_while_one_pod_alone_has_it() {
+        let store = Store::default();
+        let address: IpAddr = [10, 244, 0, 1].into();
+        let pod = |namespace: &str, host_network| Pod {
+            namespace: namespace.into(),
+            name: "p".into(),
+            addresses: Box::new([address, [10, 244, 0, 2].into()]),
+            host_network,
+        };
+        let (a, twin, b, host) = (pod("a", false), pod("a", false), pod("b", false), pod("a", true));
+        let check = |old: Option<&Pod>, new: Option<&Pod>, expected: Option<&[u8]>| {
+            store.publish_pod(old, new);
+            assert_eq!(store.namespace_of(address).as_deref(), expected, "{old:?} {new:?}");
+        };
+        check(None, Some(&a), Some(b"a"));
+        check(None, Some(&b), None);
+        check(Some(&b), None, Some(b"a"));
+        // The namespace would be the same, but not who asks.
+        check(None, Some(&twin), None);
+        check(Some(&twin), None, Some(b"a"));
+        check(Some(&a), Some(&host), None);
+        assert!(store.has_pod(b"a", address));
+        check(Some(&host), Some(&a), Some(b"a"));
+        check(Some(&a), None, None);
+        assert!(!store.has_pod(b"a", address) && store.pods.is_empty());
+    }
 }

@@ -25,6 +25,8 @@ pub struct Spec {
     pub subdomain: Option<String>,
     pub node_name: Option<String>,
     #[serde(deserialize_with = "or_default")]
+    host_network: bool,
+    #[serde(deserialize_with = "or_default")]
     containers: Vec<Container>,
     #[serde(deserialize_with = "or_default")]
     init_containers: Vec<Container>,
@@ -95,7 +97,12 @@ impl Pod {
         if gone || addresses.is_empty() {
             return Ok(None);
         }
-        Ok(Some(model::Pod { namespace: self.metadata.namespace.as_str().into(), name: self.metadata.name.as_str().into(), addresses }))
+        Ok(Some(model::Pod {
+            namespace: self.metadata.namespace.as_str().into(),
+            name: self.metadata.name.as_str().into(),
+            addresses,
+            host_network: self.spec.host_network,
+        }))
     }
 
     fn addresses(&self) -> Result<Box<[IpAddr]>, String> {

@@ -30,7 +30,8 @@ lint: ## formatting and clippy, with the bans of clippy.toml
 tools: ## install what the tests use: Debian packages (as root) and cargo-deny
 	@scripts/tools $(DENY_VERSION)
 
-bench: ## first answer after start, and CPU time a query, beside an echoing socket
+bench: lab ## ndots beside CoreDNS and an echoing socket: CPU time a query, memory, first answer (NDOTS_BENCH_SNAPSHOT: a large cluster)
+	@scripts/packages dnsperf:dnsperf zstd:zstd etcdctl:etcd-client taskset:util-linux
 	$(CARGO) bench --locked --bench compare
 
 fuzz: ## every fuzz target for FUZZ_SECONDS (nightly toolchain and cargo-fuzz)

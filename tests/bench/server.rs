@@ -1,0 +1,123 @@
+//! The servers that are measured: started on one core, and asked what they have used.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream, UdpSocket},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// Clients have the other one.
+const CORE: &str = "0";
+
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Server {
+    /// A Corefile that listens at `address`; CoreDNS and ndots take the same one.
+    pub(crate) fn corefile(program: &Path, corefile: &Path, address: SocketAddr) -> Self {
+        let mut command = pinned(program);
+        command.arg("-conf").arg(corefile).stdout(Stdio::null()).stderr(Stdio::null());
+        Self { child: command.spawn().unwrap(), address }
+    }
+
+    /// This program, as a socket that echoes.
+    pub(crate) fn echo() -> Self {
+        let mut child = pinned(&std::env::current_exe().unwrap()).arg("echo").stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { child, address: line.trim().parse().unwrap() }
+    }
+
+    /// A datagram and its reply, empty where none comes.
+    pub(crate) fn ask(&self, packet: &[u8], patience: Duration) -> Vec<u8> {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(patience)).unwrap();
+        socket.connect(self.address).unwrap();
+        let mut reply = vec![0; 4096];
+        let length = socket.send(packet).and_then(|_| socket.recv(&mut reply)).unwrap_or(0);
+        reply.truncate(length);
+        reply
+    }
+
+    /// How long until the reply to `packet` is as wanted.
+    pub(crate) fn until(&self, packet: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Duration {
+        let begun = Instant::now();
+        while !wanted(&self.ask(packet, Duration::from_millis(20))) {
+            assert!(begun.elapsed() < Duration::from_secs(300), "the server does not answer as it should");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        begun.elapsed()
+    }
+
+    /// How long until the page `ready` says so.
+    pub(crate) fn until_ready(&self, page: SocketAddr) -> Duration {
+        let begun = Instant::now();
+        while !ready(page) {
+            assert!(begun.elapsed() < Duration::from_secs(600), "the server does not get ready");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        begun.elapsed()
+    }
+
+    /// User and system time of the process (proc(5)), which counts in hundredths of a second.
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// Resident memory in MB: now (`VmRSS`), or the most there ever was (`VmHWM`).
+    pub(crate) fn memory(&self, field: &str) -> f64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1000.0
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn pinned(program: &Path) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", CORE]).arg(program);
+    command
+}
+
+fn ready(page: SocketAddr) -> bool {
+    let Ok(mut stream) = TcpStream::connect(page) else { return false };
+    let mut reply = String::new();
+    let asked = write!(stream, "GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    asked.and_then(|()| stream.read_to_string(&mut reply)).is_ok() && reply.starts_with("HTTP/1.1 200")
+}
+
+/// A port of loopback that is free for both UDP and TCP.
+pub(crate) fn free_port() -> SocketAddr {
+    loop {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        if std::net::TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
+
+/// A socket that sends back what it gets, as a reply: what the system itself costs.
+pub(crate) fn echo() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    println!("{}", socket.local_addr().unwrap());
+    let mut packet = [0; 4096];
+    while let Ok((length, peer)) = socket.recv_from(&mut packet) {
+        packet[2] |= 0x80;
+        let _ = socket.send_to(&packet[..length], peer);
+    }
+}

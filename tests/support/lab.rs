@@ -353,7 +353,7 @@ impl Lab {
         let netns = self.guest();
         let mut dnsmasq = netns.command("dnsmasq");
         dnsmasq.args(["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root", "--pid-file"]);
-        dnsmasq.args(["--local=//", "--log-facility=-", "--log-queries"]).args(arguments);
+        dnsmasq.args(["--local=/#/", "--log-facility=-", "--log-queries"]).args(arguments);
         let dnsmasq = Process::start("dnsmasq", dnsmasq, self.path(&format!("dnsmasq-{}.log", self.number())));
         World { dnsmasq, netns }
     }

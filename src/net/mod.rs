@@ -1,6 +1,7 @@
 //! Sockets, timers, tasks: the only place that waits for the network.
 
 pub mod admin;
+pub mod client;
 pub mod exchange;
 pub mod listeners;
 pub mod log;

@@ -86,8 +86,7 @@ impl Access {
     pub(super) async fn replace(&self, failed: &Numbered) -> anyhow::Result<()> {
         let mut current = self.current.lock().await;
         if current.number == failed.number {
-            let config = self.place.config().await?;
-            current.client = Client::try_from(config).with_context(|| format!("{} cannot be used", self.place))?;
+            current.client = self.place.client().await?;
             current.number += 1;
         }
         Ok(())
@@ -95,6 +94,14 @@ impl Access {
 }
 
 impl Place {
+    /// A client for a few requests.
+    ///
+    /// # Errors
+    /// Where what is written down is not there, or not usable.
+    pub async fn client(&self) -> anyhow::Result<Client> {
+        Client::try_from(self.config().await?).with_context(|| format!("{self} cannot be used"))
+    }
+
     async fn config(&self) -> anyhow::Result<Config> {
         let mut config = match self {
             Self::Pod => pod()?,

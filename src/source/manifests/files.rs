@@ -7,11 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_json::Value;
+
 use crate::limits;
 
 use super::{
     Fault, Place,
-    parse::{Parsed, Written, parse},
+    parse::{Parsed, Written, parse, values},
 };
 
 /// The files of a directory, each with what it held when it was last without a fault.
@@ -67,6 +69,12 @@ impl Files {
 
     pub(super) fn objects(&self) -> Vec<Written> {
         self.known.values().flat_map(|known| known.parsed.objects.iter().cloned()).collect()
+    }
+
+    /// Every object as it is written, of whatever kind. What cannot be read is among the faults of [`Files::refresh`].
+    pub(super) fn values(&self) -> Vec<Value> {
+        let texts = self.known.iter().filter_map(|(path, known)| Some((path, std::str::from_utf8(known.text.as_deref()?).ok()?)));
+        texts.filter_map(|(path, text)| values(path, text).ok()).flatten().map(|(value, _)| value).collect()
     }
 
     pub(super) fn faults(&self) -> Vec<Fault> {

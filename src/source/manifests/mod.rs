@@ -16,6 +16,7 @@ use std::{
 
 use anyhow::bail;
 use notify::{RecursiveMode, Watcher};
+use serde_json::Value;
 use tokio::{
     sync::mpsc,
     task::spawn_blocking,
@@ -123,6 +124,11 @@ impl Manifests {
     pub fn read(&mut self) -> Reading {
         self.files.refresh();
         self.play()
+    }
+
+    /// The objects as they are written at the last reading, of whatever kind, before any controller.
+    pub fn values(&self) -> Vec<Value> {
+        self.files.values()
     }
 
     fn play(&mut self) -> Reading {

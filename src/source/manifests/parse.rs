@@ -30,6 +30,19 @@ pub(super) struct Parsed {
 /// The error is a file that is no YAML.
 pub(super) fn parse(path: &Path, text: &str) -> Result<Parsed, Box<Fault>> {
     let mut parsed = Parsed::default();
+    for (value, place) in values(path, text)? {
+        match read_object(&value) {
+            Ok(Some(object)) => parsed.objects.push(Written { place, object }),
+            Ok(None) => parsed.others += 1,
+            Err(sentence) => parsed.faults.push(Fault { place, sentence }),
+        }
+    }
+    Ok(parsed)
+}
+
+/// What the documents hold, with the items of lists one by one.
+pub(super) fn values(path: &Path, text: &str) -> Result<Vec<(Value, Place)>, Box<Fault>> {
+    let mut values = Vec::new();
     for (first_line, document) in documents(text) {
         let place = |line: u64, column: u64| Place {
             file: path.to_owned(),
@@ -41,16 +54,9 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Parsed, Box<Fault>> {
             Fault { place, sentence: first_sentence(&error.without_snippet().to_string()) }
         })?;
         let Some(root) = root.filter(|root| !root.value.is_null()) else { continue };
-        for (value, at) in items(root, document) {
-            let place = place(at.line(), at.column());
-            match read_object(&value) {
-                Ok(Some(object)) => parsed.objects.push(Written { place, object }),
-                Ok(None) => parsed.others += 1,
-                Err(sentence) => parsed.faults.push(Fault { place, sentence }),
-            }
-        }
+        values.extend(items(root, document).into_iter().map(|(value, at)| (value, place(at.line(), at.column()))));
     }
-    Ok(parsed)
+    Ok(values)
 }
 
 /// A port may be called `y`: only `true` and `false` are booleans. A dump of a large cluster has millions of nodes; its size is

@@ -1,8 +1,17 @@
 //! The command line: CoreDNS's flags, and commands for people without a Corefile.
 
-use std::{ffi::OsString, fmt::Write, net::SocketAddr, path::PathBuf};
+mod explain;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use std::{
+    ffi::{OsStr, OsString},
+    fmt::Write,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
+
+pub use explain::{Explain, Output, Query};
 
 /// The DNS server of a Kubernetes cluster, in the place of CoreDNS.
 ///
@@ -66,6 +75,21 @@ pub enum Command {
         /// The Corefile
         file: String,
     },
+    /// Say why a name does not resolve, or a Service does not answer
+    ///
+    /// It walks the chain: DNS, the Service and its endpoints, kube-proxy's rules, the way in from outside. It only reads.
+    /// Exit code: 0 healthy, 1 broken, 2 could not tell.
+    #[command(
+        after_help = "Examples:\n  ndots explain my-service\n  ndots explain grafana.monitoring --pod default/client\n  ndots explain https://cafe.example.com/tea -o json\n  ndots explain my-nginx --manifests examples/cafe\n  ndots explain          the cluster's DNS itself\n\nAs `kubectl-ndots` on the PATH it is `kubectl ndots explain`."
+    )]
+    Explain(Box<Explain>),
+    /// Ask a DNS server, through the search list
+    ///
+    /// Exit code: 0 found, 1 not found, 2 no answer.
+    #[command(
+        after_help = "Examples:\n  ndots query my-service -n default @10.96.0.10\n  ndots query _web._tcp.prometheus.monitoring.svc.cluster.local. SRV\n  ndots query example.com. AAAA --server tls://1.1.1.1"
+    )]
+    Query(Box<Query>),
 }
 
 #[derive(Args, Debug)]
@@ -112,7 +136,16 @@ impl Cli {
             Some(flag) if GO.contains(&flag.split('=').next().unwrap_or(flag)) => format!("--{flag}").into(),
             _ => argument,
         };
-        Self::try_parse_from(args.map(doubled)).map_err(|error| {
+        let args: Vec<OsString> = args.map(doubled).collect();
+        let program = args.first().map(Path::new).and_then(Path::file_stem).and_then(OsStr::to_str);
+        let read = if program == Some("kubectl-ndots") {
+            // kubectl runs its plugins by this name, and nobody serves through it.
+            let command = Self::command().bin_name("kubectl ndots").subcommand_required(true).arg_required_else_help(true);
+            command.try_get_matches_from(args).and_then(|matches| Self::from_arg_matches(&matches))
+        } else {
+            Self::try_parse_from(args)
+        };
+        read.map_err(|error| {
             // Where nobody reads there is nothing to be done.
             let _ = error.print();
             if error.kind() == ErrorKind::InvalidSubcommand { 1 } else { error.exit_code().try_into().unwrap_or(2) }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  8          app ◄ main                    composition: config -> sources -> zone -> chains -> listeners
-//!  7          cli                           clap definitions
+//!  7       explain  cli                     why a name or a Service does not answer / clap definitions
 //!  6      net        source                 I/O; neither sees the other
 //!  ────────┼──────────┼──── --no-default-features stops here: below, no clock, rng, socket, file or task
 //!  5     server       │                     which block answers (longest suffix)
@@ -20,6 +20,8 @@ pub mod chain;
 #[cfg(feature = "kubernetes")]
 pub mod cli;
 pub mod corefile;
+#[cfg(feature = "kubernetes")]
+pub mod explain;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod limits;

@@ -201,3 +201,5 @@ pub const RELOAD_LOOK: Duration = Duration::from_secs(1);
 pub const PROBES: usize = 30;
 /// Descriptors that are asked for: TCP clients, upstream sockets, and some for files, pages and listeners.
 pub const DESCRIPTORS: u64 = 16_384;
+/// For a server to answer a person who asks; twice the time in which a resolver gives up a first try.
+pub const EXPLAIN_ASK_TIME: Duration = Duration::from_secs(2);

@@ -70,8 +70,26 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
             "tokio",
         ],
     ),
+    // `gather` looks, the rest judges.
+    (
+        "explain",
+        7,
+        &[
+            "anyhow",
+            "form_urlencoded",
+            "hickory_proto",
+            "http",
+            "if_addrs",
+            "k8s_openapi",
+            "kube",
+            "rustls",
+            "serde",
+            "serde_json",
+            "tokio",
+        ],
+    ),
     ("cli", 7, &["clap"]),
-    ("app", 8, &["anyhow", "if_addrs", "prometheus", "rand", "rlimit", "sha2", "tokio"]),
+    ("app", 8, &["anyhow", "if_addrs", "prometheus", "rand", "rlimit", "serde_json", "sha2", "tokio"]),
 ];
 
 /// Within the same layer two may not see each other, and `source` sees facts only.

@@ -4,6 +4,7 @@
 
 mod build;
 mod config;
+mod explain;
 mod openings;
 mod process;
 mod resolve;
@@ -44,6 +45,8 @@ pub fn run(cli: Cli) -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Check { file }) => check(&file),
+        Some(Command::Explain(flags)) => return explain::explain(&flags),
+        Some(Command::Query(flags)) => return explain::query(&flags),
         None => server(&cli.server),
     };
     match done {

@@ -1,0 +1,109 @@
+//! Runs `ndots explain` and `ndots query`: flags in, a verdict out.
+
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, bail};
+
+use crate::{
+    cli::{Explain, Output, Query},
+    explain::{self, Asking, Request, ResolvConf, Source, Verdict},
+    limits,
+    net::client::{Server, Transport},
+    source::api::Place,
+};
+
+use super::say;
+
+/// What cannot be looked at cannot be told.
+fn code(verdict: anyhow::Result<Verdict>) -> ExitCode {
+    let verdict = verdict.unwrap_or_else(|error| {
+        eprintln!("ndots: {error:#}");
+        Verdict::Unknown
+    });
+    ExitCode::from(verdict as u8)
+}
+
+/// The calling thread's work is all there is.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?.block_on(work)
+}
+
+pub(super) fn explain(flags: &Explain) -> ExitCode {
+    code(told(flags))
+}
+
+fn told(flags: &Explain) -> anyhow::Result<Verdict> {
+    let source = match &flags.manifests {
+        Some(directory) => Source::Manifests(directory.clone()),
+        None => Source::Cluster(place(flags.kubeconfig.as_deref(), flags.context.as_deref())?),
+    };
+    let request = Request {
+        name: flags.name.clone().unwrap_or_default(),
+        namespace: flags.namespace.clone(),
+        pod: flags.pod.clone(),
+        server: flags.server.clone(),
+        node: flags.node.clone(),
+        rules: flags.rules.clone(),
+        source,
+    };
+    let report = explain::explain(&block_on(explain::gather(&request))?);
+    match flags.output {
+        Output::Text => {
+            let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+            say!("{}", report.text(std::io::stdout().is_terminal() && !plain).trim_end());
+        }
+        Output::Json => say!("{}", serde_json::to_string_pretty(&report)?),
+    }
+    Ok(report.verdict)
+}
+
+/// Where the cluster is: as it is written, the Pod's own, or as kubectl finds it.
+fn place(kubeconfig: Option<&Path>, context: Option<&str>) -> anyhow::Result<Place> {
+    let context = context.map(str::to_owned);
+    if let Some(file) = kubeconfig {
+        return Ok(Place::Kubeconfig { file: file.to_owned(), context });
+    }
+    if context.is_none() && std::env::var_os("KUBECONFIG").is_none() && std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
+        return Ok(Place::Pod);
+    }
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".kube/config"));
+    let listed: Vec<PathBuf> =
+        std::env::var_os("KUBECONFIG").map_or_else(|| home.into_iter().collect(), |list| std::env::split_paths(&list).collect());
+    match listed.iter().find(|file| file.exists()) {
+        Some(file) => Ok(Place::Kubeconfig { file: file.clone(), context }),
+        None => bail!(
+            "there is no cluster to look at: no kubeconfig, and this is no Pod; --kubeconfig FILE or --manifests DIR says where it is"
+        ),
+    }
+}
+
+pub(super) fn query(flags: &Query) -> ExitCode {
+    code(asked(flags))
+}
+
+fn asked(flags: &Query) -> anyhow::Result<Verdict> {
+    let (types, server) = flags.read_words().map_err(|reason| anyhow::anyhow!(reason))?;
+    let here = ResolvConf::parse(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
+    let mut resolv = match &flags.namespace {
+        Some(namespace) => ResolvConf { nameservers: here.nameservers, ..ResolvConf::of_namespace(namespace, &flags.zone, None) },
+        None => here,
+    };
+    if let Some(search) = &flags.search {
+        resolv.search.clone_from(search);
+    }
+    resolv.ndots = flags.ndots.unwrap_or(resolv.ndots);
+    let first = || resolv.nameservers.first().and_then(|text| text.parse().ok()).map(|address: std::net::IpAddr| Server::from(address));
+    let mut server = server.or_else(first).context("no server: /etc/resolv.conf names none; @SERVER does")?;
+    if flags.tcp && server.transport == Transport::Udp {
+        server = server.over_tcp();
+    }
+    server.name.clone_from(&flags.tls_name);
+    let authorities = flags.tls_ca.as_ref().map(|file| std::fs::read(file).with_context(|| file.display().to_string())).transpose()?;
+    let asking =
+        Asking { name: flags.name.clone(), types, server, authorities, resolv, patience: limits::EXPLAIN_ASK_TIME, short: flags.short };
+    block_on(explain::query(&asking, |line| say!("{line}")))
+}

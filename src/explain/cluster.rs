@@ -1,0 +1,63 @@
+//! Without a name: whether the cluster's DNS itself is well.
+
+mod server;
+
+use super::{
+    Evidence, dns, objects, proxy,
+    report::{Level, Section},
+    service,
+};
+
+pub(super) fn judge(evidence: &Evidence) -> Vec<Section> {
+    let mut dns = Section::new("DNS");
+    resolv_conf(evidence, &mut dns);
+    dns::server(evidence, &mut dns);
+    let mut endpoints = Section::new(service::TITLE);
+    let kube_dns = evidence.objects.service("kube-system", "kube-dns");
+    match kube_dns {
+        Some(kube_dns) => {
+            service::one(evidence, kube_dns, &mut endpoints);
+            ports(kube_dns, &mut endpoints);
+        }
+        None => match evidence.lacks("services", "kube-system") {
+            Some(unread) => drop(endpoints.say(
+                Level::Unknown,
+                "cluster.unread",
+                format!("whether there is a Service kube-system/kube-dns cannot be said: {unread}"),
+            )),
+            None => {
+                let broken = endpoints.broken("cluster.no-service", "there is no Service kube-system/kube-dns");
+                broken
+                    .want("the Service whose cluster IP kubelet writes into every Pod's resolv.conf")
+                    .advise("kubeadm init phase addon coredns");
+            }
+        },
+    }
+    let rules = proxy::of_services(evidence, &kube_dns.into_iter().collect::<Vec<_>>());
+    vec![dns, server::judge(evidence), endpoints, rules]
+}
+
+/// What a Pod gets.
+fn resolv_conf(evidence: &Evidence, section: &mut Section) {
+    let resolv = &evidence.asker.resolv;
+    let servers = if resolv.nameservers.is_empty() {
+        "none: there is no Service kube-system/kube-dns".to_owned()
+    } else {
+        resolv.nameservers.join(", ")
+    };
+    section.say(
+        Level::Note,
+        "cluster.resolv-conf",
+        format!("{} gets: nameserver {servers}; search {}; options ndots:{}", evidence.asker.from, resolv.search.join(" "), resolv.ndots),
+    );
+}
+
+/// Port 53 over both: a reply that does not fit into a datagram comes over TCP.
+fn ports(kube_dns: &k8s_openapi::api::core::v1::Service, section: &mut Section) {
+    for protocol in ["UDP", "TCP"] {
+        if !objects::ports(kube_dns).iter().any(|port| port.port == 53 && objects::protocol(port.protocol.as_ref()) == protocol) {
+            let broken = section.broken("cluster.port", format!("Service kube-system/kube-dns has no port 53/{protocol}"));
+            broken.want("53/UDP and 53/TCP; a port without `protocol` is TCP").advise("kubectl -n kube-system edit service kube-dns");
+        }
+    }
+}

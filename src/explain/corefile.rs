@@ -1,0 +1,49 @@
+//! The Corefile in the ConfigMap `coredns`, as far as it says what the cluster's names are.
+
+use crate::corefile::{Corefile, Diagnostics, Line, Reader, parse};
+
+use super::Objects;
+
+/// Nothing of this machine belongs to a Corefile of the cluster.
+struct Nothing;
+
+impl Reader for Nothing {
+    fn read(&self, _: &str) -> Result<String, String> {
+        Err("it is mounted in the server's Pod, and not here".to_owned())
+    }
+
+    fn list(&self, _: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn env(&self, _: &str) -> Option<String> {
+        None
+    }
+}
+
+/// The text, where there is one.
+pub(super) fn text(objects: &Objects) -> Option<&str> {
+    let map = objects.config_map("kube-system", "coredns")?;
+    map.data.as_ref()?.get("Corefile").map(String::as_str)
+}
+
+/// The file with all that is wrong with it.
+pub(super) fn read(text: &str) -> (Corefile, Diagnostics) {
+    let mut diagnostics = Diagnostics::default();
+    let corefile = parse("Corefile", text, &Nothing, &mut diagnostics);
+    (corefile, diagnostics)
+}
+
+/// Directives of a name, in all blocks.
+pub(super) fn directives<'c>(corefile: &'c Corefile, name: &'c str) -> impl Iterator<Item = &'c Line> {
+    corefile.blocks.iter().flat_map(|block| &block.directives).filter(move |line| line.name.text == name)
+}
+
+/// The first zone of `kubernetes` that is not one of addresses.
+pub(super) fn zone(objects: &Objects) -> Option<String> {
+    let (corefile, _) = read(text(objects)?);
+    let zones = directives(&corefile, "kubernetes")
+        .flat_map(|line| &line.arguments)
+        .map(|token| token.text.trim_end_matches('.').to_ascii_lowercase());
+    zones.into_iter().find(|zone| !zone.is_empty() && !zone.ends_with(".arpa") && !zone.contains('/'))
+}

@@ -1,0 +1,191 @@
+//! Step 1: which questions a resolver sends for the name, what comes back, and what should.
+
+mod compare;
+mod missing;
+mod resolver;
+
+use crate::wire::Type;
+
+use super::{
+    Evidence,
+    names::{Subject, Wanted, take_apart},
+    objects,
+    own::{End, Own},
+    report::{Level, Section},
+};
+
+pub(super) fn judge(evidence: &Evidence, wanted: &Wanted, subject: &Subject<'_>) -> Section {
+    let mut section = Section::new("DNS");
+    resolver::judge(evidence, wanted, subject, &mut section);
+    match subject {
+        Subject::Missing { namespace, service } => {
+            walk(evidence, wanted, None, &mut section);
+            missing::judge(evidence, wanted, namespace, service, &mut section);
+        }
+        Subject::Service { service, candidate, endpoint, .. } => {
+            walk(evidence, wanted, Some(candidate), &mut section);
+            if objects::kind(service) == "ExternalName" {
+                external_name(evidence, service, candidate, &mut section);
+            } else if let Some(endpoint) = endpoint {
+                endpoint_name(evidence, endpoint, candidate, &mut section);
+            }
+        }
+        Subject::Pod { candidate } => walk(evidence, wanted, Some(candidate), &mut section),
+        Subject::Ingress { host, .. } => {
+            walk(evidence, wanted, None, &mut section);
+            let seen = Level::Note;
+            section.say(
+                seen,
+                "dns.ingress-host",
+                format!("{host} is the host of an Ingress: no name of the cluster; step 4 says which address it needs"),
+            );
+        }
+        Subject::Outside => {
+            walk(evidence, wanted, None, &mut section);
+            outside(evidence, wanted, &mut section);
+        }
+    }
+    compare::kubernetes_default(evidence, &mut section);
+    section
+}
+
+/// Whether the server answers at all: a name of its own, and one of the world.
+pub(super) fn server(evidence: &Evidence, section: &mut Section) {
+    compare::kubernetes_default(evidence, section);
+    compare::alive(evidence, section);
+}
+
+/// Names of SRV records have no addresses.
+fn types(name: &str) -> &'static [Type] {
+    if name.starts_with('_') { &[Type::SRV] } else { &[Type::A, Type::AAAA] }
+}
+
+/// Every question up to the one that finds something, with the answers.
+fn walk(evidence: &Evidence, wanted: &Wanted, target: Option<&str>, section: &mut Section) {
+    let candidates = match wanted.host.parse::<std::net::IpAddr>() {
+        Ok(_) => target.into_iter().map(str::to_owned).collect(),
+        Err(_) => evidence.asker.resolv.candidates(&wanted.host),
+    };
+    let mut reached = false;
+    for (index, candidate) in candidates.iter().enumerate() {
+        let own: Vec<(Type, Own)> = types(candidate).iter().map(|qtype| (*qtype, evidence.own.ask(candidate, *qtype))).collect();
+        let hit = own.iter().any(|(_, own)| own.exists());
+        let level = if hit { Level::Ok } else { Level::Note };
+        if own.iter().any(|(_, own)| own.end == End::Unread) {
+            let unread =
+                section.say(Level::Unknown, "dns.unread", format!("{} {candidate} depends on objects that could not be read", index + 1));
+            unread.advise("give this account the view role, or ask for the name in a Pod");
+        } else {
+            section.say(
+                level,
+                if hit { "dns.question" } else { "dns.search-path" },
+                format!("{} {candidate} {}", index + 1, answers(&own)),
+            );
+        }
+        compare::with_server(evidence, candidate, &own, section);
+        if hit {
+            reached = true;
+            break;
+        }
+    }
+    if let (false, Some(target)) = (reached, target) {
+        resolver::not_reached(evidence, wanted, target, section);
+    }
+}
+
+/// `A 10.96.0.1`, `NXDOMAIN`.
+fn answers(own: &[(Type, Own)]) -> String {
+    let [first, ..] = own else { return String::new() };
+    if own.iter().all(|(_, it)| it.records.is_empty() && it.end == first.1.end) {
+        return first.1.to_string();
+    }
+    let with: Vec<_> = own.iter().filter(|(_, it)| !it.records.is_empty()).collect();
+    // An alias is the same for every type.
+    if with.iter().all(|(_, it)| it.records.iter().all(|record| record.rtype == "CNAME")) {
+        return with.first().map(|(_, it)| it.to_string()).unwrap_or_default();
+    }
+    with.iter().map(|(qtype, it)| format!("{qtype} {it}")).collect::<Vec<_>>().join("; ")
+}
+
+/// Where the alias ends.
+fn external_name(evidence: &Evidence, service: &k8s_openapi::api::core::v1::Service, candidate: &str, section: &mut Section) {
+    let target = service.spec.as_ref().and_then(|spec| spec.external_name.as_deref()).unwrap_or_default().trim_end_matches('.');
+    let fix = format!("kubectl -n {} edit service {}    # spec.externalName", objects::namespace(service), objects::name(service));
+    if target.parse::<std::net::IpAddr>().is_ok() {
+        let saw = format!("externalName is the address {target}: DNS takes it for a name, which nobody has");
+        section
+            .broken("dns.external-name-address", saw)
+            .want("a host name; for an address a Service without selector and an EndpointSlice")
+            .advise(fix);
+        return;
+    }
+    let absolute = format!("{target}.");
+    let own = evidence.own.ask(candidate, Type::A);
+    match own.end {
+        End::Circle => {
+            section.broken("dns.external-name-circle", format!("externalName {target} leads back to where it began")).advise(fix);
+        }
+        End::NoName => {
+            let saw = format!("externalName {target} is a name of this cluster that nothing has");
+            let broken = section.broken("dns.external-name", saw);
+            missing::meant(evidence, &absolute).into_iter().for_each(|near| {
+                broken.want(near);
+            });
+            broken.advise(fix);
+        }
+        End::Outside(_) => match evidence.asked.find(&absolute, "A", false) {
+            Some(Ok(answer)) if answer.rcode == "NXDOMAIN" => {
+                let saw = format!("externalName {target} does not exist: {} answers NXDOMAIN", evidence.asked.server);
+                section.broken("dns.external-name", saw).want("a name that exists").advise(fix);
+            }
+            Some(Ok(answer)) if !answer.records.is_empty() => {
+                let data = answer.records.iter().map(|record| format!("{} {}", record.rtype, record.data)).collect::<Vec<_>>().join(", ");
+                section.ok("dns.external-name-end", format!("{absolute} {data}, as {} says", evidence.asked.server));
+            }
+            _ => {
+                section.say(
+                    Level::Note,
+                    "dns.external-name-end",
+                    format!("{absolute} is a name of the world: the upstream says its address"),
+                );
+            }
+        },
+        End::Records | End::NoData | End::Unread => {}
+    }
+}
+
+/// A name below a Service is an endpoint's.
+fn endpoint_name(evidence: &Evidence, endpoint: &str, candidate: &str, section: &mut Section) {
+    if types(candidate).iter().any(|qtype| evidence.own.ask(candidate, *qtype).exists()) {
+        return;
+    }
+    if let Some(super::names::ClusterName::Service { namespace, service, .. }) = take_apart(candidate, &evidence.zone) {
+        let saw = format!("no ready endpoint of {namespace}/{service} is called {endpoint}");
+        let broken = section.broken("dns.endpoint-name", saw);
+        broken.want(format!(
+            "a ready Pod with spec.hostname {endpoint} and spec.subdomain {service}; a StatefulSet with serviceName {service} makes them"
+        ));
+        broken.advise(format!(
+            "kubectl -n {namespace} get pods -o custom-columns=NAME:.metadata.name,HOSTNAME:.spec.hostname,SUBDOMAIN:.spec.subdomain"
+        ));
+    }
+}
+
+/// A name that is not the cluster's.
+fn outside(evidence: &Evidence, wanted: &Wanted, section: &mut Section) {
+    let absolute = format!("{}.", wanted.host.trim_end_matches('.'));
+    match evidence.asked.find(&absolute, "A", false) {
+        Some(Ok(answer)) if answer.rcode == "NXDOMAIN" => {
+            let saw =
+                format!("{absolute} does not exist: {} answers NXDOMAIN, and nothing in the cluster has the name", evidence.asked.server);
+            section
+                .broken("dns.no-such-name", saw)
+                .advise(format!("kubectl get services,ingresses -A | grep {}", wanted.host.split('.').next().unwrap_or_default()));
+        }
+        Some(Ok(_)) => {}
+        Some(Err(_)) | None => {
+            let saw = format!("{} is no name of the cluster and no Ingress has it: the cluster's DNS asks its upstream", wanted.host);
+            section.say(Level::Note, "dns.outside", saw);
+        }
+    }
+}

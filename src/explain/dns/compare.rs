@@ -1,0 +1,221 @@
+//! What the server said, beside what the objects make of the name.
+
+use crate::{
+    explain::{
+        Answer, Evidence,
+        names::Wanted,
+        objects,
+        own::{End, Own},
+        report::{Level, Section},
+        resolv::dots,
+    },
+    wire::Type,
+};
+
+/// One name at the server that the Pod asks.
+pub(super) fn with_server(evidence: &Evidence, candidate: &str, own: &[(Type, Own)], section: &mut Section) {
+    let asked = &evidence.asked;
+    let hit = own.iter().any(|(_, own)| own.exists());
+    if !hit && shadowed(evidence, candidate, own, section) {
+        return;
+    }
+    if hit && asked.nobody.is_some() {
+        return nobody(evidence, section);
+    }
+    let mut agreed = Vec::new();
+    for (qtype, own) in own {
+        let Some(heard) = asked.find(candidate, &qtype.to_string(), false) else { continue };
+        match heard {
+            Err(error) => return silent(evidence, candidate, error, section),
+            Ok(answer) if ["SERVFAIL", "REFUSED", "NOTIMP", "FORMERR"].contains(&&*answer.rcode) => {
+                let broken =
+                    section.broken("dns.server-failure", format!("{} answers {} {qtype} with {}", asked.server, candidate, answer.rcode));
+                broken.advise("kubectl -n kube-system logs -l k8s-app=kube-dns --tail=50").advise("ndots explain");
+                return;
+            }
+            Ok(answer) => match difference(*qtype, own, answer) {
+                Some((saw, want)) => {
+                    stale(evidence, &format!("{} answers {candidate} {qtype} {saw}", asked.server), &want, section);
+                    return;
+                }
+                None => agreed.push(*qtype),
+            },
+        }
+    }
+    if hit && !agreed.is_empty() {
+        section.ok("dns.server", format!("{} says the same{}", asked.server, over_tcp(evidence, candidate)));
+        tcp(evidence, candidate, section);
+    }
+}
+
+/// A domain of the search list that answers for every name hides the name itself, where that is a whole one.
+fn shadowed(evidence: &Evidence, candidate: &str, own: &[(Type, Own)], section: &mut Section) -> bool {
+    let name = Wanted::parse(&evidence.name).host;
+    if name.ends_with('.') || dots(&name) < 2 || candidate == format!("{name}.") {
+        return false;
+    }
+    for (qtype, _) in own {
+        if let Some(Ok(answer)) = evidence.asked.find(candidate, &qtype.to_string(), false)
+            && !answer.records.is_empty()
+        {
+            let data = answer.records.iter().map(|record| record.data.as_str()).collect::<Vec<_>>().join(", ");
+            let broken = section.broken(
+                "dns.search-shadow",
+                format!("{} answers {candidate} with {data}, so that {name} itself is never asked for", evidence.asked.server),
+            );
+            broken
+                .want("NXDOMAIN for names of the search path that are not meant")
+                .advise(format!("use {name}. (with its final dot), or take the domain out of the search list"));
+            return true;
+        }
+    }
+    false
+}
+
+fn over_tcp(evidence: &Evidence, candidate: &str) -> &'static str {
+    let heard = evidence.asked.replies.iter().any(|reply| reply.tcp && reply.name == candidate && reply.heard.is_ok());
+    if heard { ", over UDP and TCP" } else { ", over UDP" }
+}
+
+/// Large answers and some clients need TCP.
+fn tcp(evidence: &Evidence, candidate: &str, section: &mut Section) {
+    let failed =
+        evidence.asked.replies.iter().filter(|reply| reply.tcp && reply.name == candidate).find_map(|reply| reply.heard.as_ref().err());
+    if let Some(error) = failed {
+        let saw = format!("{} does not answer over TCP: {error}", evidence.asked.server);
+        let warning = section.say(Level::Warning, "dns.tcp", saw);
+        warning
+            .want("53/TCP as well as 53/UDP, in the Service kube-dns and in every network policy")
+            .advise("kubectl -n kube-system get service kube-dns -o yaml");
+    }
+}
+
+fn nobody(evidence: &Evidence, section: &mut Section) {
+    if let Some(reason) = &evidence.asked.nobody {
+        section.say(Level::Skipped, "dns.server", reason.clone());
+    }
+}
+
+/// No answer means something only where one can be expected.
+fn silent(evidence: &Evidence, candidate: &str, error: &str, section: &mut Section) {
+    if section.findings.iter().any(|finding| finding.id == "dns.no-answer") {
+        return;
+    }
+    let asked = &evidence.asked;
+    let (level, from) = if asked.inside { (Level::Broken, "") } else { (Level::Unknown, " from here, outside of the cluster") };
+    let finding = section.say(level, "dns.no-answer", format!("{} does not answer{from}: {error}", asked.server));
+    if asked.inside {
+        finding.want("a reply to every question").advise("ndots explain    # with no name: the cluster's DNS itself");
+    } else {
+        let (namespace, pod) = evidence
+            .asker
+            .pod
+            .as_ref()
+            .map_or((evidence.asker.namespace.as_str(), "POD"), |pod| (objects::namespace(pod), objects::name(pod)));
+        finding.advise(format!("kubectl -n {namespace} exec {pod} -- nslookup {candidate}"));
+    }
+}
+
+/// What was answered and what should have been, where they differ.
+fn difference(qtype: Type, own: &Own, answer: &Answer) -> Option<(String, String)> {
+    let rtype = qtype.to_string();
+    let data = answer.data(&rtype);
+    let said = if answer.records.is_empty() {
+        answer.rcode.clone()
+    } else {
+        answer.records.iter().map(|it| it.data.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let want = own.to_string();
+    match &own.end {
+        // The upstream's part is not ours to say, and neither is what could not be read.
+        End::Unread | End::Circle => None,
+        End::Outside(_) => {
+            let alias = own.data(Type::CNAME);
+            let differs =
+                !alias.is_empty() && !answer.records.is_empty() && !answer.records.iter().any(|record| alias.contains(&&*record.data));
+            differs.then_some((said, want))
+        }
+        End::NoName => (!data.is_empty()).then_some((said, want)),
+        End::NoData => (answer.rcode == "NXDOMAIN" || !data.is_empty()).then_some((said, want)),
+        End::Records => {
+            // A large answer may come in part; each of its addresses has to be one of ours.
+            let ours = own.data(qtype);
+            let differs = data.is_empty() || data.iter().any(|it| !ours.contains(it)) || data.len() < ours.len() && data.len() < 8;
+            differs.then_some((said, want))
+        }
+    }
+}
+
+fn stale(evidence: &Evidence, saw: &str, want: &str, section: &mut Section) {
+    let broken = section.broken("dns.stale", saw);
+    broken.want(format!("{want}, as the object in the API says")).advise(format!(
+        "kubectl -n kube-system rollout restart deployment coredns    # and look why {} lags: its log, its permission to watch",
+        evidence.asked.server
+    ));
+}
+
+/// A server of another cluster has this name, too, at another address.
+pub(super) fn kubernetes_default(evidence: &Evidence, section: &mut Section) {
+    let Some(service) = evidence.objects.service("default", "kubernetes") else { return };
+    // What does not answer was told already.
+    if section.findings.iter().any(|finding| ["dns.server-failure", "dns.no-answer"].contains(&finding.id)) {
+        return;
+    }
+    let ips = objects::cluster_ips(service);
+    let Some(ip) = ips.iter().find(|ip| !ip.contains(':')).or(ips.first()) else { return };
+    let qtype = if ip.contains(':') { "AAAA" } else { "A" };
+    let name = format!("kubernetes.default.svc.{}.", evidence.zone);
+    match evidence.asked.find(&name, qtype, false) {
+        Some(Ok(answer)) if !answer.data(qtype).contains(ip) => {
+            let data = answer.data(qtype);
+            let said = if data.is_empty() { answer.rcode.clone() } else { data.join(", ") };
+            let broken = section.broken("dns.other-cluster", format!("{} answers kubernetes.default with {said}", evidence.asked.server));
+            broken.want(format!("{ip}: the server is not this cluster's, or its zone is not {}", evidence.zone));
+            broken.advise("kubectl -n kube-system get configmap coredns -o yaml");
+        }
+        Some(Ok(_)) => section.ok("dns.kubernetes-default", format!("kubernetes.default is {ip}, at {} too", evidence.asked.server)),
+        _ => section.ok("dns.kubernetes-default", format!("kubernetes.default is {ip}")),
+    }
+}
+
+/// Without a name to ask for: whether anybody answers, over both, and who answers for the world.
+pub(super) fn alive(evidence: &Evidence, section: &mut Section) {
+    let name = format!("kubernetes.default.svc.{}.", evidence.zone);
+    match evidence.asked.replies.iter().find(|reply| reply.name == name && !reply.tcp).map(|reply| &reply.heard) {
+        None => nobody(evidence, section),
+        Some(Err(error)) => silent(evidence, &name, error, section),
+        Some(Ok(answer)) if ["SERVFAIL", "REFUSED"].contains(&&*answer.rcode) => {
+            let broken = section.broken("dns.server-failure", format!("{} answers {name} with {}", evidence.asked.server, answer.rcode));
+            broken.advise("kubectl -n kube-system logs -l k8s-app=kube-dns --tail=50");
+        }
+        Some(Ok(_)) => {
+            tcp(evidence, &name, section);
+            upstream(evidence, section);
+        }
+    }
+}
+
+fn upstream(evidence: &Evidence, section: &mut Section) {
+    match evidence.asked.find(".", "NS", false) {
+        Some(Ok(answer)) if !answer.records.is_empty() => {
+            section.ok("dns.upstream", format!("{} finds the world, too", evidence.asked.server));
+        }
+        Some(Ok(answer)) => {
+            let warning = section.say(
+                Level::Warning,
+                "dns.upstream",
+                format!("{} answers the question for the world's name servers (. NS) with {}", evidence.asked.server, answer.rcode),
+            );
+            warning.want("upstreams that answer: see `forward` in the Corefile, and the resolv.conf of the server's node");
+        }
+        Some(Err(error)) => {
+            let warning = section.say(
+                Level::Warning,
+                "dns.upstream",
+                format!("{} does not answer for the world (. NS): {error}", evidence.asked.server),
+            );
+            warning.want("upstreams that answer: see `forward` in the Corefile, and the resolv.conf of the server's node");
+        }
+        None => {}
+    }
+}

@@ -1,0 +1,100 @@
+//! Whether the Pod's resolver is set up so that it comes to the name.
+
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::explain::{
+    Evidence,
+    names::{Subject, Wanted, take_apart},
+    objects,
+    report::{Level, Section},
+    resolv::CLUSTER_NDOTS,
+};
+
+pub(super) fn judge(evidence: &Evidence, wanted: &Wanted, subject: &Subject<'_>, section: &mut Section) {
+    let asker = &evidence.asker;
+    let servers = if asker.resolv.nameservers.is_empty() { "the cluster's".to_owned() } else { asker.resolv.nameservers.join(", ") };
+    let search = if asker.resolv.search.is_empty() { "none".to_owned() } else { asker.resolv.search.join(" ") };
+    section.say(
+        Level::Note,
+        "dns.resolver",
+        format!("{}: nameserver {servers}, search {search}, ndots {}", asker.from, asker.resolv.ndots),
+    );
+    if matches!(subject, Subject::Outside | Subject::Ingress { .. }) {
+        return;
+    }
+    if let Some(pod) = &asker.pod {
+        policy(evidence, pod, section);
+    }
+    let in_zone = |name: &String| take_apart(name, &evidence.zone).is_some();
+    let candidates = asker.resolv.candidates(&wanted.host);
+    if asker.resolv.ndots < CLUSTER_NDOTS
+        && candidates.len() > 1
+        && candidates.iter().any(in_zone)
+        && !candidates.first().is_some_and(in_zone)
+    {
+        let saw = format!(
+            "ndots is {}: {} is asked as it is first, which leaves the cluster, and musl (Alpine) asks nothing else",
+            asker.resolv.ndots, wanted.host
+        );
+        let broken = section.broken("dns.ndots", saw);
+        broken.want(format!("ndots:{CLUSTER_NDOTS}, or the whole name with its final dot"));
+        broken.advise("remove the option ndots from the Pod's spec.dnsConfig.options");
+    }
+}
+
+/// `dnsPolicy` and `dnsConfig` of the Pod.
+fn policy(evidence: &Evidence, pod: &Pod, section: &mut Section) {
+    let Some(spec) = &pod.spec else { return };
+    let path = objects::path(pod);
+    let policy = spec.dns_policy.as_deref().unwrap_or("ClusterFirst");
+    let known = |address: &String| {
+        Some(address.as_str()) == evidence.dns_address()
+            || evidence.objects.services.iter().any(|service| objects::cluster_ips(service).contains(&address.as_str()))
+            // NodeLocal DNSCache listens at a link-local address.
+            || address.starts_with("169.254.")
+            || address.starts_with("fe80:")
+    };
+    if policy == "ClusterFirst" && spec.host_network == Some(true) {
+        let saw = format!(
+            "Pod {path} has hostNetwork: its dnsPolicy ClusterFirst means Default, the node's nameservers, who know no cluster name"
+        );
+        section
+            .broken("dns.host-network", saw)
+            .want("dnsPolicy: ClusterFirstWithHostNet")
+            .advise("set spec.dnsPolicy in the Pod's template");
+    } else if policy == "Default" {
+        let saw = format!("Pod {path} has dnsPolicy Default: it asks the node's nameservers, who know no cluster name");
+        section
+            .broken("dns.policy", saw)
+            .want("dnsPolicy: ClusterFirst")
+            .advise("set spec.dnsPolicy in the Pod's template, or leave it out");
+    } else if policy == "None" && !evidence.asker.resolv.nameservers.iter().any(known) {
+        let saw = format!(
+            "Pod {path} has dnsPolicy None and asks {}, which is not the cluster's DNS",
+            evidence.asker.resolv.nameservers.join(", ")
+        );
+        let broken = section.broken("dns.nameserver", saw);
+        broken.want(format!("nameserver {}", evidence.dns_address().unwrap_or("of the Service kube-system/kube-dns")));
+        broken.advise("set spec.dnsConfig.nameservers in the Pod's template, or dnsPolicy: ClusterFirst");
+    }
+}
+
+/// The name exists, and none of the questions asks for it.
+pub(super) fn not_reached(evidence: &Evidence, wanted: &Wanted, target: &str, section: &mut Section) {
+    if section.is_broken() {
+        return;
+    }
+    let resolv = &evidence.asker.resolv;
+    let whole = target.trim_end_matches('.');
+    if resolv.candidates(&wanted.host).iter().any(|name| name == target) {
+        return;
+    }
+    let search = if resolv.search.is_empty() {
+        "there is no search list".to_owned()
+    } else {
+        format!("the search list is {}", resolv.search.join(" "))
+    };
+    let broken = section.broken("dns.search", format!("no question asks for {whole}: {search}"));
+    broken.want(format!("{}.svc.{} first in the search list, or the whole name", evidence.asker.namespace, evidence.zone));
+    broken.advise(format!("use {target} (with its final dot), or leave spec.dnsConfig.searches to kubelet"));
+}

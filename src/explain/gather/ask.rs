@@ -1,0 +1,96 @@
+//! Asks the server that the Pod asks, what the Pod would ask.
+
+use crate::{
+    explain::{
+        Answer, Evidence,
+        evidence::{Asked, Reply},
+        names::{self, Subject, Wanted},
+        objects,
+    },
+    limits,
+    net::client::{self, Server},
+    wire::{Name, Question, Type},
+};
+
+use super::Request;
+
+pub(super) async fn ask(request: &Request, evidence: &Evidence, wanted: &Wanted, inside: bool) -> Asked {
+    let (server, inside) = match (&request.server, evidence.is_live) {
+        (Some(server), _) => (server.clone(), true),
+        (None, false) => {
+            let why = "no server is asked: these are the answers of ndots from the manifests; --server ADDR asks one";
+            return Asked { nobody: Some(why.to_owned()), ..Asked::default() };
+        }
+        (None, true) => match evidence.asker.resolv.nameservers.iter().find_map(|text| text.parse::<std::net::IpAddr>().ok()) {
+            Some(address) => (Server::from(address), inside),
+            None => {
+                return Asked {
+                    nobody: Some("no server is asked: its address is not known here; --server ADDR says it".to_owned()),
+                    ..Asked::default()
+                };
+            }
+        },
+    };
+    let mut asking = Asking { asked: Asked { server: server.to_string(), inside, ..Asked::default() }, server };
+    asking.search_path(evidence, wanted).await;
+    asking.asked
+}
+
+struct Asking {
+    server: Server,
+    asked: Asked,
+}
+
+impl Asking {
+    /// Up to the name that finds something. A server that is silent is asked once.
+    async fn search_path(&mut self, evidence: &Evidence, wanted: &Wanted) {
+        let kubernetes = format!("kubernetes.default.svc.{}.", evidence.zone);
+        let v6 =
+            evidence.objects.service("default", "kubernetes").is_some_and(|it| objects::cluster_ips(it).iter().all(|ip| ip.contains(':')));
+        let subject = names::subject(evidence, wanted);
+        let mut candidates = evidence.asker.resolv.candidates(&wanted.host);
+        if let (Ok(_), Subject::Service { candidate, .. }) = (wanted.host.parse::<std::net::IpAddr>(), &subject) {
+            candidates = vec![candidate.clone()];
+        }
+        if wanted.host.is_empty() {
+            candidates.clear();
+        }
+        for candidate in candidates {
+            let types: &[Type] = if candidate.starts_with('_') { &[Type::SRV] } else { &[Type::A, Type::AAAA] };
+            let mut found = false;
+            for qtype in types {
+                match self.question(&candidate, *qtype, false).await {
+                    Some(records) => found |= records,
+                    None => return,
+                }
+            }
+            if found {
+                self.question(&candidate, types[0], true).await;
+                break;
+            }
+        }
+        if self.question(&kubernetes, if v6 { Type::AAAA } else { Type::A }, false).await.is_none() {
+            return;
+        }
+        if wanted.host.is_empty() {
+            self.question(&kubernetes, if v6 { Type::AAAA } else { Type::A }, true).await;
+            self.question(".", Type::NS, false).await;
+        }
+        if let Subject::Service { service, .. } = &subject
+            && let Some(target) = service.spec.as_ref().and_then(|spec| spec.external_name.as_deref())
+        {
+            self.question(&format!("{}.", target.trim_end_matches('.')), Type::A, false).await;
+        }
+    }
+
+    /// Whether there are records; `None` where nobody answers.
+    async fn question(&mut self, name: &str, qtype: Type, tcp: bool) -> Option<bool> {
+        let parsed: Name = name.parse().ok()?;
+        let server = if tcp { self.server.over_tcp() } else { self.server.clone() };
+        let heard = client::ask(&server, None, Question::new(parsed, qtype), limits::EXPLAIN_ASK_TIME).await;
+        let heard = heard.map_err(|error| error.to_string()).and_then(|heard| Answer::decode(&heard.message));
+        let result = heard.as_ref().ok().map(|answer| !answer.records.is_empty());
+        self.asked.replies.push(Reply { name: name.to_owned(), qtype: qtype.to_string(), tcp, heard });
+        result
+    }
+}

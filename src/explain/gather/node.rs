@@ -1,0 +1,143 @@
+//! The machine this runs on, where it is a node: its rules, its bridge, kube-proxy's health. Commands that only read.
+
+use std::{
+    fs,
+    io::{self, Read, Write},
+    net::{IpAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::Context;
+
+use crate::{
+    explain::{Objects, Rules, evidence::Unread, objects, outside::node_addresses, rules::BridgePort},
+    limits,
+};
+
+use super::Request;
+
+/// The addresses of this machine that are not its loopback's.
+pub(super) fn addresses() -> Vec<IpAddr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    interfaces.into_iter().filter(|it| !it.is_loopback()).map(|it| it.ip()).collect()
+}
+
+/// The Node object of this machine.
+pub(super) fn named(all: &Objects, here: &[IpAddr]) -> Option<String> {
+    let is_here =
+        |node: &&k8s_openapi::api::core::v1::Node| node_addresses(node).iter().any(|text| text.parse().is_ok_and(|ip| here.contains(&ip)));
+    all.nodes.iter().find(is_here).map(|node| objects::name(node).to_owned())
+}
+
+/// Whether Services can be expected to answer here: this is a Pod, or a node.
+pub(super) fn is_inside(all: &Objects, here: &[IpAddr]) -> bool {
+    let of_pod =
+        || all.pods.iter().filter_map(|pod| pod.status.as_ref()?.pod_ip.as_deref()?.parse::<IpAddr>().ok()).any(|ip| here.contains(&ip));
+    std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() || named(all, here).is_some() || of_pod()
+}
+
+/// What the files say, or else this machine where it is the node.
+///
+/// # Errors
+/// A file that cannot be read, or that says nothing of a node.
+pub(super) fn rules(request: &Request, node: Option<&str>, is_here: bool, unread: &mut Vec<Unread>) -> anyhow::Result<Rules> {
+    let mut rules = Rules::default();
+    for file in &request.rules {
+        let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+        rules.add(&file.display().to_string(), &text).map_err(|reason| anyhow::anyhow!(reason))?;
+    }
+    if !request.rules.is_empty() {
+        return Ok(rules);
+    }
+    match node {
+        Some(_) if is_here => live(&mut rules, unread),
+        Some(node) => {
+            rules.absent = Some(format!(
+                "the rules of {node} are not seen from here: run iptables-save there (or nft list ruleset, ipvsadm -Sn), and give --rules FILE"
+            ));
+        }
+        None => rules.absent = Some(
+            "no node's rules are looked at: run this on a node, or give --rules FILE, what iptables-save or nft list ruleset wrote there"
+                .to_owned(),
+        ),
+    }
+    Ok(rules)
+}
+
+/// The rules of this machine.
+fn live(rules: &mut Rules, unread: &mut Vec<Unread>) {
+    let mut failures = Vec::new();
+    for (program, arguments) in [("iptables-save", &[][..]), ("ip6tables-save", &[]), ("nft", &["list", "ruleset"])] {
+        match run(program, arguments) {
+            // Nothing at all is no fault yet: another mode may be in use.
+            Ok(text) => drop(rules.add(&format!("{program} here"), &text)),
+            Err(reason) => failures.push(format!("{program}: {reason}")),
+        }
+    }
+    if rules.proxies.is_empty() && !failures.is_empty() {
+        let why = failures.join("; ");
+        unread.push(Unread {
+            resource: "kube-proxy's rules".to_owned(),
+            verb: "list",
+            namespace: String::new(),
+            why: why.clone(),
+            forbidden: false,
+        });
+        rules.absent = Some(format!("the rules of this node cannot be read: {why}; root can"));
+        rules.from.clear();
+        return;
+    }
+    if rules.from.is_empty() {
+        rules.from.push("iptables-save and nft list ruleset here".to_owned());
+    }
+    rules.bridge = bridge(Path::new("/sys/class/net"));
+    match health() {
+        Ok(text) => drop(rules.add("http://127.0.0.1:10256/healthz", &text)),
+        Err(error) => rules.silent = Some(format!("127.0.0.1:10256, where it says how it is, does not answer: {error}")),
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        let said = String::from_utf8_lossy(&output.stderr).trim().lines().next().unwrap_or_default().to_owned();
+        Err(if said.is_empty() { output.status.to_string() } else { said })
+    }
+}
+
+/// Ports of bridges, as the kernel shows them.
+fn bridge(root: &Path) -> Vec<BridgePort> {
+    let flag = |path: PathBuf| fs::read_to_string(path).is_ok_and(|text| text.trim() == "1");
+    let promiscuous = |port: &Path| {
+        const IFF_PROMISC: u32 = 0x100;
+        let flags = fs::read_to_string(port.join("master/flags")).unwrap_or_default();
+        u32::from_str_radix(flags.trim().trim_start_matches("0x"), 16).is_ok_and(|flags| flags & IFF_PROMISC != 0)
+    };
+    let ports = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| path.join("brport").exists());
+    let mut ports: Vec<_> = ports
+        .map(|path| BridgePort {
+            name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            bridge: fs::read_link(path.join("brport/bridge"))
+                .ok()
+                .and_then(|link| Some(link.file_name()?.to_string_lossy().into_owned()))
+                .unwrap_or_default(),
+            hairpin: flag(path.join("brport/hairpin_mode")),
+            promiscuous: promiscuous(&path),
+        })
+        .collect();
+    ports.sort_by(|a, b| a.name.cmp(&b.name));
+    ports
+}
+
+/// kube-proxy's own word.
+fn health() -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&([127, 0, 0, 1], 10_256).into(), limits::EXPLAIN_ASK_TIME)?;
+    stream.set_read_timeout(Some(limits::EXPLAIN_ASK_TIME))?;
+    stream.write_all(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+    let mut text = String::new();
+    stream.take(limits::API_STATUS_OCTETS as u64).read_to_string(&mut text)?;
+    Ok(text)
+}

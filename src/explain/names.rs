@@ -1,0 +1,223 @@
+//! What a person wrote, what it means in the cluster, and what it was meant to be.
+
+use k8s_openapi::api::{core::v1::Service, networking::v1::Ingress};
+
+use crate::corefile::nearest;
+
+use super::{Evidence, objects};
+
+/// `my-nginx`, `my-nginx:80`, `https://cafe.example.com/tea`, `svc/my-nginx`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub host: String,
+    pub port: Option<u16>,
+    pub path: Option<String>,
+}
+
+impl Wanted {
+    pub(super) fn parse(text: &str) -> Self {
+        let (scheme, rest) = text.split_once("://").map_or((None, text), |(scheme, rest)| (Some(scheme), rest));
+        let rest = ["svc/", "service/", "services/"].iter().find_map(|kind| rest.strip_prefix(kind)).unwrap_or(rest);
+        let (authority, path) = rest.find('/').map_or((rest, None), |at| (&rest[..at], Some(rest[at..].to_owned())));
+        let with_port = authority.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+        let (host, port) = match with_port {
+            Some((host, port)) if !host.contains(':') => (host, Some(port)),
+            _ => (authority, scheme.and_then(|scheme| [("http", 80), ("https", 443)].iter().find(|it| it.0 == scheme).map(|it| it.1))),
+        };
+        Self { host: host.to_ascii_lowercase(), port, path }
+    }
+}
+
+/// A name under the cluster's zone, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ClusterName {
+    Service {
+        namespace: String,
+        service: String,
+        /// Labels of an SRV name without their underscores.
+        port: Option<(String, String)>,
+        /// Hostname or dashed address of an endpoint.
+        endpoint: Option<String>,
+    },
+    Pod {
+        namespace: String,
+        address: String,
+    },
+    Other,
+}
+
+/// `None` for a name that is not in the zone.
+pub(super) fn take_apart(candidate: &str, zone: &str) -> Option<ClusterName> {
+    let name = candidate.trim_end_matches('.').to_ascii_lowercase();
+    let left = name.strip_suffix(zone)?.strip_suffix('.')?;
+    let labels: Vec<&str> = left.split('.').collect();
+    let service = |namespace: &str, service: &str, port, endpoint| ClusterName::Service {
+        namespace: namespace.to_owned(),
+        service: service.to_owned(),
+        port,
+        endpoint,
+    };
+    Some(match labels[..] {
+        [name, namespace, "svc"] => service(namespace, name, None, None),
+        [endpoint, name, namespace, "svc"] => service(namespace, name, None, Some(endpoint.to_owned())),
+        [port, protocol, name, namespace, "svc"] => {
+            let bare = |label: &str| label.trim_start_matches('_').to_owned();
+            service(namespace, name, Some((bare(port), bare(protocol))), None)
+        }
+        [address, namespace, "pod"] => ClusterName::Pod { namespace: namespace.to_owned(), address: address.to_owned() },
+        _ => ClusterName::Other,
+    })
+}
+
+/// What the name leads to.
+pub(super) enum Subject<'e> {
+    Service {
+        service: &'e Service,
+        /// Which of the candidates has it.
+        candidate: String,
+        port: Option<(String, String)>,
+        endpoint: Option<String>,
+    },
+    Ingress {
+        host: String,
+        ingresses: Vec<&'e Ingress>,
+    },
+    Pod {
+        candidate: String,
+    },
+    /// Meant for the cluster, and there is none.
+    Missing {
+        namespace: String,
+        service: String,
+    },
+    /// A name of the world.
+    Outside,
+}
+
+/// Follows the search list through the objects.
+pub(super) fn subject<'e>(evidence: &'e Evidence, wanted: &Wanted) -> Subject<'e> {
+    if let Some(service) = of_address(evidence, &wanted.host) {
+        let candidate = format!("{}.{}.svc.{}.", objects::name(service), objects::namespace(service), evidence.zone);
+        return Subject::Service { service, candidate, port: None, endpoint: None };
+    }
+    for candidate in candidates(evidence, wanted) {
+        match take_apart(&candidate, &evidence.zone) {
+            Some(ClusterName::Service { namespace, service, port, endpoint }) => {
+                if let Some(service) = evidence.objects.service(&namespace, &service) {
+                    return Subject::Service { service, candidate, port, endpoint };
+                }
+            }
+            Some(ClusterName::Pod { namespace, address }) => {
+                let is_address = address.replace('-', ".").parse::<std::net::IpAddr>().is_ok()
+                    || address.replace('-', ":").parse::<std::net::IpAddr>().is_ok();
+                if is_address && evidence.objects.has_namespace(&namespace) {
+                    return Subject::Pod { candidate };
+                }
+            }
+            Some(ClusterName::Other) | None => {}
+        }
+    }
+    let host = wanted.host.trim_end_matches('.');
+    let ingresses: Vec<_> = evidence.objects.ingresses.iter().filter(|ingress| super::ingress::has_host(ingress, host)).collect();
+    if !ingresses.is_empty() {
+        return Subject::Ingress { host: host.to_owned(), ingresses };
+    }
+    match meant(evidence, host) {
+        Some((namespace, service)) => Subject::Missing { namespace, service },
+        None => Subject::Outside,
+    }
+}
+
+/// The names that are asked, and before them the same in the namespace where the person looks: `svc/NAME` and a Pod whose
+/// resolver is set up wrongly still lead to the Service that is meant.
+fn candidates(evidence: &Evidence, wanted: &Wanted) -> Vec<String> {
+    let mut names = evidence.asker.resolv.candidates(&wanted.host);
+    if !wanted.host.ends_with('.') {
+        names.extend(super::ResolvConf::of_namespace(&evidence.asker.namespace, &evidence.zone, None).candidates(&wanted.host));
+    }
+    names
+}
+
+/// A Service by an address of its own.
+fn of_address<'e>(evidence: &'e Evidence, host: &str) -> Option<&'e Service> {
+    host.parse::<std::net::IpAddr>().ok()?;
+    evidence.objects.services.iter().find(|service| {
+        objects::cluster_ips(service).contains(&host) || super::outside::addresses(service).iter().any(|(address, _)| *address == host)
+    })
+}
+
+/// Namespace and Service that a name without an object stands for; `None` where it looks like a name of the world.
+fn meant(evidence: &Evidence, host: &str) -> Option<(String, String)> {
+    let zone = &evidence.zone;
+    let own = &evidence.asker.namespace;
+    let bare = host.strip_suffix(zone.as_str()).map_or(host, |left| left.trim_end_matches('.'));
+    let in_zone = bare.len() != host.len();
+    let labels: Vec<&str> = bare.split('.').filter(|label| !label.is_empty() && !label.starts_with('_')).collect();
+    let pair = |service: &str, namespace: &str| Some((namespace.to_owned(), service.to_owned()));
+    match labels[..] {
+        [service] if !in_zone => pair(service, own),
+        [.., service, namespace, "svc"] => pair(service, namespace),
+        [.., service, namespace, "svc", _] | [.., service, namespace, "svc", _, _] => pair(service, namespace),
+        [service, namespace] | [_, service, namespace] => {
+            let close = |name: &str, names: &[&str]| names.contains(&name) || nearest(name, names).is_some();
+            let services: Vec<&str> = evidence.objects.services.iter().map(objects::name).collect();
+            let known = evidence.objects.has_namespace(namespace)
+                || in_zone
+                || close(service, &services) && close(namespace, &namespaces(evidence));
+            if known || services.contains(&service) { pair(service, namespace) } else { None }
+        }
+        _ if in_zone => pair(labels.first().copied().unwrap_or_default(), own),
+        _ => None,
+    }
+}
+
+pub(super) fn namespaces(evidence: &Evidence) -> Vec<&str> {
+    evidence.objects.namespaces.iter().map(objects::name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_person_wrote() {
+        let check = |text: &str, host: &str, port: Option<u16>, path: Option<&str>| {
+            let want = Wanted { host: host.to_owned(), port, path: path.map(str::to_owned) };
+            assert_eq!(Wanted::parse(text), want, "{text}");
+        };
+        check("my-nginx", "my-nginx", None, None);
+        check("svc/my-nginx", "my-nginx", None, None);
+        check("my-nginx.default:8080", "my-nginx.default", Some(8080), None);
+        check("https://Cafe.example.com/tea", "cafe.example.com", Some(443), Some("/tea"));
+        check("http://10.96.0.1:8080", "10.96.0.1", Some(8080), None);
+        check("fd00::1", "fd00::1", None, None);
+        check("", "", None, None);
+    }
+
+    #[test]
+    fn names_of_the_cluster_are_taken_apart() {
+        let service = |namespace: &str, service: &str, port: Option<(&str, &str)>, endpoint: Option<&str>| ClusterName::Service {
+            namespace: namespace.into(),
+            service: service.into(),
+            port: port.map(|(port, protocol)| (port.into(), protocol.into())),
+            endpoint: endpoint.map(Into::into),
+        };
+        for (name, want) in [
+            ("grafana.monitoring.svc.cluster.local.", Some(service("monitoring", "grafana", None, None))),
+            ("_web._tcp.prometheus.monitoring.svc.cluster.local", Some(service("monitoring", "prometheus", Some(("web", "tcp")), None))),
+            (
+                "prometheus-0.prometheus-operated.monitoring.svc.cluster.local",
+                Some(service("monitoring", "prometheus-operated", None, Some("prometheus-0"))),
+            ),
+            (
+                "10-244-1-10.default.pod.cluster.local",
+                Some(ClusterName::Pod { namespace: "default".into(), address: "10-244-1-10".into() }),
+            ),
+            ("grafana.cluster.local", Some(ClusterName::Other)),
+            ("grafana.mycluster.local", None),
+            ("cafe.example.com.", None),
+        ] {
+            assert_eq!(take_apart(name, "cluster.local"), want, "{name}");
+        }
+    }
+}

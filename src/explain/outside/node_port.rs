@@ -1,0 +1,84 @@
+//! A port of every node.
+
+use k8s_openapi::api::core::v1::Service;
+
+use crate::explain::{
+    Evidence, objects,
+    report::{Level, Section},
+};
+
+use super::{is_ready, local_only, node_addresses, nodes_with_endpoints};
+
+/// `--service-node-port-range` where nothing else is said.
+const RANGE: std::ops::RangeInclusive<i32> = 30_000..=32_767;
+/// Addresses that are named; more are counted.
+const NAMED: usize = 3;
+
+pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Section) {
+    let wants = match objects::kind(service) {
+        "NodePort" => true,
+        "LoadBalancer" => service.spec.as_ref().and_then(|spec| spec.allocate_load_balancer_node_ports) != Some(false),
+        _ => false,
+    };
+    if !wants {
+        return;
+    }
+    let edit = format!("kubectl -n {} edit service {}    # nodePort", objects::namespace(service), objects::name(service));
+    for port in objects::ports(service) {
+        let Some(node_port) = port.node_port.filter(|number| *number > 0) else {
+            section
+                .broken("outside.node-port", format!("port {} has no nodePort yet", objects::port_name(port)))
+                .want("a number from the API server's range")
+                .advise(edit.clone());
+            continue;
+        };
+        if !RANGE.contains(&node_port) {
+            // An API server that was told another range has taken it.
+            let level = if evidence.is_live { Level::Warning } else { Level::Broken };
+            let finding = section.say(
+                level,
+                "outside.node-port-range",
+                format!("nodePort {node_port} is outside of {}-{}", RANGE.start(), RANGE.end()),
+            );
+            finding
+                .want("a port of the API server's --service-node-port-range, and not one that the node uses itself")
+                .advise(edit.clone());
+            if level == Level::Broken {
+                continue;
+            }
+        }
+        reached_at(evidence, service, node_port, objects::protocol(port.protocol.as_ref()), section);
+    }
+}
+
+/// The nodes that answer.
+fn reached_at(evidence: &Evidence, service: &Service, port: i32, protocol: &str, section: &mut Section) {
+    if let Some(unread) = evidence.lacks("nodes", "") {
+        section.say(
+            Level::Note,
+            "outside.nodes-unread",
+            format!("clients use port {port}/{protocol} of a node; which ones there are cannot be said: {unread}"),
+        );
+        return;
+    }
+    let with = nodes_with_endpoints(evidence, service);
+    let answers =
+        |node: &&k8s_openapi::api::core::v1::Node| is_ready(node) && (!local_only(service) || with.contains(&objects::name(*node)));
+    let addresses: Vec<String> = evidence
+        .objects
+        .nodes
+        .iter()
+        .filter(answers)
+        .filter_map(|node| node_addresses(node).first().copied())
+        .map(|address| if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") })
+        .collect();
+    if !addresses.is_empty() {
+        let more = addresses.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" or {more} other nodes") } else { String::new() };
+        section
+            .ok("outside.node-port", format!("clients use {}{more}, over {protocol}", addresses[..addresses.len().min(NAMED)].join(", ")));
+    } else if !local_only(service) || section.findings.is_empty() {
+        let saw = if evidence.objects.nodes.is_empty() { "there are no Node objects" } else { "no node is ready" };
+        section.say(Level::Note, "outside.no-nodes", format!("clients use port {port}/{protocol} of any node; {saw} here"));
+    }
+}

@@ -1,0 +1,242 @@
+//! Step 3: whether kube-proxy's rules on a node do what the objects say.
+
+mod endpoints;
+mod running;
+
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::{Service, ServicePort};
+
+use super::{
+    Evidence, ingress,
+    names::{Subject, Wanted},
+    objects, outside,
+    report::{Level, Section},
+    rules::{Mode, Proxy, To},
+    service::ready_endpoints,
+};
+
+pub(super) fn judge(evidence: &Evidence, wanted: &Wanted, subject: &Subject<'_>) -> Section {
+    let services: Vec<&Service> = match subject {
+        Subject::Service { service, .. } => vec![service],
+        Subject::Ingress { host, ingresses } => {
+            ingress::backends(evidence, ingresses, host, wanted.path.as_deref()).into_iter().filter_map(|(_, service)| service).collect()
+        }
+        _ => Vec::new(),
+    };
+    of_services(evidence, &services)
+}
+
+/// The rules of some Services.
+pub(super) fn of_services(evidence: &Evidence, services: &[&Service]) -> Section {
+    let mut section = Section::new("kube-proxy");
+    let concerned: Vec<&&Service> = services.iter().filter(|service| !objects::cluster_ips(service).is_empty()).collect();
+    if concerned.is_empty() {
+        section.say(Level::Skipped, "proxy.no-part", "kube-proxy has no part in it: there is no cluster IP");
+        return section;
+    }
+    running::judge(evidence, &mut section);
+    let rules = &evidence.rules;
+    if !rules.was_seen() {
+        let absent = rules.absent.clone().unwrap_or_else(|| "no rules are looked at".to_owned());
+        let level = if evidence.unread.iter().any(|it| it.resource.starts_with("kube-proxy")) { Level::Unknown } else { Level::Skipped };
+        section.say(level, "proxy.not-seen", absent);
+        return section;
+    }
+    if rules.proxies.is_empty() {
+        let only_else = rules.health.is_some() || !rules.bridge.is_empty() || !rules.errors.is_empty();
+        if !only_else || rules.from.iter().any(|from| from.contains("save") || from.contains("nft")) {
+            let broken = section.broken("proxy.none", format!("{} has no rules of kube-proxy", rules.from.join(", ")));
+            broken.want("KUBE-SERVICES in table nat, or table ip kube-proxy: kube-proxy does not run here, or something else (Cilium, kube-router) takes its place");
+            broken.advise("kubectl -n kube-system get pods -l k8s-app=kube-proxy -o wide");
+            return section;
+        }
+    }
+    let gaps: Vec<_> = rules.proxies.iter().flat_map(|proxy| &proxy.gaps).collect();
+    for (id, saw, want) in &gaps {
+        section.broken(id, saw.clone()).want(want.clone()).advise(restart(evidence));
+    }
+    let modes: Vec<Mode> = rules.proxies.iter().filter(|proxy| !proxy.frontends.is_empty()).map(|proxy| proxy.mode).collect();
+    if let Some(other) = modes.iter().find(|mode| **mode != modes[0]) {
+        let saw =
+            format!("there are rules of {} and of {}: one mode was left without its rules being cleared", modes[0].name(), other.name());
+        section.say(Level::Warning, "proxy.two-modes", saw).advise("kube-proxy --cleanup    # on the node, then start kube-proxy again");
+    }
+    for service in concerned {
+        of_service(evidence, service, &mut section);
+    }
+    hairpin(evidence, services, &mut section);
+    section
+}
+
+/// What makes kube-proxy write its rules again.
+fn restart(evidence: &Evidence) -> String {
+    let selector = evidence.node.as_deref().map_or(String::new(), |node| format!(" --field-selector spec.nodeName={node}"));
+    format!("kubectl -n kube-system delete pod -l k8s-app=kube-proxy{selector}    # it writes all rules anew")
+}
+
+/// Where a client may connect to, and what it is called.
+fn entrances(service: &Service) -> Vec<(Option<IpAddr>, &'static str)> {
+    let parsed = |text: &str| text.parse::<IpAddr>().ok();
+    let inside = objects::cluster_ips(service).into_iter().filter_map(parsed).map(|ip| (Some(ip), "cluster IP"));
+    let outside = outside::addresses(service).into_iter().filter_map(|(ip, kind)| Some((Some(parsed(ip)?), kind)));
+    inside.chain(outside).collect()
+}
+
+fn of_service(evidence: &Evidence, service: &Service, section: &mut Section) {
+    let (mut rules, mut endpoints) = (0, 0);
+    let first = section.findings.len();
+    for port in objects::ports(service) {
+        let Ok(number) = u16::try_from(port.port) else { continue };
+        let entrances = entrances(service).into_iter().map(|(address, kind)| (address, number, kind));
+        let node_port = port.node_port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
+        let mut proxied = false;
+        for (address, number, kind) in entrances.chain(node_port.map(|port| (None, port, "node port"))) {
+            for proxy in evidence.rules.proxies.iter().filter(|proxy| concerns(proxy, address)) {
+                proxied = true;
+                let entrance = Entrance { service, port, address, number, kind };
+                if let Some(count) = entrance.judge(evidence, proxy, section) {
+                    rules += 1;
+                    endpoints = endpoints.max(count);
+                }
+            }
+        }
+        if !proxied && !evidence.rules.proxies.is_empty() {
+            section.say(Level::Note, "proxy.other-family", "the rules that were given are of another family than its address");
+        }
+    }
+    if !section.findings[first..].iter().any(|finding| finding.level == Level::Broken) && rules > 0 {
+        let modes = evidence.rules.proxies.iter().map(|proxy| proxy.mode.name()).collect::<std::collections::BTreeSet<_>>();
+        let modes = modes.into_iter().collect::<Vec<_>>().join(", ");
+        section.ok(
+            "proxy.rules",
+            format!("{modes}: {} to {} for {}", counted(rules, "entrance"), counted(endpoints, "endpoint"), objects::path(service)),
+        );
+    }
+}
+
+/// A node port is one of the first family's proxy, where two are there.
+fn concerns(proxy: &Proxy, address: Option<IpAddr>) -> bool {
+    match (proxy.v4, address) {
+        (Some(v4), Some(address)) => v4 == address.is_ipv4(),
+        (Some(v4), None) => v4 && proxy.mode != Mode::Ipvs,
+        // In mode ipvs each address of the node has a server of its own.
+        (None, address) => address.is_some(),
+    }
+}
+
+/// One address and port of a Service.
+struct Entrance<'e> {
+    service: &'e Service,
+    port: &'e ServicePort,
+    address: Option<IpAddr>,
+    number: u16,
+    kind: &'static str,
+}
+
+impl Entrance<'_> {
+    fn name(&self) -> String {
+        let protocol = objects::protocol(self.port.protocol.as_ref());
+        match self.address {
+            None => format!("{} {}/{protocol}", self.kind, self.number),
+            Some(IpAddr::V6(ip)) => format!("{} [{ip}]:{}/{protocol}", self.kind, self.number),
+            Some(ip) => format!("{} {ip}:{}/{protocol}", self.kind, self.number),
+        }
+    }
+
+    /// How many endpoints the rule leads to; `None` where it is not there.
+    fn judge(&self, evidence: &Evidence, proxy: &Proxy, section: &mut Section) -> Option<usize> {
+        let protocol = objects::protocol(self.port.protocol.as_ref());
+        let nothing_ready = ready_endpoints(evidence, self.service).is_empty();
+        let Some(frontend) = proxy.find(self.address, self.number, protocol) else {
+            let broken = section.broken(
+                "proxy.no-rule",
+                format!("{} has no rule for {} of {}", place(proxy, self.address), self.name(), objects::path(self.service)),
+            );
+            broken.want("a rule that leads to the endpoints: it was deleted, or kube-proxy lags behind the API").advise(restart(evidence));
+            return None;
+        };
+        match &frontend.to {
+            To::Rejected | To::Dropped if nothing_ready => {
+                section.say(
+                    Level::Note,
+                    "proxy.refused",
+                    format!("{} refuses connections to {}: there is no ready endpoint", proxy.mode.name(), self.name()),
+                );
+                Some(0)
+            }
+            To::Dropped if self.is_local() => {
+                section.say(
+                    Level::Note,
+                    "proxy.dropped",
+                    format!("{} drops connections to {}: no endpoint on this node", proxy.mode.name(), self.name()),
+                );
+                Some(0)
+            }
+            To::Rejected | To::Dropped => {
+                let broken = section.broken(
+                    "proxy.lag",
+                    format!("{} refuses connections to {}, and there are ready endpoints", proxy.mode.name(), self.name()),
+                );
+                broken.want("the rules of now: kube-proxy lags behind the API").advise(restart(evidence));
+                None
+            }
+            To::Endpoints(to) => {
+                endpoints::judge(evidence, self, proxy, to, section);
+                Some(to.endpoints.len())
+            }
+        }
+    }
+
+    /// Whether only endpoints of the node count.
+    fn is_local(&self) -> bool {
+        if self.kind == "cluster IP" {
+            self.service.spec.as_ref().is_some_and(|spec| spec.internal_traffic_policy.as_deref() == Some("Local"))
+        } else {
+            outside::local_only(self.service)
+        }
+    }
+}
+
+/// Where the rule should stand.
+fn place(proxy: &Proxy, address: Option<IpAddr>) -> &'static str {
+    match (proxy.mode, address) {
+        (Mode::Iptables, Some(_)) => "KUBE-SERVICES",
+        (Mode::Iptables, None) => "KUBE-NODEPORTS",
+        (Mode::Nftables, Some(_)) => "map service-ips",
+        (Mode::Nftables, None) => "map service-nodeports",
+        (Mode::Ipvs, _) => "ipvs",
+    }
+}
+
+/// A Pod that connects to its own Service may be sent to itself, through the port of the bridge that it came from.
+fn hairpin(evidence: &Evidence, services: &[&Service], section: &mut Section) {
+    let near = services
+        .iter()
+        .any(|service| evidence.node.as_deref().is_none_or(|node| outside::nodes_with_endpoints(evidence, service).contains(&node)));
+    let off: Vec<&str> = evidence
+        .rules
+        .bridge
+        .iter()
+        .filter(|port| port.is_of_pods() && !port.hairpin && !port.promiscuous)
+        .map(|port| port.name.as_str())
+        .collect();
+    if off.is_empty() || !near {
+        return;
+    }
+    let bridge = evidence.rules.bridge.iter().find(|port| port.name == off[0]).map_or("", |port| port.bridge.as_str());
+    let some = off.iter().take(3).copied().collect::<Vec<_>>().join(", ");
+    let broken = section.broken(
+        "proxy.hairpin",
+        format!(
+            "hairpin mode is off at {} of bridge {bridge} ({some}): a Pod that reaches itself through the Service gets no answer",
+            counted(off.len(), "port")
+        ),
+    );
+    broken.want("hairpinMode: hairpin-veth or promiscuous-bridge of kubelet, or \"hairpinMode\": true of the CNI bridge plugin");
+    broken.advise(format!("ip link set dev {} type bridge_slave hairpin on    # on the node, until the setting is right", off[0]));
+}
+
+fn counted(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}

@@ -1,0 +1,150 @@
+//! The endpoints of a rule against those of the API, and what happens to connections on the way.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
+
+use crate::explain::{
+    Evidence, objects,
+    report::Section,
+    rules::{self, Mode, Proxy},
+};
+
+use super::{Entrance, restart};
+
+/// How far a part may be from the mean: iptables counts in 2⁻³¹, and prints ten digits.
+const TOLERANCE: f64 = 0.001;
+
+pub(super) fn judge(evidence: &Evidence, entrance: &Entrance<'_>, proxy: &Proxy, to: &rules::Endpoints, section: &mut Section) {
+    let name = entrance.name();
+    if let Some(chain) = to.dangling.first() {
+        let broken = section.broken("proxy.dangling", format!("the rule for {name} leads to {chain}, which leads nowhere"));
+        broken.want("a chain with an endpoint's address: it was deleted by hand").advise(restart(evidence));
+        return;
+    }
+    if lags(evidence, entrance, to, section) {
+        return;
+    }
+    shares(evidence, &name, to, section);
+    marks(evidence, entrance, proxy, to, section);
+}
+
+/// Rules of another time than the objects.
+fn lags(evidence: &Evidence, entrance: &Entrance<'_>, to: &rules::Endpoints, section: &mut Section) -> bool {
+    let want = wanted(evidence, entrance);
+    if want.is_empty() {
+        // Serving endpoints that terminate are used where there are no others.
+        return false;
+    }
+    let have: BTreeSet<(IpAddr, u16)> = to.endpoints.iter().map(|it| (it.address, it.port)).collect();
+    let old: Vec<String> = have
+        .iter()
+        .filter(|it| !want.iter().any(|(at, _)| at == *it))
+        .map(|(ip, port)| std::net::SocketAddr::from((*ip, *port)).to_string())
+        .collect();
+    let missing: Vec<String> = want
+        .iter()
+        .filter(|(at, must)| *must && !have.contains(at))
+        .map(|((ip, port), _)| std::net::SocketAddr::from((*ip, *port)).to_string())
+        .collect();
+    if old.is_empty() && missing.is_empty() {
+        return false;
+    }
+    let mut words = Vec::new();
+    if !old.is_empty() {
+        words.push(format!("they send to {}, which is no ready endpoint", old.join(", ")));
+    }
+    if !missing.is_empty() {
+        words.push(format!("they do not send to {}, which is one", missing.join(", ")));
+    }
+    let broken = section.broken("proxy.lag", format!("the rules for {} are not those of the API: {}", entrance.name(), words.join("; ")));
+    broken.want("the endpoints of now: kube-proxy lags, does not run, or the rules were changed by hand").advise(restart(evidence));
+    true
+}
+
+/// Ready endpoints at the port, each with whether the rule must have it.
+fn wanted(evidence: &Evidence, entrance: &Entrance<'_>) -> BTreeSet<((IpAddr, u16), bool)> {
+    let service = entrance.service;
+    let name = entrance.port.name.as_deref().unwrap_or_default();
+    let slices = evidence.objects.slices_of(objects::namespace(service), objects::name(service));
+    let number = |slice: &EndpointSlice| {
+        slice.ports.iter().flatten().find(|it| it.name.as_deref().unwrap_or_default() == name).and_then(|it| u16::try_from(it.port?).ok())
+    };
+    let hinted = |it: &Endpoint| it.hints.is_some();
+    let near = |it: &Endpoint| match (entrance.is_local(), evidence.node.as_deref()) {
+        (false, _) => true,
+        (true, Some(node)) => it.node_name.as_deref() == Some(node),
+        (true, None) => false,
+    };
+    let mut wanted = BTreeSet::new();
+    for slice in slices {
+        let Some(port) = number(slice) else { continue };
+        for endpoint in slice.endpoints.iter().filter(|it| it.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)) {
+            for address in endpoint.addresses.iter().filter_map(|text| text.parse::<IpAddr>().ok()) {
+                if entrance.address.is_none_or(|own| own.is_ipv4() == address.is_ipv4()) {
+                    wanted.insert(((address, port), !hinted(endpoint) && near(endpoint)));
+                }
+            }
+        }
+    }
+    wanted
+}
+
+/// Every endpoint gets as many connections as the others.
+fn shares(evidence: &Evidence, name: &str, to: &rules::Endpoints, section: &mut Section) {
+    let count = to.endpoints.len() as f64;
+    let uneven = to.endpoints.iter().filter_map(|it| Some((it, it.share?))).find(|(_, share)| (share - 1.0 / count).abs() > TOLERANCE);
+    if let Some((endpoint, share)) = uneven {
+        let broken = section.broken(
+            "proxy.probability",
+            format!("{}:{} gets {:.0} of 100 connections to {name}", endpoint.address, endpoint.port, share * 100.0),
+        );
+        broken.want(format!("{:.0} of 100, as every one of {} endpoints", 100.0 / count, to.endpoints.len())).advise(restart(evidence));
+    }
+}
+
+/// Replies come back by the node only if the node has put its own address in.
+fn marks(evidence: &Evidence, entrance: &Entrance<'_>, proxy: &Proxy, to: &rules::Endpoints, section: &mut Section) {
+    let name = entrance.name();
+    // In nftables only Pods of the node are in the set.
+    let here = |address: IpAddr| {
+        proxy.mode != Mode::Nftables || node_of(evidence, address).is_some_and(|node| Some(node) == evidence.node.as_deref())
+    };
+    if let Some(endpoint) = to.endpoints.iter().find(|it| it.hairpin == Some(false) && here(it.address)) {
+        let broken = section.broken(
+            "proxy.hairpin-mark",
+            format!("no rule marks what {} sends to itself through {name}: the Pod throws the reply away", endpoint.address),
+        );
+        broken.want(format!("-s {} -j KUBE-MARK-MASQ in the endpoint's chain", endpoint.address)).advise(restart(evidence));
+    }
+    if to.masquerade != Some(false) || to.local {
+        return;
+    }
+    // Without --cluster-cidr no Service has the mark at its cluster IP.
+    if entrance.kind != "cluster IP" || others_have(proxy) {
+        let broken = section.broken(
+            "proxy.mark",
+            format!(
+                "no rule marks what comes from outside to {name}: the replies go past the node, and the client takes them for nobody's"
+            ),
+        );
+        broken.want("-j KUBE-MARK-MASQ before the endpoints").advise(restart(evidence));
+    }
+}
+
+/// Whether most rules to cluster IPs have a mark.
+fn others_have(proxy: &Proxy) -> bool {
+    let with = |want: bool| {
+        proxy
+            .frontends
+            .iter()
+            .filter(|it| it.address.is_some() && matches!(&it.to, rules::To::Endpoints(to) if to.masquerade == Some(want) && !to.local))
+            .count()
+    };
+    with(true) > with(false)
+}
+
+fn node_of(evidence: &Evidence, address: IpAddr) -> Option<&str> {
+    let endpoints = evidence.objects.slices.iter().flat_map(|slice| &slice.endpoints);
+    endpoints.filter(|it| it.addresses.iter().any(|text| text.parse() == Ok(address))).find_map(|it| it.node_name.as_deref())
+}

@@ -1,0 +1,88 @@
+//! `ndots query`: every question of the search path, and each answer.
+
+use std::{fmt::Write, time::Duration};
+
+use crate::{
+    net::client::{self, Server},
+    wire::{Name, Question, Type},
+};
+
+use super::{Answer, ResolvConf, Verdict};
+
+/// What is asked, of whom, and how a name is completed.
+pub struct Asking {
+    pub name: String,
+    pub types: Vec<Type>,
+    pub server: Server,
+    /// Certificates in PEM form that the server's is to be signed by.
+    pub authorities: Option<Vec<u8>>,
+    pub resolv: ResolvConf,
+    pub patience: Duration,
+    /// Only the data of what was found.
+    pub short: bool,
+}
+
+/// Asks until one of the names has what was asked for, and tells each step to `say`.
+///
+/// # Errors
+/// A name that DNS cannot have.
+pub async fn query(asking: &Asking, say: impl Fn(&str)) -> anyhow::Result<Verdict> {
+    let candidates = asking.resolv.candidates(&asking.name);
+    let parsed = |candidate: &String| candidate.parse().map_err(|reason| anyhow::anyhow!("{candidate}: {reason}"));
+    let names: Vec<Name> = candidates.iter().map(parsed).collect::<Result<_, _>>()?;
+    if !asking.short {
+        say(&asking.heading(candidates.len()));
+    }
+    for (index, (candidate, name)) in candidates.iter().zip(&names).enumerate() {
+        let mut found = false;
+        for qtype in &asking.types {
+            let heard =
+                client::ask(&asking.server, asking.authorities.as_deref(), Question::new(name.clone(), *qtype), asking.patience).await;
+            let answer = heard.map_err(|error| error.to_string()).and_then(|heard| Ok((Answer::decode(&heard.message)?, heard.over)));
+            match answer {
+                Ok((answer, over)) => {
+                    found |= answer.records.iter().any(|record| *qtype == Type::ANY || record.rtype == qtype.to_string());
+                    let shown = asking.show(index + 1, candidate, *qtype, &answer, over);
+                    if !shown.is_empty() {
+                        say(shown.trim_end());
+                    }
+                }
+                Err(error) => {
+                    say(&format!("{} {candidate} {qtype}: {error}", index + 1));
+                    return Ok(Verdict::Unknown);
+                }
+            }
+        }
+        if found {
+            return Ok(Verdict::Healthy);
+        }
+    }
+    Ok(Verdict::Broken)
+}
+
+impl Asking {
+    fn heading(&self, candidates: usize) -> String {
+        let search =
+            if self.resolv.search.is_empty() { "no search list".to_owned() } else { format!("search {}", self.resolv.search.join(" ")) };
+        let plural = if candidates == 1 { "" } else { "s" };
+        format!("; server {}, {search}, ndots {}: up to {candidates} name{plural}", self.server, self.resolv.ndots)
+    }
+
+    fn show(&self, index: usize, candidate: &str, qtype: Type, answer: &Answer, over: client::Transport) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        if self.short {
+            for record in &answer.records {
+                let _ = writeln!(text, "{}", record.data);
+            }
+            return text;
+        }
+        let authoritative = if answer.authoritative { ", authoritative" } else { "" };
+        let transport = if over == self.server.transport { String::new() } else { format!(", over {}", over.name()) };
+        let _ = writeln!(text, "{index} {candidate} {qtype}: {}{authoritative}{transport}", answer.rcode);
+        for record in &answer.records {
+            let _ = writeln!(text, "    {} {} {} {}", record.owner, record.ttl, record.rtype, record.data);
+        }
+        text
+    }
+}

@@ -1,0 +1,180 @@
+//! What is told: findings in the order of the chain, and the verdict that follows from them.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+/// How it stands, and the exit code that says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    Healthy = 0,
+    Broken = 1,
+    /// Something that matters could not be seen from here.
+    Unknown = 2,
+}
+
+/// What a finding means for the verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Not looked at, or not concerned.
+    Skipped,
+    Note,
+    Ok,
+    /// It works, and will not always.
+    Warning,
+    /// It could not be seen, and the verdict depends on it.
+    Unknown,
+    Broken,
+}
+
+impl Level {
+    fn mark(self) -> char {
+        match self {
+            Self::Ok => '✓',
+            Self::Skipped => '–',
+            Self::Note => '·',
+            Self::Warning => '!',
+            Self::Unknown => '?',
+            Self::Broken => '✗',
+        }
+    }
+
+    /// ANSI's numbers for green, grey, yellow, red.
+    fn colour(self) -> &'static str {
+        match self {
+            Self::Ok => "32",
+            Self::Skipped | Self::Note => "90",
+            Self::Warning | Self::Unknown => "33",
+            Self::Broken => "31",
+        }
+    }
+}
+
+/// One thing that was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Stays the same from release to release: `endpoints.selector`.
+    pub id: &'static str,
+    pub level: Level,
+    pub saw: String,
+    /// What it should be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub want: Option<String>,
+    /// What to do, most of it to be copied into a shell.
+    #[serde(rename = "do", skip_serializing_if = "Vec::is_empty")]
+    pub advice: Vec<String>,
+}
+
+/// A link of the chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Section {
+    pub title: &'static str,
+    pub findings: Vec<Finding>,
+}
+
+impl Section {
+    pub fn new(title: &'static str) -> Self {
+        Self { title, findings: Vec::new() }
+    }
+
+    pub fn say(&mut self, level: Level, id: &'static str, saw: impl Into<String>) -> &mut Finding {
+        self.findings.push(Finding { id, level, saw: saw.into(), want: None, advice: Vec::new() });
+        let last = self.findings.len() - 1;
+        &mut self.findings[last]
+    }
+
+    pub fn ok(&mut self, id: &'static str, saw: impl Into<String>) {
+        self.say(Level::Ok, id, saw);
+    }
+
+    pub fn broken(&mut self, id: &'static str, saw: impl Into<String>) -> &mut Finding {
+        self.say(Level::Broken, id, saw)
+    }
+
+    pub fn is_broken(&self) -> bool {
+        self.worst() == Level::Broken
+    }
+
+    fn worst(&self) -> Level {
+        self.findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Skipped)
+    }
+}
+
+impl Finding {
+    pub fn want(&mut self, want: impl Into<String>) -> &mut Self {
+        self.want = Some(want.into());
+        self
+    }
+
+    pub fn advise(&mut self, advice: impl Into<String>) -> &mut Self {
+        self.advice.push(advice.into());
+        self
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// What was asked about, and what it is: `my-nginx is Service default/my-nginx, …`.
+    pub subject: String,
+    pub verdict: Verdict,
+    /// The first broken finding, or else the first that could not be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<&'static str>,
+    pub steps: Vec<Section>,
+    /// What could not be read, with the permission that it takes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<String>,
+}
+
+impl Report {
+    pub fn new(subject: String, steps: Vec<Section>, unread: Vec<String>) -> Self {
+        let first_of = |level| steps.iter().flat_map(|step| &step.findings).find(|finding| finding.level == level).map(|it| it.id);
+        let (verdict, first) = match (first_of(Level::Broken), first_of(Level::Unknown)) {
+            (Some(id), _) => (Verdict::Broken, Some(id)),
+            (None, Some(id)) => (Verdict::Unknown, Some(id)),
+            (None, None) => (Verdict::Healthy, None),
+        };
+        Self { subject, verdict, first, steps, unread }
+    }
+
+    /// For a person; `coloured` for a terminal.
+    pub fn text(&self, coloured: bool) -> String {
+        let mut text = String::new();
+        let paint = |level: Level, mark: &str| if coloured { format!("\x1b[{}m{mark}\x1b[0m", level.colour()) } else { mark.to_owned() };
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "{}\n", self.subject);
+        for (index, step) in self.steps.iter().enumerate() {
+            let worst = step.worst();
+            let _ = writeln!(text, "{} {:<24}{}", index + 1, step.title, paint(worst, &worst.mark().to_string()));
+            for finding in &step.findings {
+                let _ = writeln!(text, "  {} {}", paint(finding.level, &finding.level.mark().to_string()), finding.saw);
+                if let Some(want) = &finding.want {
+                    let _ = writeln!(text, "      want  {want}");
+                }
+                for (index, advice) in finding.advice.iter().enumerate() {
+                    let _ = writeln!(text, "      {}  {advice}", if index == 0 { "do  " } else { "    " });
+                }
+            }
+        }
+        for unread in &self.unread {
+            let _ = writeln!(text, "  {} {unread}", paint(Level::Unknown, "?"));
+        }
+        let _ = writeln!(text, "\n{}", self.conclusion(coloured));
+        text
+    }
+
+    fn conclusion(&self, coloured: bool) -> String {
+        let place = self.first.and_then(|id| {
+            self.steps.iter().position(|step| step.findings.iter().any(|finding| finding.id == id && finding.level > Level::Warning))
+        });
+        let at = place.map_or(String::new(), |at| format!(" at step {} ({})", at + 1, self.first.unwrap_or_default()));
+        let (colour, words) = match self.verdict {
+            Verdict::Healthy => ("32", "healthy".to_owned()),
+            Verdict::Broken => ("31", format!("broken{at}")),
+            Verdict::Unknown => ("33", format!("cannot tell{at}")),
+        };
+        if coloured { format!("\x1b[1;{colour}m{words}\x1b[0m") } else { words }
+    }
+}

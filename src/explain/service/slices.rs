@@ -1,0 +1,155 @@
+//! The EndpointSlices: whether they tell what the Pods are, and what kube-proxy can make of them.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use k8s_openapi::api::{
+    core::v1::Service,
+    discovery::v1::{Endpoint, EndpointSlice},
+};
+
+use crate::explain::{
+    Evidence, objects,
+    report::{Level, Section},
+};
+
+use super::{publishes_unready, ready_pods, selected};
+
+pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Section) {
+    let (namespace, name) = (objects::namespace(service), objects::name(service));
+    if let Some(unread) = evidence.lacks("endpointslices", namespace) {
+        section.say(Level::Unknown, "endpoints.unread", format!("whether there are endpoints cannot be said: {unread}"));
+        return;
+    }
+    let slices: Vec<&EndpointSlice> = evidence.objects.slices_of(namespace, name).collect();
+    let has_selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref()).is_some_and(|selector| !selector.is_empty());
+    // The Pods say already why there is nothing.
+    if section.findings.iter().any(|finding| finding.level >= Level::Unknown && finding.id.starts_with("endpoints.")) {
+        return;
+    }
+    if has_selector {
+        against_pods(evidence, service, &slices, section);
+    } else if !slices.iter().any(|slice| slice.endpoints.iter().any(is_ready)) {
+        let broken = section.broken("endpoints.no-selector", "it has no selector, and no EndpointSlice with a ready endpoint names it");
+        broken.want("spec.selector, or an EndpointSlice with the label kubernetes.io/service-name");
+        broken.advise(format!("kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={name}"));
+    }
+    ports(service, &slices, section);
+    families(evidence, service, section);
+    if !section.is_broken() {
+        let ready = ready(evidence, service);
+        let addresses = ready.iter().take(6).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let more = if ready.len() > 6 { format!(" and {} more", ready.len() - 6) } else { String::new() };
+        section.ok(
+            "endpoints.ready",
+            format!("{} ready in {}: {addresses}{more}", counted(ready.len(), "endpoint"), counted(slices.len(), "slice")),
+        );
+    }
+}
+
+/// The controller lags behind, or does not run.
+fn against_pods(evidence: &Evidence, service: &Service, slices: &[&EndpointSlice], section: &mut Section) {
+    let (namespace, name) = (objects::namespace(service), objects::name(service));
+    let listed: BTreeSet<&str> =
+        slices.iter().flat_map(|slice| &slice.endpoints).flat_map(|it| &it.addresses).map(String::as_str).collect();
+    let ready: BTreeSet<&str> = slices
+        .iter()
+        .flat_map(|slice| &slice.endpoints)
+        .filter(|it| is_ready(it))
+        .flat_map(|it| &it.addresses)
+        .map(String::as_str)
+        .collect();
+    let controller = "kubectl -n kube-system logs -l component=kube-controller-manager --tail=50    # the endpointslice controller";
+    let families = service.spec.as_ref().and_then(|spec| spec.ip_families.clone()).unwrap_or_default();
+    let matters = |address: &str| families.is_empty() || families.iter().any(|family| (family == "IPv6") == address.contains(':'));
+    for pod in ready_pods(evidence, service) {
+        let addresses: Vec<&str> = addresses(pod).into_iter().filter(|address| matters(address)).collect();
+        if !addresses.is_empty() && !addresses.iter().any(|address| ready.contains(address)) {
+            let how = if addresses.iter().any(|address| listed.contains(address)) { "listed as not ready" } else { "in no EndpointSlice" };
+            let broken =
+                section.broken("endpoints.slices-lag", format!("Pod {} ({}) is ready and {how}", objects::name(pod), addresses.join(", ")));
+            broken.want("an EndpointSlice with every ready Pod: the controller lags, or does not run").advise(controller);
+            broken.advise(format!("kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={name} -o yaml"));
+            return;
+        }
+    }
+    let of_pods: BTreeSet<&str> = selected(evidence, service).flat_map(addresses).collect();
+    if let Some(stranger) = ready.iter().find(|address| !of_pods.contains(**address)) {
+        let broken = section.broken("endpoints.stranger", format!("endpoint {stranger} is ready and no Pod has the address"));
+        broken.want("endpoints of Pods that run: the controller lags, or somebody else writes slices of this Service").advise(controller);
+    }
+}
+
+/// kube-proxy joins a Service's port to a slice's by its name.
+fn ports(service: &Service, slices: &[&EndpointSlice], section: &mut Section) {
+    let with_endpoints = || slices.iter().filter(|slice| !slice.endpoints.is_empty());
+    if with_endpoints().next().is_none() {
+        return;
+    }
+    for port in objects::ports(service) {
+        let name = port.name.as_deref().unwrap_or_default();
+        let has = |slice: &&&EndpointSlice| slice.ports.iter().flatten().any(|it| it.name.as_deref().unwrap_or_default() == name);
+        if !with_endpoints().any(|slice| has(&slice)) {
+            let names: Vec<&str> = with_endpoints()
+                .flat_map(|slice| slice.ports.iter().flatten())
+                .map(|it| it.name.as_deref().filter(|name| !name.is_empty()).unwrap_or("without a name"))
+                .collect();
+            let broken = section.broken(
+                "endpoints.slice-port",
+                format!(
+                    "no slice has a port called {}: port {} has no endpoints",
+                    if name.is_empty() { "\"\"" } else { name },
+                    objects::port_name(port)
+                ),
+            );
+            broken.want(format!("the same name in both: the slices have {}", names.join(", ")));
+            broken.advise(format!(
+                "kubectl -n {} edit endpointslice {}",
+                objects::namespace(service),
+                with_endpoints().next().map_or("", |slice| objects::name(*slice))
+            ));
+        }
+    }
+}
+
+/// Every family that the Service has an address of needs endpoints of its own.
+fn families(evidence: &Evidence, service: &Service, section: &mut Section) {
+    let ready = ready(evidence, service);
+    if ready.is_empty() {
+        return;
+    }
+    for ip in objects::cluster_ips(service) {
+        let Ok(ip) = ip.parse::<IpAddr>() else { continue };
+        if ready.iter().all(|address| address.is_ipv4() != ip.is_ipv4()) {
+            let (family, other) = if ip.is_ipv4() { ("IPv4", "IPv6") } else { ("IPv6", "IPv4") };
+            let broken =
+                section.broken("endpoints.family", format!("its address {ip} is {family}, and its ready endpoints are {other} only"));
+            broken.want(format!("Pods with {family} addresses, or ipFamilies: [{other}]"));
+            broken.advise(format!(
+                "kubectl -n {} get pods -o custom-columns=NAME:.metadata.name,IPS:.status.podIPs",
+                objects::namespace(service)
+            ));
+        }
+    }
+}
+
+/// Addresses that get connections.
+pub(crate) fn ready(evidence: &Evidence, service: &Service) -> BTreeSet<IpAddr> {
+    let slices = evidence.objects.slices_of(objects::namespace(service), objects::name(service));
+    let counts = |it: &&Endpoint| is_ready(it) || publishes_unready(service);
+    slices.flat_map(|slice| &slice.endpoints).filter(counts).flat_map(|it| &it.addresses).filter_map(|text| text.parse().ok()).collect()
+}
+
+/// `nil` means yes (EndpointConditions).
+fn is_ready(endpoint: &Endpoint) -> bool {
+    endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
+}
+
+pub(super) fn addresses(pod: &k8s_openapi::api::core::v1::Pod) -> Vec<&str> {
+    let Some(status) = &pod.status else { return Vec::new() };
+    let several: Vec<&str> = status.pod_ips.iter().flatten().map(|it| it.ip.as_str()).collect();
+    if several.is_empty() { status.pod_ip.as_deref().into_iter().collect() } else { several }
+}
+
+fn counted(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}

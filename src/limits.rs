@@ -191,7 +191,7 @@ pub const API_RETRY_LAST: Duration = Duration::from_secs(15);
 /// Watches that the server refuses to start in a row before the kind is listed anew: it may have been restored from a backup.
 pub const API_WATCH_FAILURES: u32 = 5;
 /// How often a kind is looked for that the cluster does not have: its definition may be installed later.
-pub const API_ABSENT_LOOK: Duration = Duration::from_secs(60);
+pub const API_ABSENT_LOOK: Duration = Duration::from_secs(30);
 /// How often a failure that lasts is told of.
 pub const API_SAY: Duration = Duration::from_secs(60);
 

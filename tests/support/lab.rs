@@ -318,18 +318,22 @@ impl Lab {
 
     /// What the scheduler and kubelet do for a Pod: it runs on the lab's node with these addresses, and is ready or not.
     pub(crate) fn running(&self, namespace: &str, pod: &str, addresses: &[&str], ready: bool) {
+        self.running_on(&self.node, namespace, pod, addresses, ready);
+    }
+
+    pub(crate) fn running_on(&self, node: &Node, namespace: &str, pod: &str, addresses: &[&str], ready: bool) {
         let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}");
         let mut api = self.api();
         if api.json("GET", &path, None)["spec"]["nodeName"].is_null() {
-            let target = json!({ "apiVersion": "v1", "kind": "Node", "name": self.node.name });
+            let target = json!({ "apiVersion": "v1", "kind": "Node", "name": node.name });
             let binding = json!({ "apiVersion": "v1", "kind": "Binding", "metadata": { "name": pod }, "target": target });
             api.json("POST", &format!("{path}/binding"), Some(&binding));
         }
         let addresses: Vec<_> = addresses.iter().map(|address| json!({ "ip": address })).collect();
         let ready = json!({ "type": "Ready", "status": if ready { "True" } else { "False" } });
         let status = json!({
-            "phase": "Running", "podIP": addresses.first().map(|first| first["ip"].clone()), "podIPs": addresses, "hostIP": self.node.address,
-            "hostIPs": [{ "ip": self.node.address }], "conditions": [ready],
+            "phase": "Running", "podIP": addresses.first().map(|first| first["ip"].clone()), "podIPs": addresses, "hostIP": node.address,
+            "hostIPs": [{ "ip": node.address }], "conditions": [ready],
         });
         api.json("PATCH", &format!("{path}/status"), Some(&json!({ "status": status })));
     }

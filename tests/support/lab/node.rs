@@ -60,6 +60,11 @@ impl Node {
         api.json("PATCH", &format!("/api/v1/nodes/{}/status", self.name), Some(&json!({ "status": status })));
     }
 
+    /// An address for one of its Pods.
+    pub(crate) fn pod_address(&self, last: u8) -> String {
+        format!("10.244.{}.{last}", self.number)
+    }
+
     /// The network side of a Pod with these addresses: every packet is routed by the node, so that its rules see it.
     pub(crate) fn pod(&self, addresses: &[&str]) -> Netns {
         let number = self.pods.fetch_add(1, Ordering::Relaxed);

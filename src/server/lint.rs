@@ -125,7 +125,7 @@ fn caches_nothing(site: &Site<'_>, diagnostics: &mut Diagnostics) {
 }
 
 /// Plugins that have zones to hand over.
-const WHOLE: [&str; 1] = ["kubernetes"];
+const WHOLE: [&str; 3] = ["kubernetes", "k8s_external", "k8s_gateway"];
 
 fn transfers_nothing(site: &Site<'_>, diagnostics: &mut Diagnostics) {
     if let Some(transfer) = site.lines("transfer").next()

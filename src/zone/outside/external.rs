@@ -1,13 +1,13 @@
 //! `k8s_external`: Services by the addresses that clients outside of the cluster reach them at.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use crate::{
     model::Kind,
-    wire::{Name, Question, RecordSet, Spelled, Type},
+    wire::{Name, Question, RecordSet, Spelled, Transfer, Type},
     zone::{
-        Found, Namespaces, Store, View,
-        derive::{Part, Scope, address_data},
+        Found, Namespaces, Store, Unsynced, View,
+        derive::{Label, Part, Scope, ServiceEntry, address_data},
         is_reverse, offsets, plain, reverse,
         settings::primary,
         view::longest,
@@ -15,7 +15,10 @@ use crate::{
     },
 };
 
-use super::apex::{Apex, Top, labels};
+use super::{
+    apex::{Apex, Top, labels},
+    transfer,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExternalSettings {
@@ -159,6 +162,29 @@ impl External {
     }
 }
 
+impl External {
+    /// Every name of a zone that a Service has.
+    fn names(&self, zone: &Name) -> BTreeSet<Name> {
+        let whole = self.store.whole();
+        let shown = whole.services.values().filter(|entry| self.settings.namespaces.show(entry.namespace(), &self.store));
+        if is_reverse(zone) {
+            let addresses = shown.flat_map(|entry| entry.outer_ips()).map(Name::reverse);
+            return addresses.filter(|name| name.is_within(zone)).collect();
+        }
+        shown.flat_map(|entry| self.names_of(entry, zone)).collect()
+    }
+
+    fn names_of(&self, entry: &ServiceEntry, zone: &Name) -> Vec<Name> {
+        let plain = plain(zone);
+        let scope = self.scope(&plain);
+        let name = |label: Option<&Label<'_>>| entry.target_name(label, &scope).and_then(|wire| Name::from_wire(&wire));
+        let of_endpoints = self.settings.headless && entry.is_headless() && entry.own_place().is_empty();
+        let (Some(service), Some(own)) = (&entry.service, name(None)) else { return Vec::new() };
+        let labels = entry.endpoints().filter(|_| of_endpoints).map(|(_, endpoint)| Label::of(endpoint, scope.pod_names));
+        transfer::with_ports(own, service).chain(labels.filter_map(|label| name(Some(&label)))).collect()
+    }
+}
+
 impl View for External {
     fn find(&self, question: &Question) -> Found {
         let Some(zone) = longest(&self.settings.zones, &question.name) else { return Found::NotMine };
@@ -176,6 +202,15 @@ impl View for External {
     fn soa(&self, question: &Question) -> Option<RecordSet> {
         let zone = longest(&self.settings.zones, &question.name)?;
         Some(self.top().soa(question, zone))
+    }
+
+    fn transfer(&self, question: &Question) -> Option<Result<Transfer, Unsynced>> {
+        let zone = self.settings.zones.iter().find(|zone| **zone == question.name)?;
+        if !self.waiting().is_empty() {
+            return Some(Err(Unsynced));
+        }
+        let soa = |serial| Top { serial, ..self.top() }.soa(question, zone);
+        Some(Ok(transfer::whole(self, question, || self.store.outside.serial(), soa, || self.names(zone))))
     }
 
     fn waiting(&self) -> Vec<(Kind, Option<Box<str>>)> {

@@ -1,12 +1,16 @@
 //! `k8s_gateway`: everything of a cluster that clients outside can reach, by the names that objects give it.
 
-use std::{collections::HashSet, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use crate::{
     model::{Addressing, Exposure, Kind, Object, Service},
-    wire::{Name, Question, RecordSet, Spelled, Type},
+    wire::{Name, Question, RecordSet, Spelled, Transfer, Type},
     zone::{
-        Found, Store, View,
+        Found, Store, Unsynced, View,
         derive::{Part, Scope, ServiceEntry, address_data, distinct},
         offsets,
         view::longest,
@@ -19,6 +23,7 @@ use super::{
     facts::NodeAddressType,
     names::{Claim, Claims, Path},
     service::Place,
+    transfer,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,9 +81,6 @@ struct Said {
     /// The Services that it is a name of, each with its own place.
     services: Vec<(Arc<ServiceEntry>, Place)>,
 }
-
-/// Facts are missing that have not been listed yet.
-struct Unsynced;
 
 impl Gateway {
     pub fn new(store: Arc<Store>, settings: GatewaySettings) -> Self {
@@ -301,6 +303,28 @@ impl Gateway {
         Ok(entry.endpoints().filter_map(|(_, endpoint)| endpoint.node.as_deref()).collect())
     }
 
+    /// Every name of a zone that something claims.
+    fn names(&self, zone: &Name) -> BTreeSet<Name> {
+        let facts = &self.store.outside;
+        let root = Name::root();
+        let hosts = facts.hosts.within(&Path::new(zone.wire())).into_iter().map(|(path, claims)| (path.name(&root), claims));
+        let services = facts.services.within(&Path::new(b"")).into_iter().map(|(path, claims)| (path.name(zone), claims));
+        let mut names = BTreeSet::new();
+        for (name, mut claims) in hosts.chain(services) {
+            claims.retain(|claim| self.counts(claim));
+            let Some(name) = name.filter(|_| !claims.is_empty()) else { continue };
+            for claim in &claims {
+                if let Claim::Service(key) = claim
+                    && let Some(service) = self.store.service(key).and_then(|entry| entry.service.clone())
+                {
+                    names.extend(transfer::with_ports(name.clone(), &service));
+                }
+            }
+            names.insert(name);
+        }
+        names
+    }
+
     /// Those of the Service of that name; this server's own where there is none.
     fn server_addresses(&self, server: &Name) -> Vec<IpAddr> {
         let addresses = self.place_at(server).map(|place| place.addresses).unwrap_or_default();
@@ -351,6 +375,15 @@ impl View for Gateway {
 
     fn soa(&self, question: &Question) -> Option<RecordSet> {
         Some(self.top().soa(question, longest(&self.settings.zones, &question.name)?))
+    }
+
+    fn transfer(&self, question: &Question) -> Option<Result<Transfer, Unsynced>> {
+        let zone = self.settings.zones.iter().find(|zone| **zone == question.name)?;
+        if !self.settings.kinds().all(|kind| self.knows(kind)) {
+            return Some(Err(Unsynced));
+        }
+        let soa = |serial| Top { serial, ..self.top() }.soa(question, zone);
+        Some(Ok(transfer::whole(self, question, || self.store.outside.serial(), soa, || self.names(zone))))
     }
 
     /// All kinds are optional: a missing permission holds nothing up.

@@ -9,6 +9,7 @@ mod facts;
 mod gateway;
 mod names;
 mod service;
+mod transfer;
 
 pub use apex::Apex;
 pub use external::{External, ExternalSettings};

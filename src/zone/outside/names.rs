@@ -47,6 +47,18 @@ impl Path {
         Self(labels.into_iter().rev().flatten().copied().collect())
     }
 
+    /// The name, under a zone.
+    pub(super) fn name(&self, zone: &Name) -> Option<Name> {
+        let mut labels: SmallVec<[&[u8]; 8]> = SmallVec::new();
+        let mut rest = &self.0[..];
+        while let Some((&length, tail)) = rest.split_first() {
+            let (label, tail) = tail.split_at(usize::from(length).min(tail.len()));
+            labels.push(label);
+            rest = tail;
+        }
+        Name::join(labels.into_iter().rev(), zone)
+    }
+
     /// Of a host as objects write it; `None` where it is no name.
     pub(super) fn of_host(host: &str) -> Option<Self> {
         Some(Self::new(host.parse::<Name>().ok()?.wire()))
@@ -68,6 +80,13 @@ impl Names {
         let after = names.range((Bound::Excluded(path.clone()), Bound::Unbounded));
         let mut below = after.take_while(|(below, _)| below.0.starts_with(&path.0));
         below.any(|(_, claims)| claims.iter().any(&counts))
+    }
+
+    /// The names at and below one, and what claims them.
+    pub(super) fn within(&self, path: &Path) -> Vec<(Path, Claims)> {
+        let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let within = names.range(path.clone()..).take_while(|(name, _)| name.0.starts_with(&path.0));
+        within.map(|(name, claims)| (name.clone(), claims.clone())).collect()
     }
 
     /// Takes a claim from some names and puts one on others; no reader sees one without the other.

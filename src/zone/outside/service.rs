@@ -87,10 +87,11 @@ impl ServiceEntry {
             let target = Target { label: None, addresses: place.addresses.iter().copied().collect(), ports };
             return self.targets_answer(vec![target], part, qtype, scope);
         }
-        match place.hostname.as_deref().and_then(Alias::new) {
-            Some(alias) if qtype == Type::SRV => Found::set(qtype, scope.ttl, srv_to(&alias, &ports)),
-            Some(alias) => alias.answer(qtype, scope.ttl),
-            None => Found::NoData,
+        // Beside a CNAME there is nothing else (RFC 1034 §3.6.2): the Service's name has it, those of its ports have SRV records.
+        match (place.hostname.as_deref().and_then(Alias::new), part) {
+            (Some(alias), Part::Port { .. }) if qtype == Type::SRV => Found::set(qtype, scope.ttl, srv_to(&alias, &ports)),
+            (Some(_), Part::Port { .. }) | (None, _) => Found::NoData,
+            (Some(alias), _) => alias.answer(qtype, scope.ttl),
         }
     }
 }

@@ -188,6 +188,8 @@ pub const API_WATCH_GRACE: Duration = Duration::from_secs(10);
 /// The first and the longest wait after a failure.
 pub const API_RETRY_FIRST: Duration = Duration::from_millis(500);
 pub const API_RETRY_LAST: Duration = Duration::from_secs(15);
+/// The longest wait before a server that cannot be reached is tried again: what it says is known 5 s after its return, and an attempt costs it little.
+pub const API_RECONNECT_LAST: Duration = Duration::from_secs(4);
 /// Watches that the server refuses to start in a row before the kind is listed anew: it may have been restored from a backup.
 pub const API_WATCH_FAILURES: u32 = 5;
 /// How often a kind is looked for that the cluster does not have: its definition may be installed later.

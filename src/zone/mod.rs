@@ -162,7 +162,7 @@ impl Zone {
     /// `[_port._proto | endpoint | TZ.pin._zone | TZ.prefer._zone] svc ns` left of `svc.ZONE`.
     fn service(&self, left: &[u8], offsets: &[usize], qtype: Type, scope: &Scope<'_>) -> Found {
         let Some(&namespace_at) = offsets.last() else { return Found::NoData };
-        if let Some(found) = self.without_namespace(&left[namespace_at + 1..]) {
+        if let Some(found) = self.without_namespace(&left[namespace_at + 1..], &[Kind::Namespace, Kind::Service]) {
             return found;
         }
         let label = |at: usize| &left[offsets[at] + 1..offsets[at + 1]];
@@ -195,7 +195,7 @@ impl Zone {
         if self.settings.pods == PodMode::Disabled {
             return Found::NoName;
         }
-        if let Some(found) = self.without_namespace(namespace) {
+        if let Some(found) = self.without_namespace(namespace, &[Kind::Namespace]) {
             return found;
         }
         match offsets.len() {
@@ -213,9 +213,9 @@ impl Zone {
         }
     }
 
-    /// What names under a namespace have that does not exist, or that the view does not show.
-    fn without_namespace(&self, label: &[u8]) -> Option<Found> {
-        match self.knows(&[Kind::Namespace, Kind::Service]) {
+    /// What names under a namespace have that does not exist, or that the view does not show; none is told before `needed` are known.
+    fn without_namespace(&self, label: &[u8], needed: &[Kind]) -> Option<Found> {
+        match self.knows(needed) {
             false => Some(Found::Unsynced),
             true => (!self.shows(label)).then_some(Found::NoName),
         }

@@ -30,7 +30,7 @@ pub(super) struct Follower {
     path: usize,
     /// Where to go on; `None` where only a whole list helps.
     version: Option<String>,
-    pace: Pace,
+    paces: Paces,
     /// How often in a row the server was there and did not do it.
     unserved: u32,
     /// The failure that was told last, and when.
@@ -39,6 +39,22 @@ pub(super) struct Follower {
     is_absent: bool,
     /// The object whose oddity was told last.
     odd: Option<Key>,
+}
+
+/// Each kind of trouble has a pace of its own: who was away for long is not waited for when it has become another trouble.
+struct Paces {
+    broken: Pace,
+    /// Ends with a watch that begins: a list alone may be too old again.
+    expired: Pace,
+    refused: Pace,
+    failed: Pace,
+}
+
+impl Default for Paces {
+    fn default() -> Self {
+        let [expired, refused, failed] = std::array::from_fn(|_| Pace::up_to(limits::API_RETRY_LAST));
+        Self { broken: Pace::up_to(limits::API_RECONNECT_LAST), expired, refused, failed }
+    }
 }
 
 /// Why a list or a watch ended.
@@ -71,7 +87,7 @@ impl Follower {
             changes,
             path: 0,
             version: None,
-            pace: Pace::default(),
+            paces: Paces::default(),
             unserved: 0,
             told: None,
             is_absent: false,
@@ -95,32 +111,35 @@ impl Follower {
 
     /// Tells of a trouble, does what helps, and waits; `None` where there is nobody to go on for.
     async fn after(&mut self, doing: &str, trouble: Trouble, client: &Numbered) -> Option<()> {
-        let (why, asked) = match trouble {
+        let (why, asked, pace) = match trouble {
             Trouble::Closed => return None,
             Trouble::Expired(why) => {
                 self.version = None;
-                (why, None)
+                (why, None, &mut self.paces.expired)
             }
             Trouble::Unknown(_) if self.resource.is_optional => return self.without_kind().await,
             Trouble::Refused(why) => {
                 self.metrics_refused(1);
                 self.changes.send(Change::Refused(self.resource.kind, why.as_str().into())).await.ok()?;
-                (why, None)
+                (why, None, &mut self.paces.refused)
             }
             Trouble::Unknown(why) => {
                 self.unserved += 1;
-                (why, None)
+                (why, None, &mut self.paces.failed)
             }
             Trouble::Failed(why, asked) => {
                 self.unserved += 1;
-                (why, asked)
+                (why, asked, &mut self.paces.failed)
             }
-            Trouble::Broken(why) => match self.cluster.access.replace(client).await {
-                Ok(()) => (why, None),
-                Err(error) => (format!("{why}; {error:#}"), None),
-            },
+            Trouble::Broken(why) => {
+                let why = match self.cluster.access.replace(client).await {
+                    Ok(()) => why,
+                    Err(error) => format!("{why}; {error:#}"),
+                };
+                (why, None, &mut self.paces.broken)
+            }
         };
-        let wait = self.pace.after_failure(rand::random(), asked);
+        let wait = pace.after_failure(rand::random(), asked);
         if self.unserved >= limits::API_WATCH_FAILURES {
             self.version = None;
         }
@@ -166,7 +185,8 @@ impl Follower {
 
     /// The server has said something of the kind.
     fn heard(&mut self) {
-        self.pace.reset();
+        let Paces { broken, refused, failed, expired: _ } = &mut self.paces;
+        [broken, refused, failed].into_iter().for_each(Pace::reset);
         self.unserved = 0;
         self.is_absent = false;
         self.metrics_refused(0);
@@ -263,8 +283,10 @@ impl Follower {
                 None => break,
             }
             count += 1;
+            self.paces.expired.reset();
             self.heard();
         }
+        self.paces.expired.reset();
         self.heard();
         Ok(())
     }

@@ -4,12 +4,18 @@ use std::time::Duration;
 
 use crate::limits;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pace {
     failures: u32,
+    /// The longest wait that the server does not ask for.
+    last: Duration,
 }
 
 impl Pace {
+    pub(super) fn up_to(last: Duration) -> Self {
+        Self { failures: 0, last }
+    }
+
     /// It went well.
     pub(super) fn reset(&mut self) {
         self.failures = 0;
@@ -17,7 +23,7 @@ impl Pace {
 
     /// The wait after one more failure; `random` is any number, `asked` what the server wishes at least.
     pub(super) fn after_failure(&mut self, random: u64, asked: Option<Duration>) -> Duration {
-        let full = limits::API_RETRY_FIRST.saturating_mul(1 << self.failures.min(16)).min(limits::API_RETRY_LAST);
+        let full = limits::API_RETRY_FIRST.saturating_mul(1 << self.failures.min(16)).min(self.last);
         self.failures += 1;
         // From a half to the whole.
         let jittered = full / 2 + (full / 2).mul_f64((random >> 11) as f64 / (1u64 << 53) as f64);
@@ -32,7 +38,7 @@ mod tests {
     #[test]
     fn waits_grow_to_a_bound_and_are_spread() {
         let waits = |random| {
-            let mut pace = Pace::default();
+            let mut pace = Pace::up_to(limits::API_RETRY_LAST);
             (0..12).map(|_| pace.after_failure(random, None)).collect::<Vec<_>>()
         };
         let (least, most) = (waits(0), waits(u64::MAX));
@@ -45,7 +51,7 @@ mod tests {
 
     #[test]
     fn the_server_is_given_the_time_it_asks_for_up_to_a_bound() {
-        let mut pace = Pace::default();
+        let mut pace = Pace::up_to(limits::API_RETRY_LAST);
         assert_eq!(pace.after_failure(0, Some(Duration::from_secs(7))), Duration::from_secs(7));
         assert_eq!(pace.after_failure(0, Some(Duration::from_secs(7000))), limits::API_RETRY_LAST);
         pace.reset();

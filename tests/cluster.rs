@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 use support::{
     Ndots,
     lab::{Cluster, LabOptions},
@@ -135,7 +135,7 @@ fn what_happens_to_a_service_shows_in_the_next_answers() {
         ("POST", services, Some(&create), "10.96.7.3"),
         ("PATCH", &*path, Some(&external), "www.example.org. 192.0.2.80"),
         ("PATCH", &*path, Some(&headless), "10.244.9.9"),
-        ("DELETE", &*path, None, ""),
+        ("DELETE", &*path, None, "NXDOMAIN"),
     ];
     let (mut times, mut questions) = (Vec::new(), 0);
     for _ in 0..50 {
@@ -159,5 +159,43 @@ fn what_happens_to_a_service_shows_in_the_next_answers() {
 /// The answer section's data in a line.
 fn answer(server: &Ndots, name: &str) -> String {
     let reply = server.udp(&ask(name, 1).packet()).expect("a reply");
-    packet::data(&reply).join(" ")
+    packet::data(&reply)
+}
+
+fn deploy(name: &str) -> String {
+    format!("{}/deploy/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn the_base_for_kubeadm_changes_nothing_but_the_image() {
+    let Some(cluster) = &*CLUSTER else { return };
+    let applied = cluster.lab.try_kubectl(&format!("apply -k {} --dry-run=server -o json", deploy("kubeadm")), "");
+    let changed: Value = serde_json::from_str(&applied.expect("the API server takes it")).expect("kubectl prints JSON");
+    let mut kubeadms = cluster.lab.get("/apis/apps/v1/namespaces/kube-system/deployments/coredns")["spec"].clone();
+    let image = &mut kubeadms["template"]["spec"]["containers"][0]["image"];
+    assert_ne!(*image, changed["spec"]["template"]["spec"]["containers"][0]["image"]);
+    *image = "ndots/coredns:v1.14.2".into();
+    assert_eq!(changed["spec"], kubeadms);
+    assert_eq!(changed["metadata"]["labels"], json!({ "k8s-app": "kube-dns" }));
+}
+
+#[test]
+fn it_runs_beside_the_clusters_server_where_pods_are_restricted() {
+    let Some(cluster) = &*CLUSTER else { return };
+    let kubectl = |line: &str| cluster.lab.try_kubectl(line, "").expect("the API server takes it");
+    // A namespace is to be there before a dry run in it.
+    kubectl(&format!("apply -f {}/namespace.yaml", deploy("standalone")));
+    kubectl(&format!("apply -k {} --dry-run=server", deploy("standalone")));
+    let said = kubectl(&format!("apply -k {}", deploy("standalone")));
+    assert!(!said.contains("Warning"), "{said}");
+    // The namespace refuses Pods that are not restricted: the ReplicaSet's would not come.
+    let containers = cluster.deployed("ndots", "app.kubernetes.io/name=ndots", &["10.244.0.211", "10.244.0.212"]);
+    for container in &containers {
+        let dig = |question: &str| cluster.lab.node.netns.text(&format!("dig @{} +short +tries=1 {question}", container.netns.address));
+        assert_eq!(dig("_dns._udp.dns.ndots.svc.cluster.local SRV"), "0 100 53 dns.ndots.svc.cluster.local.");
+        assert_eq!(dig("grafana.monitoring.svc.cluster.local"), "10.96.7.1");
+        assert_eq!(dig("www.example.org"), "192.0.2.80");
+    }
+    let addons = kubectl("get deployments --all-namespaces --selector k8s-app=kube-dns --output name");
+    assert_eq!(addons.trim(), "deployment.apps/coredns", "kubeadm upgrade stops at two");
 }

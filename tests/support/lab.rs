@@ -63,6 +63,16 @@ const CONTROLLERS: &str = "serviceaccount-controller,serviceaccount-token-contro
                            endpointslice-controller,endpointslice-mirroring-controller,deployment-controller,replicaset-controller,\
                            statefulset-controller,namespace-controller,clusterrole-aggregation-controller";
 
+/// What ServiceAccounts of kube-system ask for is written down.
+const AUDIT: &str = "
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- { level: Metadata, userGroups: ['system:serviceaccounts:kube-system'] }
+- { level: None }
+";
+
 #[derive(Clone)]
 pub(crate) struct LabOptions {
     pub(crate) service_range: &'static str,
@@ -162,12 +172,18 @@ impl Lab {
     }
 
     fn write_keys(&self) {
-        let node = self.node.address.to_string();
-        let pki = self.path("pki");
-        fs::create_dir(&pki).unwrap();
-        keys::write(&pki, &["kubernetes.default.svc", "kubernetes", "localhost", "127.0.0.1", "10.96.0.1", "fd00:10:96::1", &node]);
+        fs::create_dir(self.path("pki")).unwrap();
+        keys::accounts(&self.path("pki"));
+        self.renew_authority();
         fs::write(self.path("tokens.csv"), format!("{ADMIN},admin,admin,system:masters\n")).unwrap();
         fs::write(self.path("admin.conf"), self.kubeconfig_text(ADMIN)).unwrap();
+        fs::write(self.path("audit.yaml"), AUDIT).unwrap();
+    }
+
+    /// Another authority, and the API server's certificate by it; the API server reads them when it starts.
+    pub(crate) fn renew_authority(&self) {
+        let node = self.node.address.to_string();
+        keys::authority(&self.path("pki"), &["kubernetes.default.svc", "localhost", "127.0.0.1", "10.96.0.1", "fd00:10:96::1", &node]);
     }
 
     fn kubeconfig_text(&self, token: &str) -> String {
@@ -208,6 +224,7 @@ impl Lab {
         arguments.extend(["--token-auth-file=tokens.csv", "--authorization-mode=Node,RBAC", "--allow-privileged=true"]);
         arguments.extend(["--service-account-issuer=https://kubernetes.default.svc.cluster.local", "--profiling=false"]);
         arguments.extend(["--service-account-key-file=pki/sa.pub", "--service-account-signing-key-file=pki/sa.key"]);
+        arguments.extend(["--audit-policy-file=audit.yaml", "--audit-log-path=audit.log"]);
         arguments.extend(self.options.apiserver);
         self.apiserver = Some(self.control("kube-apiserver", &arguments));
     }
@@ -225,8 +242,11 @@ impl Lab {
         self.apiserver = None;
     }
 
-    pub(crate) fn kill_etcd(&mut self) {
-        self.etcd = None;
+    /// Kills the API server, and starts it again.
+    pub(crate) fn restart_apiserver(&mut self) {
+        self.kill_apiserver();
+        self.start_apiserver();
+        self.wait_until_ready();
     }
 
     pub(crate) fn wait_until_ready(&self) {
@@ -289,6 +309,27 @@ impl Lab {
 
     pub(crate) fn delete(&self, path: &str) -> Value {
         self.api().json("DELETE", path, None)
+    }
+
+    /// What a ServiceAccount of kube-system has asked for so far: `list /api/v1/services 200`.
+    pub(crate) fn asked_by(&self, account: &str) -> Vec<String> {
+        let user = format!("system:serviceaccount:kube-system:{account}");
+        let log = fs::read_to_string(self.path("audit.log")).unwrap_or_default();
+        let events =
+            log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).filter(|event| event["user"]["username"] == *user);
+        let asked = |event: Value| {
+            let uri = event["requestURI"].as_str()?;
+            let path = uri.split('?').next()?;
+            Some(format!("{} {path} {}", event["verb"].as_str()?, event["responseStatus"]["code"]))
+        };
+        events.filter_map(asked).collect()
+    }
+
+    /// A call of etcd's gateway, such as `kv/put`.
+    pub(crate) fn etcd(&self, call: &str, request: &Value) -> Value {
+        let mut curl = self.node.netns.command("curl");
+        curl.args(["--silent", "--fail", "--data", &request.to_string(), &format!("http://127.0.0.1:2379/v3/{call}")]);
+        serde_json::from_slice(&curl.output().unwrap().stdout).unwrap()
     }
 
     /// kubectl with the administrator's kubeconfig.
@@ -365,10 +406,16 @@ impl Lab {
     /// A server in a container, as the ServiceAccount that kubeadm makes for CoreDNS; its node's resolv.conf names nobody.
     pub(crate) fn server(&self, netns: &Netns, program: Program, corefile: &str) -> Container {
         self.apply(container::ACCOUNT);
-        let mut container = self.container(netns, program);
+        let mut container = self.prepared(netns, program, corefile, "coredns");
+        container.serve();
+        container
+    }
+
+    /// A server that is to be run yet, as a ServiceAccount of the namespace `kube-system`.
+    pub(crate) fn prepared(&self, netns: &Netns, program: Program, corefile: &str, account: &str) -> Container {
+        let container = self.container(netns, program);
         container.file("/etc/coredns/Corefile", corefile);
-        container.service_account(self, "kube-system", "coredns");
-        container.run(&["-conf", "/etc/coredns/Corefile"]);
+        container.service_account(self, "kube-system", account);
         container
     }
 

@@ -107,6 +107,18 @@ fn read_on(lines: Lines<BufReader<ChildStdout>>) -> Receiver<String> {
     receive
 }
 
+/// One datagram and its reply; `None` where none comes.
+pub(crate) fn udp(server: SocketAddr, packet: &[u8]) -> Option<Vec<u8>> {
+    let socket = UdpSocket::bind(if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).unwrap();
+    socket.connect(server).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(2500))).unwrap();
+    socket.send(packet).unwrap();
+    let mut reply = vec![0; 65_535];
+    let length = socket.recv(&mut reply).ok()?;
+    reply.truncate(length);
+    Some(reply)
+}
+
 /// Messages behind their lengths.
 pub(crate) struct Tcp<S = TcpStream>(pub(crate) S);
 

@@ -124,8 +124,14 @@ fn told_option(code: u16, data: &EdnsOption) -> String {
     }
 }
 
-/// The answer section's data, as dig's `+short` has it.
-pub(crate) fn data(reply: &[u8]) -> Vec<String> {
+/// The answer section's data as dig's `+short` has it; where there is none the code, and what kind of error that is.
+pub(crate) fn data(reply: &[u8]) -> String {
     let message = Message::from_vec(reply).expect("others can read it");
-    message.answers.iter().map(|record| record.data.to_string()).collect()
+    let data: Vec<_> = message.answers.iter().map(|record| record.data.to_string()).collect();
+    if !data.is_empty() {
+        return data.join(" ");
+    }
+    let told = told(reply);
+    let words = told.split(' ').enumerate().filter(|(index, word)| *index == 0 || word.starts_with("ede=")).map(|(_, word)| word);
+    words.collect::<Vec<_>>().join(" ")
 }

@@ -40,6 +40,9 @@ roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: system:
 subjects: [{ kind: ServiceAccount, name: coredns, namespace: kube-system }]
 "#;
 
+/// What kubeadm's Deployment says.
+pub(crate) const ARGUMENTS: &[&str] = &["-conf", "/etc/coredns/Corefile"];
+
 /// Where kubelet puts a ServiceAccount.
 const SECRETS: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -100,6 +103,11 @@ impl Container {
         command.env("KUBERNETES_SERVICE_HOST", &self.api.0).env("KUBERNETES_SERVICE_PORT", self.api.1.to_string());
         let name = format!("{:?}", self.program).to_lowercase();
         self.process = Some(Process::start(&name, command, self.root.with_extension("log")));
+    }
+
+    /// Runs it with kubeadm's arguments.
+    pub(crate) fn serve(&mut self) {
+        self.run(ARGUMENTS);
     }
 
     pub(crate) fn process(&mut self) -> &mut Process {

@@ -4,15 +4,14 @@ use std::{fs, path::Path};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
-/// `ca.crt`, `server.crt` with these names, `sa.key` and what belongs to them.
-pub(crate) fn write(directory: &Path, names: &[&str]) {
+/// `ca.crt`, and `server.crt` with its key for these names.
+pub(crate) fn authority(directory: &Path, names: &[&str]) {
     let write = |name: &str, text: String| fs::write(directory.join(name), text).unwrap();
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     authority.distinguished_name.push(DnType::CommonName, "kubernetes");
     let key = KeyPair::generate().unwrap();
     write("ca.crt", authority.self_signed(&key).unwrap().pem());
-    write("ca.key", key.serialize_pem());
     let issuer = Issuer::new(authority, key);
 
     let server = KeyPair::generate().unwrap();
@@ -20,8 +19,11 @@ pub(crate) fn write(directory: &Path, names: &[&str]) {
     let certificate = CertificateParams::new(names).unwrap().signed_by(&server, &issuer).unwrap();
     write("server.crt", certificate.pem());
     write("server.key", server.serialize_pem());
+}
 
-    let accounts = KeyPair::generate().unwrap();
-    write("sa.key", accounts.serialize_pem());
-    write("sa.pub", accounts.public_key_pem());
+/// `sa.key` and `sa.pub`, which ServiceAccounts' tokens are signed and checked with.
+pub(crate) fn accounts(directory: &Path) {
+    let key = KeyPair::generate().unwrap();
+    fs::write(directory.join("sa.key"), key.serialize_pem()).unwrap();
+    fs::write(directory.join("sa.pub"), key.public_key_pem()).unwrap();
 }

@@ -40,21 +40,8 @@ impl Cluster {
 
     /// The scheduler's, kubelet's and the container runtime's part, for the Deployment `coredns`.
     fn roll_out(&mut self) {
-        let path = "/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dkube-dns";
-        let pods = until("the Deployment's Pods", Duration::from_secs(30), || {
-            let pods = self.lab.get(path)["items"].as_array().unwrap().clone();
-            (pods.len() == 2).then_some(pods)
-        });
         let addresses = ["10.244.0.201", "10.244.0.202"];
-        for (pod, address) in pods.iter().zip(addresses) {
-            let name = pod["metadata"]["name"].as_str().unwrap();
-            self.lab.running("kube-system", name, &[address], false);
-            self.replicas.push(self.run(pod, address));
-        }
-        for (index, pod) in pods.iter().enumerate() {
-            self.replicas[index].wait_until_ready();
-            self.lab.running("kube-system", pod["metadata"]["name"].as_str().unwrap(), &[addresses[index]], true);
-        }
+        self.replicas = self.deployed("kube-system", "k8s-app=kube-dns", &addresses);
         until("kube-proxy's rules for kube-dns", Duration::from_secs(30), || {
             let node = &self.lab.node.netns;
             let rules = node.text("iptables-save -t nat") + &node.text("nft list ruleset");
@@ -64,16 +51,38 @@ impl Cluster {
         });
     }
 
+    /// The Pods of a Deployment that was applied: run on the node with these addresses, and ready.
+    pub(crate) fn deployed(&self, namespace: &str, label: &str, addresses: &[&str]) -> Vec<Container> {
+        let path = format!("/api/v1/namespaces/{namespace}/pods?labelSelector={}", label.replace('=', "%3D"));
+        let pods = until("the Deployment's Pods", Duration::from_secs(30), || {
+            let pods = self.lab.get(&path)["items"].as_array().unwrap().clone();
+            (pods.len() == addresses.len()).then_some(pods)
+        });
+        let named = |pod: &Value| pod["metadata"]["name"].as_str().unwrap().to_owned();
+        let start = |(pod, address): (&Value, &&str)| {
+            self.lab.running(namespace, &named(pod), &[address], false);
+            self.run(pod, address)
+        };
+        let mut containers: Vec<_> = pods.iter().zip(addresses).map(start).collect();
+        for ((pod, container), address) in pods.iter().zip(&mut containers).zip(addresses) {
+            container.wait_until_ready();
+            self.lab.running(namespace, &named(pod), &[address], true);
+        }
+        containers
+    }
+
     /// What kubelet makes of a Pod's spec: the files it mounts, the resolv.conf of `dnsPolicy: Default`, the arguments.
     fn run(&self, pod: &Value, address: &str) -> Container {
         let (spec, netns) = (&pod["spec"], self.lab.node.pod(&[address]));
+        let namespace = pod["metadata"]["namespace"].as_str().unwrap();
         let mut container = self.lab.container(&netns, Program::Ndots);
         container.api = ("10.96.0.1".to_owned(), 443);
         assert_eq!(spec["dnsPolicy"], "Default");
         container.file("/etc/resolv.conf", &format!("nameserver {}\n", self.world.netns.address));
-        let configured = self.lab.get("/api/v1/namespaces/kube-system/configmaps/coredns");
+        let configuration = spec["volumes"].as_array().unwrap().iter().find_map(|volume| volume["configMap"]["name"].as_str()).unwrap();
+        let configured = self.lab.get(&format!("/api/v1/namespaces/{namespace}/configmaps/{configuration}"));
         container.file("/etc/coredns/Corefile", configured["data"]["Corefile"].as_str().unwrap());
-        container.service_account(&self.lab, "kube-system", spec["serviceAccountName"].as_str().unwrap());
+        container.service_account(&self.lab, namespace, spec["serviceAccountName"].as_str().unwrap());
         let arguments = spec["containers"][0]["args"].as_array().unwrap();
         container.run(&arguments.iter().map(|word| word.as_str().unwrap()).collect::<Vec<_>>());
         container

@@ -142,6 +142,12 @@ impl Netns {
         ip(&format!("-n {} {line}", self.name));
     }
 
+    /// A command of nft's in this namespace.
+    pub(crate) fn nft(&self, line: &str) {
+        let output = self.command("nft").arg(line).output().unwrap();
+        assert!(output.status.success(), "nft {line}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// What programs that are started from now on find as `/etc/resolv.conf`.
     pub(crate) fn resolv_conf(&self, text: &str) {
         self.etc("resolv.conf", text);

@@ -213,7 +213,8 @@ fn facts() -> Vec<Change> {
     let slice = EndpointSlice {
         namespace: "default".into(),
         name: "db-1".into(),
-        service: "db".into(),
+        service: Some("db".into()),
+        import: None,
         endpoints: endpoints.collect(),
         ports: Box::new([EndpointPort { name: "sql".into(), protocol: Protocol::Tcp, port: 5432 }]),
     };

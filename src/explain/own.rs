@@ -6,7 +6,7 @@ use crate::{
     limits,
     model::Change,
     wire::{Name, Query, Question, Rcode, Response, Room, Sets, Type},
-    zone::{Found, Index, Namespaces, PodMode, Settings, Zone},
+    zone::{Found, Index, PodMode, Settings, Zone},
 };
 
 use super::{Answer, answer::Record};
@@ -43,17 +43,8 @@ impl OwnZone {
             index.apply(change, 1);
         }
         let names = [zone, "in-addr.arpa", "ip6.arpa"].map(|text| text.parse::<Name>().map_err(|reason| format!("{text}: {reason}")));
-        let settings = Settings {
-            zones: names.into_iter().collect::<Result<_, _>>()?,
-            ttl: 5,
-            pods: PodMode::Insecure,
-            namespaces: Namespaces::All,
-            endpoint_pod_names: false,
-            no_endpoints: false,
-            zonal: false,
-            ignore_empty_service: false,
-            own_addresses: Vec::new(),
-        };
+        let zones = names.into_iter().collect::<Result<_, _>>()?;
+        let settings = Settings { pods: PodMode::Insecure, ..Settings::new(zones) };
         Ok(Self(Zone::new(index.store(), settings)))
     }
 

@@ -4,16 +4,27 @@ use std::{net::IpAddr, sync::Arc};
 
 use super::Protocol;
 
-/// A slice of one Service's endpoints. A slice that names no Service is no fact: it could only answer with an empty label.
+/// A slice of the endpoints of a Service, of an imported one, or of both. A slice that names neither is no fact: it could only
+/// answer with an empty label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointSlice {
     pub namespace: Box<str>,
     pub name: Box<str>,
     /// Label `kubernetes.io/service-name`.
-    pub service: Box<str>,
+    pub service: Option<Box<str>>,
+    pub import: Option<Box<Import>>,
     /// Only the ready ones (`conditions.ready` true or absent), one entry an address.
     pub endpoints: Box<[Endpoint]>,
     pub ports: Box<[EndpointPort]>,
+}
+
+/// Which ServiceImport a slice is of, and where it is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Import {
+    /// Label `multicluster.kubernetes.io/service-name`.
+    pub service: Box<str>,
+    /// Label `multicluster.kubernetes.io/source-cluster`.
+    pub cluster: Box<str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

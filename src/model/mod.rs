@@ -13,7 +13,7 @@ mod service;
 
 use std::time::SystemTime;
 
-pub use endpointslice::{Endpoint, EndpointPort, EndpointSlice};
+pub use endpointslice::{Endpoint, EndpointPort, EndpointSlice, Import};
 pub use gateway::{Gateway, Route};
 pub use ingress::Ingress;
 pub use namespace::{Namespace, Selector};
@@ -34,10 +34,11 @@ pub enum Kind {
     HttpRoute,
     TlsRoute,
     GrpcRoute,
+    ServiceImport,
 }
 
 impl Kind {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Namespace,
         Self::Service,
         Self::EndpointSlice,
@@ -48,6 +49,7 @@ impl Kind {
         Self::HttpRoute,
         Self::TlsRoute,
         Self::GrpcRoute,
+        Self::ServiceImport,
     ];
 
     /// The kind as it stands in a manifest.
@@ -63,6 +65,7 @@ impl Kind {
             Self::HttpRoute => "HTTPRoute",
             Self::TlsRoute => "TLSRoute",
             Self::GrpcRoute => "GRPCRoute",
+            Self::ServiceImport => "ServiceImport",
         }
     }
 }
@@ -102,6 +105,8 @@ pub enum Object {
     Ingress(Ingress),
     Gateway(Gateway),
     Route(Route),
+    /// What other clusters of a set offer under one name, which has a Service's shape.
+    ServiceImport(Service),
 }
 
 impl Object {
@@ -115,6 +120,7 @@ impl Object {
             Self::Ingress(it) => Key::new(Kind::Ingress, &it.namespace, &it.name),
             Self::Gateway(it) => Key::new(Kind::Gateway, &it.namespace, &it.name),
             Self::Route(it) => Key::new(it.kind, &it.namespace, &it.name),
+            Self::ServiceImport(it) => Key::new(Kind::ServiceImport, &it.namespace, &it.name),
         }
     }
 }

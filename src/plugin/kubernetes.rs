@@ -9,7 +9,6 @@ use crate::{
     corefile::{Diagnostics, Token, Words},
     limits,
     model::Selector,
-    wire::Name,
     zone::{self, Namespaces, PodMode, Zone, is_reverse},
 };
 
@@ -131,30 +130,19 @@ impl Kubernetes {
     }
 
     fn read(reading: &mut Reading<'_>) -> Self {
-        let mut zones: Vec<Name> = reading.zones.to_vec();
         let mut kubernetes = Self {
             source: Source { origin: Origin::InCluster, labels: None, throttle: Throttle::default() },
             endpoint: None,
             tls: None,
-            view: zone::Settings {
-                zones: Vec::new(),
-                ttl: 5,
-                pods: PodMode::Disabled,
-                namespaces: Namespaces::All,
-                endpoint_pod_names: false,
-                no_endpoints: false,
-                zonal: false,
-                ignore_empty_service: false,
-                own_addresses: Vec::new(),
-            },
+            view: zone::Settings::new(reading.zones.to_vec()),
             fallthrough: None,
             startup_timeout: limits::KUBERNETES_STARTUP,
         };
         reading.once(|words| {
             if !words.is_empty() {
-                zones = names(&words.zones());
+                kubernetes.view.zones = names(&words.zones());
             }
-            if zones.iter().all(is_reverse) {
+            if kubernetes.view.zones.iter().all(is_reverse) {
                 let span = words.span();
                 words
                     .error(span, "non-reverse zone name must be used")
@@ -166,7 +154,6 @@ impl Kubernetes {
             });
             kubernetes.agree(words);
         });
-        kubernetes.view.zones = zones;
         kubernetes
     }
 
@@ -229,7 +216,8 @@ impl Kubernetes {
             "startup_timeout" => {
                 self.startup_timeout = option.duration("the startup timeout").unwrap_or(self.startup_timeout);
             }
-            "multicluster" | "snapshot" => return option.not_yet(),
+            "multicluster" => self.multicluster(option),
+            "snapshot" => return option.not_yet(),
             name => match REMOVED.iter().find(|(removed, _)| *removed == name) {
                 Some((_, help)) => return option.removed(help),
                 None => return option.unknown(&OPTIONS),
@@ -261,6 +249,24 @@ impl Kubernetes {
             }
             (None, Some(url), tls) => self.source.origin = Origin::Endpoint { url, tls },
             (_, None, None) => {}
+        }
+    }
+
+    fn multicluster(&mut self, option: &mut Words<'_>) {
+        let (span, tokens) = (option.span(), option.rest());
+        if tokens.is_empty() {
+            option.warning(span, "`multicluster` names no zone, so it does nothing").help("such as `multicluster clusterset.local`");
+        }
+        for token in tokens {
+            for zone in names(&option.zones_of(token)) {
+                if !self.view.zones.contains(&zone) {
+                    let zones: Vec<_> = self.view.zones.iter().map(ToString::to_string).collect();
+                    let message =
+                        format!("is not authoritative for the multicluster zone {zone} (authoritative zones: [{}])", zones.join(" "));
+                    option.error(token.span, &message).help("name the zone behind `kubernetes`, too");
+                }
+                self.view.multicluster.push(zone);
+            }
         }
     }
 

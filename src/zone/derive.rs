@@ -1,6 +1,7 @@
 //! From facts to records: what a Service, one of its ports and one of its endpoints answer.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     fmt::Write,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -15,11 +16,12 @@ use crate::{
     wire::{Name, Owner, Rdatas, RecordSet, Sets, Spelled, Type},
 };
 
-use super::{Found, store::ServiceKey};
+use super::{Found, plane::Plane, store::ServiceKey};
 
 /// All that is said of a Service, published as one.
 #[derive(Debug)]
 pub(super) struct ServiceEntry {
+    plane: Plane,
     key: ServiceKey,
     /// `None` where there are only slices: they answer PTR, nothing else.
     pub(super) service: Option<Arc<Service>>,
@@ -47,7 +49,11 @@ pub(super) enum Part<'q> {
         port: &'q [u8],
         protocol: &'q [u8],
     },
-    Endpoint(&'q [u8]),
+    /// An endpoint's label, and in the cluster set that of the cluster it is in.
+    Endpoint {
+        label: &'q [u8],
+        cluster: Option<&'q [u8]>,
+    },
     /// The endpoints in a topology zone, whose name may have dots: its labels in wire form. Where there are none, all with `prefer`.
     Zonal {
         zone: &'q [u8],
@@ -60,6 +66,8 @@ pub(super) struct Scope<'q> {
     pub(super) ttl: u32,
     /// The zone in the client's spelling.
     pub(super) zone: &'q Spelled,
+    /// Whose Services are in the zone.
+    pub(super) plane: Plane,
     /// What stands between a Service's name and the zone, in wire form.
     pub(super) subdomain: &'static [u8],
     pub(super) pod_names: bool,
@@ -76,16 +84,16 @@ pub(super) struct Target<'e> {
     pub(super) ports: SmallVec<[u16; 4]>,
 }
 
-/// An endpoint's own label.
+/// An endpoint's own label, and in the cluster set that of the cluster it is in.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Label<'e> {
-    Given(&'e str),
-    Dashed(String),
+pub(super) struct Label<'e> {
+    text: Cow<'e, str>,
+    cluster: Option<&'e str>,
 }
 
 impl ServiceEntry {
-    pub(super) fn new(key: ServiceKey, service: Option<Arc<Service>>, slices: Box<[Arc<EndpointSlice>]>) -> Self {
-        let mut entry = Self { key, service, slices, v4: Rdatas::default(), v6: Rdatas::default(), alias: None };
+    pub(super) fn new(plane: Plane, key: ServiceKey, service: Option<Arc<Service>>, slices: Box<[Arc<EndpointSlice>]>) -> Self {
+        let mut entry = Self { plane, key, service, slices, v4: Rdatas::default(), v6: Rdatas::default(), alias: None };
         let addresses: Vec<IpAddr> = match entry.service.as_ref().map(|service| &service.addressing) {
             Some(Addressing::ClusterIps(ips)) => ips.to_vec(),
             Some(Addressing::Headless) => distinct(entry.endpoints().map(|(_, endpoint)| endpoint.address)),
@@ -127,7 +135,21 @@ impl ServiceEntry {
 
     /// The labels of the ready endpoints with an address: one for each slice that has it.
     pub(super) fn labels_of(&self, address: IpAddr, pod_names: bool) -> impl Iterator<Item = Label<'_>> {
-        self.endpoints().filter(move |(_, endpoint)| endpoint.address == address).map(move |(_, endpoint)| Label::of(endpoint, pod_names))
+        let with_address = self.endpoints().filter(move |(_, endpoint)| endpoint.address == address);
+        with_address.map(move |(slice, endpoint)| self.label(slice, endpoint, pod_names))
+    }
+
+    pub(super) fn label<'e>(&self, slice: &'e EndpointSlice, endpoint: &'e Endpoint, pod_names: bool) -> Label<'e> {
+        let text = given_label(endpoint, pod_names).map_or_else(|| dashed(endpoint.address).into(), Cow::Borrowed);
+        Label { text, cluster: self.cluster_of(slice) }
+    }
+
+    /// The label between an endpoint's own and its Service's.
+    fn cluster_of<'e>(&self, slice: &'e EndpointSlice) -> Option<&'e str> {
+        match self.plane {
+            Plane::Cluster => None,
+            Plane::ClusterSet => slice.import.as_ref().map(|import| &*import.cluster),
+        }
     }
 
     /// What the Service answers; Kubernetes DNS-Based Service Discovery 1.1.0 §2.3–2.5.
@@ -139,10 +161,10 @@ impl ServiceEntry {
             (Addressing::ExternalName(_), Part::Whole) => self.alias_answer(qtype, scope),
             (Addressing::ExternalName(_), _) | (Addressing::ClusterIps(_), Part::Zonal { .. }) => Found::NoName,
             (Addressing::ClusterIps(_), _) if scope.ignore_empty && unknown => Found::Unsynced,
-            (Addressing::Headless, _) | (_, Part::Endpoint(_)) if unknown => Found::Unsynced,
+            (Addressing::Headless, _) | (_, Part::Endpoint { .. }) if unknown => Found::Unsynced,
             (_, Part::Zonal { zone, prefer }) => self.zonal(zone, prefer, qtype, scope),
             (Addressing::ClusterIps(_), _) if scope.ignore_empty && !has_endpoints => Found::NoName,
-            (Addressing::Headless, _) | (_, Part::Endpoint(_)) if !has_endpoints => Found::NoName,
+            (Addressing::Headless, _) | (_, Part::Endpoint { .. }) if !has_endpoints => Found::NoName,
             (_, Part::Whole) if qtype == Type::A => Found::set(qtype, scope.ttl, self.v4.clone()),
             (_, Part::Whole) if qtype == Type::AAAA => Found::set(qtype, scope.ttl, self.v6.clone()),
             (Addressing::ClusterIps(ips), Part::Whole | Part::Port { .. }) => {
@@ -160,30 +182,38 @@ impl ServiceEntry {
 
     /// The name is there with whatever zone it names: a zone without endpoints and a misspelled one are the same.
     fn zonal(&self, zone: &[u8], prefer: bool, qtype: Type, scope: &Scope<'_>) -> Found {
-        let is_there = |endpoint: &Endpoint| endpoint.zone.as_deref().is_some_and(|name| is_labels(name, zone));
+        let is_there = |_: &EndpointSlice, endpoint: &Endpoint| endpoint.zone.as_deref().is_some_and(|name| is_labels(name, zone));
         let mut targets = self.targets(Part::Whole, scope, is_there);
         if targets.is_empty() && prefer {
-            targets = self.targets(Part::Whole, scope, |_| true);
+            targets = self.targets(Part::Whole, scope, |_, _| true);
         }
         if targets.is_empty() { Found::NoData } else { self.targets_answer(targets, Part::Whole, qtype, scope) }
     }
 
     pub(super) fn endpoint_targets(&self, part: Part<'_>, scope: &Scope<'_>) -> Vec<Target<'_>> {
         let wanted = match part {
-            Part::Endpoint(label) => Some(Wanted::new(label)),
+            Part::Endpoint { label, cluster } => Some((Wanted::new(label), cluster)),
             Part::Whole | Part::Port { .. } | Part::Zonal { .. } => None,
         };
-        self.targets(part, scope, |endpoint| wanted.as_ref().is_none_or(|wanted| wanted.is(endpoint, scope.pod_names)))
+        self.targets(part, scope, |slice, endpoint| {
+            wanted.as_ref().is_none_or(|(wanted, cluster)| {
+                let same = match (self.cluster_of(slice), cluster) {
+                    (Some(is), Some(wanted)) => is.as_bytes().eq_ignore_ascii_case(wanted),
+                    (is, wanted) => is.is_none() && wanted.is_none(),
+                };
+                same && wanted.is(endpoint, scope.pod_names)
+            })
+        })
     }
 
-    fn targets(&self, part: Part<'_>, scope: &Scope<'_>, is_wanted: impl Fn(&Endpoint) -> bool) -> Vec<Target<'_>> {
+    fn targets(&self, part: Part<'_>, scope: &Scope<'_>, is_wanted: impl Fn(&EndpointSlice, &Endpoint) -> bool) -> Vec<Target<'_>> {
         let ports = |slice: &EndpointSlice| {
             slice.ports.iter().filter(|port| part.has_port(&port.name, port.protocol)).map(|port| port.port).collect()
         };
         self.endpoints()
-            .filter(|(_, endpoint)| is_wanted(endpoint))
+            .filter(|(slice, endpoint)| is_wanted(slice, endpoint))
             .map(|(slice, endpoint)| Target {
-                label: Some(Label::of(endpoint, scope.pod_names)),
+                label: Some(self.label(slice, endpoint, scope.pod_names)),
                 addresses: smallvec![endpoint.address],
                 ports: ports(slice),
             })
@@ -233,7 +263,7 @@ impl ServiceEntry {
 
     /// `label.web.ns.svc.ZONE`; `None` where it is no name.
     pub(super) fn target_name(&self, label: Option<&Label<'_>>, scope: &Scope<'_>) -> Option<Vec<u8>> {
-        self.name_under(label.map(Label::text), scope)
+        self.name_under(label.into_iter().flat_map(Label::texts), scope)
     }
 
     /// A name of these labels under the Service's own; `None` where it is no name.
@@ -275,7 +305,7 @@ impl Part<'_> {
         let matches = |wanted: &[u8], is: &str| wanted.is_empty() || is.as_bytes().eq_ignore_ascii_case(wanted);
         match self {
             Self::Port { port, protocol: wanted } => matches(port, name) && matches(wanted, protocol.label()),
-            Self::Whole | Self::Endpoint(_) | Self::Zonal { .. } => true,
+            Self::Whole | Self::Endpoint { .. } | Self::Zonal { .. } => true,
         }
     }
 }
@@ -301,22 +331,18 @@ impl<'q> Wanted<'q> {
     }
 }
 
-impl<'e> Label<'e> {
-    pub(super) fn of(endpoint: &'e Endpoint, pod_names: bool) -> Self {
-        given_label(endpoint, pod_names).map_or_else(|| Self::Dashed(dashed(endpoint.address)), Label::Given)
-    }
-
-    pub(super) fn text(&self) -> &str {
-        match self {
-            Self::Given(text) => text,
-            Self::Dashed(text) => text,
-        }
+impl Label<'_> {
+    /// From the left.
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        [Some(&*self.text), self.cluster].into_iter().flatten()
     }
 }
 
+/// The label that an endpoint is given. What is none (too long, or several) is passed over: the address says it, too.
 fn given_label(endpoint: &Endpoint, pod_names: bool) -> Option<&str> {
-    let pod = || endpoint.pod.as_deref().filter(|pod| pod_names && pod.len() <= limits::LABEL_OCTETS);
-    endpoint.hostname.as_deref().or_else(pod)
+    let is_label = |text: &&str| (1..=limits::LABEL_OCTETS).contains(&text.len()) && !text.contains('.');
+    let pod = || endpoint.pod.as_deref().filter(|_| pod_names);
+    endpoint.hostname.as_deref().filter(is_label).or_else(|| pod().filter(is_label))
 }
 
 /// `10-1-2-3`, `fd00--1`; an address that would end in a dash gets a `0`: `fd00--0`.

@@ -12,6 +12,7 @@ use crate::model::{Addressing, Change, EndpointSlice, Key, Kind, Namespace, Obje
 use super::{
     derive::ServiceEntry,
     outside,
+    plane::{Plane, Planes},
     store::{ServiceKey, Store, Touched, lower, service_key},
 };
 
@@ -32,6 +33,8 @@ pub struct Index {
     unseen: HashMap<Kind, HashSet<Key, RandomState>, RandomState>,
     /// Whether the change that is being taken shows outside of the cluster.
     shows_outside: bool,
+    /// Whether it shows among the Services of the cluster set.
+    shows_in_set: bool,
     touched: Touched,
 }
 
@@ -67,7 +70,8 @@ impl Index {
                 let swept = self.sweep(kind);
                 self.store.mark_synced(kind);
                 self.shows_outside |= news;
-                news | swept
+                self.shows_in_set |= news && kind != Kind::Service;
+                news && kind != Kind::ServiceImport || swept
             }
             Change::Caused { .. } => false,
             Change::Refused(kind, reason) => {
@@ -80,8 +84,8 @@ impl Index {
                 self.sweep(kind)
             }
         };
-        let serial = if changed { unix_seconds } else { self.store.serial() };
-        self.store.commit(&mut self.touched, serial);
+        let changed = Planes { cluster: changed, set: std::mem::take(&mut self.shows_in_set) };
+        self.store.commit(&mut self.touched, &changed, unix_seconds);
         if std::mem::take(&mut self.shows_outside) {
             self.store.outside.changed(unix_seconds);
         }
@@ -90,7 +94,7 @@ impl Index {
     fn known(&self, kind: Kind) -> HashSet<Key, RandomState> {
         match kind {
             Kind::Namespace => self.namespaces.keys().cloned().collect(),
-            Kind::Service => self.services.keys().cloned().collect(),
+            Kind::Service | Kind::ServiceImport => self.services.keys().filter(|key| key.kind == kind).cloned().collect(),
             Kind::EndpointSlice => self.slices.keys().cloned().collect(),
             Kind::Pod => self.pods.keys().cloned().collect(),
             Kind::Node | Kind::Ingress | Kind::Gateway | Kind::HttpRoute | Kind::TlsRoute | Kind::GrpcRoute => {
@@ -108,9 +112,13 @@ impl Index {
 
     fn upsert(&mut self, key: Key, object: Object) -> bool {
         match object {
-            Object::Namespace(namespace) => replaced(&mut self.namespaces, key, namespace, |namespace| {
-                self.store.publish_namespace(&lower(&namespace.name), Some(namespace.clone()), &mut self.touched);
-            }),
+            Object::Namespace(namespace) => {
+                let changed = replaced(&mut self.namespaces, key, namespace, |namespace| {
+                    self.store.publish_namespace(&lower(&namespace.name), Some(namespace.clone()), &mut self.touched);
+                });
+                self.shows_in_set |= changed;
+                changed
+            }
             Object::Service(service) => {
                 let service = Arc::new(service);
                 let changed = self.services.get(&key) != Some(&service);
@@ -131,6 +139,15 @@ impl Index {
                 }
                 changed
             }
+            Object::ServiceImport(service) => {
+                let service = Arc::new(service);
+                if self.services.get(&key) != Some(&service) {
+                    self.publish(Plane::ClusterSet, &service.namespace, &service.name, |entry| entry.service = Some(Arc::clone(&service)));
+                    self.services.insert(key, service);
+                    self.shows_in_set = true;
+                }
+                false
+            }
             Object::Node(_) | Object::Ingress(_) | Object::Gateway(_) | Object::Route(_) => {
                 self.shows_outside |= self.outside.upsert(key, object, &self.store.outside);
                 false
@@ -143,27 +160,40 @@ impl Index {
             *node = self.shared(node);
         }
         let slice = Arc::new(slice);
-        let old = self.slices.insert(key, Arc::clone(&slice));
-        if old.as_ref() == Some(&slice) {
+        // What is published is what is kept here: a slice that is told of anew stays the same one.
+        if self.slices.get(&key) == Some(&slice) {
             return false;
         }
-        if let Some(moved) = old.as_ref().filter(|old| old.service != slice.service) {
-            self.publish(&moved.namespace, &moved.service, |entry| entry.drop_slice(moved));
-            self.shows_outside |= self.endpoints_show_outside(moved);
+        let old = self.slices.insert(key, Arc::clone(&slice));
+        let mut in_cluster = false;
+        for (plane, service) in old.iter().flat_map(|old| places(old)).filter(|place| !places(&slice).any(|other| other == *place)) {
+            let moved = old.as_ref().expect("it has places");
+            self.publish(plane, &moved.namespace, service, |entry| entry.drop_slice(moved));
+            in_cluster |= self.shows_in(plane, moved);
         }
-        self.shows_outside |= self.endpoints_show_outside(&slice);
-        self.publish(&slice.namespace, &slice.service, |entry| {
-            if let Some(old) = &old {
-                entry.drop_slice(old);
-            }
-            entry.slices.push(Arc::clone(&slice));
-        });
-        true
+        for (plane, service) in places(&slice) {
+            self.publish(plane, &slice.namespace, service, |entry| {
+                if let Some(old) = &old {
+                    entry.drop_slice(old);
+                }
+                entry.slices.push(Arc::clone(&slice));
+            });
+            in_cluster |= self.shows_in(plane, &slice);
+        }
+        in_cluster
+    }
+
+    /// Endpoints in this plane have changed; whether it is the cluster's own.
+    fn shows_in(&mut self, plane: Plane, slice: &EndpointSlice) -> bool {
+        self.shows_in_set |= plane == Plane::ClusterSet;
+        self.shows_outside |= plane == Plane::Cluster && self.endpoints_show_outside(slice);
+        plane == Plane::Cluster
     }
 
     /// Whether it matters outside which endpoints the slice's Service has.
     fn endpoints_show_outside(&self, slice: &EndpointSlice) -> bool {
-        let service = self.services.get(&Key::new(Kind::Service, &slice.namespace, &slice.service));
+        let Some(service) = &slice.service else { return false };
+        let service = self.services.get(&Key::new(Kind::Service, &slice.namespace, service));
         let local = |service: &Service| service.outside.as_ref().is_some_and(|outside| outside.local_only);
         service.is_some_and(|service| service.addressing == Addressing::Headless || local(service))
     }
@@ -172,6 +202,7 @@ impl Index {
         match key.kind {
             Kind::Namespace => {
                 let known = self.namespaces.remove(key).is_some();
+                self.shows_in_set |= known;
                 self.store.publish_namespace(&lower(&key.name), None, &mut self.touched);
                 known
             }
@@ -182,12 +213,18 @@ impl Index {
                 old.is_some()
             }
             Kind::EndpointSlice => {
-                let old = self.slices.remove(key);
-                if let Some(old) = &old {
-                    self.publish(&old.namespace, &old.service, |entry| entry.drop_slice(old));
-                    self.shows_outside |= self.endpoints_show_outside(old);
+                let Some(old) = self.slices.remove(key) else { return false };
+                let mut in_cluster = false;
+                for (plane, service) in places(&old) {
+                    self.publish(plane, &old.namespace, service, |entry| entry.drop_slice(&old));
+                    in_cluster |= self.shows_in(plane, &old);
                 }
-                old.is_some()
+                in_cluster
+            }
+            Kind::ServiceImport => {
+                self.shows_in_set |= self.services.remove(key).is_some();
+                self.publish(Plane::ClusterSet, &key.namespace, &key.name, |entry| entry.service = None);
+                false
             }
             Kind::Pod => {
                 let old = self.pods.remove(key);
@@ -202,7 +239,7 @@ impl Index {
     }
 
     fn publish_service(&mut self, namespace: &str, name: &str, old: Option<&Arc<Service>>, new: Option<&Arc<Service>>) {
-        self.publish(namespace, name, |entry| entry.service = new.cloned());
+        self.publish(Plane::Cluster, namespace, name, |entry| entry.service = new.cloned());
         if let Some(key) = service_key(namespace, name) {
             self.store.outside.publish_service(&key, old.map(|service| &**service), new.map(|service| &**service));
         }
@@ -222,14 +259,20 @@ impl Index {
     }
 
     /// Publishes a Service as `change` makes it of what was published before.
-    fn publish(&mut self, namespace: &str, name: &str, change: impl FnOnce(&mut Draft)) {
+    fn publish(&mut self, plane: Plane, namespace: &str, name: &str, change: impl FnOnce(&mut Draft)) {
         // A name that is no label cannot be asked for.
         let Some(key) = service_key(namespace, name) else { return };
-        let old = self.store.service(&key);
+        let old = self.store.service_in(plane, &key);
         let mut draft = old.map_or_else(Draft::default, |old| Draft { service: old.service.clone(), slices: old.slices.to_vec() });
         change(&mut draft);
-        self.store.publish(&key, draft.finish(&key), &mut self.touched);
+        self.store.publish(plane, &key, draft.finish(plane, &key), &mut self.touched);
     }
+}
+
+/// The Services that a slice is of.
+fn places(slice: &EndpointSlice) -> impl Iterator<Item = (Plane, &str)> {
+    let own = slice.service.as_deref().map(|service| (Plane::Cluster, service));
+    own.into_iter().chain(slice.import.as_ref().map(|import| (Plane::ClusterSet, &*import.service)))
 }
 
 /// Inserts, and tells `publish` where the value is a new one.
@@ -254,10 +297,10 @@ impl Draft {
         self.slices.retain(|it| !Arc::ptr_eq(it, slice));
     }
 
-    fn finish(mut self, key: &ServiceKey) -> Option<ServiceEntry> {
+    fn finish(mut self, plane: Plane, key: &ServiceKey) -> Option<ServiceEntry> {
         // The order of answers is the slices' own, not that of their arrival.
         self.slices.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let anything = self.service.is_some() || !self.slices.is_empty();
-        anything.then(|| ServiceEntry::new(key.clone(), self.service, self.slices.into()))
+        anything.then(|| ServiceEntry::new(plane, key.clone(), self.service, self.slices.into()))
     }
 }

@@ -6,6 +6,7 @@
 mod derive;
 mod index;
 pub mod outside;
+mod plane;
 mod reverse;
 mod settings;
 mod store;
@@ -23,6 +24,7 @@ use crate::{
 
 use derive::{Part, Scope, ServiceEntry, address_data, address_of_label};
 pub use index::Index;
+use plane::Plane;
 pub use settings::{Namespaces, PodMode, Settings, is_reverse};
 pub use store::Store;
 pub use transfer::Unsynced;
@@ -81,9 +83,10 @@ impl Zone {
         &self.settings
     }
 
-    /// The kinds that this view answers from and that have not been listed yet, with the reason where they may not be read.
+    /// The kinds that this view answers from and that have not been listed yet, with the reason where they may not be read. A
+    /// cluster may do without imports.
     pub fn unsynced(&self) -> impl Iterator<Item = (Kind, Option<Box<str>>)> {
-        let waiting = self.settings.kinds().filter(|kind| !self.store.is_synced(*kind));
+        let waiting = self.settings.kinds().filter(|kind| *kind != Kind::ServiceImport && !self.store.is_synced(*kind));
         waiting.map(|kind| (kind, self.store.refusal(kind)))
     }
 
@@ -96,10 +99,16 @@ impl Zone {
         longest(&self.settings.zones, name)
     }
 
+    /// Whose Services are in a zone of the view's.
+    fn plane_of(&self, zone: &Name) -> Plane {
+        if self.settings.multicluster.contains(zone) { Plane::ClusterSet } else { Plane::Cluster }
+    }
+
     /// The SOA of the zone that the question is in, owned by the zone in the client's spelling. Its TTL is no higher than the
     /// records', so that a negative answer lives no longer than a positive one (RFC 2308 §5).
     pub fn soa(&self, question: &Question) -> Option<RecordSet> {
-        self.soa_of(question, self.store.serial())
+        let plane = self.plane_of(self.zone_of(&question.name)?);
+        self.soa_of(question, self.store.serial(plane))
     }
 
     fn soa_of(&self, question: &Question, serial: u32) -> Option<RecordSet> {
@@ -113,7 +122,7 @@ impl Zone {
         let Some(zone) = self.zone_of(&question.name) else { return Found::NotMine };
         let Some(left) = question.name.left_of(zone) else { return Found::NotMine };
         let zone_name = question.spelled_from(left.len());
-        let scope = self.scope(&zone_name);
+        let scope = self.scope(&zone_name, self.plane_of(zone));
         match (left.is_empty(), is_reverse(zone)) {
             (true, _) => self.apex(question, &scope),
             (false, true) => self.reverse(question),
@@ -130,10 +139,11 @@ impl Zone {
         Some([Name::join([&*namespace], &services)?, services, zone.clone()])
     }
 
-    fn scope<'q>(&self, zone: &'q Spelled) -> Scope<'q> {
+    fn scope<'q>(&self, zone: &'q Spelled, plane: Plane) -> Scope<'q> {
         Scope {
             ttl: self.settings.ttl,
             zone,
+            plane,
             subdomain: b"\x03svc",
             pod_names: self.settings.endpoint_pod_names,
             no_endpoints: self.settings.no_endpoints,
@@ -159,19 +169,27 @@ impl Zone {
         }
     }
 
-    /// `[_port._proto | endpoint | TZ.pin._zone | TZ.prefer._zone] svc ns` left of `svc.ZONE`.
+    /// `[_port._proto | endpoint | TZ.pin._zone | TZ.prefer._zone] svc ns` left of `svc.ZONE`; in the cluster set endpoints are
+    /// `endpoint cluster`, and there are no topology zones.
     fn service(&self, left: &[u8], offsets: &[usize], qtype: Type, scope: &Scope<'_>) -> Found {
         let Some(&namespace_at) = offsets.last() else { return Found::NoData };
-        if let Some(found) = self.without_namespace(&left[namespace_at + 1..], &[Kind::Namespace, Kind::Service]) {
+        let services = match scope.plane {
+            Plane::Cluster => Kind::Service,
+            Plane::ClusterSet => Kind::ServiceImport,
+        };
+        if let Some(found) = self.without_namespace(&left[namespace_at + 1..], &[Kind::Namespace, services]) {
             return found;
         }
         let label = |at: usize| &left[offsets[at] + 1..offsets[at + 1]];
         let (part, service_at) = match offsets.len() {
             1 => return Found::NoData,
             2 => (Part::Whole, offsets[0]),
-            3 => (Part::Endpoint(label(0)), offsets[1]),
+            3 => (Part::Endpoint { label: label(0), cluster: None }, offsets[1]),
+            4 if scope.plane == Plane::ClusterSet && !label(0).starts_with(b"_") && !label(1).starts_with(b"_") => {
+                (Part::Endpoint { label: label(0), cluster: Some(label(1)) }, offsets[2])
+            }
             4 => (Part::Port { port: without_underscore(label(0)), protocol: without_underscore(label(1)) }, offsets[2]),
-            5.. if self.settings.zonal => {
+            5.. if self.settings.zonal && scope.plane == Plane::Cluster => {
                 let directive_at = offsets.len() - 4;
                 let prefer = match (label(directive_at), label(directive_at + 1)) {
                     (b"pin", b"_zone") => false,
@@ -182,7 +200,7 @@ impl Zone {
             }
             _ => return Found::NoName,
         };
-        match self.store.service(&left[service_at..]) {
+        match self.store.service_in(scope.plane, &left[service_at..]) {
             Some(entry) => entry.answer(part, qtype, scope),
             None => Found::NoName,
         }
@@ -232,21 +250,24 @@ impl Zone {
         }
         let Some(address) = reverse::address(&question.name).filter(|_| question.qtype == Type::PTR) else { return Found::NoName };
         let primary = self.primary();
-        let scope = self.scope(&primary);
+        let scope = self.scope(&primary, Plane::Cluster);
         let shown = |entry: &Arc<ServiceEntry>| self.shows(entry.namespace());
         if let Some(entry) = self.store.by_cluster_ip(address).filter(shown) {
             return Found::set(Type::PTR, scope.ttl, entry.target_name(None, &scope).into_iter().collect());
         }
-        let mut targets = Vec::new();
+        let mut targets: Vec<Vec<u8>> = Vec::new();
         if !self.settings.no_endpoints {
             if !scope.endpoints_known {
                 return Found::Unsynced;
             }
             for entry in self.store.by_endpoint(address).iter().filter(|entry| shown(entry)) {
-                targets.extend(entry.labels_of(address, scope.pod_names).filter_map(|label| entry.target_name(Some(&label), &scope)));
+                for target in entry.labels_of(address, scope.pod_names).filter_map(|label| entry.target_name(Some(&label), &scope)) {
+                    if !targets.contains(&target) {
+                        targets.push(target);
+                    }
+                }
             }
         }
-        targets.dedup();
         match Found::set(Type::PTR, scope.ttl, targets.into_iter().collect()) {
             Found::NoData => Found::NoName,
             found => found,
@@ -271,8 +292,9 @@ impl Zone {
     /// The Services that have one of the server's own addresses as an endpoint; where none is known, `ns.dns.ZONE`.
     fn name_servers(&self, question: &Question, scope: &Scope<'_>) -> Found {
         let primary = self.primary();
-        let reverse = is_reverse(&question.name);
-        let scope = if reverse { &self.scope(&primary) } else { scope };
+        // They are named where they are: addresses have no Services, and those of the set are others.
+        let elsewhere = is_reverse(&question.name) || scope.plane == Plane::ClusterSet;
+        let scope = if elsewhere { &self.scope(&primary, Plane::Cluster) } else { scope };
         let servers = self.own_servers(scope);
         let names = servers.iter().map(|(name, _)| name);
         let additional = servers.iter().flat_map(|(name, addresses)| {
@@ -293,7 +315,7 @@ impl Zone {
                 if entry.is_headless() {
                     let names = entry.labels_of(*own, scope.pod_names).filter_map(|label| entry.target_name(Some(&label), scope));
                     servers.extend(names.map(|name| (name, vec![*own])));
-                } else if entry.service.is_some() {
+                } else if !entry.cluster_ips().is_empty() {
                     servers.extend(entry.target_name(None, scope).map(|name| (name, entry.cluster_ips().to_vec())));
                 }
             }

@@ -23,6 +23,8 @@ pub struct Settings {
     pub no_endpoints: bool,
     /// Answer `TZ.pin._zone` and `TZ.prefer._zone` under a headless Service with the endpoints of a topology zone.
     pub zonal: bool,
+    /// The zones of Services that clusters of a set share.
+    pub multicluster: Vec<Name>,
     /// A ClusterIP Service without a ready endpoint does not exist.
     pub ignore_empty_service: bool,
     /// The server's own addresses: the Service that has one as an endpoint is the zone's name server.
@@ -66,6 +68,22 @@ impl Namespaces {
 }
 
 impl Settings {
+    /// A view of these zones as CoreDNS has it where nothing else is said.
+    pub fn new(zones: Vec<Name>) -> Self {
+        Self {
+            zones,
+            ttl: 5,
+            pods: PodMode::Disabled,
+            namespaces: Namespaces::All,
+            endpoint_pod_names: false,
+            no_endpoints: false,
+            zonal: false,
+            multicluster: Vec::new(),
+            ignore_empty_service: false,
+            own_addresses: Vec::new(),
+        }
+    }
+
     /// The kinds of objects that the view answers from.
     pub fn kinds(&self) -> impl Iterator<Item = Kind> {
         let needed = [
@@ -73,13 +91,15 @@ impl Settings {
             (Kind::Service, true),
             (Kind::EndpointSlice, !self.no_endpoints),
             (Kind::Pod, self.pods == PodMode::Verified),
+            (Kind::ServiceImport, !self.multicluster.is_empty()),
         ];
         needed.into_iter().filter_map(|(kind, needed)| needed.then_some(kind))
     }
 
-    /// The zone that the targets of PTR records are in: the first that is not a reverse zone.
+    /// The zone that the targets of PTR records are in: the first of the cluster's own.
     pub fn primary(&self) -> &Name {
-        primary(&self.zones)
+        let own = self.zones.iter().find(|zone| !is_reverse(zone) && !self.multicluster.contains(zone));
+        own.unwrap_or_else(|| primary(&self.zones))
     }
 }
 

@@ -22,7 +22,11 @@ use crate::{
     wire::Name,
 };
 
-use super::{derive::ServiceEntry, outside};
+use super::{
+    derive::ServiceEntry,
+    outside,
+    plane::{Plane, Planes},
+};
 
 /// `web.default` in wire form without a root label: the labels that a Service's name has left of `svc.ZONE`.
 pub(super) type ServiceKey = Arc<[u8]>;
@@ -35,7 +39,7 @@ type Map<K, V> = DashMap<K, V, RandomState>;
 /// Shared by every view of one source.
 #[derive(Debug, Default)]
 pub struct Store {
-    services: Map<ServiceKey, Arc<ServiceEntry>>,
+    services: Planes<Map<ServiceKey, Arc<ServiceEntry>>>,
     namespaces: Map<NamespaceKey, Arc<Namespace>>,
     cluster_ips: Map<IpAddr, SmallVec<[ServiceKey; 1]>>,
     endpoints: Map<IpAddr, SmallVec<[ServiceKey; 1]>>,
@@ -46,7 +50,7 @@ pub struct Store {
     synced: AtomicU32,
     /// Kinds that may not be read, and why; nobody reads it for an answer.
     refused: Mutex<BTreeMap<Kind, Box<str>>>,
-    serial: AtomicU32,
+    serials: Planes<AtomicU32>,
     /// What clients outside of the cluster are told.
     pub(super) outside: outside::Facts,
     /// For who needs everything: goes from change to change, never through half of one.
@@ -63,21 +67,25 @@ struct Tenant {
 /// What there was at one moment, by name.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Whole {
-    pub(super) serial: u32,
-    pub(super) services: BTreeMap<ServiceKey, Arc<ServiceEntry>>,
+    pub(super) serials: Planes<u32>,
+    pub(super) services: Planes<BTreeMap<ServiceKey, Arc<ServiceEntry>>>,
     pub(super) namespaces: BTreeMap<NamespaceKey, Arc<Namespace>>,
 }
 
 /// What a change published.
 #[derive(Debug, Default)]
 pub(super) struct Touched {
-    services: Vec<(ServiceKey, Option<Arc<ServiceEntry>>)>,
+    services: Planes<Vec<(ServiceKey, Option<Arc<ServiceEntry>>)>>,
     namespaces: Vec<(NamespaceKey, Option<Arc<Namespace>>)>,
 }
 
 impl Store {
     pub(super) fn service(&self, key: &[u8]) -> Option<Arc<ServiceEntry>> {
-        self.services.get(key).map(|entry| Arc::clone(&entry))
+        self.service_in(Plane::Cluster, key)
+    }
+
+    pub(super) fn service_in(&self, plane: Plane, key: &[u8]) -> Option<Arc<ServiceEntry>> {
+        self.services.of(plane).get(key).map(|entry| Arc::clone(&entry))
     }
 
     pub(super) fn namespace(&self, label: &[u8]) -> Option<Arc<Namespace>> {
@@ -123,8 +131,8 @@ impl Store {
     }
 
     /// Unix time of the last change that DNS shows; 0 before the first.
-    pub fn serial(&self) -> u32 {
-        self.serial.load(Ordering::Relaxed)
+    pub(super) fn serial(&self, plane: Plane) -> u32 {
+        self.serials.of(plane).load(Ordering::Relaxed)
     }
 
     /// Why a kind is not read, where the source is not allowed to.
@@ -151,27 +159,36 @@ impl Store {
     }
 
     /// A change is over. Whoever holds an earlier [`Whole`] keeps it: then, and only then, this makes a copy.
-    pub(super) fn commit(&self, touched: &mut Touched, serial: u32) {
+    pub(super) fn commit(&self, touched: &mut Touched, changed: &Planes<bool>, unix_seconds: u32) {
         let Touched { services, namespaces } = mem::take(touched);
-        let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
-        if services.is_empty() && namespaces.is_empty() && whole.serial == serial {
+        let untouched = services.cluster.is_empty() && services.set.is_empty() && namespaces.is_empty();
+        if untouched && !changed.cluster && !changed.set {
             return;
         }
+        let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
         let whole = Arc::make_mut(&mut whole);
-        services.into_iter().for_each(|(key, entry)| put(&mut whole.services, key, entry));
         namespaces.into_iter().for_each(|(key, entry)| put(&mut whole.namespaces, key, entry));
-        whole.serial = serial;
-        self.serial.store(serial, Ordering::Relaxed);
+        services.cluster.into_iter().for_each(|(key, entry)| put(&mut whole.services.cluster, key, entry));
+        services.set.into_iter().for_each(|(key, entry)| put(&mut whole.services.set, key, entry));
+        for plane in [Plane::Cluster, Plane::ClusterSet].into_iter().filter(|plane| *changed.of(*plane)) {
+            *whole.serials.of_mut(plane) = unix_seconds;
+            self.serials.of(plane).store(unix_seconds, Ordering::Relaxed);
+        }
     }
 
     /// Publishes a Service, or takes it away where nothing is left of it; keeps the addresses' maps in step.
-    pub(super) fn publish(&self, key: &ServiceKey, entry: Option<ServiceEntry>, touched: &mut Touched) {
+    pub(super) fn publish(&self, plane: Plane, key: &ServiceKey, entry: Option<ServiceEntry>, touched: &mut Touched) {
         let new = entry.map(Arc::new);
-        touched.services.push((key.clone(), new.clone()));
+        touched.services.of_mut(plane).push((key.clone(), new.clone()));
+        let services = self.services.of(plane);
         let old = match &new {
-            Some(new) => self.services.insert(key.clone(), Arc::clone(new)),
-            None => self.services.remove(key).map(|(_, old)| old),
+            Some(new) => services.insert(key.clone(), Arc::clone(new)),
+            None => services.remove(key).map(|(_, old)| old),
         };
+        // Addresses have the names that they have in this cluster.
+        if plane == Plane::ClusterSet {
+            return;
+        }
         let addresses = |entry: &Option<Arc<ServiceEntry>>| entry.as_ref().map(|entry| entry.cluster_ips().to_vec()).unwrap_or_default();
         replace(&self.cluster_ips, key, &addresses(&old), &addresses(&new));
         let addresses = |entry: &Option<Arc<ServiceEntry>>| entry.as_ref().map(|entry| entry.outer_ips()).unwrap_or_default();

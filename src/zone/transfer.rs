@@ -18,6 +18,7 @@ use super::{
     Found, Zone,
     derive::{Label, Scope, ServiceEntry, address_data},
     is_reverse,
+    plane::Plane,
     store::{ServiceKey, Whole},
 };
 
@@ -34,18 +35,26 @@ impl Zone {
         if !self.settings.zones.contains(&question.name) {
             return None;
         }
-        let complete = self.settings.kinds().filter(|kind| *kind != Kind::Pod).all(|kind| self.knows(&[kind]));
+        let plane = self.plane_of(&question.name);
+        let of_others = |kind: &Kind| match kind {
+            Kind::Pod => true,
+            Kind::Service => plane == Plane::ClusterSet,
+            Kind::ServiceImport => plane == Plane::Cluster,
+            _ => false,
+        };
+        let complete = self.settings.kinds().filter(|kind| !of_others(kind)).all(|kind| self.knows(&[kind]));
         Some(if complete { self.whole(question) } else { Err(Unsynced) })
     }
 
     fn whole(&self, question: &Question) -> Result<Transfer, Unsynced> {
-        let whole = self.store.whole();
-        let soa = self.soa_of(question, whole.serial).ok_or(Unsynced)?;
+        let (whole, plane) = (self.store.whole(), self.plane_of(&question.name));
+        let serial = *whole.serials.of(plane);
+        let soa = self.soa_of(question, serial).ok_or(Unsynced)?;
         let top = self.top(question);
-        let view = View { zone: self.clone(), spelled: question.spelled(), services: self.shown(&whole) };
+        let view = View { zone: self.clone(), spelled: question.spelled(), plane, services: self.shown(&whole, plane) };
         let below: Records =
             if is_reverse(&question.name) { Box::new(view.pointers(question.name.clone())) } else { Box::new(view.records()) };
-        Ok(Transfer { soa, serial: whole.serial, records: Box::new(top.into_iter().chain(below)) })
+        Ok(Transfer { soa, serial, records: Box::new(top.into_iter().chain(below)) })
     }
 
     /// The NS records, and the addresses of name servers that are no Service of the zone.
@@ -61,9 +70,9 @@ impl Zone {
         answer.into_iter().chain(additional.into_iter().filter(is_glue)).collect()
     }
 
-    fn shown(&self, whole: &Whole) -> Vec<Arc<ServiceEntry>> {
+    fn shown(&self, whole: &Whole, plane: Plane) -> Vec<Arc<ServiceEntry>> {
         let shows = |label: &[u8]| whole.namespaces.get(label).is_some_and(|it| self.settings.namespaces.include(label, it));
-        let shown = whole.services.iter().filter(|(_, entry)| shows(entry.namespace()));
+        let shown = whole.services.of(plane).iter().filter(|(_, entry)| shows(entry.namespace()));
         shown.map(|(_, entry): (&ServiceKey, _)| Arc::clone(entry)).collect()
     }
 }
@@ -73,13 +82,14 @@ struct View {
     zone: Zone,
     /// The apex in the client's spelling.
     spelled: Spelled,
+    plane: Plane,
     services: Vec<Arc<ServiceEntry>>,
 }
 
 impl View {
     fn records(self) -> impl Iterator<Item = RecordSet> + Send {
-        let Self { zone, spelled, services } = self;
-        services.into_iter().flat_map(move |entry| entry.records(&zone.scope(&spelled)))
+        let Self { zone, spelled, plane, services } = self;
+        services.into_iter().flat_map(move |entry| entry.records(&zone.scope(&spelled, plane)))
     }
 
     /// PTR records of the addresses in a reverse zone: a cluster IP has one, an endpoint one of every Service that it is of.
@@ -88,15 +98,15 @@ impl View {
         let cluster_ips: HashSet<IpAddr> = services.iter().flat_map(|entry| entry.cluster_ips()).copied().collect();
         let (primary, mut seen) = (zone.primary(), HashSet::new());
         services.into_iter().flat_map(move |entry| {
-            let scope = zone.scope(&primary);
+            let scope = zone.scope(&primary, Plane::Cluster);
             let mut pointers = BTreeMap::<IpAddr, Vec<Vec<u8>>>::new();
             for address in entry.cluster_ips().iter().filter(|address| seen.insert(**address)) {
                 pointers.entry(*address).or_default().extend(entry.target_name(None, &scope));
             }
             let endpoints = entry.endpoints().filter(|(_, endpoint)| !scope.no_endpoints && !cluster_ips.contains(&endpoint.address));
-            for (_, endpoint) in endpoints {
+            for (slice, endpoint) in endpoints {
                 let targets = pointers.entry(endpoint.address).or_default();
-                let target = entry.target_name(Some(&Label::of(endpoint, scope.pod_names)), &scope);
+                let target = entry.target_name(Some(&entry.label(slice, endpoint, scope.pod_names)), &scope);
                 targets.extend(target.filter(|target| !targets.contains(target)));
             }
             let named = pointers.into_iter().map(|(address, targets)| (Name::reverse(address), targets));
@@ -145,7 +155,7 @@ impl ServiceEntry {
     fn add_endpoints(&self, scope: &Scope<'_>, sets: &mut Vec<RecordSet>) {
         let (mut hosts, mut named) = (BTreeMap::<Label<'_>, Vec<IpAddr>>::new(), Ports::new());
         for (slice, endpoint) in self.endpoints() {
-            let label = Label::of(endpoint, scope.pod_names);
+            let label = self.label(slice, endpoint, scope.pod_names);
             let Some(host) = self.target_name(Some(&label), scope) else { continue };
             let weight = (100 / slice.endpoints.len()).max(1) as u16;
             for port in slice.ports.iter().filter(|port| !port.name.is_empty()) {
@@ -189,7 +199,7 @@ fn srv(weight: u16, port: u16, target: &[u8]) -> Vec<u8> {
 mod tests {
     use crate::{
         model::{Change, Namespace, Object, ServicePort},
-        zone::{Index, Namespaces, PodMode, Settings},
+        zone::{Index, Settings},
     };
 
     use super::*;
@@ -207,18 +217,7 @@ mod tests {
     #[test]
     fn a_zone_on_its_way_stays_as_it_was() {
         let mut index = Index::default();
-        let settings = Settings {
-            zones: vec!["cluster.local".parse().unwrap()],
-            ttl: 5,
-            pods: PodMode::Disabled,
-            namespaces: Namespaces::All,
-            endpoint_pod_names: false,
-            no_endpoints: false,
-            zonal: false,
-            ignore_empty_service: false,
-            own_addresses: Vec::new(),
-        };
-        let zone = Zone::new(index.store(), settings);
+        let zone = Zone::new(index.store(), Settings::new(vec!["cluster.local".parse().unwrap()]));
         let apex = Question::new("cluster.local".parse().unwrap(), Type::AXFR);
         assert!(matches!(zone.transfer(&apex), Some(Err(Unsynced))));
         index.apply(Change::Upsert(Object::Namespace(Namespace { name: "ns".into(), labels: Box::default() })), 1);

@@ -107,7 +107,7 @@ fn slice(all: &mut Objects, fact: &model::EndpointSlice) {
     };
     let is_v6 = fact.endpoints.first().is_some_and(|it| it.address.is_ipv6());
     let mut metadata = meta(&fact.namespace, &fact.name);
-    metadata.labels = Some([("kubernetes.io/service-name".to_owned(), fact.service.to_string())].into());
+    metadata.labels = fact.service.as_ref().map(|service| [("kubernetes.io/service-name".to_owned(), service.to_string())].into());
     let slice = EndpointSlice {
         address_type: if is_v6 { "IPv6" } else { "IPv4" }.to_owned(),
         endpoints: fact.endpoints.iter().map(endpoint).collect(),

@@ -56,7 +56,8 @@ impl Endpoints {
         Ok(model::EndpointSlice {
             namespace: self.metadata.namespace.as_str().into(),
             name: format!("{}-mirrored-{index}", self.metadata.name).into(),
-            service: self.metadata.name.as_str().into(),
+            service: Some(self.metadata.name.as_str().into()),
+            import: None,
             endpoints: subset.addresses.iter().map(endpoint).collect::<Result<_, String>>()?,
             ports: subset.ports.iter().filter_map(SlicePort::fact).collect::<Result<_, _>>()?,
         })

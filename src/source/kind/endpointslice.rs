@@ -4,12 +4,15 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use serde::Deserialize;
 
-use crate::model::{self, Endpoint, EndpointPort};
+use crate::model::{self, Endpoint, EndpointPort, Import};
 
 use super::{Meta, addresses, or_default, port::number, protocol};
 
 /// The label that says whose a slice is.
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// The labels that say which imported Service a slice is of, and from which cluster it is.
+const IMPORT_NAME: &str = "multicluster.kubernetes.io/service-name";
+const SOURCE_CLUSTER: &str = "multicluster.kubernetes.io/source-cluster";
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
@@ -78,7 +81,16 @@ impl SlicePort {
 impl EndpointSlice {
     /// The Service that the slice says it is of.
     pub fn service(&self) -> Option<&str> {
-        self.metadata.labels.get(SERVICE_NAME).map(String::as_str).filter(|name| !name.is_empty())
+        self.label(SERVICE_NAME)
+    }
+
+    fn label(&self, name: &str) -> Option<&str> {
+        self.metadata.labels.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    fn import(&self) -> Option<Box<Import>> {
+        let cluster = self.label(SOURCE_CLUSTER).unwrap_or_default().into();
+        self.label(IMPORT_NAME).map(|service| Box::new(Import { service: service.into(), cluster }))
     }
 
     /// `None` for a slice of no Service, or of names instead of addresses.
@@ -86,7 +98,10 @@ impl EndpointSlice {
     /// # Errors
     /// A sentence that says which field is wrong.
     pub fn fact(&self) -> Result<Option<model::EndpointSlice>, String> {
-        let Some(service) = self.service().filter(|_| self.address_type != "FQDN") else { return Ok(None) };
+        let (service, import) = (self.service().map(Into::into), self.import());
+        if self.address_type == "FQDN" || service.is_none() && import.is_none() {
+            return Ok(None);
+        }
         let (mut endpoints, mut zones) = (Vec::new(), BTreeSet::new());
         for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.conditions.ready != Some(false)) {
             let hostname: Option<Box<str>> = endpoint.hostname.as_deref().filter(|name| !name.is_empty()).map(Into::into);
@@ -101,7 +116,8 @@ impl EndpointSlice {
         Ok(Some(model::EndpointSlice {
             namespace: self.metadata.namespace.as_str().into(),
             name: self.metadata.name.as_str().into(),
-            service: service.into(),
+            service,
+            import,
             endpoints: endpoints.into(),
             ports: self.ports.iter().filter_map(SlicePort::fact).collect::<Result<_, _>>()?,
         }))

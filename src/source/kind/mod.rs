@@ -13,6 +13,7 @@ mod port;
 mod resource;
 mod route;
 mod service;
+mod serviceimport;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -32,6 +33,7 @@ pub use port::PortRef;
 pub use resource::{ALL, Resource, Seen};
 pub use route::Route;
 pub use service::{Service, ServicePort};
+pub use serviceimport::ServiceImport;
 
 /// `metadata`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -103,6 +105,7 @@ pub enum Decoded {
     HttpRoute(Route),
     TlsRoute(Route),
     GrpcRoute(Route),
+    ServiceImport(ServiceImport),
 }
 
 /// What a manifest says it is.
@@ -145,6 +148,7 @@ impl Decoded {
             ("gateway.networking.k8s.io", "HTTPRoute") => Self::HttpRoute(typed(value)?),
             ("gateway.networking.k8s.io", "TLSRoute") => Self::TlsRoute(typed(value)?),
             ("gateway.networking.k8s.io", "GRPCRoute") => Self::GrpcRoute(typed(value)?),
+            ("multicluster.x-k8s.io", "ServiceImport") => Self::ServiceImport(typed(value)?),
             _ => return Ok(None),
         };
         Ok(Some(decoded))
@@ -161,6 +165,7 @@ impl Decoded {
             Self::Ingress(it) => &it.metadata,
             Self::Gateway(it) => &it.metadata,
             Self::HttpRoute(it) | Self::TlsRoute(it) | Self::GrpcRoute(it) => &it.metadata,
+            Self::ServiceImport(it) => &it.metadata,
         }
     }
 
@@ -175,6 +180,7 @@ impl Decoded {
             Self::Ingress(it) => &mut it.metadata,
             Self::Gateway(it) => &mut it.metadata,
             Self::HttpRoute(it) | Self::TlsRoute(it) | Self::GrpcRoute(it) => &mut it.metadata,
+            Self::ServiceImport(it) => &mut it.metadata,
         }
     }
 
@@ -191,6 +197,7 @@ impl Decoded {
             Self::HttpRoute(_) => "HTTPRoute",
             Self::TlsRoute(_) => "TLSRoute",
             Self::GrpcRoute(_) => "GRPCRoute",
+            Self::ServiceImport(_) => "ServiceImport",
         }
     }
 

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 
 use crate::model::{Key, Kind, Object};
 
-use super::{EndpointSlice, Gateway, Ingress, Meta, Namespace, Node, Pod, Route, Service};
+use super::{EndpointSlice, Gateway, Ingress, Meta, Namespace, Node, Pod, Route, Service, ServiceImport};
 
 /// A collection of an API server.
 pub struct Resource {
@@ -124,6 +124,15 @@ pub static ALL: &[Resource] = &[
         is_labelled: false,
         field_selector: None,
         read: |text| seen(text, |it: &Route| Ok(Some(Object::Route(it.fact(Kind::GrpcRoute)))), |it| it.metadata),
+    },
+    Resource {
+        kind: Kind::ServiceImport,
+        paths: &["/apis/multicluster.x-k8s.io/v1alpha1/serviceimports"],
+        name: "serviceimports.multicluster.x-k8s.io",
+        is_optional: true,
+        is_labelled: false,
+        field_selector: None,
+        read: |text| seen(text, |it: &ServiceImport| it.fact().map(|fact| Some(Object::ServiceImport(fact))), |it| it.metadata),
     },
 ];
 

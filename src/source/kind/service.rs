@@ -145,7 +145,7 @@ impl Service {
 }
 
 impl ServicePort {
-    fn fact(&self) -> Result<model::ServicePort, String> {
+    pub(super) fn fact(&self) -> Result<model::ServicePort, String> {
         let port = self.port.filter(|port| *port > 0).ok_or("a port has no `port` from 1 to 65535")?;
         let protocol = protocol(self.protocol.as_deref())?;
         Ok(model::ServicePort { name: self.name.as_str().into(), protocol, port, node_port: self.node_port.filter(|port| *port > 0) })

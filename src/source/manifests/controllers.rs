@@ -112,6 +112,7 @@ impl Cluster {
             Decoded::Gateway(it) => Some(Object::Gateway(it.fact()?)),
             Decoded::HttpRoute(it) => Some(Object::Route(it.fact(Kind::HttpRoute))),
             Decoded::TlsRoute(it) => Some(Object::Route(it.fact(Kind::TlsRoute))),
+            Decoded::ServiceImport(it) => Some(Object::ServiceImport(it.fact()?)),
             Decoded::GrpcRoute(it) => Some(Object::Route(it.fact(Kind::GrpcRoute))),
             Decoded::Pod(pod) => pod.fact()?.map(|fact| {
                 let of_namespace = self.pods.entry(pod.metadata.namespace.clone()).or_default();
@@ -175,7 +176,7 @@ impl Cluster {
     /// A slice has the labels of what it is made from, and its Service's name.
     fn insert_slice(&mut self, slice: model::EndpointSlice, labels: &Labels) {
         let mut labels = labels.clone();
-        labels.insert(SERVICE_NAME.to_owned(), slice.service.to_string());
+        labels.extend(slice.service.as_ref().map(|service| (SERVICE_NAME.to_owned(), service.to_string())));
         self.insert(Object::EndpointSlice(slice), labels);
     }
 

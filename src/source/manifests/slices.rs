@@ -59,7 +59,8 @@ fn of_family<'p>(service: &Service, pods: impl Iterator<Item = &'p Running>, zon
     let slice = |(index, (ports, chunk)): (usize, (&Ports, &[model::Endpoint]))| model::EndpointSlice {
         namespace: service.metadata.namespace.as_str().into(),
         name: format!("{}-{}-{index:03}", service.metadata.name, family.name()).into(),
-        service: service.metadata.name.as_str().into(),
+        service: Some(service.metadata.name.as_str().into()),
+        import: None,
         endpoints: chunk.into(),
         ports: ports
             .iter()

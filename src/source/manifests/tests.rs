@@ -94,7 +94,7 @@ fn object_line(object: &Object) -> String {
     let mut text = object.key().to_string();
     match object {
         Object::Namespace(it) => it.labels.iter().for_each(|(key, value)| write!(text, " {key}={value}").unwrap()),
-        Object::Service(it) => {
+        Object::Service(it) | Object::ServiceImport(it) => {
             match &it.addressing {
                 Addressing::ClusterIps(ips) => ips.iter().for_each(|ip| write!(text, " {ip}").unwrap()),
                 Addressing::Headless => text.push_str(" headless"),
@@ -112,7 +112,8 @@ fn object_line(object: &Object) -> String {
             }
         }
         Object::EndpointSlice(it) => {
-            write!(text, " of {}", it.service).unwrap();
+            it.service.iter().for_each(|service| write!(text, " of {service}").unwrap());
+            it.import.iter().for_each(|import| write!(text, " of {} in {}", import.service, import.cluster).unwrap());
             for endpoint in &it.endpoints {
                 write!(text, " {}", endpoint.address).unwrap();
                 endpoint.hostname.iter().for_each(|name| write!(text, "={name}").unwrap());

@@ -8,7 +8,9 @@ use crate::{
     zone::{
         Found, Namespaces, Store, Unsynced, View,
         derive::{Label, Part, Scope, ServiceEntry, address_data},
-        is_reverse, offsets, plain, reverse,
+        is_reverse, offsets, plain,
+        plane::Plane,
+        reverse,
         settings::primary,
         view::longest,
         without_underscore,
@@ -73,6 +75,7 @@ impl External {
         Scope {
             ttl: self.settings.ttl,
             zone,
+            plane: Plane::Cluster,
             subdomain: b"",
             pod_names: self.settings.endpoint_pod_names,
             no_endpoints: !self.settings.reads_endpoints(),
@@ -119,15 +122,15 @@ impl External {
         let (part, service_at) = match offsets.len() {
             1 => return Found::NoData,
             2 => (Part::Whole, 0),
-            3 => (Part::Endpoint(label(0)), offsets[1]),
+            3 => (Part::Endpoint { label: label(0), cluster: None }, offsets[1]),
             4 => (Part::Port { port: without_underscore(label(0)), protocol: without_underscore(label(1)) }, offsets[2]),
             _ => return Found::NoName,
         };
         let Some(entry) = self.store.service(&left[service_at..]) else { return Found::NoName };
         let Some(service) = &entry.service else { return Found::NoName };
         let place = entry.own_place();
-        let of_endpoints = place.is_empty() && self.settings.headless && (entry.is_headless() || matches!(part, Part::Endpoint(_)));
-        if of_endpoints || matches!(part, Part::Endpoint(_)) {
+        let of_endpoints = place.is_empty() && self.settings.headless && (entry.is_headless() || matches!(part, Part::Endpoint { .. }));
+        if of_endpoints || matches!(part, Part::Endpoint { .. }) {
             if scope.no_endpoints {
                 return Found::NoName;
             }
@@ -166,7 +169,7 @@ impl External {
     /// Every name of a zone that a Service has.
     fn names(&self, zone: &Name) -> BTreeSet<Name> {
         let whole = self.store.whole();
-        let shown = whole.services.values().filter(|entry| self.settings.namespaces.show(entry.namespace(), &self.store));
+        let shown = whole.services.cluster.values().filter(|entry| self.settings.namespaces.show(entry.namespace(), &self.store));
         if is_reverse(zone) {
             let addresses = shown.flat_map(|entry| entry.outer_ips()).map(Name::reverse);
             return addresses.filter(|name| name.is_within(zone)).collect();
@@ -180,7 +183,7 @@ impl External {
         let name = |label: Option<&Label<'_>>| entry.target_name(label, &scope).and_then(|wire| Name::from_wire(&wire));
         let of_endpoints = self.settings.headless && entry.is_headless() && entry.own_place().is_empty();
         let (Some(service), Some(own)) = (&entry.service, name(None)) else { return Vec::new() };
-        let labels = entry.endpoints().filter(|_| of_endpoints).map(|(_, endpoint)| Label::of(endpoint, scope.pod_names));
+        let labels = entry.endpoints().filter(|_| of_endpoints).map(|(slice, endpoint)| entry.label(slice, endpoint, scope.pod_names));
         transfer::with_ports(own, service).chain(labels.filter_map(|label| name(Some(&label)))).collect()
     }
 }

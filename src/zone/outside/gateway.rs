@@ -13,6 +13,7 @@ use crate::{
         Found, Store, Unsynced, View,
         derive::{Part, Scope, ServiceEntry, address_data, distinct},
         offsets,
+        plane::Plane,
         view::longest,
         without_underscore,
     },
@@ -100,6 +101,7 @@ impl Gateway {
         Scope {
             ttl: self.settings.ttl,
             zone,
+            plane: Plane::Cluster,
             subdomain: b"",
             pod_names: false,
             no_endpoints: false,

@@ -175,9 +175,14 @@ fn names_of_nodes_are_held_once() {
             node: Some("worker-1".into()),
         };
         let endpoints: Box<[_]> = (0..3).map(endpoint).collect();
-        let (namespace, service) = ("default".into(), "web".into());
-        let slice =
-            crate::model::EndpointSlice { namespace, name: format!("web-{slice}").into(), service, endpoints, ports: Box::default() };
+        let slice = crate::model::EndpointSlice {
+            namespace: "default".into(),
+            name: format!("web-{slice}").into(),
+            service: Some("web".into()),
+            import: None,
+            endpoints,
+            ports: Box::default(),
+        };
         cluster.apply(Change::Upsert(Object::EndpointSlice(slice)));
     }
     let entry = cluster.index.store().service(b"\x03web\x07default").unwrap();

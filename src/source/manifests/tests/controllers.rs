@@ -38,7 +38,7 @@ fn every_cluster_has_an_api_server_and_four_namespaces() {
     expected.extend(["default", "kube-node-lease", "kube-public", "kube-system"].map(label));
     expected.extend(["synced Namespace", "relist Service", "+ Service default/kubernetes 10.96.0.1 https:443/tcp"].map(Into::into));
     expected.extend(["synced Service", "relist EndpointSlice", "synced EndpointSlice"].map(Into::into));
-    let others = ["Pod", "Node", "Ingress", "Gateway", "HTTPRoute", "TLSRoute", "GRPCRoute"];
+    let others = ["Pod", "Node", "Ingress", "Gateway", "HTTPRoute", "TLSRoute", "GRPCRoute", "ServiceImport"];
     expected.extend(others.iter().flat_map(|kind| [format!("relist {kind}"), format!("synced {kind}")]));
     assert_eq!(super::lines(&reading.changes), expected);
 }

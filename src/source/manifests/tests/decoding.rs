@@ -77,6 +77,30 @@ fn endpoints_are_slices_unless_there_are_slices() {
 }
 
 #[test]
+fn what_a_set_of_clusters_shares() {
+    let import =
+        |spec: &str| format!("apiVersion: multicluster.x-k8s.io/v1alpha1\nkind: ServiceImport\nmetadata: {{name: web}}\nspec: {spec}");
+    check(
+        &import("{type: ClusterSetIP, ips: [10.42.0.1, 'fd00::1'], ports: [{name: http, protocol: TCP, port: 80, appProtocol: h2}]}"),
+        &["ServiceImport default/web 10.42.0.1 fd00::1 http:80/tcp"],
+    );
+    check(&import("{type: Headless, ports: null}"), &["ServiceImport default/web headless"]);
+    check(&import("{}"), &["ServiceImport default/web"]);
+    check(&import("{}").replace("multicluster.x-k8s.io", "other.example"), &[]);
+    let slice = |labels: &str| {
+        format!(
+            "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: web-x, labels: {{{labels}}}}}\n\
+             addressType: IPv4\nendpoints: [{{addresses: [10.0.0.1]}}]"
+        )
+    };
+    let imported = "multicluster.kubernetes.io/service-name: web, multicluster.kubernetes.io/source-cluster: west";
+    check(&slice(imported), &["EndpointSlice default/web-x of web in west 10.0.0.1"]);
+    // As the implementation of the KEP's authors has it: the same endpoints behind a Service made up for kube-proxy.
+    let both = format!("kubernetes.io/service-name: derived-1, {imported}");
+    check(&slice(&both), &["EndpointSlice default/web-x of derived-1 of web in west 10.0.0.1"]);
+}
+
+#[test]
 fn pods_with_addresses_that_still_run() {
     let pod = |rest: &str| format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: p{rest}");
     check(&pod("}\nstatus: {phase: Running, podIP: 10.0.0.1}"), &["Pod default/p 10.0.0.1"]);

@@ -1,0 +1,99 @@
+//! Whose Services: a cluster has its own, and may have those that a set of clusters shares (KEP-1645). Neither shows in the
+//! other's zones.
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Plane {
+    Cluster,
+    ClusterSet,
+}
+
+/// One of each.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Planes<T> {
+    pub(super) cluster: T,
+    pub(super) set: T,
+}
+
+impl<T> Planes<T> {
+    pub(super) fn of(&self, plane: Plane) -> &T {
+        match plane {
+            Plane::Cluster => &self.cluster,
+            Plane::ClusterSet => &self.set,
+        }
+    }
+
+    pub(super) fn of_mut(&mut self, plane: Plane) -> &mut T {
+        match plane {
+            Plane::Cluster => &mut self.cluster,
+            Plane::ClusterSet => &mut self.set,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        model::{Addressing, Change, Endpoint, EndpointSlice, Import, Key, Kind, Namespace as ModelNamespace, Object, Service},
+        wire::{Name, Question, Type},
+        zone::{Found, Index, Settings, Zone},
+    };
+
+    fn headless(import: bool) -> Object {
+        let service =
+            Service { namespace: "ns".into(), name: "db".into(), addressing: Addressing::Headless, ports: Box::default(), outside: None };
+        if import { Object::ServiceImport(service) } else { Object::Service(service) }
+    }
+
+    fn slice(service: Option<&str>, import: Option<&str>) -> Object {
+        let endpoint = Endpoint { address: [10, 1, 0, 1].into(), hostname: None, pod: None, zone: None, node: None };
+        Object::EndpointSlice(EndpointSlice {
+            namespace: "ns".into(),
+            name: "db-1".into(),
+            service: service.map(Into::into),
+            import: import.map(|service| Box::new(Import { service: service.into(), cluster: "west".into() })),
+            endpoints: Box::new([endpoint]),
+            ports: Box::default(),
+        })
+    }
+
+    #[test]
+    fn each_plane_has_what_is_its_own_and_a_serial_for_it() {
+        let mut index = Index::default();
+        let zones = ["cluster.local", "clusterset.local"].map(|zone| zone.parse::<Name>().unwrap());
+        let multicluster = vec![zones[1].clone()];
+        let settings = Settings { multicluster, ..Settings::new(zones.into()) };
+        let zone = Zone::new(index.store(), settings);
+        let namespace = ModelNamespace { name: "ns".into(), labels: Box::default() };
+        index.apply(Change::Upsert(Object::Namespace(namespace)), 1);
+        Kind::ALL.into_iter().for_each(|kind| index.apply(Change::Synced(kind), 2));
+
+        // What is found, and the serial, in the cluster's zone and in the set's.
+        let mut time = 2;
+        let mut check = |change: Change, expected: [(bool, u32); 2]| {
+            time += 1;
+            index.apply(change.clone(), time);
+            let found = ["cluster.local", "clusterset.local"].map(|suffix| {
+                let question = Question::new(format!("db.ns.svc.{suffix}").parse().unwrap(), Type::A);
+                let serial = zone.soa(&question).unwrap().rdatas.iter().next().unwrap().last_chunk::<20>().map(|it| it[3]).unwrap();
+                (matches!(zone.find(&question), Found::Records { .. }), u32::from(serial))
+            });
+            assert_eq!(found, expected, "{change:?}");
+        };
+        check(Change::Upsert(headless(true)), [(false, 2), (false, 3)]);
+        check(Change::Upsert(slice(None, Some("db"))), [(false, 2), (true, 4)]);
+        check(Change::Upsert(slice(None, Some("db"))), [(false, 2), (true, 4)]);
+        check(Change::Upsert(headless(false)), [(false, 6), (true, 4)]);
+        // One slice of both, then of one of them, then of neither.
+        check(Change::Upsert(slice(Some("db"), Some("db"))), [(true, 7), (true, 7)]);
+        check(Change::Upsert(slice(Some("db"), None)), [(true, 8), (false, 8)]);
+        check(Change::Upsert(slice(Some("db"), Some("other"))), [(true, 9), (false, 9)]);
+        check(Change::Upsert(slice(Some("other"), Some("db"))), [(false, 10), (true, 10)]);
+        check(Change::Remove(Key::new(Kind::Service, "ns", "db")), [(false, 11), (true, 10)]);
+        check(Change::Remove(Key::new(Kind::ServiceImport, "ns", "db")), [(false, 11), (false, 12)]);
+        check(Change::Upsert(headless(true)), [(false, 11), (true, 13)]);
+        check(Change::Relist(Kind::ServiceImport), [(false, 11), (true, 13)]);
+        check(Change::Synced(Kind::ServiceImport), [(false, 11), (false, 15)]);
+        check(Change::Upsert(headless(true)), [(false, 11), (true, 16)]);
+        check(Change::Remove(Key::new(Kind::EndpointSlice, "ns", "db-1")), [(false, 17), (false, 17)]);
+    }
+}

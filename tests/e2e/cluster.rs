@@ -139,7 +139,17 @@ impl Cluster {
     /// A Pod that is a DNS server with this Corefile, which needs no API server.
     pub(crate) fn server(&self, namespace: &str, name: &str, corefile: &str) -> Container {
         let (netns, _) = self.pod(namespace, name, &json!({ "dnsPolicy": "Default" }), true);
-        let mut server = self.lab.container(&netns, Program::Ndots);
+        self.run(&netns, corefile)
+    }
+
+    /// A Pod that answers HTTP on this port, with `/health`.
+    pub(crate) fn web(&self, namespace: &str, name: &str, pod: &Value, ready: bool, port: u16) -> (Container, [String; 2]) {
+        let (netns, addresses) = self.pod(namespace, name, pod, ready);
+        (self.run(&netns, &format!(".:53 {{\n    health :{port}\n}}\n")), addresses)
+    }
+
+    fn run(&self, netns: &Netns, corefile: &str) -> Container {
+        let mut server = self.lab.container(netns, Program::Ndots);
         server.file("/etc/coredns/Corefile", corefile);
         server.run(&["-conf", "/etc/coredns/Corefile"]);
         until("a server", PATIENCE, || server.log().contains(".:53").then_some(()));

@@ -9,7 +9,9 @@
 mod clients;
 mod cluster;
 mod names;
+mod scale;
 mod searches;
+mod services;
 #[path = "../support/mod.rs"]
 mod support;
 mod upstreams;

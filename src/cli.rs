@@ -13,6 +13,8 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, 
 
 pub use explain::{Explain, Output, Query};
 
+use crate::server::{Listen, Scheme};
+
 /// The DNS server of a Kubernetes cluster, in the place of CoreDNS.
 ///
 /// Without a command it reads a Corefile and serves it, with CoreDNS's flags (`-conf FILE` and `--conf FILE` are the same).
@@ -42,6 +44,10 @@ pub struct ServerFlags {
     /// How lines of the log are written
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub log_format: LogFormat,
+    /// Serve what the first server block of this scheme (`dns` or `tls`) serves at one more address, through hickory-server's
+    /// listeners instead of ours: a second implementation to compare with
+    #[arg(long, value_name = "[SCHEME://]ADDR:PORT", value_parser = compat)]
+    pub compat_listener: Vec<Listen>,
     /// Print the version, and stop
     #[arg(long)]
     pub version: bool,
@@ -112,6 +118,15 @@ pub struct Serve {
     /// Who answers other names: addresses, or a file with `nameserver` lines
     #[arg(long, value_name = "ADDR|FILE", default_value = "/etc/resolv.conf", num_args = 1.., value_parser = word)]
     pub upstream: Vec<String>,
+}
+
+/// What hickory-server is built to speak here besides QUIC, which it speaks for us anyway.
+fn compat(text: &str) -> Result<Listen, String> {
+    let (scheme, address) = text.split_once("://").unwrap_or(("dns", text));
+    let known = [Scheme::Dns, Scheme::Tls].into_iter().find(|known| known.name() == scheme);
+    let scheme = known.ok_or_else(|| format!("`{scheme}` is neither `dns` nor `tls`"))?;
+    let address = address.parse().map_err(|_| format!("`{address}` is no address with a port"))?;
+    Ok(Listen { scheme, address })
 }
 
 /// A zone that a Corefile takes for one word.

@@ -122,6 +122,8 @@ pub const TCP_QUESTIONS: usize = 100;
 pub const HTTP_HEAD_OCTETS: usize = 16 << 10;
 /// Octets of requests that an HTTP/2 client may send ahead on all streams of a connection.
 pub const HTTP_WINDOW_OCTETS: u32 = 128 << 10;
+/// Questions that are being answered at once at a listener of hickory-server, which has no bound of its own.
+pub const HICKORY_QUESTIONS: usize = 1024;
 /// For a client to agree on keys: CoreDNS's number for whatever comes first on a connection.
 pub const TLS_HANDSHAKE_TIME: Duration = Duration::from_secs(3);
 /// From a message's first octet to its last; also from a connection's start to its first message. CoreDNS's number.

@@ -20,7 +20,7 @@ use hyper::Request;
 use ndots::wire::Question;
 use support::{
     Ndots, Tcp,
-    encrypted::{Authority, dot, https},
+    encrypted::{Authority, doq, dot, https},
     packet::{self, RD, ask, ask_class, blank, option, told},
 };
 
@@ -57,10 +57,36 @@ impl Row {
         self
     }
 
-    fn want(&self, transport: &str) -> &str {
-        self.except.iter().find(|(names, _)| names.contains(&transport)).map_or(&self.want, |(_, want)| want)
+    /// Over a transport, or over what hickory-server makes of it.
+    fn want(&self, transport: &str) -> String {
+        let through_hickory = transport == "quic" || transport.starts_with("compat ");
+        let excepted = HICKORY.iter().find(|(what, over, ..)| *what == self.what && (over.is_empty() || over.contains(&transport)));
+        if let Some((_, _, want, _)) = excepted.filter(|_| through_hickory) {
+            return (*want).to_owned();
+        }
+        let transport = transport.trim_start_matches("compat ");
+        let want = self.except.iter().find(|(names, _)| names.contains(&transport)).map_or(&self.want, |(_, want)| want);
+        if through_hickory { without_size(want) } else { want.clone() }
     }
 }
+
+/// hickory-server does not let a record's owner point to the question, so its replies are larger.
+fn without_size(told: &str) -> String {
+    told.strip_suffix(" octets").and_then(|told| told.rsplit_once(' ')).map_or(told, |(told, _)| told).to_owned()
+}
+
+/// What else hickory-server 0.26 cannot do: the row, where (everywhere, if nothing is said), what it replies, and why.
+const HICKORY: [(&str, &[&str], &str, &str); 7] = [
+    ("half a reply", &[], "FORMERR 0/0/0/0", "it reads all of a message before it looks whether it is a request"),
+    ("an update", &[], "FORMERR rd opcode=5 0/0/0/0", "it reads an update's records before anyone is asked, and this one's is missing"),
+    ("512 without EDNS", UDP, "NOERROR aa tc rd 1/26/0/0", "less has room where owners are not compressed"),
+    ("our size", UDP, "NOERROR aa tc rd 1/71/0/1 opt=1232", "as above"),
+    ("our size, whatever the client takes", UDP, "NOERROR aa tc rd 1/71/0/1 opt=1232", "as above"),
+    ("no more than bufsize's", UDP, "NOERROR aa tc rd 1/33/0/1 opt=600", "as above"),
+    ("a cookie is not cut", UDP, "NOERROR aa tc rd 1/71/0/0", "it keeps no room for the OPT record, and loses it"),
+];
+
+const UDP: &[&str] = &["compat udp"];
 
 const STREAMS: &[&str] = &["tcp", "tls", "https", "quic"];
 
@@ -283,6 +309,17 @@ fn get(packet: &[u8]) -> Request<Full<Bytes>> {
     Request::get(url).header("host", "localhost").body(Full::default()).unwrap()
 }
 
+struct Quic<'a> {
+    address: SocketAddr,
+    authority: &'a Authority,
+}
+
+impl Client for Quic<'_> {
+    fn ask(&self, packet: &[u8], _silence: bool) -> Option<Vec<u8>> {
+        doq(self.address, self.authority.client(&["doq"]), packet)
+    }
+}
+
 /// Answers every question with one address, in a message that is not compressed.
 struct Upstream {
     address: SocketAddr,
@@ -347,25 +384,34 @@ fn every_packet_gets_its_reply_over_every_transport() {
     let kubeconfig = "apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts: [{name: a, context: {cluster: a, user: a}}]\n\
                       clusters: [{name: a, cluster: {server: 'http://127.0.0.1:1'}}]\nusers: [{name: a, user: {}}]\n";
     fs::write(directory.path().join("kubeconfig"), kubeconfig).unwrap();
-    let (upstream, authority) = (Upstream::start(), Authority::new());
-    let schemes = ["dns", "tls", "https"];
+    let (upstream, authority) = (Upstream::start(), &Authority::new());
+    let schemes = ["dns", "tls", "https", "quic"];
     let text = corefile(&schemes, &authority.directive(), upstream.address, &manifests.display().to_string());
-    let server = Ndots::corefile(&text, &schemes, &[]);
-    let over_tls = Stream(|| dot(server.bound["tls"], authority.client(&["dot"])));
-    let web = |protocol, request| Web { address: server.bound["https"], authority: &authority, protocol, request };
-    let transports: [(&str, &dyn Client); 5] = [
+    let compat = ["dns://127.0.0.2:0", "tls://127.0.0.2:0"];
+    let arguments = compat.map(|listen| ["--compat-listener", listen]).concat();
+    let server = Ndots::corefile(&text, &[&schemes[..], &compat].concat(), &arguments);
+    let over_tls = |listen: &str| {
+        let address = server.bound[listen];
+        Stream(move || dot(address, authority.client(&["dot"])))
+    };
+    let web = |protocol, request| Web { address: server.bound["https"], authority, protocol, request };
+    let transports: [(&str, &dyn Client); 9] = [
         ("udp", &Udp(server.address)),
         ("tcp", &Stream(|| server.tcp())),
-        ("tls", &over_tls),
+        ("tls", &over_tls("tls")),
         ("https", &web("h2", post)),
         ("https", &web("http/1.1", get)),
+        ("quic", &Quic { address: server.bound["quic"], authority }),
+        ("compat udp", &Udp(server.bound[compat[0]])),
+        ("compat tcp", &Stream(|| Tcp::to(server.bound[compat[0]]))),
+        ("compat tls", &over_tls(compat[1])),
     ];
     let (rows, mut wrong) = (table(), String::new());
     for (transport, client) in transports {
         for row in &rows {
             let want = row.want(transport);
             let got = client.ask(&row.packet, want == SILENCE).map_or(SILENCE.to_owned(), |reply| told(&reply));
-            if got != want {
+            if got != want && without_size(&got) != want {
                 writeln!(wrong, "{transport}: {}\n  want {want}\n  got  {got}", row.what).unwrap();
             }
         }

@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use anyhow::bail;
+
 use crate::{
     corefile::Span,
     net::{
@@ -38,8 +40,23 @@ impl Openings {
     }
 
     pub(super) fn into_inner(self) -> Vec<Opening> {
-        self.0.into_iter().map(|(listen, identity)| Opening { listen, identity }).collect()
+        self.0.into_iter().map(|(listen, identity)| Opening { listen, identity, like: None }).collect()
     }
+}
+
+/// Adds the listeners that are compared with ours.
+pub(super) fn add_compat(openings: &mut Vec<Opening>, compat: &[Listen]) -> anyhow::Result<()> {
+    for listen in compat {
+        if openings.iter().any(|opening| opening.listen == *listen) {
+            bail!("--compat-listener {listen}: something listens there already");
+        }
+        let same = openings.iter().find(|opening| opening.listen.scheme == listen.scheme && opening.like.is_none());
+        let Some(same) = same else {
+            bail!("--compat-listener {listen}: there is no `{}://` server block to serve there", listen.scheme.name());
+        };
+        openings.push(Opening { listen: *listen, identity: same.identity.clone(), like: Some(same.listen) });
+    }
+    Ok(())
 }
 
 /// What the block's `tls` says, if there is one.

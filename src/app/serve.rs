@@ -29,7 +29,7 @@ use crate::{
 use super::{
     build::{self, Built, Secrets},
     config::{self, Configuration, Text},
-    process, said, say,
+    openings, process, said, say,
     signals::{Order, Signals},
     sources::Sources,
     watch::{self, Seen},
@@ -116,7 +116,8 @@ impl Process {
         let started = sources.start(&build::sources(&configuration)).await?;
         let files = build::files(&configuration);
         let secrets = Secrets::new();
-        let Built { assembled, openings } = build::build(configuration, &metrics, &sources.stores(), &Kept::default(), secrets)?;
+        let Built { assembled, mut openings } = build::build(configuration, &metrics, &sources.stores(), &Kept::default(), secrets)?;
+        openings::add_compat(&mut openings, &flags.compat_listener)?;
         assembled.tell_enabled(&metrics);
         let Assembled {
             server, pages, readiness, lameduck, warnings, timed, stacktrace, watch_corefile, watch_files, probes, kept, ..
@@ -206,8 +207,9 @@ impl Process {
         let configuration = config::check(&text.again()?, flags.port)?;
         let (needed, files) = (build::sources(&configuration), build::files(&configuration));
         self.sources.start(&needed).await?;
-        let Built { assembled: built, openings } =
+        let Built { assembled: built, mut openings } =
             build::build(configuration, &self.metrics, &self.sources.stores(), &self.kept, self.secrets)?;
+        openings::add_compat(&mut openings, &flags.compat_listener)?;
         self.listeners.open(&openings)?;
         built.tell_enabled(&self.metrics);
         self.log.debug(built.server.debug);

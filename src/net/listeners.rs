@@ -22,7 +22,7 @@ use crate::{
 };
 
 use super::{
-    Shell,
+    Shell, hickory,
     stream::{self, Clients},
     tls::{Current, Identity},
     udp,
@@ -32,6 +32,8 @@ use super::{
 pub struct Opening {
     pub listen: Listen,
     pub identity: Option<Arc<Identity>>,
+    /// Served by hickory-server's own listeners, as if it came in there.
+    pub like: Option<Listen>,
 }
 
 /// The sockets that are open, by the address that was asked for.
@@ -48,6 +50,7 @@ struct Listener {
     tcp: Option<TcpListener>,
     shown: Arc<Current>,
     bound: SocketAddr,
+    like: Option<Listen>,
     running: Option<Running>,
 }
 
@@ -71,12 +74,13 @@ impl Listeners {
     /// Names the address, and what may help.
     pub fn open(&mut self, openings: &[Opening]) -> anyhow::Result<()> {
         let mut new = BTreeMap::new();
-        for Opening { listen, identity } in openings.iter().filter(|opening| !self.open.contains_key(&opening.listen)) {
+        for opening in openings.iter().filter(|opening| !self.open.contains_key(&opening.listen)) {
+            let Opening { listen, identity, .. } = opening;
             let address = listen.address;
             // One of our own that will be closed may be in the way, such as every address in that of one of them.
             let stays = |listen: &Listen| openings.iter().any(|opening| opening.listen == *listen);
             let shared = self.open.iter().any(|(listen, open)| open.bound.port() == address.port() && !stays(listen));
-            let listener = Listener::open(*listen, shared, self.threads).map_err(|error| explained(error, *listen))?;
+            let listener = Listener::open(opening, shared, self.threads).map_err(|error| explained(error, *listen))?;
             listener.shown.show(identity.as_ref(), listen.scheme)?;
             new.insert(*listen, listener);
         }
@@ -94,7 +98,7 @@ impl Listeners {
         for (_, gone) in self.open.extract_if(.., |listen, _| !openings.iter().any(|opening| opening.listen == *listen)) {
             gone.stop(&mut self.tasks);
         }
-        for Opening { listen, identity } in openings {
+        for Opening { listen, identity, .. } in openings {
             if let Some(listener) = self.open.get_mut(listen) {
                 listener.shown.show(identity.as_ref(), listen.scheme)?;
             }
@@ -123,8 +127,12 @@ impl Listeners {
 }
 
 impl Listener {
-    fn open(listen: Listen, shared: bool, threads: usize) -> io::Result<Self> {
-        let address = listen.address;
+    fn open(opening: &Opening, shared: bool, threads: usize) -> io::Result<Self> {
+        let Opening { listen: Listen { scheme, address }, like, .. } = *opening;
+        if scheme == Scheme::Quic {
+            return Self::open_quic(address, shared);
+        }
+        let threads = if like.is_some() { 1 } else { threads };
         // With port 0 the port that is free for TCP may be taken for UDP: another try gives another port.
         let mut tries = if address.port() == 0 { limits::PORT_TRIES } else { 1 };
         loop {
@@ -132,11 +140,11 @@ impl Listener {
             // UDP sockets share an address with whoever wants to. TCP goes first, and tells of another program that is there.
             let tcp = tcp(address, shared)?;
             let bound = tcp.local_addr()?;
-            let udp = if listen.scheme == Scheme::Dns { udp::open(bound, threads) } else { Ok(Vec::new()) };
+            let udp = if scheme == Scheme::Dns { udp::open(bound, threads) } else { Ok(Vec::new()) };
             match udp {
                 Ok(udp) => {
                     let udp = udp.into_iter().map(Arc::new).collect();
-                    return Ok(Self { udp, tcp: Some(tcp), shown: Arc::default(), bound, running: None });
+                    return Ok(Self { udp, tcp: Some(tcp), shown: Arc::default(), bound, like, running: None });
                 }
                 Err(error) if tries == 0 => return Err(error),
                 Err(_) => {}
@@ -144,9 +152,26 @@ impl Listener {
         }
     }
 
+    fn open_quic(address: SocketAddr, shared: bool) -> io::Result<Self> {
+        if !shared {
+            // Without sharing another program is told of.
+            drop(UdpSocket::bind(address)?);
+        }
+        let udp: Vec<_> = udp::open(address, 1)?.into_iter().map(Arc::new).collect();
+        let bound = udp[0].local_addr()?;
+        Ok(Self { udp, tcp: None, shown: Arc::default(), bound, like: None, running: None })
+    }
+
     fn start(&mut self, shell: &Arc<Shell>, listen: Listen, clients: &Arc<Clients>, tasks: &mut JoinSet<()>) -> io::Result<()> {
         let stop_threads = Arc::new(AtomicBool::new(false));
         let (stop_tasks, stopped) = watch::channel(false);
+        if listen.scheme == Scheme::Quic || self.like.is_some() {
+            let (sockets, shown) = (self.sockets(listen.scheme)?, Arc::clone(&self.shown));
+            let door = hickory::Door::new(shell, self.like.unwrap_or(listen), self.bound);
+            tasks.spawn_on(hickory::serve(door, sockets, shown, stopped), &Handle::current());
+            self.running = Some(Running { stop_threads, threads: Vec::new(), stop_tasks });
+            return Ok(());
+        }
         if let Some(tcp) = self.tcp.take() {
             let stream = (tcp, Arc::clone(&self.shown));
             tasks.spawn_on(stream::serve(Arc::clone(shell), listen, stream, Arc::clone(clients), stopped), &Handle::current());
@@ -158,6 +183,13 @@ impl Listener {
             running.threads.push(thread.spawn(move || udp::serve(&shell, listen, &socket, &stop))?);
         }
         Ok(())
+    }
+
+    /// As hickory-server takes them.
+    fn sockets(&mut self, scheme: Scheme) -> io::Result<Vec<hickory::Socket>> {
+        let kind = if scheme == Scheme::Quic { hickory::Socket::Quic } else { hickory::Socket::Datagrams };
+        let streams = self.tcp.take().map(|tcp| tcp.into_std().map(hickory::Socket::Streams)).transpose()?;
+        Ok(self.udp.iter().map(|socket| kind(Arc::clone(socket))).chain(streams).collect())
     }
 
     /// Tells threads and tasks to end; `tasks` holds who waits for the threads.

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod client;
 pub mod exchange;
+mod hickory;
 pub mod listeners;
 pub mod log;
 mod shell;

@@ -89,7 +89,7 @@ impl Acceptor {
     }
 }
 
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
     // Who could say stop is gone: that is one, too.
     let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -89,7 +89,7 @@ impl World {
 }
 
 pub(super) fn openings(listens: &[Listen]) -> Vec<Opening> {
-    listens.iter().map(|listen| Opening { listen: *listen, identity: None }).collect()
+    listens.iter().map(|listen| Opening { listen: *listen, identity: None, like: None }).collect()
 }
 
 pub(super) fn listen(address: &str) -> Listen {

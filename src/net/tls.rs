@@ -11,11 +11,13 @@ use rustls::{
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject},
     server::{
-        NoServerSessionStorage, WebPkiClientVerifier,
+        ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
         danger::{ClientCertVerified, ClientCertVerifier},
     },
+    sign::CertifiedKey,
 };
 use thiserror::Error;
+use tokio::sync::watch;
 
 use crate::{plugin::ClientAuth, server::Scheme};
 
@@ -175,7 +177,14 @@ impl ClientCertVerifier for AnyCertificate {
 
 /// What the next client of a listener is shown; where that is nothing, nothing is encrypted.
 #[derive(Default)]
-pub(super) struct Current(ArcSwapOption<Shown>);
+pub(super) struct Current {
+    shown: ArcSwapOption<Shown>,
+    /// What clients are asked for.
+    asked: watch::Sender<Asked>,
+}
+
+/// Whether for a certificate, and signed by whom.
+pub(super) type Asked = (ClientAuth, Option<String>);
 
 struct Shown {
     identity: Arc<Identity>,
@@ -188,18 +197,51 @@ impl Current {
     /// # Errors
     /// As [`Fault`] says.
     pub(super) fn show(&self, identity: Option<&Arc<Identity>>, scheme: Scheme) -> Result<(), Fault> {
-        let shown = self.0.load();
+        let shown = self.shown.load();
         if shown.as_ref().map(|shown| &shown.identity) != identity {
             let new = |identity: &Arc<Identity>| {
                 let config = Arc::new(identity.config(scheme)?);
                 Ok(Arc::new(Shown { identity: Arc::clone(identity), config }))
             };
-            self.0.store(identity.map(new).transpose()?);
+            self.shown.store(identity.map(new).transpose()?);
         }
+        let asked = identity.map_or_else(Asked::default, |identity| (identity.client_auth, identity.authorities.clone()));
+        self.asked.send_if_modified(|before| {
+            let changed = *before != asked;
+            *before = asked;
+            changed
+        });
         Ok(())
     }
 
     pub(super) fn config(&self) -> Option<Arc<ServerConfig>> {
-        self.0.load().as_ref().map(|shown| Arc::clone(&shown.config))
+        self.shown.load().as_ref().map(|shown| Arc::clone(&shown.config))
+    }
+
+    /// A configuration for who takes but one: the certificate is still the current one, until clients are asked for something
+    /// else.
+    pub(super) fn standing(self: &Arc<Self>) -> Option<Arc<ServerConfig>> {
+        let mut config = ServerConfig::clone(&*self.config()?);
+        config.cert_resolver = Arc::new(Standing(Arc::clone(self)));
+        Some(Arc::new(config))
+    }
+
+    pub(super) fn asked(&self) -> watch::Receiver<Asked> {
+        self.asked.subscribe()
+    }
+}
+
+/// Shows whatever is current.
+struct Standing(Arc<Current>);
+
+impl ResolvesServerCert for Standing {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.config()?.cert_resolver.resolve(hello)
+    }
+}
+
+impl std::fmt::Debug for Standing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Standing")
     }
 }

@@ -54,7 +54,7 @@ impl Authority {
 
     fn sign(&self) -> (rcgen::Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
-        let parameters = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        let parameters = CertificateParams::new(["localhost", "127.0.0.1", "127.0.0.2"].map(str::to_owned)).unwrap();
         (parameters.signed_by(&key, &self.issuer).unwrap(), key)
     }
 
@@ -146,22 +146,31 @@ pub(crate) fn doq(address: SocketAddr, config: ClientConfig, packet: &[u8]) -> O
     let (id, rest) = packet.split_at_checked(2).unwrap_or((packet, &[]));
     let frame = [&(packet.len() as u16).to_be_bytes()[..], &vec![0; id.len()], rest].concat();
     let answer = async {
-        let mut endpoint = quinn::Endpoint::client(([127, 0, 0, 1], 0).into()).unwrap();
-        let crypto = QuicClientConfig::try_from(config).unwrap();
-        endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(crypto)));
-        let connection = endpoint.connect(address, "localhost").unwrap().await.unwrap();
-        let (mut send, mut receive) = connection.open_bi().await.unwrap();
-        send.write_all(&frame).await.unwrap();
-        send.finish().unwrap();
-        let reply = receive.read_to_end(65_537).await.ok()?;
+        let connection = quic(address, config).await.ok()?;
+        let reply = ask_quic(&connection, &frame).await;
         connection.close(0_u32.into(), b"");
-        Some(reply)
+        reply
     };
     let reply = runtime().block_on(async { tokio::time::timeout(Duration::from_secs(8), answer).await.expect("the stream ends") })?;
     let (length, reply) = reply.split_first_chunk::<2>()?;
     assert_eq!(usize::from(u16::from_be_bytes(*length)), reply.len());
     assert_eq!(reply[..2], [0, 0], "ids are 0 over QUIC");
     Some([id, &reply[2..]].concat())
+}
+
+pub(crate) async fn quic(address: SocketAddr, config: ClientConfig) -> Result<quinn::Connection, quinn::ConnectionError> {
+    let mut endpoint = quinn::Endpoint::client(([127, 0, 0, 1], 0).into()).unwrap();
+    let crypto = QuicClientConfig::try_from(config).unwrap();
+    endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(crypto)));
+    endpoint.connect(address, "localhost").unwrap().await
+}
+
+/// All that comes back on a stream for what is sent; `None` where it is reset, or the connection ends.
+pub(crate) async fn ask_quic(connection: &quinn::Connection, frame: &[u8]) -> Option<Vec<u8>> {
+    let (mut send, mut receive) = connection.open_bi().await.ok()?;
+    send.write_all(frame).await.ok()?;
+    send.finish().ok()?;
+    receive.read_to_end(65_537).await.ok()
 }
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {

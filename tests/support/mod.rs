@@ -21,10 +21,12 @@ use std::{
 pub(crate) struct Ndots {
     pub(crate) child: Child,
     pub(crate) address: SocketAddr,
-    /// Where each scheme is listened on, of a Corefile.
+    /// Where each scheme is first listened on, and each listener, of a Corefile.
     pub(crate) bound: HashMap<String, SocketAddr>,
     /// What it says from then on.
     pub(crate) log: Receiver<String>,
+    /// The Corefile that it reads.
+    pub(crate) file: Option<std::path::PathBuf>,
     _directory: Option<tempfile::TempDir>,
 }
 
@@ -45,7 +47,7 @@ impl Ndots {
                 break rest.split(',').next().unwrap().parse().unwrap();
             }
         };
-        Self { child, address, bound: HashMap::new(), log: read_on(lines), _directory: None }
+        Self { child, address, bound: HashMap::new(), log: read_on(lines), file: None, _directory: None }
     }
 
     /// A Corefile that listens at port 0 of one address for each of these schemes.
@@ -60,12 +62,14 @@ impl Ndots {
         while !schemes.iter().all(|scheme| bound.contains_key(*scheme)) {
             let line = lines.next().expect("the server says where it listens").unwrap();
             if let Some((listen, address)) = line.split_once(" is ") {
-                bound.insert(listen.split("://").next().unwrap().to_owned(), address.parse().unwrap());
+                let (scheme, address) = (listen.split("://").next().unwrap().to_owned(), address.parse().unwrap());
+                bound.entry(scheme).or_insert(address);
+                bound.insert(listen.to_owned(), address);
             }
         }
         let log = read_on(lines);
         let address = bound.get("dns").copied().unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
-        Self { child, address, bound, log, _directory: Some(directory) }
+        Self { child, address, bound, log, file: Some(file), _directory: Some(directory) }
     }
 
     /// One datagram and its reply; `None` where none comes.
@@ -74,9 +78,7 @@ impl Ndots {
     }
 
     pub(crate) fn tcp(&self) -> Tcp {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
-        Tcp(stream)
+        Tcp::to(self.address)
     }
 
     /// Ends the process in order, as kubelet does; its exit code.
@@ -121,6 +123,14 @@ pub(crate) fn udp(server: SocketAddr, packet: &[u8]) -> Option<Vec<u8>> {
 
 /// Messages behind their lengths.
 pub(crate) struct Tcp<S = TcpStream>(pub(crate) S);
+
+impl Tcp {
+    pub(crate) fn to(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+        Self(stream)
+    }
+}
 
 impl<S: Read + Write> Tcp<S> {
     pub(crate) fn send(&mut self, packet: &[u8]) {

@@ -112,6 +112,9 @@ pub struct Serve {
     /// The cluster's zone
     #[arg(long, default_value = "cluster.local", value_parser = zone)]
     pub zone: String,
+    /// A zone for clients outside of the cluster: Services as NAME.NAMESPACE.ZONE, and hosts of Ingresses and routes
+    #[arg(long, value_name = "ZONE", value_parser = zone)]
+    pub outside: Option<String>,
     /// Where to listen, over UDP and TCP
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:1053")]
     pub listen: Vec<SocketAddr>,
@@ -193,6 +196,10 @@ impl Serve {
             writeln!(text, "        kubeconfig {}{context}", quoted(&file.to_string_lossy()))?;
         }
         writeln!(text, "        pods insecure\n        fallthrough in-addr.arpa ip6.arpa\n    }}")?;
+        if let Some(zone) = &self.outside {
+            writeln!(text, "    k8s_gateway {zone} {{\n        resources HTTPRoute TLSRoute GRPCRoute Ingress Service")?;
+            writeln!(text, "        nodeAddressType ExternalIP InternalIP\n        ttl 5\n        fallthrough\n    }}")?;
+        }
         writeln!(text, "    forward . {}", self.upstream.join(" "))?;
         writeln!(text, "    cache 30\n    loadbalance\n}}")
     }

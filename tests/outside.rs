@@ -109,6 +109,8 @@ metadata: { name: route }
 spec: { hostnames: [route.example.com], parentRefs: [{ name: front }] }
 ";
 
+/// Patience with what takes moments, on a machine that has other things to do.
+const SOON: Duration = Duration::from_secs(30);
 /// An address that somebody routes to a node, as a cloud's load balancer would.
 const BALANCER: &str = "203.0.113.20";
 
@@ -140,7 +142,7 @@ impl Pod {
         let mut command = netns.command(std::env::current_exe().unwrap().to_str().unwrap());
         command.args(["--exact", "listens_in_a_pod", "--nocapture"]).env("OUTSIDE_POD", name);
         let process = Process::start(name, command, lab.path(&format!("{name}.log")));
-        until("a Pod that listens", Duration::from_secs(10), || {
+        until("a Pod that listens", SOON, || {
             netns.text(&format!("curl --silent --max-time 1 http://{address}:8080/")).starts_with(name).then_some(())
         });
         lab.running_on(node, "default", name, &[&address], true);
@@ -224,15 +226,16 @@ fn clients_outside_find_what_they_can_reach() {
         connections(&client, mode, &nodes, &other);
     }
     nodes_come_and_go(&lab, &client, &nodes, &other);
-    client.until("route.example.com A", Duration::from_secs(45), &[BALANCER]);
+    client.until("route.example.com A", 2 * SOON, &[BALANCER]);
 }
 
 /// With kubeadm's permissions: Services are answered, what needs more is not, and one line says so of each kind.
 fn missing_permissions_hold_nothing_up(lab: &Lab, server: &mut Container, client: &Client) {
     server.wait_until_ready();
-    client.until("my-load-balancer.default.example.org A", Duration::from_secs(5), &[BALANCER]);
-    client.until("my-nginx.default.example.org A", Duration::from_secs(5), &[]);
-    std::thread::sleep(Duration::from_secs(2));
+    client.until("my-load-balancer.default.example.org A", SOON, &[BALANCER]);
+    client.until("my-nginx.default.example.org A", SOON, &[]);
+    // Each is tried several times in that time.
+    std::thread::sleep(Duration::from_secs(4));
     for kind in ["nodes", "ingresses.networking.k8s.io", "httproutes.gateway.networking.k8s.io"] {
         let lines = server.log().lines().filter(|line| line.contains(&format!("Failed to list {kind}: "))).count();
         assert_eq!(lines, 1, "{kind}: {}", server.log());
@@ -241,19 +244,17 @@ fn missing_permissions_hold_nothing_up(lab: &Lab, server: &mut Container, client
         assert!(refused.is_some_and(|line| line.ends_with(" 1")), "{kind}: {refused:?}");
     }
     lab.apply(ROLE);
-    // The longest wait between two tries.
-    let patience = Duration::from_secs(20);
-    until("nodes", patience, || (client.dig("my-nginx.default.example.org A").len() == 2).then_some(()));
-    client.until("cafe.example.com A", patience, &[BALANCER]);
+    until("nodes", SOON, || (client.dig("my-nginx.default.example.org A").len() == 2).then_some(()));
+    client.until("cafe.example.com A", SOON, &[BALANCER]);
 }
 
 /// A cluster without the Gateway API is one that has none of its objects; they are found once they are there.
 fn definitions_may_come_later(lab: &Lab, server: &Container) {
-    until("a kind that is not there", Duration::from_secs(20), || {
+    until("a kind that is not there", SOON, || {
         server.log().contains("this cluster has no httproutes.gateway.networking.k8s.io").then_some(())
     });
     lab.apply(&(definition("Gateway", "gateways") + "---" + &definition("HTTPRoute", "httproutes")));
-    until("the Gateway API", Duration::from_secs(20), || lab.try_kubectl("apply -f -", ROUTE).ok());
+    until("the Gateway API", SOON, || lab.try_kubectl("apply -f -", ROUTE).ok());
 }
 
 /// Every kind of name, by dig and by the C library.
@@ -281,7 +282,7 @@ fn connections(client: &Client, mode: &str, nodes: &[&str], local: &Node) {
     let pods = ["my-nginx-0", "my-nginx-1"];
     for (name, addresses) in [("my-nginx", nodes.len()), ("my-external-ips", 1), ("my-load-balancer", 1)] {
         let name = format!("{name}.default.example.org");
-        let answered = until("kube-proxy's rules", Duration::from_secs(20), || {
+        let answered = until("kube-proxy's rules", SOON, || {
             let first = client.dig(&format!("_http._tcp.{name} SRV"));
             let port = first.first()?.split(' ').nth(2)?.to_owned();
             let all = client.getent(&name).iter().all(|address| !client.connect(address, &port).is_empty());
@@ -304,21 +305,18 @@ fn connections(client: &Client, mode: &str, nodes: &[&str], local: &Node) {
 
 /// What kube-proxy would do is answered at once: an endpoint more, a node that is not ready, an endpoint less.
 fn nodes_come_and_go(lab: &Lab, client: &Client, nodes: &[&str], other: &Node) {
-    let soon = Duration::from_secs(5);
     let pod = Pod::start(lab, &lab.node, "local-0", "local", 13);
-    client.until("local.default.example.org A", soon, nodes);
+    client.until("local.default.example.org A", SOON, nodes);
     let _proxies = [lab.node.kube_proxy("iptables"), other.kube_proxy("iptables")];
-    until("kube-proxy's rules", Duration::from_secs(20), || {
-        nodes.iter().all(|node| client.connect(node, "30008").starts_with("local-")).then_some(())
-    });
+    until("kube-proxy's rules", SOON, || nodes.iter().all(|node| client.connect(node, "30008").starts_with("local-")).then_some(()));
     let ready = |status: &str| json!({ "status": { "conditions": [{ "type": "Ready", "status": status }] } });
     let path = format!("/api/v1/nodes/{}/status", other.name);
     lab.patch(&path, &ready("Unknown"));
-    client.until("my-nginx.default.example.org A", soon, &[&lab.node.address.to_string()]);
-    client.until("local.default.example.org A", soon, &[&lab.node.address.to_string()]);
+    client.until("my-nginx.default.example.org A", SOON, &[&lab.node.address.to_string()]);
+    client.until("local.default.example.org A", SOON, &[&lab.node.address.to_string()]);
     lab.patch(&path, &ready("True"));
-    client.until("my-nginx.default.example.org A", soon, nodes);
+    client.until("my-nginx.default.example.org A", SOON, nodes);
     lab.running_on(&lab.node, "default", "local-0", &[&lab.node.pod_address(13)], false);
-    client.until("local.default.example.org A", soon, &[&other.address.to_string()]);
+    client.until("local.default.example.org A", SOON, &[&other.address.to_string()]);
     drop(pod);
 }

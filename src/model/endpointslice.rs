@@ -31,7 +31,7 @@ pub struct Import {
 pub struct Endpoint {
     pub address: IpAddr,
     pub hostname: Option<Box<str>>,
-    /// Name of the Pod behind the address (`targetRef`), for `endpoint_pod_names`.
+    /// Name of what is behind the address (`targetRef`), a Pod as a rule, for `endpoint_pod_names`.
     pub pod: Option<Box<str>>,
     /// The topology zone that it is in, for `zonal`; endpoints of a slice share a few.
     pub zone: Option<Arc<str>>,
@@ -45,5 +45,6 @@ pub struct EndpointPort {
     /// Empty for an unnamed port.
     pub name: Box<str>,
     pub protocol: Protocol,
-    pub port: u16,
+    /// `None` stands for every port, which no SRV record can say.
+    pub port: Option<u16>,
 }

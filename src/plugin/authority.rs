@@ -76,7 +76,7 @@ enum End {
     /// At a name of ours that is not there, has no such address, or is too far.
     Missing,
     Unsynced,
-    /// At a name that others answer.
+    /// At a name of another zone.
     Outside(Name),
 }
 
@@ -88,11 +88,15 @@ impl<V: View> Authority<V> {
         }
     }
 
-    /// The aliases from a question's name on, as far as they are ours.
+    /// The aliases from a question's name on, as far as they are in its zone: another one may be another block's.
     fn walk(&self, question: &Question, cname: RecordSet, target: Name) -> (Sets, End) {
+        let home = self.view.zone_of(&question.name);
         let mut chain: Sets = smallvec![cname];
         let mut next = target;
         while chain.len() <= limits::ALIASES {
+            if self.view.zone_of(&next) != home {
+                return (chain, End::Outside(next));
+            }
             let owner = owner_of_target(&chain);
             match self.view.find(&Question::new(next.clone(), question.qtype)) {
                 Found::NotMine => return (chain, End::Outside(next)),

@@ -13,7 +13,6 @@ use crate::{
     chain::{Cx, Flow, Plugin},
     corefile::Words,
     wire::{Class, Name, Owner, Query, Rcode, Rdatas, RecordSet, Response, Type},
-    zone::is_reverse,
 };
 
 use super::{Fallthrough, Need, Reading, Settings, Site, names};
@@ -122,7 +121,7 @@ impl Plugin for Hosts {
 
     fn query(&self, _cx: &mut Cx, query: &Query) -> Flow {
         let question = &query.question;
-        if question.class == Class::IN && question.qtype == Type::PTR && is_reverse(&question.name) {
+        if question.class == Class::IN && question.qtype == Type::PTR {
             return self.pointer(query);
         }
         if question.class != Class::IN || !self.zones.iter().any(|zone| question.name.is_within(zone)) {

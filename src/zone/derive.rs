@@ -81,7 +81,7 @@ pub(super) struct Scope<'q> {
 pub(super) struct Target<'e> {
     pub(super) label: Option<Label<'e>>,
     pub(super) addresses: SmallVec<[IpAddr; 2]>,
-    pub(super) ports: SmallVec<[u16; 4]>,
+    pub(super) ports: SmallVec<[Option<u16>; 4]>,
 }
 
 /// An endpoint's own label, and in the cluster set that of the cluster it is in.
@@ -168,7 +168,7 @@ impl ServiceEntry {
             (_, Part::Whole) if qtype == Type::A => Found::set(qtype, scope.ttl, self.v4.clone()),
             (_, Part::Whole) if qtype == Type::AAAA => Found::set(qtype, scope.ttl, self.v6.clone()),
             (Addressing::ClusterIps(ips), Part::Whole | Part::Port { .. }) => {
-                let ports = service.ports.iter().filter(|port| part.has_port(&port.name, port.protocol)).map(|port| port.port);
+                let ports = service.ports.iter().filter(|port| part.has_port(&port.name, port.protocol)).map(|port| Some(port.port));
                 let target = Target { label: None, addresses: ips.iter().copied().collect(), ports: ports.collect() };
                 self.targets_answer(vec![target], part, qtype, scope)
             }
@@ -245,12 +245,12 @@ impl ServiceEntry {
         let (mut srv, mut additional) = (Vec::new(), Sets::new());
         for target in merged(targets) {
             let Some(name) = self.target_name(target.label.as_ref(), scope) else { continue };
-            for port in &target.ports {
+            for port in target.ports.iter().flatten() {
                 srv.push([&[0, 0], &weight.to_be_bytes()[..], &port.to_be_bytes(), &name].concat());
             }
             for rtype in [Type::A, Type::AAAA] {
                 let data = address_data(rtype, &target.addresses);
-                if !data.is_empty() && !target.ports.is_empty() {
+                if !data.is_empty() && target.ports.iter().any(Option::is_some) {
                     additional.push(RecordSet::new(Owner::Name(name.clone().into()), rtype, scope.ttl, data));
                 }
             }
@@ -300,7 +300,15 @@ impl Alias {
     }
 }
 
-impl Part<'_> {
+impl<'q> Part<'q> {
+    /// Of two labels; `_._` stands for every port, and so for the Service.
+    pub(super) fn port(port: &'q [u8], protocol: &'q [u8]) -> Self {
+        match (without_underscore(port), without_underscore(protocol)) {
+            (b"", b"") => Self::Whole,
+            (port, protocol) => Self::Port { port, protocol },
+        }
+    }
+
     pub(super) fn has_port(self, name: &str, protocol: Protocol) -> bool {
         let matches = |wanted: &[u8], is: &str| wanted.is_empty() || is.as_bytes().eq_ignore_ascii_case(wanted);
         match self {
@@ -308,6 +316,11 @@ impl Part<'_> {
             Self::Whole | Self::Endpoint { .. } | Self::Zonal { .. } => true,
         }
     }
+}
+
+/// `_http` and `http` both name the port `http`; `_` names every one.
+fn without_underscore(label: &[u8]) -> &[u8] {
+    label.strip_prefix(b"_").unwrap_or(label)
 }
 
 /// An endpoint's label as it is asked for, and the address that it may stand for.

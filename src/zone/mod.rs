@@ -188,7 +188,7 @@ impl Zone {
             4 if scope.plane == Plane::ClusterSet && !label(0).starts_with(b"_") && !label(1).starts_with(b"_") => {
                 (Part::Endpoint { label: label(0), cluster: Some(label(1)) }, offsets[2])
             }
-            4 => (Part::Port { port: without_underscore(label(0)), protocol: without_underscore(label(1)) }, offsets[2]),
+            4 => (Part::port(label(0), label(1)), offsets[2]),
             5.. if self.settings.zonal && scope.plane == Plane::Cluster => {
                 let directive_at = offsets.len() - 4;
                 let prefer = match (label(directive_at), label(directive_at + 1)) {
@@ -359,9 +359,4 @@ fn offsets(left: &[u8]) -> smallvec::SmallVec<[usize; 8]> {
         at += usize::from(length) + 1;
     }
     offsets
-}
-
-/// `_http` and `http` both name the port `http`; `_` names every one.
-fn without_underscore(label: &[u8]) -> &[u8] {
-    label.strip_prefix(b"_").unwrap_or(label)
 }

@@ -159,8 +159,8 @@ impl ServiceEntry {
             let Some(host) = self.target_name(Some(&label), scope) else { continue };
             let weight = (100 / slice.endpoints.len()).max(1) as u16;
             for port in slice.ports.iter().filter(|port| !port.name.is_empty()) {
-                let (rdata, port) = (srv(weight, port.port, &host), named.entry((port.protocol, &*port.name)).or_default());
-                port.push(rdata);
+                let Some(number) = port.port else { continue };
+                named.entry((port.protocol, &*port.name)).or_default().push(srv(weight, number, &host));
             }
             let addresses = hosts.entry(label).or_default();
             if !addresses.contains(&endpoint.address) {

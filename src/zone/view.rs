@@ -12,6 +12,9 @@ pub trait View: Send + Sync {
     /// What the question's name has of its type.
     fn find(&self, question: &Question) -> Found;
 
+    /// The longest of the view's zones that a name is in.
+    fn zone_of(&self, name: &Name) -> Option<&Name>;
+
     /// The SOA of the zone that the question is in.
     fn soa(&self, question: &Question) -> Option<RecordSet>;
 
@@ -31,6 +34,10 @@ pub trait View: Send + Sync {
 impl View for Zone {
     fn find(&self, question: &Question) -> Found {
         Self::find(self, question)
+    }
+
+    fn zone_of(&self, name: &Name) -> Option<&Name> {
+        Self::zone_of(self, name)
     }
 
     fn soa(&self, question: &Question) -> Option<RecordSet> {

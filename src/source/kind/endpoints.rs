@@ -50,7 +50,7 @@ impl Endpoints {
     fn slice(&self, index: usize, subset: &Subset) -> Result<model::EndpointSlice, String> {
         let endpoint = |it: &SubsetAddress| {
             let hostname = it.hostname.as_deref().filter(|name| !name.is_empty()).map(Into::into);
-            let pod = it.target_ref.as_ref().and_then(TargetRef::pod);
+            let pod = it.target_ref.as_ref().and_then(TargetRef::name);
             Ok(Endpoint { address: address(&it.ip)?, hostname, pod, zone: None, node: it.node_name.as_deref().map(Into::into) })
         };
         Ok(model::EndpointSlice {
@@ -59,7 +59,7 @@ impl Endpoints {
             service: Some(self.metadata.name.as_str().into()),
             import: None,
             endpoints: subset.addresses.iter().map(endpoint).collect::<Result<_, String>>()?,
-            ports: subset.ports.iter().filter_map(SlicePort::fact).collect::<Result<_, _>>()?,
+            ports: subset.ports.iter().map(SlicePort::fact).collect::<Result<_, _>>()?,
         })
     }
 }

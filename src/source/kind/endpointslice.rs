@@ -49,14 +49,12 @@ struct Conditions {
 #[serde(default)]
 pub(super) struct TargetRef {
     #[serde(deserialize_with = "or_default")]
-    kind: String,
-    #[serde(deserialize_with = "or_default")]
     name: String,
 }
 
 impl TargetRef {
-    pub(super) fn pod(&self) -> Option<Box<str>> {
-        (self.kind == "Pod" && !self.name.is_empty()).then(|| self.name.as_str().into())
+    pub(super) fn name(&self) -> Option<Box<str>> {
+        (!self.name.is_empty()).then(|| self.name.as_str().into())
     }
 }
 
@@ -71,10 +69,8 @@ pub(super) struct SlicePort {
 }
 
 impl SlicePort {
-    /// A port without a number means every port, which no SRV record can say.
-    pub(super) fn fact(&self) -> Option<Result<EndpointPort, String>> {
-        let port = self.port?;
-        Some(protocol(self.protocol.as_deref()).map(|protocol| EndpointPort { name: self.name.as_str().into(), protocol, port }))
+    pub(super) fn fact(&self) -> Result<EndpointPort, String> {
+        Ok(EndpointPort { name: self.name.as_str().into(), protocol: protocol(self.protocol.as_deref())?, port: self.port })
     }
 }
 
@@ -105,7 +101,7 @@ impl EndpointSlice {
         let (mut endpoints, mut zones) = (Vec::new(), BTreeSet::new());
         for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.conditions.ready != Some(false)) {
             let hostname: Option<Box<str>> = endpoint.hostname.as_deref().filter(|name| !name.is_empty()).map(Into::into);
-            let pod = endpoint.target_ref.as_ref().and_then(TargetRef::pod);
+            let pod = endpoint.target_ref.as_ref().and_then(TargetRef::name);
             let zone = endpoint.zone.as_deref().filter(|zone| !zone.is_empty()).map(|zone| shared(&mut zones, zone));
             let node: Option<Arc<str>> = endpoint.node_name.as_deref().filter(|name| !name.is_empty()).map(Into::into);
             for address in addresses(&endpoint.addresses)? {
@@ -119,7 +115,7 @@ impl EndpointSlice {
             service,
             import,
             endpoints: endpoints.into(),
-            ports: self.ports.iter().filter_map(SlicePort::fact).collect::<Result<_, _>>()?,
+            ports: self.ports.iter().map(SlicePort::fact).collect::<Result<_, _>>()?,
         }))
     }
 }

@@ -64,7 +64,7 @@ fn of_family<'p>(service: &Service, pods: impl Iterator<Item = &'p Running>, zon
         endpoints: chunk.into(),
         ports: ports
             .iter()
-            .map(|(name, protocol, port)| EndpointPort { name: name.as_str().into(), protocol: *protocol, port: *port })
+            .map(|(name, protocol, port)| EndpointPort { name: name.as_str().into(), protocol: *protocol, port: Some(*port) })
             .collect(),
     };
     chunks.enumerate().map(slice).collect()

@@ -119,7 +119,9 @@ fn object_line(object: &Object) -> String {
                 endpoint.hostname.iter().for_each(|name| write!(text, "={name}").unwrap());
                 endpoint.pod.iter().for_each(|name| write!(text, "({name})").unwrap());
             }
-            it.ports.iter().for_each(|port| write!(text, " {}:{}/{}", port.name, port.port, port.protocol.label()).unwrap());
+            it.ports
+                .iter()
+                .for_each(|port| write!(text, " {}:{}/{}", port.name, port.port.unwrap_or_default(), port.protocol.label()).unwrap());
         }
         Object::Pod(it) => it.addresses.iter().for_each(|ip| write!(text, " {ip}").unwrap()),
         Object::Node(it) => {

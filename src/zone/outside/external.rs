@@ -13,7 +13,6 @@ use crate::{
         reverse,
         settings::primary,
         view::longest,
-        without_underscore,
     },
 };
 
@@ -123,7 +122,7 @@ impl External {
             1 => return Found::NoData,
             2 => (Part::Whole, 0),
             3 => (Part::Endpoint { label: label(0), cluster: None }, offsets[1]),
-            4 => (Part::Port { port: without_underscore(label(0)), protocol: without_underscore(label(1)) }, offsets[2]),
+            4 => (Part::port(label(0), label(1)), offsets[2]),
             _ => return Found::NoName,
         };
         let Some(entry) = self.store.service(&left[service_at..]) else { return Found::NoName };
@@ -200,6 +199,10 @@ impl View for External {
         }
         let spelled = question.spelled_from(left.len());
         self.name_server(left, question.qtype).unwrap_or_else(|| self.service(left, question.qtype, &self.scope(&spelled)))
+    }
+
+    fn zone_of(&self, name: &Name) -> Option<&Name> {
+        longest(&self.settings.zones, name)
     }
 
     fn soa(&self, question: &Question) -> Option<RecordSet> {

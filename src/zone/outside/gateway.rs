@@ -15,7 +15,6 @@ use crate::{
         offsets,
         plane::Plane,
         view::longest,
-        without_underscore,
     },
 };
 
@@ -177,7 +176,7 @@ impl Gateway {
         };
         let base = offsets.get(count).map_or(zone, |at| &name[*at..]);
         let claims = self.claims(base, zone);
-        let part = Part::Port { port: without_underscore(port), protocol: without_underscore(protocol) };
+        let part = Part::port(port, protocol);
         if claims.is_empty() {
             return None;
         }
@@ -373,6 +372,10 @@ impl View for Gateway {
             Found::NoName if !self.settings.kinds().all(|kind| self.knows(kind)) => Found::Unsynced,
             found => found,
         }
+    }
+
+    fn zone_of(&self, name: &Name) -> Option<&Name> {
+        longest(&self.settings.zones, name)
     }
 
     fn soa(&self, question: &Question) -> Option<RecordSet> {

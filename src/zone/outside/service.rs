@@ -84,7 +84,8 @@ impl ServiceEntry {
             return Found::NoName;
         }
         if !place.addresses.is_empty() {
-            let target = Target { label: None, addresses: place.addresses.iter().copied().collect(), ports };
+            let (addresses, ports) = (place.addresses.iter().copied().collect(), ports.into_iter().map(Some).collect());
+            let target = Target { label: None, addresses, ports };
             return self.targets_answer(vec![target], part, qtype, scope);
         }
         // Beside a CNAME there is nothing else (RFC 1034 §3.6.2): the Service's name has it, those of its ports have SRV records.

@@ -43,7 +43,7 @@ fn endpoint_slices_have_ready_addresses_only() {
          - {addresses: [10.0.0.2], conditions: {ready: false, serving: true}}\n\
          - {addresses: [10.0.0.3], conditions: {ready: null}, targetRef: {kind: Node, name: n}}\n\
          ports: [{name: http, port: 8080, protocol: TCP}, {name: any, port: null}]",
-        " 10.0.0.1=a(web-1) 10.0.0.3 http:8080/tcp",
+        " 10.0.0.1=a(web-1) 10.0.0.3(n) http:8080/tcp any:0/tcp",
     );
     check("addressType: IPv6\nendpoints: null\nports: null", "");
 }

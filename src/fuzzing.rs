@@ -2,6 +2,8 @@
 //!
 //! hickory-proto, which has no part in reading questions or writing replies, is the judge.
 
+mod index;
+
 use std::{
     collections::HashMap,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
@@ -22,6 +24,8 @@ use crate::{
     wire::{Name, Owner, Query, Question, Rcode, Rdatas, RecordSet, Response, Room, Sets, Type},
     zone::Index,
 };
+
+pub use index::index_equals_rebuild;
 
 const LISTEN: Listen = Listen { scheme: Scheme::Dns, address: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 53)) };
 
@@ -216,7 +220,7 @@ fn facts() -> Vec<Change> {
         service: Some("db".into()),
         import: None,
         endpoints: endpoints.collect(),
-        ports: Box::new([EndpointPort { name: "sql".into(), protocol: Protocol::Tcp, port: 5432 }]),
+        ports: Box::new([EndpointPort { name: "sql".into(), protocol: Protocol::Tcp, port: Some(5432) }]),
     };
     let mut changes = vec![
         Change::Upsert(Object::Namespace(Namespace { name: "default".into(), labels: Box::default() })),

@@ -17,6 +17,7 @@ fn corpora_hold() {
     let now = Instant::now();
     corpus("query").iter().for_each(|input| fuzzing::query(input, now));
     corpus("encode_fits").iter().for_each(|input| fuzzing::encode_fits(input));
+    corpus("index_equals_rebuild").iter().for_each(|input| fuzzing::index_equals_rebuild(input));
     corpus("corefile").iter().for_each(|input| fuzzing::corefile(input));
 }
 
@@ -35,6 +36,15 @@ fn a_million_packets_are_survived() {
             mutate(&mut packet, &mut random);
         }
         fuzzing::query(&packet, now);
+    }
+}
+
+#[test]
+fn random_changes_give_the_zone_of_the_final_facts() {
+    let mut random = Random(2);
+    for _ in 0..300 {
+        let changes: Vec<u8> = (0..random.below(600)).map(|_| random.next() as u8).collect();
+        fuzzing::index_equals_rebuild(&changes);
     }
 }
 

@@ -8,7 +8,7 @@ COREDNS_VERSION := v1.15.0
 ARCH := $(subst aarch64,arm64,$(subst x86_64,amd64,$(shell uname -m)))
 IMAGE := ndots/coredns:$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 
-.PHONY: help run test lint lab bench fuzz soak image tools
+.PHONY: help run test lint lab diff bench fuzz soak image tools
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,8 +37,11 @@ bench: lab ## ndots beside CoreDNS and an echoing socket: CPU time a query, memo
 fuzz: ## every fuzz target for FUZZ_SECONDS (nightly toolchain and cargo-fuzz)
 	@command -v cargo-fuzz >/dev/null || $(CARGO) install cargo-fuzz --locked --version $(FUZZ_VERSION)
 	@mkdir -p target/fuzz-new
-	for target in query encode_fits corefile; do mkdir -p target/fuzz-new/$$target; \
+	for target in query encode_fits corefile index_equals_rebuild; do mkdir -p target/fuzz-new/$$target; \
 	  $(CARGO) +nightly fuzz run --fuzz-dir fuzz $$target target/fuzz-new/$$target fuzz/corpora/$$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+
+diff: lab ## CoreDNS and ndots on one control plane, asked the same: minutes
+	$(CARGO) test --locked --test diff -- --include-ignored --nocapture --test-threads=1
 
 lab: ## build the lab, once: a real control plane and CoreDNS to compare with (Go)
 	@scripts/packages iptables:iptables nft:nftables conntrack:conntrack curl:curl

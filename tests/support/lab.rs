@@ -405,7 +405,7 @@ impl Lab {
 
     /// A server in a container, as the ServiceAccount that kubeadm makes for CoreDNS; its node's resolv.conf names nobody.
     pub(crate) fn server(&self, netns: &Netns, program: Program, corefile: &str) -> Container {
-        self.apply(container::ACCOUNT);
+        self.account();
         let mut container = self.prepared(netns, program, corefile, "coredns");
         container.serve();
         container
@@ -417,6 +417,11 @@ impl Lab {
         container.file("/etc/coredns/Corefile", corefile);
         container.service_account(self, "kube-system", account);
         container
+    }
+
+    /// Makes the ServiceAccount that kubeadm makes for CoreDNS.
+    pub(crate) fn account(&self) {
+        self.apply(container::ACCOUNT);
     }
 
     /// A root of its own in a namespace: put files into it, then run.

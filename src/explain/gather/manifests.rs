@@ -101,7 +101,7 @@ fn slice(all: &mut Objects, fact: &model::EndpointSlice) {
     };
     let port = |it: &model::EndpointPort| EndpointPort {
         name: Some(it.name.to_string()),
-        port: Some(it.port.into()),
+        port: it.port.map(Into::into),
         protocol: Some(it.protocol.label().to_ascii_uppercase()),
         ..EndpointPort::default()
     };

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     model::{
-        Addressing, Change, Endpoint, EndpointPort, EndpointSlice, Key, Kind, Namespace, Object, Pod, Protocol, Selector, Service,
+        Addressing, Change, Endpoint, EndpointPort, EndpointSlice, Import, Key, Kind, Namespace, Object, Pod, Protocol, Selector, Service,
         ServicePort,
     },
     wire::{Name, Question, Type},
@@ -16,7 +16,7 @@ use crate::{
 
 use super::Bytes;
 
-const KINDS: [Kind; 4] = [Kind::Namespace, Kind::Service, Kind::EndpointSlice, Kind::Pod];
+const KINDS: [Kind; 5] = [Kind::Namespace, Kind::Service, Kind::EndpointSlice, Kind::Pod, Kind::ServiceImport];
 const NAMESPACES: [&str; 2] = ["a", "svc"];
 const NAMES: [&str; 3] = ["x", "y", "10-0-0-1"];
 const PORTS: [&str; 3] = ["", "p", "q"];
@@ -121,14 +121,15 @@ impl Bytes<'_> {
                 let labels = self.some(1, |_| ("shown".into(), "yes".into()));
                 Object::Namespace(Namespace { name: namespace, labels })
             }
-            Kind::Service => {
+            Kind::Service | Kind::ServiceImport => {
                 let ports = self.some(2, |bytes| ServicePort {
                     name: bytes.one(&PORTS).into(),
                     protocol: bytes.one(&[Protocol::Tcp, Protocol::Udp]),
                     port: bytes.one(&[53, 80]),
                     node_port: None,
                 });
-                Object::Service(Service { namespace, name, addressing: self.addressing(), ports, outside: None })
+                let service = Service { namespace, name, addressing: self.addressing(), ports, outside: None };
+                if kind == Kind::Service { Object::Service(service) } else { Object::ServiceImport(service) }
             }
             Kind::Pod => Object::Pod(Pod { namespace, name, addresses: self.some(2, Self::address), host_network: self.octet() >= 192 }),
             _ => Object::EndpointSlice(self.slice(namespace, name)),
@@ -146,7 +147,9 @@ impl Bytes<'_> {
     }
 
     fn slice(&mut self, namespace: Box<str>, name: Box<str>) -> EndpointSlice {
-        let service = self.one(&NAMES).into();
+        let of = self.octet();
+        let service = (of >= 64).then(|| self.one(&NAMES).into());
+        let import = (of < 128).then(|| Box::new(Import { service: self.one(&NAMES).into(), cluster: self.one(&NAMES).into() }));
         let endpoints = self.some(3, |bytes| Endpoint {
             address: bytes.address(),
             hostname: bytes.some(1, |bytes| bytes.one(&NAMES).into()).into_iter().next(),
@@ -159,7 +162,7 @@ impl Bytes<'_> {
             protocol: Protocol::Tcp,
             port: bytes.one(&[Some(8080), Some(53), None]),
         };
-        EndpointSlice { namespace, name, service, endpoints, ports: self.some(2, port) }
+        EndpointSlice { namespace, name, service, import, endpoints, ports: self.some(2, port) }
     }
 }
 
@@ -169,17 +172,12 @@ fn address(last: u8, v6: bool) -> IpAddr {
 
 /// Every setting that decides about facts.
 fn views() -> [Settings; 3] {
-    let zones = ["cluster.local", "in-addr.arpa", "ip6.arpa"].iter().filter_map(|zone| zone.parse().ok()).collect();
+    let zones = ["cluster.local", "clusterset.local", "in-addr.arpa", "ip6.arpa"].iter().filter_map(|zone| zone.parse().ok()).collect();
     let plain = Settings {
-        zones,
-        ttl: 5,
         pods: PodMode::Insecure,
-        namespaces: Namespaces::All,
-        endpoint_pod_names: false,
-        no_endpoints: false,
-        zonal: false,
-        ignore_empty_service: false,
+        multicluster: "clusterset.local".parse().into_iter().collect(),
         own_addresses: vec![address(1, false)],
+        ..Settings::new(zones)
     };
     let shown = Selector::parse("shown=yes").map_or(Namespaces::All, Namespaces::Labelled);
     [
@@ -202,6 +200,7 @@ fn questions() -> Vec<Question> {
         names.push(format!("{namespace}.svc.cluster.local"));
         names.push(format!("10-0-0-1.{namespace}.pod.cluster.local"));
         for service in NAMES {
+            names.extend(["", "x.", "x.y.", "_p._tcp."].map(|labels| format!("{labels}{service}.{namespace}.svc.clusterset.local")));
             let service = format!("{service}.{namespace}.svc.cluster.local");
             names.extend(
                 ["x", "10-0-0-2", "fd00--1", "_p._tcp", "_._udp", "x.pin._zone", "y.prefer._zone"]

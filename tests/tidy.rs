@@ -89,7 +89,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
         ],
     ),
     ("cli", 7, &["clap"]),
-    ("app", 8, &["anyhow", "if_addrs", "prometheus", "rand", "rlimit", "serde_json", "sha2", "tokio"]),
+    ("app", 8, &["anyhow", "if_addrs", "prometheus", "rand", "rlimit", "serde_json", "sha2", "thiserror", "tokio"]),
 ];
 
 /// Within the same layer two may not see each other, and `source` sees facts only.

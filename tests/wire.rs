@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use support::{Ndots, question, rcode};
+use support::{Ndots, page, question, rcode};
 
 const A: u16 = 1;
 const API: &str = "kubernetes.default.svc.cluster.local";
@@ -161,7 +161,7 @@ fn pages_tell_health_readiness_and_metrics() {
     );
     fs::write(&corefile, text).unwrap();
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_ndots")).arg("-conf").arg(&corefile).spawn().unwrap();
-    let get = page;
+    let get = |port: u16, path: &str| page(([127, 0, 0, 1], port).into(), path);
     let begun = Instant::now();
     while get(ready, "/ready").is_none() {
         assert!(begun.elapsed() < Duration::from_secs(5), "the pages are not there");
@@ -185,16 +185,6 @@ fn pages_tell_health_readiness_and_metrics() {
 
 fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// A page, head and all.
-fn page(port: u16, path: &str) -> Option<String> {
-    use std::io::Read;
-    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
-    let mut page = String::new();
-    stream.read_to_string(&mut page).ok()?;
-    Some(page)
 }
 
 #[test]

@@ -44,17 +44,9 @@ pub(super) fn files(configuration: &Configuration) -> Vec<String> {
 }
 
 /// What clients cannot know; the same through all reloads.
-#[derive(Clone, Copy)]
-pub(super) struct Secrets {
-    seed: u64,
-    cookies: CookieSecret,
-}
-
-impl Secrets {
-    pub(super) fn new() -> Self {
-        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32);
-        Self { seed: rand::random(), cookies: CookieSecret::new(rand::random(), Instant::now(), unix) }
-    }
+pub(super) fn cookie_secret() -> CookieSecret {
+    let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32);
+    CookieSecret::new(rand::random(), Instant::now(), unix)
 }
 
 /// A server, and where it is to listen.
@@ -69,7 +61,7 @@ pub(super) fn build(
     metrics: &Arc<Metrics>,
     stores: &HashMap<Source, Arc<Store>>,
     kept: &Kept,
-    secrets: Secrets,
+    cookies: CookieSecret,
 ) -> anyhow::Result<Built> {
     let interfaces = if_addrs::get_if_addrs().context("cannot read this machine's addresses")?;
     let mut written = Vec::new();
@@ -96,8 +88,8 @@ pub(super) fn build(
     }
     let (written, spans): (Vec<_>, Vec<_>) = written.into_iter().unzip();
     let own_addresses = &own_addresses(&interfaces);
-    let (files, modified, hosts, cookies) = (&files, &modified, &names, Some(secrets.cookies));
-    let ground = Ground { metrics, stores, files, modified, hosts, own_addresses, kept, seed: secrets.seed, cookies };
+    let (files, modified, hosts, cookies) = (&files, &modified, &names, Some(cookies));
+    let ground = Ground { metrics, stores, files, modified, hosts, own_addresses, kept, seed: rand::random(), cookies };
     let assembled = assemble(&written, &ground).map_err(|fault| match fault {
         Fault::Plugin(reason) => anyhow!(reason),
         Fault::Overlap(overlap) => {

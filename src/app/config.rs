@@ -5,11 +5,12 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
+use thiserror::Error;
 
 use crate::{
     cli::Serve,
-    corefile::{self, Diagnostics, Reader, Span},
+    corefile::{self, Diagnostics, Reader, Severity, Span},
     limits,
     server::{self, CheckedBlock},
 };
@@ -60,17 +61,22 @@ pub(super) struct Configuration {
     pub(super) diagnostics: Diagnostics,
 }
 
-/// Reads and checks; warnings are printed, mistakes are the error.
+/// What is wrong with a Corefile: for a person at a terminal, and in lines as CoreDNS has them.
+#[derive(Debug, Error)]
+#[error("the Corefile has mistakes:\n\n{rendered}{}", lines.join("\n"))]
+pub(super) struct Mistakes {
+    rendered: String,
+    pub(super) lines: Vec<String>,
+}
+
+/// Reads and checks; mistakes are the error.
 pub(super) fn check(text: &Text, port: u16) -> anyhow::Result<Configuration> {
     let mut diagnostics = Diagnostics::default();
     let corefile = corefile::parse(&text.path, &text.text, &Disk, &mut diagnostics);
     let blocks = server::check(&corefile, port, &mut diagnostics);
     let configuration = Configuration { blocks, diagnostics };
     if configuration.diagnostics.has_errors() {
-        bail!("the Corefile has mistakes:\n\n{}", configuration.rendered());
-    }
-    if configuration.diagnostics.iter().next().is_some() {
-        eprint!("{}", configuration.rendered());
+        return Err(configuration.mistakes());
     }
     Ok(configuration)
 }
@@ -83,6 +89,23 @@ pub(super) fn print(text: &Text) -> String {
 }
 
 impl Configuration {
+    /// For a person at a terminal.
+    pub(super) fn print_warnings(&self) {
+        if self.diagnostics.iter().next().is_some() {
+            eprint!("{}", self.rendered());
+        }
+    }
+
+    /// For the log.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
+        self.diagnostics.lines().filter(|(severity, _)| *severity == Severity::Warning).map(|(_, line)| line)
+    }
+
+    fn mistakes(&self) -> anyhow::Error {
+        let lines = self.diagnostics.lines().filter(|(severity, _)| *severity == Severity::Error).map(|(_, line)| line).collect();
+        Mistakes { rendered: self.rendered(), lines }.into()
+    }
+
     fn rendered(&self) -> String {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         self.diagnostics.render(std::io::stderr().is_terminal() && !plain)
@@ -91,7 +114,7 @@ impl Configuration {
     /// A mistake that shows only when everything is put together.
     pub(super) fn mistake(&mut self, span: Span, message: String) -> anyhow::Error {
         self.diagnostics.error(span, message);
-        anyhow::anyhow!("the Corefile has mistakes:\n\n{}", self.rendered())
+        self.mistakes()
     }
 }
 

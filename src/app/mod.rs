@@ -73,6 +73,7 @@ fn server(flags: &ServerFlags) -> anyhow::Result<ExitCode> {
 fn check(file: &str) -> anyhow::Result<ExitCode> {
     let text = Text::of_file(Some(file))?;
     let checked = config::check(&text, 53)?;
+    checked.print_warnings();
     let blocks = checked.blocks.len();
     say!("{file}: {blocks} server block{}, no mistakes", if blocks == 1 { "" } else { "s" });
     Ok(ExitCode::SUCCESS)

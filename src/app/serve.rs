@@ -23,16 +23,16 @@ use crate::{
     },
     plugin::{Kept, Readiness, Timed},
     server::{Assembled, Listen},
-    wire::Question,
+    wire::{CookieSecret, Question},
 };
 
 use super::{
-    build::{self, Built, Secrets},
-    config::{self, Configuration, Text},
+    build::{self, Built},
+    config::{self, Configuration, Mistakes, Text},
     openings, process, said, say,
     signals::{Order, Signals},
     sources::Sources,
-    watch::{self, Seen},
+    watch::{self, Watched},
     welcome,
 };
 
@@ -43,6 +43,7 @@ const FORCED: u8 = 2;
 pub(super) fn run(text: &Text, flags: &ServerFlags, newcomer: Option<&str>) -> anyhow::Result<ExitCode> {
     // A wrong Corefile is told before a thread is made.
     let configuration = config::check(text, flags.port)?;
+    configuration.print_warnings();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     let code = runtime.block_on(async {
         let (mut process, shell_task) = Process::start(text, configuration, flags, newcomer).await?;
@@ -91,7 +92,7 @@ struct Process {
     lameduck: std::time::Duration,
     timed: Vec<Arc<dyn Timed>>,
     kept: Kept,
-    secrets: Secrets,
+    cookies: CookieSecret,
     /// `None` where no change is to be taken over.
     watched: Option<Watched>,
     tasks: JoinSet<()>,
@@ -114,9 +115,9 @@ impl Process {
         let signals = Signals::new(log.clone()).context("cannot listen to signals")?;
         let mut sources = Sources::new(log.clone(), Arc::clone(&metrics));
         let started = sources.start(&build::sources(&configuration)).await?;
-        let files = build::files(&configuration);
-        let secrets = Secrets::new();
-        let Built { assembled, mut openings } = build::build(configuration, &metrics, &sources.stores(), &Kept::default(), secrets)?;
+        let watched = Watched::new(text, build::files(&configuration));
+        let cookies = build::cookie_secret();
+        let Built { assembled, mut openings } = build::build(configuration, &metrics, &sources.stores(), &Kept::default(), cookies)?;
         openings::add_compat(&mut openings, &flags.compat_listener)?;
         assembled.tell_enabled(&metrics);
         let Assembled {
@@ -143,14 +144,14 @@ impl Process {
             }
             welcome::chosen_ports(&listeners, &admin);
         }
-        let watched = Watched::new(text, watch_corefile, watch_files, files);
-        if let Some(watched) = watched.as_ref().filter(|watched| watched.corefile) {
-            log.say(Level::Info, format!("plugin/reload: Running configuration SHA512 = {}", watched.seen.hash()));
+        let watched = watched.only(watch_corefile, watch_files);
+        if let Some(hash) = watched.as_ref().and_then(Watched::hash) {
+            log.say(Level::Info, format!("plugin/reload: Running configuration SHA512 = {hash}"));
         }
         let mut tasks = JoinSet::new();
         spawn_probes(&mut tasks, &listeners, probes);
         let process =
-            Self { shell, metrics, log, listeners, admin, sources, readiness, lameduck, timed, kept, secrets, watched, tasks, signals };
+            Self { shell, metrics, log, listeners, admin, sources, readiness, lameduck, timed, kept, cookies, watched, tasks, signals };
         Ok((process, task))
     }
 
@@ -163,7 +164,11 @@ impl Process {
                     self.look(text, flags).await;
                 }
                 order = self.signals.next() => match order {
-                    Order::Reload => drop(self.try_reload(text, flags).await),
+                    Order::Reload => {
+                        // A mistake that is told now is not to be told again.
+                        self.watched.as_mut().map(|watched| watched.look(text));
+                        self.try_reload(text, flags).await;
+                    }
                     order => return order,
                 }
             }
@@ -173,42 +178,38 @@ impl Process {
     /// Takes over what has changed since the last look.
     async fn look(&mut self, text: &Text, flags: &ServerFlags) {
         let Some(watched) = &mut self.watched else { return };
-        let now = Seen::now(watched.corefile.then_some(text), &watched.files);
-        if watched.seen == now {
+        if watched.look(text) {
+            self.try_reload(text, flags).await;
+        }
+    }
+
+    async fn try_reload(&mut self, text: &Text, flags: &ServerFlags) {
+        self.log.say(Level::Info, "Reloading");
+        if let Err(error) = self.reload(text, flags).await {
+            self.metrics.reload_failures.inc();
+            let reason = error.downcast_ref::<Mistakes>().map_or_else(|| format!("{error:#}"), |mistakes| mistakes.lines.join("; "));
+            self.log.say(Level::Error, format!("plugin/reload: Corefile changed but reload failed: {reason}"));
             return;
         }
-        watched.seen = now;
-        let hash = watched.corefile.then(|| watched.seen.hash());
-        self.log.say(Level::Info, "Reloading");
-        if self.try_reload(text, flags).await
-            && let Some(hash) = hash
-        {
+        if let Some(hash) = self.watched.as_ref().and_then(Watched::hash) {
             self.metrics.reload_version.reset();
             self.metrics.reload_version.with_label_values(&["sha512", &hash]).set(1);
             self.log.say(Level::Info, format!("plugin/reload: Running configuration SHA512 = {hash}"));
         }
-    }
-
-    async fn try_reload(&mut self, text: &Text, flags: &ServerFlags) -> bool {
-        let reloaded = self.reload(text, flags).await;
-        match &reloaded {
-            Ok(()) => self.log.say(Level::Info, "Reloading complete"),
-            Err(error) => {
-                self.metrics.reload_failures.inc();
-                let reason = format!("{error:#}").replace('\n', " | ");
-                self.log.say(Level::Error, format!("plugin/reload: Corefile changed but reload failed: {reason}"));
-            }
-        }
-        reloaded.is_ok()
+        self.log.say(Level::Info, "Reloading complete");
     }
 
     /// Builds the new server beside the old one and swaps them; with a mistake the old one stays.
     async fn reload(&mut self, text: &Text, flags: &ServerFlags) -> anyhow::Result<()> {
-        let configuration = config::check(&text.again()?, flags.port)?;
-        let (needed, files) = (build::sources(&configuration), build::files(&configuration));
+        let text = text.again()?;
+        let configuration = config::check(&text, flags.port)?;
+        configuration.warnings().for_each(|warning| self.log.say(Level::Warning, warning));
+        let needed = build::sources(&configuration);
+        // Before anything takes time: what changes meanwhile is the next reload's.
+        let watched = Watched::new(&text, build::files(&configuration));
         self.sources.start(&needed).await?;
         let Built { assembled: built, mut openings } =
-            build::build(configuration, &self.metrics, &self.sources.stores(), &self.kept, self.secrets)?;
+            build::build(configuration, &self.metrics, &self.sources.stores(), &self.kept, self.cookies)?;
         openings::add_compat(&mut openings, &flags.compat_listener)?;
         self.listeners.open(&openings)?;
         built.tell_enabled(&self.metrics);
@@ -220,7 +221,7 @@ impl Process {
         self.listeners.serve(&self.shell, &openings)?;
         self.sources.keep(&needed).await;
         (self.readiness, self.lameduck, self.kept) = (built.readiness, built.lameduck, built.kept);
-        self.watched = Watched::new(text, built.watch_corefile, built.watch_files, files);
+        self.watched = watched.only(built.watch_corefile, built.watch_files);
         spawn_probes(&mut self.tasks, &self.listeners, built.probes);
         self.admin.serve(built.pages).await
     }
@@ -243,20 +244,6 @@ impl Process {
             () = in_order => ExitCode::SUCCESS,
             () = signals.forced() => if order == Order::Interrupt { FORCED.into() } else { ExitCode::SUCCESS },
         }
-    }
-}
-
-/// What is looked at, and what it was.
-struct Watched {
-    corefile: bool,
-    files: Vec<String>,
-    seen: Seen,
-}
-
-impl Watched {
-    fn new(text: &Text, corefile: bool, files: bool, paths: Vec<String>) -> Option<Self> {
-        let paths = if files { paths } else { Vec::new() };
-        (corefile || files).then(|| Self { corefile, seen: Seen::now(corefile.then_some(text), &paths), files: paths })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Looks at the Corefile and at the files that its plugins read, and tells when they have changed; asks this server the
 //! questions that plugins want to see come in.
 
-use std::{collections::HashMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use sha2::{Digest, Sha512};
 use tokio::net::UdpSocket;
@@ -13,25 +13,41 @@ use crate::{
 
 use super::config::{self, Text};
 
-/// What was seen the last time.
-#[derive(PartialEq, Eq)]
-pub(super) struct Seen {
+/// What is looked at, and what it was when it was seen the last time.
+pub(super) struct Watched {
     /// With everything that it imports; mistakes make a difference, too.
-    corefile: String,
-    files: HashMap<String, Option<Vec<u8>>>,
+    corefile: Option<String>,
+    /// What the plugins of the Corefile in force read.
+    files: BTreeMap<String, Option<Vec<u8>>>,
 }
 
-impl Seen {
-    /// `files` are those that the plugins of the Corefile in force read. The Corefile is left out where `text` is.
-    pub(super) fn now(text: Option<&Text>, files: &[String]) -> Self {
-        let files = files.iter().map(|path| (path.clone(), std::fs::read(path).ok())).collect();
-        let corefile = text.and_then(|text| text.again().ok()).map(|text| config::print(&text)).unwrap_or_default();
-        Self { corefile, files }
+impl Watched {
+    /// The Corefile as it was read, and the files as they are.
+    pub(super) fn new(text: &Text, paths: Vec<String>) -> Self {
+        let files = paths.into_iter().map(|path| (path.clone(), std::fs::read(path).ok())).collect();
+        Self { corefile: Some(config::print(text)), files }
     }
 
-    /// The Corefile's hash as CoreDNS logs it.
-    pub(super) fn hash(&self) -> String {
-        Sha512::digest(&self.corefile).iter().map(|octet| format!("{octet:02x}")).collect()
+    /// Only what is to be taken over when it changes, if there is any.
+    pub(super) fn only(self, corefile: bool, files: bool) -> Option<Self> {
+        let watched = Self { corefile: self.corefile.filter(|_| corefile), files: if files { self.files } else { BTreeMap::new() } };
+        (corefile || files).then_some(watched)
+    }
+
+    /// Looks again: whether something is other than it was.
+    pub(super) fn look(&mut self, text: &Text) -> bool {
+        let corefile = self.corefile.as_ref().map(|_| text.again().map(|text| config::print(&text)).unwrap_or_default());
+        let files = self.files.keys().map(|path| (path.clone(), std::fs::read(path).ok())).collect();
+        let now = Self { corefile, files };
+        let changed = now.corefile != self.corefile || now.files != self.files;
+        *self = now;
+        changed
+    }
+
+    /// The Corefile's hash as CoreDNS logs it, where its changes are taken over.
+    pub(super) fn hash(&self) -> Option<String> {
+        let corefile = self.corefile.as_ref()?;
+        Some(Sha512::digest(corefile).iter().map(|octet| format!("{octet:02x}")).collect())
     }
 }
 

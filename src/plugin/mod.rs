@@ -270,7 +270,7 @@ pub struct Site<'s> {
     /// What the server before had; it goes over where it is asked for again, and else goes with that server.
     pub before: &'s Kept,
     pub kept: &'s mut Kept,
-    /// A number that clients do not know.
+    /// A number that clients do not know, and another one after a reload.
     pub seed: u64,
     /// The settings of the block that decide what its cache may hold, printed: with the same ones a cache lives on.
     pub cache_identity: &'s str,

@@ -6,6 +6,8 @@
 pub(crate) mod encrypted;
 pub(crate) mod lab;
 pub(crate) mod packet;
+pub(crate) mod prometheus;
+pub(crate) mod upstream;
 
 use std::{
     collections::HashMap,
@@ -56,7 +58,15 @@ impl Ndots {
         let file = directory.path().join("Corefile");
         fs::write(&file, text).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
-        let mut child = command.arg("-conf").arg(&file).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        command.arg("-conf").arg(&file).args(arguments);
+        let mut ndots = Self::with_banner(command, schemes);
+        (ndots.file, ndots._directory) = (Some(file), Some(directory));
+        ndots
+    }
+
+    /// A command that prints the banner, in which each of these schemes, or of these addresses of pages, is at port 0.
+    pub(crate) fn with_banner(mut command: Command, schemes: &[&str]) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut bound = HashMap::new();
         while !schemes.iter().all(|scheme| bound.contains_key(*scheme)) {
@@ -69,7 +79,7 @@ impl Ndots {
         }
         let log = read_on(lines);
         let address = bound.get("dns").copied().unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
-        Self { child, address, bound, log, file: Some(file), _directory: Some(directory) }
+        Self { child, address, bound, log, file: None, _directory: None }
     }
 
     /// One datagram and its reply; `None` where none comes.
@@ -150,13 +160,22 @@ impl<S: Read + Write> Tcp<S> {
 
 /// One datagram and its reply; `None` where none comes.
 pub(crate) fn ask(to: SocketAddr, packet: &[u8]) -> Option<Vec<u8>> {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(2500))).unwrap();
     socket.send_to(packet, to).unwrap();
     let mut reply = vec![0; 65_535];
     let length = socket.recv(&mut reply).ok()?;
     reply.truncate(length);
     Some(reply)
+}
+
+/// A page, head and all.
+pub(crate) fn page(address: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page).ok()?;
+    Some(page)
 }
 
 /// A request without EDNS for a name in presentation form.

@@ -232,6 +232,9 @@ impl Shared {
         let asked = upstream_query(query, to.health.keeps_case());
         let raw = match over {
             Over::Udp => {
+                // A connection is never used again: that is told, too.
+                self.metrics.proxy_conn_hits.with_label_values(&["forward", &label, "udp"]).inc_by(0);
+                self.metrics.proxy_conn_misses.with_label_values(&["forward", &label, "udp"]).inc();
                 udp::ask(to.address, group.settings.source, &asked, &self.metrics.forward_strays.with_label_values(&[&label])).await
             }
             Over::Tcp => tcp::ask(self, group, to, &asked).await,

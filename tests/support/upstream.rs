@@ -1,0 +1,88 @@
+//! An upstream that every test can have: what it says depends on a name's first label only.
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+/// Answers over UDP and TCP until the process ends: `nx…` does not exist, `fail…` is SERVFAIL, `none…` has no records, and every
+/// other name has the address 192.0.2.80 for an hour.
+pub(crate) struct Upstream {
+    pub(crate) address: SocketAddr,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Upstream {
+    pub(crate) fn start(host: Ipv4Addr) -> Self {
+        let (tcp, udp) = loop {
+            let tcp = TcpListener::bind((host, 0)).unwrap();
+            // The port may be taken for UDP.
+            let Ok(udp) = UdpSocket::bind(tcp.local_addr().unwrap()) else { continue };
+            break (tcp, udp);
+        };
+        let upstream = Self { address: tcp.local_addr().unwrap(), asked: Arc::default() };
+        let asked = Arc::clone(&upstream.asked);
+        thread::spawn(move || {
+            let mut packet = [0; 4096];
+            while let Ok((length, from)) = udp.recv_from(&mut packet) {
+                let _ = udp.send_to(&reply(&packet[..length], &asked), from);
+            }
+        });
+        let asked = Arc::clone(&upstream.asked);
+        thread::spawn(move || {
+            for stream in tcp.incoming().flatten() {
+                let asked = Arc::clone(&asked);
+                thread::spawn(move || converse(stream, &asked));
+            }
+        });
+        upstream
+    }
+
+    /// How often a name was asked for, in lower case and with its final dot.
+    pub(crate) fn asked_for(&self, name: &str) -> usize {
+        self.asked.lock().unwrap().iter().filter(|asked| *asked == name).count()
+    }
+}
+
+fn converse(mut stream: TcpStream, asked: &Mutex<Vec<String>>) {
+    let mut length = [0; 2];
+    while stream.read_exact(&mut length).is_ok() {
+        let mut packet = vec![0; u16::from_be_bytes(length).into()];
+        if stream.read_exact(&mut packet).is_err() {
+            return;
+        }
+        let reply = reply(&packet, asked);
+        let frame = [&(reply.len() as u16).to_be_bytes(), &reply[..]].concat();
+        if stream.write_all(&frame).is_err() {
+            return;
+        }
+    }
+}
+
+fn reply(packet: &[u8], asked: &Mutex<Vec<String>>) -> Vec<u8> {
+    let (mut name, mut at) = (String::new(), 12);
+    while packet[at] > 0 {
+        let label = &packet[at + 1..at + 1 + usize::from(packet[at])];
+        name += &format!("{}.", String::from_utf8_lossy(label).to_ascii_lowercase());
+        at += 1 + label.len();
+    }
+    asked.lock().unwrap().push(name.clone());
+    let (qtype, end) = (packet[at + 2], at + 5);
+    let mut reply = packet[..end].to_vec();
+    reply[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0]);
+    if name.starts_with("fail") {
+        reply[3] |= 2;
+    } else if qtype == 1 && !name.starts_with("nx") && !name.starts_with("none") {
+        reply[7] = 1;
+        reply.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 14, 16, 0, 4, 192, 0, 2, 80]);
+    } else {
+        // The root's SOA, with a minute everywhere.
+        reply[3] |= if name.starts_with("nx") || qtype == 13 { 3 } else { 0 };
+        reply[9] = 1;
+        reply.extend_from_slice(&[0, 0, 6, 0, 1, 0, 0, 0, 60, 0, 22, 0, 0]);
+        reply.extend_from_slice(&[0, 0, 0, 60].repeat(5));
+    }
+    reply
+}

@@ -143,7 +143,10 @@ impl Cache {
 
     /// Replies held of a part.
     pub fn len(&self, part: Part) -> usize {
-        self.part(part).len()
+        match part {
+            Part::Success => self.success.len(),
+            Part::Denial => self.denial.len() + self.failures.len(),
+        }
     }
 
     fn part(&self, part: Part) -> &Store {

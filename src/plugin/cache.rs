@@ -119,6 +119,11 @@ impl Caching {
         self.metrics.cache_hits.with_label_values(&[self.servers.label(cx), part.name(), &self.zones_label, ""]).inc();
     }
 
+    fn tell_entries(&self, cx: &Cx, part: Part) {
+        let labels = [self.servers.label(cx), part.name(), &*self.zones_label, ""];
+        self.metrics.cache_entries.with_label_values(&labels).set(self.cache.len(part) as i64);
+    }
+
     fn stale(&self, cx: &Cx, query: &Query) -> Option<Response> {
         let response = self.cache.stale(query, cx.now)?;
         self.metrics.cache_stale.with_label_values(&[self.servers.label(cx), &self.zones_label, ""]).inc();
@@ -134,9 +139,9 @@ impl Caching {
         }
         let kept = self.cache.put(query, response, cx.now);
         if let Some(part) = kept.part {
-            let labels = [self.servers.label(cx), part.name(), &*self.zones_label, ""];
-            self.metrics.cache_entries.with_label_values(&labels).set(self.cache.len(part) as i64);
+            self.tell_entries(cx, part);
             if kept.evicted > 0 {
+                let labels = [self.servers.label(cx), part.name(), &*self.zones_label, ""];
                 self.metrics.cache_evictions.with_label_values(&labels).inc_by(kept.evicted as u64);
             }
         }
@@ -156,6 +161,7 @@ impl Caching {
             Err(_) => {}
             Ok(response) => self.cache.put_failure(query, response.clone(), cx.now),
         }
+        self.tell_entries(cx, Part::Denial);
         self.stale(cx, query).map_or(reply, Ok)
     }
 }

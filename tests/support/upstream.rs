@@ -40,9 +40,9 @@ impl Upstream {
         upstream
     }
 
-    /// How often a name was asked for, in lower case and with its final dot.
-    pub(crate) fn asked_for(&self, name: &str) -> usize {
-        self.asked.lock().unwrap().iter().filter(|asked| *asked == name).count()
+    /// How often a name like that was asked for; names are in lower case and have their final dot.
+    pub(crate) fn asked(&self, wanted: impl Fn(&str) -> bool) -> usize {
+        self.asked.lock().unwrap().iter().filter(|name| wanted(name)).count()
     }
 }
 

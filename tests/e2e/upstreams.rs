@@ -28,11 +28,14 @@ fn corefile(stub: &Container, more: &str) -> String {
     )
 }
 
-/// A client, and a server of the test's that knows these names; like the originals' it logs what it is asked.
-fn client_and_stub(cluster: &Cluster, namespace: &str, hosts: &[&str]) -> (Client, Container) {
+/// The originals' other server, which knows these names and logs what it is asked.
+fn hosts(lines: &[&str]) -> String {
+    format!(". {{\n\thosts {{\n\t\t{}\n\t}}\n\tlog\n}}", lines.join("\n\t\t"))
+}
+
+fn client_and_stub(cluster: &Cluster, namespace: &str, lines: &[&str]) -> (Client, Container) {
     cluster.namespace(namespace);
-    let stub =
-        cluster.server(namespace, "e2e-configmap-dns-server", &format!(". {{\n\thosts {{\n\t\t{}\n\t}}\n\tlog\n}}", hosts.join("\n\t\t")));
+    let stub = cluster.server(namespace, "e2e-configmap-dns-server", &hosts(lines));
     (cluster.client(namespace, "e2e-dns-configmap", &json!({})), stub)
 }
 
@@ -43,17 +46,20 @@ fn change(cluster: &Cluster, client: &Client, text: &str, question: &str, expect
     println!("a Corefile was in service {took:?} after it was written");
 }
 
-/// "should be able to change stubDomain configuration".
+/// "should be able to change stubDomain configuration". The original has one server for the world and for the stub domain; of two, each name
+/// shows who was asked.
 #[test]
 fn stub_domains() {
     let Some(cluster) = cluster::shared() else { return };
     let _own = cluster.own_corefile();
-    let hosts = ["1.1.1.1 abc.acme.local", "2.2.2.2 def.acme.local", "3.3.3.3 widget.local"];
-    let hosts6 = ["2606:4700:4700::1111 abc.acme.local", "2606:4700:4700::2222 def.acme.local", "2606:4700:4700::3333 widget.local"];
-    let (client, stub) = client_and_stub(cluster, "dns-18", &[hosts, hosts6].concat());
+    let acme =
+        ["1.1.1.1 abc.acme.local", "2.2.2.2 def.acme.local", "2606:4700:4700::1111 abc.acme.local", "2606:4700:4700::2222 def.acme.local"];
+    let rest = ["3.3.3.3 widget.local", "2606:4700:4700::3333 widget.local"];
+    let (client, world) = client_and_stub(cluster, "dns-18", &rest);
+    let stub = cluster.server("dns-18", "e2e-stub-dns-server", &hosts(&acme));
     let more = format!("acme.local:53 {{\n  forward . {}\n}}\n", stub.netns.address);
-    change(cluster, &client, &corefile(&stub, &more), "4 abc.acme.local.", "abc.acme.local 1.1.1.1");
-    for line in hosts.iter().chain(&hosts6) {
+    change(cluster, &client, &corefile(&world, &more), "4 widget.local.", "widget.local 3.3.3.3");
+    for line in acme.iter().chain(&rest) {
         let (address, name) = line.split_once(' ').unwrap();
         client.finds(&format!("{name} {}", if address.contains(':') { "AAAA" } else { "A" }), &[address]);
     }

@@ -4,22 +4,27 @@ use serde_json::json;
 
 use crate::{
     clients::Client,
-    cluster::{self, Cluster},
+    cluster::{self, Cluster, DNS6},
+    support::lab::{DNS, resolv_conf},
 };
 
 const QUERIER: &str = "dns-querier-1";
 const SERVICE: &str = "dns-test-service";
 
-/// "should provide DNS for the cluster" and "should resolve DNS of partial qualified names for the cluster", with kubelet's `/etc/hosts`.
+/// "should provide DNS for the cluster" and "should resolve DNS of partial qualified names for the cluster", asked of
+/// kube-dns' address of either family; with kubelet's `/etc/hosts`.
 #[test]
 fn the_cluster() {
     let Some(cluster) = cluster::shared() else { return };
     cluster.namespace("dns-1");
     let client = cluster.client("dns-1", QUERIER, &json!({}));
-    for name in ["kubernetes.default.svc.cluster.local", "kubernetes.default", "kubernetes.default.svc"] {
-        client.finds(&format!("{name} A"), &["10.96.0.1"]);
+    for server in [DNS, DNS6] {
+        client.netns.resolv_conf(&resolv_conf("dns-1", server));
+        for name in ["kubernetes.default.svc.cluster.local", "kubernetes.default", "kubernetes.default.svc"] {
+            client.finds(&format!("{name} A"), &["10.96.0.1"]);
+        }
+        client.names("10.96.0.1", &["kubernetes.default.svc.cluster.local"]);
     }
-    client.names("10.96.0.1", &["kubernetes.default.svc.cluster.local"]);
 
     let full = format!("{QUERIER}.{SERVICE}.dns-1.svc.cluster.local");
     client.netns.etc("hosts", &format!("127.0.0.1 localhost\n{} {full} {QUERIER}\n", client.addresses[0]));

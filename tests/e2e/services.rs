@@ -65,6 +65,8 @@ fn tell_times(what: &str, mut took: Vec<Duration>) {
     took.sort_unstable();
     let (median, longest) = (took[took.len() / 2], took[took.len() - 1]);
     println!("{what}: {} in {median:.1?}, the longest {longest:.1?}", took.len());
+    // It should be 100 ms; more is for a machine that has other things to do.
+    assert!(longest < Duration::from_secs(2), "{what}: {longest:?}");
 }
 
 /// "should be able to change the type from ExternalName to ClusterIP", "… to NodePort", and from these to ExternalName.

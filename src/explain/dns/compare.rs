@@ -22,6 +22,9 @@ pub(super) fn with_server(evidence: &Evidence, candidate: &str, own: &[(Type, Ow
     if hit && asked.nobody.is_some() {
         return nobody(evidence, section);
     }
+    if hit && let Some(error) = unheard(evidence) {
+        return silent(evidence, candidate, error, section);
+    }
     let mut agreed = Vec::new();
     for (qtype, own) in own {
         let Some(heard) = asked.find(candidate, &qtype.to_string(), false) else { continue };
@@ -94,6 +97,11 @@ fn nobody(evidence: &Evidence, section: &mut Section) {
     if let Some(reason) = &evidence.asked.nobody {
         section.say(Level::Skipped, "dns.server", reason.clone());
     }
+}
+
+/// Why the first question had no answer: no other was asked then.
+fn unheard(evidence: &Evidence) -> Option<&String> {
+    evidence.asked.replies.first().and_then(|reply| reply.heard.as_ref().err())
 }
 
 /// No answer means something only where one can be expected.
@@ -173,8 +181,9 @@ pub(super) fn kubernetes_default(evidence: &Evidence, section: &mut Section) {
             broken.want(format!("{ip}: the server is not this cluster's, or its zone is not {}", evidence.zone));
             broken.advise("kubectl -n kube-system get configmap coredns -o yaml");
         }
+        Some(Err(error)) => silent(evidence, &name, error, section),
         Some(Ok(_)) => section.ok("dns.kubernetes-default", format!("kubernetes.default is {ip}, at {} too", evidence.asked.server)),
-        _ => section.ok("dns.kubernetes-default", format!("kubernetes.default is {ip}")),
+        None => section.ok("dns.kubernetes-default", format!("kubernetes.default is {ip}")),
     }
 }
 

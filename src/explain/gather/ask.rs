@@ -42,11 +42,12 @@ struct Asking {
 }
 
 impl Asking {
-    /// Up to the name that finds something. A server that is silent is asked once.
+    /// Up to the name that finds something. A server that is silent is asked once, and one that is not the cluster's hears no name.
     async fn search_path(&mut self, evidence: &Evidence, wanted: &Wanted) {
-        let kubernetes = format!("kubernetes.default.svc.{}.", evidence.zone);
-        let v6 =
-            evidence.objects.service("default", "kubernetes").is_some_and(|it| objects::cluster_ips(it).iter().all(|ip| ip.contains(':')));
+        let (kubernetes, qtype) = kubernetes_default(evidence);
+        if self.question(&kubernetes, qtype, false).await.is_none() || !self.asked.inside && self.is_another(evidence) {
+            return;
+        }
         let subject = names::subject(evidence, wanted);
         let mut candidates = evidence.asker.resolv.candidates(&wanted.host);
         if let (Ok(_), Subject::Service { candidate, .. }) = (wanted.host.parse::<std::net::IpAddr>(), &subject) {
@@ -69,11 +70,8 @@ impl Asking {
                 break;
             }
         }
-        if self.question(&kubernetes, if v6 { Type::AAAA } else { Type::A }, false).await.is_none() {
-            return;
-        }
         if wanted.host.is_empty() {
-            self.question(&kubernetes, if v6 { Type::AAAA } else { Type::A }, true).await;
+            self.question(&kubernetes, qtype, true).await;
             self.question(".", Type::NS, false).await;
         }
         if let Subject::Service { service, .. } = &subject
@@ -81,6 +79,18 @@ impl Asking {
         {
             self.question(&format!("{}.", target.trim_end_matches('.')), Type::A, false).await;
         }
+    }
+
+    /// Outside of the cluster anybody may have the address.
+    fn is_another(&mut self, evidence: &Evidence) -> bool {
+        let ips = evidence.objects.service("default", "kubernetes").map(objects::cluster_ips).unwrap_or_default();
+        let Some(Reply { heard, qtype, .. }) = self.asked.replies.last_mut() else { return false };
+        let Ok(answer) = heard else { return false };
+        let another = !answer.data(qtype).iter().any(|data| ips.contains(data));
+        if another {
+            *heard = Err("something else has this address here".to_owned());
+        }
+        another
     }
 
     /// Whether there are records; `None` where nobody answers.
@@ -93,4 +103,11 @@ impl Asking {
         self.asked.replies.push(Reply { name: name.to_owned(), qtype: qtype.to_string(), tcp, heard });
         result
     }
+}
+
+/// The name that every cluster has, with the type of its address.
+fn kubernetes_default(evidence: &Evidence) -> (String, Type) {
+    let ips = evidence.objects.service("default", "kubernetes").map(objects::cluster_ips).unwrap_or_default();
+    let v6 = !ips.is_empty() && ips.iter().all(|ip| ip.contains(':'));
+    (format!("kubernetes.default.svc.{}.", evidence.zone), if v6 { Type::AAAA } else { Type::A })
 }

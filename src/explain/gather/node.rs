@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::Context;
+use k8s_openapi::api::core::v1::Pod;
 
 use crate::{
     explain::{Objects, Rules, evidence::Unread, objects, outside::node_addresses, rules::BridgePort},
@@ -23,11 +24,13 @@ pub(super) fn addresses() -> Vec<IpAddr> {
     interfaces.into_iter().filter(|it| !it.is_loopback()).map(|it| it.ip()).collect()
 }
 
-/// The Node object of this machine.
+/// The node that this machine is: by the Node objects, or by the Pods that run on it, which more accounts may read.
 pub(super) fn named(all: &Objects, here: &[IpAddr]) -> Option<String> {
-    let is_here =
-        |node: &&k8s_openapi::api::core::v1::Node| node_addresses(node).iter().any(|text| text.parse().is_ok_and(|ip| here.contains(&ip)));
-    all.nodes.iter().find(is_here).map(|node| objects::name(node).to_owned())
+    let is_here = |text: &str| text.parse().is_ok_and(|ip| here.contains(&ip));
+    let node = all.nodes.iter().find(|node| node_addresses(node).into_iter().any(is_here)).map(|node| objects::name(node).to_owned());
+    let host_of =
+        |pod: &Pod| pod.status.as_ref()?.host_ip.as_deref().filter(|text| is_here(text)).and(pod.spec.as_ref()?.node_name.clone());
+    node.or_else(|| all.pods.iter().find_map(host_of))
 }
 
 /// Whether Services can be expected to answer here: this is a Pod, or a node.

@@ -60,7 +60,8 @@ impl Lan {
         let base = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + slot * 16;
         let bridge = Netns::new(&format!("ndots-{slot}-node"), Ipv4Addr::from(base + 2), sweeper);
         let cable = format!("ndots-{slot}");
-        bridge.ip("link add lan0 type bridge");
+        // An address of its own: else it takes the lowest of its ports', and who knows the one before finds nobody for a while.
+        bridge.ip(&format!("link add lan0 address 02:6e:64:00:{:02x}:{:02x} type bridge", slot >> 8, slot & 255));
         bridge.ip(&format!("address add {}/28 dev lan0", bridge.address));
         bridge.ip("link set lan0 up");
         bridge.text("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.bridge.bridge-nf-call-iptables=0");

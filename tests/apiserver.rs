@@ -6,7 +6,9 @@
 mod support;
 
 use std::{
+    fs,
     net::Ipv4Addr,
+    path::Path,
     sync::{
         Arc, LazyLock, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -18,6 +20,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use support::{
+    Ndots,
     lab::{Api, Container, Lab, LabOptions, Program, until},
     packet::{self, ask},
     udp,
@@ -153,10 +156,10 @@ fn each_missing_permission_is_named_and_holds_up_nothing_else() {
     let unknown = "SERVFAIL ede=14";
     let all = ["10.96.7.1", "10.244.9.1", "NXDOMAIN", "NXDOMAIN", "NXDOMAIN", "192.0.2.80"];
     for (missing, expected) in [
-        ("services", [unknown, unknown, unknown, unknown, "NXDOMAIN", "192.0.2.80"]),
+        ("services", [unknown, unknown, unknown, "NXDOMAIN", "NXDOMAIN", "192.0.2.80"]),
         ("endpointslices", ["10.96.7.1", unknown, "NXDOMAIN", "NXDOMAIN", "NXDOMAIN", "192.0.2.80"]),
-        // Whether a namespace is to be shown is not known.
-        ("namespaces", [unknown, unknown, unknown, unknown, unknown, "192.0.2.80"]),
+        // Services know where they are; Pods' names are those of a namespace that exists.
+        ("namespaces", ["10.96.7.1", "10.244.9.1", "NXDOMAIN", "NXDOMAIN", unknown, "192.0.2.80"]),
         ("pods", ["10.96.7.1", "10.244.9.1", "NXDOMAIN", "NXDOMAIN", unknown, "192.0.2.80"]),
     ] {
         let some: Vec<_> = RULES.into_iter().filter(|(_, resource)| *resource != missing).map(rule).collect();
@@ -352,6 +355,48 @@ fn smuggle(lab: &Lab, path: &str, spec: &Value, endpoints: &Value) {
     };
     let (key, value) = (STANDARD.encode(format!("/registry/{path}")), STANDARD.encode(object.to_string()));
     lab.etcd("kv/put", &json!({ "key": key, "value": value }));
+}
+
+/// Client certificates, tokens in files and what an exec plugin prints, as kubeconfigs have them; and a Corefile's `endpoint`.
+#[test]
+fn every_way_into_an_api_server_leads_in() {
+    let Some(lab) = &*LAB else { return };
+    let kubectl = |line: &str| lab.try_kubectl(line, "").expect("kubectl does it");
+    let (certificate, key) = (lab.path("pki/client.crt"), lab.path("pki/client.key"));
+    let data = |file: &Path| STANDARD.encode(fs::read(file).expect("the lab's file"));
+    kubectl("create serviceaccount traveller --namespace kube-system");
+    let (token, token_file) = (lab.token("kube-system", "traveller"), lab.path("token"));
+    fs::write(&token_file, &token).expect("a file of the lab's");
+    kubectl("create clusterrole lister --verb=list,watch --resource=namespaces,services,endpointslices.discovery.k8s.io");
+    kubectl("create clusterrolebinding lister --clusterrole=lister --serviceaccount=kube-system:traveller");
+    let credential = json!({ "apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": { "token": token } });
+    let exec = json!({
+        "apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never",
+        "command": "sh", "args": ["-c", format!("echo '{credential}'")],
+    });
+    for (number, user) in [
+        json!({ "client-certificate": certificate, "client-key": key }),
+        json!({ "client-certificate-data": data(&certificate), "client-key-data": data(&key) }),
+        json!({ "tokenFile": token_file }),
+        json!({ "exec": exec }),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let kubeconfig = lab.path(&format!("way-{number}.conf"));
+        fs::write(&kubeconfig, lab.kubeconfig_of(user)).expect("a file of the lab's");
+        let server = Ndots::serve(&["--kubeconfig", &kubeconfig.display().to_string(), "--upstream", "192.0.2.1"]);
+        leads_in(&server, &user.to_string());
+    }
+    let files = [&certificate, &key, &lab.ca()].map(|file| file.display().to_string()).join(" ");
+    let kubernetes = format!("kubernetes cluster.local {{\n endpoint {}\n tls {files}\n }}", lab.url());
+    let server = Ndots::corefile(&format!(".:0 {{\n bind 127.0.0.1\n {kubernetes}\n}}\n"), &["dns"], &[]);
+    leads_in(&server, "endpoint");
+}
+
+fn leads_in(server: &Ndots, way: &str) {
+    let answer = || server.udp(&ask(KEPT, 1).edns().packet()).map(|reply| packet::data(&reply));
+    assert!(eventually(Duration::from_secs(5), || answer().as_deref() == Some("10.96.7.1")), "{way}: {:?}", answer());
 }
 
 /// One control plane that is mistreated in many ways, one after the other; what is known is answered all the time.

@@ -13,7 +13,7 @@ use std::{
 };
 
 use serde_json::Value;
-use support::{ask, question, rcode};
+use support::{question, rcode, udp};
 
 const WHOAMI: &str = ".:0 {\n bind 127.0.0.1\n whoami\n}\n";
 
@@ -228,7 +228,7 @@ fn the_log_in_json_is_that_of_coredns() {
         &["-log-format", "json"],
     );
     let address = running.address();
-    ask(address, &question(7, "a.example", 1)).unwrap();
+    udp(address, &question(7, "a.example", 1)).unwrap();
     running.line("\"plugin\":\"reload\"");
     running.line("\"plugin\":\"log\"");
     let lines: Vec<Value> = running.seen.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();

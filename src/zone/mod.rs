@@ -177,11 +177,14 @@ impl Zone {
             Plane::Cluster => Kind::Service,
             Plane::ClusterSet => Kind::ServiceImport,
         };
-        if let Some(found) = self.without_namespace(&left[namespace_at + 1..], &[Kind::Namespace, services]) {
-            return found;
+        match self.shows(&left[namespace_at + 1..]) {
+            Some(true) if self.knows(&[services]) => {}
+            Some(true) | None => return Found::Unsynced,
+            Some(false) => return Found::NoName,
         }
         let label = |at: usize| &left[offsets[at] + 1..offsets[at + 1]];
         let (part, service_at) = match offsets.len() {
+            1 if !self.knows(&[Kind::Namespace]) => return Found::Unsynced,
             1 => return Found::NoData,
             2 => (Part::Whole, offsets[0]),
             3 => (Part::Endpoint { label: label(0), cluster: None }, offsets[1]),
@@ -213,8 +216,11 @@ impl Zone {
         if self.settings.pods == PodMode::Disabled {
             return Found::NoName;
         }
-        if let Some(found) = self.without_namespace(namespace, &[Kind::Namespace]) {
-            return found;
+        if !self.knows(&[Kind::Namespace]) {
+            return Found::Unsynced;
+        }
+        if self.shows(namespace) != Some(true) {
+            return Found::NoName;
         }
         match offsets.len() {
             1 => return Found::NoData,
@@ -231,27 +237,24 @@ impl Zone {
         }
     }
 
-    /// What names under a namespace have that does not exist, or that the view does not show; none is told before `needed` are known.
-    fn without_namespace(&self, label: &[u8], needed: &[Kind]) -> Option<Found> {
-        match self.knows(needed) {
-            false => Some(Found::Unsynced),
-            true => (!self.shows(label)).then_some(Found::NoName),
+    /// Whether the namespace of this label is shown, where that is known.
+    fn shows(&self, label: &[u8]) -> Option<bool> {
+        match self.knows(&[Kind::Namespace]) {
+            true => Some(self.settings.namespaces.show(label, &self.store)),
+            false => self.settings.namespaces.include_unseen(label),
         }
-    }
-
-    fn shows(&self, label: &[u8]) -> bool {
-        self.settings.namespaces.show(label, &self.store)
     }
 
     /// PTR records of an address: its Service's if it is a cluster IP, else one for every Service it is an endpoint of.
     fn reverse(&self, question: &Question) -> Found {
-        if !self.knows(&[Kind::Namespace, Kind::Service]) {
+        // A view of labelled namespaces tells of none before their labels are known.
+        if !self.knows(&[Kind::Service]) || self.shows(b"").is_none() {
             return Found::Unsynced;
         }
         let Some(address) = reverse::address(&question.name).filter(|_| question.qtype == Type::PTR) else { return Found::NoName };
         let primary = self.primary();
         let scope = self.scope(&primary, Plane::Cluster);
-        let shown = |entry: &Arc<ServiceEntry>| self.shows(entry.namespace());
+        let shown = |entry: &Arc<ServiceEntry>| self.shows(entry.namespace()) == Some(true);
         if let Some(entry) = self.store.by_cluster_ip(address).filter(shown) {
             return Found::set(Type::PTR, scope.ttl, entry.target_name(None, &scope).into_iter().collect());
         }

@@ -57,12 +57,20 @@ impl Namespaces {
         store.namespace(label).is_some_and(|namespace| self.include(label, &namespace))
     }
 
+    /// Whether a namespace of this label is shown of which nothing else is known, where its name alone says so.
+    pub(super) fn include_unseen(&self, label: &[u8]) -> Option<bool> {
+        match self {
+            Self::All => Some(true),
+            Self::Named(names) => Some(names.iter().any(|name| name.as_bytes() == label)),
+            Self::Labelled(_) => None,
+        }
+    }
+
     /// Whether the namespace of this label is shown.
     pub(super) fn include(&self, label: &[u8], namespace: &Namespace) -> bool {
         match self {
-            Self::All => true,
-            Self::Named(names) => names.iter().any(|name| name.as_bytes() == label),
             Self::Labelled(selector) => selector.matches(&namespace.labels),
+            Self::All | Self::Named(_) => self.include_unseen(label) == Some(true),
         }
     }
 }

@@ -187,11 +187,16 @@ impl Lab {
     }
 
     fn kubeconfig_text(&self, token: &str) -> String {
+        self.kubeconfig_of(&json!({ "token": token }))
+    }
+
+    /// A kubeconfig's text for a user who is written like this.
+    pub(crate) fn kubeconfig_of(&self, user: &Value) -> String {
         let cluster = json!({ "server": self.url(), "certificate-authority": self.ca() });
         json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "lab",
             "clusters": [{ "name": "lab", "cluster": cluster }],
-            "users": [{ "name": "lab", "user": { "token": token } }],
+            "users": [{ "name": "lab", "user": user }],
             "contexts": [{ "name": "lab", "context": { "cluster": "lab", "user": "lab" } }],
         })
         .to_string()

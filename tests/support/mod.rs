@@ -158,17 +158,6 @@ impl<S: Read + Write> Tcp<S> {
     }
 }
 
-/// One datagram and its reply; `None` where none comes.
-pub(crate) fn ask(to: SocketAddr, packet: &[u8]) -> Option<Vec<u8>> {
-    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-    socket.set_read_timeout(Some(Duration::from_millis(2500))).unwrap();
-    socket.send_to(packet, to).unwrap();
-    let mut reply = vec![0; 65_535];
-    let length = socket.recv(&mut reply).ok()?;
-    reply.truncate(length);
-    Some(reply)
-}
-
 /// A page, head and all.
 pub(crate) fn page(address: SocketAddr, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;

@@ -2,9 +2,9 @@
 
 use std::{fs, path::Path};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 
-/// `ca.crt`, and `server.crt` with its key for these names.
+/// `ca.crt`, `server.crt` with its key for these names, and `client.crt` with its key for an administrator.
 pub(crate) fn authority(directory: &Path, names: &[&str]) {
     let write = |name: &str, text: String| fs::write(directory.join(name), text).unwrap();
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
@@ -14,11 +14,16 @@ pub(crate) fn authority(directory: &Path, names: &[&str]) {
     write("ca.crt", authority.self_signed(&key).unwrap().pem());
     let issuer = Issuer::new(authority, key);
 
-    let server = KeyPair::generate().unwrap();
     let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-    let certificate = CertificateParams::new(names).unwrap().signed_by(&server, &issuer).unwrap();
-    write("server.crt", certificate.pem());
-    write("server.key", server.serialize_pem());
+    let mut client = CertificateParams::new(Vec::new()).unwrap();
+    client.distinguished_name.push(DnType::CommonName, "operator");
+    client.distinguished_name.push(DnType::OrganizationName, "system:masters");
+    client.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
+    for (name, parameters) in [("server", CertificateParams::new(names).unwrap()), ("client", client)] {
+        let key = KeyPair::generate().unwrap();
+        write(&format!("{name}.crt"), parameters.signed_by(&key, &issuer).unwrap().pem());
+        write(&format!("{name}.key"), key.serialize_pem());
+    }
 }
 
 /// `sa.key` and `sa.pub`, which ServiceAccounts' tokens are signed and checked with.

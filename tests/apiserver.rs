@@ -409,7 +409,8 @@ fn an_api_server_goes_and_comes_back() {
     let mut server = lab.server(&lab.guest(), Program::Ndots, &corefile(world.netns.address));
     server.wait_until_ready();
     let steady = Steady::start(&server);
-    let soon = Duration::from_secs(6);
+    // Five seconds are promised; the machine may have other things to do.
+    let soon = Duration::from_secs(8);
 
     lab.kill_apiserver();
     thread::sleep(Duration::from_secs(4));

@@ -118,7 +118,7 @@ fn flags_are_those_of_coredns_with_one_dash_or_two() {
 #[test]
 fn a_corefile_comes_from_a_file_from_here_or_from_standard_input() {
     let (mut here, _directory) = Running::corefile(WHOAMI, &[]);
-    assert_eq!(rcode(&ask(here.address(), &question(1, "a.example", 1)).unwrap()), 0);
+    assert_eq!(rcode(&udp(here.address(), &question(1, "a.example", 1)).unwrap()), 0);
 
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("other");

@@ -84,7 +84,7 @@ impl Ndots {
 
     /// One datagram and its reply; `None` where none comes.
     pub(crate) fn udp(&self, packet: &[u8]) -> Option<Vec<u8>> {
-        ask(self.address, packet)
+        udp(self.address, packet)
     }
 
     pub(crate) fn tcp(&self) -> Tcp {

@@ -7,10 +7,10 @@ mod support;
 use std::{net::SocketAddr, time::Duration};
 
 use support::{
-    Tcp, ask,
+    Tcp,
     lab::{Container, Lab, LabOptions, Program, until},
     prometheus::{Labels, Series, read},
-    question,
+    question, udp,
     upstream::Upstream,
 };
 
@@ -194,13 +194,13 @@ fn load(server: &Container) {
             stream.send(&packet);
             stream.receive()
         } else {
-            ask(address, &packet).or_else(|| ask(address, &packet))
+            udp(address, &packet).or_else(|| udp(address, &packet))
         };
         assert!(reply.is_some(), "no reply: {packet:?}\n{}", server.log());
     }
     let elsewhere = SocketAddr::from((server.netns.address, 5353));
     for name in ["other.example", "nowhere.example"] {
-        ask(elsewhere, &question(7, name, 1)).unwrap();
+        udp(elsewhere, &question(7, name, 1)).unwrap();
     }
 }
 

@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use support::{Ndots, ask, question, upstream::Upstream};
+use support::{Ndots, question, udp, upstream::Upstream};
 
 const A: u16 = 1;
 const PAGES: &str = "127.0.0.1:0";
@@ -152,7 +152,7 @@ fn failures(server: &Ndots, wanted: bool) -> u32 {
 fn in_force(to: SocketAddr, number: u32) -> bool {
     let (begun, address) = (Instant::now(), [192, 0, (number / 256) as u8, (number % 256) as u8]);
     while begun.elapsed() < Duration::from_secs(20) {
-        if ask(to, &question(2, "v.example", A)).unwrap().ends_with(&address) {
+        if udp(to, &question(2, "v.example", A)).unwrap().ends_with(&address) {
             return true;
         }
         thread::sleep(PAUSE);
@@ -170,7 +170,7 @@ fn reloads_lose_no_question() {
     command.arg("-conf").arg(mount.corefile());
     let server = Ndots::with_banner(command, &["dns", PAGES]);
     let (to, pid) = (server.address, server.child.id());
-    ask(to, &question(1, "www.example.org", A)).unwrap();
+    udp(to, &question(1, "www.example.org", A)).unwrap();
 
     let stop = Arc::new(AtomicBool::new(false));
     let loading = thread::spawn({

@@ -11,7 +11,10 @@ use std::{
     time::Instant,
 };
 
-use hickory_proto::op::Message;
+use hickory_proto::{
+    op::Message,
+    serialize::binary::{BinEncodable, BinEncoder, NameEncoding},
+};
 
 use crate::{
     chain::{Cx, Failure, Transport},
@@ -21,7 +24,7 @@ use crate::{
     model::{Addressing, Change, Endpoint, EndpointPort, EndpointSlice, Kind, Namespace, Object, Protocol, Service, ServicePort},
     plugin::{self, Kept, Need},
     server::{Fault, Ground, Listen, Outcome, Scheme, Server, Written, assemble, check},
-    wire::{Name, Owner, Query, Question, Rcode, Rdatas, RecordSet, Response, Room, Sets, Type},
+    wire::{Ede, Name, Owner, Query, Question, Rcode, Rdatas, RecordSet, Response, Room, Sets, Type},
     zone::Index,
 };
 
@@ -71,6 +74,7 @@ pub fn encode_fits(data: &[u8]) {
     response.additional = bytes.sets(&query);
     let limit = 512 + usize::from(bytes.octet()) * 257;
     let options = bytes.octet();
+    response.ede = (options & 4 != 0).then_some(Ede::NOT_READY);
     let cookie = (options & 1 != 0).then_some([options; 24]);
     let room = Room { limit, cookie, keepalive: (options & 2 != 0).then_some(100), ..Room::stream(1232) };
     let mut out = Vec::new();
@@ -79,24 +83,35 @@ pub fn encode_fits(data: &[u8]) {
     let message = Message::from_vec(&out).expect("others can read it");
     assert_eq!(message.metadata.truncation, truncated);
     assert_eq!(message.edns.is_some(), edns, "the OPT record is never lost");
-    let count = |sets: &Sets| sets.iter().map(|set| set.rdatas.iter().count()).sum::<usize>();
-    if !truncated {
-        assert_eq!(message.answers.len(), count(&response.answer));
-        assert_eq!(message.authorities.len(), count(&response.authority));
-    }
-    let written = response.answer.iter().flat_map(|set| set.rdatas.iter().map(move |rdata| (set, rdata)));
-    for (record, (set, rdata)) in message.answers.iter().zip(written) {
-        assert_eq!((u16::from(record.record_type()), record.ttl), (set.rtype.0, set.ttl));
-        if matches!(set.rtype, Type::A | Type::AAAA) {
-            assert_eq!(record.data.to_string().parse::<std::net::IpAddr>().ok().map(octets), Some(rdata.to_vec()));
+    for (sets, read) in
+        [(&response.answer, &message.answers), (&response.authority, &message.authorities), (&response.additional, &message.additionals)]
+    {
+        let written: Vec<_> = sets.iter().flat_map(|set| set.rdatas.iter().map(move |rdata| (set, rdata))).collect();
+        // Whole sets may be missing where they were additional.
+        let whole = !truncated && !std::ptr::eq(sets, &response.additional);
+        assert!(read.len() <= written.len() && (!whole || read.len() == written.len()), "{} of {} records", read.len(), written.len());
+        for (record, (set, rdata)) in read.iter().zip(written) {
+            assert_eq!((u16::from(record.record_type()), record.ttl), (set.rtype.0, set.ttl));
+            assert_eq!(uncompressed(&record.name), owner(set, &query));
+            assert_eq!(uncompressed(&record.data), rdata);
         }
     }
 }
 
-fn octets(address: std::net::IpAddr) -> Vec<u8> {
-    match address {
-        std::net::IpAddr::V4(v4) => v4.octets().to_vec(),
-        std::net::IpAddr::V6(v6) => v6.octets().to_vec(),
+/// What was read, as its judge writes it.
+fn uncompressed(what: &impl BinEncodable) -> Vec<u8> {
+    let mut octets = Vec::new();
+    let mut encoder = BinEncoder::new(&mut octets);
+    encoder.set_name_encoding(NameEncoding::Uncompressed);
+    what.emit(&mut encoder).expect("what was read can be written");
+    octets
+}
+
+fn owner(set: &RecordSet, query: &Query) -> Vec<u8> {
+    match &set.owner {
+        Owner::Question => query.question.spelled().wire().to_vec(),
+        Owner::QuestionFrom(offset) => query.question.spelled_from(usize::from(*offset)).wire().to_vec(),
+        Owner::Name(wire) => wire.to_vec(),
     }
 }
 

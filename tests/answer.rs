@@ -223,18 +223,7 @@ impl<'t> Scenario<'t> {
     }
 }
 
-const COREFILE: &str = ".:53 {
-    errors
-    kubernetes cluster.local in-addr.arpa ip6.arpa {
-        manifests {$DIR}
-        pods insecure
-        fallthrough in-addr.arpa ip6.arpa
-    }
-    forward . 192.0.2.53
-    cache 30
-    loadbalance
-}
-";
+const COREFILE: &str = include_str!("answer/Corefile");
 
 struct Environment(String);
 

@@ -9,7 +9,6 @@ use std::{
     fs,
     io::{Read, Write},
     net::{SocketAddr, UdpSocket},
-    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -17,11 +16,11 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
-use ndots::wire::Question;
 use support::{
     Ndots, Tcp,
     encrypted::{Authority, doq, dot, https},
     packet::{self, RD, ask, ask_class, blank, option, told},
+    witness::Witness,
 };
 
 const API: &str = "kubernetes.default.svc.cluster.local";
@@ -320,34 +319,6 @@ impl Client for Quic<'_> {
     }
 }
 
-/// Answers every question with one address, in a message that is not compressed.
-struct Upstream {
-    address: SocketAddr,
-    heard: Arc<Mutex<BTreeSet<String>>>,
-}
-
-impl Upstream {
-    fn start() -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let (address, heard) = (socket.local_addr().unwrap(), Arc::<Mutex<BTreeSet<String>>>::default());
-        let hears = Arc::clone(&heard);
-        std::thread::spawn(move || {
-            let mut packet = [0; 4096];
-            while let Ok((length, from)) = socket.recv_from(&mut packet) {
-                let question = ndots::wire::Query::parse(&packet[..length]).map(|query| query.question);
-                hears.lock().unwrap().insert(question.as_ref().map_or_else(|fault| format!("{fault:?}"), Question::to_string));
-                let Ok(question) = question else { continue };
-                let name = question.spelled();
-                let header = [&packet[..2], &[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]].concat();
-                let question = [name.wire(), &question.qtype.0.to_be_bytes(), &question.class.0.to_be_bytes()].concat();
-                let record = [name.wire(), &[0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1]].concat();
-                let _ = socket.send_to(&[header, question, record].concat(), from);
-            }
-        });
-        Self { address, heard }
-    }
-}
-
 fn objects() -> String {
     let mut yaml = "apiVersion: v1\nkind: Service\nmetadata: {name: big}\nspec: {clusterIP: None}\n---\n\
                     apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\n\
@@ -384,7 +355,7 @@ fn every_packet_gets_its_reply_over_every_transport() {
     let kubeconfig = "apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts: [{name: a, context: {cluster: a, user: a}}]\n\
                       clusters: [{name: a, cluster: {server: 'http://127.0.0.1:1'}}]\nusers: [{name: a, user: {}}]\n";
     fs::write(directory.path().join("kubeconfig"), kubeconfig).unwrap();
-    let (upstream, authority) = (Upstream::start(), &Authority::new());
+    let (upstream, authority) = (Witness::start(), &Authority::new());
     let schemes = ["dns", "tls", "https", "quic"];
     let text = corefile(&schemes, &authority.directive(), upstream.address, &manifests.display().to_string());
     let compat = ["dns://127.0.0.2:0", "tls://127.0.0.2:0"];

@@ -204,8 +204,12 @@ impl Shell {
                 }
             }
             outcome => {
+                if let Outcome::Transfer(zone) = &outcome {
+                    // A zone is many messages, and here goes one.
+                    server.put_off(zone, &mut cx, &mut out);
+                }
                 self.after(server, listen, &mut cx);
-                matches!(outcome, Outcome::Reply)
+                matches!(outcome, Outcome::Reply | Outcome::Transfer(_))
             }
         };
         replied.then_some(out)

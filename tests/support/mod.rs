@@ -8,6 +8,7 @@ pub(crate) mod lab;
 pub(crate) mod packet;
 pub(crate) mod prometheus;
 pub(crate) mod upstream;
+pub(crate) mod witness;
 
 use std::{
     collections::HashMap,

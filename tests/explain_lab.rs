@@ -3,6 +3,8 @@
 //!
 //! Needs what `make tools lab` gets. Without it the tests say what they left out; with `CI=true` that is a failure.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::{path::Path, process::Command, time::Duration};

@@ -208,3 +208,33 @@ fn edited(rules: &str, edits: &str) -> String {
     }
     rules
 }
+
+/// The guide of the README can be followed line by line: what stands below each command is what it says, `…` for the rest.
+#[test]
+fn the_guide_tells_what_is_said() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (_, guide) = readme.split_once("## Why does my Service not answer?").unwrap();
+    let guide = guide.split("\n## ").next().unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    let place = |line: &str| line.replace("/tmp/cafe", &copy.path().join("cafe").display().to_string());
+    let mut steps = 0;
+    for step in guide
+        .split("```")
+        .skip(1)
+        .step_by(2)
+        .filter_map(|block| block.strip_prefix("console\n"))
+        .flat_map(|block| block.split("$ ").skip(1))
+    {
+        let (line, expected) = step.split_once('\n').unwrap();
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(place(line).replacen("ndots", env!("CARGO_BIN_EXE_ndots"), usize::from(line.starts_with("ndots"))));
+        let (_, text) = output(shell.current_dir(env!("CARGO_MANIFEST_DIR")));
+        let mut rest = text.as_str();
+        for part in expected.split("…\n").filter(|part| !part.is_empty()) {
+            let at = rest.find(part).unwrap_or_else(|| panic!("{line} does not say\n{part}\nbut\n{text}"));
+            rest = &rest[at + part.len()..];
+        }
+        steps += 1;
+    }
+    assert!(steps >= 8, "the guide has {steps} steps");
+}

@@ -291,12 +291,20 @@ impl Alias {
     }
 
     pub(super) fn answer(&self, qtype: Type, ttl: u32) -> Found {
-        let cname = RecordSet::new(Owner::Question, Type::CNAME, ttl, self.rdata.clone());
         match qtype {
-            Type::A | Type::AAAA => Found::Alias { cname, target: self.target.clone() },
-            Type::CNAME => Found::Records { answer: smallvec![cname], additional: Sets::new() },
+            Type::A | Type::AAAA | Type::CNAME => self.lead(qtype, ttl),
+            // CoreDNS says so; the types that a cluster's clients ask for are the others.
             _ => Found::NoData,
         }
+    }
+
+    /// An alias leads on whatever type is asked for (RFC 1034 §3.6.2).
+    pub(super) fn lead(&self, qtype: Type, ttl: u32) -> Found {
+        let cname = RecordSet::new(Owner::Question, Type::CNAME, ttl, self.rdata.clone());
+        if qtype == Type::CNAME {
+            return Found::Records { answer: smallvec![cname], additional: Sets::new() };
+        }
+        Found::Alias { cname, target: self.target.clone() }
     }
 }
 

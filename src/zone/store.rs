@@ -146,6 +146,7 @@ impl Store {
     }
 
     pub(super) fn mark_unsynced(&self, kind: Kind) {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).remove(&kind);
         self.synced.fetch_and(!bit(kind), Ordering::Release);
     }
 

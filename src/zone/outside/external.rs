@@ -128,6 +128,13 @@ impl External {
         let Some(entry) = self.store.service(&left[service_at..]) else { return Found::NoName };
         let Some(service) = &entry.service else { return Found::NoName };
         let place = entry.own_place();
+        // Below it are the names of ports.
+        if let Part::Endpoint { label: label @ [b'_', ..], .. } = part
+            && !place.is_empty()
+            && service.ports.iter().any(|port| Part::port(b"", label).has_port(&port.name, port.protocol))
+        {
+            return Found::NoData;
+        }
         let of_endpoints = place.is_empty() && self.settings.headless && (entry.is_headless() || matches!(part, Part::Endpoint { .. }));
         if of_endpoints || matches!(part, Part::Endpoint { .. }) {
             if scope.no_endpoints {

@@ -204,7 +204,7 @@ impl Gateway {
     fn answer(&self, claims: &Claims, part: Part<'_>, asked: &Asked<'_>) -> Found {
         let Ok(Said { place, services }) = self.said(claims) else { return Found::Unsynced };
         let (qtype, scope) = (asked.qtype, &asked.scope);
-        if matches!(part, Part::Whole) && qtype != Type::SRV {
+        if matches!(part, Part::Whole) && (qtype != Type::SRV || place.addresses.is_empty()) {
             return place.answer(qtype, scope.ttl);
         }
         let of_service =

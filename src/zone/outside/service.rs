@@ -47,7 +47,7 @@ impl Place {
     pub(super) fn answer(&self, qtype: Type, ttl: u32) -> Found {
         match (qtype, self.hostname.as_deref().filter(|_| self.addresses.is_empty()).and_then(Alias::new)) {
             (Type::A | Type::AAAA, None) => Found::set(qtype, ttl, address_data(qtype, &self.addresses)),
-            (_, Some(alias)) => alias.answer(qtype, ttl),
+            (_, Some(alias)) => alias.lead(qtype, ttl),
             (_, None) => Found::NoData,
         }
     }
@@ -92,7 +92,7 @@ impl ServiceEntry {
         match (place.hostname.as_deref().and_then(Alias::new), part) {
             (Some(alias), Part::Port { .. }) if qtype == Type::SRV => Found::set(qtype, scope.ttl, srv_to(&alias, &ports)),
             (Some(_), Part::Port { .. }) | (None, _) => Found::NoData,
-            (Some(alias), _) => alias.answer(qtype, scope.ttl),
+            (Some(alias), _) => alias.lead(qtype, scope.ttl),
         }
     }
 }

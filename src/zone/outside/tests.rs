@@ -164,6 +164,21 @@ fn what_may_not_be_read_is_not_waited_for() {
 }
 
 #[test]
+fn of_very_many_nodes_some_are_told_from_all_over() {
+    let mut cluster = Cluster::synced();
+    let addressing = Addressing::ClusterIps(Box::new([[10, 96, 0, 9].into()]));
+    cluster.apply(service(addressing, Some(Outside { exposure: Exposure::NodePort, ..Outside::default() })));
+    for number in 0..5000_u16 {
+        let [high, low] = number.to_be_bytes();
+        let addresses = Box::new([NodeAddress::External([10, 0, high, low].into())]);
+        cluster.apply(Change::Upsert(Object::Node(Node { name: format!("node-{number:04}").into(), ready: true, addresses })));
+    }
+    let said = cluster.ask("web.default.example.com");
+    let told: Vec<&str> = said.split(' ').collect();
+    assert_eq!((told.len(), told[0], told[told.len() - 1]), (500, "10.0.0.0", "10.0.19.126"));
+}
+
+#[test]
 fn names_of_nodes_are_held_once() {
     let mut cluster = Cluster::synced();
     for slice in 0..3 {

@@ -20,8 +20,23 @@ pub(super) struct Authority<V> {
     pub(super) fallthrough: Fallthrough,
 }
 
-/// The memo of a question for an alias's target.
-const TARGET: u32 = 1;
+/// What the view says of a question.
+enum Says {
+    Answer(Response),
+    /// Others may know.
+    Nothing,
+    /// Aliases that lead out of the question's zone.
+    Alias {
+        chain: Sets,
+        target: Name,
+    },
+}
+
+/// The memo of a question for an alias's target: it tells one target from another, and never says nothing.
+fn memo_of(target: &Name) -> u32 {
+    let hashed = target.wire().iter().fold(0x811c_9dc5_u32, |hash, octet| (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193));
+    hashed.max(1)
+}
 
 impl<V: View> Plugin for Authority<V> {
     fn name(&self) -> &'static str {
@@ -40,14 +55,13 @@ impl<V: View> Plugin for Authority<V> {
         if question.class != Class::IN {
             return Flow::Next;
         }
-        match self.view.find(question) {
-            Found::NotMine => Flow::Next,
-            Found::Records { answer, additional } => Flow::Answer(records(answer, additional)),
-            Found::NoData => Flow::Answer(self.negative(question, Rcode::NOERROR)),
-            Found::NoName if self.fallthrough.includes(&question.name) => Flow::Next,
-            Found::NoName => Flow::Answer(self.negative(question, Rcode::NXDOMAIN)),
-            Found::Unsynced => Flow::Answer(unsynced()),
-            Found::Alias { cname, target } => self.follow(question, cname, target),
+        match self.says(question) {
+            Says::Answer(response) => Flow::Answer(response),
+            Says::Nothing => Flow::Next,
+            Says::Alias { target, .. } => {
+                let memo = memo_of(&target);
+                Flow::Ask { question: Question::new(target, question.qtype), from: From::Top, memo }
+            }
         }
     }
 
@@ -56,16 +70,21 @@ impl<V: View> Plugin for Authority<V> {
     }
 
     fn response(&self, cx: &mut Cx, query: &Query, memo: u32, reply: Reply) -> Back {
-        if memo != TARGET {
+        if memo == 0 {
             return Back::Up(reply);
         }
         // Whoever answered for the target: the Service's name is ours, and no cache may keep it.
         cx.answered_by = self.name();
-        // The zone may have changed since the target was asked for: what it says now counts.
-        let Found::Alias { cname, target } = self.view.find(&query.question) else { return Back::Up(reply) };
-        match self.walk(&query.question, cname, target) {
-            (chain, End::Outside(target)) => Back::Up(Ok(with_target(chain, &target, reply))),
-            (chain, end) => Back::Up(Ok(self.ended(&query.question, chain, end))),
+        // The zone may have changed since the target was asked for: what it says now counts, and this reply is of that target only.
+        let question = &query.question;
+        match self.says(question) {
+            Says::Alias { chain, target } if memo_of(&target) == memo => Back::Up(Ok(with_target(chain, &target, reply))),
+            Says::Alias { target, .. } => {
+                let memo = memo_of(&target);
+                Back::Ask { question: Question::new(target, question.qtype), from: From::Top, memo }
+            }
+            Says::Answer(response) => Back::Up(Ok(response)),
+            Says::Nothing => Back::Ask { question: question.clone(), from: From::Below, memo: 0 },
         }
     }
 }
@@ -81,10 +100,18 @@ enum End {
 }
 
 impl<V: View> Authority<V> {
-    fn follow(&self, question: &Question, cname: RecordSet, target: Name) -> Flow {
-        match self.walk(question, cname, target) {
-            (_, End::Outside(target)) => Flow::Ask { question: Question::new(target, question.qtype), from: From::Top, memo: TARGET },
-            (chain, end) => Flow::Answer(self.ended(question, chain, end)),
+    fn says(&self, question: &Question) -> Says {
+        match self.view.find(question) {
+            Found::NotMine => Says::Nothing,
+            Found::Records { answer, additional } => Says::Answer(records(answer, additional)),
+            Found::NoData => Says::Answer(self.negative(question, Rcode::NOERROR)),
+            Found::NoName if self.fallthrough.includes(&question.name) => Says::Nothing,
+            Found::NoName => Says::Answer(self.negative(question, Rcode::NXDOMAIN)),
+            Found::Unsynced => Says::Answer(unsynced()),
+            Found::Alias { cname, target } => match self.walk(question, cname, target) {
+                (chain, End::Outside(target)) => Says::Alias { chain, target },
+                (chain, end) => Says::Answer(self.ended(question, chain, end)),
+            },
         }
     }
 
@@ -164,4 +191,86 @@ fn with_target(mut chain: Sets, target: &Name, reply: Reply) -> Response {
         }
     }
     records(chain, Sets::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Mutex, time::Instant};
+
+    use super::*;
+    use crate::{
+        chain::Transport,
+        model::Kind,
+        wire::{Rdatas, Type},
+    };
+
+    /// Says one thing, then another.
+    struct Changing(Mutex<Vec<Found>>, Name);
+
+    impl View for Changing {
+        fn find(&self, _question: &Question) -> Found {
+            self.0.lock().unwrap().remove(0)
+        }
+
+        fn zone_of(&self, name: &Name) -> Option<&Name> {
+            name.left_of(&self.1).map(|_| &self.1)
+        }
+
+        fn soa(&self, _question: &Question) -> Option<RecordSet> {
+            None
+        }
+
+        fn waiting(&self) -> Vec<(Kind, Option<Box<str>>)> {
+            Vec::new()
+        }
+    }
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    fn alias(target: &str) -> Found {
+        let target = name(target);
+        Found::Alias { cname: RecordSet::new(Owner::Question, Type::CNAME, 5, Rdatas::one(target.wire())), target }
+    }
+
+    fn address(octet: u8) -> RecordSet {
+        RecordSet::new(Owner::Question, Type::A, 5, Rdatas::one(&[192, 0, 2, octet]))
+    }
+
+    /// An alias, `then` while its target is asked for, whose reply is 192.0.2.77 or NXDOMAIN.
+    #[expect(clippy::disallowed_methods, reason = "any time will do")]
+    fn after(then: Found, fallthrough: &[&str], exists: bool) -> Back {
+        let view = Arc::new(Changing(Mutex::new(vec![alias("old.example."), then]), name("cluster.local.")));
+        let fallthrough = Fallthrough(fallthrough.iter().map(|zone| name(zone)).collect());
+        let plugin = Authority { name: "kubernetes", view, fallthrough };
+        let at = ([192, 0, 2, 1], 53).into();
+        let mut cx = Cx::new(Instant::now(), 1, at, at, Transport::Udp);
+        let query = Query::internal(Question::new(name("db.default.svc.cluster.local."), Type::A));
+        let Flow::Ask { question, memo, .. } = plugin.query(&mut cx, &query) else { panic!("an alias is followed") };
+        assert_eq!(question.name, name("old.example."));
+        let reply = if exists { records(smallvec![address(77)], Sets::new()) } else { Response::of(Rcode::NXDOMAIN) };
+        plugin.response(&mut cx, &query, memo, Ok(reply))
+    }
+
+    #[test]
+    fn a_targets_reply_is_no_answer_once_the_alias_has_gone_elsewhere() {
+        for exists in [true, false] {
+            let Back::Up(Ok(same)) = after(alias("old.example."), &[], exists) else { panic!("the same alias") };
+            assert_eq!((same.rcode, same.answer.len()), (Rcode::NOERROR, 1 + usize::from(exists)));
+
+            let now = Found::Records { answer: smallvec![address(9)], additional: Sets::new() };
+            let Back::Up(Ok(records)) = after(now, &[], exists) else { panic!("records") };
+            assert_eq!((records.rcode, &records.answer[..]), (Rcode::NOERROR, &[address(9)][..]));
+
+            let Back::Up(Ok(gone)) = after(Found::NoName, &[], exists) else { panic!("no such name") };
+            assert_eq!((gone.rcode, gone.answer.len()), (Rcode::NXDOMAIN, 0));
+
+            let Back::Ask { question, from: From::Below, memo: 0 } = after(Found::NoName, &["."], exists) else { panic!("below") };
+            assert_eq!(question.name, name("db.default.svc.cluster.local."));
+
+            let Back::Ask { question, from: From::Top, .. } = after(alias("new.example."), &[], exists) else { panic!("a new target") };
+            assert_eq!(question.name, name("new.example."));
+        }
+    }
 }

@@ -101,12 +101,11 @@ pub enum Owner {
 }
 
 impl Owner {
-    /// The same owner, of a reply to a question for this name in wire form, for who asks something else.
-    pub fn named(self, question: &[u8]) -> Self {
-        let from = |offset: usize| Self::Name(Bytes::copy_from_slice(question.get(offset..).unwrap_or(question)));
+    /// The same owner, of a reply to `question`, for who asks something else.
+    pub fn named(self, question: &Name) -> Self {
         match self {
-            Self::Question => from(0),
-            Self::QuestionFrom(offset) => from(offset.into()),
+            Self::Question => question.into(),
+            Self::QuestionFrom(offset) => question.suffix(usize::from(offset)).as_ref().unwrap_or(question).into(),
             Self::Name(_) => self,
         }
     }

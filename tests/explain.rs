@@ -238,3 +238,28 @@ fn the_guide_tells_what_is_said() {
     }
     assert!(steps >= 8, "the guide has {steps} steps");
 }
+
+/// kubectl runs what is called `kubectl-ndots`, and what cannot be looked at cannot be told.
+#[test]
+fn it_is_a_plugin_of_kubectl_too() {
+    let here = tempfile::tempdir().unwrap();
+    let plugin = here.path().join("kubectl-ndots");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_ndots"), &plugin).unwrap();
+    let run = |arguments: &[&str]| output(Command::new(&plugin).args(arguments).env("HOME", here.path()).env_remove("KUBECONFIG"));
+    let cafe = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/cafe");
+    let (code, text) = run(&["explain", "prometheus.monitoring", "--manifests", cafe]);
+    assert!(code == 0 && text.ends_with("\nhealthy\n"), "{text}");
+    assert!(run(&["explain", "--help"]).1.contains("Usage: kubectl ndots explain"));
+    // Nobody serves DNS through kubectl.
+    assert!(run(&[]).1.contains("Usage: kubectl ndots"));
+    for (arguments, words) in [
+        (&["explain", "x"][..], "no kubeconfig, and this is no Pod"),
+        (&["explain", "x", "--kubeconfig", "/nonexistent"], "kubeconfig /nonexistent"),
+        (&["explain", "x", "--manifests", "/nonexistent"], "no such directory"),
+        (&["explain", "x", "--manifests", cafe, "--pod", "default/nobody"], "there is no Pod default/nobody"),
+        (&["explain", "x", "--manifests", cafe, "--rules", cafe], "Is a directory"),
+    ] {
+        let (code, text) = run(arguments);
+        assert!(code == 2 && text.contains(words), "{arguments:?}: {code} {text}");
+    }
+}

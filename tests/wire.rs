@@ -221,3 +221,20 @@ fn an_edited_corefile_is_taken_over_and_a_broken_one_is_not() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+#[test]
+fn each_address_is_counted_by_itself() {
+    let text = ".:0 {\n bind 127.0.0.1 127.0.0.2\n prometheus 127.0.0.1:0\n whoami\n}\n";
+    let server = Ndots::corefile(text, &["dns", "127.0.0.1:0"], &[]);
+    let second = server.bound["dns://127.0.0.2:0"];
+    for id in 0..3 {
+        assert!(support::udp(second, &question(id, "a.example", A)).is_some());
+    }
+    let shown = page(server.bound["127.0.0.1:0"], "/metrics").unwrap();
+    let requests: Vec<_> = shown.lines().filter(|line| line.starts_with("coredns_dns_requests_total")).collect();
+    assert!(requests.len() == 1 && requests[0].contains("server=\"dns://127.0.0.2:0\"") && requests[0].ends_with(" 3"), "{requests:?}");
+    for address in ["127.0.0.1", "127.0.0.2"] {
+        let enabled = format!("coredns_plugin_enabled{{name=\"whoami\",server=\"dns://{address}:0\",view=\"\",zone=\".\"}} 1");
+        assert!(shown.contains(&enabled), "{shown}");
+    }
+}

@@ -52,7 +52,7 @@ pub struct Query {
     /// A type such as SRV [default: A and AAAA], and @SERVER as dig has it
     #[arg(value_name = "TYPE|@SERVER", num_args = 0..=2)]
     pub words: Vec<String>,
-    /// The server: ADDR[:PORT], tcp://ADDR, tls://HOST, https://HOST/dns-query [default: the first of /etc/resolv.conf]
+    /// The server: ADDR or ADDR:PORT, tcp://ADDR, tls://HOST, https://HOST/dns-query [default: the first of /etc/resolv.conf]
     #[arg(long, value_name = "SERVER")]
     pub server: Option<Server>,
     /// Ask over TCP

@@ -58,7 +58,11 @@ pub async fn gather(request: &Request) -> anyhow::Result<Evidence> {
     let here = node::addresses();
     let asker = asker::find(request, &objects, &zone, namespace, is_live)?;
     let node = request.node.clone().or_else(|| if is_live { node::named(&objects, &here) } else { None });
-    let rules = node::rules(request, node.as_deref(), is_live && node.as_deref() == node::named(&objects, &here).as_deref(), &mut unread)?;
+    let mut rules =
+        node::rules(request, node.as_deref(), is_live && node.as_deref() == node::named(&objects, &here).as_deref(), &mut unread)?;
+    if let (Source::Cluster(place), Some(node)) = (&request.source, &node) {
+        api::proxy_log(place, &objects, node, &mut unread).await.inspect(|text| rules.add_log(text));
+    }
     let mut evidence = Evidence {
         name: request.name.clone(),
         objects,

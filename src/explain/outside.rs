@@ -68,7 +68,12 @@ fn external(service: &Service) -> &[String] {
 pub(super) fn addresses(service: &Service) -> Vec<(&str, &'static str)> {
     let external = external(service).iter().map(|ip| (ip.as_str(), "external IP"));
     let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref()?.ingress.as_deref()).unwrap_or_default();
-    let balanced = balancer.iter().filter_map(|it| it.ip.as_deref()).map(|ip| (ip, "loadbalancer IP"));
+    // A balancer of mode Proxy hands over at the nodes' ports, and its address is none of kube-proxy's.
+    let balanced = balancer
+        .iter()
+        .filter(|it| it.ip_mode.as_deref() != Some("Proxy"))
+        .filter_map(|it| it.ip.as_deref())
+        .map(|ip| (ip, "loadbalancer IP"));
     external.chain(balanced).collect()
 }
 

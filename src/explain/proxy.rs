@@ -16,6 +16,9 @@ use super::{
     service::ready_endpoints,
 };
 
+/// With this label a Service is somebody else's.
+const OTHER_PROXY: &str = "service.kubernetes.io/service-proxy-name";
+
 pub(super) fn judge(evidence: &Evidence, wanted: &Wanted, subject: &Subject<'_>) -> Section {
     let services: Vec<&Service> = match subject {
         Subject::Service { service, .. } => vec![service],
@@ -33,6 +36,10 @@ pub(super) fn of_services(evidence: &Evidence, services: &[&Service]) -> Section
     let concerned: Vec<&&Service> = services.iter().filter(|service| !objects::cluster_ips(service).is_empty()).collect();
     if concerned.is_empty() {
         section.say(Level::Skipped, "proxy.no-part", "kube-proxy has no part in it: there is no cluster IP");
+        return section;
+    }
+    if let Some(other) = concerned.iter().find_map(|service| service.metadata.labels.as_ref()?.get(OTHER_PROXY)) {
+        section.say(Level::Skipped, "proxy.other", format!("kube-proxy leaves it to {other}, as its label {OTHER_PROXY} says"));
         return section;
     }
     running::judge(evidence, &mut section);
@@ -92,7 +99,7 @@ fn of_service(evidence: &Evidence, service: &Service, section: &mut Section) {
         let node_port = port.node_port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
         let mut proxied = false;
         for (address, number, kind) in entrances.chain(node_port.map(|port| (None, port, "node port"))) {
-            for proxy in evidence.rules.proxies.iter().filter(|proxy| concerns(proxy, address)) {
+            for proxy in evidence.rules.proxies.iter().filter(|proxy| concerns(proxy, service, address)) {
                 proxied = true;
                 let entrance = Entrance { service, port, address, number, kind };
                 if let Some(count) = entrance.judge(evidence, proxy, section) {
@@ -115,11 +122,11 @@ fn of_service(evidence: &Evidence, service: &Service, section: &mut Section) {
     }
 }
 
-/// A node port is one of the first family's proxy, where two are there.
-fn concerns(proxy: &Proxy, address: Option<IpAddr>) -> bool {
+/// A node port is one of each family that the Service has.
+fn concerns(proxy: &Proxy, service: &Service, address: Option<IpAddr>) -> bool {
     match (proxy.v4, address) {
         (Some(v4), Some(address)) => v4 == address.is_ipv4(),
-        (Some(v4), None) => v4 && proxy.mode != Mode::Ipvs,
+        (Some(v4), None) => objects::cluster_ips(service).iter().any(|ip| v4 != ip.contains(':')),
         // In mode ipvs each address of the node has a server of its own.
         (None, address) => address.is_some(),
     }

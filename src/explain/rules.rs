@@ -123,6 +123,11 @@ impl Rules {
         Ok(())
     }
 
+    /// What kube-proxy's Pod has said lately.
+    pub fn add_log(&mut self, text: &str) {
+        node::errors(text, &mut self.errors);
+    }
+
     pub fn was_seen(&self) -> bool {
         !self.from.is_empty()
     }

@@ -102,11 +102,14 @@ impl Plugin for Autopath {
         let tried = memo as usize;
         if response.rcode != Rcode::NXDOMAIN {
             self.metrics.autopath_successes.with_label_values(&[self.servers.label(cx)]).inc();
-            return Back::Up(Ok(candidates.get(tried).filter(|_| tried > 0).map_or(response.clone(), |name| behind_alias(response, name))));
+            return Back::Up(Ok(match candidates.get(tried) {
+                Some(name) if tried > 0 => behind_alias(response, name),
+                _ => response,
+            }));
         }
         let ask = |question, memo| Back::Ask { question, from: From::Below, memo };
-        match candidates.get(tried + 1) {
-            Some(name) => ask(Question::new(name.clone(), query.question.qtype), memo + 1),
+        match candidates.get(tried + 1).and_then(|wire| Name::from_wire(wire)) {
+            Some(name) => ask(Question::new(name, query.question.qtype), memo + 1),
             None if tried == 0 => Back::Up(Ok(response)),
             // Nothing exists, so the client goes on by itself: from the answer to what it has asked.
             None => ask(query.question.clone(), FIRST_AGAIN),
@@ -118,8 +121,9 @@ impl Plugin for Autopath {
 const FIRST_AGAIN: u32 = u32::MAX;
 
 impl Autopath {
-    /// What the question stands for, from the question itself to the name alone; `None` where it does not stand for others.
-    fn candidates(&self, question: &Question, client: IpAddr) -> Option<Vec<Name>> {
+    /// What the question stands for, from the question itself to the name alone, in wire form and with the name as the client
+    /// spelled it; `None` where it does not stand for others.
+    fn candidates(&self, question: &Question, client: IpAddr) -> Option<Vec<Vec<u8>>> {
         let name = &question.name;
         if question.class != Class::IN || !self.zones.iter().any(|zone| name.is_within(zone)) {
             return None;
@@ -135,22 +139,23 @@ impl Autopath {
                 domains.push(domain);
             }
         }
-        let base = name.left_of(domains[0]).filter(|base| !base.is_empty())?;
-        let candidates = domains.iter().take(limits::SEARCH_DOMAINS);
+        let base = name.left_of(domains[0]).map(<[u8]>::len).filter(|length| *length > 0)?;
+        let spelled = question.spelled();
+        let candidates = domains.iter().take(limits::SEARCH_DOMAINS).map(|domain| [&spelled.wire()[..base], domain.wire()].concat());
         // A domain with which the name is too long has no such name.
-        Some(candidates.filter_map(|domain| Name::from_wire(&[base, domain.wire()].concat())).collect())
+        Some(candidates.filter(|wire| wire.len() <= limits::NAME_OCTETS).collect())
     }
 }
 
 /// A reply to `name`, as one to what stands for it.
-fn behind_alias(mut response: Response, name: &Name) -> Response {
+fn behind_alias(mut response: Response, name: &[u8]) -> Response {
     for sets in response.sections_mut() {
         for set in sets {
             set.owner = set.owner.clone().named(name);
         }
     }
     if let Some(first) = response.answer.first() {
-        let alias = RecordSet::new(Owner::Question, Type::CNAME, first.ttl, Rdatas::one(name.wire()));
+        let alias = RecordSet::new(Owner::Question, Type::CNAME, first.ttl, Rdatas::one(name));
         let mut answer: Sets = smallvec![alias];
         answer.append(&mut response.answer);
         // Nobody has signed the alias.

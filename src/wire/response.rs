@@ -101,11 +101,12 @@ pub enum Owner {
 }
 
 impl Owner {
-    /// The same owner, of a reply to `question`, for who asks something else.
-    pub fn named(self, question: &Name) -> Self {
+    /// The same owner, of a reply to a question for this name in wire form, for who asks something else.
+    pub fn named(self, question: &[u8]) -> Self {
+        let from = |offset: usize| Self::Name(Bytes::copy_from_slice(question.get(offset..).unwrap_or(question)));
         match self {
-            Self::Question => question.into(),
-            Self::QuestionFrom(offset) => question.suffix(usize::from(offset)).as_ref().unwrap_or(question).into(),
+            Self::Question => from(0),
+            Self::QuestionFrom(offset) => from(offset.into()),
             Self::Name(_) => self,
         }
     }

@@ -26,6 +26,7 @@ func main() {
 		"kube-proxy":              proxy.NewProxyCommand,
 		"kubectl":                 kubectl.NewDefaultKubectlCommand,
 		"generate":                newGenerateCommand,
+		"corefiles":               newCorefilesCommand,
 	}
 	name := filepath.Base(os.Args[0])
 	if _, known := commands[name]; !known && name != "etcd" && name != "kubeadm" && len(os.Args) > 1 {
@@ -44,7 +45,7 @@ func main() {
 			os.Exit(1)
 		}
 	default:
-		fmt.Fprintln(os.Stderr, "usage: lab etcd|kube-apiserver|kube-controller-manager|kube-proxy|kubectl|kubeadm|generate ...")
+		fmt.Fprintln(os.Stderr, "usage: lab etcd|kube-apiserver|kube-controller-manager|kube-proxy|kubectl|kubeadm|generate|corefiles ...")
 		os.Exit(2)
 	}
 }

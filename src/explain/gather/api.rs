@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use http::Request as HttpRequest;
+use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use serde_json::Value;
 
@@ -82,6 +83,35 @@ pub(super) async fn read(place: &Place, request: &Request, wanted: &Wanted) -> a
     reader.synced(&near);
     let Reader { objects, changes, unread, said, .. } = reader;
     Ok(Gathered { objects, changes, unread, namespace: Some(namespace), said })
+}
+
+/// What kube-proxy of a node has said lately; it starts with complaints that mean little.
+pub(super) async fn proxy_log(place: &Place, all: &Objects, node: &str, unread: &mut Vec<Unread>) -> Option<String> {
+    let of_node = |pod: &&Pod| {
+        let labels = pod.metadata.labels.as_ref();
+        labels.is_some_and(|labels| labels.get("k8s-app").is_some_and(|app| app == "kube-proxy"))
+            && pod.spec.as_ref().is_some_and(|spec| spec.node_name.as_deref() == Some(node))
+    };
+    let pod = all.pods.iter().find(of_node)?;
+    let uri = format!("/api/v1/namespaces/{}/pods/{}/log?tailLines=200&sinceSeconds=600", objects::namespace(pod), objects::name(pod));
+    let request = HttpRequest::get(uri).body(Vec::new()).ok()?;
+    let client = place.client().await.ok()?;
+    match tokio::time::timeout(limits::EXPLAIN_ASK_TIME, client.request_text(request)).await.ok()? {
+        Ok(text) => Some(text),
+        Err(kube::Error::Api(status)) if status.code == 403 => {
+            let why = status.message.clone();
+            unread.push(Unread {
+                resource: "pods/log".to_owned(),
+                verb: "get",
+                namespace: objects::namespace(pod).to_owned(),
+                why,
+                forbidden: true,
+            });
+            None
+        }
+        // A kubelet that cannot be reached says nothing of the rules.
+        Err(_) => None,
+    }
 }
 
 /// Whether the name speaks of the namespace.

@@ -22,7 +22,7 @@ pub(super) fn judge(evidence: &Evidence, entrance: &Entrance<'_>, proxy: &Proxy,
         broken.want("a chain with an endpoint's address: it was deleted by hand").advise(restart(evidence));
         return;
     }
-    if lags(evidence, entrance, to, section) {
+    if lags(evidence, entrance, proxy, to, section) {
         return;
     }
     shares(evidence, &name, to, section);
@@ -30,8 +30,8 @@ pub(super) fn judge(evidence: &Evidence, entrance: &Entrance<'_>, proxy: &Proxy,
 }
 
 /// Rules of another time than the objects.
-fn lags(evidence: &Evidence, entrance: &Entrance<'_>, to: &rules::Endpoints, section: &mut Section) -> bool {
-    let want = wanted(evidence, entrance);
+fn lags(evidence: &Evidence, entrance: &Entrance<'_>, proxy: &Proxy, to: &rules::Endpoints, section: &mut Section) -> bool {
+    let want = wanted(evidence, entrance, proxy.v4);
     if want.is_empty() {
         // Serving endpoints that terminate are used where there are no others.
         return false;
@@ -63,7 +63,7 @@ fn lags(evidence: &Evidence, entrance: &Entrance<'_>, to: &rules::Endpoints, sec
 }
 
 /// Ready endpoints at the port, each with whether the rule must have it.
-fn wanted(evidence: &Evidence, entrance: &Entrance<'_>) -> BTreeSet<((IpAddr, u16), bool)> {
+fn wanted(evidence: &Evidence, entrance: &Entrance<'_>, v4: Option<bool>) -> BTreeSet<((IpAddr, u16), bool)> {
     let service = entrance.service;
     let name = entrance.port.name.as_deref().unwrap_or_default();
     let slices = evidence.objects.slices_of(objects::namespace(service), objects::name(service));
@@ -81,7 +81,7 @@ fn wanted(evidence: &Evidence, entrance: &Entrance<'_>) -> BTreeSet<((IpAddr, u1
         let Some(port) = number(slice) else { continue };
         for endpoint in slice.endpoints.iter().filter(|it| it.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)) {
             for address in endpoint.addresses.iter().filter_map(|text| text.parse::<IpAddr>().ok()) {
-                if entrance.address.is_none_or(|own| own.is_ipv4() == address.is_ipv4()) {
+                if v4.or(entrance.address.map(|own| own.is_ipv4())).is_none_or(|v4| v4 == address.is_ipv4()) {
                     wanted.insert(((address, port), !hinted(endpoint) && near(endpoint)));
                 }
             }

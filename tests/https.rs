@@ -145,6 +145,24 @@ fn streams_do_not_wait_for_each_other() {
     assert_eq!(replies, [("host.example".to_owned(), 0), ("slow.example".to_owned(), 2)]);
 }
 
+#[test]
+fn what_a_connection_may_have_at_once_is_told() {
+    let (authority, upstream) = (Authority::new(), silent());
+    let server = server(&authority.directive(), upstream.local_addr().unwrap());
+    let mut stream = dot(server.bound["https"], authority.client(&["h2"])).0;
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    stream.flush().unwrap();
+    // The first frame is the server's settings (RFC 9113 §3.4).
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).unwrap();
+    assert_eq!(head[3], 4);
+    let mut settings = vec![0; usize::from(head[2])];
+    stream.read_exact(&mut settings).unwrap();
+    let setting =
+        |id: u8| settings.chunks(6).find(|setting| setting[1] == id).map(|setting| u32::from_be_bytes(*setting.last_chunk().unwrap()));
+    assert_eq!((setting(3), setting(6)), (Some(100), Some(16 << 10)), "streams, and octets of headers");
+}
+
 /// What comes until the server has closed the connection, and how long that took.
 fn until_closed(mut stream: impl Read, begun: Instant) -> (String, Duration) {
     let (mut text, mut buffer) = (Vec::new(), [0; 4096]);

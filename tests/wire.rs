@@ -1,4 +1,4 @@
-//! The binary over sockets: transports, packets that are no questions, edits of manifests, and an orderly end.
+//! The binary over sockets: transports, edits of manifests and Corefiles, pages, and an orderly end.
 #![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests read files and clocks, and may panic")]
 
 mod support;
@@ -61,57 +61,6 @@ fn a_message_that_trickles_in_is_not_waited_for() {
     tcp.0.write_all(&[0]).unwrap();
     assert_eq!(tcp.receive(), None);
     assert!(begun.elapsed() < Duration::from_secs(7), "closed after {:?}", begun.elapsed());
-}
-
-#[test]
-fn what_is_no_question_gets_what_the_protocol_says() {
-    let server = server();
-    let good = question(7, API, A);
-    let with = |at: usize, octet: u8| {
-        let mut packet = good.clone();
-        packet[at] = octet;
-        packet
-    };
-    let opt = |opt: &[u8]| {
-        let mut packet = with(11, 1);
-        packet.extend_from_slice(opt);
-        packet
-    };
-    // Code, and octets of the reply.
-    let check = |packet: &[u8], expected: Option<(u8, usize)>| {
-        assert_eq!(server.udp(packet).map(|reply| (rcode(&reply), reply.len())), expected, "{packet:02x?}");
-        if let Some(expected) = expected {
-            let mut tcp = server.tcp();
-            tcp.send(packet);
-            assert_eq!(tcp.receive().map(|reply| (rcode(&reply), reply.len())), Some(expected), "over TCP: {packet:02x?}");
-        }
-    };
-    check(&with(2, 0x21), Some((4, 12)));
-    check(&with(2, 0x29), Some((4, 12)));
-    check(&with(5, 0), Some((1, 12)));
-    check(&with(5, 2), Some((1, 12)));
-    check(&with(7, 1), Some((1, 12)));
-    check(&with(12, 0xc0), Some((1, 12)));
-    check(&good[..20], Some((1, 12)));
-    check(&opt(b"\x00\x00\x29\x10\x00\x00\x00\x00\x00\x00\x00"), Some((0, good.len() + 16 + 11)));
-    // BADVERS: the code's upper bits stand in the OPT record.
-    check(&opt(b"\x00\x00\x29\x10\x00\x00\x01\x00\x00\x00\x00"), Some((0, good.len() + 11)));
-    check(&opt(b"\x01x\x00\x00\x29\x10\x00\x00\x00\x00\x00\x00\x00"), Some((1, 12)));
-    let transfer = question(7, "cluster.local", 252);
-    check(&transfer, Some((5, transfer.len())));
-}
-
-#[test]
-fn what_must_not_be_answered_is_not() {
-    let server = server();
-    let mut reply = question(7, API, A);
-    reply[2] |= 0x80;
-    for packet in [&reply[..], &reply[..11], b""] {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-        socket.send_to(packet, server.address).unwrap();
-        assert!(socket.recv(&mut [0; 512]).is_err(), "{packet:02x?}");
-    }
 }
 
 #[test]

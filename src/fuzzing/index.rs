@@ -10,7 +10,7 @@ use crate::{
         Addressing, Change, Endpoint, EndpointPort, EndpointSlice, Import, Key, Kind, Namespace, Object, Pod, Protocol, Selector, Service,
         ServicePort,
     },
-    wire::{Name, Question, Type},
+    wire::{Name, Question, RecordSet, Type},
     zone::{Index, Namespaces, PodMode, Settings, Zone},
 };
 
@@ -43,7 +43,15 @@ pub fn index_equals_rebuild(data: &[u8]) {
         for question in questions() {
             assert_eq!(grown.find(&question), new.find(&question), "{question} of {facts:?} in {settings:?}");
         }
+        for zone in &settings.zones {
+            assert_eq!(whole(grown, zone), whole(new, zone), "all of {zone} of {facts:?} in {settings:?}");
+        }
     }
+}
+
+/// What is handed over of a zone; `None` before all of it is known.
+fn whole(zone: &Zone, apex: &Name) -> Option<Vec<RecordSet>> {
+    zone.transfer(&Question::new(apex.clone(), Type::AXFR))?.ok().map(|zone| zone.records.collect())
 }
 
 /// What the changes come to, by the plainest reckoning.

@@ -21,7 +21,10 @@ use crate::{
     corefile::{self, Diagnostics, Reader},
     limits,
     metrics::Metrics,
-    model::{Addressing, Change, Endpoint, EndpointPort, EndpointSlice, Kind, Namespace, Object, Protocol, Service, ServicePort},
+    model::{
+        Addressing, Change, Endpoint, EndpointPort, EndpointSlice, Exposure, Ingress, Kind, LoadBalancerPoint, Namespace, Object, Outside,
+        Protocol, Service, ServicePort,
+    },
     plugin::{self, Kept, Need},
     server::{Fault, Ground, Listen, Outcome, Scheme, Server, Written, assemble, check},
     wire::{Ede, Name, Owner, Query, Question, Rcode, Rdatas, RecordSet, Response, Room, Sets, Type},
@@ -206,7 +209,7 @@ impl Reader for Nothing {
 
 /// A small cluster behind the usual plugins.
 fn server() -> Server {
-    const COREFILE: &str = ". {\n errors\n kubernetes cluster.local in-addr.arpa ip6.arpa {\n manifests x\n pods insecure\n }\n forward . 127.0.0.1\n cache\n loadbalance\n}";
+    const COREFILE: &str = ". {\n errors\n kubernetes cluster.local in-addr.arpa ip6.arpa {\n manifests x\n pods insecure\n }\n k8s_gateway example.org\n k8s_external example.net {\n headless\n }\n forward . 127.0.0.1\n cache\n loadbalance\n}";
     let mut diagnostics = Diagnostics::default();
     let corefile = corefile::parse("Corefile", COREFILE, &Nothing, &mut diagnostics);
     let checked = plugin::check(&corefile.blocks[0], &[Name::root()], &mut diagnostics);
@@ -223,10 +226,17 @@ fn server() -> Server {
 }
 
 fn facts() -> Vec<Change> {
-    let service = |name: &str, addressing| {
+    let seen = |name: &str, addressing, outside: Option<Outside>| {
         let ports = Box::new([ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: 80, node_port: None }]);
-        Change::Upsert(Object::Service(Service { namespace: "default".into(), name: name.into(), addressing, ports, outside: None }))
+        Change::Upsert(Object::Service(Service {
+            namespace: "default".into(),
+            name: name.into(),
+            addressing,
+            ports,
+            outside: outside.map(Box::new),
+        }))
     };
+    let service = |name: &str, addressing| seen(name, addressing, None);
     let endpoint = |address: Ipv4Addr| Endpoint { address: address.into(), hostname: None, pod: None, zone: None, node: None };
     let endpoints = (0..200_u8).map(|last| endpoint(Ipv4Addr::new(10, 244, 0, last)));
     let slice = EndpointSlice {
@@ -237,12 +247,18 @@ fn facts() -> Vec<Change> {
         endpoints: endpoints.collect(),
         ports: Box::new([EndpointPort { name: "sql".into(), protocol: Protocol::Tcp, port: Some(5432) }]),
     };
+    let points = || -> Box<[LoadBalancerPoint]> { Box::new([LoadBalancerPoint::Ip(Ipv4Addr::new(192, 0, 2, 1).into())]) };
+    let hosts = Box::new(["*.apps.example.org".into(), "cafe.example.org".into()]);
+    let ingress = Ingress { namespace: "default".into(), name: "cafe".into(), class: Box::default(), hosts, points: points() };
+    let balanced = Outside { exposure: Exposure::LoadBalancer, load_balancer: points(), ..Outside::default() };
     let mut changes = vec![
         Change::Upsert(Object::Namespace(Namespace { name: "default".into(), labels: Box::default() })),
         service("kubernetes", Addressing::ClusterIps(Box::new([Ipv4Addr::new(10, 96, 0, 1).into()]))),
         service("db", Addressing::Headless),
         service("far", Addressing::ExternalName("example.com".into())),
         service("near", Addressing::ExternalName("kubernetes.default.svc.cluster.local".into())),
+        seen("web", Addressing::ClusterIps(Box::new([Ipv4Addr::new(10, 96, 0, 2).into()])), Some(balanced)),
+        Change::Upsert(Object::Ingress(ingress)),
         Change::Upsert(Object::EndpointSlice(slice)),
     ];
     changes.extend(Kind::ALL.map(Change::Synced));

@@ -2,18 +2,22 @@
 //!
 //! Needs what `make tools lab` gets. Without it the test says what it left out; with `CI=true` that is a failure.
 #![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test reads its environment, listens, and may panic")]
+#![expect(clippy::print_stdout, reason = "how long it takes is told")]
 
 mod support;
 
 use std::{
     collections::BTreeSet,
     io::{Read, Write},
-    net::TcpListener,
-    time::Duration,
+    net::{TcpListener, UdpSocket},
+    time::{Duration, Instant},
 };
 
 use serde_json::json;
-use support::lab::{Container, Lab, LabOptions, Netns, Node, Process, Program, until};
+use support::{
+    lab::{Container, Lab, LabOptions, Netns, Node, Process, Program, until},
+    question,
+};
 
 const COREFILE: &str = "
 .:53 {
@@ -30,21 +34,7 @@ const COREFILE: &str = "
 ";
 
 /// What kubeadm's account lacks for names outside.
-const ROLE: &str = r#"
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: { name: outside }
-rules:
-- { apiGroups: [""], resources: [nodes], verbs: [list, watch] }
-- { apiGroups: [networking.k8s.io], resources: [ingresses], verbs: [list, watch] }
-- { apiGroups: [gateway.networking.k8s.io], resources: ["*"], verbs: [list, watch] }
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: { name: outside }
-roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: outside }
-subjects: [{ kind: ServiceAccount, name: coredns, namespace: kube-system }]
-"#;
+const ROLE: &str = include_str!("../deploy/outside/rbac.yaml");
 
 const SERVICES: &str = "
 apiVersion: v1
@@ -227,6 +217,7 @@ fn clients_outside_find_what_they_can_reach() {
     }
     nodes_come_and_go(&lab, &client, &nodes, &other);
     client.until("route.example.com A", 2 * SOON, &[BALANCER]);
+    changes_show_at_once(&lab, &server);
 }
 
 /// With kubeadm's permissions: Services are answered, what needs more is not, and one line says so of each kind.
@@ -301,6 +292,31 @@ fn connections(client: &Client, mode: &str, nodes: &[&str], local: &Node) {
     for node in nodes.iter().filter(|node| **node != local.address.to_string()) {
         assert_eq!(client.0.text(&format!("curl --silent --max-time 1 http://{node}:30008/")), "", "{mode} {node}");
     }
+}
+
+/// A load balancer's address that changes is in the next answers. How long that takes is told.
+fn changes_show_at_once(lab: &Lab, server: &Container) {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.connect((server.netns.address, 53)).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    let question = question(7, "shop.example.com", 1);
+    let (mut api, mut times, mut reply) = (lab.api(), Vec::new(), [0; 512]);
+    for last in 1..=50 {
+        let status = json!({ "status": { "loadBalancer": { "ingress": [{ "ip": format!("203.0.113.{last}") }] } } });
+        api.json("PATCH", "/api/v1/namespaces/default/services/my-load-balancer/status", Some(&status));
+        let changed = Instant::now();
+        loop {
+            socket.send(&question).unwrap();
+            let length = socket.recv(&mut reply).unwrap();
+            if reply[..length].ends_with(&[203, 0, 113, last]) {
+                break;
+            }
+            assert!(changed.elapsed() < SOON, "{last}");
+        }
+        times.push(changed.elapsed());
+    }
+    times.sort();
+    println!("from the API server's reply to the first new answer: median {:?}, longest {:?}", times[25], times[49]);
 }
 
 /// What kube-proxy would do is answered at once: an endpoint more, a node that is not ready, an endpoint less.

@@ -65,6 +65,9 @@ impl Path {
     }
 }
 
+/// Names that are copied in one go.
+const NAMES_AT_ONCE: usize = 256;
+
 /// Written by the index, read by any number of readers.
 #[derive(Debug, Default)]
 pub(super) struct Names(RwLock<BTreeMap<Path, Claims>>);
@@ -84,9 +87,18 @@ impl Names {
 
     /// The names at and below one, and what claims them.
     pub(super) fn within(&self, path: &Path) -> Vec<(Path, Claims)> {
-        let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let within = names.range(path.clone()..).take_while(|(name, _)| name.0.starts_with(&path.0));
-        within.map(|(name, claims)| (name.clone(), claims.clone())).collect()
+        let (mut within, mut from) = (Vec::new(), Bound::Included(path.clone()));
+        loop {
+            // Some at a time: a writer that waits for the rest would hold up every other reader.
+            let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            let some = names.range((from, Bound::Unbounded)).take_while(|(name, _)| name.0.starts_with(&path.0)).take(NAMES_AT_ONCE);
+            let before = within.len();
+            within.extend(some.map(|(name, claims)| (name.clone(), claims.clone())));
+            match within.last() {
+                Some((last, _)) if within.len() == before + NAMES_AT_ONCE => from = Bound::Excluded(last.clone()),
+                _ => return within,
+            }
+        }
     }
 
     /// Takes a claim from some names and puts one on others; no reader sees one without the other.
@@ -114,6 +126,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn all_names_are_found_however_many() {
+        let names = Names::default();
+        let claim = Claim::Service(b"\x03web\x07default".as_slice().into());
+        let hosts = |count: usize| (0..count).map(|number| Path::of_host(&format!("h{number}.example.com")).unwrap()).collect();
+        for count in [0, 1, NAMES_AT_ONCE - 1, NAMES_AT_ONCE, NAMES_AT_ONCE + 1, 3 * NAMES_AT_ONCE] {
+            names.replace(None, Some((hosts(count), claim.clone())));
+            assert_eq!(names.within(&Path::of_host("example.com").unwrap()).len(), count);
+            names.replace(Some((hosts(count), claim.clone())), None);
+        }
+    }
+
+    #[test]
     fn what_is_below_a_name_is_found() {
         let names = Names::default();
         let path = |host: &str| Path::of_host(host).unwrap();
@@ -129,6 +153,7 @@ mod tests {
         check("bb.example.com", 1, false);
         check("c.example.com", 0, false);
         assert!(!names.is_above(&path("example.com"), |_| false));
+        assert_eq!(names.within(&path("b.example.com")).len(), 1);
         names.replace(Some((first, claim.clone())), Some((vec![path("c.example.com")], claim)));
         check("b.example.com", 0, false);
         check("c.example.com", 1, false);

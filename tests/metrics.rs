@@ -6,6 +6,7 @@ mod support;
 
 use std::{net::SocketAddr, time::Duration};
 
+use serde_json::json;
 use support::{
     Tcp,
     lab::{Container, Lab, LabOptions, Program, until},
@@ -249,7 +250,16 @@ fn dashboards_and_alerts_read_on() {
         until("a reload", Duration::from_secs(20), || server.log().contains("Reloading complete").then_some(()));
     }
     lab.apply(POD);
-    lab.running("default", "db-0", &["10.244.0.7"], true);
+    lab.running("default", "db-0", &["10.244.0.7"], false);
+    // What tells of a Service by itself may come before the Service: the time that counts is the Pod's.
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let ready = json!({ "type": "Ready", "status": "True", "lastTransitionTime": now });
+    lab.patch("/api/v1/namespaces/default/pods/db-0/status", &json!({ "status": { "conditions": [ready] } }));
+    for server in &servers {
+        let told =
+            ("coredns_kubernetes_dns_programming_duration_seconds_count", &[("service_kind", "headless_with_selector")][..], &[][..]);
+        until("the Pod's endpoint", Duration::from_secs(20), || finds(&scrape(server), &told).then_some(()));
+    }
     // Each asks for a name of two numbers at its start, and after a reload.
     let is_probe = |name: &str| name.split('.').filter(|label| label.parse::<u64>().is_ok()).count() == 2;
     until("the probes of `loop`", Duration::from_secs(30), || (upstream.asked(is_probe) >= 4).then_some(()));

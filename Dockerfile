@@ -14,7 +14,7 @@ RUN scripts/cross "$TARGETARCH"
 COPY . .
 RUN scripts/image-root "$TARGETARCH" target/image/root
 
-# No shell, no libc, no CA certificates: nothing that is served here speaks TLS to a name of the world.
+# No shell and no libc; the world's authorities, for upstreams over TLS.
 FROM scratch
 COPY --from=build /ndots/target/image/root/ /
 LABEL org.opencontainers.image.title="ndots" \

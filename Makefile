@@ -51,7 +51,7 @@ soak: ## minutes of load: 1,000 reloads
 	NDOTS_RELOADS=1000 $(CARGO) test --locked --test reload -- --nocapture
 
 image: ## a container image, target/image/ndots.tar, run as kubeadm runs CoreDNS (as root)
-	@scripts/packages setcap:libcap2-bin buildah:buildah crun:crun dig:bind9-dnsutils ip:iproute2 dnsmasq:dnsmasq-base curl:curl
+	@scripts/packages setcap:libcap2-bin update-ca-certificates:ca-certificates buildah:buildah crun:crun dig:bind9-dnsutils ip:iproute2 dnsmasq:dnsmasq-base curl:curl
 	scripts/image-root $(ARCH) target/image/root
 	scripts/image $(IMAGE) target/image/ndots.tar
 	NDOTS_IMAGE=$(CURDIR)/target/image/ndots.tar $(CARGO) test --locked --test image -- --nocapture

@@ -41,7 +41,7 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (nightly toolchain and cargo-fuzz)
 	  $(CARGO) +nightly fuzz run --fuzz-dir fuzz $$target target/fuzz-new/$$target fuzz/corpora/$$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
 diff: lab ## CoreDNS and ndots on one control plane, asked the same: minutes
-	$(CARGO) test --locked --test diff -- --include-ignored --nocapture --test-threads=1
+	$(CARGO) test --locked --test diff --test consistency -- --include-ignored --nocapture --test-threads=1
 
 lab: ## build the lab, once: a real control plane and CoreDNS to compare with (Go)
 	@scripts/packages iptables:iptables nft:nftables conntrack:conntrack curl:curl

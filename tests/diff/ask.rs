@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use hickory_proto::{op::Message, rr::RecordType};
+
 use crate::questions::Asked;
 
 /// Questions on their way at once: few enough for the socket's buffer when each brings 64 KB.
@@ -75,6 +77,23 @@ fn over_tcp(server: SocketAddr, questions: &[Asked], batch: &[usize], replies: &
             }
         }
     }
+}
+
+/// The records of a zone come in many messages: those up to the second SOA record, or the one that refuses.
+pub(crate) fn transfer(server: SocketAddr, asked: &Asked) -> Option<Vec<Vec<u8>>> {
+    let mut stream = TcpStream::connect(server).ok()?;
+    stream.set_read_timeout(Some(PATIENCE * 4)).unwrap();
+    let packet = asked.packet(7);
+    stream.write_all(&[&(packet.len() as u16).to_be_bytes(), &*packet].concat()).ok()?;
+    let (mut messages, mut seen) = (Vec::new(), 0);
+    while seen < 2 {
+        let packet = receive(&mut stream)?;
+        let message = Message::from_vec(&packet).ok()?;
+        seen += message.answers.iter().filter(|record| record.record_type() == RecordType::SOA).count();
+        seen += if message.answers.is_empty() { 2 } else { 0 };
+        messages.push(packet);
+    }
+    Some(messages)
 }
 
 fn receive(stream: &mut TcpStream) -> Option<Vec<u8>> {

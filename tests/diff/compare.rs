@@ -81,17 +81,17 @@ impl Deltas {
         }
     }
 
-    fn section(&mut self, name: &'static str, coredns: &[Line], ndots: &[Line], age: u32) {
-        let mut unmatched: BTreeMap<_, Vec<&Line>> = BTreeMap::new();
-        ndots.iter().for_each(|line| unmatched.entry(line.key()).or_default().push(line));
+    fn section<'l>(&mut self, name: &'static str, coredns: &'l [Line], ndots: &'l [Line], age: u32) {
+        let set = |lines: &'l [Line]| lines.iter().map(|line| (line.key(), line)).collect::<BTreeMap<_, _>>();
+        let mut unmatched = set(ndots);
         let mut theirs = Vec::new();
-        for line in coredns {
-            match unmatched.get_mut(&line.key()).and_then(Vec::pop) {
+        for (key, line) in set(coredns) {
+            match unmatched.remove(&key) {
                 Some(ours) => self.record(line, ours, age),
                 None => theirs.push(line.to_string()),
             }
         }
-        let mut ours: Vec<_> = unmatched.into_values().flatten().map(ToString::to_string).collect();
+        let mut ours: Vec<_> = unmatched.into_values().map(ToString::to_string).collect();
         theirs.sort_unstable();
         ours.sort_unstable();
         if !theirs.is_empty() || !ours.is_empty() {

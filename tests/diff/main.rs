@@ -21,6 +21,7 @@ mod upstream;
 use std::{net::SocketAddr, path::Path, thread, time::Instant};
 
 use compare::{Delta, compare, is_part_of};
+use ndots::wire::Type;
 use objects::Cluster;
 use questions::{Asked, How, TYPES, WAYS};
 use reply::Reply;
@@ -101,6 +102,9 @@ impl Run {
             let cached_since = text.contains("cache").then_some(begun);
             compare_batch(name, batch, [coredns.address, ndots.address], cached_since, report);
         }
+        if text.contains("transfer {") {
+            compare_transfers(name, &zones, [coredns.address, ndots.address], report);
+        }
     }
 }
 
@@ -116,6 +120,27 @@ fn questions(names: &[String], every_way: bool) -> Vec<Asked> {
         }
     }
     questions
+}
+
+/// Whole zones, and what is none.
+fn compare_transfers(corefile: &str, zones: &[String], servers: [SocketAddr; 2], report: &mut Report<'_>) {
+    let others = ["in-addr.arpa", "ip6.arpa", "svc.cluster.local", "web.shop.svc.cluster.local", "example.org"].map(str::to_owned);
+    for name in zones.iter().chain(&others) {
+        let how = How { tcp: true, ..How::default() };
+        let asked = Asked { name: name.clone(), qtype: Type::AXFR, how };
+        let whole = servers.map(|server| {
+            let messages = ask::transfer(server, &asked)?;
+            let mut replies = messages.iter().map(|packet| Reply::read(packet, &asked.packet(0), server.ip()));
+            let first = replies.next()?;
+            Some(replies.fold(first, |mut whole, reply| {
+                let [answer, ..] = reply.sections;
+                whole.sections[0].extend(answer);
+                whole
+            }))
+        });
+        let [coredns, ndots] = [0, 1].map(|server: usize| whole[server].as_ref());
+        report.take(corefile, &asked, [coredns, ndots], compare(&asked, coredns, ndots, 0));
+    }
 }
 
 fn compare_batch(corefile: &str, questions: &[Asked], servers: [SocketAddr; 2], cached_since: Option<Instant>, report: &mut Report<'_>) {

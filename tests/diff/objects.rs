@@ -30,6 +30,7 @@ impl Cluster {
         apply("", &file("namespaces.yaml"));
         apply("", &(objects.join("---\n") + "---\n" + &generated(own)));
         apply("--subresource=status ", &file("statuses.yaml"));
+        lab.running("shop", "asker", &[&lab.lan.test_address().to_string()], true);
         until("the controllers' slices", Duration::from_secs(20), || {
             let cluster = Self::read(lab);
             let ready = |slice: &Value| list(&slice["endpoints"]).filter(|it| it["conditions"]["ready"] == true).count();

@@ -172,6 +172,7 @@ impl Names {
         self.all(&["", "nobody", "10-99-99-99", "_nope._tcp", "_tcp", "a.b.c", "a.b.c.d", "_._", "_._tcp", "_._udp", "*"], &own);
         self.all(&[name, &format!("{name}.{namespace}")], zone);
         self.add(name, &format!("{namespace}.pod.{zone}"));
+        self.all(&["eu-1a.pin._zone", "eu-1a.prefer._zone", "eu.1b.pin._zone", "us-2c.pin._zone", "us-2c.prefer._zone", "pin._zone"], &own);
         for port in list(&service["spec"]["ports"]) {
             let (port, protocol) = (port["name"].as_str().unwrap_or("nameless"), text(&port["protocol"]).to_lowercase());
             let other = if protocol == "tcp" { "udp" } else { "tcp" };
@@ -213,7 +214,17 @@ impl Names {
         self.all(&pods, &format!("shop.pod.{zone}"));
         self.all(&["--ffff-10-1-2-3", "10.1.2.3", "localhost", "-", "1-2-3-", "a-b-c-d", "::1"], &format!("shop.pod.{zone}"));
         self.all(&["web.shop", "web.shop.svc.svc", "web.shop.nope", "shop.svc.web", "web..shop"], zone);
-        self.all(&["web.shop.svc", "www.example.org"], &format!("shop.svc.{zone}"));
+        // As the search list of a Pod in `shop` makes them.
+        let searched = [
+            "web.shop.svc",
+            "www.example.org",
+            "alias.example.org",
+            "db.headless",
+            "six.example.org",
+            "nothing.example.org",
+            "example.org",
+        ];
+        self.all(&searched, &format!("shop.svc.{zone}"));
         self.add("", zone.split_once('.').map_or("", |(_, parent)| parent));
         self.add(&format!("x{zone}"), "");
     }

@@ -48,8 +48,9 @@ impl<'r> Report<'r> {
         let examples = self.unexplained.entry((delta.field, theirs, ours)).or_default();
         let mut text = format!("    {corefile}: {asked}\n");
         if examples.len() < EXAMPLES {
-            for (name, reply) in ["CoreDNS", "ndots"].iter().zip(replies) {
+            for ((name, reply), only) in ["CoreDNS", "ndots"].iter().zip(replies).zip([&delta.coredns, &delta.ndots]) {
                 write!(text, "    {name}:\n{}", reply.map_or("      no reply\n".to_owned(), ToString::to_string)).unwrap();
+                only.lines().take(4).for_each(|line| writeln!(text, "      only here: {line}").unwrap());
             }
         }
         examples.push(text);

@@ -5,6 +5,7 @@
 //! is known here before the API server hears of it. Answers come one after another, over sockets in turn, so that every
 //! thread of the server has its part.
 #![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test opens sockets, starts a thread, and may panic")]
+#![expect(clippy::print_stdout, reason = "figures are told")]
 
 mod support;
 
@@ -208,10 +209,10 @@ impl Asker {
     }
 
     fn round(&mut self, history: &History) {
-        for service in 0..SERVICES {
+        for (service, states) in history.iter().enumerate() {
             for qtype in [A, SRV, A] {
                 let said = self.ask(service, qtype);
-                self.check(service, qtype, &said, &history[service].lock().unwrap());
+                self.check(service, qtype, &said, &states.lock().unwrap());
             }
         }
     }

@@ -13,6 +13,7 @@ use crate::{
 pub(crate) struct Cluster {
     pub(crate) namespaces: Vec<String>,
     pub(crate) services: Vec<Value>,
+    pub(crate) imports: Vec<Value>,
     pub(crate) slices: Vec<Value>,
     pub(crate) pods: Vec<Value>,
 }
@@ -27,8 +28,11 @@ impl Cluster {
             }
         };
         let objects = ["cluster-ip.yaml", "digits.yaml", "headless.yaml", "external-name.yaml", "selected.yaml"].map(file);
-        apply("", &file("namespaces.yaml"));
+        apply("", &(file("namespaces.yaml") + "---\n" + &file("multicluster.yaml")));
         apply("", &(objects.join("---\n") + "---\n" + &generated(own)));
+        // The API server takes a moment to serve a new kind.
+        let imports = file("imports.yaml");
+        until("ServiceImports", Duration::from_secs(20), || lab.try_kubectl("apply --server-side -f -", &imports).ok());
         apply("--subresource=status ", &file("statuses.yaml"));
         lab.running("shop", "asker", &[&lab.lan.test_address().to_string()], true);
         until("the controllers' slices", Duration::from_secs(20), || {
@@ -45,6 +49,7 @@ impl Cluster {
         Self {
             namespaces: items("/api/v1/namespaces").iter().map(|it| text(&it["metadata"]["name"]).to_owned()).collect(),
             services: items("/api/v1/services"),
+            imports: items("/apis/multicluster.x-k8s.io/v1alpha1/serviceimports"),
             slices: items("/apis/discovery.k8s.io/v1/endpointslices"),
             pods: items("/api/v1/pods"),
         }

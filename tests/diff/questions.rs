@@ -126,7 +126,7 @@ pub(crate) fn names(cluster: &Cluster, zones: &[String]) -> Vec<String> {
     for zone in zones {
         names.apex(zone);
         cluster.namespaces.iter().map(String::as_str).chain(["nowhere"]).for_each(|namespace| names.namespace(namespace, zone));
-        cluster.services.iter().for_each(|service| names.service(service, cluster, zone));
+        cluster.services.iter().chain(&cluster.imports).for_each(|service| names.service(service, cluster, zone));
         cluster.pods.iter().for_each(|pod| names.pod(pod, zone));
         names.wrong(zone);
     }
@@ -214,6 +214,10 @@ impl Names {
         self.all(&pods, &format!("shop.pod.{zone}"));
         self.all(&["--ffff-10-1-2-3", "10.1.2.3", "localhost", "-", "1-2-3-", "a-b-c-d", "::1"], &format!("shop.pod.{zone}"));
         self.all(&["web.shop", "web.shop.svc.svc", "web.shop.nope", "shop.svc.web", "web..shop"], zone);
+        let of_clusters =
+            ["db-0.north", "db-0.south", "db-0.west", "10-246-0-2.north", "db-0", "10-246-0-2", "_sql._tcp", "sql.tcp", "x.db-0.north"];
+        self.all(&of_clusters, &format!("db.headless.svc.{zone}"));
+        self.all(&["", "_http._tcp", "north", "x.north"], &format!("web.shop.svc.{zone}"));
         // As the search list of a Pod in `shop` makes them.
         let searched = [
             "web.shop.svc",

@@ -74,12 +74,14 @@ impl Listeners {
     /// Names the address, and what may help.
     pub fn open(&mut self, openings: &[Opening]) -> anyhow::Result<()> {
         let mut new = BTreeMap::new();
-        for opening in openings.iter().filter(|opening| !self.open.contains_key(&opening.listen)) {
+        let is_open = |opening: &&Opening| self.open.get(&opening.listen).is_some_and(|open| open.like == opening.like);
+        for opening in openings.iter().filter(|opening| !is_open(opening)) {
             let Opening { listen, identity, .. } = opening;
             let address = listen.address;
             // One of our own that will be closed may be in the way, such as every address in that of one of them.
-            let stays = |listen: &Listen| openings.iter().any(|opening| opening.listen == *listen);
-            let shared = self.open.iter().any(|(listen, open)| open.bound.port() == address.port() && !stays(listen));
+            let stays =
+                |listen: &Listen, open: &Listener| openings.iter().any(|opening| opening.listen == *listen && opening.like == open.like);
+            let shared = self.open.iter().any(|(listen, open)| open.bound.port() == address.port() && !stays(listen, open));
             let listener = Listener::open(opening, shared, self.threads).map_err(|error| explained(error, *listen))?;
             listener.shown.show(identity.as_ref(), listen.scheme)?;
             new.insert(*listen, listener);

@@ -197,7 +197,9 @@ impl Store {
         let slices = |entry: &Option<Arc<ServiceEntry>>| entry.as_ref().map(|entry| entry.slices.to_vec()).unwrap_or_default();
         let (old, new) = (slices(&old), slices(&new));
         if old.len() != new.len() || !old.iter().zip(&new).all(|(old, new)| Arc::ptr_eq(old, new)) {
-            replace(&self.endpoints, key, &endpoint_addresses(&old), &endpoint_addresses(&new));
+            let (old, new) = (endpoint_addresses(&old), endpoint_addresses(&new));
+            // Of the thousands that a Service may have, a change touches few.
+            replace(&self.endpoints, key, &missing(&old, &new), &missing(&new, &old));
         }
     }
 
@@ -241,6 +243,11 @@ fn endpoint_addresses(slices: &[Arc<EndpointSlice>]) -> Vec<IpAddr> {
     addresses.sort_unstable();
     addresses.dedup();
     addresses
+}
+
+/// What is not among `others`, which are sorted.
+fn missing(addresses: &[IpAddr], others: &[IpAddr]) -> Vec<IpAddr> {
+    addresses.iter().filter(|address| others.binary_search(address).is_err()).copied().collect()
 }
 
 /// Moves one mention of `key` from the addresses in `old` to those in `new`. An address may hold a key several times: two

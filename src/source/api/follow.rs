@@ -209,9 +209,10 @@ impl Follower {
             });
             let page = page.await.map_err(|_| Trouble::Broken(format!("no whole page within {} s", limits::API_PAGE_TIME.as_secs())))??;
             let meta = self.take_page(&page).await?;
-            self.heard();
             after = meta.after;
             if after.is_empty() {
+                // Only now: where a later page fails each time, the waits have to grow.
+                self.heard();
                 self.changes.send(Change::Synced(self.resource.kind)).await?;
                 self.version = Some(meta.resource_version);
                 return Ok(());

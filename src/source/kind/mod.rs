@@ -233,7 +233,14 @@ pub(super) fn protocol(text: Option<&str>) -> Result<Protocol, String> {
 }
 
 pub(super) fn address(text: &str) -> Result<IpAddr, String> {
-    text.parse().map_err(|_| format!("`{text}` is no IP address"))
+    text.parse().ok().or_else(|| with_zeros(text)).ok_or_else(|| format!("`{text}` is no IP address"))
+}
+
+/// `192.168.001.010`: API servers before Kubernetes 1.36 take it, and as decimal numbers.
+fn with_zeros(text: &str) -> Option<IpAddr> {
+    let octet = |part: &str| part.bytes().all(|it| it.is_ascii_digit()).then(|| part.parse::<u8>().ok())?;
+    let octets: Vec<u8> = text.split('.').map(octet).collect::<Option<_>>()?;
+    <[u8; 4]>::try_from(octets).ok().map(IpAddr::from)
 }
 
 pub(super) fn addresses<'t>(texts: impl IntoIterator<Item = &'t String>) -> Result<Box<[IpAddr]>, String> {
@@ -265,5 +272,20 @@ impl LoadBalancer {
             (ip, _) => Some(address(ip).map(LoadBalancerPoint::Ip)),
         };
         self.ingress.iter().filter_map(point).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_may_have_zeros_in_front() {
+        let check = |text: &str, expected: Option<[u8; 4]>| assert_eq!(address(text).ok(), expected.map(IpAddr::from), "{text}");
+        check("192.168.1.10", Some([192, 168, 1, 10]));
+        check("192.168.001.010", Some([192, 168, 1, 10]));
+        for wrong in ["", "1.2.3", "1..2.3", "1.2.3.256", "1.2.3.4.5", "+1.2.3.4", "1.2.3.x"] {
+            check(wrong, None);
+        }
     }
 }

@@ -105,7 +105,7 @@ fn roots(authorities: Option<&str>) -> Result<RootCertStore, String> {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }
-    Ok(roots)
+    if roots.is_empty() { Err("this machine trusts no authority: a file of them has to be named".to_owned()) } else { Ok(roots) }
 }
 
 fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {

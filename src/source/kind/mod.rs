@@ -236,7 +236,7 @@ pub(super) fn address(text: &str) -> Result<IpAddr, String> {
     text.parse().ok().or_else(|| with_zeros(text)).ok_or_else(|| format!("`{text}` is no IP address"))
 }
 
-/// `192.168.001.010`: API servers before Kubernetes 1.36 take it, and as decimal numbers.
+/// `192.168.001.010`, as objects of old API servers may still have it: decimal numbers.
 fn with_zeros(text: &str) -> Option<IpAddr> {
     let octet = |part: &str| part.bytes().all(|it| it.is_ascii_digit()).then(|| part.parse::<u8>().ok())?;
     let octets: Vec<u8> = text.split('.').map(octet).collect::<Option<_>>()?;

@@ -10,11 +10,7 @@ use std::{
     time::Duration,
 };
 
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
-};
+use rustls::{ClientConfig, crypto::ring, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
@@ -26,6 +22,8 @@ use crate::{
     limits,
     wire::{Query, Question, reply},
 };
+
+use super::tls;
 
 pub use server::{Server, Transport};
 
@@ -117,16 +115,9 @@ async fn handshake(
 
 /// Trusts who signed by these authorities, or by the machine's.
 fn config(authorities: Option<&[u8]>) -> io::Result<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    match authorities {
-        Some(pem) => {
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                let invalid = |error: &dyn std::fmt::Display| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
-                roots.add(certificate.map_err(|error| invalid(&error))?).map_err(|error| invalid(&error))?;
-            }
-        }
-        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
-    }
+    let invalid = |error: String| io::Error::new(io::ErrorKind::InvalidData, error);
+    let authorities = authorities.map(str::from_utf8).transpose().map_err(|error| invalid(error.to_string()))?;
+    let roots = tls::roots(authorities).map_err(invalid)?;
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions().map_err(io::Error::other)?;
     Ok(builder.with_root_certificates(roots).with_no_client_auth())

@@ -93,7 +93,7 @@ impl Identity {
 }
 
 /// Those in the text, or whom this machine trusts.
-fn roots(authorities: Option<&str>) -> Result<RootCertStore, String> {
+pub(super) fn roots(authorities: Option<&str>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     match authorities {
         Some(text) => {

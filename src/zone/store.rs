@@ -251,12 +251,18 @@ fn missing(addresses: &[IpAddr], others: &[IpAddr]) -> Vec<IpAddr> {
 }
 
 /// Moves one mention of `key` from the addresses in `old` to those in `new`. An address may hold a key several times: two
-/// Pods of a namespace on the host's network.
+/// Pods of a namespace on the host's network. One object that has an address twice has it once.
 fn replace<K: Clone + Eq>(map: &Map<IpAddr, SmallVec<[K; 1]>>, key: &K, old: &[IpAddr], new: &[IpAddr]) {
-    for address in new.iter().filter(|address| !old.contains(address)) {
-        map.entry(*address).or_default().push(key.clone());
+    let only_in = |these: &[IpAddr], others: &[IpAddr]| {
+        let mut only: Vec<_> = these.iter().filter(|address| !others.contains(address)).copied().collect();
+        only.sort_unstable();
+        only.dedup();
+        only
+    };
+    for address in only_in(new, old) {
+        map.entry(address).or_default().push(key.clone());
     }
-    for address in old.iter().filter(|address| !new.contains(address)) {
+    for address in &only_in(old, new) {
         if let Some(mut keys) = map.get_mut(address)
             && let Some(at) = keys.iter().position(|it| it == key)
         {

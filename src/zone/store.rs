@@ -197,9 +197,7 @@ impl Store {
         let slices = |entry: &Option<Arc<ServiceEntry>>| entry.as_ref().map(|entry| entry.slices.to_vec()).unwrap_or_default();
         let (old, new) = (slices(&old), slices(&new));
         if old.len() != new.len() || !old.iter().zip(&new).all(|(old, new)| Arc::ptr_eq(old, new)) {
-            let (old, new) = (endpoint_addresses(&old), endpoint_addresses(&new));
-            // Of the thousands that a Service may have, a change touches few.
-            replace(&self.endpoints, key, &missing(&old, &new), &missing(&new, &old));
+            replace(&self.endpoints, key, &endpoint_addresses(&old), &endpoint_addresses(&new));
         }
     }
 
@@ -239,30 +237,17 @@ fn bit(kind: Kind) -> u32 {
 }
 
 fn endpoint_addresses(slices: &[Arc<EndpointSlice>]) -> Vec<IpAddr> {
-    let mut addresses: Vec<_> = slices.iter().flat_map(|slice| &slice.endpoints).map(|endpoint| endpoint.address).collect();
-    addresses.sort_unstable();
-    addresses.dedup();
-    addresses
-}
-
-/// What is not among `others`, which are sorted.
-fn missing(addresses: &[IpAddr], others: &[IpAddr]) -> Vec<IpAddr> {
-    addresses.iter().filter(|address| others.binary_search(address).is_err()).copied().collect()
+    slices.iter().flat_map(|slice| &slice.endpoints).map(|endpoint| endpoint.address).collect()
 }
 
 /// Moves one mention of `key` from the addresses in `old` to those in `new`. An address may hold a key several times: two
 /// Pods of a namespace on the host's network. One object that has an address twice has it once.
 fn replace<K: Clone + Eq>(map: &Map<IpAddr, SmallVec<[K; 1]>>, key: &K, old: &[IpAddr], new: &[IpAddr]) {
-    let only_in = |these: &[IpAddr], others: &[IpAddr]| {
-        let mut only: Vec<_> = these.iter().filter(|address| !others.contains(address)).copied().collect();
-        only.sort_unstable();
-        only.dedup();
-        only
-    };
-    for address in only_in(new, old) {
-        map.entry(address).or_default().push(key.clone());
+    let (old, new) = (distinct(old), distinct(new));
+    for address in missing(&new, &old) {
+        map.entry(*address).or_default().push(key.clone());
     }
-    for address in &only_in(old, new) {
+    for address in missing(&old, &new) {
         if let Some(mut keys) = map.get_mut(address)
             && let Some(at) = keys.iter().position(|it| it == key)
         {
@@ -270,6 +255,19 @@ fn replace<K: Clone + Eq>(map: &Map<IpAddr, SmallVec<[K; 1]>>, key: &K, old: &[I
         }
         map.remove_if(address, |_, keys| keys.is_empty());
     }
+}
+
+/// In order.
+fn distinct(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let mut addresses = addresses.to_vec();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
+/// Those that are not among `others`, which are in order: a Service may have thousands.
+fn missing<'a>(addresses: &'a [IpAddr], others: &[IpAddr]) -> impl Iterator<Item = &'a IpAddr> {
+    addresses.iter().filter(|address| others.binary_search(address).is_err())
 }
 
 pub(super) fn lower(name: &str) -> Vec<u8> {

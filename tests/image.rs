@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 
 /// Packed: small enough to be pulled before anyone waits.
 const MAX_BYTES: u64 = 15_000_000;
+/// Unpacked it is above the 15 MB that are aimed at; it does not grow further unseen.
+const MAX_UNPACKED_BYTES: u64 = 22_000_000;
 const COREFILE: &str = ".:53 {
     errors
     health {
@@ -241,6 +243,7 @@ fn the_image_runs_as_kubeadm_runs_coredns() {
     let bytes = fs::metadata(root.join("coredns")).unwrap().len();
     let packed = fs::metadata(&node.image).unwrap().len();
     println!("the image: {:.1} MB, {:.1} MB packed", bytes as f64 / 1e6, packed as f64 / 1e6);
+    assert!(bytes <= MAX_UNPACKED_BYTES, "{bytes} octets");
     assert!(packed <= MAX_BYTES, "{packed} octets");
     assert_eq!(fs::read_link(root.join("ndots")).unwrap(), Path::new("coredns"));
 

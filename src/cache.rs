@@ -1,7 +1,8 @@
-//! Replies of upstreams, kept by question until they expire, and a while longer for when nobody answers.
+//! Replies of upstreams, kept by question until they expire, and a while longer for when nobody
+//! answers.
 //!
-//! Keyed by the whole question (a keyed hash, the full name compared), never by the owners of records, so no reply can
-//! answer another name. The clock is an argument.
+//! Keyed by the whole question (a keyed hash, the full name compared), never by the owners of
+//! records, so no reply can answer another name. The clock is an argument.
 
 mod store;
 
@@ -23,7 +24,8 @@ pub struct Keep {
     pub shortest: Duration,
 }
 
-/// When a reply is fetched anew before it ends: asked `amount` times with less than `gap` between, and little time left.
+/// When a reply is fetched anew before it ends: asked `amount` times with less than `gap` between,
+/// and little time left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefetch {
     pub amount: u32,
@@ -41,7 +43,8 @@ pub struct Stale {
     pub patience: Duration,
     /// Seconds that a stale reply is told to live.
     pub ttl: u32,
-    /// After upstreams failed to replace a stale reply, how long they are not asked for it; [`Settings::failure`] where unset.
+    /// After upstreams failed to replace a stale reply, how long they are not asked for it;
+    /// [`Settings::failure`] where unset.
     pub recheck: Option<Duration>,
     /// A stale reply with records stays ahead of one that says there are none.
     pub prefer_positive: bool,
@@ -60,8 +63,11 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let keep =
-            |longest| Keep { capacity: limits::CACHE_REPLIES, longest: Duration::from_secs(longest), shortest: Duration::from_secs(5) };
+        let keep = |longest| Keep {
+            capacity: limits::CACHE_REPLIES,
+            longest: Duration::from_secs(longest),
+            shortest: Duration::from_secs(5),
+        };
         Self {
             success: keep(3600),
             denial: keep(1800),
@@ -104,7 +110,8 @@ pub enum Hit {
         part: Part,
         refresh: bool,
     },
-    /// The upstreams failed a moment ago, or denied what was there before; there may be a stale reply.
+    /// The upstreams failed a moment ago, or denied what was there before; there may be a stale
+    /// reply.
     Failed(Response),
     /// Only a reply whose time is over.
     Stale,
@@ -133,7 +140,8 @@ pub struct Kept {
 impl Cache {
     /// `seed` must not be known to clients: it keys the hash of their names.
     pub fn new(settings: Settings, seed: u64) -> Self {
-        let [success, denial, failures] = [settings.success, settings.denial, settings.denial].map(|keep| Store::new(keep.capacity, seed));
+        let [success, denial, failures] = [settings.success, settings.denial, settings.denial]
+            .map(|keep| Store::new(keep.capacity, seed));
         Self { settings, success, denial, failures }
     }
 
@@ -165,7 +173,8 @@ impl Cache {
                 if left.is_zero() {
                     return if self.is_usable(entry, now) { Hit::Stale } else { Hit::Miss };
                 }
-                let refresh = self.settings.prefetch.is_some_and(|prefetch| entry.asked(prefetch, now));
+                let refresh =
+                    self.settings.prefetch.is_some_and(|prefetch| entry.asked(prefetch, now));
                 Hit::Fresh { response: entry.lived(left, self.settings.keep_ttl), part, refresh }
             })
         };
@@ -182,15 +191,19 @@ impl Cache {
         if matches!(hit, Hit::Fresh { .. }) {
             return hit;
         }
-        let failure = self.failures.with(&key, |entry| (now < entry.ends).then(|| entry.response.clone()));
+        let failure =
+            self.failures.with(&key, |entry| (now < entry.ends).then(|| entry.response.clone()));
         failure.flatten().map_or(hit, Hit::Failed)
     }
 
-    /// The reply to give where nothing better comes: the last good one, told to live shortly, with the error that says so.
+    /// The reply to give where nothing better comes: the last good one, told to live shortly, with
+    /// the error that says so.
     pub fn stale(&self, query: &Query, now: Instant) -> Option<Response> {
         let key = Key::of(query);
         let usable = |entry: &mut Entry| self.is_usable(entry, now).then(|| entry.response.clone());
-        let mut response = [Part::Success, Part::Denial].into_iter().find_map(|part| self.part(part).with(&key, usable).flatten())?;
+        let mut response = [Part::Success, Part::Denial]
+            .into_iter()
+            .find_map(|part| self.part(part).with(&key, usable).flatten())?;
         set_ttl(&mut response, self.settings.stale.ttl);
         response.ede = Some(Ede::STALE_ANSWER);
         Some(response)
@@ -200,10 +213,13 @@ impl Cache {
         now < entry.ends + self.settings.stale.window
     }
 
-    /// Keeps a reply if it may be kept, in the place of what was known before, and gives every record the time that the
-    /// whole reply lives. A denial gives way to a stale reply where that is preferred.
+    /// Keeps a reply if it may be kept, in the place of what was known before, and gives every
+    /// record the time that the whole reply lives. A denial gives way to a stale reply where that
+    /// is preferred.
     pub fn put(&self, query: &Query, mut response: Response, now: Instant) -> Kept {
-        let Some((part, life)) = self.life(query, &response) else { return Kept { response, part: None, evicted: 0 } };
+        let Some((part, life)) = self.life(query, &response) else {
+            return Kept { response, part: None, evicted: 0 };
+        };
         set_ttl(&mut response, life.as_secs() as u32);
         if life.is_zero() {
             return Kept { response, part: None, evicted: 0 };
@@ -211,7 +227,11 @@ impl Cache {
         let key = Key::of(query);
         self.failures.remove(&key);
         let other = if part == Part::Success { Part::Denial } else { Part::Success };
-        let preferred = if part == Part::Denial && self.settings.stale.prefer_positive { self.stale(query, now) } else { None };
+        let preferred = if part == Part::Denial && self.settings.stale.prefer_positive {
+            self.stale(query, now)
+        } else {
+            None
+        };
         if preferred.is_none() {
             self.part(other).remove(&key);
         }
@@ -219,7 +239,8 @@ impl Cache {
         Kept { response: preferred.unwrap_or(response), part: Some(part), evicted }
     }
 
-    /// Keeps a failure for a short while, so that a dead upstream is not asked by everyone at once (RFC 9520).
+    /// Keeps a failure for a short while, so that a dead upstream is not asked by everyone at once
+    /// (RFC 9520).
     pub fn put_failure(&self, query: &Query, response: Response, now: Instant) {
         let recheck = self.settings.stale.recheck.filter(|_| self.stale(query, now).is_some());
         let life = recheck.unwrap_or(self.settings.failure);
@@ -236,11 +257,19 @@ impl Cache {
         let soa = response.authority.iter().find(|set| set.rtype == Type::SOA);
         let lowest = response.sets().map(|set| set.ttl).min();
         match (response.rcode, has_answer(query, response)) {
-            (Rcode::NOERROR, true) => Some((Part::Success, clamp(lowest.unwrap_or(0), self.settings.success))),
-            // RFC 2308 §5: no longer than the SOA's minimum; without an SOA as shortly as a failure (RFC 9520 §3.2).
+            (Rcode::NOERROR, true) => {
+                Some((Part::Success, clamp(lowest.unwrap_or(0), self.settings.success)))
+            }
+            // RFC 2308 §5: no longer than the SOA's minimum; without an SOA as shortly as a failure
+            // (RFC 9520 §3.2).
             (Rcode::NOERROR | Rcode::NXDOMAIN, _) => {
                 let Some(soa) = soa else { return Some((Part::Denial, self.settings.failure)) };
-                let minimum = soa.rdatas.iter().next().and_then(|rdata| rdata.last_chunk()).map_or(0, |bytes| u32::from_be_bytes(*bytes));
+                let minimum = soa
+                    .rdatas
+                    .iter()
+                    .next()
+                    .and_then(|rdata| rdata.last_chunk())
+                    .map_or(0, |bytes| u32::from_be_bytes(*bytes));
                 Some((Part::Denial, clamp(lowest.unwrap_or(0).min(minimum), self.settings.denial)))
             }
             _ => None,
@@ -249,9 +278,11 @@ impl Cache {
 
     /// The time that a local reply may live: the bounds hold for what is answered here too.
     pub fn bound(&self, query: &Query, response: &mut Response) {
-        let keep = if has_answer(query, response) { self.settings.success } else { self.settings.denial };
+        let keep =
+            if has_answer(query, response) { self.settings.success } else { self.settings.denial };
         if let Some(lowest) = response.sets().map(|set| set.ttl).min() {
-            let bounded = Duration::from_secs(lowest.into()).clamp(keep.shortest, keep.longest.max(keep.shortest));
+            let bounded = Duration::from_secs(lowest.into())
+                .clamp(keep.shortest, keep.longest.max(keep.shortest));
             set_ttl(response, bounded.as_secs() as u32);
         }
     }
@@ -272,7 +303,9 @@ fn has_answer(query: &Query, response: &Response) -> bool {
 fn clamp(ttl: u32, keep: Keep) -> Duration {
     match ttl {
         0 => Duration::ZERO,
-        ttl => Duration::from_secs(ttl.into()).clamp(keep.shortest, keep.longest.max(keep.shortest)),
+        ttl => {
+            Duration::from_secs(ttl.into()).clamp(keep.shortest, keep.longest.max(keep.shortest))
+        }
     }
 }
 

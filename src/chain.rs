@@ -1,10 +1,10 @@
-//! Drives one question through the plugins of its server block, synchronously: what needs the network comes out as a
-//! [`Step`], and the run goes on when the shell has done it.
+//! Drives one question through the plugins of its server block, synchronously: what needs the
+//! network comes out as a [`Step`], and the run goes on when the dispatcher has done it.
 //!
-//! On the way down each plugin says [`Flow`], on the way up [`Back`]. A question that a plugin asks (an alias's target, a
-//! candidate of the search path) runs through the same driver, from the plugin below or from the top of the block that the
-//! name belongs to. Whether a zone is handed over is decided on the way down; its records are many messages, which do not pass
-//! through here.
+//! On the way down each plugin says [`Flow`], on the way up [`Back`]. A question that a plugin asks
+//! (an alias's target, a candidate of the search path) runs through the same driver, from the
+//! plugin below or from the top of the block that the name belongs to. Whether a zone is handed
+//! over is decided on the way down; its records are many messages, which do not pass through here.
 
 use std::{
     fmt,
@@ -23,7 +23,8 @@ use crate::{
 /// What a question becomes.
 pub type Reply = Result<Response, Failure>;
 
-/// One Corefile directive at work. It holds no socket, clock or task, and any number of threads call it.
+/// One Corefile directive at work. It holds no socket, clock or task, and any number of threads
+/// call it.
 pub trait Plugin: Send + Sync {
     /// The directive's name.
     fn name(&self) -> &'static str;
@@ -33,13 +34,14 @@ pub trait Plugin: Send + Sync {
         Flow::Next
     }
 
-    /// On the way up: the reply to `query` as the plugins below gave it. `memo` is what this plugin said with the question
-    /// that it asked, 0 where it asked none.
+    /// On the way up: the reply to `query` as the plugins below gave it. `memo` is what this plugin
+    /// said with the question that it asked, 0 where it asked none.
     fn response(&self, _cx: &mut Cx, _query: &Query, _memo: u32, reply: Reply) -> Back {
         Back::Up(reply)
     }
 
-    /// The zone whose apex the question names, whole, where it is this plugin's; or what is said instead.
+    /// The zone whose apex the question names, whole, where it is this plugin's; or what is said
+    /// instead.
     fn transfer(&self, _question: &Question) -> Option<Result<Transfer, Response>> {
         None
     }
@@ -92,14 +94,15 @@ pub enum From {
     Top,
 }
 
-/// One question to a group of upstreams: which of them, how often and over what is the group's to say.
+/// One question to a group of upstreams: which of them, how often and over what is the group's to
+/// say.
 #[derive(Clone)]
 pub struct Exchange {
     pub query: Query,
     pub group: Arc<upstream::Group>,
 }
 
-/// What the shell must do next. Nothing else ever reaches the network.
+/// What the dispatcher must do next. Nothing else ever reaches the network.
 pub enum Step {
     Done(Reply),
     Drop,
@@ -109,7 +112,8 @@ pub enum Step {
     Transfer(Transfer),
 }
 
-/// Everything that an answer may depend on besides the question and the configuration; and what plugins leave for the shell.
+/// Everything that an answer may depend on besides the question and the configuration; and what
+/// plugins leave for the dispatcher.
 #[derive(Debug)]
 pub struct Cx {
     pub started: Instant,
@@ -119,7 +123,8 @@ pub struct Cx {
     pub transport: Transport,
     /// A question of our own, asked to have its answer in the cache; nobody waits for the reply.
     pub refresh: bool,
-    /// How long the shell waits for an exchange before it resumes the run with [`Failure::Impatient`]. The exchange goes on.
+    /// How long the dispatcher waits for an exchange before it resumes the run with
+    /// [`Failure::Impatient`]. The exchange goes on.
     pub patience: Option<Duration>,
     /// Questions to ask as a refresh once the reply is out.
     pub refreshes: Vec<Query>,
@@ -131,7 +136,13 @@ pub struct Cx {
 }
 
 impl Cx {
-    pub fn new(now: Instant, seed: u64, peer: SocketAddr, local: SocketAddr, transport: Transport) -> Self {
+    pub fn new(
+        now: Instant,
+        seed: u64,
+        peer: SocketAddr,
+        local: SocketAddr,
+        transport: Transport,
+    ) -> Self {
         Self {
             started: now,
             now,
@@ -147,7 +158,8 @@ impl Cx {
         }
     }
 
-    /// The next number of a sequence that is good for spreading load, and for nothing that must not be guessed.
+    /// The next number of a sequence that is good for spreading load, and for nothing that must not
+    /// be guessed.
     pub fn random(&mut self) -> u32 {
         // splitmix64 (Steele, Lea, Flood).
         self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -251,7 +263,11 @@ impl Failure {
         match self {
             Self::Upstream(upstream::Failure::TooManyInFlight(_)) => Rcode::REFUSED,
             Self::NotRouted => Rcode::REFUSED,
-            Self::Upstream(_) | Self::TooManyAsks | Self::NoNextPlugin(_) | Self::Impatient | Self::Overloaded => Rcode::SERVFAIL,
+            Self::Upstream(_)
+            | Self::TooManyAsks
+            | Self::NoNextPlugin(_)
+            | Self::Impatient
+            | Self::Overloaded => Rcode::SERVFAIL,
         }
     }
 
@@ -268,7 +284,9 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Upstream(failure) => failure.fmt(f),
-            Self::TooManyAsks => write!(f, "more than {} questions follow from this one", limits::ASKS),
+            Self::TooManyAsks => {
+                write!(f, "more than {} questions follow from this one", limits::ASKS)
+            }
             Self::NotRouted => f.write_str("no server block has this name"),
             Self::NoNextPlugin(name) => write!(f, "plugin/{name}: no next plugin found"),
             Self::Impatient => f.write_str("no upstream answered in time"),
@@ -312,7 +330,8 @@ struct At {
 impl Run {
     /// A client's question, or one of our own, from the top of `block`.
     pub fn start(router: &dyn Router, cx: &mut Cx, block: usize, query: Query) -> (Self, Step) {
-        let mut run = Self { queries: [query].into_iter().collect(), frames: SmallVec::new(), asks: 0 };
+        let mut run =
+            Self { queries: [query].into_iter().collect(), frames: SmallVec::new(), asks: 0 };
         let step = run.descend(router, cx, At { block, plugin: 0, query: 0 });
         (run, step)
     }
@@ -347,10 +366,12 @@ impl Run {
                 Flow::Drop => return Step::Drop,
                 Flow::Forward(exchange) => return self.forward(cx, plugin.name(), frame, exchange),
                 Flow::Transfer => return self.transfer(router, cx, at),
-                Flow::Ask { question, from, memo } => match self.ask(router, Frame { memo, ..frame }, question, from) {
-                    Ok(next) => at = next,
-                    Err(failure) => return self.ascend(router, cx, Err(failure)),
-                },
+                Flow::Ask { question, from, memo } => {
+                    match self.ask(router, Frame { memo, ..frame }, question, from) {
+                        Ok(next) => at = next,
+                        Err(failure) => return self.ascend(router, cx, Err(failure)),
+                    }
+                }
             }
         }
     }
@@ -360,41 +381,59 @@ impl Run {
             let plugin = &router.plugins(frame.block)[frame.plugin];
             match plugin.response(cx, &self.queries[frame.query], frame.memo, reply) {
                 Back::Up(up) => reply = up,
-                Back::Forward { exchange, memo } => return self.forward(cx, plugin.name(), Frame { memo, ..frame }, exchange),
-                Back::Ask { question, from, memo } => match self.ask(router, Frame { memo, ..frame }, question, from) {
-                    Ok(next) => return self.descend(router, cx, next),
-                    Err(failure) => reply = Err(failure),
-                },
+                Back::Forward { exchange, memo } => {
+                    return self.forward(cx, plugin.name(), Frame { memo, ..frame }, exchange);
+                }
+                Back::Ask { question, from, memo } => {
+                    match self.ask(router, Frame { memo, ..frame }, question, from) {
+                        Ok(next) => return self.descend(router, cx, next),
+                        Err(failure) => reply = Err(failure),
+                    }
+                }
             }
         }
         Step::Done(reply)
     }
 
-    fn forward(&mut self, cx: &mut Cx, name: &'static str, frame: Frame, exchange: Exchange) -> Step {
+    fn forward(
+        &mut self,
+        cx: &mut Cx,
+        name: &'static str,
+        frame: Frame,
+        exchange: Exchange,
+    ) -> Step {
         cx.answered_by = name;
         self.frames.push(frame);
         Step::Exchange(exchange)
     }
 
-    /// A name that is no plugin's apex is nobody's to hand over, and only a client can be handed a zone.
+    /// A name that is no plugin's apex is nobody's to hand over, and only a client can be handed a
+    /// zone.
     fn transfer(&mut self, router: &dyn Router, cx: &mut Cx, at: At) -> Step {
         let question = &self.queries[at.query].question;
         let mut below = router.plugins(at.block)[at.plugin + 1..].iter();
-        let instead = match below.find_map(|plugin| Some((plugin.name(), plugin.transfer(question)?))) {
-            Some((name, Ok(transfer))) if at.query == 0 => {
-                cx.answered_by = name;
-                return Step::Transfer(transfer);
-            }
-            Some((_, Err(response))) => response,
-            Some((_, Ok(_))) | None => Response::of(Rcode::NOTAUTH),
-        };
+        let instead =
+            match below.find_map(|plugin| Some((plugin.name(), plugin.transfer(question)?))) {
+                Some((name, Ok(transfer))) if at.query == 0 => {
+                    cx.answered_by = name;
+                    return Step::Transfer(transfer);
+                }
+                Some((_, Err(response))) => response,
+                Some((_, Ok(_))) | None => Response::of(Rcode::NOTAUTH),
+            };
         cx.answered_by = router.plugins(at.block)[at.plugin].name();
         self.ascend(router, cx, Ok(instead))
     }
 
-    /// Enters a nested question; the asking plugin's frame waits for its reply. Where that fails, the frame is gone: a plugin
-    /// that asks whatever it is told ends here.
-    fn ask(&mut self, router: &dyn Router, frame: Frame, question: Question, from: From) -> Result<At, Failure> {
+    /// Enters a nested question; the asking plugin's frame waits for its reply. Where that fails,
+    /// the frame is gone: a plugin that asks whatever it is told ends here.
+    fn ask(
+        &mut self,
+        router: &dyn Router,
+        frame: Frame,
+        question: Question,
+        from: From,
+    ) -> Result<At, Failure> {
         self.asks += 1;
         if self.asks > limits::ASKS {
             return Err(Failure::TooManyAsks);

@@ -17,9 +17,15 @@ use crate::server::{Listen, Scheme};
 
 /// The DNS server of a Kubernetes cluster, in the place of CoreDNS.
 ///
-/// Without a command it reads a Corefile and serves it, with CoreDNS's flags (`-conf FILE` and `--conf FILE` are the same).
+/// Without a command it reads a Corefile and serves it, with CoreDNS's flags (`-conf FILE` and
+/// `--conf FILE` are the same).
 #[derive(Debug, Parser)]
-#[command(name = "ndots", version, disable_version_flag = true, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "ndots",
+    version,
+    disable_version_flag = true,
+    args_conflicts_with_subcommands = true
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -29,7 +35,8 @@ pub struct Cli {
 
 #[derive(Args, Debug)]
 pub struct ServerFlags {
-    /// The Corefile; `stdin` reads standard input [default: Corefile in this directory, where there is one]
+    /// The Corefile; `stdin` reads standard input [default: Corefile in this directory, where there
+    /// is one]
     #[arg(long, value_name = "FILE")]
     pub conf: Option<String>,
     /// The port of server blocks that name none
@@ -44,8 +51,9 @@ pub struct ServerFlags {
     /// How lines of the log are written
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub log_format: LogFormat,
-    /// Serve what the first server block of this scheme (`dns` or `tls`) serves at one more address, through hickory-server's
-    /// listeners instead of ours: a second implementation to compare with
+    /// Serve what the first server block of this scheme (`dns` or `tls`) serves at one more
+    /// address, through hickory-server's listeners instead of ours: a second implementation to
+    /// compare with
     #[arg(long, value_name = "[SCHEME://]ADDR:PORT", value_parser = compat)]
     pub compat_listener: Vec<Listen>,
     /// Print the version, and stop
@@ -83,8 +91,8 @@ pub enum Command {
     },
     /// Say why a name does not resolve, or a Service does not answer
     ///
-    /// It walks the chain: DNS, the Service and its endpoints, kube-proxy's rules, the way in from outside. It only reads.
-    /// Exit code: 0 healthy, 1 broken, 2 could not tell.
+    /// It walks the chain: DNS, the Service and its endpoints, kube-proxy's rules, the way in from
+    /// outside. It only reads. Exit code: 0 healthy, 1 broken, 2 could not tell.
     #[command(
         after_help = "Examples:\n  ndots explain my-service\n  ndots explain grafana.monitoring --pod default/client\n  ndots explain https://cafe.example.com/tea -o json\n  ndots explain my-nginx --manifests examples/cafe\n  ndots explain          the cluster's DNS itself\n\nAs `kubectl-ndots` on the PATH it is `kubectl ndots explain`."
     )]
@@ -100,7 +108,8 @@ pub enum Command {
 
 #[derive(Args, Debug)]
 pub struct Serve {
-    /// Read Services, EndpointSlices, Pods and the like from the YAML files of this directory, and watch them
+    /// Read Services, EndpointSlices, Pods and the like from the YAML files of this directory, and
+    /// watch them
     #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "context"])]
     pub manifests: Option<PathBuf>,
     /// Read them from the API server of this kubeconfig [default: the one of the Pod this runs in]
@@ -112,7 +121,8 @@ pub struct Serve {
     /// The cluster's zone
     #[arg(long, default_value = "cluster.local", value_parser = zone)]
     pub zone: String,
-    /// A zone for clients outside of the cluster: Services as NAME.NAMESPACE.ZONE, and hosts of Ingresses and routes
+    /// A zone for clients outside of the cluster: Services as NAME.NAMESPACE.ZONE, and hosts of
+    /// Ingresses and routes
     #[arg(long, value_name = "ZONE", value_parser = zone)]
     pub outside: Option<String>,
     /// Where to listen, over UDP and TCP
@@ -139,7 +149,8 @@ fn zone(text: &str) -> Result<String, String> {
 }
 
 fn word(text: &str) -> Result<String, String> {
-    let plain = !text.is_empty() && !text.contains(|ch: char| ch.is_whitespace() || "\"#{}".contains(ch));
+    let plain =
+        !text.is_empty() && !text.contains(|ch: char| ch.is_whitespace() || "\"#{}".contains(ch));
     if plain { Ok(text.to_owned()) } else { Err("it must be one word".to_owned()) }
 }
 
@@ -147,18 +158,26 @@ impl Cli {
     /// Reads the command line, where Go's long flags have one dash or two.
     ///
     /// # Errors
-    /// What is wrong is printed; the exit code is CoreDNS's: 2 for a flag, 1 for a word that is none.
+    /// What is wrong is printed; the exit code is CoreDNS's: 2 for a flag, 1 for a word that is
+    /// none.
     pub fn from_args(args: impl Iterator<Item = OsString>) -> Result<Self, u8> {
-        const GO: [&str; 8] = ["conf", "dns.port", "quiet", "pidfile", "log-format", "version", "plugins", "help"];
-        let doubled = |argument: OsString| match argument.to_str().and_then(|text| text.strip_prefix('-')) {
-            Some(flag) if GO.contains(&flag.split('=').next().unwrap_or(flag)) => format!("--{flag}").into(),
-            _ => argument,
-        };
+        const GO: [&str; 8] =
+            ["conf", "dns.port", "quiet", "pidfile", "log-format", "version", "plugins", "help"];
+        let doubled =
+            |argument: OsString| match argument.to_str().and_then(|text| text.strip_prefix('-')) {
+                Some(flag) if GO.contains(&flag.split('=').next().unwrap_or(flag)) => {
+                    format!("--{flag}").into()
+                }
+                _ => argument,
+            };
         let args: Vec<OsString> = args.map(doubled).collect();
         let program = args.first().map(Path::new).and_then(Path::file_stem).and_then(OsStr::to_str);
         let read = if program == Some("kubectl-ndots") {
             // kubectl runs its plugins by this name, and nobody serves through it.
-            let command = Self::command().bin_name("kubectl ndots").subcommand_required(true).arg_required_else_help(true);
+            let command = Self::command()
+                .bin_name("kubectl ndots")
+                .subcommand_required(true)
+                .arg_required_else_help(true);
             command.try_get_matches_from(args).and_then(|matches| Self::from_arg_matches(&matches))
         } else {
             Self::try_parse_from(args)
@@ -166,7 +185,11 @@ impl Cli {
         read.map_err(|error| {
             // Where nobody reads there is nothing to be done.
             let _ = error.print();
-            if error.kind() == ErrorKind::InvalidSubcommand { 1 } else { error.exit_code().try_into().unwrap_or(2) }
+            if error.kind() == ErrorKind::InvalidSubcommand {
+                1
+            } else {
+                error.exit_code().try_into().unwrap_or(2)
+            }
         })
     }
 }
@@ -192,13 +215,22 @@ impl Serve {
         if let Some(directory) = &self.manifests {
             writeln!(text, "        manifests {}", quoted(&directory.to_string_lossy()))?;
         } else if let Some(file) = &self.kubeconfig {
-            let context = self.context.as_deref().map_or(String::new(), |context| format!(" {}", quoted(context)));
+            let context = self
+                .context
+                .as_deref()
+                .map_or(String::new(), |context| format!(" {}", quoted(context)));
             writeln!(text, "        kubeconfig {}{context}", quoted(&file.to_string_lossy()))?;
         }
         writeln!(text, "        pods insecure\n        fallthrough in-addr.arpa ip6.arpa\n    }}")?;
         if let Some(zone) = &self.outside {
-            writeln!(text, "    k8s_gateway {zone} {{\n        resources HTTPRoute TLSRoute GRPCRoute Ingress Service")?;
-            writeln!(text, "        nodeAddressType ExternalIP InternalIP\n        ttl 5\n        fallthrough\n    }}")?;
+            writeln!(
+                text,
+                "    k8s_gateway {zone} {{\n        resources HTTPRoute TLSRoute GRPCRoute Ingress Service"
+            )?;
+            writeln!(
+                text,
+                "        nodeAddressType ExternalIP InternalIP\n        ttl 5\n        fallthrough\n    }}"
+            )?;
         }
         writeln!(text, "    forward . {}", self.upstream.join(" "))?;
         writeln!(text, "    cache 30\n    loadbalance\n}}")

@@ -1,4 +1,5 @@
-//! What fuzz targets and the replay of their corpora call: each function panics where a promise does not hold.
+//! What fuzz targets and the replay of their corpora call: each function panics where a promise
+//! does not hold.
 //!
 //! hickory-proto, which has no part in reading questions or writing replies, is the judge.
 
@@ -22,22 +23,28 @@ use crate::{
     limits,
     metrics::Metrics,
     model::{
-        Addressing, Change, Endpoint, EndpointPort, EndpointSlice, Exposure, Ingress, Kind, LoadBalancerPoint, Namespace, Object, Outside,
-        Protocol, Service, ServicePort,
+        Addressing, Change, Endpoint, EndpointPort, EndpointSlice, Exposure, Ingress, Kind,
+        LoadBalancerPoint, Namespace, Object, Outside, Protocol, Service, ServicePort,
     },
-    plugin::{self, Kept, Need},
-    server::{Fault, Ground, Listen, Outcome, Scheme, Server, Written, assemble, check},
-    wire::{Ede, Name, Owner, Query, Question, Rcode, Rdatas, RecordSet, Response, Room, Sets, Type},
+    plugin::{self, Need, ReloadState},
+    server::{BuildContext, Fault, Listen, Outcome, Scheme, Server, Written, assemble, check},
+    wire::{
+        Ede, Name, Owner, Query, Question, Rcode, Rdatas, RecordSet, Response, Room, Sets, Type,
+    },
     zone::Index,
 };
 
 pub use index::index_equals_rebuild;
 
-const LISTEN: Listen = Listen { scheme: Scheme::Dns, address: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 53)) };
+const LISTEN: Listen = Listen {
+    scheme: Scheme::Dns,
+    address: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 53)),
+};
 
 static SERVER: LazyLock<Server> = LazyLock::new(server);
 
-/// Any datagram: no panic; a reply has the question's id, QR, no more octets than allowed, and others can read it.
+/// Any datagram: no panic; a reply has the question's id, QR, no more octets than allowed, and
+/// others can read it.
 ///
 /// # Panics
 /// Where one of these does not hold.
@@ -55,14 +62,19 @@ pub fn query(packet: &[u8], now: Instant) {
         }
         assert_eq!(out[..2], packet[..2], "another id");
         assert!(out[2] & 0x80 != 0, "not a reply");
-        let limit = if transport == Transport::Udp { usize::from(limits::UDP_OCTETS) } else { limits::STREAM_OCTETS };
+        let limit = if transport == Transport::Udp {
+            usize::from(limits::UDP_OCTETS)
+        } else {
+            limits::STREAM_OCTETS
+        };
         assert!(out.len() <= limit, "{} octets", out.len());
         let message = Message::from_vec(&out);
         assert!(message.is_ok() || out.len() == 12, "{message:?} {out:02x?}");
     }
 }
 
-/// A reply made of `data`, at a limit made of `data`: it fits, others can read it, and no record is lost unless TC says so.
+/// A reply made of `data`, at a limit made of `data`: it fits, others can read it, and no record is
+/// lost unless TC says so.
 ///
 /// # Panics
 /// Where one of these does not hold.
@@ -70,7 +82,10 @@ pub fn encode_fits(data: &[u8]) {
     let mut bytes = Bytes(data);
     let question = Question::new(bytes.name(), Type::A);
     let edns = bytes.octet() % 2 == 0;
-    let query = Query { edns: Query::internal(question.clone()).edns.filter(|_| edns), ..Query::internal(question) };
+    let query = Query {
+        edns: Query::internal(question.clone()).edns.filter(|_| edns),
+        ..Query::internal(question)
+    };
     let mut response = Response::of(Rcode(u16::from(bytes.octet() % 6)));
     response.answer = bytes.sets(&query);
     response.authority = bytes.sets(&query);
@@ -79,20 +94,29 @@ pub fn encode_fits(data: &[u8]) {
     let options = bytes.octet();
     response.ede = (options & 4 != 0).then_some(Ede::NOT_READY);
     let cookie = (options & 1 != 0).then_some([options; 24]);
-    let room = Room { limit, cookie, keepalive: (options & 2 != 0).then_some(100), ..Room::stream(1232) };
+    let room =
+        Room { limit, cookie, keepalive: (options & 2 != 0).then_some(100), ..Room::stream(1232) };
     let mut out = Vec::new();
     let truncated = response.encode(&query, room, &mut out);
     assert!(out.len() <= limit, "{} octets of {limit}", out.len());
     let message = Message::from_vec(&out).expect("others can read it");
     assert_eq!(message.metadata.truncation, truncated);
     assert_eq!(message.edns.is_some(), edns, "the OPT record is never lost");
-    for (sets, read) in
-        [(&response.answer, &message.answers), (&response.authority, &message.authorities), (&response.additional, &message.additionals)]
-    {
-        let written: Vec<_> = sets.iter().flat_map(|set| set.rdatas.iter().map(move |rdata| (set, rdata))).collect();
+    for (sets, read) in [
+        (&response.answer, &message.answers),
+        (&response.authority, &message.authorities),
+        (&response.additional, &message.additionals),
+    ] {
+        let written: Vec<_> =
+            sets.iter().flat_map(|set| set.rdatas.iter().map(move |rdata| (set, rdata))).collect();
         // Whole sets may be missing where they were additional.
         let whole = !truncated && !std::ptr::eq(sets, &response.additional);
-        assert!(read.len() <= written.len() && (!whole || read.len() == written.len()), "{} of {} records", read.len(), written.len());
+        assert!(
+            read.len() <= written.len() && (!whole || read.len() == written.len()),
+            "{} of {} records",
+            read.len(),
+            written.len()
+        );
         for (record, (set, rdata)) in read.iter().zip(written) {
             assert_eq!((u16::from(record.record_type()), record.ttl), (set.rtype.0, set.ttl));
             assert_eq!(uncompressed(&record.name), owner(set, &query));
@@ -113,13 +137,15 @@ fn uncompressed(what: &impl BinEncodable) -> Vec<u8> {
 fn owner(set: &RecordSet, query: &Query) -> Vec<u8> {
     match &set.owner {
         Owner::Question => query.question.spelled().wire().to_vec(),
-        Owner::QuestionFrom(offset) => query.question.spelled_from(usize::from(*offset)).wire().to_vec(),
+        Owner::QuestionFrom(offset) => {
+            query.question.spelled_from(usize::from(*offset)).wire().to_vec()
+        }
         Owner::Name(wire) => wire.to_vec(),
     }
 }
 
-/// Any Corefile: read, printed and read again it is the same, no input takes long, and what plugins make of it is a server
-/// wherever it has no mistakes.
+/// Any Corefile: read, printed and read again it is the same, no input takes long, and what plugins
+/// make of it is a server wherever it has no mistakes.
 ///
 /// # Panics
 /// Where one of these does not hold.
@@ -135,11 +161,21 @@ pub fn corefile(data: &[u8]) {
     }
     let (metrics, files) = (&Arc::new(Metrics::default()), &HashMap::new());
     let (stores, modified, hosts) = (&HashMap::new(), &HashMap::new(), &HashMap::new());
-    let kept = &Kept::default();
-    let ground = Ground { metrics, stores, files, modified, hosts, own_addresses: &[], kept, seed: 1, cookies: None };
+    let kept = &ReloadState::default();
+    let context = BuildContext {
+        metrics,
+        stores,
+        files,
+        modified,
+        hosts,
+        own_addresses: &[],
+        kept,
+        seed: 1,
+        cookies: None,
+    };
     for block in checked {
         let keys = block.keys.into_iter().map(|(zone, _)| (zone, LISTEN)).take(1).collect();
-        let assembled = assemble(&[Written { keys, checked: block.checked }], &ground);
+        let assembled = assemble(&[Written { keys, checked: block.checked }], &context);
         assert!(!matches!(assembled, Err(Fault::Overlap(_))), "one key overlaps");
     }
 }
@@ -155,8 +191,9 @@ impl Bytes<'_> {
     }
 
     fn name(&mut self) -> Name {
-        let labels: Vec<Vec<u8>> =
-            (0..self.octet() % 6).map(|_| (0..=self.octet() % 20).map(|_| b'a' + self.octet() % 26).collect()).collect();
+        let labels: Vec<Vec<u8>> = (0..self.octet() % 6)
+            .map(|_| (0..=self.octet() % 20).map(|_| b'a' + self.octet() % 26).collect())
+            .collect();
         Name::join(labels.iter().map(Vec::as_slice), &Name::root()).unwrap_or_else(Name::root)
     }
 
@@ -171,7 +208,17 @@ impl Bytes<'_> {
             1 => Owner::QuestionFrom(labels[usize::from(self.octet()) % labels.len()] as u8),
             _ => Owner::from(&self.name()),
         };
-        let rtype = [Type::A, Type::AAAA, Type::CNAME, Type::NS, Type::PTR, Type::MX, Type::SRV, Type::TXT, Type::SOA];
+        let rtype = [
+            Type::A,
+            Type::AAAA,
+            Type::CNAME,
+            Type::NS,
+            Type::PTR,
+            Type::MX,
+            Type::SRV,
+            Type::TXT,
+            Type::SOA,
+        ];
         let rtype = rtype[usize::from(self.octet()) % rtype.len()];
         let rdatas: Rdatas = (0..self.octet() % 40).map(|_| self.rdata(rtype)).collect();
         RecordSet { shuffle: None, ..RecordSet::new(owner, rtype, u32::from(self.octet()), rdatas) }
@@ -216,18 +263,41 @@ fn server() -> Server {
     let mut index = Index::default();
     facts().into_iter().for_each(|change| index.apply(change, 1));
     let sources = checked.settings.iter().flat_map(|(_, settings)| settings.needs());
-    let stores: HashMap<_, _> =
-        sources.filter_map(|need| if let Need::Source { source, .. } = need { Some((source, index.store())) } else { None }).collect();
+    let stores: HashMap<_, _> = sources
+        .filter_map(|need| {
+            if let Need::Source { source, .. } = need {
+                Some((source, index.store()))
+            } else {
+                None
+            }
+        })
+        .collect();
     let (metrics, files) = (&Arc::new(Metrics::default()), &HashMap::new());
-    let (stores, modified, hosts, kept) = (&stores, &HashMap::new(), &HashMap::new(), &Kept::default());
-    let ground = Ground { metrics, stores, files, modified, hosts, own_addresses: &[], kept, seed: 1, cookies: None };
+    let (stores, modified, hosts, kept) =
+        (&stores, &HashMap::new(), &HashMap::new(), &ReloadState::default());
+    let context = BuildContext {
+        metrics,
+        stores,
+        files,
+        modified,
+        hosts,
+        own_addresses: &[],
+        kept,
+        seed: 1,
+        cookies: None,
+    };
     let written = Written { keys: vec![(Name::root(), LISTEN)], checked };
-    assemble(&[written], &ground).map(|assembled| assembled.server).unwrap_or_default()
+    assemble(&[written], &context).map(|assembled| assembled.server).unwrap_or_default()
 }
 
 fn facts() -> Vec<Change> {
     let seen = |name: &str, addressing, outside: Option<Outside>| {
-        let ports = Box::new([ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: 80, node_port: None }]);
+        let ports = Box::new([ServicePort {
+            name: "http".into(),
+            protocol: Protocol::Tcp,
+            port: 80,
+            node_port: None,
+        }]);
         Change::Upsert(Object::Service(Service {
             namespace: "default".into(),
             name: name.into(),
@@ -237,7 +307,13 @@ fn facts() -> Vec<Change> {
         }))
     };
     let service = |name: &str, addressing| seen(name, addressing, None);
-    let endpoint = |address: Ipv4Addr| Endpoint { address: address.into(), hostname: None, pod: None, zone: None, node: None };
+    let endpoint = |address: Ipv4Addr| Endpoint {
+        address: address.into(),
+        hostname: None,
+        pod: None,
+        zone: None,
+        node: None,
+    };
     let endpoints = (0..200_u8).map(|last| endpoint(Ipv4Addr::new(10, 244, 0, last)));
     let slice = EndpointSlice {
         namespace: "default".into(),
@@ -245,19 +321,42 @@ fn facts() -> Vec<Change> {
         service: Some("db".into()),
         import: None,
         endpoints: endpoints.collect(),
-        ports: Box::new([EndpointPort { name: "sql".into(), protocol: Protocol::Tcp, port: Some(5432) }]),
+        ports: Box::new([EndpointPort {
+            name: "sql".into(),
+            protocol: Protocol::Tcp,
+            port: Some(5432),
+        }]),
     };
-    let points = || -> Box<[LoadBalancerPoint]> { Box::new([LoadBalancerPoint::Ip(Ipv4Addr::new(192, 0, 2, 1).into())]) };
+    let points = || -> Box<[LoadBalancerPoint]> {
+        Box::new([LoadBalancerPoint::Ip(Ipv4Addr::new(192, 0, 2, 1).into())])
+    };
     let hosts = Box::new(["*.apps.example.org".into(), "cafe.example.org".into()]);
-    let ingress = Ingress { namespace: "default".into(), name: "cafe".into(), class: Box::default(), hosts, points: points() };
-    let balanced = Outside { exposure: Exposure::LoadBalancer, load_balancer: points(), ..Outside::default() };
+    let ingress = Ingress {
+        namespace: "default".into(),
+        name: "cafe".into(),
+        class: Box::default(),
+        hosts,
+        points: points(),
+    };
+    let balanced =
+        Outside { exposure: Exposure::LoadBalancer, load_balancer: points(), ..Outside::default() };
     let mut changes = vec![
-        Change::Upsert(Object::Namespace(Namespace { name: "default".into(), labels: Box::default() })),
-        service("kubernetes", Addressing::ClusterIps(Box::new([Ipv4Addr::new(10, 96, 0, 1).into()]))),
+        Change::Upsert(Object::Namespace(Namespace {
+            name: "default".into(),
+            labels: Box::default(),
+        })),
+        service(
+            "kubernetes",
+            Addressing::ClusterIps(Box::new([Ipv4Addr::new(10, 96, 0, 1).into()])),
+        ),
         service("db", Addressing::Headless),
         service("far", Addressing::ExternalName("example.com".into())),
         service("near", Addressing::ExternalName("kubernetes.default.svc.cluster.local".into())),
-        seen("web", Addressing::ClusterIps(Box::new([Ipv4Addr::new(10, 96, 0, 2).into()])), Some(balanced)),
+        seen(
+            "web",
+            Addressing::ClusterIps(Box::new([Ipv4Addr::new(10, 96, 0, 2).into()])),
+            Some(balanced),
+        ),
         Change::Upsert(Object::Ingress(ingress)),
         Change::Upsert(Object::EndpointSlice(slice)),
     ];

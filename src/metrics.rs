@@ -1,8 +1,9 @@
-//! Every metric family, with CoreDNS's names, labels and buckets, so that its dashboards and alerts read on.
+//! Every metric family, with CoreDNS's names, labels and buckets, so that its dashboards and alerts
+//! read on.
 
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
-    core::Collector, exponential_buckets,
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec,
+    Opts, Registry, TextEncoder, core::Collector, exponential_buckets,
 };
 
 /// One registry a process: families live through reloads.
@@ -63,8 +64,15 @@ impl Default for Metrics {
     fn default() -> Self {
         let registry = Registry::new();
         let add = Adder(&registry);
-        let octets = || vec![0., 100., 200., 300., 400., 511., 1023., 2047., 4095., 8291., 16e3, 32e3, 48e3, 64e3];
-        let durations = || exponential_buckets(0.000_25, 2., 16).expect("a positive start and a factor above one");
+        let octets = || {
+            vec![
+                0., 100., 200., 300., 400., 511., 1023., 2047., 4095., 8291., 16e3, 32e3, 48e3,
+                64e3,
+            ]
+        };
+        let durations = || {
+            exponential_buckets(0.000_25, 2., 16).expect("a positive start and a factor above one")
+        };
         let proxy = ["proxy_name", "to"];
         Self {
             build_info: add.gauges(
@@ -214,7 +222,9 @@ struct Adder<'r>(&'r Registry);
 impl Adder<'_> {
     fn add<C: Collector + Clone + 'static>(&self, collector: prometheus::Result<C>) -> C {
         let collector = collector.expect("names and labels of this file are well formed");
-        self.0.register(Box::new(collector.clone())).expect("each family of this file has its own name");
+        self.0
+            .register(Box::new(collector.clone()))
+            .expect("each family of this file has its own name");
         collector
     }
 
@@ -234,7 +244,13 @@ impl Adder<'_> {
         self.add(Histogram::with_opts(HistogramOpts::from(opts(name, help)).buckets(buckets)))
     }
 
-    fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: Vec<f64>) -> HistogramVec {
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        buckets: Vec<f64>,
+    ) -> HistogramVec {
         self.add(HistogramVec::new(HistogramOpts::from(opts(name, help)).buckets(buckets), labels))
     }
 }

@@ -1,13 +1,21 @@
-//! Replays `answer/*.dns`: objects, a Corefile, upstreams and a clock, all made up; then questions and the replies to them.
+//! Replays `answer/*.dns`: objects, a Corefile, upstreams and a clock, all made up; then questions
+//! and the replies to them.
 //!
-//! A scenario has parts that begin with `=== corefile`, `=== objects` (YAML), `=== upstream`, `=== file PATH` and `=== questions`.
-//! A question is `> NAME TYPE [tcp] [edns=SIZE] [do] [cd] [from=ADDRESS] [serial=NUMBER]`, or `@ +30s` to move the clock; below it stands what
-//! was asked upstream (`^`, and `^^` once the reply was out), then the code with flags, then records: of the answer section as they are, of the authority
-//! section behind `~`, of the additional section behind `+`. Serials are written `SERIAL`, and sections are sorted within a
-//! record set, since the order of addresses is random. Upstream lines are `NAME TYPE = RECORD…`, `NAME TYPE = NXDOMAIN` with an
-//! SOA behind ` | `, `= SERVFAIL` or `= SILENCE`; among the questions, behind `!`, they change what the upstream says.
-//! `UPDATE_EXPECT=1 cargo test --test answer` writes what is answered now; read it before you keep it.
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test reads files and one instant, and may panic")]
+//! A scenario has parts that begin with `=== corefile`, `=== objects` (YAML), `=== upstream`, `===
+//! file PATH` and `=== questions`. A question is `> NAME TYPE [tcp] [edns=SIZE] [do] [cd]
+//! [from=ADDRESS] [serial=NUMBER]`, or `@ +30s` to move the clock; below it stands what was asked
+//! upstream (`^`, and `^^` once the reply was out), then the code with flags, then records: of the
+//! answer section as they are, of the authority section behind `~`, of the additional section
+//! behind `+`. Serials are written `SERIAL`, and sections are sorted within a record set, since the
+//! order of addresses is random. Upstream lines are `NAME TYPE = RECORD…`, `NAME TYPE = NXDOMAIN`
+//! with an SOA behind ` | `, `= SERVFAIL` or `= SILENCE`; among the questions, behind `!`, they
+//! change what the upstream says. `UPDATE_EXPECT=1 cargo test --test answer` writes what is
+//! answered now; read it before you keep it.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test reads files and one instant, and may panic"
+)]
 
 use std::{
     collections::HashMap,
@@ -29,8 +37,8 @@ use ndots::{
     corefile::{self, Diagnostics, Reader},
     metrics::Metrics,
     model::{Change, Kind},
-    plugin::{self, Kept, Need, Origin},
-    server::{Ground, Listen, Outcome, Scheme, Server, Written, assemble},
+    plugin::{self, Need, Origin, ReloadState},
+    server::{BuildContext, Listen, Outcome, Scheme, Server, Written, assemble},
     source::manifests::Manifests,
     upstream,
     wire::{self, Query, reply},
@@ -40,7 +48,8 @@ use ndots::{
 #[test]
 fn scenarios_are_answered_as_written() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/answer");
-    let mut files: Vec<PathBuf> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|ending| ending == "dns"));
     files.sort();
     let (mut questions, mut wrong) = (0, Vec::new());
@@ -64,14 +73,26 @@ fn scenarios_are_answered_as_written() {
 
 fn first_difference(text: &str, got: &str) -> String {
     let lines = text.lines().zip(got.lines()).enumerate();
-    let at = lines.filter(|(_, (a, b))| a != b).map(|(at, _)| at).next().unwrap_or(text.lines().count().min(got.lines().count()));
-    let around = |text: &str| text.lines().skip(at.saturating_sub(3)).take(8).map(|line| format!("    {line}\n")).collect::<String>();
+    let at = lines
+        .filter(|(_, (a, b))| a != b)
+        .map(|(at, _)| at)
+        .next()
+        .unwrap_or(text.lines().count().min(got.lines().count()));
+    let around = |text: &str| {
+        text.lines()
+            .skip(at.saturating_sub(3))
+            .take(8)
+            .map(|line| format!("    {line}\n"))
+            .collect::<String>()
+    };
     format!("  line {}, expected\n{}  got\n{}", at + 1, around(text), around(got))
 }
 
 /// The kinds of which nothing has been heard: `# unsynced` names them, alone it means all.
 fn unsynced(text: &str) -> Vec<Kind> {
-    let Some(named) = text.lines().find_map(|line| line.strip_prefix("# unsynced")) else { return Vec::new() };
+    let Some(named) = text.lines().find_map(|line| line.strip_prefix("# unsynced")) else {
+        return Vec::new();
+    };
     let kinds = Kind::ALL.into_iter();
     if named.trim().is_empty() {
         kinds.collect()
@@ -85,7 +106,10 @@ fn kind_of(change: &Change) -> Kind {
         Change::Upsert(object) => object.key().kind,
         Change::Remove(key) => key.kind,
         Change::Caused { .. } => Kind::EndpointSlice,
-        Change::Relist(kind) | Change::Synced(kind) | Change::Refused(kind, _) | Change::Forget(kind) => *kind,
+        Change::Relist(kind)
+        | Change::Synced(kind)
+        | Change::Refused(kind, _)
+        | Change::Forget(kind) => *kind,
     }
 }
 
@@ -99,24 +123,39 @@ struct Scenario<'t> {
     seed: u64,
 }
 
-const LISTEN: Listen =
-    Listen { scheme: Scheme::Dns, address: SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 53)) };
+const LISTEN: Listen = Listen {
+    scheme: Scheme::Dns,
+    address: SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 53)),
+};
 
 impl<'t> Scenario<'t> {
     fn new(text: &'t str) -> Self {
-        let cut = text.find("=== questions\n").expect("a scenario has questions") + "=== questions\n".len();
+        let cut = text.find("=== questions\n").expect("a scenario has questions")
+            + "=== questions\n".len();
         let (head, questions) = text.split_at(cut);
         let part = |name: &str| {
             let (_, rest) = head.split_once(&format!("=== {name}\n"))?;
             Some(rest.split("\n=== ").next().unwrap_or(rest))
         };
-        let upstream = part("upstream").unwrap_or_default().lines().filter_map(|line| line.split_once(" = ")).map(|(question, records)| {
-            let (name, qtype) = question.split_once(' ').unwrap();
-            ((name.to_owned(), qtype.to_owned()), records.split(" | ").map(str::to_owned).collect())
-        });
-        let files = head.split("\n=== ").filter_map(|part| part.strip_prefix("file ")?.split_once('\n'));
+        let upstream = part("upstream")
+            .unwrap_or_default()
+            .lines()
+            .filter_map(|line| line.split_once(" = "))
+            .map(|(question, records)| {
+                let (name, qtype) = question.split_once(' ').unwrap();
+                (
+                    (name.to_owned(), qtype.to_owned()),
+                    records.split(" | ").map(str::to_owned).collect(),
+                )
+            });
+        let files =
+            head.split("\n=== ").filter_map(|part| part.strip_prefix("file ")?.split_once('\n'));
         let files = files.map(|(path, text)| (path.to_owned(), Ok(text.to_owned()))).collect();
-        let server = server(part("corefile").unwrap_or(COREFILE), part("objects").unwrap_or_default(), &files);
+        let server = server(
+            part("corefile").unwrap_or(COREFILE),
+            part("objects").unwrap_or_default(),
+            &files,
+        );
         Self { head, questions, upstream: upstream.collect(), server, now: Instant::now(), seed: 7 }
     }
 
@@ -131,9 +170,14 @@ impl<'t> Scenario<'t> {
             } else if let Some(question) = line.strip_prefix("> ") {
                 count += 1;
                 writeln!(out, "{line}\n{}", self.ask(question)).unwrap();
-            } else if let Some((question, records)) = line.strip_prefix("! ").and_then(|line| line.split_once(" = ")) {
+            } else if let Some((question, records)) =
+                line.strip_prefix("! ").and_then(|line| line.split_once(" = "))
+            {
                 let (name, qtype) = question.split_once(' ').unwrap();
-                self.upstream.insert((name.to_owned(), qtype.to_owned()), records.split(" | ").map(str::to_owned).collect());
+                self.upstream.insert(
+                    (name.to_owned(), qtype.to_owned()),
+                    records.split(" | ").map(str::to_owned).collect(),
+                );
                 writeln!(out, "{line}").unwrap();
             } else if line.starts_with("; ") {
                 writeln!(out, "{line}").unwrap();
@@ -146,7 +190,9 @@ impl<'t> Scenario<'t> {
         let mut words = question.split(' ');
         let (name, qtype) = (words.next().unwrap(), words.next().unwrap());
         let options: Vec<&str> = words.collect();
-        let value = |key: &str| options.iter().find_map(|option| option.strip_prefix(key)?.strip_prefix('='));
+        let value = |key: &str| {
+            options.iter().find_map(|option| option.strip_prefix(key)?.strip_prefix('='))
+        };
         let transport = if options.contains(&"tcp") { Transport::Tcp } else { Transport::Udp };
         let peer = SocketAddr::new(value("from").unwrap_or("10.244.9.9").parse().unwrap(), 40_000);
         self.seed += 1;
@@ -179,7 +225,13 @@ impl<'t> Scenario<'t> {
     }
 
     /// What is asked once the reply is out.
-    fn refresh(&mut self, query: Query, peer: SocketAddr, transport: Transport, shown: &mut String) {
+    fn refresh(
+        &mut self,
+        query: Query,
+        peer: SocketAddr,
+        transport: Transport,
+        shown: &mut String,
+    ) {
         let mut cx = Cx::new(self.now, self.seed, peer, LISTEN.address, transport);
         let mut outcome = self.server.refresh(LISTEN, query, &mut cx);
         while let Outcome::Exchange(pending, exchange) = outcome {
@@ -192,23 +244,39 @@ impl<'t> Scenario<'t> {
     /// What the made-up upstream says, as it would be read from the network.
     fn exchange(&self, query: &Query) -> Reply {
         let question = &query.question;
-        let silence = Failure::Upstream(upstream::Failure::NoAnswer("192.0.2.53:53".parse().unwrap()));
+        let silence =
+            Failure::Upstream(upstream::Failure::NoAnswer("192.0.2.53:53".parse().unwrap()));
         let key = (question.name.to_string(), question.qtype.to_string());
         let lines = self.upstream.get(&key).cloned().unwrap_or_else(|| vec!["NXDOMAIN".to_owned()]);
         let mut message = Message::response(query.id, hickory_proto::op::OpCode::Query);
         message.metadata.recursion_available = true;
         let name = Name::from_str(&key.0).unwrap();
-        message.add_query(hickory_proto::op::Query::query(name.clone(), RecordType::from(question.qtype.0)));
+        message.add_query(hickory_proto::op::Query::query(
+            name.clone(),
+            RecordType::from(question.qtype.0),
+        ));
         for line in &lines {
             match line.split(' ').collect::<Vec<_>>()[..] {
                 ["SILENCE"] => return Err(silence),
-                ["SERVFAIL"] => message.metadata.response_code = hickory_proto::op::ResponseCode::ServFail,
-                ["NXDOMAIN"] => message.metadata.response_code = hickory_proto::op::ResponseCode::NXDomain,
+                ["SERVFAIL"] => {
+                    message.metadata.response_code = hickory_proto::op::ResponseCode::ServFail
+                }
+                ["NXDOMAIN"] => {
+                    message.metadata.response_code = hickory_proto::op::ResponseCode::NXDomain
+                }
                 [owner, ttl, rtype, ..] => {
                     let rdata = line.splitn(4, ' ').nth(3).unwrap();
                     let tokens = rdata.split(' ');
-                    let rdata = RData::try_from_str(RecordType::from_str(rtype).unwrap(), &tokens.collect::<Vec<_>>().join(" ")).unwrap();
-                    let record = Record::from_rdata(Name::from_str(owner).unwrap(), ttl.parse().unwrap(), rdata);
+                    let rdata = RData::try_from_str(
+                        RecordType::from_str(rtype).unwrap(),
+                        &tokens.collect::<Vec<_>>().join(" "),
+                    )
+                    .unwrap();
+                    let record = Record::from_rdata(
+                        Name::from_str(owner).unwrap(),
+                        ttl.parse().unwrap(),
+                        rdata,
+                    );
                     if *rtype == *"SOA" {
                         message.add_authority(record)
                     } else {
@@ -251,38 +319,55 @@ fn server(text: &str, objects: &str, files: &HashMap<String, Result<String, Stri
     let mut stores = HashMap::new();
     let mut written = Vec::new();
     for block in &corefile.blocks {
-        let zones: Vec<wire::Name> = block.keys.iter().map(|key| key.zone.parse().unwrap()).collect();
+        let zones: Vec<wire::Name> =
+            block.keys.iter().map(|key| key.zone.parse().unwrap()).collect();
         let checked = plugin::check(block, &zones, &mut diagnostics);
         assert!(!diagnostics.has_errors(), "{}", diagnostics.render(false));
         for need in checked.settings.iter().flat_map(|(_, settings)| settings.needs()) {
             let Need::Source { source, .. } = need else { continue };
-            let Origin::Manifests(directory) = &source.origin else { panic!("scenarios read manifests") };
+            let Origin::Manifests(directory) = &source.origin else {
+                panic!("scenarios read manifests")
+            };
             let mut index = Index::default();
             let reading = Manifests::open(Path::new(directory), None).unwrap().read();
             assert_eq!(reading.faults, []);
             let unsynced = unsynced(text);
-            for change in reading.changes.into_iter().filter(|change| !unsynced.contains(&kind_of(change))) {
+            for change in
+                reading.changes.into_iter().filter(|change| !unsynced.contains(&kind_of(change)))
+            {
                 index.apply(change, 1_700_000_000);
             }
             stores.insert(source, index.store());
         }
-        written.push(Written { keys: zones.into_iter().map(|zone| (zone, LISTEN)).collect(), checked });
+        written.push(Written {
+            keys: zones.into_iter().map(|zone| (zone, LISTEN)).collect(),
+            checked,
+        });
     }
-    let ground = Ground {
+    let context = BuildContext {
         metrics: &Arc::new(Metrics::default()),
         stores: &stores,
         files,
         modified: &HashMap::new(),
         hosts: &HashMap::new(),
         own_addresses: &["10.244.0.53".parse().unwrap()],
-        kept: &Kept::default(),
+        kept: &ReloadState::default(),
         seed: 1,
         cookies: None,
     };
-    assemble(&written, &ground).map_err(|fault| format!("{fault:?}")).map(|assembled| assembled.server).unwrap()
+    assemble(&written, &context)
+        .map_err(|fault| format!("{fault:?}"))
+        .map(|assembled| assembled.server)
+        .unwrap()
 }
 
-fn request(name: &str, qtype: &str, options: &[&str], edns: Option<&str>, serial: Option<&str>) -> Vec<u8> {
+fn request(
+    name: &str,
+    qtype: &str,
+    options: &[&str],
+    edns: Option<&str>,
+    serial: Option<&str>,
+) -> Vec<u8> {
     let name: wire::Spelled = name.parse().unwrap();
     let (qtype, class) = match qtype.split_once('/') {
         Some((class, qtype)) => (qtype, if class == "CH" { 3 } else { 1 }),
@@ -290,13 +375,15 @@ fn request(name: &str, qtype: &str, options: &[&str], edns: Option<&str>, serial
     };
     let qtype: wire::Type = qtype.parse().unwrap();
     let cd = if options.contains(&"cd") { 0x10 } else { 0 };
-    let mut packet = vec![0, 1, 1, cd, 0, 1, 0, 0, 0, u8::from(serial.is_some()), 0, u8::from(edns.is_some())];
+    let mut packet =
+        vec![0, 1, 1, cd, 0, 1, 0, 0, 0, u8::from(serial.is_some()), 0, u8::from(edns.is_some())];
     packet.extend_from_slice(name.wire());
     packet.extend_from_slice(&qtype.0.to_be_bytes());
     packet.extend_from_slice(&class.to_be_bytes());
     if let Some(serial) = serial {
         // An SOA record at the question's name, whose two names are that one.
-        packet.extend_from_slice(b"\xc0\x0c\x00\x06\x00\x01\x00\x00\x00\x00\x00\x18\xc0\x0c\xc0\x0c");
+        packet
+            .extend_from_slice(b"\xc0\x0c\x00\x06\x00\x01\x00\x00\x00\x00\x00\x18\xc0\x0c\xc0\x0c");
         packet.extend_from_slice(&serial.parse::<u32>().unwrap().to_be_bytes());
         packet.extend_from_slice(&[0; 16]);
     }
@@ -323,25 +410,42 @@ fn printed(packet: &[u8]) -> String {
         (meta.authentic_data, "ad"),
         (meta.checking_disabled, "cd"),
     ];
-    let flags: String = flags.iter().filter(|(set, _)| *set).map(|(_, name)| format!(" {name}")).collect();
-    let question = message.queries.first().map(|query| query.name().to_string()).unwrap_or_default();
+    let flags: String =
+        flags.iter().filter(|(set, _)| *set).map(|(_, name)| format!(" {name}")).collect();
+    let question =
+        message.queries.first().map(|query| query.name().to_string()).unwrap_or_default();
     let rcode = wire::Rcode(meta.response_code.into());
     writeln!(out, "{rcode}{flags} {question} {} octets", packet.len()).unwrap();
     if let Some(edns) = &message.edns {
-        let options: Vec<_> = edns.options().as_ref().iter().map(|(code, option)| format!(" {code:?}={option:?}")).collect();
+        let options: Vec<_> = edns
+            .options()
+            .as_ref()
+            .iter()
+            .map(|(code, option)| format!(" {code:?}={option:?}"))
+            .collect();
         let dnssec = if edns.flags().dnssec_ok { " do" } else { "" };
         writeln!(out, "edns {}{dnssec}{}", edns.max_payload(), options.concat()).unwrap();
     }
-    for (mark, section) in [("", &message.answers), ("~ ", &message.authorities), ("+ ", &message.additionals)] {
+    for (mark, section) in
+        [("", &message.answers), ("~ ", &message.authorities), ("+ ", &message.additionals)]
+    {
         let mut lines: Vec<String> = Vec::new();
         let mut from = 0;
         for (at, record) in section.iter().enumerate() {
-            if at > 0 && (record.record_type() != section[at - 1].record_type() || record.name != section[at - 1].name) {
+            if at > 0
+                && (record.record_type() != section[at - 1].record_type()
+                    || record.name != section[at - 1].name)
+            {
                 lines[from..].sort();
                 from = at;
             }
             let data = record.data.to_string().replace(" 1700000000 ", " SERIAL ");
-            lines.push(format!("{mark}{} {} {} {data}", record.name, record.ttl, record.record_type()));
+            lines.push(format!(
+                "{mark}{} {} {} {data}",
+                record.name,
+                record.ttl,
+                record.record_type()
+            ));
         }
         lines[from..].sort();
         lines.iter().for_each(|line| writeln!(out, "{line}").unwrap());

@@ -1,5 +1,9 @@
 //! The binary as CoreDNS's command line has it: flags, what is printed, exit codes, signals.
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests run programs and read clocks, and may panic")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests run programs and read clocks, and may panic"
+)]
 
 mod support;
 
@@ -29,7 +33,9 @@ impl Running {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (send, lines) = channel();
-        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
+        std::thread::spawn(move || {
+            stdout.lines().map_while(Result::ok).try_for_each(|line| send.send(line))
+        });
         Self { child, lines, seen: Vec::new() }
     }
 
@@ -61,7 +67,13 @@ impl Running {
     }
 
     fn signal(&self, name: &str) {
-        assert!(Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-s", name, &self.child.id().to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     fn code(&mut self) -> Option<i32> {
@@ -107,7 +119,12 @@ fn flags_are_those_of_coredns_with_one_dash_or_two() {
     for plugins in ["-plugins", "--plugins"] {
         check(&[plugins], 0, "dns.kubernetes\n", "");
     }
-    check(&["-conf", "/nope", "-quiet", "-p", "53", "-dns.port", "53"], 2, "", "cannot be used multiple times");
+    check(
+        &["-conf", "/nope", "-quiet", "-p", "53", "-dns.port", "53"],
+        2,
+        "",
+        "cannot be used multiple times",
+    );
     check(&["-conf=/nope", "-quiet", "-p", "53"], 1, "", "loading Corefile: open /nope");
     check(&["-dns.port", "65536"], 2, "", "65536");
     check(&["-log-format", "xml"], 2, "", "[possible values: text, json]");
@@ -155,9 +172,13 @@ fn the_banner_is_that_of_coredns() {
         "tls://c.example.:0 on 127.0.0.1",
     ];
     assert_eq!(loud.seen[..expected.len()], expected);
-    assert!(loud.seen[expected.len()].starts_with("ndots-") && loud.seen[expected.len()].ends_with("CoreDNS-1.15.0"));
+    assert!(
+        loud.seen[expected.len()].starts_with("ndots-")
+            && loud.seen[expected.len()].ends_with("CoreDNS-1.15.0")
+    );
 
-    let (mut quiet, _directory) = Running::corefile(&WHOAMI.replace("whoami", "whoami\n reload"), &["-quiet"]);
+    let (mut quiet, _directory) =
+        Running::corefile(&WHOAMI.replace("whoami", "whoami\n reload"), &["-quiet"]);
     quiet.line("Running configuration");
     assert_eq!(quiet.seen.len(), 1, "{:?}", quiet.seen);
     assert!(quiet.seen[0].starts_with("[INFO] plugin/reload: Running configuration SHA512 = "));
@@ -171,7 +192,12 @@ fn signals_end_it_as_coredns() {
         (WHOAMI, &["TERM"][..], 0, "[INFO] SIGTERM: Shutting down servers then terminating"),
         (WHOAMI, &["INT"], 0, "[INFO] SIGINT: Shutting down"),
         (WHOAMI, &["QUIT"], 0, "[INFO] SIGQUIT: Quitting process immediately"),
-        (WHOAMI, &["HUP", "USR2", "TERM"], 0, "[INFO] SIGTERM: Shutting down servers then terminating"),
+        (
+            WHOAMI,
+            &["HUP", "USR2", "TERM"],
+            0,
+            "[INFO] SIGTERM: Shutting down servers then terminating",
+        ),
         (lame, &["TERM"], 0, "[INFO] plugin/health: Going into lameduck mode for 1s"),
         (lame, &["TERM", "INT"], 0, "[INFO] SIGINT: Force quit"),
         (lame, &["TERM", "QUIT"], 0, "[INFO] SIGQUIT: Quitting process immediately"),
@@ -193,7 +219,8 @@ fn signals_end_it_as_coredns() {
 fn a_second_sigint_does_not_wait() {
     // Nobody answers there, so the question is still on its way.
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let text = format!(".:0 {{\n bind 127.0.0.1\n forward . {}\n}}\n", silent.local_addr().unwrap());
+    let text =
+        format!(".:0 {{\n bind 127.0.0.1\n forward . {}\n}}\n", silent.local_addr().unwrap());
     let (mut running, _directory) = Running::corefile(&text, &[]);
     let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     client.send_to(&question(1, "a.example", 1), running.address()).unwrap();
@@ -209,7 +236,8 @@ fn a_second_sigint_does_not_wait() {
 fn the_process_number_stands_in_its_file_while_it_runs() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("pid");
-    let (mut running, _directory) = Running::corefile(WHOAMI, &["-pidfile", file.to_str().unwrap()]);
+    let (mut running, _directory) =
+        Running::corefile(WHOAMI, &["-pidfile", file.to_str().unwrap()]);
     running.address();
     let begun = Instant::now();
     while fs::read_to_string(&file).unwrap_or_default() != format!("{}\n", running.child.id()) {
@@ -231,12 +259,19 @@ fn the_log_in_json_is_that_of_coredns() {
     udp(address, &question(7, "a.example", 1)).unwrap();
     running.line("\"plugin\":\"reload\"");
     running.line("\"plugin\":\"log\"");
-    let lines: Vec<Value> = running.seen.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let lines: Vec<Value> =
+        running.seen.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let banner = lines[0]["msg"].as_str().unwrap();
     assert!(banner.starts_with(".:0 on 127.0.0.1\nndots-"), "{banner}");
     let of = |plugin: &str| lines.iter().find(|line| line["plugin"] == plugin).unwrap();
     assert_eq!(of("reload")["level"], "INFO");
     let asked = of("log");
-    assert_eq!((&asked["qname"], &asked["qtype"], &asked["rcode"]), (&"a.example.".into(), &"A".into(), &"NOERROR".into()));
-    assert!(asked["msg"].as_str().unwrap().ends_with('s') && asked["time"].as_str().unwrap().ends_with('Z'));
+    assert_eq!(
+        (&asked["qname"], &asked["qtype"], &asked["rcode"]),
+        (&"a.example.".into(), &"A".into(), &"NOERROR".into())
+    );
+    assert!(
+        asked["msg"].as_str().unwrap().ends_with('s')
+            && asked["time"].as_str().unwrap().ends_with('Z')
+    );
 }

@@ -1,6 +1,7 @@
 //! ndots in a real control plane, started as kubeadm starts CoreDNS.
 //!
-//! Needs what `make tools lab` gets. Without it the tests say what they left out; with `CI=true` that is a failure.
+//! Needs what `make tools lab` gets. Without it the tests say what they left out; with `CI=true`
+//! that is a failure.
 #![expect(clippy::disallowed_methods, reason = "a test reads the clock, and starts a thread")]
 
 mod support;
@@ -26,8 +27,10 @@ use support::{
 
 /// One for all tests of this file; it is cleared away with the process.
 static CLUSTER: LazyLock<Option<Cluster>> = LazyLock::new(|| {
-    let world = ["--address=/my.database.example.com/192.0.2.77", "--address=/www.example.org/192.0.2.80"];
-    let cluster = Cluster::or_left_out("a real cluster", &LabOptions::default(), "iptables", &world)?;
+    let world =
+        ["--address=/my.database.example.com/192.0.2.77", "--address=/www.example.org/192.0.2.80"];
+    let cluster =
+        Cluster::or_left_out("a real cluster", &LabOptions::default(), "iptables", &world)?;
     cluster.lab.apply(OBJECTS);
     Some(cluster)
 });
@@ -60,7 +63,8 @@ fn kubeadms_manifests_with_only_the_image_changed_serve_a_pod() {
     let looked_up = pod.text("nslookup kubernetes.default");
     assert!(
         looked_up.contains("Server:\t\t10.96.0.10\n")
-            && looked_up.contains("\nName:\tkubernetes.default.svc.cluster.local\nAddress: 10.96.0.1\n"),
+            && looked_up
+                .contains("\nName:\tkubernetes.default.svc.cluster.local\nAddress: 10.96.0.1\n"),
         "{looked_up}"
     );
 
@@ -99,17 +103,30 @@ fn kubeadms_manifests_with_only_the_image_changed_serve_a_pod() {
 fn a_laptop_serves_the_cluster_of_a_kubeconfig() {
     let Some(cluster) = &*CLUSTER else { return };
     let kubeconfig = cluster.lab.kubeconfig();
-    let laptop = Ndots::serve(&["--kubeconfig", kubeconfig.to_str().unwrap(), "--upstream", &cluster.world.netns.address.to_string()]);
+    let laptop = Ndots::serve(&[
+        "--kubeconfig",
+        kubeconfig.to_str().unwrap(),
+        "--upstream",
+        &cluster.world.netns.address.to_string(),
+    ]);
     let dig = |question: &str| {
         let (server, port) = (laptop.address.ip(), laptop.address.port());
-        let dig = Command::new("dig").args(format!("@{server} -p {port} +short +tries=1 {question}").split(' ')).output().unwrap();
+        let dig = Command::new("dig")
+            .args(format!("@{server} -p {port} +short +tries=1 {question}").split(' '))
+            .output()
+            .unwrap();
         String::from_utf8(dig.stdout).unwrap().trim().to_owned()
     };
-    until("the cluster's names", Duration::from_secs(10), || (dig("kubernetes.default.svc.cluster.local") == "10.96.0.1").then_some(()));
+    until("the cluster's names", Duration::from_secs(10), || {
+        (dig("kubernetes.default.svc.cluster.local") == "10.96.0.1").then_some(())
+    });
     assert_eq!(dig("grafana.monitoring.svc.cluster.local"), "10.96.7.1");
     assert_eq!(dig("kube-dns.kube-system.svc.cluster.local"), "10.96.0.10");
     assert_eq!(dig("-x 10.96.7.2"), "my-nginx.default.svc.cluster.local.");
-    assert_eq!(dig("_dns._udp.kube-dns.kube-system.svc.cluster.local SRV"), "0 100 53 kube-dns.kube-system.svc.cluster.local.");
+    assert_eq!(
+        dig("_dns._udp.kube-dns.kube-system.svc.cluster.local SRV"),
+        "0 100 53 kube-dns.kube-system.svc.cluster.local."
+    );
     assert_eq!(dig("my-service.default.svc.cluster.local"), "my.database.example.com.\n192.0.2.77");
     assert_eq!(dig("www.example.org"), "192.0.2.80");
 }
@@ -139,13 +156,16 @@ fn life(number: usize) -> [Change; 6] {
     ]
 }
 
-/// Asks over and over. What is answered is the answer of a state that was asked for already, and none before the last one seen.
+/// Asks over and over. What is answered is the answer of a state that was asked for already, and
+/// none before the last one seen.
 fn follow(server: SocketAddr, changes: &[Change], begun: &AtomicUsize, over: &AtomicBool) -> usize {
     let (mut at, mut count) = (0, 0);
     while !over.load(Ordering::Relaxed) {
         let said = answer(server, CHANGING);
         let last = begun.load(Ordering::SeqCst);
-        let of = |state: usize| state.checked_sub(1).map_or("NXDOMAIN", |change| &changes[change].answer);
+        let of = |state: usize| {
+            state.checked_sub(1).map_or("NXDOMAIN", |change| &changes[change].answer)
+        };
         match (at..=last).find(|state| of(*state) == said) {
             Some(state) => at = state,
             None => panic!("`{said}` after `{}`, when `{}` was the newest", of(at), of(last)),
@@ -161,7 +181,12 @@ const CHANGING: &str = "changing.monitoring.svc.cluster.local";
 fn what_happens_to_a_service_shows_in_the_next_answers_and_never_goes_back() {
     let Some(cluster) = &*CLUSTER else { return };
     let kubeconfig = cluster.lab.kubeconfig();
-    let server = Ndots::serve(&["--kubeconfig", kubeconfig.to_str().unwrap(), "--upstream", &cluster.world.netns.address.to_string()]);
+    let server = Ndots::serve(&[
+        "--kubeconfig",
+        kubeconfig.to_str().unwrap(),
+        "--upstream",
+        &cluster.world.netns.address.to_string(),
+    ]);
     let services = "/api/v1/namespaces/monitoring/services";
     let slice = json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4", "ports": [],
@@ -169,8 +194,14 @@ fn what_happens_to_a_service_shows_in_the_next_answers_and_never_goes_back() {
         "endpoints": [{ "addresses": ["10.244.9.9"] }],
     });
     let mut api = cluster.lab.api();
-    api.json("POST", "/apis/discovery.k8s.io/v1/namespaces/monitoring/endpointslices", Some(&slice));
-    until("the cluster's names", Duration::from_secs(10), || (answer(server.address, CHANGING) == "NXDOMAIN").then_some(()));
+    api.json(
+        "POST",
+        "/apis/discovery.k8s.io/v1/namespaces/monitoring/endpointslices",
+        Some(&slice),
+    );
+    until("the cluster's names", Duration::from_secs(10), || {
+        (answer(server.address, CHANGING) == "NXDOMAIN").then_some(())
+    });
 
     let changes: Vec<_> = (0..167).flat_map(life).collect();
     let (begun, over) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -178,12 +209,17 @@ fn what_happens_to_a_service_shows_in_the_next_answers_and_never_goes_back() {
     let answers = thread::scope(|scope| {
         let follower = scope.spawn(|| follow(server.address, &changes, &begun, &over));
         for (index, change) in changes.iter().enumerate() {
-            let path = if change.method == "POST" { services } else { &format!("{services}/changing") };
+            let path =
+                if change.method == "POST" { services } else { &format!("{services}/changing") };
             begun.store(index + 1, Ordering::SeqCst);
             api.json(change.method, path, change.body.as_ref());
             let replied = Instant::now();
             while answer(server.address, CHANGING) != change.answer && !follower.is_finished() {
-                assert!(replied.elapsed() < Duration::from_secs(5), "change {index} to `{}` does not show", change.answer);
+                assert!(
+                    replied.elapsed() < Duration::from_secs(5),
+                    "change {index} to `{}` does not show",
+                    change.answer
+                );
             }
             times.push(replied.elapsed());
         }
@@ -210,9 +246,13 @@ fn deploy(name: &str) -> String {
 #[test]
 fn the_base_for_kubeadm_changes_nothing_but_the_image() {
     let Some(cluster) = &*CLUSTER else { return };
-    let applied = cluster.lab.try_kubectl(&format!("apply -k {} --dry-run=server -o json", deploy("kubeadm")), "");
-    let changed: Value = serde_json::from_str(&applied.expect("the API server takes it")).expect("kubectl prints JSON");
-    let mut kubeadms = cluster.lab.get("/apis/apps/v1/namespaces/kube-system/deployments/coredns")["spec"].clone();
+    let applied = cluster
+        .lab
+        .try_kubectl(&format!("apply -k {} --dry-run=server -o json", deploy("kubeadm")), "");
+    let changed: Value = serde_json::from_str(&applied.expect("the API server takes it"))
+        .expect("kubectl prints JSON");
+    let mut kubeadms =
+        cluster.lab.get("/apis/apps/v1/namespaces/kube-system/deployments/coredns")["spec"].clone();
     let image = &mut kubeadms["template"]["spec"]["containers"][0]["image"];
     assert_ne!(*image, changed["spec"]["template"]["spec"]["containers"][0]["image"]);
     *image = "ndots/coredns:v1.14.2".into();
@@ -230,13 +270,27 @@ fn it_runs_beside_the_clusters_server_where_pods_are_restricted() {
     let said = kubectl(&format!("apply -k {}", deploy("standalone")));
     assert!(!said.contains("Warning"), "{said}");
     // The namespace refuses Pods that are not restricted: the ReplicaSet's would not come.
-    let containers = cluster.deployed("ndots", "app.kubernetes.io/name=ndots", &["10.244.0.211", "10.244.0.212"]);
+    let containers = cluster.deployed(
+        "ndots",
+        "app.kubernetes.io/name=ndots",
+        &["10.244.0.211", "10.244.0.212"],
+    );
     for container in &containers {
-        let dig = |question: &str| cluster.lab.node.netns.text(&format!("dig @{} +short +tries=1 {question}", container.netns.address));
-        assert_eq!(dig("_dns._udp.dns.ndots.svc.cluster.local SRV"), "0 100 53 dns.ndots.svc.cluster.local.");
+        let dig = |question: &str| {
+            cluster
+                .lab
+                .node
+                .netns
+                .text(&format!("dig @{} +short +tries=1 {question}", container.netns.address))
+        };
+        assert_eq!(
+            dig("_dns._udp.dns.ndots.svc.cluster.local SRV"),
+            "0 100 53 dns.ndots.svc.cluster.local."
+        );
         assert_eq!(dig("grafana.monitoring.svc.cluster.local"), "10.96.7.1");
         assert_eq!(dig("www.example.org"), "192.0.2.80");
     }
-    let addons = kubectl("get deployments --all-namespaces --selector k8s-app=kube-dns --output name");
+    let addons =
+        kubectl("get deployments --all-namespaces --selector k8s-app=kube-dns --output name");
     assert_eq!(addons.trim(), "deployment.apps/coredns", "kubeadm upgrade stops at two");
 }

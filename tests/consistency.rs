@@ -1,10 +1,14 @@
-//! Through changes of Services between all types, asked all the while: every answer is that of some state that the API server
-//! passed through, and none goes back.
+//! Through changes of Services between all types, asked all the while: every answer is that of some
+//! state that the API server passed through, and none goes back.
 //!
-//! Each state of a Service has a mark that shows in its answers (a cluster IP or an ExternalName that no other state has), and
-//! is known here before the API server hears of it. Answers come one after another, over sockets in turn, so that every
-//! thread of the server has its part.
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test opens sockets, starts a thread, and may panic")]
+//! Each state of a Service has a mark that shows in its answers (a cluster IP or an ExternalName
+//! that no other state has), and is known here before the API server hears of it. Answers come one
+//! after another, over sockets in turn, so that every thread of the server has its part.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test opens sockets, starts a thread, and may panic"
+)]
 #![expect(clippy::print_stdout, reason = "figures are told")]
 
 mod support;
@@ -65,16 +69,18 @@ enum State {
 const TYPES: [&str; 3] = ["ClusterIP", "NodePort", "LoadBalancer"];
 
 impl State {
-    /// What comes after it, by a number that is random enough. An address stays while the type has one, so its mark stays, too.
+    /// What comes after it, by a number that is random enough. An address stays while the type has
+    /// one, so its mark stays, too.
     fn next(self, mark: u16, random: usize) -> Self {
         let fresh = Self::Address(TYPES[random / 7 % 3], mark);
         match (self, random % 4) {
             (Self::Missing, 0) => Self::Headless,
             (Self::Missing, 1) => Self::Alias(mark),
             (Self::Missing, _) => fresh,
-            (Self::Address(old, kept), 0 | 1) => {
-                Self::Address(TYPES[(TYPES.iter().position(|it| *it == old).unwrap() + 1 + random / 7 % 2) % 3], kept)
-            }
+            (Self::Address(old, kept), 0 | 1) => Self::Address(
+                TYPES[(TYPES.iter().position(|it| *it == old).unwrap() + 1 + random / 7 % 2) % 3],
+                kept,
+            ),
             (Self::Address(..) | Self::Headless, 2) => Self::Alias(mark),
             (Self::Alias(_), 0) => Self::Headless,
             (Self::Alias(_), 1) => Self::Alias(mark),
@@ -87,8 +93,12 @@ impl State {
         let ports = json!([{ "name": "http", "port": 80, "protocol": "TCP" }]);
         match self {
             Self::Missing => Value::Null,
-            Self::Address(kind, mark) => json!({ "type": kind, "clusterIP": address(mark), "externalName": null, "ports": ports }),
-            Self::Headless => json!({ "type": "ClusterIP", "clusterIP": "None", "externalName": null, "ports": ports }),
+            Self::Address(kind, mark) => {
+                json!({ "type": kind, "clusterIP": address(mark), "externalName": null, "ports": ports })
+            }
+            Self::Headless => {
+                json!({ "type": "ClusterIP", "clusterIP": "None", "externalName": null, "ports": ports })
+            }
             Self::Alias(mark) => {
                 json!({ "type": "ExternalName", "externalName": format!("t{mark}.example.org"), "clusterIP": null, "clusterIPs": null })
             }
@@ -103,7 +113,9 @@ impl State {
             (Self::Address(_, mark), A) => format!("NoError {}", address(mark)),
             (Self::Address(..), _) => format!("NoError 0 100 80 {name}"),
             (Self::Headless, A) => format!("NoError {}", endpoint(service)),
-            (Self::Headless, _) => format!("NoError 0 100 8080 {}.{name}", endpoint(service).replace('.', "-")),
+            (Self::Headless, _) => {
+                format!("NoError 0 100 8080 {}.{name}", endpoint(service).replace('.', "-"))
+            }
             (Self::Alias(mark), A) => format!("NoError t{mark}.example.org. 192.0.2.80"),
             (Self::Alias(_), _) => "NoError".to_owned(),
         }
@@ -122,7 +134,9 @@ fn endpoint(service: usize) -> String {
 type History = [Mutex<Vec<State>>; SERVICES];
 
 fn run(changes: u16) {
-    let Some(lab) = Lab::or_left_out("answers through changes", &LabOptions::default()) else { return };
+    let Some(lab) = Lab::or_left_out("answers through changes", &LabOptions::default()) else {
+        return;
+    };
     let world = lab.world(&["--address=/example.org/192.0.2.80"]);
     prepare(&lab);
     let corefile = COREFILE.replace("WORLD", &world.netns.address.to_string());
@@ -138,7 +152,9 @@ fn run(changes: u16) {
                 asker.round(history);
             }
             // The last states show within a second.
-            until("the last states", Duration::from_secs(1), || asker.is_at_the_end(history).then_some(()));
+            until("the last states", Duration::from_secs(1), || {
+                asker.is_at_the_end(history).then_some(())
+            });
             asker
         });
         let begun = Instant::now();
@@ -158,9 +174,16 @@ fn run(changes: u16) {
 fn prepare(lab: &Lab) {
     let mut yaml = String::from("apiVersion: v1\nkind: Namespace\nmetadata: { name: churn }\n");
     for service in 0..SERVICES {
-        let meta = format!("{{ name: s{service}, namespace: churn, labels: {{ kubernetes.io/service-name: s{service} }} }}");
+        let meta = format!(
+            "{{ name: s{service}, namespace: churn, labels: {{ kubernetes.io/service-name: s{service} }} }}"
+        );
         write!(yaml, "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {meta}\naddressType: IPv4\n").unwrap();
-        writeln!(yaml, "endpoints: [{{ addresses: [{}] }}]\nports: [{{ name: http, port: 8080 }}]", endpoint(service)).unwrap();
+        writeln!(
+            yaml,
+            "endpoints: [{{ addresses: [{}] }}]\nports: [{{ name: http, port: 8080 }}]",
+            endpoint(service)
+        )
+        .unwrap();
     }
     lab.apply(&yaml);
 }
@@ -170,7 +193,8 @@ fn write(lab: &Lab, history: &History, changes: u16, asker: &thread::ScopedJoinH
     let services = "/api/v1/namespaces/churn/services";
     let mut random = 7_usize;
     for mark in 0..changes {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let service = (random >> 33) % SERVICES;
         let (name, path) = (format!("s{service}"), format!("{services}/s{service}"));
         let old = *history[service].lock().unwrap().last().unwrap();
@@ -205,7 +229,12 @@ impl Asker {
             socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
             socket
         };
-        Self { sockets: (0..8).map(|_| socket()).collect(), places: [0; SERVICES], answers: 0, steps: 0 }
+        Self {
+            sockets: (0..8).map(|_| socket()).collect(),
+            places: [0; SERVICES],
+            answers: 0,
+            steps: 0,
+        }
     }
 
     fn round(&mut self, history: &History) {
@@ -235,7 +264,9 @@ impl Asker {
         let fits = |state: &State| state.answer(service, qtype) == said;
         let Some(ahead) = states[place..].iter().position(fits) else {
             let before = states[..place].iter().rposition(fits);
-            let kind = before.map_or("of no state at all".to_owned(), |before| format!("of state {before} after that of state {place}"));
+            let kind = before.map_or("of no state at all".to_owned(), |before| {
+                format!("of state {before} after that of state {place}")
+            });
             panic!(
                 "s{service} {qtype}: {said:?} is {kind} of {} states, the last of them {:?}",
                 states.len(),

@@ -1,6 +1,12 @@
-//! Corefiles as users write them: the broken ones with what is said of them (`NAME.err`), the good ones of `good/` with
-//! how they print (`NAME.out`). In `plugins/` are mistakes that plugins tell, in `ten/` common ones, in `old/` defaults of long ago. `UPDATE_EXPECT=1` writes what is there now.
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test reads its files, and may panic")]
+//! Corefiles as users write them: the broken ones with what is said of them (`NAME.err`), the good
+//! ones of `good/` with how they print (`NAME.out`). In `plugins/` are mistakes that plugins tell,
+//! in `ten/` common ones, in `old/` defaults of long ago. `UPDATE_EXPECT=1` writes what is there
+//! now.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test reads its files, and may panic"
+)]
 #![expect(clippy::print_stdout, reason = "what is left out is said")]
 
 use std::{
@@ -31,7 +37,9 @@ impl Reader for Fixtures {
     }
 
     fn list(&self, directory: &str) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(self.0.join(directory.trim_start_matches('/'))) else { return Vec::new() };
+        let Ok(entries) = fs::read_dir(self.0.join(directory.trim_start_matches('/'))) else {
+            return Vec::new();
+        };
         let name = |entry: fs::DirEntry| {
             let slash = if entry.path().is_dir() { "/" } else { "" };
             format!("{}{slash}", entry.file_name().to_string_lossy())
@@ -51,8 +59,10 @@ impl Reader for Fixtures {
 /// The Corefiles of a directory by name.
 fn corefiles(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).unwrap();
-    let mut paths: Vec<_> =
-        entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|it| it == "corefile")).collect();
+    let mut paths: Vec<_> = entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|it| it == "corefile"))
+        .collect();
     paths.sort();
     paths
 }
@@ -61,7 +71,8 @@ fn parse(path: &Path) -> (corefile::Corefile, Diagnostics) {
     let mut diagnostics = Diagnostics::default();
     let reader = Fixtures(path.parent().unwrap().to_owned());
     let name = path.file_name().unwrap().to_string_lossy();
-    let corefile = corefile::parse(&name, &fs::read_to_string(path).unwrap(), &reader, &mut diagnostics);
+    let corefile =
+        corefile::parse(&name, &fs::read_to_string(path).unwrap(), &reader, &mut diagnostics);
     (corefile, diagnostics)
 }
 
@@ -130,9 +141,10 @@ fn defaults_in_the_field_need_no_change() {
         let name = path.file_stem().unwrap().to_string_lossy();
         let expected: &[&str] = match &*name {
             "aks" => &["the plugin `template` is known to CoreDNS, not here yet"; 2],
-            "aks-without-custom" => {
-                &["No files matching import glob pattern: nothing/*.override", "No files matching import glob pattern: nothing/*.server"]
-            }
+            "aks-without-custom" => &[
+                "No files matching import glob pattern: nothing/*.override",
+                "No files matching import glob pattern: nothing/*.server",
+            ],
             "deployment" => &[
                 "nothing is encrypted at this `tls://`: the block has no `tls`",
                 "nothing is encrypted at this `https://`: the block has no `tls`",
@@ -146,7 +158,8 @@ fn defaults_in_the_field_need_no_change() {
             "openshift" => &["the plugin `chaos` is known to CoreDNS, not here yet"],
             _ => &[],
         };
-        let said: Vec<_> = checked(&path).iter().map(|diagnostic| diagnostic.message.to_string()).collect();
+        let said: Vec<_> =
+            checked(&path).iter().map(|diagnostic| diagnostic.message.to_string()).collect();
         if said != expected {
             faults.push(format!("{name}: {said:#?}"));
         }
@@ -159,7 +172,9 @@ fn lab(arguments: &[&Path]) -> Option<String> {
     let program = directory("target/lab/bin/lab");
     if !program.exists() {
         assert!(env::var("CI").as_deref() != Ok("true"), "make lab has not been run");
-        println!("LEFT OUT: the defaults that kubeadm's migration knows: `make lab` builds what prints them");
+        println!(
+            "LEFT OUT: the defaults that kubeadm's migration knows: `make lab` builds what prints them"
+        );
         return None;
     }
     let output = Command::new(program).arg("corefiles").args(arguments).output().unwrap();
@@ -167,22 +182,27 @@ fn lab(arguments: &[&Path]) -> Option<String> {
     Some(String::from_utf8(output.stdout).unwrap())
 }
 
-/// Every default in the list of corefile-migration. The oldest have what CoreDNS itself refuses today.
+/// Every default in the list of corefile-migration. The oldest have what CoreDNS itself refuses
+/// today.
 #[test]
 fn defaults_of_every_kubernetes_release_are_read() {
     let Some(printed) = lab(&[]) else { return };
     let defaults: Vec<Value> = serde_json::from_str(&printed).unwrap();
     let (mut faults, mut clean) = (Vec::new(), 0);
     for default in &defaults {
-        let (version, text) = (default["version"].as_str().unwrap(), default["corefile"].as_str().unwrap());
+        let (version, text) =
+            (default["version"].as_str().unwrap(), default["corefile"].as_str().unwrap());
         let mut diagnostics = Diagnostics::default();
-        let corefile = corefile::parse("Corefile", text, &Fixtures(PathBuf::new()), &mut diagnostics);
+        let corefile =
+            corefile::parse("Corefile", text, &Fixtures(PathBuf::new()), &mut diagnostics);
         server::check(&corefile, 53, &mut diagnostics);
         let minor: u32 = version.split('.').nth(1).unwrap().parse().unwrap();
         let removed = |message: &str| {
-            minor < 5 && message == "Unknown directive 'proxy'" || minor < 7 && message == "plugin/kubernetes: unknown property 'upstream'"
+            minor < 5 && message == "Unknown directive 'proxy'"
+                || minor < 7 && message == "plugin/kubernetes: unknown property 'upstream'"
         };
-        let said: Vec<_> = diagnostics.iter().map(|diagnostic| diagnostic.message.to_string()).collect();
+        let said: Vec<_> =
+            diagnostics.iter().map(|diagnostic| diagnostic.message.to_string()).collect();
         clean += u32::from(said.is_empty());
         if !said.iter().all(|message| removed(message)) {
             faults.push(format!("{version}: {said:#?}\n{text}"));
@@ -208,7 +228,12 @@ fn corefiles_in_the_field_are_read_and_printed() {
         let (corefile, diagnostics) = parse(&path);
         assert!(!diagnostics.has_errors(), "{}:\n{}", path.display(), diagnostics.render(false));
         let printed = corefile.to_string();
-        let again = corefile::parse("Corefile", &printed, &Fixtures(PathBuf::new()), &mut Diagnostics::default());
+        let again = corefile::parse(
+            "Corefile",
+            &printed,
+            &Fixtures(PathBuf::new()),
+            &mut Diagnostics::default(),
+        );
         assert_eq!(again, corefile, "{}", path.display());
         expect(&printed, &path.with_extension("out"), &mut faults);
     }

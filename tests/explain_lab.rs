@@ -1,7 +1,8 @@
-//! `ndots explain` on a real control plane with a real kube-proxy, in both of its modes: faults that are made by hand, and accounts
-//! that may read little.
+//! `ndots explain` on a real control plane with a real kube-proxy, in both of its modes: faults
+//! that are made by hand, and accounts that may read little.
 //!
-//! Needs what `make tools lab` gets. Without it the tests say what they left out; with `CI=true` that is a failure.
+//! Needs what `make tools lab` gets. Without it the tests say what they left out; with `CI=true`
+//! that is a failure.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -76,10 +77,17 @@ subjects: [{ kind: ServiceAccount, name: viewer, namespace: default }]
 
 /// What is said, and the verdict with the first finding: `broken at endpoints.selector`.
 fn explain(mut command: Command, kubeconfig: &Path, arguments: &str) -> (String, String) {
-    command.arg("explain").args(arguments.split_whitespace()).arg("--kubeconfig").arg(kubeconfig).args(["-o", "json"]);
+    command
+        .arg("explain")
+        .args(arguments.split_whitespace())
+        .arg("--kubeconfig")
+        .arg(kubeconfig)
+        .args(["-o", "json"]);
     let output = command.env_remove("KUBECONFIG").output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    let json: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    let json: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {text}"));
     let first = json["first"].as_str().map_or(String::new(), |first| format!(" at {first}"));
     let verdict = json["verdict"].as_str().unwrap();
     let code = ["healthy", "broken", "unknown"].iter().position(|word| *word == verdict).unwrap();
@@ -97,7 +105,8 @@ struct Scene {
 
 impl Scene {
     fn or_left_out(mode: &'static str) -> Option<Self> {
-        let cluster = Cluster::or_left_out("explain on a real cluster", &LabOptions::default(), mode, &[])?;
+        let cluster =
+            Cluster::or_left_out("explain on a real cluster", &LabOptions::default(), mode, &[])?;
         cluster.lab.apply(OBJECTS);
         // What a node sends has to have a way before the rules give it another.
         cluster.lab.node.netns.ip("route add 10.96.0.0/16 dev lan0");
@@ -117,11 +126,17 @@ impl Scene {
     }
 
     fn rules(&self) -> String {
-        self.node().text(if self.mode == "nftables" { "nft list table ip kube-proxy" } else { "iptables-save -t nat" })
+        self.node().text(if self.mode == "nftables" {
+            "nft list table ip kube-proxy"
+        } else {
+            "iptables-save -t nat"
+        })
     }
 
     fn until_rules_have(&self, words: &str) {
-        until("kube-proxy's rules", Duration::from_secs(30), || self.rules().contains(words).then_some(()));
+        until("kube-proxy's rules", Duration::from_secs(30), || {
+            self.rules().contains(words).then_some(())
+        });
     }
 
     fn node(&self) -> &Netns {
@@ -142,7 +157,13 @@ impl Scene {
             }
             std::thread::sleep(Duration::from_millis(250));
         }
-        panic!("{} {arguments}: {} and not {want}:\n{}\n{}", self.mode, last.0, last.1, self.cluster.logs());
+        panic!(
+            "{} {arguments}: {} and not {want}:\n{}\n{}",
+            self.mode,
+            last.0,
+            last.1,
+            self.cluster.logs()
+        );
     }
 
     /// kube-proxy may heal what it has begun to write: then it is broken again.
@@ -165,7 +186,8 @@ impl Scene {
     /// Deletes a rule of the node by hand.
     fn delete_rule(&self) {
         if self.mode == "nftables" {
-            self.node().text("nft delete element ip kube-proxy service-ips { 10.96.8.1 . tcp . 80 }");
+            self.node()
+                .text("nft delete element ip kube-proxy service-ips { 10.96.8.1 . tcp . 80 }");
         } else {
             self.delete_lines("-A KUBE-SERVICES -d 10.96.8.1/32");
         }
@@ -190,16 +212,22 @@ impl Scene {
 
 fn scene_by_scene(mode: &'static str) {
     let Some(mut scene) = Scene::or_left_out(mode) else { return };
-    // Unbroken: on the node, in the Pod, and from a laptop, which cannot ask the cluster's DNS and says so.
+    // Unbroken: on the node, in the Pod, and from a laptop, which cannot ask the cluster's DNS and
+    // says so.
     scene.check("web", "healthy");
     scene.check("", "healthy");
     let kubeconfig = scene.cluster.lab.kubeconfig();
-    let (verdict, text) = explain(scene.pod.command(NDOTS), &kubeconfig, "web --pod default/client");
+    let (verdict, text) =
+        explain(scene.pod.command(NDOTS), &kubeconfig, "web --pod default/client");
     assert_eq!(verdict, "healthy", "{text}");
     assert!(text.contains("10.96.0.10 says the same, over UDP and TCP"), "{text}");
-    let (verdict, text) = explain(scene.laptop.command(NDOTS), &kubeconfig, "web --pod default/client");
+    let (verdict, text) =
+        explain(scene.laptop.command(NDOTS), &kubeconfig, "web --pod default/client");
     assert_eq!(verdict, "unknown at dns.no-answer", "{text}");
-    assert!(text.contains("kubectl -n default exec client -- nslookup web.default.svc.cluster.local."), "{text}");
+    assert!(
+        text.contains("kubectl -n default exec client -- nslookup web.default.svc.cluster.local."),
+        "{text}"
+    );
 
     accounts_that_may_read_little(&scene);
 
@@ -231,7 +259,10 @@ fn scene_by_scene(mode: &'static str) {
     scene.breaks(Scene::flush_masquerade, "broken at proxy.postrouting");
     scene.restart_proxy();
     if mode == "iptables" {
-        scene.breaks(|scene| scene.delete_lines("--to-destination 10.244.0.31:8080"), "broken at proxy.dangling");
+        scene.breaks(
+            |scene| scene.delete_lines("--to-destination 10.244.0.31:8080"),
+            "broken at proxy.dangling",
+        );
         scene.restart_proxy();
     }
     scene.cluster.proxy.signal("STOP");
@@ -242,8 +273,12 @@ fn scene_by_scene(mode: &'static str) {
     scene.until_rules_have("10.244.0.99");
     scene.check("web", "healthy");
 
-    let corefile = ".:53 {\n    kubernetes cluster.local in-addr.arpa ip6.arpa\n    forward . 10.96.0.10\n}\n";
-    scene.patch("/api/v1/namespaces/kube-system/configmaps/coredns", &json!({ "data": { "Corefile": corefile } }));
+    let corefile =
+        ".:53 {\n    kubernetes cluster.local in-addr.arpa ip6.arpa\n    forward . 10.96.0.10\n}\n";
+    scene.patch(
+        "/api/v1/namespaces/kube-system/configmaps/coredns",
+        &json!({ "data": { "Corefile": corefile } }),
+    );
     scene.check("", "broken at corefile.loop");
     scene.cluster.replicas.iter_mut().for_each(support::lab::Container::kill);
     scene.check("web", "broken at dns.no-answer");
@@ -254,11 +289,22 @@ impl Scene {
         self.cluster.proxy.signal("KILL");
         let _ = self.cluster.proxy.child.wait();
         // What is seen after this is the new one's.
-        self.node().run(if self.mode == "nftables" { "nft delete table ip kube-proxy" } else { "iptables -t nat -F KUBE-SERVICES" });
+        self.node().run(if self.mode == "nftables" {
+            "nft delete table ip kube-proxy"
+        } else {
+            "iptables -t nat -F KUBE-SERVICES"
+        });
         self.cluster.proxy = self.cluster.lab.node.kube_proxy(self.mode);
-        self.until_rules_have(if self.mode == "nftables" { "10.96.8.1 . tcp . 80" } else { "-A KUBE-SERVICES -d 10.96.8.1/32" });
+        self.until_rules_have(if self.mode == "nftables" {
+            "10.96.8.1 . tcp . 80"
+        } else {
+            "-A KUBE-SERVICES -d 10.96.8.1/32"
+        });
         until("a healthy kube-proxy", Duration::from_secs(30), || {
-            self.node().text("curl --silent http://127.0.0.1:10256/healthz").contains("\"healthy\":true").then_some(())
+            self.node()
+                .text("curl --silent http://127.0.0.1:10256/healthz")
+                .contains("\"healthy\":true")
+                .then_some(())
         });
     }
 }
@@ -270,7 +316,11 @@ fn accounts_that_may_read_little(scene: &Scene) {
     assert_eq!(verdict, "healthy", "{text}");
     assert!(text.contains("lacks the permission to list nodes cluster-wide"), "{text}");
     let (_, text) = explain(scene.node().command(NDOTS), &viewer, "https://shop.example.com");
-    assert!(text.contains("\"outside.tls-unread\"") && text.contains("lacks the permission to get secrets in namespace default"), "{text}");
+    assert!(
+        text.contains("\"outside.tls-unread\"")
+            && text.contains("lacks the permission to get secrets in namespace default"),
+        "{text}"
+    );
     let nobody = scene.cluster.lab.account_kubeconfig("default", "nobody");
     let (verdict, text) = explain(scene.node().command(NDOTS), &nobody, "web");
     assert_eq!(verdict, "unknown at dns.unread", "{text}");

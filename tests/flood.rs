@@ -1,5 +1,9 @@
 //! The binary when it is short of descriptors and flooded with connections.
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests open sockets, and may panic")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests open sockets, and may panic"
+)]
 
 mod support;
 
@@ -34,10 +38,24 @@ fn upstream() -> String {
 #[test]
 fn a_flood_of_connections_leaves_datagrams_and_newcomers_their_answers() {
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n 80 && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_ndots"), "serve", "--listen", "127.0.0.1:0"]);
-    command.args(["--upstream", &upstream(), "--manifests", concat!(env!("CARGO_MANIFEST_DIR"), "/examples/cafe")]);
+    command.args([
+        "-c",
+        "ulimit -n 80 && exec \"$@\"",
+        "sh",
+        env!("CARGO_BIN_EXE_ndots"),
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+    ]);
+    command.args([
+        "--upstream",
+        &upstream(),
+        "--manifests",
+        concat!(env!("CARGO_MANIFEST_DIR"), "/examples/cafe"),
+    ]);
     let server = Ndots::start(command);
-    let idle: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(server.address).unwrap()).collect();
+    let idle: Vec<TcpStream> =
+        (0..200).map(|_| TcpStream::connect(server.address).unwrap()).collect();
     for id in 0..20 {
         let forwarded = question(id, &format!("www{id}.example.org"), A);
         assert_eq!(server.udp(&forwarded).map(|reply| rcode(&reply)), Some(0), "question {id}");

@@ -1,5 +1,9 @@
 //! What HTTP says to questions that come by it, and how long it waits.
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests open sockets and read clocks, and may panic")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests open sockets and read clocks, and may panic"
+)]
 
 mod support;
 
@@ -41,8 +45,12 @@ fn silent() -> std::net::UdpSocket {
 }
 
 fn request(method: &Method, path: &str, kind: Option<&str>, body: Vec<u8>) -> Request<Full<Bytes>> {
-    let request = Request::builder().method(method).uri(format!("https://localhost{path}")).header("host", "localhost");
-    let request = kind.into_iter().fold(request, |request, kind| request.header(CONTENT_TYPE, kind));
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("https://localhost{path}"))
+        .header("host", "localhost");
+    let request =
+        kind.into_iter().fold(request, |request, kind| request.header(CONTENT_TYPE, kind));
     request.body(Full::from(body)).unwrap()
 }
 
@@ -81,7 +89,8 @@ fn http_has_its_own_words_for_what_is_no_question() {
     ];
     for protocol in ["h2", "http/1.1"] {
         for (request, expected) in &table {
-            let response = https(server.bound["https"], authority.client(&[protocol]), request.clone());
+            let response =
+                https(server.bound["https"], authority.client(&[protocol]), request.clone());
             assert_eq!(response.status(), *expected, "{protocol}: {request:?}");
             let kind = response.headers()[CONTENT_TYPE].to_str().unwrap();
             assert_eq!(kind == MESSAGE, *expected == 200, "{protocol}: {request:?}: {kind}");
@@ -89,16 +98,24 @@ fn http_has_its_own_words_for_what_is_no_question() {
         }
     }
     let counted = page(server.bound[PAGES]);
-    let count = |status| format!("coredns_dns_https_responses_total{{server=\"https://127.0.0.1:0\",status=\"{status}\"}}");
+    let count = |status| {
+        format!(
+            "coredns_dns_https_responses_total{{server=\"https://127.0.0.1:0\",status=\"{status}\"}}"
+        )
+    };
     let of = |status| 2 * table.iter().filter(|(_, expected)| *expected == status).count();
     for status in [200, 400, 404, 405, 413, 414, 415] {
-        assert!(counted.contains(&format!("{} {}\n", count(status), of(status))), "{status}: {counted}");
+        assert!(
+            counted.contains(&format!("{} {}\n", count(status), of(status))),
+            "{status}: {counted}"
+        );
     }
 }
 
 fn page(address: std::net::SocketAddr) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .unwrap();
     let mut page = String::new();
     stream.read_to_string(&mut page).unwrap();
     page
@@ -110,7 +127,11 @@ fn replies_may_be_kept_as_long_as_they_are_true() {
     let server = server(&authority.directive(), upstream.local_addr().unwrap());
     for (name, expected) in [("host.example", "max-age=300"), ("slow.example", "max-age=0")] {
         let packet = question(0, name, A);
-        let response = https(server.bound["https"], authority.client(&["h2"]), request(&Method::POST, "/dns-query", Some(MESSAGE), packet));
+        let response = https(
+            server.bound["https"],
+            authority.client(&["h2"]),
+            request(&Method::POST, "/dns-query", Some(MESSAGE), packet),
+        );
         assert_eq!(response.headers()[CACHE_CONTROL], expected, "{name}");
     }
 }
@@ -121,11 +142,21 @@ fn streams_do_not_wait_for_each_other() {
     let server = server(&authority.directive(), upstream.local_addr().unwrap());
     let replies = runtime().block_on(async {
         let stream = connect(server.bound["https"], authority.client(&["h2"])).await;
-        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        let (sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         let mut replies = Vec::new();
         let ask = async |name: &str| {
             let request = request(&Method::POST, "/dns-query", Some(MESSAGE), question(0, name, A));
-            let reply = sender.clone().send_request(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+            let reply = sender
+                .clone()
+                .send_request(request)
+                .await
+                .unwrap()
+                .into_body()
+                .collect()
+                .await
+                .unwrap()
+                .to_bytes();
             (name.to_owned(), rcode(&reply))
         };
         let asked = async {
@@ -158,9 +189,17 @@ fn what_a_connection_may_have_at_once_is_told() {
     assert_eq!(head[3], 4);
     let mut settings = vec![0; usize::from(head[2])];
     stream.read_exact(&mut settings).unwrap();
-    let setting =
-        |id: u8| settings.chunks(6).find(|setting| setting[1] == id).map(|setting| u32::from_be_bytes(*setting.last_chunk().unwrap()));
-    assert_eq!((setting(3), setting(6)), (Some(100), Some(16 << 10)), "streams, and octets of headers");
+    let setting = |id: u8| {
+        settings
+            .chunks(6)
+            .find(|setting| setting[1] == id)
+            .map(|setting| u32::from_be_bytes(*setting.last_chunk().unwrap()))
+    };
+    assert_eq!(
+        (setting(3), setting(6)),
+        (Some(100), Some(16 << 10)),
+        "streams, and octets of headers"
+    );
 }
 
 /// What comes until the server has closed the connection, and how long that took.
@@ -170,7 +209,12 @@ fn until_closed(mut stream: impl Read, begun: Instant) -> (String, Duration) {
         match stream.read(&mut buffer) {
             Ok(0) => break,
             Ok(length) => text.extend_from_slice(&buffer[..length]),
-            Err(error) if [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset].contains(&error.kind()) => break,
+            Err(error)
+                if [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset]
+                    .contains(&error.kind()) =>
+            {
+                break;
+            }
             Err(error) => panic!("{error} after {:?}", begun.elapsed()),
         }
     }
@@ -189,8 +233,12 @@ fn who_is_slow_is_not_waited_for() {
         client.0.flush().unwrap();
         client.0
     };
-    let body =
-        say(&["http/1.1"], &format!("POST /dns-query HTTP/1.1\r\nHost: a\r\nContent-Type: {MESSAGE}\r\nContent-Length: 40\r\n\r\nhalf"));
+    let body = say(
+        &["http/1.1"],
+        &format!(
+            "POST /dns-query HTTP/1.1\r\nHost: a\r\nContent-Type: {MESSAGE}\r\nContent-Length: 40\r\n\r\nhalf"
+        ),
+    );
     let endless = say(
         &[],
         &format!(
@@ -199,14 +247,28 @@ fn who_is_slow_is_not_waited_for() {
         ),
     );
     let head = say(&["http/1.1"], "POST /dns-query HTTP/1.1\r\nHost:");
-    let long_head = say(&["http/1.1"], &format!("GET /dns-query HTTP/1.1\r\nX: {}", "x".repeat(20_000)));
-    let silent = [say(&["http/1.1"], ""), say(&["h2"], ""), say(&["h2"], "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")];
+    let long_head =
+        say(&["http/1.1"], &format!("GET /dns-query HTTP/1.1\r\nX: {}", "x".repeat(20_000)));
+    let silent = [
+        say(&["http/1.1"], ""),
+        say(&["h2"], ""),
+        say(&["h2"], "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"),
+    ];
     let (said, took) = until_closed(endless, begun);
-    assert!(said.starts_with("HTTP/1.1 413") && took < Duration::from_secs(8), "{said} after {took:?}");
+    assert!(
+        said.starts_with("HTTP/1.1 413") && took < Duration::from_secs(8),
+        "{said} after {took:?}"
+    );
     let (said, took) = until_closed(long_head, begun);
-    assert!(said.starts_with("HTTP/1.1 431") && took < Duration::from_secs(8), "{said} after {took:?}");
+    assert!(
+        said.starts_with("HTTP/1.1 431") && took < Duration::from_secs(8),
+        "{said} after {took:?}"
+    );
     let (said, took) = until_closed(body, begun);
-    assert!(said.starts_with("HTTP/1.1 408") && took < Duration::from_secs(18), "{said} after {took:?}");
+    assert!(
+        said.starts_with("HTTP/1.1 408") && took < Duration::from_secs(18),
+        "{said} after {took:?}"
+    );
     for idle in [head].into_iter().chain(silent) {
         let (said, took) = until_closed(idle, begun);
         assert!(!said.contains("200") && took < Duration::from_secs(18), "{said} after {took:?}");
@@ -219,7 +281,8 @@ fn without_a_certificate_nothing_is_encrypted() {
     let server = server("# none", upstream.local_addr().unwrap());
     let mut stream = TcpStream::connect(server.bound["https"]).unwrap();
     let encoded = BASE64_URL_SAFE_NO_PAD.encode(question(0, "host.example", A));
-    write!(stream, "GET /dns-query?dns={encoded} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    write!(stream, "GET /dns-query?dns={encoded} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .unwrap();
     let mut response = Vec::new();
     stream.read_to_end(&mut response).unwrap();
     assert!(response.starts_with(b"HTTP/1.1 200") && response.ends_with(&[192, 0, 2, 1]));

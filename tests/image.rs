@@ -1,7 +1,13 @@
-//! The image as kubelet would run it: kubeadm's arguments and security context, a read-only root, the default system call filter, an own network.
+//! The image as kubelet would run it: kubeadm's arguments and security context, a read-only root,
+//! the default system call filter, an own network.
 //!
-//! `make image` runs this; without `NDOTS_IMAGE`, the path of an OCI archive, there is nothing to look at. Needs root.
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test reads files, and may panic")]
+//! `make image` runs this; without `NDOTS_IMAGE`, the path of an OCI archive, there is nothing to
+//! look at. Needs root.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test reads files, and may panic"
+)]
 
 use std::{
     fs,
@@ -45,7 +51,8 @@ const COREFILE: &str = ".:53 {
 const POD: &str = "192.0.2.2";
 const WORLD: &str = "192.0.2.1";
 
-/// An image unpacked by buildah, as a container engine does it; a Pod's network namespace, and the world's at the other end of its cable.
+/// An image unpacked by buildah, as a container engine does it; a Pod's network namespace, and the
+/// world's at the other end of its cable.
 struct Node {
     directory: tempfile::TempDir,
     image: PathBuf,
@@ -56,8 +63,10 @@ struct Node {
 
 impl Node {
     fn new(image: PathBuf) -> Self {
-        let [pod, world] = ["pod", "world"].map(|side| format!("ndots-{side}-{}", std::process::id()));
-        let node = Self { directory: tempfile::tempdir().unwrap(), image, pod, world, dnsmasq: None };
+        let [pod, world] =
+            ["pod", "world"].map(|side| format!("ndots-{side}-{}", std::process::id()));
+        let node =
+            Self { directory: tempfile::tempdir().unwrap(), image, pod, world, dnsmasq: None };
         let ip = |line: String| succeed(Command::new("ip").args(line.split(' ')));
         for side in [&node.pod, &node.world] {
             ip(format!("netns add {side}"));
@@ -79,7 +88,12 @@ impl Node {
 
     fn buildah(&self, arguments: &[&str]) -> String {
         let mut buildah = Command::new("buildah");
-        buildah.arg("--root").arg(self.path("store")).arg("--runroot").arg(self.path("run")).args(["--storage-driver", "vfs"]);
+        buildah
+            .arg("--root")
+            .arg(self.path("store"))
+            .arg("--runroot")
+            .arg(self.path("run"))
+            .args(["--storage-driver", "vfs"]);
         succeed(buildah.args(arguments)).trim().to_owned()
     }
 
@@ -87,7 +101,10 @@ impl Node {
     fn text(&self, line: &str) -> String {
         let mut words = vec!["netns", "exec", &self.world];
         words.extend(line.split(' '));
-        String::from_utf8(Command::new("ip").args(words).output().unwrap().stdout).unwrap().trim().to_owned()
+        String::from_utf8(Command::new("ip").args(words).output().unwrap().stdout)
+            .unwrap()
+            .trim()
+            .to_owned()
     }
 
     fn http(&self, page: &str) -> String {
@@ -107,20 +124,28 @@ impl Node {
             "--no-resolv",
             "--no-hosts",
         ]);
-        dnsmasq.args(["--user=root", "--pid-file", "--local=//", "--address=/www.example.org/192.0.2.80"]);
+        dnsmasq.args([
+            "--user=root",
+            "--pid-file",
+            "--local=//",
+            "--address=/www.example.org/192.0.2.80",
+        ]);
         self.dnsmasq = Some(dnsmasq.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     }
 
-    /// Unpacks the image and writes what a container runtime gets of it and of kubeadm's Deployment.
+    /// Unpacks the image and writes what a container runtime gets of it and of kubeadm's
+    /// Deployment.
     fn unpack(&self) -> Value {
-        let container = self.buildah(&["from", "--quiet", &format!("oci-archive:{}", self.image.display())]);
+        let container =
+            self.buildah(&["from", "--quiet", &format!("oci-archive:{}", self.image.display())]);
         let root = self.buildah(&["mount", &container]);
         let image: Value = serde_json::from_str(&self.buildah(&["inspect", &container])).unwrap();
         let image = &image["OCIv1"]["config"];
         assert_eq!(image["User"], "65532:65532");
         let mut arguments = image["Entrypoint"].as_array().unwrap().clone();
         arguments.extend(["-conf", "/etc/coredns/Corefile"].map(Value::from));
-        // What kubelet gives a process with `drop: [ALL]`, `add: [NET_BIND_SERVICE]`: nothing inheritable, nothing ambient.
+        // What kubelet gives a process with `drop: [ALL]`, `add: [NET_BIND_SERVICE]`: nothing
+        // inheritable, nothing ambient.
         let capability = json!(["CAP_NET_BIND_SERVICE"]);
         let bind = |from: PathBuf, to: &str| json!({ "destination": to, "type": "bind", "source": from, "options": ["bind", "ro"] });
         json!({
@@ -149,10 +174,17 @@ impl Node {
         })
     }
 
-    /// crun asks for no cgroup, but will not start where both versions of them are mounted: so it does not see the second.
+    /// crun asks for no cgroup, but will not start where both versions of them are mounted: so it
+    /// does not see the second.
     fn crun(&self) -> Command {
         let mut crun = Command::new("unshare");
-        crun.args(["--mount", "sh", "-c", "umount /sys/fs/cgroup/unified 2>/dev/null; exec crun \"$@\"", "crun"]);
+        crun.args([
+            "--mount",
+            "sh",
+            "-c",
+            "umount /sys/fs/cgroup/unified 2>/dev/null; exec crun \"$@\"",
+            "crun",
+        ]);
         crun.arg("--root").arg(self.path("crun")).args(["--cgroup-manager", "disabled"]);
         crun
     }
@@ -163,7 +195,8 @@ impl Node {
         let log = fs::File::create(self.path("log")).unwrap();
         let mut crun = self.crun();
         crun.args(["run", "--bundle"]).arg(self.path("bundle")).arg(&self.pod);
-        let child = crun.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let child =
+            crun.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         Container { node: self, child }
     }
 }
@@ -193,7 +226,12 @@ impl Container<'_> {
     fn wait_until_ready(&mut self) {
         let start = Instant::now();
         while self.node.http("8181/ready") != "OK" {
-            assert!(self.child.try_wait().unwrap().is_none() && start.elapsed() < Duration::from_secs(10), "not ready: {}", self.log());
+            assert!(
+                self.child.try_wait().unwrap().is_none()
+                    && start.elapsed() < Duration::from_secs(10),
+                "not ready: {}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -212,21 +250,28 @@ fn succeed(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// `seccompProfile: RuntimeDefault`, as Debian's engines have it, for a process with `NET_BIND_SERVICE` only.
+/// `seccompProfile: RuntimeDefault`, as Debian's engines have it, for a process with
+/// `NET_BIND_SERVICE` only.
 fn default_filter() -> Value {
-    let file: Value = serde_json::from_str(&fs::read_to_string("/usr/share/containers/seccomp.json").unwrap()).unwrap();
+    let file: Value =
+        serde_json::from_str(&fs::read_to_string("/usr/share/containers/seccomp.json").unwrap())
+            .unwrap();
     let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
     let holds = |rule: &Value| {
         let arches = rule["includes"]["arches"].as_array();
-        rule["includes"]["caps"].is_null() && arches.is_none_or(|arches| arches.contains(&json!(machine)))
+        rule["includes"]["caps"].is_null()
+            && arches.is_none_or(|arches| arches.contains(&json!(machine)))
     };
     let plain = |rule: &Value| {
         let mut rule = rule.clone();
         let fields = rule.as_object_mut().unwrap();
-        fields.retain(|name, value| ["names", "action", "args", "errnoRet"].contains(&name.as_str()) && !value.is_null());
+        fields.retain(|name, value| {
+            ["names", "action", "args", "errnoRet"].contains(&name.as_str()) && !value.is_null()
+        });
         rule
     };
-    let rules: Vec<Value> = file["syscalls"].as_array().unwrap().iter().filter(|rule| holds(rule)).map(plain).collect();
+    let rules: Vec<Value> =
+        file["syscalls"].as_array().unwrap().iter().filter(|rule| holds(rule)).map(plain).collect();
     json!({ "defaultAction": file["defaultAction"], "defaultErrnoRet": file["defaultErrnoRet"], "syscalls": rules })
 }
 
@@ -250,7 +295,9 @@ fn the_image_runs_as_kubeadm_runs_coredns() {
     let mut container = node.run(&configuration);
     container.wait_until_ready();
     for transport in ["+notcp", "+tcp"] {
-        let dig = |question: &str| node.text(&format!("dig @{POD} {transport} +short +time=2 +tries=2 {question}"));
+        let dig = |question: &str| {
+            node.text(&format!("dig @{POD} {transport} +short +time=2 +tries=2 {question}"))
+        };
         assert_eq!(dig("kubernetes.default.svc.cluster.local"), "10.96.0.1", "{}", container.log());
         assert_eq!(dig("-x 10.96.0.1"), "kubernetes.default.svc.cluster.local.");
         assert_eq!(dig("www.example.org"), "192.0.2.80");
@@ -259,12 +306,20 @@ fn the_image_runs_as_kubeadm_runs_coredns() {
     let metrics = node.http("9153/metrics");
     assert!(metrics.contains("\ncoredns_dns_requests_total{"), "{metrics}");
 
-    let check = succeed(node.crun().args(["exec", &node.pod, "/ndots", "check", "/etc/coredns/Corefile"]));
+    let check =
+        succeed(node.crun().args(["exec", &node.pod, "/ndots", "check", "/etc/coredns/Corefile"]));
     assert!(check.trim().ends_with("no mistakes"), "{check}");
-    let state: Value = serde_json::from_str(&succeed(node.crun().args(["state", &node.pod]))).unwrap();
+    let state: Value =
+        serde_json::from_str(&succeed(node.crun().args(["state", &node.pod]))).unwrap();
     let status = fs::read_to_string(format!("/proc/{}/status", state["pid"])).unwrap();
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
-    assert_eq!((field("CapEff:"), field("CapBnd:")), ("0000000000000400".into(), "0000000000000400".into()), "NET_BIND_SERVICE only");
+    let field = |name: &str| {
+        status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned()
+    };
+    assert_eq!(
+        (field("CapEff:"), field("CapBnd:")),
+        ("0000000000000400".into(), "0000000000000400".into()),
+        "NET_BIND_SERVICE only"
+    );
     assert_eq!((field("NoNewPrivs:"), field("Seccomp:")), ("1".into(), "2".into()));
     assert_eq!(field("Uid:"), "65532\t65532\t65532\t65532");
 
@@ -274,8 +329,16 @@ fn the_image_runs_as_kubeadm_runs_coredns() {
 
 #[test]
 fn the_dockerfile_builds_with_the_toolchain_of_the_repository() {
-    let read = |name: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+    let read =
+        |name: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
     let (toolchain, dockerfile) = (read("rust-toolchain.toml"), read("Dockerfile"));
-    let channel = toolchain.lines().find_map(|line| line.strip_prefix("channel = ")).unwrap().trim_matches('"');
-    assert!(dockerfile.contains(&format!("\nARG RUST={channel}\n")), "rust-toolchain.toml has {channel}");
+    let channel = toolchain
+        .lines()
+        .find_map(|line| line.strip_prefix("channel = "))
+        .unwrap()
+        .trim_matches('"');
+    assert!(
+        dockerfile.contains(&format!("\nARG RUST={channel}\n")),
+        "rust-toolchain.toml has {channel}"
+    );
 }

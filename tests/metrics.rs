@@ -1,6 +1,10 @@
-//! CoreDNS and this server beside each other: after the same questions they show the same families, labels and values, and every
-//! query of the dashboards and alerts in the field finds a series.
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test opens sockets, and may panic")]
+//! CoreDNS and this server beside each other: after the same questions they show the same families,
+//! labels and values, and every query of the dashboards and alerts in the field finds a series.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test opens sockets, and may panic"
+)]
 
 mod support;
 
@@ -15,14 +19,30 @@ use support::{
     upstream::Upstream,
 };
 
-/// What is not the same, and why: the family, labels that are left out, and whether values are compared.
+/// What is not the same, and why: the family, labels that are left out, and whether values are
+/// compared.
 const DIFFERENT: &[(&str, &[&str], bool, &str)] = &[
     ("coredns_build_info", &["version", "revision", "goversion"], true, "another program"),
-    ("coredns_dns_responses_total", &["plugin"], true, "the plugin that answered, not the one below `prometheus`"),
+    (
+        "coredns_dns_responses_total",
+        &["plugin"],
+        true,
+        "the plugin that answered, not the one below `prometheus`",
+    ),
     ("coredns_dns_request_duration_seconds_bucket", &[], false, "a time"),
     ("coredns_dns_request_duration_seconds_sum", &[], false, "a time"),
-    ("coredns_dns_response_size_bytes_bucket", &[], false, "replies are compressed, and told as they are sent"),
-    ("coredns_dns_response_size_bytes_sum", &[], false, "replies are compressed, and told as they are sent"),
+    (
+        "coredns_dns_response_size_bytes_bucket",
+        &[],
+        false,
+        "replies are compressed, and told as they are sent",
+    ),
+    (
+        "coredns_dns_response_size_bytes_sum",
+        &[],
+        false,
+        "replies are compressed, and told as they are sent",
+    ),
     ("coredns_proxy_request_duration_seconds_bucket", &[], false, "a time"),
     ("coredns_proxy_request_duration_seconds_sum", &[], false, "a time"),
     (
@@ -31,13 +51,28 @@ const DIFFERENT: &[(&str, &[&str], bool, &str)] = &[
         false,
         "a question over UDP has a socket of its own, and what comes over TCP is asked over UDP",
     ),
-    ("coredns_dns_request_size_bytes_sum", &[], false, "the question that `loop` asks has another length"),
+    (
+        "coredns_dns_request_size_bytes_sum",
+        &[],
+        false,
+        "the question that `loop` asks has another length",
+    ),
     ("coredns_hosts_reload_timestamp_seconds", &[], false, "each has a file of its own"),
     ("coredns_proxy_healthcheck_failures_total", &[], false, "how many depends on time"),
     ("coredns_forward_healthcheck_broken_total", &[], false, "how many depends on time"),
     ("coredns_health_request_duration_seconds", &[], false, "how many depends on time"),
-    ("coredns_cache_entries", &[], false, "in CoreDNS the instance before a reload may take what `loop` asks after it"),
-    ("coredns_kubernetes_rest_client", &[], false, "a list comes in pages, a watch lasts half a minute"),
+    (
+        "coredns_cache_entries",
+        &[],
+        false,
+        "in CoreDNS the instance before a reload may take what `loop` asks after it",
+    ),
+    (
+        "coredns_kubernetes_rest_client",
+        &[],
+        false,
+        "a list comes in pages, a watch lasts half a minute",
+    ),
     ("coredns_kubernetes_dns_programming_duration_seconds", &[], false, "a time"),
     ("coredns_reload_version_info", &["value"], true, "the hash of the Corefile as each prints it"),
 ];
@@ -45,10 +80,12 @@ const DIFFERENT: &[(&str, &[&str], bool, &str)] = &[
 /// CoreDNS shows it whether the plugin is in use or not; it is not here yet.
 const ELSEWHERE: &str = "coredns_local_localhost_requests_total";
 
-/// What dashboards and alerts ask for: a series by its name, labels with a certain value, and labels that it is grouped by.
+/// What dashboards and alerts ask for: a series by its name, labels with a certain value, and
+/// labels that it is grouped by.
 type Query = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
 
-/// The alerts and panels of coredns-mixin, the dashboard and rules of kube-prometheus (Grafana 12539) and its SLO.
+/// The alerts and panels of coredns-mixin, the dashboard and rules of kube-prometheus (Grafana
+/// 12539) and its SLO.
 const QUERIES: &[Query] = &[
     ("coredns_build_info", &[], &[]),
     ("coredns_panics_total", &[], &[]),
@@ -181,8 +218,10 @@ fn questions() -> Vec<(bool, Vec<u8>)> {
         ("c.tcp.example", 99),
         ("a.dead.example", 1),
     ];
-    let asked = |tcp: bool| names.into_iter().map(move |(name, qtype)| (tcp, question(7, name, qtype)));
-    let more = ["kubernetes.default.svc.cluster.local", "www.example.org"].map(|name| (UDP, dnssec(question(7, name, 1))));
+    let asked =
+        |tcp: bool| names.into_iter().map(move |(name, qtype)| (tcp, question(7, name, qtype)));
+    let more = ["kubernetes.default.svc.cluster.local", "www.example.org"]
+        .map(|name| (UDP, dnssec(question(7, name, 1))));
     asked(UDP).chain(asked(TCP)).chain(more).collect()
 }
 
@@ -215,13 +254,21 @@ fn scrape(server: &Container) -> Series {
 fn compared(series: &Series) -> Vec<(String, Labels, Option<f64>)> {
     let mut sums = Series::new();
     let rule = |name: &str| DIFFERENT.iter().find(|(family, ..)| name.starts_with(family));
-    for ((name, labels), value) in series.iter().filter(|((name, _), _)| name.starts_with("coredns_") && name != ELSEWHERE) {
+    for ((name, labels), value) in
+        series.iter().filter(|((name, _), _)| name.starts_with("coredns_") && name != ELSEWHERE)
+    {
         let left_out = rule(name).map_or(&[][..], |(_, left_out, ..)| left_out);
-        let labels = labels.iter().filter(|(label, _)| !left_out.contains(&&***label)).map(|(label, value)| (label.clone(), value.clone()));
+        let labels = labels
+            .iter()
+            .filter(|(label, _)| !left_out.contains(&&***label))
+            .map(|(label, value)| (label.clone(), value.clone()));
         *sums.entry((name.clone(), labels.collect())).or_default() += value;
     }
-    let value = |name: &str, value| rule(name).is_none_or(|(_, _, compared, _)| *compared).then_some(value);
-    sums.into_iter().map(|((name, labels), sum)| (name.clone(), labels, value(&name, sum))).collect()
+    let value =
+        |name: &str, value| rule(name).is_none_or(|(_, _, compared, _)| *compared).then_some(value);
+    sums.into_iter()
+        .map(|((name, labels), sum)| (name.clone(), labels, value(&name, sum)))
+        .collect()
 }
 
 fn finds(series: &Series, (name, selected, grouped): &Query) -> bool {
@@ -234,7 +281,10 @@ fn finds(series: &Series, (name, selected, grouped): &Query) -> bool {
 
 #[test]
 fn dashboards_and_alerts_read_on() {
-    let Some(lab) = Lab::or_left_out("CoreDNS's metrics beside ours", &LabOptions::default()) else { return };
+    let Some(lab) = Lab::or_left_out("CoreDNS's metrics beside ours", &LabOptions::default())
+    else {
+        return;
+    };
     let upstream = Upstream::start(lab.lan.test_address());
     let servers = [Program::CoreDns, Program::Ndots].map(|program| {
         let guest = lab.guest();
@@ -247,22 +297,36 @@ fn dashboards_and_alerts_read_on() {
     lab.apply(SERVICE);
     for server in &servers {
         server.file("/etc/coredns/Corefile", &corefile(upstream.address, "servfail 10s"));
-        until("a reload", Duration::from_secs(20), || server.log().contains("Reloading complete").then_some(()));
+        until("a reload", Duration::from_secs(20), || {
+            server.log().contains("Reloading complete").then_some(())
+        });
     }
     lab.apply(POD);
     lab.running("default", "db-0", &["10.244.0.7"], false);
-    // What tells of a Service by itself may come before the Service: the time that counts is the Pod's.
+    // What tells of a Service by itself may come before the Service: the time that counts is the
+    // Pod's.
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let ready = json!({ "type": "Ready", "status": "True", "lastTransitionTime": now });
-    lab.patch("/api/v1/namespaces/default/pods/db-0/status", &json!({ "status": { "conditions": [ready] } }));
+    lab.patch(
+        "/api/v1/namespaces/default/pods/db-0/status",
+        &json!({ "status": { "conditions": [ready] } }),
+    );
     for server in &servers {
-        let told =
-            ("coredns_kubernetes_dns_programming_duration_seconds_count", &[("service_kind", "headless_with_selector")][..], &[][..]);
-        until("the Pod's endpoint", Duration::from_secs(20), || finds(&scrape(server), &told).then_some(()));
+        let told = (
+            "coredns_kubernetes_dns_programming_duration_seconds_count",
+            &[("service_kind", "headless_with_selector")][..],
+            &[][..],
+        );
+        until("the Pod's endpoint", Duration::from_secs(20), || {
+            finds(&scrape(server), &told).then_some(())
+        });
     }
     // Each asks for a name of two numbers at its start, and after a reload.
-    let is_probe = |name: &str| name.split('.').filter(|label| label.parse::<u64>().is_ok()).count() == 2;
-    until("the probes of `loop`", Duration::from_secs(30), || (upstream.asked(is_probe) >= 4).then_some(()));
+    let is_probe =
+        |name: &str| name.split('.').filter(|label| label.parse::<u64>().is_ok()).count() == 2;
+    until("the probes of `loop`", Duration::from_secs(30), || {
+        (upstream.asked(is_probe) >= 4).then_some(())
+    });
     servers.iter().for_each(load);
     std::thread::sleep(Duration::from_secs(2));
     let [coredns, ndots] = [&servers[0], &servers[1]].map(scrape);
@@ -272,11 +336,18 @@ fn dashboards_and_alerts_read_on() {
         let (name, labels, value) = series;
         match ours.iter().find(|(our, other, _)| our == name && other == labels) {
             None => faults.push(format!("{name} {labels:?} is missing")),
-            Some((.., our)) if our != value => faults.push(format!("{name} {labels:?}: {value:?} there, {our:?} here")),
+            Some((.., our)) if our != value => {
+                faults.push(format!("{name} {labels:?}: {value:?} there, {our:?} here"))
+            }
             Some(_) => {}
         }
     }
-    faults.extend(QUERIES.iter().filter(|query| !finds(&ndots, query)).map(|query| format!("nothing is found by {query:?}")));
+    faults.extend(
+        QUERIES
+            .iter()
+            .filter(|query| !finds(&ndots, query))
+            .map(|query| format!("nothing is found by {query:?}")),
+    );
     let dead = QUERIES.iter().filter(|query| !finds(&coredns, query)).count();
     println!(
         "{} series of CoreDNS are here, {} of them with the same value; {} queries find a series, of which CoreDNS has none for {dead}",

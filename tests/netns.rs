@@ -1,6 +1,8 @@
-//! dig and getent in a network namespace that has a Pod's resolv.conf: the server behind 10.96.0.10, dnsmasq as the world.
+//! dig and getent in a network namespace that has a Pod's resolv.conf: the server behind
+//! 10.96.0.10, dnsmasq as the world.
 //!
-//! Needs root, iproute2, dig and dnsmasq. Without them it says what it left out; with `CI=true` that is a failure.
+//! Needs root, iproute2, dig and dnsmasq. Without them it says what it left out; with `CI=true`
+//! that is a failure.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
@@ -45,16 +47,29 @@ impl Namespace {
     /// dnsmasq, which knows two names and no others.
     fn start_world(&mut self) {
         let mut dnsmasq = self.command("dnsmasq");
-        dnsmasq.args(["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root", "--pid-file"]);
+        dnsmasq.args([
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--no-resolv",
+            "--no-hosts",
+            "--user=root",
+            "--pid-file",
+        ]);
         dnsmasq.args(["--bind-interfaces", "--listen-address=127.0.0.53", "--local=//"]);
-        dnsmasq.args(["--address=/my.database.example.com/192.0.2.77", "--address=/www.example.org/192.0.2.80"]);
+        dnsmasq.args([
+            "--address=/my.database.example.com/192.0.2.77",
+            "--address=/www.example.org/192.0.2.80",
+        ]);
         self.world = Some(dnsmasq.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     }
 
     fn start_server(&self) -> Ndots {
         let cafe = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/cafe");
         let mut ndots = self.command(env!("CARGO_BIN_EXE_ndots"));
-        ndots.arg("serve").args(["--listen", "10.96.0.10:53", "--upstream", "127.0.0.53", "--manifests"]).arg(cafe);
+        ndots
+            .arg("serve")
+            .args(["--listen", "10.96.0.10:53", "--upstream", "127.0.0.53", "--manifests"])
+            .arg(cafe);
         Ndots::start(ndots)
     }
 
@@ -84,8 +99,15 @@ fn run(program: &str, arguments: &[&str]) {
 
 /// What keeps this from running, if anything does.
 fn missing() -> Option<String> {
-    let has = |program: &&str| Command::new("which").arg(program).stdout(Stdio::null()).status().is_ok_and(|status| status.success());
-    let lacking: Vec<_> = ["ip", "dig", "getent", "dnsmasq"].into_iter().filter(|program| !has(program)).collect();
+    let has = |program: &&str| {
+        Command::new("which")
+            .arg(program)
+            .stdout(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    };
+    let lacking: Vec<_> =
+        ["ip", "dig", "getent", "dnsmasq"].into_iter().filter(|program| !has(program)).collect();
     let id = Command::new("id").arg("-u").output().ok()?;
     match (lacking.is_empty(), id.stdout.starts_with(b"0\n")) {
         (false, _) => Some(format!("not installed: {}", lacking.join(", "))),
@@ -130,7 +152,10 @@ fn a_pod_finds_short_names_names_of_other_namespaces_and_names_of_the_world() {
     let getent = |question: &str, address: &str, name: &str| {
         let output = namespace.output(&format!("getent {question}"));
         let first = output.lines().next().unwrap_or_default();
-        assert!(first.starts_with(address) && first.ends_with(name) && !first.is_empty(), "getent {question}: {output:?}");
+        assert!(
+            first.starts_with(address) && first.ends_with(name) && !first.is_empty(),
+            "getent {question}: {output:?}"
+        );
     };
     getent("ahostsv4 grafana", &grafana, "grafana.monitoring.svc.cluster.local");
     getent("hosts kubernetes.default", "10.96.0.1", "kubernetes.default.svc.cluster.local");

@@ -1,5 +1,9 @@
 //! The protocol as a table: each packet and its reply, over every transport.
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests open sockets and write files, and may panic")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests open sockets and write files, and may panic"
+)]
 
 mod support;
 
@@ -59,30 +63,60 @@ impl Row {
     /// Over a transport, or over what hickory-server makes of it.
     fn want(&self, transport: &str) -> String {
         let through_hickory = transport == "quic" || transport.starts_with("compat ");
-        let excepted = HICKORY.iter().find(|(what, over, ..)| *what == self.what && (over.is_empty() || over.contains(&transport)));
+        let excepted = HICKORY.iter().find(|(what, over, ..)| {
+            *what == self.what && (over.is_empty() || over.contains(&transport))
+        });
         if let Some((_, _, want, _)) = excepted.filter(|_| through_hickory) {
             return (*want).to_owned();
         }
         let transport = transport.trim_start_matches("compat ");
-        let want = self.except.iter().find(|(names, _)| names.contains(&transport)).map_or(&self.want, |(_, want)| want);
+        let want = self
+            .except
+            .iter()
+            .find(|(names, _)| names.contains(&transport))
+            .map_or(&self.want, |(_, want)| want);
         if through_hickory { without_size(want) } else { want.clone() }
     }
 }
 
 /// hickory-server does not let a record's owner point to the question, so its replies are larger.
 fn without_size(told: &str) -> String {
-    told.strip_suffix(" octets").and_then(|told| told.rsplit_once(' ')).map_or(told, |(told, _)| told).to_owned()
+    told.strip_suffix(" octets")
+        .and_then(|told| told.rsplit_once(' '))
+        .map_or(told, |(told, _)| told)
+        .to_owned()
 }
 
-/// What else hickory-server 0.26 cannot do: the row, where (everywhere, if nothing is said), what it replies, and why.
+/// What else hickory-server 0.26 cannot do: the row, where (everywhere, if nothing is said), what
+/// it replies, and why.
 const HICKORY: [(&str, &[&str], &str, &str); 7] = [
-    ("half a reply", &[], "FORMERR 0/0/0/0", "it reads all of a message before it looks whether it is a request"),
-    ("an update", &[], "FORMERR rd opcode=5 0/0/0/0", "it reads an update's records before anyone is asked, and this one's is missing"),
-    ("512 without EDNS", UDP, "NOERROR aa tc rd 1/26/0/0", "less has room where owners are not compressed"),
+    (
+        "half a reply",
+        &[],
+        "FORMERR 0/0/0/0",
+        "it reads all of a message before it looks whether it is a request",
+    ),
+    (
+        "an update",
+        &[],
+        "FORMERR rd opcode=5 0/0/0/0",
+        "it reads an update's records before anyone is asked, and this one's is missing",
+    ),
+    (
+        "512 without EDNS",
+        UDP,
+        "NOERROR aa tc rd 1/26/0/0",
+        "less has room where owners are not compressed",
+    ),
     ("our size", UDP, "NOERROR aa tc rd 1/71/0/1 opt=1232", "as above"),
     ("our size, whatever the client takes", UDP, "NOERROR aa tc rd 1/71/0/1 opt=1232", "as above"),
     ("no more than bufsize's", UDP, "NOERROR aa tc rd 1/33/0/1 opt=600", "as above"),
-    ("a cookie is not cut", UDP, "NOERROR aa tc rd 1/71/0/0", "it keeps no room for the OPT record, and loses it"),
+    (
+        "a cookie is not cut",
+        UDP,
+        "NOERROR aa tc rd 1/71/0/0",
+        "it keeps no room for the OPT record, and loses it",
+    ),
 ];
 
 const UDP: &[&str] = &["compat udp"];
@@ -96,47 +130,132 @@ fn table() -> Vec<Row> {
         // Answers, as short as they can be.
         row("a question", api(), "NOERROR aa rd 1/1/0/0 70 octets"),
         row("a question of the world", ask(WORLD, A), "NOERROR rd ra 1/1/0/0 51 octets"),
-        row("no such name", ask("nope.default.svc.cluster.local", A), "NXDOMAIN aa rd 1/0/1/0 102 octets"),
+        row(
+            "no such name",
+            ask("nope.default.svc.cluster.local", A),
+            "NXDOMAIN aa rd 1/0/1/0 102 octets",
+        ),
         row("no such type", ask(API, 16), "NOERROR aa rd 1/0/1/0 108 octets"),
         // Flags.
         row("RD is copied", api().flags(0), "NOERROR aa 1/1/0/0 70 octets"),
-        row("without RD nobody is asked", ask(WORLD, A).flags(0).edns(), "REFUSED 1/0/0/1 opt=1232 ede=20 76 octets"),
+        row(
+            "without RD nobody is asked",
+            ask(WORLD, A).flags(0).edns(),
+            "REFUSED 1/0/0/1 opt=1232 ede=20 76 octets",
+        ),
         row("CD is copied", api().flags(RD | 0x10), "NOERROR aa rd cd 1/1/0/0 70 octets"),
-        row("CD of the world", ask(WORLD, A).flags(RD | 0x10), "NOERROR rd ra cd 1/1/0/0 51 octets"),
+        row(
+            "CD of the world",
+            ask(WORLD, A).flags(RD | 0x10),
+            "NOERROR rd ra cd 1/1/0/0 51 octets",
+        ),
         row("the header's Z is cleared", api().flags(RD | 0x40), "NOERROR aa rd 1/1/0/0 70 octets"),
-        row("AD of what is not validated is cleared", api().flags(RD | 0x20), "NOERROR aa rd 1/1/0/0 70 octets"),
-        row("AA, TC and RA of a request mean nothing", api().flags(RD | 0x0680), "NOERROR aa rd 1/1/0/0 70 octets"),
-        row("a response code of a request means nothing", api().flags(RD | 5), "NOERROR aa rd 1/1/0/0 70 octets"),
+        row(
+            "AD of what is not validated is cleared",
+            api().flags(RD | 0x20),
+            "NOERROR aa rd 1/1/0/0 70 octets",
+        ),
+        row(
+            "AA, TC and RA of a request mean nothing",
+            api().flags(RD | 0x0680),
+            "NOERROR aa rd 1/1/0/0 70 octets",
+        ),
+        row(
+            "a response code of a request means nothing",
+            api().flags(RD | 5),
+            "NOERROR aa rd 1/1/0/0 70 octets",
+        ),
         // EDNS (RFC 6891).
         row("EDNS gets EDNS", api().edns(), "NOERROR aa rd 1/1/0/1 opt=1232 81 octets"),
-        row("another version", api().opt(1232, 1 << 16, &[]), "BADVERS rd 1/0/0/1 opt=1232 65 octets"),
-        row("the last version", api().opt(1232, 255 << 16, &[]), "BADVERS rd 1/0/0/1 opt=1232 65 octets"),
-        row("DO is copied", api().opt(1232, 0x8000, &[]), "NOERROR aa rd 1/1/0/1 opt=1232 do 81 octets"),
-        row("EDNS's Z is cleared", api().opt(1232, 0x7fff, &[]), "NOERROR aa rd 1/1/0/1 opt=1232 81 octets"),
-        row("a code in a request's OPT means nothing", api().opt(1232, 0xff00_0000, &[]), "NOERROR aa rd 1/1/0/1 opt=1232 81 octets"),
-        row("unknown options are not echoed", api().option(65_001, b"abc"), "NOERROR aa rd 1/1/0/1 opt=1232 81 octets"),
-        row("nor is a client's subnet", api().option(8, &[0, 1, 24, 0, 192, 0, 2]), "NOERROR aa rd 1/1/0/1 opt=1232 81 octets"),
+        row(
+            "another version",
+            api().opt(1232, 1 << 16, &[]),
+            "BADVERS rd 1/0/0/1 opt=1232 65 octets",
+        ),
+        row(
+            "the last version",
+            api().opt(1232, 255 << 16, &[]),
+            "BADVERS rd 1/0/0/1 opt=1232 65 octets",
+        ),
+        row(
+            "DO is copied",
+            api().opt(1232, 0x8000, &[]),
+            "NOERROR aa rd 1/1/0/1 opt=1232 do 81 octets",
+        ),
+        row(
+            "EDNS's Z is cleared",
+            api().opt(1232, 0x7fff, &[]),
+            "NOERROR aa rd 1/1/0/1 opt=1232 81 octets",
+        ),
+        row(
+            "a code in a request's OPT means nothing",
+            api().opt(1232, 0xff00_0000, &[]),
+            "NOERROR aa rd 1/1/0/1 opt=1232 81 octets",
+        ),
+        row(
+            "unknown options are not echoed",
+            api().option(65_001, b"abc"),
+            "NOERROR aa rd 1/1/0/1 opt=1232 81 octets",
+        ),
+        row(
+            "nor is a client's subnet",
+            api().option(8, &[0, 1, 24, 0, 192, 0, 2]),
+            "NOERROR aa rd 1/1/0/1 opt=1232 81 octets",
+        ),
         row("two OPT records", api().edns().edns(), FORMERR),
         row("OPT not at the root", api().opt_at(b"\x01x\x00", 1232, 0, &[]), FORMERR),
         row("OPT that points to the question", api().opt_at(b"\xc0\x0c", 1232, 0, &[]), FORMERR),
         row("an option that does not fit", api().opt(1232, 0, b"\xfd\xe9\x00\x05a"), FORMERR),
         row("half an option", api().opt(1232, 0, b"\xfd\xe9\x00"), FORMERR),
         // Sizes: our own is told, and the smaller one counts.
-        row("a size of 0 is 512", ask(BIG, A).opt(0, 0, &[]), "NOERROR aa tc rd 1/28/0/1 opt=1232 506 octets")
-            .over(STREAMS, "NOERROR aa rd 1/150/0/1 opt=1232 2458 octets"),
-        row("512 without EDNS", ask(BIG, A), "NOERROR aa tc rd 1/29/0/0 511 octets").over(STREAMS, "NOERROR aa rd 1/150/0/0 2447 octets"),
-        row("the client's size", ask(BIG, A).opt(700, 0, &[]), "NOERROR aa tc rd 1/40/0/1 opt=1232 698 octets")
-            .over(STREAMS, "NOERROR aa rd 1/150/0/1 opt=1232 2458 octets"),
-        row("our size", ask(BIG, A).opt(4096, 0, &[]), "NOERROR aa tc rd 1/73/0/1 opt=1232 1226 octets")
-            .over(STREAMS, "NOERROR aa rd 1/150/0/1 opt=1232 2458 octets"),
-        row("our size, whatever the client takes", ask(BIG, A).opt(65_535, 0, &[]), "NOERROR aa tc rd 1/73/0/1 opt=1232 1226 octets")
-            .over(STREAMS, "NOERROR aa rd 1/150/0/1 opt=1232 2458 octets"),
-        row("bufsize's size", ask("one.sized.example", A).edns(), "NOERROR aa rd 1/1/0/1 opt=600 62 octets"),
-        row("no more than bufsize's", ask("many.sized.example", A).edns(), "NOERROR aa tc rd 1/34/0/1 opt=600 591 octets")
-            .over(STREAMS, "NOERROR aa rd 1/50/0/1 opt=600 847 octets"),
+        row(
+            "a size of 0 is 512",
+            ask(BIG, A).opt(0, 0, &[]),
+            "NOERROR aa tc rd 1/28/0/1 opt=1232 506 octets",
+        )
+        .over(STREAMS, "NOERROR aa rd 1/150/0/1 opt=1232 2458 octets"),
+        row("512 without EDNS", ask(BIG, A), "NOERROR aa tc rd 1/29/0/0 511 octets")
+            .over(STREAMS, "NOERROR aa rd 1/150/0/0 2447 octets"),
+        row(
+            "the client's size",
+            ask(BIG, A).opt(700, 0, &[]),
+            "NOERROR aa tc rd 1/40/0/1 opt=1232 698 octets",
+        )
+        .over(STREAMS, "NOERROR aa rd 1/150/0/1 opt=1232 2458 octets"),
+        row(
+            "our size",
+            ask(BIG, A).opt(4096, 0, &[]),
+            "NOERROR aa tc rd 1/73/0/1 opt=1232 1226 octets",
+        )
+        .over(STREAMS, "NOERROR aa rd 1/150/0/1 opt=1232 2458 octets"),
+        row(
+            "our size, whatever the client takes",
+            ask(BIG, A).opt(65_535, 0, &[]),
+            "NOERROR aa tc rd 1/73/0/1 opt=1232 1226 octets",
+        )
+        .over(STREAMS, "NOERROR aa rd 1/150/0/1 opt=1232 2458 octets"),
+        row(
+            "bufsize's size",
+            ask("one.sized.example", A).edns(),
+            "NOERROR aa rd 1/1/0/1 opt=600 62 octets",
+        ),
+        row(
+            "no more than bufsize's",
+            ask("many.sized.example", A).edns(),
+            "NOERROR aa tc rd 1/34/0/1 opt=600 591 octets",
+        )
+        .over(STREAMS, "NOERROR aa rd 1/50/0/1 opt=600 847 octets"),
         // Cookies (RFC 7873, RFC 9018), and the time that connections may be idle (RFC 7828).
-        row("a client's cookie", api().option(10, b"abcdefgh"), "NOERROR aa rd 1/1/0/1 opt=1232 cookie=abcdefgh+16 109 octets"),
-        row("a cookie of another server", api().option(10, &[b'a'; 40]), "NOERROR aa rd 1/1/0/1 opt=1232 cookie=aaaaaaaa+16 109 octets"),
+        row(
+            "a client's cookie",
+            api().option(10, b"abcdefgh"),
+            "NOERROR aa rd 1/1/0/1 opt=1232 cookie=abcdefgh+16 109 octets",
+        ),
+        row(
+            "a cookie of another server",
+            api().option(10, &[b'a'; 40]),
+            "NOERROR aa rd 1/1/0/1 opt=1232 cookie=aaaaaaaa+16 109 octets",
+        ),
         row(
             "a cookie on an error",
             ask(API, A).opt(1232, 1 << 16, &option(10, b"abcdefgh")),
@@ -150,9 +269,14 @@ fn table() -> Vec<Row> {
         .over(STREAMS, "NOERROR aa rd 1/150/0/1 opt=1232 cookie=abcdefgh+16 2486 octets"),
         row("keepalive", api().option(11, &[]), "NOERROR aa rd 1/1/0/1 opt=1232 81 octets")
             .over(&["tcp", "tls"], "NOERROR aa rd 1/1/0/1 opt=1232 keepalive=100 87 octets"),
-        // Extended errors (RFC 8914) of a zone of which nothing is known yet: no NXDOMAIN, and nobody else is asked.
+        // Extended errors (RFC 8914) of a zone of which nothing is known yet: no NXDOMAIN, and
+        // nobody else is asked.
         row("not synced", ask("web.default.svc.dark.example", A), "SERVFAIL rd 1/0/0/0 46 octets"),
-        row("not synced, with EDNS", ask("web.default.svc.dark.example", A).edns(), "SERVFAIL rd 1/0/0/1 opt=1232 ede=14 93 octets"),
+        row(
+            "not synced, with EDNS",
+            ask("web.default.svc.dark.example", A).edns(),
+            "SERVFAIL rd 1/0/0/1 opt=1232 ede=14 93 octets",
+        ),
         // What is no question.
         row("no question", blank([0; 4]), FORMERR),
         row("a question that is not there", blank([1, 0, 0, 0]), FORMERR),
@@ -162,17 +286,39 @@ fn table() -> Vec<Row> {
         row("two questions of which one is there", api().count(0, 2), FORMERR),
         row("65,535 questions", api().count(0, 65_535), FORMERR),
         row("an answer that is not there", api().count(1, 1), FORMERR),
-        row("an answer", api().count(1, 1).raw(b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x05\x00\x04\x0a\x00\x00\x01"), FORMERR),
+        row(
+            "an answer",
+            api()
+                .count(1, 1)
+                .raw(b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x05\x00\x04\x0a\x00\x00\x01"),
+            FORMERR,
+        ),
         row("an authority that is not there", api().count(2, 1), FORMERR),
         row("an additional record that is not there", api().count(3, 1), FORMERR),
         row("65,535 additional records", api().edns().count(3, 65_535), FORMERR),
         row("a pointer to itself", blank([1, 0, 0, 0]).raw(b"\xc0\x0c\x00\x01\x00\x01"), FORMERR),
-        row("a pointer forward", blank([1, 0, 0, 0]).raw(b"\xc0\x12\x00\x01\x00\x01\x01a\x00"), FORMERR),
-        row("a pointer into the header", blank([1, 0, 0, 0]).raw(b"\x01a\xc0\x04\x00\x01\x00\x01"), FORMERR),
-        row("a label of a kind that there is not", blank([1, 0, 0, 0]).raw(b"\x40a\x00\x00\x01\x00\x01"), FORMERR),
+        row(
+            "a pointer forward",
+            blank([1, 0, 0, 0]).raw(b"\xc0\x12\x00\x01\x00\x01\x01a\x00"),
+            FORMERR,
+        ),
+        row(
+            "a pointer into the header",
+            blank([1, 0, 0, 0]).raw(b"\x01a\xc0\x04\x00\x01\x00\x01"),
+            FORMERR,
+        ),
+        row(
+            "a label of a kind that there is not",
+            blank([1, 0, 0, 0]).raw(b"\x40a\x00\x00\x01\x00\x01"),
+            FORMERR,
+        ),
         row("a bit label", blank([1, 0, 0, 0]).raw(b"\x41\x01a\x00\x00\x01\x00\x01"), FORMERR),
         row("a name of 256 octets", long_name(62), FORMERR),
-        row("octets behind the message are left alone", api().raw(b"behind"), "NOERROR aa rd 1/1/0/0 70 octets"),
+        row(
+            "octets behind the message are left alone",
+            api().raw(b"behind"),
+            "NOERROR aa rd 1/1/0/0 70 octets",
+        ),
         raw_row("less than a header", vec![0x42; 11], SILENCE),
         row("a reply", api().flags(0x8000 | RD), SILENCE),
         row("a reply with an error", api().flags(0x8005), SILENCE),
@@ -196,30 +342,65 @@ fn table() -> Vec<Row> {
             long_name(61).option(10, b"abcdefgh"),
             "NXDOMAIN aa rd 1/0/1/1 opt=1232 cookie=abcdefgh+16 364 octets",
         ),
-        row("the case of a name comes back", ask("KuBeRnEtEs.Default.SVC.clusTER.loCAL", A), "NOERROR aa rd 1/1/0/0 70 octets"),
-        row("a label with zeros", labels(&[b"a\0b", b"default", b"svc"]), "NXDOMAIN aa rd 1/0/1/0 101 octets"),
-        row("a label with a dot is one label", labels(&[b"kubernetes.default", b"svc"]), "NXDOMAIN aa rd 1/0/1/0 108 octets"),
-        row("a label of spaces", labels(&[b"   ", b"default", b"svc"]), "NXDOMAIN aa rd 1/0/1/0 101 octets"),
-        row("a label beyond ASCII", labels(&["käse".as_bytes(), b"default", b"svc"]), "NXDOMAIN aa rd 1/0/1/0 103 octets"),
-        row("a label of 63 octets", labels(&[&[b'x'; 63], b"default", b"svc"]), "NXDOMAIN aa rd 1/0/1/0 161 octets"),
+        row(
+            "the case of a name comes back",
+            ask("KuBeRnEtEs.Default.SVC.clusTER.loCAL", A),
+            "NOERROR aa rd 1/1/0/0 70 octets",
+        ),
+        row(
+            "a label with zeros",
+            labels(&[b"a\0b", b"default", b"svc"]),
+            "NXDOMAIN aa rd 1/0/1/0 101 octets",
+        ),
+        row(
+            "a label with a dot is one label",
+            labels(&[b"kubernetes.default", b"svc"]),
+            "NXDOMAIN aa rd 1/0/1/0 108 octets",
+        ),
+        row(
+            "a label of spaces",
+            labels(&[b"   ", b"default", b"svc"]),
+            "NXDOMAIN aa rd 1/0/1/0 101 octets",
+        ),
+        row(
+            "a label beyond ASCII",
+            labels(&["käse".as_bytes(), b"default", b"svc"]),
+            "NXDOMAIN aa rd 1/0/1/0 103 octets",
+        ),
+        row(
+            "a label of 63 octets",
+            labels(&[&[b'x'; 63], b"default", b"svc"]),
+            "NXDOMAIN aa rd 1/0/1/0 161 octets",
+        ),
         row("an asterisk", labels(&[b"*", b"default", b"svc"]), "NXDOMAIN aa rd 1/0/1/0 99 octets"),
     ];
     // IQUERY, STATUS, NOTIFY, UPDATE, DSO and those that nobody has defined.
     rows.extend([1, 2, 3, 4, 5, 6, 7, 14, 15].map(|opcode| {
-        row(&format!("opcode {opcode}"), ask(WORLD, A).opcode(opcode), &format!("{NOTIMP} opcode={opcode} 0/0/0/0 12 octets"))
+        row(
+            &format!("opcode {opcode}"),
+            ask(WORLD, A).opcode(opcode),
+            &format!("{NOTIMP} opcode={opcode} 0/0/0/0 12 octets"),
+        )
     }));
-    rows.push(row("an update", ask("world.example", 6).opcode(5).count(2, 1), &format!("{NOTIMP} opcode=5 0/0/0/0 12 octets")));
+    rows.push(row(
+        "an update",
+        ask("world.example", 6).opcode(5).count(2, 1),
+        &format!("{NOTIMP} opcode=5 0/0/0/0 12 octets"),
+    ));
     // Lengths that cookies do not have.
-    rows.extend([0, 1, 5, 7, 9, 15, 41].map(|length| row(&format!("a cookie of {length}"), api().option(10, &vec![7; length]), FORMERR)));
+    rows.extend([0, 1, 5, 7, 9, 15, 41].map(|length| {
+        row(&format!("a cookie of {length}"), api().option(10, &vec![7; length]), FORMERR)
+    }));
     rows
 }
 
 fn labels(labels: &[&[u8]]) -> packet::Request {
-    let wire = labels.iter().chain(&[&b"cluster"[..], b"local"]).fold(Vec::new(), |mut wire, label| {
-        wire.push(label.len() as u8);
-        wire.extend_from_slice(label);
-        wire
-    });
+    let wire =
+        labels.iter().chain(&[&b"cluster"[..], b"local"]).fold(Vec::new(), |mut wire, label| {
+            wire.push(label.len() as u8);
+            wire.extend_from_slice(label);
+            wire
+        });
     blank([1, 0, 0, 0]).raw(&wire).raw(b"\0\0\x01\0\x01")
 }
 
@@ -289,7 +470,8 @@ struct Web<'a> {
 
 impl Client for Web<'_> {
     fn ask(&self, packet: &[u8], _silence: bool) -> Option<Vec<u8>> {
-        let response = https(self.address, self.authority.client(&[self.protocol]), (self.request)(packet));
+        let response =
+            https(self.address, self.authority.client(&[self.protocol]), (self.request)(packet));
         match response.status().as_u16() {
             200 => Some(response.into_body().to_vec()),
             400 => None,
@@ -299,7 +481,8 @@ impl Client for Web<'_> {
 }
 
 fn post(packet: &[u8]) -> Request<Full<Bytes>> {
-    let request = Request::post("https://localhost/dns-query").header("content-type", "application/dns-message");
+    let request = Request::post("https://localhost/dns-query")
+        .header("content-type", "application/dns-message");
     request.body(Full::from(packet.to_vec())).unwrap()
 }
 
@@ -332,7 +515,9 @@ fn objects() -> String {
 
 /// Every block at every scheme.
 fn corefile(schemes: &[&str], tls: &str, upstream: SocketAddr, directory: &str) -> String {
-    let keys = |zone: &str| schemes.iter().map(|scheme| format!("{scheme}://{zone}:0 ")).collect::<String>();
+    let keys = |zone: &str| {
+        schemes.iter().map(|scheme| format!("{scheme}://{zone}:0 ")).collect::<String>()
+    };
     let many: String = (0..50).map(|last| format!("10.0.0.{last} many.sized.example\n")).collect();
     format!(
         "(common) {{\n bind 127.0.0.1\n errors\n {tls}\n}}\n\
@@ -357,7 +542,12 @@ fn every_packet_gets_its_reply_over_every_transport() {
     fs::write(directory.path().join("kubeconfig"), kubeconfig).unwrap();
     let (upstream, authority) = (Witness::start(), &Authority::new());
     let schemes = ["dns", "tls", "https", "quic"];
-    let text = corefile(&schemes, &authority.directive(), upstream.address, &manifests.display().to_string());
+    let text = corefile(
+        &schemes,
+        &authority.directive(),
+        upstream.address,
+        &manifests.display().to_string(),
+    );
     let compat = ["dns://127.0.0.2:0", "tls://127.0.0.2:0"];
     let arguments = compat.map(|listen| ["--compat-listener", listen]).concat();
     let server = Ndots::corefile(&text, &[&schemes[..], &compat].concat(), &arguments);
@@ -365,7 +555,8 @@ fn every_packet_gets_its_reply_over_every_transport() {
         let address = server.bound[listen];
         Stream(move || dot(address, authority.client(&["dot"])))
     };
-    let web = |protocol, request| Web { address: server.bound["https"], authority, protocol, request };
+    let web =
+        |protocol, request| Web { address: server.bound["https"], authority, protocol, request };
     let transports: [(&str, &dyn Client); 9] = [
         ("udp", &Udp(server.address)),
         ("tcp", &Stream(|| server.tcp())),
@@ -381,7 +572,9 @@ fn every_packet_gets_its_reply_over_every_transport() {
     for (transport, client) in transports {
         for row in &rows {
             let want = row.want(transport);
-            let got = client.ask(&row.packet, want == SILENCE).map_or(SILENCE.to_owned(), |reply| told(&reply));
+            let got = client
+                .ask(&row.packet, want == SILENCE)
+                .map_or(SILENCE.to_owned(), |reply| told(&reply));
             if got != want && without_size(&got) != want {
                 writeln!(wrong, "{transport}: {}\n  want {want}\n  got  {got}", row.what).unwrap();
             }
@@ -390,22 +583,39 @@ fn every_packet_gets_its_reply_over_every_transport() {
     println!("{} packets over {} transports", rows.len(), transports.len());
     assert!(wrong.is_empty(), "\n{wrong}");
     let heard = upstream.heard.lock().unwrap().clone();
-    assert_eq!(heard, BTreeSet::from([format!("{WORLD}. A"), "version.bind. TXT".to_owned()]), "nothing else is forwarded");
+    assert_eq!(
+        heard,
+        BTreeSet::from([format!("{WORLD}. A"), "version.bind. TXT".to_owned()]),
+        "nothing else is forwarded"
+    );
 }
 
-/// A datagram from any port, 0 included, which no ordinary socket has. `None` where that is not allowed.
+/// A datagram from any port, 0 included, which no ordinary socket has. `None` where that is not
+/// allowed.
 fn from_port(port: u16, packet: &[u8], to: SocketAddr) -> Option<()> {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::RAW, Some(socket2::Protocol::UDP)).ok()?;
+    let socket = socket2::Socket::new(
+        socket2::Domain::IPV4,
+        socket2::Type::RAW,
+        Some(socket2::Protocol::UDP),
+    )
+    .ok()?;
     let header = [port, to.port(), (8 + packet.len()) as u16, 0];
-    let datagram: Vec<u8> = header.into_iter().flat_map(u16::to_be_bytes).chain(packet.iter().copied()).collect();
+    let datagram: Vec<u8> =
+        header.into_iter().flat_map(u16::to_be_bytes).chain(packet.iter().copied()).collect();
     socket.send_to(&datagram, &to.into()).ok().map(drop)
 }
 
 #[test]
 fn ports_that_answer_anything_get_no_errors() {
-    let server = Ndots::corefile("dns://.:0 {\n bind 127.0.0.1\n hosts none {\n 10.0.0.1 host.example\n }\n}\n", &["dns"], &[]);
-    let (good, bad) = (ask("host.example", A).packet(), ask("host.example", A).count(0, 2).packet());
-    // Echo, discard's neighbours, and a character generator: an error to the last one comes back as the next question.
+    let server = Ndots::corefile(
+        "dns://.:0 {\n bind 127.0.0.1\n hosts none {\n 10.0.0.1 host.example\n }\n}\n",
+        &["dns"],
+        &[],
+    );
+    let (good, bad) =
+        (ask("host.example", A).packet(), ask("host.example", A).count(0, 2).packet());
+    // Echo, discard's neighbours, and a character generator: an error to the last one comes back as
+    // the next question.
     for port in [7, 13, 17, 19, 37] {
         let Ok(socket) = UdpSocket::bind(("127.0.0.1", port)) else {
             assert!(std::env::var("CI").as_deref() != Ok("true"), "port {port} cannot be had");

@@ -54,19 +54,34 @@ fn every_question_of_the_search_path_is_shown() {
 fn every_transport_gives_the_same_answer() {
     let authority = Authority::new();
     let hosts = "hosts none {\n  192.0.2.1 host.example\n }";
-    let block = |scheme: &str| format!("{scheme}.:0 {{\n bind 127.0.0.1\n {}\n {hosts}\n}}\n", authority.directive());
-    let text = format!(".:0 {{\n bind 127.0.0.1\n {hosts}\n}}\n{}{}", block("tls://"), block("https://"));
+    let block = |scheme: &str| {
+        format!("{scheme}.:0 {{\n bind 127.0.0.1\n {}\n {hosts}\n}}\n", authority.directive())
+    };
+    let text =
+        format!(".:0 {{\n bind 127.0.0.1\n {hosts}\n}}\n{}{}", block("tls://"), block("https://"));
     let server = Ndots::corefile(&text, &["dns", "tls", "https"], &[]);
     let trust = format!("--tls-ca {}", authority.path("ca.pem").display());
-    for (scheme, transport, more) in [("dns", "udp", ""), ("dns", "tcp", ""), ("tls", "tls", &*trust), ("https", "https", &*trust)] {
+    for (scheme, transport, more) in [
+        ("dns", "udp", ""),
+        ("dns", "tcp", ""),
+        ("tls", "tls", &*trust),
+        ("https", "https", &*trust),
+    ] {
         let address = server.bound[scheme].to_string();
-        let got = query(&address, &format!("host.example. A --short --server {transport}://{address} {more}"));
+        let got = query(
+            &address,
+            &format!("host.example. A --short --server {transport}://{address} {more}"),
+        );
         assert_eq!(got, ("192.0.2.1\n".to_owned(), 0), "{transport}");
     }
     // A certificate that nobody known has signed is no answer, and neither is one of another name.
     let address = server.bound["tls"].to_string();
-    for (more, words) in [("", "UnknownIssuer"), (&*format!("{trust} --tls-name other.example"), "not valid for name")] {
-        let (text, code) = query(&address, &format!("host.example. A --server tls://{address} {more}"));
+    for (more, words) in [
+        ("", "UnknownIssuer"),
+        (&*format!("{trust} --tls-name other.example"), "not valid for name"),
+    ] {
+        let (text, code) =
+            query(&address, &format!("host.example. A --server tls://{address} {more}"));
         assert!(code == 2 && text.contains(words), "{more}: {text}");
     }
     // Nobody listens there.

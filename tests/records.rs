@@ -1,6 +1,7 @@
 //! Zone transfers, zonal names and the cluster set beside CoreDNS, on one real API server.
 //!
-//! Needs what `make tools lab` gets. Without it the test says what it left out; with `CI=true` that is a failure.
+//! Needs what `make tools lab` gets. Without it the test says what it left out; with `CI=true` that
+//! is a failure.
 #![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test waits, and may panic")]
 
 mod support;
@@ -115,7 +116,12 @@ fn coredns(lab: &Lab, corefile: fn(&Lab, u16) -> String) -> CoreDns {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let file = lab.path(&format!("Corefile-{}", address.port()));
     std::fs::write(&file, corefile(lab, address.port())).unwrap();
-    let child = Command::new(program("coredns")).arg("-conf").arg(file).stdout(Stdio::null()).spawn().unwrap();
+    let child = Command::new(program("coredns"))
+        .arg("-conf")
+        .arg(file)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
     CoreDns(child, address)
 }
 
@@ -144,22 +150,30 @@ fn printed(record: &Record) -> String {
     format!("{} {} {} {data}", record.name, record.ttl, record.record_type())
 }
 
-/// What CoreDNS is wrong about is left out of both: the NS record with its address, which `bind` takes away there, and the
-/// names of endpoints in a set, which lack their cluster there and so do not exist.
+/// What CoreDNS is wrong about is left out of both: the NS record with its address, which `bind`
+/// takes away there, and the names of endpoints in a set, which lack their cluster there and so do
+/// not exist.
 fn is_compared(record: &str) -> bool {
-    let of_set = [".peers.default.svc.clusterset.local. 5 A ", "peers.default.svc.clusterset.local. 5 SRV "];
-    let wrong = record.contains(" NS ") || record.starts_with("ns.dns.") || of_set.iter().any(|text| record.contains(text));
+    let of_set =
+        [".peers.default.svc.clusterset.local. 5 A ", "peers.default.svc.clusterset.local. 5 SRV "];
+    let wrong = record.contains(" NS ")
+        || record.starts_with("ns.dns.")
+        || of_set.iter().any(|text| record.contains(text));
     !wrong
 }
 
 #[test]
 fn transfers_zonal_names_and_the_cluster_set_are_those_of_coredns() {
-    let Some(lab) = Lab::or_left_out("transfers beside CoreDNS", &LabOptions::default()) else { return };
+    let Some(lab) = Lab::or_left_out("transfers beside CoreDNS", &LabOptions::default()) else {
+        return;
+    };
     lab.apply(OBJECTS);
     // A cluster that knows no ServiceImports has none.
     let ours = Ndots::corefile(&corefile(&lab, 0), &["dns"], &[]);
     let own = |name: &str| asked(ours.address, name, RecordType::A);
-    until("the cluster's names", Duration::from_secs(10), || own("web.default.svc.cluster.local").1.pop_first());
+    until("the cluster's names", Duration::from_secs(10), || {
+        own("web.default.svc.cluster.local").1.pop_first()
+    });
     until("it is known that there are no imports", Duration::from_secs(10), || {
         (own("shared.default.svc.clusterset.local").0 == "Non-Existent Domain").then_some(())
     });
@@ -168,7 +182,8 @@ fn transfers_zonal_names_and_the_cluster_set_are_those_of_coredns() {
     lab.apply(DEFINITION);
     until("the kind", Duration::from_secs(20), || lab.try_kubectl("get serviceimports", "").ok());
     lab.apply(IMPORTS);
-    let (ours, theirs) = (Ndots::corefile(&corefile(&lab, 0), &["dns"], &[]), coredns(&lab, corefile));
+    let (ours, theirs) =
+        (Ndots::corefile(&corefile(&lab, 0), &["dns"], &[]), coredns(&lab, corefile));
     for address in [ours.address, theirs.1] {
         until("names of both zones", Duration::from_secs(20), || {
             TcpStream::connect(address).ok()?;
@@ -176,24 +191,52 @@ fn transfers_zonal_names_and_the_cluster_set_are_those_of_coredns() {
             asked(address, "peers.default.svc.clusterset.local", RecordType::A).1.pop_first()
         });
     }
-    let set =
-        ["shared", "_http._tcp.shared", "peers", "_sql._tcp.peers", "peer-0.west.peers", "10-1-0-2.west.peers", "peer-0.peers", "web", ""];
-    let zonal = ["eu-1a.pin._zone.db", "eu-1b.pin._zone.db", "eu-1c.pin._zone.db", "eu-1c.prefer._zone.db", "eu-1a.prefer._zone.nobody"];
-    let zonal =
-        zonal.into_iter().chain(["eu-1a.pin._zone.web", "eu-1a.pin._zone.far", "eu-1a.other._zone.db", "pin._zone.db", "shared", "peers"]);
+    let set = [
+        "shared",
+        "_http._tcp.shared",
+        "peers",
+        "_sql._tcp.peers",
+        "peer-0.west.peers",
+        "10-1-0-2.west.peers",
+        "peer-0.peers",
+        "web",
+        "",
+    ];
+    let zonal = [
+        "eu-1a.pin._zone.db",
+        "eu-1b.pin._zone.db",
+        "eu-1c.pin._zone.db",
+        "eu-1c.prefer._zone.db",
+        "eu-1a.prefer._zone.nobody",
+    ];
+    let zonal = zonal.into_iter().chain([
+        "eu-1a.pin._zone.web",
+        "eu-1a.pin._zone.far",
+        "eu-1a.other._zone.db",
+        "pin._zone.db",
+        "shared",
+        "peers",
+    ]);
     let names = set.iter().map(|name| format!("{name}.default.svc.clusterset.local"));
-    let names: Vec<_> = names.chain(zonal.map(|name| format!("{name}.default.svc.cluster.local"))).collect();
+    let names: Vec<_> =
+        names.chain(zonal.map(|name| format!("{name}.default.svc.cluster.local"))).collect();
     let mut questions = 0;
     for name in names.iter().map(|name| name.trim_start_matches('.')) {
         for qtype in [RecordType::A, RecordType::AAAA, RecordType::SRV, RecordType::MX] {
             questions += 1;
-            assert_eq!(asked(ours.address, name, qtype), asked(theirs.1, name, qtype), "{name} {qtype}");
+            assert_eq!(
+                asked(ours.address, name, qtype),
+                asked(theirs.1, name, qtype),
+                "{name} {qtype}"
+            );
         }
     }
     for zone in ["cluster.local", "clusterset.local"] {
-        let [mine, other] = [ours.address, theirs.1].map(|address| asked(address, zone, RecordType::AXFR));
-        let compared =
-            |(code, records): (String, BTreeSet<String>)| (code, records.into_iter().filter(|it| is_compared(it)).collect::<BTreeSet<_>>());
+        let [mine, other] =
+            [ours.address, theirs.1].map(|address| asked(address, zone, RecordType::AXFR));
+        let compared = |(code, records): (String, BTreeSet<String>)| {
+            (code, records.into_iter().filter(|it| is_compared(it)).collect::<BTreeSet<_>>())
+        };
         let (mine, other) = (compared(mine), compared(other));
         println!("{zone}: {} records handed over, {questions} questions alike", mine.1.len());
         assert_eq!(mine, other, "{zone}");
@@ -201,19 +244,30 @@ fn transfers_zonal_names_and_the_cluster_set_are_those_of_coredns() {
 
     lab.apply("{ apiVersion: v1, kind: Pod, metadata: { name: client }, spec: { containers: [{ name: c, image: none }] } }");
     lab.running("default", "client", &["127.0.0.1"], true);
-    let (ours, theirs) = (Ndots::corefile(&searched(&lab, 0), &["dns"], &[]), coredns(&lab, searched));
+    let (ours, theirs) =
+        (Ndots::corefile(&searched(&lab, 0), &["dns"], &[]), coredns(&lab, searched));
     for address in [ours.address, theirs.1] {
         until("the Pod that asks", Duration::from_secs(20), || {
             TcpStream::connect(address).ok()?;
             asked(address, "web.default.default.svc.cluster.local", RecordType::A).1.pop_first()
         });
     }
-    for name in
-        ["web", "web.default", "Web.default.svc", "web.default.svc.cluster.local", "_dns._udp.web.default", "db-0.db.default.svc", "nobody"]
-    {
+    for name in [
+        "web",
+        "web.default",
+        "Web.default.svc",
+        "web.default.svc.cluster.local",
+        "_dns._udp.web.default",
+        "db-0.db.default.svc",
+        "nobody",
+    ] {
         for qtype in [RecordType::A, RecordType::AAAA, RecordType::SRV, RecordType::CNAME] {
             let name = format!("{name}.default.svc.cluster.local");
-            assert_eq!(asked(ours.address, &name, qtype), asked(theirs.1, &name, qtype), "{name} {qtype}");
+            assert_eq!(
+                asked(ours.address, &name, qtype),
+                asked(theirs.1, &name, qtype),
+                "{name} {qtype}"
+            );
             questions += 1;
         }
     }

@@ -1,7 +1,12 @@
-//! Reloads under load: the Corefile of a mounted ConfigMap is exchanged again and again, and no question is lost.
+//! Reloads under load: the Corefile of a mounted ConfigMap is exchanged again and again, and no
+//! question is lost.
 //!
 //! `NDOTS_RELOADS` says how many; `make soak` asks for 1,000.
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test opens sockets and reads clocks, and may panic")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test opens sockets and reads clocks, and may panic"
+)]
 
 mod support;
 
@@ -25,7 +30,8 @@ use support::{Ndots, question, udp, upstream::Upstream};
 const A: u16 = 1;
 const PAGES: &str = "127.0.0.1:0";
 const RELOADS: u32 = 200;
-/// Every so many reloads the change is not told with a signal, but seen; and every so many the file is broken.
+/// Every so many reloads the change is not told with a signal, but seen; and every so many the file
+/// is broken.
 const SEEN: u32 = 8;
 const BROKEN: u32 = 25;
 /// What the client's socket holds: seconds of replies.
@@ -33,7 +39,8 @@ const RECEIVE_OCTETS: usize = 4 << 20;
 /// Between two questions: 1,000 in a second.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// A ConfigMap as kubelet mounts it: the name is a link into `..data`, which is a link that is exchanged.
+/// A ConfigMap as kubelet mounts it: the name is a link into `..data`, which is a link that is
+/// exchanged.
 struct Mount {
     directory: tempfile::TempDir,
     writes: u32,
@@ -52,7 +59,8 @@ impl Mount {
 
     fn write(&mut self, text: &str) {
         self.writes += 1;
-        let (data, fresh) = (format!("..written_{}", self.writes), self.directory.path().join("..data_tmp"));
+        let (data, fresh) =
+            (format!("..written_{}", self.writes), self.directory.path().join("..data_tmp"));
         fs::create_dir(self.directory.path().join(&data)).unwrap();
         fs::write(self.directory.path().join(&data).join("Corefile"), text).unwrap();
         symlink(&data, &fresh).unwrap();
@@ -64,7 +72,8 @@ impl Mount {
     }
 }
 
-/// The `number`th Corefile, which says so at `v.example`; its other blocks differ in what does not touch the cache.
+/// The `number`th Corefile, which says so at `v.example`; its other blocks differ in what does not
+/// touch the cache.
 fn corefile(number: u32, upstream: SocketAddr) -> String {
     let ttl = 5 + number % 2;
     let cafe = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/cafe");
@@ -93,7 +102,8 @@ fn load(to: SocketAddr, stop: &AtomicBool) -> Report {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(to).unwrap();
     socket.set_nonblocking(true).unwrap();
-    // What the client itself loses while others have the processor would be told as lost by the server.
+    // What the client itself loses while others have the processor would be told as lost by the
+    // server.
     socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_OCTETS).unwrap();
     let names = ["kubernetes.default.svc.cluster.local", "www.example.org"];
     let (mut report, mut waiting, mut reply) = (Report::default(), HashMap::new(), [0; 512]);
@@ -134,7 +144,8 @@ fn figures(pid: u32) -> (usize, u64, u64) {
     (fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count(), number("Threads:"), number("VmRSS:"))
 }
 
-/// How many lines of the log since the last look say that a file was not taken over. Where `wanted`, waits for the first.
+/// How many lines of the log since the last look say that a file was not taken over. Where
+/// `wanted`, waits for the first.
 fn failures(server: &Ndots, wanted: bool) -> u32 {
     let failed = |line: &String| {
         assert!(!line.contains("Recovered from panic"), "{line}");
@@ -181,10 +192,20 @@ fn reloads_lose_no_question() {
     let begun = Instant::now();
     for turn in 1..=reloads {
         let broken = turn % BROKEN == 0;
-        mount.write(&if broken { "cluster.local {\n forwrad . 10.0.0.2\n}\n".to_owned() } else { corefile(turn, upstream.address) });
+        mount.write(&if broken {
+            "cluster.local {\n forwrad . 10.0.0.2\n}\n".to_owned()
+        } else {
+            corefile(turn, upstream.address)
+        });
         let written = Instant::now();
         if turn % SEEN > 0 {
-            assert!(Command::new("kill").args(["-s", "USR1", &pid.to_string()]).status().unwrap().success());
+            assert!(
+                Command::new("kill")
+                    .args(["-s", "USR1", &pid.to_string()])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
         }
         failed += failures(&server, broken);
         assert!(in_force(to, if broken { turn - 1 } else { turn }), "reload {turn}");
@@ -199,14 +220,24 @@ fn reloads_lose_no_question() {
     let (before, after) = (before.unwrap(), figures(pid));
     println!("{reloads} reloads in {took:.1?} ({} of broken files), {report:?}", reloads / BROKEN);
     println!("the longest until a change is in force: {longest:.1?}");
-    println!("descriptors {} -> {}, threads {} -> {}, memory {} -> {} KiB", before.0, after.0, before.1, after.1, before.2, after.2);
+    println!(
+        "descriptors {} -> {}, threads {} -> {}, memory {} -> {} KiB",
+        before.0, after.0, before.1, after.1, before.2, after.2
+    );
     assert_eq!((report.lost, report.wrong), (0, 0), "{report:?}");
     // Two seconds, on a machine that has nothing else to do.
     assert!(longest < Duration::from_secs(5), "{longest:?}");
     assert_eq!(upstream.asked(|name| name == "www.example.org."), 1, "the cache lives on");
-    assert!(after.0 <= before.0 + 2 && after.1 <= before.1 + 1, "descriptors and threads: {before:?} -> {after:?}");
+    assert!(
+        after.0 <= before.0 + 2 && after.1 <= before.1 + 1,
+        "descriptors and threads: {before:?} -> {after:?}"
+    );
     assert!(after.2 <= before.2 + 4096, "memory: {before:?} -> {after:?}");
     let page = support::page(server.bound[PAGES], "/metrics").unwrap();
     failed += failures(&server, false);
-    assert!(failed >= reloads / BROKEN && page.contains(&format!("coredns_reload_failed_total {failed}\n")), "{failed}: {page}");
+    assert!(
+        failed >= reloads / BROKEN
+            && page.contains(&format!("coredns_reload_failed_total {failed}\n")),
+        "{failed}: {page}"
+    );
 }

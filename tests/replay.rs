@@ -1,5 +1,10 @@
-//! Replays every corpus of `fuzz/`, and a million random and mutated packets, through the functions of the fuzz targets.
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test reads files and a clock, and may panic")]
+//! Replays every corpus of `fuzz/`, and a million random and mutated packets, through the functions
+//! of the fuzz targets.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test reads files and a clock, and may panic"
+)]
 
 use std::{fs, path::Path, time::Instant};
 
@@ -7,7 +12,10 @@ use ndots::fuzzing;
 
 fn corpus(target: &str) -> Vec<Vec<u8>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpora").join(target);
-    let inputs: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect();
+    let inputs: Vec<_> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| fs::read(entry.unwrap().path()).unwrap())
+        .collect();
     assert!(!inputs.is_empty(), "the corpus of {target} is empty");
     inputs
 }

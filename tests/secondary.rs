@@ -1,7 +1,12 @@
-//! A zone for clients outside of the cluster on a real secondary server: Knot takes it, answers the same, and follows changes.
+//! A zone for clients outside of the cluster on a real secondary server: Knot takes it, answers the
+//! same, and follows changes.
 //!
 //! Needs dig and knotd. Without them it says what it left out; with `CI=true` that is a failure.
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test reads files and its environment, and may panic")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test reads files and its environment, and may panic"
+)]
 
 mod support;
 
@@ -65,7 +70,8 @@ struct Secondary {
 impl Secondary {
     fn start(directory: &Path, primary: SocketAddr) -> Self {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let (at, from) = (format!("127.0.0.1@{}", address.port()), format!("127.0.0.1@{}", primary.port()));
+        let (at, from) =
+            (format!("127.0.0.1@{}", address.port()), format!("127.0.0.1@{}", primary.port()));
         let home = directory.display();
         let config = format!(
             "server:\n    rundir: {home}\n    listen: {at}\ndatabase:\n    storage: {home}\nlog:\n  - target: stderr\n    any: info\n\
@@ -75,7 +81,13 @@ impl Secondary {
         let file = directory.join("knot.conf");
         fs::write(&file, config).unwrap();
         let log = fs::File::create(directory.join("knot.log")).unwrap();
-        let knotd = Command::new("knotd").arg("-c").arg(&file).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let knotd = Command::new("knotd")
+            .arg("-c")
+            .arg(&file)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
         Self { knotd, address }
     }
 }
@@ -90,12 +102,20 @@ impl Drop for Secondary {
 /// Code and answer section, sorted.
 fn ask(server: SocketAddr, question: &str) -> Vec<String> {
     let (address, port) = (server.ip(), server.port());
-    let line = format!("@{address} -p {port} +tries=1 +norecurse +noauthority +noadditional +nostats {question}");
+    let line = format!(
+        "@{address} -p {port} +tries=1 +norecurse +noauthority +noadditional +nostats {question}"
+    );
     let output = Command::new("dig").args(line.split(' ')).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let code = text.split("status: ").nth(1).and_then(|rest| rest.split(',').next()).unwrap_or("no reply").to_owned();
+    let code = text
+        .split("status: ")
+        .nth(1)
+        .and_then(|rest| rest.split(',').next())
+        .unwrap_or("no reply")
+        .to_owned();
     let records = text.lines().filter(|line| !line.is_empty() && !line.starts_with(';'));
-    let mut answer: Vec<_> = records.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let mut answer: Vec<_> =
+        records.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     answer.sort();
     answer.insert(0, code);
     answer
@@ -103,9 +123,18 @@ fn ask(server: SocketAddr, question: &str) -> Vec<String> {
 
 #[test]
 fn a_secondary_server_answers_the_same_and_follows() {
-    let has = |program: &str| Command::new("which").arg(program).stdout(Stdio::null()).status().is_ok_and(|status| status.success());
+    let has = |program: &str| {
+        Command::new("which")
+            .arg(program)
+            .stdout(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    };
     if !has("knotd") || !has("dig") {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "`make tools` installs knotd and dig");
+        assert!(
+            std::env::var("CI").as_deref() != Ok("true"),
+            "`make tools` installs knotd and dig"
+        );
         println!("LEFT OUT: a secondary server: knotd or dig is not here");
         return;
     }
@@ -131,12 +160,19 @@ fn a_secondary_server_answers_the_same_and_follows() {
         (ask(secondary.address, "example.com SOA")[0] == "NOERROR").then_some(())
     });
     for question in QUESTIONS {
-        assert_eq!(ask(secondary.address, question), ask(ndots.address, question), "{question}\n{}", log());
+        assert_eq!(
+            ask(secondary.address, question),
+            ask(ndots.address, question),
+            "{question}\n{}",
+            log()
+        );
     }
 
     fs::write(manifests.join("more.yaml"), MORE.replace("192.0.2.130", "192.0.2.131")).unwrap();
     until("the change on the secondary server", patience, || {
-        (ask(secondary.address, "any.apps.example.com A") == ["NOERROR", "any.apps.example.com. 60 IN A 192.0.2.131"]).then_some(())
+        (ask(secondary.address, "any.apps.example.com A")
+            == ["NOERROR", "any.apps.example.com. 60 IN A 192.0.2.131"])
+        .then_some(())
     });
     assert_eq!(ask(secondary.address, "example.com SOA"), ask(ndots.address, "example.com SOA"));
 }

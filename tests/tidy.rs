@@ -1,14 +1,18 @@
-//! The rules that no compiler checks: who may use whom, which crates a layer may name, how long a file may be, and that
-//! ARCHITECTURE.md names the modules there are.
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test reads files, and may panic")]
+//! The rules that no compiler checks: who may use whom, which crates a layer may name, how long a
+//! file may be, and that ARCHITECTURE.md names the modules there are.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test reads files, and may panic"
+)]
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-/// Every top-level module of `src/`, its layer, and the crates besides std that it may name. A module may use modules of lower
-/// layers only.
+/// Every top-level module of `src/`, its layer, and the crates besides std that it may name. A
+/// module may use modules of lower layers only.
 const LAYERS: &[(&str, u8, &[&str])] = &[
     ("limits", 0, &[]),
     ("model", 0, &[]),
@@ -89,11 +93,29 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
         ],
     ),
     ("cli", 7, &["clap"]),
-    ("app", 8, &["anyhow", "if_addrs", "prometheus", "rand", "rlimit", "serde_json", "sha2", "thiserror", "tokio"]),
+    (
+        "app",
+        8,
+        &[
+            "anyhow",
+            "if_addrs",
+            "prometheus",
+            "rand",
+            "rlimit",
+            "serde_json",
+            "sha2",
+            "thiserror",
+            "tokio",
+        ],
+    ),
 ];
 
 /// Within the same layer two may not see each other, and `source` sees facts only.
-const ONLY: &[(&str, &[&str])] = &[("source", &["limits", "model", "metrics"]), ("model", &[]), ("zone", &["model", "wire", "limits"])];
+const ONLY: &[(&str, &[&str])] = &[
+    ("source", &["limits", "model", "metrics"]),
+    ("model", &[]),
+    ("zone", &["model", "wire", "limits"]),
+];
 
 const CRATES: &[&str] = &[
     "annotate_snippets",
@@ -150,7 +172,10 @@ fn modules_use_only_what_lies_below_them() {
         let code = without_comments(&fs::read_to_string(&file).unwrap());
         for used in crate_paths(&code) {
             let lower = LAYERS.iter().any(|(name, theirs, _)| *name == used && theirs < layer);
-            let listed = ONLY.iter().find(|(name, _)| *name == own).is_none_or(|(_, only)| only.contains(&&*used));
+            let listed = ONLY
+                .iter()
+                .find(|(name, _)| *name == own)
+                .is_none_or(|(_, only)| only.contains(&&*used));
             if used != own && !(lower && listed) {
                 faults.push(format!("{}: `{own}` may not use `{used}`", file.display()));
             }
@@ -190,12 +215,19 @@ fn every_file_is_compiled() {
         let directory = file.parent().unwrap();
         // `a/b.rs` is declared in `a/mod.rs` or `a.rs`, `a/mod.rs` one level further up.
         let (name, home) = match stem {
-            "mod" => (directory.file_name().unwrap().to_str().unwrap(), directory.parent().unwrap()),
+            "mod" => {
+                (directory.file_name().unwrap().to_str().unwrap(), directory.parent().unwrap())
+            }
             _ => (stem, directory),
         };
         let parents = [home.join("lib.rs"), home.join("mod.rs"), home.with_extension("rs")];
-        let texts = parents.iter().filter_map(|parent| fs::read_to_string(parent).ok()).map(|text| without_comments(&text));
-        let declared = texts.into_iter().any(|text| text.contains(&format!("mod {name};")) || text.contains(&format!("\"{name}.rs\"")));
+        let texts = parents
+            .iter()
+            .filter_map(|parent| fs::read_to_string(parent).ok())
+            .map(|text| without_comments(&text));
+        let declared = texts.into_iter().any(|text| {
+            text.contains(&format!("mod {name};")) || text.contains(&format!("\"{name}.rs\""))
+        });
         assert!(declared, "{} is in no `mod` line", file.display());
     }
 }
@@ -206,7 +238,10 @@ fn the_architecture_page_names_every_module() {
     for (name, ..) in LAYERS {
         assert!(page.contains(&format!("`{name}`")), "ARCHITECTURE.md does not speak of `{name}`");
         let home = root().join("src");
-        assert!(home.join(name).is_dir() || home.join(format!("{name}.rs")).is_file(), "there is no module `{name}`");
+        assert!(
+            home.join(name).is_dir() || home.join(format!("{name}.rs")).is_file(),
+            "there is no module `{name}`"
+        );
     }
 }
 
@@ -252,7 +287,8 @@ fn without_comments(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// `src/zone/mod.rs` and `src/cache.rs` belong to `zone` and `cache`; `lib.rs` and `main.rs` to none.
+/// `src/zone/mod.rs` and `src/cache.rs` belong to `zone` and `cache`; `lib.rs` and `main.rs` to
+/// none.
 fn top_module(file: &Path) -> Option<String> {
     let inside = file.strip_prefix(root().join("src")).unwrap();
     let name = inside.components().next()?.as_os_str().to_str()?.trim_end_matches(".rs").to_owned();

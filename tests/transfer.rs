@@ -1,4 +1,5 @@
-//! Zones over TCP and TLS from the binary: in many messages that others can read, and nothing but what is answered.
+//! Zones over TCP and TLS from the binary: in many messages that others can read, and nothing but
+//! what is answered.
 #![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 mod support;
@@ -25,8 +26,9 @@ const ENDPOINTS: usize = 2500;
 
 /// A headless Service with thousands of endpoints, beside the example's.
 fn manifests(directory: &std::path::Path) {
-    let mut text =
-        String::from("apiVersion: v1\nkind: Service\nmetadata: {name: many}\nspec: {clusterIP: None, ports: [{name: http, port: 80}]}\n");
+    let mut text = String::from(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: many}\nspec: {clusterIP: None, ports: [{name: http, port: 80}]}\n",
+    );
     for slice in 0..ENDPOINTS / 100 {
         let addresses = (0..100).map(|last| format!("{{addresses: [10.245.{slice}.{last}]}}"));
         let endpoints = addresses.collect::<Vec<_>>().join(", ");
@@ -48,19 +50,28 @@ fn manifests(directory: &std::path::Path) {
 fn transfer<S: Read + Write>(client: &mut Tcp<S>, zone: &str) -> (Vec<Record>, usize) {
     client.send(&question(7, zone, AXFR));
     let (mut records, mut messages) = (Vec::new(), 0);
-    while records.iter().filter(|record: &&Record| record.record_type() == RecordType::SOA).count() < 2 {
+    while records.iter().filter(|record: &&Record| record.record_type() == RecordType::SOA).count()
+        < 2
+    {
         let message = Message::from_vec(&client.receive().unwrap()).unwrap();
-        assert!(message.metadata.authoritative && !message.metadata.truncation && message.metadata.id == 7);
+        assert!(
+            message.metadata.authoritative
+                && !message.metadata.truncation
+                && message.metadata.id == 7
+        );
         records.extend(message.answers);
         messages += 1;
     }
     (records, messages)
 }
 
-/// What is said of a record, without an SRV record's weight: a transfer counts it within a slice, as CoreDNS does.
+/// What is said of a record, without an SRV record's weight: a transfer counts it within a slice,
+/// as CoreDNS does.
 fn said(record: &Record) -> String {
     match &record.data {
-        RData::SRV(srv) => format!("{} {} SRV {} {}", record.name, record.ttl, srv.port, srv.target),
+        RData::SRV(srv) => {
+            format!("{} {} SRV {} {}", record.name, record.ttl, srv.port, srv.target)
+        }
         data => format!("{} {} {} {data}", record.name, record.ttl, record.record_type()),
     }
 }
@@ -69,9 +80,15 @@ fn said(record: &Record) -> String {
 fn a_zone_is_handed_over_whole_and_is_what_is_answered() {
     let (authority, directory) = (Authority::new(), tempfile::tempdir().unwrap());
     manifests(directory.path());
-    let kubernetes = format!("kubernetes cluster.local in-addr.arpa {{\n manifests {}\n }}", directory.path().display());
+    let kubernetes = format!(
+        "kubernetes cluster.local in-addr.arpa {{\n manifests {}\n }}",
+        directory.path().display()
+    );
     let zones = format!(" transfer {{\n to *\n }}\n {kubernetes}\n");
-    let text = format!(".:0 {{\n bind 127.0.0.1\n{zones}}}\ntls://.:0 {{\n bind 127.0.0.1\n {}\n{zones}}}\n", authority.directive());
+    let text = format!(
+        ".:0 {{\n bind 127.0.0.1\n{zones}}}\ntls://.:0 {{\n bind 127.0.0.1\n {}\n{zones}}}\n",
+        authority.directive()
+    );
     let server = Ndots::corefile(&text, &["dns", "tls"], &[]);
 
     let mut tcp = server.tcp();
@@ -79,25 +96,44 @@ fn a_zone_is_handed_over_whole_and_is_what_is_answered() {
     assert!(messages > 10, "{messages} messages");
     let (first, last) = (&records[0], &records[records.len() - 1]);
     assert_eq!((first.record_type(), first), (RecordType::SOA, last));
-    let many = |rtype| records.iter().filter(|record| record.record_type() == rtype && record.name.to_string().contains("many.")).count();
+    let many = |rtype| {
+        records
+            .iter()
+            .filter(|record| {
+                record.record_type() == rtype && record.name.to_string().contains("many.")
+            })
+            .count()
+    };
     assert_eq!((many(RecordType::A), many(RecordType::SRV)), (2 * ENDPOINTS, ENDPOINTS));
-    let (encrypted, _) = transfer(&mut dot(server.bound["tls"], authority.client(&["dot"])), "cluster.local");
+    let (encrypted, _) =
+        transfer(&mut dot(server.bound["tls"], authority.client(&["dot"])), "cluster.local");
     assert_eq!(encrypted, records);
 
     let (pointers, _) = transfer(&mut tcp, "in-addr.arpa");
     let mut sets: BTreeMap<(String, u16), BTreeSet<String>> = BTreeMap::new();
     // The large Service has more records than a single answer holds.
-    for record in records.iter().chain(&pointers).filter(|record| !record.to_string().contains("many.")) {
-        sets.entry((record.name.to_string(), record.record_type().into())).or_default().insert(said(record));
+    for record in
+        records.iter().chain(&pointers).filter(|record| !record.to_string().contains("many."))
+    {
+        sets.entry((record.name.to_string(), record.record_type().into()))
+            .or_default()
+            .insert(said(record));
     }
     assert!(sets.len() > 40, "{} record sets", sets.len());
     for ((name, qtype), expected) in sets {
         tcp.send(&question(8, &name, qtype));
         let answer = Message::from_vec(&tcp.receive().unwrap()).unwrap();
         let answered: BTreeSet<String> = answer.answers.iter().map(said).collect();
-        assert!(expected.is_subset(&answered), "{name} {qtype}: {expected:?}\nanswered {answered:?}");
-        // A question for SRV records at the bare name of a Service is answered with unnamed ports, too.
-        assert!(expected == answered || qtype == 33, "{name} {qtype}: {expected:?}\nanswered {answered:?}");
+        assert!(
+            expected.is_subset(&answered),
+            "{name} {qtype}: {expected:?}\nanswered {answered:?}"
+        );
+        // A question for SRV records at the bare name of a Service is answered with unnamed ports,
+        // too.
+        assert!(
+            expected == answered || qtype == 33,
+            "{name} {qtype}: {expected:?}\nanswered {answered:?}"
+        );
     }
 }
 
@@ -105,7 +141,10 @@ fn a_zone_is_handed_over_whole_and_is_what_is_answered() {
 fn a_zone_is_handed_over_by_streams_only_and_to_who_may_have_it() {
     let directory = tempfile::tempdir().unwrap();
     manifests(directory.path());
-    let kubernetes = format!("kubernetes cluster.local other.local {{\n manifests {}\n }}", directory.path().display());
+    let kubernetes = format!(
+        "kubernetes cluster.local other.local {{\n manifests {}\n }}",
+        directory.path().display()
+    );
     let text = format!(
         ".:0 {{\n bind 127.0.0.1\n transfer cluster.local {{\n to 127.0.0.1\n }}\n transfer {{\n to 192.0.2.1\n }}\n {kubernetes}\n}}\n"
     );

@@ -1,5 +1,10 @@
-//! The binary over sockets: transports, edits of manifests and Corefiles, pages, and an orderly end.
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests read files and clocks, and may panic")]
+//! The binary over sockets: transports, edits of manifests and Corefiles, pages, and an orderly
+//! end.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests read files and clocks, and may panic"
+)]
 
 mod support;
 
@@ -28,9 +33,12 @@ fn server() -> Ndots {
 #[test]
 fn every_transport_answers_alike() {
     let server = server();
-    for name in
-        [API, "my-service.default.svc.cluster.local", "nope.default.svc.cluster.local", "prometheus-operated.monitoring.svc.cluster.local"]
-    {
+    for name in [
+        API,
+        "my-service.default.svc.cluster.local",
+        "nope.default.svc.cluster.local",
+        "prometheus-operated.monitoring.svc.cluster.local",
+    ] {
         for qtype in [5, 33, 28, 16, 6, 255] {
             let packet = question(7, name, qtype);
             let mut tcp = server.tcp();
@@ -71,7 +79,12 @@ fn an_edit_shows_within_a_second() {
         fs::write(&file, format!("apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec: {{clusterIP: {ip}}}\n")).unwrap();
     };
     write("10.96.1.1");
-    let server = Ndots::serve(&["--manifests", directory.path().to_str().unwrap(), "--upstream", "127.0.0.1:1"]);
+    let server = Ndots::serve(&[
+        "--manifests",
+        directory.path().to_str().unwrap(),
+        "--upstream",
+        "127.0.0.1:1",
+    ]);
     let packet = question(7, "web.default.svc.cluster.local", A);
     let shows = |octets: [u8; 4]| server.udp(&packet).is_some_and(|reply| reply.ends_with(&octets));
     assert!(shows([10, 96, 1, 1]));
@@ -109,7 +122,11 @@ fn pages_tell_health_readiness_and_metrics() {
         cafe()
     );
     fs::write(&corefile, text).unwrap();
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_ndots")).arg("-conf").arg(&corefile).spawn().unwrap();
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_ndots"))
+        .arg("-conf")
+        .arg(&corefile)
+        .spawn()
+        .unwrap();
     let get = |port: u16, path: &str| page(([127, 0, 0, 1], port).into(), path);
     let begun = Instant::now();
     while get(ready, "/ready").is_none() {
@@ -125,8 +142,16 @@ fn pages_tell_health_readiness_and_metrics() {
     socket.recv(&mut [0; 512]).unwrap();
     let shown = get(metrics, "/metrics").unwrap();
     let labels = format!("server=\"dns://127.0.0.1:{dns}\",type=\"A\",view=\"\",zone=\".\"");
-    assert!(shown.contains(&format!("coredns_dns_requests_total{{family=\"1\",proto=\"udp\",{labels}}} 1")), "{shown}");
-    assert!(shown.contains("process_open_fds ") && !shown.contains("process_resident_memory_bytes 0\n"), "{shown}");
+    assert!(
+        shown.contains(&format!(
+            "coredns_dns_requests_total{{family=\"1\",proto=\"udp\",{labels}}} 1"
+        )),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("process_open_fds ") && !shown.contains("process_resident_memory_bytes 0\n"),
+        "{shown}"
+    );
     assert!(shown.contains("rcode=\"NOERROR\""), "{shown}");
     child.kill().unwrap();
     child.wait().unwrap();
@@ -142,11 +167,18 @@ fn an_edited_corefile_is_taken_over_and_a_broken_one_is_not() {
     let corefile = directory.path().join("Corefile");
     let dns = free_port();
     let write = |address: &str| {
-        let text = format!(".:{dns} {{\n bind 127.0.0.1\n reload 2s\n hosts none {{\n {address} host.example\n }}\n}}\n");
+        let text = format!(
+            ".:{dns} {{\n bind 127.0.0.1\n reload 2s\n hosts none {{\n {address} host.example\n }}\n}}\n"
+        );
         fs::write(&corefile, text).unwrap();
     };
     write("192.0.2.1");
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_ndots")).arg("-conf").arg(&corefile).arg("-quiet").spawn().unwrap();
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_ndots"))
+        .arg("-conf")
+        .arg(&corefile)
+        .arg("-quiet")
+        .spawn()
+        .unwrap();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let answers = |octets: [u8; 4], within: Duration| {
@@ -166,7 +198,10 @@ fn an_edited_corefile_is_taken_over_and_a_broken_one_is_not() {
     assert!(answers([192, 0, 2, 2], Duration::from_secs(4)), "an edit was not taken over");
     fs::write(&corefile, ". {\n hosst\n}\n").unwrap();
     assert!(!answers([192, 0, 2, 3], Duration::from_millis(2500)));
-    assert!(answers([192, 0, 2, 2], Duration::from_secs(1)), "a broken file changed what is served");
+    assert!(
+        answers([192, 0, 2, 2], Duration::from_secs(1)),
+        "a broken file changed what is served"
+    );
     child.kill().unwrap();
     child.wait().unwrap();
 }
@@ -180,10 +215,18 @@ fn each_address_is_counted_by_itself() {
         assert!(support::udp(second, &question(id, "a.example", A)).is_some());
     }
     let shown = page(server.bound["127.0.0.1:0"], "/metrics").unwrap();
-    let requests: Vec<_> = shown.lines().filter(|line| line.starts_with("coredns_dns_requests_total")).collect();
-    assert!(requests.len() == 1 && requests[0].contains("server=\"dns://127.0.0.2:0\"") && requests[0].ends_with(" 3"), "{requests:?}");
+    let requests: Vec<_> =
+        shown.lines().filter(|line| line.starts_with("coredns_dns_requests_total")).collect();
+    assert!(
+        requests.len() == 1
+            && requests[0].contains("server=\"dns://127.0.0.2:0\"")
+            && requests[0].ends_with(" 3"),
+        "{requests:?}"
+    );
     for address in ["127.0.0.1", "127.0.0.2"] {
-        let enabled = format!("coredns_plugin_enabled{{name=\"whoami\",server=\"dns://{address}:0\",view=\"\",zone=\".\"}} 1");
+        let enabled = format!(
+            "coredns_plugin_enabled{{name=\"whoami\",server=\"dns://{address}:0\",view=\"\",zone=\".\"}} 1"
+        );
         assert!(shown.contains(&enabled), "{shown}");
     }
 }

@@ -42,7 +42,11 @@ impl Text {
     }
 
     pub(super) fn of_flags(flags: &Serve) -> Self {
-        Self { path: "the flags of `ndots serve`".to_owned(), text: flags.corefile(), from_file: false }
+        Self {
+            path: "the flags of `ndots serve`".to_owned(),
+            text: flags.corefile(),
+            from_file: false,
+        }
     }
 
     /// The text as it is now.
@@ -98,11 +102,19 @@ impl Configuration {
 
     /// For the log.
     pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
-        self.diagnostics.lines().filter(|(severity, _)| *severity == Severity::Warning).map(|(_, line)| line)
+        self.diagnostics
+            .lines()
+            .filter(|(severity, _)| *severity == Severity::Warning)
+            .map(|(_, line)| line)
     }
 
     fn mistakes(&self) -> anyhow::Error {
-        let lines = self.diagnostics.lines().filter(|(severity, _)| *severity == Severity::Error).map(|(_, line)| line).collect();
+        let lines = self
+            .diagnostics
+            .lines()
+            .filter(|(severity, _)| *severity == Severity::Error)
+            .map(|(_, line)| line)
+            .collect();
         Mistakes { rendered: self.rendered(), lines }.into()
     }
 
@@ -128,8 +140,14 @@ impl Reader for Disk {
         }
         let mut text = String::new();
         let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-        file.take(limits::COREFILE_OCTETS as u64 + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
-        if text.len() > limits::COREFILE_OCTETS { Err("it is too large for a Corefile".to_owned()) } else { Ok(text) }
+        file.take(limits::COREFILE_OCTETS as u64 + 1)
+            .read_to_string(&mut text)
+            .map_err(|error| error.to_string())?;
+        if text.len() > limits::COREFILE_OCTETS {
+            Err("it is too large for a Corefile".to_owned())
+        } else {
+            Ok(text)
+        }
     }
 
     fn list(&self, directory: &str) -> Vec<String> {

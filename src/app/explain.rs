@@ -29,7 +29,11 @@ fn code(verdict: anyhow::Result<Verdict>) -> ExitCode {
 
 /// The calling thread's work is all there is.
 fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?.block_on(work)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(work)
 }
 
 pub(super) fn explain(flags: &Explain) -> ExitCode {
@@ -67,12 +71,15 @@ fn place(kubeconfig: Option<&Path>, context: Option<&str>) -> anyhow::Result<Pla
     if let Some(file) = kubeconfig {
         return Ok(Place::Kubeconfig { file: file.to_owned(), context });
     }
-    if context.is_none() && std::env::var_os("KUBECONFIG").is_none() && std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
+    if context.is_none()
+        && std::env::var_os("KUBECONFIG").is_none()
+        && std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
+    {
         return Ok(Place::Pod);
     }
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".kube/config"));
-    let listed: Vec<PathBuf> =
-        std::env::var_os("KUBECONFIG").map_or_else(|| home.into_iter().collect(), |list| std::env::split_paths(&list).collect());
+    let listed: Vec<PathBuf> = std::env::var_os("KUBECONFIG")
+        .map_or_else(|| home.into_iter().collect(), |list| std::env::split_paths(&list).collect());
     match listed.iter().find(|file| file.exists()) {
         Some(file) => Ok(Place::Kubeconfig { file: file.clone(), context }),
         None => bail!(
@@ -89,21 +96,42 @@ fn asked(flags: &Query) -> anyhow::Result<Verdict> {
     let (types, server) = flags.read_words().map_err(|reason| anyhow::anyhow!(reason))?;
     let here = ResolvConf::parse(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
     let mut resolv = match &flags.namespace {
-        Some(namespace) => ResolvConf { nameservers: here.nameservers, ..ResolvConf::of_namespace(namespace, &flags.zone, None) },
+        Some(namespace) => ResolvConf {
+            nameservers: here.nameservers,
+            ..ResolvConf::of_namespace(namespace, &flags.zone, None)
+        },
         None => here,
     };
     if let Some(search) = &flags.search {
         resolv.search.clone_from(search);
     }
     resolv.ndots = flags.ndots.unwrap_or(resolv.ndots);
-    let first = || resolv.nameservers.first().and_then(|text| text.parse().ok()).map(|address: std::net::IpAddr| Server::from(address));
-    let mut server = server.or_else(first).context("no server: /etc/resolv.conf names none; @SERVER does")?;
+    let first = || {
+        resolv
+            .nameservers
+            .first()
+            .and_then(|text| text.parse().ok())
+            .map(|address: std::net::IpAddr| Server::from(address))
+    };
+    let mut server =
+        server.or_else(first).context("no server: /etc/resolv.conf names none; @SERVER does")?;
     if flags.tcp && server.transport == Transport::Udp {
         server = server.over_tcp();
     }
     server.name.clone_from(&flags.tls_name);
-    let authorities = flags.tls_ca.as_ref().map(|file| std::fs::read(file).with_context(|| file.display().to_string())).transpose()?;
-    let asking =
-        Asking { name: flags.name.clone(), types, server, authorities, resolv, patience: limits::EXPLAIN_ASK_TIME, short: flags.short };
+    let authorities = flags
+        .tls_ca
+        .as_ref()
+        .map(|file| std::fs::read(file).with_context(|| file.display().to_string()))
+        .transpose()?;
+    let asking = Asking {
+        name: flags.name.clone(),
+        types,
+        server,
+        authorities,
+        resolv,
+        patience: limits::EXPLAIN_ASK_TIME,
+        short: flags.short,
+    };
     block_on(explain::query(&asking, |line| say!("{line}")))
 }

@@ -1,6 +1,8 @@
-//! The process's own figures, with the names that Prometheus' client libraries give them. Where there is no proc(5) they are 0.
+//! The process's own figures, with the names that Prometheus' client libraries give them. Where
+//! there is no proc(5) they are 0.
 //!
-//! `go_goroutines` is what CoreDNS's dashboards ask for: what runs beside each other, which here are tasks and threads.
+//! `go_goroutines` is what CoreDNS's dashboards ask for: what runs beside each other, which here
+//! are tasks and threads.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -23,12 +25,21 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn new() -> prometheus::Result<Self> {
-        let started = Gauge::new("process_start_time_seconds", "Unix time at which the process started.")?;
-        started.set(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()));
+        let started =
+            Gauge::new("process_start_time_seconds", "Unix time at which the process started.")?;
+        started.set(
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
+        );
         Ok(Self {
             cpu: Counter::new("process_cpu_seconds_total", "User and system time of the process.")?,
-            resident: Gauge::new("process_resident_memory_bytes", "Memory that the process has resident.")?,
-            virtual_size: Gauge::new("process_virtual_memory_bytes", "Memory that the process has mapped.")?,
+            resident: Gauge::new(
+                "process_resident_memory_bytes",
+                "Memory that the process has resident.",
+            )?,
+            virtual_size: Gauge::new(
+                "process_virtual_memory_bytes",
+                "Memory that the process has mapped.",
+            )?,
             open: Gauge::new("process_open_fds", "Descriptors that are open.")?,
             most: Gauge::new("process_max_fds", "Descriptors that may be open.")?,
             started,
@@ -37,7 +48,15 @@ impl Process {
     }
 
     fn all(&self) -> [&dyn Collector; 7] {
-        [&self.cpu, &self.resident, &self.virtual_size, &self.open, &self.most, &self.started, &self.running]
+        [
+            &self.cpu,
+            &self.resident,
+            &self.virtual_size,
+            &self.open,
+            &self.most,
+            &self.started,
+            &self.running,
+        ]
     }
 
     fn refresh(&self) {
@@ -45,17 +64,26 @@ impl Process {
         // Hundredths of a second on every Linux that runs containers.
         const TICKS: f64 = 100.0;
         let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-        let fields: Vec<f64> =
-            stat.rsplit(')').next().unwrap_or_default().split_whitespace().map(|field| field.parse().unwrap_or(0.0)).collect();
+        let fields: Vec<f64> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .map(|field| field.parse().unwrap_or(0.0))
+            .collect();
         // Fields 14, 15, 20, 23 and 24 of proc(5); the two before the `)` are cut off.
-        if let [utime, stime, _, _, _, _, threads, _, _, vsize, rss] = fields.get(11..22).unwrap_or_default() {
-            let tasks = Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks());
+        if let [utime, stime, _, _, _, _, threads, _, _, vsize, rss] =
+            fields.get(11..22).unwrap_or_default()
+        {
+            let tasks =
+                Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks());
             self.running.set(threads + tasks as f64);
             self.cpu.inc_by(((utime + stime) / TICKS - self.cpu.get()).max(0.0));
             self.virtual_size.set(*vsize);
             self.resident.set(rss * PAGE);
         }
-        self.open.set(std::fs::read_dir("/proc/self/fd").map_or(0.0, |entries| entries.count() as f64));
+        self.open
+            .set(std::fs::read_dir("/proc/self/fd").map_or(0.0, |entries| entries.count() as f64));
         self.most.set(rlimit::Resource::NOFILE.get().map_or(0.0, |(soft, _)| soft as f64));
     }
 }

@@ -20,7 +20,8 @@ pub(super) fn addresses(host: &Host) -> Result<Vec<IpAddr>, String> {
     if host.resolvers.is_empty() {
         let name = host.name.trim_end_matches('.');
         // With its final dot no search path is tried; without it /etc/hosts is read.
-        let found = (format!("{name}."), 0).to_socket_addrs().or_else(|_| (name, 0).to_socket_addrs());
+        let found =
+            (format!("{name}."), 0).to_socket_addrs().or_else(|_| (name, 0).to_socket_addrs());
         return Ok(found.map_err(|error| error.to_string())?.map(|address| address.ip()).collect());
     }
     for resolver in &host.resolvers {
@@ -34,14 +35,22 @@ pub(super) fn addresses(host: &Host) -> Result<Vec<IpAddr>, String> {
 }
 
 fn ask(host: &Host, resolver: SocketAddr) -> io::Result<Vec<IpAddr>> {
-    let any = if resolver.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
+    let any = if resolver.is_ipv4() {
+        IpAddr::from(Ipv4Addr::UNSPECIFIED)
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    };
     let socket = UdpSocket::bind((any, 0))?;
     socket.connect(resolver)?;
     socket.set_read_timeout(Some(limits::RESOLVE_TIME))?;
     let mut addresses = Vec::new();
     for qtype in [Type::A, Type::AAAA] {
         let response = exchange(&socket, host, qtype)?;
-        let rdatas = response.answer.iter().filter(|set| set.rtype == qtype).flat_map(|set| set.rdatas.iter());
+        let rdatas = response
+            .answer
+            .iter()
+            .filter(|set| set.rtype == qtype)
+            .flat_map(|set| set.rdatas.iter());
         addresses.extend(rdatas.filter_map(|rdata| {
             let v4 = <[u8; 4]>::try_from(rdata).ok().map(IpAddr::from);
             v4.or_else(|| <[u8; 16]>::try_from(rdata).ok().map(IpAddr::from))
@@ -63,7 +72,8 @@ fn exchange(socket: &UdpSocket, host: &Host, qtype: Type) -> io::Result<Response
         if reply::matches(&buffer[..length], &asked) == reply::Match::No {
             continue;
         }
-        let incoming = reply::read(&buffer[..length], &asked).map_err(|_| io::Error::other("a reply that cannot be read"))?;
+        let incoming = reply::read(&buffer[..length], &asked)
+            .map_err(|_| io::Error::other("a reply that cannot be read"))?;
         return match incoming.response.rcode {
             Rcode::NOERROR => Ok(incoming.response),
             rcode => Err(io::Error::other(format!("it says {rcode}"))),
@@ -94,7 +104,8 @@ mod tests {
                 let mut packet = [0; 512];
                 let (length, from) = server.recv_from(&mut packet).unwrap();
                 // QR, one answer, no OPT: A or AAAA of the question's name.
-                let question_end = 12 + packet[12..length].windows(5).position(|tail| tail[0] == 0).unwrap() + 5;
+                let question_end =
+                    12 + packet[12..length].windows(5).position(|tail| tail[0] == 0).unwrap() + 5;
                 let mut reply = packet[..question_end].to_vec();
                 (reply[2], reply[7], reply[11]) = (0x81, 1 - turn, 0);
                 if turn == 0 {

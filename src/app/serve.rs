@@ -16,37 +16,45 @@ use crate::{
     limits,
     metrics::Metrics,
     net::{
-        Shell,
+        Dispatcher,
         admin::Admin,
         listeners::Listeners,
         log::{Format, Log},
     },
-    plugin::{Kept, Readiness, Timed},
+    plugin::{Readiness, ReloadState, Timed},
     server::{Assembled, Listen},
     wire::{CookieSecret, Question},
 };
 
 use super::{
-    build::{self, Built},
+    banner,
+    compose::{self, Built},
     config::{self, Configuration, Mistakes, Text},
-    openings, process, said, say,
+    listen_config, process, said, say,
     signals::{Order, Signals},
     sources::Sources,
     watch::{self, Watched},
-    welcome,
 };
 
 /// Where somebody did not want to wait for the end, as in CoreDNS.
 const FORCED: u8 = 2;
 
 /// Serves a Corefile until a signal says otherwise. A newcomer is told what to try in the zone.
-pub(super) fn run(text: &Text, flags: &ServerFlags, newcomer: Option<&str>) -> anyhow::Result<ExitCode> {
+pub(super) fn run(
+    text: &Text,
+    flags: &ServerFlags,
+    newcomer: Option<&str>,
+) -> anyhow::Result<ExitCode> {
     // A wrong Corefile is told before a thread is made.
     let configuration = config::check(text, flags.port)?;
     configuration.print_warnings();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
     let code = runtime.block_on(async {
-        let (mut process, shell_task) = Process::start(text, configuration, flags, newcomer).await?;
+        let (mut process, shell_task) =
+            Process::start(text, configuration, flags, newcomer).await?;
         let log = process.log.clone();
         let mut tasks = JoinSet::new();
         tasks.spawn(shell_task);
@@ -70,7 +78,8 @@ struct Pidfile(PathBuf);
 impl Pidfile {
     fn write(path: Option<&Path>) -> anyhow::Result<Option<Self>> {
         let Some(path) = path else { return Ok(None) };
-        std::fs::write(path, format!("{}\n", std::process::id())).with_context(|| format!("cannot write {}", path.display()))?;
+        std::fs::write(path, format!("{}\n", std::process::id()))
+            .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Some(Self(path.to_owned())))
     }
 }
@@ -82,7 +91,7 @@ impl Drop for Pidfile {
 }
 
 struct Process {
-    shell: Arc<Shell>,
+    dispatcher: Arc<Dispatcher>,
     metrics: Arc<Metrics>,
     log: Log,
     listeners: Listeners,
@@ -91,7 +100,7 @@ struct Process {
     readiness: Arc<Readiness>,
     lameduck: std::time::Duration,
     timed: Vec<Arc<dyn Timed>>,
-    kept: Kept,
+    kept: ReloadState,
     cookies: CookieSecret,
     /// `None` where no change is to be taken over.
     watched: Option<Watched>,
@@ -110,39 +119,58 @@ impl Process {
         metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), "", ""]).set(1);
         metrics.register(Box::new(process::Process::new()?));
         let format = if flags.log_format == LogFormat::Json { Format::Json } else { Format::Text };
-        let log = Log::start(metrics.log_lost.clone(), format).context("cannot start the log's thread")?;
+        let log = Log::start(metrics.log_lost.clone(), format)
+            .context("cannot start the log's thread")?;
         // Before anything is said: who reads that it listens may end it in order.
         let signals = Signals::new(log.clone()).context("cannot listen to signals")?;
         let mut sources = Sources::new(log.clone(), Arc::clone(&metrics));
-        let started = sources.start(&build::sources(&configuration)).await?;
-        let watched = Watched::new(text, build::files(&configuration));
-        let cookies = build::cookie_secret();
-        let Built { assembled, mut openings } = build::build(configuration, &metrics, &sources.stores(), &Kept::default(), cookies)?;
-        openings::add_compat(&mut openings, &flags.compat_listener)?;
+        let started = sources.start(&compose::sources(&configuration)).await?;
+        let watched = Watched::new(text, compose::files(&configuration));
+        let cookies = compose::cookie_secret();
+        let Built { assembled, mut listen_configs } = compose::compose(
+            configuration,
+            &metrics,
+            &sources.stores(),
+            &ReloadState::default(),
+            cookies,
+        )?;
+        listen_config::add_compat(&mut listen_configs, &flags.compat_listener)?;
         assembled.tell_enabled(&metrics);
         let Assembled {
-            server, pages, readiness, lameduck, warnings, timed, stacktrace, watch_corefile, watch_files, probes, kept, ..
+            server,
+            pages,
+            readiness,
+            lameduck,
+            warnings,
+            timed,
+            stacktrace,
+            watch_corefile,
+            watch_files,
+            probes,
+            kept,
+            ..
         } = assembled;
         log.debug(server.debug);
         said::trace_panics(stacktrace);
         warnings.into_iter().for_each(|warning| log.say(Level::Warning, warning));
-        // Container runtimes leave a soft limit of 1024 descriptors; the bounds of limits.rs want more. Without more, connections wait.
+        // Container runtimes leave a soft limit of 1024 descriptors; the bounds of limits.rs want
+        // more. Without more, connections wait.
         let descriptors = rlimit::increase_nofile_limit(limits::DESCRIPTORS).unwrap_or(1024);
         let mut listeners = Listeners::new(descriptors);
-        listeners.open(&openings)?;
+        listeners.open(&listen_configs)?;
         let mut admin = Admin::new(Arc::clone(&metrics), log.clone());
         admin.serve(pages).await?;
         let zones = server.zones();
-        let (shell, task) = Shell::new(server, Arc::clone(&metrics), log.clone());
-        listeners.serve(&shell, &openings)?;
+        let (dispatcher, task) = Dispatcher::new(server, Arc::clone(&metrics), log.clone());
+        listeners.serve(&dispatcher, &listen_configs)?;
         if let Some(zone) = newcomer {
-            welcome::newcomer(&started, &listeners, zone);
+            banner::newcomer(&started, &listeners, zone);
         } else if !flags.quiet {
             match format {
-                Format::Text => say!("{}", welcome::banner(&zones)),
-                Format::Json => log.say(Level::Info, welcome::banner(&zones)),
+                Format::Text => say!("{}", banner::banner(&zones)),
+                Format::Json => log.say(Level::Info, banner::banner(&zones)),
             }
-            welcome::chosen_ports(&listeners, &admin);
+            banner::chosen_ports(&listeners, &admin);
         }
         let watched = watched.only(watch_corefile, watch_files);
         if let Some(hash) = watched.as_ref().and_then(Watched::hash) {
@@ -150,8 +178,22 @@ impl Process {
         }
         let mut tasks = JoinSet::new();
         spawn_probes(&mut tasks, &listeners, probes);
-        let process =
-            Self { shell, metrics, log, listeners, admin, sources, readiness, lameduck, timed, kept, cookies, watched, tasks, signals };
+        let process = Self {
+            dispatcher,
+            metrics,
+            log,
+            listeners,
+            admin,
+            sources,
+            readiness,
+            lameduck,
+            timed,
+            kept,
+            cookies,
+            watched,
+            tasks,
+            signals,
+        };
         Ok((process, task))
     }
 
@@ -187,14 +229,20 @@ impl Process {
         self.log.say(Level::Info, "Reloading");
         if let Err(error) = self.reload(text, flags).await {
             self.metrics.reload_failures.inc();
-            let reason = error.downcast_ref::<Mistakes>().map_or_else(|| format!("{error:#}"), |mistakes| mistakes.lines.join("; "));
-            self.log.say(Level::Error, format!("plugin/reload: Corefile changed but reload failed: {reason}"));
+            let reason = error
+                .downcast_ref::<Mistakes>()
+                .map_or_else(|| format!("{error:#}"), |mistakes| mistakes.lines.join("; "));
+            self.log.say(
+                Level::Error,
+                format!("plugin/reload: Corefile changed but reload failed: {reason}"),
+            );
             return;
         }
         if let Some(hash) = self.watched.as_ref().and_then(Watched::hash) {
             self.metrics.reload_version.reset();
             self.metrics.reload_version.with_label_values(&["sha512", &hash]).set(1);
-            self.log.say(Level::Info, format!("plugin/reload: Running configuration SHA512 = {hash}"));
+            self.log
+                .say(Level::Info, format!("plugin/reload: Running configuration SHA512 = {hash}"));
         }
         self.log.say(Level::Info, "Reloading complete");
     }
@@ -204,21 +252,26 @@ impl Process {
         let text = text.again()?;
         let configuration = config::check(&text, flags.port)?;
         configuration.warnings().for_each(|warning| self.log.say(Level::Warning, warning));
-        let needed = build::sources(&configuration);
+        let needed = compose::sources(&configuration);
         // Before anything takes time: what changes meanwhile is the next reload's.
-        let watched = Watched::new(&text, build::files(&configuration));
+        let watched = Watched::new(&text, compose::files(&configuration));
         self.sources.start(&needed).await?;
-        let Built { assembled: built, mut openings } =
-            build::build(configuration, &self.metrics, &self.sources.stores(), &self.kept, self.cookies)?;
-        openings::add_compat(&mut openings, &flags.compat_listener)?;
-        self.listeners.open(&openings)?;
+        let Built { assembled: built, mut listen_configs } = compose::compose(
+            configuration,
+            &self.metrics,
+            &self.sources.stores(),
+            &self.kept,
+            self.cookies,
+        )?;
+        listen_config::add_compat(&mut listen_configs, &flags.compat_listener)?;
+        self.listeners.open(&listen_configs)?;
         built.tell_enabled(&self.metrics);
         self.log.debug(built.server.debug);
         said::trace_panics(built.stacktrace);
         built.warnings.into_iter().for_each(|warning| self.log.say(Level::Warning, warning));
-        self.shell.server.store(Arc::new(built.server));
+        self.dispatcher.server.store(Arc::new(built.server));
         said::write_due(&std::mem::replace(&mut self.timed, built.timed), None, &self.log);
-        self.listeners.serve(&self.shell, &openings)?;
+        self.listeners.serve(&self.dispatcher, &listen_configs)?;
         self.sources.keep(&needed).await;
         (self.readiness, self.lameduck, self.kept) = (built.readiness, built.lameduck, built.kept);
         self.watched = watched.only(built.watch_corefile, built.watch_files);
@@ -226,17 +279,26 @@ impl Process {
         self.admin.serve(built.pages).await
     }
 
-    /// No new questions are invited, those that still come are answered, then what is on its way is finished.
+    /// No new questions are invited, those that still come are answered, then what is on its way is
+    /// finished.
     async fn stop(self, order: Order) -> ExitCode {
-        let Self { mut signals, readiness, lameduck, log, listeners, shell, timed, admin, .. } = self;
+        let Self {
+            mut signals, readiness, lameduck, log, listeners, dispatcher, timed, admin, ..
+        } = self;
         let in_order = async {
             readiness.stop();
             if order == Order::Terminate && !lameduck.is_zero() {
-                log.say(Level::Info, format!("plugin/health: Going into lameduck mode for {}", go_duration(lameduck)));
+                log.say(
+                    Level::Info,
+                    format!(
+                        "plugin/health: Going into lameduck mode for {}",
+                        go_duration(lameduck)
+                    ),
+                );
                 tokio::time::sleep(lameduck).await;
             }
             listeners.close().await;
-            shell.finish().await;
+            dispatcher.finish().await;
             said::write_due(&timed, None, &log);
             drop(admin);
         };

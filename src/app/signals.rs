@@ -12,7 +12,8 @@ pub(super) struct Signals {
     quit: Signal,
     reload: Signal,
     upgrade: Signal,
-    /// Kept, and never asked: the signal is sent to whole sessions, and would end the process.
+    /// ReloadState, and never asked: the signal is sent to whole sessions, and would end the
+    /// process.
     _hangup: Signal,
     log: Log,
 }

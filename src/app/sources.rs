@@ -78,9 +78,13 @@ impl Sources {
             if !self.running.contains_key(source) {
                 started.push(self.open(source).await.context("plugin/kubernetes")?);
             }
-            if let Some(Running { feed: Feed::Cluster { cluster, changes, followed }, .. }) = self.running.get_mut(source) {
+            if let Some(Running { feed: Feed::Cluster { cluster, changes, followed }, .. }) =
+                self.running.get_mut(source)
+            {
                 for kind in kinds {
-                    followed.entry(*kind).or_insert_with(|| cluster.follow(*kind, changes.clone(), &mut self.tasks));
+                    followed
+                        .entry(*kind)
+                        .or_insert_with(|| cluster.follow(*kind, changes.clone(), &mut self.tasks));
                 }
             }
         }
@@ -97,8 +101,13 @@ impl Sources {
             keep
         });
         for (source, kinds) in needed {
-            let Some(Running { feed: Feed::Cluster { changes, followed, .. }, .. }) = self.running.get_mut(source) else { continue };
-            let spare: Vec<_> = followed.keys().filter(|kind| !kinds.contains(kind)).copied().collect();
+            let Some(Running { feed: Feed::Cluster { changes, followed, .. }, .. }) =
+                self.running.get_mut(source)
+            else {
+                continue;
+            };
+            let spare: Vec<_> =
+                followed.keys().filter(|kind| !kinds.contains(kind)).copied().collect();
             for kind in spare {
                 if let Some(follower) = followed.remove(&kind) {
                     follower.abort();
@@ -109,29 +118,53 @@ impl Sources {
     }
 
     pub(super) fn stores(&self) -> HashMap<Source, Arc<Store>> {
-        self.running.iter().map(|(source, running)| (source.clone(), Arc::clone(&running.store))).collect()
+        self.running
+            .iter()
+            .map(|(source, running)| (source.clone(), Arc::clone(&running.store)))
+            .collect()
     }
 
     async fn open(&mut self, source: &Source) -> anyhow::Result<Started> {
         let place = match &source.origin {
-            Origin::Manifests(directory) => return Ok(Started::Manifests(self.open_manifests(source, Path::new(directory))?)),
+            Origin::Manifests(directory) => {
+                return Ok(Started::Manifests(self.open_manifests(source, Path::new(directory))?));
+            }
             Origin::InCluster => Place::Pod,
-            Origin::Kubeconfig { file, context } => Place::Kubeconfig { file: file.into(), context: context.clone() },
-            Origin::Endpoint { url, tls } => Place::Endpoint { url: url.clone(), identity: tls.as_ref().map(identity) },
+            Origin::Kubeconfig { file, context } => {
+                Place::Kubeconfig { file: file.into(), context: context.clone() }
+            }
+            Origin::Endpoint { url, tls } => {
+                Place::Endpoint { url: url.clone(), identity: tls.as_ref().map(identity) }
+            }
         };
         let written = place.to_string();
         let access = Arc::new(Access::open(place, admission(source.throttle)).await?);
         let host = access.host().to_owned();
         let labels = source.labels.as_deref().map(Arc::from);
-        let cluster = Cluster { access, labels, metrics: Arc::clone(&self.metrics), say: Arc::new(self.say()) };
+        let cluster = Cluster {
+            access,
+            labels,
+            metrics: Arc::clone(&self.metrics),
+            say: Arc::new(self.say()),
+        };
         let (changes, receiver) = channel(limits::CHANGES);
-        self.run(source, Index::default(), receiver, Feed::Cluster { cluster, changes, followed: BTreeMap::new() });
+        self.run(
+            source,
+            Index::default(),
+            receiver,
+            Feed::Cluster { cluster, changes, followed: BTreeMap::new() },
+        );
         Ok(Started::Cluster { host, place: written })
     }
 
     /// A directory is read before anything is answered: that takes less time than a first question.
     fn open_manifests(&mut self, source: &Source, directory: &Path) -> anyhow::Result<Reading> {
-        let selector = source.labels.as_deref().map(Selector::parse).transpose().map_err(anyhow::Error::msg)?;
+        let selector = source
+            .labels
+            .as_deref()
+            .map(Selector::parse)
+            .transpose()
+            .map_err(anyhow::Error::msg)?;
         let mut manifests = Manifests::open(directory, selector)?;
         let mut reading = manifests.read();
         let mut index = Index::default();
@@ -146,17 +179,27 @@ impl Sources {
         Ok(reading)
     }
 
-    fn run(&mut self, source: &Source, mut index: Index, mut changes: Receiver<Change>, feed: Feed) {
+    fn run(
+        &mut self,
+        source: &Source,
+        mut index: Index,
+        mut changes: Receiver<Change>,
+        feed: Feed,
+    ) {
         let (store, metrics) = (index.store(), Arc::clone(&self.metrics));
         let index = self.tasks.spawn(async move {
             while let Some(change) = changes.recv().await {
                 if let Change::Caused { namespace, service, at } = &change
                     && let Some(headless) = index.is_headless(namespace, service)
                 {
-                    // Slices of a Service without a selector are not the controller's, and say no time.
+                    // Slices of a Service without a selector are not the controller's, and say no
+                    // time.
                     let kind = if headless { "headless_with_selector" } else { "cluster_ip" };
                     let since = SystemTime::now().duration_since(*at).unwrap_or_default();
-                    metrics.kubernetes_programming.with_label_values(&[kind]).observe(since.as_secs_f64());
+                    metrics
+                        .kubernetes_programming
+                        .with_label_values(&[kind])
+                        .observe(since.as_secs_f64());
                 }
                 index.apply(change, unix_seconds());
             }
@@ -167,12 +210,21 @@ impl Sources {
     /// Says what is wrong (true) or well again (false).
     fn say(&self) -> impl Fn(bool, String) + Send + Sync + 'static {
         let log = self.log.clone();
-        move |wrong, text| log.say(if wrong { Level::Error } else { Level::Info }, format!("plugin/kubernetes: {text}"))
+        move |wrong, text| {
+            log.say(
+                if wrong { Level::Error } else { Level::Info },
+                format!("plugin/kubernetes: {text}"),
+            )
+        }
     }
 }
 
 fn identity(tls: &ClientTls) -> Identity {
-    Identity { certificate: (&tls.certificate).into(), key: (&tls.key).into(), authority: (&tls.authority).into() }
+    Identity {
+        certificate: (&tls.certificate).into(),
+        key: (&tls.key).into(),
+        authority: (&tls.authority).into(),
+    }
 }
 
 fn admission(throttle: Throttle) -> Admission {

@@ -1,5 +1,5 @@
-//! Looks at the Corefile and at the files that its plugins read, and tells when they have changed; asks this server the
-//! questions that plugins want to see come in.
+//! Looks at the Corefile and at the files that its plugins read, and tells when they have changed;
+//! asks this server the questions that plugins want to see come in.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -24,20 +24,28 @@ pub(super) struct Watched {
 impl Watched {
     /// The Corefile as it was read, and the files as they are.
     pub(super) fn new(text: &Text, paths: Vec<String>) -> Self {
-        let files = paths.into_iter().map(|path| (path.clone(), std::fs::read(path).ok())).collect();
+        let files =
+            paths.into_iter().map(|path| (path.clone(), std::fs::read(path).ok())).collect();
         Self { corefile: Some(config::print(text)), files }
     }
 
     /// Only what is to be taken over when it changes, if there is any.
     pub(super) fn only(self, corefile: bool, files: bool) -> Option<Self> {
-        let watched = Self { corefile: self.corefile.filter(|_| corefile), files: if files { self.files } else { BTreeMap::new() } };
+        let watched = Self {
+            corefile: self.corefile.filter(|_| corefile),
+            files: if files { self.files } else { BTreeMap::new() },
+        };
         (corefile || files).then_some(watched)
     }
 
     /// Looks again: whether something is other than it was.
     pub(super) fn look(&mut self, text: &Text) -> bool {
-        let corefile = self.corefile.as_ref().map(|_| text.again().map(|text| config::print(&text)).unwrap_or_default());
-        let files = self.files.keys().map(|path| (path.clone(), std::fs::read(path).ok())).collect();
+        let corefile = self
+            .corefile
+            .as_ref()
+            .map(|_| text.again().map(|text| config::print(&text)).unwrap_or_default());
+        let files =
+            self.files.keys().map(|path| (path.clone(), std::fs::read(path).ok())).collect();
         let now = Self { corefile, files };
         let changed = now.corefile != self.corefile || now.files != self.files;
         *self = now;
@@ -51,9 +59,14 @@ impl Watched {
     }
 }
 
-/// Asks a question at an address of ours once a second, until it is answered or half a minute has passed.
+/// Asks a question at an address of ours once a second, until it is answered or half a minute has
+/// passed.
 pub(super) async fn probe(to: SocketAddr, question: Question) {
-    let to = if to.ip().is_unspecified() { SocketAddr::new([127, 0, 0, 1].into(), to.port()) } else { to };
+    let to = if to.ip().is_unspecified() {
+        SocketAddr::new([127, 0, 0, 1].into(), to.port())
+    } else {
+        to
+    };
     let any: SocketAddr = if to.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
     let Ok(socket) = UdpSocket::bind(any).await else { return };
     let mut packet = Vec::new();

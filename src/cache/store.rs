@@ -1,4 +1,5 @@
-//! Entries in shards, each with a clock hand: what was asked since the hand came by stays for another round.
+//! Entries in shards, each with a clock hand: what was asked since the hand came by stays for
+//! another round.
 
 use std::{
     collections::HashMap,
@@ -53,7 +54,14 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn new(response: Response, now: Instant, life: Duration) -> Self {
-        Self { response, ends: now + life, given: life, last_asked: now, asked: 0, refreshing: false }
+        Self {
+            response,
+            ends: now + life,
+            given: life,
+            last_asked: now,
+            asked: 0,
+            refreshing: false,
+        }
     }
 
     /// The reply with the time that it has left.
@@ -68,13 +76,21 @@ impl Entry {
 
     /// What its records take, roughly.
     fn octets(&self) -> usize {
-        let owner = |set: &RecordSet| if let Owner::Name(name) = &set.owner { name.len() } else { 0 };
-        self.response.sets().map(|set| size_of::<RecordSet>() + set.rdatas.octets() + owner(set)).sum()
+        let owner =
+            |set: &RecordSet| if let Owner::Name(name) = &set.owner { name.len() } else { 0 };
+        self.response
+            .sets()
+            .map(|set| size_of::<RecordSet>() + set.rdatas.octets() + owner(set))
+            .sum()
     }
 
     /// Counts a question; true, once, where the reply should be fetched anew.
     pub(super) fn asked(&mut self, prefetch: Prefetch, now: Instant) -> bool {
-        self.asked = if now.saturating_duration_since(self.last_asked) < prefetch.gap { self.asked + 1 } else { 1 };
+        self.asked = if now.saturating_duration_since(self.last_asked) < prefetch.gap {
+            self.asked + 1
+        } else {
+            1
+        };
         self.last_asked = now;
         let late = self.ends.saturating_duration_since(now) * 100 <= self.given * prefetch.percent;
         let due = self.asked >= prefetch.amount && late && !self.refreshing;
@@ -157,7 +173,9 @@ impl Shard {
     fn put(&mut self, key: Key, entry: Entry) -> usize {
         self.remove(&key);
         let before = self.slots.len();
-        while self.slots.len() >= self.capacity || !self.slots.is_empty() && self.octets + entry.octets() > self.room {
+        while self.slots.len() >= self.capacity
+            || !self.slots.is_empty() && self.octets + entry.octets() > self.room
+        {
             self.evict();
         }
         let evicted = before - self.slots.len();

@@ -31,7 +31,8 @@ fn set(owner: Owner, rtype: Type, ttl: u32, rdata: &[u8]) -> RecordSet {
 /// An address, and where the type is another one an alias.
 fn records(records: &[(Type, u32)]) -> Response {
     let data = |rtype| if rtype == Type::CNAME { b"\x01a\0".as_slice() } else { &[192, 0, 2, 1] };
-    let answer = records.iter().map(|&(rtype, ttl)| set(Owner::Question, rtype, ttl, data(rtype))).collect();
+    let answer =
+        records.iter().map(|&(rtype, ttl)| set(Owner::Question, rtype, ttl, data(rtype))).collect();
     Response { answer, ..Response::of(Rcode::NOERROR) }
 }
 
@@ -43,7 +44,10 @@ fn address(ttl: u32) -> Response {
 fn denial(rcode: Rcode, ttl: u32, minimum: u32) -> Response {
     let rdata = [b"\0\0".as_slice(), &[0; 16], &minimum.to_be_bytes()].concat();
     let zone: Name = "example.com".parse().unwrap();
-    Response { authority: [set(Owner::from(&zone), Type::SOA, ttl, &rdata)].into_iter().collect(), ..Response::of(rcode) }
+    Response {
+        authority: [set(Owner::from(&zone), Type::SOA, ttl, &rdata)].into_iter().collect(),
+        ..Response::of(rcode)
+    }
 }
 
 fn servfail() -> Response {
@@ -95,7 +99,10 @@ fn a_reply_lives_as_long_as_its_shortest_record() {
         check(denial(rcode, 300, 0), None);
     }
     // An alias that leads nowhere is a denial.
-    check(Response { answer: records(&[(Type::CNAME, 20)]).answer, ..denial(Rcode::NOERROR, 60, 60) }, denied(20));
+    check(
+        Response { answer: records(&[(Type::CNAME, 20)]).answer, ..denial(Rcode::NOERROR, 60, 60) },
+        denied(20),
+    );
     // What says nothing of the name.
     for rcode in [Rcode::SERVFAIL, Rcode::REFUSED, Rcode::NOTIMP, Rcode::FORMERR] {
         check(Response::of(rcode), None);
@@ -188,8 +195,14 @@ fn the_newest_reply_counts() {
         assert_eq!(hit(&cache, &www(), t0).map(|(_, part)| part), Some(part));
         assert_eq!((cache.len(Part::Success) + cache.len(Part::Denial)), 1);
         // What the second replaced does not come back when its own time is over.
-        assert!(hit(&cache, &www(), t0 + secs(10)).is_none_or(|(_, part)| part == Part::Success && second == &there));
-        assert_eq!(cache.stale(&www(), t0 + secs(2000)).map(|response| response.rcode), Some(second.rcode));
+        assert!(
+            hit(&cache, &www(), t0 + secs(10))
+                .is_none_or(|(_, part)| part == Part::Success && second == &there)
+        );
+        assert_eq!(
+            cache.stale(&www(), t0 + secs(2000)).map(|response| response.rcode),
+            Some(second.rcode)
+        );
     }
 }
 
@@ -222,8 +235,14 @@ fn a_popular_reply_is_fetched_anew_once_before_its_end() {
     let check = |asked: &[u64], expected: &[u64]| {
         let (cache, t0) = (cache(|settings| settings.prefetch = Some(prefetch)), start());
         cache.put(&www(), address(100), t0);
-        let refreshes = |at: &&u64| matches!(cache.get(&www(), t0 + secs(**at)), Hit::Fresh { refresh: true, .. });
-        assert_eq!(asked.iter().filter(refreshes).copied().collect::<Vec<_>>(), expected, "{asked:?}");
+        let refreshes = |at: &&u64| {
+            matches!(cache.get(&www(), t0 + secs(**at)), Hit::Fresh { refresh: true, .. })
+        };
+        assert_eq!(
+            asked.iter().filter(refreshes).copied().collect::<Vec<_>>(),
+            expected,
+            "{asked:?}"
+        );
     };
     check(&[80, 85, 89, 90, 91, 99], &[90]);
     check(&[90, 91], &[]);
@@ -245,7 +264,10 @@ fn no_more_is_kept_than_the_capacity_and_what_is_asked_for_stays() {
     }
     assert_eq!(cache.len(Part::Success), 160);
     assert_eq!(evicted, 2000 - 160);
-    assert!((0..2000).filter(|&at| hit(&cache, &name(at), t0).is_some()).count() == 160, "places and slots agree");
+    assert!(
+        (0..2000).filter(|&at| hit(&cache, &name(at), t0).is_some()).count() == 160,
+        "places and slots agree"
+    );
 }
 
 #[test]
@@ -254,7 +276,11 @@ fn large_replies_are_fewer() {
     let large = |at: u32| {
         let rdatas: Rdatas = (0..40).map(|_| [0; 1000]).collect();
         let answer = [RecordSet::new(Owner::Question, Type::TXT, 60, rdatas)].into_iter().collect();
-        cache.put(&query(&format!("n{at}.example.com"), Type::TXT), Response { answer, ..Response::of(Rcode::NOERROR) }, t0)
+        cache.put(
+            &query(&format!("n{at}.example.com"), Type::TXT),
+            Response { answer, ..Response::of(Rcode::NOERROR) },
+            t0,
+        )
     };
     let evicted: usize = (0..1000).map(|at| large(at).evicted).sum();
     assert_eq!(cache.len(Part::Success) + evicted, 1000);

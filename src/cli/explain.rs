@@ -8,9 +8,11 @@ use crate::{net::client::Server, wire::Type};
 
 #[derive(Args, Debug)]
 pub struct Explain {
-    /// What does not answer: my-service, my-service.ns:8080, cafe.example.com/tea, 10.96.0.10 [default: the cluster's DNS itself]
+    /// What does not answer: my-service, my-service.ns:8080, cafe.example.com/tea, 10.96.0.10
+    /// [default: the cluster's DNS itself]
     pub name: Option<String>,
-    /// The namespace from which the name is asked [default: that of the Pod, or of the kubeconfig's context]
+    /// The namespace from which the name is asked [default: that of the Pod, or of the kubeconfig's
+    /// context]
     #[arg(long, short = 'n', value_name = "NS", conflicts_with = "pod")]
     pub namespace: Option<String>,
     /// The Pod that asks: its dnsPolicy, its dnsConfig, its search list
@@ -22,7 +24,8 @@ pub struct Explain {
     /// Whose rules these are, and which Pods are near [default: the node this runs on]
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
-    /// What `iptables-save`, `nft list ruleset`, `ipvsadm -Sn` or `bridge -d link` wrote on a node; may be repeated
+    /// What `iptables-save`, `nft list ruleset`, `ipvsadm -Sn` or `bridge -d link` wrote on a node;
+    /// may be repeated
     #[arg(long, value_name = "FILE")]
     pub rules: Vec<PathBuf>,
     /// For a person, or for a program
@@ -31,7 +34,8 @@ pub struct Explain {
     /// Look at the objects of this directory, as they are written for `kubectl apply`
     #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "context"])]
     pub manifests: Option<PathBuf>,
-    /// Look at them through the API server of this kubeconfig [default: the Pod's own, $KUBECONFIG, ~/.kube/config]
+    /// Look at them through the API server of this kubeconfig [default: the Pod's own, $KUBECONFIG,
+    /// ~/.kube/config]
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// The kubeconfig's context
@@ -52,7 +56,8 @@ pub struct Query {
     /// A type such as SRV [default: A and AAAA], and @SERVER as dig has it
     #[arg(value_name = "TYPE|@SERVER", num_args = 0..=2)]
     pub words: Vec<String>,
-    /// The server: ADDR or ADDR:PORT, tcp://ADDR, tls://HOST, https://HOST/dns-query [default: the first of /etc/resolv.conf]
+    /// The server: ADDR or ADDR:PORT, tcp://ADDR, tls://HOST, https://HOST/dns-query [default: the
+    /// first of /etc/resolv.conf]
     #[arg(long, value_name = "SERVER")]
     pub server: Option<Server>,
     /// Ask over TCP
@@ -99,8 +104,13 @@ impl Query {
         let (mut types, mut server) = (Vec::new(), self.server.clone());
         for word in &self.words {
             match word.strip_prefix('@') {
-                Some(text) => server = Some(text.parse().map_err(|reason| format!("{word}: {reason}"))?),
-                None => types.push(word.parse().map_err(|()| format!("`{word}` is no type of a record, and no @SERVER"))?),
+                Some(text) => {
+                    server = Some(text.parse().map_err(|reason| format!("{word}: {reason}"))?)
+                }
+                None => types
+                    .push(word.parse().map_err(|()| {
+                        format!("`{word}` is no type of a record, and no @SERVER")
+                    })?),
             }
         }
         if types.is_empty() {

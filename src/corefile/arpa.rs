@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use super::value;
 
-/// The reverse zones of a CIDR block: masks between the octets (IPv4) or nibbles (IPv6) that zones are cut at give the zones
-/// at the next longer cut, 128 at most. `None` for what is no CIDR block.
+/// The reverse zones of a CIDR block: masks between the octets (IPv4) or nibbles (IPv6) that zones
+/// are cut at give the zones at the next longer cut, 128 at most. `None` for what is no CIDR block.
 pub fn reverse_zones(text: &str) -> Option<Vec<String>> {
     let (address, bits) = value::network(text)?;
     let bits = u32::from(bits);
@@ -17,7 +17,8 @@ pub fn reverse_zones(text: &str) -> Option<Vec<String>> {
     let network = if bits == 0 { 0 } else { value >> (width - bits) << (cut - bits) };
     let zone = |number: u128| {
         let digits = (0..cut / step).map(|place| number >> (place * step) & ((1 << step) - 1));
-        let labels = digits.map(|digit| if width == 32 { format!("{digit}.") } else { format!("{digit:x}.") });
+        let labels = digits
+            .map(|digit| if width == 32 { format!("{digit}.") } else { format!("{digit:x}.") });
         labels.collect::<String>() + if width == 32 { "in-addr.arpa." } else { "ip6.arpa." }
     };
     Some((0..1_u128 << (cut - bits)).map(|low| zone(network | low)).collect())
@@ -29,7 +30,9 @@ mod tests {
 
     #[test]
     fn address_blocks_are_cut_at_labels() {
-        let check = |text: &str, expected: &[&str]| assert_eq!(reverse_zones(text).unwrap_or_default(), expected, "{text}");
+        let check = |text: &str, expected: &[&str]| {
+            assert_eq!(reverse_zones(text).unwrap_or_default(), expected, "{text}")
+        };
         check("10.0.0.0/8", &["10.in-addr.arpa."]);
         check("10.9.8.7/8", &["10.in-addr.arpa."]);
         check("192.168.1.0/24", &["1.168.192.in-addr.arpa."]);
@@ -48,7 +51,11 @@ mod tests {
     fn masks_between_the_cuts_give_every_zone_of_the_next() {
         let check = |text: &str, count: usize, first: &str, last: &str| {
             let zones = reverse_zones(text).unwrap();
-            assert_eq!((zones.len(), &*zones[0], &**zones.last().unwrap()), (count, first, last), "{text}");
+            assert_eq!(
+                (zones.len(), &*zones[0], &**zones.last().unwrap()),
+                (count, first, last),
+                "{text}"
+            );
         };
         check("10.0.0.0/21", 8, "0.0.10.in-addr.arpa.", "7.0.10.in-addr.arpa.");
         check("10.96.0.0/12", 16, "96.10.in-addr.arpa.", "111.10.in-addr.arpa.");

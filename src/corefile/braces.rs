@@ -70,14 +70,20 @@ fn gap(tokens: &[Token], open: usize) -> Gap {
             && token.first
             && token.indent < tokens[opened].indent
         {
-            return Gap { unclosed: vec![opened], taken: Some(at), trusted: line_start(tokens, opened), next };
+            return Gap {
+                unclosed: vec![opened],
+                taken: Some(at),
+                trusted: line_start(tokens, opened),
+                next,
+            };
         }
     }
     let trusted = stack.get(1).map_or(next, |inner| line_start(tokens, *inner));
     Gap { unclosed: stack, taken: None, trusted, next }
 }
 
-/// The next line that ends with `{` and stands no deeper than the block's own, where its directives stand deeper.
+/// The next line that ends with `{` and stands no deeper than the block's own, where its directives
+/// stand deeper.
 fn next_block(tokens: &[Token], open: usize) -> usize {
     let home = tokens[open].indent;
     let mut lines = (open + 1..tokens.len()).filter(|&at| tokens[at].first && !tokens[at].is("}"));
@@ -98,7 +104,8 @@ mod tests {
         let tokens = lex::tokens(0, text, &Memory::default(), &mut Diagnostics::default());
         let open = tokens.iter().position(|token| token.is("{")).unwrap();
         let Err(gap) = close(&tokens, open) else { panic!("{text}") };
-        let line = |at: usize| tokens.get(line_start_or_end(&tokens, at)).map_or("", |token| &*token.text);
+        let line =
+            |at: usize| tokens.get(line_start_or_end(&tokens, at)).map_or("", |token| &*token.text);
         assert_eq!(gap.unclosed.iter().map(|&at| line(at)).collect::<Vec<_>>(), unclosed, "{text}");
         assert_eq!((line(gap.trusted), line(gap.next)), (trusted, next), "{text}");
     }

@@ -20,8 +20,9 @@ pub enum Severity {
 
 /// One mistake.
 ///
-/// Its texts are literals or strings. A literal cannot hold what a file says; a string may, so of files outside of the
-/// Corefile's directory the strings are not kept: `import /etc/shadow` is no way to read it.
+/// Its texts are literals or strings. A literal cannot hold what a file says; a string may, so of
+/// files outside of the Corefile's directory the strings are not kept: `import /etc/shadow` is no
+/// way to read it.
 #[derive(Clone, Debug)]
 pub struct Diagnostic {
     pub severity: Severity,
@@ -143,14 +144,31 @@ impl Diagnostics {
         self.add(Severity::Error, span, message.into())
     }
 
-    pub fn warning(&mut self, span: Span, message: impl Into<Cow<'static, str>>) -> &mut Diagnostic {
+    pub fn warning(
+        &mut self,
+        span: Span,
+        message: impl Into<Cow<'static, str>>,
+    ) -> &mut Diagnostic {
         self.add(Severity::Warning, span, message.into())
     }
 
-    fn add(&mut self, severity: Severity, span: Span, message: Cow<'static, str>) -> &mut Diagnostic {
+    fn add(
+        &mut self,
+        severity: Severity,
+        span: Span,
+        message: Cow<'static, str>,
+    ) -> &mut Diagnostic {
         let hidden = !self.files.may_quote(span.file);
         let empty = Cow::Borrowed("");
-        let mut diagnostic = Diagnostic { severity, span, message: empty.clone(), label: empty, help: None, related: Vec::new(), hidden };
+        let mut diagnostic = Diagnostic {
+            severity,
+            span,
+            message: empty.clone(),
+            label: empty,
+            help: None,
+            related: Vec::new(),
+            hidden,
+        };
         diagnostic.message = diagnostic.kept(message).unwrap_or(Cow::Borrowed(HIDDEN));
         if self.list.len() >= limits::DIAGNOSTICS {
             self.beyond += 1;
@@ -202,11 +220,14 @@ impl Diagnostics {
 }
 
 /// Stands for a message that would say what a file says whose text is not shown.
-const HIDDEN: &str = "a mistake in a file outside of the Corefile's directory, whose text is not shown";
+const HIDDEN: &str =
+    "a mistake in a file outside of the Corefile's directory, whose text is not shown";
 
 /// Quoted words may hold line ends and worse, and a log line is one line.
 fn printable(text: &str) -> String {
-    text.chars().flat_map(|ch| if ch.is_control() { ch.escape_default().collect() } else { vec![ch] }).collect()
+    text.chars()
+        .flat_map(|ch| if ch.is_control() { ch.escape_default().collect() } else { vec![ch] })
+        .collect()
 }
 
 #[cfg(test)]
@@ -225,7 +246,11 @@ mod tests {
         let check = |main: &str, other: &str, expected: bool| {
             let (mut diagnostics, span) = diagnostics(main, other);
             let said = "secret".to_owned();
-            diagnostics.error(span, format!("bad: {said}")).label(said.clone()).help(said.clone()).related(span, said);
+            diagnostics
+                .error(span, format!("bad: {said}"))
+                .label(said.clone())
+                .help(said.clone())
+                .related(span, said);
             let line = diagnostics.lines().next().unwrap().1;
             assert_eq!(line.contains("secret"), expected, "{main} {other}: {line}");
             assert!(line.starts_with(&format!("{other}:2 - ")), "{line}");

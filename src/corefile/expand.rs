@@ -7,7 +7,12 @@ use crate::limits;
 use super::{Diagnostics, Reader, Span, Token, braces, glob, lex, nearest};
 
 /// The words of a Corefile with everything imported in its place; none where it passes a bound.
-pub(super) fn expand(path: &str, text: &str, reader: &dyn Reader, diagnostics: &mut Diagnostics) -> Vec<Token> {
+pub(super) fn expand(
+    path: &str,
+    text: &str,
+    reader: &dyn Reader,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Token> {
     let mut expansion = Expansion {
         reader,
         diagnostics,
@@ -69,7 +74,9 @@ impl Expansion<'_> {
     /// Appends the words of a file or snippet.
     fn nested(&mut self, name: String, tokens: &[Token], import: Span) {
         if self.open.contains(&name) {
-            self.diagnostics.error(import, "this imports itself").label("it is being imported already");
+            self.diagnostics
+                .error(import, "this imports itself")
+                .label("it is being imported already");
             return;
         }
         self.words += tokens.len();
@@ -108,14 +115,18 @@ impl Expansion<'_> {
             Ok(close) => (close, close + 1),
             Err(gap) => {
                 let error = self.diagnostics.error(tokens[at + 1].span, "this `{` is never closed");
-                error.label("the snippet begins here").help("its `}` stands first on a line of its own");
+                error
+                    .label("the snippet begins here")
+                    .help("its `}` stands first on a line of its own");
                 (gap.trusted.max(at + 2), gap.next)
             }
         };
         let span = tokens[at].span;
         let snippet = Snippet { name: span, tokens: tokens[at + 2..end].into() };
         if let Some(earlier) = self.snippets.insert(name.to_owned(), snippet) {
-            let error = self.diagnostics.error(span, format!("redeclaration of previously declared snippet {name}"));
+            let error = self
+                .diagnostics
+                .error(span, format!("redeclaration of previously declared snippet {name}"));
             error.label("declared again here").related(earlier.name, "declared here first");
         }
         next
@@ -139,7 +150,9 @@ impl Expansion<'_> {
 
     fn wrong_arguments(&mut self, keyword: &Token, arguments: &[Token]) {
         let span = arguments.get(1).map_or(keyword.span, |extra| extra.span);
-        let error = self.diagnostics.error(span, "`import` takes one argument: a snippet, a file or a pattern");
+        let error = self
+            .diagnostics
+            .error(span, "`import` takes one argument: a snippet, a file or a pattern");
         error.label(if arguments.is_empty() { "none is here" } else { "one too many" });
     }
 
@@ -152,7 +165,10 @@ impl Expansion<'_> {
         let path = glob::join(self.diagnostics.files.directory(what.span.file), &what.text);
         match glob::expand(&path, self.reader) {
             Err(glob::TooWild) => {
-                let error = self.diagnostics.error(what.span, "an import pattern has at most one `*` and one `?`, and no `[...]`");
+                let error = self.diagnostics.error(
+                    what.span,
+                    "an import pattern has at most one `*` and one `?`, and no `[...]`",
+                );
                 error.label("more wildcards than that");
             }
             Ok(Some(files)) if files.is_empty() => {
@@ -179,9 +195,11 @@ impl Expansion<'_> {
     }
 
     fn unreadable(&mut self, what: &Token, path: &str, reason: &str) {
-        let names: Vec<_> = self.snippets.keys().map(String::as_str).take(limits::DIAGNOSTICS).collect();
+        let names: Vec<_> =
+            self.snippets.keys().map(String::as_str).take(limits::DIAGNOSTICS).collect();
         let near = nearest(&what.text, &names).map(ToOwned::to_owned);
-        let error = self.diagnostics.error(what.span, format!("File to import not found: {}", what.text));
+        let error =
+            self.diagnostics.error(what.span, format!("File to import not found: {}", what.text));
         error.label(format!("{path}: {reason}"));
         match near {
             Some(near) => drop(error.help(format!("there is a snippet `{near}`"))),

@@ -6,8 +6,8 @@ use super::Reader;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooWild;
 
-/// A path relative to a directory, without `.` and empty parts, so that one file has one name. `..` stays: with symbolic
-/// links it is not the part before it.
+/// A path relative to a directory, without `.` and empty parts, so that one file has one name. `..`
+/// stays: with symbolic links it is not the part before it.
 pub(super) fn join(directory: &str, path: &str) -> String {
     let path = if path.starts_with('/') { path.to_owned() } else { format!("{directory}{path}") };
     let root = if path.starts_with('/') { "/" } else { "" };
@@ -48,17 +48,29 @@ fn step(path: &str, part: &str, last: bool, reader: &dyn Reader) -> Vec<String> 
         let hidden = wild && directory && name.starts_with('.');
         !hidden && (last || directory) && matches(part.as_bytes(), name.as_bytes())
     });
-    entries.map(|entry| if last { format!("{path}{}", entry.trim_end_matches('/')) } else { format!("{path}{entry}") }).collect()
+    entries
+        .map(|entry| {
+            if last {
+                format!("{path}{}", entry.trim_end_matches('/'))
+            } else {
+                format!("{path}{entry}")
+            }
+        })
+        .collect()
 }
 
 /// Go's `filepath.Match` with at most one `*`: it matches names that begin with a dot too.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    let same = |pattern: &[u8], name: &[u8]| pattern.len() == name.len() && pattern.iter().zip(name).all(|(p, n)| *p == b'?' || p == n);
+    let same = |pattern: &[u8], name: &[u8]| {
+        pattern.len() == name.len() && pattern.iter().zip(name).all(|(p, n)| *p == b'?' || p == n)
+    };
     match pattern.iter().position(|octet| *octet == b'*') {
         None => same(pattern, name),
         Some(star) => {
             let after = pattern.len() - star - 1;
-            name.len() >= star + after && same(&pattern[..star], &name[..star]) && same(&pattern[star + 1..], &name[name.len() - after..])
+            name.len() >= star + after
+                && same(&pattern[..star], &name[..star])
+                && same(&pattern[star + 1..], &name[name.len() - after..])
         }
     }
 }
@@ -70,7 +82,9 @@ mod tests {
 
     #[test]
     fn paths_have_one_spelling() {
-        let check = |directory: &str, path: &str, expected: &str| assert_eq!(join(directory, path), expected);
+        let check = |directory: &str, path: &str, expected: &str| {
+            assert_eq!(join(directory, path), expected)
+        };
         check("/etc/coredns/", "custom/a", "/etc/coredns/custom/a");
         check("/etc/coredns/", "./custom//a", "/etc/coredns/custom/a");
         check("/etc/coredns/", "/a", "/a");
@@ -81,8 +95,9 @@ mod tests {
 
     #[test]
     fn patterns_match_as_in_go() {
-        let check =
-            |pattern: &str, name: &str, expected| assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
+        let check = |pattern: &str, name: &str, expected| {
+            assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}")
+        };
         check("*.override", "a.override", true);
         check("*.override", ".override", true);
         check("*.override", "a.server", false);
@@ -96,10 +111,19 @@ mod tests {
 
     #[test]
     fn patterns_find_files_in_order() {
-        let files = ["/c/b.conf", "/c/a.conf", "/c/x/1.conf", "/c/y/1.conf", "/c/..data/a.conf", "/c/..data/1.conf"];
+        let files = [
+            "/c/b.conf",
+            "/c/a.conf",
+            "/c/x/1.conf",
+            "/c/y/1.conf",
+            "/c/..data/a.conf",
+            "/c/..data/1.conf",
+        ];
         let reader = Memory::with(&files.map(|path| (path, "")), &[]);
         let check = |pattern: &str, expected: Result<Option<&[&str]>, TooWild>| {
-            let expected = expected.map(|files| files.map(|files| files.iter().map(ToString::to_string).collect::<Vec<_>>()));
+            let expected = expected.map(|files| {
+                files.map(|files| files.iter().map(ToString::to_string).collect::<Vec<_>>())
+            });
             assert_eq!(expand(pattern, &reader), expected, "{pattern}");
         };
         check("/c/*.conf", Ok(Some(&["/c/a.conf", "/c/b.conf"])));

@@ -10,7 +10,8 @@ use super::{Diagnostics, Span, Token, arpa, nearest};
 #[derive(Clone, Debug)]
 pub struct Key {
     pub scheme: Scheme,
-    /// Presentation form, lower-cased, with its final dot. A CIDR block gives several zones, hence several keys.
+    /// Presentation form, lower-cased, with its final dot. A CIDR block gives several zones, hence
+    /// several keys.
     pub zone: String,
     /// As it is written; see [`Key::port_or`].
     pub port: Option<u16>,
@@ -61,19 +62,28 @@ impl Scheme {
 }
 
 impl Key {
-    /// The port to listen on; `dns` is the one of `-dns.port`, for keys of the scheme `dns` that name none.
+    /// The port to listen on; `dns` is the one of `-dns.port`, for keys of the scheme `dns` that
+    /// name none.
     pub fn port_or(&self, dns: u16) -> u16 {
-        self.port.unwrap_or_else(|| if self.scheme == Scheme::Dns { dns } else { self.scheme.port() })
+        self.port
+            .unwrap_or_else(|| if self.scheme == Scheme::Dns { dns } else { self.scheme.port() })
     }
 
-    /// The keys that a word names, none where it is a mistake. Words may hold several, with commas between.
+    /// The keys that a word names, none where it is a mistake. Arguments may hold several, with
+    /// commas between.
     pub(super) fn read(token: &Token, diagnostics: &mut Diagnostics) -> Vec<Self> {
         let mut keys = Vec::new();
         for word in token.text.split(',').filter(|word| !word.is_empty()) {
             match read(word, token.span) {
                 Ok(read) => {
-                    if read.iter().any(|key| key.zone.trim_end_matches('.').parse::<IpAddr>().is_ok()) {
-                        let warning = diagnostics.warning(token.span, "this is read as a zone, not as an address to listen on");
+                    if read
+                        .iter()
+                        .any(|key| key.zone.trim_end_matches('.').parse::<IpAddr>().is_ok())
+                    {
+                        let warning = diagnostics.warning(
+                            token.span,
+                            "this is read as a zone, not as an address to listen on",
+                        );
                         warning.help("`bind` chooses addresses; a reverse zone is written with its mask, as in `10.0.0.0/8`");
                     }
                     keys.extend(read);
@@ -100,11 +110,15 @@ fn mistake<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, 
 
 fn read(text: &str, span: Span) -> Result<Vec<Key>, Mistake> {
     if text.starts_with('(') && text.ends_with(')') {
-        return mistake(format!("`{text}` is no zone"), "a snippet is declared by `(name) {` alone on its line");
+        return mistake(
+            format!("`{text}` is no zone"),
+            "a snippet is declared by `(name) {` alone on its line",
+        );
     }
     let (scheme, rest) = scheme_of(text)?;
     let (host, port) = port_of(rest)?;
-    let zones = zones(host).or_else(|reason| mistake(format!("`{host}` is no zone: {reason}"), ""))?;
+    let zones =
+        zones(host).or_else(|reason| mistake(format!("`{host}` is no zone: {reason}"), ""))?;
     Ok(zones.into_iter().map(|zone| Key { scheme, zone, port, span }).collect())
 }
 
@@ -127,11 +141,18 @@ fn scheme_of(text: &str) -> Result<(Scheme, &str), Mistake> {
 /// Splits digits after the last colon off.
 fn port_of(text: &str) -> Result<(&str, Option<u16>), Mistake> {
     match text.rsplit_once(':') {
-        Some((_, "")) => mistake("expected a port after the last colon", "a zone may stand without a port and without the colon"),
-        Some((host, digits)) if digits.bytes().all(|digit| digit.is_ascii_digit()) && !host.ends_with(':') => match digits.parse() {
-            Ok(port) => Ok((host, Some(port))),
-            Err(_) => mistake(format!("`{digits}` is no port: ports are 0 to 65535"), ""),
-        },
+        Some((_, "")) => mistake(
+            "expected a port after the last colon",
+            "a zone may stand without a port and without the colon",
+        ),
+        Some((host, digits))
+            if digits.bytes().all(|digit| digit.is_ascii_digit()) && !host.ends_with(':') =>
+        {
+            match digits.parse() {
+                Ok(port) => Ok((host, Some(port))),
+                Err(_) => mistake(format!("`{digits}` is no port: ports are 0 to 65535"), ""),
+            }
+        }
         _ => Ok((text, None)),
     }
 }
@@ -173,8 +194,14 @@ mod tests {
 
     fn check(text: &str, expected: Result<&[(Scheme, &str, u16)], &str>) {
         let found = read(text, Span::default()).map_err(|mistake| mistake.message);
-        let found = found.map(|keys| keys.into_iter().map(|key| (key.scheme, key.zone.clone(), key.port_or(1053))).collect::<Vec<_>>());
-        let expected = expected.map(|keys| keys.iter().map(|(scheme, zone, port)| (*scheme, (*zone).to_owned(), *port)).collect());
+        let found = found.map(|keys| {
+            keys.into_iter()
+                .map(|key| (key.scheme, key.zone.clone(), key.port_or(1053)))
+                .collect::<Vec<_>>()
+        });
+        let expected = expected.map(|keys| {
+            keys.iter().map(|(scheme, zone, port)| (*scheme, (*zone).to_owned(), *port)).collect()
+        });
         assert_eq!(found, expected.map_err(ToOwned::to_owned), "{text}");
     }
 
@@ -192,10 +219,19 @@ mod tests {
         check("https://a:8443", Ok(&[(Scheme::Https, "a.", 8443)]));
         check("https3://a", Ok(&[(Scheme::Https3, "a.", 443)]));
         check("10.0.0.0/8:53", Ok(&[(Scheme::Dns, "10.in-addr.arpa.", 53)]));
-        check("10.0.0.0/15", Ok(&[(Scheme::Dns, "0.10.in-addr.arpa.", 1053), (Scheme::Dns, "1.10.in-addr.arpa.", 1053)]));
+        check(
+            "10.0.0.0/15",
+            Ok(&[
+                (Scheme::Dns, "0.10.in-addr.arpa.", 1053),
+                (Scheme::Dns, "1.10.in-addr.arpa.", 1053),
+            ]),
+        );
         check("2001:db8::/32", Ok(&[(Scheme::Dns, "8.b.d.0.1.0.0.2.ip6.arpa.", 1053)]));
         check("2001:db8::/32:54", Ok(&[(Scheme::Dns, "8.b.d.0.1.0.0.2.ip6.arpa.", 54)]));
-        check("0/25.2.0.192.in-addr.arpa", Ok(&[(Scheme::Dns, "0/25.2.0.192.in-addr.arpa.", 1053)]));
+        check(
+            "0/25.2.0.192.in-addr.arpa",
+            Ok(&[(Scheme::Dns, "0/25.2.0.192.in-addr.arpa.", 1053)]),
+        );
         check("a:b", Ok(&[(Scheme::Dns, "a:b.", 1053)]));
     }
 
@@ -205,15 +241,24 @@ mod tests {
         check("a:65536", Err("`65536` is no port: ports are 0 to 65535"));
         check("dnss://a", Err("unknown scheme `dnss://`"));
         check("dns://tls://a", Err("`dns://tls://a` has two schemes"));
-        check("10.0.0.0/33", Err("`10.0.0.0/33` is no zone: the mask is a number up to 32, of IPv6 up to 128"));
+        check(
+            "10.0.0.0/33",
+            Err("`10.0.0.0/33` is no zone: the mask is a number up to 32, of IPv6 up to 128"),
+        );
         check("a..b", Err("`a..b` is no zone: a label is empty"));
         check("a b", Err("`a b` is no zone: it has white space in it"));
         check("(a)", Err("`(a)` is no zone"));
         let label = |length| "x".repeat(length);
         check(&label(63), Ok(&[(Scheme::Dns, &(label(63) + "."), 1053)]));
-        check(&label(64), Err(&format!("`{}` is no zone: a label is longer than 63 octets", label(64))));
+        check(
+            &label(64),
+            Err(&format!("`{}` is no zone: a label is longer than 63 octets", label(64))),
+        );
         let name = [label(63), label(63), label(63)].join(".");
-        check(&format!("{name}.{}", label(61)), Ok(&[(Scheme::Dns, &format!("{name}.{}.", label(61)), 1053)]));
+        check(
+            &format!("{name}.{}", label(61)),
+            Ok(&[(Scheme::Dns, &format!("{name}.{}.", label(61)), 1053)]),
+        );
         let long = format!("{name}.{}", label(62));
         check(&long, Err(&format!("`{long}` is no zone: it is longer than 255 octets")));
     }

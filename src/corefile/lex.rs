@@ -8,7 +8,8 @@ pub struct Token {
     /// With quotes, escapes and environment variables resolved.
     pub text: String,
     pub span: Span,
-    /// Whether it was written without quotes and variables: only then may it be a brace, `import` or a snippet's name.
+    /// Whether it was written without quotes and variables: only then may it be a brace, `import`
+    /// or a snippet's name.
     pub(super) bare: bool,
     /// Whether it is the first of its line.
     pub(super) first: bool,
@@ -36,11 +37,28 @@ impl PartialEq for Token {
 
 impl Eq for Token {}
 
-/// Words are separated by white space; a `"` that begins a word quotes up to the next unescaped one; `#` begins a comment
-/// anywhere outside of quotes: up to the end of the line, or where it touches a word, up to the next white space.
-pub(super) fn tokens(file: usize, text: &str, reader: &dyn Reader, diagnostics: &mut Diagnostics) -> Vec<Token> {
+/// Arguments are separated by white space; a `"` that begins a word quotes up to the next unescaped
+/// one; `#` begins a comment anywhere outside of quotes: up to the end of the line, or where it
+/// touches a word, up to the next white space.
+pub(super) fn tokens(
+    file: usize,
+    text: &str,
+    reader: &dyn Reader,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Token> {
     let at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-    let mut lexer = Lexer { file, text, at, first: true, line: at, indent: 0, multiline: None, reader, diagnostics, tokens: Vec::new() };
+    let mut lexer = Lexer {
+        file,
+        text,
+        at,
+        first: true,
+        line: at,
+        indent: 0,
+        multiline: None,
+        reader,
+        diagnostics,
+        tokens: Vec::new(),
+    };
     while let Some(ch) = lexer.peek() {
         lexer.step(ch);
     }
@@ -56,7 +74,8 @@ struct Lexer<'x> {
     /// Where this line begins.
     line: usize,
     indent: usize,
-    /// The first quoted word that goes over the end of its line: the suspect where a quote is missing.
+    /// The first quoted word that goes over the end of its line: the suspect where a quote is
+    /// missing.
     multiline: Option<Span>,
     reader: &'x dyn Reader,
     diagnostics: &'x mut Diagnostics,
@@ -81,7 +100,8 @@ impl Lexer<'_> {
         }
     }
 
-    /// Up to the closing quote and past it. Only `\"` is an escape, and of two backslashes neither escapes a quote.
+    /// Up to the closing quote and past it. Only `\"` is an escape, and of two backslashes neither
+    /// escapes a quote.
     fn quoted_word(&mut self) {
         let start = self.at;
         let mut word = String::new();
@@ -113,16 +133,28 @@ impl Lexer<'_> {
             return;
         }
         let closing = Span { file: self.file, start: self.at - 1, end: self.at };
-        let warning = self.diagnostics.warning(closing, "a quoted word ends here and another one begins without a space");
-        warning.label("closes the quoted word").related(Span { start, end: start + 1, ..closing }, "the quoted word begins here");
+        let warning = self
+            .diagnostics
+            .warning(closing, "a quoted word ends here and another one begins without a space");
+        warning
+            .label("closes the quoted word")
+            .related(Span { start, end: start + 1, ..closing }, "the quoted word begins here");
     }
 
-    /// Told once, and the text goes on behind the end of the line: what follows is most likely no part of the word.
+    /// Told once, and the text goes on behind the end of the line: what follows is most likely no
+    /// part of the word.
     fn unclosed_quote(&mut self, start: usize) {
         let rest = &self.text[start..];
         self.at = start + rest.find('\n').unwrap_or(rest.len());
-        let span = Span { file: self.file, start, end: start + rest.lines().next().unwrap_or_default().trim_end().len() };
-        let error = self.diagnostics.error(span, "this `\"` is never closed").label("the quoted word begins here");
+        let span = Span {
+            file: self.file,
+            start,
+            end: start + rest.lines().next().unwrap_or_default().trim_end().len(),
+        };
+        let error = self
+            .diagnostics
+            .error(span, "this `\"` is never closed")
+            .label("the quoted word begins here");
         if let Some(suspect) = self.multiline {
             error.related(suspect, "this quoted word goes over several lines: is its end meant?");
         }
@@ -133,12 +165,17 @@ impl Lexer<'_> {
     fn bare_word(&mut self) {
         let start = self.at;
         let rest = &self.text[start..];
-        let length = rest.find(|ch: char| ch == '#' || ch.is_whitespace() && ch != '\r').unwrap_or(rest.len());
+        let length = rest
+            .find(|ch: char| ch == '#' || ch.is_whitespace() && ch != '\r')
+            .unwrap_or(rest.len());
         let written = rest[..length].trim_end_matches('\r');
         self.at = start + length;
         let word = written.replace('\r', "");
         self.touching_comment();
-        match word.strip_suffix('{').filter(|name| !name.is_empty() && !name.contains(['{', '}']) && self.ends_line()) {
+        match word
+            .strip_suffix('{')
+            .filter(|name| !name.is_empty() && !name.contains(['{', '}']) && self.ends_line())
+        {
             Some(name) => self.glued_brace(start, start + written.len(), name),
             None => self.push_until(start, start + written.len(), &word, true),
         }
@@ -148,24 +185,35 @@ impl Lexer<'_> {
     fn touching_comment(&mut self) {
         let rest = &self.text[self.at..];
         let length = rest.find(|ch: char| ch.is_whitespace() && ch != '\r').unwrap_or(rest.len());
-        let comment = Span { file: self.file, start: self.at, end: self.at + rest[..length].trim_end_matches('\r').len() };
+        let comment = Span {
+            file: self.file,
+            start: self.at,
+            end: self.at + rest[..length].trim_end_matches('\r').len(),
+        };
         self.at += length;
         if length > 0 && !self.ends_line() {
-            let warning = self.diagnostics.warning(comment, "this comment ends at the next space, for it touches a word");
-            warning.label("the comment").help("put a space before the `#` to make a comment of the whole rest of the line");
+            let warning = self
+                .diagnostics
+                .warning(comment, "this comment ends at the next space, for it touches a word");
+            warning
+                .label("the comment")
+                .help("put a space before the `#` to make a comment of the whole rest of the line");
         }
     }
 
     /// Whether nothing but white space and a comment is left of the line.
     fn ends_line(&self) -> bool {
-        let rest = self.text[self.at..].trim_start_matches(|ch: char| ch != '\n' && ch.is_whitespace());
+        let rest =
+            self.text[self.at..].trim_start_matches(|ch: char| ch != '\n' && ch.is_whitespace());
         rest.is_empty() || rest.starts_with(['\n', '#'])
     }
 
     /// `health{`: CoreDNS takes it for a name, and then nothing fits any more.
     fn glued_brace(&mut self, start: usize, end: usize, name: &str) {
         let span = Span { file: self.file, start: end - 1, end };
-        self.diagnostics.error(span, "a `{` needs a space before it").label("part of the word before it");
+        self.diagnostics
+            .error(span, "a `{` needs a space before it")
+            .label("part of the word before it");
         self.push_until(start, end - 1, name, true);
         self.push_until(end - 1, end, "{", true);
     }
@@ -196,7 +244,13 @@ impl Lexer<'_> {
             self.line = start + lines + 1;
         }
         let text = text.unwrap_or_else(|| word.to_owned());
-        self.tokens.push(Token { text, span, bare: bare && !changed, first: self.first, indent: self.indent });
+        self.tokens.push(Token {
+            text,
+            span,
+            bare: bare && !changed,
+            first: self.first,
+            indent: self.indent,
+        });
         self.first = false;
     }
 
@@ -206,21 +260,29 @@ impl Lexer<'_> {
         let start = word.start + found.unwrap_or(0);
         let end = found.map_or(word.end, |_| start + 2 + name.len());
         let go_template = self.text[..start].ends_with('{') && found.is_some();
-        let help = if go_template { "in a Go template write a space: `{{ $name }}`" } else { "it stands for nothing, as in CoreDNS" };
+        let help = if go_template {
+            "in a Go template write a space: `{{ $name }}`"
+        } else {
+            "it stands for nothing, as in CoreDNS"
+        };
         let span = Span { start, end, ..word };
-        self.diagnostics.warning(span, format!("the environment variable `{name}` is not set")).help(help);
+        self.diagnostics
+            .warning(span, format!("the environment variable `{name}` is not set"))
+            .help(help);
     }
 }
 
 /// Puts in `{$NAME}` and `{%NAME%}`, `None` where there is none of them. A value is not read again.
 ///
-/// No environment has a name with `=` in it, so `{$=}` is nothing in every one: the printer uses it.
+/// No environment has a name with `=` in it, so `{$=}` is nothing in every one: the printer uses
+/// it.
 pub(super) fn substituted(word: &str, mut env: impl FnMut(&str) -> String) -> Option<String> {
     if !word.contains("{$") && !word.contains("{%") {
         return None;
     }
     let mut out = String::with_capacity(word.len());
-    // Where the leftmost open reference of each kind begins in `out`; one pass, since references may come to stand in others.
+    // Where the leftmost open reference of each kind begins in `out`; one pass, since references
+    // may come to stand in others.
     let (mut dollar, mut percent) = (None::<usize>, None::<usize>);
     let mut changed = false;
     for ch in word.chars() {
@@ -230,9 +292,14 @@ pub(super) fn substituted(word: &str, mut env: impl FnMut(&str) -> String) -> Op
             '$' if out.ends_with("{$") => dollar = dollar.or(Some(from - 1)),
             '%' if out.ends_with("{%") => percent = percent.or(Some(from - 1)),
             '}' => {
-                let windows = percent.filter(|open| out[..from].ends_with('%') && *open + 2 < from).map(|open| (open, from - 1));
-                let Some((open, end)) = windows.or(dollar.map(|open| (open, from))) else { continue };
-                (dollar, percent) = (dollar.filter(|at| *at < open), percent.filter(|at| *at < open));
+                let windows = percent
+                    .filter(|open| out[..from].ends_with('%') && *open + 2 < from)
+                    .map(|open| (open, from - 1));
+                let Some((open, end)) = windows.or(dollar.map(|open| (open, from))) else {
+                    continue;
+                };
+                (dollar, percent) =
+                    (dollar.filter(|at| *at < open), percent.filter(|at| *at < open));
                 let name = out[open + 2..end].to_owned();
                 if !name.is_empty() {
                     out.truncate(open);
@@ -256,7 +323,8 @@ mod tests {
     fn read(text: &str) -> (Vec<Token>, Diagnostics) {
         let mut diagnostics = Diagnostics::default();
         let file = diagnostics.add_file("Corefile", text);
-        let reader = Memory::with(&[], &[("A", "a b"), ("BRACE", "{"), ("SELF", "{$SELF}"), ("END", "x{")]);
+        let reader =
+            Memory::with(&[], &[("A", "a b"), ("BRACE", "{"), ("SELF", "{$SELF}"), ("END", "x{")]);
         (tokens(file, text, &reader, &mut diagnostics), diagnostics)
     }
 
@@ -291,7 +359,8 @@ mod tests {
 
     #[test]
     fn variables_are_put_in_once_and_stay_one_word() {
-        let check = |text: &str, expected: &str| assert_eq!(read(text).0[0].text, expected, "{text:?}");
+        let check =
+            |text: &str, expected: &str| assert_eq!(read(text).0[0].text, expected, "{text:?}");
         check("{$A}", "a b");
         check("x{$A}y{%A%}z", "xa bya bz");
         check("\"{$A} {%A%}\"", "a b a b");
@@ -312,7 +381,8 @@ mod tests {
 
     #[test]
     fn neither_quotes_nor_variables_make_punctuation() {
-        let check = |text: &str, expected: bool| assert_eq!(read(text).0[0].is("{"), expected, "{text}");
+        let check =
+            |text: &str, expected: bool| assert_eq!(read(text).0[0].is("{"), expected, "{text}");
         check("{", true);
         check("\"{\"", false);
         check("{$BRACE}", false);
@@ -322,7 +392,10 @@ mod tests {
     fn mistakes_are_told_where_they_are() {
         let check = |text: &str, expected: &[(&str, &str)]| {
             let (_, diagnostics) = read(text);
-            let found: Vec<_> = diagnostics.iter().map(|it| (&text[it.span.start..it.span.end], &*it.message)).collect();
+            let found: Vec<_> = diagnostics
+                .iter()
+                .map(|it| (&text[it.span.start..it.span.end], &*it.message))
+                .collect();
             assert_eq!(found, expected, "{text:?}");
         };
         check("a \"b c\nd", &[("\"b c", "this `\"` is never closed")]);

@@ -1,4 +1,4 @@
-//! Words to server blocks.
+//! Arguments to server blocks.
 
 use crate::limits;
 
@@ -7,9 +7,18 @@ use super::{
     braces::{self, Gap},
 };
 
-/// Every block, also those with mistakes in them as far as they can be trusted; all mistakes are told.
+/// Every block, also those with mistakes in them as far as they can be trusted; all mistakes are
+/// told.
 pub(super) fn blocks(tokens: &[Token], diagnostics: &mut Diagnostics) -> Vec<Block> {
-    let mut parser = Parser { tokens, at: 0, end: tokens.len(), depth: 0, diagnostics, blocks: Vec::new(), early: None };
+    let mut parser = Parser {
+        tokens,
+        at: 0,
+        end: tokens.len(),
+        depth: 0,
+        diagnostics,
+        blocks: Vec::new(),
+        early: None,
+    };
     while parser.at < tokens.len() && !parser.diagnostics.is_full() {
         parser.block();
     }
@@ -76,7 +85,8 @@ impl<'p> Parser<'p> {
         keys
     }
 
-    /// A variable that is not set leaves an empty word, which is no zone and, beside others, no mistake.
+    /// A variable that is not set leaves an empty word, which is no zone and, beside others, no
+    /// mistake.
     fn no_zone(&mut self, keys: &[Token], span: Span) {
         if keys.iter().all(|key| key.text.trim_matches(',').is_empty()) {
             let error = self.diagnostics.error(span, "this server block has no zone");
@@ -87,7 +97,10 @@ impl<'p> Parser<'p> {
     fn comma(&mut self, token: &Token, continues: bool, found: &'static str) {
         if continues {
             self.diagnostics
-                .error(token.span, format!("expected another zone after this comma, but found {found}"))
+                .error(
+                    token.span,
+                    format!("expected another zone after this comma, but found {found}"),
+                )
                 .label("an extra comma?");
         }
     }
@@ -130,15 +143,23 @@ impl<'p> Parser<'p> {
             let error = self.diagnostics.error(self.tokens[open].span, "this `{` is never closed");
             error.label("opened here").help("its `}` stands first on a line of its own");
             if let Some(taken) = gap.taken {
-                error.related(self.tokens[taken].span, "this `}` closes it, but its indentation is that of an outer one");
+                error.related(
+                    self.tokens[taken].span,
+                    "this `}` closes it, but its indentation is that of an outer one",
+                );
             }
         }
     }
 
-    /// Keys and no `{`: in the first block the rest of the file is its directives, else it is a mistake.
+    /// Keys and no `{`: in the first block the rest of the file is its directives, else it is a
+    /// mistake.
     fn unbraced(&mut self, keys: Vec<Key>) {
         let Some(close) = braces::unopened(self.tokens, self.at) else {
-            return if self.blocks.is_empty() { self.whole_file(keys) } else { self.missing_brace() };
+            return if self.blocks.is_empty() {
+                self.whole_file(keys)
+            } else {
+                self.missing_brace()
+            };
         };
         if self.early.is_some() {
             self.stray(close);
@@ -151,7 +172,9 @@ impl<'p> Parser<'p> {
 
     fn whole_file(&mut self, keys: Vec<Key>) {
         for open in braces::unclosed(self.tokens, self.at) {
-            self.diagnostics.error(self.tokens[open].span, "this `{` is never closed").label("opened here");
+            self.diagnostics
+                .error(self.tokens[open].span, "this `{` is never closed")
+                .label("opened here");
         }
         self.directives(keys, self.tokens.len());
     }
@@ -162,22 +185,33 @@ impl<'p> Parser<'p> {
             // The comma was told already.
             return;
         }
-        let error = self.diagnostics.error(last.span, "expected `{` after the zones of a server block");
-        error.label("this block has no `{`").help("a list of zones goes on in the next line only after a comma");
+        let error =
+            self.diagnostics.error(last.span, "expected `{` after the zones of a server block");
+        error
+            .label("this block has no `{`")
+            .help("a list of zones goes on in the next line only after a comma");
     }
 
-    /// `tokens[at]` closes nothing. Where an earlier one closed its block too early, that one is told.
+    /// `tokens[at]` closes nothing. Where an earlier one closed its block too early, that one is
+    /// told.
     fn stray(&mut self, at: usize) {
         let stray = self.tokens[at].span;
         let Some(early) = self.early.take() else {
-            self.diagnostics.error(stray, "unexpected `}`: no block is open here").label("one too many");
+            self.diagnostics
+                .error(stray, "unexpected `}`: no block is open here")
+                .label("one too many");
             return;
         };
         // What was read as blocks since then are lines of the block that it closed.
         self.blocks.truncate(early.blocks);
-        let error = self.diagnostics.error(self.tokens[early.close].span, "one `}` too many: it closes the whole server block");
+        let error = self.diagnostics.error(
+            self.tokens[early.close].span,
+            "one `}` too many: it closes the whole server block",
+        );
         error.label("this one, by its indentation");
-        error.related(self.tokens[early.open].span, "the block begins here").related(stray, "so this `}` closes nothing");
+        error
+            .related(self.tokens[early.open].span, "the block begins here")
+            .related(stray, "so this `}` closes nothing");
     }
 
     /// The lines of a block or of a directive's body, up to its `}`.
@@ -199,7 +233,9 @@ impl<'p> Parser<'p> {
     /// A `{` that begins a line most likely belongs to the line before it.
     fn unexpected_body(&mut self, open: &Token) -> Vec<Line> {
         let error = self.diagnostics.error(open.span, "unexpected `{`");
-        error.label("belongs to no directive").help("a `{` stands at the end of the line that it belongs to");
+        error
+            .label("belongs to no directive")
+            .help("a `{` stands at the end of the line that it belongs to");
         self.body()
     }
 
@@ -231,10 +267,14 @@ impl<'p> Parser<'p> {
         lines
     }
 
-    /// Words after a `}` would be read as a line of their own, which nobody means.
+    /// Arguments after a `}` would be read as a line of their own, which nobody means.
     fn nothing_after(&mut self) {
-        let Some(token) = self.peek().filter(|token| !token.first && !token.is_brace()) else { return };
-        self.diagnostics.error(token.span, "expected the end of the line after `}`").label("unexpected");
+        let Some(token) = self.peek().filter(|token| !token.first && !token.is_brace()) else {
+            return;
+        };
+        self.diagnostics
+            .error(token.span, "expected the end of the line after `}`")
+            .label("unexpected");
         while self.next_if(|token| !token.first && !token.is_brace()).is_some() {}
     }
 }

@@ -24,7 +24,10 @@ impl fmt::Display for Key {
             write!(f, "{}://", self.scheme.name())?;
         }
         // The final dot may go where the zone cannot be taken for anything else without it.
-        let plain = self.zone.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_.*".contains(&octet));
+        let plain = self
+            .zone
+            .bytes()
+            .all(|octet| octet.is_ascii_alphanumeric() || b"-_.*".contains(&octet));
         let short = self.zone.strip_suffix('.').filter(|short| plain && !short.is_empty());
         f.write_str(short.unwrap_or(&self.zone))?;
         self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
@@ -32,7 +35,8 @@ impl fmt::Display for Key {
 }
 
 fn line(it: &Line, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
-    let words: Vec<_> = [&it.name].into_iter().chain(&it.arguments).map(|token| quoted(&token.text)).collect();
+    let words: Vec<_> =
+        [&it.name].into_iter().chain(&it.arguments).map(|token| quoted(&token.text)).collect();
     let (indent, words) = ("    ".repeat(depth), words.join(" "));
     if it.body.is_empty() {
         return writeln!(f, "{indent}{words}");
@@ -44,15 +48,17 @@ fn line(it: &Line, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
 
 /// A word as it must be written to be read as itself.
 fn quoted(text: &str) -> String {
-    let special = ["import", "}"].contains(&text) || text.ends_with('{') || text.starts_with(['"', '(']);
+    let special =
+        ["import", "}"].contains(&text) || text.ends_with('{') || text.starts_with(['"', '(']);
     let cut = text.contains(|ch: char| ch.is_whitespace() || ch == '#');
     if !text.is_empty() && !special && !cut {
         return text.to_owned();
     }
     let parts = parts(text);
-    let nothing = NOTHING
-        .into_iter()
-        .find(|nothing| lex::substituted(&parts.join(nothing), |_| String::new()).unwrap_or_else(|| text.to_owned()) == text);
+    let nothing = NOTHING.into_iter().find(|nothing| {
+        lex::substituted(&parts.join(nothing), |_| String::new()).unwrap_or_else(|| text.to_owned())
+            == text
+    });
     let Some(nothing) = nothing else {
         // Without white space in it a word needs no quotes to be no punctuation.
         return format!("{}{text}", NOTHING[1]);
@@ -64,7 +70,8 @@ fn quoted(text: &str) -> String {
 /// References to a variable that no environment has: they stand for nothing.
 const NOTHING: [&str; 2] = ["{%=%}", "{$=}"];
 
-/// Cuts a text after each backslash that would escape the quote behind it; nothing else can keep the two apart.
+/// Cuts a text after each backslash that would escape the quote behind it; nothing else can keep
+/// the two apart.
 fn parts(text: &str) -> Vec<&str> {
     let (mut parts, mut begin, mut escaped) = (Vec::new(), 0, false);
     for (at, ch) in text.char_indices() {
@@ -88,8 +95,10 @@ mod tests {
 
     #[test]
     fn words_read_as_themselves() {
-        let texts =
-            ["a", "", "a b", "\"", "\"a", "a\"", "{", "}", "a{", "import", "(a)", "a,", "#", "a#", "\n", "\r", "\\", "a b\\", "a \\\"b"];
+        let texts = [
+            "a", "", "a b", "\"", "\"a", "a\"", "{", "}", "a{", "import", "(a)", "a,", "#", "a#",
+            "\n", "\r", "\\", "a b\\", "a \\\"b",
+        ];
         let more = [
             "a \\\\\"b",
             "a b\\\\\\",
@@ -111,7 +120,11 @@ mod tests {
             let mut diagnostics = Diagnostics::default();
             diagnostics.add_file("Corefile", &written);
             let tokens = lex::tokens(0, &written, &Memory::default(), &mut diagnostics);
-            assert_eq!(tokens.iter().map(|token| &*token.text).collect::<Vec<_>>(), [text], "{written}");
+            assert_eq!(
+                tokens.iter().map(|token| &*token.text).collect::<Vec<_>>(),
+                [text],
+                "{written}"
+            );
             assert!(!tokens[0].is_brace() && !tokens[0].is("import"), "{written}");
             assert_eq!(diagnostics.iter().count(), 0, "{written}: {}", diagnostics.render(false));
         }

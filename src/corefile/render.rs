@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use annotate_snippets::{AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet, renderer::DecorStyle};
+use annotate_snippets::{
+    AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet, renderer::DecorStyle,
+};
 
 use crate::limits;
 
@@ -29,17 +31,31 @@ impl Diagnostics {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let place = self.element(diagnostic.span, AnnotationKind::Primary, &diagnostic.label, diagnostic.hidden);
+        let place = self.element(
+            diagnostic.span,
+            AnnotationKind::Primary,
+            &diagnostic.label,
+            diagnostic.hidden,
+        );
         let related = diagnostic.related.iter().flat_map(|(span, text)| {
             let hidden = !self.files.may_quote(span.file);
-            [Level::NOTE.message(&**text).into(), self.element(*span, AnnotationKind::Context, "", hidden)]
+            [
+                Level::NOTE.message(&**text).into(),
+                self.element(*span, AnnotationKind::Context, "", hidden),
+            ]
         });
         let help = diagnostic.help.as_deref().map(|help| Level::HELP.message(help));
         level.primary_title(&*diagnostic.message).element(place).elements(related).elements(help)
     }
 
     /// The line with its mark, or the bare position where the text is not shown or too long to be.
-    fn element<'d>(&'d self, span: Span, kind: AnnotationKind, label: &'d str, hidden: bool) -> Element<'d> {
+    fn element<'d>(
+        &'d self,
+        span: Span,
+        kind: AnnotationKind,
+        label: &'d str,
+        hidden: bool,
+    ) -> Element<'d> {
         let Some(file) = self.files.get(span.file) else { return Origin::path("").into() };
         let (number, column) = position(&file.text, span.start);
         let begin = file.text[..span.start].rfind('\n').map_or(0, |end| end + 1);

@@ -16,7 +16,8 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     if text.starts_with('-') {
         return Err("a time cannot be negative here".to_owned());
     }
-    positive(text.strip_prefix('+').unwrap_or(text)).ok_or_else(|| "such as `5s`, `1m30s` or `500ms`".to_owned())
+    positive(text.strip_prefix('+').unwrap_or(text))
+        .ok_or_else(|| "such as `5s`, `1m30s` or `500ms`".to_owned())
 }
 
 /// As Go prints a duration: `500ms`, `30s`, `1m30s`, `1h0m0s`.
@@ -57,7 +58,8 @@ fn positive(text: &str) -> Option<Duration> {
         return None;
     }
     while !rest.is_empty() {
-        let digits = rest.find(|ch: char| !ch.is_ascii_digit() && ch != '.').filter(|length| *length > 0)?;
+        let digits =
+            rest.find(|ch: char| !ch.is_ascii_digit() && ch != '.').filter(|length| *length > 0)?;
         let (number, tail) = rest.split_at(digits);
         let unit = tail.find(|ch: char| ch.is_ascii_digit() || ch == '.').unwrap_or(tail.len());
         let scale = UNITS.iter().find(|(name, _)| *name == &tail[..unit])?.1;
@@ -103,7 +105,9 @@ mod tests {
 
     #[test]
     fn durations_are_those_of_go() {
-        let check = |text: &str, nanos: Option<u64>| assert_eq!(duration(text).ok(), nanos.map(Duration::from_nanos), "{text}");
+        let check = |text: &str, nanos: Option<u64>| {
+            assert_eq!(duration(text).ok(), nanos.map(Duration::from_nanos), "{text}")
+        };
         check("5s", Some(5_000_000_000));
         check("+5s", Some(5_000_000_000));
         check("1m30s", Some(90_000_000_000));
@@ -127,7 +131,19 @@ mod tests {
 
     #[test]
     fn durations_are_printed_as_by_go() {
-        let texts = ["0s", "1ns", "1.5µs", "500ms", "1s", "1.5s", "30s", "1m0s", "1m30s", "1h0m0s", "24h0m0.25s"];
+        let texts = [
+            "0s",
+            "1ns",
+            "1.5µs",
+            "500ms",
+            "1s",
+            "1.5s",
+            "30s",
+            "1m0s",
+            "1m30s",
+            "1h0m0s",
+            "24h0m0.25s",
+        ];
         for text in texts {
             assert_eq!(go_duration(duration(text).unwrap()), text);
         }
@@ -143,10 +159,14 @@ mod tests {
         check("10.0.0.0/+8", false);
         check("10.0.0.0", false);
         let check = |text: &str, expected| assert_eq!(is_listen_address(text), expected, "{text}");
-        for text in [":8080", "localhost:9153", "0.0.0.0:80", "[::]:8080", "[::1]:0", "host.example:65535"] {
+        for text in
+            [":8080", "localhost:9153", "0.0.0.0:80", "[::]:8080", "[::1]:0", "host.example:65535"]
+        {
             check(text, true);
         }
-        for text in ["8080", "", ":", ":65536", "::1:80", "[::1]", "[x]:80", "http://x:80", ":+80", ":http"] {
+        for text in
+            ["8080", "", ":", ":65536", "::1:80", "[::1]", "[x]:80", "http://x:80", ":+80", ":http"]
+        {
             check(text, false);
         }
     }

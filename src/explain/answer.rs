@@ -27,7 +27,8 @@ impl Answer {
     /// # Errors
     /// Where it is no DNS message.
     pub fn decode(message: &[u8]) -> Result<Self, String> {
-        let message = Message::from_vec(message).map_err(|error| format!("a reply that cannot be read: {error}"))?;
+        let message = Message::from_vec(message)
+            .map_err(|error| format!("a reply that cannot be read: {error}"))?;
         Ok(Self {
             rcode: name(message.metadata.response_code),
             authoritative: message.metadata.authoritative,
@@ -37,7 +38,12 @@ impl Answer {
 
     /// Data of the records of a type, sorted.
     pub fn data(&self, rtype: &str) -> Vec<&str> {
-        let mut data: Vec<_> = self.records.iter().filter(|record| record.rtype == rtype).map(|record| record.data.as_str()).collect();
+        let mut data: Vec<_> = self
+            .records
+            .iter()
+            .filter(|record| record.rtype == rtype)
+            .map(|record| record.data.as_str())
+            .collect();
         data.sort_unstable();
         data
     }

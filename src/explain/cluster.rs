@@ -26,9 +26,12 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Section> {
                 format!("whether there is a Service kube-system/kube-dns cannot be said: {unread}"),
             )),
             None => {
-                let broken = endpoints.broken("cluster.no-service", "there is no Service kube-system/kube-dns");
+                let broken = endpoints
+                    .broken("cluster.no-service", "there is no Service kube-system/kube-dns");
                 broken
-                    .want("the Service whose cluster IP kubelet writes into every Pod's resolv.conf")
+                    .want(
+                        "the Service whose cluster IP kubelet writes into every Pod's resolv.conf",
+                    )
                     .advise("kubeadm init phase addon coredns");
             }
         },
@@ -48,16 +51,29 @@ fn resolv_conf(evidence: &Evidence, section: &mut Section) {
     section.say(
         Level::Note,
         "cluster.resolv-conf",
-        format!("{} gets: nameserver {servers}; search {}; options ndots:{}", evidence.asker.from, resolv.search.join(" "), resolv.ndots),
+        format!(
+            "{} gets: nameserver {servers}; search {}; options ndots:{}",
+            evidence.asker.from,
+            resolv.search.join(" "),
+            resolv.ndots
+        ),
     );
 }
 
 /// Port 53 over both: a reply that does not fit into a datagram comes over TCP.
 fn ports(kube_dns: &k8s_openapi::api::core::v1::Service, section: &mut Section) {
     for protocol in ["UDP", "TCP"] {
-        if !objects::ports(kube_dns).iter().any(|port| port.port == 53 && objects::protocol(port.protocol.as_ref()) == protocol) {
-            let broken = section.broken("cluster.port", format!("Service kube-system/kube-dns has no port 53/{protocol}"));
-            broken.want("53/UDP and 53/TCP; a port without `protocol` is TCP").advise("kubectl -n kube-system edit service kube-dns");
+        if !objects::ports(kube_dns)
+            .iter()
+            .any(|port| port.port == 53 && objects::protocol(port.protocol.as_ref()) == protocol)
+        {
+            let broken = section.broken(
+                "cluster.port",
+                format!("Service kube-system/kube-dns has no port 53/{protocol}"),
+            );
+            broken
+                .want("53/UDP and 53/TCP; a port without `protocol` is TCP")
+                .advise("kubectl -n kube-system edit service kube-dns");
         }
     }
 }

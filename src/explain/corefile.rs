@@ -35,8 +35,15 @@ pub(super) fn read(text: &str) -> (Corefile, Diagnostics) {
 }
 
 /// Directives of a name, in all blocks.
-pub(super) fn directives<'c>(corefile: &'c Corefile, name: &'c str) -> impl Iterator<Item = &'c Line> {
-    corefile.blocks.iter().flat_map(|block| &block.directives).filter(move |line| line.name.text == name)
+pub(super) fn directives<'c>(
+    corefile: &'c Corefile,
+    name: &'c str,
+) -> impl Iterator<Item = &'c Line> {
+    corefile
+        .blocks
+        .iter()
+        .flat_map(|block| &block.directives)
+        .filter(move |line| line.name.text == name)
 }
 
 /// The first zone of `kubernetes` that is not one of addresses.
@@ -45,5 +52,7 @@ pub(super) fn zone(objects: &Objects) -> Option<String> {
     let zones = directives(&corefile, "kubernetes")
         .flat_map(|line| &line.arguments)
         .map(|token| token.text.trim_end_matches('.').to_ascii_lowercase());
-    zones.into_iter().find(|zone| !zone.is_empty() && !zone.ends_with(".arpa") && !zone.contains('/'))
+    zones
+        .into_iter()
+        .find(|zone| !zone.is_empty() && !zone.ends_with(".arpa") && !zone.contains('/'))
 }

@@ -8,9 +8,9 @@ use crate::wire::Type;
 
 use super::{
     Evidence,
+    expected::{End, Own},
     names::{Subject, Wanted, take_apart},
     objects,
-    own::{End, Own},
     report::{Level, Section},
 };
 
@@ -68,12 +68,18 @@ fn walk(evidence: &Evidence, wanted: &Wanted, target: Option<&str>, section: &mu
     };
     let mut reached = false;
     for (index, candidate) in candidates.iter().enumerate() {
-        let own: Vec<(Type, Own)> = types(candidate).iter().map(|qtype| (*qtype, evidence.own.ask(candidate, *qtype))).collect();
+        let own: Vec<(Type, Own)> = types(candidate)
+            .iter()
+            .map(|qtype| (*qtype, evidence.own.ask(candidate, *qtype)))
+            .collect();
         let hit = own.iter().any(|(_, own)| own.exists());
         let level = if hit { Level::Ok } else { Level::Note };
         if own.iter().any(|(_, own)| own.end == End::Unread) {
-            let unread =
-                section.say(Level::Unknown, "dns.unread", format!("{} {candidate} depends on objects that could not be read", index + 1));
+            let unread = section.say(
+                Level::Unknown,
+                "dns.unread",
+                format!("{} {candidate} depends on objects that could not be read", index + 1),
+            );
             unread.advise("give this account the view role, or ask for the name in a Pod");
         } else {
             section.say(
@@ -108,11 +114,27 @@ fn answers(own: &[(Type, Own)]) -> String {
 }
 
 /// Where the alias ends.
-fn external_name(evidence: &Evidence, service: &k8s_openapi::api::core::v1::Service, candidate: &str, section: &mut Section) {
-    let target = service.spec.as_ref().and_then(|spec| spec.external_name.as_deref()).unwrap_or_default().trim_end_matches('.');
-    let fix = format!("kubectl -n {} edit service {}    # spec.externalName", objects::namespace(service), objects::name(service));
+fn external_name(
+    evidence: &Evidence,
+    service: &k8s_openapi::api::core::v1::Service,
+    candidate: &str,
+    section: &mut Section,
+) {
+    let target = service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.external_name.as_deref())
+        .unwrap_or_default()
+        .trim_end_matches('.');
+    let fix = format!(
+        "kubectl -n {} edit service {}    # spec.externalName",
+        objects::namespace(service),
+        objects::name(service)
+    );
     if target.parse::<std::net::IpAddr>().is_ok() {
-        let saw = format!("externalName is the address {target}: DNS takes it for a name, which nobody has");
+        let saw = format!(
+            "externalName is the address {target}: DNS takes it for a name, which nobody has"
+        );
         section
             .broken("dns.external-name-address", saw)
             .want("a host name; for an address a Service without selector and an EndpointSlice")
@@ -123,7 +145,12 @@ fn external_name(evidence: &Evidence, service: &k8s_openapi::api::core::v1::Serv
     let own = evidence.own.ask(candidate, Type::A);
     match own.end {
         End::Circle => {
-            section.broken("dns.external-name-circle", format!("externalName {target} leads back to where it began")).advise(fix);
+            section
+                .broken(
+                    "dns.external-name-circle",
+                    format!("externalName {target} leads back to where it began"),
+                )
+                .advise(fix);
         }
         End::NoName => {
             let saw = format!("externalName {target} is a name of this cluster that nothing has");
@@ -135,12 +162,23 @@ fn external_name(evidence: &Evidence, service: &k8s_openapi::api::core::v1::Serv
         }
         End::Outside(_) => match evidence.asked.find(&absolute, "A", false) {
             Some(Ok(answer)) if answer.rcode == "NXDOMAIN" => {
-                let saw = format!("externalName {target} does not exist: {} answers NXDOMAIN", evidence.asked.server);
+                let saw = format!(
+                    "externalName {target} does not exist: {} answers NXDOMAIN",
+                    evidence.asked.server
+                );
                 section.broken("dns.external-name", saw).want("a name that exists").advise(fix);
             }
             Some(Ok(answer)) if !answer.records.is_empty() => {
-                let data = answer.records.iter().map(|record| format!("{} {}", record.rtype, record.data)).collect::<Vec<_>>().join(", ");
-                section.ok("dns.external-name-end", format!("{absolute} {data}, as {} says", evidence.asked.server));
+                let data = answer
+                    .records
+                    .iter()
+                    .map(|record| format!("{} {}", record.rtype, record.data))
+                    .collect::<Vec<_>>()
+                    .join(", ");
+                section.ok(
+                    "dns.external-name-end",
+                    format!("{absolute} {data}, as {} says", evidence.asked.server),
+                );
             }
             _ => {
                 section.say(
@@ -159,7 +197,9 @@ fn endpoint_name(evidence: &Evidence, endpoint: &str, candidate: &str, section: 
     if types(candidate).iter().any(|qtype| evidence.own.ask(candidate, *qtype).exists()) {
         return;
     }
-    if let Some(super::names::ClusterName::Service { namespace, service, .. }) = take_apart(candidate, &evidence.zone) {
+    if let Some(super::names::ClusterName::Service { namespace, service, .. }) =
+        take_apart(candidate, &evidence.zone)
+    {
         let saw = format!("no ready endpoint of {namespace}/{service} is called {endpoint}");
         let broken = section.broken("dns.endpoint-name", saw);
         broken.want(format!(
@@ -176,15 +216,21 @@ fn outside(evidence: &Evidence, wanted: &Wanted, section: &mut Section) {
     let absolute = format!("{}.", wanted.host.trim_end_matches('.'));
     match evidence.asked.find(&absolute, "A", false) {
         Some(Ok(answer)) if answer.rcode == "NXDOMAIN" => {
-            let saw =
-                format!("{absolute} does not exist: {} answers NXDOMAIN, and nothing in the cluster has the name", evidence.asked.server);
-            section
-                .broken("dns.no-such-name", saw)
-                .advise(format!("kubectl get services,ingresses -A | grep {}", wanted.host.split('.').next().unwrap_or_default()));
+            let saw = format!(
+                "{absolute} does not exist: {} answers NXDOMAIN, and nothing in the cluster has the name",
+                evidence.asked.server
+            );
+            section.broken("dns.no-such-name", saw).advise(format!(
+                "kubectl get services,ingresses -A | grep {}",
+                wanted.host.split('.').next().unwrap_or_default()
+            ));
         }
         Some(Ok(_)) => {}
         Some(Err(_)) | None => {
-            let saw = format!("{} is no name of the cluster and no Ingress has it: the cluster's DNS asks its upstream", wanted.host);
+            let saw = format!(
+                "{} is no name of the cluster and no Ingress has it: the cluster's DNS asks its upstream",
+                wanted.host
+            );
             section.say(Level::Note, "dns.outside", saw);
         }
     }

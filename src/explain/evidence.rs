@@ -57,7 +57,10 @@ pub struct Reply {
 
 impl Asked {
     pub fn find(&self, name: &str, qtype: &str, tcp: bool) -> Option<&Result<Answer, String>> {
-        self.replies.iter().find(|it| it.name == name && it.qtype == qtype && it.tcp == tcp).map(|it| &it.heard)
+        self.replies
+            .iter()
+            .find(|it| it.name == name && it.qtype == qtype && it.tcp == tcp)
+            .map(|it| &it.heard)
     }
 }
 
@@ -75,9 +78,17 @@ pub struct Unread {
 
 impl std::fmt::Display for Unread {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let place = if self.namespace.is_empty() { "cluster-wide".to_owned() } else { format!("in namespace {}", self.namespace) };
+        let place = if self.namespace.is_empty() {
+            "cluster-wide".to_owned()
+        } else {
+            format!("in namespace {}", self.namespace)
+        };
         if self.forbidden {
-            write!(f, "this account lacks the permission to {} {} {place}", self.verb, self.resource)
+            write!(
+                f,
+                "this account lacks the permission to {} {} {place}",
+                self.verb, self.resource
+            )
         } else {
             write!(f, "cannot {} {} {place}: {}", self.verb, self.resource, self.why)
         }
@@ -87,14 +98,17 @@ impl std::fmt::Display for Unread {
 impl Evidence {
     /// Why nothing is known of a resource in a namespace.
     pub fn lacks(&self, resource: &str, namespace: &str) -> Option<&Unread> {
-        let concerns =
-            |it: &&Unread| it.resource.split('.').next() == Some(resource) && (it.namespace.is_empty() || it.namespace == namespace);
+        let concerns = |it: &&Unread| {
+            it.resource.split('.').next() == Some(resource)
+                && (it.namespace.is_empty() || it.namespace == namespace)
+        };
         self.unread.iter().find(concerns)
     }
 
     /// The node that the asking Pod runs on, or the one that was named.
     pub fn near(&self) -> Option<&str> {
-        let of_pod = self.asker.pod.as_ref().and_then(|pod| pod.spec.as_ref()?.node_name.as_deref());
+        let of_pod =
+            self.asker.pod.as_ref().and_then(|pod| pod.spec.as_ref()?.node_name.as_deref());
         of_pod.or(self.node.as_deref())
     }
 

@@ -57,11 +57,18 @@ pub async fn gather(request: &Request) -> anyhow::Result<Evidence> {
     let own = OwnZone::new(changes, &zone).map_err(|reason| anyhow::anyhow!(reason))?;
     let here = node::addresses();
     let asker = asker::find(request, &objects, &zone, namespace, is_live)?;
-    let node = request.node.clone().or_else(|| if is_live { node::named(&objects, &here) } else { None });
-    let mut rules =
-        node::rules(request, node.as_deref(), is_live && node.as_deref() == node::named(&objects, &here).as_deref(), &mut unread)?;
+    let node =
+        request.node.clone().or_else(|| if is_live { node::named(&objects, &here) } else { None });
+    let mut rules = node::rules(
+        request,
+        node.as_deref(),
+        is_live && node.as_deref() == node::named(&objects, &here).as_deref(),
+        &mut unread,
+    )?;
     if let (Source::Cluster(place), Some(node)) = (&request.source, &node) {
-        api::proxy_log(place, &objects, node, &mut unread).await.inspect(|text| rules.add_log(text));
+        api::proxy_log(place, &objects, node, &mut unread)
+            .await
+            .inspect(|text| rules.add_log(text));
     }
     let mut evidence = Evidence {
         name: request.name.clone(),
@@ -76,6 +83,7 @@ pub async fn gather(request: &Request) -> anyhow::Result<Evidence> {
         is_live,
         said,
     };
-    evidence.asked = ask::ask(request, &evidence, &wanted, node::is_inside(&evidence.objects, &here)).await;
+    evidence.asked =
+        ask::ask(request, &evidence, &wanted, node::is_inside(&evidence.objects, &here)).await;
     Ok(evidence)
 }

@@ -18,14 +18,19 @@ use super::{
 pub(super) fn has_host(ingress: &Ingress, host: &str) -> bool {
     let Some(spec) = &ingress.spec else { return false };
     let rules = spec.rules.iter().flatten().filter_map(|rule| rule.host.as_deref());
-    let tls = spec.tls.iter().flatten().flat_map(|tls| tls.hosts.iter().flatten().map(String::as_str));
+    let tls =
+        spec.tls.iter().flatten().flat_map(|tls| tls.hosts.iter().flatten().map(String::as_str));
     rules.chain(tls).any(|pattern| covers(pattern, host))
 }
 
 /// `*.example.com` stands for exactly one label.
 fn covers(pattern: &str, host: &str) -> bool {
-    let wild =
-        || pattern.strip_prefix("*.").zip(host.split_once('.')).is_some_and(|(domain, (_, parent))| domain.eq_ignore_ascii_case(parent));
+    let wild = || {
+        pattern
+            .strip_prefix("*.")
+            .zip(host.split_once('.'))
+            .is_some_and(|(domain, (_, parent))| domain.eq_ignore_ascii_case(parent))
+    };
     pattern.eq_ignore_ascii_case(host) || wild()
 }
 
@@ -41,16 +46,24 @@ fn routes<'e>(ingresses: &[&'e Ingress], host: &str) -> Vec<Route<'e>> {
     let mut routes = Vec::new();
     for ingress in ingresses {
         let Some(spec) = &ingress.spec else { continue };
-        let rules = spec
-            .rules
-            .iter()
-            .flatten()
-            .filter(|rule| rule.host.as_deref().is_none_or(|pattern| pattern.is_empty() || covers(pattern, host)));
+        let rules = spec.rules.iter().flatten().filter(|rule| {
+            rule.host.as_deref().is_none_or(|pattern| pattern.is_empty() || covers(pattern, host))
+        });
         for path in rules.filter_map(|rule| rule.http.as_ref()).flat_map(|http| &http.paths) {
             let HTTPIngressPath { path, path_type, backend } = path;
-            routes.push(Route { ingress, path: path.clone().unwrap_or_else(|| "/".to_owned()), exact: path_type == "Exact", backend });
+            routes.push(Route {
+                ingress,
+                path: path.clone().unwrap_or_else(|| "/".to_owned()),
+                exact: path_type == "Exact",
+                backend,
+            });
         }
-        routes.extend(spec.default_backend.iter().map(|backend| Route { ingress, path: "*".to_owned(), exact: false, backend }));
+        routes.extend(spec.default_backend.iter().map(|backend| Route {
+            ingress,
+            path: "*".to_owned(),
+            exact: false,
+            backend,
+        }));
     }
     routes
 }
@@ -64,7 +77,9 @@ impl<'e> Route<'e> {
         } else {
             self.path == "*"
                 || path == self.path
-                || path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
+                || path
+                    .strip_prefix(prefix)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
         }
     }
 
@@ -79,7 +94,9 @@ fn meant<'e>(ingresses: &[&'e Ingress], host: &str, path: Option<&str>) -> Vec<R
     let mut routes = routes(ingresses, host);
     if let Some(path) = path.filter(|path| *path != "/") {
         routes.retain(|route| route.takes(path));
-        routes.sort_by_key(|route| std::cmp::Reverse(if route.path == "*" { 0 } else { route.path.len() }));
+        routes.sort_by_key(|route| {
+            std::cmp::Reverse(if route.path == "*" { 0 } else { route.path.len() })
+        });
         routes.truncate(1);
     }
     routes
@@ -95,7 +112,9 @@ pub(super) fn backends<'e>(
     let mut backends: Vec<(String, Option<&Service>)> = Vec::new();
     for route in meant(ingresses, host, path) {
         let service = route.service(evidence);
-        let known = |it: &&mut (String, Option<&Service>)| service.zip(it.1).is_some_and(|(a, b)| std::ptr::eq(a, b));
+        let known = |it: &&mut (String, Option<&Service>)| {
+            service.zip(it.1).is_some_and(|(a, b)| std::ptr::eq(a, b))
+        };
         match backends.iter_mut().find(known) {
             Some((paths, _)) => *paths = format!("{paths}, {}", route.path),
             None => backends.push((route.path.clone(), service)),
@@ -107,11 +126,20 @@ pub(super) fn backends<'e>(
 /// Hosts and paths that end at a Service.
 pub(super) fn leading_to(evidence: &Evidence, service: &Service) -> Vec<(String, String)> {
     let mut found = Vec::new();
-    for ingress in evidence.objects.ingresses.iter().filter(|it| objects::namespace(*it) == objects::namespace(service)) {
+    for ingress in evidence
+        .objects
+        .ingresses
+        .iter()
+        .filter(|it| objects::namespace(*it) == objects::namespace(service))
+    {
         for rule in ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten()) {
             for path in rule.http.iter().flat_map(|http| &http.paths) {
-                if path.backend.service.as_ref().is_some_and(|it| it.name == objects::name(service)) {
-                    found.push((rule.host.clone().unwrap_or_default(), path.path.clone().unwrap_or_default()));
+                if path.backend.service.as_ref().is_some_and(|it| it.name == objects::name(service))
+                {
+                    found.push((
+                        rule.host.clone().unwrap_or_default(),
+                        path.path.clone().unwrap_or_default(),
+                    ));
                 }
             }
         }
@@ -119,7 +147,13 @@ pub(super) fn leading_to(evidence: &Evidence, service: &Service) -> Vec<(String,
     found
 }
 
-pub(super) fn judge(evidence: &Evidence, wanted: &Wanted, host: &str, ingresses: &[&Ingress], section: &mut Section) {
+pub(super) fn judge(
+    evidence: &Evidence,
+    wanted: &Wanted,
+    host: &str,
+    ingresses: &[&Ingress],
+    section: &mut Section,
+) {
     for ingress in ingresses {
         class(evidence, ingress, section);
         address(ingress, host, section);
@@ -127,10 +161,23 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Wanted, host: &str, ingresses:
     let routes = meant(ingresses, host, wanted.path.as_deref());
     if routes.is_empty() {
         let path = wanted.path.as_deref().unwrap_or("/");
-        let all = self::routes(ingresses, host).iter().map(|route| route.path.clone()).collect::<Vec<_>>().join(", ");
-        let broken = section.broken("outside.ingress-path", format!("no rule of {host} takes {path}"));
-        broken.want(if all.is_empty() { "a rule with a path".to_owned() } else { format!("one of {all}") });
-        broken.advise(format!("kubectl -n {} edit ingress {}", objects::namespace(ingresses[0]), objects::name(ingresses[0])));
+        let all = self::routes(ingresses, host)
+            .iter()
+            .map(|route| route.path.clone())
+            .collect::<Vec<_>>()
+            .join(", ");
+        let broken =
+            section.broken("outside.ingress-path", format!("no rule of {host} takes {path}"));
+        broken.want(if all.is_empty() {
+            "a rule with a path".to_owned()
+        } else {
+            format!("one of {all}")
+        });
+        broken.advise(format!(
+            "kubectl -n {} edit ingress {}",
+            objects::namespace(ingresses[0]),
+            objects::name(ingresses[0])
+        ));
     }
     for route in &routes {
         backend(evidence, host, route, section);
@@ -142,37 +189,60 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Wanted, host: &str, ingresses:
 
 /// Who makes the Ingress work.
 fn class(evidence: &Evidence, ingress: &Ingress, section: &mut Section) {
-    let annotation = ingress.metadata.annotations.as_ref().and_then(|it| it.get("kubernetes.io/ingress.class"));
-    let named = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_ref()).or(annotation);
+    let annotation =
+        ingress.metadata.annotations.as_ref().and_then(|it| it.get("kubernetes.io/ingress.class"));
+    let named =
+        ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_ref()).or(annotation);
     let classes: Vec<&str> = evidence.objects.ingress_classes.iter().map(objects::name).collect();
     let Some(class) = named else { return };
     if !classes.is_empty() && !classes.contains(&class.as_str()) {
-        let broken =
-            section.broken("outside.ingress-class", format!("Ingress {} wants class {class}, which there is not", objects::path(ingress)));
+        let broken = section.broken(
+            "outside.ingress-class",
+            format!("Ingress {} wants class {class}, which there is not", objects::path(ingress)),
+        );
         broken.want(format!("one of {}", classes.join(", "))).advise("kubectl get ingressclasses");
     }
 }
 
 /// Where clients connect to.
 fn address(ingress: &Ingress, host: &str, section: &mut Section) {
-    let points = ingress.status.as_ref().and_then(|status| status.load_balancer.as_ref()?.ingress.as_deref()).unwrap_or_default();
-    let addresses: Vec<&str> = points.iter().filter_map(|it| it.ip.as_deref().or(it.hostname.as_deref())).collect();
+    let points = ingress
+        .status
+        .as_ref()
+        .and_then(|status| status.load_balancer.as_ref()?.ingress.as_deref())
+        .unwrap_or_default();
+    let addresses: Vec<&str> =
+        points.iter().filter_map(|it| it.ip.as_deref().or(it.hostname.as_deref())).collect();
     let path = objects::path(ingress);
     if addresses.is_empty() {
-        let broken = section.broken("outside.ingress-address", format!("Ingress {path} has no address: no controller has taken it"));
+        let broken = section.broken(
+            "outside.ingress-address",
+            format!("Ingress {path} has no address: no controller has taken it"),
+        );
         broken.want("status.loadBalancer, which the controller of its class writes");
         broken
-            .advise(format!("kubectl -n {} describe ingress {}", objects::namespace(ingress), objects::name(ingress)))
+            .advise(format!(
+                "kubectl -n {} describe ingress {}",
+                objects::namespace(ingress),
+                objects::name(ingress)
+            ))
             .advise("kubectl get ingressclasses,pods -A | grep -i ingress");
         return;
     }
-    section.ok("outside.ingress-address", format!("clients need {host} to be {}, as Ingress {path} says", addresses.join(", ")));
+    section.ok(
+        "outside.ingress-address",
+        format!("clients need {host} to be {}, as Ingress {path} says", addresses.join(", ")),
+    );
 }
 
 /// The Service behind a path, and its port.
 fn backend(evidence: &Evidence, host: &str, route: &Route<'_>, section: &mut Section) {
     let Some(wanted) = &route.backend.service else {
-        section.say(Level::Note, "outside.ingress-resource", format!("{host}{} goes to a resource that is no Service", route.path));
+        section.say(
+            Level::Note,
+            "outside.ingress-resource",
+            format!("{host}{} goes to a resource that is no Service", route.path),
+        );
         return;
     };
     let namespace = objects::namespace(route.ingress);
@@ -180,13 +250,22 @@ fn backend(evidence: &Evidence, host: &str, route: &Route<'_>, section: &mut Sec
     let Some(service) = route.service(evidence) else {
         let broken = section.broken(
             "outside.ingress-service",
-            format!("{host}{} goes to Service {namespace}/{}, which there is not", route.path, wanted.name),
+            format!(
+                "{host}{} goes to Service {namespace}/{}, which there is not",
+                route.path, wanted.name
+            ),
         );
-        let here: Vec<&str> =
-            evidence.objects.services.iter().filter(|it| objects::namespace(*it) == namespace).map(objects::name).collect();
+        let here: Vec<&str> = evidence
+            .objects
+            .services
+            .iter()
+            .filter(|it| objects::namespace(*it) == namespace)
+            .map(objects::name)
+            .collect();
         match crate::corefile::nearest(&wanted.name, &here) {
             Some(near) => broken.want(format!("did you mean {near}?")),
-            None => broken.want(format!("a Service of namespace {namespace}: an Ingress reaches no other")),
+            None => broken
+                .want(format!("a Service of namespace {namespace}: an Ingress reaches no other")),
         };
         broken.advise(edit);
         return;
@@ -200,16 +279,33 @@ fn backend(evidence: &Evidence, host: &str, route: &Route<'_>, section: &mut Sec
         (None, Some(name)) => it.name.as_deref() == Some(name),
         (None, None) => true,
     };
-    let written = port.map_or("?".to_owned(), |port| port.name.clone().unwrap_or_else(|| port.number.unwrap_or_default().to_string()));
-    if objects::kind(service) != "ExternalName" && !objects::ports(service).iter().any(|it| is(&it)) {
+    let written = port.map_or("?".to_owned(), |port| {
+        port.name.clone().unwrap_or_else(|| port.number.unwrap_or_default().to_string())
+    });
+    if objects::kind(service) != "ExternalName" && !objects::ports(service).iter().any(|it| is(&it))
+    {
         let broken = section.broken(
             "outside.ingress-port",
-            format!("{host}{} goes to port {written} of Service {}, which it does not have", route.path, objects::path(service)),
+            format!(
+                "{host}{} goes to port {written} of Service {}, which it does not have",
+                route.path,
+                objects::path(service)
+            ),
         );
         broken
-            .want(format!("one of {}", objects::ports(service).iter().map(objects::port_name).collect::<Vec<_>>().join(", ")))
+            .want(format!(
+                "one of {}",
+                objects::ports(service)
+                    .iter()
+                    .map(objects::port_name)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ))
             .advise(edit);
         return;
     }
-    section.ok("outside.ingress-route", format!("{host}{} goes to Service {}, port {written}", route.path, objects::path(service)));
+    section.ok(
+        "outside.ingress-route",
+        format!("{host}{} goes to Service {}, port {written}", route.path, objects::path(service)),
+    );
 }

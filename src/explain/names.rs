@@ -16,13 +16,24 @@ pub(super) struct Wanted {
 
 impl Wanted {
     pub(super) fn parse(text: &str) -> Self {
-        let (scheme, rest) = text.split_once("://").map_or((None, text), |(scheme, rest)| (Some(scheme), rest));
-        let rest = ["svc/", "service/", "services/"].iter().find_map(|kind| rest.strip_prefix(kind)).unwrap_or(rest);
-        let (authority, path) = rest.find('/').map_or((rest, None), |at| (&rest[..at], Some(rest[at..].to_owned())));
-        let with_port = authority.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+        let (scheme, rest) =
+            text.split_once("://").map_or((None, text), |(scheme, rest)| (Some(scheme), rest));
+        let rest = ["svc/", "service/", "services/"]
+            .iter()
+            .find_map(|kind| rest.strip_prefix(kind))
+            .unwrap_or(rest);
+        let (authority, path) =
+            rest.find('/').map_or((rest, None), |at| (&rest[..at], Some(rest[at..].to_owned())));
+        let with_port =
+            authority.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
         let (host, port) = match with_port {
             Some((host, port)) if !host.contains(':') => (host, Some(port)),
-            _ => (authority, scheme.and_then(|scheme| [("http", 80), ("https", 443)].iter().find(|it| it.0 == scheme).map(|it| it.1))),
+            _ => (
+                authority,
+                scheme.and_then(|scheme| {
+                    [("http", 80), ("https", 443)].iter().find(|it| it.0 == scheme).map(|it| it.1)
+                }),
+            ),
         };
         Self { host: host.to_ascii_lowercase(), port, path }
     }
@@ -59,12 +70,16 @@ pub(super) fn take_apart(candidate: &str, zone: &str) -> Option<ClusterName> {
     };
     Some(match labels[..] {
         [name, namespace, "svc"] => service(namespace, name, None, None),
-        [endpoint, name, namespace, "svc"] => service(namespace, name, None, Some(endpoint.to_owned())),
+        [endpoint, name, namespace, "svc"] => {
+            service(namespace, name, None, Some(endpoint.to_owned()))
+        }
         [port, protocol, name, namespace, "svc"] => {
             let bare = |label: &str| label.trim_start_matches('_').to_owned();
             service(namespace, name, Some((bare(port), bare(protocol))), None)
         }
-        [address, namespace, "pod"] => ClusterName::Pod { namespace: namespace.to_owned(), address: address.to_owned() },
+        [address, namespace, "pod"] => {
+            ClusterName::Pod { namespace: namespace.to_owned(), address: address.to_owned() }
+        }
         _ => ClusterName::Other,
     })
 }
@@ -97,7 +112,12 @@ pub(super) enum Subject<'e> {
 /// Follows the search list through the objects.
 pub(super) fn subject<'e>(evidence: &'e Evidence, wanted: &Wanted) -> Subject<'e> {
     if let Some(service) = of_address(evidence, &wanted.host) {
-        let candidate = format!("{}.{}.svc.{}.", objects::name(service), objects::namespace(service), evidence.zone);
+        let candidate = format!(
+            "{}.{}.svc.{}.",
+            objects::name(service),
+            objects::namespace(service),
+            evidence.zone
+        );
         return Subject::Service { service, candidate, port: None, endpoint: None };
     }
     for candidate in candidates(evidence, wanted) {
@@ -118,7 +138,12 @@ pub(super) fn subject<'e>(evidence: &'e Evidence, wanted: &Wanted) -> Subject<'e
         }
     }
     let host = wanted.host.trim_end_matches('.');
-    let ingresses: Vec<_> = evidence.objects.ingresses.iter().filter(|ingress| super::ingress::has_host(ingress, host)).collect();
+    let ingresses: Vec<_> = evidence
+        .objects
+        .ingresses
+        .iter()
+        .filter(|ingress| super::ingress::has_host(ingress, host))
+        .collect();
     if !ingresses.is_empty() {
         return Subject::Ingress { host: host.to_owned(), ingresses };
     }
@@ -128,12 +153,15 @@ pub(super) fn subject<'e>(evidence: &'e Evidence, wanted: &Wanted) -> Subject<'e
     }
 }
 
-/// The names that are asked, and before them the same in the namespace where the person looks: `svc/NAME` and a Pod whose
-/// resolver is set up wrongly still lead to the Service that is meant.
+/// The names that are asked, and before them the same in the namespace where the person looks:
+/// `svc/NAME` and a Pod whose resolver is set up wrongly still lead to the Service that is meant.
 fn candidates(evidence: &Evidence, wanted: &Wanted) -> Vec<String> {
     let mut names = evidence.asker.resolv.candidates(&wanted.host);
     if !wanted.host.ends_with('.') {
-        names.extend(super::ResolvConf::of_namespace(&evidence.asker.namespace, &evidence.zone, None).candidates(&wanted.host));
+        names.extend(
+            super::ResolvConf::of_namespace(&evidence.asker.namespace, &evidence.zone, None)
+                .candidates(&wanted.host),
+        );
     }
     names
 }
@@ -142,24 +170,31 @@ fn candidates(evidence: &Evidence, wanted: &Wanted) -> Vec<String> {
 fn of_address<'e>(evidence: &'e Evidence, host: &str) -> Option<&'e Service> {
     host.parse::<std::net::IpAddr>().ok()?;
     evidence.objects.services.iter().find(|service| {
-        objects::cluster_ips(service).contains(&host) || super::outside::addresses(service).iter().any(|(address, _)| *address == host)
+        objects::cluster_ips(service).contains(&host)
+            || super::outside::addresses(service).iter().any(|(address, _)| *address == host)
     })
 }
 
-/// Namespace and Service that a name without an object stands for; `None` where it looks like a name of the world.
+/// Namespace and Service that a name without an object stands for; `None` where it looks like a
+/// name of the world.
 fn meant(evidence: &Evidence, host: &str) -> Option<(String, String)> {
     let zone = &evidence.zone;
     let own = &evidence.asker.namespace;
     let bare = host.strip_suffix(zone.as_str()).map_or(host, |left| left.trim_end_matches('.'));
     let in_zone = bare.len() != host.len();
-    let labels: Vec<&str> = bare.split('.').filter(|label| !label.is_empty() && !label.starts_with('_')).collect();
+    let labels: Vec<&str> =
+        bare.split('.').filter(|label| !label.is_empty() && !label.starts_with('_')).collect();
     let pair = |service: &str, namespace: &str| Some((namespace.to_owned(), service.to_owned()));
     match labels[..] {
         [service] if !in_zone => pair(service, own),
         [.., service, namespace, "svc"] => pair(service, namespace),
-        [.., service, namespace, "svc", _] | [.., service, namespace, "svc", _, _] => pair(service, namespace),
+        [.., service, namespace, "svc", _] | [.., service, namespace, "svc", _, _] => {
+            pair(service, namespace)
+        }
         [service, namespace] | [_, service, namespace] => {
-            let close = |name: &str, names: &[&str]| names.contains(&name) || nearest(name, names).is_some();
+            let close = |name: &str, names: &[&str]| {
+                names.contains(&name) || nearest(name, names).is_some()
+            };
             let services: Vec<&str> = evidence.objects.services.iter().map(objects::name).collect();
             let known = evidence.objects.has_namespace(namespace)
                 || in_zone
@@ -196,22 +231,34 @@ mod tests {
 
     #[test]
     fn names_of_the_cluster_are_taken_apart() {
-        let service = |namespace: &str, service: &str, port: Option<(&str, &str)>, endpoint: Option<&str>| ClusterName::Service {
+        let service = |namespace: &str,
+                       service: &str,
+                       port: Option<(&str, &str)>,
+                       endpoint: Option<&str>| ClusterName::Service {
             namespace: namespace.into(),
             service: service.into(),
             port: port.map(|(port, protocol)| (port.into(), protocol.into())),
             endpoint: endpoint.map(Into::into),
         };
         for (name, want) in [
-            ("grafana.monitoring.svc.cluster.local.", Some(service("monitoring", "grafana", None, None))),
-            ("_web._tcp.prometheus.monitoring.svc.cluster.local", Some(service("monitoring", "prometheus", Some(("web", "tcp")), None))),
+            (
+                "grafana.monitoring.svc.cluster.local.",
+                Some(service("monitoring", "grafana", None, None)),
+            ),
+            (
+                "_web._tcp.prometheus.monitoring.svc.cluster.local",
+                Some(service("monitoring", "prometheus", Some(("web", "tcp")), None)),
+            ),
             (
                 "prometheus-0.prometheus-operated.monitoring.svc.cluster.local",
                 Some(service("monitoring", "prometheus-operated", None, Some("prometheus-0"))),
             ),
             (
                 "10-244-1-10.default.pod.cluster.local",
-                Some(ClusterName::Pod { namespace: "default".into(), address: "10-244-1-10".into() }),
+                Some(ClusterName::Pod {
+                    namespace: "default".into(),
+                    address: "10-244-1-10".into(),
+                }),
             ),
             ("grafana.cluster.local", Some(ClusterName::Other)),
             ("grafana.mycluster.local", None),

@@ -50,7 +50,9 @@ impl Objects {
             ("networking.k8s.io", "IngressClass") => push(&mut self.ingress_classes, value),
             ("apps", "Deployment") => push(&mut self.deployments, value),
             ("rbac.authorization.k8s.io", "ClusterRole") => push(&mut self.cluster_roles, value),
-            ("rbac.authorization.k8s.io", "ClusterRoleBinding") => push(&mut self.cluster_role_bindings, value),
+            ("rbac.authorization.k8s.io", "ClusterRoleBinding") => {
+                push(&mut self.cluster_role_bindings, value)
+            }
             _ => Ok(()),
         }
     }
@@ -76,10 +78,16 @@ impl Objects {
     }
 
     /// Slices of a Service.
-    pub fn slices_of<'o>(&'o self, namespace: &'o str, service: &'o str) -> impl Iterator<Item = &'o EndpointSlice> {
+    pub fn slices_of<'o>(
+        &'o self,
+        namespace: &'o str,
+        service: &'o str,
+    ) -> impl Iterator<Item = &'o EndpointSlice> {
         let named = move |slice: &EndpointSlice| {
             let labels = slice.metadata.labels.as_ref();
-            labels.and_then(|labels| labels.get("kubernetes.io/service-name")).is_some_and(|name| name == service)
+            labels
+                .and_then(|labels| labels.get("kubernetes.io/service-name"))
+                .is_some_and(|name| name == service)
         };
         self.slices.iter().filter(move |slice| self::namespace(*slice) == namespace && named(slice))
     }
@@ -87,7 +95,9 @@ impl Objects {
 
 fn push<T: DeserializeOwned>(list: &mut Vec<T>, value: Value) -> Result<(), String> {
     let named = |value: &Value| {
-        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or("?").to_owned();
+        let text = |pointer: &str| {
+            value.pointer(pointer).and_then(Value::as_str).unwrap_or("?").to_owned()
+        };
         format!("{} {}", text("/kind"), text("/metadata/name"))
     };
     let name = named(&value);
@@ -101,7 +111,11 @@ pub(super) fn name<T: Metadata<Ty = ObjectMeta>>(it: &T) -> &str {
 
 /// `default` where a manifest names none.
 pub(super) fn namespace<T: Metadata<Ty = ObjectMeta>>(it: &T) -> &str {
-    it.metadata().namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or("default")
+    it.metadata()
+        .namespace
+        .as_deref()
+        .filter(|namespace| !namespace.is_empty())
+        .unwrap_or("default")
 }
 
 pub(super) fn is<T: Metadata<Ty = ObjectMeta>>(it: &T, namespace: &str, name: &str) -> bool {
@@ -116,11 +130,14 @@ pub(super) fn path<T: Metadata<Ty = ObjectMeta>>(it: &T) -> String {
 /// `ClusterIP` where the type is absent.
 pub(super) fn kind(service: &Service) -> &str {
     let spec = service.spec.as_ref();
-    spec.and_then(|spec| spec.type_.as_deref()).filter(|kind| !kind.is_empty()).unwrap_or("ClusterIP")
+    spec.and_then(|spec| spec.type_.as_deref())
+        .filter(|kind| !kind.is_empty())
+        .unwrap_or("ClusterIP")
 }
 
 pub(super) fn is_headless(service: &Service) -> bool {
-    kind(service) != "ExternalName" && service.spec.as_ref().is_some_and(|spec| spec.cluster_ip.as_deref() == Some("None"))
+    kind(service) != "ExternalName"
+        && service.spec.as_ref().is_some_and(|spec| spec.cluster_ip.as_deref() == Some("None"))
 }
 
 /// Addresses inside the cluster; none for a headless Service.
@@ -147,7 +164,11 @@ pub(super) fn protocol(text: Option<&String>) -> &str {
 
 /// `http 80/TCP`.
 pub(super) fn port_name(port: &ServicePort) -> String {
-    let name = port.name.as_deref().filter(|name| !name.is_empty()).map_or(String::new(), |name| format!("{name} "));
+    let name = port
+        .name
+        .as_deref()
+        .filter(|name| !name.is_empty())
+        .map_or(String::new(), |name| format!("{name} "));
     format!("{name}{}/{}", port.port, protocol(port.protocol.as_ref()))
 }
 

@@ -19,7 +19,9 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Wanted, subject: &Subject<'_>)
     let mut section = Section::new("From outside");
     match subject {
         Subject::Service { service, .. } => of_service(evidence, service, &mut section),
-        Subject::Ingress { host, ingresses } => ingress::judge(evidence, wanted, host, ingresses, &mut section),
+        Subject::Ingress { host, ingresses } => {
+            ingress::judge(evidence, wanted, host, ingresses, &mut section)
+        }
         _ => drop(section.say(Level::Skipped, "outside.none", "there is nothing to come in by")),
     }
     section
@@ -27,11 +29,19 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Wanted, subject: &Subject<'_>)
 
 fn of_service(evidence: &Evidence, service: &Service, section: &mut Section) {
     if objects::kind(service) == "ExternalName" {
-        section.say(Level::Skipped, "outside.external-name", "clients outside use the external name itself");
+        section.say(
+            Level::Skipped,
+            "outside.external-name",
+            "clients outside use the external name itself",
+        );
         return;
     }
     for (host, path) in ingress::leading_to(evidence, service) {
-        section.say(Level::Note, "outside.by-ingress", format!("an Ingress sends {host}{path} here: ndots explain {host}{path}"));
+        section.say(
+            Level::Note,
+            "outside.by-ingress",
+            format!("an Ingress sends {host}{path} here: ndots explain {host}{path}"),
+        );
     }
     let local = local_only(service);
     if local && ways_in(service) {
@@ -57,18 +67,27 @@ fn ways_in(service: &Service) -> bool {
 }
 
 pub(super) fn local_only(service: &Service) -> bool {
-    service.spec.as_ref().is_some_and(|spec| spec.external_traffic_policy.as_deref() == Some("Local"))
+    service
+        .spec
+        .as_ref()
+        .is_some_and(|spec| spec.external_traffic_policy.as_deref() == Some("Local"))
 }
 
 fn external(service: &Service) -> &[String] {
     service.spec.as_ref().and_then(|spec| spec.external_ips.as_deref()).unwrap_or_default()
 }
 
-/// Addresses that clients outside use, each with what it is: `external IP`, `loadbalancer IP`, as kube-proxy calls them.
+/// Addresses that clients outside use, each with what it is: `external IP`, `loadbalancer IP`, as
+/// kube-proxy calls them.
 pub(super) fn addresses(service: &Service) -> Vec<(&str, &'static str)> {
     let external = external(service).iter().map(|ip| (ip.as_str(), "external IP"));
-    let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref()?.ingress.as_deref()).unwrap_or_default();
-    // A balancer of mode Proxy hands over at the nodes' ports, and its address is none of kube-proxy's.
+    let balancer = service
+        .status
+        .as_ref()
+        .and_then(|status| status.load_balancer.as_ref()?.ingress.as_deref())
+        .unwrap_or_default();
+    // A balancer of mode Proxy hands over at the nodes' ports, and its address is none of
+    // kube-proxy's.
     let balanced = balancer
         .iter()
         .filter(|it| it.ip_mode.as_deref() != Some("Proxy"))
@@ -80,7 +99,11 @@ pub(super) fn addresses(service: &Service) -> Vec<(&str, &'static str)> {
 /// With `Local` a node without an endpoint drops what comes in.
 fn local_nodes(evidence: &Evidence, service: &Service, section: &mut Section) {
     let with = nodes_with_endpoints(evidence, service);
-    let edit = format!("kubectl -n {} edit service {}    # externalTrafficPolicy", objects::namespace(service), objects::name(service));
+    let edit = format!(
+        "kubectl -n {} edit service {}    # externalTrafficPolicy",
+        objects::namespace(service),
+        objects::name(service)
+    );
     if with.is_empty() && !ready_endpoints(evidence, service).is_empty() {
         let broken = section.broken(
             "outside.local",
@@ -90,32 +113,59 @@ fn local_nodes(evidence: &Evidence, service: &Service, section: &mut Section) {
         return;
     }
     if let Some(node) = evidence.node.as_deref().filter(|node| !with.contains(node)) {
-        let saw = format!("externalTrafficPolicy is Local, and node {node} has no ready endpoint: it drops what comes in");
-        section.broken("outside.local", saw).want(format!("use {}, or externalTrafficPolicy: Cluster", some(&with))).advise(edit);
+        let saw = format!(
+            "externalTrafficPolicy is Local, and node {node} has no ready endpoint: it drops what comes in"
+        );
+        section
+            .broken("outside.local", saw)
+            .want(format!("use {}, or externalTrafficPolicy: Cluster", some(&with)))
+            .advise(edit);
         return;
     }
-    let without: Vec<&str> = evidence.objects.nodes.iter().map(objects::name).filter(|name| !with.contains(name)).collect();
+    let without: Vec<&str> = evidence
+        .objects
+        .nodes
+        .iter()
+        .map(objects::name)
+        .filter(|name| !with.contains(name))
+        .collect();
     if with.is_empty() {
         let broken = section
             .broken("outside.local", "externalTrafficPolicy is Local, and no node has a ready endpoint: every node drops what comes in");
         broken.want("ready Pods").advise(edit);
     } else if !without.is_empty() {
-        let saw = format!("externalTrafficPolicy is Local: only {} answer; what comes to {} is dropped", some(&with), some(&without));
+        let saw = format!(
+            "externalTrafficPolicy is Local: only {} answer; what comes to {} is dropped",
+            some(&with),
+            some(&without)
+        );
         section.say(Level::Warning, "outside.local-nodes", saw);
     }
 }
 
 fn some(nodes: &[&str]) -> String {
-    let more = if nodes.len() > 5 { format!(" and {} more", nodes.len() - 5) } else { String::new() };
-    if nodes.is_empty() { "no node".to_owned() } else { format!("{}{more}", nodes[..nodes.len().min(5)].join(", ")) }
+    let more =
+        if nodes.len() > 5 { format!(" and {} more", nodes.len() - 5) } else { String::new() };
+    if nodes.is_empty() {
+        "no node".to_owned()
+    } else {
+        format!("{}{more}", nodes[..nodes.len().min(5)].join(", "))
+    }
 }
 
 /// Of ready endpoints, as their slices say, or their Pods.
-pub(super) fn nodes_with_endpoints<'e>(evidence: &'e Evidence, service: &'e Service) -> Vec<&'e str> {
+pub(super) fn nodes_with_endpoints<'e>(
+    evidence: &'e Evidence,
+    service: &'e Service,
+) -> Vec<&'e str> {
     let slices = evidence.objects.slices_of(objects::namespace(service), objects::name(service));
-    let ready = slices.flat_map(|slice| &slice.endpoints).filter(|it| it.conditions.as_ref().and_then(|it| it.ready).unwrap_or(true));
+    let ready = slices
+        .flat_map(|slice| &slice.endpoints)
+        .filter(|it| it.conditions.as_ref().and_then(|it| it.ready).unwrap_or(true));
     let mut nodes: Vec<&str> = ready.filter_map(|it| it.node_name.as_deref()).collect();
-    nodes.extend(ready_pods(evidence, service).filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref()));
+    nodes.extend(
+        ready_pods(evidence, service).filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref()),
+    );
     nodes.sort_unstable();
     nodes.dedup();
     nodes
@@ -124,37 +174,53 @@ pub(super) fn nodes_with_endpoints<'e>(evidence: &'e Evidence, service: &'e Serv
 /// Nobody but the administrator routes them.
 fn external_ips(evidence: &Evidence, service: &Service, section: &mut Section) {
     for ip in external(service) {
-        let of_node = evidence.objects.nodes.iter().find(|node| node_addresses(node).contains(&ip.as_str()));
+        let of_node =
+            evidence.objects.nodes.iter().find(|node| node_addresses(node).contains(&ip.as_str()));
         let ports = objects::ports(service)
             .iter()
             .map(|port| format!("{ip}:{}/{}", port.port, objects::protocol(port.protocol.as_ref())))
             .collect::<Vec<_>>()
             .join(", ");
         match of_node {
-            Some(node) => section.ok("outside.external-ip", format!("clients use {ports}, an address of node {}", objects::name(node))),
+            Some(node) => section.ok(
+                "outside.external-ip",
+                format!("clients use {ports}, an address of node {}", objects::name(node)),
+            ),
             None if evidence.lacks("nodes", "").is_some() => {
                 section.say(
                     Level::Unknown,
                     "outside.external-ip",
-                    format!("whether a node has externalIP {ip} cannot be said: nodes may not be read"),
+                    format!(
+                        "whether a node has externalIP {ip} cannot be said: nodes may not be read"
+                    ),
                 );
             }
             None => {
-                let saw = format!("no node has externalIP {ip}: Kubernetes brings no client there, the network must");
+                let saw = format!(
+                    "no node has externalIP {ip}: Kubernetes brings no client there, the network must"
+                );
                 let unknown = section.say(Level::Unknown, "outside.external-ip", saw);
                 unknown.want(format!("an address of a node, or a route: ip route add {ip} via NODE, at the client's router"));
-                unknown.advise(format!("ip route get {ip}    # at the client; then connect to {ports}"));
+                unknown.advise(format!(
+                    "ip route get {ip}    # at the client; then connect to {ports}"
+                ));
             }
         }
     }
 }
 
 pub(super) fn node_addresses(node: &Node) -> Vec<&str> {
-    let addresses = node.status.as_ref().and_then(|status| status.addresses.as_deref()).unwrap_or_default();
-    addresses.iter().map(|it| it.address.as_str()).filter(|text| text.parse::<IpAddr>().is_ok()).collect()
+    let addresses =
+        node.status.as_ref().and_then(|status| status.addresses.as_deref()).unwrap_or_default();
+    addresses
+        .iter()
+        .map(|it| it.address.as_str())
+        .filter(|text| text.parse::<IpAddr>().is_ok())
+        .collect()
 }
 
 pub(super) fn is_ready(node: &Node) -> bool {
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let conditions =
+        node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     conditions.iter().any(|it| it.type_ == "Ready" && it.status == "True")
 }

@@ -23,7 +23,10 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Wanted, subject: &Subject<'_>)
     let services: Vec<&Service> = match subject {
         Subject::Service { service, .. } => vec![service],
         Subject::Ingress { host, ingresses } => {
-            ingress::backends(evidence, ingresses, host, wanted.path.as_deref()).into_iter().filter_map(|(_, service)| service).collect()
+            ingress::backends(evidence, ingresses, host, wanted.path.as_deref())
+                .into_iter()
+                .filter_map(|(_, service)| service)
+                .collect()
         }
         _ => Vec::new(),
     };
@@ -33,27 +36,47 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Wanted, subject: &Subject<'_>)
 /// The rules of some Services.
 pub(super) fn of_services(evidence: &Evidence, services: &[&Service]) -> Section {
     let mut section = Section::new("kube-proxy");
-    let concerned: Vec<&&Service> = services.iter().filter(|service| !objects::cluster_ips(service).is_empty()).collect();
+    let concerned: Vec<&&Service> =
+        services.iter().filter(|service| !objects::cluster_ips(service).is_empty()).collect();
     if concerned.is_empty() {
-        section.say(Level::Skipped, "proxy.no-part", "kube-proxy has no part in it: there is no cluster IP");
+        section.say(
+            Level::Skipped,
+            "proxy.no-part",
+            "kube-proxy has no part in it: there is no cluster IP",
+        );
         return section;
     }
-    if let Some(other) = concerned.iter().find_map(|service| service.metadata.labels.as_ref()?.get(OTHER_PROXY)) {
-        section.say(Level::Skipped, "proxy.other", format!("kube-proxy leaves it to {other}, as its label {OTHER_PROXY} says"));
+    if let Some(other) =
+        concerned.iter().find_map(|service| service.metadata.labels.as_ref()?.get(OTHER_PROXY))
+    {
+        section.say(
+            Level::Skipped,
+            "proxy.other",
+            format!("kube-proxy leaves it to {other}, as its label {OTHER_PROXY} says"),
+        );
         return section;
     }
     running::judge(evidence, &mut section);
     let rules = &evidence.rules;
     if !rules.was_seen() {
         let absent = rules.absent.clone().unwrap_or_else(|| "no rules are looked at".to_owned());
-        let level = if evidence.unread.iter().any(|it| it.resource.starts_with("kube-proxy")) { Level::Unknown } else { Level::Skipped };
+        let level = if evidence.unread.iter().any(|it| it.resource.starts_with("kube-proxy")) {
+            Level::Unknown
+        } else {
+            Level::Skipped
+        };
         section.say(level, "proxy.not-seen", absent);
         return section;
     }
     if rules.proxies.is_empty() {
-        let only_else = rules.health.is_some() || !rules.bridge.is_empty() || !rules.errors.is_empty();
-        if !only_else || rules.from.iter().any(|from| from.contains("save") || from.contains("nft")) {
-            let broken = section.broken("proxy.none", format!("{} has no rules of kube-proxy", rules.from.join(", ")));
+        let only_else =
+            rules.health.is_some() || !rules.bridge.is_empty() || !rules.errors.is_empty();
+        if !only_else || rules.from.iter().any(|from| from.contains("save") || from.contains("nft"))
+        {
+            let broken = section.broken(
+                "proxy.none",
+                format!("{} has no rules of kube-proxy", rules.from.join(", ")),
+            );
             broken.want("KUBE-SERVICES in table nat, or table ip kube-proxy: kube-proxy does not run here, or something else (Cilium, kube-router) takes its place");
             broken.advise("kubectl -n kube-system get pods -l k8s-app=kube-proxy -o wide");
             return section;
@@ -63,11 +86,21 @@ pub(super) fn of_services(evidence: &Evidence, services: &[&Service]) -> Section
     for (id, saw, want) in &gaps {
         section.broken(id, saw.clone()).want(want.clone()).advise(restart(evidence));
     }
-    let modes: Vec<Mode> = rules.proxies.iter().filter(|proxy| !proxy.frontends.is_empty()).map(|proxy| proxy.mode).collect();
+    let modes: Vec<Mode> = rules
+        .proxies
+        .iter()
+        .filter(|proxy| !proxy.frontends.is_empty())
+        .map(|proxy| proxy.mode)
+        .collect();
     if let Some(other) = modes.iter().find(|mode| **mode != modes[0]) {
-        let saw =
-            format!("there are rules of {} and of {}: one mode was left without its rules being cleared", modes[0].name(), other.name());
-        section.say(Level::Warning, "proxy.two-modes", saw).advise("kube-proxy --cleanup    # on the node, then start kube-proxy again");
+        let saw = format!(
+            "there are rules of {} and of {}: one mode was left without its rules being cleared",
+            modes[0].name(),
+            other.name()
+        );
+        section
+            .say(Level::Warning, "proxy.two-modes", saw)
+            .advise("kube-proxy --cleanup    # on the node, then start kube-proxy again");
     }
     for service in concerned {
         of_service(evidence, service, &mut section);
@@ -78,15 +111,25 @@ pub(super) fn of_services(evidence: &Evidence, services: &[&Service]) -> Section
 
 /// What makes kube-proxy write its rules again.
 fn restart(evidence: &Evidence) -> String {
-    let selector = evidence.node.as_deref().map_or(String::new(), |node| format!(" --field-selector spec.nodeName={node}"));
-    format!("kubectl -n kube-system delete pod -l k8s-app=kube-proxy{selector}    # it writes all rules anew")
+    let selector = evidence
+        .node
+        .as_deref()
+        .map_or(String::new(), |node| format!(" --field-selector spec.nodeName={node}"));
+    format!(
+        "kubectl -n kube-system delete pod -l k8s-app=kube-proxy{selector}    # it writes all rules anew"
+    )
 }
 
 /// Where a client may connect to, and what it is called.
 fn entrances(service: &Service) -> Vec<(Option<IpAddr>, &'static str)> {
     let parsed = |text: &str| text.parse::<IpAddr>().ok();
-    let inside = objects::cluster_ips(service).into_iter().filter_map(parsed).map(|ip| (Some(ip), "cluster IP"));
-    let outside = outside::addresses(service).into_iter().filter_map(|(ip, kind)| Some((Some(parsed(ip)?), kind)));
+    let inside = objects::cluster_ips(service)
+        .into_iter()
+        .filter_map(parsed)
+        .map(|ip| (Some(ip), "cluster IP"));
+    let outside = outside::addresses(service)
+        .into_iter()
+        .filter_map(|(ip, kind)| Some((Some(parsed(ip)?), kind)));
     inside.chain(outside).collect()
 }
 
@@ -95,11 +138,17 @@ fn of_service(evidence: &Evidence, service: &Service, section: &mut Section) {
     let first = section.findings.len();
     for port in objects::ports(service) {
         let Ok(number) = u16::try_from(port.port) else { continue };
-        let entrances = entrances(service).into_iter().map(|(address, kind)| (address, number, kind));
-        let node_port = port.node_port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
+        let entrances =
+            entrances(service).into_iter().map(|(address, kind)| (address, number, kind));
+        let node_port =
+            port.node_port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
         let mut proxied = false;
-        for (address, number, kind) in entrances.chain(node_port.map(|port| (None, port, "node port"))) {
-            for proxy in evidence.rules.proxies.iter().filter(|proxy| concerns(proxy, service, address)) {
+        for (address, number, kind) in
+            entrances.chain(node_port.map(|port| (None, port, "node port")))
+        {
+            for proxy in
+                evidence.rules.proxies.iter().filter(|proxy| concerns(proxy, service, address))
+            {
                 proxied = true;
                 let entrance = Entrance { service, port, address, number, kind };
                 if let Some(count) = entrance.judge(evidence, proxy, section) {
@@ -109,15 +158,30 @@ fn of_service(evidence: &Evidence, service: &Service, section: &mut Section) {
             }
         }
         if !proxied && !evidence.rules.proxies.is_empty() {
-            section.say(Level::Note, "proxy.other-family", "the rules that were given are of another family than its address");
+            section.say(
+                Level::Note,
+                "proxy.other-family",
+                "the rules that were given are of another family than its address",
+            );
         }
     }
-    if !section.findings[first..].iter().any(|finding| finding.level == Level::Broken) && rules > 0 {
-        let modes = evidence.rules.proxies.iter().map(|proxy| proxy.mode.name()).collect::<std::collections::BTreeSet<_>>();
+    if !section.findings[first..].iter().any(|finding| finding.level == Level::Broken) && rules > 0
+    {
+        let modes = evidence
+            .rules
+            .proxies
+            .iter()
+            .map(|proxy| proxy.mode.name())
+            .collect::<std::collections::BTreeSet<_>>();
         let modes = modes.into_iter().collect::<Vec<_>>().join(", ");
         section.ok(
             "proxy.rules",
-            format!("{modes}: {} to {} for {}", counted(rules, "entrance"), counted(endpoints, "endpoint"), objects::path(service)),
+            format!(
+                "{modes}: {} to {} for {}",
+                counted(rules, "entrance"),
+                counted(endpoints, "endpoint"),
+                objects::path(service)
+            ),
         );
     }
 }
@@ -158,7 +222,12 @@ impl Entrance<'_> {
         let Some(frontend) = proxy.find(self.address, self.number, protocol) else {
             let broken = section.broken(
                 "proxy.no-rule",
-                format!("{} has no rule for {} of {}", place(proxy, self.address), self.name(), objects::path(self.service)),
+                format!(
+                    "{} has no rule for {} of {}",
+                    place(proxy, self.address),
+                    self.name(),
+                    objects::path(self.service)
+                ),
             );
             broken.want("a rule that leads to the endpoints: it was deleted, or kube-proxy lags behind the API").advise(restart(evidence));
             return None;
@@ -168,7 +237,11 @@ impl Entrance<'_> {
                 section.say(
                     Level::Note,
                     "proxy.refused",
-                    format!("{} refuses connections to {}: there is no ready endpoint", proxy.mode.name(), self.name()),
+                    format!(
+                        "{} refuses connections to {}: there is no ready endpoint",
+                        proxy.mode.name(),
+                        self.name()
+                    ),
                 );
                 Some(0)
             }
@@ -176,16 +249,26 @@ impl Entrance<'_> {
                 section.say(
                     Level::Note,
                     "proxy.dropped",
-                    format!("{} drops connections to {}: no endpoint on this node", proxy.mode.name(), self.name()),
+                    format!(
+                        "{} drops connections to {}: no endpoint on this node",
+                        proxy.mode.name(),
+                        self.name()
+                    ),
                 );
                 Some(0)
             }
             To::Rejected | To::Dropped => {
                 let broken = section.broken(
                     "proxy.lag",
-                    format!("{} refuses connections to {}, and there are ready endpoints", proxy.mode.name(), self.name()),
+                    format!(
+                        "{} refuses connections to {}, and there are ready endpoints",
+                        proxy.mode.name(),
+                        self.name()
+                    ),
                 );
-                broken.want("the rules of now: kube-proxy lags behind the API").advise(restart(evidence));
+                broken
+                    .want("the rules of now: kube-proxy lags behind the API")
+                    .advise(restart(evidence));
                 None
             }
             To::Endpoints(to) => {
@@ -198,7 +281,10 @@ impl Entrance<'_> {
     /// Whether only endpoints of the node count.
     fn is_local(&self) -> bool {
         if self.kind == "cluster IP" {
-            self.service.spec.as_ref().is_some_and(|spec| spec.internal_traffic_policy.as_deref() == Some("Local"))
+            self.service
+                .spec
+                .as_ref()
+                .is_some_and(|spec| spec.internal_traffic_policy.as_deref() == Some("Local"))
         } else {
             outside::local_only(self.service)
         }
@@ -216,11 +302,15 @@ fn place(proxy: &Proxy, address: Option<IpAddr>) -> &'static str {
     }
 }
 
-/// A Pod that connects to its own Service may be sent to itself, through the port of the bridge that it came from.
+/// A Pod that connects to its own Service may be sent to itself, through the port of the bridge
+/// that it came from.
 fn hairpin(evidence: &Evidence, services: &[&Service], section: &mut Section) {
-    let near = services
-        .iter()
-        .any(|service| evidence.node.as_deref().is_none_or(|node| outside::nodes_with_endpoints(evidence, service).contains(&node)));
+    let near = services.iter().any(|service| {
+        evidence
+            .node
+            .as_deref()
+            .is_none_or(|node| outside::nodes_with_endpoints(evidence, service).contains(&node))
+    });
     let off: Vec<&str> = evidence
         .rules
         .bridge
@@ -231,7 +321,12 @@ fn hairpin(evidence: &Evidence, services: &[&Service], section: &mut Section) {
     if off.is_empty() || !near {
         return;
     }
-    let bridge = evidence.rules.bridge.iter().find(|port| port.name == off[0]).map_or("", |port| port.bridge.as_str());
+    let bridge = evidence
+        .rules
+        .bridge
+        .iter()
+        .find(|port| port.name == off[0])
+        .map_or("", |port| port.bridge.as_str());
     let some = off.iter().take(3).copied().collect::<Vec<_>>().join(", ");
     let broken = section.broken(
         "proxy.hairpin",

@@ -28,7 +28,9 @@ pub struct Asking {
 /// A name that DNS cannot have.
 pub async fn query(asking: &Asking, say: impl Fn(&str)) -> anyhow::Result<Verdict> {
     let candidates = asking.resolv.candidates(&asking.name);
-    let parsed = |candidate: &String| candidate.parse().map_err(|reason| anyhow::anyhow!("{candidate}: {reason}"));
+    let parsed = |candidate: &String| {
+        candidate.parse().map_err(|reason| anyhow::anyhow!("{candidate}: {reason}"))
+    };
     let names: Vec<Name> = candidates.iter().map(parsed).collect::<Result<_, _>>()?;
     if !asking.short {
         say(&asking.heading(candidates.len()));
@@ -36,12 +38,22 @@ pub async fn query(asking: &Asking, say: impl Fn(&str)) -> anyhow::Result<Verdic
     for (index, (candidate, name)) in candidates.iter().zip(&names).enumerate() {
         let mut found = false;
         for qtype in &asking.types {
-            let heard =
-                client::ask(&asking.server, asking.authorities.as_deref(), Question::new(name.clone(), *qtype), asking.patience).await;
-            let answer = heard.map_err(|error| error.to_string()).and_then(|heard| Ok((Answer::decode(&heard.message)?, heard.over)));
+            let heard = client::ask(
+                &asking.server,
+                asking.authorities.as_deref(),
+                Question::new(name.clone(), *qtype),
+                asking.patience,
+            )
+            .await;
+            let answer = heard
+                .map_err(|error| error.to_string())
+                .and_then(|heard| Ok((Answer::decode(&heard.message)?, heard.over)));
             match answer {
                 Ok((answer, over)) => {
-                    found |= answer.records.iter().any(|record| *qtype == Type::ANY || record.rtype == qtype.to_string());
+                    found |= answer
+                        .records
+                        .iter()
+                        .any(|record| *qtype == Type::ANY || record.rtype == qtype.to_string());
                     let shown = asking.show(index + 1, candidate, *qtype, &answer, over);
                     if !shown.is_empty() {
                         say(shown.trim_end());
@@ -62,13 +74,26 @@ pub async fn query(asking: &Asking, say: impl Fn(&str)) -> anyhow::Result<Verdic
 
 impl Asking {
     fn heading(&self, candidates: usize) -> String {
-        let search =
-            if self.resolv.search.is_empty() { "no search list".to_owned() } else { format!("search {}", self.resolv.search.join(" ")) };
+        let search = if self.resolv.search.is_empty() {
+            "no search list".to_owned()
+        } else {
+            format!("search {}", self.resolv.search.join(" "))
+        };
         let plural = if candidates == 1 { "" } else { "s" };
-        format!("; server {}, {search}, ndots {}: up to {candidates} name{plural}", self.server, self.resolv.ndots)
+        format!(
+            "; server {}, {search}, ndots {}: up to {candidates} name{plural}",
+            self.server, self.resolv.ndots
+        )
     }
 
-    fn show(&self, index: usize, candidate: &str, qtype: Type, answer: &Answer, over: client::Transport) -> String {
+    fn show(
+        &self,
+        index: usize,
+        candidate: &str,
+        qtype: Type,
+        answer: &Answer,
+        over: client::Transport,
+    ) -> String {
         let mut text = String::new();
         // Writing to a String does not fail.
         if self.short {
@@ -78,10 +103,22 @@ impl Asking {
             return text;
         }
         let authoritative = if answer.authoritative { ", authoritative" } else { "" };
-        let transport = if over == self.server.transport { String::new() } else { format!(", over {}", over.name()) };
-        let _ = writeln!(text, "{index} {candidate} {qtype}: {}{authoritative}{transport}", answer.rcode);
+        let transport = if over == self.server.transport {
+            String::new()
+        } else {
+            format!(", over {}", over.name())
+        };
+        let _ = writeln!(
+            text,
+            "{index} {candidate} {qtype}: {}{authoritative}{transport}",
+            answer.rcode
+        );
         for record in &answer.records {
-            let _ = writeln!(text, "    {} {} {} {}", record.owner, record.ttl, record.rtype, record.data);
+            let _ = writeln!(
+                text,
+                "    {} {} {} {}",
+                record.owner, record.ttl, record.rtype, record.data
+            );
         }
         text
     }

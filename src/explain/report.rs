@@ -130,7 +130,13 @@ pub struct Report {
 
 impl Report {
     pub fn new(subject: String, steps: Vec<Section>, unread: Vec<String>) -> Self {
-        let first_of = |level| steps.iter().flat_map(|step| &step.findings).find(|finding| finding.level == level).map(|it| it.id);
+        let first_of = |level| {
+            steps
+                .iter()
+                .flat_map(|step| &step.findings)
+                .find(|finding| finding.level == level)
+                .map(|it| it.id)
+        };
         let (verdict, first) = match (first_of(Level::Broken), first_of(Level::Unknown)) {
             (Some(id), _) => (Verdict::Broken, Some(id)),
             (None, Some(id)) => (Verdict::Unknown, Some(id)),
@@ -142,19 +148,40 @@ impl Report {
     /// For a person; `coloured` for a terminal.
     pub fn text(&self, coloured: bool) -> String {
         let mut text = String::new();
-        let paint = |level: Level, mark: &str| if coloured { format!("\x1b[{}m{mark}\x1b[0m", level.colour()) } else { mark.to_owned() };
+        let paint = |level: Level, mark: &str| {
+            if coloured {
+                format!("\x1b[{}m{mark}\x1b[0m", level.colour())
+            } else {
+                mark.to_owned()
+            }
+        };
         // Writing to a String does not fail.
         let _ = writeln!(text, "{}\n", self.subject);
         for (index, step) in self.steps.iter().enumerate() {
             let worst = step.worst();
-            let _ = writeln!(text, "{} {:<24}{}", index + 1, step.title, paint(worst, &worst.mark().to_string()));
+            let _ = writeln!(
+                text,
+                "{} {:<24}{}",
+                index + 1,
+                step.title,
+                paint(worst, &worst.mark().to_string())
+            );
             for finding in &step.findings {
-                let _ = writeln!(text, "  {} {}", paint(finding.level, &finding.level.mark().to_string()), finding.saw);
+                let _ = writeln!(
+                    text,
+                    "  {} {}",
+                    paint(finding.level, &finding.level.mark().to_string()),
+                    finding.saw
+                );
                 if let Some(want) = &finding.want {
                     let _ = writeln!(text, "      want  {want}");
                 }
                 for (index, advice) in finding.advice.iter().enumerate() {
-                    let _ = writeln!(text, "      {}  {advice}", if index == 0 { "do  " } else { "    " });
+                    let _ = writeln!(
+                        text,
+                        "      {}  {advice}",
+                        if index == 0 { "do  " } else { "    " }
+                    );
                 }
             }
         }
@@ -167,9 +194,15 @@ impl Report {
 
     fn conclusion(&self, coloured: bool) -> String {
         let place = self.first.and_then(|id| {
-            self.steps.iter().position(|step| step.findings.iter().any(|finding| finding.id == id && finding.level > Level::Warning))
+            self.steps.iter().position(|step| {
+                step.findings
+                    .iter()
+                    .any(|finding| finding.id == id && finding.level > Level::Warning)
+            })
         });
-        let at = place.map_or(String::new(), |at| format!(" at step {} ({})", at + 1, self.first.unwrap_or_default()));
+        let at = place.map_or(String::new(), |at| {
+            format!(" at step {} ({})", at + 1, self.first.unwrap_or_default())
+        });
         let (colour, words) = match self.verdict {
             Verdict::Healthy => ("32", "healthy".to_owned()),
             Verdict::Broken => ("31", format!("broken{at}")),

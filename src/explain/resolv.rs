@@ -1,4 +1,5 @@
-//! What a resolver makes of a name: its search list, its ndots, and the questions that follow from them.
+//! What a resolver makes of a name: its search list, its ndots, and the questions that follow from
+//! them.
 
 /// What of a resolv.conf decides which questions are asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +27,8 @@ impl ResolvConf {
                 Some("search") => read.search = words.map(trimmed).collect(),
                 Some("domain") => read.search = words.take(1).map(trimmed).collect(),
                 Some("options") => {
-                    let mut numbers = words.filter_map(|word| word.strip_prefix("ndots:")?.parse::<usize>().ok());
+                    let mut numbers =
+                        words.filter_map(|word| word.strip_prefix("ndots:")?.parse::<usize>().ok());
                     read.ndots = numbers.next_back().unwrap_or(read.ndots).min(MOST_NDOTS);
                 }
                 _ => {}
@@ -38,17 +40,24 @@ impl ResolvConf {
 
     /// What kubelet writes for a Pod of a namespace, before what the node's own resolv.conf adds.
     pub fn of_namespace(namespace: &str, zone: &str, server: Option<&str>) -> Self {
-        let search = vec![format!("{namespace}.svc.{zone}"), format!("svc.{zone}"), zone.to_owned()];
-        Self { nameservers: server.into_iter().map(str::to_owned).collect(), search, ndots: CLUSTER_NDOTS }
+        let search =
+            vec![format!("{namespace}.svc.{zone}"), format!("svc.{zone}"), zone.to_owned()];
+        Self {
+            nameservers: server.into_iter().map(str::to_owned).collect(),
+            search,
+            ndots: CLUSTER_NDOTS,
+        }
     }
 
-    /// The names that are asked one after another until one has records: the order of glibc's res_search.
+    /// The names that are asked one after another until one has records: the order of glibc's
+    /// res_search.
     pub fn candidates(&self, name: &str) -> Vec<String> {
         if name.ends_with('.') {
             return vec![name.to_owned()];
         }
         let absolute = format!("{name}.");
-        let mut names: Vec<String> = self.search.iter().map(|domain| format!("{name}.{domain}.")).collect();
+        let mut names: Vec<String> =
+            self.search.iter().map(|domain| format!("{name}.{domain}.")).collect();
         let at = if self.is_absolute_first(name) { 0 } else { names.len() };
         names.insert(at, absolute);
         names
@@ -77,21 +86,40 @@ mod tests {
         let pod = ResolvConf::parse(
             "nameserver 10.96.0.10\nsearch old\nsearch monitoring.svc.cluster.local svc.cluster.local cluster.local.\noptions edns0 ndots:5\n",
         );
-        assert_eq!(pod, ResolvConf::of_namespace("monitoring", "cluster.local", Some("10.96.0.10")));
-        let check = |conf: &ResolvConf, name: &str, want: &[&str]| assert_eq!(conf.candidates(name), want, "{name}");
+        assert_eq!(
+            pod,
+            ResolvConf::of_namespace("monitoring", "cluster.local", Some("10.96.0.10"))
+        );
+        let check = |conf: &ResolvConf, name: &str, want: &[&str]| {
+            assert_eq!(conf.candidates(name), want, "{name}")
+        };
         check(
             &pod,
             "grafana",
-            &["grafana.monitoring.svc.cluster.local.", "grafana.svc.cluster.local.", "grafana.cluster.local.", "grafana."],
+            &[
+                "grafana.monitoring.svc.cluster.local.",
+                "grafana.svc.cluster.local.",
+                "grafana.cluster.local.",
+                "grafana.",
+            ],
         );
         check(&pod, "cafe.example.com.", &["cafe.example.com."]);
         check(
             &pod,
             "a.b.c.d.e.f",
-            &["a.b.c.d.e.f.", "a.b.c.d.e.f.monitoring.svc.cluster.local.", "a.b.c.d.e.f.svc.cluster.local.", "a.b.c.d.e.f.cluster.local."],
+            &[
+                "a.b.c.d.e.f.",
+                "a.b.c.d.e.f.monitoring.svc.cluster.local.",
+                "a.b.c.d.e.f.svc.cluster.local.",
+                "a.b.c.d.e.f.cluster.local.",
+            ],
         );
-        let plain = ResolvConf::parse("# nothing\ndomain example.com\noptions ndots:x ndots:99 rotate");
-        assert_eq!((plain.ndots, plain.search.as_slice()), (15, ["example.com".to_owned()].as_slice()));
+        let plain =
+            ResolvConf::parse("# nothing\ndomain example.com\noptions ndots:x ndots:99 rotate");
+        assert_eq!(
+            (plain.ndots, plain.search.as_slice()),
+            (15, ["example.com".to_owned()].as_slice())
+        );
         check(&ResolvConf::parse(""), "grafana", &["grafana."]);
     }
 }

@@ -1,5 +1,6 @@
-//! What kube-proxy wrote on a node, read from what `iptables-save`, `nft list ruleset` and `ipvsadm -Sn` print, and what else
-//! of the node matters: `bridge -d link`, kube-proxy's health page, its log.
+//! What kube-proxy wrote on a node, read from what `iptables-save`, `nft list ruleset` and `ipvsadm
+//! -Sn` print, and what else of the node matters: `bridge -d link`, kube-proxy's health page, its
+//! log.
 
 mod iptables;
 mod ipvs;
@@ -80,7 +81,8 @@ pub struct Endpoints {
     pub endpoints: Vec<Endpoint>,
     /// For connections that come by `Local`: on this node only.
     pub local: bool,
-    /// Whether the source of connections from outside is rewritten, where that is seen in the rules.
+    /// Whether the source of connections from outside is rewritten, where that is seen in the
+    /// rules.
     pub masquerade: Option<bool>,
     /// A rule that leads nowhere: what it names.
     pub dangling: Vec<String>,
@@ -92,7 +94,8 @@ pub struct Endpoint {
     pub port: u16,
     /// The part of connections that it gets; `None` where that is not by chance.
     pub share: Option<f64>,
-    /// Whether a Pod that is sent to itself has its source rewritten; `None` where the mode does not say.
+    /// Whether a Pod that is sent to itself has its source rewritten; `None` where the mode does
+    /// not say.
     pub hairpin: Option<bool>,
 }
 
@@ -136,7 +139,9 @@ impl Rules {
 impl Proxy {
     /// Where connections to an address, or with `None` to a port of the node, go.
     pub fn find(&self, address: Option<IpAddr>, port: u16, protocol: &str) -> Option<&Frontend> {
-        self.frontends.iter().find(|it| it.address == address && it.port == port && it.protocol == protocol)
+        self.frontends
+            .iter()
+            .find(|it| it.address == address && it.port == port && it.protocol == protocol)
     }
 }
 

@@ -23,18 +23,26 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Wanted, subject: &Subject<'_>)
             ports::asked_for(service, wanted, port.as_ref(), &mut section);
         }
         Subject::Ingress { host, ingresses } => {
-            for (path, service) in super::ingress::backends(evidence, ingresses, host, wanted.path.as_deref()) {
+            for (path, service) in
+                super::ingress::backends(evidence, ingresses, host, wanted.path.as_deref())
+            {
                 let Some(service) = service else { continue };
                 let first = section.findings.len();
                 one(evidence, service, &mut section);
-                section.findings[first..].iter_mut().for_each(|finding| finding.saw = format!("{path}: {}", finding.saw));
+                section.findings[first..]
+                    .iter_mut()
+                    .for_each(|finding| finding.saw = format!("{path}: {}", finding.saw));
             }
             if section.findings.is_empty() {
                 section.say(Level::Skipped, "service.none", "there is no Service to look at");
             }
         }
         Subject::Pod { candidate } => {
-            section.say(Level::Skipped, "service.none", format!("{candidate} is a Pod's address: there is no Service in between"));
+            section.say(
+                Level::Skipped,
+                "service.none",
+                format!("{candidate} is a Pod's address: there is no Service in between"),
+            );
         }
         Subject::Missing { .. } | Subject::Outside => {
             section.say(Level::Skipped, "service.none", "there is no Service to look at");
@@ -67,12 +75,18 @@ pub(super) fn one(evidence: &Evidence, service: &Service, section: &mut Section)
 fn describe(service: &Service, section: &mut Section) {
     let path = objects::path(service);
     let address = match objects::kind(service) {
-        "ExternalName" => format!("ExternalName {}", service.spec.as_ref().and_then(|spec| spec.external_name.as_deref()).unwrap_or("?")),
+        "ExternalName" => format!(
+            "ExternalName {}",
+            service.spec.as_ref().and_then(|spec| spec.external_name.as_deref()).unwrap_or("?")
+        ),
         _ if objects::is_headless(service) => "headless".to_owned(),
         kind => format!("{kind} {}", objects::cluster_ips(service).join(", ")),
     };
     let port = |port: &k8s_openapi::api::core::v1::ServicePort| {
-        let node_port = port.node_port.filter(|port| *port > 0).map_or(String::new(), |port| format!(", node port {port}"));
+        let node_port = port
+            .node_port
+            .filter(|port| *port > 0)
+            .map_or(String::new(), |port| format!(", node port {port}"));
         format!("{} → {}{node_port}", objects::port_name(port), objects::target(port))
     };
     let ports = objects::ports(service).iter().map(port).collect::<Vec<_>>().join("; ");
@@ -84,22 +98,40 @@ fn describe(service: &Service, section: &mut Section) {
 fn policies(evidence: &Evidence, service: &Service, section: &mut Section) {
     let Some(spec) = &service.spec else { return };
     if spec.session_affinity.as_deref() == Some("ClientIP") {
-        let seconds = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref()?.timeout_seconds).unwrap_or(10_800);
-        section.say(Level::Note, "service.affinity", format!("session affinity: a client stays with one endpoint for {seconds} s"));
+        let seconds = spec
+            .session_affinity_config
+            .as_ref()
+            .and_then(|config| config.client_ip.as_ref()?.timeout_seconds)
+            .unwrap_or(10_800);
+        section.say(
+            Level::Note,
+            "service.affinity",
+            format!("session affinity: a client stays with one endpoint for {seconds} s"),
+        );
     }
     if spec.internal_traffic_policy.as_deref() != Some("Local") || objects::is_headless(service) {
         return;
     }
-    let mut nodes: Vec<&str> = ready_pods(evidence, service).filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref()).collect();
+    let mut nodes: Vec<&str> = ready_pods(evidence, service)
+        .filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref())
+        .collect();
     nodes.sort_unstable();
     nodes.dedup();
     match evidence.near() {
         Some(node) if !nodes.contains(&node) => {
-            let saw =
-                format!("internalTrafficPolicy is Local, and node {node} has no ready endpoint: connections from its Pods are dropped");
+            let saw = format!(
+                "internalTrafficPolicy is Local, and node {node} has no ready endpoint: connections from its Pods are dropped"
+            );
             let broken = section.broken("service.internal-local", saw);
-            broken.want(format!("a ready Pod on {node} (there are some on {}), or internalTrafficPolicy: Cluster", nodes.join(", ")));
-            broken.advise(format!("kubectl -n {} edit service {}", objects::namespace(service), objects::name(service)));
+            broken.want(format!(
+                "a ready Pod on {node} (there are some on {}), or internalTrafficPolicy: Cluster",
+                nodes.join(", ")
+            ));
+            broken.advise(format!(
+                "kubectl -n {} edit service {}",
+                objects::namespace(service),
+                objects::name(service)
+            ));
         }
         Some(_) => {}
         None => {
@@ -113,16 +145,35 @@ fn policies(evidence: &Evidence, service: &Service, section: &mut Section) {
 }
 
 /// Pods of the Service's namespace that its selector matches; none without a selector.
-pub(super) fn selected<'e>(evidence: &'e Evidence, service: &'e Service) -> impl Iterator<Item = &'e Pod> {
-    let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref()).filter(|selector| !selector.is_empty());
+pub(super) fn selected<'e>(
+    evidence: &'e Evidence,
+    service: &'e Service,
+) -> impl Iterator<Item = &'e Pod> {
+    let selector = service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.selector.as_ref())
+        .filter(|selector| !selector.is_empty());
     let matches = move |pod: &&Pod| {
         let labels = pod.metadata.labels.as_ref();
-        selector.is_some_and(|selector| selector.iter().all(|(key, value)| labels.is_some_and(|labels| labels.get(key) == Some(value))))
+        selector.is_some_and(|selector| {
+            selector
+                .iter()
+                .all(|(key, value)| labels.is_some_and(|labels| labels.get(key) == Some(value)))
+        })
     };
-    evidence.objects.pods.iter().filter(|pod| objects::namespace(*pod) == objects::namespace(service)).filter(matches)
+    evidence
+        .objects
+        .pods
+        .iter()
+        .filter(|pod| objects::namespace(*pod) == objects::namespace(service))
+        .filter(matches)
 }
 
-pub(super) fn ready_pods<'e>(evidence: &'e Evidence, service: &'e Service) -> impl Iterator<Item = &'e Pod> {
+pub(super) fn ready_pods<'e>(
+    evidence: &'e Evidence,
+    service: &'e Service,
+) -> impl Iterator<Item = &'e Pod> {
     selected(evidence, service).filter(|pod| pods::unready(pod).is_none())
 }
 

@@ -7,8 +7,8 @@ use std::{
 
 use crate::{
     model::{
-        Addressing, Change, Endpoint, EndpointPort, EndpointSlice, Import, Key, Kind, Namespace, Object, Pod, Protocol, Selector, Service,
-        ServicePort,
+        Addressing, Change, Endpoint, EndpointPort, EndpointSlice, Import, Key, Kind, Namespace,
+        Object, Pod, Protocol, Selector, Service, ServicePort,
     },
     wire::{Name, Question, RecordSet, Type},
     zone::{Index, Namespaces, PodMode, Settings, Zone},
@@ -16,14 +16,16 @@ use crate::{
 
 use super::Bytes;
 
-const KINDS: [Kind; 5] = [Kind::Namespace, Kind::Service, Kind::EndpointSlice, Kind::Pod, Kind::ServiceImport];
+const KINDS: [Kind; 5] =
+    [Kind::Namespace, Kind::Service, Kind::EndpointSlice, Kind::Pod, Kind::ServiceImport];
 const NAMESPACES: [&str; 2] = ["a", "svc"];
 const NAMES: [&str; 3] = ["x", "y", "10-0-0-1"];
 const PORTS: [&str; 3] = ["", "p", "q"];
 /// Addresses are few, so that objects share them.
 const ADDRESSES: u8 = 5;
 
-/// Changes made of `data`: whoever asks an index that took them one by one gets what an index of the final facts gives.
+/// Changes made of `data`: whoever asks an index that took them one by one gets what an index of
+/// the final facts gives.
 ///
 /// # Panics
 /// Where one of these does not hold.
@@ -41,10 +43,18 @@ pub fn index_equals_rebuild(data: &[u8]) {
         let [grown, new] = &zones;
         assert!(grown.unsynced().eq(new.unsynced()), "kinds that wait differ in {settings:?}");
         for question in questions() {
-            assert_eq!(grown.find(&question), new.find(&question), "{question} of {facts:?} in {settings:?}");
+            assert_eq!(
+                grown.find(&question),
+                new.find(&question),
+                "{question} of {facts:?} in {settings:?}"
+            );
         }
         for zone in &settings.zones {
-            assert_eq!(whole(grown, zone), whole(new, zone), "all of {zone} of {facts:?} in {settings:?}");
+            assert_eq!(
+                whole(grown, zone),
+                whole(new, zone),
+                "all of {zone} of {facts:?} in {settings:?}"
+            );
         }
     }
 }
@@ -123,7 +133,8 @@ impl Bytes<'_> {
     }
 
     fn object(&mut self, kind: Kind) -> Object {
-        let (namespace, name): (Box<str>, Box<str>) = (self.one(&NAMESPACES).into(), self.one(&NAMES).into());
+        let (namespace, name): (Box<str>, Box<str>) =
+            (self.one(&NAMESPACES).into(), self.one(&NAMES).into());
         match kind {
             Kind::Namespace => {
                 let labels = self.some(1, |_| ("shown".into(), "yes".into()));
@@ -136,10 +147,25 @@ impl Bytes<'_> {
                     port: bytes.one(&[53, 80]),
                     node_port: None,
                 });
-                let service = Service { namespace, name, addressing: self.addressing(), ports, outside: None };
-                if kind == Kind::Service { Object::Service(service) } else { Object::ServiceImport(service) }
+                let service = Service {
+                    namespace,
+                    name,
+                    addressing: self.addressing(),
+                    ports,
+                    outside: None,
+                };
+                if kind == Kind::Service {
+                    Object::Service(service)
+                } else {
+                    Object::ServiceImport(service)
+                }
             }
-            Kind::Pod => Object::Pod(Pod { namespace, name, addresses: self.some(2, Self::address), host_network: self.octet() >= 192 }),
+            Kind::Pod => Object::Pod(Pod {
+                namespace,
+                name,
+                addresses: self.some(2, Self::address),
+                host_network: self.octet() >= 192,
+            }),
             _ => Object::EndpointSlice(self.slice(namespace, name)),
         }
     }
@@ -148,16 +174,24 @@ impl Bytes<'_> {
         match self.octet() % 3 {
             0 => Addressing::ClusterIps(self.some(2, Self::address)),
             1 => Addressing::Headless,
-            _ => {
-                Addressing::ExternalName(self.one(&["x.a.svc.cluster.local", "y.svc.svc.cluster.local", "example.org", "192.0.2.1"]).into())
-            }
+            _ => Addressing::ExternalName(
+                self.one(&[
+                    "x.a.svc.cluster.local",
+                    "y.svc.svc.cluster.local",
+                    "example.org",
+                    "192.0.2.1",
+                ])
+                .into(),
+            ),
         }
     }
 
     fn slice(&mut self, namespace: Box<str>, name: Box<str>) -> EndpointSlice {
         let of = self.octet();
         let service = (of >= 64).then(|| self.one(&NAMES).into());
-        let import = (of < 128).then(|| Box::new(Import { service: self.one(&NAMES).into(), cluster: self.one(&NAMES).into() }));
+        let import = (of < 128).then(|| {
+            Box::new(Import { service: self.one(&NAMES).into(), cluster: self.one(&NAMES).into() })
+        });
         let endpoints = self.some(3, |bytes| Endpoint {
             address: bytes.address(),
             hostname: bytes.some(1, |bytes| bytes.one(&NAMES).into()).into_iter().next(),
@@ -175,12 +209,19 @@ impl Bytes<'_> {
 }
 
 fn address(last: u8, v6: bool) -> IpAddr {
-    if v6 { Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last.into()).into() } else { Ipv4Addr::new(10, 0, 0, last).into() }
+    if v6 {
+        Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last.into()).into()
+    } else {
+        Ipv4Addr::new(10, 0, 0, last).into()
+    }
 }
 
 /// Every setting that decides about facts.
 fn views() -> [Settings; 3] {
-    let zones = ["cluster.local", "clusterset.local", "in-addr.arpa", "ip6.arpa"].iter().filter_map(|zone| zone.parse().ok()).collect();
+    let zones = ["cluster.local", "clusterset.local", "in-addr.arpa", "ip6.arpa"]
+        .iter()
+        .filter_map(|zone| zone.parse().ok())
+        .collect();
     let plain = Settings {
         pods: PodMode::Insecure,
         multicluster: "clusterset.local".parse().into_iter().collect(),
@@ -208,7 +249,10 @@ fn questions() -> Vec<Question> {
         names.push(format!("{namespace}.svc.cluster.local"));
         names.push(format!("10-0-0-1.{namespace}.pod.cluster.local"));
         for service in NAMES {
-            names.extend(["", "x.", "x.y.", "_p._tcp."].map(|labels| format!("{labels}{service}.{namespace}.svc.clusterset.local")));
+            names.extend(
+                ["", "x.", "x.y.", "_p._tcp."]
+                    .map(|labels| format!("{labels}{service}.{namespace}.svc.clusterset.local")),
+            );
             let service = format!("{service}.{namespace}.svc.cluster.local");
             names.extend(
                 ["x", "10-0-0-2", "fd00--1", "_p._tcp", "_._udp", "x.pin._zone", "y.prefer._zone"]
@@ -217,9 +261,13 @@ fn questions() -> Vec<Question> {
             names.push(service);
         }
     }
-    let reverse = (0..ADDRESSES).flat_map(|last| [false, true].map(|v6| Question::new(Name::reverse(address(last, v6)), Type::PTR)));
+    let reverse = (0..ADDRESSES).flat_map(|last| {
+        [false, true].map(|v6| Question::new(Name::reverse(address(last, v6)), Type::PTR))
+    });
     let types = [Type::A, Type::AAAA, Type::SRV, Type::CNAME, Type::NS];
-    let forward =
-        names.iter().filter_map(|name| name.parse().ok()).flat_map(|name: Name| types.map(|qtype| Question::new(name.clone(), qtype)));
+    let forward = names
+        .iter()
+        .filter_map(|name| name.parse().ok())
+        .flat_map(|name: Name| types.map(|qtype| Question::new(name.clone(), qtype)));
     reverse.chain(forward).collect()
 }

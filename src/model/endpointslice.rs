@@ -4,8 +4,8 @@ use std::{net::IpAddr, sync::Arc};
 
 use super::Protocol;
 
-/// A slice of the endpoints of a Service, of an imported one, or of both. A slice that names neither is no fact: it could only
-/// answer with an empty label.
+/// A slice of the endpoints of a Service, of an imported one, or of both. A slice that names
+/// neither is no fact: it could only answer with an empty label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointSlice {
     pub namespace: Box<str>,

@@ -7,7 +7,8 @@ pub struct Namespace {
     pub labels: Box<[(Box<str>, Box<str>)]>,
 }
 
-/// A label selector in `kubectl`'s words: `app=web,tier!=db,env in (a, b),!legacy`. All requirements must hold.
+/// A label selector in `kubectl`'s words: `app=web,tier!=db,env in (a, b),!legacy`. All
+/// requirements must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selector(Box<[Requirement]>);
 
@@ -29,14 +30,18 @@ impl Selector {
     /// # Errors
     /// A sentence that names the requirement which is not one.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let requirements: Result<_, _> = split_outside_parentheses(text).map(Requirement::parse).collect();
+        let requirements: Result<_, _> =
+            split_outside_parentheses(text).map(Requirement::parse).collect();
         Ok(Self(requirements?))
     }
 
     /// `labels` are (key, value) pairs in any order.
     pub fn matches<K: AsRef<str>, V: AsRef<str>>(&self, labels: &[(K, V)]) -> bool {
         self.0.iter().all(|requirement| {
-            let value = labels.iter().find(|(key, _)| key.as_ref() == &*requirement.key).map(|(_, value)| value.as_ref());
+            let value = labels
+                .iter()
+                .find(|(key, _)| key.as_ref() == &*requirement.key)
+                .map(|(_, value)| value.as_ref());
             requirement.test.holds(value)
         })
     }
@@ -45,7 +50,9 @@ impl Selector {
 impl Requirement {
     fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        let values = |text: &str| text.split(',').map(|value| value.trim().into()).collect::<Box<[Box<str>]>>();
+        let values = |text: &str| {
+            text.split(',').map(|value| value.trim().into()).collect::<Box<[Box<str>]>>()
+        };
         let requirement = |key: &str, test| Self { key: key.trim().into(), test };
         let set = |keyword| {
             let (key, rest) = text.split_once(keyword)?;
@@ -65,11 +72,16 @@ impl Requirement {
         } else {
             requirement(text, Test::Exists)
         };
-        let is_key = |key: &str| !key.is_empty() && key.chars().all(|ch| ch.is_ascii_alphanumeric() || "-_./".contains(ch));
+        let is_key = |key: &str| {
+            !key.is_empty()
+                && key.chars().all(|ch| ch.is_ascii_alphanumeric() || "-_./".contains(ch))
+        };
         if is_key(&found.key) {
             Ok(found)
         } else {
-            Err(format!("`{text}` is not a label requirement such as `app=web`, `app!=web`, `app in (a,b)`, `app` or `!app`"))
+            Err(format!(
+                "`{text}` is not a label requirement such as `app=web`, `app!=web`, `app in (a,b)`, `app` or `!app`"
+            ))
         }
     }
 }
@@ -107,7 +119,9 @@ mod tests {
     #[test]
     fn selectors_read_as_kubectl_reads_them() {
         let labels = [("app", "web"), ("env", "b")];
-        let check = |text: &str, expected| assert_eq!(Selector::parse(text).unwrap().matches(&labels), expected, "{text}");
+        let check = |text: &str, expected| {
+            assert_eq!(Selector::parse(text).unwrap().matches(&labels), expected, "{text}")
+        };
         check("app=web", true);
         check("app==web,env=b", true);
         check("app=db", false);

@@ -66,7 +66,8 @@ pub struct Outside {
     pub load_balancer: Box<[LoadBalancerPoint]>,
     /// `externalTrafficPolicy: Local`: only nodes that have a ready endpoint answer.
     pub local_only: bool,
-    /// Names besides its own, from the annotations that `k8s_gateway` and external-dns know; lower-cased.
+    /// Names besides its own, from the annotations that `k8s_gateway` and external-dns know;
+    /// lower-cased.
     pub hosts: Box<[Box<str>]>,
     /// Label `k8s-gateway.dns/ignore`.
     pub ignored: bool,

@@ -13,7 +13,9 @@ use std::{
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use http_body_util::Full;
-use hyper::{Method, Request, Response, StatusCode, body::Bytes, header::CONTENT_TYPE, service::service_fn};
+use hyper::{
+    Method, Request, Response, StatusCode, body::Bytes, header::CONTENT_TYPE, service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -80,12 +82,22 @@ impl Admin {
         self.open.iter().map(|(address, open)| (&**address, open.bound))
     }
 
-    fn start(&mut self, address: String, listener: TcpListener, pages: Vec<Page>) -> anyhow::Result<()> {
+    fn start(
+        &mut self,
+        address: String,
+        listener: TcpListener,
+        pages: Vec<Page>,
+    ) -> anyhow::Result<()> {
         let bound = listener.local_addr()?;
         let pages = Arc::new(ArcSwap::from_pointee(pages));
         let mut task = JoinSet::new();
         task.spawn(accept(listener, Arc::clone(&pages), self.log.clone()));
-        task.spawn(poll::every_second(bound, Arc::clone(&pages), Arc::clone(&self.metrics), self.log.clone()));
+        task.spawn(poll::every_second(
+            bound,
+            Arc::clone(&pages),
+            Arc::clone(&self.metrics),
+            self.log.clone(),
+        ));
         self.open.insert(address, Open { pages, bound, task });
         Ok(())
     }
@@ -95,9 +107,13 @@ impl Admin {
 async fn listen(address: &str) -> anyhow::Result<TcpListener> {
     let listener = match address.strip_prefix(':') {
         Some(port) => {
-            let port = port.parse().with_context(|| format!("cannot serve pages at {address}: {port:?} is no port"))?;
+            let port = port
+                .parse()
+                .with_context(|| format!("cannot serve pages at {address}: {port:?} is no port"))?;
             match tcp((Ipv6Addr::UNSPECIFIED, port).into(), false) {
-                Err(error) if error.kind() != io::ErrorKind::AddrInUse => tcp((Ipv4Addr::UNSPECIFIED, port).into(), false),
+                Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                    tcp((Ipv4Addr::UNSPECIFIED, port).into(), false)
+                }
                 listener => listener,
             }
         }
@@ -106,8 +122,8 @@ async fn listen(address: &str) -> anyhow::Result<TcpListener> {
     listener.with_context(|| format!("cannot serve pages at {address}"))
 }
 
-/// When there are too many connections the oldest one ends: a page takes milliseconds, so a probe gets its answer whoever else
-/// holds on to theirs.
+/// When there are too many connections the oldest one ends: a page takes milliseconds, so a probe
+/// gets its answer whoever else holds on to theirs.
 async fn accept(listener: TcpListener, pages: Arc<Pages>, log: Log) {
     let mut connections = JoinSet::new();
     let mut oldest_first: VecDeque<AbortHandle> = VecDeque::new();
@@ -115,7 +131,9 @@ async fn accept(listener: TcpListener, pages: Arc<Pages>, log: Log) {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let (pages, log) = (Arc::clone(&pages), log.clone());
-                oldest_first.push_back(connections.spawn(async move { converse(stream, &pages, &log).await }));
+                oldest_first.push_back(
+                    connections.spawn(async move { converse(stream, &pages, &log).await }),
+                );
             }
             Err(_) => tokio::time::sleep(limits::ACCEPT_PAUSE).await,
         }
@@ -137,11 +155,16 @@ async fn converse(stream: TcpStream, pages: &Arc<Pages>, log: &Log) {
     let mut http = hyper::server::conn::http1::Builder::new();
     let http = http.timer(TokioTimer::new()).header_read_timeout(limits::PAGE_TIME);
     let connection = http.serve_connection(TokioIo::new(stream), service_fn(answer));
-    // A scraper that breaks off is its own affair; one that stays for ever loses its place after a while.
+    // A scraper that breaks off is its own affair; one that stays for ever loses its place after a
+    // while.
     let _ = tokio::time::timeout(limits::PAGE_CONNECTION_TIME, connection).await;
 }
 
-fn page(request: &Request<hyper::body::Incoming>, pages: &[Page], log: &Log) -> Response<Full<Bytes>> {
+fn page(
+    request: &Request<hyper::body::Incoming>,
+    pages: &[Page],
+    log: &Log,
+) -> Response<Full<Bytes>> {
     let found = pages.iter().find(|page| page.path == request.uri().path());
     let reply = match found {
         Some(page) if [Method::GET, Method::HEAD].contains(request.method()) => (page.render)(),
@@ -152,8 +175,11 @@ fn page(request: &Request<hyper::body::Incoming>, pages: &[Page], log: &Log) -> 
         log.write(line);
     }
     let mut response = Response::new(Full::new(Bytes::from(reply.body)));
-    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(reply.content_type));
+    *response.status_mut() =
+        StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(reply.content_type));
     response
 }
 

@@ -22,14 +22,14 @@ use crate::{
 };
 
 use super::{
-    Shell, hickory,
+    Dispatcher, hickory,
     stream::{self, Clients},
     tls::{Current, Identity},
     udp,
 };
 
 /// An address to listen on, and what is shown there; nothing is encrypted without it.
-pub struct Opening {
+pub struct ListenConfig {
     pub listen: Listen,
     pub identity: Option<Arc<Identity>>,
     /// Served by hickory-server's own listeners, as if it came in there.
@@ -61,28 +61,40 @@ struct Running {
 }
 
 impl Listeners {
-    /// `descriptors` is how many the process may have; half of them are for TCP clients, the rest for upstreams and sources.
+    /// `descriptors` is how many the process may have; half of them are for TCP clients, the rest
+    /// for upstreams and sources.
     pub fn new(descriptors: u64) -> Self {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let clients = Clients::new(usize::try_from(descriptors / 2).unwrap_or(usize::MAX));
         Self { open: BTreeMap::new(), clients: Arc::new(clients), tasks: JoinSet::new(), threads }
     }
 
-    /// Opens what is not open yet, without answering there: nothing is changed where one of them cannot be had.
+    /// Opens what is not open yet, without answering there: nothing is changed where one of them
+    /// cannot be had.
     ///
     /// # Errors
     /// Names the address, and what may help.
-    pub fn open(&mut self, openings: &[Opening]) -> anyhow::Result<()> {
+    pub fn open(&mut self, listen_configs: &[ListenConfig]) -> anyhow::Result<()> {
         let mut new = BTreeMap::new();
-        let is_open = |opening: &&Opening| self.open.get(&opening.listen).is_some_and(|open| open.like == opening.like);
-        for opening in openings.iter().filter(|opening| !is_open(opening)) {
-            let Opening { listen, identity, .. } = opening;
+        let is_open = |listen_config: &&ListenConfig| {
+            self.open.get(&listen_config.listen).is_some_and(|open| open.like == listen_config.like)
+        };
+        for listen_config in listen_configs.iter().filter(|listen_config| !is_open(listen_config)) {
+            let ListenConfig { listen, identity, .. } = listen_config;
             let address = listen.address;
-            // One of our own that will be closed may be in the way, such as every address in that of one of them.
-            let stays =
-                |listen: &Listen, open: &Listener| openings.iter().any(|opening| opening.listen == *listen && opening.like == open.like);
-            let shared = self.open.iter().any(|(listen, open)| open.bound.port() == address.port() && !stays(listen, open));
-            let listener = Listener::open(opening, shared, self.threads).map_err(|error| explained(error, *listen))?;
+            // One of our own that will be closed may be in the way, such as every address in that
+            // of one of them.
+            let stays = |listen: &Listen, open: &Listener| {
+                listen_configs.iter().any(|listen_config| {
+                    listen_config.listen == *listen && listen_config.like == open.like
+                })
+            };
+            let shared = self
+                .open
+                .iter()
+                .any(|(listen, open)| open.bound.port() == address.port() && !stays(listen, open));
+            let listener = Listener::open(listen_config, shared, self.threads)
+                .map_err(|error| explained(error, *listen))?;
             listener.shown.show(identity.as_ref(), listen.scheme)?;
             new.insert(*listen, listener);
         }
@@ -90,24 +102,32 @@ impl Listeners {
         Ok(())
     }
 
-    /// Starts answering wherever that does not happen yet, shows new clients what they are to be shown, and closes what is not
-    /// in `openings`.
+    /// Starts answering wherever that does not happen yet, shows new clients what they are to be
+    /// shown, and closes what is not in `listen_configs`.
     ///
     /// # Errors
     /// Where no thread can be made.
-    pub fn serve(&mut self, shell: &Arc<Shell>, openings: &[Opening]) -> anyhow::Result<()> {
+    pub fn serve(
+        &mut self,
+        dispatcher: &Arc<Dispatcher>,
+        listen_configs: &[ListenConfig],
+    ) -> anyhow::Result<()> {
         while self.tasks.try_join_next().is_some() {}
-        for (_, gone) in self.open.extract_if(.., |listen, _| !openings.iter().any(|opening| opening.listen == *listen)) {
+        for (_, gone) in self.open.extract_if(.., |listen, _| {
+            !listen_configs.iter().any(|listen_config| listen_config.listen == *listen)
+        }) {
             gone.stop(&mut self.tasks);
         }
-        for Opening { listen, identity, .. } in openings {
+        for ListenConfig { listen, identity, .. } in listen_configs {
             if let Some(listener) = self.open.get_mut(listen) {
                 listener.shown.show(identity.as_ref(), listen.scheme)?;
             }
         }
         for (listen, listener) in &mut self.open {
             if listener.running.is_none() {
-                listener.start(shell, *listen, &self.clients, &mut self.tasks).context("cannot start a thread")?;
+                listener
+                    .start(dispatcher, *listen, &self.clients, &mut self.tasks)
+                    .context("cannot start a thread")?;
             }
         }
         Ok(())
@@ -118,35 +138,48 @@ impl Listeners {
         self.open.iter().map(|(listen, listener)| (*listen, listener.bound))
     }
 
-    /// Stops listening, and waits until TCP clients have their replies; those over UDP may still be on their way
-    /// ([`Shell::finish`]).
+    /// Stops listening, and waits until TCP clients have their replies; those over UDP may still be
+    /// on their way ([`Dispatcher::finish`]).
     pub async fn close(mut self) {
         for listener in std::mem::take(&mut self.open).into_values() {
             listener.stop(&mut self.tasks);
         }
-        let _ = tokio::time::timeout(stream::GRACE, async { while self.tasks.join_next().await.is_some() {} }).await;
+        let _ = tokio::time::timeout(stream::GRACE, async {
+            while self.tasks.join_next().await.is_some() {}
+        })
+        .await;
     }
 }
 
 impl Listener {
-    fn open(opening: &Opening, shared: bool, threads: usize) -> io::Result<Self> {
-        let Opening { listen: Listen { scheme, address }, like, .. } = *opening;
+    fn open(listen_config: &ListenConfig, shared: bool, threads: usize) -> io::Result<Self> {
+        let ListenConfig { listen: Listen { scheme, address }, like, .. } = *listen_config;
         if scheme == Scheme::Quic {
             return Self::open_quic(address, shared);
         }
         let threads = if like.is_some() { 1 } else { threads };
-        // With port 0 the port that is free for TCP may be taken for UDP: another try gives another port.
+        // With port 0 the port that is free for TCP may be taken for UDP: another try gives another
+        // port.
         let mut tries = if address.port() == 0 { limits::PORT_TRIES } else { 1 };
         loop {
             tries -= 1;
-            // UDP sockets share an address with whoever wants to. TCP goes first, and tells of another program that is there.
+            // UDP sockets share an address with whoever wants to. TCP goes first, and tells of
+            // another program that is there.
             let tcp = tcp(address, shared)?;
             let bound = tcp.local_addr()?;
-            let udp = if scheme == Scheme::Dns { udp::open(bound, threads) } else { Ok(Vec::new()) };
+            let udp =
+                if scheme == Scheme::Dns { udp::open(bound, threads) } else { Ok(Vec::new()) };
             match udp {
                 Ok(udp) => {
                     let udp = udp.into_iter().map(Arc::new).collect();
-                    return Ok(Self { udp, tcp: Some(tcp), shown: Arc::default(), bound, like, running: None });
+                    return Ok(Self {
+                        udp,
+                        tcp: Some(tcp),
+                        shown: Arc::default(),
+                        bound,
+                        like,
+                        running: None,
+                    });
                 }
                 Err(error) if tries == 0 => return Err(error),
                 Err(_) => {}
@@ -164,33 +197,48 @@ impl Listener {
         Ok(Self { udp, tcp: None, shown: Arc::default(), bound, like: None, running: None })
     }
 
-    fn start(&mut self, shell: &Arc<Shell>, listen: Listen, clients: &Arc<Clients>, tasks: &mut JoinSet<()>) -> io::Result<()> {
+    fn start(
+        &mut self,
+        dispatcher: &Arc<Dispatcher>,
+        listen: Listen,
+        clients: &Arc<Clients>,
+        tasks: &mut JoinSet<()>,
+    ) -> io::Result<()> {
         let stop_threads = Arc::new(AtomicBool::new(false));
         let (stop_tasks, stopped) = watch::channel(false);
         if listen.scheme == Scheme::Quic || self.like.is_some() {
             let (sockets, shown) = (self.sockets(listen.scheme)?, Arc::clone(&self.shown));
-            let door = hickory::Door::new(shell, self.like.unwrap_or(listen), self.bound);
+            let door = hickory::Door::new(dispatcher, self.like.unwrap_or(listen), self.bound);
             tasks.spawn_on(hickory::serve(door, sockets, shown, stopped), &Handle::current());
             self.running = Some(Running { stop_threads, threads: Vec::new(), stop_tasks });
             return Ok(());
         }
         if let Some(tcp) = self.tcp.take() {
             let stream = (tcp, Arc::clone(&self.shown));
-            tasks.spawn_on(stream::serve(Arc::clone(shell), listen, stream, Arc::clone(clients), stopped), &Handle::current());
+            tasks.spawn_on(
+                stream::serve(Arc::clone(dispatcher), listen, stream, Arc::clone(clients), stopped),
+                &Handle::current(),
+            );
         }
-        let running = self.running.insert(Running { stop_threads, threads: Vec::new(), stop_tasks });
+        let running =
+            self.running.insert(Running { stop_threads, threads: Vec::new(), stop_tasks });
         for socket in &self.udp {
-            let (shell, socket, stop) = (Arc::clone(shell), Arc::clone(socket), Arc::clone(&running.stop_threads));
+            let (dispatcher, socket, stop) =
+                (Arc::clone(dispatcher), Arc::clone(socket), Arc::clone(&running.stop_threads));
             let thread = thread::Builder::new().name(format!("udp {}", self.bound));
-            running.threads.push(thread.spawn(move || udp::serve(&shell, listen, &socket, &stop))?);
+            running
+                .threads
+                .push(thread.spawn(move || udp::serve(&dispatcher, listen, &socket, &stop))?);
         }
         Ok(())
     }
 
     /// As hickory-server takes them.
     fn sockets(&mut self, scheme: Scheme) -> io::Result<Vec<hickory::Socket>> {
-        let kind = if scheme == Scheme::Quic { hickory::Socket::Quic } else { hickory::Socket::Datagrams };
-        let streams = self.tcp.take().map(|tcp| tcp.into_std().map(hickory::Socket::Streams)).transpose()?;
+        let kind =
+            if scheme == Scheme::Quic { hickory::Socket::Quic } else { hickory::Socket::Datagrams };
+        let streams =
+            self.tcp.take().map(|tcp| tcp.into_std().map(hickory::Socket::Streams)).transpose()?;
         Ok(self.udp.iter().map(|socket| kind(Arc::clone(socket))).chain(streams).collect())
     }
 

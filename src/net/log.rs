@@ -1,5 +1,9 @@
-//! The log: lines go through a bounded queue to one thread, so that a reader who is slow or gone never holds up an answer.
-#![expect(clippy::disallowed_methods, reason = "the writing thread is made here, and lines in JSON tell the time")]
+//! The log: lines go through a bounded queue to one thread, so that a reader who is slow or gone
+//! never holds up an answer.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the writing thread is made here, and lines in JSON tell the time"
+)]
 
 use std::{
     io::Write,
@@ -55,7 +59,11 @@ impl Log {
             for entry in receiver {
                 // Where nobody reads, nothing is to be done about it.
                 let _ = match entry {
-                    Entry::Line(line) => writeln!(std::io::stdout().lock(), "{}", format.written(&line, Timestamp::now())),
+                    Entry::Line(line) => writeln!(
+                        std::io::stdout().lock(),
+                        "{}",
+                        format.written(&line, Timestamp::now())
+                    ),
                     Entry::Flush(done) => done.send(()).map_err(std::io::Error::other),
                 };
             }
@@ -103,8 +111,12 @@ impl Format {
 fn object(line: &Line, now: Timestamp) -> Value {
     let level = if line.level == Level::Warning { "WARN" } else { name(line.level) };
     let prefixed = line.text.strip_prefix("plugin/").and_then(|rest| rest.split_once(": "));
-    let (plugin, text) = prefixed.map_or((None, &*line.text), |(plugin, text)| (Some(plugin), text));
-    let mut object = Map::from_iter([("time", json!(now.to_string())), ("level", json!(level)), ("msg", json!(text))].map(named));
+    let (plugin, text) =
+        prefixed.map_or((None, &*line.text), |(plugin, text)| (Some(plugin), text));
+    let mut object = Map::from_iter(
+        [("time", json!(now.to_string())), ("level", json!(level)), ("msg", json!(text))]
+            .map(named),
+    );
     object.extend(plugin.map(|plugin| named(("plugin", json!(plugin)))));
     object.extend(line.answered.iter().flat_map(|answered| fields(answered)));
     Value::Object(object)
@@ -164,13 +176,26 @@ mod tests {
     fn lines_are_written_in_both_formats() {
         let check = |line: &Line, text: &str, json: &str| {
             assert_eq!(Format::Text.written(line, Timestamp::UNIX_EPOCH), text);
-            assert_eq!(Format::Json.written(line, Timestamp::UNIX_EPOCH).replace("\"time\":\"1970-01-01T00:00:00Z\"", "T"), json);
+            assert_eq!(
+                Format::Json
+                    .written(line, Timestamp::UNIX_EPOCH)
+                    .replace("\"time\":\"1970-01-01T00:00:00Z\"", "T"),
+                json
+            );
         };
         let say = Line::new;
-        check(&say(Level::Info, "Reloading"), "[INFO] Reloading", r#"{"level":"INFO","msg":"Reloading",T}"#);
+        check(
+            &say(Level::Info, "Reloading"),
+            "[INFO] Reloading",
+            r#"{"level":"INFO","msg":"Reloading",T}"#,
+        );
         let text = "plugin/loop: no \u{1b}[1m \"name\"\n";
         let shown = "[WARNING] plugin/loop: no \u{fffd}[1m \"name\"\u{fffd}";
-        check(&say(Level::Warning, text), shown, r#"{"level":"WARN","msg":"no \u001b[1m \"name\"\n","plugin":"loop",T}"#);
+        check(
+            &say(Level::Warning, text),
+            shown,
+            r#"{"level":"WARN","msg":"no \u001b[1m \"name\"\n","plugin":"loop",T}"#,
+        );
 
         let sent = Sent {
             rcode: Rcode::NXDOMAIN,
@@ -180,9 +205,18 @@ mod tests {
             reply_octets: 126,
             took: Duration::from_micros(250),
         };
-        let query = Query { id: 7, ..Query::internal(Question::new("a.example.".parse().unwrap(), Type::AAAA)) };
-        let answered = Answered { peer: ([192, 0, 2, 1], 4242).into(), transport: Transport::Tcp, query, sent };
-        let line = Line { answered: Some(Box::new(answered)), ..say(Level::Info, "192.0.2.1:4242 - 7") };
+        let query = Query {
+            id: 7,
+            ..Query::internal(Question::new("a.example.".parse().unwrap(), Type::AAAA))
+        };
+        let answered = Answered {
+            peer: ([192, 0, 2, 1], 4242).into(),
+            transport: Transport::Tcp,
+            query,
+            sent,
+        };
+        let line =
+            Line { answered: Some(Box::new(answered)), ..say(Level::Info, "192.0.2.1:4242 - 7") };
         let written = Format::Json.written(&line, Timestamp::UNIX_EPOCH);
         let read: Value = serde_json::from_str(&written).unwrap();
         let expected = json!({

@@ -1,6 +1,6 @@
-//! Connections: taken while there is room, encrypted where the listener says so, and handed to what is spoken there. Questions
-//! of one connection are answered as they are ready, in any order (RFC 7766 §6.2.1.1), within bounds of time and number that a
-//! slow or greedy client cannot pass.
+//! Connections: taken while there is room, encrypted where the listener says so, and handed to what
+//! is spoken there. Questions of one connection are answered as they are ready, in any order (RFC
+//! 7766 §6.2.1.1), within bounds of time and number that a slow or greedy client cannot pass.
 
 mod clients;
 mod connection;
@@ -25,7 +25,7 @@ use crate::{
 };
 
 use super::{
-    shell::{Shell, new_cx},
+    dispatch::{Dispatcher, new_cx},
     tls::Current,
 };
 
@@ -35,14 +35,22 @@ use connection::Connection;
 
 /// Takes connections until `stop` turns true, then answers what has been asked and ends.
 pub(super) async fn serve(
-    shell: Arc<Shell>,
+    dispatcher: Arc<Dispatcher>,
     listen: Listen,
     (listener, shown): (TcpListener, Arc<Current>),
     clients: Arc<Clients>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let server = shell.server.load_full();
-    let mut acceptor = Acceptor { shell, server, listen, shown, clients, stop: stop.clone(), connections: JoinSet::new() };
+    let server = dispatcher.server.load_full();
+    let mut acceptor = Acceptor {
+        dispatcher,
+        server,
+        listen,
+        shown,
+        clients,
+        stop: stop.clone(),
+        connections: JoinSet::new(),
+    };
     loop {
         tokio::select! {
             accepted = listener.accept() => acceptor.take(accepted).await,
@@ -59,7 +67,7 @@ pub(super) async fn serve(
 }
 
 struct Acceptor {
-    shell: Arc<Shell>,
+    dispatcher: Arc<Dispatcher>,
     server: Arc<Server>,
     listen: Listen,
     shown: Arc<Current>,
@@ -74,15 +82,19 @@ impl Acceptor {
         match accepted {
             Ok((stream, peer)) => {
                 let Some(place) = self.clients.enter(peer.ip()) else { return };
-                self.shell.renew(&mut self.server, self.listen);
+                self.dispatcher.renew(&mut self.server, self.listen);
                 let _ = stream.set_nodelay(true);
                 let local = stream.local_addr().unwrap_or(self.listen.address);
-                let (shell, server) = (Arc::clone(&self.shell), Arc::clone(&self.server));
-                let visit = Visit { shell, server, listen: self.listen, peer, local, place };
+                let (dispatcher, server) = (Arc::clone(&self.dispatcher), Arc::clone(&self.server));
+                let visit = Visit { dispatcher, server, listen: self.listen, peer, local, place };
                 self.connections.spawn(visit.run(stream, self.shown.config(), self.stop.clone()));
             }
             // The client has left already: the next one has not.
-            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+                ) => {}
             // No descriptors or memory: it passes, and asking at once would only burn time.
             Err(_) => sleep(limits::ACCEPT_PAUSE).await,
         }
@@ -96,7 +108,7 @@ pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 /// A client's stay: who it is, where it came, and what answers it.
 struct Visit {
-    shell: Arc<Shell>,
+    dispatcher: Arc<Dispatcher>,
     server: Arc<Server>,
     listen: Listen,
     peer: SocketAddr,
@@ -105,7 +117,12 @@ struct Visit {
 }
 
 impl Visit {
-    async fn run(self, stream: TcpStream, tls: Option<Arc<ServerConfig>>, stop: watch::Receiver<bool>) {
+    async fn run(
+        self,
+        stream: TcpStream,
+        tls: Option<Arc<ServerConfig>>,
+        stop: watch::Receiver<bool>,
+    ) {
         let Some(tls) = tls else { return self.converse(stream, false, stop).await };
         let stream = tokio::select! {
             greeted = timeout(limits::TLS_HANDSHAKE_TIME, TlsAcceptor::from(tls).accept(stream)) => greeted,
@@ -124,13 +141,15 @@ impl Visit {
     {
         match self.listen.scheme {
             Scheme::Https => https::converse(self, stream, h2, stop).await,
-            Scheme::Dns | Scheme::Tls | Scheme::Quic => Connection::new(self, stream).run(stop).await,
+            Scheme::Dns | Scheme::Tls | Scheme::Quic => {
+                Connection::new(self, stream).run(stop).await
+            }
         }
     }
 
     /// Makes the server that is in force the one that answers.
     fn renew(&mut self) {
-        self.shell.renew(&mut self.server, self.listen);
+        self.dispatcher.renew(&mut self.server, self.listen);
     }
 
     /// A context for a question that comes in now.

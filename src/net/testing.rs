@@ -1,4 +1,5 @@
-//! A server that answers by a name's first letters, an upstream that replies when it is told to, and clients of both.
+//! A server that answers by a name's first letters, an upstream that replies when it is told to,
+//! and clients of both.
 
 use std::{
     collections::HashSet,
@@ -22,12 +23,15 @@ use crate::{
     metrics::Metrics,
     server::{Block, Listen, Scheme, Server},
     upstream::{Group, Settings},
-    wire::{Name, Owner, Query, Question, Rcode, Rdatas, RecordSet, Records, Response, Room, Transfer, Type},
+    wire::{
+        Name, Owner, Query, Question, Rcode, Rdatas, RecordSet, Records, Response, Room, Transfer,
+        Type,
+    },
 };
 
 use super::{
-    Shell,
-    listeners::{Listeners, Opening},
+    Dispatcher,
+    listeners::{ListenConfig, Listeners},
     log::{Format, Log},
 };
 
@@ -38,7 +42,7 @@ pub(super) const UPSTREAM: [u8; 4] = [192, 0, 2, 1];
 const HERE: [u8; 4] = [192, 0, 2, 2];
 
 pub(super) struct World {
-    pub(super) shell: Arc<Shell>,
+    pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) listeners: Listeners,
     pub(super) upstream: Upstream,
     listens: Vec<Listen>,
@@ -56,13 +60,13 @@ impl World {
         let upstream = Upstream::start().await;
         let metrics = Arc::new(Metrics::default());
         let log = Log::start(metrics.log_lost.clone(), Format::Text).unwrap();
-        let (shell, task) = Shell::new(server(&listens, upstream.address), metrics, log);
+        let (dispatcher, task) = Dispatcher::new(server(&listens, upstream.address), metrics, log);
         let mut tasks = JoinSet::new();
         tasks.spawn(task);
         let mut listeners = Listeners::new(descriptors);
-        listeners.open(&openings(&listens)).unwrap();
-        listeners.serve(&shell, &openings(&listens)).unwrap();
-        Self { shell, listeners, upstream, listens, _tasks: tasks }
+        listeners.open(&listen_configs(&listens)).unwrap();
+        listeners.serve(&dispatcher, &listen_configs(&listens)).unwrap();
+        Self { dispatcher, listeners, upstream, listens, _tasks: tasks }
     }
 
     /// Where the listener of an address is.
@@ -82,14 +86,17 @@ impl World {
     /// Takes over another list of addresses.
     pub(super) fn reload(&mut self, addresses: &[String]) -> anyhow::Result<()> {
         self.listens = addresses.iter().map(|address| listen(address)).collect();
-        self.listeners.open(&openings(&self.listens))?;
-        self.shell.server.store(Arc::new(server(&self.listens, self.upstream.address)));
-        self.listeners.serve(&self.shell, &openings(&self.listens))
+        self.listeners.open(&listen_configs(&self.listens))?;
+        self.dispatcher.server.store(Arc::new(server(&self.listens, self.upstream.address)));
+        self.listeners.serve(&self.dispatcher, &listen_configs(&self.listens))
     }
 }
 
-pub(super) fn openings(listens: &[Listen]) -> Vec<Opening> {
-    listens.iter().map(|listen| Opening { listen: *listen, identity: None, like: None }).collect()
+pub(super) fn listen_configs(listens: &[Listen]) -> Vec<ListenConfig> {
+    listens
+        .iter()
+        .map(|listen| ListenConfig { listen: *listen, identity: None, like: None })
+        .collect()
 }
 
 pub(super) fn listen(address: &str) -> Listen {
@@ -98,14 +105,17 @@ pub(super) fn listen(address: &str) -> Listen {
 
 fn server(listens: &[Listen], upstream: SocketAddr) -> Server {
     let read_timeout = limits::QUERY_TIME;
-    let settings = Settings { to: vec![upstream.into()], max_fails: 0, read_timeout, ..Settings::default() };
+    let settings =
+        Settings { to: vec![upstream.into()], max_fails: 0, read_timeout, ..Settings::default() };
     let keys = listens.iter().map(|listen| (Name::root(), *listen)).collect();
-    let plugins: Vec<Arc<dyn Plugin>> = vec![Arc::new(Toy { group: Arc::new(Group::new(settings)) }), Arc::new(Zones)];
+    let plugins: Vec<Arc<dyn Plugin>> =
+        vec![Arc::new(Toy { group: Arc::new(Group::new(settings)) }), Arc::new(Zones)];
     Server::new(vec![Block { plugins, transfers: true, ..Block::new(keys) }]).unwrap()
 }
 
-/// Names that begin with `slow` are the upstream's, those that begin with `panic` end badly (`panic-late` once the upstream has
-/// replied), `local` is the address that was asked, and all others are here.
+/// Names that begin with `slow` are the upstream's, those that begin with `panic` end badly
+/// (`panic-late` once the upstream has replied), `local` is the address that was asked, and all
+/// others are here.
 struct Toy {
     group: Arc<Group>,
 }
@@ -121,11 +131,16 @@ impl Plugin for Toy {
         }
         let name = query.question.name.to_string();
         if name.starts_with("slow") || name.starts_with("panic-late") {
-            return Flow::Forward(Exchange { query: query.clone(), group: Arc::clone(&self.group) });
+            return Flow::Forward(Exchange {
+                query: query.clone(),
+                group: Arc::clone(&self.group),
+            });
         }
         assert!(!name.starts_with("panic"), "as the question wants it");
         match cx.local {
-            SocketAddr::V4(local) if name.starts_with("local") => Flow::Answer(address(local.ip().octets())),
+            SocketAddr::V4(local) if name.starts_with("local") => {
+                Flow::Answer(address(local.ip().octets()))
+            }
             _ => Flow::Answer(address(HERE)),
         }
     }
@@ -150,7 +165,11 @@ impl Plugin for Zones {
             Ok(count) => Box::new(records.take(count)),
             Err(_) => Box::new(records),
         };
-        Some(Ok(Transfer { soa: RecordSet::new(Owner::Question, Type::SOA, 60, Rdatas::one(&[0; 22])), serial: 0, records }))
+        Some(Ok(Transfer {
+            soa: RecordSet::new(Owner::Question, Type::SOA, 60, Rdatas::one(&[0; 22])),
+            serial: 0,
+            records,
+        }))
     }
 }
 
@@ -174,7 +193,8 @@ pub(super) struct Upstream {
 impl Upstream {
     async fn start() -> Self {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let (address, heard, open) = (socket.local_addr().unwrap(), Arc::default(), watch::Sender::new(false));
+        let (address, heard, open) =
+            (socket.local_addr().unwrap(), Arc::default(), watch::Sender::new(false));
         let mut task = JoinSet::new();
         task.spawn(Self::run(socket, Arc::clone(&heard), open.subscribe()));
         Self { address, heard, open, _task: task }
@@ -197,7 +217,8 @@ impl Upstream {
 
     /// Until it was asked for this many names.
     pub(super) async fn has_heard(&self, count: usize) {
-        eventually("the upstream is asked", async || self.heard.lock().unwrap().len() >= count).await;
+        eventually("the upstream is asked", async || self.heard.lock().unwrap().len() >= count)
+            .await;
     }
 
     /// From now on it replies.
@@ -223,7 +244,8 @@ pub(super) fn question(id: u16, name: &str) -> Vec<u8> {
 
 fn question_of(id: u16, name: &str, qtype: Type) -> Vec<u8> {
     let mut packet = Vec::new();
-    Query { id, edns: None, ..Query::internal(Question::new(name.parse().unwrap(), qtype)) }.encode(&mut packet);
+    Query { id, edns: None, ..Query::internal(Question::new(name.parse().unwrap(), qtype)) }
+        .encode(&mut packet);
     packet
 }
 
@@ -270,7 +292,10 @@ impl Udp {
     /// What is said, and from where.
     pub(super) async fn receive_from(&self) -> (Said, SocketAddr) {
         let mut buffer = [0; 512];
-        let (length, from) = timeout(LONG, self.socket.recv_from(&mut buffer)).await.expect("a reply comes").unwrap();
+        let (length, from) = timeout(LONG, self.socket.recv_from(&mut buffer))
+            .await
+            .expect("a reply comes")
+            .unwrap();
         (said(&buffer[..length]), from)
     }
 

@@ -52,17 +52,21 @@ impl Identity {
     pub fn config(&self, scheme: Scheme) -> Result<ServerConfig, Fault> {
         let provider = Arc::new(ring::default_provider());
         let chain = certificates(&self.certificates).map_err(Fault::Certificates)?;
-        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).map_err(|error| Fault::Key(error.to_string()))?;
-        let versions = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes())
+            .map_err(|error| Fault::Key(error.to_string()))?;
+        let versions = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions();
         let builder = versions.map_err(|error| Fault::Key(error.to_string()))?;
         let builder = match self.verifier(&provider)? {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_single_cert(chain, key).map_err(|error| Fault::Key(error.to_string()))?;
+        let mut config =
+            builder.with_single_cert(chain, key).map_err(|error| Fault::Key(error.to_string()))?;
         config.alpn_protocols = protocols(scheme);
         if self.client_auth == ClientAuth::None {
-            config.ticketer = ring::Ticketer::new().map_err(|error| Fault::Key(error.to_string()))?;
+            config.ticketer =
+                ring::Ticketer::new().map_err(|error| Fault::Key(error.to_string()))?;
         } else {
             // A session that goes on is one whose client is not looked at again.
             config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -71,12 +75,22 @@ impl Identity {
         Ok(config)
     }
 
-    fn verifier(&self, provider: &Arc<CryptoProvider>) -> Result<Option<Arc<dyn ClientCertVerifier>>, Fault> {
-        let any = |mandatory| Some(Arc::new(AnyCertificate { provider: Arc::clone(provider), mandatory }) as Arc<dyn ClientCertVerifier>);
+    fn verifier(
+        &self,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Option<Arc<dyn ClientCertVerifier>>, Fault> {
+        let any = |mandatory| {
+            Some(Arc::new(AnyCertificate { provider: Arc::clone(provider), mandatory })
+                as Arc<dyn ClientCertVerifier>)
+        };
         let optional = match self.client_auth {
             // The file has to be right even where nobody is compared with it.
             ClientAuth::None | ClientAuth::Request | ClientAuth::Require => {
-                self.authorities.as_deref().map(certificates).transpose().map_err(Fault::Authorities)?;
+                self.authorities
+                    .as_deref()
+                    .map(certificates)
+                    .transpose()
+                    .map_err(Fault::Authorities)?;
                 return Ok(match self.client_auth {
                     ClientAuth::None => None,
                     asked => any(asked == ClientAuth::Require),
@@ -88,7 +102,10 @@ impl Identity {
         let roots = Arc::new(roots(self.authorities.as_deref()).map_err(Fault::Authorities)?);
         let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
         let builder = if optional { builder.allow_unauthenticated() } else { builder };
-        builder.build().map(|verifier| Some(verifier as Arc<dyn ClientCertVerifier>)).map_err(|error| Fault::Authorities(error.to_string()))
+        builder
+            .build()
+            .map(|verifier| Some(verifier as Arc<dyn ClientCertVerifier>))
+            .map_err(|error| Fault::Authorities(error.to_string()))
     }
 }
 
@@ -105,13 +122,19 @@ pub(super) fn roots(authorities: Option<&str>) -> Result<RootCertStore, String> 
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }
-    if roots.is_empty() { Err("this machine trusts no authority: a file of them has to be named".to_owned()) } else { Ok(roots) }
+    if roots.is_empty() {
+        Err("this machine trusts no authority: a file of them has to be named".to_owned())
+    } else {
+        Ok(roots)
+    }
 }
 
 fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     match read {
-        Ok(certificates) if certificates.is_empty() => Err("there is no certificate in PEM form".to_owned()),
+        Ok(certificates) if certificates.is_empty() => {
+            Err("there is no certificate in PEM form".to_owned())
+        }
         read => read.map_err(|error| error.to_string()),
     }
 }
@@ -127,7 +150,8 @@ fn protocols(scheme: Scheme) -> Vec<Vec<u8>> {
     names.iter().map(|name| name.to_vec()).collect()
 }
 
-/// Takes any certificate whose key the client has, as Go's `RequestClientCert` and `RequireAnyClientCert` do.
+/// Takes any certificate whose key the client has, as Go's `RequestClientCert` and
+/// `RequireAnyClientCert` do.
 #[derive(Debug)]
 struct AnyCertificate {
     provider: Arc<CryptoProvider>,
@@ -158,7 +182,12 @@ impl ClientCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signed,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -167,7 +196,12 @@ impl ClientCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signed,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -196,7 +230,11 @@ impl Current {
     ///
     /// # Errors
     /// As [`Fault`] says.
-    pub(super) fn show(&self, identity: Option<&Arc<Identity>>, scheme: Scheme) -> Result<(), Fault> {
+    pub(super) fn show(
+        &self,
+        identity: Option<&Arc<Identity>>,
+        scheme: Scheme,
+    ) -> Result<(), Fault> {
         let shown = self.shown.load();
         if shown.as_ref().map(|shown| &shown.identity) != identity {
             let new = |identity: &Arc<Identity>| {
@@ -205,7 +243,9 @@ impl Current {
             };
             self.shown.store(identity.map(new).transpose()?);
         }
-        let asked = identity.map_or_else(Asked::default, |identity| (identity.client_auth, identity.authorities.clone()));
+        let asked = identity.map_or_else(Asked::default, |identity| {
+            (identity.client_auth, identity.authorities.clone())
+        });
         self.asked.send_if_modified(|before| {
             let changed = *before != asked;
             *before = asked;
@@ -218,8 +258,8 @@ impl Current {
         self.shown.load().as_ref().map(|shown| Arc::clone(&shown.config))
     }
 
-    /// A configuration for who takes but one: the certificate is still the current one, until clients are asked for something
-    /// else.
+    /// A configuration for who takes but one: the certificate is still the current one, until
+    /// clients are asked for something else.
     pub(super) fn standing(self: &Arc<Self>) -> Option<Arc<ServerConfig>> {
         let mut config = ServerConfig::clone(&*self.config()?);
         config.cert_resolver = Arc::new(Standing(Arc::clone(self)));

@@ -1,4 +1,5 @@
-//! Answers from a cluster's facts, and where the alias of an ExternalName leads: what the plugins of a cluster have in common.
+//! Answers from a cluster's facts, and where the alias of an ExternalName leads: what the plugins
+//! of a cluster have in common.
 
 use std::sync::Arc;
 
@@ -32,9 +33,13 @@ enum Says {
     },
 }
 
-/// The memo of a question for an alias's target: it tells one target from another, and never says nothing.
+/// The memo of a question for an alias's target: it tells one target from another, and never says
+/// nothing.
 fn memo_of(target: &Name) -> u32 {
-    let hashed = target.wire().iter().fold(0x811c_9dc5_u32, |hash, octet| (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193));
+    let hashed = target
+        .wire()
+        .iter()
+        .fold(0x811c_9dc5_u32, |hash, octet| (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193));
     hashed.max(1)
 }
 
@@ -75,10 +80,13 @@ impl<V: View> Plugin for Authority<V> {
         }
         // Whoever answered for the target: the Service's name is ours, and no cache may keep it.
         cx.answered_by = self.name();
-        // The zone may have changed since the target was asked for: what it says now counts, and this reply is of that target only.
+        // The zone may have changed since the target was asked for: what it says now counts, and
+        // this reply is of that target only.
         let question = &query.question;
         match self.says(question) {
-            Says::Alias { chain, target } if memo_of(&target) == memo => Back::Up(Ok(with_target(chain, &target, reply))),
+            Says::Alias { chain, target } if memo_of(&target) == memo => {
+                Back::Up(Ok(with_target(chain, &target, reply)))
+            }
             Says::Alias { target, .. } => {
                 let memo = memo_of(&target);
                 Back::Ask { question: Question::new(target, question.qtype), from: From::Top, memo }
@@ -115,7 +123,8 @@ impl<V: View> Authority<V> {
         }
     }
 
-    /// The aliases from a question's name on, as far as they are in its zone: another one may be another block's.
+    /// The aliases from a question's name on, as far as they are in its zone: another one may be
+    /// another block's.
     fn walk(&self, question: &Question, cname: RecordSet, target: Name) -> (Sets, End) {
         let home = self.view.zone_of(&question.name);
         let mut chain: Sets = smallvec![cname];
@@ -156,7 +165,10 @@ impl<V: View> Authority<V> {
     }
 
     fn negative(&self, question: &Question, rcode: Rcode) -> Response {
-        Response { authority: self.view.soa(question).into_iter().collect(), ..Response::authoritative(rcode) }
+        Response {
+            authority: self.view.soa(question).into_iter().collect(),
+            ..Response::authoritative(rcode)
+        }
     }
 }
 
@@ -175,7 +187,8 @@ fn owner_of_target(chain: &Sets) -> Owner {
     Owner::Name(bytes::Bytes::copy_from_slice(target))
 }
 
-/// The aliases, and the target's records if it has any: the alias holds whatever becomes of its target.
+/// The aliases, and the target's records if it has any: the alias holds whatever becomes of its
+/// target.
 fn with_target(mut chain: Sets, target: &Name, reply: Reply) -> Response {
     let owner = owner_of_target(&chain);
     if let Ok(reply) = reply
@@ -184,7 +197,9 @@ fn with_target(mut chain: Sets, target: &Name, reply: Reply) -> Response {
         for set in reply.answer {
             let owner = match set.owner {
                 Owner::Question => owner.clone(),
-                Owner::QuestionFrom(offset) => target.suffix(usize::from(offset)).as_ref().map_or(owner.clone(), Owner::from),
+                Owner::QuestionFrom(offset) => {
+                    target.suffix(usize::from(offset)).as_ref().map_or(owner.clone(), Owner::from)
+                }
                 named @ Owner::Name(_) => named,
             };
             chain.push(RecordSet { owner, ..set });
@@ -231,7 +246,10 @@ mod tests {
 
     fn alias(target: &str) -> Found {
         let target = name(target);
-        Found::Alias { cname: RecordSet::new(Owner::Question, Type::CNAME, 5, Rdatas::one(target.wire())), target }
+        Found::Alias {
+            cname: RecordSet::new(Owner::Question, Type::CNAME, 5, Rdatas::one(target.wire())),
+            target,
+        }
     }
 
     fn address(octet: u8) -> RecordSet {
@@ -241,35 +259,56 @@ mod tests {
     /// An alias, `then` while its target is asked for, whose reply is 192.0.2.77 or NXDOMAIN.
     #[expect(clippy::disallowed_methods, reason = "any time will do")]
     fn after(then: Found, fallthrough: &[&str], exists: bool) -> Back {
-        let view = Arc::new(Changing(Mutex::new(vec![alias("old.example."), then]), name("cluster.local.")));
+        let view = Arc::new(Changing(
+            Mutex::new(vec![alias("old.example."), then]),
+            name("cluster.local."),
+        ));
         let fallthrough = Fallthrough(fallthrough.iter().map(|zone| name(zone)).collect());
         let plugin = Authority { name: "kubernetes", view, fallthrough };
         let at = ([192, 0, 2, 1], 53).into();
         let mut cx = Cx::new(Instant::now(), 1, at, at, Transport::Udp);
         let query = Query::internal(Question::new(name("db.default.svc.cluster.local."), Type::A));
-        let Flow::Ask { question, memo, .. } = plugin.query(&mut cx, &query) else { panic!("an alias is followed") };
+        let Flow::Ask { question, memo, .. } = plugin.query(&mut cx, &query) else {
+            panic!("an alias is followed")
+        };
         assert_eq!(question.name, name("old.example."));
-        let reply = if exists { records(smallvec![address(77)], Sets::new()) } else { Response::of(Rcode::NXDOMAIN) };
+        let reply = if exists {
+            records(smallvec![address(77)], Sets::new())
+        } else {
+            Response::of(Rcode::NXDOMAIN)
+        };
         plugin.response(&mut cx, &query, memo, Ok(reply))
     }
 
     #[test]
     fn a_targets_reply_is_no_answer_once_the_alias_has_gone_elsewhere() {
         for exists in [true, false] {
-            let Back::Up(Ok(same)) = after(alias("old.example."), &[], exists) else { panic!("the same alias") };
+            let Back::Up(Ok(same)) = after(alias("old.example."), &[], exists) else {
+                panic!("the same alias")
+            };
             assert_eq!((same.rcode, same.answer.len()), (Rcode::NOERROR, 1 + usize::from(exists)));
 
             let now = Found::Records { answer: smallvec![address(9)], additional: Sets::new() };
             let Back::Up(Ok(records)) = after(now, &[], exists) else { panic!("records") };
             assert_eq!((records.rcode, &records.answer[..]), (Rcode::NOERROR, &[address(9)][..]));
 
-            let Back::Up(Ok(gone)) = after(Found::NoName, &[], exists) else { panic!("no such name") };
+            let Back::Up(Ok(gone)) = after(Found::NoName, &[], exists) else {
+                panic!("no such name")
+            };
             assert_eq!((gone.rcode, gone.answer.len()), (Rcode::NXDOMAIN, 0));
 
-            let Back::Ask { question, from: From::Below, memo: 0 } = after(Found::NoName, &["."], exists) else { panic!("below") };
+            let Back::Ask { question, from: From::Below, memo: 0 } =
+                after(Found::NoName, &["."], exists)
+            else {
+                panic!("below")
+            };
             assert_eq!(question.name, name("db.default.svc.cluster.local."));
 
-            let Back::Ask { question, from: From::Top, .. } = after(alias("new.example."), &[], exists) else { panic!("a new target") };
+            let Back::Ask { question, from: From::Top, .. } =
+                after(alias("new.example."), &[], exists)
+            else {
+                panic!("a new target")
+            };
             assert_eq!(question.name, name("new.example."));
         }
     }

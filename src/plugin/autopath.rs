@@ -1,7 +1,9 @@
-//! `autopath [ZONES…] FILE | @kubernetes`: walks a client's search list for it. A resolver with `ndots:5` asks
-//! `example.com.ns.svc.cluster.local` before `example.com`; it gets the last answer to its first question, behind an alias.
+//! `autopath [ZONES…] FILE | @kubernetes`: walks a client's search list for it. A resolver with
+//! `ndots:5` asks `example.com.ns.svc.cluster.local` before `example.com`; it gets the last answer
+//! to its first question, behind an alias.
 //!
-//! With `@kubernetes` the list is that of the Pod which has the client's address, if it is the only one that has.
+//! With `@kubernetes` the list is that of the Pod which has the client's address, if it is the only
+//! one that has.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -9,14 +11,16 @@ use smallvec::smallvec;
 
 use crate::{
     chain::{Back, Cx, From, Plugin, Reply},
-    corefile::Words,
+    corefile::Arguments,
     limits,
     metrics::Metrics,
     wire::{Class, Name, Owner, Query, Question, Rcode, Rdatas, RecordSet, Response, Sets, Type},
     zone::{self, PodMode, Zone},
 };
 
-use super::{Need, Reading, Servers, Settings, Site, Source, kubernetes::Kubernetes, names};
+use super::{
+    Need, PluginContext, Reading, Servers, Settings, Source, kubernetes::Kubernetes, names,
+};
 
 /// The machine's own search list follows on that of a Pod: kubelet gives Pods both.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -49,27 +53,36 @@ impl Settings for Written {
         match &self.list {
             List::File(file) => vec![Need::File(file.clone())],
             List::Pods(source, view) => {
-                vec![Need::Source { source: source.clone(), kinds: view.kinds().collect() }, Need::File(RESOLV_CONF.to_owned())]
+                vec![
+                    Need::Source { source: source.clone(), kinds: view.kinds().collect() },
+                    Need::File(RESOLV_CONF.to_owned()),
+                ]
             }
         }
     }
 
-    fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
         let (file, pods) = match &self.list {
             List::File(file) => (&**file, None),
             List::Pods(source, view) => {
-                let store = site.stores.get(source).cloned().unwrap_or_default();
+                let store = context.stores.get(source).cloned().unwrap_or_default();
                 (RESOLV_CONF, Some(Zone::new(store, zone::Settings::clone(view))))
             }
         };
-        let domains = match site.files.get(file) {
+        let domains = match context.files.get(file) {
             Some(Ok(text)) => search_list(text),
             // A machine needs no list of its own.
             Some(Err(_)) | None if pods.is_some() => Vec::new(),
-            Some(Err(reason)) => return Err(format!("plugin/autopath: failed to parse \"{file}\": {reason}")),
-            None => return Err(format!("plugin/autopath: failed to parse \"{file}\": it was not read")),
+            Some(Err(reason)) => {
+                return Err(format!("plugin/autopath: failed to parse \"{file}\": {reason}"));
+            }
+            None => {
+                return Err(format!(
+                    "plugin/autopath: failed to parse \"{file}\": it was not read"
+                ));
+            }
         };
-        let (metrics, servers) = (Arc::clone(site.metrics), site.servers.clone());
+        let (metrics, servers) = (Arc::clone(context.metrics), context.servers.clone());
         Ok(vec![Arc::new(Autopath { zones: self.zones.clone(), pods, domains, metrics, servers })])
     }
 }
@@ -77,10 +90,10 @@ impl Settings for Written {
 /// The domains that the last `search` or `domain` line names.
 fn search_list(text: &str) -> Vec<Name> {
     let list = text.lines().rev().find_map(|line| {
-        let mut words = line.split_whitespace();
-        match words.next()? {
-            "search" => Some(words.collect()),
-            "domain" => Some(words.take(1).collect::<Vec<_>>()),
+        let mut arguments = line.split_whitespace();
+        match arguments.next()? {
+            "search" => Some(arguments.collect()),
+            "domain" => Some(arguments.take(1).collect::<Vec<_>>()),
             _ => None,
         }
     });
@@ -92,13 +105,16 @@ impl Plugin for Autopath {
         "autopath"
     }
 
-    /// `memo` says which domain has been tried. The first one stands in the question, so that is answered as any other.
+    /// `memo` says which domain has been tried. The first one stands in the question, so that is
+    /// answered as any other.
     fn response(&self, cx: &mut Cx, query: &Query, memo: u32, reply: Reply) -> Back {
         let Ok(response) = reply else { return Back::Up(reply) };
         if memo == FIRST_AGAIN || cx.refresh {
             return Back::Up(Ok(response));
         }
-        let Some(candidates) = self.candidates(&query.question, cx.peer.ip()) else { return Back::Up(Ok(response)) };
+        let Some(candidates) = self.candidates(&query.question, cx.peer.ip()) else {
+            return Back::Up(Ok(response));
+        };
         let tried = memo as usize;
         if response.rcode != Rcode::NXDOMAIN {
             self.metrics.autopath_successes.with_label_values(&[self.servers.label(cx)]).inc();
@@ -111,7 +127,8 @@ impl Plugin for Autopath {
         match candidates.get(tried + 1).and_then(|wire| Name::from_wire(wire)) {
             Some(name) => ask(Question::new(name, query.question.qtype), memo + 1),
             None if tried == 0 => Back::Up(Ok(response)),
-            // Nothing exists, so the client goes on by itself: from the answer to what it has asked.
+            // Nothing exists, so the client goes on by itself: from the answer to what it has
+            // asked.
             None => ask(query.question.clone(), FIRST_AGAIN),
         }
     }
@@ -121,8 +138,8 @@ impl Plugin for Autopath {
 const FIRST_AGAIN: u32 = u32::MAX;
 
 impl Autopath {
-    /// What the question stands for, from the question itself to the name alone, in wire form and with the name as the client
-    /// spelled it; `None` where it does not stand for others.
+    /// What the question stands for, from the question itself to the name alone, in wire form and
+    /// with the name as the client spelled it; `None` where it does not stand for others.
     fn candidates(&self, question: &Question, client: IpAddr) -> Option<Vec<Vec<u8>>> {
         let name = &question.name;
         if question.class != Class::IN || !self.zones.iter().any(|zone| name.is_within(zone)) {
@@ -141,7 +158,10 @@ impl Autopath {
         }
         let base = name.left_of(domains[0]).map(<[u8]>::len).filter(|length| *length > 0)?;
         let spelled = question.spelled();
-        let candidates = domains.iter().take(limits::SEARCH_DOMAINS).map(|domain| [&spelled.wire()[..base], domain.wire()].concat());
+        let candidates = domains
+            .iter()
+            .take(limits::SEARCH_DOMAINS)
+            .map(|domain| [&spelled.wire()[..base], domain.wire()].concat());
         // A domain with which the name is too long has no such name.
         Some(candidates.filter(|wire| wire.len() <= limits::NAME_OCTETS).collect())
     }
@@ -167,41 +187,53 @@ fn behind_alias(mut response: Response, name: &[u8]) -> Response {
 pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
     let kubernetes = Kubernetes::beside(reading);
     let (block, mut written) = (reading.zones.to_vec(), None);
-    reading.each(|words| {
-        let span = words.span();
+    reading.each(|arguments| {
+        let span = arguments.span();
         if written.is_some() {
-            words.warning(span, "`autopath` is written twice").label("only the last one counts");
+            arguments
+                .warning(span, "`autopath` is written twice")
+                .label("only the last one counts");
         }
-        written = read_line(words, kubernetes.as_ref(), &block);
+        written = read_line(arguments, kubernetes.as_ref(), &block);
     });
     written.map(|written| Box::new(written) as Box<dyn Settings>)
 }
 
-fn read_line(words: &mut Words<'_>, kubernetes: Option<&Kubernetes>, block: &[Name]) -> Option<Written> {
-    let span = words.span();
-    let Some((list, zones)) = words.rest().split_last() else {
-        words.error(span, "no resolv-conf specified").help("`autopath @kubernetes` has the search lists of Pods");
+fn read_line(
+    arguments: &mut Arguments<'_>,
+    kubernetes: Option<&Kubernetes>,
+    block: &[Name],
+) -> Option<Written> {
+    let span = arguments.span();
+    let Some((list, zones)) = arguments.rest().split_last() else {
+        arguments
+            .error(span, "no resolv-conf specified")
+            .help("`autopath @kubernetes` has the search lists of Pods");
         return None;
     };
-    let zones: Vec<_> = zones.iter().flat_map(|zone| words.zones_of(zone)).collect();
+    let zones: Vec<_> = zones.iter().flat_map(|zone| arguments.zones_of(zone)).collect();
     let zones = if zones.is_empty() { block.to_vec() } else { names(&zones) };
-    words.no_body();
+    arguments.no_body();
     let list = match (list.text.strip_prefix('@'), kubernetes) {
         (None, _) => List::File(list.text.clone()),
         (Some("kubernetes"), Some(kubernetes)) => {
             if kubernetes.view.pods != PodMode::Verified {
-                words
+                arguments
                     .warning(list.span, "this does nothing without `pods verified` in `kubernetes`")
-                    .help("who asks is told by the addresses of Pods, and only then they are known");
+                    .help(
+                        "who asks is told by the addresses of Pods, and only then they are known",
+                    );
             }
             List::Pods(kubernetes.source.clone(), Box::new(kubernetes.view.clone()))
         }
         (Some("kubernetes"), None) => {
-            words.warning(list.span, "this does nothing: `kubernetes` is not in this block");
+            arguments.warning(list.span, "this does nothing: `kubernetes` is not in this block");
             return None;
         }
         (Some(name), _) => {
-            words.error(list.span, &format!("{name} does not implement the AutoPather interface")).help("`@kubernetes` does");
+            arguments
+                .error(list.span, &format!("{name} does not implement the AutoPather interface"))
+                .help("`@kubernetes` does");
             return None;
         }
     };

@@ -16,14 +16,18 @@ impl Settings for Bind {
 
 pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
     let mut bind = Bind { only: Vec::new(), except: Vec::new() };
-    reading.each(|words| {
-        if let Some(first) = words.required("an address or an interface") {
-            bind.only.extend([first].into_iter().chain(words.rest()).map(|token| token.text.clone()));
+    reading.each(|arguments| {
+        if let Some(first) = arguments.required("an address or an interface") {
+            bind.only.extend(
+                [first].into_iter().chain(arguments.rest()).map(|token| token.text.clone()),
+            );
         }
-        words.options(|option| match option.name() {
+        arguments.options(|option| match option.name() {
             "except" => {
                 if let Some(first) = option.required("an address or an interface") {
-                    bind.except.extend([first].into_iter().chain(option.rest()).map(|token| token.text.clone()));
+                    bind.except.extend(
+                        [first].into_iter().chain(option.rest()).map(|token| token.text.clone()),
+                    );
                 }
             }
             _ => option.unknown(&["except"]),

@@ -1,4 +1,5 @@
-//! `bufsize [SIZE]`: the largest datagram that is sent, and the EDNS size that is told (RFC 6891 §6.2.5).
+//! `bufsize [SIZE]`: the largest datagram that is sent, and the EDNS size that is told (RFC 6891
+//! §6.2.5).
 
 use crate::limits;
 
@@ -15,12 +16,12 @@ impl Settings for Bufsize {
 
 pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
     let mut size = limits::UDP_OCTETS;
-    reading.each(|words| {
-        if !words.is_empty() {
-            size = words.number("the size", 512, 4096).unwrap_or(size);
+    reading.each(|arguments| {
+        if !arguments.is_empty() {
+            size = arguments.number("the size", 512, 4096).unwrap_or(size);
         }
-        words.end();
-        words.no_body();
+        arguments.end();
+        arguments.no_body();
     });
     Some(Box::new(Bufsize(size)))
 }

@@ -1,20 +1,21 @@
 //! `cache [TTL] [ZONES…] { … }`: keeps the replies of upstreams.
 //!
-//! What is answered here (the cluster's zone above all) is not kept, so a change shows at once; it only gets the TTL bounds.
+//! What is answered here (the cluster's zone above all) is not kept, so a change shows at once; it
+//! only gets the TTL bounds.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::{
     cache::{self, Cache, Hit, Keep, Part, Prefetch},
     chain::{Back, Cx, Failure, Flow, Plugin, Reply},
-    corefile::{Words, go_duration},
+    corefile::{Arguments, go_duration},
     limits,
     metrics::Metrics,
     upstream,
     wire::{Name, Query, Rcode, Response},
 };
 
-use super::{Reading, Servers, Settings, Site, names};
+use super::{PluginContext, Reading, Servers, Settings, names};
 
 #[derive(Clone, Debug)]
 struct Written {
@@ -34,11 +35,22 @@ struct Caching {
 }
 
 impl Settings for Written {
-    fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
-        let written = if self.zones.is_empty() { Self { zones: site.zones.to_vec(), ..self.clone() } } else { self.clone() };
-        let cache = site.cache(|seed| Cache::new(self.settings.clone(), seed));
-        let zones_label = written.zones.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        let caching = Caching { cache, written, metrics: Arc::clone(site.metrics), servers: site.servers.clone(), zones_label };
+    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+        let written = if self.zones.is_empty() {
+            Self { zones: context.zones.to_vec(), ..self.clone() }
+        } else {
+            self.clone()
+        };
+        let cache = context.cache(|seed| Cache::new(self.settings.clone(), seed));
+        let zones_label =
+            written.zones.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let caching = Caching {
+            cache,
+            written,
+            metrics: Arc::clone(context.metrics),
+            servers: context.servers.clone(),
+            zones_label,
+        };
         Ok(vec![Arc::new(caching)])
     }
 }
@@ -116,7 +128,10 @@ impl Caching {
     }
 
     fn count_hit(&self, cx: &Cx, part: Part) {
-        self.metrics.cache_hits.with_label_values(&[self.servers.label(cx), part.name(), &self.zones_label, ""]).inc();
+        self.metrics
+            .cache_hits
+            .with_label_values(&[self.servers.label(cx), part.name(), &self.zones_label, ""])
+            .inc();
     }
 
     fn tell_entries(&self, cx: &Cx, part: Part) {
@@ -126,13 +141,20 @@ impl Caching {
 
     fn stale(&self, cx: &Cx, query: &Query) -> Option<Response> {
         let response = self.cache.stale(query, cx.now)?;
-        self.metrics.cache_stale.with_label_values(&[self.servers.label(cx), &self.zones_label, ""]).inc();
+        self.metrics
+            .cache_stale
+            .with_label_values(&[self.servers.label(cx), &self.zones_label, ""])
+            .inc();
         Some(response)
     }
 
     fn keep(&self, cx: &Cx, query: &Query, mut response: Response) -> Response {
         let within = |zones: &[Name]| zones.iter().any(|zone| query.question.name.is_within(zone));
-        let disabled = if response.answer.is_empty() { &self.written.no_denial } else { &self.written.no_success };
+        let disabled = if response.answer.is_empty() {
+            &self.written.no_denial
+        } else {
+            &self.written.no_success
+        };
         if within(disabled) {
             self.cache.bound(query, &mut response);
             return response;
@@ -148,7 +170,8 @@ impl Caching {
         kept.response
     }
 
-    /// The last good reply, if there is one; else the failure, which is kept for a while if the upstreams are its reason.
+    /// The last good reply, if there is one; else the failure, which is kept for a while if the
+    /// upstreams are its reason.
     fn failed(&self, cx: &mut Cx, query: &Query, reply: Reply) -> Reply {
         match &reply {
             // The exchange goes on: this joins it, and its reply comes into the cache.
@@ -166,39 +189,55 @@ impl Caching {
     }
 }
 
-const OPTIONS: [&str; 8] = ["success", "denial", "prefetch", "serve_stale", "serve_stale_policy", "servfail", "disable", "keepttl"];
+const OPTIONS: [&str; 8] = [
+    "success",
+    "denial",
+    "prefetch",
+    "serve_stale",
+    "serve_stale_policy",
+    "servfail",
+    "disable",
+    "keepttl",
+];
 
 pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
-    let mut written = Written { zones: Vec::new(), settings: cache::Settings::default(), no_success: Vec::new(), no_denial: Vec::new() };
-    reading.once(|words| {
+    let mut written = Written {
+        zones: Vec::new(),
+        settings: cache::Settings::default(),
+        no_success: Vec::new(),
+        no_denial: Vec::new(),
+    };
+    reading.once(|arguments| {
         // The first word is a time only if it is a number; else it is a zone, as in CoreDNS.
-        if words.next_is_number()
-            && let Some(ttl) = words.number("the TTL", 1, u32::MAX)
+        if arguments.next_is_number()
+            && let Some(ttl) = arguments.number("the TTL", 1, u32::MAX)
         {
             let longest = Duration::from_secs(ttl.into());
             written.settings.success.longest = longest;
             written.settings.denial.longest = longest;
         }
-        for token in words.rest() {
+        for token in arguments.rest() {
             if !token.text.contains(['.', '/']) {
                 let message = format!("`{}` is read as a zone, not as a TTL", token.text);
-                words.warning(token.span, &message).help("a TTL is a number of seconds, such as `cache 30`");
+                arguments
+                    .warning(token.span, &message)
+                    .help("a TTL is a number of seconds, such as `cache 30`");
             }
-            written.zones.extend(names(&words.zones_of(token)));
+            written.zones.extend(names(&arguments.zones_of(token)));
         }
         let mut stale = false;
-        words.options(|option| {
+        arguments.options(|option| {
             stale |= option.name() == "serve_stale";
             option.once_unless(&["disable"]);
             written.option(option);
         });
-        written.agree(words, stale);
+        written.agree(arguments, stale);
     });
     Some(Box::new(written))
 }
 
 impl Written {
-    fn option(&mut self, option: &mut Words<'_>) {
+    fn option(&mut self, option: &mut Arguments<'_>) {
         match option.name() {
             "success" => read_keep(option, &mut self.settings.success),
             "denial" => read_keep(option, &mut self.settings.denial),
@@ -206,9 +245,11 @@ impl Written {
             "serve_stale" => self.read_stale(option),
             "servfail" => {
                 let span = option.span();
-                self.settings.failure = option.duration("the time").unwrap_or(self.settings.failure);
+                self.settings.failure =
+                    option.duration("the time").unwrap_or(self.settings.failure);
                 if self.settings.failure > limits::SERVFAIL_KEPT {
-                    option.error(span, "caching SERVFAIL responses over 5 minutes is not permitted");
+                    option
+                        .error(span, "caching SERVFAIL responses over 5 minutes is not permitted");
                 }
             }
             "disable" => {
@@ -233,7 +274,7 @@ impl Written {
     }
 
     /// `serve_stale [DURATION [immediate [TTL [RECHECK]] | verify [TIMEOUT [TTL [RECHECK]]]]]`.
-    fn read_stale(&mut self, option: &mut Words<'_>) {
+    fn read_stale(&mut self, option: &mut Arguments<'_>) {
         let stale = &mut self.settings.stale;
         // Asked for in so many words, a stale reply has CoreDNS's TTL and its ways.
         (stale.ttl, stale.patience) = (0, Duration::ZERO);
@@ -249,10 +290,15 @@ impl Written {
         if option.one_of("serve_stale", &[("immediate", false), ("verify", true)]) == Some(true) {
             let timeout = if option.is_empty() { None } else { option.duration("the timeout") };
             // Without a time of its own the upstreams have theirs, which ends before the client's.
-            stale.patience = timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(limits::QUERY_TIME);
+            stale.patience =
+                timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(limits::QUERY_TIME);
         }
         if !option.is_empty() {
-            let ttl = option.duration_between("the TTL of stale replies", Duration::ZERO, Duration::from_secs(u32::MAX.into()));
+            let ttl = option.duration_between(
+                "the TTL of stale replies",
+                Duration::ZERO,
+                Duration::from_secs(u32::MAX.into()),
+            );
             if ttl.is_some_and(|ttl| ttl.subsec_nanos() > 0) {
                 let span = option.span();
                 option.error(span, "the TTL of stale replies must be a whole number of seconds");
@@ -260,16 +306,20 @@ impl Written {
             stale.ttl = ttl.map_or(0, |ttl| ttl.as_secs() as u32);
         }
         if !option.is_empty() {
-            let recheck = option.duration_between("the pause after a failure", Duration::ZERO, limits::SERVFAIL_KEPT);
+            let recheck = option.duration_between(
+                "the pause after a failure",
+                Duration::ZERO,
+                limits::SERVFAIL_KEPT,
+            );
             stale.recheck = recheck.filter(|recheck| !recheck.is_zero());
         }
     }
 
     /// What the options say must fit together.
-    fn agree(&self, words: &mut Words<'_>, stale: bool) {
-        let span = words.span();
+    fn agree(&self, arguments: &mut Arguments<'_>, stale: bool) {
+        let span = arguments.span();
         if self.settings.stale.prefer_positive && !stale {
-            words.error(span, "serve_stale_policy requires serve_stale");
+            arguments.error(span, "serve_stale_policy requires serve_stale");
         }
         for (name, keep) in [("success", self.settings.success), ("denial", self.settings.denial)] {
             if keep.shortest > keep.longest {
@@ -278,13 +328,15 @@ impl Written {
                     go_duration(keep.shortest),
                     go_duration(keep.longest)
                 );
-                words.warning(span, &message).help(format!("`{name} CAPACITY TTL MINTTL` sets both"));
+                arguments
+                    .warning(span, &message)
+                    .help(format!("`{name} CAPACITY TTL MINTTL` sets both"));
             }
         }
     }
 }
 
-fn read_keep(option: &mut Words<'_>, keep: &mut Keep) {
+fn read_keep(option: &mut Arguments<'_>, keep: &mut Keep) {
     if let Some(capacity) = option.number("the capacity", 0, 100_000_000) {
         keep.capacity = capacity;
     }
@@ -300,8 +352,12 @@ fn read_keep(option: &mut Words<'_>, keep: &mut Keep) {
     }
 }
 
-fn read_prefetch(option: &mut Words<'_>) -> Option<Prefetch> {
-    let mut prefetch = Prefetch { amount: option.number("the amount", 0, u32::MAX)?, gap: Duration::from_secs(60), percent: 10 };
+fn read_prefetch(option: &mut Arguments<'_>) -> Option<Prefetch> {
+    let mut prefetch = Prefetch {
+        amount: option.number("the amount", 0, u32::MAX)?,
+        gap: Duration::from_secs(60),
+        percent: 10,
+    };
     if !option.is_empty() {
         prefetch.gap = option.duration("the time between questions")?;
     }

@@ -7,13 +7,13 @@ use crate::{
     wire::Query,
 };
 
-use super::{Reading, Settings, Site};
+use super::{PluginContext, Reading, Settings};
 
 #[derive(Clone, Copy, Debug)]
 struct Cancel(Duration);
 
 impl Settings for Cancel {
-    fn build(&self, _site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+    fn build(&self, _site: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
         Ok(vec![Arc::new(*self)])
     }
 }
@@ -32,13 +32,14 @@ impl Plugin for Cancel {
 pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
     // CoreDNS's odd number is just above what clients wait.
     let mut cancel = Cancel(Duration::from_millis(5001));
-    reading.each(|words| {
-        if !words.is_empty() {
-            let timeout = words.duration_between("the timeout", Duration::from_nanos(1), Duration::MAX);
+    reading.each(|arguments| {
+        if !arguments.is_empty() {
+            let timeout =
+                arguments.duration_between("the timeout", Duration::from_nanos(1), Duration::MAX);
             cancel.0 = timeout.unwrap_or(cancel.0);
         }
-        words.end();
-        words.no_body();
+        arguments.end();
+        arguments.no_body();
     });
     Some(Box::new(cancel))
 }

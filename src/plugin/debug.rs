@@ -1,4 +1,5 @@
-//! `debug`: lines of the level DEBUG are written, and a panic ends the process instead of its one question.
+//! `debug`: lines of the level DEBUG are written, and a panic ends the process instead of its one
+//! question.
 
 use super::{Need, Reading, Settings};
 
@@ -12,9 +13,9 @@ impl Settings for Debug {
 }
 
 pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
-    reading.each(|words| {
-        words.end();
-        words.no_body();
+    reading.each(|arguments| {
+        arguments.end();
+        arguments.no_body();
     });
     Some(Box::new(Debug))
 }

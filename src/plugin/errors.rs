@@ -1,5 +1,5 @@
-//! `errors [stdout] { stacktrace | consolidate DURATION PATTERN [LEVEL] [show_first] }`: a line for every question that failed,
-//! or one for many that failed alike.
+//! `errors [stdout] { stacktrace | consolidate DURATION PATTERN [LEVEL] [show_first] }`: a line for
+//! every question that failed, or one for many that failed alike.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -10,12 +10,12 @@ use regex::Regex;
 
 use crate::{
     chain::{Back, Cx, Level, Line, Plugin, Reply},
-    corefile::{Words, go_duration},
+    corefile::{Arguments, go_duration},
     limits,
     wire::Query,
 };
 
-use super::{Need, Reading, Settings, Site, Timed};
+use super::{Need, PluginContext, Reading, Settings, Timed};
 
 #[derive(Clone, Debug, Default)]
 struct Written {
@@ -50,11 +50,12 @@ impl Settings for Written {
         self.stacktrace.then_some(Need::Stacktrace).into_iter().collect()
     }
 
-    fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
-        let counting = |written: &Consolidate| Counting { written: written.clone(), window: Mutex::default() };
+    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+        let counting =
+            |written: &Consolidate| Counting { written: written.clone(), window: Mutex::default() };
         let errors = Arc::new(Errors(self.consolidate.iter().map(counting).collect()));
         if !errors.0.is_empty() {
-            site.timed.push(Arc::clone(&errors) as Arc<dyn Timed>);
+            context.timed.push(Arc::clone(&errors) as Arc<dyn Timed>);
         }
         Ok(vec![errors])
     }
@@ -73,7 +74,10 @@ impl Plugin for Errors {
             let told = counting.is_none_or(|counting| counting.count(cx));
             if told {
                 let level = counting.map_or(Level::Error, |counting| counting.written.level);
-                cx.say(level, format!("plugin/errors: {} {}: {text}", failure.rcode().0, query.question));
+                cx.say(
+                    level,
+                    format!("plugin/errors: {} {}: {text}", failure.rcode().0, query.question),
+                );
             }
         }
         Back::Up(reply)
@@ -93,28 +97,36 @@ impl Counting {
         cx.lines.extend(due);
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         let first = window.is_none();
-        window.get_or_insert(Window { ends: cx.now + self.written.window, failures: 0 }).failures += 1;
+        window
+            .get_or_insert(Window { ends: cx.now + self.written.window, failures: 0 })
+            .failures += 1;
         first && self.written.show_first
     }
 
     /// What is to be said of a window that is over; of any where `now` is `None`.
     fn due(&self, now: Option<Instant>) -> Option<Line> {
         let over = |window: &mut Window| now.is_none_or(|now| window.ends <= now);
-        let Window { failures, .. } = self.window.lock().unwrap_or_else(PoisonError::into_inner).take_if(over)?;
+        let Window { failures, .. } =
+            self.window.lock().unwrap_or_else(PoisonError::into_inner).take_if(over)?;
         let Consolidate { window, pattern, level, show_first } = &self.written;
-        let text = format!("plugin/errors: {failures} errors like '{pattern}' occurred in last {}", go_duration(*window));
+        let text = format!(
+            "plugin/errors: {failures} errors like '{pattern}' occurred in last {}",
+            go_duration(*window)
+        );
         (failures > 1 || !show_first).then(|| Line::new(*level, text))
     }
 }
 
 pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
     let mut written = Written::default();
-    reading.once(|words| {
-        if let Some(first) = words.optional().filter(|token| token.text != "stdout") {
-            words.error(first.span, "errors go to standard output only").help("write `errors` or `errors stdout`");
+    reading.once(|arguments| {
+        if let Some(first) = arguments.optional().filter(|token| token.text != "stdout") {
+            arguments
+                .error(first.span, "errors go to standard output only")
+                .help("write `errors` or `errors stdout`");
         }
-        words.end();
-        words.options(|option| match option.name() {
+        arguments.end();
+        arguments.options(|option| match option.name() {
             "stacktrace" => written.stacktrace = true,
             "consolidate" => written.consolidate.extend(consolidate(option)),
             _ => option.unknown(&["stacktrace", "consolidate"]),
@@ -123,9 +135,14 @@ pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
     Some(Box::new(written))
 }
 
-const LEVELS: [(&str, Level); 4] = [("warning", Level::Warning), ("error", Level::Error), ("info", Level::Info), ("debug", Level::Debug)];
+const LEVELS: [(&str, Level); 4] = [
+    ("warning", Level::Warning),
+    ("error", Level::Error),
+    ("info", Level::Info),
+    ("debug", Level::Debug),
+];
 
-fn consolidate(option: &mut Words<'_>) -> Option<Consolidate> {
+fn consolidate(option: &mut Arguments<'_>) -> Option<Consolidate> {
     let window = option.duration("the time");
     let pattern = pattern(option);
     let (mut level, mut show_first) = (None, false);
@@ -141,17 +158,27 @@ fn consolidate(option: &mut Words<'_>) -> Option<Consolidate> {
             None if token.text == "show_first" => show_first = true,
             None => {
                 let message = format!("unknown option in consolidate: {}", token.text);
-                option.error(token.span, &message).help("known are: warning, error, info, debug, show_first");
+                option
+                    .error(token.span, &message)
+                    .help("known are: warning, error, info, debug, show_first");
             }
         }
     }
-    Some(Consolidate { window: window?, pattern: pattern?, level: level.unwrap_or(Level::Error), show_first })
+    Some(Consolidate {
+        window: window?,
+        pattern: pattern?,
+        level: level.unwrap_or(Level::Error),
+        show_first,
+    })
 }
 
-fn pattern(option: &mut Words<'_>) -> Option<Regex> {
+fn pattern(option: &mut Arguments<'_>) -> Option<Regex> {
     let token = option.required("a pattern of errors")?;
     if token.text.len() > limits::PATTERN_OCTETS {
-        option.error(token.span, &format!("regex pattern too long: {} > {}", token.text.len(), limits::PATTERN_OCTETS));
+        option.error(
+            token.span,
+            &format!("regex pattern too long: {} > {}", token.text.len(), limits::PATTERN_OCTETS),
+        );
         return None;
     }
     match Regex::new(&token.text) {
@@ -159,8 +186,10 @@ fn pattern(option: &mut Words<'_>) -> Option<Regex> {
         Err(error) => {
             // The last line says what is wrong; those above it point into the pattern.
             let reason = error.to_string();
-            let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            option.error(token.span, &format!("`{}` is no regular expression: {reason}", token.text));
+            let reason =
+                reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            option
+                .error(token.span, &format!("`{}` is no regular expression: {reason}", token.text));
             None
         }
     }
@@ -175,7 +204,8 @@ mod tests {
         wire::{Question, Type},
     };
 
-    /// The lines that failures at these seconds bring, with those that the clock brings at second 400.
+    /// The lines that failures at these seconds bring, with those that the clock brings at second
+    /// 400.
     fn lines(written: Consolidate, seconds: &[u64]) -> Vec<(Level, String)> {
         #[expect(clippy::disallowed_methods, reason = "any time will do as the first")]
         let start = Instant::now();
@@ -184,14 +214,18 @@ mod tests {
         let address = ([192, 0, 2, 1], 53).into();
         let mut lines = Vec::new();
         for second in seconds {
-            let mut cx = Cx::new(start + Duration::from_secs(*second), 1, address, address, Transport::Udp);
+            let mut cx =
+                Cx::new(start + Duration::from_secs(*second), 1, address, address, Transport::Udp);
             let failure = Failure::Upstream(upstream::Failure::NoAnswer(address));
             assert!(matches!(errors.response(&mut cx, &query, 0, Err(failure)), Back::Up(Err(_))));
             lines.append(&mut cx.lines);
         }
         lines.extend(errors.due(Some(start + Duration::from_secs(400))));
         assert_eq!(errors.due(None), [], "nothing is said twice");
-        lines.into_iter().map(|line| (line.level, line.text.trim_start_matches("plugin/errors: ").to_owned())).collect()
+        lines
+            .into_iter()
+            .map(|line| (line.level, line.text.trim_start_matches("plugin/errors: ").to_owned()))
+            .collect()
     }
 
     #[test]
@@ -203,30 +237,52 @@ mod tests {
             show_first,
         };
         let check = |written: Consolidate, seconds: &[u64], expected: &[(Level, &str)]| {
-            let expected: Vec<_> = expected.iter().map(|(level, text)| (*level, (*text).to_owned())).collect();
+            let expected: Vec<_> =
+                expected.iter().map(|(level, text)| (*level, (*text).to_owned())).collect();
             assert_eq!(lines(written, seconds), expected);
         };
         let alone = "2 example.com. A: read udp 192.0.2.1:53: i/o timeout";
-        let of = |count| format!("{count} errors like '^read udp .* i/o timeout$' occurred in last 1m30s");
+        let of = |count| {
+            format!("{count} errors like '^read udp .* i/o timeout$' occurred in last 1m30s")
+        };
         let pattern = "^read udp .* i/o timeout$";
-        check(written("refused", Level::Warning, false), &[0, 1], &[(Level::Error, alone), (Level::Error, alone)]);
+        check(
+            written("refused", Level::Warning, false),
+            &[0, 1],
+            &[(Level::Error, alone), (Level::Error, alone)],
+        );
         check(written(pattern, Level::Warning, false), &[0], &[(Level::Warning, &of(1))]);
         check(written(pattern, Level::Warning, false), &[0, 1, 89], &[(Level::Warning, &of(3))]);
-        check(written(pattern, Level::Info, false), &[0, 1, 90, 120], &[(Level::Info, &of(2)), (Level::Info, &of(2))]);
+        check(
+            written(pattern, Level::Info, false),
+            &[0, 1, 90, 120],
+            &[(Level::Info, &of(2)), (Level::Info, &of(2))],
+        );
         check(written(pattern, Level::Debug, true), &[0], &[(Level::Debug, alone)]);
-        check(written(pattern, Level::Error, true), &[0, 1], &[(Level::Error, alone), (Level::Error, &of(2))]);
+        check(
+            written(pattern, Level::Error, true),
+            &[0, 1],
+            &[(Level::Error, alone), (Level::Error, &of(2))],
+        );
     }
 
     #[test]
     fn what_is_held_back_is_told_at_the_end() {
-        let written =
-            Consolidate { window: Duration::from_secs(90), pattern: Regex::new("").unwrap(), level: Level::Error, show_first: false };
+        let written = Consolidate {
+            window: Duration::from_secs(90),
+            pattern: Regex::new("").unwrap(),
+            level: Level::Error,
+            show_first: false,
+        };
         #[expect(clippy::disallowed_methods, reason = "any time will do as the first")]
         let now = Instant::now();
         let counting = Counting { written, window: Mutex::default() };
         let address = ([192, 0, 2, 1], 53).into();
         counting.count(&mut Cx::new(now, 1, address, address, Transport::Udp));
         assert_eq!(counting.due(Some(now + Duration::from_secs(89))), None);
-        assert_eq!(counting.due(None).unwrap().text, "plugin/errors: 1 errors like '' occurred in last 1m30s");
+        assert_eq!(
+            counting.due(None).unwrap().text,
+            "plugin/errors: 1 errors like '' occurred in last 1m30s"
+        );
     }
 }

@@ -6,19 +6,20 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
     chain::{Back, Cx, Exchange, Flow, From, Plugin, Reply},
-    corefile::{Token, Words, go_duration},
+    corefile::{Arguments, Token, go_duration},
     limits,
     upstream::{self, Group, Pem, Policy, Target, Tls},
     wire::{Ede, Name, Query, Rcode, Response},
 };
 
-use super::{Need, Reading, Settings, Site, TlsFile, names};
+use super::{Need, PluginContext, Reading, Settings, TlsFile, names};
 
 pub use targets::target;
 
 use targets::{Place, Speech, To};
 
-/// All `forward` lines of a block, in the order of the file: the first whose zone has the name takes it.
+/// All `forward` lines of a block, in the order of the file: the first whose zone has the name
+/// takes it.
 #[derive(Debug)]
 struct Written {
     stanzas: Vec<Stanza>,
@@ -65,11 +66,12 @@ impl Settings for Written {
         self.stanzas.iter().flat_map(Stanza::needs).chain([Need::AnyClass]).collect()
     }
 
-    fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
         let mut plugins: Vec<Arc<dyn Plugin>> = Vec::new();
         for (at, stanza) in self.stanzas.iter().enumerate() {
-            let settings = upstream::Settings { to: stanza.targets(site)?, ..stanza.settings.clone() };
-            let group = site.group(settings);
+            let settings =
+                upstream::Settings { to: stanza.targets(context)?, ..stanza.settings.clone() };
+            let group = context.group(settings);
             let later = self.stanzas[at + 1..].to_vec();
             plugins.push(Arc::new(Forward { stanza: stanza.clone(), group, later }));
         }
@@ -97,39 +99,60 @@ impl Stanza {
 
     /// Whether the next `forward` line is asked instead.
     fn passes_on(&self, response: &Response) -> bool {
-        self.next.contains(&response.rcode) || self.next_on_nodata && response.rcode == Rcode::NOERROR && response.answer.is_empty()
+        self.next.contains(&response.rcode)
+            || self.next_on_nodata && response.rcode == Rcode::NOERROR && response.answer.is_empty()
     }
 
-    fn targets(&self, site: &mut Site<'_>) -> Result<Vec<Target>, String> {
-        let tls = self.tls.read(site.files).map_err(|(file, reason)| format!("plugin/forward: cannot use {}: {reason}", file.path))?;
+    fn targets(&self, context: &mut PluginContext<'_>) -> Result<Vec<Target>, String> {
+        let tls = self.tls.read(context.files).map_err(|(file, reason)| {
+            format!("plugin/forward: cannot use {}: {reason}", file.path)
+        })?;
         let tls = Tls { server_name: self.server_name.clone(), ..tls };
         let mut targets = Vec::new();
         for to in &self.to {
-            targets.extend(to.targets(site, &self.resolvers, &tls)?);
+            targets.extend(to.targets(context, &self.resolvers, &tls)?);
         }
         let mut seen = std::collections::HashSet::new();
         targets.retain(|target| seen.insert(target.clone()));
-        if targets.is_empty() { Err("plugin/forward: no valid upstream addresses found".to_owned()) } else { Ok(targets) }
+        if targets.is_empty() {
+            Err("plugin/forward: no valid upstream addresses found".to_owned())
+        } else {
+            Ok(targets)
+        }
     }
 }
 
 impl UpstreamTls {
     fn files(&self) -> impl Iterator<Item = &TlsFile> {
-        self.identity.iter().flat_map(|(certificate, key)| [certificate, key]).chain(&self.authorities)
+        self.identity
+            .iter()
+            .flat_map(|(certificate, key)| [certificate, key])
+            .chain(&self.authorities)
     }
 
     /// The content of the files, which are not looked into.
     ///
     /// # Errors
     /// The file that cannot be read, and why.
-    pub fn read<'s>(&'s self, files: &HashMap<String, Result<String, String>>) -> Result<Tls, (&'s TlsFile, String)> {
+    pub fn read<'s>(
+        &'s self,
+        files: &HashMap<String, Result<String, String>>,
+    ) -> Result<Tls, (&'s TlsFile, String)> {
         let text = |file: &'s TlsFile| match files.get(&file.path) {
             Some(Ok(text)) => Ok(Pem(text.clone())),
             Some(Err(reason)) => Err((file, reason.clone())),
             None => Err((file, "it was not read".to_owned())),
         };
-        let identity = self.identity.as_ref().map(|(certificate, key)| Ok((text(certificate)?, text(key)?))).transpose()?;
-        Ok(Tls { server_name: None, identity, authorities: self.authorities.as_ref().map(text).transpose()? })
+        let identity = self
+            .identity
+            .as_ref()
+            .map(|(certificate, key)| Ok((text(certificate)?, text(key)?)))
+            .transpose()?;
+        Ok(Tls {
+            server_name: None,
+            identity,
+            authorities: self.authorities.as_ref().map(text).transpose()?,
+        })
     }
 }
 
@@ -144,15 +167,22 @@ impl Plugin for Forward {
         }
         if !query.recursion_desired {
             // To ask upstreams is to recurse. What the cache above has needs nobody to be asked.
-            return Flow::Answer(Response { ede: Some(Ede::NOT_AUTHORITATIVE), ..Response::of(Rcode::REFUSED) });
+            return Flow::Answer(Response {
+                ede: Some(Ede::NOT_AUTHORITATIVE),
+                ..Response::of(Rcode::REFUSED)
+            });
         }
         Flow::Forward(Exchange { query: query.clone(), group: Arc::clone(&self.group) })
     }
 
     fn response(&self, _cx: &mut Cx, query: &Query, memo: u32, reply: Reply) -> Back {
         let name = &query.question.name;
-        let passes = |response: &Response| self.stanza.takes(name) && self.stanza.passes_on(response);
-        if memo != NEXT && reply.as_ref().is_ok_and(passes) && self.later.iter().any(|stanza| stanza.takes(name)) {
+        let passes =
+            |response: &Response| self.stanza.takes(name) && self.stanza.passes_on(response);
+        if memo != NEXT
+            && reply.as_ref().is_ok_and(passes)
+            && self.later.iter().any(|stanza| stanza.takes(name))
+        {
             return Back::Ask { question: query.question.clone(), from: From::Below, memo: NEXT };
         }
         Back::Up(reply)
@@ -185,8 +215,8 @@ const OPTIONS: [&str; 21] = [
 
 pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
     let mut written = Written { stanzas: Vec::new() };
-    reading.each(|words| {
-        let Some(stanza) = read_stanza(words) else { return };
+    reading.each(|arguments| {
+        let Some(stanza) = read_stanza(arguments) else { return };
         if let Some(before) = written.stanzas.iter().find(|before| before.hides(&stanza)) {
             let message = format!("an earlier `forward {}` takes every name of `{}`", before.from, stanza.from);
             let help = if before.from == stanza.from {
@@ -194,30 +224,36 @@ pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
             } else {
                 "the order counts, not the length of the zone: write this line above that one"
             };
-            let span = words.span();
-            words.warning(span, &message).label("never asked").help(help);
+            let span = arguments.span();
+            arguments.warning(span, &message).label("never asked").help(help);
         }
         written.stanzas.push(stanza);
     });
     Some(Box::new(written))
 }
 
-fn read_stanza(words: &mut Words<'_>) -> Option<Stanza> {
-    let zone = words.required("the zone to forward and the upstreams")?;
-    let zones = names(&words.zones_of(zone));
+fn read_stanza(arguments: &mut Arguments<'_>) -> Option<Stanza> {
+    let zone = arguments.required("the zone to forward and the upstreams")?;
+    let zones = names(&arguments.zones_of(zone));
     let from = zones.first()?.clone();
     if zones.len() > 1 {
-        let message = format!("`{}` is {} zones, and only `{from}` is forwarded", zone.text, zones.len());
-        words.warning(zone.span, &message).help("write a `forward` line for each of them, or a larger block");
+        let message =
+            format!("`{}` is {} zones, and only `{from}` is forwarded", zone.text, zones.len());
+        arguments
+            .warning(zone.span, &message)
+            .help("write a `forward` line for each of them, or a larger block");
     }
     let mut to = Vec::new();
-    let first = words.required("an upstream")?;
-    let targets: Vec<_> = [first].into_iter().chain(words.rest()).collect();
+    let first = arguments.required("an upstream")?;
+    let targets: Vec<_> = [first].into_iter().chain(arguments.rest()).collect();
     if let Some(extra) = targets.get(limits::FORWARD_TARGETS) {
-        words.error(extra.span, &format!("more than {} TOs configured: {}", limits::FORWARD_TARGETS, targets.len()));
+        arguments.error(
+            extra.span,
+            &format!("more than {} TOs configured: {}", limits::FORWARD_TARGETS, targets.len()),
+        );
     }
     for token in targets {
-        to.extend(targets::read(words, token));
+        to.extend(targets::read(arguments, token));
     }
     let mut stanza = Stanza {
         from,
@@ -230,20 +266,24 @@ fn read_stanza(words: &mut Words<'_>) -> Option<Stanza> {
         server_name: None,
         settings: upstream::Settings::default(),
     };
-    words.options(|option| stanza.option(option));
-    stanza.agree(words);
-    stanza.agree_on_tls(words);
+    arguments.options(|option| stanza.option(option));
+    stanza.agree(arguments);
+    stanza.agree_on_tls(arguments);
     Some(stanza)
 }
 
 impl Stanza {
-    fn option(&mut self, option: &mut Words<'_>) {
+    fn option(&mut self, option: &mut Arguments<'_>) {
         option.once_unless(&["except", "next", "failover"]);
         let settings = &mut self.settings;
         match option.name() {
             "except" => {
                 if let Some(first) = option.required("a zone") {
-                    let zones = option.zones_of(first).into_iter().chain(option.zones()).collect::<Vec<_>>();
+                    let zones = option
+                        .zones_of(first)
+                        .into_iter()
+                        .chain(option.zones())
+                        .collect::<Vec<_>>();
                     self.except.extend(names(&zones));
                 }
             }
@@ -256,18 +296,31 @@ impl Stanza {
                 settings.max_idle = most.map(|most| most as usize);
             }
             "read_timeout" => {
-                let timeout = option.duration_between("the timeout", Duration::from_nanos(1), Duration::MAX);
+                let timeout =
+                    option.duration_between("the timeout", Duration::from_nanos(1), Duration::MAX);
                 settings.read_timeout = timeout.unwrap_or(settings.read_timeout);
             }
             "source_address" => settings.source = option.address("the source address"),
-            "max_fails" => settings.max_fails = option.number("max_fails", 0, u32::MAX).unwrap_or(settings.max_fails),
-            "max_connect_attempts" => settings.max_attempts = option.number("max_connect_attempts", 0, u32::MAX),
+            "max_fails" => {
+                settings.max_fails =
+                    option.number("max_fails", 0, u32::MAX).unwrap_or(settings.max_fails)
+            }
+            "max_connect_attempts" => {
+                settings.max_attempts = option.number("max_connect_attempts", 0, u32::MAX)
+            }
             "policy" => {
-                let policies = [("random", Policy::Random), ("round_robin", Policy::RoundRobin), ("sequential", Policy::Sequential)];
+                let policies = [
+                    ("random", Policy::Random),
+                    ("round_robin", Policy::RoundRobin),
+                    ("sequential", Policy::Sequential),
+                ];
                 settings.policy = option.one_of("policy", &policies).unwrap_or(settings.policy);
             }
             "health_check" => self.health_check(option),
-            "max_concurrent" => settings.max_concurrent = option.number("max_concurrent", 0, u32::MAX).filter(|max| *max > 0),
+            "max_concurrent" => {
+                settings.max_concurrent =
+                    option.number("max_concurrent", 0, u32::MAX).filter(|max| *max > 0)
+            }
             "resolver" => self.resolver(option),
             "next" => self.next.extend(rcodes(option)),
             "next_on_nodata" => self.next_on_nodata = true,
@@ -277,7 +330,9 @@ impl Stanza {
             "tls_servername" => {
                 let Some(name) = option.required("a name") else { return };
                 if !targets::is_server_name(&name.text) {
-                    option.error(name.span, &format!("`{}` is no name for a certificate", name.text)).help("such as `dns.quad9.net`");
+                    option
+                        .error(name.span, &format!("`{}` is no name for a certificate", name.text))
+                        .help("such as `dns.quad9.net`");
                 }
                 self.server_name = Some(name.text.trim_end_matches('.').to_owned());
             }
@@ -288,7 +343,7 @@ impl Stanza {
         option.no_body();
     }
 
-    fn health_check(&mut self, option: &mut Words<'_>) {
+    fn health_check(&mut self, option: &mut Arguments<'_>) {
         let check = &mut self.settings.health_check;
         check.interval = option.duration("the interval").unwrap_or(check.interval);
         while let Some(token) = option.optional() {
@@ -302,13 +357,15 @@ impl Stanza {
                     None => {}
                 },
                 other => {
-                    option.error(token.span, &format!("health_check: unknown option {other}")).help("known are: no_rec, domain");
+                    option
+                        .error(token.span, &format!("health_check: unknown option {other}"))
+                        .help("known are: no_rec, domain");
                 }
             }
         }
     }
 
-    fn failover(&mut self, option: &mut Words<'_>) {
+    fn failover(&mut self, option: &mut Arguments<'_>) {
         for (token, rcode) in rcodes_of(option) {
             if rcode == Rcode::NOERROR {
                 option.error(token.span, "failover: NOERROR is no failure");
@@ -318,42 +375,61 @@ impl Stanza {
         }
     }
 
-    fn resolver(&mut self, option: &mut Words<'_>) {
+    fn resolver(&mut self, option: &mut Arguments<'_>) {
         let Some(first) = option.required("the address of a resolver") else { return };
         for token in [first].into_iter().chain(option.rest()) {
             match targets::address_of(&token.text, 53) {
                 Some(address) => self.resolvers.push(address),
                 None => {
-                    option.error(token.span, &format!("resolver must be an IP address or IP:port: \"{}\"", token.text));
+                    option.error(
+                        token.span,
+                        &format!("resolver must be an IP address or IP:port: \"{}\"", token.text),
+                    );
                 }
             }
         }
     }
 
     /// What the options say must fit together.
-    fn agree(&self, words: &mut Words<'_>) {
-        let (span, settings) = (words.span(), &self.settings);
+    fn agree(&self, arguments: &mut Arguments<'_>) {
+        let (span, settings) = (arguments.span(), &self.settings);
         if let Some(age) = settings.max_age.filter(|age| *age < settings.expire) {
-            let message = format!("max_age ({}) must not be less than expire ({})", go_duration(age), go_duration(settings.expire));
-            words.error(span, &message);
+            let message = format!(
+                "max_age ({}) must not be less than expire ({})",
+                go_duration(age),
+                go_duration(settings.expire)
+            );
+            arguments.error(span, &message);
         }
         if let Some(source) = settings.source {
             let other = |place: &&Place| matches!(place, Place::Address(address) if address.is_ipv4() != source.is_ipv4());
             if let Some(Place::Address(address)) = self.to.iter().map(|to| &to.place).find(other) {
-                words.error(span, &format!("{address} cannot be asked from the source address {source}: one is IPv4 and the other IPv6"));
+                arguments.error(span, &format!("{address} cannot be asked from the source address {source}: one is IPv4 and the other IPv6"));
             }
         }
     }
 
     /// What is said of TLS must mean somebody, and one thing.
-    fn agree_on_tls(&self, words: &mut Words<'_>) {
-        let span = words.span();
-        let named = self.to.iter().find_map(|to| if let Speech::Tls(Some(name)) = &to.speech { Some(name) } else { None });
+    fn agree_on_tls(&self, arguments: &mut Arguments<'_>) {
+        let span = arguments.span();
+        let named = self.to.iter().find_map(|to| {
+            if let Speech::Tls(Some(name)) = &to.speech { Some(name) } else { None }
+        });
         if let (Some(line), Some(upstream)) = (&self.server_name, named) {
-            words.error(span, &format!("both forward ('{line}') and proxy level ('{upstream}') TLS servernames are set"));
+            arguments.error(
+                span,
+                &format!(
+                    "both forward ('{line}') and proxy level ('{upstream}') TLS servernames are set"
+                ),
+            );
         }
-        if (self.server_name.is_some() || self.tls != UpstreamTls::default()) && !self.to.iter().any(To::is_encrypted) {
-            let warning = words.warning(span, "`tls` and `tls_servername` have no effect: no upstream is asked over TLS");
+        if (self.server_name.is_some() || self.tls != UpstreamTls::default())
+            && !self.to.iter().any(To::is_encrypted)
+        {
+            let warning = arguments.warning(
+                span,
+                "`tls` and `tls_servername` have no effect: no upstream is asked over TLS",
+            );
             warning.help("such an upstream begins with `tls://`");
         }
     }
@@ -363,24 +439,28 @@ impl Stanza {
         let passes = self.next_on_nodata || !self.next.is_empty();
         later.from.is_within(&self.from)
             && !passes
-            && !self.except.iter().any(|zone| zone.is_within(&later.from) || later.from.is_within(zone))
+            && !self
+                .except
+                .iter()
+                .any(|zone| zone.is_within(&later.from) || later.from.is_within(zone))
     }
 }
 
 /// `[CA]`, `CERT KEY` or `CERT KEY CA`.
-fn tls_files(option: &mut Words<'_>) -> UpstreamTls {
-    let mut files: Vec<_> = std::iter::from_fn(|| option.optional()).take(3).map(TlsFile::from).collect();
+fn tls_files(option: &mut Arguments<'_>) -> UpstreamTls {
+    let mut files: Vec<_> =
+        std::iter::from_fn(|| option.optional()).take(3).map(TlsFile::from).collect();
     let authorities = if files.len() % 2 == 1 { files.pop() } else { None };
     let key = files.pop();
     UpstreamTls { identity: files.pop().zip(key), authorities }
 }
 
-fn rcodes(option: &mut Words<'_>) -> Vec<Rcode> {
+fn rcodes(option: &mut Arguments<'_>) -> Vec<Rcode> {
     rcodes_of(option).into_iter().map(|(_, rcode)| rcode).collect()
 }
 
 /// Response codes by name, at least one.
-fn rcodes_of<'w>(option: &mut Words<'w>) -> Vec<(&'w Token, Rcode)> {
+fn rcodes_of<'w>(option: &mut Arguments<'w>) -> Vec<(&'w Token, Rcode)> {
     let Some(first) = option.required("a response code") else { return Vec::new() };
     let mut rcodes = Vec::new();
     for token in [first].into_iter().chain(option.rest()) {

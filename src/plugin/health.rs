@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::chain::Plugin;
 
-use super::{Need, Page, PageReply, Reading, Settings, Site};
+use super::{Need, Page, PageReply, PluginContext, Reading, Settings};
 
 #[derive(Debug)]
 struct Health {
@@ -17,24 +17,31 @@ impl Settings for Health {
         vec![Need::Lameduck(self.lameduck)]
     }
 
-    fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
         let render = || PageReply::text(200, "OK");
-        site.pages.push(Page { address: self.address.clone(), path: "/health", render: Arc::new(render), polled: true });
+        context.pages.push(Page {
+            address: self.address.clone(),
+            path: "/health",
+            render: Arc::new(render),
+            polled: true,
+        });
         Ok(Vec::new())
     }
 }
 
 pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
     let mut health = Health { address: ":8080".to_owned(), lameduck: Duration::ZERO };
-    reading.each(|words| {
-        if let Some(address) = words.listen(":8080") {
+    reading.each(|arguments| {
+        if let Some(address) = arguments.listen(":8080") {
             health.address = address;
         }
-        words.end();
-        words.options(|option| {
+        arguments.end();
+        arguments.options(|option| {
             option.once();
             match option.name() {
-                "lameduck" => health.lameduck = option.duration("the lameduck time").unwrap_or_default(),
+                "lameduck" => {
+                    health.lameduck = option.duration("the lameduck time").unwrap_or_default()
+                }
                 _ => option.unknown(&["lameduck"]),
             }
         });

@@ -11,11 +11,11 @@ use smallvec::smallvec;
 
 use crate::{
     chain::{Cx, Flow, Plugin},
-    corefile::Words,
+    corefile::Arguments,
     wire::{Class, Name, Owner, Query, Rcode, Rdatas, RecordSet, Response, Type},
 };
 
-use super::{Fallthrough, Need, Reading, Settings, Site, names};
+use super::{Fallthrough, Need, PluginContext, Reading, Settings, names};
 
 #[derive(Clone, Debug)]
 struct Written {
@@ -44,26 +44,37 @@ impl Settings for Written {
         [Need::File(self.file.clone())].into_iter().chain(watch).collect()
     }
 
-    fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
         // A file that is not there yet is an empty one, as in CoreDNS.
-        let text = site.files.get(&self.file).and_then(|text| text.as_deref().ok()).unwrap_or_default();
-        let zones = if self.zones.is_empty() { site.zones.to_vec() } else { self.zones.clone() };
-        let mut hosts = Hosts { written: self.clone(), zones, addresses: HashMap::new(), names: HashMap::new() };
-        for (address, names) in text.lines().filter_map(read_line).chain(self.inline.iter().cloned()) {
+        let text =
+            context.files.get(&self.file).and_then(|text| text.as_deref().ok()).unwrap_or_default();
+        let zones = if self.zones.is_empty() { context.zones.to_vec() } else { self.zones.clone() };
+        let mut hosts = Hosts {
+            written: self.clone(),
+            zones,
+            addresses: HashMap::new(),
+            names: HashMap::new(),
+        };
+        for (address, names) in
+            text.lines().filter_map(read_line).chain(self.inline.iter().cloned())
+        {
             names.into_iter().for_each(|name| hosts.add(address, name));
         }
-        site.metrics.hosts_entries.with_label_values(&[&self.file]).set(hosts.entries() as i64);
-        let since = site.modified.get(&self.file).and_then(|modified| modified.duration_since(UNIX_EPOCH).ok());
-        site.metrics.hosts_modified.set(since.unwrap_or_default().as_secs_f64());
+        context.metrics.hosts_entries.with_label_values(&[&self.file]).set(hosts.entries() as i64);
+        let since = context
+            .modified
+            .get(&self.file)
+            .and_then(|modified| modified.duration_since(UNIX_EPOCH).ok());
+        context.metrics.hosts_modified.set(since.unwrap_or_default().as_secs_f64());
         Ok(vec![Arc::new(hosts)])
     }
 }
 
 /// `ADDRESS NAME…`, with a comment behind `#`; `None` for what is no such line.
 fn read_line(line: &str) -> Option<(IpAddr, Vec<Name>)> {
-    let mut words = line.split('#').next()?.split_whitespace();
-    let address: IpAddr = words.next()?.split('%').next()?.parse().ok()?;
-    Some((address.to_canonical(), words.filter_map(|name| name.parse().ok()).collect()))
+    let mut arguments = line.split('#').next()?.split_whitespace();
+    let address: IpAddr = arguments.next()?.split('%').next()?.parse().ok()?;
+    Some((address.to_canonical(), arguments.filter_map(|name| name.parse().ok()).collect()))
 }
 
 impl Hosts {
@@ -101,7 +112,8 @@ impl Hosts {
     fn answer(&self, rtype: Type, rdatas: Rdatas) -> Flow {
         let mut response = Response::authoritative(Rcode::NOERROR);
         if !rdatas.is_empty() {
-            response.answer = smallvec![RecordSet::new(Owner::Question, rtype, self.written.ttl, rdatas)];
+            response.answer =
+                smallvec![RecordSet::new(Owner::Question, rtype, self.written.ttl, rdatas)];
         }
         Flow::Answer(response)
     }
@@ -124,12 +136,20 @@ impl Plugin for Hosts {
         if question.class == Class::IN && question.qtype == Type::PTR {
             return self.pointer(query);
         }
-        if question.class != Class::IN || !self.zones.iter().any(|zone| question.name.is_within(zone)) {
+        if question.class != Class::IN
+            || !self.zones.iter().any(|zone| question.name.is_within(zone))
+        {
             return Flow::Next;
         }
-        let Some(addresses) = self.find(&question.name) else { return self.missing(&question.name) };
-        let v4 = addresses.iter().filter_map(|address| if let IpAddr::V4(v4) = address { Some(v4.octets()) } else { None });
-        let v6 = addresses.iter().filter_map(|address| if let IpAddr::V6(v6) = address { Some(v6.octets()) } else { None });
+        let Some(addresses) = self.find(&question.name) else {
+            return self.missing(&question.name);
+        };
+        let v4 = addresses.iter().filter_map(|address| {
+            if let IpAddr::V4(v4) = address { Some(v4.octets()) } else { None }
+        });
+        let v6 = addresses.iter().filter_map(|address| {
+            if let IpAddr::V6(v6) = address { Some(v6.octets()) } else { None }
+        });
         match question.qtype {
             Type::A => self.answer(Type::A, v4.collect()),
             Type::AAAA => self.answer(Type::AAAA, v6.collect()),
@@ -150,12 +170,12 @@ pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
         fallthrough_unsupported: false,
         watched: true,
     };
-    reading.once(|words| {
-        if let Some(file) = words.optional() {
+    reading.once(|arguments| {
+        if let Some(file) = arguments.optional() {
             written.file.clone_from(&file.text);
         }
-        written.zones = names(&words.zones());
-        words.options(|option| {
+        written.zones = names(&arguments.zones());
+        arguments.options(|option| {
             // An address may have several lines.
             if option.name().parse::<IpAddr>().is_err() {
                 option.once();
@@ -163,28 +183,32 @@ pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
             written.option(option);
         });
         if written.fallthrough_unsupported && written.fallthrough.is_none() {
-            let span = words.span();
-            words.error(span, "fallthrough_unsupported requires fallthrough");
+            let span = arguments.span();
+            arguments.error(span, "fallthrough_unsupported requires fallthrough");
         }
     });
     Some(Box::new(written))
 }
 
-const OPTIONS: [&str; 5] = ["ttl", "no_reverse", "reload", "fallthrough", "fallthrough_unsupported"];
+const OPTIONS: [&str; 5] =
+    ["ttl", "no_reverse", "reload", "fallthrough", "fallthrough_unsupported"];
 
 impl Written {
-    fn option(&mut self, option: &mut Words<'_>) {
+    fn option(&mut self, option: &mut Arguments<'_>) {
         match option.name() {
             "ttl" => self.ttl = option.number("the TTL", 1, 65_535).unwrap_or(self.ttl),
             "no_reverse" => self.no_reverse = true,
             // A time of 0 means never; any other is longer than the second or two that it takes.
-            "reload" => self.watched = option.duration("the time between looks") != Some(Duration::ZERO),
+            "reload" => {
+                self.watched = option.duration("the time between looks") != Some(Duration::ZERO)
+            }
             "fallthrough" => self.fallthrough = Some(Fallthrough::read(option)),
             "fallthrough_unsupported" => self.fallthrough_unsupported = true,
             address => match address.parse::<IpAddr>() {
                 Ok(_) if self.fallthrough.is_some() => {
                     let span = option.span();
-                    option.error(span, "this host stands after `fallthrough`, which must come last");
+                    option
+                        .error(span, "this host stands after `fallthrough`, which must come last");
                     option.rest();
                 }
                 Ok(address) => self.inline.push((address.to_canonical(), hosts_of(option))),
@@ -194,7 +218,7 @@ impl Written {
     }
 }
 
-fn hosts_of(option: &mut Words<'_>) -> Vec<Name> {
+fn hosts_of(option: &mut Arguments<'_>) -> Vec<Name> {
     let mut hosts = Vec::new();
     for token in option.rest() {
         match token.text.parse::<Name>() {

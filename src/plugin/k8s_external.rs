@@ -1,17 +1,20 @@
-//! `k8s_external [ZONES…] { … }`: Services for clients outside of the cluster, by their external addresses. `kubernetes` in the
-//! same block has the facts.
+//! `k8s_external [ZONES…] { … }`: Services for clients outside of the cluster, by their external
+//! addresses. `kubernetes` in the same block has the facts.
 
 use std::sync::Arc;
 
 use crate::{
     chain::Plugin,
-    corefile::Words,
+    corefile::Arguments,
     limits,
     wire::Name,
     zone::outside::{External, ExternalSettings},
 };
 
-use super::{Fallthrough, Need, Reading, Settings, Site, Source, authority::Authority, kubernetes::Kubernetes, names, relative_name};
+use super::{
+    Fallthrough, Need, PluginContext, Reading, Settings, Source, authority::Authority,
+    kubernetes::Kubernetes, names, relative_name,
+};
 
 #[derive(Debug)]
 struct K8sExternal {
@@ -25,10 +28,18 @@ impl Settings for K8sExternal {
         vec![Need::Source { source: self.source.clone(), kinds: self.view.kinds().collect() }]
     }
 
-    fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
-        let view = ExternalSettings { own_addresses: site.own_addresses.to_vec(), ..self.view.clone() };
-        let view = Arc::new(External::new(site.stores.get(&self.source).cloned().unwrap_or_default(), view));
-        Ok(vec![Arc::new(Authority { name: "k8s_external", view, fallthrough: self.fallthrough.clone() })])
+    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+        let view =
+            ExternalSettings { own_addresses: context.own_addresses.to_vec(), ..self.view.clone() };
+        let view = Arc::new(External::new(
+            context.stores.get(&self.source).cloned().unwrap_or_default(),
+            view,
+        ));
+        Ok(vec![Arc::new(Authority {
+            name: "k8s_external",
+            view,
+            fallthrough: self.fallthrough.clone(),
+        })])
     }
 }
 
@@ -38,21 +49,25 @@ pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
     let kubernetes = Kubernetes::beside(reading);
     let block = reading.zones.to_vec();
     let mut external = None;
-    reading.once(|words| {
+    reading.once(|arguments| {
         let Some(kubernetes) = &kubernetes else {
-            let span = words.span();
-            words
+            let span = arguments.span();
+            arguments
                 .error(span, "`kubernetes` is not in this block")
                 .help("it has the facts: write `kubernetes cluster.local` beside this line");
-            return words.skip();
+            return arguments.skip();
         };
-        external = Some(read_beside(words, kubernetes, &block));
+        external = Some(read_beside(arguments, kubernetes, &block));
     });
     external.map(|external| Box::new(external) as Box<dyn Settings>)
 }
 
-fn read_beside(words: &mut Words<'_>, kubernetes: &Kubernetes, block: &[Name]) -> K8sExternal {
-    let zones = if words.is_empty() { block.to_vec() } else { names(&words.zones()) };
+fn read_beside(
+    arguments: &mut Arguments<'_>,
+    kubernetes: &Kubernetes,
+    block: &[Name],
+) -> K8sExternal {
+    let zones = if arguments.is_empty() { block.to_vec() } else { names(&arguments.zones()) };
     let apex: Name = "dns".parse().expect("a name");
     let view = ExternalSettings {
         zones,
@@ -65,8 +80,12 @@ fn read_beside(words: &mut Words<'_>, kubernetes: &Kubernetes, block: &[Name]) -
         no_endpoints: kubernetes.view.no_endpoints,
         own_addresses: Vec::new(),
     };
-    let mut external = K8sExternal { source: kubernetes.source.clone(), view, fallthrough: Fallthrough::default() };
-    words.options(|option| {
+    let mut external = K8sExternal {
+        source: kubernetes.source.clone(),
+        view,
+        fallthrough: Fallthrough::default(),
+    };
+    arguments.options(|option| {
         option.once();
         external.option(option);
     });
@@ -74,14 +93,17 @@ fn read_beside(words: &mut Words<'_>, kubernetes: &Kubernetes, block: &[Name]) -
 }
 
 impl K8sExternal {
-    fn option(&mut self, option: &mut Words<'_>) {
+    fn option(&mut self, option: &mut Arguments<'_>) {
         match option.name() {
             "apex" => {
                 let Some(apex) = relative_name(option, "a label", &self.view.zones) else { return };
                 self.view.top = ExternalSettings::top(&apex);
                 self.view.apex = apex;
             }
-            "ttl" => self.view.ttl = option.number("ttl", 0, limits::KUBERNETES_TTL).unwrap_or(self.view.ttl),
+            "ttl" => {
+                self.view.ttl =
+                    option.number("ttl", 0, limits::KUBERNETES_TTL).unwrap_or(self.view.ttl)
+            }
             "headless" => self.view.headless = true,
             "fallthrough" => self.fallthrough = Fallthrough::read(option),
             _ => return option.unknown(&OPTIONS),

@@ -1,11 +1,12 @@
-//! `k8s_gateway [ZONES…] { … }`: everything of a cluster that clients outside can reach, as the plugin of that name for CoreDNS
-//! has it: `LoadBalancer` Services, Ingress hosts, Gateway API routes; and more: external IPs, node ports, aliases.
+//! `k8s_gateway [ZONES…] { … }`: everything of a cluster that clients outside can reach, as the
+//! plugin of that name for CoreDNS has it: `LoadBalancer` Services, Ingress hosts, Gateway API
+//! routes; and more: external IPs, node ports, aliases.
 
 use std::sync::Arc;
 
 use crate::{
     chain::Plugin,
-    corefile::Words,
+    corefile::Arguments,
     limits,
     model::Kind,
     wire::Name,
@@ -13,8 +14,8 @@ use crate::{
 };
 
 use super::{
-    Fallthrough, Need, Origin, Reading, Settings, Site, Source, Throttle, authority::Authority, kubernetes::Kubernetes, names,
-    relative_name,
+    Fallthrough, Need, Origin, PluginContext, Reading, Settings, Source, Throttle,
+    authority::Authority, kubernetes::Kubernetes, names, relative_name,
 };
 
 #[derive(Debug)]
@@ -31,10 +32,18 @@ impl Settings for K8sGateway {
         vec![Need::Source { source: self.source.clone(), kinds: self.view.kinds().collect() }]
     }
 
-    fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
-        let view = GatewaySettings { own_addresses: site.own_addresses.to_vec(), ..self.view.clone() };
-        let view = Arc::new(Gateway::new(site.stores.get(&self.source).cloned().unwrap_or_default(), view));
-        Ok(vec![Arc::new(Authority { name: "k8s_gateway", view, fallthrough: self.fallthrough.clone() })])
+    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+        let view =
+            GatewaySettings { own_addresses: context.own_addresses.to_vec(), ..self.view.clone() };
+        let view = Arc::new(Gateway::new(
+            context.stores.get(&self.source).cloned().unwrap_or_default(),
+            view,
+        ));
+        Ok(vec![Arc::new(Authority {
+            name: "k8s_gateway",
+            view,
+            fallthrough: self.fallthrough.clone(),
+        })])
     }
 }
 
@@ -52,7 +61,8 @@ const OPTIONS: [&str; 10] = [
 ];
 
 /// Options of the plugin for CoreDNS that are not here.
-const NOT_YET: [&str; 4] = ["serviceLabelSelectors", "clientFiltering", "loadBalancerAddressPreference", "soa"];
+const NOT_YET: [&str; 4] =
+    ["serviceLabelSelectors", "clientFiltering", "loadBalancerAddressPreference", "soa"];
 
 const RESOURCES: [(&str, Kind); 5] = [
     ("Ingress", Kind::Ingress),
@@ -63,7 +73,8 @@ const RESOURCES: [(&str, Kind); 5] = [
 ];
 
 pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
-    let in_cluster = || Source { origin: Origin::InCluster, labels: None, throttle: Throttle::default() };
+    let in_cluster =
+        || Source { origin: Origin::InCluster, labels: None, throttle: Throttle::default() };
     let mut gateway = K8sGateway {
         source: Kubernetes::beside(reading).map_or_else(in_cluster, |kubernetes| kubernetes.source),
         view: GatewaySettings {
@@ -81,11 +92,11 @@ pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
         secondary: None,
         fallthrough: Fallthrough::default(),
     };
-    reading.once(|words| {
-        if !words.is_empty() {
-            gateway.view.zones = names(&words.zones());
+    reading.once(|arguments| {
+        if !arguments.is_empty() {
+            gateway.view.zones = names(&arguments.zones());
         }
-        words.options(|option| {
+        arguments.options(|option| {
             option.once_unless(&["controller"]);
             gateway.option(option);
         });
@@ -95,21 +106,38 @@ pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
 }
 
 impl K8sGateway {
-    fn option(&mut self, option: &mut Words<'_>) {
+    fn option(&mut self, option: &mut Arguments<'_>) {
         let view = &mut self.view;
         match option.name() {
-            "resources" => view.resources = some_of(option, "resources", &RESOURCES).unwrap_or_else(|| view.resources.clone()),
+            "resources" => {
+                view.resources = some_of(option, "resources", &RESOURCES)
+                    .unwrap_or_else(|| view.resources.clone())
+            }
             "nodeAddressType" => {
-                let types = [("ExternalIP", NodeAddressType::External), ("InternalIP", NodeAddressType::Internal)];
-                view.node_addresses = some_of(option, "nodeAddressType", &types).unwrap_or_else(|| view.node_addresses.clone());
+                let types = [
+                    ("ExternalIP", NodeAddressType::External),
+                    ("InternalIP", NodeAddressType::Internal),
+                ];
+                view.node_addresses = some_of(option, "nodeAddressType", &types)
+                    .unwrap_or_else(|| view.node_addresses.clone());
             }
             "ingressClasses" => view.ingress_classes = classes(option),
             "gatewayClasses" => view.gateway_classes = classes(option),
             "controller" => {
-                let Some(class) = option.required("the class of Ingresses, and the Service before them") else { return };
-                let Some(service) = option.required("the Service before the Ingresses of the class") else { return };
+                let Some(class) =
+                    option.required("the class of Ingresses, and the Service before them")
+                else {
+                    return;
+                };
+                let Some(service) =
+                    option.required("the Service before the Ingresses of the class")
+                else {
+                    return;
+                };
                 match service.text.parse::<Name>() {
-                    Ok(name) if name.labels().count() == 2 => view.controllers.push((class.text.as_str().into(), name)),
+                    Ok(name) if name.labels().count() == 2 => {
+                        view.controllers.push((class.text.as_str().into(), name))
+                    }
                     _ => {
                         let message = format!("`{}` is no Service", service.text);
                         option
@@ -119,8 +147,13 @@ impl K8sGateway {
                 }
             }
             "ttl" => view.ttl = option.number("ttl", 0, limits::KUBERNETES_TTL).unwrap_or(view.ttl),
-            "apex" => self.apex = relative_name(option, "the name of a Service", &view.zones).unwrap_or_else(|| self.apex.clone()),
-            "secondary" => self.secondary = relative_name(option, "the name of a Service", &view.zones),
+            "apex" => {
+                self.apex = relative_name(option, "the name of a Service", &view.zones)
+                    .unwrap_or_else(|| self.apex.clone())
+            }
+            "secondary" => {
+                self.secondary = relative_name(option, "the name of a Service", &view.zones)
+            }
             "kubeconfig" => {
                 let Some(file) = option.required("a file") else { return };
                 let context = option.optional().map(|context| context.text.clone());
@@ -137,7 +170,11 @@ impl K8sGateway {
 }
 
 /// One or several of these words, each once.
-fn some_of<T: Copy + PartialEq>(option: &mut Words<'_>, what: &str, choices: &[(&str, T)]) -> Option<Vec<T>> {
+fn some_of<T: Copy + PartialEq>(
+    option: &mut Arguments<'_>,
+    what: &str,
+    choices: &[(&str, T)],
+) -> Option<Vec<T>> {
     let mut chosen = vec![option.one_of(what, choices)?];
     while !option.is_empty() {
         let next = option.one_of(what, choices)?;
@@ -148,7 +185,7 @@ fn some_of<T: Copy + PartialEq>(option: &mut Words<'_>, what: &str, choices: &[(
     Some(chosen)
 }
 
-fn classes(option: &mut Words<'_>) -> Vec<Box<str>> {
+fn classes(option: &mut Arguments<'_>) -> Vec<Box<str>> {
     let first = option.required("a class");
     first.into_iter().chain(option.rest()).map(|class| class.text.as_str().into()).collect()
 }

@@ -6,13 +6,13 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     chain::Plugin,
-    corefile::{Diagnostics, Token, Words},
+    corefile::{Arguments, Diagnostics, Token},
     limits,
     model::Selector,
     zone::{self, Namespaces, PodMode, Zone, is_reverse},
 };
 
-use super::{Fallthrough, Need, Reading, Settings, Site, authority::Authority, names};
+use super::{Fallthrough, Need, PluginContext, Reading, Settings, authority::Authority, names};
 
 use startup::Startup;
 
@@ -36,7 +36,8 @@ pub struct Throttle {
     pub in_flight: u32,
 }
 
-/// `tls`: files with the client's certificate and key, and with the authority that signed the server's.
+/// `tls`: files with the client's certificate and key, and with the authority that signed the
+/// server's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientTls {
     pub certificate: String,
@@ -77,11 +78,15 @@ impl Settings for Kubernetes {
         vec![Need::Source { source: self.source.clone(), kinds: self.view.kinds().collect() }]
     }
 
-    fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
-        let view = zone::Settings { own_addresses: site.own_addresses.to_vec(), ..self.view.clone() };
-        let view = Arc::new(Zone::new(site.stores.get(&self.source).cloned().unwrap_or_default(), view));
+    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+        let view =
+            zone::Settings { own_addresses: context.own_addresses.to_vec(), ..self.view.clone() };
+        let view = Arc::new(Zone::new(
+            context.stores.get(&self.source).cloned().unwrap_or_default(),
+            view,
+        ));
         let fallthrough = self.fallthrough.clone().unwrap_or_default();
-        site.timed.push(Arc::new(Startup::new(Arc::clone(&view), self.startup_timeout)));
+        context.timed.push(Arc::new(Startup::new(Arc::clone(&view), self.startup_timeout)));
         Ok(vec![Arc::new(Authority { name: "kubernetes", view, fallthrough })])
     }
 }
@@ -111,7 +116,10 @@ const OPTIONS: [&str; 20] = [
 
 /// Options of CoreDNS versions before this one, and what is done now.
 const REMOVED: [(&str, &str); 5] = [
-    ("upstream", "delete this line: the targets of ExternalName Services are looked up without it since CoreDNS 1.7"),
+    (
+        "upstream",
+        "delete this line: the targets of ExternalName Services are looked up without it since CoreDNS 1.7",
+    ),
     ("resyncperiod", "delete this line: nothing is listed anew at intervals since CoreDNS 1.7"),
     ("transfer", "write the plugin `transfer` beside `kubernetes` instead, as since CoreDNS 1.8"),
     ("federation", "delete this line: Kubernetes has no federation v1 any more"),
@@ -131,33 +139,37 @@ impl Kubernetes {
 
     fn read(reading: &mut Reading<'_>) -> Self {
         let mut kubernetes = Self {
-            source: Source { origin: Origin::InCluster, labels: None, throttle: Throttle::default() },
+            source: Source {
+                origin: Origin::InCluster,
+                labels: None,
+                throttle: Throttle::default(),
+            },
             endpoint: None,
             tls: None,
             view: zone::Settings::new(reading.zones.to_vec()),
             fallthrough: None,
             startup_timeout: limits::KUBERNETES_STARTUP,
         };
-        reading.once(|words| {
-            if !words.is_empty() {
-                kubernetes.view.zones = names(&words.zones());
+        reading.once(|arguments| {
+            if !arguments.is_empty() {
+                kubernetes.view.zones = names(&arguments.zones());
             }
             if kubernetes.view.zones.iter().all(is_reverse) {
-                let span = words.span();
-                words
-                    .error(span, "non-reverse zone name must be used")
-                    .help("name the cluster's zone: `kubernetes cluster.local in-addr.arpa ip6.arpa`");
+                let span = arguments.span();
+                arguments.error(span, "non-reverse zone name must be used").help(
+                    "name the cluster's zone: `kubernetes cluster.local in-addr.arpa ip6.arpa`",
+                );
             }
-            words.options(|option| {
+            arguments.options(|option| {
                 option.once();
                 kubernetes.option(option);
             });
-            kubernetes.agree(words);
+            kubernetes.agree(arguments);
         });
         kubernetes
     }
 
-    fn option(&mut self, option: &mut Words<'_>) {
+    fn option(&mut self, option: &mut Arguments<'_>) {
         match option.name() {
             "kubeconfig" => {
                 let Some(file) = option.required("a file") else { return };
@@ -172,27 +184,42 @@ impl Kubernetes {
                 let Some(url) = option.required("the URL of an API server") else { return };
                 self.endpoint = endpoint(option, url);
                 if let Some(other) = option.rest().first() {
-                    option.warning(other.span, "only the first endpoint is used").help("put a load balancer before several API servers");
+                    option
+                        .warning(other.span, "only the first endpoint is used")
+                        .help("put a load balancer before several API servers");
                 }
             }
             "tls" => {
                 let mut file = |what: &str| option.required(what).map(|token| token.text.clone());
-                let Some(certificate) = file("a certificate, its key and the authority's certificate") else { return };
+                let Some(certificate) =
+                    file("a certificate, its key and the authority's certificate")
+                else {
+                    return;
+                };
                 let Some(key) = file("a key and the authority's certificate") else { return };
                 let Some(authority) = file("the authority's certificate") else { return };
                 self.tls = Some(ClientTls { certificate, key, authority });
             }
             "apiserver_qps" => {
                 let rate: Option<f64> = option.number("apiserver_qps", 0.0, 4_000_000.0);
-                self.source.throttle.requests_in_1000_s = rate.map_or(0, |rate| (rate * 1000.0).ceil() as u32);
+                self.source.throttle.requests_in_1000_s =
+                    rate.map_or(0, |rate| (rate * 1000.0).ceil() as u32);
             }
-            "apiserver_burst" => self.source.throttle.burst = option.number("apiserver_burst", 0, i32::MAX as u32).unwrap_or(0),
+            "apiserver_burst" => {
+                self.source.throttle.burst =
+                    option.number("apiserver_burst", 0, i32::MAX as u32).unwrap_or(0)
+            }
             "apiserver_max_inflight" => {
-                self.source.throttle.in_flight = option.number("apiserver_max_inflight", 0, i32::MAX as u32).unwrap_or(0);
+                self.source.throttle.in_flight =
+                    option.number("apiserver_max_inflight", 0, i32::MAX as u32).unwrap_or(0);
             }
             "namespaces" => {
                 let Some(first) = option.required("a namespace") else { return };
-                let list = [first].into_iter().chain(option.rest()).map(|token| token.text.clone().into()).collect();
+                let list = [first]
+                    .into_iter()
+                    .chain(option.rest())
+                    .map(|token| token.text.clone().into())
+                    .collect();
                 self.namespaces(option, Namespaces::Named(list));
             }
             "namespace_labels" => {
@@ -202,19 +229,28 @@ impl Kubernetes {
             }
             "labels" => self.source.labels = selector(option).map(|(text, _)| text),
             "pods" => {
-                let modes = [("disabled", PodMode::Disabled), ("verified", PodMode::Verified), ("insecure", PodMode::Insecure)];
+                let modes = [
+                    ("disabled", PodMode::Disabled),
+                    ("verified", PodMode::Verified),
+                    ("insecure", PodMode::Insecure),
+                ];
                 self.view.pods = option.one_of("pods", &modes).unwrap_or_default();
             }
             "endpoint_pod_names" => self.view.endpoint_pod_names = true,
-            "ttl" => self.view.ttl = option.number("ttl", 0, limits::KUBERNETES_TTL).unwrap_or(self.view.ttl),
+            "ttl" => {
+                self.view.ttl =
+                    option.number("ttl", 0, limits::KUBERNETES_TTL).unwrap_or(self.view.ttl)
+            }
             "noendpoints" => self.view.no_endpoints = true,
             "zonal" => self.view.zonal = true,
             "ignore" => {
-                self.view.ignore_empty_service = option.one_of("ignore", &[("empty_service", true)]).unwrap_or(false);
+                self.view.ignore_empty_service =
+                    option.one_of("ignore", &[("empty_service", true)]).unwrap_or(false);
             }
             "fallthrough" => self.fallthrough = Some(Fallthrough::read(option)),
             "startup_timeout" => {
-                self.startup_timeout = option.duration("the startup timeout").unwrap_or(self.startup_timeout);
+                self.startup_timeout =
+                    option.duration("the startup timeout").unwrap_or(self.startup_timeout);
             }
             "multicluster" => self.multicluster(option),
             "snapshot" => return option.not_yet(),
@@ -228,10 +264,10 @@ impl Kubernetes {
     }
 
     /// What the options say must fit together.
-    fn agree(&mut self, words: &mut Words<'_>) {
-        let span = words.span();
+    fn agree(&mut self, arguments: &mut Arguments<'_>) {
+        let span = arguments.span();
         if self.view.zonal && self.view.no_endpoints {
-            words
+            arguments
                 .error(span, "zonal requires the endpoint cache; remove noendpoints")
                 .help("a zone's endpoints are known from EndpointSlices");
         }
@@ -242,35 +278,44 @@ impl Kubernetes {
         };
         match (written, self.endpoint.take(), self.tls.take()) {
             (Some(written), Some(_), _) | (Some(written), _, Some(_)) => {
-                words.warning(span, &format!("`endpoint` and `tls` have no effect beside `{written}`"));
+                arguments.warning(
+                    span,
+                    &format!("`endpoint` and `tls` have no effect beside `{written}`"),
+                );
             }
             (None, None, Some(_)) => {
-                words.warning(span, "`tls` has no effect without `endpoint`: a Pod has its certificates from its ServiceAccount");
+                arguments.warning(span, "`tls` has no effect without `endpoint`: a Pod has its certificates from its ServiceAccount");
             }
             (None, Some(url), tls) => self.source.origin = Origin::Endpoint { url, tls },
             (_, None, None) => {}
         }
     }
 
-    fn multicluster(&mut self, option: &mut Words<'_>) {
+    fn multicluster(&mut self, option: &mut Arguments<'_>) {
         let (span, tokens) = (option.span(), option.rest());
         if tokens.is_empty() {
-            option.warning(span, "`multicluster` names no zone, so it does nothing").help("such as `multicluster clusterset.local`");
+            option
+                .warning(span, "`multicluster` names no zone, so it does nothing")
+                .help("such as `multicluster clusterset.local`");
         }
         for token in tokens {
             for zone in names(&option.zones_of(token)) {
                 if !self.view.zones.contains(&zone) {
                     let zones: Vec<_> = self.view.zones.iter().map(ToString::to_string).collect();
-                    let message =
-                        format!("is not authoritative for the multicluster zone {zone} (authoritative zones: [{}])", zones.join(" "));
-                    option.error(token.span, &message).help("name the zone behind `kubernetes`, too");
+                    let message = format!(
+                        "is not authoritative for the multicluster zone {zone} (authoritative zones: [{}])",
+                        zones.join(" ")
+                    );
+                    option
+                        .error(token.span, &message)
+                        .help("name the zone behind `kubernetes`, too");
                 }
                 self.view.multicluster.push(zone);
             }
         }
     }
 
-    fn namespaces(&mut self, option: &mut Words<'_>, namespaces: Namespaces) {
+    fn namespaces(&mut self, option: &mut Arguments<'_>, namespaces: Namespaces) {
         if self.view.namespaces != Namespaces::All {
             let span = option.span();
             option.error(span, "namespaces and namespace_labels cannot both be set");
@@ -280,19 +325,22 @@ impl Kubernetes {
 }
 
 /// `HOST:PORT` is spoken to in plain HTTP, as by CoreDNS.
-fn endpoint(option: &mut Words<'_>, url: &Token) -> Option<String> {
+fn endpoint(option: &mut Arguments<'_>, url: &Token) -> Option<String> {
     let (scheme, rest) = url.text.split_once("://").unwrap_or(("http", &url.text));
     if ["http", "https"].contains(&scheme) && !rest.starts_with(['/', ':']) && !rest.is_empty() {
         return Some(format!("{scheme}://{rest}"));
     }
-    option.error(url.span, &format!("`{}` is no URL of an API server", url.text)).help("such as https://10.0.0.1:6443");
+    option
+        .error(url.span, &format!("`{}` is no URL of an API server", url.text))
+        .help("such as https://10.0.0.1:6443");
     None
 }
 
-fn selector(option: &mut Words<'_>) -> Option<(String, Selector)> {
+fn selector(option: &mut Arguments<'_>) -> Option<(String, Selector)> {
     let first = option.required("a label selector")?;
-    let words: Vec<_> = [first].into_iter().chain(option.rest()).map(|token| &*token.text).collect();
-    let text = words.join(" ");
+    let arguments: Vec<_> =
+        [first].into_iter().chain(option.rest()).map(|token| &*token.text).collect();
+    let text = arguments.join(" ");
     match Selector::parse(&text) {
         Ok(selector) => Some((text, selector)),
         Err(reason) => {

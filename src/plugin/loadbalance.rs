@@ -1,5 +1,5 @@
-//! `loadbalance [round_robin|weighted FILE] { prefer CIDR… | reload DUR }`: addresses and mail exchangers leave in a random
-//! order, those that are preferred or weigh more at the front.
+//! `loadbalance [round_robin|weighted FILE] { prefer CIDR… | reload DUR }`: addresses and mail
+//! exchangers leave in a random order, those that are preferred or weigh more at the front.
 
 mod weights;
 
@@ -7,11 +7,11 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use crate::{
     chain::{Back, Cx, Plugin, Reply},
-    corefile::Words,
+    corefile::Arguments,
     wire::{Query, Rcode, Rdatas, RecordSet, Type},
 };
 
-use super::{Need, Reading, Settings, Site};
+use super::{Need, PluginContext, Reading, Settings};
 use weights::Weights;
 
 #[derive(Clone, Debug)]
@@ -35,17 +35,21 @@ impl Settings for Written {
     fn needs(&self) -> Vec<Need> {
         match self {
             Self::RoundRobin { .. } => Vec::new(),
-            Self::Weighted { file, watched } => [Need::File(file.clone())].into_iter().chain(watched.then_some(Need::WatchFiles)).collect(),
+            Self::Weighted { file, watched } => [Need::File(file.clone())]
+                .into_iter()
+                .chain(watched.then_some(Need::WatchFiles))
+                .collect(),
         }
     }
 
-    fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
         let plugin = match self {
             Self::RoundRobin { prefer } => Loadbalance::RoundRobin { prefer: prefer.clone() },
-            Self::Weighted { file, watched } => match site.files.get(file) {
-                Some(Ok(text)) => {
-                    Loadbalance::Weighted(Weights::parse(text).map_err(|reason| format!("plugin/loadbalance: {file}: {reason}"))?)
-                }
+            Self::Weighted { file, watched } => match context.files.get(file) {
+                Some(Ok(text)) => Loadbalance::Weighted(
+                    Weights::parse(text)
+                        .map_err(|reason| format!("plugin/loadbalance: {file}: {reason}"))?,
+                ),
                 // As in CoreDNS: it may come to be.
                 Some(Err(_)) | None if *watched => Loadbalance::Weighted(Weights::default()),
                 Some(Err(reason)) => return Err(format!("plugin/loadbalance: {file}: {reason}")),
@@ -76,7 +80,9 @@ impl Plugin for Loadbalance {
                     }
                 }
             }
-            Self::Weighted(weights) if matches!(query.question.qtype, Type::A | Type::AAAA | Type::SRV) => {
+            Self::Weighted(weights)
+                if matches!(query.question.qtype, Type::A | Type::AAAA | Type::SRV) =>
+            {
                 let [answer, _, additional] = response.sections_mut();
                 for set in answer.iter_mut().chain(additional).filter(|set| is_address(set)) {
                     weights.put_one_first(set, &query.question.name, cx);
@@ -92,7 +98,8 @@ fn is_address(set: &RecordSet) -> bool {
     matches!(set.rtype, Type::A | Type::AAAA)
 }
 
-/// Those of the first network, then of the next, then the others; in a random order among themselves.
+/// Those of the first network, then of the next, then the others; in a random order among
+/// themselves.
 fn put_preferred_first(set: &mut RecordSet, prefer: &[(IpAddr, u8)], cx: &mut Cx) {
     let mut rdatas: Vec<&[u8]> = set.rdatas.iter().collect();
     for last in (1..rdatas.len()).rev() {
@@ -100,7 +107,10 @@ fn put_preferred_first(set: &mut RecordSet, prefer: &[(IpAddr, u8)], cx: &mut Cx
     }
     let rank = |rdata: &&[u8]| {
         let address = address_of(rdata);
-        prefer.iter().position(|network| address.is_some_and(|address| contains(*network, address))).unwrap_or(prefer.len())
+        prefer
+            .iter()
+            .position(|network| address.is_some_and(|address| contains(*network, address)))
+            .unwrap_or(prefer.len())
     };
     rdatas.sort_by_key(rank);
     set.rdatas = rdatas.into_iter().collect::<Rdatas>();
@@ -114,7 +124,9 @@ fn address_of(rdata: &[u8]) -> Option<IpAddr> {
 
 fn contains((network, bits): (IpAddr, u8), address: IpAddr) -> bool {
     let differ = match (network, address) {
-        (IpAddr::V4(network), IpAddr::V4(address)) => u128::from(network.to_bits() ^ address.to_bits()) << 96,
+        (IpAddr::V4(network), IpAddr::V4(address)) => {
+            u128::from(network.to_bits() ^ address.to_bits()) << 96
+        }
         (IpAddr::V6(network), IpAddr::V6(address)) => network.to_bits() ^ address.to_bits(),
         _ => return false,
     };
@@ -123,28 +135,28 @@ fn contains((network, bits): (IpAddr, u8), address: IpAddr) -> bool {
 
 pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
     let mut written = Written::RoundRobin { prefer: Vec::new() };
-    reading.each(|words| {
-        written = read_policy(words).unwrap_or_else(|| written.clone());
-        words.end();
-        words.options(|option| written.option(option));
+    reading.each(|arguments| {
+        written = read_policy(arguments).unwrap_or_else(|| written.clone());
+        arguments.end();
+        arguments.options(|option| written.option(option));
     });
     Some(Box::new(written))
 }
 
-fn read_policy(words: &mut Words<'_>) -> Option<Written> {
+fn read_policy(arguments: &mut Arguments<'_>) -> Option<Written> {
     let round_robin = Written::RoundRobin { prefer: Vec::new() };
-    if words.is_empty() {
+    if arguments.is_empty() {
         return Some(round_robin);
     }
-    if words.one_of("the policy", &[("round_robin", false), ("weighted", true)])? {
-        let file = words.required("the file with the weights")?.text.clone();
+    if arguments.one_of("the policy", &[("round_robin", false), ("weighted", true)])? {
+        let file = arguments.required("the file with the weights")?.text.clone();
         return Some(Written::Weighted { file, watched: true });
     }
     Some(round_robin)
 }
 
 impl Written {
-    fn option(&mut self, option: &mut Words<'_>) {
+    fn option(&mut self, option: &mut Arguments<'_>) {
         let span = option.span();
         match (option.name(), self) {
             ("prefer", Self::RoundRobin { prefer }) => {
@@ -154,7 +166,8 @@ impl Written {
                 }
             }
             ("reload", Self::Weighted { watched, .. }) => {
-                // A time of 0 means never; any other is longer than the second or two that it takes.
+                // A time of 0 means never; any other is longer than the second or two that it
+                // takes.
                 *watched = option.duration("the time between looks") != Some(Duration::ZERO);
             }
             ("prefer", Self::Weighted { .. }) => {
@@ -162,7 +175,10 @@ impl Written {
                 option.rest();
             }
             ("reload", Self::RoundRobin { .. }) => {
-                option.error(span, "`reload` goes with the policy `weighted`: there is no file to read again");
+                option.error(
+                    span,
+                    "`reload` goes with the policy `weighted`: there is no file to read again",
+                );
                 option.rest();
             }
             _ => option.unknown(&["prefer", "reload"]),
@@ -198,11 +214,22 @@ mod tests {
     /// The addresses of `set` as they leave, asked with a hundred seeds.
     fn orders(plugin: &Loadbalance, set: &RecordSet) -> Vec<Vec<String>> {
         let order = |seed| {
-            let query = Query::internal(Question::new("web.example.".parse::<Name>().unwrap(), set.rtype));
-            let response = Response { answer: [set.clone()].into_iter().collect(), ..Response::of(Rcode::NOERROR) };
-            let Back::Up(Ok(response)) = plugin.response(&mut cx(seed), &query, 0, Ok(response)) else { panic!("no response") };
+            let query =
+                Query::internal(Question::new("web.example.".parse::<Name>().unwrap(), set.rtype));
+            let response = Response {
+                answer: [set.clone()].into_iter().collect(),
+                ..Response::of(Rcode::NOERROR)
+            };
+            let Back::Up(Ok(response)) = plugin.response(&mut cx(seed), &query, 0, Ok(response))
+            else {
+                panic!("no response")
+            };
             assert_eq!(response.answer[0].shuffle, None);
-            response.answer[0].rdatas.iter().map(|rdata| address_of(rdata).unwrap().to_string()).collect()
+            response.answer[0]
+                .rdatas
+                .iter()
+                .map(|rdata| address_of(rdata).unwrap().to_string())
+                .collect()
         };
         (0..100).map(order).collect()
     }
@@ -210,11 +237,16 @@ mod tests {
     #[test]
     fn preferred_networks_come_first_in_their_order() {
         let prefer = |networks: &[(&str, u8)]| Loadbalance::RoundRobin {
-            prefer: networks.iter().map(|(network, bits)| (network.parse().unwrap(), *bits)).collect(),
+            prefer: networks
+                .iter()
+                .map(|(network, bits)| (network.parse().unwrap(), *bits))
+                .collect(),
         };
         let plugin = prefer(&[("10.9.0.0", 16), ("10.0.0.7", 8)]);
         let orders_of_three = orders(&plugin, &set(&["192.0.2.1", "10.1.1.1", "10.9.1.1"]));
-        assert!(orders_of_three.iter().all(|order| *order == ["10.9.1.1", "10.1.1.1", "192.0.2.1"]));
+        assert!(
+            orders_of_three.iter().all(|order| *order == ["10.9.1.1", "10.1.1.1", "192.0.2.1"])
+        );
         let equal = orders(&plugin, &set(&["10.1.1.1", "10.1.1.2", "192.0.2.1"]));
         assert!(equal.iter().all(|order| order[2] == "192.0.2.1"));
         let first = equal.iter().filter(|order| order[0] == "10.1.1.1").count();
@@ -225,7 +257,10 @@ mod tests {
 
     #[test]
     fn who_weighs_more_comes_first_more_often() {
-        let weights = Weights::parse("WEB.example\n192.0.2.1 3\n192.0.2.2 1\n# others\nother.example.\n192.0.2.3 255\n").unwrap();
+        let weights = Weights::parse(
+            "WEB.example\n192.0.2.1 3\n192.0.2.2 1\n# others\nother.example.\n192.0.2.3 255\n",
+        )
+        .unwrap();
         let orders = orders(&Loadbalance::Weighted(weights), &set(&["192.0.2.2", "192.0.2.1"]));
         let first = orders.iter().filter(|order| order[0] == "192.0.2.1").count();
         assert!((60..90).contains(&first), "{first} of 100 where three quarters are expected");
@@ -235,7 +270,11 @@ mod tests {
     #[test]
     fn a_mask_counts_bits() {
         let check = |network: &str, bits, address: &str, expected| {
-            assert_eq!(contains((network.parse().unwrap(), bits), address.parse().unwrap()), expected, "{network}/{bits} {address}");
+            assert_eq!(
+                contains((network.parse().unwrap(), bits), address.parse().unwrap()),
+                expected,
+                "{network}/{bits} {address}"
+            );
         };
         check("10.0.0.0", 8, "10.255.0.1", true);
         check("10.0.0.0", 8, "11.0.0.1", false);

@@ -8,10 +8,9 @@ use crate::{
     wire::{Name, Query, Rcode},
 };
 
-use super::{Reading, Settings, Site, names};
+use super::{PluginContext, Reading, Settings, names};
 
-const COMMON: &str =
-    r#"{remote}:{port} - {>id} "{type} {class} {name} {proto} {size} {>do} {>bufsize}" {rcode} {>rflags} {rsize} {duration}"#;
+const COMMON: &str = r#"{remote}:{port} - {>id} "{type} {class} {name} {proto} {size} {>do} {>bufsize}" {rcode} {>rflags} {rsize} {duration}"#;
 
 #[derive(Clone, Debug)]
 struct Log {
@@ -33,10 +32,15 @@ enum Class {
     Error,
 }
 
-const CLASSES: [(&str, Class); 4] = [("all", Class::All), ("success", Class::Success), ("denial", Class::Denial), ("error", Class::Error)];
+const CLASSES: [(&str, Class); 4] = [
+    ("all", Class::All),
+    ("success", Class::Success),
+    ("denial", Class::Denial),
+    ("error", Class::Error),
+];
 
 impl Settings for Log {
-    fn build(&self, _site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+    fn build(&self, _site: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
         Ok(vec![Arc::new(self.clone())])
     }
 }
@@ -48,9 +52,18 @@ impl Plugin for Log {
 
     fn sent(&self, cx: &mut Cx, query: &Query, sent: &Sent) {
         let name = &query.question.name;
-        let Some(rule) = self.rules.iter().find(|rule| rule.zones.iter().any(|zone| name.is_within(zone))) else { return };
+        let Some(rule) =
+            self.rules.iter().find(|rule| rule.zones.iter().any(|zone| name.is_within(zone)))
+        else {
+            return;
+        };
         if rule.classes.iter().any(|class| class.holds(sent)) {
-            let answered = Answered { peer: cx.peer, transport: cx.transport, query: query.clone(), sent: *sent };
+            let answered = Answered {
+                peer: cx.peer,
+                transport: cx.transport,
+                query: query.clone(),
+                sent: *sent,
+            };
             let text = formatted(&rule.format, cx, query, sent);
             cx.lines.push(Line { level: Level::Info, text, answered: Some(Box::new(answered)) });
         }
@@ -62,7 +75,9 @@ impl Class {
         match self {
             Self::All => true,
             Self::Success => sent.rcode == Rcode::NOERROR && sent.answers > 0,
-            Self::Denial => sent.rcode == Rcode::NXDOMAIN || sent.rcode == Rcode::NOERROR && sent.answers == 0,
+            Self::Denial => {
+                sent.rcode == Rcode::NXDOMAIN || sent.rcode == Rcode::NOERROR && sent.answers == 0
+            }
             Self::Error => ![Rcode::NOERROR, Rcode::NXDOMAIN].contains(&sent.rcode),
         }
     }
@@ -86,7 +101,13 @@ fn formatted(format: &str, cx: &Cx, query: &Query, sent: &Sent) -> String {
     line + rest
 }
 
-fn write_value(line: &mut String, label: &str, cx: &Cx, query: &Query, sent: &Sent) -> std::fmt::Result {
+fn write_value(
+    line: &mut String,
+    label: &str,
+    cx: &Cx,
+    query: &Query,
+    sent: &Sent,
+) -> std::fmt::Result {
     let address = |address: std::net::IpAddr| match address.to_canonical() {
         std::net::IpAddr::V6(v6) => format!("[{v6}]"),
         std::net::IpAddr::V4(v4) => v4.to_string(),
@@ -105,7 +126,9 @@ fn write_value(line: &mut String, label: &str, cx: &Cx, query: &Query, sent: &Se
         "duration" => write!(line, "{:.9}s", sent.took.as_secs_f64()),
         ">id" => write!(line, "{}", query.id),
         ">do" => write!(line, "{}", query.dnssec_ok()),
-        ">bufsize" => write!(line, "{}", query.edns.map_or(limits::UDP_OCTETS_PLAIN, |edns| edns.size)),
+        ">bufsize" => {
+            write!(line, "{}", query.edns.map_or(limits::UDP_OCTETS_PLAIN, |edns| edns.size))
+        }
         ">opcode" => line.write_str("0"),
         ">rflags" => line.write_str(&flags(sent.flags)),
         _ => line.write_str("-"),
@@ -113,30 +136,47 @@ fn write_value(line: &mut String, label: &str, cx: &Cx, query: &Query, sent: &Se
 }
 
 fn flags(word: u16) -> String {
-    const FLAGS: [(u16, &str); 7] = [(0x8000, "qr"), (0x400, "aa"), (0x200, "tc"), (0x100, "rd"), (0x80, "ra"), (0x20, "ad"), (0x10, "cd")];
-    FLAGS.iter().filter(|(bit, _)| word & bit != 0).map(|(_, name)| *name).collect::<Vec<_>>().join(",")
+    const FLAGS: [(u16, &str); 7] = [
+        (0x8000, "qr"),
+        (0x400, "aa"),
+        (0x200, "tc"),
+        (0x100, "rd"),
+        (0x80, "ra"),
+        (0x20, "ad"),
+        (0x10, "cd"),
+    ];
+    FLAGS
+        .iter()
+        .filter(|(bit, _)| word & bit != 0)
+        .map(|(_, name)| *name)
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
     let mut rules = Vec::new();
-    reading.each(|words| {
+    reading.each(|arguments| {
         let mut format = COMMON.to_owned();
         let mut zones = Vec::new();
-        let arguments = words.rest();
-        for (at, token) in arguments.iter().enumerate() {
-            if at > 0 && at + 1 == arguments.len() && token.text.contains('{') {
-                format = token.text.replace("{common}", COMMON).replace("{combined}", &format!("{COMMON} \"{{>opcode}}\""));
+        let tokens = arguments.rest();
+        for (at, token) in tokens.iter().enumerate() {
+            if at > 0 && at + 1 == tokens.len() && token.text.contains('{') {
+                format = token
+                    .text
+                    .replace("{common}", COMMON)
+                    .replace("{combined}", &format!("{COMMON} \"{{>opcode}}\""));
             } else {
                 match token.text.parse::<Name>() {
                     Ok(zone) => zones.push(zone),
                     Err(reason) => {
-                        words.error(token.span, &format!("`{}` is no zone: {reason}", token.text));
+                        arguments
+                            .error(token.span, &format!("`{}` is no zone: {reason}", token.text));
                     }
                 }
             }
         }
         let mut classes = Vec::new();
-        words.options(|option| match option.name() {
+        arguments.options(|option| match option.name() {
             "class" => {
                 classes.extend(option.one_of("class", &CLASSES));
                 while !option.is_empty() {

@@ -1,7 +1,8 @@
 //! `loop`: tells of upstreams that ask back here.
 //!
-//! A question that nobody else can know is asked at the start. If it comes back, that is said as an error; unlike CoreDNS the
-//! process goes on, since the cluster's own names do not suffer (and no query may end it: CVE-2026-26018).
+//! A question that nobody else can know is asked at the start. If it comes back, that is said as an
+//! error; unlike CoreDNS the process goes on, since the cluster's own names do not suffer (and no
+//! query may end it: CVE-2026-26018).
 
 use std::sync::{
     Arc,
@@ -13,7 +14,7 @@ use crate::{
     wire::{Name, Query, Question, Rcode, Response, Type},
 };
 
-use super::{Need, Reading, Settings, Site};
+use super::{Need, PluginContext, Reading, Settings};
 
 /// Seen this often it has come round: once is our own asking, twice may be a datagram sent again.
 const ROUND: u32 = 2;
@@ -32,11 +33,16 @@ impl Settings for Loop {
         vec![Need::Probe]
     }
 
-    fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
-        let zone = site.zones.first().cloned().unwrap_or_else(Name::root);
-        let labels = [site.seed.to_string(), site.seed.rotate_left(32).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_string()];
-        let Some(probe) = Name::join(labels.iter().map(String::as_bytes), &zone) else { return Ok(Vec::new()) };
-        site.probes.push(Question::new(probe.clone(), Type::HINFO));
+    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+        let zone = context.zones.first().cloned().unwrap_or_else(Name::root);
+        let labels = [
+            context.seed.to_string(),
+            context.seed.rotate_left(32).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_string(),
+        ];
+        let Some(probe) = Name::join(labels.iter().map(String::as_bytes), &zone) else {
+            return Ok(Vec::new());
+        };
+        context.probes.push(Question::new(probe.clone(), Type::HINFO));
         Ok(vec![Arc::new(Watching { probe, zone, seen: AtomicU32::new(0) })])
     }
 }
@@ -69,9 +75,9 @@ impl Plugin for Watching {
 }
 
 pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
-    reading.once(|words| {
-        words.end();
-        words.no_body();
+    reading.once(|arguments| {
+        arguments.end();
+        arguments.no_body();
     });
     Some(Box::new(Loop))
 }

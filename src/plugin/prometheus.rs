@@ -8,7 +8,7 @@ use crate::{
     wire::{Name, Query, Type},
 };
 
-use super::{Page, PageReply, Reading, Servers, Settings, Site};
+use super::{Page, PageReply, PluginContext, Reading, Servers, Settings};
 
 #[derive(Debug)]
 struct Prometheus {
@@ -23,16 +23,26 @@ struct Counting {
 }
 
 impl Settings for Prometheus {
-    fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
-        let metrics = Arc::clone(site.metrics);
+    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+        let metrics = Arc::clone(context.metrics);
         let content_type = "text/plain; version=0.0.4; charset=utf-8";
         let render = move || PageReply { content_type, ..PageReply::text(200, metrics.render()) };
-        site.pages.push(Page { address: self.address.clone(), path: "/metrics", render: Arc::new(render), polled: false });
-        let counting = |servers: &Servers, zones| Counting { metrics: Arc::clone(site.metrics), servers: servers.clone(), zones };
-        *site.unrouted = Some(Arc::new(counting(site.all_servers, Vec::new())));
-        let mut zones: Vec<_> = site.zones.iter().map(|zone| (zone.clone(), zone.to_string())).collect();
+        context.pages.push(Page {
+            address: self.address.clone(),
+            path: "/metrics",
+            render: Arc::new(render),
+            polled: false,
+        });
+        let counting = |servers: &Servers, zones| Counting {
+            metrics: Arc::clone(context.metrics),
+            servers: servers.clone(),
+            zones,
+        };
+        *context.unrouted = Some(Arc::new(counting(context.all_servers, Vec::new())));
+        let mut zones: Vec<_> =
+            context.zones.iter().map(|zone| (zone.clone(), zone.to_string())).collect();
         zones.sort_by_key(|(zone, _)| std::cmp::Reverse(zone.wire().len()));
-        Ok(vec![Arc::new(counting(site.servers, zones))])
+        Ok(vec![Arc::new(counting(context.servers, zones))])
     }
 }
 
@@ -42,20 +52,43 @@ impl Plugin for Counting {
     }
 
     fn sent(&self, cx: &mut Cx, query: &Query, sent: &Sent) {
-        let zone = self.zones.iter().find(|(zone, _)| query.question.name.is_within(zone)).map_or("dropped", |(_, text)| text);
+        let zone = self
+            .zones
+            .iter()
+            .find(|(zone, _)| query.question.name.is_within(zone))
+            .map_or("dropped", |(_, text)| text);
         let (server, view, proto) = (self.servers.label(cx), "", cx.transport.name());
         let family = match cx.peer.ip().to_canonical() {
             IpAddr::V4(_) => "1",
             IpAddr::V6(_) => "2",
         };
         let metrics = &self.metrics;
-        metrics.requests.with_label_values(&[server, zone, view, proto, family, type_label(query.question.qtype)]).inc();
+        metrics
+            .requests
+            .with_label_values(&[
+                server,
+                zone,
+                view,
+                proto,
+                family,
+                type_label(query.question.qtype),
+            ])
+            .inc();
         if query.dnssec_ok() {
             metrics.do_requests.with_label_values(&[server, zone, view]).inc();
         }
-        metrics.request_size.with_label_values(&[server, zone, view, proto]).observe(sent.request_octets as f64);
-        metrics.response_size.with_label_values(&[server, zone, view, proto]).observe(sent.reply_octets as f64);
-        metrics.request_duration.with_label_values(&[server, zone, view]).observe(sent.took.as_secs_f64());
+        metrics
+            .request_size
+            .with_label_values(&[server, zone, view, proto])
+            .observe(sent.request_octets as f64);
+        metrics
+            .response_size
+            .with_label_values(&[server, zone, view, proto])
+            .observe(sent.reply_octets as f64);
+        metrics
+            .request_duration
+            .with_label_values(&[server, zone, view])
+            .observe(sent.took.as_secs_f64());
         let number;
         let rcode = match sent.rcode.name() {
             Some(name) => name,
@@ -96,17 +129,20 @@ fn type_label(qtype: Type) -> &'static str {
 pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
     const DEFAULT: &str = "localhost:9153";
     let mut prometheus = Prometheus { address: DEFAULT.to_owned() };
-    reading.once(|words| {
-        if let Some(address) = words.listen(DEFAULT) {
+    reading.once(|arguments| {
+        if let Some(address) = arguments.listen(DEFAULT) {
             prometheus.address = address;
         }
-        words.end();
-        words.options(|option| {
+        arguments.end();
+        arguments.options(|option| {
             option.once();
             match option.name() {
                 "runtime_metrics" => {
                     let span = option.span();
-                    option.warning(span, "`runtime_metrics` has no effect: there is no Go runtime to tell of");
+                    option.warning(
+                        span,
+                        "`runtime_metrics` has no effect: there is no Go runtime to tell of",
+                    );
                 }
                 "tls" => option.not_yet(),
                 _ => option.unknown(&["runtime_metrics", "tls"]),

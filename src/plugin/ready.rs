@@ -1,4 +1,5 @@
-//! `ready [ADDR] { monitor until-ready|continuously }`: a page that says whether every plugin can answer.
+//! `ready [ADDR] { monitor until-ready|continuously }`: a page that says whether every plugin can
+//! answer.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -7,7 +8,7 @@ use std::sync::{
 
 use crate::chain::{Level, Line, Plugin, Unready};
 
-use super::{Page, PageReply, Reading, Settings, Site};
+use super::{Page, PageReply, PluginContext, Reading, Settings};
 
 /// The plugins of all blocks that have `ready`.
 #[derive(Default)]
@@ -27,7 +28,11 @@ struct Watched {
 impl Readiness {
     /// Watches a block's plugins.
     pub fn watch(&self, plugins: &[Arc<dyn Plugin>], continuously: bool) {
-        let watched = plugins.iter().map(|plugin| Watched { plugin: Arc::clone(plugin), continuously, was_ready: false });
+        let watched = plugins.iter().map(|plugin| Watched {
+            plugin: Arc::clone(plugin),
+            continuously,
+            was_ready: false,
+        });
         self.watched.lock().unwrap_or_else(PoisonError::into_inner).extend(watched);
     }
 
@@ -36,7 +41,8 @@ impl Readiness {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// The plugins that are not ready, each once: their names as CoreDNS has them, and what holds them up.
+    /// The plugins that are not ready, each once: their names as CoreDNS has them, and what holds
+    /// them up.
     pub fn unready(&self) -> Vec<String> {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let mut unready = Vec::new();
@@ -77,22 +83,31 @@ impl Settings for Ready {
         vec![super::Need::Readiness { continuously: self.continuously }]
     }
 
-    fn build(&self, site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
-        let readiness = Arc::clone(site.readiness);
-        site.pages.push(Page { address: self.address.clone(), path: "/ready", render: Arc::new(move || readiness.page()), polled: false });
+    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+        let readiness = Arc::clone(context.readiness);
+        context.pages.push(Page {
+            address: self.address.clone(),
+            path: "/ready",
+            render: Arc::new(move || readiness.page()),
+            polled: false,
+        });
         Ok(Vec::new())
     }
 }
 
 pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
     let mut ready = Ready { address: ":8181".to_owned(), continuously: false };
-    reading.once(|words| {
-        if let Some(address) = words.listen(":8181") {
+    reading.once(|arguments| {
+        if let Some(address) = arguments.listen(":8181") {
             ready.address = address;
         }
-        words.end();
-        words.options(|option| match option.name() {
-            "monitor" => ready.continuously = option.one_of("monitor", &[("until-ready", false), ("continuously", true)]).unwrap_or(false),
+        arguments.end();
+        arguments.options(|option| match option.name() {
+            "monitor" => {
+                ready.continuously = option
+                    .one_of("monitor", &[("until-ready", false), ("continuously", true)])
+                    .unwrap_or(false)
+            }
             _ => option.unknown(&["monitor"]),
         });
     });

@@ -1,8 +1,9 @@
-//! `tls CERT KEY [CA] { client_auth MODE }`: the certificate that encrypted transports show, and what they ask of clients.
+//! `tls CERT KEY [CA] { client_auth MODE }`: the certificate that encrypted transports show, and
+//! what they ask of clients.
 
 use std::fmt;
 
-use crate::corefile::{Span, Token, Words};
+use crate::corefile::{Arguments, Span, Token};
 
 use super::{Need, Reading, Settings};
 
@@ -55,7 +56,8 @@ impl Tls {
 impl Settings for Tls {
     fn needs(&self) -> Vec<Need> {
         let files = self.files().map(|file| Need::File(file.path.clone()));
-        // A certificate is renewed many times in a server's life, and one that has run out serves nobody.
+        // A certificate is renewed many times in a server's life, and one that has run out serves
+        // nobody.
         files.chain([Need::WatchFiles, Need::Tls(self.clone())]).collect()
     }
 }
@@ -75,33 +77,39 @@ impl From<&Token> for TlsFile {
 
 pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
     let mut tls = None;
-    reading.once(|words| tls = read_line(words));
+    reading.once(|arguments| tls = read_line(arguments));
     tls.map(|tls| Box::new(tls) as Box<dyn Settings>)
 }
 
-fn read_line(words: &mut Words<'_>) -> Option<Tls> {
+fn read_line(arguments: &mut Arguments<'_>) -> Option<Tls> {
     let mut client_auth = ClientAuth::None;
-    let by_acme = words.is_empty();
+    let by_acme = arguments.is_empty();
     let (certificates, key) = match by_acme {
         true => (None, None),
-        false => (words.required("a certificate's file"), words.required("the file of the certificate's key")),
+        false => (
+            arguments.required("a certificate's file"),
+            arguments.required("the file of the certificate's key"),
+        ),
     };
-    let authorities = words.optional().map(TlsFile::from);
-    words.end();
-    words.options(|option| match option.name() {
-        "client_auth" => client_auth = option.one_of("client_auth", &ClientAuth::NAMES).unwrap_or_default(),
+    let authorities = arguments.optional().map(TlsFile::from);
+    arguments.end();
+    arguments.options(|option| match option.name() {
+        "client_auth" => {
+            client_auth = option.one_of("client_auth", &ClientAuth::NAMES).unwrap_or_default()
+        }
         "keylog" | "acme" | "email" | "ca" | "storage" | "ca_root" | "resolver" => option.not_yet(),
         _ => option.unknown(&["client_auth", "keylog"]),
     });
-    let span = words.span();
+    let span = arguments.span();
     if by_acme {
-        words
+        arguments
             .error(span, "`tls` needs the file of a certificate and of its key")
             .help("certificates by ACME are known to CoreDNS, not here yet");
     }
     let verifies = matches!(client_auth, ClientAuth::VerifyIfGiven | ClientAuth::RequireAndVerify);
     if let Some(authorities) = authorities.as_ref().filter(|_| !verifies) {
-        let warning = words.warning(authorities.span, "no client's certificate is compared with this");
+        let warning =
+            arguments.warning(authorities.span, "no client's certificate is compared with this");
         warning.help("`client_auth require_and_verify` or `verify_if_given` does");
     }
     Some(Tls { certificates: certificates?.into(), key: key?.into(), authorities, client_auth })

@@ -1,4 +1,5 @@
-//! `transfer [ZONES…] { to ADDR…|*; source ADDR }`: who may have whole zones (RFC 5936), over TCP or TLS.
+//! `transfer [ZONES…] { to ADDR…|*; source ADDR }`: who may have whole zones (RFC 5936), over TCP
+//! or TLS.
 //!
 //! `kubernetes` sends nobody NOTIFY, in CoreDNS neither: a cluster's zone changes all the time.
 
@@ -9,11 +10,11 @@ use std::{
 
 use crate::{
     chain::{Cx, Flow, Plugin, Transport},
-    corefile::Words,
+    corefile::Arguments,
     wire::{Name, Query, Rcode, Response, Type},
 };
 
-use super::{Need, Reading, Settings, Site, names};
+use super::{Need, PluginContext, Reading, Settings, names};
 
 #[derive(Clone, Debug)]
 struct Transfers(Vec<Rule>);
@@ -36,7 +37,7 @@ impl Settings for Transfers {
         vec![Need::Transfers]
     }
 
-    fn build(&self, _site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+    fn build(&self, _site: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
         Ok(vec![Arc::new(self.clone())])
     }
 }
@@ -51,7 +52,8 @@ impl Plugin for Transfers {
         if !question.qtype.is_transfer() {
             return Flow::Next;
         }
-        let may = matches!(cx.transport, Transport::Tcp | Transport::Tls) && self.may_have(&question.name, cx.peer.ip().to_canonical());
+        let may = matches!(cx.transport, Transport::Tcp | Transport::Tls)
+            && self.may_have(&question.name, cx.peer.ip().to_canonical());
         if !may {
             return Flow::Answer(Response::of(Rcode::REFUSED));
         }
@@ -69,16 +71,18 @@ impl Transfers {
         let lines = self.0.iter().flat_map(|rule| rule.zones.iter().map(move |zone| (zone, rule)));
         let matching = lines.filter(|(wanted, _)| zone.is_within(wanted));
         let decides = matching.max_by_key(|(wanted, _)| wanted.wire().len());
-        decides.is_some_and(|(_, rule)| rule.to.iter().any(|to| *to == To::Anyone || *to == To::Host(client)))
+        decides.is_some_and(|(_, rule)| {
+            rule.to.iter().any(|to| *to == To::Anyone || *to == To::Host(client))
+        })
     }
 }
 
 pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
     let (mut rules, block) = (Vec::new(), reading.zones.to_vec());
-    reading.each(|words| {
-        let zones = if words.is_empty() { block.clone() } else { names(&words.zones()) };
-        let (mut to, mut source, span) = (None, false, words.span());
-        words.options(|option| match option.name() {
+    reading.each(|arguments| {
+        let zones = if arguments.is_empty() { block.clone() } else { names(&arguments.zones()) };
+        let (mut to, mut source, span) = (None, false, arguments.span());
+        arguments.options(|option| match option.name() {
             "to" => read_to(option, to.get_or_insert_default()),
             "source" => {
                 let span = option.span();
@@ -94,22 +98,26 @@ pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
             _ => option.unknown(&["to", "source"]),
         });
         if to.is_none() {
-            words.error(span, "'to' is required").help("`to *` lets everyone have the zone, `to 10.0.0.1` one server");
+            arguments.error(span, "'to' is required").help("`to *` lets everyone have the zone, `to 10.0.0.1` one server");
         }
         rules.push(Rule { zones, to: to.unwrap_or_default() });
     });
     Some(Box::new(Transfers(rules)))
 }
 
-fn read_to(option: &mut Words<'_>, to: &mut Vec<To>) {
+fn read_to(option: &mut Arguments<'_>, to: &mut Vec<To>) {
     let Some(first) = option.required("addresses, or `*` for everyone") else { return };
     for token in [first].into_iter().chain(option.rest()) {
-        let host = token.text.parse::<IpAddr>().or_else(|_| token.text.parse::<SocketAddr>().map(|address| address.ip()));
+        let host = token
+            .text
+            .parse::<IpAddr>()
+            .or_else(|_| token.text.parse::<SocketAddr>().map(|address| address.ip()));
         match (&*token.text, host) {
             ("*", _) => to.push(To::Anyone),
             (_, Ok(host)) => to.push(To::Host(host.to_canonical())),
             (text, Err(_)) => {
-                let error = option.error(token.span, &format!("must specify an IP address: `{text}`"));
+                let error =
+                    option.error(token.span, &format!("must specify an IP address: `{text}`"));
                 error.help("such as `10.0.0.1`, `10.0.0.1:53` or `*` for everyone");
             }
         }

@@ -7,13 +7,13 @@ use crate::{
     wire::{Name, Owner, Query, Rcode, Rdatas, RecordSet, Response, Type},
 };
 
-use super::{Reading, Settings, Site};
+use super::{PluginContext, Reading, Settings};
 
 #[derive(Debug)]
 struct Whoami;
 
 impl Settings for Whoami {
-    fn build(&self, _site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+    fn build(&self, _site: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
         Ok(vec![Arc::new(Self)])
     }
 }
@@ -33,16 +33,21 @@ impl Plugin for Whoami {
         let transport = format!("_{}", cx.transport.name());
         if let Some(name) = Name::join([transport.as_bytes()], &query.question.name) {
             let srv = [&[0; 4], &cx.peer.port().to_be_bytes()[..], &[0]].concat();
-            response.additional.push(RecordSet::new(Owner::from(&name), Type::SRV, 0, Rdatas::one(&srv)));
+            response.additional.push(RecordSet::new(
+                Owner::from(&name),
+                Type::SRV,
+                0,
+                Rdatas::one(&srv),
+            ));
         }
         Flow::Answer(response)
     }
 }
 
 pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
-    reading.each(|words| {
-        words.end();
-        words.no_body();
+    reading.each(|arguments| {
+        arguments.end();
+        arguments.no_body();
     });
     Some(Box::new(Whoami))
 }

@@ -1,5 +1,5 @@
-//! From checked settings to a server: plugins are built on what their needs brought. Pure: files are read and sources run
-//! elsewhere.
+//! From checked settings to a server: plugins are built on what their needs brought. Pure: files
+//! are read and sources run elsewhere.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -11,7 +11,9 @@ use std::{
 use crate::{
     chain::Plugin,
     metrics::Metrics,
-    plugin::{Checked, Host, Kept, Need, Page, Readiness, Servers, Site, Source, Timed},
+    plugin::{
+        Checked, Host, Need, Page, PluginContext, Readiness, ReloadState, Servers, Source, Timed,
+    },
     wire::{CookieSecret, Name, Question},
     zone::Store,
 };
@@ -25,7 +27,7 @@ pub struct Written {
 }
 
 /// What a server is built on besides its settings.
-pub struct Ground<'g> {
+pub struct BuildContext<'g> {
     pub metrics: &'g Arc<Metrics>,
     /// The facts of the sources that were needed.
     pub stores: &'g HashMap<Source, Arc<Store>>,
@@ -38,7 +40,7 @@ pub struct Ground<'g> {
     /// The machine's addresses that others reach it at.
     pub own_addresses: &'g [IpAddr],
     /// What the server before had, for what stays the same.
-    pub kept: &'g Kept,
+    pub kept: &'g ReloadState,
     /// A number that clients do not know.
     pub seed: u64,
     /// Without one no DNS cookies are given.
@@ -64,12 +66,13 @@ pub struct Assembled {
     pub watch_files: bool,
     /// Questions to ask at an address once something answers there.
     pub probes: Vec<(Listen, Question)>,
-    pub kept: Kept,
+    pub kept: ReloadState,
     /// For metrics, when this configuration is in force.
     pub enabled: Vec<Enabled>,
 }
 
-/// A plugin that answers, or looks on, at an address; with the first zone of its block, as CoreDNS tells it.
+/// A plugin that answers, or looks on, at an address; with the first zone of its block, as CoreDNS
+/// tells it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Enabled {
     pub server: String,
@@ -97,18 +100,29 @@ pub enum Fault {
 
 /// # Errors
 /// As [`Fault`] says.
-pub fn assemble(written: &[Written], ground: &Ground<'_>) -> Result<Assembled, Fault> {
+pub fn assemble(written: &[Written], context: &BuildContext<'_>) -> Result<Assembled, Fault> {
     let all_servers = servers(written.iter().flat_map(Written::listens));
-    let mut assembly = Assembly { ground, assembled: Assembled::default(), all_servers, unrouted: None, debug: false };
-    let blocks = written.iter().map(|written| assembly.block(written)).collect::<Result<_, _>>().map_err(Fault::Plugin)?;
+    let mut assembly = Assembly {
+        context,
+        assembled: Assembled::default(),
+        all_servers,
+        unrouted: None,
+        debug: false,
+    };
+    let blocks = written
+        .iter()
+        .map(|written| assembly.block(written))
+        .collect::<Result<_, _>>()
+        .map_err(Fault::Plugin)?;
     let Assembly { mut assembled, unrouted, debug, .. } = assembly;
     assembled.server = Server::new(blocks).map_err(Fault::Overlap)?;
-    (assembled.server.unrouted, assembled.server.debug, assembled.server.cookies) = (unrouted, debug, ground.cookies);
+    (assembled.server.unrouted, assembled.server.debug, assembled.server.cookies) =
+        (unrouted, debug, context.cookies);
     Ok(assembled)
 }
 
 struct Assembly<'a> {
-    ground: &'a Ground<'a>,
+    context: &'a BuildContext<'a>,
     assembled: Assembled,
     all_servers: Servers,
     unrouted: Option<Arc<dyn Plugin>>,
@@ -118,7 +132,11 @@ struct Assembly<'a> {
 fn servers(listens: impl Iterator<Item = Listen>) -> Servers {
     // Each zone of a block is listened for at the same addresses.
     let listens: BTreeSet<_> = listens.collect();
-    Servers::new(listens.into_iter().map(|listen| (listen.scheme.stream(), listen.address, listen.to_string())))
+    Servers::new(
+        listens
+            .into_iter()
+            .map(|listen| (listen.scheme.stream(), listen.address, listen.to_string())),
+    )
 }
 
 impl Written {
@@ -126,10 +144,13 @@ impl Written {
         self.checked.settings.iter().flat_map(|(_, settings)| settings.needs())
     }
 
-    /// The settings that decide what the block's cache may hold, printed: with the same ones a cache lives on.
+    /// The settings that decide what the block's cache may hold, printed: with the same ones a
+    /// cache lives on.
     fn cache_identity(&self) -> String {
-        let matter = |name: &str| ["cache", "forward", "rewrite", "template", "hosts"].contains(&name);
-        let settings: Vec<_> = self.checked.settings.iter().filter(|(name, _)| matter(name)).collect();
+        let matter =
+            |name: &str| ["cache", "forward", "rewrite", "template", "hosts"].contains(&name);
+        let settings: Vec<_> =
+            self.checked.settings.iter().filter(|(name, _)| matter(name)).collect();
         format!("{:?} {settings:?}", self.keys)
     }
 
@@ -151,7 +172,9 @@ impl Assembly<'_> {
                 Need::Readiness { continuously } => monitored = Some(continuously),
                 Need::Debug => self.debug = true,
                 Need::Stacktrace => self.assembled.stacktrace = true,
-                Need::Reload => (self.assembled.watch_corefile, self.assembled.watch_files) = (true, true),
+                Need::Reload => {
+                    (self.assembled.watch_corefile, self.assembled.watch_files) = (true, true)
+                }
                 Need::WatchFiles => self.assembled.watch_files = true,
                 Need::Source { .. }
                 | Need::File(_)
@@ -164,18 +187,26 @@ impl Assembly<'_> {
         }
         let mut zones: Vec<Name> = written.keys.iter().map(|(zone, _)| zone.clone()).collect();
         zones.dedup();
-        let (servers, identity, mut probes) = (servers(written.listens()), written.cache_identity(), Vec::new());
+        let (servers, identity, mut probes) =
+            (servers(written.listens()), written.cache_identity(), Vec::new());
         for (name, settings) in &written.checked.settings {
             let zone = zones.first().map_or_else(String::new, ToString::to_string);
-            let plugins = settings.build(&mut self.site(&zones, &servers, &identity, &mut probes))?;
+            let plugins =
+                settings.build(&mut self.context(&zones, &servers, &identity, &mut probes))?;
             if !plugins.is_empty() {
-                let enabled = servers.labels().map(|server| Enabled { server: server.to_owned(), zone: zone.clone(), plugin: name });
+                let enabled = servers.labels().map(|server| Enabled {
+                    server: server.to_owned(),
+                    zone: zone.clone(),
+                    plugin: name,
+                });
                 self.assembled.enabled.extend(enabled);
             }
             block.plugins.extend(plugins);
         }
         // They are asked by datagram.
-        if let Some((_, listen)) = written.keys.iter().find(|(_, listen)| listen.scheme == Scheme::Dns) {
+        if let Some((_, listen)) =
+            written.keys.iter().find(|(_, listen)| listen.scheme == Scheme::Dns)
+        {
             self.assembled.probes.extend(probes.into_iter().map(|question| (*listen, question)));
         }
         if let Some(continuously) = monitored {
@@ -184,27 +215,33 @@ impl Assembly<'_> {
         Ok(block)
     }
 
-    fn site<'s>(&'s mut self, zones: &'s [Name], servers: &'s Servers, identity: &'s str, probes: &'s mut Vec<Question>) -> Site<'s> {
-        let Self { ground, assembled, all_servers, unrouted, .. } = self;
-        Site {
+    fn context<'s>(
+        &'s mut self,
+        zones: &'s [Name],
+        servers: &'s Servers,
+        identity: &'s str,
+        probes: &'s mut Vec<Question>,
+    ) -> PluginContext<'s> {
+        let Self { context, assembled, all_servers, unrouted, .. } = self;
+        PluginContext {
             zones,
             servers,
             all_servers,
-            metrics: ground.metrics,
+            metrics: context.metrics,
             readiness: &assembled.readiness,
             pages: &mut assembled.pages,
             probes,
             warnings: &mut assembled.warnings,
             timed: &mut assembled.timed,
             unrouted,
-            files: ground.files,
-            modified: ground.modified,
-            hosts: ground.hosts,
-            stores: ground.stores,
-            own_addresses: ground.own_addresses,
-            before: ground.kept,
+            files: context.files,
+            modified: context.modified,
+            hosts: context.hosts,
+            stores: context.stores,
+            own_addresses: context.own_addresses,
+            before: context.kept,
             kept: &mut assembled.kept,
-            seed: ground.seed,
+            seed: context.seed,
             cache_identity: identity,
         }
     }

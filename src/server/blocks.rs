@@ -27,7 +27,13 @@ pub struct Block {
 impl Block {
     /// A block of these keys, without plugins.
     pub fn new(keys: Vec<(Name, Listen)>) -> Self {
-        Self { keys, plugins: Vec::new(), udp_octets: limits::UDP_OCTETS, any_class: false, transfers: false }
+        Self {
+            keys,
+            plugins: Vec::new(),
+            udp_octets: limits::UDP_OCTETS,
+            any_class: false,
+            transfers: false,
+        }
     }
 }
 
@@ -38,7 +44,8 @@ pub struct Server {
     listeners: Vec<Listener>,
     /// Sees replies that no block gave.
     pub unrouted: Option<Arc<dyn Plugin>>,
-    /// Whether lines of the level DEBUG are written, and a panic ends the process instead of its one question.
+    /// Whether lines of the level DEBUG are written, and a panic ends the process instead of its
+    /// one question.
     pub debug: bool,
     /// Without one no cookies are given.
     pub cookies: Option<CookieSecret>,
@@ -65,13 +72,18 @@ impl Server {
         let mut server = Self { blocks, ..Self::default() };
         for (index, block) in server.blocks.iter().enumerate() {
             for (zone, listen) in &block.keys {
-                let at = match server.listeners.iter().position(|listener| listener.listen == *listen) {
-                    Some(at) => at,
-                    None => {
-                        server.listeners.push(Listener { listen: *listen, zones: HashMap::default(), any_class: false });
-                        server.listeners.len() - 1
-                    }
-                };
+                let at =
+                    match server.listeners.iter().position(|listener| listener.listen == *listen) {
+                        Some(at) => at,
+                        None => {
+                            server.listeners.push(Listener {
+                                listen: *listen,
+                                zones: HashMap::default(),
+                                any_class: false,
+                            });
+                            server.listeners.len() - 1
+                        }
+                    };
                 let listener = &mut server.listeners[at];
                 listener.any_class |= block.any_class;
                 if listener.zones.insert(zone.clone(), index).is_some() {
@@ -85,7 +97,8 @@ impl Server {
     /// The zones that are served at each address, both in their order.
     pub fn zones(&self) -> Vec<(Listen, Vec<Name>)> {
         let sorted = |listener: &Listener| {
-            let mut zones: Vec<_> = listener.zones.keys().map(|zone| (zone.to_string(), zone.clone())).collect();
+            let mut zones: Vec<_> =
+                listener.zones.keys().map(|zone| (zone.to_string(), zone.clone())).collect();
             zones.sort_unstable_by(|one, other| one.0.cmp(&other.0));
             (listener.listen, zones.into_iter().map(|(_, zone)| zone).collect())
         };
@@ -107,15 +120,17 @@ impl Server {
         self.listeners.iter().position(|listener| listener.listen == listen)
     }
 
-    /// The block with the longest zone that the name is in. DS records live in the parent zone (RFC 4035 §3.1.4.1), so for
-    /// them a shorter match is taken where there is one. `None` is answered with REFUSED.
+    /// The block with the longest zone that the name is in. DS records live in the parent zone (RFC
+    /// 4035 §3.1.4.1), so for them a shorter match is taken where there is one. `None` is answered
+    /// with REFUSED.
     pub(super) fn block_for(&self, listener: usize, question: &Question) -> Option<usize> {
         let listener = &self.listeners[listener];
         if question.class != Class::IN && !listener.any_class {
             return None;
         }
         let wire = question.name.wire();
-        let mut matches = question.name.offsets().filter_map(|at| Some((at, *listener.zones.get(&wire[at..])?)));
+        let mut matches =
+            question.name.offsets().filter_map(|at| Some((at, *listener.zones.get(&wire[at..])?)));
         let (at, block) = matches.next()?;
         let parent = if question.qtype == Type::DS && at == 0 { matches.next() } else { None };
         let block = parent.map_or(block, |(_, block)| block);

@@ -1,4 +1,5 @@
-//! A Corefile's every key and directive, read, and set against each other: all of its mistakes in one run.
+//! A Corefile's every key and directive, read, and set against each other: all of its mistakes in
+//! one run.
 
 use crate::{
     corefile::{self, Corefile, Diagnostics, Key, Scheme, Span},
@@ -21,10 +22,17 @@ impl CheckedBlock {
     }
 }
 
-/// Reads every block; `port` is that of DNS keys that name none. Mistakes, and what is surely not meant, go to `diagnostics`.
+/// Reads every block; `port` is that of DNS keys that name none. Mistakes, and what is surely not
+/// meant, go to `diagnostics`.
 pub fn check(corefile: &Corefile, port: u16, diagnostics: &mut Diagnostics) -> Vec<CheckedBlock> {
-    let checked: Vec<_> = corefile.blocks.iter().map(|block| check_block(block, port, diagnostics)).collect();
-    let sites: Vec<_> = corefile.blocks.iter().zip(&checked).map(|(block, checked)| lint::Site::new(block, &checked.keys)).collect();
+    let checked: Vec<_> =
+        corefile.blocks.iter().map(|block| check_block(block, port, diagnostics)).collect();
+    let sites: Vec<_> = corefile
+        .blocks
+        .iter()
+        .zip(&checked)
+        .map(|(block, checked)| lint::PlacedBlock::new(block, &checked.keys))
+        .collect();
     defined_twice(&sites, diagnostics);
     if !diagnostics.has_errors() {
         // Of what is wrong, half would be consequences.
@@ -37,7 +45,10 @@ fn check_block(block: &corefile::Block, port: u16, diagnostics: &mut Diagnostics
     let mut keys = Vec::new();
     for key in &block.keys {
         if matches!(key.scheme, Scheme::Grpc | Scheme::Https3) {
-            let message = format!("`{}://` server blocks are known to CoreDNS, not here yet", key.scheme.name());
+            let message = format!(
+                "`{}://` server blocks are known to CoreDNS, not here yet",
+                key.scheme.name()
+            );
             diagnostics.error(key.span, message);
         }
         match key.zone.parse::<Name>() {
@@ -58,7 +69,10 @@ fn check_encryption(block: &corefile::Block, diagnostics: &mut Diagnostics) {
     let encrypted = |key: &&Key| [Tls, Https, Quic].contains(&key.scheme);
     if let Some(tls) = block.directives.iter().find(|line| line.name.text == "tls") {
         if !block.keys.iter().any(|key| encrypted(&key)) {
-            let warning = diagnostics.warning(tls.name.span, "`tls` has no effect here: none of the block's keys is encrypted");
+            let warning = diagnostics.warning(
+                tls.name.span,
+                "`tls` has no effect here: none of the block's keys is encrypted",
+            );
             warning.help("such keys begin with `tls://`, `https://` or `quic://`");
         }
         return;
@@ -66,27 +80,38 @@ fn check_encryption(block: &corefile::Block, diagnostics: &mut Diagnostics) {
     for key in block.keys.iter().filter(encrypted) {
         let name = key.scheme.name();
         let diagnostic = match key.scheme {
-            Quic => diagnostics.error(key.span, "`quic://` needs a certificate: QUIC is always encrypted"),
-            _ => diagnostics.warning(key.span, format!("nothing is encrypted at this `{name}://`: the block has no `tls`")),
+            Quic => diagnostics
+                .error(key.span, "`quic://` needs a certificate: QUIC is always encrypted"),
+            _ => diagnostics.warning(
+                key.span,
+                format!("nothing is encrypted at this `{name}://`: the block has no `tls`"),
+            ),
         };
-        diagnostic.help("`tls CERT KEY` in the block names the files of a certificate and of its key");
+        diagnostic
+            .help("`tls CERT KEY` in the block names the files of a certificate and of its key");
     }
 }
 
-/// Two keys that claim the same zone at the same place. Where interfaces are bound, it shows once their addresses are known.
-fn defined_twice(sites: &[lint::Site<'_>], diagnostics: &mut Diagnostics) {
-    let mut before: Vec<(&lint::Site<'_>, &Key)> = Vec::new();
+/// Two keys that claim the same zone at the same place. Where interfaces are bound, it shows once
+/// their addresses are known.
+fn defined_twice(sites: &[lint::PlacedBlock<'_>], diagnostics: &mut Diagnostics) {
+    let mut before: Vec<(&lint::PlacedBlock<'_>, &Key)> = Vec::new();
     let mut told: Vec<Span> = Vec::new();
     for site in sites {
         for (zone, key) in site.keys {
-            let same = |other: &&(&lint::Site<'_>, &Key)| *other.1 == *key && other.0.may_meet(site);
+            let same = |other: &&(&lint::PlacedBlock<'_>, &Key)| {
+                *other.1 == *key && other.0.may_meet(site)
+            };
             if let Some((_, first)) = before.iter().find(same)
                 && !told.contains(&key.span)
             {
                 // An address block may stand for hundreds of zones.
                 told.push(key.span);
                 let (scheme, port) = (key.scheme.name(), key.port.unwrap_or_default());
-                let error = diagnostics.error(key.span, format!("cannot serve {scheme}://{zone}:{port} - it is already defined"));
+                let error = diagnostics.error(
+                    key.span,
+                    format!("cannot serve {scheme}://{zone}:{port} - it is already defined"),
+                );
                 error.label("the second one").related(first.span, "the first one is here");
             }
             before.push((site, key));

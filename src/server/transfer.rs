@@ -1,5 +1,6 @@
-//! Zones on their way to secondary servers: an SOA record, everything, the SOA record again, in as many messages as it takes
-//! (RFC 5936 §2.2); or the SOA record alone for who has that version already (RFC 1995 §2).
+//! Zones on their way to secondary servers: an SOA record, everything, the SOA record again, in as
+//! many messages as it takes (RFC 5936 §2.2); or the SOA record alone for who has that version
+//! already (RFC 1995 §2).
 
 use std::iter::once;
 
@@ -33,9 +34,27 @@ pub struct Outgoing {
 impl Outgoing {
     pub(super) fn new(query: Query, at: At, room: Room, zone: Transfer) -> Self {
         let Transfer { soa, serial, records } = zone;
-        let is_current = query.question.qtype == Type::IXFR && query.serial.is_some_and(|known| !is_newer(serial, known));
-        let records: Records = if is_current { Box::new(once(soa)) } else { Box::new(once(soa.clone()).chain(records).chain(once(soa))) };
-        Self { query, at, room, serial, is_current, records, rest: None, messages: 0, flags: 0, written: 0, octets: 0, is_whole: false }
+        let is_current = query.question.qtype == Type::IXFR
+            && query.serial.is_some_and(|known| !is_newer(serial, known));
+        let records: Records = if is_current {
+            Box::new(once(soa))
+        } else {
+            Box::new(once(soa.clone()).chain(records).chain(once(soa)))
+        };
+        Self {
+            query,
+            at,
+            room,
+            serial,
+            is_current,
+            records,
+            rest: None,
+            messages: 0,
+            flags: 0,
+            written: 0,
+            octets: 0,
+            is_whole: false,
+        }
     }
 
     /// Appends the next message; false after the last one.
@@ -68,7 +87,8 @@ impl Outgoing {
                 room = left.unwrap_or(room);
                 left.is_some()
             };
-            let count = set.rdatas.iter().take_while(fits).count().max(usize::from(answer.is_empty()));
+            let count =
+                set.rdatas.iter().take_while(fits).count().max(usize::from(answer.is_empty()));
             if count == set.rdatas.iter().count() {
                 answer.push(set);
                 continue;
@@ -97,11 +117,20 @@ impl Server {
         let Outgoing { query, serial, written, .. } = outgoing;
         let (zone, to) = (&query.question.name, cx.peer.ip());
         let line = match (outgoing.is_whole, outgoing.is_current) {
-            (true, true) => format!("Outgoing noop, incremental transfer for up to date zone \"{zone}\" to {to} for {serial} SOA serial"),
-            (true, false) => format!("Outgoing transfer of {written} records of zone \"{zone}\" to {to} for {serial} SOA serial"),
-            (false, _) => format!("Outgoing transfer of zone \"{zone}\" to {to} was cut off after {written} records"),
+            (true, true) => format!(
+                "Outgoing noop, incremental transfer for up to date zone \"{zone}\" to {to} for {serial} SOA serial"
+            ),
+            (true, false) => format!(
+                "Outgoing transfer of {written} records of zone \"{zone}\" to {to} for {serial} SOA serial"
+            ),
+            (false, _) => format!(
+                "Outgoing transfer of zone \"{zone}\" to {to} was cut off after {written} records"
+            ),
         };
-        cx.say(if outgoing.is_whole { Level::Info } else { Level::Warning }, format!("plugin/transfer: {line}"));
+        cx.say(
+            if outgoing.is_whole { Level::Info } else { Level::Warning },
+            format!("plugin/transfer: {line}"),
+        );
         let sent = Sent {
             rcode: Rcode::NOERROR,
             flags: outgoing.flags,
@@ -117,7 +146,14 @@ impl Server {
     pub fn put_off(&self, outgoing: &Outgoing, cx: &mut Cx, out: &mut Vec<u8>) {
         let At { block, request_octets, .. } = outgoing.at;
         let udp_octets = self.blocks()[block].udp_octets;
-        let sent = self.write(&Response::of(Rcode::SERVFAIL), &outgoing.query, udp_octets, request_octets, cx, out);
+        let sent = self.write(
+            &Response::of(Rcode::SERVFAIL),
+            &outgoing.query,
+            udp_octets,
+            request_octets,
+            cx,
+            out,
+        );
         self.tell(block, cx, &outgoing.query, &sent);
     }
 }
@@ -133,7 +169,9 @@ mod tests {
 
     #[test]
     fn serials_turn_round() {
-        let check = |serial, other, expected| assert_eq!(is_newer(serial, other), expected, "{serial} {other}");
+        let check = |serial, other, expected| {
+            assert_eq!(is_newer(serial, other), expected, "{serial} {other}")
+        };
         check(2, 1, true);
         check(1, 1, false);
         check(1, 2, false);

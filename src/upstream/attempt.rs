@@ -17,7 +17,7 @@ pub enum Over {
     Tcp,
 }
 
-/// What the shell does next.
+/// What the dispatcher does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Ask this upstream, and go on listening to those that were asked before.
@@ -47,7 +47,8 @@ pub struct Attempt {
     order: Vec<usize>,
     turn: usize,
     sends_left: u32,
-    /// Asked and neither answered nor failed, with the time from which that is silence. One that was asked twice stands twice.
+    /// Asked and neither answered nor failed, with the time from which that is silence. One that
+    /// was asked twice stands twice.
     open: Vec<(usize, Instant)>,
     next_send: Instant,
     ends: Instant,
@@ -59,7 +60,8 @@ pub struct Attempt {
 
 impl Attempt {
     /// # Errors
-    /// Where too many questions are on their way, or every upstream is down and the group fails fast.
+    /// Where too many questions are on their way, or every upstream is down and the group fails
+    /// fast.
     pub fn begin(group: &Arc<Group>, now: Instant, seed: u64) -> Result<Self, Failure> {
         let in_flight = group.enter()?;
         let (order, blind) = group.order(seed);
@@ -96,7 +98,11 @@ impl Attempt {
             return self.send(upstream, Over::Tcp, now + self.patience(upstream));
         }
         if self.sends_left == 0 {
-            return if self.open.is_empty() { Next::Done(self.ended()) } else { Next::Wait(self.ends) };
+            return if self.open.is_empty() {
+                Next::Done(self.ended())
+            } else {
+                Next::Wait(self.ends)
+            };
         }
         if now < self.next_send {
             return Next::Wait(self.next_send.min(self.ends));
@@ -120,10 +126,12 @@ impl Attempt {
         Next::Send { upstream, over }
     }
 
-    /// A reply that can be read came. A failure of one upstream is not the answer while another may know better.
+    /// A reply that can be read came. A failure of one upstream is not the answer while another may
+    /// know better.
     pub fn replied(&mut self, upstream: usize, rcode: Rcode, now: Instant) -> Verdict {
         self.open.retain(|(asked, _)| *asked != upstream);
-        let doubtful = matches!(rcode, Rcode::SERVFAIL | Rcode::REFUSED | Rcode::NOTIMP | Rcode::FORMERR);
+        let doubtful =
+            matches!(rcode, Rcode::SERVFAIL | Rcode::REFUSED | Rcode::NOTIMP | Rcode::FORMERR);
         if !doubtful && !self.group.settings.failover.contains(&rcode) {
             return Verdict::Take;
         }
@@ -135,12 +143,18 @@ impl Attempt {
             return Verdict::Take;
         }
         // All were asked: who is still on the way gets the time that it was given, and no more.
-        self.ends = self.open.iter().map(|(_, silent_from)| *silent_from).fold(now, Instant::max).min(self.ends);
+        self.ends = self
+            .open
+            .iter()
+            .map(|(_, silent_from)| *silent_from)
+            .fold(now, Instant::max)
+            .min(self.ends);
         self.sends_left = 0;
         Verdict::Keep
     }
 
-    /// The reply was cut short, came in another case, or hides among forged ones: the same upstream is asked over TCP, once.
+    /// The reply was cut short, came in another case, or hides among forged ones: the same upstream
+    /// is asked over TCP, once.
     pub fn needs_tcp(&mut self, upstream: usize) {
         self.close_one(upstream);
         if !self.asked_over_tcp.contains(&upstream) {
@@ -149,11 +163,13 @@ impl Attempt {
         }
     }
 
-    /// An upstream cannot be reached, or its reply cannot be read: one that was not asked yet is asked at once.
+    /// An upstream cannot be reached, or its reply cannot be read: one that was not asked yet is
+    /// asked at once.
     pub fn failed(&mut self, upstream: usize, failure: Failure, now: Instant) {
         self.close_one(upstream);
         self.failure = Some(failure);
-        // Where all were asked, the pause between rounds keeps hosts that refuse from being hammered.
+        // Where all were asked, the pause between rounds keeps hosts that refuse from being
+        // hammered.
         if self.turn < self.order.len() {
             self.next_send = now;
         }
@@ -161,7 +177,10 @@ impl Attempt {
 
     /// Upstreams that have been silent for longer than they are given, whatever the others said.
     pub fn silent(&self, now: Instant) -> impl Iterator<Item = usize> {
-        self.open.iter().filter(move |(_, silent_from)| *silent_from <= now).map(|(upstream, _)| *upstream)
+        self.open
+            .iter()
+            .filter(move |(_, silent_from)| *silent_from <= now)
+            .map(|(upstream, _)| *upstream)
     }
 
     fn close_one(&mut self, upstream: usize) {

@@ -1,4 +1,5 @@
-//! What is known of an upstream: how fast it answers, whether it is down, whether it keeps the case of names.
+//! What is known of an upstream: how fast it answers, whether it is down, whether it keeps the case
+//! of names.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
@@ -38,7 +39,8 @@ impl Health {
     /// Counts a question in until the guard is dropped; `None` where too many wait already.
     pub fn ask(&self) -> Option<Waiting<'_>> {
         let waiting = Waiting(&self.waiting);
-        (self.waiting.fetch_add(1, Ordering::Relaxed) < limits::UPSTREAM_SOCKETS_EACH).then_some(waiting)
+        (self.waiting.fetch_add(1, Ordering::Relaxed) < limits::UPSTREAM_SOCKETS_EACH)
+            .then_some(waiting)
     }
 
     /// A reply came, of whatever content.
@@ -55,7 +57,8 @@ impl Health {
     pub fn patience(&self) -> Duration {
         match self.rtt_micros.load(Ordering::Relaxed) {
             0 => limits::HEDGE_LATEST,
-            rtt => Duration::from_micros(u64::from(rtt) * 3).clamp(limits::HEDGE_EARLIEST, limits::HEDGE_LATEST),
+            rtt => Duration::from_micros(u64::from(rtt) * 3)
+                .clamp(limits::HEDGE_EARLIEST, limits::HEDGE_LATEST),
         }
     }
 
@@ -78,7 +81,8 @@ impl Health {
         self.case_lost.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether names go out in random case. One lost case may be a forger's, several over TCP are not.
+    /// Whether names go out in random case. One lost case may be a forger's, several over TCP are
+    /// not.
     pub fn keeps_case(&self) -> bool {
         self.case_lost.load(Ordering::Relaxed) < limits::CASE_LOST
     }

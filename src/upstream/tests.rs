@@ -19,7 +19,11 @@ const fn ms(millis: u64) -> Duration {
 }
 
 /// Polls through virtual time and notes every send: when, whom, over what.
-fn sends(attempt: &mut Attempt, t0: Instant, mut now: Instant) -> (Vec<(u128, usize, Over)>, Failure) {
+fn sends(
+    attempt: &mut Attempt,
+    t0: Instant,
+    mut now: Instant,
+) -> (Vec<(u128, usize, Over)>, Failure) {
     let mut sends = Vec::new();
     loop {
         match attempt.poll(now) {
@@ -36,7 +40,10 @@ fn silence_is_met_with_the_next_upstream_and_ends_in_time() {
     let two = group(2, |_| {});
     let mut attempt = Attempt::begin(&two, t0, 1).unwrap();
     let (sent, failure) = sends(&mut attempt, t0, t0);
-    assert_eq!(sent, [(0, 0, Over::Udp), (300, 1, Over::Udp), (600, 0, Over::Udp), (1200, 1, Over::Udp)]);
+    assert_eq!(
+        sent,
+        [(0, 0, Over::Udp), (300, 1, Over::Udp), (600, 0, Over::Udp), (1200, 1, Over::Udp)]
+    );
     assert_eq!(failure, Failure::NoAnswer(two.upstream(0).address));
     let one = group(1, |_| {});
     let (sent, _) = sends(&mut Attempt::begin(&one, t0, 1).unwrap(), t0, t0);
@@ -75,7 +82,11 @@ fn upstreams_that_all_refuse_are_not_hammered() {
         match attempt.poll(now) {
             Next::Send { upstream, .. } => {
                 sends += 1;
-                attempt.failed(upstream, Failure::Unreachable(group.upstream(upstream).address), now);
+                attempt.failed(
+                    upstream,
+                    Failure::Unreachable(group.upstream(upstream).address),
+                    now,
+                );
             }
             Next::Wait(until) => now = until,
             Next::Done(failure) => break assert!(matches!(failure, Failure::Unreachable(_))),
@@ -151,7 +162,9 @@ fn upstreams_that_are_down_are_left_out() {
     for _ in 0..3 {
         first.probe_failed();
     }
-    let attempt = |group: &Arc<Group>| Attempt::begin(group, t0, 0).map(|mut attempt| (attempt.poll(t0), attempt.blind));
+    let attempt = |group: &Arc<Group>| {
+        Attempt::begin(group, t0, 0).map(|mut attempt| (attempt.poll(t0), attempt.blind))
+    };
     assert_eq!(attempt(&two), Ok((Next::Send { upstream: 1, over: Over::Udp }, false)));
     first.probing_ended();
     assert_eq!(attempt(&two), Ok((Next::Send { upstream: 0, over: Over::Udp }, false)));
@@ -178,15 +191,17 @@ fn policies_order_the_upstreams() {
     let robin = group(3, |settings| settings.policy = Policy::RoundRobin);
     assert_eq!([order(&robin, 0), order(&robin, 0)], [[0, 1, 2], [1, 2, 0]]);
     let random = group(3, |settings| settings.policy = Policy::Random);
-    let firsts: std::collections::HashSet<_> =
-        (0..50).map(|seed: u64| order(&random, seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))[0]).collect();
+    let firsts: std::collections::HashSet<_> = (0..50)
+        .map(|seed: u64| order(&random, seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))[0])
+        .collect();
     assert_eq!(firsts.len(), 3);
 }
 
 #[test]
 fn one_upstream_has_no_more_than_its_share_of_sockets() {
     let health = Health::default();
-    let mut held: Vec<_> = (0..limits::UPSTREAM_SOCKETS_EACH).map(|_| health.ask().unwrap()).collect();
+    let mut held: Vec<_> =
+        (0..limits::UPSTREAM_SOCKETS_EACH).map(|_| health.ask().unwrap()).collect();
     assert!((0..3).all(|_| health.ask().is_none()));
     held.pop();
     assert!(health.ask().is_some());

@@ -1,7 +1,8 @@
-//! DNS cookies (RFC 7873): a client that sends one knows a reply by it, whoever else guesses its id and port.
+//! DNS cookies (RFC 7873): a client that sends one knows a reply by it, whoever else guesses its id
+//! and port.
 //!
-//! Server cookies are the interoperable ones of RFC 9018, made anew for every reply. Nothing is refused for the lack of one, so
-//! none is ever checked.
+//! Server cookies are the interoperable ones of RFC 9018, made anew for every reply. Nothing is
+//! refused for the lack of one, so none is ever checked.
 
 use std::{hash::Hasher, net::IpAddr, time::Instant};
 
@@ -32,7 +33,8 @@ impl CookieSecret {
         self.at(client, peer, self.unix.wrapping_add(passed))
     }
 
-    /// Version 1, three reserved octets, the time, and a hash of all and the client's address (RFC 9018 §4).
+    /// Version 1, three reserved octets, the time, and a hash of all and the client's address (RFC
+    /// 9018 §4).
     fn at(&self, client: ClientCookie, peer: IpAddr, unix: u32) -> Cookie {
         let mut cookie = [0; 24];
         cookie[..8].copy_from_slice(&client);
@@ -48,9 +50,13 @@ impl CookieSecret {
         cookie
     }
 
-    #[expect(deprecated, reason = "the SipHash-2-4 that RFC 9018 asks for; std's other one is no particular hash")]
+    #[expect(
+        deprecated,
+        reason = "the SipHash-2-4 that RFC 9018 asks for; std's other one is no particular hash"
+    )]
     fn hasher(&self) -> impl Hasher {
-        let [low, high] = [0, 8].map(|at| u64::from_le_bytes(std::array::from_fn(|octet| self.key[at + octet])));
+        let [low, high] =
+            [0, 8].map(|at| u64::from_le_bytes(std::array::from_fn(|octet| self.key[at + octet])));
         std::hash::SipHasher::new_with_keys(low, high)
     }
 }
@@ -69,12 +75,37 @@ mod tests {
             let expected = [&client.to_be_bytes()[..], &expected.to_be_bytes()].concat();
             assert_eq!(cookie[..], expected, "{peer}");
         };
-        let (first, second) = (0xe5e9_73e5_a6b2_a43f_48e7_dc84_9e37_bfcf, 0x4455_36bc_d251_3298_075a_5d37_9663_c962);
-        check(first, 0x2464_c4ab_cf10_c957, "198.51.100.100", 0x5cf7_9f11, 0x0100_0000_5cf7_9f11_1f81_30c3_eee2_9480);
-        check(first, 0x2464_c4ab_cf10_c957, "198.51.100.100", 0x5cf7_a871, 0x0100_0000_5cf7_a871_d4a5_64a1_442a_ca77);
-        check(first, 0xfc93_fc62_807d_db86, "203.0.113.203", 0x5cf7_a9ac, 0x0100_0000_5cf7_a9ac_f73a_7810_aca2_381e);
+        let (first, second) =
+            (0xe5e9_73e5_a6b2_a43f_48e7_dc84_9e37_bfcf, 0x4455_36bc_d251_3298_075a_5d37_9663_c962);
+        check(
+            first,
+            0x2464_c4ab_cf10_c957,
+            "198.51.100.100",
+            0x5cf7_9f11,
+            0x0100_0000_5cf7_9f11_1f81_30c3_eee2_9480,
+        );
+        check(
+            first,
+            0x2464_c4ab_cf10_c957,
+            "198.51.100.100",
+            0x5cf7_a871,
+            0x0100_0000_5cf7_a871_d4a5_64a1_442a_ca77,
+        );
+        check(
+            first,
+            0xfc93_fc62_807d_db86,
+            "203.0.113.203",
+            0x5cf7_a9ac,
+            0x0100_0000_5cf7_a9ac_f73a_7810_aca2_381e,
+        );
         let v6 = "2001:db8:220:1:59de:d0f4:8769:82b8";
-        check(second, 0x2268_1ab9_7d52_c298, v6, 0x5cf7_c609, 0x0100_0000_5cf7_c609_a6bb_79d1_6625_507a);
+        check(
+            second,
+            0x2268_1ab9_7d52_c298,
+            v6,
+            0x5cf7_c609,
+            0x0100_0000_5cf7_c609_a6bb_79d1_6625_507a,
+        );
     }
 
     #[test]
@@ -82,7 +113,13 @@ mod tests {
         #[expect(clippy::disallowed_methods, reason = "any instant will do")]
         let now = Instant::now();
         let secret = CookieSecret::new([7; 16], now, u32::MAX - 1);
-        let at = |seconds| secret.cookie([1; 8], [192, 0, 2, 1].into(), now + std::time::Duration::from_secs(seconds));
+        let at = |seconds| {
+            secret.cookie(
+                [1; 8],
+                [192, 0, 2, 1].into(),
+                now + std::time::Duration::from_secs(seconds),
+            )
+        };
         assert_eq!(at(0)[8..16], [1, 0, 0, 0, 0xff, 0xff, 0xff, 0xfe]);
         assert_eq!(at(3)[8..16], [1, 0, 0, 0, 0, 0, 0, 1]);
     }

@@ -36,8 +36,9 @@ impl Room {
 }
 
 impl Response {
-    /// Appends the reply to `query`. Total: what has no room is left out by whole records from the end, with TC where
-    /// records of the answer or authority section are lost (RFC 2181 §9); the OPT record is never lost. Returns TC.
+    /// Appends the reply to `query`. Total: what has no room is left out by whole records from the
+    /// end, with TC where records of the answer or authority section are lost (RFC 2181 §9); the
+    /// OPT record is never lost. Returns TC.
     pub fn encode(&self, query: &Query, room: Room, out: &mut Vec<u8>) -> bool {
         let question = query.question.spelled();
         let mut writer = Writer { base: out.len(), out, names: Names::default() };
@@ -50,8 +51,10 @@ impl Response {
         let opt = query.edns.map(|edns| Opt::of_reply(self, edns, room, writer.len()));
         let end = room.limit - opt.as_ref().map_or(0, Opt::len);
         let (answers, truncated) = writer.section(&self.answer, query, end);
-        let (authorities, truncated) = if truncated { (0, true) } else { writer.section(&self.authority, query, end) };
-        let additionals = if truncated { 0 } else { writer.whole_sets(&self.additional, query, end) };
+        let (authorities, truncated) =
+            if truncated { (0, true) } else { writer.section(&self.authority, query, end) };
+        let additionals =
+            if truncated { 0 } else { writer.whole_sets(&self.additional, query, end) };
         if let Some(opt) = &opt {
             opt.write(writer.out);
         }
@@ -77,7 +80,9 @@ impl Query {
     /// Appends the request itself, as a question to an upstream.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let flag = |set, bit| if set { bit } else { 0 };
-        let flags = flag(self.recursion_desired, RD) | flag(self.authentic_data, AD) | flag(self.checking_disabled, CD);
+        let flags = flag(self.recursion_desired, RD)
+            | flag(self.authentic_data, AD)
+            | flag(self.checking_disabled, CD);
         for word in [self.id, flags, 1, 0, 0, u16::from(self.edns.is_some())] {
             out.extend_from_slice(&word.to_be_bytes());
         }
@@ -137,7 +142,8 @@ impl Writer<'_> {
         (count, false)
     }
 
-    /// As [`Self::section`], but a set goes in whole or not at all: part of one would pass for all of it.
+    /// As [`Self::section`], but a set goes in whole or not at all: part of one would pass for all
+    /// of it.
     fn whole_sets(&mut self, sets: &[RecordSet], query: &Query, end: usize) -> u16 {
         let mut count = 0;
         for set in sets {
@@ -190,13 +196,16 @@ impl Writer<'_> {
         self.out.extend_from_slice(&rdata[at..]);
     }
 
-    /// Writes `wire`, pointing to the longest end of it that already stands in the message in the same spelling.
+    /// Writes `wire`, pointing to the longest end of it that already stands in the message in the
+    /// same spelling.
     fn name(&mut self, wire: &[u8]) {
         let start = self.len();
         let message = &self.out[self.base..];
         self.names.seed(message);
         let ends = ends(wire);
-        let known = ends.iter().find_map(|end| Some((end.at, self.names.find(end.hash, &wire[end.at..], message)?)));
+        let known = ends
+            .iter()
+            .find_map(|end| Some((end.at, self.names.find(end.hash, &wire[end.at..], message)?)));
         let fresh = known.map_or(wire.len(), |(at, _)| at);
         self.out.extend_from_slice(&wire[..fresh]);
         if let Some((_, offset)) = known {
@@ -208,7 +217,8 @@ impl Writer<'_> {
     }
 }
 
-/// Calls `write` with every record's data until it says false; in a random order where the set asks for one.
+/// Calls `write` with every record's data until it says false; in a random order where the set asks
+/// for one.
 fn each_in_order(set: &RecordSet, mut write: impl FnMut(&[u8]) -> bool) {
     let Some(seed) = set.shuffle else {
         set.rdatas.iter().all(write);
@@ -243,14 +253,16 @@ fn ends(wire: &[u8]) -> SmallVec<[End; 12]> {
     let (mut hash, mut stop) = (0x811c_9dc5_u32, at);
     for end in ends.iter_mut().rev() {
         // FNV-1a, label by label from the right: a name's hash goes on where its parent's stopped.
-        hash = wire[end.at..stop].iter().fold(hash, |hash, octet| (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193));
+        hash = wire[end.at..stop]
+            .iter()
+            .fold(hash, |hash, octet| (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193));
         (end.hash, stop) = (hash, end.at);
     }
     ends
 }
 
-/// Where ends of names stand in the message: a small hash table that forgets when it is full, so that the cost of a
-/// name is bounded whatever the names are (CVE-2024-8508).
+/// Where ends of names stand in the message: a small hash table that forgets when it is full, so
+/// that the cost of a name is bounded whatever the names are (CVE-2024-8508).
 struct Names {
     seeded: bool,
     slots: [Slot; Self::SLOTS],
@@ -296,9 +308,12 @@ impl Names {
     }
 
     fn find(&self, hash: u32, wire: &[u8], message: &[u8]) -> Option<u16> {
-        let candidates = Self::probe(hash).map(|slot| self.slots[slot]).take_while(|slot| slot.offset != 0);
+        let candidates =
+            Self::probe(hash).map(|slot| self.slots[slot]).take_while(|slot| slot.offset != 0);
         let mut alike = candidates.filter(|slot| slot.tag == (hash >> 16) as u16);
-        alike.find(|slot| stands_at(message, usize::from(slot.offset), wire)).map(|slot| slot.offset)
+        alike
+            .find(|slot| stands_at(message, usize::from(slot.offset), wire))
+            .map(|slot| slot.offset)
     }
 }
 
@@ -331,7 +346,12 @@ mod tests {
     }
 
     fn addresses(count: u8) -> RecordSet {
-        RecordSet::new(Owner::Question, Type::A, 5, (0..count).map(|last| [10, 0, 0, last]).collect())
+        RecordSet::new(
+            Owner::Question,
+            Type::A,
+            5,
+            (0..count).map(|last| [10, 0, 0, last]).collect(),
+        )
     }
 
     fn encode(response: &Response, query: &Query, limit: usize) -> (Vec<u8>, bool) {
@@ -358,7 +378,9 @@ mod tests {
         let mut response = Response::authoritative(Rcode::NOERROR);
         response.answer.push(addresses(150));
         // 12 + 9 (question a.b) octets, 16 a record.
-        for (edns, limit, expected) in [(None, 512, 30), (Some(1232), 1232, 75), (Some(512), 512, 30)] {
+        for (edns, limit, expected) in
+            [(None, 512, 30), (Some(1232), 1232, 75), (Some(512), 512, 30)]
+        {
             let (packet, truncated) = encode(&response, &query("a.b", Type::A, edns), limit);
             assert_eq!((words_at(&packet, 6), truncated), (expected, true));
             assert!(packet.len() <= limit);
@@ -387,20 +409,29 @@ mod tests {
 
     #[test]
     fn options_stand_in_the_opt_whatever_is_cut() {
-        let mut response = Response { ede: Some(Ede::NOT_READY), ..Response::authoritative(Rcode::NOERROR) };
+        let mut response =
+            Response { ede: Some(Ede::NOT_READY), ..Response::authoritative(Rcode::NOERROR) };
         response.answer.push(addresses(150));
-        let room = Room { limit: 512, cookie: Some([7; 24]), keepalive: Some(100), ..Room::stream(1232) };
+        let room =
+            Room { limit: 512, cookie: Some([7; 24]), keepalive: Some(100), ..Room::stream(1232) };
         let mut packet = Vec::new();
         assert!(response.encode(&query("a.b", Type::A, Some(1232)), room, &mut packet));
         assert!(packet.len() <= 512 && packet.len() + 16 > 512);
-        let options =
-            [&[0, 10, 0, 24][..], &[7; 24], &[0, 11, 0, 2, 0, 100], &[0, 15, 0, 32, 0, 14], Ede::NOT_READY.text.as_bytes()].concat();
+        let options = [
+            &[0, 10, 0, 24][..],
+            &[7; 24],
+            &[0, 11, 0, 2, 0, 100],
+            &[0, 15, 0, 32, 0, 14],
+            Ede::NOT_READY.text.as_bytes(),
+        ]
+        .concat();
         assert!(packet.ends_with(&options));
     }
 
     #[test]
     fn extended_codes_stand_in_the_opt() {
-        let (packet, _) = encode(&Response::of(Rcode::BADVERS), &query("a.b", Type::A, Some(1232)), 512);
+        let (packet, _) =
+            encode(&Response::of(Rcode::BADVERS), &query("a.b", Type::A, Some(1232)), 512);
         assert_eq!((words_at(&packet, 2) & 15, packet[21 + 5]), (0, 1));
     }
 
@@ -409,11 +440,27 @@ mod tests {
         let zone: Name = "cluster.local".parse().unwrap();
         let mut response = Response::authoritative(Rcode::NOERROR);
         let alias: Name = "web.ns.svc.cluster.local".parse().unwrap();
-        response.answer.push(RecordSet::new(Owner::Question, Type::CNAME, 5, Rdatas::one(alias.wire())));
-        response.answer.push(RecordSet::new(Owner::from(&alias), Type::A, 5, Rdatas::one(&[10, 0, 0, 1])));
-        response.authority.push(RecordSet::new(Owner::QuestionFrom(2), Type::NS, 5, Rdatas::one(zone.wire())));
+        response.answer.push(RecordSet::new(
+            Owner::Question,
+            Type::CNAME,
+            5,
+            Rdatas::one(alias.wire()),
+        ));
+        response.answer.push(RecordSet::new(
+            Owner::from(&alias),
+            Type::A,
+            5,
+            Rdatas::one(&[10, 0, 0, 1]),
+        ));
+        response.authority.push(RecordSet::new(
+            Owner::QuestionFrom(2),
+            Type::NS,
+            5,
+            Rdatas::one(zone.wire()),
+        ));
         let (packet, _) = encode(&response, &query("a.cluster.local", Type::A, None), 512);
-        // Header, question, CNAME with `web.ns.svc` and a pointer, A behind a pointer, NS with owner and target as pointers.
+        // Header, question, CNAME with `web.ns.svc` and a pointer, A behind a pointer, NS with
+        // owner and target as pointers.
         assert_eq!(packet.len(), 12 + 21 + (12 + 13) + 16 + 14);
         let mut shouted = query("a.cluster.local", Type::A, None);
         shouted.question.caps = crate::wire::Caps::random(&shouted.question.name, [u64::MAX; 4]);

@@ -5,8 +5,9 @@ use super::{
     query::{HEADER, skip_name, words},
 };
 
-/// Seconds for which a reply that we wrote stays true (RFC 8484 §5.1): the lowest TTL of its answers and authorities, where an
-/// SOA says how long a name is not there (RFC 2308 §5). Zero where there is neither.
+/// Seconds for which a reply that we wrote stays true (RFC 8484 §5.1): the lowest TTL of its
+/// answers and authorities, where an SOA says how long a name is not there (RFC 2308 §5). Zero
+/// where there is neither.
 pub fn freshness(reply: &[u8]) -> u32 {
     lowest_ttl(reply).unwrap_or(0)
 }
@@ -40,14 +41,18 @@ mod tests {
     fn the_lowest_ttl_counts() {
         let query = Query::internal(Question::new("a.b".parse().unwrap(), Type::A));
         let root = Name::root();
-        let soa = |minimum: u32| [root.wire(), root.wire(), &[0; 16], &minimum.to_be_bytes()].concat();
-        let address = |ttl| RecordSet::new(Owner::Question, Type::A, ttl, Rdatas::one(&[192, 0, 2, 1]));
+        let soa =
+            |minimum: u32| [root.wire(), root.wire(), &[0; 16], &minimum.to_be_bytes()].concat();
+        let address =
+            |ttl| RecordSet::new(Owner::Question, Type::A, ttl, Rdatas::one(&[192, 0, 2, 1]));
         let check = |answer: &[u32], authority: Option<(u32, u32)>, expected: u32| {
             let mut response = Response::of(Rcode::NOERROR);
             response.answer = answer.iter().map(|ttl| address(*ttl)).collect();
             response.authority = authority
                 .iter()
-                .map(|(ttl, minimum)| RecordSet::new(Owner::Question, Type::SOA, *ttl, Rdatas::one(&soa(*minimum))))
+                .map(|(ttl, minimum)| {
+                    RecordSet::new(Owner::Question, Type::SOA, *ttl, Rdatas::one(&soa(*minimum)))
+                })
                 .collect();
             // What is only additional may be older.
             response.additional.push(address(1));

@@ -9,7 +9,8 @@ use crate::limits;
 /// Names of up to 64 octets, which is nearly all that a cluster asks, are held inline.
 type Octets = SmallVec<[u8; 64]>;
 
-/// An absolute domain name in wire form (RFC 1035 §3.1), lower-cased, the root label included: 1 to 255 octets.
+/// An absolute domain name in wire form (RFC 1035 §3.1), lower-cased, the root label included: 1 to
+/// 255 octets.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(Octets);
 
@@ -61,7 +62,8 @@ impl Name {
                 format!("{d}.{c}.{b}.{a}.in-addr.arpa")
             }
             IpAddr::V6(v6) => {
-                let nibbles = v6.octets().into_iter().rev().flat_map(|octet| [octet & 15, octet >> 4]);
+                let nibbles =
+                    v6.octets().into_iter().rev().flat_map(|octet| [octet & 15, octet >> 4]);
                 nibbles.map(|nibble| format!("{nibble:x}.")).collect::<String>() + "ip6.arpa"
             }
         };
@@ -98,7 +100,8 @@ impl Name {
         self.left_of(zone).is_some()
     }
 
-    /// The labels left of `zone` in wire form, without a root label; empty for the apex, `None` outside of it.
+    /// The labels left of `zone` in wire form, without a root label; empty for the apex, `None`
+    /// outside of it.
     pub fn left_of(&self, zone: &Self) -> Option<&[u8]> {
         let cut = self.0.len().checked_sub(zone.0.len())?;
         let aligned = || self.offsets().take_while(|&at| at <= cut).any(|at| at == cut);
@@ -124,7 +127,8 @@ impl Borrow<[u8]> for Name {
     }
 }
 
-/// Presentation form with the final dot; octets that are not printable become `\DDD` (RFC 1035 §5.1).
+/// Presentation form with the final dot; octets that are not printable become `\DDD` (RFC 1035
+/// §5.1).
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_presentation(&self.0, f)
@@ -254,7 +258,9 @@ fn write_presentation(wire: &[u8], f: &mut impl fmt::Write) -> fmt::Result {
     for label in labels(wire) {
         for &octet in label {
             match octet {
-                b'.' | b'\\' | b'"' | b';' | b'(' | b')' | b'@' | b'$' => write!(f, "\\{}", char::from(octet))?,
+                b'.' | b'\\' | b'"' | b';' | b'(' | b')' | b'@' | b'$' => {
+                    write!(f, "\\{}", char::from(octet))?
+                }
                 b'!'..=b'~' => f.write_char(char::from(octet))?,
                 _ => write!(f, "\\{octet:03}")?,
             }
@@ -275,7 +281,11 @@ mod tests {
     #[test]
     fn texts_become_names() {
         let check = |text: &str, expected: Result<&str, NameError>| {
-            assert_eq!(text.parse::<Name>().map(|it| it.to_string()), expected.map(str::to_owned), "{text}");
+            assert_eq!(
+                text.parse::<Name>().map(|it| it.to_string()),
+                expected.map(str::to_owned),
+                "{text}"
+            );
         };
         check("Web.Default.svc.cluster.local", Ok("web.default.svc.cluster.local."));
         check("a.b.", Ok("a.b."));

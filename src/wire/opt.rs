@@ -24,10 +24,18 @@ impl Opt {
         Self { size: edns.size, dnssec_ok: edns.dnssec_ok, ..Self::default() }
     }
 
-    /// Of a reply that has `used` octets without its records. The extended error goes where there is no room for it.
+    /// Of a reply that has `used` octets without its records. The extended error goes where there
+    /// is no room for it.
     pub(super) fn of_reply(response: &Response, edns: Edns, room: Room, used: usize) -> Self {
         let Room { limit, advertise: size, cookie, keepalive } = room;
-        let opt = Self { size, dnssec_ok: edns.dnssec_ok, rcode: (response.rcode.0 >> 4) as u8, cookie, keepalive, ede: response.ede };
+        let opt = Self {
+            size,
+            dnssec_ok: edns.dnssec_ok,
+            rcode: (response.rcode.0 >> 4) as u8,
+            cookie,
+            keepalive,
+            ede: response.ede,
+        };
         if used + opt.len() > limit { Self { ede: None, ..opt } } else { opt }
     }
 

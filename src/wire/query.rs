@@ -22,7 +22,8 @@ pub(super) const DO: u32 = 0x8000;
 pub(super) const OPTION_COOKIE: u16 = 10;
 pub(super) const OPTION_KEEPALIVE: u16 = 11;
 
-/// A request that can be answered: exactly one question of opcode QUERY. Infallible once it is parsed.
+/// A request that can be answered: exactly one question of opcode QUERY. Infallible once it is
+/// parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
     pub id: u16,
@@ -35,7 +36,8 @@ pub struct Query {
     pub question: Question,
 }
 
-/// What the request's OPT record says (RFC 6891). Options that are not here are not known, and none is echoed.
+/// What the request's OPT record says (RFC 6891). Options that are not here are not known, and none
+/// is echoed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Edns {
     /// Octets of a UDP message that the sender takes.
@@ -57,7 +59,8 @@ impl Edns {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     pub name: Name,
-    /// Which letters of the name the client wrote in upper case; echoed in the reply (draft-vixie-dnsext-dns0x20).
+    /// Which letters of the name the client wrote in upper case; echoed in the reply
+    /// (draft-vixie-dnsext-dns0x20).
     pub caps: Caps,
     pub qtype: Type,
     pub class: Class,
@@ -83,7 +86,9 @@ impl Query {
     /// What to send instead of an answer. A datagram of any content gives one of the three.
     pub fn parse(packet: &[u8]) -> Result<Self, Malformed> {
         const FORMERR: Malformed = Malformed::Answer(Rcode::FORMERR);
-        let Some((header, body)) = packet.split_first_chunk::<HEADER>() else { return Err(Malformed::Ignore) };
+        let Some((header, body)) = packet.split_first_chunk::<HEADER>() else {
+            return Err(Malformed::Ignore);
+        };
         let [id, flags, questions, answers, authorities, additionals] = words(header);
         if flags & QR != 0 {
             return Err(Malformed::Ignore);
@@ -122,7 +127,15 @@ impl Query {
     /// A question of our own, with recursion desired and EDNS.
     pub fn internal(question: Question) -> Self {
         let edns = Some(Edns::new(limits::UDP_OCTETS, false));
-        Self { id: 0, recursion_desired: true, authentic_data: false, checking_disabled: false, edns, serial: None, question }
+        Self {
+            id: 0,
+            recursion_desired: true,
+            authentic_data: false,
+            checking_disabled: false,
+            edns,
+            serial: None,
+            question,
+        }
     }
 
     /// The same request for another question: flags and EDNS stay.
@@ -140,7 +153,8 @@ impl Question {
         Self { name, caps: Caps::default(), qtype, class: Class::IN }
     }
 
-    /// The question at the start of `bytes`, and what follows it. A compression pointer has nothing to point to there.
+    /// The question at the start of `bytes`, and what follows it. A compression pointer has nothing
+    /// to point to there.
     pub(super) fn parse(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (wire, rest) = bytes.split_at(name::uncompressed_len(bytes)?);
         let (&[a, b, c, d], rest) = rest.split_first_chunk::<4>()?;
@@ -158,7 +172,8 @@ impl Question {
         self.spelled_from(0)
     }
 
-    /// The client's spelling of the name's end from an offset on: of the zone that the name is in, for instance.
+    /// The client's spelling of the name's end from an offset on: of the zone that the name is in,
+    /// for instance.
     pub fn spelled_from(&self, offset: usize) -> Spelled {
         let mut wire: smallvec::SmallVec<[u8; 64]> = self.name.wire()[offset..].into();
         if self.caps != Caps::default() {
@@ -189,7 +204,8 @@ impl Caps {
     /// Random case for the letters of `name`, from 256 random bits.
     pub fn random(name: &Name, bits: [u64; 4]) -> Self {
         let mut caps = Self::default();
-        // A length octet is never in the range of letters' values but for 97 and up, which no length reaches.
+        // A length octet is never in the range of letters' values but for 97 and up, which no
+        // length reaches.
         for (at, octet) in name.wire().iter().enumerate() {
             caps.0[at / 64] |= (u64::from(octet.is_ascii_lowercase()) << (at % 64)) & bits[at / 64];
         }
@@ -210,7 +226,8 @@ struct Extra {
 }
 
 impl Extra {
-    /// `None` where a record does not fit, an OPT stands twice or not at the root, or an option is malformed.
+    /// `None` where a record does not fit, an OPT stands twice or not at the root, or an option is
+    /// malformed.
     fn read(&mut self, mut rest: &[u8], records: u16) -> Option<()> {
         for _ in 0..records {
             let at_root = rest.first() == Some(&0);
@@ -226,7 +243,8 @@ impl Extra {
                     return None;
                 }
                 self.version = ttl_high as u8;
-                self.edns = Some(Edns::new(class, u32::from(ttl_low) & DO != 0).with_options(rdata)?);
+                self.edns =
+                    Some(Edns::new(class, u32::from(ttl_low) & DO != 0).with_options(rdata)?);
             }
         }
         Some(())
@@ -240,8 +258,8 @@ fn serial(rdata: &[u8]) -> Option<u32> {
 }
 
 impl Edns {
-    /// `None` where an option does not fit, or a cookie has a length that no cookie has (RFC 7873 §5.2.2). Of several cookies
-    /// the first one counts.
+    /// `None` where an option does not fit, or a cookie has a length that no cookie has (RFC 7873
+    /// §5.2.2). Of several cookies the first one counts.
     fn with_options(mut self, mut rdata: &[u8]) -> Option<Self> {
         while !rdata.is_empty() {
             let (head, tail) = rdata.split_first_chunk::<4>()?;
@@ -277,7 +295,8 @@ pub(super) fn words<const N: usize, const W: usize>(bytes: &[u8; N]) -> [u16; W]
     std::array::from_fn(|at| u16::from_be_bytes([bytes[2 * at], bytes[2 * at + 1]]))
 }
 
-/// Appends a bare header that refuses `packet` (at least a header long) with `rcode`: its id, opcode and RD are kept.
+/// Appends a bare header that refuses `packet` (at least a header long) with `rcode`: its id,
+/// opcode and RD are kept.
 pub fn refusal(packet: &[u8], rcode: Rcode, out: &mut Vec<u8>) {
     let Some(header) = packet.first_chunk::<HEADER>() else { return };
     let [id, flags, ..]: [u16; 6] = words(header);
@@ -320,13 +339,22 @@ mod tests {
     #[test]
     fn options_are_read() {
         let check = |options: &[u8], cookie: Option<ClientCookie>, keepalive: bool| {
-            let opt = [b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00", &[options.len() as u8][..], options].concat();
-            assert_eq!(Query::parse(&with(&[&opt])).unwrap().edns, Some(Edns { cookie, keepalive, ..Edns::new(1232, false) }));
+            let opt =
+                [b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00", &[options.len() as u8][..], options]
+                    .concat();
+            assert_eq!(
+                Query::parse(&with(&[&opt])).unwrap().edns,
+                Some(Edns { cookie, keepalive, ..Edns::new(1232, false) })
+            );
         };
         check(b"", None, false);
         check(b"\x00\x0a\x00\x08abcdefgh", Some(*b"abcdefgh"), false);
         check(b"\x00\x0b\x00\x00\x00\x0a\x00\x10abcdefgh12345678", Some(*b"abcdefgh"), true);
-        check(b"\x00\x0a\x00\x08abcdefgh\xfd\xe8\x00\x01x\x00\x0a\x00\x08ijklmnop", Some(*b"abcdefgh"), false);
+        check(
+            b"\x00\x0a\x00\x08abcdefgh\xfd\xe8\x00\x01x\x00\x0a\x00\x08ijklmnop",
+            Some(*b"abcdefgh"),
+            false,
+        );
     }
 
     #[test]
@@ -336,7 +364,12 @@ mod tests {
             (got, _) => assert_eq!(got, Err(expected), "{packet:02x?}"),
         };
         let formerr = || Malformed::Answer(Rcode::FORMERR);
-        let refuse = |rcode| Malformed::Refuse(Box::new(Query::internal(Question::new(Name::root(), Type::A))), rcode);
+        let refuse = |rcode| {
+            Malformed::Refuse(
+                Box::new(Query::internal(Question::new(Name::root(), Type::A))),
+                rcode,
+            )
+        };
         check(&[0; 11], Malformed::Ignore);
         check(&packet(QR, [1, 0, 0, 0], QUESTION), Malformed::Ignore);
         for opcode in [1, 2, 4, 5, 15] {
@@ -353,8 +386,14 @@ mod tests {
         check(&packet(0, [1, 0, 0, 0], b"\x00\x00\x29\x00\x01"), formerr());
         check(&with(&[OPT, OPT]), formerr());
         check(&with(&[b"\x01x\x00\x00\x29\x10\x00\x00\x00\x00\x00\x00\x00"]), formerr());
-        check(&with(&[b"\x00\x00\x29\x10\x00\x00\x00\x00\x00\x00\x05\x00\x0a\x00\x05a"]), formerr());
-        check(&with(&[b"\x00\x00\x29\x10\x00\x00\x00\x00\x00\x00\x09\x00\x0a\x00\x05abcde"]), formerr());
+        check(
+            &with(&[b"\x00\x00\x29\x10\x00\x00\x00\x00\x00\x00\x05\x00\x0a\x00\x05a"]),
+            formerr(),
+        );
+        check(
+            &with(&[b"\x00\x00\x29\x10\x00\x00\x00\x00\x00\x00\x09\x00\x0a\x00\x05abcde"]),
+            formerr(),
+        );
         check(&with(&[b"\x00\x00\x29\x10\x00\x00\x01\x00\x00\x00\x00"]), refuse(Rcode::BADVERS));
         check(&packet(0, [1, 0, 0, 0], b"\x01a\x00\x00\x01\x00\xfe"), refuse(Rcode::REFUSED));
         check(&packet(0, [1, 0, 0, 0], b"\x01a\x00\x00\x01\x00\xff"), refuse(Rcode::REFUSED));
@@ -363,7 +402,11 @@ mod tests {
     #[test]
     fn an_incremental_request_says_what_is_known() {
         let soa = b"\xc0\x0c\x00\x06\x00\x01\x00\x00\x00\x00\x00\x18\xc0\x0c\xc0\x0c\x00\x00\x00\x07\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
-        let ask = |counts, rest: &[u8]| Query::parse(&packet(0, counts, &[b"\x01a\x00\x00\xfb\x00\x01", rest].concat())).unwrap().serial;
+        let ask = |counts, rest: &[u8]| {
+            Query::parse(&packet(0, counts, &[b"\x01a\x00\x00\xfb\x00\x01", rest].concat()))
+                .unwrap()
+                .serial
+        };
         assert_eq!(ask([1, 0, 1, 0], soa), Some(7));
         assert_eq!(ask([1, 0, 0, 0], b""), None);
     }
@@ -378,7 +421,8 @@ mod tests {
     #[test]
     fn random_case_touches_letters_only() {
         let name: Name = "a1-b.example".parse().unwrap();
-        let question = Question { caps: Caps::random(&name, [u64::MAX; 4]), ..Question::new(name, Type::A) };
+        let question =
+            Question { caps: Caps::random(&name, [u64::MAX; 4]), ..Question::new(name, Type::A) };
         assert_eq!(question.spelled().to_string(), "A1-B.EXAMPLE.");
     }
 }

@@ -2,7 +2,8 @@
 
 use super::{Type, name::uncompressed_len};
 
-/// Record data that begins with `prefix` octets and then holds `names` names; what follows is opaque.
+/// Record data that begins with `prefix` octets and then holds `names` names; what follows is
+/// opaque.
 #[derive(Clone, Copy)]
 pub(super) struct Layout {
     pub(super) prefix: Prefix,
@@ -21,7 +22,8 @@ pub(super) enum Prefix {
 impl Layout {
     const OPAQUE: Self = Self { prefix: Prefix::Octets(0), names: 0, compress: false };
 
-    /// The types that a reader must expect compressed names in (RFC 1035, and RFC 3597 §4 for the older ones).
+    /// The types that a reader must expect compressed names in (RFC 1035, and RFC 3597 §4 for the
+    /// older ones).
     pub(super) fn of(rtype: Type) -> Self {
         let (prefix, names, compress) = match rtype.0 {
             // NS MD MF CNAME MB MG MR PTR
@@ -54,7 +56,9 @@ impl Layout {
     pub(super) fn prefix_len(self, rdata: &[u8]) -> Option<usize> {
         let length = match self.prefix {
             Prefix::Octets(length) => length,
-            Prefix::Naptr => (0..3).try_fold(4, |at, _| Some(at + 1 + usize::from(*rdata.get(at)?)))?,
+            Prefix::Naptr => {
+                (0..3).try_fold(4, |at, _| Some(at + 1 + usize::from(*rdata.get(at)?)))?
+            }
         };
         (length <= rdata.len()).then_some(length)
     }

@@ -18,7 +18,8 @@ const OPCODE: u16 = 0x7800;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Match {
     Yes,
-    /// All is right but the case of the question's letters: an upstream that does not keep it, or a forger's guess.
+    /// All is right but the case of the question's letters: an upstream that does not keep it, or a
+    /// forger's guess.
     WrongCase,
     No,
 }
@@ -55,9 +56,10 @@ pub enum Fault {
     AliasLoop,
 }
 
-/// Reads a reply for which [`matches()`] said yes, and keeps what answers the question: the chain of aliases from its name
-/// with the records at the chain's end, and of the authority section what belongs to a zone that the name is in. Glue and
-/// unrelated records are dropped, foreign classes too. TTLs of 2³¹ and more are 0 (RFC 2181 §8).
+/// Reads a reply for which [`matches()`] said yes, and keeps what answers the question: the chain
+/// of aliases from its name with the records at the chain's end, and of the authority section what
+/// belongs to a zone that the name is in. Glue and unrelated records are dropped, foreign classes
+/// too. TTLs of 2³¹ and more are 0 (RFC 2181 §8).
 ///
 /// # Errors
 /// As [`Fault`] says.
@@ -68,7 +70,11 @@ pub fn read(packet: &[u8], asked: &Query) -> Result<Incoming, Fault> {
     let mut reader = Reader { packet, at: packet.len() - rest.len(), room: limits::REPLY_OCTETS };
     let answer = reader.section(answers)?;
     let authority = reader.section(authorities)?;
-    let extended = reader.section(additionals)?.iter().find(|record| record.rtype == Type::OPT).map_or(0, |opt| opt.ttl >> 24);
+    let extended = reader
+        .section(additionals)?
+        .iter()
+        .find(|record| record.rtype == Type::OPT)
+        .map_or(0, |opt| opt.ttl >> 24);
 
     let class = asked.question.class;
     let (answer, end) = answer_chain(&of_class(answer, class), asked)?;
@@ -77,7 +83,10 @@ pub fn read(packet: &[u8], asked: &Query) -> Result<Incoming, Fault> {
     response.recursion_available = flags & RA != 0;
     response.authentic_data = flags & AD != 0;
     response.answer = answer;
-    response.authority = grouped(of_class(authority, class).iter().filter(|record| record.is_authority_over(&end, asked)), asked);
+    response.authority = grouped(
+        of_class(authority, class).iter().filter(|record| record.is_authority_over(&end, asked)),
+        asked,
+    );
     Ok(Incoming { response, truncated: flags & TC != 0 })
 }
 
@@ -94,8 +103,14 @@ fn answer_chain(records: &[Record], asked: &Query) -> Result<(Sets, Vec<u8>), Fa
     for _ in 0..=limits::REPLY_ALIASES {
         let here = || records.iter().filter(|record| record.owner_is(&name));
         // A DNAME above the name is the proof of the alias that follows from it (RFC 6672 §3.1).
-        chain.extend(records.iter().filter(|record| record.rtype == Type::DNAME && record.owner_is_above(&name)));
-        chain.extend(here().filter(|record| record.answers(qtype) || asked.dnssec_ok() && record.rtype == Type::RRSIG));
+        chain.extend(
+            records
+                .iter()
+                .filter(|record| record.rtype == Type::DNAME && record.owner_is_above(&name)),
+        );
+        chain.extend(here().filter(|record| {
+            record.answers(qtype) || asked.dnssec_ok() && record.rtype == Type::RRSIG
+        }));
         let alias = here().find(|record| record.rtype == Type::CNAME && !record.answers(qtype));
         let Some(alias) = alias else { return Ok((grouped(chain, asked), name)) };
         chain.push(alias);
@@ -104,11 +119,15 @@ fn answer_chain(records: &[Record], asked: &Query) -> Result<(Sets, Vec<u8>), Fa
     Err(Fault::AliasLoop)
 }
 
-/// Sets in the order in which their first records come. A set has one TTL: the lowest (RFC 2181 §5.2).
+/// Sets in the order in which their first records come. A set has one TTL: the lowest (RFC 2181
+/// §5.2).
 fn grouped<'r>(records: impl IntoIterator<Item = &'r Record>, asked: &Query) -> Sets {
     let mut groups: SmallVec<[SmallVec<[&Record; 8]>; 4]> = SmallVec::new();
     for record in records {
-        match groups.iter_mut().find(|group| group[0].rtype == record.rtype && group[0].owner_is(&record.owner)) {
+        match groups
+            .iter_mut()
+            .find(|group| group[0].rtype == record.rtype && group[0].owner_is(&record.owner))
+        {
             Some(group) if group.contains(&record) => {}
             Some(group) => group.push(record),
             None => groups.push([record].into_iter().collect()),
@@ -119,7 +138,11 @@ fn grouped<'r>(records: impl IntoIterator<Item = &'r Record>, asked: &Query) -> 
         let ttl = group.iter().map(|record| record.ttl).min().unwrap_or(0);
         let rdatas: Rdatas = group.iter().map(|record| &record.rdata).collect();
         let at_question = first.owner_is(asked.question.name.wire());
-        let owner = if at_question { Owner::Question } else { Owner::Name(Bytes::copy_from_slice(&first.owner)) };
+        let owner = if at_question {
+            Owner::Question
+        } else {
+            Owner::Name(Bytes::copy_from_slice(&first.owner))
+        };
         RecordSet::new(owner, first.rtype, ttl, rdatas)
     };
     groups.iter().map(set).collect()
@@ -207,7 +230,8 @@ impl Reader<'_> {
         Some(rdata)
     }
 
-    /// The name at the cursor, uncompressed; the cursor moves behind it. Pointers lead strictly backwards, so they end.
+    /// The name at the cursor, uncompressed; the cursor moves behind it. Pointers lead strictly
+    /// backwards, so they end.
     fn name(&mut self) -> Option<Vec<u8>> {
         let mut name = Vec::new();
         let (mut at, mut lowest, mut after) = (self.at, self.at, None);
@@ -220,7 +244,8 @@ impl Reader<'_> {
                     at += usize::from(length) + 1;
                 }
                 0xc0.. => {
-                    let target = usize::from(length & 0x3f) << 8 | usize::from(*self.packet.get(at + 1)?);
+                    let target =
+                        usize::from(length & 0x3f) << 8 | usize::from(*self.packet.get(at + 1)?);
                     after.get_or_insert(at + 2);
                     if target >= lowest {
                         return None;

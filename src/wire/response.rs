@@ -94,16 +94,20 @@ impl RecordSet {
 pub enum Owner {
     /// The name of the question, in the client's spelling.
     Question,
-    /// The end of the question's name from this offset on, in the client's spelling: the zone it is in.
+    /// The end of the question's name from this offset on, in the client's spelling: the zone it is
+    /// in.
     QuestionFrom(u8),
     /// Any name, in wire form and in its own spelling.
     Name(Bytes),
 }
 
 impl Owner {
-    /// The same owner, of a reply to a question for this name in wire form, for who asks something else.
+    /// The same owner, of a reply to a question for this name in wire form, for who asks something
+    /// else.
     pub fn named(self, question: &[u8]) -> Self {
-        let from = |offset: usize| Self::Name(Bytes::copy_from_slice(question.get(offset..).unwrap_or(question)));
+        let from = |offset: usize| {
+            Self::Name(Bytes::copy_from_slice(question.get(offset..).unwrap_or(question)))
+        };
         match self {
             Self::Question => from(0),
             Self::QuestionFrom(offset) => from(offset.into()),
@@ -124,7 +128,8 @@ impl From<&Spelled> for Owner {
     }
 }
 
-/// Record data of any number of records of one type: names inside are uncompressed. Shared, so a clone costs nothing.
+/// Record data of any number of records of one type: names inside are uncompressed. Shared, so a
+/// clone costs nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rdatas(Bytes);
 

@@ -1,4 +1,5 @@
-//! The numbers of DNS: types, classes, response codes. Any 16-bit value is one; the known ones have names.
+//! The numbers of DNS: types, classes, response codes. Any 16-bit value is one; the known ones have
+//! names.
 
 use std::{fmt, str::FromStr};
 
@@ -27,7 +28,8 @@ impl Type {
     pub const AXFR: Self = Self(252);
     pub const ANY: Self = Self(255);
 
-    /// OPT, TKEY, TSIG: part of a message, never what a question asks for (RFC 6891 §6.1.1, RFC 2930 §2, RFC 8945 §4.2).
+    /// OPT, TKEY, TSIG: part of a message, never what a question asks for (RFC 6891 §6.1.1, RFC
+    /// 2930 §2, RFC 8945 §4.2).
     pub fn is_meta(self) -> bool {
         matches!(self, Self::OPT | Self(249) | Self(250))
     }
@@ -37,7 +39,8 @@ impl Type {
     }
 }
 
-/// What hickory-proto does not name as it is built here: its DNSSEC features stay off (RUSTSEC-2026-0118).
+/// What hickory-proto does not name as it is built here: its DNSSEC features stay off
+/// (RUSTSEC-2026-0118).
 const UNNAMED: [(u16, &str); 9] = [
     (43, "DS"),
     (46, "RRSIG"),
@@ -69,7 +72,9 @@ impl FromStr for Type {
     fn from_str(text: &str) -> Result<Self, ()> {
         let upper = text.to_ascii_uppercase();
         let numbered = upper.strip_prefix("TYPE").and_then(|number| number.parse().ok());
-        match numbered.or_else(|| UNNAMED.iter().find(|(_, name)| *name == upper).map(|(number, _)| *number)) {
+        match numbered
+            .or_else(|| UNNAMED.iter().find(|(_, name)| *name == upper).map(|(number, _)| *number))
+        {
             Some(number) => Ok(Self(number)),
             None => RecordType::from_str(&upper).map(|known| Self(known.into())).map_err(|_| ()),
         }
@@ -155,6 +160,10 @@ impl FromStr for Rcode {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        Self::NAMES.iter().find(|(_, name)| name.eq_ignore_ascii_case(text)).map(|(rcode, _)| *rcode).ok_or(())
+        Self::NAMES
+            .iter()
+            .find(|(_, name)| name.eq_ignore_ascii_case(text))
+            .map(|(rcode, _)| *rcode)
+            .ok_or(())
     }
 }

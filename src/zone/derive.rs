@@ -16,12 +16,12 @@ use crate::{
     wire::{Name, Owner, Rdatas, RecordSet, Sets, Spelled, Type},
 };
 
-use super::{Found, plane::Plane, store::ServiceKey};
+use super::{Found, cluster_set::ZoneKind, store::ServiceKey};
 
 /// All that is said of a Service, published as one.
 #[derive(Debug)]
 pub(super) struct ServiceEntry {
-    plane: Plane,
+    zone_kind: ZoneKind,
     key: ServiceKey,
     /// `None` where there are only slices: they answer PTR, nothing else.
     pub(super) service: Option<Arc<Service>>,
@@ -54,7 +54,8 @@ pub(super) enum Part<'q> {
         label: &'q [u8],
         cluster: Option<&'q [u8]>,
     },
-    /// The endpoints in a topology zone, whose name may have dots: its labels in wire form. Where there are none, all with `prefer`.
+    /// The endpoints in a topology zone, whose name may have dots: its labels in wire form. Where
+    /// there are none, all with `prefer`.
     Zonal {
         zone: &'q [u8],
         prefer: bool,
@@ -67,7 +68,7 @@ pub(super) struct Scope<'q> {
     /// The zone in the client's spelling.
     pub(super) zone: &'q Spelled,
     /// Whose Services are in the zone.
-    pub(super) plane: Plane,
+    pub(super) zone_kind: ZoneKind,
     /// What stands between a Service's name and the zone, in wire form.
     pub(super) subdomain: &'static [u8],
     pub(super) pod_names: bool,
@@ -92,11 +93,27 @@ pub(super) struct Label<'e> {
 }
 
 impl ServiceEntry {
-    pub(super) fn new(plane: Plane, key: ServiceKey, service: Option<Arc<Service>>, slices: Box<[Arc<EndpointSlice>]>) -> Self {
-        let mut entry = Self { plane, key, service, slices, v4: Rdatas::default(), v6: Rdatas::default(), alias: None };
-        let addresses: Vec<IpAddr> = match entry.service.as_ref().map(|service| &service.addressing) {
+    pub(super) fn new(
+        zone_kind: ZoneKind,
+        key: ServiceKey,
+        service: Option<Arc<Service>>,
+        slices: Box<[Arc<EndpointSlice>]>,
+    ) -> Self {
+        let mut entry = Self {
+            zone_kind,
+            key,
+            service,
+            slices,
+            v4: Rdatas::default(),
+            v6: Rdatas::default(),
+            alias: None,
+        };
+        let addresses: Vec<IpAddr> = match entry.service.as_ref().map(|service| &service.addressing)
+        {
             Some(Addressing::ClusterIps(ips)) => ips.to_vec(),
-            Some(Addressing::Headless) => distinct(entry.endpoints().map(|(_, endpoint)| endpoint.address)),
+            Some(Addressing::Headless) => {
+                distinct(entry.endpoints().map(|(_, endpoint)| endpoint.address))
+            }
             Some(Addressing::ExternalName(target)) => {
                 entry.alias = Alias::new(target);
                 Vec::new()
@@ -130,25 +147,38 @@ impl ServiceEntry {
     }
 
     pub(super) fn endpoints(&self) -> impl Iterator<Item = (&EndpointSlice, &Endpoint)> {
-        self.slices.iter().flat_map(|slice| slice.endpoints.iter().map(move |endpoint| (&**slice, endpoint)))
+        self.slices
+            .iter()
+            .flat_map(|slice| slice.endpoints.iter().map(move |endpoint| (&**slice, endpoint)))
     }
 
     /// The labels of the ready endpoints with an address: one for each slice that has it.
-    pub(super) fn labels_of(&self, address: IpAddr, pod_names: bool) -> impl Iterator<Item = Label<'_>> {
-        let with_address = self.endpoints().filter(move |(_, endpoint)| endpoint.address == address);
+    pub(super) fn labels_of(
+        &self,
+        address: IpAddr,
+        pod_names: bool,
+    ) -> impl Iterator<Item = Label<'_>> {
+        let with_address =
+            self.endpoints().filter(move |(_, endpoint)| endpoint.address == address);
         with_address.map(move |(slice, endpoint)| self.label(slice, endpoint, pod_names))
     }
 
-    pub(super) fn label<'e>(&self, slice: &'e EndpointSlice, endpoint: &'e Endpoint, pod_names: bool) -> Label<'e> {
-        let text = given_label(endpoint, pod_names).map_or_else(|| dashed(endpoint.address).into(), Cow::Borrowed);
+    pub(super) fn label<'e>(
+        &self,
+        slice: &'e EndpointSlice,
+        endpoint: &'e Endpoint,
+        pod_names: bool,
+    ) -> Label<'e> {
+        let text = given_label(endpoint, pod_names)
+            .map_or_else(|| dashed(endpoint.address).into(), Cow::Borrowed);
         Label { text, cluster: self.cluster_of(slice) }
     }
 
     /// The label between an endpoint's own and its Service's.
     fn cluster_of<'e>(&self, slice: &'e EndpointSlice) -> Option<&'e str> {
-        match self.plane {
-            Plane::Cluster => None,
-            Plane::ClusterSet => slice.import.as_ref().map(|import| &*import.cluster),
+        match self.zone_kind {
+            ZoneKind::Cluster => None,
+            ZoneKind::ClusterSet => slice.import.as_ref().map(|import| &*import.cluster),
         }
     }
 
@@ -159,17 +189,31 @@ impl ServiceEntry {
         let has_endpoints = !scope.no_endpoints && self.endpoints().next().is_some();
         match (&service.addressing, part) {
             (Addressing::ExternalName(_), Part::Whole) => self.alias_answer(qtype, scope),
-            (Addressing::ExternalName(_), _) | (Addressing::ClusterIps(_), Part::Zonal { .. }) => Found::NoName,
+            (Addressing::ExternalName(_), _) | (Addressing::ClusterIps(_), Part::Zonal { .. }) => {
+                Found::NoName
+            }
             (Addressing::ClusterIps(_), _) if scope.ignore_empty && unknown => Found::Unsynced,
             (Addressing::Headless, _) | (_, Part::Endpoint { .. }) if unknown => Found::Unsynced,
             (_, Part::Zonal { zone, prefer }) => self.zonal(zone, prefer, qtype, scope),
             (Addressing::ClusterIps(_), _) if scope.ignore_empty && !has_endpoints => Found::NoName,
-            (Addressing::Headless, _) | (_, Part::Endpoint { .. }) if !has_endpoints => Found::NoName,
+            (Addressing::Headless, _) | (_, Part::Endpoint { .. }) if !has_endpoints => {
+                Found::NoName
+            }
             (_, Part::Whole) if qtype == Type::A => Found::set(qtype, scope.ttl, self.v4.clone()),
-            (_, Part::Whole) if qtype == Type::AAAA => Found::set(qtype, scope.ttl, self.v6.clone()),
+            (_, Part::Whole) if qtype == Type::AAAA => {
+                Found::set(qtype, scope.ttl, self.v6.clone())
+            }
             (Addressing::ClusterIps(ips), Part::Whole | Part::Port { .. }) => {
-                let ports = service.ports.iter().filter(|port| part.has_port(&port.name, port.protocol)).map(|port| Some(port.port));
-                let target = Target { label: None, addresses: ips.iter().copied().collect(), ports: ports.collect() };
+                let ports = service
+                    .ports
+                    .iter()
+                    .filter(|port| part.has_port(&port.name, port.protocol))
+                    .map(|port| Some(port.port));
+                let target = Target {
+                    label: None,
+                    addresses: ips.iter().copied().collect(),
+                    ports: ports.collect(),
+                };
                 self.targets_answer(vec![target], part, qtype, scope)
             }
             _ => self.targets_answer(self.endpoint_targets(part, scope), part, qtype, scope),
@@ -180,14 +224,21 @@ impl ServiceEntry {
         self.alias.as_ref().map_or(Found::NoName, |alias| alias.answer(qtype, scope.ttl))
     }
 
-    /// The name is there with whatever zone it names: a zone without endpoints and a misspelled one are the same.
+    /// The name is there with whatever zone it names: a zone without endpoints and a misspelled one
+    /// are the same.
     fn zonal(&self, zone: &[u8], prefer: bool, qtype: Type, scope: &Scope<'_>) -> Found {
-        let is_there = |_: &EndpointSlice, endpoint: &Endpoint| endpoint.zone.as_deref().is_some_and(|name| is_labels(name, zone));
+        let is_there = |_: &EndpointSlice, endpoint: &Endpoint| {
+            endpoint.zone.as_deref().is_some_and(|name| is_labels(name, zone))
+        };
         let mut targets = self.targets(Part::Whole, scope, is_there);
         if targets.is_empty() && prefer {
             targets = self.targets(Part::Whole, scope, |_, _| true);
         }
-        if targets.is_empty() { Found::NoData } else { self.targets_answer(targets, Part::Whole, qtype, scope) }
+        if targets.is_empty() {
+            Found::NoData
+        } else {
+            self.targets_answer(targets, Part::Whole, qtype, scope)
+        }
     }
 
     pub(super) fn endpoint_targets(&self, part: Part<'_>, scope: &Scope<'_>) -> Vec<Target<'_>> {
@@ -206,9 +257,19 @@ impl ServiceEntry {
         })
     }
 
-    fn targets(&self, part: Part<'_>, scope: &Scope<'_>, is_wanted: impl Fn(&EndpointSlice, &Endpoint) -> bool) -> Vec<Target<'_>> {
+    fn targets(
+        &self,
+        part: Part<'_>,
+        scope: &Scope<'_>,
+        is_wanted: impl Fn(&EndpointSlice, &Endpoint) -> bool,
+    ) -> Vec<Target<'_>> {
         let ports = |slice: &EndpointSlice| {
-            slice.ports.iter().filter(|port| part.has_port(&port.name, port.protocol)).map(|port| port.port).collect()
+            slice
+                .ports
+                .iter()
+                .filter(|port| part.has_port(&port.name, port.protocol))
+                .map(|port| port.port)
+                .collect()
         };
         self.endpoints()
             .filter(|(slice, endpoint)| is_wanted(slice, endpoint))
@@ -220,7 +281,13 @@ impl ServiceEntry {
             .collect()
     }
 
-    pub(super) fn targets_answer(&self, mut targets: Vec<Target<'_>>, part: Part<'_>, qtype: Type, scope: &Scope<'_>) -> Found {
+    pub(super) fn targets_answer(
+        &self,
+        mut targets: Vec<Target<'_>>,
+        part: Part<'_>,
+        qtype: Type,
+        scope: &Scope<'_>,
+    ) -> Found {
         if let Part::Port { .. } = part {
             targets.retain(|target| !target.ports.is_empty());
         }
@@ -229,7 +296,8 @@ impl ServiceEntry {
         }
         match qtype {
             Type::A | Type::AAAA => {
-                let addresses = distinct(targets.iter().flat_map(|target| target.addresses.iter().copied()));
+                let addresses =
+                    distinct(targets.iter().flat_map(|target| target.addresses.iter().copied()));
                 Found::set(qtype, scope.ttl, address_data(qtype, &addresses))
             }
             Type::SRV => self.srv(targets, scope),
@@ -237,10 +305,11 @@ impl ServiceEntry {
         }
     }
 
-    /// One record for each host and port (RFC 2782), and the hosts' addresses. The weights of all addresses and ports share
-    /// 100, each at least 1, as CoreDNS has it.
+    /// One record for each host and port (RFC 2782), and the hosts' addresses. The weights of all
+    /// addresses and ports share 100, each at least 1, as CoreDNS has it.
     fn srv(&self, targets: Vec<Target<'_>>, scope: &Scope<'_>) -> Found {
-        let shares: usize = targets.iter().map(|target| target.addresses.len() * target.ports.len()).sum();
+        let shares: usize =
+            targets.iter().map(|target| target.addresses.len() * target.ports.len()).sum();
         let weight = (100 / shares.max(1)).max(1) as u16;
         let (mut srv, mut additional) = (Vec::new(), Sets::new());
         for target in merged(targets) {
@@ -251,7 +320,12 @@ impl ServiceEntry {
             for rtype in [Type::A, Type::AAAA] {
                 let data = address_data(rtype, &target.addresses);
                 if !data.is_empty() && target.ports.iter().any(Option::is_some) {
-                    additional.push(RecordSet::new(Owner::Name(name.clone().into()), rtype, scope.ttl, data));
+                    additional.push(RecordSet::new(
+                        Owner::Name(name.clone().into()),
+                        rtype,
+                        scope.ttl,
+                        data,
+                    ));
                 }
             }
         }
@@ -262,12 +336,20 @@ impl ServiceEntry {
     }
 
     /// `label.web.ns.svc.ZONE`; `None` where it is no name.
-    pub(super) fn target_name(&self, label: Option<&Label<'_>>, scope: &Scope<'_>) -> Option<Vec<u8>> {
+    pub(super) fn target_name(
+        &self,
+        label: Option<&Label<'_>>,
+        scope: &Scope<'_>,
+    ) -> Option<Vec<u8>> {
         self.name_under(label.into_iter().flat_map(Label::texts), scope)
     }
 
     /// A name of these labels under the Service's own; `None` where it is no name.
-    pub(super) fn name_under<'l>(&self, labels: impl IntoIterator<Item = &'l str>, scope: &Scope<'_>) -> Option<Vec<u8>> {
+    pub(super) fn name_under<'l>(
+        &self,
+        labels: impl IntoIterator<Item = &'l str>,
+        scope: &Scope<'_>,
+    ) -> Option<Vec<u8>> {
         let mut name = Vec::with_capacity(96);
         for label in labels {
             if label.is_empty() || label.len() > limits::LABEL_OCTETS {
@@ -286,7 +368,8 @@ impl ServiceEntry {
 impl Alias {
     /// `None` for what no CNAME may point to: an address, or what is no name.
     pub(super) fn new(target: &str) -> Option<Self> {
-        let spelled = target.parse::<Spelled>().ok().filter(|_| target.parse::<IpAddr>().is_err())?;
+        let spelled =
+            target.parse::<Spelled>().ok().filter(|_| target.parse::<IpAddr>().is_err())?;
         Some(Self { rdata: Rdatas::one(spelled.wire()), target: Name::from_wire(spelled.wire())? })
     }
 
@@ -318,9 +401,13 @@ impl<'q> Part<'q> {
     }
 
     pub(super) fn has_port(self, name: &str, protocol: Protocol) -> bool {
-        let matches = |wanted: &[u8], is: &str| wanted.is_empty() || is.as_bytes().eq_ignore_ascii_case(wanted);
+        let matches = |wanted: &[u8], is: &str| {
+            wanted.is_empty() || is.as_bytes().eq_ignore_ascii_case(wanted)
+        };
         match self {
-            Self::Port { port, protocol: wanted } => matches(port, name) && matches(wanted, protocol.label()),
+            Self::Port { port, protocol: wanted } => {
+                matches(port, name) && matches(wanted, protocol.label())
+            }
             Self::Whole | Self::Endpoint { .. } | Self::Zonal { .. } => true,
         }
     }
@@ -359,9 +446,11 @@ impl Label<'_> {
     }
 }
 
-/// The label that an endpoint is given. What is none (too long, or several) is passed over: the address says it, too.
+/// The label that an endpoint is given. What is none (too long, or several) is passed over: the
+/// address says it, too.
 fn given_label(endpoint: &Endpoint, pod_names: bool) -> Option<&str> {
-    let is_label = |text: &&str| (1..=limits::LABEL_OCTETS).contains(&text.len()) && !text.contains('.');
+    let is_label =
+        |text: &&str| (1..=limits::LABEL_OCTETS).contains(&text.len()) && !text.contains('.');
     let pod = || endpoint.pod.as_deref().filter(|_| pod_names);
     endpoint.hostname.as_deref().filter(is_label).or_else(|| pod().filter(is_label))
 }
@@ -416,14 +505,19 @@ pub(super) fn distinct(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
     addresses.filter(|address| seen.insert(*address)).collect()
 }
 
-/// Targets of one label become one, with every address and port once: a host in several slices, or of both families.
+/// Targets of one label become one, with every address and port once: a host in several slices, or
+/// of both families.
 fn merged(targets: Vec<Target<'_>>) -> Vec<Target<'_>> {
     let mut merged: Vec<Target<'_>> = Vec::with_capacity(targets.len());
     let mut places = HashMap::new();
     for target in targets {
         let place = *places.entry(target.label.clone()).or_insert(merged.len());
         if place == merged.len() {
-            merged.push(Target { label: target.label, addresses: SmallVec::new(), ports: SmallVec::new() });
+            merged.push(Target {
+                label: target.label,
+                addresses: SmallVec::new(),
+                ports: SmallVec::new(),
+            });
         }
         let whole = &mut merged[place];
         for address in target.addresses {

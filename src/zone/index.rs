@@ -10,9 +10,9 @@ use foldhash::fast::RandomState;
 use crate::model::{Addressing, Change, EndpointSlice, Key, Kind, Namespace, Object, Pod, Service};
 
 use super::{
+    cluster_set::{PerZoneKind, ZoneKind},
     derive::ServiceEntry,
     outside,
-    plane::{Plane, Planes},
     store::{ServiceKey, Store, Touched, lower, service_key},
 };
 
@@ -84,7 +84,7 @@ impl Index {
                 self.sweep(kind)
             }
         };
-        let changed = Planes { cluster: changed, set: std::mem::take(&mut self.shows_in_set) };
+        let changed = PerZoneKind { cluster: changed, set: std::mem::take(&mut self.shows_in_set) };
         self.store.commit(&mut self.touched, &changed, unix_seconds);
         if std::mem::take(&mut self.shows_outside) {
             self.store.outside.changed(unix_seconds);
@@ -94,12 +94,17 @@ impl Index {
     fn known(&self, kind: Kind) -> HashSet<Key, RandomState> {
         match kind {
             Kind::Namespace => self.namespaces.keys().cloned().collect(),
-            Kind::Service | Kind::ServiceImport => self.services.keys().filter(|key| key.kind == kind).cloned().collect(),
+            Kind::Service | Kind::ServiceImport => {
+                self.services.keys().filter(|key| key.kind == kind).cloned().collect()
+            }
             Kind::EndpointSlice => self.slices.keys().cloned().collect(),
             Kind::Pod => self.pods.keys().cloned().collect(),
-            Kind::Node | Kind::Ingress | Kind::Gateway | Kind::HttpRoute | Kind::TlsRoute | Kind::GrpcRoute => {
-                self.outside.keys(kind).cloned().collect()
-            }
+            Kind::Node
+            | Kind::Ingress
+            | Kind::Gateway
+            | Kind::HttpRoute
+            | Kind::TlsRoute
+            | Kind::GrpcRoute => self.outside.keys(kind).cloned().collect(),
         }
     }
 
@@ -114,7 +119,11 @@ impl Index {
         match object {
             Object::Namespace(namespace) => {
                 let changed = replaced(&mut self.namespaces, key, namespace, |namespace| {
-                    self.store.publish_namespace(&lower(&namespace.name), Some(namespace.clone()), &mut self.touched);
+                    self.store.publish_namespace(
+                        &lower(&namespace.name),
+                        Some(namespace.clone()),
+                        &mut self.touched,
+                    );
                 });
                 self.shows_in_set |= changed;
                 changed
@@ -124,8 +133,16 @@ impl Index {
                 let changed = self.services.get(&key) != Some(&service);
                 if changed {
                     let old = self.services.insert(key, Arc::clone(&service));
-                    self.shows_outside = [old.as_ref(), Some(&service)].into_iter().flatten().any(|service| service.shows_outside());
-                    self.publish_service(&service.namespace, &service.name, old.as_ref(), Some(&service));
+                    self.shows_outside = [old.as_ref(), Some(&service)]
+                        .into_iter()
+                        .flatten()
+                        .any(|service| service.shows_outside());
+                    self.publish_service(
+                        &service.namespace,
+                        &service.name,
+                        old.as_ref(),
+                        Some(&service),
+                    );
                 }
                 changed
             }
@@ -142,7 +159,12 @@ impl Index {
             Object::ServiceImport(service) => {
                 let service = Arc::new(service);
                 if self.services.get(&key) != Some(&service) {
-                    self.publish(Plane::ClusterSet, &service.namespace, &service.name, |entry| entry.service = Some(Arc::clone(&service)));
+                    self.publish(
+                        ZoneKind::ClusterSet,
+                        &service.namespace,
+                        &service.name,
+                        |entry| entry.service = Some(Arc::clone(&service)),
+                    );
                     self.services.insert(key, service);
                     self.shows_in_set = true;
                 }
@@ -166,35 +188,40 @@ impl Index {
         }
         let old = self.slices.insert(key, Arc::clone(&slice));
         let mut in_cluster = false;
-        for (plane, service) in old.iter().flat_map(|old| places(old)).filter(|place| !places(&slice).any(|other| other == *place)) {
+        for (zone_kind, service) in old
+            .iter()
+            .flat_map(|old| places(old))
+            .filter(|place| !places(&slice).any(|other| other == *place))
+        {
             let moved = old.as_ref().expect("it has places");
-            self.publish(plane, &moved.namespace, service, |entry| entry.drop_slice(moved));
-            in_cluster |= self.shows_in(plane, moved);
+            self.publish(zone_kind, &moved.namespace, service, |entry| entry.drop_slice(moved));
+            in_cluster |= self.shows_in(zone_kind, moved);
         }
-        for (plane, service) in places(&slice) {
-            self.publish(plane, &slice.namespace, service, |entry| {
+        for (zone_kind, service) in places(&slice) {
+            self.publish(zone_kind, &slice.namespace, service, |entry| {
                 if let Some(old) = &old {
                     entry.drop_slice(old);
                 }
                 entry.slices.push(Arc::clone(&slice));
             });
-            in_cluster |= self.shows_in(plane, &slice);
+            in_cluster |= self.shows_in(zone_kind, &slice);
         }
         in_cluster
     }
 
-    /// Endpoints in this plane have changed; whether it is the cluster's own.
-    fn shows_in(&mut self, plane: Plane, slice: &EndpointSlice) -> bool {
-        self.shows_in_set |= plane == Plane::ClusterSet;
-        self.shows_outside |= plane == Plane::Cluster && self.endpoints_show_outside(slice);
-        plane == Plane::Cluster
+    /// Endpoints in this zone_kind have changed; whether it is the cluster's own.
+    fn shows_in(&mut self, zone_kind: ZoneKind, slice: &EndpointSlice) -> bool {
+        self.shows_in_set |= zone_kind == ZoneKind::ClusterSet;
+        self.shows_outside |= zone_kind == ZoneKind::Cluster && self.endpoints_show_outside(slice);
+        zone_kind == ZoneKind::Cluster
     }
 
     /// Whether it matters outside which endpoints the slice's Service has.
     fn endpoints_show_outside(&self, slice: &EndpointSlice) -> bool {
         let Some(service) = &slice.service else { return false };
         let service = self.services.get(&Key::new(Kind::Service, &slice.namespace, service));
-        let local = |service: &Service| service.outside.as_ref().is_some_and(|outside| outside.local_only);
+        let local =
+            |service: &Service| service.outside.as_ref().is_some_and(|outside| outside.local_only);
         service.is_some_and(|service| service.addressing == Addressing::Headless || local(service))
     }
 
@@ -215,15 +242,19 @@ impl Index {
             Kind::EndpointSlice => {
                 let Some(old) = self.slices.remove(key) else { return false };
                 let mut in_cluster = false;
-                for (plane, service) in places(&old) {
-                    self.publish(plane, &old.namespace, service, |entry| entry.drop_slice(&old));
-                    in_cluster |= self.shows_in(plane, &old);
+                for (zone_kind, service) in places(&old) {
+                    self.publish(zone_kind, &old.namespace, service, |entry| {
+                        entry.drop_slice(&old)
+                    });
+                    in_cluster |= self.shows_in(zone_kind, &old);
                 }
                 in_cluster
             }
             Kind::ServiceImport => {
                 self.shows_in_set |= self.services.remove(key).is_some();
-                self.publish(Plane::ClusterSet, &key.namespace, &key.name, |entry| entry.service = None);
+                self.publish(ZoneKind::ClusterSet, &key.namespace, &key.name, |entry| {
+                    entry.service = None
+                });
                 false
             }
             Kind::Pod => {
@@ -231,17 +262,32 @@ impl Index {
                 self.store.publish_pod(old.as_ref(), None);
                 old.is_some()
             }
-            Kind::Node | Kind::Ingress | Kind::Gateway | Kind::HttpRoute | Kind::TlsRoute | Kind::GrpcRoute => {
+            Kind::Node
+            | Kind::Ingress
+            | Kind::Gateway
+            | Kind::HttpRoute
+            | Kind::TlsRoute
+            | Kind::GrpcRoute => {
                 self.shows_outside |= self.outside.remove(key, &self.store.outside);
                 false
             }
         }
     }
 
-    fn publish_service(&mut self, namespace: &str, name: &str, old: Option<&Arc<Service>>, new: Option<&Arc<Service>>) {
-        self.publish(Plane::Cluster, namespace, name, |entry| entry.service = new.cloned());
+    fn publish_service(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        old: Option<&Arc<Service>>,
+        new: Option<&Arc<Service>>,
+    ) {
+        self.publish(ZoneKind::Cluster, namespace, name, |entry| entry.service = new.cloned());
         if let Some(key) = service_key(namespace, name) {
-            self.store.outside.publish_service(&key, old.map(|service| &**service), new.map(|service| &**service));
+            self.store.outside.publish_service(
+                &key,
+                old.map(|service| &**service),
+                new.map(|service| &**service),
+            );
         }
     }
 
@@ -259,24 +305,39 @@ impl Index {
     }
 
     /// Publishes a Service as `change` makes it of what was published before.
-    fn publish(&mut self, plane: Plane, namespace: &str, name: &str, change: impl FnOnce(&mut Draft)) {
+    fn publish(
+        &mut self,
+        zone_kind: ZoneKind,
+        namespace: &str,
+        name: &str,
+        change: impl FnOnce(&mut Draft),
+    ) {
         // A name that is no label cannot be asked for.
         let Some(key) = service_key(namespace, name) else { return };
-        let old = self.store.service_in(plane, &key);
-        let mut draft = old.map_or_else(Draft::default, |old| Draft { service: old.service.clone(), slices: old.slices.to_vec() });
+        let old = self.store.service_in(zone_kind, &key);
+        let mut draft = old.map_or_else(Draft::default, |old| Draft {
+            service: old.service.clone(),
+            slices: old.slices.to_vec(),
+        });
         change(&mut draft);
-        self.store.publish(plane, &key, draft.finish(plane, &key), &mut self.touched);
+        self.store.publish(zone_kind, &key, draft.finish(zone_kind, &key), &mut self.touched);
     }
 }
 
 /// The Services that a slice is of.
-fn places(slice: &EndpointSlice) -> impl Iterator<Item = (Plane, &str)> {
-    let own = slice.service.as_deref().map(|service| (Plane::Cluster, service));
-    own.into_iter().chain(slice.import.as_ref().map(|import| (Plane::ClusterSet, &*import.service)))
+fn places(slice: &EndpointSlice) -> impl Iterator<Item = (ZoneKind, &str)> {
+    let own = slice.service.as_deref().map(|service| (ZoneKind::Cluster, service));
+    own.into_iter()
+        .chain(slice.import.as_ref().map(|import| (ZoneKind::ClusterSet, &*import.service)))
 }
 
 /// Inserts, and tells `publish` where the value is a new one.
-fn replaced<T: PartialEq>(map: &mut HashMap<Key, T, RandomState>, key: Key, value: T, publish: impl FnOnce(&T)) -> bool {
+fn replaced<T: PartialEq>(
+    map: &mut HashMap<Key, T, RandomState>,
+    key: Key,
+    value: T,
+    publish: impl FnOnce(&T),
+) -> bool {
     let changed = map.get(&key) != Some(&value);
     if changed {
         publish(&value);
@@ -297,10 +358,11 @@ impl Draft {
         self.slices.retain(|it| !Arc::ptr_eq(it, slice));
     }
 
-    fn finish(mut self, plane: Plane, key: &ServiceKey) -> Option<ServiceEntry> {
+    fn finish(mut self, zone_kind: ZoneKind, key: &ServiceKey) -> Option<ServiceEntry> {
         // The order of answers is the slices' own, not that of their arrival.
         self.slices.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let anything = self.service.is_some() || !self.slices.is_empty();
-        anything.then(|| ServiceEntry::new(plane, key.clone(), self.service, self.slices.into()))
+        anything
+            .then(|| ServiceEntry::new(zone_kind, key.clone(), self.service, self.slices.into()))
     }
 }

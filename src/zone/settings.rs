@@ -21,13 +21,15 @@ pub struct Settings {
     pub endpoint_pod_names: bool,
     /// Serve nothing that comes from EndpointSlices.
     pub no_endpoints: bool,
-    /// Answer `TZ.pin._zone` and `TZ.prefer._zone` under a headless Service with the endpoints of a topology zone.
+    /// Answer `TZ.pin._zone` and `TZ.prefer._zone` under a headless Service with the endpoints of a
+    /// topology zone.
     pub zonal: bool,
     /// The zones of Services that clusters of a set share.
     pub multicluster: Vec<Name>,
     /// A ClusterIP Service without a ready endpoint does not exist.
     pub ignore_empty_service: bool,
-    /// The server's own addresses: the Service that has one as an endpoint is the zone's name server.
+    /// The server's own addresses: the Service that has one as an endpoint is the zone's name
+    /// server.
     pub own_addresses: Vec<IpAddr>,
 }
 
@@ -57,7 +59,8 @@ impl Namespaces {
         store.namespace(label).is_some_and(|namespace| self.include(label, &namespace))
     }
 
-    /// Whether a namespace of this label is shown of which nothing else is known, where its name alone says so.
+    /// Whether a namespace of this label is shown of which nothing else is known, where its name
+    /// alone says so.
     pub(super) fn include_unseen(&self, label: &[u8]) -> Option<bool> {
         match self {
             Self::All => Some(true),
@@ -106,7 +109,8 @@ impl Settings {
 
     /// The zone that the targets of PTR records are in: the first of the cluster's own.
     pub fn primary(&self) -> &Name {
-        let own = self.zones.iter().find(|zone| !is_reverse(zone) && !self.multicluster.contains(zone));
+        let own =
+            self.zones.iter().find(|zone| !is_reverse(zone) && !self.multicluster.contains(zone));
         own.unwrap_or_else(|| primary(&self.zones))
     }
 }

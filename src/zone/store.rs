@@ -1,7 +1,9 @@
-//! The published facts: one writer, any number of readers, no reader ever waits for more than a map's shard.
+//! The published facts: one writer, any number of readers, no reader ever waits for more than a
+//! map's shard.
 //!
-//! The one file that chooses the maps. A Service is published whole, so it changes its type in one step. Entries are keyed by
-//! the labels of their names in wire form: a slice of the question is the key.
+//! The one file that chooses the maps. A Service is published whole, so it changes its type in one
+//! step. Entries are keyed by the labels of their names in wire form: a slice of the question is
+//! the key.
 
 use std::{
     collections::BTreeMap,
@@ -23,12 +25,13 @@ use crate::{
 };
 
 use super::{
+    cluster_set::{PerZoneKind, ZoneKind},
     derive::ServiceEntry,
     outside,
-    plane::{Plane, Planes},
 };
 
-/// `web.default` in wire form without a root label: the labels that a Service's name has left of `svc.ZONE`.
+/// `web.default` in wire form without a root label: the labels that a Service's name has left of
+/// `svc.ZONE`.
 pub(super) type ServiceKey = Arc<[u8]>;
 
 /// A namespace's label.
@@ -39,7 +42,7 @@ type Map<K, V> = DashMap<K, V, RandomState>;
 /// Shared by every view of one source.
 #[derive(Debug, Default)]
 pub struct Store {
-    services: Planes<Map<ServiceKey, Arc<ServiceEntry>>>,
+    services: PerZoneKind<Map<ServiceKey, Arc<ServiceEntry>>>,
     namespaces: Map<NamespaceKey, Arc<Namespace>>,
     cluster_ips: Map<IpAddr, SmallVec<[ServiceKey; 1]>>,
     endpoints: Map<IpAddr, SmallVec<[ServiceKey; 1]>>,
@@ -50,7 +53,7 @@ pub struct Store {
     synced: AtomicU32,
     /// Kinds that may not be read, and why; nobody reads it for an answer.
     refused: Mutex<BTreeMap<Kind, Box<str>>>,
-    serials: Planes<AtomicU32>,
+    serials: PerZoneKind<AtomicU32>,
     /// What clients outside of the cluster are told.
     pub(super) outside: outside::Facts,
     /// For who needs everything: goes from change to change, never through half of one.
@@ -67,25 +70,25 @@ struct Tenant {
 /// What there was at one moment, by name.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Whole {
-    pub(super) serials: Planes<u32>,
-    pub(super) services: Planes<BTreeMap<ServiceKey, Arc<ServiceEntry>>>,
+    pub(super) serials: PerZoneKind<u32>,
+    pub(super) services: PerZoneKind<BTreeMap<ServiceKey, Arc<ServiceEntry>>>,
     pub(super) namespaces: BTreeMap<NamespaceKey, Arc<Namespace>>,
 }
 
 /// What a change published.
 #[derive(Debug, Default)]
 pub(super) struct Touched {
-    services: Planes<Vec<(ServiceKey, Option<Arc<ServiceEntry>>)>>,
+    services: PerZoneKind<Vec<(ServiceKey, Option<Arc<ServiceEntry>>)>>,
     namespaces: Vec<(NamespaceKey, Option<Arc<Namespace>>)>,
 }
 
 impl Store {
     pub(super) fn service(&self, key: &[u8]) -> Option<Arc<ServiceEntry>> {
-        self.service_in(Plane::Cluster, key)
+        self.service_in(ZoneKind::Cluster, key)
     }
 
-    pub(super) fn service_in(&self, plane: Plane, key: &[u8]) -> Option<Arc<ServiceEntry>> {
-        self.services.of(plane).get(key).map(|entry| Arc::clone(&entry))
+    pub(super) fn service_in(&self, zone_kind: ZoneKind, key: &[u8]) -> Option<Arc<ServiceEntry>> {
+        self.services.of(zone_kind).get(key).map(|entry| Arc::clone(&entry))
     }
 
     pub(super) fn namespace(&self, label: &[u8]) -> Option<Arc<Namespace>> {
@@ -114,10 +117,13 @@ impl Store {
 
     /// Whether a Pod of the namespace has the address.
     pub(super) fn has_pod(&self, namespace: &[u8], address: IpAddr) -> bool {
-        self.pods.get(&address).is_some_and(|tenants| tenants.iter().any(|it| *it.namespace == *namespace))
+        self.pods
+            .get(&address)
+            .is_some_and(|tenants| tenants.iter().any(|it| *it.namespace == *namespace))
     }
 
-    /// The namespace of the Pod that alone has the address; `None` where several have it, or a whole node.
+    /// The namespace of the Pod that alone has the address; `None` where several have it, or a
+    /// whole node.
     pub(super) fn namespace_of(&self, address: IpAddr) -> Option<NamespaceKey> {
         match &self.pods.get(&address)?[..] {
             [Tenant { namespace, host_network: false }] => Some(namespace.clone()),
@@ -131,8 +137,8 @@ impl Store {
     }
 
     /// Unix time of the last change that DNS shows; 0 before the first.
-    pub(super) fn serial(&self, plane: Plane) -> u32 {
-        self.serials.of(plane).load(Ordering::Relaxed)
+    pub(super) fn serial(&self, zone_kind: ZoneKind) -> u32 {
+        self.serials.of(zone_kind).load(Ordering::Relaxed)
     }
 
     /// Why a kind is not read, where the source is not allowed to.
@@ -159,49 +165,80 @@ impl Store {
         Arc::clone(&self.whole.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A change is over. Whoever holds an earlier [`Whole`] keeps it: then, and only then, this makes a copy.
-    pub(super) fn commit(&self, touched: &mut Touched, changed: &Planes<bool>, unix_seconds: u32) {
+    /// A change is over. Whoever holds an earlier [`Whole`] keeps it: then, and only then, this
+    /// makes a copy.
+    pub(super) fn commit(
+        &self,
+        touched: &mut Touched,
+        changed: &PerZoneKind<bool>,
+        unix_seconds: u32,
+    ) {
         let Touched { services, namespaces } = mem::take(touched);
-        let untouched = services.cluster.is_empty() && services.set.is_empty() && namespaces.is_empty();
+        let untouched =
+            services.cluster.is_empty() && services.set.is_empty() && namespaces.is_empty();
         if untouched && !changed.cluster && !changed.set {
             return;
         }
         let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
         let whole = Arc::make_mut(&mut whole);
         namespaces.into_iter().for_each(|(key, entry)| put(&mut whole.namespaces, key, entry));
-        services.cluster.into_iter().for_each(|(key, entry)| put(&mut whole.services.cluster, key, entry));
+        services
+            .cluster
+            .into_iter()
+            .for_each(|(key, entry)| put(&mut whole.services.cluster, key, entry));
         services.set.into_iter().for_each(|(key, entry)| put(&mut whole.services.set, key, entry));
-        for plane in [Plane::Cluster, Plane::ClusterSet].into_iter().filter(|plane| *changed.of(*plane)) {
-            *whole.serials.of_mut(plane) = unix_seconds;
-            self.serials.of(plane).store(unix_seconds, Ordering::Relaxed);
+        for zone_kind in [ZoneKind::Cluster, ZoneKind::ClusterSet]
+            .into_iter()
+            .filter(|zone_kind| *changed.of(*zone_kind))
+        {
+            *whole.serials.of_mut(zone_kind) = unix_seconds;
+            self.serials.of(zone_kind).store(unix_seconds, Ordering::Relaxed);
         }
     }
 
-    /// Publishes a Service, or takes it away where nothing is left of it; keeps the addresses' maps in step.
-    pub(super) fn publish(&self, plane: Plane, key: &ServiceKey, entry: Option<ServiceEntry>, touched: &mut Touched) {
+    /// Publishes a Service, or takes it away where nothing is left of it; keeps the addresses' maps
+    /// in step.
+    pub(super) fn publish(
+        &self,
+        zone_kind: ZoneKind,
+        key: &ServiceKey,
+        entry: Option<ServiceEntry>,
+        touched: &mut Touched,
+    ) {
         let new = entry.map(Arc::new);
-        touched.services.of_mut(plane).push((key.clone(), new.clone()));
-        let services = self.services.of(plane);
+        touched.services.of_mut(zone_kind).push((key.clone(), new.clone()));
+        let services = self.services.of(zone_kind);
         let old = match &new {
             Some(new) => services.insert(key.clone(), Arc::clone(new)),
             None => services.remove(key).map(|(_, old)| old),
         };
         // Addresses have the names that they have in this cluster.
-        if plane == Plane::ClusterSet {
+        if zone_kind == ZoneKind::ClusterSet {
             return;
         }
-        let addresses = |entry: &Option<Arc<ServiceEntry>>| entry.as_ref().map(|entry| entry.cluster_ips().to_vec()).unwrap_or_default();
+        let addresses = |entry: &Option<Arc<ServiceEntry>>| {
+            entry.as_ref().map(|entry| entry.cluster_ips().to_vec()).unwrap_or_default()
+        };
         replace(&self.cluster_ips, key, &addresses(&old), &addresses(&new));
-        let addresses = |entry: &Option<Arc<ServiceEntry>>| entry.as_ref().map(|entry| entry.outer_ips()).unwrap_or_default();
+        let addresses = |entry: &Option<Arc<ServiceEntry>>| {
+            entry.as_ref().map(|entry| entry.outer_ips()).unwrap_or_default()
+        };
         replace(&self.outer_ips, key, &addresses(&old), &addresses(&new));
-        let slices = |entry: &Option<Arc<ServiceEntry>>| entry.as_ref().map(|entry| entry.slices.to_vec()).unwrap_or_default();
+        let slices = |entry: &Option<Arc<ServiceEntry>>| {
+            entry.as_ref().map(|entry| entry.slices.to_vec()).unwrap_or_default()
+        };
         let (old, new) = (slices(&old), slices(&new));
         if old.len() != new.len() || !old.iter().zip(&new).all(|(old, new)| Arc::ptr_eq(old, new)) {
             replace(&self.endpoints, key, &endpoint_addresses(&old), &endpoint_addresses(&new));
         }
     }
 
-    pub(super) fn publish_namespace(&self, label: &[u8], namespace: Option<Namespace>, touched: &mut Touched) {
+    pub(super) fn publish_namespace(
+        &self,
+        label: &[u8],
+        namespace: Option<Namespace>,
+        touched: &mut Touched,
+    ) {
         let new = namespace.map(Arc::new);
         touched.namespaces.push((label.into(), new.clone()));
         match new {
@@ -212,8 +249,12 @@ impl Store {
 
     /// A Pod is `new` where it was `old`.
     pub(super) fn publish_pod(&self, old: Option<&Pod>, new: Option<&Pod>) {
-        let tenant = |pod: &Pod| Tenant { namespace: lower(&pod.namespace).into(), host_network: pod.host_network };
-        let [(old_tenant, old), (new_tenant, new)] = [old, new].map(|pod| (pod.map(tenant), pod.map_or(&[][..], |pod| &pod.addresses)));
+        let tenant = |pod: &Pod| Tenant {
+            namespace: lower(&pod.namespace).into(),
+            host_network: pod.host_network,
+        };
+        let [(old_tenant, old), (new_tenant, new)] =
+            [old, new].map(|pod| (pod.map(tenant), pod.map_or(&[][..], |pod| &pod.addresses)));
         match (old_tenant, new_tenant) {
             (Some(before), Some(tenant)) if before != tenant => {
                 replace(&self.pods, &before, old, &[]);
@@ -240,9 +281,15 @@ fn endpoint_addresses(slices: &[Arc<EndpointSlice>]) -> Vec<IpAddr> {
     slices.iter().flat_map(|slice| &slice.endpoints).map(|endpoint| endpoint.address).collect()
 }
 
-/// Moves one mention of `key` from the addresses in `old` to those in `new`. An address may hold a key several times: two
-/// Pods of a namespace on the host's network. One object that has an address twice has it once.
-fn replace<K: Clone + Eq>(map: &Map<IpAddr, SmallVec<[K; 1]>>, key: &K, old: &[IpAddr], new: &[IpAddr]) {
+/// Moves one mention of `key` from the addresses in `old` to those in `new`. An address may hold a
+/// key several times: two Pods of a namespace on the host's network. One object that has an address
+/// twice has it once.
+fn replace<K: Clone + Eq>(
+    map: &Map<IpAddr, SmallVec<[K; 1]>>,
+    key: &K,
+    old: &[IpAddr],
+    new: &[IpAddr],
+) {
     let (old, new) = (distinct(old), distinct(new));
     for address in missing(&new, &old) {
         map.entry(*address).or_default().push(key.clone());
@@ -294,7 +341,8 @@ mod tests {
             addresses: Box::new([address, [10, 244, 0, 2].into()]),
             host_network,
         };
-        let (a, twin, b, host) = (pod("a", false), pod("a", false), pod("b", false), pod("a", true));
+        let (a, twin, b, host) =
+            (pod("a", false), pod("a", false), pod("b", false), pod("a", true));
         let check = |old: Option<&Pod>, new: Option<&Pod>, expected: Option<&[u8]>| {
             store.publish_pod(old, new);
             assert_eq!(store.namespace_of(address).as_deref(), expected, "{old:?} {new:?}");

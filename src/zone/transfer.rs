@@ -1,7 +1,9 @@
-//! A zone as a whole, for zone transfers (RFC 5936): what there was at one moment, record set after record set.
+//! A zone as a whole, for zone transfers (RFC 5936): what there was at one moment, record set after
+//! record set.
 //!
-//! A cluster zone has what CoreDNS hands over: names of Services, of endpoints of headless ones, and of named ports. Names that
-//! are answered from the question alone (Pods, topology zones, ports without underscores) are in no transfer.
+//! A cluster zone has what CoreDNS hands over: names of Services, of endpoints of headless ones,
+//! and of named ports. Names that are answered from the question alone (Pods, topology zones, ports
+//! without underscores) are in no transfer.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -16,9 +18,9 @@ use crate::{
 
 use super::{
     Found, Zone,
+    cluster_set::ZoneKind,
     derive::{Label, Scope, ServiceEntry, address_data},
     is_reverse,
-    plane::Plane,
     store::{ServiceKey, Whole},
 };
 
@@ -35,44 +37,65 @@ impl Zone {
         if !self.settings.zones.contains(&question.name) {
             return None;
         }
-        let plane = self.plane_of(&question.name);
+        let zone_kind = self.plane_of(&question.name);
         let of_others = |kind: &Kind| match kind {
             Kind::Pod => true,
-            Kind::Service => plane == Plane::ClusterSet,
-            Kind::ServiceImport => plane == Plane::Cluster,
+            Kind::Service => zone_kind == ZoneKind::ClusterSet,
+            Kind::ServiceImport => zone_kind == ZoneKind::Cluster,
             _ => false,
         };
-        let complete = self.settings.kinds().filter(|kind| !of_others(kind)).all(|kind| self.knows(&[kind]));
+        let complete =
+            self.settings.kinds().filter(|kind| !of_others(kind)).all(|kind| self.knows(&[kind]));
         Some(if complete { self.whole(question) } else { Err(Unsynced) })
     }
 
     fn whole(&self, question: &Question) -> Result<Transfer, Unsynced> {
-        let (whole, plane) = (self.store.whole(), self.plane_of(&question.name));
-        let serial = *whole.serials.of(plane);
+        let (whole, zone_kind) = (self.store.whole(), self.plane_of(&question.name));
+        let serial = *whole.serials.of(zone_kind);
         let soa = self.soa_of(question, serial).ok_or(Unsynced)?;
         let top = self.top(question);
-        let view = View { zone: self.clone(), spelled: question.spelled(), plane, services: self.shown(&whole, plane) };
-        let below: Records =
-            if is_reverse(&question.name) { Box::new(view.pointers(question.name.clone())) } else { Box::new(view.records()) };
+        let view = View {
+            zone: self.clone(),
+            spelled: question.spelled(),
+            zone_kind,
+            services: self.shown(&whole, zone_kind),
+        };
+        let below: Records = if is_reverse(&question.name) {
+            Box::new(view.pointers(question.name.clone()))
+        } else {
+            Box::new(view.records())
+        };
         Ok(Transfer { soa, serial, records: Box::new(top.into_iter().chain(below)) })
     }
 
     /// The NS records, and the addresses of name servers that are no Service of the zone.
     fn top(&self, question: &Question) -> Sets {
         let question = Question { qtype: Type::NS, ..question.clone() };
-        let Found::Records { answer, additional } = self.find(&question) else { return Sets::new() };
+        let Found::Records { answer, additional } = self.find(&question) else {
+            return Sets::new();
+        };
         let is_glue = |set: &RecordSet| {
             let Owner::Name(wire) = &set.owner else { return false };
             let Some(name) = Name::from_wire(wire) else { return false };
             let Some(left) = name.left_of(&question.name) else { return false };
-            left == b"\x02ns\x03dns" || !matches!(self.find(&Question::new(name.clone(), set.rtype)), Found::Records { .. })
+            left == b"\x02ns\x03dns"
+                || !matches!(
+                    self.find(&Question::new(name.clone(), set.rtype)),
+                    Found::Records { .. }
+                )
         };
         answer.into_iter().chain(additional.into_iter().filter(is_glue)).collect()
     }
 
-    fn shown(&self, whole: &Whole, plane: Plane) -> Vec<Arc<ServiceEntry>> {
-        let shows = |label: &[u8]| whole.namespaces.get(label).is_some_and(|it| self.settings.namespaces.include(label, it));
-        let shown = whole.services.of(plane).iter().filter(|(_, entry)| shows(entry.namespace()));
+    fn shown(&self, whole: &Whole, zone_kind: ZoneKind) -> Vec<Arc<ServiceEntry>> {
+        let shows = |label: &[u8]| {
+            whole
+                .namespaces
+                .get(label)
+                .is_some_and(|it| self.settings.namespaces.include(label, it))
+        };
+        let shown =
+            whole.services.of(zone_kind).iter().filter(|(_, entry)| shows(entry.namespace()));
         shown.map(|(_, entry): (&ServiceKey, _)| Arc::clone(entry)).collect()
     }
 }
@@ -82,37 +105,51 @@ struct View {
     zone: Zone,
     /// The apex in the client's spelling.
     spelled: Spelled,
-    plane: Plane,
+    zone_kind: ZoneKind,
     services: Vec<Arc<ServiceEntry>>,
 }
 
 impl View {
     fn records(self) -> impl Iterator<Item = RecordSet> + Send {
-        let Self { zone, spelled, plane, services } = self;
-        services.into_iter().flat_map(move |entry| entry.records(&zone.scope(&spelled, plane)))
+        let Self { zone, spelled, zone_kind, services } = self;
+        services.into_iter().flat_map(move |entry| entry.records(&zone.scope(&spelled, zone_kind)))
     }
 
-    /// PTR records of the addresses in a reverse zone: a cluster IP has one, an endpoint one of every Service that it is of.
+    /// PTR records of the addresses in a reverse zone: a cluster IP has one, an endpoint one of
+    /// every Service that it is of.
     fn pointers(self, reverse: Name) -> impl Iterator<Item = RecordSet> + Send {
         let Self { zone, services, .. } = self;
-        let cluster_ips: HashSet<IpAddr> = services.iter().flat_map(|entry| entry.cluster_ips()).copied().collect();
+        let cluster_ips: HashSet<IpAddr> =
+            services.iter().flat_map(|entry| entry.cluster_ips()).copied().collect();
         let (primary, mut seen) = (zone.primary(), HashSet::new());
         services.into_iter().flat_map(move |entry| {
-            let scope = zone.scope(&primary, Plane::Cluster);
+            let scope = zone.scope(&primary, ZoneKind::Cluster);
             let mut pointers = BTreeMap::<IpAddr, Vec<Vec<u8>>>::new();
             for address in entry.cluster_ips().iter().filter(|address| seen.insert(**address)) {
                 pointers.entry(*address).or_default().extend(entry.target_name(None, &scope));
             }
-            let endpoints = entry.endpoints().filter(|(_, endpoint)| !scope.no_endpoints && !cluster_ips.contains(&endpoint.address));
+            let endpoints = entry.endpoints().filter(|(_, endpoint)| {
+                !scope.no_endpoints && !cluster_ips.contains(&endpoint.address)
+            });
             for (slice, endpoint) in endpoints {
                 let targets = pointers.entry(endpoint.address).or_default();
-                let target = entry.target_name(Some(&entry.label(slice, endpoint, scope.pod_names)), &scope);
+                let target =
+                    entry.target_name(Some(&entry.label(slice, endpoint, scope.pod_names)), &scope);
                 targets.extend(target.filter(|target| !targets.contains(target)));
             }
-            let named = pointers.into_iter().map(|(address, targets)| (Name::reverse(address), targets));
-            let within = named.filter(|(name, targets)| name.is_within(&reverse) && !targets.is_empty());
+            let named =
+                pointers.into_iter().map(|(address, targets)| (Name::reverse(address), targets));
+            let within =
+                named.filter(|(name, targets)| name.is_within(&reverse) && !targets.is_empty());
             within
-                .map(|(name, targets)| RecordSet::new(Owner::from(&name), Type::PTR, scope.ttl, targets.iter().collect()))
+                .map(|(name, targets)| {
+                    RecordSet::new(
+                        Owner::from(&name),
+                        Type::PTR,
+                        scope.ttl,
+                        targets.iter().collect(),
+                    )
+                })
                 .collect::<Vec<_>>()
         })
     }
@@ -124,11 +161,22 @@ type Ports<'e> = BTreeMap<(Protocol, &'e str), Vec<Vec<u8>>>;
 impl ServiceEntry {
     /// All record sets of the Service that a transfer has.
     fn records(&self, scope: &Scope<'_>) -> Vec<RecordSet> {
-        let (Some(service), Some(own)) = (&self.service, self.target_name(None, scope)) else { return Vec::new() };
-        let mut sets = vec![set(&own, Type::A, self.v4.clone(), scope), set(&own, Type::AAAA, self.v6.clone(), scope)];
+        let (Some(service), Some(own)) = (&self.service, self.target_name(None, scope)) else {
+            return Vec::new();
+        };
+        let mut sets = vec![
+            set(&own, Type::A, self.v4.clone(), scope),
+            set(&own, Type::AAAA, self.v6.clone(), scope),
+        ];
         match &service.addressing {
-            Addressing::ExternalName(_) => sets.push(set(&own, Type::CNAME, self.alias().unwrap_or_default(), scope)),
-            Addressing::ClusterIps(ips) if ips.is_empty() || scope.ignore_empty && self.endpoints().next().is_none() => sets.clear(),
+            Addressing::ExternalName(_) => {
+                sets.push(set(&own, Type::CNAME, self.alias().unwrap_or_default(), scope))
+            }
+            Addressing::ClusterIps(ips)
+                if ips.is_empty() || scope.ignore_empty && self.endpoints().next().is_none() =>
+            {
+                sets.clear()
+            }
             Addressing::ClusterIps(_) => self.add_ports(service, &own, scope, &mut sets),
             Addressing::Headless if scope.no_endpoints => sets.clear(),
             Addressing::Headless => self.add_endpoints(scope, &mut sets),
@@ -137,7 +185,13 @@ impl ServiceEntry {
         sets
     }
 
-    fn add_ports(&self, service: &Service, own: &[u8], scope: &Scope<'_>, sets: &mut Vec<RecordSet>) {
+    fn add_ports(
+        &self,
+        service: &Service,
+        own: &[u8],
+        scope: &Scope<'_>,
+        sets: &mut Vec<RecordSet>,
+    ) {
         let (mut all, mut named) = (Vec::new(), Ports::new());
         for port in &service.ports {
             let rdata = srv(100, port.port, own);
@@ -160,7 +214,10 @@ impl ServiceEntry {
             let weight = (100 / slice.endpoints.len()).max(1) as u16;
             for port in slice.ports.iter().filter(|port| !port.name.is_empty()) {
                 let Some(number) = port.port else { continue };
-                named.entry((port.protocol, &*port.name)).or_default().push(srv(weight, number, &host));
+                named
+                    .entry((port.protocol, &*port.name))
+                    .or_default()
+                    .push(srv(weight, number, &host));
             }
             let addresses = hosts.entry(label).or_default();
             if !addresses.contains(&endpoint.address) {
@@ -169,7 +226,10 @@ impl ServiceEntry {
         }
         for (label, addresses) in hosts {
             let Some(host) = self.target_name(Some(&label), scope) else { continue };
-            sets.extend([Type::A, Type::AAAA].map(|rtype| set(&host, rtype, address_data(rtype, &addresses), scope)));
+            sets.extend(
+                [Type::A, Type::AAAA]
+                    .map(|rtype| set(&host, rtype, address_data(rtype, &addresses), scope)),
+            );
         }
         self.add_named_ports(named, scope, sets);
     }
@@ -178,7 +238,8 @@ impl ServiceEntry {
         for ((protocol, name), mut rdatas) in named {
             rdatas.sort_unstable();
             rdatas.dedup();
-            let labels = [format!("_{}", name.to_ascii_lowercase()), format!("_{}", protocol.label())];
+            let labels =
+                [format!("_{}", name.to_ascii_lowercase()), format!("_{}", protocol.label())];
             if let Some(owner) = self.name_under(labels.iter().map(String::as_str), scope) {
                 sets.push(set(&owner, Type::SRV, rdatas.iter().collect(), scope));
             }
@@ -206,8 +267,19 @@ mod tests {
 
     fn service(name: &str, last: u8) -> Change {
         let addressing = Addressing::ClusterIps(Box::new([[10, 96, 0, last].into()]));
-        let ports = Box::new([ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: 80, node_port: None }]);
-        Change::Upsert(Object::Service(Service { namespace: "ns".into(), name: name.into(), addressing, ports, outside: None }))
+        let ports = Box::new([ServicePort {
+            name: "http".into(),
+            protocol: Protocol::Tcp,
+            port: 80,
+            node_port: None,
+        }]);
+        Change::Upsert(Object::Service(Service {
+            namespace: "ns".into(),
+            name: name.into(),
+            addressing,
+            ports,
+            outside: None,
+        }))
     }
 
     fn printed(transfer: Transfer) -> (u32, Vec<String>) {
@@ -220,17 +292,25 @@ mod tests {
         let zone = Zone::new(index.store(), Settings::new(vec!["cluster.local".parse().unwrap()]));
         let apex = Question::new("cluster.local".parse().unwrap(), Type::AXFR);
         assert!(matches!(zone.transfer(&apex), Some(Err(Unsynced))));
-        index.apply(Change::Upsert(Object::Namespace(Namespace { name: "ns".into(), labels: Box::default() })), 1);
+        index.apply(
+            Change::Upsert(Object::Namespace(Namespace {
+                name: "ns".into(),
+                labels: Box::default(),
+            })),
+            1,
+        );
         [service("a", 1), service("b", 2)].into_iter().for_each(|change| index.apply(change, 2));
         Kind::ALL.into_iter().for_each(|kind| index.apply(Change::Synced(kind), 3));
 
-        let take = || zone.transfer(&apex).unwrap().unwrap_or_else(|_| panic!("everything is listed"));
+        let take =
+            || zone.transfer(&apex).unwrap().unwrap_or_else(|_| panic!("everything is listed"));
         let (before, mut half) = (printed(take()), take());
         let first = half.records.next();
         index.apply(service("b", 3), 4);
         index.apply(service("c", 4), 5);
         index.apply(Change::Remove(service_key("a")), 6);
-        let rest: Vec<_> = first.into_iter().chain(half.records).map(|set| format!("{set:?}")).collect();
+        let rest: Vec<_> =
+            first.into_iter().chain(half.records).map(|set| format!("{set:?}")).collect();
         assert_eq!((3, rest), before);
         let (serial, after) = printed(take());
         assert_eq!((serial, after.len()), (6, before.1.len()));

@@ -18,7 +18,8 @@ pub trait View: Send + Sync {
     /// The SOA of the zone that the question is in.
     fn soa(&self, question: &Question) -> Option<RecordSet>;
 
-    /// The zone whose apex the question names, whole; `None` where that is none of the view's, or none that it hands over.
+    /// The zone whose apex the question names, whole; `None` where that is none of the view's, or
+    /// none that it hands over.
     ///
     /// # Errors
     /// Where it is not known yet what the zone holds.
@@ -26,8 +27,8 @@ pub trait View: Send + Sync {
         None
     }
 
-    /// The kinds that nothing can be answered without and that have not been listed yet, with the reason where they may not be
-    /// read.
+    /// The kinds that nothing can be answered without and that have not been listed yet, with the
+    /// reason where they may not be read.
     fn waiting(&self) -> Vec<(Kind, Option<Box<str>>)>;
 }
 

@@ -1,6 +1,7 @@
 //! A large cluster: memory, the time until the servers know all of it, and what a query costs then.
 //!
-//! `NDOTS_BENCH_SNAPSHOT` names an etcd snapshot, packed with zstd or not; without it the lab makes a smaller cluster.
+//! `NDOTS_BENCH_SNAPSHOT` names an etcd snapshot, packed with zstd or not; without it the lab makes
+//! a smaller cluster.
 
 use std::{path::Path, process::Command};
 
@@ -15,12 +16,19 @@ const SERVICES: usize = 2000;
 const ASKED: usize = 1000;
 
 pub(crate) fn large(bench: &Bench) {
-    let options = LabOptions { controllers: false, service_range: "10.96.0.0/14,fd00:10:96::/112", ..LabOptions::default() };
+    let options = LabOptions {
+        controllers: false,
+        service_range: "10.96.0.0/14,fd00:10:96::/112",
+        ..LabOptions::default()
+    };
     if Lab::missing().is_some() {
         return;
     }
     let lab = match std::env::var("NDOTS_BENCH_SNAPSHOT") {
-        Ok(snapshot) => Lab::start(&LabOptions { etcd: Some(restore(Path::new(&snapshot), bench.directory.path())), ..options }),
+        Ok(snapshot) => Lab::start(&LabOptions {
+            etcd: Some(restore(Path::new(&snapshot), bench.directory.path())),
+            ..options
+        }),
         Err(_) => made(&options),
     };
     println!("\na cluster of {}, read from its API server", size(&lab));
@@ -32,7 +40,10 @@ pub(crate) fn large(bench: &Bench) {
             // What a list leaves behind is given back a little later.
             std::thread::sleep(std::time::Duration::from_secs(10));
             let [peak, settled] = ["VmHWM", "VmRSS"].map(|field| started.server.memory(field));
-            println!("{:<30} {ready:>12.1} {peak:>12.1} {settled:>12.1}", format!("{peer}, pods {pods}"));
+            println!(
+                "{:<30} {ready:>12.1} {peak:>12.1} {settled:>12.1}",
+                format!("{peer}, pods {pods}")
+            );
         }
     }
     let names = (0..ASKED).map(|k| format!("svc-{k}.ns-{}.svc.cluster.local", k % 50)).collect();
@@ -42,7 +53,11 @@ pub(crate) fn large(bench: &Bench) {
 fn made(options: &LabOptions) -> Lab {
     let lab = Lab::start(options);
     let mut generate = Command::new(program("lab"));
-    generate.arg("generate").arg("--kubeconfig").arg(lab.kubeconfig()).arg(format!("--services={SERVICES}"));
+    generate
+        .arg("generate")
+        .arg("--kubeconfig")
+        .arg(lab.kubeconfig())
+        .arg(format!("--services={SERVICES}"));
     assert!(generate.status().unwrap().success());
     lab
 }
@@ -54,7 +69,8 @@ fn size(lab: &Lab) -> String {
         let items = page["items"].as_array().map_or(0, Vec::len) as u64;
         items + page["metadata"]["remainingItemCount"].as_u64().unwrap_or(0)
     };
-    let [services, slices, pods] = ["/api/v1/services", "/apis/discovery.k8s.io/v1/endpointslices", "/api/v1/pods"].map(count);
+    let [services, slices, pods] =
+        ["/api/v1/services", "/apis/discovery.k8s.io/v1/endpointslices", "/api/v1/pods"].map(count);
     format!("{services} Services, {slices} EndpointSlices, {pods} Pods")
 }
 
@@ -66,7 +82,12 @@ fn restore(snapshot: &Path, directory: &Path) -> std::path::PathBuf {
     } else {
         std::fs::copy(snapshot, &plain).unwrap();
     }
-    run(Command::new("etcdctl").env("ETCDCTL_API", "3").args(["snapshot", "restore"]).arg(&plain).arg("--data-dir").arg(&data));
+    run(Command::new("etcdctl")
+        .env("ETCDCTL_API", "3")
+        .args(["snapshot", "restore"])
+        .arg(&plain)
+        .arg("--data-dir")
+        .arg(&data));
     data
 }
 

@@ -1,8 +1,10 @@
-//! `make bench`: ndots beside CoreDNS and beside a socket that only echoes, in one run on the same machine.
+//! `make bench`: ndots beside CoreDNS and beside a socket that only echoes, in one run on the same
+//! machine.
 //!
-//! The servers take turns on one core, dnsperf has the other. What is told of a server is its own CPU time, which another process
-//! on the machine disturbs little, and its memory. CoreDNS and ndots read the same Corefile and the same API server, that of the
-//! lab; without the lab CoreDNS is left out and ndots serves examples/cafe.
+//! The servers take turns on one core, dnsperf has the other. What is told of a server is its own
+//! CPU time, which another process on the machine disturbs little, and its memory. CoreDNS and
+//! ndots read the same Corefile and the same API server, that of the lab; without the lab CoreDNS
+//! is left out and ndots serves examples/cafe.
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -42,11 +44,24 @@ fn main() {
     let directory = tempfile::tempdir().unwrap();
     let bench = Bench { upstream: world(), directory };
     let cafe = "manifests examples/cafe\n        pods insecure";
-    println!("first answer after the process starts: {:.1} ms (median of {ROUNDS})", median(|| bench.first_answer(cafe)));
-    println!("an edited manifest in the answers: {:.0} ms (median of {ROUNDS})", median(|| bench.edit()));
-    let lab = Lab::or_left_out("CoreDNS, and a large cluster", &LabOptions { controllers: false, ..LabOptions::default() });
+    println!(
+        "first answer after the process starts: {:.1} ms (median of {ROUNDS})",
+        median(|| bench.first_answer(cafe))
+    );
+    println!(
+        "an edited manifest in the answers: {:.0} ms (median of {ROUNDS})",
+        median(|| bench.edit())
+    );
+    let lab = Lab::or_left_out(
+        "CoreDNS, and a large cluster",
+        &LabOptions { controllers: false, ..LabOptions::default() },
+    );
     let facts = lab.as_ref().map_or_else(|| cafe.to_owned(), |lab| facts(lab, "insecure"));
-    bench.costs(&peers(lab.is_some()), &facts, &CASES.map(|(what, name)| (what, vec![name.to_owned()])));
+    bench.costs(
+        &peers(lab.is_some()),
+        &facts,
+        &CASES.map(|(what, name)| (what, vec![name.to_owned()])),
+    );
     drop(lab);
     cluster::large(&bench);
 }
@@ -111,18 +126,27 @@ impl Bench {
 
     fn first_answer(&self, facts: &str) -> f64 {
         let started = self.start(Path::new(env!("CARGO_BIN_EXE_ndots")), facts);
-        started.server.until(&query("kubernetes.default.svc.cluster.local"), |reply| !reply.is_empty()).as_secs_f64() * 1e3
+        started
+            .server
+            .until(&query("kubernetes.default.svc.cluster.local"), |reply| !reply.is_empty())
+            .as_secs_f64()
+            * 1e3
     }
 
     fn edit(&self) -> f64 {
         let manifests = self.directory.path().join("edited");
         fs::create_dir_all(&manifests).unwrap();
         let write = |last: u8| {
-            let text = format!("apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec: {{clusterIP: 10.96.1.{last}}}\n");
+            let text = format!(
+                "apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec: {{clusterIP: 10.96.1.{last}}}\n"
+            );
             fs::write(manifests.join("web.yaml"), text).unwrap();
         };
         write(1);
-        let started = self.start(Path::new(env!("CARGO_BIN_EXE_ndots")), &format!("manifests {}", manifests.display()));
+        let started = self.start(
+            Path::new(env!("CARGO_BIN_EXE_ndots")),
+            &format!("manifests {}", manifests.display()),
+        );
         let web = query("web.default.svc.cluster.local");
         started.server.until(&web, |reply| reply.ends_with(&[10, 96, 1, 1]));
         std::thread::sleep(Duration::from_millis(200));
@@ -131,7 +155,12 @@ impl Bench {
     }
 
     /// CPU time a query of an echoing socket and of the peers, for some sets of names.
-    fn costs<const N: usize>(&self, peers: &[(&str, PathBuf)], facts: &str, cases: &[(&str, Vec<String>); N]) {
+    fn costs<const N: usize>(
+        &self,
+        peers: &[(&str, PathBuf)],
+        facts: &str,
+        cases: &[(&str, Vec<String>); N],
+    ) {
         let echo = Server::echo();
         let started: Vec<_> = peers.iter().map(|(_, program)| self.start(program, facts)).collect();
         for Started { server, ready } in &started {
@@ -139,13 +168,17 @@ impl Bench {
         }
         let mut heading = format!("{:<30} {:>8}", "", "echo");
         peers.iter().for_each(|(peer, _)| write!(heading, " {peer:>8}   ratio").unwrap());
-        println!("\nCPU time a query, in microseconds: median of {ROUNDS} turns, and its ratio to the echo\n{heading}");
+        println!(
+            "\nCPU time a query, in microseconds: median of {ROUNDS} turns, and its ratio to the echo\n{heading}"
+        );
         for (what, names) in cases {
             let file = self.questions(names);
             let mut figures = vec![Vec::new(); 1 + started.len()];
             for _ in 0..ROUNDS {
                 figures[0].push(load::cost(&echo, &file));
-                figures[1..].iter_mut().zip(&started).for_each(|(figures, started)| figures.push(load::cost(&started.server, &file)));
+                figures[1..].iter_mut().zip(&started).for_each(|(figures, started)| {
+                    figures.push(load::cost(&started.server, &file))
+                });
             }
             let mut medians = figures.into_iter().map(middle);
             let echo = medians.next().unwrap();
@@ -154,14 +187,18 @@ impl Bench {
             println!("{line}");
         }
         for ((peer, _), started) in peers.iter().zip(&started) {
-            println!("resident memory of {peer} after it: {:.1} MB", started.server.memory("VmRSS"));
+            println!(
+                "resident memory of {peer} after it: {:.1} MB",
+                started.server.memory("VmRSS")
+            );
         }
     }
 
     /// A file for dnsperf.
     fn questions(&self, names: &[String]) -> PathBuf {
         let file = self.directory.path().join("questions");
-        fs::write(&file, names.iter().map(|name| format!("{name} A\n")).collect::<String>()).unwrap();
+        fs::write(&file, names.iter().map(|name| format!("{name} A\n")).collect::<String>())
+            .unwrap();
         file
     }
 }

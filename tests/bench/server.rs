@@ -27,7 +27,11 @@ impl Server {
 
     /// This program, as a socket that echoes.
     pub(crate) fn echo() -> Self {
-        let mut child = pinned(&std::env::current_exe().unwrap()).arg("echo").stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = pinned(&std::env::current_exe().unwrap())
+            .arg("echo")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         Self { child, address: line.trim().parse().unwrap() }
@@ -48,7 +52,10 @@ impl Server {
     pub(crate) fn until(&self, packet: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Duration {
         let begun = Instant::now();
         while !wanted(&self.ask(packet, Duration::from_millis(20))) {
-            assert!(begun.elapsed() < Duration::from_secs(300), "the server does not answer as it should");
+            assert!(
+                begun.elapsed() < Duration::from_secs(300),
+                "the server does not answer as it should"
+            );
             std::thread::sleep(Duration::from_millis(1));
         }
         begun.elapsed()
@@ -75,7 +82,8 @@ impl Server {
     /// Resident memory in MB: now (`VmRSS`), or the most there ever was (`VmHWM`).
     pub(crate) fn memory(&self, field: &str) -> f64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
+        let line =
+            status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
         line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1000.0
     }
 }
@@ -96,8 +104,10 @@ fn pinned(program: &Path) -> Command {
 fn ready(page: SocketAddr) -> bool {
     let Ok(mut stream) = TcpStream::connect(page) else { return false };
     let mut reply = String::new();
-    let asked = write!(stream, "GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    asked.and_then(|()| stream.read_to_string(&mut reply)).is_ok() && reply.starts_with("HTTP/1.1 200")
+    let asked =
+        write!(stream, "GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    asked.and_then(|()| stream.read_to_string(&mut reply)).is_ok()
+        && reply.starts_with("HTTP/1.1 200")
 }
 
 /// A port of loopback that is free for both UDP and TCP.

@@ -21,7 +21,8 @@ const TRIES: usize = 3;
 pub(crate) fn ask(server: SocketAddr, questions: &[Asked]) -> Vec<Option<Vec<u8>>> {
     let mut replies = vec![None; questions.len()];
     for tcp in [false, true] {
-        let mut open: Vec<usize> = (0..questions.len()).filter(|at| questions[*at].how.tcp == tcp).collect();
+        let mut open: Vec<usize> =
+            (0..questions.len()).filter(|at| questions[*at].how.tcp == tcp).collect();
         for _ in 0..TRIES {
             let asked = if tcp { over_tcp } else { over_udp };
             // An id is the question's place in its batch.
@@ -32,7 +33,12 @@ pub(crate) fn ask(server: SocketAddr, questions: &[Asked]) -> Vec<Option<Vec<u8>
     replies
 }
 
-fn over_udp(server: SocketAddr, questions: &[Asked], batch: &[usize], replies: &mut [Option<Vec<u8>>]) {
+fn over_udp(
+    server: SocketAddr,
+    questions: &[Asked],
+    batch: &[usize],
+    replies: &mut [Option<Vec<u8>>],
+) {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     socket.connect(server).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -57,7 +63,12 @@ fn over_udp(server: SocketAddr, questions: &[Asked], batch: &[usize], replies: &
 }
 
 /// Over one connection, and over another where a server closes it.
-fn over_tcp(server: SocketAddr, questions: &[Asked], batch: &[usize], replies: &mut [Option<Vec<u8>>]) {
+fn over_tcp(
+    server: SocketAddr,
+    questions: &[Asked],
+    batch: &[usize],
+    replies: &mut [Option<Vec<u8>>],
+) {
     let mut next = 0;
     while next < batch.len() {
         let Ok(mut stream) = TcpStream::connect(server) else { return };
@@ -67,7 +78,8 @@ fn over_tcp(server: SocketAddr, questions: &[Asked], batch: &[usize], replies: &
         while next < batch.len() || !waiting.is_empty() {
             while waiting.len() < WINDOW && next < batch.len() {
                 let packet = questions[batch[next]].packet(next as u16);
-                let _ = stream.write_all(&[&(packet.len() as u16).to_be_bytes(), &*packet].concat());
+                let _ =
+                    stream.write_all(&[&(packet.len() as u16).to_be_bytes(), &*packet].concat());
                 waiting.insert(next as u16, batch[next]);
                 next += 1;
             }
@@ -79,7 +91,8 @@ fn over_tcp(server: SocketAddr, questions: &[Asked], batch: &[usize], replies: &
     }
 }
 
-/// The records of a zone come in many messages: those up to the second SOA record, or the one that refuses.
+/// The records of a zone come in many messages: those up to the second SOA record, or the one that
+/// refuses.
 pub(crate) fn transfer(server: SocketAddr, asked: &Asked) -> Option<Vec<Vec<u8>>> {
     let mut stream = TcpStream::connect(server).ok()?;
     stream.set_read_timeout(Some(PATIENCE * 4)).unwrap();
@@ -89,7 +102,8 @@ pub(crate) fn transfer(server: SocketAddr, asked: &Asked) -> Option<Vec<Vec<u8>>
     while seen < 2 {
         let packet = receive(&mut stream)?;
         let message = Message::from_vec(&packet).ok()?;
-        seen += message.answers.iter().filter(|record| record.record_type() == RecordType::SOA).count();
+        seen +=
+            message.answers.iter().filter(|record| record.record_type() == RecordType::SOA).count();
         seen += if message.answers.is_empty() { 2 } else { 0 };
         messages.push(packet);
     }

@@ -15,12 +15,24 @@ pub(crate) struct Delta {
     pub(crate) ndots: String,
 }
 
-/// What differs. Records of the world may be `age` seconds older on one side: caches fetched them at different times.
-pub(crate) fn compare(asked: &Asked, coredns: Option<&Reply>, ndots: Option<&Reply>, age: u32) -> Vec<Delta> {
+/// What differs. Records of the world may be `age` seconds older on one side: caches fetched them
+/// at different times.
+pub(crate) fn compare(
+    asked: &Asked,
+    coredns: Option<&Reply>,
+    ndots: Option<&Reply>,
+    age: u32,
+) -> Vec<Delta> {
     let (coredns, ndots) = match (coredns, ndots) {
         (None, None) => return Vec::new(),
         (Some(coredns), Some(ndots)) => (coredns, ndots),
-        (one, other) => return vec![Delta::new("reply", one.map_or("none", |it| &it.rcode), other.map_or("none", |it| &it.rcode))],
+        (one, other) => {
+            return vec![Delta::new(
+                "reply",
+                one.map_or("none", |it| &it.rcode),
+                other.map_or("none", |it| &it.rcode),
+            )];
+        }
     };
     if coredns.broken.is_some() || ndots.broken.is_some() {
         let text = |reply: &Reply| reply.broken.clone().unwrap_or_default();
@@ -35,10 +47,14 @@ pub(crate) fn compare(asked: &Asked, coredns: Option<&Reply>, ndots: Option<&Rep
     for ((name, theirs), (_, ours)) in coredns.flags.iter().zip(&ndots.flags) {
         deltas.text(name, &theirs.to_string(), &ours.to_string());
     }
-    let opt =
-        |reply: &Reply| reply.edns.as_ref().map_or("none".to_owned(), |edns| format!("version {} do {}", edns.version, edns.dnssec_ok));
+    let opt = |reply: &Reply| {
+        reply.edns.as_ref().map_or("none".to_owned(), |edns| {
+            format!("version {} do {}", edns.version, edns.dnssec_ok)
+        })
+    };
     deltas.text("opt", &opt(coredns), &opt(ndots));
-    let options = |reply: &Reply| reply.edns.as_ref().map(|edns| edns.options.clone()).unwrap_or_default();
+    let options =
+        |reply: &Reply| reply.edns.as_ref().map(|edns| edns.options.clone()).unwrap_or_default();
     deltas.text("options", &options(coredns), &options(ndots));
     let age = if coredns.is_of_world() && ndots.is_of_world() { age } else { 0 };
     for (at, name) in SECTIONS.into_iter().enumerate() {
@@ -57,7 +73,8 @@ fn aliases(reply: &Reply) -> String {
     format!("{}{}", owners.join(" "), if late { " late" } else { "" })
 }
 
-/// Whether a reply that was cut answers only what the whole one does; additional records are left out of both as they do not fit.
+/// Whether a reply that was cut answers only what the whole one does; additional records are left
+/// out of both as they do not fit.
 pub(crate) fn is_part_of(cut: &Reply, whole: &Reply) -> bool {
     cut.rcode == whole.rcode
         && cut.sections.iter().zip(&whole.sections).take(2).all(|(cut, whole)| {
@@ -67,7 +84,11 @@ pub(crate) fn is_part_of(cut: &Reply, whole: &Reply) -> bool {
 }
 
 impl Delta {
-    pub(crate) fn new(field: &'static str, coredns: impl Into<String>, ndots: impl Into<String>) -> Self {
+    pub(crate) fn new(
+        field: &'static str,
+        coredns: impl Into<String>,
+        ndots: impl Into<String>,
+    ) -> Self {
         Self { field, coredns: coredns.into(), ndots: ndots.into() }
     }
 }
@@ -81,8 +102,16 @@ impl Deltas {
         }
     }
 
-    fn section<'l>(&mut self, name: &'static str, coredns: &'l [Line], ndots: &'l [Line], age: u32) {
-        let set = |lines: &'l [Line]| lines.iter().map(|line| (line.key(), line)).collect::<BTreeMap<_, _>>();
+    fn section<'l>(
+        &mut self,
+        name: &'static str,
+        coredns: &'l [Line],
+        ndots: &'l [Line],
+        age: u32,
+    ) {
+        let set = |lines: &'l [Line]| {
+            lines.iter().map(|line| (line.key(), line)).collect::<BTreeMap<_, _>>()
+        };
         let mut unmatched = set(ndots);
         let mut theirs = Vec::new();
         for (key, line) in set(coredns) {

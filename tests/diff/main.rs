@@ -1,10 +1,15 @@
-//! CoreDNS and ndots on one control plane, with the same Corefile, asked the same questions: what differs is a mistake or a line
-//! in `tests/differences.toml` with its reason.
+//! CoreDNS and ndots on one control plane, with the same Corefile, asked the same questions: what
+//! differs is a mistake or a line in `tests/differences.toml` with its reason.
 //!
-//! Sections are compared as sets, TTLs exactly (but for records of the world that a cache holds: one of the two may have fetched
-//! them some seconds earlier), without the SOA's serial and the OPT's size. `make diff` asks every Corefile in `corefiles/`;
-//! `cargo test` asks kubeadm's, each question in one way only.
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test opens sockets, starts threads, reads files, and may panic")]
+//! Sections are compared as sets, TTLs exactly (but for records of the world that a cache holds:
+//! one of the two may have fetched them some seconds earlier), without the SOA's serial and the
+//! OPT's size. `make diff` asks every Corefile in `corefiles/`; `cargo test` asks kubeadm's, each
+//! question in one way only.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test opens sockets, starts threads, reads files, and may panic"
+)]
 
 mod ask;
 mod compare;
@@ -57,10 +62,17 @@ fn every_corefile_is_answered_as_by_coredns() {
     let Some(run) = Run::or_left_out() else { return };
     let mut report = Report::new(&run.rules);
     let only = std::env::var("NDOTS_DIFF").ok();
-    for name in corefiles().iter().filter(|name| only.as_ref().is_none_or(|only| only.split(',').any(|only| only == *name))) {
+    for name in corefiles()
+        .iter()
+        .filter(|name| only.as_ref().is_none_or(|only| only.split(',').any(|only| only == *name)))
+    {
         let begun = (Instant::now(), report.questions);
         run.corefile(name, THOROUGH.contains(&&**name), &mut report);
-        println!("{name}: {} questions in {:.1} s", report.questions - begun.1, begun.0.elapsed().as_secs_f64());
+        println!(
+            "{name}: {} questions in {:.1} s",
+            report.questions - begun.1,
+            begun.0.elapsed().as_secs_f64()
+        );
     }
     println!("\n{}", report.print());
     assert_eq!(report.unexplained_differences(), 0);
@@ -81,10 +93,18 @@ struct Run {
 impl Run {
     fn or_left_out() -> Option<Self> {
         let relaxed = &["--feature-gates=RelaxedServiceNameValidation=true"];
-        let lab = Lab::or_left_out("the comparison with CoreDNS", &LabOptions { apiserver: relaxed, ..LabOptions::dual_stack() })?;
+        let lab = Lab::or_left_out(
+            "the comparison with CoreDNS",
+            &LabOptions { apiserver: relaxed, ..LabOptions::dual_stack() },
+        )?;
         let machines = Machines::new(&lab);
         let cluster = Cluster::make(&lab, &machines.addresses());
-        Some(Self { lab, machines, cluster, rules: Rule::read(&root().join("tests/differences.toml")) })
+        Some(Self {
+            lab,
+            machines,
+            cluster,
+            rules: Rule::read(&root().join("tests/differences.toml")),
+        })
     }
 
     fn corefile(&self, name: &str, every_way: bool, report: &mut Report<'_>) {
@@ -113,9 +133,14 @@ fn questions(names: &[String], every_way: bool) -> Vec<Asked> {
     let mut questions = Vec::new();
     for (at, name) in names.iter().enumerate() {
         for (turn, qtype) in TYPES.into_iter().enumerate() {
-            // The names that clusters are asked least for are those with the most rules of their own.
+            // The names that clusters are asked least for are those with the most rules of their
+            // own.
             let of_top = name.matches('.').count() <= 1 || name.starts_with("ns.dns.");
-            let ways: &[How] = if every_way || of_top { &WAYS } else { std::slice::from_ref(&WAYS[(at + turn) % WAYS.len()]) };
+            let ways: &[How] = if every_way || of_top {
+                &WAYS
+            } else {
+                std::slice::from_ref(&WAYS[(at + turn) % WAYS.len()])
+            };
             questions.extend(ways.iter().map(|how| Asked { name: name.clone(), qtype, how: *how }));
         }
     }
@@ -123,14 +148,27 @@ fn questions(names: &[String], every_way: bool) -> Vec<Asked> {
 }
 
 /// Whole zones, and what is none.
-fn compare_transfers(corefile: &str, zones: &[String], servers: [SocketAddr; 2], report: &mut Report<'_>) {
-    let others = ["in-addr.arpa", "ip6.arpa", "svc.cluster.local", "web.shop.svc.cluster.local", "example.org"].map(str::to_owned);
+fn compare_transfers(
+    corefile: &str,
+    zones: &[String],
+    servers: [SocketAddr; 2],
+    report: &mut Report<'_>,
+) {
+    let others = [
+        "in-addr.arpa",
+        "ip6.arpa",
+        "svc.cluster.local",
+        "web.shop.svc.cluster.local",
+        "example.org",
+    ]
+    .map(str::to_owned);
     for name in zones.iter().chain(&others) {
         let how = How { tcp: true, ..How::default() };
         let asked = Asked { name: name.clone(), qtype: Type::AXFR, how };
         let whole = servers.map(|server| {
             let messages = ask::transfer(server, &asked)?;
-            let mut replies = messages.iter().map(|packet| Reply::read(packet, &asked.packet(0), server.ip()));
+            let mut replies =
+                messages.iter().map(|packet| Reply::read(packet, &asked.packet(0), server.ip()));
             let first = replies.next()?;
             Some(replies.fold(first, |mut whole, reply| {
                 let [answer, ..] = reply.sections;
@@ -143,7 +181,13 @@ fn compare_transfers(corefile: &str, zones: &[String], servers: [SocketAddr; 2],
     }
 }
 
-fn compare_batch(corefile: &str, questions: &[Asked], servers: [SocketAddr; 2], cached_since: Option<Instant>, report: &mut Report<'_>) {
+fn compare_batch(
+    corefile: &str,
+    questions: &[Asked],
+    servers: [SocketAddr; 2],
+    cached_since: Option<Instant>,
+    report: &mut Report<'_>,
+) {
     let replies = asked_of(servers, questions);
     // One of the two caches may have asked as early as the server stands.
     let age = cached_since.map_or(0, |begun| begun.elapsed().as_secs() as u32 + 1);
@@ -152,7 +196,8 @@ fn compare_batch(corefile: &str, questions: &[Asked], servers: [SocketAddr; 2], 
         let [coredns, ndots] = [0, 1].map(|server: usize| replies[server][at].as_ref());
         let deltas = compare(asked, coredns, ndots, age);
         let truncated = [coredns, ndots].into_iter().flatten().any(|reply| reply.truncated);
-        if truncated && !deltas.is_empty() || deltas.iter().any(|delta| delta.field == "additional") {
+        if truncated && !deltas.is_empty() || deltas.iter().any(|delta| delta.field == "additional")
+        {
             cut.push((at, deltas));
         } else {
             report.take(corefile, asked, [coredns, ndots], deltas);
@@ -169,11 +214,20 @@ fn compare_batch(corefile: &str, questions: &[Asked], servers: [SocketAddr; 2], 
 }
 
 /// What remains of the differences where a reply holds a part of what does not fit.
-fn as_cut(asked: &Asked, replies: [Option<&Reply>; 2], wholes: [Option<&Reply>; 2], mut deltas: Vec<Delta>) -> Vec<Delta> {
-    let ([Some(coredns), Some(ndots)], [Some(theirs), Some(ours)]) = (replies, wholes) else { return deltas };
+fn as_cut(
+    asked: &Asked,
+    replies: [Option<&Reply>; 2],
+    wholes: [Option<&Reply>; 2],
+    mut deltas: Vec<Delta>,
+) -> Vec<Delta> {
+    let ([Some(coredns), Some(ndots)], [Some(theirs), Some(ours)]) = (replies, wholes) else {
+        return deltas;
+    };
     let whole = if ours.truncated { theirs } else { ours };
     // A stream has its end, too.
-    if coredns.rcode != ndots.rcode || whole.octets <= if asked.how.tcp { STREAM } else { asked.room().min(1232) } {
+    if coredns.rcode != ndots.rcode
+        || whole.octets <= if asked.how.tcp { STREAM } else { asked.room().min(1232) }
+    {
         return deltas;
     }
     if ndots.octets > asked.room() || !whole.truncated && !is_part_of(ndots, whole) {
@@ -191,13 +245,20 @@ fn as_cut(asked: &Asked, replies: [Option<&Reply>; 2], wholes: [Option<&Reply>; 
 fn asked_of(servers: [SocketAddr; 2], questions: &[Asked]) -> [Vec<Option<Reply>>; 2] {
     let read = |server: SocketAddr| {
         let packets = ask::ask(server, questions).into_iter().zip(questions);
-        packets.map(|(packet, asked)| packet.map(|packet| Reply::read(&packet, &asked.packet(0), server.ip()))).collect()
+        packets
+            .map(|(packet, asked)| {
+                packet.map(|packet| Reply::read(&packet, &asked.packet(0), server.ip()))
+            })
+            .collect()
     };
     let (coredns, ndots) = both(|| read(servers[0]), || read(servers[1]));
     [coredns, ndots]
 }
 
-fn both<A: Send, B: Send>(one: impl FnOnce() -> A + Send, other: impl FnOnce() -> B + Send) -> (A, B) {
+fn both<A: Send, B: Send>(
+    one: impl FnOnce() -> A + Send,
+    other: impl FnOnce() -> B + Send,
+) -> (A, B) {
     thread::scope(|scope| {
         let one = scope.spawn(one);
         let other = other();

@@ -1,4 +1,5 @@
-//! A reply as hickory-proto, which has no part in writing it, reads it; in the words that are compared.
+//! A reply as hickory-proto, which has no part in writing it, reads it; in the words that are
+//! compared.
 
 use std::{fmt, net::IpAddr};
 
@@ -24,7 +25,8 @@ pub(crate) struct Reply {
     pub(crate) edns: Option<Edns>,
 }
 
-/// A record; the serial of an SOA is left out, and where `ns.dns` is the server's own address, it is only called so.
+/// A record; the serial of an SOA is left out, and where `ns.dns` is the server's own address, it
+/// is only called so.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Line {
     pub(crate) owner: String,
@@ -44,9 +46,11 @@ pub(crate) struct Edns {
 pub(crate) const SECTIONS: [&str; 3] = ["answer", "authority", "additional"];
 
 impl Reply {
-    /// `asked` is the packet that it is the reply to: the question comes back octet by octet. `own` is the server's address.
+    /// `asked` is the packet that it is the reply to: the question comes back octet by octet. `own`
+    /// is the server's address.
     pub(crate) fn read(packet: &[u8], asked: &[u8], own: IpAddr) -> Self {
-        let question_octets = asked[12..].iter().position(|octet| *octet == 0).map_or(0, |root| root + 5);
+        let question_octets =
+            asked[12..].iter().position(|octet| *octet == 0).map_or(0, |root| root + 5);
         let mut reply = Self { octets: packet.len(), ..Self::default() };
         reply.question = packet.get(12..12 + question_octets).unwrap_or_default().to_vec();
         let message = match Message::from_vec(packet) {
@@ -71,7 +75,12 @@ impl Reply {
         reply.edns = message.edns.as_ref().map(|edns| Edns {
             version: edns.version(),
             dnssec_ok: edns.flags().dnssec_ok,
-            options: edns.options().as_ref().iter().map(|(code, option)| format!("{code:?}={option:?}")).collect(),
+            options: edns
+                .options()
+                .as_ref()
+                .iter()
+                .map(|(code, option)| format!("{code:?}={option:?}"))
+                .collect(),
         });
         reply
     }
@@ -80,7 +89,10 @@ impl Reply {
 impl Reply {
     /// Whether an upstream had a part in it.
     pub(crate) fn is_of_world(&self) -> bool {
-        self.sections.iter().flatten().any(|line| line.owner == "." || line.owner.to_lowercase().ends_with("example.org."))
+        self.sections
+            .iter()
+            .flatten()
+            .any(|line| line.owner == "." || line.owner.to_lowercase().ends_with("example.org."))
     }
 }
 
@@ -92,14 +104,24 @@ fn is_name_server(record: &Record) -> bool {
 impl Line {
     fn of(record: &Record, own: IpAddr) -> Self {
         let data = match &record.data {
-            RData::A(address) if IpAddr::from(address.0) == own && is_name_server(record) => "OWN-ADDRESS".to_owned(),
+            RData::A(address) if IpAddr::from(address.0) == own && is_name_server(record) => {
+                "OWN-ADDRESS".to_owned()
+            }
             RData::SOA(soa) => {
                 let [mname, rname] = [&soa.mname, &soa.rname].map(ToString::to_string);
-                format!("{mname} {rname} SERIAL {} {} {} {}", soa.refresh, soa.retry, soa.expire, soa.minimum)
+                format!(
+                    "{mname} {rname} SERIAL {} {} {} {}",
+                    soa.refresh, soa.retry, soa.expire, soa.minimum
+                )
             }
             data => data.to_string(),
         };
-        Self { owner: record.name.to_string(), rtype: record.record_type().to_string(), data, ttl: record.ttl }
+        Self {
+            owner: record.name.to_string(),
+            rtype: record.record_type().to_string(),
+            data,
+            ttl: record.ttl,
+        }
     }
 
     /// What a record is found again by in another reply: case and age may differ.
@@ -120,8 +142,15 @@ impl fmt::Display for Reply {
         if let Some(broken) = &self.broken {
             return writeln!(f, "      cannot be read: {broken}");
         }
-        let flags: Vec<_> = self.flags.iter().filter(|(_, set)| *set).map(|(name, _)| *name).collect();
-        writeln!(f, "      status: {}, flags: qr {}; {} octets", self.rcode, flags.join(" "), self.octets)?;
+        let flags: Vec<_> =
+            self.flags.iter().filter(|(_, set)| *set).map(|(name, _)| *name).collect();
+        writeln!(
+            f,
+            "      status: {}, flags: qr {}; {} octets",
+            self.rcode,
+            flags.join(" "),
+            self.octets
+        )?;
         if let Some(edns) = &self.edns {
             let dnssec = if edns.dnssec_ok { " do" } else { "" };
             writeln!(f, "      EDNS: version: {}, flags:{dnssec}; {}", edns.version, edns.options)?;

@@ -24,10 +24,24 @@ pub(crate) struct Report<'r> {
 
 impl<'r> Report<'r> {
     pub(crate) fn new(rules: &'r [Rule]) -> Self {
-        Self { rules, explained: BTreeMap::new(), unexplained: BTreeMap::new(), questions: 0, corefiles: 0, differing: 0, silent: 0 }
+        Self {
+            rules,
+            explained: BTreeMap::new(),
+            unexplained: BTreeMap::new(),
+            questions: 0,
+            corefiles: 0,
+            differing: 0,
+            silent: 0,
+        }
     }
 
-    pub(crate) fn take(&mut self, corefile: &str, asked: &Asked, replies: [Option<&Reply>; 2], deltas: Vec<Delta>) {
+    pub(crate) fn take(
+        &mut self,
+        corefile: &str,
+        asked: &Asked,
+        replies: [Option<&Reply>; 2],
+        deltas: Vec<Delta>,
+    ) {
         self.questions += 1;
         self.silent += usize::from(replies == [None, None]);
         self.differing += usize::from(!deltas.is_empty());
@@ -43,14 +57,29 @@ impl<'r> Report<'r> {
         }
     }
 
-    fn unexplained(&mut self, corefile: &str, asked: &Asked, replies: [Option<&Reply>; 2], delta: &Delta) {
+    fn unexplained(
+        &mut self,
+        corefile: &str,
+        asked: &Asked,
+        replies: [Option<&Reply>; 2],
+        delta: &Delta,
+    ) {
         let [theirs, ours] = [&delta.coredns, &delta.ndots].map(|text| kind(delta.field, text));
         let examples = self.unexplained.entry((delta.field, theirs, ours)).or_default();
         let mut text = format!("    {corefile}: {asked}\n");
         if examples.len() < EXAMPLES {
-            for ((name, reply), only) in ["CoreDNS", "ndots"].iter().zip(replies).zip([&delta.coredns, &delta.ndots]) {
-                write!(text, "    {name}:\n{}", reply.map_or("      no reply\n".to_owned(), ToString::to_string)).unwrap();
-                only.lines().take(4).for_each(|line| writeln!(text, "      only here: {line}").unwrap());
+            for ((name, reply), only) in
+                ["CoreDNS", "ndots"].iter().zip(replies).zip([&delta.coredns, &delta.ndots])
+            {
+                write!(
+                    text,
+                    "    {name}:\n{}",
+                    reply.map_or("      no reply\n".to_owned(), ToString::to_string)
+                )
+                .unwrap();
+                only.lines()
+                    .take(4)
+                    .for_each(|line| writeln!(text, "      only here: {line}").unwrap());
             }
         }
         examples.push(text);
@@ -59,7 +88,12 @@ impl<'r> Report<'r> {
     /// The rules that explained nothing.
     pub(crate) fn idle(&self) -> Vec<&str> {
         let used: BTreeSet<_> = self.explained.keys().map(|(rule, _)| *rule).collect();
-        self.rules.iter().enumerate().filter(|(at, _)| !used.contains(at)).map(|(_, rule)| rule.name()).collect()
+        self.rules
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| !used.contains(at))
+            .map(|(_, rule)| rule.name())
+            .collect()
     }
 
     pub(crate) fn unexplained_differences(&self) -> usize {
@@ -67,10 +101,24 @@ impl<'r> Report<'r> {
     }
 
     pub(crate) fn print(&self) -> String {
-        let mut out = format!("{} questions over {} Corefiles: {} replies differ", self.questions, self.corefiles, self.differing);
-        writeln!(out, ", {} differences are not explained; to {} neither answers", self.unexplained_differences(), self.silent).unwrap();
+        let mut out = format!(
+            "{} questions over {} Corefiles: {} replies differ",
+            self.questions, self.corefiles, self.differing
+        );
+        writeln!(
+            out,
+            ", {} differences are not explained; to {} neither answers",
+            self.unexplained_differences(),
+            self.silent
+        )
+        .unwrap();
         for (at, rule) in self.rules.iter().enumerate() {
-            let counts: usize = self.explained.iter().filter(|((of, _), _)| *of == at).map(|(_, count)| count).sum();
+            let counts: usize = self
+                .explained
+                .iter()
+                .filter(|((of, _), _)| *of == at)
+                .map(|(_, count)| count)
+                .sum();
             if counts > 0 {
                 writeln!(out, "{counts:>8} {}: {}", rule.name(), rule.reason()).unwrap();
             }
@@ -79,18 +127,25 @@ impl<'r> Report<'r> {
             writeln!(out, "   never {name}").unwrap();
         }
         for ((field, theirs, ours), examples) in self.unexplained.iter().take(KINDS) {
-            writeln!(out, "\nNOT EXPLAINED, {} times: {field} `{theirs}` in CoreDNS, `{ours}` in ndots", examples.len()).unwrap();
+            writeln!(
+                out,
+                "\nNOT EXPLAINED, {} times: {field} `{theirs}` in CoreDNS, `{ours}` in ndots",
+                examples.len()
+            )
+            .unwrap();
             examples.iter().take(EXAMPLES).for_each(|example| out.push_str(example));
         }
         out
     }
 }
 
-/// What examples have in common: of records their types, of spellings nothing, else all that is said.
+/// What examples have in common: of records their types, of spellings nothing, else all that is
+/// said.
 fn kind(field: &str, text: &str) -> String {
     match field {
         "answer" | "authority" | "additional" => {
-            let types: BTreeSet<_> = text.lines().filter_map(|line| line.split(' ').nth(2)).collect();
+            let types: BTreeSet<_> =
+                text.lines().filter_map(|line| line.split(' ').nth(2)).collect();
             types.into_iter().collect::<Vec<_>>().join(" ")
         }
         "order" | "owner case" | "data case" | "broken" => String::new(),

@@ -52,16 +52,24 @@ impl Rule {
     /// Where the file is wrong.
     pub(crate) fn read(path: &Path) -> Vec<Self> {
         let text = fs::read_to_string(path).unwrap();
-        let file: File = toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let file: File =
+            toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         file.difference.into_iter().map(Self::new).collect()
     }
 
     fn new(written: Written) -> Self {
         assert!(written.reason.len() > 20, "`{}` needs a reason", written.name);
-        let whole =
-            |pattern: &str| Regex::new(&format!("(?i)^(?:{pattern})$")).unwrap_or_else(|error| panic!("`{}`: {error}", written.name));
+        let whole = |pattern: &str| {
+            Regex::new(&format!("(?i)^(?:{pattern})$"))
+                .unwrap_or_else(|error| panic!("`{}`: {error}", written.name))
+        };
         let names = if written.names.is_empty() { ".*" } else { &written.names };
-        Self { coredns: whole(&written.coredns), ndots: whole(&written.ndots), names: whole(names), written }
+        Self {
+            coredns: whole(&written.coredns),
+            ndots: whole(&written.ndots),
+            names: whole(names),
+            written,
+        }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -70,8 +78,10 @@ impl Rule {
 
     pub(crate) fn explains(&self, corefile: &str, asked: &Asked, delta: &Delta) -> bool {
         let Written { fields, types, how, corefiles, .. } = &self.written;
-        let lines = |text: &str, pattern: &Regex| text.split('\n').all(|line| pattern.is_match(line));
-        let among = |list: &[String], word: &str| list.is_empty() || list.iter().any(|it| it == word);
+        let lines =
+            |text: &str, pattern: &Regex| text.split('\n').all(|line| pattern.is_match(line));
+        let among =
+            |list: &[String], word: &str| list.is_empty() || list.iter().any(|it| it == word);
         fields.iter().any(|field| field == delta.field)
             && among(corefiles, corefile)
             && among(types, &asked.qtype.to_string())

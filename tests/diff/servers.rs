@@ -20,7 +20,8 @@ use crate::{
 pub(crate) fn corefiles() -> Vec<String> {
     let files = fs::read_dir(directory()).unwrap().map(|entry| entry.unwrap().path());
     let files = files.filter(|path| path.extension().is_some_and(|ending| ending == "corefile"));
-    let mut names: Vec<_> = files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    let mut names: Vec<_> =
+        files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
     names.sort_unstable();
     names
 }
@@ -58,8 +59,12 @@ impl Machines {
         let machine = if program == Program::CoreDns { &self.coredns } else { &self.ndots };
         let text = corefile(name);
         let mut container = lab.prepared(machine, program, &text, "coredns");
-        for file in ["NodeHosts", "custom/stub.server", "custom/small.override", "k3s/more.server"] {
-            container.file(&format!("/etc/coredns/{file}"), &fs::read_to_string(directory().join("files").join(file)).unwrap());
+        for file in ["NodeHosts", "custom/stub.server", "custom/small.override", "k3s/more.server"]
+        {
+            container.file(
+                &format!("/etc/coredns/{file}"),
+                &fs::read_to_string(directory().join("files").join(file)).unwrap(),
+            );
         }
         container.file("/etc/resolv.conf", &self.resolv);
         container.file("/etc/hosts", "127.0.0.1 localhost\n192.0.2.12 from.hosts.test\n");
@@ -68,7 +73,8 @@ impl Machines {
             container.wait_until_ready();
         }
         let address = SocketAddr::new(machine.address.into(), 53);
-        let probe = [Asked { name: "probe.invalid".to_owned(), qtype: Type::A, how: How::default() }];
+        let probe =
+            [Asked { name: "probe.invalid".to_owned(), qtype: Type::A, how: How::default() }];
         until("a server that answers", Duration::from_secs(30), || {
             container.process().assert_running();
             ask(address, &probe)[0].is_some().then_some(())

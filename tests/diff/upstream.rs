@@ -111,13 +111,18 @@ impl World {
             let (rtype, data) = rest.split_once(' ').unwrap();
             world.add(owner, ttl.parse().unwrap(), rtype, data);
         }
-        (0..MANY).for_each(|last| world.add(name("large.example.org"), 60, "A", &format!("198.51.101.{last}")));
+        (0..MANY).for_each(|last| {
+            world.add(name("large.example.org"), 60, "A", &format!("198.51.101.{last}"))
+        });
         world
     }
 
     fn add(&mut self, owner: Name, ttl: u32, rtype: &str, data: &str) {
         let data = RData::try_from_str(RecordType::from_str(rtype).unwrap(), data).unwrap();
-        self.records.entry(owner.to_lowercase()).or_default().push(Record::from_rdata(owner, ttl, data));
+        self.records
+            .entry(owner.to_lowercase())
+            .or_default()
+            .push(Record::from_rdata(owner, ttl, data));
     }
 
     fn serve(&self, mut stream: TcpStream) -> Option<()> {
@@ -159,7 +164,12 @@ impl World {
                 return;
             }
             let records = self.records.get(&here);
-            let of = |rtype| records.into_iter().flatten().filter(move |record| record.record_type() == rtype || rtype == RecordType::ANY);
+            let of = |rtype| {
+                records
+                    .into_iter()
+                    .flatten()
+                    .filter(move |record| record.record_type() == rtype || rtype == RecordType::ANY)
+            };
             let found: Vec<_> = of(qtype).map(|record| owned_by(&owner, record)).collect();
             if !found.is_empty() {
                 reply.answers.extend(found);
@@ -186,12 +196,14 @@ impl World {
 fn soa_above(here: &Name, records: &BTreeMap<Name, Vec<Record>>) -> Record {
     let apex = name("example.org");
     if apex.zone_of(here)
-        && let Some(soa) = records[&apex].iter().find(|record| record.record_type() == RecordType::SOA)
+        && let Some(soa) =
+            records[&apex].iter().find(|record| record.record_type() == RecordType::SOA)
     {
         // The minimum is what a denial is good for (RFC 2308 §5).
         return Record::from_rdata(soa.name.clone(), 60, soa.data.clone());
     }
-    let data = RData::try_from_str(RecordType::SOA, "a.root. b.root. 1 1800 900 604800 86400").unwrap();
+    let data =
+        RData::try_from_str(RecordType::SOA, "a.root. b.root. 1 1800 900 604800 86400").unwrap();
     Record::from_rdata(Name::root(), 86_400, data)
 }
 

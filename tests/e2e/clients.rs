@@ -10,9 +10,11 @@ use std::{
 
 use crate::{cluster::Cluster, support::lab::Netns};
 
-/// Milliseconds are what it should be; this is for a controller's part, and a machine that has other things to do.
+/// Milliseconds are what it should be; this is for a controller's part, and a machine that has
+/// other things to do.
 const CHANGE: Duration = Duration::from_secs(5);
-/// A C library that got no answer asks again after 2.5 s or 5 s: what comes sooner is the answer to the first question.
+/// A C library that got no answer asks again after 2.5 s or 5 s: what comes sooner is the answer to
+/// the first question.
 const FIRST_TRY: Duration = Duration::from_millis(2400);
 
 pub(crate) struct Client {
@@ -29,8 +31,8 @@ impl Client {
         Self { netns, addresses, musl, asked: Cell::new(0) }
     }
 
-    /// Every client finds these addresses and no others, behind this alias if there is one: `name` is `NAME A` or `NAME AAAA`, and what is
-    /// expected is what `dig +short` prints.
+    /// Every client finds these addresses and no others, behind this alias if there is one: `name`
+    /// is `NAME A` or `NAME AAAA`, and what is expected is what `dig +short` prints.
     pub(crate) fn finds(&self, question: &str, expected: &[&str]) {
         self.dig(question, expected);
         self.libraries_find(question, expected);
@@ -49,8 +51,15 @@ impl Client {
         };
         for options in ["", "use-vc"] {
             let text = self.getent(database, name, options);
-            let canonical = text.lines().next().and_then(|line| line.split_whitespace().nth(2)).unwrap_or_default();
-            let addresses = text.lines().filter(|line| line.contains("STREAM")).filter_map(|line| line.split_whitespace().next());
+            let canonical = text
+                .lines()
+                .next()
+                .and_then(|line| line.split_whitespace().nth(2))
+                .unwrap_or_default();
+            let addresses = text
+                .lines()
+                .filter(|line| line.contains("STREAM"))
+                .filter_map(|line| line.split_whitespace().next());
             check(&format!("getent {database} {name} ({options})"), canonical, addresses, expected);
         }
     }
@@ -81,13 +90,21 @@ impl Client {
     pub(crate) fn names(&self, address: &str, expected: &[&str]) {
         let dotted: Vec<_> = expected.iter().map(|name| format!("{name}.")).collect();
         self.dig(&format!("-x {address}"), &dotted.iter().map(String::as_str).collect::<Vec<_>>());
-        let is_one = |found: &str| if expected.is_empty() { found.is_empty() } else { expected.contains(&found) };
+        let is_one = |found: &str| {
+            if expected.is_empty() { found.is_empty() } else { expected.contains(&found) }
+        };
         for options in ["", "use-vc"] {
             let text = self.getent("hosts", address, options);
-            assert!(is_one(text.split_whitespace().nth(1).unwrap_or_default()), "getent hosts {address} ({options}): {text}");
+            assert!(
+                is_one(text.split_whitespace().nth(1).unwrap_or_default()),
+                "getent hosts {address} ({options}): {text}"
+            );
         }
         let text = self.musl(&format!("ptr {address}"));
-        assert!(is_one(if text.starts_with("error") { "" } else { &text }), "musl, ptr {address}: {text}");
+        assert!(
+            is_one(if text.starts_with("error") { "" } else { &text }),
+            "musl, ptr {address}: {text}"
+        );
     }
 
     /// No client finds anything.
@@ -95,7 +112,8 @@ impl Client {
         self.finds(question, &[]);
     }
 
-    /// Asks with musl until the answer is this, for no longer than a change may take; how long it took.
+    /// Asks with musl until the answer is this, for no longer than a change may take; how long it
+    /// took.
     pub(crate) fn until(&self, question: &str, expected: impl Fn(&str) -> bool) -> Duration {
         let begun = Instant::now();
         loop {
@@ -122,7 +140,11 @@ impl Client {
         command.args([database, name]).env("RES_OPTIONS", options);
         let begun = Instant::now();
         let output = command.output().unwrap();
-        assert!(begun.elapsed() < FIRST_TRY, "getent {database} {name} ({options}): {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < FIRST_TRY,
+            "getent {database} {name} ({options}): {:?}",
+            begun.elapsed()
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -136,7 +158,12 @@ impl Client {
     }
 }
 
-fn check<'a>(what: &str, canonical: &str, addresses: impl Iterator<Item = &'a str>, expected: &[&str]) {
+fn check<'a>(
+    what: &str,
+    canonical: &str,
+    addresses: impl Iterator<Item = &'a str>,
+    expected: &[&str],
+) {
     let is_address = |text: &&str| text.parse::<IpAddr>().is_ok();
     let wanted: Vec<_> = expected.iter().copied().filter(is_address).collect();
     assert_eq!(in_order(addresses.collect()), in_order(wanted), "{what}");
@@ -161,7 +188,8 @@ struct Resolver {
 
 impl Resolver {
     fn start(netns: &Netns, program: &str) -> Self {
-        let mut child = netns.command(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            netns.command(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let input = child.stdin.take().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, input, output }

@@ -16,7 +16,10 @@ use serde_json::{Value, json};
 
 use crate::{
     clients::Client,
-    support::lab::{Container, DNS, Lab, LabOptions, Netns, Process, Program, World, manifests, resolv_conf, until},
+    support::lab::{
+        Container, DNS, Lab, LabOptions, Netns, Process, Program, World, manifests, resolv_conf,
+        until,
+    },
 };
 
 pub(crate) const DNS6: &str = "fd00:10:96::a";
@@ -64,7 +67,11 @@ impl Cluster {
     fn start(lab: Lab) -> Self {
         let musl = lab.path("resolve-musl");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/resolve.c");
-        let compiled = Command::new("musl-gcc").args(["-static", "-Wall", "-Werror", "-O1", source, "-o"]).arg(&musl).status().unwrap();
+        let compiled = Command::new("musl-gcc")
+            .args(["-static", "-Wall", "-Werror", "-O1", source, "-o"])
+            .arg(&musl)
+            .status()
+            .unwrap();
         assert!(compiled.success(), "musl-gcc compiles {source}");
 
         // Nodes have a route to everywhere; without one nothing is rewritten.
@@ -74,7 +81,8 @@ impl Cluster {
         let (coredns, usual) = coredns(&lab, &world);
         let pods = AtomicU32::new(16);
         let (corefile, revision) = (RwLock::new(()), AtomicU32::new(0));
-        let cluster = Self { lab, world, musl, coredns, usual, corefile, revision, pods, _proxy: proxy };
+        let cluster =
+            Self { lab, world, musl, coredns, usual, corefile, revision, pods, _proxy: proxy };
         cluster.until_reachable();
         cluster
     }
@@ -84,21 +92,29 @@ impl Cluster {
         self.namespace("ready");
         let client = self.client("ready", "ready", &json!({}));
         for server in [DNS, DNS6] {
-            let line = format!("dig @{server} +tries=1 +timeout=1 +short kubernetes.default.svc.cluster.local");
-            until("10.96.0.10", PATIENCE, || (client.netns.text(&line) == "10.96.0.1").then_some(()));
+            let line = format!(
+                "dig @{server} +tries=1 +timeout=1 +short kubernetes.default.svc.cluster.local"
+            );
+            until("10.96.0.10", PATIENCE, || {
+                (client.netns.text(&line) == "10.96.0.1").then_some(())
+            });
         }
     }
 
     /// A namespace that Pods can be made in.
     pub(crate) fn namespace(&self, name: &str) {
-        self.lab.post("/api/v1/namespaces", &json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }));
+        self.lab.post(
+            "/api/v1/namespaces",
+            &json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }),
+        );
         until("the default ServiceAccount", PATIENCE, || {
             let path = format!("/api/v1/namespaces/{name}/serviceaccounts/default");
             (self.lab.api().request("GET", &path, None).0 == 200).then_some(())
         });
     }
 
-    /// A Service of both families, with the port that the originals have where it says nothing of ports.
+    /// A Service of both families, with the port that the originals have where it says nothing of
+    /// ports.
     pub(crate) fn service(&self, namespace: &str, name: &str, spec: &Value) -> Value {
         let mut whole = json!({ "ipFamilyPolicy": "PreferDualStack", "ports": [{ "name": "http", "port": 80, "protocol": "TCP" }] });
         if spec["type"] == "ExternalName" {
@@ -109,7 +125,8 @@ impl Cluster {
         self.lab.post(&format!("/api/v1/namespaces/{namespace}/services"), &service)
     }
 
-    /// A Pod that runs and is ready, and the programs in it. `pod` may have `labels`, and fields of a spec.
+    /// A Pod that runs and is ready, and the programs in it. `pod` may have `labels`, and fields of
+    /// a spec.
     pub(crate) fn client(&self, namespace: &str, name: &str, pod: &Value) -> Client {
         let (netns, addresses) = self.pod(namespace, name, pod, true);
         netns.resolv_conf(&resolv_conf(namespace, DNS));
@@ -126,7 +143,13 @@ impl Cluster {
     }
 
     /// A Pod that runs, and its addresses.
-    pub(crate) fn pod(&self, namespace: &str, name: &str, pod: &Value, ready: bool) -> (Netns, [String; 2]) {
+    pub(crate) fn pod(
+        &self,
+        namespace: &str,
+        name: &str,
+        pod: &Value,
+        ready: bool,
+    ) -> (Netns, [String; 2]) {
         create_pod(&self.lab, namespace, name, pod);
         let number = self.pods.fetch_add(1, Ordering::Relaxed);
         let addresses = [format!("10.244.0.{number}"), format!("fd00:10:244::{number:x}")];
@@ -143,7 +166,14 @@ impl Cluster {
     }
 
     /// A Pod that answers HTTP on this port, with `/health`.
-    pub(crate) fn web(&self, namespace: &str, name: &str, pod: &Value, ready: bool, port: u16) -> (Container, [String; 2]) {
+    pub(crate) fn web(
+        &self,
+        namespace: &str,
+        name: &str,
+        pod: &Value,
+        ready: bool,
+        port: u16,
+    ) -> (Container, [String; 2]) {
         let (netns, addresses) = self.pod(namespace, name, pod, ready);
         (self.run(&netns, &format!(".:53 {{\n    health :{port}\n}}\n")), addresses)
     }
@@ -158,12 +188,14 @@ impl Cluster {
 
     /// Waits until the controller has told of so many addresses of a Service, of both families.
     pub(crate) fn until_endpoints(&self, namespace: &str, service: &str, count: usize) {
-        let path =
-            format!("/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices?labelSelector=kubernetes.io/service-name={service}");
+        let path = format!(
+            "/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices?labelSelector=kubernetes.io/service-name={service}"
+        );
         until("endpoints", PATIENCE, || {
             let slices = self.lab.get(&path);
             let slices = slices["items"].as_array().unwrap();
-            let endpoints = slices.iter().map(|slice| slice["endpoints"].as_array().map_or(0, Vec::len));
+            let endpoints =
+                slices.iter().map(|slice| slice["endpoints"].as_array().map_or(0, Vec::len));
             (endpoints.sum::<usize>() == count).then_some(())
         });
     }
@@ -192,7 +224,8 @@ fn create_pod(lab: &Lab, namespace: &str, name: &str, pod: &Value) {
     lab.post(&format!("/api/v1/namespaces/{namespace}/pods"), &object);
 }
 
-/// kubeadm's manifests, with kube-dns of both families, and one Pod of the Deployment's: two see a change at two times.
+/// kubeadm's manifests, with kube-dns of both families, and one Pod of the Deployment's: two see a
+/// change at two times.
 fn coredns(lab: &Lab, world: &World) -> (Container, String) {
     lab.apply(&manifests(lab));
     let families = json!({ "ipFamilyPolicy": "RequireDualStack", "clusterIPs": [DNS, DNS6] });
@@ -201,7 +234,10 @@ fn coredns(lab: &Lab, world: &World) -> (Container, String) {
         let pods = lab.get("/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dkube-dns");
         Some(pods["items"][0]["metadata"]["name"].as_str()?.to_owned())
     });
-    let corefile = lab.get("/api/v1/namespaces/kube-system/configmaps/coredns")["data"]["Corefile"].as_str().unwrap().to_owned();
+    let corefile = lab.get("/api/v1/namespaces/kube-system/configmaps/coredns")["data"]["Corefile"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let addresses = ["10.244.0.10", "fd00:10:244::a"];
     let mut container = lab.container(&lab.node.pod(&addresses), Program::Ndots);
     container.service_account(lab, "kube-system", "coredns");

@@ -11,8 +11,8 @@ use crate::{
 const QUERIER: &str = "dns-querier-1";
 const SERVICE: &str = "dns-test-service";
 
-/// "should provide DNS for the cluster" and "should resolve DNS of partial qualified names for the cluster", asked of
-/// kube-dns' address of either family; with kubelet's `/etc/hosts`.
+/// "should provide DNS for the cluster" and "should resolve DNS of partial qualified names for the
+/// cluster", asked of kube-dns' address of either family; with kubelet's `/etc/hosts`.
 #[test]
 fn the_cluster() {
     let Some(cluster) = cluster::shared() else { return };
@@ -20,21 +20,26 @@ fn the_cluster() {
     let client = cluster.client("dns-1", QUERIER, &json!({}));
     for server in [DNS, DNS6] {
         client.netns.resolv_conf(&resolv_conf("dns-1", server));
-        for name in ["kubernetes.default.svc.cluster.local", "kubernetes.default", "kubernetes.default.svc"] {
+        for name in
+            ["kubernetes.default.svc.cluster.local", "kubernetes.default", "kubernetes.default.svc"]
+        {
             client.finds(&format!("{name} A"), &["10.96.0.1"]);
         }
         client.names("10.96.0.1", &["kubernetes.default.svc.cluster.local"]);
     }
 
     let full = format!("{QUERIER}.{SERVICE}.dns-1.svc.cluster.local");
-    client.netns.etc("hosts", &format!("127.0.0.1 localhost\n{} {full} {QUERIER}\n", client.addresses[0]));
+    client
+        .netns
+        .etc("hosts", &format!("127.0.0.1 localhost\n{} {full} {QUERIER}\n", client.addresses[0]));
     for name in [&*full, QUERIER] {
         client.glibc_finds(&format!("{name} A"), &[&client.addresses[0]]);
     }
     client.tell("the cluster");
 }
 
-/// A headless Service and one with addresses, both with the client behind them; their names are in `names_of_services`.
+/// A headless Service and one with addresses, both with the client behind them; their names are in
+/// `names_of_services`.
 fn services(cluster: &Cluster, namespace: &str) -> (Client, [String; 2]) {
     cluster.namespace(namespace);
     let selector = json!({ "dns-test": "true" });
@@ -63,7 +68,13 @@ fn services_by_their_whole_names() {
     for (record, address) in both(&client.addresses) {
         client.finds(&format!("{SERVICE}.{domain} {record}"), &[address]);
         let dashed = address.replace(['.', ':'], "-");
-        client.names(address, &[&format!("{dashed}.test-service-2.{domain}"), &format!("{QUERIER}.{SERVICE}.{domain}")]);
+        client.names(
+            address,
+            &[
+                &format!("{dashed}.test-service-2.{domain}"),
+                &format!("{QUERIER}.{SERVICE}.{domain}"),
+            ],
+        );
     }
     for (record, address) in both(&regular) {
         client.finds(&format!("test-service-2.{domain} {record}"), &[address]);
@@ -72,12 +83,20 @@ fn services_by_their_whole_names() {
     // One target; its two addresses share the weight, as they do at CoreDNS.
     let target = format!("0 50 80 {QUERIER}.{SERVICE}.{domain}.");
     client.dig(&format!("_http._tcp.{SERVICE}.{domain} SRV"), &[&target]);
-    client.dig(&format!("_http._tcp.test-service-2.{domain} SRV"), &[&format!("0 50 80 test-service-2.{domain}.")]);
+    client.dig(
+        &format!("_http._tcp.test-service-2.{domain} SRV"),
+        &[&format!("0 50 80 test-service-2.{domain}.")],
+    );
     client.tell("services");
 }
 
 /// What a Pod in this namespace finds by parts of names.
-fn partial_names(client: &Client, namespace: &str, headless: &[(&str, &str)], regular: &[String; 2]) {
+fn partial_names(
+    client: &Client,
+    namespace: &str,
+    headless: &[(&str, &str)],
+    regular: &[String; 2],
+) {
     let domain = format!("{namespace}.svc.cluster.local");
     for suffix in [String::new(), format!(".{namespace}"), format!(".{namespace}.svc")] {
         for (record, address) in headless {
@@ -89,7 +108,10 @@ fn partial_names(client: &Client, namespace: &str, headless: &[(&str, &str)], re
     }
     let target = format!("0 {} 80 {QUERIER}.{SERVICE}.{domain}.", 100 / headless.len());
     client.dig(&format!("_http._tcp.{SERVICE}.{namespace}.svc SRV"), &[&target]);
-    client.dig(&format!("_http._tcp.test-service-2.{namespace}.svc SRV"), &[&format!("0 50 80 test-service-2.{domain}.")]);
+    client.dig(
+        &format!("_http._tcp.test-service-2.{namespace}.svc SRV"),
+        &[&format!("0 50 80 test-service-2.{domain}.")],
+    );
     client.names(&regular[0], &[&format!("test-service-2.{domain}")]);
     client.names(&regular[1], &[&format!("test-service-2.{domain}")]);
 }
@@ -103,13 +125,18 @@ fn services_by_parts_of_their_names() {
     client.tell("services, partial names");
 }
 
-/// "should provide DNS for pods for Subdomain", and by the host's name for which the original reads `/etc/hosts`.
+/// "should provide DNS for pods for Subdomain", and by the host's name for which the original reads
+/// `/etc/hosts`.
 #[test]
 fn pods_of_a_subdomain() {
     let Some(cluster) = cluster::shared() else { return };
     cluster.namespace("dns-8");
     let selector = json!({ "dns-test-hostname-attribute": "true" });
-    cluster.service("dns-8", "dns-test-service-2", &json!({ "clusterIP": "None", "selector": selector }));
+    cluster.service(
+        "dns-8",
+        "dns-test-service-2",
+        &json!({ "clusterIP": "None", "selector": selector }),
+    );
     let pod = json!({ "labels": selector, "hostname": "dns-querier-2", "subdomain": "dns-test-service-2" });
     let client = cluster.client("dns-8", "dns-test", &pod);
     cluster.until_endpoints("dns-8", "dns-test-service-2", 2);
@@ -117,7 +144,8 @@ fn pods_of_a_subdomain() {
     client.until(&format!("6 {domain}."), |text| text.ends_with(&client.addresses[1]));
     client.until(&format!("4 {domain}."), |text| text.ends_with(&client.addresses[0]));
     for (record, address) in both(&client.addresses) {
-        for name in [&format!("dns-querier-2.{domain}"), domain, "dns-querier-2.dns-test-service-2"] {
+        for name in [&format!("dns-querier-2.{domain}"), domain, "dns-querier-2.dns-test-service-2"]
+        {
             client.finds(&format!("{name} {record}"), &[address]);
         }
         client.names(address, &[&format!("dns-querier-2.{domain}")]);
@@ -125,7 +153,8 @@ fn pods_of_a_subdomain() {
     client.tell("pods of a subdomain");
 }
 
-/// "should work with a service name that starts with a digit", and one that looks like a Pod's address.
+/// "should work with a service name that starts with a digit", and one that looks like a Pod's
+/// address.
 #[test]
 fn names_that_begin_with_digits() {
     let Some(cluster) = cluster::shared() else { return };
@@ -148,7 +177,8 @@ fn names_that_begin_with_digits() {
     client.tell("names that begin with digits");
 }
 
-/// "should resolve DNS of partial qualified names for services on hostNetwork pods with dnsPolicy: ClusterFirstWithHostNet".
+/// "should resolve DNS of partial qualified names for services on hostNetwork pods with dnsPolicy:
+/// ClusterFirstWithHostNet".
 #[test]
 fn pods_on_the_nodes_network() {
     let Some(cluster) = cluster::shared() else { return };

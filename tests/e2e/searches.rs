@@ -6,23 +6,40 @@ use crate::{cluster, support::lab::DNS};
 
 const CLUSTER: &str = "svc.cluster.local svc.cluster.local cluster.local";
 
-/// "should support configurable pod resolv.conf": a Pod with a server of its own, ndots with that test's Corefile.
+/// "should support configurable pod resolv.conf": a Pod with a server of its own, ndots with that
+/// test's Corefile.
 #[test]
 fn a_server_of_the_pods_own() {
     let Some(cluster) = cluster::shared() else { return };
     cluster.namespace("dns-11");
     let corefile = ". {\n\thosts {\n\t\t1.1.1.1 notexistname.resolv.conf.local\n\t}\n\tlog\n}";
     let server = cluster.server("dns-11", "e2e-configmap-dns-server", corefile);
-    let client = cluster.client("dns-11", "e2e-dns-utils", &json!({ "dnsPolicy": "None", "dnsConfig": { "nameservers": ["192.0.2.1"] } }));
-    client.netns.resolv_conf(&format!("nameserver {}\nsearch resolv.conf.local\noptions ndots:2\n", server.netns.address));
+    let client = cluster.client(
+        "dns-11",
+        "e2e-dns-utils",
+        &json!({ "dnsPolicy": "None", "dnsConfig": { "nameservers": ["192.0.2.1"] } }),
+    );
+    client.netns.resolv_conf(&format!(
+        "nameserver {}\nsearch resolv.conf.local\noptions ndots:2\n",
+        server.netns.address
+    ));
     client.finds("notexistname A", &["1.1.1.1"]);
     client.names("1.1.1.1", &["notexistname.resolv.conf.local"]);
-    assert!(server.log().contains("\"A IN notexistname.resolv.conf.local. udp "), "{}", server.log());
-    assert!(server.log().contains("\"A IN notexistname.resolv.conf.local. tcp "), "{}", server.log());
+    assert!(
+        server.log().contains("\"A IN notexistname.resolv.conf.local. udp "),
+        "{}",
+        server.log()
+    );
+    assert!(
+        server.log().contains("\"A IN notexistname.resolv.conf.local. tcp "),
+        "{}",
+        server.log()
+    );
     client.tell("a server of the Pod's own");
 }
 
-/// "should work with the pod containing more than 6 DNS search paths and longer than 256 search list characters".
+/// "should work with the pod containing more than 6 DNS search paths and longer than 256 search
+/// list characters".
 #[test]
 fn long_search_lists() {
     let Some(cluster) = cluster::shared() else { return };
@@ -31,7 +48,10 @@ fn long_search_lists() {
     let client = cluster.client("dns-12", "dns-test", &json!({}));
     let paths: Vec<_> = (1..=6).map(|number| format!("{number:038}.k8s.io")).collect();
     let search = |paths: &[String]| {
-        let text = format!("search dns-12.{CLUSTER} {}\nnameserver {DNS}\noptions ndots:5\n", paths.join(" "));
+        let text = format!(
+            "search dns-12.{CLUSTER} {}\nnameserver {DNS}\noptions ndots:5\n",
+            paths.join(" ")
+        );
         client.netns.resolv_conf(&text);
     };
     let cluster_names = ["kubernetes.default A", "kubernetes.default.svc A"];
@@ -61,7 +81,9 @@ fn underscores_and_the_root_in_a_search_list() {
     let _usual = cluster.usual_corefile();
     cluster.namespace("dns-13");
     let client = cluster.client("dns-13", "dns-test", &json!({}));
-    let text = format!("search dns-13.{CLUSTER} . _sip._tcp.abc_d.example.com\nnameserver {DNS}\noptions ndots:5\n");
+    let text = format!(
+        "search dns-13.{CLUSTER} . _sip._tcp.abc_d.example.com\nnameserver {DNS}\noptions ndots:5\n"
+    );
     client.netns.resolv_conf(&text);
     for name in ["kubernetes.default A", "kubernetes.default.svc A"] {
         client.finds(name, &["10.96.0.1"]);

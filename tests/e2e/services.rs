@@ -17,21 +17,32 @@ fn served(client: &Client, url: &str) -> bool {
 
 /// kube-proxy may take a moment, as in the originals.
 fn until_served(client: &Client, url: &str, expected: bool) {
-    until(&format!("{url}, reached: {expected}"), PATIENCE, || (served(client, url) == expected).then_some(()));
+    until(&format!("{url}, reached: {expected}"), PATIENCE, || {
+        (served(client, url) == expected).then_some(())
+    });
 }
 
 fn patch(cluster: &Cluster, namespace: &str, service: &str, spec: &Value) -> Value {
-    cluster.lab.patch(&format!("/api/v1/namespaces/{namespace}/services/{service}"), &json!({ "spec": spec }))["spec"].take()
+    cluster.lab.patch(
+        &format!("/api/v1/namespaces/{namespace}/services/{service}"),
+        &json!({ "spec": spec }),
+    )["spec"]
+        .take()
 }
 
-/// "should provide DNS for ExternalName services": one target, another, then an address; and how long each change takes to show.
+/// "should provide DNS for ExternalName services": one target, another, then an address; and how
+/// long each change takes to show.
 #[test]
 fn an_external_name_changes() {
     let Some(cluster) = cluster::shared() else { return };
     let _usual = cluster.usual_corefile();
     cluster.namespace("dns-9");
     let client = cluster.client("dns-9", "dns-test", &json!({}));
-    cluster.service("dns-9", "dns-test-service-3", &json!({ "type": "ExternalName", "externalName": "foo.example.com" }));
+    cluster.service(
+        "dns-9",
+        "dns-test-service-3",
+        &json!({ "type": "ExternalName", "externalName": "foo.example.com" }),
+    );
     let full = "dns-test-service-3.dns-9.svc.cluster.local";
     client.until(&format!("4 {full}."), |text| text == "foo.example.com 192.0.2.11");
 
@@ -41,13 +52,18 @@ fn an_external_name_changes() {
         (external("foo.example.com"), vec!["foo.example.com."], ["192.0.2.11", "2001:db8::11"]),
         (external("bar.example.com"), vec!["bar.example.com."], ["192.0.2.12", "2001:db8::12"]),
         // As in the original, the other name stays.
-        (json!({ "type": "ClusterIP", "ports": ports, "ipFamilyPolicy": "PreferDualStack" }), vec![], [""; 2]),
+        (
+            json!({ "type": "ClusterIP", "ports": ports, "ipFamilyPolicy": "PreferDualStack" }),
+            vec![],
+            [""; 2],
+        ),
     ];
     let mut took = Vec::new();
     for round in 0..20 {
         for (state, alias, addresses) in &states {
             let spec = patch(cluster, "dns-9", "dns-test-service-3", state);
-            let addresses = [0, 1].map(|at| spec["clusterIPs"][at].as_str().unwrap_or(addresses[at]));
+            let addresses =
+                [0, 1].map(|at| spec["clusterIPs"][at].as_str().unwrap_or(addresses[at]));
             took.push(client.until(&format!("4 {full}."), |text| text.ends_with(addresses[0])));
             if round == 0 {
                 client.dig(&format!("{full} CNAME"), alias);
@@ -69,7 +85,8 @@ fn tell_times(what: &str, mut took: Vec<Duration>) {
     assert!(longest < Duration::from_secs(2), "{what}: {longest:?}");
 }
 
-/// "should be able to change the type from ExternalName to ClusterIP", "… to NodePort", and from these to ExternalName.
+/// "should be able to change the type from ExternalName to ClusterIP", "… to NodePort", and from
+/// these to ExternalName.
 #[test]
 fn services_change_their_type() {
     let Some(cluster) = cluster::shared() else { return };
@@ -77,14 +94,19 @@ fn services_change_their_type() {
     cluster.namespace("services");
     let client = cluster.client("services", "execpod", &json!({}));
     let labels = json!({ "name": "serve-hostname" });
-    let _backends = ["first", "second"].map(|name| cluster.web("services", name, &json!({ "labels": labels }), true, 9376));
+    let _backends = ["first", "second"]
+        .map(|name| cluster.web("services", name, &json!({ "labels": labels }), true, 9376));
     let ports = json!([{ "port": 80, "name": "http", "protocol": "TCP", "targetPort": 9376 }]);
     let spec = |kind: &str| json!({ "type": kind, "ports": ports, "selector": labels, "ipFamilyPolicy": "PreferDualStack" });
 
     let node = cluster.lab.node.address;
     for kind in ["ClusterIP", "NodePort"] {
         let (name, full) = names("externalname-service", kind);
-        cluster.service("services", &name, &json!({ "type": "ExternalName", "externalName": "foo.example.com" }));
+        cluster.service(
+            "services",
+            &name,
+            &json!({ "type": "ExternalName", "externalName": "foo.example.com" }),
+        );
         client.until(&format!("4 {full}."), |text| text == "foo.example.com 192.0.2.11");
         let changed = patch(cluster, "services", &name, &spec(kind));
         finds_service(&client, &full, &changed, &[]);
@@ -101,7 +123,12 @@ fn services_change_their_type() {
         let before = cluster.service("services", &name, &spec(kind))["spec"].take();
         finds_service(&client, &full, &before, &[]);
         let target = "externalsvc.services.svc.cluster.local";
-        let changed = patch(cluster, "services", &name, &json!({ "type": "ExternalName", "externalName": target }));
+        let changed = patch(
+            cluster,
+            "services",
+            &name,
+            &json!({ "type": "ExternalName", "externalName": target }),
+        );
         assert!(changed["clusterIP"].is_null(), "{changed}");
         finds_service(&client, &full, &external, &[&format!("{target}.")]);
         let looked_up = client.netns.run(&format!("nslookup {full}"));
@@ -117,7 +144,8 @@ fn names(base: &str, kind: &str) -> (String, String) {
     (name, full)
 }
 
-/// Waits until a change shows, and asks everything once: the Service's addresses, behind this alias.
+/// Waits until a change shows, and asks everything once: the Service's addresses, behind this
+/// alias.
 fn finds_service(client: &Client, full: &str, spec: &Value, alias: &[&str]) {
     let addresses = [0, 1].map(|at| spec["clusterIPs"][at].as_str().unwrap());
     client.until(&format!("4 {full}."), |text| text.ends_with(addresses[0]));
@@ -126,15 +154,25 @@ fn finds_service(client: &Client, full: &str, spec: &Value, alias: &[&str]) {
     }
 }
 
-/// "should create endpoints for unready pods": the Service says whether it publishes them; of a Pod that ends, too.
+/// "should create endpoints for unready pods": the Service says whether it publishes them; of a Pod
+/// that ends, too.
 #[test]
 fn pods_that_are_not_ready() {
     let Some(cluster) = cluster::shared() else { return };
     cluster.namespace("unready");
     let client = cluster.client("unready", "execpod", &json!({}));
     let labels = json!({ "name": "slow-terminating-unready-pod" });
-    let (_web, addresses) = cluster.web("unready", "slow-terminating-unready-pod", &json!({ "labels": labels }), false, 80);
-    let services = [("tolerate-unready", json!({})), ("tolerate-unready-headless", json!({ "clusterIP": "None" }))];
+    let (_web, addresses) = cluster.web(
+        "unready",
+        "slow-terminating-unready-pod",
+        &json!({ "labels": labels }),
+        false,
+        80,
+    );
+    let services = [
+        ("tolerate-unready", json!({})),
+        ("tolerate-unready-headless", json!({ "clusterIP": "None" })),
+    ];
     for (name, mut spec) in services.clone() {
         spec["selector"] = labels.clone();
         spec["publishNotReadyAddresses"] = json!(true);
@@ -166,7 +204,8 @@ fn shows(client: &Client, name: &str, addresses: Option<&[String; 2]>) {
     for (at, (family, record)) in [(4, "A"), (6, "AAAA")].into_iter().enumerate() {
         let address = addresses.map(|addresses| &*addresses[at]);
         client.until(&format!("{family} {name}."), |text| {
-            text.ends_with(address.unwrap_or_default()) && text.starts_with("error") == address.is_none()
+            text.ends_with(address.unwrap_or_default())
+                && text.starts_with("error") == address.is_none()
         });
         client.finds(&format!("{name} {record}"), address.as_slice());
     }

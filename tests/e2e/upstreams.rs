@@ -1,5 +1,6 @@
-//! Another Corefile in the ConfigMap `coredns` (dns_configmap.go). The originals delete the Pods, so that new ones read it; here the server sees
-//! it, since `reload` stands in it, and the Pods that ask notice nothing.
+//! Another Corefile in the ConfigMap `coredns` (dns_configmap.go). The originals delete the Pods,
+//! so that new ones read it; here the server sees it, since `reload` stands in it, and the Pods
+//! that ask notice nothing.
 
 use serde_json::json;
 
@@ -46,14 +47,18 @@ fn change(cluster: &Cluster, client: &Client, text: &str, question: &str, expect
     println!("a Corefile was in service {took:?} after it was written");
 }
 
-/// "should be able to change stubDomain configuration". The original has one server for the world and for the stub domain; of two, each name
-/// shows who was asked.
+/// "should be able to change stubDomain configuration". The original has one server for the world
+/// and for the stub domain; of two, each name shows who was asked.
 #[test]
 fn stub_domains() {
     let Some(cluster) = cluster::shared() else { return };
     let _own = cluster.own_corefile();
-    let acme =
-        ["1.1.1.1 abc.acme.local", "2.2.2.2 def.acme.local", "2606:4700:4700::1111 abc.acme.local", "2606:4700:4700::2222 def.acme.local"];
+    let acme = [
+        "1.1.1.1 abc.acme.local",
+        "2.2.2.2 def.acme.local",
+        "2606:4700:4700::1111 abc.acme.local",
+        "2606:4700:4700::2222 def.acme.local",
+    ];
     let rest = ["3.3.3.3 widget.local", "2606:4700:4700::3333 widget.local"];
     let (client, world) = client_and_stub(cluster, "dns-18", &rest);
     let stub = cluster.server("dns-18", "e2e-stub-dns-server", &hosts(&acme));
@@ -61,7 +66,10 @@ fn stub_domains() {
     change(cluster, &client, &corefile(&world, &more), "4 widget.local.", "widget.local 3.3.3.3");
     for line in acme.iter().chain(&rest) {
         let (address, name) = line.split_once(' ').unwrap();
-        client.finds(&format!("{name} {}", if address.contains(':') { "AAAA" } else { "A" }), &[address]);
+        client.finds(
+            &format!("{name} {}", if address.contains(':') { "AAAA" } else { "A" }),
+            &[address],
+        );
     }
     change(cluster, &client, &cluster.usual, "4 abc.acme.local.", "error");
     for name in ["abc.acme.local", "def.acme.local", "widget.local"] {
@@ -76,7 +84,8 @@ fn stub_domains() {
 fn names_of_addresses_of_the_world() {
     let Some(cluster) = cluster::shared() else { return };
     let _own = cluster.own_corefile();
-    let (client, stub) = client_and_stub(cluster, "dns-19", &["192.0.2.123 my.test", "2001:db8::29 my.test"]);
+    let (client, stub) =
+        client_and_stub(cluster, "dns-19", &["192.0.2.123 my.test", "2001:db8::29 my.test"]);
     client.names("8.8.8.8", &["dns.google"]);
     client.names("2001:4860:4860::8888", &["dns.google"]);
     change(cluster, &client, &corefile(&stub, ""), "ptr 192.0.2.123", "my.test");
@@ -93,16 +102,30 @@ fn names_of_addresses_of_the_world() {
 fn external_names_of_the_world() {
     let Some(cluster) = cluster::shared() else { return };
     let _own = cluster.own_corefile();
-    let (client, stub) = client_and_stub(cluster, "dns-20", &["192.0.2.123 foo.example.com", "2001:db8::29 foo.example.com"]);
-    let services = [("dns-externalname-upstream-test", "dns.google"), ("dns-externalname-upstream-local", "foo.example.com")];
+    let (client, stub) = client_and_stub(
+        cluster,
+        "dns-20",
+        &["192.0.2.123 foo.example.com", "2001:db8::29 foo.example.com"],
+    );
+    let services = [
+        ("dns-externalname-upstream-test", "dns.google"),
+        ("dns-externalname-upstream-local", "foo.example.com"),
+    ];
     for (name, target) in services {
         cluster.service("dns-20", name, &json!({ "type": "ExternalName", "externalName": target }));
-        client.until(&format!("4 {name}.dns-20.svc.cluster.local."), |text| text.starts_with(target));
+        client
+            .until(&format!("4 {name}.dns-20.svc.cluster.local."), |text| text.starts_with(target));
     }
     let [upstream, local] = services.map(|(name, _)| format!("{name}.dns-20.svc.cluster.local"));
     client.finds(&format!("{upstream} A"), &["dns.google.", "8.8.8.8"]);
     client.finds(&format!("{upstream} AAAA"), &["dns.google.", "2001:4860:4860::8888"]);
-    change(cluster, &client, &corefile(&stub, ""), &format!("4 {local}."), "foo.example.com 192.0.2.123");
+    change(
+        cluster,
+        &client,
+        &corefile(&stub, ""),
+        &format!("4 {local}."),
+        "foo.example.com 192.0.2.123",
+    );
     client.finds(&format!("{local} A"), &["foo.example.com.", "192.0.2.123"]);
     client.finds(&format!("{local} AAAA"), &["foo.example.com.", "2001:db8::29"]);
     change(cluster, &client, &cluster.usual, &format!("4 {local}."), "foo.example.com 192.0.2.11");

@@ -38,8 +38,11 @@ impl Authority {
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let certificate = parameters.self_signed(&key).unwrap();
-        let authority =
-            Self { directory: tempfile::tempdir().unwrap(), certificate: certificate.der().clone(), issuer: Issuer::new(parameters, key) };
+        let authority = Self {
+            directory: tempfile::tempdir().unwrap(),
+            certificate: certificate.der().clone(),
+            issuer: Issuer::new(parameters, key),
+        };
         fs::write(authority.path("ca.pem"), certificate.pem()).unwrap();
         authority.renew();
         authority
@@ -54,7 +57,9 @@ impl Authority {
 
     fn sign(&self) -> (rcgen::Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
-        let parameters = CertificateParams::new(["localhost", "127.0.0.1", "127.0.0.2"].map(str::to_owned)).unwrap();
+        let parameters =
+            CertificateParams::new(["localhost", "127.0.0.1", "127.0.0.2"].map(str::to_owned))
+                .unwrap();
         (parameters.signed_by(&key, &self.issuer).unwrap(), key)
     }
 
@@ -76,8 +81,9 @@ impl Authority {
     pub(crate) fn client_as(&self, protocols: &[&str], signer: Option<&Self>) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone()).unwrap();
-        let builder =
-            ClientConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions().unwrap();
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap();
         let builder = builder.with_root_certificates(roots);
         let mut config = match signer.map(Self::sign) {
             None => builder.with_no_client_auth(),
@@ -92,7 +98,10 @@ impl Authority {
 }
 
 /// A client over TLS; what is wrong shows when it is used.
-pub(crate) fn dot(address: SocketAddr, config: ClientConfig) -> Tcp<StreamOwned<ClientConnection, TcpStream>> {
+pub(crate) fn dot(
+    address: SocketAddr,
+    config: ClientConfig,
+) -> Tcp<StreamOwned<ClientConnection, TcpStream>> {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
     let connection = ClientConnection::new(Arc::new(config), address.ip().into()).unwrap();
@@ -100,12 +109,17 @@ pub(crate) fn dot(address: SocketAddr, config: ClientConfig) -> Tcp<StreamOwned<
 }
 
 /// One request over HTTP: the version is agreed on as `config` names protocols.
-pub(crate) fn https(address: SocketAddr, config: ClientConfig, request: Request<Full<Bytes>>) -> Response<Bytes> {
+pub(crate) fn https(
+    address: SocketAddr,
+    config: ClientConfig,
+    request: Request<Full<Bytes>>,
+) -> Response<Bytes> {
     runtime().block_on(async {
         let stream = connect(address, config).await;
         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let response = if h2 {
-            let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+            let (mut sender, connection) =
+                http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
             while_open(connection, sender.send_request(request)).await
         } else {
             let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
@@ -116,9 +130,15 @@ pub(crate) fn https(address: SocketAddr, config: ClientConfig, request: Request<
     })
 }
 
-pub(crate) async fn connect(address: SocketAddr, config: ClientConfig) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
+pub(crate) async fn connect(
+    address: SocketAddr,
+    config: ClientConfig,
+) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
     let stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(address.ip().into(), stream).await.unwrap()
+    tokio_rustls::TlsConnector::from(Arc::new(config))
+        .connect(address.ip().into(), stream)
+        .await
+        .unwrap()
 }
 
 /// The whole response, as long as the connection lasts.
@@ -141,7 +161,8 @@ async fn while_open<E: std::fmt::Debug>(
     }
 }
 
-/// One question on a stream of its own (RFC 9250), whose id is 0 on the way; `None` where the stream ends without a reply.
+/// One question on a stream of its own (RFC 9250), whose id is 0 on the way; `None` where the
+/// stream ends without a reply.
 pub(crate) fn doq(address: SocketAddr, config: ClientConfig, packet: &[u8]) -> Option<Vec<u8>> {
     let (id, rest) = packet.split_at_checked(2).unwrap_or((packet, &[]));
     let frame = [&(packet.len() as u16).to_be_bytes()[..], &vec![0; id.len()], rest].concat();
@@ -151,21 +172,27 @@ pub(crate) fn doq(address: SocketAddr, config: ClientConfig, packet: &[u8]) -> O
         connection.close(0_u32.into(), b"");
         reply
     };
-    let reply = runtime().block_on(async { tokio::time::timeout(Duration::from_secs(8), answer).await.expect("the stream ends") })?;
+    let reply = runtime().block_on(async {
+        tokio::time::timeout(Duration::from_secs(8), answer).await.expect("the stream ends")
+    })?;
     let (length, reply) = reply.split_first_chunk::<2>()?;
     assert_eq!(usize::from(u16::from_be_bytes(*length)), reply.len());
     assert_eq!(reply[..2], [0, 0], "ids are 0 over QUIC");
     Some([id, &reply[2..]].concat())
 }
 
-pub(crate) async fn quic(address: SocketAddr, config: ClientConfig) -> Result<quinn::Connection, quinn::ConnectionError> {
+pub(crate) async fn quic(
+    address: SocketAddr,
+    config: ClientConfig,
+) -> Result<quinn::Connection, quinn::ConnectionError> {
     let mut endpoint = quinn::Endpoint::client(([127, 0, 0, 1], 0).into()).unwrap();
     let crypto = QuicClientConfig::try_from(config).unwrap();
     endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(crypto)));
     endpoint.connect(address, "localhost").unwrap().await
 }
 
-/// All that comes back on a stream for what is sent; `None` where it is reset, or the connection ends.
+/// All that comes back on a stream for what is sent; `None` where it is reset, or the connection
+/// ends.
 pub(crate) async fn ask_quic(connection: &quinn::Connection, frame: &[u8]) -> Option<Vec<u8>> {
     let (mut send, mut receive) = connection.open_bi().await.ok()?;
     send.write_all(frame).await.ok()?;

@@ -1,4 +1,5 @@
-//! A real control plane for tests: etcd, kube-apiserver and kube-controller-manager in a network namespace that is a node.
+//! A real control plane for tests: etcd, kube-apiserver and kube-controller-manager in a network
+//! namespace that is a node.
 //!
 //! ```ignore
 //! let Some(lab) = Lab::or_left_out("what this shows", &LabOptions::default()) else { return };
@@ -17,12 +18,15 @@
 //! ndots.wait_until_ready();
 //! ```
 //!
-//! `Cluster` is a lab with kubeadm's manifests applied, ndots in two Pods behind 10.96.0.10, kube-proxy and a world.
+//! `Cluster` is a lab with kubeadm's manifests applied, ndots in two Pods behind 10.96.0.10,
+//! kube-proxy and a world.
 //!
-//! Everything is the lab's own: namespaces, addresses, ports, a temporary directory. Labs run side by side. The test's own
-//! namespace reaches guests and nodes (`address`), not Pods. What is left when the test ends, in whatever way, a shell clears away.
+//! Everything is the lab's own: namespaces, addresses, ports, a temporary directory. Labs run side
+//! by side. The test's own namespace reaches guests and nodes (`address`), not Pods. What is left
+//! when the test ends, in whatever way, a shell clears away.
 //!
-//! It needs root, iproute2, and what `make lab` builds. A lab takes some seconds to start: one for a test file.
+//! It needs root, iproute2, and what `make lab` builds. A lab takes some seconds to start: one for
+//! a test file.
 
 mod api;
 mod container;
@@ -118,12 +122,23 @@ pub(crate) fn program(name: &str) -> PathBuf {
 impl Lab {
     /// What keeps a lab from running, if anything does.
     pub(crate) fn missing() -> Option<String> {
-        let has = |program: &&str| Command::new("which").arg(program).stdout(Stdio::null()).status().is_ok_and(|status| status.success());
-        let mut lacking: Vec<_> = ["ip", "iptables", "dig", "dnsmasq", "curl"].into_iter().filter(|program| !has(program)).collect();
+        let has = |program: &&str| {
+            Command::new("which")
+                .arg(program)
+                .stdout(Stdio::null())
+                .status()
+                .is_ok_and(|status| status.success())
+        };
+        let mut lacking: Vec<_> = ["ip", "iptables", "dig", "dnsmasq", "curl"]
+            .into_iter()
+            .filter(|program| !has(program))
+            .collect();
         lacking.extend(["lab", "coredns"].into_iter().filter(|name| !program(name).exists()));
         let id = Command::new("id").arg("-u").output().ok()?;
         match (lacking.is_empty(), id.stdout.starts_with(b"0\n")) {
-            (false, _) => Some(format!("not here: {} (`make tools lab` gets them)", lacking.join(", "))),
+            (false, _) => {
+                Some(format!("not here: {} (`make tools lab` gets them)", lacking.join(", ")))
+            }
             (true, false) => Some("network namespaces need root".to_owned()),
             (true, true) => None,
         }
@@ -146,8 +161,17 @@ impl Lab {
         let lan = Lan::new(&sweeper);
         let node = Node::control(&lan, directory.path(), &sweeper);
         let named = AtomicU32::new(0);
-        let mut lab =
-            Self { controllers: None, apiserver: None, etcd: None, node, lan, options: options.clone(), directory, named, sweeper };
+        let mut lab = Self {
+            controllers: None,
+            apiserver: None,
+            etcd: None,
+            node,
+            lan,
+            options: options.clone(),
+            directory,
+            named,
+            sweeper,
+        };
         lab.write_keys();
         if let Some(data) = &lab.options.etcd {
             fs::rename(data, lab.path("etcd")).unwrap();
@@ -158,7 +182,11 @@ impl Lab {
         if lab.options.controllers {
             lab.start_controllers();
             until("the default ServiceAccount", START, || {
-                let (code, _) = lab.api().request("GET", "/api/v1/namespaces/default/serviceaccounts/default", None);
+                let (code, _) = lab.api().request(
+                    "GET",
+                    "/api/v1/namespaces/default/serviceaccounts/default",
+                    None,
+                );
                 (code == 200).then_some(())
             });
         }
@@ -175,15 +203,27 @@ impl Lab {
         fs::create_dir(self.path("pki")).unwrap();
         keys::accounts(&self.path("pki"));
         self.renew_authority();
-        fs::write(self.path("tokens.csv"), format!("{ADMIN},admin,admin,system:masters\n")).unwrap();
+        fs::write(self.path("tokens.csv"), format!("{ADMIN},admin,admin,system:masters\n"))
+            .unwrap();
         fs::write(self.path("admin.conf"), self.kubeconfig_text(ADMIN)).unwrap();
         fs::write(self.path("audit.yaml"), AUDIT).unwrap();
     }
 
-    /// Another authority, and the API server's certificate by it; the API server reads them when it starts.
+    /// Another authority, and the API server's certificate by it; the API server reads them when it
+    /// starts.
     pub(crate) fn renew_authority(&self) {
         let node = self.node.address.to_string();
-        keys::authority(&self.path("pki"), &["kubernetes.default.svc", "localhost", "127.0.0.1", "10.96.0.1", "fd00:10:96::1", &node]);
+        keys::authority(
+            &self.path("pki"),
+            &[
+                "kubernetes.default.svc",
+                "localhost",
+                "127.0.0.1",
+                "10.96.0.1",
+                "fd00:10:96::1",
+                &node,
+            ],
+        );
     }
 
     fn kubeconfig_text(&self, token: &str) -> String {
@@ -213,7 +253,8 @@ impl Lab {
     /// Starts etcd, at first or again.
     pub(crate) fn start_etcd(&mut self) {
         let client = "http://127.0.0.1:2379";
-        let mut arguments = vec!["--name", "lab", "--data-dir", "etcd", "--unsafe-no-fsync", "--log-level", "warn"];
+        let mut arguments =
+            vec!["--name", "lab", "--data-dir", "etcd", "--unsafe-no-fsync", "--log-level", "warn"];
         arguments.extend(["--listen-client-urls", client, "--advertise-client-urls", client]);
         arguments.extend(["--quota-backend-bytes", "4294967296"]);
         self.etcd = Some(self.control("etcd", &arguments));
@@ -221,14 +262,35 @@ impl Lab {
 
     /// Starts the API server, at first or again.
     pub(crate) fn start_apiserver(&mut self) {
-        let (address, range) = (format!("--advertise-address={}", self.node.address), self.options.service_range);
+        let (address, range) =
+            (format!("--advertise-address={}", self.node.address), self.options.service_range);
         let range = format!("--service-cluster-ip-range={range}");
         let port = format!("--secure-port={API_PORT}");
-        let mut arguments = vec!["--etcd-servers=http://127.0.0.1:2379", &*address, &*range, &*port, "--bind-address=0.0.0.0"];
-        arguments.extend(["--tls-cert-file=pki/server.crt", "--tls-private-key-file=pki/server.key", "--client-ca-file=pki/ca.crt"]);
-        arguments.extend(["--token-auth-file=tokens.csv", "--authorization-mode=Node,RBAC", "--allow-privileged=true"]);
-        arguments.extend(["--service-account-issuer=https://kubernetes.default.svc.cluster.local", "--profiling=false"]);
-        arguments.extend(["--service-account-key-file=pki/sa.pub", "--service-account-signing-key-file=pki/sa.key"]);
+        let mut arguments = vec![
+            "--etcd-servers=http://127.0.0.1:2379",
+            &*address,
+            &*range,
+            &*port,
+            "--bind-address=0.0.0.0",
+        ];
+        arguments.extend([
+            "--tls-cert-file=pki/server.crt",
+            "--tls-private-key-file=pki/server.key",
+            "--client-ca-file=pki/ca.crt",
+        ]);
+        arguments.extend([
+            "--token-auth-file=tokens.csv",
+            "--authorization-mode=Node,RBAC",
+            "--allow-privileged=true",
+        ]);
+        arguments.extend([
+            "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+            "--profiling=false",
+        ]);
+        arguments.extend([
+            "--service-account-key-file=pki/sa.pub",
+            "--service-account-signing-key-file=pki/sa.key",
+        ]);
         arguments.extend(["--audit-policy-file=audit.yaml", "--audit-log-path=audit.log"]);
         arguments.extend(self.options.apiserver);
         self.apiserver = Some(self.control("kube-apiserver", &arguments));
@@ -236,8 +298,14 @@ impl Lab {
 
     pub(crate) fn start_controllers(&mut self) {
         let controllers = format!("--controllers={CONTROLLERS}");
-        let mut arguments = vec!["--kubeconfig=admin.conf", "--leader-elect=false", "--secure-port=0", &*controllers];
-        arguments.extend(["--root-ca-file=pki/ca.crt", "--service-account-private-key-file=pki/sa.key"]);
+        let mut arguments = vec![
+            "--kubeconfig=admin.conf",
+            "--leader-elect=false",
+            "--secure-port=0",
+            &*controllers,
+        ];
+        arguments
+            .extend(["--root-ca-file=pki/ca.crt", "--service-account-private-key-file=pki/sa.key"]);
         arguments.extend(["--kube-api-qps=500", "--kube-api-burst=1000"]);
         self.controllers = Some(self.control("kube-controller-manager", &arguments));
     }
@@ -256,7 +324,8 @@ impl Lab {
 
     pub(crate) fn wait_until_ready(&self) {
         until("a ready API server", START, || {
-            let (code, _) = Api::try_new(self.node.address, &self.ca(), ADMIN)?.try_request("GET", "/readyz", None)?;
+            let (code, _) = Api::try_new(self.node.address, &self.ca(), ADMIN)?
+                .try_request("GET", "/readyz", None)?;
             (code == 200).then_some(())
         });
     }
@@ -286,7 +355,8 @@ impl Lab {
     /// A token of a ServiceAccount, as kubelet asks for it.
     pub(crate) fn token(&self, namespace: &str, account: &str) -> String {
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
-        let request = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {} });
+        let request =
+            json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {} });
         self.post(&path, &request)["status"]["token"].as_str().unwrap().to_owned()
     }
 
@@ -296,7 +366,8 @@ impl Lab {
     }
 
     pub(crate) fn api_as(&self, token: &str) -> Api {
-        Api::try_new(self.node.address, &self.ca(), token).expect("the API server takes a connection")
+        Api::try_new(self.node.address, &self.ca(), token)
+            .expect("the API server takes a connection")
     }
 
     pub(crate) fn get(&self, path: &str) -> Value {
@@ -320,8 +391,10 @@ impl Lab {
     pub(crate) fn asked_by(&self, account: &str) -> Vec<String> {
         let user = format!("system:serviceaccount:kube-system:{account}");
         let log = fs::read_to_string(self.path("audit.log")).unwrap_or_default();
-        let events =
-            log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).filter(|event| event["user"]["username"] == *user);
+        let events = log
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|event| event["user"]["username"] == *user);
         let asked = |event: Value| {
             let uri = event["requestURI"].as_str()?;
             let path = uri.split('?').next()?;
@@ -333,7 +406,13 @@ impl Lab {
     /// A call of etcd's gateway, such as `kv/put`.
     pub(crate) fn etcd(&self, call: &str, request: &Value) -> Value {
         let mut curl = self.node.netns.command("curl");
-        curl.args(["--silent", "--fail", "--data", &request.to_string(), &format!("http://127.0.0.1:2379/v3/{call}")]);
+        curl.args([
+            "--silent",
+            "--fail",
+            "--data",
+            &request.to_string(),
+            &format!("http://127.0.0.1:2379/v3/{call}"),
+        ]);
         serde_json::from_slice(&curl.output().unwrap().stdout).unwrap()
     }
 
@@ -344,10 +423,15 @@ impl Lab {
         kubectl
     }
 
-    /// What kubectl says to these words, with this text as its standard input; the error where it fails.
+    /// What kubectl says to these words, with this text as its standard input; the error where it
+    /// fails.
     pub(crate) fn try_kubectl(&self, line: &str, input: &str) -> Result<String, String> {
         let mut kubectl = self.kubectl();
-        kubectl.args(line.split(' ')).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        kubectl
+            .args(line.split(' '))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = kubectl.spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
@@ -362,12 +446,20 @@ impl Lab {
         }
     }
 
-    /// What the scheduler and kubelet do for a Pod: it runs on the lab's node with these addresses, and is ready or not.
+    /// What the scheduler and kubelet do for a Pod: it runs on the lab's node with these addresses,
+    /// and is ready or not.
     pub(crate) fn running(&self, namespace: &str, pod: &str, addresses: &[&str], ready: bool) {
         self.running_on(&self.node, namespace, pod, addresses, ready);
     }
 
-    pub(crate) fn running_on(&self, node: &Node, namespace: &str, pod: &str, addresses: &[&str], ready: bool) {
+    pub(crate) fn running_on(
+        &self,
+        node: &Node,
+        namespace: &str,
+        pod: &str,
+        addresses: &[&str],
+        ready: bool,
+    ) {
         let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}");
         let mut api = self.api();
         if api.json("GET", &path, None)["spec"]["nodeName"].is_null() {
@@ -398,17 +490,30 @@ impl Lab {
         guest
     }
 
-    /// The rest of the world: dnsmasq on a guest, which knows what these arguments say and no other name.
+    /// The rest of the world: dnsmasq on a guest, which knows what these arguments say and no other
+    /// name.
     pub(crate) fn world(&self, arguments: &[&str]) -> World {
         let netns = self.guest();
         let mut dnsmasq = netns.command("dnsmasq");
-        dnsmasq.args(["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root", "--pid-file"]);
+        dnsmasq.args([
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--no-resolv",
+            "--no-hosts",
+            "--user=root",
+            "--pid-file",
+        ]);
         dnsmasq.args(["--local=/#/", "--log-facility=-", "--log-queries"]).args(arguments);
-        let dnsmasq = Process::start("dnsmasq", dnsmasq, self.path(&format!("dnsmasq-{}.log", self.number())));
+        let dnsmasq = Process::start(
+            "dnsmasq",
+            dnsmasq,
+            self.path(&format!("dnsmasq-{}.log", self.number())),
+        );
         World { dnsmasq, netns }
     }
 
-    /// A server in a container, as the ServiceAccount that kubeadm makes for CoreDNS; its node's resolv.conf names nobody.
+    /// A server in a container, as the ServiceAccount that kubeadm makes for CoreDNS; its node's
+    /// resolv.conf names nobody.
     pub(crate) fn server(&self, netns: &Netns, program: Program, corefile: &str) -> Container {
         self.account();
         let mut container = self.prepared(netns, program, corefile, "coredns");
@@ -417,7 +522,13 @@ impl Lab {
     }
 
     /// A server that is to be run yet, as a ServiceAccount of the namespace `kube-system`.
-    pub(crate) fn prepared(&self, netns: &Netns, program: Program, corefile: &str, account: &str) -> Container {
+    pub(crate) fn prepared(
+        &self,
+        netns: &Netns,
+        program: Program,
+        corefile: &str,
+        account: &str,
+    ) -> Container {
         let container = self.container(netns, program);
         container.file("/etc/coredns/Corefile", corefile);
         container.service_account(self, "kube-system", account);

@@ -1,7 +1,15 @@
 //! Starts the binary, and asks it over sockets.
 #![allow(dead_code, unused_imports, reason = "each test file uses its part")]
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests open sockets, and may panic")]
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "what is left out is said, and why a lab failed")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests open sockets, and may panic"
+)]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what is left out is said, and why a lab failed"
+)]
 
 pub(crate) mod encrypted;
 pub(crate) mod lab;
@@ -50,7 +58,14 @@ impl Ndots {
                 break rest.split(',').next().unwrap().parse().unwrap();
             }
         };
-        Self { child, address, bound: HashMap::new(), log: read_on(lines), file: None, _directory: None }
+        Self {
+            child,
+            address,
+            bound: HashMap::new(),
+            log: read_on(lines),
+            file: None,
+            _directory: None,
+        }
     }
 
     /// A Corefile that listens at port 0 of one address for each of these schemes.
@@ -65,7 +80,8 @@ impl Ndots {
         ndots
     }
 
-    /// A command that prints the banner, in which each of these schemes, or of these addresses of pages, is at port 0.
+    /// A command that prints the banner, in which each of these schemes, or of these addresses of
+    /// pages, is at port 0.
     pub(crate) fn with_banner(mut command: Command, schemes: &[&str]) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -73,7 +89,8 @@ impl Ndots {
         while !schemes.iter().all(|scheme| bound.contains_key(*scheme)) {
             let line = lines.next().expect("the server says where it listens").unwrap();
             if let Some((listen, address)) = line.split_once(" is ") {
-                let (scheme, address) = (listen.split("://").next().unwrap().to_owned(), address.parse().unwrap());
+                let (scheme, address) =
+                    (listen.split("://").next().unwrap().to_owned(), address.parse().unwrap());
                 bound.entry(scheme).or_insert(address);
                 bound.insert(listen.to_owned(), address);
             }

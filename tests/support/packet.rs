@@ -3,7 +3,8 @@
 use hickory_proto::{op::Message, rr::rdata::opt::EdnsOption};
 use ndots::wire::{Rcode, Spelled};
 
-/// A request in the making: of class IN, with RD, without EDNS, and as right or wrong as it is made.
+/// A request in the making: of class IN, with RD, without EDNS, and as right or wrong as it is
+/// made.
 #[derive(Clone)]
 pub(crate) struct Request {
     flags: u16,
@@ -21,7 +22,10 @@ pub(crate) fn ask(name: &str, qtype: u16) -> Request {
 
 pub(crate) fn ask_class(name: &str, qtype: u16, class: u16) -> Request {
     let name = name.parse::<Spelled>().unwrap();
-    Request { flags: RD, counts: [1, 0, 0, 0], body: Vec::new() }.raw(name.wire()).word(qtype).word(class)
+    Request { flags: RD, counts: [1, 0, 0, 0], body: Vec::new() }
+        .raw(name.wire())
+        .word(qtype)
+        .word(class)
 }
 
 /// A header, and whatever is added.
@@ -60,7 +64,12 @@ impl Request {
 
     pub(crate) fn opt_at(mut self, owner: &[u8], size: u16, ttl: u32, options: &[u8]) -> Self {
         self.counts[3] += 1;
-        self.raw(owner).word(41).word(size).raw(&ttl.to_be_bytes()).word(options.len() as u16).raw(options)
+        self.raw(owner)
+            .word(41)
+            .word(size)
+            .raw(&ttl.to_be_bytes())
+            .word(options.len() as u16)
+            .raw(options)
     }
 
     /// As clients send it: 1232 octets, no options.
@@ -82,14 +91,22 @@ pub(crate) fn option(code: u16, data: &[u8]) -> Vec<u8> {
     [&code.to_be_bytes()[..], &(data.len() as u16).to_be_bytes(), data].concat()
 }
 
-/// `NOERROR aa rd 1/1/0/1 opt=1232 do 81 octets`: code, flags, counts, the OPT record. What does not look like a reply to a
-/// request of this id says so.
+/// `NOERROR aa rd 1/1/0/1 opt=1232 do 81 octets`: code, flags, counts, the OPT record. What does
+/// not look like a reply to a request of this id says so.
 pub(crate) fn told(reply: &[u8]) -> String {
     let word = |at: usize| u16::from_be_bytes([reply[at], reply[at + 1]]);
     if word(0) != ID || word(2) & 0x8000 == 0 {
         return format!("no reply to this: {reply:02x?}");
     }
-    let flags = [(0x0400, "aa"), (0x0200, "tc"), (0x0100, "rd"), (0x0080, "ra"), (0x0040, "z"), (0x0020, "ad"), (0x0010, "cd")];
+    let flags = [
+        (0x0400, "aa"),
+        (0x0200, "tc"),
+        (0x0100, "rd"),
+        (0x0080, "ra"),
+        (0x0040, "z"),
+        (0x0020, "ad"),
+        (0x0010, "cd"),
+    ];
     let mut line = String::new();
     for (_, name) in flags.iter().filter(|(bit, _)| word(2) & bit != 0) {
         line += &format!(" {name}");
@@ -108,7 +125,10 @@ pub(crate) fn told(reply: &[u8]) -> String {
             line += if edns.version() == 0 { "" } else { " another version" };
             line += if edns.flags().dnssec_ok { " do" } else { "" };
             line += if edns.flags().z == 0 { "" } else { " z" };
-            edns.options().as_ref().iter().for_each(|(code, data)| line += &told_option((*code).into(), data));
+            edns.options()
+                .as_ref()
+                .iter()
+                .for_each(|(code, data)| line += &told_option((*code).into(), data));
         }
     }
     format!("{}{line} {} octets", Rcode(rcode), reply.len())
@@ -117,14 +137,23 @@ pub(crate) fn told(reply: &[u8]) -> String {
 fn told_option(code: u16, data: &EdnsOption) -> String {
     let data = Vec::<u8>::try_from(data).unwrap();
     match (code, data.split_at_checked(8)) {
-        (10, Some((client, server))) => format!(" cookie={}+{}", String::from_utf8_lossy(client), server.len()),
-        (11, _) => format!(" keepalive={}", data.iter().fold(0, |number, octet| number << 8 | u32::from(*octet))),
-        (15, _) => format!(" ede={}", data.iter().take(2).fold(0, |number, octet| number << 8 | u32::from(*octet))),
+        (10, Some((client, server))) => {
+            format!(" cookie={}+{}", String::from_utf8_lossy(client), server.len())
+        }
+        (11, _) => format!(
+            " keepalive={}",
+            data.iter().fold(0, |number, octet| number << 8 | u32::from(*octet))
+        ),
+        (15, _) => format!(
+            " ede={}",
+            data.iter().take(2).fold(0, |number, octet| number << 8 | u32::from(*octet))
+        ),
         _ => format!(" option{code}={data:02x?}"),
     }
 }
 
-/// The answer section's data as dig's `+short` has it; where there is none the code, and what kind of error that is.
+/// The answer section's data as dig's `+short` has it; where there is none the code, and what kind
+/// of error that is.
 pub(crate) fn data(reply: &[u8]) -> String {
     let message = Message::from_vec(reply).expect("others can read it");
     let data: Vec<_> = message.answers.iter().map(|record| record.data.to_string()).collect();
@@ -132,6 +161,10 @@ pub(crate) fn data(reply: &[u8]) -> String {
         return data.join(" ");
     }
     let told = told(reply);
-    let words = told.split(' ').enumerate().filter(|(index, word)| *index == 0 || word.starts_with("ede=")).map(|(_, word)| word);
+    let words = told
+        .split(' ')
+        .enumerate()
+        .filter(|(index, word)| *index == 0 || word.starts_with("ede="))
+        .map(|(_, word)| word);
     words.collect::<Vec<_>>().join(" ")
 }

@@ -7,8 +7,8 @@ use std::{
     thread,
 };
 
-/// Answers over UDP and TCP until the process ends: `nx…` does not exist, `fail…` is SERVFAIL, `none…` has no records, and every
-/// other name has the address 192.0.2.80 for an hour.
+/// Answers over UDP and TCP until the process ends: `nx…` does not exist, `fail…` is SERVFAIL,
+/// `none…` has no records, and every other name has the address 192.0.2.80 for an hour.
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,

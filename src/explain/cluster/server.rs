@@ -26,8 +26,16 @@ fn corefile_of(evidence: &Evidence, section: &mut Section) {
     const EDIT: &str = "kubectl -n kube-system edit configmap coredns";
     let Some(text) = corefile::text(&evidence.objects) else {
         match evidence.lacks("configmaps", "kube-system") {
-            Some(unread) => drop(section.say(Level::Unknown, "corefile.unread", format!("the Corefile cannot be looked at: {unread}"))),
-            None => drop(section.say(Level::Warning, "corefile.none", "there is no ConfigMap kube-system/coredns with a Corefile")),
+            Some(unread) => drop(section.say(
+                Level::Unknown,
+                "corefile.unread",
+                format!("the Corefile cannot be looked at: {unread}"),
+            )),
+            None => drop(section.say(
+                Level::Warning,
+                "corefile.none",
+                "there is no ConfigMap kube-system/coredns with a Corefile",
+            )),
         }
         return;
     };
@@ -44,7 +52,10 @@ fn corefile_of(evidence: &Evidence, section: &mut Section) {
     loops(evidence, &parsed, EDIT, section);
     if corefile::zone(&evidence.objects).is_none() {
         section
-            .broken("corefile.no-zone", "no server block has `kubernetes` with a zone: no name of the cluster is answered")
+            .broken(
+                "corefile.no-zone",
+                "no server block has `kubernetes` with a zone: no name of the cluster is answered",
+            )
             .want("kubernetes cluster.local in-addr.arpa ip6.arpa")
             .advise(EDIT);
     }
@@ -53,21 +64,44 @@ fn corefile_of(evidence: &Evidence, section: &mut Section) {
             .flat_map(|line| line.arguments.iter().skip(1))
             .map(|token| token.text.as_str())
             .collect();
-        let upstream = if targets.is_empty() { "no upstream".to_owned() } else { format!("upstream {}", targets.join(", ")) };
-        section.ok("corefile.is", format!("the Corefile has no mistakes: zone {}, {upstream}", evidence.zone));
+        let upstream = if targets.is_empty() {
+            "no upstream".to_owned()
+        } else {
+            format!("upstream {}", targets.join(", "))
+        };
+        section.ok(
+            "corefile.is",
+            format!("the Corefile has no mistakes: zone {}, {upstream}", evidence.zone),
+        );
     }
 }
 
 /// Questions for names of the world that come back for ever.
 fn loops(evidence: &Evidence, parsed: &Corefile, edit: &str, section: &mut Section) {
     let kube_dns = evidence.objects.service("kube-system", "kube-dns");
-    let mut own: BTreeSet<IpAddr> = kube_dns.map(|service| ready_endpoints(evidence, service)).unwrap_or_default();
-    own.extend(kube_dns.into_iter().flat_map(objects::cluster_ips).filter_map(|ip| ip.parse::<IpAddr>().ok()));
-    for token in corefile::directives(parsed, "forward").flat_map(|line| line.arguments.iter().skip(1)) {
+    let mut own: BTreeSet<IpAddr> =
+        kube_dns.map(|service| ready_endpoints(evidence, service)).unwrap_or_default();
+    own.extend(
+        kube_dns
+            .into_iter()
+            .flat_map(objects::cluster_ips)
+            .filter_map(|ip| ip.parse::<IpAddr>().ok()),
+    );
+    for token in
+        corefile::directives(parsed, "forward").flat_map(|line| line.arguments.iter().skip(1))
+    {
         let bare = token.text.rsplit("://").next().unwrap_or(&token.text);
-        let address = bare.parse::<IpAddr>().ok().or_else(|| bare.parse::<std::net::SocketAddr>().ok().map(|it| it.ip()));
-        let Some(address) = address.filter(|address| own.contains(address) || address.is_loopback()) else { continue };
-        let whose = if address.is_loopback() { "the server's own Pod" } else { "the cluster's DNS itself" };
+        let address = bare
+            .parse::<IpAddr>()
+            .ok()
+            .or_else(|| bare.parse::<std::net::SocketAddr>().ok().map(|it| it.ip()));
+        let Some(address) =
+            address.filter(|address| own.contains(address) || address.is_loopback())
+        else {
+            continue;
+        };
+        let whose =
+            if address.is_loopback() { "the server's own Pod" } else { "the cluster's DNS itself" };
         let broken = section
             .broken("corefile.loop", format!("`forward` sends to {address}, {whose}: each question comes back until something gives way"));
         broken.want("a resolver outside of the cluster; /etc/resolv.conf is one where kubelet's --resolv-conf is not the stub of systemd-resolved").advise(edit);
@@ -76,12 +110,16 @@ fn loops(evidence: &Evidence, parsed: &Corefile, edit: &str, section: &mut Secti
 
 /// What kubeadm's ClusterRole gives.
 fn permissions(evidence: &Evidence, section: &mut Section) {
-    const NEEDED: [(&str, &str); 3] = [("", "services"), ("", "namespaces"), ("discovery.k8s.io", "endpointslices")];
-    if evidence.lacks("clusterroles", "").is_some() || evidence.lacks("clusterrolebindings", "").is_some() {
+    const NEEDED: [(&str, &str); 3] =
+        [("", "services"), ("", "namespaces"), ("discovery.k8s.io", "endpointslices")];
+    if evidence.lacks("clusterroles", "").is_some()
+        || evidence.lacks("clusterrolebindings", "").is_some()
+    {
         section.say(Level::Note, "rbac.unread", "the server's own permissions are not looked at: this account may not read ClusterRoles");
         return;
     }
-    let role = evidence.objects.cluster_roles.iter().find(|it| objects::name(*it) == "system:coredns");
+    let role =
+        evidence.objects.cluster_roles.iter().find(|it| objects::name(*it) == "system:coredns");
     let Some(role) = role else {
         if !evidence.objects.cluster_roles.is_empty() {
             section
@@ -92,8 +130,12 @@ fn permissions(evidence: &Evidence, section: &mut Section) {
         return;
     };
     let allows = |rule: &PolicyRule, group: &str, resource: &str, verb: &str| {
-        let has = |list: &Option<Vec<String>>, word: &str| list.iter().flatten().any(|it| it == word || it == "*");
-        has(&rule.api_groups, group) && has(&rule.resources, resource) && rule.verbs.iter().any(|it| it == verb || it == "*")
+        let has = |list: &Option<Vec<String>>, word: &str| {
+            list.iter().flatten().any(|it| it == word || it == "*")
+        };
+        has(&rule.api_groups, group)
+            && has(&rule.resources, resource)
+            && rule.verbs.iter().any(|it| it == verb || it == "*")
     };
     for (group, resource) in NEEDED {
         for verb in ["list", "watch"] {
@@ -103,7 +145,9 @@ fn permissions(evidence: &Evidence, section: &mut Section) {
                     format!("ClusterRole system:coredns may not {verb} {resource}: names that need them are SERVFAIL, or stand still"),
                 );
                 broken
-                    .want(format!("apiGroups: [\"{group}\"], resources: [{resource}], verbs: [list, watch]"))
+                    .want(format!(
+                        "apiGroups: [\"{group}\"], resources: [{resource}], verbs: [list, watch]"
+                    ))
                     .advise("kubectl edit clusterrole system:coredns");
                 return;
             }
@@ -124,37 +168,70 @@ fn permissions(evidence: &Evidence, section: &mut Section) {
         .flat_map(|it| it.subjects.iter().flatten())
         .any(|it| it.name == account && it.namespace.as_deref() == Some("kube-system"));
     if !bound {
-        let broken =
-            section.broken("rbac.binding", format!("no ClusterRoleBinding gives system:coredns to ServiceAccount kube-system/{account}"));
+        let broken = section.broken(
+            "rbac.binding",
+            format!(
+                "no ClusterRoleBinding gives system:coredns to ServiceAccount kube-system/{account}"
+            ),
+        );
         broken
-            .want(format!("subjects: [{{ kind: ServiceAccount, namespace: kube-system, name: {account} }}]"))
+            .want(format!(
+                "subjects: [{{ kind: ServiceAccount, namespace: kube-system, name: {account} }}]"
+            ))
             .advise("kubectl edit clusterrolebinding system:coredns");
         return;
     }
-    section.ok("rbac.is", format!("ServiceAccount kube-system/{account} may list and watch what it needs"));
+    section.ok(
+        "rbac.is",
+        format!("ServiceAccount kube-system/{account} may list and watch what it needs"),
+    );
 }
 
 /// Two on two nodes, or the cluster's names go with a node.
 fn replicas(evidence: &Evidence, section: &mut Section) {
-    if let Some(deployment) = evidence.objects.deployments.iter().find(|it| it.spec.as_ref().and_then(|spec| spec.replicas) == Some(0)) {
-        let broken = section.broken("cluster.replicas", format!("Deployment {} has 0 replicas", objects::path(deployment)));
-        broken.want("2").advise(format!("kubectl -n kube-system scale deployment {} --replicas=2", objects::name(deployment)));
+    if let Some(deployment) = evidence
+        .objects
+        .deployments
+        .iter()
+        .find(|it| it.spec.as_ref().and_then(|spec| spec.replicas) == Some(0))
+    {
+        let broken = section.broken(
+            "cluster.replicas",
+            format!("Deployment {} has 0 replicas", objects::path(deployment)),
+        );
+        broken.want("2").advise(format!(
+            "kubectl -n kube-system scale deployment {} --replicas=2",
+            objects::name(deployment)
+        ));
         return;
     }
     let Some(kube_dns) = evidence.objects.service("kube-system", "kube-dns") else { return };
     let pods: Vec<&Pod> = selected(evidence, kube_dns).filter(|pod| is_pod_ready(pod)).collect();
-    let nodes: BTreeSet<&str> = pods.iter().filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref()).collect();
+    let nodes: BTreeSet<&str> =
+        pods.iter().filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref()).collect();
     match (pods.len(), nodes.len()) {
         (0, _) => {}
         (1, _) => {
-            let warning = section.say(Level::Warning, "cluster.one-replica", "one server is ready: the cluster's names go with it");
-            warning.want("2, on two nodes").advise("kubectl -n kube-system scale deployment coredns --replicas=2");
+            let warning = section.say(
+                Level::Warning,
+                "cluster.one-replica",
+                "one server is ready: the cluster's names go with it",
+            );
+            warning
+                .want("2, on two nodes")
+                .advise("kubectl -n kube-system scale deployment coredns --replicas=2");
         }
         (count, 1) => drop(
             section
-                .say(Level::Warning, "cluster.one-node", format!("all {count} servers are on one node: the cluster's names go with it"))
+                .say(
+                    Level::Warning,
+                    "cluster.one-node",
+                    format!("all {count} servers are on one node: the cluster's names go with it"),
+                )
                 .want("two nodes"),
         ),
-        (count, nodes) => section.ok("cluster.servers", format!("{count} servers are ready, on {nodes} nodes")),
+        (count, nodes) => {
+            section.ok("cluster.servers", format!("{count} servers are ready, on {nodes} nodes"))
+        }
     }
 }

@@ -3,9 +3,9 @@
 use crate::{
     explain::{
         Answer, Evidence,
+        expected::{End, Own},
         names::Wanted,
         objects,
-        own::{End, Own},
         report::{Level, Section},
         resolv::dots,
     },
@@ -13,7 +13,12 @@ use crate::{
 };
 
 /// One name at the server that the Pod asks.
-pub(super) fn with_server(evidence: &Evidence, candidate: &str, own: &[(Type, Own)], section: &mut Section) {
+pub(super) fn with_server(
+    evidence: &Evidence,
+    candidate: &str,
+    own: &[(Type, Own)],
+    section: &mut Section,
+) {
     let asked = &evidence.asked;
     let hit = own.iter().any(|(_, own)| own.exists());
     if !hit && shadowed(evidence, candidate, own, section) {
@@ -30,15 +35,26 @@ pub(super) fn with_server(evidence: &Evidence, candidate: &str, own: &[(Type, Ow
         let Some(heard) = asked.find(candidate, &qtype.to_string(), false) else { continue };
         match heard {
             Err(error) => return silent(evidence, candidate, error, section),
-            Ok(answer) if ["SERVFAIL", "REFUSED", "NOTIMP", "FORMERR"].contains(&&*answer.rcode) => {
-                let broken =
-                    section.broken("dns.server-failure", format!("{} answers {} {qtype} with {}", asked.server, candidate, answer.rcode));
-                broken.advise("kubectl -n kube-system logs -l k8s-app=kube-dns --tail=50").advise("ndots explain");
+            Ok(answer)
+                if ["SERVFAIL", "REFUSED", "NOTIMP", "FORMERR"].contains(&&*answer.rcode) =>
+            {
+                let broken = section.broken(
+                    "dns.server-failure",
+                    format!("{} answers {} {qtype} with {}", asked.server, candidate, answer.rcode),
+                );
+                broken
+                    .advise("kubectl -n kube-system logs -l k8s-app=kube-dns --tail=50")
+                    .advise("ndots explain");
                 return;
             }
             Ok(answer) => match difference(*qtype, own, answer) {
                 Some((saw, want)) => {
-                    stale(evidence, &format!("{} answers {candidate} {qtype} {saw}", asked.server), &want, section);
+                    stale(
+                        evidence,
+                        &format!("{} answers {candidate} {qtype} {saw}", asked.server),
+                        &want,
+                        section,
+                    );
                     return;
                 }
                 None => agreed.push(*qtype),
@@ -46,13 +62,22 @@ pub(super) fn with_server(evidence: &Evidence, candidate: &str, own: &[(Type, Ow
         }
     }
     if hit && !agreed.is_empty() {
-        section.ok("dns.server", format!("{} says the same{}", asked.server, over_tcp(evidence, candidate)));
+        section.ok(
+            "dns.server",
+            format!("{} says the same{}", asked.server, over_tcp(evidence, candidate)),
+        );
         tcp(evidence, candidate, section);
     }
 }
 
-/// A domain of the search list that answers for every name hides the name itself, where that is a whole one.
-fn shadowed(evidence: &Evidence, candidate: &str, own: &[(Type, Own)], section: &mut Section) -> bool {
+/// A domain of the search list that answers for every name hides the name itself, where that is a
+/// whole one.
+fn shadowed(
+    evidence: &Evidence,
+    candidate: &str,
+    own: &[(Type, Own)],
+    section: &mut Section,
+) -> bool {
     let name = Wanted::parse(&evidence.name).host;
     if name.ends_with('.') || dots(&name) < 2 || candidate == format!("{name}.") {
         return false;
@@ -61,14 +86,24 @@ fn shadowed(evidence: &Evidence, candidate: &str, own: &[(Type, Own)], section: 
         if let Some(Ok(answer)) = evidence.asked.find(candidate, &qtype.to_string(), false)
             && !answer.records.is_empty()
         {
-            let data = answer.records.iter().map(|record| record.data.as_str()).collect::<Vec<_>>().join(", ");
+            let data = answer
+                .records
+                .iter()
+                .map(|record| record.data.as_str())
+                .collect::<Vec<_>>()
+                .join(", ");
             let broken = section.broken(
                 "dns.search-shadow",
-                format!("{} answers {candidate} with {data}, so that {name} itself is never asked for", evidence.asked.server),
+                format!(
+                    "{} answers {candidate} with {data}, so that {name} itself is never asked for",
+                    evidence.asked.server
+                ),
             );
-            broken
-                .want("NXDOMAIN for names of the search path that are not meant")
-                .advise(format!("use {name}. (with its final dot), or take the domain out of the search list"));
+            broken.want("NXDOMAIN for names of the search path that are not meant").advise(
+                format!(
+                    "use {name}. (with its final dot), or take the domain out of the search list"
+                ),
+            );
             return true;
         }
     }
@@ -76,14 +111,22 @@ fn shadowed(evidence: &Evidence, candidate: &str, own: &[(Type, Own)], section: 
 }
 
 fn over_tcp(evidence: &Evidence, candidate: &str) -> &'static str {
-    let heard = evidence.asked.replies.iter().any(|reply| reply.tcp && reply.name == candidate && reply.heard.is_ok());
+    let heard = evidence
+        .asked
+        .replies
+        .iter()
+        .any(|reply| reply.tcp && reply.name == candidate && reply.heard.is_ok());
     if heard { ", over UDP and TCP" } else { ", over UDP" }
 }
 
 /// Large answers and some clients need TCP.
 fn tcp(evidence: &Evidence, candidate: &str, section: &mut Section) {
-    let failed =
-        evidence.asked.replies.iter().filter(|reply| reply.tcp && reply.name == candidate).find_map(|reply| reply.heard.as_ref().err());
+    let failed = evidence
+        .asked
+        .replies
+        .iter()
+        .filter(|reply| reply.tcp && reply.name == candidate)
+        .find_map(|reply| reply.heard.as_ref().err());
     if let Some(error) = failed {
         let saw = format!("{} does not answer over TCP: {error}", evidence.asked.server);
         let warning = section.say(Level::Warning, "dns.tcp", saw);
@@ -110,16 +153,25 @@ fn silent(evidence: &Evidence, candidate: &str, error: &str, section: &mut Secti
         return;
     }
     let asked = &evidence.asked;
-    let (level, from) = if asked.inside { (Level::Broken, "") } else { (Level::Unknown, " from here, outside of the cluster") };
-    let finding = section.say(level, "dns.no-answer", format!("{} does not answer{from}: {error}", asked.server));
-    if asked.inside {
-        finding.want("a reply to every question").advise("ndots explain    # with no name: the cluster's DNS itself");
+    let (level, from) = if asked.inside {
+        (Level::Broken, "")
     } else {
-        let (namespace, pod) = evidence
-            .asker
-            .pod
-            .as_ref()
-            .map_or((evidence.asker.namespace.as_str(), "POD"), |pod| (objects::namespace(pod), objects::name(pod)));
+        (Level::Unknown, " from here, outside of the cluster")
+    };
+    let finding = section.say(
+        level,
+        "dns.no-answer",
+        format!("{} does not answer{from}: {error}", asked.server),
+    );
+    if asked.inside {
+        finding
+            .want("a reply to every question")
+            .advise("ndots explain    # with no name: the cluster's DNS itself");
+    } else {
+        let (namespace, pod) =
+            evidence.asker.pod.as_ref().map_or((evidence.asker.namespace.as_str(), "POD"), |pod| {
+                (objects::namespace(pod), objects::name(pod))
+            });
         finding.advise(format!("kubectl -n {namespace} exec {pod} -- nslookup {candidate}"));
     }
 }
@@ -139,8 +191,9 @@ fn difference(qtype: Type, own: &Own, answer: &Answer) -> Option<(String, String
         End::Unread | End::Circle => None,
         End::Outside(_) => {
             let alias = own.data(Type::CNAME);
-            let differs =
-                !alias.is_empty() && !answer.records.is_empty() && !answer.records.iter().any(|record| alias.contains(&&*record.data));
+            let differs = !alias.is_empty()
+                && !answer.records.is_empty()
+                && !answer.records.iter().any(|record| alias.contains(&&*record.data));
             differs.then_some((said, want))
         }
         End::NoName => (!data.is_empty()).then_some((said, want)),
@@ -148,7 +201,9 @@ fn difference(qtype: Type, own: &Own, answer: &Answer) -> Option<(String, String
         End::Records => {
             // A large answer may come in part; each of its addresses has to be one of ours.
             let ours = own.data(qtype);
-            let differs = data.is_empty() || data.iter().any(|it| !ours.contains(it)) || data.len() < ours.len() && data.len() < 8;
+            let differs = data.is_empty()
+                || data.iter().any(|it| !ours.contains(it))
+                || data.len() < ours.len() && data.len() < 8;
             differs.then_some((said, want))
         }
     }
@@ -166,7 +221,11 @@ fn stale(evidence: &Evidence, saw: &str, want: &str, section: &mut Section) {
 pub(super) fn kubernetes_default(evidence: &Evidence, section: &mut Section) {
     let Some(service) = evidence.objects.service("default", "kubernetes") else { return };
     // What does not answer was told already.
-    if section.findings.iter().any(|finding| ["dns.server-failure", "dns.no-answer"].contains(&finding.id)) {
+    if section
+        .findings
+        .iter()
+        .any(|finding| ["dns.server-failure", "dns.no-answer"].contains(&finding.id))
+    {
         return;
     }
     let ips = objects::cluster_ips(service);
@@ -177,12 +236,21 @@ pub(super) fn kubernetes_default(evidence: &Evidence, section: &mut Section) {
         Some(Ok(answer)) if !answer.data(qtype).contains(ip) => {
             let data = answer.data(qtype);
             let said = if data.is_empty() { answer.rcode.clone() } else { data.join(", ") };
-            let broken = section.broken("dns.other-cluster", format!("{} answers kubernetes.default with {said}", evidence.asked.server));
-            broken.want(format!("{ip}: the server is not this cluster's, or its zone is not {}", evidence.zone));
+            let broken = section.broken(
+                "dns.other-cluster",
+                format!("{} answers kubernetes.default with {said}", evidence.asked.server),
+            );
+            broken.want(format!(
+                "{ip}: the server is not this cluster's, or its zone is not {}",
+                evidence.zone
+            ));
             broken.advise("kubectl -n kube-system get configmap coredns -o yaml");
         }
         Some(Err(error)) => silent(evidence, &name, error, section),
-        Some(Ok(_)) => section.ok("dns.kubernetes-default", format!("kubernetes.default is {ip}, at {} too", evidence.asked.server)),
+        Some(Ok(_)) => section.ok(
+            "dns.kubernetes-default",
+            format!("kubernetes.default is {ip}, at {} too", evidence.asked.server),
+        ),
         None => section.ok("dns.kubernetes-default", format!("kubernetes.default is {ip}")),
     }
 }
@@ -190,11 +258,20 @@ pub(super) fn kubernetes_default(evidence: &Evidence, section: &mut Section) {
 /// Without a name to ask for: whether anybody answers, over both, and who answers for the world.
 pub(super) fn alive(evidence: &Evidence, section: &mut Section) {
     let name = format!("kubernetes.default.svc.{}.", evidence.zone);
-    match evidence.asked.replies.iter().find(|reply| reply.name == name && !reply.tcp).map(|reply| &reply.heard) {
+    match evidence
+        .asked
+        .replies
+        .iter()
+        .find(|reply| reply.name == name && !reply.tcp)
+        .map(|reply| &reply.heard)
+    {
         None => nobody(evidence, section),
         Some(Err(error)) => silent(evidence, &name, error, section),
         Some(Ok(answer)) if ["SERVFAIL", "REFUSED"].contains(&&*answer.rcode) => {
-            let broken = section.broken("dns.server-failure", format!("{} answers {name} with {}", evidence.asked.server, answer.rcode));
+            let broken = section.broken(
+                "dns.server-failure",
+                format!("{} answers {name} with {}", evidence.asked.server, answer.rcode),
+            );
             broken.advise("kubectl -n kube-system logs -l k8s-app=kube-dns --tail=50");
         }
         Some(Ok(_)) => {
@@ -213,7 +290,10 @@ fn upstream(evidence: &Evidence, section: &mut Section) {
             let warning = section.say(
                 Level::Warning,
                 "dns.upstream",
-                format!("{} answers the question for the world's name servers (. NS) with {}", evidence.asked.server, answer.rcode),
+                format!(
+                    "{} answers the question for the world's name servers (. NS) with {}",
+                    evidence.asked.server, answer.rcode
+                ),
             );
             warning.want("upstreams that answer: see `forward` in the Corefile, and the resolv.conf of the server's node");
         }

@@ -10,11 +10,18 @@ use crate::{
     },
 };
 
-pub(super) fn judge(evidence: &Evidence, wanted: &Wanted, namespace: &str, service: &str, section: &mut Section) {
+pub(super) fn judge(
+    evidence: &Evidence,
+    wanted: &Wanted,
+    namespace: &str,
+    service: &str,
+    section: &mut Section,
+) {
     let objects = &evidence.objects;
     let unread = evidence.lacks("services", namespace).or_else(|| evidence.lacks("namespaces", ""));
     if let Some(unread) = unread {
-        let saw = format!("whether there is a Service {namespace}/{service} cannot be said: {unread}");
+        let saw =
+            format!("whether there is a Service {namespace}/{service} cannot be said: {unread}");
         section.say(Level::Unknown, "dns.unread", saw);
         return;
     }
@@ -33,39 +40,67 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Wanted, namespace: &str, servi
     }
     if objects.service(namespace, service).is_some() {
         // The labels stand, so something else of the name is wrong: its zone.
-        let broken = section.broken("dns.zone", format!("{} is not under the cluster's zone, {zone}", wanted.host));
-        broken.want(format!("{service}.{namespace}.svc.{zone}")).advise(format!("use {service}.{namespace}"));
+        let broken = section
+            .broken("dns.zone", format!("{} is not under the cluster's zone, {zone}", wanted.host));
+        broken
+            .want(format!("{service}.{namespace}.svc.{zone}"))
+            .advise(format!("use {service}.{namespace}"));
         return;
     }
     let elsewhere = elsewhere(evidence, service);
     if let Some(there) = elsewhere.first() {
-        let saw = format!("namespace {namespace} has no Service {service}; it is in {}", elsewhere.join(", "));
+        let saw = format!(
+            "namespace {namespace} has no Service {service}; it is in {}",
+            elsewhere.join(", ")
+        );
         section
             .broken("dns.other-namespace", saw)
             .want(format!("{service}.{there}"))
             .advise(format!("use {service}.{there} in namespace {}", evidence.asker.namespace));
         return;
     }
-    let here: Vec<&str> = objects.services.iter().filter(|it| objects::namespace(*it) == namespace).map(objects::name).collect();
-    let broken = section.broken("dns.name", format!("namespace {namespace} has no Service {service}"));
+    let here: Vec<&str> = objects
+        .services
+        .iter()
+        .filter(|it| objects::namespace(*it) == namespace)
+        .map(objects::name)
+        .collect();
+    let broken =
+        section.broken("dns.name", format!("namespace {namespace} has no Service {service}"));
     match nearest(service, &here) {
         Some(near) => broken.want(format!("did you mean {near}?")),
         None if here.is_empty() => broken.want("a Service: the namespace has none"),
-        None => broken.want(format!("one of {}", here.iter().take(12).copied().collect::<Vec<_>>().join(", "))),
+        None => broken.want(format!(
+            "one of {}",
+            here.iter().take(12).copied().collect::<Vec<_>>().join(", ")
+        )),
     };
     broken.advise(format!("kubectl -n {namespace} get services"));
 }
 
 /// Namespaces with a Service of this name.
 fn elsewhere<'e>(evidence: &'e Evidence, service: &str) -> Vec<&'e str> {
-    evidence.objects.services.iter().filter(|it| objects::name(*it) == service).map(objects::namespace).collect()
+    evidence
+        .objects
+        .services
+        .iter()
+        .filter(|it| objects::name(*it) == service)
+        .map(objects::namespace)
+        .collect()
 }
 
 /// `did you mean database.default…?` for a name of the cluster that nothing has.
 pub(super) fn meant(evidence: &Evidence, name: &str) -> Option<String> {
-    let Some(ClusterName::Service { namespace, service, .. }) = take_apart(name, &evidence.zone) else { return None };
-    let services = evidence.objects.services.iter().filter(|it| objects::namespace(*it) == namespace);
-    let near = nearest(&service, &services.map(objects::name).collect::<Vec<_>>()).map(|near| format!("{near}.{namespace}"));
-    let near = near.or_else(|| nearest(&namespace, &names::namespaces(evidence)).map(|near| format!("{service}.{near}")));
+    let Some(ClusterName::Service { namespace, service, .. }) = take_apart(name, &evidence.zone)
+    else {
+        return None;
+    };
+    let services =
+        evidence.objects.services.iter().filter(|it| objects::namespace(*it) == namespace);
+    let near = nearest(&service, &services.map(objects::name).collect::<Vec<_>>())
+        .map(|near| format!("{near}.{namespace}"));
+    let near = near.or_else(|| {
+        nearest(&namespace, &names::namespaces(evidence)).map(|near| format!("{service}.{near}"))
+    });
     near.map(|near| format!("did you mean {near}.svc.{}?", evidence.zone))
 }

@@ -10,14 +10,30 @@ use crate::explain::{
     resolv::CLUSTER_NDOTS,
 };
 
-pub(super) fn judge(evidence: &Evidence, wanted: &Wanted, subject: &Subject<'_>, section: &mut Section) {
+pub(super) fn judge(
+    evidence: &Evidence,
+    wanted: &Wanted,
+    subject: &Subject<'_>,
+    section: &mut Section,
+) {
     let asker = &evidence.asker;
-    let servers = if asker.resolv.nameservers.is_empty() { "the cluster's".to_owned() } else { asker.resolv.nameservers.join(", ") };
-    let search = if asker.resolv.search.is_empty() { "none".to_owned() } else { asker.resolv.search.join(" ") };
+    let servers = if asker.resolv.nameservers.is_empty() {
+        "the cluster's".to_owned()
+    } else {
+        asker.resolv.nameservers.join(", ")
+    };
+    let search = if asker.resolv.search.is_empty() {
+        "none".to_owned()
+    } else {
+        asker.resolv.search.join(" ")
+    };
     section.say(
         Level::Note,
         "dns.resolver",
-        format!("{}: nameserver {servers}, search {search}, ndots {}", asker.from, asker.resolv.ndots),
+        format!(
+            "{}: nameserver {servers}, search {search}, ndots {}",
+            asker.from, asker.resolv.ndots
+        ),
     );
     if matches!(subject, Subject::Outside | Subject::Ingress { .. }) {
         return;
@@ -63,7 +79,9 @@ fn policy(evidence: &Evidence, pod: &Pod, section: &mut Section) {
             .want("dnsPolicy: ClusterFirstWithHostNet")
             .advise("set spec.dnsPolicy in the Pod's template");
     } else if policy == "Default" {
-        let saw = format!("Pod {path} has dnsPolicy Default: it asks the node's nameservers, who know no cluster name");
+        let saw = format!(
+            "Pod {path} has dnsPolicy Default: it asks the node's nameservers, who know no cluster name"
+        );
         section
             .broken("dns.policy", saw)
             .want("dnsPolicy: ClusterFirst")
@@ -74,13 +92,23 @@ fn policy(evidence: &Evidence, pod: &Pod, section: &mut Section) {
             evidence.asker.resolv.nameservers.join(", ")
         );
         let broken = section.broken("dns.nameserver", saw);
-        broken.want(format!("nameserver {}", evidence.dns_address().unwrap_or("of the Service kube-system/kube-dns")));
-        broken.advise("set spec.dnsConfig.nameservers in the Pod's template, or dnsPolicy: ClusterFirst");
+        broken.want(format!(
+            "nameserver {}",
+            evidence.dns_address().unwrap_or("of the Service kube-system/kube-dns")
+        ));
+        broken.advise(
+            "set spec.dnsConfig.nameservers in the Pod's template, or dnsPolicy: ClusterFirst",
+        );
     }
 }
 
 /// The name exists, and none of the questions asks for it.
-pub(super) fn not_reached(evidence: &Evidence, wanted: &Wanted, target: &str, section: &mut Section) {
+pub(super) fn not_reached(
+    evidence: &Evidence,
+    wanted: &Wanted,
+    target: &str,
+    section: &mut Section,
+) {
     if section.is_broken() {
         return;
     }
@@ -95,6 +123,11 @@ pub(super) fn not_reached(evidence: &Evidence, wanted: &Wanted, target: &str, se
         format!("the search list is {}", resolv.search.join(" "))
     };
     let broken = section.broken("dns.search", format!("no question asks for {whole}: {search}"));
-    broken.want(format!("{}.svc.{} first in the search list, or the whole name", evidence.asker.namespace, evidence.zone));
-    broken.advise(format!("use {target} (with its final dot), or leave spec.dnsConfig.searches to kubelet"));
+    broken.want(format!(
+        "{}.svc.{} first in the search list, or the whole name",
+        evidence.asker.namespace, evidence.zone
+    ));
+    broken.advise(format!(
+        "use {target} (with its final dot), or leave spec.dnsConfig.searches to kubelet"
+    ));
 }

@@ -30,7 +30,12 @@ struct Collection {
     kind: &'static str,
 }
 
-const fn collection(group: &'static str, version: &'static str, plural: &'static str, kind: &'static str) -> Collection {
+const fn collection(
+    group: &'static str,
+    version: &'static str,
+    plural: &'static str,
+    kind: &'static str,
+) -> Collection {
     Collection { group, version, plural, kind }
 }
 
@@ -42,15 +47,28 @@ const SECRETS: Collection = collection("", "v1", "secrets", "Secret");
 const CONFIG_MAPS: Collection = collection("", "v1", "configmaps", "ConfigMap");
 const SLICES: Collection = collection("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice");
 const INGRESSES: Collection = collection("networking.k8s.io", "v1", "ingresses", "Ingress");
-const INGRESS_CLASSES: Collection = collection("networking.k8s.io", "v1", "ingressclasses", "IngressClass");
+const INGRESS_CLASSES: Collection =
+    collection("networking.k8s.io", "v1", "ingressclasses", "IngressClass");
 const DEPLOYMENTS: Collection = collection("apps", "v1", "deployments", "Deployment");
-const CLUSTER_ROLES: Collection = collection("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole");
-const CLUSTER_ROLE_BINDINGS: Collection = collection("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding");
+const CLUSTER_ROLES: Collection =
+    collection("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole");
+const CLUSTER_ROLE_BINDINGS: Collection =
+    collection("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding");
 
-pub(super) async fn read(place: &Place, request: &Request, wanted: &Wanted) -> anyhow::Result<Gathered> {
+pub(super) async fn read(
+    place: &Place,
+    request: &Request,
+    wanted: &Wanted,
+) -> anyhow::Result<Gathered> {
     let client = place.client().await?;
     let namespace = client.default_namespace().to_owned();
-    let mut reader = Reader { client, objects: Objects::default(), changes: Vec::new(), unread: Vec::new(), said: Vec::new() };
+    let mut reader = Reader {
+        client,
+        objects: Objects::default(),
+        changes: Vec::new(),
+        unread: Vec::new(),
+        said: Vec::new(),
+    };
     let own = request
         .pod
         .as_ref()
@@ -60,13 +78,21 @@ pub(super) async fn read(place: &Place, request: &Request, wanted: &Wanted) -> a
     let mut near: BTreeSet<String> = [own, "default".to_owned(), "kube-system".to_owned()].into();
     reader.services(&mut near, wanted).await?;
     reader.list(&INGRESSES, "", "").await?;
-    let of_ingress =
-        reader.objects.ingresses.iter().filter(|it| ingress::has_host(it, &wanted.host)).map(|it| objects::namespace(it).to_owned());
+    let of_ingress = reader
+        .objects
+        .ingresses
+        .iter()
+        .filter(|it| ingress::has_host(it, &wanted.host))
+        .map(|it| objects::namespace(it).to_owned());
     near.extend(of_ingress.collect::<Vec<_>>());
     for namespace in &near {
         reader.list(&SLICES, namespace, "").await?;
         // The system's own Pods are many, and few of them matter.
-        let labels = if namespace == "kube-system" && !is_about(wanted, namespace) { "k8s-app in (kube-dns,kube-proxy)" } else { "" };
+        let labels = if namespace == "kube-system" && !is_about(wanted, namespace) {
+            "k8s-app in (kube-dns,kube-proxy)"
+        } else {
+            ""
+        };
         reader.list(&PODS, namespace, labels).await?;
     }
     reader.list(&NODES, "", "").await?;
@@ -86,14 +112,23 @@ pub(super) async fn read(place: &Place, request: &Request, wanted: &Wanted) -> a
 }
 
 /// What kube-proxy of a node has said lately; it starts with complaints that mean little.
-pub(super) async fn proxy_log(place: &Place, all: &Objects, node: &str, unread: &mut Vec<Unread>) -> Option<String> {
+pub(super) async fn proxy_log(
+    place: &Place,
+    all: &Objects,
+    node: &str,
+    unread: &mut Vec<Unread>,
+) -> Option<String> {
     let of_node = |pod: &&Pod| {
         let labels = pod.metadata.labels.as_ref();
         labels.is_some_and(|labels| labels.get("k8s-app").is_some_and(|app| app == "kube-proxy"))
             && pod.spec.as_ref().is_some_and(|spec| spec.node_name.as_deref() == Some(node))
     };
     let pod = all.pods.iter().find(of_node)?;
-    let uri = format!("/api/v1/namespaces/{}/pods/{}/log?tailLines=200&sinceSeconds=600", objects::namespace(pod), objects::name(pod));
+    let uri = format!(
+        "/api/v1/namespaces/{}/pods/{}/log?tailLines=200&sinceSeconds=600",
+        objects::namespace(pod),
+        objects::name(pod)
+    );
     let request = HttpRequest::get(uri).body(Vec::new()).ok()?;
     let client = place.client().await.ok()?;
     match tokio::time::timeout(limits::EXPLAIN_ASK_TIME, client.request_text(request)).await.ok()? {
@@ -129,12 +164,18 @@ struct Reader {
 
 impl Reader {
     /// All Services, and the namespaces that the name may be in.
-    async fn services(&mut self, near: &mut BTreeSet<String>, wanted: &Wanted) -> anyhow::Result<()> {
+    async fn services(
+        &mut self,
+        near: &mut BTreeSet<String>,
+        wanted: &Wanted,
+    ) -> anyhow::Result<()> {
         self.list(&NAMESPACES, "", "").await?;
         let labels = wanted.host.split('.').map(str::to_owned);
         let known: Vec<String> = labels.filter(|label| self.objects.has_namespace(label)).collect();
         near.extend(known);
-        if let Some(ClusterName::Service { namespace, .. }) = take_apart(&wanted.host, "cluster.local") {
+        if let Some(ClusterName::Service { namespace, .. }) =
+            take_apart(&wanted.host, "cluster.local")
+        {
             near.insert(namespace);
         }
         self.list(&SERVICES, "", "").await?;
@@ -150,14 +191,16 @@ impl Reader {
 
     /// The certificates of the host's Ingresses.
     async fn secrets(&mut self, wanted: &Wanted) -> anyhow::Result<()> {
-        let ingresses = self.objects.ingresses.iter().filter(|it| ingress::has_host(it, &wanted.host));
+        let ingresses =
+            self.objects.ingresses.iter().filter(|it| ingress::has_host(it, &wanted.host));
         let entries = ingresses.flat_map(|it| {
             it.spec
                 .iter()
                 .flat_map(|spec| spec.tls.iter().flatten())
                 .map(|tls| (objects::namespace(it).to_owned(), tls.secret_name.clone()))
         });
-        let names: BTreeSet<(String, String)> = entries.filter_map(|(namespace, name)| Some((namespace, name?))).collect();
+        let names: BTreeSet<(String, String)> =
+            entries.filter_map(|(namespace, name)| Some((namespace, name?))).collect();
         for (namespace, name) in names {
             self.get(&SECRETS, &namespace, &name).await?;
         }
@@ -176,8 +219,14 @@ impl Reader {
                 query.append_pair("continue", &after);
             }
             let uri = format!("{}?{}", of.path(namespace), query.finish());
-            let Some(mut page) = self.fetch(of, "list", namespace, &uri).await? else { return Ok(()) };
-            let items = page.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
+            let Some(mut page) = self.fetch(of, "list", namespace, &uri).await? else {
+                return Ok(());
+            };
+            let items = page
+                .get_mut("items")
+                .and_then(Value::as_array_mut)
+                .map(std::mem::take)
+                .unwrap_or_default();
             items.into_iter().for_each(|item| self.add(of, item));
             match page.pointer("/metadata/continue").and_then(Value::as_str) {
                 Some(more) if !more.is_empty() => more.clone_into(&mut after),
@@ -194,10 +243,19 @@ impl Reader {
         Ok(())
     }
 
-    /// `None` where there is nothing, or it may not be read; a server that does not answer at all is an error.
-    async fn fetch(&mut self, of: &Collection, verb: &'static str, namespace: &str, uri: &str) -> anyhow::Result<Option<Value>> {
+    /// `None` where there is nothing, or it may not be read; a server that does not answer at all
+    /// is an error.
+    async fn fetch(
+        &mut self,
+        of: &Collection,
+        verb: &'static str,
+        namespace: &str,
+        uri: &str,
+    ) -> anyhow::Result<Option<Value>> {
         let request = HttpRequest::get(uri).body(Vec::new())?;
-        let reply = tokio::time::timeout(limits::API_PAGE_TIME, self.client.request::<Value>(request)).await;
+        let reply =
+            tokio::time::timeout(limits::API_PAGE_TIME, self.client.request::<Value>(request))
+                .await;
         let (why, forbidden) = match reply {
             Ok(Ok(value)) => return Ok(Some(value)),
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => return Ok(None),
@@ -206,20 +264,39 @@ impl Reader {
             }
             Ok(Err(kube::Error::Api(status))) => (status.message.clone(), status.code == 403),
             Ok(Err(error)) => anyhow::bail!("the API server cannot be asked: {error}"),
-            Err(_) => anyhow::bail!("the API server does not answer within {} s", limits::API_PAGE_TIME.as_secs()),
+            Err(_) => anyhow::bail!(
+                "the API server does not answer within {} s",
+                limits::API_PAGE_TIME.as_secs()
+            ),
         };
-        let resource = if of.group.is_empty() { of.plural.to_owned() } else { format!("{}.{}", of.plural, of.group) };
-        self.unread.push(Unread { resource, verb, namespace: namespace.to_owned(), why, forbidden });
+        let resource = if of.group.is_empty() {
+            of.plural.to_owned()
+        } else {
+            format!("{}.{}", of.plural, of.group)
+        };
+        self.unread.push(Unread {
+            resource,
+            verb,
+            namespace: namespace.to_owned(),
+            why,
+            forbidden,
+        });
         Ok(None)
     }
 
     fn add(&mut self, of: &Collection, mut value: Value) {
         if let Some(fields) = value.as_object_mut() {
-            let version = if of.group.is_empty() { of.version.to_owned() } else { format!("{}/{}", of.group, of.version) };
+            let version = if of.group.is_empty() {
+                of.version.to_owned()
+            } else {
+                format!("{}/{}", of.group, of.version)
+            };
             fields.insert("apiVersion".to_owned(), version.into());
             fields.insert("kind".to_owned(), of.kind.into());
         }
-        if let Some(kind) = [Kind::Namespace, Kind::Service, Kind::EndpointSlice].into_iter().find(|kind| kind.name() == of.kind)
+        if let Some(kind) = [Kind::Namespace, Kind::Service, Kind::EndpointSlice]
+            .into_iter()
+            .find(|kind| kind.name() == of.kind)
             && let Ok(seen) = Resource::of(kind).read(&value.to_string())
             && let Ok(Some(fact)) = seen.fact
         {
@@ -232,10 +309,16 @@ impl Reader {
 
     /// Tells the zone which kinds are known. Namespaces that may not be read are taken for real.
     fn synced(&mut self, near: &BTreeSet<String>) {
-        let lacks = |plural: &str| self.unread.iter().find(|it| it.resource.starts_with(plural)).map(|it| it.why.clone());
+        let lacks = |plural: &str| {
+            self.unread.iter().find(|it| it.resource.starts_with(plural)).map(|it| it.why.clone())
+        };
         if lacks("namespaces").is_some() {
-            let namespaces =
-                near.iter().map(|name| Object::Namespace(model::Namespace { name: name.as_str().into(), labels: Box::default() }));
+            let namespaces = near.iter().map(|name| {
+                Object::Namespace(model::Namespace {
+                    name: name.as_str().into(),
+                    labels: Box::default(),
+                })
+            });
             self.changes.extend(namespaces.map(Change::Upsert));
         }
         let refused = |kind: Kind, why: Option<String>| match why {
@@ -253,7 +336,15 @@ impl Reader {
 
 impl Collection {
     fn path(&self, namespace: &str) -> String {
-        let root = if self.group.is_empty() { format!("/api/{}", self.version) } else { format!("/apis/{}/{}", self.group, self.version) };
-        if namespace.is_empty() { format!("{root}/{}", self.plural) } else { format!("{root}/namespaces/{namespace}/{}", self.plural) }
+        let root = if self.group.is_empty() {
+            format!("/api/{}", self.version)
+        } else {
+            format!("/apis/{}/{}", self.group, self.version)
+        };
+        if namespace.is_empty() {
+            format!("{root}/{}", self.plural)
+        } else {
+            format!("{root}/namespaces/{namespace}/{}", self.plural)
+        }
     }
 }

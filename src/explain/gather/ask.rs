@@ -14,24 +14,38 @@ use crate::{
 
 use super::Request;
 
-pub(super) async fn ask(request: &Request, evidence: &Evidence, wanted: &Wanted, inside: bool) -> Asked {
+pub(super) async fn ask(
+    request: &Request,
+    evidence: &Evidence,
+    wanted: &Wanted,
+    inside: bool,
+) -> Asked {
     let (server, inside) = match (&request.server, evidence.is_live) {
         (Some(server), _) => (server.clone(), true),
         (None, false) => {
             let why = "no server is asked: these are the answers of ndots from the manifests; --server ADDR asks one";
             return Asked { nobody: Some(why.to_owned()), ..Asked::default() };
         }
-        (None, true) => match evidence.asker.resolv.nameservers.iter().find_map(|text| text.parse::<std::net::IpAddr>().ok()) {
-            Some(address) => (Server::from(address), inside),
-            None => {
-                return Asked {
+        (None, true) => {
+            match evidence
+                .asker
+                .resolv
+                .nameservers
+                .iter()
+                .find_map(|text| text.parse::<std::net::IpAddr>().ok())
+            {
+                Some(address) => (Server::from(address), inside),
+                None => {
+                    return Asked {
                     nobody: Some("no server is asked: its address is not known here; --server ADDR says it".to_owned()),
                     ..Asked::default()
                 };
+                }
             }
-        },
+        }
     };
-    let mut asking = Asking { asked: Asked { server: server.to_string(), inside, ..Asked::default() }, server };
+    let mut asking =
+        Asking { asked: Asked { server: server.to_string(), inside, ..Asked::default() }, server };
     asking.search_path(evidence, wanted).await;
     asking.asked
 }
@@ -42,22 +56,28 @@ struct Asking {
 }
 
 impl Asking {
-    /// Up to the name that finds something. A server that is silent is asked once, and one that is not the cluster's hears no name.
+    /// Up to the name that finds something. A server that is silent is asked once, and one that is
+    /// not the cluster's hears no name.
     async fn search_path(&mut self, evidence: &Evidence, wanted: &Wanted) {
         let (kubernetes, qtype) = kubernetes_default(evidence);
-        if self.question(&kubernetes, qtype, false).await.is_none() || !self.asked.inside && self.is_another(evidence) {
+        if self.question(&kubernetes, qtype, false).await.is_none()
+            || !self.asked.inside && self.is_another(evidence)
+        {
             return;
         }
         let subject = names::subject(evidence, wanted);
         let mut candidates = evidence.asker.resolv.candidates(&wanted.host);
-        if let (Ok(_), Subject::Service { candidate, .. }) = (wanted.host.parse::<std::net::IpAddr>(), &subject) {
+        if let (Ok(_), Subject::Service { candidate, .. }) =
+            (wanted.host.parse::<std::net::IpAddr>(), &subject)
+        {
             candidates = vec![candidate.clone()];
         }
         if wanted.host.is_empty() {
             candidates.clear();
         }
         for candidate in candidates {
-            let types: &[Type] = if candidate.starts_with('_') { &[Type::SRV] } else { &[Type::A, Type::AAAA] };
+            let types: &[Type] =
+                if candidate.starts_with('_') { &[Type::SRV] } else { &[Type::A, Type::AAAA] };
             let mut found = false;
             for qtype in types {
                 match self.question(&candidate, *qtype, false).await {
@@ -75,7 +95,8 @@ impl Asking {
             self.question(".", Type::NS, false).await;
         }
         if let Subject::Service { service, .. } = &subject
-            && let Some(target) = service.spec.as_ref().and_then(|spec| spec.external_name.as_deref())
+            && let Some(target) =
+                service.spec.as_ref().and_then(|spec| spec.external_name.as_deref())
         {
             self.question(&format!("{}.", target.trim_end_matches('.')), Type::A, false).await;
         }
@@ -83,7 +104,11 @@ impl Asking {
 
     /// Outside of the cluster anybody may have the address.
     fn is_another(&mut self, evidence: &Evidence) -> bool {
-        let ips = evidence.objects.service("default", "kubernetes").map(objects::cluster_ips).unwrap_or_default();
+        let ips = evidence
+            .objects
+            .service("default", "kubernetes")
+            .map(objects::cluster_ips)
+            .unwrap_or_default();
         let Some(Reply { heard, qtype, .. }) = self.asked.replies.last_mut() else { return false };
         let Ok(answer) = heard else { return false };
         let another = !answer.data(qtype).iter().any(|data| ips.contains(data));
@@ -97,17 +122,30 @@ impl Asking {
     async fn question(&mut self, name: &str, qtype: Type, tcp: bool) -> Option<bool> {
         let parsed: Name = name.parse().ok()?;
         let server = if tcp { self.server.over_tcp() } else { self.server.clone() };
-        let heard = client::ask(&server, None, Question::new(parsed, qtype), limits::EXPLAIN_ASK_TIME).await;
-        let heard = heard.map_err(|error| error.to_string()).and_then(|heard| Answer::decode(&heard.message));
+        let heard =
+            client::ask(&server, None, Question::new(parsed, qtype), limits::EXPLAIN_ASK_TIME)
+                .await;
+        let heard = heard
+            .map_err(|error| error.to_string())
+            .and_then(|heard| Answer::decode(&heard.message));
         let result = heard.as_ref().ok().map(|answer| !answer.records.is_empty());
-        self.asked.replies.push(Reply { name: name.to_owned(), qtype: qtype.to_string(), tcp, heard });
+        self.asked.replies.push(Reply {
+            name: name.to_owned(),
+            qtype: qtype.to_string(),
+            tcp,
+            heard,
+        });
         result
     }
 }
 
 /// The name that every cluster has, with the type of its address.
 fn kubernetes_default(evidence: &Evidence) -> (String, Type) {
-    let ips = evidence.objects.service("default", "kubernetes").map(objects::cluster_ips).unwrap_or_default();
+    let ips = evidence
+        .objects
+        .service("default", "kubernetes")
+        .map(objects::cluster_ips)
+        .unwrap_or_default();
     let v6 = !ips.is_empty() && ips.iter().all(|ip| ip.contains(':'));
     (format!("kubernetes.default.svc.{}.", evidence.zone), if v6 { Type::AAAA } else { Type::A })
 }

@@ -9,19 +9,38 @@ use super::Request;
 
 /// # Errors
 /// Where the Pod is not there.
-pub(super) fn find(request: &Request, all: &Objects, zone: &str, namespace: Option<String>, is_live: bool) -> anyhow::Result<Asker> {
-    let server =
-        all.service("kube-system", "kube-dns").and_then(|service| objects::cluster_ips(service).first().map(|ip| (*ip).to_owned()));
+pub(super) fn find(
+    request: &Request,
+    all: &Objects,
+    zone: &str,
+    namespace: Option<String>,
+    is_live: bool,
+) -> anyhow::Result<Asker> {
+    let server = all
+        .service("kube-system", "kube-dns")
+        .and_then(|service| objects::cluster_ips(service).first().map(|ip| (*ip).to_owned()));
     if let Some((namespace, name)) = &request.pod {
-        let pod = all.pod(namespace, name).with_context(|| format!("there is no Pod {namespace}/{name}"))?;
+        let pod = all
+            .pod(namespace, name)
+            .with_context(|| format!("there is no Pod {namespace}/{name}"))?;
         let resolv = of_pod(pod, zone, server.as_deref());
-        return Ok(Asker { namespace: namespace.clone(), pod: Some(pod.clone()), resolv, from: format!("Pod {namespace}/{name}") });
+        return Ok(Asker {
+            namespace: namespace.clone(),
+            pod: Some(pod.clone()),
+            resolv,
+            from: format!("Pod {namespace}/{name}"),
+        });
     }
     let in_pod = is_live && std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
     if in_pod && request.namespace.is_none() {
         let text = std::fs::read_to_string("/etc/resolv.conf").context("/etc/resolv.conf")?;
         let namespace = namespace.unwrap_or_else(|| "default".to_owned());
-        return Ok(Asker { namespace, pod: None, resolv: ResolvConf::parse(&text), from: "/etc/resolv.conf here".to_owned() });
+        return Ok(Asker {
+            namespace,
+            pod: None,
+            resolv: ResolvConf::parse(&text),
+            from: "/etc/resolv.conf here".to_owned(),
+        });
     }
     let namespace = request.namespace.clone().or(namespace).unwrap_or_else(|| "default".to_owned());
     let resolv = ResolvConf::of_namespace(&namespace, zone, server.as_deref());
@@ -40,15 +59,20 @@ fn of_pod(pod: &Pod, zone: &str, server: Option<&str>) -> ResolvConf {
         _ => ResolvConf::of_namespace(objects::namespace(pod), zone, server),
     };
     let Some(config) = spec.and_then(|spec| spec.dns_config.as_ref()) else { return resolv };
-    for (list, more) in [(&mut resolv.nameservers, &config.nameservers), (&mut resolv.search, &config.searches)] {
+    for (list, more) in
+        [(&mut resolv.nameservers, &config.nameservers), (&mut resolv.search, &config.searches)]
+    {
         for it in more.iter().flatten().map(|text| text.trim_end_matches('.')) {
             if !list.iter().any(|known| known == it) {
                 list.push(it.to_owned());
             }
         }
     }
-    for option in config.options.iter().flatten().filter(|option| option.name.as_deref() == Some("ndots")) {
-        resolv.ndots = option.value.as_deref().and_then(|value| value.parse().ok()).unwrap_or(resolv.ndots);
+    for option in
+        config.options.iter().flatten().filter(|option| option.name.as_deref() == Some("ndots"))
+    {
+        resolv.ndots =
+            option.value.as_deref().and_then(|value| value.parse().ok()).unwrap_or(resolv.ndots);
     }
     resolv
 }

@@ -1,4 +1,5 @@
-//! A directory of manifests as a cluster: what is written, and what the controllers that are played make of it.
+//! A directory of manifests as a cluster: what is written, and what the controllers that are played
+//! make of it.
 
 use std::path::Path;
 
@@ -33,7 +34,13 @@ pub(super) fn read(directory: &Path) -> anyhow::Result<Gathered> {
             play(&mut all, object);
         }
     }
-    Ok(Gathered { objects: all, changes: reading.changes, unread: Vec::new(), namespace: None, said })
+    Ok(Gathered {
+        objects: all,
+        changes: reading.changes,
+        unread: Vec::new(),
+        namespace: None,
+        said,
+    })
 }
 
 /// Gives the objects what controllers gave the facts.
@@ -64,7 +71,11 @@ fn service(all: &mut Objects, fact: &model::Service) {
                 ..ServicePort::default()
             });
             let spec = ServiceSpec { ports: Some(ports.collect()), ..ServiceSpec::default() };
-            all.services.push(Service { metadata: meta(&fact.namespace, &fact.name), spec: Some(spec), status: None });
+            all.services.push(Service {
+                metadata: meta(&fact.namespace, &fact.name),
+                spec: Some(spec),
+                status: None,
+            });
             let last = all.services.len() - 1;
             &mut all.services[last]
         }
@@ -88,7 +99,10 @@ fn slice(all: &mut Objects, fact: &model::EndpointSlice) {
         let pod = it.pod.as_deref().and_then(|name| all.pod(&fact.namespace, name));
         Endpoint {
             addresses: vec![it.address.to_string()],
-            conditions: Some(EndpointConditions { ready: Some(true), ..EndpointConditions::default() }),
+            conditions: Some(EndpointConditions {
+                ready: Some(true),
+                ..EndpointConditions::default()
+            }),
             hostname: it.hostname.as_deref().map(str::to_owned),
             node_name: pod.and_then(|pod| pod.spec.as_ref()?.node_name.clone()),
             target_ref: it.pod.as_deref().map(|name| ObjectReference {
@@ -107,7 +121,10 @@ fn slice(all: &mut Objects, fact: &model::EndpointSlice) {
     };
     let is_v6 = fact.endpoints.first().is_some_and(|it| it.address.is_ipv6());
     let mut metadata = meta(&fact.namespace, &fact.name);
-    metadata.labels = fact.service.as_ref().map(|service| [("kubernetes.io/service-name".to_owned(), service.to_string())].into());
+    metadata.labels = fact
+        .service
+        .as_ref()
+        .map(|service| [("kubernetes.io/service-name".to_owned(), service.to_string())].into());
     let slice = EndpointSlice {
         address_type: if is_v6 { "IPv6" } else { "IPv4" }.to_owned(),
         endpoints: fact.endpoints.iter().map(endpoint).collect(),

@@ -1,4 +1,5 @@
-//! The machine this runs on, where it is a node: its rules, its bridge, kube-proxy's health. Commands that only read.
+//! The machine this runs on, where it is a node: its rules, its bridge, kube-proxy's health.
+//! Commands that only read.
 
 use std::{
     fs,
@@ -12,7 +13,9 @@ use anyhow::Context;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::{
-    explain::{Objects, Rules, evidence::Unread, objects, outside::node_addresses, rules::BridgePort},
+    explain::{
+        Objects, Rules, evidence::Unread, objects, outside::node_addresses, rules::BridgePort,
+    },
     limits,
 };
 
@@ -24,19 +27,34 @@ pub(super) fn addresses() -> Vec<IpAddr> {
     interfaces.into_iter().filter(|it| !it.is_loopback()).map(|it| it.ip()).collect()
 }
 
-/// The node that this machine is: by the Node objects, or by the Pods that run on it, which more accounts may read.
+/// The node that this machine is: by the Node objects, or by the Pods that run on it, which more
+/// accounts may read.
 pub(super) fn named(all: &Objects, here: &[IpAddr]) -> Option<String> {
     let is_here = |text: &str| text.parse().is_ok_and(|ip| here.contains(&ip));
-    let node = all.nodes.iter().find(|node| node_addresses(node).into_iter().any(is_here)).map(|node| objects::name(node).to_owned());
-    let host_of =
-        |pod: &Pod| pod.status.as_ref()?.host_ip.as_deref().filter(|text| is_here(text)).and(pod.spec.as_ref()?.node_name.clone());
+    let node = all
+        .nodes
+        .iter()
+        .find(|node| node_addresses(node).into_iter().any(is_here))
+        .map(|node| objects::name(node).to_owned());
+    let host_of = |pod: &Pod| {
+        pod.status
+            .as_ref()?
+            .host_ip
+            .as_deref()
+            .filter(|text| is_here(text))
+            .and(pod.spec.as_ref()?.node_name.clone())
+    };
     node.or_else(|| all.pods.iter().find_map(host_of))
 }
 
 /// Whether Services can be expected to answer here: this is a Pod, or a node.
 pub(super) fn is_inside(all: &Objects, here: &[IpAddr]) -> bool {
-    let of_pod =
-        || all.pods.iter().filter_map(|pod| pod.status.as_ref()?.pod_ip.as_deref()?.parse::<IpAddr>().ok()).any(|ip| here.contains(&ip));
+    let of_pod = || {
+        all.pods
+            .iter()
+            .filter_map(|pod| pod.status.as_ref()?.pod_ip.as_deref()?.parse::<IpAddr>().ok())
+            .any(|ip| here.contains(&ip))
+    };
     std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() || named(all, here).is_some() || of_pod()
 }
 
@@ -44,7 +62,12 @@ pub(super) fn is_inside(all: &Objects, here: &[IpAddr]) -> bool {
 ///
 /// # Errors
 /// A file that cannot be read, or that says nothing of a node.
-pub(super) fn rules(request: &Request, node: Option<&str>, is_here: bool, unread: &mut Vec<Unread>) -> anyhow::Result<Rules> {
+pub(super) fn rules(
+    request: &Request,
+    node: Option<&str>,
+    is_here: bool,
+    unread: &mut Vec<Unread>,
+) -> anyhow::Result<Rules> {
     let mut rules = Rules::default();
     for file in &request.rules {
         let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
@@ -71,7 +94,9 @@ pub(super) fn rules(request: &Request, node: Option<&str>, is_here: bool, unread
 /// The rules of this machine.
 fn live(rules: &mut Rules, unread: &mut Vec<Unread>) {
     let mut failures = Vec::new();
-    for (program, arguments) in [("iptables-save", &[][..]), ("ip6tables-save", &[]), ("nft", &["list", "ruleset"])] {
+    for (program, arguments) in
+        [("iptables-save", &[][..]), ("ip6tables-save", &[]), ("nft", &["list", "ruleset"])]
+    {
         match run(program, arguments) {
             // Nothing at all is no fault yet: another mode may be in use.
             Ok(text) => drop(rules.add(&format!("{program} here"), &text)),
@@ -97,16 +122,28 @@ fn live(rules: &mut Rules, unread: &mut Vec<Unread>) {
     rules.bridge = bridge(Path::new("/sys/class/net"));
     match health() {
         Ok(text) => drop(rules.add("http://127.0.0.1:10256/healthz", &text)),
-        Err(error) => rules.silent = Some(format!("127.0.0.1:10256, where it says how it is, does not answer: {error}")),
+        Err(error) => {
+            rules.silent =
+                Some(format!("127.0.0.1:10256, where it says how it is, does not answer: {error}"))
+        }
     }
 }
 
 fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| error.to_string())?;
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {
-        let said = String::from_utf8_lossy(&output.stderr).trim().lines().next().unwrap_or_default().to_owned();
+        let said = String::from_utf8_lossy(&output.stderr)
+            .trim()
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         Err(if said.is_empty() { output.status.to_string() } else { said })
     }
 }
@@ -117,9 +154,15 @@ fn bridge(root: &Path) -> Vec<BridgePort> {
     let promiscuous = |port: &Path| {
         const IFF_PROMISC: u32 = 0x100;
         let flags = fs::read_to_string(port.join("master/flags")).unwrap_or_default();
-        u32::from_str_radix(flags.trim().trim_start_matches("0x"), 16).is_ok_and(|flags| flags & IFF_PROMISC != 0)
+        u32::from_str_radix(flags.trim().trim_start_matches("0x"), 16)
+            .is_ok_and(|flags| flags & IFF_PROMISC != 0)
     };
-    let ports = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| path.join("brport").exists());
+    let ports = fs::read_dir(root)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.join("brport").exists());
     let mut ports: Vec<_> = ports
         .map(|path| BridgePort {
             name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -137,7 +180,8 @@ fn bridge(root: &Path) -> Vec<BridgePort> {
 
 /// kube-proxy's own word.
 fn health() -> io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&([127, 0, 0, 1], 10_256).into(), limits::EXPLAIN_ASK_TIME)?;
+    let mut stream =
+        TcpStream::connect_timeout(&([127, 0, 0, 1], 10_256).into(), limits::EXPLAIN_ASK_TIME)?;
     stream.set_read_timeout(Some(limits::EXPLAIN_ASK_TIME))?;
     stream.write_all(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
     let mut text = String::new();

@@ -25,35 +25,54 @@ pub(super) fn judge(evidence: &Evidence, ingress: &Ingress, host: &str, section:
 
 fn secret(evidence: &Evidence, namespace: &str, name: &str, host: &str, section: &mut Section) {
     if let Some(unread) = evidence.lacks("secrets", namespace) {
-        let unknown =
-            section.say(Level::Unknown, "outside.tls-unread", format!("whether Secret {name} names {host} cannot be said: {unread}"));
+        let unknown = section.say(
+            Level::Unknown,
+            "outside.tls-unread",
+            format!("whether Secret {name} names {host} cannot be said: {unread}"),
+        );
         unknown.advise(format!("kubectl -n {namespace} get secret {name} -o jsonpath='{{.data.tls\\.crt}}' | base64 -d | openssl x509 -noout -ext subjectAltName"));
         return;
     }
     if !evidence.is_live && evidence.objects.secrets.is_empty() {
-        section.say(Level::Skipped, "outside.tls-unread", format!("the manifests hold no Secrets: {namespace}/{name} is not looked at"));
+        section.say(
+            Level::Skipped,
+            "outside.tls-unread",
+            format!("the manifests hold no Secrets: {namespace}/{name} is not looked at"),
+        );
         return;
     }
     let make = format!("kubectl -n {namespace} create secret tls {name} --cert=FILE --key=FILE");
-    let Some(secret) = evidence.objects.secrets.iter().find(|it| objects::is(*it, namespace, name)) else {
+    let Some(secret) = evidence.objects.secrets.iter().find(|it| objects::is(*it, namespace, name))
+    else {
         let broken = section.broken(
             "outside.tls-secret",
             format!("there is no Secret {namespace}/{name} for {host}: clients are shown the controller's own certificate"),
         );
-        broken.want(format!("a Secret of type kubernetes.io/tls in namespace {namespace}")).advise(make);
+        broken
+            .want(format!("a Secret of type kubernetes.io/tls in namespace {namespace}"))
+            .advise(make);
         return;
     };
     match names(secret, host) {
         Ok(None) => section.ok("outside.tls", format!("Secret {namespace}/{name} names {host}")),
         Ok(Some(presented)) => {
-            let theirs = if presented.is_empty() { "no host".to_owned() } else { presented.join(", ") };
-            let broken =
-                section.broken("outside.tls-host", format!("the certificate in Secret {namespace}/{name} is for {theirs}, not for {host}"));
-            broken.want(format!("a certificate with the subject alternative name {host}")).advise(make);
+            let theirs =
+                if presented.is_empty() { "no host".to_owned() } else { presented.join(", ") };
+            let broken = section.broken(
+                "outside.tls-host",
+                format!(
+                    "the certificate in Secret {namespace}/{name} is for {theirs}, not for {host}"
+                ),
+            );
+            broken
+                .want(format!("a certificate with the subject alternative name {host}"))
+                .advise(make);
         }
         Err(reason) => {
-            let broken =
-                section.broken("outside.tls-certificate", format!("Secret {namespace}/{name} has no usable certificate: {reason}"));
+            let broken = section.broken(
+                "outside.tls-certificate",
+                format!("Secret {namespace}/{name} has no usable certificate: {reason}"),
+            );
             broken.want("tls.crt with a certificate in PEM form, and tls.key").advise(make);
         }
     }
@@ -61,20 +80,33 @@ fn secret(evidence: &Evidence, namespace: &str, name: &str, host: &str, section:
 
 /// `None` where the certificate is the host's, else whose it is.
 fn names(secret: &Secret, host: &str) -> Result<Option<Vec<String>>, String> {
-    let pem = secret.data.as_ref().and_then(|data| data.get("tls.crt")).map(|bytes| bytes.0.clone());
-    let written = || secret.string_data.as_ref().and_then(|data| data.get("tls.crt")).map(|text| text.clone().into_bytes());
+    let pem =
+        secret.data.as_ref().and_then(|data| data.get("tls.crt")).map(|bytes| bytes.0.clone());
+    let written = || {
+        secret
+            .string_data
+            .as_ref()
+            .and_then(|data| data.get("tls.crt"))
+            .map(|text| text.clone().into_bytes())
+    };
     let pem = pem.or_else(written).ok_or("it has no tls.crt")?;
     let certificate = CertificateDer::from_pem_slice(&pem).map_err(|error| error.to_string())?;
-    let parsed = rustls::server::ParsedCertificate::try_from(&certificate).map_err(|error| error.to_string())?;
+    let parsed = rustls::server::ParsedCertificate::try_from(&certificate)
+        .map_err(|error| error.to_string())?;
     let host = ServerName::try_from(host).map_err(|error| error.to_string())?;
     match rustls::client::verify_server_name(&parsed, &host) {
         Ok(()) => Ok(None),
-        Err(rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext { presented, .. })) => {
+        Err(rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+            presented,
+            ..
+        })) => {
             // They come as rustls prints them: `DnsName("a.example")`.
             let bare = |name: &String| name.split('"').nth(1).unwrap_or(name).to_owned();
             Ok(Some(presented.iter().map(bare).collect()))
         }
-        Err(rustls::Error::InvalidCertificate(CertificateError::NotValidForName)) => Ok(Some(Vec::new())),
+        Err(rustls::Error::InvalidCertificate(CertificateError::NotValidForName)) => {
+            Ok(Some(Vec::new()))
+        }
         Err(error) => Err(error.to_string()),
     }
 }

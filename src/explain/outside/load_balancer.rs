@@ -11,17 +11,28 @@ pub(super) fn judge(service: &Service, section: &mut Section) {
     if objects::kind(service) != "LoadBalancer" {
         return;
     }
-    let points = service.status.as_ref().and_then(|status| status.load_balancer.as_ref()?.ingress.as_deref()).unwrap_or_default();
-    let named: Vec<&str> = points.iter().filter_map(|it| it.ip.as_deref().or(it.hostname.as_deref())).collect();
+    let points = service
+        .status
+        .as_ref()
+        .and_then(|status| status.load_balancer.as_ref()?.ingress.as_deref())
+        .unwrap_or_default();
+    let named: Vec<&str> =
+        points.iter().filter_map(|it| it.ip.as_deref().or(it.hostname.as_deref())).collect();
     let spec = service.spec.as_ref();
     if named.is_empty() {
         let class = spec.and_then(|spec| spec.load_balancer_class.as_deref());
-        let whose = class.map_or("the cloud's controller, MetalLB or another one of the cluster's own".to_owned(), |class| {
-            format!("the controller of class {class}")
-        });
-        let broken = section.broken("outside.pending", "the LoadBalancer is pending: it has no address");
+        let whose = class.map_or(
+            "the cloud's controller, MetalLB or another one of the cluster's own".to_owned(),
+            |class| format!("the controller of class {class}"),
+        );
+        let broken =
+            section.broken("outside.pending", "the LoadBalancer is pending: it has no address");
         broken.want(format!("an address in status.loadBalancer, which {whose} writes"));
-        broken.advise(format!("kubectl -n {} describe service {}    # its events", objects::namespace(service), objects::name(service)));
+        broken.advise(format!(
+            "kubectl -n {} describe service {}    # its events",
+            objects::namespace(service),
+            objects::name(service)
+        ));
         return;
     }
     let ports = objects::ports(service)
@@ -30,8 +41,13 @@ pub(super) fn judge(service: &Service, section: &mut Section) {
         .collect::<Vec<_>>()
         .join(", ");
     section.ok("outside.load-balancer", format!("clients use {}, port {ports}", named.join(", ")));
-    let ranges = spec.and_then(|spec| spec.load_balancer_source_ranges.as_deref()).unwrap_or_default();
+    let ranges =
+        spec.and_then(|spec| spec.load_balancer_source_ranges.as_deref()).unwrap_or_default();
     if !ranges.is_empty() {
-        section.say(Level::Note, "outside.source-ranges", format!("only clients in {} are let in", ranges.join(", ")));
+        section.say(
+            Level::Note,
+            "outside.source-ranges",
+            format!("only clients in {} are let in", ranges.join(", ")),
+        );
     }
 }

@@ -17,17 +17,27 @@ const NAMED: usize = 3;
 pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Section) {
     let wants = match objects::kind(service) {
         "NodePort" => true,
-        "LoadBalancer" => service.spec.as_ref().and_then(|spec| spec.allocate_load_balancer_node_ports) != Some(false),
+        "LoadBalancer" => {
+            service.spec.as_ref().and_then(|spec| spec.allocate_load_balancer_node_ports)
+                != Some(false)
+        }
         _ => false,
     };
     if !wants {
         return;
     }
-    let edit = format!("kubectl -n {} edit service {}    # nodePort", objects::namespace(service), objects::name(service));
+    let edit = format!(
+        "kubectl -n {} edit service {}    # nodePort",
+        objects::namespace(service),
+        objects::name(service)
+    );
     for port in objects::ports(service) {
         let Some(node_port) = port.node_port.filter(|number| *number > 0) else {
             section
-                .broken("outside.node-port", format!("port {} has no nodePort yet", objects::port_name(port)))
+                .broken(
+                    "outside.node-port",
+                    format!("port {} has no nodePort yet", objects::port_name(port)),
+                )
                 .want("a number from the API server's range")
                 .advise(edit.clone());
             continue;
@@ -47,12 +57,24 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
                 continue;
             }
         }
-        reached_at(evidence, service, node_port, objects::protocol(port.protocol.as_ref()), section);
+        reached_at(
+            evidence,
+            service,
+            node_port,
+            objects::protocol(port.protocol.as_ref()),
+            section,
+        );
     }
 }
 
 /// The nodes that answer.
-fn reached_at(evidence: &Evidence, service: &Service, port: i32, protocol: &str, section: &mut Section) {
+fn reached_at(
+    evidence: &Evidence,
+    service: &Service,
+    port: i32,
+    protocol: &str,
+    section: &mut Section,
+) {
     if let Some(unread) = evidence.lacks("nodes", "") {
         section.say(
             Level::Note,
@@ -62,23 +84,43 @@ fn reached_at(evidence: &Evidence, service: &Service, port: i32, protocol: &str,
         return;
     }
     let with = nodes_with_endpoints(evidence, service);
-    let answers =
-        |node: &&k8s_openapi::api::core::v1::Node| is_ready(node) && (!local_only(service) || with.contains(&objects::name(*node)));
+    let answers = |node: &&k8s_openapi::api::core::v1::Node| {
+        is_ready(node) && (!local_only(service) || with.contains(&objects::name(*node)))
+    };
     let addresses: Vec<String> = evidence
         .objects
         .nodes
         .iter()
         .filter(answers)
         .filter_map(|node| node_addresses(node).first().copied())
-        .map(|address| if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") })
+        .map(|address| {
+            if address.contains(':') {
+                format!("[{address}]:{port}")
+            } else {
+                format!("{address}:{port}")
+            }
+        })
         .collect();
     if !addresses.is_empty() {
         let more = addresses.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" or {more} other nodes") } else { String::new() };
-        section
-            .ok("outside.node-port", format!("clients use {}{more}, over {protocol}", addresses[..addresses.len().min(NAMED)].join(", ")));
+        section.ok(
+            "outside.node-port",
+            format!(
+                "clients use {}{more}, over {protocol}",
+                addresses[..addresses.len().min(NAMED)].join(", ")
+            ),
+        );
     } else if !local_only(service) || section.findings.is_empty() {
-        let saw = if evidence.objects.nodes.is_empty() { "there are no Node objects" } else { "no node is ready" };
-        section.say(Level::Note, "outside.no-nodes", format!("clients use port {port}/{protocol} of any node; {saw} here"));
+        let saw = if evidence.objects.nodes.is_empty() {
+            "there are no Node objects"
+        } else {
+            "no node is ready"
+        };
+        section.say(
+            Level::Note,
+            "outside.no-nodes",
+            format!("clients use port {port}/{protocol} of any node; {saw} here"),
+        );
     }
 }

@@ -15,11 +15,22 @@ use super::{Entrance, restart};
 /// How far a part may be from the mean: iptables counts in 2⁻³¹, and prints ten digits.
 const TOLERANCE: f64 = 0.001;
 
-pub(super) fn judge(evidence: &Evidence, entrance: &Entrance<'_>, proxy: &Proxy, to: &rules::Endpoints, section: &mut Section) {
+pub(super) fn judge(
+    evidence: &Evidence,
+    entrance: &Entrance<'_>,
+    proxy: &Proxy,
+    to: &rules::Endpoints,
+    section: &mut Section,
+) {
     let name = entrance.name();
     if let Some(chain) = to.dangling.first() {
-        let broken = section.broken("proxy.dangling", format!("the rule for {name} leads to {chain}, which leads nowhere"));
-        broken.want("a chain with an endpoint's address: it was deleted by hand").advise(restart(evidence));
+        let broken = section.broken(
+            "proxy.dangling",
+            format!("the rule for {name} leads to {chain}, which leads nowhere"),
+        );
+        broken
+            .want("a chain with an endpoint's address: it was deleted by hand")
+            .advise(restart(evidence));
         return;
     }
     if lags(evidence, entrance, proxy, to, section) {
@@ -30,13 +41,20 @@ pub(super) fn judge(evidence: &Evidence, entrance: &Entrance<'_>, proxy: &Proxy,
 }
 
 /// Rules of another time than the objects.
-fn lags(evidence: &Evidence, entrance: &Entrance<'_>, proxy: &Proxy, to: &rules::Endpoints, section: &mut Section) -> bool {
+fn lags(
+    evidence: &Evidence,
+    entrance: &Entrance<'_>,
+    proxy: &Proxy,
+    to: &rules::Endpoints,
+    section: &mut Section,
+) -> bool {
     let want = wanted(evidence, entrance, proxy.v4);
     if want.is_empty() {
         // Serving endpoints that terminate are used where there are no others.
         return false;
     }
-    let have: BTreeSet<(IpAddr, u16)> = to.endpoints.iter().map(|it| (it.address, it.port)).collect();
+    let have: BTreeSet<(IpAddr, u16)> =
+        to.endpoints.iter().map(|it| (it.address, it.port)).collect();
     let old: Vec<String> = have
         .iter()
         .filter(|it| !want.iter().any(|(at, _)| at == *it))
@@ -57,18 +75,30 @@ fn lags(evidence: &Evidence, entrance: &Entrance<'_>, proxy: &Proxy, to: &rules:
     if !missing.is_empty() {
         words.push(format!("they do not send to {}, which is one", missing.join(", ")));
     }
-    let broken = section.broken("proxy.lag", format!("the rules for {} are not those of the API: {}", entrance.name(), words.join("; ")));
+    let broken = section.broken(
+        "proxy.lag",
+        format!("the rules for {} are not those of the API: {}", entrance.name(), words.join("; ")),
+    );
     broken.want("the endpoints of now: kube-proxy lags, does not run, or the rules were changed by hand").advise(restart(evidence));
     true
 }
 
 /// Ready endpoints at the port, each with whether the rule must have it.
-fn wanted(evidence: &Evidence, entrance: &Entrance<'_>, v4: Option<bool>) -> BTreeSet<((IpAddr, u16), bool)> {
+fn wanted(
+    evidence: &Evidence,
+    entrance: &Entrance<'_>,
+    v4: Option<bool>,
+) -> BTreeSet<((IpAddr, u16), bool)> {
     let service = entrance.service;
     let name = entrance.port.name.as_deref().unwrap_or_default();
     let slices = evidence.objects.slices_of(objects::namespace(service), objects::name(service));
     let number = |slice: &EndpointSlice| {
-        slice.ports.iter().flatten().find(|it| it.name.as_deref().unwrap_or_default() == name).and_then(|it| u16::try_from(it.port?).ok())
+        slice
+            .ports
+            .iter()
+            .flatten()
+            .find(|it| it.name.as_deref().unwrap_or_default() == name)
+            .and_then(|it| u16::try_from(it.port?).ok())
     };
     let hinted = |it: &Endpoint| it.hints.is_some();
     let near = |it: &Endpoint| match (entrance.is_local(), evidence.node.as_deref()) {
@@ -79,9 +109,15 @@ fn wanted(evidence: &Evidence, entrance: &Entrance<'_>, v4: Option<bool>) -> BTr
     let mut wanted = BTreeSet::new();
     for slice in slices {
         let Some(port) = number(slice) else { continue };
-        for endpoint in slice.endpoints.iter().filter(|it| it.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)) {
-            for address in endpoint.addresses.iter().filter_map(|text| text.parse::<IpAddr>().ok()) {
-                if v4.or(entrance.address.map(|own| own.is_ipv4())).is_none_or(|v4| v4 == address.is_ipv4()) {
+        for endpoint in slice.endpoints.iter().filter(|it| {
+            it.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
+        }) {
+            for address in endpoint.addresses.iter().filter_map(|text| text.parse::<IpAddr>().ok())
+            {
+                if v4
+                    .or(entrance.address.map(|own| own.is_ipv4()))
+                    .is_none_or(|v4| v4 == address.is_ipv4())
+                {
                     wanted.insert(((address, port), !hinted(endpoint) && near(endpoint)));
                 }
             }
@@ -93,29 +129,55 @@ fn wanted(evidence: &Evidence, entrance: &Entrance<'_>, v4: Option<bool>) -> BTr
 /// Every endpoint gets as many connections as the others.
 fn shares(evidence: &Evidence, name: &str, to: &rules::Endpoints, section: &mut Section) {
     let count = to.endpoints.len() as f64;
-    let uneven = to.endpoints.iter().filter_map(|it| Some((it, it.share?))).find(|(_, share)| (share - 1.0 / count).abs() > TOLERANCE);
+    let uneven = to
+        .endpoints
+        .iter()
+        .filter_map(|it| Some((it, it.share?)))
+        .find(|(_, share)| (share - 1.0 / count).abs() > TOLERANCE);
     if let Some((endpoint, share)) = uneven {
         let broken = section.broken(
             "proxy.probability",
-            format!("{}:{} gets {:.0} of 100 connections to {name}", endpoint.address, endpoint.port, share * 100.0),
+            format!(
+                "{}:{} gets {:.0} of 100 connections to {name}",
+                endpoint.address,
+                endpoint.port,
+                share * 100.0
+            ),
         );
-        broken.want(format!("{:.0} of 100, as every one of {} endpoints", 100.0 / count, to.endpoints.len())).advise(restart(evidence));
+        broken
+            .want(format!(
+                "{:.0} of 100, as every one of {} endpoints",
+                100.0 / count,
+                to.endpoints.len()
+            ))
+            .advise(restart(evidence));
     }
 }
 
 /// Replies come back by the node only if the node has put its own address in.
-fn marks(evidence: &Evidence, entrance: &Entrance<'_>, proxy: &Proxy, to: &rules::Endpoints, section: &mut Section) {
+fn marks(
+    evidence: &Evidence,
+    entrance: &Entrance<'_>,
+    proxy: &Proxy,
+    to: &rules::Endpoints,
+    section: &mut Section,
+) {
     let name = entrance.name();
     // In nftables only Pods of the node are in the set.
     let here = |address: IpAddr| {
-        proxy.mode != Mode::Nftables || node_of(evidence, address).is_some_and(|node| Some(node) == evidence.node.as_deref())
+        proxy.mode != Mode::Nftables
+            || node_of(evidence, address).is_some_and(|node| Some(node) == evidence.node.as_deref())
     };
-    if let Some(endpoint) = to.endpoints.iter().find(|it| it.hairpin == Some(false) && here(it.address)) {
+    if let Some(endpoint) =
+        to.endpoints.iter().find(|it| it.hairpin == Some(false) && here(it.address))
+    {
         let broken = section.broken(
             "proxy.hairpin-mark",
             format!("no rule marks what {} sends to itself through {name}: the Pod throws the reply away", endpoint.address),
         );
-        broken.want(format!("-s {} -j KUBE-MARK-MASQ in the endpoint's chain", endpoint.address)).advise(restart(evidence));
+        broken
+            .want(format!("-s {} -j KUBE-MARK-MASQ in the endpoint's chain", endpoint.address))
+            .advise(restart(evidence));
     }
     if to.masquerade != Some(false) || to.local {
         return;
@@ -146,5 +208,7 @@ fn others_have(proxy: &Proxy) -> bool {
 
 fn node_of(evidence: &Evidence, address: IpAddr) -> Option<&str> {
     let endpoints = evidence.objects.slices.iter().flat_map(|slice| &slice.endpoints);
-    endpoints.filter(|it| it.addresses.iter().any(|text| text.parse() == Ok(address))).find_map(|it| it.node_name.as_deref())
+    endpoints
+        .filter(|it| it.addresses.iter().any(|text| text.parse() == Ok(address)))
+        .find_map(|it| it.node_name.as_deref())
 }

@@ -13,14 +13,19 @@ pub(super) fn judge(evidence: &Evidence, section: &mut Section) {
     pods(evidence, section);
     let rules = &evidence.rules;
     if let Some(silent) = &rules.silent {
-        let broken = section.broken("proxy.stopped", format!("kube-proxy does not run here: {silent}"));
+        let broken =
+            section.broken("proxy.stopped", format!("kube-proxy does not run here: {silent}"));
         broken
-            .want("a kube-proxy that follows the API: rules that stand are those of when it stopped")
+            .want(
+                "a kube-proxy that follows the API: rules that stand are those of when it stopped",
+            )
             .advise("kubectl -n kube-system get pods -l k8s-app=kube-proxy -o wide");
     }
     if let Some(health) = rules.health.as_ref().filter(|health| health.healthy == Some(false)) {
-        let saw =
-            format!("kube-proxy says that it is not healthy: its rules are of {}, and it is {}", health.last_updated, health.current_time);
+        let saw = format!(
+            "kube-proxy says that it is not healthy: its rules are of {}, and it is {}",
+            health.last_updated, health.current_time
+        );
         section
             .broken("proxy.unhealthy", saw)
             .want("rules that follow the API")
@@ -35,13 +40,17 @@ fn pods(evidence: &Evidence, section: &mut Section) {
     let is_proxy = |pod: &&k8s_openapi::api::core::v1::Pod| {
         let labels = pod.metadata.labels.as_ref();
         objects::namespace(*pod) == "kube-system"
-            && labels.and_then(|labels| labels.get("k8s-app")).is_some_and(|name| name == "kube-proxy")
+            && labels
+                .and_then(|labels| labels.get("k8s-app"))
+                .is_some_and(|name| name == "kube-proxy")
     };
     let pods: Vec<_> = evidence.objects.pods.iter().filter(is_proxy).collect();
     if pods.is_empty() {
         return;
     }
-    let node_of = |pod: &k8s_openapi::api::core::v1::Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
+    let node_of = |pod: &k8s_openapi::api::core::v1::Pod| {
+        pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default()
+    };
     let down: Vec<_> = pods.iter().filter(|pod| !is_pod_ready(pod)).collect();
     if let Some(node) = evidence.node.as_deref() {
         let here = pods.iter().find(|pod| node_of(pod) == node);
@@ -49,9 +58,14 @@ fn pods(evidence: &Evidence, section: &mut Section) {
         let known = evidence.objects.node(node).is_some();
         let saw = match (here, down_here) {
             (_, Some(pod)) => {
-                format!("Pod {} of node {node} is not ready: rules that stand are those of when it stopped", objects::name(**pod))
+                format!(
+                    "Pod {} of node {node} is not ready: rules that stand are those of when it stopped",
+                    objects::name(**pod)
+                )
             }
-            (None, None) if known => format!("no kube-proxy runs on node {node}, where others have one"),
+            (None, None) if known => {
+                format!("no kube-proxy runs on node {node}, where others have one")
+            }
             _ => return,
         };
         let broken = section.broken("proxy.stopped", saw);
@@ -65,6 +79,8 @@ fn pods(evidence: &Evidence, section: &mut Section) {
             "proxy.stopped",
             format!("kube-proxy is not ready on {nodes}: connections from there go where they went when it stopped"),
         );
-        finding.want("a kube-proxy that is ready on every node").advise("kubectl -n kube-system get pods -l k8s-app=kube-proxy -o wide");
+        finding
+            .want("a kube-proxy that is ready on every node")
+            .advise("kubectl -n kube-system get pods -l k8s-app=kube-proxy -o wide");
     }
 }

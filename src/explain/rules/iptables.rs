@@ -87,24 +87,41 @@ impl Save {
     fn mentions_proxy(&self) -> bool {
         // kubelet makes KUBE-MARK-MASQ and KUBE-KUBELET-CANARY by itself.
         self.0.keys().any(|(_, chain)| {
-            chain == SERVICES || chain == "KUBE-NODEPORTS" || chain.starts_with("KUBE-SVC-") || chain == "KUBE-PROXY-CANARY"
+            chain == SERVICES
+                || chain == "KUBE-NODEPORTS"
+                || chain.starts_with("KUBE-SVC-")
+                || chain == "KUBE-PROXY-CANARY"
         })
     }
 
     fn proxy(&self, v4: bool) -> Proxy {
         // A refusal stands beside the rules that it is the reason of.
-        let filters = self.0.iter().filter(|((table, chain), _)| table == "filter" && chain.starts_with("KUBE-"));
-        let mut frontends: Vec<Frontend> = filters.flat_map(|(_, rules)| rules.iter().filter_map(refusal)).collect();
+        let filters = self
+            .0
+            .iter()
+            .filter(|((table, chain), _)| table == "filter" && chain.starts_with("KUBE-"));
+        let mut frontends: Vec<Frontend> =
+            filters.flat_map(|(_, rules)| rules.iter().filter_map(refusal)).collect();
         for rule in self.rules("nat", SERVICES) {
             if let (Some(address), Some(port)) = (rule.destination(), rule.port())
                 && rule.target() != MARK
             {
-                frontends.push(Frontend { address: Some(address), port, protocol: rule.protocol(), to: self.follow(rule.target()) });
+                frontends.push(Frontend {
+                    address: Some(address),
+                    port,
+                    protocol: rule.protocol(),
+                    to: self.follow(rule.target()),
+                });
             }
         }
         for rule in self.rules("nat", "KUBE-NODEPORTS") {
             if let Some(port) = rule.port() {
-                frontends.push(Frontend { address: None, port, protocol: rule.protocol(), to: self.follow(rule.target()) });
+                frontends.push(Frontend {
+                    address: None,
+                    port,
+                    protocol: rule.protocol(),
+                    to: self.follow(rule.target()),
+                });
             }
         }
         Proxy { mode: Mode::Iptables, v4: Some(v4), frontends, gaps: self.gaps() }
@@ -113,7 +130,10 @@ impl Save {
     /// What is behind a target of KUBE-SERVICES or KUBE-NODEPORTS.
     fn follow(&self, chain: &str) -> To {
         let mut to = Endpoints::default();
-        if chain.starts_with("KUBE-EXT-") || chain.starts_with("KUBE-XLB-") || chain.starts_with("KUBE-FW-") {
+        if chain.starts_with("KUBE-EXT-")
+            || chain.starts_with("KUBE-XLB-")
+            || chain.starts_with("KUBE-FW-")
+        {
             self.external(chain, &mut to);
         } else {
             to.masquerade = Some(self.rules("nat", chain).iter().any(|rule| rule.target() == MARK));
@@ -130,7 +150,11 @@ impl Save {
         }
         to.masquerade = Some(rules.iter().any(|rule| rule.target() == MARK));
         let of_everyone = |rule: &&Rule| !rule.has("-s") && !rule.has("--src-type");
-        let next = rules.iter().filter(of_everyone).map(Rule::target).find(|target| *target != MARK && target.starts_with("KUBE-"));
+        let next = rules
+            .iter()
+            .filter(of_everyone)
+            .map(Rule::target)
+            .find(|target| *target != MARK && target.starts_with("KUBE-"));
         match next {
             Some(next) => {
                 to.local = next.starts_with("KUBE-SVL-");
@@ -156,12 +180,15 @@ impl Save {
             if rule.has("--rcheck") {
                 continue;
             }
-            let chance = rule.after("--probability").and_then(|text| text.parse().ok()).unwrap_or(1.0);
+            let chance =
+                rule.after("--probability").and_then(|text| text.parse().ok()).unwrap_or(1.0);
             let share = left * chance;
             left -= share;
             if seen.insert(rule.target().to_owned()) {
                 match self.endpoint(rule.target()) {
-                    Some(endpoint) => to.endpoints.push(Endpoint { share: Some(share), ..endpoint }),
+                    Some(endpoint) => {
+                        to.endpoints.push(Endpoint { share: Some(share), ..endpoint })
+                    }
                     None => to.dangling.push(rule.target().to_owned()),
                 }
             }
@@ -171,7 +198,9 @@ impl Save {
     fn endpoint(&self, chain: &str) -> Option<Endpoint> {
         let rules = self.rules("nat", chain);
         let (address, port) = rules.iter().find_map(|rule| end(rule.after("--to-destination")?))?;
-        let own = |rule: &Rule| rule.after("-s").and_then(|text| text.split('/').next()?.parse().ok()) == Some(address);
+        let own = |rule: &Rule| {
+            rule.after("-s").and_then(|text| text.split('/').next()?.parse().ok()) == Some(address)
+        };
         let hairpin = rules.iter().any(|rule| rule.target() == MARK && own(rule));
         Some(Endpoint { address, port, share: None, hairpin: Some(hairpin) })
     }
@@ -179,11 +208,18 @@ impl Save {
     /// What every connection passes by.
     fn gaps(&self) -> Vec<(&'static str, String, String)> {
         let mut gaps = Vec::new();
-        let jumps = |table: &str, from: &str, to: &str| self.rules(table, from).iter().any(|rule| rule.target() == to);
-        let mut gap = |id: &'static str, saw: String, want: &str| gaps.push((id, saw, want.to_owned()));
+        let jumps = |table: &str, from: &str, to: &str| {
+            self.rules(table, from).iter().any(|rule| rule.target() == to)
+        };
+        let mut gap =
+            |id: &'static str, saw: String, want: &str| gaps.push((id, saw, want.to_owned()));
         for hook in ["PREROUTING", "OUTPUT"] {
             if !jumps("nat", hook, SERVICES) {
-                gap("proxy.hook", format!("{hook} of table nat does not go to {SERVICES}"), "kube-proxy's rules before everyone's");
+                gap(
+                    "proxy.hook",
+                    format!("{hook} of table nat does not go to {SERVICES}"),
+                    "kube-proxy's rules before everyone's",
+                );
             }
         }
         if !jumps("nat", "POSTROUTING", "KUBE-POSTROUTING") {
@@ -200,7 +236,11 @@ impl Save {
             );
         }
         if !self.rules("nat", MARK).iter().any(|rule| rule.target() == "MARK") {
-            gap("proxy.mark", format!("{MARK} marks nothing"), "-j MARK --or-mark 0x4000: only what is marked is masqueraded");
+            gap(
+                "proxy.mark",
+                format!("{MARK} marks nothing"),
+                "-j MARK --or-mark 0x4000: only what is marked is masqueraded",
+            );
         }
         gaps
     }
@@ -217,7 +257,12 @@ fn refusal(rule: &Rule) -> Option<Frontend> {
     if rule.destination().is_none() && !rule.has("--dst-type") {
         return None;
     }
-    Some(Frontend { address: rule.destination(), port: rule.port()?, protocol: rule.protocol(), to })
+    Some(Frontend {
+        address: rule.destination(),
+        port: rule.port()?,
+        protocol: rule.protocol(),
+        to,
+    })
 }
 
 fn words(line: &str) -> Vec<String> {

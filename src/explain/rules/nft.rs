@@ -70,22 +70,34 @@ impl Table {
 
     /// Elements of a map or set: keys with what stands behind the colon.
     fn elements(&self, kind: &str, name: &str) -> Vec<(String, String)> {
-        let statements = self.0.get(&format!("{kind} {name}")).map(Vec::as_slice).unwrap_or_default();
+        let statements =
+            self.0.get(&format!("{kind} {name}")).map(Vec::as_slice).unwrap_or_default();
         let text = statements.iter().find_map(|statement| statement.strip_prefix("elements = "));
         text.map(braced).unwrap_or_default()
     }
 
     fn proxy(&self, v4: bool) -> Proxy {
-        let hairpins: Vec<IpAddr> =
-            self.elements("set", "hairpin-connections").iter().filter_map(|(key, _)| key.split(" . ").next()?.parse().ok()).collect();
+        let hairpins: Vec<IpAddr> = self
+            .elements("set", "hairpin-connections")
+            .iter()
+            .filter_map(|(key, _)| key.split(" . ").next()?.parse().ok())
+            .collect();
         let mut frontends = Vec::new();
-        for (map, of_node) in
-            [("no-endpoint-services", false), ("no-endpoint-nodeports", true), ("service-ips", false), ("service-nodeports", true)]
-        {
+        for (map, of_node) in [
+            ("no-endpoint-services", false),
+            ("no-endpoint-nodeports", true),
+            ("service-ips", false),
+            ("service-nodeports", true),
+        ] {
             for (key, verdict) in self.elements("map", map) {
                 let mut words = key.split(" . ").map(str::trim);
-                let address = if of_node { None } else { words.next().and_then(|text| text.parse().ok()) };
-                let (Some(protocol), Some(port)) = (words.next(), words.next().and_then(|text| text.parse().ok())) else { continue };
+                let address =
+                    if of_node { None } else { words.next().and_then(|text| text.parse().ok()) };
+                let (Some(protocol), Some(port)) =
+                    (words.next(), words.next().and_then(|text| text.parse().ok()))
+                else {
+                    continue;
+                };
                 if address.is_none() && !of_node {
                     continue;
                 }
@@ -95,7 +107,12 @@ impl Table {
                     [_, chain, ..] => self.follow(chain, &hairpins),
                     _ => continue,
                 };
-                frontends.push(Frontend { address, port, protocol: protocol.to_ascii_uppercase(), to });
+                frontends.push(Frontend {
+                    address,
+                    port,
+                    protocol: protocol.to_ascii_uppercase(),
+                    to,
+                });
             }
         }
         Proxy { mode: Mode::Nftables, v4: Some(v4), frontends, gaps: self.gaps() }
@@ -107,13 +124,20 @@ impl Table {
         if chain.starts_with("external-") {
             let rules = self.chain(&chain);
             to.masquerade = Some(rules.iter().any(|rule| rule.contains("meta mark set")));
-            match rules.iter().find_map(|rule| rule.strip_prefix("goto ")?.split_whitespace().next()) {
+            match rules
+                .iter()
+                .find_map(|rule| rule.strip_prefix("goto ")?.split_whitespace().next())
+            {
                 Some(next) => {
                     to.local = next.starts_with("local-");
                     chain = next.to_owned();
                 }
                 None => {
-                    to.dangling.push(if rules.is_empty() { chain } else { format!("{chain} (it goes on nowhere)") });
+                    to.dangling.push(if rules.is_empty() {
+                        chain
+                    } else {
+                        format!("{chain} (it goes on nowhere)")
+                    });
                     return To::Endpoints(to);
                 }
             }
@@ -129,28 +153,52 @@ impl Table {
         for rule in self.chain(chain) {
             let Some((_, chosen)) = rule.split_once("numgen random mod ") else {
                 // One endpoint, in releases that do not choose where there is no choice.
-                if let Some((address, port)) = rule.split_once("dnat to ").and_then(|(_, rest)| end(rest.split_whitespace().next()?)) {
-                    to.endpoints.push(Endpoint { address, port, share: Some(1.0), hairpin: Some(hairpins.contains(&address)) });
+                if let Some((address, port)) = rule
+                    .split_once("dnat to ")
+                    .and_then(|(_, rest)| end(rest.split_whitespace().next()?))
+                {
+                    to.endpoints.push(Endpoint {
+                        address,
+                        port,
+                        share: Some(1.0),
+                        hairpin: Some(hairpins.contains(&address)),
+                    });
                 }
                 continue;
             };
-            let Some(of) = chosen.split_whitespace().next().and_then(|text| text.parse::<f64>().ok()) else { continue };
+            let Some(of) =
+                chosen.split_whitespace().next().and_then(|text| text.parse::<f64>().ok())
+            else {
+                continue;
+            };
             let text = chosen.find('{').map_or("", |at| &chosen[at..]);
             for (_, value) in braced(text) {
-                let found = match value.strip_prefix("goto ").and_then(|rest| rest.split_whitespace().next()) {
+                let found = match value
+                    .strip_prefix("goto ")
+                    .and_then(|rest| rest.split_whitespace().next())
+                {
                     Some(chain) => self
                         .chain(chain)
                         .iter()
-                        .find_map(|rule| end(rule.split_once("dnat to ")?.1.split_whitespace().next()?))
+                        .find_map(|rule| {
+                            end(rule.split_once("dnat to ")?.1.split_whitespace().next()?)
+                        })
                         .ok_or(chain),
                     None => value
                         .rsplit_once(" . ")
-                        .and_then(|(address, port)| Some((address.trim().parse().ok()?, port.trim().parse().ok()?)))
+                        .and_then(|(address, port)| {
+                            Some((address.trim().parse().ok()?, port.trim().parse().ok()?))
+                        })
                         .ok_or(&*value),
                 };
                 match found {
                     Ok((address, port)) => {
-                        to.endpoints.push(Endpoint { address, port, share: Some(1.0 / of), hairpin: Some(hairpins.contains(&address)) });
+                        to.endpoints.push(Endpoint {
+                            address,
+                            port,
+                            share: Some(1.0 / of),
+                            hairpin: Some(hairpins.contains(&address)),
+                        });
                     }
                     Err(dangling) => to.dangling.push(dangling.to_owned()),
                 }
@@ -160,23 +208,43 @@ impl Table {
 
     fn gaps(&self) -> Vec<(&'static str, String, String)> {
         let mut gaps = Vec::new();
-        let has = |chain: &str, words: &str| self.chain(chain).iter().any(|rule| rule.contains(words));
-        let mut gap = |id: &'static str, saw: &str, want: &str| gaps.push((id, saw.to_owned(), want.to_owned()));
+        let has =
+            |chain: &str, words: &str| self.chain(chain).iter().any(|rule| rule.contains(words));
+        let mut gap = |id: &'static str, saw: &str, want: &str| {
+            gaps.push((id, saw.to_owned(), want.to_owned()))
+        };
         for hook in ["nat-prerouting", "nat-output"] {
             if !has(hook, "jump services") {
-                gap("proxy.hook", &format!("chain {hook} does not jump to services"), "kube-proxy's rules at the hook");
+                gap(
+                    "proxy.hook",
+                    &format!("chain {hook} does not jump to services"),
+                    "kube-proxy's rules at the hook",
+                );
             }
         }
         for map in ["service-ips", "service-nodeports"] {
             if !has("services", &format!("vmap @{map}")) {
-                gap("proxy.hook", &format!("chain services does not look into map {map}"), "vmap @service-ips and vmap @service-nodeports");
+                gap(
+                    "proxy.hook",
+                    &format!("chain services does not look into map {map}"),
+                    "vmap @service-ips and vmap @service-nodeports",
+                );
             }
         }
-        let masquerades = self.chain("masquerading").iter().any(|rule| rule.contains("meta mark &") && rule.contains("masquerade"));
+        let masquerades = self
+            .chain("masquerading")
+            .iter()
+            .any(|rule| rule.contains("meta mark &") && rule.contains("masquerade"));
         if !has("nat-postrouting", "jump masquerading") || !masquerades {
-            gap("proxy.postrouting", "what is marked is not masqueraded", "chain masquerading, and nat-postrouting that jumps to it");
+            gap(
+                "proxy.postrouting",
+                "what is marked is not masqueraded",
+                "chain masquerading, and nat-postrouting that jumps to it",
+            );
         }
-        if !self.elements("set", "hairpin-connections").is_empty() && !has("masquerading", "@hairpin-connections masquerade") {
+        if !self.elements("set", "hairpin-connections").is_empty()
+            && !has("masquerading", "@hairpin-connections masquerade")
+        {
             gap(
                 "proxy.hairpin-mark",
                 "what a Pod sends to itself is not masqueraded",

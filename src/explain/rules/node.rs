@@ -1,4 +1,5 @@
-//! What else of a node matters: whether its bridge sends back where a packet came from, and how kube-proxy says it is.
+//! What else of a node matters: whether its bridge sends back where a packet came from, and how
+//! kube-proxy says it is.
 
 use serde::Deserialize;
 
@@ -29,16 +30,28 @@ impl BridgePort {
     }
 }
 
-/// `bridge -d link`: a line for each port, its flags on the next; `ip -d link show type bridge` has PROMISC.
+/// `bridge -d link`: a line for each port, its flags on the next; `ip -d link show type bridge` has
+/// PROMISC.
 pub(super) fn bridge(text: &str, ports: &mut Vec<BridgePort>) -> bool {
     let before = ports.len();
     let mut port = None;
-    let promiscuous = text.lines().any(|line| line.contains("PROMISC") && !line.contains(" master "));
+    let promiscuous =
+        text.lines().any(|line| line.contains("PROMISC") && !line.contains(" master "));
     for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let after = |word: &str| words.iter().position(|it| *it == word).and_then(|at| words.get(at + 1)).map(|it| (*it).to_owned());
-        if let (true, Some(bridge)) = (line.starts_with(|ch: char| ch.is_ascii_digit()), after("master")) {
-            let name = words.get(1).map_or("", |word| word.trim_end_matches(':').split('@').next().unwrap_or(word));
+        let after = |word: &str| {
+            words
+                .iter()
+                .position(|it| *it == word)
+                .and_then(|at| words.get(at + 1))
+                .map(|it| (*it).to_owned())
+        };
+        if let (true, Some(bridge)) =
+            (line.starts_with(|ch: char| ch.is_ascii_digit()), after("master"))
+        {
+            let name = words
+                .get(1)
+                .map_or("", |word| word.trim_end_matches(':').split('@').next().unwrap_or(word));
             port = Some((name.to_owned(), bridge));
         } else if let Some(state) = after("hairpin")
             && let Some((name, bridge)) = port.take()
@@ -66,6 +79,8 @@ pub(super) fn errors(text: &str, errors: &mut Vec<String>) -> bool {
             && octets.next() == Some(b' ')
     };
     let lines: Vec<&str> = text.lines().filter(|line| line.len() > 20 && klog(line)).collect();
-    errors.extend(lines.iter().filter(|line| line.starts_with(['E', 'F'])).map(|line| (*line).to_owned()));
+    errors.extend(
+        lines.iter().filter(|line| line.starts_with(['E', 'F'])).map(|line| (*line).to_owned()),
+    );
     !lines.is_empty()
 }

@@ -15,7 +15,13 @@ fn endpoints(proxy: &Proxy, address: Option<&str>, port: u16, protocol: &str) ->
         To::Endpoints(to) => to
             .endpoints
             .iter()
-            .map(|it| format!("{} {:.2}", std::net::SocketAddr::from((it.address, it.port)), it.share.unwrap_or(-1.0)))
+            .map(|it| {
+                format!(
+                    "{} {:.2}",
+                    std::net::SocketAddr::from((it.address, it.port)),
+                    it.share.unwrap_or(-1.0)
+                )
+            })
             .collect(),
         other => vec![format!("{other:?}")],
     }
@@ -27,9 +33,14 @@ fn both_modes_are_read_alike() {
     for (text, mode) in [(IPTABLES, Mode::Iptables), (NFTABLES, Mode::Nftables)] {
         let rules = read(text);
         let proxy = &rules.proxies[0];
-        assert_eq!((rules.proxies.len(), proxy.mode, proxy.v4, &proxy.gaps), (1, mode, Some(true), &Vec::new()), "{mode:?}");
-        let check =
-            |address, port, protocol, want: &[&str]| assert_eq!(endpoints(proxy, address, port, protocol), want, "{mode:?} {address:?}");
+        assert_eq!(
+            (rules.proxies.len(), proxy.mode, proxy.v4, &proxy.gaps),
+            (1, mode, Some(true), &Vec::new()),
+            "{mode:?}"
+        );
+        let check = |address, port, protocol, want: &[&str]| {
+            assert_eq!(endpoints(proxy, address, port, protocol), want, "{mode:?} {address:?}")
+        };
         check(Some("10.96.100.10"), 80, "TCP", &["10.244.1.10:80 0.50", "10.244.2.10:80 0.50"]);
         check(Some("10.96.0.10"), 53, "UDP", &["10.244.1.2:53 0.50", "10.244.2.2:53 0.50"]);
         check(Some("192.0.2.127"), 80, "TCP", &["10.244.1.10:80 0.50", "10.244.2.10:80 0.50"]);
@@ -38,7 +49,12 @@ fn both_modes_are_read_alike() {
         // `Local`: what comes in goes to Pods of the node only.
         check(None, 30_008, "TCP", &["10.244.1.10:80 1.00"]);
         // Rules of session affinity come before the ones that choose, and are not counted.
-        check(Some("10.96.100.40"), 9090, "TCP", &["10.244.1.40:9090 0.33", "10.244.2.40:9090 0.33", "10.244.2.41:9090 0.33"]);
+        check(
+            Some("10.96.100.40"),
+            9090,
+            "TCP",
+            &["10.244.1.40:9090 0.33", "10.244.2.40:9090 0.33", "10.244.2.41:9090 0.33"],
+        );
         assert!(proxy.find(Some("10.96.100.10".parse().unwrap()), 80, "UDP").is_none());
     }
 }
@@ -63,9 +79,14 @@ fn other_families_and_commands_are_read() {
         -A KUBE-SEP-A -p tcp -m tcp -j DNAT --to-destination [fd00:10:244::5]:8080\n";
     let rules = read(v6);
     assert_eq!(rules.proxies[0].v4, Some(false));
-    assert_eq!(endpoints(&rules.proxies[0], Some("fd00:10:96::20"), 80, "TCP"), ["[fd00:10:244::5]:8080 1.00"]);
+    assert_eq!(
+        endpoints(&rules.proxies[0], Some("fd00:10:96::20"), 80, "TCP"),
+        ["[fd00:10:244::5]:8080 1.00"]
+    );
 
-    let ipvs = read("-A -t 10.96.0.10:53 -s rr\n-a -t 10.96.0.10:53 -r 10.244.1.2:53 -m -w 1\n-A -u 10.96.0.10:53 -s rr\n");
+    let ipvs = read(
+        "-A -t 10.96.0.10:53 -s rr\n-a -t 10.96.0.10:53 -r 10.244.1.2:53 -m -w 1\n-A -u 10.96.0.10:53 -s rr\n",
+    );
     assert_eq!(endpoints(&ipvs.proxies[0], Some("10.96.0.10"), 53, "TCP"), ["10.244.1.2:53 -1.00"]);
     assert!(endpoints(&ipvs.proxies[0], Some("10.96.0.10"), 53, "UDP").is_empty());
 
@@ -81,7 +102,12 @@ fn other_families_and_commands_are_read() {
 #[test]
 fn what_is_none_of_them_is_refused() {
     let mut rules = Rules::default();
-    assert!(rules.add("notes.txt", "remember the milk\n").unwrap_err().starts_with("notes.txt: nothing of iptables-save"));
+    assert!(
+        rules
+            .add("notes.txt", "remember the milk\n")
+            .unwrap_err()
+            .starts_with("notes.txt: nothing of iptables-save")
+    );
     // Rules that nobody of Kubernetes wrote are rules all the same.
     rules.add("a file", "*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n").unwrap();
     assert!(rules.proxies.is_empty() && rules.was_seen());

@@ -21,16 +21,25 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
     }
     let namespace = objects::namespace(service);
     if let Some(unread) = evidence.lacks("pods", namespace) {
-        section.say(Level::Unknown, "endpoints.unread", format!("whether the selector finds Pods cannot be said: {unread}"));
+        section.say(
+            Level::Unknown,
+            "endpoints.unread",
+            format!("whether the selector finds Pods cannot be said: {unread}"),
+        );
         return;
     }
     let pods: Vec<&Pod> = selected(evidence, service).collect();
     if pods.is_empty() {
         return none_selected(evidence, service, &selector, section);
     }
-    let unready: Vec<(&Pod, Why)> = pods.iter().filter_map(|pod| Some((*pod, unready(pod)?))).collect();
+    let unready: Vec<(&Pod, Why)> =
+        pods.iter().filter_map(|pod| Some((*pod, unready(pod)?))).collect();
     let ready = pods.len() - unready.len();
-    let saw = format!("selector {} finds {}, {ready} ready", written(&selector), counted(pods.len(), "Pod"));
+    let saw = format!(
+        "selector {} finds {}, {ready} ready",
+        written(&selector),
+        counted(pods.len(), "Pod")
+    );
     if ready == 0 && !publishes_unready(service) {
         none_ready(namespace, &saw, &unready, section);
         return;
@@ -40,9 +49,17 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
         return;
     }
     let level = if publishes_unready(service) { Level::Note } else { Level::Warning };
-    let but = if publishes_unready(service) { "listed all the same: publishNotReadyAddresses" } else { "not listed" };
+    let but = if publishes_unready(service) {
+        "listed all the same: publishNotReadyAddresses"
+    } else {
+        "not listed"
+    };
     for (pod, why) in unready.iter().take(NAMED) {
-        section.say(level, "endpoints.some-unready", format!("Pod {} is {but}; {}", objects::name(*pod), why.words));
+        section.say(
+            level,
+            "endpoints.some-unready",
+            format!("Pod {} is {but}; {}", objects::name(*pod), why.words),
+        );
     }
 }
 
@@ -50,39 +67,67 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
 fn none_ready(namespace: &str, saw: &str, unready: &[(&Pod, Why)], section: &mut Section) {
     // They may differ; what they have in common names the finding.
     let first = &unready[0].1;
-    let id = if unready.iter().all(|(_, why)| why.id == first.id) { first.id } else { "endpoints.unready" };
-    let names: Vec<String> = unready.iter().take(NAMED).map(|(pod, why)| format!("{}: {}", objects::name(*pod), why.words)).collect();
+    let id = if unready.iter().all(|(_, why)| why.id == first.id) {
+        first.id
+    } else {
+        "endpoints.unready"
+    };
+    let names: Vec<String> = unready
+        .iter()
+        .take(NAMED)
+        .map(|(pod, why)| format!("{}: {}", objects::name(*pod), why.words))
+        .collect();
     let more = unready.len().saturating_sub(NAMED);
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
     let broken = section.broken(id, format!("{saw}: {}{more}", names.join("; ")));
     broken.want("at least one Pod with the condition Ready");
     broken.advise(format!("kubectl -n {namespace} describe pod {}", objects::name(unready[0].0)));
     if first.id == "endpoints.unready" {
-        broken.advise(format!("kubectl -n {namespace} logs {}    # and the readinessProbe in its spec", objects::name(unready[0].0)));
+        broken.advise(format!(
+            "kubectl -n {namespace} logs {}    # and the readinessProbe in its spec",
+            objects::name(unready[0].0)
+        ));
     }
 }
 
 /// Which label differs, at the Pods that come nearest.
-fn none_selected(evidence: &Evidence, service: &Service, selector: &BTreeMap<String, String>, section: &mut Section) {
+fn none_selected(
+    evidence: &Evidence,
+    service: &Service,
+    selector: &BTreeMap<String, String>,
+    section: &mut Section,
+) {
     let (namespace, name) = (objects::namespace(service), objects::name(service));
-    let in_namespace = || evidence.objects.pods.iter().filter(|pod| objects::namespace(*pod) == namespace);
+    let in_namespace =
+        || evidence.objects.pods.iter().filter(|pod| objects::namespace(*pod) == namespace);
     if in_namespace().next().is_none() {
-        let broken =
-            section.broken("endpoints.no-pods", format!("namespace {namespace} has no Pods: selector {} finds none", written(selector)));
-        broken
-            .want("running Pods with these labels")
-            .advise(format!("kubectl -n {namespace} get deployments,statefulsets,daemonsets,events"));
+        let broken = section.broken(
+            "endpoints.no-pods",
+            format!("namespace {namespace} has no Pods: selector {} finds none", written(selector)),
+        );
+        broken.want("running Pods with these labels").advise(format!(
+            "kubectl -n {namespace} get deployments,statefulsets,daemonsets,events"
+        ));
         return;
     }
     let labels = |pod: &Pod| pod.metadata.labels.clone().unwrap_or_default();
-    let matching = |pod: &&Pod| selector.iter().filter(|(key, value)| labels(pod).get(*key) == Some(value)).count();
-    let alike = |pod: &&Pod| selector.iter().map(|(key, value)| likeness(&labels(pod), key, value)).sum::<usize>();
-    let broken =
-        section.broken("endpoints.selector", format!("no Pod of namespace {namespace} has the labels of selector {}", written(selector)));
+    let matching = |pod: &&Pod| {
+        selector.iter().filter(|(key, value)| labels(pod).get(*key) == Some(value)).count()
+    };
+    let alike = |pod: &&Pod| {
+        selector.iter().map(|(key, value)| likeness(&labels(pod), key, value)).sum::<usize>()
+    };
+    let broken = section.broken(
+        "endpoints.selector",
+        format!("no Pod of namespace {namespace} has the labels of selector {}", written(selector)),
+    );
     let nearest = in_namespace().min_by_key(|pod| std::cmp::Reverse((matching(pod), alike(pod))));
     if let Some(pod) = nearest.filter(|pod| matching(pod) > 0 || alike(pod) > 0) {
         let differs = selector.iter().filter(|(key, value)| labels(pod).get(*key) != Some(value));
-        let differs = differs.map(|(key, value)| difference(&labels(pod), key, value)).collect::<Vec<_>>().join("; ");
+        let differs = differs
+            .map(|(key, value)| difference(&labels(pod), key, value))
+            .collect::<Vec<_>>()
+            .join("; ");
         broken.want(format!("nearest is Pod {}: {differs}", objects::name(pod)));
     } else {
         broken
@@ -95,7 +140,8 @@ fn none_selected(evidence: &Evidence, service: &Service, selector: &BTreeMap<Str
 
 /// How near a Pod's labels come to one of the selector.
 fn likeness(labels: &BTreeMap<String, String>, key: &str, value: &str) -> usize {
-    let near = |word: &str, other: &str| usize::from(crate::corefile::nearest(word, &[other]).is_some());
+    let near =
+        |word: &str, other: &str| usize::from(crate::corefile::nearest(word, &[other]).is_some());
     match labels.get(key) {
         Some(other) => near(value, other),
         None => labels.values().map(|theirs| usize::from(theirs == value)).max().unwrap_or(0),
@@ -131,22 +177,33 @@ pub(super) fn unready(pod: &Pod) -> Option<Why> {
     }
     let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     let of = |kind: &str| conditions.iter().find(|condition| condition.type_ == kind);
-    if of("Ready").is_some_and(|ready| ready.status == "True") && status.is_some_and(|status| status.pod_ip.is_some()) {
+    if of("Ready").is_some_and(|ready| ready.status == "True")
+        && status.is_some_and(|status| status.pod_ip.is_some())
+    {
         return None;
     }
     let said = |kind: &str| {
         let condition = of(kind).filter(|condition| condition.status != "True")?;
-        let words: Vec<&str> =
-            [condition.reason.as_deref(), condition.message.as_deref()].into_iter().flatten().filter(|text| !text.is_empty()).collect();
+        let words: Vec<&str> = [condition.reason.as_deref(), condition.message.as_deref()]
+            .into_iter()
+            .flatten()
+            .filter(|text| !text.is_empty())
+            .collect();
         Some(if words.is_empty() {
             format!("its condition {kind} is {}", condition.status)
         } else {
             format!("{kind} is {}: {}", condition.status, words.join(": "))
         })
     };
-    let gates = pod.spec.as_ref().and_then(|spec| spec.readiness_gates.as_deref()).unwrap_or_default();
-    if let Some(gate) = gates.iter().find(|gate| of(&gate.condition_type).is_none_or(|it| it.status != "True")) {
-        return why("endpoints.readiness-gate", format!("its readiness gate {} is not True", gate.condition_type));
+    let gates =
+        pod.spec.as_ref().and_then(|spec| spec.readiness_gates.as_deref()).unwrap_or_default();
+    if let Some(gate) =
+        gates.iter().find(|gate| of(&gate.condition_type).is_none_or(|it| it.status != "True"))
+    {
+        return why(
+            "endpoints.readiness-gate",
+            format!("its readiness gate {} is not True", gate.condition_type),
+        );
     }
     if let Some(words) = said("PodScheduled") {
         return why("endpoints.unscheduled", words);
@@ -154,8 +211,9 @@ pub(super) fn unready(pod: &Pod) -> Option<Why> {
     if let Some(words) = waiting(pod) {
         return why("endpoints.waiting", words);
     }
-    let words =
-        said("ContainersReady").or_else(|| said("Ready")).unwrap_or_else(|| format!("its phase is {phase}, and it has no condition Ready"));
+    let words = said("ContainersReady")
+        .or_else(|| said("Ready"))
+        .unwrap_or_else(|| format!("its phase is {phase}, and it has no condition Ready"));
     why("endpoints.unready", words)
 }
 
@@ -165,7 +223,8 @@ fn waiting(pod: &Pod) -> Option<String> {
     statuses.iter().find_map(|status| {
         let waiting = status.state.as_ref()?.waiting.as_ref()?;
         let reason = waiting.reason.as_deref().unwrap_or("waiting");
-        let message = waiting.message.as_deref().map_or(String::new(), |message| format!(" ({message})"));
+        let message =
+            waiting.message.as_deref().map_or(String::new(), |message| format!(" ({message})"));
         Some(format!("its container {} waits: {reason}{message}", status.name))
     })
 }

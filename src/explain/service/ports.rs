@@ -19,78 +19,137 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
             Some(IntOrString::String(name)) => by_name(service, port, name, &pods, section),
             // A headless Service is reached at the Pods' own ports.
             _ if objects::is_headless(service) => {}
-            Some(IntOrString::Int(number)) if *number != 0 => by_number(service, port, *number, &pods, section),
+            Some(IntOrString::Int(number)) if *number != 0 => {
+                by_number(service, port, *number, &pods, section)
+            }
             _ => by_number(service, port, port.port, &pods, section),
         }
     }
 }
 
 /// A name must be there: without it the Pod is an endpoint without that port.
-fn by_name(service: &Service, port: &ServicePort, name: &str, pods: &[&Pod], section: &mut Section) {
+fn by_name(
+    service: &Service,
+    port: &ServicePort,
+    name: &str,
+    pods: &[&Pod],
+    section: &mut Section,
+) {
     let protocol = objects::protocol(port.protocol.as_ref());
-    let has = |pod: &&&Pod| declared(pod).any(|it| it.name.as_deref() == Some(name) && objects::protocol(it.protocol.as_ref()) == protocol);
+    let has = |pod: &&&Pod| {
+        declared(pod).any(|it| {
+            it.name.as_deref() == Some(name) && objects::protocol(it.protocol.as_ref()) == protocol
+        })
+    };
     if pods.is_empty() || pods.iter().any(|pod| has(&pod)) {
         return;
     }
-    let saw =
-        format!("targetPort {name} of port {}: no container of the Pods has a port of that name over {protocol}", objects::port_name(port));
-    let names: Vec<&str> = pods.iter().flat_map(|pod| declared(pod)).filter_map(|it| it.name.as_deref()).collect();
+    let saw = format!(
+        "targetPort {name} of port {}: no container of the Pods has a port of that name over {protocol}",
+        objects::port_name(port)
+    );
+    let names: Vec<&str> =
+        pods.iter().flat_map(|pod| declared(pod)).filter_map(|it| it.name.as_deref()).collect();
     let want = match nearest(name, &names) {
         Some(near) => format!("did you mean {near}? {}", list(pods)),
         None => list(pods),
     };
     let broken = section.broken("endpoints.target-port-name", saw);
-    broken.want(want).advise(format!("kubectl -n {} edit service {}    # targetPort", objects::namespace(service), objects::name(service)));
+    broken.want(want).advise(format!(
+        "kubectl -n {} edit service {}    # targetPort",
+        objects::namespace(service),
+        objects::name(service)
+    ));
 }
 
 /// A number need not be declared. Where others are and this one is not, it is most likely wrong.
-fn by_number(service: &Service, port: &ServicePort, number: i32, pods: &[&Pod], section: &mut Section) {
+fn by_number(
+    service: &Service,
+    port: &ServicePort,
+    number: i32,
+    pods: &[&Pod],
+    section: &mut Section,
+) {
     let protocol = objects::protocol(port.protocol.as_ref());
     let of_protocol = |it: &&ContainerPort| objects::protocol(it.protocol.as_ref()) == protocol;
     let all = || pods.iter().flat_map(|pod| declared(pod));
     if all().next().is_none() || all().filter(of_protocol).any(|it| it.container_port == number) {
         return;
     }
-    let edit = format!("kubectl -n {} edit service {}", objects::namespace(service), objects::name(service));
+    let edit = format!(
+        "kubectl -n {} edit service {}",
+        objects::namespace(service),
+        objects::name(service)
+    );
     if let Some(other) = all().find(|it| it.container_port == number) {
         let theirs = objects::protocol(other.protocol.as_ref());
-        let saw = format!("port {}: the containers have {number} over {theirs}, not over {protocol}", objects::port_name(port));
+        let saw = format!(
+            "port {}: the containers have {number} over {theirs}, not over {protocol}",
+            objects::port_name(port)
+        );
         section
             .broken("endpoints.protocol", saw)
             .want(format!("protocol: {theirs}"))
             .advise(format!("{edit}    # protocol; without it a port is TCP"));
         return;
     }
-    let saw = format!("targetPort {number} of port {}: no container of the Pods has it", objects::port_name(port));
-    section.broken("endpoints.target-port", saw).want(list(pods)).advise(format!("{edit}    # targetPort"));
+    let saw = format!(
+        "targetPort {number} of port {}: no container of the Pods has it",
+        objects::port_name(port)
+    );
+    section
+        .broken("endpoints.target-port", saw)
+        .want(list(pods))
+        .advise(format!("{edit}    # targetPort"));
 }
 
 /// Whether the Service has the port that is asked for.
-pub(super) fn asked_for(service: &Service, wanted: &Wanted, srv: Option<&(String, String)>, section: &mut Section) {
+pub(super) fn asked_for(
+    service: &Service,
+    wanted: &Wanted,
+    srv: Option<&(String, String)>,
+    section: &mut Section,
+) {
     let ports = objects::ports(service);
     let all = ports.iter().map(objects::port_name).collect::<Vec<_>>().join(", ");
     if let Some(number) = wanted.port
         && objects::kind(service) != "ExternalName"
         && !objects::is_headless(service)
-        && !ports.iter().any(|port| port.port == i32::from(number) || port.node_port == Some(number.into()))
+        && !ports
+            .iter()
+            .any(|port| port.port == i32::from(number) || port.node_port == Some(number.into()))
     {
         let broken = section.broken("service.port", format!("it has no port {number}"));
         let behind = ports.iter().find(|port| objects::target(port) == number.to_string());
         match behind {
-            Some(port) => broken.want(format!("{}: {number} is the port at the Pods, behind it", objects::port_name(port))),
+            Some(port) => broken.want(format!(
+                "{}: {number} is the port at the Pods, behind it",
+                objects::port_name(port)
+            )),
             None => broken.want(format!("one of {all}")),
         };
-        broken.advise(format!("use {}:{}", wanted.host, behind.or(ports.first()).map_or(0, |port| port.port)));
+        broken.advise(format!(
+            "use {}:{}",
+            wanted.host,
+            behind.or(ports.first()).map_or(0, |port| port.port)
+        ));
     }
     if let Some((name, protocol)) = srv {
         let is = |port: &&ServicePort| {
-            port.name.as_deref() == Some(name) && objects::protocol(port.protocol.as_ref()).eq_ignore_ascii_case(protocol)
+            port.name.as_deref() == Some(name)
+                && objects::protocol(port.protocol.as_ref()).eq_ignore_ascii_case(protocol)
         };
         if !ports.iter().any(|port| is(&port)) {
-            let broken =
-                section.broken("service.port-name", format!("it has no port called {name} over {}", protocol.to_ascii_uppercase()));
+            let broken = section.broken(
+                "service.port-name",
+                format!("it has no port called {name} over {}", protocol.to_ascii_uppercase()),
+            );
             broken.want(format!("one of {all}: SRV names are _NAME._PROTOCOL of a named port"));
-            broken.advise(format!("kubectl -n {} get service {} -o yaml", objects::namespace(service), objects::name(service)));
+            broken.advise(format!(
+                "kubectl -n {} get service {} -o yaml",
+                objects::namespace(service),
+                objects::name(service)
+            ));
         }
     }
 }
@@ -100,7 +159,8 @@ fn declared(pod: &Pod) -> impl Iterator<Item = &ContainerPort> {
     let spec = pod.spec.as_ref();
     let containers = spec.map(|spec| spec.containers.iter()).into_iter().flatten();
     let sidecars = spec.and_then(|spec| spec.init_containers.as_ref()).into_iter().flatten();
-    let sidecars = sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
+    let sidecars =
+        sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
     containers.chain(sidecars).filter_map(|container| container.ports.as_ref()).flatten()
 }
 
@@ -115,5 +175,9 @@ fn list(pods: &[&Pod]) -> String {
         .collect();
     ports.sort();
     ports.dedup();
-    if ports.is_empty() { "the containers declare no ports".to_owned() } else { format!("the containers have {}", ports.join(", ")) }
+    if ports.is_empty() {
+        "the containers declare no ports".to_owned()
+    } else {
+        format!("the containers have {}", ports.join(", "))
+    }
 }

@@ -17,40 +17,72 @@ use super::{publishes_unready, ready_pods, selected};
 pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Section) {
     let (namespace, name) = (objects::namespace(service), objects::name(service));
     if let Some(unread) = evidence.lacks("endpointslices", namespace) {
-        section.say(Level::Unknown, "endpoints.unread", format!("whether there are endpoints cannot be said: {unread}"));
+        section.say(
+            Level::Unknown,
+            "endpoints.unread",
+            format!("whether there are endpoints cannot be said: {unread}"),
+        );
         return;
     }
     let slices: Vec<&EndpointSlice> = evidence.objects.slices_of(namespace, name).collect();
-    let has_selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref()).is_some_and(|selector| !selector.is_empty());
+    let has_selector = service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.selector.as_ref())
+        .is_some_and(|selector| !selector.is_empty());
     // The Pods say already why there is nothing.
-    if section.findings.iter().any(|finding| finding.level >= Level::Unknown && finding.id.starts_with("endpoints.")) {
+    if section
+        .findings
+        .iter()
+        .any(|finding| finding.level >= Level::Unknown && finding.id.starts_with("endpoints."))
+    {
         return;
     }
     if has_selector {
         against_pods(evidence, service, &slices, section);
     } else if !slices.iter().any(|slice| slice.endpoints.iter().any(is_ready)) {
-        let broken = section.broken("endpoints.no-selector", "it has no selector, and no EndpointSlice with a ready endpoint names it");
+        let broken = section.broken(
+            "endpoints.no-selector",
+            "it has no selector, and no EndpointSlice with a ready endpoint names it",
+        );
         broken.want("spec.selector, or an EndpointSlice with the label kubernetes.io/service-name");
-        broken.advise(format!("kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={name}"));
+        broken.advise(format!(
+            "kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={name}"
+        ));
     }
     ports(service, &slices, section);
     families(evidence, service, section);
     if !section.is_broken() {
         let ready = ready(evidence, service);
-        let addresses = ready.iter().take(6).map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let more = if ready.len() > 6 { format!(" and {} more", ready.len() - 6) } else { String::new() };
+        let addresses =
+            ready.iter().take(6).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let more =
+            if ready.len() > 6 { format!(" and {} more", ready.len() - 6) } else { String::new() };
         section.ok(
             "endpoints.ready",
-            format!("{} ready in {}: {addresses}{more}", counted(ready.len(), "endpoint"), counted(slices.len(), "slice")),
+            format!(
+                "{} ready in {}: {addresses}{more}",
+                counted(ready.len(), "endpoint"),
+                counted(slices.len(), "slice")
+            ),
         );
     }
 }
 
 /// The controller lags behind, or does not run.
-fn against_pods(evidence: &Evidence, service: &Service, slices: &[&EndpointSlice], section: &mut Section) {
+fn against_pods(
+    evidence: &Evidence,
+    service: &Service,
+    slices: &[&EndpointSlice],
+    section: &mut Section,
+) {
     let (namespace, name) = (objects::namespace(service), objects::name(service));
-    let listed: BTreeSet<&str> =
-        slices.iter().flat_map(|slice| &slice.endpoints).flat_map(|it| &it.addresses).map(String::as_str).collect();
+    let listed: BTreeSet<&str> = slices
+        .iter()
+        .flat_map(|slice| &slice.endpoints)
+        .flat_map(|it| &it.addresses)
+        .map(String::as_str)
+        .collect();
     let ready: BTreeSet<&str> = slices
         .iter()
         .flat_map(|slice| &slice.endpoints)
@@ -59,22 +91,38 @@ fn against_pods(evidence: &Evidence, service: &Service, slices: &[&EndpointSlice
         .map(String::as_str)
         .collect();
     let controller = "kubectl -n kube-system logs -l component=kube-controller-manager --tail=50    # the endpointslice controller";
-    let families = service.spec.as_ref().and_then(|spec| spec.ip_families.clone()).unwrap_or_default();
-    let matters = |address: &str| families.is_empty() || families.iter().any(|family| (family == "IPv6") == address.contains(':'));
+    let families =
+        service.spec.as_ref().and_then(|spec| spec.ip_families.clone()).unwrap_or_default();
+    let matters = |address: &str| {
+        families.is_empty()
+            || families.iter().any(|family| (family == "IPv6") == address.contains(':'))
+    };
     for pod in ready_pods(evidence, service) {
-        let addresses: Vec<&str> = addresses(pod).into_iter().filter(|address| matters(address)).collect();
+        let addresses: Vec<&str> =
+            addresses(pod).into_iter().filter(|address| matters(address)).collect();
         if !addresses.is_empty() && !addresses.iter().any(|address| ready.contains(address)) {
-            let how = if addresses.iter().any(|address| listed.contains(address)) { "listed as not ready" } else { "in no EndpointSlice" };
-            let broken =
-                section.broken("endpoints.slices-lag", format!("Pod {} ({}) is ready and {how}", objects::name(pod), addresses.join(", ")));
-            broken.want("an EndpointSlice with every ready Pod: the controller lags, or does not run").advise(controller);
+            let how = if addresses.iter().any(|address| listed.contains(address)) {
+                "listed as not ready"
+            } else {
+                "in no EndpointSlice"
+            };
+            let broken = section.broken(
+                "endpoints.slices-lag",
+                format!("Pod {} ({}) is ready and {how}", objects::name(pod), addresses.join(", ")),
+            );
+            broken
+                .want("an EndpointSlice with every ready Pod: the controller lags, or does not run")
+                .advise(controller);
             broken.advise(format!("kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={name} -o yaml"));
             return;
         }
     }
     let of_pods: BTreeSet<&str> = selected(evidence, service).flat_map(addresses).collect();
     if let Some(stranger) = ready.iter().find(|address| !of_pods.contains(**address)) {
-        let broken = section.broken("endpoints.stranger", format!("endpoint {stranger} is ready and no Pod has the address"));
+        let broken = section.broken(
+            "endpoints.stranger",
+            format!("endpoint {stranger} is ready and no Pod has the address"),
+        );
         broken.want("endpoints of Pods that run: the controller lags, or somebody else writes slices of this Service").advise(controller);
     }
 }
@@ -87,11 +135,15 @@ fn ports(service: &Service, slices: &[&EndpointSlice], section: &mut Section) {
     }
     for port in objects::ports(service) {
         let name = port.name.as_deref().unwrap_or_default();
-        let has = |slice: &&&EndpointSlice| slice.ports.iter().flatten().any(|it| it.name.as_deref().unwrap_or_default() == name);
+        let has = |slice: &&&EndpointSlice| {
+            slice.ports.iter().flatten().any(|it| it.name.as_deref().unwrap_or_default() == name)
+        };
         if !with_endpoints().any(|slice| has(&slice)) {
             let names: Vec<&str> = with_endpoints()
                 .flat_map(|slice| slice.ports.iter().flatten())
-                .map(|it| it.name.as_deref().filter(|name| !name.is_empty()).unwrap_or("without a name"))
+                .map(|it| {
+                    it.name.as_deref().filter(|name| !name.is_empty()).unwrap_or("without a name")
+                })
                 .collect();
             let broken = section.broken(
                 "endpoints.slice-port",
@@ -121,8 +173,10 @@ fn families(evidence: &Evidence, service: &Service, section: &mut Section) {
         let Ok(ip) = ip.parse::<IpAddr>() else { continue };
         if ready.iter().all(|address| address.is_ipv4() != ip.is_ipv4()) {
             let (family, other) = if ip.is_ipv4() { ("IPv4", "IPv6") } else { ("IPv6", "IPv4") };
-            let broken =
-                section.broken("endpoints.family", format!("its address {ip} is {family}, and its ready endpoints are {other} only"));
+            let broken = section.broken(
+                "endpoints.family",
+                format!("its address {ip} is {family}, and its ready endpoints are {other} only"),
+            );
             broken.want(format!("Pods with {family} addresses, or ipFamilies: [{other}]"));
             broken.advise(format!(
                 "kubectl -n {} get pods -o custom-columns=NAME:.metadata.name,IPS:.status.podIPs",
@@ -136,7 +190,12 @@ fn families(evidence: &Evidence, service: &Service, section: &mut Section) {
 pub(crate) fn ready(evidence: &Evidence, service: &Service) -> BTreeSet<IpAddr> {
     let slices = evidence.objects.slices_of(objects::namespace(service), objects::name(service));
     let counts = |it: &&Endpoint| is_ready(it) || publishes_unready(service);
-    slices.flat_map(|slice| &slice.endpoints).filter(counts).flat_map(|it| &it.addresses).filter_map(|text| text.parse().ok()).collect()
+    slices
+        .flat_map(|slice| &slice.endpoints)
+        .filter(counts)
+        .flat_map(|it| &it.addresses)
+        .filter_map(|text| text.parse().ok())
+        .collect()
 }
 
 /// `nil` means yes (EndpointConditions).

@@ -7,7 +7,12 @@ use super::*;
 use crate::net::log::Format;
 
 fn page(address: &str, path: &'static str, body: &'static str) -> Page {
-    Page { address: address.to_owned(), path, render: Arc::new(move || PageReply::text(200, body)), polled: false }
+    Page {
+        address: address.to_owned(),
+        path,
+        render: Arc::new(move || PageReply::text(200, body)),
+        polled: false,
+    }
 }
 
 fn admin() -> Admin {
@@ -27,7 +32,11 @@ async fn bound(pages: Vec<Page>) -> (Admin, SocketAddr) {
 async fn request(to: SocketAddr, request: &str) -> Option<(String, String)> {
     let reply = async {
         let mut stream = TcpStream::connect(to).await?;
-        stream.write_all(format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await?;
+        stream
+            .write_all(
+                format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes(),
+            )
+            .await?;
         let mut reply = String::new();
         stream.read_to_string(&mut reply).await?;
         io::Result::Ok(reply)
@@ -39,9 +48,15 @@ async fn request(to: SocketAddr, request: &str) -> Option<(String, String)> {
 
 #[tokio::test]
 async fn pages_are_served_by_path_and_method() {
-    let (_admin, to) = bound(vec![page("127.0.0.1:0", "/health", "OK"), page("127.0.0.1:0", "/ready", "not yet")]).await;
+    let (_admin, to) =
+        bound(vec![page("127.0.0.1:0", "/health", "OK"), page("127.0.0.1:0", "/ready", "not yet")])
+            .await;
     let check = async |asked: &str, status: &str, body: &str| {
-        assert_eq!(request(to, asked).await, Some((format!("HTTP/1.1 {status}"), body.to_owned())), "{asked}");
+        assert_eq!(
+            request(to, asked).await,
+            Some((format!("HTTP/1.1 {status}"), body.to_owned())),
+            "{asked}"
+        );
     };
     check("GET /health", "200 OK", "OK").await;
     check("GET /health?verbose", "200 OK", "OK").await;
@@ -56,7 +71,10 @@ async fn pages_are_served_by_path_and_method() {
 async fn an_address_that_stays_keeps_its_socket() {
     let (mut admin, to) = bound(vec![page("127.0.0.1:0", "/health", "OK")]).await;
     let mut kept = TcpStream::connect(to).await.unwrap();
-    admin.serve(vec![page("127.0.0.1:0", "/health", "new"), page("127.0.0.2:0", "/ready", "OK")]).await.unwrap();
+    admin
+        .serve(vec![page("127.0.0.1:0", "/health", "new"), page("127.0.0.2:0", "/ready", "OK")])
+        .await
+        .unwrap();
     assert_eq!(admin.bound().next(), Some(("127.0.0.1:0", to)));
     assert_eq!(request(to, "GET /health").await.unwrap().1, "new");
     kept.write_all(b"GET /health HTTP/1.0\r\n\r\n").await.unwrap();
@@ -73,7 +91,10 @@ async fn an_address_may_take_the_place_of_all() {
     for host in ["127.0.0.1", "", "127.0.0.1"] {
         let address = format!("{host}:{}", to.port());
         admin.serve(vec![page(&address, "/health", "moved")]).await.unwrap();
-        assert_eq!(request(([127, 0, 0, 1], to.port()).into(), "GET /health").await.unwrap().1, "moved");
+        assert_eq!(
+            request(([127, 0, 0, 1], to.port()).into(), "GET /health").await.unwrap().1,
+            "moved"
+        );
     }
 }
 
@@ -82,7 +103,11 @@ async fn an_address_that_cannot_be_had_is_told_and_the_others_are_served() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let _stranger = TcpListener::bind(taken).await.unwrap();
     let mut admin = admin();
-    let pages = vec![page(&taken.to_string(), "/health", "OK"), page(":x", "/health", "OK"), page("127.0.0.1:0", "/ready", "OK")];
+    let pages = vec![
+        page(&taken.to_string(), "/health", "OK"),
+        page(":x", "/health", "OK"),
+        page("127.0.0.1:0", "/ready", "OK"),
+    ];
     let error = format!("{:#}", admin.serve(pages).await.unwrap_err());
     assert!(error.contains("cannot serve pages at"), "{error}");
     let (_, to) = admin.bound().next().unwrap();
@@ -98,13 +123,20 @@ async fn who_holds_on_to_connections_does_not_keep_a_probe_out() {
         silent.push(TcpStream::connect(to).await.unwrap());
     }
     assert_eq!(request(to, "GET /health").await.unwrap().1, "OK");
-    assert_eq!(timeout(limits::PAGE_TIME / 2, silent[0].read(&mut [0])).await.unwrap().unwrap(), 0, "the oldest has ended");
+    assert_eq!(
+        timeout(limits::PAGE_TIME / 2, silent[0].read(&mut [0])).await.unwrap().unwrap(),
+        0,
+        "the oldest has ended"
+    );
 }
 
 #[tokio::test]
 async fn the_process_asks_itself() {
-    let (admin, _) = bound(vec![Page { polled: true, ..page("127.0.0.1:0", "/health", "OK") }]).await;
-    let told = |admin: &Admin| (admin.metrics.health_duration.get_sample_count(), admin.metrics.health_failures.get());
+    let (admin, _) =
+        bound(vec![Page { polled: true, ..page("127.0.0.1:0", "/health", "OK") }]).await;
+    let told = |admin: &Admin| {
+        (admin.metrics.health_duration.get_sample_count(), admin.metrics.health_failures.get())
+    };
     while told(&admin).0 == 0 {
         tokio::time::sleep(limits::POLL_INTERVAL / 10).await;
     }

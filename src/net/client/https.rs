@@ -13,15 +13,23 @@ use crate::{limits, wire::Query};
 
 use super::Server;
 
-pub(super) async fn ask(server: &Server, stream: TlsStream<TcpStream>, asked: &Query) -> io::Result<Vec<u8>> {
+pub(super) async fn ask(
+    server: &Server,
+    stream: TlsStream<TcpStream>,
+    asked: &Query,
+) -> io::Result<Vec<u8>> {
     let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let request = request(server, asked)?;
     if h2 {
         let (mut sender, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(io::Error::other)?;
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .map_err(io::Error::other)?;
         driven(connection, async { read(sender.send_request(request).await).await }).await
     } else {
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
         driven(connection, async { read(sender.send_request(request).await).await }).await
     }
 }
@@ -46,7 +54,11 @@ fn request(server: &Server, asked: &Query) -> io::Result<Request<Full<Bytes>>> {
     let mut message = Vec::new();
     asked.encode(&mut message);
     let name = server.name.as_ref().unwrap_or(&server.host);
-    let host = if name.contains(':') { format!("[{name}]:{}", server.port) } else { format!("{name}:{}", server.port) };
+    let host = if name.contains(':') {
+        format!("[{name}]:{}", server.port)
+    } else {
+        format!("{name}:{}", server.port)
+    };
     Request::post(format!("https://{host}{}", server.path))
         .header(header::HOST, &host)
         .header(header::CONTENT_TYPE, "application/dns-message")

@@ -12,15 +12,20 @@ pub enum Transport {
 }
 
 impl Transport {
-    const ALL: [(&'static str, Self, u16); 4] =
-        [("udp", Self::Udp, 53), ("tcp", Self::Tcp, 53), ("tls", Self::Tls, 853), ("https", Self::Https, 443)];
+    const ALL: [(&'static str, Self, u16); 4] = [
+        ("udp", Self::Udp, 53),
+        ("tcp", Self::Tcp, 53),
+        ("tls", Self::Tls, 853),
+        ("https", Self::Https, 443),
+    ];
 
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(_, it, _)| *it == self).map_or("", |(name, ..)| name)
     }
 }
 
-/// `10.96.0.10`, `[fd00::a]:53`, `tcp://10.96.0.10`, `tls://dns.example`, `https://dns.example/dns-query`.
+/// `10.96.0.10`, `[fd00::a]:53`, `tcp://10.96.0.10`, `tls://dns.example`,
+/// `https://dns.example/dns-query`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     pub transport: Transport,
@@ -42,7 +47,13 @@ impl Server {
 
 impl From<IpAddr> for Server {
     fn from(address: IpAddr) -> Self {
-        Self { transport: Transport::Udp, host: address.to_string(), port: 53, path: String::new(), name: None }
+        Self {
+            transport: Transport::Udp,
+            host: address.to_string(),
+            port: 53,
+            path: String::new(),
+            name: None,
+        }
     }
 }
 
@@ -51,7 +62,9 @@ impl FromStr for Server {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (scheme, rest) = text.split_once("://").unwrap_or(("udp", text));
-        let known = Transport::ALL.iter().find(|(name, ..)| *name == scheme || *name == "udp" && scheme == "dns");
+        let known = Transport::ALL
+            .iter()
+            .find(|(name, ..)| *name == scheme || *name == "udp" && scheme == "dns");
         let Some((_, transport, default)) = known else {
             return Err(format!("`{scheme}` is none of udp, tcp, tls, https"));
         };
@@ -60,7 +73,8 @@ impl FromStr for Server {
             return Err(format!("only https:// takes a path, and `{path}` is one"));
         }
         let (host, port) = host_and_port(authority, *default)?;
-        let path = if path.is_empty() && *transport == Transport::Https { "/dns-query" } else { path };
+        let path =
+            if path.is_empty() && *transport == Transport::Https { "/dns-query" } else { path };
         Ok(Self { transport: *transport, host, port, path: path.to_owned(), name: None })
     }
 }
@@ -87,7 +101,10 @@ fn host_and_port(text: &str, default: u16) -> Result<(String, u16), String> {
 /// As it is written; the port only where it is not the usual one.
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (_, _, default) = Transport::ALL.iter().find(|(_, it, _)| *it == self.transport).unwrap_or(&Transport::ALL[0]);
+        let (_, _, default) = Transport::ALL
+            .iter()
+            .find(|(_, it, _)| *it == self.transport)
+            .unwrap_or(&Transport::ALL[0]);
         if self.transport != Transport::Udp {
             write!(f, "{}://", self.transport.name())?;
         }

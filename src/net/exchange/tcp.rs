@@ -100,9 +100,16 @@ async fn sweep(shared: Weak<Shared>) {
     }
 }
 
-/// Asks on a connection that is kept, and where the peer has closed that meanwhile, once more on a new one.
-pub(super) async fn ask(shared: &Arc<Shared>, group: &Group, upstream: &Upstream, asked: &Query) -> io::Result<Raw> {
-    let between = Ends { to: upstream.address, source: group.settings.source, tls: upstream.tls.clone() };
+/// Asks on a connection that is kept, and where the peer has closed that meanwhile, once more on a
+/// new one.
+pub(super) async fn ask(
+    shared: &Arc<Shared>,
+    group: &Group,
+    upstream: &Upstream,
+    asked: &Query,
+) -> io::Result<Raw> {
+    let between =
+        Ends { to: upstream.address, source: group.settings.source, tls: upstream.tls.clone() };
     let mut frame = vec![0; 2];
     asked.encode(&mut frame);
     let length = (frame.len() - 2) as u16;
@@ -124,7 +131,10 @@ pub(super) async fn ask(shared: &Arc<Shared>, group: &Group, upstream: &Upstream
     Ok(Raw::Packet(packet))
 }
 
-async fn connected(shared: &Shared, Ends { to, source, tls }: &Ends) -> io::Result<Box<dyn Stream>> {
+async fn connected(
+    shared: &Shared,
+    Ends { to, source, tls }: &Ends,
+) -> io::Result<Box<dyn Stream>> {
     let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     if let Some(source) = source {
         socket.bind(SocketAddr::new(*source, 0))?;
@@ -145,7 +155,8 @@ async fn converse(stream: &mut dyn Stream, frame: &[u8], asked: &Query) -> io::R
         let length = stream.read_u16().await?;
         let mut packet = vec![0; length.into()];
         stream.read_exact(&mut packet).await?;
-        // Whoever answers here has seen the connection's sequence numbers: no forger, so the case may be lost.
+        // Whoever answers here has seen the connection's sequence numbers: no forger, so the case
+        // may be lost.
         if reply::matches(&packet, asked) != reply::Match::No {
             return Ok(packet);
         }

@@ -21,7 +21,11 @@ fn exchanger() -> Exchanger {
 }
 
 fn group_of(to: &[SocketAddr], change: impl FnOnce(&mut Settings)) -> Arc<Group> {
-    let mut settings = Settings { to: to.iter().copied().map(Into::into).collect(), policy: Policy::Sequential, ..Settings::default() };
+    let mut settings = Settings {
+        to: to.iter().copied().map(Into::into).collect(),
+        policy: Policy::Sequential,
+        ..Settings::default()
+    };
     change(&mut settings);
     Arc::new(Group::new(settings))
 }
@@ -40,9 +44,13 @@ fn strays(exchanger: &Exchanger, upstream: &Scripted) -> u64 {
 }
 
 /// One question to one upstream, which must bring the genuine address.
-async fn check_genuine(what: &str, script: impl Fn(&Asked) -> Vec<Deed> + Send + Sync + 'static) -> (Exchanger, Scripted) {
+async fn check_genuine(
+    what: &str,
+    script: impl Fn(&Asked) -> Vec<Deed> + Send + Sync + 'static,
+) -> (Exchanger, Scripted) {
     let (upstream, exchanger) = (Scripted::start(script).await, exchanger());
-    let reply = exchanger.exchange(ask(&group_of(&[upstream.address], |_| {}), "www.example.com.")).await;
+    let reply =
+        exchanger.exchange(ask(&group_of(&[upstream.address], |_| {}), "www.example.com.")).await;
     assert_eq!(address(&reply), Some(GENUINE), "{what}: {reply:?}");
     (exchanger, upstream)
 }
@@ -58,13 +66,16 @@ async fn eventually(what: &str, holds: impl Fn() -> bool) {
     panic!("never: {what}");
 }
 
-/// P3: the genuine reply comes to the first question only, behind the forged one, so who stops listening never gets it.
+/// P3: the genuine reply comes to the first question only, behind the forged one, so who stops
+/// listening never gets it.
 #[tokio::test]
 async fn a_forged_datagram_never_ends_the_wait() {
     type Forge = fn(&Asked) -> Vec<u8>;
     let forges: [(&str, Forge); 12] = [
         ("wrong id", |asked| forged(asked, |query| query.id ^= 1)),
-        ("wrong question", |asked| forged(asked, |query| query.question = question("www.example.net."))),
+        ("wrong question", |asked| {
+            forged(asked, |query| query.question = question("www.example.net."))
+        }),
         ("wrong type", |asked| forged(asked, |query| query.question.qtype = Type::AAAA)),
         ("wrong class", |asked| forged(asked, |query| query.question.class = Class::CH)),
         ("no reply", |asked| tampered(asked, |packet| packet[2] &= 0x7f)),
@@ -92,7 +103,11 @@ async fn a_forged_datagram_never_ends_the_wait() {
 async fn a_doubtful_reply_is_asked_for_over_tcp() {
     type Forge = fn(&Asked) -> Vec<u8>;
     let forges: [(&str, Forge); 4] = [
-        ("wrong case", |asked| forged(asked, |query| query.question.caps = Caps::random(&query.question.name, [rand::random(); 4]))),
+        ("wrong case", |asked| {
+            forged(asked, |query| {
+                query.question.caps = Caps::random(&query.question.name, [rand::random(); 4])
+            })
+        }),
         ("cut short", |asked| tampered(asked, |packet| packet[2] |= 2)),
         ("a record that is not there", |asked| tampered(asked, |packet| packet[7] = 2)),
         ("a name that points to itself", |asked| tampered(asked, |packet| packet[34] = 34)),
@@ -111,7 +126,9 @@ async fn a_doubtful_reply_is_asked_for_over_tcp() {
 #[tokio::test]
 async fn ten_wrong_ids_lead_to_tcp() {
     let script = |asked: &Asked| match asked.over {
-        Over::Udp => (1..=10).map(|wrong| Deed::Say(forged(asked, |query| query.id ^= wrong))).collect(),
+        Over::Udp => {
+            (1..=10).map(|wrong| Deed::Say(forged(asked, |query| query.id ^= wrong))).collect()
+        }
         Over::Tcp => vec![Deed::Say(genuine(asked))],
     };
     let (exchanger, upstream) = check_genuine("ten wrong ids", script).await;
@@ -128,7 +145,8 @@ async fn an_upstream_that_loses_the_case_is_asked_in_lower_case_in_the_end() {
     let upstream = Scripted::start(lowered).await;
     let (exchanger, group) = (exchanger(), group_of(&[upstream.address], |_| {}));
     for name in 0..=limits::CASE_LOST {
-        let reply = exchanger.exchange(ask(&group, &format!("some-long-name-{name}.example.com."))).await;
+        let reply =
+            exchanger.exchange(ask(&group, &format!("some-long-name-{name}.example.com."))).await;
         assert_eq!(address(&reply), Some(GENUINE));
     }
     assert_eq!(upstream.asked_over(Over::Tcp), limits::CASE_LOST as usize);
@@ -140,7 +158,8 @@ async fn an_upstream_that_loses_the_case_is_asked_in_lower_case_in_the_end() {
 async fn identical_questions_share_one_exchange() {
     let upstream = Scripted::start(|asked| vec![Deed::Say(genuine(asked))]).await;
     let (exchanger, group) = (exchanger(), group_of(&[upstream.address], |_| {}));
-    let replies = join_all((0..60).map(|_| exchanger.exchange(ask(&group, "www.example.com.")))).await;
+    let replies =
+        join_all((0..60).map(|_| exchanger.exchange(ask(&group, "www.example.com.")))).await;
     assert_eq!(replies.iter().filter(|reply| address(reply) == Some(GENUINE)).count(), 60);
     assert_eq!(upstream.asked().len(), 1);
     // Nothing is kept here: who comes later asks anew.
@@ -175,7 +194,10 @@ async fn what_changes_the_reply_is_not_shared() {
 async fn one_question_has_no_more_than_its_waiters() {
     let upstream = Scripted::start(|asked| vec![Deed::Say(genuine(asked))]).await;
     let (exchanger, group) = (exchanger(), group_of(&[upstream.address], |_| {}));
-    let replies = join_all((0..limits::WAITERS + 5).map(|_| exchanger.exchange(ask(&group, "www.example.com.")))).await;
+    let replies = join_all(
+        (0..limits::WAITERS + 5).map(|_| exchanger.exchange(ask(&group, "www.example.com."))),
+    )
+    .await;
     let count = |wanted: &Reply| replies.iter().filter(|reply| *reply == wanted).count();
     assert_eq!(count(&Err(Failure::Overloaded)), 5);
     assert_eq!(count(&replies[0]), limits::WAITERS);
@@ -188,8 +210,12 @@ async fn ports_and_ids_cannot_be_guessed() {
     let (exchanger, group) = (exchanger(), group_of(&[upstream.address], |_| {}));
     for round in 0..1000 / 16 + 1 {
         let names = (0..16).map(|at| format!("n{}.example.com.", round * 16 + at));
-        let replies =
-            join_all(names.map(|name| exchanger.exchange(ask(&group, &name)).map(|reply| reply.is_ok())).collect::<Vec<_>>()).await;
+        let replies = join_all(
+            names
+                .map(|name| exchanger.exchange(ask(&group, &name)).map(|reply| reply.is_ok()))
+                .collect::<Vec<_>>(),
+        )
+        .await;
         assert!(replies.iter().all(|answered| *answered));
     }
     let mut asked = upstream.asked();
@@ -204,7 +230,10 @@ async fn ports_and_ids_cannot_be_guessed() {
         let set = asked.iter().filter(|asked| asked.query.id >> bit & 1 == 1).count();
         assert!((405..=595).contains(&set), "bit {bit} of the id: {set}");
     }
-    let cases: HashSet<_> = asked.iter().map(|asked| asked.query.question.spelled().to_string()[6..].to_owned()).collect();
+    let cases: HashSet<_> = asked
+        .iter()
+        .map(|asked| asked.query.question.spelled().to_string()[6..].to_owned())
+        .collect();
     assert!(cases.len() > 100, "{} spellings", cases.len());
 }
 
@@ -212,7 +241,9 @@ async fn ports_and_ids_cannot_be_guessed() {
 async fn our_own_edns_goes_upstream() {
     let upstream = Scripted::start(|asked| vec![Deed::Say(genuine(asked))]).await;
     let (exchanger, group) = (exchanger(), group_of(&[upstream.address], |_| {}));
-    for (client, dnssec_ok) in [(None, false), (Some(Edns::new(65_535, false)), false), (Some(Edns::new(512, true)), true)] {
+    for (client, dnssec_ok) in
+        [(None, false), (Some(Edns::new(65_535, false)), false), (Some(Edns::new(512, true)), true)]
+    {
         let mut exchange = ask(&group, "www.example.com.");
         exchange.query.edns = client;
         exchanger.exchange(exchange).await.unwrap();
@@ -222,7 +253,10 @@ async fn our_own_edns_goes_upstream() {
 
 #[tokio::test]
 async fn a_silent_upstream_is_left_for_the_next_and_probed() {
-    let (silent, good) = (Scripted::start(|_| Vec::new()).await, Scripted::start(|asked| vec![Deed::Say(genuine(asked))]).await);
+    let (silent, good) = (
+        Scripted::start(|_| Vec::new()).await,
+        Scripted::start(|asked| vec![Deed::Say(genuine(asked))]).await,
+    );
     let (exchanger, group) = (exchanger(), group_of(&[silent.address, good.address], |_| {}));
     let began = Instant::now();
     let reply = exchanger.exchange(ask(&group, "www.example.com.")).await;
@@ -235,7 +269,9 @@ async fn a_silent_upstream_is_left_for_the_next_and_probed() {
 
 #[tokio::test]
 async fn the_first_is_listened_to_while_the_second_is_asked() {
-    let slow = |asked: &Asked| vec![Deed::Pause(limits::HEDGE_LATEST + ms(200)), Deed::Say(genuine(asked))];
+    let slow = |asked: &Asked| {
+        vec![Deed::Pause(limits::HEDGE_LATEST + ms(200)), Deed::Say(genuine(asked))]
+    };
     let (slow, silent) = (Scripted::start(slow).await, Scripted::start(|_| Vec::new()).await);
     let (exchanger, group) = (exchanger(), group_of(&[slow.address, silent.address], |_| {}));
     assert_eq!(address(&exchanger.exchange(ask(&group, "www.example.com.")).await), Some(GENUINE));
@@ -245,22 +281,33 @@ async fn the_first_is_listened_to_while_the_second_is_asked() {
 /// R12: one of two loses every other datagram, and no client sees it.
 #[tokio::test]
 async fn a_brown_out_of_one_upstream_is_not_seen() {
-    let lossy = Scripted::start(|asked| if asked.turn % 2 == 0 { Vec::new() } else { vec![Deed::Say(genuine(asked))] }).await;
+    let lossy = Scripted::start(|asked| {
+        if asked.turn % 2 == 0 { Vec::new() } else { vec![Deed::Say(genuine(asked))] }
+    })
+    .await;
     let good = Scripted::start(|asked| vec![Deed::Say(genuine(asked))]).await;
-    let (exchanger, group) = (exchanger(), group_of(&[lossy.address, good.address], |settings| settings.policy = Policy::RoundRobin));
+    let (exchanger, group) = (
+        exchanger(),
+        group_of(&[lossy.address, good.address], |settings| settings.policy = Policy::RoundRobin),
+    );
     for round in 0..25 {
         let names: Vec<_> = (0..16).map(|at| format!("n{round}-{at}.example.com.")).collect();
-        let replies = join_all(names.iter().map(|name| exchanger.exchange(ask(&group, name)))).await;
+        let replies =
+            join_all(names.iter().map(|name| exchanger.exchange(ask(&group, name)))).await;
         assert!(replies.iter().all(|reply| address(reply) == Some(GENUINE)));
     }
     let patience = group.upstream(0).health.patience();
-    assert!(patience < limits::HEDGE_LATEST, "who answers fast is waited for shortly: {patience:?}");
+    assert!(
+        patience < limits::HEDGE_LATEST,
+        "who answers fast is waited for shortly: {patience:?}"
+    );
 }
 
 #[tokio::test]
 async fn silence_ends_before_the_client_gives_up() {
     let silent = Scripted::start(|_| Vec::new()).await;
-    let (exchanger, group) = (exchanger(), group_of(&[silent.address], |settings| settings.read_timeout = ms(700)));
+    let (exchanger, group) =
+        (exchanger(), group_of(&[silent.address], |settings| settings.read_timeout = ms(700)));
     let reply = exchanger.exchange(ask(&group, "www.example.com.")).await;
     assert_eq!(reply, Err(Failure::Upstream(upstream::Failure::NoAnswer(silent.address))));
     assert_eq!(silent.asked_over(Over::Udp), 2, "the datagram is sent again after 300 ms");
@@ -284,7 +331,8 @@ async fn one_upstreams_servfail_is_not_the_answer_while_another_knows() {
     let good = Scripted::start(|asked| vec![Deed::Say(genuine(asked))]).await;
     let (exchanger, group) = (exchanger(), group_of(&[failing.address, good.address], |_| {}));
     assert_eq!(address(&exchanger.exchange(ask(&group, "www.example.com.")).await), Some(GENUINE));
-    let alone = exchanger.exchange(ask(&group_of(&[failing.address], |_| {}), "www.example.com.")).await;
+    let alone =
+        exchanger.exchange(ask(&group_of(&[failing.address], |_| {}), "www.example.com.")).await;
     assert_eq!(alone.map(|response| response.rcode), Ok(Rcode::SERVFAIL));
 }
 
@@ -296,15 +344,21 @@ async fn connections_are_used_again_and_replaced_where_the_peer_closed_them() {
             [Deed::Say(genuine(asked))].into_iter().chain(close).collect()
         };
         let upstream = Scripted::start(script).await;
-        let (exchanger, group) = (exchanger(), group_of(&[upstream.address], |settings| settings.force_tcp = true));
+        let (exchanger, group) =
+            (exchanger(), group_of(&[upstream.address], |settings| settings.force_tcp = true));
         for _ in 0..3 {
-            assert_eq!(address(&exchanger.exchange(ask(&group, "www.example.com.")).await), Some(GENUINE));
+            assert_eq!(
+                address(&exchanger.exchange(ask(&group, "www.example.com.")).await),
+                Some(GENUINE)
+            );
         }
         let labels = ["forward", &upstream.address.to_string(), "tcp"];
         let metrics = &exchanger.0.metrics;
-        let counted = [&metrics.proxy_conn_hits, &metrics.proxy_conn_misses].map(|counter| counter.with_label_values(&labels).get());
+        let counted = [&metrics.proxy_conn_hits, &metrics.proxy_conn_misses]
+            .map(|counter| counter.with_label_values(&labels).get());
         assert_eq!(counted, [hits, misses], "closes: {closes}");
-        let sends = metrics.forward_requests.with_label_values(&[&upstream.address.to_string()]).get();
+        let sends =
+            metrics.forward_requests.with_label_values(&[&upstream.address.to_string()]).get();
         assert_eq!(sends, 3, "a connection that was closed meanwhile costs no attempt");
         assert_eq!(upstream.asked_over(Over::Udp), 0);
     }
@@ -312,9 +366,14 @@ async fn connections_are_used_again_and_replaced_where_the_peer_closed_them() {
 
 #[tokio::test]
 async fn an_exchange_goes_on_when_nobody_waits() {
-    let upstream = Scripted::start(|asked| vec![Deed::Pause(ms(50)), Deed::Say(genuine(asked))]).await;
+    let upstream =
+        Scripted::start(|asked| vec![Deed::Pause(ms(50)), Deed::Say(genuine(asked))]).await;
     let (exchanger, group) = (exchanger(), group_of(&[upstream.address], |_| {}));
-    assert!(tokio::time::timeout(ms(10), exchanger.exchange(ask(&group, "www.example.com."))).await.is_err());
+    assert!(
+        tokio::time::timeout(ms(10), exchanger.exchange(ask(&group, "www.example.com.")))
+            .await
+            .is_err()
+    );
     eventually("its reply is counted", || {
         let labels = [&*upstream.address.to_string(), "NOERROR"];
         exchanger.0.metrics.forward_responses.with_label_values(&labels).get() == 1
@@ -335,25 +394,37 @@ fn sockets_to(address: SocketAddr, table: &str) -> usize {
 
 #[tokio::test]
 async fn sockets_do_not_outlive_their_questions() {
-    let upstream = Scripted::start(|asked| if asked.turn % 2 == 0 { vec![Deed::Say(genuine(asked))] } else { Vec::new() }).await;
-    let (exchanger, group) = (exchanger(), group_of(&[upstream.address], |settings| settings.read_timeout = ms(400)));
+    let upstream = Scripted::start(|asked| {
+        if asked.turn % 2 == 0 { vec![Deed::Say(genuine(asked))] } else { Vec::new() }
+    })
+    .await;
+    let (exchanger, group) =
+        (exchanger(), group_of(&[upstream.address], |settings| settings.read_timeout = ms(400)));
     let names: Vec<_> = (0..20).map(|name| format!("n{name}.example.com.")).collect();
     join_all(names.iter().map(|name| exchanger.exchange(ask(&group, name)))).await;
-    eventually("no UDP socket is left", || sockets_to(upstream.address, "/proc/net/udp") == 0).await;
+    eventually("no UDP socket is left", || sockets_to(upstream.address, "/proc/net/udp") == 0)
+        .await;
     assert_eq!(exchanger.0.sockets.available_permits(), limits::UPSTREAM_SOCKETS);
 }
 
 #[tokio::test]
 async fn idle_connections_are_closed_in_time() {
     let upstream = Scripted::start(|asked| vec![Deed::Say(genuine(asked))]).await;
-    let (exchanger, group) =
-        (exchanger(), group_of(&[upstream.address], |settings| (settings.force_tcp, settings.expire) = (true, ms(200))));
+    let (exchanger, group) = (
+        exchanger(),
+        group_of(&[upstream.address], |settings| {
+            (settings.force_tcp, settings.expire) = (true, ms(200))
+        }),
+    );
     exchanger.exchange(ask(&group, "www.example.com.")).await.unwrap();
     assert_eq!(sockets_to(upstream.address, "/proc/net/tcp"), 1);
-    eventually("the connection is closed", || sockets_to(upstream.address, "/proc/net/tcp") == 0).await;
-    eventually("nobody looks for more", || lock(&exchanger.0.background).try_join_next().is_some()).await;
+    eventually("the connection is closed", || sockets_to(upstream.address, "/proc/net/tcp") == 0)
+        .await;
+    eventually("nobody looks for more", || lock(&exchanger.0.background).try_join_next().is_some())
+        .await;
     exchanger.exchange(ask(&group, "www.example.com.")).await.unwrap();
-    eventually("the next one is closed too", || sockets_to(upstream.address, "/proc/net/tcp") == 0).await;
+    eventually("the next one is closed too", || sockets_to(upstream.address, "/proc/net/tcp") == 0)
+        .await;
 }
 
 #[tokio::test]
@@ -362,17 +433,35 @@ async fn connections_are_as_old_and_as_many_as_is_written() {
     let misses = |change: fn(&mut Settings), pause: Duration| {
         let address = upstream.address;
         async move {
-            let (exchanger, group) = (exchanger(), group_of(&[address], |settings| (settings.force_tcp, _) = (true, change(settings))));
-            for names in [["a.example.com.", "b.example.com."], ["c.example.com.", "d.example.com."]] {
+            let (exchanger, group) = (
+                exchanger(),
+                group_of(&[address], |settings| (settings.force_tcp, _) = (true, change(settings))),
+            );
+            for names in
+                [["a.example.com.", "b.example.com."], ["c.example.com.", "d.example.com."]]
+            {
                 join_all(names.map(|name| exchanger.exchange(ask(&group, name)))).await;
                 tokio::time::sleep(pause).await;
             }
-            exchanger.0.metrics.proxy_conn_misses.with_label_values(&["forward", &address.to_string(), "tcp"]).get()
+            exchanger
+                .0
+                .metrics
+                .proxy_conn_misses
+                .with_label_values(&["forward", &address.to_string(), "tcp"])
+                .get()
         }
     };
     assert_eq!(misses(|_| {}, ms(0)).await, 2);
-    assert_eq!(misses(|settings| settings.max_age = Some(ms(100)), ms(150)).await, 4, "used or not, an old one is not kept");
-    assert_eq!(misses(|settings| settings.max_idle = Some(1), ms(0)).await, 3, "one of the two is kept");
+    assert_eq!(
+        misses(|settings| settings.max_age = Some(ms(100)), ms(150)).await,
+        4,
+        "used or not, an old one is not kept"
+    );
+    assert_eq!(
+        misses(|settings| settings.max_idle = Some(1), ms(0)).await,
+        3,
+        "one of the two is kept"
+    );
 }
 
 #[tokio::test]
@@ -380,8 +469,13 @@ async fn questions_leave_from_the_address_that_is_written() {
     let source = IpAddr::from([127, 0, 0, 9]);
     for over_tcp in [false, true] {
         let upstream = Scripted::start(|asked| vec![Deed::Say(genuine(asked))]).await;
-        let group = group_of(&[upstream.address], |settings| (settings.source, settings.force_tcp) = (Some(source), over_tcp));
-        assert_eq!(address(&exchanger().exchange(ask(&group, "www.example.com.")).await), Some(GENUINE));
+        let group = group_of(&[upstream.address], |settings| {
+            (settings.source, settings.force_tcp) = (Some(source), over_tcp)
+        });
+        assert_eq!(
+            address(&exchanger().exchange(ask(&group, "www.example.com.")).await),
+            Some(GENUINE)
+        );
         assert_eq!(upstream.asked()[0].from.ip(), source);
     }
 }
@@ -389,8 +483,10 @@ async fn questions_leave_from_the_address_that_is_written() {
 #[tokio::test]
 async fn the_end_waits_for_questions_and_not_for_probes() {
     let silent = Scripted::start(|_| Vec::new()).await;
-    let (exchanger, group) = (exchanger(), group_of(&[silent.address], |settings| settings.read_timeout = ms(400)));
-    let (reply, ()) = tokio::join!(exchanger.exchange(ask(&group, "www.example.com.")), exchanger.finish());
+    let (exchanger, group) =
+        (exchanger(), group_of(&[silent.address], |settings| settings.read_timeout = ms(400)));
+    let (reply, ()) =
+        tokio::join!(exchanger.exchange(ask(&group, "www.example.com.")), exchanger.finish());
     assert!(matches!(reply, Err(Failure::Upstream(_))));
     let began = Instant::now();
     exchanger.finish().await;

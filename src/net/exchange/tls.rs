@@ -20,7 +20,12 @@ use super::lock;
 pub(super) struct Clients(Mutex<HashMap<Arc<Tls>, Arc<ClientConfig>>>);
 
 impl Clients {
-    pub(super) async fn connect(&self, tls: &Arc<Tls>, to: IpAddr, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub(super) async fn connect(
+        &self,
+        tls: &Arc<Tls>,
+        to: IpAddr,
+        stream: TcpStream,
+    ) -> io::Result<TlsStream<TcpStream>> {
         let name = client::name(tls, to).map_err(io::Error::other)?;
         let connector = TlsConnector::from(self.config(tls)?);
         timeout(limits::TLS_HANDSHAKE_TIME, connector.connect(name, stream)).await?

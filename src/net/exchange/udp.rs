@@ -15,9 +15,14 @@ use crate::{
 
 use super::Raw;
 
-/// Sends the question and listens until its reply comes. What is no reply to it is counted and passed over: a forger must
-/// guess port, id and case, and cannot end the wait by guessing wrong.
-pub(super) async fn ask(to: SocketAddr, source: Option<IpAddr>, asked: &Query, strays: &IntCounter) -> io::Result<Raw> {
+/// Sends the question and listens until its reply comes. What is no reply to it is counted and
+/// passed over: a forger must guess port, id and case, and cannot end the wait by guessing wrong.
+pub(super) async fn ask(
+    to: SocketAddr,
+    source: Option<IpAddr>,
+    asked: &Query,
+    strays: &IntCounter,
+) -> io::Result<Raw> {
     let socket = connected(to, source).await?;
     let mut packet = Vec::with_capacity(limits::UDP_OCTETS.into());
     asked.encode(&mut packet);
@@ -47,7 +52,11 @@ pub(super) async fn ask(to: SocketAddr, source: Option<IpAddr>, asked: &Query, s
 
 /// A socket whose port the kernel chose at random, and which hears this upstream only.
 async fn connected(to: SocketAddr, source: Option<IpAddr>) -> io::Result<UdpSocket> {
-    let any = if to.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
+    let any = if to.is_ipv4() {
+        IpAddr::from(Ipv4Addr::UNSPECIFIED)
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    };
     let socket = UdpSocket::bind((source.unwrap_or(any), 0)).await?;
     socket.connect(to).await?;
     Ok(socket)

@@ -1,6 +1,6 @@
 use tokio::net::TcpStream;
 
-use super::super::testing::{Tcp, Udp, World, eventually, here, listen, openings};
+use super::super::testing::{Tcp, Udp, World, eventually, here, listen, listen_configs};
 use super::*;
 
 async fn answers(address: SocketAddr) -> bool {
@@ -47,15 +47,24 @@ async fn what_cannot_be_had_is_told_and_changes_nothing() {
     let taken = tcp("127.0.0.1:0".parse().unwrap(), false).unwrap().local_addr().unwrap();
     let stranger = tcp(taken, false).unwrap();
     let check = |listeners: &mut Listeners, address: SocketAddr, expected: &str| {
-        let error = listeners.open(&openings(&[listen("127.0.0.1:0"), listen(&address.to_string())])).unwrap_err();
+        let error = listeners
+            .open(&listen_configs(&[listen("127.0.0.1:0"), listen(&address.to_string())]))
+            .unwrap_err();
         let text = format!("{error:#}");
-        assert!(text.contains(&format!("cannot listen on {address}")) && text.contains(expected), "{text}");
+        assert!(
+            text.contains(&format!("cannot listen on {address}")) && text.contains(expected),
+            "{text}"
+        );
         assert_eq!(listeners.bound().count(), 0);
     };
     check(&mut listeners, taken, "another program listens there");
-    check(&mut listeners, ([192, 0, 2, 1], 0).into(), "no interface of this machine has the address");
+    check(
+        &mut listeners,
+        ([192, 0, 2, 1], 0).into(),
+        "no interface of this machine has the address",
+    );
     drop(stranger);
-    listeners.open(&openings(&[listen(&taken.to_string())])).unwrap();
+    listeners.open(&listen_configs(&[listen(&taken.to_string())])).unwrap();
     // Two of this program are two, too.
     check(&mut Listeners::new(u64::MAX), taken, "another program listens there");
 }

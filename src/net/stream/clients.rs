@@ -12,7 +12,8 @@ use tokio::sync::Notify;
 
 use crate::limits;
 
-/// The connections there are. A newcomer for whom there is no room takes the place of the one that is idle the longest.
+/// The connections there are. A newcomer for whom there is no room takes the place of the one that
+/// is idle the longest.
 pub(in crate::net) struct Clients {
     most: usize,
     places: Mutex<Places>,
@@ -53,13 +54,17 @@ impl Clients {
         let address = address.to_canonical();
         let mut places = self.lock();
         let full = places.taken.len() >= self.most;
-        let of_client = || places.taken.values().filter(|occupant| occupant.address == address).count();
+        let of_client =
+            || places.taken.values().filter(|occupant| occupant.address == address).count();
         if full || of_client() >= limits::TCP_CONNECTIONS_CLIENT {
             places.evict(|occupant| full || occupant.address == address)?;
         }
         let (id, leave) = (places.next, Arc::new(Notify::new()));
         places.next += 1;
-        places.taken.insert(id, Occupant { address, idle_since: Some(Instant::now()), leave: Arc::clone(&leave) });
+        places.taken.insert(
+            id,
+            Occupant { address, idle_since: Some(Instant::now()), leave: Arc::clone(&leave) },
+        );
         Some(Place { clients: Arc::clone(self), id, leave })
     }
 }
@@ -132,9 +137,14 @@ mod tests {
         let clients = Arc::new(Clients::new(usize::MAX));
         let others = clients.enter(OTHER).unwrap();
         let mapped = IpAddr::V6(std::net::Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped());
-        let places: Vec<_> = (0..limits::TCP_CONNECTIONS_CLIENT).map(|_| clients.enter(ONE).unwrap()).collect();
+        let places: Vec<_> =
+            (0..limits::TCP_CONNECTIONS_CLIENT).map(|_| clients.enter(ONE).unwrap()).collect();
         assert!(!must_leave(&places[0]).await);
         let _newcomer = clients.enter(mapped).unwrap();
-        assert!(must_leave(&places[0]).await && !must_leave(&places[1]).await && !must_leave(&others).await);
+        assert!(
+            must_leave(&places[0]).await
+                && !must_leave(&places[1]).await
+                && !must_leave(&others).await
+        );
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     server::{Outcome, Outgoing},
 };
 
-use super::super::shell::{Asked, Job, Shell, header_of};
+use super::super::dispatch::{Asked, Dispatcher, Job, header_of};
 use super::{Visit, stopped};
 
 /// What a connection's task wakes up for.
@@ -66,7 +66,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Answers until the client has enough, is late, or has to leave.
     pub(super) async fn run(mut self, stop: watch::Receiver<bool>) {
         self.converse(stop).await;
-        // Over TLS the end is told: who was cut off cannot be taken for one who has everything (RFC 7858 §3.4).
+        // Over TLS the end is told: who was cut off cannot be taken for one who has everything (RFC
+        // 7858 §3.4).
         let _ = timeout(limits::TCP_LAST_TIME, self.stream.shutdown()).await;
     }
 
@@ -97,7 +98,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// `between` messages was where the client was before; with `anew` it was not waited for, or has sent a whole message.
+    /// `between` messages was where the client was before; with `anew` it was not waited for, or
+    /// has sent a whole message.
     fn set_deadline(&mut self, between: bool, anew: bool) {
         let message = Instant::now() + limits::TCP_MESSAGE_TIME;
         if self.input.is_empty() {
@@ -114,7 +116,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.reading && self.waiting.len() < limits::TCP_QUESTIONS
     }
 
-    /// Whether it is the client whom everything waits for: where it is owed replies it need not ask, but may not dawdle.
+    /// Whether it is the client whom everything waits for: where it is owed replies it need not
+    /// ask, but may not dawdle.
     fn is_timed(&self) -> bool {
         self.may_read() && (self.waiting.is_empty() || !self.input.is_empty() || self.stopping)
     }
@@ -159,20 +162,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         visit.renew();
         let mut cx = visit.cx();
         let start = begin_frame(out);
-        let replied = match visit.shell.receive(&visit.server, visit.listen, packet, &mut cx, out) {
-            Outcome::Exchange(pending, exchange) => {
-                let asked = Asked { server: Arc::clone(&visit.server), listen: visit.listen, header: header_of(packet), cx };
-                self.wait(Job { asked, pending, exchange }, out)
-            }
-            Outcome::Transfer(zone) => {
-                out.truncate(start);
-                return Some((zone, cx));
-            }
-            outcome => {
-                visit.shell.after(&visit.server, visit.listen, &mut cx);
-                matches!(outcome, Outcome::Reply)
-            }
-        };
+        let replied =
+            match visit.dispatcher.receive(&visit.server, visit.listen, packet, &mut cx, out) {
+                Outcome::Exchange(pending, exchange) => {
+                    let asked = Asked {
+                        server: Arc::clone(&visit.server),
+                        listen: visit.listen,
+                        header: header_of(packet),
+                        cx,
+                    };
+                    self.wait(Job { asked, pending, exchange }, out)
+                }
+                Outcome::Transfer(zone) => {
+                    out.truncate(start);
+                    return Some((zone, cx));
+                }
+                outcome => {
+                    visit.dispatcher.after(&visit.server, visit.listen, &mut cx);
+                    matches!(outcome, Outcome::Reply)
+                }
+            };
         if replied {
             end_frame(out, start);
         } else {
@@ -182,12 +191,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Sends a zone, no faster than the client takes it. What it asks meanwhile waits.
-    async fn hand_over(&mut self, mut zone: Outgoing, mut cx: Cx, out: &mut Vec<u8>) -> io::Result<()> {
-        let (shell, server) = (Arc::clone(&self.visit.shell), Arc::clone(&self.visit.server));
-        let sent = match shell.transfer_place() {
+    async fn hand_over(
+        &mut self,
+        mut zone: Outgoing,
+        mut cx: Cx,
+        out: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        let (dispatcher, server) =
+            (Arc::clone(&self.visit.dispatcher), Arc::clone(&self.visit.server));
+        let sent = match dispatcher.transfer_place() {
             Some(_place) => {
                 self.visit.place.set_idle(false);
-                let sent = timeout(limits::TRANSFER_TIME, self.send(&shell, &mut zone, out)).await;
+                let sent =
+                    timeout(limits::TRANSFER_TIME, self.send(&dispatcher, &mut zone, out)).await;
                 cx.now = Instant::now().into_std();
                 server.transferred(&zone, &mut cx);
                 sent?
@@ -199,14 +215,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Ok(())
             }
         };
-        shell.after(&server, self.visit.listen, &mut cx);
+        dispatcher.after(&server, self.visit.listen, &mut cx);
         sent
     }
 
-    async fn send(&mut self, shell: &Shell, zone: &mut Outgoing, out: &mut Vec<u8>) -> io::Result<()> {
+    async fn send(
+        &mut self,
+        dispatcher: &Dispatcher,
+        zone: &mut Outgoing,
+        out: &mut Vec<u8>,
+    ) -> io::Result<()> {
         loop {
             let start = begin_frame(out);
-            if !shell.next_message(zone, out) {
+            if !dispatcher.next_message(zone, out) {
                 out.truncate(start);
                 return Ok(());
             }
@@ -218,12 +239,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Has a question wait; where too many do, ends it. True where a reply was appended.
     fn wait(&mut self, job: Job, out: &mut Vec<u8>) -> bool {
-        let shell = Arc::clone(&self.visit.shell);
-        let Some(place) = shell.stream_place() else { return shell.turn_away(job, out) };
+        let dispatcher = Arc::clone(&self.visit.dispatcher);
+        let Some(place) = dispatcher.stream_place() else { return dispatcher.turn_away(job, out) };
         self.waiting.spawn(async move {
             let mut frame = Vec::new();
             let start = begin_frame(&mut frame);
-            let replied = shell.drive(job, &mut frame).await;
+            let replied = dispatcher.drive(job, &mut frame).await;
             end_frame(&mut frame, start);
             replied.then_some(Late { frame, _place: place })
         });
@@ -247,7 +268,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 /// # Errors
 /// Where it is longer than any request.
 fn next_message(input: &mut BytesMut) -> io::Result<Option<BytesMut>> {
-    let Some(length) = input.first_chunk().map(|length| usize::from(u16::from_be_bytes(*length))) else { return Ok(None) };
+    let Some(length) = input.first_chunk().map(|length| usize::from(u16::from_be_bytes(*length)))
+    else {
+        return Ok(None);
+    };
     if length > limits::REQUEST_OCTETS {
         return Err(io::ErrorKind::InvalidData.into());
     }

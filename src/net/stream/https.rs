@@ -34,12 +34,16 @@ const PATH: &str = "/dns-query";
 const MESSAGE: HeaderValue = HeaderValue::from_static("application/dns-message");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-/// Answers until the client has enough, is idle, or has to leave. `h2` says what was agreed on; HTTP/1.1 needs no agreement.
+/// Answers until the client has enough, is idle, or has to leave. `h2` says what was agreed on;
+/// HTTP/1.1 needs no agreement.
 pub(super) async fn converse<S>(visit: Visit, stream: S, h2: bool, stop: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let talk = Arc::new(Talk { visit, pace: watch::Sender::new(Pace { requests: 0, since: Instant::now() }) });
+    let talk = Arc::new(Talk {
+        visit,
+        pace: watch::Sender::new(Pace { requests: 0, since: Instant::now() }),
+    });
     let answering = Arc::clone(&talk);
     let service = service_fn(move |request| {
         let talk = Arc::clone(&answering);
@@ -58,7 +62,9 @@ where
 fn http1() -> http1::Builder {
     let mut http = http1::Builder::new();
     // It runs between requests, too.
-    http.timer(TokioTimer::new()).header_read_timeout(limits::TCP_IDLE_TIME).max_buf_size(limits::HTTP_HEAD_OCTETS);
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits::TCP_IDLE_TIME)
+        .max_buf_size(limits::HTTP_HEAD_OCTETS);
     http
 }
 
@@ -102,20 +108,30 @@ struct Busy<'t>(&'t watch::Sender<Pace>);
 
 impl<'t> Busy<'t> {
     fn begin(pace: &'t watch::Sender<Pace>) -> Self {
-        pace.send_modify(|pace| *pace = Pace { requests: pace.requests + 1, since: Instant::now() });
+        pace.send_modify(|pace| {
+            *pace = Pace { requests: pace.requests + 1, since: Instant::now() }
+        });
         Self(pace)
     }
 }
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.0.send_modify(|pace| *pace = Pace { requests: pace.requests - 1, since: Instant::now() });
+        self.0.send_modify(|pace| {
+            *pace = Pace { requests: pace.requests - 1, since: Instant::now() }
+        });
     }
 }
 
 impl Talk {
-    async fn mind<C: Future>(&self, connection: C, finish: fn(Pin<&mut C>), mut stop: watch::Receiver<bool>) {
-        let (mut connection, mut pace, mut stopping) = (pin!(connection), self.pace.subscribe(), false);
+    async fn mind<C: Future>(
+        &self,
+        connection: C,
+        finish: fn(Pin<&mut C>),
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let (mut connection, mut pace, mut stopping) =
+            (pin!(connection), self.pace.subscribe(), false);
         loop {
             let Pace { requests, since } = *pace.borrow_and_update();
             self.visit.place.set_idle(requests == 0);
@@ -143,16 +159,22 @@ impl Talk {
         };
         let response = reply.unwrap_or_else(Refusal::into_response);
         let (server, status) = (self.visit.listen.to_string(), response.status());
-        self.visit.shell.metrics.https_responses.with_label_values(&[server.as_str(), status.as_str()]).inc();
+        self.visit
+            .dispatcher
+            .metrics
+            .https_responses
+            .with_label_values(&[server.as_str(), status.as_str()])
+            .inc();
         response
     }
 
     async fn answer(&self, packet: &[u8]) -> Result<Response<Full<Bytes>>, Refusal> {
-        let Visit { shell, listen, .. } = &self.visit;
+        let Visit { dispatcher, listen, .. } = &self.visit;
         let mut server = Arc::clone(&self.visit.server);
-        shell.renew(&mut server, *listen);
-        let reply = shell.answer(&server, *listen, packet, self.visit.cx()).await;
-        let reply = reply.ok_or(Refusal::new(StatusCode::BAD_REQUEST, "there is no reply to this message\n"))?;
+        dispatcher.renew(&mut server, *listen);
+        let reply = dispatcher.answer(&server, *listen, packet, self.visit.cx()).await;
+        let reply = reply
+            .ok_or(Refusal::new(StatusCode::BAD_REQUEST, "there is no reply to this message\n"))?;
         let age = HeaderValue::try_from(format!("max-age={}", freshness(&reply)));
         let mut response = Response::new(Full::new(Bytes::from(reply)));
         response.headers_mut().insert(CONTENT_TYPE, MESSAGE);
@@ -195,7 +217,8 @@ async fn message(request: Request<Incoming>) -> Result<Bytes, Refusal> {
     }
 }
 
-/// `dns=` and the message in base64url without padding (RFC 8484 §6). Nothing that is too long is decoded (CVE-2026-32936).
+/// `dns=` and the message in base64url without padding (RFC 8484 §6). Nothing that is too long is
+/// decoded (CVE-2026-32936).
 fn of_query(query: &str) -> Result<Bytes, Refusal> {
     let bad = |why| Refusal::new(StatusCode::BAD_REQUEST, why);
     let mut messages = query.split('&').filter_map(|pair| pair.strip_prefix("dns="));
@@ -205,22 +228,36 @@ fn of_query(query: &str) -> Result<Bytes, Refusal> {
     if message.len() > limits::REQUEST_OCTETS.div_ceil(3) * 4 {
         return Err(Refusal::new(StatusCode::URI_TOO_LONG, "no question is that long\n"));
     }
-    BASE64_URL_SAFE_NO_PAD.decode(message).map(Bytes::from).map_err(|_| bad("`dns` is base64url without padding\n"))
+    BASE64_URL_SAFE_NO_PAD
+        .decode(message)
+        .map(Bytes::from)
+        .map_err(|_| bad("`dns` is base64url without padding\n"))
 }
 
 async fn of_body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
     let essence = |kind: &HeaderValue| {
-        kind.to_str().is_ok_and(|kind| kind.split(';').next().unwrap_or(kind).trim().eq_ignore_ascii_case("application/dns-message"))
+        kind.to_str().is_ok_and(|kind| {
+            kind.split(';')
+                .next()
+                .unwrap_or(kind)
+                .trim()
+                .eq_ignore_ascii_case("application/dns-message")
+        })
     };
     if !request.headers().get(CONTENT_TYPE).is_some_and(essence) {
-        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected application/dns-message\n"));
+        return Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "expected application/dns-message\n",
+        ));
     }
     let too_large = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "no question is that long\n");
     let body = request.into_body();
     if body.size_hint().lower() > limits::REQUEST_OCTETS as u64 {
         return Err(too_large());
     }
-    match timeout(limits::TCP_MESSAGE_TIME, Limited::new(body, limits::REQUEST_OCTETS).collect()).await {
+    match timeout(limits::TCP_MESSAGE_TIME, Limited::new(body, limits::REQUEST_OCTETS).collect())
+        .await
+    {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(Refusal::new(StatusCode::BAD_REQUEST, "the body broke off\n")),

@@ -55,19 +55,27 @@ async fn questions_past_the_bound_wait_in_the_socket() {
     world.upstream.reply();
     let mut ids = Vec::new();
     for _ in 0..bound + 6 {
-        let Some(Said::Address(id, _) | Said::Failure(id, _)) = client.receive().await else { panic!("after {ids:?}") };
+        let Some(Said::Address(id, _) | Said::Failure(id, _)) = client.receive().await else {
+            panic!("after {ids:?}")
+        };
         ids.push(id);
     }
-    assert!(ids.iter().position(|id| *id == bound + 5).unwrap() > 0, "it was read before there was room");
+    assert!(
+        ids.iter().position(|id| *id == bound + 5).unwrap() > 0,
+        "it was read before there was room"
+    );
     ids.sort_unstable();
     assert!(ids.into_iter().eq(0..bound + 6));
 }
 
-/// How long the server keeps a connection at which nothing more happens than `deed`, every half second.
+/// How long the server keeps a connection at which nothing more happens than `deed`, every half
+/// second.
 async fn kept(client: &mut Tcp, deed: impl AsyncFn(&mut Tcp) -> io::Result<()>) -> Duration {
     pause();
     let begun = Instant::now();
-    while timeout(Duration::from_millis(500), client.receive()).await.is_err() && deed(client).await.is_ok() {}
+    while timeout(Duration::from_millis(500), client.receive()).await.is_err()
+        && deed(client).await.is_ok()
+    {}
     begun.elapsed()
 }
 
@@ -75,7 +83,11 @@ async fn kept(client: &mut Tcp, deed: impl AsyncFn(&mut Tcp) -> io::Result<()>) 
 async fn a_connection_without_a_question_ends() {
     let world = World::start().await;
     let time = kept(&mut world.tcp().await, async |_| Ok(())).await;
-    assert!((limits::TCP_MESSAGE_TIME..limits::TCP_MESSAGE_TIME + Duration::from_secs(1)).contains(&time), "{time:?}");
+    assert!(
+        (limits::TCP_MESSAGE_TIME..limits::TCP_MESSAGE_TIME + Duration::from_secs(1))
+            .contains(&time),
+        "{time:?}"
+    );
 }
 
 #[tokio::test]
@@ -87,7 +99,11 @@ async fn a_message_that_trickles_in_is_not_waited_for() {
     client.0.write_all(&[0]).await.unwrap();
     let time = kept(&mut client, async |client| client.0.write_all(&[1]).await).await;
     // The octet that finds the connection closed is one or two too many.
-    assert!((limits::TCP_MESSAGE_TIME..limits::TCP_MESSAGE_TIME + Duration::from_millis(1500)).contains(&time), "{time:?}");
+    assert!(
+        (limits::TCP_MESSAGE_TIME..limits::TCP_MESSAGE_TIME + Duration::from_millis(1500))
+            .contains(&time),
+        "{time:?}"
+    );
 }
 
 #[tokio::test]
@@ -97,7 +113,10 @@ async fn an_idle_connection_is_kept_for_a_while() {
     client.ask(1, "here.").await;
     client.receive().await.unwrap();
     let time = kept(&mut client, async |_| Ok(())).await;
-    assert!((limits::TCP_IDLE_TIME..limits::TCP_IDLE_TIME + Duration::from_secs(1)).contains(&time), "{time:?}");
+    assert!(
+        (limits::TCP_IDLE_TIME..limits::TCP_IDLE_TIME + Duration::from_secs(1)).contains(&time),
+        "{time:?}"
+    );
 }
 
 #[tokio::test]
@@ -126,7 +145,8 @@ async fn what_is_longer_than_any_request_ends_the_connection() {
 #[tokio::test]
 async fn a_newcomer_takes_the_place_of_the_longest_idle() {
     let world = World::at(&["127.0.0.1:0"], 6).await;
-    let [mut busy, mut older, mut newer] = [world.tcp().await, world.tcp().await, world.tcp().await];
+    let [mut busy, mut older, mut newer] =
+        [world.tcp().await, world.tcp().await, world.tcp().await];
     busy.ask(1, "slow.").await;
     world.upstream.has_heard(1).await;
     for client in [&mut older, &mut newer] {
@@ -156,7 +176,9 @@ async fn who_does_not_read_holds_up_nobody_and_is_left() {
     let mut other = world.tcp().await;
     other.ask(1, "here.").await;
     assert_eq!(other.receive().await, Some(here(1)));
-    let gone = async || greedy.0.try_write(&[0]).is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock);
+    let gone = async || {
+        greedy.0.try_write(&[0]).is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock)
+    };
     assert!(!gone().await);
     pause();
     sleep(limits::TCP_WRITE_TIME).await;
@@ -173,10 +195,10 @@ async fn what_was_asked_before_the_end_is_answered() {
     // Connected and asked, but not yet accepted.
     let mut last = world.tcp().await;
     last.ask(2, "here.").await;
-    let World { shell, listeners, upstream, .. } = world;
+    let World { dispatcher, listeners, upstream, .. } = world;
     let end = async {
         listeners.close().await;
-        shell.finish().await;
+        dispatcher.finish().await;
     };
     let replies = async {
         assert_eq!(last.receive().await, Some(here(2)));

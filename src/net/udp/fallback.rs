@@ -1,4 +1,5 @@
-//! One datagram a system call, for systems without recvmmsg. Replies leave from the address that the routes choose.
+//! One datagram a system call, for systems without recvmmsg. Replies leave from the address that
+//! the routes choose.
 
 use std::{
     io,

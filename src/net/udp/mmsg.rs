@@ -1,5 +1,8 @@
 //! recvmmsg and sendmmsg: many datagrams a system call, answered from the address that was asked.
-#![expect(unsafe_code, reason = "the batch calls have no safe wrapper that keeps its buffers; all of it is in this file")]
+#![expect(
+    unsafe_code,
+    reason = "the batch calls have no safe wrapper that keeps its buffers; all of it is in this file"
+)]
 
 use std::{
     io, mem,
@@ -7,7 +10,9 @@ use std::{
     os::fd::{AsFd, AsRawFd},
 };
 
-use libc::{c_int, cmsghdr, in_pktinfo, in6_pktinfo, iovec, mmsghdr, msghdr, sockaddr_storage, socklen_t};
+use libc::{
+    c_int, cmsghdr, in_pktinfo, in6_pktinfo, iovec, mmsghdr, msghdr, sockaddr_storage, socklen_t,
+};
 use socket2::SockAddr;
 
 use crate::limits;
@@ -25,7 +30,8 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    /// The address that was asked; where the system does not say, the one that the socket is bound to.
+    /// The address that was asked; where the system does not say, the one that the socket is bound
+    /// to.
     pub(super) fn local(&self, bound: SocketAddr) -> SocketAddr {
         SocketAddr::new(self.to.map_or(bound.ip(), |(address, _)| address), bound.port())
     }
@@ -68,7 +74,8 @@ impl Batch {
             header.msg_control = (&raw mut self.controls[at]).cast();
             header.msg_controllen = size_of::<Control>() as _;
         }
-        // SAFETY: every pointer in `headers` leads to a buffer of the length beside it, and all of them outlive the call.
+        // SAFETY: every pointer in `headers` leads to a buffer of the length beside it, and all of
+        // them outlive the call.
         let count = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -86,8 +93,8 @@ impl Batch {
         Ok(count)
     }
 
-    /// A datagram of the last batch. One of no known family seems to come from port 0, which cannot be answered; the end of one
-    /// that is too long is cut off.
+    /// A datagram of the last batch. One of no known family seems to come from port 0, which cannot
+    /// be answered; the end of one that is too long is cut off.
     pub(super) fn get(&self, index: usize) -> (&[u8], Origin) {
         let nobody = Origin { peer: (Ipv4Addr::UNSPECIFIED, 0).into(), to: None };
         (&self.packets[index][..self.lengths[index]], self.origins[index].unwrap_or(nobody))
@@ -101,13 +108,18 @@ impl Batch {
     }
 }
 
-/// Sends one reply from a task, which must not wait: where the socket's buffer is full the reply is lost.
+/// Sends one reply from a task, which must not wait: where the socket's buffer is full the reply is
+/// lost.
 pub(super) fn send_one(socket: &UdpSocket, reply: &[u8], origin: Origin) {
     send_chunk(socket, std::iter::once((reply, origin)), libc::MSG_DONTWAIT);
 }
 
 /// At most [`limits::UDP_BATCH`] replies.
-fn send_chunk<'r>(socket: &UdpSocket, replies: impl Iterator<Item = (&'r [u8], Origin)>, flags: c_int) {
+fn send_chunk<'r>(
+    socket: &UdpSocket,
+    replies: impl Iterator<Item = (&'r [u8], Origin)>,
+    flags: c_int,
+) {
     // SAFETY: all zeros is a valid iovec and mmsghdr.
     let mut iovecs: [iovec; limits::UDP_BATCH] = unsafe { mem::zeroed() };
     // SAFETY: as above.
@@ -131,8 +143,16 @@ fn send_chunk<'r>(socket: &UdpSocket, replies: impl Iterator<Item = (&'r [u8], O
     }
     let mut sent = 0;
     while sent < count {
-        // SAFETY: the headers from `sent` on point to buffers of the lengths beside them, which outlive the call; the kernel only reads.
-        let done = unsafe { libc::sendmmsg(socket.as_raw_fd(), headers[sent..count].as_mut_ptr(), (count - sent) as _, flags as _) };
+        // SAFETY: the headers from `sent` on point to buffers of the lengths beside them, which
+        // outlive the call; the kernel only reads.
+        let done = unsafe {
+            libc::sendmmsg(
+                socket.as_raw_fd(),
+                headers[sent..count].as_mut_ptr(),
+                (count - sent) as _,
+                flags as _,
+            )
+        };
         sent += match usize::try_from(done) {
             Ok(done) => done,
             Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => 0,
@@ -154,26 +174,34 @@ fn origin(header: &msghdr, name: &sockaddr_storage) -> Option<Origin> {
     }
     .ok()?;
     let mut to = None;
-    // SAFETY: `header` is as the kernel left it, so its control messages lie within its control buffer, and `info` reads only
-    // what is there.
+    // SAFETY: `header` is as the kernel left it, so its control messages lie within its control
+    // buffer, and `info` reads only what is there.
     unsafe {
         let mut control: *const cmsghdr = libc::CMSG_FIRSTHDR(header);
         while let Some(message) = control.as_ref() {
             if let Some(v4) = info::<in_pktinfo>(message, libc::IPPROTO_IP, libc::IP_PKTINFO) {
                 to = Some((IpAddr::V4(Ipv4Addr::from(u32::from_be(v4.ipi_addr.s_addr))), 0));
-            } else if let Some(v6) = info::<in6_pktinfo>(message, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) {
+            } else if let Some(v6) =
+                info::<in6_pktinfo>(message, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO)
+            {
                 let address = Ipv6Addr::from(v6.ipi6_addr.s6_addr);
                 // Only a link-local address needs its interface; for others the routes decide.
-                to = Some((IpAddr::V6(address), if address.is_unicast_link_local() { v6.ipi6_ifindex } else { 0 }));
+                to = Some((
+                    IpAddr::V6(address),
+                    if address.is_unicast_link_local() { v6.ipi6_ifindex } else { 0 },
+                ));
             }
             control = libc::CMSG_NXTHDR(header, control);
         }
     }
-    let to = to.filter(|(address, _)| !address.is_multicast() && *address != IpAddr::V4(Ipv4Addr::BROADCAST));
+    let to = to.filter(|(address, _)| {
+        !address.is_multicast() && *address != IpAddr::V4(Ipv4Addr::BROADCAST)
+    });
     Some(Origin { peer: with_scope(peer.as_socket()?), to })
 }
 
-/// What a control message of this kind holds; `None` for another kind, or where its end was cut off.
+/// What a control message of this kind holds; `None` for another kind, or where its end was cut
+/// off.
 ///
 /// # Safety
 /// As many octets as `message` says follow it, and any are a valid `T`.
@@ -198,18 +226,29 @@ fn put_source(control: &mut Control, address: IpAddr, interface: u32) -> usize {
         IpAddr::V4(v4) => {
             let zero = libc::in_addr { s_addr: 0 };
             let source = libc::in_addr { s_addr: u32::from(v4).to_be() };
-            put(control, libc::IPPROTO_IP, libc::IP_PKTINFO, in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: source, ipi_addr: zero })
+            put(
+                control,
+                libc::IPPROTO_IP,
+                libc::IP_PKTINFO,
+                in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: source, ipi_addr: zero },
+            )
         }
         IpAddr::V6(v6) => {
             let source = libc::in6_addr { s6_addr: v6.octets() };
-            put(control, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, in6_pktinfo { ipi6_addr: source, ipi6_ifindex: interface as _ })
+            put(
+                control,
+                libc::IPPROTO_IPV6,
+                libc::IPV6_PKTINFO,
+                in6_pktinfo { ipi6_addr: source, ipi6_ifindex: interface as _ },
+            )
         }
     }
 }
 
 fn put<T>(control: &mut Control, level: c_int, kind: c_int, info: T) -> usize {
     let message: *mut cmsghdr = (&raw mut *control).cast();
-    // SAFETY: the buffer is aligned for a cmsghdr, and its 64 octets hold one with either kind of information (40 at most).
+    // SAFETY: the buffer is aligned for a cmsghdr, and its 64 octets hold one with either kind of
+    // information (40 at most).
     unsafe {
         (*message).cmsg_level = level;
         (*message).cmsg_type = kind;
@@ -223,12 +262,13 @@ fn size<T>() -> socklen_t {
     size_of::<T>() as socklen_t
 }
 
-/// Asks for the address that datagrams come to, and leaves their path's MTU to the network: a forged ICMP message must not
-/// shrink our replies.
+/// Asks for the address that datagrams come to, and leaves their path's MTU to the network: a
+/// forged ICMP message must not shrink our replies.
 pub(super) fn prepare(socket: &impl AsFd, v6: bool) {
     let fd = socket.as_fd().as_raw_fd();
-    // Each is a wish: without it replies leave from the address that the routes choose. An IPv6 socket tells the address of
-    // IPv4 datagrams as a mapped one, so it is asked for one kind of information only.
+    // Each is a wish: without it replies leave from the address that the routes choose. An IPv6
+    // socket tells the address of IPv4 datagrams as a mapped one, so it is asked for one kind of
+    // information only.
     if v6 {
         set(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1);
         set(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_OMIT);
@@ -245,14 +285,18 @@ fn set(fd: c_int, level: c_int, option: c_int, value: c_int) {
     }
 }
 
-/// Spreads datagrams at random over the `count` sockets that share `first`'s address: by default one client flow would stay on
-/// one of them, and in a cluster a few flows are most of the load.
+/// Spreads datagrams at random over the `count` sockets that share `first`'s address: by default
+/// one client flow would stay on one of them, and in a cluster a few flows are most of the load.
 pub(super) fn spread(first: &UdpSocket, count: usize) {
     const LOAD_RANDOM: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     const MODULO: u16 = (libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K) as u16;
     const RETURN: u16 = (libc::BPF_RET | libc::BPF_A) as u16;
     let step = |code, k| libc::sock_filter { code, jt: 0, jf: 0, k };
-    let mut steps = [step(LOAD_RANDOM, (libc::SKF_AD_OFF + libc::SKF_AD_RANDOM) as u32), step(MODULO, count as u32), step(RETURN, 0)];
+    let mut steps = [
+        step(LOAD_RANDOM, (libc::SKF_AD_OFF + libc::SKF_AD_RANDOM) as u32),
+        step(MODULO, count as u32),
+        step(RETURN, 0),
+    ];
     let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
     // SAFETY: the program and its steps live through the call, which copies them.
     unsafe {

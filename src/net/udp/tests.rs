@@ -5,12 +5,18 @@ use super::*;
 async fn replies_leave_from_the_address_that_was_asked() {
     let world = World::at(&["0.0.0.0:0", "[::]:0"], u64::MAX).await;
     world.upstream.reply();
-    for (listener, asked) in [(0, "127.0.0.1"), (0, "127.0.0.2"), (1, "127.0.0.1"), (1, "127.0.0.2"), (1, "::1")] {
+    for (listener, asked) in
+        [(0, "127.0.0.1"), (0, "127.0.0.2"), (1, "127.0.0.1"), (1, "127.0.0.2"), (1, "::1")]
+    {
         let to = SocketAddr::new(asked.parse().unwrap(), world.bound(listener).port());
         let client = Udp::to(to).await;
         let check = async |id, name: &str, expected| {
             client.ask(id, name).await;
-            assert_eq!(client.receive_from().await, (Said::Address(id, expected), to), "{name} of listener {listener} at {asked}");
+            assert_eq!(
+                client.receive_from().await,
+                (Said::Address(id, expected), to),
+                "{name} of listener {listener} at {asked}"
+            );
         };
         check(1, "slow.", UPSTREAM).await;
         if let SocketAddr::V4(to) = to {
@@ -70,7 +76,7 @@ async fn a_panic_costs_its_one_question() {
         client.ask(id, name).await;
         assert_eq!(client.receive().await, Said::Failure(id, 2));
     }
-    assert_eq!(world.shell.metrics.panics.get(), 2);
+    assert_eq!(world.dispatcher.metrics.panics.get(), 2);
     client.ask(3, "here.").await;
     assert_eq!(client.receive().await, here(3));
 }
@@ -97,7 +103,7 @@ async fn what_was_asked_before_the_end_is_answered() {
     for id in 1..50 {
         client.ask(id, "here.").await;
     }
-    let World { shell, listeners, upstream, .. } = world;
+    let World { dispatcher, listeners, upstream, .. } = world;
     let replies = async {
         let mut late = None;
         for _ in 0..50 {
@@ -111,7 +117,7 @@ async fn what_was_asked_before_the_end_is_answered() {
     };
     let end = async {
         listeners.close().await;
-        shell.finish().await;
+        dispatcher.finish().await;
     };
     let (late, ()) = tokio::join!(replies, end);
     assert_eq!(late, Some(UPSTREAM));
@@ -127,7 +133,11 @@ async fn sockets_are_closed_with_their_listener() {
         let client = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
         client.connect(gone).await.unwrap();
         let refused = client.send(b"x").await.is_err();
-        refused || matches!(tokio::time::timeout(Duration::from_millis(20), client.recv(&mut [0])).await, Ok(Err(_)))
+        refused
+            || matches!(
+                tokio::time::timeout(Duration::from_millis(20), client.recv(&mut [0])).await,
+                Ok(Err(_))
+            )
     })
     .await;
 }

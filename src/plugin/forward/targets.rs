@@ -1,10 +1,11 @@
-//! The upstreams that a `forward` line names: addresses, hosts, files with `nameserver` lines; in the clear or over TLS.
+//! The upstreams that a `forward` line names: addresses, hosts, files with `nameserver` lines; in
+//! the clear or over TLS.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::{
-    corefile::{Token, Words},
-    plugin::{Host, Need, Site},
+    corefile::{Arguments, Token},
+    plugin::{Host, Need, PluginContext},
     upstream::{Target, Tls},
     wire::Name,
 };
@@ -43,22 +44,38 @@ impl To {
     pub(super) fn need(&self, resolvers: &[SocketAddr]) -> Option<Need> {
         match &self.place {
             Place::File(path) => Some(Need::File(path.clone())),
-            Place::Host { name, .. } => Some(Need::Host(Host { name: name.clone(), resolvers: resolvers.to_vec() })),
+            Place::Host { name, .. } => {
+                Some(Need::Host(Host { name: name.clone(), resolvers: resolvers.to_vec() }))
+            }
             Place::Address(_) => None,
         }
     }
 
     /// What the need brought; `tls` is what holds for all of the line's upstreams.
-    pub(super) fn targets(&self, site: &mut Site<'_>, resolvers: &[SocketAddr], tls: &Tls) -> Result<Vec<Target>, String> {
+    pub(super) fn targets(
+        &self,
+        context: &mut PluginContext<'_>,
+        resolvers: &[SocketAddr],
+        tls: &Tls,
+    ) -> Result<Vec<Target>, String> {
         let addresses = match &self.place {
             Place::Address(address) => vec![*address],
-            Place::Host { name, port } => match site.hosts.get(&Host { name: name.clone(), resolvers: resolvers.to_vec() }) {
-                Some(Ok(found)) => found.iter().map(|address| SocketAddr::new(*address, *port)).collect(),
-                Some(Err(reason)) => return Err(format!("plugin/forward: failed to resolve \"{name}\": {reason}")),
+            Place::Host { name, port } => match context
+                .hosts
+                .get(&Host { name: name.clone(), resolvers: resolvers.to_vec() })
+            {
+                Some(Ok(found)) => {
+                    found.iter().map(|address| SocketAddr::new(*address, *port)).collect()
+                }
+                Some(Err(reason)) => {
+                    return Err(format!("plugin/forward: failed to resolve \"{name}\": {reason}"));
+                }
                 None => Vec::new(),
             },
-            Place::File(path) => match site.files.get(path) {
-                Some(Ok(text)) => name_servers(text).inspect(|address| warn_of_loopback(*address, path, site)).collect(),
+            Place::File(path) => match context.files.get(path) {
+                Some(Ok(text)) => name_servers(text)
+                    .inspect(|address| warn_of_loopback(*address, path, context))
+                    .collect(),
                 Some(Err(reason)) => return Err(format!("plugin/forward: {path}: {reason}")),
                 None => Vec::new(),
             },
@@ -70,15 +87,21 @@ impl To {
     /// The name that is written, that of the line, or the host's.
     fn tls(&self, line: &Tls) -> Option<Tls> {
         let Speech::Tls(written) = &self.speech else { return None };
-        let host = || if let Place::Host { name, .. } = &self.place { Some(name.trim_end_matches('.').to_owned()) } else { None };
+        let host = || {
+            if let Place::Host { name, .. } = &self.place {
+                Some(name.trim_end_matches('.').to_owned())
+            } else {
+                None
+            }
+        };
         let server_name = written.clone().or_else(|| line.server_name.clone()).or_else(host);
         Some(Tls { server_name, ..line.clone() })
     }
 }
 
-fn warn_of_loopback(address: SocketAddr, path: &str, site: &mut Site<'_>) {
-    if address.ip().is_loopback() && site.servers.have_port(53) {
-        site.warnings.push(format!(
+fn warn_of_loopback(address: SocketAddr, path: &str, context: &mut PluginContext<'_>) {
+    if address.ip().is_loopback() && context.servers.have_port(53) {
+        context.warnings.push(format!(
             "plugin/forward: {path} names {}, which in a Pod is this server itself, and on a machine most likely a stub that asks \
              back here; forward to its upstreams, such as those in /run/systemd/resolve/resolv.conf",
             address.ip()
@@ -89,16 +112,18 @@ fn warn_of_loopback(address: SocketAddr, path: &str, site: &mut Site<'_>) {
 /// The `nameserver` lines of a resolv.conf.
 fn name_servers(text: &str) -> impl Iterator<Item = SocketAddr> {
     text.lines().filter_map(|line| {
-        let mut words = line.split_whitespace();
-        let address = words.next().filter(|word| *word == "nameserver").and(words.next())?;
+        let mut arguments = line.split_whitespace();
+        let address =
+            arguments.next().filter(|word| *word == "nameserver").and(arguments.next())?;
         address_of(address, DNS)
     })
 }
 
-/// The address that a word of a `forward` line names, where it names one that is asked without encryption; a stub is told of
-/// by itself.
+/// The address that a word of a `forward` line names, where it names one that is asked without
+/// encryption; a stub is told of by itself.
 pub fn target(text: &str) -> Option<SocketAddr> {
-    address_of(text.strip_prefix("dns://").unwrap_or(text), DNS).filter(|address| !is_stub(*address))
+    address_of(text.strip_prefix("dns://").unwrap_or(text), DNS)
+        .filter(|address| !is_stub(*address))
 }
 
 const DNS: u16 = 53;
@@ -110,37 +135,49 @@ pub(super) fn address_of(text: &str, port: u16) -> Option<SocketAddr> {
     text.parse().ok().or_else(|| ip(text).map(|ip| SocketAddr::new(ip, port)))
 }
 
-pub(super) fn read(words: &mut Words<'_>, token: &Token) -> Option<To> {
+pub(super) fn read(arguments: &mut Arguments<'_>, token: &Token) -> Option<To> {
     let text = &*token.text;
     let clear = |place| To { place, speech: Speech::Clear };
     if let Some((scheme, rest)) = text.split_once("://") {
         match scheme {
             "dns" => {
                 let place = address_of(rest, DNS).map(Place::Address).or_else(|| host(rest, DNS));
-                return place.map(clear).or_else(|| bad_target(words, token));
+                return place.map(clear).or_else(|| bad_target(arguments, token));
             }
-            "tls" => return over_tls(rest).or_else(|| bad_target(words, token)),
+            "tls" => return over_tls(rest).or_else(|| bad_target(arguments, token)),
             "https" | "quic" => {
-                words.error(token.span, &format!("`{scheme}://` upstreams are known to CoreDNS, not here yet"));
+                arguments.error(
+                    token.span,
+                    &format!("`{scheme}://` upstreams are known to CoreDNS, not here yet"),
+                );
             }
             _ => {
-                words.error(token.span, &format!("'{scheme}' is not supported as a destination protocol in forward: {text}"));
+                arguments.error(
+                    token.span,
+                    &format!(
+                        "'{scheme}' is not supported as a destination protocol in forward: {text}"
+                    ),
+                );
             }
         }
         return None;
     }
     if let Some(address) = address_of(text, DNS) {
         if is_stub(address) {
-            let message =
-                format!("{} is systemd-resolved's stub, which asks whom resolv.conf names: most likely this server", address.ip());
-            words.warning(token.span, &message).help("forward to /run/systemd/resolve/resolv.conf instead");
+            let message = format!(
+                "{} is systemd-resolved's stub, which asks whom resolv.conf names: most likely this server",
+                address.ip()
+            );
+            arguments
+                .warning(token.span, &message)
+                .help("forward to /run/systemd/resolve/resolv.conf instead");
         }
         return Some(clear(Place::Address(address)));
     }
     if text.contains('/') {
         return Some(clear(Place::File(text.to_owned())));
     }
-    host(text, DNS).map(clear).or_else(|| bad_target(words, token))
+    host(text, DNS).map(clear).or_else(|| bad_target(arguments, token))
 }
 
 /// `ADDRESS%NAME:PORT` or `HOST%NAME:PORT`, where the name and the port may be left out.
@@ -148,7 +185,9 @@ fn over_tls(text: &str) -> Option<To> {
     let (place, server_name) = match text.rsplit_once('%') {
         None => (text.to_owned(), None),
         Some((place, name)) => {
-            let (name, port) = name.rsplit_once(':').map_or((name, String::new()), |(name, port)| (name, format!(":{port}")));
+            let (name, port) = name
+                .rsplit_once(':')
+                .map_or((name, String::new()), |(name, port)| (name, format!(":{port}")));
             // An IPv6 address may have its bracket before or behind the name.
             let (place, name) = match name.strip_suffix(']') {
                 Some(name) => (format!("{place}]"), name),
@@ -160,7 +199,9 @@ fn over_tls(text: &str) -> Option<To> {
             (format!("{place}{port}"), Some(name.to_owned()))
         }
     };
-    let place = address_of(&place, DNS_OVER_TLS).map(Place::Address).or_else(|| host(&place, DNS_OVER_TLS))?;
+    let place = address_of(&place, DNS_OVER_TLS)
+        .map(Place::Address)
+        .or_else(|| host(&place, DNS_OVER_TLS))?;
     Some(To { place, speech: Speech::Tls(server_name) })
 }
 
@@ -181,17 +222,21 @@ fn host(text: &str, default: u16) -> Option<Place> {
 fn is_host_name(name: &str) -> bool {
     let last = name.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
     let plain = name.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_.".contains(&octet));
-    plain && !last.is_empty() && !last.bytes().all(|octet| octet.is_ascii_digit()) && name.parse::<Name>().is_ok()
+    plain
+        && !last.is_empty()
+        && !last.bytes().all(|octet| octet.is_ascii_digit())
+        && name.parse::<Name>().is_ok()
 }
 
 /// Where systemd-resolved listens for programs of its own machine.
 fn is_stub(address: SocketAddr) -> bool {
-    address.port() == DNS && matches!(address.ip(), IpAddr::V4(v4) if [[127, 0, 0, 53], [127, 0, 0, 54]].contains(&v4.octets()))
+    address.port() == DNS
+        && matches!(address.ip(), IpAddr::V4(v4) if [[127, 0, 0, 53], [127, 0, 0, 54]].contains(&v4.octets()))
 }
 
-fn bad_target(words: &mut Words<'_>, token: &Token) -> Option<To> {
+fn bad_target(arguments: &mut Arguments<'_>, token: &Token) -> Option<To> {
     let message = format!("not an IP address, file, or valid domain: \"{}\"", token.text);
-    let error = words.error(token.span, &message);
+    let error = arguments.error(token.span, &message);
     if token.text.starts_with("tls://") {
         error
             .help("an upstream over TLS is `tls://9.9.9.9`, `tls://9.9.9.9%dns.quad9.net`, `tls://[fd00::2]:853` or `tls://dns.quad9.net`");
@@ -217,7 +262,11 @@ mod tests {
                 };
                 (place, name)
             });
-            assert_eq!(found, expected.map(|(place, name)| (place.to_owned(), name.map(str::to_owned))), "{text}");
+            assert_eq!(
+                found,
+                expected.map(|(place, name)| (place.to_owned(), name.map(str::to_owned))),
+                "{text}"
+            );
         };
         check("9.9.9.9", Some(("9.9.9.9:853", None)));
         check("9.9.9.9:8853", Some(("9.9.9.9:8853", None)));

@@ -1,4 +1,5 @@
-//! Says that an API server keeps this server waiting. Nothing waits: sockets are bound at once, and unsynced names fail.
+//! Says that an API server keeps this server waiting. Nothing waits: sockets are bound at once, and
+//! unsynced names fail.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -43,10 +44,17 @@ impl Timed for Startup {
             State::Over => return Vec::new(),
             _ if synced => (State::Over, None),
             State::New => (State::Waiting(now + self.timeout), None),
-            State::Waiting(until) if now < until => (*state, Some(Line::new(Level::Info, "plugin/kubernetes: waiting for Kubernetes API"))),
-            State::Waiting(_) => {
-                (State::Over, Some(Line::new(Level::Warning, "plugin/kubernetes: starting server with unsynced Kubernetes API")))
-            }
+            State::Waiting(until) if now < until => (
+                *state,
+                Some(Line::new(Level::Info, "plugin/kubernetes: waiting for Kubernetes API")),
+            ),
+            State::Waiting(_) => (
+                State::Over,
+                Some(Line::new(
+                    Level::Warning,
+                    "plugin/kubernetes: starting server with unsynced Kubernetes API",
+                )),
+            ),
         };
         *state = next;
         line.into_iter().collect()

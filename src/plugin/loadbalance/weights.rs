@@ -16,7 +16,8 @@ const DEFAULT: u8 = 1;
 pub(super) struct Weights(HashMap<Name, HashMap<IpAddr, u8>>);
 
 impl Weights {
-    /// A line has a name, or an address and its weight from 1 to 255; empty lines and those behind `#` count for nothing.
+    /// A line has a name, or an address and its weight from 1 to 255; empty lines and those behind
+    /// `#` count for nothing.
     ///
     /// # Errors
     /// The first line that is none of these. It is not quoted: the file may be anyone's.
@@ -28,11 +29,22 @@ impl Weights {
             match line.split_whitespace().collect::<Vec<_>>()[..] {
                 [] => {}
                 [first, ..] if first.starts_with('#') => {}
-                [name] if name.parse::<IpAddr>().is_ok() => return Err(fault("an address without a weight")),
-                [name] => current = Some(name.parse().map_err(|_| fault("neither a name nor an address with its weight"))?),
+                [name] if name.parse::<IpAddr>().is_ok() => {
+                    return Err(fault("an address without a weight"));
+                }
+                [name] => {
+                    current = Some(
+                        name.parse()
+                            .map_err(|_| fault("neither a name nor an address with its weight"))?,
+                    )
+                }
                 [address, weight] => {
                     let address = address.parse::<IpAddr>().map_err(|_| fault("no IP address"))?;
-                    let weight = weight.parse().ok().filter(|weight| *weight > 0).ok_or_else(|| fault("a weight is from 1 to 255"))?;
+                    let weight = weight
+                        .parse()
+                        .ok()
+                        .filter(|weight| *weight > 0)
+                        .ok_or_else(|| fault("a weight is from 1 to 255"))?;
                     let name = current.clone().ok_or_else(|| fault("no name stands above it"))?;
                     weights.entry(name).or_default().entry(address).or_insert(weight);
                 }
@@ -50,7 +62,9 @@ impl Weights {
             Owner::Name(wire) => Name::from_wire(wire),
         };
         let known = owner.and_then(|owner| self.0.get(&owner));
-        let weight = |rdata: &[u8]| address_of(rdata).and_then(|address| known?.get(&address).copied()).unwrap_or(DEFAULT);
+        let weight = |rdata: &[u8]| {
+            address_of(rdata).and_then(|address| known?.get(&address).copied()).unwrap_or(DEFAULT)
+        };
         let mut rdatas: Vec<&[u8]> = set.rdatas.iter().collect();
         let total: u32 = rdatas.iter().map(|rdata| u32::from(weight(rdata))).sum();
         if total == 0 {
@@ -75,7 +89,8 @@ mod tests {
     #[test]
     fn files_are_read_or_their_mistakes_told() {
         let check = |text: &str, expected: Result<usize, &str>| {
-            let read = Weights::parse(text).map(|weights| weights.0.values().map(HashMap::len).sum());
+            let read =
+                Weights::parse(text).map(|weights| weights.0.values().map(HashMap::len).sum());
             assert_eq!(read, expected.map_err(str::to_owned), "{text:?}");
         };
         check("", Ok(0));
@@ -86,7 +101,10 @@ mod tests {
         check("a.example\n10.0.0.1 0\n", Err("line 2: a weight is from 1 to 255"));
         check("a.example\n10.0.0.1 256\n", Err("line 2: a weight is from 1 to 255"));
         check("a.example\n10.0.0 1\n", Err("line 2: no IP address"));
-        check("a.example\n10.0.0.1 1 1\n", Err("line 2: neither a name nor an address with its weight"));
+        check(
+            "a.example\n10.0.0.1 1 1\n",
+            Err("line 2: neither a name nor an address with its weight"),
+        );
         check("a..example\n", Err("line 1: neither a name nor an address with its weight"));
     }
 }

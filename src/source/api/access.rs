@@ -37,8 +37,8 @@ pub struct Identity {
     pub authority: PathBuf,
 }
 
-/// Connections to an API server, made anew where they fail: a kubeconfig, certificate or exec plugin's credential may have
-/// changed, and a connection that looks idle may be dead.
+/// Connections to an API server, made anew where they fail: a kubeconfig, certificate or exec
+/// plugin's credential may have changed, and a connection that looks idle may be dead.
 pub struct Access {
     place: Place,
     /// The server as metrics name it.
@@ -107,8 +107,11 @@ impl Place {
             Self::Pod => pod()?,
             Self::Kubeconfig { file, context } => {
                 let kubeconfig = Kubeconfig::read_from(file).with_context(|| self.to_string())?;
-                let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
-                Config::from_custom_kubeconfig(kubeconfig, &options).await.with_context(|| self.to_string())?
+                let options =
+                    KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
+                Config::from_custom_kubeconfig(kubeconfig, &options)
+                    .await
+                    .with_context(|| self.to_string())?
             }
             Self::Endpoint { url, identity } => {
                 let mut config = Config::new(url.parse().with_context(|| self.to_string())?);
@@ -121,13 +124,18 @@ impl Place {
             }
         };
         config.connect_timeout = Some(limits::API_CONNECT_TIME);
-        config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(concat!("ndots/", env!("CARGO_PKG_VERSION")))));
+        config.headers.push((
+            http::header::USER_AGENT,
+            http::HeaderValue::from_static(concat!("ndots/", env!("CARGO_PKG_VERSION"))),
+        ));
         Ok(config)
     }
 }
 
 fn pod() -> anyhow::Result<Config> {
-    if std::env::var_os("KUBERNETES_SERVICE_HOST").is_none() || std::env::var_os("KUBERNETES_SERVICE_PORT").is_none() {
+    if std::env::var_os("KUBERNETES_SERVICE_HOST").is_none()
+        || std::env::var_os("KUBERNETES_SERVICE_PORT").is_none()
+    {
         return Err(anyhow!(
             "unable to load in-cluster configuration, KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be defined; \
              outside of a Pod `kubeconfig FILE` or `manifests DIR` says where the cluster is"
@@ -143,7 +151,9 @@ impl fmt::Display for Place {
             Self::Pod => f.write_str("the in-cluster configuration"),
             Self::Kubeconfig { file, context: None } => write!(f, "kubeconfig {}", file.display()),
             Self::Endpoint { url, .. } => write!(f, "endpoint {url}"),
-            Self::Kubeconfig { file, context: Some(context) } => write!(f, "kubeconfig {}, context {context}", file.display()),
+            Self::Kubeconfig { file, context: Some(context) } => {
+                write!(f, "kubeconfig {}, context {context}", file.display())
+            }
         }
     }
 }

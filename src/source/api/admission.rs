@@ -1,4 +1,5 @@
-//! How much is asked of an API server: `apiserver_qps`, `apiserver_burst` and `apiserver_max_inflight`.
+//! How much is asked of an API server: `apiserver_qps`, `apiserver_burst` and
+//! `apiserver_max_inflight`.
 
 use std::time::Duration;
 
@@ -25,12 +26,16 @@ struct Rate {
 impl Admission {
     /// `None` sets no bound.
     pub fn new(interval: Option<Duration>, burst: u32, in_flight: Option<usize>) -> Self {
-        let rate = interval.map(|interval| Rate { interval, burst, reached: Mutex::new(Instant::now()) });
-        Self { rate, in_flight: in_flight.map(|most| Semaphore::new(most.min(Semaphore::MAX_PERMITS))) }
+        let rate =
+            interval.map(|interval| Rate { interval, burst, reached: Mutex::new(Instant::now()) });
+        Self {
+            rate,
+            in_flight: in_flight.map(|most| Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
+        }
     }
 
-    /// Waits until a request may be sent. What is returned is to be dropped when the head of its reply is there: a watch must
-    /// not hold up a list.
+    /// Waits until a request may be sent. What is returned is to be dropped when the head of its
+    /// reply is there: a watch must not hold up a list.
     pub(super) async fn admit(&self) -> Option<SemaphorePermit<'_>> {
         if let Some(rate) = &self.rate {
             rate.wait().await;

@@ -18,8 +18,8 @@ use crate::{
 use super::{
     Cluster,
     access::Numbered,
-    pace::Pace,
-    wire::{self, Event, Events, Page, PageMeta, Status},
+    backoff::Backoff,
+    protocol::{self, Event, Events, Page, PageMeta, Status},
 };
 
 pub(super) struct Follower {
@@ -41,24 +41,26 @@ pub(super) struct Follower {
     odd: Option<Key>,
 }
 
-/// Each kind of trouble has a pace of its own: who was away for long is not waited for when it has become another trouble.
+/// Each kind of trouble has a backoff of its own: who was away for long is not waited for when it
+/// has become another trouble.
 struct Paces {
-    broken: Pace,
+    broken: Backoff,
     /// Ends with a watch that begins: a list alone may be too old again.
-    expired: Pace,
-    refused: Pace,
-    failed: Pace,
+    expired: Backoff,
+    refused: Backoff,
+    failed: Backoff,
 }
 
 impl Default for Paces {
     fn default() -> Self {
-        let [expired, refused, failed] = std::array::from_fn(|_| Pace::up_to(limits::API_RETRY_LAST));
-        Self { broken: Pace::up_to(limits::API_RECONNECT_LAST), expired, refused, failed }
+        let [expired, refused, failed] =
+            std::array::from_fn(|_| Backoff::up_to(limits::API_RETRY_LAST));
+        Self { broken: Backoff::up_to(limits::API_RECONNECT_LAST), expired, refused, failed }
     }
 }
 
 /// Why a list or a watch ended.
-enum Trouble {
+enum WatchError {
     /// Nobody wants to know any more.
     Closed,
     /// What is known is too old to go on from.
@@ -73,14 +75,18 @@ enum Trouble {
     Broken(String),
 }
 
-impl From<mpsc::error::SendError<Change>> for Trouble {
+impl From<mpsc::error::SendError<Change>> for WatchError {
     fn from(_: mpsc::error::SendError<Change>) -> Self {
         Self::Closed
     }
 }
 
 impl Follower {
-    pub(super) fn new(cluster: Cluster, resource: &'static Resource, changes: mpsc::Sender<Change>) -> Self {
+    pub(super) fn new(
+        cluster: Cluster,
+        resource: &'static Resource,
+        changes: mpsc::Sender<Change>,
+    ) -> Self {
         Self {
             cluster,
             resource,
@@ -110,28 +116,33 @@ impl Follower {
     }
 
     /// Tells of a trouble, does what helps, and waits; `None` where there is nobody to go on for.
-    async fn after(&mut self, doing: &str, trouble: Trouble, client: &Numbered) -> Option<()> {
-        let (why, asked, pace) = match trouble {
-            Trouble::Closed => return None,
-            Trouble::Expired(why) => {
+    async fn after(&mut self, doing: &str, trouble: WatchError, client: &Numbered) -> Option<()> {
+        let (why, asked, backoff) = match trouble {
+            WatchError::Closed => return None,
+            WatchError::Expired(why) => {
                 self.version = None;
                 (why, None, &mut self.paces.expired)
             }
-            Trouble::Unknown(_) if self.resource.is_optional => return self.without_kind().await,
-            Trouble::Refused(why) => {
+            WatchError::Unknown(_) if self.resource.is_optional => {
+                return self.without_kind().await;
+            }
+            WatchError::Refused(why) => {
                 self.metrics_refused(1);
-                self.changes.send(Change::Refused(self.resource.kind, why.as_str().into())).await.ok()?;
+                self.changes
+                    .send(Change::Refused(self.resource.kind, why.as_str().into()))
+                    .await
+                    .ok()?;
                 (why, None, &mut self.paces.refused)
             }
-            Trouble::Unknown(why) => {
+            WatchError::Unknown(why) => {
                 self.unserved += 1;
                 (why, None, &mut self.paces.failed)
             }
-            Trouble::Failed(why, asked) => {
+            WatchError::Failed(why, asked) => {
                 self.unserved += 1;
                 (why, asked, &mut self.paces.failed)
             }
-            Trouble::Broken(why) => {
+            WatchError::Broken(why) => {
                 let why = match self.cluster.access.replace(client).await {
                     Ok(()) => why,
                     Err(error) => format!("{why}; {error:#}"),
@@ -139,7 +150,7 @@ impl Follower {
                 (why, None, &mut self.paces.broken)
             }
         };
-        let wait = pace.after_failure(rand::random(), asked);
+        let wait = backoff.after_failure(rand::random(), asked);
         if self.unserved >= limits::API_WATCH_FAILURES {
             self.version = None;
         }
@@ -150,8 +161,8 @@ impl Follower {
         }
     }
 
-    /// Asks for the next version of the kind; where there is none, the cluster has no such objects: it is looked at again, for
-    /// somebody may bring the kind in.
+    /// Asks for the next version of the kind; where there is none, the cluster has no such objects:
+    /// it is looked at again, for somebody may bring the kind in.
     async fn without_kind(&mut self) -> Option<()> {
         self.version = None;
         self.path = (self.path + 1) % self.resource.paths.len();
@@ -161,7 +172,13 @@ impl Follower {
         self.changes.send(Change::Synced(self.resource.kind)).await.ok()?;
         if !std::mem::replace(&mut self.is_absent, true) {
             let pause = limits::API_ABSENT_LOOK.as_secs();
-            (self.cluster.say)(false, format!("this cluster has no {}; looking again every {pause} s", self.resource.name));
+            (self.cluster.say)(
+                false,
+                format!(
+                    "this cluster has no {}; looking again every {pause} s",
+                    self.resource.name
+                ),
+            );
         }
         tokio::select! {
             () = sleep(limits::API_ABSENT_LOOK) => Some(()),
@@ -170,7 +187,11 @@ impl Follower {
     }
 
     fn metrics_refused(&self, refused: i64) {
-        self.cluster.metrics.kubernetes_refused.with_label_values(&[self.resource.name, self.cluster.access.host()]).set(refused);
+        self.cluster
+            .metrics
+            .kubernetes_refused
+            .with_label_values(&[self.resource.name, self.cluster.access.host()])
+            .set(refused);
     }
 
     fn tell(&mut self, doing: &str, why: String, wait: Duration) {
@@ -178,7 +199,10 @@ impl Follower {
         let known = self.told.as_ref().is_some_and(|(told, at)| *told == why && !lasts(at));
         if !known {
             let name = self.resource.name;
-            (self.cluster.say)(true, format!("Failed to {doing} {name}: {why}; next try in {:.1} s", wait.as_secs_f64()));
+            (self.cluster.say)(
+                true,
+                format!("Failed to {doing} {name}: {why}; next try in {:.1} s", wait.as_secs_f64()),
+            );
             self.told = Some((why, Instant::now()));
         }
     }
@@ -186,28 +210,45 @@ impl Follower {
     /// The server has said something of the kind.
     fn heard(&mut self) {
         let Paces { broken, refused, failed, expired: _ } = &mut self.paces;
-        [broken, refused, failed].into_iter().for_each(Pace::reset);
+        [broken, refused, failed].into_iter().for_each(Backoff::reset);
         self.unserved = 0;
         self.is_absent = false;
         self.metrics_refused(0);
         if self.told.take().is_some() {
             (self.cluster.say)(false, format!("{} are watched again", self.resource.name));
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-        self.cluster.metrics.kubernetes_heard.with_label_values(&[self.resource.name, self.cluster.access.host()]).set(now);
+        let now =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+        self.cluster
+            .metrics
+            .kubernetes_heard
+            .with_label_values(&[self.resource.name, self.cluster.access.host()])
+            .set(now);
     }
 
-    async fn list(&mut self, client: &Numbered) -> Result<(), Trouble> {
+    async fn list(&mut self, client: &Numbered) -> Result<(), WatchError> {
         let labels = self.cluster.labels.clone();
         self.changes.send(Change::Relist(self.resource.kind)).await?;
         let mut after = String::new();
         loop {
-            let request = wire::list(self.resource, self.resource.paths[self.path], labels.as_deref(), &after);
+            let request = protocol::list(
+                self.resource,
+                self.resource.paths[self.path],
+                labels.as_deref(),
+                &after,
+            );
             let page = timeout(limits::API_PAGE_TIME, async {
                 let body = self.ask(client, request).await?.into_body();
-                wire::whole(body, limits::API_PAGE_OCTETS).await.map_err(|error| Trouble::Broken(format!("{error:#}")))
+                protocol::whole(body, limits::API_PAGE_OCTETS)
+                    .await
+                    .map_err(|error| WatchError::Broken(format!("{error:#}")))
             });
-            let page = page.await.map_err(|_| Trouble::Broken(format!("no whole page within {} s", limits::API_PAGE_TIME.as_secs())))??;
+            let page = page.await.map_err(|_| {
+                WatchError::Broken(format!(
+                    "no whole page within {} s",
+                    limits::API_PAGE_TIME.as_secs()
+                ))
+            })??;
             let meta = self.take_page(&page).await?;
             after = meta.after;
             if after.is_empty() {
@@ -220,9 +261,10 @@ impl Follower {
         }
     }
 
-    async fn take_page(&mut self, page: &[u8]) -> Result<PageMeta, Trouble> {
-        let Page { metadata, items } =
-            serde_json::from_slice(page).map_err(|error| Trouble::Failed(format!("a page that cannot be read: {error}"), None))?;
+    async fn take_page(&mut self, page: &[u8]) -> Result<PageMeta, WatchError> {
+        let Page { metadata, items } = serde_json::from_slice(page).map_err(|error| {
+            WatchError::Failed(format!("a page that cannot be read: {error}"), None)
+        })?;
         for item in items {
             self.take(item.get()).await?;
         }
@@ -230,11 +272,17 @@ impl Follower {
     }
 
     /// Takes an object that is there.
-    async fn take(&mut self, text: &str) -> Result<Meta, Trouble> {
+    async fn take(&mut self, text: &str) -> Result<Meta, WatchError> {
         let seen = match self.resource.read(text) {
             Ok(seen) => seen,
             Err(error) => {
-                (self.cluster.say)(true, format!("{}: an object that cannot be read is left out: {error}", self.resource.name));
+                (self.cluster.say)(
+                    true,
+                    format!(
+                        "{}: an object that cannot be read is left out: {error}",
+                        self.resource.name
+                    ),
+                );
                 return Ok(Meta::default());
             }
         };
@@ -255,31 +303,52 @@ impl Follower {
     }
 
     /// Passes on when that happened which an EndpointSlice tells of.
-    async fn tell_cause(&self, meta: &Meta) -> Result<(), Trouble> {
-        let time = meta.annotations.last_change_trigger_time.as_deref().and_then(|text| text.parse::<jiff::Timestamp>().ok());
-        let (Some(time), Some(service)) = (time, meta.labels.get(SERVICE_NAME)) else { return Ok(()) };
+    async fn tell_cause(&self, meta: &Meta) -> Result<(), WatchError> {
+        let time = meta
+            .annotations
+            .last_change_trigger_time
+            .as_deref()
+            .and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        let (Some(time), Some(service)) = (time, meta.labels.get(SERVICE_NAME)) else {
+            return Ok(());
+        };
         let (namespace, service) = (meta.namespace.as_str().into(), service.as_str().into());
         Ok(self.changes.send(Change::Caused { namespace, service, at: time.into() }).await?)
     }
 
-    async fn watch(&mut self, client: &Numbered, version: String) -> Result<(), Trouble> {
+    async fn watch(&mut self, client: &Numbered, version: String) -> Result<(), WatchError> {
         let labels = self.cluster.labels.clone();
-        let request = wire::watch(self.resource, self.resource.paths[self.path], labels.as_deref(), &version);
+        let request = protocol::watch(
+            self.resource,
+            self.resource.paths[self.path],
+            labels.as_deref(),
+            &version,
+        );
         self.version = Some(version);
         let begun = Instant::now();
         let end = begun + limits::API_WATCH_TIME + limits::API_WATCH_GRACE;
-        let silent = || Trouble::Broken(format!("no word for {} s", (limits::API_WATCH_TIME + limits::API_WATCH_GRACE).as_secs()));
-        let mut events = Events::new(timeout_at(end, self.ask(client, request)).await.map_err(|_| silent())??.into_body());
+        let silent = || {
+            WatchError::Broken(format!(
+                "no word for {} s",
+                (limits::API_WATCH_TIME + limits::API_WATCH_GRACE).as_secs()
+            ))
+        };
+        let mut events = Events::new(
+            timeout_at(end, self.ask(client, request)).await.map_err(|_| silent())??.into_body(),
+        );
         let mut count = 0u64;
         loop {
             let line = tokio::select! {
                 line = timeout_at(end, events.next()) => line.map_err(|_| silent())?,
-                () = self.changes.closed() => return Err(Trouble::Closed),
+                () = self.changes.closed() => return Err(WatchError::Closed),
             };
-            match line.map_err(|error| Trouble::Broken(format!("{error:#}")))? {
+            match line.map_err(|error| WatchError::Broken(format!("{error:#}")))? {
                 Some(line) => self.event(&line).await?,
                 None if count == 0 && begun.elapsed() < limits::API_RETRY_FIRST => {
-                    return Err(Trouble::Failed("the server ended the watch at once".to_owned(), None));
+                    return Err(WatchError::Failed(
+                        "the server ended the watch at once".to_owned(),
+                        None,
+                    ));
                 }
                 None => break,
             }
@@ -292,8 +361,9 @@ impl Follower {
         Ok(())
     }
 
-    async fn event(&mut self, line: &[u8]) -> Result<(), Trouble> {
-        let unreadable = |error| Trouble::Failed(format!("an event that cannot be read: {error}"), None);
+    async fn event(&mut self, line: &[u8]) -> Result<(), WatchError> {
+        let unreadable =
+            |error| WatchError::Failed(format!("an event that cannot be read: {error}"), None);
         let Event { name, object } = serde_json::from_slice(line).map_err(unreadable)?;
         let version = match &*name {
             "ADDED" | "MODIFIED" => {
@@ -306,8 +376,15 @@ impl Follower {
                 self.changes.send(Change::Remove(self.resource.key(&seen.meta))).await?;
                 seen.meta.resource_version
             }
-            "BOOKMARK" => self.resource.read(object.get()).map_err(unreadable)?.meta.resource_version,
-            "ERROR" => return Err(trouble_of(serde_json::from_str(object.get()).map_err(unreadable)?, None)),
+            "BOOKMARK" => {
+                self.resource.read(object.get()).map_err(unreadable)?.meta.resource_version
+            }
+            "ERROR" => {
+                return Err(trouble_of(
+                    serde_json::from_str(object.get()).map_err(unreadable)?,
+                    None,
+                ));
+            }
             // A word of a later Kubernetes.
             _ => String::new(),
         };
@@ -318,34 +395,50 @@ impl Follower {
     }
 
     /// Sends a request, and gives the reply if it is a good one.
-    async fn ask(&self, client: &Numbered, request: Request<Body>) -> Result<Response<Body>, Trouble> {
+    async fn ask(
+        &self,
+        client: &Numbered,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, WatchError> {
         let (metrics, host) = (&self.cluster.metrics, self.cluster.access.host());
         let came = Instant::now();
         let _admitted = self.cluster.access.admission.admit().await;
-        metrics.kubernetes_limiter.with_label_values(&["GET", host]).observe(came.elapsed().as_secs_f64());
+        metrics
+            .kubernetes_limiter
+            .with_label_values(&["GET", host])
+            .observe(came.elapsed().as_secs_f64());
         let begun = Instant::now();
         let sent = client.client.send(request).await;
-        metrics.kubernetes_duration.with_label_values(&["GET", host]).observe(begun.elapsed().as_secs_f64());
-        let code = sent.as_ref().map_or("<error>".to_owned(), |response| response.status().as_str().to_owned());
+        metrics
+            .kubernetes_duration
+            .with_label_values(&["GET", host])
+            .observe(begun.elapsed().as_secs_f64());
+        let code = sent
+            .as_ref()
+            .map_or("<error>".to_owned(), |response| response.status().as_str().to_owned());
         metrics.kubernetes_requests.with_label_values(&[&*code, "GET", host]).inc();
-        let response = sent.map_err(|error| Trouble::Broken(causes(&error)))?;
+        let response = sent.map_err(|error| WatchError::Broken(causes(&error)))?;
         if response.status().is_success() {
             return Ok(response);
         }
-        let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let seconds =
+            response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let code = response.status().as_u16();
-        Err(trouble_of(Status::read(code, response.into_body()).await, seconds.map(Duration::from_secs)))
+        Err(trouble_of(
+            Status::read(code, response.into_body()).await,
+            seconds.map(Duration::from_secs),
+        ))
     }
 }
 
-fn trouble_of(status: Status, asked: Option<Duration>) -> Trouble {
+fn trouble_of(status: Status, asked: Option<Duration>) -> WatchError {
     match status.code {
-        _ if status.is_expired() => Trouble::Expired(status.message),
+        _ if status.is_expired() => WatchError::Expired(status.message),
         // The credential may have been replaced.
-        401 => Trouble::Broken(status.message),
-        403 => Trouble::Refused(status.message),
-        404 => Trouble::Unknown(status.message),
-        _ => Trouble::Failed(status.message, asked),
+        401 => WatchError::Broken(status.message),
+        403 => WatchError::Refused(status.message),
+        404 => WatchError::Unknown(status.message),
+        _ => WatchError::Failed(status.message, asked),
     }
 }
 

@@ -51,7 +51,13 @@ impl Endpoints {
         let endpoint = |it: &SubsetAddress| {
             let hostname = it.hostname.as_deref().filter(|name| !name.is_empty()).map(Into::into);
             let pod = it.target_ref.as_ref().and_then(TargetRef::name);
-            Ok(Endpoint { address: address(&it.ip)?, hostname, pod, zone: None, node: it.node_name.as_deref().map(Into::into) })
+            Ok(Endpoint {
+                address: address(&it.ip)?,
+                hostname,
+                pod,
+                zone: None,
+                node: it.node_name.as_deref().map(Into::into),
+            })
         };
         Ok(model::EndpointSlice {
             namespace: self.metadata.namespace.as_str().into(),

@@ -70,7 +70,11 @@ pub(super) struct SlicePort {
 
 impl SlicePort {
     pub(super) fn fact(&self) -> Result<EndpointPort, String> {
-        Ok(EndpointPort { name: self.name.as_str().into(), protocol: protocol(self.protocol.as_deref())?, port: self.port })
+        Ok(EndpointPort {
+            name: self.name.as_str().into(),
+            protocol: protocol(self.protocol.as_deref())?,
+            port: self.port,
+        })
     }
 }
 
@@ -99,13 +103,22 @@ impl EndpointSlice {
             return Ok(None);
         }
         let (mut endpoints, mut zones) = (Vec::new(), BTreeSet::new());
-        for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.conditions.ready != Some(false)) {
-            let hostname: Option<Box<str>> = endpoint.hostname.as_deref().filter(|name| !name.is_empty()).map(Into::into);
+        for endpoint in
+            self.endpoints.iter().filter(|endpoint| endpoint.conditions.ready != Some(false))
+        {
+            let hostname: Option<Box<str>> =
+                endpoint.hostname.as_deref().filter(|name| !name.is_empty()).map(Into::into);
             let pod = endpoint.target_ref.as_ref().and_then(TargetRef::name);
-            let zone = endpoint.zone.as_deref().filter(|zone| !zone.is_empty()).map(|zone| shared(&mut zones, zone));
-            let node: Option<Arc<str>> = endpoint.node_name.as_deref().filter(|name| !name.is_empty()).map(Into::into);
+            let zone = endpoint
+                .zone
+                .as_deref()
+                .filter(|zone| !zone.is_empty())
+                .map(|zone| shared(&mut zones, zone));
+            let node: Option<Arc<str>> =
+                endpoint.node_name.as_deref().filter(|name| !name.is_empty()).map(Into::into);
             for address in addresses(&endpoint.addresses)? {
-                let (hostname, pod, zone, node) = (hostname.clone(), pod.clone(), zone.clone(), node.clone());
+                let (hostname, pod, zone, node) =
+                    (hostname.clone(), pod.clone(), zone.clone(), node.clone());
                 endpoints.push(Endpoint { address, hostname, pod, zone, node });
             }
         }

@@ -1,4 +1,5 @@
-//! networking.k8s.io Ingress, and its forebear in extensions/v1beta1: what is read stands in both alike.
+//! networking.k8s.io Ingress, and its forebear in extensions/v1beta1: what is read stands in both
+//! alike.
 
 use serde::Deserialize;
 
@@ -51,12 +52,19 @@ impl Ingress {
     /// A sentence that says which field is wrong.
     pub fn fact(&self) -> Result<model::Ingress, String> {
         let rules = self.spec.rules.iter().filter_map(|rule| rule.host.as_ref());
-        let class = self.spec.ingress_class_name.as_ref().or(self.metadata.annotations.ingress_class.as_ref());
+        let class = self.spec.ingress_class_name.as_ref().or(self
+            .metadata
+            .annotations
+            .ingress_class
+            .as_ref());
         Ok(model::Ingress {
             namespace: self.metadata.namespace.as_str().into(),
             name: self.metadata.name.as_str().into(),
             class: class.map_or_else(Box::default, |class| class.as_str().into()),
-            hosts: hosts(&self.metadata, rules.chain(self.spec.tls.iter().flat_map(|tls| &tls.hosts))),
+            hosts: hosts(
+                &self.metadata,
+                rules.chain(self.spec.tls.iter().flat_map(|tls| &tls.hosts)),
+            ),
             points: self.status.load_balancer.points()?,
         })
     }

@@ -14,7 +14,11 @@ pub struct Namespace {
 
 impl Namespace {
     pub fn fact(&self) -> model::Namespace {
-        let labels = self.metadata.labels.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into()));
+        let labels = self
+            .metadata
+            .labels
+            .iter()
+            .map(|(key, value)| (key.as_str().into(), value.as_str().into()));
         model::Namespace { name: self.metadata.name.as_str().into(), labels: labels.collect() }
     }
 }

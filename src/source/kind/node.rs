@@ -44,7 +44,12 @@ impl Node {
         Ok(model::Node {
             name: self.metadata.name.as_str().into(),
             ready: self.status.conditions.iter().any(Condition::is_ready),
-            addresses: self.status.addresses.iter().filter_map(reachable).collect::<Result<_, _>>()?,
+            addresses: self
+                .status
+                .addresses
+                .iter()
+                .filter_map(reachable)
+                .collect::<Result<_, _>>()?,
         })
     }
 }

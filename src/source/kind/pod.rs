@@ -93,7 +93,8 @@ impl Pod {
     /// A sentence that says which field is wrong.
     pub fn fact(&self) -> Result<Option<model::Pod>, String> {
         let addresses = self.addresses()?;
-        let gone = self.metadata.deletion_timestamp.is_some() || ["Succeeded", "Failed"].contains(&&*self.status.phase);
+        let gone = self.metadata.deletion_timestamp.is_some()
+            || ["Succeeded", "Failed"].contains(&&*self.status.phase);
         if gone || addresses.is_empty() {
             return Ok(None);
         }
@@ -107,7 +108,11 @@ impl Pod {
 
     fn addresses(&self) -> Result<Box<[IpAddr]>, String> {
         let several = self.status.pod_ips.iter().map(|it| &it.ip);
-        let given = if self.status.pod_ips.is_empty() { several.chain(self.status.pod_ip.as_ref()) } else { several.chain(None) };
+        let given = if self.status.pod_ips.is_empty() {
+            several.chain(self.status.pod_ip.as_ref())
+        } else {
+            several.chain(None)
+        };
         addresses(given.filter(|ip| !ip.is_empty()))
     }
 
@@ -121,9 +126,20 @@ impl Pod {
             PortRef::Number(number) => Some(*number),
             PortRef::Name(name) => {
                 // An init container that is restarted runs as long as the others: a sidecar.
-                let sidecars = self.spec.init_containers.iter().filter(|it| it.restart_policy.as_deref() == Some("Always"));
-                let ports = self.spec.containers.iter().chain(sidecars).flat_map(|container| &container.ports);
-                let mut named = ports.filter(|port| port.name == *name && protocol(port.protocol.as_deref()) == Ok(over));
+                let sidecars = self
+                    .spec
+                    .init_containers
+                    .iter()
+                    .filter(|it| it.restart_policy.as_deref() == Some("Always"));
+                let ports = self
+                    .spec
+                    .containers
+                    .iter()
+                    .chain(sidecars)
+                    .flat_map(|container| &container.ports);
+                let mut named = ports.filter(|port| {
+                    port.name == *name && protocol(port.protocol.as_deref()) == Ok(over)
+                });
                 named.next()?.container_port
             }
         }

@@ -26,11 +26,17 @@ impl TryFrom<WrittenPort> for PortRef {
     type Error = String;
 
     fn try_from(written: WrittenPort) -> Result<Self, String> {
-        let wrong = |written: &str| format!("`targetPort` {written} is neither a number from 1 to 65535 nor a name");
+        let wrong = |written: &str| {
+            format!("`targetPort` {written} is neither a number from 1 to 65535 nor a name")
+        };
         match written {
-            WrittenPort::Number(number) => number.try_into().map(Self::Number).map_err(|_| wrong(&number.to_string())),
+            WrittenPort::Number(number) => {
+                number.try_into().map(Self::Number).map_err(|_| wrong(&number.to_string()))
+            }
             // The API server refuses a name without a letter: "80" is a mistake for 80.
-            WrittenPort::Name(name) if name.bytes().any(|octet| octet.is_ascii_alphabetic()) => Ok(Self::Name(name)),
+            WrittenPort::Name(name) if name.bytes().any(|octet| octet.is_ascii_alphabetic()) => {
+                Ok(Self::Name(name))
+            }
             WrittenPort::Name(name) => Err(wrong(&format!("{name:?}"))),
         }
     }
@@ -52,7 +58,10 @@ impl Visitor<'_> for Number {
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<Option<u16>, E> {
-        number.try_into().map(Some).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+        number
+            .try_into()
+            .map(Some)
+            .map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<Option<u16>, E> {

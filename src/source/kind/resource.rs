@@ -4,7 +4,9 @@ use serde::de::DeserializeOwned;
 
 use crate::model::{Key, Kind, Object};
 
-use super::{EndpointSlice, Gateway, Ingress, Meta, Namespace, Node, Pod, Route, Service, ServiceImport};
+use super::{
+    EndpointSlice, Gateway, Ingress, Meta, Namespace, Node, Pod, Route, Service, ServiceImport,
+};
 
 /// A collection of an API server.
 pub struct Resource {
@@ -37,7 +39,9 @@ pub static ALL: &[Resource] = &[
         is_optional: false,
         is_labelled: false,
         field_selector: None,
-        read: |text| seen(text, |it: &Namespace| Ok(Some(Object::Namespace(it.fact()))), |it| it.metadata),
+        read: |text| {
+            seen(text, |it: &Namespace| Ok(Some(Object::Namespace(it.fact()))), |it| it.metadata)
+        },
     },
     Resource {
         kind: Kind::Service,
@@ -46,7 +50,13 @@ pub static ALL: &[Resource] = &[
         is_optional: false,
         is_labelled: true,
         field_selector: None,
-        read: |text| seen(text, |it: &Service| it.fact().map(|fact| Some(Object::Service(fact))), |it| it.metadata),
+        read: |text| {
+            seen(
+                text,
+                |it: &Service| it.fact().map(|fact| Some(Object::Service(fact))),
+                |it| it.metadata,
+            )
+        },
     },
     Resource {
         kind: Kind::EndpointSlice,
@@ -55,7 +65,13 @@ pub static ALL: &[Resource] = &[
         is_optional: false,
         is_labelled: true,
         field_selector: None,
-        read: |text| seen(text, |it: &EndpointSlice| Ok(it.fact()?.map(Object::EndpointSlice)), |it| it.metadata),
+        read: |text| {
+            seen(
+                text,
+                |it: &EndpointSlice| Ok(it.fact()?.map(Object::EndpointSlice)),
+                |it| it.metadata,
+            )
+        },
     },
     Resource {
         kind: Kind::Pod,
@@ -74,7 +90,9 @@ pub static ALL: &[Resource] = &[
         is_optional: true,
         is_labelled: false,
         field_selector: None,
-        read: |text| seen(text, |it: &Node| it.fact().map(|fact| Some(Object::Node(fact))), |it| it.metadata),
+        read: |text| {
+            seen(text, |it: &Node| it.fact().map(|fact| Some(Object::Node(fact))), |it| it.metadata)
+        },
     },
     Resource {
         kind: Kind::Ingress,
@@ -83,25 +101,49 @@ pub static ALL: &[Resource] = &[
         is_optional: true,
         is_labelled: false,
         field_selector: None,
-        read: |text| seen(text, |it: &Ingress| it.fact().map(|fact| Some(Object::Ingress(fact))), |it| it.metadata),
+        read: |text| {
+            seen(
+                text,
+                |it: &Ingress| it.fact().map(|fact| Some(Object::Ingress(fact))),
+                |it| it.metadata,
+            )
+        },
     },
     Resource {
         kind: Kind::Gateway,
-        paths: &["/apis/gateway.networking.k8s.io/v1/gateways", "/apis/gateway.networking.k8s.io/v1beta1/gateways"],
+        paths: &[
+            "/apis/gateway.networking.k8s.io/v1/gateways",
+            "/apis/gateway.networking.k8s.io/v1beta1/gateways",
+        ],
         name: "gateways.gateway.networking.k8s.io",
         is_optional: true,
         is_labelled: false,
         field_selector: None,
-        read: |text| seen(text, |it: &Gateway| it.fact().map(|fact| Some(Object::Gateway(fact))), |it| it.metadata),
+        read: |text| {
+            seen(
+                text,
+                |it: &Gateway| it.fact().map(|fact| Some(Object::Gateway(fact))),
+                |it| it.metadata,
+            )
+        },
     },
     Resource {
         kind: Kind::HttpRoute,
-        paths: &["/apis/gateway.networking.k8s.io/v1/httproutes", "/apis/gateway.networking.k8s.io/v1beta1/httproutes"],
+        paths: &[
+            "/apis/gateway.networking.k8s.io/v1/httproutes",
+            "/apis/gateway.networking.k8s.io/v1beta1/httproutes",
+        ],
         name: "httproutes.gateway.networking.k8s.io",
         is_optional: true,
         is_labelled: false,
         field_selector: None,
-        read: |text| seen(text, |it: &Route| Ok(Some(Object::Route(it.fact(Kind::HttpRoute)))), |it| it.metadata),
+        read: |text| {
+            seen(
+                text,
+                |it: &Route| Ok(Some(Object::Route(it.fact(Kind::HttpRoute)))),
+                |it| it.metadata,
+            )
+        },
     },
     Resource {
         kind: Kind::TlsRoute,
@@ -114,16 +156,31 @@ pub static ALL: &[Resource] = &[
         is_optional: true,
         is_labelled: false,
         field_selector: None,
-        read: |text| seen(text, |it: &Route| Ok(Some(Object::Route(it.fact(Kind::TlsRoute)))), |it| it.metadata),
+        read: |text| {
+            seen(
+                text,
+                |it: &Route| Ok(Some(Object::Route(it.fact(Kind::TlsRoute)))),
+                |it| it.metadata,
+            )
+        },
     },
     Resource {
         kind: Kind::GrpcRoute,
-        paths: &["/apis/gateway.networking.k8s.io/v1/grpcroutes", "/apis/gateway.networking.k8s.io/v1alpha2/grpcroutes"],
+        paths: &[
+            "/apis/gateway.networking.k8s.io/v1/grpcroutes",
+            "/apis/gateway.networking.k8s.io/v1alpha2/grpcroutes",
+        ],
         name: "grpcroutes.gateway.networking.k8s.io",
         is_optional: true,
         is_labelled: false,
         field_selector: None,
-        read: |text| seen(text, |it: &Route| Ok(Some(Object::Route(it.fact(Kind::GrpcRoute)))), |it| it.metadata),
+        read: |text| {
+            seen(
+                text,
+                |it: &Route| Ok(Some(Object::Route(it.fact(Kind::GrpcRoute)))),
+                |it| it.metadata,
+            )
+        },
     },
     Resource {
         kind: Kind::ServiceImport,
@@ -132,7 +189,13 @@ pub static ALL: &[Resource] = &[
         is_optional: true,
         is_labelled: false,
         field_selector: None,
-        read: |text| seen(text, |it: &ServiceImport| it.fact().map(|fact| Some(Object::ServiceImport(fact))), |it| it.metadata),
+        read: |text| {
+            seen(
+                text,
+                |it: &ServiceImport| it.fact().map(|fact| Some(Object::ServiceImport(fact))),
+                |it| it.metadata,
+            )
+        },
     },
 ];
 
@@ -163,7 +226,11 @@ struct Named {
     metadata: Meta,
 }
 
-fn seen<T: DeserializeOwned>(text: &str, fact: fn(&T) -> Result<Option<Object>, String>, meta: fn(T) -> Meta) -> serde_json::Result<Seen> {
+fn seen<T: DeserializeOwned>(
+    text: &str,
+    fact: fn(&T) -> Result<Option<Object>, String>,
+    meta: fn(T) -> Meta,
+) -> serde_json::Result<Seen> {
     let object: T = serde_json::from_str(text)?;
     Ok(Seen { fact: fact(&object), meta: meta(object) })
 }

@@ -1,4 +1,5 @@
-//! gateway.networking.k8s.io HTTPRoute, TLSRoute and GRPCRoute: what is read stands in all of them alike.
+//! gateway.networking.k8s.io HTTPRoute, TLSRoute and GRPCRoute: what is read stands in all of them
+//! alike.
 
 use serde::Deserialize;
 
@@ -37,7 +38,9 @@ impl Route {
     pub fn fact(&self, kind: Kind) -> model::Route {
         let own = self.metadata.namespace.as_str();
         let is_gateway = |it: &&ParentRef| it.kind.as_deref().is_none_or(|kind| kind == "Gateway");
-        let gateway = |it: &ParentRef| (it.namespace.as_deref().unwrap_or(own).into(), it.name.as_str().into());
+        let gateway = |it: &ParentRef| {
+            (it.namespace.as_deref().unwrap_or(own).into(), it.name.as_str().into())
+        };
         model::Route {
             kind,
             namespace: own.into(),

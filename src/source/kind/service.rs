@@ -6,7 +6,9 @@ use serde::Deserialize;
 
 use crate::model::{self, Addressing, Exposure, Outside};
 
-use super::{LoadBalancer, Meta, PortRef, addresses, hosts, or_default, port::number, protocol, words};
+use super::{
+    LoadBalancer, Meta, PortRef, addresses, hosts, or_default, port::number, protocol, words,
+};
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
@@ -82,7 +84,8 @@ impl Service {
         self.kind() != "ExternalName" && self.written_ips().first().is_some_and(|ip| *ip == "None")
     }
 
-    /// Cluster IPs as they are written; `None` among them is the word that makes a Service headless.
+    /// Cluster IPs as they are written; `None` among them is the word that makes a Service
+    /// headless.
     pub fn written_ips(&self) -> Vec<&str> {
         let first = self.spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty());
         if self.spec.cluster_ips.is_empty() {
@@ -115,7 +118,10 @@ impl Service {
             };
         }
         if !["ClusterIP", "NodePort", "LoadBalancer"].contains(&self.kind()) {
-            return Err(format!("type `{}` is none of ClusterIP, NodePort, LoadBalancer, ExternalName", self.kind()));
+            return Err(format!(
+                "type `{}` is none of ClusterIP, NodePort, LoadBalancer, ExternalName",
+                self.kind()
+            ));
         }
         if self.is_headless() {
             return Ok(Addressing::Headless);
@@ -126,8 +132,13 @@ impl Service {
 
     fn outside(&self) -> Result<Option<Box<Outside>>, String> {
         let annotations = &self.metadata.annotations;
-        let named = annotations.hostname.as_deref().or(annotations.external_dns_hostname.as_deref()).unwrap_or_default();
-        let named: Vec<String> = named.split(',').map(|host| host.trim().trim_end_matches('.').to_owned()).collect();
+        let named = annotations
+            .hostname
+            .as_deref()
+            .or(annotations.external_dns_hostname.as_deref())
+            .unwrap_or_default();
+        let named: Vec<String> =
+            named.split(',').map(|host| host.trim().trim_end_matches('.').to_owned()).collect();
         let outside = Outside {
             exposure: match self.kind() {
                 "NodePort" => Exposure::NodePort,
@@ -146,8 +157,14 @@ impl Service {
 
 impl ServicePort {
     pub(super) fn fact(&self) -> Result<model::ServicePort, String> {
-        let port = self.port.filter(|port| *port > 0).ok_or("a port has no `port` from 1 to 65535")?;
+        let port =
+            self.port.filter(|port| *port > 0).ok_or("a port has no `port` from 1 to 65535")?;
         let protocol = protocol(self.protocol.as_deref())?;
-        Ok(model::ServicePort { name: self.name.as_str().into(), protocol, port, node_port: self.node_port.filter(|port| *port > 0) })
+        Ok(model::ServicePort {
+            name: self.name.as_str().into(),
+            protocol,
+            port,
+            node_port: self.node_port.filter(|port| *port > 0),
+        })
     }
 }

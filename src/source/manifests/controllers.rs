@@ -1,5 +1,5 @@
-//! The controllers of a cluster, played over what is written: addresses, node ports, namespaces, endpoints. The same files
-//! give the same result.
+//! The controllers of a cluster, played over what is written: addresses, node ports, namespaces,
+//! endpoints. The same files give the same result.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,7 +28,11 @@ const ZONE: &str = "topology.kubernetes.io/zone";
 type Labels = BTreeMap<String, String>;
 
 /// All facts of what is written.
-pub(super) fn play(written: Vec<Written>, selector: Option<&Selector>, faults: &mut Vec<Fault>) -> BTreeMap<Key, Object> {
+pub(super) fn play(
+    written: Vec<Written>,
+    selector: Option<&Selector>,
+    faults: &mut Vec<Fault>,
+) -> BTreeMap<Key, Object> {
     let mut cluster = Cluster::default();
     for Written { place, object } in first_of_each(written, faults) {
         cluster.add(object, place, faults);
@@ -52,8 +56,15 @@ fn first_of_each(written: Vec<Written>, faults: &mut Vec<Fault>) -> Vec<Written>
         let key = (kind, meta.namespace.clone(), meta.name.clone());
         match seen.get(&key) {
             Some(first) => {
-                let name = if meta.namespace.is_empty() { meta.name.clone() } else { format!("{}/{}", meta.namespace, meta.name) };
-                faults.push(Fault { place: it.place, sentence: format!("{kind} {name} stands at {first} already; that one counts") });
+                let name = if meta.namespace.is_empty() {
+                    meta.name.clone()
+                } else {
+                    format!("{}/{}", meta.namespace, meta.name)
+                };
+                faults.push(Fault {
+                    place: it.place,
+                    sentence: format!("{kind} {name} stands at {first} already; that one counts"),
+                });
             }
             None => {
                 seen.insert(key, it.place.clone());
@@ -67,7 +78,8 @@ fn first_of_each(written: Vec<Written>, faults: &mut Vec<Fault>) -> Vec<Written>
 #[derive(Default)]
 struct Cluster {
     services: Listed,
-    /// By namespace, then by name: a slice has its Pods in this order, in whatever files they stand.
+    /// By namespace, then by name: a slice has its Pods in this order, in whatever files they
+    /// stand.
     pods: BTreeMap<String, BTreeMap<String, Running>>,
     zones: Zones,
     endpoints: Vec<(Endpoints, Vec<model::EndpointSlice>)>,
@@ -104,7 +116,11 @@ impl Cluster {
                 Some(Object::Namespace(it.fact()))
             }
             Decoded::Node(it) => {
-                let zone = it.metadata.labels.get(ZONE).map(|zone| (it.metadata.name.clone(), zone.as_str().into()));
+                let zone = it
+                    .metadata
+                    .labels
+                    .get(ZONE)
+                    .map(|zone| (it.metadata.name.clone(), zone.as_str().into()));
                 self.zones.extend(zone);
                 Some(Object::Node(it.fact()?))
             }
@@ -121,7 +137,10 @@ impl Cluster {
             }),
             Decoded::EndpointSlice(it) => {
                 let fact = it.fact()?;
-                self.with_endpoints.extend(it.service().map(|service| Key::new(Kind::Service, &it.metadata.namespace, service)));
+                self.with_endpoints.extend(
+                    it.service()
+                        .map(|service| Key::new(Kind::Service, &it.metadata.namespace, service)),
+                );
                 fact.map(Object::EndpointSlice)
             }
             Decoded::Endpoints(it) => {
@@ -139,13 +158,26 @@ impl Cluster {
 
     /// `kubernetes.default`, which the API server makes for itself.
     fn add_api_server(&mut self) {
-        let ports = Box::new([model::ServicePort { name: "https".into(), protocol: model::Protocol::Tcp, port: 443, node_port: None }]);
+        let ports = Box::new([model::ServicePort {
+            name: "https".into(),
+            protocol: model::Protocol::Tcp,
+            port: 443,
+            node_port: None,
+        }]);
         let addressing = Addressing::ClusterIps(Box::new([Ipv4Addr::new(10, 96, 0, 1).into()]));
-        let object =
-            Object::Service(model::Service { namespace: "default".into(), name: "kubernetes".into(), addressing, ports, outside: None });
+        let object = Object::Service(model::Service {
+            namespace: "default".into(),
+            name: "kubernetes".into(),
+            addressing,
+            ports,
+            outside: None,
+        });
         if !self.objects.contains_key(&object.key()) {
             let labels = [("component", "apiserver"), ("provider", "kubernetes")];
-            self.insert(object, labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+            self.insert(
+                object,
+                labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            );
         }
     }
 
@@ -163,9 +195,16 @@ impl Cluster {
     fn make_slices(&mut self) {
         let mut made = Vec::new();
         for (key, (service, _)) in &self.services {
-            let selects = !service.spec.selector.is_empty() && service.kind() != "ExternalName" && !self.with_endpoints.contains(key);
-            if let (true, Some(object), Some(pods)) = (selects, self.objects.get(key), self.pods.get(&service.metadata.namespace)) {
-                made.push((slices::of_service(service, object, pods.values(), &self.zones), service.metadata.labels.clone()));
+            let selects = !service.spec.selector.is_empty()
+                && service.kind() != "ExternalName"
+                && !self.with_endpoints.contains(key);
+            if let (true, Some(object), Some(pods)) =
+                (selects, self.objects.get(key), self.pods.get(&service.metadata.namespace))
+            {
+                made.push((
+                    slices::of_service(service, object, pods.values(), &self.zones),
+                    service.metadata.labels.clone(),
+                ));
             }
         }
         for (slices, labels) in made {
@@ -176,12 +215,15 @@ impl Cluster {
     /// A slice has the labels of what it is made from, and its Service's name.
     fn insert_slice(&mut self, slice: model::EndpointSlice, labels: &Labels) {
         let mut labels = labels.clone();
-        labels.extend(slice.service.as_ref().map(|service| (SERVICE_NAME.to_owned(), service.to_string())));
+        labels.extend(
+            slice.service.as_ref().map(|service| (SERVICE_NAME.to_owned(), service.to_string())),
+        );
         self.insert(Object::EndpointSlice(slice), labels);
     }
 
     fn make_namespaces(&mut self) {
-        let named = std::mem::take(&mut self.namespaces).into_iter().filter(|name| !name.is_empty());
+        let named =
+            std::mem::take(&mut self.namespaces).into_iter().filter(|name| !name.is_empty());
         for name in named.chain(NAMESPACES.map(Into::into)) {
             let labels = Box::new([(NAMESPACE_NAME.into(), name.as_str().into())]);
             let object = Object::Namespace(model::Namespace { name: name.into(), labels });
@@ -194,20 +236,29 @@ impl Cluster {
         let no_labels = BTreeMap::new();
         self.objects.retain(|key, _| {
             let labels: Vec<_> = self.labels.get(key).unwrap_or(&no_labels).iter().collect();
-            !matches!(key.kind, Kind::Service | Kind::EndpointSlice | Kind::Pod) || selector.matches(&labels)
+            !matches!(key.kind, Kind::Service | Kind::EndpointSlice | Kind::Pod)
+                || selector.matches(&labels)
         });
     }
 }
 
 /// Names to try: the API server, another Service with an address, an alias.
 pub(super) fn examples(objects: &BTreeMap<Key, Object>) -> Vec<String> {
-    let services = || objects.values().filter_map(|object| if let Object::Service(service) = object { Some(service) } else { None });
+    let services = || {
+        objects.values().filter_map(|object| {
+            if let Object::Service(service) = object { Some(service) } else { None }
+        })
+    };
     let name = |service: &model::Service| format!("{}.{}.svc", service.name, service.namespace);
-    let with_address =
-        |service: &&model::Service| matches!(service.addressing, Addressing::ClusterIps(_)) && &*service.name != "kubernetes";
-    let alias = |service: &&model::Service| matches!(service.addressing, Addressing::ExternalName(_));
-    let preferred = |service: &&model::Service| with_address(service) && &*service.namespace == "default";
+    let with_address = |service: &&model::Service| {
+        matches!(service.addressing, Addressing::ClusterIps(_)) && &*service.name != "kubernetes"
+    };
+    let alias =
+        |service: &&model::Service| matches!(service.addressing, Addressing::ExternalName(_));
+    let preferred =
+        |service: &&model::Service| with_address(service) && &*service.namespace == "default";
     let first = services().find(preferred).or_else(|| services().find(with_address));
-    let found = [services().find(|service| &*service.name == "kubernetes"), first, services().find(alias)];
+    let found =
+        [services().find(|service| &*service.name == "kubernetes"), first, services().find(alias)];
     found.into_iter().flatten().map(name).collect()
 }

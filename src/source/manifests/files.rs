@@ -42,8 +42,8 @@ impl Files {
         Self { root, known: BTreeMap::new(), unread: Vec::new() }
     }
 
-    /// Manifests under the root. Names that begin with a dot are left out, and so are the real directories of a ConfigMap's
-    /// mount: what its links show is read.
+    /// Manifests under the root. Names that begin with a dot are left out, and so are the real
+    /// directories of a ConfigMap's mount: what its links show is read.
     pub(super) fn list(&self) -> Listing {
         let mut listing = Listing::default();
         match fs::metadata(&self.root) {
@@ -54,11 +54,14 @@ impl Files {
         listing
     }
 
-    /// Reads what is there now; whether anything is different. What cannot be read or parsed keeps its last good objects.
+    /// Reads what is there now; whether anything is different. What cannot be read or parsed keeps
+    /// its last good objects.
     pub(super) fn refresh(&mut self) -> bool {
         let Listing { files, unread } = self.list();
         let before = self.known.len();
-        self.known.retain(|path, _| files.contains(path) || unread.iter().any(|fault| path.starts_with(&fault.place.file)));
+        self.known.retain(|path, _| {
+            files.contains(path) || unread.iter().any(|fault| path.starts_with(&fault.place.file))
+        });
         let mut changed = self.known.len() != before || self.unread != unread;
         for path in files {
             changed |= self.known.entry(path.clone()).or_default().refresh(&path);
@@ -71,14 +74,26 @@ impl Files {
         self.known.values().flat_map(|known| known.parsed.objects.iter().cloned()).collect()
     }
 
-    /// Every object as it is written, of whatever kind. What cannot be read is among the faults of [`Files::refresh`].
+    /// Every object as it is written, of whatever kind. What cannot be read is among the faults of
+    /// [`Files::refresh`].
     pub(super) fn values(&self) -> Vec<Value> {
-        let texts = self.known.iter().filter_map(|(path, known)| Some((path, std::str::from_utf8(known.text.as_deref()?).ok()?)));
-        texts.filter_map(|(path, text)| values(path, text).ok()).flatten().map(|(value, _)| value).collect()
+        let texts = self.known.iter().filter_map(|(path, known)| {
+            Some((path, std::str::from_utf8(known.text.as_deref()?).ok()?))
+        });
+        texts
+            .filter_map(|(path, text)| values(path, text).ok())
+            .flatten()
+            .map(|(value, _)| value)
+            .collect()
     }
 
     pub(super) fn faults(&self) -> Vec<Fault> {
-        self.known.values().flat_map(|known| &known.parsed.faults).chain(&self.unread).cloned().collect()
+        self.known
+            .values()
+            .flat_map(|known| &known.parsed.faults)
+            .chain(&self.unread)
+            .cloned()
+            .collect()
     }
 
     /// Objects of kinds that are not read.
@@ -103,7 +118,9 @@ impl Known {
         match std::str::from_utf8(&bytes).map(|text| parse(path, text)) {
             Ok(Ok(parsed)) => self.parsed = parsed,
             Ok(Err(fault)) => self.parsed.faults = vec![*fault],
-            Err(_) => self.parsed.faults = vec![whole_file(path, "it is not UTF-8 text".to_owned())],
+            Err(_) => {
+                self.parsed.faults = vec![whole_file(path, "it is not UTF-8 text".to_owned())]
+            }
         }
         self.text = Some(bytes);
         true
@@ -117,7 +134,9 @@ fn whole_file(path: &Path, sentence: String) -> Fault {
 fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(|error| error.to_string())?;
-    file.take(limits::MANIFEST_OCTETS + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    file.take(limits::MANIFEST_OCTETS + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| error.to_string())?;
     if bytes.len() as u64 > limits::MANIFEST_OCTETS {
         return Err(format!("it is larger than {} MiB", limits::MANIFEST_OCTETS >> 20));
     }
@@ -134,7 +153,9 @@ fn walk(directory: &Path, depth: usize, listing: &mut Listing) {
         if entry.file_name().to_string_lossy().starts_with('.') {
             continue;
         }
-        let manifest = path.extension().is_some_and(|ending| ["yaml", "yml", "json"].iter().any(|known| ending == *known));
+        let manifest = path
+            .extension()
+            .is_some_and(|ending| ["yaml", "yml", "json"].iter().any(|known| ending == *known));
         if path.is_dir() {
             if depth < limits::MANIFESTS_DEPTH && !leads_back(&path) {
                 walk(&path, depth + 1, listing);
@@ -148,5 +169,6 @@ fn walk(directory: &Path, depth: usize, listing: &mut Listing) {
 /// A link to a directory that it lies in.
 fn leads_back(path: &Path) -> bool {
     let home = path.parent().and_then(|parent| fs::canonicalize(parent).ok());
-    path.is_symlink() && fs::canonicalize(path).is_ok_and(|real| home.is_some_and(|home| home.starts_with(real)))
+    path.is_symlink()
+        && fs::canonicalize(path).is_ok_and(|real| home.is_some_and(|home| home.starts_with(real)))
 }

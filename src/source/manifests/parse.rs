@@ -49,18 +49,25 @@ pub(super) fn values(path: &Path, text: &str) -> Result<Vec<(Value, Place)>, Box
             line: first_line + (line.max(1) as usize) - 1,
             column: column.max(1) as usize,
         };
-        let root: Option<Spanned<Value>> = serde_saphyr::from_str_with_options(document, options()).map_err(|error| {
-            let place = error.location().map_or_else(|| place(1, 1), |at| place(at.line(), at.column()));
-            Fault { place, sentence: first_sentence(&error.without_snippet().to_string()) }
-        })?;
+        let root: Option<Spanned<Value>> = serde_saphyr::from_str_with_options(document, options())
+            .map_err(|error| {
+                let place = error
+                    .location()
+                    .map_or_else(|| place(1, 1), |at| place(at.line(), at.column()));
+                Fault { place, sentence: first_sentence(&error.without_snippet().to_string()) }
+            })?;
         let Some(root) = root.filter(|root| !root.value.is_null()) else { continue };
-        values.extend(items(root, document).into_iter().map(|(value, at)| (value, place(at.line(), at.column()))));
+        values.extend(
+            items(root, document)
+                .into_iter()
+                .map(|(value, at)| (value, place(at.line(), at.column()))),
+        );
     }
     Ok(values)
 }
 
-/// A port may be called `y`: only `true` and `false` are booleans. A dump of a large cluster has millions of nodes; its size is
-/// bounded already, and what is left is the bound on aliases.
+/// A port may be called `y`: only `true` and `false` are booleans. A dump of a large cluster has
+/// millions of nodes; its size is bounded already, and what is left is the bound on aliases.
 fn options() -> serde_saphyr::Options {
     serde_saphyr::options! {
         strict_booleans: true,
@@ -85,7 +92,11 @@ fn items(root: Spanned<Value>, document: &str) -> Vec<(Value, serde_saphyr::Loca
     {
         let item_kind = kind.strip_suffix("List").unwrap_or_default().to_owned();
         let version = root.value.get("apiVersion").cloned();
-        return list.items.into_iter().map(|item| (with_kind(item.value, &item_kind, version.as_ref()), item.referenced)).collect();
+        return list
+            .items
+            .into_iter()
+            .map(|item| (with_kind(item.value, &item_kind, version.as_ref()), item.referenced))
+            .collect();
     }
     vec![(root.value, root.referenced)]
 }
@@ -121,7 +132,10 @@ fn read_object(value: &Value) -> Result<Option<Decoded>, String> {
         _ => vec![&meta.namespace],
     };
     match labels.into_iter().find(|label| !label.is_empty() && !is_label(label)) {
-        Some(label) => Err(format!("{kind} {}: `{label}` is no DNS label: up to 63 of a-z, 0-9 and `-`, no `-` at its ends", meta.name)),
+        Some(label) => Err(format!(
+            "{kind} {}: `{label}` is no DNS label: up to 63 of a-z, 0-9 and `-`, no `-` at its ends",
+            meta.name
+        )),
         None => Ok(Some(object)),
     }
 }
@@ -129,7 +143,10 @@ fn read_object(value: &Value) -> Result<Option<Decoded>, String> {
 /// RFC 1123 label, as Kubernetes wants it.
 fn is_label(text: &str) -> bool {
     let fits = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-';
-    text.len() <= limits::LABEL_OCTETS && text.bytes().all(fits) && !text.starts_with('-') && !text.ends_with('-')
+    text.len() <= limits::LABEL_OCTETS
+        && text.bytes().all(fits)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }
 
 /// The documents of a file with the number of their first lines.
@@ -140,7 +157,9 @@ fn documents(text: &str) -> Vec<(usize, &str)> {
     let mut before_marker = true;
     for (index, line) in text.split_inclusive('\n').enumerate() {
         let end = at + line.len();
-        let begins = line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
+        let begins = line
+            .strip_prefix("---")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
         if line.trim_end() == "..." {
             documents.push((first_line, &text[start..at]));
             (start, first_line, before_marker) = (end, index + 2, true);

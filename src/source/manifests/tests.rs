@@ -21,7 +21,11 @@ struct Directory(PathBuf);
 impl Directory {
     fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("ndots-manifests-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "ndots-manifests-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
         let path = std::env::temp_dir().join(name);
         fs::create_dir_all(&path).unwrap();
         Self(path)
@@ -67,7 +71,9 @@ fn line(change: &Change) -> String {
         Change::Remove(key) => format!("- {key}"),
         Change::Relist(kind) => format!("relist {}", kind.name()),
         Change::Synced(kind) => format!("synced {}", kind.name()),
-        Change::Refused(..) | Change::Forget(_) | Change::Caused { .. } => panic!("a directory says no such thing"),
+        Change::Refused(..) | Change::Forget(_) | Change::Caused { .. } => {
+            panic!("a directory says no such thing")
+        }
     }
 }
 
@@ -84,8 +90,11 @@ fn objects(yaml: &str) -> Vec<String> {
 }
 
 fn of_reading(reading: &Reading) -> Vec<String> {
-    let everywhere = ["Namespace default", "Namespace kube-", "Service default/kubernetes 10.96.0.1"];
-    let lines = lines(&reading.changes).into_iter().filter_map(|line| Some(line.strip_prefix("+ ")?.to_owned()));
+    let everywhere =
+        ["Namespace default", "Namespace kube-", "Service default/kubernetes 10.96.0.1"];
+    let lines = lines(&reading.changes)
+        .into_iter()
+        .filter_map(|line| Some(line.strip_prefix("+ ")?.to_owned()));
     lines.filter(|line| !everywhere.iter().any(|known| line.starts_with(known))).collect()
 }
 
@@ -93,10 +102,14 @@ fn of_reading(reading: &Reading) -> Vec<String> {
 fn object_line(object: &Object) -> String {
     let mut text = object.key().to_string();
     match object {
-        Object::Namespace(it) => it.labels.iter().for_each(|(key, value)| write!(text, " {key}={value}").unwrap()),
+        Object::Namespace(it) => {
+            it.labels.iter().for_each(|(key, value)| write!(text, " {key}={value}").unwrap())
+        }
         Object::Service(it) | Object::ServiceImport(it) => {
             match &it.addressing {
-                Addressing::ClusterIps(ips) => ips.iter().for_each(|ip| write!(text, " {ip}").unwrap()),
+                Addressing::ClusterIps(ips) => {
+                    ips.iter().for_each(|ip| write!(text, " {ip}").unwrap())
+                }
                 Addressing::Headless => text.push_str(" headless"),
                 Addressing::ExternalName(name) => write!(text, " = {name}").unwrap(),
             }
@@ -113,15 +126,24 @@ fn object_line(object: &Object) -> String {
         }
         Object::EndpointSlice(it) => {
             it.service.iter().for_each(|service| write!(text, " of {service}").unwrap());
-            it.import.iter().for_each(|import| write!(text, " of {} in {}", import.service, import.cluster).unwrap());
+            it.import.iter().for_each(|import| {
+                write!(text, " of {} in {}", import.service, import.cluster).unwrap()
+            });
             for endpoint in &it.endpoints {
                 write!(text, " {}", endpoint.address).unwrap();
                 endpoint.hostname.iter().for_each(|name| write!(text, "={name}").unwrap());
                 endpoint.pod.iter().for_each(|name| write!(text, "({name})").unwrap());
             }
-            it.ports
-                .iter()
-                .for_each(|port| write!(text, " {}:{}/{}", port.name, port.port.unwrap_or_default(), port.protocol.label()).unwrap());
+            it.ports.iter().for_each(|port| {
+                write!(
+                    text,
+                    " {}:{}/{}",
+                    port.name,
+                    port.port.unwrap_or_default(),
+                    port.protocol.label()
+                )
+                .unwrap()
+            });
         }
         Object::Pod(it) => it.addresses.iter().for_each(|ip| write!(text, " {ip}").unwrap()),
         Object::Node(it) => {
@@ -139,7 +161,9 @@ fn object_line(object: &Object) -> String {
         }
         Object::Route(it) => {
             it.hosts.iter().for_each(|host| write!(text, " {host}").unwrap());
-            it.gateways.iter().for_each(|(namespace, name)| write!(text, " at {namespace}/{name}").unwrap());
+            it.gateways
+                .iter()
+                .for_each(|(namespace, name)| write!(text, " at {namespace}/{name}").unwrap());
         }
         Object::Ingress(it) => {
             it.hosts.iter().for_each(|host| write!(text, " {host}").unwrap());

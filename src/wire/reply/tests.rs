@@ -36,7 +36,18 @@ fn summary(packet: &[u8], asked: &Query) -> Vec<String> {
         Owner::Name(wire) => crate::wire::Name::from_wire(wire).unwrap().to_string(),
         Owner::Question | Owner::QuestionFrom(_) => "@".to_owned(),
     };
-    response.sets().map(|set| format!("{} {} {} x{}", owner(&set.owner), set.ttl, set.rtype, set.rdatas.iter().count())).collect()
+    response
+        .sets()
+        .map(|set| {
+            format!(
+                "{} {} {} x{}",
+                owner(&set.owner),
+                set.ttl,
+                set.rtype,
+                set.rdatas.iter().count()
+            )
+        })
+        .collect()
 }
 
 #[test]
@@ -72,14 +83,20 @@ fn the_chain_is_kept_and_the_rest_dropped() {
         .record(b"\x04evil\xc0\x0e", Type::A, 60, &[6, 6, 6, 6])
         .record(b"\xc0\x0e", Type::NS, 60, b"\x02ns\xc0\x0e")
         .record(b"\x02ns\xc0\x0e", Type::A, 60, &[6, 6, 6, 6]);
-    assert_eq!(summary(&packet.0, &asked), ["@ 5 CNAME x1", "b.example. 60 A x2", "example. 60 NS x1"]);
+    assert_eq!(
+        summary(&packet.0, &asked),
+        ["@ 5 CNAME x1", "b.example. 60 A x2", "example. 60 NS x1"]
+    );
 }
 
 #[test]
 fn foreign_authority_and_huge_ttls_are_dropped() {
     let asked = asked("a.example", Type::AAAA);
-    let soa = b"\x00\x00\x00\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00\x03\x00\x00\x00\x04\x00\x00\x00\x05";
-    let packet = Reply::to(&asked, 3, [0, 2, 0]).record(b"\xc0\x0e", Type::SOA, 1 << 31, soa).record(b"\x03com\x00", Type::SOA, 9, soa);
+    let soa =
+        b"\x00\x00\x00\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00\x03\x00\x00\x00\x04\x00\x00\x00\x05";
+    let packet = Reply::to(&asked, 3, [0, 2, 0])
+        .record(b"\xc0\x0e", Type::SOA, 1 << 31, soa)
+        .record(b"\x03com\x00", Type::SOA, 9, soa);
     assert_eq!(summary(&packet.0, &asked), ["example. 0 SOA x1"]);
     assert_eq!(read(&packet.0, &asked).unwrap().response.rcode, Rcode::NXDOMAIN);
 }
@@ -88,8 +105,9 @@ fn foreign_authority_and_huge_ttls_are_dropped() {
 fn signatures_come_to_who_asked_for_them() {
     let mut asked = asked("a.example", Type::A);
     let rrsig = [&[0; 18][..], b"\x07example\x00sig"].concat();
-    let packet =
-        Reply::to(&asked, AD, [2, 0, 0]).record(b"\xc0\x0c", Type::A, 5, &[10, 0, 0, 1]).record(b"\xc0\x0c", Type::RRSIG, 5, &rrsig);
+    let packet = Reply::to(&asked, AD, [2, 0, 0])
+        .record(b"\xc0\x0c", Type::A, 5, &[10, 0, 0, 1])
+        .record(b"\xc0\x0c", Type::RRSIG, 5, &rrsig);
     assert_eq!(summary(&packet.0, &asked), ["@ 5 A x1"]);
     asked.edns = Some(Edns::new(1232, true));
     assert_eq!(summary(&packet.0, &asked), ["@ 5 A x1", "@ 5 RRSIG x1"]);
@@ -102,10 +120,17 @@ fn what_cannot_be_read_is_a_fault() {
     check(Reply::to(&asked, 0, [1, 0, 0]), Fault::Malformed);
     check(Reply::to(&asked, 0, [1, 0, 0]).record(b"\xc0\x1b", Type::A, 5, b""), Fault::Malformed);
     check(Reply::to(&asked, 0, [1, 0, 0]).record(b"\xc0\xff", Type::A, 5, b""), Fault::Malformed);
-    check(Reply::to(&asked, 0, [1, 0, 0]).record(b"\xc0\x0c", Type::SOA, 5, b"\x00"), Fault::Malformed);
-    check(Reply::to(&asked, 0, [1, 0, 0]).record(b"\xc0\x0c", Type::CNAME, 5, b"\xc0\x0c"), Fault::AliasLoop);
-    let circle =
-        Reply::to(&asked, 0, [2, 0, 0]).record(b"\xc0\x0c", Type::CNAME, 5, b"\x01b\x00").record(b"\x01b\x00", Type::CNAME, 5, b"\xc0\x0c");
+    check(
+        Reply::to(&asked, 0, [1, 0, 0]).record(b"\xc0\x0c", Type::SOA, 5, b"\x00"),
+        Fault::Malformed,
+    );
+    check(
+        Reply::to(&asked, 0, [1, 0, 0]).record(b"\xc0\x0c", Type::CNAME, 5, b"\xc0\x0c"),
+        Fault::AliasLoop,
+    );
+    let circle = Reply::to(&asked, 0, [2, 0, 0])
+        .record(b"\xc0\x0c", Type::CNAME, 5, b"\x01b\x00")
+        .record(b"\x01b\x00", Type::CNAME, 5, b"\xc0\x0c");
     check(circle, Fault::AliasLoop);
 }
 
@@ -114,7 +139,12 @@ fn small_packets_that_point_to_large_names_have_a_bound() {
     let label = [&[63][..], &[b'x'; 63]].concat();
     let long = [&label[..], &label, &label].concat();
     let asked = asked("a.example", Type::CNAME);
-    let mut packet = Reply::to(&asked, 0, [5000, 0, 0]).record(&[&long[..], &[0]].concat(), Type::CNAME, 5, b"\x00");
+    let mut packet = Reply::to(&asked, 0, [5000, 0, 0]).record(
+        &[&long[..], &[0]].concat(),
+        Type::CNAME,
+        5,
+        b"\x00",
+    );
     for _ in 1..5000 {
         packet = packet.record(b"\xc0\x1b", Type::CNAME, 5, b"\xc0\x1b");
     }

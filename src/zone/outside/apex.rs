@@ -1,4 +1,5 @@
-//! The top of a zone for clients outside: its SOA and NS records, and the addresses of its name servers.
+//! The top of a zone for clients outside: its SOA and NS records, and the addresses of its name
+//! servers.
 
 use std::net::IpAddr;
 
@@ -18,7 +19,8 @@ pub struct Apex {
 impl Apex {
     /// With `hostmaster` under the first name server.
     pub fn of_server(first: &Name, second: Option<&Name>) -> Self {
-        let hostmaster = Name::join([b"hostmaster".as_slice()], first).unwrap_or_else(|| first.clone());
+        let hostmaster =
+            Name::join([b"hostmaster".as_slice()], first).unwrap_or_else(|| first.clone());
         Self { servers: [first].into_iter().chain(second).cloned().collect(), hostmaster }
     }
 }
@@ -39,14 +41,26 @@ pub(super) fn labels(name: &Name) -> &[u8] {
 impl Top<'_> {
     pub(super) fn soa(&self, question: &Question, zone: &Name) -> RecordSet {
         let (server, hostmaster) = (labels(&self.apex.servers[0]), labels(&self.apex.hostmaster));
-        Soa { server, hostmaster, serial: self.serial, ttl: self.ttl, minimum: self.ttl }.record(question, zone)
+        Soa { server, hostmaster, serial: self.serial, ttl: self.ttl, minimum: self.ttl }
+            .record(question, zone)
     }
 
     /// What the zone itself has; `None` for what its name servers say nothing of.
-    pub(super) fn answer(&self, question: &Question, zone: &Name, glue: impl Fn(&Name) -> Vec<IpAddr>) -> Option<Found> {
+    pub(super) fn answer(
+        &self,
+        question: &Question,
+        zone: &Name,
+        glue: impl Fn(&Name) -> Vec<IpAddr>,
+    ) -> Option<Found> {
         match question.qtype {
-            Type::SOA => Some(Found::Records { answer: [self.soa(question, zone)].into_iter().collect(), additional: Sets::new() }),
-            Type::NS => Some(self.name_servers(&question.spelled_from(question.name.wire().len() - zone.wire().len()), glue)),
+            Type::SOA => Some(Found::Records {
+                answer: [self.soa(question, zone)].into_iter().collect(),
+                additional: Sets::new(),
+            }),
+            Type::NS => Some(self.name_servers(
+                &question.spelled_from(question.name.wire().len() - zone.wire().len()),
+                glue,
+            )),
             _ => None,
         }
     }
@@ -55,7 +69,14 @@ impl Top<'_> {
         let names = self.apex.servers.iter().map(|server| [labels(server), zone.wire()].concat());
         let additional = self.apex.servers.iter().zip(names.clone()).flat_map(|(server, name)| {
             let addresses = glue(server);
-            let set = |rtype| RecordSet::new(Owner::Name(name.clone().into()), rtype, self.ttl, address_data(rtype, &addresses));
+            let set = |rtype| {
+                RecordSet::new(
+                    Owner::Name(name.clone().into()),
+                    rtype,
+                    self.ttl,
+                    address_data(rtype, &addresses),
+                )
+            };
             [set(Type::A), set(Type::AAAA)]
         });
         let additional = additional.filter(|set| !set.rdatas.is_empty()).collect();

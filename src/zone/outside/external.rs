@@ -7,10 +7,9 @@ use crate::{
     wire::{Name, Question, RecordSet, Spelled, Transfer, Type},
     zone::{
         Found, Namespaces, Store, Unsynced, View,
+        cluster_set::ZoneKind,
         derive::{Label, Part, Scope, ServiceEntry, address_data},
-        is_reverse, offsets, plain,
-        plane::Plane,
-        reverse,
+        is_reverse, offsets, plain, reverse,
         settings::primary,
         view::longest,
     },
@@ -67,14 +66,18 @@ impl External {
     }
 
     fn top(&self) -> Top<'_> {
-        Top { apex: &self.settings.top, serial: self.store.outside.serial(), ttl: self.settings.ttl }
+        Top {
+            apex: &self.settings.top,
+            serial: self.store.outside.serial(),
+            ttl: self.settings.ttl,
+        }
     }
 
     fn scope<'q>(&self, zone: &'q Spelled) -> Scope<'q> {
         Scope {
             ttl: self.settings.ttl,
             zone,
-            plane: Plane::Cluster,
+            zone_kind: ZoneKind::Cluster,
             subdomain: b"",
             pod_names: self.settings.endpoint_pod_names,
             no_endpoints: !self.settings.reads_endpoints(),
@@ -94,7 +97,9 @@ impl External {
         Some(match qtype {
             _ if left == apex => Found::NoData,
             _ if under != self.settings.top.servers[0] => Found::NoName,
-            Type::A | Type::AAAA => Found::set(qtype, self.settings.ttl, address_data(qtype, &self.server_addresses())),
+            Type::A | Type::AAAA => {
+                Found::set(qtype, self.settings.ttl, address_data(qtype, &self.server_addresses()))
+            }
             _ => Found::NoData,
         })
     }
@@ -102,7 +107,11 @@ impl External {
     /// The outer addresses of the Services that this server is behind; its own where there is none.
     fn server_addresses(&self) -> Vec<IpAddr> {
         let own = &self.settings.own_addresses;
-        let mut addresses: Vec<_> = own.iter().flat_map(|own| self.store.by_endpoint(*own)).flat_map(|entry| entry.outer_ips()).collect();
+        let mut addresses: Vec<_> = own
+            .iter()
+            .flat_map(|own| self.store.by_endpoint(*own))
+            .flat_map(|entry| entry.outer_ips())
+            .collect();
         addresses.sort_unstable();
         addresses.dedup();
         if addresses.is_empty() { own.clone() } else { addresses }
@@ -111,7 +120,8 @@ impl External {
     /// `[_port._proto | endpoint] svc ns` left of the zone.
     fn service(&self, left: &[u8], qtype: Type, scope: &Scope<'_>) -> Found {
         let offsets = offsets(left);
-        let label = |at: usize| &left[offsets[at] + 1..offsets.get(at + 1).copied().unwrap_or(left.len())];
+        let label =
+            |at: usize| &left[offsets[at] + 1..offsets.get(at + 1).copied().unwrap_or(left.len())];
         if !self.store.is_synced(Kind::Namespace) || !self.store.is_synced(Kind::Service) {
             return Found::Unsynced;
         }
@@ -131,11 +141,16 @@ impl External {
         // Below it are the names of ports.
         if let Part::Endpoint { label: label @ [b'_', ..], .. } = part
             && !place.is_empty()
-            && service.ports.iter().any(|port| Part::port(b"", label).has_port(&port.name, port.protocol))
+            && service
+                .ports
+                .iter()
+                .any(|port| Part::port(b"", label).has_port(&port.name, port.protocol))
         {
             return Found::NoData;
         }
-        let of_endpoints = place.is_empty() && self.settings.headless && (entry.is_headless() || matches!(part, Part::Endpoint { .. }));
+        let of_endpoints = place.is_empty()
+            && self.settings.headless
+            && (entry.is_headless() || matches!(part, Part::Endpoint { .. }));
         if of_endpoints || matches!(part, Part::Endpoint { .. }) {
             if scope.no_endpoints {
                 return Found::NoName;
@@ -143,13 +158,18 @@ impl External {
             if !scope.endpoints_known {
                 return Found::Unsynced;
             }
-            let found = entry.targets_answer(entry.endpoint_targets(part, scope), part, qtype, scope);
+            let found =
+                entry.targets_answer(entry.endpoint_targets(part, scope), part, qtype, scope);
             // An endpoint that is there is reached at its Service's outer addresses.
             if of_endpoints || matches!(found, Found::NoName) {
                 return found;
             }
         }
-        if place.is_empty() { Found::NoName } else { entry.answer_at(service, &place, part, qtype, scope) }
+        if place.is_empty() {
+            Found::NoName
+        } else {
+            entry.answer_at(service, &place, part, qtype, scope)
+        }
     }
 
     /// The Services that have the address outside.
@@ -161,7 +181,9 @@ impl External {
         let zone = plain(primary(&self.settings.zones));
         let scope = self.scope(&zone);
         let entries = self.store.by_outer_ip(address);
-        let shown = entries.iter().filter(|entry| self.settings.namespaces.show(entry.namespace(), &self.store));
+        let shown = entries
+            .iter()
+            .filter(|entry| self.settings.namespaces.show(entry.namespace(), &self.store));
         let targets: Vec<_> = shown.filter_map(|entry| entry.target_name(None, &scope)).collect();
         match question.qtype {
             _ if targets.is_empty() => Found::NoName,
@@ -175,7 +197,11 @@ impl External {
     /// Every name of a zone that a Service has.
     fn names(&self, zone: &Name) -> BTreeSet<Name> {
         let whole = self.store.whole();
-        let shown = whole.services.cluster.values().filter(|entry| self.settings.namespaces.show(entry.namespace(), &self.store));
+        let shown = whole
+            .services
+            .cluster
+            .values()
+            .filter(|entry| self.settings.namespaces.show(entry.namespace(), &self.store));
         if is_reverse(zone) {
             let addresses = shown.flat_map(|entry| entry.outer_ips()).map(Name::reverse);
             return addresses.filter(|name| name.is_within(zone)).collect();
@@ -186,26 +212,40 @@ impl External {
     fn names_of(&self, entry: &ServiceEntry, zone: &Name) -> Vec<Name> {
         let plain = plain(zone);
         let scope = self.scope(&plain);
-        let name = |label: Option<&Label<'_>>| entry.target_name(label, &scope).and_then(|wire| Name::from_wire(&wire));
-        let of_endpoints = self.settings.headless && entry.is_headless() && entry.own_place().is_empty();
+        let name = |label: Option<&Label<'_>>| {
+            entry.target_name(label, &scope).and_then(|wire| Name::from_wire(&wire))
+        };
+        let of_endpoints =
+            self.settings.headless && entry.is_headless() && entry.own_place().is_empty();
         let (Some(service), Some(own)) = (&entry.service, name(None)) else { return Vec::new() };
-        let labels = entry.endpoints().filter(|_| of_endpoints).map(|(slice, endpoint)| entry.label(slice, endpoint, scope.pod_names));
-        transfer::with_ports(own, service).chain(labels.filter_map(|label| name(Some(&label)))).collect()
+        let labels = entry
+            .endpoints()
+            .filter(|_| of_endpoints)
+            .map(|(slice, endpoint)| entry.label(slice, endpoint, scope.pod_names));
+        transfer::with_ports(own, service)
+            .chain(labels.filter_map(|label| name(Some(&label))))
+            .collect()
     }
 }
 
 impl View for External {
     fn find(&self, question: &Question) -> Found {
-        let Some(zone) = longest(&self.settings.zones, &question.name) else { return Found::NotMine };
+        let Some(zone) = longest(&self.settings.zones, &question.name) else {
+            return Found::NotMine;
+        };
         let Some(left) = question.name.left_of(zone) else { return Found::NotMine };
         if left.is_empty() {
-            return self.top().answer(question, zone, |_| self.server_addresses()).unwrap_or(Found::NoData);
+            return self
+                .top()
+                .answer(question, zone, |_| self.server_addresses())
+                .unwrap_or(Found::NoData);
         }
         if is_reverse(zone) {
             return self.reverse(question);
         }
         let spelled = question.spelled_from(left.len());
-        self.name_server(left, question.qtype).unwrap_or_else(|| self.service(left, question.qtype, &self.scope(&spelled)))
+        self.name_server(left, question.qtype)
+            .unwrap_or_else(|| self.service(left, question.qtype, &self.scope(&spelled)))
     }
 
     fn zone_of(&self, name: &Name) -> Option<&Name> {
@@ -223,7 +263,13 @@ impl View for External {
             return Some(Err(Unsynced));
         }
         let soa = |serial| Top { serial, ..self.top() }.soa(question, zone);
-        Some(Ok(transfer::whole(self, question, || self.store.outside.serial(), soa, || self.names(zone))))
+        Some(Ok(transfer::whole(
+            self,
+            question,
+            || self.store.outside.serial(),
+            soa,
+            || self.names(zone),
+        )))
     }
 
     fn waiting(&self) -> Vec<(Kind, Option<Box<str>>)> {

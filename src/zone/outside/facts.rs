@@ -48,8 +48,9 @@ impl Facts {
         self.serial.load(Ordering::Acquire)
     }
 
-    /// What clients outside are told has changed. The serial is the time, and it moves with every change that a secondary
-    /// could tell apart: two within a second have different ones if the first was seen (RFC 1982).
+    /// What clients outside are told has changed. The serial is the time, and it moves with every
+    /// change that a secondary could tell apart: two within a second have different ones if the
+    /// first was seen (RFC 1982).
     pub(in crate::zone) fn changed(&self, unix_seconds: u32) {
         let serial = self.serial.load(Ordering::Acquire);
         if unix_seconds > serial {
@@ -61,17 +62,27 @@ impl Facts {
     }
 
     pub(super) fn gateway(&self, namespace: &str, name: &str) -> Option<Arc<Object>> {
-        self.gateways.get(&Key::new(Kind::Gateway, namespace, name)).map(|gateway| Arc::clone(&gateway))
+        self.gateways
+            .get(&Key::new(Kind::Gateway, namespace, name))
+            .map(|gateway| Arc::clone(&gateway))
     }
 
-    /// Addresses of the ready Nodes, of those in `only` where it is given: of each family the first type that a Node has.
-    pub(super) fn node_addresses(&self, only: Option<&HashSet<&str>>, types: &[NodeAddressType]) -> Vec<IpAddr> {
+    /// Addresses of the ready Nodes, of those in `only` where it is given: of each family the first
+    /// type that a Node has.
+    pub(super) fn node_addresses(
+        &self,
+        only: Option<&HashSet<&str>>,
+        types: &[NodeAddressType],
+    ) -> Vec<IpAddr> {
         let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
         let wanted = |name: &str| only.is_none_or(|only| only.contains(name));
-        let ready = nodes.iter().filter(|(name, _)| wanted(name)).filter_map(|(_, object)| match &**object {
-            Object::Node(node) if node.ready => Some(node),
-            _ => None,
-        });
+        let ready =
+            nodes.iter().filter(|(name, _)| wanted(name)).filter_map(
+                |(_, object)| match &**object {
+                    Object::Node(node) if node.ready => Some(node),
+                    _ => None,
+                },
+            );
         let ready: Vec<&Node> = ready.collect();
         // Of very many some, spread over all.
         let step = ready.len().div_ceil(limits::OUTSIDE_NODES).max(1);
@@ -79,14 +90,25 @@ impl Facts {
     }
 
     /// A Service is `new` instead of `old`.
-    pub(in crate::zone) fn publish_service(&self, key: &ServiceKey, old: Option<&Service>, new: Option<&Service>) {
+    pub(in crate::zone) fn publish_service(
+        &self,
+        key: &ServiceKey,
+        old: Option<&Service>,
+        new: Option<&Service>,
+    ) {
         let claim = Claim::Service(key.clone());
-        let own = |service: Option<&Service>| if service.is_some_and(is_reachable) { vec![Path::new(key)] } else { Vec::new() };
+        let own = |service: Option<&Service>| {
+            if service.is_some_and(is_reachable) { vec![Path::new(key)] } else { Vec::new() }
+        };
         let hosts = |service: Option<&Service>| {
-            let outside = service.filter(|service| is_reachable(service)).and_then(|service| service.outside.as_ref());
+            let outside = service
+                .filter(|service| is_reachable(service))
+                .and_then(|service| service.outside.as_ref());
             paths(outside.map(|outside| &*outside.hosts).unwrap_or_default())
         };
-        for (names, old, new) in [(&self.services, own(old), own(new)), (&self.hosts, hosts(old), hosts(new))] {
+        for (names, old, new) in
+            [(&self.services, own(old), own(new)), (&self.hosts, hosts(old), hosts(new))]
+        {
             if old != new {
                 names.replace(Some((old, claim.clone())), Some((new, claim.clone())));
             }
@@ -95,8 +117,15 @@ impl Facts {
 
     fn publish(&self, key: &Key, old: Option<Arc<Object>>, new: Option<Arc<Object>>) {
         match (key.kind, new) {
-            (Kind::Node, Some(new)) => drop(self.nodes.write().unwrap_or_else(PoisonError::into_inner).insert(key.name.clone(), new)),
-            (Kind::Node, None) => drop(self.nodes.write().unwrap_or_else(PoisonError::into_inner).remove(&key.name)),
+            (Kind::Node, Some(new)) => drop(
+                self.nodes
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .insert(key.name.clone(), new),
+            ),
+            (Kind::Node, None) => {
+                drop(self.nodes.write().unwrap_or_else(PoisonError::into_inner).remove(&key.name))
+            }
             (Kind::Gateway, Some(new)) => drop(self.gateways.insert(key.clone(), new)),
             (Kind::Gateway, None) => drop(self.gateways.remove(key)),
             (_, new) => {
@@ -107,16 +136,20 @@ impl Facts {
     }
 }
 
-/// The addresses of a Node that clients are told: of each family those of the first type that it has.
+/// The addresses of a Node that clients are told: of each family those of the first type that it
+/// has.
 fn preferred(addresses: &[NodeAddress], types: &[NodeAddressType]) -> Vec<IpAddr> {
     let of = |address: &NodeAddress, wanted: NodeAddressType, v4: bool| match (address, wanted) {
-        (NodeAddress::External(ip), NodeAddressType::External) | (NodeAddress::Internal(ip), NodeAddressType::Internal) => {
+        (NodeAddress::External(ip), NodeAddressType::External)
+        | (NodeAddress::Internal(ip), NodeAddressType::Internal) => {
             Some(*ip).filter(|ip| ip.is_ipv4() == v4)
         }
         _ => None,
     };
     let family = |v4: bool| {
-        let each = types.iter().map(|wanted| addresses.iter().filter_map(|address| of(address, *wanted, v4)).collect::<Vec<_>>());
+        let each = types.iter().map(|wanted| {
+            addresses.iter().filter_map(|address| of(address, *wanted, v4)).collect::<Vec<_>>()
+        });
         each.into_iter().find(|found| !found.is_empty()).unwrap_or_default()
     };
     [family(true), family(false)].concat()
@@ -124,8 +157,12 @@ fn preferred(addresses: &[NodeAddress], types: &[NodeAddressType]) -> Vec<IpAddr
 
 /// Whether there is, or will be, a way to it from outside.
 fn is_reachable(service: &Service) -> bool {
-    let outside =
-        |service: &Service| service.outside.as_ref().is_some_and(|it| it.exposure != Exposure::None || !it.external_ips.is_empty());
+    let outside = |service: &Service| {
+        service
+            .outside
+            .as_ref()
+            .is_some_and(|it| it.exposure != Exposure::None || !it.external_ips.is_empty())
+    };
     let ignored = service.outside.as_ref().is_some_and(|outside| outside.ignored);
     !ignored && (matches!(service.addressing, Addressing::ExternalName(_)) || outside(service))
 }

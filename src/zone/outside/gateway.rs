@@ -1,4 +1,5 @@
-//! `k8s_gateway`: everything of a cluster that clients outside can reach, by the names that objects give it.
+//! `k8s_gateway`: everything of a cluster that clients outside can reach, by the names that objects
+//! give it.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -11,9 +12,9 @@ use crate::{
     wire::{Name, Question, RecordSet, Spelled, Transfer, Type},
     zone::{
         Found, Store, Unsynced, View,
+        cluster_set::ZoneKind,
         derive::{Part, Scope, ServiceEntry, address_data, distinct},
         offsets,
-        plane::Plane,
         view::longest,
     },
 };
@@ -38,7 +39,8 @@ pub struct GatewaySettings {
     pub ingress_classes: Vec<Box<str>>,
     /// Only Gateways of these classes; all where there is none.
     pub gateway_classes: Vec<Box<str>>,
-    /// The Service, as `svc.ns`, that stands before the Ingresses of a class whose status says no address.
+    /// The Service, as `svc.ns`, that stands before the Ingresses of a class whose status says no
+    /// address.
     pub controllers: Vec<(Box<str>, Name)>,
     /// What a client that connects to a node's port is told, the best first.
     pub node_addresses: Vec<NodeAddressType>,
@@ -50,7 +52,12 @@ impl GatewaySettings {
         let shows = |kind| self.resources.contains(&kind);
         let routes = self.resources.iter().any(|kind| is_route(*kind));
         let services = shows(Kind::Service) || !self.controllers.is_empty();
-        let besides = [(Kind::Service, services), (Kind::EndpointSlice, services), (Kind::Node, services), (Kind::Gateway, routes)];
+        let besides = [
+            (Kind::Service, services),
+            (Kind::EndpointSlice, services),
+            (Kind::Node, services),
+            (Kind::Gateway, routes),
+        ];
         let besides = besides.into_iter().filter_map(|(kind, needed)| needed.then_some(kind));
         besides.chain(self.resources.iter().copied().filter(|kind| *kind != Kind::Service))
     }
@@ -93,14 +100,18 @@ impl Gateway {
     }
 
     fn top(&self) -> Top<'_> {
-        Top { apex: &self.settings.top, serial: self.store.outside.serial(), ttl: self.settings.ttl }
+        Top {
+            apex: &self.settings.top,
+            serial: self.store.outside.serial(),
+            ttl: self.settings.ttl,
+        }
     }
 
     fn scope<'q>(&self, zone: &'q Spelled) -> Scope<'q> {
         Scope {
             ttl: self.settings.ttl,
             zone,
-            plane: Plane::Cluster,
+            zone_kind: ZoneKind::Cluster,
             subdomain: b"",
             pod_names: false,
             no_endpoints: false,
@@ -110,11 +121,15 @@ impl Gateway {
     }
 
     fn counts(&self, claim: &Claim) -> bool {
-        let class = |classes: &[Box<str>], class: &str| classes.is_empty() || classes.iter().any(|it| **it == *class);
+        let class = |classes: &[Box<str>], class: &str| {
+            classes.is_empty() || classes.iter().any(|it| **it == *class)
+        };
         self.settings.resources.contains(&kind_of(claim))
             && match claim {
                 Claim::Object(object) => match &**object {
-                    Object::Ingress(ingress) => class(&self.settings.ingress_classes, &ingress.class),
+                    Object::Ingress(ingress) => {
+                        class(&self.settings.ingress_classes, &ingress.class)
+                    }
                     _ => true,
                 },
                 Claim::Service(_) => true,
@@ -134,8 +149,11 @@ impl Gateway {
     fn is_above(&self, name: &[u8], zone: &[u8]) -> bool {
         let facts = &self.store.outside;
         let left = &name[..name.len() - zone.len()];
-        let server =
-            |server: &Name| server.left_of(&Name::root()).is_some_and(|labels| labels.len() > left.len() && labels.ends_with(left));
+        let server = |server: &Name| {
+            server
+                .left_of(&Name::root())
+                .is_some_and(|labels| labels.len() > left.len() && labels.ends_with(left))
+        };
         facts.hosts.is_above(&Path::new(name), |claim| self.counts(claim))
             || facts.services.is_above(&Path::new(left), |claim| self.counts(claim))
             || self.settings.top.servers.iter().any(server)
@@ -143,11 +161,20 @@ impl Gateway {
 
     fn name(&self, question: &Question, asked: &Asked<'_>) -> Found {
         let (name, zone) = (question.name.wire(), asked.zone_labels);
-        let server = self.settings.top.servers.iter().find(|server| labels(server) == &name[..name.len() - zone.len()]);
+        let server = self
+            .settings
+            .top
+            .servers
+            .iter()
+            .find(|server| labels(server) == &name[..name.len() - zone.len()]);
         if let Some(server) = server
             && matches!(asked.qtype, Type::A | Type::AAAA)
         {
-            return Found::set(asked.qtype, asked.scope.ttl, address_data(asked.qtype, &self.server_addresses(server)));
+            return Found::set(
+                asked.qtype,
+                asked.scope.ttl,
+                address_data(asked.qtype, &self.server_addresses(server)),
+            );
         }
         let claims = self.claims(name, zone);
         if !claims.is_empty() {
@@ -166,9 +193,14 @@ impl Gateway {
     fn port(&self, name: &[u8], asked: &Asked<'_>) -> Option<Found> {
         let zone = asked.zone_labels;
         let offsets = offsets(&name[..name.len() - zone.len()]);
-        let label = |at: usize| name.get(offsets[at] + 1..=offsets[at] + usize::from(name[offsets[at]]));
-        let count =
-            offsets.iter().enumerate().take(2).take_while(|(at, _)| label(*at).is_some_and(|label| label.starts_with(b"_"))).count();
+        let label =
+            |at: usize| name.get(offsets[at] + 1..=offsets[at] + usize::from(name[offsets[at]]));
+        let count = offsets
+            .iter()
+            .enumerate()
+            .take(2)
+            .take_while(|(at, _)| label(*at).is_some_and(|label| label.starts_with(b"_")))
+            .count();
         let (port, protocol) = match count {
             1 => (b"".as_slice(), label(0)?),
             2 => (label(0)?, label(1)?),
@@ -182,7 +214,11 @@ impl Gateway {
         }
         let found = self.answer(&claims, part, asked);
         // Without a port the name has no records, whatever is below it.
-        Some(if count == 1 && !matches!(found, Found::NoName | Found::Unsynced) { Found::NoData } else { found })
+        Some(if count == 1 && !matches!(found, Found::NoName | Found::Unsynced) {
+            Found::NoData
+        } else {
+            found
+        })
     }
 
     /// A wildcard stands for names below the closest name that is there (RFC 4592 §3.3.1).
@@ -191,10 +227,17 @@ impl Gateway {
         let mut encloser = name.parent();
         while let Some(name) = encloser {
             let wire = name.wire();
-            if wire.len() <= zone.len() || !self.claims(wire, zone).is_empty() || self.is_above(wire, zone) {
+            if wire.len() <= zone.len()
+                || !self.claims(wire, zone).is_empty()
+                || self.is_above(wire, zone)
+            {
                 let wildcard = [b"\x01*", wire].concat();
                 let claims = self.claims(&wildcard, zone);
-                return if claims.is_empty() { Found::NoName } else { self.answer(&claims, Part::Whole, asked) };
+                return if claims.is_empty() {
+                    Found::NoName
+                } else {
+                    self.answer(&claims, Part::Whole, asked)
+                };
             }
             encloser = name.parent();
         }
@@ -207,8 +250,9 @@ impl Gateway {
         if matches!(part, Part::Whole) && (qtype != Type::SRV || place.addresses.is_empty()) {
             return place.answer(qtype, scope.ttl);
         }
-        let of_service =
-            |(entry, place): &(Arc<ServiceEntry>, Place)| Some(entry.answer_at(entry.service.as_ref()?, place, part, qtype, scope));
+        let of_service = |(entry, place): &(Arc<ServiceEntry>, Place)| {
+            Some(entry.answer_at(entry.service.as_ref()?, place, part, qtype, scope))
+        };
         let nothing = if matches!(part, Part::Whole) { Found::NoData } else { Found::NoName };
         services.iter().filter_map(of_service).fold(nothing, better)
     }
@@ -241,7 +285,8 @@ impl Gateway {
         match object {
             Object::Ingress(ingress) => {
                 let place = Place::of_points(&ingress.points);
-                let controller = self.settings.controllers.iter().find(|(class, _)| *class == ingress.class);
+                let controller =
+                    self.settings.controllers.iter().find(|(class, _)| *class == ingress.class);
                 match controller.filter(|_| place.is_empty()) {
                     Some((_, service)) => self.place_at(service),
                     None => Ok(place),
@@ -253,7 +298,9 @@ impl Gateway {
                     if !self.knows(Kind::Gateway) {
                         return Err(Unsynced);
                     }
-                    let Some(gateway) = self.store.outside.gateway(namespace, name) else { continue };
+                    let Some(gateway) = self.store.outside.gateway(namespace, name) else {
+                        continue;
+                    };
                     let Object::Gateway(gateway) = &*gateway else { continue };
                     let classes = &self.settings.gateway_classes;
                     if classes.is_empty() || classes.contains(&gateway.class) {
@@ -271,10 +318,13 @@ impl Gateway {
         if !self.knows(Kind::Service) {
             return Err(Unsynced);
         }
-        self.store.service(labels(service)).map_or(Ok(Place::default()), |entry| self.place_of_service(&entry))
+        self.store
+            .service(labels(service))
+            .map_or(Ok(Place::default()), |entry| self.place_of_service(&entry))
     }
 
-    /// `externalIPs` where there are any, else the load balancer, else, of a Service with node ports, the nodes.
+    /// `externalIPs` where there are any, else the load balancer, else, of a Service with node
+    /// ports, the nodes.
     fn place_of_service(&self, entry: &ServiceEntry) -> Result<Place, Unsynced> {
         let Some(service) = &entry.service else { return Ok(Place::default()) };
         if let Addressing::ExternalName(target) = &service.addressing {
@@ -292,12 +342,16 @@ impl Gateway {
         if !self.knows(Kind::Node) {
             return Err(Unsynced);
         }
-        let mut addresses = self.store.outside.node_addresses(local.as_ref(), &self.settings.node_addresses);
+        let mut addresses =
+            self.store.outside.node_addresses(local.as_ref(), &self.settings.node_addresses);
         addresses.retain(|address| has_family(service, *address));
         Ok(Place { addresses, at_nodes: true, ..Place::default() })
     }
 
-    fn nodes_with_endpoints<'e>(&self, entry: &'e ServiceEntry) -> Result<HashSet<&'e str>, Unsynced> {
+    fn nodes_with_endpoints<'e>(
+        &self,
+        entry: &'e ServiceEntry,
+    ) -> Result<HashSet<&'e str>, Unsynced> {
         if !self.knows(Kind::EndpointSlice) {
             return Err(Unsynced);
         }
@@ -308,15 +362,24 @@ impl Gateway {
     fn names(&self, zone: &Name) -> BTreeSet<Name> {
         let facts = &self.store.outside;
         let root = Name::root();
-        let hosts = facts.hosts.within(&Path::new(zone.wire())).into_iter().map(|(path, claims)| (path.name(&root), claims));
-        let services = facts.services.within(&Path::new(b"")).into_iter().map(|(path, claims)| (path.name(zone), claims));
+        let hosts = facts
+            .hosts
+            .within(&Path::new(zone.wire()))
+            .into_iter()
+            .map(|(path, claims)| (path.name(&root), claims));
+        let services = facts
+            .services
+            .within(&Path::new(b""))
+            .into_iter()
+            .map(|(path, claims)| (path.name(zone), claims));
         let mut names = BTreeSet::new();
         for (name, mut claims) in hosts.chain(services) {
             claims.retain(|claim| self.counts(claim));
             let Some(name) = name.filter(|_| !claims.is_empty()) else { continue };
             for claim in &claims {
                 if let Claim::Service(key) = claim
-                    && let Some(service) = self.store.service(key).and_then(|entry| entry.service.clone())
+                    && let Some(service) =
+                        self.store.service(key).and_then(|entry| entry.service.clone())
                 {
                     names.extend(transfer::with_ports(name.clone(), &service));
                 }
@@ -329,7 +392,11 @@ impl Gateway {
     /// Those of the Service of that name; this server's own where there is none.
     fn server_addresses(&self, server: &Name) -> Vec<IpAddr> {
         let addresses = self.place_at(server).map(|place| place.addresses).unwrap_or_default();
-        if addresses.is_empty() && *server == self.settings.top.servers[0] { self.settings.own_addresses.clone() } else { addresses }
+        if addresses.is_empty() && *server == self.settings.top.servers[0] {
+            self.settings.own_addresses.clone()
+        } else {
+            addresses
+        }
     }
 }
 
@@ -359,14 +426,18 @@ fn has_family(service: &Service, address: IpAddr) -> bool {
 
 impl View for Gateway {
     fn find(&self, question: &Question) -> Found {
-        let Some(zone) = longest(&self.settings.zones, &question.name) else { return Found::NotMine };
+        let Some(zone) = longest(&self.settings.zones, &question.name) else {
+            return Found::NotMine;
+        };
         if question.name == *zone
-            && let Some(found) = self.top().answer(question, zone, |server| self.server_addresses(server))
+            && let Some(found) =
+                self.top().answer(question, zone, |server| self.server_addresses(server))
         {
             return found;
         }
         let spelled = question.spelled_from(question.name.wire().len() - zone.wire().len());
-        let asked = Asked { qtype: question.qtype, scope: self.scope(&spelled), zone_labels: zone.wire() };
+        let asked =
+            Asked { qtype: question.qtype, scope: self.scope(&spelled), zone_labels: zone.wire() };
         match self.name(question, &asked) {
             // Somebody who has not been heard yet may claim the name.
             Found::NoName if !self.settings.kinds().all(|kind| self.knows(kind)) => Found::Unsynced,
@@ -388,12 +459,20 @@ impl View for Gateway {
             return Some(Err(Unsynced));
         }
         let soa = |serial| Top { serial, ..self.top() }.soa(question, zone);
-        Some(Ok(transfer::whole(self, question, || self.store.outside.serial(), soa, || self.names(zone))))
+        Some(Ok(transfer::whole(
+            self,
+            question,
+            || self.store.outside.serial(),
+            soa,
+            || self.names(zone),
+        )))
     }
 
     /// All kinds are optional: a missing permission holds nothing up.
     fn waiting(&self) -> Vec<(Kind, Option<Box<str>>)> {
-        let waiting = self.settings.kinds().filter(|kind| matches!(kind, Kind::Service | Kind::EndpointSlice) && !self.knows(*kind));
+        let waiting = self.settings.kinds().filter(|kind| {
+            matches!(kind, Kind::Service | Kind::EndpointSlice) && !self.knows(*kind)
+        });
         waiting.map(|kind| (kind, None)).collect()
     }
 }

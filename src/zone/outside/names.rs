@@ -1,4 +1,5 @@
-//! Which objects claim a name, in the order of names: whether anything is below a name is asked as often as what is at it.
+//! Which objects claim a name, in the order of names: whether anything is below a name is asked as
+//! often as what is at it.
 
 use std::{
     collections::BTreeMap,
@@ -91,11 +92,16 @@ impl Names {
         loop {
             // Some at a time: a writer that waits for the rest would hold up every other reader.
             let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            let some = names.range((from, Bound::Unbounded)).take_while(|(name, _)| name.0.starts_with(&path.0)).take(NAMES_AT_ONCE);
+            let some = names
+                .range((from, Bound::Unbounded))
+                .take_while(|(name, _)| name.0.starts_with(&path.0))
+                .take(NAMES_AT_ONCE);
             let before = within.len();
             within.extend(some.map(|(name, claims)| (name.clone(), claims.clone())));
             match within.last() {
-                Some((last, _)) if within.len() == before + NAMES_AT_ONCE => from = Bound::Excluded(last.clone()),
+                Some((last, _)) if within.len() == before + NAMES_AT_ONCE => {
+                    from = Bound::Excluded(last.clone())
+                }
                 _ => return within,
             }
         }
@@ -129,8 +135,13 @@ mod tests {
     fn all_names_are_found_however_many() {
         let names = Names::default();
         let claim = Claim::Service(b"\x03web\x07default".as_slice().into());
-        let hosts = |count: usize| (0..count).map(|number| Path::of_host(&format!("h{number}.example.com")).unwrap()).collect();
-        for count in [0, 1, NAMES_AT_ONCE - 1, NAMES_AT_ONCE, NAMES_AT_ONCE + 1, 3 * NAMES_AT_ONCE] {
+        let hosts = |count: usize| {
+            (0..count)
+                .map(|number| Path::of_host(&format!("h{number}.example.com")).unwrap())
+                .collect()
+        };
+        for count in [0, 1, NAMES_AT_ONCE - 1, NAMES_AT_ONCE, NAMES_AT_ONCE + 1, 3 * NAMES_AT_ONCE]
+        {
             names.replace(None, Some((hosts(count), claim.clone())));
             assert_eq!(names.within(&Path::of_host("example.com").unwrap()).len(), count);
             names.replace(Some((hosts(count), claim.clone())), None);
@@ -145,7 +156,11 @@ mod tests {
         let first = vec![path("a.b.example.com"), path("bb.example.com")];
         names.replace(None, Some((first.clone(), claim.clone())));
         let check = |name: &str, at: usize, above: bool| {
-            assert_eq!((names.at(&path(name)).len(), names.is_above(&path(name), |_| true)), (at, above), "{name}");
+            assert_eq!(
+                (names.at(&path(name)).len(), names.is_above(&path(name), |_| true)),
+                (at, above),
+                "{name}"
+            );
         };
         check("example.com", 0, true);
         check("b.example.com", 0, true);

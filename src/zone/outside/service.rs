@@ -29,7 +29,9 @@ impl Place {
         for point in points {
             match point {
                 LoadBalancerPoint::Ip(ip) => place.addresses.push(*ip),
-                LoadBalancerPoint::Hostname(name) if place.hostname.is_none() => place.hostname = Some(name.clone()),
+                LoadBalancerPoint::Hostname(name) if place.hostname.is_none() => {
+                    place.hostname = Some(name.clone())
+                }
                 // A name has one CNAME.
                 LoadBalancerPoint::Hostname(_) => {}
             }
@@ -45,8 +47,13 @@ impl Place {
 
     /// What a name of the place has, ports left aside.
     pub(super) fn answer(&self, qtype: Type, ttl: u32) -> Found {
-        match (qtype, self.hostname.as_deref().filter(|_| self.addresses.is_empty()).and_then(Alias::new)) {
-            (Type::A | Type::AAAA, None) => Found::set(qtype, ttl, address_data(qtype, &self.addresses)),
+        match (
+            qtype,
+            self.hostname.as_deref().filter(|_| self.addresses.is_empty()).and_then(Alias::new),
+        ) {
+            (Type::A | Type::AAAA, None) => {
+                Found::set(qtype, ttl, address_data(qtype, &self.addresses))
+            }
             (_, Some(alias)) => alias.lead(qtype, ttl),
             (_, None) => Found::NoData,
         }
@@ -77,20 +84,35 @@ impl ServiceEntry {
     }
 
     /// What the Service answers to clients that find it at a place.
-    pub(super) fn answer_at(&self, service: &Service, place: &Place, part: Part<'_>, qtype: Type, scope: &Scope<'_>) -> Found {
-        let ports = service.ports.iter().filter(|port| part.has_port(&port.name, port.protocol)).filter_map(|port| place.port(port));
+    pub(super) fn answer_at(
+        &self,
+        service: &Service,
+        place: &Place,
+        part: Part<'_>,
+        qtype: Type,
+        scope: &Scope<'_>,
+    ) -> Found {
+        let ports = service
+            .ports
+            .iter()
+            .filter(|port| part.has_port(&port.name, port.protocol))
+            .filter_map(|port| place.port(port));
         let ports: SmallVec<[u16; 4]> = ports.collect();
         if matches!(part, Part::Port { .. }) && ports.is_empty() {
             return Found::NoName;
         }
         if !place.addresses.is_empty() {
-            let (addresses, ports) = (place.addresses.iter().copied().collect(), ports.into_iter().map(Some).collect());
+            let (addresses, ports) =
+                (place.addresses.iter().copied().collect(), ports.into_iter().map(Some).collect());
             let target = Target { label: None, addresses, ports };
             return self.targets_answer(vec![target], part, qtype, scope);
         }
-        // Beside a CNAME there is nothing else (RFC 1034 §3.6.2): the Service's name has it, those of its ports have SRV records.
+        // Beside a CNAME there is nothing else (RFC 1034 §3.6.2): the Service's name has it, those
+        // of its ports have SRV records.
         match (place.hostname.as_deref().and_then(Alias::new), part) {
-            (Some(alias), Part::Port { .. }) if qtype == Type::SRV => Found::set(qtype, scope.ttl, srv_to(&alias, &ports)),
+            (Some(alias), Part::Port { .. }) if qtype == Type::SRV => {
+                Found::set(qtype, scope.ttl, srv_to(&alias, &ports))
+            }
             (Some(_), Part::Port { .. }) | (None, _) => Found::NoData,
             (Some(alias), _) => alias.lead(qtype, scope.ttl),
         }
@@ -103,9 +125,13 @@ fn outer(outside: &Outside) -> Place {
     place
 }
 
-/// The target of a SRV record must be no alias (RFC 2782): it is the name that the alias would lead to.
+/// The target of a SRV record must be no alias (RFC 2782): it is the name that the alias would lead
+/// to.
 fn srv_to(alias: &Alias, ports: &[u16]) -> Rdatas {
     let weight = (100 / ports.len().max(1)).max(1) as u16;
     let Some(target) = alias.rdata.iter().next() else { return Rdatas::default() };
-    ports.iter().map(|port| [&[0, 0], &weight.to_be_bytes()[..], &port.to_be_bytes(), target].concat()).collect()
+    ports
+        .iter()
+        .map(|port| [&[0, 0], &weight.to_be_bytes()[..], &port.to_be_bytes(), target].concat())
+        .collect()
 }

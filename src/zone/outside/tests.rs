@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::{
     model::{
-        Addressing, Change, Exposure, Ingress, Key, Kind, LoadBalancerPoint, Node, NodeAddress, Object, Outside, Service, ServicePort,
+        Addressing, Change, Exposure, Ingress, Key, Kind, LoadBalancerPoint, Node, NodeAddress,
+        Object, Outside, Service, ServicePort,
     },
     wire::{Question, Type},
     zone::{Found, Index, View},
@@ -38,7 +39,9 @@ impl Cluster {
 
     fn synced() -> Self {
         let mut cluster = Self::new();
-        [Kind::Service, Kind::EndpointSlice, Kind::Node, Kind::Ingress].into_iter().for_each(|kind| cluster.apply(Change::Synced(kind)));
+        [Kind::Service, Kind::EndpointSlice, Kind::Node, Kind::Ingress]
+            .into_iter()
+            .for_each(|kind| cluster.apply(Change::Synced(kind)));
         cluster
     }
 
@@ -71,13 +74,30 @@ impl Cluster {
 fn ingress(name: &str, hosts: &[&str], address: u8) -> Change {
     let points = Box::new([LoadBalancerPoint::Ip([192, 0, 2, address].into())]);
     let hosts = hosts.iter().map(|host| Box::from(*host)).collect();
-    Change::Upsert(Object::Ingress(Ingress { namespace: "default".into(), name: name.into(), class: Box::default(), hosts, points }))
+    Change::Upsert(Object::Ingress(Ingress {
+        namespace: "default".into(),
+        name: name.into(),
+        class: Box::default(),
+        hosts,
+        points,
+    }))
 }
 
 fn service(addressing: Addressing, outside: Option<Outside>) -> Change {
-    let ports = Box::new([ServicePort { name: "http".into(), protocol: crate::model::Protocol::Tcp, port: 80, node_port: Some(30_007) }]);
+    let ports = Box::new([ServicePort {
+        name: "http".into(),
+        protocol: crate::model::Protocol::Tcp,
+        port: 80,
+        node_port: Some(30_007),
+    }]);
     let outside = outside.map(Box::new);
-    Change::Upsert(Object::Service(Service { namespace: "default".into(), name: "web".into(), addressing, ports, outside }))
+    Change::Upsert(Object::Service(Service {
+        namespace: "default".into(),
+        name: "web".into(),
+        addressing,
+        ports,
+        outside,
+    }))
 }
 
 fn node(name: &str, ready: bool) -> Change {
@@ -94,13 +114,19 @@ fn hosts_move_between_objects() {
     assert_eq!(cluster.ask("cafe.example.com"), "192.0.2.1 192.0.2.2");
     assert_eq!(cluster.ask("b.example.com"), "NoData");
     cluster.apply(ingress("one", &["tea.example.com"], 1));
-    assert_eq!((cluster.ask("cafe.example.com"), cluster.ask("b.example.com")), ("192.0.2.2".into(), "NoName".into()));
+    assert_eq!(
+        (cluster.ask("cafe.example.com"), cluster.ask("b.example.com")),
+        ("192.0.2.2".into(), "NoName".into())
+    );
     // A list without it takes it away.
     cluster.apply(Change::Relist(Kind::Ingress));
     cluster.apply(ingress("one", &["tea.example.com"], 1));
     assert_eq!(cluster.ask("cafe.example.com"), "192.0.2.2");
     cluster.apply(Change::Synced(Kind::Ingress));
-    assert_eq!((cluster.ask("cafe.example.com"), cluster.ask("tea.example.com")), ("NoName".into(), "192.0.2.1".into()));
+    assert_eq!(
+        (cluster.ask("cafe.example.com"), cluster.ask("tea.example.com")),
+        ("NoName".into(), "192.0.2.1".into())
+    );
 }
 
 #[test]
@@ -109,11 +135,23 @@ fn services_change_their_kind() {
     let ips = || Addressing::ClusterIps(Box::new([[10, 96, 0, 9].into()]));
     let steps = [
         (service(ips(), None), "NoName"),
-        (service(ips(), Some(Outside { exposure: Exposure::NodePort, ..Outside::default() })), "NoData"),
+        (
+            service(ips(), Some(Outside { exposure: Exposure::NodePort, ..Outside::default() })),
+            "NoData",
+        ),
         (node("one", true), "198.51.100.1"),
         (node("one", false), "NoData"),
         (node("one", true), "198.51.100.1"),
-        (service(ips(), Some(Outside { external_ips: Box::new([[80, 11, 12, 10].into()]), ..Outside::default() })), "80.11.12.10"),
+        (
+            service(
+                ips(),
+                Some(Outside {
+                    external_ips: Box::new([[80, 11, 12, 10].into()]),
+                    ..Outside::default()
+                }),
+            ),
+            "80.11.12.10",
+        ),
         (service(Addressing::ExternalName("db.example.net".into()), None), "CNAME db.example.net."),
         (service(ips(), None), "NoName"),
         (Change::Remove(Key::new(Kind::Service, "default", "web")), "NoName"),
@@ -148,30 +186,47 @@ fn the_serial_moves_with_what_is_answered() {
 #[test]
 fn what_may_not_be_read_is_not_waited_for() {
     let mut cluster = Cluster::new();
-    assert_eq!((cluster.ask("cafe.example.com"), cluster.view.waiting().len()), ("Unsynced".into(), 2));
+    assert_eq!(
+        (cluster.ask("cafe.example.com"), cluster.view.waiting().len()),
+        ("Unsynced".into(), 2)
+    );
     cluster.apply(Change::Synced(Kind::Service));
     cluster.apply(Change::Refused(Kind::EndpointSlice, "forbidden".into()));
     assert!(cluster.view.waiting().is_empty(), "nodes and Ingresses hold nothing up");
     // A name that is known is answered, whatever else is not.
     cluster.apply(ingress("one", &["cafe.example.com"], 1));
-    assert_eq!((cluster.ask("cafe.example.com"), cluster.ask("tea.example.com")), ("192.0.2.1".into(), "Unsynced".into()));
+    assert_eq!(
+        (cluster.ask("cafe.example.com"), cluster.ask("tea.example.com")),
+        ("192.0.2.1".into(), "Unsynced".into())
+    );
     let node_port = Outside { exposure: Exposure::NodePort, ..Outside::default() };
-    cluster.apply(service(Addressing::ClusterIps(Box::new([[10, 96, 0, 9].into()])), Some(node_port)));
+    cluster
+        .apply(service(Addressing::ClusterIps(Box::new([[10, 96, 0, 9].into()])), Some(node_port)));
     assert_eq!(cluster.ask("web.default.example.com"), "Unsynced");
     cluster.apply(Change::Refused(Kind::Node, "forbidden".into()));
     cluster.apply(Change::Refused(Kind::Ingress, "forbidden".into()));
-    assert_eq!((cluster.ask("web.default.example.com"), cluster.ask("tea.example.com")), ("NoData".into(), "NoName".into()));
+    assert_eq!(
+        (cluster.ask("web.default.example.com"), cluster.ask("tea.example.com")),
+        ("NoData".into(), "NoName".into())
+    );
 }
 
 #[test]
 fn of_very_many_nodes_some_are_told_from_all_over() {
     let mut cluster = Cluster::synced();
     let addressing = Addressing::ClusterIps(Box::new([[10, 96, 0, 9].into()]));
-    cluster.apply(service(addressing, Some(Outside { exposure: Exposure::NodePort, ..Outside::default() })));
+    cluster.apply(service(
+        addressing,
+        Some(Outside { exposure: Exposure::NodePort, ..Outside::default() }),
+    ));
     for number in 0..5000_u16 {
         let [high, low] = number.to_be_bytes();
         let addresses = Box::new([NodeAddress::External([10, 0, high, low].into())]);
-        cluster.apply(Change::Upsert(Object::Node(Node { name: format!("node-{number:04}").into(), ready: true, addresses })));
+        cluster.apply(Change::Upsert(Object::Node(Node {
+            name: format!("node-{number:04}").into(),
+            ready: true,
+            addresses,
+        })));
     }
     let said = cluster.ask("web.default.example.com");
     let told: Vec<&str> = said.split(' ').collect();
@@ -201,6 +256,7 @@ fn names_of_nodes_are_held_once() {
         cluster.apply(Change::Upsert(Object::EndpointSlice(slice)));
     }
     let entry = cluster.index.store().service(b"\x03web\x07default").unwrap();
-    let held: Vec<_> = entry.endpoints().filter_map(|(_, endpoint)| endpoint.node.clone()).collect();
+    let held: Vec<_> =
+        entry.endpoints().filter_map(|(_, endpoint)| endpoint.node.clone()).collect();
     assert!(held.len() == 9 && held.iter().all(|node| Arc::ptr_eq(node, &held[0])));
 }

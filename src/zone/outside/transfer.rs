@@ -1,4 +1,5 @@
-//! A zone for clients outside as a whole (RFC 5936): every name that is there is asked for everything it has.
+//! A zone for clients outside as a whole (RFC 5936): every name that is there is asked for
+//! everything it has.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +12,9 @@ use crate::{
 /// The types that names below the apex have.
 const TYPES: [Type; 4] = [Type::A, Type::AAAA, Type::SRV, Type::PTR];
 
-/// The zone that the question names, with its SOA record as `soa` makes it of a serial. It is gathered again where something
-/// changed meanwhile: what goes out under a serial is what there was then.
+/// The zone that the question names, with its SOA record as `soa` makes it of a serial. It is
+/// gathered again where something changed meanwhile: what goes out under a serial is what there was
+/// then.
 pub(super) fn whole(
     view: &dyn View,
     question: &Question,
@@ -36,15 +38,20 @@ pub(super) fn whole(
 pub(super) fn with_ports(name: Name, service: &Service) -> impl Iterator<Item = Name> {
     let label = |text: &str| format!("_{text}").into_bytes();
     let named = service.ports.iter().filter(|port| !port.name.is_empty());
-    let labels: Vec<_> = named.map(|port| [label(&port.name), label(port.protocol.label())]).collect();
+    let labels: Vec<_> =
+        named.map(|port| [label(&port.name), label(port.protocol.label())]).collect();
     let base = name.clone();
-    let ports = labels.into_iter().filter_map(move |labels| Name::join(labels.iter().map(Vec::as_slice), &base));
+    let ports = labels
+        .into_iter()
+        .filter_map(move |labels| Name::join(labels.iter().map(Vec::as_slice), &base));
     [name].into_iter().chain(ports)
 }
 
 fn gather(view: &dyn View, question: &Question, names: &BTreeSet<Name>) -> Sets {
     let mut records = Sets::new();
-    if let Found::Records { answer, additional } = view.find(&Question { qtype: Type::NS, ..question.clone() }) {
+    if let Found::Records { answer, additional } =
+        view.find(&Question { qtype: Type::NS, ..question.clone() })
+    {
         records.extend(answer);
         // The addresses of name servers that are no name of the zone otherwise.
         records.extend(additional.into_iter().filter(|set| match &set.owner {

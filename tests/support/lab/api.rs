@@ -30,20 +30,30 @@ impl Api {
     pub(crate) fn try_new(server: Ipv4Addr, authority: &Path, token: &str) -> Option<Self> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(&fs::read(authority).unwrap()).unwrap()).unwrap();
-        let builder =
-            ClientConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions().unwrap();
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap();
         let config = Arc::new(builder.with_root_certificates(roots).with_no_client_auth());
         let address = SocketAddr::from((server, API_PORT));
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         stream.set_nodelay(true).unwrap();
         let connection = ClientConnection::new(config, address.ip().into()).unwrap();
-        Some(Self { stream: BufReader::new(StreamOwned::new(connection, stream)), token: token.to_owned() })
+        Some(Self {
+            stream: BufReader::new(StreamOwned::new(connection, stream)),
+            token: token.to_owned(),
+        })
     }
 
     /// The reply's code and text.
-    pub(crate) fn request(&mut self, method: &str, path: &str, body: Option<&Value>) -> (u16, String) {
-        self.try_request(method, path, body).unwrap_or_else(|| panic!("{method} {path}: the connection broke"))
+    pub(crate) fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> (u16, String) {
+        self.try_request(method, path, body)
+            .unwrap_or_else(|| panic!("{method} {path}: the connection broke"))
     }
 
     /// The reply, which must be a good one.
@@ -53,9 +63,15 @@ impl Api {
         serde_json::from_str(&text).unwrap()
     }
 
-    pub(crate) fn try_request(&mut self, method: &str, path: &str, body: Option<&Value>) -> Option<(u16, String)> {
+    pub(crate) fn try_request(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Option<(u16, String)> {
         let body = body.map(Value::to_string).unwrap_or_default();
-        let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let kind =
+            if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: lab\r\nAuthorization: Bearer {}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
             self.token,

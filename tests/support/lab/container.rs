@@ -76,7 +76,8 @@ impl Container {
         fs::rename(fresh, path).unwrap();
     }
 
-    /// Mounts a ServiceAccount: its token, the authority, the namespace. Again, it is a newer token.
+    /// Mounts a ServiceAccount: its token, the authority, the namespace. Again, it is a newer
+    /// token.
     pub(crate) fn service_account(&self, lab: &Lab, namespace: &str, account: &str) {
         self.file(&format!("{SECRETS}/token"), &lab.token(namespace, account));
         self.file(&format!("{SECRETS}/ca.crt"), &fs::read_to_string(lab.ca()).unwrap());
@@ -90,17 +91,23 @@ impl Container {
         for directory in ["bin", "lib", "lib64"] {
             // Where they are links into /usr, so they are here.
             let (from, to) = (format!("/{directory}"), format!("{root}/{directory}"));
-            script +=
-                &format!("if [ -L {from} ]; then ln -sfn \"$(readlink {from})\" {to}; else mkdir -p {to}; mount --bind {from} {to}; fi\n");
+            script += &format!(
+                "if [ -L {from} ]; then ln -sfn \"$(readlink {from})\" {to}; else mkdir -p {to}; mount --bind {from} {to}; fi\n"
+            );
         }
         for directory in ["usr", "dev", "proc"] {
             script += &format!("mount --rbind /{directory} {root}/{directory}\n");
         }
-        script += &format!("mount --bind {} {root}/coredns\nexec chroot {root} /coredns \"$@\"\n", self.program.path().display());
+        script += &format!(
+            "mount --bind {} {root}/coredns\nexec chroot {root} /coredns \"$@\"\n",
+            self.program.path().display()
+        );
         let mut command = self.netns.command("sh");
         command.args(["-c", &script, "container"]).args(arguments).current_dir("/");
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        command.env("KUBERNETES_SERVICE_HOST", &self.api.0).env("KUBERNETES_SERVICE_PORT", self.api.1.to_string());
+        command
+            .env("KUBERNETES_SERVICE_HOST", &self.api.0)
+            .env("KUBERNETES_SERVICE_PORT", self.api.1.to_string());
         let name = format!("{:?}", self.program).to_lowercase();
         self.process = Some(Process::start(&name, command, self.root.with_extension("log")));
     }
@@ -125,7 +132,9 @@ impl Container {
     /// A page of one of the server's ports, with its code, as kubelet asks for it.
     pub(crate) fn page(&self, port: u16, path: &str) -> (String, String) {
         let url = format!("http://{}:{port}{path}", self.netns.address);
-        let text = self.netns.text(&format!("curl --silent --max-time 5 --write-out \\n%{{http_code}} {url}"));
+        let text = self
+            .netns
+            .text(&format!("curl --silent --max-time 5 --write-out \\n%{{http_code}} {url}"));
         let (text, code) = text.rsplit_once('\n').unwrap_or(("", &text));
         (code.to_owned(), text.to_owned())
     }

@@ -2,9 +2,12 @@
 
 use std::{fs, path::Path};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+};
 
-/// `ca.crt`, `server.crt` with its key for these names, and `client.crt` with its key for an administrator.
+/// `ca.crt`, `server.crt` with its key for these names, and `client.crt` with its key for an
+/// administrator.
 pub(crate) fn authority(directory: &Path, names: &[&str]) {
     let write = |name: &str, text: String| fs::write(directory.join(name), text).unwrap();
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
@@ -19,7 +22,9 @@ pub(crate) fn authority(directory: &Path, names: &[&str]) {
     client.distinguished_name.push(DnType::CommonName, "operator");
     client.distinguished_name.push(DnType::OrganizationName, "system:masters");
     client.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
-    for (name, parameters) in [("server", CertificateParams::new(names).unwrap()), ("client", client)] {
+    for (name, parameters) in
+        [("server", CertificateParams::new(names).unwrap()), ("client", client)]
+    {
         let key = KeyPair::generate().unwrap();
         write(&format!("{name}.crt"), parameters.signed_by(&key, &issuer).unwrap().pem());
         write(&format!("{name}.key"), key.serialize_pem());

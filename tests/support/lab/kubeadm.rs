@@ -1,10 +1,13 @@
-//! A cluster as kubeadm leaves it, with ndots in the place of CoreDNS: kubeadm's own manifests, only the image changed.
+//! A cluster as kubeadm leaves it, with ndots in the place of CoreDNS: kubeadm's own manifests,
+//! only the image changed.
 
 use std::{fs, process::Command, time::Duration};
 
 use serde_json::Value;
 
-use super::{Container, Lab, LabOptions, Netns, Process, Program, World, program, resolv_conf, until};
+use super::{
+    Container, Lab, LabOptions, Netns, Process, Program, World, program, resolv_conf, until,
+};
 
 /// All that an operator changes.
 const CONFIGURATION: &str = "
@@ -28,7 +31,12 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// kube-proxy in this mode, and a world that knows what these arguments of dnsmasq's say.
-    pub(crate) fn or_left_out(what: &str, options: &LabOptions, mode: &str, world: &[&str]) -> Option<Self> {
+    pub(crate) fn or_left_out(
+        what: &str,
+        options: &LabOptions,
+        mode: &str,
+        world: &[&str],
+    ) -> Option<Self> {
         let lab = Lab::or_left_out(what, options)?;
         let proxy = lab.node.kube_proxy(mode);
         let world = lab.world(world);
@@ -46,14 +54,25 @@ impl Cluster {
             let node = &self.lab.node.netns;
             let rules = node.text("iptables-save -t nat") + &node.text("nft list ruleset");
             // One way over UDP and one over TCP to each, as either mode writes it.
-            let ways = |address: &str| rules.matches(&format!("{address}:53")).count() + rules.matches(&format!("{address} . 53")).count();
+            let ways = |address: &str| {
+                rules.matches(&format!("{address}:53")).count()
+                    + rules.matches(&format!("{address} . 53")).count()
+            };
             addresses.iter().all(|address| ways(address) >= 2).then_some(())
         });
     }
 
     /// The Pods of a Deployment that was applied: run on the node with these addresses, and ready.
-    pub(crate) fn deployed(&self, namespace: &str, label: &str, addresses: &[&str]) -> Vec<Container> {
-        let path = format!("/api/v1/namespaces/{namespace}/pods?labelSelector={}", label.replace('=', "%3D"));
+    pub(crate) fn deployed(
+        &self,
+        namespace: &str,
+        label: &str,
+        addresses: &[&str],
+    ) -> Vec<Container> {
+        let path = format!(
+            "/api/v1/namespaces/{namespace}/pods?labelSelector={}",
+            label.replace('=', "%3D")
+        );
         let pods = until("the Deployment's Pods", Duration::from_secs(30), || {
             let pods = self.lab.get(&path)["items"].as_array().unwrap().clone();
             (pods.len() == addresses.len()).then_some(pods)
@@ -71,7 +90,8 @@ impl Cluster {
         containers
     }
 
-    /// What kubelet makes of a Pod's spec: the files it mounts, the resolv.conf of `dnsPolicy: Default`, the arguments.
+    /// What kubelet makes of a Pod's spec: the files it mounts, the resolv.conf of `dnsPolicy:
+    /// Default`, the arguments.
     fn run(&self, pod: &Value, address: &str) -> Container {
         let (spec, netns) = (&pod["spec"], self.lab.node.pod(&[address]));
         let namespace = pod["metadata"]["namespace"].as_str().unwrap();
@@ -79,10 +99,20 @@ impl Cluster {
         container.api = ("10.96.0.1".to_owned(), 443);
         assert_eq!(spec["dnsPolicy"], "Default");
         container.file("/etc/resolv.conf", &format!("nameserver {}\n", self.world.netns.address));
-        let configuration = spec["volumes"].as_array().unwrap().iter().find_map(|volume| volume["configMap"]["name"].as_str()).unwrap();
-        let configured = self.lab.get(&format!("/api/v1/namespaces/{namespace}/configmaps/{configuration}"));
+        let configuration = spec["volumes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find_map(|volume| volume["configMap"]["name"].as_str())
+            .unwrap();
+        let configured =
+            self.lab.get(&format!("/api/v1/namespaces/{namespace}/configmaps/{configuration}"));
         container.file("/etc/coredns/Corefile", configured["data"]["Corefile"].as_str().unwrap());
-        container.service_account(&self.lab, namespace, spec["serviceAccountName"].as_str().unwrap());
+        container.service_account(
+            &self.lab,
+            namespace,
+            spec["serviceAccountName"].as_str().unwrap(),
+        );
         let arguments = spec["containers"][0]["args"].as_array().unwrap();
         container.run(&arguments.iter().map(|word| word.as_str().unwrap()).collect::<Vec<_>>());
         container
@@ -106,7 +136,11 @@ pub(crate) fn manifests(lab: &Lab) -> String {
     let file = lab.path("kubeadm.yaml");
     fs::write(&file, CONFIGURATION).unwrap();
     let mut kubeadm = Command::new(program("kubeadm"));
-    let output = kubeadm.args(["init", "phase", "addon", "coredns", "--print-manifest", "--config"]).arg(file).output().unwrap();
+    let output = kubeadm
+        .args(["init", "phase", "addon", "coredns", "--print-manifest", "--config"])
+        .arg(file)
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }

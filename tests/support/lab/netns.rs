@@ -13,7 +13,8 @@ use std::{
     },
 };
 
-/// A shell that is told what to clear away, and does it when the test's process lets go: at the end, after a panic, or killed.
+/// A shell that is told what to clear away, and does it when the test's process lets go: at the
+/// end, after a panic, or killed.
 pub(crate) struct Sweeper {
     shell: Child,
     todo: Mutex<Option<ChildStdin>>,
@@ -44,7 +45,8 @@ impl Drop for Sweeper {
     }
 }
 
-/// A network of sixteen addresses: the test's own namespace at the first, the lab's node at the second, then guests and other nodes.
+/// A network of sixteen addresses: the test's own namespace at the first, the lab's node at the
+/// second, then guests and other nodes.
 pub(crate) struct Lan {
     base: u32,
     slot: u32,
@@ -55,13 +57,19 @@ pub(crate) struct Lan {
 impl Lan {
     pub(crate) fn new(sweeper: &Sweeper) -> Self {
         static LABS: AtomicU32 = AtomicU32::new(0);
-        // 198.18.0.0/15 is for tests of devices (RFC 2544): 8192 networks. Processes that run at one time have numbers that are near.
+        // 198.18.0.0/15 is for tests of devices (RFC 2544): 8192 networks. Processes that run at
+        // one time have numbers that are near.
         let slot = (std::process::id() + 4099 * LABS.fetch_add(1, Ordering::Relaxed)) % 8192;
         let base = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + slot * 16;
         let bridge = Netns::new(&format!("ndots-{slot}-node"), Ipv4Addr::from(base + 2), sweeper);
         let cable = format!("ndots-{slot}");
-        // An address of its own: else it takes the lowest of its ports', and who knows the one before finds nobody for a while.
-        bridge.ip(&format!("link add lan0 address 02:6e:64:00:{:02x}:{:02x} type bridge", slot >> 8, slot & 255));
+        // An address of its own: else it takes the lowest of its ports', and who knows the one
+        // before finds nobody for a while.
+        bridge.ip(&format!(
+            "link add lan0 address 02:6e:64:00:{:02x}:{:02x} type bridge",
+            slot >> 8,
+            slot & 255
+        ));
         bridge.ip(&format!("address add {}/28 dev lan0", bridge.address));
         bridge.ip("link set lan0 up");
         bridge.text("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.bridge.bridge-nf-call-iptables=0");
@@ -85,8 +93,15 @@ impl Lan {
     pub(crate) fn guest(&self, sweeper: &Sweeper) -> Netns {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         assert!(number < 15, "a lab's network has room for twelve guests");
-        let guest = Netns::new(&format!("ndots-{}-{number}", self.slot), Ipv4Addr::from(self.base + number), sweeper);
-        guest.ip(&format!("link add eth0 type veth peer name lan{number} netns {}", self.bridge.name));
+        let guest = Netns::new(
+            &format!("ndots-{}-{number}", self.slot),
+            Ipv4Addr::from(self.base + number),
+            sweeper,
+        );
+        guest.ip(&format!(
+            "link add eth0 type veth peer name lan{number} netns {}",
+            self.bridge.name
+        ));
         self.bridge.ip(&format!("link set lan{number} master lan0 up"));
         guest.ip(&format!("address add {}/28 dev eth0", guest.address));
         guest.ip("link set eth0 up");
@@ -123,7 +138,8 @@ impl Netns {
         command
     }
 
-    /// What a program prints, without the white space around it. It may fail: dig does where nobody answers.
+    /// What a program prints, without the white space around it. It may fail: dig does where nobody
+    /// answers.
     pub(crate) fn text(&self, line: &str) -> String {
         let mut words = line.split(' ');
         let output = self.command(words.next().unwrap()).args(words).output().unwrap();
@@ -154,7 +170,8 @@ impl Netns {
         self.etc("resolv.conf", text);
     }
 
-    /// What programs that are started from now on find as `/etc/NAME`; the file must be there outside, too.
+    /// What programs that are started from now on find as `/etc/NAME`; the file must be there
+    /// outside, too.
     pub(crate) fn etc(&self, name: &str, text: &str) {
         let directory = Path::new("/etc/netns").join(&self.name);
         fs::create_dir_all(&directory).unwrap();

@@ -31,13 +31,18 @@ impl Process {
         if let Some(status) = self.child.try_wait().unwrap() {
             let log = self.log();
             let last: Vec<_> = log.lines().rev().take(20).collect();
-            panic!("{} ended with {status}:\n{}", self.name, last.into_iter().rev().collect::<Vec<_>>().join("\n"));
+            panic!(
+                "{} ended with {status}:\n{}",
+                self.name,
+                last.into_iter().rev().collect::<Vec<_>>().join("\n")
+            );
         }
     }
 
     /// Sends a signal by its name, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        let status =
+            Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
     }
 
@@ -55,7 +60,11 @@ impl Drop for Process {
         if std::thread::panicking() {
             let log = self.log();
             let last: Vec<_> = log.lines().rev().take(20).collect();
-            eprintln!("--- {}:\n{}", self.name, last.into_iter().rev().collect::<Vec<_>>().join("\n"));
+            eprintln!(
+                "--- {}:\n{}",
+                self.name,
+                last.into_iter().rev().collect::<Vec<_>>().join("\n")
+            );
         }
     }
 }

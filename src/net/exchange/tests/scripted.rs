@@ -71,7 +71,9 @@ impl Heard {
 }
 
 impl Scripted {
-    pub(super) async fn start(script: impl Fn(&Asked) -> Vec<Deed> + Send + Sync + 'static) -> Self {
+    pub(super) async fn start(
+        script: impl Fn(&Asked) -> Vec<Deed> + Send + Sync + 'static,
+    ) -> Self {
         let (udp, tcp) = bind().await;
         let address = udp.local_addr().unwrap();
         let (script, heard): (Script, _) = (Arc::new(script), Heard::default());
@@ -132,7 +134,12 @@ async fn serve_tcp(listener: TcpListener, script: Script, heard: Heard) {
     }
 }
 
-async fn converse(mut stream: TcpStream, from: SocketAddr, script: &Script, heard: &Heard) -> io::Result<()> {
+async fn converse(
+    mut stream: TcpStream,
+    from: SocketAddr,
+    script: &Script,
+    heard: &Heard,
+) -> io::Result<()> {
     loop {
         let mut packet = vec![0; stream.read_u16().await?.into()];
         stream.read_exact(&mut packet).await?;
@@ -175,7 +182,14 @@ pub(super) fn refusal(asked: &Asked, rcode: Rcode) -> Vec<u8> {
 
 fn reply(query: &Query, address: [u8; 4]) -> Vec<u8> {
     let set = RecordSet::new(Owner::Question, query.question.qtype, 60, Rdatas::one(&address));
-    encoded(&Response { answer: [set].into_iter().collect(), recursion_available: true, ..Response::of(Rcode::NOERROR) }, query)
+    encoded(
+        &Response {
+            answer: [set].into_iter().collect(),
+            recursion_available: true,
+            ..Response::of(Rcode::NOERROR)
+        },
+        query,
+    )
 }
 
 fn encoded(response: &Response, query: &Query) -> Vec<u8> {

@@ -9,11 +9,21 @@ fn check(yaml: &str, expected: &[&str]) {
 
 #[test]
 fn services() {
-    let service = |name: &str, rest: &str| format!("apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\n{rest}");
-    let check = |rest: &str, expected: &str| check(&service("web", rest), &[&format!("Service default/web{expected}")]);
+    let service = |name: &str, rest: &str| {
+        format!("apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\n{rest}")
+    };
+    let check = |rest: &str, expected: &str| {
+        check(&service("web", rest), &[&format!("Service default/web{expected}")])
+    };
     check("spec: {clusterIP: 10.96.1.2, ports: [{port: 80}]}", " 10.96.1.2 :80/tcp");
-    check("spec: {clusterIPs: [10.96.1.2, 'fd00::1'], ports: [{name: d, port: 53, protocol: UDP}]}", " 10.96.1.2 fd00::1 d:53/udp");
-    check("spec: {clusterIP: None, ports: [{port: 65535, protocol: SCTP, appProtocol: http}]}", " headless :65535/sctp");
+    check(
+        "spec: {clusterIPs: [10.96.1.2, 'fd00::1'], ports: [{name: d, port: 53, protocol: UDP}]}",
+        " 10.96.1.2 fd00::1 d:53/udp",
+    );
+    check(
+        "spec: {clusterIP: None, ports: [{port: 65535, protocol: SCTP, appProtocol: http}]}",
+        " headless :65535/sctp",
+    );
     check("spec: {clusterIP: '', clusterIPs: [None], ports: null, selector: null}", " headless");
     check("spec: {type: ExternalName, externalName: DB.example.com.}", " = DB.example.com");
     // What `kubectl` prints of a `LoadBalancer`; empty words are as good as none.
@@ -51,7 +61,9 @@ fn endpoint_slices_have_ready_addresses_only() {
 #[test]
 fn slices_that_are_no_facts() {
     let slice = |labels: &str, rest: &str| {
-        format!("apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: x, labels: {labels}}}\n{rest}")
+        format!(
+            "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: x, labels: {labels}}}\n{rest}"
+        )
     };
     let of_web = "{kubernetes.io/service-name: web}";
     check(&slice(of_web, "addressType: FQDN\nendpoints: [{addresses: [a.example.com]}]"), &[]);
@@ -68,7 +80,10 @@ fn endpoints_are_slices_unless_there_are_slices() {
         - addresses: [{ip: 10.0.0.3}]\n";
     check(
         endpoints,
-        &["EndpointSlice default/db-mirrored-0 of db 10.0.0.1=a(db-0) sql:5432/tcp", "EndpointSlice default/db-mirrored-1 of db 10.0.0.3"],
+        &[
+            "EndpointSlice default/db-mirrored-0 of db 10.0.0.1=a(db-0) sql:5432/tcp",
+            "EndpointSlice default/db-mirrored-1 of db 10.0.0.3",
+        ],
     );
     // `kubectl get endpoints,endpointslices -o yaml` has both.
     let slice = "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
@@ -78,10 +93,15 @@ fn endpoints_are_slices_unless_there_are_slices() {
 
 #[test]
 fn what_a_set_of_clusters_shares() {
-    let import =
-        |spec: &str| format!("apiVersion: multicluster.x-k8s.io/v1alpha1\nkind: ServiceImport\nmetadata: {{name: web}}\nspec: {spec}");
+    let import = |spec: &str| {
+        format!(
+            "apiVersion: multicluster.x-k8s.io/v1alpha1\nkind: ServiceImport\nmetadata: {{name: web}}\nspec: {spec}"
+        )
+    };
     check(
-        &import("{type: ClusterSetIP, ips: [10.42.0.1, 'fd00::1'], ports: [{name: http, protocol: TCP, port: 80, appProtocol: h2}]}"),
+        &import(
+            "{type: ClusterSetIP, ips: [10.42.0.1, 'fd00::1'], ports: [{name: http, protocol: TCP, port: 80, appProtocol: h2}]}",
+        ),
         &["ServiceImport default/web 10.42.0.1 fd00::1 http:80/tcp"],
     );
     check(&import("{type: Headless, ports: null}"), &["ServiceImport default/web headless"]);
@@ -95,7 +115,8 @@ fn what_a_set_of_clusters_shares() {
     };
     let imported = "multicluster.kubernetes.io/service-name: web, multicluster.kubernetes.io/source-cluster: west";
     check(&slice(imported), &["EndpointSlice default/web-x of web in west 10.0.0.1"]);
-    // As the implementation of the KEP's authors has it: the same endpoints behind a Service made up for kube-proxy.
+    // As the implementation of the KEP's authors has it: the same endpoints behind a Service made
+    // up for kube-proxy.
     let both = format!("kubernetes.io/service-name: derived-1, {imported}");
     check(&slice(&both), &["EndpointSlice default/web-x of derived-1 of web in west 10.0.0.1"]);
 }
@@ -104,7 +125,10 @@ fn what_a_set_of_clusters_shares() {
 fn pods_with_addresses_that_still_run() {
     let pod = |rest: &str| format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: p{rest}");
     check(&pod("}\nstatus: {phase: Running, podIP: 10.0.0.1}"), &["Pod default/p 10.0.0.1"]);
-    check(&pod("}\nstatus: {podIP: 10.0.0.1, podIPs: [{ip: 10.0.0.1}, {ip: 'fd00::1'}]}"), &["Pod default/p 10.0.0.1 fd00::1"]);
+    check(
+        &pod("}\nstatus: {podIP: 10.0.0.1, podIPs: [{ip: 10.0.0.1}, {ip: 'fd00::1'}]}"),
+        &["Pod default/p 10.0.0.1 fd00::1"],
+    );
     check(&pod("}\nstatus: {phase: Succeeded, podIP: 10.0.0.1}"), &[]);
     check(&pod("}\nstatus: {phase: Failed, podIP: 10.0.0.1}"), &[]);
     check(&pod(", deletionTimestamp: 2026-01-01T00:00:00Z}\nstatus: {podIP: 10.0.0.1}"), &[]);
@@ -144,7 +168,10 @@ fn other_kinds_are_passed_over_and_counted() {
         "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: web}",
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {1: one, script: |\n    ---\n    # }\n  }",
     ];
-    let directory = Directory::of(&[("a.yaml", &others[..2].join("\n---\n")), ("b.json", r#"{"kind": "Secret", "data": null}"#)]);
+    let directory = Directory::of(&[
+        ("a.yaml", &others[..2].join("\n---\n")),
+        ("b.json", r#"{"kind": "Secret", "data": null}"#),
+    ]);
     let reading = directory.read();
     assert_eq!(directory.faults(&reading), [""; 0]);
     assert_eq!(of_reading(&reading), [""; 0]);
@@ -153,7 +180,11 @@ fn other_kinds_are_passed_over_and_counted() {
 
 #[test]
 fn a_file_is_a_stream_of_documents_and_lists() {
-    let pod = |name: &str| format!("{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, status: {{podIP: 10.0.0.1}}}}");
+    let pod = |name: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, status: {{podIP: 10.0.0.1}}}}"
+        )
+    };
     let found = &["Pod default/a 10.0.0.1", "Pod default/b 10.0.0.1"];
     let (a, b) = (pod("a"), pod("b"));
     check(&format!("{a}\n---\n{b}\n"), found);
@@ -189,7 +220,11 @@ fn a_file_is_a_stream_of_documents_and_lists() {
 
 #[test]
 fn all_files_below_but_hidden_ones() {
-    let pod = |name: &str| format!("{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, status: {{podIP: 10.0.0.1}}}}");
+    let pod = |name: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, status: {{podIP: 10.0.0.1}}}}"
+        )
+    };
     let directory = Directory::of(&[
         ("a.yaml", &pod("a")),
         ("deep/er/b.yml", &pod("b")),

@@ -8,7 +8,8 @@ fn pod(name: &str, ip: &str) -> String {
 
 #[test]
 fn later_readings_give_only_what_is_different() {
-    let directory = Directory::of(&[("a.yaml", &pod("a", "10.0.0.1")), ("b.yaml", &pod("b", "10.0.0.2"))]);
+    let directory =
+        Directory::of(&[("a.yaml", &pod("a", "10.0.0.1")), ("b.yaml", &pod("b", "10.0.0.2"))]);
     let mut manifests = directory.open();
     assert!(manifests.read().changes.len() > 12);
     let mut check = |expected: &[&str]| assert_eq!(lines(&manifests.read().changes), expected);
@@ -42,7 +43,10 @@ fn a_pod_that_gets_ready_changes_its_slice_only() {
     let mut manifests = directory.open();
     manifests.read();
     directory.write("a.yaml", &pod("True"));
-    assert_eq!(lines(&manifests.read().changes), ["+ EndpointSlice default/web-ipv4-000 of web 10.0.0.1(a)"]);
+    assert_eq!(
+        lines(&manifests.read().changes),
+        ["+ EndpointSlice default/web-ipv4-000 of web 10.0.0.1(a)"]
+    );
     directory.write("a.yaml", &pod("False"));
     assert_eq!(lines(&manifests.read().changes), ["- EndpointSlice default/web-ipv4-000"]);
 }
@@ -53,6 +57,14 @@ fn the_example_is_without_a_fault() {
     let reading = super::Manifests::open(&example, None).unwrap().read();
     assert_eq!(reading.faults, []);
     assert_eq!(reading.others, 1, "the Deployment");
-    let slices: Vec<_> = lines(&reading.changes).into_iter().filter(|line| line.starts_with("+ EndpointSlice default/my-nginx")).collect();
-    assert_eq!(slices, ["+ EndpointSlice default/my-nginx-ipv4-000 of my-nginx 10.244.1.10(my-nginx-5d4f8c7b9-2jkqx) http:80/tcp"]);
+    let slices: Vec<_> = lines(&reading.changes)
+        .into_iter()
+        .filter(|line| line.starts_with("+ EndpointSlice default/my-nginx"))
+        .collect();
+    assert_eq!(
+        slices,
+        [
+            "+ EndpointSlice default/my-nginx-ipv4-000 of my-nginx 10.244.1.10(my-nginx-5d4f8c7b9-2jkqx) http:80/tcp"
+        ]
+    );
 }

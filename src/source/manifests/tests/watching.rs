@@ -25,7 +25,9 @@ impl Watched {
         let said = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&said);
         #[expect(clippy::disallowed_methods, reason = "the test awaits it")]
-        let task = tokio::spawn(manifests.watch(sender, move |broken, text| log.lock().unwrap().push((broken, text))));
+        let task = tokio::spawn(
+            manifests.watch(sender, move |broken, text| log.lock().unwrap().push((broken, text))),
+        );
         Self { changes, said, task }
     }
 
@@ -34,7 +36,9 @@ impl Watched {
     fn expect(&mut self, expected: &str) -> impl Future<Output = ()> {
         let at = std::panic::Location::caller();
         async move {
-            let change = timeout(Duration::from_secs(1), self.changes.recv()).await.unwrap_or_else(|_| panic!("nothing in a second, {at}"));
+            let change = timeout(Duration::from_secs(1), self.changes.recv())
+                .await
+                .unwrap_or_else(|_| panic!("nothing in a second, {at}"));
             assert_eq!(line(&change.unwrap()), expected, "{at}");
         }
     }
@@ -63,7 +67,8 @@ async fn edits_in_place_by_rename_and_in_new_directories() {
 /// `..data` is a link to a directory with a date; a kubelet puts a new link in its place.
 #[tokio::test]
 async fn swaps_of_a_config_map() {
-    let directory = Directory::of(&[("..1/a.yaml", &pod("10.0.0.1")), ("..2/a.yaml", &pod("10.0.0.2"))]);
+    let directory =
+        Directory::of(&[("..1/a.yaml", &pod("10.0.0.1")), ("..2/a.yaml", &pod("10.0.0.2"))]);
     let at = |name: &str| directory.0.join(name);
     symlink("..1", at("..data")).unwrap();
     symlink("..data/a.yaml", at("a.yaml")).unwrap();
@@ -88,7 +93,11 @@ async fn faults_are_said_once_and_their_end_too() {
     directory.write("a.yaml", &pod("10.0.0.2"));
     watched.expect("+ Pod default/a 10.0.0.2").await;
     let said = watched.said.lock().unwrap().clone();
-    assert_eq!(said.iter().map(|(broken, _)| *broken).collect::<Vec<_>>(), [true, false], "{said:?}");
+    assert_eq!(
+        said.iter().map(|(broken, _)| *broken).collect::<Vec<_>>(),
+        [true, false],
+        "{said:?}"
+    );
     assert!(said[1].1.ends_with("a.yaml: it is good again"), "{said:?}");
 }
 

@@ -1,4 +1,5 @@
-//! Which upstream is asked next, over what, and for how long: state machines of the time that is passed in.
+//! Which upstream is asked next, over what, and for how long: state machines of the time that is
+//! passed in.
 
 mod attempt;
 mod health;
@@ -29,7 +30,8 @@ pub struct Settings {
     pub to: Vec<Target>,
     pub policy: Policy,
     pub force_tcp: bool,
-    /// UDP first, also for what came in over TCP: so it is always done here, since a truncated reply is fetched over TCP.
+    /// UDP first, also for what came in over TCP: so it is always done here, since a truncated
+    /// reply is fetched over TCP.
     pub prefer_udp: bool,
     /// How long a question may take, all its attempts together.
     pub read_timeout: Duration,
@@ -37,14 +39,15 @@ pub struct Settings {
     pub expire: Duration,
     /// How long a connection is kept at most, idle or not.
     pub max_age: Option<Duration>,
-    /// Idle connections that are kept to each upstream; `None` for [`limits::IDLE_CONNECTIONS`], which no number exceeds.
+    /// Idle connections that are kept to each upstream; `None` for [`limits::IDLE_CONNECTIONS`],
+    /// which no number exceeds.
     pub max_idle: Option<usize>,
     /// The address of ours that questions leave from.
     pub source: Option<IpAddr>,
     /// Failed probes in a row after which an upstream is down; 0 never.
     pub max_fails: u32,
-    /// Datagrams and connections that one question may take; `None` for twice the upstreams, `Some(0)` for as many as fit in
-    /// its time.
+    /// Datagrams and connections that one question may take; `None` for twice the upstreams,
+    /// `Some(0)` for as many as fit in its time.
     pub max_attempts: Option<u32>,
     pub health_check: HealthCheck,
     /// Questions that may be on their way at once.
@@ -84,7 +87,11 @@ impl Default for Settings {
             source: None,
             max_fails: 2,
             max_attempts: None,
-            health_check: HealthCheck { interval: Duration::from_millis(500), recursion_desired: true, domain: Name::root() },
+            health_check: HealthCheck {
+                interval: Duration::from_millis(500),
+                recursion_desired: true,
+                domain: Name::root(),
+            },
             max_concurrent: None,
             failover: Vec::new(),
             failfast: false,
@@ -110,8 +117,12 @@ pub struct Upstream {
 
 impl Group {
     pub fn new(settings: Settings) -> Self {
-        let upstreams =
-            settings.to.iter().cloned().map(|Target { address, tls }| Upstream { address, tls, health: Health::default() }).collect();
+        let upstreams = settings
+            .to
+            .iter()
+            .cloned()
+            .map(|Target { address, tls }| Upstream { address, tls, health: Health::default() })
+            .collect();
         Self { settings, upstreams, turn: AtomicUsize::new(0), in_flight: AtomicU32::new(0) }
     }
 
@@ -121,23 +132,31 @@ impl Group {
         &self.upstreams[index]
     }
 
-    /// The order in which a question tries the upstreams that are not down; and whether all are: then all are tried, from
-    /// any one on.
+    /// The order in which a question tries the upstreams that are not down; and whether all are:
+    /// then all are tried, from any one on.
     fn order(&self, seed: u64) -> (Vec<usize>, bool) {
         let count = self.upstreams.len();
         let mut order: Vec<usize> = (0..count).collect();
         match self.settings.policy {
             Policy::Sequential => {}
-            Policy::RoundRobin => order.rotate_left(self.turn.fetch_add(1, Ordering::Relaxed) % count.max(1)),
+            Policy::RoundRobin => {
+                order.rotate_left(self.turn.fetch_add(1, Ordering::Relaxed) % count.max(1))
+            }
             Policy::Random => {
                 let mut state = seed | 1;
                 for last in (1..count).rev() {
-                    state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+                    state = state
+                        .wrapping_mul(0x5851_f42d_4c95_7f2d)
+                        .wrapping_add(0x1405_7b7e_f767_814f);
                     order.swap(last, (state >> 33) as usize % (last + 1));
                 }
             }
         }
-        let up: Vec<usize> = order.iter().copied().filter(|&at| !self.upstreams[at].health.is_down(self.settings.max_fails)).collect();
+        let up: Vec<usize> = order
+            .iter()
+            .copied()
+            .filter(|&at| !self.upstreams[at].health.is_down(self.settings.max_fails))
+            .collect();
         if up.is_empty() {
             order.rotate_left(seed as usize % count.max(1));
             return (order, true);
@@ -188,7 +207,9 @@ impl Failure {
     pub fn ede(self) -> Option<Ede> {
         match self {
             Self::NoAnswer(_) | Self::NoneHealthy => Some(Ede::NO_REACHABLE_AUTHORITY),
-            Self::Unreachable(_) | Self::Untrusted(..) | Self::Malformed(_) => Some(Ede::NETWORK_ERROR),
+            Self::Unreachable(_) | Self::Untrusted(..) | Self::Malformed(_) => {
+                Some(Ede::NETWORK_ERROR)
+            }
             Self::AliasLoop(_) => Some(Ede::ALIAS_LOOP),
             Self::TooManyInFlight(_) => None,
         }
@@ -201,11 +222,15 @@ impl fmt::Display for Failure {
         match self {
             Self::NoAnswer(to) => write!(f, "read udp {to}: i/o timeout"),
             Self::Unreachable(to) => write!(f, "read udp {to}: connection refused"),
-            Self::Untrusted(to, why) => write!(f, "tls: failed to verify certificate of {to}: {why}"),
+            Self::Untrusted(to, why) => {
+                write!(f, "tls: failed to verify certificate of {to}: {why}")
+            }
             Self::Malformed(to) => write!(f, "the reply of {to} cannot be read"),
             Self::AliasLoop(to) => write!(f, "the aliases in the reply of {to} lead in a circle"),
             Self::NoneHealthy => f.write_str("no healthy proxies"),
-            Self::TooManyInFlight(maximum) => write!(f, "concurrent queries exceeded maximum {maximum}"),
+            Self::TooManyInFlight(maximum) => {
+                write!(f, "concurrent queries exceeded maximum {maximum}")
+            }
         }
     }
 }

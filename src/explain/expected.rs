@@ -42,14 +42,17 @@ impl OwnZone {
         for change in changes {
             index.apply(change, 1);
         }
-        let names = [zone, "in-addr.arpa", "ip6.arpa"].map(|text| text.parse::<Name>().map_err(|reason| format!("{text}: {reason}")));
+        let names = [zone, "in-addr.arpa", "ip6.arpa"]
+            .map(|text| text.parse::<Name>().map_err(|reason| format!("{text}: {reason}")));
         let zones = names.into_iter().collect::<Result<_, _>>()?;
         let settings = Settings { pods: PodMode::Insecure, ..Settings::new(zones) };
         Ok(Self(Zone::new(index.store(), settings)))
     }
 
     pub fn ask(&self, name: &str, qtype: Type) -> Own {
-        let Ok(mut name) = name.parse::<Name>() else { return Own { records: Vec::new(), end: End::NoName } };
+        let Ok(mut name) = name.parse::<Name>() else {
+            return Own { records: Vec::new(), end: End::NoName };
+        };
         let mut records = Vec::new();
         for _ in 0..limits::ALIASES {
             let question = Question::new(name.clone(), qtype);
@@ -85,7 +88,8 @@ fn printed(question: Question, answer: Sets) -> Vec<Record> {
 impl Own {
     pub fn data(&self, rtype: Type) -> Vec<&str> {
         let rtype = rtype.to_string();
-        let mut data: Vec<_> = self.records.iter().filter(|it| it.rtype == rtype).map(|it| it.data.as_str()).collect();
+        let mut data: Vec<_> =
+            self.records.iter().filter(|it| it.rtype == rtype).map(|it| it.data.as_str()).collect();
         data.sort_unstable();
         data
     }
@@ -107,8 +111,12 @@ impl fmt::Display for Own {
         }
         match &self.end {
             End::Records => {
-                let others: Vec<_> =
-                    self.records.iter().filter(|record| record.rtype != "CNAME").map(|record| record.data.as_str()).collect();
+                let others: Vec<_> = self
+                    .records
+                    .iter()
+                    .filter(|record| record.rtype != "CNAME")
+                    .map(|record| record.data.as_str())
+                    .collect();
                 f.write_str(&others.join(", "))
             }
             End::NoData => f.write_str("no such records"),

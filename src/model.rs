@@ -1,7 +1,8 @@
 //! Plain cluster facts: the few fields DNS needs of each object, and how they change.
 //!
-//! Every source (the API server, a directory of manifests, a snapshot) ends in [`Change`]; the zone reads nothing else.
-//! Facts own their strings, hold no Kubernetes type, and compare by value, so "did it change" is `==`.
+//! Every source (the API server, a directory of manifests, a snapshot) ends in [`Change`]; the zone
+//! reads nothing else. Facts own their strings, hold no Kubernetes type, and compare by value, so
+//! "did it change" is `==`.
 
 mod endpointslice;
 mod gateway;
@@ -19,7 +20,9 @@ pub use ingress::Ingress;
 pub use namespace::{Namespace, Selector};
 pub use node::{Node, NodeAddress};
 pub use pod::Pod;
-pub use service::{Addressing, Exposure, LoadBalancerPoint, Outside, Protocol, Service, ServicePort};
+pub use service::{
+    Addressing, Exposure, LoadBalancerPoint, Outside, Protocol, Service, ServicePort,
+};
 
 /// A kind of object that ndots reads, by its Kubernetes name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -127,8 +130,8 @@ impl Object {
 
 /// The only way into the zone.
 ///
-/// A full list of a kind is `Relist`, one `Upsert` an object, `Synced`: what was not seen again between the two is gone,
-/// and until `Synced` what was known before is still served.
+/// A full list of a kind is `Relist`, one `Upsert` an object, `Synced`: what was not seen again
+/// between the two is gone, and until `Synced` what was known before is still served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     Upsert(Object),
@@ -139,7 +142,8 @@ pub enum Change {
     Refused(Kind, Box<str>),
     /// The kind is not read any more: nothing is known of it.
     Forget(Kind),
-    /// What was said of a Service's endpoints just now comes from something that happened at this time.
+    /// What was said of a Service's endpoints just now comes from something that happened at this
+    /// time.
     Caused {
         namespace: Box<str>,
         service: Box<str>,

@@ -1,14 +1,15 @@
-//! An API server as a source: each kind is listed and watched by a task of its own, so that one that is refused, slow or odd
-//! holds up no other.
+//! An API server as a source: each kind is listed and watched by a task of its own, so that one
+//! that is refused, slow or odd holds up no other.
 //!
-//! Pages are decoded object by object, and an object that cannot be read is told of and left out; so the watch is our own, over
-//! kube's client: its connections, certificates, tokens and kubeconfigs.
+//! Pages are decoded object by object, and an object that cannot be read is told of and left out;
+//! so the watch is our own, over kube's client: its connections, certificates, tokens and
+//! kubeconfigs.
 
 mod access;
 mod admission;
+mod backoff;
 mod follow;
-mod pace;
-mod wire;
+mod protocol;
 
 use std::sync::Arc;
 
@@ -40,7 +41,12 @@ pub struct Cluster {
 
 impl Cluster {
     /// Follows a kind until nobody receives its changes.
-    pub fn follow(&self, kind: Kind, changes: mpsc::Sender<Change>, tasks: &mut JoinSet<()>) -> AbortHandle {
+    pub fn follow(
+        &self,
+        kind: Kind,
+        changes: mpsc::Sender<Change>,
+        tasks: &mut JoinSet<()>,
+    ) -> AbortHandle {
         tasks.spawn(Follower::new(self.clone(), Resource::of(kind), changes).run())
     }
 }

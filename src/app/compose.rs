@@ -1,4 +1,5 @@
-//! Serves the needs of a configuration that are answered at once, and has the server assembled on them.
+//! Serves the needs of a configuration that are answered at once, and has the server assembled on
+//! them.
 
 use std::{
     collections::HashMap,
@@ -12,16 +13,16 @@ use anyhow::{Context, anyhow, bail};
 use crate::{
     corefile,
     metrics::Metrics,
-    net::listeners::Opening,
-    plugin::{Host, Kept, Need, Source},
-    server::{Assembled, CheckedBlock, Fault, Ground, Listen, Scheme, Written, assemble},
+    net::listeners::ListenConfig,
+    plugin::{Host, Need, ReloadState, Source},
+    server::{Assembled, BuildContext, CheckedBlock, Fault, Listen, Scheme, Written, assemble},
     wire::CookieSecret,
     zone::Store,
 };
 
 use super::{
     config::Configuration,
-    openings::{self, Openings},
+    listen_config::{self, ListenConfigs},
     resolve,
     sources::Needed,
 };
@@ -45,39 +46,46 @@ pub(super) fn files(configuration: &Configuration) -> Vec<String> {
 
 /// What clients cannot know; the same through all reloads.
 pub(super) fn cookie_secret() -> CookieSecret {
-    let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32);
+    let unix = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs() as u32);
     CookieSecret::new(rand::random(), Instant::now(), unix)
 }
 
 /// A server, and where it is to listen.
 pub(super) struct Built {
     pub(super) assembled: Assembled,
-    pub(super) openings: Vec<Opening>,
+    pub(super) listen_configs: Vec<ListenConfig>,
 }
 
 /// Builds a server on facts that are there, and on what the server before had.
-pub(super) fn build(
+pub(super) fn compose(
     mut configuration: Configuration,
     metrics: &Arc<Metrics>,
     stores: &HashMap<Source, Arc<Store>>,
-    kept: &Kept,
+    kept: &ReloadState,
     cookies: CookieSecret,
 ) -> anyhow::Result<Built> {
     let interfaces = if_addrs::get_if_addrs().context("cannot read this machine's addresses")?;
     let mut written = Vec::new();
     let (mut files, mut modified, mut names) = (HashMap::new(), HashMap::new(), HashMap::new());
-    let mut openings = Openings::default();
+    let mut listen_configs = ListenConfigs::default();
     for block in std::mem::take(&mut configuration.blocks) {
         let hosts = hosts(&block, &interfaces)?;
         read_files(&block, &mut files, &mut modified);
         look_up(&block, &mut names);
-        let identity = openings::identity(&block, &files).map_err(|mistake| configuration.mistake(mistake.span, mistake.message))?;
-        openings::check_upstreams(&block, &files).map_err(|mistake| configuration.mistake(mistake.span, mistake.message))?;
+        let identity = listen_config::identity(&block, &files)
+            .map_err(|mistake| configuration.mistake(mistake.span, mistake.message))?;
+        listen_config::check_upstreams(&block, &files)
+            .map_err(|mistake| configuration.mistake(mistake.span, mistake.message))?;
         let mut keys = Vec::new();
         for (zone, key) in &block.keys {
-            let listens = hosts.iter().map(|host| Listen { scheme: scheme(key.scheme), address: SocketAddr::new(*host, key.port_or(53)) });
+            let listens = hosts.iter().map(|host| Listen {
+                scheme: scheme(key.scheme),
+                address: SocketAddr::new(*host, key.port_or(53)),
+            });
             for listen in listens {
-                openings
+                listen_configs
                     .add(listen, identity.as_ref(), key.span)
                     .map_err(|mistake| configuration.mistake(mistake.span, mistake.message))?;
                 keys.push((zone.clone(), listen));
@@ -89,17 +97,33 @@ pub(super) fn build(
     let (written, spans): (Vec<_>, Vec<_>) = written.into_iter().unzip();
     let own_addresses = &own_addresses(&interfaces);
     let (files, modified, hosts, cookies) = (&files, &modified, &names, Some(cookies));
-    let ground = Ground { metrics, stores, files, modified, hosts, own_addresses, kept, seed: rand::random(), cookies };
-    let assembled = assemble(&written, &ground).map_err(|fault| match fault {
+    let context = BuildContext {
+        metrics,
+        stores,
+        files,
+        modified,
+        hosts,
+        own_addresses,
+        kept,
+        seed: rand::random(),
+        cookies,
+    };
+    let assembled = assemble(&written, &context).map_err(|fault| match fault {
         Fault::Plugin(reason) => anyhow!(reason),
         Fault::Overlap(overlap) => {
-            let span =
-                spans[overlap.block].iter().rev().find(|(zone, _)| *zone == overlap.zone).map_or_else(Default::default, |(_, span)| *span);
+            let span = spans[overlap.block]
+                .iter()
+                .rev()
+                .find(|(zone, _)| *zone == overlap.zone)
+                .map_or_else(Default::default, |(_, span)| *span);
             let (scheme, port) = (overlap.listen.scheme.name(), overlap.listen.address.port());
-            configuration.mistake(span, format!("cannot serve {scheme}://{}:{port} - it is already defined", overlap.zone))
+            configuration.mistake(
+                span,
+                format!("cannot serve {scheme}://{}:{port} - it is already defined", overlap.zone),
+            )
         }
     })?;
-    Ok(Built { assembled, openings: openings.into_inner() })
+    Ok(Built { assembled, listen_configs: listen_configs.into_inner() })
 }
 
 fn scheme(scheme: corefile::Scheme) -> Scheme {
@@ -112,11 +136,20 @@ fn scheme(scheme: corefile::Scheme) -> Scheme {
     }
 }
 
-fn read_files(block: &CheckedBlock, files: &mut HashMap<String, Result<String, String>>, modified: &mut HashMap<String, SystemTime>) {
+fn read_files(
+    block: &CheckedBlock,
+    files: &mut HashMap<String, Result<String, String>>,
+    modified: &mut HashMap<String, SystemTime>,
+) {
     for need in block.needs() {
         if let Need::File(path) = need {
             let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
-            modified.extend(std::fs::metadata(&path).and_then(|file| file.modified()).ok().map(|time| (path.clone(), time)));
+            modified.extend(
+                std::fs::metadata(&path)
+                    .and_then(|file| file.modified())
+                    .ok()
+                    .map(|time| (path.clone(), time)),
+            );
             files.insert(path, text);
         }
     }
@@ -141,9 +174,16 @@ fn hosts(block: &CheckedBlock, interfaces: &[if_addrs::Interface]) -> anyhow::Re
     for need in block.needs() {
         let Need::Bind { only, except } = need else { continue };
         bound = true;
-        let of_all = |names: &[String]| names.iter().map(|name| addresses_of(name, interfaces)).collect::<anyhow::Result<Vec<_>>>();
+        let of_all = |names: &[String]| {
+            names
+                .iter()
+                .map(|name| addresses_of(name, interfaces))
+                .collect::<anyhow::Result<Vec<_>>>()
+        };
         let without = of_all(&except)?.concat();
-        hosts.extend(of_all(&only)?.concat().into_iter().filter(|address| !without.contains(address)));
+        hosts.extend(
+            of_all(&only)?.concat().into_iter().filter(|address| !without.contains(address)),
+        );
     }
     if !bound {
         hosts.push(if has_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { IpAddr::from([0; 4]) });
@@ -158,9 +198,12 @@ fn addresses_of(host: &str, interfaces: &[if_addrs::Interface]) -> anyhow::Resul
     if let Ok(address) = host.parse() {
         return Ok(vec![address]);
     }
-    let addresses: Vec<_> = interfaces.iter().filter(|it| it.name == host).map(if_addrs::Interface::ip).collect();
+    let addresses: Vec<_> =
+        interfaces.iter().filter(|it| it.name == host).map(if_addrs::Interface::ip).collect();
     if addresses.is_empty() {
-        bail!("plugin/bind: not a valid IP address or interface name: {host:?}; `ip address` shows which there are");
+        bail!(
+            "plugin/bind: not a valid IP address or interface name: {host:?}; `ip address` shows which there are"
+        );
     }
     Ok(addresses)
 }
@@ -175,7 +218,8 @@ fn own_addresses(interfaces: &[if_addrs::Interface]) -> Vec<IpAddr> {
         IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
         IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),
     };
-    let mut addresses: Vec<_> = interfaces.iter().map(if_addrs::Interface::ip).filter(reachable).collect();
+    let mut addresses: Vec<_> =
+        interfaces.iter().map(if_addrs::Interface::ip).filter(reachable).collect();
     addresses.sort_unstable();
     addresses.dedup();
     addresses

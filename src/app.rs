@@ -1,11 +1,13 @@
-//! Composition: configuration, sources, zones, chains, listeners; reload and the order of shutdown. Decides nothing about DNS.
+//! Composition: configuration, sources, zones, chains, listeners; reload and the order of shutdown.
+//! Decides nothing about DNS.
 #![expect(clippy::disallowed_methods, reason = "files and clocks are read here")]
 #![expect(clippy::print_stderr, reason = "what the person at the terminal asked for")]
 
-mod build;
+mod banner;
+mod compose;
 mod config;
 mod explain;
-mod openings;
+mod listen_config;
 mod process;
 mod resolve;
 mod said;
@@ -13,11 +15,11 @@ mod serve;
 mod signals;
 mod sources;
 mod watch;
-mod welcome;
 
 use std::process::ExitCode;
 
-/// Prints a line for the person at the terminal, who may have left: `ndots config | head -1` is no error.
+/// Prints a line for the person at the terminal, who may have left: `ndots config | head -1` is no
+/// error.
 macro_rules! say {
     ($($line:tt)*) => {{
         use std::io::Write as _;
@@ -33,13 +35,16 @@ use crate::{
 
 use config::Text;
 
-/// Exit codes, as CoreDNS has them: 0 all well, 1 cannot run or a wrong Corefile, 2 a wrong flag or an end that was forced.
+/// Exit codes, as CoreDNS has them: 0 all well, 1 cannot run or a wrong Corefile, 2 a wrong flag or
+/// an end that was forced.
 const FAILED: u8 = 1;
 
 /// Runs what the command line says.
 pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
-        Some(Command::Serve(flags)) => serve::run(&Text::of_flags(&flags), &cli.server, Some(&flags.zone)),
+        Some(Command::Serve(flags)) => {
+            serve::run(&Text::of_flags(&flags), &cli.server, Some(&flags.zone))
+        }
         Some(Command::Config(flags)) => {
             say!("{}", flags.corefile().trim_end());
             Ok(ExitCode::SUCCESS)
@@ -60,11 +65,14 @@ pub fn run(cli: Cli) -> ExitCode {
 
 fn server(flags: &ServerFlags) -> anyhow::Result<ExitCode> {
     if flags.version {
-        say!("{}", welcome::version());
+        say!("{}", banner::version());
         return Ok(ExitCode::SUCCESS);
     }
     if flags.plugins {
-        plugin::ALL.iter().filter(|entry| entry.is_here()).for_each(|entry| say!("dns.{}", entry.name));
+        plugin::ALL
+            .iter()
+            .filter(|entry| entry.is_here())
+            .for_each(|entry| say!("dns.{}", entry.name));
         return Ok(ExitCode::SUCCESS);
     }
     serve::run(&Text::of_file(flags.conf.as_deref())?, flags, None)

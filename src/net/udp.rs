@@ -1,10 +1,11 @@
-//! UDP: one thread a socket, packets in batches. What can be answered here and now is; the rest goes to the tasks.
+//! UDP: one thread a socket, packets in batches. What can be answered here and now is; the rest
+//! goes to the tasks.
 
 #[cfg(not(target_os = "linux"))]
-#[path = "fallback.rs"]
+#[path = "udp/fallback.rs"]
 mod batch;
 #[cfg(target_os = "linux")]
-#[path = "mmsg.rs"]
+#[path = "udp/mmsg.rs"]
 mod batch;
 
 use std::{
@@ -26,11 +27,12 @@ use crate::{
     server::{Listen, Outcome, Server},
 };
 
-use super::shell::{Asked, Job, Shell, header_of, new_cx};
+use super::dispatch::{Asked, Dispatcher, Job, header_of, new_cx};
 
 use batch::{Batch, Origin};
 
-/// Opens `count` sockets at one address, among which the kernel spreads datagrams; all have the port of the first.
+/// Opens `count` sockets at one address, among which the kernel spreads datagrams; all have the
+/// port of the first.
 pub(super) fn open(address: SocketAddr, count: usize) -> io::Result<Vec<UdpSocket>> {
     let first = socket(address)?;
     let bound = first.local_addr()?;
@@ -57,14 +59,32 @@ fn socket(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Answers what comes in at a socket until `stop` says otherwise, and then what has come in already.
-pub(super) fn serve(shell: &Arc<Shell>, listen: Listen, socket: &Arc<UdpSocket>, stop: &AtomicBool) {
+/// Answers what comes in at a socket until `stop` says otherwise, and then what has come in
+/// already.
+pub(super) fn serve(
+    dispatcher: &Arc<Dispatcher>,
+    listen: Listen,
+    socket: &Arc<UdpSocket>,
+    stop: &AtomicBool,
+) {
     let bound = socket.local_addr().unwrap_or(listen.address);
-    let (server, batch) = (shell.server.load_full(), Batch::new());
-    let mut worker = Worker { shell, listen, socket, bound, server, batch, replies: Vec::new(), spare: Vec::new() };
+    let (server, batch) = (dispatcher.server.load_full(), Batch::new());
+    let mut worker = Worker {
+        dispatcher,
+        listen,
+        socket,
+        bound,
+        server,
+        batch,
+        replies: Vec::new(),
+        spare: Vec::new(),
+    };
     while !stop.load(Ordering::Relaxed) {
         if let Err(error) = worker.turn()
-            && !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+            && !matches!(
+                error.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+            )
         {
             // No memory: it passes, and asking at once would only burn time.
             thread::sleep(limits::ACCEPT_PAUSE);
@@ -80,7 +100,7 @@ pub(super) fn serve(shell: &Arc<Shell>, listen: Listen, socket: &Arc<UdpSocket>,
 
 /// What one thread works with.
 struct Worker<'w> {
-    shell: &'w Arc<Shell>,
+    dispatcher: &'w Arc<Dispatcher>,
     listen: Listen,
     socket: &'w Arc<UdpSocket>,
     bound: SocketAddr,
@@ -95,7 +115,7 @@ impl Worker<'_> {
     /// One batch: in, answered, out.
     fn turn(&mut self) -> io::Result<()> {
         let count = self.batch.receive(self.socket);
-        self.shell.renew(&mut self.server, self.listen);
+        self.dispatcher.renew(&mut self.server, self.listen);
         for index in 0..count? {
             self.answer(index);
         }
@@ -113,18 +133,25 @@ impl Worker<'_> {
         let mut cx = new_cx(origin.peer, origin.local(self.bound), Transport::Udp);
         let mut out = self.spare.pop().unwrap_or_default();
         out.clear();
-        let replied = match self.shell.receive(&self.server, self.listen, packet, &mut cx, &mut out) {
-            Outcome::Exchange(pending, exchange) => {
-                let asked = Asked { server: Arc::clone(&self.server), listen: self.listen, header: header_of(packet), cx };
-                let socket = Arc::clone(self.socket);
-                let send = Box::new(move |reply: &[u8]| batch::send_one(&socket, reply, origin));
-                self.shell.hand_over(Job { asked, pending, exchange }, send, &mut out)
-            }
-            outcome => {
-                self.shell.after(&self.server, self.listen, &mut cx);
-                matches!(outcome, Outcome::Reply)
-            }
-        };
+        let replied =
+            match self.dispatcher.receive(&self.server, self.listen, packet, &mut cx, &mut out) {
+                Outcome::Exchange(pending, exchange) => {
+                    let asked = Asked {
+                        server: Arc::clone(&self.server),
+                        listen: self.listen,
+                        header: header_of(packet),
+                        cx,
+                    };
+                    let socket = Arc::clone(self.socket);
+                    let send =
+                        Box::new(move |reply: &[u8]| batch::send_one(&socket, reply, origin));
+                    self.dispatcher.hand_over(Job { asked, pending, exchange }, send, &mut out)
+                }
+                outcome => {
+                    self.dispatcher.after(&self.server, self.listen, &mut cx);
+                    matches!(outcome, Outcome::Reply)
+                }
+            };
         if replied {
             self.replies.push((out, origin));
         } else {

@@ -5,13 +5,13 @@ use std::time::Duration;
 use crate::limits;
 
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct Backoff {
     failures: u32,
     /// The longest wait that the server does not ask for.
     last: Duration,
 }
 
-impl Pace {
+impl Backoff {
     pub(super) fn up_to(last: Duration) -> Self {
         Self { failures: 0, last }
     }
@@ -21,9 +21,11 @@ impl Pace {
         self.failures = 0;
     }
 
-    /// The wait after one more failure; `random` is any number, `asked` what the server wishes at least.
+    /// The wait after one more failure; `random` is any number, `asked` what the server wishes at
+    /// least.
     pub(super) fn after_failure(&mut self, random: u64, asked: Option<Duration>) -> Duration {
-        let full = limits::API_RETRY_FIRST.saturating_mul(1 << self.failures.min(16)).min(self.last);
+        let full =
+            limits::API_RETRY_FIRST.saturating_mul(1 << self.failures.min(16)).min(self.last);
         self.failures += 1;
         // From a half to the whole.
         let jittered = full / 2 + (full / 2).mul_f64((random >> 11) as f64 / (1u64 << 53) as f64);
@@ -38,12 +40,14 @@ mod tests {
     #[test]
     fn waits_grow_to_a_bound_and_are_spread() {
         let waits = |random| {
-            let mut pace = Pace::up_to(limits::API_RETRY_LAST);
-            (0..12).map(|_| pace.after_failure(random, None)).collect::<Vec<_>>()
+            let mut backoff = Backoff::up_to(limits::API_RETRY_LAST);
+            (0..12).map(|_| backoff.after_failure(random, None)).collect::<Vec<_>>()
         };
         let (least, most) = (waits(0), waits(u64::MAX));
         assert_eq!(least[0], limits::API_RETRY_FIRST / 2);
-        assert!(most[0] <= limits::API_RETRY_FIRST && most[0] > limits::API_RETRY_FIRST.mul_f64(0.99));
+        assert!(
+            most[0] <= limits::API_RETRY_FIRST && most[0] > limits::API_RETRY_FIRST.mul_f64(0.99)
+        );
         assert!(least.is_sorted() && most.is_sorted());
         assert_eq!(least[11], limits::API_RETRY_LAST / 2);
         assert!(most[11] <= limits::API_RETRY_LAST);
@@ -51,10 +55,13 @@ mod tests {
 
     #[test]
     fn the_server_is_given_the_time_it_asks_for_up_to_a_bound() {
-        let mut pace = Pace::up_to(limits::API_RETRY_LAST);
-        assert_eq!(pace.after_failure(0, Some(Duration::from_secs(7))), Duration::from_secs(7));
-        assert_eq!(pace.after_failure(0, Some(Duration::from_secs(7000))), limits::API_RETRY_LAST);
-        pace.reset();
-        assert_eq!(pace.after_failure(0, None), limits::API_RETRY_FIRST / 2);
+        let mut backoff = Backoff::up_to(limits::API_RETRY_LAST);
+        assert_eq!(backoff.after_failure(0, Some(Duration::from_secs(7))), Duration::from_secs(7));
+        assert_eq!(
+            backoff.after_failure(0, Some(Duration::from_secs(7000))),
+            limits::API_RETRY_LAST
+        );
+        backoff.reset();
+        assert_eq!(backoff.after_failure(0, None), limits::API_RETRY_FIRST / 2);
     }
 }

@@ -1,13 +1,18 @@
 //! What a mistyped word was meant to be.
 
-/// Longer words are no typing errors of anything, and the comparison takes the product of both lengths.
+/// Longer words are no typing errors of anything, and the comparison takes the product of both
+/// lengths.
 const LONGEST: usize = 64;
 
 /// The candidate that a word was most likely meant to be, if one is near.
 pub fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
     let near = candidates.iter().filter(|candidate| word.len().max(candidate.len()) <= LONGEST);
-    let near = near.map(|candidate| (distance(word.as_bytes(), candidate.as_bytes()), *candidate)).min();
-    near.filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4 && *distance < word.len()).map(|(_, candidate)| candidate)
+    let near =
+        near.map(|candidate| (distance(word.as_bytes(), candidate.as_bytes()), *candidate)).min();
+    near.filter(|(distance, candidate)| {
+        *distance <= 1 + candidate.len() / 4 && *distance < word.len()
+    })
+    .map(|(_, candidate)| candidate)
 }
 
 /// How many insertions, deletions, substitutions and swaps of neighbours make one of the other.
@@ -32,7 +37,13 @@ mod tests {
 
     #[test]
     fn near_words_are_found() {
-        let check = |word: &str, expected| assert_eq!(nearest(word, &["forward", "cache", "kubernetes", "log", "on"]), expected, "{word}");
+        let check = |word: &str, expected| {
+            assert_eq!(
+                nearest(word, &["forward", "cache", "kubernetes", "log", "on"]),
+                expected,
+                "{word}"
+            )
+        };
         check("forwrad", Some("forward"));
         check("kubernets", Some("kubernetes"));
         check("Cache", Some("cache"));

@@ -1,12 +1,13 @@
 //! The cluster's names: facts come in through [`Index`], readers look names up in a [`Zone`].
 //!
-//! Facts belong to a source and are shared; a [`Zone`] is a view of them, and costs nothing to make. Whether a name that has
-//! no records of a type exists (NODATA) or not (NXDOMAIN) is decided here and nowhere else.
+//! Facts belong to a source and are shared; a [`Zone`] is a view of them, and costs nothing to
+//! make. Whether a name that has no records of a type exists (NODATA) or not (NXDOMAIN) is decided
+//! here and nowhere else.
 
+mod cluster_set;
 mod derive;
 mod index;
 pub mod outside;
-mod plane;
 mod reverse;
 mod settings;
 mod store;
@@ -22,9 +23,9 @@ use crate::{
     wire::{Name, Owner, Question, Rdatas, RecordSet, Sets, Spelled, Type},
 };
 
+use cluster_set::ZoneKind;
 use derive::{Part, Scope, ServiceEntry, address_data, address_of_label};
 pub use index::Index;
-use plane::Plane;
 pub use settings::{Namespaces, PodMode, Settings, is_reverse};
 pub use store::Store;
 pub use transfer::Unsynced;
@@ -63,7 +64,10 @@ impl Found {
         if rdatas.is_empty() {
             return Self::NoData;
         }
-        Self::Records { answer: smallvec![RecordSet::new(Owner::Question, rtype, ttl, rdatas)], additional: Sets::new() }
+        Self::Records {
+            answer: smallvec![RecordSet::new(Owner::Question, rtype, ttl, rdatas)],
+            additional: Sets::new(),
+        }
     }
 }
 
@@ -83,10 +87,13 @@ impl Zone {
         &self.settings
     }
 
-    /// The kinds that this view answers from and that have not been listed yet, with the reason where they may not be read. A
-    /// cluster may do without imports.
+    /// The kinds that this view answers from and that have not been listed yet, with the reason
+    /// where they may not be read. A cluster may do without imports.
     pub fn unsynced(&self) -> impl Iterator<Item = (Kind, Option<Box<str>>)> {
-        let waiting = self.settings.kinds().filter(|kind| *kind != Kind::ServiceImport && !self.store.is_synced(*kind));
+        let waiting = self
+            .settings
+            .kinds()
+            .filter(|kind| *kind != Kind::ServiceImport && !self.store.is_synced(*kind));
         waiting.map(|kind| (kind, self.store.refusal(kind)))
     }
 
@@ -100,20 +107,31 @@ impl Zone {
     }
 
     /// Whose Services are in a zone of the view's.
-    fn plane_of(&self, zone: &Name) -> Plane {
-        if self.settings.multicluster.contains(zone) { Plane::ClusterSet } else { Plane::Cluster }
+    fn plane_of(&self, zone: &Name) -> ZoneKind {
+        if self.settings.multicluster.contains(zone) {
+            ZoneKind::ClusterSet
+        } else {
+            ZoneKind::Cluster
+        }
     }
 
-    /// The SOA of the zone that the question is in, owned by the zone in the client's spelling. Its TTL is no higher than the
-    /// records', so that a negative answer lives no longer than a positive one (RFC 2308 §5).
+    /// The SOA of the zone that the question is in, owned by the zone in the client's spelling. Its
+    /// TTL is no higher than the records', so that a negative answer lives no longer than a
+    /// positive one (RFC 2308 §5).
     pub fn soa(&self, question: &Question) -> Option<RecordSet> {
-        let plane = self.plane_of(self.zone_of(&question.name)?);
-        self.soa_of(question, self.store.serial(plane))
+        let zone_kind = self.plane_of(self.zone_of(&question.name)?);
+        self.soa_of(question, self.store.serial(zone_kind))
     }
 
     fn soa_of(&self, question: &Question, serial: u32) -> Option<RecordSet> {
         let (server, hostmaster) = (b"\x02ns\x03dns", b"\x0ahostmaster");
-        let soa = Soa { server, hostmaster, serial, ttl: self.settings.ttl.min(300), minimum: self.settings.ttl };
+        let soa = Soa {
+            server,
+            hostmaster,
+            serial,
+            ttl: self.settings.ttl.min(300),
+            minimum: self.settings.ttl,
+        };
         Some(soa.record(question, self.zone_of(&question.name)?))
     }
 
@@ -130,20 +148,22 @@ impl Zone {
         }
     }
 
-    /// The search list that the Pod with this address has for the zone that the name is in; `None` where it is not known which
-    /// Pod that is.
+    /// The search list that the Pod with this address has for the zone that the name is in; `None`
+    /// where it is not known which Pod that is.
     pub fn search(&self, name: &Name, client: IpAddr) -> Option<[Name; 3]> {
-        let zone = self.zone_of(name).filter(|zone| !is_reverse(zone) && self.settings.pods == PodMode::Verified)?;
+        let zone = self
+            .zone_of(name)
+            .filter(|zone| !is_reverse(zone) && self.settings.pods == PodMode::Verified)?;
         let namespace = self.store.namespace_of(client)?;
         let services = Name::join([b"svc".as_slice()], zone)?;
         Some([Name::join([&*namespace], &services)?, services, zone.clone()])
     }
 
-    fn scope<'q>(&self, zone: &'q Spelled, plane: Plane) -> Scope<'q> {
+    fn scope<'q>(&self, zone: &'q Spelled, zone_kind: ZoneKind) -> Scope<'q> {
         Scope {
             ttl: self.settings.ttl,
             zone,
-            plane,
+            zone_kind,
             subdomain: b"\x03svc",
             pod_names: self.settings.endpoint_pod_names,
             no_endpoints: self.settings.no_endpoints,
@@ -169,13 +189,13 @@ impl Zone {
         }
     }
 
-    /// `[_port._proto | endpoint | TZ.pin._zone | TZ.prefer._zone] svc ns` left of `svc.ZONE`; in the cluster set endpoints are
-    /// `endpoint cluster`, and there are no topology zones.
+    /// `[_port._proto | endpoint | TZ.pin._zone | TZ.prefer._zone] svc ns` left of `svc.ZONE`; in
+    /// the cluster set endpoints are `endpoint cluster`, and there are no topology zones.
     fn service(&self, left: &[u8], offsets: &[usize], qtype: Type, scope: &Scope<'_>) -> Found {
         let Some(&namespace_at) = offsets.last() else { return Found::NoData };
-        let services = match scope.plane {
-            Plane::Cluster => Kind::Service,
-            Plane::ClusterSet => Kind::ServiceImport,
+        let services = match scope.zone_kind {
+            ZoneKind::Cluster => Kind::Service,
+            ZoneKind::ClusterSet => Kind::ServiceImport,
         };
         match self.shows(&left[namespace_at + 1..]) {
             Some(true) if self.knows(&[services]) => {}
@@ -188,22 +208,28 @@ impl Zone {
             1 => return Found::NoData,
             2 => (Part::Whole, offsets[0]),
             3 => (Part::Endpoint { label: label(0), cluster: None }, offsets[1]),
-            4 if scope.plane == Plane::ClusterSet && !label(0).starts_with(b"_") && !label(1).starts_with(b"_") => {
+            4 if scope.zone_kind == ZoneKind::ClusterSet
+                && !label(0).starts_with(b"_")
+                && !label(1).starts_with(b"_") =>
+            {
                 (Part::Endpoint { label: label(0), cluster: Some(label(1)) }, offsets[2])
             }
             4 => (Part::port(label(0), label(1)), offsets[2]),
-            5.. if self.settings.zonal && scope.plane == Plane::Cluster => {
+            5.. if self.settings.zonal && scope.zone_kind == ZoneKind::Cluster => {
                 let directive_at = offsets.len() - 4;
                 let prefer = match (label(directive_at), label(directive_at + 1)) {
                     (b"pin", b"_zone") => false,
                     (b"prefer", b"_zone") => true,
                     _ => return Found::NoName,
                 };
-                (Part::Zonal { zone: &left[..offsets[directive_at]], prefer }, offsets[directive_at + 2])
+                (
+                    Part::Zonal { zone: &left[..offsets[directive_at]], prefer },
+                    offsets[directive_at + 2],
+                )
             }
             _ => return Found::NoName,
         };
-        match self.store.service_in(scope.plane, &left[service_at..]) {
+        match self.store.service_in(scope.zone_kind, &left[service_at..]) {
             Some(entry) => entry.answer(part, qtype, scope),
             None => Found::NoName,
         }
@@ -224,14 +250,20 @@ impl Zone {
         }
         match offsets.len() {
             1 => return Found::NoData,
-            2 if self.settings.pods == PodMode::Verified && !self.knows(&[Kind::Pod]) => return Found::Unsynced,
+            2 if self.settings.pods == PodMode::Verified && !self.knows(&[Kind::Pod]) => {
+                return Found::Unsynced;
+            }
             2 => {}
             _ => return Found::NoName,
         }
         let address = std::str::from_utf8(&left[1..namespace_at]).ok().and_then(address_of_label);
-        let exists = |address| self.settings.pods == PodMode::Insecure || self.store.has_pod(namespace, address);
+        let exists = |address| {
+            self.settings.pods == PodMode::Insecure || self.store.has_pod(namespace, address)
+        };
         match address.filter(|address| exists(*address)) {
-            Some(address) if matches!(qtype, Type::A | Type::AAAA) => Found::set(qtype, self.settings.ttl, address_data(qtype, &[address])),
+            Some(address) if matches!(qtype, Type::A | Type::AAAA) => {
+                Found::set(qtype, self.settings.ttl, address_data(qtype, &[address]))
+            }
             Some(_) => Found::NoData,
             None => Found::NoName,
         }
@@ -245,18 +277,27 @@ impl Zone {
         }
     }
 
-    /// PTR records of an address: its Service's if it is a cluster IP, else one for every Service it is an endpoint of.
+    /// PTR records of an address: its Service's if it is a cluster IP, else one for every Service
+    /// it is an endpoint of.
     fn reverse(&self, question: &Question) -> Found {
         // A view of labelled namespaces tells of none before their labels are known.
         if !self.knows(&[Kind::Service]) || self.shows(b"").is_none() {
             return Found::Unsynced;
         }
-        let Some(address) = reverse::address(&question.name).filter(|_| question.qtype == Type::PTR) else { return Found::NoName };
+        let Some(address) =
+            reverse::address(&question.name).filter(|_| question.qtype == Type::PTR)
+        else {
+            return Found::NoName;
+        };
         let primary = self.primary();
-        let scope = self.scope(&primary, Plane::Cluster);
+        let scope = self.scope(&primary, ZoneKind::Cluster);
         let shown = |entry: &Arc<ServiceEntry>| self.shows(entry.namespace()) == Some(true);
         if let Some(entry) = self.store.by_cluster_ip(address).filter(shown) {
-            return Found::set(Type::PTR, scope.ttl, entry.target_name(None, &scope).into_iter().collect());
+            return Found::set(
+                Type::PTR,
+                scope.ttl,
+                entry.target_name(None, &scope).into_iter().collect(),
+            );
         }
         let mut targets: Vec<Vec<u8>> = Vec::new();
         if !self.settings.no_endpoints {
@@ -264,7 +305,10 @@ impl Zone {
                 return Found::Unsynced;
             }
             for entry in self.store.by_endpoint(address).iter().filter(|entry| shown(entry)) {
-                for target in entry.labels_of(address, scope.pod_names).filter_map(|label| entry.target_name(Some(&label), &scope)) {
+                for target in entry
+                    .labels_of(address, scope.pod_names)
+                    .filter_map(|label| entry.target_name(Some(&label), &scope))
+                {
                     if !targets.contains(&target) {
                         targets.push(target);
                     }
@@ -292,16 +336,25 @@ impl Zone {
         }
     }
 
-    /// The Services that have one of the server's own addresses as an endpoint; where none is known, `ns.dns.ZONE`.
+    /// The Services that have one of the server's own addresses as an endpoint; where none is
+    /// known, `ns.dns.ZONE`.
     fn name_servers(&self, question: &Question, scope: &Scope<'_>) -> Found {
         let primary = self.primary();
-        // They are named where they are: addresses have no Services, and those of the set are others.
-        let elsewhere = is_reverse(&question.name) || scope.plane == Plane::ClusterSet;
-        let scope = if elsewhere { &self.scope(&primary, Plane::Cluster) } else { scope };
+        // They are named where they are: addresses have no Services, and those of the set are
+        // others.
+        let elsewhere = is_reverse(&question.name) || scope.zone_kind == ZoneKind::ClusterSet;
+        let scope = if elsewhere { &self.scope(&primary, ZoneKind::Cluster) } else { scope };
         let servers = self.own_servers(scope);
         let names = servers.iter().map(|(name, _)| name);
         let additional = servers.iter().flat_map(|(name, addresses)| {
-            let set = |rtype| RecordSet::new(Owner::Name(name.clone().into()), rtype, scope.ttl, address_data(rtype, addresses));
+            let set = |rtype| {
+                RecordSet::new(
+                    Owner::Name(name.clone().into()),
+                    rtype,
+                    scope.ttl,
+                    address_data(rtype, addresses),
+                )
+            };
             [set(Type::A), set(Type::AAAA)]
         });
         let additional = additional.filter(|set| !set.rdatas.is_empty()).collect();
@@ -316,10 +369,16 @@ impl Zone {
         for own in &self.settings.own_addresses {
             for entry in self.store.by_endpoint(*own) {
                 if entry.is_headless() {
-                    let names = entry.labels_of(*own, scope.pod_names).filter_map(|label| entry.target_name(Some(&label), scope));
+                    let names = entry
+                        .labels_of(*own, scope.pod_names)
+                        .filter_map(|label| entry.target_name(Some(&label), scope));
                     servers.extend(names.map(|name| (name, vec![*own])));
                 } else if !entry.cluster_ips().is_empty() {
-                    servers.extend(entry.target_name(None, scope).map(|name| (name, entry.cluster_ips().to_vec())));
+                    servers.extend(
+                        entry
+                            .target_name(None, scope)
+                            .map(|name| (name, entry.cluster_ips().to_vec())),
+                    );
                 }
             }
         }
@@ -337,7 +396,11 @@ impl Zone {
         match left {
             b"" => Found::NoData,
             b"\x02ns" if matches!(qtype, Type::A | Type::AAAA) => {
-                let mut addresses: Vec<_> = self.own_servers(scope).into_iter().flat_map(|(_, addresses)| addresses).collect();
+                let mut addresses: Vec<_> = self
+                    .own_servers(scope)
+                    .into_iter()
+                    .flat_map(|(_, addresses)| addresses)
+                    .collect();
                 addresses.sort_unstable();
                 addresses.dedup();
                 Found::set(qtype, scope.ttl, address_data(qtype, &addresses))

@@ -18,11 +18,18 @@ const COREDNS: &str = "1.15.0";
 pub(super) fn banner(zones: &[(Listen, Vec<Name>)]) -> String {
     let mut lines = Vec::new();
     for (Listen { scheme, address }, zones) in zones {
-        let scheme = if *scheme == Scheme::Dns { String::new() } else { format!("{}://", scheme.name()) };
-        let on = if address.ip().is_unspecified() { String::new() } else { format!(" on {}", address.ip()) };
+        let scheme =
+            if *scheme == Scheme::Dns { String::new() } else { format!("{}://", scheme.name()) };
+        let on = if address.ip().is_unspecified() {
+            String::new()
+        } else {
+            format!(" on {}", address.ip())
+        };
         for zone in zones {
             if !is_plain(zone) {
-                lines.push(format!("Warning: Domain \"{zone}\" does not follow RFC1035 preferred syntax"));
+                lines.push(format!(
+                    "Warning: Domain \"{zone}\" does not follow RFC1035 preferred syntax"
+                ));
             }
             lines.push(format!("{scheme}{zone}:{}{on}", address.port()));
         }
@@ -39,15 +46,21 @@ pub(super) fn version() -> String {
         other => other,
     };
     let own = env!("CARGO_PKG_VERSION");
-    format!("ndots-{own}, in the place of CoreDNS-{COREDNS}\n{}/{architecture}", std::env::consts::OS)
+    format!(
+        "ndots-{own}, in the place of CoreDNS-{COREDNS}\n{}/{architecture}",
+        std::env::consts::OS
+    )
 }
 
-/// RFC 1035 §2.3.1: labels of letters, digits and hyphens that begin with a letter; reverse zones and the root are exempt.
+/// RFC 1035 §2.3.1: labels of letters, digits and hyphens that begin with a letter; reverse zones
+/// and the root are exempt.
 fn is_plain(zone: &Name) -> bool {
     let letter = |octet: Option<&u8>| octet.is_some_and(u8::is_ascii_alphabetic);
     let end = |octet: Option<&u8>| octet.is_some_and(u8::is_ascii_alphanumeric);
-    let inside = |label: &[u8]| label.iter().all(|octet| octet.is_ascii_alphanumeric() || *octet == b'-');
-    is_reverse(zone) || zone.labels().all(|label| letter(label.first()) && end(label.last()) && inside(label))
+    let inside =
+        |label: &[u8]| label.iter().all(|octet| octet.is_ascii_alphanumeric() || *octet == b'-');
+    is_reverse(zone)
+        || zone.labels().all(|label| letter(label.first()) && end(label.last()) && inside(label))
 }
 
 /// With port 0 nobody else can tell where this is.
@@ -84,9 +97,20 @@ pub(super) fn newcomer(sources: &[Started], listeners: &Listeners, zone: &str) {
 }
 
 fn tell_reading(reading: &Reading) {
-    let counts: Vec<_> = Kind::ALL.iter().map(|kind| (kind.name(), reading.count(*kind))).filter(|(_, count)| *count > 0).collect();
-    let counts: Vec<_> = counts.iter().map(|(name, count)| format!("{count} {name}{}", plural(name, *count))).collect();
-    let others = if reading.others > 0 { format!("; {} of kinds that DNS does not need", reading.others) } else { String::new() };
+    let counts: Vec<_> = Kind::ALL
+        .iter()
+        .map(|kind| (kind.name(), reading.count(*kind)))
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    let counts: Vec<_> = counts
+        .iter()
+        .map(|(name, count)| format!("{count} {name}{}", plural(name, *count)))
+        .collect();
+    let others = if reading.others > 0 {
+        format!("; {} of kinds that DNS does not need", reading.others)
+    } else {
+        String::new()
+    };
     say!("read {}: {}{others}", reading.directory.display(), counts.join(", "));
 }
 

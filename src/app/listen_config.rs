@@ -1,5 +1,5 @@
-//! Where a configuration wants to listen, and what encrypted listeners show: certificates are read and checked before anything
-//! is opened.
+//! Where a configuration wants to listen, and what encrypted listeners show: certificates are read
+//! and checked before anything is opened.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,7 +11,7 @@ use anyhow::bail;
 use crate::{
     corefile::Span,
     net::{
-        listeners::Opening,
+        listeners::ListenConfig,
         tls::{Fault, Identity, client},
     },
     plugin::{Need, TlsFile, UpstreamTls},
@@ -25,43 +25,73 @@ pub(super) struct Mistake {
 }
 
 #[derive(Default)]
-pub(super) struct Openings(BTreeMap<Listen, Option<Arc<Identity>>>);
+pub(super) struct ListenConfigs(BTreeMap<Listen, Option<Arc<Identity>>>);
 
-impl Openings {
-    /// Blocks that share an address are told apart by the question, which comes after the handshake: they must agree.
-    pub(super) fn add(&mut self, listen: Listen, identity: Option<&Arc<Identity>>, span: Span) -> Result<(), Mistake> {
+impl ListenConfigs {
+    /// Blocks that share an address are told apart by the question, which comes after the
+    /// handshake: they must agree.
+    pub(super) fn add(
+        &mut self,
+        listen: Listen,
+        identity: Option<&Arc<Identity>>,
+        span: Span,
+    ) -> Result<(), Mistake> {
         let identity = identity.filter(|_| listen.scheme != Scheme::Dns);
         let before = self.0.entry(listen).or_insert_with(|| identity.cloned());
         if before.as_deref() == identity.map(|identity| &**identity) {
             return Ok(());
         }
-        let message = format!("conflicting TLS configuration: another block has other certificates, or none, for the listener {listen}");
+        let message = format!(
+            "conflicting TLS configuration: another block has other certificates, or none, for the listener {listen}"
+        );
         Err(Mistake { span, message })
     }
 
-    pub(super) fn into_inner(self) -> Vec<Opening> {
-        self.0.into_iter().map(|(listen, identity)| Opening { listen, identity, like: None }).collect()
+    pub(super) fn into_inner(self) -> Vec<ListenConfig> {
+        self.0
+            .into_iter()
+            .map(|(listen, identity)| ListenConfig { listen, identity, like: None })
+            .collect()
     }
 }
 
 /// Adds the listeners that are compared with ours.
-pub(super) fn add_compat(openings: &mut Vec<Opening>, compat: &[Listen]) -> anyhow::Result<()> {
+pub(super) fn add_compat(
+    listen_configs: &mut Vec<ListenConfig>,
+    compat: &[Listen],
+) -> anyhow::Result<()> {
     for listen in compat {
-        if openings.iter().any(|opening| opening.listen == *listen) {
+        if listen_configs.iter().any(|listen_config| listen_config.listen == *listen) {
             bail!("--compat-listener {listen}: something listens there already");
         }
-        let same = openings.iter().find(|opening| opening.listen.scheme == listen.scheme && opening.like.is_none());
+        let same = listen_configs.iter().find(|listen_config| {
+            listen_config.listen.scheme == listen.scheme && listen_config.like.is_none()
+        });
         let Some(same) = same else {
-            bail!("--compat-listener {listen}: there is no `{}://` server block to serve there", listen.scheme.name());
+            bail!(
+                "--compat-listener {listen}: there is no `{}://` server block to serve there",
+                listen.scheme.name()
+            );
         };
-        openings.push(Opening { listen: *listen, identity: same.identity.clone(), like: Some(same.listen) });
+        listen_configs.push(ListenConfig {
+            listen: *listen,
+            identity: same.identity.clone(),
+            like: Some(same.listen),
+        });
     }
     Ok(())
 }
 
 /// What the block's `tls` says, if there is one.
-pub(super) fn identity(block: &CheckedBlock, files: &HashMap<String, Result<String, String>>) -> Result<Option<Arc<Identity>>, Mistake> {
-    let Some(tls) = block.needs().find_map(|need| if let Need::Tls(tls) = need { Some(tls) } else { None }) else { return Ok(None) };
+pub(super) fn identity(
+    block: &CheckedBlock,
+    files: &HashMap<String, Result<String, String>>,
+) -> Result<Option<Arc<Identity>>, Mistake> {
+    let Some(tls) =
+        block.needs().find_map(|need| if let Need::Tls(tls) = need { Some(tls) } else { None })
+    else {
+        return Ok(None);
+    };
     let text = |file: &TlsFile| match files.get(&file.path) {
         Some(Ok(text)) => Ok(text.clone()),
         Some(Err(reason)) => Err(mistake(file, reason)),
@@ -86,7 +116,10 @@ pub(super) fn identity(block: &CheckedBlock, files: &HashMap<String, Result<Stri
 }
 
 /// Looks at the certificates with which upstreams are spoken to.
-pub(super) fn check_upstreams(block: &CheckedBlock, files: &HashMap<String, Result<String, String>>) -> Result<(), Mistake> {
+pub(super) fn check_upstreams(
+    block: &CheckedBlock,
+    files: &HashMap<String, Result<String, String>>,
+) -> Result<(), Mistake> {
     for need in block.needs() {
         let Need::UpstreamTls(written) = need else { continue };
         let tls = written.read(files).map_err(|(file, reason)| used(file, "forward", &reason))?;
@@ -97,7 +130,8 @@ pub(super) fn check_upstreams(block: &CheckedBlock, files: &HashMap<String, Resu
                 | (Fault::Key(_), UpstreamTls { identity: Some((_, file)), .. }) => Some(file),
                 _ => None,
             };
-            let nowhere = || Mistake { span: Span::default(), message: format!("plugin/forward: {fault}") };
+            let nowhere =
+                || Mistake { span: Span::default(), message: format!("plugin/forward: {fault}") };
             file.map_or_else(nowhere, |file| used(file, "forward", &fault.to_string()))
         })?;
     }
@@ -109,5 +143,8 @@ fn mistake(file: &TlsFile, reason: &str) -> Mistake {
 }
 
 fn used(file: &TlsFile, plugin: &str, reason: &str) -> Mistake {
-    Mistake { span: file.span, message: format!("plugin/{plugin}: cannot use {}: {reason}", file.path) }
+    Mistake {
+        span: file.span,
+        message: format!("plugin/{plugin}: cannot use {}: {reason}", file.path),
+    }
 }

@@ -1,4 +1,5 @@
-//! What all transports share: the server that is in force, the panic guard, and questions that wait for upstreams.
+//! What all transports share: the server that is in force, the panic guard, and questions that wait
+//! for upstreams.
 #![expect(clippy::disallowed_methods, reason = "here is the clock")]
 
 use std::{
@@ -29,7 +30,7 @@ use crate::{
 use super::{exchange::Exchanger, log::Log};
 
 /// Shared by every listener.
-pub struct Shell {
+pub struct Dispatcher {
     /// Swapped whole on a reload; a question ends on the one it began with.
     pub server: ArcSwap<Server>,
     pub exchanger: Exchanger,
@@ -71,17 +72,31 @@ struct Queued {
     place: OwnedSemaphorePermit,
 }
 
-impl Shell {
-    /// The shell, and the task that runs what waits for upstreams; it ends when the shell is gone.
-    pub fn new(server: Server, metrics: Arc<Metrics>, log: Log) -> (Arc<Self>, impl Future<Output = ()> + std::marker::Send + 'static) {
+impl Dispatcher {
+    /// The dispatcher, and the task that runs what waits for upstreams; it ends when the dispatcher
+    /// is gone.
+    pub fn new(
+        server: Server,
+        metrics: Arc<Metrics>,
+        log: Log,
+    ) -> (Arc<Self>, impl Future<Output = ()> + std::marker::Send + 'static) {
         let (jobs, receiver) = channel(limits::JOBS_QUEUED);
         let exchanger = Exchanger::new(Arc::clone(&metrics));
         let numbers = [limits::JOBS, limits::STREAM_JOBS, limits::TRANSFERS];
         let [places, stream_places, transfers] = numbers.map(|most| Arc::new(Semaphore::new(most)));
         let server = ArcSwap::from_pointee(server);
-        let shell = Arc::new(Self { server, exchanger, metrics, log, jobs, places, stream_places, transfers });
-        let weak = Arc::downgrade(&shell);
-        (shell, async move { run(&weak, receiver).await })
+        let dispatcher = Arc::new(Self {
+            server,
+            exchanger,
+            metrics,
+            log,
+            jobs,
+            places,
+            stream_places,
+            transfers,
+        });
+        let weak = Arc::downgrade(&dispatcher);
+        (dispatcher, async move { run(&weak, receiver).await })
     }
 
     /// Waits until what datagrams asked is answered; nothing is listened on any more.
@@ -91,8 +106,8 @@ impl Shell {
         self.exchanger.finish().await;
     }
 
-    /// Makes `server` the one that is in force, unless that one does not listen there any more: a listener that is about to
-    /// close answers as before.
+    /// Makes `server` the one that is in force, unless that one does not listen there any more: a
+    /// listener that is about to close answers as before.
     pub(super) fn renew(&self, server: &mut Arc<Server>, listen: Listen) {
         let now = self.server.load();
         if !Arc::ptr_eq(&now, server) && now.listens().any(|other| other == listen) {
@@ -101,24 +116,48 @@ impl Shell {
     }
 
     /// Answers a message as far as that goes without waiting.
-    pub(super) fn receive(&self, server: &Server, listen: Listen, packet: &[u8], cx: &mut Cx, out: &mut Vec<u8>) -> Outcome {
+    pub(super) fn receive(
+        &self,
+        server: &Server,
+        listen: Listen,
+        packet: &[u8],
+        cx: &mut Cx,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
         self.guarded(packet, out, |out| server.receive(listen, packet, cx, out))
     }
 
     /// The next message of a zone on its way.
     pub(super) fn next_message(&self, zone: &mut Outgoing, out: &mut Vec<u8>) -> bool {
-        let more = self.guarded(&[], out, |out| if zone.write(out) { Outcome::Reply } else { Outcome::Silence });
+        let more =
+            self.guarded(
+                &[],
+                out,
+                |out| if zone.write(out) { Outcome::Reply } else { Outcome::Silence },
+            );
         matches!(more, Outcome::Reply)
     }
 
-    fn resume(&self, asked: &mut Asked, pending: Box<Pending>, reply: Reply, out: &mut Vec<u8>) -> Outcome {
+    fn resume(
+        &self,
+        asked: &mut Asked,
+        pending: Box<Pending>,
+        reply: Reply,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
         let Asked { server, header, cx, .. } = asked;
         cx.now = Instant::now();
         self.guarded(header, out, |out| server.resume(pending, reply, cx, out))
     }
 
-    /// A panic costs its one question, which is answered with SERVFAIL where its header can be read.
-    fn guarded(&self, header: &[u8], out: &mut Vec<u8>, answer: impl FnOnce(&mut Vec<u8>) -> Outcome) -> Outcome {
+    /// A panic costs its one question, which is answered with SERVFAIL where its header can be
+    /// read.
+    fn guarded(
+        &self,
+        header: &[u8],
+        out: &mut Vec<u8>,
+        answer: impl FnOnce(&mut Vec<u8>) -> Outcome,
+    ) -> Outcome {
         let start = out.len();
         catch_unwind(AssertUnwindSafe(|| answer(out))).unwrap_or_else(|_| {
             self.metrics.panics.inc();
@@ -133,8 +172,8 @@ impl Shell {
         })
     }
 
-    /// A place among the questions of streams that wait for upstreams, if one is free. They have places of their own, so that a
-    /// flood of connections leaves datagrams theirs.
+    /// A place among the questions of streams that wait for upstreams, if one is free. They have
+    /// places of their own, so that a flood of connections leaves datagrams theirs.
     pub(super) fn stream_place(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.stream_places).try_acquire_owned().ok()
     }
@@ -148,7 +187,8 @@ impl Shell {
         Arc::clone(&self.places).try_acquire_owned().ok()
     }
 
-    /// Leaves a question to a task; where they are too many, ends it. True where a reply was appended.
+    /// Leaves a question to a task; where they are too many, ends it. True where a reply was
+    /// appended.
     pub(super) fn hand_over(&self, job: Job, send: Send, out: &mut Vec<u8>) -> bool {
         let Some(place) = self.place() else { return self.turn_away(job, out) };
         match self.jobs.try_send(Queued { job, send: Some(send), place }) {
@@ -192,11 +232,18 @@ impl Shell {
     }
 
     /// Answers a question that nobody's else waits behind; `None` where nothing is to be sent.
-    pub(super) async fn answer(&self, server: &Arc<Server>, listen: Listen, packet: &[u8], mut cx: Cx) -> Option<Vec<u8>> {
+    pub(super) async fn answer(
+        &self,
+        server: &Arc<Server>,
+        listen: Listen,
+        packet: &[u8],
+        mut cx: Cx,
+    ) -> Option<Vec<u8>> {
         let mut out = Vec::new();
         let replied = match self.receive(server, listen, packet, &mut cx, &mut out) {
             Outcome::Exchange(pending, exchange) => {
-                let asked = Asked { server: Arc::clone(server), listen, header: header_of(packet), cx };
+                let asked =
+                    Asked { server: Arc::clone(server), listen, header: header_of(packet), cx };
                 let job = Job { asked, pending, exchange };
                 match self.stream_place() {
                     Some(_place) => self.drive(job, &mut out).await,
@@ -227,23 +274,31 @@ impl Shell {
 
     /// There is no harm in a refresh that does not happen.
     fn refresh(&self, server: &Arc<Server>, listen: Listen, query: Query, mut cx: Cx) {
-        let outcome = self.guarded(&[], &mut Vec::new(), |_| server.refresh(listen, query, &mut cx));
+        let outcome =
+            self.guarded(&[], &mut Vec::new(), |_| server.refresh(listen, query, &mut cx));
         if let (Outcome::Exchange(pending, exchange), Some(place)) = (outcome, self.place()) {
             let asked = Asked { server: Arc::clone(server), listen, header: Header::default(), cx };
-            let _ = self.jobs.try_send(Queued { job: Job { asked, pending, exchange }, send: None, place });
+            let _ = self.jobs.try_send(Queued {
+                job: Job { asked, pending, exchange },
+                send: None,
+                place,
+            });
         }
     }
 }
 
-/// How long the next exchange is waited for: what a plugin says, but no longer than a client waits for all of it.
+/// How long the next exchange is waited for: what a plugin says, but no longer than a client waits
+/// for all of it.
 fn patience(cx: &mut Cx) -> Duration {
     let left = (cx.started + limits::QUERY_TIME).saturating_duration_since(Instant::now());
     cx.patience.take().map_or(left, |patience| patience.min(left))
 }
 
-/// A context for a question that comes in now. What an IPv6 socket calls `::ffff:192.0.2.1` is that IPv4 address.
+/// A context for a question that comes in now. What an IPv6 socket calls `::ffff:192.0.2.1` is that
+/// IPv4 address.
 pub(super) fn new_cx(peer: SocketAddr, local: SocketAddr, transport: Transport) -> Cx {
-    let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    let canonical =
+        |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
     Cx::new(Instant::now(), rand::random(), canonical(peer), canonical(local), transport)
 }
 
@@ -252,14 +307,14 @@ pub(super) fn header_of(packet: &[u8]) -> Header {
     packet.first_chunk().copied().unwrap_or_default()
 }
 
-async fn run(shell: &Weak<Shell>, mut jobs: Receiver<Queued>) {
+async fn run(dispatcher: &Weak<Dispatcher>, mut jobs: Receiver<Queued>) {
     let mut tasks = JoinSet::new();
     while let Some(Queued { job, send, place }) = jobs.recv().await {
         while tasks.try_join_next().is_some() {}
-        let Some(shell) = shell.upgrade() else { break };
+        let Some(dispatcher) = dispatcher.upgrade() else { break };
         tasks.spawn(async move {
             let mut out = Vec::new();
-            let replied = shell.drive(job, &mut out).await;
+            let replied = dispatcher.drive(job, &mut out).await;
             if let Some(send) = send.filter(|_| replied) {
                 send(&out);
             }
@@ -285,7 +340,7 @@ mod tests {
         world.upstream.reply();
         let (udp, mut tcp) = (world.udp().await, world.tcp().await);
         let (failure, success) = (|id| Said::Failure(id, 2), |id| Said::Address(id, UPSTREAM));
-        let full = all(&world.shell.places);
+        let full = all(&world.dispatcher.places);
         udp.ask(1, "slow.").await;
         assert_eq!(udp.receive().await, failure(1));
         udp.ask(2, "here.").await;
@@ -294,7 +349,7 @@ mod tests {
         assert_eq!(tcp.receive().await, Some(success(3)));
         drop(full);
 
-        let full = all(&world.shell.stream_places);
+        let full = all(&world.dispatcher.stream_places);
         tcp.ask(4, "slow.").await;
         assert_eq!(tcp.receive().await, Some(failure(4)));
         udp.ask(5, "slow.").await;
@@ -312,12 +367,16 @@ mod tests {
         udp.ask(2, "panic-late.").await;
         tcp.ask(3, "slow.").await;
         world.upstream.has_heard(2).await;
-        let taken =
-            || [limits::JOBS - world.shell.places.available_permits(), limits::STREAM_JOBS - world.shell.stream_places.available_permits()];
+        let taken = || {
+            [
+                limits::JOBS - world.dispatcher.places.available_permits(),
+                limits::STREAM_JOBS - world.dispatcher.stream_places.available_permits(),
+            ]
+        };
         assert_eq!(taken(), [2, 1]);
         world.upstream.reply();
         tcp.receive().await.unwrap();
-        world.shell.finish().await;
+        world.dispatcher.finish().await;
         tcp.ask(4, "here.").await;
         tcp.receive().await.unwrap();
         assert_eq!(taken(), [0, 0]);
@@ -332,12 +391,16 @@ mod tests {
         let mut records = 0;
         while records < 5002 {
             let message = client.receive_message().await.unwrap();
-            assert!(message.len() <= limits::TRANSFER_OCTETS && message[1] == 1, "{} octets", message.len());
+            assert!(
+                message.len() <= limits::TRANSFER_OCTETS && message[1] == 1,
+                "{} octets",
+                message.len()
+            );
             records += usize::from(u16::from_be_bytes([message[6], message[7]]));
         }
         assert_eq!((records, client.receive().await), (5002, Some(here(2))));
 
-        let full = all(&world.shell.transfers);
+        let full = all(&world.dispatcher.transfers);
         client.ask_for_zone(3, "1.").await;
         assert_eq!(client.receive().await, Some(Said::Failure(3, 2)));
         drop(full);
@@ -352,9 +415,12 @@ mod tests {
         let mut client = world.tcp().await;
         client.ask_for_zone(1, "endless.").await;
         client.receive_message().await.unwrap();
-        assert_eq!(world.shell.transfers.available_permits(), limits::TRANSFERS - 1);
+        assert_eq!(world.dispatcher.transfers.available_permits(), limits::TRANSFERS - 1);
         tokio::time::sleep(limits::TCP_WRITE_TIME).await;
-        eventually("its place is free", async || world.shell.transfers.available_permits() == limits::TRANSFERS).await;
+        eventually("its place is free", async || {
+            world.dispatcher.transfers.available_permits() == limits::TRANSFERS
+        })
+        .await;
     }
 
     #[test]
@@ -365,7 +431,10 @@ mod tests {
             cx.started -= ago;
             cx.patience = said;
             let waits = patience(&mut cx);
-            assert!(waits <= expected && waits + Duration::from_millis(500) > expected, "{ago:?} {said:?}: {waits:?}");
+            assert!(
+                waits <= expected && waits + Duration::from_millis(500) > expected,
+                "{ago:?} {said:?}: {waits:?}"
+            );
             assert_eq!(cx.patience, None, "it is said for one exchange");
         };
         let second = Duration::from_secs(1);

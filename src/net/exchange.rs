@@ -1,4 +1,5 @@
-//! Has questions answered by upstreams: obeys what [`Attempt`] says, and lets identical questions share one exchange.
+//! Has questions answered by upstreams: obeys what [`Attempt`] says, and lets identical questions
+//! share one exchange.
 #![expect(clippy::disallowed_methods, reason = "here is the clock")]
 
 mod probe;
@@ -87,7 +88,9 @@ impl Exchanger {
 
     /// The group's reply. Who asks the same while it is on its way gets the same reply.
     pub async fn exchange(&self, exchange: Exchange) -> Reply {
-        let Some(mut receiver) = self.join_or_start(exchange) else { return Err(Failure::Overloaded) };
+        let Some(mut receiver) = self.join_or_start(exchange) else {
+            return Err(Failure::Overloaded);
+        };
         let reply = receiver.wait_for(Option::is_some).await;
         // The exchange's task ends without a reply only where it panics or the process stops.
         reply.ok().and_then(|reply| reply.clone()).unwrap_or(Err(Failure::Overloaded))
@@ -96,7 +99,10 @@ impl Exchanger {
     /// Waits for the exchanges that are on their way, and ends what goes on in the background.
     pub async fn finish(&self) {
         let mut exchanges = std::mem::take(&mut *lock(&self.0.exchanges));
-        let _ = tokio::time::timeout(limits::QUERY_TIME, async { while exchanges.join_next().await.is_some() {} }).await;
+        let _ = tokio::time::timeout(limits::QUERY_TIME, async {
+            while exchanges.join_next().await.is_some() {}
+        })
+        .await;
         lock(&self.0.background).abort_all();
     }
 
@@ -108,12 +114,16 @@ impl Exchanger {
         }
         let (sender, receiver) = watch::channel(None);
         let sender = Arc::new(sender);
-        in_flight.insert(key.clone(), Running { receiver: receiver.clone(), sender: Arc::downgrade(&sender) });
+        in_flight.insert(
+            key.clone(),
+            Running { receiver: receiver.clone(), sender: Arc::downgrade(&sender) },
+        );
         let shared = Arc::clone(&self.0);
         spawn(&self.0.exchanges, async move {
             // While the key is in use its group's address must not become another group's.
             let _group = Arc::clone(&exchange.group);
-            let run = std::panic::AssertUnwindSafe(Arc::clone(&shared).run(exchange)).catch_unwind();
+            let run =
+                std::panic::AssertUnwindSafe(Arc::clone(&shared).run(exchange)).catch_unwind();
             let reply = run.await.unwrap_or_else(|_| {
                 shared.metrics.panics.inc();
                 Err(Failure::Overloaded)
@@ -159,7 +169,8 @@ impl Shared {
     async fn run(self: Arc<Self>, exchange: Exchange) -> Reply {
         let Exchange { query, group } = exchange;
         let begun = Attempt::begin(&group, Instant::now(), rand::random());
-        let mut attempt = begun.inspect_err(|failure| self.count_refusal(*failure)).map_err(Failure::Upstream)?;
+        let mut attempt =
+            begun.inspect_err(|failure| self.count_refusal(*failure)).map_err(Failure::Upstream)?;
         if attempt.blind {
             self.metrics.forward_all_down.inc();
         }
@@ -172,7 +183,12 @@ impl Shared {
     }
 
     /// Does what the attempt says until there is a reply.
-    async fn converse(self: &Arc<Self>, attempt: &mut Attempt, group: &Arc<Group>, query: &Query) -> Reply {
+    async fn converse(
+        self: &Arc<Self>,
+        attempt: &mut Attempt,
+        group: &Arc<Group>,
+        query: &Query,
+    ) -> Reply {
         let mut listening: FuturesUnordered<BoxFuture<'_, Heard>> = FuturesUnordered::new();
         let mut kept = None;
         loop {
@@ -215,12 +231,22 @@ impl Shared {
 
     fn start_probe(self: &Arc<Self>, group: &Arc<Group>, upstream: usize) {
         if group.settings.max_fails > 0 && group.upstream(upstream).health.needs_probe() {
-            spawn(&self.background, probe::until_healthy(Arc::downgrade(self), Arc::downgrade(group), upstream));
+            spawn(
+                &self.background,
+                probe::until_healthy(Arc::downgrade(self), Arc::downgrade(group), upstream),
+            );
         }
     }
 
-    /// Asks one upstream once, and tells what came of it; never ends where only silence or forgeries came.
-    async fn ask(self: &Arc<Self>, group: &Group, upstream: usize, over: Over, query: &Query) -> Heard {
+    /// Asks one upstream once, and tells what came of it; never ends where only silence or
+    /// forgeries came.
+    async fn ask(
+        self: &Arc<Self>,
+        group: &Group,
+        upstream: usize,
+        over: Over,
+        query: &Query,
+    ) -> Heard {
         let to = group.upstream(upstream);
         let label = to.address.to_string();
         let Some(_waiting) = to.health.ask() else {
@@ -233,9 +259,18 @@ impl Shared {
         let raw = match over {
             Over::Udp => {
                 // A connection is never used again: that is told, too.
-                self.metrics.proxy_conn_hits.with_label_values(&["forward", &label, "udp"]).inc_by(0);
+                self.metrics
+                    .proxy_conn_hits
+                    .with_label_values(&["forward", &label, "udp"])
+                    .inc_by(0);
                 self.metrics.proxy_conn_misses.with_label_values(&["forward", &label, "udp"]).inc();
-                udp::ask(to.address, group.settings.source, &asked, &self.metrics.forward_strays.with_label_values(&[&label])).await
+                udp::ask(
+                    to.address,
+                    group.settings.source,
+                    &asked,
+                    &self.metrics.forward_strays.with_label_values(&[&label]),
+                )
+                .await
             }
             Over::Tcp => tcp::ask(self, group, to, &asked).await,
         };
@@ -250,7 +285,14 @@ impl Shared {
         Heard { upstream, what }
     }
 
-    fn read(&self, packet: &[u8], asked: &Query, over: Over, to: &upstream::Upstream, began: Instant) -> What {
+    fn read(
+        &self,
+        packet: &[u8],
+        asked: &Query,
+        over: Over,
+        to: &upstream::Upstream,
+        began: Instant,
+    ) -> What {
         if over == Over::Tcp && reply::matches(packet, asked) == reply::Match::WrongCase {
             to.health.case_was_lost();
         }
@@ -284,11 +326,16 @@ enum Raw {
     Doubtful,
 }
 
-/// The question as it goes out: id and case that nobody can guess, our own EDNS, none of the client's options.
+/// The question as it goes out: id and case that nobody can guess, our own EDNS, none of the
+/// client's options.
 fn upstream_query(query: &Query, random_case: bool) -> Query {
     let mut asked = query.clone();
     asked.id = rand::random();
-    asked.question.caps = if random_case { Caps::random(&asked.question.name, rand::random()) } else { Caps::default() };
+    asked.question.caps = if random_case {
+        Caps::random(&asked.question.name, rand::random())
+    } else {
+        Caps::default()
+    };
     asked.edns = Some(Edns::new(limits::UDP_OCTETS, query.dnssec_ok()));
     asked
 }

@@ -1,6 +1,8 @@
-//! Which server block answers a question, and what goes back to who asked: the one door for every transport.
+//! Which server block answers a question, and what goes back to who asked: the one door for every
+//! transport.
 //!
-//! A [`Server`] is immutable; a reload makes another one. A question that leaves the machine ends on the server it began with.
+//! A [`Server`] is immutable; a reload makes another one. A question that leaves the machine ends
+//! on the server it began with.
 
 mod assemble;
 mod blocks;
@@ -17,7 +19,7 @@ use crate::{
 };
 
 pub use crate::chain::Exchange;
-pub use assemble::{Assembled, Enabled, Fault, Ground, Written, assemble};
+pub use assemble::{Assembled, BuildContext, Enabled, Fault, Written, assemble};
 pub use blocks::{Block, Overlap, Server};
 pub use check::{CheckedBlock, check};
 pub use transfer::Outgoing;
@@ -68,7 +70,11 @@ impl Scheme {
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scheme, address) = (self.scheme.name(), self.address);
-        if address.ip().is_unspecified() { write!(f, "{scheme}://:{}", address.port()) } else { write!(f, "{scheme}://{address}") }
+        if address.ip().is_unspecified() {
+            write!(f, "{scheme}://:{}", address.port())
+        } else {
+            write!(f, "{scheme}://{address}")
+        }
     }
 }
 
@@ -80,7 +86,8 @@ pub enum Outcome {
     Silence,
     /// Have the exchange answered, and call [`Server::resume`].
     Exchange(Box<Pending>, Exchange),
-    /// Send its messages, and end with [`Server::transferred`]; only for who asks over a stream of messages.
+    /// Send its messages, and end with [`Server::transferred`]; only for who asks over a stream of
+    /// messages.
     Transfer(Box<Outgoing>),
 }
 
@@ -101,39 +108,62 @@ struct At {
 
 impl Server {
     /// A message that came in at `listen`. Appends the reply to `out`.
-    pub fn receive(&self, listen: Listen, packet: &[u8], cx: &mut Cx, out: &mut Vec<u8>) -> Outcome {
+    pub fn receive(
+        &self,
+        listen: Listen,
+        packet: &[u8],
+        cx: &mut Cx,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
         let query = match Query::parse(packet) {
             Ok(query) => query,
             Err(Malformed::Ignore) => return Outcome::Silence,
-            Err(Malformed::Answer(_)) if cx.transport == Transport::Udp && ANSWERS_ANYTHING.contains(&cx.peer.port()) => {
+            Err(Malformed::Answer(_))
+                if cx.transport == Transport::Udp && ANSWERS_ANYTHING.contains(&cx.peer.port()) =>
+            {
                 return Outcome::Silence;
             }
             Err(Malformed::Answer(rcode)) => {
                 refusal(packet, rcode, out);
                 return Outcome::Reply;
             }
-            Err(Malformed::Refuse(query, rcode)) => return self.refuse(&query, rcode, packet.len(), cx, out),
+            Err(Malformed::Refuse(query, rcode)) => {
+                return self.refuse(&query, rcode, packet.len(), cx, out);
+            }
         };
-        let Some(listener) = self.listener(listen) else { return self.refuse(&query, Rcode::REFUSED, packet.len(), cx, out) };
+        let Some(listener) = self.listener(listen) else {
+            return self.refuse(&query, Rcode::REFUSED, packet.len(), cx, out);
+        };
         match self.block_for(listener, &query.question) {
-            Some(block) => self.start(At { listener, block, request_octets: packet.len() }, query, cx, out),
+            Some(block) => {
+                self.start(At { listener, block, request_octets: packet.len() }, query, cx, out)
+            }
             None => self.refuse(&query, Rcode::REFUSED, packet.len(), cx, out),
         }
     }
 
     /// Goes on with what an exchange brought.
-    pub fn resume(&self, mut pending: Box<Pending>, reply: Reply, cx: &mut Cx, out: &mut Vec<u8>) -> Outcome {
+    pub fn resume(
+        &self,
+        mut pending: Box<Pending>,
+        reply: Reply,
+        cx: &mut Cx,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
         let router = Routes { server: self, listener: pending.at.listener };
         let step = pending.run.resume(&router, cx, reply);
         self.step(*pending, step, cx, out)
     }
 
-    /// A question of our own, as if it came in at `listen`; what it brings stays in the caches and nothing is appended.
+    /// A question of our own, as if it came in at `listen`; what it brings stays in the caches and
+    /// nothing is appended.
     pub fn refresh(&self, listen: Listen, query: Query, cx: &mut Cx) -> Outcome {
         cx.refresh = true;
         let Some(listener) = self.listener(listen) else { return Outcome::Silence };
         match self.block_for(listener, &query.question) {
-            Some(block) => self.start(At { listener, block, request_octets: 0 }, query, cx, &mut Vec::new()),
+            Some(block) => {
+                self.start(At { listener, block, request_octets: 0 }, query, cx, &mut Vec::new())
+            }
             None => Outcome::Silence,
         }
     }
@@ -161,9 +191,19 @@ impl Server {
         if cx.refresh {
             return Outcome::Silence;
         }
-        let response = reply.unwrap_or_else(|failure| Response { ede: failure.ede(), ..Response::of(failure.rcode()) });
+        let response = reply.unwrap_or_else(|failure| Response {
+            ede: failure.ede(),
+            ..Response::of(failure.rcode())
+        });
         let query = pending.run.query();
-        let sent = self.write(&response, query, self.blocks()[pending.at.block].udp_octets, pending.at.request_octets, cx, out);
+        let sent = self.write(
+            &response,
+            query,
+            self.blocks()[pending.at.block].udp_octets,
+            pending.at.request_octets,
+            cx,
+            out,
+        );
         self.tell(pending.at.block, cx, query, &sent);
         Outcome::Reply
     }
@@ -175,15 +215,31 @@ impl Server {
     }
 
     /// An answer that no block gives.
-    fn refuse(&self, query: &Query, rcode: Rcode, request_octets: usize, cx: &mut Cx, out: &mut Vec<u8>) -> Outcome {
-        let sent = self.write(&Response::of(rcode), query, limits::UDP_OCTETS, request_octets, cx, out);
+    fn refuse(
+        &self,
+        query: &Query,
+        rcode: Rcode,
+        request_octets: usize,
+        cx: &mut Cx,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let sent =
+            self.write(&Response::of(rcode), query, limits::UDP_OCTETS, request_octets, cx, out);
         if let Some(observer) = &self.unrouted {
             observer.sent(cx, query, &sent);
         }
         Outcome::Reply
     }
 
-    fn write(&self, response: &Response, query: &Query, udp_octets: u16, request_octets: usize, cx: &Cx, out: &mut Vec<u8>) -> Sent {
+    fn write(
+        &self,
+        response: &Response,
+        query: &Query,
+        udp_octets: u16,
+        request_octets: usize,
+        cx: &Cx,
+        out: &mut Vec<u8>,
+    ) -> Sent {
         let start = out.len();
         response.encode(query, self.room(query, udp_octets, cx), out);
         let word = |at: usize| u16::from_be_bytes([out[start + at], out[start + at + 1]]);
@@ -200,10 +256,15 @@ impl Server {
     fn room(&self, query: &Query, udp_octets: u16, cx: &Cx) -> Room {
         let room = match cx.transport {
             Transport::Udp => Room::datagram(query.edns, udp_octets),
-            Transport::Tcp | Transport::Tls | Transport::Https | Transport::Quic => Room::stream(udp_octets),
+            Transport::Tcp | Transport::Tls | Transport::Https | Transport::Quic => {
+                Room::stream(udp_octets)
+            }
         };
         let Some(edns) = query.edns else { return room };
-        let cookie = self.cookies.zip(edns.cookie).map(|(secret, client)| secret.cookie(client, cx.peer.ip(), cx.now));
+        let cookie = self
+            .cookies
+            .zip(edns.cookie)
+            .map(|(secret, client)| secret.cookie(client, cx.peer.ip(), cx.now));
         // HTTP and QUIC say it in their own ways (RFC 9250 §5.5.2).
         let told = edns.keepalive && matches!(cx.transport, Transport::Tcp | Transport::Tls);
         let keepalive = told.then_some((limits::TCP_IDLE_TIME.as_millis() / 100) as u16);
@@ -227,6 +288,6 @@ impl Router for Routes<'_> {
     }
 }
 
-/// Ports of services that answer whatever they are sent (RFC 862 to 868): an error that goes there would come back as the next
-/// one's cause.
+/// Ports of services that answer whatever they are sent (RFC 862 to 868): an error that goes there
+/// would come back as the next one's cause.
 const ANSWERS_ANYTHING: [u16; 5] = [7, 13, 17, 19, 37];

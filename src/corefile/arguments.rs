@@ -1,4 +1,5 @@
-//! Reading a directive's words: each reader says one good sentence where a word is not what it should be.
+//! Reading a directive's words: each reader says one good sentence where a word is not what it
+//! should be.
 
 use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
 
@@ -14,7 +15,7 @@ use super::{Diagnostic, Diagnostics, Line, Span, Token, go_duration, key, neares
 /// });                                                  // words that an option leaves are told
 /// words.end();
 /// ```
-pub struct Words<'w> {
+pub struct Arguments<'w> {
     /// The directive, for messages.
     plugin: &'static str,
     line: &'w Line,
@@ -25,7 +26,7 @@ pub struct Words<'w> {
     diagnostics: &'w mut Diagnostics,
 }
 
-impl<'w> Words<'w> {
+impl<'w> Arguments<'w> {
     pub fn new(plugin: &'static str, line: &'w Line, diagnostics: &'w mut Diagnostics) -> Self {
         Self { plugin, line, before: &[], at: 0, body_read: false, diagnostics }
     }
@@ -45,20 +46,28 @@ impl<'w> Words<'w> {
         self.at >= self.line.arguments.len()
     }
 
-    /// Reads every line of the body with `read`. Words and braces that it leaves are told.
-    pub fn options(&mut self, mut read: impl FnMut(&mut Words<'_>)) {
+    /// Reads every line of the body with `read`. Arguments and braces that it leaves are told.
+    pub fn options(&mut self, mut read: impl FnMut(&mut Arguments<'_>)) {
         self.body_read = true;
         let line = self.line;
         for (at, option) in line.body.iter().enumerate() {
             let before = &line.body[..at];
-            let mut words = Words { plugin: self.plugin, line: option, before, at: 0, body_read: false, diagnostics: self.diagnostics };
+            let mut words = Arguments {
+                plugin: self.plugin,
+                line: option,
+                before,
+                at: 0,
+                body_read: false,
+                diagnostics: self.diagnostics,
+            };
             read(&mut words);
             words.end();
             words.no_body();
         }
     }
 
-    /// Where the last of several lines with this name counts, says so; the lines of `many` all count.
+    /// Where the last of several lines with this name counts, says so; the lines of `many` all
+    /// count.
     pub fn once_unless(&mut self, many: &[&str]) {
         if !many.contains(&self.name()) {
             self.once();
@@ -70,7 +79,9 @@ impl<'w> Words<'w> {
         let name = self.name();
         let Some(first) = self.before.iter().find(|line| line.name.text == name) else { return };
         let (first, span) = (first.name.span, self.span());
-        self.warning(span, &format!("`{name}` is written twice")).label("only the last one counts").related(first, "the first one is here");
+        self.warning(span, &format!("`{name}` is written twice"))
+            .label("only the last one counts")
+            .related(first, "the first one is here");
     }
 
     pub fn error(&mut self, span: Span, message: &str) -> &mut Diagnostic {
@@ -97,7 +108,8 @@ impl<'w> Words<'w> {
     pub fn required(&mut self, what: &str) -> Option<&'w Token> {
         let token = self.optional();
         if token.is_none() {
-            let (span, name) = (self.line.arguments.last().map_or(self.span(), |last| last.span), self.name());
+            let (span, name) =
+                (self.line.arguments.last().map_or(self.span(), |last| last.span), self.name());
             self.error(span, &format!("`{name}` needs {what}")).label("expected it after this");
         }
         token
@@ -114,7 +126,8 @@ impl<'w> Words<'w> {
     pub fn end(&mut self) {
         let name = self.name();
         if let Some(extra) = self.rest().first() {
-            self.error(extra.span, &format!("`{name}` takes no more arguments")).label("unexpected");
+            self.error(extra.span, &format!("`{name}` takes no more arguments"))
+                .label("unexpected");
         }
     }
 
@@ -143,19 +156,28 @@ impl<'w> Words<'w> {
     /// An option that CoreDNS had once; `help` says what is done now.
     pub fn removed(&mut self, help: &'static str) {
         let (span, name) = (self.span(), self.name());
-        self.error(span, &format!("unknown property '{name}'")).label("CoreDNS had this once").help(help);
+        self.error(span, &format!("unknown property '{name}'"))
+            .label("CoreDNS had this once")
+            .help(help);
         self.skip();
     }
 
     /// An option that CoreDNS has and this server does not have yet.
     pub fn not_yet(&mut self) {
         let (span, name) = (self.span(), self.name());
-        self.error(span, &format!("`{name}` is known to CoreDNS, not here yet")).label("not here yet");
+        self.error(span, &format!("`{name}` is known to CoreDNS, not here yet"))
+            .label("not here yet");
         self.skip();
     }
 
     /// The next word as `parse` reads it; else `message` and `help` are said of it.
-    fn parsed<T>(&mut self, what: &str, parse: impl FnOnce(&str) -> Option<T>, message: &str, help: &'static str) -> Option<T> {
+    fn parsed<T>(
+        &mut self,
+        what: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+        message: &str,
+        help: &'static str,
+    ) -> Option<T> {
         let token = self.required(what)?;
         let parsed = parse(&token.text);
         if parsed.is_none() {
@@ -165,11 +187,19 @@ impl<'w> Words<'w> {
     }
 
     /// A number within the range.
-    pub fn number<N: FromStr + PartialOrd + fmt::Display + Copy>(&mut self, what: &str, low: N, high: N) -> Option<N> {
+    pub fn number<N: FromStr + PartialOrd + fmt::Display + Copy>(
+        &mut self,
+        what: &str,
+        low: N,
+        high: N,
+    ) -> Option<N> {
         let token = self.required(what)?;
         let number = token.text.parse().ok().filter(|number| (low..=high).contains(number));
         if number.is_none() {
-            self.error(token.span, &format!("{what} must be in range [{low}, {high}]: {}", token.text));
+            self.error(
+                token.span,
+                &format!("{what} must be in range [{low}, {high}]: {}", token.text),
+            );
         }
         number
     }
@@ -180,7 +210,11 @@ impl<'w> Words<'w> {
         let number = token.text.strip_suffix('%').unwrap_or(&token.text);
         let number = number.parse().ok().filter(|number| (low..=high).contains(number));
         if number.is_none() {
-            self.error(token.span, &format!("{what} should fall in range [{low}, {high}]: {}", token.text)).help("such as `10%`");
+            self.error(
+                token.span,
+                &format!("{what} should fall in range [{low}, {high}]: {}", token.text),
+            )
+            .help("such as `10%`");
         }
         number
     }
@@ -191,13 +225,24 @@ impl<'w> Words<'w> {
     }
 
     /// A duration within the range.
-    pub fn duration_between(&mut self, what: &str, low: Duration, high: Duration) -> Option<Duration> {
+    pub fn duration_between(
+        &mut self,
+        what: &str,
+        low: Duration,
+        high: Duration,
+    ) -> Option<Duration> {
         let token = self.required(what)?;
         let (message, help) = match value::duration(&token.text) {
             Ok(duration) if (low..=high).contains(&duration) => return Some(duration),
-            Ok(_) if low == Duration::from_nanos(1) && high == Duration::MAX => ("must be longer than 0".to_owned(), None),
-            Ok(_) if high == Duration::MAX => (format!("must be {} or longer", go_duration(low)), None),
-            Ok(_) => (format!("must be in range [{}, {}]", go_duration(low), go_duration(high)), None),
+            Ok(_) if low == Duration::from_nanos(1) && high == Duration::MAX => {
+                ("must be longer than 0".to_owned(), None)
+            }
+            Ok(_) if high == Duration::MAX => {
+                (format!("must be {} or longer", go_duration(low)), None)
+            }
+            Ok(_) => {
+                (format!("must be in range [{}, {}]", go_duration(low), go_duration(high)), None)
+            }
             Err(help) => ("is no duration".to_owned(), Some(help)),
         };
         let error = self.error(token.span, &format!("{what} {message}: {}", token.text));
@@ -207,7 +252,8 @@ impl<'w> Words<'w> {
         None
     }
 
-    /// The rest as zones, in presentation form with their final dots; address blocks become reverse zones.
+    /// The rest as zones, in presentation form with their final dots; address blocks become reverse
+    /// zones.
     pub fn zones(&mut self) -> Vec<String> {
         self.rest().iter().flat_map(|token| self.zones_of(token)).collect()
     }
@@ -221,12 +267,22 @@ impl<'w> Words<'w> {
     }
 
     pub fn address(&mut self, what: &str) -> Option<IpAddr> {
-        self.parsed(what, |text| text.parse().ok(), "is no IP address", "such as `10.0.0.10` or `fd00::10`")
+        self.parsed(
+            what,
+            |text| text.parse().ok(),
+            "is no IP address",
+            "such as `10.0.0.10` or `fd00::10`",
+        )
     }
 
     /// An address block: the address as it is written, and the mask's length.
     pub fn network(&mut self, what: &str) -> Option<(IpAddr, u8)> {
-        self.parsed(what, value::network, "is no address block", "such as `10.0.0.0/8` or `fd00::/8`")
+        self.parsed(
+            what,
+            value::network,
+            "is no address block",
+            "such as `10.0.0.0/8` or `fd00::/8`",
+        )
     }
 
     /// `HOST:PORT` with an empty host for every address, for a page to listen on.
@@ -246,7 +302,11 @@ impl<'w> Words<'w> {
         let token = self.required(&format!("one of: {}", names.join(", ")))?;
         let found = choices.iter().find(|(name, _)| *name == token.text);
         if found.is_none() {
-            let message = format!("wrong value for {what}: {},  must be one of: {}", token.text, names.join(", "));
+            let message = format!(
+                "wrong value for {what}: {},  must be one of: {}",
+                token.text,
+                names.join(", ")
+            );
             self.error(token.span, &message).help(suggestion(&token.text, &names));
         }
         found.map(|(_, value)| *value)

@@ -1,7 +1,8 @@
-//! Names for clients outside of the cluster: which addresses of it they can reach, instead of those inside.
+//! Names for clients outside of the cluster: which addresses of it they can reach, instead of those
+//! inside.
 //!
-//! Facts are the same as inside, and are joined when a question comes: a load balancer's address that changes touches one
-//! entry, however many names lead to it.
+//! Facts are the same as inside, and are joined when a question comes: a load balancer's address
+//! that changes touches one entry, however many names lead to it.
 
 mod apex;
 mod external;

@@ -1,7 +1,9 @@
-//! One file a directive, in CoreDNS's order: what was written becomes [`Settings`], and settings become plugins.
+//! One file a directive, in CoreDNS's order: what was written becomes [`Settings`], and settings
+//! become plugins.
 //!
-//! A plugin never touches a socket, file or clock. What it needs from outside it declares as a [`Need`]; `app` serves the
-//! needs, and what they bring comes back through the [`Site`] that plugins are built on.
+//! A plugin never touches a socket, file or clock. What it needs from outside it declares as a
+//! [`Need`]; `app` serves the needs, and what they bring comes back through the [`PluginContext`]
+//! that plugins are built on.
 
 mod authority;
 mod autopath;
@@ -38,7 +40,7 @@ use std::{
 use crate::{
     cache::Cache,
     chain::{self, Cx, Plugin, Transport},
-    corefile::{Block, Diagnostics, Line, Words, nearest},
+    corefile::{Arguments, Block, Diagnostics, Line, nearest},
     limits,
     metrics::Metrics,
     model::Kind,
@@ -68,7 +70,8 @@ impl Entry {
 /// Reads a directive's lines; `None` where they are too wrong to go on.
 type Read = fn(&mut Reading<'_>) -> Option<Box<dyn Settings>>;
 
-/// All directives of CoreDNS 1.15 in the order in which their plugins are called, whatever the Corefile's order.
+/// All directives of CoreDNS 1.15 in the order in which their plugins are called, whatever the
+/// Corefile's order.
 pub static ALL: &[Entry] = &[
     missing("root"),
     missing("metadata"),
@@ -151,7 +154,8 @@ const fn missing(name: &'static str) -> Entry {
     Entry { name, read: None }
 }
 
-/// What a directive says, checked; nothing is resolved or opened yet. Two that print alike are equal.
+/// What a directive says, checked; nothing is resolved or opened yet. Two that print alike are
+/// equal.
 pub trait Settings: fmt::Debug + Send + Sync {
     fn needs(&self) -> Vec<Need> {
         Vec::new()
@@ -161,7 +165,7 @@ pub trait Settings: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// A sentence, where what the needs brought is of no use.
-    fn build(&self, _site: &mut Site<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+    fn build(&self, _site: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
         Ok(Vec::new())
     }
 }
@@ -196,9 +200,10 @@ pub enum Need {
     Transfers,
     /// A certificate for the keys whose scheme is encrypted.
     Tls(Tls),
-    /// Certificates with which upstreams are spoken to: they are to be looked at before they are used.
+    /// Certificates with which upstreams are spoken to: they are to be looked at before they are
+    /// used.
     UpstreamTls(UpstreamTls),
-    /// The questions of [`Site::probes`] are asked at the start.
+    /// The questions of [`PluginContext::probes`] are asked at the start.
     Probe,
     /// The `ready` page watches this block's plugins.
     Readiness { continuously: bool },
@@ -217,7 +222,8 @@ pub struct Page {
     pub address: String,
     pub path: &'static str,
     pub render: Arc<dyn Fn() -> PageReply + Send + Sync>,
-    /// The process asks for it itself once a second: how long that takes shows whether it still gets to run.
+    /// The process asks for it itself once a second: how long that takes shows whether it still
+    /// gets to run.
     pub polled: bool,
 }
 
@@ -242,7 +248,7 @@ pub trait Timed: Send + Sync {
 }
 
 /// What settings are built on: the block, what its needs brought, and what lives through a reload.
-pub struct Site<'s> {
+pub struct PluginContext<'s> {
     pub zones: &'s [Name],
     /// What the block's addresses are called in metrics, and those of all blocks.
     pub servers: &'s Servers,
@@ -267,28 +273,35 @@ pub struct Site<'s> {
     pub stores: &'s HashMap<Source, Arc<Store>>,
     /// The machine's addresses that others reach it at.
     pub own_addresses: &'s [IpAddr],
-    /// What the server before had; it goes over where it is asked for again, and else goes with that server.
-    pub before: &'s Kept,
-    pub kept: &'s mut Kept,
+    /// What the server before had; it goes over where it is asked for again, and else goes with
+    /// that server.
+    pub before: &'s ReloadState,
+    pub kept: &'s mut ReloadState,
     /// A number that clients do not know, and another one after a reload.
     pub seed: u64,
-    /// The settings of the block that decide what its cache may hold, printed: with the same ones a cache lives on.
+    /// The settings of the block that decide what its cache may hold, printed: with the same ones a
+    /// cache lives on.
     pub cache_identity: &'s str,
 }
 
 /// What lives through a reload where the settings behind it stay the same.
 #[derive(Default)]
-pub struct Kept {
+pub struct ReloadState {
     pub caches: HashMap<String, Arc<Cache>>,
     pub groups: HashMap<String, Arc<upstream::Group>>,
 }
 
-impl Site<'_> {
+impl PluginContext<'_> {
     /// The block's cache, with what it held before a reload that did not touch its settings.
     pub fn cache(&mut self, make: impl FnOnce(u64) -> Cache) -> Arc<Cache> {
         let (identity, seed) = (self.cache_identity.to_owned(), self.seed);
         let before = self.before.caches.get(&identity).cloned();
-        Arc::clone(self.kept.caches.entry(identity).or_insert_with(|| before.unwrap_or_else(|| Arc::new(make(seed)))))
+        Arc::clone(
+            self.kept
+                .caches
+                .entry(identity)
+                .or_insert_with(|| before.unwrap_or_else(|| Arc::new(make(seed)))),
+        )
     }
 
     /// The upstreams of these settings, with what is known of their health.
@@ -315,7 +328,9 @@ impl Servers {
         let transport = if cx.transport == Transport::Udp { Transport::Tcp } else { cx.transport };
         let here = |(spoken, address, _): &&(Transport, SocketAddr, String)| {
             let port = address.port() == 0 || address.port() == cx.local.port();
-            *spoken == transport && port && (address.ip().is_unspecified() || address.ip() == cx.local.ip())
+            *spoken == transport
+                && port
+                && (address.ip().is_unspecified() || address.ip() == cx.local.ip())
         };
         self.0.iter().find(here).or(self.0.first()).map_or("", |(.., label)| label)
     }
@@ -342,27 +357,39 @@ pub struct Reading<'r> {
 }
 
 impl<'r> Reading<'r> {
-    fn new(name: &'static str, block: &'r Block, zones: &'r [Name], diagnostics: &'r mut Diagnostics) -> Option<Self> {
+    fn new(
+        name: &'static str,
+        block: &'r Block,
+        zones: &'r [Name],
+        diagnostics: &'r mut Diagnostics,
+    ) -> Option<Self> {
         let lines: Vec<_> = block.directives.iter().filter(|line| line.name.text == name).collect();
         (!lines.is_empty()).then_some(Self { name, lines, zones, block, diagnostics })
     }
 
     /// Reads another directive of the block, if it is there.
-    fn beside<T>(&self, name: &'static str, diagnostics: &mut Diagnostics, read: impl FnOnce(&mut Reading<'_>) -> T) -> Option<T> {
-        Reading::new(name, self.block, self.zones, diagnostics).map(|mut reading| read(&mut reading))
+    fn beside<T>(
+        &self,
+        name: &'static str,
+        diagnostics: &mut Diagnostics,
+        read: impl FnOnce(&mut Reading<'_>) -> T,
+    ) -> Option<T> {
+        Reading::new(name, self.block, self.zones, diagnostics)
+            .map(|mut reading| read(&mut reading))
     }
 
     /// Reads each of the lines.
-    pub fn each(&mut self, mut read: impl FnMut(&mut Words<'_>)) {
+    pub fn each(&mut self, mut read: impl FnMut(&mut Arguments<'_>)) {
         for line in &self.lines {
-            read(&mut Words::new(self.name, line, self.diagnostics));
+            read(&mut Arguments::new(self.name, line, self.diagnostics));
         }
     }
 
     /// Reads the only line there may be.
-    pub fn once(&mut self, mut read: impl FnMut(&mut Words<'_>)) {
+    pub fn once(&mut self, mut read: impl FnMut(&mut Arguments<'_>)) {
         for extra in self.lines.iter().skip(1) {
-            let message = format!("plugin/{}: this plugin can only be used once per Server Block", self.name);
+            let message =
+                format!("plugin/{}: this plugin can only be used once per Server Block", self.name);
             self.diagnostics.error(extra.name.span, message).label("the second one");
         }
         self.lines.truncate(1);
@@ -384,7 +411,11 @@ pub fn check(block: &Block, zones: &[Name], diagnostics: &mut Diagnostics) -> Ch
     }
     let mut settings = Vec::new();
     for entry in ALL {
-        let (Some(read), Some(mut reading)) = (entry.read, Reading::new(entry.name, block, zones, diagnostics)) else { continue };
+        let (Some(read), Some(mut reading)) =
+            (entry.read, Reading::new(entry.name, block, zones, diagnostics))
+        else {
+            continue;
+        };
         settings.extend(read(&mut reading).map(|settings| (entry.name, settings)));
     }
     Checked { settings }
@@ -399,7 +430,10 @@ fn known_directive(line: &Line, diagnostics: &mut Diagnostics) {
             diagnostics.error(line.name.span, message).label("not here yet");
         }
         None if let Some((_, help)) = REMOVED.iter().find(|(removed, _)| removed == name) => {
-            diagnostics.error(line.name.span, format!("Unknown directive '{name}'")).label("CoreDNS had this plugin once").help(*help);
+            diagnostics
+                .error(line.name.span, format!("Unknown directive '{name}'"))
+                .label("CoreDNS had this plugin once")
+                .help(*help);
         }
         None => {
             let names: Vec<_> = ALL.iter().map(|entry| entry.name).collect();
@@ -418,8 +452,8 @@ pub struct Fallthrough(Vec<Name>);
 
 impl Fallthrough {
     /// Reads the zones after the word; none means all.
-    pub fn read(words: &mut Words<'_>) -> Self {
-        let zones = names(&words.zones());
+    pub fn read(arguments: &mut Arguments<'_>) -> Self {
+        let zones = names(&arguments.zones());
         Self(if zones.is_empty() { vec![Name::root()] } else { zones })
     }
 
@@ -428,15 +462,17 @@ impl Fallthrough {
     }
 }
 
-/// A word that is a name within each of the zones, such as `dns` or `ns.kube-system`, with room for a label before it.
-fn relative_name(words: &mut Words<'_>, what: &str, zones: &[Name]) -> Option<Name> {
-    let token = words.required(what)?;
+/// A word that is a name within each of the zones, such as `dns` or `ns.kube-system`, with room for
+/// a label before it.
+fn relative_name(arguments: &mut Arguments<'_>, what: &str, zones: &[Name]) -> Option<Name> {
+    let token = arguments.required(what)?;
     let name = token.text.parse::<Name>().ok().filter(|name| !name.is_root());
     let longest = zones.iter().map(|zone| zone.wire().len()).max().unwrap_or(0);
-    let fits = |name: &Name| name.wire().len() + longest <= limits::NAME_OCTETS - "hostmaster.".len();
+    let fits =
+        |name: &Name| name.wire().len() + longest <= limits::NAME_OCTETS - "hostmaster.".len();
     let found = name.filter(fits);
     if found.is_none() {
-        words
+        arguments
             .error(token.span, &format!("`{}` is no name that fits before the zone", token.text))
             .help("such as `dns`, or `ns.kube-system`");
     }

@@ -57,7 +57,8 @@ pub struct Meta {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
 pub struct Annotations {
-    /// When the change happened that an EndpointSlice tells of, by the controller's clock (RFC 3339).
+    /// When the change happened that an EndpointSlice tells of, by the controller's clock (RFC
+    /// 3339).
     #[serde(rename = "endpoints.kubernetes.io/last-change-trigger-time")]
     pub last_change_trigger_time: Option<String>,
     /// Host names, as `k8s_gateway` and external-dns read them.
@@ -79,8 +80,12 @@ impl Meta {
     }
 }
 
-/// The hosts that an object names, lower-cased, each once; none of an object that is to be passed over.
-pub(super) fn hosts<'h>(meta: &Meta, named: impl IntoIterator<Item = &'h String>) -> Box<[Box<str>]> {
+/// The hosts that an object names, lower-cased, each once; none of an object that is to be passed
+/// over.
+pub(super) fn hosts<'h>(
+    meta: &Meta,
+    named: impl IntoIterator<Item = &'h String>,
+) -> Box<[Box<str>]> {
     let mut hosts: Vec<Box<str>> = Vec::new();
     for host in named.into_iter().filter(|host| !host.is_empty() && !meta.is_ignored()) {
         let host = host.to_ascii_lowercase().into();
@@ -129,8 +134,15 @@ impl Decoded {
         }
         let head: Head = typed(value)?;
         let name = value.pointer("/metadata/name").and_then(Value::as_str);
-        let of_object = |sentence| format!("{}{}: {sentence}", head.kind, name.map(|name| format!(" {name}")).unwrap_or_default());
-        Self::read_kind(&head, value).map_err(|sentence| if head.kind.is_empty() { sentence } else { of_object(sentence) })
+        let of_object = |sentence| {
+            format!(
+                "{}{}: {sentence}",
+                head.kind,
+                name.map(|name| format!(" {name}")).unwrap_or_default()
+            )
+        };
+        Self::read_kind(&head, value)
+            .map_err(|sentence| if head.kind.is_empty() { sentence } else { of_object(sentence) })
     }
 
     fn read_kind(head: &Head, value: &Value) -> Result<Option<Self>, String> {
@@ -212,12 +224,16 @@ fn typed<T: for<'de> Deserialize<'de>>(value: &Value) -> Result<T, String> {
 }
 
 /// `null` is as good as absent: `kubectl` prints it so.
-pub(super) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+pub(super) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// Labels and selectors: `null` for a value is the empty one, as the API server takes it.
-pub(super) fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+pub(super) fn words<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
     let given: Option<BTreeMap<String, Option<String>>> = Option::deserialize(deserializer)?;
     Ok(given.into_iter().flatten().map(|(key, value)| (key, value.unwrap_or_default())).collect())
 }
@@ -233,17 +249,23 @@ pub(super) fn protocol(text: Option<&str>) -> Result<Protocol, String> {
 }
 
 pub(super) fn address(text: &str) -> Result<IpAddr, String> {
-    text.parse().ok().or_else(|| with_zeros(text)).ok_or_else(|| format!("`{text}` is no IP address"))
+    text.parse()
+        .ok()
+        .or_else(|| with_zeros(text))
+        .ok_or_else(|| format!("`{text}` is no IP address"))
 }
 
 /// `192.168.001.010`, as objects of old API servers may still have it: decimal numbers.
 fn with_zeros(text: &str) -> Option<IpAddr> {
-    let octet = |part: &str| part.bytes().all(|it| it.is_ascii_digit()).then(|| part.parse::<u8>().ok())?;
+    let octet =
+        |part: &str| part.bytes().all(|it| it.is_ascii_digit()).then(|| part.parse::<u8>().ok())?;
     let octets: Vec<u8> = text.split('.').map(octet).collect::<Option<_>>()?;
     <[u8; 4]>::try_from(octets).ok().map(IpAddr::from)
 }
 
-pub(super) fn addresses<'t>(texts: impl IntoIterator<Item = &'t String>) -> Result<Box<[IpAddr]>, String> {
+pub(super) fn addresses<'t>(
+    texts: impl IntoIterator<Item = &'t String>,
+) -> Result<Box<[IpAddr]>, String> {
     texts.into_iter().map(|text| address(text)).collect()
 }
 
@@ -281,7 +303,9 @@ mod tests {
 
     #[test]
     fn addresses_may_have_zeros_in_front() {
-        let check = |text: &str, expected: Option<[u8; 4]>| assert_eq!(address(text).ok(), expected.map(IpAddr::from), "{text}");
+        let check = |text: &str, expected: Option<[u8; 4]>| {
+            assert_eq!(address(text).ok(), expected.map(IpAddr::from), "{text}")
+        };
         check("192.168.1.10", Some([192, 168, 1, 10]));
         check("192.168.001.010", Some([192, 168, 1, 10]));
         for wrong in ["", "1.2.3", "1..2.3", "1.2.3.256", "1.2.3.4.5", "+1.2.3.4", "1.2.3.x"] {

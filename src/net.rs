@@ -2,15 +2,15 @@
 
 pub mod admin;
 pub mod client;
+mod dispatch;
 pub mod exchange;
 mod hickory;
 pub mod listeners;
 pub mod log;
-mod shell;
 mod stream;
 #[cfg(test)]
 mod testing;
 pub mod tls;
 mod udp;
 
-pub use shell::Shell;
+pub use dispatch::Dispatcher;

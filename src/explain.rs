@@ -1,22 +1,24 @@
 //! Why a name does not resolve, or a Service does not answer.
 //!
-//! `gather` looks at the cluster, at the server and at the node, and the result is [`Evidence`]; everything else is pure and judges
-//! it, link by link of the chain that a connection takes: DNS, the Service and its endpoints, kube-proxy's rules, the way in
-//! from outside. A finding has an id that stays. The first broken one is the verdict.
+//! `gather` looks at the cluster, at the server and at the node, and the result is [`Evidence`];
+//! everything else is pure and judges it, link by link of the chain that a connection takes: DNS,
+//! the Service and its endpoints, kube-proxy's rules, the way in from outside. A finding has an id
+//! that stays. The first broken one is the verdict.
 //!
-//! It reads the API's own types: containers, selectors, conditions and Secrets are no facts of the zone's.
+//! It reads the API's own types: containers, selectors, conditions and Secrets are no facts of the
+//! zone's.
 
 mod answer;
 mod cluster;
 mod corefile;
 mod dns;
 mod evidence;
+mod expected;
 mod gather;
 mod ingress;
 mod names;
 mod objects;
 mod outside;
-mod own;
 mod proxy;
 mod query;
 mod report;
@@ -26,9 +28,9 @@ mod service;
 
 pub use answer::Answer;
 pub use evidence::Evidence;
+use expected::OwnZone;
 pub use gather::{Request, Source, gather};
 use objects::Objects;
-use own::OwnZone;
 pub use query::{Asking, query};
 pub use report::{Report, Verdict};
 pub use resolv::ResolvConf;
@@ -57,13 +59,21 @@ pub fn explain(evidence: &Evidence) -> Report {
 fn title(evidence: &Evidence, subject: &Subject<'_>) -> String {
     let name = &evidence.name;
     match subject {
-        Subject::Service { service, .. } => format!("{name} is Service {}", objects::path(*service)),
+        Subject::Service { service, .. } => {
+            format!("{name} is Service {}", objects::path(*service))
+        }
         Subject::Ingress { ingresses, .. } => {
-            let paths = ingresses.iter().map(|ingress| objects::path(*ingress)).collect::<Vec<_>>().join(", ");
+            let paths = ingresses
+                .iter()
+                .map(|ingress| objects::path(*ingress))
+                .collect::<Vec<_>>()
+                .join(", ");
             format!("{name} belongs to Ingress {paths}")
         }
         Subject::Pod { .. } => format!("{name} is a Pod's address"),
-        Subject::Missing { namespace, service } => format!("{name} would be Service {namespace}/{service}"),
+        Subject::Missing { namespace, service } => {
+            format!("{name} would be Service {namespace}/{service}")
+        }
         Subject::Outside => format!("{name} is no name of the cluster"),
     }
 }

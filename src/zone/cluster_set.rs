@@ -1,31 +1,31 @@
-//! Whose Services: a cluster has its own, and may have those that a set of clusters shares (KEP-1645). Neither shows in the
-//! other's zones.
+//! Whose Services: a cluster has its own, and may have those that a set of clusters shares
+//! (KEP-1645). Neither shows in the other's zones.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Plane {
+pub(super) enum ZoneKind {
     Cluster,
     ClusterSet,
 }
 
 /// One of each.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Planes<T> {
+pub(super) struct PerZoneKind<T> {
     pub(super) cluster: T,
     pub(super) set: T,
 }
 
-impl<T> Planes<T> {
-    pub(super) fn of(&self, plane: Plane) -> &T {
-        match plane {
-            Plane::Cluster => &self.cluster,
-            Plane::ClusterSet => &self.set,
+impl<T> PerZoneKind<T> {
+    pub(super) fn of(&self, zone_kind: ZoneKind) -> &T {
+        match zone_kind {
+            ZoneKind::Cluster => &self.cluster,
+            ZoneKind::ClusterSet => &self.set,
         }
     }
 
-    pub(super) fn of_mut(&mut self, plane: Plane) -> &mut T {
-        match plane {
-            Plane::Cluster => &mut self.cluster,
-            Plane::ClusterSet => &mut self.set,
+    pub(super) fn of_mut(&mut self, zone_kind: ZoneKind) -> &mut T {
+        match zone_kind {
+            ZoneKind::Cluster => &mut self.cluster,
+            ZoneKind::ClusterSet => &mut self.set,
         }
     }
 }
@@ -33,24 +33,40 @@ impl<T> Planes<T> {
 #[cfg(test)]
 mod tests {
     use crate::{
-        model::{Addressing, Change, Endpoint, EndpointSlice, Import, Key, Kind, Namespace as ModelNamespace, Object, Service},
+        model::{
+            Addressing, Change, Endpoint, EndpointSlice, Import, Key, Kind,
+            Namespace as ModelNamespace, Object, Service,
+        },
         wire::{Name, Question, Type},
         zone::{Found, Index, Settings, Zone},
     };
 
     fn headless(import: bool) -> Object {
-        let service =
-            Service { namespace: "ns".into(), name: "db".into(), addressing: Addressing::Headless, ports: Box::default(), outside: None };
+        let service = Service {
+            namespace: "ns".into(),
+            name: "db".into(),
+            addressing: Addressing::Headless,
+            ports: Box::default(),
+            outside: None,
+        };
         if import { Object::ServiceImport(service) } else { Object::Service(service) }
     }
 
     fn slice(service: Option<&str>, import: Option<&str>) -> Object {
-        let endpoint = Endpoint { address: [10, 1, 0, 1].into(), hostname: None, pod: None, zone: None, node: None };
+        let endpoint = Endpoint {
+            address: [10, 1, 0, 1].into(),
+            hostname: None,
+            pod: None,
+            zone: None,
+            node: None,
+        };
         Object::EndpointSlice(EndpointSlice {
             namespace: "ns".into(),
             name: "db-1".into(),
             service: service.map(Into::into),
-            import: import.map(|service| Box::new(Import { service: service.into(), cluster: "west".into() })),
+            import: import.map(|service| {
+                Box::new(Import { service: service.into(), cluster: "west".into() })
+            }),
             endpoints: Box::new([endpoint]),
             ports: Box::default(),
         })
@@ -73,8 +89,18 @@ mod tests {
             time += 1;
             index.apply(change.clone(), time);
             let found = ["cluster.local", "clusterset.local"].map(|suffix| {
-                let question = Question::new(format!("db.ns.svc.{suffix}").parse().unwrap(), Type::A);
-                let serial = zone.soa(&question).unwrap().rdatas.iter().next().unwrap().last_chunk::<20>().map(|it| it[3]).unwrap();
+                let question =
+                    Question::new(format!("db.ns.svc.{suffix}").parse().unwrap(), Type::A);
+                let serial = zone
+                    .soa(&question)
+                    .unwrap()
+                    .rdatas
+                    .iter()
+                    .next()
+                    .unwrap()
+                    .last_chunk::<20>()
+                    .map(|it| it[3])
+                    .unwrap();
                 (matches!(zone.find(&question), Found::Records { .. }), u32::from(serial))
             });
             assert_eq!(found, expected, "{change:?}");
@@ -89,11 +115,17 @@ mod tests {
         check(Change::Upsert(slice(Some("db"), Some("other"))), [(true, 9), (false, 9)]);
         check(Change::Upsert(slice(Some("other"), Some("db"))), [(false, 10), (true, 10)]);
         check(Change::Remove(Key::new(Kind::Service, "ns", "db")), [(false, 11), (true, 10)]);
-        check(Change::Remove(Key::new(Kind::ServiceImport, "ns", "db")), [(false, 11), (false, 12)]);
+        check(
+            Change::Remove(Key::new(Kind::ServiceImport, "ns", "db")),
+            [(false, 11), (false, 12)],
+        );
         check(Change::Upsert(headless(true)), [(false, 11), (true, 13)]);
         check(Change::Relist(Kind::ServiceImport), [(false, 11), (true, 13)]);
         check(Change::Synced(Kind::ServiceImport), [(false, 11), (false, 15)]);
         check(Change::Upsert(headless(true)), [(false, 11), (true, 16)]);
-        check(Change::Remove(Key::new(Kind::EndpointSlice, "ns", "db-1")), [(false, 17), (false, 17)]);
+        check(
+            Change::Remove(Key::new(Kind::EndpointSlice, "ns", "db-1")),
+            [(false, 17), (false, 17)],
+        );
     }
 }

@@ -17,7 +17,12 @@ use crate::{
 };
 
 /// Asks for a page of a list.
-pub(super) fn list(resource: &Resource, path: &str, labels: Option<&str>, after: &str) -> Request<Body> {
+pub(super) fn list(
+    resource: &Resource,
+    path: &str,
+    labels: Option<&str>,
+    after: &str,
+) -> Request<Body> {
     let mut query = Serializer::new(String::new());
     query.append_pair("limit", &limits::API_PAGE.to_string());
     if !after.is_empty() {
@@ -27,7 +32,12 @@ pub(super) fn list(resource: &Resource, path: &str, labels: Option<&str>, after:
 }
 
 /// Asks for what happens after `version`, for some seconds.
-pub(super) fn watch(resource: &Resource, path: &str, labels: Option<&str>, version: &str) -> Request<Body> {
+pub(super) fn watch(
+    resource: &Resource,
+    path: &str,
+    labels: Option<&str>,
+    version: &str,
+) -> Request<Body> {
     let mut query = Serializer::new(String::new());
     let seconds = limits::API_WATCH_TIME.as_secs().to_string();
     query.append_pair("watch", "1").append_pair("allowWatchBookmarks", "true");
@@ -35,7 +45,12 @@ pub(super) fn watch(resource: &Resource, path: &str, labels: Option<&str>, versi
     get(resource, path, labels, query)
 }
 
-fn get(resource: &Resource, path: &str, labels: Option<&str>, mut query: Serializer<'_, String>) -> Request<Body> {
+fn get(
+    resource: &Resource,
+    path: &str,
+    labels: Option<&str>,
+    mut query: Serializer<'_, String>,
+) -> Request<Body> {
     if let Some(labels) = labels.filter(|_| resource.is_labelled) {
         query.append_pair("labelSelector", labels);
     }
@@ -44,7 +59,8 @@ fn get(resource: &Resource, path: &str, labels: Option<&str>, mut query: Seriali
     }
     let mut request = Request::new(Body::empty());
     let uri = format!("{path}?{}", query.finish());
-    *request.uri_mut() = uri.parse().expect("the table's paths and what the serializer writes are a URI");
+    *request.uri_mut() =
+        uri.parse().expect("the table's paths and what the serializer writes are a URI");
     request
 }
 
@@ -91,7 +107,11 @@ impl Status {
     pub(super) async fn read(code: u16, body: Body) -> Self {
         let text = whole(body, limits::API_STATUS_OCTETS).await.unwrap_or_default();
         let said = serde_json::from_slice::<Self>(&text).unwrap_or_default();
-        let message = if said.message.is_empty() { format!("the server answers with HTTP status {code}") } else { said.message };
+        let message = if said.message.is_empty() {
+            format!("the server answers with HTTP status {code}")
+        } else {
+            said.message
+        };
         Self { message, code }
     }
 
@@ -129,7 +149,9 @@ impl Events {
             }
             match self.body.frame().await {
                 None => return Ok(None),
-                Some(frame) => self.lines.read.extend_from_slice(frame?.data_ref().map_or(&[], |data| data)),
+                Some(frame) => {
+                    self.lines.read.extend_from_slice(frame?.data_ref().map_or(&[], |data| data))
+                }
             }
         }
     }
@@ -173,7 +195,10 @@ mod tests {
             "/api/v1/namespaces?limit=500&continue=ab%3D"
         );
         let watched = "watch=1&allowWatchBookmarks=true&timeoutSeconds=30&resourceVersion=17";
-        assert_eq!(uri(watch(Resource::of(Kind::Service), "/api/v1/services", None, "17")), format!("/api/v1/services?{watched}"));
+        assert_eq!(
+            uri(watch(Resource::of(Kind::Service), "/api/v1/services", None, "17")),
+            format!("/api/v1/services?{watched}")
+        );
     }
 
     #[test]
@@ -194,12 +219,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_is_told_in_the_servers_words() {
-        let status = |code, text: &'static str| Status::read(code, Body::from(text.as_bytes().to_vec()));
-        let forbidden = status(403, r#"{"kind":"Status","message":"pods is forbidden","code":403}"#).await;
+        let status =
+            |code, text: &'static str| Status::read(code, Body::from(text.as_bytes().to_vec()));
+        let forbidden =
+            status(403, r#"{"kind":"Status","message":"pods is forbidden","code":403}"#).await;
         assert_eq!((&*forbidden.message, forbidden.is_expired()), ("pods is forbidden", false));
         assert_eq!(status(502, "<html>").await.message, "the server answers with HTTP status 502");
         assert!(status(410, "{}").await.is_expired());
-        assert!(status(504, r#"{"message":"Timeout: Too large resource version: 7, current: 5"}"#).await.is_expired());
+        assert!(
+            status(504, r#"{"message":"Timeout: Too large resource version: 7, current: 5"}"#)
+                .await
+                .is_expired()
+        );
         assert!(!status(504, "").await.is_expired());
     }
 }

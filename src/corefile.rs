@@ -1,8 +1,10 @@
-//! The Corefile: text to server blocks, and mistakes to messages that say where, what and how to mend it.
+//! The Corefile: text to server blocks, and mistakes to messages that say where, what and how to
+//! mend it.
 //!
-//! Pure: files are read through [`Reader`], the environment comes as a function. What a directive's words mean is not
-//! decided here: plugins read them with [`Words`].
+//! Pure: files are read through [`Reader`], the environment comes as a function. What a directive's
+//! words mean is not decided here: plugins read them with [`Arguments`].
 
+mod arguments;
 mod arpa;
 mod braces;
 mod diagnostic;
@@ -10,26 +12,25 @@ mod expand;
 mod glob;
 mod key;
 mod lex;
-mod near;
 mod parse;
 mod print;
 mod render;
+mod suggest;
 mod value;
-mod words;
 
+pub use arguments::Arguments;
 pub use arpa::reverse_zones;
 pub use diagnostic::{Diagnostic, Diagnostics, Files, Severity, Span};
 pub use key::{Key, Scheme};
 pub use lex::Token;
-pub use near::nearest;
+pub use suggest::nearest;
 pub use value::go_duration;
-pub use words::Words;
 
 /// What a Corefile without a server block means, as in CoreDNS: on the port of `-dns.port`.
 const DEFAULT: &str = ". {\n    whoami\n    log\n}\n";
 
-/// A Corefile as it was written, imports and snippets put in. It prints as a Corefile that reads as the same blocks, where
-/// no variable's value looks like a variable.
+/// A Corefile as it was written, imports and snippets put in. It prints as a Corefile that reads as
+/// the same blocks, where no variable's value looks like a variable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Corefile {
     pub blocks: Vec<Block>,
@@ -57,8 +58,8 @@ pub trait Reader {
     /// A short reason: it does not exist, is a directory, or is no UTF-8.
     fn read(&self, path: &str) -> Result<String, String>;
 
-    /// The names in a directory, in any order, those of directories with a slash behind; none where it cannot be read. The
-    /// path is empty for the working directory and else ends with a slash.
+    /// The names in a directory, in any order, those of directories with a slash behind; none where
+    /// it cannot be read. The path is empty for the working directory and else ends with a slash.
     fn list(&self, directory: &str) -> Vec<String>;
 
     /// An environment variable; the name is not empty and has no `=` in it.
@@ -67,9 +68,14 @@ pub trait Reader {
 
 /// Reads a Corefile. `path` names it in messages, and imports are relative to its directory.
 ///
-/// All mistakes are told, in `diagnostics`, which is fresh; with an error among them the result is what could be made of the
-/// file, for plugins to find more.
-pub fn parse(path: &str, text: &str, reader: &dyn Reader, diagnostics: &mut Diagnostics) -> Corefile {
+/// All mistakes are told, in `diagnostics`, which is fresh; with an error among them the result is
+/// what could be made of the file, for plugins to find more.
+pub fn parse(
+    path: &str,
+    text: &str,
+    reader: &dyn Reader,
+    diagnostics: &mut Diagnostics,
+) -> Corefile {
     let tokens = expand::expand(path, text, reader, diagnostics);
     let mut blocks = parse::blocks(&tokens, diagnostics);
     if blocks.is_empty() && !diagnostics.has_errors() {

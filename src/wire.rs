@@ -1,7 +1,8 @@
 //! Messages on the wire: reading questions and replies, writing questions and replies.
 //!
-//! The only module of the pure half that names hickory-proto, and the only one that knows how a message is laid out.
-//! Whatever comes in is checked once, in [`Query::parse`] and [`reply::read`]; what they give out cannot fail later.
+//! The only module of the pure half that names hickory-proto, and the only one that knows how a
+//! message is laid out. Whatever comes in is checked once, in [`Query::parse`] and [`reply::read`];
+//! what they give out cannot fail later.
 
 mod cookie;
 mod encode;

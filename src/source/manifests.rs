@@ -1,5 +1,6 @@
-//! A directory of YAML as a cluster: its files are read and watched, and the controllers that a cluster has are played, so
-//! that what people write for `kubectl apply` has addresses and endpoints.
+//! A directory of YAML as a cluster: its files are read and watched, and the controllers that a
+//! cluster has are played, so that what people write for `kubectl apply` has addresses and
+//! endpoints.
 #![expect(clippy::disallowed_methods, reason = "files are read here")]
 
 mod allocate;
@@ -40,7 +41,8 @@ pub struct Manifests {
     watching: Watching,
 }
 
-/// Tells of events in the directory from before the first reading on, so that no edit falls between the two.
+/// Tells of events in the directory from before the first reading on, so that no edit falls between
+/// the two.
 struct Watching {
     woken: mpsc::Receiver<()>,
     /// Keeps the queue open where nobody sends.
@@ -101,13 +103,17 @@ impl Reading {
 }
 
 impl Manifests {
-    /// A directory or a single file; of Services, EndpointSlices and Pods only what `selector` selects.
+    /// A directory or a single file; of Services, EndpointSlices and Pods only what `selector`
+    /// selects.
     ///
     /// # Errors
     /// Where the path is not there, or holds no manifest.
     pub fn open(path: &Path, selector: Option<Selector>) -> anyhow::Result<Self> {
         if !path.exists() {
-            bail!("{}: no such directory; it should hold the YAML that `kubectl apply -f` takes", path.display());
+            bail!(
+                "{}: no such directory; it should hold the YAML that `kubectl apply -f` takes",
+                path.display()
+            );
         }
         let files = Files::new(path.to_owned());
         let listing = files.list();
@@ -115,9 +121,18 @@ impl Manifests {
             bail!("{fault}");
         }
         if listing.files.is_empty() {
-            bail!("{}: no .yaml, .yml or .json file in it; put there what you give to `kubectl apply -f`", path.display());
+            bail!(
+                "{}: no .yaml, .yml or .json file in it; put there what you give to `kubectl apply -f`",
+                path.display()
+            );
         }
-        Ok(Self { watching: Watching::start(path), files, selector, given: None, faults: Vec::new() })
+        Ok(Self {
+            watching: Watching::start(path),
+            files,
+            selector,
+            given: None,
+            faults: Vec::new(),
+        })
     }
 
     /// Reads the files again as far as they have changed.
@@ -126,7 +141,8 @@ impl Manifests {
         self.play()
     }
 
-    /// The objects as they are written at the last reading, of whatever kind, before any controller.
+    /// The objects as they are written at the last reading, of whatever kind, before any
+    /// controller.
     pub fn values(&self) -> Vec<Value> {
         self.files.values()
     }
@@ -147,15 +163,28 @@ impl Manifests {
         faults.sort();
         faults.dedup();
         self.faults.clone_from(&faults);
-        Reading { directory: self.files.root.clone(), changes, faults, examples, others: self.files.others(), counts }
+        Reading {
+            directory: self.files.root.clone(),
+            changes,
+            faults,
+            examples,
+            others: self.files.others(),
+            counts,
+        }
     }
 
-    /// Sends what changes until nobody receives. `say` is told of each fault once, with true, and when a file is good again,
-    /// with false.
+    /// Sends what changes until nobody receives. `say` is told of each fault once, with true, and
+    /// when a file is good again, with false.
     pub async fn watch(mut self, changes: mpsc::Sender<Change>, say: impl Fn(bool, String) + Send) {
         if let Err(error) = &self.watching.watcher {
             let pause = limits::MANIFESTS_POLL.as_secs();
-            say(false, format!("{}: {error}; it is looked at every {pause} s instead", self.files.root.display()));
+            say(
+                false,
+                format!(
+                    "{}: {error}; it is looked at every {pause} s instead",
+                    self.files.root.display()
+                ),
+            );
         }
         loop {
             tokio::select! {
@@ -171,7 +200,9 @@ impl Manifests {
                 let reading = self.files.refresh().then(|| self.play());
                 (self, reading)
             });
-            let Ok((back, reading)) = read.await else { return say(true, "manifests are not read any more".to_owned()) };
+            let Ok((back, reading)) = read.await else {
+                return say(true, "manifests are not read any more".to_owned());
+            };
             self = back;
             let Some(reading) = reading else { continue };
             tell(&before, &reading.faults, &say);
@@ -189,7 +220,9 @@ fn tell(before: &[Fault], now: &[Fault], say: &impl Fn(bool, String)) {
     for fault in now.iter().filter(|fault| !before.contains(fault)) {
         say(true, fault.to_string());
     }
-    let files = |faults: &[Fault]| faults.iter().map(|fault| fault.place.file.clone()).collect::<BTreeSet<_>>();
+    let files = |faults: &[Fault]| {
+        faults.iter().map(|fault| fault.place.file.clone()).collect::<BTreeSet<_>>()
+    };
     for good in files(before).difference(&files(now)) {
         say(false, format!("{}: it is good again", good.display()));
     }
@@ -209,7 +242,8 @@ fn watcher(root: &Path, wake: mpsc::Sender<()>) -> notify::Result<notify::Recomm
             let _ = wake.try_send(());
         }
     })?;
-    // A file's directory, and no more than that: editors put a new file in the place of the old one.
+    // A file's directory, and no more than that: editors put a new file in the place of the old
+    // one.
     let (watched, mode) = match root.parent() {
         Some(parent) if !root.is_dir() => (parent, RecursiveMode::NonRecursive),
         _ => (root, RecursiveMode::Recursive),
@@ -223,13 +257,19 @@ fn watcher(root: &Path, wake: mpsc::Sender<()>) -> notify::Result<notify::Recomm
 fn whole(objects: &BTreeMap<Key, Object>) -> Vec<Change> {
     let list = |kind: Kind| {
         let of_kind = objects.values().filter(move |object| object.key().kind == kind).cloned();
-        [Change::Relist(kind)].into_iter().chain(of_kind.map(Change::Upsert)).chain([Change::Synced(kind)])
+        [Change::Relist(kind)]
+            .into_iter()
+            .chain(of_kind.map(Change::Upsert))
+            .chain([Change::Synced(kind)])
     };
     Kind::ALL.into_iter().flat_map(list).collect()
 }
 
 fn difference(before: &BTreeMap<Key, Object>, after: &BTreeMap<Key, Object>) -> Vec<Change> {
-    let new = after.iter().filter(|(key, object)| before.get(key) != Some(object)).map(|(_, object)| Change::Upsert(object.clone()));
+    let new = after
+        .iter()
+        .filter(|(key, object)| before.get(key) != Some(object))
+        .map(|(_, object)| Change::Upsert(object.clone()));
     let gone = before.keys().filter(|key| !after.contains_key(key)).cloned().map(Change::Remove);
     new.chain(gone).collect()
 }

@@ -19,6 +19,7 @@ run: ## serve examples/cafe on 127.0.0.1:1053
 test: tools lint lab ## everything that must hold: lints, the pure build, documentation, licences, all tests
 	$(CARGO) check --locked --lib --no-default-features
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	$(CARGO) fetch --locked
 	@if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; \
 	elif [ "$$CI" = true ]; then echo "cargo-deny is not here" >&2; exit 1; else echo "LEFT OUT: cargo deny (not installed)"; fi
 	$(CARGO) test --locked

@@ -1,8 +1,8 @@
-//! Replies of upstreams, kept by question until they expire, and a while longer for when nobody
-//! answers.
+//! The cache of upstream replies. An entry lives for its TTL, and can be served stale for a while
+//! after that if no upstream answers.
 //!
-//! Keyed by the whole question (a keyed hash, the full name compared), never by the owners of
-//! records, so no reply can answer another name. The clock is an argument.
+//! The key is the whole question (a keyed hash, then a comparison of the full name), never the owner
+//! of a record. So a reply cannot answer a question for another name. The caller passes the time in.
 
 mod store;
 
@@ -13,67 +13,70 @@ use crate::{
     wire::{Ede, Query, Rcode, Response, Type},
 };
 
-use store::{Entry, Key, Store};
+use store::{CacheKey, Entry, EntryStore};
 
-/// Bounds of one kind of replies.
+/// Bounds for the entries of one [`ReplyKind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keep {
-    /// How many.
+pub struct CacheBounds {
+    /// The maximum number of entries.
     pub capacity: usize,
-    pub longest: Duration,
-    pub shortest: Duration,
+    pub max_ttl: Duration,
+    pub min_ttl: Duration,
 }
 
-/// When a reply is fetched anew before it ends: asked `amount` times with less than `gap` between,
-/// and little time left.
+/// When an entry is fetched again before it expires: after `amount` hits in a row, each less than
+/// `gap` after the one before, if no more than `percent` of its lifetime is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefetch {
     pub amount: u32,
     pub gap: Duration,
-    /// Percent of the time it was given.
+    /// Percent of the entry's whole lifetime.
     pub percent: u32,
 }
 
-/// What happens to expired replies (RFC 8767).
+/// How expired entries are served (RFC 8767).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stale {
-    /// How long after its end a reply may still be served.
+pub struct ServeStale {
+    /// How long after it expires an entry may still be served.
     pub window: Duration,
-    /// How long the upstreams are waited for; zero answers at once and asks afterwards.
+    /// How long a client waits for the upstreams before it gets the stale entry. With zero, it gets
+    /// the stale entry at once, and the upstreams are queried afterwards.
     pub patience: Duration,
-    /// Seconds that a stale reply is told to live.
+    /// The TTL of records in a stale reply, in seconds.
     pub ttl: u32,
-    /// After upstreams failed to replace a stale reply, how long they are not asked for it;
-    /// [`Settings::failure`] where unset.
+    /// After the upstreams failed to replace a stale entry, how long they are not queried for it
+    /// again. `None` means [`CacheConfig::failure`].
     pub recheck: Option<Duration>,
-    /// A stale reply with records stays ahead of one that says there are none.
+    /// Serve a stale entry with records rather than a fresh negative answer.
     pub prefer_positive: bool,
 }
 
+/// What a cache may hold, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    pub success: Keep,
-    pub denial: Keep,
-    /// Zero keeps no failures.
+pub struct CacheConfig {
+    pub success: CacheBounds,
+    pub denial: CacheBounds,
+    /// How long a failure is cached. With zero, failures are not cached.
     pub failure: Duration,
     pub prefetch: Option<Prefetch>,
-    pub stale: Stale,
+    pub stale: ServeStale,
+    /// Serve records with their original TTL rather than with the time that the entry has left.
     pub keep_ttl: bool,
 }
 
-impl Default for Settings {
+impl Default for CacheConfig {
     fn default() -> Self {
-        let keep = |longest| Keep {
+        let bounds = |max_ttl_secs| CacheBounds {
             capacity: limits::CACHE_REPLIES,
-            longest: Duration::from_secs(longest),
-            shortest: Duration::from_secs(5),
+            max_ttl: Duration::from_secs(max_ttl_secs),
+            min_ttl: Duration::from_secs(5),
         };
         Self {
-            success: keep(3600),
-            denial: keep(1800),
+            success: bounds(3600),
+            denial: bounds(1800),
             failure: Duration::from_secs(5),
             prefetch: None,
-            stale: Stale {
+            stale: ServeStale {
                 window: Duration::from_secs(3600),
                 patience: limits::STALE_PATIENCE,
                 ttl: 30,
@@ -85,14 +88,17 @@ impl Default for Settings {
     }
 }
 
-/// Which of its two parts a reply belongs to.
+/// The two kinds of replies. Each has its own bounds and its own entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum ReplyKind {
+    /// The reply has records of the type that the client asked for.
     Success,
+    /// The reply is a negative answer: NODATA or NXDOMAIN.
     Denial,
 }
 
-impl Part {
+impl ReplyKind {
+    /// The value of the label `type` in CoreDNS's cache metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Success => "success",
@@ -103,209 +109,226 @@ impl Part {
 
 /// What the cache has for a question.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Hit {
-    /// A reply that still lives; `refresh` where it should be fetched anew now.
+pub enum Lookup {
+    /// An entry that has not expired. `refresh` is true if the caller should fetch it again now.
     Fresh {
         response: Response,
-        part: Part,
+        kind: ReplyKind,
         refresh: bool,
     },
-    /// The upstreams failed a moment ago, or denied what was there before; there may be a stale
-    /// reply.
+    /// The upstreams failed a moment ago, or now deny records that the cache still holds. The caller
+    /// serves the stale entry if there is one, else this response.
     Failed(Response),
-    /// Only a reply whose time is over.
+    /// Only an expired entry, which [`Cache::stale`] returns.
     Stale,
     Miss,
 }
 
 #[derive(Debug)]
 pub struct Cache {
-    settings: Settings,
-    success: Store,
-    denial: Store,
-    /// By themselves, so that no failure takes a reply's place.
-    failures: Store,
+    config: CacheConfig,
+    success: EntryStore,
+    denial: EntryStore,
+    /// Separate from the others, so that a failure never evicts or replaces a reply.
+    failures: EntryStore,
 }
 
-/// What became of a reply.
+/// The outcome of [`Cache::insert`].
 #[derive(Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct Inserted {
+    /// The reply for the client, with the TTLs that the cache decided on.
     pub response: Response,
-    /// Where it is kept, if it is.
-    pub part: Option<Part>,
-    /// Replies that had to go for it.
+    /// The kind that the reply is cached as; `None` if it is not cached.
+    pub kind: Option<ReplyKind>,
+    /// How many other entries were evicted for it.
     pub evicted: usize,
 }
 
 impl Cache {
-    /// `seed` must not be known to clients: it keys the hash of their names.
-    pub fn new(settings: Settings, seed: u64) -> Self {
-        let [success, denial, failures] = [settings.success, settings.denial, settings.denial]
-            .map(|keep| Store::new(keep.capacity, seed));
-        Self { settings, success, denial, failures }
+    /// `seed` keys the hash of names. It must be secret, else clients could choose names that
+    /// collide.
+    pub fn new(config: CacheConfig, seed: u64) -> Self {
+        let [success, denial, failures] = [config.success, config.denial, config.denial]
+            .map(|bounds| EntryStore::new(bounds.capacity, seed));
+        Self { config, success, denial, failures }
     }
 
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    pub fn config(&self) -> &CacheConfig {
+        &self.config
     }
 
-    /// Replies held of a part.
-    pub fn len(&self, part: Part) -> usize {
-        match part {
-            Part::Success => self.success.len(),
-            Part::Denial => self.denial.len() + self.failures.len(),
+    /// The number of entries of a kind. Failures count as denials, as in CoreDNS.
+    pub fn len(&self, kind: ReplyKind) -> usize {
+        match kind {
+            ReplyKind::Success => self.success.len(),
+            ReplyKind::Denial => self.denial.len() + self.failures.len(),
         }
     }
 
-    fn part(&self, part: Part) -> &Store {
-        match part {
-            Part::Success => &self.success,
-            Part::Denial => &self.denial,
+    fn entries(&self, kind: ReplyKind) -> &EntryStore {
+        match kind {
+            ReplyKind::Success => &self.success,
+            ReplyKind::Denial => &self.denial,
         }
     }
 
-    /// Looks the question up. A failure gives way to a reply that still lives.
-    pub fn get(&self, query: &Query, now: Instant) -> Hit {
-        let key = Key::of(query);
-        let look = |part| {
-            self.part(part).with(&key, |entry| {
-                let left = entry.ends.saturating_duration_since(now);
+    /// Looks up the question. An entry that has not expired wins over a failure.
+    pub fn get(&self, query: &Query, now: Instant) -> Lookup {
+        let key = CacheKey::of(query);
+        let look_up = |kind| {
+            self.entries(kind).with(&key, |entry| {
+                let left = entry.expires.saturating_duration_since(now);
                 if left.is_zero() {
-                    return if self.is_usable(entry, now) { Hit::Stale } else { Hit::Miss };
+                    let usable = self.may_be_served(entry, now);
+                    return if usable { Lookup::Stale } else { Lookup::Miss };
                 }
-                let refresh =
-                    self.settings.prefetch.is_some_and(|prefetch| entry.asked(prefetch, now));
-                Hit::Fresh { response: entry.lived(left, self.settings.keep_ttl), part, refresh }
+                let refresh = self
+                    .config
+                    .prefetch
+                    .is_some_and(|prefetch| entry.count_hit_and_check(prefetch, now));
+                let response = entry.response_with_ttl(left, self.config.keep_ttl);
+                Lookup::Fresh { response, kind, refresh }
             })
         };
-        let found = |part| look(part).filter(|hit| *hit != Hit::Miss);
-        let hit = match found(Part::Success) {
-            // Only a denial that gave way can be there, too.
-            Some(Hit::Stale) => match found(Part::Denial) {
-                Some(Hit::Fresh { response, .. }) => return Hit::Failed(response),
-                _ => Hit::Stale,
+        let find = |kind| look_up(kind).filter(|found| *found != Lookup::Miss);
+        let found = match find(ReplyKind::Success) {
+            // Both kinds have an entry only if `prefer_positive` kept the stale one.
+            Some(Lookup::Stale) => match find(ReplyKind::Denial) {
+                Some(Lookup::Fresh { response, .. }) => return Lookup::Failed(response),
+                _ => Lookup::Stale,
             },
-            Some(hit) => hit,
-            None => found(Part::Denial).unwrap_or(Hit::Miss),
+            Some(found) => found,
+            None => find(ReplyKind::Denial).unwrap_or(Lookup::Miss),
         };
-        if matches!(hit, Hit::Fresh { .. }) {
-            return hit;
+        if matches!(found, Lookup::Fresh { .. }) {
+            return found;
         }
         let failure =
-            self.failures.with(&key, |entry| (now < entry.ends).then(|| entry.response.clone()));
-        failure.flatten().map_or(hit, Hit::Failed)
+            self.failures.with(&key, |entry| (now < entry.expires).then(|| entry.response.clone()));
+        failure.flatten().map_or(found, Lookup::Failed)
     }
 
-    /// The reply to give where nothing better comes: the last good one, told to live shortly, with
-    /// the error that says so.
+    /// The cached reply, even if it has expired, for a client that would get nothing better. It has
+    /// the TTL of stale replies and EDE 3 (Stale Answer).
     pub fn stale(&self, query: &Query, now: Instant) -> Option<Response> {
-        let key = Key::of(query);
-        let usable = |entry: &mut Entry| self.is_usable(entry, now).then(|| entry.response.clone());
-        let mut response = [Part::Success, Part::Denial]
+        let key = CacheKey::of(query);
+        let usable =
+            |entry: &mut Entry| self.may_be_served(entry, now).then(|| entry.response.clone());
+        let mut response = [ReplyKind::Success, ReplyKind::Denial]
             .into_iter()
-            .find_map(|part| self.part(part).with(&key, usable).flatten())?;
-        set_ttl(&mut response, self.settings.stale.ttl);
+            .find_map(|kind| self.entries(kind).with(&key, usable).flatten())?;
+        set_ttl(&mut response, self.config.stale.ttl);
         response.ede = Some(Ede::STALE_ANSWER);
         Some(response)
     }
 
-    fn is_usable(&self, entry: &Entry, now: Instant) -> bool {
-        now < entry.ends + self.settings.stale.window
+    fn may_be_served(&self, entry: &Entry, now: Instant) -> bool {
+        now < entry.expires + self.config.stale.window
     }
 
-    /// Keeps a reply if it may be kept, in the place of what was known before, and gives every
-    /// record the time that the whole reply lives. A denial gives way to a stale reply where that
-    /// is preferred.
-    pub fn put(&self, query: &Query, mut response: Response, now: Instant) -> Kept {
-        let Some((part, life)) = self.life(query, &response) else {
-            return Kept { response, part: None, evicted: 0 };
+    /// Caches a reply if it is cacheable. It replaces the entries that the question had, and every
+    /// record gets the lifetime of the whole reply as its TTL. With `prefer_positive`, a negative
+    /// answer does not replace a stale entry with records, and the client gets the stale entry.
+    pub fn insert(&self, query: &Query, mut response: Response, now: Instant) -> Inserted {
+        let Some((kind, lifetime)) = self.kind_and_lifetime(query, &response) else {
+            return Inserted { response, kind: None, evicted: 0 };
         };
-        set_ttl(&mut response, life.as_secs() as u32);
-        if life.is_zero() {
-            return Kept { response, part: None, evicted: 0 };
+        set_ttl(&mut response, lifetime.as_secs() as u32);
+        if lifetime.is_zero() {
+            return Inserted { response, kind: None, evicted: 0 };
         }
-        let key = Key::of(query);
+        let key = CacheKey::of(query);
         self.failures.remove(&key);
-        let other = if part == Part::Success { Part::Denial } else { Part::Success };
-        let preferred = if part == Part::Denial && self.settings.stale.prefer_positive {
+        let other = match kind {
+            ReplyKind::Success => ReplyKind::Denial,
+            ReplyKind::Denial => ReplyKind::Success,
+        };
+        let preferred = if kind == ReplyKind::Denial && self.config.stale.prefer_positive {
             self.stale(query, now)
         } else {
             None
         };
         if preferred.is_none() {
-            self.part(other).remove(&key);
+            self.entries(other).remove(&key);
         }
-        let evicted = self.part(part).put(key, Entry::new(response.clone(), now, life));
-        Kept { response: preferred.unwrap_or(response), part: Some(part), evicted }
+        let evicted = self.entries(kind).insert(key, Entry::new(response.clone(), now, lifetime));
+        Inserted { response: preferred.unwrap_or(response), kind: Some(kind), evicted }
     }
 
-    /// Keeps a failure for a short while, so that a dead upstream is not asked by everyone at once
-    /// (RFC 9520).
-    pub fn put_failure(&self, query: &Query, response: Response, now: Instant) {
-        let recheck = self.settings.stale.recheck.filter(|_| self.stale(query, now).is_some());
-        let life = recheck.unwrap_or(self.settings.failure);
-        if may_keep(query) && !life.is_zero() {
-            self.failures.put(Key::of(query), Entry::new(response, now, life));
+    /// Caches a failure for a short time, so that clients who retry do not all reach an upstream
+    /// that does not work (RFC 9520).
+    pub fn insert_failure(&self, query: &Query, response: Response, now: Instant) {
+        let recheck = self.config.stale.recheck.filter(|_| self.stale(query, now).is_some());
+        let lifetime = recheck.unwrap_or(self.config.failure);
+        if is_cacheable(query) && !lifetime.is_zero() {
+            self.failures.insert(CacheKey::of(query), Entry::new(response, now, lifetime));
         }
     }
 
-    /// Where a reply is kept and for how long; `None` for what may not be kept.
-    fn life(&self, query: &Query, response: &Response) -> Option<(Part, Duration)> {
-        if !may_keep(query) {
+    /// The kind of a reply and how long it is cached; `None` if it must not be cached.
+    fn kind_and_lifetime(
+        &self,
+        query: &Query,
+        response: &Response,
+    ) -> Option<(ReplyKind, Duration)> {
+        if !is_cacheable(query) {
             return None;
         }
         let soa = response.authority.iter().find(|set| set.rtype == Type::SOA);
         let lowest = response.sets().map(|set| set.ttl).min();
         match (response.rcode, has_answer(query, response)) {
             (Rcode::NOERROR, true) => {
-                Some((Part::Success, clamp(lowest.unwrap_or(0), self.settings.success)))
+                Some((ReplyKind::Success, clamp(lowest.unwrap_or(0), self.config.success)))
             }
-            // RFC 2308 §5: no longer than the SOA's minimum; without an SOA as shortly as a failure
-            // (RFC 9520 §3.2).
+            // RFC 2308 §5: a negative answer lives no longer than the SOA's minimum. Without an SOA
+            // it lives as long as a failure (RFC 9520 §3.2).
             (Rcode::NOERROR | Rcode::NXDOMAIN, _) => {
-                let Some(soa) = soa else { return Some((Part::Denial, self.settings.failure)) };
+                let Some(soa) = soa else { return Some((ReplyKind::Denial, self.config.failure)) };
                 let minimum = soa
                     .rdatas
                     .iter()
                     .next()
                     .and_then(|rdata| rdata.last_chunk())
                     .map_or(0, |bytes| u32::from_be_bytes(*bytes));
-                Some((Part::Denial, clamp(lowest.unwrap_or(0).min(minimum), self.settings.denial)))
+                let ttl = lowest.unwrap_or(0).min(minimum);
+                Some((ReplyKind::Denial, clamp(ttl, self.config.denial)))
             }
             _ => None,
         }
     }
 
-    /// The time that a local reply may live: the bounds hold for what is answered here too.
-    pub fn bound(&self, query: &Query, response: &mut Response) {
-        let keep =
-            if has_answer(query, response) { self.settings.success } else { self.settings.denial };
+    /// Applies the TTL bounds to a reply that is not cached, such as one from the cluster's zone.
+    pub fn clamp_ttls(&self, query: &Query, response: &mut Response) {
+        let bounds =
+            if has_answer(query, response) { self.config.success } else { self.config.denial };
         if let Some(lowest) = response.sets().map(|set| set.ttl).min() {
-            let bounded = Duration::from_secs(lowest.into())
-                .clamp(keep.shortest, keep.longest.max(keep.shortest));
-            set_ttl(response, bounded.as_secs() as u32);
+            let clamped = Duration::from_secs(lowest.into())
+                .clamp(bounds.min_ttl, bounds.max_ttl.max(bounds.min_ttl));
+            set_ttl(response, clamped.as_secs() as u32);
         }
     }
 }
 
-/// A reply to a question without RD is what an upstream happens to know: nothing to tell others.
-fn may_keep(query: &Query) -> bool {
+/// A reply to a query without RD holds only what the upstream had in its own cache, so it is not
+/// cached for clients that set RD.
+fn is_cacheable(query: &Query) -> bool {
     query.recursion_desired && !query.question.qtype.is_transfer()
 }
 
-/// Whether the chain of aliases reaches records of the type.
+/// Whether the answer section has a record of the type that the query asks for. A CNAME alone is a
+/// negative answer.
 fn has_answer(query: &Query, response: &Response) -> bool {
     let qtype = query.question.qtype;
     response.answer.iter().any(|set| set.rtype == qtype || qtype == Type::ANY)
 }
 
-/// What says 0 is not kept (RFC 1035 §3.2.1); all else lives within the bounds.
-fn clamp(ttl: u32, keep: Keep) -> Duration {
+/// The lifetime of a reply whose lowest TTL is `ttl` seconds. Zero means "do not cache" (RFC 1035
+/// §3.2.1), whatever the bounds are.
+fn clamp(ttl: u32, bounds: CacheBounds) -> Duration {
     match ttl {
         0 => Duration::ZERO,
-        ttl => {
-            Duration::from_secs(ttl.into()).clamp(keep.shortest, keep.longest.max(keep.shortest))
-        }
+        ttl => Duration::from_secs(ttl.into())
+            .clamp(bounds.min_ttl, bounds.max_ttl.max(bounds.min_ttl)),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Entries in shards, each with a clock hand: what was asked since the hand came by stays for
-//! another round.
+//! Cache entries in shards. Each shard evicts by the CLOCK algorithm: an entry that was used since
+//! the hand passed it last stays for another round.
 
 use std::{
     collections::HashMap,
@@ -19,9 +19,9 @@ use super::{Prefetch, set_ttl};
 
 const SHARDS: usize = 16;
 
-/// A question, with what of the request changes its answer.
+/// The question, with the fields of the query that can change the reply.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
+pub(super) struct CacheKey {
     name: Name,
     qtype: Type,
     class: Class,
@@ -29,7 +29,7 @@ pub(super) struct Key {
     checking_disabled: bool,
 }
 
-impl Key {
+impl CacheKey {
     pub(super) fn of(query: &Query) -> Self {
         let question = &query.question;
         Self {
@@ -45,36 +45,37 @@ impl Key {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) response: Response,
-    pub(super) ends: Instant,
-    given: Duration,
-    last_asked: Instant,
-    asked: u32,
+    pub(super) expires: Instant,
+    lifetime: Duration,
+    last_hit: Instant,
+    /// Hits in a row that were less than [`Prefetch::gap`] apart.
+    hits: u32,
     refreshing: bool,
 }
 
 impl Entry {
-    pub(super) fn new(response: Response, now: Instant, life: Duration) -> Self {
+    pub(super) fn new(response: Response, now: Instant, lifetime: Duration) -> Self {
         Self {
             response,
-            ends: now + life,
-            given: life,
-            last_asked: now,
-            asked: 0,
+            expires: now + lifetime,
+            lifetime,
+            last_hit: now,
+            hits: 0,
             refreshing: false,
         }
     }
 
-    /// The reply with the time that it has left.
-    pub(super) fn lived(&self, left: Duration, keep_ttl: bool) -> Response {
+    /// The reply, with the time `left` as the TTL of its records unless `keep_ttl` is set.
+    pub(super) fn response_with_ttl(&self, left: Duration, keep_ttl: bool) -> Response {
         let mut response = self.response.clone();
         if !keep_ttl {
-            // A part of a second counts as a whole one: what is served is never told to be over.
+            // Rounded up, so that an entry that has not expired never has a TTL of zero.
             set_ttl(&mut response, left.as_secs_f64().ceil() as u32);
         }
         response
     }
 
-    /// What its records take, roughly.
+    /// Roughly the memory that the records take, in octets.
     fn octets(&self) -> usize {
         let owner =
             |set: &RecordSet| if let Owner::Name(name) = &set.owner { name.len() } else { 0 };
@@ -84,61 +85,61 @@ impl Entry {
             .sum()
     }
 
-    /// Counts a question; true, once, where the reply should be fetched anew.
-    pub(super) fn asked(&mut self, prefetch: Prefetch, now: Instant) -> bool {
-        self.asked = if now.saturating_duration_since(self.last_asked) < prefetch.gap {
-            self.asked + 1
-        } else {
-            1
-        };
-        self.last_asked = now;
-        let late = self.ends.saturating_duration_since(now) * 100 <= self.given * prefetch.percent;
-        let due = self.asked >= prefetch.amount && late && !self.refreshing;
+    /// Counts a hit. Returns true once in the entry's life: when it is due to be fetched again.
+    pub(super) fn count_hit_and_check(&mut self, prefetch: Prefetch, now: Instant) -> bool {
+        let in_a_row = now.saturating_duration_since(self.last_hit) < prefetch.gap;
+        self.hits = if in_a_row { self.hits + 1 } else { 1 };
+        self.last_hit = now;
+        let left = self.expires.saturating_duration_since(now);
+        let late = left * 100 <= self.lifetime * prefetch.percent;
+        let due = self.hits >= prefetch.amount && late && !self.refreshing;
         self.refreshing |= due;
         due
     }
 }
 
 #[derive(Debug)]
-pub(super) struct Store {
+pub(super) struct EntryStore {
     shards: [Mutex<Shard>; SHARDS],
     hasher: SeedableRandomState,
 }
 
-/// No more entries than `capacity`, and no more octets in all than `room`: replies may be large.
+/// Holds at most `capacity` entries, whose records take at most `max_octets` together.
 #[derive(Debug)]
 struct Shard {
-    places: HashMap<Key, usize, SeedableRandomState>,
+    /// Where in `slots` the entry of a key is.
+    indexes: HashMap<CacheKey, usize, SeedableRandomState>,
     slots: Vec<Slot>,
     hand: usize,
     octets: usize,
     capacity: usize,
-    room: usize,
+    max_octets: usize,
 }
 
 #[derive(Debug)]
 struct Slot {
-    key: Key,
+    key: CacheKey,
     entry: Entry,
+    /// Whether the entry was used since the hand passed it.
     used: bool,
 }
 
-impl Store {
+impl EntryStore {
     pub(super) fn new(capacity: usize, seed: u64) -> Self {
         let hasher = SeedableRandomState::with_seed(seed, foldhash::SharedSeed::global_fixed());
         let capacity = capacity.div_ceil(SHARDS).max(1);
         let shard = || Shard {
-            places: HashMap::with_hasher(hasher.clone()),
+            indexes: HashMap::with_hasher(hasher.clone()),
             slots: Vec::new(),
             hand: 0,
             octets: 0,
             capacity,
-            room: (capacity * limits::CACHE_REPLY_OCTETS).max(limits::REPLY_OCTETS),
+            max_octets: (capacity * limits::CACHE_REPLY_OCTETS).max(limits::REPLY_OCTETS),
         };
         Self { shards: std::array::from_fn(|_| Mutex::new(shard())), hasher }
     }
 
-    fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
+    fn shard(&self, key: &CacheKey) -> MutexGuard<'_, Shard> {
         let hash = self.hasher.hash_one(key);
         lock(&self.shards[(hash >> 57) as usize % SHARDS])
     }
@@ -147,20 +148,25 @@ impl Store {
         self.shards.iter().map(|shard| lock(shard).slots.len()).sum()
     }
 
-    pub(super) fn with<R>(&self, key: &Key, look: impl FnOnce(&mut Entry) -> R) -> Option<R> {
+    /// Runs `use_entry` on the entry of `key`, if there is one, and marks the entry as used.
+    pub(super) fn with<R>(
+        &self,
+        key: &CacheKey,
+        use_entry: impl FnOnce(&mut Entry) -> R,
+    ) -> Option<R> {
         let mut shard = self.shard(key);
-        let place = *shard.places.get(key)?;
-        let slot = &mut shard.slots[place];
+        let index = *shard.indexes.get(key)?;
+        let slot = &mut shard.slots[index];
         slot.used = true;
-        Some(look(&mut slot.entry))
+        Some(use_entry(&mut slot.entry))
     }
 
-    /// Returns how many others had to go.
-    pub(super) fn put(&self, key: Key, entry: Entry) -> usize {
-        self.shard(&key).put(key, entry)
+    /// Returns how many other entries were evicted.
+    pub(super) fn insert(&self, key: CacheKey, entry: Entry) -> usize {
+        self.shard(&key).insert(key, entry)
     }
 
-    pub(super) fn remove(&self, key: &Key) {
+    pub(super) fn remove(&self, key: &CacheKey) {
         self.shard(key).remove(key);
     }
 }
@@ -170,37 +176,37 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 }
 
 impl Shard {
-    fn put(&mut self, key: Key, entry: Entry) -> usize {
+    fn insert(&mut self, key: CacheKey, entry: Entry) -> usize {
         self.remove(&key);
         let before = self.slots.len();
         while self.slots.len() >= self.capacity
-            || !self.slots.is_empty() && self.octets + entry.octets() > self.room
+            || !self.slots.is_empty() && self.octets + entry.octets() > self.max_octets
         {
             self.evict();
         }
         let evicted = before - self.slots.len();
         self.octets += entry.octets();
-        self.places.insert(key.clone(), self.slots.len());
+        self.indexes.insert(key.clone(), self.slots.len());
         self.slots.push(Slot { key, entry, used: false });
         evicted
     }
 
-    /// The last slot moves to the place that becomes free.
-    fn remove(&mut self, key: &Key) {
-        let Some(place) = self.places.remove(key) else { return };
-        self.octets -= self.slots.swap_remove(place).entry.octets();
-        if let Some(moved) = self.slots.get(place) {
-            self.places.insert(moved.key.clone(), place);
+    /// The last slot moves to the index that becomes free.
+    fn remove(&mut self, key: &CacheKey) {
+        let Some(index) = self.indexes.remove(key) else { return };
+        self.octets -= self.slots.swap_remove(index).entry.octets();
+        if let Some(moved) = self.slots.get(index) {
+            self.indexes.insert(moved.key.clone(), index);
         }
     }
 
-    /// Removes the next slot that nobody asked for since the hand was here last.
+    /// Removes the next entry that was not used since the hand passed it.
     fn evict(&mut self) {
         loop {
-            let place = self.hand % self.slots.len();
-            // What moves into the free place is among the newest: the hand is past it.
-            self.hand = place + 1;
-            let slot = &mut self.slots[place];
+            let index = self.hand % self.slots.len();
+            // `remove` moves the last slot here, which is one of the newest. The hand skips it.
+            self.hand = index + 1;
+            let slot = &mut self.slots[index];
             if !std::mem::take(&mut slot.used) {
                 let key = slot.key.clone();
                 return self.remove(&key);

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    cache::{self, Cache, Hit, Keep, Part, Prefetch},
+    cache::{Cache, CacheBounds, CacheConfig, Lookup, Prefetch, ReplyKind},
     chain::{Back, Cx, Failure, Flow, Plugin, Reply},
     corefile::{Arguments, go_duration},
     limits,
@@ -20,7 +20,7 @@ use super::{PluginContext, Reading, Servers, Settings, names};
 #[derive(Clone, Debug)]
 struct Written {
     zones: Vec<Name>,
-    settings: cache::Settings,
+    settings: CacheConfig,
     no_success: Vec<Name>,
     no_denial: Vec<Name>,
 }
@@ -67,20 +67,20 @@ impl Plugin for Caching {
         let labels = [self.servers.label(cx), &*self.zones_label, ""];
         self.metrics.cache_requests.with_label_values(&labels).inc();
         match self.cache.get(query, cx.now) {
-            Hit::Failed(failure) => {
-                self.count_hit(cx, Part::Denial);
+            Lookup::Failed(failure) => {
+                self.count_hit(cx, ReplyKind::Denial);
                 Flow::Answer(self.stale(cx, query).unwrap_or(failure))
             }
-            Hit::Fresh { response, part, refresh } => {
-                self.count_hit(cx, part);
+            Lookup::Fresh { response, kind, refresh } => {
+                self.count_hit(cx, kind);
                 if refresh {
                     self.metrics.cache_prefetches.with_label_values(&labels).inc();
                     cx.refreshes.push(query.clone());
                 }
                 Flow::Answer(response)
             }
-            Hit::Stale => {
-                let patience = self.cache.settings().stale.patience;
+            Lookup::Stale => {
+                let patience = self.cache.config().stale.patience;
                 match self.stale(cx, query).filter(|_| patience.is_zero()) {
                     Some(response) => {
                         cx.refreshes.push(query.clone());
@@ -92,7 +92,7 @@ impl Plugin for Caching {
                     }
                 }
             }
-            Hit::Miss => {
+            Lookup::Miss => {
                 self.metrics.cache_misses.with_label_values(&labels).inc();
                 Flow::Next
             }
@@ -105,7 +105,7 @@ impl Plugin for Caching {
         }
         if cx.answered_by != "forward" {
             return Back::Up(reply.map(|mut response| {
-                self.cache.bound(query, &mut response);
+                self.cache.clamp_ttls(query, &mut response);
                 response
             }));
         }
@@ -127,16 +127,16 @@ impl Caching {
         self.written.zones.iter().any(|zone| query.question.name.is_within(zone))
     }
 
-    fn count_hit(&self, cx: &Cx, part: Part) {
+    fn count_hit(&self, cx: &Cx, kind: ReplyKind) {
         self.metrics
             .cache_hits
-            .with_label_values(&[self.servers.label(cx), part.name(), &self.zones_label, ""])
+            .with_label_values(&[self.servers.label(cx), kind.name(), &self.zones_label, ""])
             .inc();
     }
 
-    fn tell_entries(&self, cx: &Cx, part: Part) {
-        let labels = [self.servers.label(cx), part.name(), &*self.zones_label, ""];
-        self.metrics.cache_entries.with_label_values(&labels).set(self.cache.len(part) as i64);
+    fn tell_entries(&self, cx: &Cx, kind: ReplyKind) {
+        let labels = [self.servers.label(cx), kind.name(), &*self.zones_label, ""];
+        self.metrics.cache_entries.with_label_values(&labels).set(self.cache.len(kind) as i64);
     }
 
     fn stale(&self, cx: &Cx, query: &Query) -> Option<Response> {
@@ -156,14 +156,14 @@ impl Caching {
             &self.written.no_success
         };
         if within(disabled) {
-            self.cache.bound(query, &mut response);
+            self.cache.clamp_ttls(query, &mut response);
             return response;
         }
-        let kept = self.cache.put(query, response, cx.now);
-        if let Some(part) = kept.part {
-            self.tell_entries(cx, part);
+        let kept = self.cache.insert(query, response, cx.now);
+        if let Some(kind) = kept.kind {
+            self.tell_entries(cx, kind);
             if kept.evicted > 0 {
-                let labels = [self.servers.label(cx), part.name(), &*self.zones_label, ""];
+                let labels = [self.servers.label(cx), kind.name(), &*self.zones_label, ""];
                 self.metrics.cache_evictions.with_label_values(&labels).inc_by(kept.evicted as u64);
             }
         }
@@ -179,12 +179,12 @@ impl Caching {
             Err(Failure::Upstream(upstream::Failure::TooManyInFlight(_))) => {}
             Err(failure @ Failure::Upstream(reason)) => {
                 let response = Response { ede: reason.ede(), ..Response::of(failure.rcode()) };
-                self.cache.put_failure(query, response, cx.now);
+                self.cache.insert_failure(query, response, cx.now);
             }
             Err(_) => {}
-            Ok(response) => self.cache.put_failure(query, response.clone(), cx.now),
+            Ok(response) => self.cache.insert_failure(query, response.clone(), cx.now),
         }
-        self.tell_entries(cx, Part::Denial);
+        self.tell_entries(cx, ReplyKind::Denial);
         self.stale(cx, query).map_or(reply, Ok)
     }
 }
@@ -203,7 +203,7 @@ const OPTIONS: [&str; 8] = [
 pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
     let mut written = Written {
         zones: Vec::new(),
-        settings: cache::Settings::default(),
+        settings: CacheConfig::default(),
         no_success: Vec::new(),
         no_denial: Vec::new(),
     };
@@ -213,8 +213,8 @@ pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
             && let Some(ttl) = arguments.number("the TTL", 1, u32::MAX)
         {
             let longest = Duration::from_secs(ttl.into());
-            written.settings.success.longest = longest;
-            written.settings.denial.longest = longest;
+            written.settings.success.max_ttl = longest;
+            written.settings.denial.max_ttl = longest;
         }
         for token in arguments.rest() {
             if !token.text.contains(['.', '/']) {
@@ -253,13 +253,13 @@ impl Written {
                 }
             }
             "disable" => {
-                let parts = [("success", Part::Success), ("denial", Part::Denial)];
+                let parts = [("success", ReplyKind::Success), ("denial", ReplyKind::Denial)];
                 let Some(part) = option.one_of("disable", &parts) else { return };
                 let zones = names(&option.zones());
                 let zones = if zones.is_empty() { vec![Name::root()] } else { zones };
                 match part {
-                    Part::Success => self.no_success.extend(zones),
-                    Part::Denial => self.no_denial.extend(zones),
+                    ReplyKind::Success => self.no_success.extend(zones),
+                    ReplyKind::Denial => self.no_denial.extend(zones),
                 }
             }
             "keepttl" => self.settings.keep_ttl = true,
@@ -322,11 +322,11 @@ impl Written {
             arguments.error(span, "serve_stale_policy requires serve_stale");
         }
         for (name, keep) in [("success", self.settings.success), ("denial", self.settings.denial)] {
-            if keep.shortest > keep.longest {
+            if keep.min_ttl > keep.max_ttl {
                 let message = format!(
                     "`{name}` replies live {} at least, so their TTL of at most {} has no effect",
-                    go_duration(keep.shortest),
-                    go_duration(keep.longest)
+                    go_duration(keep.min_ttl),
+                    go_duration(keep.max_ttl)
                 );
                 arguments
                     .warning(span, &message)
@@ -336,19 +336,19 @@ impl Written {
     }
 }
 
-fn read_keep(option: &mut Arguments<'_>, keep: &mut Keep) {
+fn read_keep(option: &mut Arguments<'_>, keep: &mut CacheBounds) {
     if let Some(capacity) = option.number("the capacity", 0, 100_000_000) {
         keep.capacity = capacity;
     }
     if !option.is_empty()
         && let Some(ttl) = option.number("the TTL", 1, u32::MAX)
     {
-        keep.longest = Duration::from_secs(ttl.into());
+        keep.max_ttl = Duration::from_secs(ttl.into());
     }
     if !option.is_empty()
         && let Some(ttl) = option.number("the minimum TTL", 0, u32::MAX)
     {
-        keep.shortest = Duration::from_secs(ttl.into());
+        keep.min_ttl = Duration::from_secs(ttl.into());
     }
 }
 

@@ -1,7 +1,7 @@
 //! What happens to an API server, and what ndots makes of it: a real one is refused to it, killed,
 //! cut off, emptied, renewed.
 //!
-//! Needs what `make tools lab` gets. Without it the tests say what they left out; with `CI=true`
+//! Needs what `make setup lab` gets. Without it the tests say what they left out; with `CI=true`
 //! that is a failure.
 #![expect(clippy::disallowed_methods, reason = "a test reads the clock, and starts threads")]
 

@@ -1,6 +1,6 @@
 //! ndots in a real control plane, started as kubeadm starts CoreDNS.
 //!
-//! Needs what `make tools lab` gets. Without it the tests say what they left out; with `CI=true`
+//! Needs what `make setup lab` gets. Without it the tests say what they left out; with `CI=true`
 //! that is a failure.
 #![expect(clippy::disallowed_methods, reason = "a test reads the clock, and starts a thread")]
 

@@ -1,7 +1,7 @@
 //! `ndots explain` on a real control plane with a real kube-proxy, in both of its modes: faults
 //! that are made by hand, and accounts that may read little.
 //!
-//! Needs what `make tools lab` gets. Without it the tests say what they left out; with `CI=true`
+//! Needs what `make setup lab` gets. Without it the tests say what they left out; with `CI=true`
 //! that is a failure.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]

@@ -1,7 +1,7 @@
 //! Clients outside of the cluster: names from ndots, connections through kube-proxy's real rules,
 //! to Pods that listen.
 //!
-//! Needs what `make tools lab` gets. Without it the test says what it left out; with `CI=true` that
+//! Needs what `make setup lab` gets. Without it the test says what it left out; with `CI=true` that
 //! is a failure.
 #![expect(
     clippy::disallowed_methods,

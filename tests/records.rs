@@ -1,6 +1,6 @@
 //! Zone transfers, zonal names and the cluster set beside CoreDNS, on one real API server.
 //!
-//! Needs what `make tools lab` gets. Without it the test says what it left out; with `CI=true` that
+//! Needs what `make setup lab` gets. Without it the test says what it left out; with `CI=true` that
 //! is a failure.
 #![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test waits, and may panic")]
 

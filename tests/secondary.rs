@@ -133,7 +133,7 @@ fn a_secondary_server_answers_the_same_and_follows() {
     if !has("knotd") || !has("dig") {
         assert!(
             std::env::var("CI").as_deref() != Ok("true"),
-            "`make tools` installs knotd and dig"
+            "`make setup` installs knotd and dig"
         );
         println!("LEFT OUT: a secondary server: knotd or dig is not here");
         return;

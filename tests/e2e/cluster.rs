@@ -54,7 +54,7 @@ static CLUSTER: LazyLock<Option<Cluster>> = LazyLock::new(|| {
         return Lab::or_left_out(what, &LabOptions::dual_stack()).map(Cluster::start);
     }
     assert!(std::env::var("CI").as_deref() != Ok("true"), "musl-gcc is not here");
-    println!("LEFT OUT: {what}: musl-gcc is not here (`make tools` gets it)");
+    println!("LEFT OUT: {what}: musl-gcc is not here (`make setup` gets it)");
     None
 });
 

@@ -5,7 +5,7 @@
 //! The originals ask until the answer is right, for up to ten minutes. Here a change may take a
 //! moment to show; then everything is asked once.
 //!
-//! Needs what `make tools lab` gets, and root. Without it the tests say what they left out; with
+//! Needs what `make setup lab` gets, and root. Without it the tests say what they left out; with
 //! `CI=true` that is a failure.
 #![expect(
     clippy::unwrap_used,

@@ -137,7 +137,7 @@ impl Lab {
         let id = Command::new("id").arg("-u").output().ok()?;
         match (lacking.is_empty(), id.stdout.starts_with(b"0\n")) {
             (false, _) => {
-                Some(format!("not here: {} (`make tools lab` gets them)", lacking.join(", ")))
+                Some(format!("not here: {} (`make setup lab` gets them)", lacking.join(", ")))
             }
             (true, false) => Some("network namespaces need root".to_owned()),
             (true, true) => None,

@@ -1,260 +1,224 @@
-//! Every metric family, with CoreDNS's names, labels and buckets, so that its dashboards and alerts
-//! read on.
+//! The mechanism behind `/metrics`. A metric family is a `static` beside the code that counts in it;
+//! it registers itself at its first use. Names, labels and buckets are CoreDNS's where CoreDNS has
+//! the family, so that its dashboards and alerts keep working.
 
-use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec,
-    Opts, Registry, TextEncoder, core::Collector, exponential_buckets,
+use std::{
+    any::Any,
+    collections::HashMap,
+    fmt,
+    marker::PhantomData,
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
-/// One registry a process: families live through reloads.
-#[derive(Debug)]
+use prometheus::{
+    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
+    TextEncoder, core::Collector,
+};
+
+pub use prometheus::{Gauge, Histogram, IntCounter, IntGauge};
+
+/// The registry of a process: its families live through reloads.
+#[derive(Default)]
 pub struct Metrics {
     registry: Registry,
-    pub build_info: IntGaugeVec,
-    pub plugin_enabled: IntGaugeVec,
-    pub panics: IntCounter,
-    pub requests: IntCounterVec,
-    pub request_duration: HistogramVec,
-    pub request_size: HistogramVec,
-    pub response_size: HistogramVec,
-    pub do_requests: IntCounterVec,
-    pub responses: IntCounterVec,
-    pub https_responses: IntCounterVec,
-    pub quic_responses: IntCounterVec,
-    pub cache_entries: IntGaugeVec,
-    pub cache_hits: IntCounterVec,
-    pub cache_requests: IntCounterVec,
-    pub cache_misses: IntCounterVec,
-    pub cache_prefetches: IntCounterVec,
-    pub cache_stale: IntCounterVec,
-    pub cache_evictions: IntCounterVec,
-    pub proxy_duration: HistogramVec,
-    pub proxy_probe_failures: IntCounterVec,
-    pub proxy_conn_hits: IntCounterVec,
-    pub proxy_conn_misses: IntCounterVec,
-    pub forward_requests: IntCounterVec,
-    pub forward_responses: IntCounterVec,
-    pub forward_duration: HistogramVec,
-    pub forward_probe_failures: IntCounterVec,
-    pub forward_all_down: IntCounter,
-    pub forward_rejects: IntCounter,
-    pub forward_strays: IntCounterVec,
-    pub kubernetes_requests: IntCounterVec,
-    pub kubernetes_duration: HistogramVec,
-    pub kubernetes_heard: IntGaugeVec,
-    pub kubernetes_refused: IntGaugeVec,
-    pub kubernetes_programming: HistogramVec,
-    pub kubernetes_limiter: HistogramVec,
-    pub hosts_entries: IntGaugeVec,
-    pub hosts_modified: Gauge,
-    pub autopath_successes: IntCounterVec,
-    pub health_duration: Histogram,
-    pub health_failures: IntCounter,
-    pub reload_failures: IntCounter,
-    pub reload_version: IntGaugeVec,
-    pub log_lost: IntCounter,
+    /// What [`Series::Family`] says, by the family's name.
+    families: Mutex<HashMap<&'static str, Box<dyn Any + Send>>>,
 }
 
-const ZONE: [&str; 3] = ["server", "zone", "view"];
-const CACHE: [&str; 3] = ["server", "zones", "view"];
-const CACHE_TYPE: [&str; 4] = ["server", "type", "zones", "view"];
+/// A metric family with `N` labels, named without the namespace `coredns_`.
+///
+/// A series appears on the page when it is first asked for; a family without labels is one series.
+#[derive(Debug)]
+pub struct Family<S, const N: usize> {
+    name: &'static str,
+    help: &'static str,
+    labels: [&'static str; N],
+    /// The upper bounds of a histogram's buckets; other families have none.
+    buckets: fn() -> Vec<f64>,
+    series: PhantomData<fn() -> S>,
+}
 
-impl Default for Metrics {
-    #[expect(clippy::too_many_lines, reason = "a table: one line a family")]
-    fn default() -> Self {
-        let registry = Registry::new();
-        let add = Adder(&registry);
-        let octets = || {
-            vec![
-                0., 100., 200., 300., 400., 511., 1023., 2047., 4095., 8291., 16e3, 32e3, 48e3,
-                64e3,
-            ]
-        };
-        let durations = || {
-            exponential_buckets(0.000_25, 2., 16).expect("a positive start and a factor above one")
-        };
-        let proxy = ["proxy_name", "to"];
-        Self {
-            build_info: add.gauges(
-                "build_info",
-                "A metric with a constant '1' value labelled by version, revision, and goversion.",
-                &["version", "revision", "goversion"],
-            ),
-            plugin_enabled: add.gauges(
-                "plugin_enabled",
-                "Plugins that are in use, by server and zone.",
-                &["server", "zone", "view", "name"],
-            ),
-            panics: add.counter("panics_total", "Panics while a question was answered."),
-            requests: add.counters(
-                "dns_requests_total",
-                "DNS requests by zone, protocol, family and type.",
-                &["server", "zone", "view", "proto", "family", "type"],
-            ),
-            request_duration: add.histograms("dns_request_duration_seconds", "Time from a request to its reply.", &ZONE, durations()),
-            request_size: add.histograms("dns_request_size_bytes", "Octets of requests.", &["server", "zone", "view", "proto"], octets()),
-            response_size: add.histograms("dns_response_size_bytes", "Octets of replies.", &["server", "zone", "view", "proto"], octets()),
-            do_requests: add.counters("dns_do_requests_total", "Requests with the DO bit.", &ZONE),
-            responses: add.counters(
-                "dns_responses_total",
-                "Replies by response code, and the plugin that gave them.",
-                &["server", "zone", "view", "rcode", "plugin"],
-            ),
-            https_responses: add.counters("dns_https_responses_total", "HTTP responses by status code.", &["server", "status"]),
-            quic_responses: add.counters("dns_quic_responses_total", "Replies over QUIC by DoQ error code.", &["server", "status"]),
-            cache_entries: add.gauges("cache_entries", "Replies in the cache.", &CACHE_TYPE),
-            cache_hits: add.counters("cache_hits_total", "Questions answered from the cache.", &CACHE_TYPE),
-            cache_requests: add.counters("cache_requests_total", "Questions that the cache was asked.", &CACHE),
-            cache_misses: add.counters("cache_misses_total", "Questions that the cache could not answer.", &CACHE),
-            cache_prefetches: add.counters("cache_prefetch_total", "Replies fetched anew before their end.", &CACHE),
-            cache_stale: add.counters("cache_served_stale_total", "Questions answered with an expired reply.", &CACHE),
-            cache_evictions: add.counters("cache_evictions_total", "Replies thrown out for others.", &CACHE_TYPE),
-            proxy_duration: add.histograms(
-                "proxy_request_duration_seconds",
-                "Time of an upstream's reply.",
-                &["proxy_name", "to", "rcode"],
-                durations(),
-            ),
-            proxy_probe_failures: add.counters("proxy_healthcheck_failures_total", "Failed health checks of an upstream.", &proxy),
-            proxy_conn_hits: add.counters(
-                "proxy_conn_cache_hits_total",
-                "Connections to an upstream used again.",
-                &["proxy_name", "to", "proto"],
-            ),
-            proxy_conn_misses: add.counters(
-                "proxy_conn_cache_misses_total",
-                "Connections to an upstream opened.",
-                &["proxy_name", "to", "proto"],
-            ),
-            forward_requests: add.counters("forward_requests_total", "Questions sent to an upstream.", &["to"]),
-            forward_responses: add.counters("forward_responses_total", "Replies of an upstream.", &["to", "rcode"]),
-            forward_duration: add.histograms(
-                "forward_request_duration_seconds",
-                "Time of an upstream's reply.",
-                &["to", "rcode"],
-                durations(),
-            ),
-            forward_probe_failures: add.counters("forward_healthcheck_failures_total", "Failed health checks of an upstream.", &["to"]),
-            forward_all_down: add.counter("forward_healthcheck_broken_total", "Questions for which every upstream was down."),
-            forward_rejects: add
-                .counter("forward_max_concurrent_rejects_total", "Questions refused because max_concurrent others were on their way."),
-            forward_strays: add.counters(
-                "forward_stray_replies_total",
-                "Datagrams of an upstream's address that were not the reply.",
-                &["to"],
-            ),
-            kubernetes_requests: add.counters(
-                "kubernetes_rest_client_requests_total",
-                "Requests to an API server, by status code.",
-                &["code", "method", "host"],
-            ),
-            kubernetes_duration: add.histograms(
-                "kubernetes_rest_client_request_duration_seconds",
-                "Time until an API server begins to answer.",
-                &["verb", "host"],
-                prometheus::DEFAULT_BUCKETS.to_vec(),
-            ),
-            kubernetes_limiter: add.histograms(
-                "kubernetes_rest_client_rate_limiter_duration_seconds",
-                "Time that a request to an API server waits before it is sent.",
-                &["verb", "host"],
-                prometheus::DEFAULT_BUCKETS.to_vec(),
-            ),
-            kubernetes_programming: add.histograms(
-                "kubernetes_dns_programming_duration_seconds",
-                "Time from a change of a Service's endpoints, by the controller's clock, until it is answered.",
-                &["service_kind"],
-                exponential_buckets(0.001, 2., 20).expect("a positive start and a factor above one"),
-            ),
-            kubernetes_heard: add.gauges(
-                "kubernetes_heard_timestamp_seconds",
-                "When an API server last said something of a kind of objects.",
-                &["resource", "host"],
-            ),
-            hosts_entries: add.gauges("hosts_entries", "Addresses and reverse names of a hosts file and its block.", &["hostsfile"]),
-            hosts_modified: add
-                .add(Gauge::with_opts(opts("hosts_reload_timestamp_seconds", "When the hosts file that was read last was written."))),
-            kubernetes_refused: add.gauges(
-                "kubernetes_refused",
-                "Whether an API server does not let a kind of objects be read.",
-                &["resource", "host"],
-            ),
-            autopath_successes: add.counters(
-                "autopath_success_total",
-                "Questions whose search list was walked to a name that exists.",
-                &["server"],
-            ),
-            health_duration: add.histogram(
-                "health_request_duration_seconds",
-                "Time of the own request to /health.",
-                vec![0.000_25, 0.002_5, 0.025, 0.25, 2.5],
-            ),
-            health_failures: add.counter("health_request_failures_total", "Own requests to /health that failed."),
-            reload_failures: add.counter("reload_failed_total", "Corefiles that were not taken over."),
-            reload_version: add.gauges(
-                "reload_version_info",
-                "The hash of the configuration that was taken over last.",
-                &["hash", "value"],
-            ),
-            log_lost: add.counter("log_lines_lost_total", "Log lines dropped because nobody reads fast enough."),
-            registry,
-        }
+pub type CounterFamily<const N: usize> = Family<IntCounter, N>;
+pub type GaugeFamily<const N: usize> = Family<IntGauge, N>;
+pub type HistogramFamily<const N: usize> = Family<Histogram, N>;
+
+impl<S: Series, const N: usize> Family<S, N> {
+    /// A family of counters or gauges.
+    pub const fn new(name: &'static str, help: &'static str, labels: [&'static str; N]) -> Self {
+        Self { name, help, labels, buckets: Vec::new, series: PhantomData }
+    }
+
+    /// The series whose labels have these values, in the order of the family's labels.
+    pub fn with(&self, metrics: &Metrics, values: [&str; N]) -> S {
+        S::series(&self.registered(metrics), &values)
+    }
+
+    /// Removes all series.
+    pub fn reset(&self, metrics: &Metrics) {
+        S::reset(&self.registered(metrics));
+    }
+
+    fn registered(&self, metrics: &Metrics) -> S::Family {
+        let mut families = metrics.families.lock().unwrap_or_else(PoisonError::into_inner);
+        let family = families.entry(self.name).or_insert_with(|| {
+            let opts = Opts::new(self.name, self.help).namespace("coredns");
+            let family = S::family(opts, &self.labels, (self.buckets)())
+                .expect("names and labels of families are well formed");
+            metrics.register(Box::new(family.clone()));
+            Box::new(family)
+        });
+        family.downcast_ref::<S::Family>().expect("a name has one family").clone()
     }
 }
 
+impl<const N: usize> HistogramFamily<N> {
+    pub const fn histogram(
+        name: &'static str,
+        help: &'static str,
+        labels: [&'static str; N],
+        buckets: fn() -> Vec<f64>,
+    ) -> Self {
+        Self { buckets, ..Self::new(name, help, labels) }
+    }
+}
+
+/// What a family consists of: a counter, a gauge or a histogram.
+pub trait Series: Sized + 'static {
+    type Family: Collector + Clone + Send + 'static;
+
+    /// # Errors
+    /// A name or label is not well formed.
+    fn family(opts: Opts, labels: &[&str], buckets: Vec<f64>) -> prometheus::Result<Self::Family>;
+    fn series(family: &Self::Family, values: &[&str]) -> Self;
+    fn reset(family: &Self::Family);
+}
+
+macro_rules! series {
+    ($series:ty, $family:ty, $make:expr) => {
+        impl Series for $series {
+            type Family = $family;
+
+            fn family(
+                opts: Opts,
+                labels: &[&str],
+                buckets: Vec<f64>,
+            ) -> prometheus::Result<Self::Family> {
+                let make: fn(Opts, &[&str], Vec<f64>) -> prometheus::Result<Self::Family> = $make;
+                make(opts, labels, buckets)
+            }
+
+            fn series(family: &Self::Family, values: &[&str]) -> Self {
+                family.with_label_values(values)
+            }
+
+            fn reset(family: &Self::Family) {
+                family.reset();
+            }
+        }
+    };
+}
+
+series!(IntCounter, IntCounterVec, |opts, labels, _| IntCounterVec::new(opts, labels));
+series!(IntGauge, IntGaugeVec, |opts, labels, _| IntGaugeVec::new(opts, labels));
+series!(Gauge, GaugeVec, |opts, labels, _| GaugeVec::new(opts, labels));
+series!(Histogram, HistogramVec, |opts, labels, buckets| {
+    HistogramVec::new(HistogramOpts::from(opts).buckets(buckets), labels)
+});
+
+/// The buckets of times that CoreDNS uses for queries, in seconds.
+pub fn query_seconds() -> Vec<f64> {
+    exponential_buckets(0.000_25, 2., 16)
+}
+
+/// `count` bounds, each `factor` times the one before.
+pub fn exponential_buckets(start: f64, factor: f64, count: i32) -> Vec<f64> {
+    (0..count).map(|exponent| start * factor.powi(exponent)).collect()
+}
+
+/// The buckets of Prometheus' client libraries, in seconds.
+pub fn default_seconds() -> Vec<f64> {
+    prometheus::DEFAULT_BUCKETS.to_vec()
+}
+
 impl Metrics {
-    /// Adds a collector of another module, such as the process's own figures.
+    /// Adds a collector that computes its own figures, such as those of the process.
     pub fn register(&self, collector: Box<dyn Collector>) {
-        self.registry.register(collector).expect("families have names of their own");
+        self.registry.register(collector).expect("a name has one family");
     }
 
     /// The page in Prometheus' text format.
     pub fn render(&self) -> String {
         let mut text = Vec::new();
-        // A family that cannot be written leaves the others readable.
+        // A family that cannot be written does not affect the others.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
         String::from_utf8(text).unwrap_or_default()
     }
 }
 
-struct Adder<'r>(&'r Registry);
-
-impl Adder<'_> {
-    fn add<C: Collector + Clone + 'static>(&self, collector: prometheus::Result<C>) -> C {
-        let collector = collector.expect("names and labels of this file are well formed");
-        self.0
-            .register(Box::new(collector.clone()))
-            .expect("each family of this file has its own name");
-        collector
-    }
-
-    fn counter(&self, name: &str, help: &str) -> IntCounter {
-        self.add(IntCounter::with_opts(opts(name, help)))
-    }
-
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-        self.add(IntCounterVec::new(opts(name, help), labels))
-    }
-
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-        self.add(IntGaugeVec::new(opts(name, help), labels))
-    }
-
-    fn histogram(&self, name: &str, help: &str, buckets: Vec<f64>) -> Histogram {
-        self.add(Histogram::with_opts(HistogramOpts::from(opts(name, help)).buckets(buckets)))
-    }
-
-    fn histograms(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-        buckets: Vec<f64>,
-    ) -> HistogramVec {
-        self.add(HistogramVec::new(HistogramOpts::from(opts(name, help)).buckets(buckets), labels))
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
     }
 }
 
-fn opts(name: &str, help: &str) -> Opts {
-    Opts::new(name, help).namespace("coredns")
+/// Series that are counted for every query, by a small key: found without a lock, a hash or a label.
+#[derive(Debug)]
+pub struct SeriesCache<K, S>(Box<[OnceLock<(K, S)>]>);
+
+impl<K: Copy + PartialEq, S> SeriesCache<K, S> {
+    /// A cache of at most `size` series.
+    pub fn new(size: usize) -> Self {
+        Self((0..size).map(|_| OnceLock::new()).collect())
+    }
+
+    /// Counts in the series of this key; `find` looks it up the first time, or each time when the
+    /// cache is full.
+    pub fn count(&self, key: K, find: impl Fn() -> S, count: impl FnOnce(&S)) {
+        let mut slots = self.0.iter().map(|slot| slot.get_or_init(|| (key, find())));
+        match slots.find(|(cached, _)| *cached == key) {
+            Some((_, series)) => count(series),
+            None => count(&find()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static HITS: CounterFamily<2> = Family::new("hits_total", "Hits.", ["server", "type"]);
+    static SECONDS: HistogramFamily<0> =
+        Family::histogram("seconds", "A time.", [], || vec![1., 2.]);
+
+    #[test]
+    fn a_series_is_on_the_page_from_its_first_use() {
+        let metrics = Metrics::default();
+        assert_eq!(metrics.render(), "");
+        HITS.with(&metrics, ["dns://:53", "A"]).inc();
+        HITS.with(&metrics, ["dns://:53", "A"]).inc();
+        SECONDS.with(&metrics, []).observe(1.5);
+        let page = metrics.render();
+        let expected = "# HELP coredns_hits_total Hits.\n# TYPE coredns_hits_total counter\n\
+                        coredns_hits_total{server=\"dns://:53\",type=\"A\"} 2\n";
+        assert!(page.starts_with(expected), "{page}");
+        assert!(page.contains("coredns_seconds_bucket{le=\"1\"} 0\n"), "{page}");
+        assert!(page.contains("coredns_seconds_sum 1.5\ncoredns_seconds_count 1\n"), "{page}");
+        HITS.reset(&metrics);
+        assert!(!metrics.render().contains("hits"));
+    }
+
+    #[test]
+    fn a_full_cache_still_counts() {
+        let (metrics, cache) = (Metrics::default(), SeriesCache::new(5));
+        let keys = 0..10;
+        for _ in 0..3 {
+            for key in keys.clone() {
+                let find = || HITS.with(&metrics, ["", &key.to_string()]);
+                cache.count(key, find, IntCounter::inc);
+            }
+        }
+        for key in keys {
+            assert_eq!(HITS.with(&metrics, ["", &key.to_string()]).get(), 3);
+        }
+    }
 }

@@ -146,6 +146,11 @@ const REMOVED: [(&str, &str); 3] = [
     ("reverse", "`template` answers names that are made of addresses, as since CoreDNS 1.2"),
 ];
 
+/// Registers the metrics that CoreDNS shows whether their plugin is in use or not.
+pub fn declare_metrics(metrics: &Metrics) {
+    hosts::declare_metrics(metrics);
+}
+
 const fn here(name: &'static str, read: Read) -> Entry {
     Entry { name, read: Some(read) }
 }
@@ -323,8 +328,8 @@ impl Servers {
         Self(listened.into_iter().collect())
     }
 
-    /// The address at which a question came in.
-    pub fn label(&self, cx: &Cx) -> &str {
+    /// The number of the address at which a query came in.
+    pub fn index(&self, cx: &Cx) -> usize {
         let transport = if cx.transport == Transport::Udp { Transport::Tcp } else { cx.transport };
         let here = |(spoken, address, _): &&(Transport, SocketAddr, String)| {
             let port = address.port() == 0 || address.port() == cx.local.port();
@@ -332,7 +337,12 @@ impl Servers {
                 && port
                 && (address.ip().is_unspecified() || address.ip() == cx.local.ip())
         };
-        self.0.iter().find(here).or(self.0.first()).map_or("", |(.., label)| label)
+        self.0.iter().position(|server| here(&server)).unwrap_or(0)
+    }
+
+    /// The label of the address with this number.
+    pub fn label(&self, index: usize) -> &str {
+        self.0.get(index).map_or("", |(.., label)| label)
     }
 
     pub fn labels(&self) -> impl Iterator<Item = &str> {

@@ -3,13 +3,14 @@
 
 mod attempt;
 mod health;
+pub(crate) mod metrics;
 mod target;
 
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -17,11 +18,13 @@ use std::{
 
 use crate::{
     limits,
+    metrics::Metrics,
     wire::{Ede, Name, Rcode},
 };
 
 pub use attempt::{Attempt, Next, Over, Verdict};
 pub use health::Health;
+pub use metrics::{Proto, UpstreamMetrics};
 pub use target::{Pem, Target, Tls};
 
 /// What a `forward` line says of its upstreams.
@@ -113,6 +116,14 @@ pub struct Upstream {
     pub address: SocketAddr,
     pub tls: Option<Arc<Tls>>,
     pub health: Health,
+    metrics: OnceLock<UpstreamMetrics>,
+}
+
+impl Upstream {
+    /// The upstream's series in the registry of the process.
+    pub fn metrics(&self, registry: &Arc<Metrics>) -> &UpstreamMetrics {
+        self.metrics.get_or_init(|| UpstreamMetrics::new(registry, self.address))
+    }
 }
 
 impl Group {
@@ -121,7 +132,12 @@ impl Group {
             .to
             .iter()
             .cloned()
-            .map(|Target { address, tls }| Upstream { address, tls, health: Health::default() })
+            .map(|Target { address, tls }| Upstream {
+                address,
+                tls,
+                health: Health::default(),
+                metrics: OnceLock::new(),
+            })
             .collect();
         Self { settings, upstreams, turn: AtomicUsize::new(0), in_flight: AtomicU32::new(0) }
     }

@@ -44,7 +44,6 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
             "hyper_util",
             "jiff",
             "libc",
-            "prometheus",
             "rand",
             "rustls",
             "rustls_native_certs",

@@ -14,14 +14,14 @@ use crate::{
     cli::{LogFormat, ServerFlags},
     corefile::go_duration,
     limits,
-    metrics::Metrics,
+    metrics::{CounterFamily, Family, GaugeFamily, Metrics},
     net::{
         Dispatcher,
         admin::Admin,
         listeners::Listeners,
         log::{Format, Log},
     },
-    plugin::{Readiness, ReloadState, Timed},
+    plugin::{self, Readiness, ReloadState, Timed},
     server::{Assembled, Listen},
     wire::{CookieSecret, Question},
 };
@@ -35,6 +35,19 @@ use super::{
     sources::Sources,
     watch::{self, Watched},
 };
+
+static BUILD_INFO: GaugeFamily<3> = Family::new(
+    "build_info",
+    "A metric with a constant '1' value labelled by version, revision, and goversion.",
+    ["version", "revision", "goversion"],
+);
+static RELOAD_FAILURES: CounterFamily<0> =
+    Family::new("reload_failed_total", "Corefiles that were not taken over.", []);
+static RELOAD_VERSION: GaugeFamily<2> = Family::new(
+    "reload_version_info",
+    "The hash of the configuration that was taken over last.",
+    ["hash", "value"],
+);
 
 /// Where somebody did not want to wait for the end, as in CoreDNS.
 const FORCED: u8 = 2;
@@ -116,11 +129,12 @@ impl Process {
         newcomer: Option<&str>,
     ) -> anyhow::Result<(Self, impl Future<Output = ()> + Send + use<>)> {
         let metrics = Arc::new(Metrics::default());
-        metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), "", ""]).set(1);
+        BUILD_INFO.with(&metrics, [env!("CARGO_PKG_VERSION"), "", ""]).set(1);
+        RELOAD_FAILURES.with(&metrics, []);
+        plugin::declare_metrics(&metrics);
         metrics.register(Box::new(process::Process::new()?));
         let format = if flags.log_format == LogFormat::Json { Format::Json } else { Format::Text };
-        let log = Log::start(metrics.log_lost.clone(), format)
-            .context("cannot start the log's thread")?;
+        let log = Log::start(&metrics, format).context("cannot start the log's thread")?;
         // Before anything is said: who reads that it listens may end it in order.
         let signals = Signals::new(log.clone()).context("cannot listen to signals")?;
         let mut sources = Sources::new(log.clone(), Arc::clone(&metrics));
@@ -228,7 +242,7 @@ impl Process {
     async fn try_reload(&mut self, text: &Text, flags: &ServerFlags) {
         self.log.say(Level::Info, "Reloading");
         if let Err(error) = self.reload(text, flags).await {
-            self.metrics.reload_failures.inc();
+            RELOAD_FAILURES.with(&self.metrics, []).inc();
             let reason = error
                 .downcast_ref::<Mistakes>()
                 .map_or_else(|| format!("{error:#}"), |mistakes| mistakes.lines.join("; "));
@@ -239,8 +253,8 @@ impl Process {
             return;
         }
         if let Some(hash) = self.watched.as_ref().and_then(Watched::hash) {
-            self.metrics.reload_version.reset();
-            self.metrics.reload_version.with_label_values(&["sha512", &hash]).set(1);
+            RELOAD_VERSION.reset(&self.metrics);
+            RELOAD_VERSION.with(&self.metrics, ["sha512", &hash]).set(1);
             self.log
                 .say(Level::Info, format!("plugin/reload: Running configuration SHA512 = {hash}"));
         }

@@ -16,7 +16,7 @@ use tokio::{
 use crate::{
     chain::Level,
     limits,
-    metrics::Metrics,
+    metrics::{Family, HistogramFamily, Metrics, exponential_buckets},
     model::{Change, Kind, Selector},
     net::log::Log,
     plugin::{ClientTls, Origin, Source, Throttle},
@@ -26,6 +26,13 @@ use crate::{
     },
     zone::{Index, Store},
 };
+
+static PROGRAMMING: HistogramFamily<1> = Family::histogram(
+    "kubernetes_dns_programming_duration_seconds",
+    "Time from a change of a Service's endpoints, by the controller's clock, until it is answered.",
+    ["service_kind"],
+    || exponential_buckets(0.001, 2., 20),
+);
 
 /// What each source is needed for.
 pub(super) type Needed = BTreeMap<Source, BTreeSet<Kind>>;
@@ -196,10 +203,7 @@ impl Sources {
                     // time.
                     let kind = if headless { "headless_with_selector" } else { "cluster_ip" };
                     let since = SystemTime::now().duration_since(*at).unwrap_or_default();
-                    metrics
-                        .kubernetes_programming
-                        .with_label_values(&[kind])
-                        .observe(since.as_secs_f64());
+                    PROGRAMMING.with(&metrics, [kind]).observe(since.as_secs_f64());
                 }
                 index.apply(change, unix_seconds());
             }

@@ -48,6 +48,9 @@ struct Open {
 
 impl Admin {
     pub fn new(metrics: Arc<Metrics>, log: Log) -> Self {
+        // These two are on the page before the first request.
+        poll::DURATION.with(&metrics, []);
+        poll::FAILURES.with(&metrics, []);
         Self { open: BTreeMap::new(), metrics, log }
     }
 

@@ -22,12 +22,15 @@ use tokio::{
 use crate::{
     chain::{Cx, Failure, Level, Reply, Transport},
     limits,
-    metrics::Metrics,
+    metrics::{CounterFamily, Family, IntCounter, Metrics},
     server::{Exchange, Listen, Outcome, Outgoing, Pending, Server},
     wire::{Query, Rcode, refusal},
 };
 
 use super::{exchange::Exchanger, log::Log};
+
+pub(super) static PANICS: CounterFamily<0> =
+    Family::new("panics_total", "Panics while a query was answered.", []);
 
 /// Shared by every listener.
 pub struct Dispatcher {
@@ -35,6 +38,7 @@ pub struct Dispatcher {
     pub server: ArcSwap<Server>,
     pub exchanger: Exchanger,
     pub metrics: Arc<Metrics>,
+    pub(super) panics: IntCounter,
     pub log: Log,
     jobs: Sender<Queued>,
     /// One for each datagram's question, or refresh, that may wait for upstreams.
@@ -88,6 +92,7 @@ impl Dispatcher {
         let dispatcher = Arc::new(Self {
             server,
             exchanger,
+            panics: PANICS.with(&metrics, []),
             metrics,
             log,
             jobs,
@@ -160,7 +165,7 @@ impl Dispatcher {
     ) -> Outcome {
         let start = out.len();
         catch_unwind(AssertUnwindSafe(|| answer(out))).unwrap_or_else(|_| {
-            self.metrics.panics.inc();
+            self.panics.inc();
             if self.server.load().debug {
                 // What a Go program ends with where nobody recovers.
                 std::process::exit(2);

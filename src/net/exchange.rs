@@ -22,11 +22,22 @@ use tokio::{
 use crate::{
     chain::{Exchange, Failure, Reply},
     limits,
-    metrics::Metrics,
-    net::tls::client::distrust,
+    metrics::{CounterFamily, Family, IntCounter, Metrics},
+    net::{dispatch::PANICS, tls::client::distrust},
     upstream::{self, Attempt, Group, Next, Over, Verdict},
-    wire::{Caps, Class, Edns, Name, Query, Rcode, Response, Type, reply},
+    wire::{Caps, Class, Edns, Name, Query, Response, Type, reply},
 };
+
+static ALL_DOWN: CounterFamily<0> = Family::new(
+    "forward_healthcheck_broken_total",
+    "Queries for which every upstream was down.",
+    [],
+);
+static REJECTS: CounterFamily<0> = Family::new(
+    "forward_max_concurrent_rejects_total",
+    "Queries that were refused because max_concurrent others waited for upstreams.",
+    [],
+);
 
 /// Shared by everything that asks.
 #[derive(Clone)]
@@ -34,6 +45,9 @@ pub struct Exchanger(Arc<Shared>);
 
 struct Shared {
     metrics: Arc<Metrics>,
+    all_down: IntCounter,
+    rejects: IntCounter,
+    panics: IntCounter,
     in_flight: Mutex<HashMap<Key, Running>>,
     /// They go on when who asked has left.
     exchanges: Mutex<JoinSet<()>>,
@@ -76,6 +90,9 @@ impl Key {
 impl Exchanger {
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self(Arc::new(Shared {
+            all_down: ALL_DOWN.with(&metrics, []),
+            rejects: REJECTS.with(&metrics, []),
+            panics: PANICS.with(&metrics, []),
             metrics,
             in_flight: Mutex::default(),
             exchanges: Mutex::default(),
@@ -125,7 +142,7 @@ impl Exchanger {
             let run =
                 std::panic::AssertUnwindSafe(Arc::clone(&shared).run(exchange)).catch_unwind();
             let reply = run.await.unwrap_or_else(|_| {
-                shared.metrics.panics.inc();
+                shared.panics.inc();
                 Err(Failure::Overloaded)
             });
             lock(&shared.in_flight).remove(&key);
@@ -172,7 +189,7 @@ impl Shared {
         let mut attempt =
             begun.inspect_err(|failure| self.count_refusal(*failure)).map_err(Failure::Upstream)?;
         if attempt.blind {
-            self.metrics.forward_all_down.inc();
+            self.all_down.inc();
         }
         let reply = self.converse(&mut attempt, &group, &query).await;
         // Whoever answered, who did not is looked after.
@@ -223,8 +240,8 @@ impl Shared {
 
     fn count_refusal(&self, failure: upstream::Failure) {
         match failure {
-            upstream::Failure::TooManyInFlight(_) => self.metrics.forward_rejects.inc(),
-            upstream::Failure::NoneHealthy => self.metrics.forward_all_down.inc(),
+            upstream::Failure::TooManyInFlight(_) => self.rejects.inc(),
+            upstream::Failure::NoneHealthy => self.all_down.inc(),
             _ => {}
         }
     }
@@ -248,29 +265,18 @@ impl Shared {
         query: &Query,
     ) -> Heard {
         let to = group.upstream(upstream);
-        let label = to.address.to_string();
+        let metrics = to.metrics(&self.metrics);
         let Some(_waiting) = to.health.ask() else {
             return Heard { upstream, what: What::Failed(upstream::Failure::NoAnswer(to.address)) };
         };
         let Ok(_socket) = self.sockets.acquire().await else { return std::future::pending().await };
-        self.metrics.forward_requests.with_label_values(&[&label]).inc();
+        metrics.count_query();
         let began = Instant::now();
         let asked = upstream_query(query, to.health.keeps_case());
         let raw = match over {
             Over::Udp => {
-                // A connection is never used again: that is told, too.
-                self.metrics
-                    .proxy_conn_hits
-                    .with_label_values(&["forward", &label, "udp"])
-                    .inc_by(0);
-                self.metrics.proxy_conn_misses.with_label_values(&["forward", &label, "udp"]).inc();
-                udp::ask(
-                    to.address,
-                    group.settings.source,
-                    &asked,
-                    &self.metrics.forward_strays.with_label_values(&[&label]),
-                )
-                .await
+                metrics.count_datagram();
+                udp::ask(to.address, group.settings.source, &asked, metrics.strays()).await
             }
             Over::Tcp => tcp::ask(self, group, to, &asked).await,
         };
@@ -300,7 +306,7 @@ impl Shared {
             Ok(incoming) if incoming.truncated && over == Over::Udp => What::NeedsTcp,
             Ok(incoming) => {
                 let took = began.elapsed();
-                self.count(to, incoming.response.rcode, took);
+                to.metrics(&self.metrics).count_reply(incoming.response.rcode, took);
                 What::Reply(Box::new(Incoming { response: incoming.response, took }))
             }
             // What cannot be read over UDP may be forged; over TCP it is the upstream's own.
@@ -308,13 +314,6 @@ impl Shared {
             Err(reply::Fault::Malformed) => What::Failed(upstream::Failure::Malformed(to.address)),
             Err(reply::Fault::AliasLoop) => What::Failed(upstream::Failure::AliasLoop(to.address)),
         }
-    }
-
-    fn count(&self, to: &upstream::Upstream, rcode: Rcode, took: Duration) {
-        let (to, rcode, seconds) = (to.address.to_string(), rcode.to_string(), took.as_secs_f64());
-        self.metrics.forward_responses.with_label_values(&[&to, &rcode]).inc();
-        self.metrics.forward_duration.with_label_values(&[&to, &rcode]).observe(seconds);
-        self.metrics.proxy_duration.with_label_values(&["forward", &to, &rcode]).observe(seconds);
     }
 }
 

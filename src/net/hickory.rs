@@ -30,6 +30,7 @@ use tokio::{
 use crate::{
     chain::{Level, Transport},
     limits,
+    metrics::{CounterFamily, Family},
     server::{Listen, Server},
 };
 
@@ -38,6 +39,12 @@ use super::{
     stream::stopped,
     tls::Current,
 };
+
+static QUIC_RESPONSES: CounterFamily<2> = Family::new(
+    "dns_quic_responses_total",
+    "Replies over QUIC by DoQ error code.",
+    ["server", "status"],
+);
 
 /// What is listened at.
 pub(super) enum Socket {
@@ -199,12 +206,8 @@ impl Door {
     }
 
     fn count(&self, status: &str) {
-        self.0
-            .dispatcher
-            .metrics
-            .quic_responses
-            .with_label_values(&[&self.0.serves.to_string(), status])
-            .inc();
+        let server = self.0.serves.to_string();
+        QUIC_RESPONSES.with(&self.0.dispatcher.metrics, [&server, status]).inc();
     }
 }
 

@@ -16,13 +16,19 @@ use std::{
 };
 
 use jiff::Timestamp;
-use prometheus::IntCounter;
 use serde_json::{Map, Value, json};
 
 use crate::{
     chain::{Answered, Level, Line},
     limits,
+    metrics::{CounterFamily, Family, IntCounter, Metrics},
 };
+
+static LOST_LINES: CounterFamily<0> = Family::new(
+    "log_lines_lost_total",
+    "Log lines that were dropped because standard output is read too slowly.",
+    [],
+);
 
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -49,11 +55,11 @@ enum Entry {
 }
 
 impl Log {
-    /// Starts the writing thread; `lost` counts lines for which there was no room.
+    /// Starts the writing thread.
     ///
     /// # Errors
     /// Where no thread can be made.
-    pub fn start(lost: IntCounter, format: Format) -> std::io::Result<Self> {
+    pub fn start(metrics: &Metrics, format: Format) -> std::io::Result<Self> {
         let (entries, receiver) = sync_channel(limits::LOG_LINES);
         thread::Builder::new().name("log".to_owned()).spawn(move || {
             for entry in receiver {
@@ -68,7 +74,7 @@ impl Log {
                 };
             }
         })?;
-        Ok(Self { entries, lost, debug: Arc::default(), format })
+        Ok(Self { entries, lost: LOST_LINES.with(metrics, []), debug: Arc::default(), format })
     }
 
     /// Whether lines of the level DEBUG are written.

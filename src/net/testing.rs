@@ -59,7 +59,7 @@ impl World {
         let listens: Vec<_> = addresses.iter().map(|address| listen(address)).collect();
         let upstream = Upstream::start().await;
         let metrics = Arc::new(Metrics::default());
-        let log = Log::start(metrics.log_lost.clone(), Format::Text).unwrap();
+        let log = Log::start(&metrics, Format::Text).unwrap();
         let (dispatcher, task) = Dispatcher::new(server(&listens, upstream.address), metrics, log);
         let mut tasks = JoinSet::new();
         tasks.spawn(task);

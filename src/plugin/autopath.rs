@@ -13,7 +13,7 @@ use crate::{
     chain::{Back, Cx, From, Plugin, Reply},
     corefile::Arguments,
     limits,
-    metrics::Metrics,
+    metrics::{CounterFamily, Family, IntCounter, Metrics, SeriesCache},
     wire::{Class, Name, Owner, Query, Question, Rcode, Rdatas, RecordSet, Response, Sets, Type},
     zone::{self, PodMode, Zone},
 };
@@ -21,6 +21,12 @@ use crate::{
 use super::{
     Need, PluginContext, Reading, Servers, Settings, Source, kubernetes::Kubernetes, names,
 };
+
+static SUCCESSES: CounterFamily<1> = Family::new(
+    "autopath_success_total",
+    "Queries for which a name of the search list exists.",
+    ["server"],
+);
 
 /// The machine's own search list follows on that of a Pod: kubelet gives Pods both.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -46,6 +52,8 @@ struct Autopath {
     domains: Vec<Name>,
     metrics: Arc<Metrics>,
     servers: Servers,
+    /// By the number of the server.
+    successes: SeriesCache<usize, IntCounter>,
 }
 
 impl Settings for Written {
@@ -83,7 +91,14 @@ impl Settings for Written {
             }
         };
         let (metrics, servers) = (Arc::clone(context.metrics), context.servers.clone());
-        Ok(vec![Arc::new(Autopath { zones: self.zones.clone(), pods, domains, metrics, servers })])
+        Ok(vec![Arc::new(Autopath {
+            zones: self.zones.clone(),
+            pods,
+            domains,
+            metrics,
+            servers,
+            successes: SeriesCache::new(limits::CACHED_SERIES),
+        })])
     }
 }
 
@@ -117,7 +132,7 @@ impl Plugin for Autopath {
         };
         let tried = memo as usize;
         if response.rcode != Rcode::NXDOMAIN {
-            self.metrics.autopath_successes.with_label_values(&[self.servers.label(cx)]).inc();
+            self.count_success(cx);
             return Back::Up(Ok(match candidates.get(tried) {
                 Some(name) if tried > 0 => behind_alias(response, name),
                 _ => response,
@@ -138,6 +153,12 @@ impl Plugin for Autopath {
 const FIRST_AGAIN: u32 = u32::MAX;
 
 impl Autopath {
+    fn count_success(&self, cx: &Cx) {
+        let server = self.servers.index(cx);
+        let find = || SUCCESSES.with(&self.metrics, [self.servers.label(server)]);
+        self.successes.count(server, find, IntCounter::inc);
+    }
+
     /// What the question stands for, from the question itself to the name alone, in wire form and
     /// with the name as the client spelled it; `None` where it does not stand for others.
     fn candidates(&self, question: &Question, client: IpAddr) -> Option<Vec<Vec<u8>>> {

@@ -3,19 +3,20 @@
 //! What is answered here (the cluster's zone above all) is not kept, so a change shows at once; it
 //! only gets the TTL bounds.
 
+mod metrics;
+
 use std::{sync::Arc, time::Duration};
 
 use crate::{
     cache::{Cache, CacheBounds, CacheConfig, Lookup, Prefetch, ReplyKind},
     chain::{Back, Cx, Failure, Flow, Plugin, Reply},
     corefile::{Arguments, go_duration},
-    limits,
-    metrics::Metrics,
-    upstream,
+    limits, upstream,
     wire::{Name, Query, Rcode, Response},
 };
 
-use super::{PluginContext, Reading, Servers, Settings, names};
+use super::{PluginContext, Reading, Settings, names};
+use metrics::{CacheMetrics, Event};
 
 #[derive(Clone, Debug)]
 struct Written {
@@ -29,9 +30,7 @@ struct Written {
 struct Caching {
     cache: Arc<Cache>,
     written: Written,
-    metrics: Arc<Metrics>,
-    servers: Servers,
-    zones_label: String,
+    metrics: CacheMetrics,
 }
 
 impl Settings for Written {
@@ -42,14 +41,11 @@ impl Settings for Written {
             self.clone()
         };
         let cache = context.cache(|seed| Cache::new(self.settings.clone(), seed));
-        let zones_label =
-            written.zones.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let zones = written.zones.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let caching = Caching {
             cache,
             written,
-            metrics: Arc::clone(context.metrics),
-            servers: context.servers.clone(),
-            zones_label,
+            metrics: CacheMetrics::new(context.metrics, context.servers, zones),
         };
         Ok(vec![Arc::new(caching)])
     }
@@ -64,17 +60,16 @@ impl Plugin for Caching {
         if !self.is_mine(query) || cx.refresh {
             return Flow::Next;
         }
-        let labels = [self.servers.label(cx), &*self.zones_label, ""];
-        self.metrics.cache_requests.with_label_values(&labels).inc();
+        self.metrics.count(cx, Event::Request);
         match self.cache.get(query, cx.now) {
             Lookup::Failed(failure) => {
-                self.count_hit(cx, ReplyKind::Denial);
+                self.metrics.count(cx, Event::Hit(ReplyKind::Denial));
                 Flow::Answer(self.stale(cx, query).unwrap_or(failure))
             }
             Lookup::Fresh { response, kind, refresh } => {
-                self.count_hit(cx, kind);
+                self.metrics.count(cx, Event::Hit(kind));
                 if refresh {
-                    self.metrics.cache_prefetches.with_label_values(&labels).inc();
+                    self.metrics.count(cx, Event::Prefetch);
                     cx.refreshes.push(query.clone());
                 }
                 Flow::Answer(response)
@@ -93,7 +88,7 @@ impl Plugin for Caching {
                 }
             }
             Lookup::Miss => {
-                self.metrics.cache_misses.with_label_values(&labels).inc();
+                self.metrics.count(cx, Event::Miss);
                 Flow::Next
             }
         }
@@ -127,24 +122,13 @@ impl Caching {
         self.written.zones.iter().any(|zone| query.question.name.is_within(zone))
     }
 
-    fn count_hit(&self, cx: &Cx, kind: ReplyKind) {
-        self.metrics
-            .cache_hits
-            .with_label_values(&[self.servers.label(cx), kind.name(), &self.zones_label, ""])
-            .inc();
-    }
-
-    fn tell_entries(&self, cx: &Cx, kind: ReplyKind) {
-        let labels = [self.servers.label(cx), kind.name(), &*self.zones_label, ""];
-        self.metrics.cache_entries.with_label_values(&labels).set(self.cache.len(kind) as i64);
+    fn count_entries(&self, cx: &Cx, kind: ReplyKind) {
+        self.metrics.set_entries(cx, kind, self.cache.len(kind));
     }
 
     fn stale(&self, cx: &Cx, query: &Query) -> Option<Response> {
         let response = self.cache.stale(query, cx.now)?;
-        self.metrics
-            .cache_stale
-            .with_label_values(&[self.servers.label(cx), &self.zones_label, ""])
-            .inc();
+        self.metrics.count(cx, Event::Stale);
         Some(response)
     }
 
@@ -161,10 +145,9 @@ impl Caching {
         }
         let kept = self.cache.insert(query, response, cx.now);
         if let Some(kind) = kept.kind {
-            self.tell_entries(cx, kind);
+            self.count_entries(cx, kind);
             if kept.evicted > 0 {
-                let labels = [self.servers.label(cx), kind.name(), &*self.zones_label, ""];
-                self.metrics.cache_evictions.with_label_values(&labels).inc_by(kept.evicted as u64);
+                self.metrics.add(cx, Event::Eviction(kind), kept.evicted as u64);
             }
         }
         kept.response
@@ -184,7 +167,7 @@ impl Caching {
             Err(_) => {}
             Ok(response) => self.cache.insert_failure(query, response.clone(), cx.now),
         }
-        self.tell_entries(cx, ReplyKind::Denial);
+        self.count_entries(cx, ReplyKind::Denial);
         self.stale(cx, query).map_or(reply, Ok)
     }
 }

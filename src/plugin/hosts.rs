@@ -12,10 +12,26 @@ use smallvec::smallvec;
 use crate::{
     chain::{Cx, Flow, Plugin},
     corefile::Arguments,
+    metrics::{Family, Gauge, GaugeFamily, Metrics},
     wire::{Class, Name, Owner, Query, Rcode, Rdatas, RecordSet, Response, Type},
 };
 
 use super::{Fallthrough, Need, PluginContext, Reading, Settings, names};
+
+static ENTRIES: GaugeFamily<1> = Family::new(
+    "hosts_entries",
+    "Addresses and reverse names of a hosts file and its block.",
+    ["hostsfile"],
+);
+static MODIFIED: Family<Gauge, 0> = Family::new(
+    "hosts_reload_timestamp_seconds",
+    "When the hosts file that was read last was modified.",
+    [],
+);
+
+pub(super) fn declare_metrics(metrics: &Metrics) {
+    MODIFIED.with(metrics, []);
+}
 
 #[derive(Clone, Debug)]
 struct Written {
@@ -60,12 +76,12 @@ impl Settings for Written {
         {
             names.into_iter().for_each(|name| hosts.add(address, name));
         }
-        context.metrics.hosts_entries.with_label_values(&[&self.file]).set(hosts.entries() as i64);
+        ENTRIES.with(context.metrics, [&self.file]).set(hosts.entries() as i64);
         let since = context
             .modified
             .get(&self.file)
             .and_then(|modified| modified.duration_since(UNIX_EPOCH).ok());
-        context.metrics.hosts_modified.set(since.unwrap_or_default().as_secs_f64());
+        MODIFIED.with(context.metrics, []).set(since.unwrap_or_default().as_secs_f64());
         Ok(vec![Arc::new(hosts)])
     }
 }

@@ -1,26 +1,93 @@
-//! `prometheus [ADDR]`: counts questions and replies, and serves every metric.
+//! `prometheus [ADDR]`: counts queries and replies, and serves all metrics.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
 use crate::{
     chain::{Cx, Plugin, Sent},
-    metrics::Metrics,
-    wire::{Name, Query, Type},
+    limits,
+    metrics::{
+        CounterFamily, Family, Histogram, HistogramFamily, IntCounter, Metrics, SeriesCache,
+        query_seconds,
+    },
+    wire::{Name, Query, Rcode, Type},
 };
 
 use super::{Page, PageReply, PluginContext, Reading, Servers, Settings};
+
+static REQUESTS: CounterFamily<6> = Family::new(
+    "dns_requests_total",
+    "DNS requests by zone, protocol, family and type.",
+    ["server", "zone", "view", "proto", "family", "type"],
+);
+static DURATION: HistogramFamily<3> = Family::histogram(
+    "dns_request_duration_seconds",
+    "Time from a request to its reply.",
+    ["server", "zone", "view"],
+    query_seconds,
+);
+static REQUEST_SIZE: HistogramFamily<4> = Family::histogram(
+    "dns_request_size_bytes",
+    "Bytes of requests.",
+    ["server", "zone", "view", "proto"],
+    message_bytes,
+);
+static RESPONSE_SIZE: HistogramFamily<4> = Family::histogram(
+    "dns_response_size_bytes",
+    "Bytes of replies.",
+    ["server", "zone", "view", "proto"],
+    message_bytes,
+);
+static DO_REQUESTS: CounterFamily<3> =
+    Family::new("dns_do_requests_total", "Requests with the DO bit.", ["server", "zone", "view"]);
+static RESPONSES: CounterFamily<5> = Family::new(
+    "dns_responses_total",
+    "Replies by response code, and by the plugin that gave them.",
+    ["server", "zone", "view", "rcode", "plugin"],
+);
+
+fn message_bytes() -> Vec<f64> {
+    vec![0., 100., 200., 300., 400., 511., 1023., 2047., 4095., 8291., 16e3, 32e3, 48e3, 64e3]
+}
 
 #[derive(Debug)]
 struct Prometheus {
     address: String,
 }
 
-/// Counts what a block answers; `zones` are the values of the label.
-struct Counting {
-    metrics: Arc<Metrics>,
+/// Counts what a block answers.
+struct QueryMetrics {
+    registry: Arc<Metrics>,
     servers: Servers,
+    /// The block's zones, the longest first, with the values of the label `zone`; the last is for
+    /// queries of no zone.
     zones: Vec<(Name, String)>,
+    /// The series of each server and zone: `server * zones.len() + zone`.
+    series: Box<[OnceLock<Box<ZoneSeries>>]>,
 }
+
+/// The series of one server and zone, each from its first use.
+struct ZoneSeries {
+    duration: Histogram,
+    do_requests: OnceLock<IntCounter>,
+    responses: SeriesCache<(Rcode, &'static str), IntCounter>,
+    udp: OnceLock<ProtoSeries>,
+    tcp: OnceLock<ProtoSeries>,
+}
+
+struct ProtoSeries {
+    /// By the labels `family` and `type`.
+    requests: SeriesCache<(&'static str, &'static str), IntCounter>,
+    request_size: Histogram,
+    response_size: Histogram,
+}
+
+/// Where series are looked up the first time, and the values of the labels `server`, `zone` and
+/// `view`.
+#[derive(Clone, Copy)]
+struct Labels<'l>(&'l Metrics, [&'l str; 3]);
 
 impl Settings for Prometheus {
     fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
@@ -33,75 +100,102 @@ impl Settings for Prometheus {
             render: Arc::new(render),
             polled: false,
         });
-        let counting = |servers: &Servers, zones| Counting {
-            metrics: Arc::clone(context.metrics),
-            servers: servers.clone(),
-            zones,
-        };
-        *context.unrouted = Some(Arc::new(counting(context.all_servers, Vec::new())));
-        let mut zones: Vec<_> =
-            context.zones.iter().map(|zone| (zone.clone(), zone.to_string())).collect();
-        zones.sort_by_key(|(zone, _)| std::cmp::Reverse(zone.wire().len()));
-        Ok(vec![Arc::new(counting(context.servers, zones))])
+        let of_no_zone = QueryMetrics::new(context.metrics, context.all_servers, &[]);
+        *context.unrouted = Some(Arc::new(of_no_zone));
+        let of_block = QueryMetrics::new(context.metrics, context.servers, context.zones);
+        Ok(vec![Arc::new(of_block)])
     }
 }
 
-impl Plugin for Counting {
+impl QueryMetrics {
+    fn new(registry: &Arc<Metrics>, servers: &Servers, zones: &[Name]) -> Self {
+        let mut zones: Vec<_> = zones.iter().map(|zone| (zone.clone(), zone.to_string())).collect();
+        zones.sort_by_key(|(zone, _)| std::cmp::Reverse(zone.wire().len()));
+        // Every name is within the root.
+        zones.push((Name::root(), "dropped".to_owned()));
+        let count = servers.labels().count().max(1) * zones.len();
+        Self {
+            registry: Arc::clone(registry),
+            servers: servers.clone(),
+            zones,
+            series: (0..count).map(|_| OnceLock::new()).collect(),
+        }
+    }
+}
+
+impl Plugin for QueryMetrics {
     fn name(&self) -> &'static str {
         "prometheus"
     }
 
     fn sent(&self, cx: &mut Cx, query: &Query, sent: &Sent) {
-        let zone = self
-            .zones
-            .iter()
-            .find(|(zone, _)| query.question.name.is_within(zone))
-            .map_or("dropped", |(_, text)| text);
-        let (server, view, proto) = (self.servers.label(cx), "", cx.transport.name());
+        let within = |(zone, _): &(Name, String)| query.question.name.is_within(zone);
+        let zone = self.zones.iter().position(within).unwrap_or(self.zones.len() - 1);
+        let server = self.servers.index(cx);
+        let values = [self.servers.label(server), &*self.zones[zone].1, ""];
+        let labels = Labels(&self.registry, values);
+        self.series[server * self.zones.len() + zone]
+            .get_or_init(|| Box::new(ZoneSeries::new(labels)))
+            .count(labels, cx, query, sent);
+    }
+}
+
+impl ZoneSeries {
+    fn new(Labels(registry, zone): Labels<'_>) -> Self {
+        Self {
+            duration: DURATION.with(registry, zone),
+            do_requests: OnceLock::new(),
+            responses: SeriesCache::new(limits::CACHED_SERIES),
+            udp: OnceLock::new(),
+            tcp: OnceLock::new(),
+        }
+    }
+
+    fn count(&self, labels: Labels<'_>, cx: &Cx, query: &Query, sent: &Sent) {
+        let Labels(registry, zone) = labels;
+        let proto = cx.transport.name();
+        let by_proto = if proto == "udp" { &self.udp } else { &self.tcp };
+        by_proto.get_or_init(|| ProtoSeries::new(labels, proto)).count(labels, cx, query, sent);
+        if query.dnssec_ok() {
+            self.do_requests.get_or_init(|| DO_REQUESTS.with(registry, zone)).inc();
+        }
+        self.duration.observe(sent.took.as_secs_f64());
+        let [server, zone, view] = zone;
+        let find = || {
+            let values = [server, zone, view, &sent.rcode.to_string(), cx.answered_by];
+            RESPONSES.with(registry, values)
+        };
+        self.responses.count((sent.rcode, cx.answered_by), find, IntCounter::inc);
+    }
+}
+
+impl ProtoSeries {
+    fn new(Labels(registry, [server, zone, view]): Labels<'_>, proto: &str) -> Self {
+        Self {
+            requests: SeriesCache::new(limits::CACHED_SERIES),
+            request_size: REQUEST_SIZE.with(registry, [server, zone, view, proto]),
+            response_size: RESPONSE_SIZE.with(registry, [server, zone, view, proto]),
+        }
+    }
+
+    fn count(&self, labels: Labels<'_>, cx: &Cx, query: &Query, sent: &Sent) {
+        let Labels(registry, [server, zone, view]) = labels;
         let family = match cx.peer.ip().to_canonical() {
             IpAddr::V4(_) => "1",
             IpAddr::V6(_) => "2",
         };
-        let metrics = &self.metrics;
-        metrics
-            .requests
-            .with_label_values(&[
-                server,
-                zone,
-                view,
-                proto,
-                family,
-                type_label(query.question.qtype),
-            ])
-            .inc();
-        if query.dnssec_ok() {
-            metrics.do_requests.with_label_values(&[server, zone, view]).inc();
-        }
-        metrics
-            .request_size
-            .with_label_values(&[server, zone, view, proto])
-            .observe(sent.request_octets as f64);
-        metrics
-            .response_size
-            .with_label_values(&[server, zone, view, proto])
-            .observe(sent.reply_octets as f64);
-        metrics
-            .request_duration
-            .with_label_values(&[server, zone, view])
-            .observe(sent.took.as_secs_f64());
-        let number;
-        let rcode = match sent.rcode.name() {
-            Some(name) => name,
-            None => {
-                number = sent.rcode.to_string();
-                &number
-            }
+        let qtype = type_label(query.question.qtype);
+        let find = || {
+            let values = [server, zone, view, cx.transport.name(), family, qtype];
+            REQUESTS.with(registry, values)
         };
-        metrics.responses.with_label_values(&[server, zone, view, rcode, cx.answered_by]).inc();
+        self.requests.count((family, qtype), find, IntCounter::inc);
+        self.request_size.observe(sent.request_octets as f64);
+        self.response_size.observe(sent.reply_octets as f64);
     }
 }
 
-/// The types that have a label of their own; a client cannot make more.
+/// Clients choose the type, so only these have a label of their own.
 fn type_label(qtype: Type) -> &'static str {
     match qtype.0 {
         1 => "A",

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     chain::Plugin,
-    metrics::Metrics,
+    metrics::{Family, GaugeFamily, Metrics},
     plugin::{
         Checked, Host, Need, Page, PluginContext, Readiness, ReloadState, Servers, Source, Timed,
     },
@@ -19,6 +19,12 @@ use crate::{
 };
 
 use super::{Block, Listen, Overlap, Scheme, Server};
+
+static PLUGIN_ENABLED: GaugeFamily<4> = Family::new(
+    "plugin_enabled",
+    "Plugins that are in use, by server and zone.",
+    ["server", "zone", "view", "name"],
+);
 
 /// A server block that is checked, with the addresses at which each of its zones is served.
 pub struct Written {
@@ -83,9 +89,9 @@ pub struct Enabled {
 impl Assembled {
     /// Says in metrics which plugins are at work, and no others.
     pub fn tell_enabled(&self, metrics: &Metrics) {
-        metrics.plugin_enabled.reset();
+        PLUGIN_ENABLED.reset(metrics);
         for Enabled { server, zone, plugin } in &self.enabled {
-            metrics.plugin_enabled.with_label_values(&[server, zone, "", plugin]).set(1);
+            PLUGIN_ENABLED.with(metrics, [server, zone, "", plugin]).set(1);
         }
     }
 }

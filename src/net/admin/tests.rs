@@ -17,7 +17,7 @@ fn page(address: &str, path: &'static str, body: &'static str) -> Page {
 
 fn admin() -> Admin {
     let metrics = Arc::new(Metrics::default());
-    let log = Log::start(metrics.log_lost.clone(), Format::Text).unwrap();
+    let log = Log::start(&metrics, Format::Text).unwrap();
     Admin::new(metrics, log)
 }
 
@@ -135,7 +135,8 @@ async fn the_process_asks_itself() {
     let (admin, _) =
         bound(vec![Page { polled: true, ..page("127.0.0.1:0", "/health", "OK") }]).await;
     let told = |admin: &Admin| {
-        (admin.metrics.health_duration.get_sample_count(), admin.metrics.health_failures.get())
+        let duration = poll::DURATION.with(&admin.metrics, []);
+        (duration.get_sample_count(), poll::FAILURES.with(&admin.metrics, []).get())
     };
     while told(&admin).0 == 0 {
         tokio::time::sleep(limits::POLL_INTERVAL / 10).await;

@@ -28,9 +28,7 @@ pub(super) async fn until_healthy(shared: Weak<Shared>, group: Weak<Group>, upst
             return;
         }
         health.probe_failed();
-        let to = group.upstream(upstream).address.to_string();
-        shared.metrics.proxy_probe_failures.with_label_values(&["forward", &to]).inc();
-        shared.metrics.forward_probe_failures.with_label_values(&[&to]).inc();
+        group.upstream(upstream).metrics(&shared.metrics).count_failed_probe();
     }
 }
 
@@ -42,10 +40,10 @@ async fn probe(shared: &Arc<Shared>, group: &Group, upstream: usize) -> bool {
     };
     let asked = upstream_query(&query, false);
     let to = group.upstream(upstream);
-    let strays = shared.metrics.forward_strays.with_label_values(&[&to.address.to_string()]);
     if group.settings.force_tcp || to.tls.is_some() {
         tcp::ask(shared, group, to, &asked).await.is_ok()
     } else {
-        udp::ask(to.address, group.settings.source, &asked, &strays).await.is_ok()
+        let strays = to.metrics(&shared.metrics).strays();
+        udp::ask(to.address, group.settings.source, &asked, strays).await.is_ok()
     }
 }

@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{
     limits,
-    upstream::{Group, Tls, Upstream},
+    upstream::{Group, Proto, Tls, Upstream},
     wire::{Query, reply},
 };
 
@@ -114,16 +114,16 @@ pub(super) async fn ask(
     asked.encode(&mut frame);
     let length = (frame.len() - 2) as u16;
     frame[..2].copy_from_slice(&length.to_be_bytes());
-    let proto = if between.tls.is_some() { "tcp-tls" } else { "tcp" };
-    let labels = ["forward", &between.to.to_string(), proto];
+    let proto = if between.tls.is_some() { Proto::Tls } else { Proto::Tcp };
+    let metrics = upstream.metrics(&shared.metrics);
     if let Some(mut connection) = shared.connections.take(&between) {
-        shared.metrics.proxy_conn_hits.with_label_values(&labels).inc();
+        metrics.count_reused_connections(proto, 1);
         if let Ok(packet) = converse(&mut *connection.stream, &frame, asked).await {
             keep(shared, group, between, connection);
             return Ok(Raw::Packet(packet));
         }
     }
-    shared.metrics.proxy_conn_misses.with_label_values(&labels).inc();
+    metrics.count_new_connection(proto);
     let mut stream = connected(shared, &between).await?;
     let made = Instant::now();
     let packet = converse(&mut *stream, &frame, asked).await?;

@@ -8,7 +8,13 @@ use std::{
 use futures_util::future::join_all;
 
 use super::*;
-use crate::upstream::{Policy, Settings};
+use crate::{
+    upstream::{
+        Policy, Settings,
+        metrics::{CONNECTION_HITS, CONNECTION_MISSES, REQUESTS, RESPONSES, STRAYS},
+    },
+    wire::Rcode,
+};
 
 use scripted::{Asked, Deed, GENUINE, Scripted, forged, genuine, question, refusal, tampered};
 
@@ -40,7 +46,7 @@ fn address(reply: &Reply) -> Option<[u8; 4]> {
 }
 
 fn strays(exchanger: &Exchanger, upstream: &Scripted) -> u64 {
-    exchanger.0.metrics.forward_strays.with_label_values(&[&upstream.address.to_string()]).get()
+    STRAYS.with(&exchanger.0.metrics, [&upstream.address.to_string()]).get()
 }
 
 /// One question to one upstream, which must bring the genuine address.
@@ -354,11 +360,10 @@ async fn connections_are_used_again_and_replaced_where_the_peer_closed_them() {
         }
         let labels = ["forward", &upstream.address.to_string(), "tcp"];
         let metrics = &exchanger.0.metrics;
-        let counted = [&metrics.proxy_conn_hits, &metrics.proxy_conn_misses]
-            .map(|counter| counter.with_label_values(&labels).get());
+        let counted =
+            [&CONNECTION_HITS, &CONNECTION_MISSES].map(|family| family.with(metrics, labels).get());
         assert_eq!(counted, [hits, misses], "closes: {closes}");
-        let sends =
-            metrics.forward_requests.with_label_values(&[&upstream.address.to_string()]).get();
+        let sends = REQUESTS.with(metrics, [&upstream.address.to_string()]).get();
         assert_eq!(sends, 3, "a connection that was closed meanwhile costs no attempt");
         assert_eq!(upstream.asked_over(Over::Udp), 0);
     }
@@ -376,7 +381,7 @@ async fn an_exchange_goes_on_when_nobody_waits() {
     );
     eventually("its reply is counted", || {
         let labels = [&*upstream.address.to_string(), "NOERROR"];
-        exchanger.0.metrics.forward_responses.with_label_values(&labels).get() == 1
+        RESPONSES.with(&exchanger.0.metrics, labels).get() == 1
     })
     .await;
 }
@@ -443,12 +448,8 @@ async fn connections_are_as_old_and_as_many_as_is_written() {
                 join_all(names.map(|name| exchanger.exchange(ask(&group, name)))).await;
                 tokio::time::sleep(pause).await;
             }
-            exchanger
-                .0
-                .metrics
-                .proxy_conn_misses
-                .with_label_values(&["forward", &address.to_string(), "tcp"])
-                .get()
+            let labels = ["forward", &*address.to_string(), "tcp"];
+            CONNECTION_MISSES.with(&exchanger.0.metrics, labels).get()
         }
     };
     assert_eq!(misses(|_| {}, ms(0)).await, 2);

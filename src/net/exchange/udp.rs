@@ -5,11 +5,11 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use prometheus::IntCounter;
 use tokio::net::UdpSocket;
 
 use crate::{
     limits,
+    metrics::IntCounter,
     wire::{Query, reply},
 };
 

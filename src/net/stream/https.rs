@@ -25,9 +25,19 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use crate::{limits, wire::freshness};
+use crate::{
+    limits,
+    metrics::{CounterFamily, Family},
+    wire::freshness,
+};
 
 use super::{Visit, stopped};
+
+static RESPONSES: CounterFamily<2> = Family::new(
+    "dns_https_responses_total",
+    "HTTP responses by status code.",
+    ["server", "status"],
+);
 
 /// Where questions are taken; CoreDNS's path, and the one of RFC 8484's examples.
 const PATH: &str = "/dns-query";
@@ -159,12 +169,7 @@ impl Talk {
         };
         let response = reply.unwrap_or_else(Refusal::into_response);
         let (server, status) = (self.visit.listen.to_string(), response.status());
-        self.visit
-            .dispatcher
-            .metrics
-            .https_responses
-            .with_label_values(&[server.as_str(), status.as_str()])
-            .inc();
+        RESPONSES.with(&self.visit.dispatcher.metrics, [&server, status.as_str()]).inc();
         response
     }
 

@@ -76,7 +76,7 @@ async fn a_panic_costs_its_one_question() {
         client.ask(id, name).await;
         assert_eq!(client.receive().await, Said::Failure(id, 2));
     }
-    assert_eq!(world.dispatcher.metrics.panics.get(), 2);
+    assert_eq!(world.dispatcher.panics.get(), 2);
     client.ask(3, "here.").await;
     assert_eq!(client.receive().await, here(3));
 }

@@ -11,6 +11,7 @@ use tokio::{
 
 use crate::{
     limits,
+    metrics::{CounterFamily, Family, GaugeFamily, HistogramFamily, default_seconds},
     model::{Change, Key},
     source::kind::{Meta, Resource, SERVICE_NAME},
 };
@@ -21,6 +22,34 @@ use super::{
     backoff::Backoff,
     protocol::{self, Event, Events, Page, PageMeta, Status},
 };
+
+static REQUESTS: CounterFamily<3> = Family::new(
+    "kubernetes_rest_client_requests_total",
+    "Requests to an API server, by status code.",
+    ["code", "method", "host"],
+);
+static DURATION: HistogramFamily<2> = Family::histogram(
+    "kubernetes_rest_client_request_duration_seconds",
+    "Time until an API server begins to answer.",
+    ["verb", "host"],
+    default_seconds,
+);
+static LIMITER: HistogramFamily<2> = Family::histogram(
+    "kubernetes_rest_client_rate_limiter_duration_seconds",
+    "Time that a request to an API server waits before it is sent.",
+    ["verb", "host"],
+    default_seconds,
+);
+static HEARD: GaugeFamily<2> = Family::new(
+    "kubernetes_heard_timestamp_seconds",
+    "When an API server last sent something about a kind of objects.",
+    ["resource", "host"],
+);
+static REFUSED: GaugeFamily<2> = Family::new(
+    "kubernetes_refused",
+    "1 if an API server does not permit a kind of objects to be read, else 0.",
+    ["resource", "host"],
+);
 
 pub(super) struct Follower {
     cluster: Cluster,
@@ -187,11 +216,8 @@ impl Follower {
     }
 
     fn metrics_refused(&self, refused: i64) {
-        self.cluster
-            .metrics
-            .kubernetes_refused
-            .with_label_values(&[self.resource.name, self.cluster.access.host()])
-            .set(refused);
+        let labels = [self.resource.name, self.cluster.access.host()];
+        REFUSED.with(&self.cluster.metrics, labels).set(refused);
     }
 
     fn tell(&mut self, doing: &str, why: String, wait: Duration) {
@@ -219,11 +245,8 @@ impl Follower {
         }
         let now =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-        self.cluster
-            .metrics
-            .kubernetes_heard
-            .with_label_values(&[self.resource.name, self.cluster.access.host()])
-            .set(now);
+        let labels = [self.resource.name, self.cluster.access.host()];
+        HEARD.with(&self.cluster.metrics, labels).set(now);
     }
 
     async fn list(&mut self, client: &Numbered) -> Result<(), WatchError> {
@@ -403,20 +426,14 @@ impl Follower {
         let (metrics, host) = (&self.cluster.metrics, self.cluster.access.host());
         let came = Instant::now();
         let _admitted = self.cluster.access.admission.admit().await;
-        metrics
-            .kubernetes_limiter
-            .with_label_values(&["GET", host])
-            .observe(came.elapsed().as_secs_f64());
+        LIMITER.with(metrics, ["GET", host]).observe(came.elapsed().as_secs_f64());
         let begun = Instant::now();
         let sent = client.client.send(request).await;
-        metrics
-            .kubernetes_duration
-            .with_label_values(&["GET", host])
-            .observe(begun.elapsed().as_secs_f64());
+        DURATION.with(metrics, ["GET", host]).observe(begun.elapsed().as_secs_f64());
         let code = sent
             .as_ref()
             .map_or("<error>".to_owned(), |response| response.status().as_str().to_owned());
-        metrics.kubernetes_requests.with_label_values(&[&*code, "GET", host]).inc();
+        REQUESTS.with(metrics, [&code, "GET", host]).inc();
         let response = sent.map_err(|error| WatchError::Broken(causes(&error)))?;
         if response.status().is_success() {
             return Ok(response);

@@ -1,0 +1,162 @@
+//! What is counted of each upstream: CoreDNS's families of `forward` and of its `proxy` package.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use crate::{
+    limits,
+    metrics::{
+        CounterFamily, Family, Histogram, HistogramFamily, IntCounter, Metrics, SeriesCache,
+        query_seconds,
+    },
+    wire::Rcode,
+};
+
+/// The label `proxy_name` of CoreDNS's `proxy` package.
+const PROXY: &str = "forward";
+
+pub(crate) static REQUESTS: CounterFamily<1> =
+    Family::new("forward_requests_total", "Queries sent to an upstream.", ["to"]);
+pub(crate) static RESPONSES: CounterFamily<2> =
+    Family::new("forward_responses_total", "Replies of an upstream.", ["to", "rcode"]);
+static DURATION: HistogramFamily<2> = Family::histogram(
+    "forward_request_duration_seconds",
+    "Time until an upstream replied.",
+    ["to", "rcode"],
+    query_seconds,
+);
+static PROXY_DURATION: HistogramFamily<3> = Family::histogram(
+    "proxy_request_duration_seconds",
+    "Time until an upstream replied.",
+    ["proxy_name", "to", "rcode"],
+    query_seconds,
+);
+static PROBE_FAILURES: CounterFamily<1> = Family::new(
+    "forward_healthcheck_failures_total",
+    "Failed health checks of an upstream.",
+    ["to"],
+);
+static PROXY_PROBE_FAILURES: CounterFamily<2> = Family::new(
+    "proxy_healthcheck_failures_total",
+    "Failed health checks of an upstream.",
+    ["proxy_name", "to"],
+);
+pub(crate) static CONNECTION_HITS: CounterFamily<3> = Family::new(
+    "proxy_conn_cache_hits_total",
+    "Connections to an upstream that were used again.",
+    ["proxy_name", "to", "proto"],
+);
+pub(crate) static CONNECTION_MISSES: CounterFamily<3> = Family::new(
+    "proxy_conn_cache_misses_total",
+    "Connections to an upstream that were opened.",
+    ["proxy_name", "to", "proto"],
+);
+pub(crate) static STRAYS: CounterFamily<1> = Family::new(
+    "forward_stray_replies_total",
+    "Datagrams from an upstream's address that were not the expected reply.",
+    ["to"],
+);
+
+/// The label `proto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proto {
+    Udp,
+    Tcp,
+    Tls,
+}
+
+impl Proto {
+    const COUNT: usize = 3;
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tcp-tls",
+        }
+    }
+}
+
+/// The series of one upstream, each from its first use.
+#[derive(Debug)]
+pub struct UpstreamMetrics {
+    registry: Arc<Metrics>,
+    to: String,
+    requests: OnceLock<IntCounter>,
+    strays: OnceLock<IntCounter>,
+    replies: SeriesCache<Rcode, Replies>,
+    connection_hits: SeriesCache<Proto, IntCounter>,
+    connection_misses: SeriesCache<Proto, IntCounter>,
+}
+
+#[derive(Debug)]
+struct Replies {
+    count: IntCounter,
+    durations: [Histogram; 2],
+}
+
+impl UpstreamMetrics {
+    pub(super) fn new(registry: &Arc<Metrics>, address: SocketAddr) -> Self {
+        Self {
+            registry: Arc::clone(registry),
+            to: address.to_string(),
+            requests: OnceLock::new(),
+            strays: OnceLock::new(),
+            replies: SeriesCache::new(limits::CACHED_SERIES),
+            connection_hits: SeriesCache::new(Proto::COUNT),
+            connection_misses: SeriesCache::new(Proto::COUNT),
+        }
+    }
+
+    pub fn count_query(&self) {
+        self.requests.get_or_init(|| REQUESTS.with(&self.registry, [&self.to])).inc();
+    }
+
+    /// Datagrams that were not the expected reply.
+    pub fn strays(&self) -> &IntCounter {
+        self.strays.get_or_init(|| STRAYS.with(&self.registry, [&self.to]))
+    }
+
+    pub fn count_reply(&self, rcode: Rcode, took: Duration) {
+        let find = || {
+            let (registry, to, rcode) = (&self.registry, &*self.to, &*rcode.to_string());
+            Replies {
+                count: RESPONSES.with(registry, [to, rcode]),
+                durations: [
+                    DURATION.with(registry, [to, rcode]),
+                    PROXY_DURATION.with(registry, [PROXY, to, rcode]),
+                ],
+            }
+        };
+        self.replies.count(rcode, find, |replies| {
+            replies.count.inc();
+            replies.durations.iter().for_each(|histogram| histogram.observe(took.as_secs_f64()));
+        });
+    }
+
+    /// Counts a query over a socket of its own: CoreDNS shows hits of UDP, too.
+    pub fn count_datagram(&self) {
+        self.count_reused_connections(Proto::Udp, 0);
+        self.count_new_connection(Proto::Udp);
+    }
+
+    /// Counts queries over connections that were idle.
+    pub fn count_reused_connections(&self, proto: Proto, count: u64) {
+        let find = || CONNECTION_HITS.with(&self.registry, [PROXY, &self.to, proto.name()]);
+        self.connection_hits.count(proto, find, |hits| hits.inc_by(count));
+    }
+
+    /// Counts a query for which a connection is opened.
+    pub fn count_new_connection(&self, proto: Proto) {
+        let find = || CONNECTION_MISSES.with(&self.registry, [PROXY, &self.to, proto.name()]);
+        self.connection_misses.count(proto, find, IntCounter::inc);
+    }
+
+    pub fn count_failed_probe(&self) {
+        PROBE_FAILURES.with(&self.registry, [&self.to]).inc();
+        PROXY_PROBE_FAILURES.with(&self.registry, [PROXY, &self.to]).inc();
+    }
+}

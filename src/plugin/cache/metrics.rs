@@ -88,7 +88,7 @@ impl CacheMetrics {
         }
     }
 
-    fn labels_of(&self, server: usize, part: ReplyKind) -> [&str; 4] {
+    fn labels_of(&self, server: usize, kind: ReplyKind) -> [&str; 4] {
         [self.servers.label(server), kind.name(), &self.zones, ""]
     }
 }

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// What a question becomes.
-pub type Reply = Result<Response, Failure>;
+pub type Reply = Result<Response, QueryError>;
 
 /// One Corefile directive at work. It holds no socket, clock or task, and any number of threads
 /// call it.
@@ -124,7 +124,7 @@ pub struct Cx {
     /// A question of our own, asked to have its answer in the cache; nobody waits for the reply.
     pub refresh: bool,
     /// How long the dispatcher waits for an exchange before it resumes the run with
-    /// [`Failure::Impatient`]. The exchange goes on.
+    /// [`QueryError::Impatient`]. The exchange goes on.
     pub patience: Option<Duration>,
     /// Questions to ask as a refresh once the reply is out.
     pub refreshes: Vec<Query>,
@@ -244,8 +244,8 @@ pub struct Sent {
 
 /// Why there is no response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    Upstream(upstream::Failure),
+pub enum QueryError {
+    Upstream(upstream::UpstreamError),
     /// A question caused more questions than [`limits::ASKS`].
     TooManyAsks,
     /// No server block has the name.
@@ -258,10 +258,10 @@ pub enum Failure {
     Overloaded,
 }
 
-impl Failure {
+impl QueryError {
     pub fn rcode(self) -> Rcode {
         match self {
-            Self::Upstream(upstream::Failure::TooManyInFlight(_)) => Rcode::REFUSED,
+            Self::Upstream(upstream::UpstreamError::TooManyInFlight(_)) => Rcode::REFUSED,
             Self::NotRouted => Rcode::REFUSED,
             Self::Upstream(_)
             | Self::TooManyAsks
@@ -280,7 +280,7 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for QueryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Upstream(failure) => failure.fmt(f),
@@ -351,7 +351,7 @@ impl Run {
             let plugins = router.plugins(at.block);
             let Some(plugin) = plugins.get(at.plugin) else {
                 let last = plugins.last().map_or("", |plugin| plugin.name());
-                return self.ascend(router, cx, Err(Failure::NoNextPlugin(last)));
+                return self.ascend(router, cx, Err(QueryError::NoNextPlugin(last)));
             };
             let frame = Frame { block: at.block, plugin: at.plugin, query: at.query, memo: 0 };
             match plugin.query(cx, &self.queries[at.query]) {
@@ -433,14 +433,14 @@ impl Run {
         frame: Frame,
         question: Question,
         from: From,
-    ) -> Result<At, Failure> {
+    ) -> Result<At, QueryError> {
         self.asks += 1;
         if self.asks > limits::ASKS {
-            return Err(Failure::TooManyAsks);
+            return Err(QueryError::TooManyAsks);
         }
         let (block, plugin) = match from {
             From::Below => (frame.block, frame.plugin + 1),
-            From::Top => (router.route(&question).ok_or(Failure::NotRouted)?, 0),
+            From::Top => (router.route(&question).ok_or(QueryError::NotRouted)?, 0),
         };
         self.frames.push(frame);
         self.queries.push(self.queries[frame.query].asking(question));

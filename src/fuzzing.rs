@@ -18,7 +18,7 @@ use hickory_proto::{
 };
 
 use crate::{
-    chain::{Cx, Failure, Transport},
+    chain::{Cx, QueryError, Transport},
     corefile::{self, Diagnostics, Reader},
     limits,
     metrics::Metrics,
@@ -54,7 +54,7 @@ pub fn query(packet: &[u8], now: Instant) {
         let mut out = Vec::new();
         let mut outcome = SERVER.receive(LISTEN, packet, &mut cx, &mut out);
         while let Outcome::Exchange(pending, _) = outcome {
-            outcome = SERVER.resume(pending, Err(Failure::Overloaded), &mut cx, &mut out);
+            outcome = SERVER.resume(pending, Err(QueryError::Overloaded), &mut cx, &mut out);
         }
         if !matches!(outcome, Outcome::Reply) {
             assert!(out.is_empty(), "silence with octets");

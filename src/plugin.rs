@@ -310,7 +310,7 @@ impl PluginContext<'_> {
     }
 
     /// The upstreams of these settings, with what is known of their health.
-    pub fn group(&mut self, settings: upstream::Settings) -> Arc<upstream::Group> {
+    pub fn group(&mut self, settings: upstream::GroupSettings) -> Arc<upstream::Group> {
         let identity = format!("{settings:?}");
         let before = self.before.groups.get(&identity).cloned();
         let make = || before.unwrap_or_else(|| Arc::new(upstream::Group::new(settings)));

@@ -1,5 +1,5 @@
-//! Which upstream is asked next, over what, and for how long: state machines of the time that is
-//! passed in.
+//! Decides which upstream a query goes to next, over which transport, and how long to wait. The
+//! state machines here do no I/O, and the caller passes the time in.
 
 mod attempt;
 mod health;
@@ -7,7 +7,6 @@ pub(crate) mod metrics;
 mod target;
 
 use std::{
-    fmt,
     net::{IpAddr, SocketAddr},
     sync::{
         Arc, OnceLock,
@@ -16,46 +15,48 @@ use std::{
     time::Duration,
 };
 
+use thiserror::Error;
+
 use crate::{
     limits,
     metrics::Metrics,
     wire::{Ede, Name, Rcode},
 };
 
-pub use attempt::{Attempt, Next, Over, Verdict};
+pub use attempt::{Attempt, NextAction, ReplyDecision, UpstreamTransport};
 pub use health::Health;
 pub use metrics::{Proto, UpstreamMetrics};
-pub use target::{Pem, Target, Tls};
+pub use target::{Pem, Target, TlsClientSettings};
 
-/// What a `forward` line says of its upstreams.
+/// The upstreams of one `forward` directive and how they are queried.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    pub to: Vec<Target>,
+pub struct GroupSettings {
+    pub targets: Vec<Target>,
     pub policy: Policy,
     pub force_tcp: bool,
-    /// UDP first, also for what came in over TCP: so it is always done here, since a truncated
-    /// reply is fetched over TCP.
+    /// Accepted and without effect: a query goes out over UDP first whatever transport the client
+    /// used, and a truncated reply is fetched over TCP.
     pub prefer_udp: bool,
-    /// How long a question may take, all its attempts together.
+    /// How long all attempts of one query may take together.
     pub read_timeout: Duration,
-    /// How long an idle connection is kept.
+    /// How long an idle connection stays open.
     pub expire: Duration,
-    /// How long a connection is kept at most, idle or not.
+    /// How long a connection stays open at most, idle or not.
     pub max_age: Option<Duration>,
-    /// Idle connections that are kept to each upstream; `None` for [`limits::IDLE_CONNECTIONS`],
-    /// which no number exceeds.
+    /// How many idle connections to each upstream stay open. `None` means
+    /// [`limits::IDLE_CONNECTIONS`], which is also the maximum.
     pub max_idle: Option<usize>,
-    /// The address of ours that questions leave from.
+    /// The local address that queries are sent from.
     pub source: Option<IpAddr>,
-    /// Failed probes in a row after which an upstream is down; 0 never.
+    /// An upstream is down after more failed probes in a row than this. With 0 it is never down.
     pub max_fails: u32,
-    /// Datagrams and connections that one question may take; `None` for twice the upstreams,
-    /// `Some(0)` for as many as fit in its time.
+    /// How many times one query may be sent, over UDP and TCP together. `None` means twice the
+    /// number of upstreams, and `Some(0)` as often as its time allows.
     pub max_attempts: Option<u32>,
     pub health_check: HealthCheck,
-    /// Questions that may be on their way at once.
+    /// How many queries may wait for these upstreams at once.
     pub max_concurrent: Option<u32>,
-    /// Codes after which another upstream is asked.
+    /// RCODEs after which the next upstream is queried.
     pub failover: Vec<Rcode>,
     /// Fail at once when every upstream is down.
     pub failfast: bool,
@@ -68,7 +69,7 @@ pub struct HealthCheck {
     pub domain: Name,
 }
 
-/// In which order upstreams are tried.
+/// The order in which upstreams are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
     Random,
@@ -76,10 +77,10 @@ pub enum Policy {
     Sequential,
 }
 
-impl Default for Settings {
+impl Default for GroupSettings {
     fn default() -> Self {
         Self {
-            to: Vec::new(),
+            targets: Vec::new(),
             policy: Policy::Random,
             force_tcp: false,
             prefer_udp: false,
@@ -102,11 +103,12 @@ impl Default for Settings {
     }
 }
 
-/// The upstreams of one `forward` line.
+/// The upstreams of one `forward` directive, with their state.
 #[derive(Debug)]
 pub struct Group {
-    pub settings: Settings,
+    pub settings: GroupSettings,
     upstreams: Box<[Upstream]>,
+    /// Counts queries for [`Policy::RoundRobin`].
     turn: AtomicUsize,
     in_flight: AtomicU32,
 }
@@ -114,7 +116,7 @@ pub struct Group {
 #[derive(Debug)]
 pub struct Upstream {
     pub address: SocketAddr,
-    pub tls: Option<Arc<Tls>>,
+    pub tls: Option<Arc<TlsClientSettings>>,
     pub health: Health,
     metrics: OnceLock<UpstreamMetrics>,
 }
@@ -127,9 +129,9 @@ impl Upstream {
 }
 
 impl Group {
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: GroupSettings) -> Self {
         let upstreams = settings
-            .to
+            .targets
             .iter()
             .cloned()
             .map(|Target { address, tls }| Upstream {
@@ -143,13 +145,13 @@ impl Group {
     }
 
     /// # Panics
-    /// Where `index` did not come from this group's attempts.
+    /// If `index` does not come from an [`Attempt`] of this group.
     pub fn upstream(&self, index: usize) -> &Upstream {
         &self.upstreams[index]
     }
 
-    /// The order in which a question tries the upstreams that are not down; and whether all are:
-    /// then all are tried, from any one on.
+    /// The order in which a query tries the upstreams that are not down, and whether all of them
+    /// are down. If all are down, the order has all of them and starts at a random one.
     fn order(&self, seed: u64) -> (Vec<usize>, bool) {
         let count = self.upstreams.len();
         let mut order: Vec<usize> = (0..count).collect();
@@ -180,46 +182,51 @@ impl Group {
         (up, false)
     }
 
-    /// Counts a question in, until the guard is dropped.
-    fn enter(self: &Arc<Self>) -> Result<InFlight, Failure> {
-        let guard = InFlight(Arc::clone(self));
+    /// Counts a query as in flight until the guard is dropped.
+    fn enter(self: &Arc<Self>) -> Result<InFlightGuard, UpstreamError> {
+        let guard = InFlightGuard(Arc::clone(self));
         let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
         match self.settings.max_concurrent {
-            Some(maximum) if before >= maximum => Err(Failure::TooManyInFlight(maximum)),
+            Some(maximum) if before >= maximum => Err(UpstreamError::TooManyInFlight(maximum)),
             _ => Ok(guard),
         }
     }
 }
 
 #[derive(Debug)]
-struct InFlight(Arc<Group>);
+struct InFlightGuard(Arc<Group>);
 
-impl Drop for InFlight {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Why a group gave no reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// Nothing came back in time.
+/// Why a group gave no reply. The texts of i/o timeout, connection refused, no healthy proxies and
+/// concurrent queries are CoreDNS's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum UpstreamError {
+    #[error("read udp {0}: i/o timeout")]
     NoAnswer(SocketAddr),
-    /// The network or the host said no.
+    /// The network or the host rejected the connection or the datagram.
+    #[error("read udp {0}: connection refused")]
     Unreachable(SocketAddr),
-    /// Its certificate is not the one that it should have; why.
+    /// The upstream's certificate is not valid for it. The text says why.
+    #[error("tls: failed to verify certificate of {0}: {1}")]
     Untrusted(SocketAddr, &'static str),
-    /// What came back cannot be read.
+    #[error("the reply of {0} is malformed")]
     Malformed(SocketAddr),
-    /// The aliases in the reply lead in a circle.
+    #[error("the aliases in the reply of {0} form a loop")]
     AliasLoop(SocketAddr),
-    /// Every upstream is down, and the group is told to fail fast.
+    /// Every upstream is down, and the group has `failfast` set.
+    #[error("no healthy proxies")]
     NoneHealthy,
-    /// `max_concurrent` questions wait already.
+    /// The group's `max_concurrent` queries are in flight already.
+    #[error("concurrent queries exceeded maximum {0}")]
     TooManyInFlight(u32),
 }
 
-impl Failure {
+impl UpstreamError {
     pub fn ede(self) -> Option<Ede> {
         match self {
             Self::NoAnswer(_) | Self::NoneHealthy => Some(Ede::NO_REACHABLE_AUTHORITY),
@@ -232,27 +239,8 @@ impl Failure {
     }
 }
 
-/// In the words of CoreDNS's error lines.
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoAnswer(to) => write!(f, "read udp {to}: i/o timeout"),
-            Self::Unreachable(to) => write!(f, "read udp {to}: connection refused"),
-            Self::Untrusted(to, why) => {
-                write!(f, "tls: failed to verify certificate of {to}: {why}")
-            }
-            Self::Malformed(to) => write!(f, "the reply of {to} cannot be read"),
-            Self::AliasLoop(to) => write!(f, "the aliases in the reply of {to} lead in a circle"),
-            Self::NoneHealthy => f.write_str("no healthy proxies"),
-            Self::TooManyInFlight(maximum) => {
-                write!(f, "concurrent queries exceeded maximum {maximum}")
-            }
-        }
-    }
-}
-
-/// The time of all attempts of a question.
-fn total(settings: &Settings) -> Duration {
+/// How long all attempts of a query may take together.
+fn total_time(settings: &GroupSettings) -> Duration {
     settings.read_timeout.min(limits::QUERY_TIME)
 }
 

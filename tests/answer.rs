@@ -33,7 +33,7 @@ use hickory_proto::{
     rr::{Name, RData, Record, RecordType},
 };
 use ndots::{
-    chain::{Cx, Failure, Reply, Transport},
+    chain::{Cx, QueryError, Reply, Transport},
     corefile::{self, Diagnostics, Reader},
     metrics::Metrics,
     model::{Change, Kind},
@@ -244,8 +244,9 @@ impl<'t> Scenario<'t> {
     /// What the made-up upstream says, as it would be read from the network.
     fn exchange(&self, query: &Query) -> Reply {
         let question = &query.question;
-        let silence =
-            Failure::Upstream(upstream::Failure::NoAnswer("192.0.2.53:53".parse().unwrap()));
+        let silence = QueryError::Upstream(upstream::UpstreamError::NoAnswer(
+            "192.0.2.53:53".parse().unwrap(),
+        ));
         let key = (question.name.to_string(), question.qtype.to_string());
         let lines = self.upstream.get(&key).cloned().unwrap_or_else(|| vec!["NXDOMAIN".to_owned()]);
         let mut message = Message::response(query.id, hickory_proto::op::OpCode::Query);

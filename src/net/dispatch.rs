@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    chain::{Cx, Failure, Level, Reply, Transport},
+    chain::{Cx, Level, QueryError, Reply, Transport},
     limits,
     metrics::{CounterFamily, Family, IntCounter, Metrics},
     server::{Exchange, Listen, Outcome, Outgoing, Pending, Server},
@@ -208,7 +208,7 @@ impl Dispatcher {
         let mut replied = false;
         // Plugins may have something else to ask, which cannot wait either.
         for _ in 0..limits::ASKS {
-            match self.resume(&mut asked, pending, Err(Failure::Overloaded), out) {
+            match self.resume(&mut asked, pending, Err(QueryError::Overloaded), out) {
                 Outcome::Exchange(next, _) => pending = next,
                 outcome => {
                     replied = matches!(outcome, Outcome::Reply);
@@ -225,7 +225,8 @@ impl Dispatcher {
         let Job { mut asked, mut pending, mut exchange } = job;
         let replied = loop {
             let reply = timeout(patience(&mut asked.cx), self.exchanger.exchange(exchange)).await;
-            match self.resume(&mut asked, pending, reply.unwrap_or(Err(Failure::Impatient)), out) {
+            match self.resume(&mut asked, pending, reply.unwrap_or(Err(QueryError::Impatient)), out)
+            {
                 Outcome::Reply => break true,
                 // A zone is handed over at once or not at all.
                 Outcome::Silence | Outcome::Transfer(_) => break false,

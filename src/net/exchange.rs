@@ -20,11 +20,13 @@ use tokio::{
 };
 
 use crate::{
-    chain::{Exchange, Failure, Reply},
+    chain::{Exchange, QueryError, Reply},
     limits,
     metrics::{CounterFamily, Family, IntCounter, Metrics},
     net::{dispatch::PANICS, tls::client::distrust},
-    upstream::{self, Attempt, Group, Next, Over, Verdict},
+    upstream::{
+        Attempt, Group, NextAction, ReplyDecision, Upstream, UpstreamError, UpstreamTransport,
+    },
     wire::{Caps, Class, Edns, Name, Query, Response, Type, reply},
 };
 
@@ -106,11 +108,11 @@ impl Exchanger {
     /// The group's reply. Who asks the same while it is on its way gets the same reply.
     pub async fn exchange(&self, exchange: Exchange) -> Reply {
         let Some(mut receiver) = self.join_or_start(exchange) else {
-            return Err(Failure::Overloaded);
+            return Err(QueryError::Overloaded);
         };
         let reply = receiver.wait_for(Option::is_some).await;
         // The exchange's task ends without a reply only where it panics or the process stops.
-        reply.ok().and_then(|reply| reply.clone()).unwrap_or(Err(Failure::Overloaded))
+        reply.ok().and_then(|reply| reply.clone()).unwrap_or(Err(QueryError::Overloaded))
     }
 
     /// Waits for the exchanges that are on their way, and ends what goes on in the background.
@@ -143,7 +145,7 @@ impl Exchanger {
                 std::panic::AssertUnwindSafe(Arc::clone(&shared).run(exchange)).catch_unwind();
             let reply = run.await.unwrap_or_else(|_| {
                 shared.panics.inc();
-                Err(Failure::Overloaded)
+                Err(QueryError::Overloaded)
             });
             lock(&shared.in_flight).remove(&key);
             let _ = sender.send(Some(reply));
@@ -174,7 +176,7 @@ struct Heard {
 enum What {
     Reply(Box<Incoming>),
     NeedsTcp,
-    Failed(upstream::Failure),
+    Failed(UpstreamError),
 }
 
 struct Incoming {
@@ -186,9 +188,10 @@ impl Shared {
     async fn run(self: Arc<Self>, exchange: Exchange) -> Reply {
         let Exchange { query, group } = exchange;
         let begun = Attempt::begin(&group, Instant::now(), rand::random());
-        let mut attempt =
-            begun.inspect_err(|failure| self.count_refusal(*failure)).map_err(Failure::Upstream)?;
-        if attempt.blind {
+        let mut attempt = begun
+            .inspect_err(|failure| self.count_refusal(*failure))
+            .map_err(QueryError::Upstream)?;
+        if attempt.all_down {
             self.all_down.inc();
         }
         let reply = self.converse(&mut attempt, &group, &query).await;
@@ -210,12 +213,12 @@ impl Shared {
         let mut kept = None;
         loop {
             let wake = match attempt.poll(Instant::now()) {
-                Next::Send { upstream, over } => {
-                    listening.push(self.ask(group, upstream, over, query).boxed());
+                NextAction::Send { upstream, transport } => {
+                    listening.push(self.ask(group, upstream, transport, query).boxed());
                     continue;
                 }
-                Next::Wait(until) => until,
-                Next::Done(failure) => return kept.ok_or(Failure::Upstream(failure)),
+                NextAction::Wait(until) => until,
+                NextAction::Done(failure) => return kept.ok_or(QueryError::Upstream(failure)),
             };
             let Heard { upstream, what } = tokio::select! {
                 Some(heard) = listening.next() => heard,
@@ -223,13 +226,13 @@ impl Shared {
             };
             match what {
                 What::Reply(incoming) => {
-                    group.upstream(upstream).health.replied(incoming.took);
+                    group.upstream(upstream).health.record_reply(incoming.took);
                     match attempt.replied(upstream, incoming.response.rcode, Instant::now()) {
-                        Verdict::Take => return Ok(incoming.response),
-                        Verdict::Keep => kept = Some(incoming.response),
+                        ReplyDecision::Accept => return Ok(incoming.response),
+                        ReplyDecision::Hold => kept = Some(incoming.response),
                     }
                 }
-                What::NeedsTcp => attempt.needs_tcp(upstream),
+                What::NeedsTcp => attempt.retry_over_tcp(upstream),
                 What::Failed(failure) => {
                     self.start_probe(group, upstream);
                     attempt.failed(upstream, failure, Instant::now());
@@ -238,16 +241,16 @@ impl Shared {
         }
     }
 
-    fn count_refusal(&self, failure: upstream::Failure) {
+    fn count_refusal(&self, failure: UpstreamError) {
         match failure {
-            upstream::Failure::TooManyInFlight(_) => self.rejects.inc(),
-            upstream::Failure::NoneHealthy => self.all_down.inc(),
+            UpstreamError::TooManyInFlight(_) => self.rejects.inc(),
+            UpstreamError::NoneHealthy => self.all_down.inc(),
             _ => {}
         }
     }
 
     fn start_probe(self: &Arc<Self>, group: &Arc<Group>, upstream: usize) {
-        if group.settings.max_fails > 0 && group.upstream(upstream).health.needs_probe() {
+        if group.settings.max_fails > 0 && group.upstream(upstream).health.claim_probing() {
             spawn(
                 &self.background,
                 probe::until_healthy(Arc::downgrade(self), Arc::downgrade(group), upstream),
@@ -261,31 +264,31 @@ impl Shared {
         self: &Arc<Self>,
         group: &Group,
         upstream: usize,
-        over: Over,
+        transport: UpstreamTransport,
         query: &Query,
     ) -> Heard {
         let to = group.upstream(upstream);
         let metrics = to.metrics(&self.metrics);
-        let Some(_waiting) = to.health.ask() else {
-            return Heard { upstream, what: What::Failed(upstream::Failure::NoAnswer(to.address)) };
+        let Some(_waiting) = to.health.reserve_socket() else {
+            return Heard { upstream, what: What::Failed(UpstreamError::NoAnswer(to.address)) };
         };
         let Ok(_socket) = self.sockets.acquire().await else { return std::future::pending().await };
         metrics.count_query();
         let began = Instant::now();
         let asked = upstream_query(query, to.health.keeps_case());
-        let raw = match over {
-            Over::Udp => {
+        let raw = match transport {
+            UpstreamTransport::Udp => {
                 metrics.count_datagram();
                 udp::ask(to.address, group.settings.source, &asked, metrics.strays()).await
             }
-            Over::Tcp => tcp::ask(self, group, to, &asked).await,
+            UpstreamTransport::Tcp => tcp::ask(self, group, to, &asked).await,
         };
         let what = match raw {
-            Ok(Raw::Packet(packet)) => self.read(&packet, &asked, over, to, began),
+            Ok(Raw::Packet(packet)) => self.read(&packet, &asked, transport, to, began),
             Ok(Raw::Doubtful) => What::NeedsTcp,
             Err(error) => What::Failed(match distrust(&error) {
-                Some(why) => upstream::Failure::Untrusted(to.address, why),
-                None => upstream::Failure::Unreachable(to.address),
+                Some(why) => UpstreamError::Untrusted(to.address, why),
+                None => UpstreamError::Unreachable(to.address),
             }),
         };
         Heard { upstream, what }
@@ -295,24 +298,28 @@ impl Shared {
         &self,
         packet: &[u8],
         asked: &Query,
-        over: Over,
-        to: &upstream::Upstream,
+        transport: UpstreamTransport,
+        to: &Upstream,
         began: Instant,
     ) -> What {
-        if over == Over::Tcp && reply::matches(packet, asked) == reply::Match::WrongCase {
-            to.health.case_was_lost();
+        if transport == UpstreamTransport::Tcp
+            && reply::matches(packet, asked) == reply::Match::WrongCase
+        {
+            to.health.record_lost_case();
         }
         match reply::read(packet, asked) {
-            Ok(incoming) if incoming.truncated && over == Over::Udp => What::NeedsTcp,
+            Ok(incoming) if incoming.truncated && transport == UpstreamTransport::Udp => {
+                What::NeedsTcp
+            }
             Ok(incoming) => {
                 let took = began.elapsed();
                 to.metrics(&self.metrics).count_reply(incoming.response.rcode, took);
                 What::Reply(Box::new(Incoming { response: incoming.response, took }))
             }
             // What cannot be read over UDP may be forged; over TCP it is the upstream's own.
-            Err(_) if over == Over::Udp => What::NeedsTcp,
-            Err(reply::Fault::Malformed) => What::Failed(upstream::Failure::Malformed(to.address)),
-            Err(reply::Fault::AliasLoop) => What::Failed(upstream::Failure::AliasLoop(to.address)),
+            Err(_) if transport == UpstreamTransport::Udp => What::NeedsTcp,
+            Err(reply::Fault::Malformed) => What::Failed(UpstreamError::Malformed(to.address)),
+            Err(reply::Fault::AliasLoop) => What::Failed(UpstreamError::AliasLoop(to.address)),
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     limits,
     metrics::Metrics,
     server::{Block, Listen, Scheme, Server},
-    upstream::{Group, Settings},
+    upstream::{Group, GroupSettings},
     wire::{
         Name, Owner, Query, Question, Rcode, Rdatas, RecordSet, Records, Response, Room, Transfer,
         Type,
@@ -105,8 +105,12 @@ pub(super) fn listen(address: &str) -> Listen {
 
 fn server(listens: &[Listen], upstream: SocketAddr) -> Server {
     let read_timeout = limits::QUERY_TIME;
-    let settings =
-        Settings { to: vec![upstream.into()], max_fails: 0, read_timeout, ..Settings::default() };
+    let settings = GroupSettings {
+        targets: vec![upstream.into()],
+        max_fails: 0,
+        read_timeout,
+        ..GroupSettings::default()
+    };
     let keys = listens.iter().map(|listen| (Name::root(), *listen)).collect();
     let plugins: Vec<Arc<dyn Plugin>> =
         vec![Arc::new(Toy { group: Arc::new(Group::new(settings)) }), Arc::new(Zones)];

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     cache::{Cache, CacheBounds, CacheConfig, Lookup, Prefetch, ReplyKind},
-    chain::{Back, Cx, Failure, Flow, Plugin, Reply},
+    chain::{Back, Cx, Flow, Plugin, QueryError, Reply},
     corefile::{Arguments, go_duration},
     limits, upstream,
     wire::{Name, Query, Rcode, Response},
@@ -158,9 +158,9 @@ impl Caching {
     fn failed(&self, cx: &mut Cx, query: &Query, reply: Reply) -> Reply {
         match &reply {
             // The exchange goes on: this joins it, and its reply comes into the cache.
-            Err(Failure::Impatient) => cx.refreshes.push(query.clone()),
-            Err(Failure::Upstream(upstream::Failure::TooManyInFlight(_))) => {}
-            Err(failure @ Failure::Upstream(reason)) => {
+            Err(QueryError::Impatient) => cx.refreshes.push(query.clone()),
+            Err(QueryError::Upstream(upstream::UpstreamError::TooManyInFlight(_))) => {}
+            Err(failure @ QueryError::Upstream(reason)) => {
                 let response = Response { ede: reason.ede(), ..Response::of(failure.rcode()) };
                 self.cache.insert_failure(query, response, cx.now);
             }

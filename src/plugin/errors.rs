@@ -199,7 +199,7 @@ fn pattern(option: &mut Arguments<'_>) -> Option<Regex> {
 mod tests {
     use super::*;
     use crate::{
-        chain::{Failure, Transport},
+        chain::{QueryError, Transport},
         upstream,
         wire::{Question, Type},
     };
@@ -216,7 +216,7 @@ mod tests {
         for second in seconds {
             let mut cx =
                 Cx::new(start + Duration::from_secs(*second), 1, address, address, Transport::Udp);
-            let failure = Failure::Upstream(upstream::Failure::NoAnswer(address));
+            let failure = QueryError::Upstream(upstream::UpstreamError::NoAnswer(address));
             assert!(matches!(errors.response(&mut cx, &query, 0, Err(failure)), Back::Up(Err(_))));
             lines.append(&mut cx.lines);
         }

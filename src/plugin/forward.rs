@@ -8,7 +8,7 @@ use crate::{
     chain::{Back, Cx, Exchange, Flow, From, Plugin, Reply},
     corefile::{Arguments, Token, go_duration},
     limits,
-    upstream::{self, Group, Pem, Policy, Target, Tls},
+    upstream::{Group, GroupSettings, Pem, Policy, Target, TlsClientSettings},
     wire::{Ede, Name, Query, Rcode, Response},
 };
 
@@ -39,7 +39,7 @@ struct Stanza {
     tls: UpstreamTls,
     /// The name that the certificates of upstreams over TLS must have.
     server_name: Option<String>,
-    settings: upstream::Settings,
+    settings: GroupSettings,
 }
 
 /// The files, in PEM, with which upstreams are spoken to over TLS.
@@ -70,7 +70,7 @@ impl Settings for Written {
         let mut plugins: Vec<Arc<dyn Plugin>> = Vec::new();
         for (at, stanza) in self.stanzas.iter().enumerate() {
             let settings =
-                upstream::Settings { to: stanza.targets(context)?, ..stanza.settings.clone() };
+                GroupSettings { targets: stanza.targets(context)?, ..stanza.settings.clone() };
             let group = context.group(settings);
             let later = self.stanzas[at + 1..].to_vec();
             plugins.push(Arc::new(Forward { stanza: stanza.clone(), group, later }));
@@ -107,7 +107,7 @@ impl Stanza {
         let tls = self.tls.read(context.files).map_err(|(file, reason)| {
             format!("plugin/forward: cannot use {}: {reason}", file.path)
         })?;
-        let tls = Tls { server_name: self.server_name.clone(), ..tls };
+        let tls = TlsClientSettings { server_name: self.server_name.clone(), ..tls };
         let mut targets = Vec::new();
         for to in &self.to {
             targets.extend(to.targets(context, &self.resolvers, &tls)?);
@@ -137,7 +137,7 @@ impl UpstreamTls {
     pub fn read<'s>(
         &'s self,
         files: &HashMap<String, Result<String, String>>,
-    ) -> Result<Tls, (&'s TlsFile, String)> {
+    ) -> Result<TlsClientSettings, (&'s TlsFile, String)> {
         let text = |file: &'s TlsFile| match files.get(&file.path) {
             Some(Ok(text)) => Ok(Pem(text.clone())),
             Some(Err(reason)) => Err((file, reason.clone())),
@@ -148,7 +148,7 @@ impl UpstreamTls {
             .as_ref()
             .map(|(certificate, key)| Ok((text(certificate)?, text(key)?)))
             .transpose()?;
-        Ok(Tls {
+        Ok(TlsClientSettings {
             server_name: None,
             identity,
             authorities: self.authorities.as_ref().map(text).transpose()?,
@@ -264,7 +264,7 @@ fn read_stanza(arguments: &mut Arguments<'_>) -> Option<Stanza> {
         next_on_nodata: false,
         tls: UpstreamTls::default(),
         server_name: None,
-        settings: upstream::Settings::default(),
+        settings: GroupSettings::default(),
     };
     arguments.options(|option| stanza.option(option));
     stanza.agree(arguments);

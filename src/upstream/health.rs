@@ -1,5 +1,5 @@
-//! What is known of an upstream: how fast it answers, whether it is down, whether it keeps the case
-//! of names.
+//! What ndots knows about one upstream: how fast it replies, whether it is down, and whether it keeps
+//! the case of names.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
@@ -8,24 +8,24 @@ use std::{
 
 use crate::limits;
 
-/// Shared by all questions; every figure is good for a guess, so none waits for another.
+/// All queries share this. The values are estimates, so relaxed atomics are enough.
 #[derive(Debug, Default)]
 pub struct Health {
-    /// Smoothed time of replies in microseconds, 0 before the first.
+    /// The smoothed round-trip time in microseconds; 0 before the first reply.
     rtt_micros: AtomicU32,
     failed_probes: AtomicU32,
     probing: AtomicBool,
-    /// Datagrams and connections that wait for a reply.
-    waiting: AtomicU32,
-    /// Names that came back over TCP in another case than they were asked in.
-    case_lost: AtomicU32,
+    /// Sockets that wait for a reply.
+    waiting_sockets: AtomicU32,
+    /// Replies over TCP that had the name in another case than the query.
+    lost_cases: AtomicU32,
 }
 
-/// A question that waits for a reply.
+/// One of the sockets that an upstream may have. Dropping it gives the socket back.
 #[derive(Debug)]
-pub struct Waiting<'h>(&'h AtomicU32);
+pub struct SocketPermit<'h>(&'h AtomicU32);
 
-impl Drop for Waiting<'_> {
+impl Drop for SocketPermit<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -36,25 +36,25 @@ impl Health {
         max_fails > 0 && self.failed_probes.load(Ordering::Relaxed) > max_fails
     }
 
-    /// Counts a question in until the guard is dropped; `None` where too many wait already.
-    pub fn ask(&self) -> Option<Waiting<'_>> {
-        let waiting = Waiting(&self.waiting);
-        (self.waiting.fetch_add(1, Ordering::Relaxed) < limits::UPSTREAM_SOCKETS_EACH)
-            .then_some(waiting)
+    /// `None` if [`limits::UPSTREAM_SOCKETS_EACH`] sockets wait for this upstream already.
+    pub fn reserve_socket(&self) -> Option<SocketPermit<'_>> {
+        let permit = SocketPermit(&self.waiting_sockets);
+        (self.waiting_sockets.fetch_add(1, Ordering::Relaxed) < limits::UPSTREAM_SOCKETS_EACH)
+            .then_some(permit)
     }
 
-    /// A reply came, of whatever content.
-    pub fn replied(&self, took: Duration) {
+    /// Call this for every reply, whatever it says. `took` is the round-trip time.
+    pub fn record_reply(&self, took: Duration) {
         self.failed_probes.store(0, Ordering::Relaxed);
         let took = u32::try_from(took.as_micros()).unwrap_or(u32::MAX).max(1);
         let old = self.rtt_micros.load(Ordering::Relaxed);
-        // RFC 6298 §2.3: an eighth of the newest.
+        // RFC 6298 §2.3: the new value has a weight of one eighth.
         let new = if old == 0 { took } else { old - old / 8 + took / 8 };
         self.rtt_micros.store(new.max(1), Ordering::Relaxed);
     }
 
-    /// How long a reply may take before another datagram goes out.
-    pub fn patience(&self) -> Duration {
+    /// How long to wait for a reply before the query is sent again.
+    pub fn hedge_delay(&self) -> Duration {
         match self.rtt_micros.load(Ordering::Relaxed) {
             0 => limits::HEDGE_LATEST,
             rtt => Duration::from_micros(u64::from(rtt) * 3)
@@ -62,8 +62,9 @@ impl Health {
         }
     }
 
-    /// A question got no answer: true where the caller is to start probing.
-    pub fn needs_probe(&self) -> bool {
+    /// Call this if a query got no reply. True means that the caller must start to probe; false means
+    /// that another task probes already.
+    pub fn claim_probing(&self) -> bool {
         !self.probing.swap(true, Ordering::Relaxed)
     }
 
@@ -76,14 +77,15 @@ impl Health {
         self.probing.store(false, Ordering::Relaxed);
     }
 
-    /// Over TCP, where nobody forges, a name came back in another case.
-    pub fn case_was_lost(&self) {
-        self.case_lost.fetch_add(1, Ordering::Relaxed);
+    /// Call this if a reply over TCP, which is hard to forge, has the name in another case than the
+    /// query.
+    pub fn record_lost_case(&self) {
+        self.lost_cases.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether names go out in random case. One lost case may be a forger's, several over TCP are
-    /// not.
+    /// Whether queries may use random case. A single reply that lost the case may be forged, so it
+    /// takes [`limits::CASE_LOST`] of them to give up random case.
     pub fn keeps_case(&self) -> bool {
-        self.case_lost.load(Ordering::Relaxed) < limits::CASE_LOST
+        self.lost_cases.load(Ordering::Relaxed) < limits::CASE_LOST
     }
 }

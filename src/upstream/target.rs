@@ -1,4 +1,4 @@
-//! Where an upstream is, and how it is spoken to.
+//! The address of an upstream, and the TLS settings for it.
 
 use std::{
     fmt,
@@ -10,8 +10,8 @@ use std::{
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
     pub address: SocketAddr,
-    /// `None`: nothing is encrypted.
-    pub tls: Option<Arc<Tls>>,
+    /// `None` means plain DNS.
+    pub tls: Option<Arc<TlsClientSettings>>,
 }
 
 impl From<SocketAddr> for Target {
@@ -20,18 +20,18 @@ impl From<SocketAddr> for Target {
     }
 }
 
-/// DNS over TLS (RFC 7858).
+/// How ndots connects to an upstream with DNS over TLS (RFC 7858).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Tls {
-    /// The name that an upstream's certificate must have; its address where there is none.
+pub struct TlsClientSettings {
+    /// The name that the upstream's certificate must have. `None` means its IP address.
     pub server_name: Option<String>,
-    /// Our own certificate and its key, for upstreams that ask.
+    /// The client certificate and its key, for upstreams that require one.
     pub identity: Option<(Pem, Pem)>,
-    /// Who signs upstreams' certificates; else whom this machine trusts.
+    /// The CA certificates for the upstream. `None` means the machine's trust store.
     pub authorities: Option<Pem>,
 }
 
-/// The text of a certificate or a key, which is never printed: a digest stands for it.
+/// A certificate or a key in PEM. `Debug` prints a digest of it, so that a key never gets into a log.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Pem(pub String);
 

@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{
     limits,
-    upstream::{Group, Proto, Tls, Upstream},
+    upstream::{Group, Proto, TlsClientSettings, Upstream},
     wire::{Query, reply},
 };
 
@@ -30,7 +30,7 @@ pub(super) struct Pool(Mutex<HashMap<Ends, Vec<Idle>>>);
 struct Ends {
     to: SocketAddr,
     source: Option<IpAddr>,
-    tls: Option<Arc<Tls>>,
+    tls: Option<Arc<TlsClientSettings>>,
 }
 
 struct Connection {

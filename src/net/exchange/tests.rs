@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use super::*;
 use crate::{
     upstream::{
-        Policy, Settings,
+        GroupSettings, Policy, UpstreamError,
         metrics::{CONNECTION_HITS, CONNECTION_MISSES, REQUESTS, RESPONSES, STRAYS},
     },
     wire::Rcode,
@@ -26,11 +26,11 @@ fn exchanger() -> Exchanger {
     Exchanger::new(Arc::new(Metrics::default()))
 }
 
-fn group_of(to: &[SocketAddr], change: impl FnOnce(&mut Settings)) -> Arc<Group> {
-    let mut settings = Settings {
-        to: to.iter().copied().map(Into::into).collect(),
+fn group_of(to: &[SocketAddr], change: impl FnOnce(&mut GroupSettings)) -> Arc<Group> {
+    let mut settings = GroupSettings {
+        targets: to.iter().copied().map(Into::into).collect(),
         policy: Policy::Sequential,
-        ..Settings::default()
+        ..GroupSettings::default()
     };
     change(&mut settings);
     Arc::new(Group::new(settings))
@@ -100,7 +100,7 @@ async fn a_forged_datagram_never_ends_the_wait() {
         };
         let (exchanger, upstream) = check_genuine(what, script).await;
         assert_eq!(strays(&exchanger, &upstream), 1, "{what}");
-        assert_eq!(upstream.asked_over(Over::Tcp), 0, "{what}");
+        assert_eq!(upstream.asked_over(UpstreamTransport::Tcp), 0, "{what}");
     }
 }
 
@@ -120,11 +120,11 @@ async fn a_doubtful_reply_is_asked_for_over_tcp() {
     ];
     for (what, forge) in forges {
         let script = move |asked: &Asked| match asked.over {
-            Over::Udp => vec![Deed::Say(forge(asked))],
-            Over::Tcp => vec![Deed::Say(genuine(asked))],
+            UpstreamTransport::Udp => vec![Deed::Say(forge(asked))],
+            UpstreamTransport::Tcp => vec![Deed::Say(genuine(asked))],
         };
         let (_, upstream) = check_genuine(what, script).await;
-        assert_eq!(upstream.asked_over(Over::Tcp), 1, "{what}");
+        assert_eq!(upstream.asked_over(UpstreamTransport::Tcp), 1, "{what}");
     }
 }
 
@@ -132,13 +132,16 @@ async fn a_doubtful_reply_is_asked_for_over_tcp() {
 #[tokio::test]
 async fn ten_wrong_ids_lead_to_tcp() {
     let script = |asked: &Asked| match asked.over {
-        Over::Udp => {
+        UpstreamTransport::Udp => {
             (1..=10).map(|wrong| Deed::Say(forged(asked, |query| query.id ^= wrong))).collect()
         }
-        Over::Tcp => vec![Deed::Say(genuine(asked))],
+        UpstreamTransport::Tcp => vec![Deed::Say(genuine(asked))],
     };
     let (exchanger, upstream) = check_genuine("ten wrong ids", script).await;
-    assert_eq!((strays(&exchanger, &upstream), upstream.asked_over(Over::Tcp)), (10, 1));
+    assert_eq!(
+        (strays(&exchanger, &upstream), upstream.asked_over(UpstreamTransport::Tcp)),
+        (10, 1)
+    );
 }
 
 #[tokio::test]
@@ -155,7 +158,7 @@ async fn an_upstream_that_loses_the_case_is_asked_in_lower_case_in_the_end() {
             exchanger.exchange(ask(&group, &format!("some-long-name-{name}.example.com."))).await;
         assert_eq!(address(&reply), Some(GENUINE));
     }
-    assert_eq!(upstream.asked_over(Over::Tcp), limits::CASE_LOST as usize);
+    assert_eq!(upstream.asked_over(UpstreamTransport::Tcp), limits::CASE_LOST as usize);
     assert_eq!(upstream.asked().last().unwrap().query.question.caps, Caps::default());
 }
 
@@ -205,7 +208,7 @@ async fn one_question_has_no_more_than_its_waiters() {
     )
     .await;
     let count = |wanted: &Reply| replies.iter().filter(|reply| *reply == wanted).count();
-    assert_eq!(count(&Err(Failure::Overloaded)), 5);
+    assert_eq!(count(&Err(QueryError::Overloaded)), 5);
     assert_eq!(count(&replies[0]), limits::WAITERS);
 }
 
@@ -302,7 +305,7 @@ async fn a_brown_out_of_one_upstream_is_not_seen() {
             join_all(names.iter().map(|name| exchanger.exchange(ask(&group, name)))).await;
         assert!(replies.iter().all(|reply| address(reply) == Some(GENUINE)));
     }
-    let patience = group.upstream(0).health.patience();
+    let patience = group.upstream(0).health.hedge_delay();
     assert!(
         patience < limits::HEDGE_LATEST,
         "who answers fast is waited for shortly: {patience:?}"
@@ -315,8 +318,12 @@ async fn silence_ends_before_the_client_gives_up() {
     let (exchanger, group) =
         (exchanger(), group_of(&[silent.address], |settings| settings.read_timeout = ms(700)));
     let reply = exchanger.exchange(ask(&group, "www.example.com.")).await;
-    assert_eq!(reply, Err(Failure::Upstream(upstream::Failure::NoAnswer(silent.address))));
-    assert_eq!(silent.asked_over(Over::Udp), 2, "the datagram is sent again after 300 ms");
+    assert_eq!(reply, Err(QueryError::Upstream(UpstreamError::NoAnswer(silent.address))));
+    assert_eq!(
+        silent.asked_over(UpstreamTransport::Udp),
+        2,
+        "the datagram is sent again after 300 ms"
+    );
 }
 
 #[tokio::test]
@@ -328,7 +335,7 @@ async fn who_refuses_is_passed_over_at_once() {
     assert_eq!(address(&exchanger.exchange(ask(&group, "www.example.com.")).await), Some(GENUINE));
     assert!(began.elapsed() < limits::HEDGE_LATEST);
     let reply = exchanger.exchange(ask(&group_of(&[nobody], |_| {}), "www.example.com.")).await;
-    assert_eq!(reply, Err(Failure::Upstream(upstream::Failure::Unreachable(nobody))));
+    assert_eq!(reply, Err(QueryError::Upstream(UpstreamError::Unreachable(nobody))));
 }
 
 #[tokio::test]
@@ -365,7 +372,7 @@ async fn connections_are_used_again_and_replaced_where_the_peer_closed_them() {
         assert_eq!(counted, [hits, misses], "closes: {closes}");
         let sends = REQUESTS.with(metrics, [&upstream.address.to_string()]).get();
         assert_eq!(sends, 3, "a connection that was closed meanwhile costs no attempt");
-        assert_eq!(upstream.asked_over(Over::Udp), 0);
+        assert_eq!(upstream.asked_over(UpstreamTransport::Udp), 0);
     }
 }
 
@@ -435,7 +442,7 @@ async fn idle_connections_are_closed_in_time() {
 #[tokio::test]
 async fn connections_are_as_old_and_as_many_as_is_written() {
     let upstream = Scripted::start(|asked| vec![Deed::Say(genuine(asked))]).await;
-    let misses = |change: fn(&mut Settings), pause: Duration| {
+    let misses = |change: fn(&mut GroupSettings), pause: Duration| {
         let address = upstream.address;
         async move {
             let (exchanger, group) = (
@@ -488,7 +495,7 @@ async fn the_end_waits_for_questions_and_not_for_probes() {
         (exchanger(), group_of(&[silent.address], |settings| settings.read_timeout = ms(400)));
     let (reply, ()) =
         tokio::join!(exchanger.exchange(ask(&group, "www.example.com.")), exchanger.finish());
-    assert!(matches!(reply, Err(Failure::Upstream(_))));
+    assert!(matches!(reply, Err(QueryError::Upstream(_))));
     let began = Instant::now();
     exchanger.finish().await;
     assert!(began.elapsed() < limits::QUERY_TIME / 2);

@@ -11,18 +11,18 @@ use rustls::ClientConfig;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::{limits, net::tls::client, upstream::Tls};
+use crate::{limits, net::tls::client, upstream::TlsClientSettings};
 
 use super::lock;
 
 /// What was made of settings, with the sessions that may go on.
 #[derive(Default)]
-pub(super) struct Clients(Mutex<HashMap<Arc<Tls>, Arc<ClientConfig>>>);
+pub(super) struct Clients(Mutex<HashMap<Arc<TlsClientSettings>, Arc<ClientConfig>>>);
 
 impl Clients {
     pub(super) async fn connect(
         &self,
-        tls: &Arc<Tls>,
+        tls: &Arc<TlsClientSettings>,
         to: IpAddr,
         stream: TcpStream,
     ) -> io::Result<TlsStream<TcpStream>> {
@@ -31,7 +31,7 @@ impl Clients {
         timeout(limits::TLS_HANDSHAKE_TIME, connector.connect(name, stream)).await?
     }
 
-    fn config(&self, tls: &Arc<Tls>) -> io::Result<Arc<ClientConfig>> {
+    fn config(&self, tls: &Arc<TlsClientSettings>) -> io::Result<Arc<ClientConfig>> {
         let mut made = lock(&self.0);
         if let Some(config) = made.get(tls) {
             return Ok(Arc::clone(config));

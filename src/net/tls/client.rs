@@ -8,13 +8,13 @@ use rustls::{
     pki_types::{PrivateKeyDer, ServerName, pem::PemObject},
 };
 
-use crate::upstream::{Pem, Tls};
+use crate::upstream::{Pem, TlsClientSettings};
 
 use super::{Fault, certificates, roots};
 
 /// # Errors
 /// As [`Fault`] says; nothing of the texts is quoted.
-pub fn config(tls: &Tls) -> Result<ClientConfig, Fault> {
+pub fn config(tls: &TlsClientSettings) -> Result<ClientConfig, Fault> {
     let versions = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions();
     let builder = versions.map_err(|error| Fault::Key(error.to_string()))?;
@@ -32,7 +32,7 @@ pub fn config(tls: &Tls) -> Result<ClientConfig, Fault> {
 
 /// The name that the certificate must have.
 pub(in crate::net) fn name(
-    tls: &Tls,
+    tls: &TlsClientSettings,
     address: IpAddr,
 ) -> Result<ServerName<'static>, rustls::Error> {
     match &tls.server_name {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::{
     corefile::{Arguments, Token},
     plugin::{Host, Need, PluginContext},
-    upstream::{Target, Tls},
+    upstream::{Target, TlsClientSettings},
     wire::Name,
 };
 
@@ -56,7 +56,7 @@ impl To {
         &self,
         context: &mut PluginContext<'_>,
         resolvers: &[SocketAddr],
-        tls: &Tls,
+        tls: &TlsClientSettings,
     ) -> Result<Vec<Target>, String> {
         let addresses = match &self.place {
             Place::Address(address) => vec![*address],
@@ -85,7 +85,7 @@ impl To {
     }
 
     /// The name that is written, that of the line, or the host's.
-    fn tls(&self, line: &Tls) -> Option<Tls> {
+    fn tls(&self, line: &TlsClientSettings) -> Option<TlsClientSettings> {
         let Speech::Tls(written) = &self.speech else { return None };
         let host = || {
             if let Place::Host { name, .. } = &self.place {
@@ -95,7 +95,7 @@ impl To {
             }
         };
         let server_name = written.clone().or_else(|| line.server_name.clone()).or_else(host);
-        Some(Tls { server_name, ..line.clone() })
+        Some(TlsClientSettings { server_name, ..line.clone() })
     }
 }
 

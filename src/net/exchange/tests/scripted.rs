@@ -16,7 +16,7 @@ use tokio::{
 use super::super::lock;
 use crate::{
     limits,
-    upstream::Over,
+    upstream::UpstreamTransport,
     wire::{Owner, Query, Question, Rcode, Rdatas, RecordSet, Response, Room, Type},
 };
 
@@ -27,7 +27,7 @@ pub(super) const FORGED: [u8; 4] = [203, 0, 113, 66];
 /// A question as it came in.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
-    pub(super) over: Over,
+    pub(super) over: UpstreamTransport,
     pub(super) from: SocketAddr,
     pub(super) query: Query,
     /// How many questions came before, health checks not counted.
@@ -57,7 +57,7 @@ struct Heard(Arc<Mutex<(Vec<Asked>, usize)>>);
 
 impl Heard {
     /// Notes what came in; health checks get no script.
-    fn note(&self, packet: &[u8], from: SocketAddr, over: Over) -> Option<Asked> {
+    fn note(&self, packet: &[u8], from: SocketAddr, over: UpstreamTransport) -> Option<Asked> {
         let query = Query::parse(packet).expect("what goes upstream is well formed");
         let mut heard = lock(&self.0);
         if query.question.qtype == Type::NS {
@@ -87,7 +87,7 @@ impl Scripted {
         lock(&self.heard.0).0.clone()
     }
 
-    pub(super) fn asked_over(&self, over: Over) -> usize {
+    pub(super) fn asked_over(&self, over: UpstreamTransport) -> usize {
         self.asked().iter().filter(|asked| asked.over == over).count()
     }
 
@@ -112,7 +112,9 @@ async fn serve_udp(socket: Arc<UdpSocket>, script: Script, heard: Heard) {
     let mut buffer = [0; 4096];
     loop {
         let Ok((length, from)) = socket.recv_from(&mut buffer).await else { continue };
-        let Some(asked) = heard.note(&buffer[..length], from, Over::Udp) else { continue };
+        let Some(asked) = heard.note(&buffer[..length], from, UpstreamTransport::Udp) else {
+            continue;
+        };
         let (socket, deeds) = (Arc::clone(&socket), script(&asked));
         tasks.spawn(async move {
             for deed in deeds {
@@ -143,7 +145,7 @@ async fn converse(
     loop {
         let mut packet = vec![0; stream.read_u16().await?.into()];
         stream.read_exact(&mut packet).await?;
-        let Some(asked) = heard.note(&packet, from, Over::Tcp) else { continue };
+        let Some(asked) = heard.note(&packet, from, UpstreamTransport::Tcp) else { continue };
         for deed in script(&asked) {
             match deed {
                 Deed::Say(packet) => {

@@ -9,7 +9,7 @@ ARCH := $(subst aarch64,arm64,$(subst x86_64,amd64,$(shell uname -m)))
 IMAGE := ndots/coredns:$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 IMAGE_ARCHIVE := target/image/ndots.tar
 
-.PHONY: help run setup test lint lab diff bench fuzz soak image fresh
+.PHONY: help run setup test checks lint lab diff bench fuzz soak image fresh
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,24 +21,27 @@ setup: ## install the programs that the tests need (Debian packages as root, car
 	@scripts/setup table test lab
 	@scripts/setup install test lab
 
+# The Go and Rust builds run at the same time, because both have long parts that use one core only.
 # Lines that begin with "== " name the phase that begins; `make fresh` takes its times from them.
 test: ## must pass before a commit: lint, pure build, documentation, licences, all tests
 	@echo "== setup"
 	@scripts/setup install test lab
-	@echo "== lint"
-	@$(MAKE) --no-print-directory lint
-	@echo "== lab"
-	@$(MAKE) --no-print-directory lab
-	@echo "== pure build, documentation and licences"
-	$(CARGO) check --locked --lib --no-default-features
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
-	@# It needs the crates of all platforms, also those that no build here uses.
-	$(CARGO) fetch --locked
-	@! $(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) deny --offline check bans licenses sources
+	@echo "== lint, other checks and builds"
+	@$(MAKE) --no-print-directory lab & lab=$$!; \
+	  $(MAKE) --no-print-directory checks; checks=$$?; \
+	  wait $$lab && [ $$checks = 0 ]
 	@echo "== tests"
 	$(CARGO) test --locked
 	@echo "== end"
 	@scripts/setup missing test lab
+
+checks: lint
+	$(CARGO) check --locked --lib --no-default-features
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	@# cargo deny needs the crates of all platforms, also those that no build here uses.
+	$(CARGO) fetch --locked
+	@! $(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) deny --offline check bans licenses sources
+	$(CARGO) test --locked --no-run
 
 lint: ## check the formatting, and run clippy with the rules of clippy.toml
 	$(CARGO) fmt --check

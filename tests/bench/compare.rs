@@ -15,8 +15,13 @@
 mod cluster;
 mod load;
 mod server;
-#[path = "../support/mod.rs"]
-mod support;
+/// The helpers of the integration tests.
+#[path = "../it"]
+#[allow(dead_code, unused_imports, reason = "the benchmark uses a part of them")]
+#[allow(clippy::print_stderr, reason = "a lab prints why it failed")]
+mod shared {
+    pub(crate) mod support;
+}
 
 use std::{
     fmt::Write as _,
@@ -27,7 +32,8 @@ use std::{
 };
 
 use server::{Server, free_port};
-use support::lab::{self, Lab, LabOptions};
+use shared::support;
+use shared::support::lab::{self, Lab, LabOptions};
 
 const ROUNDS: usize = 5;
 

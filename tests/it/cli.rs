@@ -1,0 +1,270 @@
+//! The binary as CoreDNS's command line has it: flags, what is printed, exit codes, signals.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::SocketAddr,
+    process::{Child, Command, Output, Stdio},
+    sync::mpsc::{Receiver, channel},
+    time::{Duration, Instant},
+};
+
+use crate::support::{question, rcode, udp};
+use serde_json::Value;
+
+const WHOAMI: &str = ".:0 {\n bind 127.0.0.1\n whoami\n}\n";
+
+/// The binary with its standard output line by line.
+struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (send, lines) = channel();
+        std::thread::spawn(move || {
+            stdout.lines().map_while(Result::ok).try_for_each(|line| send.send(line))
+        });
+        Self { child, lines, seen: Vec::new() }
+    }
+
+    /// Serves a Corefile that lies where it runs.
+    fn corefile(text: &str, arguments: &[&str]) -> (Self, tempfile::TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("Corefile"), text).unwrap();
+        let running = Self::start(ndots().args(arguments).current_dir(directory.path()));
+        (running, directory)
+    }
+
+    /// The first line that has the text.
+    fn line(&mut self, text: &str) -> String {
+        let begun = Instant::now();
+        loop {
+            if let Some(line) = self.seen.iter().find(|line| line.contains(text)) {
+                return line.clone();
+            }
+            let left = Duration::from_secs(10).saturating_sub(begun.elapsed());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => self.seen.push(line),
+                Err(_) => panic!("no line has {text:?}: {:#?}", self.seen),
+            }
+        }
+    }
+
+    fn address(&mut self) -> SocketAddr {
+        self.line("dns://127.0.0.1:0 is ").rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    fn signal(&self, name: &str) {
+        assert!(
+            Command::new("kill")
+                .args(["-s", name, &self.child.id().to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    fn code(&mut self) -> Option<i32> {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(10) {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                self.seen.extend(self.lines.iter());
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("it does not end: {:#?}", self.seen);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn ndots() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_ndots"))
+}
+
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = ndots().args(arguments).output().unwrap();
+    (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+#[test]
+fn flags_are_those_of_coredns_with_one_dash_or_two() {
+    let check = |arguments: &[&str], code: i32, out: &str, err: &str| {
+        let (found, stdout, stderr) = run(arguments);
+        assert_eq!(found, code, "{arguments:?}: {stdout}{stderr}");
+        assert!(stdout.contains(out) && stderr.contains(err), "{arguments:?}: {stdout}{stderr}");
+        assert!(!out.is_empty() || stdout.is_empty(), "{arguments:?}: {stdout}");
+    };
+    for version in ["-version", "--version"] {
+        check(&[version], 0, "CoreDNS-1.15.0\nlinux/", "");
+    }
+    for plugins in ["-plugins", "--plugins"] {
+        check(&[plugins], 0, "dns.kubernetes\n", "");
+    }
+    check(
+        &["-conf", "/nope", "-quiet", "-p", "53", "-dns.port", "53"],
+        2,
+        "",
+        "cannot be used multiple times",
+    );
+    check(&["-conf=/nope", "-quiet", "-p", "53"], 1, "", "loading Corefile: open /nope");
+    check(&["-dns.port", "65536"], 2, "", "65536");
+    check(&["-log-format", "xml"], 2, "", "[possible values: text, json]");
+    check(&["-bogus"], 2, "", "unexpected argument");
+    check(&["Corefile"], 1, "", "unrecognized subcommand 'Corefile'");
+}
+
+#[test]
+fn a_corefile_comes_from_a_file_from_here_or_from_standard_input() {
+    let (mut here, _directory) = Running::corefile(WHOAMI, &[]);
+    assert_eq!(rcode(&udp(here.address(), &question(1, "a.example", 1)).unwrap()), 0);
+
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("other");
+    fs::write(&file, WHOAMI).unwrap();
+    let mut given = Running::start(ndots().arg("-conf").arg(&file));
+    given.address();
+
+    let mut stdin = ndots();
+    let mut stdin = Running::start(stdin.args(["-conf", "stdin"]).stdin(Stdio::piped()));
+    stdin.child.stdin.take().unwrap().write_all(WHOAMI.as_bytes()).unwrap();
+    stdin.address();
+
+    // Where there is none, CoreDNS's own stands for it.
+    let empty = tempfile::tempdir().unwrap();
+    let mut none = Running::start(ndots().args(["--dns.port=0"]).current_dir(empty.path()));
+    none.line(" is ");
+    assert_eq!(none.seen[0], ".:0");
+}
+
+#[test]
+fn the_banner_is_that_of_coredns() {
+    let corefile = "b.example a.example {\n bind 127.0.0.1 127.0.0.2\n whoami\n}\n1st.example:0 {\n whoami\n}\n\
+                    10.in-addr.arpa tls://c.example:0 {\n bind 127.0.0.1\n whoami\n}\n";
+    let (mut loud, _directory) = Running::corefile(corefile, &["-p", "0"]);
+    loud.line("linux/");
+    let expected = [
+        "10.in-addr.arpa.:0 on 127.0.0.1",
+        "a.example.:0 on 127.0.0.1",
+        "b.example.:0 on 127.0.0.1",
+        "a.example.:0 on 127.0.0.2",
+        "b.example.:0 on 127.0.0.2",
+        "Warning: Domain \"1st.example.\" does not follow RFC1035 preferred syntax",
+        "1st.example.:0",
+        "tls://c.example.:0 on 127.0.0.1",
+    ];
+    assert_eq!(loud.seen[..expected.len()], expected);
+    assert!(
+        loud.seen[expected.len()].starts_with("ndots-")
+            && loud.seen[expected.len()].ends_with("CoreDNS-1.15.0")
+    );
+
+    let (mut quiet, _directory) =
+        Running::corefile(&WHOAMI.replace("whoami", "whoami\n reload"), &["-quiet"]);
+    quiet.line("Running configuration");
+    assert_eq!(quiet.seen.len(), 1, "{:?}", quiet.seen);
+    assert!(quiet.seen[0].starts_with("[INFO] plugin/reload: Running configuration SHA512 = "));
+}
+
+#[test]
+fn signals_end_it_as_coredns() {
+    let lame = ".:0 {\n bind 127.0.0.1\n whoami\n health 127.0.0.1:0 {\n lameduck 1s\n }\n}\n";
+    // What is sent, the exit code, and the last line but for blanks.
+    for (corefile, signals, code, last) in [
+        (WHOAMI, &["TERM"][..], 0, "[INFO] SIGTERM: Shutting down servers then terminating"),
+        (WHOAMI, &["INT"], 0, "[INFO] SIGINT: Shutting down"),
+        (WHOAMI, &["QUIT"], 0, "[INFO] SIGQUIT: Quitting process immediately"),
+        (
+            WHOAMI,
+            &["HUP", "USR2", "TERM"],
+            0,
+            "[INFO] SIGTERM: Shutting down servers then terminating",
+        ),
+        (lame, &["TERM"], 0, "[INFO] plugin/health: Going into lameduck mode for 1s"),
+        (lame, &["TERM", "INT"], 0, "[INFO] SIGINT: Force quit"),
+        (lame, &["TERM", "QUIT"], 0, "[INFO] SIGQUIT: Quitting process immediately"),
+    ] {
+        let (mut running, _directory) = Running::corefile(corefile, &[]);
+        running.address();
+        for signal in signals {
+            running.signal(signal);
+            std::thread::sleep(Duration::from_millis(150));
+        }
+        let begun = Instant::now();
+        assert_eq!(running.code(), Some(code), "{signals:?}");
+        assert_eq!(running.seen.last().unwrap(), last, "{signals:?}");
+        assert!(begun.elapsed() < Duration::from_secs(2), "{signals:?} took {:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn a_second_sigint_does_not_wait() {
+    // Nobody answers there, so the question is still on its way.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let text =
+        format!(".:0 {{\n bind 127.0.0.1\n forward . {}\n}}\n", silent.local_addr().unwrap());
+    let (mut running, _directory) = Running::corefile(&text, &[]);
+    let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.send_to(&question(1, "a.example", 1), running.address()).unwrap();
+    silent.recv(&mut [0; 512]).unwrap();
+    running.signal("INT");
+    running.line("SIGINT: Shutting down");
+    running.signal("INT");
+    assert_eq!(running.code(), Some(2));
+    assert_eq!(running.seen.last().unwrap(), "[INFO] SIGINT: Force quit");
+}
+
+#[test]
+fn the_process_number_stands_in_its_file_while_it_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pid");
+    let (mut running, _directory) =
+        Running::corefile(WHOAMI, &["-pidfile", file.to_str().unwrap()]);
+    running.address();
+    let begun = Instant::now();
+    while fs::read_to_string(&file).unwrap_or_default() != format!("{}\n", running.child.id()) {
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    running.signal("TERM");
+    assert_eq!(running.code(), Some(0));
+    assert!(!file.exists());
+}
+
+#[test]
+fn the_log_in_json_is_that_of_coredns() {
+    let (mut running, _directory) = Running::corefile(
+        ".:0 {\n bind 127.0.0.1\n log\n errors\n reload\n hosts none {\n 192.0.2.1 a.example\n }\n}\n",
+        &["-log-format", "json"],
+    );
+    let address = running.address();
+    udp(address, &question(7, "a.example", 1)).unwrap();
+    running.line("\"plugin\":\"reload\"");
+    running.line("\"plugin\":\"log\"");
+    let lines: Vec<Value> =
+        running.seen.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let banner = lines[0]["msg"].as_str().unwrap();
+    assert!(banner.starts_with(".:0 on 127.0.0.1\nndots-"), "{banner}");
+    let of = |plugin: &str| lines.iter().find(|line| line["plugin"] == plugin).unwrap();
+    assert_eq!(of("reload")["level"], "INFO");
+    let asked = of("log");
+    assert_eq!(
+        (&asked["qname"], &asked["qtype"], &asked["rcode"]),
+        (&"a.example.".into(), &"A".into(), &"NOERROR".into())
+    );
+    assert!(
+        asked["msg"].as_str().unwrap().ends_with('s')
+            && asked["time"].as_str().unwrap().ends_with('Z')
+    );
+}

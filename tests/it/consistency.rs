@@ -1,0 +1,279 @@
+//! Through changes of Services between all types, asked all the while: every answer is that of some
+//! state that the API server passed through, and none goes back.
+//!
+//! Each state of a Service has a mark that shows in its answers (a cluster IP or an ExternalName
+//! that no other state has), and is known here before the API server hears of it. Answers come one
+//! after another, over sockets in turn, so that every thread of the server has its part.
+
+use std::{
+    fmt::Write,
+    net::UdpSocket,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::support::{
+    lab::{Lab, LabOptions, Program, until},
+    packet::ask,
+};
+use hickory_proto::op::Message;
+use serde_json::{Value, json};
+
+const SERVICES: usize = 5;
+const A: u16 = 1;
+const SRV: u16 = 33;
+
+/// The target of every ExternalName has the same address.
+const COREFILE: &str = ".:53 {
+    errors
+    ready
+    kubernetes cluster.local in-addr.arpa ip6.arpa
+    forward . WORLD
+    cache
+}
+";
+
+#[test]
+fn a_hundred_changes_are_answered_in_their_order() {
+    run(100);
+}
+
+#[test]
+#[ignore = "the long form: `make diff`"]
+fn a_thousand_changes_are_answered_in_their_order() {
+    run(1000);
+}
+
+/// What a Service is; the mark is of this state alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Missing,
+    /// Its type, and the last octets of its cluster IP.
+    Address(&'static str, u16),
+    Headless,
+    Alias(u16),
+}
+
+const TYPES: [&str; 3] = ["ClusterIP", "NodePort", "LoadBalancer"];
+
+impl State {
+    /// What comes after it, by a number that is random enough. An address stays while the type has
+    /// one, so its mark stays, too.
+    fn next(self, mark: u16, random: usize) -> Self {
+        let fresh = Self::Address(TYPES[random / 7 % 3], mark);
+        match (self, random % 4) {
+            (Self::Missing, 0) => Self::Headless,
+            (Self::Missing, 1) => Self::Alias(mark),
+            (Self::Missing, _) => fresh,
+            (Self::Address(old, kept), 0 | 1) => Self::Address(
+                TYPES[(TYPES.iter().position(|it| *it == old).unwrap() + 1 + random / 7 % 2) % 3],
+                kept,
+            ),
+            (Self::Address(..) | Self::Headless, 2) => Self::Alias(mark),
+            (Self::Alias(_), 0) => Self::Headless,
+            (Self::Alias(_), 1) => Self::Alias(mark),
+            (Self::Alias(_), 2) => fresh,
+            _ => Self::Missing,
+        }
+    }
+
+    fn spec(self) -> Value {
+        let ports = json!([{ "name": "http", "port": 80, "protocol": "TCP" }]);
+        match self {
+            Self::Missing => Value::Null,
+            Self::Address(kind, mark) => {
+                json!({ "type": kind, "clusterIP": address(mark), "externalName": null, "ports": ports })
+            }
+            Self::Headless => {
+                json!({ "type": "ClusterIP", "clusterIP": "None", "externalName": null, "ports": ports })
+            }
+            Self::Alias(mark) => {
+                json!({ "type": "ExternalName", "externalName": format!("t{mark}.example.org"), "clusterIP": null, "clusterIPs": null })
+            }
+        }
+    }
+
+    /// The answer to a question for the Service's name: the code, and the records' data.
+    fn answer(self, service: usize, qtype: u16) -> String {
+        let name = format!("s{service}.churn.svc.cluster.local.");
+        match (self, qtype) {
+            (Self::Missing, _) => "NXDomain".to_owned(),
+            (Self::Address(_, mark), A) => format!("NoError {}", address(mark)),
+            (Self::Address(..), _) => format!("NoError 0 100 80 {name}"),
+            (Self::Headless, A) => format!("NoError {}", endpoint(service)),
+            (Self::Headless, _) => {
+                format!("NoError 0 100 8080 {}.{name}", endpoint(service).replace('.', "-"))
+            }
+            (Self::Alias(mark), A) => format!("NoError t{mark}.example.org. 192.0.2.80"),
+            (Self::Alias(_), _) => "NoError".to_owned(),
+        }
+    }
+}
+
+fn address(mark: u16) -> String {
+    format!("10.96.{}.{}", 100 + mark / 250, 1 + mark % 250)
+}
+
+fn endpoint(service: usize) -> String {
+    format!("10.244.60.{}", service + 1)
+}
+
+/// The states of each Service, those that are being written now included.
+type History = [Mutex<Vec<State>>; SERVICES];
+
+fn run(changes: u16) {
+    let Some(lab) = Lab::or_left_out("answers through changes", &LabOptions::default()) else {
+        return;
+    };
+    let world = lab.world(&["--address=/example.org/192.0.2.80"]);
+    prepare(&lab);
+    let corefile = COREFILE.replace("WORLD", &world.netns.address.to_string());
+    let mut server = lab.server(&lab.guest(), Program::Ndots, &corefile);
+    server.wait_until_ready();
+    let address = server.netns.address;
+    let history: History = std::array::from_fn(|_| Mutex::new(vec![State::Missing]));
+    let (history, done) = (&history, &AtomicBool::new(false));
+    thread::scope(|scope| {
+        let asker = scope.spawn(move || {
+            let mut asker = Asker::new(address.into());
+            while !done.load(Ordering::Acquire) {
+                asker.round(history);
+            }
+            // The last states show within a second.
+            until("the last states", Duration::from_secs(1), || {
+                asker.is_at_the_end(history).then_some(())
+            });
+            asker
+        });
+        let begun = Instant::now();
+        write(&lab, history, changes, &asker);
+        let took = begun.elapsed();
+        done.store(true, Ordering::Release);
+        let asker = asker.join().unwrap();
+        println!(
+            "{changes} changes in {took:.1?}; {} answers, {} of them of another state than the one before",
+            asker.answers, asker.steps
+        );
+        assert!(asker.answers > usize::from(changes), "only {} answers", asker.answers);
+    });
+}
+
+/// The namespace, and an endpoint for each Service, which stays.
+fn prepare(lab: &Lab) {
+    let mut yaml = String::from("apiVersion: v1\nkind: Namespace\nmetadata: { name: churn }\n");
+    for service in 0..SERVICES {
+        let meta = format!(
+            "{{ name: s{service}, namespace: churn, labels: {{ kubernetes.io/service-name: s{service} }} }}"
+        );
+        write!(yaml, "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {meta}\naddressType: IPv4\n").unwrap();
+        writeln!(
+            yaml,
+            "endpoints: [{{ addresses: [{}] }}]\nports: [{{ name: http, port: 8080 }}]",
+            endpoint(service)
+        )
+        .unwrap();
+    }
+    lab.apply(&yaml);
+}
+
+fn write(lab: &Lab, history: &History, changes: u16, asker: &thread::ScopedJoinHandle<'_, Asker>) {
+    let mut api = lab.api();
+    let services = "/api/v1/namespaces/churn/services";
+    let mut random = 7_usize;
+    for mark in 0..changes {
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let service = (random >> 33) % SERVICES;
+        let (name, path) = (format!("s{service}"), format!("{services}/s{service}"));
+        let old = *history[service].lock().unwrap().last().unwrap();
+        let new = old.next(mark, random >> 40);
+        history[service].lock().unwrap().push(new);
+        let object = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": name }, "spec": new.spec() });
+        match (old, new) {
+            (State::Missing, _) => api.json("POST", services, Some(&object)),
+            (_, State::Missing) => api.json("DELETE", &path, None),
+            _ => api.json("PATCH", &path, Some(&json!({ "spec": new.spec() }))),
+        };
+        if asker.is_finished() {
+            break;
+        }
+    }
+}
+
+/// Asks one question after another.
+struct Asker {
+    sockets: Vec<UdpSocket>,
+    /// How far each Service's answers have come in its history.
+    places: [usize; SERVICES],
+    answers: usize,
+    steps: usize,
+}
+
+impl Asker {
+    fn new(server: std::net::IpAddr) -> Self {
+        let socket = || {
+            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            socket.connect((server, 53)).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            socket
+        };
+        Self {
+            sockets: (0..8).map(|_| socket()).collect(),
+            places: [0; SERVICES],
+            answers: 0,
+            steps: 0,
+        }
+    }
+
+    fn round(&mut self, history: &History) {
+        for (service, states) in history.iter().enumerate() {
+            for qtype in [A, SRV, A] {
+                let said = self.ask(service, qtype);
+                self.check(service, qtype, &said, &states.lock().unwrap());
+            }
+        }
+    }
+
+    /// The code and the answer section's data.
+    fn ask(&mut self, service: usize, qtype: u16) -> String {
+        self.answers += 1;
+        let socket = &self.sockets[self.answers % self.sockets.len()];
+        socket.send(&ask(&format!("s{service}.churn.svc.cluster.local"), qtype).packet()).unwrap();
+        let mut reply = [0; 1500];
+        let length = socket.recv(&mut reply).expect("a reply within 5 s");
+        let reply = Message::from_vec(&reply[..length]).unwrap();
+        let data: String = reply.answers.iter().map(|record| format!(" {}", record.data)).collect();
+        format!("{:?}{data}", reply.metadata.response_code)
+    }
+
+    /// The answer is that of the state that was told last, or of one after it.
+    fn check(&mut self, service: usize, qtype: u16, said: &str, states: &[State]) {
+        let place = self.places[service];
+        let fits = |state: &State| state.answer(service, qtype) == said;
+        let Some(ahead) = states[place..].iter().position(fits) else {
+            let before = states[..place].iter().rposition(fits);
+            let kind = before.map_or("of no state at all".to_owned(), |before| {
+                format!("of state {before} after that of state {place}")
+            });
+            panic!(
+                "s{service} {qtype}: {said:?} is {kind} of {} states, the last of them {:?}",
+                states.len(),
+                &states[place.saturating_sub(3)..]
+            );
+        };
+        self.places[service] += ahead;
+        self.steps += usize::from(ahead > 0);
+    }
+
+    fn is_at_the_end(&mut self, history: &History) -> bool {
+        self.round(history);
+        (0..SERVICES).all(|service| {
+            let last = *history[service].lock().unwrap().last().unwrap();
+            self.ask(service, A) == last.answer(service, A)
+        })
+    }
+}

@@ -1,0 +1,235 @@
+//! Corefiles as users write them: the broken ones with what is said of them (`NAME.err`), the good
+//! ones of `good/` with how they print (`NAME.out`). In `plugins/` are mistakes that plugins tell,
+//! in `ten/` common ones, in `old/` defaults of long ago. `UPDATE_EXPECT=1` writes what is there
+//! now.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use ndots::{
+    corefile::{self, Diagnostics, Reader},
+    server,
+};
+use serde_json::Value;
+
+/// The files below a directory; of others, one that nobody may see.
+struct Fixtures(PathBuf);
+
+impl Reader for Fixtures {
+    fn read(&self, path: &str) -> Result<String, String> {
+        if path.ends_with("/etc/shadow") {
+            return Ok("root:hunter2:0:\n} extra:hunter2 {\n\"hunter2\n".to_owned());
+        }
+        let file = self.0.join(path.trim_start_matches('/'));
+        if file.is_dir() {
+            return Err("it is a directory".to_owned());
+        }
+        fs::read_to_string(file).map_err(|_| "no such file".to_owned())
+    }
+
+    fn list(&self, directory: &str) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.0.join(directory.trim_start_matches('/'))) else {
+            return Vec::new();
+        };
+        let name = |entry: fs::DirEntry| {
+            let slash = if entry.path().is_dir() { "/" } else { "" };
+            format!("{}{slash}", entry.file_name().to_string_lossy())
+        };
+        entries.flatten().map(name).collect()
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        match name {
+            "LONG" => Some("x".repeat(64)),
+            "UPSTREAM" => Some("10.0.0.2".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// The Corefiles of a directory by name.
+fn corefiles(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap();
+    let mut paths: Vec<_> = entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|it| it == "corefile"))
+        .collect();
+    paths.sort();
+    paths
+}
+
+fn parse(path: &Path) -> (corefile::Corefile, Diagnostics) {
+    let mut diagnostics = Diagnostics::default();
+    let reader = Fixtures(path.parent().unwrap().to_owned());
+    let name = path.file_name().unwrap().to_string_lossy();
+    let corefile =
+        corefile::parse(&name, &fs::read_to_string(path).unwrap(), &reader, &mut diagnostics);
+    (corefile, diagnostics)
+}
+
+/// Compares with the file, or writes it.
+fn expect(found: &str, path: &Path, faults: &mut Vec<String>) {
+    if env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(path, found).unwrap();
+    } else if fs::read_to_string(path).unwrap_or_default() != found {
+        faults.push(format!("{} is not:\n{found}", path.display()));
+    }
+}
+
+fn directory(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// Everything that is said of a Corefile when its plugins have read it, too.
+fn checked(path: &Path) -> Diagnostics {
+    let (corefile, mut diagnostics) = parse(path);
+    server::check(&corefile, 53, &mut diagnostics);
+    diagnostics
+}
+
+/// Compares what is said of every Corefile of a directory with the file beside it.
+fn expect_said(name: &str, least: usize, read: impl Fn(&Path) -> Diagnostics) {
+    let mut faults = Vec::new();
+    let paths = corefiles(&directory(name));
+    assert!(paths.len() >= least, "{name} has shrunk to {}", paths.len());
+    for path in paths {
+        let diagnostics = read(&path);
+        let lines: String = diagnostics.lines().map(|(_, line)| line + "\n").collect();
+        let said = format!("{}{lines}", diagnostics.render(false));
+        assert!(!said.contains("hunter2"), "{}: {said}", path.display());
+        expect(&said, &path.with_extension("err"), &mut faults);
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn mistakes_are_told() {
+    expect_said("tests/corefile", 40, |path| parse(path).1);
+}
+
+#[test]
+fn mistakes_of_plugins_are_told() {
+    expect_said("tests/corefile/plugins", 40, checked);
+}
+
+/// What CoreDNS stops at, misplaces or lets pass.
+#[test]
+fn ten_common_mistakes_are_told() {
+    expect_said("tests/corefile/ten", 10, checked);
+}
+
+/// Defaults of clusters as they were before CoreDNS 1.5, which CoreDNS itself refuses today.
+#[test]
+fn old_defaults_say_what_is_done_now() {
+    expect_said("tests/corefile/old", 3, checked);
+}
+
+/// What clusters come with is read without a complaint, but for plugins that are not here yet.
+#[test]
+fn defaults_in_the_field_need_no_change() {
+    let mut faults = Vec::new();
+    for path in corefiles(&directory("tests/corefile/good")) {
+        let name = path.file_stem().unwrap().to_string_lossy();
+        let expected: &[&str] = match &*name {
+            "aks" => &["the plugin `template` is known to CoreDNS, not here yet"; 2],
+            "aks-without-custom" => &[
+                "No files matching import glob pattern: nothing/*.override",
+                "No files matching import glob pattern: nothing/*.server",
+            ],
+            "deployment" => &[
+                "nothing is encrypted at this `tls://`: the block has no `tls`",
+                "nothing is encrypted at this `https://`: the block has no `tls`",
+                "the plugin `rewrite` is known to CoreDNS, not here yet",
+            ],
+            // k3s ships the lines and not the files.
+            "k3s" => &[
+                "No files matching import glob pattern: /etc/coredns/custom/*.override",
+                "No files matching import glob pattern: /etc/coredns/custom/*.server",
+            ],
+            "openshift" => &["the plugin `chaos` is known to CoreDNS, not here yet"],
+            _ => &[],
+        };
+        let said: Vec<_> =
+            checked(&path).iter().map(|diagnostic| diagnostic.message.to_string()).collect();
+        if said != expected {
+            faults.push(format!("{name}: {said:#?}"));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// What `lab corefiles` says; `None`, and told, where `make lab` has not built it.
+fn lab(arguments: &[&Path]) -> Option<String> {
+    let program = directory("target/lab/bin/lab");
+    if !program.exists() {
+        assert!(env::var("CI").as_deref() != Ok("true"), "make lab has not been run");
+        println!(
+            "LEFT OUT: the defaults that kubeadm's migration knows: `make lab` builds what prints them"
+        );
+        return None;
+    }
+    let output = Command::new(program).arg("corefiles").args(arguments).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+/// Every default in the list of corefile-migration. The oldest have what CoreDNS itself refuses
+/// today.
+#[test]
+fn defaults_of_every_kubernetes_release_are_read() {
+    let Some(printed) = lab(&[]) else { return };
+    let defaults: Vec<Value> = serde_json::from_str(&printed).unwrap();
+    let (mut faults, mut clean) = (Vec::new(), 0);
+    for default in &defaults {
+        let (version, text) =
+            (default["version"].as_str().unwrap(), default["corefile"].as_str().unwrap());
+        let mut diagnostics = Diagnostics::default();
+        let corefile =
+            corefile::parse("Corefile", text, &Fixtures(PathBuf::new()), &mut diagnostics);
+        server::check(&corefile, 53, &mut diagnostics);
+        let minor: u32 = version.split('.').nth(1).unwrap().parse().unwrap();
+        let removed = |message: &str| {
+            minor < 5 && message == "Unknown directive 'proxy'"
+                || minor < 7 && message == "plugin/kubernetes: unknown property 'upstream'"
+        };
+        let said: Vec<_> =
+            diagnostics.iter().map(|diagnostic| diagnostic.message.to_string()).collect();
+        clean += u32::from(said.is_empty());
+        if !said.iter().all(|message| removed(message)) {
+            faults.push(format!("{version}: {said:#?}\n{text}"));
+        }
+    }
+    println!("{} defaults, {clean} without a word", defaults.len());
+    assert!(defaults.len() >= 8 && clean >= 4, "the list has shrunk");
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// What is in a Corefile of this project's does not stop an upgrade.
+#[test]
+fn kubeadm_upgrades_with_our_corefile() {
+    let file = directory("tests/corefile/good/kubeadm.corefile");
+    let Some(said) = lab(&[&file]) else { return };
+    assert_eq!(said, "");
+}
+
+#[test]
+fn corefiles_in_the_field_are_read_and_printed() {
+    let mut faults = Vec::new();
+    for path in corefiles(&directory("tests/corefile/good")) {
+        let (corefile, diagnostics) = parse(&path);
+        assert!(!diagnostics.has_errors(), "{}:\n{}", path.display(), diagnostics.render(false));
+        let printed = corefile.to_string();
+        let again = corefile::parse(
+            "Corefile",
+            &printed,
+            &Fixtures(PathBuf::new()),
+            &mut Diagnostics::default(),
+        );
+        assert_eq!(again, corefile, "{}", path.display());
+        expect(&printed, &path.with_extension("out"), &mut faults);
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}

@@ -1,0 +1,260 @@
+//! CoreDNS and ndots on one control plane, with the same Corefile, asked the same questions: what
+//! differs is a mistake or a line in `tests/differences.toml` with its reason.
+//!
+//! Sections are compared as sets, TTLs exactly (but for records of the world that a cache holds:
+//! one of the two may have fetched them some seconds earlier), without the SOA's serial and the
+//! OPT's size. `make diff` asks every Corefile in `corefiles/`; `cargo test` asks kubeadm's, each
+//! question in one way only.
+
+mod ask;
+mod compare;
+mod objects;
+mod questions;
+mod reply;
+mod report;
+mod rules;
+mod servers;
+mod upstream;
+
+use std::{net::SocketAddr, path::Path, thread, time::Instant};
+
+use crate::support::lab::{Lab, LabOptions, Program};
+use compare::{Delta, compare, is_part_of};
+use ndots::wire::Type;
+use objects::Cluster;
+use questions::{Asked, How, TYPES, WAYS};
+use reply::Reply;
+use report::Report;
+use rules::Rule;
+use servers::{Machines, corefile, corefiles};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Corefiles whose questions are asked in every way; the others' take turns with the ways.
+const THOROUGH: [&str; 1] = ["kubeadm"];
+/// Octets of a reply that hardly another record fits behind.
+const STREAM: usize = 65_300;
+/// What is asked at once before replies are compared.
+const BATCH: usize = 20_000;
+
+#[test]
+fn kubeadms_corefile_is_answered_as_by_coredns() {
+    let Some(run) = Run::or_left_out() else { return };
+    let mut report = Report::new(&run.rules);
+    run.corefile("kubeadm", false, &mut report);
+    println!("{}", report.print());
+    assert!(report.questions >= 10_000, "only {} questions", report.questions);
+    assert_eq!(report.unexplained_differences(), 0);
+}
+
+#[test]
+#[ignore = "minutes: `make diff`"]
+fn every_corefile_is_answered_as_by_coredns() {
+    let Some(run) = Run::or_left_out() else { return };
+    let mut report = Report::new(&run.rules);
+    let only = std::env::var("NDOTS_DIFF").ok();
+    for name in corefiles()
+        .iter()
+        .filter(|name| only.as_ref().is_none_or(|only| only.split(',').any(|only| only == *name)))
+    {
+        let begun = (Instant::now(), report.questions);
+        run.corefile(name, THOROUGH.contains(&&**name), &mut report);
+        println!(
+            "{name}: {} questions in {:.1} s",
+            report.questions - begun.1,
+            begun.0.elapsed().as_secs_f64()
+        );
+    }
+    println!("\n{}", report.print());
+    assert_eq!(report.unexplained_differences(), 0);
+    if only.is_none() {
+        assert!(report.questions >= 20_000 && report.corefiles >= 15);
+        assert_eq!(report.idle(), [""; 0], "these lines of differences.toml explain nothing");
+    }
+}
+
+/// A cluster with all the objects, and where both servers run.
+struct Run {
+    lab: Lab,
+    machines: Machines,
+    cluster: Cluster,
+    rules: Vec<Rule>,
+}
+
+impl Run {
+    fn or_left_out() -> Option<Self> {
+        let relaxed = &["--feature-gates=RelaxedServiceNameValidation=true"];
+        let lab = Lab::or_left_out(
+            "the comparison with CoreDNS",
+            &LabOptions { apiserver: relaxed, ..LabOptions::dual_stack() },
+        )?;
+        let machines = Machines::new(&lab);
+        let cluster = Cluster::make(&lab, &machines.addresses());
+        Some(Self {
+            lab,
+            machines,
+            cluster,
+            rules: Rule::read(&root().join("tests/differences.toml")),
+        })
+    }
+
+    fn corefile(&self, name: &str, every_way: bool, report: &mut Report<'_>) {
+        let text = corefile(name);
+        let mut zones = questions::zones(&text);
+        if zones.is_empty() {
+            zones.push("cluster.local".to_owned());
+        }
+        let begun = Instant::now();
+        let start = |program| move || self.machines.start(&self.lab, program, name);
+        let (coredns, ndots) = both(start(Program::CoreDns), start(Program::Ndots));
+        report.corefiles += 1;
+        let names = questions::names(&self.cluster, &zones);
+        for batch in questions(&names, every_way).chunks(BATCH) {
+            let cached_since = text.contains("cache").then_some(begun);
+            compare_batch(name, batch, [coredns.address, ndots.address], cached_since, report);
+        }
+        if text.contains("transfer {") {
+            compare_transfers(name, &zones, [coredns.address, ndots.address], report);
+        }
+    }
+}
+
+/// Every type of every name; one way each, or all of them.
+fn questions(names: &[String], every_way: bool) -> Vec<Asked> {
+    let mut questions = Vec::new();
+    for (at, name) in names.iter().enumerate() {
+        for (turn, qtype) in TYPES.into_iter().enumerate() {
+            // The names that clusters are asked least for are those with the most rules of their
+            // own.
+            let of_top = name.matches('.').count() <= 1 || name.starts_with("ns.dns.");
+            let ways: &[How] = if every_way || of_top {
+                &WAYS
+            } else {
+                std::slice::from_ref(&WAYS[(at + turn) % WAYS.len()])
+            };
+            questions.extend(ways.iter().map(|how| Asked { name: name.clone(), qtype, how: *how }));
+        }
+    }
+    questions
+}
+
+/// Whole zones, and what is none.
+fn compare_transfers(
+    corefile: &str,
+    zones: &[String],
+    servers: [SocketAddr; 2],
+    report: &mut Report<'_>,
+) {
+    let others = [
+        "in-addr.arpa",
+        "ip6.arpa",
+        "svc.cluster.local",
+        "web.shop.svc.cluster.local",
+        "example.org",
+    ]
+    .map(str::to_owned);
+    for name in zones.iter().chain(&others) {
+        let how = How { tcp: true, ..How::default() };
+        let asked = Asked { name: name.clone(), qtype: Type::AXFR, how };
+        let whole = servers.map(|server| {
+            let messages = ask::transfer(server, &asked)?;
+            let mut replies =
+                messages.iter().map(|packet| Reply::read(packet, &asked.packet(0), server.ip()));
+            let first = replies.next()?;
+            Some(replies.fold(first, |mut whole, reply| {
+                let [answer, ..] = reply.sections;
+                whole.sections[0].extend(answer);
+                whole
+            }))
+        });
+        let [coredns, ndots] = [0, 1].map(|server: usize| whole[server].as_ref());
+        report.take(corefile, &asked, [coredns, ndots], compare(&asked, coredns, ndots, 0));
+    }
+}
+
+fn compare_batch(
+    corefile: &str,
+    questions: &[Asked],
+    servers: [SocketAddr; 2],
+    cached_since: Option<Instant>,
+    report: &mut Report<'_>,
+) {
+    let replies = asked_of(servers, questions);
+    // One of the two caches may have asked as early as the server stands.
+    let age = cached_since.map_or(0, |begun| begun.elapsed().as_secs() as u32 + 1);
+    let mut cut = Vec::new();
+    for (at, asked) in questions.iter().enumerate() {
+        let [coredns, ndots] = [0, 1].map(|server: usize| replies[server][at].as_ref());
+        let deltas = compare(asked, coredns, ndots, age);
+        let truncated = [coredns, ndots].into_iter().flatten().any(|reply| reply.truncated);
+        if truncated && !deltas.is_empty() || deltas.iter().any(|delta| delta.field == "additional")
+        {
+            cut.push((at, deltas));
+        } else {
+            report.take(corefile, asked, [coredns, ndots], deltas);
+        }
+    }
+    let wholes: Vec<Asked> = cut.iter().map(|(at, _)| questions[*at].whole()).collect();
+    let wholes = asked_of(servers, &wholes);
+    for (place, (at, deltas)) in cut.into_iter().enumerate() {
+        let replies = [0, 1].map(|server: usize| replies[server][at].as_ref());
+        let wholes = [0, 1].map(|server: usize| wholes[server][place].as_ref());
+        let deltas = as_cut(&questions[at], replies, wholes, deltas);
+        report.take(corefile, &questions[at], replies, deltas);
+    }
+}
+
+/// What remains of the differences where a reply holds a part of what does not fit.
+fn as_cut(
+    asked: &Asked,
+    replies: [Option<&Reply>; 2],
+    wholes: [Option<&Reply>; 2],
+    mut deltas: Vec<Delta>,
+) -> Vec<Delta> {
+    let ([Some(coredns), Some(ndots)], [Some(theirs), Some(ours)]) = (replies, wholes) else {
+        return deltas;
+    };
+    let whole = if ours.truncated { theirs } else { ours };
+    // A stream has its end, too.
+    if coredns.rcode != ndots.rcode
+        || whole.octets <= if asked.how.tcp { STREAM } else { asked.room().min(1232) }
+    {
+        return deltas;
+    }
+    if ndots.octets > asked.room() || !whole.truncated && !is_part_of(ndots, whole) {
+        deltas.push(Delta::new("cut", "a part", "no part of the whole"));
+        return deltas;
+    }
+    let of_cut = ["tc", "answer", "authority", "additional", "order"];
+    deltas.retain(|delta| !of_cut.contains(&delta.field));
+    let state = |reply: &Reply| if reply.truncated { "cut" } else { "whole" };
+    deltas.push(Delta::new("cut", state(coredns), state(ndots)));
+    deltas
+}
+
+/// Both servers' replies, read.
+fn asked_of(servers: [SocketAddr; 2], questions: &[Asked]) -> [Vec<Option<Reply>>; 2] {
+    let read = |server: SocketAddr| {
+        let packets = ask::ask(server, questions).into_iter().zip(questions);
+        packets
+            .map(|(packet, asked)| {
+                packet.map(|packet| Reply::read(&packet, &asked.packet(0), server.ip()))
+            })
+            .collect()
+    };
+    let (coredns, ndots) = both(|| read(servers[0]), || read(servers[1]));
+    [coredns, ndots]
+}
+
+fn both<A: Send, B: Send>(
+    one: impl FnOnce() -> A + Send,
+    other: impl FnOnce() -> B + Send,
+) -> (A, B) {
+    thread::scope(|scope| {
+        let one = scope.spawn(one);
+        let other = other();
+        (one.join().unwrap(), other)
+    })
+}

@@ -1,0 +1,143 @@
+//! Two replies to one question, section by section: sections are sets, TTLs count exactly.
+
+use std::collections::BTreeMap;
+
+use super::{
+    questions::Asked,
+    reply::{Line, Reply, SECTIONS},
+};
+
+/// One respect in which two replies differ, with what each says.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Delta {
+    pub(crate) field: &'static str,
+    pub(crate) coredns: String,
+    pub(crate) ndots: String,
+}
+
+/// What differs. Records of the world may be `age` seconds older on one side: caches fetched them
+/// at different times.
+pub(crate) fn compare(
+    asked: &Asked,
+    coredns: Option<&Reply>,
+    ndots: Option<&Reply>,
+    age: u32,
+) -> Vec<Delta> {
+    let (coredns, ndots) = match (coredns, ndots) {
+        (None, None) => return Vec::new(),
+        (Some(coredns), Some(ndots)) => (coredns, ndots),
+        (one, other) => {
+            return vec![Delta::new(
+                "reply",
+                one.map_or("none", |it| &it.rcode),
+                other.map_or("none", |it| &it.rcode),
+            )];
+        }
+    };
+    if coredns.broken.is_some() || ndots.broken.is_some() {
+        let text = |reply: &Reply| reply.broken.clone().unwrap_or_default();
+        return vec![Delta::new("broken", text(coredns), text(ndots))];
+    }
+    let mut deltas = Deltas(Vec::new());
+    let packet = asked.packet(0);
+    let question = &packet[12..12 + coredns.question.len().max(ndots.question.len())];
+    let echo = |reply: &Reply| if reply.question == question { "echoed" } else { "another" };
+    deltas.text("question", echo(coredns), echo(ndots));
+    deltas.text("rcode", &coredns.rcode, &ndots.rcode);
+    for ((name, theirs), (_, ours)) in coredns.flags.iter().zip(&ndots.flags) {
+        deltas.text(name, &theirs.to_string(), &ours.to_string());
+    }
+    let opt = |reply: &Reply| {
+        reply.edns.as_ref().map_or("none".to_owned(), |edns| {
+            format!("version {} do {}", edns.version, edns.dnssec_ok)
+        })
+    };
+    deltas.text("opt", &opt(coredns), &opt(ndots));
+    let options =
+        |reply: &Reply| reply.edns.as_ref().map(|edns| edns.options.clone()).unwrap_or_default();
+    deltas.text("options", &options(coredns), &options(ndots));
+    let age = if coredns.is_of_world() && ndots.is_of_world() { age } else { 0 };
+    for (at, name) in SECTIONS.into_iter().enumerate() {
+        deltas.section(name, &coredns.sections[at], &ndots.sections[at], age);
+    }
+    deltas.text("order", &aliases(coredns), &aliases(ndots));
+    deltas.0
+}
+
+/// The aliases at the head of the answer: clients follow them in order.
+fn aliases(reply: &Reply) -> String {
+    let answer = &reply.sections[0];
+    let first = answer.iter().position(|line| line.rtype != "CNAME").unwrap_or(answer.len());
+    let late = answer[first..].iter().any(|line| line.rtype == "CNAME");
+    let owners: Vec<_> = answer[..first].iter().map(|line| line.owner.to_lowercase()).collect();
+    format!("{}{}", owners.join(" "), if late { " late" } else { "" })
+}
+
+/// Whether a reply that was cut answers only what the whole one does; additional records are left
+/// out of both as they do not fit.
+pub(crate) fn is_part_of(cut: &Reply, whole: &Reply) -> bool {
+    cut.rcode == whole.rcode
+        && cut.sections.iter().zip(&whole.sections).take(2).all(|(cut, whole)| {
+            let whole: BTreeMap<_, _> = whole.iter().map(|line| (line.key(), ())).collect();
+            cut.iter().all(|line| whole.contains_key(&line.key()))
+        })
+}
+
+impl Delta {
+    pub(crate) fn new(
+        field: &'static str,
+        coredns: impl Into<String>,
+        ndots: impl Into<String>,
+    ) -> Self {
+        Self { field, coredns: coredns.into(), ndots: ndots.into() }
+    }
+}
+
+struct Deltas(Vec<Delta>);
+
+impl Deltas {
+    fn text(&mut self, field: &'static str, coredns: &str, ndots: &str) {
+        if coredns != ndots {
+            self.0.push(Delta::new(field, coredns, ndots));
+        }
+    }
+
+    fn section<'l>(
+        &mut self,
+        name: &'static str,
+        coredns: &'l [Line],
+        ndots: &'l [Line],
+        age: u32,
+    ) {
+        let set = |lines: &'l [Line]| {
+            lines.iter().map(|line| (line.key(), line)).collect::<BTreeMap<_, _>>()
+        };
+        let mut unmatched = set(ndots);
+        let mut theirs = Vec::new();
+        for (key, line) in set(coredns) {
+            match unmatched.remove(&key) {
+                Some(ours) => self.record(line, ours, age),
+                None => theirs.push(line.to_string()),
+            }
+        }
+        let mut ours: Vec<_> = unmatched.into_values().map(ToString::to_string).collect();
+        theirs.sort_unstable();
+        ours.sort_unstable();
+        if !theirs.is_empty() || !ours.is_empty() {
+            self.0.push(Delta::new(name, theirs.join("\n"), ours.join("\n")));
+        }
+    }
+
+    /// Two records of one owner, type and data.
+    fn record(&mut self, coredns: &Line, ndots: &Line, age: u32) {
+        if coredns.ttl.abs_diff(ndots.ttl) > age {
+            self.0.push(Delta::new("ttl", coredns.ttl.to_string(), ndots.ttl.to_string()));
+        }
+        if coredns.owner != ndots.owner {
+            self.0.push(Delta::new("owner case", &coredns.owner, &ndots.owner));
+        }
+        if coredns.data != ndots.data {
+            self.0.push(Delta::new("data case", &coredns.data, &ndots.data));
+        }
+    }
+}

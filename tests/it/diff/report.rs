@@ -1,0 +1,154 @@
+//! What was asked and what differed: by rule, and what no rule explains with its first examples.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+};
+
+use super::{compare::Delta, questions::Asked, reply::Reply, rules::Rule};
+
+/// Examples that are shown of one kind of difference, and kinds that are shown.
+const EXAMPLES: usize = 2;
+const KINDS: usize = 40;
+
+pub(crate) struct Report<'r> {
+    rules: &'r [Rule],
+    /// Replies that a rule explains a difference of, by rule and Corefile.
+    explained: BTreeMap<(usize, String), usize>,
+    unexplained: BTreeMap<(&'static str, String, String), Vec<String>>,
+    pub(crate) questions: usize,
+    pub(crate) corefiles: usize,
+    differing: usize,
+    silent: usize,
+}
+
+impl<'r> Report<'r> {
+    pub(crate) fn new(rules: &'r [Rule]) -> Self {
+        Self {
+            rules,
+            explained: BTreeMap::new(),
+            unexplained: BTreeMap::new(),
+            questions: 0,
+            corefiles: 0,
+            differing: 0,
+            silent: 0,
+        }
+    }
+
+    pub(crate) fn take(
+        &mut self,
+        corefile: &str,
+        asked: &Asked,
+        replies: [Option<&Reply>; 2],
+        deltas: Vec<Delta>,
+    ) {
+        self.questions += 1;
+        self.silent += usize::from(replies == [None, None]);
+        self.differing += usize::from(!deltas.is_empty());
+        let mut used = BTreeSet::new();
+        for delta in deltas {
+            match self.rules.iter().position(|rule| rule.explains(corefile, asked, &delta)) {
+                Some(rule) => drop(used.insert(rule)),
+                None => self.unexplained(corefile, asked, replies, &delta),
+            }
+        }
+        for rule in used {
+            *self.explained.entry((rule, corefile.to_owned())).or_default() += 1;
+        }
+    }
+
+    fn unexplained(
+        &mut self,
+        corefile: &str,
+        asked: &Asked,
+        replies: [Option<&Reply>; 2],
+        delta: &Delta,
+    ) {
+        let [theirs, ours] = [&delta.coredns, &delta.ndots].map(|text| kind(delta.field, text));
+        let examples = self.unexplained.entry((delta.field, theirs, ours)).or_default();
+        let mut text = format!("    {corefile}: {asked}\n");
+        if examples.len() < EXAMPLES {
+            for ((name, reply), only) in
+                ["CoreDNS", "ndots"].iter().zip(replies).zip([&delta.coredns, &delta.ndots])
+            {
+                write!(
+                    text,
+                    "    {name}:\n{}",
+                    reply.map_or("      no reply\n".to_owned(), ToString::to_string)
+                )
+                .unwrap();
+                only.lines()
+                    .take(4)
+                    .for_each(|line| writeln!(text, "      only here: {line}").unwrap());
+            }
+        }
+        examples.push(text);
+    }
+
+    /// The rules that explained nothing.
+    pub(crate) fn idle(&self) -> Vec<&str> {
+        let used: BTreeSet<_> = self.explained.keys().map(|(rule, _)| *rule).collect();
+        self.rules
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| !used.contains(at))
+            .map(|(_, rule)| rule.name())
+            .collect()
+    }
+
+    pub(crate) fn unexplained_differences(&self) -> usize {
+        self.unexplained.values().map(Vec::len).sum()
+    }
+
+    pub(crate) fn print(&self) -> String {
+        let mut out = format!(
+            "{} questions over {} Corefiles: {} replies differ",
+            self.questions, self.corefiles, self.differing
+        );
+        writeln!(
+            out,
+            ", {} differences are not explained; to {} neither answers",
+            self.unexplained_differences(),
+            self.silent
+        )
+        .unwrap();
+        for (at, rule) in self.rules.iter().enumerate() {
+            let counts: usize = self
+                .explained
+                .iter()
+                .filter(|((of, _), _)| *of == at)
+                .map(|(_, count)| count)
+                .sum();
+            if counts > 0 {
+                writeln!(out, "{counts:>8} {}: {}", rule.name(), rule.reason()).unwrap();
+            }
+        }
+        for name in self.idle() {
+            writeln!(out, "   never {name}").unwrap();
+        }
+        for ((field, theirs, ours), examples) in self.unexplained.iter().take(KINDS) {
+            writeln!(
+                out,
+                "\nNOT EXPLAINED, {} times: {field} `{theirs}` in CoreDNS, `{ours}` in ndots",
+                examples.len()
+            )
+            .unwrap();
+            examples.iter().take(EXAMPLES).for_each(|example| out.push_str(example));
+        }
+        out
+    }
+}
+
+/// What examples have in common: of records their types, of spellings nothing, else all that is
+/// said.
+fn kind(field: &str, text: &str) -> String {
+    match field {
+        "answer" | "authority" | "additional" => {
+            let types: BTreeSet<_> =
+                text.lines().filter_map(|line| line.split(' ').nth(2)).collect();
+            types.into_iter().collect::<Vec<_>>().join(" ")
+        }
+        "order" | "owner case" | "data case" | "broken" => String::new(),
+        _ => text.to_owned(),
+    }
+}

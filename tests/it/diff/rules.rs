@@ -1,0 +1,115 @@
+//! `tests/differences.toml`: where ndots differs from CoreDNS on purpose, each with its reason.
+
+use std::{fs, path::Path};
+
+use regex::Regex;
+use serde::Deserialize;
+
+use super::{compare::Delta, questions::Asked};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    difference: Vec<Written>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    name: String,
+    /// Why ndots does otherwise.
+    reason: String,
+    /// The document that says so, where there is one.
+    #[serde(default)]
+    rfc: String,
+    /// In which respects of a reply.
+    fields: Vec<String>,
+    /// What CoreDNS says there, and what ndots says: every line of it matches.
+    coredns: String,
+    ndots: String,
+    /// Of which questions: all, where nothing is said.
+    #[serde(default)]
+    names: String,
+    #[serde(default)]
+    types: Vec<String>,
+    /// `udp`, `tcp`, `edns`, `do`, `cd`, `mixed`: every one of them holds.
+    #[serde(default)]
+    how: Vec<String>,
+    /// Of which Corefiles: all, where nothing is said.
+    #[serde(default)]
+    corefiles: Vec<String>,
+}
+
+pub(crate) struct Rule {
+    written: Written,
+    coredns: Regex,
+    ndots: Regex,
+    names: Regex,
+}
+
+impl Rule {
+    /// # Panics
+    /// Where the file is wrong.
+    pub(crate) fn read(path: &Path) -> Vec<Self> {
+        let text = fs::read_to_string(path).unwrap();
+        let file: File =
+            toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        file.difference.into_iter().map(Self::new).collect()
+    }
+
+    fn new(written: Written) -> Self {
+        assert!(written.reason.len() > 20, "`{}` needs a reason", written.name);
+        let whole = |pattern: &str| {
+            Regex::new(&format!("(?i)^(?:{pattern})$"))
+                .unwrap_or_else(|error| panic!("`{}`: {error}", written.name))
+        };
+        let names = if written.names.is_empty() { ".*" } else { &written.names };
+        Self {
+            coredns: whole(&written.coredns),
+            ndots: whole(&written.ndots),
+            names: whole(names),
+            written,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.written.name
+    }
+
+    pub(crate) fn explains(&self, corefile: &str, asked: &Asked, delta: &Delta) -> bool {
+        let Written { fields, types, how, corefiles, .. } = &self.written;
+        let lines =
+            |text: &str, pattern: &Regex| text.split('\n').all(|line| pattern.is_match(line));
+        let among =
+            |list: &[String], word: &str| list.is_empty() || list.iter().any(|it| it == word);
+        fields.iter().any(|field| field == delta.field)
+            && among(corefiles, corefile)
+            && among(types, &asked.qtype.to_string())
+            && how.iter().all(|word| asked.is(word))
+            && self.names.is_match(&asked.name)
+            && lines(&delta.coredns, &self.coredns)
+            && lines(&delta.ndots, &self.ndots)
+    }
+
+    /// `reason (RFC)`.
+    pub(crate) fn reason(&self) -> String {
+        let Written { reason, rfc, .. } = &self.written;
+        if rfc.is_empty() { reason.clone() } else { format!("{reason} ({rfc})") }
+    }
+}
+
+impl Asked {
+    fn is(&self, word: &str) -> bool {
+        match word {
+            "udp" => !self.how.tcp,
+            "tcp" => self.how.tcp,
+            "edns" => self.how.edns.is_some(),
+            "do" => self.how.dnssec_ok,
+            "cd" => self.how.checking_disabled,
+            "ad" => self.how.authentic_data,
+            "norec" => self.how.no_recursion,
+            "mixed" => self.how.mixed,
+            _ => panic!("`{word}` is no way to ask"),
+        }
+    }
+}

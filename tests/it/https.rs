@@ -1,0 +1,282 @@
+//! What HTTP says to questions that come by it, and how long it waits.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use crate::support::{
+    Ndots,
+    encrypted::{Authority, connect, dot, https, runtime},
+    question, rcode,
+};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    Method, Request,
+    client::conn::http2,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+
+const A: u16 = 1;
+const MESSAGE: &str = "application/dns-message";
+const PAGES: &str = "127.0.0.1:0";
+
+/// Asks an upstream that is silent for what it does not know.
+fn server(tls: &str, silent: std::net::SocketAddr) -> Ndots {
+    let text = format!(
+        "https://.:0 {{\n bind 127.0.0.1\n {tls}\n prometheus 127.0.0.1:0\n hosts none {{\n 192.0.2.1 host.example\n ttl 300\n fallthrough\n }}\n forward . {silent}\n}}\n"
+    );
+    Ndots::corefile(&text, &["https", PAGES], &[])
+}
+
+fn silent() -> std::net::UdpSocket {
+    std::net::UdpSocket::bind("127.0.0.1:0").unwrap()
+}
+
+fn request(method: &Method, path: &str, kind: Option<&str>, body: Vec<u8>) -> Request<Full<Bytes>> {
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("https://localhost{path}"))
+        .header("host", "localhost");
+    let request =
+        kind.into_iter().fold(request, |request, kind| request.header(CONTENT_TYPE, kind));
+    request.body(Full::from(body)).unwrap()
+}
+
+#[test]
+fn http_has_its_own_words_for_what_is_no_question() {
+    let (authority, upstream) = (Authority::new(), silent());
+    let server = server(&authority.directive(), upstream.local_addr().unwrap());
+    let ask = question(0, "host.example", A);
+    let encoded = BASE64_URL_SAFE_NO_PAD.encode(&ask);
+    let get = |query: &str| request(&Method::GET, &format!("/dns-query{query}"), None, Vec::new());
+    let post = |kind, body: &[u8]| request(&Method::POST, "/dns-query", kind, body.to_vec());
+    let table = [
+        (post(Some(MESSAGE), &ask), 200),
+        (post(Some("Application/DNS-Message; charset=utf-8"), &ask), 200),
+        (get(&format!("?dns={encoded}")), 200),
+        (get(&format!("?a=b&dns={encoded}&c=d")), 200),
+        // A message of which only the header can be read has a reply that says so.
+        (post(Some(MESSAGE), &ask[..20]), 200),
+        (post(Some(MESSAGE), &[7; 4096]), 200),
+        (post(Some(MESSAGE), b"short"), 400),
+        (post(Some(MESSAGE), b""), 400),
+        (get(""), 400),
+        (get("?dns"), 400),
+        (get("?dns="), 400),
+        (get(&format!("?dns={encoded}&dns={encoded}")), 400),
+        (get(&format!("?dns={encoded}=")), 400),
+        (get("?dns=a+b/"), 400),
+        (request(&Method::GET, &format!("/?dns={encoded}"), None, Vec::new()), 404),
+        (request(&Method::POST, "/dns-query/", Some(MESSAGE), ask.clone()), 404),
+        (request(&Method::PUT, "/dns-query", Some(MESSAGE), ask.clone()), 405),
+        (request(&Method::DELETE, &format!("/dns-query?dns={encoded}"), None, Vec::new()), 405),
+        (post(Some(MESSAGE), &[7; 4097]), 413),
+        (get(&format!("?dns={}", "a".repeat(5464 + 1))), 414),
+        (post(Some("text/plain"), &ask), 415),
+        (post(None, &ask), 415),
+    ];
+    for protocol in ["h2", "http/1.1"] {
+        for (request, expected) in &table {
+            let response =
+                https(server.bound["https"], authority.client(&[protocol]), request.clone());
+            assert_eq!(response.status(), *expected, "{protocol}: {request:?}");
+            let kind = response.headers()[CONTENT_TYPE].to_str().unwrap();
+            assert_eq!(kind == MESSAGE, *expected == 200, "{protocol}: {request:?}: {kind}");
+            assert_eq!(response.headers().contains_key(ALLOW), *expected == 405);
+        }
+    }
+    let counted = page(server.bound[PAGES]);
+    let count = |status| {
+        format!(
+            "coredns_dns_https_responses_total{{server=\"https://127.0.0.1:0\",status=\"{status}\"}}"
+        )
+    };
+    let of = |status| 2 * table.iter().filter(|(_, expected)| *expected == status).count();
+    for status in [200, 400, 404, 405, 413, 414, 415] {
+        assert!(
+            counted.contains(&format!("{} {}\n", count(status), of(status))),
+            "{status}: {counted}"
+        );
+    }
+}
+
+fn page(address: std::net::SocketAddr) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    page
+}
+
+#[test]
+fn replies_may_be_kept_as_long_as_they_are_true() {
+    let (authority, upstream) = (Authority::new(), silent());
+    let server = server(&authority.directive(), upstream.local_addr().unwrap());
+    for (name, expected) in [("host.example", "max-age=300"), ("slow.example", "max-age=0")] {
+        let packet = question(0, name, A);
+        let response = https(
+            server.bound["https"],
+            authority.client(&["h2"]),
+            request(&Method::POST, "/dns-query", Some(MESSAGE), packet),
+        );
+        assert_eq!(response.headers()[CACHE_CONTROL], expected, "{name}");
+    }
+}
+
+#[test]
+fn streams_do_not_wait_for_each_other() {
+    let (authority, upstream) = (Authority::new(), silent());
+    let server = server(&authority.directive(), upstream.local_addr().unwrap());
+    let replies = runtime().block_on(async {
+        let stream = connect(server.bound["https"], authority.client(&["h2"])).await;
+        let (sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        let mut replies = Vec::new();
+        let ask = async |name: &str| {
+            let request = request(&Method::POST, "/dns-query", Some(MESSAGE), question(0, name, A));
+            let reply = sender
+                .clone()
+                .send_request(request)
+                .await
+                .unwrap()
+                .into_body()
+                .collect()
+                .await
+                .unwrap()
+                .to_bytes();
+            (name.to_owned(), rcode(&reply))
+        };
+        let asked = async {
+            let (slow, quick) = (ask("slow.example"), ask("host.example"));
+            tokio::pin!(slow, quick);
+            tokio::select! {
+                first = &mut slow => replies.extend([first, quick.await]),
+                first = &mut quick => replies.extend([first, slow.await]),
+            }
+        };
+        tokio::select! {
+            () = asked => {}
+            ended = connection => panic!("{ended:?}"),
+        }
+        replies
+    });
+    assert_eq!(replies, [("host.example".to_owned(), 0), ("slow.example".to_owned(), 2)]);
+}
+
+#[test]
+fn what_a_connection_may_have_at_once_is_told() {
+    let (authority, upstream) = (Authority::new(), silent());
+    let server = server(&authority.directive(), upstream.local_addr().unwrap());
+    let mut stream = dot(server.bound["https"], authority.client(&["h2"])).0;
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    stream.flush().unwrap();
+    // The first frame is the server's settings (RFC 9113 §3.4).
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).unwrap();
+    assert_eq!(head[3], 4);
+    let mut settings = vec![0; usize::from(head[2])];
+    stream.read_exact(&mut settings).unwrap();
+    let setting = |id: u8| {
+        settings
+            .chunks(6)
+            .find(|setting| setting[1] == id)
+            .map(|setting| u32::from_be_bytes(*setting.last_chunk().unwrap()))
+    };
+    assert_eq!(
+        (setting(3), setting(6)),
+        (Some(100), Some(16 << 10)),
+        "streams, and octets of headers"
+    );
+}
+
+/// What comes until the server has closed the connection, and how long that took.
+fn until_closed(mut stream: impl Read, begun: Instant) -> (String, Duration) {
+    let (mut text, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => text.extend_from_slice(&buffer[..length]),
+            Err(error)
+                if [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset]
+                    .contains(&error.kind()) =>
+            {
+                break;
+            }
+            Err(error) => panic!("{error} after {:?}", begun.elapsed()),
+        }
+    }
+    (String::from_utf8_lossy(&text).into_owned(), begun.elapsed())
+}
+
+#[test]
+fn who_is_slow_is_not_waited_for() {
+    let (authority, upstream) = (Authority::new(), silent());
+    let server = server(&authority.directive(), upstream.local_addr().unwrap());
+    let begun = Instant::now();
+    let say = |protocols: &[&str], said: &str| {
+        let mut client = dot(server.bound["https"], authority.client(protocols));
+        client.0.sock.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        client.0.write_all(said.as_bytes()).unwrap();
+        client.0.flush().unwrap();
+        client.0
+    };
+    let body = say(
+        &["http/1.1"],
+        &format!(
+            "POST /dns-query HTTP/1.1\r\nHost: a\r\nContent-Type: {MESSAGE}\r\nContent-Length: 40\r\n\r\nhalf"
+        ),
+    );
+    let endless = say(
+        &[],
+        &format!(
+            "POST /dns-query HTTP/1.1\r\nHost: a\r\nContent-Type: {MESSAGE}\r\nTransfer-Encoding: chunked\r\n\r\n1388\r\n{}",
+            "x".repeat(5000)
+        ),
+    );
+    let head = say(&["http/1.1"], "POST /dns-query HTTP/1.1\r\nHost:");
+    let long_head =
+        say(&["http/1.1"], &format!("GET /dns-query HTTP/1.1\r\nX: {}", "x".repeat(20_000)));
+    let silent = [
+        say(&["http/1.1"], ""),
+        say(&["h2"], ""),
+        say(&["h2"], "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"),
+    ];
+    let (said, took) = until_closed(endless, begun);
+    assert!(
+        said.starts_with("HTTP/1.1 413") && took < Duration::from_secs(8),
+        "{said} after {took:?}"
+    );
+    let (said, took) = until_closed(long_head, begun);
+    assert!(
+        said.starts_with("HTTP/1.1 431") && took < Duration::from_secs(8),
+        "{said} after {took:?}"
+    );
+    let (said, took) = until_closed(body, begun);
+    assert!(
+        said.starts_with("HTTP/1.1 408") && took < Duration::from_secs(18),
+        "{said} after {took:?}"
+    );
+    for idle in [head].into_iter().chain(silent) {
+        let (said, took) = until_closed(idle, begun);
+        assert!(!said.contains("200") && took < Duration::from_secs(18), "{said} after {took:?}");
+    }
+}
+
+#[test]
+fn without_a_certificate_nothing_is_encrypted() {
+    let upstream = silent();
+    let server = server("# none", upstream.local_addr().unwrap());
+    let mut stream = TcpStream::connect(server.bound["https"]).unwrap();
+    let encoded = BASE64_URL_SAFE_NO_PAD.encode(question(0, "host.example", A));
+    write!(stream, "GET /dns-query?dns={encoded} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).unwrap();
+    assert!(response.starts_with(b"HTTP/1.1 200") && response.ends_with(&[192, 0, 2, 1]));
+}

@@ -1,0 +1,40 @@
+//! The integration tests, one module for each subject, in one binary.
+//!
+//! `cargo test --test it` runs them all; `cargo test --test it answer::` runs one module.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests read clocks and files, open sockets, start threads, print figures, and may panic"
+)]
+
+mod answer;
+mod apiserver;
+mod cli;
+mod cluster;
+mod compat;
+mod consistency;
+mod corefile;
+mod diff;
+mod e2e;
+mod explain;
+mod explain_lab;
+mod flood;
+mod https;
+mod image;
+mod metrics;
+mod netns;
+mod outside;
+mod protocol;
+mod query;
+mod quic;
+mod records;
+mod reload;
+mod replay;
+mod secondary;
+mod support;
+mod tidy;
+mod tls;
+mod transfer;
+mod wire;

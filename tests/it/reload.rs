@@ -1,0 +1,236 @@
+//! Reloads under load: the Corefile of a mounted ConfigMap is exchanged again and again, and no
+//! question is lost.
+//!
+//! `NDOTS_RELOADS` says how many; `make soak` asks for 1,000.
+
+use std::{
+    collections::HashMap,
+    fs,
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::support::{Ndots, question, udp, upstream::Upstream};
+
+const A: u16 = 1;
+const PAGES: &str = "127.0.0.1:0";
+const RELOADS: u32 = 200;
+/// Every so many reloads the change is not told with a signal, but seen; and every so many the file
+/// is broken.
+const SEEN: u32 = 8;
+const BROKEN: u32 = 25;
+/// What the client's socket holds: seconds of replies.
+const RECEIVE_OCTETS: usize = 4 << 20;
+/// Between two questions: 1,000 in a second.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// A ConfigMap as kubelet mounts it: the name is a link into `..data`, which is a link that is
+/// exchanged.
+struct Mount {
+    directory: tempfile::TempDir,
+    writes: u32,
+}
+
+impl Mount {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        symlink("..data/Corefile", directory.path().join("Corefile")).unwrap();
+        Self { directory, writes: 0 }
+    }
+
+    fn corefile(&self) -> PathBuf {
+        self.directory.path().join("Corefile")
+    }
+
+    fn write(&mut self, text: &str) {
+        self.writes += 1;
+        let (data, fresh) =
+            (format!("..written_{}", self.writes), self.directory.path().join("..data_tmp"));
+        fs::create_dir(self.directory.path().join(&data)).unwrap();
+        fs::write(self.directory.path().join(&data).join("Corefile"), text).unwrap();
+        symlink(&data, &fresh).unwrap();
+        let before = fs::read_link(self.directory.path().join("..data"));
+        fs::rename(&fresh, self.directory.path().join("..data")).unwrap();
+        if let Ok(before) = before {
+            fs::remove_dir_all(self.directory.path().join(before)).unwrap();
+        }
+    }
+}
+
+/// The `number`th Corefile, which says so at `v.example`; its other blocks differ in what does not
+/// touch the cache.
+fn corefile(number: u32, upstream: SocketAddr) -> String {
+    let ttl = 5 + number % 2;
+    let cafe = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/cafe");
+    format!(
+        ".:0 {{\n bind 127.0.0.1\n errors\n reload\n loadbalance\n prometheus 127.0.0.1:0\n health 127.0.0.1:0\n ready 127.0.0.1:0\n \
+         kubernetes cluster.local {{\n manifests {}\n ttl {ttl}\n }}\n forward . {upstream}\n cache 3600\n loop\n}}\n\
+         v.example:0 {{\n bind 127.0.0.1\n hosts none {{\n 192.0.{}.{} v.example\n }}\n}}\n",
+        cafe.display(),
+        number / 256,
+        number % 256,
+    )
+}
+
+/// What a client found that asked all the time.
+#[derive(Debug, Default)]
+struct Report {
+    asked: u32,
+    lost: u32,
+    /// Replies that are not what they should be.
+    wrong: u32,
+    slowest: Duration,
+}
+
+/// Asks for a name of the cluster and for a cached one in turns, until it is told to stop.
+fn load(to: SocketAddr, stop: &AtomicBool) -> Report {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(to).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    // What the client itself loses while others have the processor would be told as lost by the
+    // server.
+    socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_OCTETS).unwrap();
+    let names = ["kubernetes.default.svc.cluster.local", "www.example.org"];
+    let (mut report, mut waiting, mut reply) = (Report::default(), HashMap::new(), [0; 512]);
+    let (begun, mut stopped) = (Instant::now(), None);
+    loop {
+        while let Ok(length) = socket.recv(&mut reply) {
+            let id = u16::from_be_bytes([reply[0], reply[1]]);
+            let Some(asked): Option<Instant> = waiting.remove(&id) else { continue };
+            report.slowest = report.slowest.max(asked.elapsed());
+            let address = [[10, 96, 0, 1], [192, 0, 2, 80]][usize::from(id % 2)];
+            report.wrong += u32::from(reply[3] & 15 != 0 || !reply[..length].ends_with(&address));
+        }
+        if stop.load(Ordering::Relaxed) {
+            let since = *stopped.get_or_insert_with(Instant::now);
+            if waiting.is_empty() || since.elapsed() > Duration::from_secs(3) {
+                report.lost += waiting.len() as u32;
+                return report;
+            }
+        } else if begun.elapsed() >= PAUSE * report.asked {
+            let id = report.asked as u16;
+            socket.send(&question(id, names[usize::from(id % 2)], A)).unwrap();
+            report.asked += 1;
+            // An id that comes round and still waits has lost its first question.
+            report.lost += u32::from(waiting.insert(id, Instant::now()).is_some());
+            continue;
+        }
+        thread::sleep(PAUSE / 4);
+    }
+}
+
+/// Descriptors, threads, and memory in KiB.
+fn figures(pid: u32) -> (usize, u64, u64) {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let number = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    };
+    (fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count(), number("Threads:"), number("VmRSS:"))
+}
+
+/// How many lines of the log since the last look say that a file was not taken over. Where
+/// `wanted`, waits for the first.
+fn failures(server: &Ndots, wanted: bool) -> u32 {
+    let failed = |line: &String| {
+        assert!(!line.contains("Recovered from panic"), "{line}");
+        line.contains("reload failed")
+    };
+    let mut failures = 0;
+    while wanted && failures == 0 {
+        let line = server.log.recv_timeout(Duration::from_secs(20)).expect("a broken file is told");
+        failures += u32::from(failed(&line));
+    }
+    failures + server.log.try_iter().filter(failed).count() as u32
+}
+
+/// Waits until the `number`th Corefile is in force, or is again.
+fn in_force(to: SocketAddr, number: u32) -> bool {
+    let (begun, address) = (Instant::now(), [192, 0, (number / 256) as u8, (number % 256) as u8]);
+    while begun.elapsed() < Duration::from_secs(20) {
+        if udp(to, &question(2, "v.example", A)).unwrap().ends_with(&address) {
+            return true;
+        }
+        thread::sleep(PAUSE);
+    }
+    false
+}
+
+#[test]
+fn reloads_lose_no_question() {
+    let reloads = std::env::var("NDOTS_RELOADS").map_or(RELOADS, |number| number.parse().unwrap());
+    let upstream = Upstream::start(Ipv4Addr::LOCALHOST);
+    let mut mount = Mount::new();
+    mount.write(&corefile(0, upstream.address));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+    command.arg("-conf").arg(mount.corefile());
+    let server = Ndots::with_banner(command, &["dns", PAGES]);
+    let (to, pid) = (server.address, server.child.id());
+    udp(to, &question(1, "www.example.org", A)).unwrap();
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let loading = thread::spawn({
+        let stop = Arc::clone(&stop);
+        move || load(to, &stop)
+    });
+    let (mut before, mut failed, mut longest) = (None, 0, Duration::ZERO);
+    let begun = Instant::now();
+    for turn in 1..=reloads {
+        let broken = turn % BROKEN == 0;
+        mount.write(&if broken {
+            "cluster.local {\n forwrad . 10.0.0.2\n}\n".to_owned()
+        } else {
+            corefile(turn, upstream.address)
+        });
+        let written = Instant::now();
+        if turn % SEEN > 0 {
+            assert!(
+                Command::new("kill")
+                    .args(["-s", "USR1", &pid.to_string()])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+        }
+        failed += failures(&server, broken);
+        assert!(in_force(to, if broken { turn - 1 } else { turn }), "reload {turn}");
+        longest = longest.max(written.elapsed());
+        if turn == reloads / 10 {
+            before = Some(figures(pid));
+        }
+    }
+    let took = begun.elapsed();
+    stop.store(true, Ordering::Relaxed);
+    let report = loading.join().unwrap();
+    let (before, after) = (before.unwrap(), figures(pid));
+    println!("{reloads} reloads in {took:.1?} ({} of broken files), {report:?}", reloads / BROKEN);
+    println!("the longest until a change is in force: {longest:.1?}");
+    println!(
+        "descriptors {} -> {}, threads {} -> {}, memory {} -> {} KiB",
+        before.0, after.0, before.1, after.1, before.2, after.2
+    );
+    assert_eq!((report.lost, report.wrong), (0, 0), "{report:?}");
+    // Two seconds, on a machine that has nothing else to do.
+    assert!(longest < Duration::from_secs(5), "{longest:?}");
+    assert_eq!(upstream.asked(|name| name == "www.example.org."), 1, "the cache lives on");
+    assert!(
+        after.0 <= before.0 + 2 && after.1 <= before.1 + 1,
+        "descriptors and threads: {before:?} -> {after:?}"
+    );
+    assert!(after.2 <= before.2 + 4096, "memory: {before:?} -> {after:?}");
+    let page = crate::support::page(server.bound[PAGES], "/metrics").unwrap();
+    failed += failures(&server, false);
+    assert!(
+        failed >= reloads / BROKEN
+            && page.contains(&format!("coredns_reload_failed_total {failed}\n")),
+        "{failed}: {page}"
+    );
+}

@@ -1,0 +1,79 @@
+//! Replays every corpus of `fuzz/`, and a million random and mutated packets, through the functions
+//! of the fuzz targets.
+
+use std::{fs, path::Path, time::Instant};
+
+use ndots::fuzzing;
+
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpora").join(target);
+    let inputs: Vec<_> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| fs::read(entry.unwrap().path()).unwrap())
+        .collect();
+    assert!(!inputs.is_empty(), "the corpus of {target} is empty");
+    inputs
+}
+
+#[test]
+fn corpora_hold() {
+    let now = Instant::now();
+    corpus("query").iter().for_each(|input| fuzzing::query(input, now));
+    corpus("encode_fits").iter().for_each(|input| fuzzing::encode_fits(input));
+    corpus("index_equals_rebuild").iter().for_each(|input| fuzzing::index_equals_rebuild(input));
+    corpus("corefile").iter().for_each(|input| fuzzing::corefile(input));
+}
+
+#[test]
+fn a_million_packets_are_survived() {
+    let now = Instant::now();
+    let mut random = Random(1);
+    let seeds = corpus("query");
+    for round in 0..500_000 {
+        // The function asks each packet over UDP and over TCP.
+        let mut packet = seeds[random.below(seeds.len())].clone();
+        if round % 4 == 0 {
+            packet = (0..random.below(64)).map(|_| random.next() as u8).collect();
+        }
+        for _ in 0..random.below(4) {
+            mutate(&mut packet, &mut random);
+        }
+        fuzzing::query(&packet, now);
+    }
+}
+
+#[test]
+fn random_changes_give_the_zone_of_the_final_facts() {
+    let mut random = Random(2);
+    for _ in 0..300 {
+        let changes: Vec<u8> = (0..random.below(600)).map(|_| random.next() as u8).collect();
+        fuzzing::index_equals_rebuild(&changes);
+    }
+}
+
+fn mutate(packet: &mut Vec<u8>, random: &mut Random) {
+    let at = random.below(packet.len().max(1));
+    match (random.below(5), packet.get_mut(at)) {
+        (0, Some(octet)) => *octet = random.next() as u8,
+        (1, Some(octet)) => *octet ^= 1 << random.below(8),
+        (2, _) => packet.truncate(at),
+        (3, _) => packet.extend((0..random.below(24)).map(|_| random.next() as u8)),
+        (_, Some(octet)) => *octet = [0, 1, 12, 63, 64, 0xc0, 0xff][random.below(7)],
+        (_, None) => {}
+    }
+}
+
+/// splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed ^ (mixed >> 27)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound.max(1) as u64) as usize
+    }
+}

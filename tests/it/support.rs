@@ -1,0 +1,189 @@
+//! Starts the binary, and asks it over sockets.
+
+pub(crate) mod encrypted;
+pub(crate) mod lab;
+pub(crate) mod packet;
+pub(crate) mod prometheus;
+pub(crate) mod upstream;
+pub(crate) mod witness;
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::{BufRead, BufReader, Lines, Read, Write},
+    net::{SocketAddr, TcpStream, UdpSocket},
+    process::{Child, ChildStdout, Command, Stdio},
+    sync::mpsc::{Receiver, channel},
+    time::Duration,
+};
+
+/// The binary, ended when this is dropped.
+pub(crate) struct Ndots {
+    pub(crate) child: Child,
+    pub(crate) address: SocketAddr,
+    /// Where each scheme is first listened on, and each listener, of a Corefile.
+    pub(crate) bound: HashMap<String, SocketAddr>,
+    /// What it says from then on.
+    pub(crate) log: Receiver<String>,
+    /// The Corefile that it reads.
+    pub(crate) file: Option<std::path::PathBuf>,
+    _directory: Option<tempfile::TempDir>,
+}
+
+impl Ndots {
+    /// `ndots serve` with these arguments on a port that is free.
+    pub(crate) fn serve(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+        command.arg("serve").args(["--listen", "127.0.0.1:0"]).args(arguments);
+        Self::start(command)
+    }
+
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = loop {
+            let line = lines.next().expect("the server says where it listens").unwrap();
+            if let Some(rest) = line.strip_prefix("listening on ") {
+                break rest.split(',').next().unwrap().parse().unwrap();
+            }
+        };
+        Self {
+            child,
+            address,
+            bound: HashMap::new(),
+            log: read_on(lines),
+            file: None,
+            _directory: None,
+        }
+    }
+
+    /// A Corefile that listens at port 0 of one address for each of these schemes.
+    pub(crate) fn corefile(text: &str, schemes: &[&str], arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("Corefile");
+        fs::write(&file, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+        command.arg("-conf").arg(&file).args(arguments);
+        let mut ndots = Self::with_banner(command, schemes);
+        (ndots.file, ndots._directory) = (Some(file), Some(directory));
+        ndots
+    }
+
+    /// A command that prints the banner, in which each of these schemes, or of these addresses of
+    /// pages, is at port 0.
+    pub(crate) fn with_banner(mut command: Command, schemes: &[&str]) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut bound = HashMap::new();
+        while !schemes.iter().all(|scheme| bound.contains_key(*scheme)) {
+            let line = lines.next().expect("the server says where it listens").unwrap();
+            if let Some((listen, address)) = line.split_once(" is ") {
+                let (scheme, address) =
+                    (listen.split("://").next().unwrap().to_owned(), address.parse().unwrap());
+                bound.entry(scheme).or_insert(address);
+                bound.insert(listen.to_owned(), address);
+            }
+        }
+        let log = read_on(lines);
+        let address = bound.get("dns").copied().unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
+        Self { child, address, bound, log, file: None, _directory: None }
+    }
+
+    /// One datagram and its reply; `None` where none comes.
+    pub(crate) fn udp(&self, packet: &[u8]) -> Option<Vec<u8>> {
+        udp(self.address, packet)
+    }
+
+    pub(crate) fn tcp(&self) -> Tcp {
+        Tcp::to(self.address)
+    }
+
+    /// Ends the process in order, as kubelet does; its exit code.
+    pub(crate) fn terminate(self) -> i32 {
+        self.end().0
+    }
+
+    /// The same with what it said.
+    pub(crate) fn end(mut self) -> (i32, Vec<String>) {
+        let kill = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(kill.success());
+        let code = self.child.wait().unwrap().code().unwrap_or(-1);
+        (code, self.log.iter().collect())
+    }
+}
+
+impl Drop for Ndots {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The log is read on, so that the pipe never fills.
+fn read_on(lines: Lines<BufReader<ChildStdout>>) -> Receiver<String> {
+    let (send, receive) = channel();
+    std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| send.send(line)));
+    receive
+}
+
+/// One datagram and its reply; `None` where none comes.
+pub(crate) fn udp(server: SocketAddr, packet: &[u8]) -> Option<Vec<u8>> {
+    let socket = UdpSocket::bind(if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).unwrap();
+    socket.connect(server).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(2500))).unwrap();
+    socket.send(packet).unwrap();
+    let mut reply = vec![0; 65_535];
+    let length = socket.recv(&mut reply).ok()?;
+    reply.truncate(length);
+    Some(reply)
+}
+
+/// Messages behind their lengths.
+pub(crate) struct Tcp<S = TcpStream>(pub(crate) S);
+
+impl Tcp {
+    pub(crate) fn to(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+        Self(stream)
+    }
+}
+
+impl<S: Read + Write> Tcp<S> {
+    pub(crate) fn send(&mut self, packet: &[u8]) {
+        let length = (packet.len() as u16).to_be_bytes();
+        self.0.write_all(&[&length, packet].concat()).unwrap();
+        self.0.flush().unwrap();
+    }
+
+    pub(crate) fn receive(&mut self) -> Option<Vec<u8>> {
+        let mut length = [0; 2];
+        self.0.read_exact(&mut length).ok()?;
+        let mut reply = vec![0; u16::from_be_bytes(length).into()];
+        self.0.read_exact(&mut reply).ok()?;
+        Some(reply)
+    }
+}
+
+/// A page, head and all.
+pub(crate) fn page(address: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page).ok()?;
+    Some(page)
+}
+
+/// A request without EDNS for a name in presentation form.
+pub(crate) fn question(id: u16, name: &str, qtype: u16) -> Vec<u8> {
+    let mut packet = id.to_be_bytes().to_vec();
+    packet.extend_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+    packet.extend_from_slice(name.parse::<ndots::wire::Spelled>().unwrap().wire());
+    packet.extend_from_slice(&qtype.to_be_bytes());
+    packet.extend_from_slice(&[0, 1]);
+    packet
+}
+
+pub(crate) fn rcode(reply: &[u8]) -> u8 {
+    reply[3] & 15
+}

@@ -1,0 +1,154 @@
+//! Programs with a root of their own in a namespace, as kubelet runs them.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use super::{Lab, Netns, Process, program, until};
+
+/// What is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Program {
+    Ndots,
+    CoreDns,
+}
+
+impl Program {
+    pub(crate) fn path(self) -> PathBuf {
+        match self {
+            Self::Ndots => env!("CARGO_BIN_EXE_ndots").into(),
+            Self::CoreDns => program("coredns"),
+        }
+    }
+}
+
+/// kubeadm's ServiceAccount and its permissions.
+pub(crate) const ACCOUNT: &str = r#"
+apiVersion: v1
+kind: ServiceAccount
+metadata: { name: coredns, namespace: kube-system }
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: { name: system:coredns }
+rules:
+- { apiGroups: [""], resources: [endpoints, services, pods, namespaces], verbs: [list, watch] }
+- { apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch] }
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: { name: system:coredns }
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: system:coredns }
+subjects: [{ kind: ServiceAccount, name: coredns, namespace: kube-system }]
+"#;
+
+/// What kubeadm's Deployment says.
+pub(crate) const ARGUMENTS: &[&str] = &["-conf", "/etc/coredns/Corefile"];
+
+/// Where kubelet puts a ServiceAccount.
+const SECRETS: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+pub(crate) struct Container {
+    pub(crate) netns: Netns,
+    /// The container's root outside of it.
+    pub(crate) root: PathBuf,
+    program: Program,
+    /// Where the environment says that the API server is.
+    pub(crate) api: (String, u16),
+    process: Option<Process>,
+}
+
+impl Container {
+    pub(super) fn new(root: PathBuf, netns: &Netns, program: Program, api: (String, u16)) -> Self {
+        for directory in ["usr", "dev", "proc", "tmp", "etc"] {
+            fs::create_dir_all(root.join(directory)).unwrap();
+        }
+        let container = Self { netns: netns.clone(), root, program, api, process: None };
+        container.file("/coredns", "");
+        container.file("/etc/resolv.conf", "");
+        container
+    }
+
+    /// Writes a file of the container, which may run.
+    pub(crate) fn file(&self, path: &str, text: &str) {
+        let path = self.root.join(path.trim_start_matches('/'));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let fresh = path.with_extension("fresh");
+        fs::write(&fresh, text).unwrap();
+        fs::rename(fresh, path).unwrap();
+    }
+
+    /// Mounts a ServiceAccount: its token, the authority, the namespace. Again, it is a newer
+    /// token.
+    pub(crate) fn service_account(&self, lab: &Lab, namespace: &str, account: &str) {
+        self.file(&format!("{SECRETS}/token"), &lab.token(namespace, account));
+        self.file(&format!("{SECRETS}/ca.crt"), &fs::read_to_string(lab.ca()).unwrap());
+        self.file(&format!("{SECRETS}/namespace"), namespace);
+    }
+
+    /// Runs the program with these arguments, in `/`.
+    pub(crate) fn run(&mut self, arguments: &[&str]) {
+        let root = self.root.display();
+        let mut script = String::from("set -e\n");
+        for directory in ["bin", "lib", "lib64"] {
+            // Where they are links into /usr, so they are here.
+            let (from, to) = (format!("/{directory}"), format!("{root}/{directory}"));
+            script += &format!(
+                "if [ -L {from} ]; then ln -sfn \"$(readlink {from})\" {to}; else mkdir -p {to}; mount --bind {from} {to}; fi\n"
+            );
+        }
+        for directory in ["usr", "dev", "proc"] {
+            script += &format!("mount --rbind /{directory} {root}/{directory}\n");
+        }
+        script += &format!(
+            "mount --bind {} {root}/coredns\nexec chroot {root} /coredns \"$@\"\n",
+            self.program.path().display()
+        );
+        let mut command = self.netns.command("sh");
+        command.args(["-c", &script, "container"]).args(arguments).current_dir("/");
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command
+            .env("KUBERNETES_SERVICE_HOST", &self.api.0)
+            .env("KUBERNETES_SERVICE_PORT", self.api.1.to_string());
+        let name = format!("{:?}", self.program).to_lowercase();
+        self.process = Some(Process::start(&name, command, self.root.with_extension("log")));
+    }
+
+    /// Runs it with kubeadm's arguments.
+    pub(crate) fn serve(&mut self) {
+        self.run(ARGUMENTS);
+    }
+
+    pub(crate) fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("it was run")
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.process.as_ref().map(Process::log).unwrap_or_default()
+    }
+
+    /// A page of one of the server's ports, with its code, as kubelet asks for it.
+    pub(crate) fn page(&self, port: u16, path: &str) -> (String, String) {
+        let url = format!("http://{}:{port}{path}", self.netns.address);
+        let text = self
+            .netns
+            .text(&format!("curl --silent --max-time 5 --write-out \\n%{{http_code}} {url}"));
+        let (text, code) = text.rsplit_once('\n').unwrap_or(("", &text));
+        (code.to_owned(), text.to_owned())
+    }
+
+    /// Waits for `/ready` of port 8181.
+    pub(crate) fn wait_until_ready(&mut self) {
+        until("a ready server", Duration::from_secs(30), || {
+            self.process().assert_running();
+            (self.page(8181, "/ready").0 == "200").then_some(())
+        });
+    }
+
+    /// Ends the program in order; its exit code.
+    pub(crate) fn terminate(&mut self) -> i32 {
+        self.process.take().expect("it was run").terminate()
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.process = None;
+    }
+}

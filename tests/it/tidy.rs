@@ -1,0 +1,312 @@
+//! The rules that no compiler checks: who may use whom, which crates a layer may name, how long a
+//! file may be, and that ARCHITECTURE.md names the modules there are.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Every top-level module of `src/`, its layer, and the crates besides std that it may name. A
+/// module may use modules of lower layers only.
+const LAYERS: &[(&str, u8, &[&str])] = &[
+    ("limits", 0, &[]),
+    ("model", 0, &[]),
+    ("metrics", 0, &["prometheus"]),
+    ("wire", 1, &["bytes", "hickory_proto", "smallvec", "thiserror"]),
+    ("zone", 2, &["bytes", "dashmap", "foldhash", "smallvec"]),
+    ("cache", 2, &["foldhash"]),
+    ("upstream", 2, &[]),
+    ("corefile", 2, &["annotate_snippets"]),
+    ("chain", 3, &["smallvec"]),
+    // `prometheus` is a plugin of that name.
+    ("plugin", 4, &["bytes", "prometheus", "regex", "smallvec"]),
+    ("server", 5, &["foldhash"]),
+    // What the fuzz targets call: pure, and hickory-proto is its judge.
+    ("fuzzing", 6, &["hickory_proto"]),
+    (
+        "net",
+        6,
+        &[
+            "anyhow",
+            "arc_swap",
+            "async_trait",
+            "base64",
+            "bytes",
+            "futures_util",
+            "hickory_server",
+            "http_body_util",
+            "hyper",
+            "hyper_util",
+            "jiff",
+            "libc",
+            "rand",
+            "rustls",
+            "rustls_native_certs",
+            "serde_json",
+            "socket2",
+            "thiserror",
+            "tokio",
+            "tokio_rustls",
+        ],
+    ),
+    (
+        "source",
+        6,
+        &[
+            "anyhow",
+            "bytes",
+            "form_urlencoded",
+            "http",
+            "http_body_util",
+            "jiff",
+            "kube",
+            "notify",
+            "rand",
+            "serde",
+            "serde_json",
+            "serde_saphyr",
+            "tokio",
+        ],
+    ),
+    // `gather` looks, the rest judges.
+    (
+        "explain",
+        7,
+        &[
+            "anyhow",
+            "form_urlencoded",
+            "hickory_proto",
+            "http",
+            "if_addrs",
+            "k8s_openapi",
+            "kube",
+            "rustls",
+            "serde",
+            "serde_json",
+            "tokio",
+        ],
+    ),
+    ("cli", 7, &["clap"]),
+    (
+        "app",
+        8,
+        &[
+            "anyhow",
+            "if_addrs",
+            "prometheus",
+            "rand",
+            "rlimit",
+            "serde_json",
+            "sha2",
+            "thiserror",
+            "tokio",
+        ],
+    ),
+];
+
+/// Within the same layer two may not see each other, and `source` sees facts only.
+const ONLY: &[(&str, &[&str])] = &[
+    ("source", &["limits", "model", "metrics"]),
+    ("model", &[]),
+    ("zone", &["model", "wire", "limits"]),
+];
+
+const CRATES: &[&str] = &[
+    "annotate_snippets",
+    "anyhow",
+    "arc_swap",
+    "async_trait",
+    "base64",
+    "bytes",
+    "clap",
+    "dashmap",
+    "foldhash",
+    "form_urlencoded",
+    "futures_util",
+    "hickory_proto",
+    "hickory_server",
+    "http",
+    "http_body_util",
+    "hyper",
+    "hyper_util",
+    "if_addrs",
+    "jiff",
+    "k8s_openapi",
+    "kube",
+    "libc",
+    "notify",
+    "prometheus",
+    "rand",
+    "regex",
+    "rustls",
+    "rustls_native_certs",
+    "serde",
+    "serde_json",
+    "serde_saphyr",
+    "smallvec",
+    "socket2",
+    "thiserror",
+    "tokio",
+    "tokio_rustls",
+    "tracing",
+];
+
+/// Look again at 500; past this a file is cut at its joint.
+const MAX_LINES: usize = 500;
+
+#[test]
+fn modules_use_only_what_lies_below_them() {
+    let mut faults = Vec::new();
+    for file in rust_files("src") {
+        let Some(own) = top_module(&file) else { continue };
+        let Some((_, layer, crates)) = LAYERS.iter().find(|(name, ..)| *name == own) else {
+            faults.push(format!("{}: module `{own}` has no layer", file.display()));
+            continue;
+        };
+        let code = without_comments(&fs::read_to_string(&file).unwrap());
+        for used in crate_paths(&code) {
+            let lower = LAYERS.iter().any(|(name, theirs, _)| *name == used && theirs < layer);
+            let listed = ONLY
+                .iter()
+                .find(|(name, _)| *name == own)
+                .is_none_or(|(_, only)| only.contains(&&*used));
+            if used != own && !(lower && listed) {
+                faults.push(format!("{}: `{own}` may not use `{used}`", file.display()));
+            }
+        }
+        let tests = file.ends_with("tests.rs");
+        for name in CRATES.iter().filter(|name| !tests && !crates.contains(*name)) {
+            if code.contains(&format!("{name}::")) && !code.contains(&format!("::{name}::")) {
+                faults.push(format!("{}: `{own}` may not name the crate `{name}`", file.display()));
+            }
+        }
+        if code.contains("cfg(feature") {
+            faults.push(format!("{}: features are gated in lib.rs only", file.display()));
+        }
+        if code.contains("unsafe {") && !file.ends_with("net/udp/mmsg.rs") {
+            faults.push(format!("{}: unsafe code stands in net/udp/mmsg.rs only", file.display()));
+        }
+    }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn files_fit_in_one_sitting() {
+    for file in rust_files("src").into_iter().chain(rust_files("tests")) {
+        let lines = fs::read_to_string(&file).unwrap().lines().count();
+        assert!(lines <= MAX_LINES, "{} has {lines} lines: cut it at its joint", file.display());
+    }
+}
+
+/// A file that no `mod` line names is never compiled, and its tests never run.
+#[test]
+fn every_file_is_compiled() {
+    for file in rust_files("src") {
+        let stem = file.file_stem().unwrap().to_str().unwrap();
+        if file.ends_with("src/lib.rs") || file.ends_with("src/main.rs") {
+            continue;
+        }
+        let directory = file.parent().unwrap();
+        // `a/b.rs` is declared in `a/mod.rs` or `a.rs`, `a/mod.rs` one level further up.
+        let (name, home) = match stem {
+            "mod" => {
+                (directory.file_name().unwrap().to_str().unwrap(), directory.parent().unwrap())
+            }
+            _ => (stem, directory),
+        };
+        let parents = [home.join("lib.rs"), home.join("mod.rs"), home.with_extension("rs")];
+        let texts = parents
+            .iter()
+            .filter_map(|parent| fs::read_to_string(parent).ok())
+            .map(|text| without_comments(&text));
+        let declared = texts.into_iter().any(|text| {
+            text.contains(&format!("mod {name};")) || text.contains(&format!("\"{name}.rs\""))
+        });
+        assert!(declared, "{} is in no `mod` line", file.display());
+    }
+}
+
+#[test]
+fn the_architecture_page_names_every_module() {
+    let page = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    for (name, ..) in LAYERS {
+        assert!(page.contains(&format!("`{name}`")), "ARCHITECTURE.md does not speak of `{name}`");
+        let home = root().join("src");
+        assert!(
+            home.join(name).is_dir() || home.join(format!("{name}.rs")).is_file(),
+            "there is no module `{name}`"
+        );
+    }
+}
+
+/// `crate::a::b` and `use crate::{a::x, b::{c, d}}` both name their first segments.
+fn crate_paths(code: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, prefix) in code.match_indices("crate::") {
+        let rest = &code[at + prefix.len()..];
+        match rest.strip_prefix('{') {
+            Some(group) => found.extend(group_items(group)),
+            None => found.push(identifier(rest)),
+        }
+    }
+    found
+}
+
+fn group_items(group: &str) -> Vec<String> {
+    let (mut depth, mut start, mut items) = (0, 0, Vec::new());
+    for (at, ch) in group.char_indices() {
+        match ch {
+            '{' => depth += 1,
+            '}' | ',' if depth == 0 => {
+                items.push(identifier(&group[start..at]));
+                start = at + 1;
+                if ch == '}' {
+                    break;
+                }
+            }
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    items.retain(|item| !item.is_empty());
+    items
+}
+
+fn identifier(text: &str) -> String {
+    text.trim().chars().take_while(|ch| ch.is_alphanumeric() || *ch == '_').collect()
+}
+
+fn without_comments(text: &str) -> String {
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// `src/zone/mod.rs` and `src/cache.rs` belong to `zone` and `cache`; `lib.rs` and `main.rs` to
+/// none.
+fn top_module(file: &Path) -> Option<String> {
+    let inside = file.strip_prefix(root().join("src")).unwrap();
+    let name = inside.components().next()?.as_os_str().to_str()?.trim_end_matches(".rs").to_owned();
+    (name != "lib" && name != "main").then_some(name)
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(directory: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    collect(&root().join(directory), &mut files);
+    files.sort();
+    files
+}
+
+fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            files.push(path);
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The binary over sockets: transports, edits of manifests and Corefiles, pages, and an orderly
+//! end.
+
+use std::{
+    fs,
+    io::Write,
+    net::UdpSocket,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use crate::support::{Ndots, page, question, rcode};
+
+const A: u16 = 1;
+const API: &str = "kubernetes.default.svc.cluster.local";
+
+fn cafe() -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/cafe").display().to_string()
+}
+
+/// The example, with upstreams that no test asks.
+fn server() -> Ndots {
+    Ndots::serve(&["--manifests", &cafe(), "--upstream", "127.0.0.1:1"])
+}
+
+#[test]
+fn every_transport_answers_alike() {
+    let server = server();
+    for name in [
+        API,
+        "my-service.default.svc.cluster.local",
+        "nope.default.svc.cluster.local",
+        "prometheus-operated.monitoring.svc.cluster.local",
+    ] {
+        for qtype in [5, 33, 28, 16, 6, 255] {
+            let packet = question(7, name, qtype);
+            let mut tcp = server.tcp();
+            tcp.send(&packet);
+            assert_eq!(server.udp(&packet), tcp.receive(), "{name} {qtype}");
+        }
+    }
+}
+
+#[test]
+fn questions_of_one_connection_do_not_wait_for_each_other() {
+    let server = server();
+    let mut tcp = server.tcp();
+    // Nobody listens at the upstream, so this one fails late.
+    tcp.send(&question(1, "slow.example", A));
+    tcp.send(&question(2, API, A));
+    let first = tcp.receive().unwrap();
+    assert_eq!(first[1], 2, "the quick one comes first");
+    let second = tcp.receive().unwrap();
+    assert_eq!((second[1], rcode(&second)), (1, 2));
+}
+
+#[test]
+fn a_message_that_trickles_in_is_not_waited_for() {
+    let server = server();
+    let mut tcp = server.tcp();
+    let begun = Instant::now();
+    tcp.0.write_all(&[0]).unwrap();
+    assert_eq!(tcp.receive(), None);
+    assert!(begun.elapsed() < Duration::from_secs(7), "closed after {:?}", begun.elapsed());
+}
+
+#[test]
+fn an_edit_shows_within_a_second() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("web.yaml");
+    let write = |ip: &str| {
+        fs::write(&file, format!("apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec: {{clusterIP: {ip}}}\n")).unwrap();
+    };
+    write("10.96.1.1");
+    let server = Ndots::serve(&[
+        "--manifests",
+        directory.path().to_str().unwrap(),
+        "--upstream",
+        "127.0.0.1:1",
+    ]);
+    let packet = question(7, "web.default.svc.cluster.local", A);
+    let shows = |octets: [u8; 4]| server.udp(&packet).is_some_and(|reply| reply.ends_with(&octets));
+    assert!(shows([10, 96, 1, 1]));
+    for last in 2..5 {
+        write(&format!("10.96.1.{last}"));
+        let edited = Instant::now();
+        while !shows([10, 96, 1, last]) {
+            assert!(edited.elapsed() < Duration::from_secs(1), "an edit was not seen");
+        }
+    }
+    // What does not parse changes nothing.
+    fs::write(&file, "kind: [").unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(shows([10, 96, 1, 4]));
+    fs::remove_file(&file).unwrap();
+    let gone = Instant::now();
+    while rcode(&server.udp(&packet).unwrap()) != 3 {
+        assert!(gone.elapsed() < Duration::from_secs(1), "a removed file was not seen");
+    }
+}
+
+#[test]
+fn sigterm_ends_it_well() {
+    assert_eq!(server().terminate(), 0);
+}
+
+#[test]
+fn pages_tell_health_readiness_and_metrics() {
+    let directory = tempfile::tempdir().unwrap();
+    let corefile = directory.path().join("Corefile");
+    let [health, ready, metrics, dns] = std::array::from_fn(|_| free_port());
+    let text = format!(
+        ".:{dns} {{\n bind 127.0.0.1\n errors\n health 127.0.0.1:{health}\n ready 127.0.0.1:{ready}\n prometheus 127.0.0.1:{metrics}\n \
+         kubernetes cluster.local {{\n manifests {}\n }}\n}}\n",
+        cafe()
+    );
+    fs::write(&corefile, text).unwrap();
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_ndots"))
+        .arg("-conf")
+        .arg(&corefile)
+        .spawn()
+        .unwrap();
+    let get = |port: u16, path: &str| page(([127, 0, 0, 1], port).into(), path);
+    let begun = Instant::now();
+    while get(ready, "/ready").is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(5), "the pages are not there");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(get(health, "/health").unwrap().ends_with("OK"));
+    assert!(get(ready, "/ready").unwrap().ends_with("OK"));
+    assert!(get(health, "/nope").unwrap().starts_with("HTTP/1.1 404"));
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    socket.send_to(&question(7, API, A), ("127.0.0.1", dns)).unwrap();
+    socket.recv(&mut [0; 512]).unwrap();
+    let shown = get(metrics, "/metrics").unwrap();
+    let labels = format!("server=\"dns://127.0.0.1:{dns}\",type=\"A\",view=\"\",zone=\".\"");
+    assert!(
+        shown.contains(&format!(
+            "coredns_dns_requests_total{{family=\"1\",proto=\"udp\",{labels}}} 1"
+        )),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("process_open_fds ") && !shown.contains("process_resident_memory_bytes 0\n"),
+        "{shown}"
+    );
+    assert!(shown.contains("rcode=\"NOERROR\""), "{shown}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn an_edited_corefile_is_taken_over_and_a_broken_one_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let corefile = directory.path().join("Corefile");
+    let dns = free_port();
+    let write = |address: &str| {
+        let text = format!(
+            ".:{dns} {{\n bind 127.0.0.1\n reload 2s\n hosts none {{\n {address} host.example\n }}\n}}\n"
+        );
+        fs::write(&corefile, text).unwrap();
+    };
+    write("192.0.2.1");
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_ndots"))
+        .arg("-conf")
+        .arg(&corefile)
+        .arg("-quiet")
+        .spawn()
+        .unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let answers = |octets: [u8; 4], within: Duration| {
+        let begun = Instant::now();
+        let mut reply = [0; 512];
+        while begun.elapsed() < within {
+            socket.send_to(&question(7, "host.example", A), ("127.0.0.1", dns)).unwrap();
+            if socket.recv(&mut reply).is_ok_and(|length| reply[..length].ends_with(&octets)) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
+    };
+    assert!(answers([192, 0, 2, 1], Duration::from_secs(5)));
+    write("192.0.2.2");
+    assert!(answers([192, 0, 2, 2], Duration::from_secs(4)), "an edit was not taken over");
+    fs::write(&corefile, ". {\n hosst\n}\n").unwrap();
+    assert!(!answers([192, 0, 2, 3], Duration::from_millis(2500)));
+    assert!(
+        answers([192, 0, 2, 2], Duration::from_secs(1)),
+        "a broken file changed what is served"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn each_address_is_counted_by_itself() {
+    let text = ".:0 {\n bind 127.0.0.1 127.0.0.2\n prometheus 127.0.0.1:0\n whoami\n}\n";
+    let server = Ndots::corefile(text, &["dns", "127.0.0.1:0"], &[]);
+    let second = server.bound["dns://127.0.0.2:0"];
+    for id in 0..3 {
+        assert!(crate::support::udp(second, &question(id, "a.example", A)).is_some());
+    }
+    let shown = page(server.bound["127.0.0.1:0"], "/metrics").unwrap();
+    let requests: Vec<_> =
+        shown.lines().filter(|line| line.starts_with("coredns_dns_requests_total")).collect();
+    assert!(
+        requests.len() == 1
+            && requests[0].contains("server=\"dns://127.0.0.2:0\"")
+            && requests[0].ends_with(" 3"),
+        "{requests:?}"
+    );
+    for address in ["127.0.0.1", "127.0.0.2"] {
+        let enabled = format!(
+            "coredns_plugin_enabled{{name=\"whoami\",server=\"dns://{address}:0\",view=\"\",zone=\".\"}} 1"
+        );
+        assert!(shown.contains(&enabled), "{shown}");
+    }
+}

@@ -52,7 +52,7 @@ lab: ## build a control plane and CoreDNS for the tests (Go; once, about 15 minu
 	@scripts/lab $(COREDNS_VERSION)
 
 diff: lab ## compare ndots with CoreDNS on one control plane (minutes)
-	$(CARGO) test --locked --test diff --test consistency -- --include-ignored --nocapture \
+	$(CARGO) test --locked --test it -- diff:: consistency:: --include-ignored --nocapture \
 	  --test-threads=1
 
 bench: lab ## measure CPU time and memory beside CoreDNS (NDOTS_BENCH_SNAPSHOT: a large cluster)
@@ -69,13 +69,14 @@ fuzz: ## run each fuzz target for FUZZ_SECONDS (nightly toolchain, cargo-fuzz)
 	done
 
 soak: ## reload 1,000 times under load (minutes)
-	NDOTS_RELOADS=1000 $(CARGO) test --locked --test reload -- --nocapture
+	NDOTS_RELOADS=1000 $(CARGO) test --locked --test it -- reload:: --nocapture
 
 image: ## build the container image and test it in a container (as root)
 	@scripts/setup install test image
 	scripts/image-root $(ARCH) target/image/root
 	scripts/image $(IMAGE) $(IMAGE_ARCHIVE)
-	NDOTS_IMAGE=$(CURDIR)/$(IMAGE_ARCHIVE) $(CARGO) test --locked --test image -- --nocapture
+	NDOTS_IMAGE=$(CURDIR)/$(IMAGE_ARCHIVE) $(CARGO) test --locked --test it -- image:: \
+	  --include-ignored --nocapture
 
 fresh: ## run README's commands in a fresh clone with empty caches (about 20 minutes)
 	@scripts/fresh

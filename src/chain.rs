@@ -246,7 +246,7 @@ pub struct Sent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueryError {
     Upstream(upstream::UpstreamError),
-    /// A question caused more questions than [`limits::ASKS`].
+    /// A question caused more questions than [`limits::NESTED_QUERIES`].
     TooManyAsks,
     /// No server block has the name.
     NotRouted,
@@ -285,7 +285,7 @@ impl fmt::Display for QueryError {
         match self {
             Self::Upstream(failure) => failure.fmt(f),
             Self::TooManyAsks => {
-                write!(f, "more than {} questions follow from this one", limits::ASKS)
+                write!(f, "more than {} questions follow from this one", limits::NESTED_QUERIES)
             }
             Self::NotRouted => f.write_str("no server block has this name"),
             Self::NoNextPlugin(name) => write!(f, "plugin/{name}: no next plugin found"),
@@ -435,7 +435,7 @@ impl Run {
         from: From,
     ) -> Result<At, QueryError> {
         self.asks += 1;
-        if self.asks > limits::ASKS {
+        if self.asks > limits::NESTED_QUERIES {
             return Err(QueryError::TooManyAsks);
         }
         let (block, plugin) = match from {

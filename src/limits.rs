@@ -1,4 +1,6 @@
-//! Every bound in the program, each with its reason.
+//! Every bound in the program. Each says what it limits, in which unit, and why it has this value.
+//!
+//! An octet is eight bits. Durations carry their unit in their type.
 
 use std::time::Duration;
 
@@ -8,229 +10,240 @@ pub const NAME_OCTETS: usize = 255;
 pub const LABEL_OCTETS: usize = 63;
 /// Octets of a UDP message without EDNS (RFC 1035 §4.2.1).
 pub const UDP_OCTETS_PLAIN: u16 = 512;
-/// Our own EDNS size: what passes without fragments on every path (DNS Flag Day 2020).
+/// Octets of a UDP message with EDNS. A message of this size needs no fragments on any usual path
+/// (DNS Flag Day 2020).
 pub const UDP_OCTETS: u16 = 1232;
-/// Octets of a message over a stream: its length prefix is 16 bits (RFC 1035 §4.2.2).
+/// Octets of a message over a stream, whose length prefix has 16 bits (RFC 1035 §4.2.2).
 pub const STREAM_OCTETS: usize = 65_535;
 
-/// Nested questions (CNAME hops, `autopath` candidates, rewrites) that one client question may
-/// cause.
-pub const ASKS: u32 = 16;
-/// Domains of a search list that `autopath` tries: with the first one asked again at the end, and
-/// some aliases on the way, they stay within [`ASKS`]. Past them the client goes on by itself.
+/// Nested queries that one client query may cause: CNAME hops, `autopath` candidates and rewrites.
+pub const NESTED_QUERIES: u32 = 16;
+/// Search domains that `autopath` tries. With the first candidate, which is asked again at the end,
+/// and some aliases, they stay within [`NESTED_QUERIES`]. A longer list is left to the client.
 pub const SEARCH_DOMAINS: usize = 10;
-/// CNAMEs followed inside the cluster zone for one question; CoreDNS answers chains of up to 11.
-pub const ALIASES: usize = 11;
+/// CNAMEs that are followed inside the cluster zone for one query. CoreDNS answers chains of up to
+/// 11.
+pub const CNAME_HOPS: usize = 11;
 
-/// How long a client of ours waits: glibc, musl and Go give up after 5 s; a reply after that helps
-/// nobody.
+/// How long a client waits for a reply. glibc, musl and Go give up after 5 s, so a later reply is
+/// useless.
 pub const QUERY_TIME: Duration = Duration::from_secs(5);
-/// Octets that names and data of one upstream reply may take once they are uncompressed: four times
-/// the largest message.
+/// Octets that the names and data of one upstream reply may take after decompression: four times the
+/// largest message.
 pub const REPLY_OCTETS: usize = 4 * STREAM_OCTETS;
-/// Aliases within one upstream reply; more is a loop or as bad as one.
+/// CNAMEs that are followed inside one upstream reply. A longer chain is treated as a loop.
 pub const REPLY_ALIASES: usize = 16;
 
-/// Words of a Corefile with everything imported; the largest in the field have some thousands.
+/// Words of a Corefile with all its imports. The largest known Corefiles have some thousands.
 pub const COREFILE_WORDS: usize = 100_000;
-/// Octets of a Corefile and all files that it imports: a ConfigMap holds 1 MiB, and several may be
+/// Octets of a Corefile with all its imports. One ConfigMap holds at most 1 MiB, and several can be
 /// mounted.
 pub const COREFILE_OCTETS: usize = 4 << 20;
-/// Imports that are followed: CoreDNS's own bound for snippets.
+/// Imports that are followed in one Corefile, as in CoreDNS.
 pub const COREFILE_IMPORTS: usize = 10_000;
-/// Braces in braces, and imports in imports.
+/// How deep braces, and imports, may be nested. The parser is recursive and must not use up its
+/// stack.
 pub const COREFILE_DEPTH: usize = 32;
-/// Mistakes that are told in one run.
+/// Diagnostics that are printed in one run. More do not help, and a generated file can have
+/// thousands.
 pub const DIAGNOSTICS: usize = 100;
-/// Characters of a message; a word that it quotes may be as long as the file.
+/// Characters of a diagnostic message, since a word that it quotes can be as long as the file.
 pub const DIAGNOSTIC_CHARS: usize = 400;
-/// Octets of a line that is shown with a message: what is longer was not written by hand.
-pub const DIAGNOSTIC_LINE: usize = 4096;
+/// Octets of a source line that is shown with a message. A longer line was not written by hand.
+pub const DIAGNOSTIC_LINE_OCTETS: usize = 4096;
 
-/// For a resolver to tell the address of an upstream; CoreDNS's number.
+/// How long a resolver may take to answer with the address of an upstream, as in CoreDNS.
 pub const RESOLVE_TIME: Duration = Duration::from_secs(2);
 /// Octets of a pattern of `errors`, as in CoreDNS.
 pub const PATTERN_OCTETS: usize = 10_000;
-/// Nodes whose addresses one answer has: a client tries a few, and 64 KiB hold no more than
-/// thousands.
+/// Nodes whose addresses are in one answer. A client tries only a few, and a message of 64 KiB holds
+/// a few thousand addresses.
 pub const OUTSIDE_NODES: usize = 512;
-/// The highest `ttl` of `kubernetes`, as in CoreDNS: cluster names move.
+/// The highest `ttl` of `kubernetes` in seconds, as in CoreDNS.
 pub const KUBERNETES_TTL: u32 = 3600;
 
-/// How long facts are waited for before that is told, as in CoreDNS.
+/// How long `kubernetes` waits for its objects before it logs that they are missing, as in CoreDNS.
 pub const KUBERNETES_STARTUP: Duration = Duration::from_secs(5);
 
-/// Replies that a cache keeps of each kind where the Corefile does not say: CoreDNS's number.
+/// Cache entries of each kind if the Corefile sets no capacity, as in CoreDNS.
 pub const CACHE_REPLIES: usize = 9984;
-/// Octets of records that a reply in the cache may have on average, or fewer are kept: so 10,000 of
-/// them take some 10 MiB, where replies of the largest size would take 2 GiB.
+/// Octets of records that a cache entry may have on average; larger replies mean fewer entries. With
+/// this, 10,000 entries take about 10 MiB instead of up to 2 GiB.
 pub const CACHE_REPLY_OCTETS: usize = 1024;
-/// How long a failure may be kept (RFC 2308 §7.1).
-pub const SERVFAIL_KEPT: Duration = Duration::from_secs(300);
-/// How long a client waits before it gets a stale reply (RFC 8767 §5).
+/// How long a failure may be cached (RFC 2308 §7.1).
+pub const FAILURE_TTL: Duration = Duration::from_secs(300);
+/// How long a client waits for the upstreams before it gets a stale reply (RFC 8767 §5).
 pub const STALE_PATIENCE: Duration = Duration::from_millis(1800);
 
-/// The soonest that a second datagram follows a first one, whatever an upstream's speed: a late
-/// reply is no lost one.
-pub const HEDGE_EARLIEST: Duration = Duration::from_millis(50);
-/// The latest: also how long an upstream is given that has never answered.
-pub const HEDGE_LATEST: Duration = Duration::from_millis(300);
-/// Datagrams for a question where few upstreams are configured: one may be lost, two in a row
-/// hardly.
-pub const SENDS_LEAST: u32 = 3;
-/// Datagrams that are no reply after which a question goes over TCP: someone is guessing (RFC 5452
-/// §9.2).
-pub const STRAYS: u32 = 10;
-/// Names that must have lost their case over TCP before an upstream is asked in lower case.
-pub const CASE_LOST: u32 = 3;
-/// Octets of a reply over UDP: we ask for [`UDP_OCTETS`], and an upstream that does not care sends
-/// 4096 at most.
+/// The shortest delay before a query is sent again, even to a fast upstream: a late reply is not a
+/// lost one.
+pub const MIN_HEDGE_DELAY: Duration = Duration::from_millis(50);
+/// The longest delay before a query is sent again. An upstream that has never replied has this
+/// delay.
+pub const MAX_HEDGE_DELAY: Duration = Duration::from_millis(300);
+/// How often a query is sent at least if the group has only one upstream. One lost datagram is
+/// common, and two in a row are rare.
+pub const MIN_SENDS: u32 = 3;
+/// Datagrams that do not match the query, after which it is sent over TCP: they may be forged
+/// replies (RFC 5452 §9.2).
+pub const STRAY_REPLIES: u32 = 10;
+/// Replies over TCP that change the case of a name, after which an upstream gets no more queries
+/// with random case. One such reply may be an accident.
+pub const LOST_CASES: u32 = 3;
+/// Octets of a buffer for a UDP reply. ndots announces [`UDP_OCTETS`], and an upstream that ignores
+/// this sends at most 4096. The last octet shows that a reply is longer.
 pub const UDP_REPLY_OCTETS: usize = 4097;
-/// Sockets to upstreams that are open at once.
+/// Sockets to all upstreams that are open at once: a quarter of [`DESCRIPTORS`].
 pub const UPSTREAM_SOCKETS: usize = 4096;
-/// Of them to one upstream: a dead one holds each for as long as its question may take, and must
-/// leave room for the others.
+/// Sockets to one upstream that are open at once. A dead upstream keeps each of its sockets for the
+/// whole time of a query, and must leave some for the others.
 pub const UPSTREAM_SOCKETS_EACH: u32 = 1024;
-/// Questions that wait for one exchange: a name that a whole cluster asks for may have half of all
-/// jobs.
+/// Queries that share one exchange with an upstream. A name that the whole cluster asks for may take
+/// half of all jobs.
 pub const WAITERS: usize = JOBS / 2;
-/// Upstreams that a `forward` line may name, as in CoreDNS; a file among them may name more.
+/// Upstreams that a `forward` directive may name, as in CoreDNS. A file among them may add more.
 pub const FORWARD_TARGETS: usize = 15;
-/// Idle connections kept to one upstream.
+/// Idle connections that stay open to one upstream. Each holds a descriptor here and there.
 pub const IDLE_CONNECTIONS: usize = 16;
-/// How often idle connections are looked over.
+/// How often idle connections are checked for their age.
 pub const IDLE_SWEEP: Duration = Duration::from_secs(1);
 /// How long a health check waits for its reply, as in CoreDNS.
 pub const PROBE_TIME: Duration = Duration::from_secs(1);
 
-/// Datagrams a system call: past this many a batch gains nothing and delays its first reply.
+/// Datagrams that one system call reads or writes. A larger batch is not faster, and it delays its
+/// first reply.
 pub const UDP_BATCH: usize = 16;
-/// Octets of a request; over UDP the end of a longer one is cut off, and TCP clients that send one
-/// are cut off themselves. The largest honest ones have some hundreds.
+/// Octets of a request. The largest honest requests have some hundreds. Over UDP the rest of a
+/// longer request is cut off, and over TCP the connection is closed.
 pub const REQUEST_OCTETS: usize = 4096;
-/// Octets that the kernel is asked to hold for each UDP socket.
-pub const UDP_BUFFER: usize = 4 << 20;
-/// Batches that a thread still reads when it is told to stop: more than its socket's buffer holds
-/// of small packets.
-pub const UDP_LAST_BATCHES: usize = 512;
-/// Datagrams' questions that wait for upstreams, and those of them that may wait for their task to
-/// begin.
+/// Octets of the buffer that the kernel is asked for at each UDP socket: a burst of several
+/// thousand queries.
+pub const UDP_BUFFER_OCTETS: usize = 4 << 20;
+/// Batches that a thread still reads after it was asked to stop. They hold more small datagrams than
+/// the buffer of the socket.
+pub const UDP_DRAIN_BATCHES: usize = 512;
+/// Queries over UDP that wait for upstreams. At 5 s each, this allows 3,000 failing queries a
+/// second.
 pub const JOBS: usize = 16_384;
+/// Jobs that wait for their task to start.
 pub const JOBS_QUEUED: usize = 4096;
-/// Questions of all TCP connections that wait for upstreams, or for their client to take the reply.
+/// Queries of all TCP connections that wait for upstreams, or for their client to read the reply.
 pub const STREAM_JOBS: usize = 4096;
-/// Lines that wait to be written to the log.
+/// Log lines that wait to be written. A slow reader of the log must not use up the memory.
 pub const LOG_LINES: usize = 8192;
-/// For them to be written when the process ends.
-pub const LOG_LAST_TIME: Duration = Duration::from_millis(500);
+/// How long the process waits at its end for the log to be written.
+pub const LOG_FLUSH_TIME: Duration = Duration::from_millis(500);
 
-/// Connections at once, in all and of one client address; never more than half of the descriptors.
-/// A NodeLocal cache on every one of 5,000 nodes keeps a few.
+/// TCP connections that are open at once, and at most half of the descriptors. A NodeLocal cache on
+/// each of 5,000 nodes opens a few.
 pub const TCP_CONNECTIONS: usize = 8192;
+/// TCP connections of one client address that are open at once.
 pub const TCP_CONNECTIONS_CLIENT: usize = 512;
-/// Connections that wait to be accepted.
+/// TCP connections that the kernel holds until they are accepted.
 pub const TCP_BACKLOG: i32 = 1024;
-/// Questions of one connection that wait for upstreams; then no more are read.
-pub const TCP_QUESTIONS: usize = 100;
-/// Octets of a head of HTTP/1.1, and of the headers of a request over HTTP/2: the longest question
-/// in a URL, and as much again.
+/// Queries of one connection that wait for upstreams. Further queries stay unread.
+pub const TCP_PENDING_QUERIES: usize = 100;
+/// Octets of the head of an HTTP/1.1 request, and of the headers of an HTTP/2 request: the longest
+/// query in a URL, and the same again.
 pub const HTTP_HEAD_OCTETS: usize = 16 << 10;
-/// Octets of requests that an HTTP/2 client may send ahead on all streams of a connection.
+/// Octets that an HTTP/2 client may send ahead, on all streams of a connection together.
 pub const HTTP_WINDOW_OCTETS: u32 = 128 << 10;
-/// Questions that are being answered at once at a listener of hickory-server, which has no bound of
-/// its own.
-pub const HICKORY_QUESTIONS: usize = 1024;
-/// For a client to agree on keys: CoreDNS's number for whatever comes first on a connection.
+/// Queries that are answered at once at a listener of hickory-server, which has no bound itself.
+pub const HICKORY_QUERIES: usize = 1024;
+/// How long a TLS handshake may take. CoreDNS has this value for the first message of a connection.
 pub const TLS_HANDSHAKE_TIME: Duration = Duration::from_secs(3);
-/// From a message's first octet to its last; also from a connection's start to its first message.
-/// CoreDNS's number.
+/// The time from the first octet of a message to its last, and from the start of a connection to its
+/// first message, as in CoreDNS.
 pub const TCP_MESSAGE_TIME: Duration = Duration::from_secs(3);
-/// Between questions; CoreDNS's number.
+/// How long a connection may be idle between queries, as in CoreDNS.
 pub const TCP_IDLE_TIME: Duration = Duration::from_secs(10);
-/// For a client to take its replies; CoreDNS's number.
+/// How long a client may take to read its replies, as in CoreDNS.
 pub const TCP_WRITE_TIME: Duration = Duration::from_secs(5);
-/// For what a client has sent already when the server stops.
-pub const TCP_LAST_TIME: Duration = Duration::from_millis(50);
-/// After a failed accept.
+/// How long a connection is still read when the server stops, for queries that are on their way.
+pub const TCP_DRAIN_TIME: Duration = Duration::from_millis(50);
+/// The pause after a failed accept. The usual reason is a lack of descriptors, which lasts a while.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Zones that are handed over at the same time; BIND's number.
+/// Zone transfers that run at once, as in BIND.
 pub const TRANSFERS: usize = 10;
-/// For a client to take a whole zone; until then old facts are kept for it.
+/// How long a client may take to read a whole zone. The zone's old records stay in memory until
+/// then.
 pub const TRANSFER_TIME: Duration = Duration::from_secs(600);
-/// Octets of a message of a transfer before compression, whose pointers reach no further.
+/// Octets of a message of a zone transfer before compression. A compression pointer reaches no
+/// further (RFC 1035 §4.1.4).
 pub const TRANSFER_OCTETS: usize = 16_384;
-/// Tries for a port that is free for both UDP and TCP.
+/// How often a free port is looked for that both UDP and TCP can use.
 pub const PORT_TRIES: usize = 8;
 
-/// Connections to one address with pages.
+/// Connections that are open at once to one address that serves HTTP pages.
 pub const PAGE_CONNECTIONS: usize = 64;
-/// For the header of a page's request.
+/// How long a client may take to send the head of its request for a page.
 pub const PAGE_TIME: Duration = Duration::from_secs(5);
-/// For all that one connection asks for pages.
+/// How long one connection may ask for pages.
 pub const PAGE_CONNECTION_TIME: Duration = Duration::from_secs(300);
 
-/// How often the process asks itself for its page, how long it waits, and what is told as long:
-/// CoreDNS's numbers.
+/// How often the process requests its own health page, as in CoreDNS.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// How long that request may take, as in CoreDNS.
 pub const POLL_TIME: Duration = Duration::from_secs(3);
-pub const POLL_LONG: Duration = Duration::from_secs(1);
+/// A request that takes longer than this is logged as slow, as in CoreDNS.
+pub const POLL_SLOW: Duration = Duration::from_secs(1);
 /// Octets of that page with its head.
 pub const POLL_OCTETS: u64 = 4096;
 
-/// Changes that wait for the index: a source that is ahead of it waits.
+/// Changes that wait for the index. A source that is faster has to wait.
 pub const CHANGES: usize = 1024;
-/// The largest manifest that is read.
+/// Octets of the largest manifest that is read.
 pub const MANIFEST_OCTETS: u64 = 64 << 20;
-/// Directories in directories that are searched for manifests.
+/// How deep directories of manifests may be nested.
 pub const MANIFESTS_DEPTH: usize = 16;
-/// How often a directory is looked at where no event comes.
+/// How often a directory is read again if the system reports no events for it.
 pub const MANIFESTS_POLL: Duration = Duration::from_secs(2);
-/// How long an editor may take to finish what it began to write.
+/// How long ndots waits after the first event of a file, so that an editor can finish it.
 pub const MANIFESTS_SETTLE: Duration = Duration::from_millis(50);
-/// Endpoints of a slice, as Kubernetes' controller has it.
+/// Endpoints of an EndpointSlice, as in the controller of Kubernetes.
 pub const SLICE_ENDPOINTS: usize = 100;
 
-/// Objects of a page of a list: some MiB of Pods.
+/// Objects on a page of a list. That many Pods take some MiB.
 pub const API_PAGE: usize = 500;
-/// Octets of a page, of an event of a watch (etcd takes objects of 1.5 MiB), and of an error's
-/// text.
+/// Octets of a page of a list.
 pub const API_PAGE_OCTETS: usize = 512 << 20;
+/// Octets of an event of a watch. etcd accepts objects of up to 1.5 MiB.
 pub const API_EVENT_OCTETS: usize = 8 << 20;
+/// Octets of the text of an error.
 pub const API_STATUS_OCTETS: usize = 64 << 10;
-/// To connect to the API server.
+/// How long a connection to the API server may take.
 pub const API_CONNECT_TIME: Duration = Duration::from_secs(5);
-/// For a page to arrive whole.
+/// How long a whole page of a list may take.
 pub const API_PAGE_TIME: Duration = Duration::from_secs(40);
-/// How long a watch lasts before it is resumed: the server says where it stands at least that
-/// often, so a connection that is dead, or a server that hangs, is noticed [`API_WATCH_GRACE`]
-/// later.
+/// How long a watch lasts before it is resumed. The server reports its latest version at the end of
+/// each watch, so a dead connection or a server that hangs is noticed [`API_WATCH_GRACE`] later.
 pub const API_WATCH_TIME: Duration = Duration::from_secs(30);
-/// For the server to end a watch on its own.
+/// How much longer than [`API_WATCH_TIME`] the server may take to end a watch.
 pub const API_WATCH_GRACE: Duration = Duration::from_secs(10);
-/// The first and the longest wait after a failure.
-pub const API_RETRY_FIRST: Duration = Duration::from_millis(500);
-pub const API_RETRY_LAST: Duration = Duration::from_secs(15);
-/// The longest wait before a server that cannot be reached is tried again: what it says is known 5
-/// s after its return, and an attempt costs it little.
-pub const API_RECONNECT_LAST: Duration = Duration::from_secs(4);
-/// Watches that the server refuses to start in a row before the kind is listed anew: it may have
+/// The first back-off after a failure.
+pub const API_RETRY_MIN: Duration = Duration::from_millis(500);
+/// The longest back-off after a failure.
+pub const API_RETRY_MAX: Duration = Duration::from_secs(15);
+/// The longest back-off if the server is unreachable. ndots then reconnects within 5 s of its
+/// return, and an attempt costs the server little.
+pub const API_RECONNECT_MAX: Duration = Duration::from_secs(4);
+/// Watches in a row that the server rejects before the kind is listed again. The server may have
 /// been restored from a backup.
 pub const API_WATCH_FAILURES: u32 = 5;
-/// How often a kind is looked for that the cluster does not have: its definition may be installed
-/// later.
-pub const API_ABSENT_LOOK: Duration = Duration::from_secs(30);
-/// How often a failure that lasts is told of.
-pub const API_SAY: Duration = Duration::from_secs(60);
+/// How often ndots looks for a kind that the cluster does not have. Its CustomResourceDefinition may
+/// be installed later.
+pub const API_ABSENT_KIND_INTERVAL: Duration = Duration::from_secs(30);
+/// How often a failure that lasts is logged.
+pub const API_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How often watched files are looked at: a ConfigMap that is swapped shows within two seconds.
-pub const RELOAD_LOOK: Duration = Duration::from_secs(1);
-/// Times that a question of our own is asked at the start, a second apart.
-pub const PROBES: usize = 30;
-/// Descriptors that are asked for: TCP clients, upstream sockets, and some for files, pages and
-/// listeners.
+/// How often watched files are checked. A change of a ConfigMap is loaded within two seconds.
+pub const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the query of the loop probe is sent after the start, once a second.
+pub const LOOP_PROBES: usize = 30;
+/// File descriptors that the system is asked for: for TCP clients and upstream sockets, and some for
+/// files, pages and listeners.
 pub const DESCRIPTORS: u64 = 16_384;
-/// For a server to answer a person who asks; twice the time in which a resolver gives up a first
-/// try.
+/// How long `explain` and `query` wait for a server. A server that works answers in milliseconds.
 pub const EXPLAIN_ASK_TIME: Duration = Duration::from_secs(2);
 
 /// Series of one metric family that code on the path of a query finds without a lookup: enough for

@@ -67,7 +67,7 @@ fn exchange(socket: &UdpSocket, host: &Host, qtype: Type) -> io::Result<Response
     asked.encode(&mut packet);
     socket.send(&packet)?;
     let mut buffer = vec![0; limits::UDP_REPLY_OCTETS];
-    for _ in 0..limits::STRAYS {
+    for _ in 0..limits::STRAY_REPLIES {
         let length = socket.recv(&mut buffer)?;
         if reply::matches(&buffer[..length], &asked) == reply::Match::No {
             continue;

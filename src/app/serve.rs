@@ -212,7 +212,7 @@ impl Process {
     }
 
     async fn until_stopped(&mut self, text: &Text, flags: &ServerFlags) -> Order {
-        let mut look = tokio::time::interval(limits::RELOAD_LOOK);
+        let mut look = tokio::time::interval(limits::RELOAD_INTERVAL);
         loop {
             tokio::select! {
                 now = look.tick() => {

@@ -72,7 +72,7 @@ pub(super) async fn probe(to: SocketAddr, question: Question) {
     let mut packet = Vec::new();
     Query { id: rand::random(), ..Query::internal(question) }.encode(&mut packet);
     let mut reply = [0; 512];
-    for _ in 0..limits::PROBES {
+    for _ in 0..limits::LOOP_PROBES {
         let asked = async {
             socket.send_to(&packet, to).await?;
             socket.recv(&mut reply).await

@@ -60,7 +60,7 @@ impl Diagnostics {
         let (number, column) = position(&file.text, span.start);
         let begin = file.text[..span.start].rfind('\n').map_or(0, |end| end + 1);
         let line = file.text[begin..].lines().next().unwrap_or_default();
-        if hidden || line.len() > limits::DIAGNOSTIC_LINE {
+        if hidden || line.len() > limits::DIAGNOSTIC_LINE_OCTETS {
             return Origin::path(&*file.path).line(number).char_column(column).into();
         }
         let start = (span.start - begin).min(line.len());

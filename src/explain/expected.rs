@@ -54,7 +54,7 @@ impl OwnZone {
             return Own { records: Vec::new(), end: End::NoName };
         };
         let mut records = Vec::new();
-        for _ in 0..limits::ALIASES {
+        for _ in 0..limits::CNAME_HOPS {
             let question = Question::new(name.clone(), qtype);
             let end = match self.0.find(&question) {
                 Found::Records { answer, .. } => {

@@ -207,7 +207,7 @@ impl Dispatcher {
         let Job { mut asked, mut pending, .. } = job;
         let mut replied = false;
         // Plugins may have something else to ask, which cannot wait either.
-        for _ in 0..limits::ASKS {
+        for _ in 0..limits::NESTED_QUERIES {
             match self.resume(&mut asked, pending, Err(QueryError::Overloaded), out) {
                 Outcome::Exchange(next, _) => pending = next,
                 outcome => {

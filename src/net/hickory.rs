@@ -132,7 +132,7 @@ impl Socket {
                     None => server.register_listener(
                         listener,
                         limits::TCP_IDLE_TIME,
-                        limits::TCP_QUESTIONS,
+                        limits::TCP_PENDING_QUERIES,
                     ),
                 }
             }
@@ -150,23 +150,19 @@ fn datagrams(socket: &UdpSocket) -> io::Result<tokio::net::UdpSocket> {
 impl Door {
     /// What comes in at `bound` is answered as if it came in at `serves`.
     pub(super) fn new(dispatcher: &Arc<Dispatcher>, serves: Listen, bound: SocketAddr) -> Self {
-        let (server, places) = (
-            ArcSwap::new(dispatcher.server.load_full()),
-            Semaphore::new(limits::HICKORY_QUESTIONS),
-        );
+        let (server, places) =
+            (ArcSwap::new(dispatcher.server.load_full()), Semaphore::new(limits::HICKORY_QUERIES));
         Self(Arc::new(Inside { dispatcher: Arc::clone(dispatcher), server, serves, bound, places }))
     }
 
     /// Waits until what has been asked is answered, and on its way: hickory-server drops what it
     /// holds.
     async fn finish(&self) {
-        sleep(limits::TCP_LAST_TIME).await;
-        let _ = timeout(
-            limits::QUERY_TIME,
-            self.0.places.acquire_many(limits::HICKORY_QUESTIONS as u32),
-        )
-        .await;
-        sleep(limits::TCP_LAST_TIME).await;
+        sleep(limits::TCP_DRAIN_TIME).await;
+        let _ =
+            timeout(limits::QUERY_TIME, self.0.places.acquire_many(limits::HICKORY_QUERIES as u32))
+                .await;
+        sleep(limits::TCP_DRAIN_TIME).await;
     }
 
     /// `None` where nothing is to be sent.

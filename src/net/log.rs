@@ -99,7 +99,7 @@ impl Log {
     pub fn flush(&self) {
         let (done, wait) = sync_channel(1);
         if self.entries.try_send(Entry::Flush(done)).is_ok() {
-            let _ = wait.recv_timeout(limits::LOG_LAST_TIME);
+            let _ = wait.recv_timeout(limits::LOG_FLUSH_TIME);
         }
     }
 }

@@ -58,7 +58,7 @@ pub(super) async fn serve(
         }
     }
     for _ in 0..limits::TCP_BACKLOG {
-        let Ok(accepted) = timeout(limits::TCP_LAST_TIME, listener.accept()).await else { break };
+        let Ok(accepted) = timeout(limits::TCP_DRAIN_TIME, listener.accept()).await else { break };
         acceptor.take(accepted).await;
     }
     // Who comes now is told so, and the address is free for others.

@@ -52,7 +52,7 @@ fn socket(address: SocketAddr) -> io::Result<UdpSocket> {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
     // As much as the system allows: a burst waits there while a batch is answered.
-    let _ = socket.set_recv_buffer_size(limits::UDP_BUFFER);
+    let _ = socket.set_recv_buffer_size(limits::UDP_BUFFER_OCTETS);
     socket.set_read_timeout(Some(Duration::from_millis(200)))?;
     batch::prepare(&socket, address.is_ipv6());
     socket.bind(&address.into())?;
@@ -91,7 +91,7 @@ pub(super) fn serve(
         }
     }
     let _ = socket.set_nonblocking(true);
-    for _ in 0..limits::UDP_LAST_BATCHES {
+    for _ in 0..limits::UDP_DRAIN_BATCHES {
         if worker.turn().is_err() {
             break;
         }

@@ -129,7 +129,7 @@ impl<V: View> Authority<V> {
         let home = self.view.zone_of(&question.name);
         let mut chain: Sets = smallvec![cname];
         let mut next = target;
-        while chain.len() <= limits::ALIASES {
+        while chain.len() <= limits::CNAME_HOPS {
             if self.view.zone_of(&next) != home {
                 return (chain, End::Outside(next));
             }

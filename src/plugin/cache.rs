@@ -230,7 +230,7 @@ impl Written {
                 let span = option.span();
                 self.settings.failure =
                     option.duration("the time").unwrap_or(self.settings.failure);
-                if self.settings.failure > limits::SERVFAIL_KEPT {
+                if self.settings.failure > limits::FAILURE_TTL {
                     option
                         .error(span, "caching SERVFAIL responses over 5 minutes is not permitted");
                 }
@@ -292,7 +292,7 @@ impl Written {
             let recheck = option.duration_between(
                 "the pause after a failure",
                 Duration::ZERO,
-                limits::SERVFAIL_KEPT,
+                limits::FAILURE_TTL,
             );
             stale.recheck = recheck.filter(|recheck| !recheck.is_zero());
         }

@@ -72,7 +72,7 @@ impl Attempt {
         if all_down && group.settings.failfast || order.is_empty() {
             return Err(UpstreamError::NoneHealthy);
         }
-        let default = (2 * order.len() as u32).max(limits::SENDS_LEAST);
+        let default = (2 * order.len() as u32).max(limits::MIN_SENDS);
         let sends = match group.settings.max_attempts {
             None => default,
             Some(0) => u32::MAX,

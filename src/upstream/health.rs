@@ -56,9 +56,9 @@ impl Health {
     /// How long to wait for a reply before the query is sent again.
     pub fn hedge_delay(&self) -> Duration {
         match self.rtt_micros.load(Ordering::Relaxed) {
-            0 => limits::HEDGE_LATEST,
+            0 => limits::MAX_HEDGE_DELAY,
             rtt => Duration::from_micros(u64::from(rtt) * 3)
-                .clamp(limits::HEDGE_EARLIEST, limits::HEDGE_LATEST),
+                .clamp(limits::MIN_HEDGE_DELAY, limits::MAX_HEDGE_DELAY),
         }
     }
 
@@ -84,8 +84,8 @@ impl Health {
     }
 
     /// Whether queries may use random case. A single reply that lost the case may be forged, so it
-    /// takes [`limits::CASE_LOST`] of them to give up random case.
+    /// takes [`limits::LOST_CASES`] of them to give up random case.
     pub fn keeps_case(&self) -> bool {
-        self.lost_cases.load(Ordering::Relaxed) < limits::CASE_LOST
+        self.lost_cases.load(Ordering::Relaxed) < limits::LOST_CASES
     }
 }

@@ -61,7 +61,7 @@ pub(super) async fn every_second(
                 FAILURES.with(&metrics, []).inc();
                 log.say(Level::Warning, format!("plugin/health: Local health request to \"http://{to}{path}\" failed: {error}"));
             }
-            Ok(()) if took > limits::POLL_LONG => {
+            Ok(()) if took > limits::POLL_SLOW => {
                 log.say(
                     Level::Warning,
                     format!("plugin/health: Local health request to \"http://{to}{path}\" took more than 1s: {took:?}"),

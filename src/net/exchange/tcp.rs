@@ -151,7 +151,7 @@ async fn connected(
 async fn converse(stream: &mut dyn Stream, frame: &[u8], asked: &Query) -> io::Result<Vec<u8>> {
     stream.write_all(frame).await?;
     stream.flush().await?;
-    for _ in 0..limits::STRAYS {
+    for _ in 0..limits::STRAY_REPLIES {
         let length = stream.read_u16().await?;
         let mut packet = vec![0; length.into()];
         stream.read_exact(&mut packet).await?;

@@ -153,12 +153,12 @@ async fn an_upstream_that_loses_the_case_is_asked_in_lower_case_in_the_end() {
     };
     let upstream = Scripted::start(lowered).await;
     let (exchanger, group) = (exchanger(), group_of(&[upstream.address], |_| {}));
-    for name in 0..=limits::CASE_LOST {
+    for name in 0..=limits::LOST_CASES {
         let reply =
             exchanger.exchange(ask(&group, &format!("some-long-name-{name}.example.com."))).await;
         assert_eq!(address(&reply), Some(GENUINE));
     }
-    assert_eq!(upstream.asked_over(UpstreamTransport::Tcp), limits::CASE_LOST as usize);
+    assert_eq!(upstream.asked_over(UpstreamTransport::Tcp), limits::LOST_CASES as usize);
     assert_eq!(upstream.asked().last().unwrap().query.question.caps, Caps::default());
 }
 
@@ -270,7 +270,7 @@ async fn a_silent_upstream_is_left_for_the_next_and_probed() {
     let began = Instant::now();
     let reply = exchanger.exchange(ask(&group, "www.example.com.")).await;
     assert_eq!(address(&reply), Some(GENUINE));
-    assert!(began.elapsed() >= limits::HEDGE_LATEST, "the first has its time");
+    assert!(began.elapsed() >= limits::MAX_HEDGE_DELAY, "the first has its time");
     assert_eq!((silent.asked().len(), good.asked().len()), (1, 1));
     eventually("the silent one is probed", || silent.probes() > 0).await;
     assert_eq!(good.probes(), 0);
@@ -279,7 +279,7 @@ async fn a_silent_upstream_is_left_for_the_next_and_probed() {
 #[tokio::test]
 async fn the_first_is_listened_to_while_the_second_is_asked() {
     let slow = |asked: &Asked| {
-        vec![Deed::Pause(limits::HEDGE_LATEST + ms(200)), Deed::Say(genuine(asked))]
+        vec![Deed::Pause(limits::MAX_HEDGE_DELAY + ms(200)), Deed::Say(genuine(asked))]
     };
     let (slow, silent) = (Scripted::start(slow).await, Scripted::start(|_| Vec::new()).await);
     let (exchanger, group) = (exchanger(), group_of(&[slow.address, silent.address], |_| {}));
@@ -307,7 +307,7 @@ async fn a_brown_out_of_one_upstream_is_not_seen() {
     }
     let patience = group.upstream(0).health.hedge_delay();
     assert!(
-        patience < limits::HEDGE_LATEST,
+        patience < limits::MAX_HEDGE_DELAY,
         "who answers fast is waited for shortly: {patience:?}"
     );
 }
@@ -333,7 +333,7 @@ async fn who_refuses_is_passed_over_at_once() {
     let (exchanger, group) = (exchanger(), group_of(&[nobody, good.address], |_| {}));
     let began = Instant::now();
     assert_eq!(address(&exchanger.exchange(ask(&group, "www.example.com.")).await), Some(GENUINE));
-    assert!(began.elapsed() < limits::HEDGE_LATEST);
+    assert!(began.elapsed() < limits::MAX_HEDGE_DELAY);
     let reply = exchanger.exchange(ask(&group_of(&[nobody], |_| {}), "www.example.com.")).await;
     assert_eq!(reply, Err(QueryError::Upstream(UpstreamError::Unreachable(nobody))));
 }

@@ -42,7 +42,7 @@ pub(super) async fn ask(
             reply::Match::No => {
                 strays.inc();
                 wrong += 1;
-                if wrong >= limits::STRAYS {
+                if wrong >= limits::STRAY_REPLIES {
                     return Ok(Raw::Doubtful);
                 }
             }

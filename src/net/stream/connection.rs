@@ -68,7 +68,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.converse(stop).await;
         // Over TLS the end is told: who was cut off cannot be taken for one who has everything (RFC
         // 7858 §3.4).
-        let _ = timeout(limits::TCP_LAST_TIME, self.stream.shutdown()).await;
+        let _ = timeout(limits::TCP_DRAIN_TIME, self.stream.shutdown()).await;
     }
 
     async fn converse(&mut self, mut stop: watch::Receiver<bool>) {
@@ -85,7 +85,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 Event::Stop => {
                     self.stopping = true;
-                    self.deadline = Instant::now() + limits::TCP_LAST_TIME;
+                    self.deadline = Instant::now() + limits::TCP_DRAIN_TIME;
                 }
                 Event::Answered(Some(late)) if self.write(&late.frame).await.is_ok() => {}
                 Event::Answered(Some(_)) | Event::Leave => return,
@@ -113,7 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn may_read(&self) -> bool {
-        self.reading && self.waiting.len() < limits::TCP_QUESTIONS
+        self.reading && self.waiting.len() < limits::TCP_PENDING_QUERIES
     }
 
     /// Whether it is the client whom everything waits for: where it is owed replies it need not
@@ -139,7 +139,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Where the client does not take its replies, or sends what is no request.
     async fn answer(&mut self) -> io::Result<bool> {
         let (mut out, mut any) = (Vec::new(), false);
-        while self.waiting.len() < limits::TCP_QUESTIONS {
+        while self.waiting.len() < limits::TCP_PENDING_QUERIES {
             let Some(packet) = next_message(&mut self.input)? else { break };
             any = true;
             if let Some((zone, cx)) = self.answer_one(&packet, &mut out) {

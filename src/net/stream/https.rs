@@ -81,7 +81,7 @@ fn http1() -> http1::Builder {
 fn http2(streams: Streams) -> http2::Builder<Streams> {
     let mut http = http2::Builder::new(streams);
     http.timer(TokioTimer::new())
-        .max_concurrent_streams(limits::TCP_QUESTIONS as u32)
+        .max_concurrent_streams(limits::TCP_PENDING_QUERIES as u32)
         .max_header_list_size(limits::HTTP_HEAD_OCTETS as u32)
         .initial_connection_window_size(limits::HTTP_WINDOW_OCTETS)
         .max_send_buf_size(limits::STREAM_OCTETS);
@@ -158,7 +158,7 @@ impl Talk {
             }
         }
         finish(connection.as_mut());
-        let _ = timeout(limits::TCP_LAST_TIME, connection).await;
+        let _ = timeout(limits::TCP_DRAIN_TIME, connection).await;
     }
 
     async fn reply(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {

@@ -44,7 +44,7 @@ async fn who_closes_one_half_gets_the_replies() {
 async fn questions_past_the_bound_wait_in_the_socket() {
     let world = World::start().await;
     let mut client = world.tcp().await;
-    let bound = limits::TCP_QUESTIONS as u16;
+    let bound = limits::TCP_PENDING_QUERIES as u16;
     for id in 0..bound + 5 {
         client.ask(id, &format!("slow{id}.")).await;
     }

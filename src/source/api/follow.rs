@@ -83,8 +83,8 @@ struct Paces {
 impl Default for Paces {
     fn default() -> Self {
         let [expired, refused, failed] =
-            std::array::from_fn(|_| Backoff::up_to(limits::API_RETRY_LAST));
-        Self { broken: Backoff::up_to(limits::API_RECONNECT_LAST), expired, refused, failed }
+            std::array::from_fn(|_| Backoff::up_to(limits::API_RETRY_MAX));
+        Self { broken: Backoff::up_to(limits::API_RECONNECT_MAX), expired, refused, failed }
     }
 }
 
@@ -200,7 +200,7 @@ impl Follower {
         }
         self.changes.send(Change::Synced(self.resource.kind)).await.ok()?;
         if !std::mem::replace(&mut self.is_absent, true) {
-            let pause = limits::API_ABSENT_LOOK.as_secs();
+            let pause = limits::API_ABSENT_KIND_INTERVAL.as_secs();
             (self.cluster.say)(
                 false,
                 format!(
@@ -210,7 +210,7 @@ impl Follower {
             );
         }
         tokio::select! {
-            () = sleep(limits::API_ABSENT_LOOK) => Some(()),
+            () = sleep(limits::API_ABSENT_KIND_INTERVAL) => Some(()),
             () = self.changes.closed() => None,
         }
     }
@@ -221,7 +221,8 @@ impl Follower {
     }
 
     fn tell(&mut self, doing: &str, why: String, wait: Duration) {
-        let lasts = |at: &Instant| !self.resource.is_optional && at.elapsed() >= limits::API_SAY;
+        let lasts =
+            |at: &Instant| !self.resource.is_optional && at.elapsed() >= limits::API_LOG_INTERVAL;
         let known = self.told.as_ref().is_some_and(|(told, at)| *told == why && !lasts(at));
         if !known {
             let name = self.resource.name;
@@ -367,7 +368,7 @@ impl Follower {
             };
             match line.map_err(|error| WatchError::Broken(format!("{error:#}")))? {
                 Some(line) => self.event(&line).await?,
-                None if count == 0 && begun.elapsed() < limits::API_RETRY_FIRST => {
+                None if count == 0 && begun.elapsed() < limits::API_RETRY_MIN => {
                     return Err(WatchError::Failed(
                         "the server ended the watch at once".to_owned(),
                         None,

@@ -1,8 +1,8 @@
-//! Plain cluster facts: the few fields DNS needs of each object, and how they change.
+//! Facts of a cluster: the few fields that DNS needs of each object, and how they change.
 //!
-//! Every source (the API server, a directory of manifests, a snapshot) ends in [`Change`]; the zone
-//! reads nothing else. Facts own their strings, hold no Kubernetes type, and compare by value, so
-//! "did it change" is `==`.
+//! Every source (an API server, a directory of manifests) emits [`Change`], and the zone reads nothing
+//! else. Facts own their strings, contain no Kubernetes type, and compare by value, so `==` tells
+//! whether a fact has changed.
 
 mod endpointslice;
 mod gateway;
@@ -24,56 +24,43 @@ pub use service::{
     Addressing, Exposure, LoadBalancerPoint, Outside, Protocol, Service, ServicePort,
 };
 
-/// A kind of object that ndots reads, by its Kubernetes name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    Namespace,
-    Service,
-    EndpointSlice,
-    Pod,
-    Node,
-    Ingress,
-    Gateway,
-    HttpRoute,
-    TlsRoute,
-    GrpcRoute,
-    ServiceImport,
-}
-
-impl Kind {
-    pub const ALL: [Self; 11] = [
-        Self::Namespace,
-        Self::Service,
-        Self::EndpointSlice,
-        Self::Pod,
-        Self::Node,
-        Self::Ingress,
-        Self::Gateway,
-        Self::HttpRoute,
-        Self::TlsRoute,
-        Self::GrpcRoute,
-        Self::ServiceImport,
-    ];
-
-    /// The kind as it stands in a manifest.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Namespace => "Namespace",
-            Self::Service => "Service",
-            Self::EndpointSlice => "EndpointSlice",
-            Self::Pod => "Pod",
-            Self::Node => "Node",
-            Self::Ingress => "Ingress",
-            Self::Gateway => "Gateway",
-            Self::HttpRoute => "HTTPRoute",
-            Self::TlsRoute => "TLSRoute",
-            Self::GrpcRoute => "GRPCRoute",
-            Self::ServiceImport => "ServiceImport",
+/// Defines [`Kind`] from one line for each kind: its name here, and in Kubernetes.
+macro_rules! kinds {
+    ($($kind:ident $name:literal,)*) => {
+        /// The kind of a fact. A Kubernetes kind of this name is its source.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Kind {
+            $($kind,)*
         }
-    }
+
+        impl Kind {
+            pub const ALL: [Self; [$($name,)*].len()] = [$(Self::$kind,)*];
+
+            /// The kind as it is spelled in a manifest.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)*
+                }
+            }
+        }
+    };
 }
 
-/// Which object: `namespace` is empty for kinds without one.
+kinds! {
+    Namespace "Namespace",
+    Service "Service",
+    EndpointSlice "EndpointSlice",
+    Pod "Pod",
+    Node "Node",
+    Ingress "Ingress",
+    Gateway "Gateway",
+    HttpRoute "HTTPRoute",
+    TlsRoute "TLSRoute",
+    GrpcRoute "GRPCRoute",
+    ServiceImport "ServiceImport",
+}
+
+/// Identifies an object. `namespace` is empty for cluster-scoped kinds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     pub kind: Kind,
@@ -108,7 +95,7 @@ pub enum Object {
     Ingress(Ingress),
     Gateway(Gateway),
     Route(Route),
-    /// What other clusters of a set offer under one name, which has a Service's shape.
+    /// A ServiceImport, which has the shape of a Service.
     ServiceImport(Service),
 }
 
@@ -128,22 +115,22 @@ impl Object {
     }
 }
 
-/// The only way into the zone.
+/// What a source tells the zone.
 ///
-/// A full list of a kind is `Relist`, one `Upsert` an object, `Synced`: what was not seen again
-/// between the two is gone, and until `Synced` what was known before is still served.
+/// A complete list of a kind is `Relist`, an `Upsert` for each object, and `Synced`. `Synced` removes
+/// the facts that had no `Upsert` since `Relist`. Until then they are served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     Upsert(Object),
     Remove(Key),
     Relist(Kind),
     Synced(Kind),
-    /// The source may not read the kind, and why: what was known of it stands.
+    /// The source is not permitted to read the kind; the text says why. Its facts stay.
     Refused(Kind, Box<str>),
-    /// The kind is not read any more: nothing is known of it.
+    /// The source does not read the kind any more. Its facts are removed.
     Forget(Kind),
-    /// What was said of a Service's endpoints just now comes from something that happened at this
-    /// time.
+    /// The last change of the Service's endpoints has a cause in the cluster that happened at this
+    /// time, by the clock of the controller.
     Caused {
         namespace: Box<str>,
         service: Box<str>,

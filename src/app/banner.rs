@@ -4,7 +4,7 @@ use crate::{
     model::Kind,
     net::{admin::Admin, listeners::Listeners},
     server::{Listen, Scheme},
-    source::manifests::Reading,
+    source::manifests::ManifestsUpdate,
     wire::Name,
     zone::is_reverse,
 };
@@ -79,9 +79,9 @@ pub(super) fn newcomer(sources: &[Started], listeners: &Listeners, zone: &str) {
     let mut examples = Vec::new();
     for source in sources {
         match source {
-            Started::Manifests(reading) => {
-                tell_reading(reading);
-                examples.extend_from_slice(&reading.examples);
+            Started::Manifests(update) => {
+                print_update(update);
+                examples.extend_from_slice(&update.examples);
             }
             Started::Cluster { host, place } => {
                 say!("watching the API server {host} ({place})");
@@ -96,22 +96,22 @@ pub(super) fn newcomer(sources: &[Started], listeners: &Listeners, zone: &str) {
     }
 }
 
-fn tell_reading(reading: &Reading) {
+fn print_update(update: &ManifestsUpdate) {
     let counts: Vec<_> = Kind::ALL
         .iter()
-        .map(|kind| (kind.name(), reading.count(*kind)))
+        .map(|kind| (kind.name(), update.count(*kind)))
         .filter(|(_, count)| *count > 0)
         .collect();
     let counts: Vec<_> = counts
         .iter()
         .map(|(name, count)| format!("{count} {name}{}", plural(name, *count)))
         .collect();
-    let others = if reading.others > 0 {
-        format!("; {} of kinds that DNS does not need", reading.others)
+    let others = if update.unused > 0 {
+        format!("; {} of kinds that DNS does not need", update.unused)
     } else {
         String::new()
     };
-    say!("read {}: {}{others}", reading.directory.display(), counts.join(", "));
+    say!("read {}: {}{others}", update.directory.display(), counts.join(", "));
 }
 
 fn plural(name: &str, count: usize) -> &'static str {

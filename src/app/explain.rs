@@ -13,7 +13,7 @@ use crate::{
     explain::{self, Asking, Request, ResolvConf, Source, Verdict},
     limits,
     net::client::{Server, Transport},
-    source::api::Place,
+    source::api::ClusterConfig,
 };
 
 use super::say;
@@ -66,22 +66,22 @@ fn told(flags: &Explain) -> anyhow::Result<Verdict> {
 }
 
 /// Where the cluster is: as it is written, the Pod's own, or as kubectl finds it.
-fn place(kubeconfig: Option<&Path>, context: Option<&str>) -> anyhow::Result<Place> {
+fn place(kubeconfig: Option<&Path>, context: Option<&str>) -> anyhow::Result<ClusterConfig> {
     let context = context.map(str::to_owned);
     if let Some(file) = kubeconfig {
-        return Ok(Place::Kubeconfig { file: file.to_owned(), context });
+        return Ok(ClusterConfig::Kubeconfig { file: file.to_owned(), context });
     }
     if context.is_none()
         && std::env::var_os("KUBECONFIG").is_none()
         && std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
     {
-        return Ok(Place::Pod);
+        return Ok(ClusterConfig::InCluster);
     }
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".kube/config"));
     let listed: Vec<PathBuf> = std::env::var_os("KUBECONFIG")
         .map_or_else(|| home.into_iter().collect(), |list| std::env::split_paths(&list).collect());
     match listed.iter().find(|file| file.exists()) {
-        Some(file) => Ok(Place::Kubeconfig { file: file.clone(), context }),
+        Some(file) => Ok(ClusterConfig::Kubeconfig { file: file.clone(), context }),
         None => bail!(
             "there is no cluster to look at: no kubeconfig, and this is no Pod; --kubeconfig FILE or --manifests DIR says where it is"
         ),

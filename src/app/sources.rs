@@ -21,8 +21,9 @@ use crate::{
     net::log::Log,
     plugin::{ClientTls, Origin, Source, Throttle},
     source::{
-        api::{Access, Admission, Cluster, Identity, Place},
-        manifests::{Manifests, Reading},
+        Notice,
+        api::{Access, Admission, Cluster, ClusterConfig, Identity},
+        manifests::{Manifests, ManifestsUpdate},
     },
     zone::{Index, Store},
 };
@@ -64,7 +65,7 @@ enum Feed {
 
 /// A source that was started, for those who want to know.
 pub(super) enum Started {
-    Manifests(Reading),
+    Manifests(ManifestsUpdate),
     /// `HOST:PORT` of an API server, and where that is written.
     Cluster {
         host: String,
@@ -132,27 +133,27 @@ impl Sources {
     }
 
     async fn open(&mut self, source: &Source) -> anyhow::Result<Started> {
-        let place = match &source.origin {
+        let config = match &source.origin {
             Origin::Manifests(directory) => {
                 return Ok(Started::Manifests(self.open_manifests(source, Path::new(directory))?));
             }
-            Origin::InCluster => Place::Pod,
+            Origin::InCluster => ClusterConfig::InCluster,
             Origin::Kubeconfig { file, context } => {
-                Place::Kubeconfig { file: file.into(), context: context.clone() }
+                ClusterConfig::Kubeconfig { file: file.into(), context: context.clone() }
             }
             Origin::Endpoint { url, tls } => {
-                Place::Endpoint { url: url.clone(), identity: tls.as_ref().map(identity) }
+                ClusterConfig::Endpoint { url: url.clone(), identity: tls.as_ref().map(identity) }
             }
         };
-        let written = place.to_string();
-        let access = Arc::new(Access::open(place, admission(source.throttle)).await?);
+        let written = config.to_string();
+        let access = Arc::new(Access::open(config, admission(source.throttle)).await?);
         let host = access.host().to_owned();
         let labels = source.labels.as_deref().map(Arc::from);
         let cluster = Cluster {
             access,
             labels,
             metrics: Arc::clone(&self.metrics),
-            say: Arc::new(self.say()),
+            notify: Arc::new(self.notify()),
         };
         let (changes, receiver) = channel(limits::CHANGES);
         self.run(
@@ -165,7 +166,11 @@ impl Sources {
     }
 
     /// A directory is read before anything is answered: that takes less time than a first question.
-    fn open_manifests(&mut self, source: &Source, directory: &Path) -> anyhow::Result<Reading> {
+    fn open_manifests(
+        &mut self,
+        source: &Source,
+        directory: &Path,
+    ) -> anyhow::Result<ManifestsUpdate> {
         let selector = source
             .labels
             .as_deref()
@@ -173,17 +178,19 @@ impl Sources {
             .transpose()
             .map_err(anyhow::Error::msg)?;
         let mut manifests = Manifests::open(directory, selector)?;
-        let mut reading = manifests.read();
+        let mut update = manifests.read();
         let mut index = Index::default();
-        for change in std::mem::take(&mut reading.changes) {
+        for change in std::mem::take(&mut update.changes) {
             index.apply(change, unix_seconds());
         }
-        let say = self.say();
-        reading.faults.iter().for_each(|fault| say(true, fault.to_string()));
+        let notify = self.notify();
+        update.errors.iter().for_each(|error| notify(Notice::Problem(error.to_string())));
+        // The server does not need the objects, which may be many.
+        update.objects.clear();
         let (changes, receiver) = channel(limits::CHANGES);
-        self.tasks.spawn(manifests.watch(changes, say));
+        self.tasks.spawn(manifests.watch(changes, notify));
         self.run(source, index, receiver, Feed::Manifests);
-        Ok(reading)
+        Ok(update)
     }
 
     fn run(
@@ -211,14 +218,15 @@ impl Sources {
         self.running.insert(source.clone(), Running { store, index, feed });
     }
 
-    /// Says what is wrong (true) or well again (false).
-    fn say(&self) -> impl Fn(bool, String) + Send + Sync + 'static {
+    /// Writes a source's notices to the log.
+    fn notify(&self) -> impl Fn(Notice) + Send + Sync + 'static {
         let log = self.log.clone();
-        move |wrong, text| {
-            log.say(
-                if wrong { Level::Error } else { Level::Info },
-                format!("plugin/kubernetes: {text}"),
-            )
+        move |notice| {
+            let (level, text) = match notice {
+                Notice::Problem(text) => (Level::Error, text),
+                Notice::Info(text) => (Level::Info, text),
+            };
+            log.say(level, format!("plugin/kubernetes: {text}"));
         }
     }
 }

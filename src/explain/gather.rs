@@ -9,7 +9,7 @@ mod node;
 
 use std::path::PathBuf;
 
-use crate::{model::Change, net::client::Server, source::api::Place};
+use crate::{model::Change, net::client::Server, source::api::ClusterConfig};
 
 use super::{Evidence, Objects, OwnZone, corefile, evidence::Unread, names::Wanted};
 
@@ -29,7 +29,7 @@ pub struct Request {
 
 pub enum Source {
     Manifests(PathBuf),
-    Cluster(Place),
+    Cluster(ClusterConfig),
 }
 
 /// What a source gave.

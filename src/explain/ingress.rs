@@ -128,7 +128,7 @@ pub(super) fn leading_to(evidence: &Evidence, service: &Service) -> Vec<(String,
     let mut found = Vec::new();
     for ingress in evidence
         .objects
-        .ingresses
+        .ingresses()
         .iter()
         .filter(|it| objects::namespace(*it) == objects::namespace(service))
     {
@@ -193,7 +193,7 @@ fn class(evidence: &Evidence, ingress: &Ingress, section: &mut Section) {
         ingress.metadata.annotations.as_ref().and_then(|it| it.get("kubernetes.io/ingress.class"));
     let named =
         ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_ref()).or(annotation);
-    let classes: Vec<&str> = evidence.objects.ingress_classes.iter().map(objects::name).collect();
+    let classes: Vec<&str> = evidence.objects.ingress_classes().iter().map(objects::name).collect();
     let Some(class) = named else { return };
     if !classes.is_empty() && !classes.contains(&class.as_str()) {
         let broken = section.broken(
@@ -257,7 +257,7 @@ fn backend(evidence: &Evidence, host: &str, route: &Route<'_>, section: &mut Sec
         );
         let here: Vec<&str> = evidence
             .objects
-            .services
+            .services()
             .iter()
             .filter(|it| objects::namespace(*it) == namespace)
             .map(objects::name)

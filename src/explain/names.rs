@@ -140,7 +140,7 @@ pub(super) fn subject<'e>(evidence: &'e Evidence, wanted: &Wanted) -> Subject<'e
     let host = wanted.host.trim_end_matches('.');
     let ingresses: Vec<_> = evidence
         .objects
-        .ingresses
+        .ingresses()
         .iter()
         .filter(|ingress| super::ingress::has_host(ingress, host))
         .collect();
@@ -169,7 +169,7 @@ fn candidates(evidence: &Evidence, wanted: &Wanted) -> Vec<String> {
 /// A Service by an address of its own.
 fn of_address<'e>(evidence: &'e Evidence, host: &str) -> Option<&'e Service> {
     host.parse::<std::net::IpAddr>().ok()?;
-    evidence.objects.services.iter().find(|service| {
+    evidence.objects.services().iter().find(|service| {
         objects::cluster_ips(service).contains(&host)
             || super::outside::addresses(service).iter().any(|(address, _)| *address == host)
     })
@@ -195,7 +195,8 @@ fn meant(evidence: &Evidence, host: &str) -> Option<(String, String)> {
             let close = |name: &str, names: &[&str]| {
                 names.contains(&name) || nearest(name, names).is_some()
             };
-            let services: Vec<&str> = evidence.objects.services.iter().map(objects::name).collect();
+            let services: Vec<&str> =
+                evidence.objects.services().iter().map(objects::name).collect();
             let known = evidence.objects.has_namespace(namespace)
                 || in_zone
                 || close(service, &services) && close(namespace, &namespaces(evidence));
@@ -207,7 +208,7 @@ fn meant(evidence: &Evidence, host: &str) -> Option<(String, String)> {
 }
 
 pub(super) fn namespaces(evidence: &Evidence) -> Vec<&str> {
-    evidence.objects.namespaces.iter().map(objects::name).collect()
+    evidence.objects.namespaces().iter().map(objects::name).collect()
 }
 
 #[cfg(test)]

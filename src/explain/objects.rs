@@ -1,4 +1,4 @@
-//! The API's objects as they are, with the fields that the zone's facts leave out on purpose.
+//! The API's objects, with the fields that the zone's facts leave out on purpose.
 
 use k8s_openapi::{
     Metadata,
@@ -11,73 +11,91 @@ use k8s_openapi::{
     },
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 
-#[derive(Clone, Debug, Default)]
-pub struct Objects {
-    pub namespaces: Vec<Namespace>,
-    pub services: Vec<Service>,
-    pub slices: Vec<EndpointSlice>,
-    pub pods: Vec<Pod>,
-    pub nodes: Vec<Node>,
-    pub ingresses: Vec<Ingress>,
-    pub ingress_classes: Vec<IngressClass>,
-    pub secrets: Vec<Secret>,
-    pub config_maps: Vec<ConfigMap>,
-    pub deployments: Vec<Deployment>,
-    pub cluster_roles: Vec<ClusterRole>,
-    pub cluster_role_bindings: Vec<ClusterRoleBinding>,
-}
+use crate::source::kind::{ApiObject, ObjectStore};
+
+/// The objects of a cluster. An object of any kind in `source::kind::ALL` is among them.
+#[derive(Default)]
+pub struct Objects(ObjectStore);
 
 impl Objects {
-    /// Adds an object of a kind that is looked at; others are passed over.
-    ///
     /// # Errors
-    /// Why it is none.
-    pub fn add(&mut self, value: Value) -> Result<(), String> {
-        let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
-        let group = text("apiVersion").rsplit_once('/').map_or("", |(group, _)| group);
-        match (group, text("kind")) {
-            ("", "Namespace") => push(&mut self.namespaces, value),
-            ("", "Service") => push(&mut self.services, value),
-            ("", "Pod") => push(&mut self.pods, value),
-            ("", "Node") => push(&mut self.nodes, value),
-            ("", "Secret") => push(&mut self.secrets, value),
-            ("", "ConfigMap") => push(&mut self.config_maps, value),
-            ("discovery.k8s.io", "EndpointSlice") => push(&mut self.slices, value),
-            ("networking.k8s.io", "Ingress") => push(&mut self.ingresses, value),
-            ("networking.k8s.io", "IngressClass") => push(&mut self.ingress_classes, value),
-            ("apps", "Deployment") => push(&mut self.deployments, value),
-            ("rbac.authorization.k8s.io", "ClusterRole") => push(&mut self.cluster_roles, value),
-            ("rbac.authorization.k8s.io", "ClusterRoleBinding") => {
-                push(&mut self.cluster_role_bindings, value)
-            }
-            _ => Ok(()),
-        }
+    /// If a field has another type than in the API. The message names the object.
+    pub fn add(&mut self, object: &ApiObject) -> Result<(), String> {
+        object
+            .store(&mut self.0)
+            .map_err(|error| format!("{} {}: {error}", object.kind.name, object.name))
+    }
+
+    pub fn namespaces(&self) -> &[Namespace] {
+        self.0.all()
+    }
+
+    pub fn services(&self) -> &[Service] {
+        self.0.all()
+    }
+
+    pub fn slices(&self) -> &[EndpointSlice] {
+        self.0.all()
+    }
+
+    pub fn pods(&self) -> &[Pod] {
+        self.0.all()
+    }
+
+    pub fn nodes(&self) -> &[Node] {
+        self.0.all()
+    }
+
+    pub fn ingresses(&self) -> &[Ingress] {
+        self.0.all()
+    }
+
+    pub fn ingress_classes(&self) -> &[IngressClass] {
+        self.0.all()
+    }
+
+    pub fn secrets(&self) -> &[Secret] {
+        self.0.all()
+    }
+
+    pub fn config_maps(&self) -> &[ConfigMap] {
+        self.0.all()
+    }
+
+    pub fn deployments(&self) -> &[Deployment] {
+        self.0.all()
+    }
+
+    pub fn cluster_roles(&self) -> &[ClusterRole] {
+        self.0.all()
+    }
+
+    pub fn cluster_role_bindings(&self) -> &[ClusterRoleBinding] {
+        self.0.all()
     }
 
     pub fn service(&self, namespace: &str, name: &str) -> Option<&Service> {
-        self.services.iter().find(|it| is(*it, namespace, name))
+        self.services().iter().find(|it| is(*it, namespace, name))
     }
 
     pub fn pod(&self, namespace: &str, name: &str) -> Option<&Pod> {
-        self.pods.iter().find(|it| is(*it, namespace, name))
+        self.pods().iter().find(|it| is(*it, namespace, name))
     }
 
     pub fn node(&self, name: &str) -> Option<&Node> {
-        self.nodes.iter().find(|it| self::name(*it) == name)
+        self.nodes().iter().find(|it| self::name(*it) == name)
     }
 
     pub fn config_map(&self, namespace: &str, name: &str) -> Option<&ConfigMap> {
-        self.config_maps.iter().find(|it| is(*it, namespace, name))
+        self.config_maps().iter().find(|it| is(*it, namespace, name))
     }
 
     pub fn has_namespace(&self, name: &str) -> bool {
-        self.namespaces.iter().any(|it| self::name(it) == name)
+        self.namespaces().iter().any(|it| self::name(it) == name)
     }
 
-    /// Slices of a Service.
+    /// The EndpointSlices of a Service.
     pub fn slices_of<'o>(
         &'o self,
         namespace: &'o str,
@@ -89,27 +107,17 @@ impl Objects {
                 .and_then(|labels| labels.get("kubernetes.io/service-name"))
                 .is_some_and(|name| name == service)
         };
-        self.slices.iter().filter(move |slice| self::namespace(*slice) == namespace && named(slice))
+        self.slices()
+            .iter()
+            .filter(move |slice| self::namespace(*slice) == namespace && named(slice))
     }
-}
-
-fn push<T: DeserializeOwned>(list: &mut Vec<T>, value: Value) -> Result<(), String> {
-    let named = |value: &Value| {
-        let text = |pointer: &str| {
-            value.pointer(pointer).and_then(Value::as_str).unwrap_or("?").to_owned()
-        };
-        format!("{} {}", text("/kind"), text("/metadata/name"))
-    };
-    let name = named(&value);
-    list.push(serde_json::from_value(value).map_err(|error| format!("{name}: {error}"))?);
-    Ok(())
 }
 
 pub(super) fn name<T: Metadata<Ty = ObjectMeta>>(it: &T) -> &str {
     it.metadata().name.as_deref().unwrap_or_default()
 }
 
-/// `default` where a manifest names none.
+/// `default` if the object names none.
 pub(super) fn namespace<T: Metadata<Ty = ObjectMeta>>(it: &T) -> &str {
     it.metadata()
         .namespace
@@ -127,7 +135,7 @@ pub(super) fn path<T: Metadata<Ty = ObjectMeta>>(it: &T) -> String {
     format!("{}/{}", namespace(it), name(it))
 }
 
-/// `ClusterIP` where the type is absent.
+/// The type, which is `ClusterIP` if it is absent.
 pub(super) fn kind(service: &Service) -> &str {
     let spec = service.spec.as_ref();
     spec.and_then(|spec| spec.type_.as_deref())
@@ -140,7 +148,7 @@ pub(super) fn is_headless(service: &Service) -> bool {
         && service.spec.as_ref().is_some_and(|spec| spec.cluster_ip.as_deref() == Some("None"))
 }
 
-/// Addresses inside the cluster; none for a headless Service.
+/// The cluster IPs; none for a headless Service.
 pub(super) fn cluster_ips(service: &Service) -> Vec<&str> {
     let Some(spec) = &service.spec else { return Vec::new() };
     let several = spec.cluster_ips.iter().flatten().map(String::as_str);
@@ -157,7 +165,7 @@ pub(super) fn ports(service: &Service) -> &[ServicePort] {
     service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default()
 }
 
-/// `TCP` where it is absent.
+/// The protocol, which is `TCP` if it is absent.
 pub(super) fn protocol(text: Option<&String>) -> &str {
     text.map(String::as_str).filter(|text| !text.is_empty()).unwrap_or("TCP")
 }
@@ -172,7 +180,7 @@ pub(super) fn port_name(port: &ServicePort) -> String {
     format!("{name}{}/{}", port.port, protocol(port.protocol.as_ref()))
 }
 
-/// The port at the Pods, as it is written: a number or a name.
+/// `targetPort`: a number or a name. It is the Service's port if it is absent.
 pub(super) fn target(port: &ServicePort) -> String {
     match &port.target_port {
         Some(IntOrString::String(name)) => name.clone(),

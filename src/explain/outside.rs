@@ -124,7 +124,7 @@ fn local_nodes(evidence: &Evidence, service: &Service, section: &mut Section) {
     }
     let without: Vec<&str> = evidence
         .objects
-        .nodes
+        .nodes()
         .iter()
         .map(objects::name)
         .filter(|name| !with.contains(name))
@@ -174,8 +174,11 @@ pub(super) fn nodes_with_endpoints<'e>(
 /// Nobody but the administrator routes them.
 fn external_ips(evidence: &Evidence, service: &Service, section: &mut Section) {
     for ip in external(service) {
-        let of_node =
-            evidence.objects.nodes.iter().find(|node| node_addresses(node).contains(&ip.as_str()));
+        let of_node = evidence
+            .objects
+            .nodes()
+            .iter()
+            .find(|node| node_addresses(node).contains(&ip.as_str()));
         let ports = objects::ports(service)
             .iter()
             .map(|port| format!("{ip}:{}/{}", port.port, objects::protocol(port.protocol.as_ref())))

@@ -164,7 +164,7 @@ pub(super) fn selected<'e>(
     };
     evidence
         .objects
-        .pods
+        .pods()
         .iter()
         .filter(|pod| objects::namespace(*pod) == objects::namespace(service))
         .filter(matches)

@@ -4,8 +4,8 @@ use std::{net::IpAddr, sync::Arc};
 
 use super::Protocol;
 
-/// A slice of the endpoints of a Service, of an imported one, or of both. A slice that names
-/// neither is no fact: it could only answer with an empty label.
+/// A slice of the endpoints of a Service, of a ServiceImport, or of both. A slice without either is
+/// not a fact, because its endpoints would have no name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointSlice {
     pub namespace: Box<str>,
@@ -13,12 +13,12 @@ pub struct EndpointSlice {
     /// Label `kubernetes.io/service-name`.
     pub service: Option<Box<str>>,
     pub import: Option<Box<Import>>,
-    /// Only the ready ones (`conditions.ready` true or absent), one entry an address.
+    /// Only the ready ones (`conditions.ready` is true or absent), with one entry for each address.
     pub endpoints: Box<[Endpoint]>,
     pub ports: Box<[EndpointPort]>,
 }
 
-/// Which ServiceImport a slice is of, and where it is from.
+/// The ServiceImport that a slice belongs to, and the cluster that exports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Import {
     /// Label `multicluster.kubernetes.io/service-name`.
@@ -31,20 +31,20 @@ pub struct Import {
 pub struct Endpoint {
     pub address: IpAddr,
     pub hostname: Option<Box<str>>,
-    /// Name of what is behind the address (`targetRef`), a Pod as a rule, for `endpoint_pod_names`.
+    /// The name in `targetRef`, usually a Pod's, for `endpoint_pod_names`.
     pub pod: Option<Box<str>>,
-    /// The topology zone that it is in, for `zonal`; endpoints of a slice share a few.
+    /// The topology zone, for `zonal`. The endpoints of a slice share the text.
     pub zone: Option<Arc<str>>,
-    /// The Node that it is on, for Services that only such Nodes answer for.
+    /// The Node that the endpoint is on, for `externalTrafficPolicy: Local`.
     pub node: Option<Arc<str>>,
 }
 
-/// A port of the endpoints: the target port, not the Service's.
+/// A port of the endpoints: the target port, not the Service's port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointPort {
     /// Empty for an unnamed port.
     pub name: Box<str>,
     pub protocol: Protocol,
-    /// `None` stands for every port, which no SRV record can say.
+    /// `None` stands for all ports. There is no SRV record for it.
     pub port: Option<u16>,
 }

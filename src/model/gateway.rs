@@ -1,4 +1,4 @@
-//! What DNS needs of the Gateway API: which hosts a route serves, and where its Gateways are.
+//! What DNS needs of the Gateway API: the hosts of a route, and the addresses of its Gateways.
 
 use super::{Kind, LoadBalancerPoint};
 
@@ -18,8 +18,8 @@ pub struct Route {
     pub kind: Kind,
     pub namespace: Box<str>,
     pub name: Box<str>,
-    /// `spec.hostnames`, lower-cased, each once.
+    /// `spec.hostnames`, lower-cased and without duplicates.
     pub hosts: Box<[Box<str>]>,
-    /// Namespaces and names of the Gateways that it belongs to.
+    /// The namespaces and names of the Gateways in `spec.parentRefs`.
     pub gateways: Box<[(Box<str>, Box<str>)]>,
 }

@@ -1,4 +1,4 @@
-//! What DNS needs of an Ingress: which hosts it serves, and where.
+//! What DNS needs of an Ingress: its hosts, and the addresses of its load balancer.
 
 use super::LoadBalancerPoint;
 
@@ -6,9 +6,9 @@ use super::LoadBalancerPoint;
 pub struct Ingress {
     pub namespace: Box<str>,
     pub name: Box<str>,
-    /// `spec.ingressClassName`, or the annotation before there was such a field; empty for none.
+    /// `spec.ingressClassName`, or the annotation that came before this field; empty for none.
     pub class: Box<str>,
-    /// Hosts of the rules and of `tls`, lower-cased, each once.
+    /// The hosts of the rules and of `tls`, lower-cased and without duplicates.
     pub hosts: Box<[Box<str>]>,
     /// `status.loadBalancer.ingress`.
     pub points: Box<[LoadBalancerPoint]>,

@@ -1,4 +1,4 @@
-//! What DNS needs of a Namespace: that it exists, and the labels that a view may select by.
+//! What DNS needs of a Namespace: that it exists, and its labels, for `namespace_labels`.
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace {
@@ -7,7 +7,7 @@ pub struct Namespace {
     pub labels: Box<[(Box<str>, Box<str>)]>,
 }
 
-/// A label selector in `kubectl`'s words: `app=web,tier!=db,env in (a, b),!legacy`. All
+/// A label selector as `kubectl` writes it: `app=web,tier!=db,env in (a, b),!legacy`. All
 /// requirements must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selector(Box<[Requirement]>);
@@ -28,7 +28,7 @@ enum Test {
 
 impl Selector {
     /// # Errors
-    /// A sentence that names the requirement which is not one.
+    /// If a requirement cannot be parsed. The text names it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let requirements: Result<_, _> =
             split_outside_parentheses(text).map(Requirement::parse).collect();

@@ -1,11 +1,11 @@
-//! What DNS needs of a Node: where a NodePort can be reached.
+//! What DNS needs of a Node: the addresses for its NodePorts.
 
 use std::net::IpAddr;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     pub name: Box<str>,
-    /// Condition `Ready` is `True`.
+    /// Whether the condition `Ready` is `True`.
     pub ready: bool,
     pub addresses: Box<[NodeAddress]>,
 }

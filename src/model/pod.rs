@@ -1,4 +1,4 @@
-//! What DNS needs of a Pod: that it is there, and at which addresses.
+//! What DNS needs of a Pod: that it exists, and its addresses.
 
 use std::net::IpAddr;
 
@@ -9,6 +9,6 @@ pub struct Pod {
     pub name: Box<str>,
     /// `status.podIPs`.
     pub addresses: Box<[IpAddr]>,
-    /// Its addresses are its node's, which others have, too.
+    /// Its addresses are those of its node, so other Pods have them, too.
     pub host_network: bool,
 }

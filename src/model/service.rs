@@ -8,12 +8,12 @@ pub struct Service {
     pub name: Box<str>,
     pub addressing: Addressing,
     pub ports: Box<[ServicePort]>,
-    /// How clients outside the cluster reach it; `None` for a Service that only the cluster sees.
+    /// How clients outside of the cluster reach it; `None` if they cannot.
     pub outside: Option<Box<Outside>>,
 }
 
 impl Service {
-    /// Whether clients outside of the cluster may be told of it.
+    /// Whether the Service matters for the answers to clients outside of the cluster.
     pub fn shows_outside(&self) -> bool {
         self.outside.is_some() || !matches!(self.addressing, Addressing::ClusterIps(_))
     }
@@ -22,9 +22,9 @@ impl Service {
 /// How a client inside the cluster finds the Service's address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Addressing {
-    /// `spec.clusterIPs`, at most one of each family; empty where the API server gave none yet.
+    /// `spec.clusterIPs`, at most one of each family; empty if the API server has allocated none yet.
     ClusterIps(Box<[IpAddr]>),
-    /// `spec.clusterIP: None`: the addresses of its endpoints.
+    /// `spec.clusterIP: None`. Its name has the addresses of its endpoints.
     Headless,
     /// `spec.externalName`, in the spelling of the object and without a trailing dot.
     ExternalName(Box<str>),
@@ -64,16 +64,15 @@ pub struct Outside {
     pub exposure: Exposure,
     pub external_ips: Box<[IpAddr]>,
     pub load_balancer: Box<[LoadBalancerPoint]>,
-    /// `externalTrafficPolicy: Local`: only nodes that have a ready endpoint answer.
+    /// `externalTrafficPolicy: Local`: only Nodes with a ready endpoint take its traffic.
     pub local_only: bool,
-    /// Names besides its own, from the annotations that `k8s_gateway` and external-dns know;
-    /// lower-cased.
+    /// Additional names, lower-cased, from the annotations that `k8s_gateway` and external-dns read.
     pub hosts: Box<[Box<str>]>,
     /// Label `k8s-gateway.dns/ignore`.
     pub ignored: bool,
 }
 
-/// What the type of a Service sets up for clients outside.
+/// What the type of a Service makes for clients outside of the cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Exposure {
     #[default]

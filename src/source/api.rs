@@ -1,15 +1,26 @@
-//! An API server as a source: each kind is listed and watched by a task of its own, so that one
-//! that is refused, slow or odd holds up no other.
+//! An API server as a source: one task lists and watches each kind, so that a kind that is refused,
+//! slow or odd delays no other.
 //!
-//! Pages are decoded object by object, and an object that cannot be read is told of and left out;
-//! so the watch is our own, over kube's client: its connections, certificates, tokens and
-//! kubeconfigs.
+//! The watch is our own, over kube's client; `docs/decisions/0001-own-watch.md` says why. What holds
+//! here:
+//! - A kind has several versions. If the server does not have one, the task asks for the next one
+//!   ([`KindDescriptor::served`](super::kind::KindDescriptor::served)).
+//! - Objects are decoded one by one out of a page or an event, straight from the JSON text into a
+//!   small fact, and the text is dropped. An object with an unusable field is reported by its name,
+//!   and a fact that it had before is removed.
+//! - A list marks and sweeps ([`Change::Relist`], [`Change::Synced`]): the facts from before the list
+//!   stay in use until it is complete, without a second copy of them.
+//! - A watch asks the server to end it after 30 s, which the server does with its latest version. So
+//!   a dead connection is noticed within 40 s, without a second mechanism.
+//! - Each kind of failure has its own back-off ([`error`]).
 
 mod access;
 mod admission;
 mod backoff;
+mod error;
 mod follow;
 mod protocol;
+mod request;
 
 use std::sync::Arc;
 
@@ -20,33 +31,30 @@ use crate::{
     model::{Change, Kind},
 };
 
-pub use access::{Access, Identity, Place};
+pub use access::{Access, ClusterConfig, Identity};
 pub use admission::Admission;
 use follow::Follower;
 
-use super::kind::Resource;
+use super::Notice;
 
-/// Tells the operator: true for what is wrong, false for what is well again.
-pub type Say = Arc<dyn Fn(bool, String) + Send + Sync>;
-
-/// A cluster that is read.
+/// A cluster whose API server is read.
 #[derive(Clone)]
 pub struct Cluster {
     pub access: Arc<Access>,
     /// A label selector for the kinds that `labels` applies to.
     pub labels: Option<Arc<str>>,
     pub metrics: Arc<Metrics>,
-    pub say: Say,
+    pub notify: Arc<dyn Fn(Notice) + Send + Sync>,
 }
 
 impl Cluster {
-    /// Follows a kind until nobody receives its changes.
+    /// Follows a kind until the receiver of its changes is dropped.
     pub fn follow(
         &self,
         kind: Kind,
         changes: mpsc::Sender<Change>,
         tasks: &mut JoinSet<()>,
     ) -> AbortHandle {
-        tasks.spawn(Follower::new(self.clone(), Resource::of(kind), changes).run())
+        tasks.spawn(Follower::new(self.clone(), kind, changes).run())
     }
 }

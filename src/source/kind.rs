@@ -1,315 +1,290 @@
-//! The few fields that are read of each kind of object, whatever format they come in.
+//! The Kubernetes kinds that ndots reads.
 //!
-//! Every field may be absent: an object that is odd in one place is still read in the others.
+//! Each kind has one static [`KindDescriptor`] in a file of its own and one line in [`ALL`].
+//! Everything that depends on the kind comes from there: the paths that the API source asks for, the
+//! objects that the manifests reader recognizes, the objects that `explain` lists, and, by a test,
+//! the rules in `deploy/`.
 
+mod clusterrole;
+mod clusterrolebinding;
+mod configmap;
+mod deployment;
 mod endpoints;
 mod endpointslice;
+mod fields;
 mod gateway;
 mod ingress;
+mod ingressclass;
 mod namespace;
 mod node;
+mod object;
 mod pod;
 mod port;
-mod resource;
 mod route;
+mod secret;
 mod service;
 mod serviceimport;
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::borrow::Cow;
 
-use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
 
-use crate::model::{LoadBalancerPoint, Protocol};
+use crate::model::{Kind, Object};
 
-pub use endpoints::Endpoints;
-pub use endpointslice::{EndpointSlice, SERVICE_NAME};
-pub use gateway::Gateway;
-pub use ingress::Ingress;
-pub use namespace::Namespace;
-pub use node::Node;
-pub use pod::Pod;
+pub use clusterrole::CLUSTER_ROLE;
+pub use clusterrolebinding::CLUSTER_ROLE_BINDING;
+pub use configmap::CONFIG_MAP;
+pub use deployment::DEPLOYMENT;
+pub use endpoints::{ENDPOINTS, Endpoints};
+pub use endpointslice::{ENDPOINT_SLICE, EndpointSlice, SERVICE_NAME};
+pub use fields::{FieldError, Meta};
+pub(super) use fields::{or_default, protocol};
+pub use gateway::GATEWAY;
+pub use ingress::INGRESS;
+pub use ingressclass::INGRESS_CLASS;
+pub use namespace::NAMESPACE;
+pub use node::{NODE, Node};
+pub use object::{ApiObject, NotAnObjectError, ObjectStore};
+pub use pod::{POD, Pod};
 pub use port::PortRef;
-pub use resource::{ALL, Resource, Seen};
-pub use route::Route;
-pub use service::{Service, ServicePort};
-pub use serviceimport::ServiceImport;
+pub use route::{GRPC_ROUTE, HTTP_ROUTE, TLS_ROUTE};
+pub use secret::SECRET;
+pub use service::{SERVICE, Service, ServicePort};
+pub use serviceimport::SERVICE_IMPORT;
 
-/// `metadata`.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Meta {
-    #[serde(deserialize_with = "or_default")]
-    pub name: String,
-    #[serde(deserialize_with = "or_default")]
-    pub namespace: String,
-    #[serde(deserialize_with = "or_default")]
-    pub annotations: Annotations,
-    #[serde(deserialize_with = "words")]
-    pub labels: BTreeMap<String, String>,
-    pub deletion_timestamp: Option<String>,
-    /// Opaque: only the API server knows what it means.
-    #[serde(deserialize_with = "or_default")]
-    pub resource_version: String,
+/// Every kind that ndots reads.
+pub static ALL: &[&KindDescriptor] = &[
+    &NAMESPACE,
+    &SERVICE,
+    &ENDPOINT_SLICE,
+    &ENDPOINTS,
+    &POD,
+    &NODE,
+    &INGRESS,
+    &GATEWAY,
+    &HTTP_ROUTE,
+    &TLS_ROUTE,
+    &GRPC_ROUTE,
+    &SERVICE_IMPORT,
+    &CONFIG_MAP,
+    &SECRET,
+    &INGRESS_CLASS,
+    &DEPLOYMENT,
+    &CLUSTER_ROLE,
+    &CLUSTER_ROLE_BINDING,
+];
+
+/// A Kubernetes kind: where it is, how it is read, and what DNS needs it for.
+pub struct KindDescriptor {
+    /// `EndpointSlice`.
+    pub name: &'static str,
+    /// The resource's name in paths and in RBAC: `endpointslices`.
+    pub plural: &'static str,
+    pub scope: Scope,
+    /// The newest version first. Manifests may have any of them. An API server is asked for those
+    /// in the newest version's group, because that group is the one that RBAC grants.
+    pub versions: &'static [Version],
+    pub dns: DnsUse,
+    /// Reads the newest version's JSON, only the fields that DNS needs.
+    pub(self) decode: fn(&str) -> Result<Decoded, FieldError>,
+    /// Adds an object to those that `explain` looks at.
+    pub(self) store: fn(&ApiObject, &mut ObjectStore) -> Result<(), FieldError>,
 }
 
-/// The annotations that are read; others may be long.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(default)]
-pub struct Annotations {
-    /// When the change happened that an EndpointSlice tells of, by the controller's clock (RFC
-    /// 3339).
-    #[serde(rename = "endpoints.kubernetes.io/last-change-trigger-time")]
-    pub last_change_trigger_time: Option<String>,
-    /// Host names, as `k8s_gateway` and external-dns read them.
-    #[serde(rename = "coredns.io/hostname")]
-    pub hostname: Option<String>,
-    #[serde(rename = "external-dns.alpha.kubernetes.io/hostname")]
-    pub external_dns_hostname: Option<String>,
-    /// The class of an Ingress before there was a field for it.
-    #[serde(rename = "kubernetes.io/ingress.class")]
-    pub ingress_class: Option<String>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Cluster,
+    Namespaced,
 }
 
-/// The label with which `k8s_gateway` passes over an object.
-const IGNORE: &str = "k8s-gateway.dns/ignore";
+/// A version in which a kind is, or was, served.
+pub struct Version {
+    /// `v1`, `networking.k8s.io/v1`.
+    pub api_version: &'static str,
+    /// Gives an object the newest version's shape; `None` where the fields that are read are the
+    /// same.
+    convert: Option<fn(&mut Map<String, Value>)>,
+}
 
-impl Meta {
-    pub(super) fn is_ignored(&self) -> bool {
-        self.labels.get(IGNORE).is_some_and(|value| value == "true")
+/// What DNS does with a kind.
+pub enum DnsUse {
+    /// Nothing: only `explain` reads the kind.
+    None,
+    /// It is an input of a controller. ndots simulates the controller for manifests; in a cluster
+    /// it reads what the real controller makes.
+    Manifests,
+    /// Its objects are facts.
+    Facts(Watched),
+}
+
+/// How the API source lists and watches a kind.
+pub struct Watched {
+    pub fact: Kind,
+    pub need: Need,
+    /// Whether the Corefile's `labels` selects among the kind's objects.
+    pub labels: LabelSelector,
+    pub field_selector: Option<&'static str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Without the kind there are no answers, so a failure is logged again and again.
+    Required,
+    /// A cluster may lack the kind or its permission, so a failure is logged once.
+    Optional,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LabelSelector {
+    Applies,
+    Ignored,
+}
+
+/// What DNS reads of an object.
+#[derive(Debug)]
+pub struct Decoded {
+    pub meta: Meta,
+    /// `None` for an object that DNS does not show, such as a Pod without an address.
+    pub fact: Result<Option<Object>, FieldError>,
+}
+
+impl Version {
+    /// A version with the newest version's shape, as far as ndots reads it.
+    const fn new(api_version: &'static str) -> Self {
+        Self { api_version, convert: None }
+    }
+
+    const fn converted(api_version: &'static str, convert: fn(&mut Map<String, Value>)) -> Self {
+        Self { api_version, convert: Some(convert) }
+    }
+
+    /// Empty for the core group.
+    pub fn group(&self) -> &'static str {
+        self.api_version.rsplit_once('/').map_or("", |(group, _)| group)
     }
 }
 
-/// The hosts that an object names, lower-cased, each once; none of an object that is to be passed
-/// over.
-pub(super) fn hosts<'h>(
-    meta: &Meta,
-    named: impl IntoIterator<Item = &'h String>,
-) -> Box<[Box<str>]> {
-    let mut hosts: Vec<Box<str>> = Vec::new();
-    for host in named.into_iter().filter(|host| !host.is_empty() && !meta.is_ignored()) {
-        let host = host.to_ascii_lowercase().into();
-        if !hosts.contains(&host) {
-            hosts.push(host);
+impl Watched {
+    /// A kind that every cluster has, and whose objects `labels` selects.
+    const fn required(fact: Kind) -> Self {
+        Self { fact, need: Need::Required, labels: LabelSelector::Applies, field_selector: None }
+    }
+
+    const fn optional(fact: Kind) -> Self {
+        Self { fact, need: Need::Optional, labels: LabelSelector::Ignored, field_selector: None }
+    }
+}
+
+impl KindDescriptor {
+    pub fn newest(&self) -> &'static Version {
+        &self.versions[0]
+    }
+
+    /// The group that RBAC grants; empty for the core group.
+    pub fn group(&self) -> &'static str {
+        self.newest().group()
+    }
+
+    /// `pods`, `endpointslices.discovery.k8s.io`: as RBAC and `kubectl` name the resource.
+    pub fn resource(&self) -> String {
+        match self.group() {
+            "" => self.plural.to_owned(),
+            group => format!("{}.{group}", self.plural),
         }
     }
-    hosts.into()
-}
 
-/// An object of a kind that is read.
-#[derive(Clone, Debug)]
-pub enum Decoded {
-    Namespace(Namespace),
-    Service(Service),
-    EndpointSlice(EndpointSlice),
-    Endpoints(Endpoints),
-    Pod(Pod),
-    Node(Node),
-    Ingress(Ingress),
-    Gateway(Gateway),
-    HttpRoute(Route),
-    TlsRoute(Route),
-    GrpcRoute(Route),
-    ServiceImport(ServiceImport),
-}
+    /// The versions that an API server is asked for, the newest first.
+    pub fn served(&self) -> Vec<&'static Version> {
+        let group = self.group();
+        self.versions.iter().filter(|version| version.group() == group).collect()
+    }
 
-/// What a manifest says it is.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Head {
-    #[serde(default, deserialize_with = "or_default")]
-    api_version: String,
-    #[serde(default, deserialize_with = "or_default")]
-    kind: String,
-}
+    /// The path of the kind's objects in an API server; `namespace` is empty for all namespaces.
+    pub fn path(&self, version: &Version, namespace: &str) -> String {
+        let root = if version.group().is_empty() { "api" } else { "apis" };
+        let within =
+            if namespace.is_empty() { String::new() } else { format!("namespaces/{namespace}/") };
+        format!("/{root}/{}/{within}{}", version.api_version, self.plural)
+    }
 
-impl Decoded {
-    /// Decodes an object; `None` for a kind that is not read.
+    /// How DNS watches the kind, if it does.
+    pub fn watched(&self) -> Option<&Watched> {
+        match &self.dns {
+            DnsUse::Facts(watched) => Some(watched),
+            DnsUse::None | DnsUse::Manifests => None,
+        }
+    }
+
+    /// Reads an object's JSON in `version`. An object with a wrong field still has its name.
     ///
     /// # Errors
-    /// A sentence that says what is wrong with it.
-    pub fn read(value: &Value) -> Result<Option<Self>, String> {
-        if !value.is_object() {
-            return Err("it is no object with `apiVersion`, `kind` and `metadata`".to_owned());
-        }
-        let head: Head = typed(value)?;
-        let name = value.pointer("/metadata/name").and_then(Value::as_str);
-        let of_object = |sentence| {
-            format!(
-                "{}{}: {sentence}",
-                head.kind,
-                name.map(|name| format!(" {name}")).unwrap_or_default()
-            )
+    /// If its `metadata` cannot be read.
+    pub fn decode(&self, version: &Version, json: &str) -> Result<Decoded, FieldError> {
+        let json = match version.convert {
+            None => Cow::Borrowed(json),
+            Some(convert) => {
+                let mut fields = serde_json::from_str(json)?;
+                convert(&mut fields);
+                Cow::Owned(Value::Object(fields).to_string())
+            }
         };
-        Self::read_kind(&head, value)
-            .map_err(|sentence| if head.kind.is_empty() { sentence } else { of_object(sentence) })
-    }
-
-    fn read_kind(head: &Head, value: &Value) -> Result<Option<Self>, String> {
-        let group = head.api_version.rsplit_once('/').map_or("", |(group, _)| group);
-        let decoded = match (group, &*head.kind) {
-            (_, "") => return Err("it has no `kind`".to_owned()),
-            ("", "Namespace") => Self::Namespace(typed(value)?),
-            ("", "Service") => Self::Service(typed(value)?),
-            ("discovery.k8s.io", "EndpointSlice") => Self::EndpointSlice(typed(value)?),
-            ("", "Endpoints") => Self::Endpoints(typed(value)?),
-            ("", "Pod") => Self::Pod(typed(value)?),
-            ("", "Node") => Self::Node(typed(value)?),
-            ("networking.k8s.io" | "extensions", "Ingress") => Self::Ingress(typed(value)?),
-            ("gateway.networking.k8s.io", "Gateway") => Self::Gateway(typed(value)?),
-            ("gateway.networking.k8s.io", "HTTPRoute") => Self::HttpRoute(typed(value)?),
-            ("gateway.networking.k8s.io", "TLSRoute") => Self::TlsRoute(typed(value)?),
-            ("gateway.networking.k8s.io", "GRPCRoute") => Self::GrpcRoute(typed(value)?),
-            ("multicluster.x-k8s.io", "ServiceImport") => Self::ServiceImport(typed(value)?),
-            _ => return Ok(None),
-        };
-        Ok(Some(decoded))
-    }
-
-    pub fn meta(&self) -> &Meta {
-        match self {
-            Self::Namespace(it) => &it.metadata,
-            Self::Service(it) => &it.metadata,
-            Self::EndpointSlice(it) => &it.metadata,
-            Self::Endpoints(it) => &it.metadata,
-            Self::Pod(it) => &it.metadata,
-            Self::Node(it) => &it.metadata,
-            Self::Ingress(it) => &it.metadata,
-            Self::Gateway(it) => &it.metadata,
-            Self::HttpRoute(it) | Self::TlsRoute(it) | Self::GrpcRoute(it) => &it.metadata,
-            Self::ServiceImport(it) => &it.metadata,
-        }
-    }
-
-    pub fn meta_mut(&mut self) -> &mut Meta {
-        match self {
-            Self::Namespace(it) => &mut it.metadata,
-            Self::Service(it) => &mut it.metadata,
-            Self::EndpointSlice(it) => &mut it.metadata,
-            Self::Endpoints(it) => &mut it.metadata,
-            Self::Pod(it) => &mut it.metadata,
-            Self::Node(it) => &mut it.metadata,
-            Self::Ingress(it) => &mut it.metadata,
-            Self::Gateway(it) => &mut it.metadata,
-            Self::HttpRoute(it) | Self::TlsRoute(it) | Self::GrpcRoute(it) => &mut it.metadata,
-            Self::ServiceImport(it) => &mut it.metadata,
-        }
-    }
-
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Namespace(_) => "Namespace",
-            Self::Service(_) => "Service",
-            Self::EndpointSlice(_) => "EndpointSlice",
-            Self::Endpoints(_) => "Endpoints",
-            Self::Pod(_) => "Pod",
-            Self::Node(_) => "Node",
-            Self::Ingress(_) => "Ingress",
-            Self::Gateway(_) => "Gateway",
-            Self::HttpRoute(_) => "HTTPRoute",
-            Self::TlsRoute(_) => "TLSRoute",
-            Self::GrpcRoute(_) => "GRPCRoute",
-            Self::ServiceImport(_) => "ServiceImport",
-        }
-    }
-
-    /// Whether objects of the kind lie in a namespace.
-    pub fn is_namespaced(&self) -> bool {
-        !matches!(self, Self::Namespace(_) | Self::Node(_))
+        (self.decode)(&json).or_else(|error| {
+            let Named { metadata } = serde_json::from_str(&json)?;
+            Ok(Decoded { meta: metadata, fact: Err(error) })
+        })
     }
 }
 
-fn typed<T: for<'de> Deserialize<'de>>(value: &Value) -> Result<T, String> {
-    T::deserialize(value).map_err(|error| error.to_string())
-}
-
-/// `null` is as good as absent: `kubectl` prints it so.
-pub(super) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
-/// Labels and selectors: `null` for a value is the empty one, as the API server takes it.
-pub(super) fn words<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<String, String>, D::Error> {
-    let given: Option<BTreeMap<String, Option<String>>> = Option::deserialize(deserializer)?;
-    Ok(given.into_iter().flatten().map(|(key, value)| (key, value.unwrap_or_default())).collect())
-}
-
-/// `protocol`, TCP where it is absent.
-pub(super) fn protocol(text: Option<&str>) -> Result<Protocol, String> {
-    match text.unwrap_or("TCP") {
-        "" | "TCP" => Ok(Protocol::Tcp),
-        "UDP" => Ok(Protocol::Udp),
-        "SCTP" => Ok(Protocol::Sctp),
-        other => Err(format!("protocol `{other}` is none of TCP, UDP, SCTP")),
+/// For error messages of tests, and for [`ApiObject`]'s.
+impl std::fmt::Debug for KindDescriptor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
     }
 }
 
-pub(super) fn address(text: &str) -> Result<IpAddr, String> {
-    text.parse()
-        .ok()
-        .or_else(|| with_zeros(text))
-        .ok_or_else(|| format!("`{text}` is no IP address"))
+/// The kind whose objects become facts of `kind`, and how it is watched.
+pub fn of_fact(kind: Kind) -> (&'static KindDescriptor, &'static Watched) {
+    let watched = ALL.iter().filter_map(|it| Some((*it, it.watched()?)));
+    watched
+        .into_iter()
+        .find(|(_, watched)| watched.fact == kind)
+        .expect("every fact's kind has its line in the table")
 }
 
-/// `192.168.001.010`, as objects of old API servers may still have it: decimal numbers.
-fn with_zeros(text: &str) -> Option<IpAddr> {
-    let octet =
-        |part: &str| part.bytes().all(|it| it.is_ascii_digit()).then(|| part.parse::<u8>().ok())?;
-    let octets: Vec<u8> = text.split('.').map(octet).collect::<Option<_>>()?;
-    <[u8; 4]>::try_from(octets).ok().map(IpAddr::from)
+/// The kind and version of a manifest's object. A version that is not in the table is read like the
+/// newest one of its group; an absent `apiVersion` stands for the core group.
+pub fn find(api_version: &str, kind: &str) -> Option<(&'static KindDescriptor, &'static Version)> {
+    let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
+    let named = ALL.iter().filter(|it| it.name == kind);
+    let versions = named.flat_map(|it| it.versions.iter().map(move |version| (*it, version)));
+    let mut of_group: Vec<_> = versions.filter(|(_, version)| version.group() == group).collect();
+    // A stable sort: the exact version first, else the newest.
+    of_group.sort_by_key(|(_, version)| version.api_version != api_version);
+    of_group.into_iter().next()
 }
 
-pub(super) fn addresses<'t>(
-    texts: impl IntoIterator<Item = &'t String>,
-) -> Result<Box<[IpAddr]>, String> {
-    texts.into_iter().map(|text| address(text)).collect()
+#[derive(Deserialize)]
+struct Named {
+    #[serde(default, deserialize_with = "or_default")]
+    metadata: Meta,
 }
 
-/// `status.loadBalancer`.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(default)]
-pub struct LoadBalancer {
-    #[serde(deserialize_with = "or_default")]
-    ingress: Vec<LoadBalancerIngress>,
+/// The `decode` function of a kind that is no fact.
+fn decode_name(json: &str) -> Result<Decoded, FieldError> {
+    let Named { metadata } = serde_json::from_str(json)?;
+    Ok(Decoded { meta: metadata, fact: Ok(None) })
 }
 
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(default)]
-struct LoadBalancerIngress {
-    #[serde(deserialize_with = "or_default")]
-    ip: String,
-    #[serde(deserialize_with = "or_default")]
-    hostname: String,
-}
-
-impl LoadBalancer {
-    pub(super) fn points(&self) -> Result<Box<[LoadBalancerPoint]>, String> {
-        let point = |it: &LoadBalancerIngress| match (&*it.ip, &*it.hostname) {
-            ("", "") => None,
-            ("", hostname) => Some(Ok(LoadBalancerPoint::Hostname(hostname.into()))),
-            (ip, _) => Some(address(ip).map(LoadBalancerPoint::Ip)),
-        };
-        self.ingress.iter().filter_map(point).collect()
-    }
+/// Deserializes `T`, and takes the fact and the metadata from it.
+fn decode<T: DeserializeOwned>(
+    json: &str,
+    fact: impl FnOnce(&T) -> Result<Option<Object>, FieldError>,
+    meta: impl FnOnce(T) -> Meta,
+) -> Result<Decoded, FieldError> {
+    let object: T = serde_json::from_str(json)?;
+    Ok(Decoded { fact: fact(&object), meta: meta(object) })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_may_have_zeros_in_front() {
-        let check = |text: &str, expected: Option<[u8; 4]>| {
-            assert_eq!(address(text).ok(), expected.map(IpAddr::from), "{text}")
-        };
-        check("192.168.1.10", Some([192, 168, 1, 10]));
-        check("192.168.001.010", Some([192, 168, 1, 10]));
-        for wrong in ["", "1.2.3", "1..2.3", "1.2.3.256", "1.2.3.4.5", "+1.2.3.4", "1.2.3.x"] {
-            check(wrong, None);
-        }
-    }
-}
+mod tests;

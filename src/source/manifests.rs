@@ -1,6 +1,8 @@
-//! A directory of YAML as a cluster: its files are read and watched, and the controllers that a
-//! cluster has are played, so that what people write for `kubectl apply` has addresses and
-//! endpoints.
+//! A directory of YAML as a cluster.
+//!
+//! The files are read and watched. ndots simulates a cluster's controllers, so that the objects that
+//! people write for `kubectl apply` have addresses and endpoints. A file that does not parse keeps
+//! its last valid objects.
 #![expect(clippy::disallowed_methods, reason = "files are read here")]
 
 mod allocate;
@@ -17,7 +19,6 @@ use std::{
 
 use anyhow::bail;
 use notify::{RecursiveMode, Watcher};
-use serde_json::Value;
 use tokio::{
     sync::mpsc,
     task::spawn_blocking,
@@ -29,44 +30,46 @@ use crate::{
     model::{Change, Key, Kind, Object, Selector},
 };
 
+use super::{Notice, kind::ApiObject};
+use controllers::Simulated;
 use files::Files;
 
-/// A directory, and what was said of it last.
+/// A directory of manifests, and the facts that were emitted last.
 pub struct Manifests {
     files: Files,
     selector: Option<Selector>,
     /// `None` before the first reading.
-    given: Option<BTreeMap<Key, Object>>,
-    faults: Vec<Fault>,
-    watching: Watching,
+    emitted: Option<BTreeMap<Key, Object>>,
+    errors: Vec<ManifestError>,
+    watch: DirectoryWatch,
 }
 
-/// Tells of events in the directory from before the first reading on, so that no edit falls between
-/// the two.
-struct Watching {
-    woken: mpsc::Receiver<()>,
-    /// Keeps the queue open where nobody sends.
+/// Reports events in the directory. It starts before the first reading, so that no edit is missed.
+struct DirectoryWatch {
+    events: mpsc::Receiver<()>,
+    /// Keeps the queue open if there is no watcher.
     _wake: mpsc::Sender<()>,
-    /// Where the system has no watch to give, looking now and then has to do.
+    /// An error if the system has no watch left. Then the directory is read at intervals only.
     watcher: notify::Result<notify::RecommendedWatcher>,
 }
 
-/// What is wrong, and where: `examples/cafe/web.yaml:12:3: …`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Fault {
-    pub place: Place,
-    pub sentence: String,
+/// An error in a manifest: `examples/cafe/web.yaml:12:3: …`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[error("{location}: {message}")]
+pub struct ManifestError {
+    pub location: Location,
+    pub message: String,
 }
 
-/// Lines and columns count from 1; line 0 means the whole file, or a directory.
+/// Lines and columns count from 1. Line 0 stands for the whole file, or for a directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct Location {
     pub file: PathBuf,
     pub line: usize,
     pub column: usize,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
             0 => write!(f, "{}", self.file.display()),
@@ -75,39 +78,36 @@ impl fmt::Display for Place {
     }
 }
 
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.sentence)
-    }
-}
-
-/// What a reading brought.
+/// The result of reading the directory.
 #[derive(Debug)]
-pub struct Reading {
+pub struct ManifestsUpdate {
     pub directory: PathBuf,
-    /// All objects the first time, later what is different.
+    /// All facts the first time, later only the differences.
     pub changes: Vec<Change>,
-    pub faults: Vec<Fault>,
-    /// Names to try, without the zone: the API server, a Service with an address, an alias.
+    /// All objects of the simulated cluster: those of the files, and those that controllers would
+    /// make. The facts are those of these objects.
+    pub objects: Vec<ApiObject>,
+    pub errors: Vec<ManifestError>,
+    /// Names to try, without the zone: the API server, a Service with a cluster IP, an alias.
     pub examples: Vec<String>,
-    /// Objects of kinds that DNS does not need.
-    pub others: usize,
+    /// How many objects are of kinds that DNS does not need.
+    pub unused: usize,
     counts: BTreeMap<Kind, usize>,
 }
 
-impl Reading {
-    /// How many objects of a kind there are.
+impl ManifestsUpdate {
+    /// How many facts there are of a kind.
     pub fn count(&self, kind: Kind) -> usize {
         self.counts.get(&kind).copied().unwrap_or(0)
     }
 }
 
 impl Manifests {
-    /// A directory or a single file; of Services, EndpointSlices and Pods only what `selector`
-    /// selects.
+    /// `path` is a directory or a single file. Of Services, EndpointSlices and Pods only those that
+    /// `selector` matches are used.
     ///
     /// # Errors
-    /// Where the path is not there, or holds no manifest.
+    /// If the path does not exist, or if it holds no manifest.
     pub fn open(path: &Path, selector: Option<Selector>) -> anyhow::Result<Self> {
         if !path.exists() {
             bail!(
@@ -117,8 +117,8 @@ impl Manifests {
         }
         let files = Files::new(path.to_owned());
         let listing = files.list();
-        if let (true, Some(fault)) = (listing.files.is_empty(), listing.unread.first()) {
-            bail!("{fault}");
+        if let (true, Some(error)) = (listing.files.is_empty(), listing.unreadable.first()) {
+            bail!("{error}");
         }
         if listing.files.is_empty() {
             bail!(
@@ -127,86 +127,83 @@ impl Manifests {
             );
         }
         Ok(Self {
-            watching: Watching::start(path),
+            watch: DirectoryWatch::start(path),
             files,
             selector,
-            given: None,
-            faults: Vec::new(),
+            emitted: None,
+            errors: Vec::new(),
         })
     }
 
-    /// Reads the files again as far as they have changed.
-    pub fn read(&mut self) -> Reading {
+    /// Reads the files that have changed.
+    pub fn read(&mut self) -> ManifestsUpdate {
         self.files.refresh();
-        self.play()
+        self.update()
     }
 
-    /// The objects as they are written at the last reading, of whatever kind, before any
-    /// controller.
-    pub fn values(&self) -> Vec<Value> {
-        self.files.values()
-    }
-
-    fn play(&mut self) -> Reading {
-        let mut faults = self.files.faults();
-        let objects = controllers::play(self.files.objects(), self.selector.as_ref(), &mut faults);
+    fn update(&mut self) -> ManifestsUpdate {
+        let mut errors = self.files.errors();
+        let Simulated { objects, facts } =
+            controllers::simulate(self.files.objects(), self.selector.as_ref(), &mut errors);
         let mut counts = BTreeMap::new();
-        for key in objects.keys() {
+        for key in facts.keys() {
             *counts.entry(key.kind).or_default() += 1;
         }
-        let changes = match self.given.take() {
-            None => whole(&objects),
-            Some(before) => difference(&before, &objects),
+        let changes = match self.emitted.take() {
+            None => full_list(&facts),
+            Some(before) => difference(&before, &facts),
         };
-        let examples = controllers::examples(&objects);
-        self.given = Some(objects);
-        faults.sort();
-        faults.dedup();
-        self.faults.clone_from(&faults);
-        Reading {
+        let examples = controllers::examples(&facts);
+        self.emitted = Some(facts);
+        errors.sort();
+        errors.dedup();
+        self.errors.clone_from(&errors);
+        ManifestsUpdate {
             directory: self.files.root.clone(),
             changes,
-            faults,
+            objects,
+            errors,
             examples,
-            others: self.files.others(),
+            unused: self.files.unused(),
             counts,
         }
     }
 
-    /// Sends what changes until nobody receives. `say` is told of each fault once, with true, and
-    /// when a file is good again, with false.
-    pub async fn watch(mut self, changes: mpsc::Sender<Change>, say: impl Fn(bool, String) + Send) {
-        if let Err(error) = &self.watching.watcher {
-            let pause = limits::MANIFESTS_POLL.as_secs();
-            say(
-                false,
-                format!(
-                    "{}: {error}; it is looked at every {pause} s instead",
-                    self.files.root.display()
-                ),
-            );
+    /// Sends changes until the receiver is dropped. `notify` gets each error once, and a notice when
+    /// a file has no errors any more.
+    pub async fn watch(mut self, changes: mpsc::Sender<Change>, notify: impl Fn(Notice) + Send) {
+        if let Err(error) = &self.watch.watcher {
+            let (directory, pause) = (self.files.root.display(), limits::MANIFESTS_POLL.as_secs());
+            notify(Notice::Info(format!(
+                "{directory}: cannot watch for changes ({error}); the files are read every {pause} s \
+                 instead"
+            )));
         }
         loop {
             tokio::select! {
                 () = changes.closed() => return,
-                // What a watch misses is found by looking now and then.
-                woken = timeout(limits::MANIFESTS_POLL, self.watching.woken.recv()) => if woken.is_ok() {
+                // The poll finds changes that the watch missed.
+                woken = timeout(limits::MANIFESTS_POLL, self.watch.events.recv()) => if woken.is_ok() {
                     // An editor writes in several steps.
                     sleep(limits::MANIFESTS_SETTLE).await;
                 },
             }
-            let before = self.faults.clone();
+            let before = self.errors.clone();
             let read = spawn_blocking(move || {
-                let reading = self.files.refresh().then(|| self.play());
-                (self, reading)
+                let update = self.files.refresh().then(|| self.update());
+                (self, update)
             });
-            let Ok((back, reading)) = read.await else {
-                return say(true, "manifests are not read any more".to_owned());
+            let Ok((back, update)) = read.await else {
+                return notify(Notice::Problem(
+                    "reading the manifests has failed; changes of files are not seen any more, \
+                     restart ndots"
+                        .to_owned(),
+                ));
             };
             self = back;
-            let Some(reading) = reading else { continue };
-            tell(&before, &reading.faults, &say);
-            for change in reading.changes {
+            let Some(update) = update else { continue };
+            report(&before, &update.errors, &notify);
+            for change in update.changes {
                 if changes.send(change).await.is_err() {
                     return;
                 }
@@ -215,35 +212,34 @@ impl Manifests {
     }
 }
 
-/// Faults that are new, and files that have none any more.
-fn tell(before: &[Fault], now: &[Fault], say: &impl Fn(bool, String)) {
-    for fault in now.iter().filter(|fault| !before.contains(fault)) {
-        say(true, fault.to_string());
+/// Reports errors that are new, and files that have none any more.
+fn report(before: &[ManifestError], now: &[ManifestError], notify: &impl Fn(Notice)) {
+    for error in now.iter().filter(|error| !before.contains(error)) {
+        notify(Notice::Problem(error.to_string()));
     }
-    let files = |faults: &[Fault]| {
-        faults.iter().map(|fault| fault.place.file.clone()).collect::<BTreeSet<_>>()
+    let files = |errors: &[ManifestError]| {
+        errors.iter().map(|error| error.location.file.clone()).collect::<BTreeSet<_>>()
     };
-    for good in files(before).difference(&files(now)) {
-        say(false, format!("{}: it is good again", good.display()));
+    for file in files(before).difference(&files(now)) {
+        notify(Notice::Info(format!("{}: the file is valid again", file.display())));
     }
 }
 
-impl Watching {
+impl DirectoryWatch {
     fn start(root: &Path) -> Self {
-        let (wake, woken) = mpsc::channel(1);
-        Self { woken, watcher: watcher(root, wake.clone()), _wake: wake }
+        let (wake, events) = mpsc::channel(1);
+        Self { events, watcher: watcher(root, wake.clone()), _wake: wake }
     }
 }
 
 fn watcher(root: &Path, wake: mpsc::Sender<()>) -> notify::Result<notify::RecommendedWatcher> {
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // Reading files is no change of them; without this each look would cause the next.
+        // Reading a file is not a change. Without this check each reading would cause the next.
         if event.is_ok_and(|event| !event.kind.is_access()) {
             let _ = wake.try_send(());
         }
     })?;
-    // A file's directory, and no more than that: editors put a new file in the place of the old
-    // one.
+    // For a single file its directory is watched, because editors replace files.
     let (watched, mode) = match root.parent() {
         Some(parent) if !root.is_dir() => (parent, RecursiveMode::NonRecursive),
         _ => (root, RecursiveMode::Recursive),
@@ -254,7 +250,7 @@ fn watcher(root: &Path, wake: mpsc::Sender<()>) -> notify::Result<notify::Recomm
 }
 
 /// A full list of every kind.
-fn whole(objects: &BTreeMap<Key, Object>) -> Vec<Change> {
+fn full_list(objects: &BTreeMap<Key, Object>) -> Vec<Change> {
     let list = |kind: Kind| {
         let of_kind = objects.values().filter(move |object| object.key().kind == kind).cloned();
         [Change::Relist(kind)]

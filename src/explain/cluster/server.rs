@@ -119,9 +119,9 @@ fn permissions(evidence: &Evidence, section: &mut Section) {
         return;
     }
     let role =
-        evidence.objects.cluster_roles.iter().find(|it| objects::name(*it) == "system:coredns");
+        evidence.objects.cluster_roles().iter().find(|it| objects::name(*it) == "system:coredns");
     let Some(role) = role else {
-        if !evidence.objects.cluster_roles.is_empty() {
+        if !evidence.objects.cluster_roles().is_empty() {
             section
                 .broken("rbac.role", "there is no ClusterRole system:coredns")
                 .want("list and watch on services, namespaces, endpointslices")
@@ -155,14 +155,14 @@ fn permissions(evidence: &Evidence, section: &mut Section) {
     }
     let account = evidence
         .objects
-        .deployments
+        .deployments()
         .iter()
         .find(|it| objects::namespace(*it) == "kube-system")
         .and_then(|it| it.spec.as_ref()?.template.spec.as_ref()?.service_account_name.clone());
     let account = account.unwrap_or_else(|| "coredns".to_owned());
     let bound = evidence
         .objects
-        .cluster_role_bindings
+        .cluster_role_bindings()
         .iter()
         .filter(|it| it.role_ref.name == "system:coredns")
         .flat_map(|it| it.subjects.iter().flatten())
@@ -191,7 +191,7 @@ fn permissions(evidence: &Evidence, section: &mut Section) {
 fn replicas(evidence: &Evidence, section: &mut Section) {
     if let Some(deployment) = evidence
         .objects
-        .deployments
+        .deployments()
         .iter()
         .find(|it| it.spec.as_ref().and_then(|spec| spec.replicas) == Some(0))
     {

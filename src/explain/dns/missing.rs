@@ -60,7 +60,7 @@ pub(super) fn judge(
         return;
     }
     let here: Vec<&str> = objects
-        .services
+        .services()
         .iter()
         .filter(|it| objects::namespace(*it) == namespace)
         .map(objects::name)
@@ -82,7 +82,7 @@ pub(super) fn judge(
 fn elsewhere<'e>(evidence: &'e Evidence, service: &str) -> Vec<&'e str> {
     evidence
         .objects
-        .services
+        .services()
         .iter()
         .filter(|it| objects::name(*it) == service)
         .map(objects::namespace)
@@ -96,7 +96,7 @@ pub(super) fn meant(evidence: &Evidence, name: &str) -> Option<String> {
         return None;
     };
     let services =
-        evidence.objects.services.iter().filter(|it| objects::namespace(*it) == namespace);
+        evidence.objects.services().iter().filter(|it| objects::namespace(*it) == namespace);
     let near = nearest(&service, &services.map(objects::name).collect::<Vec<_>>())
         .map(|near| format!("{near}.{namespace}"));
     let near = near.or_else(|| {

@@ -65,7 +65,7 @@ fn policy(evidence: &Evidence, pod: &Pod, section: &mut Section) {
     let policy = spec.dns_policy.as_deref().unwrap_or("ClusterFirst");
     let known = |address: &String| {
         Some(address.as_str()) == evidence.dns_address()
-            || evidence.objects.services.iter().any(|service| objects::cluster_ips(service).contains(&address.as_str()))
+            || evidence.objects.services().iter().any(|service| objects::cluster_ips(service).contains(&address.as_str()))
             // NodeLocal DNSCache listens at a link-local address.
             || address.starts_with("169.254.")
             || address.starts_with("fe80:")

@@ -1,4 +1,5 @@
-//! Reads what is needed from an API server: lists in pages, some objects by name, and nothing else.
+//! Reads the objects that `explain` needs from an API server: lists in pages, and some objects by
+//! name.
 
 use std::collections::BTreeSet;
 
@@ -17,50 +18,23 @@ use crate::{
     },
     limits,
     model::{self, Change, Kind, Object},
-    source::{api::Place, kind::Resource},
+    source::{
+        api::ClusterConfig,
+        kind::{
+            ApiObject, CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, DEPLOYMENT, ENDPOINT_SLICE,
+            INGRESS, INGRESS_CLASS, KindDescriptor, NAMESPACE, NODE, POD, SECRET, SERVICE, Version,
+        },
+    },
 };
 
 use super::{Gathered, Request};
 
-/// A collection: where it is, and what its objects are.
-struct Collection {
-    group: &'static str,
-    version: &'static str,
-    plural: &'static str,
-    kind: &'static str,
-}
-
-const fn collection(
-    group: &'static str,
-    version: &'static str,
-    plural: &'static str,
-    kind: &'static str,
-) -> Collection {
-    Collection { group, version, plural, kind }
-}
-
-const NAMESPACES: Collection = collection("", "v1", "namespaces", "Namespace");
-const SERVICES: Collection = collection("", "v1", "services", "Service");
-const PODS: Collection = collection("", "v1", "pods", "Pod");
-const NODES: Collection = collection("", "v1", "nodes", "Node");
-const SECRETS: Collection = collection("", "v1", "secrets", "Secret");
-const CONFIG_MAPS: Collection = collection("", "v1", "configmaps", "ConfigMap");
-const SLICES: Collection = collection("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice");
-const INGRESSES: Collection = collection("networking.k8s.io", "v1", "ingresses", "Ingress");
-const INGRESS_CLASSES: Collection =
-    collection("networking.k8s.io", "v1", "ingressclasses", "IngressClass");
-const DEPLOYMENTS: Collection = collection("apps", "v1", "deployments", "Deployment");
-const CLUSTER_ROLES: Collection =
-    collection("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole");
-const CLUSTER_ROLE_BINDINGS: Collection =
-    collection("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding");
-
 pub(super) async fn read(
-    place: &Place,
+    cluster: &ClusterConfig,
     request: &Request,
     wanted: &Wanted,
 ) -> anyhow::Result<Gathered> {
-    let client = place.client().await?;
+    let client = cluster.client().await?;
     let namespace = client.default_namespace().to_owned();
     let mut reader = Reader {
         client,
@@ -77,43 +51,44 @@ pub(super) async fn read(
         .unwrap_or_else(|| namespace.clone());
     let mut near: BTreeSet<String> = [own, "default".to_owned(), "kube-system".to_owned()].into();
     reader.services(&mut near, wanted).await?;
-    reader.list(&INGRESSES, "", "").await?;
+    reader.list(&INGRESS, "", "").await?;
     let of_ingress = reader
         .objects
-        .ingresses
+        .ingresses()
         .iter()
         .filter(|it| ingress::has_host(it, &wanted.host))
         .map(|it| objects::namespace(it).to_owned());
     near.extend(of_ingress.collect::<Vec<_>>());
     for namespace in &near {
-        reader.list(&SLICES, namespace, "").await?;
+        reader.list(&ENDPOINT_SLICE, namespace, "").await?;
         // The system's own Pods are many, and few of them matter.
         let labels = if namespace == "kube-system" && !is_about(wanted, namespace) {
             "k8s-app in (kube-dns,kube-proxy)"
         } else {
             ""
         };
-        reader.list(&PODS, namespace, labels).await?;
+        reader.list(&POD, namespace, labels).await?;
     }
-    reader.list(&NODES, "", "").await?;
-    reader.get(&CONFIG_MAPS, "kube-system", "coredns").await?;
+    reader.list(&NODE, "", "").await?;
+    reader.get(&CONFIG_MAP, "kube-system", "coredns").await?;
     reader.secrets(wanted).await?;
-    if !reader.objects.ingresses.is_empty() {
-        reader.list(&INGRESS_CLASSES, "", "").await?;
+    if !reader.objects.ingresses().is_empty() {
+        reader.list(&INGRESS_CLASS, "", "").await?;
     }
     if wanted.host.is_empty() {
-        reader.list(&DEPLOYMENTS, "kube-system", "k8s-app=kube-dns").await?;
-        reader.get(&CLUSTER_ROLES, "", "system:coredns").await?;
-        reader.get(&CLUSTER_ROLE_BINDINGS, "", "system:coredns").await?;
+        reader.list(&DEPLOYMENT, "kube-system", "k8s-app=kube-dns").await?;
+        reader.get(&CLUSTER_ROLE, "", "system:coredns").await?;
+        reader.get(&CLUSTER_ROLE_BINDING, "", "system:coredns").await?;
     }
     reader.synced(&near);
     let Reader { objects, changes, unread, said, .. } = reader;
     Ok(Gathered { objects, changes, unread, namespace: Some(namespace), said })
 }
 
-/// What kube-proxy of a node has said lately; it starts with complaints that mean little.
+/// The recent log of a node's kube-proxy. Its first lines after a start are left out, because they
+/// contain warnings that mean little.
 pub(super) async fn proxy_log(
-    place: &Place,
+    cluster: &ClusterConfig,
     all: &Objects,
     node: &str,
     unread: &mut Vec<Unread>,
@@ -123,14 +98,14 @@ pub(super) async fn proxy_log(
         labels.is_some_and(|labels| labels.get("k8s-app").is_some_and(|app| app == "kube-proxy"))
             && pod.spec.as_ref().is_some_and(|spec| spec.node_name.as_deref() == Some(node))
     };
-    let pod = all.pods.iter().find(of_node)?;
+    let pod = all.pods().iter().find(of_node)?;
     let uri = format!(
         "/api/v1/namespaces/{}/pods/{}/log?tailLines=200&sinceSeconds=600",
         objects::namespace(pod),
         objects::name(pod)
     );
     let request = HttpRequest::get(uri).body(Vec::new()).ok()?;
-    let client = place.client().await.ok()?;
+    let client = cluster.client().await.ok()?;
     match tokio::time::timeout(limits::EXPLAIN_ASK_TIME, client.request_text(request)).await.ok()? {
         Ok(text) => Some(text),
         Err(kube::Error::Api(status)) if status.code == 403 => {
@@ -144,12 +119,12 @@ pub(super) async fn proxy_log(
             });
             None
         }
-        // A kubelet that cannot be reached says nothing of the rules.
+        // A kubelet that cannot be reached says nothing about the rules.
         Err(_) => None,
     }
 }
 
-/// Whether the name speaks of the namespace.
+/// Whether the namespace is a label of the name.
 fn is_about(wanted: &Wanted, namespace: &str) -> bool {
     wanted.host.split('.').any(|label| label == namespace)
 }
@@ -163,13 +138,13 @@ struct Reader {
 }
 
 impl Reader {
-    /// All Services, and the namespaces that the name may be in.
+    /// Reads all Services, and adds the namespaces that the name may be in to `near`.
     async fn services(
         &mut self,
         near: &mut BTreeSet<String>,
         wanted: &Wanted,
     ) -> anyhow::Result<()> {
-        self.list(&NAMESPACES, "", "").await?;
+        self.list(&NAMESPACE, "", "").await?;
         let labels = wanted.host.split('.').map(str::to_owned);
         let known: Vec<String> = labels.filter(|label| self.objects.has_namespace(label)).collect();
         near.extend(known);
@@ -178,12 +153,12 @@ impl Reader {
         {
             near.insert(namespace);
         }
-        self.list(&SERVICES, "", "").await?;
+        self.list(&SERVICE, "", "").await?;
         if self.unread.last().is_some_and(|it| it.resource == "services") {
-            // An account may see some namespaces and not all.
+            // An account may be allowed to read some namespaces and not all.
             self.unread.pop();
             for namespace in near.iter() {
-                self.list(&SERVICES, namespace, "").await?;
+                self.list(&SERVICE, namespace, "").await?;
             }
         }
         Ok(())
@@ -192,7 +167,7 @@ impl Reader {
     /// The certificates of the host's Ingresses.
     async fn secrets(&mut self, wanted: &Wanted) -> anyhow::Result<()> {
         let ingresses =
-            self.objects.ingresses.iter().filter(|it| ingress::has_host(it, &wanted.host));
+            self.objects.ingresses().iter().filter(|it| ingress::has_host(it, &wanted.host));
         let entries = ingresses.flat_map(|it| {
             it.spec
                 .iter()
@@ -202,63 +177,80 @@ impl Reader {
         let names: BTreeSet<(String, String)> =
             entries.filter_map(|(namespace, name)| Some((namespace, name?))).collect();
         for (namespace, name) in names {
-            self.get(&SECRETS, &namespace, &name).await?;
+            self.get(&SECRET, &namespace, &name).await?;
         }
         Ok(())
     }
 
-    async fn list(&mut self, of: &Collection, namespace: &str, labels: &str) -> anyhow::Result<()> {
-        let mut after = String::new();
-        loop {
-            let mut query = form_urlencoded::Serializer::new(String::new());
-            query.append_pair("limit", &limits::API_PAGE.to_string());
-            if !labels.is_empty() {
-                query.append_pair("labelSelector", labels);
+    async fn list(
+        &mut self,
+        kind: &'static KindDescriptor,
+        namespace: &str,
+        labels: &str,
+    ) -> anyhow::Result<()> {
+        for version in kind.served() {
+            let mut after = String::new();
+            loop {
+                let path = kind.path(version, namespace);
+                let uri = format!("{path}?{}", page_query(labels, &after));
+                let mut page = match self.fetch(kind, "list", namespace, &uri).await? {
+                    Fetched::Found(page) => page,
+                    Fetched::NotFound => break,
+                    Fetched::Unreadable => return Ok(()),
+                };
+                let items = page
+                    .get_mut("items")
+                    .and_then(Value::as_array_mut)
+                    .map(std::mem::take)
+                    .unwrap_or_default();
+                items.into_iter().for_each(|item| self.add(kind, version, item));
+                match page.pointer("/metadata/continue").and_then(Value::as_str) {
+                    Some(more) if !more.is_empty() => more.clone_into(&mut after),
+                    _ => return Ok(()),
+                }
             }
-            if !after.is_empty() {
-                query.append_pair("continue", &after);
-            }
-            let uri = format!("{}?{}", of.path(namespace), query.finish());
-            let Some(mut page) = self.fetch(of, "list", namespace, &uri).await? else {
-                return Ok(());
-            };
-            let items = page
-                .get_mut("items")
-                .and_then(Value::as_array_mut)
-                .map(std::mem::take)
-                .unwrap_or_default();
-            items.into_iter().for_each(|item| self.add(of, item));
-            match page.pointer("/metadata/continue").and_then(Value::as_str) {
-                Some(more) if !more.is_empty() => more.clone_into(&mut after),
-                _ => return Ok(()),
-            }
-        }
-    }
-
-    async fn get(&mut self, of: &Collection, namespace: &str, name: &str) -> anyhow::Result<()> {
-        let uri = format!("{}/{name}", of.path(namespace));
-        if let Some(object) = self.fetch(of, "get", namespace, &uri).await? {
-            self.add(of, object);
         }
         Ok(())
     }
 
-    /// `None` where there is nothing, or it may not be read; a server that does not answer at all
-    /// is an error.
+    async fn get(
+        &mut self,
+        kind: &'static KindDescriptor,
+        namespace: &str,
+        name: &str,
+    ) -> anyhow::Result<()> {
+        for version in kind.served() {
+            let uri = format!("{}/{name}", kind.path(version, namespace));
+            match self.fetch(kind, "get", namespace, &uri).await? {
+                Fetched::Found(object) => {
+                    self.add(kind, version, object);
+                    break;
+                }
+                Fetched::NotFound => {}
+                Fetched::Unreadable => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// If the server does not answer, or does not know the account.
     async fn fetch(
         &mut self,
-        of: &Collection,
+        kind: &KindDescriptor,
         verb: &'static str,
         namespace: &str,
         uri: &str,
-    ) -> anyhow::Result<Option<Value>> {
+    ) -> anyhow::Result<Fetched> {
         let request = HttpRequest::get(uri).body(Vec::new())?;
         let reply =
             tokio::time::timeout(limits::API_PAGE_TIME, self.client.request::<Value>(request))
                 .await;
         let (why, forbidden) = match reply {
-            Ok(Ok(value)) => return Ok(Some(value)),
-            Ok(Err(kube::Error::Api(status))) if status.code == 404 => return Ok(None),
+            Ok(Ok(value)) => return Ok(Fetched::Found(value)),
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
+                return Ok(Fetched::NotFound);
+            }
             Ok(Err(kube::Error::Api(status))) if status.code == 401 => {
                 anyhow::bail!("the API server does not know this account: {}", status.message)
             }
@@ -269,45 +261,29 @@ impl Reader {
                 limits::API_PAGE_TIME.as_secs()
             ),
         };
-        let resource = if of.group.is_empty() {
-            of.plural.to_owned()
-        } else {
-            format!("{}.{}", of.plural, of.group)
-        };
         self.unread.push(Unread {
-            resource,
+            resource: kind.resource(),
             verb,
             namespace: namespace.to_owned(),
             why,
             forbidden,
         });
-        Ok(None)
+        Ok(Fetched::Unreadable)
     }
 
-    fn add(&mut self, of: &Collection, mut value: Value) {
-        if let Some(fields) = value.as_object_mut() {
-            let version = if of.group.is_empty() {
-                of.version.to_owned()
-            } else {
-                format!("{}/{}", of.group, of.version)
-            };
-            fields.insert("apiVersion".to_owned(), version.into());
-            fields.insert("kind".to_owned(), of.kind.into());
-        }
-        if let Some(kind) = [Kind::Namespace, Kind::Service, Kind::EndpointSlice]
-            .into_iter()
-            .find(|kind| kind.name() == of.kind)
-            && let Ok(seen) = Resource::of(kind).read(&value.to_string())
-            && let Ok(Some(fact)) = seen.fact
+    fn add(&mut self, kind: &'static KindDescriptor, version: &Version, value: Value) {
+        let Value::Object(fields) = value else { return };
+        let object = ApiObject::new(kind, version, fields);
+        if let Ok(decoded) = object.decode()
+            && let Ok(Some(fact)) = decoded.fact
         {
             self.changes.push(Change::Upsert(fact));
         }
-        if let Err(sentence) = self.objects.add(value) {
-            self.said.push(sentence);
-        }
+        self.said.extend(self.objects.add(&object).err());
     }
 
-    /// Tells the zone which kinds are known. Namespaces that may not be read are taken for real.
+    /// Emits which kinds are known. If Namespaces may not be read, those in `near` are taken as
+    /// existing.
     fn synced(&mut self, near: &BTreeSet<String>) {
         let lacks = |plural: &str| {
             self.unread.iter().find(|it| it.resource.starts_with(plural)).map(|it| it.why.clone())
@@ -334,17 +310,22 @@ impl Reader {
     }
 }
 
-impl Collection {
-    fn path(&self, namespace: &str) -> String {
-        let root = if self.group.is_empty() {
-            format!("/api/{}", self.version)
-        } else {
-            format!("/apis/{}/{}", self.group, self.version)
-        };
-        if namespace.is_empty() {
-            format!("{root}/{}", self.plural)
-        } else {
-            format!("{root}/namespaces/{namespace}/{}", self.plural)
-        }
+/// The result of a request.
+enum Fetched {
+    Found(Value),
+    NotFound,
+    /// It is among [`Reader::unread`].
+    Unreadable,
+}
+
+fn page_query(labels: &str, after: &str) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("limit", &limits::API_PAGE.to_string());
+    if !labels.is_empty() {
+        query.append_pair("labelSelector", labels);
     }
+    if !after.is_empty() {
+        query.append_pair("continue", after);
+    }
+    query.finish()
 }

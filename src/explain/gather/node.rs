@@ -32,7 +32,7 @@ pub(super) fn addresses() -> Vec<IpAddr> {
 pub(super) fn named(all: &Objects, here: &[IpAddr]) -> Option<String> {
     let is_here = |text: &str| text.parse().is_ok_and(|ip| here.contains(&ip));
     let node = all
-        .nodes
+        .nodes()
         .iter()
         .find(|node| node_addresses(node).into_iter().any(is_here))
         .map(|node| objects::name(node).to_owned());
@@ -44,13 +44,13 @@ pub(super) fn named(all: &Objects, here: &[IpAddr]) -> Option<String> {
             .filter(|text| is_here(text))
             .and(pod.spec.as_ref()?.node_name.clone())
     };
-    node.or_else(|| all.pods.iter().find_map(host_of))
+    node.or_else(|| all.pods().iter().find_map(host_of))
 }
 
 /// Whether Services can be expected to answer here: this is a Pod, or a node.
 pub(super) fn is_inside(all: &Objects, here: &[IpAddr]) -> bool {
     let of_pod = || {
-        all.pods
+        all.pods()
             .iter()
             .filter_map(|pod| pod.status.as_ref()?.pod_ip.as_deref()?.parse::<IpAddr>().ok())
             .any(|ip| here.contains(&ip))

@@ -33,7 +33,7 @@ fn secret(evidence: &Evidence, namespace: &str, name: &str, host: &str, section:
         unknown.advise(format!("kubectl -n {namespace} get secret {name} -o jsonpath='{{.data.tls\\.crt}}' | base64 -d | openssl x509 -noout -ext subjectAltName"));
         return;
     }
-    if !evidence.is_live && evidence.objects.secrets.is_empty() {
+    if !evidence.is_live && evidence.objects.secrets().is_empty() {
         section.say(
             Level::Skipped,
             "outside.tls-unread",
@@ -42,7 +42,8 @@ fn secret(evidence: &Evidence, namespace: &str, name: &str, host: &str, section:
         return;
     }
     let make = format!("kubectl -n {namespace} create secret tls {name} --cert=FILE --key=FILE");
-    let Some(secret) = evidence.objects.secrets.iter().find(|it| objects::is(*it, namespace, name))
+    let Some(secret) =
+        evidence.objects.secrets().iter().find(|it| objects::is(*it, namespace, name))
     else {
         let broken = section.broken(
             "outside.tls-secret",

@@ -89,7 +89,7 @@ fn reached_at(
     };
     let addresses: Vec<String> = evidence
         .objects
-        .nodes
+        .nodes()
         .iter()
         .filter(answers)
         .filter_map(|node| node_addresses(node).first().copied())
@@ -112,7 +112,7 @@ fn reached_at(
             ),
         );
     } else if !local_only(service) || section.findings.is_empty() {
-        let saw = if evidence.objects.nodes.is_empty() {
+        let saw = if evidence.objects.nodes().is_empty() {
             "there are no Node objects"
         } else {
             "no node is ready"

@@ -207,7 +207,7 @@ fn others_have(proxy: &Proxy) -> bool {
 }
 
 fn node_of(evidence: &Evidence, address: IpAddr) -> Option<&str> {
-    let endpoints = evidence.objects.slices.iter().flat_map(|slice| &slice.endpoints);
+    let endpoints = evidence.objects.slices().iter().flat_map(|slice| &slice.endpoints);
     endpoints
         .filter(|it| it.addresses.iter().any(|text| text.parse() == Ok(address)))
         .find_map(|it| it.node_name.as_deref())

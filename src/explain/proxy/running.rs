@@ -44,7 +44,7 @@ fn pods(evidence: &Evidence, section: &mut Section) {
                 .and_then(|labels| labels.get("k8s-app"))
                 .is_some_and(|name| name == "kube-proxy")
     };
-    let pods: Vec<_> = evidence.objects.pods.iter().filter(is_proxy).collect();
+    let pods: Vec<_> = evidence.objects.pods().iter().filter(is_proxy).collect();
     if pods.is_empty() {
         return;
     }

@@ -99,7 +99,7 @@ fn none_selected(
 ) {
     let (namespace, name) = (objects::namespace(service), objects::name(service));
     let in_namespace =
-        || evidence.objects.pods.iter().filter(|pod| objects::namespace(*pod) == namespace);
+        || evidence.objects.pods().iter().filter(|pod| objects::namespace(*pod) == namespace);
     if in_namespace().next().is_none() {
         let broken = section.broken(
             "endpoints.no-pods",

@@ -1,4 +1,4 @@
-//! The way to an API server: address, certificates and credentials.
+//! The connection to an API server: address, certificates and credentials.
 
 use std::{fmt, path::PathBuf};
 
@@ -13,23 +13,24 @@ use crate::limits;
 
 use super::Admission;
 
-/// Where it is written down which API server, and how to get in.
+/// Where the API server's address and the credentials are configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// The environment and the ServiceAccount of the Pod this runs in.
-    Pod,
+pub enum ClusterConfig {
+    /// The environment and the ServiceAccount of the Pod that ndots runs in.
+    InCluster,
     Kubeconfig {
         file: PathBuf,
         context: Option<String>,
     },
-    /// Written in the Corefile itself.
+    /// In the Corefile itself.
     Endpoint {
         url: String,
         identity: Option<Identity>,
     },
 }
 
-/// Files with the client's certificate and key, and with the authority that signed the server's.
+/// The files with the client's certificate and key, and with the authority that signed the server's
+/// certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     pub certificate: PathBuf,
@@ -37,11 +38,12 @@ pub struct Identity {
     pub authority: PathBuf,
 }
 
-/// Connections to an API server, made anew where they fail: a kubeconfig, certificate or exec
-/// plugin's credential may have changed, and a connection that looks idle may be dead.
+/// The client for an API server. It is built again after a failure, because the kubeconfig, a
+/// certificate or an exec plugin's credential may have changed, and because an idle connection may
+/// be dead.
 pub struct Access {
-    place: Place,
-    /// The server as metrics name it.
+    config: ClusterConfig,
+    /// `HOST:PORT`, as metrics name the server.
     host: String,
     current: Mutex<Current>,
     pub(super) admission: Admission,
@@ -49,27 +51,28 @@ pub struct Access {
 
 struct Current {
     client: Client,
-    /// How many there were before.
+    /// How many clients there were before.
     number: u64,
 }
 
-/// A client, and which one it is.
+/// A client with its number, so that it is replaced only once.
 #[derive(Clone)]
-pub(super) struct Numbered {
+pub(super) struct NumberedClient {
     pub(super) client: Client,
     number: u64,
 }
 
 impl Access {
-    /// Reads what is written down; nothing is asked of the server yet.
+    /// Reads the configuration. Nothing is sent to the server yet.
     ///
     /// # Errors
-    /// Where it is not there, or not usable.
-    pub async fn open(place: Place, admission: Admission) -> anyhow::Result<Self> {
-        let config = place.config().await?;
-        let host = config.cluster_url.authority().map_or_else(String::new, ToString::to_string);
-        let client = Client::try_from(config).with_context(|| format!("{place} cannot be used"))?;
-        Ok(Self { place, host, current: Mutex::new(Current { client, number: 0 }), admission })
+    /// If the configuration does not exist or cannot be used.
+    pub async fn open(config: ClusterConfig, admission: Admission) -> anyhow::Result<Self> {
+        let loaded = config.load().await?;
+        let host = loaded.cluster_url.authority().map_or_else(String::new, ToString::to_string);
+        let client =
+            Client::try_from(loaded).with_context(|| format!("{config} cannot be used"))?;
+        Ok(Self { config, host, current: Mutex::new(Current { client, number: 0 }), admission })
     }
 
     /// `HOST:PORT` of the server.
@@ -77,34 +80,34 @@ impl Access {
         &self.host
     }
 
-    pub(super) async fn client(&self) -> Numbered {
+    pub(super) async fn client(&self) -> NumberedClient {
         let current = self.current.lock().await;
-        Numbered { client: current.client.clone(), number: current.number }
+        NumberedClient { client: current.client.clone(), number: current.number }
     }
 
-    /// Replaces a client that failed, unless somebody else has done so.
-    pub(super) async fn replace(&self, failed: &Numbered) -> anyhow::Result<()> {
+    /// Replaces a client that failed, unless another task has replaced it already.
+    pub(super) async fn replace(&self, failed: &NumberedClient) -> anyhow::Result<()> {
         let mut current = self.current.lock().await;
         if current.number == failed.number {
-            current.client = self.place.client().await?;
+            current.client = self.config.client().await?;
             current.number += 1;
         }
         Ok(())
     }
 }
 
-impl Place {
+impl ClusterConfig {
     /// A client for a few requests.
     ///
     /// # Errors
-    /// Where what is written down is not there, or not usable.
+    /// If the configuration does not exist or cannot be used.
     pub async fn client(&self) -> anyhow::Result<Client> {
-        Client::try_from(self.config().await?).with_context(|| format!("{self} cannot be used"))
+        Client::try_from(self.load().await?).with_context(|| format!("{self} cannot be used"))
     }
 
-    async fn config(&self) -> anyhow::Result<Config> {
+    async fn load(&self) -> anyhow::Result<Config> {
         let mut config = match self {
-            Self::Pod => pod()?,
+            Self::InCluster => in_cluster()?,
             Self::Kubeconfig { file, context } => {
                 let kubeconfig = Kubeconfig::read_from(file).with_context(|| self.to_string())?;
                 let options =
@@ -132,7 +135,7 @@ impl Place {
     }
 }
 
-fn pod() -> anyhow::Result<Config> {
+fn in_cluster() -> anyhow::Result<Config> {
     if std::env::var_os("KUBERNETES_SERVICE_HOST").is_none()
         || std::env::var_os("KUBERNETES_SERVICE_PORT").is_none()
     {
@@ -144,11 +147,11 @@ fn pod() -> anyhow::Result<Config> {
     Config::incluster_env().context("unable to load in-cluster configuration")
 }
 
-/// As the operator knows it.
-impl fmt::Display for Place {
+/// As messages name it: `kubeconfig FILE`.
+impl fmt::Display for ClusterConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Pod => f.write_str("the in-cluster configuration"),
+            Self::InCluster => f.write_str("the in-cluster configuration"),
             Self::Kubeconfig { file, context: None } => write!(f, "kubeconfig {}", file.display()),
             Self::Endpoint { url, .. } => write!(f, "endpoint {url}"),
             Self::Kubeconfig { file, context: Some(context) } => {

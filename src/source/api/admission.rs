@@ -1,4 +1,4 @@
-//! How much is asked of an API server: `apiserver_qps`, `apiserver_burst` and
+//! Bounds on the requests to an API server: `apiserver_qps`, `apiserver_burst` and
 //! `apiserver_max_inflight`.
 
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// Lets requests through: so many at once, and after a burst one in each interval.
+/// Bounds the requests in flight, and their rate: after a burst one in each interval.
 #[derive(Debug)]
 pub struct Admission {
     rate: Option<Rate>,
@@ -19,7 +19,7 @@ pub struct Admission {
 struct Rate {
     interval: Duration,
     burst: u32,
-    /// When the requests that came so far would have come, one in each interval.
+    /// When the next request would be due if they had come one in each interval.
     reached: Mutex<Instant>,
 }
 
@@ -34,14 +34,14 @@ impl Admission {
         }
     }
 
-    /// Waits until a request may be sent. What is returned is to be dropped when the head of its
-    /// reply is there: a watch must not hold up a list.
+    /// Waits until a request may be sent. The caller drops the permit when the head of the reply is
+    /// there, so that a watch does not delay a list.
     pub(super) async fn admit(&self) -> Option<SemaphorePermit<'_>> {
         if let Some(rate) = &self.rate {
             rate.wait().await;
         }
         match &self.in_flight {
-            // Nobody closes it.
+            // The semaphore is never closed.
             Some(in_flight) => in_flight.acquire().await.ok(),
             None => None,
         }
@@ -49,7 +49,7 @@ impl Admission {
 }
 
 impl Rate {
-    /// The generic cell rate algorithm: who comes more than a burst ahead of the rate waits.
+    /// The generic cell rate algorithm: a request that is more than a burst ahead of the rate waits.
     async fn wait(&self) {
         let mut reached = self.reached.lock().await;
         let now = Instant::now();
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn after_a_burst_one_comes_in_each_interval() {
+    async fn after_a_burst_there_is_one_request_in_each_interval() {
         let admission = Admission::new(Some(Duration::from_millis(200)), 3, None);
         let begun = Instant::now();
         let mut waited = Vec::new();
@@ -80,11 +80,11 @@ mod tests {
         for _ in 0..3 {
             admission.admit().await;
         }
-        assert_eq!(begun.elapsed(), Duration::ZERO, "a pause earns a burst");
+        assert_eq!(begun.elapsed(), Duration::ZERO, "a burst is allowed again after a pause");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn so_many_are_on_their_way() {
+    async fn requests_in_flight_are_bounded() {
         let admission = Admission::new(None, 10, Some(2));
         let (first, _second) = (admission.admit().await, admission.admit().await);
         assert!(first.is_some());

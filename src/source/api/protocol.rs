@@ -1,4 +1,4 @@
-//! What is asked of an API server, and the frame around its objects.
+//! The requests to an API server, and the format of its lists and watches around the objects.
 
 use std::borrow::Cow;
 
@@ -13,54 +13,48 @@ use serde_json::value::RawValue;
 
 use crate::{
     limits,
-    source::kind::{Resource, or_default},
+    source::kind::{LabelSelector, Watched, or_default},
 };
 
-/// Asks for a page of a list.
-pub(super) fn list(
-    resource: &Resource,
-    path: &str,
-    labels: Option<&str>,
-    after: &str,
-) -> Request<Body> {
+/// Which objects of a kind are asked for.
+pub(super) struct Selection<'s> {
+    /// Of the kind's collection.
+    pub(super) path: String,
+    pub(super) watched: &'s Watched,
+    /// The Corefile's `labels`.
+    pub(super) labels: Option<&'s str>,
+}
+
+/// The request for a page of a list; `after` is the previous page's `continue`.
+pub(super) fn list(selection: &Selection<'_>, after: &str) -> Request<Body> {
     let mut query = Serializer::new(String::new());
     query.append_pair("limit", &limits::API_PAGE.to_string());
     if !after.is_empty() {
         query.append_pair("continue", after);
     }
-    get(resource, path, labels, query)
+    get(selection, query)
 }
 
-/// Asks for what happens after `version`, for some seconds.
-pub(super) fn watch(
-    resource: &Resource,
-    path: &str,
-    labels: Option<&str>,
-    version: &str,
-) -> Request<Body> {
+/// The request for the events after the resource version `version`, for [`limits::API_WATCH_TIME`].
+pub(super) fn watch(selection: &Selection<'_>, version: &str) -> Request<Body> {
     let mut query = Serializer::new(String::new());
     let seconds = limits::API_WATCH_TIME.as_secs().to_string();
     query.append_pair("watch", "1").append_pair("allowWatchBookmarks", "true");
     query.append_pair("timeoutSeconds", &seconds).append_pair("resourceVersion", version);
-    get(resource, path, labels, query)
+    get(selection, query)
 }
 
-fn get(
-    resource: &Resource,
-    path: &str,
-    labels: Option<&str>,
-    mut query: Serializer<'_, String>,
-) -> Request<Body> {
-    if let Some(labels) = labels.filter(|_| resource.is_labelled) {
+fn get(selection: &Selection<'_>, mut query: Serializer<'_, String>) -> Request<Body> {
+    let Selection { path, watched, labels } = selection;
+    if let Some(labels) = labels.filter(|_| watched.labels == LabelSelector::Applies) {
         query.append_pair("labelSelector", labels);
     }
-    if let Some(fields) = resource.field_selector {
+    if let Some(fields) = watched.field_selector {
         query.append_pair("fieldSelector", fields);
     }
     let mut request = Request::new(Body::empty());
     let uri = format!("{path}?{}", query.finish());
-    *request.uri_mut() =
-        uri.parse().expect("the table's paths and what the serializer writes are a URI");
+    *request.uri_mut() = uri.parse().expect("a path of the table with an encoded query is a URI");
     request
 }
 
@@ -92,7 +86,7 @@ pub(super) struct Event<'e> {
     pub(super) object: &'e RawValue,
 }
 
-/// What an API server says of a failure.
+/// An API server's description of a failure.
 #[derive(Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
 pub(super) struct Status {
@@ -103,31 +97,32 @@ pub(super) struct Status {
 }
 
 impl Status {
-    /// The reply's status; what is no JSON, such as a proxy's page, is told by its code.
+    /// Reads a reply's body. One that is not JSON, such as a proxy's page, is described by its code.
     pub(super) async fn read(code: u16, body: Body) -> Self {
-        let text = whole(body, limits::API_STATUS_OCTETS).await.unwrap_or_default();
-        let said = serde_json::from_slice::<Self>(&text).unwrap_or_default();
-        let message = if said.message.is_empty() {
-            format!("the server answers with HTTP status {code}")
+        let text = complete(body, limits::API_STATUS_OCTETS).await.unwrap_or_default();
+        let status = serde_json::from_slice::<Self>(&text).unwrap_or_default();
+        let message = if status.message.is_empty() {
+            format!("the server replied with HTTP status {code}")
         } else {
-            said.message
+            status.message
         };
         Self { message, code }
     }
 
-    /// Whether what we know is too old, or of another time, to go on from.
+    /// Whether the resource version is too old to go on from, or newer than the server, which may have
+    /// been restored from a backup.
     pub(super) fn is_expired(&self) -> bool {
         self.code == 410 || self.code == 504 && self.message.contains("resource version")
     }
 }
 
-/// A body up to its end.
-pub(super) async fn whole(body: Body, octets: usize) -> anyhow::Result<Bytes> {
+/// Reads a body up to its end.
+pub(super) async fn complete(body: Body, octets: usize) -> anyhow::Result<Bytes> {
     let read = Limited::new(body, octets).collect().await;
     Ok(read.map_err(|error| anyhow!("{error}"))?.to_bytes())
 }
 
-/// The lines of a body that is still being written.
+/// The lines of a body that has not ended yet.
 pub(super) struct Events {
     body: Body,
     lines: Lines,
@@ -138,7 +133,7 @@ impl Events {
         Self { body, lines: Lines::default() }
     }
 
-    /// The next line, `None` at the end; a last line that was cut off is none.
+    /// The next line; `None` at the end. An incomplete last line is dropped.
     pub(super) async fn next(&mut self) -> anyhow::Result<Option<Vec<u8>>> {
         loop {
             if let Some(line) = self.lines.next() {
@@ -160,49 +155,53 @@ impl Events {
 #[derive(Default)]
 struct Lines {
     read: Vec<u8>,
-    /// How far `read` was looked through.
-    looked: usize,
+    /// The octets of `read` that have no line end.
+    searched: usize,
 }
 
 impl Lines {
     fn next(&mut self) -> Option<Vec<u8>> {
-        let found = self.read[self.looked..].iter().position(|octet| *octet == b'\n');
-        self.looked = if found.is_some() { self.looked } else { self.read.len() };
-        let rest = self.read.split_off(self.looked + found? + 1);
-        self.looked = 0;
+        let found = self.read[self.searched..].iter().position(|octet| *octet == b'\n');
+        self.searched = if found.is_some() { self.searched } else { self.read.len() };
+        let rest = self.read.split_off(self.searched + found? + 1);
+        self.searched = 0;
         Some(std::mem::replace(&mut self.read, rest))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::model::Kind;
+    use crate::{model::Kind, source::kind};
 
     use super::*;
 
+    fn selection(kind: Kind, labels: Option<&'static str>) -> Selection<'static> {
+        let (kind, watched) = kind::of_fact(kind);
+        Selection { path: kind.path(kind.newest(), ""), watched, labels }
+    }
+
     #[test]
-    fn requests_say_what_is_wanted() {
+    fn requests_have_selectors_and_versions() {
         let uri = |request: Request<Body>| request.uri().to_string();
-        let pods = Resource::of(Kind::Pod);
         let fields = "fieldSelector=status.phase%21%3DSucceeded%2Cstatus.phase%21%3DFailed%2Cstatus.phase%21%3DUnknown";
         assert_eq!(
-            uri(list(pods, pods.paths[0], Some("app in (a,b)"), "")),
+            uri(list(&selection(Kind::Pod, Some("app in (a,b)")), "")),
             format!("/api/v1/pods?limit=500&labelSelector=app+in+%28a%2Cb%29&{fields}")
         );
-        // Namespaces are no objects that `labels` chooses among.
+        // `labels` does not apply to Namespaces.
         assert_eq!(
-            uri(list(Resource::of(Kind::Namespace), "/api/v1/namespaces", Some("app=a"), "ab=")),
+            uri(list(&selection(Kind::Namespace, Some("app=a")), "ab=")),
             "/api/v1/namespaces?limit=500&continue=ab%3D"
         );
         let watched = "watch=1&allowWatchBookmarks=true&timeoutSeconds=30&resourceVersion=17";
         assert_eq!(
-            uri(watch(Resource::of(Kind::Service), "/api/v1/services", None, "17")),
+            uri(watch(&selection(Kind::Service, None), "17")),
             format!("/api/v1/services?{watched}")
         );
     }
 
     #[test]
-    fn lines_are_whole_ones() {
+    fn only_complete_lines_are_returned() {
         for (chunks, want) in [
             (&["a\nb", "c\n", "\nd"][..], &["a\n", "bc\n", "\n"][..]),
             (&["", "ab"], &[]),
@@ -218,13 +217,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failure_is_told_in_the_servers_words() {
+    async fn a_failure_has_the_servers_message() {
         let status =
             |code, text: &'static str| Status::read(code, Body::from(text.as_bytes().to_vec()));
         let forbidden =
             status(403, r#"{"kind":"Status","message":"pods is forbidden","code":403}"#).await;
         assert_eq!((&*forbidden.message, forbidden.is_expired()), ("pods is forbidden", false));
-        assert_eq!(status(502, "<html>").await.message, "the server answers with HTTP status 502");
+        assert_eq!(status(502, "<html>").await.message, "the server replied with HTTP status 502");
         assert!(status(410, "{}").await.is_expired());
         assert!(
             status(504, r#"{"message":"Timeout: Too large resource version: 7, current: 5"}"#)

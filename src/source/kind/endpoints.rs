@@ -1,16 +1,26 @@
-//! v1 Endpoints, which EndpointSlices have replaced: read as slices, one a subset.
+//! v1 Endpoints, the predecessor of EndpointSlice. An API server's EndpointSlices include them,
+//! because Kubernetes mirrors them there; for manifests ndots does the same.
 
+use k8s_openapi::api::core::v1 as api;
 use serde::Deserialize;
-
-use crate::model::{self, Endpoint};
+use serde_json::{Value, json};
 
 use super::{
-    Meta, address,
-    endpointslice::{SlicePort, TargetRef},
-    or_default,
+    DnsUse, KindDescriptor, Meta, Scope, Version, decode_name, endpointslice::SERVICE_NAME,
+    fields::or_default, object::store_as,
 };
 
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+pub static ENDPOINTS: KindDescriptor = KindDescriptor {
+    name: "Endpoints",
+    plural: "endpoints",
+    scope: Scope::Namespaced,
+    versions: &[Version::new("v1")],
+    dns: DnsUse::Manifests,
+    decode: decode_name,
+    store: store_as::<api::Endpoints>,
+};
+
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Endpoints {
     pub metadata: Meta,
@@ -18,54 +28,51 @@ pub struct Endpoints {
     subsets: Vec<Subset>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct Subset {
-    /// The ready ones; `notReadyAddresses` are no answer.
+    /// The ready ones. `notReadyAddresses` are left out of answers.
     #[serde(deserialize_with = "or_default")]
     addresses: Vec<SubsetAddress>,
     #[serde(deserialize_with = "or_default")]
-    ports: Vec<SlicePort>,
+    ports: Vec<Value>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct SubsetAddress {
     #[serde(deserialize_with = "or_default")]
     ip: String,
-    hostname: Option<String>,
-    node_name: Option<String>,
-    target_ref: Option<TargetRef>,
+    hostname: Value,
+    node_name: Value,
+    target_ref: Value,
 }
 
 impl Endpoints {
-    /// The slices that Kubernetes' mirroring controller would make.
-    ///
-    /// # Errors
-    /// A sentence that says which field is wrong.
-    pub fn facts(&self) -> Result<Vec<model::EndpointSlice>, String> {
+    /// The EndpointSlices that Kubernetes' mirroring controller would make: one for each subset.
+    pub fn slices(&self) -> Vec<Value> {
         self.subsets.iter().enumerate().map(|(index, subset)| self.slice(index, subset)).collect()
     }
 
-    fn slice(&self, index: usize, subset: &Subset) -> Result<model::EndpointSlice, String> {
+    fn slice(&self, index: usize, subset: &Subset) -> Value {
+        let Meta { name, namespace, labels, .. } = &self.metadata;
+        let mut labels = labels.clone();
+        labels.insert(SERVICE_NAME.to_owned(), name.clone());
+        let is_v6 = subset.addresses.first().is_some_and(|it| it.ip.contains(':'));
         let endpoint = |it: &SubsetAddress| {
-            let hostname = it.hostname.as_deref().filter(|name| !name.is_empty()).map(Into::into);
-            let pod = it.target_ref.as_ref().and_then(TargetRef::name);
-            Ok(Endpoint {
-                address: address(&it.ip)?,
-                hostname,
-                pod,
-                zone: None,
-                node: it.node_name.as_deref().map(Into::into),
+            json!({
+                "addresses": [it.ip],
+                "conditions": { "ready": true },
+                "hostname": it.hostname,
+                "nodeName": it.node_name,
+                "targetRef": it.target_ref,
             })
         };
-        Ok(model::EndpointSlice {
-            namespace: self.metadata.namespace.as_str().into(),
-            name: format!("{}-mirrored-{index}", self.metadata.name).into(),
-            service: Some(self.metadata.name.as_str().into()),
-            import: None,
-            endpoints: subset.addresses.iter().map(endpoint).collect::<Result<_, String>>()?,
-            ports: subset.ports.iter().map(SlicePort::fact).collect::<Result<_, _>>()?,
+        json!({
+            "metadata": { "name": format!("{name}-mirrored-{index}"), "namespace": namespace, "labels": labels },
+            "addressType": if is_v6 { "IPv6" } else { "IPv4" },
+            "endpoints": subset.addresses.iter().map(endpoint).collect::<Vec<_>>(),
+            "ports": subset.ports,
         })
     }
 }

@@ -2,17 +2,43 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use k8s_openapi::api::discovery::v1 as api;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
-use crate::model::{self, Endpoint, EndpointPort, Import};
+use crate::model::{self, Endpoint, EndpointPort, Import, Kind, Object};
 
-use super::{Meta, addresses, or_default, port::number, protocol};
+use super::{
+    DnsUse, FieldError, KindDescriptor, Meta, Scope, Version, Watched, decode,
+    fields::{addresses, or_default, protocol},
+    object::store_as,
+    port::number,
+};
 
-/// The label that says whose a slice is.
+/// The label with the name of a slice's Service.
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
-/// The labels that say which imported Service a slice is of, and from which cluster it is.
+/// The labels with the name of the imported Service, and with the cluster that exports it.
 const IMPORT_NAME: &str = "multicluster.kubernetes.io/service-name";
 const SOURCE_CLUSTER: &str = "multicluster.kubernetes.io/source-cluster";
+
+pub static ENDPOINT_SLICE: KindDescriptor = KindDescriptor {
+    name: "EndpointSlice",
+    plural: "endpointslices",
+    scope: Scope::Namespaced,
+    versions: &[
+        Version::new("discovery.k8s.io/v1"),
+        Version::converted("discovery.k8s.io/v1beta1", from_v1beta1),
+    ],
+    dns: DnsUse::Facts(Watched::required(Kind::EndpointSlice)),
+    decode: |json| {
+        decode(
+            json,
+            |it: &EndpointSlice| Ok(it.fact()?.map(Object::EndpointSlice)),
+            |it| it.metadata,
+        )
+    },
+    store: store_as::<api::EndpointSlice>,
+};
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
@@ -47,20 +73,20 @@ struct Conditions {
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
-pub(super) struct TargetRef {
+struct TargetRef {
     #[serde(deserialize_with = "or_default")]
     name: String,
 }
 
 impl TargetRef {
-    pub(super) fn name(&self) -> Option<Box<str>> {
+    fn name(&self) -> Option<Box<str>> {
         (!self.name.is_empty()).then(|| self.name.as_str().into())
     }
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
-pub(super) struct SlicePort {
+struct SlicePort {
     #[serde(deserialize_with = "or_default")]
     name: String,
     protocol: Option<String>,
@@ -69,7 +95,7 @@ pub(super) struct SlicePort {
 }
 
 impl SlicePort {
-    pub(super) fn fact(&self) -> Result<EndpointPort, String> {
+    fn fact(&self) -> Result<EndpointPort, FieldError> {
         Ok(EndpointPort {
             name: self.name.as_str().into(),
             protocol: protocol(self.protocol.as_deref())?,
@@ -79,7 +105,7 @@ impl SlicePort {
 }
 
 impl EndpointSlice {
-    /// The Service that the slice says it is of.
+    /// The name of the Service that the slice belongs to.
     pub fn service(&self) -> Option<&str> {
         self.label(SERVICE_NAME)
     }
@@ -93,11 +119,8 @@ impl EndpointSlice {
         self.label(IMPORT_NAME).map(|service| Box::new(Import { service: service.into(), cluster }))
     }
 
-    /// `None` for a slice of no Service, or of names instead of addresses.
-    ///
-    /// # Errors
-    /// A sentence that says which field is wrong.
-    pub fn fact(&self) -> Result<Option<model::EndpointSlice>, String> {
+    /// `None` for a slice that belongs to no Service, or that has names instead of addresses.
+    fn fact(&self) -> Result<Option<model::EndpointSlice>, FieldError> {
         let (service, import) = (self.service().map(Into::into), self.import());
         if self.address_type == "FQDN" || service.is_none() && import.is_none() {
             return Ok(None);
@@ -133,7 +156,7 @@ impl EndpointSlice {
     }
 }
 
-/// The same text once.
+/// The text as it is in `texts`, so that endpoints share it.
 fn shared(texts: &mut BTreeSet<Arc<str>>, text: &str) -> Arc<str> {
     if let Some(known) = texts.get(text) {
         return Arc::clone(known);
@@ -141,4 +164,19 @@ fn shared(texts: &mut BTreeSet<Arc<str>>, text: &str) -> Arc<str> {
     let new: Arc<str> = text.into();
     texts.insert(Arc::clone(&new));
     new
+}
+
+/// v1beta1 has the topology zone and the node's name in labels.
+fn from_v1beta1(fields: &mut Map<String, Value>) {
+    let endpoints = fields.get_mut("endpoints").and_then(Value::as_array_mut);
+    for endpoint in endpoints.into_iter().flatten().filter_map(Value::as_object_mut) {
+        let Some(Value::Object(mut topology)) = endpoint.remove("topology") else { continue };
+        for (field, label) in
+            [("zone", "topology.kubernetes.io/zone"), ("nodeName", "kubernetes.io/hostname")]
+        {
+            if let Some(value) = topology.remove(label) {
+                endpoint.entry(field).or_insert(value);
+            }
+        }
+    }
 }

@@ -2,14 +2,34 @@
 
 use serde::Deserialize;
 
-use crate::model::{self, LoadBalancerPoint};
+use crate::model::{self, Kind, LoadBalancerPoint, Object};
 
-use super::{Meta, address, or_default};
+use super::{
+    DnsUse, FieldError, KindDescriptor, Meta, Scope, Version, Watched, decode,
+    fields::{address, or_default},
+    object::store_untyped,
+};
+
+pub static GATEWAY: KindDescriptor = KindDescriptor {
+    name: "Gateway",
+    plural: "gateways",
+    scope: Scope::Namespaced,
+    versions: &[
+        Version::new("gateway.networking.k8s.io/v1"),
+        Version::new("gateway.networking.k8s.io/v1beta1"),
+        Version::new("gateway.networking.k8s.io/v1alpha2"),
+    ],
+    dns: DnsUse::Facts(Watched::optional(Kind::Gateway)),
+    decode: |json| {
+        decode(json, |it: &Gateway| Ok(Some(Object::Gateway(it.fact()?))), |it| it.metadata)
+    },
+    store: store_untyped,
+};
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
-pub struct Gateway {
-    pub metadata: Meta,
+struct Gateway {
+    metadata: Meta,
     #[serde(deserialize_with = "or_default")]
     spec: Spec,
     #[serde(deserialize_with = "or_default")]
@@ -33,7 +53,7 @@ struct Status {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
 struct StatusAddress {
-    /// `IPAddress` where it is absent.
+    /// `IPAddress` if it is absent.
     #[serde(rename = "type")]
     kind: Option<String>,
     #[serde(deserialize_with = "or_default")]
@@ -41,13 +61,11 @@ struct StatusAddress {
 }
 
 impl Gateway {
-    /// # Errors
-    /// A sentence that says which field is wrong.
-    pub fn fact(&self) -> Result<model::Gateway, String> {
+    fn fact(&self) -> Result<model::Gateway, FieldError> {
         let point = |it: &StatusAddress| match it.kind.as_deref() {
             None | Some("IPAddress") => Some(address(&it.value).map(LoadBalancerPoint::Ip)),
             Some("Hostname") => Some(Ok(LoadBalancerPoint::Hostname(it.value.as_str().into()))),
-            // A name that means something to its controller only.
+            // A name that only the Gateway's controller understands.
             Some(_) => None,
         };
         Ok(model::Gateway {

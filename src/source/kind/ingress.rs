@@ -1,16 +1,37 @@
-//! networking.k8s.io Ingress, and its forebear in extensions/v1beta1: what is read stands in both
-//! alike.
+//! networking.k8s.io Ingress, and its predecessor in extensions/v1beta1.
 
+use k8s_openapi::api::networking::v1 as api;
 use serde::Deserialize;
+use serde_json::{Map, Value, json};
 
-use crate::model;
+use crate::model::{self, Kind, Object};
 
-use super::{LoadBalancer, Meta, hosts, or_default};
+use super::{
+    DnsUse, FieldError, KindDescriptor, Meta, Scope, Version, Watched, decode,
+    fields::{LoadBalancer, hosts, or_default},
+    object::store_as,
+};
+
+pub static INGRESS: KindDescriptor = KindDescriptor {
+    name: "Ingress",
+    plural: "ingresses",
+    scope: Scope::Namespaced,
+    versions: &[
+        Version::new("networking.k8s.io/v1"),
+        Version::converted("networking.k8s.io/v1beta1", from_v1beta1),
+        Version::converted("extensions/v1beta1", from_v1beta1),
+    ],
+    dns: DnsUse::Facts(Watched::optional(Kind::Ingress)),
+    decode: |json| {
+        decode(json, |it: &Ingress| Ok(Some(Object::Ingress(it.fact()?))), |it| it.metadata)
+    },
+    store: store_as::<api::Ingress>,
+};
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
-pub struct Ingress {
-    pub metadata: Meta,
+struct Ingress {
+    metadata: Meta,
     #[serde(deserialize_with = "or_default")]
     spec: Spec,
     #[serde(deserialize_with = "or_default")]
@@ -48,9 +69,7 @@ struct Status {
 }
 
 impl Ingress {
-    /// # Errors
-    /// A sentence that says which field is wrong.
-    pub fn fact(&self) -> Result<model::Ingress, String> {
+    fn fact(&self) -> Result<model::Ingress, FieldError> {
         let rules = self.spec.rules.iter().filter_map(|rule| rule.host.as_ref());
         let class = self.spec.ingress_class_name.as_ref().or(self
             .metadata
@@ -68,4 +87,37 @@ impl Ingress {
             points: self.status.load_balancer.points()?,
         })
     }
+}
+
+/// v1beta1 has `backend`, `serviceName` and `servicePort` where v1 has `defaultBackend` and
+/// `service`, and `pathType` may be absent.
+fn from_v1beta1(fields: &mut Map<String, Value>) {
+    let Some(Value::Object(spec)) = fields.get_mut("spec") else { return };
+    if let Some(backend) = spec.remove("backend") {
+        spec.insert("defaultBackend".to_owned(), backend_from_v1beta1(backend));
+    }
+    let rules = spec.get_mut("rules").and_then(Value::as_array_mut).into_iter().flatten();
+    let paths = rules
+        .filter_map(|rule| rule.pointer_mut("/http/paths")?.as_array_mut())
+        .flatten()
+        .filter_map(Value::as_object_mut);
+    for path in paths {
+        path.entry("pathType").or_insert_with(|| "ImplementationSpecific".into());
+        if let Some(backend) = path.remove("backend") {
+            path.insert("backend".to_owned(), backend_from_v1beta1(backend));
+        }
+    }
+}
+
+fn backend_from_v1beta1(mut backend: Value) -> Value {
+    if let Some(fields) = backend.as_object_mut()
+        && let Some(name) = fields.remove("serviceName")
+    {
+        let port = match fields.remove("servicePort") {
+            Some(Value::String(port)) => json!({ "name": port }),
+            port => json!({ "number": port }),
+        };
+        fields.insert("service".to_owned(), json!({ "name": name, "port": port }));
+    }
+    backend
 }

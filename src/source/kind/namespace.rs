@@ -1,19 +1,37 @@
 //! v1 Namespace.
 
+use k8s_openapi::api::core::v1 as api;
 use serde::Deserialize;
 
-use crate::model;
+use crate::model::{self, Kind, Object};
 
-use super::Meta;
+use super::{
+    DnsUse, KindDescriptor, LabelSelector, Meta, Scope, Version, Watched, decode, object::store_as,
+};
+
+pub static NAMESPACE: KindDescriptor = KindDescriptor {
+    name: "Namespace",
+    plural: "namespaces",
+    scope: Scope::Cluster,
+    versions: &[Version::new("v1")],
+    dns: DnsUse::Facts(Watched {
+        labels: LabelSelector::Ignored,
+        ..Watched::required(Kind::Namespace)
+    }),
+    decode: |json| {
+        decode(json, |it: &Namespace| Ok(Some(Object::Namespace(it.fact()))), |it| it.metadata)
+    },
+    store: store_as::<api::Namespace>,
+};
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
-pub struct Namespace {
-    pub metadata: Meta,
+struct Namespace {
+    metadata: Meta,
 }
 
 impl Namespace {
-    pub fn fact(&self) -> model::Namespace {
+    fn fact(&self) -> model::Namespace {
         let labels = self
             .metadata
             .labels

@@ -1,10 +1,26 @@
 //! v1 Node.
 
+use k8s_openapi::api::core::v1 as api;
 use serde::Deserialize;
 
-use crate::model::{self, NodeAddress};
+use crate::model::{self, Kind, NodeAddress, Object};
 
-use super::{Meta, address, or_default, pod::Condition};
+use super::{
+    DnsUse, FieldError, KindDescriptor, Meta, Scope, Version, Watched, decode,
+    fields::{address, or_default},
+    object::store_as,
+    pod::Condition,
+};
+
+pub static NODE: KindDescriptor = KindDescriptor {
+    name: "Node",
+    plural: "nodes",
+    scope: Scope::Cluster,
+    versions: &[Version::new("v1")],
+    dns: DnsUse::Facts(Watched::optional(Kind::Node)),
+    decode: |json| decode(json, |it: &Node| Ok(Some(Object::Node(it.fact()?))), |it| it.metadata),
+    store: store_as::<api::Node>,
+};
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
@@ -33,9 +49,7 @@ struct StatusAddress {
 }
 
 impl Node {
-    /// # Errors
-    /// A sentence that says which field is wrong.
-    pub fn fact(&self) -> Result<model::Node, String> {
+    fn fact(&self) -> Result<model::Node, FieldError> {
         let reachable = |it: &StatusAddress| match &*it.kind {
             "InternalIP" => Some(address(&it.address).map(NodeAddress::Internal)),
             "ExternalIP" => Some(address(&it.address).map(NodeAddress::External)),

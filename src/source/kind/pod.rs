@@ -2,11 +2,31 @@
 
 use std::net::IpAddr;
 
+use k8s_openapi::api::core::v1 as api;
 use serde::Deserialize;
 
-use crate::model::{self, Protocol};
+use crate::model::{self, Kind, Object, Protocol};
 
-use super::{Meta, PortRef, addresses, or_default, port::number, protocol};
+use super::{
+    DnsUse, FieldError, KindDescriptor, Meta, PortRef, Scope, Version, Watched, decode,
+    fields::{addresses, or_default, protocol},
+    object::store_as,
+    port::number,
+};
+
+pub static POD: KindDescriptor = KindDescriptor {
+    name: "Pod",
+    plural: "pods",
+    scope: Scope::Namespaced,
+    versions: &[Version::new("v1")],
+    dns: DnsUse::Facts(Watched {
+        // A finished Pod has given its address back.
+        field_selector: Some("status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown"),
+        ..Watched::required(Kind::Pod)
+    }),
+    decode: |json| decode(json, |it: &Pod| Ok(it.fact()?.map(Object::Pod)), |it| it.metadata),
+    store: store_as::<api::Pod>,
+};
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
@@ -90,8 +110,8 @@ impl Pod {
     /// `None` for a Pod that is finished, terminating or has no address yet.
     ///
     /// # Errors
-    /// A sentence that says which field is wrong.
-    pub fn fact(&self) -> Result<Option<model::Pod>, String> {
+    /// If a field cannot be used.
+    pub fn fact(&self) -> Result<Option<model::Pod>, FieldError> {
         let addresses = self.addresses()?;
         let gone = self.metadata.deletion_timestamp.is_some()
             || ["Succeeded", "Failed"].contains(&&*self.status.phase);
@@ -106,7 +126,7 @@ impl Pod {
         }))
     }
 
-    fn addresses(&self) -> Result<Box<[IpAddr]>, String> {
+    fn addresses(&self) -> Result<Box<[IpAddr]>, FieldError> {
         let several = self.status.pod_ips.iter().map(|it| &it.ip);
         let given = if self.status.pod_ips.is_empty() {
             several.chain(self.status.pod_ip.as_ref())

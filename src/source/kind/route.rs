@@ -1,16 +1,65 @@
-//! gateway.networking.k8s.io HTTPRoute, TLSRoute and GRPCRoute: what is read stands in all of them
-//! alike.
+//! gateway.networking.k8s.io HTTPRoute, TLSRoute and GRPCRoute. The fields that ndots reads are the
+//! same in all of them.
 
 use serde::Deserialize;
 
-use crate::model::{self, Kind};
+use crate::model::{self, Kind, Object};
 
-use super::{Meta, hosts, or_default};
+use super::{
+    Decoded, DnsUse, FieldError, KindDescriptor, Meta, Scope, Version, Watched, decode,
+    fields::{hosts, or_default},
+    object::store_untyped,
+};
+
+pub static HTTP_ROUTE: KindDescriptor = KindDescriptor {
+    name: "HTTPRoute",
+    plural: "httproutes",
+    scope: Scope::Namespaced,
+    versions: &[
+        Version::new("gateway.networking.k8s.io/v1"),
+        Version::new("gateway.networking.k8s.io/v1beta1"),
+        Version::new("gateway.networking.k8s.io/v1alpha2"),
+    ],
+    dns: DnsUse::Facts(Watched::optional(Kind::HttpRoute)),
+    decode: |json| decode_route(json, Kind::HttpRoute),
+    store: store_untyped,
+};
+
+pub static TLS_ROUTE: KindDescriptor = KindDescriptor {
+    name: "TLSRoute",
+    plural: "tlsroutes",
+    scope: Scope::Namespaced,
+    versions: &[
+        Version::new("gateway.networking.k8s.io/v1"),
+        Version::new("gateway.networking.k8s.io/v1alpha3"),
+        Version::new("gateway.networking.k8s.io/v1alpha2"),
+    ],
+    dns: DnsUse::Facts(Watched::optional(Kind::TlsRoute)),
+    decode: |json| decode_route(json, Kind::TlsRoute),
+    store: store_untyped,
+};
+
+pub static GRPC_ROUTE: KindDescriptor = KindDescriptor {
+    name: "GRPCRoute",
+    plural: "grpcroutes",
+    scope: Scope::Namespaced,
+    versions: &[
+        Version::new("gateway.networking.k8s.io/v1"),
+        Version::new("gateway.networking.k8s.io/v1alpha2"),
+    ],
+    dns: DnsUse::Facts(Watched::optional(Kind::GrpcRoute)),
+    decode: |json| decode_route(json, Kind::GrpcRoute),
+    store: store_untyped,
+};
+
+fn decode_route(json: &str, kind: Kind) -> Result<Decoded, FieldError> {
+    decode(json, |it: &Route| Ok(Some(Object::Route(it.fact(kind)))), |it| it.metadata)
+}
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
-pub struct Route {
-    pub metadata: Meta,
+struct Route {
+    metadata: Meta,
     #[serde(deserialize_with = "or_default")]
     spec: Spec,
 }
@@ -27,7 +76,7 @@ struct Spec {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
 struct ParentRef {
-    /// `Gateway` where it is absent.
+    /// `Gateway` if it is absent.
     kind: Option<String>,
     namespace: Option<String>,
     #[serde(deserialize_with = "or_default")]
@@ -35,7 +84,7 @@ struct ParentRef {
 }
 
 impl Route {
-    pub fn fact(&self, kind: Kind) -> model::Route {
+    fn fact(&self, kind: Kind) -> model::Route {
         let own = self.metadata.namespace.as_str();
         let is_gateway = |it: &&ParentRef| it.kind.as_deref().is_none_or(|kind| kind == "Gateway");
         let gateway = |it: &ParentRef| {

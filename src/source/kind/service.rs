@@ -2,12 +2,28 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1 as api;
 use serde::Deserialize;
 
-use crate::model::{self, Addressing, Exposure, Outside};
+use crate::model::{self, Addressing, Exposure, Kind, Object, Outside};
 
 use super::{
-    LoadBalancer, Meta, PortRef, addresses, hosts, or_default, port::number, protocol, words,
+    DnsUse, FieldError, KindDescriptor, Meta, PortRef, Scope, Version, Watched, decode,
+    fields::{LoadBalancer, address, addresses, hosts, labels, or_default, protocol},
+    object::store_as,
+    port::number,
+};
+
+pub static SERVICE: KindDescriptor = KindDescriptor {
+    name: "Service",
+    plural: "services",
+    scope: Scope::Namespaced,
+    versions: &[Version::new("v1")],
+    dns: DnsUse::Facts(Watched::required(Kind::Service)),
+    decode: |json| {
+        decode(json, |it: &Service| Ok(Some(Object::Service(it.fact()?))), |it| it.metadata)
+    },
+    store: store_as::<api::Service>,
 };
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -32,7 +48,7 @@ pub struct Spec {
     #[serde(deserialize_with = "or_default")]
     pub ip_families: Vec<String>,
     pub ip_family_policy: Option<String>,
-    #[serde(deserialize_with = "words")]
+    #[serde(deserialize_with = "labels")]
     pub selector: BTreeMap<String, String>,
     #[serde(deserialize_with = "or_default")]
     pub ports: Vec<ServicePort>,
@@ -66,12 +82,12 @@ struct Status {
 }
 
 impl Service {
-    /// `ClusterIP` where the type is absent.
+    /// The type, which is `ClusterIP` if it is absent.
     pub fn kind(&self) -> &str {
         self.spec.kind.as_deref().filter(|kind| !kind.is_empty()).unwrap_or("ClusterIP")
     }
 
-    /// Whether a port of every node is set apart for each of its ports.
+    /// Whether each of its ports gets a port of every node.
     pub fn wants_node_ports(&self) -> bool {
         match self.kind() {
             "NodePort" => true,
@@ -81,12 +97,11 @@ impl Service {
     }
 
     pub fn is_headless(&self) -> bool {
-        self.kind() != "ExternalName" && self.written_ips().first().is_some_and(|ip| *ip == "None")
+        self.kind() != "ExternalName" && self.given_ips().first().is_some_and(|ip| *ip == "None")
     }
 
-    /// Cluster IPs as they are written; `None` among them is the word that makes a Service
-    /// headless.
-    pub fn written_ips(&self) -> Vec<&str> {
+    /// `clusterIPs`, or `clusterIP` without them. The text `None` makes a Service headless.
+    pub fn given_ips(&self) -> Vec<&str> {
         let first = self.spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty());
         if self.spec.cluster_ips.is_empty() {
             first.into_iter().collect()
@@ -96,8 +111,8 @@ impl Service {
     }
 
     /// # Errors
-    /// A sentence that says which field is wrong.
-    pub fn fact(&self) -> Result<model::Service, String> {
+    /// If a field cannot be used.
+    pub fn fact(&self) -> Result<model::Service, FieldError> {
         Ok(model::Service {
             namespace: self.metadata.namespace.as_str().into(),
             name: self.metadata.name.as_str().into(),
@@ -107,30 +122,30 @@ impl Service {
         })
     }
 
-    fn addressing(&self) -> Result<Addressing, String> {
+    fn addressing(&self) -> Result<Addressing, FieldError> {
         if self.kind() == "ExternalName" {
             let target = self.spec.external_name.as_deref().unwrap_or_default();
             let target = target.strip_suffix('.').unwrap_or(target);
             return if target.is_empty() {
-                Err("type ExternalName needs `externalName`".to_owned())
+                Err(FieldError::ExternalName)
             } else {
                 Ok(Addressing::ExternalName(target.into()))
             };
         }
         if !["ClusterIP", "NodePort", "LoadBalancer"].contains(&self.kind()) {
-            return Err(format!(
-                "type `{}` is none of ClusterIP, NodePort, LoadBalancer, ExternalName",
-                self.kind()
-            ));
+            return Err(FieldError::Type {
+                value: self.kind().to_owned(),
+                allowed: "ClusterIP, NodePort, LoadBalancer, ExternalName",
+            });
         }
         if self.is_headless() {
             return Ok(Addressing::Headless);
         }
-        let ips = self.written_ips().into_iter().map(super::address).collect::<Result<_, _>>()?;
+        let ips = self.given_ips().into_iter().map(address).collect::<Result<_, _>>()?;
         Ok(Addressing::ClusterIps(ips))
     }
 
-    fn outside(&self) -> Result<Option<Box<Outside>>, String> {
+    fn outside(&self) -> Result<Option<Box<Outside>>, FieldError> {
         let annotations = &self.metadata.annotations;
         let named = annotations
             .hostname
@@ -156,9 +171,8 @@ impl Service {
 }
 
 impl ServicePort {
-    pub(super) fn fact(&self) -> Result<model::ServicePort, String> {
-        let port =
-            self.port.filter(|port| *port > 0).ok_or("a port has no `port` from 1 to 65535")?;
+    pub(super) fn fact(&self) -> Result<model::ServicePort, FieldError> {
+        let port = self.port.filter(|port| *port > 0).ok_or(FieldError::Port)?;
         let protocol = protocol(self.protocol.as_deref())?;
         Ok(model::ServicePort {
             name: self.name.as_str().into(),

@@ -1,15 +1,36 @@
-//! multicluster.x-k8s.io ServiceImport (KEP-1645): what clusters of a set offer under one name.
+//! multicluster.x-k8s.io ServiceImport (KEP-1645): a Service that several clusters of a
+//! cluster set export.
 
 use serde::Deserialize;
 
-use crate::model::{self, Addressing};
+use crate::model::{self, Addressing, Kind, Object};
 
-use super::{Meta, ServicePort, addresses, or_default};
+use super::{
+    DnsUse, FieldError, KindDescriptor, Meta, Scope, ServicePort, Version, Watched, decode,
+    fields::{addresses, or_default},
+    object::store_untyped,
+};
+
+pub static SERVICE_IMPORT: KindDescriptor = KindDescriptor {
+    name: "ServiceImport",
+    plural: "serviceimports",
+    scope: Scope::Namespaced,
+    versions: &[Version::new("multicluster.x-k8s.io/v1alpha1")],
+    dns: DnsUse::Facts(Watched::optional(Kind::ServiceImport)),
+    decode: |json| {
+        decode(
+            json,
+            |it: &ServiceImport| Ok(Some(Object::ServiceImport(it.fact()?))),
+            |it| it.metadata,
+        )
+    },
+    store: store_untyped,
+};
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
-pub struct ServiceImport {
-    pub metadata: Meta,
+struct ServiceImport {
+    metadata: Meta,
     #[serde(deserialize_with = "or_default")]
     spec: Spec,
 }
@@ -26,13 +47,16 @@ struct Spec {
 }
 
 impl ServiceImport {
-    /// # Errors
-    /// A sentence that says which field is wrong.
-    pub fn fact(&self) -> Result<model::Service, String> {
+    fn fact(&self) -> Result<model::Service, FieldError> {
         let addressing = match &*self.spec.kind {
             "" | "ClusterSetIP" => Addressing::ClusterIps(addresses(&self.spec.ips)?),
             "Headless" => Addressing::Headless,
-            other => return Err(format!("type `{other}` is none of ClusterSetIP, Headless")),
+            other => {
+                return Err(FieldError::Type {
+                    value: other.to_owned(),
+                    allowed: "ClusterSetIP, Headless",
+                });
+            }
         };
         Ok(model::Service {
             namespace: self.metadata.namespace.as_str().into(),

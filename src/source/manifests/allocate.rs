@@ -1,30 +1,74 @@
-//! Cluster IPs and node ports for Services that do not name theirs. A number comes from the
-//! object's name, so that an object more moves none of the others but by chance.
+//! Cluster IPs and node ports for Services that do not name theirs.
+//!
+//! A number is a hash of the object's name, so a new object rarely changes the numbers of others.
 
 use std::{
     collections::{BTreeMap, HashSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
+use serde_json::{Map, Value};
+
 use crate::{
-    model::{self, Addressing, Key, Object},
+    model::{self, Addressing, Key},
     source::kind::Service,
 };
 
-use super::{Fault, Place};
+use super::{Location, ManifestError, controllers::map};
 
 /// The first three groups of fd00:10:96::/112.
 const V6_RANGE: [u16; 3] = [0xfd00, 0x10, 0x96];
 /// 30000 to 32767.
 const FIRST_NODE_PORT: u16 = 30_000;
 const NODE_PORTS: u16 = 2768;
-/// What clusters put at the beginning of the range: namespace, name, last two octets.
+/// Services with a fixed address at the beginning of the range: namespace, name, last two octets.
 const KNOWN: [(&str, &str, u16); 2] =
     [("default", "kubernetes", 1), ("kube-system", "kube-dns", 10)];
 
-/// Services as they are listed, with their places.
-pub(super) type Listed = BTreeMap<Key, (Service, Place)>;
-type Objects = BTreeMap<Key, Object>;
+/// The Services of the cluster.
+pub(super) type Services = BTreeMap<Key, Allocation>;
+
+/// A Service, with the cluster IPs and node ports that it has and those that it is given.
+pub(super) struct Allocation {
+    service: Service,
+    /// `None` for a Service that the simulation makes.
+    location: Option<Location>,
+    /// `None` for a Service without cluster IPs: a headless one, or an ExternalName.
+    cluster_ips: Option<Vec<IpAddr>>,
+    ports: Vec<model::ServicePort>,
+    /// Whether something was allocated.
+    is_new: bool,
+}
+
+impl Allocation {
+    pub(super) fn new(service: Service, fact: &model::Service, location: Option<Location>) -> Self {
+        let cluster_ips = match &fact.addressing {
+            Addressing::ClusterIps(ips) => Some(ips.to_vec()),
+            Addressing::Headless | Addressing::ExternalName(_) => None,
+        };
+        Self { service, location, cluster_ips, ports: fact.ports.to_vec(), is_new: false }
+    }
+
+    pub(super) fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Writes what was allocated into the Service's JSON.
+    pub(super) fn write(&self, fields: &mut Map<String, Value>) {
+        let spec = map(fields, "spec");
+        if let Some(ips) = &self.cluster_ips {
+            let ips: Vec<Value> = ips.iter().map(|ip| ip.to_string().into()).collect();
+            spec.insert("clusterIP".to_owned(), ips.first().cloned().unwrap_or_default());
+            spec.insert("clusterIPs".to_owned(), ips.into());
+        }
+        let ports = spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten();
+        for (port, allocated) in ports.filter_map(Value::as_object_mut).zip(&self.ports) {
+            if let Some(number) = allocated.node_port {
+                port.insert("nodePort".to_owned(), number.into());
+            }
+        }
+    }
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
@@ -48,22 +92,30 @@ impl Family {
         }
     }
 
+    /// As in an EndpointSlice.
+    pub(super) fn address_type(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+
     fn other(self) -> Self {
         if self == Self::V4 { Self::V6 } else { Self::V4 }
     }
 }
 
-/// `ipFamilies` and `ipFamilyPolicy`; without them the family of the first address that is written,
-/// or IPv4.
+/// The families that `ipFamilies` and `ipFamilyPolicy` ask for. Without them it is the family of the
+/// first cluster IP, or IPv4.
 pub(super) fn families(service: &Service) -> Vec<Family> {
-    let written =
-        service.written_ips().first().and_then(|ip| ip.parse().ok()).map_or(Family::V4, Family::of);
+    let given =
+        service.given_ips().first().and_then(|ip| ip.parse().ok()).map_or(Family::V4, Family::of);
     let mut named = service
         .spec
         .ip_families
         .iter()
         .map(|text| if text == "IPv6" { Family::V6 } else { Family::V4 });
-    let first = named.next().unwrap_or(written);
+    let first = named.next().unwrap_or(given);
     let dual =
         service.spec.ip_family_policy.as_deref().is_some_and(|policy| policy != "SingleStack");
     if dual || named.any(|family| family != first) {
@@ -73,76 +125,67 @@ pub(super) fn families(service: &Service) -> Vec<Family> {
     }
 }
 
-/// Gives each Service its addresses. One that claims another's is left out, as an API server would
-/// refuse it.
-pub(super) fn cluster_ips(listed: &mut Listed, objects: &mut Objects, faults: &mut Vec<Fault>) {
-    let mut used = claims(listed, objects, faults);
-    for (key, object) in objects {
-        let (Some(ips), Some((service, place))) = (ips_of(object), listed.get(key)) else {
-            continue;
-        };
-        let mut all = ips.to_vec();
-        for family in missing(service, ips) {
-            match free_address(key, family, &mut used) {
-                Some(ip) => all.push(ip),
-                None => faults.push(Fault {
-                    place: place.clone(),
-                    sentence: format!("{key}: all cluster IPs are given away"),
+/// Gives each Service its cluster IPs. A Service that claims another's is left out, because an API
+/// server would reject it.
+pub(super) fn cluster_ips(services: &mut Services, errors: &mut Vec<ManifestError>) {
+    let mut used = claims(services, errors);
+    for (key, allocation) in services {
+        for family in allocation.missing_families() {
+            match (free_address(key, family, &mut used), &allocation.location) {
+                (Some(ip), _) => {
+                    allocation.cluster_ips.get_or_insert_default().push(ip);
+                    allocation.is_new = true;
+                }
+                (None, Some(location)) => errors.push(ManifestError {
+                    location: location.clone(),
+                    message: format!("{key}: all cluster IPs are in use"),
                 }),
+                (None, None) => {}
             }
         }
-        *ips = all.into();
     }
 }
 
-/// The addresses that are written, the first in the order of the files counts.
-fn claims(listed: &mut Listed, objects: &mut Objects, faults: &mut Vec<Fault>) -> HashSet<IpAddr> {
+/// The cluster IPs that the manifests name. The first Service that claims one has it, in the order
+/// of the files; those that claim it later are removed.
+fn claims(services: &mut Services, errors: &mut Vec<ManifestError>) -> HashSet<IpAddr> {
     let mut owners: BTreeMap<IpAddr, String> = BTreeMap::new();
-    for (key, object) in objects.iter_mut().filter(|(key, _)| !listed.contains_key(*key)) {
-        owners.extend(
-            ips_of(object).into_iter().flat_map(|ips| ips.iter().map(|ip| (*ip, key.to_string()))),
-        );
-    }
-    let mut in_order: Vec<_> =
-        listed.iter().map(|(key, (_, place))| (place.clone(), key.clone())).collect();
+    let mut in_order: Vec<(Option<Location>, Key)> =
+        services.iter().map(|(key, it)| (it.location.clone(), key.clone())).collect();
+    // Those without a location come first: a file cannot claim the API server's address.
     in_order.sort();
-    for (place, key) in in_order {
-        let Some(ips) = objects.get_mut(&key).and_then(ips_of) else { continue };
+    for (location, key) in in_order {
+        let ips = services.get(&key).and_then(|it| it.cluster_ips.clone()).unwrap_or_default();
         let claimed = ips.iter().find_map(|ip| Some((*ip, owners.get(ip)?)));
-        if let Some((ip, owner)) = claimed {
-            faults.push(Fault {
-                place,
-                sentence: format!("{key}: the cluster IP {ip} is that of {owner} already"),
-            });
-            objects.remove(&key);
-            listed.remove(&key);
-        } else {
-            owners.extend(ips.iter().map(|ip| (*ip, format!("{key} at {place}"))));
+        match (claimed, location) {
+            (Some((ip, owner)), Some(location)) => {
+                let message = format!("{key}: the cluster IP {ip} already belongs to {owner}");
+                errors.push(ManifestError { location, message });
+                services.remove(&key);
+            }
+            (_, Some(location)) => {
+                owners.extend(ips.iter().map(|ip| (*ip, format!("{key} at {location}"))));
+            }
+            (_, None) => owners.extend(ips.iter().map(|ip| (*ip, key.to_string()))),
         }
     }
     owners.into_keys().collect()
 }
 
-fn ips_of(object: &mut Object) -> Option<&mut Box<[IpAddr]>> {
-    match object {
-        Object::Service(model::Service { addressing: Addressing::ClusterIps(ips), .. }) => {
-            Some(ips)
-        }
-        _ => None,
+impl Allocation {
+    /// The families of which the Service wants a cluster IP and has none. A Service with
+    /// `clusterIPs` comes from a cluster and is complete.
+    fn missing_families(&self) -> Vec<Family> {
+        let Some(ips) = &self.cluster_ips else { return Vec::new() };
+        let mut families = families(&self.service);
+        families.retain(|family| {
+            self.service.spec.cluster_ips.is_empty() && !ips.iter().any(|ip| family.has(*ip))
+        });
+        families
     }
 }
 
-/// Families that a Service wants and has no address of. `clusterIPs` come from a cluster, and are
-/// all.
-fn missing(service: &Service, ips: &[IpAddr]) -> Vec<Family> {
-    let mut families = families(service);
-    families.retain(|family| {
-        service.spec.cluster_ips.is_empty() && !ips.iter().any(|ip| family.has(*ip))
-    });
-    families
-}
-
-/// The address that the name's hash gives, or the next free one.
+/// The address that the hash of the name gives, or the next free one.
 fn free_address(key: &Key, family: Family, used: &mut HashSet<IpAddr>) -> Option<IpAddr> {
     let address = |low: u16| match family {
         Family::V4 => IpAddr::V4(Ipv4Addr::new(10, 96, (low >> 8) as u8, low as u8)),
@@ -154,8 +197,8 @@ fn free_address(key: &Key, family: Family, used: &mut HashSet<IpAddr>) -> Option
     let known = KNOWN
         .iter()
         .find(|(namespace, name, _)| **namespace == *key.namespace && **name == *key.name);
-    // The first ones are kept for what clusters put there, and no address looks like a network's or
-    // a broadcast's.
+    // The first 256 addresses are reserved for fixed ones, and no address looks like that of a
+    // network or a broadcast.
     let usable = |low: &u16| *low > 255 && ![0, 255].contains(&(low & 255));
     let start = hash(&key.to_string()) as u16;
     let by_name = (0..=u16::MAX).map(|step| start.wrapping_add(step)).filter(usable);
@@ -167,25 +210,19 @@ fn free_address(key: &Key, family: Family, used: &mut HashSet<IpAddr>) -> Option
         .find(|address| used.insert(*address))
 }
 
-/// Where all are taken a port has none, as in a cluster.
-pub(super) fn node_ports(listed: &Listed, objects: &mut Objects) {
-    let mut used: HashSet<(model::Protocol, u16)> = HashSet::new();
-    for object in objects.values() {
-        if let Object::Service(service) = object {
-            used.extend(
-                service.ports.iter().filter_map(|port| Some((port.protocol, port.node_port?))),
-            );
-        }
-    }
-    for (key, object) in objects {
-        let wants = listed.get(key).is_some_and(|(service, _)| service.wants_node_ports());
-        let Object::Service(service) = object else { continue };
-        for port in service.ports.iter_mut().filter(|port| wants && port.node_port.is_none()) {
+/// Gives node ports. When all are in use a port has none, as in a cluster.
+pub(super) fn node_ports(services: &mut Services) {
+    let ports = services.values().flat_map(|it| &it.ports);
+    let mut used: HashSet<(model::Protocol, u16)> =
+        ports.filter_map(|port| Some((port.protocol, port.node_port?))).collect();
+    for (key, allocation) in services.iter_mut().filter(|(_, it)| it.service.wants_node_ports()) {
+        for port in allocation.ports.iter_mut().filter(|port| port.node_port.is_none()) {
             let start = (hash(&format!("{key} {} {}", port.name, port.port))
                 % u64::from(NODE_PORTS)) as u16;
             let mut candidates =
                 (0..NODE_PORTS).map(|step| FIRST_NODE_PORT + (start + step) % NODE_PORTS);
             port.node_port = candidates.find(|candidate| used.insert((port.protocol, *candidate)));
+            allocation.is_new |= port.node_port.is_some();
         }
     }
 }

@@ -1,251 +1,340 @@
-//! The controllers of a cluster, played over what is written: addresses, node ports, namespaces,
-//! endpoints. The same files give the same result.
+//! Simulates the controllers of a cluster over the objects of manifests: cluster IPs, node ports,
+//! EndpointSlices, Namespaces.
+//!
+//! What a controller would make is made as an API object, and every fact is decoded from an API
+//! object, by the decoders that the API source uses. So `serve`, which takes the facts, and
+//! `explain`, which takes the objects, cannot disagree. The same files give the same result.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
-};
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
 
 use crate::{
     model::{self, Addressing, Key, Kind, Object, Selector},
-    source::kind::{Decoded, Endpoints, SERVICE_NAME},
+    source::kind::{
+        self, ApiObject, Decoded, DnsUse, ENDPOINT_SLICE, ENDPOINTS, Endpoints, KindDescriptor,
+        LabelSelector, NAMESPACE, NODE, POD, SERVICE, SERVICE_NAME, Service,
+    },
 };
 
 use super::{
-    Fault, Place,
-    allocate::{self, Listed},
-    parse::Written,
-    slices::{self, Running, Zones},
+    Location, ManifestError,
+    allocate::{self, Allocation, Services},
+    parse::ListedObject,
+    slices::{self, RunningPod, Zones},
 };
 
 /// Namespaces that every cluster has.
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
-/// The label that the API server puts on every namespace.
+/// The label that the API server puts on every Namespace.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
-/// The label that says where a Node is.
+/// The label with a Node's topology zone.
 const ZONE: &str = "topology.kubernetes.io/zone";
 
-type Labels = BTreeMap<String, String>;
-
-/// All facts of what is written.
-pub(super) fn play(
-    written: Vec<Written>,
-    selector: Option<&Selector>,
-    faults: &mut Vec<Fault>,
-) -> BTreeMap<Key, Object> {
-    let mut cluster = Cluster::default();
-    for Written { place, object } in first_of_each(written, faults) {
-        cluster.add(object, place, faults);
-    }
-    cluster.add_api_server();
-    allocate::cluster_ips(&mut cluster.services, &mut cluster.objects, faults);
-    allocate::node_ports(&cluster.services, &mut cluster.objects);
-    cluster.mirror_endpoints();
-    cluster.make_slices();
-    cluster.make_namespaces();
-    cluster.select(selector);
-    cluster.objects
+/// The cluster that the manifests describe.
+#[derive(Default)]
+pub(super) struct Simulated {
+    pub(super) objects: Vec<ApiObject>,
+    /// The facts of these objects.
+    pub(super) facts: BTreeMap<Key, Object>,
 }
 
-/// The same object twice is a mistake: the first one, in the order of the files, counts.
-fn first_of_each(written: Vec<Written>, faults: &mut Vec<Fault>) -> Vec<Written> {
-    let mut seen: BTreeMap<(&'static str, String, String), Place> = BTreeMap::new();
-    let mut kept = Vec::new();
-    for it in written {
-        let (kind, meta) = (it.object.kind(), it.object.meta());
-        let key = (kind, meta.namespace.clone(), meta.name.clone());
-        match seen.get(&key) {
-            Some(first) => {
-                let name = if meta.namespace.is_empty() {
-                    meta.name.clone()
-                } else {
-                    format!("{}/{}", meta.namespace, meta.name)
-                };
-                faults.push(Fault {
-                    place: it.place,
-                    sentence: format!("{kind} {name} stands at {first} already; that one counts"),
-                });
-            }
-            None => {
-                seen.insert(key, it.place.clone());
-                kept.push(it);
-            }
-        }
+pub(super) fn simulate(
+    listed: Vec<ListedObject>,
+    selector: Option<&Selector>,
+    errors: &mut Vec<ManifestError>,
+) -> Simulated {
+    let mut cluster = Cluster::default();
+    for it in listed {
+        cluster.add_listed(it, errors);
     }
-    kept
+    cluster.add_api_server();
+    cluster.allocate(errors);
+    cluster.mirror_endpoints(errors);
+    cluster.add_slices();
+    cluster.add_namespaces();
+    cluster.select(selector);
+    cluster.finish()
+}
+
+/// Kind, namespace and name.
+type ObjectId = (&'static str, String, String);
+
+fn id(object: &ApiObject) -> ObjectId {
+    (object.kind.name, object.namespace.clone(), object.name.clone())
 }
 
 #[derive(Default)]
 struct Cluster {
-    services: Listed,
-    /// By namespace, then by name: a slice has its Pods in this order, in whatever files they
-    /// stand.
-    pods: BTreeMap<String, BTreeMap<String, Running>>,
-    zones: Zones,
-    endpoints: Vec<(Endpoints, Vec<model::EndpointSlice>)>,
-    /// Services whose endpoints are written down.
-    with_endpoints: BTreeSet<Key>,
+    entries: BTreeMap<ObjectId, Entry>,
+    /// Objects of kinds that only `explain` reads.
+    others: Vec<ApiObject>,
+    /// The namespaces that objects are in.
     namespaces: BTreeSet<String>,
-    objects: BTreeMap<Key, Object>,
-    /// Labels of what a selector may leave out.
-    labels: BTreeMap<Key, Labels>,
+}
+
+/// An object that DNS reads, with what it reads.
+struct Entry {
+    object: ApiObject,
+    decoded: Decoded,
+    /// `None` for an object that a controller makes.
+    location: Option<Location>,
+}
+
+impl Entry {
+    fn fact(&self) -> Option<&Object> {
+        self.decoded.fact.as_ref().ok()?.as_ref()
+    }
 }
 
 impl Cluster {
-    fn add(&mut self, object: Decoded, place: Place, faults: &mut Vec<Fault>) {
-        let name = format!("{} {}", object.kind(), object.meta().name);
-        let labels = object.meta().labels.clone();
-        self.namespaces.insert(object.meta().namespace.clone());
-        match self.fact(object, &place) {
-            Ok(Some(object)) => self.insert(object, labels),
-            Ok(None) => {}
-            Err(sentence) => faults.push(Fault { place, sentence: format!("{name}: {sentence}") }),
+    /// Adds an object of a file. Of two objects with the same name the first one is used, in the
+    /// order of the files.
+    fn add_listed(&mut self, listed: ListedObject, errors: &mut Vec<ManifestError>) {
+        let ListedObject { location, object } = listed;
+        if matches!(object.kind.dns, DnsUse::None) {
+            return self.others.push(object);
+        }
+        self.namespaces.insert(object.namespace.clone());
+        let decoded = object.decode().and_then(|it| match it.fact {
+            Ok(_) => Ok(it),
+            Err(error) => Err(error),
+        });
+        let decoded = match decoded {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                let message = format!("{} {}: {error}", object.kind.name, object.name);
+                return errors.push(ManifestError { location, message });
+            }
+        };
+        let first = self.entries.get(&id(&object)).and_then(|entry| entry.location.clone());
+        if let Some(first) = first {
+            let message =
+                format!("{object} is already defined at {first}; the first definition is used");
+            return errors.push(ManifestError { location, message });
+        }
+        self.entries.insert(id(&object), Entry { object, decoded, location: Some(location) });
+    }
+
+    /// Adds or replaces an object that a controller makes.
+    fn insert(&mut self, kind: &'static KindDescriptor, fields: Map<String, Value>) {
+        let object = ApiObject::new(kind, kind.newest(), fields);
+        if let Ok(decoded) = object.decode() {
+            self.entries.insert(id(&object), Entry { object, decoded, location: None });
         }
     }
 
-    fn insert(&mut self, object: Object, labels: Labels) {
-        self.labels.insert(object.key(), labels);
-        self.objects.insert(object.key(), object);
+    /// Replaces an object with an edited one.
+    fn edit(&mut self, id: &ObjectId, edit: impl FnOnce(&mut Map<String, Value>)) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            let object = entry.object.edited(edit);
+            if let Ok(decoded) = object.decode() {
+                (entry.object, entry.decoded) = (object, decoded);
+            }
+        }
     }
 
-    /// The object as a fact, if it is one; what the controllers need of it is kept.
-    fn fact(&mut self, object: Decoded, place: &Place) -> Result<Option<Object>, String> {
-        Ok(match object {
-            Decoded::Namespace(mut it) => {
-                it.metadata.labels.insert(NAMESPACE_NAME.to_owned(), it.metadata.name.clone());
-                Some(Object::Namespace(it.fact()))
-            }
-            Decoded::Node(it) => {
-                let zone = it
-                    .metadata
-                    .labels
-                    .get(ZONE)
-                    .map(|zone| (it.metadata.name.clone(), zone.as_str().into()));
-                self.zones.extend(zone);
-                Some(Object::Node(it.fact()?))
-            }
-            Decoded::Ingress(it) => Some(Object::Ingress(it.fact()?)),
-            Decoded::Gateway(it) => Some(Object::Gateway(it.fact()?)),
-            Decoded::HttpRoute(it) => Some(Object::Route(it.fact(Kind::HttpRoute))),
-            Decoded::TlsRoute(it) => Some(Object::Route(it.fact(Kind::TlsRoute))),
-            Decoded::ServiceImport(it) => Some(Object::ServiceImport(it.fact()?)),
-            Decoded::GrpcRoute(it) => Some(Object::Route(it.fact(Kind::GrpcRoute))),
-            Decoded::Pod(pod) => pod.fact()?.map(|fact| {
-                let of_namespace = self.pods.entry(pod.metadata.namespace.clone()).or_default();
-                of_namespace.insert(pod.metadata.name.clone(), Running { pod, fact: fact.clone() });
-                Object::Pod(fact)
-            }),
-            Decoded::EndpointSlice(it) => {
-                let fact = it.fact()?;
-                self.with_endpoints.extend(
-                    it.service()
-                        .map(|service| Key::new(Kind::Service, &it.metadata.namespace, service)),
-                );
-                fact.map(Object::EndpointSlice)
-            }
-            Decoded::Endpoints(it) => {
-                let facts = it.facts()?;
-                self.endpoints.push((it, facts));
-                None
-            }
-            Decoded::Service(it) => {
-                let object = Object::Service(it.fact()?);
-                self.services.insert(object.key(), (it, place.clone()));
-                Some(object)
-            }
-        })
+    fn of_kind(&self, kind: &'static KindDescriptor) -> impl Iterator<Item = &Entry> {
+        self.entries.values().filter(move |entry| entry.object.kind.name == kind.name)
     }
 
     /// `kubernetes.default`, which the API server makes for itself.
     fn add_api_server(&mut self) {
-        let ports = Box::new([model::ServicePort {
-            name: "https".into(),
-            protocol: model::Protocol::Tcp,
-            port: 443,
-            node_port: None,
-        }]);
-        let addressing = Addressing::ClusterIps(Box::new([Ipv4Addr::new(10, 96, 0, 1).into()]));
-        let object = Object::Service(model::Service {
-            namespace: "default".into(),
-            name: "kubernetes".into(),
-            addressing,
-            ports,
-            outside: None,
-        });
-        if !self.objects.contains_key(&object.key()) {
-            let labels = [("component", "apiserver"), ("provider", "kubernetes")];
-            self.insert(
-                object,
-                labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
-            );
+        let name = (SERVICE.name, "default".to_owned(), "kubernetes".to_owned());
+        if !self.entries.contains_key(&name) {
+            let service = json!({
+                "metadata": {
+                    "name": "kubernetes",
+                    "namespace": "default",
+                    "labels": { "component": "apiserver", "provider": "kubernetes" },
+                },
+                "spec": {
+                    "clusterIP": "10.96.0.1",
+                    "clusterIPs": ["10.96.0.1"],
+                    "ports": [{ "name": "https", "protocol": "TCP", "port": 443 }],
+                },
+            });
+            self.insert(&SERVICE, fields(service));
         }
     }
 
-    /// Endpoints become slices where no slices of the Service are written down.
-    fn mirror_endpoints(&mut self) {
-        for (endpoints, slices) in std::mem::take(&mut self.endpoints) {
-            let meta = endpoints.metadata;
-            let service = Key::new(Kind::Service, &meta.namespace, &meta.name);
-            if self.with_endpoints.insert(service) {
-                slices.into_iter().for_each(|slice| self.insert_slice(slice, &meta.labels));
-            }
-        }
-    }
-
-    fn make_slices(&mut self) {
-        let mut made = Vec::new();
-        for (key, (service, _)) in &self.services {
-            let selects = !service.spec.selector.is_empty()
-                && service.kind() != "ExternalName"
-                && !self.with_endpoints.contains(key);
-            if let (true, Some(object), Some(pods)) =
-                (selects, self.objects.get(key), self.pods.get(&service.metadata.namespace))
+    /// Gives Services their cluster IPs and node ports.
+    fn allocate(&mut self, errors: &mut Vec<ManifestError>) {
+        let mut services = Services::new();
+        for entry in self.of_kind(&SERVICE) {
+            if let (Some(Object::Service(fact)), Ok(service)) =
+                (entry.fact(), entry.object.typed::<Service>())
             {
-                made.push((
-                    slices::of_service(service, object, pods.values(), &self.zones),
-                    service.metadata.labels.clone(),
-                ));
+                let key = Key::new(Kind::Service, &fact.namespace, &fact.name);
+                services.insert(key, Allocation::new(service, fact, entry.location.clone()));
             }
         }
-        for (slices, labels) in made {
-            slices.into_iter().for_each(|slice| self.insert_slice(slice, &labels));
+        let known: Vec<Key> = services.keys().cloned().collect();
+        allocate::cluster_ips(&mut services, errors);
+        allocate::node_ports(&mut services);
+        for key in known {
+            let id = (SERVICE.name, key.namespace.to_string(), key.name.to_string());
+            match services.get(&key) {
+                Some(allocation) if allocation.is_new() => {
+                    self.edit(&id, |fields| allocation.write(fields));
+                }
+                Some(_) => {}
+                None => drop(self.entries.remove(&id)),
+            }
         }
     }
 
-    /// A slice has the labels of what it is made from, and its Service's name.
-    fn insert_slice(&mut self, slice: model::EndpointSlice, labels: &Labels) {
-        let mut labels = labels.clone();
-        labels.extend(
-            slice.service.as_ref().map(|service| (SERVICE_NAME.to_owned(), service.to_string())),
-        );
-        self.insert(Object::EndpointSlice(slice), labels);
+    /// Services that have EndpointSlices, by namespace and name.
+    fn with_slices(&self) -> BTreeSet<(String, String)> {
+        let service = |entry: &Entry| {
+            let service = entry.decoded.meta.labels.get(SERVICE_NAME)?;
+            Some((entry.object.namespace.clone(), service.clone()))
+        };
+        self.of_kind(&ENDPOINT_SLICE).filter_map(service).collect()
     }
 
-    fn make_namespaces(&mut self) {
-        let named =
-            std::mem::take(&mut self.namespaces).into_iter().filter(|name| !name.is_empty());
-        for name in named.chain(NAMESPACES.map(Into::into)) {
-            let labels = Box::new([(NAMESPACE_NAME.into(), name.as_str().into())]);
-            let object = Object::Namespace(model::Namespace { name: name.into(), labels });
-            self.objects.entry(object.key()).or_insert(object);
+    /// Endpoints become EndpointSlices, unless the manifests have EndpointSlices of the Service.
+    fn mirror_endpoints(&mut self, errors: &mut Vec<ManifestError>) {
+        let with_slices = self.with_slices();
+        let mut made = Vec::new();
+        for entry in self.of_kind(&ENDPOINTS) {
+            let ApiObject { namespace, name, .. } = &entry.object;
+            let slices = match entry.object.typed::<Endpoints>() {
+                Ok(_) if with_slices.contains(&(namespace.clone(), name.clone())) => continue,
+                Ok(endpoints) => endpoints.slices(),
+                Err(error) => {
+                    errors.extend(entry.error(&error));
+                    continue;
+                }
+            };
+            for slice in slices.into_iter().map(fields) {
+                let object =
+                    ApiObject::new(&ENDPOINT_SLICE, ENDPOINT_SLICE.newest(), slice.clone());
+                match object.decode().and_then(|decoded| decoded.fact) {
+                    Ok(_) => made.push(slice),
+                    Err(error) => errors.extend(entry.error(&error)),
+                }
+            }
+        }
+        made.into_iter().for_each(|slice| self.insert(&ENDPOINT_SLICE, slice));
+    }
+
+    /// EndpointSlices of Services with a selector.
+    fn add_slices(&mut self) {
+        let (pods, zones, with_slices) = (self.running_pods(), self.zones(), self.with_slices());
+        let mut made = Vec::new();
+        for entry in self.of_kind(&SERVICE) {
+            let ApiObject { namespace, name, .. } = &entry.object;
+            let (Some(Object::Service(fact)), Ok(service), Some(pods)) =
+                (entry.fact(), entry.object.typed::<Service>(), pods.get(namespace.as_str()))
+            else {
+                continue;
+            };
+            if !service.spec.selector.is_empty()
+                && service.kind() != "ExternalName"
+                && !with_slices.contains(&(namespace.clone(), name.clone()))
+            {
+                made.extend(slices::of_service(&service, fact, pods, &zones));
+            }
+        }
+        made.into_iter().for_each(|slice| self.insert(&ENDPOINT_SLICE, fields(slice)));
+    }
+
+    /// Pods with an address, by namespace and sorted by name, so that the order of the files does
+    /// not matter.
+    fn running_pods(&self) -> BTreeMap<&str, Vec<RunningPod>> {
+        let mut pods: BTreeMap<&str, Vec<RunningPod>> = BTreeMap::new();
+        for entry in self.of_kind(&POD) {
+            if let (Some(Object::Pod(fact)), Ok(pod)) =
+                (entry.fact(), entry.object.typed::<kind::Pod>())
+            {
+                let running = RunningPod { pod, addresses: fact.addresses.clone() };
+                pods.entry(&entry.object.namespace).or_default().push(running);
+            }
+        }
+        pods
+    }
+
+    fn zones(&self) -> Zones {
+        let zone = |entry: &Entry| {
+            let zone = entry.decoded.meta.labels.get(ZONE)?;
+            Some((entry.object.name.clone(), zone.clone()))
+        };
+        self.of_kind(&NODE).filter_map(zone).collect()
+    }
+
+    /// Namespaces that only other objects name, and those that every cluster has.
+    fn add_namespaces(&mut self) {
+        let named = std::mem::take(&mut self.namespaces);
+        for name in named.into_iter().chain(NAMESPACES.map(Into::into)) {
+            let id = (NAMESPACE.name, String::new(), name.clone());
+            if !name.is_empty() && !self.entries.contains_key(&id) {
+                self.insert(&NAMESPACE, fields(json!({ "metadata": { "name": name } })));
+            }
+        }
+        let all: Vec<ObjectId> = self.of_kind(&NAMESPACE).map(|entry| id(&entry.object)).collect();
+        for id in all {
+            self.edit(&id, |fields| {
+                let labels = map(map(fields, "metadata"), "labels");
+                labels.insert(NAMESPACE_NAME.to_owned(), id.2.as_str().into());
+            });
         }
     }
 
+    /// Leaves out the objects that the Corefile's `labels` does not select.
     fn select(&mut self, selector: Option<&Selector>) {
         let Some(selector) = selector else { return };
-        let no_labels = BTreeMap::new();
-        self.objects.retain(|key, _| {
-            let labels: Vec<_> = self.labels.get(key).unwrap_or(&no_labels).iter().collect();
-            !matches!(key.kind, Kind::Service | Kind::EndpointSlice | Kind::Pod)
+        self.entries.retain(|_, Entry { object, decoded, .. }| {
+            let labels: Vec<_> = decoded.meta.labels.iter().collect();
+            object.kind.watched().is_none_or(|it| it.labels == LabelSelector::Ignored)
                 || selector.matches(&labels)
         });
     }
+
+    fn finish(self) -> Simulated {
+        let mut simulated = Simulated { objects: self.others, ..Simulated::default() };
+        for Entry { object, decoded, .. } in self.entries.into_values() {
+            simulated.objects.push(object);
+            if let Ok(Some(fact)) = decoded.fact {
+                simulated.facts.insert(fact.key(), fact);
+            }
+        }
+        simulated
+    }
 }
 
-/// Names to try: the API server, another Service with an address, an alias.
-pub(super) fn examples(objects: &BTreeMap<Key, Object>) -> Vec<String> {
+impl Entry {
+    /// An error in an object of a file.
+    fn error(&self, error: &kind::FieldError) -> Option<ManifestError> {
+        let message = format!("{} {}: {error}", self.object.kind.name, self.object.name);
+        Some(ManifestError { location: self.location.clone()?, message })
+    }
+}
+
+/// The fields of an object that is written as `json!({…})`.
+fn fields(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}
+
+/// The map in a field, which is made if it is absent or `null`.
+pub(super) fn map<'f>(
+    fields: &'f mut Map<String, Value>,
+    name: &str,
+) -> &'f mut Map<String, Value> {
+    let value = fields.entry(name).or_insert(Value::Null);
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    value.as_object_mut().expect("it was made a map just now")
+}
+
+/// Names to try: the API server, another Service with a cluster IP, a Service of type ExternalName.
+pub(super) fn examples(facts: &BTreeMap<Key, Object>) -> Vec<String> {
     let services = || {
-        objects.values().filter_map(|object| {
+        facts.values().filter_map(|object| {
             if let Object::Service(service) = object { Some(service) } else { None }
         })
     };

@@ -1,4 +1,4 @@
-//! Files to objects, with the place of each.
+//! The files of a directory, and the objects that they hold.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,24 +7,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::Value;
-
 use crate::limits;
 
 use super::{
-    Fault, Place,
-    parse::{Parsed, Written, parse, values},
+    Location, ManifestError,
+    parse::{ListedObject, Parsed, parse},
 };
 
-/// The files of a directory, each with what it held when it was last without a fault.
+/// The files of a directory, each with its last valid objects.
 pub(super) struct Files {
     pub(super) root: PathBuf,
-    known: BTreeMap<PathBuf, Known>,
-    unread: Vec<Fault>,
+    known: BTreeMap<PathBuf, KnownFile>,
+    unreadable: Vec<ManifestError>,
 }
 
 #[derive(Default)]
-struct Known {
+struct KnownFile {
+    /// `None` if the file could not be read.
     text: Option<Vec<u8>>,
     parsed: Parsed,
 }
@@ -33,93 +32,81 @@ struct Known {
 #[derive(Default)]
 pub(super) struct Listing {
     pub(super) files: BTreeSet<PathBuf>,
-    /// Directories that cannot be looked into, and the root where it is not there.
-    pub(super) unread: Vec<Fault>,
+    /// Directories that cannot be read, and the root if it does not exist.
+    pub(super) unreadable: Vec<ManifestError>,
 }
 
 impl Files {
     pub(super) fn new(root: PathBuf) -> Self {
-        Self { root, known: BTreeMap::new(), unread: Vec::new() }
+        Self { root, known: BTreeMap::new(), unreadable: Vec::new() }
     }
 
-    /// Manifests under the root. Names that begin with a dot are left out, and so are the real
-    /// directories of a ConfigMap's mount: what its links show is read.
+    /// The manifests under the root. Names that begin with a dot are left out. That includes the
+    /// directories behind a ConfigMap's mount, whose links are followed.
     pub(super) fn list(&self) -> Listing {
         let mut listing = Listing::default();
         match fs::metadata(&self.root) {
             Ok(root) if root.is_dir() => walk(&self.root, 0, &mut listing),
             Ok(_) => drop(listing.files.insert(self.root.clone())),
-            Err(error) => listing.unread.push(whole_file(&self.root, error.to_string())),
+            Err(error) => listing.unreadable.push(whole_file(&self.root, error.to_string())),
         }
         listing
     }
 
-    /// Reads what is there now; whether anything is different. What cannot be read or parsed keeps
-    /// its last good objects.
+    /// Reads the files again, and returns whether anything changed. A file that cannot be read or
+    /// parsed keeps its last valid objects.
     pub(super) fn refresh(&mut self) -> bool {
-        let Listing { files, unread } = self.list();
+        let Listing { files, unreadable } = self.list();
         let before = self.known.len();
         self.known.retain(|path, _| {
-            files.contains(path) || unread.iter().any(|fault| path.starts_with(&fault.place.file))
+            files.contains(path)
+                || unreadable.iter().any(|error| path.starts_with(&error.location.file))
         });
-        let mut changed = self.known.len() != before || self.unread != unread;
+        let mut changed = self.known.len() != before || self.unreadable != unreadable;
         for path in files {
             changed |= self.known.entry(path.clone()).or_default().refresh(&path);
         }
-        self.unread = unread;
+        self.unreadable = unreadable;
         changed
     }
 
-    pub(super) fn objects(&self) -> Vec<Written> {
-        self.known.values().flat_map(|known| known.parsed.objects.iter().cloned()).collect()
+    pub(super) fn objects(&self) -> Vec<ListedObject> {
+        self.known.values().flat_map(|file| file.parsed.objects.iter().cloned()).collect()
     }
 
-    /// Every object as it is written, of whatever kind. What cannot be read is among the faults of
-    /// [`Files::refresh`].
-    pub(super) fn values(&self) -> Vec<Value> {
-        let texts = self.known.iter().filter_map(|(path, known)| {
-            Some((path, std::str::from_utf8(known.text.as_deref()?).ok()?))
-        });
-        texts
-            .filter_map(|(path, text)| values(path, text).ok())
-            .flatten()
-            .map(|(value, _)| value)
-            .collect()
-    }
-
-    pub(super) fn faults(&self) -> Vec<Fault> {
+    pub(super) fn errors(&self) -> Vec<ManifestError> {
         self.known
             .values()
-            .flat_map(|known| &known.parsed.faults)
-            .chain(&self.unread)
+            .flat_map(|file| &file.parsed.errors)
+            .chain(&self.unreadable)
             .cloned()
             .collect()
     }
 
-    /// Objects of kinds that are not read.
-    pub(super) fn others(&self) -> usize {
-        self.known.values().map(|known| known.parsed.others).sum()
+    /// How many objects are of kinds that DNS does not need.
+    pub(super) fn unused(&self) -> usize {
+        self.known.values().map(|file| file.parsed.unused).sum()
     }
 }
 
-impl Known {
+impl KnownFile {
     fn refresh(&mut self, path: &Path) -> bool {
         let bytes = match read_bounded(path) {
             Ok(bytes) if self.text.as_ref() == Some(&bytes) => return false,
             Ok(bytes) => bytes,
-            Err(sentence) => {
+            Err(message) => {
                 self.text = None;
-                let faults = vec![whole_file(path, sentence)];
-                let changed = self.parsed.faults != faults;
-                self.parsed.faults = faults;
+                let errors = vec![whole_file(path, message)];
+                let changed = self.parsed.errors != errors;
+                self.parsed.errors = errors;
                 return changed;
             }
         };
         match std::str::from_utf8(&bytes).map(|text| parse(path, text)) {
             Ok(Ok(parsed)) => self.parsed = parsed,
-            Ok(Err(fault)) => self.parsed.faults = vec![*fault],
+            Ok(Err(error)) => self.parsed.errors = vec![*error],
             Err(_) => {
-                self.parsed.faults = vec![whole_file(path, "it is not UTF-8 text".to_owned())]
+                self.parsed.errors = vec![whole_file(path, "the file is not UTF-8 text".to_owned())]
             }
         }
         self.text = Some(bytes);
@@ -127,8 +114,8 @@ impl Known {
     }
 }
 
-fn whole_file(path: &Path, sentence: String) -> Fault {
-    Fault { place: Place { file: path.to_owned(), line: 0, column: 0 }, sentence }
+fn whole_file(path: &Path, message: String) -> ManifestError {
+    ManifestError { location: Location { file: path.to_owned(), line: 0, column: 0 }, message }
 }
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
@@ -138,7 +125,7 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
         .read_to_end(&mut bytes)
         .map_err(|error| error.to_string())?;
     if bytes.len() as u64 > limits::MANIFEST_OCTETS {
-        return Err(format!("it is larger than {} MiB", limits::MANIFEST_OCTETS >> 20));
+        return Err(format!("the file is larger than {} MiB", limits::MANIFEST_OCTETS >> 20));
     }
     Ok(bytes)
 }
@@ -146,7 +133,7 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
 fn walk(directory: &Path, depth: usize, listing: &mut Listing) {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
-        Err(error) => return listing.unread.push(whole_file(directory, error.to_string())),
+        Err(error) => return listing.unreadable.push(whole_file(directory, error.to_string())),
     };
     for entry in entries.flatten() {
         let path = entry.path();
@@ -166,7 +153,7 @@ fn walk(directory: &Path, depth: usize, listing: &mut Listing) {
     }
 }
 
-/// A link to a directory that it lies in.
+/// Whether it is a link to a directory that contains it.
 fn leads_back(path: &Path) -> bool {
     let home = path.parent().and_then(|parent| fs::canonicalize(parent).ok());
     path.is_symlink()

@@ -1,4 +1,5 @@
-//! The text of a file to objects: documents, lists, and the line at which each object begins.
+//! Parses a file's text into objects, each with the line at which it begins. A file may have several
+//! documents, and a document may be a list.
 
 use std::path::Path;
 
@@ -6,68 +7,77 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
-use crate::{limits, source::kind::Decoded};
+use crate::{
+    limits,
+    source::kind::{ApiObject, DnsUse, NAMESPACE, SERVICE},
+};
 
-use super::{Fault, Place};
+use super::{Location, ManifestError};
 
-/// An object as it stands in a file.
+/// An object of a known kind in a file.
 #[derive(Clone, Debug)]
-pub(super) struct Written {
-    pub(super) place: Place,
-    pub(super) object: Decoded,
+pub(super) struct ListedObject {
+    pub(super) location: Location,
+    pub(super) object: ApiObject,
 }
 
 /// What a file holds.
 #[derive(Default)]
 pub(super) struct Parsed {
-    pub(super) objects: Vec<Written>,
-    /// Of single objects: the others count.
-    pub(super) faults: Vec<Fault>,
-    /// Objects of kinds that are not read.
-    pub(super) others: usize,
+    pub(super) objects: Vec<ListedObject>,
+    /// Errors in single objects. The other objects are used.
+    pub(super) errors: Vec<ManifestError>,
+    /// How many objects are of kinds that DNS does not need.
+    pub(super) unused: usize,
 }
 
-/// The error is a file that is no YAML.
-pub(super) fn parse(path: &Path, text: &str) -> Result<Parsed, Box<Fault>> {
+/// # Errors
+/// If the text is not YAML or JSON.
+pub(super) fn parse(path: &Path, text: &str) -> Result<Parsed, Box<ManifestError>> {
     let mut parsed = Parsed::default();
-    for (value, place) in values(path, text)? {
-        match read_object(&value) {
-            Ok(Some(object)) => parsed.objects.push(Written { place, object }),
-            Ok(None) => parsed.others += 1,
-            Err(sentence) => parsed.faults.push(Fault { place, sentence }),
+    for (value, location) in values(path, text)? {
+        match read_object(value) {
+            Ok(None) => parsed.unused += 1,
+            Ok(Some(object)) => {
+                parsed.unused += usize::from(matches!(object.kind.dns, DnsUse::None));
+                parsed.objects.push(ListedObject { location, object });
+            }
+            Err(message) => parsed.errors.push(ManifestError { location, message }),
         }
     }
     Ok(parsed)
 }
 
-/// What the documents hold, with the items of lists one by one.
-pub(super) fn values(path: &Path, text: &str) -> Result<Vec<(Value, Place)>, Box<Fault>> {
+/// The values of the documents, with the items of lists one by one.
+fn values(path: &Path, text: &str) -> Result<Vec<(Value, Location)>, Box<ManifestError>> {
     let mut values = Vec::new();
     for (first_line, document) in documents(text) {
-        let place = |line: u64, column: u64| Place {
+        let location = |line: u64, column: u64| Location {
             file: path.to_owned(),
             line: first_line + (line.max(1) as usize) - 1,
             column: column.max(1) as usize,
         };
         let root: Option<Spanned<Value>> = serde_saphyr::from_str_with_options(document, options())
             .map_err(|error| {
-                let place = error
+                let location = error
                     .location()
-                    .map_or_else(|| place(1, 1), |at| place(at.line(), at.column()));
-                Fault { place, sentence: first_sentence(&error.without_snippet().to_string()) }
+                    .map_or_else(|| location(1, 1), |at| location(at.line(), at.column()));
+                let message = first_sentence(&error.without_snippet().to_string());
+                ManifestError { location, message }
             })?;
         let Some(root) = root.filter(|root| !root.value.is_null()) else { continue };
         values.extend(
             items(root, document)
                 .into_iter()
-                .map(|(value, at)| (value, place(at.line(), at.column()))),
+                .map(|(value, at)| (value, location(at.line(), at.column()))),
         );
     }
     Ok(values)
 }
 
-/// A port may be called `y`: only `true` and `false` are booleans. A dump of a large cluster has
-/// millions of nodes; its size is bounded already, and what is left is the bound on aliases.
+/// Only `true` and `false` are booleans, because a port may be called `y`. The parser's bounds on
+/// size are off, because a dump of a large cluster has millions of nodes and the file's size is
+/// bounded already. Its bound on aliases stays.
 fn options() -> serde_saphyr::Options {
     serde_saphyr::options! {
         strict_booleans: true,
@@ -79,7 +89,7 @@ fn options() -> serde_saphyr::Options {
     }
 }
 
-/// The object, or those of a list, each with where it begins.
+/// The object, or the objects of a list, each with its position.
 fn items(root: Spanned<Value>, document: &str) -> Vec<(Value, serde_saphyr::Location)> {
     #[derive(Deserialize)]
     struct List {
@@ -101,7 +111,7 @@ fn items(root: Spanned<Value>, document: &str) -> Vec<(Value, serde_saphyr::Loca
     vec![(root.value, root.referenced)]
 }
 
-/// Items of a `ServiceList` do not repeat their kind.
+/// The items of a `ServiceList` do not repeat their kind.
 fn with_kind(mut item: Value, kind: &str, version: Option<&Value>) -> Value {
     if let Value::Object(fields) = &mut item
         && !kind.is_empty()
@@ -115,32 +125,33 @@ fn with_kind(mut item: Value, kind: &str, version: Option<&Value>) -> Value {
     item
 }
 
-fn read_object(value: &Value) -> Result<Option<Decoded>, String> {
-    let Some(mut object) = Decoded::read(value)? else { return Ok(None) };
-    let kind = object.kind();
-    if object.meta().name.is_empty() {
-        return Err(format!("a {kind} without `metadata.name`"));
-    }
-    if !object.is_namespaced() {
-        object.meta_mut().namespace.clear();
-    } else if object.meta().namespace.is_empty() {
-        object.meta_mut().namespace = "default".to_owned();
-    }
-    let meta = object.meta();
-    let labels = match kind {
-        "Service" | "Namespace" => vec![&meta.name, &meta.namespace],
-        _ => vec![&meta.namespace],
+/// `None` for an object of a kind that ndots does not read.
+fn read_object(value: Value) -> Result<Option<ApiObject>, String> {
+    let Some(object) = ApiObject::recognize(value).map_err(|error| error.to_string())? else {
+        return Ok(None);
     };
-    match labels.into_iter().find(|label| !label.is_empty() && !is_label(label)) {
-        Some(label) => Err(format!(
-            "{kind} {}: `{label}` is no DNS label: up to 63 of a-z, 0-9 and `-`, no `-` at its ends",
-            meta.name
-        )),
-        None => Ok(Some(object)),
+    let ApiObject { kind, namespace, name, .. } = &object;
+    if matches!(kind.dns, DnsUse::None) {
+        return Ok(Some(object));
     }
+    if name.is_empty() {
+        return Err(format!("the {} has no `metadata.name`", kind.name));
+    }
+    // Names of these kinds are labels of DNS names.
+    let is_label_name = [SERVICE.name, NAMESPACE.name].contains(&kind.name);
+    let labels = [namespace].into_iter().chain(Some(name).filter(|_| is_label_name));
+    let wrong = labels.into_iter().find(|label| !label.is_empty() && !is_label(label));
+    wrong.map_or(Ok(()), |label| {
+        Err(format!(
+            "{} {name}: `{label}` is not a DNS label: at most 63 of a-z, 0-9 and `-`, and no `-` at \
+             either end",
+            kind.name
+        ))
+    })?;
+    Ok(Some(object))
 }
 
-/// RFC 1123 label, as Kubernetes wants it.
+/// A label as RFC 1123 and Kubernetes define it.
 fn is_label(text: &str) -> bool {
     let fits = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-';
     text.len() <= limits::LABEL_OCTETS
@@ -149,11 +160,11 @@ fn is_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-/// The documents of a file with the number of their first lines.
+/// The documents of a file, each with the number of its first line.
 fn documents(text: &str) -> Vec<(usize, &str)> {
     let mut documents = Vec::new();
     let (mut start, mut first_line, mut at) = (0, 1, 0);
-    // Comments and directives before a marker belong to the document that it begins.
+    // Comments and directives before a `---` belong to the document after it.
     let mut before_marker = true;
     for (index, line) in text.split_inclusive('\n').enumerate() {
         let end = at + line.len();
@@ -175,8 +186,8 @@ fn documents(text: &str) -> Vec<(usize, &str)> {
     documents
 }
 
-/// The parser's message without the place, which is told already.
+/// The parser's message without the position, which the error's location has.
 fn first_sentence(message: &str) -> String {
-    let line = message.lines().next().unwrap_or("it is no YAML");
+    let line = message.lines().next().unwrap_or("the file is not YAML");
     line.split_once(" at line ").map_or(line, |(before, _)| before).trim_end_matches(',').to_owned()
 }

@@ -1,111 +1,124 @@
 //! EndpointSlices from Pods, as the endpointslice controller makes them for Services with a
 //! selector.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde_json::{Value, json};
 
 use crate::{
     limits,
-    model::{self, Addressing, EndpointPort, Object, Protocol},
-    source::kind::{Pod, PortRef, Service, ServicePort, protocol},
+    model::{self, Addressing, Protocol},
+    source::kind::{Pod, PortRef, SERVICE_NAME, Service, ServicePort, protocol},
 };
 
 use super::allocate::{Family, families};
 
-/// A Pod that runs, with its addresses.
-pub(super) struct Running {
+/// A Pod that is not finished and has addresses.
+pub(super) struct RunningPod {
     pub(super) pod: Pod,
-    pub(super) fact: model::Pod,
+    pub(super) addresses: Box<[IpAddr]>,
 }
 
 /// The topology zones of Nodes by their names.
-pub(super) type Zones = BTreeMap<String, Arc<str>>;
+pub(super) type Zones = BTreeMap<String, String>;
 
-/// Slices of a Service, `object` as a fact, over the Pods of its namespace.
-pub(super) fn of_service<'p>(
+/// The EndpointSlices of a Service over the Pods of its namespace.
+pub(super) fn of_service(
     service: &Service,
-    object: &Object,
-    pods: impl Iterator<Item = &'p Running> + Clone,
+    fact: &model::Service,
+    pods: &[RunningPod],
     zones: &Zones,
-) -> Vec<model::EndpointSlice> {
-    let selected = pods.filter(|it| is_selected(service, &it.pod));
-    endpoint_families(service, object)
+) -> Vec<Value> {
+    let selected: Vec<_> = pods.iter().filter(|it| is_selected(service, &it.pod)).collect();
+    endpoint_families(service, fact)
         .into_iter()
-        .flat_map(|family| of_family(service, selected.clone(), zones, family))
+        .flat_map(|family| of_family(service, &selected, zones, family))
         .collect()
 }
 
-/// A Service with addresses has endpoints of their families, a headless one of those that it names.
-fn endpoint_families(service: &Service, object: &Object) -> Vec<Family> {
-    match object {
-        Object::Service(model::Service { addressing: Addressing::ClusterIps(ips), .. }) => {
-            [Family::V4, Family::V6]
-                .into_iter()
-                .filter(|family| ips.iter().any(|ip| family.has(*ip)))
-                .collect()
-        }
-        _ => families(service),
+/// A Service with cluster IPs has endpoints of their families. A headless one has those that it
+/// names.
+fn endpoint_families(service: &Service, fact: &model::Service) -> Vec<Family> {
+    match &fact.addressing {
+        Addressing::ClusterIps(ips) => [Family::V4, Family::V6]
+            .into_iter()
+            .filter(|family| ips.iter().any(|ip| family.has(*ip)))
+            .collect(),
+        Addressing::Headless | Addressing::ExternalName(_) => families(service),
     }
 }
 
-/// Name, protocol and number of a port at some Pods.
+/// Name, protocol and number of the Service's ports at a Pod.
 type Ports = Vec<(String, Protocol, u16)>;
 
-/// Slices of one family: Pods at which a name means different ports go to different ones.
-fn of_family<'p>(
-    service: &Service,
-    pods: impl Iterator<Item = &'p Running>,
-    zones: &Zones,
-    family: Family,
-) -> Vec<model::EndpointSlice> {
-    let mut groups: BTreeMap<Ports, Vec<model::Endpoint>> = BTreeMap::new();
-    for Running { pod, fact } in
-        pods.filter(|it| it.pod.is_ready() || service.spec.publish_not_ready_addresses)
+/// EndpointSlices of one family. A slice has one list of ports, so Pods whose port names stand for
+/// different numbers are in different slices.
+fn of_family(service: &Service, pods: &[&RunningPod], zones: &Zones, family: Family) -> Vec<Value> {
+    let mut groups: BTreeMap<Ports, Vec<Value>> = BTreeMap::new();
+    for RunningPod { pod, addresses } in
+        pods.iter().filter(|it| it.pod.is_ready() || service.spec.publish_not_ready_addresses)
     {
-        let Some(address) = fact.addresses.iter().copied().find(|address| family.has(*address))
-        else {
+        let Some(address) = addresses.iter().find(|address| family.has(**address)) else {
             continue;
         };
-        let named = pod.spec.subdomain.as_deref() == Some(&*service.metadata.name);
-        let hostname =
-            pod.spec.hostname.as_deref().filter(|name| named && !name.is_empty()).map(Into::into);
         let ports = service.spec.ports.iter().filter_map(|port| target(port, pod)).collect();
-        let zone = pod.spec.node_name.as_ref().and_then(|node| zones.get(node)).cloned();
-        let node = pod.spec.node_name.as_deref().map(Into::into);
-        groups.entry(ports).or_default().push(model::Endpoint {
-            address,
-            hostname,
-            pod: Some(fact.name.clone()),
-            zone,
-            node,
-        });
+        groups.entry(ports).or_default().push(endpoint(service, pod, *address, zones));
     }
     let chunks = groups.iter().flat_map(|(ports, endpoints)| {
         endpoints.chunks(limits::SLICE_ENDPOINTS).map(move |chunk| (ports, chunk))
     });
-    let slice =
-        |(index, (ports, chunk)): (usize, (&Ports, &[model::Endpoint]))| model::EndpointSlice {
-            namespace: service.metadata.namespace.as_str().into(),
-            name: format!("{}-{}-{index:03}", service.metadata.name, family.name()).into(),
-            service: Some(service.metadata.name.as_str().into()),
-            import: None,
-            endpoints: chunk.into(),
-            ports: ports
-                .iter()
-                .map(|(name, protocol, port)| EndpointPort {
-                    name: name.as_str().into(),
-                    protocol: *protocol,
-                    port: Some(*port),
-                })
-                .collect(),
-        };
-    chunks.enumerate().map(slice).collect()
+    chunks
+        .enumerate()
+        .map(|(index, (ports, endpoints))| slice(service, family, index, ports, endpoints))
+        .collect()
+}
+
+/// A slice has the labels of its Service, and the Service's name.
+fn slice(
+    service: &Service,
+    family: Family,
+    index: usize,
+    ports: &Ports,
+    endpoints: &[Value],
+) -> Value {
+    let meta = &service.metadata;
+    let mut labels = meta.labels.clone();
+    labels.insert(SERVICE_NAME.to_owned(), meta.name.clone());
+    let port = |(name, protocol, port): &(String, Protocol, u16)| json!({ "name": name, "protocol": protocol.label().to_ascii_uppercase(), "port": port });
+    json!({
+        "metadata": {
+            "name": format!("{}-{}-{index:03}", meta.name, family.name()),
+            "namespace": meta.namespace,
+            "labels": labels,
+        },
+        "addressType": family.address_type(),
+        "endpoints": endpoints,
+        "ports": ports.iter().map(port).collect::<Vec<_>>(),
+    })
+}
+
+fn endpoint(service: &Service, pod: &Pod, address: IpAddr, zones: &Zones) -> Value {
+    // A headless Service publishes the host names of Pods that name it as their subdomain.
+    let is_named = pod.spec.subdomain.as_deref() == Some(&*service.metadata.name);
+    json!({
+        "addresses": [address],
+        "conditions": { "ready": true },
+        "hostname": pod.spec.hostname.as_deref().filter(|name| is_named && !name.is_empty()),
+        "nodeName": pod.spec.node_name,
+        "zone": pod.spec.node_name.as_ref().and_then(|node| zones.get(node)),
+        "targetRef": {
+            "kind": "Pod",
+            "name": pod.metadata.name,
+            "namespace": pod.metadata.namespace,
+        },
+    })
 }
 
 fn is_selected(service: &Service, pod: &Pod) -> bool {
     service.spec.selector.iter().all(|(key, value)| pod.metadata.labels.get(key) == Some(value))
 }
 
-/// A Service's port at a Pod; none where the Pod does not have the name.
+/// A Service's port at a Pod; `None` if it is a name that the Pod's containers do not have.
 fn target(port: &ServicePort, pod: &Pod) -> Option<(String, Protocol, u16)> {
     let protocol = protocol(port.protocol.as_deref()).ok()?;
     let number = match &port.target_port {

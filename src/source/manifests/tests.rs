@@ -1,6 +1,6 @@
 mod controllers;
 mod decoding;
-mod faults;
+mod errors;
 mod reading;
 mod watching;
 
@@ -13,9 +13,9 @@ use std::{
 
 use crate::model::{Addressing, Change, LoadBalancerPoint, NodeAddress, Object};
 
-use super::{Manifests, Reading};
+use super::{Manifests, ManifestsUpdate};
 
-/// A directory of its own for a test; it goes with the test.
+/// A temporary directory for a test.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -47,14 +47,14 @@ impl Directory {
         Manifests::open(&self.0, None).unwrap()
     }
 
-    fn read(&self) -> Reading {
+    fn read(&self) -> ManifestsUpdate {
         self.open().read()
     }
 
-    /// Faults with paths below the directory.
-    fn faults(&self, reading: &Reading) -> Vec<String> {
+    /// Errors, with paths relative to the directory.
+    fn errors(&self, update: &ManifestsUpdate) -> Vec<String> {
         let root = format!("{}/", self.0.display());
-        reading.faults.iter().map(|fault| fault.to_string().replace(&root, "")).collect()
+        update.errors.iter().map(|error| error.to_string().replace(&root, "")).collect()
     }
 }
 
@@ -64,7 +64,7 @@ impl Drop for Directory {
     }
 }
 
-/// A change in a line: `+ ` and the object, `- ` and the key.
+/// A change as one line: `+ ` and the fact, or `- ` and the key.
 fn line(change: &Change) -> String {
     match change {
         Change::Upsert(object) => format!("+ {}", object_line(object)),
@@ -72,7 +72,7 @@ fn line(change: &Change) -> String {
         Change::Relist(kind) => format!("relist {}", kind.name()),
         Change::Synced(kind) => format!("synced {}", kind.name()),
         Change::Refused(..) | Change::Forget(_) | Change::Caused { .. } => {
-            panic!("a directory says no such thing")
+            panic!("a directory does not emit {change:?}")
         }
     }
 }
@@ -81,24 +81,24 @@ fn lines(changes: &[Change]) -> Vec<String> {
     changes.iter().map(line).collect()
 }
 
-/// Objects that a file leads to, but for what every cluster has.
-fn objects(yaml: &str) -> Vec<String> {
+/// The facts of a file, without those of every cluster.
+fn facts(yaml: &str) -> Vec<String> {
     let directory = Directory::of(&[("all.yaml", yaml)]);
-    let reading = directory.read();
-    assert_eq!(directory.faults(&reading), [""; 0], "{yaml}");
-    of_reading(&reading)
+    let update = directory.read();
+    assert_eq!(directory.errors(&update), [""; 0], "{yaml}");
+    facts_of(&update)
 }
 
-fn of_reading(reading: &Reading) -> Vec<String> {
+fn facts_of(update: &ManifestsUpdate) -> Vec<String> {
     let everywhere =
         ["Namespace default", "Namespace kube-", "Service default/kubernetes 10.96.0.1"];
-    let lines = lines(&reading.changes)
+    let lines = lines(&update.changes)
         .into_iter()
         .filter_map(|line| Some(line.strip_prefix("+ ")?.to_owned()));
     lines.filter(|line| !everywhere.iter().any(|known| line.starts_with(known))).collect()
 }
 
-/// All of an object that DNS sees, but for the order of its key.
+/// A fact as one line.
 fn object_line(object: &Object) -> String {
     let mut text = object.key().to_string();
     match object {

@@ -1,14 +1,14 @@
-//! What the controllers of a cluster would add.
+//! What a cluster's controllers would make.
 
-use super::{Directory, objects, of_reading};
+use super::{Directory, facts, facts_of};
 use crate::{
     model::Selector,
-    source::manifests::{Manifests, Reading},
+    source::manifests::{Manifests, ManifestsUpdate},
 };
 
 #[track_caller]
 fn check(yaml: &str, expected: &[&str]) {
-    assert_eq!(objects(yaml), expected, "{yaml}");
+    assert_eq!(facts(yaml), expected, "{yaml}");
 }
 
 fn service(name: &str, spec: &str) -> String {
@@ -25,9 +25,9 @@ fn pod(name: &str, ip: &str, spec: &str) -> String {
     )
 }
 
-/// The words of one object's line after its key.
+/// The words of one fact's line after its key.
 fn words(yaml: &str, key: &str) -> Vec<String> {
-    let lines = objects(yaml);
+    let lines = facts(yaml);
     let line = lines
         .iter()
         .find(|line| line.starts_with(&format!("{key} ")))
@@ -37,7 +37,7 @@ fn words(yaml: &str, key: &str) -> Vec<String> {
 
 #[test]
 fn every_cluster_has_an_api_server_and_four_namespaces() {
-    let reading = Directory::of(&[("a.yaml", "")]).read();
+    let update = Directory::of(&[("a.yaml", "")]).read();
     let label = |name: &str| format!("+ Namespace {name} kubernetes.io/metadata.name={name}");
     let mut expected = vec!["relist Namespace".to_owned()];
     expected.extend(["default", "kube-node-lease", "kube-public", "kube-system"].map(label));
@@ -64,7 +64,7 @@ fn every_cluster_has_an_api_server_and_four_namespaces() {
     expected.extend(
         others.iter().flat_map(|kind| [format!("relist {kind}"), format!("synced {kind}")]),
     );
-    assert_eq!(super::lines(&reading.changes), expected);
+    assert_eq!(super::lines(&update.changes), expected);
 }
 
 #[test]
@@ -96,10 +96,10 @@ fn addresses_are_of_the_families_that_a_service_wants() {
     check("ipFamilies: [IPv6], ipFamilyPolicy: RequireDualStack", &[true, false]);
     check("ipFamilyPolicy: PreferDualStack", &[false, true]);
     check("ipFamilyPolicy: SingleStack", &[false]);
-    // One address is written down, the Service wants two: it gets the other.
+    // The manifest names one address of the two that the Service wants.
     check("clusterIP: 'fd00:10:96::5', ipFamilyPolicy: PreferDualStack", &[true, false]);
     check("clusterIP: 'fd00:10:96::5'", &[true]);
-    // What a cluster printed is complete.
+    // `clusterIPs` comes from a cluster, and is complete.
     check(
         "clusterIP: 10.96.3.3, clusterIPs: [10.96.3.3], ipFamilies: [IPv4], ipFamilyPolicy: PreferDualStack",
         &[false],
@@ -111,8 +111,8 @@ fn addresses_stay_where_they_are_when_others_come() {
     let many = |count: usize| {
         (0..count).map(|index| service(&format!("s{index}"), "")).collect::<String>()
     };
-    let (some, more) = (objects(&many(200)), objects(&many(400)));
-    assert_eq!(some, objects(&many(200)), "the same files give the same addresses");
+    let (some, more) = (facts(&many(200)), facts(&many(400)));
+    assert_eq!(some, facts(&many(200)), "the same files give the same addresses");
     let moved = some.iter().filter(|line| !more.contains(line)).count();
     assert!(moved <= 2, "{moved} of 200 moved");
     let mut addresses: Vec<_> = more.iter().filter_map(|line| line.split(' ').nth(2)).collect();
@@ -126,7 +126,7 @@ fn addresses_stay_where_they_are_when_others_come() {
 }
 
 #[test]
-fn written_addresses_are_given_to_nobody_else() {
+fn addresses_in_manifests_are_not_allocated() {
     let free = words(&service("web", ""), "Service default/web");
     let both = service("web", "") + &service("other", &format!("clusterIP: {}", free[0]));
     let (web, other) = (words(&both, "Service default/web"), words(&both, "Service default/other"));
@@ -135,7 +135,7 @@ fn written_addresses_are_given_to_nobody_else() {
 }
 
 #[test]
-fn node_ports_are_given_once_a_protocol() {
+fn a_node_port_is_allocated_once_for_each_protocol() {
     let ports = "type: NodePort, ports: [{name: a, port: 80}, {name: b, port: 81, nodePort: 30007}, {name: c, port: 81, protocol: UDP}]";
     let words = words(&service("web", ports), "Service default/web");
     let numbers: Vec<u16> =
@@ -149,9 +149,9 @@ fn node_ports_are_given_once_a_protocol() {
         &service("web", "clusterIP: 10.96.3.3, ports: [{port: 80}]"),
         &["Service default/web 10.96.3.3 :80/tcp"],
     );
-    // The whole range can be used, and then there is none left.
+    // All of the range is used. The last Service gets no port.
     let one = |index: usize| service(&format!("s{index}"), "type: NodePort, ports: [{port: 80}]");
-    let lines = objects(&(0..2769).map(one).collect::<String>());
+    let lines = facts(&(0..2769).map(one).collect::<String>());
     assert_eq!(lines.iter().filter(|line| line.contains('@')).count(), 2768);
 }
 
@@ -162,7 +162,7 @@ fn slices_are_made_of_ready_pods_of_the_namespace() {
         "clusterIP: 10.96.1.2, selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8080}]",
     );
     let unready = pod("c", "10.0.0.3", "").replace("'True'", "'False'");
-    let elsewhere = pod("d", "10.0.0.4", "").replace("{name: d", "{name: d, namespace: shop");
+    let other_namespace = pod("d", "10.0.0.4", "").replace("{name: d", "{name: d, namespace: shop");
     let other = pod("e", "10.0.0.5", "").replace("app: web", "app: db");
     let gone = pod("f", "10.0.0.6", "").replace("{podIP", "{phase: Succeeded, podIP");
     let all = [
@@ -170,16 +170,13 @@ fn slices_are_made_of_ready_pods_of_the_namespace() {
         pod("b", "10.0.0.2", ""),
         pod("a", "10.0.0.1", ""),
         unready,
-        elsewhere,
+        other_namespace,
         other,
         gone,
     ]
     .concat();
     let slice = |yaml: &str| {
-        objects(yaml)
-            .into_iter()
-            .filter(|line| line.starts_with("EndpointSlice"))
-            .collect::<Vec<_>>()
+        facts(yaml).into_iter().filter(|line| line.starts_with("EndpointSlice")).collect::<Vec<_>>()
     };
     assert_eq!(
         slice(&all),
@@ -192,7 +189,7 @@ fn slices_are_made_of_ready_pods_of_the_namespace() {
             "EndpointSlice default/web-ipv4-000 of web 10.0.0.1(a) 10.0.0.2(b) 10.0.0.3(c) http:8080/tcp"
         ]
     );
-    // Without a selector, or with endpoints that are written down, none is made.
+    // Services without a selector, or with listed endpoints, get no slices.
     assert_eq!(slice(&all.replace("selector: {app: web}", "selector: {}")), [""; 0]);
     let endpoints = "---\n{apiVersion: v1, kind: Endpoints, metadata: {name: web}, subsets: [{addresses: [{ip: 10.9.9.9}]}]}\n";
     assert_eq!(slice(&(all + endpoints)), ["EndpointSlice default/web-mirrored-0 of web 10.9.9.9"]);
@@ -209,7 +206,7 @@ fn headless_services_name_their_pods() {
     check(&yaml, &["Service default/db headless", slice, pods[0], pods[1]]);
     // Another Service over the same Pods gives them no names.
     let other = yaml.replace("{name: db,", "{name: db2,");
-    assert!(objects(&other).contains(
+    assert!(facts(&other).contains(
         &"EndpointSlice default/db2-ipv4-000 of db2 10.0.0.1(db-0) 10.0.0.2(db-1)".to_owned()
     ));
 }
@@ -220,7 +217,7 @@ fn slices_are_of_the_families_of_the_service() {
     let check = |spec: &str, expected: &[&str]| {
         let yaml = service("web", &format!("selector: {{app: web}}, {spec}"))
             + &pod("a", "x", "").replace("{podIP: x", &two[..two.len()]);
-        let slices: Vec<_> = objects(&yaml)
+        let slices: Vec<_> = facts(&yaml)
             .into_iter()
             .filter_map(|line| Some(line.strip_prefix("EndpointSlice default/")?.to_owned()))
             .collect();
@@ -253,8 +250,8 @@ fn named_ports_are_looked_up_in_each_pod() {
         + &pod("c", "10.0.0.3", &container("initContainers", 8080))
         + &pod("d", "10.0.0.4", "");
     let slices: Vec<_> =
-        objects(&yaml).into_iter().filter(|line| line.starts_with("EndpointSlice")).collect();
-    // `dns` is a TCP port of the Pods, so the Service's UDP port is nowhere; the last Pod has no
+        facts(&yaml).into_iter().filter(|line| line.starts_with("EndpointSlice")).collect();
+    // `dns` is a TCP port of the Pods, so the Service's UDP port has no target. The last Pod has no
     // ports of these names.
     let expected = [
         "EndpointSlice default/web-ipv4-000 of web 10.0.0.4(d) same:99/tcp",
@@ -269,7 +266,7 @@ fn a_slice_has_a_hundred_endpoints() {
     let pods: String = (0..101)
         .map(|index| pod(&format!("p{index:03}"), &format!("10.0.0.{index}"), ""))
         .collect();
-    let lines = objects(&(service("web", "clusterIP: None, selector: {app: web}") + &pods));
+    let lines = facts(&(service("web", "clusterIP: None, selector: {app: web}") + &pods));
     let counts: Vec<_> = lines
         .iter()
         .filter(|line| line.starts_with("EndpointSlice"))
@@ -279,22 +276,22 @@ fn a_slice_has_a_hundred_endpoints() {
 }
 
 #[test]
-fn namespaces_that_are_only_named_exist() {
+fn a_namespace_that_an_object_names_exists() {
     let pending = "{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: later}}";
     check(pending, &["Namespace later kubernetes.io/metadata.name=later"]);
 }
 
 #[test]
-fn a_selector_leaves_out_and_made_slices_go_with_their_service() {
+fn a_selector_applies_to_slices_as_to_their_service() {
     let yaml = service("web", "clusterIP: 10.96.1.2, selector: {app: web}")
         + &service("other", "clusterIP: 10.96.1.3").replace("team: a", "team: b")
         + &pod("a", "10.0.0.1", "");
     let directory = Directory::of(&[("a.yaml", &yaml)]);
-    let read = |selector: &str| -> Reading {
+    let read = |selector: &str| -> ManifestsUpdate {
         Manifests::open(&directory.0, Some(Selector::parse(selector).unwrap())).unwrap().read()
     };
     let web =
         ["Service default/web 10.96.1.2", "EndpointSlice default/web-ipv4-000 of web 10.0.0.1(a)"];
-    assert_eq!(of_reading(&read("team=a")), web);
-    assert_eq!(of_reading(&read("app=web")), ["Pod default/a 10.0.0.1"]);
+    assert_eq!(facts_of(&read("team=a")), web);
+    assert_eq!(facts_of(&read("app=web")), ["Pod default/a 10.0.0.1"]);
 }

@@ -1,10 +1,10 @@
-//! What is read of each kind, and how files are taken apart.
+//! What ndots reads of each kind, and how files are split into objects.
 
-use super::{Directory, objects, of_reading};
+use super::{Directory, facts, facts_of};
 
 #[track_caller]
 fn check(yaml: &str, expected: &[&str]) {
-    assert_eq!(objects(yaml), expected, "{yaml}");
+    assert_eq!(facts(yaml), expected, "{yaml}");
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn services() {
     );
     check("spec: {clusterIP: '', clusterIPs: [None], ports: null, selector: null}", " headless");
     check("spec: {type: ExternalName, externalName: DB.example.com.}", " = DB.example.com");
-    // What `kubectl` prints of a `LoadBalancer`; empty words are as good as none.
+    // A `LoadBalancer` as `kubectl` prints it. An empty string counts as absent.
     check(
         "spec: {type: LoadBalancer, clusterIP: 10.96.1.2, externalIPs: [80.11.12.10], externalTrafficPolicy: Local, \
          ports: [{port: 80, nodePort: 30007, targetPort: 8080}]}\n\
@@ -59,7 +59,7 @@ fn endpoint_slices_have_ready_addresses_only() {
 }
 
 #[test]
-fn slices_that_are_no_facts() {
+fn slices_that_dns_does_not_show() {
     let slice = |labels: &str, rest: &str| {
         format!(
             "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: x, labels: {labels}}}\n{rest}"
@@ -92,7 +92,7 @@ fn endpoints_are_slices_unless_there_are_slices() {
 }
 
 #[test]
-fn what_a_set_of_clusters_shares() {
+fn service_imports_and_their_slices() {
     let import = |spec: &str| {
         format!(
             "apiVersion: multicluster.x-k8s.io/v1alpha1\nkind: ServiceImport\nmetadata: {{name: web}}\nspec: {spec}"
@@ -115,8 +115,8 @@ fn what_a_set_of_clusters_shares() {
     };
     let imported = "multicluster.kubernetes.io/service-name: web, multicluster.kubernetes.io/source-cluster: west";
     check(&slice(imported), &["EndpointSlice default/web-x of web in west 10.0.0.1"]);
-    // As the implementation of the KEP's authors has it: the same endpoints behind a Service made
-    // up for kube-proxy.
+    // The implementation of the KEP's authors puts the same endpoints behind a Service that exists
+    // for kube-proxy.
     let both = format!("kubernetes.io/service-name: derived-1, {imported}");
     check(&slice(&both), &["EndpointSlice default/web-x of derived-1 of web in west 10.0.0.1"]);
 }
@@ -162,7 +162,7 @@ fn nodes_namespaces_ingresses() {
 }
 
 #[test]
-fn other_kinds_are_passed_over_and_counted() {
+fn objects_of_other_kinds_are_counted() {
     let others = [
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {replicas: 2}",
         "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: web}",
@@ -172,10 +172,10 @@ fn other_kinds_are_passed_over_and_counted() {
         ("a.yaml", &others[..2].join("\n---\n")),
         ("b.json", r#"{"kind": "Secret", "data": null}"#),
     ]);
-    let reading = directory.read();
-    assert_eq!(directory.faults(&reading), [""; 0]);
-    assert_eq!(of_reading(&reading), [""; 0]);
-    assert_eq!(reading.others, 3);
+    let update = directory.read();
+    assert_eq!(directory.errors(&update), [""; 0]);
+    assert_eq!(facts_of(&update), [""; 0]);
+    assert_eq!(update.unused, 3);
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn a_file_is_a_stream_of_documents_and_lists() {
     check(&format!("%YAML 1.2\n---\n{a}\n---\n{b}"), found);
     check(&format!("apiVersion: v1\nkind: List\nitems:\n- {a}\n- {b}\n"), found);
     check(&format!("items:\n- {a}\n- {b}\nkind: List\nmetadata: {{resourceVersion: ''}}"), found);
-    // Items of a typed list do not say what they are.
+    // The items of a typed list do not repeat their kind.
     check(
         "apiVersion: v1\nkind: PodList\nitems:\n- {metadata: {name: a}, status: {podIP: 10.0.0.1}}\n\
          - {metadata: {name: b}, status: {podIP: 10.0.0.1}}",
@@ -205,12 +205,12 @@ fn a_file_is_a_stream_of_documents_and_lists() {
     check("apiVersion: v1\nkind: List\nitems: null", &[]);
     check("# nothing\n", &[]);
     check("", &[]);
-    // JSON, with tabs as some write it.
+    // JSON may be indented with tabs.
     check(
         "{\n\t\"apiVersion\": \"v1\",\n\t\"kind\": \"Pod\",\n\t\"metadata\": {\"name\": \"a\"},\n\t\"status\": {\"podIP\": \"10.0.0.1\"}\n}",
         &found[..1],
     );
-    // A block of text is no place to look for documents, and `y` is a string.
+    // A `---` in a block of text does not begin a document, and `y` is a string.
     check("kind: ConfigMap\ndata:\n  a: |\n    ---\n    kind: [\n", &[]);
     check(
         "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {clusterIP: 10.96.1.2, ports: [{name: y, port: 80}]}",
@@ -236,9 +236,9 @@ fn all_files_below_but_hidden_ones() {
     ]);
     std::os::unix::fs::symlink(&directory.0, directory.0.join("deep/round")).unwrap();
     let expected = ["Pod default/a 10.0.0.1", "Pod default/b 10.0.0.1", "Pod default/c 10.0.0.1"];
-    let reading = directory.read();
-    assert_eq!(of_reading(&reading), expected);
-    assert_eq!(directory.faults(&reading), [""; 0]);
+    let update = directory.read();
+    assert_eq!(facts_of(&update), expected);
+    assert_eq!(directory.errors(&update), [""; 0]);
     let single = super::super::Manifests::open(&directory.0.join("a.yaml"), None).unwrap().read();
-    assert_eq!(of_reading(&single), expected[..1]);
+    assert_eq!(facts_of(&single), expected[..1]);
 }

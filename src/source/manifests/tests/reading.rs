@@ -1,4 +1,4 @@
-//! The differences of one reading to the next.
+//! The differences between one reading and the next.
 
 use super::{Directory, lines};
 
@@ -7,7 +7,7 @@ fn pod(name: &str, ip: &str) -> String {
 }
 
 #[test]
-fn later_readings_give_only_what_is_different() {
+fn later_readings_emit_only_differences() {
     let directory =
         Directory::of(&[("a.yaml", &pod("a", "10.0.0.1")), ("b.yaml", &pod("b", "10.0.0.2"))]);
     let mut manifests = directory.open();
@@ -22,16 +22,16 @@ fn later_readings_give_only_what_is_different() {
     check(&["+ Pod default/c 10.0.0.3"]);
     std::fs::remove_file(directory.0.join("b.yaml")).unwrap();
     check(&["- Pod default/b"]);
-    // An object that ceases to be a fact goes, though it is still written down.
+    // A Pod that has finished is no fact any more, although the file still has it.
     directory.write("c.yaml", &pod("c", "10.0.0.3").replace("{podIP", "{phase: Failed, podIP"));
     check(&["- Pod default/c"]);
-    // From one file to the other is no change.
+    // A file with another name is not a change.
     std::fs::rename(directory.0.join("a.yaml"), directory.0.join("z.yaml")).unwrap();
     check(&[]);
 }
 
 #[test]
-fn a_pod_that_gets_ready_changes_its_slice_only() {
+fn a_pod_that_becomes_ready_changes_only_its_slice() {
     let web = "---\n{kind: Service, metadata: {name: web}, spec: {clusterIP: None, selector: {app: web}}}\n";
     let pod = |ready: &str| {
         format!(
@@ -52,12 +52,12 @@ fn a_pod_that_gets_ready_changes_its_slice_only() {
 }
 
 #[test]
-fn the_example_is_without_a_fault() {
+fn the_example_has_no_errors() {
     let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/cafe");
-    let reading = super::Manifests::open(&example, None).unwrap().read();
-    assert_eq!(reading.faults, []);
-    assert_eq!(reading.others, 1, "the Deployment");
-    let slices: Vec<_> = lines(&reading.changes)
+    let update = super::Manifests::open(&example, None).unwrap().read();
+    assert_eq!(update.errors, []);
+    assert_eq!(update.unused, 1, "the Deployment");
+    let slices: Vec<_> = lines(&update.changes)
         .into_iter()
         .filter(|line| line.starts_with("+ EndpointSlice default/my-nginx"))
         .collect();

@@ -1,4 +1,4 @@
-//! Edits as editors and kubelets make them, seen within a second.
+//! Edits as editors and the kubelet make them are noticed within a second.
 
 use std::{
     fs,
@@ -10,11 +10,15 @@ use std::{
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
 use super::{Directory, line};
-use crate::{limits, model::Change, source::manifests::Manifests};
+use crate::{
+    limits,
+    model::Change,
+    source::{Notice, manifests::Manifests},
+};
 
 struct Watched {
     changes: mpsc::Receiver<Change>,
-    said: Arc<Mutex<Vec<(bool, String)>>>,
+    notices: Arc<Mutex<Vec<Notice>>>,
     task: JoinHandle<()>,
 }
 
@@ -22,23 +26,22 @@ impl Watched {
     fn of(mut manifests: Manifests) -> Self {
         manifests.read();
         let (sender, changes) = mpsc::channel(limits::CHANGES);
-        let said = Arc::new(Mutex::new(Vec::new()));
-        let log = Arc::clone(&said);
+        let notices = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&notices);
         #[expect(clippy::disallowed_methods, reason = "the test awaits it")]
-        let task = tokio::spawn(
-            manifests.watch(sender, move |broken, text| log.lock().unwrap().push((broken, text))),
-        );
-        Self { changes, said, task }
+        let task =
+            tokio::spawn(manifests.watch(sender, move |notice| log.lock().unwrap().push(notice)));
+        Self { changes, notices, task }
     }
 
-    /// The next change, which comes sooner than the poll.
+    /// Expects the next change before the poll.
     #[track_caller]
     fn expect(&mut self, expected: &str) -> impl Future<Output = ()> {
         let at = std::panic::Location::caller();
         async move {
             let change = timeout(Duration::from_secs(1), self.changes.recv())
                 .await
-                .unwrap_or_else(|_| panic!("nothing in a second, {at}"));
+                .unwrap_or_else(|_| panic!("no change within a second, {at}"));
             assert_eq!(line(&change.unwrap()), expected, "{at}");
         }
     }
@@ -64,9 +67,9 @@ async fn edits_in_place_by_rename_and_in_new_directories() {
     watched.expect("+ Pod default/a 10.0.0.4").await;
 }
 
-/// `..data` is a link to a directory with a date; a kubelet puts a new link in its place.
+/// `..data` is a link to a directory with a date. The kubelet replaces the link.
 #[tokio::test]
-async fn swaps_of_a_config_map() {
+async fn a_config_map_that_kubelet_swaps() {
     let directory =
         Directory::of(&[("..1/a.yaml", &pod("10.0.0.1")), ("..2/a.yaml", &pod("10.0.0.2"))]);
     let at = |name: &str| directory.0.join(name);
@@ -84,7 +87,7 @@ async fn swaps_of_a_config_map() {
 }
 
 #[tokio::test]
-async fn faults_are_said_once_and_their_end_too() {
+async fn an_error_is_reported_once_and_its_end_too() {
     let directory = Directory::of(&[("a.yaml", &pod("10.0.0.1"))]);
     let mut watched = Watched::of(directory.open());
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -92,17 +95,13 @@ async fn faults_are_said_once_and_their_end_too() {
     tokio::time::sleep(limits::MANIFESTS_POLL + Duration::from_millis(500)).await;
     directory.write("a.yaml", &pod("10.0.0.2"));
     watched.expect("+ Pod default/a 10.0.0.2").await;
-    let said = watched.said.lock().unwrap().clone();
-    assert_eq!(
-        said.iter().map(|(broken, _)| *broken).collect::<Vec<_>>(),
-        [true, false],
-        "{said:?}"
-    );
-    assert!(said[1].1.ends_with("a.yaml: it is good again"), "{said:?}");
+    let notices = watched.notices.lock().unwrap().clone();
+    let [Notice::Problem(_), Notice::Info(text)] = &*notices else { panic!("{notices:?}") };
+    assert!(text.ends_with("a.yaml: the file is valid again"), "{text}");
 }
 
 #[tokio::test]
-async fn it_ends_with_its_receiver() {
+async fn watching_ends_when_the_receiver_is_dropped() {
     let directory = Directory::of(&[("a.yaml", &pod("10.0.0.1"))]);
     let watched = Watched::of(directory.open());
     drop(watched.changes);

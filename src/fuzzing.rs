@@ -292,52 +292,29 @@ fn server() -> Server {
 
 fn facts() -> Vec<Change> {
     let seen = |name: &str, addressing, outside: Option<Outside>| {
-        let ports = Box::new([ServicePort {
-            name: "http".into(),
-            protocol: Protocol::Tcp,
-            port: 80,
-            node_port: None,
-        }]);
         Change::Upsert(Object::Service(Service {
-            namespace: "default".into(),
-            name: name.into(),
-            addressing,
-            ports,
+            ports: Box::new([ServicePort::new("http", Protocol::Tcp, 80)]),
             outside: outside.map(Box::new),
+            ..Service::new("default", name, addressing)
         }))
     };
     let service = |name: &str, addressing| seen(name, addressing, None);
-    let endpoint = |address: Ipv4Addr| Endpoint {
-        address: address.into(),
-        hostname: None,
-        pod: None,
-        zone: None,
-        node: None,
-    };
-    let endpoints = (0..200_u8).map(|last| endpoint(Ipv4Addr::new(10, 244, 0, last)));
+    let endpoints = (0..200_u8).map(|last| Endpoint::new(Ipv4Addr::new(10, 244, 0, last).into()));
     let slice = EndpointSlice {
-        namespace: "default".into(),
-        name: "db-1".into(),
         service: Some("db".into()),
-        import: None,
         endpoints: endpoints.collect(),
         ports: Box::new([EndpointPort {
             name: "sql".into(),
             protocol: Protocol::Tcp,
             port: Some(5432),
         }]),
+        ..EndpointSlice::new("default", "db-1")
     };
     let points = || -> Box<[LoadBalancerPoint]> {
         Box::new([LoadBalancerPoint::Ip(Ipv4Addr::new(192, 0, 2, 1).into())])
     };
     let hosts = Box::new(["*.apps.example.org".into(), "cafe.example.org".into()]);
-    let ingress = Ingress {
-        namespace: "default".into(),
-        name: "cafe".into(),
-        class: Box::default(),
-        hosts,
-        points: points(),
-    };
+    let ingress = Ingress { hosts, points: points(), ..Ingress::new("default", "cafe") };
     let balanced =
         Outside { exposure: Exposure::LoadBalancer, load_balancer: points(), ..Outside::default() };
     let mut changes = vec![

@@ -1,53 +1,53 @@
-//! What was seen, before anyone judges it: gathered by `gather`, or made up by a test.
+//! What was observed, before it is judged. `gather` collects it; tests make it up.
 
 use k8s_openapi::api::core::v1::Pod;
 
 use super::{Answer, Objects, OwnZone, ResolvConf, Rules, objects};
 
 pub struct Evidence {
-    /// As the person wrote it; empty where the cluster's DNS itself is asked about.
+    /// The name as the user gave it; empty for a question about the cluster's DNS itself.
     pub name: String,
     pub objects: Objects,
-    /// What the zone makes of them.
+    /// The zone that ndots derives from the objects.
     pub own: OwnZone,
     /// The cluster's zone, `cluster.local`.
     pub zone: String,
     pub asker: Asker,
     pub asked: Asked,
     pub rules: Rules,
-    /// Whose rules they are, and whose Pods are near.
+    /// The node that the rules are from.
     pub node: Option<String>,
-    /// What could not be read.
+    /// The objects that could not be read.
     pub unread: Vec<Unread>,
-    /// An API server's objects, not a directory's.
+    /// Whether the objects are from an API server; if not, they are from manifests.
     pub is_live: bool,
-    /// What is wrong with the manifests themselves.
+    /// Errors in the manifests, and objects that do not parse.
     pub said: Vec<String>,
 }
 
-/// Who resolves the name.
+/// The client that resolves the name: a Pod, or this machine.
 pub struct Asker {
     pub namespace: String,
     pub pod: Option<Pod>,
     pub resolv: ResolvConf,
-    /// Where that is known from: `a Pod of namespace default`, `/etc/resolv.conf of this machine`.
+    /// The source of `resolv`: `a Pod of namespace default`, `/etc/resolv.conf of this machine`.
     pub from: String,
 }
 
-/// What a server said.
+/// The replies of the DNS server.
 #[derive(Default)]
 pub struct Asked {
-    /// None was there to ask, and why.
+    /// Why no server was queried, if none was.
     pub nobody: Option<String>,
     /// `10.96.0.10`.
     pub server: String,
-    /// Whether Pods and Services can be reached from where this runs, as far as that shows.
+    /// Whether Pods and Services are probably reachable from here.
     pub inside: bool,
     pub replies: Vec<Reply>,
 }
 
 pub struct Reply {
-    /// Absolute, with its final dot.
+    /// The absolute name, with its final dot.
     pub name: String,
     /// `A`.
     pub qtype: String,
@@ -64,7 +64,7 @@ impl Asked {
     }
 }
 
-/// Something that the API server did not give.
+/// Objects that the API server did not return.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unread {
     /// As RBAC names it: `pods`, `endpointslices.discovery.k8s.io`.
@@ -96,7 +96,7 @@ impl std::fmt::Display for Unread {
 }
 
 impl Evidence {
-    /// Why nothing is known of a resource in a namespace.
+    /// Why a resource in a namespace is unknown, if it could not be read.
     pub fn lacks(&self, resource: &str, namespace: &str) -> Option<&Unread> {
         let concerns = |it: &&Unread| {
             it.resource.split('.').next() == Some(resource)
@@ -105,14 +105,14 @@ impl Evidence {
         self.unread.iter().find(concerns)
     }
 
-    /// The node that the asking Pod runs on, or the one that was named.
+    /// The node of the Pod that resolves the name, or the node that the user gave.
     pub fn near(&self) -> Option<&str> {
         let of_pod =
             self.asker.pod.as_ref().and_then(|pod| pod.spec.as_ref()?.node_name.as_deref());
         of_pod.or(self.node.as_deref())
     }
 
-    /// The address at which Pods find the cluster's DNS.
+    /// The cluster IP of the DNS Service.
     pub fn dns_address(&self) -> Option<&str> {
         let service = self.objects.service("kube-system", "kube-dns")?;
         objects::cluster_ips(service).first().copied()

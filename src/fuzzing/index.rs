@@ -141,19 +141,13 @@ impl Bytes<'_> {
                 Object::Namespace(Namespace { name: namespace, labels })
             }
             Kind::Service | Kind::ServiceImport => {
-                let ports = self.some(2, |bytes| ServicePort {
-                    name: bytes.one(&PORTS).into(),
-                    protocol: bytes.one(&[Protocol::Tcp, Protocol::Udp]),
-                    port: bytes.one(&[53, 80]),
-                    node_port: None,
+                let ports = self.some(2, |bytes| {
+                    let name = bytes.one(&PORTS);
+                    let protocol = bytes.one(&[Protocol::Tcp, Protocol::Udp]);
+                    ServicePort::new(name, protocol, bytes.one(&[53, 80]))
                 });
-                let service = Service {
-                    namespace,
-                    name,
-                    addressing: self.addressing(),
-                    ports,
-                    outside: None,
-                };
+                let addressing = self.addressing();
+                let service = Service { ports, ..Service::new(&namespace, &name, addressing) };
                 if kind == Kind::Service {
                     Object::Service(service)
                 } else {
@@ -166,7 +160,7 @@ impl Bytes<'_> {
                 addresses: self.some(2, Self::address),
                 host_network: self.octet() >= 192,
             }),
-            _ => Object::EndpointSlice(self.slice(namespace, name)),
+            _ => Object::EndpointSlice(self.slice(&namespace, &name)),
         }
     }
 
@@ -186,7 +180,7 @@ impl Bytes<'_> {
         }
     }
 
-    fn slice(&mut self, namespace: Box<str>, name: Box<str>) -> EndpointSlice {
+    fn slice(&mut self, namespace: &str, name: &str) -> EndpointSlice {
         let of = self.octet();
         let service = (of >= 64).then(|| self.one(&NAMES).into());
         let import = (of < 128).then(|| {
@@ -204,7 +198,8 @@ impl Bytes<'_> {
             protocol: Protocol::Tcp,
             port: bytes.one(&[Some(8080), Some(53), None]),
         };
-        EndpointSlice { namespace, name, service, import, endpoints, ports: self.some(2, port) }
+        let ports = self.some(2, port);
+        EndpointSlice { service, import, endpoints, ports, ..EndpointSlice::new(namespace, name) }
     }
 }
 

@@ -18,6 +18,20 @@ pub struct EndpointSlice {
     pub ports: Box<[EndpointPort]>,
 }
 
+impl EndpointSlice {
+    /// A slice that belongs to no Service yet, without endpoints.
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+            service: None,
+            import: None,
+            endpoints: Box::default(),
+            ports: Box::default(),
+        }
+    }
+}
+
 /// The ServiceImport that a slice belongs to, and the cluster that exports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Import {
@@ -37,6 +51,13 @@ pub struct Endpoint {
     pub zone: Option<Arc<str>>,
     /// The Node that the endpoint is on, for `externalTrafficPolicy: Local`.
     pub node: Option<Arc<str>>,
+}
+
+impl Endpoint {
+    /// An endpoint without a host name, Pod, zone and Node.
+    pub fn new(address: IpAddr) -> Self {
+        Self { address, hostname: None, pod: None, zone: None, node: None }
+    }
 }
 
 /// A port of the endpoints: the target port, not the Service's port.

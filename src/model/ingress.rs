@@ -13,3 +13,16 @@ pub struct Ingress {
     /// `status.loadBalancer.ingress`.
     pub points: Box<[LoadBalancerPoint]>,
 }
+
+impl Ingress {
+    /// An Ingress without class, hosts and addresses.
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+            class: Box::default(),
+            hosts: Box::default(),
+            points: Box::default(),
+        }
+    }
+}

@@ -13,6 +13,12 @@ pub struct Service {
 }
 
 impl Service {
+    /// A Service without ports, which is not reachable from outside of the cluster.
+    pub fn new(namespace: &str, name: &str, addressing: Addressing) -> Self {
+        let (namespace, name) = (namespace.into(), name.into());
+        Self { namespace, name, addressing, ports: Box::default(), outside: None }
+    }
+
     /// Whether the Service matters for the answers to clients outside of the cluster.
     pub fn shows_outside(&self) -> bool {
         self.outside.is_some() || !matches!(self.addressing, Addressing::ClusterIps(_))
@@ -37,6 +43,13 @@ pub struct ServicePort {
     pub protocol: Protocol,
     pub port: u16,
     pub node_port: Option<u16>,
+}
+
+impl ServicePort {
+    /// A port without a node port. An unnamed one has an empty name.
+    pub fn new(name: &str, protocol: Protocol, port: u16) -> Self {
+        Self { name: name.into(), protocol, port, node_port: None }
+    }
 }
 
 /// Transport protocols of ports, as Kubernetes names them.

@@ -42,33 +42,18 @@ mod tests {
     };
 
     fn headless(import: bool) -> Object {
-        let service = Service {
-            namespace: "ns".into(),
-            name: "db".into(),
-            addressing: Addressing::Headless,
-            ports: Box::default(),
-            outside: None,
-        };
+        let service = Service::new("ns", "db", Addressing::Headless);
         if import { Object::ServiceImport(service) } else { Object::Service(service) }
     }
 
     fn slice(service: Option<&str>, import: Option<&str>) -> Object {
-        let endpoint = Endpoint {
-            address: [10, 1, 0, 1].into(),
-            hostname: None,
-            pod: None,
-            zone: None,
-            node: None,
-        };
         Object::EndpointSlice(EndpointSlice {
-            namespace: "ns".into(),
-            name: "db-1".into(),
             service: service.map(Into::into),
             import: import.map(|service| {
                 Box::new(Import { service: service.into(), cluster: "west".into() })
             }),
-            endpoints: Box::new([endpoint]),
-            ports: Box::default(),
+            endpoints: Box::new([Endpoint::new([10, 1, 0, 1].into())]),
+            ..EndpointSlice::new("ns", "db-1")
         })
     }
 

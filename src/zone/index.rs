@@ -99,12 +99,8 @@ impl Index {
             }
             Kind::EndpointSlice => self.slices.keys().cloned().collect(),
             Kind::Pod => self.pods.keys().cloned().collect(),
-            Kind::Node
-            | Kind::Ingress
-            | Kind::Gateway
-            | Kind::HttpRoute
-            | Kind::TlsRoute
-            | Kind::GrpcRoute => self.outside.keys(kind).cloned().collect(),
+            // Every other kind matters only for clients outside of the cluster.
+            _ => self.outside.keys(kind).cloned().collect(),
         }
     }
 
@@ -170,7 +166,8 @@ impl Index {
                 }
                 false
             }
-            Object::Node(_) | Object::Ingress(_) | Object::Gateway(_) | Object::Route(_) => {
+            // Every other kind matters only for clients outside of the cluster.
+            object => {
                 self.shows_outside |= self.outside.upsert(key, object, &self.store.outside);
                 false
             }
@@ -262,12 +259,8 @@ impl Index {
                 self.store.publish_pod(old.as_ref(), None);
                 old.is_some()
             }
-            Kind::Node
-            | Kind::Ingress
-            | Kind::Gateway
-            | Kind::HttpRoute
-            | Kind::TlsRoute
-            | Kind::GrpcRoute => {
+            // Every other kind matters only for clients outside of the cluster.
+            _ => {
                 self.shows_outside |= self.outside.remove(key, &self.store.outside);
                 false
             }

@@ -267,19 +267,8 @@ mod tests {
 
     fn service(name: &str, last: u8) -> Change {
         let addressing = Addressing::ClusterIps(Box::new([[10, 96, 0, last].into()]));
-        let ports = Box::new([ServicePort {
-            name: "http".into(),
-            protocol: Protocol::Tcp,
-            port: 80,
-            node_port: None,
-        }]);
-        Change::Upsert(Object::Service(Service {
-            namespace: "ns".into(),
-            name: name.into(),
-            addressing,
-            ports,
-            outside: None,
-        }))
+        let ports = Box::new([ServicePort::new("http", Protocol::Tcp, 80)]);
+        Change::Upsert(Object::Service(Service { ports, ..Service::new("ns", name, addressing) }))
     }
 
     fn printed(transfer: Transfer) -> (u32, Vec<String>) {

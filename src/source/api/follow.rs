@@ -107,7 +107,9 @@ impl Follower {
                 self.from = None;
                 (None, &mut self.backoffs.expired)
             }
-            WatchError::Unknown(_) if self.next_version() => return Some(()),
+            WatchError::Unknown(_) if self.may_lack_version() && self.next_version() => {
+                return Some(());
+            }
             WatchError::Unknown(_) if self.watched.need == Need::Optional => {
                 return self.wait_for_kind().await;
             }
@@ -146,6 +148,12 @@ impl Follower {
             () = sleep(wait) => Some(()),
             () = self.changes.closed() => None,
         }
+    }
+
+    /// Whether a 404 means that the server lacks the version. A version that was listed exists, and
+    /// a server that is starting may not have it yet; only an optional kind may be uninstalled.
+    fn may_lack_version(&self) -> bool {
+        self.from.is_none() || self.watched.need == Need::Optional
     }
 
     /// Goes on to the next version of the kind; false if the server has been asked for all of them.
@@ -315,7 +323,10 @@ impl Follower {
             ))
         };
         let mut events = Events::new(
-            timeout_at(end, self.cluster.send(client, request)).await.map_err(|_| silent())??.into_body(),
+            timeout_at(end, self.cluster.send(client, request))
+                .await
+                .map_err(|_| silent())??
+                .into_body(),
         );
         let mut count = 0u64;
         loop {
@@ -343,9 +354,10 @@ impl Follower {
     }
 
     async fn take_event(&mut self, line: &[u8]) -> Result<(), WatchError> {
-        let unreadable = |error| WatchError::unreadable("an event", error);
-        let Event { name, object } = serde_json::from_slice(line)
-            .map_err(|error| WatchError::unreadable("an event", error))?;
+        fn unreadable(error: impl std::fmt::Display) -> WatchError {
+            WatchError::unreadable("an event", error)
+        }
+        let Event { name, object } = serde_json::from_slice(line).map_err(unreadable)?;
         let version = match &*name {
             "ADDED" | "MODIFIED" => {
                 let meta = self.take(object.get()).await?;
@@ -359,8 +371,7 @@ impl Follower {
             }
             "BOOKMARK" => self.decode(object.get()).map_err(unreadable)?.meta.resource_version,
             "ERROR" => {
-                let status = serde_json::from_str(object.get())
-                    .map_err(|error| WatchError::unreadable("an event", error))?;
+                let status = serde_json::from_str(object.get()).map_err(unreadable)?;
                 return Err(WatchError::of_status(status, None));
             }
             // An event of a later Kubernetes.

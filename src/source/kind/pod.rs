@@ -140,12 +140,12 @@ impl Pod {
         self.status.conditions.iter().any(Condition::is_ready)
     }
 
-    /// The number of a port that is given by number or by a container's name for it.
+    /// The number of a `targetPort` at this Pod; `None` if no container has a port of this name.
     pub fn port(&self, wanted: &PortRef, over: Protocol) -> Option<u16> {
         match wanted {
             PortRef::Number(number) => Some(*number),
             PortRef::Name(name) => {
-                // An init container that is restarted runs as long as the others: a sidecar.
+                // An init container with `restartPolicy: Always` is a sidecar: it runs as long as the others.
                 let sidecars = self
                     .spec
                     .init_containers

@@ -1,4 +1,4 @@
-//! Numbers of ports, and names for them.
+//! Port numbers, and `targetPort`.
 
 use std::fmt;
 
@@ -7,9 +7,9 @@ use serde::{
     de::{Error, Unexpected, Visitor},
 };
 
-/// A number, or its name: what a `targetPort` may be. 0 is as good as absent.
+/// A `targetPort`: a number, or the name of a container's port. 0 counts as absent.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(try_from = "WrittenPort")]
+#[serde(try_from = "RawPort")]
 pub enum PortRef {
     Number(u16),
     Name(String),
@@ -17,37 +17,37 @@ pub enum PortRef {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum WrittenPort {
+enum RawPort {
     Number(i64),
     Name(String),
 }
 
-impl TryFrom<WrittenPort> for PortRef {
+impl TryFrom<RawPort> for PortRef {
     type Error = String;
 
-    fn try_from(written: WrittenPort) -> Result<Self, String> {
-        let wrong = |written: &str| {
-            format!("`targetPort` {written} is neither a number from 1 to 65535 nor a name")
+    fn try_from(raw: RawPort) -> Result<Self, String> {
+        let error = |raw: &str| {
+            format!("`targetPort` {raw} is neither a number from 1 to 65535 nor a name")
         };
-        match written {
-            WrittenPort::Number(number) => {
-                number.try_into().map(Self::Number).map_err(|_| wrong(&number.to_string()))
+        match raw {
+            RawPort::Number(number) => {
+                number.try_into().map(Self::Number).map_err(|_| error(&number.to_string()))
             }
-            // The API server refuses a name without a letter: "80" is a mistake for 80.
-            WrittenPort::Name(name) if name.bytes().any(|octet| octet.is_ascii_alphabetic()) => {
+            // The API server rejects a name without a letter, because "80" is a mistake for 80.
+            RawPort::Name(name) if name.bytes().any(|octet| octet.is_ascii_alphabetic()) => {
                 Ok(Self::Name(name))
             }
-            WrittenPort::Name(name) => Err(wrong(&format!("{name:?}"))),
+            RawPort::Name(name) => Err(error(&format!("{name:?}"))),
         }
     }
 }
 
-/// A port's number, if there is one.
+/// Reads a port number; `None` for `null`.
 pub(super) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
     deserializer.deserialize_any(Number)
 }
 
-/// Its words stand in what is said of a mistake.
+/// Its `expecting` text is a part of error messages.
 struct Number;
 
 impl Visitor<'_> for Number {

@@ -74,29 +74,15 @@ impl Cluster {
 fn ingress(name: &str, hosts: &[&str], address: u8) -> Change {
     let points = Box::new([LoadBalancerPoint::Ip([192, 0, 2, address].into())]);
     let hosts = hosts.iter().map(|host| Box::from(*host)).collect();
-    Change::Upsert(Object::Ingress(Ingress {
-        namespace: "default".into(),
-        name: name.into(),
-        class: Box::default(),
-        hosts,
-        points,
-    }))
+    Change::Upsert(Object::Ingress(Ingress { hosts, points, ..Ingress::new("default", name) }))
 }
 
 fn service(addressing: Addressing, outside: Option<Outside>) -> Change {
-    let ports = Box::new([ServicePort {
-        name: "http".into(),
-        protocol: crate::model::Protocol::Tcp,
-        port: 80,
-        node_port: Some(30_007),
-    }]);
-    let outside = outside.map(Box::new);
+    let port = ServicePort::new("http", crate::model::Protocol::Tcp, 80);
     Change::Upsert(Object::Service(Service {
-        namespace: "default".into(),
-        name: "web".into(),
-        addressing,
-        ports,
-        outside,
+        ports: Box::new([ServicePort { node_port: Some(30_007), ..port }]),
+        outside: outside.map(Box::new),
+        ..Service::new("default", "web", addressing)
     }))
 }
 
@@ -238,20 +224,14 @@ fn names_of_nodes_are_held_once() {
     let mut cluster = Cluster::synced();
     for slice in 0..3 {
         let endpoint = |last: u8| crate::model::Endpoint {
-            address: [10, 244, slice, last].into(),
-            hostname: None,
-            pod: None,
-            zone: None,
             node: Some("worker-1".into()),
+            ..crate::model::Endpoint::new([10, 244, slice, last].into())
         };
         let endpoints: Box<[_]> = (0..3).map(endpoint).collect();
         let slice = crate::model::EndpointSlice {
-            namespace: "default".into(),
-            name: format!("web-{slice}").into(),
             service: Some("web".into()),
-            import: None,
             endpoints,
-            ports: Box::default(),
+            ..crate::model::EndpointSlice::new("default", &format!("web-{slice}"))
         };
         cluster.apply(Change::Upsert(Object::EndpointSlice(slice)));
     }

@@ -41,7 +41,7 @@ use names::{Subject, Wanted};
 /// Judges what was seen.
 pub fn explain(evidence: &Evidence) -> Report {
     let mut unread: Vec<String> = evidence.unread.iter().map(ToString::to_string).collect();
-    unread.extend(evidence.said.iter().cloned());
+    unread.extend(evidence.complaints.iter().cloned());
     if evidence.name.is_empty() {
         return Report::new("the cluster's DNS".to_owned(), cluster::judge(evidence), unread);
     }

@@ -22,7 +22,7 @@ pub struct Evidence {
     /// Whether the objects are from an API server; if not, they are from manifests.
     pub is_live: bool,
     /// Errors in the manifests, and objects that do not parse.
-    pub said: Vec<String>,
+    pub complaints: Vec<String>,
 }
 
 /// The client that resolves the name: a Pod, or this machine.
@@ -38,7 +38,7 @@ pub struct Asker {
 #[derive(Default)]
 pub struct Asked {
     /// Why no server was queried, if none was.
-    pub nobody: Option<String>,
+    pub not_asked: Option<String>,
     /// `10.96.0.10`.
     pub server: String,
     /// Whether Pods and Services are probably reachable from here.
@@ -52,7 +52,7 @@ pub struct Reply {
     /// `A`.
     pub qtype: String,
     pub tcp: bool,
-    pub heard: Result<Answer, String>,
+    pub answer: Result<Answer, String>,
 }
 
 impl Asked {
@@ -60,7 +60,7 @@ impl Asked {
         self.replies
             .iter()
             .find(|it| it.name == name && it.qtype == qtype && it.tcp == tcp)
-            .map(|it| &it.heard)
+            .map(|it| &it.answer)
     }
 }
 

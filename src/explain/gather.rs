@@ -40,7 +40,7 @@ struct Gathered {
     /// The namespace of a kubeconfig's context.
     namespace: Option<String>,
     /// Complaints that are for the person and not about the name.
-    said: Vec<String>,
+    complaints: Vec<String>,
 }
 
 /// # Errors
@@ -52,7 +52,7 @@ pub async fn gather(request: &Request) -> anyhow::Result<Evidence> {
         Source::Manifests(directory) => manifests::read(directory)?,
         Source::Cluster(place) => api::read(place, request, &wanted).await?,
     };
-    let Gathered { objects, changes, mut unread, namespace, said } = gathered;
+    let Gathered { objects, changes, mut unread, namespace, complaints } = gathered;
     let zone = corefile::zone(&objects).unwrap_or_else(|| "cluster.local".to_owned());
     let own = OwnZone::new(changes, &zone).map_err(|reason| anyhow::anyhow!(reason))?;
     let here = node::addresses();
@@ -81,7 +81,7 @@ pub async fn gather(request: &Request) -> anyhow::Result<Evidence> {
         node,
         unread,
         is_live,
-        said,
+        complaints,
     };
     evidence.asked =
         ask::ask(request, &evidence, &wanted, node::is_inside(&evidence.objects, &here)).await;

@@ -1,5 +1,5 @@
 //! An API server as a source: one task lists and watches each kind, so that a kind that is refused,
-//! slow or odd delays no other.
+//! slow or unusual delays no other.
 //!
 //! The watch is our own, over kube's client; `docs/decisions/0001-own-watch.md` says why. What holds
 //! here:

@@ -24,7 +24,7 @@ pub(super) fn with_server(
     if !hit && shadowed(evidence, candidate, own, section) {
         return;
     }
-    if hit && asked.nobody.is_some() {
+    if hit && asked.not_asked.is_some() {
         return nobody(evidence, section);
     }
     if hit && let Some(error) = unheard(evidence) {
@@ -115,7 +115,7 @@ fn over_tcp(evidence: &Evidence, candidate: &str) -> &'static str {
         .asked
         .replies
         .iter()
-        .any(|reply| reply.tcp && reply.name == candidate && reply.heard.is_ok());
+        .any(|reply| reply.tcp && reply.name == candidate && reply.answer.is_ok());
     if heard { ", over UDP and TCP" } else { ", over UDP" }
 }
 
@@ -126,7 +126,7 @@ fn tcp(evidence: &Evidence, candidate: &str, section: &mut Section) {
         .replies
         .iter()
         .filter(|reply| reply.tcp && reply.name == candidate)
-        .find_map(|reply| reply.heard.as_ref().err());
+        .find_map(|reply| reply.answer.as_ref().err());
     if let Some(error) = failed {
         let saw = format!("{} does not answer over TCP: {error}", evidence.asked.server);
         let warning = section.say(Level::Warning, "dns.tcp", saw);
@@ -137,14 +137,14 @@ fn tcp(evidence: &Evidence, candidate: &str, section: &mut Section) {
 }
 
 fn nobody(evidence: &Evidence, section: &mut Section) {
-    if let Some(reason) = &evidence.asked.nobody {
+    if let Some(reason) = &evidence.asked.not_asked {
         section.say(Level::Skipped, "dns.server", reason.clone());
     }
 }
 
 /// Why the first question had no answer: no other was asked then.
 fn unheard(evidence: &Evidence) -> Option<&String> {
-    evidence.asked.replies.first().and_then(|reply| reply.heard.as_ref().err())
+    evidence.asked.replies.first().and_then(|reply| reply.answer.as_ref().err())
 }
 
 /// No answer means something only where one can be expected.
@@ -263,7 +263,7 @@ pub(super) fn alive(evidence: &Evidence, section: &mut Section) {
         .replies
         .iter()
         .find(|reply| reply.name == name && !reply.tcp)
-        .map(|reply| &reply.heard)
+        .map(|reply| &reply.answer)
     {
         None => nobody(evidence, section),
         Some(Err(error)) => silent(evidence, &name, error, section),

@@ -41,7 +41,7 @@ pub(super) async fn read(
         objects: Objects::default(),
         changes: Vec::new(),
         unread: Vec::new(),
-        said: Vec::new(),
+        complaints: Vec::new(),
     };
     let own = request
         .pod
@@ -81,8 +81,8 @@ pub(super) async fn read(
         reader.get(&CLUSTER_ROLE_BINDING, "", "system:coredns").await?;
     }
     reader.synced(&near);
-    let Reader { objects, changes, unread, said, .. } = reader;
-    Ok(Gathered { objects, changes, unread, namespace: Some(namespace), said })
+    let Reader { objects, changes, unread, complaints, .. } = reader;
+    Ok(Gathered { objects, changes, unread, namespace: Some(namespace), complaints })
 }
 
 /// The recent log of a node's kube-proxy. Its first lines after a start are left out, because they
@@ -134,7 +134,7 @@ struct Reader {
     objects: Objects,
     changes: Vec<Change>,
     unread: Vec<Unread>,
-    said: Vec<String>,
+    complaints: Vec<String>,
 }
 
 impl Reader {
@@ -279,7 +279,7 @@ impl Reader {
         {
             self.changes.push(Change::Upsert(fact));
         }
-        self.said.extend(self.objects.add(&object).err());
+        self.complaints.extend(self.objects.add(&object).err());
     }
 
     /// Emits which kinds are known. If Namespaces may not be read, those in `near` are taken as

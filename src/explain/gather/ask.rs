@@ -24,7 +24,7 @@ pub(super) async fn ask(
         (Some(server), _) => (server.clone(), true),
         (None, false) => {
             let why = "no server is asked: these are the answers of ndots from the manifests; --server ADDR asks one";
-            return Asked { nobody: Some(why.to_owned()), ..Asked::default() };
+            return Asked { not_asked: Some(why.to_owned()), ..Asked::default() };
         }
         (None, true) => {
             match evidence
@@ -37,7 +37,7 @@ pub(super) async fn ask(
                 Some(address) => (Server::from(address), inside),
                 None => {
                     return Asked {
-                    nobody: Some("no server is asked: its address is not known here; --server ADDR says it".to_owned()),
+                    not_asked: Some("no server is asked: its address is not known here; --server ADDR says it".to_owned()),
                     ..Asked::default()
                 };
                 }
@@ -109,11 +109,13 @@ impl Asking {
             .service("default", "kubernetes")
             .map(objects::cluster_ips)
             .unwrap_or_default();
-        let Some(Reply { heard, qtype, .. }) = self.asked.replies.last_mut() else { return false };
-        let Ok(answer) = heard else { return false };
+        let Some(Reply { answer: result, qtype, .. }) = self.asked.replies.last_mut() else {
+            return false;
+        };
+        let Ok(answer) = result else { return false };
         let another = !answer.data(qtype).iter().any(|data| ips.contains(data));
         if another {
-            *heard = Err("something else has this address here".to_owned());
+            *result = Err("something else has this address here".to_owned());
         }
         another
     }
@@ -122,18 +124,18 @@ impl Asking {
     async fn question(&mut self, name: &str, qtype: Type, tcp: bool) -> Option<bool> {
         let parsed: Name = name.parse().ok()?;
         let server = if tcp { self.server.over_tcp() } else { self.server.clone() };
-        let heard =
+        let answer =
             client::ask(&server, None, Question::new(parsed, qtype), limits::EXPLAIN_ASK_TIME)
                 .await;
-        let heard = heard
+        let answer = answer
             .map_err(|error| error.to_string())
-            .and_then(|heard| Answer::decode(&heard.message));
-        let result = heard.as_ref().ok().map(|answer| !answer.records.is_empty());
+            .and_then(|reply| Answer::decode(&reply.message));
+        let result = answer.as_ref().ok().map(|it| !it.records.is_empty());
         self.asked.replies.push(Reply {
             name: name.to_owned(),
             qtype: qtype.to_string(),
             tcp,
-            heard,
+            answer,
         });
         result
     }

@@ -16,5 +16,5 @@ pub(super) fn read(directory: &Path) -> anyhow::Result<Gathered> {
     for object in &objects {
         complaints.extend(all.add(object).err());
     }
-    Ok(Gathered { objects: all, changes, unread: Vec::new(), namespace: None, said: complaints })
+    Ok(Gathered { objects: all, changes, unread: Vec::new(), namespace: None, complaints })
 }

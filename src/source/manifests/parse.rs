@@ -141,13 +141,13 @@ fn read_object(value: Value) -> Result<Option<ApiObject>, String> {
     let is_label_name = [SERVICE.name, NAMESPACE.name].contains(&kind.name);
     let labels = [namespace].into_iter().chain(Some(name).filter(|_| is_label_name));
     let wrong = labels.into_iter().find(|label| !label.is_empty() && !is_label(label));
-    wrong.map_or(Ok(()), |label| {
-        Err(format!(
+    if let Some(label) = wrong {
+        return Err(format!(
             "{} {name}: `{label}` is not a DNS label: at most 63 of a-z, 0-9 and `-`, and no `-` at \
              either end",
             kind.name
-        ))
-    })?;
+        ));
+    }
     Ok(Some(object))
 }
 

@@ -99,10 +99,10 @@ fn items_of_a_list_have_their_own_locations() {
 fn files_that_do_not_parse() {
     let place = |yaml: &str| {
         let directory = Directory::of(&[("f.yaml", yaml)]);
-        let faults = directory.errors(&directory.read());
-        assert_eq!(faults.len(), 1, "{yaml}: {faults:?}");
-        assert!(!faults[0].contains('\n') && !faults[0].contains(" at line "), "{}", faults[0]);
-        faults[0].split(": ").next().unwrap().to_owned()
+        let errors = directory.errors(&directory.read());
+        assert_eq!(errors.len(), 1, "{yaml}: {errors:?}");
+        assert!(!errors[0].contains('\n') && !errors[0].contains(" at line "), "{}", errors[0]);
+        errors[0].split(": ").next().unwrap().to_owned()
     };
     assert_eq!(place("kind: Service\n  metadata: x\n"), "f.yaml:2:11");
     assert_eq!(place(&format!("{POD}\n---\n{POD}\n---\nkind: [\n")), "f.yaml:5:7");

@@ -326,7 +326,7 @@ fn server(text: &str, objects: &str, files: &HashMap<String, Result<String, Stri
             };
             let mut index = Index::default();
             let reading = Manifests::open(Path::new(directory), None).unwrap().read();
-            assert_eq!(reading.faults, []);
+            assert_eq!(reading.errors, []);
             let unsynced = unsynced(text);
             for change in
                 reading.changes.into_iter().filter(|change| !unsynced.contains(&kind_of(change)))

@@ -69,8 +69,8 @@ pub(super) struct Backoffs {
 impl Default for Backoffs {
     fn default() -> Self {
         let [expired, refused, failed] =
-            std::array::from_fn(|_| Backoff::up_to(limits::API_RETRY_LAST));
-        Self { broken: Backoff::up_to(limits::API_RECONNECT_LAST), expired, refused, failed }
+            std::array::from_fn(|_| Backoff::up_to(limits::API_RETRY_MAX));
+        Self { broken: Backoff::up_to(limits::API_RECONNECT_MAX), expired, refused, failed }
     }
 }
 

@@ -168,13 +168,13 @@ impl Follower {
     async fn wait_for_kind(&mut self) -> Option<()> {
         self.changes.send(Change::Synced(self.watched.fact)).await.ok()?;
         if !std::mem::replace(&mut self.is_absent, true) {
-            let pause = limits::API_ABSENT_LOOK.as_secs();
+            let pause = limits::API_ABSENT_KIND_INTERVAL.as_secs();
             (self.cluster.notify)(Notice::Info(format!(
                 "this cluster has no {}; looking again every {pause} s",
                 self.resource
             )));
         }
-        self.pause(limits::API_ABSENT_LOOK).await
+        self.pause(limits::API_ABSENT_KIND_INTERVAL).await
     }
 
     fn set_refused(&self, refused: i64) {
@@ -184,8 +184,9 @@ impl Follower {
 
     /// Logs a failure, unless the same one was logged a short time ago.
     fn report(&mut self, verb: &str, message: String, wait: Duration) {
-        let is_due =
-            |at: &Instant| self.watched.need == Need::Required && at.elapsed() >= limits::API_SAY;
+        let is_due = |at: &Instant| {
+            self.watched.need == Need::Required && at.elapsed() >= limits::API_LOG_INTERVAL
+        };
         let known =
             self.reported.as_ref().is_some_and(|(text, at)| *text == message && !is_due(at));
         if !known {
@@ -336,7 +337,7 @@ impl Follower {
             };
             match line.map_err(|error| WatchError::Broken(format!("{error:#}")))? {
                 Some(line) => self.take_event(&line).await?,
-                None if count == 0 && begun.elapsed() < limits::API_RETRY_FIRST => {
+                None if count == 0 && begun.elapsed() < limits::API_RETRY_MIN => {
                     return Err(WatchError::Failed(
                         "the server ended the watch at once".to_owned(),
                         None,

@@ -7,7 +7,10 @@ use std::{path::Path, process::Command};
 
 use crate::{
     Bench, facts, peers,
-    support::lab::{Lab, LabOptions, program},
+    support::{
+        lab::{Lab, LabOptions, program},
+        turn::Turn,
+    },
 };
 
 /// Of the cluster that is made where none is given.
@@ -15,26 +18,26 @@ const SERVICES: usize = 2000;
 /// Of the Services, as many names are asked.
 const ASKED: usize = 1000;
 
-pub(crate) fn large(bench: &Bench) {
+pub(crate) fn large(bench: &Bench, turn: &Turn) {
     let options = LabOptions {
         controllers: false,
         service_range: "10.96.0.0/14,fd00:10:96::/112",
         ..LabOptions::default()
     };
-    if Lab::missing().is_some() {
-        return;
-    }
     let lab = match std::env::var("NDOTS_BENCH_SNAPSHOT") {
-        Ok(snapshot) => Lab::start(&LabOptions {
-            etcd: Some(restore(Path::new(&snapshot), bench.directory.path())),
-            ..options
-        }),
-        Err(_) => made(&options),
+        Ok(snapshot) => Lab::start(
+            turn,
+            &LabOptions {
+                etcd: Some(restore(Path::new(&snapshot), bench.directory.path())),
+                ..options
+            },
+        ),
+        Err(_) => made(turn, &options),
     };
     println!("\na cluster of {}, read from its API server", size(&lab));
     println!("{:<30} {:>12} {:>12} {:>12}", "", "ready, s", "peak, MB", "settled, MB");
     for pods in ["insecure", "verified"] {
-        for (peer, program) in peers(true) {
+        for (peer, program) in peers() {
             let started = bench.start(&program, &facts(&lab, pods));
             let ready = started.server.until_ready(started.ready).as_secs_f64();
             // What a list leaves behind is given back a little later.
@@ -47,11 +50,11 @@ pub(crate) fn large(bench: &Bench) {
         }
     }
     let names = (0..ASKED).map(|k| format!("svc-{k}.ns-{}.svc.cluster.local", k % 50)).collect();
-    bench.costs(&peers(true), &facts(&lab, "insecure"), &[("names of its Services", names)]);
+    bench.costs(&peers(), &facts(&lab, "insecure"), &[("names of its Services", names)]);
 }
 
-fn made(options: &LabOptions) -> Lab {
-    let lab = Lab::start(options);
+fn made(turn: &Turn, options: &LabOptions) -> Lab {
+    let lab = Lab::start(turn, options);
     let mut generate = Command::new(program("lab"));
     generate
         .arg("generate")

@@ -33,7 +33,10 @@ use std::{
 
 use server::{Server, free_port};
 use shared::support;
-use shared::support::lab::{self, Lab, LabOptions};
+use shared::support::{
+    lab::{self, Lab, LabOptions},
+    turn,
+};
 
 const ROUNDS: usize = 5;
 
@@ -58,24 +61,18 @@ fn main() {
         "an edited manifest in the answers: {:.0} ms (median of {ROUNDS})",
         median(|| bench.edit())
     );
-    let lab = Lab::or_left_out(
-        "CoreDNS, and a large cluster",
-        &LabOptions { controllers: false, ..LabOptions::default() },
-    );
-    let facts = lab.as_ref().map_or_else(|| cafe.to_owned(), |lab| facts(lab, "insecure"));
-    bench.costs(
-        &peers(lab.is_some()),
-        &facts,
-        &CASES.map(|(what, name)| (what, vec![name.to_owned()])),
-    );
+    let turn = turn::alone();
+    let lab = Lab::start(&turn, &LabOptions { controllers: false, ..LabOptions::default() });
+    let lab_facts = facts(&lab, "insecure");
+    bench.costs(&peers(), &lab_facts, &CASES.map(|(what, name)| (what, vec![name.to_owned()])));
     drop(lab);
-    cluster::large(&bench);
+    cluster::large(&bench, &turn);
 }
 
 /// Who is measured, in the order of the columns.
-fn peers(lab: bool) -> Vec<(&'static str, PathBuf)> {
+fn peers() -> Vec<(&'static str, PathBuf)> {
     let ndots = ("ndots", PathBuf::from(env!("CARGO_BIN_EXE_ndots")));
-    if lab { vec![("CoreDNS", lab::program("coredns")), ndots] } else { vec![ndots] }
+    vec![("CoreDNS", lab::program("coredns")), ndots]
 }
 
 /// The lines of `kubernetes` that say what it reads.

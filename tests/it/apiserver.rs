@@ -9,7 +9,7 @@ use std::{
     net::Ipv4Addr,
     path::Path,
     sync::{
-        Arc, LazyLock, Mutex,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
@@ -20,20 +20,20 @@ use crate::support::{
     Ndots,
     lab::{Api, Container, Lab, LabOptions, Program, until},
     packet::{self, ask},
+    turn::{self, Shared},
     udp,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-/// For tests that leave the API server alone; it is cleared away with the process.
-static LAB: LazyLock<Option<Lab>> = LazyLock::new(|| {
-    let lab = Lab::or_left_out(
-        "what happens to an API server",
-        &LabOptions { controllers: false, ..LabOptions::default() },
-    )?;
-    lab.apply(OBJECTS);
-    Some(lab)
-});
+/// The control plane of all tests that leave the API server alone.
+fn shared_lab() -> Shared<Lab> {
+    turn::shared(module_path!(), |turn| {
+        let lab = Lab::start(turn, &LabOptions { controllers: false, ..LabOptions::default() });
+        lab.apply(OBJECTS);
+        lab
+    })
+}
 
 const OBJECTS: &str = "
 apiVersion: v1
@@ -158,7 +158,7 @@ fn account(lab: &Lab, name: &str) {
 
 #[test]
 fn each_missing_permission_is_named_and_holds_up_nothing_else() {
-    let Some(lab) = &*LAB else { return };
+    let lab = &*shared_lab();
     account(lab, "limited");
     let world = lab.world(&["--address=/www.example.org/192.0.2.80"]);
     let mut server =
@@ -235,7 +235,7 @@ fn wait_for_permission(lab: &Lab, resource: &str, given: bool) {
 
 #[test]
 fn a_newer_token_is_taken_when_the_old_one_is_worth_nothing() {
-    let Some(lab) = &*LAB else { return };
+    let lab = &*shared_lab();
     account(lab, "renewed");
     let mut server =
         lab.prepared(&lab.guest(), Program::Ndots, &corefile(Ipv4Addr::LOCALHOST), "renewed");
@@ -275,7 +275,7 @@ fn a_newer_token_is_taken_when_the_old_one_is_worth_nothing() {
 
 #[test]
 fn a_black_hole_is_noticed() {
-    let Some(lab) = &*LAB else { return };
+    let lab = &*shared_lab();
     let guest = lab.guest();
     let mut server = lab.server(&guest, Program::Ndots, &corefile(Ipv4Addr::LOCALHOST));
     server.wait_until_ready();
@@ -309,7 +309,7 @@ fn local_port(line: &str) -> String {
 
 #[test]
 fn kubeadms_permissions_are_enough_and_no_verb_writes() {
-    let Some(lab) = &*LAB else { return };
+    let lab = &*shared_lab();
     let mut server = lab.server(&lab.guest(), Program::Ndots, &corefile(Ipv4Addr::LOCALHOST));
     server.wait_until_ready();
     let listed = lab.try_kubectl(
@@ -338,7 +338,7 @@ fn kubeadms_permissions_are_enough_and_no_verb_writes() {
 
 #[test]
 fn odd_objects_are_left_out_and_all_others_served() {
-    let Some(lab) = &*LAB else { return };
+    let lab = &*shared_lab();
     let mut server = lab.server(&lab.guest(), Program::Ndots, &corefile(Ipv4Addr::LOCALHOST));
     server.wait_until_ready();
     let steady = Steady::start(&server);
@@ -435,7 +435,7 @@ fn smuggle(lab: &Lab, path: &str, spec: &Value, endpoints: &Value) {
 /// and a Corefile's `endpoint`.
 #[test]
 fn every_way_into_an_api_server_leads_in() {
-    let Some(lab) = &*LAB else { return };
+    let lab = &*shared_lab();
     let kubectl = |line: &str| lab.try_kubectl(line, "").expect("kubectl does it");
     let (certificate, key) = (lab.path("pki/client.crt"), lab.path("pki/client.key"));
     let data = |file: &Path| STANDARD.encode(fs::read(file).expect("the lab's file"));
@@ -494,9 +494,8 @@ fn leads_in(server: &Ndots, way: &str) {
 #[test]
 fn an_api_server_goes_and_comes_back() {
     let options = LabOptions { controllers: false, ..LabOptions::default() };
-    let Some(mut lab) = Lab::or_left_out("an API server that goes and comes back", &options) else {
-        return;
-    };
+    let turn = turn::alone();
+    let mut lab = Lab::start(&turn, &options);
     lab.apply(OBJECTS);
     let world = lab.world(&["--address=/www.example.org/192.0.2.80"]);
     let mut server = lab.server(&lab.guest(), Program::Ndots, &corefile(world.netns.address));

@@ -6,10 +6,7 @@
 use std::{
     net::SocketAddr,
     process::Command,
-    sync::{
-        LazyLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -18,19 +15,21 @@ use crate::support::{
     Ndots,
     lab::{Cluster, LabOptions, until},
     packet::{self, ask},
+    turn::{self, Shared},
     udp,
 };
 use serde_json::{Value, json};
 
-/// One for all tests of this file; it is cleared away with the process.
-static CLUSTER: LazyLock<Option<Cluster>> = LazyLock::new(|| {
+/// The cluster of all tests of this module.
+fn shared_cluster() -> Shared<Cluster> {
     let world =
         ["--address=/my.database.example.com/192.0.2.77", "--address=/www.example.org/192.0.2.80"];
-    let cluster =
-        Cluster::or_left_out("a real cluster", &LabOptions::default(), "iptables", &world)?;
-    cluster.lab.apply(OBJECTS);
-    Some(cluster)
-});
+    turn::shared(module_path!(), |turn| {
+        let cluster = Cluster::start(turn, &LabOptions::default(), "iptables", &world);
+        cluster.lab.apply(OBJECTS);
+        cluster
+    })
+}
 
 const OBJECTS: &str = "
 apiVersion: v1
@@ -55,7 +54,7 @@ spec: { type: ExternalName, externalName: my.database.example.com }
 
 #[test]
 fn kubeadms_manifests_with_only_the_image_changed_serve_a_pod() {
-    let Some(cluster) = &*CLUSTER else { return };
+    let cluster = &*shared_cluster();
     let pod = cluster.client("monitoring", "10.244.0.7");
     let looked_up = pod.text("nslookup kubernetes.default");
     assert!(
@@ -98,7 +97,7 @@ fn kubeadms_manifests_with_only_the_image_changed_serve_a_pod() {
 
 #[test]
 fn a_laptop_serves_the_cluster_of_a_kubeconfig() {
-    let Some(cluster) = &*CLUSTER else { return };
+    let cluster = &*shared_cluster();
     let kubeconfig = cluster.lab.kubeconfig();
     let laptop = Ndots::serve(&[
         "--kubeconfig",
@@ -176,7 +175,7 @@ const CHANGING: &str = "changing.monitoring.svc.cluster.local";
 
 #[test]
 fn what_happens_to_a_service_shows_in_the_next_answers_and_never_goes_back() {
-    let Some(cluster) = &*CLUSTER else { return };
+    let cluster = &*shared_cluster();
     let kubeconfig = cluster.lab.kubeconfig();
     let server = Ndots::serve(&[
         "--kubeconfig",
@@ -242,7 +241,7 @@ fn deploy(name: &str) -> String {
 
 #[test]
 fn the_base_for_kubeadm_changes_nothing_but_the_image() {
-    let Some(cluster) = &*CLUSTER else { return };
+    let cluster = &*shared_cluster();
     let applied = cluster
         .lab
         .try_kubectl(&format!("apply -k {} --dry-run=server -o json", deploy("kubeadm")), "");
@@ -259,7 +258,7 @@ fn the_base_for_kubeadm_changes_nothing_but_the_image() {
 
 #[test]
 fn it_runs_beside_the_clusters_server_where_pods_are_restricted() {
-    let Some(cluster) = &*CLUSTER else { return };
+    let cluster = &*shared_cluster();
     let kubectl = |line: &str| cluster.lab.try_kubectl(line, "").expect("the API server takes it");
     // A namespace is to be there before a dry run in it.
     kubectl(&format!("apply -f {}/namespace.yaml", deploy("standalone")));

@@ -19,6 +19,7 @@ use std::{
 use crate::support::{
     lab::{Lab, LabOptions, Program, until},
     packet::ask,
+    turn,
 };
 use hickory_proto::op::Message;
 use serde_json::{Value, json};
@@ -126,9 +127,8 @@ fn endpoint(service: usize) -> String {
 type History = [Mutex<Vec<State>>; SERVICES];
 
 fn run(changes: u16) {
-    let Some(lab) = Lab::or_left_out("answers through changes", &LabOptions::default()) else {
-        return;
-    };
+    let turn = turn::alone();
+    let lab = Lab::start(&turn, &LabOptions::default());
     let world = lab.world(&["--address=/example.org/192.0.2.80"]);
     prepare(&lab);
     let corefile = COREFILE.replace("WORLD", &world.netns.address.to_string());

@@ -3,6 +3,7 @@
 //! in `ten/` common ones, in `old/` defaults of long ago. `UPDATE_EXPECT=1` writes what is there
 //! now.
 
+use crate::support::requirements::require_lab_program;
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -161,26 +162,20 @@ fn defaults_in_the_field_need_no_change() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// What `lab corefiles` says; `None`, and told, where `make lab` has not built it.
-fn lab(arguments: &[&Path]) -> Option<String> {
+/// What `lab corefiles` prints.
+fn lab_corefiles(arguments: &[&Path]) -> String {
+    require_lab_program("lab");
     let program = directory("target/lab/bin/lab");
-    if !program.exists() {
-        assert!(env::var("CI").as_deref() != Ok("true"), "make lab has not been run");
-        println!(
-            "LEFT OUT: the defaults that kubeadm's migration knows: `make lab` builds what prints them"
-        );
-        return None;
-    }
     let output = Command::new(program).arg("corefiles").args(arguments).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    Some(String::from_utf8(output.stdout).unwrap())
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Every default in the list of corefile-migration. The oldest have what CoreDNS itself refuses
 /// today.
 #[test]
 fn defaults_of_every_kubernetes_release_are_read() {
-    let Some(printed) = lab(&[]) else { return };
+    let printed = lab_corefiles(&[]);
     let defaults: Vec<Value> = serde_json::from_str(&printed).unwrap();
     let (mut faults, mut clean) = (Vec::new(), 0);
     for default in &defaults {
@@ -211,8 +206,7 @@ fn defaults_of_every_kubernetes_release_are_read() {
 #[test]
 fn kubeadm_upgrades_with_our_corefile() {
     let file = directory("tests/corefile/good/kubeadm.corefile");
-    let Some(said) = lab(&[&file]) else { return };
-    assert_eq!(said, "");
+    assert_eq!(lab_corefiles(&[&file]), "");
 }
 
 #[test]

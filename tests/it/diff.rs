@@ -18,7 +18,10 @@ mod upstream;
 
 use std::{net::SocketAddr, path::Path, thread, time::Instant};
 
-use crate::support::lab::{Lab, LabOptions, Program};
+use crate::support::{
+    lab::{Lab, LabOptions, Program},
+    turn::{self, Turn},
+};
 use compare::{Delta, compare, is_part_of};
 use ndots::wire::Type;
 use objects::Cluster;
@@ -41,7 +44,8 @@ const BATCH: usize = 20_000;
 
 #[test]
 fn kubeadms_corefile_is_answered_as_by_coredns() {
-    let Some(run) = Run::or_left_out() else { return };
+    let turn = turn::alone();
+    let run = Run::start(&turn);
     let mut report = Report::new(&run.rules);
     run.corefile("kubeadm", false, &mut report);
     println!("{}", report.print());
@@ -52,7 +56,8 @@ fn kubeadms_corefile_is_answered_as_by_coredns() {
 #[test]
 #[ignore = "minutes: `make diff`"]
 fn every_corefile_is_answered_as_by_coredns() {
-    let Some(run) = Run::or_left_out() else { return };
+    let turn = turn::alone();
+    let run = Run::start(&turn);
     let mut report = Report::new(&run.rules);
     let only = std::env::var("NDOTS_DIFF").ok();
     for name in corefiles()
@@ -84,20 +89,12 @@ struct Run {
 }
 
 impl Run {
-    fn or_left_out() -> Option<Self> {
+    fn start(turn: &Turn) -> Self {
         let relaxed = &["--feature-gates=RelaxedServiceNameValidation=true"];
-        let lab = Lab::or_left_out(
-            "the comparison with CoreDNS",
-            &LabOptions { apiserver: relaxed, ..LabOptions::dual_stack() },
-        )?;
+        let lab = Lab::start(turn, &LabOptions { apiserver: relaxed, ..LabOptions::dual_stack() });
         let machines = Machines::new(&lab);
         let cluster = Cluster::make(&lab, &machines.addresses());
-        Some(Self {
-            lab,
-            machines,
-            cluster,
-            rules: Rule::read(&root().join("tests/differences.toml")),
-        })
+        Self { lab, machines, cluster, rules: Rule::read(&root().join("tests/differences.toml")) }
     }
 
     fn corefile(&self, name: &str, every_way: bool, report: &mut Report<'_>) {

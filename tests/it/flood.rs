@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{Ndots, question, rcode};
+use crate::support::{Ndots, question, rcode, turn};
 
 const A: u16 = 1;
 const API: &str = "kubernetes.default.svc.cluster.local";
@@ -30,6 +30,7 @@ fn upstream() -> String {
 /// CoreDNS with 80 descriptors and 200 idle connections fails five of six questions.
 #[test]
 fn a_flood_of_connections_leaves_datagrams_and_newcomers_their_answers() {
+    let _turn = turn::alone();
     let mut command = Command::new("sh");
     command.args([
         "-c",

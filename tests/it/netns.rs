@@ -10,7 +10,10 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::support::Ndots;
+use crate::support::{
+    Ndots,
+    requirements::{require_programs, require_root},
+};
 
 /// A namespace with the search list of a Pod in `monitoring`, as kubelet writes it.
 struct Namespace {
@@ -94,32 +97,10 @@ fn run(program: &str, arguments: &[&str]) {
     assert!(status.success(), "{program} {arguments:?}");
 }
 
-/// What keeps this from running, if anything does.
-fn missing() -> Option<String> {
-    let has = |program: &&str| {
-        Command::new("which")
-            .arg(program)
-            .stdout(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
-    };
-    let lacking: Vec<_> =
-        ["ip", "dig", "getent", "dnsmasq"].into_iter().filter(|program| !has(program)).collect();
-    let id = Command::new("id").arg("-u").output().ok()?;
-    match (lacking.is_empty(), id.stdout.starts_with(b"0\n")) {
-        (false, _) => Some(format!("not installed: {}", lacking.join(", "))),
-        (true, false) => Some("network namespaces need root".to_owned()),
-        (true, true) => None,
-    }
-}
-
 #[test]
 fn a_pod_finds_short_names_names_of_other_namespaces_and_names_of_the_world() {
-    if let Some(reason) = missing() {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "{reason}");
-        println!("LEFT OUT: dig and getent in a namespace: {reason}");
-        return;
-    }
+    require_programs(&["ip", "dig", "getent", "dnsmasq"]);
+    require_root();
     let mut namespace = Namespace::new();
     namespace.start_world();
     let _server = namespace.start_server();

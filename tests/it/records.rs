@@ -13,7 +13,7 @@ use std::{
 use crate::support::{
     Ndots, Tcp,
     lab::{Lab, LabOptions, program, until},
-    question,
+    question, turn,
 };
 use hickory_proto::{
     op::Message,
@@ -161,9 +161,8 @@ fn is_compared(record: &str) -> bool {
 
 #[test]
 fn transfers_zonal_names_and_the_cluster_set_are_those_of_coredns() {
-    let Some(lab) = Lab::or_left_out("transfers beside CoreDNS", &LabOptions::default()) else {
-        return;
-    };
+    let turn = turn::alone();
+    let lab = Lab::start(&turn, &LabOptions::default());
     lab.apply(OBJECTS);
     // A cluster that knows no ServiceImports has none.
     let ours = Ndots::corefile(&corefile(&lab, 0), &["dns"], &[]);

@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Ndots, question, udp, upstream::Upstream};
+use crate::support::{Ndots, question, turn, udp, upstream::Upstream};
 
 const A: u16 = 1;
 const PAGES: &str = "127.0.0.1:0";
@@ -166,6 +166,7 @@ fn in_force(to: SocketAddr, number: u32) -> bool {
 
 #[test]
 fn reloads_lose_no_question() {
+    let _turn = turn::alone();
     let reloads = std::env::var("NDOTS_RELOADS").map_or(RELOADS, |number| number.parse().unwrap());
     let upstream = Upstream::start(Ipv4Addr::LOCALHOST);
     let mut mount = Mount::new();

@@ -3,6 +3,7 @@
 
 use std::{fs, path::Path, time::Instant};
 
+use crate::support::turn;
 use ndots::fuzzing;
 
 fn corpus(target: &str) -> Vec<Vec<u8>> {
@@ -26,6 +27,7 @@ fn corpora_hold() {
 
 #[test]
 fn a_million_packets_are_survived() {
+    let _turn = turn::alone();
     let now = Instant::now();
     let mut random = Random(1);
     let seeds = corpus("query");

@@ -4,6 +4,8 @@ pub(crate) mod encrypted;
 pub(crate) mod lab;
 pub(crate) mod packet;
 pub(crate) mod prometheus;
+pub(crate) mod requirements;
+pub(crate) mod turn;
 pub(crate) mod upstream;
 pub(crate) mod witness;
 

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
     process::Command,
     sync::{
-        LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -18,6 +18,8 @@ use super::clients::Client;
 use crate::support::lab::{
     Container, DNS, Lab, LabOptions, Netns, Process, Program, World, manifests, resolv_conf, until,
 };
+use crate::support::requirements::require_programs;
+use crate::support::turn::{self, Shared, Turn};
 
 pub(crate) const DNS6: &str = "fd00:10:96::a";
 /// A controller's work, and a machine that has other things to do.
@@ -45,23 +47,14 @@ pub(crate) struct Cluster {
     _proxy: Process,
 }
 
-static CLUSTER: LazyLock<Option<Cluster>> = LazyLock::new(|| {
-    let what = "Kubernetes' DNS tests, with glibc and musl";
-    if Command::new("which").arg("musl-gcc").output().is_ok_and(|output| output.status.success()) {
-        return Lab::or_left_out(what, &LabOptions::dual_stack()).map(Cluster::start);
-    }
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "musl-gcc is not here");
-    println!("LEFT OUT: {what}: musl-gcc is not here (`make setup` gets it)");
-    None
-});
-
-/// Where it cannot run it says so.
-pub(crate) fn shared() -> Option<&'static Cluster> {
-    CLUSTER.as_ref()
+pub(crate) fn shared() -> Shared<Cluster> {
+    turn::shared(module_path!(), Cluster::start)
 }
 
 impl Cluster {
-    fn start(lab: Lab) -> Self {
+    fn start(turn: &Turn) -> Self {
+        require_programs(&["musl-gcc"]);
+        let lab = Lab::start(turn, &LabOptions::dual_stack());
         let musl = lab.path("resolve-musl");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/e2e/resolve.c");
         let compiled = Command::new("musl-gcc")

@@ -2,7 +2,8 @@
 //! namespace that is a node.
 //!
 //! ```ignore
-//! let Some(lab) = Lab::or_left_out("what this shows", &LabOptions::default()) else { return };
+//! let turn = turn::alone();                                   // at most one control plane runs at a time
+//! let lab = Lab::start(&turn, &LabOptions::default());
 //! lab.apply("apiVersion: v1\nkind: Namespace\n…");          // kubectl, from text; `---` parts documents
 //! let service = lab.get("/api/v1/namespaces/default/services/kubernetes");   // JSON, over one kept connection
 //! lab.running("monitoring", "grafana-0", &["10.244.0.7"], true);             // kubelet's part: bound, Running, Ready
@@ -30,6 +31,7 @@
 
 mod api;
 mod container;
+mod control_plane;
 mod keys;
 mod kubeadm;
 mod netns;
@@ -56,17 +58,14 @@ pub(crate) use node::{Node, resolv_conf};
 pub(crate) use process::{Process, until};
 use serde_json::{Value, json};
 
+use super::{requirements::require_lab, turn::Turn};
+
 /// Patience with a program that starts, on a machine that has other things to do.
 const START: Duration = Duration::from_secs(60);
 /// What only the lab's administrator knows.
 const ADMIN: &str = "lab-admin";
 /// The API server's port, in a namespace of its own.
 pub(crate) const API_PORT: u16 = 6443;
-/// No scheduler, no node lifecycle: nobody takes away Pods that no kubelet runs.
-const CONTROLLERS: &str = "serviceaccount-controller,serviceaccount-token-controller,root-ca-certificate-publisher-controller,\
-                           endpointslice-controller,endpointslice-mirroring-controller,deployment-controller,replicaset-controller,\
-                           statefulset-controller,namespace-controller,clusterrole-aggregation-controller";
-
 /// What ServiceAccounts of kube-system ask for is written down.
 const AUDIT: &str = "
 apiVersion: audit.k8s.io/v1
@@ -120,41 +119,9 @@ pub(crate) fn program(name: &str) -> PathBuf {
 }
 
 impl Lab {
-    /// What keeps a lab from running, if anything does.
-    pub(crate) fn missing() -> Option<String> {
-        let has = |program: &&str| {
-            Command::new("which")
-                .arg(program)
-                .stdout(Stdio::null())
-                .status()
-                .is_ok_and(|status| status.success())
-        };
-        let mut lacking: Vec<_> = ["ip", "iptables", "dig", "dnsmasq", "curl"]
-            .into_iter()
-            .filter(|program| !has(program))
-            .collect();
-        lacking.extend(["lab", "coredns"].into_iter().filter(|name| !program(name).exists()));
-        let id = Command::new("id").arg("-u").output().ok()?;
-        match (lacking.is_empty(), id.stdout.starts_with(b"0\n")) {
-            (false, _) => {
-                Some(format!("not here: {} (`make setup lab` gets them)", lacking.join(", ")))
-            }
-            (true, false) => Some("network namespaces need root".to_owned()),
-            (true, true) => None,
-        }
-    }
-
-    /// A lab, or a line that says what was left out; with `CI=true` that is a failure.
-    pub(crate) fn or_left_out(what: &str, options: &LabOptions) -> Option<Self> {
-        if let Some(reason) = Self::missing() {
-            assert!(std::env::var("CI").as_deref() != Ok("true"), "{reason}");
-            println!("LEFT OUT: {what}: {reason}");
-            return None;
-        }
-        Some(Self::start(options))
-    }
-
-    pub(crate) fn start(options: &LabOptions) -> Self {
+    /// Starts a control plane, and waits until it is ready.
+    pub(crate) fn start(_: &Turn, options: &LabOptions) -> Self {
+        require_lab();
         let directory = tempfile::tempdir().unwrap();
         let sweeper = Arc::new(Sweeper::start());
         sweeper.later(&format!("rm -rf {}", directory.path().display()));
@@ -240,94 +207,6 @@ impl Lab {
             "contexts": [{ "name": "lab", "context": { "cluster": "lab", "user": "lab" } }],
         })
         .to_string()
-    }
-
-    /// A program of the control plane, in the node's namespace.
-    fn control(&self, name: &str, arguments: &[&str]) -> Process {
-        let mut command = self.node.netns.command(&program(name).display().to_string());
-        // Two processors have other work than to mark garbage.
-        command.args(arguments).env("GOGC", "200").current_dir(self.directory.path());
-        Process::start(name, command, self.path(&format!("{name}.log")))
-    }
-
-    /// Starts etcd, at first or again.
-    pub(crate) fn start_etcd(&mut self) {
-        let client = "http://127.0.0.1:2379";
-        let mut arguments =
-            vec!["--name", "lab", "--data-dir", "etcd", "--unsafe-no-fsync", "--log-level", "warn"];
-        arguments.extend(["--listen-client-urls", client, "--advertise-client-urls", client]);
-        arguments.extend(["--quota-backend-bytes", "4294967296"]);
-        self.etcd = Some(self.control("etcd", &arguments));
-    }
-
-    /// Starts the API server, at first or again.
-    pub(crate) fn start_apiserver(&mut self) {
-        let (address, range) =
-            (format!("--advertise-address={}", self.node.address), self.options.service_range);
-        let range = format!("--service-cluster-ip-range={range}");
-        let port = format!("--secure-port={API_PORT}");
-        let mut arguments = vec![
-            "--etcd-servers=http://127.0.0.1:2379",
-            &*address,
-            &*range,
-            &*port,
-            "--bind-address=0.0.0.0",
-        ];
-        arguments.extend([
-            "--tls-cert-file=pki/server.crt",
-            "--tls-private-key-file=pki/server.key",
-            "--client-ca-file=pki/ca.crt",
-        ]);
-        arguments.extend([
-            "--token-auth-file=tokens.csv",
-            "--authorization-mode=Node,RBAC",
-            "--allow-privileged=true",
-        ]);
-        arguments.extend([
-            "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
-            "--profiling=false",
-        ]);
-        arguments.extend([
-            "--service-account-key-file=pki/sa.pub",
-            "--service-account-signing-key-file=pki/sa.key",
-        ]);
-        arguments.extend(["--audit-policy-file=audit.yaml", "--audit-log-path=audit.log"]);
-        arguments.extend(self.options.apiserver);
-        self.apiserver = Some(self.control("kube-apiserver", &arguments));
-    }
-
-    pub(crate) fn start_controllers(&mut self) {
-        let controllers = format!("--controllers={CONTROLLERS}");
-        let mut arguments = vec![
-            "--kubeconfig=admin.conf",
-            "--leader-elect=false",
-            "--secure-port=0",
-            &*controllers,
-        ];
-        arguments
-            .extend(["--root-ca-file=pki/ca.crt", "--service-account-private-key-file=pki/sa.key"]);
-        arguments.extend(["--kube-api-qps=500", "--kube-api-burst=1000"]);
-        self.controllers = Some(self.control("kube-controller-manager", &arguments));
-    }
-
-    /// Kills the API server.
-    pub(crate) fn kill_apiserver(&mut self) {
-        self.apiserver = None;
-    }
-
-    /// Kills the API server, and starts it again.
-    pub(crate) fn restart_apiserver(&mut self) {
-        self.kill_apiserver();
-        self.start_apiserver();
-        self.wait_until_ready();
-    }
-
-    pub(crate) fn wait_until_ready(&self) {
-        until("a ready API server", START, || {
-            let (code, _) = Api::try_new(self.node.address, &self.ca(), ADMIN)?
-                .try_request("GET", "/readyz", None)?;
-            (code == 200).then_some(())
-        });
     }
 
     /// `https://ADDRESS:PORT`, for who stands on the nodes' network, as the test does.

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{
     Container, Lab, LabOptions, Netns, Process, Program, World, program, resolv_conf, until,
 };
+use crate::support::turn::Turn;
 
 /// All that an operator changes.
 const CONFIGURATION: &str = "
@@ -31,19 +32,14 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// kube-proxy in this mode, and a world that knows what these arguments of dnsmasq's say.
-    pub(crate) fn or_left_out(
-        what: &str,
-        options: &LabOptions,
-        mode: &str,
-        world: &[&str],
-    ) -> Option<Self> {
-        let lab = Lab::or_left_out(what, options)?;
+    pub(crate) fn start(turn: &Turn, options: &LabOptions, mode: &str, world: &[&str]) -> Self {
+        let lab = Lab::start(turn, options);
         let proxy = lab.node.kube_proxy(mode);
         let world = lab.world(world);
         lab.apply(&manifests(&lab));
         let mut cluster = Self { replicas: Vec::new(), proxy, world, lab };
         cluster.roll_out();
-        Some(cluster)
+        cluster
     }
 
     /// The scheduler's, kubelet's and the container runtime's part, for the Deployment `coredns`.

@@ -4,6 +4,8 @@
 //! Needs what `make setup lab` gets. Without it the tests say what they left out; with `CI=true`
 //! that is a failure.
 
+mod outages;
+
 use std::{
     fs,
     net::Ipv4Addr,
@@ -487,83 +489,4 @@ fn leads_in(server: &Ndots, way: &str) {
         "{way}: {:?}",
         answer()
     );
-}
-
-/// One control plane that is mistreated in many ways, one after the other; what is known is
-/// answered all the time.
-#[test]
-fn an_api_server_goes_and_comes_back() {
-    let options = LabOptions { controllers: false, ..LabOptions::default() };
-    let turn = turn::alone();
-    let mut lab = Lab::start(&turn, &options);
-    lab.apply(OBJECTS);
-    let world = lab.world(&["--address=/www.example.org/192.0.2.80"]);
-    let mut server = lab.server(&lab.guest(), Program::Ndots, &corefile(world.netns.address));
-    server.wait_until_ready();
-    let steady = Steady::start(&server);
-    // Five seconds are promised; the machine may have other things to do.
-    let soon = Duration::from_secs(8);
-
-    lab.kill_apiserver();
-    thread::sleep(Duration::from_secs(4));
-    assert_eq!(server.page(8181, "/ready").0, "200", "what is known is served");
-    lab.start_apiserver();
-    lab.wait_until_ready();
-    println!(
-        "killed: shows {:?} after the return",
-        shows(&server, &mut lab.api(), "after-kill", "10.96.7.21", soon)
-    );
-
-    // What was deleted while nobody looked, and is compacted away, is told by no watch.
-    steady.assert("an API server that was killed");
-    server.process().signal("STOP");
-    lab.restart_apiserver();
-    lab.delete("/api/v1/namespaces/default/services/after-kill");
-    let late = json!({ "metadata": { "name": "late" }, "spec": { "clusterIP": "10.96.7.22", "ports": [{ "port": 80 }] } });
-    let made = lab.post("/api/v1/namespaces/default/services", &late);
-    lab.etcd(
-        "kv/compaction",
-        &json!({ "revision": made["metadata"]["resourceVersion"], "physical": true }),
-    );
-    lab.restart_apiserver();
-    server.process().signal("CONT");
-    let steady = Steady::start(&server);
-    let begun = Instant::now();
-    until("what came meanwhile", soon, || {
-        (said(&server, "late.default.svc.cluster.local") == "10.96.7.22").then_some(())
-    });
-    println!("410 Gone: listed anew {:?} after", begun.elapsed());
-    until("what went meanwhile to be gone", soon, || {
-        (said(&server, "after-kill.default.svc.cluster.local") == "NXDOMAIN").then_some(())
-    });
-    assert!(server.log().contains("too old resource version"), "{}", server.log());
-
-    lab.renew_authority();
-    lab.restart_apiserver();
-    server.service_account(&lab, "kube-system", "coredns");
-    println!(
-        "a new authority: shows {:?} after the return",
-        shows(&server, &mut lab.api(), "after-authority", "10.96.7.23", soon)
-    );
-    steady.assert("a new list, and a new authority");
-
-    // Nobody is there when it starts.
-    lab.kill_apiserver();
-    assert_eq!(server.terminate(), 0);
-    let begun = Instant::now();
-    server.serve();
-    until("the world's names", Duration::from_secs(5), || {
-        (said(&server, "www.example.org") == "192.0.2.80").then_some(())
-    });
-    println!("without an API server: the world is answered {:?} after the start", begun.elapsed());
-    assert_eq!(said(&server, KEPT), "SERVFAIL ede=14");
-    assert_eq!(said(&server, "nothing.nowhere.svc.cluster.local"), "SERVFAIL ede=14");
-    thread::sleep(Duration::from_secs(3));
-    assert_eq!(server.page(8181, "/ready").0, "503");
-    lab.start_apiserver();
-    lab.wait_until_ready();
-    let begun = Instant::now();
-    until("the cluster's names", soon, || (said(&server, KEPT) == "10.96.7.1").then_some(()));
-    println!("they are right {:?} after the API server is ready", begun.elapsed());
-    server.wait_until_ready();
 }

@@ -16,7 +16,9 @@ use std::{
 use smallvec::SmallVec;
 
 use crate::{
-    limits, upstream,
+    limits,
+    random::SplitMix64,
+    upstream,
     wire::{Ede, Query, Question, Rcode, Response, Transfer},
 };
 
@@ -34,9 +36,15 @@ pub trait Plugin: Send + Sync {
         Flow::Next
     }
 
-    /// On the way up: the reply to `query` as the plugins below gave it. `memo` is what this plugin
-    /// said with the question that it asked, 0 where it asked none.
-    fn response(&self, _cx: &mut Cx, _query: &Query, _memo: u32, reply: Reply) -> Back {
+    /// On the way up: the reply to `query`. Where this plugin asked a nested question, `reply` is
+    /// the reply to that question, and `nested` describes it; else the plugins below gave `reply`.
+    fn response(
+        &self,
+        _cx: &mut Cx,
+        _query: &Query,
+        _nested: Option<Nested<'_>>,
+        reply: Reply,
+    ) -> Back {
         Back::Up(reply)
     }
 
@@ -68,11 +76,7 @@ pub enum Flow {
     Answer(Response),
     /// No reply at all.
     Drop,
-    Ask {
-        question: Question,
-        from: From,
-        memo: u32,
-    },
+    Ask(Ask),
     Forward(Exchange),
     /// Whoever asks may have the zone: the first plugin below that has it hands it over.
     Transfer,
@@ -81,8 +85,25 @@ pub enum Flow {
 /// What a plugin says on the way up.
 pub enum Back {
     Up(Reply),
-    Ask { question: Question, from: From, memo: u32 },
-    Forward { exchange: Exchange, memo: u32 },
+    Ask(Ask),
+}
+
+/// A nested question that a plugin asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    pub question: Question,
+    pub from: From,
+    /// Returned with the reply in [`Nested::step`]; its meaning is the plugin's.
+    pub step: u32,
+}
+
+/// The nested question whose reply a plugin receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nested<'r> {
+    pub question: &'r Question,
+    pub from: From,
+    /// What the plugin stored in [`Ask::step`].
+    pub step: u32,
 }
 
 /// Where a nested question enters.
@@ -132,7 +153,8 @@ pub struct Cx {
     pub lines: Vec<Line>,
     /// The plugin that gave the reply; empty where none did.
     pub answered_by: &'static str,
-    seed: u64,
+    /// Spreads load; holds nothing that an attacker must not guess.
+    pub random: SplitMix64,
 }
 
 impl Cx {
@@ -154,17 +176,8 @@ impl Cx {
             refreshes: Vec::new(),
             lines: Vec::new(),
             answered_by: "",
-            seed,
+            random: SplitMix64::new(seed),
         }
-    }
-
-    /// The next number of a sequence that is good for spreading load, and for nothing that must not
-    /// be guessed.
-    pub fn random(&mut self) -> u32 {
-        // splitmix64 (Steele, Lea, Flood).
-        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.seed ^ (self.seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        ((mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 32) as u32
     }
 
     /// Lowers the patience to this time.
@@ -316,7 +329,15 @@ struct Frame {
     block: usize,
     plugin: usize,
     query: usize,
-    memo: u32,
+    nested: Option<NestedAt>,
+}
+
+/// The nested question of a plugin that waits: `queries[query]`.
+#[derive(Clone, Copy)]
+struct NestedAt {
+    query: usize,
+    from: From,
+    step: u32,
 }
 
 /// Where the next plugin is called.
@@ -353,7 +374,7 @@ impl Run {
                 let last = plugins.last().map_or("", |plugin| plugin.name());
                 return self.ascend(router, cx, Err(QueryError::NoNextPlugin(last)));
             };
-            let frame = Frame { block: at.block, plugin: at.plugin, query: at.query, memo: 0 };
+            let frame = Frame { block: at.block, plugin: at.plugin, query: at.query, nested: None };
             match plugin.query(cx, &self.queries[at.query]) {
                 Flow::Next => {
                     self.frames.push(frame);
@@ -366,12 +387,10 @@ impl Run {
                 Flow::Drop => return Step::Drop,
                 Flow::Forward(exchange) => return self.forward(cx, plugin.name(), frame, exchange),
                 Flow::Transfer => return self.transfer(router, cx, at),
-                Flow::Ask { question, from, memo } => {
-                    match self.ask(router, Frame { memo, ..frame }, question, from) {
-                        Ok(next) => at = next,
-                        Err(failure) => return self.ascend(router, cx, Err(failure)),
-                    }
-                }
+                Flow::Ask(ask) => match self.ask(router, frame, ask) {
+                    Ok(next) => at = next,
+                    Err(failure) => return self.ascend(router, cx, Err(failure)),
+                },
             }
         }
     }
@@ -379,17 +398,16 @@ impl Run {
     fn ascend(&mut self, router: &dyn Router, cx: &mut Cx, mut reply: Reply) -> Step {
         while let Some(frame) = self.frames.pop() {
             let plugin = &router.plugins(frame.block)[frame.plugin];
-            match plugin.response(cx, &self.queries[frame.query], frame.memo, reply) {
+            let nested = frame.nested.map(|NestedAt { query, from, step }| {
+                let question = &self.queries[query].question;
+                Nested { question, from, step }
+            });
+            match plugin.response(cx, &self.queries[frame.query], nested, reply) {
                 Back::Up(up) => reply = up,
-                Back::Forward { exchange, memo } => {
-                    return self.forward(cx, plugin.name(), Frame { memo, ..frame }, exchange);
-                }
-                Back::Ask { question, from, memo } => {
-                    match self.ask(router, Frame { memo, ..frame }, question, from) {
-                        Ok(next) => return self.descend(router, cx, next),
-                        Err(failure) => reply = Err(failure),
-                    }
-                }
+                Back::Ask(ask) => match self.ask(router, frame, ask) {
+                    Ok(next) => return self.descend(router, cx, next),
+                    Err(failure) => reply = Err(failure),
+                },
             }
         }
         Step::Done(reply)
@@ -427,13 +445,8 @@ impl Run {
 
     /// Enters a nested question; the asking plugin's frame waits for its reply. Where that fails,
     /// the frame is gone: a plugin that asks whatever it is told ends here.
-    fn ask(
-        &mut self,
-        router: &dyn Router,
-        frame: Frame,
-        question: Question,
-        from: From,
-    ) -> Result<At, QueryError> {
+    fn ask(&mut self, router: &dyn Router, frame: Frame, ask: Ask) -> Result<At, QueryError> {
+        let Ask { question, from, step } = ask;
         self.asks += 1;
         if self.asks > limits::NESTED_QUERIES {
             return Err(QueryError::TooManyAsks);
@@ -442,8 +455,9 @@ impl Run {
             From::Below => (frame.block, frame.plugin + 1),
             From::Top => (router.route(&question).ok_or(QueryError::NotRouted)?, 0),
         };
-        self.frames.push(frame);
+        let query = self.queries.len();
+        self.frames.push(Frame { nested: Some(NestedAt { query, from, step }), ..frame });
         self.queries.push(self.queries[frame.query].asking(question));
-        Ok(At { block, plugin, query: self.queries.len() - 1 })
+        Ok(At { block, plugin, query })
     }
 }

@@ -10,7 +10,7 @@
 //!  3     chain        │                     Plugin, Flow, Back, Step, Run: drives a query through the plugins
 //!  2  zone cache upstream corefile          do not see each other
 //!  1     wire         │                     the only user of hickory_proto in the pure half
-//!  0  limits metrics model                  bounds with their reasons / metric families / plain cluster facts
+//!  0  limits metrics model hash random      bounds with their reasons / metric families / plain cluster facts
 //! ```
 
 #[cfg(feature = "kubernetes")]
@@ -24,12 +24,14 @@ pub mod corefile;
 pub mod explain;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod hash;
 pub mod limits;
 pub mod metrics;
 pub mod model;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod plugin;
+pub mod random;
 pub mod server;
 #[cfg(feature = "kubernetes")]
 pub mod source;

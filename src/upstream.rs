@@ -20,6 +20,7 @@ use thiserror::Error;
 use crate::{
     limits,
     metrics::Metrics,
+    random::SplitMix64,
     wire::{Ede, Name, Rcode},
 };
 
@@ -160,15 +161,7 @@ impl Group {
             Policy::RoundRobin => {
                 order.rotate_left(self.turn.fetch_add(1, Ordering::Relaxed) % count.max(1))
             }
-            Policy::Random => {
-                let mut state = seed | 1;
-                for last in (1..count).rev() {
-                    state = state
-                        .wrapping_mul(0x5851_f42d_4c95_7f2d)
-                        .wrapping_add(0x1405_7b7e_f767_814f);
-                    order.swap(last, (state >> 33) as usize % (last + 1));
-                }
-            }
+            Policy::Random => SplitMix64::new(seed).shuffle(&mut order),
         }
         let up: Vec<usize> = order
             .iter()

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    chain::{self, Back, Cx, Exchange, Flow, Plugin},
+    chain::{self, Back, Cx, Exchange, Flow, Nested, Plugin},
     limits,
     metrics::Metrics,
     server::{Block, Listen, Scheme, Server},
@@ -149,7 +149,13 @@ impl Plugin for Toy {
         }
     }
 
-    fn response(&self, _cx: &mut Cx, query: &Query, _memo: u32, reply: chain::Reply) -> Back {
+    fn response(
+        &self,
+        _cx: &mut Cx,
+        query: &Query,
+        _nested: Option<Nested<'_>>,
+        reply: chain::Reply,
+    ) -> Back {
         assert!(!query.question.name.to_string().starts_with("panic"), "as the question wants it");
         Back::Up(reply)
     }

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use smallvec::smallvec;
 
 use crate::{
-    chain::{Back, Cx, Flow, From, Plugin, Reply, Unready},
+    chain::{Ask, Back, Cx, Flow, From, Nested, Plugin, Reply, Unready},
     limits,
-    wire::{Class, Ede, Name, Owner, Query, Question, Rcode, RecordSet, Response, Sets, Transfer},
+    wire::{
+        Class, Ede, Name, Owner, Query, Question, Rcode, RecordSet, Response, Sets, Transfer, Type,
+    },
     zone::{Found, View},
 };
 
@@ -33,14 +35,9 @@ enum Says {
     },
 }
 
-/// The memo of a question for an alias's target: it tells one target from another, and never says
-/// nothing.
-fn memo_of(target: &Name) -> u32 {
-    let hashed = target
-        .wire()
-        .iter()
-        .fold(0x811c_9dc5_u32, |hash, octet| (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193));
-    hashed.max(1)
+/// The nested question for the target of an alias.
+fn ask_target(target: Name, qtype: Type) -> Ask {
+    Ask { question: Question::new(target, qtype), from: From::Top, step: 0 }
 }
 
 impl<V: View> Plugin for Authority<V> {
@@ -63,10 +60,7 @@ impl<V: View> Plugin for Authority<V> {
         match self.says(question) {
             Says::Answer(response) => Flow::Answer(response),
             Says::Nothing => Flow::Next,
-            Says::Alias { target, .. } => {
-                let memo = memo_of(&target);
-                Flow::Ask { question: Question::new(target, question.qtype), from: From::Top, memo }
-            }
+            Says::Alias { target, .. } => Flow::Ask(ask_target(target, question.qtype)),
         }
     }
 
@@ -74,25 +68,30 @@ impl<V: View> Plugin for Authority<V> {
         Some(self.view.transfer(question)?.map_err(|_| unsynced()))
     }
 
-    fn response(&self, cx: &mut Cx, query: &Query, memo: u32, reply: Reply) -> Back {
-        if memo == 0 {
+    fn response(
+        &self,
+        cx: &mut Cx,
+        query: &Query,
+        nested: Option<Nested<'_>>,
+        reply: Reply,
+    ) -> Back {
+        let Some(nested) = nested.filter(|nested| nested.from == From::Top) else {
             return Back::Up(reply);
-        }
+        };
         // Whoever answered for the target: the Service's name is ours, and no cache may keep it.
         cx.answered_by = self.name();
         // The zone may have changed since the target was asked for: what it says now counts, and
         // this reply is of that target only.
         let question = &query.question;
         match self.says(question) {
-            Says::Alias { chain, target } if memo_of(&target) == memo => {
+            Says::Alias { chain, target } if target == nested.question.name => {
                 Back::Up(Ok(with_target(chain, &target, reply)))
             }
-            Says::Alias { target, .. } => {
-                let memo = memo_of(&target);
-                Back::Ask { question: Question::new(target, question.qtype), from: From::Top, memo }
-            }
+            Says::Alias { target, .. } => Back::Ask(ask_target(target, question.qtype)),
             Says::Answer(response) => Back::Up(Ok(response)),
-            Says::Nothing => Back::Ask { question: question.clone(), from: From::Below, memo: 0 },
+            Says::Nothing => {
+                Back::Ask(Ask { question: question.clone(), from: From::Below, step: 0 })
+            }
         }
     }
 }
@@ -213,11 +212,7 @@ mod tests {
     use std::{sync::Mutex, time::Instant};
 
     use super::*;
-    use crate::{
-        chain::Transport,
-        model::Kind,
-        wire::{Rdatas, Type},
-    };
+    use crate::{chain::Transport, model::Kind, wire::Rdatas};
 
     /// Says one thing, then another.
     struct Changing(Mutex<Vec<Found>>, Name);
@@ -268,7 +263,7 @@ mod tests {
         let at = ([192, 0, 2, 1], 53).into();
         let mut cx = Cx::new(Instant::now(), 1, at, at, Transport::Udp);
         let query = Query::internal(Question::new(name("db.default.svc.cluster.local."), Type::A));
-        let Flow::Ask { question, memo, .. } = plugin.query(&mut cx, &query) else {
+        let Flow::Ask(Ask { question, from, step }) = plugin.query(&mut cx, &query) else {
             panic!("an alias is followed")
         };
         assert_eq!(question.name, name("old.example."));
@@ -277,7 +272,8 @@ mod tests {
         } else {
             Response::of(Rcode::NXDOMAIN)
         };
-        plugin.response(&mut cx, &query, memo, Ok(reply))
+        let nested = Nested { question: &question, from, step };
+        plugin.response(&mut cx, &query, Some(nested), Ok(reply))
     }
 
     #[test]
@@ -297,14 +293,14 @@ mod tests {
             };
             assert_eq!((gone.rcode, gone.answer.len()), (Rcode::NXDOMAIN, 0));
 
-            let Back::Ask { question, from: From::Below, memo: 0 } =
+            let Back::Ask(Ask { question, from: From::Below, .. }) =
                 after(Found::NoName, &["."], exists)
             else {
                 panic!("below")
             };
             assert_eq!(question.name, name("db.default.svc.cluster.local."));
 
-            let Back::Ask { question, from: From::Top, .. } =
+            let Back::Ask(Ask { question, from: From::Top, .. }) =
                 after(alias("new.example."), &[], exists)
             else {
                 panic!("a new target")

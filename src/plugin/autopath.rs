@@ -10,7 +10,7 @@ use std::{net::IpAddr, sync::Arc};
 use smallvec::smallvec;
 
 use crate::{
-    chain::{Back, Cx, From, Plugin, Reply},
+    chain::{Ask, Back, Cx, From, Nested, Plugin, Reply},
     corefile::Arguments,
     limits,
     metrics::{CounterFamily, Family, IntCounter, Metrics, SeriesCache},
@@ -120,17 +120,24 @@ impl Plugin for Autopath {
         "autopath"
     }
 
-    /// `memo` says which domain has been tried. The first one stands in the question, so that is
-    /// answered as any other.
-    fn response(&self, cx: &mut Cx, query: &Query, memo: u32, reply: Reply) -> Back {
+    /// The step of a nested question is the index of the candidate that it asks for. Candidate 0 is
+    /// the client's own question, which the plugins below have answered already.
+    fn response(
+        &self,
+        cx: &mut Cx,
+        query: &Query,
+        nested: Option<Nested<'_>>,
+        reply: Reply,
+    ) -> Back {
         let Ok(response) = reply else { return Back::Up(reply) };
-        if memo == FIRST_AGAIN || cx.refresh {
+        let step = nested.map_or(0, |nested| nested.step);
+        if step == FIRST_AGAIN || cx.refresh {
             return Back::Up(Ok(response));
         }
         let Some(candidates) = self.candidates(&query.question, cx.peer.ip()) else {
             return Back::Up(Ok(response));
         };
-        let tried = memo as usize;
+        let tried = step as usize;
         if response.rcode != Rcode::NXDOMAIN {
             self.count_success(cx);
             return Back::Up(Ok(match candidates.get(tried) {
@@ -138,9 +145,9 @@ impl Plugin for Autopath {
                 _ => response,
             }));
         }
-        let ask = |question, memo| Back::Ask { question, from: From::Below, memo };
+        let ask = |question, step| Back::Ask(Ask { question, from: From::Below, step });
         match candidates.get(tried + 1).and_then(|wire| Name::from_wire(wire)) {
-            Some(name) => ask(Question::new(name, query.question.qtype), memo + 1),
+            Some(name) => ask(Question::new(name, query.question.qtype), step + 1),
             None if tried == 0 => Back::Up(Ok(response)),
             // Nothing exists, so the client goes on by itself: from the answer to what it has
             // asked.
@@ -149,7 +156,7 @@ impl Plugin for Autopath {
     }
 }
 
-/// The memo of the client's own question, asked once more.
+/// The step of the client's own question, asked once more after all candidates.
 const FIRST_AGAIN: u32 = u32::MAX;
 
 impl Autopath {

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     cache::{Cache, CacheBounds, CacheConfig, Lookup, Prefetch, ReplyKind},
-    chain::{Back, Cx, Flow, Plugin, QueryError, Reply},
+    chain::{Back, Cx, Flow, Nested, Plugin, QueryError, Reply},
     corefile::{Arguments, go_duration},
     limits, upstream,
     wire::{Name, Query, Rcode, Response},
@@ -94,7 +94,13 @@ impl Plugin for Caching {
         }
     }
 
-    fn response(&self, cx: &mut Cx, query: &Query, _memo: u32, reply: Reply) -> Back {
+    fn response(
+        &self,
+        cx: &mut Cx,
+        query: &Query,
+        _nested: Option<Nested<'_>>,
+        reply: Reply,
+    ) -> Back {
         if !self.is_mine(query) {
             return Back::Up(reply);
         }

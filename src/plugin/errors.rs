@@ -9,7 +9,7 @@ use std::{
 use regex::Regex;
 
 use crate::{
-    chain::{Back, Cx, Level, Line, Plugin, Reply},
+    chain::{Back, Cx, Level, Line, Nested, Plugin, Reply},
     corefile::{Arguments, go_duration},
     limits,
     wire::Query,
@@ -67,7 +67,13 @@ impl Plugin for Errors {
     }
 
     /// `plugin/errors: 2 example.com. A: read udp 10.0.0.2:53: i/o timeout`.
-    fn response(&self, cx: &mut Cx, query: &Query, _memo: u32, reply: Reply) -> Back {
+    fn response(
+        &self,
+        cx: &mut Cx,
+        query: &Query,
+        _nested: Option<Nested<'_>>,
+        reply: Reply,
+    ) -> Back {
         if let Err(failure) = &reply {
             let text = failure.to_string();
             let counting = self.0.iter().find(|counting| counting.written.pattern.is_match(&text));
@@ -217,7 +223,10 @@ mod tests {
             let mut cx =
                 Cx::new(start + Duration::from_secs(*second), 1, address, address, Transport::Udp);
             let failure = QueryError::Upstream(upstream::UpstreamError::NoAnswer(address));
-            assert!(matches!(errors.response(&mut cx, &query, 0, Err(failure)), Back::Up(Err(_))));
+            assert!(matches!(
+                errors.response(&mut cx, &query, None, Err(failure)),
+                Back::Up(Err(_))
+            ));
             lines.append(&mut cx.lines);
         }
         lines.extend(errors.due(Some(start + Duration::from_secs(400))));

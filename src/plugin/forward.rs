@@ -5,7 +5,7 @@ mod targets;
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
-    chain::{Back, Cx, Exchange, Flow, From, Plugin, Reply},
+    chain::{Ask, Back, Cx, Exchange, Flow, From, Nested, Plugin, Reply},
     corefile::{Arguments, Token, go_duration},
     limits,
     upstream::{Group, GroupSettings, Pem, Policy, Target, TlsClientSettings},
@@ -57,9 +57,6 @@ struct Forward {
     /// The `forward` lines below this one.
     later: Vec<Stanza>,
 }
-
-/// Says that the reply is that of the next `forward` line.
-const NEXT: u32 = 1;
 
 impl Settings for Written {
     fn needs(&self) -> Vec<Need> {
@@ -175,15 +172,21 @@ impl Plugin for Forward {
         Flow::Forward(Exchange { query: query.clone(), group: Arc::clone(&self.group) })
     }
 
-    fn response(&self, _cx: &mut Cx, query: &Query, memo: u32, reply: Reply) -> Back {
+    fn response(
+        &self,
+        _cx: &mut Cx,
+        query: &Query,
+        nested: Option<Nested<'_>>,
+        reply: Reply,
+    ) -> Back {
         let name = &query.question.name;
         let passes =
             |response: &Response| self.stanza.takes(name) && self.stanza.passes_on(response);
-        if memo != NEXT
+        if nested.is_none()
             && reply.as_ref().is_ok_and(passes)
             && self.later.iter().any(|stanza| stanza.takes(name))
         {
-            return Back::Ask { question: query.question.clone(), from: From::Below, memo: NEXT };
+            return Back::Ask(Ask { question: query.question.clone(), from: From::Below, step: 0 });
         }
         Back::Up(reply)
     }

@@ -6,7 +6,7 @@ mod weights;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use crate::{
-    chain::{Back, Cx, Plugin, Reply},
+    chain::{Back, Cx, Nested, Plugin, Reply},
     corefile::Arguments,
     wire::{Query, Rcode, Rdatas, RecordSet, Type},
 };
@@ -65,7 +65,13 @@ impl Plugin for Loadbalance {
         "loadbalance"
     }
 
-    fn response(&self, cx: &mut Cx, query: &Query, _memo: u32, reply: Reply) -> Back {
+    fn response(
+        &self,
+        cx: &mut Cx,
+        query: &Query,
+        _nested: Option<Nested<'_>>,
+        reply: Reply,
+    ) -> Back {
         let Ok(mut response) = reply else { return Back::Up(reply) };
         if response.rcode != Rcode::NOERROR {
             return Back::Up(Ok(response));
@@ -76,7 +82,7 @@ impl Plugin for Loadbalance {
                     if is_address(set) && !prefer.is_empty() {
                         put_preferred_first(set, prefer, cx);
                     } else if is_address(set) || set.rtype == Type::MX {
-                        set.shuffle = Some(cx.random());
+                        set.shuffle = Some(cx.random.next_u32());
                     }
                 }
             }
@@ -102,9 +108,7 @@ fn is_address(set: &RecordSet) -> bool {
 /// themselves.
 fn put_preferred_first(set: &mut RecordSet, prefer: &[(IpAddr, u8)], cx: &mut Cx) {
     let mut rdatas: Vec<&[u8]> = set.rdatas.iter().collect();
-    for last in (1..rdatas.len()).rev() {
-        rdatas.swap(last, cx.random() as usize % (last + 1));
-    }
+    cx.random.shuffle(&mut rdatas);
     let rank = |rdata: &&[u8]| {
         let address = address_of(rdata);
         prefer
@@ -220,7 +224,7 @@ mod tests {
                 answer: [set.clone()].into_iter().collect(),
                 ..Response::of(Rcode::NOERROR)
             };
-            let Back::Up(Ok(response)) = plugin.response(&mut cx(seed), &query, 0, Ok(response))
+            let Back::Up(Ok(response)) = plugin.response(&mut cx(seed), &query, None, Ok(response))
             else {
                 panic!("no response")
             };

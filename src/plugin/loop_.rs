@@ -11,6 +11,7 @@ use std::sync::{
 
 use crate::{
     chain::{Cx, Flow, Level, Plugin},
+    random::SplitMix64,
     wire::{Name, Query, Question, Rcode, Response, Type},
 };
 
@@ -35,10 +36,8 @@ impl Settings for Loop {
 
     fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
         let zone = context.zones.first().cloned().unwrap_or_else(Name::root);
-        let labels = [
-            context.seed.to_string(),
-            context.seed.rotate_left(32).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_string(),
-        ];
+        let mut random = SplitMix64::new(context.seed);
+        let labels = [random.next_u64().to_string(), random.next_u64().to_string()];
         let Some(probe) = Name::join(labels.iter().map(String::as_bytes), &zone) else {
             return Ok(Vec::new());
         };

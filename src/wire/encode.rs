@@ -2,7 +2,11 @@
 
 use smallvec::SmallVec;
 
-use crate::limits;
+use crate::{
+    hash::{FNV_OFFSET, fnv1a},
+    limits,
+    random::SplitMix64,
+};
 
 use super::{
     Cookie, Edns, Owner, Query, RecordSet, Response, Type,
@@ -225,21 +229,14 @@ fn each_in_order(set: &RecordSet, mut write: impl FnMut(&[u8]) -> bool) {
         return;
     };
     let mut order: SmallVec<[&[u8]; 16]> = set.rdatas.iter().collect();
-    let mut state = seed | 1;
-    for last in (1..order.len()).rev() {
-        // xorshift32 (Marsaglia): any fair enough order does.
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        order.swap(last, state as usize % (last + 1));
-    }
+    SplitMix64::new(seed.into()).shuffle(&mut order);
     order.into_iter().all(&mut write);
 }
 
 /// An end of a name: the labels from octet `at` on.
 struct End {
     at: usize,
-    hash: u32,
+    hash: u64,
 }
 
 /// All ends of an uncompressed name from the longest to the shortest, without the root.
@@ -250,12 +247,10 @@ fn ends(wire: &[u8]) -> SmallVec<[End; 12]> {
         ends.push(End { at, hash: 0 });
         at += usize::from(length) + 1;
     }
-    let (mut hash, mut stop) = (0x811c_9dc5_u32, at);
+    let (mut hash, mut stop) = (FNV_OFFSET, at);
     for end in ends.iter_mut().rev() {
-        // FNV-1a, label by label from the right: a name's hash goes on where its parent's stopped.
-        hash = wire[end.at..stop]
-            .iter()
-            .fold(hash, |hash, octet| (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193));
+        // Label by label from the right, so that a name's hash continues its parent's.
+        hash = fnv1a(hash, &wire[end.at..stop]);
         (end.hash, stop) = (hash, end.at);
     }
     ends
@@ -296,18 +291,18 @@ impl Names {
         }
     }
 
-    fn probe(hash: u32) -> impl Iterator<Item = usize> {
+    fn probe(hash: u64) -> impl Iterator<Item = usize> {
         (0..Self::PROBES).map(move |step| (hash as usize + step) % Self::SLOTS)
     }
 
-    fn insert(&mut self, hash: u32, offset: usize) {
+    fn insert(&mut self, hash: u64, offset: usize) {
         let free = Self::probe(hash).find(|&slot| self.slots[slot].offset == 0);
         if let Some(slot) = free.filter(|_| offset < Self::REACH) {
             self.slots[slot] = Slot { tag: (hash >> 16) as u16, offset: offset as u16 };
         }
     }
 
-    fn find(&self, hash: u32, wire: &[u8], message: &[u8]) -> Option<u16> {
+    fn find(&self, hash: u64, wire: &[u8], message: &[u8]) -> Option<u16> {
         let candidates =
             Self::probe(hash).map(|slot| self.slots[slot]).take_while(|slot| slot.offset != 0);
         let mut alike = candidates.filter(|slot| slot.tag == (hash >> 16) as u16);

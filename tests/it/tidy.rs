@@ -12,6 +12,8 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("limits", 0, &[]),
     ("model", 0, &[]),
     ("metrics", 0, &["prometheus"]),
+    ("hash", 0, &[]),
+    ("random", 0, &[]),
     ("wire", 1, &["bytes", "hickory_proto", "smallvec", "thiserror"]),
     ("zone", 2, &["bytes", "dashmap", "foldhash", "smallvec"]),
     ("cache", 2, &["foldhash"]),
@@ -108,7 +110,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
 
 /// Within the same layer two may not see each other, and `source` sees facts only.
 const ONLY: &[(&str, &[&str])] = &[
-    ("source", &["limits", "model", "metrics"]),
+    ("source", &["limits", "model", "metrics", "hash"]),
     ("model", &[]),
     ("zone", &["model", "wire", "limits"]),
 ];

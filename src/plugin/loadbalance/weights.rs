@@ -70,7 +70,7 @@ impl Weights {
         if total == 0 {
             return;
         }
-        let mut left = cx.random() % total;
+        let mut left = cx.random.next_u32() % total;
         let first = rdatas.iter().position(|rdata| {
             let weight = u32::from(weight(rdata));
             let chosen = left < weight;

@@ -10,6 +10,7 @@ use std::{
 use serde_json::{Map, Value};
 
 use crate::{
+    hash::{FNV_OFFSET, fnv1a},
     model::{self, Addressing, Key},
     source::kind::Service,
 };
@@ -227,9 +228,7 @@ pub(super) fn node_ports(services: &mut Services) {
     }
 }
 
-/// FNV-1a: the same on every machine and in every release.
+/// The same on every machine and in every release.
 fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, octet| {
-        (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3)
-    })
+    fnv1a(FNV_OFFSET, text.as_bytes())
 }

@@ -291,9 +291,12 @@ impl Cluster {
         });
     }
 
+    /// The objects are in the order of the files; those that controllers make come last.
     fn finish(self) -> Simulated {
         let mut simulated = Simulated { objects: self.others, ..Simulated::default() };
-        for Entry { object, decoded, .. } in self.entries.into_values() {
+        let mut entries: Vec<Entry> = self.entries.into_values().collect();
+        entries.sort_by_cached_key(|entry| (entry.location.is_none(), entry.location.clone()));
+        for Entry { object, decoded, .. } in entries {
             simulated.objects.push(object);
             if let Ok(Some(fact)) = decoded.fact {
                 simulated.facts.insert(fact.key(), fact);

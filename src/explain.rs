@@ -1,12 +1,12 @@
-//! Why a name does not resolve, or a Service does not answer.
+//! Explains why a name does not resolve, or why a Service does not answer.
 //!
-//! `gather` looks at the cluster, at the server and at the node, and the result is [`Evidence`];
-//! everything else is pure and judges it, link by link of the chain that a connection takes: DNS,
-//! the Service and its endpoints, kube-proxy's rules, the way in from outside. A finding has an id
-//! that stays. The first broken one is the verdict.
+//! `gather` reads the cluster, the DNS server and the node, and returns [`Evidence`]. Everything else
+//! is pure and checks the evidence along the path of a connection: DNS, the Service and its
+//! endpoints, the rules of kube-proxy, and the access from outside. Each finding has an id that never
+//! changes. The first broken finding decides the verdict.
 //!
-//! It reads the API's own types: containers, selectors, conditions and Secrets are no facts of the
-//! zone's.
+//! The checks use the types of the Kubernetes API, because containers, selectors, conditions and
+//! Secrets are not among the facts in `model`.
 
 mod answer;
 mod cluster;
@@ -28,7 +28,7 @@ mod service;
 
 pub use answer::Answer;
 pub use evidence::Evidence;
-use expected::OwnZone;
+use expected::ExpectedZone;
 pub use gather::{Request, Source, gather};
 use objects::Objects;
 pub use query::{Asking, query};
@@ -36,16 +36,16 @@ pub use report::{Report, Verdict};
 pub use resolv::ResolvConf;
 pub use rules::Rules;
 
-use names::{Subject, Wanted};
+use names::{Destination, Subject};
 
-/// Judges what was seen.
+/// Checks the evidence. It does no I/O.
 pub fn explain(evidence: &Evidence) -> Report {
     let mut unread: Vec<String> = evidence.unread.iter().map(ToString::to_string).collect();
     unread.extend(evidence.complaints.iter().cloned());
     if evidence.name.is_empty() {
         return Report::new("the cluster's DNS".to_owned(), cluster::judge(evidence), unread);
     }
-    let wanted = Wanted::parse(&evidence.name);
+    let wanted = Destination::parse(&evidence.name);
     let subject = names::subject(evidence, &wanted);
     let steps = vec![
         dns::judge(evidence, &wanted, &subject),

@@ -1,4 +1,4 @@
-//! A reply as a person reads it: hickory-proto decodes it and writes its records.
+//! A reply in text form. hickory-proto decodes the message and prints the records.
 
 use hickory_proto::{
     op::{Message, ResponseCode},
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Answer {
-    /// `NOERROR`, `NXDOMAIN`.
+    /// As dig prints it: `NOERROR`, `NXDOMAIN`.
     pub rcode: String,
     pub authoritative: bool,
     pub records: Vec<Record>,
@@ -25,7 +25,7 @@ pub struct Record {
 
 impl Answer {
     /// # Errors
-    /// Where it is no DNS message.
+    /// If `message` is not a DNS message.
     pub fn decode(message: &[u8]) -> Result<Self, String> {
         let message = Message::from_vec(message)
             .map_err(|error| format!("a reply that cannot be read: {error}"))?;
@@ -36,7 +36,7 @@ impl Answer {
         })
     }
 
-    /// Data of the records of a type, sorted.
+    /// The data of the records of a type, sorted.
     pub fn data(&self, rtype: &str) -> Vec<&str> {
         let mut data: Vec<_> = self
             .records
@@ -60,7 +60,7 @@ impl Record {
     }
 }
 
-/// As dig writes it.
+/// The name of the code as dig prints it.
 fn name(code: ResponseCode) -> String {
     crate::wire::Rcode(code.into()).to_string()
 }

@@ -1,10 +1,10 @@
-//! Without a name: whether the cluster's DNS itself is well.
+//! The report without a name: whether the cluster's DNS works.
 
 mod server;
 
 use super::{
     Evidence, dns, objects, proxy,
-    report::{Level, Section},
+    report::{FindingLevel, Section},
     service,
 };
 
@@ -21,7 +21,7 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Section> {
         }
         None => match evidence.lacks("services", "kube-system") {
             Some(unread) => drop(endpoints.say(
-                Level::Unknown,
+                FindingLevel::Unknown,
                 "cluster.unread",
                 format!("whether there is a Service kube-system/kube-dns cannot be said: {unread}"),
             )),
@@ -40,7 +40,7 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Section> {
     vec![dns, server::judge(evidence), endpoints, rules]
 }
 
-/// What a Pod gets.
+/// Reports the resolv.conf that a Pod gets.
 fn resolv_conf(evidence: &Evidence, section: &mut Section) {
     let resolv = &evidence.asker.resolv;
     let servers = if resolv.nameservers.is_empty() {
@@ -49,7 +49,7 @@ fn resolv_conf(evidence: &Evidence, section: &mut Section) {
         resolv.nameservers.join(", ")
     };
     section.say(
-        Level::Note,
+        FindingLevel::Note,
         "cluster.resolv-conf",
         format!(
             "{} gets: nameserver {servers}; search {}; options ndots:{}",
@@ -60,7 +60,7 @@ fn resolv_conf(evidence: &Evidence, section: &mut Section) {
     );
 }
 
-/// Port 53 over both: a reply that does not fit into a datagram comes over TCP.
+/// Checks that `kube-dns` has port 53 over UDP and TCP. A reply that is too large for UDP needs TCP.
 fn ports(kube_dns: &k8s_openapi::api::core::v1::Service, section: &mut Section) {
     for protocol in ["UDP", "TCP"] {
         if !objects::ports(kube_dns)

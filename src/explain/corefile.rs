@@ -1,13 +1,13 @@
-//! The Corefile in the ConfigMap `coredns`, as far as it says what the cluster's names are.
+//! The Corefile in the ConfigMap `coredns`, and the zone of the cluster that it sets.
 
 use crate::corefile::{Corefile, Diagnostics, Line, Reader, parse};
 
 use super::Objects;
 
-/// Nothing of this machine belongs to a Corefile of the cluster.
-struct Nothing;
+/// Reads no file, since the files of this machine do not belong to the cluster's Corefile.
+struct NoFiles;
 
-impl Reader for Nothing {
+impl Reader for NoFiles {
     fn read(&self, _: &str) -> Result<String, String> {
         Err("it is mounted in the server's Pod, and not here".to_owned())
     }
@@ -21,20 +21,20 @@ impl Reader for Nothing {
     }
 }
 
-/// The text, where there is one.
+/// The text of the Corefile, if the ConfigMap was read and has one.
 pub(super) fn text(objects: &Objects) -> Option<&str> {
     let map = objects.config_map("kube-system", "coredns")?;
     map.data.as_ref()?.get("Corefile").map(String::as_str)
 }
 
-/// The file with all that is wrong with it.
+/// Parses the text and returns the Corefile with its diagnostics.
 pub(super) fn read(text: &str) -> (Corefile, Diagnostics) {
     let mut diagnostics = Diagnostics::default();
-    let corefile = parse("Corefile", text, &Nothing, &mut diagnostics);
+    let corefile = parse("Corefile", text, &NoFiles, &mut diagnostics);
     (corefile, diagnostics)
 }
 
-/// Directives of a name, in all blocks.
+/// All directives with this name, from all server blocks.
 pub(super) fn directives<'c>(
     corefile: &'c Corefile,
     name: &'c str,
@@ -46,7 +46,7 @@ pub(super) fn directives<'c>(
         .filter(move |line| line.name.text == name)
 }
 
-/// The first zone of `kubernetes` that is not one of addresses.
+/// The first zone of `kubernetes` that is not a reverse zone.
 pub(super) fn zone(objects: &Objects) -> Option<String> {
     let (corefile, _) = read(text(objects)?);
     let zones = directives(&corefile, "kubernetes")

@@ -1,4 +1,5 @@
-//! Step 1: which questions a resolver sends for the name, what comes back, and what should.
+//! Step 1: which queries a resolver sends for the name, what the server replies, and what it should
+//! reply.
 
 mod compare;
 mod missing;
@@ -8,13 +9,13 @@ use crate::wire::Type;
 
 use super::{
     Evidence,
-    expected::{End, Own},
-    names::{Subject, Wanted, take_apart},
+    expected::{ExpectedAnswer, ExpectedEnd},
+    names::{Destination, Subject, take_apart},
     objects,
-    report::{Level, Section},
+    report::{FindingLevel, Section},
 };
 
-pub(super) fn judge(evidence: &Evidence, wanted: &Wanted, subject: &Subject<'_>) -> Section {
+pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject<'_>) -> Section {
     let mut section = Section::new("DNS");
     resolver::judge(evidence, wanted, subject, &mut section);
     match subject {
@@ -33,7 +34,7 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Wanted, subject: &Subject<'_>)
         Subject::Pod { candidate } => walk(evidence, wanted, Some(candidate), &mut section),
         Subject::Ingress { host, .. } => {
             walk(evidence, wanted, None, &mut section);
-            let seen = Level::Note;
+            let seen = FindingLevel::Note;
             section.say(
                 seen,
                 "dns.ingress-host",
@@ -49,34 +50,34 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Wanted, subject: &Subject<'_>)
     section
 }
 
-/// Whether the server answers at all: a name of its own, and one of the world.
+/// Checks that the server answers at all, for a cluster name and for an external name.
 pub(super) fn server(evidence: &Evidence, section: &mut Section) {
     compare::kubernetes_default(evidence, section);
     compare::alive(evidence, section);
 }
 
-/// Names of SRV records have no addresses.
+/// The record types to query: a name of SRV records has no addresses.
 fn types(name: &str) -> &'static [Type] {
     if name.starts_with('_') { &[Type::SRV] } else { &[Type::A, Type::AAAA] }
 }
 
-/// Every question up to the one that finds something, with the answers.
-fn walk(evidence: &Evidence, wanted: &Wanted, target: Option<&str>, section: &mut Section) {
+/// Reports every query up to the first one that finds something, with its answer.
+fn walk(evidence: &Evidence, wanted: &Destination, target: Option<&str>, section: &mut Section) {
     let candidates = match wanted.host.parse::<std::net::IpAddr>() {
         Ok(_) => target.into_iter().map(str::to_owned).collect(),
         Err(_) => evidence.asker.resolv.candidates(&wanted.host),
     };
     let mut reached = false;
     for (index, candidate) in candidates.iter().enumerate() {
-        let own: Vec<(Type, Own)> = types(candidate)
+        let own: Vec<(Type, ExpectedAnswer)> = types(candidate)
             .iter()
-            .map(|qtype| (*qtype, evidence.own.ask(candidate, *qtype)))
+            .map(|qtype| (*qtype, evidence.expected.ask(candidate, *qtype)))
             .collect();
         let hit = own.iter().any(|(_, own)| own.exists());
-        let level = if hit { Level::Ok } else { Level::Note };
-        if own.iter().any(|(_, own)| own.end == End::Unread) {
+        let level = if hit { FindingLevel::Ok } else { FindingLevel::Note };
+        if own.iter().any(|(_, own)| own.end == ExpectedEnd::Unread) {
             let unread = section.say(
-                Level::Unknown,
+                FindingLevel::Unknown,
                 "dns.unread",
                 format!("{} {candidate} depends on objects that could not be read", index + 1),
             );
@@ -100,20 +101,20 @@ fn walk(evidence: &Evidence, wanted: &Wanted, target: Option<&str>, section: &mu
 }
 
 /// `A 10.96.0.1`, `NXDOMAIN`.
-fn answers(own: &[(Type, Own)]) -> String {
+fn answers(own: &[(Type, ExpectedAnswer)]) -> String {
     let [first, ..] = own else { return String::new() };
     if own.iter().all(|(_, it)| it.records.is_empty() && it.end == first.1.end) {
         return first.1.to_string();
     }
     let with: Vec<_> = own.iter().filter(|(_, it)| !it.records.is_empty()).collect();
-    // An alias is the same for every type.
+    // A CNAME is the same for every type, so it is printed once.
     if with.iter().all(|(_, it)| it.records.iter().all(|record| record.rtype == "CNAME")) {
         return with.first().map(|(_, it)| it.to_string()).unwrap_or_default();
     }
     with.iter().map(|(qtype, it)| format!("{qtype} {it}")).collect::<Vec<_>>().join("; ")
 }
 
-/// Where the alias ends.
+/// Checks where the alias of an ExternalName Service ends.
 fn external_name(
     evidence: &Evidence,
     service: &k8s_openapi::api::core::v1::Service,
@@ -142,9 +143,9 @@ fn external_name(
         return;
     }
     let absolute = format!("{target}.");
-    let own = evidence.own.ask(candidate, Type::A);
+    let own = evidence.expected.ask(candidate, Type::A);
     match own.end {
-        End::Circle => {
+        ExpectedEnd::AliasLoop => {
             section
                 .broken(
                     "dns.external-name-circle",
@@ -152,7 +153,7 @@ fn external_name(
                 )
                 .advise(fix);
         }
-        End::NoName => {
+        ExpectedEnd::NoName => {
             let saw = format!("externalName {target} is a name of this cluster that nothing has");
             let broken = section.broken("dns.external-name", saw);
             missing::meant(evidence, &absolute).into_iter().for_each(|near| {
@@ -160,7 +161,7 @@ fn external_name(
             });
             broken.advise(fix);
         }
-        End::Outside(_) => match evidence.asked.find(&absolute, "A", false) {
+        ExpectedEnd::Outside(_) => match evidence.asked.find(&absolute, "A", false) {
             Some(Ok(answer)) if answer.rcode == "NXDOMAIN" => {
                 let saw = format!(
                     "externalName {target} does not exist: {} answers NXDOMAIN",
@@ -182,19 +183,19 @@ fn external_name(
             }
             _ => {
                 section.say(
-                    Level::Note,
+                    FindingLevel::Note,
                     "dns.external-name-end",
                     format!("{absolute} is a name of the world: the upstream says its address"),
                 );
             }
         },
-        End::Records | End::NoData | End::Unread => {}
+        ExpectedEnd::Records | ExpectedEnd::NoData | ExpectedEnd::Unread => {}
     }
 }
 
-/// A name below a Service is an endpoint's.
+/// Checks a name below a Service, which belongs to an endpoint.
 fn endpoint_name(evidence: &Evidence, endpoint: &str, candidate: &str, section: &mut Section) {
-    if types(candidate).iter().any(|qtype| evidence.own.ask(candidate, *qtype).exists()) {
+    if types(candidate).iter().any(|qtype| evidence.expected.ask(candidate, *qtype).exists()) {
         return;
     }
     if let Some(super::names::ClusterName::Service { namespace, service, .. }) =
@@ -212,7 +213,7 @@ fn endpoint_name(evidence: &Evidence, endpoint: &str, candidate: &str, section: 
 }
 
 /// A name that is not the cluster's.
-fn outside(evidence: &Evidence, wanted: &Wanted, section: &mut Section) {
+fn outside(evidence: &Evidence, wanted: &Destination, section: &mut Section) {
     let absolute = format!("{}.", wanted.host.trim_end_matches('.'));
     match evidence.asked.find(&absolute, "A", false) {
         Some(Ok(answer)) if answer.rcode == "NXDOMAIN" => {
@@ -231,7 +232,7 @@ fn outside(evidence: &Evidence, wanted: &Wanted, section: &mut Section) {
                 "{} is no name of the cluster and no Ingress has it: the cluster's DNS asks its upstream",
                 wanted.host
             );
-            section.say(Level::Note, "dns.outside", saw);
+            section.say(FindingLevel::Note, "dns.outside", saw);
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use k8s_openapi::api::core::v1::Pod;
 
-use super::{Answer, Objects, OwnZone, ResolvConf, Rules, objects};
+use super::{Answer, ExpectedZone, Objects, ResolvConf, Rules, objects};
 
 pub struct Evidence {
     /// The name as the user gave it; empty for a question about the cluster's DNS itself.
     pub name: String,
     pub objects: Objects,
     /// The zone that ndots derives from the objects.
-    pub own: OwnZone,
+    pub expected: ExpectedZone,
     /// The cluster's zone, `cluster.local`.
     pub zone: String,
     pub asker: Asker,

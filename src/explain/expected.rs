@@ -1,4 +1,4 @@
-//! What ndots itself answers from the objects that were read.
+//! The answers that the objects call for, computed by the code that serves queries.
 
 use std::fmt;
 
@@ -11,32 +11,32 @@ use crate::{
 
 use super::{Answer, answer::Record};
 
-/// The names of the cluster as the objects make them.
-pub struct OwnZone(Zone);
+/// The cluster's zone, built from the objects that were read.
+pub struct ExpectedZone(Zone);
 
-/// What a name has, with the aliases on the way.
+/// The expected answer for a name and a type, with the CNAMEs that lead to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Own {
+pub struct ExpectedAnswer {
     pub records: Vec<Record>,
-    pub end: End,
+    pub end: ExpectedEnd,
 }
 
-/// Where the aliases end.
+/// How the look-up ends after its CNAMEs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum ExpectedEnd {
     Records,
     NoData,
     NoName,
-    /// At a name that is none of the cluster's.
+    /// At a name outside of the cluster, which the upstream answers.
     Outside(String),
-    /// It depends on what could not be read.
+    /// The answer depends on objects that could not be read.
     Unread,
-    Circle,
+    AliasLoop,
 }
 
-impl OwnZone {
+impl ExpectedZone {
     /// # Errors
-    /// A zone that is no name.
+    /// If `zone` is not a valid name.
     pub fn new(changes: impl IntoIterator<Item = Change>, zone: &str) -> Result<Self, String> {
         let mut index = Index::default();
         for change in changes {
@@ -49,9 +49,9 @@ impl OwnZone {
         Ok(Self(Zone::new(index.store(), settings)))
     }
 
-    pub fn ask(&self, name: &str, qtype: Type) -> Own {
+    pub fn ask(&self, name: &str, qtype: Type) -> ExpectedAnswer {
         let Ok(mut name) = name.parse::<Name>() else {
-            return Own { records: Vec::new(), end: End::NoName };
+            return ExpectedAnswer { records: Vec::new(), end: ExpectedEnd::NoName };
         };
         let mut records = Vec::new();
         for _ in 0..limits::CNAME_HOPS {
@@ -59,21 +59,21 @@ impl OwnZone {
             let end = match self.0.find(&question) {
                 Found::Records { answer, .. } => {
                     records.extend(printed(question, answer));
-                    End::Records
+                    ExpectedEnd::Records
                 }
                 Found::Alias { cname, target } => {
                     records.extend(printed(question, [cname].into_iter().collect()));
                     name = target;
                     continue;
                 }
-                Found::NoData => End::NoData,
-                Found::NoName => End::NoName,
-                Found::Unsynced => End::Unread,
-                Found::NotMine => End::Outside(name.to_string()),
+                Found::NoData => ExpectedEnd::NoData,
+                Found::NoName => ExpectedEnd::NoName,
+                Found::Unsynced => ExpectedEnd::Unread,
+                Found::NotMine => ExpectedEnd::Outside(name.to_string()),
             };
-            return Own { records, end };
+            return ExpectedAnswer { records, end };
         }
-        Own { records, end: End::Circle }
+        ExpectedAnswer { records, end: ExpectedEnd::AliasLoop }
     }
 }
 
@@ -85,7 +85,7 @@ fn printed(question: Question, answer: Sets) -> Vec<Record> {
     Answer::decode(&message).map(|answer| answer.records).unwrap_or_default()
 }
 
-impl Own {
+impl ExpectedAnswer {
     pub fn data(&self, rtype: Type) -> Vec<&str> {
         let rtype = rtype.to_string();
         let mut data: Vec<_> =
@@ -95,22 +95,23 @@ impl Own {
     }
 
     pub fn exists(&self) -> bool {
-        !matches!(self.end, End::NoName | End::Outside(_) | End::Unread) || !self.records.is_empty()
+        !matches!(self.end, ExpectedEnd::NoName | ExpectedEnd::Outside(_) | ExpectedEnd::Unread)
+            || !self.records.is_empty()
     }
 }
 
 /// `10.96.0.1`, `NXDOMAIN`, `CNAME my.database.example.com.`.
-impl fmt::Display for Own {
+impl fmt::Display for ExpectedAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut told = Vec::new();
+        let mut printed = Vec::new();
         for record in self.records.iter().filter(|record| record.rtype == "CNAME") {
-            if !told.contains(&&record.data) {
+            if !printed.contains(&&record.data) {
                 write!(f, "CNAME {} → ", record.data)?;
-                told.push(&record.data);
+                printed.push(&record.data);
             }
         }
         match &self.end {
-            End::Records => {
+            ExpectedEnd::Records => {
                 let others: Vec<_> = self
                     .records
                     .iter()
@@ -119,11 +120,11 @@ impl fmt::Display for Own {
                     .collect();
                 f.write_str(&others.join(", "))
             }
-            End::NoData => f.write_str("no such records"),
-            End::NoName => f.write_str("NXDOMAIN"),
-            End::Outside(_) => f.write_str("left to the upstream"),
-            End::Unread => f.write_str("depends on what could not be read"),
-            End::Circle => f.write_str("a circle"),
+            ExpectedEnd::NoData => f.write_str("no such records"),
+            ExpectedEnd::NoName => f.write_str("NXDOMAIN"),
+            ExpectedEnd::Outside(_) => f.write_str("left to the upstream"),
+            ExpectedEnd::Unread => f.write_str("depends on what could not be read"),
+            ExpectedEnd::AliasLoop => f.write_str("a circle"),
         }
     }
 }

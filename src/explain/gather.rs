@@ -1,4 +1,5 @@
-//! Looks at the cluster, the server and the node, and judges nothing. It only reads.
+//! Collects the evidence from the cluster, the DNS server and the node. It only reads, and it draws no
+//! conclusions.
 #![expect(clippy::disallowed_methods, reason = "files are read here")]
 
 mod api;
@@ -11,18 +12,18 @@ use std::path::PathBuf;
 
 use crate::{model::Change, net::client::Server, source::api::ClusterConfig};
 
-use super::{Evidence, Objects, OwnZone, corefile, evidence::Unread, names::Wanted};
+use super::{Evidence, ExpectedZone, Objects, corefile, evidence::Unread, names::Destination};
 
-/// What is to be explained, and from where it is seen.
+/// What to explain, and the sources to read.
 pub struct Request {
-    /// Empty for the cluster's DNS itself.
+    /// The name to explain; empty for a report on the cluster's DNS.
     pub name: String,
     pub namespace: Option<String>,
-    /// Namespace and name of the Pod that asks.
+    /// Namespace and name of the Pod from which the name is looked up.
     pub pod: Option<(String, String)>,
     pub server: Option<Server>,
     pub node: Option<String>,
-    /// What commands on a node wrote.
+    /// Files with the output of commands on a node.
     pub rules: Vec<PathBuf>,
     pub source: Source,
 }
@@ -32,21 +33,21 @@ pub enum Source {
     Cluster(ClusterConfig),
 }
 
-/// What a source gave.
+/// What was read from one source.
 struct Gathered {
     objects: Objects,
     changes: Vec<Change>,
     unread: Vec<Unread>,
-    /// The namespace of a kubeconfig's context.
+    /// The namespace of the kubeconfig's context.
     namespace: Option<String>,
-    /// Complaints that are for the person and not about the name.
+    /// Messages about the source itself, for the user.
     complaints: Vec<String>,
 }
 
 /// # Errors
-/// Where the source is not there, or the Pod that asks is not in it.
+/// If the source cannot be read, or the Pod of the request does not exist.
 pub async fn gather(request: &Request) -> anyhow::Result<Evidence> {
-    let wanted = Wanted::parse(&request.name);
+    let wanted = Destination::parse(&request.name);
     let is_live = matches!(request.source, Source::Cluster(_));
     let gathered = match &request.source {
         Source::Manifests(directory) => manifests::read(directory)?,
@@ -54,7 +55,7 @@ pub async fn gather(request: &Request) -> anyhow::Result<Evidence> {
     };
     let Gathered { objects, changes, mut unread, namespace, complaints } = gathered;
     let zone = corefile::zone(&objects).unwrap_or_else(|| "cluster.local".to_owned());
-    let own = OwnZone::new(changes, &zone).map_err(|reason| anyhow::anyhow!(reason))?;
+    let expected = ExpectedZone::new(changes, &zone).map_err(|reason| anyhow::anyhow!(reason))?;
     let here = node::addresses();
     let asker = asker::find(request, &objects, &zone, namespace, is_live)?;
     let node =
@@ -73,7 +74,7 @@ pub async fn gather(request: &Request) -> anyhow::Result<Evidence> {
     let mut evidence = Evidence {
         name: request.name.clone(),
         objects,
-        own,
+        expected,
         zone,
         asker,
         asked: super::evidence::Asked::default(),

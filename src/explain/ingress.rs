@@ -1,4 +1,4 @@
-//! Hosts and paths of Ingresses: which Service is behind, at which address, with which certificate.
+//! Checks the hosts and paths of Ingresses: their Services, addresses and certificates.
 
 mod certificate;
 
@@ -9,12 +9,12 @@ use k8s_openapi::api::{
 
 use super::{
     Evidence,
-    names::Wanted,
+    names::Destination,
     objects,
-    report::{Level, Section},
+    report::{FindingLevel, Section},
 };
 
-/// Whether a rule or a certificate of the Ingress is for the host.
+/// Whether the Ingress has a rule or a certificate for the host.
 pub(super) fn has_host(ingress: &Ingress, host: &str) -> bool {
     let Some(spec) = &ingress.spec else { return false };
     let rules = spec.rules.iter().flatten().filter_map(|rule| rule.host.as_deref());
@@ -23,7 +23,7 @@ pub(super) fn has_host(ingress: &Ingress, host: &str) -> bool {
     rules.chain(tls).any(|pattern| covers(pattern, host))
 }
 
-/// `*.example.com` stands for exactly one label.
+/// Whether a pattern covers the host. The `*` of `*.example.com` stands for exactly one label.
 fn covers(pattern: &str, host: &str) -> bool {
     let wild = || {
         pattern
@@ -34,7 +34,7 @@ fn covers(pattern: &str, host: &str) -> bool {
     pattern.eq_ignore_ascii_case(host) || wild()
 }
 
-/// A path of a host, and what is behind it.
+/// A path of a host, and its backend.
 struct Route<'e> {
     ingress: &'e Ingress,
     path: String,
@@ -69,7 +69,7 @@ fn routes<'e>(ingresses: &[&'e Ingress], host: &str) -> Vec<Route<'e>> {
 }
 
 impl<'e> Route<'e> {
-    /// Paths match label by label; the longest counts.
+    /// Whether the route matches the path, segment by segment.
     fn takes(&self, path: &str) -> bool {
         let prefix = self.path.trim_end_matches('/');
         if self.exact {
@@ -89,7 +89,7 @@ impl<'e> Route<'e> {
     }
 }
 
-/// The routes that a person means: the one that takes the path, or all.
+/// The routes that the user means: the longest match of the path, or all without a path.
 fn meant<'e>(ingresses: &[&'e Ingress], host: &str, path: Option<&str>) -> Vec<Route<'e>> {
     let mut routes = routes(ingresses, host);
     if let Some(path) = path.filter(|path| *path != "/") {
@@ -102,7 +102,7 @@ fn meant<'e>(ingresses: &[&'e Ingress], host: &str, path: Option<&str>) -> Vec<R
     routes
 }
 
-/// Services behind a host, each once, with its path.
+/// The Services behind a host, each once, with its path.
 pub(super) fn backends<'e>(
     evidence: &'e Evidence,
     ingresses: &[&'e Ingress],
@@ -123,7 +123,7 @@ pub(super) fn backends<'e>(
     backends
 }
 
-/// Hosts and paths that end at a Service.
+/// The hosts and paths that lead to a Service.
 pub(super) fn leading_to(evidence: &Evidence, service: &Service) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for ingress in evidence
@@ -149,7 +149,7 @@ pub(super) fn leading_to(evidence: &Evidence, service: &Service) -> Vec<(String,
 
 pub(super) fn judge(
     evidence: &Evidence,
-    wanted: &Wanted,
+    wanted: &Destination,
     host: &str,
     ingresses: &[&Ingress],
     section: &mut Section,
@@ -187,7 +187,7 @@ pub(super) fn judge(
     }
 }
 
-/// Who makes the Ingress work.
+/// Checks the IngressClass, which decides the controller that implements the Ingress.
 fn class(evidence: &Evidence, ingress: &Ingress, section: &mut Section) {
     let annotation =
         ingress.metadata.annotations.as_ref().and_then(|it| it.get("kubernetes.io/ingress.class"));
@@ -204,7 +204,7 @@ fn class(evidence: &Evidence, ingress: &Ingress, section: &mut Section) {
     }
 }
 
-/// Where clients connect to.
+/// Checks the address that clients connect to.
 fn address(ingress: &Ingress, host: &str, section: &mut Section) {
     let points = ingress
         .status
@@ -235,11 +235,11 @@ fn address(ingress: &Ingress, host: &str, section: &mut Section) {
     );
 }
 
-/// The Service behind a path, and its port.
+/// Checks the Service behind a path, and its port.
 fn backend(evidence: &Evidence, host: &str, route: &Route<'_>, section: &mut Section) {
     let Some(wanted) = &route.backend.service else {
         section.say(
-            Level::Note,
+            FindingLevel::Note,
             "outside.ingress-resource",
             format!("{host}{} goes to a resource that is no Service", route.path),
         );

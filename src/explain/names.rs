@@ -1,4 +1,4 @@
-//! What a person wrote, what it means in the cluster, and what it was meant to be.
+//! Parses the name that the user typed, and finds the object that it belongs to.
 
 use k8s_openapi::api::{core::v1::Service, networking::v1::Ingress};
 
@@ -6,15 +6,16 @@ use crate::corefile::nearest;
 
 use super::{Evidence, objects};
 
-/// `my-nginx`, `my-nginx:80`, `https://cafe.example.com/tea`, `svc/my-nginx`.
+/// The parsed argument of the user: `my-nginx`, `my-nginx:80`, `https://cafe.example.com/tea`,
+/// `svc/my-nginx`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) struct Destination {
     pub host: String,
     pub port: Option<u16>,
     pub path: Option<String>,
 }
 
-impl Wanted {
+impl Destination {
     pub(super) fn parse(text: &str) -> Self {
         let (scheme, rest) =
             text.split_once("://").map_or((None, text), |(scheme, rest)| (Some(scheme), rest));
@@ -39,15 +40,15 @@ impl Wanted {
     }
 }
 
-/// A name under the cluster's zone, taken apart.
+/// The parts of a name in the cluster's zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ClusterName {
     Service {
         namespace: String,
         service: String,
-        /// Labels of an SRV name without their underscores.
+        /// Port name and protocol of an SRV name, without their underscores.
         port: Option<(String, String)>,
-        /// Hostname or dashed address of an endpoint.
+        /// The hostname of an endpoint, or its address with dashes.
         endpoint: Option<String>,
     },
     Pod {
@@ -84,11 +85,11 @@ pub(super) fn take_apart(candidate: &str, zone: &str) -> Option<ClusterName> {
     })
 }
 
-/// What the name leads to.
+/// The object that the name belongs to.
 pub(super) enum Subject<'e> {
     Service {
         service: &'e Service,
-        /// Which of the candidates has it.
+        /// The fully qualified name of the Service.
         candidate: String,
         port: Option<(String, String)>,
         endpoint: Option<String>,
@@ -100,17 +101,17 @@ pub(super) enum Subject<'e> {
     Pod {
         candidate: String,
     },
-    /// Meant for the cluster, and there is none.
+    /// It looks like a cluster name, but its Service does not exist.
     Missing {
         namespace: String,
         service: String,
     },
-    /// A name of the world.
+    /// An external name.
     Outside,
 }
 
-/// Follows the search list through the objects.
-pub(super) fn subject<'e>(evidence: &'e Evidence, wanted: &Wanted) -> Subject<'e> {
+/// Finds the object for the first name of the search list that has one.
+pub(super) fn subject<'e>(evidence: &'e Evidence, wanted: &Destination) -> Subject<'e> {
     if let Some(service) = of_address(evidence, &wanted.host) {
         let candidate = format!(
             "{}.{}.svc.{}.",
@@ -153,9 +154,9 @@ pub(super) fn subject<'e>(evidence: &'e Evidence, wanted: &Wanted) -> Subject<'e
     }
 }
 
-/// The names that are asked, and before them the same in the namespace where the person looks:
-/// `svc/NAME` and a Pod whose resolver is set up wrongly still lead to the Service that is meant.
-fn candidates(evidence: &Evidence, wanted: &Wanted) -> Vec<String> {
+/// The names that the resolver queries, and then the names that a Pod of the namespace would query by
+/// default. So `svc/NAME`, or a Pod with wrong resolver settings, still leads to the right Service.
+fn candidates(evidence: &Evidence, wanted: &Destination) -> Vec<String> {
     let mut names = evidence.asker.resolv.candidates(&wanted.host);
     if !wanted.host.ends_with('.') {
         names.extend(
@@ -166,7 +167,7 @@ fn candidates(evidence: &Evidence, wanted: &Wanted) -> Vec<String> {
     names
 }
 
-/// A Service by an address of its own.
+/// The Service that has this address as a cluster IP or as an external address.
 fn of_address<'e>(evidence: &'e Evidence, host: &str) -> Option<&'e Service> {
     host.parse::<std::net::IpAddr>().ok()?;
     evidence.objects.services().iter().find(|service| {
@@ -175,8 +176,8 @@ fn of_address<'e>(evidence: &'e Evidence, host: &str) -> Option<&'e Service> {
     })
 }
 
-/// Namespace and Service that a name without an object stands for; `None` where it looks like a
-/// name of the world.
+/// The namespace and Service that a name without an object was probably meant for; `None` if it looks
+/// like an external name.
 fn meant(evidence: &Evidence, host: &str) -> Option<(String, String)> {
     let zone = &evidence.zone;
     let own = &evidence.asker.namespace;
@@ -216,10 +217,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_person_wrote() {
+    fn the_users_argument_is_split_into_host_port_and_path() {
         let check = |text: &str, host: &str, port: Option<u16>, path: Option<&str>| {
-            let want = Wanted { host: host.to_owned(), port, path: path.map(str::to_owned) };
-            assert_eq!(Wanted::parse(text), want, "{text}");
+            let want = Destination { host: host.to_owned(), port, path: path.map(str::to_owned) };
+            assert_eq!(Destination::parse(text), want, "{text}");
         };
         check("my-nginx", "my-nginx", None, None);
         check("svc/my-nginx", "my-nginx", None, None);
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_the_cluster_are_taken_apart() {
+    fn cluster_names_are_split_into_their_parts() {
         let service = |namespace: &str,
                        service: &str,
                        port: Option<(&str, &str)>,

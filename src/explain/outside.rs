@@ -1,4 +1,4 @@
-//! Step 4: how a client outside of the cluster comes in, and whether it does.
+//! Step 4: how a client outside of the cluster reaches the Service, and whether that works.
 
 mod load_balancer;
 mod node_port;
@@ -9,20 +9,24 @@ use k8s_openapi::api::core::v1::{Node, Service};
 
 use super::{
     Evidence, ingress,
-    names::{Subject, Wanted},
+    names::{Destination, Subject},
     objects,
-    report::{Level, Section},
+    report::{FindingLevel, Section},
     service::{ready_endpoints, ready_pods},
 };
 
-pub(super) fn judge(evidence: &Evidence, wanted: &Wanted, subject: &Subject<'_>) -> Section {
+pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject<'_>) -> Section {
     let mut section = Section::new("From outside");
     match subject {
         Subject::Service { service, .. } => of_service(evidence, service, &mut section),
         Subject::Ingress { host, ingresses } => {
             ingress::judge(evidence, wanted, host, ingresses, &mut section)
         }
-        _ => drop(section.say(Level::Skipped, "outside.none", "there is nothing to come in by")),
+        _ => drop(section.say(
+            FindingLevel::Skipped,
+            "outside.none",
+            "there is nothing to come in by",
+        )),
     }
     section
 }
@@ -30,7 +34,7 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Wanted, subject: &Subject<'_>)
 fn of_service(evidence: &Evidence, service: &Service, section: &mut Section) {
     if objects::kind(service) == "ExternalName" {
         section.say(
-            Level::Skipped,
+            FindingLevel::Skipped,
             "outside.external-name",
             "clients outside use the external name itself",
         );
@@ -38,7 +42,7 @@ fn of_service(evidence: &Evidence, service: &Service, section: &mut Section) {
     }
     for (host, path) in ingress::leading_to(evidence, service) {
         section.say(
-            Level::Note,
+            FindingLevel::Note,
             "outside.by-ingress",
             format!("an Ingress sends {host}{path} here: ndots explain {host}{path}"),
         );
@@ -56,9 +60,13 @@ fn of_service(evidence: &Evidence, service: &Service, section: &mut Section) {
         } else {
             "Pods see a node's address, not the client's (externalTrafficPolicy: Cluster)"
         };
-        section.say(Level::Note, "outside.source", saw);
+        section.say(FindingLevel::Note, "outside.source", saw);
     } else if section.findings.is_empty() {
-        section.say(Level::Skipped, "outside.inside-only", "it is seen inside the cluster only");
+        section.say(
+            FindingLevel::Skipped,
+            "outside.inside-only",
+            "it is seen inside the cluster only",
+        );
     }
 }
 
@@ -77,8 +85,8 @@ fn external(service: &Service) -> &[String] {
     service.spec.as_ref().and_then(|spec| spec.external_ips.as_deref()).unwrap_or_default()
 }
 
-/// Addresses that clients outside use, each with what it is: `external IP`, `loadbalancer IP`, as
-/// kube-proxy calls them.
+/// The addresses that clients outside use, each with kube-proxy's word for it: `external IP` or
+/// `loadbalancer IP`.
 pub(super) fn addresses(service: &Service) -> Vec<(&str, &'static str)> {
     let external = external(service).iter().map(|ip| (ip.as_str(), "external IP"));
     let balancer = service
@@ -86,8 +94,8 @@ pub(super) fn addresses(service: &Service) -> Vec<(&str, &'static str)> {
         .as_ref()
         .and_then(|status| status.load_balancer.as_ref()?.ingress.as_deref())
         .unwrap_or_default();
-    // A balancer of mode Proxy hands over at the nodes' ports, and its address is none of
-    // kube-proxy's.
+    // A load balancer with ipMode Proxy sends to the node ports, so kube-proxy has no rule for its
+    // address.
     let balanced = balancer
         .iter()
         .filter(|it| it.ip_mode.as_deref() != Some("Proxy"))
@@ -96,7 +104,8 @@ pub(super) fn addresses(service: &Service) -> Vec<(&str, &'static str)> {
     external.chain(balanced).collect()
 }
 
-/// With `Local` a node without an endpoint drops what comes in.
+/// Reports which nodes have endpoints. With externalTrafficPolicy `Local`, a node without an endpoint
+/// drops connections from outside.
 fn local_nodes(evidence: &Evidence, service: &Service, section: &mut Section) {
     let with = nodes_with_endpoints(evidence, service);
     let edit = format!(
@@ -139,7 +148,7 @@ fn local_nodes(evidence: &Evidence, service: &Service, section: &mut Section) {
             some(&with),
             some(&without)
         );
-        section.say(Level::Warning, "outside.local-nodes", saw);
+        section.say(FindingLevel::Warning, "outside.local-nodes", saw);
     }
 }
 
@@ -153,7 +162,7 @@ fn some(nodes: &[&str]) -> String {
     }
 }
 
-/// Of ready endpoints, as their slices say, or their Pods.
+/// The nodes of the ready endpoints, from their slices or from their Pods.
 pub(super) fn nodes_with_endpoints<'e>(
     evidence: &'e Evidence,
     service: &'e Service,
@@ -171,7 +180,7 @@ pub(super) fn nodes_with_endpoints<'e>(
     nodes
 }
 
-/// Nobody but the administrator routes them.
+/// Checks the external IPs, which the administrator has to route to a node.
 fn external_ips(evidence: &Evidence, service: &Service, section: &mut Section) {
     for ip in external(service) {
         let of_node = evidence
@@ -191,7 +200,7 @@ fn external_ips(evidence: &Evidence, service: &Service, section: &mut Section) {
             ),
             None if evidence.lacks("nodes", "").is_some() => {
                 section.say(
-                    Level::Unknown,
+                    FindingLevel::Unknown,
                     "outside.external-ip",
                     format!(
                         "whether a node has externalIP {ip} cannot be said: nodes may not be read"
@@ -202,7 +211,7 @@ fn external_ips(evidence: &Evidence, service: &Service, section: &mut Section) {
                 let saw = format!(
                     "no node has externalIP {ip}: Kubernetes brings no client there, the network must"
                 );
-                let unknown = section.say(Level::Unknown, "outside.external-ip", saw);
+                let unknown = section.say(FindingLevel::Unknown, "outside.external-ip", saw);
                 unknown.want(format!("an address of a node, or a route: ip route add {ip} via NODE, at the client's router"));
                 unknown.advise(format!(
                     "ip route get {ip}    # at the client; then connect to {ports}"

@@ -1,4 +1,4 @@
-//! Step 3: whether kube-proxy's rules on a node do what the objects say.
+//! Step 3: whether the rules of kube-proxy on a node agree with the objects.
 
 mod endpoints;
 mod running;
@@ -9,17 +9,17 @@ use k8s_openapi::api::core::v1::{Service, ServicePort};
 
 use super::{
     Evidence, ingress,
-    names::{Subject, Wanted},
+    names::{Destination, Subject},
     objects, outside,
-    report::{Level, Section},
-    rules::{Mode, Proxy, To},
+    report::{FindingLevel, Section},
+    rules::{FrontendTarget, Mode, ProxyRules},
     service::ready_endpoints,
 };
 
-/// With this label a Service is somebody else's.
+/// kube-proxy ignores a Service with this label. Another proxy handles it.
 const OTHER_PROXY: &str = "service.kubernetes.io/service-proxy-name";
 
-pub(super) fn judge(evidence: &Evidence, wanted: &Wanted, subject: &Subject<'_>) -> Section {
+pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject<'_>) -> Section {
     let services: Vec<&Service> = match subject {
         Subject::Service { service, .. } => vec![service],
         Subject::Ingress { host, ingresses } => {
@@ -33,14 +33,14 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Wanted, subject: &Subject<'_>)
     of_services(evidence, &services)
 }
 
-/// The rules of some Services.
+/// Checks the rules of these Services.
 pub(super) fn of_services(evidence: &Evidence, services: &[&Service]) -> Section {
     let mut section = Section::new("kube-proxy");
     let concerned: Vec<&&Service> =
         services.iter().filter(|service| !objects::cluster_ips(service).is_empty()).collect();
     if concerned.is_empty() {
         section.say(
-            Level::Skipped,
+            FindingLevel::Skipped,
             "proxy.no-part",
             "kube-proxy has no part in it: there is no cluster IP",
         );
@@ -50,7 +50,7 @@ pub(super) fn of_services(evidence: &Evidence, services: &[&Service]) -> Section
         concerned.iter().find_map(|service| service.metadata.labels.as_ref()?.get(OTHER_PROXY))
     {
         section.say(
-            Level::Skipped,
+            FindingLevel::Skipped,
             "proxy.other",
             format!("kube-proxy leaves it to {other}, as its label {OTHER_PROXY} says"),
         );
@@ -61,9 +61,9 @@ pub(super) fn of_services(evidence: &Evidence, services: &[&Service]) -> Section
     if !rules.was_seen() {
         let absent = rules.absent.clone().unwrap_or_else(|| "no rules are looked at".to_owned());
         let level = if evidence.unread.iter().any(|it| it.resource.starts_with("kube-proxy")) {
-            Level::Unknown
+            FindingLevel::Unknown
         } else {
-            Level::Skipped
+            FindingLevel::Skipped
         };
         section.say(level, "proxy.not-seen", absent);
         return section;
@@ -99,7 +99,7 @@ pub(super) fn of_services(evidence: &Evidence, services: &[&Service]) -> Section
             other.name()
         );
         section
-            .say(Level::Warning, "proxy.two-modes", saw)
+            .say(FindingLevel::Warning, "proxy.two-modes", saw)
             .advise("kube-proxy --cleanup    # on the node, then start kube-proxy again");
     }
     for service in concerned {
@@ -109,7 +109,7 @@ pub(super) fn of_services(evidence: &Evidence, services: &[&Service]) -> Section
     section
 }
 
-/// What makes kube-proxy write its rules again.
+/// The command that makes kube-proxy write its rules again.
 fn restart(evidence: &Evidence) -> String {
     let selector = evidence
         .node
@@ -120,7 +120,7 @@ fn restart(evidence: &Evidence) -> String {
     )
 }
 
-/// Where a client may connect to, and what it is called.
+/// The addresses of a Service that clients connect to, each with its kind.
 fn entrances(service: &Service) -> Vec<(Option<IpAddr>, &'static str)> {
     let parsed = |text: &str| text.parse::<IpAddr>().ok();
     let inside = objects::cluster_ips(service)
@@ -159,13 +159,14 @@ fn of_service(evidence: &Evidence, service: &Service, section: &mut Section) {
         }
         if !proxied && !evidence.rules.proxies.is_empty() {
             section.say(
-                Level::Note,
+                FindingLevel::Note,
                 "proxy.other-family",
                 "the rules that were given are of another family than its address",
             );
         }
     }
-    if !section.findings[first..].iter().any(|finding| finding.level == Level::Broken) && rules > 0
+    if !section.findings[first..].iter().any(|finding| finding.level == FindingLevel::Broken)
+        && rules > 0
     {
         let modes = evidence
             .rules
@@ -186,17 +187,18 @@ fn of_service(evidence: &Evidence, service: &Service, section: &mut Section) {
     }
 }
 
-/// A node port is one of each family that the Service has.
-fn concerns(proxy: &Proxy, service: &Service, address: Option<IpAddr>) -> bool {
+/// Whether the rules should have the address. `None`, a node port, has rules in each IP family of the
+/// Service.
+fn concerns(proxy: &ProxyRules, service: &Service, address: Option<IpAddr>) -> bool {
     match (proxy.v4, address) {
         (Some(v4), Some(address)) => v4 == address.is_ipv4(),
         (Some(v4), None) => objects::cluster_ips(service).iter().any(|ip| v4 != ip.contains(':')),
-        // In mode ipvs each address of the node has a server of its own.
+        // In mode ipvs a node port has one virtual server for each address of the node.
         (None, address) => address.is_some(),
     }
 }
 
-/// One address and port of a Service.
+/// One address and port of a Service, or one of its node ports.
 struct Entrance<'e> {
     service: &'e Service,
     port: &'e ServicePort,
@@ -215,8 +217,13 @@ impl Entrance<'_> {
         }
     }
 
-    /// How many endpoints the rule leads to; `None` where it is not there.
-    fn judge(&self, evidence: &Evidence, proxy: &Proxy, section: &mut Section) -> Option<usize> {
+    /// The number of endpoints of the rule; `None` if there is no rule.
+    fn judge(
+        &self,
+        evidence: &Evidence,
+        proxy: &ProxyRules,
+        section: &mut Section,
+    ) -> Option<usize> {
         let protocol = objects::protocol(self.port.protocol.as_ref());
         let nothing_ready = ready_endpoints(evidence, self.service).is_empty();
         let Some(frontend) = proxy.find(self.address, self.number, protocol) else {
@@ -233,9 +240,9 @@ impl Entrance<'_> {
             return None;
         };
         match &frontend.to {
-            To::Rejected | To::Dropped if nothing_ready => {
+            FrontendTarget::Rejected | FrontendTarget::Dropped if nothing_ready => {
                 section.say(
-                    Level::Note,
+                    FindingLevel::Note,
                     "proxy.refused",
                     format!(
                         "{} refuses connections to {}: there is no ready endpoint",
@@ -245,9 +252,9 @@ impl Entrance<'_> {
                 );
                 Some(0)
             }
-            To::Dropped if self.is_local() => {
+            FrontendTarget::Dropped if self.is_local() => {
                 section.say(
-                    Level::Note,
+                    FindingLevel::Note,
                     "proxy.dropped",
                     format!(
                         "{} drops connections to {}: no endpoint on this node",
@@ -257,7 +264,7 @@ impl Entrance<'_> {
                 );
                 Some(0)
             }
-            To::Rejected | To::Dropped => {
+            FrontendTarget::Rejected | FrontendTarget::Dropped => {
                 let broken = section.broken(
                     "proxy.lag",
                     format!(
@@ -271,14 +278,14 @@ impl Entrance<'_> {
                     .advise(restart(evidence));
                 None
             }
-            To::Endpoints(to) => {
+            FrontendTarget::Endpoints(to) => {
                 endpoints::judge(evidence, self, proxy, to, section);
                 Some(to.endpoints.len())
             }
         }
     }
 
-    /// Whether only endpoints of the node count.
+    /// Whether only endpoints on this node count (traffic policy `Local`).
     fn is_local(&self) -> bool {
         if self.kind == "cluster IP" {
             self.service
@@ -291,8 +298,8 @@ impl Entrance<'_> {
     }
 }
 
-/// Where the rule should stand.
-fn place(proxy: &Proxy, address: Option<IpAddr>) -> &'static str {
+/// The chain or table where the rule should be.
+fn place(proxy: &ProxyRules, address: Option<IpAddr>) -> &'static str {
     match (proxy.mode, address) {
         (Mode::Iptables, Some(_)) => "KUBE-SERVICES",
         (Mode::Iptables, None) => "KUBE-NODEPORTS",
@@ -302,8 +309,8 @@ fn place(proxy: &Proxy, address: Option<IpAddr>) -> &'static str {
     }
 }
 
-/// A Pod that connects to its own Service may be sent to itself, through the port of the bridge
-/// that it came from.
+/// Checks hairpin mode: a Pod that connects to its own Service can become its own endpoint, and the
+/// bridge must then send packets back to the port that they came from.
 fn hairpin(evidence: &Evidence, services: &[&Service], section: &mut Section) {
     let near = services.iter().any(|service| {
         evidence

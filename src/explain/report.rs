@@ -1,35 +1,35 @@
-//! What is told: findings in the order of the chain, and the verdict that follows from them.
+//! The report: the findings in the order of the checks, and the verdict that follows from them.
 
 use std::fmt::Write;
 
 use serde::Serialize;
 
-/// How it stands, and the exit code that says so.
+/// The result of all checks. The value is the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     Healthy = 0,
     Broken = 1,
-    /// Something that matters could not be seen from here.
+    /// Something that decides the verdict could not be checked.
     Unknown = 2,
 }
 
-/// What a finding means for the verdict.
+/// How a finding affects the verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// Not looked at, or not concerned.
+pub enum FindingLevel {
+    /// Not checked, or not applicable.
     Skipped,
     Note,
     Ok,
-    /// It works, and will not always.
+    /// It works now, but not in every case.
     Warning,
-    /// It could not be seen, and the verdict depends on it.
+    /// It could not be checked, and the verdict depends on it.
     Unknown,
     Broken,
 }
 
-impl Level {
+impl FindingLevel {
     fn mark(self) -> char {
         match self {
             Self::Ok => '✓',
@@ -41,7 +41,7 @@ impl Level {
         }
     }
 
-    /// ANSI's numbers for green, grey, yellow, red.
+    /// The ANSI colour codes for green, grey, yellow and red.
     fn colour(self) -> &'static str {
         match self {
             Self::Ok => "32",
@@ -52,22 +52,22 @@ impl Level {
     }
 }
 
-/// One thing that was seen.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// Stays the same from release to release: `endpoints.selector`.
+    /// It never changes between releases: `endpoints.selector`.
     pub id: &'static str,
-    pub level: Level,
+    pub level: FindingLevel,
     pub saw: String,
-    /// What it should be.
+    /// What was expected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub want: Option<String>,
-    /// What to do, most of it to be copied into a shell.
+    /// What to do. Most entries are shell commands.
     #[serde(rename = "do", skip_serializing_if = "Vec::is_empty")]
     pub advice: Vec<String>,
 }
 
-/// A link of the chain.
+/// The findings of one step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Section {
     pub title: &'static str,
@@ -79,26 +79,31 @@ impl Section {
         Self { title, findings: Vec::new() }
     }
 
-    pub fn say(&mut self, level: Level, id: &'static str, saw: impl Into<String>) -> &mut Finding {
+    pub fn say(
+        &mut self,
+        level: FindingLevel,
+        id: &'static str,
+        saw: impl Into<String>,
+    ) -> &mut Finding {
         self.findings.push(Finding { id, level, saw: saw.into(), want: None, advice: Vec::new() });
         let last = self.findings.len() - 1;
         &mut self.findings[last]
     }
 
     pub fn ok(&mut self, id: &'static str, saw: impl Into<String>) {
-        self.say(Level::Ok, id, saw);
+        self.say(FindingLevel::Ok, id, saw);
     }
 
     pub fn broken(&mut self, id: &'static str, saw: impl Into<String>) -> &mut Finding {
-        self.say(Level::Broken, id, saw)
+        self.say(FindingLevel::Broken, id, saw)
     }
 
     pub fn is_broken(&self) -> bool {
-        self.worst() == Level::Broken
+        self.worst() == FindingLevel::Broken
     }
 
-    fn worst(&self) -> Level {
-        self.findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Skipped)
+    fn worst(&self) -> FindingLevel {
+        self.findings.iter().map(|finding| finding.level).max().unwrap_or(FindingLevel::Skipped)
     }
 }
 
@@ -116,14 +121,14 @@ impl Finding {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// What was asked about, and what it is: `my-nginx is Service default/my-nginx, …`.
+    /// The name, and the object that it belongs to: `my-nginx is Service default/my-nginx`.
     pub subject: String,
     pub verdict: Verdict,
-    /// The first broken finding, or else the first that could not be told.
+    /// The id of the first broken finding, or else of the first unknown one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first: Option<&'static str>,
     pub steps: Vec<Section>,
-    /// What could not be read, with the permission that it takes.
+    /// What could not be read, with the missing permission.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unread: Vec<String>,
 }
@@ -137,18 +142,19 @@ impl Report {
                 .find(|finding| finding.level == level)
                 .map(|it| it.id)
         };
-        let (verdict, first) = match (first_of(Level::Broken), first_of(Level::Unknown)) {
-            (Some(id), _) => (Verdict::Broken, Some(id)),
-            (None, Some(id)) => (Verdict::Unknown, Some(id)),
-            (None, None) => (Verdict::Healthy, None),
-        };
+        let (verdict, first) =
+            match (first_of(FindingLevel::Broken), first_of(FindingLevel::Unknown)) {
+                (Some(id), _) => (Verdict::Broken, Some(id)),
+                (None, Some(id)) => (Verdict::Unknown, Some(id)),
+                (None, None) => (Verdict::Healthy, None),
+            };
         Self { subject, verdict, first, steps, unread }
     }
 
-    /// For a person; `coloured` for a terminal.
+    /// The report as text; `coloured` adds ANSI colours for a terminal.
     pub fn text(&self, coloured: bool) -> String {
         let mut text = String::new();
-        let paint = |level: Level, mark: &str| {
+        let paint = |level: FindingLevel, mark: &str| {
             if coloured {
                 format!("\x1b[{}m{mark}\x1b[0m", level.colour())
             } else {
@@ -186,7 +192,7 @@ impl Report {
             }
         }
         for unread in &self.unread {
-            let _ = writeln!(text, "  {} {unread}", paint(Level::Unknown, "?"));
+            let _ = writeln!(text, "  {} {unread}", paint(FindingLevel::Unknown, "?"));
         }
         let _ = writeln!(text, "\n{}", self.conclusion(coloured));
         text
@@ -197,7 +203,7 @@ impl Report {
             self.steps.iter().position(|step| {
                 step.findings
                     .iter()
-                    .any(|finding| finding.id == id && finding.level > Level::Warning)
+                    .any(|finding| finding.id == id && finding.level > FindingLevel::Warning)
             })
         });
         let at = place.map_or(String::new(), |at| {

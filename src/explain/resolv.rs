@@ -1,7 +1,6 @@
-//! What a resolver makes of a name: its search list, its ndots, and the questions that follow from
-//! them.
+//! The settings of a resolver (search list and ndots), and the names that it queries because of them.
 
-/// What of a resolv.conf decides which questions are asked.
+/// The parts of a resolv.conf that decide which queries a resolver sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvConf {
     pub nameservers: Vec<String>,
@@ -9,15 +8,15 @@ pub struct ResolvConf {
     pub ndots: usize,
 }
 
-/// Kubelet's number, for Pods with a cluster's DNS.
+/// The value that kubelet sets for Pods with `dnsPolicy: ClusterFirst`.
 pub(super) const CLUSTER_NDOTS: usize = 5;
-/// What a resolver takes where nothing is said (resolv.conf(5)).
+/// The default of a resolver (resolv.conf(5)).
 pub(super) const PLAIN_NDOTS: usize = 1;
-/// glibc takes no more than 15, whatever is written (resolv.conf(5)).
+/// The maximum in glibc, which lowers a larger value to this one (resolv.conf(5)).
 const MOST_NDOTS: usize = 15;
 
 impl ResolvConf {
-    /// The text of a resolv.conf; the last `search` or `domain` line counts, as in glibc.
+    /// Parses a resolv.conf. As in glibc, the last `search` or `domain` line wins.
     pub fn parse(text: &str) -> Self {
         let mut read = Self { nameservers: Vec::new(), search: Vec::new(), ndots: PLAIN_NDOTS };
         for line in text.lines() {
@@ -38,7 +37,7 @@ impl ResolvConf {
         read
     }
 
-    /// What kubelet writes for a Pod of a namespace, before what the node's own resolv.conf adds.
+    /// What kubelet writes for a Pod of a namespace, without the domains of the node's resolv.conf.
     pub fn of_namespace(namespace: &str, zone: &str, server: Option<&str>) -> Self {
         let search =
             vec![format!("{namespace}.svc.{zone}"), format!("svc.{zone}"), zone.to_owned()];
@@ -49,8 +48,8 @@ impl ResolvConf {
         }
     }
 
-    /// The names that are asked one after another until one has records: the order of glibc's
-    /// res_search.
+    /// The names that the resolver queries in turn until one has records, in the order of glibc's
+    /// `res_search`.
     pub fn candidates(&self, name: &str) -> Vec<String> {
         if name.ends_with('.') {
             return vec![name.to_owned()];
@@ -63,7 +62,7 @@ impl ResolvConf {
         names
     }
 
-    /// With as many dots as ndots says a name is asked as it is before anything is added to it.
+    /// A name with at least `ndots` dots is queried as it is before the search list is tried.
     pub fn is_absolute_first(&self, name: &str) -> bool {
         name.ends_with('.') || dots(name) >= self.ndots
     }
@@ -82,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_resolv_conf_says_what_is_asked() {
+    fn the_search_list_and_ndots_decide_the_candidates() {
         let pod = ResolvConf::parse(
             "nameserver 10.96.0.10\nsearch old\nsearch monitoring.svc.cluster.local svc.cluster.local cluster.local.\noptions edns0 ndots:5\n",
         );

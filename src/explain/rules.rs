@@ -1,6 +1,6 @@
-//! What kube-proxy wrote on a node, read from what `iptables-save`, `nft list ruleset` and `ipvsadm
-//! -Sn` print, and what else of the node matters: `bridge -d link`, kube-proxy's health page, its
-//! log.
+//! The rules of kube-proxy on a node, from the output of `iptables-save`, `nft list ruleset` or
+//! `ipvsadm -Sn`. Also the hairpin mode of the bridge (`bridge -d link`), and the health page and log
+//! of kube-proxy.
 
 mod iptables;
 mod ipvs;
@@ -11,31 +11,32 @@ use std::net::IpAddr;
 
 pub(super) use node::{BridgePort, Health};
 
-/// All that is known of a node.
+/// What is known about a node.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rules {
-    /// `iptables-save of this machine`, a file's name; empty where nothing was looked at.
+    /// The sources: `iptables-save of this machine`, or the name of a file. Empty if none was read.
     pub from: Vec<String>,
-    /// Why nothing was looked at.
+    /// Why no source was read.
     pub absent: Option<String>,
-    /// One for each mode and family that there are rules of.
-    pub proxies: Vec<Proxy>,
+    /// One for each mode and IP family that has rules.
+    pub proxies: Vec<ProxyRules>,
     pub bridge: Vec<BridgePort>,
     pub health: Option<Health>,
-    /// kube-proxy's port was asked and did not answer.
+    /// The error, if kube-proxy's health port did not answer.
     pub silent: Option<String>,
-    /// Errors of kube-proxy's log.
+    /// The error lines of kube-proxy's log.
     pub errors: Vec<String>,
 }
 
-/// The rules of one mode, as far as they say where connections go.
+/// The rules of one mode: which connections go to which endpoints.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Proxy {
+pub struct ProxyRules {
     pub mode: Mode,
-    /// The family that it rewrites; `None` for both.
+    /// True for IPv4, false for IPv6, `None` for both.
     pub v4: Option<bool>,
     pub frontends: Vec<Frontend>,
-    /// What all connections pass by, and is not there: id, what was seen, what it should be.
+    /// The rules that every connection needs and that are missing: the id of the finding, what was
+    /// seen, and what was expected.
     pub gaps: Vec<(&'static str, String, String)>,
 }
 
@@ -56,35 +57,34 @@ impl Mode {
     }
 }
 
-/// An address and port that connections are taken from.
+/// An address and port that kube-proxy redirects.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frontend {
-    /// `None` for a port of the node itself.
+    /// `None` for a node port.
     pub address: Option<IpAddr>,
     pub port: u16,
-    /// `TCP`.
+    /// In capitals: `TCP`.
     pub protocol: String,
-    pub to: To,
+    pub to: FrontendTarget,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum To {
+pub enum FrontendTarget {
     Endpoints(Endpoints),
-    /// Told to go away: there is no endpoint.
+    /// Connections are rejected, because there is no endpoint.
     Rejected,
-    /// Dropped: no endpoint on this node.
+    /// Connections are dropped, because this node has no endpoint.
     Dropped,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Endpoints {
     pub endpoints: Vec<Endpoint>,
-    /// For connections that come by `Local`: on this node only.
+    /// Only the endpoints of this node count (traffic policy `Local`).
     pub local: bool,
-    /// Whether the source of connections from outside is rewritten, where that is seen in the
-    /// rules.
+    /// Whether connections from outside are source-NATed; `None` if the rules do not show it.
     pub masquerade: Option<bool>,
-    /// A rule that leads nowhere: what it names.
+    /// Chains that a rule jumps to and that are empty or missing.
     pub dangling: Vec<String>,
 }
 
@@ -92,18 +92,18 @@ pub struct Endpoints {
 pub struct Endpoint {
     pub address: IpAddr,
     pub port: u16,
-    /// The part of connections that it gets; `None` where that is not by chance.
+    /// The share of connections, from 0 to 1; `None` if the endpoint is not chosen at random.
     pub share: Option<f64>,
-    /// Whether a Pod that is sent to itself has its source rewritten; `None` where the mode does
-    /// not say.
+    /// Whether connections of a Pod to itself are source-NATed; `None` if the rules of this mode do
+    /// not show it.
     pub hairpin: Option<bool>,
 }
 
 impl Rules {
-    /// Takes what a command wrote; several may stand one after another.
+    /// Reads the output of one or several commands.
     ///
     /// # Errors
-    /// Where nothing of it is known.
+    /// If `text` has no output of a known command.
     pub fn add(&mut self, from: &str, text: &str) -> Result<(), String> {
         let before = self.proxies.len();
         self.proxies.extend(iptables::read(text));
@@ -126,7 +126,7 @@ impl Rules {
         Ok(())
     }
 
-    /// What kube-proxy's Pod has said lately.
+    /// Reads the latest log lines of kube-proxy's Pod.
     pub fn add_log(&mut self, text: &str) {
         node::errors(text, &mut self.errors);
     }
@@ -136,8 +136,8 @@ impl Rules {
     }
 }
 
-impl Proxy {
-    /// Where connections to an address, or with `None` to a port of the node, go.
+impl ProxyRules {
+    /// The rule for an address and port. `None` as the address means a node port.
     pub fn find(&self, address: Option<IpAddr>, port: u16, protocol: &str) -> Option<&Frontend> {
         self.frontends
             .iter()
@@ -146,7 +146,7 @@ impl Proxy {
 }
 
 /// `10.0.0.1:80`, `[fd00::1]:80`.
-fn end(text: &str) -> Option<(IpAddr, u16)> {
+fn endpoint_address(text: &str) -> Option<(IpAddr, u16)> {
     let at: std::net::SocketAddr = text.parse().ok()?;
     Some((at.ip(), at.port()))
 }

@@ -1,4 +1,4 @@
-//! Step 2: the Service, the Pods that it selects, and the slices between the two.
+//! Step 2: the Service, the Pods that it selects, and its EndpointSlices.
 
 mod pods;
 mod ports;
@@ -8,14 +8,14 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 
 use super::{
     Evidence,
-    names::{Subject, Wanted},
+    names::{Destination, Subject},
     objects,
-    report::{Level, Section},
+    report::{FindingLevel, Section},
 };
 
 pub(super) const TITLE: &str = "Service and endpoints";
 
-pub(super) fn judge(evidence: &Evidence, wanted: &Wanted, subject: &Subject<'_>) -> Section {
+pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject<'_>) -> Section {
     let mut section = Section::new(TITLE);
     match subject {
         Subject::Service { service, port, .. } => {
@@ -34,24 +34,28 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Wanted, subject: &Subject<'_>)
                     .for_each(|finding| finding.saw = format!("{path}: {}", finding.saw));
             }
             if section.findings.is_empty() {
-                section.say(Level::Skipped, "service.none", "there is no Service to look at");
+                section.say(
+                    FindingLevel::Skipped,
+                    "service.none",
+                    "there is no Service to look at",
+                );
             }
         }
         Subject::Pod { candidate } => {
             section.say(
-                Level::Skipped,
+                FindingLevel::Skipped,
                 "service.none",
                 format!("{candidate} is a Pod's address: there is no Service in between"),
             );
         }
         Subject::Missing { .. } | Subject::Outside => {
-            section.say(Level::Skipped, "service.none", "there is no Service to look at");
+            section.say(FindingLevel::Skipped, "service.none", "there is no Service to look at");
         }
     }
     section
 }
 
-/// All of a Service inside the cluster.
+/// Runs all checks of one Service.
 pub(super) fn one(evidence: &Evidence, service: &Service, section: &mut Section) {
     describe(service, section);
     if objects::kind(service) == "ExternalName" {
@@ -71,7 +75,7 @@ pub(super) fn one(evidence: &Evidence, service: &Service, section: &mut Section)
     policies(evidence, service, section);
 }
 
-/// `ClusterIP 10.96.0.1; https 443/TCP → 6443`.
+/// Reports what the Service is: `ClusterIP 10.96.0.1; https 443/TCP → 6443`.
 fn describe(service: &Service, section: &mut Section) {
     let path = objects::path(service);
     let address = match objects::kind(service) {
@@ -94,7 +98,7 @@ fn describe(service: &Service, section: &mut Section) {
     section.ok("service.is", format!("Service {path}: {address}{ports}"));
 }
 
-/// Which endpoints a client gets, and whether it stays with one.
+/// Reports session affinity and internalTrafficPolicy.
 fn policies(evidence: &Evidence, service: &Service, section: &mut Section) {
     let Some(spec) = &service.spec else { return };
     if spec.session_affinity.as_deref() == Some("ClientIP") {
@@ -104,7 +108,7 @@ fn policies(evidence: &Evidence, service: &Service, section: &mut Section) {
             .and_then(|config| config.client_ip.as_ref()?.timeout_seconds)
             .unwrap_or(10_800);
         section.say(
-            Level::Note,
+            FindingLevel::Note,
             "service.affinity",
             format!("session affinity: a client stays with one endpoint for {seconds} s"),
         );
@@ -139,12 +143,12 @@ fn policies(evidence: &Evidence, service: &Service, section: &mut Section) {
                 "internalTrafficPolicy is Local: only Pods on {} get an answer; --pod or --node says which one asks",
                 nodes.join(", ")
             );
-            section.say(Level::Warning, "service.internal-local-nodes", saw);
+            section.say(FindingLevel::Warning, "service.internal-local-nodes", saw);
         }
     }
 }
 
-/// Pods of the Service's namespace that its selector matches; none without a selector.
+/// The Pods that the selector matches, in the Service's namespace. Without a selector there are none.
 pub(super) fn selected<'e>(
     evidence: &'e Evidence,
     service: &'e Service,
@@ -177,7 +181,7 @@ pub(super) fn ready_pods<'e>(
     selected(evidence, service).filter(|pod| pods::unready(pod).is_none())
 }
 
-/// Whether Pods count that are not ready.
+/// Whether Pods that are not ready are endpoints, too (`publishNotReadyAddresses`).
 fn publishes_unready(service: &Service) -> bool {
     service.spec.as_ref().and_then(|spec| spec.publish_not_ready_addresses).unwrap_or(false)
 }

@@ -1,4 +1,4 @@
-//! The server behind the Service: its Corefile, its permissions, how many there are.
+//! Checks the DNS server: its Corefile, its permissions and its replicas.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -8,7 +8,7 @@ use crate::{
     corefile::{Corefile, Severity},
     explain::{
         Evidence, corefile, objects,
-        report::{Level, Section},
+        report::{FindingLevel, Section},
         service::{is_pod_ready, ready_endpoints, selected},
     },
     server,
@@ -27,12 +27,12 @@ fn corefile_of(evidence: &Evidence, section: &mut Section) {
     let Some(text) = corefile::text(&evidence.objects) else {
         match evidence.lacks("configmaps", "kube-system") {
             Some(unread) => drop(section.say(
-                Level::Unknown,
+                FindingLevel::Unknown,
                 "corefile.unread",
                 format!("the Corefile cannot be looked at: {unread}"),
             )),
             None => drop(section.say(
-                Level::Warning,
+                FindingLevel::Warning,
                 "corefile.none",
                 "there is no ConfigMap kube-system/coredns with a Corefile",
             )),
@@ -40,13 +40,13 @@ fn corefile_of(evidence: &Evidence, section: &mut Section) {
         return;
     };
     let (parsed, mut diagnostics) = corefile::read(text);
-    // What is mounted beside it cannot be seen from here.
+    // Files that are mounted beside the Corefile are unknown here, so their lines are left out below.
     server::check(&parsed, 53, &mut diagnostics);
     let before = section.findings.len();
     for (severity, line) in diagnostics.lines().filter(|(_, line)| !line.contains("and not here")) {
         match severity {
             Severity::Error => section.broken("corefile.mistake", line).advise(EDIT),
-            Severity::Warning => section.say(Level::Warning, "corefile.warning", line),
+            Severity::Warning => section.say(FindingLevel::Warning, "corefile.warning", line),
         };
     }
     loops(evidence, &parsed, EDIT, section);
@@ -59,7 +59,7 @@ fn corefile_of(evidence: &Evidence, section: &mut Section) {
             .want("kubernetes cluster.local in-addr.arpa ip6.arpa")
             .advise(EDIT);
     }
-    if !section.findings[before..].iter().any(|finding| finding.level > Level::Note) {
+    if !section.findings[before..].iter().any(|finding| finding.level > FindingLevel::Note) {
         let targets: Vec<&str> = corefile::directives(&parsed, "forward")
             .flat_map(|line| line.arguments.iter().skip(1))
             .map(|token| token.text.as_str())
@@ -76,7 +76,7 @@ fn corefile_of(evidence: &Evidence, section: &mut Section) {
     }
 }
 
-/// Questions for names of the world that come back for ever.
+/// Reports an upstream that is the cluster's DNS itself, which makes queries loop.
 fn loops(evidence: &Evidence, parsed: &Corefile, edit: &str, section: &mut Section) {
     let kube_dns = evidence.objects.service("kube-system", "kube-dns");
     let mut own: BTreeSet<IpAddr> =
@@ -108,14 +108,14 @@ fn loops(evidence: &Evidence, parsed: &Corefile, edit: &str, section: &mut Secti
     }
 }
 
-/// What kubeadm's ClusterRole gives.
+/// Checks the permissions of kubeadm's ClusterRole `system:coredns`.
 fn permissions(evidence: &Evidence, section: &mut Section) {
     const NEEDED: [(&str, &str); 3] =
         [("", "services"), ("", "namespaces"), ("discovery.k8s.io", "endpointslices")];
     if evidence.lacks("clusterroles", "").is_some()
         || evidence.lacks("clusterrolebindings", "").is_some()
     {
-        section.say(Level::Note, "rbac.unread", "the server's own permissions are not looked at: this account may not read ClusterRoles");
+        section.say(FindingLevel::Note, "rbac.unread", "the server's own permissions are not looked at: this account may not read ClusterRoles");
         return;
     }
     let role =
@@ -187,7 +187,7 @@ fn permissions(evidence: &Evidence, section: &mut Section) {
     );
 }
 
-/// Two on two nodes, or the cluster's names go with a node.
+/// Checks that there are two replicas on two nodes, so that DNS survives the loss of a node.
 fn replicas(evidence: &Evidence, section: &mut Section) {
     if let Some(deployment) = evidence
         .objects
@@ -213,7 +213,7 @@ fn replicas(evidence: &Evidence, section: &mut Section) {
         (0, _) => {}
         (1, _) => {
             let warning = section.say(
-                Level::Warning,
+                FindingLevel::Warning,
                 "cluster.one-replica",
                 "one server is ready: the cluster's names go with it",
             );
@@ -224,7 +224,7 @@ fn replicas(evidence: &Evidence, section: &mut Section) {
         (count, 1) => drop(
             section
                 .say(
-                    Level::Warning,
+                    FindingLevel::Warning,
                     "cluster.one-node",
                     format!("all {count} servers are on one node: the cluster's names go with it"),
                 )

@@ -1,22 +1,22 @@
-//! What the server said, beside what the objects make of the name.
+//! Compares the server's answer with the answer that the objects call for.
 
 use crate::{
     explain::{
         Answer, Evidence,
-        expected::{End, Own},
-        names::Wanted,
+        expected::{ExpectedAnswer, ExpectedEnd},
+        names::Destination,
         objects,
-        report::{Level, Section},
+        report::{FindingLevel, Section},
         resolv::dots,
     },
     wire::Type,
 };
 
-/// One name at the server that the Pod asks.
+/// Compares one name at the server that the Pod uses.
 pub(super) fn with_server(
     evidence: &Evidence,
     candidate: &str,
-    own: &[(Type, Own)],
+    own: &[(Type, ExpectedAnswer)],
     section: &mut Section,
 ) {
     let asked = &evidence.asked;
@@ -70,15 +70,14 @@ pub(super) fn with_server(
     }
 }
 
-/// A domain of the search list that answers for every name hides the name itself, where that is a
-/// whole one.
+/// Reports a search domain that answers for every name. It hides the external name that was meant.
 fn shadowed(
     evidence: &Evidence,
     candidate: &str,
-    own: &[(Type, Own)],
+    own: &[(Type, ExpectedAnswer)],
     section: &mut Section,
 ) -> bool {
-    let name = Wanted::parse(&evidence.name).host;
+    let name = Destination::parse(&evidence.name).host;
     if name.ends_with('.') || dots(&name) < 2 || candidate == format!("{name}.") {
         return false;
     }
@@ -119,7 +118,7 @@ fn over_tcp(evidence: &Evidence, candidate: &str) -> &'static str {
     if heard { ", over UDP and TCP" } else { ", over UDP" }
 }
 
-/// Large answers and some clients need TCP.
+/// Checks TCP, which large answers and some clients need.
 fn tcp(evidence: &Evidence, candidate: &str, section: &mut Section) {
     let failed = evidence
         .asked
@@ -129,7 +128,7 @@ fn tcp(evidence: &Evidence, candidate: &str, section: &mut Section) {
         .find_map(|reply| reply.answer.as_ref().err());
     if let Some(error) = failed {
         let saw = format!("{} does not answer over TCP: {error}", evidence.asked.server);
-        let warning = section.say(Level::Warning, "dns.tcp", saw);
+        let warning = section.say(FindingLevel::Warning, "dns.tcp", saw);
         warning
             .want("53/TCP as well as 53/UDP, in the Service kube-dns and in every network policy")
             .advise("kubectl -n kube-system get service kube-dns -o yaml");
@@ -138,25 +137,25 @@ fn tcp(evidence: &Evidence, candidate: &str, section: &mut Section) {
 
 fn nobody(evidence: &Evidence, section: &mut Section) {
     if let Some(reason) = &evidence.asked.not_asked {
-        section.say(Level::Skipped, "dns.server", reason.clone());
+        section.say(FindingLevel::Skipped, "dns.server", reason.clone());
     }
 }
 
-/// Why the first question had no answer: no other was asked then.
+/// The error of the first query. After an error, no further query is sent.
 fn unheard(evidence: &Evidence) -> Option<&String> {
     evidence.asked.replies.first().and_then(|reply| reply.answer.as_ref().err())
 }
 
-/// No answer means something only where one can be expected.
+/// Reports that the server did not answer. This is a fault only inside the cluster.
 fn silent(evidence: &Evidence, candidate: &str, error: &str, section: &mut Section) {
     if section.findings.iter().any(|finding| finding.id == "dns.no-answer") {
         return;
     }
     let asked = &evidence.asked;
     let (level, from) = if asked.inside {
-        (Level::Broken, "")
+        (FindingLevel::Broken, "")
     } else {
-        (Level::Unknown, " from here, outside of the cluster")
+        (FindingLevel::Unknown, " from here, outside of the cluster")
     };
     let finding = section.say(
         level,
@@ -176,8 +175,8 @@ fn silent(evidence: &Evidence, candidate: &str, error: &str, section: &mut Secti
     }
 }
 
-/// What was answered and what should have been, where they differ.
-fn difference(qtype: Type, own: &Own, answer: &Answer) -> Option<(String, String)> {
+/// The actual and the expected answer, or `None` if they agree.
+fn difference(qtype: Type, own: &ExpectedAnswer, answer: &Answer) -> Option<(String, String)> {
     let rtype = qtype.to_string();
     let data = answer.data(&rtype);
     let said = if answer.records.is_empty() {
@@ -187,19 +186,21 @@ fn difference(qtype: Type, own: &Own, answer: &Answer) -> Option<(String, String
     };
     let want = own.to_string();
     match &own.end {
-        // The upstream's part is not ours to say, and neither is what could not be read.
-        End::Unread | End::Circle => None,
-        End::Outside(_) => {
+        // The objects do not decide what an upstream answers, nor a name whose objects were unreadable.
+        ExpectedEnd::Unread | ExpectedEnd::AliasLoop => None,
+        ExpectedEnd::Outside(_) => {
             let alias = own.data(Type::CNAME);
             let differs = !alias.is_empty()
                 && !answer.records.is_empty()
                 && !answer.records.iter().any(|record| alias.contains(&&*record.data));
             differs.then_some((said, want))
         }
-        End::NoName => (!data.is_empty()).then_some((said, want)),
-        End::NoData => (answer.rcode == "NXDOMAIN" || !data.is_empty()).then_some((said, want)),
-        End::Records => {
-            // A large answer may come in part; each of its addresses has to be one of ours.
+        ExpectedEnd::NoName => (!data.is_empty()).then_some((said, want)),
+        ExpectedEnd::NoData => {
+            (answer.rcode == "NXDOMAIN" || !data.is_empty()).then_some((said, want))
+        }
+        ExpectedEnd::Records => {
+            // A large answer may be incomplete, but each of its addresses must be an expected one.
             let ours = own.data(qtype);
             let differs = data.is_empty()
                 || data.iter().any(|it| !ours.contains(it))
@@ -217,10 +218,10 @@ fn stale(evidence: &Evidence, saw: &str, want: &str, section: &mut Section) {
     ));
 }
 
-/// A server of another cluster has this name, too, at another address.
+/// Checks the address of `kubernetes.default`, which differs at the server of another cluster.
 pub(super) fn kubernetes_default(evidence: &Evidence, section: &mut Section) {
     let Some(service) = evidence.objects.service("default", "kubernetes") else { return };
-    // What does not answer was told already.
+    // A server that does not answer has its own finding already.
     if section
         .findings
         .iter()
@@ -255,7 +256,8 @@ pub(super) fn kubernetes_default(evidence: &Evidence, section: &mut Section) {
     }
 }
 
-/// Without a name to ask for: whether anybody answers, over both, and who answers for the world.
+/// Checks, for a report without a name, that the server answers over UDP and TCP, and that external
+/// names resolve.
 pub(super) fn alive(evidence: &Evidence, section: &mut Section) {
     let name = format!("kubernetes.default.svc.{}.", evidence.zone);
     match evidence
@@ -288,7 +290,7 @@ fn upstream(evidence: &Evidence, section: &mut Section) {
         }
         Some(Ok(answer)) => {
             let warning = section.say(
-                Level::Warning,
+                FindingLevel::Warning,
                 "dns.upstream",
                 format!(
                     "{} answers the question for the world's name servers (. NS) with {}",
@@ -299,7 +301,7 @@ fn upstream(evidence: &Evidence, section: &mut Section) {
         }
         Some(Err(error)) => {
             let warning = section.say(
-                Level::Warning,
+                FindingLevel::Warning,
                 "dns.upstream",
                 format!("{} does not answer for the world (. NS): {error}", evidence.asked.server),
             );

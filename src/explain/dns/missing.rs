@@ -1,18 +1,18 @@
-//! A name that nothing has: what it was meant to be.
+//! Suggests the right name for a cluster name that does not exist.
 
 use crate::{
     corefile::nearest,
     explain::{
         Evidence,
-        names::{self, ClusterName, Wanted, take_apart},
+        names::{self, ClusterName, Destination, take_apart},
         objects,
-        report::{Level, Section},
+        report::{FindingLevel, Section},
     },
 };
 
 pub(super) fn judge(
     evidence: &Evidence,
-    wanted: &Wanted,
+    wanted: &Destination,
     namespace: &str,
     service: &str,
     section: &mut Section,
@@ -22,14 +22,14 @@ pub(super) fn judge(
     if let Some(unread) = unread {
         let saw =
             format!("whether there is a Service {namespace}/{service} cannot be said: {unread}");
-        section.say(Level::Unknown, "dns.unread", saw);
+        section.say(FindingLevel::Unknown, "dns.unread", saw);
         return;
     }
     let zone = &evidence.zone;
     if !objects.has_namespace(namespace) {
         let broken = section.broken("dns.namespace", format!("there is no namespace {namespace}"));
         let near = nearest(namespace, &names::namespaces(evidence));
-        // A Service of that name elsewhere is a better guess than a near word.
+        // A Service with the same name in another namespace is a better guess than a similar name.
         let elsewhere = elsewhere(evidence, service);
         match elsewhere.first().or(near.as_ref()) {
             Some(near) => broken.want(format!("did you mean {service}.{near}?")),
@@ -39,7 +39,7 @@ pub(super) fn judge(
         return;
     }
     if objects.service(namespace, service).is_some() {
-        // The labels stand, so something else of the name is wrong: its zone.
+        // The Service exists, so the zone of the name must be wrong.
         let broken = section
             .broken("dns.zone", format!("{} is not under the cluster's zone, {zone}", wanted.host));
         broken
@@ -78,7 +78,7 @@ pub(super) fn judge(
     broken.advise(format!("kubectl -n {namespace} get services"));
 }
 
-/// Namespaces with a Service of this name.
+/// The namespaces that have a Service with this name.
 fn elsewhere<'e>(evidence: &'e Evidence, service: &str) -> Vec<&'e str> {
     evidence
         .objects
@@ -89,7 +89,7 @@ fn elsewhere<'e>(evidence: &'e Evidence, service: &str) -> Vec<&'e str> {
         .collect()
 }
 
-/// `did you mean database.default…?` for a name of the cluster that nothing has.
+/// A suggestion for a cluster name that does not exist: `did you mean database.default…?`.
 pub(super) fn meant(evidence: &Evidence, name: &str) -> Option<String> {
     let Some(ClusterName::Service { namespace, service, .. }) = take_apart(name, &evidence.zone)
     else {

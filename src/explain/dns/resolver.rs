@@ -1,18 +1,18 @@
-//! Whether the Pod's resolver is set up so that it comes to the name.
+//! Checks whether the Pod's resolver settings lead to the name.
 
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::explain::{
     Evidence,
-    names::{Subject, Wanted, take_apart},
+    names::{Destination, Subject, take_apart},
     objects,
-    report::{Level, Section},
+    report::{FindingLevel, Section},
     resolv::CLUSTER_NDOTS,
 };
 
 pub(super) fn judge(
     evidence: &Evidence,
-    wanted: &Wanted,
+    wanted: &Destination,
     subject: &Subject<'_>,
     section: &mut Section,
 ) {
@@ -28,7 +28,7 @@ pub(super) fn judge(
         asker.resolv.search.join(" ")
     };
     section.say(
-        Level::Note,
+        FindingLevel::Note,
         "dns.resolver",
         format!(
             "{}: nameserver {servers}, search {search}, ndots {}",
@@ -58,7 +58,7 @@ pub(super) fn judge(
     }
 }
 
-/// `dnsPolicy` and `dnsConfig` of the Pod.
+/// Checks `dnsPolicy` and `dnsConfig` of the Pod.
 fn policy(evidence: &Evidence, pod: &Pod, section: &mut Section) {
     let Some(spec) = &pod.spec else { return };
     let path = objects::path(pod);
@@ -66,7 +66,7 @@ fn policy(evidence: &Evidence, pod: &Pod, section: &mut Section) {
     let known = |address: &String| {
         Some(address.as_str()) == evidence.dns_address()
             || evidence.objects.services().iter().any(|service| objects::cluster_ips(service).contains(&address.as_str()))
-            // NodeLocal DNSCache listens at a link-local address.
+            // NodeLocal DNSCache listens on a link-local address.
             || address.starts_with("169.254.")
             || address.starts_with("fe80:")
     };
@@ -102,10 +102,10 @@ fn policy(evidence: &Evidence, pod: &Pod, section: &mut Section) {
     }
 }
 
-/// The name exists, and none of the questions asks for it.
+/// Reports that the name exists, but the resolver never queries it.
 pub(super) fn not_reached(
     evidence: &Evidence,
-    wanted: &Wanted,
+    wanted: &Destination,
     target: &str,
     section: &mut Section,
 ) {

@@ -13,7 +13,7 @@ use crate::{
         Objects,
         evidence::Unread,
         ingress,
-        names::{ClusterName, Wanted, take_apart},
+        names::{ClusterName, Destination, take_apart},
         objects,
     },
     limits,
@@ -32,7 +32,7 @@ use super::{Gathered, Request};
 pub(super) async fn read(
     cluster: &ClusterConfig,
     request: &Request,
-    wanted: &Wanted,
+    wanted: &Destination,
 ) -> anyhow::Result<Gathered> {
     let client = cluster.client().await?;
     let namespace = client.default_namespace().to_owned();
@@ -125,7 +125,7 @@ pub(super) async fn proxy_log(
 }
 
 /// Whether the namespace is a label of the name.
-fn is_about(wanted: &Wanted, namespace: &str) -> bool {
+fn is_about(wanted: &Destination, namespace: &str) -> bool {
     wanted.host.split('.').any(|label| label == namespace)
 }
 
@@ -142,7 +142,7 @@ impl Reader {
     async fn services(
         &mut self,
         near: &mut BTreeSet<String>,
-        wanted: &Wanted,
+        wanted: &Destination,
     ) -> anyhow::Result<()> {
         self.list(&NAMESPACE, "", "").await?;
         let labels = wanted.host.split('.').map(str::to_owned);
@@ -165,7 +165,7 @@ impl Reader {
     }
 
     /// The certificates of the host's Ingresses.
-    async fn secrets(&mut self, wanted: &Wanted) -> anyhow::Result<()> {
+    async fn secrets(&mut self, wanted: &Destination) -> anyhow::Result<()> {
         let ingresses =
             self.objects.ingresses().iter().filter(|it| ingress::has_host(it, &wanted.host));
         let entries = ingresses.flat_map(|it| {

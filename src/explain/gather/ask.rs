@@ -4,7 +4,7 @@ use crate::{
     explain::{
         Answer, Evidence,
         evidence::{Asked, Reply},
-        names::{self, Subject, Wanted},
+        names::{self, Destination, Subject},
         objects,
     },
     limits,
@@ -17,7 +17,7 @@ use super::Request;
 pub(super) async fn ask(
     request: &Request,
     evidence: &Evidence,
-    wanted: &Wanted,
+    wanted: &Destination,
     inside: bool,
 ) -> Asked {
     let (server, inside) = match (&request.server, evidence.is_live) {
@@ -58,7 +58,7 @@ struct Asking {
 impl Asking {
     /// Up to the name that finds something. A server that is silent is asked once, and one that is
     /// not the cluster's hears no name.
-    async fn search_path(&mut self, evidence: &Evidence, wanted: &Wanted) {
+    async fn search_path(&mut self, evidence: &Evidence, wanted: &Destination) {
         let (kubernetes, qtype) = kubernetes_default(evidence);
         if self.question(&kubernetes, qtype, false).await.is_none()
             || !self.asked.inside && self.is_another(evidence)

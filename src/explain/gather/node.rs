@@ -1,5 +1,5 @@
-//! The machine this runs on, where it is a node: its rules, its bridge, kube-proxy's health.
-//! Commands that only read.
+//! Reads this machine if it is a node: the rules of kube-proxy, the bridge, and kube-proxy's health.
+//! The commands that it runs change nothing.
 
 use std::{
     fs,
@@ -21,14 +21,14 @@ use crate::{
 
 use super::Request;
 
-/// The addresses of this machine that are not its loopback's.
+/// The addresses of this machine without loopback.
 pub(super) fn addresses() -> Vec<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     interfaces.into_iter().filter(|it| !it.is_loopback()).map(|it| it.ip()).collect()
 }
 
-/// The node that this machine is: by the Node objects, or by the Pods that run on it, which more
-/// accounts may read.
+/// The name of the node that this machine is. It is found by the Node objects or, since fewer accounts
+/// may read those, by the Pods that run here.
 pub(super) fn named(all: &Objects, here: &[IpAddr]) -> Option<String> {
     let is_here = |text: &str| text.parse().is_ok_and(|ip| here.contains(&ip));
     let node = all
@@ -47,7 +47,7 @@ pub(super) fn named(all: &Objects, here: &[IpAddr]) -> Option<String> {
     node.or_else(|| all.pods().iter().find_map(host_of))
 }
 
-/// Whether Services can be expected to answer here: this is a Pod, or a node.
+/// Whether this machine is a node or runs in a Pod, so that it should reach Services.
 pub(super) fn is_inside(all: &Objects, here: &[IpAddr]) -> bool {
     let of_pod = || {
         all.pods()
@@ -58,10 +58,10 @@ pub(super) fn is_inside(all: &Objects, here: &[IpAddr]) -> bool {
     std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() || named(all, here).is_some() || of_pod()
 }
 
-/// What the files say, or else this machine where it is the node.
+/// The rules from the files, or from this machine if there are no files and it is the node.
 ///
 /// # Errors
-/// A file that cannot be read, or that says nothing of a node.
+/// If a file cannot be read, or has no output of a known command.
 pub(super) fn rules(
     request: &Request,
     node: Option<&str>,
@@ -98,7 +98,7 @@ fn live(rules: &mut Rules, unread: &mut Vec<Unread>) {
         [("iptables-save", &[][..]), ("ip6tables-save", &[]), ("nft", &["list", "ruleset"])]
     {
         match run(program, arguments) {
-            // Nothing at all is no fault yet: another mode may be in use.
+            // Empty output is not a fault yet, because kube-proxy may use another mode.
             Ok(text) => drop(rules.add(&format!("{program} here"), &text)),
             Err(reason) => failures.push(format!("{program}: {reason}")),
         }
@@ -148,7 +148,7 @@ fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
     }
 }
 
-/// Ports of bridges, as the kernel shows them.
+/// The bridge ports in `/sys/class/net`.
 fn bridge(root: &Path) -> Vec<BridgePort> {
     let flag = |path: PathBuf| fs::read_to_string(path).is_ok_and(|text| text.trim() == "1");
     let promiscuous = |port: &Path| {
@@ -178,7 +178,7 @@ fn bridge(root: &Path) -> Vec<BridgePort> {
     ports
 }
 
-/// kube-proxy's own word.
+/// Requests kube-proxy's `/healthz` on this machine.
 fn health() -> io::Result<String> {
     let mut stream =
         TcpStream::connect_timeout(&([127, 0, 0, 1], 10_256).into(), limits::EXPLAIN_ASK_TIME)?;

@@ -1,4 +1,4 @@
-//! The certificate that an Ingress shows for a host.
+//! Checks the certificate that an Ingress presents for a host.
 
 use k8s_openapi::api::{core::v1::Secret, networking::v1::Ingress};
 use rustls::{
@@ -8,7 +8,7 @@ use rustls::{
 
 use crate::explain::{
     Evidence, objects,
-    report::{Level, Section},
+    report::{FindingLevel, Section},
 };
 
 pub(super) fn judge(evidence: &Evidence, ingress: &Ingress, host: &str, section: &mut Section) {
@@ -26,7 +26,7 @@ pub(super) fn judge(evidence: &Evidence, ingress: &Ingress, host: &str, section:
 fn secret(evidence: &Evidence, namespace: &str, name: &str, host: &str, section: &mut Section) {
     if let Some(unread) = evidence.lacks("secrets", namespace) {
         let unknown = section.say(
-            Level::Unknown,
+            FindingLevel::Unknown,
             "outside.tls-unread",
             format!("whether Secret {name} names {host} cannot be said: {unread}"),
         );
@@ -35,7 +35,7 @@ fn secret(evidence: &Evidence, namespace: &str, name: &str, host: &str, section:
     }
     if !evidence.is_live && evidence.objects.secrets().is_empty() {
         section.say(
-            Level::Skipped,
+            FindingLevel::Skipped,
             "outside.tls-unread",
             format!("the manifests hold no Secrets: {namespace}/{name} is not looked at"),
         );
@@ -79,7 +79,7 @@ fn secret(evidence: &Evidence, namespace: &str, name: &str, host: &str, section:
     }
 }
 
-/// `None` where the certificate is the host's, else whose it is.
+/// `None` if the certificate is valid for the host, else the names that it is valid for.
 fn names(secret: &Secret, host: &str) -> Result<Option<Vec<String>>, String> {
     let pem =
         secret.data.as_ref().and_then(|data| data.get("tls.crt")).map(|bytes| bytes.0.clone());
@@ -101,7 +101,7 @@ fn names(secret: &Secret, host: &str) -> Result<Option<Vec<String>>, String> {
             presented,
             ..
         })) => {
-            // They come as rustls prints them: `DnsName("a.example")`.
+            // rustls gives them in its debug format: `DnsName("a.example")`.
             let bare = |name: &String| name.split('"').nth(1).unwrap_or(name).to_owned();
             Ok(Some(presented.iter().map(bare).collect()))
         }

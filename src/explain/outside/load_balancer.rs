@@ -1,10 +1,10 @@
-//! What a cloud or a controller of the cluster's own gave.
+//! Checks the addresses that the load balancer's controller assigned.
 
 use k8s_openapi::api::core::v1::Service;
 
 use crate::explain::{
     objects,
-    report::{Level, Section},
+    report::{FindingLevel, Section},
 };
 
 pub(super) fn judge(service: &Service, section: &mut Section) {
@@ -45,7 +45,7 @@ pub(super) fn judge(service: &Service, section: &mut Section) {
         spec.and_then(|spec| spec.load_balancer_source_ranges.as_deref()).unwrap_or_default();
     if !ranges.is_empty() {
         section.say(
-            Level::Note,
+            FindingLevel::Note,
             "outside.source-ranges",
             format!("only clients in {} are let in", ranges.join(", ")),
         );

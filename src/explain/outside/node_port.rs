@@ -1,17 +1,17 @@
-//! A port of every node.
+//! Checks the node ports of a Service.
 
 use k8s_openapi::api::core::v1::Service;
 
 use crate::explain::{
     Evidence, objects,
-    report::{Level, Section},
+    report::{FindingLevel, Section},
 };
 
 use super::{is_ready, local_only, node_addresses, nodes_with_endpoints};
 
-/// `--service-node-port-range` where nothing else is said.
+/// The default of the API server's `--service-node-port-range`.
 const RANGE: std::ops::RangeInclusive<i32> = 30_000..=32_767;
-/// Addresses that are named; more are counted.
+/// How many node addresses are listed. The others are only counted.
 const NAMED: usize = 3;
 
 pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Section) {
@@ -43,8 +43,8 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
             continue;
         };
         if !RANGE.contains(&node_port) {
-            // An API server that was told another range has taken it.
-            let level = if evidence.is_live { Level::Warning } else { Level::Broken };
+            // A live API server accepted the port, so it has another range.
+            let level = if evidence.is_live { FindingLevel::Warning } else { FindingLevel::Broken };
             let finding = section.say(
                 level,
                 "outside.node-port-range",
@@ -53,7 +53,7 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
             finding
                 .want("a port of the API server's --service-node-port-range, and not one that the node uses itself")
                 .advise(edit.clone());
-            if level == Level::Broken {
+            if level == FindingLevel::Broken {
                 continue;
             }
         }
@@ -67,7 +67,7 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
     }
 }
 
-/// The nodes that answer.
+/// The nodes that accept connections at the port.
 fn reached_at(
     evidence: &Evidence,
     service: &Service,
@@ -77,7 +77,7 @@ fn reached_at(
 ) {
     if let Some(unread) = evidence.lacks("nodes", "") {
         section.say(
-            Level::Note,
+            FindingLevel::Note,
             "outside.nodes-unread",
             format!("clients use port {port}/{protocol} of a node; which ones there are cannot be said: {unread}"),
         );
@@ -118,7 +118,7 @@ fn reached_at(
             "no node is ready"
         };
         section.say(
-            Level::Note,
+            FindingLevel::Note,
             "outside.no-nodes",
             format!("clients use port {port}/{protocol} of any node; {saw} here"),
         );

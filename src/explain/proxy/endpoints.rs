@@ -1,4 +1,4 @@
-//! The endpoints of a rule against those of the API, and what happens to connections on the way.
+//! Compares the endpoints of a rule with those of the API, and checks source NAT.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -7,18 +7,19 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use crate::explain::{
     Evidence, objects,
     report::Section,
-    rules::{self, Mode, Proxy},
+    rules::{self, Mode, ProxyRules},
 };
 
 use super::{Entrance, restart};
 
-/// How far a part may be from the mean: iptables counts in 2⁻³¹, and prints ten digits.
+/// How far the share of an endpoint may be from the mean. iptables stores a probability in units of
+/// 2⁻³¹ and prints ten digits.
 const TOLERANCE: f64 = 0.001;
 
 pub(super) fn judge(
     evidence: &Evidence,
     entrance: &Entrance<'_>,
-    proxy: &Proxy,
+    proxy: &ProxyRules,
     to: &rules::Endpoints,
     section: &mut Section,
 ) {
@@ -40,17 +41,17 @@ pub(super) fn judge(
     marks(evidence, entrance, proxy, to, section);
 }
 
-/// Rules of another time than the objects.
+/// Reports rules that are older than the objects.
 fn lags(
     evidence: &Evidence,
     entrance: &Entrance<'_>,
-    proxy: &Proxy,
+    proxy: &ProxyRules,
     to: &rules::Endpoints,
     section: &mut Section,
 ) -> bool {
     let want = wanted(evidence, entrance, proxy.v4);
     if want.is_empty() {
-        // Serving endpoints that terminate are used where there are no others.
+        // Terminating endpoints that still serve are used if there are no others.
         return false;
     }
     let have: BTreeSet<(IpAddr, u16)> =
@@ -83,7 +84,7 @@ fn lags(
     true
 }
 
-/// Ready endpoints at the port, each with whether the rule must have it.
+/// The ready endpoints of the port, each with whether the rule must have it.
 fn wanted(
     evidence: &Evidence,
     entrance: &Entrance<'_>,
@@ -126,7 +127,7 @@ fn wanted(
     wanted
 }
 
-/// Every endpoint gets as many connections as the others.
+/// Checks that all endpoints get the same share of connections.
 fn shares(evidence: &Evidence, name: &str, to: &rules::Endpoints, section: &mut Section) {
     let count = to.endpoints.len() as f64;
     let uneven = to
@@ -154,16 +155,16 @@ fn shares(evidence: &Evidence, name: &str, to: &rules::Endpoints, section: &mut 
     }
 }
 
-/// Replies come back by the node only if the node has put its own address in.
+/// Checks source NAT: only with it do replies come back through the node.
 fn marks(
     evidence: &Evidence,
     entrance: &Entrance<'_>,
-    proxy: &Proxy,
+    proxy: &ProxyRules,
     to: &rules::Endpoints,
     section: &mut Section,
 ) {
     let name = entrance.name();
-    // In nftables only Pods of the node are in the set.
+    // In mode nftables the set holds only Pods of this node.
     let here = |address: IpAddr| {
         proxy.mode != Mode::Nftables
             || node_of(evidence, address).is_some_and(|node| Some(node) == evidence.node.as_deref())
@@ -182,7 +183,7 @@ fn marks(
     if to.masquerade != Some(false) || to.local {
         return;
     }
-    // Without --cluster-cidr no Service has the mark at its cluster IP.
+    // Without --cluster-cidr no rule to a cluster IP has the mark.
     if entrance.kind != "cluster IP" || others_have(proxy) {
         let broken = section.broken(
             "proxy.mark",
@@ -194,13 +195,13 @@ fn marks(
     }
 }
 
-/// Whether most rules to cluster IPs have a mark.
-fn others_have(proxy: &Proxy) -> bool {
+/// Whether most rules to cluster IPs have the mark for source NAT.
+fn others_have(proxy: &ProxyRules) -> bool {
     let with = |want: bool| {
         proxy
             .frontends
             .iter()
-            .filter(|it| it.address.is_some() && matches!(&it.to, rules::To::Endpoints(to) if to.masquerade == Some(want) && !to.local))
+            .filter(|it| it.address.is_some() && matches!(&it.to, rules::FrontendTarget::Endpoints(to) if to.masquerade == Some(want) && !to.local))
             .count()
     };
     with(true) > with(false)

@@ -1,12 +1,12 @@
-//! Whether kube-proxy runs at all, as its Pods, its health page and its log say.
+//! Checks whether kube-proxy runs, by its Pods, its health page and its log.
 
 use crate::explain::{
     Evidence, objects,
-    report::{Level, Section},
+    report::{FindingLevel, Section},
     service::is_pod_ready,
 };
 
-/// Errors of the log that are shown.
+/// How many error lines of the log are shown.
 const SHOWN: usize = 2;
 
 pub(super) fn judge(evidence: &Evidence, section: &mut Section) {
@@ -32,7 +32,7 @@ pub(super) fn judge(evidence: &Evidence, section: &mut Section) {
             .advise("kubectl -n kube-system logs -l k8s-app=kube-proxy --tail=50");
     }
     for error in rules.errors.iter().rev().take(SHOWN) {
-        section.say(Level::Warning, "proxy.log", format!("kube-proxy's log: {error}"));
+        section.say(FindingLevel::Warning, "proxy.log", format!("kube-proxy's log: {error}"));
     }
 }
 
@@ -73,7 +73,8 @@ fn pods(evidence: &Evidence, section: &mut Section) {
         broken.advise(format!("kubectl -n kube-system get pods -l k8s-app=kube-proxy -o wide --field-selector spec.nodeName={node}"));
     } else if !down.is_empty() {
         let nodes = down.iter().map(|pod| node_of(pod)).collect::<Vec<_>>().join(", ");
-        let level = if down.len() == pods.len() { Level::Broken } else { Level::Warning };
+        let level =
+            if down.len() == pods.len() { FindingLevel::Broken } else { FindingLevel::Warning };
         let finding = section.say(
             level,
             "proxy.stopped",

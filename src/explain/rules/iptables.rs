@@ -1,22 +1,22 @@
-//! `iptables-save` and `ip6tables-save`, as kube-proxy's mode iptables fills them.
+//! Parses `iptables-save` and `ip6tables-save` with the rules of kube-proxy's mode iptables.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
 
-use super::{Endpoint, Endpoints, Frontend, Mode, Proxy, To, end};
+use super::{Endpoint, Endpoints, Frontend, FrontendTarget, Mode, ProxyRules, endpoint_address};
 
 const SERVICES: &str = "KUBE-SERVICES";
 const MARK: &str = "KUBE-MARK-MASQ";
 
-/// Whether it is such a dump at all.
+/// Whether the text has the output of `iptables-save`.
 pub(super) fn is_save(text: &str) -> bool {
     text.lines().any(|line| ["*nat", "*filter", "*mangle"].contains(&line.trim()))
 }
 
-/// One for each family whose dump is there; a dump without kube-proxy's chains is told as such.
-pub(super) fn read(text: &str) -> Vec<Proxy> {
+/// The rules of each IP family that has chains of kube-proxy.
+pub(super) fn read(text: &str) -> Vec<ProxyRules> {
     let mut saves: BTreeMap<bool, Save> = BTreeMap::new();
     let mut table = String::new();
     let mut v4 = true;
@@ -41,11 +41,11 @@ pub(super) fn read(text: &str) -> Vec<Proxy> {
     with_proxy.map(|(v4, save)| save.proxy(v4)).collect()
 }
 
-/// Chains by table and name.
+/// The chains, by table and name.
 #[derive(Default)]
 struct Save(BTreeMap<(String, String), Vec<Rule>>);
 
-/// The words of a rule, quotes taken away.
+/// The words of a rule without quotes.
 struct Rule(Vec<String>);
 
 impl Rule {
@@ -85,7 +85,7 @@ impl Save {
     }
 
     fn mentions_proxy(&self) -> bool {
-        // kubelet makes KUBE-MARK-MASQ and KUBE-KUBELET-CANARY by itself.
+        // kubelet, not kube-proxy, creates KUBE-MARK-MASQ and KUBE-KUBELET-CANARY.
         self.0.keys().any(|(_, chain)| {
             chain == SERVICES
                 || chain == "KUBE-NODEPORTS"
@@ -94,8 +94,8 @@ impl Save {
         })
     }
 
-    fn proxy(&self, v4: bool) -> Proxy {
-        // A refusal stands beside the rules that it is the reason of.
+    fn proxy(&self, v4: bool) -> ProxyRules {
+        // A reject rule comes in addition to the rules of the Service and explains why they are empty.
         let filters = self
             .0
             .iter()
@@ -124,11 +124,11 @@ impl Save {
                 });
             }
         }
-        Proxy { mode: Mode::Iptables, v4: Some(v4), frontends, gaps: self.gaps() }
+        ProxyRules { mode: Mode::Iptables, v4: Some(v4), frontends, gaps: self.gaps() }
     }
 
-    /// What is behind a target of KUBE-SERVICES or KUBE-NODEPORTS.
-    fn follow(&self, chain: &str) -> To {
+    /// Follows a target chain of KUBE-SERVICES or KUBE-NODEPORTS to its endpoints.
+    fn follow(&self, chain: &str) -> FrontendTarget {
         let mut to = Endpoints::default();
         if chain.starts_with("KUBE-EXT-")
             || chain.starts_with("KUBE-XLB-")
@@ -139,10 +139,11 @@ impl Save {
             to.masquerade = Some(self.rules("nat", chain).iter().any(|rule| rule.target() == MARK));
             self.service(chain, &mut to);
         }
-        To::Endpoints(to)
+        FrontendTarget::Endpoints(to)
     }
 
-    /// Connections from outside: with `Local` they go on to KUBE-SVL, and keep their source.
+    /// Follows the chain for connections from outside. With `Local` they go to KUBE-SVL and keep their
+    /// source address.
     fn external(&self, chain: &str, to: &mut Endpoints) {
         let rules = self.rules("nat", chain);
         if rules.is_empty() {
@@ -160,14 +161,14 @@ impl Save {
                 to.local = next.starts_with("KUBE-SVL-");
                 self.service(next, to);
             }
-            // With `Local` and no endpoint here, nothing follows.
+            // With `Local` and no endpoint on this node, the chain ends here.
             None if rules.iter().any(|rule| rule.has("--src-type")) => to.local = true,
             None if !rules.is_empty() => to.dangling.push(format!("{chain} (it goes on nowhere)")),
             None => {}
         }
     }
 
-    /// The endpoints of a KUBE-SVC or KUBE-SVL chain, each with its part of the connections.
+    /// The endpoints of a KUBE-SVC or KUBE-SVL chain, each with its share of the connections.
     fn service(&self, chain: &str, to: &mut Endpoints) {
         let rules = self.rules("nat", chain);
         if !self.0.contains_key(&("nat".to_owned(), chain.to_owned())) {
@@ -176,7 +177,7 @@ impl Save {
         let mut left = 1.0;
         let mut seen = BTreeSet::new();
         for rule in rules.iter().filter(|rule| rule.target().starts_with("KUBE-SEP-")) {
-            // A rule of session affinity comes before the ones that choose.
+            // Rules of session affinity come before the rules that choose an endpoint.
             if rule.has("--rcheck") {
                 continue;
             }
@@ -197,7 +198,8 @@ impl Save {
 
     fn endpoint(&self, chain: &str) -> Option<Endpoint> {
         let rules = self.rules("nat", chain);
-        let (address, port) = rules.iter().find_map(|rule| end(rule.after("--to-destination")?))?;
+        let (address, port) =
+            rules.iter().find_map(|rule| endpoint_address(rule.after("--to-destination")?))?;
         let own = |rule: &Rule| {
             rule.after("-s").and_then(|text| text.split('/').next()?.parse().ok()) == Some(address)
         };
@@ -205,7 +207,7 @@ impl Save {
         Some(Endpoint { address, port, share: None, hairpin: Some(hairpin) })
     }
 
-    /// What every connection passes by.
+    /// The rules that every connection needs and that are missing.
     fn gaps(&self) -> Vec<(&'static str, String, String)> {
         let mut gaps = Vec::new();
         let jumps = |table: &str, from: &str, to: &str| {
@@ -246,14 +248,15 @@ impl Save {
     }
 }
 
-/// Rules of the table filter: no endpoint at all, or none on this node.
+/// A rule of the table filter that rejects or drops connections: there is no endpoint at all, or none
+/// on this node.
 fn refusal(rule: &Rule) -> Option<Frontend> {
     let to = match rule.target() {
-        "REJECT" => To::Rejected,
-        "DROP" => To::Dropped,
+        "REJECT" => FrontendTarget::Rejected,
+        "DROP" => FrontendTarget::Dropped,
         _ => return None,
     };
-    // A NodePort's rule names no address but asks for one of the node's.
+    // The rule of a node port matches any local address of the node.
     if rule.destination().is_none() && !rule.has("--dst-type") {
         return None;
     }

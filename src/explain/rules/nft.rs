@@ -1,16 +1,16 @@
-//! `nft list ruleset`, as kube-proxy's mode nftables fills its table.
+//! Parses `nft list ruleset` with the rules of kube-proxy's mode nftables.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use super::{Endpoint, Endpoints, Frontend, Mode, Proxy, To, end};
+use super::{Endpoint, Endpoints, Frontend, FrontendTarget, Mode, ProxyRules, endpoint_address};
 
-/// Whether it is such a list at all.
+/// Whether the text has the output of `nft list ruleset`.
 pub(super) fn is_ruleset(text: &str) -> bool {
     text.lines().any(|line| line.starts_with("table ") && line.trim_end().ends_with('{'))
 }
 
-/// One for each family whose table is there and not empty.
-pub(super) fn read(text: &str) -> Vec<Proxy> {
+/// The rules of each IP family whose table is not empty.
+pub(super) fn read(text: &str) -> Vec<ProxyRules> {
     let mut proxies = Vec::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
@@ -21,7 +21,7 @@ pub(super) fn read(text: &str) -> Vec<Proxy> {
         };
         let table = Table::read(&mut lines);
         let proxy = table.proxy(v4);
-        // A cluster of one family has an empty table of the other.
+        // A single-stack cluster has an empty table for the other family.
         if v4 || !proxy.frontends.is_empty() {
             proxies.push(proxy);
         }
@@ -29,7 +29,7 @@ pub(super) fn read(text: &str) -> Vec<Proxy> {
     proxies
 }
 
-/// The statements of chains, maps and sets, by `chain NAME`; a statement may go over lines.
+/// The statements of chains, maps and sets, by `chain NAME`. A statement can span lines.
 #[derive(Default)]
 struct Table(BTreeMap<String, Vec<String>>);
 
@@ -46,7 +46,7 @@ impl Table {
                 continue;
             }
             if depth == 0 && line == "}" {
-                // One without statements is there all the same.
+                // A chain without statements still exists.
                 table.0.entry(current.take().unwrap_or_default()).or_default();
                 continue;
             }
@@ -68,7 +68,7 @@ impl Table {
         self.0.get(&format!("chain {name}")).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// Elements of a map or set: keys with what stands behind the colon.
+    /// The elements of a map or set: the key, and the value after the colon.
     fn elements(&self, kind: &str, name: &str) -> Vec<(String, String)> {
         let statements =
             self.0.get(&format!("{kind} {name}")).map(Vec::as_slice).unwrap_or_default();
@@ -76,7 +76,7 @@ impl Table {
         text.map(braced).unwrap_or_default()
     }
 
-    fn proxy(&self, v4: bool) -> Proxy {
+    fn proxy(&self, v4: bool) -> ProxyRules {
         let hairpins: Vec<IpAddr> = self
             .elements("set", "hairpin-connections")
             .iter()
@@ -102,8 +102,8 @@ impl Table {
                     continue;
                 }
                 let to = match verdict.split_whitespace().collect::<Vec<_>>()[..] {
-                    ["drop", ..] => To::Dropped,
-                    [_, "reject-chain", ..] => To::Rejected,
+                    ["drop", ..] => FrontendTarget::Dropped,
+                    [_, "reject-chain", ..] => FrontendTarget::Rejected,
                     [_, chain, ..] => self.follow(chain, &hairpins),
                     _ => continue,
                 };
@@ -115,10 +115,10 @@ impl Table {
                 });
             }
         }
-        Proxy { mode: Mode::Nftables, v4: Some(v4), frontends, gaps: self.gaps() }
+        ProxyRules { mode: Mode::Nftables, v4: Some(v4), frontends, gaps: self.gaps() }
     }
 
-    fn follow(&self, chain: &str, hairpins: &[IpAddr]) -> To {
+    fn follow(&self, chain: &str, hairpins: &[IpAddr]) -> FrontendTarget {
         let mut to = Endpoints::default();
         let mut chain = chain.to_owned();
         if chain.starts_with("external-") {
@@ -138,12 +138,12 @@ impl Table {
                     } else {
                         format!("{chain} (it goes on nowhere)")
                     });
-                    return To::Endpoints(to);
+                    return FrontendTarget::Endpoints(to);
                 }
             }
         }
         self.service(&chain, hairpins, &mut to);
-        To::Endpoints(to)
+        FrontendTarget::Endpoints(to)
     }
 
     fn service(&self, chain: &str, hairpins: &[IpAddr], to: &mut Endpoints) {
@@ -152,10 +152,10 @@ impl Table {
         }
         for rule in self.chain(chain) {
             let Some((_, chosen)) = rule.split_once("numgen random mod ") else {
-                // One endpoint, in releases that do not choose where there is no choice.
+                // Some releases do not choose at random if there is only one endpoint.
                 if let Some((address, port)) = rule
                     .split_once("dnat to ")
-                    .and_then(|(_, rest)| end(rest.split_whitespace().next()?))
+                    .and_then(|(_, rest)| endpoint_address(rest.split_whitespace().next()?))
                 {
                     to.endpoints.push(Endpoint {
                         address,
@@ -181,7 +181,9 @@ impl Table {
                         .chain(chain)
                         .iter()
                         .find_map(|rule| {
-                            end(rule.split_once("dnat to ")?.1.split_whitespace().next()?)
+                            endpoint_address(
+                                rule.split_once("dnat to ")?.1.split_whitespace().next()?,
+                            )
                         })
                         .ok_or(chain),
                     None => value
@@ -255,7 +257,7 @@ impl Table {
     }
 }
 
-/// What stands between the braces, at the commas: `KEY` or `KEY : VALUE`, without comments.
+/// The elements between braces, which commas separate: `KEY` or `KEY : VALUE`, without comments.
 fn braced(text: &str) -> Vec<(String, String)> {
     let inside = text.trim().trim_start_matches('{').split('}').next().unwrap_or_default();
     let element = |element: &str| {

@@ -1,37 +1,37 @@
-//! What else of a node matters: whether its bridge sends back where a packet came from, and how
-//! kube-proxy says it is.
+//! Parses the hairpin mode of a node's bridge, kube-proxy's health page and its log.
 
 use serde::Deserialize;
 
-/// A port of a bridge, with its hairpin mode.
+/// A bridge port. In hairpin mode the bridge can send a packet back to the port that it came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BridgePort {
     pub name: String,
     pub bridge: String,
     pub hairpin: bool,
-    /// The bridge sends to all ports, so that no port needs hairpin mode (`promiscuous-bridge`).
+    /// The bridge is in promiscuous mode, so no port needs hairpin mode (kubelet's
+    /// `promiscuous-bridge`).
     pub promiscuous: bool,
 }
 
-/// kube-proxy's `/healthz`.
+/// The content of kube-proxy's `/healthz`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Health {
     pub last_updated: String,
     pub current_time: String,
-    /// Releases before 1.33 say it by the HTTP status alone.
+    /// `None` for releases before 1.33, which show it only in the HTTP status.
     pub healthy: Option<bool>,
 }
 
 impl BridgePort {
-    /// Whether Pods hang on it, as the bridges of CNI plugins and of kubelet are called.
+    /// Whether Pods are connected to it, by the usual bridge names of CNI plugins and kubelet.
     pub fn is_of_pods(&self) -> bool {
         ["cni", "cbr", "docker", "kube", "weave"].iter().any(|name| self.bridge.starts_with(name))
     }
 }
 
-/// `bridge -d link`: a line for each port, its flags on the next; `ip -d link show type bridge` has
-/// PROMISC.
+/// Parses `bridge -d link`, which prints a line for each port and its flags on the next line, and
+/// `ip -d link show type bridge`, which shows PROMISC.
 pub(super) fn bridge(text: &str, ports: &mut Vec<BridgePort>) -> bool {
     let before = ports.len();
     let mut port = None;
@@ -70,7 +70,7 @@ pub(super) fn health(text: &str, found: &mut Option<Health>) -> bool {
     is_there
 }
 
-/// Lines of klog that tell of an error: `E1125 01:02:03.000000       1 proxier.go:…] …`.
+/// Collects klog's error lines: `E1125 01:02:03.000000       1 proxier.go:…] …`.
 pub(super) fn errors(text: &str, errors: &mut Vec<String>) -> bool {
     let klog = |line: &str| {
         let mut octets = line.bytes();

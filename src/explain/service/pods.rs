@@ -1,4 +1,4 @@
-//! The selector against the Pods' labels, and why a Pod that it selects is not listed.
+//! Compares the selector with the labels of the Pods, and reports why a selected Pod is not ready.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 
 use crate::explain::{
     Evidence, objects,
-    report::{Level, Section},
+    report::{FindingLevel, Section},
 };
 
 use super::{publishes_unready, selected};
 
-/// Pods that are named one by one; more are counted.
+/// How many Pods are listed by name. The others are only counted.
 const NAMED: usize = 4;
 
 pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Section) {
@@ -22,7 +22,7 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
     let namespace = objects::namespace(service);
     if let Some(unread) = evidence.lacks("pods", namespace) {
         section.say(
-            Level::Unknown,
+            FindingLevel::Unknown,
             "endpoints.unread",
             format!("whether the selector finds Pods cannot be said: {unread}"),
         );
@@ -32,7 +32,7 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
     if pods.is_empty() {
         return none_selected(evidence, service, &selector, section);
     }
-    let unready: Vec<(&Pod, Why)> =
+    let unready: Vec<(&Pod, UnreadyReason)> =
         pods.iter().filter_map(|pod| Some((*pod, unready(pod)?))).collect();
     let ready = pods.len() - unready.len();
     let saw = format!(
@@ -48,7 +48,7 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
     if unready.is_empty() {
         return;
     }
-    let level = if publishes_unready(service) { Level::Note } else { Level::Warning };
+    let level = if publishes_unready(service) { FindingLevel::Note } else { FindingLevel::Warning };
     let but = if publishes_unready(service) {
         "listed all the same: publishNotReadyAddresses"
     } else {
@@ -63,9 +63,14 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
     }
 }
 
-/// Nobody is there to answer.
-fn none_ready(namespace: &str, saw: &str, unready: &[(&Pod, Why)], section: &mut Section) {
-    // They may differ; what they have in common names the finding.
+/// Reports that no selected Pod is ready.
+fn none_ready(
+    namespace: &str,
+    saw: &str,
+    unready: &[(&Pod, UnreadyReason)],
+    section: &mut Section,
+) {
+    // The reasons can differ. The first one decides the id of the finding.
     let first = &unready[0].1;
     let id = if unready.iter().all(|(_, why)| why.id == first.id) {
         first.id
@@ -90,7 +95,7 @@ fn none_ready(namespace: &str, saw: &str, unready: &[(&Pod, Why)], section: &mut
     }
 }
 
-/// Which label differs, at the Pods that come nearest.
+/// Reports which label differs at the Pods with the most similar labels.
 fn none_selected(
     evidence: &Evidence,
     service: &Service,
@@ -138,7 +143,7 @@ fn none_selected(
     broken.advise(format!("kubectl -n {namespace} edit service {name}    # spec.selector"));
 }
 
-/// How near a Pod's labels come to one of the selector.
+/// How similar a Pod's labels are to one label of the selector.
 fn likeness(labels: &BTreeMap<String, String>, key: &str, value: &str) -> usize {
     let near =
         |word: &str, other: &str| usize::from(crate::corefile::nearest(word, &[other]).is_some());
@@ -158,15 +163,15 @@ fn difference(labels: &BTreeMap<String, String>, key: &str, value: &str) -> Stri
     }
 }
 
-/// Why a Pod gets no connections.
-pub(super) struct Why {
+/// Why a Pod is not ready.
+pub(super) struct UnreadyReason {
     id: &'static str,
     words: String,
 }
 
-/// `None` for a Pod that is ready.
-pub(super) fn unready(pod: &Pod) -> Option<Why> {
-    let why = |id: &'static str, words: String| Some(Why { id, words });
+/// Why the Pod is not ready; `None` if it is ready.
+pub(super) fn unready(pod: &Pod) -> Option<UnreadyReason> {
+    let why = |id: &'static str, words: String| Some(UnreadyReason { id, words });
     if pod.metadata.deletion_timestamp.is_some() {
         return why("endpoints.terminating", "it is terminating".to_owned());
     }
@@ -217,7 +222,7 @@ pub(super) fn unready(pod: &Pod) -> Option<Why> {
     why("endpoints.unready", words)
 }
 
-/// A container that does not run, in the kubelet's words.
+/// The first container that does not run, with kubelet's reason.
 fn waiting(pod: &Pod) -> Option<String> {
     let statuses = pod.status.as_ref()?.container_statuses.as_deref()?;
     statuses.iter().find_map(|status| {

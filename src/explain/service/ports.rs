@@ -1,4 +1,4 @@
-//! The Service's ports against what the containers have.
+//! Compares the ports of the Service with the ports of the containers.
 
 use k8s_openapi::{
     api::core::v1::{ContainerPort, Pod, Service, ServicePort},
@@ -7,7 +7,7 @@ use k8s_openapi::{
 
 use crate::{
     corefile::nearest,
-    explain::{Evidence, names::Wanted, objects, report::Section},
+    explain::{Evidence, names::Destination, objects, report::Section},
 };
 
 use super::selected;
@@ -17,7 +17,7 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
     for port in objects::ports(service) {
         match &port.target_port {
             Some(IntOrString::String(name)) => by_name(service, port, name, &pods, section),
-            // A headless Service is reached at the Pods' own ports.
+            // Clients of a headless Service connect to the ports of the Pods.
             _ if objects::is_headless(service) => {}
             Some(IntOrString::Int(number)) if *number != 0 => {
                 by_number(service, port, *number, &pods, section)
@@ -27,7 +27,8 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
     }
 }
 
-/// A name must be there: without it the Pod is an endpoint without that port.
+/// Checks a targetPort that is a name. A Pod without a port of that name is an endpoint without the
+/// port.
 fn by_name(
     service: &Service,
     port: &ServicePort,
@@ -62,7 +63,8 @@ fn by_name(
     ));
 }
 
-/// A number need not be declared. Where others are and this one is not, it is most likely wrong.
+/// Checks a targetPort that is a number. A container need not declare its ports, but if it declares
+/// others and not this one, the number is probably wrong.
 fn by_number(
     service: &Service,
     port: &ServicePort,
@@ -103,10 +105,10 @@ fn by_number(
         .advise(format!("{edit}    # targetPort"));
 }
 
-/// Whether the Service has the port that is asked for.
+/// Checks that the Service has the port that the user asked for.
 pub(super) fn asked_for(
     service: &Service,
-    wanted: &Wanted,
+    wanted: &Destination,
     srv: Option<&(String, String)>,
     section: &mut Section,
 ) {
@@ -154,7 +156,7 @@ pub(super) fn asked_for(
     }
 }
 
-/// Ports of containers, and of init containers that go on running.
+/// The ports of the containers, and of init containers that keep running (sidecars).
 fn declared(pod: &Pod) -> impl Iterator<Item = &ContainerPort> {
     let spec = pod.spec.as_ref();
     let containers = spec.map(|spec| spec.containers.iter()).into_iter().flatten();

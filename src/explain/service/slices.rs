@@ -1,4 +1,4 @@
-//! The EndpointSlices: whether they tell what the Pods are, and what kube-proxy can make of them.
+//! Checks whether the EndpointSlices agree with the Pods, and whether kube-proxy can use them.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -9,7 +9,7 @@ use k8s_openapi::api::{
 
 use crate::explain::{
     Evidence, objects,
-    report::{Level, Section},
+    report::{FindingLevel, Section},
 };
 
 use super::{publishes_unready, ready_pods, selected};
@@ -18,7 +18,7 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
     let (namespace, name) = (objects::namespace(service), objects::name(service));
     if let Some(unread) = evidence.lacks("endpointslices", namespace) {
         section.say(
-            Level::Unknown,
+            FindingLevel::Unknown,
             "endpoints.unread",
             format!("whether there are endpoints cannot be said: {unread}"),
         );
@@ -30,12 +30,10 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
         .as_ref()
         .and_then(|spec| spec.selector.as_ref())
         .is_some_and(|selector| !selector.is_empty());
-    // The Pods say already why there is nothing.
-    if section
-        .findings
-        .iter()
-        .any(|finding| finding.level >= Level::Unknown && finding.id.starts_with("endpoints."))
-    {
+    // The findings about the Pods explain already why there are no endpoints.
+    if section.findings.iter().any(|finding| {
+        finding.level >= FindingLevel::Unknown && finding.id.starts_with("endpoints.")
+    }) {
         return;
     }
     if has_selector {
@@ -69,7 +67,7 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
     }
 }
 
-/// The controller lags behind, or does not run.
+/// Compares the slices with the Pods. They differ if the controller is late or does not run.
 fn against_pods(
     evidence: &Evidence,
     service: &Service,
@@ -127,7 +125,7 @@ fn against_pods(
     }
 }
 
-/// kube-proxy joins a Service's port to a slice's by its name.
+/// Checks the port names, because kube-proxy matches the ports of Service and slice by name.
 fn ports(service: &Service, slices: &[&EndpointSlice], section: &mut Section) {
     let with_endpoints = || slices.iter().filter(|slice| !slice.endpoints.is_empty());
     if with_endpoints().next().is_none() {
@@ -163,7 +161,7 @@ fn ports(service: &Service, slices: &[&EndpointSlice], section: &mut Section) {
     }
 }
 
-/// Every family that the Service has an address of needs endpoints of its own.
+/// Checks that each IP family of the Service has endpoints.
 fn families(evidence: &Evidence, service: &Service, section: &mut Section) {
     let ready = ready(evidence, service);
     if ready.is_empty() {
@@ -186,7 +184,7 @@ fn families(evidence: &Evidence, service: &Service, section: &mut Section) {
     }
 }
 
-/// Addresses that get connections.
+/// The addresses of the endpoints that get connections.
 pub(crate) fn ready(evidence: &Evidence, service: &Service) -> BTreeSet<IpAddr> {
     let slices = evidence.objects.slices_of(objects::namespace(service), objects::name(service));
     let counts = |it: &&Endpoint| is_ready(it) || publishes_unready(service);
@@ -198,7 +196,7 @@ pub(crate) fn ready(evidence: &Evidence, service: &Service) -> BTreeSet<IpAddr> 
         .collect()
 }
 
-/// `nil` means yes (EndpointConditions).
+/// A missing condition means ready (EndpointConditions in the Kubernetes API).
 fn is_ready(endpoint: &Endpoint) -> bool {
     endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
 }

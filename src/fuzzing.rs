@@ -1,7 +1,8 @@
-//! What fuzz targets and the replay of their corpora call: each function panics where a promise
-//! does not hold.
+//! The checks that the fuzz targets and the replay of their corpora run. Each function panics if a
+//! promise of the code does not hold.
 //!
-//! hickory-proto, which has no part in reading questions or writing replies, is the judge.
+//! hickory-proto checks the messages, because ndots uses it neither to read queries nor to write
+//! replies.
 
 mod index;
 
@@ -43,11 +44,11 @@ const LISTEN: Listen = Listen {
 
 static SERVER: LazyLock<Server> = LazyLock::new(server);
 
-/// Any datagram: no panic; a reply has the question's id, QR, no more octets than allowed, and
-/// others can read it.
+/// Any datagram: the server does not panic. A reply has the id of the query and QR set, is no longer
+/// than allowed, and hickory-proto can parse it.
 ///
 /// # Panics
-/// Where one of these does not hold.
+/// If one of these does not hold.
 pub fn query(packet: &[u8], now: Instant) {
     for transport in [Transport::Udp, Transport::Tcp] {
         let mut cx = Cx::new(now, 1, ([127, 0, 0, 1], 4000).into(), LISTEN.address, transport);
@@ -57,11 +58,11 @@ pub fn query(packet: &[u8], now: Instant) {
             outcome = SERVER.resume(pending, Err(QueryError::Overloaded), &mut cx, &mut out);
         }
         if !matches!(outcome, Outcome::Reply) {
-            assert!(out.is_empty(), "silence with octets");
+            assert!(out.is_empty(), "there is no reply, but the buffer has octets");
             continue;
         }
-        assert_eq!(out[..2], packet[..2], "another id");
-        assert!(out[2] & 0x80 != 0, "not a reply");
+        assert_eq!(out[..2], packet[..2], "the reply has another id");
+        assert!(out[2] & 0x80 != 0, "the reply does not have QR set");
         let limit = if transport == Transport::Udp {
             usize::from(limits::UDP_OCTETS)
         } else {
@@ -73,11 +74,11 @@ pub fn query(packet: &[u8], now: Instant) {
     }
 }
 
-/// A reply made of `data`, at a limit made of `data`: it fits, others can read it, and no record is
-/// lost unless TC says so.
+/// Any reply with any size limit, both made from `data`: the message fits, hickory-proto can parse it,
+/// and no record is missing unless TC is set.
 ///
 /// # Panics
-/// Where one of these does not hold.
+/// If one of these does not hold.
 pub fn encode_fits(data: &[u8]) {
     let mut bytes = Bytes(data);
     let question = Question::new(bytes.name(), Type::A);
@@ -99,9 +100,9 @@ pub fn encode_fits(data: &[u8]) {
     let mut out = Vec::new();
     let truncated = response.encode(&query, room, &mut out);
     assert!(out.len() <= limit, "{} octets of {limit}", out.len());
-    let message = Message::from_vec(&out).expect("others can read it");
+    let message = Message::from_vec(&out).expect("hickory-proto can parse the message");
     assert_eq!(message.metadata.truncation, truncated);
-    assert_eq!(message.edns.is_some(), edns, "the OPT record is never lost");
+    assert_eq!(message.edns.is_some(), edns, "the OPT record is never left out");
     for (sets, read) in [
         (&response.answer, &message.answers),
         (&response.authority, &message.authorities),
@@ -109,10 +110,10 @@ pub fn encode_fits(data: &[u8]) {
     ] {
         let written: Vec<_> =
             sets.iter().flat_map(|set| set.rdatas.iter().map(move |rdata| (set, rdata))).collect();
-        // Whole sets may be missing where they were additional.
-        let whole = !truncated && !std::ptr::eq(sets, &response.additional);
+        // RRsets of the additional section may be left out without TC.
+        let complete = !truncated && !std::ptr::eq(sets, &response.additional);
         assert!(
-            read.len() <= written.len() && (!whole || read.len() == written.len()),
+            read.len() <= written.len() && (!complete || read.len() == written.len()),
             "{} of {} records",
             read.len(),
             written.len()
@@ -125,12 +126,12 @@ pub fn encode_fits(data: &[u8]) {
     }
 }
 
-/// What was read, as its judge writes it.
-fn uncompressed(what: &impl BinEncodable) -> Vec<u8> {
+/// The wire form that hickory-proto writes, without compression.
+fn uncompressed(value: &impl BinEncodable) -> Vec<u8> {
     let mut octets = Vec::new();
     let mut encoder = BinEncoder::new(&mut octets);
     encoder.set_name_encoding(NameEncoding::Uncompressed);
-    what.emit(&mut encoder).expect("what was read can be written");
+    value.emit(&mut encoder).expect("a parsed value can be encoded");
     octets
 }
 
@@ -144,16 +145,16 @@ fn owner(set: &RecordSet, query: &Query) -> Vec<u8> {
     }
 }
 
-/// Any Corefile: read, printed and read again it is the same, no input takes long, and what plugins
-/// make of it is a server wherever it has no mistakes.
+/// Any Corefile: parsed, printed and parsed again it is the same, and no input takes long. If it has
+/// no errors, its blocks make a server.
 ///
 /// # Panics
-/// Where one of these does not hold.
+/// If one of these does not hold.
 pub fn corefile(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     corefile::round_trip(text);
     let mut diagnostics = Diagnostics::default();
-    let corefile = corefile::parse("Corefile", text, &Nothing, &mut diagnostics);
+    let corefile = corefile::parse("Corefile", text, &NoFiles, &mut diagnostics);
     let checked = check(&corefile, 53, &mut diagnostics);
     diagnostics.render(true);
     if diagnostics.has_errors() {
@@ -176,11 +177,11 @@ pub fn corefile(data: &[u8]) {
     for block in checked {
         let keys = block.keys.into_iter().map(|(zone, _)| (zone, LISTEN)).take(1).collect();
         let assembled = assemble(&[Written { keys, checked: block.checked }], &context);
-        assert!(!matches!(assembled, Err(Fault::Overlap(_))), "one key overlaps");
+        assert!(!matches!(assembled, Err(Fault::Overlap(_))), "a single key overlaps with nothing");
     }
 }
 
-/// Fuzzer's octets as values; zeros when they are used up.
+/// Makes values from the octets of the fuzzer, and zeros when the octets are used up.
 struct Bytes<'d>(&'d [u8]);
 
 impl Bytes<'_> {
@@ -238,9 +239,10 @@ impl Bytes<'_> {
     }
 }
 
-struct Nothing;
+/// Has no files and no environment.
+struct NoFiles;
 
-impl Reader for Nothing {
+impl Reader for NoFiles {
     fn read(&self, _path: &str) -> Result<String, String> {
         Err("no files".to_owned())
     }
@@ -254,11 +256,11 @@ impl Reader for Nothing {
     }
 }
 
-/// A small cluster behind the usual plugins.
+/// A server with a small cluster and the usual plugins.
 fn server() -> Server {
     const COREFILE: &str = ". {\n errors\n kubernetes cluster.local in-addr.arpa ip6.arpa {\n manifests x\n pods insecure\n }\n k8s_gateway example.org\n k8s_external example.net {\n headless\n }\n forward . 127.0.0.1\n cache\n loadbalance\n}";
     let mut diagnostics = Diagnostics::default();
-    let corefile = corefile::parse("Corefile", COREFILE, &Nothing, &mut diagnostics);
+    let corefile = corefile::parse("Corefile", COREFILE, &NoFiles, &mut diagnostics);
     let checked = plugin::check(&corefile.blocks[0], &[Name::root()], &mut diagnostics);
     let mut index = Index::default();
     facts().into_iter().for_each(|change| index.apply(change, 1));
@@ -291,14 +293,14 @@ fn server() -> Server {
 }
 
 fn facts() -> Vec<Change> {
-    let seen = |name: &str, addressing, outside: Option<Outside>| {
+    let exposed = |name: &str, addressing, outside: Option<Outside>| {
         Change::Upsert(Object::Service(Service {
             ports: Box::new([ServicePort::new("http", Protocol::Tcp, 80)]),
             outside: outside.map(Box::new),
             ..Service::new("default", name, addressing)
         }))
     };
-    let service = |name: &str, addressing| seen(name, addressing, None);
+    let service = |name: &str, addressing| exposed(name, addressing, None);
     let endpoints = (0..200_u8).map(|last| Endpoint::new(Ipv4Addr::new(10, 244, 0, last).into()));
     let slice = EndpointSlice {
         service: Some("db".into()),
@@ -329,7 +331,7 @@ fn facts() -> Vec<Change> {
         service("db", Addressing::Headless),
         service("far", Addressing::ExternalName("example.com".into())),
         service("near", Addressing::ExternalName("kubernetes.default.svc.cluster.local".into())),
-        seen(
+        exposed(
             "web",
             Addressing::ClusterIps(Box::new([Ipv4Addr::new(10, 96, 0, 2).into()])),
             Some(balanced),

@@ -1,4 +1,4 @@
-//! A list of changes, applied one by one, gives the zone that the final facts give.
+//! Applying a list of changes one by one gives the same zone as an index of the final facts.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,14 +21,14 @@ const KINDS: [Kind; 5] =
 const NAMESPACES: [&str; 2] = ["a", "svc"];
 const NAMES: [&str; 3] = ["x", "y", "10-0-0-1"];
 const PORTS: [&str; 3] = ["", "p", "q"];
-/// Addresses are few, so that objects share them.
+/// There are few addresses, so that objects share them.
 const ADDRESSES: u8 = 5;
 
-/// Changes made of `data`: whoever asks an index that took them one by one gets what an index of
-/// the final facts gives.
+/// Any changes, made from `data`: an index that applied them one by one answers every question like
+/// an index that is built from the final facts.
 ///
 /// # Panics
-/// Where one of these does not hold.
+/// If the answers or the zones for a transfer differ.
 pub fn index_equals_rebuild(data: &[u8]) {
     let mut bytes = Bytes(data);
     let (mut index, mut facts) = (Index::default(), Facts::default());
@@ -41,30 +41,33 @@ pub fn index_equals_rebuild(data: &[u8]) {
     for settings in views() {
         let zones = [&index, &rebuilt].map(|index| Zone::new(index.store(), settings.clone()));
         let [grown, new] = &zones;
-        assert!(grown.unsynced().eq(new.unsynced()), "kinds that wait differ in {settings:?}");
+        assert!(
+            grown.unsynced().eq(new.unsynced()),
+            "the kinds that are not synced differ in {settings:?}"
+        );
         for question in questions() {
             assert_eq!(
                 grown.find(&question),
                 new.find(&question),
-                "{question} of {facts:?} in {settings:?}"
+                "{question} with {facts:?} in {settings:?}"
             );
         }
         for zone in &settings.zones {
             assert_eq!(
-                whole(grown, zone),
-                whole(new, zone),
-                "all of {zone} of {facts:?} in {settings:?}"
+                transferred(grown, zone),
+                transferred(new, zone),
+                "the transfer of {zone} with {facts:?} in {settings:?}"
             );
         }
     }
 }
 
-/// What is handed over of a zone; `None` before all of it is known.
-fn whole(zone: &Zone, apex: &Name) -> Option<Vec<RecordSet>> {
+/// The records of a transfer of the zone; `None` before all its kinds are synced.
+fn transferred(zone: &Zone, apex: &Name) -> Option<Vec<RecordSet>> {
     zone.transfer(&Question::new(apex.clone(), Type::AXFR))?.ok().map(|zone| zone.records.collect())
 }
 
-/// What the changes come to, by the plainest reckoning.
+/// The facts after all changes, computed in the simplest way.
 #[derive(Debug, Default)]
 struct Facts {
     objects: BTreeMap<Key, Object>,
@@ -211,7 +214,7 @@ fn address(last: u8, v6: bool) -> IpAddr {
     }
 }
 
-/// Every setting that decides about facts.
+/// Zone settings that together cover every option that selects facts.
 fn views() -> [Settings; 3] {
     let zones = ["cluster.local", "clusterset.local", "in-addr.arpa", "ip6.arpa"]
         .iter()

@@ -22,6 +22,8 @@ use crate::{
     wire::{Ede, Query, Question, Rcode, Response, Transfer},
 };
 
+pub use crate::transport::Transport;
+
 /// What a question becomes.
 pub type Reply = Result<Response, QueryError>;
 
@@ -187,25 +189,6 @@ impl Cx {
 
     pub fn say(&mut self, level: Level, text: impl Into<String>) {
         self.lines.push(Line::new(level, text));
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Transport {
-    Udp,
-    Tcp,
-    Tls,
-    Https,
-    Quic,
-}
-
-impl Transport {
-    /// As metrics and logs have it: CoreDNS names what lies below the encryption.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Udp | Self::Quic => "udp",
-            Self::Tcp | Self::Tls | Self::Https => "tcp",
-        }
     }
 }
 

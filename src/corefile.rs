@@ -18,10 +18,11 @@ mod render;
 mod suggest;
 mod value;
 
+pub use crate::transport::Scheme;
 pub use arguments::Arguments;
 pub use arpa::reverse_zones;
 pub use diagnostic::{Diagnostic, Diagnostics, Files, Severity, Span};
-pub use key::{Key, Scheme};
+pub use key::Key;
 pub use lex::Token;
 pub use suggest::nearest;
 pub use value::go_duration;

@@ -11,6 +11,7 @@
 //!  2  zone cache upstream corefile          do not see each other
 //!  1     wire         │                     the only user of hickory_proto in the pure half
 //!  0  limits metrics model hash random      bounds with their reasons / metric families / plain cluster facts
+//!     transport                             schemes of server blocks and transports of messages
 //! ```
 
 #[cfg(feature = "kubernetes")]
@@ -35,6 +36,7 @@ pub mod random;
 pub mod server;
 #[cfg(feature = "kubernetes")]
 pub mod source;
+pub mod transport;
 pub mod upstream;
 pub mod wire;
 pub mod zone;

@@ -5,6 +5,7 @@ pub mod client;
 mod dispatch;
 pub mod exchange;
 mod hickory;
+pub mod http;
 pub mod listeners;
 pub mod log;
 mod stream;

@@ -13,12 +13,13 @@ mod transfer;
 use std::{fmt, net::SocketAddr, sync::Arc};
 
 use crate::{
-    chain::{Cx, Plugin, Reply, Router, Run, Sent, Step, Transport},
+    chain::{Cx, Plugin, Reply, Router, Run, Sent, Step},
     limits,
+    transport::{Framing, Transport},
     wire::{Malformed, Query, Question, Rcode, Response, Room, refusal},
 };
 
-pub use crate::chain::Exchange;
+pub use crate::{chain::Exchange, transport::Scheme};
 pub use assemble::{Assembled, BuildContext, Enabled, Fault, Written, assemble};
 pub use blocks::{Block, Overlap, Server};
 pub use check::{CheckedBlock, check};
@@ -29,41 +30,6 @@ pub use transfer::Outgoing;
 pub struct Listen {
     pub scheme: Scheme,
     pub address: SocketAddr,
-}
-
-/// The protocol of a server block's key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Scheme {
-    /// DNS over UDP and TCP (RFC 1035).
-    Dns,
-    /// DNS over TLS (RFC 7858).
-    Tls,
-    /// DNS over HTTPS (RFC 8484).
-    Https,
-    /// DNS over QUIC (RFC 9250).
-    Quic,
-}
-
-impl Scheme {
-    /// As keys of the Corefile have it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Dns => "dns",
-            Self::Tls => "tls",
-            Self::Https => "https",
-            Self::Quic => "quic",
-        }
-    }
-
-    /// What a question came over, where it was no datagram of its own.
-    pub fn stream(self) -> Transport {
-        match self {
-            Self::Dns => Transport::Tcp,
-            Self::Tls => Transport::Tls,
-            Self::Https => Transport::Https,
-            Self::Quic => Transport::Quic,
-        }
-    }
 }
 
 /// `dns://:53`, `tls://127.0.0.1:853`: the server's name in metrics.
@@ -254,11 +220,10 @@ impl Server {
     }
 
     fn room(&self, query: &Query, udp_octets: u16, cx: &Cx) -> Room {
-        let room = match cx.transport {
-            Transport::Udp => Room::datagram(query.edns, udp_octets),
-            Transport::Tcp | Transport::Tls | Transport::Https | Transport::Quic => {
-                Room::stream(udp_octets)
-            }
+        let framing = cx.transport.framing();
+        let room = match framing {
+            Framing::Datagram => Room::datagram(query.edns, udp_octets),
+            Framing::Length | Framing::Request => Room::stream(udp_octets),
         };
         let Some(edns) = query.edns else { return room };
         let cookie = self
@@ -266,7 +231,7 @@ impl Server {
             .zip(edns.cookie)
             .map(|(secret, client)| secret.cookie(client, cx.peer.ip(), cx.now));
         // HTTP and QUIC say it in their own ways (RFC 9250 §5.5.2).
-        let told = edns.keepalive && matches!(cx.transport, Transport::Tcp | Transport::Tls);
+        let told = edns.keepalive && framing == Framing::Length;
         let keepalive = told.then_some((limits::TCP_IDLE_TIME.as_millis() / 100) as u16);
         Room { cookie, keepalive, ..room }
     }

@@ -11,11 +11,10 @@ use std::{
 use anyhow::{Context, anyhow, bail};
 
 use crate::{
-    corefile,
     metrics::Metrics,
-    net::listeners::ListenConfig,
+    net::listeners::{self, ListenConfig},
     plugin::{Host, Need, ReloadState, Source},
-    server::{Assembled, BuildContext, CheckedBlock, Fault, Listen, Scheme, Written, assemble},
+    server::{Assembled, BuildContext, CheckedBlock, Fault, Listen, Written, assemble},
     wire::CookieSecret,
     zone::Store,
 };
@@ -81,7 +80,7 @@ pub(super) fn compose(
         let mut keys = Vec::new();
         for (zone, key) in &block.keys {
             let listens = hosts.iter().map(|host| Listen {
-                scheme: scheme(key.scheme),
+                scheme: key.scheme,
                 address: SocketAddr::new(*host, key.port_or(53)),
             });
             for listen in listens {
@@ -126,16 +125,6 @@ pub(super) fn compose(
     Ok(Built { assembled, listen_configs: listen_configs.into_inner() })
 }
 
-fn scheme(scheme: corefile::Scheme) -> Scheme {
-    match scheme {
-        corefile::Scheme::Tls => Scheme::Tls,
-        corefile::Scheme::Https => Scheme::Https,
-        corefile::Scheme::Quic => Scheme::Quic,
-        // The other two were refused when the Corefile was checked.
-        corefile::Scheme::Dns | corefile::Scheme::Grpc | corefile::Scheme::Https3 => Scheme::Dns,
-    }
-}
-
 fn read_files(
     block: &CheckedBlock,
     files: &mut HashMap<String, Result<String, String>>,
@@ -161,7 +150,9 @@ fn look_up(block: &CheckedBlock, names: &mut HashMap<Host, Result<Vec<IpAddr>, S
             && !names.contains_key(&host)
         {
             // It may take seconds, in which this thread would answer others.
-            let found = tokio::task::block_in_place(|| resolve::addresses(&host));
+            let found = tokio::task::block_in_place(|| {
+                tokio::runtime::Handle::current().block_on(resolve::addresses(&host))
+            });
             names.insert(host, found);
         }
     }
@@ -186,7 +177,11 @@ fn hosts(block: &CheckedBlock, interfaces: &[if_addrs::Interface]) -> anyhow::Re
         );
     }
     if !bound {
-        hosts.push(if has_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { IpAddr::from([0; 4]) });
+        hosts.push(if listeners::has_ipv6() {
+            Ipv6Addr::UNSPECIFIED.into()
+        } else {
+            IpAddr::from([0; 4])
+        });
     }
     hosts.sort_unstable();
     hosts.dedup();
@@ -206,10 +201,6 @@ fn addresses_of(host: &str, interfaces: &[if_addrs::Interface]) -> anyhow::Resul
         );
     }
     Ok(addresses)
-}
-
-fn has_ipv6() -> bool {
-    std::net::UdpSocket::bind("[::]:0").is_ok()
 }
 
 /// The addresses that other machines reach this one at.

@@ -12,8 +12,9 @@ use crate::{
     cli::{Explain, Output, Query},
     explain::{self, Asking, Request, ResolvConf, Source, Verdict},
     limits,
-    net::client::{Server, Transport},
+    net::client::{Nameserver, Transport},
     source::api::ClusterConfig,
+    upstream::Pem,
 };
 
 use super::say;
@@ -111,26 +112,27 @@ fn asked(flags: &Query) -> anyhow::Result<Verdict> {
             .nameservers
             .first()
             .and_then(|text| text.parse().ok())
-            .map(|address: std::net::IpAddr| Server::from(address))
+            .map(|address: std::net::IpAddr| Nameserver::from(address))
     };
     let mut server =
         server.or_else(first).context("no server: /etc/resolv.conf names none; @SERVER does")?;
     if flags.tcp && server.transport == Transport::Udp {
         server = server.over_tcp();
     }
-    server.name.clone_from(&flags.tls_name);
-    let authorities = flags
+    server.tls.server_name.clone_from(&flags.tls_name);
+    server.tls.authorities = flags
         .tls_ca
         .as_ref()
-        .map(|file| std::fs::read(file).with_context(|| file.display().to_string()))
+        .map(|file| {
+            std::fs::read_to_string(file).map(Pem).with_context(|| file.display().to_string())
+        })
         .transpose()?;
     let asking = Asking {
         name: flags.name.clone(),
         types,
         server,
-        authorities,
         resolv,
-        patience: limits::EXPLAIN_ASK_TIME,
+        timeout: limits::EXPLAIN_ASK_TIME,
         short: flags.short,
     };
     block_on(explain::query(&asking, |line| say!("{line}")))

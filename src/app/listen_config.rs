@@ -12,10 +12,11 @@ use crate::{
     corefile::Span,
     net::{
         listeners::ListenConfig,
-        tls::{Fault, Identity, client},
+        tls::{Identity, TlsConfigError, client},
     },
     plugin::{Need, TlsFile, UpstreamTls},
     server::{CheckedBlock, Listen, Scheme},
+    transport::Encryption,
 };
 
 /// A mistake of the Corefile, or in a file that it names.
@@ -36,7 +37,7 @@ impl ListenConfigs {
         identity: Option<&Arc<Identity>>,
         span: Span,
     ) -> Result<(), Mistake> {
-        let identity = identity.filter(|_| listen.scheme != Scheme::Dns);
+        let identity = identity.filter(|_| listen.scheme.encryption() != Encryption::Never);
         let before = self.0.entry(listen).or_insert_with(|| identity.cloned());
         if before.as_deref() == identity.map(|identity| &**identity) {
             return Ok(());
@@ -50,7 +51,7 @@ impl ListenConfigs {
     pub(super) fn into_inner(self) -> Vec<ListenConfig> {
         self.0
             .into_iter()
-            .map(|(listen, identity)| ListenConfig { listen, identity, like: None })
+            .map(|(listen, identity)| ListenConfig { listen, identity, compat_for: None })
             .collect()
     }
 }
@@ -65,7 +66,7 @@ pub(super) fn add_compat(
             bail!("--compat-listener {listen}: something listens there already");
         }
         let same = listen_configs.iter().find(|listen_config| {
-            listen_config.listen.scheme == listen.scheme && listen_config.like.is_none()
+            listen_config.listen.scheme == listen.scheme && listen_config.compat_for.is_none()
         });
         let Some(same) = same else {
             bail!(
@@ -76,7 +77,7 @@ pub(super) fn add_compat(
         listen_configs.push(ListenConfig {
             listen: *listen,
             identity: same.identity.clone(),
-            like: Some(same.listen),
+            compat_for: Some(same.listen),
         });
     }
     Ok(())
@@ -104,13 +105,13 @@ pub(super) fn identity(
         client_auth: tls.client_auth,
     };
     // What one scheme takes, all do: they differ in the names of protocols.
-    identity.config(Scheme::Tls).map_err(|fault| {
-        let file = match &fault {
-            Fault::Certificates(_) => &tls.certificates,
-            Fault::Key(_) => &tls.key,
-            Fault::Authorities(_) => tls.authorities.as_ref().unwrap_or(&tls.certificates),
+    identity.config(Scheme::Tls).map_err(|error| {
+        let file = match &error {
+            TlsConfigError::Certificates(_) => &tls.certificates,
+            TlsConfigError::Key(_) => &tls.key,
+            TlsConfigError::Authorities(_) => tls.authorities.as_ref().unwrap_or(&tls.certificates),
         };
-        mistake(file, &fault.to_string())
+        mistake(file, &error.to_string())
     })?;
     Ok(Some(Arc::new(identity)))
 }
@@ -123,16 +124,21 @@ pub(super) fn check_upstreams(
     for need in block.needs() {
         let Need::UpstreamTls(written) = need else { continue };
         let tls = written.read(files).map_err(|(file, reason)| used(file, "forward", &reason))?;
-        client::config(&tls).map_err(|fault| {
-            let file = match (&fault, &written) {
-                (Fault::Authorities(_), UpstreamTls { authorities: Some(file), .. })
-                | (Fault::Certificates(_), UpstreamTls { identity: Some((file, _)), .. })
-                | (Fault::Key(_), UpstreamTls { identity: Some((_, file)), .. }) => Some(file),
+        client::config(&tls).map_err(|error| {
+            let file = match (&error, &written) {
+                (TlsConfigError::Authorities(_), UpstreamTls { authorities: Some(file), .. })
+                | (
+                    TlsConfigError::Certificates(_),
+                    UpstreamTls { identity: Some((file, _)), .. },
+                )
+                | (TlsConfigError::Key(_), UpstreamTls { identity: Some((_, file)), .. }) => {
+                    Some(file)
+                }
                 _ => None,
             };
             let nowhere =
-                || Mistake { span: Span::default(), message: format!("plugin/forward: {fault}") };
-            file.map_or_else(nowhere, |file| used(file, "forward", &fault.to_string()))
+                || Mistake { span: Span::default(), message: format!("plugin/forward: {error}") };
+            file.map_or_else(nowhere, |file| used(file, "forward", &error.to_string()))
         })?;
     }
     Ok(())

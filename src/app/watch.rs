@@ -1,14 +1,18 @@
 //! Looks at the Corefile and at the files that its plugins read, and tells when they have changed;
 //! asks this server the questions that plugins want to see come in.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use sha2::{Digest, Sha512};
-use tokio::net::UdpSocket;
 
 use crate::{
     limits,
-    wire::{Query, Question},
+    net::client::{self, RetryPolicy},
+    wire::Question,
 };
 
 use super::config::{self, Text};
@@ -59,25 +63,16 @@ impl Watched {
     }
 }
 
-/// Asks a question at an address of ours once a second, until it is answered or half a minute has
-/// passed.
+/// Sends a query to one of our own addresses once a second, until it is answered or
+/// [`limits::LOOP_PROBES`] queries are sent. No query is retransmitted: the `loop` plugin counts them.
 pub(super) async fn probe(to: SocketAddr, question: Question) {
-    let to = if to.ip().is_unspecified() {
-        SocketAddr::new([127, 0, 0, 1].into(), to.port())
-    } else {
-        to
-    };
-    let any: SocketAddr = if to.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
-    let Ok(socket) = UdpSocket::bind(any).await else { return };
-    let mut packet = Vec::new();
-    Query { id: rand::random(), ..Query::internal(question) }.encode(&mut packet);
-    let mut reply = [0; 512];
+    let host = if to.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { to.ip() };
+    let to = SocketAddr::new(host, to.port()).into();
+    let second = Duration::from_secs(1);
+    let mut turns = tokio::time::interval(second);
     for _ in 0..limits::LOOP_PROBES {
-        let asked = async {
-            socket.send_to(&packet, to).await?;
-            socket.recv(&mut reply).await
-        };
-        if let Ok(Ok(_)) = tokio::time::timeout(Duration::from_secs(1), asked).await {
+        turns.tick().await;
+        if client::query(&to, question.clone(), RetryPolicy::once(second)).await.is_ok() {
             return;
         }
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::{net::client::Server, wire::Type};
+use crate::{net::client::Nameserver, wire::Type};
 
 #[derive(Args, Debug)]
 pub struct Explain {
@@ -20,7 +20,7 @@ pub struct Explain {
     pub pod: Option<(String, String)>,
     /// The DNS server that is asked [default: the one that the Pod asks]
     #[arg(long, value_name = "ADDR")]
-    pub server: Option<Server>,
+    pub server: Option<Nameserver>,
     /// Whose rules these are, and which Pods are near [default: the node this runs on]
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
@@ -59,7 +59,7 @@ pub struct Query {
     /// The server: ADDR or ADDR:PORT, tcp://ADDR, tls://HOST, https://HOST/dns-query [default: the
     /// first of /etc/resolv.conf]
     #[arg(long, value_name = "SERVER")]
-    pub server: Option<Server>,
+    pub server: Option<Nameserver>,
     /// Ask over TCP
     #[arg(long)]
     pub tcp: bool,
@@ -100,7 +100,7 @@ impl Query {
     ///
     /// # Errors
     /// A word that is neither.
-    pub fn read_words(&self) -> Result<(Vec<Type>, Option<Server>), String> {
+    pub fn read_words(&self) -> Result<(Vec<Type>, Option<Nameserver>), String> {
         let (mut types, mut server) = (Vec::new(), self.server.clone());
         for word in &self.words {
             match word.strip_prefix('@') {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::limits;
 
-use super::{Diagnostics, Span, Token, arpa, nearest};
+use super::{Diagnostics, Scheme, Span, Token, arpa, nearest};
 
 /// One zone of a server block.
 #[derive(Clone, Debug)]
@@ -26,40 +26,6 @@ impl PartialEq for Key {
 }
 
 impl Eq for Key {}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Scheme {
-    Dns,
-    Tls,
-    Quic,
-    Grpc,
-    Https,
-    Https3,
-}
-
-impl Scheme {
-    const ALL: [(&'static str, Self); 6] = [
-        ("dns", Self::Dns),
-        ("tls", Self::Tls),
-        ("quic", Self::Quic),
-        ("grpc", Self::Grpc),
-        ("https", Self::Https),
-        ("https3", Self::Https3),
-    ];
-
-    pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, scheme)| *scheme == self).map_or("", |(name, _)| name)
-    }
-
-    /// The port where the key names none; for `dns` the command line may say another.
-    pub fn port(self) -> u16 {
-        match self {
-            Self::Dns => 53,
-            Self::Tls | Self::Quic => 853,
-            Self::Grpc | Self::Https | Self::Https3 => 443,
-        }
-    }
-}
 
 impl Key {
     /// The port to listen on; `dns` is the one of `-dns.port`, for keys of the scheme `dns` that
@@ -124,11 +90,11 @@ fn read(text: &str, span: Span) -> Result<Vec<Key>, Mistake> {
 
 fn scheme_of(text: &str) -> Result<(Scheme, &str), Mistake> {
     let Some((name, rest)) = text.split_once("://") else { return Ok((Scheme::Dns, text)) };
-    match Scheme::ALL.iter().find(|(known, _)| *known == name) {
+    match Scheme::all().find(|known| known.name() == name) {
         Some(_) if rest.contains("://") => mistake(format!("`{text}` has two schemes"), ""),
-        Some((_, scheme)) => Ok((*scheme, rest)),
+        Some(scheme) => Ok((scheme, rest)),
         None => {
-            let names = Scheme::ALL.map(|(name, _)| name);
+            let names: Vec<_> = Scheme::all().map(Scheme::name).collect();
             let help = match nearest(name, &names) {
                 Some(near) => format!("did you mean `{near}://`?"),
                 None => format!("known are: {}", names.join(", ")),

@@ -10,7 +10,7 @@ mod node;
 
 use std::path::PathBuf;
 
-use crate::{model::Change, net::client::Server, source::api::ClusterConfig};
+use crate::{model::Change, net::client::Nameserver, source::api::ClusterConfig};
 
 use super::{Evidence, ExpectedZone, Objects, corefile, evidence::Unread, names::Destination};
 
@@ -21,7 +21,7 @@ pub struct Request {
     pub namespace: Option<String>,
     /// Namespace and name of the Pod from which the name is looked up.
     pub pod: Option<(String, String)>,
-    pub server: Option<Server>,
+    pub server: Option<Nameserver>,
     pub node: Option<String>,
     /// Files with the output of commands on a node.
     pub rules: Vec<PathBuf>,
@@ -65,7 +65,8 @@ pub async fn gather(request: &Request) -> anyhow::Result<Evidence> {
         node.as_deref(),
         is_live && node.as_deref() == node::named(&objects, &here).as_deref(),
         &mut unread,
-    )?;
+    )
+    .await?;
     if let (Source::Cluster(place), Some(node)) = (&request.source, &node) {
         api::proxy_log(place, &objects, node, &mut unread)
             .await

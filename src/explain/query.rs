@@ -3,7 +3,7 @@
 use std::{fmt::Write, time::Duration};
 
 use crate::{
-    net::client::{self, Server},
+    net::client::{self, Nameserver, RetryPolicy},
     wire::{Name, Question, Type},
 };
 
@@ -13,11 +13,9 @@ use super::{Answer, ResolvConf, Verdict};
 pub struct Asking {
     pub name: String,
     pub types: Vec<Type>,
-    pub server: Server,
-    /// Certificates in PEM form that the server's is to be signed by.
-    pub authorities: Option<Vec<u8>>,
+    pub server: Nameserver,
     pub resolv: ResolvConf,
-    pub patience: Duration,
+    pub timeout: Duration,
     /// Only the data of what was found.
     pub short: bool,
 }
@@ -38,16 +36,12 @@ pub async fn query(asking: &Asking, say: impl Fn(&str)) -> anyhow::Result<Verdic
     for (index, (candidate, name)) in candidates.iter().zip(&names).enumerate() {
         let mut found = false;
         for qtype in &asking.types {
-            let heard = client::ask(
-                &asking.server,
-                asking.authorities.as_deref(),
-                Question::new(name.clone(), *qtype),
-                asking.patience,
-            )
-            .await;
+            let policy = RetryPolicy::retransmit_once(asking.timeout);
+            let heard =
+                client::query(&asking.server, Question::new(name.clone(), *qtype), policy).await;
             let answer = heard
                 .map_err(|error| error.to_string())
-                .and_then(|heard| Ok((Answer::decode(&heard.message)?, heard.over)));
+                .and_then(|heard| Ok((Answer::decode(&heard.message)?, heard.transport)));
             match answer {
                 Ok((answer, over)) => {
                     found |= answer
@@ -106,7 +100,7 @@ impl Asking {
         let transport = if over == self.server.transport {
             String::new()
         } else {
-            format!(", over {}", over.name())
+            format!(", over {}", over.address_scheme())
         };
         let _ = writeln!(
             text,

@@ -28,9 +28,12 @@ use crate::{
     plugin::{Page, PageReply},
 };
 
-use super::{listeners::tcp, log::Log};
+use super::{
+    listeners::{PortSharing, tcp},
+    log::Log,
+};
 
-/// Paths and pages of one address.
+/// The pages of one address.
 type Pages = ArcSwap<Vec<Page>>;
 
 /// The addresses at which pages are served.
@@ -54,17 +57,17 @@ impl Admin {
         Self { open: BTreeMap::new(), metrics, log }
     }
 
-    /// Serves these pages and no others; an address that stays keeps its socket.
+    /// Serves these pages and no others. An address that stays keeps its socket.
     ///
     /// # Errors
-    /// Names the address that cannot be listened on; the others are served.
+    /// Names the address that cannot be opened. The others are served.
     pub async fn serve(&mut self, pages: Vec<Page>) -> anyhow::Result<()> {
         let mut wanted: BTreeMap<String, Vec<Page>> = BTreeMap::new();
         for page in pages {
             wanted.entry(page.address.clone()).or_default().push(page);
         }
         for (_, mut gone) in self.open.extract_if(.., |address, _| !wanted.contains_key(address)) {
-            // Its address may be in the way of a new one.
+            // Its address may conflict with a new one.
             gone.task.shutdown().await;
         }
         let mut failed = Ok(());
@@ -80,7 +83,7 @@ impl Admin {
         failed
     }
 
-    /// Where the pages of an address are really served.
+    /// The configured addresses, and the addresses that are bound.
     pub fn bound(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
         self.open.iter().map(|(address, open)| (&**address, open.bound))
     }
@@ -106,16 +109,16 @@ impl Admin {
     }
 }
 
-/// `:PORT` is every address of both families, or of IPv4 where there is no IPv6.
+/// `:PORT` is every address of both families, or of IPv4 on a machine without IPv6.
 async fn listen(address: &str) -> anyhow::Result<TcpListener> {
     let listener = match address.strip_prefix(':') {
         Some(port) => {
-            let port = port
-                .parse()
-                .with_context(|| format!("cannot serve pages at {address}: {port:?} is no port"))?;
-            match tcp((Ipv6Addr::UNSPECIFIED, port).into(), false) {
+            let port = port.parse().with_context(|| {
+                format!("cannot serve pages at {address}: {port:?} is not a port number")
+            })?;
+            match tcp((Ipv6Addr::UNSPECIFIED, port).into(), PortSharing::Exclusive) {
                 Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-                    tcp((Ipv4Addr::UNSPECIFIED, port).into(), false)
+                    tcp((Ipv4Addr::UNSPECIFIED, port).into(), PortSharing::Exclusive)
                 }
                 listener => listener,
             }
@@ -125,8 +128,8 @@ async fn listen(address: &str) -> anyhow::Result<TcpListener> {
     listener.with_context(|| format!("cannot serve pages at {address}"))
 }
 
-/// When there are too many connections the oldest one ends: a page takes milliseconds, so a probe
-/// gets its answer whoever else holds on to theirs.
+/// If there are too many connections, the oldest one is closed. A page takes milliseconds, so a
+/// probe is answered even if other clients keep their connections open.
 async fn accept(listener: TcpListener, pages: Arc<Pages>, log: Log) {
     let mut connections = JoinSet::new();
     let mut oldest_first: VecDeque<AbortHandle> = VecDeque::new();
@@ -135,7 +138,7 @@ async fn accept(listener: TcpListener, pages: Arc<Pages>, log: Log) {
             Ok((stream, _)) => {
                 let (pages, log) = (Arc::clone(&pages), log.clone());
                 oldest_first.push_back(
-                    connections.spawn(async move { converse(stream, &pages, &log).await }),
+                    connections.spawn(async move { serve_connection(stream, &pages, &log).await }),
                 );
             }
             Err(_) => tokio::time::sleep(limits::ACCEPT_PAUSE).await,
@@ -150,7 +153,7 @@ async fn accept(listener: TcpListener, pages: Arc<Pages>, log: Log) {
     }
 }
 
-async fn converse(stream: TcpStream, pages: &Arc<Pages>, log: &Log) {
+async fn serve_connection(stream: TcpStream, pages: &Arc<Pages>, log: &Log) {
     let answer = |request: Request<hyper::body::Incoming>| {
         let reply = page(&request, &pages.load(), log);
         async move { Ok::<_, Infallible>(reply) }
@@ -158,8 +161,8 @@ async fn converse(stream: TcpStream, pages: &Arc<Pages>, log: &Log) {
     let mut http = hyper::server::conn::http1::Builder::new();
     let http = http.timer(TokioTimer::new()).header_read_timeout(limits::PAGE_TIME);
     let connection = http.serve_connection(TokioIo::new(stream), service_fn(answer));
-    // A scraper that breaks off is its own affair; one that stays for ever loses its place after a
-    // while.
+    // An error means that the client closed the connection. A connection without end is closed
+    // after a while.
     let _ = tokio::time::timeout(limits::PAGE_CONNECTION_TIME, connection).await;
 }
 

@@ -1,173 +1,169 @@
-//! Asks one server one question, as a person's tool does: over UDP, TCP, TLS (RFC 7858) or HTTPS
+//! A small DNS client: one query to one nameserver over UDP, TCP, TLS (RFC 7858) or HTTPS
 //! (RFC 8484).
+//!
+//! `ndots query`, `explain`, the `loop` plugin's probe and the resolution of upstream names call
+//! [`query`]. The exchange with upstreams keeps its own connections and health, and uses the same
+//! [`udp`] and [`stream`] below them.
 
+mod addresses;
 mod https;
-mod server;
+mod nameserver;
+pub(super) mod stream;
+pub(super) mod udp;
 
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use rustls::{ClientConfig, crypto::ring, pki_types::ServerName};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpStream, UdpSocket},
-    time::timeout,
-};
+use rustls::pki_types::ServerName;
+use thiserror::Error;
+use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::{
-    limits,
-    wire::{Query, Question, reply},
-};
+use crate::wire::{Query, Question};
 
-use super::tls;
+use super::tls::{TlsConfigError, alpn, client};
 
-pub use server::{Server, Transport};
+pub use crate::transport::Transport;
+pub use addresses::{lookup, system_lookup};
+pub use nameserver::Nameserver;
+use udp::{UdpQuery, UdpReply};
 
-/// What a server said, and over what it came in the end.
-pub struct Heard {
-    pub message: Vec<u8>,
-    pub over: Transport,
+/// How long to wait for a reply, and how often to send the query over UDP in that time.
+#[derive(Clone, Copy, Debug)]
+pub struct RetryPolicy {
+    /// The bound of each step: the look-up of the nameserver's address, UDP, and TCP.
+    pub timeout: Duration,
+    /// Datagrams, at equal intervals.
+    pub datagrams: u32,
 }
 
-/// Asks with one retry over UDP; a reply that is cut is fetched again over TCP.
+impl RetryPolicy {
+    /// One datagram.
+    pub fn once(timeout: Duration) -> Self {
+        Self { timeout, datagrams: 1 }
+    }
+
+    /// One datagram, and a second one after half of the time.
+    pub fn retransmit_once(timeout: Duration) -> Self {
+        Self { timeout, datagrams: 2 }
+    }
+}
+
+/// A message that answers the query.
+pub struct ClientReply {
+    pub query: Query,
+    pub message: Vec<u8>,
+    /// TCP where the reply over UDP was truncated.
+    pub transport: Transport,
+}
+
+/// Why there is no reply.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    #[error("no reply within {} s", .0.as_secs_f32())]
+    Timeout(Duration),
+    #[error("{0} has no address")]
+    NoAddress(String),
+    #[error("the client does not speak {0}")]
+    Unsupported(&'static str),
+    #[error("`{0}` cannot be the name of a TLS server")]
+    ServerName(String),
+    #[error(transparent)]
+    Tls(#[from] TlsConfigError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Sends one query and returns the first message that answers it. A reply over UDP that is
+/// truncated, or that arrives among many that do not match, is fetched again over TCP.
 ///
 /// # Errors
-/// Why there is no reply.
-pub async fn ask(
-    server: &Server,
-    authorities: Option<&[u8]>,
+/// See [`ClientError`]. A response code other than NOERROR is not an error.
+pub async fn query(
+    nameserver: &Nameserver,
     question: Question,
-    patience: Duration,
-) -> io::Result<Heard> {
-    let asked = Query { id: rand::random(), ..Query::internal(question) };
-    let silent = |_| {
-        io::Error::new(
-            io::ErrorKind::TimedOut,
-            format!("no reply within {} s", patience.as_secs_f32()),
-        )
-    };
-    let to = timeout(patience, address(server)).await.map_err(silent)??;
-    let mut over = server.transport;
-    if over == Transport::Udp {
-        let heard = timeout(patience, udp(to, &asked, patience / 2)).await.map_err(silent)??;
-        match heard {
-            Some(message) => return Ok(Heard { message, over }),
-            None => over = Transport::Tcp,
+    policy: RetryPolicy,
+) -> Result<ClientReply, ClientError> {
+    let query = Query { id: rand::random(), ..Query::internal(question) };
+    let to = limited(policy, address(nameserver)).await?;
+    let mut transport = nameserver.transport;
+    if transport == Transport::Udp {
+        match limited(policy, over_udp(to, &query, policy)).await? {
+            Some(message) => return Ok(ClientReply { query, message, transport }),
+            None => transport = Transport::Tcp,
         }
     }
-    let message = timeout(patience, stream(server, to, over, authorities, &asked))
-        .await
-        .map_err(silent)??;
-    Ok(Heard { message, over })
+    let message = limited(policy, over_stream(nameserver, to, transport, &query)).await?;
+    Ok(ClientReply { query, message, transport })
 }
 
-async fn address(server: &Server) -> io::Result<SocketAddr> {
-    let mut found = tokio::net::lookup_host((server.host.as_str(), server.port)).await?;
-    found.next().ok_or_else(|| {
-        io::Error::new(io::ErrorKind::NotFound, format!("{} has no address", server.host))
-    })
+async fn limited<T>(
+    policy: RetryPolicy,
+    step: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ClientError> {
+    timeout(policy.timeout, step).await.map_err(|_| ClientError::Timeout(policy.timeout))?
 }
 
-/// `None` for a reply that is cut.
-async fn udp(to: SocketAddr, asked: &Query, retry: Duration) -> io::Result<Option<Vec<u8>>> {
-    let any = if to.is_ipv4() {
-        IpAddr::from(Ipv4Addr::UNSPECIFIED)
-    } else {
-        Ipv6Addr::UNSPECIFIED.into()
-    };
-    let socket = UdpSocket::bind((any, 0)).await?;
-    socket.connect(to).await?;
-    let mut packet = Vec::new();
-    asked.encode(&mut packet);
-    let mut buffer = vec![0; limits::UDP_REPLY_OCTETS];
-    loop {
-        socket.send(&packet).await?;
-        let reply = timeout(retry, async {
-            loop {
-                let length = socket.recv(&mut buffer).await?;
-                if reply::matches(&buffer[..length], asked) != reply::Match::No {
-                    return io::Result::Ok(length);
-                }
-            }
-        });
-        if let Ok(length) = reply.await {
-            buffer.truncate(length?);
-            let truncated = buffer.get(2).is_some_and(|flags| flags & 2 != 0);
-            return Ok((!truncated).then_some(buffer));
-        }
-    }
+async fn address(nameserver: &Nameserver) -> Result<SocketAddr, ClientError> {
+    let Nameserver { host, port, .. } = nameserver;
+    let mut found = tokio::net::lookup_host((host.as_str(), *port)).await?;
+    found.next().ok_or_else(|| ClientError::NoAddress(host.clone()))
 }
 
-async fn stream(
-    server: &Server,
+/// `None` where the query must be repeated over TCP. Ends only with a reply: the caller limits the
+/// time.
+async fn over_udp(
     to: SocketAddr,
-    over: Transport,
-    authorities: Option<&[u8]>,
-    asked: &Query,
-) -> io::Result<Vec<u8>> {
-    let stream = TcpStream::connect(to).await?;
-    let message = match over {
-        Transport::Udp | Transport::Tcp => framed(stream, asked).await?,
+    query: &Query,
+    policy: RetryPolicy,
+) -> Result<Option<Vec<u8>>, ClientError> {
+    let mut exchange = UdpQuery::open(to, None, query).await?;
+    let interval = policy.timeout / policy.datagrams.max(1);
+    loop {
+        exchange.send().await?;
+        let Ok(reply) = timeout(interval, exchange.receive(|| ())).await else { continue };
+        return Ok(match reply? {
+            UdpReply::Match(message) | UdpReply::OtherCase(message) => {
+                let is_truncated = message.get(2).is_some_and(|flags| flags & 2 != 0);
+                (!is_truncated).then_some(message)
+            }
+            UdpReply::Doubtful => None,
+        });
+    }
+}
+
+async fn over_stream(
+    nameserver: &Nameserver,
+    to: SocketAddr,
+    transport: Transport,
+    query: &Query,
+) -> Result<Vec<u8>, ClientError> {
+    let mut tcp = stream::connect(to, None).await?;
+    let frame = stream::frame(query);
+    match transport {
+        Transport::Udp | Transport::Tcp => Ok(stream::converse(&mut tcp, &frame, query).await?),
         Transport::Tls => {
-            framed(handshake(server, stream, authorities, &[b"dot"]).await?, asked).await?
+            let mut tls = handshake(nameserver, tcp, transport).await?;
+            Ok(stream::converse(&mut tls, &frame, query).await?)
         }
         Transport::Https => {
-            let stream = handshake(server, stream, authorities, &[b"h2", b"http/1.1"]).await?;
-            https::ask(server, stream, asked).await?
+            let tls = handshake(nameserver, tcp, transport).await?;
+            Ok(https::query(nameserver, tls, query).await?)
         }
-    };
-    if reply::matches(&message, asked) == reply::Match::No {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "what came back is no reply to the question",
-        ));
+        Transport::Quic => Err(ClientError::Unsupported(transport.address_scheme())),
     }
-    Ok(message)
 }
 
 async fn handshake(
-    server: &Server,
+    nameserver: &Nameserver,
     stream: TcpStream,
-    authorities: Option<&[u8]>,
-    protocols: &[&[u8]],
-) -> io::Result<TlsStream<TcpStream>> {
-    let mut config = config(authorities)?;
-    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-    let name = server.name.as_ref().unwrap_or(&server.host);
-    let name = ServerName::try_from(name.clone())
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await
+    transport: Transport,
+) -> Result<TlsStream<TcpStream>, ClientError> {
+    let mut config = client::config(&nameserver.tls)?;
+    config.alpn_protocols = alpn(transport.scheme());
+    let name = nameserver.certificate_name().to_owned();
+    let name = ServerName::try_from(name.clone()).map_err(|_| ClientError::ServerName(name))?;
+    Ok(TlsConnector::from(Arc::new(config)).connect(name, stream).await?)
 }
 
-/// Trusts who signed by these authorities, or by the machine's.
-fn config(authorities: Option<&[u8]>) -> io::Result<ClientConfig> {
-    let invalid = |error: String| io::Error::new(io::ErrorKind::InvalidData, error);
-    let authorities =
-        authorities.map(str::from_utf8).transpose().map_err(|error| invalid(error.to_string()))?;
-    let roots = tls::roots(authorities).map_err(invalid)?;
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().map_err(io::Error::other)?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
-}
-
-/// A message behind its length (RFC 1035 §4.2.2).
-async fn framed(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    asked: &Query,
-) -> io::Result<Vec<u8>> {
-    let mut frame = vec![0; 2];
-    asked.encode(&mut frame);
-    let length = (frame.len() - 2) as u16;
-    frame[..2].copy_from_slice(&length.to_be_bytes());
-    stream.write_all(&frame).await?;
-    stream.flush().await?;
-    let length = stream.read_u16().await?;
-    let mut message = vec![0; length.into()];
-    stream.read_exact(&mut message).await?;
-    Ok(message)
-}
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,15 @@
-//! Has questions answered by upstreams: obeys what [`Attempt`] says, and lets identical questions
-//! share one exchange.
-#![expect(clippy::disallowed_methods, reason = "here is the clock")]
+//! Queries to upstreams: does what [`Attempt`] decides, and lets identical queries share one
+//! exchange.
+#![expect(clippy::disallowed_methods, reason = "the clock is read here")]
 
+mod pool;
 mod probe;
-mod tcp;
 mod tls;
-mod udp;
 
 use std::{
     collections::HashMap,
+    io,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
@@ -23,7 +24,11 @@ use crate::{
     chain::{Exchange, QueryError, Reply},
     limits,
     metrics::{CounterFamily, Family, IntCounter, Metrics},
-    net::{dispatch::PANICS, tls::client::distrust},
+    net::{
+        client::udp::{UdpQuery, UdpReply},
+        dispatch::PANICS,
+        tls::client::rejection,
+    },
     upstream::{
         Attempt, Group, NextAction, ReplyDecision, Upstream, UpstreamError, UpstreamTransport,
     },
@@ -41,7 +46,7 @@ static REJECTS: CounterFamily<0> = Family::new(
     [],
 );
 
-/// Shared by everything that asks.
+/// Sends queries to upstreams. Clones share connections and exchanges.
 #[derive(Clone)]
 pub struct Exchanger(Arc<Shared>);
 
@@ -50,28 +55,29 @@ struct Shared {
     all_down: IntCounter,
     rejects: IntCounter,
     panics: IntCounter,
-    in_flight: Mutex<HashMap<Key, Running>>,
-    /// They go on when who asked has left.
+    in_flight: Mutex<HashMap<ExchangeKey, RunningExchange>>,
+    /// An exchange goes on when its client stops waiting: its reply fills the cache.
     exchanges: Mutex<JoinSet<()>>,
-    /// Probes, and what closes idle connections: nobody waits for them.
+    /// Health probes, and the closing of idle connections. [`Exchanger::finish`] aborts them.
     background: Mutex<JoinSet<()>>,
     sockets: Semaphore,
-    connections: tcp::Pool,
-    clients: tls::Clients,
+    connections: pool::Pool,
+    tls: tls::ClientConfigs,
 }
 
-/// Questions that one reply answers.
+/// Queries with equal keys share one reply.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Key {
+struct ExchangeKey {
+    /// The address of the group.
     group: usize,
     name: Name,
     qtype: Type,
     class: Class,
-    /// RD, AD, CD and DO: what of the flags an upstream's reply depends on.
+    /// RD, AD, CD and DO: the flags that an upstream's reply depends on.
     flags: [bool; 4],
 }
 
-impl Key {
+impl ExchangeKey {
     fn of(exchange: &Exchange) -> Self {
         let Query { question, .. } = &exchange.query;
         Self {
@@ -100,22 +106,22 @@ impl Exchanger {
             exchanges: Mutex::default(),
             background: Mutex::default(),
             sockets: Semaphore::new(limits::UPSTREAM_SOCKETS),
-            connections: tcp::Pool::default(),
-            clients: tls::Clients::default(),
+            connections: pool::Pool::default(),
+            tls: tls::ClientConfigs::default(),
         }))
     }
 
-    /// The group's reply. Who asks the same while it is on its way gets the same reply.
+    /// Returns the group's reply. Identical queries that arrive before the reply share it.
     pub async fn exchange(&self, exchange: Exchange) -> Reply {
         let Some(mut receiver) = self.join_or_start(exchange) else {
             return Err(QueryError::Overloaded);
         };
         let reply = receiver.wait_for(Option::is_some).await;
-        // The exchange's task ends without a reply only where it panics or the process stops.
+        // The task ends without a reply only if it panics or the process stops.
         reply.ok().and_then(|reply| reply.clone()).unwrap_or(Err(QueryError::Overloaded))
     }
 
-    /// Waits for the exchanges that are on their way, and ends what goes on in the background.
+    /// Waits for the running exchanges, and aborts the background tasks.
     pub async fn finish(&self) {
         let mut exchanges = std::mem::take(&mut *lock(&self.0.exchanges));
         let _ = tokio::time::timeout(limits::QUERY_TIME, async {
@@ -126,7 +132,7 @@ impl Exchanger {
     }
 
     fn join_or_start(&self, exchange: Exchange) -> Option<watch::Receiver<Option<Reply>>> {
-        let key = Key::of(&exchange);
+        let key = ExchangeKey::of(&exchange);
         let mut in_flight = lock(&self.0.in_flight);
         if let Some(running) = in_flight.get(&key) {
             return (running.waiters() < limits::WAITERS).then(|| running.receiver.clone());
@@ -135,11 +141,11 @@ impl Exchanger {
         let sender = Arc::new(sender);
         in_flight.insert(
             key.clone(),
-            Running { receiver: receiver.clone(), sender: Arc::downgrade(&sender) },
+            RunningExchange { receiver: receiver.clone(), sender: Arc::downgrade(&sender) },
         );
         let shared = Arc::clone(&self.0);
         spawn(&self.0.exchanges, async move {
-            // While the key is in use its group's address must not become another group's.
+            // The key holds the group's address, which must not become another group's.
             let _group = Arc::clone(&exchange.group);
             let run =
                 std::panic::AssertUnwindSafe(Arc::clone(&shared).run(exchange)).catch_unwind();
@@ -154,32 +160,32 @@ impl Exchanger {
     }
 }
 
-/// An exchange on its way.
-struct Running {
+struct RunningExchange {
     receiver: watch::Receiver<Option<Reply>>,
     sender: Weak<watch::Sender<Option<Reply>>>,
 }
 
-impl Running {
-    /// Receivers that are not our own.
+impl RunningExchange {
+    /// The queries that wait for the reply.
     fn waiters(&self) -> usize {
         self.sender.upgrade().map_or(0, |sender| sender.receiver_count().saturating_sub(1))
     }
 }
 
-/// What came of one datagram or connection.
-struct Heard {
+/// The result of one query to one upstream.
+struct UpstreamResult {
     upstream: usize,
-    what: What,
+    outcome: UpstreamOutcome,
 }
 
-enum What {
-    Reply(Box<Incoming>),
+enum UpstreamOutcome {
+    Reply(Box<TimedReply>),
+    /// The reply is truncated or doubtful: ask again over TCP.
     NeedsTcp,
     Failed(UpstreamError),
 }
 
-struct Incoming {
+struct TimedReply {
     response: Response,
     took: Duration,
 }
@@ -195,21 +201,22 @@ impl Shared {
             self.all_down.inc();
         }
         let reply = self.converse(&mut attempt, &group, &query).await;
-        // Whoever answered, who did not is looked after.
+        // Upstreams that did not answer are probed, although another one answered.
         for upstream in attempt.silent(Instant::now()) {
             self.start_probe(&group, upstream);
         }
         reply
     }
 
-    /// Does what the attempt says until there is a reply.
+    /// Does what the attempt decides until there is a reply.
     async fn converse(
         self: &Arc<Self>,
         attempt: &mut Attempt,
         group: &Arc<Group>,
         query: &Query,
     ) -> Reply {
-        let mut listening: FuturesUnordered<BoxFuture<'_, Heard>> = FuturesUnordered::new();
+        let mut listening: FuturesUnordered<BoxFuture<'_, UpstreamResult>> =
+            FuturesUnordered::new();
         let mut kept = None;
         loop {
             let wake = match attempt.poll(Instant::now()) {
@@ -220,20 +227,20 @@ impl Shared {
                 NextAction::Wait(until) => until,
                 NextAction::Done(failure) => return kept.ok_or(QueryError::Upstream(failure)),
             };
-            let Heard { upstream, what } = tokio::select! {
-                Some(heard) = listening.next() => heard,
+            let UpstreamResult { upstream, outcome } = tokio::select! {
+                Some(result) = listening.next() => result,
                 () = tokio::time::sleep_until(wake.into()) => continue,
             };
-            match what {
-                What::Reply(incoming) => {
-                    group.upstream(upstream).health.record_reply(incoming.took);
-                    match attempt.replied(upstream, incoming.response.rcode, Instant::now()) {
-                        ReplyDecision::Accept => return Ok(incoming.response),
-                        ReplyDecision::Hold => kept = Some(incoming.response),
+            match outcome {
+                UpstreamOutcome::Reply(reply) => {
+                    group.upstream(upstream).health.record_reply(reply.took);
+                    match attempt.replied(upstream, reply.response.rcode, Instant::now()) {
+                        ReplyDecision::Accept => return Ok(reply.response),
+                        ReplyDecision::Hold => kept = Some(reply.response),
                     }
                 }
-                What::NeedsTcp => attempt.retry_over_tcp(upstream),
-                What::Failed(failure) => {
+                UpstreamOutcome::NeedsTcp => attempt.retry_over_tcp(upstream),
+                UpstreamOutcome::Failed(failure) => {
                     self.start_probe(group, upstream);
                     attempt.failed(upstream, failure, Instant::now());
                 }
@@ -258,40 +265,41 @@ impl Shared {
         }
     }
 
-    /// Asks one upstream once, and tells what came of it; never ends where only silence or
-    /// forgeries came.
+    /// Sends one query to one upstream. Without a reply this never ends: the caller limits the time.
     async fn ask(
         self: &Arc<Self>,
         group: &Group,
         upstream: usize,
         transport: UpstreamTransport,
         query: &Query,
-    ) -> Heard {
+    ) -> UpstreamResult {
         let to = group.upstream(upstream);
         let metrics = to.metrics(&self.metrics);
         let Some(_waiting) = to.health.reserve_socket() else {
-            return Heard { upstream, what: What::Failed(UpstreamError::NoAnswer(to.address)) };
+            let outcome = UpstreamOutcome::Failed(UpstreamError::NoAnswer(to.address));
+            return UpstreamResult { upstream, outcome };
         };
         let Ok(_socket) = self.sockets.acquire().await else { return std::future::pending().await };
         metrics.count_query();
-        let began = Instant::now();
-        let asked = upstream_query(query, to.health.keeps_case());
+        let started = Instant::now();
+        let case = if to.health.keeps_case() { LetterCase::Random } else { LetterCase::Lower };
+        let asked = upstream_query(query, case);
         let raw = match transport {
             UpstreamTransport::Udp => {
                 metrics.count_datagram();
-                udp::ask(to.address, group.settings.source, &asked, metrics.strays()).await
+                over_udp(to.address, group.settings.source, &asked, metrics.strays()).await
             }
-            UpstreamTransport::Tcp => tcp::ask(self, group, to, &asked).await,
+            UpstreamTransport::Tcp => pool::ask(self, group, to, &asked).await,
         };
-        let what = match raw {
-            Ok(Raw::Packet(packet)) => self.read(&packet, &asked, transport, to, began),
-            Ok(Raw::Doubtful) => What::NeedsTcp,
-            Err(error) => What::Failed(match distrust(&error) {
-                Some(why) => UpstreamError::Untrusted(to.address, why),
+        let outcome = match raw {
+            Ok(RawReply::Packet(packet)) => self.read(&packet, &asked, transport, to, started),
+            Ok(RawReply::Doubtful) => UpstreamOutcome::NeedsTcp,
+            Err(error) => UpstreamOutcome::Failed(match rejection(&error) {
+                Some(reason) => UpstreamError::Untrusted(to.address, reason),
                 None => UpstreamError::Unreachable(to.address),
             }),
         };
-        Heard { upstream, what }
+        UpstreamResult { upstream, outcome }
     }
 
     fn read(
@@ -300,8 +308,8 @@ impl Shared {
         asked: &Query,
         transport: UpstreamTransport,
         to: &Upstream,
-        began: Instant,
-    ) -> What {
+        started: Instant,
+    ) -> UpstreamOutcome {
         if transport == UpstreamTransport::Tcp
             && reply::matches(packet, asked) == reply::Match::WrongCase
         {
@@ -309,38 +317,65 @@ impl Shared {
         }
         match reply::read(packet, asked) {
             Ok(incoming) if incoming.truncated && transport == UpstreamTransport::Udp => {
-                What::NeedsTcp
+                UpstreamOutcome::NeedsTcp
             }
             Ok(incoming) => {
-                let took = began.elapsed();
+                let took = started.elapsed();
                 to.metrics(&self.metrics).count_reply(incoming.response.rcode, took);
-                What::Reply(Box::new(Incoming { response: incoming.response, took }))
+                UpstreamOutcome::Reply(Box::new(TimedReply { response: incoming.response, took }))
             }
-            // What cannot be read over UDP may be forged; over TCP it is the upstream's own.
-            Err(_) if transport == UpstreamTransport::Udp => What::NeedsTcp,
-            Err(reply::Fault::Malformed) => What::Failed(UpstreamError::Malformed(to.address)),
-            Err(reply::Fault::AliasLoop) => What::Failed(UpstreamError::AliasLoop(to.address)),
+            // Over UDP a malformed reply may be forged. Over TCP it is the upstream's own.
+            Err(_) if transport == UpstreamTransport::Udp => UpstreamOutcome::NeedsTcp,
+            Err(reply::Fault::Malformed) => {
+                UpstreamOutcome::Failed(UpstreamError::Malformed(to.address))
+            }
+            Err(reply::Fault::AliasLoop) => {
+                UpstreamOutcome::Failed(UpstreamError::AliasLoop(to.address))
+            }
         }
     }
 }
 
-/// What a transport brought.
-enum Raw {
-    /// A message that matches what was asked.
+/// Sends one datagram from a port of its own, and waits for the reply. [`RawReply::Doubtful`] after too
+/// many datagrams that do not match.
+async fn over_udp(
+    to: SocketAddr,
+    source: Option<IpAddr>,
+    asked: &Query,
+    strays: &IntCounter,
+) -> io::Result<RawReply> {
+    let mut exchange = UdpQuery::open(to, source, asked).await?;
+    exchange.send().await?;
+    Ok(match exchange.receive(|| strays.inc()).await? {
+        UdpReply::Match(packet) => RawReply::Packet(packet),
+        UdpReply::OtherCase(_) | UdpReply::Doubtful => RawReply::Doubtful,
+    })
+}
+
+/// What a transport delivered.
+enum RawReply {
+    /// A message that matches the query.
     Packet(Vec<u8>),
-    /// Too many that do not match, or one that does but for its case.
+    /// The reply may be forged or incomplete.
     Doubtful,
 }
 
-/// The question as it goes out: id and case that nobody can guess, our own EDNS, none of the
-/// client's options.
-fn upstream_query(query: &Query, random_case: bool) -> Query {
+/// The case of the letters in a query to an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LetterCase {
+    /// A forger must guess it (draft-vixie-dnsext-dns0x20).
+    Random,
+    Lower,
+}
+
+/// The query to an upstream: with an id and letter case that cannot be guessed, our own EDNS record,
+/// and none of the client's EDNS options.
+fn upstream_query(query: &Query, case: LetterCase) -> Query {
     let mut asked = query.clone();
     asked.id = rand::random();
-    asked.question.caps = if random_case {
-        Caps::random(&asked.question.name, rand::random())
-    } else {
-        Caps::default()
+    asked.question.caps = match case {
+        LetterCase::Random => Caps::random(&asked.question.name, rand::random()),
+        LetterCase::Lower => Caps::default(),
     };
     asked.edns = Some(Edns::new(limits::UDP_OCTETS, query.dnssec_ok()));
     asked

@@ -1,10 +1,11 @@
-//! What hickory-server serves: DNS over QUIC (RFC 9250), and `--compat-listener`, the second
-//! implementation that tests compare ours with. Its requests go through the door that all others
-//! do; since it takes no octets for replies, ours are read and written anew.
+//! hickory-server serves DNS over QUIC (RFC 9250), and `--compat-listener`, the second
+//! implementation that tests compare with ours. The [`Dispatcher`] answers its requests like all
+//! others. hickory-server takes no encoded replies, so ours are decoded and encoded again.
 //!
-//! As of 0.26 it bounds neither its connections nor what their streams hold, has one connection's
-//! questions wait for each other, ends a connection after 100 of them, and lets a handshake that
-//! stalls hold up others for up to 5 s: `quic://` is for clients that one knows.
+//! Version 0.26 has limits that make `quic://` unsafe for unknown clients:
+//! - It bounds neither connections nor the memory of their streams.
+//! - It answers the queries of a connection one after the other, and closes it after 100.
+//! - A stalled handshake blocks new connections for up to 5 s.
 
 use std::{
     io,
@@ -37,7 +38,7 @@ use crate::{
 use super::{
     dispatch::{Dispatcher, new_cx},
     stream::stopped,
-    tls::Current,
+    tls::CurrentIdentity,
 };
 
 static QUIC_RESPONSES: CounterFamily<2> = Family::new(
@@ -46,53 +47,53 @@ static QUIC_RESPONSES: CounterFamily<2> = Family::new(
     ["server", "status"],
 );
 
-/// What is listened at.
 pub(super) enum Socket {
-    Datagrams(Arc<UdpSocket>),
+    Udp(Arc<UdpSocket>),
     Quic(Arc<UdpSocket>),
-    /// Encrypted where something is shown.
-    Streams(TcpListener),
+    /// Encrypted if the listener has a certificate.
+    Tcp(TcpListener),
 }
 
-/// The door, as hickory-server knows it.
+/// Answers the requests of hickory-server.
 #[derive(Clone)]
-pub(super) struct Door(Arc<Inside>);
+pub(super) struct Handler(Arc<HandlerState>);
 
-struct Inside {
+struct HandlerState {
     dispatcher: Arc<Dispatcher>,
     server: ArcSwap<Server>,
-    /// Whose blocks answer.
+    /// The listener whose server blocks answer.
     serves: Listen,
     bound: SocketAddr,
-    places: Semaphore,
+    /// One permit for each request in work.
+    permits: Semaphore,
 }
 
-/// Serves until `stop` turns true, then answers what has been asked and ends.
+/// Serves until `stop` is true, then answers the queries that have arrived, and ends.
 pub(super) async fn serve(
-    door: Door,
+    handler: Handler,
     sockets: Vec<Socket>,
-    shown: Arc<Current>,
+    identity: Arc<CurrentIdentity>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut asked = shown.asked();
+    let mut client_policy = identity.client_policy();
     loop {
-        let mut server = hickory_server::Server::new(door.clone());
+        let mut server = hickory_server::Server::new(handler.clone());
         for socket in &sockets {
-            if let Err(error) = socket.register(&mut server, &shown) {
-                door.0.dispatcher.log.say(
+            if let Err(error) = socket.register(&mut server, &identity) {
+                handler.0.dispatcher.log.say(
                     Level::Error,
-                    format!("cannot serve {} through hickory-server: {error}", door.0.serves),
+                    format!("cannot serve {} through hickory-server: {error}", handler.0.serves),
                 );
             }
         }
         let stopping = tokio::select! {
-            // Some errors of a socket end what listens there.
+            // Some socket errors end hickory-server's listeners.
             _ = server.block_until_done() => false,
-            _ = asked.changed() => false,
+            _ = client_policy.changed() => false,
             () = stopped(&mut stop) => true,
         };
         if stopping {
-            door.finish().await;
+            handler.finish().await;
         } else {
             sleep(limits::ACCEPT_PAUSE).await;
         }
@@ -104,26 +105,27 @@ pub(super) async fn serve(
 }
 
 impl Socket {
-    /// With a copy, so that the next server has it, too.
+    /// Gives hickory-server a copy of the socket, so that its successor can have one, too.
     fn register(
         &self,
-        server: &mut hickory_server::Server<Door>,
-        shown: &Arc<Current>,
+        server: &mut hickory_server::Server<Handler>,
+        identity: &Arc<CurrentIdentity>,
     ) -> anyhow::Result<()> {
         match self {
-            Self::Datagrams(socket) => server.register_socket(datagrams(socket)?),
+            Self::Udp(socket) => server.register_socket(tokio_udp(socket)?),
             Self::Quic(socket) => {
-                let config =
-                    shown.standing().ok_or_else(|| anyhow::anyhow!("there is no certificate"))?;
+                let config = identity
+                    .following_config()
+                    .ok_or_else(|| anyhow::anyhow!("there is no certificate"))?;
                 server.register_quic_listener_and_tls_config(
-                    datagrams(socket)?,
+                    tokio_udp(socket)?,
                     limits::TCP_IDLE_TIME,
                     config,
                 )?;
             }
-            Self::Streams(listener) => {
+            Self::Tcp(listener) => {
                 let listener = tokio::net::TcpListener::from_std(listener.try_clone()?)?;
-                match shown.standing() {
+                match identity.following_config() {
                     Some(config) => server.register_tls_listener_with_tls_config(
                         listener,
                         limits::TCP_IDLE_TIME,
@@ -141,37 +143,45 @@ impl Socket {
     }
 }
 
-fn datagrams(socket: &UdpSocket) -> io::Result<tokio::net::UdpSocket> {
+fn tokio_udp(socket: &UdpSocket) -> io::Result<tokio::net::UdpSocket> {
     let socket = socket.try_clone()?;
     socket.set_nonblocking(true)?;
     tokio::net::UdpSocket::from_std(socket)
 }
 
-impl Door {
-    /// What comes in at `bound` is answered as if it came in at `serves`.
+impl Handler {
+    /// Answers queries that arrive at `bound` as the listener `serves` does.
     pub(super) fn new(dispatcher: &Arc<Dispatcher>, serves: Listen, bound: SocketAddr) -> Self {
-        let (server, places) =
+        let (server, permits) =
             (ArcSwap::new(dispatcher.server.load_full()), Semaphore::new(limits::HICKORY_QUERIES));
-        Self(Arc::new(Inside { dispatcher: Arc::clone(dispatcher), server, serves, bound, places }))
+        Self(Arc::new(HandlerState {
+            dispatcher: Arc::clone(dispatcher),
+            server,
+            serves,
+            bound,
+            permits,
+        }))
     }
 
-    /// Waits until what has been asked is answered, and on its way: hickory-server drops what it
-    /// holds.
+    /// Waits until the queries that have arrived are answered and their replies sent: hickory-server
+    /// drops unsent replies when it stops.
     async fn finish(&self) {
         sleep(limits::TCP_DRAIN_TIME).await;
-        let _ =
-            timeout(limits::QUERY_TIME, self.0.places.acquire_many(limits::HICKORY_QUERIES as u32))
-                .await;
+        let _ = timeout(
+            limits::QUERY_TIME,
+            self.0.permits.acquire_many(limits::HICKORY_QUERIES as u32),
+        )
+        .await;
         sleep(limits::TCP_DRAIN_TIME).await;
     }
 
-    /// `None` where nothing is to be sent.
+    /// `None` if nothing is to be sent.
     async fn answer(&self, request: &Request) -> Option<Message> {
-        let Inside { dispatcher, server: kept, serves, bound, places } = &*self.0;
-        let _place = places.try_acquire().ok()?;
-        let mut server = kept.load_full();
-        dispatcher.renew(&mut server, *serves);
-        kept.store(Arc::clone(&server));
+        let HandlerState { dispatcher, server: current, serves, bound, permits } = &*self.0;
+        let _permit = permits.try_acquire().ok()?;
+        let mut server = current.load_full();
+        dispatcher.update_server(&mut server, *serves);
+        current.store(Arc::clone(&server));
         let cx = new_cx(request.src(), *bound, transport(request.protocol()));
         let reply = dispatcher.answer(&server, *serves, request.as_slice(), cx).await?;
         Message::from_vec(&reply).ok()
@@ -183,9 +193,9 @@ impl Door {
         reply: &Message,
         mut handle: R,
     ) -> Option<ResponseInfo> {
-        // A reply that does not say what was asked must not begin to.
-        let nothing = Queries::read(&mut BinDecoder::new(&[]), 0).ok()?;
-        let queries = if reply.queries.is_empty() { &nothing } else { &request.queries };
+        // A reply without a question stays without one.
+        let none = Queries::read(&mut BinDecoder::new(&[]), 0).ok()?;
+        let queries = if reply.queries.is_empty() { &none } else { &request.queries };
         let builder = MessageResponseBuilder::new(queries, reply.edns.as_ref());
         let response = builder.build(
             reply.metadata,
@@ -217,7 +227,7 @@ fn transport(protocol: Protocol) -> Transport {
 }
 
 #[async_trait::async_trait]
-impl RequestHandler for Door {
+impl RequestHandler for Handler {
     async fn handle_request<R: ResponseHandler, T: Time>(
         &self,
         request: &Request,
@@ -227,7 +237,7 @@ impl RequestHandler for Door {
             metadata: request.metadata,
             counts: HeaderCounts::default(),
         });
-        // Over QUIC ids are 0, and another one is an error of the protocol (RFC 9250 §4.2.1).
+        // Over QUIC the message id must be 0 (RFC 9250 §4.2.1).
         if request.protocol() == Protocol::Quic && request.metadata.id != 0 {
             self.count("0x2");
             return unanswered;

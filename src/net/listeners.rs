@@ -1,5 +1,5 @@
 //! Opens, keeps and closes the listening sockets.
-#![expect(clippy::disallowed_methods, reason = "the threads that answer UDP are made here")]
+#![expect(clippy::disallowed_methods, reason = "the threads that answer UDP are started here")]
 
 use std::{
     collections::BTreeMap,
@@ -19,27 +19,30 @@ use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinSet};
 use crate::{
     limits,
     server::{Listen, Scheme},
+    transport::Sockets,
 };
 
 use super::{
     Dispatcher, hickory,
-    stream::{self, Clients},
-    tls::{Current, Identity},
+    stream::{self, Slots},
+    tls::{CurrentIdentity, Identity},
     udp,
 };
 
-/// An address to listen on, and what is shown there; nothing is encrypted without it.
+/// An address to listen on, and how.
 pub struct ListenConfig {
     pub listen: Listen,
+    /// `None`: nothing is encrypted.
     pub identity: Option<Arc<Identity>>,
-    /// Served by hickory-server's own listeners, as if it came in there.
-    pub like: Option<Listen>,
+    /// A listener of `--compat-listener`: hickory-server serves it, and answers as this other
+    /// listener does.
+    pub compat_for: Option<Listen>,
 }
 
-/// The sockets that are open, by the address that was asked for.
+/// The open sockets, by configured address.
 pub struct Listeners {
     open: BTreeMap<Listen, Listener>,
-    clients: Arc<Clients>,
+    slots: Arc<Slots>,
     tasks: JoinSet<()>,
     /// Threads for each UDP address.
     threads: usize,
@@ -48,98 +51,105 @@ pub struct Listeners {
 struct Listener {
     udp: Vec<Arc<UdpSocket>>,
     tcp: Option<TcpListener>,
-    shown: Arc<Current>,
+    identity: Arc<CurrentIdentity>,
     bound: SocketAddr,
-    like: Option<Listen>,
-    running: Option<Running>,
+    compat_for: Option<Listen>,
+    workers: Option<Workers>,
 }
 
-struct Running {
+/// Whether a listener may share its port with another one of this process that is about to close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PortSharing {
+    Exclusive,
+    Shared,
+}
+
+/// The threads and tasks that answer at a listener.
+struct Workers {
     stop_threads: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
     stop_tasks: watch::Sender<bool>,
 }
 
 impl Listeners {
-    /// `descriptors` is how many the process may have; half of them are for TCP clients, the rest
+    /// `descriptors` is the process's limit of open files. Half of them are for TCP clients, the rest
     /// for upstreams and sources.
     pub fn new(descriptors: u64) -> Self {
         let threads = thread::available_parallelism().map_or(1, usize::from);
-        let clients = Clients::new(usize::try_from(descriptors / 2).unwrap_or(usize::MAX));
-        Self { open: BTreeMap::new(), clients: Arc::new(clients), tasks: JoinSet::new(), threads }
+        let slots = Slots::new(usize::try_from(descriptors / 2).unwrap_or(usize::MAX));
+        Self { open: BTreeMap::new(), slots: Arc::new(slots), tasks: JoinSet::new(), threads }
     }
 
-    /// Opens what is not open yet, without answering there: nothing is changed where one of them
-    /// cannot be had.
+    /// Opens the sockets that are not open yet, without answering there. If one of them cannot be
+    /// opened, nothing changes.
     ///
     /// # Errors
-    /// Names the address, and what may help.
+    /// Names the address and a remedy.
     pub fn open(&mut self, listen_configs: &[ListenConfig]) -> anyhow::Result<()> {
-        let mut new = BTreeMap::new();
-        let is_open = |listen_config: &&ListenConfig| {
-            self.open.get(&listen_config.listen).is_some_and(|open| open.like == listen_config.like)
-        };
-        for listen_config in listen_configs.iter().filter(|listen_config| !is_open(listen_config)) {
-            let ListenConfig { listen, identity, .. } = listen_config;
-            let address = listen.address;
-            // One of our own that will be closed may be in the way, such as every address in that
-            // of one of them.
-            let stays = |listen: &Listen, open: &Listener| {
-                listen_configs.iter().any(|listen_config| {
-                    listen_config.listen == *listen && listen_config.like == open.like
-                })
-            };
-            let shared = self
-                .open
+        let stays = |listen: &Listen, open: &Listener| {
+            listen_configs
                 .iter()
-                .any(|(listen, open)| open.bound.port() == address.port() && !stays(listen, open));
-            let listener = Listener::open(listen_config, shared, self.threads)
-                .map_err(|error| explained(error, *listen))?;
-            listener.shown.show(identity.as_ref(), listen.scheme)?;
+                .any(|config| config.listen == *listen && config.compat_for == open.compat_for)
+        };
+        let mut new = BTreeMap::new();
+        for config in listen_configs {
+            let ListenConfig { listen, identity, .. } = config;
+            if self.open.get(listen).is_some_and(|open| open.compat_for == config.compat_for) {
+                continue;
+            }
+            // A listener that is about to close may hold the port: `0.0.0.0:53` conflicts with each
+            // address of the machine.
+            let is_held = self.open.iter().any(|(listen, open)| {
+                open.bound.port() == config.listen.address.port() && !stays(listen, open)
+            });
+            let sharing = if is_held { PortSharing::Shared } else { PortSharing::Exclusive };
+            let listener = Listener::open(config, sharing, self.threads)
+                .map_err(|error| with_remedy(error, *listen))?;
+            listener.identity.set(identity.as_ref(), listen.scheme)?;
             new.insert(*listen, listener);
         }
         self.open.extend(new);
         Ok(())
     }
 
-    /// Starts answering wherever that does not happen yet, shows new clients what they are to be
-    /// shown, and closes what is not in `listen_configs`.
+    /// Starts answering at new listeners, updates certificates, and closes the listeners that are not
+    /// in `listen_configs`.
     ///
     /// # Errors
-    /// Where no thread can be made.
+    /// A thread cannot be started.
     pub fn serve(
         &mut self,
         dispatcher: &Arc<Dispatcher>,
         listen_configs: &[ListenConfig],
     ) -> anyhow::Result<()> {
         while self.tasks.try_join_next().is_some() {}
-        for (_, gone) in self.open.extract_if(.., |listen, _| {
-            !listen_configs.iter().any(|listen_config| listen_config.listen == *listen)
-        }) {
+        let is_gone =
+            |listen: &Listen| !listen_configs.iter().any(|config| config.listen == *listen);
+        for (_, gone) in self.open.extract_if(.., |listen, _| is_gone(listen)) {
             gone.stop(&mut self.tasks);
         }
         for ListenConfig { listen, identity, .. } in listen_configs {
             if let Some(listener) = self.open.get_mut(listen) {
-                listener.shown.show(identity.as_ref(), listen.scheme)?;
+                listener.identity.set(identity.as_ref(), listen.scheme)?;
             }
         }
         for (listen, listener) in &mut self.open {
-            if listener.running.is_none() {
+            if listener.workers.is_none() {
                 listener
-                    .start(dispatcher, *listen, &self.clients, &mut self.tasks)
+                    .start(dispatcher, *listen, &self.slots, &mut self.tasks)
                     .context("cannot start a thread")?;
             }
         }
         Ok(())
     }
 
-    /// Where a listener is really bound: the port that the system chose for port 0.
+    /// The bound addresses, with the port that the system chose for port 0.
     pub fn bound(&self) -> impl Iterator<Item = (Listen, SocketAddr)> {
         self.open.iter().map(|(listen, listener)| (*listen, listener.bound))
     }
 
-    /// Stops listening, and waits until TCP clients have their replies; those over UDP may still be
-    /// on their way ([`Dispatcher::finish`]).
+    /// Stops listening, and waits until TCP clients have their replies. Replies over UDP may still be
+    /// missing ([`Dispatcher::finish`]).
     pub async fn close(mut self) {
         for listener in std::mem::take(&mut self.open).into_values() {
             listener.stop(&mut self.tasks);
@@ -152,33 +162,36 @@ impl Listeners {
 }
 
 impl Listener {
-    fn open(listen_config: &ListenConfig, shared: bool, threads: usize) -> io::Result<Self> {
-        let ListenConfig { listen: Listen { scheme, address }, like, .. } = *listen_config;
-        if scheme == Scheme::Quic {
-            return Self::open_quic(address, shared);
+    fn open(config: &ListenConfig, sharing: PortSharing, threads: usize) -> io::Result<Self> {
+        let ListenConfig { listen: Listen { scheme, address }, compat_for, .. } = *config;
+        let sockets = scheme.sockets().ok_or(io::ErrorKind::Unsupported)?;
+        if sockets == Sockets::Udp {
+            return Self::open_udp(address, sharing);
         }
-        let threads = if like.is_some() { 1 } else { threads };
-        // With port 0 the port that is free for TCP may be taken for UDP: another try gives another
-        // port.
+        let threads = if compat_for.is_some() { 1 } else { threads };
+        // With port 0 the system chooses a port that is free for TCP. If it is taken for UDP, another
+        // try gives another port.
         let mut tries = if address.port() == 0 { limits::PORT_TRIES } else { 1 };
         loop {
             tries -= 1;
-            // UDP sockets share an address with whoever wants to. TCP goes first, and tells of
-            // another program that is there.
-            let tcp = tcp(address, shared)?;
+            // UDP sockets share their address with any other program, so TCP goes first: it fails if
+            // another program listens there.
+            let tcp = tcp(address, sharing)?;
             let bound = tcp.local_addr()?;
-            let udp =
-                if scheme == Scheme::Dns { udp::open(bound, threads) } else { Ok(Vec::new()) };
+            let udp = match sockets {
+                Sockets::UdpAndTcp => udp::open(bound, threads),
+                Sockets::Tcp | Sockets::Udp => Ok(Vec::new()),
+            };
             match udp {
                 Ok(udp) => {
                     let udp = udp.into_iter().map(Arc::new).collect();
                     return Ok(Self {
                         udp,
                         tcp: Some(tcp),
-                        shown: Arc::default(),
+                        identity: Arc::default(),
                         bound,
-                        like,
-                        running: None,
+                        compat_for,
+                        workers: None,
                     });
                 }
                 Err(error) if tries == 0 => return Err(error),
@@ -187,64 +200,66 @@ impl Listener {
         }
     }
 
-    fn open_quic(address: SocketAddr, shared: bool) -> io::Result<Self> {
-        if !shared {
-            // Without sharing another program is told of.
+    fn open_udp(address: SocketAddr, sharing: PortSharing) -> io::Result<Self> {
+        if sharing == PortSharing::Exclusive {
+            // A socket that does not share its port fails if another program has it.
             drop(UdpSocket::bind(address)?);
         }
         let udp: Vec<_> = udp::open(address, 1)?.into_iter().map(Arc::new).collect();
         let bound = udp[0].local_addr()?;
-        Ok(Self { udp, tcp: None, shown: Arc::default(), bound, like: None, running: None })
+        let identity = Arc::default();
+        Ok(Self { udp, tcp: None, identity, bound, compat_for: None, workers: None })
     }
 
     fn start(
         &mut self,
         dispatcher: &Arc<Dispatcher>,
         listen: Listen,
-        clients: &Arc<Clients>,
+        slots: &Arc<Slots>,
         tasks: &mut JoinSet<()>,
     ) -> io::Result<()> {
         let stop_threads = Arc::new(AtomicBool::new(false));
         let (stop_tasks, stopped) = watch::channel(false);
-        if listen.scheme == Scheme::Quic || self.like.is_some() {
-            let (sockets, shown) = (self.sockets(listen.scheme)?, Arc::clone(&self.shown));
-            let door = hickory::Door::new(dispatcher, self.like.unwrap_or(listen), self.bound);
-            tasks.spawn_on(hickory::serve(door, sockets, shown, stopped), &Handle::current());
-            self.running = Some(Running { stop_threads, threads: Vec::new(), stop_tasks });
+        if listen.scheme.sockets() == Some(Sockets::Udp) || self.compat_for.is_some() {
+            let (sockets, identity) = (self.sockets(listen.scheme)?, Arc::clone(&self.identity));
+            let serves = self.compat_for.unwrap_or(listen);
+            let handler = hickory::Handler::new(dispatcher, serves, self.bound);
+            tasks.spawn_on(hickory::serve(handler, sockets, identity, stopped), &Handle::current());
+            self.workers = Some(Workers { stop_threads, threads: Vec::new(), stop_tasks });
             return Ok(());
         }
         if let Some(tcp) = self.tcp.take() {
-            let stream = (tcp, Arc::clone(&self.shown));
+            let stream = (tcp, Arc::clone(&self.identity));
             tasks.spawn_on(
-                stream::serve(Arc::clone(dispatcher), listen, stream, Arc::clone(clients), stopped),
+                stream::serve(Arc::clone(dispatcher), listen, stream, Arc::clone(slots), stopped),
                 &Handle::current(),
             );
         }
-        let running =
-            self.running.insert(Running { stop_threads, threads: Vec::new(), stop_tasks });
+        let workers =
+            self.workers.insert(Workers { stop_threads, threads: Vec::new(), stop_tasks });
         for socket in &self.udp {
             let (dispatcher, socket, stop) =
-                (Arc::clone(dispatcher), Arc::clone(socket), Arc::clone(&running.stop_threads));
+                (Arc::clone(dispatcher), Arc::clone(socket), Arc::clone(&workers.stop_threads));
             let thread = thread::Builder::new().name(format!("udp {}", self.bound));
-            running
+            workers
                 .threads
                 .push(thread.spawn(move || udp::serve(&dispatcher, listen, &socket, &stop))?);
         }
         Ok(())
     }
 
-    /// As hickory-server takes them.
+    /// The sockets in the form that hickory-server takes.
     fn sockets(&mut self, scheme: Scheme) -> io::Result<Vec<hickory::Socket>> {
         let kind =
-            if scheme == Scheme::Quic { hickory::Socket::Quic } else { hickory::Socket::Datagrams };
+            if scheme == Scheme::Quic { hickory::Socket::Quic } else { hickory::Socket::Udp };
         let streams =
-            self.tcp.take().map(|tcp| tcp.into_std().map(hickory::Socket::Streams)).transpose()?;
+            self.tcp.take().map(|tcp| tcp.into_std().map(hickory::Socket::Tcp)).transpose()?;
         Ok(self.udp.iter().map(|socket| kind(Arc::clone(socket))).chain(streams).collect())
     }
 
-    /// Tells threads and tasks to end; `tasks` holds who waits for the threads.
+    /// Tells threads and tasks to end. A task in `tasks` waits for the threads.
     fn stop(self, tasks: &mut JoinSet<()>) {
-        let Some(Running { stop_threads, threads, stop_tasks }) = self.running else { return };
+        let Some(Workers { stop_threads, threads, stop_tasks }) = self.workers else { return };
         stop_threads.store(true, Ordering::Relaxed);
         let _ = stop_tasks.send(true);
         tasks.spawn_blocking(move || {
@@ -255,35 +270,40 @@ impl Listener {
     }
 }
 
-/// With `shared` the address may be one that we listen on already.
-pub(super) fn tcp(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+/// Whether sockets of this machine can be bound to IPv6 addresses.
+pub fn has_ipv6() -> bool {
+    UdpSocket::bind("[::]:0").is_ok()
+}
+
+/// Opens a listening TCP socket.
+pub(super) fn tcp(address: SocketAddr, sharing: PortSharing) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
     socket.set_nonblocking(true)?;
-    set_shared(&socket, shared)?;
+    set_sharing(&socket, sharing)?;
     socket.bind(&address.into())?;
-    // From now on: another listener of ours may take over, and until then nobody else was let in.
-    set_shared(&socket, true)?;
+    // The port is ours now. A later listener of this process may share it and take over.
+    set_sharing(&socket, PortSharing::Shared)?;
     socket.listen(limits::TCP_BACKLOG)?;
     TcpListener::from_std(socket.into())
 }
 
 #[cfg(unix)]
-fn set_shared(socket: &Socket, shared: bool) -> io::Result<()> {
-    socket.set_reuse_port(shared)
+fn set_sharing(socket: &Socket, sharing: PortSharing) -> io::Result<()> {
+    socket.set_reuse_port(sharing == PortSharing::Shared)
 }
 
 #[cfg(not(unix))]
-fn set_shared(_socket: &Socket, _shared: bool) -> io::Result<()> {
+fn set_sharing(_socket: &Socket, _sharing: PortSharing) -> io::Result<()> {
     Ok(())
 }
 
-fn explained(error: io::Error, listen: Listen) -> anyhow::Error {
+fn with_remedy(error: io::Error, listen: Listen) -> anyhow::Error {
     let address = listen.address;
-    let help = match error.kind() {
+    let remedy = match error.kind() {
         io::ErrorKind::AddrInUse => format!("another program listens there; `ss -lunpt sport = :{}` shows which", address.port()),
         io::ErrorKind::PermissionDenied => {
             "ports below 1024 need root, the capability NET_BIND_SERVICE, or the sysctl net.ipv4.ip_unprivileged_port_start".to_owned()
@@ -291,7 +311,7 @@ fn explained(error: io::Error, listen: Listen) -> anyhow::Error {
         io::ErrorKind::AddrNotAvailable => "no interface of this machine has the address; `ip address` shows which there are".to_owned(),
         _ => return anyhow::Error::new(error).context(format!("cannot listen on {address}")),
     };
-    anyhow::Error::new(error).context(help).context(format!("cannot listen on {address}"))
+    anyhow::Error::new(error).context(remedy).context(format!("cannot listen on {address}"))
 }
 
 #[cfg(test)]

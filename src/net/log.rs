@@ -137,7 +137,7 @@ fn fields(answered: &Answered) -> impl Iterator<Item = (String, Value)> {
         ("qname", json!(query.question.name.to_string())),
         ("qtype", json!(query.question.qtype.to_string())),
         ("qclass", json!(query.question.class.to_string())),
-        ("protocol", json!(transport.name())),
+        ("protocol", json!(transport.proto())),
         ("id", json!(query.id)),
         ("opcode", json!(0)),
         ("request_size", json!(sent.request_octets)),

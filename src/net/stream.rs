@@ -1,10 +1,11 @@
-//! Connections: taken while there is room, encrypted where the listener says so, and handed to what
-//! is spoken there. Questions of one connection are answered as they are ready, in any order (RFC
-//! 7766 §6.2.1.1), within bounds of time and number that a slow or greedy client cannot pass.
+//! Connections: accepted while slots are free, encrypted if the listener has a certificate, and
+//! handed to the protocol of their scheme. Queries of one connection are answered as soon as they
+//! are ready, in any order (RFC 7766 §6.2.1.1), within bounds that a slow or greedy client cannot
+//! exceed.
 
-mod clients;
-mod connection;
+mod framed;
 mod https;
+mod slots;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -26,19 +27,19 @@ use crate::{
 
 use super::{
     dispatch::{Dispatcher, new_cx},
-    tls::Current,
+    tls::CurrentIdentity,
 };
 
-pub(super) use clients::Clients;
-use clients::Place;
-use connection::Connection;
+use framed::FramedConnection;
+use slots::Slot;
+pub(super) use slots::Slots;
 
-/// Takes connections until `stop` turns true, then answers what has been asked and ends.
+/// Accepts connections until `stop` is true, then answers the queries that have arrived, and ends.
 pub(super) async fn serve(
     dispatcher: Arc<Dispatcher>,
     listen: Listen,
-    (listener, shown): (TcpListener, Arc<Current>),
-    clients: Arc<Clients>,
+    (listener, identity): (TcpListener, Arc<CurrentIdentity>),
+    slots: Arc<Slots>,
     mut stop: watch::Receiver<bool>,
 ) {
     let server = dispatcher.server.load_full();
@@ -46,22 +47,22 @@ pub(super) async fn serve(
         dispatcher,
         server,
         listen,
-        shown,
-        clients,
+        identity,
+        slots,
         stop: stop.clone(),
         connections: JoinSet::new(),
     };
     loop {
         tokio::select! {
-            accepted = listener.accept() => acceptor.take(accepted).await,
+            accepted = listener.accept() => acceptor.accept(accepted).await,
             () = stopped(&mut stop) => break,
         }
     }
     for _ in 0..limits::TCP_BACKLOG {
         let Ok(accepted) = timeout(limits::TCP_DRAIN_TIME, listener.accept()).await else { break };
-        acceptor.take(accepted).await;
+        acceptor.accept(accepted).await;
     }
-    // Who comes now is told so, and the address is free for others.
+    // From now on the system refuses connections, and another listener may bind the address.
     drop(listener);
     while acceptor.connections.join_next().await.is_some() {}
 }
@@ -70,95 +71,110 @@ struct Acceptor {
     dispatcher: Arc<Dispatcher>,
     server: Arc<Server>,
     listen: Listen,
-    shown: Arc<Current>,
-    clients: Arc<Clients>,
+    identity: Arc<CurrentIdentity>,
+    slots: Arc<Slots>,
     stop: watch::Receiver<bool>,
     connections: JoinSet<()>,
 }
 
 impl Acceptor {
-    async fn take(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) {
+    async fn accept(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) {
         while self.connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, peer)) => {
-                let Some(place) = self.clients.enter(peer.ip()) else { return };
-                self.dispatcher.renew(&mut self.server, self.listen);
+                let Some(slot) = self.slots.take(peer.ip()) else { return };
+                self.dispatcher.update_server(&mut self.server, self.listen);
                 let _ = stream.set_nodelay(true);
                 let local = stream.local_addr().unwrap_or(self.listen.address);
                 let (dispatcher, server) = (Arc::clone(&self.dispatcher), Arc::clone(&self.server));
-                let visit = Visit { dispatcher, server, listen: self.listen, peer, local, place };
-                self.connections.spawn(visit.run(stream, self.shown.config(), self.stop.clone()));
+                let session =
+                    Session { dispatcher, server, listen: self.listen, peer, local, slot };
+                let tls = self.identity.config();
+                self.connections.spawn(session.run(stream, tls, self.stop.clone()));
             }
-            // The client has left already: the next one has not.
+            // This client has closed its connection already; others may wait.
             Err(error)
                 if matches!(
                     error.kind(),
                     io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
                 ) => {}
-            // No descriptors or memory: it passes, and asking at once would only burn time.
+            // The process has no descriptor or memory left. A pause gives it time to recover.
             Err(_) => sleep(limits::ACCEPT_PAUSE).await,
         }
     }
 }
 
+/// Waits until `stop` is true, or its sender is dropped.
 pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // Who could say stop is gone: that is one, too.
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// A client's stay: who it is, where it came, and what answers it.
-struct Visit {
+/// One client's connection: its addresses, its slot, and the server that answers it.
+struct Session {
     dispatcher: Arc<Dispatcher>,
     server: Arc<Server>,
     listen: Listen,
     peer: SocketAddr,
     local: SocketAddr,
-    place: Place,
+    slot: Slot,
 }
 
-impl Visit {
+/// The version of HTTP that ALPN chose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HttpVersion {
+    /// Also without encryption, and for a client that names no protocol.
+    Http1,
+    Http2,
+}
+
+impl Session {
     async fn run(
         self,
         stream: TcpStream,
         tls: Option<Arc<ServerConfig>>,
         stop: watch::Receiver<bool>,
     ) {
-        let Some(tls) = tls else { return self.converse(stream, false, stop).await };
+        let Some(tls) = tls else { return self.converse(stream, HttpVersion::Http1, stop).await };
+        let handshake = TlsAcceptor::from(tls).accept(stream);
         let stream = tokio::select! {
-            greeted = timeout(limits::TLS_HANDSHAKE_TIME, TlsAcceptor::from(tls).accept(stream)) => greeted,
-            () = self.place.taken() => return,
+            stream = timeout(limits::TLS_HANDSHAKE_TIME, handshake) => stream,
+            () = self.slot.evicted() => return,
         };
-        // Who cannot agree on a key was told by an alert; who took too long has nothing to be told.
+        // A failed handshake has sent its alert. A client that took too long gets none.
         if let Ok(Ok(stream)) = stream {
-            let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            self.converse(stream, h2, stop).await;
+            let version = match stream.get_ref().1.alpn_protocol() {
+                Some(b"h2") => HttpVersion::Http2,
+                _ => HttpVersion::Http1,
+            };
+            self.converse(stream, version, stop).await;
         }
     }
 
-    async fn converse<S>(self, stream: S, h2: bool, stop: watch::Receiver<bool>)
+    async fn converse<S>(self, stream: S, version: HttpVersion, stop: watch::Receiver<bool>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         match self.listen.scheme {
-            Scheme::Https => https::converse(self, stream, h2, stop).await,
-            Scheme::Dns | Scheme::Tls | Scheme::Quic => {
-                Connection::new(self, stream).run(stop).await
+            Scheme::Https => https::converse(self, stream, version, stop).await,
+            // Listeners of the last three have no stream.
+            Scheme::Dns | Scheme::Tls | Scheme::Quic | Scheme::Grpc | Scheme::Https3 => {
+                FramedConnection::new(self, stream).run(stop).await;
             }
         }
     }
 
-    /// Makes the server that is in force the one that answers.
-    fn renew(&mut self) {
-        self.dispatcher.renew(&mut self.server, self.listen);
+    /// The server that is in force answers from now on.
+    fn update_server(&mut self) {
+        self.dispatcher.update_server(&mut self.server, self.listen);
     }
 
-    /// A context for a question that comes in now.
+    /// The context of a query that arrives now.
     fn cx(&self) -> Cx {
-        new_cx(self.peer, self.local, self.listen.scheme.stream())
+        new_cx(self.peer, self.local, self.listen.scheme.transport())
     }
 }
 
-/// How long a stopping listener's connections may take.
+/// How long the connections of a stopping listener may last.
 pub(super) const GRACE: Duration = limits::QUERY_TIME;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! A server that answers by a name's first letters, an upstream that replies when it is told to,
-//! and clients of both.
+//! A server that answers by the first letters of a name, an upstream that replies on demand, and
+//! clients.
 
 use std::{
     collections::HashSet,
@@ -35,13 +35,14 @@ use super::{
     log::{Format, Log},
 };
 
-/// How long a test waits for what must come.
+/// How long a test waits for an event that must happen.
 const LONG: Duration = Duration::from_secs(8);
-/// What the upstream says.
+/// The upstream's address in answers.
 pub(super) const UPSTREAM: [u8; 4] = [192, 0, 2, 1];
+/// The server's own address in answers.
 const HERE: [u8; 4] = [192, 0, 2, 2];
 
-pub(super) struct World {
+pub(super) struct TestServer {
     pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) listeners: Listeners,
     pub(super) upstream: Upstream,
@@ -49,8 +50,8 @@ pub(super) struct World {
     _tasks: JoinSet<()>,
 }
 
-impl World {
-    /// Listens on loopback, at a port that is free.
+impl TestServer {
+    /// Listens on loopback, at a free port.
     pub(super) async fn start() -> Self {
         Self::at(&["127.0.0.1:0"], u64::MAX).await
     }
@@ -69,7 +70,7 @@ impl World {
         Self { dispatcher, listeners, upstream, listens, _tasks: tasks }
     }
 
-    /// Where the listener of an address is.
+    /// The bound address of a listener.
     pub(super) fn bound(&self, index: usize) -> SocketAddr {
         let mut all = self.listeners.bound();
         all.find(|(listen, _)| *listen == self.listens[index]).unwrap().1
@@ -83,7 +84,7 @@ impl World {
         Udp::to(self.bound(0)).await
     }
 
-    /// Takes over another list of addresses.
+    /// Reloads with another list of addresses.
     pub(super) fn reload(&mut self, addresses: &[String]) -> anyhow::Result<()> {
         self.listens = addresses.iter().map(|address| listen(address)).collect();
         self.listeners.open(&listen_configs(&self.listens))?;
@@ -95,7 +96,7 @@ impl World {
 pub(super) fn listen_configs(listens: &[Listen]) -> Vec<ListenConfig> {
     listens
         .iter()
-        .map(|listen| ListenConfig { listen: *listen, identity: None, like: None })
+        .map(|listen| ListenConfig { listen: *listen, identity: None, compat_for: None })
         .collect()
 }
 
@@ -113,18 +114,18 @@ fn server(listens: &[Listen], upstream: SocketAddr) -> Server {
     };
     let keys = listens.iter().map(|listen| (Name::root(), *listen)).collect();
     let plugins: Vec<Arc<dyn Plugin>> =
-        vec![Arc::new(Toy { group: Arc::new(Group::new(settings)) }), Arc::new(Zones)];
+        vec![Arc::new(TestPlugin { group: Arc::new(Group::new(settings)) }), Arc::new(TestZones)];
     Server::new(vec![Block { plugins, transfers: true, ..Block::new(keys) }]).unwrap()
 }
 
-/// Names that begin with `slow` are the upstream's, those that begin with `panic` end badly
-/// (`panic-late` once the upstream has replied), `local` is the address that was asked, and all
-/// others are here.
-struct Toy {
+/// Names that begin with `slow` are forwarded. Those that begin with `panic` cause a panic, or
+/// after the upstream's reply if with `panic-late`. `local` is the address that the query was sent
+/// to. All others have the address [`HERE`].
+struct TestPlugin {
     group: Arc<Group>,
 }
 
-impl Plugin for Toy {
+impl Plugin for TestPlugin {
     fn name(&self) -> &'static str {
         "toy"
     }
@@ -140,7 +141,7 @@ impl Plugin for Toy {
                 group: Arc::clone(&self.group),
             });
         }
-        assert!(!name.starts_with("panic"), "as the question wants it");
+        assert!(!name.starts_with("panic"), "the query asks for a panic");
         match cx.local {
             SocketAddr::V4(local) if name.starts_with("local") => {
                 Flow::Answer(address(local.ip().octets()))
@@ -156,15 +157,18 @@ impl Plugin for Toy {
         _nested: Option<Nested<'_>>,
         reply: chain::Reply,
     ) -> Back {
-        assert!(!query.question.name.to_string().starts_with("panic"), "as the question wants it");
+        assert!(
+            !query.question.name.to_string().starts_with("panic"),
+            "the query asks for a panic"
+        );
         Back::Up(reply)
     }
 }
 
-/// Zones of as many addresses as their names say, and some that do not end.
-struct Zones;
+/// Zones with as many records as their names say. Other names are zones without an end.
+struct TestZones;
 
-impl Plugin for Zones {
+impl Plugin for TestZones {
     fn name(&self) -> &'static str {
         "zones"
     }
@@ -192,10 +196,10 @@ fn address(octets: [u8; 4]) -> Response {
     Response { answer: [set].into_iter().collect(), ..Response::of(Rcode::NOERROR) }
 }
 
-/// Keeps questions until it is told to reply.
+/// Keeps queries until [`Upstream::reply`] is called.
 pub(super) struct Upstream {
     address: SocketAddr,
-    heard: Arc<Mutex<HashSet<Name>>>,
+    received: Arc<Mutex<HashSet<Name>>>,
     open: watch::Sender<bool>,
     _task: JoinSet<()>,
 }
@@ -203,18 +207,22 @@ pub(super) struct Upstream {
 impl Upstream {
     async fn start() -> Self {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let (address, heard, open) =
+        let (address, received, open) =
             (socket.local_addr().unwrap(), Arc::default(), watch::Sender::new(false));
         let mut task = JoinSet::new();
-        task.spawn(Self::run(socket, Arc::clone(&heard), open.subscribe()));
-        Self { address, heard, open, _task: task }
+        task.spawn(Self::run(socket, Arc::clone(&received), open.subscribe()));
+        Self { address, received, open, _task: task }
     }
 
-    async fn run(socket: UdpSocket, heard: Arc<Mutex<HashSet<Name>>>, open: watch::Receiver<bool>) {
+    async fn run(
+        socket: UdpSocket,
+        received: Arc<Mutex<HashSet<Name>>>,
+        open: watch::Receiver<bool>,
+    ) {
         let (socket, mut tasks, mut buffer) = (Arc::new(socket), JoinSet::new(), [0; 512]);
         while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
             let query = Query::parse(&buffer[..length]).unwrap();
-            heard.lock().unwrap().insert(query.question.name.clone());
+            received.lock().unwrap().insert(query.question.name.clone());
             let (socket, mut open) = (Arc::clone(&socket), open.clone());
             tasks.spawn(async move {
                 let _ = open.wait_for(|open| *open).await;
@@ -225,19 +233,19 @@ impl Upstream {
         }
     }
 
-    /// Until it was asked for this many names.
-    pub(super) async fn has_heard(&self, count: usize) {
-        eventually("the upstream is asked", async || self.heard.lock().unwrap().len() >= count)
+    /// Waits until queries for this many names have arrived.
+    pub(super) async fn has_received(&self, count: usize) {
+        eventually("the upstream is asked", async || self.received.lock().unwrap().len() >= count)
             .await;
     }
 
-    /// From now on it replies.
+    /// Replies to all queries, those that come later as well.
     pub(super) fn reply(&self) {
         self.open.send_replace(true);
     }
 }
 
-/// Until something holds; what never does fails the test.
+/// Waits until a condition holds. Fails the test if it does not.
 pub(super) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
     for _ in 0..500 {
         if holds().await {
@@ -248,34 +256,34 @@ pub(super) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
     panic!("never: {what}");
 }
 
-pub(super) fn question(id: u16, name: &str) -> Vec<u8> {
-    question_of(id, name, Type::A)
+pub(super) fn query(id: u16, name: &str) -> Vec<u8> {
+    query_of(id, name, Type::A)
 }
 
-fn question_of(id: u16, name: &str, qtype: Type) -> Vec<u8> {
+fn query_of(id: u16, name: &str, qtype: Type) -> Vec<u8> {
     let mut packet = Vec::new();
     Query { id, edns: None, ..Query::internal(Question::new(name.parse().unwrap(), qtype)) }
         .encode(&mut packet);
     packet
 }
 
-/// What a reply says: its id, and the address or the code of a failure.
+/// The id of a reply, and its address or the code of its failure.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum ReplySummary {
     Address(u16, [u8; 4]),
     Failure(u16, u8),
 }
 
-/// The reply that says what is here.
-pub(super) fn here(id: u16) -> Said {
-    Said::Address(id, HERE)
+/// The reply with the address [`HERE`].
+pub(super) fn here(id: u16) -> ReplySummary {
+    ReplySummary::Address(id, HERE)
 }
 
-fn said(reply: &[u8]) -> Said {
+fn summary(reply: &[u8]) -> ReplySummary {
     let id = u16::from_be_bytes([reply[0], reply[1]]);
     match (reply[3] & 15, reply.last_chunk()) {
-        (0, Some(address)) => Said::Address(id, *address),
-        (rcode, _) => Said::Failure(id, rcode),
+        (0, Some(address)) => ReplySummary::Address(id, *address),
+        (rcode, _) => ReplySummary::Failure(id, rcode),
     }
 }
 
@@ -285,31 +293,31 @@ pub(super) struct Udp {
 }
 
 impl Udp {
-    /// Not connected, so replies from any address are seen.
+    /// The socket is not connected, so it receives replies from any address.
     pub(super) async fn to(to: SocketAddr) -> Self {
         let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         Self { socket: UdpSocket::bind(any).await.unwrap(), to }
     }
 
     pub(super) async fn ask(&self, id: u16, name: &str) {
-        self.send(&question(id, name)).await;
+        self.send(&query(id, name)).await;
     }
 
     pub(super) async fn send(&self, packet: &[u8]) {
         self.socket.send_to(packet, self.to).await.unwrap();
     }
 
-    /// What is said, and from where.
-    pub(super) async fn receive_from(&self) -> (Said, SocketAddr) {
+    /// The next reply and its source address.
+    pub(super) async fn receive_from(&self) -> (ReplySummary, SocketAddr) {
         let mut buffer = [0; 512];
         let (length, from) = timeout(LONG, self.socket.recv_from(&mut buffer))
             .await
             .expect("a reply comes")
             .unwrap();
-        (said(&buffer[..length]), from)
+        (summary(&buffer[..length]), from)
     }
 
-    pub(super) async fn receive(&self) -> Said {
+    pub(super) async fn receive(&self) -> ReplySummary {
         self.receive_from().await.0
     }
 }
@@ -318,11 +326,11 @@ pub(super) struct Tcp(pub(super) TcpStream);
 
 impl Tcp {
     pub(super) async fn ask(&mut self, id: u16, name: &str) {
-        self.send(&question(id, name)).await;
+        self.send(&query(id, name)).await;
     }
 
     pub(super) async fn ask_for_zone(&mut self, id: u16, name: &str) {
-        self.send(&question_of(id, name, Type::AXFR)).await;
+        self.send(&query_of(id, name, Type::AXFR)).await;
     }
 
     async fn send(&mut self, packet: &[u8]) {
@@ -330,9 +338,9 @@ impl Tcp {
         self.0.write_all(&frame).await.unwrap();
     }
 
-    /// `None` where the connection has ended.
-    pub(super) async fn receive(&mut self) -> Option<Said> {
-        self.receive_message().await.map(|reply| said(&reply))
+    /// `None` if the connection has ended.
+    pub(super) async fn receive(&mut self) -> Option<ReplySummary> {
+        self.receive_message().await.map(|reply| summary(&reply))
     }
 
     pub(super) async fn receive_message(&mut self) -> Option<Vec<u8>> {

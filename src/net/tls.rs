@@ -1,4 +1,4 @@
-//! Certificates and keys, and what is asked of clients (RFC 8446), with ring as the only provider.
+//! TLS (RFC 8446): certificates, keys and client authentication, with ring as the only provider.
 
 pub mod client;
 
@@ -21,21 +21,23 @@ use tokio::sync::watch;
 
 use crate::{plugin::ClientAuth, server::Scheme};
 
-/// What a listener shows its clients, and asks of them. With an equal one sessions go on.
+/// A listener's certificate, and whether it asks clients for theirs. Sessions can be resumed as long
+/// as the identity stays equal.
 #[derive(PartialEq, Eq)]
 pub struct Identity {
     /// The chain in PEM, the server's own certificate first.
     pub certificates: String,
     /// Its private key in PEM.
     pub key: String,
-    /// Who signs clients' certificates, in PEM; else whom this machine trusts.
+    /// The authorities that sign clients' certificates, in PEM. `None`: those that this machine
+    /// trusts.
     pub authorities: Option<String>,
     pub client_auth: ClientAuth,
 }
 
-/// Which part of an identity is of no use, and why.
+/// Which part of a TLS configuration cannot be used, and why. The messages quote nothing of the files.
 #[derive(Debug, Error)]
-pub enum Fault {
+pub enum TlsConfigError {
     #[error("{0}")]
     Certificates(String),
     #[error("{0}")]
@@ -45,30 +47,31 @@ pub enum Fault {
 }
 
 impl Identity {
-    /// For what is spoken behind the keys of one scheme.
+    /// The configuration of a listener of this scheme.
     ///
     /// # Errors
-    /// As [`Fault`] says; nothing of the texts is quoted.
-    pub fn config(&self, scheme: Scheme) -> Result<ServerConfig, Fault> {
+    /// See [`TlsConfigError`].
+    pub fn config(&self, scheme: Scheme) -> Result<ServerConfig, TlsConfigError> {
         let provider = Arc::new(ring::default_provider());
-        let chain = certificates(&self.certificates).map_err(Fault::Certificates)?;
+        let chain = certificates(&self.certificates).map_err(TlsConfigError::Certificates)?;
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes())
-            .map_err(|error| Fault::Key(error.to_string()))?;
+            .map_err(|error| TlsConfigError::Key(error.to_string()))?;
         let versions = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions();
-        let builder = versions.map_err(|error| Fault::Key(error.to_string()))?;
+        let builder = versions.map_err(|error| TlsConfigError::Key(error.to_string()))?;
         let builder = match self.verifier(&provider)? {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
-        let mut config =
-            builder.with_single_cert(chain, key).map_err(|error| Fault::Key(error.to_string()))?;
-        config.alpn_protocols = protocols(scheme);
+        let mut config = builder
+            .with_single_cert(chain, key)
+            .map_err(|error| TlsConfigError::Key(error.to_string()))?;
+        config.alpn_protocols = alpn(scheme);
         if self.client_auth == ClientAuth::None {
             config.ticketer =
-                ring::Ticketer::new().map_err(|error| Fault::Key(error.to_string()))?;
+                ring::Ticketer::new().map_err(|error| TlsConfigError::Key(error.to_string()))?;
         } else {
-            // A session that goes on is one whose client is not looked at again.
+            // A resumed session would skip the verification of the client's certificate.
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
@@ -78,38 +81,39 @@ impl Identity {
     fn verifier(
         &self,
         provider: &Arc<CryptoProvider>,
-    ) -> Result<Option<Arc<dyn ClientCertVerifier>>, Fault> {
-        let any = |mandatory| {
+    ) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsConfigError> {
+        let unverified = |mandatory| {
             Some(Arc::new(AnyCertificate { provider: Arc::clone(provider), mandatory })
                 as Arc<dyn ClientCertVerifier>)
         };
         let optional = match self.client_auth {
-            // The file has to be right even where nobody is compared with it.
+            // The file must be valid although no certificate is compared with it.
             ClientAuth::None | ClientAuth::Request | ClientAuth::Require => {
                 self.authorities
                     .as_deref()
                     .map(certificates)
                     .transpose()
-                    .map_err(Fault::Authorities)?;
+                    .map_err(TlsConfigError::Authorities)?;
                 return Ok(match self.client_auth {
                     ClientAuth::None => None,
-                    asked => any(asked == ClientAuth::Require),
+                    asked => unverified(asked == ClientAuth::Require),
                 });
             }
             ClientAuth::VerifyIfGiven => true,
             ClientAuth::RequireAndVerify => false,
         };
-        let roots = Arc::new(roots(self.authorities.as_deref()).map_err(Fault::Authorities)?);
+        let roots =
+            Arc::new(roots(self.authorities.as_deref()).map_err(TlsConfigError::Authorities)?);
         let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
         let builder = if optional { builder.allow_unauthenticated() } else { builder };
         builder
             .build()
             .map(|verifier| Some(verifier as Arc<dyn ClientCertVerifier>))
-            .map_err(|error| Fault::Authorities(error.to_string()))
+            .map_err(|error| TlsConfigError::Authorities(error.to_string()))
     }
 }
 
-/// Those in the text, or whom this machine trusts.
+/// The authorities in the text, or those that this machine trusts.
 pub(super) fn roots(authorities: Option<&str>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     match authorities {
@@ -123,7 +127,8 @@ pub(super) fn roots(authorities: Option<&str>) -> Result<RootCertStore, String> 
         }
     }
     if roots.is_empty() {
-        Err("this machine trusts no authority: a file of them has to be named".to_owned())
+        Err("this machine has no trusted authorities: name a file with certificates of authorities"
+            .to_owned())
     } else {
         Ok(roots)
     }
@@ -133,24 +138,19 @@ fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     match read {
         Ok(certificates) if certificates.is_empty() => {
-            Err("there is no certificate in PEM form".to_owned())
+            Err("the file contains no certificate in PEM form".to_owned())
         }
         read => read.map_err(|error| error.to_string()),
     }
 }
 
-/// What clients may name in ALPN (RFC 7301); one that names nothing is let in.
-fn protocols(scheme: Scheme) -> Vec<Vec<u8>> {
-    let names: &[&[u8]] = match scheme {
-        Scheme::Dns => &[],
-        Scheme::Tls => &[b"dot"],
-        Scheme::Https => &[b"h2", b"http/1.1"],
-        Scheme::Quic => &[b"doq"],
-    };
-    names.iter().map(|name| name.to_vec()).collect()
+/// The protocol names that a server offers, or a client asks for, in ALPN (RFC 7301). A client
+/// that asks for none is served.
+pub(super) fn alpn(scheme: Scheme) -> Vec<Vec<u8>> {
+    scheme.alpn().iter().map(|name| name.to_vec()).collect()
 }
 
-/// Takes any certificate whose key the client has, as Go's `RequestClientCert` and
+/// Accepts any certificate whose private key the client has, as Go's `RequestClientCert` and
 /// `RequireAnyClientCert` do.
 #[derive(Debug)]
 struct AnyCertificate {
@@ -209,79 +209,79 @@ impl ClientCertVerifier for AnyCertificate {
     }
 }
 
-/// What the next client of a listener is shown; where that is nothing, nothing is encrypted.
+/// The identity that a listener shows to new clients. Without one nothing is encrypted.
 #[derive(Default)]
-pub(super) struct Current {
-    shown: ArcSwapOption<Shown>,
-    /// What clients are asked for.
-    asked: watch::Sender<Asked>,
+pub(super) struct CurrentIdentity {
+    active: ArcSwapOption<ActiveIdentity>,
+    client_policy: watch::Sender<ClientPolicy>,
 }
 
-/// Whether for a certificate, and signed by whom.
-pub(super) type Asked = (ClientAuth, Option<String>);
+/// Whether clients need a certificate, and the authorities that sign it.
+pub(super) type ClientPolicy = (ClientAuth, Option<String>);
 
-struct Shown {
+struct ActiveIdentity {
     identity: Arc<Identity>,
     config: Arc<ServerConfig>,
 }
 
-impl Current {
-    /// With the identity that is shown already nothing changes, and sessions go on.
+impl CurrentIdentity {
+    /// Setting an equal identity changes nothing, so that sessions can be resumed.
     ///
     /// # Errors
-    /// As [`Fault`] says.
-    pub(super) fn show(
+    /// See [`TlsConfigError`].
+    pub(super) fn set(
         &self,
         identity: Option<&Arc<Identity>>,
         scheme: Scheme,
-    ) -> Result<(), Fault> {
-        let shown = self.shown.load();
-        if shown.as_ref().map(|shown| &shown.identity) != identity {
+    ) -> Result<(), TlsConfigError> {
+        let active = self.active.load();
+        if active.as_ref().map(|active| &active.identity) != identity {
             let new = |identity: &Arc<Identity>| {
                 let config = Arc::new(identity.config(scheme)?);
-                Ok(Arc::new(Shown { identity: Arc::clone(identity), config }))
+                Ok(Arc::new(ActiveIdentity { identity: Arc::clone(identity), config }))
             };
-            self.shown.store(identity.map(new).transpose()?);
+            self.active.store(identity.map(new).transpose()?);
         }
-        let asked = identity.map_or_else(Asked::default, |identity| {
+        let policy = identity.map_or_else(ClientPolicy::default, |identity| {
             (identity.client_auth, identity.authorities.clone())
         });
-        self.asked.send_if_modified(|before| {
-            let changed = *before != asked;
-            *before = asked;
+        self.client_policy.send_if_modified(|before| {
+            let changed = *before != policy;
+            *before = policy;
             changed
         });
         Ok(())
     }
 
     pub(super) fn config(&self) -> Option<Arc<ServerConfig>> {
-        self.shown.load().as_ref().map(|shown| Arc::clone(&shown.config))
+        self.active.load().as_ref().map(|active| Arc::clone(&active.config))
     }
 
-    /// A configuration for who takes but one: the certificate is still the current one, until
-    /// clients are asked for something else.
-    pub(super) fn standing(self: &Arc<Self>) -> Option<Arc<ServerConfig>> {
+    /// A configuration for hickory-server, which cannot replace it later. It shows the current
+    /// certificate, but keeps the client policy: see [`Self::client_policy`].
+    pub(super) fn following_config(self: &Arc<Self>) -> Option<Arc<ServerConfig>> {
         let mut config = ServerConfig::clone(&*self.config()?);
-        config.cert_resolver = Arc::new(Standing(Arc::clone(self)));
+        config.cert_resolver = Arc::new(CurrentCertificate(Arc::clone(self)));
         Some(Arc::new(config))
     }
 
-    pub(super) fn asked(&self) -> watch::Receiver<Asked> {
-        self.asked.subscribe()
+    /// Reports changes of the client policy.
+    pub(super) fn client_policy(&self) -> watch::Receiver<ClientPolicy> {
+        self.client_policy.subscribe()
     }
 }
 
-/// Shows whatever is current.
-struct Standing(Arc<Current>);
+/// Resolves to the current certificate.
+struct CurrentCertificate(Arc<CurrentIdentity>);
 
-impl ResolvesServerCert for Standing {
+impl ResolvesServerCert for CurrentCertificate {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.0.config()?.cert_resolver.resolve(hello)
     }
 }
 
-impl std::fmt::Debug for Standing {
+impl std::fmt::Debug for CurrentCertificate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Standing")
+        f.write_str("CurrentCertificate")
     }
 }

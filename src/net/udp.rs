@@ -1,5 +1,5 @@
-//! UDP: one thread a socket, packets in batches. What can be answered here and now is; the rest
-//! goes to the tasks.
+//! UDP: one thread for each socket, which reads and answers datagrams in batches. A query that needs
+//! an upstream is left to a task.
 
 #[cfg(not(target_os = "linux"))]
 #[path = "udp/fallback.rs"]
@@ -27,12 +27,12 @@ use crate::{
     server::{Listen, Outcome, Server},
 };
 
-use super::dispatch::{Asked, Dispatcher, Job, header_of, new_cx};
+use super::dispatch::{Appended, Dispatcher, ReceivedQuery, WaitingQuery, new_cx};
 
-use batch::{Batch, Origin};
+use batch::{Batch, DatagramAddresses};
 
-/// Opens `count` sockets at one address, among which the kernel spreads datagrams; all have the
-/// port of the first.
+/// Opens `count` sockets at one address. The kernel distributes datagrams among them. With port 0
+/// all get the port of the first.
 pub(super) fn open(address: SocketAddr, count: usize) -> io::Result<Vec<UdpSocket>> {
     let first = socket(address)?;
     let bound = first.local_addr()?;
@@ -40,7 +40,7 @@ pub(super) fn open(address: SocketAddr, count: usize) -> io::Result<Vec<UdpSocke
     for _ in 1..count {
         sockets.push(socket(bound)?);
     }
-    batch::spread(&sockets[0], sockets.len());
+    batch::distribute(&sockets[0], sockets.len());
     Ok(sockets)
 }
 
@@ -51,7 +51,7 @@ fn socket(address: SocketAddr) -> io::Result<UdpSocket> {
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
-    // As much as the system allows: a burst waits there while a batch is answered.
+    // A burst waits in this buffer while a batch is answered. The system may allow less.
     let _ = socket.set_recv_buffer_size(limits::UDP_BUFFER_OCTETS);
     socket.set_read_timeout(Some(Duration::from_millis(200)))?;
     batch::prepare(&socket, address.is_ipv6());
@@ -59,8 +59,8 @@ fn socket(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Answers what comes in at a socket until `stop` says otherwise, and then what has come in
-/// already.
+/// Answers the queries of a socket until `stop` is set, and then those that are already in its
+/// buffer.
 pub(super) fn serve(
     dispatcher: &Arc<Dispatcher>,
     listen: Listen,
@@ -80,25 +80,24 @@ pub(super) fn serve(
         spare: Vec::new(),
     };
     while !stop.load(Ordering::Relaxed) {
-        if let Err(error) = worker.turn()
+        if let Err(error) = worker.serve_batch()
             && !matches!(
                 error.kind(),
                 io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
             )
         {
-            // No memory: it passes, and asking at once would only burn time.
+            // The system is out of memory. A pause gives it time to recover.
             thread::sleep(limits::ACCEPT_PAUSE);
         }
     }
     let _ = socket.set_nonblocking(true);
     for _ in 0..limits::UDP_DRAIN_BATCHES {
-        if worker.turn().is_err() {
+        if worker.serve_batch().is_err() {
             break;
         }
     }
 }
 
-/// What one thread works with.
 struct Worker<'w> {
     dispatcher: &'w Arc<Dispatcher>,
     listen: Listen,
@@ -106,16 +105,16 @@ struct Worker<'w> {
     bound: SocketAddr,
     server: Arc<Server>,
     batch: Batch,
-    replies: Vec<(Vec<u8>, Origin)>,
-    /// Buffers of replies that are sent.
+    replies: Vec<(Vec<u8>, DatagramAddresses)>,
+    /// Buffers of sent replies, for reuse.
     spare: Vec<Vec<u8>>,
 }
 
 impl Worker<'_> {
-    /// One batch: in, answered, out.
-    fn turn(&mut self) -> io::Result<()> {
+    /// Receives one batch, answers it, and sends the replies.
+    fn serve_batch(&mut self) -> io::Result<()> {
         let count = self.batch.receive(self.socket);
-        self.dispatcher.renew(&mut self.server, self.listen);
+        self.dispatcher.update_server(&mut self.server, self.listen);
         for index in 0..count? {
             self.answer(index);
         }
@@ -125,37 +124,35 @@ impl Worker<'_> {
     }
 
     fn answer(&mut self, index: usize) {
-        let (packet, origin) = self.batch.get(index);
-        // Port 0 cannot be answered.
-        if origin.peer.port() == 0 {
+        let (packet, addresses) = self.batch.get(index);
+        // A datagram cannot be sent to port 0.
+        if addresses.peer.port() == 0 {
             return;
         }
-        let mut cx = new_cx(origin.peer, origin.local(self.bound), Transport::Udp);
+        let mut cx = new_cx(addresses.peer, addresses.local(self.bound), Transport::Udp);
         let mut out = self.spare.pop().unwrap_or_default();
         out.clear();
-        let replied =
+        let appended =
             match self.dispatcher.receive(&self.server, self.listen, packet, &mut cx, &mut out) {
                 Outcome::Exchange(pending, exchange) => {
-                    let asked = Asked {
-                        server: Arc::clone(&self.server),
-                        listen: self.listen,
-                        header: header_of(packet),
-                        cx,
-                    };
+                    let received = ReceivedQuery::new(&self.server, self.listen, packet, cx);
                     let socket = Arc::clone(self.socket);
                     let send =
-                        Box::new(move |reply: &[u8]| batch::send_one(&socket, reply, origin));
-                    self.dispatcher.hand_over(Job { asked, pending, exchange }, send, &mut out)
+                        Box::new(move |reply: &[u8]| batch::send_one(&socket, reply, addresses));
+                    let query = WaitingQuery { received, pending, exchange };
+                    self.dispatcher.enqueue(query, send, &mut out)
                 }
                 outcome => {
-                    self.dispatcher.after(&self.server, self.listen, &mut cx);
-                    matches!(outcome, Outcome::Reply)
+                    self.dispatcher.finish_query(&self.server, self.listen, &mut cx);
+                    match outcome {
+                        Outcome::Reply => Appended::Reply,
+                        _ => Appended::Nothing,
+                    }
                 }
             };
-        if replied {
-            self.replies.push((out, origin));
-        } else {
-            self.spare.push(out);
+        match appended {
+            Appended::Reply => self.replies.push((out, addresses)),
+            Appended::Nothing => self.spare.push(out),
         }
     }
 }

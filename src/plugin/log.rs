@@ -119,7 +119,7 @@ fn write_value(
         "type" => write!(line, "{}", query.question.qtype),
         "class" => write!(line, "{}", query.question.class),
         "name" => write!(line, "{}", query.question.name),
-        "proto" => line.write_str(cx.transport.name()),
+        "proto" => line.write_str(cx.transport.proto()),
         "size" => write!(line, "{}", sent.request_octets),
         "rcode" => write!(line, "{}", sent.rcode),
         "rsize" => write!(line, "{}", sent.reply_octets),

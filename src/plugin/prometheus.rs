@@ -153,7 +153,7 @@ impl ZoneSeries {
 
     fn count(&self, labels: Labels<'_>, cx: &Cx, query: &Query, sent: &Sent) {
         let Labels(registry, zone) = labels;
-        let proto = cx.transport.name();
+        let proto = cx.transport.proto();
         let by_proto = if proto == "udp" { &self.udp } else { &self.tcp };
         by_proto.get_or_init(|| ProtoSeries::new(labels, proto)).count(labels, cx, query, sent);
         if query.dnssec_ok() {
@@ -186,7 +186,7 @@ impl ProtoSeries {
         };
         let qtype = type_label(query.question.qtype);
         let find = || {
-            let values = [server, zone, view, cx.transport.name(), family, qtype];
+            let values = [server, zone, view, cx.transport.proto(), family, qtype];
             REQUESTS.with(registry, values)
         };
         self.requests.count((family, qtype), find, IntCounter::inc);

@@ -9,8 +9,9 @@ use std::{
 };
 
 use crate::{
-    chain::{Cx, Flow, Plugin, Transport},
+    chain::{Cx, Flow, Plugin},
     corefile::Arguments,
+    transport::Framing,
     wire::{Name, Query, Rcode, Response, Type},
 };
 
@@ -52,7 +53,7 @@ impl Plugin for Transfers {
         if !question.qtype.is_transfer() {
             return Flow::Next;
         }
-        let may = matches!(cx.transport, Transport::Tcp | Transport::Tls)
+        let may = cx.transport.framing() == Framing::Length
             && self.may_have(&question.name, cx.peer.ip().to_canonical());
         if !may {
             return Flow::Answer(Response::of(Rcode::REFUSED));

@@ -30,7 +30,7 @@ impl Plugin for Whoami {
         };
         let mut response = Response::authoritative(Rcode::NOERROR);
         response.additional.push(RecordSet::new(Owner::Question, rtype, 0, Rdatas::one(&address)));
-        let transport = format!("_{}", cx.transport.name());
+        let transport = format!("_{}", cx.transport.proto());
         if let Some(name) = Name::join([transport.as_bytes()], &query.question.name) {
             let srv = [&[0; 4], &cx.peer.port().to_be_bytes()[..], &[0]].concat();
             response.additional.push(RecordSet::new(

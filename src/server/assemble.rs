@@ -141,7 +141,7 @@ fn servers(listens: impl Iterator<Item = Listen>) -> Servers {
     Servers::new(
         listens
             .into_iter()
-            .map(|listen| (listen.scheme.stream(), listen.address, listen.to_string())),
+            .map(|listen| (listen.scheme.transport(), listen.address, listen.to_string())),
     )
 }
 

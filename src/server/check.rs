@@ -4,6 +4,7 @@
 use crate::{
     corefile::{self, Corefile, Diagnostics, Key, Scheme, Span},
     plugin::{self, Checked, Need},
+    transport::Encryption,
     wire::Name,
 };
 
@@ -44,7 +45,7 @@ pub fn check(corefile: &Corefile, port: u16, diagnostics: &mut Diagnostics) -> V
 fn check_block(block: &corefile::Block, port: u16, diagnostics: &mut Diagnostics) -> CheckedBlock {
     let mut keys = Vec::new();
     for key in &block.keys {
-        if matches!(key.scheme, Scheme::Grpc | Scheme::Https3) {
+        if key.scheme.sockets().is_none() {
             let message = format!(
                 "`{}://` server blocks are known to CoreDNS, not here yet",
                 key.scheme.name()
@@ -65,24 +66,25 @@ fn check_block(block: &corefile::Block, port: u16, diagnostics: &mut Diagnostics
 
 /// Encryption without a certificate, or the other way round.
 fn check_encryption(block: &corefile::Block, diagnostics: &mut Diagnostics) {
-    use Scheme::{Https, Quic, Tls};
-    let encrypted = |key: &&Key| [Tls, Https, Quic].contains(&key.scheme);
+    let encrypted = |key: &&Key| can_be_encrypted(key.scheme);
     if let Some(tls) = block.directives.iter().find(|line| line.name.text == "tls") {
         if !block.keys.iter().any(|key| encrypted(&key)) {
             let warning = diagnostics.warning(
                 tls.name.span,
                 "`tls` has no effect here: none of the block's keys is encrypted",
             );
-            warning.help("such keys begin with `tls://`, `https://` or `quic://`");
+            warning.help(format!("such keys begin with {}", encrypted_schemes()));
         }
         return;
     }
     for key in block.keys.iter().filter(encrypted) {
         let name = key.scheme.name();
-        let diagnostic = match key.scheme {
-            Quic => diagnostics
-                .error(key.span, "`quic://` needs a certificate: QUIC is always encrypted"),
-            _ => diagnostics.warning(
+        let diagnostic = match key.scheme.encryption() {
+            Encryption::Always => diagnostics.error(
+                key.span,
+                format!("`{name}://` needs a certificate: QUIC is always encrypted"),
+            ),
+            Encryption::Never | Encryption::Optional => diagnostics.warning(
                 key.span,
                 format!("nothing is encrypted at this `{name}://`: the block has no `tls`"),
             ),
@@ -90,6 +92,20 @@ fn check_encryption(block: &corefile::Block, diagnostics: &mut Diagnostics) {
         diagnostic
             .help("`tls CERT KEY` in the block names the files of a certificate and of its key");
     }
+}
+
+fn can_be_encrypted(scheme: Scheme) -> bool {
+    scheme.sockets().is_some() && scheme.encryption() != Encryption::Never
+}
+
+/// "`tls://`, `https://` or `quic://`".
+fn encrypted_schemes() -> String {
+    let mut names: Vec<_> = Scheme::all()
+        .filter(|scheme| can_be_encrypted(*scheme))
+        .map(|scheme| format!("`{}://`", scheme.name()))
+        .collect();
+    let last = names.pop().unwrap_or_default();
+    format!("{} or {last}", names.join(", "))
 }
 
 /// Two keys that claim the same zone at the same place. Where interfaces are bound, it shows once

@@ -14,6 +14,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("metrics", 0, &["prometheus"]),
     ("hash", 0, &[]),
     ("random", 0, &[]),
+    ("transport", 0, &[]),
     ("wire", 1, &["bytes", "hickory_proto", "smallvec", "thiserror"]),
     ("zone", 2, &["bytes", "dashmap", "foldhash", "smallvec"]),
     ("cache", 2, &["foldhash"]),
@@ -192,6 +193,23 @@ fn modules_use_only_what_lies_below_them() {
         }
     }
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+/// What opens a socket or asks the system's resolver, in std and in tokio.
+const SOCKETS: &[&str] =
+    &["UdpSocket", "TcpSocket", "TcpStream", "TcpListener", "ToSocketAddrs", "lookup_host"];
+
+#[test]
+fn app_and_explain_open_no_socket() {
+    let is_concerned =
+        |file: &PathBuf| top_module(file).is_some_and(|own| own == "app" || own == "explain");
+    for file in rust_files("src").into_iter().filter(is_concerned) {
+        let text = fs::read_to_string(&file).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for name in SOCKETS {
+            assert!(!code.contains(name), "{}: `{name}` belongs in src/net", file.display());
+        }
+    }
 }
 
 #[test]

@@ -152,7 +152,7 @@ fn mistakes_are_told_with_their_place() {
         &format!("3:{}", 7 + cert.len()),
         "plugin/tls: cannot use /nope: No such file",
     );
-    check(&format!("tls {key} {key}"), "3:6", "there is no certificate in PEM form");
+    check(&format!("tls {key} {key}"), "3:6", "the file contains no certificate in PEM form");
     check(
         &format!("tls {cert} {cert}"),
         &format!("3:{}", 7 + cert.len()),
@@ -232,14 +232,14 @@ fn upstreams_over_tls_are_asked_when_they_are_who_they_should_be() {
         format!("tls://{open}"),
         format!("tls {ca}\n tls_servername other.example"),
         2,
-        &format!("{failed} {open}: it is made out to another name"),
+        &format!("{failed} {open}: it is for another name"),
     );
     let theirs = stranger.path("ca.pem").display().to_string();
     check(
         format!("tls://{open}"),
         format!("tls {theirs}"),
         2,
-        &format!("{failed} {open}: nobody who is trusted signed it"),
+        &format!("{failed} {open}: no trusted authority signed it"),
     );
     check(format!("tls://{open}"), "# whom the machine trusts".to_owned(), 2, failed);
     check(format!("tls://{closed}"), format!("tls {} {ca}", identity(&authority)), 0, "");
@@ -260,7 +260,7 @@ fn mistakes_in_the_files_of_upstreams_are_told_with_their_place() {
         );
     };
     check("tls /nope", 6, "plugin/forward: cannot use /nope: No such file");
-    check(&format!("tls {key}"), 6, "there is no certificate in PEM form");
+    check(&format!("tls {key}"), 6, "the file contains no certificate in PEM form");
     check(&format!("tls {cert} {cert}"), 7 + cert.len(), "plugin/forward: cannot use");
-    check(&format!("tls {key} {key}"), 6, "there is no certificate in PEM form");
+    check(&format!("tls {key} {key}"), 6, "the file contains no certificate in PEM form");
 }

@@ -8,7 +8,7 @@ use crate::{
         objects,
     },
     limits,
-    net::client::{self, Server},
+    net::client::{self, Nameserver, RetryPolicy},
     wire::{Name, Question, Type},
 };
 
@@ -34,7 +34,7 @@ pub(super) async fn ask(
                 .iter()
                 .find_map(|text| text.parse::<std::net::IpAddr>().ok())
             {
-                Some(address) => (Server::from(address), inside),
+                Some(address) => (Nameserver::from(address), inside),
                 None => {
                     return Asked {
                     not_asked: Some("no server is asked: its address is not known here; --server ADDR says it".to_owned()),
@@ -51,7 +51,7 @@ pub(super) async fn ask(
 }
 
 struct Asking {
-    server: Server,
+    server: Nameserver,
     asked: Asked,
 }
 
@@ -124,9 +124,8 @@ impl Asking {
     async fn question(&mut self, name: &str, qtype: Type, tcp: bool) -> Option<bool> {
         let parsed: Name = name.parse().ok()?;
         let server = if tcp { self.server.over_tcp() } else { self.server.clone() };
-        let answer =
-            client::ask(&server, None, Question::new(parsed, qtype), limits::EXPLAIN_ASK_TIME)
-                .await;
+        let policy = RetryPolicy::retransmit_once(limits::EXPLAIN_ASK_TIME);
+        let answer = client::query(&server, Question::new(parsed, qtype), policy).await;
         let answer = answer
             .map_err(|error| error.to_string())
             .and_then(|reply| Answer::decode(&reply.message));

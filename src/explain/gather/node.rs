@@ -2,9 +2,8 @@
 //! The commands that it runs change nothing.
 
 use std::{
-    fs,
-    io::{self, Read, Write},
-    net::{IpAddr, TcpStream},
+    fs, io,
+    net::IpAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -17,6 +16,7 @@ use crate::{
         Objects, Rules, evidence::Unread, objects, outside::node_addresses, rules::BridgePort,
     },
     limits,
+    net::http,
 };
 
 use super::Request;
@@ -62,7 +62,7 @@ pub(super) fn is_inside(all: &Objects, here: &[IpAddr]) -> bool {
 ///
 /// # Errors
 /// If a file cannot be read, or has no output of a known command.
-pub(super) fn rules(
+pub(super) async fn rules(
     request: &Request,
     node: Option<&str>,
     is_here: bool,
@@ -77,7 +77,7 @@ pub(super) fn rules(
         return Ok(rules);
     }
     match node {
-        Some(_) if is_here => live(&mut rules, unread),
+        Some(_) if is_here => live(&mut rules, unread).await,
         Some(node) => {
             rules.absent = Some(format!(
                 "the rules of {node} are not seen from here: run iptables-save there (or nft list ruleset, ipvsadm -Sn), and give --rules FILE"
@@ -92,7 +92,7 @@ pub(super) fn rules(
 }
 
 /// The rules of this machine.
-fn live(rules: &mut Rules, unread: &mut Vec<Unread>) {
+async fn live(rules: &mut Rules, unread: &mut Vec<Unread>) {
     let mut failures = Vec::new();
     for (program, arguments) in
         [("iptables-save", &[][..]), ("ip6tables-save", &[]), ("nft", &["list", "ruleset"])]
@@ -120,7 +120,7 @@ fn live(rules: &mut Rules, unread: &mut Vec<Unread>) {
         rules.from.push("iptables-save and nft list ruleset here".to_owned());
     }
     rules.bridge = bridge(Path::new("/sys/class/net"));
-    match health() {
+    match health().await {
         Ok(text) => drop(rules.add("http://127.0.0.1:10256/healthz", &text)),
         Err(error) => {
             rules.silent =
@@ -179,12 +179,8 @@ fn bridge(root: &Path) -> Vec<BridgePort> {
 }
 
 /// Requests kube-proxy's `/healthz` on this machine.
-fn health() -> io::Result<String> {
-    let mut stream =
-        TcpStream::connect_timeout(&([127, 0, 0, 1], 10_256).into(), limits::EXPLAIN_ASK_TIME)?;
-    stream.set_read_timeout(Some(limits::EXPLAIN_ASK_TIME))?;
-    stream.write_all(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
-    let mut text = String::new();
-    stream.take(limits::API_STATUS_OCTETS as u64).read_to_string(&mut text)?;
-    Ok(text)
+async fn health() -> io::Result<String> {
+    let to = [([127, 0, 0, 1], 10_256).into()];
+    let page = http::get(&to, "/healthz", limits::API_STATUS_OCTETS as u64);
+    tokio::time::timeout(limits::EXPLAIN_ASK_TIME, page).await?
 }

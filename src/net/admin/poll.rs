@@ -1,5 +1,5 @@
-//! Pages that the process asks itself for: what they take shows whether it still gets to run.
-#![expect(clippy::disallowed_methods, reason = "here is the clock")]
+//! Requests for the process's own health page: their duration shows whether the process gets to run.
+#![expect(clippy::disallowed_methods, reason = "the clock is read here")]
 
 use std::{
     io,
@@ -8,16 +8,13 @@ use std::{
     time::Instant,
 };
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::{MissedTickBehavior, interval, timeout},
-};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::{
     chain::Level,
     limits,
     metrics::{CounterFamily, Family, HistogramFamily, Metrics},
+    net::http,
 };
 
 use super::{Log, Pages};
@@ -40,23 +37,23 @@ pub(super) async fn every_second(
     metrics: Arc<Metrics>,
     log: Log,
 ) {
-    let to = own(bound);
+    let to = local_addresses(bound);
     let mut tick = interval(limits::POLL_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The first comes at once.
+    // The first tick comes at once.
     tick.tick().await;
     loop {
         tick.tick().await;
         let Some(path) = pages.load().iter().find(|page| page.polled).map(|page| page.path) else {
             continue;
         };
-        let begun = Instant::now();
-        let asked = timeout(limits::POLL_TIME, ask(&to, path))
+        let started = Instant::now();
+        let result = timeout(limits::POLL_TIME, fetch(&to, path))
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let (took, to) = (begun.elapsed(), to[0]);
+        let (took, to) = (started.elapsed(), to[0]);
         DURATION.with(&metrics, []).observe(took.as_secs_f64());
-        match asked {
+        match result {
             Err(error) => {
                 FAILURES.with(&metrics, []).inc();
                 log.say(Level::Warning, format!("plugin/health: Local health request to \"http://{to}{path}\" failed: {error}"));
@@ -72,9 +69,9 @@ pub(super) async fn every_second(
     }
 }
 
-/// Where the process reaches itself. A socket for every address may be an IPv6 one where no
-/// interface has such an address: those of Pods without IPv6 are so.
-fn own(bound: SocketAddr) -> Vec<SocketAddr> {
+/// The addresses at which the process reaches itself, in the order to try them. A wildcard socket
+/// may be an IPv6 one although no interface has an IPv6 address, as in Pods without IPv6.
+fn local_addresses(bound: SocketAddr) -> Vec<SocketAddr> {
     if !bound.ip().is_unspecified() {
         return vec![bound];
     }
@@ -86,20 +83,11 @@ fn own(bound: SocketAddr) -> Vec<SocketAddr> {
         .collect()
 }
 
-/// The first of the addresses that takes the connection.
-async fn ask(to: &[SocketAddr], path: &str) -> io::Result<()> {
-    let mut stream = TcpStream::connect(to).await?;
-    let to = stream.peer_addr()?;
-    stream
-        .write_all(
-            format!("GET {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n").as_bytes(),
-        )
-        .await?;
-    let mut reply = Vec::new();
-    stream.take(limits::POLL_OCTETS).read_to_end(&mut reply).await?;
-    if reply.starts_with(b"HTTP/1.1 200 ") {
+async fn fetch(to: &[SocketAddr], path: &str) -> io::Result<()> {
+    let response = http::get(to, path, limits::POLL_OCTETS).await?;
+    if http::status(&response) == Some(200) {
         Ok(())
     } else {
-        Err(io::Error::other("it is not 200 OK"))
+        Err(io::Error::other("the status is not 200 OK"))
     }
 }

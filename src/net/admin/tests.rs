@@ -28,7 +28,7 @@ async fn bound(pages: Vec<Page>) -> (Admin, SocketAddr) {
     (admin, bound)
 }
 
-/// A reply's first line and its body; `None` where there is none.
+/// The first line and the body of a response. `None` if there is none.
 async fn request(to: SocketAddr, request: &str) -> Option<(String, String)> {
     let reply = async {
         let mut stream = TcpStream::connect(to).await?;
@@ -86,7 +86,7 @@ async fn an_address_that_stays_keeps_its_socket() {
 }
 
 #[tokio::test]
-async fn an_address_may_take_the_place_of_all() {
+async fn a_reload_may_replace_the_wildcard_address() {
     let (mut admin, to) = bound(vec![page(":0", "/health", "OK")]).await;
     for host in ["127.0.0.1", "", "127.0.0.1"] {
         let address = format!("{host}:{}", to.port());
@@ -99,7 +99,7 @@ async fn an_address_may_take_the_place_of_all() {
 }
 
 #[tokio::test]
-async fn an_address_that_cannot_be_had_is_told_and_the_others_are_served() {
+async fn an_address_that_cannot_be_opened_is_named_and_the_others_are_served() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let _stranger = TcpListener::bind(taken).await.unwrap();
     let mut admin = admin();
@@ -114,9 +114,9 @@ async fn an_address_that_cannot_be_had_is_told_and_the_others_are_served() {
     assert_eq!(request(to, "GET /ready").await.unwrap().1, "OK");
 }
 
-/// Else whoever holds all connections has kubelet restart the server.
+/// Otherwise a client that holds all connections makes kubelet restart the server.
 #[tokio::test]
-async fn who_holds_on_to_connections_does_not_keep_a_probe_out() {
+async fn clients_that_hold_connections_do_not_block_a_probe() {
     let (_admin, to) = bound(vec![page("127.0.0.1:0", "/health", "OK")]).await;
     let mut silent = Vec::new();
     for _ in 0..2 * limits::PAGE_CONNECTIONS {
@@ -126,20 +126,20 @@ async fn who_holds_on_to_connections_does_not_keep_a_probe_out() {
     assert_eq!(
         timeout(limits::PAGE_TIME / 2, silent[0].read(&mut [0])).await.unwrap().unwrap(),
         0,
-        "the oldest has ended"
+        "the oldest connection is closed"
     );
 }
 
 #[tokio::test]
-async fn the_process_asks_itself() {
+async fn the_process_fetches_its_own_page() {
     let (admin, _) =
         bound(vec![Page { polled: true, ..page("127.0.0.1:0", "/health", "OK") }]).await;
-    let told = |admin: &Admin| {
+    let counts = |admin: &Admin| {
         let duration = poll::DURATION.with(&admin.metrics, []);
         (duration.get_sample_count(), poll::FAILURES.with(&admin.metrics, []).get())
     };
-    while told(&admin).0 == 0 {
+    while counts(&admin).0 == 0 {
         tokio::time::sleep(limits::POLL_INTERVAL / 10).await;
     }
-    assert_eq!(told(&admin).1, 0);
+    assert_eq!(counts(&admin).1, 0);
 }

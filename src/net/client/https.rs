@@ -1,4 +1,4 @@
-//! A question in the body of a POST (RFC 8484 §4.1), over HTTP/2 or 1.1, whichever the server took.
+//! A query in the body of a POST (RFC 8484 §4.1), over HTTP/2 or 1.1 as agreed by ALPN.
 
 use std::io;
 
@@ -9,33 +9,45 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::{limits, wire::Query};
+use crate::{
+    limits,
+    wire::{Query, reply},
+};
 
-use super::Server;
+use super::Nameserver;
 
-pub(super) async fn ask(
-    server: &Server,
+const MESSAGE: &str = "application/dns-message";
+
+pub(super) async fn query(
+    nameserver: &Nameserver,
     stream: TlsStream<TcpStream>,
-    asked: &Query,
+    query: &Query,
 ) -> io::Result<Vec<u8>> {
-    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let request = request(server, asked)?;
-    if h2 {
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let request = request(nameserver, query)?;
+    let message = if is_http2 {
         let (mut sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
                 .await
                 .map_err(io::Error::other)?;
-        driven(connection, async { read(sender.send_request(request).await).await }).await
+        drive(connection, async { read(sender.send_request(request).await).await }).await
     } else {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;
-        driven(connection, async { read(sender.send_request(request).await).await }).await
+        drive(connection, async { read(sender.send_request(request).await).await }).await
+    }?;
+    if reply::matches(&message, query) == reply::Match::No {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the message in the HTTP response does not answer the query",
+        ));
     }
+    Ok(message)
 }
 
-/// The reply, while the connection is kept going.
-async fn driven<C, T>(connection: C, reply: impl Future<Output = io::Result<T>>) -> io::Result<T>
+/// Runs the connection until the reply has arrived.
+async fn drive<C, T>(connection: C, reply: impl Future<Output = io::Result<T>>) -> io::Result<T>
 where
     C: Future<Output = hyper::Result<()>>,
 {
@@ -43,26 +55,23 @@ where
     tokio::select! {
         reply = &mut reply => reply,
         ended = &mut connection => match ended {
-            // What was read before the end may still be the reply.
+            // The reply may have been read before the connection ended.
             Ok(()) => reply.await,
             Err(error) => Err(io::Error::other(error)),
         },
     }
 }
 
-fn request(server: &Server, asked: &Query) -> io::Result<Request<Full<Bytes>>> {
+fn request(nameserver: &Nameserver, query: &Query) -> io::Result<Request<Full<Bytes>>> {
     let mut message = Vec::new();
-    asked.encode(&mut message);
-    let name = server.name.as_ref().unwrap_or(&server.host);
-    let host = if name.contains(':') {
-        format!("[{name}]:{}", server.port)
-    } else {
-        format!("{name}:{}", server.port)
-    };
-    Request::post(format!("https://{host}{}", server.path))
+    query.encode(&mut message);
+    let (name, port) = (nameserver.certificate_name(), nameserver.port);
+    let host =
+        if name.contains(':') { format!("[{name}]:{port}") } else { format!("{name}:{port}") };
+    Request::post(format!("https://{host}{}", nameserver.path))
         .header(header::HOST, &host)
-        .header(header::CONTENT_TYPE, "application/dns-message")
-        .header(header::ACCEPT, "application/dns-message")
+        .header(header::CONTENT_TYPE, MESSAGE)
+        .header(header::ACCEPT, MESSAGE)
         .body(Full::new(message.into()))
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))
 }

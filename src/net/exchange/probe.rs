@@ -1,5 +1,8 @@
-//! Health checks: an upstream that failed is asked at intervals until it answers, whatever it
-//! answers.
+//! Health probes: an upstream that failed is asked at intervals until it replies. Any reply will do.
+//!
+//! A probe takes the path of the queries that it stands for. Over TCP and TLS it uses the pool, so
+//! that it tests a kept connection, and leaves one for the queries that follow. Over UDP it is one
+//! datagram: the interval is the retransmission.
 
 use std::sync::{Arc, Weak};
 
@@ -9,7 +12,7 @@ use crate::{
     wire::{Query, Question, Type},
 };
 
-use super::{Shared, tcp, udp, upstream_query};
+use super::{LetterCase, Shared, over_udp, pool, upstream_query};
 
 pub(super) async fn until_healthy(shared: Weak<Shared>, group: Weak<Group>, upstream: usize) {
     loop {
@@ -18,7 +21,7 @@ pub(super) async fn until_healthy(shared: Weak<Shared>, group: Weak<Group>, upst
             return;
         };
         tokio::time::sleep(interval).await;
-        // A reload may have taken the group away.
+        // A reload may have dropped the group.
         let (Some(shared), Some(group)) = (shared.upgrade(), group.upgrade()) else { return };
         let health = &group.upstream(upstream).health;
         if tokio::time::timeout(limits::PROBE_TIME, probe(&shared, &group, upstream)).await
@@ -38,12 +41,12 @@ async fn probe(shared: &Arc<Shared>, group: &Group, upstream: usize) -> bool {
         recursion_desired: check.recursion_desired,
         ..Query::internal(Question::new(check.domain.clone(), Type::NS))
     };
-    let asked = upstream_query(&query, false);
+    let asked = upstream_query(&query, LetterCase::Lower);
     let to = group.upstream(upstream);
     if group.settings.force_tcp || to.tls.is_some() {
-        tcp::ask(shared, group, to, &asked).await.is_ok()
+        pool::ask(shared, group, to, &asked).await.is_ok()
     } else {
         let strays = to.metrics(&shared.metrics).strays();
-        udp::ask(to.address, group.settings.source, &asked, strays).await.is_ok()
+        over_udp(to.address, group.settings.source, &asked, strays).await.is_ok()
     }
 }

@@ -16,7 +16,9 @@ use crate::{
     wire::Rcode,
 };
 
-use scripted::{Asked, Deed, GENUINE, Scripted, forged, genuine, question, refusal, tampered};
+use scripted::{
+    Action, GENUINE, ReceivedQuery, ScriptedUpstream, forged, genuine, question, refusal, tampered,
+};
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -45,23 +47,23 @@ fn address(reply: &Reply) -> Option<[u8; 4]> {
     reply.as_ref().ok()?.answer.first()?.rdatas.iter().next()?.try_into().ok()
 }
 
-fn strays(exchanger: &Exchanger, upstream: &Scripted) -> u64 {
+fn strays(exchanger: &Exchanger, upstream: &ScriptedUpstream) -> u64 {
     STRAYS.with(&exchanger.0.metrics, [&upstream.address.to_string()]).get()
 }
 
-/// One question to one upstream, which must bring the genuine address.
+/// Sends one query to one upstream, whose answer must be the genuine address.
 async fn check_genuine(
     what: &str,
-    script: impl Fn(&Asked) -> Vec<Deed> + Send + Sync + 'static,
-) -> (Exchanger, Scripted) {
-    let (upstream, exchanger) = (Scripted::start(script).await, exchanger());
+    script: impl Fn(&ReceivedQuery) -> Vec<Action> + Send + Sync + 'static,
+) -> (Exchanger, ScriptedUpstream) {
+    let (upstream, exchanger) = (ScriptedUpstream::start(script).await, exchanger());
     let reply =
         exchanger.exchange(ask(&group_of(&[upstream.address], |_| {}), "www.example.com.")).await;
     assert_eq!(address(&reply), Some(GENUINE), "{what}: {reply:?}");
     (exchanger, upstream)
 }
 
-/// Until something holds; what never does fails the test.
+/// Waits until a condition holds. Fails the test if it does not.
 async fn eventually(what: &str, holds: impl Fn() -> bool) {
     for _ in 0..500 {
         if holds() {
@@ -72,11 +74,11 @@ async fn eventually(what: &str, holds: impl Fn() -> bool) {
     panic!("never: {what}");
 }
 
-/// P3: the genuine reply comes to the first question only, behind the forged one, so who stops
-/// listening never gets it.
+/// P3: the genuine reply comes to the first query only, after the forged one, so a client that
+/// stops listening never gets it.
 #[tokio::test]
 async fn a_forged_datagram_never_ends_the_wait() {
-    type Forge = fn(&Asked) -> Vec<u8>;
+    type Forge = fn(&ReceivedQuery) -> Vec<u8>;
     let forges: [(&str, Forge); 12] = [
         ("wrong id", |asked| forged(asked, |query| query.id ^= 1)),
         ("wrong question", |asked| {
@@ -94,20 +96,25 @@ async fn a_forged_datagram_never_ends_the_wait() {
         ("nothing", |_| Vec::new()),
     ];
     for (what, forge) in forges {
-        let script = move |asked: &Asked| match asked.turn {
-            0 => vec![Deed::Say(forge(asked)), Deed::Pause(ms(20)), Deed::Say(genuine(asked))],
+        let script = move |asked: &ReceivedQuery| match asked.turn {
+            0 => vec![
+                Action::Send(forge(asked)),
+                Action::Pause(ms(20)),
+                Action::Send(genuine(asked)),
+            ],
             _ => Vec::new(),
         };
         let (exchanger, upstream) = check_genuine(what, script).await;
         assert_eq!(strays(&exchanger, &upstream), 1, "{what}");
-        assert_eq!(upstream.asked_over(UpstreamTransport::Tcp), 0, "{what}");
+        assert_eq!(upstream.received_over(UpstreamTransport::Tcp), 0, "{what}");
     }
 }
 
-/// What only a guesser of port and id could have sent, or a poor upstream: TCP tells which.
+/// Such a reply comes from a faulty upstream, or from a forger who guessed port and id: TCP shows
+/// which.
 #[tokio::test]
-async fn a_doubtful_reply_is_asked_for_over_tcp() {
-    type Forge = fn(&Asked) -> Vec<u8>;
+async fn a_doubtful_reply_leads_to_tcp() {
+    type Forge = fn(&ReceivedQuery) -> Vec<u8>;
     let forges: [(&str, Forge); 4] = [
         ("wrong case", |asked| {
             forged(asked, |query| {
@@ -119,66 +126,66 @@ async fn a_doubtful_reply_is_asked_for_over_tcp() {
         ("a name that points to itself", |asked| tampered(asked, |packet| packet[34] = 34)),
     ];
     for (what, forge) in forges {
-        let script = move |asked: &Asked| match asked.over {
-            UpstreamTransport::Udp => vec![Deed::Say(forge(asked))],
-            UpstreamTransport::Tcp => vec![Deed::Say(genuine(asked))],
+        let script = move |asked: &ReceivedQuery| match asked.over {
+            UpstreamTransport::Udp => vec![Action::Send(forge(asked))],
+            UpstreamTransport::Tcp => vec![Action::Send(genuine(asked))],
         };
         let (_, upstream) = check_genuine(what, script).await;
-        assert_eq!(upstream.asked_over(UpstreamTransport::Tcp), 1, "{what}");
+        assert_eq!(upstream.received_over(UpstreamTransport::Tcp), 1, "{what}");
     }
 }
 
 /// R6.
 #[tokio::test]
 async fn ten_wrong_ids_lead_to_tcp() {
-    let script = |asked: &Asked| match asked.over {
+    let script = |asked: &ReceivedQuery| match asked.over {
         UpstreamTransport::Udp => {
-            (1..=10).map(|wrong| Deed::Say(forged(asked, |query| query.id ^= wrong))).collect()
+            (1..=10).map(|wrong| Action::Send(forged(asked, |query| query.id ^= wrong))).collect()
         }
-        UpstreamTransport::Tcp => vec![Deed::Say(genuine(asked))],
+        UpstreamTransport::Tcp => vec![Action::Send(genuine(asked))],
     };
     let (exchanger, upstream) = check_genuine("ten wrong ids", script).await;
     assert_eq!(
-        (strays(&exchanger, &upstream), upstream.asked_over(UpstreamTransport::Tcp)),
+        (strays(&exchanger, &upstream), upstream.received_over(UpstreamTransport::Tcp)),
         (10, 1)
     );
 }
 
 #[tokio::test]
-async fn an_upstream_that_loses_the_case_is_asked_in_lower_case_in_the_end() {
-    let lowered = |asked: &Asked| {
+async fn an_upstream_that_loses_the_case_is_soon_asked_in_lower_case() {
+    let lowered = |asked: &ReceivedQuery| {
         let mut asked = asked.clone();
         asked.query.question.caps = Caps::default();
-        vec![Deed::Say(genuine(&asked))]
+        vec![Action::Send(genuine(&asked))]
     };
-    let upstream = Scripted::start(lowered).await;
+    let upstream = ScriptedUpstream::start(lowered).await;
     let (exchanger, group) = (exchanger(), group_of(&[upstream.address], |_| {}));
     for name in 0..=limits::LOST_CASES {
         let reply =
             exchanger.exchange(ask(&group, &format!("some-long-name-{name}.example.com."))).await;
         assert_eq!(address(&reply), Some(GENUINE));
     }
-    assert_eq!(upstream.asked_over(UpstreamTransport::Tcp), limits::LOST_CASES as usize);
-    assert_eq!(upstream.asked().last().unwrap().query.question.caps, Caps::default());
+    assert_eq!(upstream.received_over(UpstreamTransport::Tcp), limits::LOST_CASES as usize);
+    assert_eq!(upstream.received().last().unwrap().query.question.caps, Caps::default());
 }
 
 /// P2.
 #[tokio::test]
-async fn identical_questions_share_one_exchange() {
-    let upstream = Scripted::start(|asked| vec![Deed::Say(genuine(asked))]).await;
+async fn identical_queries_share_one_exchange() {
+    let upstream = ScriptedUpstream::start(|asked| vec![Action::Send(genuine(asked))]).await;
     let (exchanger, group) = (exchanger(), group_of(&[upstream.address], |_| {}));
     let replies =
         join_all((0..60).map(|_| exchanger.exchange(ask(&group, "www.example.com.")))).await;
     assert_eq!(replies.iter().filter(|reply| address(reply) == Some(GENUINE)).count(), 60);
-    assert_eq!(upstream.asked().len(), 1);
-    // Nothing is kept here: who comes later asks anew.
+    assert_eq!(upstream.received().len(), 1);
+    // The exchanger is not a cache: a later query is sent again.
     exchanger.exchange(ask(&group, "www.example.com.")).await.unwrap();
-    assert_eq!(upstream.asked().len(), 2);
+    assert_eq!(upstream.received().len(), 2);
 }
 
 #[tokio::test]
-async fn what_changes_the_reply_is_not_shared() {
-    let upstream = Scripted::start(|asked| vec![Deed::Say(genuine(asked))]).await;
+async fn queries_that_differ_in_what_the_reply_depends_on_are_sent_separately() {
+    let upstream = ScriptedUpstream::start(|asked| vec![Action::Send(genuine(asked))]).await;
     let (exchanger, group) = (exchanger(), group_of(&[upstream.address], |_| {}));
     let changes: [fn(&mut Query); 8] = [
         |_| {},
@@ -196,12 +203,12 @@ async fn what_changes_the_reply_is_not_shared() {
         exchanger.exchange(exchange)
     }))
     .await;
-    assert_eq!(upstream.asked().len(), changes.len());
+    assert_eq!(upstream.received().len(), changes.len());
 }
 
 #[tokio::test]
-async fn one_question_has_no_more_than_its_waiters() {
-    let upstream = Scripted::start(|asked| vec![Deed::Say(genuine(asked))]).await;
+async fn few_clients_wait_for_one_exchange() {
+    let upstream = ScriptedUpstream::start(|asked| vec![Action::Send(genuine(asked))]).await;
     let (exchanger, group) = (exchanger(), group_of(&[upstream.address], |_| {}));
     let replies = join_all(
         (0..limits::WAITERS + 5).map(|_| exchanger.exchange(ask(&group, "www.example.com."))),
@@ -215,7 +222,7 @@ async fn one_question_has_no_more_than_its_waiters() {
 /// P1.
 #[tokio::test]
 async fn ports_and_ids_cannot_be_guessed() {
-    let upstream = Scripted::start(|asked| vec![Deed::Say(genuine(asked))]).await;
+    let upstream = ScriptedUpstream::start(|asked| vec![Action::Send(genuine(asked))]).await;
     let (exchanger, group) = (exchanger(), group_of(&[upstream.address], |_| {}));
     for round in 0..1000 / 16 + 1 {
         let names = (0..16).map(|at| format!("n{}.example.com.", round * 16 + at));
@@ -227,28 +234,29 @@ async fn ports_and_ids_cannot_be_guessed() {
         .await;
         assert!(replies.iter().all(|answered| *answered));
     }
-    let mut asked = upstream.asked();
-    asked.truncate(1000);
-    let pairs: HashSet<_> = asked.iter().map(|asked| (asked.from.port(), asked.query.id)).collect();
+    let mut queries = upstream.received();
+    queries.truncate(1000);
+    let pairs: HashSet<_> =
+        queries.iter().map(|received| (received.from.port(), received.query.id)).collect();
     assert!(pairs.len() >= 950, "{} pairs", pairs.len());
     let mut ports = HashMap::<u16, u32>::new();
-    asked.iter().for_each(|asked| *ports.entry(asked.from.port()).or_default() += 1);
-    assert!(ports.values().all(|&questions| questions <= 10), "{ports:?}");
-    // Each of 16 bits is set in half of 1,000 ids: six sigmas are 95.
+    queries.iter().for_each(|received| *ports.entry(received.from.port()).or_default() += 1);
+    assert!(ports.values().all(|&queries| queries <= 10), "{ports:?}");
+    // Each of the 16 bits is set in half of 1,000 ids: six standard deviations are 95.
     for bit in 0..16 {
-        let set = asked.iter().filter(|asked| asked.query.id >> bit & 1 == 1).count();
+        let set = queries.iter().filter(|received| received.query.id >> bit & 1 == 1).count();
         assert!((405..=595).contains(&set), "bit {bit} of the id: {set}");
     }
-    let cases: HashSet<_> = asked
+    let cases: HashSet<_> = queries
         .iter()
-        .map(|asked| asked.query.question.spelled().to_string()[6..].to_owned())
+        .map(|received| received.query.question.spelled().to_string()[6..].to_owned())
         .collect();
     assert!(cases.len() > 100, "{} spellings", cases.len());
 }
 
 #[tokio::test]
 async fn our_own_edns_goes_upstream() {
-    let upstream = Scripted::start(|asked| vec![Deed::Say(genuine(asked))]).await;
+    let upstream = ScriptedUpstream::start(|asked| vec![Action::Send(genuine(asked))]).await;
     let (exchanger, group) = (exchanger(), group_of(&[upstream.address], |_| {}));
     for (client, dnssec_ok) in
         [(None, false), (Some(Edns::new(65_535, false)), false), (Some(Edns::new(512, true)), true)]
@@ -256,45 +264,49 @@ async fn our_own_edns_goes_upstream() {
         let mut exchange = ask(&group, "www.example.com.");
         exchange.query.edns = client;
         exchanger.exchange(exchange).await.unwrap();
-        assert_eq!(upstream.asked().last().unwrap().query.edns, Some(Edns::new(1232, dnssec_ok)));
+        assert_eq!(
+            upstream.received().last().unwrap().query.edns,
+            Some(Edns::new(1232, dnssec_ok))
+        );
     }
 }
 
 #[tokio::test]
-async fn a_silent_upstream_is_left_for_the_next_and_probed() {
+async fn after_a_silent_upstream_the_next_is_asked_and_the_silent_one_is_probed() {
     let (silent, good) = (
-        Scripted::start(|_| Vec::new()).await,
-        Scripted::start(|asked| vec![Deed::Say(genuine(asked))]).await,
+        ScriptedUpstream::start(|_| Vec::new()).await,
+        ScriptedUpstream::start(|asked| vec![Action::Send(genuine(asked))]).await,
     );
     let (exchanger, group) = (exchanger(), group_of(&[silent.address, good.address], |_| {}));
-    let began = Instant::now();
+    let started = Instant::now();
     let reply = exchanger.exchange(ask(&group, "www.example.com.")).await;
     assert_eq!(address(&reply), Some(GENUINE));
-    assert!(began.elapsed() >= limits::MAX_HEDGE_DELAY, "the first has its time");
-    assert_eq!((silent.asked().len(), good.asked().len()), (1, 1));
+    assert!(started.elapsed() >= limits::MAX_HEDGE_DELAY, "the first upstream has its time");
+    assert_eq!((silent.received().len(), good.received().len()), (1, 1));
     eventually("the silent one is probed", || silent.probes() > 0).await;
     assert_eq!(good.probes(), 0);
 }
 
 #[tokio::test]
-async fn the_first_is_listened_to_while_the_second_is_asked() {
-    let slow = |asked: &Asked| {
-        vec![Deed::Pause(limits::MAX_HEDGE_DELAY + ms(200)), Deed::Say(genuine(asked))]
+async fn the_first_upstream_may_answer_after_the_second_is_asked() {
+    let slow = |asked: &ReceivedQuery| {
+        vec![Action::Pause(limits::MAX_HEDGE_DELAY + ms(200)), Action::Send(genuine(asked))]
     };
-    let (slow, silent) = (Scripted::start(slow).await, Scripted::start(|_| Vec::new()).await);
+    let (slow, silent) =
+        (ScriptedUpstream::start(slow).await, ScriptedUpstream::start(|_| Vec::new()).await);
     let (exchanger, group) = (exchanger(), group_of(&[slow.address, silent.address], |_| {}));
     assert_eq!(address(&exchanger.exchange(ask(&group, "www.example.com.")).await), Some(GENUINE));
-    assert_eq!((slow.asked().len(), silent.asked().len()), (1, 1));
+    assert_eq!((slow.received().len(), silent.received().len()), (1, 1));
 }
 
-/// R12: one of two loses every other datagram, and no client sees it.
+/// R12: one of two upstreams loses every other datagram, and no client notices.
 #[tokio::test]
-async fn a_brown_out_of_one_upstream_is_not_seen() {
-    let lossy = Scripted::start(|asked| {
-        if asked.turn % 2 == 0 { Vec::new() } else { vec![Deed::Say(genuine(asked))] }
+async fn datagrams_that_one_upstream_loses_cost_no_reply() {
+    let lossy = ScriptedUpstream::start(|asked| {
+        if asked.turn % 2 == 0 { Vec::new() } else { vec![Action::Send(genuine(asked))] }
     })
     .await;
-    let good = Scripted::start(|asked| vec![Deed::Say(genuine(asked))]).await;
+    let good = ScriptedUpstream::start(|asked| vec![Action::Send(genuine(asked))]).await;
     let (exchanger, group) = (
         exchanger(),
         group_of(&[lossy.address, good.address], |settings| settings.policy = Policy::RoundRobin),
@@ -308,40 +320,41 @@ async fn a_brown_out_of_one_upstream_is_not_seen() {
     let patience = group.upstream(0).health.hedge_delay();
     assert!(
         patience < limits::MAX_HEDGE_DELAY,
-        "who answers fast is waited for shortly: {patience:?}"
+        "an upstream that answers fast gets little time: {patience:?}"
     );
 }
 
 #[tokio::test]
 async fn silence_ends_before_the_client_gives_up() {
-    let silent = Scripted::start(|_| Vec::new()).await;
+    let silent = ScriptedUpstream::start(|_| Vec::new()).await;
     let (exchanger, group) =
         (exchanger(), group_of(&[silent.address], |settings| settings.read_timeout = ms(700)));
     let reply = exchanger.exchange(ask(&group, "www.example.com.")).await;
     assert_eq!(reply, Err(QueryError::Upstream(UpstreamError::NoAnswer(silent.address))));
     assert_eq!(
-        silent.asked_over(UpstreamTransport::Udp),
+        silent.received_over(UpstreamTransport::Udp),
         2,
         "the datagram is sent again after 300 ms"
     );
 }
 
 #[tokio::test]
-async fn who_refuses_is_passed_over_at_once() {
-    let nobody = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let good = Scripted::start(|asked| vec![Deed::Say(genuine(asked))]).await;
-    let (exchanger, group) = (exchanger(), group_of(&[nobody, good.address], |_| {}));
-    let began = Instant::now();
+async fn after_an_upstream_that_refuses_the_next_is_asked_at_once() {
+    let closed = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let good = ScriptedUpstream::start(|asked| vec![Action::Send(genuine(asked))]).await;
+    let (exchanger, group) = (exchanger(), group_of(&[closed, good.address], |_| {}));
+    let started = Instant::now();
     assert_eq!(address(&exchanger.exchange(ask(&group, "www.example.com.")).await), Some(GENUINE));
-    assert!(began.elapsed() < limits::MAX_HEDGE_DELAY);
-    let reply = exchanger.exchange(ask(&group_of(&[nobody], |_| {}), "www.example.com.")).await;
-    assert_eq!(reply, Err(QueryError::Upstream(UpstreamError::Unreachable(nobody))));
+    assert!(started.elapsed() < limits::MAX_HEDGE_DELAY);
+    let reply = exchanger.exchange(ask(&group_of(&[closed], |_| {}), "www.example.com.")).await;
+    assert_eq!(reply, Err(QueryError::Upstream(UpstreamError::Unreachable(closed))));
 }
 
 #[tokio::test]
-async fn one_upstreams_servfail_is_not_the_answer_while_another_knows() {
-    let failing = Scripted::start(|asked| vec![Deed::Say(refusal(asked, Rcode::SERVFAIL))]).await;
-    let good = Scripted::start(|asked| vec![Deed::Say(genuine(asked))]).await;
+async fn servfail_of_one_upstream_leads_to_the_next() {
+    let failing =
+        ScriptedUpstream::start(|asked| vec![Action::Send(refusal(asked, Rcode::SERVFAIL))]).await;
+    let good = ScriptedUpstream::start(|asked| vec![Action::Send(genuine(asked))]).await;
     let (exchanger, group) = (exchanger(), group_of(&[failing.address, good.address], |_| {}));
     assert_eq!(address(&exchanger.exchange(ask(&group, "www.example.com.")).await), Some(GENUINE));
     let alone =
@@ -350,13 +363,13 @@ async fn one_upstreams_servfail_is_not_the_answer_while_another_knows() {
 }
 
 #[tokio::test]
-async fn connections_are_used_again_and_replaced_where_the_peer_closed_them() {
+async fn connections_are_reused_and_replaced_if_the_upstream_closed_them() {
     for (closes, hits, misses) in [(false, 2, 1), (true, 2, 3)] {
-        let script = move |asked: &Asked| {
-            let close = closes.then_some(Deed::Close);
-            [Deed::Say(genuine(asked))].into_iter().chain(close).collect()
+        let script = move |asked: &ReceivedQuery| {
+            let close = closes.then_some(Action::Close);
+            [Action::Send(genuine(asked))].into_iter().chain(close).collect()
         };
-        let upstream = Scripted::start(script).await;
+        let upstream = ScriptedUpstream::start(script).await;
         let (exchanger, group) =
             (exchanger(), group_of(&[upstream.address], |settings| settings.force_tcp = true));
         for _ in 0..3 {
@@ -371,15 +384,16 @@ async fn connections_are_used_again_and_replaced_where_the_peer_closed_them() {
             [&CONNECTION_HITS, &CONNECTION_MISSES].map(|family| family.with(metrics, labels).get());
         assert_eq!(counted, [hits, misses], "closes: {closes}");
         let sends = REQUESTS.with(metrics, [&upstream.address.to_string()]).get();
-        assert_eq!(sends, 3, "a connection that was closed meanwhile costs no attempt");
-        assert_eq!(upstream.asked_over(UpstreamTransport::Udp), 0);
+        assert_eq!(sends, 3, "a closed connection costs no attempt");
+        assert_eq!(upstream.received_over(UpstreamTransport::Udp), 0);
     }
 }
 
 #[tokio::test]
-async fn an_exchange_goes_on_when_nobody_waits() {
+async fn an_exchange_goes_on_when_its_client_stops_waiting() {
     let upstream =
-        Scripted::start(|asked| vec![Deed::Pause(ms(50)), Deed::Say(genuine(asked))]).await;
+        ScriptedUpstream::start(|asked| vec![Action::Pause(ms(50)), Action::Send(genuine(asked))])
+            .await;
     let (exchanger, group) = (exchanger(), group_of(&[upstream.address], |_| {}));
     assert!(
         tokio::time::timeout(ms(10), exchanger.exchange(ask(&group, "www.example.com.")))
@@ -405,9 +419,9 @@ fn sockets_to(address: SocketAddr, table: &str) -> usize {
 }
 
 #[tokio::test]
-async fn sockets_do_not_outlive_their_questions() {
-    let upstream = Scripted::start(|asked| {
-        if asked.turn % 2 == 0 { vec![Deed::Say(genuine(asked))] } else { Vec::new() }
+async fn sockets_are_closed_after_their_query() {
+    let upstream = ScriptedUpstream::start(|asked| {
+        if asked.turn % 2 == 0 { vec![Action::Send(genuine(asked))] } else { Vec::new() }
     })
     .await;
     let (exchanger, group) =
@@ -421,7 +435,7 @@ async fn sockets_do_not_outlive_their_questions() {
 
 #[tokio::test]
 async fn idle_connections_are_closed_in_time() {
-    let upstream = Scripted::start(|asked| vec![Deed::Say(genuine(asked))]).await;
+    let upstream = ScriptedUpstream::start(|asked| vec![Action::Send(genuine(asked))]).await;
     let (exchanger, group) = (
         exchanger(),
         group_of(&[upstream.address], |settings| {
@@ -432,7 +446,7 @@ async fn idle_connections_are_closed_in_time() {
     assert_eq!(sockets_to(upstream.address, "/proc/net/tcp"), 1);
     eventually("the connection is closed", || sockets_to(upstream.address, "/proc/net/tcp") == 0)
         .await;
-    eventually("nobody looks for more", || lock(&exchanger.0.background).try_join_next().is_some())
+    eventually("the sweeper ends", || lock(&exchanger.0.background).try_join_next().is_some())
         .await;
     exchanger.exchange(ask(&group, "www.example.com.")).await.unwrap();
     eventually("the next one is closed too", || sockets_to(upstream.address, "/proc/net/tcp") == 0)
@@ -440,8 +454,8 @@ async fn idle_connections_are_closed_in_time() {
 }
 
 #[tokio::test]
-async fn connections_are_as_old_and_as_many_as_is_written() {
-    let upstream = Scripted::start(|asked| vec![Deed::Say(genuine(asked))]).await;
+async fn max_age_and_max_idle_bound_the_kept_connections() {
+    let upstream = ScriptedUpstream::start(|asked| vec![Action::Send(genuine(asked))]).await;
     let misses = |change: fn(&mut GroupSettings), pause: Duration| {
         let address = upstream.address;
         async move {
@@ -463,7 +477,7 @@ async fn connections_are_as_old_and_as_many_as_is_written() {
     assert_eq!(
         misses(|settings| settings.max_age = Some(ms(100)), ms(150)).await,
         4,
-        "used or not, an old one is not kept"
+        "an old connection is not kept, used or not"
     );
     assert_eq!(
         misses(|settings| settings.max_idle = Some(1), ms(0)).await,
@@ -473,10 +487,10 @@ async fn connections_are_as_old_and_as_many_as_is_written() {
 }
 
 #[tokio::test]
-async fn questions_leave_from_the_address_that_is_written() {
+async fn queries_leave_from_the_configured_address() {
     let source = IpAddr::from([127, 0, 0, 9]);
     for over_tcp in [false, true] {
-        let upstream = Scripted::start(|asked| vec![Deed::Say(genuine(asked))]).await;
+        let upstream = ScriptedUpstream::start(|asked| vec![Action::Send(genuine(asked))]).await;
         let group = group_of(&[upstream.address], |settings| {
             (settings.source, settings.force_tcp) = (Some(source), over_tcp)
         });
@@ -484,19 +498,19 @@ async fn questions_leave_from_the_address_that_is_written() {
             address(&exchanger().exchange(ask(&group, "www.example.com.")).await),
             Some(GENUINE)
         );
-        assert_eq!(upstream.asked()[0].from.ip(), source);
+        assert_eq!(upstream.received()[0].from.ip(), source);
     }
 }
 
 #[tokio::test]
-async fn the_end_waits_for_questions_and_not_for_probes() {
-    let silent = Scripted::start(|_| Vec::new()).await;
+async fn finish_waits_for_exchanges_but_not_for_probes() {
+    let silent = ScriptedUpstream::start(|_| Vec::new()).await;
     let (exchanger, group) =
         (exchanger(), group_of(&[silent.address], |settings| settings.read_timeout = ms(400)));
     let (reply, ()) =
         tokio::join!(exchanger.exchange(ask(&group, "www.example.com.")), exchanger.finish());
     assert!(matches!(reply, Err(QueryError::Upstream(_))));
-    let began = Instant::now();
+    let started = Instant::now();
     exchanger.finish().await;
-    assert!(began.elapsed() < limits::QUERY_TIME / 2);
+    assert!(started.elapsed() < limits::QUERY_TIME / 2);
 }

@@ -1,4 +1,4 @@
-//! Connections to upstreams over TLS.
+//! TLS connections to upstreams.
 
 use std::{
     collections::HashMap,
@@ -15,11 +15,11 @@ use crate::{limits, net::tls::client, upstream::TlsClientSettings};
 
 use super::lock;
 
-/// What was made of settings, with the sessions that may go on.
+/// The TLS configuration of each upstream's settings, with the sessions that can be resumed.
 #[derive(Default)]
-pub(super) struct Clients(Mutex<HashMap<Arc<TlsClientSettings>, Arc<ClientConfig>>>);
+pub(super) struct ClientConfigs(Mutex<HashMap<Arc<TlsClientSettings>, Arc<ClientConfig>>>);
 
-impl Clients {
+impl ClientConfigs {
     pub(super) async fn connect(
         &self,
         tls: &Arc<TlsClientSettings>,
@@ -32,14 +32,14 @@ impl Clients {
     }
 
     fn config(&self, tls: &Arc<TlsClientSettings>) -> io::Result<Arc<ClientConfig>> {
-        let mut made = lock(&self.0);
-        if let Some(config) = made.get(tls) {
+        let mut configs = lock(&self.0);
+        if let Some(config) = configs.get(tls) {
             return Ok(Arc::clone(config));
         }
-        // Those of groups that a reload took away have no other owner.
-        made.retain(|tls, _| Arc::strong_count(tls) > 1);
+        // The settings of a group that a reload dropped have no other owner.
+        configs.retain(|tls, _| Arc::strong_count(tls) > 1);
         let config = Arc::new(client::config(tls).map_err(io::Error::other)?);
-        made.insert(Arc::clone(tls), Arc::clone(&config));
+        configs.insert(Arc::clone(tls), Arc::clone(&config));
         Ok(config)
     }
 }

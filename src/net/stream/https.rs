@@ -31,7 +31,7 @@ use crate::{
     wire::freshness,
 };
 
-use super::{Visit, stopped};
+use super::{HttpVersion, Session, slots::Activity, stopped};
 
 static RESPONSES: CounterFamily<2> = Family::new(
     "dns_https_responses_total",
@@ -39,39 +39,45 @@ static RESPONSES: CounterFamily<2> = Family::new(
     ["server", "status"],
 );
 
-/// Where questions are taken; CoreDNS's path, and the one of RFC 8484's examples.
+/// The path for queries: CoreDNS's, and that of the examples of RFC 8484.
 const PATH: &str = "/dns-query";
 const MESSAGE: HeaderValue = HeaderValue::from_static("application/dns-message");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-/// Answers until the client has enough, is idle, or has to leave. `h2` says what was agreed on;
-/// HTTP/1.1 needs no agreement.
-pub(super) async fn converse<S>(visit: Visit, stream: S, h2: bool, stop: watch::Receiver<bool>)
-where
+/// Answers until the client closes the connection, is idle for too long, or is evicted.
+pub(super) async fn converse<S>(
+    session: Session,
+    stream: S,
+    version: HttpVersion,
+    stop: watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let talk = Arc::new(Talk {
-        visit,
-        pace: watch::Sender::new(Pace { requests: 0, since: Instant::now() }),
+    let connection = Arc::new(HttpConnection {
+        session,
+        load: watch::Sender::new(Load { requests: 0, since: Instant::now() }),
     });
-    let answering = Arc::clone(&talk);
+    let answering = Arc::clone(&connection);
     let service = service_fn(move |request| {
-        let talk = Arc::clone(&answering);
-        async move { Ok::<_, Infallible>(talk.reply(request).await) }
+        let connection = Arc::clone(&answering);
+        async move { Ok::<_, Infallible>(connection.respond(request).await) }
     });
     let stream = TokioIo::new(stream);
-    if h2 {
-        let connection = http2(Streams::default()).serve_connection(stream, service);
-        talk.mind(connection, http2::Connection::graceful_shutdown, stop).await;
-    } else {
-        let connection = http1().serve_connection(stream, service);
-        talk.mind(connection, http1::Connection::graceful_shutdown, stop).await;
+    match version {
+        HttpVersion::Http1 => {
+            let http = http1().serve_connection(stream, service);
+            connection.drive(http, http1::Connection::graceful_shutdown, stop).await;
+        }
+        HttpVersion::Http2 => {
+            let http = http2(Streams::default()).serve_connection(stream, service);
+            connection.drive(http, http2::Connection::graceful_shutdown, stop).await;
+        }
     }
 }
 
 fn http1() -> http1::Builder {
     let mut http = http1::Builder::new();
-    // It runs between requests, too.
+    // The timeout also applies between requests.
     http.timer(TokioTimer::new())
         .header_read_timeout(limits::TCP_IDLE_TIME)
         .max_buf_size(limits::HTTP_HEAD_OCTETS);
@@ -88,7 +94,7 @@ fn http2(streams: Streams) -> http2::Builder<Streams> {
     http
 }
 
-/// The streams of one connection, which end with it.
+/// The tasks of one connection's streams, which end with the connection.
 #[derive(Clone, Default)]
 struct Streams(Arc<Mutex<JoinSet<()>>>);
 
@@ -100,58 +106,58 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     }
 }
 
-/// One connection.
-struct Talk {
-    visit: Visit,
-    pace: watch::Sender<Pace>,
+struct HttpConnection {
+    session: Session,
+    load: watch::Sender<Load>,
 }
 
-/// Requests that are being answered, and since when there are that many.
+/// The number of requests in work, and when it last changed.
 #[derive(Clone, Copy)]
-struct Pace {
+struct Load {
     requests: usize,
     since: Instant,
 }
 
-/// A request that is being answered.
-struct Busy<'t>(&'t watch::Sender<Pace>);
+/// Counts a request until it is dropped.
+struct RequestGuard<'l>(&'l watch::Sender<Load>);
 
-impl<'t> Busy<'t> {
-    fn begin(pace: &'t watch::Sender<Pace>) -> Self {
-        pace.send_modify(|pace| {
-            *pace = Pace { requests: pace.requests + 1, since: Instant::now() }
+impl<'l> RequestGuard<'l> {
+    fn new(load: &'l watch::Sender<Load>) -> Self {
+        load.send_modify(|load| {
+            *load = Load { requests: load.requests + 1, since: Instant::now() };
         });
-        Self(pace)
+        Self(load)
     }
 }
 
-impl Drop for Busy<'_> {
+impl Drop for RequestGuard<'_> {
     fn drop(&mut self) {
-        self.0.send_modify(|pace| {
-            *pace = Pace { requests: pace.requests - 1, since: Instant::now() }
+        self.0.send_modify(|load| {
+            *load = Load { requests: load.requests - 1, since: Instant::now() };
         });
     }
 }
 
-impl Talk {
-    async fn mind<C: Future>(
+impl HttpConnection {
+    /// Runs the connection until it ends. `finish` starts hyper's graceful shutdown.
+    async fn drive<C: Future>(
         &self,
         connection: C,
         finish: fn(Pin<&mut C>),
         mut stop: watch::Receiver<bool>,
     ) {
-        let (mut connection, mut pace, mut stopping) =
-            (pin!(connection), self.pace.subscribe(), false);
+        let (mut connection, mut load, mut stopping) =
+            (pin!(connection), self.load.subscribe(), false);
         loop {
-            let Pace { requests, since } = *pace.borrow_and_update();
-            self.visit.place.set_idle(requests == 0);
+            let Load { requests, since } = *load.borrow_and_update();
+            self.session.slot.set_activity(Activity::of(requests));
             tokio::select! {
                 _ = connection.as_mut() => return,
-                _ = pace.changed() => {}
+                _ = load.changed() => {}
                 () = sleep_until(since + limits::TCP_IDLE_TIME), if requests == 0 => break,
-                () = self.visit.place.taken() => break,
+                () = self.session.slot.evicted() => break,
                 () = stopped(&mut stop), if !stopping => {
-                    // Nothing new is taken, what has been asked is answered.
+                    // New requests are refused; those that have arrived are answered.
                     stopping = true;
                     finish(connection.as_mut());
                 }
@@ -161,23 +167,23 @@ impl Talk {
         let _ = timeout(limits::TCP_DRAIN_TIME, connection).await;
     }
 
-    async fn reply(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let _busy = Busy::begin(&self.pace);
+    async fn respond(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let _guard = RequestGuard::new(&self.load);
         let reply = match message(request).await {
             Ok(packet) => self.answer(&packet).await,
             Err(refusal) => Err(refusal),
         };
         let response = reply.unwrap_or_else(Refusal::into_response);
-        let (server, status) = (self.visit.listen.to_string(), response.status());
-        RESPONSES.with(&self.visit.dispatcher.metrics, [&server, status.as_str()]).inc();
+        let (server, status) = (self.session.listen.to_string(), response.status());
+        RESPONSES.with(&self.session.dispatcher.metrics, [&server, status.as_str()]).inc();
         response
     }
 
     async fn answer(&self, packet: &[u8]) -> Result<Response<Full<Bytes>>, Refusal> {
-        let Visit { dispatcher, listen, .. } = &self.visit;
-        let mut server = Arc::clone(&self.visit.server);
-        dispatcher.renew(&mut server, *listen);
-        let reply = dispatcher.answer(&server, *listen, packet, self.visit.cx()).await;
+        let Session { dispatcher, listen, .. } = &self.session;
+        let mut server = Arc::clone(&self.session.server);
+        dispatcher.update_server(&mut server, *listen);
+        let reply = dispatcher.answer(&server, *listen, packet, self.session.cx()).await;
         let reply = reply
             .ok_or(Refusal::new(StatusCode::BAD_REQUEST, "there is no reply to this message\n"))?;
         let age = HeaderValue::try_from(format!("max-age={}", freshness(&reply)));
@@ -188,19 +194,19 @@ impl Talk {
     }
 }
 
-/// Why a request has no message, as HTTP says it.
+/// The response to a request without a DNS message.
 struct Refusal {
     status: StatusCode,
-    why: &'static str,
+    reason: &'static str,
 }
 
 impl Refusal {
-    fn new(status: StatusCode, why: &'static str) -> Self {
-        Self { status, why }
+    fn new(status: StatusCode, reason: &'static str) -> Self {
+        Self { status, reason }
     }
 
     fn into_response(self) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(Bytes::from_static(self.why.as_bytes())));
+        let mut response = Response::new(Full::new(Bytes::from_static(self.reason.as_bytes())));
         *response.status_mut() = self.status;
         response.headers_mut().insert(CONTENT_TYPE, TEXT);
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
@@ -213,30 +219,33 @@ impl Refusal {
 /// The DNS message of a request.
 async fn message(request: Request<Incoming>) -> Result<Bytes, Refusal> {
     if request.uri().path() != PATH {
-        return Err(Refusal::new(StatusCode::NOT_FOUND, "questions are taken at /dns-query\n"));
+        return Err(Refusal::new(StatusCode::NOT_FOUND, "queries are answered at /dns-query\n"));
     }
     match *request.method() {
         Method::GET => of_query(request.uri().query().unwrap_or_default()),
         Method::POST => of_body(request).await,
-        _ => Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "questions come by GET or POST\n")),
+        _ => Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "send queries by GET or POST\n")),
     }
 }
 
-/// `dns=` and the message in base64url without padding (RFC 8484 §6). Nothing that is too long is
-/// decoded (CVE-2026-32936).
+/// The parameter `dns`: the message in base64url without padding (RFC 8484 §6). A text that is too
+/// long is not decoded (CVE-2026-32936).
 fn of_query(query: &str) -> Result<Bytes, Refusal> {
-    let bad = |why| Refusal::new(StatusCode::BAD_REQUEST, why);
+    let bad = |reason| Refusal::new(StatusCode::BAD_REQUEST, reason);
     let mut messages = query.split('&').filter_map(|pair| pair.strip_prefix("dns="));
     let (Some(message), None) = (messages.next(), messages.next()) else {
-        return Err(bad("expected one `dns` in the query\n"));
+        return Err(bad("expected one parameter `dns`\n"));
     };
     if message.len() > limits::REQUEST_OCTETS.div_ceil(3) * 4 {
-        return Err(Refusal::new(StatusCode::URI_TOO_LONG, "no question is that long\n"));
+        return Err(Refusal::new(
+            StatusCode::URI_TOO_LONG,
+            "the message is longer than any DNS request\n",
+        ));
     }
     BASE64_URL_SAFE_NO_PAD
         .decode(message)
         .map(Bytes::from)
-        .map_err(|_| bad("`dns` is base64url without padding\n"))
+        .map_err(|_| bad("the parameter `dns` must be base64url without padding\n"))
 }
 
 async fn of_body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
@@ -255,7 +264,9 @@ async fn of_body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
             "expected application/dns-message\n",
         ));
     }
-    let too_large = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "no question is that long\n");
+    let too_large = || {
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the message is longer than any DNS request\n")
+    };
     let body = request.into_body();
     if body.size_hint().lower() > limits::REQUEST_OCTETS as u64 {
         return Err(too_large());
@@ -265,7 +276,9 @@ async fn of_body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
     {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Refusal::new(StatusCode::BAD_REQUEST, "the body broke off\n")),
-        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n")),
+        Ok(Err(_)) => Err(Refusal::new(StatusCode::BAD_REQUEST, "the body is incomplete\n")),
+        Err(_) => {
+            Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time\n"))
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! One datagram a system call, for systems without recvmmsg. Replies leave from the address that
-//! the routes choose.
+//! One datagram for each system call, on systems without recvmmsg. The routing table chooses the
+//! source address of replies.
 
 use std::{
     io,
@@ -8,12 +8,13 @@ use std::{
 
 use crate::limits;
 
+/// The addresses of a datagram.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Origin {
+pub(super) struct DatagramAddresses {
     pub(super) peer: SocketAddr,
 }
 
-impl Origin {
+impl DatagramAddresses {
     pub(super) fn local(&self, bound: SocketAddr) -> SocketAddr {
         bound
     }
@@ -35,22 +36,22 @@ impl Batch {
         Ok(1)
     }
 
-    pub(super) fn get(&self, _index: usize) -> (&[u8], Origin) {
-        (&self.packet[..self.length], Origin { peer: self.peer })
+    pub(super) fn get(&self, _index: usize) -> (&[u8], DatagramAddresses) {
+        (&self.packet[..self.length], DatagramAddresses { peer: self.peer })
     }
 
-    pub(super) fn send(&mut self, socket: &UdpSocket, replies: &[(Vec<u8>, Origin)]) {
-        for (reply, origin) in replies {
-            send_one(socket, reply, *origin);
+    pub(super) fn send(&mut self, socket: &UdpSocket, replies: &[(Vec<u8>, DatagramAddresses)]) {
+        for (reply, addresses) in replies {
+            send_one(socket, reply, *addresses);
         }
     }
 }
 
-pub(super) fn send_one(socket: &UdpSocket, reply: &[u8], origin: Origin) {
-    // A client that cannot be reached asks again.
-    let _ = socket.send_to(reply, origin.peer);
+pub(super) fn send_one(socket: &UdpSocket, reply: &[u8], addresses: DatagramAddresses) {
+    // A client that gets no reply retransmits its query.
+    let _ = socket.send_to(reply, addresses.peer);
 }
 
 pub(super) fn prepare(_socket: &socket2::Socket, _v6: bool) {}
 
-pub(super) fn spread(_first: &UdpSocket, _count: usize) {}
+pub(super) fn distribute(_first: &UdpSocket, _count: usize) {}

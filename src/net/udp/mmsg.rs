@@ -1,7 +1,8 @@
-//! recvmmsg and sendmmsg: many datagrams a system call, answered from the address that was asked.
+//! recvmmsg and sendmmsg: many datagrams in one system call. A reply leaves from the address that
+//! its query was sent to.
 #![expect(
     unsafe_code,
-    reason = "the batch calls have no safe wrapper that keeps its buffers; all of it is in this file"
+    reason = "no safe wrapper of the batch calls reuses its buffers; all unsafe code of the project is here"
 )]
 
 use std::{
@@ -22,28 +23,30 @@ use crate::limits;
 #[repr(C, align(8))]
 struct Control([u8; 64]);
 
-/// Whom a datagram came from, and which of our addresses it came to.
+/// The addresses of a datagram: its sender, and which local address it was sent to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Origin {
+pub(super) struct DatagramAddresses {
     pub(super) peer: SocketAddr,
-    to: Option<(IpAddr, u32)>,
+    /// The local address, and the index of its interface (0: the routing table decides). `None` if
+    /// the system does not report it.
+    destination: Option<(IpAddr, u32)>,
 }
 
-impl Origin {
-    /// The address that was asked; where the system does not say, the one that the socket is bound
+impl DatagramAddresses {
+    /// The local address that the datagram was sent to, or else the one that the socket is bound
     /// to.
     pub(super) fn local(&self, bound: SocketAddr) -> SocketAddr {
-        SocketAddr::new(self.to.map_or(bound.ip(), |(address, _)| address), bound.port())
+        SocketAddr::new(self.destination.map_or(bound.ip(), |(address, _)| address), bound.port())
     }
 }
 
-/// Buffers of one thread.
+/// The buffers of one thread.
 pub(super) struct Batch {
     packets: Vec<[u8; limits::REQUEST_OCTETS]>,
     lengths: [usize; limits::UDP_BATCH],
     names: [sockaddr_storage; limits::UDP_BATCH],
     controls: [Control; limits::UDP_BATCH],
-    origins: [Option<Origin>; limits::UDP_BATCH],
+    addresses: [Option<DatagramAddresses>; limits::UDP_BATCH],
 }
 
 impl Batch {
@@ -54,11 +57,11 @@ impl Batch {
             // SAFETY: all zeros is a valid sockaddr_storage.
             names: unsafe { mem::zeroed() },
             controls: [Control([0; 64]); limits::UDP_BATCH],
-            origins: [None; limits::UDP_BATCH],
+            addresses: [None; limits::UDP_BATCH],
         }
     }
 
-    /// Waits for datagrams: how many came.
+    /// Waits for datagrams, and returns how many arrived.
     pub(super) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
         // SAFETY: all zeros is a valid mmsghdr and iovec.
         let mut iovecs: [iovec; limits::UDP_BATCH] = unsafe { mem::zeroed() };
@@ -74,8 +77,8 @@ impl Batch {
             header.msg_control = (&raw mut self.controls[at]).cast();
             header.msg_controllen = size_of::<Control>() as _;
         }
-        // SAFETY: every pointer in `headers` leads to a buffer of the length beside it, and all of
-        // them outlive the call.
+        // SAFETY: every pointer in `headers` points to a buffer of the length beside it, and the
+        // buffers outlive the call.
         let count = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -88,36 +91,41 @@ impl Batch {
         let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
         for (at, header) in headers.iter().take(count).enumerate() {
             self.lengths[at] = header.msg_len as usize;
-            self.origins[at] = origin(&header.msg_hdr, &self.names[at]);
+            self.addresses[at] = addresses(&header.msg_hdr, &self.names[at]);
         }
         Ok(count)
     }
 
-    /// A datagram of the last batch. One of no known family seems to come from port 0, which cannot
-    /// be answered; the end of one that is too long is cut off.
-    pub(super) fn get(&self, index: usize) -> (&[u8], Origin) {
-        let nobody = Origin { peer: (Ipv4Addr::UNSPECIFIED, 0).into(), to: None };
-        (&self.packets[index][..self.lengths[index]], self.origins[index].unwrap_or(nobody))
+    /// A datagram of the last batch. If it is longer than any request, its end is missing. If its
+    /// address family is unknown, it gets port 0 as its sender's, which is never answered.
+    pub(super) fn get(&self, index: usize) -> (&[u8], DatagramAddresses) {
+        let unknown =
+            DatagramAddresses { peer: (Ipv4Addr::UNSPECIFIED, 0).into(), destination: None };
+        (&self.packets[index][..self.lengths[index]], self.addresses[index].unwrap_or(unknown))
     }
 
-    /// Sends all; a datagram that cannot be sent is left out.
-    pub(super) fn send(&mut self, socket: &UdpSocket, replies: &[(Vec<u8>, Origin)]) {
+    /// Sends all replies. A datagram that cannot be sent is skipped.
+    pub(super) fn send(&mut self, socket: &UdpSocket, replies: &[(Vec<u8>, DatagramAddresses)]) {
         for chunk in replies.chunks(limits::UDP_BATCH) {
-            send_chunk(socket, chunk.iter().map(|(reply, origin)| (reply.as_slice(), *origin)), 0);
+            send_chunk(
+                socket,
+                chunk.iter().map(|(reply, addresses)| (reply.as_slice(), *addresses)),
+                0,
+            );
         }
     }
 }
 
-/// Sends one reply from a task, which must not wait: where the socket's buffer is full the reply is
+/// Sends one reply from a task, which must not block: if the socket's buffer is full, the reply is
 /// lost.
-pub(super) fn send_one(socket: &UdpSocket, reply: &[u8], origin: Origin) {
-    send_chunk(socket, std::iter::once((reply, origin)), libc::MSG_DONTWAIT);
+pub(super) fn send_one(socket: &UdpSocket, reply: &[u8], addresses: DatagramAddresses) {
+    send_chunk(socket, std::iter::once((reply, addresses)), libc::MSG_DONTWAIT);
 }
 
 /// At most [`limits::UDP_BATCH`] replies.
 fn send_chunk<'r>(
     socket: &UdpSocket,
-    replies: impl Iterator<Item = (&'r [u8], Origin)>,
+    replies: impl Iterator<Item = (&'r [u8], DatagramAddresses)>,
     flags: c_int,
 ) {
     // SAFETY: all zeros is a valid iovec and mmsghdr.
@@ -127,15 +135,15 @@ fn send_chunk<'r>(
     let mut names: [Option<SockAddr>; limits::UDP_BATCH] = [const { None }; limits::UDP_BATCH];
     let mut controls = [Control([0; 64]); limits::UDP_BATCH];
     let mut count = 0;
-    for (at, (reply, origin)) in replies.take(limits::UDP_BATCH).enumerate() {
+    for (at, (reply, addresses)) in replies.take(limits::UDP_BATCH).enumerate() {
         iovecs[at] = iovec { iov_base: reply.as_ptr().cast_mut().cast(), iov_len: reply.len() };
-        let name = names[at].insert(SockAddr::from(origin.peer));
+        let name = names[at].insert(SockAddr::from(addresses.peer));
         let header = &mut headers[at].msg_hdr;
         header.msg_iov = &raw mut iovecs[at];
         header.msg_iovlen = 1;
         header.msg_name = name.as_ptr().cast_mut().cast();
         header.msg_namelen = name.len();
-        if let Some((address, interface)) = origin.to {
+        if let Some((address, interface)) = addresses.destination {
             header.msg_control = (&raw mut controls[at]).cast();
             header.msg_controllen = put_source(&mut controls[at], address, interface) as _;
         }
@@ -156,14 +164,14 @@ fn send_chunk<'r>(
         sent += match usize::try_from(done) {
             Ok(done) => done,
             Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => 0,
-            // The call fails where its first one does: that one is left out.
+            // The call fails if its first datagram cannot be sent: skip that one.
             Err(_) => 1,
         };
     }
 }
 
-/// Reads the peer's address, and the control message that says where the datagram came to.
-fn origin(header: &msghdr, name: &sockaddr_storage) -> Option<Origin> {
+/// Reads the sender's address, and the control message that holds the local address.
+fn addresses(header: &msghdr, name: &sockaddr_storage) -> Option<DatagramAddresses> {
     // SAFETY: the kernel has written an address of this length to `name`.
     let ((), peer) = unsafe {
         SockAddr::try_init(|storage, length| {
@@ -173,20 +181,21 @@ fn origin(header: &msghdr, name: &sockaddr_storage) -> Option<Origin> {
         })
     }
     .ok()?;
-    let mut to = None;
-    // SAFETY: `header` is as the kernel left it, so its control messages lie within its control
-    // buffer, and `info` reads only what is there.
+    let mut destination = None;
+    // SAFETY: the kernel has filled `header`, so its control messages lie within its control buffer,
+    // and `info` reads only complete ones.
     unsafe {
         let mut control: *const cmsghdr = libc::CMSG_FIRSTHDR(header);
         while let Some(message) = control.as_ref() {
             if let Some(v4) = info::<in_pktinfo>(message, libc::IPPROTO_IP, libc::IP_PKTINFO) {
-                to = Some((IpAddr::V4(Ipv4Addr::from(u32::from_be(v4.ipi_addr.s_addr))), 0));
+                destination =
+                    Some((IpAddr::V4(Ipv4Addr::from(u32::from_be(v4.ipi_addr.s_addr))), 0));
             } else if let Some(v6) =
                 info::<in6_pktinfo>(message, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO)
             {
                 let address = Ipv6Addr::from(v6.ipi6_addr.s6_addr);
-                // Only a link-local address needs its interface; for others the routes decide.
-                to = Some((
+                // Only a link-local address needs its interface.
+                destination = Some((
                     IpAddr::V6(address),
                     if address.is_unicast_link_local() { v6.ipi6_ifindex } else { 0 },
                 ));
@@ -194,23 +203,22 @@ fn origin(header: &msghdr, name: &sockaddr_storage) -> Option<Origin> {
             control = libc::CMSG_NXTHDR(header, control);
         }
     }
-    let to = to.filter(|(address, _)| {
+    let destination = destination.filter(|(address, _)| {
         !address.is_multicast() && *address != IpAddr::V4(Ipv4Addr::BROADCAST)
     });
-    Some(Origin { peer: with_scope(peer.as_socket()?), to })
+    Some(DatagramAddresses { peer: with_scope(peer.as_socket()?), destination })
 }
 
-/// What a control message of this kind holds; `None` for another kind, or where its end was cut
-/// off.
+/// The content of a control message of this kind. `None` for another kind, or if its end is missing.
 ///
 /// # Safety
-/// As many octets as `message` says follow it, and any are a valid `T`.
+/// The octets that `message` announces follow it, and any of them are a valid `T`.
 unsafe fn info<T>(message: &cmsghdr, level: c_int, kind: c_int) -> Option<T> {
     // SAFETY: the length is arithmetic only.
-    let whole = message.cmsg_len >= unsafe { libc::CMSG_LEN(size::<T>()) } as _;
-    let is_it = (message.cmsg_level, message.cmsg_type) == (level, kind) && whole;
-    // SAFETY: the caller says that the data is there.
-    is_it.then(|| unsafe { libc::CMSG_DATA(message).cast::<T>().read_unaligned() })
+    let is_complete = message.cmsg_len >= unsafe { libc::CMSG_LEN(size::<T>()) } as _;
+    let is_wanted = (message.cmsg_level, message.cmsg_type) == (level, kind) && is_complete;
+    // SAFETY: the caller guarantees that the data is there.
+    is_wanted.then(|| unsafe { libc::CMSG_DATA(message).cast::<T>().read_unaligned() })
 }
 
 fn with_scope(peer: SocketAddr) -> SocketAddr {
@@ -220,7 +228,7 @@ fn with_scope(peer: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Writes the control message that sets the source address; returns its length.
+/// Writes the control message that sets the source address, and returns its length.
 fn put_source(control: &mut Control, address: IpAddr, interface: u32) -> usize {
     match address {
         IpAddr::V4(v4) => {
@@ -262,13 +270,12 @@ fn size<T>() -> socklen_t {
     size_of::<T>() as socklen_t
 }
 
-/// Asks for the address that datagrams come to, and leaves their path's MTU to the network: a
-/// forged ICMP message must not shrink our replies.
+/// Makes the system report the local address of each datagram, and ignore the path MTU: a forged
+/// ICMP message must not make replies smaller.
 pub(super) fn prepare(socket: &impl AsFd, v6: bool) {
     let fd = socket.as_fd().as_raw_fd();
-    // Each is a wish: without it replies leave from the address that the routes choose. An IPv6
-    // socket tells the address of IPv4 datagrams as a mapped one, so it is asked for one kind of
-    // information only.
+    // If an option is not available, the routing table chooses the source address. An IPv6 socket
+    // reports the address of IPv4 datagrams as a mapped one, so it needs the IPv6 option only.
     if v6 {
         set(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1);
         set(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_OMIT);
@@ -285,9 +292,10 @@ fn set(fd: c_int, level: c_int, option: c_int, value: c_int) {
     }
 }
 
-/// Spreads datagrams at random over the `count` sockets that share `first`'s address: by default
-/// one client flow would stay on one of them, and in a cluster a few flows are most of the load.
-pub(super) fn spread(first: &UdpSocket, count: usize) {
+/// Distributes datagrams at random among the `count` sockets that share the address of `first`. By
+/// default the kernel keeps a client's flow on one socket, and in a cluster a few flows are most of
+/// the load.
+pub(super) fn distribute(first: &UdpSocket, count: usize) {
     const LOAD_RANDOM: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     const MODULO: u16 = (libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K) as u16;
     const RETURN: u16 = (libc::BPF_RET | libc::BPF_A) as u16;

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::{
     corefile::{Arguments, Token},
     plugin::{Host, Need, PluginContext},
+    transport::Scheme,
     upstream::{Target, TlsClientSettings},
     wire::Name,
 };
@@ -126,8 +127,8 @@ pub fn target(text: &str) -> Option<SocketAddr> {
         .filter(|address| !is_stub(*address))
 }
 
-const DNS: u16 = 53;
-const DNS_OVER_TLS: u16 = 853;
+const DNS: u16 = Scheme::Dns.port();
+const DNS_OVER_TLS: u16 = Scheme::Tls.port();
 
 /// `IP`, `IP%zone` and either with `:PORT`.
 pub(super) fn address_of(text: &str, port: u16) -> Option<SocketAddr> {

@@ -1,4 +1,4 @@
-//! An upstream on loopback that says, over UDP and TCP of one port, what a test tells it to.
+//! An upstream on loopback that follows a test's script, over UDP and TCP of one port.
 
 use std::{
     io,
@@ -20,79 +20,84 @@ use crate::{
     wire::{Owner, Query, Question, Rcode, Rdatas, RecordSet, Response, Room, Type},
 };
 
-/// What the genuine replies hold, and what the forged ones do.
+/// The address in genuine replies, and the one in forged replies.
 pub(super) const GENUINE: [u8; 4] = [192, 0, 2, 1];
 pub(super) const FORGED: [u8; 4] = [203, 0, 113, 66];
 
-/// A question as it came in.
+/// A query that the upstream received.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(super) struct ReceivedQuery {
     pub(super) over: UpstreamTransport,
     pub(super) from: SocketAddr,
     pub(super) query: Query,
-    /// How many questions came before, health checks not counted.
+    /// The number of earlier queries, without health probes.
     pub(super) turn: usize,
 }
 
-/// What is done about a question, one after the other.
-pub(super) enum Deed {
-    Say(Vec<u8>),
+/// A step of the script for a query.
+pub(super) enum Action {
+    Send(Vec<u8>),
     Pause(Duration),
-    /// Ends the connection; nothing over UDP.
+    /// Closes the connection. Over UDP it has no effect.
     Close,
 }
 
-type Script = Arc<dyn Fn(&Asked) -> Vec<Deed> + Send + Sync>;
+type Script = Arc<dyn Fn(&ReceivedQuery) -> Vec<Action> + Send + Sync>;
 
-/// Ends with all its tasks when it is dropped.
-pub(super) struct Scripted {
+/// Its tasks end when it is dropped.
+pub(super) struct ScriptedUpstream {
     pub(super) address: SocketAddr,
-    heard: Heard,
+    log: QueryLog,
     _tasks: JoinSet<()>,
 }
 
-/// Questions, and health checks.
+/// The queries that arrived, and the number of health probes.
 #[derive(Clone, Default)]
-struct Heard(Arc<Mutex<(Vec<Asked>, usize)>>);
+struct QueryLog(Arc<Mutex<(Vec<ReceivedQuery>, usize)>>);
 
-impl Heard {
-    /// Notes what came in; health checks get no script.
-    fn note(&self, packet: &[u8], from: SocketAddr, over: UpstreamTransport) -> Option<Asked> {
-        let query = Query::parse(packet).expect("what goes upstream is well formed");
-        let mut heard = lock(&self.0);
+impl QueryLog {
+    /// Records a query. A health probe gets no reply.
+    fn record(
+        &self,
+        packet: &[u8],
+        from: SocketAddr,
+        over: UpstreamTransport,
+    ) -> Option<ReceivedQuery> {
+        let query = Query::parse(packet).expect("queries to upstreams are well formed");
+        let mut log = lock(&self.0);
         if query.question.qtype == Type::NS {
-            heard.1 += 1;
+            log.1 += 1;
             return None;
         }
-        let asked = Asked { over, from, query, turn: heard.0.len() };
-        heard.0.push(asked.clone());
-        Some(asked)
+        let received = ReceivedQuery { over, from, query, turn: log.0.len() };
+        log.0.push(received.clone());
+        Some(received)
     }
 }
 
-impl Scripted {
+impl ScriptedUpstream {
     pub(super) async fn start(
-        script: impl Fn(&Asked) -> Vec<Deed> + Send + Sync + 'static,
+        script: impl Fn(&ReceivedQuery) -> Vec<Action> + Send + Sync + 'static,
     ) -> Self {
         let (udp, tcp) = bind().await;
         let address = udp.local_addr().unwrap();
-        let (script, heard): (Script, _) = (Arc::new(script), Heard::default());
+        let (script, log): (Script, _) = (Arc::new(script), QueryLog::default());
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve_udp(Arc::new(udp), Arc::clone(&script), heard.clone()));
-        tasks.spawn(serve_tcp(tcp, script, heard.clone()));
-        Self { address, heard, _tasks: tasks }
+        tasks.spawn(serve_udp(Arc::new(udp), Arc::clone(&script), log.clone()));
+        tasks.spawn(serve_tcp(tcp, script, log.clone()));
+        Self { address, log, _tasks: tasks }
     }
 
-    pub(super) fn asked(&self) -> Vec<Asked> {
-        lock(&self.heard.0).0.clone()
+    pub(super) fn received(&self) -> Vec<ReceivedQuery> {
+        lock(&self.log.0).0.clone()
     }
 
-    pub(super) fn asked_over(&self, over: UpstreamTransport) -> usize {
-        self.asked().iter().filter(|asked| asked.over == over).count()
+    pub(super) fn received_over(&self, over: UpstreamTransport) -> usize {
+        self.received().iter().filter(|received| received.over == over).count()
     }
 
     pub(super) fn probes(&self) -> usize {
-        lock(&self.heard.0).1
+        lock(&self.log.0).1
     }
 }
 
@@ -107,32 +112,32 @@ async fn bind() -> (UdpSocket, TcpListener) {
     panic!("no port is free for both UDP and TCP");
 }
 
-async fn serve_udp(socket: Arc<UdpSocket>, script: Script, heard: Heard) {
+async fn serve_udp(socket: Arc<UdpSocket>, script: Script, log: QueryLog) {
     let mut tasks = JoinSet::new();
     let mut buffer = [0; 4096];
     loop {
         let Ok((length, from)) = socket.recv_from(&mut buffer).await else { continue };
-        let Some(asked) = heard.note(&buffer[..length], from, UpstreamTransport::Udp) else {
+        let Some(received) = log.record(&buffer[..length], from, UpstreamTransport::Udp) else {
             continue;
         };
-        let (socket, deeds) = (Arc::clone(&socket), script(&asked));
+        let (socket, actions) = (Arc::clone(&socket), script(&received));
         tasks.spawn(async move {
-            for deed in deeds {
-                match deed {
-                    Deed::Say(packet) => drop(socket.send_to(&packet, from).await),
-                    Deed::Pause(time) => tokio::time::sleep(time).await,
-                    Deed::Close => {}
+            for action in actions {
+                match action {
+                    Action::Send(packet) => drop(socket.send_to(&packet, from).await),
+                    Action::Pause(time) => tokio::time::sleep(time).await,
+                    Action::Close => {}
                 }
             }
         });
     }
 }
 
-async fn serve_tcp(listener: TcpListener, script: Script, heard: Heard) {
+async fn serve_tcp(listener: TcpListener, script: Script, log: QueryLog) {
     let mut tasks = JoinSet::new();
     while let Ok((stream, from)) = listener.accept().await {
-        let (script, heard) = (Arc::clone(&script), heard.clone());
-        tasks.spawn(async move { drop(converse(stream, from, &script, &heard).await) });
+        let (script, log) = (Arc::clone(&script), log.clone());
+        tasks.spawn(async move { drop(converse(stream, from, &script, &log).await) });
     }
 }
 
@@ -140,46 +145,46 @@ async fn converse(
     mut stream: TcpStream,
     from: SocketAddr,
     script: &Script,
-    heard: &Heard,
+    log: &QueryLog,
 ) -> io::Result<()> {
     loop {
         let mut packet = vec![0; stream.read_u16().await?.into()];
         stream.read_exact(&mut packet).await?;
-        let Some(asked) = heard.note(&packet, from, UpstreamTransport::Tcp) else { continue };
-        for deed in script(&asked) {
-            match deed {
-                Deed::Say(packet) => {
+        let Some(received) = log.record(&packet, from, UpstreamTransport::Tcp) else { continue };
+        for action in script(&received) {
+            match action {
+                Action::Send(packet) => {
                     stream.write_u16(packet.len() as u16).await?;
                     stream.write_all(&packet).await?;
                 }
-                Deed::Pause(time) => tokio::time::sleep(time).await,
-                Deed::Close => return Ok(()),
+                Action::Pause(time) => tokio::time::sleep(time).await,
+                Action::Close => return Ok(()),
             }
         }
     }
 }
 
-/// The reply of an honest upstream: one address.
-pub(super) fn genuine(asked: &Asked) -> Vec<u8> {
-    reply(&asked.query, GENUINE)
+/// The genuine reply: one address.
+pub(super) fn genuine(received: &ReceivedQuery) -> Vec<u8> {
+    reply(&received.query, GENUINE)
 }
 
-/// A forger's reply, right in all that the change leaves as it is.
-pub(super) fn forged(asked: &Asked, change: impl FnOnce(&mut Query)) -> Vec<u8> {
-    let mut query = asked.query.clone();
+/// A forged reply that is right except for the change.
+pub(super) fn forged(received: &ReceivedQuery, change: impl FnOnce(&mut Query)) -> Vec<u8> {
+    let mut query = received.query.clone();
     change(&mut query);
     reply(&query, FORGED)
 }
 
-/// As [`forged`], with octets of the message changed.
-pub(super) fn tampered(asked: &Asked, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-    let mut packet = forged(asked, |_| {});
+/// Like [`forged`], with a change of the message's octets.
+pub(super) fn tampered(received: &ReceivedQuery, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut packet = forged(received, |_| {});
     change(&mut packet);
     packet
 }
 
-pub(super) fn refusal(asked: &Asked, rcode: Rcode) -> Vec<u8> {
-    encoded(&Response::of(rcode), &asked.query)
+pub(super) fn refusal(received: &ReceivedQuery, rcode: Rcode) -> Vec<u8> {
+    encoded(&Response::of(rcode), &received.query)
 }
 
 fn reply(query: &Query, address: [u8; 4]) -> Vec<u8> {

@@ -1,81 +1,85 @@
-//! How a server is written on a command line.
+//! A nameserver and its notation on the command line.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
 
-/// What a question goes over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    Udp,
-    Tcp,
-    Tls,
-    Https,
-}
+use crate::{
+    transport::{Scheme, Transport},
+    upstream::TlsClientSettings,
+};
 
-impl Transport {
-    const ALL: [(&'static str, Self, u16); 4] = [
-        ("udp", Self::Udp, 53),
-        ("tcp", Self::Tcp, 53),
-        ("tls", Self::Tls, 853),
-        ("https", Self::Https, 443),
-    ];
-
-    pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, it, _)| *it == self).map_or("", |(name, ..)| name)
-    }
-}
+/// The transports that the client speaks.
+const TRANSPORTS: [Transport; 4] =
+    [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Https];
 
 /// `10.96.0.10`, `[fd00::a]:53`, `tcp://10.96.0.10`, `tls://dns.example`,
 /// `https://dns.example/dns-query`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
+pub struct Nameserver {
     pub transport: Transport,
     pub host: String,
     pub port: u16,
     /// Path of the URL, over HTTPS.
     pub path: String,
-    /// The name that its certificate must have, where that is not the host.
-    pub name: Option<String>,
+    /// How to verify its certificate, over TLS and HTTPS.
+    pub tls: TlsClientSettings,
 }
 
-impl Server {
-    /// The same server over TCP.
+impl Nameserver {
+    /// The same nameserver over TCP.
     #[must_use]
     pub fn over_tcp(&self) -> Self {
         Self { transport: Transport::Tcp, ..self.clone() }
     }
+
+    /// The name that its certificate must have: the configured one, or the host.
+    pub(super) fn certificate_name(&self) -> &str {
+        self.tls.server_name.as_deref().unwrap_or(&self.host)
+    }
 }
 
-impl From<IpAddr> for Server {
-    fn from(address: IpAddr) -> Self {
+/// Over UDP.
+impl From<SocketAddr> for Nameserver {
+    fn from(address: SocketAddr) -> Self {
         Self {
             transport: Transport::Udp,
-            host: address.to_string(),
-            port: 53,
+            host: address.ip().to_string(),
+            port: address.port(),
             path: String::new(),
-            name: None,
+            tls: TlsClientSettings::default(),
         }
     }
 }
 
-impl FromStr for Server {
+/// Over UDP at port 53.
+impl From<IpAddr> for Nameserver {
+    fn from(address: IpAddr) -> Self {
+        SocketAddr::new(address, 53).into()
+    }
+}
+
+impl FromStr for Nameserver {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (scheme, rest) = text.split_once("://").unwrap_or(("udp", text));
-        let known = Transport::ALL
-            .iter()
-            .find(|(name, ..)| *name == scheme || *name == "udp" && scheme == "dns");
-        let Some((_, transport, default)) = known else {
-            return Err(format!("`{scheme}` is none of udp, tcp, tls, https"));
+        let wanted = if scheme == Scheme::Dns.name() { "udp" } else { scheme };
+        let known = TRANSPORTS.into_iter().find(|known| known.address_scheme() == wanted);
+        let Some(transport) = known else {
+            let names = TRANSPORTS.map(Transport::address_scheme).join(", ");
+            return Err(format!("`{scheme}` is none of {names}"));
         };
         let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-        if !path.is_empty() && *transport != Transport::Https {
+        if !path.is_empty() && transport != Transport::Https {
             return Err(format!("only https:// takes a path, and `{path}` is one"));
         }
-        let (host, port) = host_and_port(authority, *default)?;
+        let (host, port) = host_and_port(authority, transport.scheme().port())?;
         let path =
-            if path.is_empty() && *transport == Transport::Https { "/dns-query" } else { path };
-        Ok(Self { transport: *transport, host, port, path: path.to_owned(), name: None })
+            if path.is_empty() && transport == Transport::Https { "/dns-query" } else { path };
+        Ok(Self { transport, host, port, path: path.to_owned(), tls: TlsClientSettings::default() })
     }
 }
 
@@ -99,16 +103,12 @@ fn host_and_port(text: &str, default: u16) -> Result<(String, u16), String> {
 }
 
 /// As it is written; the port only where it is not the usual one.
-impl fmt::Display for Server {
+impl fmt::Display for Nameserver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (_, _, default) = Transport::ALL
-            .iter()
-            .find(|(_, it, _)| *it == self.transport)
-            .unwrap_or(&Transport::ALL[0]);
         if self.transport != Transport::Udp {
-            write!(f, "{}://", self.transport.name())?;
+            write!(f, "{}://", self.transport.address_scheme())?;
         }
-        match (self.port == *default, self.host.contains(':')) {
+        match (self.port == self.transport.scheme().port(), self.host.contains(':')) {
             (true, _) => f.write_str(&self.host)?,
             (false, true) => write!(f, "[{}]:{}", self.host, self.port)?,
             (false, false) => write!(f, "{}:{}", self.host, self.port)?,
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn servers_are_read_and_written() {
+    fn nameservers_are_read_and_printed() {
         for (text, want) in [
             ("10.96.0.10", Ok("10.96.0.10")),
             ("10.96.0.10:53", Ok("10.96.0.10")),
@@ -139,7 +139,7 @@ mod tests {
             ("1.1.1.1:dns", Err("`dns` is no port")),
             ("tls://", Err("it names no host")),
         ] {
-            let read = text.parse::<Server>().map(|server| server.to_string());
+            let read = text.parse::<Nameserver>().map(|nameserver| nameserver.to_string());
             assert_eq!(read, want.map(str::to_owned).map_err(str::to_owned), "{text}");
         }
     }

@@ -1,0 +1,154 @@
+//! Queries that wait for upstreams: in tasks behind a bounded queue, and never longer than their
+//! client waits.
+#![expect(clippy::disallowed_methods, reason = "the clock is read here")]
+
+use std::{
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc::Receiver},
+    task::JoinSet,
+    time::timeout,
+};
+
+use crate::{
+    chain::{Cx, QueryError, Reply},
+    limits,
+    server::{Exchange, Listen, Outcome, Pending, Server},
+};
+
+use super::{Appended, Dispatcher, Header};
+
+/// A query, the listener that received it, and the server that answers it.
+pub(in crate::net) struct ReceivedQuery {
+    server: Arc<Server>,
+    listen: Listen,
+    header: Header,
+    cx: Cx,
+}
+
+impl ReceivedQuery {
+    /// `packet` is empty for a refresh, which has no client.
+    pub(in crate::net) fn new(server: &Arc<Server>, listen: Listen, packet: &[u8], cx: Cx) -> Self {
+        let header = packet.first_chunk().copied().unwrap_or_default();
+        Self { server: Arc::clone(server), listen, header, cx }
+    }
+}
+
+/// A query that waits for upstreams.
+pub(in crate::net) struct WaitingQuery {
+    pub(in crate::net) received: ReceivedQuery,
+    pub(in crate::net) pending: Box<Pending>,
+    pub(in crate::net) exchange: Exchange,
+}
+
+/// Sends the reply to a query that waited.
+type SendReply = Box<dyn FnOnce(&[u8]) + Send>;
+
+/// A query that has left the thread that received it.
+pub(super) struct QueuedQuery {
+    pub(super) query: WaitingQuery,
+    /// `None` for a refresh, which has no client.
+    pub(super) send: Option<SendReply>,
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+impl Dispatcher {
+    /// Leaves a query to a task, which sends the reply. If too many queries wait, the query fails
+    /// at once and its reply is appended.
+    pub(in crate::net) fn enqueue(
+        &self,
+        query: WaitingQuery,
+        send: SendReply,
+        out: &mut Vec<u8>,
+    ) -> Appended {
+        let Some(permit) = self.datagram_permit() else { return self.fail_overloaded(query, out) };
+        match self.queue.try_send(QueuedQuery { query, send: Some(send), permit }) {
+            Ok(()) => Appended::Nothing,
+            Err(rejected) => self.fail_overloaded(rejected.into_inner().query, out),
+        }
+    }
+
+    /// Ends a query that cannot wait.
+    pub(in crate::net) fn fail_overloaded(
+        &self,
+        query: WaitingQuery,
+        out: &mut Vec<u8>,
+    ) -> Appended {
+        let WaitingQuery { mut received, mut pending, .. } = query;
+        let mut appended = Appended::Nothing;
+        // A plugin may react with another query, which cannot wait either.
+        for _ in 0..limits::NESTED_QUERIES {
+            match self.resume(&mut received, pending, Err(QueryError::Overloaded), out) {
+                Outcome::Exchange(next, _) => pending = next,
+                Outcome::Reply => {
+                    appended = Appended::Reply;
+                    break;
+                }
+                Outcome::Silence | Outcome::Transfer(_) => break,
+            }
+        }
+        self.finish_query(&received.server, received.listen, &mut received.cx);
+        appended
+    }
+
+    /// Runs a query to its end.
+    pub(in crate::net) async fn complete(
+        &self,
+        query: WaitingQuery,
+        out: &mut Vec<u8>,
+    ) -> Appended {
+        let WaitingQuery { mut received, mut pending, mut exchange } = query;
+        let appended = loop {
+            let limit = exchange_time(&mut received.cx);
+            let reply = timeout(limit, self.exchanger.exchange(exchange)).await;
+            let reply = reply.unwrap_or(Err(QueryError::Impatient));
+            match self.resume(&mut received, pending, reply, out) {
+                Outcome::Reply => break Appended::Reply,
+                // A zone is handed over at once or not at all.
+                Outcome::Silence | Outcome::Transfer(_) => break Appended::Nothing,
+                Outcome::Exchange(next, ask) => (pending, exchange) = (next, ask),
+            }
+        };
+        self.finish_query(&received.server, received.listen, &mut received.cx);
+        appended
+    }
+
+    fn resume(
+        &self,
+        received: &mut ReceivedQuery,
+        pending: Box<Pending>,
+        reply: Reply,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let ReceivedQuery { server, header, cx, .. } = received;
+        cx.now = Instant::now();
+        self.catch_panic(header, out, |out| server.resume(pending, reply, cx, out))
+    }
+}
+
+/// How long to wait for the next exchange: the time that a plugin set, or what is left of the time
+/// that a client waits, whichever is shorter.
+pub(super) fn exchange_time(cx: &mut Cx) -> Duration {
+    let left = (cx.started + limits::QUERY_TIME).saturating_duration_since(Instant::now());
+    cx.patience.take().map_or(left, |patience| patience.min(left))
+}
+
+pub(super) async fn run_queue(dispatcher: &Weak<Dispatcher>, mut queue: Receiver<QueuedQuery>) {
+    let mut tasks = JoinSet::new();
+    while let Some(QueuedQuery { query, send, permit }) = queue.recv().await {
+        while tasks.try_join_next().is_some() {}
+        let Some(dispatcher) = dispatcher.upgrade() else { break };
+        tasks.spawn(async move {
+            let mut out = Vec::new();
+            let appended = dispatcher.complete(query, &mut out).await;
+            if let Some(send) = send.filter(|_| appended == Appended::Reply) {
+                send(&out);
+            }
+            drop(permit);
+        });
+    }
+    while tasks.join_next().await.is_some() {}
+}

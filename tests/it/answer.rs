@@ -1,16 +1,15 @@
-//! Replays `answer/*.dns`: objects, a Corefile, upstreams and a clock, all made up; then questions
-//! and the replies to them.
+//! Replays `answer/*.dns`: simulated objects, Corefile, upstreams and clock, then queries and the
+//! replies to them.
 //!
 //! A scenario has parts that begin with `=== corefile`, `=== objects` (YAML), `=== upstream`, `===
 //! file PATH` and `=== questions`. A question is `> NAME TYPE [tcp] [edns=SIZE] [do] [cd]
-//! [from=ADDRESS] [serial=NUMBER]`, or `@ +30s` to move the clock; below it stands what was asked
-//! upstream (`^`, and `^^` once the reply was out), then the code with flags, then records: of the
-//! answer section as they are, of the authority section behind `~`, of the additional section
-//! behind `+`. Serials are written `SERIAL`, and sections are sorted within a record set, since the
-//! order of addresses is random. Upstream lines are `NAME TYPE = RECORD…`, `NAME TYPE = NXDOMAIN`
-//! with an SOA behind ` | `, `= SERVFAIL` or `= SILENCE`; among the questions, behind `!`, they
-//! change what the upstream says. `UPDATE_EXPECT=1 cargo test --test it answer::` writes what is
-//! answered now; read it before you keep it.
+//! [from=ADDRESS] [serial=NUMBER]`, or `@ +30s` to move the clock. Below it follow the queries to
+//! upstreams (`^`, or `^^` after the reply was sent), the code with flags, and the records: those
+//! of the authority section after `~`, of the additional section after `+`. Serials are written
+//! `SERIAL`, and sections are sorted within a record set, since the order of addresses is random.
+//! Upstream lines are `NAME TYPE = RECORD…`, `NAME TYPE = NXDOMAIN` with an SOA behind ` | `, `=
+//! SERVFAIL` or `= SILENCE`; among the queries, after `!`, they change the upstream's replies.
+//! `UPDATE_EXPECT=1 cargo test --test it answer::` rewrites the replies; review the changes.
 
 use std::{
     collections::HashMap,
@@ -83,7 +82,7 @@ fn first_difference(text: &str, got: &str) -> String {
     format!("  line {}, expected\n{}  got\n{}", at + 1, around(text), around(got))
 }
 
-/// The kinds of which nothing has been heard: `# unsynced` names them, alone it means all.
+/// The kinds that are not synced: those that `# unsynced` names, or all if it names none.
 fn unsynced(text: &str) -> Vec<Kind> {
     let Some(named) = text.lines().find_map(|line| line.strip_prefix("# unsynced")) else {
         return Vec::new();
@@ -109,7 +108,7 @@ fn kind_of(change: &Change) -> Kind {
 }
 
 struct Scenario<'t> {
-    /// Everything up to the questions, kept as it is.
+    /// The text before the queries, which stays as it is.
     head: &'t str,
     questions: &'t str,
     upstream: HashMap<(String, String), Vec<String>>,
@@ -154,7 +153,7 @@ impl<'t> Scenario<'t> {
         Self { head, questions, upstream: upstream.collect(), server, now: Instant::now(), seed: 7 }
     }
 
-    /// The scenario with the replies of today, and how many questions it has.
+    /// The scenario with the current replies, and its number of queries.
     fn replay(mut self) -> (String, usize) {
         let (mut out, mut count) = (self.head.to_owned(), 0);
         for line in self.questions.lines() {
@@ -219,7 +218,7 @@ impl<'t> Scenario<'t> {
         shown
     }
 
-    /// What is asked once the reply is out.
+    /// The queries to upstreams after the reply.
     fn refresh(
         &mut self,
         query: Query,
@@ -236,7 +235,7 @@ impl<'t> Scenario<'t> {
         }
     }
 
-    /// What the made-up upstream says, as it would be read from the network.
+    /// The reply of the simulated upstream, parsed as from the network.
     fn exchange(&self, query: &Query) -> Reply {
         let question = &query.question;
         let silence = QueryError::Upstream(upstream::UpstreamError::NoAnswer(
@@ -305,7 +304,7 @@ impl Reader for Environment {
     }
 }
 
-/// A server on the objects, without sockets.
+/// A server for the objects, without sockets.
 fn server(text: &str, objects: &str, files: &HashMap<String, Result<String, String>>) -> Server {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("objects.yaml"), objects).unwrap();
@@ -377,7 +376,7 @@ fn request(
     packet.extend_from_slice(&qtype.0.to_be_bytes());
     packet.extend_from_slice(&class.to_be_bytes());
     if let Some(serial) = serial {
-        // An SOA record at the question's name, whose two names are that one.
+        // An SOA record at the name of the query; its MNAME and RNAME are the same name.
         packet
             .extend_from_slice(b"\xc0\x0c\x00\x06\x00\x01\x00\x00\x00\x00\x00\x18\xc0\x0c\xc0\x0c");
         packet.extend_from_slice(&serial.parse::<u32>().unwrap().to_be_bytes());
@@ -393,7 +392,7 @@ fn request(
     packet
 }
 
-/// A reply as hickory-proto, which has no part in writing it, reads it.
+/// A reply, parsed by hickory-proto, which is independent of our encoder.
 fn printed(packet: &[u8]) -> String {
     let message = Message::from_vec(packet).expect("a reply that others can read");
     let mut out = String::new();

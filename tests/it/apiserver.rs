@@ -1,8 +1,5 @@
-//! What happens to an API server, and what ndots makes of it: a real one is refused to it, killed,
-//! cut off, emptied, renewed.
-//!
-//! Needs what `make setup lab` gets. Without it the tests say what they left out; with `CI=true`
-//! that is a failure.
+//! Failures of a real API server: missing permissions, expired tokens, dead connections, odd
+//! objects, outages.
 
 mod outages;
 
@@ -28,7 +25,7 @@ use crate::support::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-/// The control plane of all tests that leave the API server alone.
+/// The control plane for the tests that do not stop the API server.
 fn shared_lab() -> Shared<Lab> {
     turn::shared(module_path!(), |turn| {
         let lab = Lab::start(turn, &LabOptions { controllers: false, ..LabOptions::default() });
@@ -72,7 +69,7 @@ fn corefile(upstream: Ipv4Addr) -> String {
     COREFILE.replace("UPSTREAM", &upstream.to_string())
 }
 
-/// The answer to an A question: its data, or the code.
+/// The data of the answer to an A query, or its code.
 fn said(server: &Container, name: &str) -> String {
     let reply = udp((server.netns.address, 53).into(), &ask(name, 1).edns().packet());
     reply.map_or_else(|| "no reply".to_owned(), |reply| packet::data(&reply))
@@ -80,7 +77,7 @@ fn said(server: &Container, name: &str) -> String {
 
 const KEPT: &str = "kept.default.svc.cluster.local";
 
-/// Asks for a name that stays, over and over; what is said of it besides the truth is remembered.
+/// Queries a permanent name in a loop, and records every wrong answer.
 struct Steady {
     over: Arc<AtomicBool>,
     asking: JoinHandle<()>,
@@ -106,7 +103,7 @@ impl Steady {
         Self { over, asking, wrong }
     }
 
-    /// It was the truth all the time.
+    /// Ends the loop, and panics if an answer was wrong.
     fn assert(self, during: &str) {
         self.over.store(true, Ordering::Relaxed);
         self.asking.join().expect("it does not panic");
@@ -115,7 +112,7 @@ impl Steady {
     }
 }
 
-/// Makes a Service, and tells how long it took to be answered.
+/// Creates a Service, and returns the time until its name is answered.
 fn shows(
     server: &Container,
     api: &mut Api,
@@ -139,7 +136,7 @@ fn rule((group, resource): (&str, &str)) -> Value {
     json!({ "apiGroups": [group], "resources": [resource], "verbs": ["list", "watch"] })
 }
 
-/// A ServiceAccount of kube-system with a role of its own.
+/// Creates a ServiceAccount in kube-system with its own ClusterRole.
 fn account(lab: &Lab, name: &str) {
     let rbac = "/apis/rbac.authorization.k8s.io/v1";
     lab.post(
@@ -159,7 +156,7 @@ fn account(lab: &Lab, name: &str) {
 }
 
 #[test]
-fn each_missing_permission_is_named_and_holds_up_nothing_else() {
+fn each_missing_permission_is_logged_and_affects_only_its_kind() {
     let lab = &*shared_lab();
     account(lab, "limited");
     let world = lab.world(&["--address=/www.example.org/192.0.2.80"]);
@@ -182,7 +179,7 @@ fn each_missing_permission_is_named_and_holds_up_nothing_else() {
             "endpointslices",
             ["10.96.7.1", unknown, "NXDOMAIN", "NXDOMAIN", "NXDOMAIN", "192.0.2.80"],
         ),
-        // Services know where they are; Pods' names are those of a namespace that exists.
+        // Service names need no list of namespaces, but Pod names do: the namespace must exist.
         ("namespaces", ["10.96.7.1", "10.244.9.1", "NXDOMAIN", "NXDOMAIN", unknown, "192.0.2.80"]),
         ("pods", ["10.96.7.1", "10.244.9.1", "NXDOMAIN", "NXDOMAIN", unknown, "192.0.2.80"]),
     ] {
@@ -212,7 +209,7 @@ fn each_missing_permission_is_named_and_holds_up_nothing_else() {
     }
 }
 
-/// Whether it comes true in time.
+/// Whether `ask` returns true in time.
 fn eventually(patience: Duration, mut ask: impl FnMut() -> bool) -> bool {
     let begun = Instant::now();
     while begun.elapsed() < patience {
@@ -224,7 +221,7 @@ fn eventually(patience: Duration, mut ask: impl FnMut() -> bool) -> bool {
     false
 }
 
-/// The API server learns of a role a moment after it is written.
+/// Waits until the API server applies a changed role.
 fn wait_for_permission(lab: &Lab, resource: &str, given: bool) {
     let mut api = lab.api_as(&lab.token("kube-system", "limited"));
     let (group, _) = RULES.into_iter().find(|(_, it)| *it == resource).expect("it is in the table");
@@ -236,7 +233,7 @@ fn wait_for_permission(lab: &Lab, resource: &str, given: bool) {
 }
 
 #[test]
-fn a_newer_token_is_taken_when_the_old_one_is_worth_nothing() {
+fn a_newer_token_replaces_an_invalid_one() {
     let lab = &*shared_lab();
     account(lab, "renewed");
     let mut server =
@@ -244,8 +241,7 @@ fn a_newer_token_is_taken_when_the_old_one_is_worth_nothing() {
     server.serve();
     server.wait_until_ready();
     let steady = Steady::start(&server);
-    // Its tokens die with a ServiceAccount, and its connections stay: those of another server do
-    // not. kubelet has written a new one.
+    // Without the ServiceAccount its tokens are invalid. kubelet has mounted a new token.
     lab.delete("/api/v1/namespaces/kube-system/serviceaccounts/renewed");
     lab.post(
         "/api/v1/namespaces/kube-system/serviceaccounts",
@@ -253,7 +249,7 @@ fn a_newer_token_is_taken_when_the_old_one_is_worth_nothing() {
     );
     server.service_account(lab, "kube-system", "renewed");
     let before = lab.asked_by("renewed").len();
-    // Watches are asked for anew each half minute.
+    // ndots renews each watch every 30 s.
     until("watches with the new token", Duration::from_secs(45), || {
         let asked = lab.asked_by("renewed");
         let good = |what: &str| {
@@ -276,13 +272,13 @@ fn a_newer_token_is_taken_when_the_old_one_is_worth_nothing() {
 }
 
 #[test]
-fn a_black_hole_is_noticed() {
+fn a_silent_connection_is_replaced() {
     let lab = &*shared_lab();
     let guest = lab.guest();
     let mut server = lab.server(&guest, Program::Ndots, &corefile(Ipv4Addr::LOCALHOST));
     server.wait_until_ready();
     let steady = Steady::start(&server);
-    // The connections that there are lead nowhere from now on, without a word; new ones do.
+    // From now on packets of the existing connections are dropped silently; new connections work.
     let ports: Vec<_> = guest
         .run("ss -Htn state established")
         .lines()
@@ -339,7 +335,7 @@ fn kubeadms_permissions_are_enough_and_no_verb_writes() {
 }
 
 #[test]
-fn odd_objects_are_left_out_and_all_others_served() {
+fn odd_objects_are_skipped_and_all_others_served() {
     let lab = &*shared_lab();
     let mut server = lab.server(&lab.guest(), Program::Ndots, &corefile(Ipv4Addr::LOCALHOST));
     server.wait_until_ready();
@@ -361,7 +357,7 @@ fn odd_objects_are_left_out_and_all_others_served() {
         let slice = json!({ "metadata": metadata, "addressType": "IPv4", "ports": [], "endpoints": endpoints });
         lab.post("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices", &slice);
     }
-    // The API server lets nobody write these, and passes on what it finds in etcd.
+    // The API server rejects these objects, but passes them on if they are in etcd.
     let ports = json!([{ "port": 80, "name": "p".repeat(300) }, { "port": 80 }, { "port": 80 }]);
     smuggle(
         lab,
@@ -410,7 +406,7 @@ fn odd_objects_are_left_out_and_all_others_served() {
     assert_eq!(dig(&format!("{long}.odd.default.svc.cluster.local")), "10.250.9.1");
     assert_eq!(said(&server, "odd-ports.default.svc.cluster.local"), "10.96.8.8");
     println!("{}", server.log());
-    // Who starts with them all in its first list is served, too.
+    // A server that finds them in its first list serves the others, too.
     steady.assert("odd objects");
     server.kill();
     server.serve();
@@ -419,7 +415,7 @@ fn odd_objects_are_left_out_and_all_others_served() {
     assert_eq!(said(&server, "no-address.default.svc.cluster.local"), "NXDOMAIN");
 }
 
-/// Writes an object behind the API server's back.
+/// Writes an object directly into etcd.
 fn smuggle(lab: &Lab, path: &str, spec: &Value, endpoints: &Value) {
     let name = path.rsplit('/').next().unwrap_or_default();
     let metadata = json!({ "name": name, "namespace": "default", "uid": name, "labels": { "kubernetes.io/service-name": "headless" } });
@@ -433,10 +429,10 @@ fn smuggle(lab: &Lab, path: &str, spec: &Value, endpoints: &Value) {
     lab.etcd("kv/put", &json!({ "key": key, "value": value }));
 }
 
-/// Client certificates, tokens in files and what an exec plugin prints, as kubeconfigs have them;
-/// and a Corefile's `endpoint`.
+/// The credentials of kubeconfigs: client certificates, token files, exec plugins. Also `endpoint`
+/// of a Corefile.
 #[test]
-fn every_way_into_an_api_server_leads_in() {
+fn every_kind_of_credentials_works() {
     let lab = &*shared_lab();
     let kubectl = |line: &str| lab.try_kubectl(line, "").expect("kubectl does it");
     let (certificate, key) = (lab.path("pki/client.crt"), lab.path("pki/client.key"));

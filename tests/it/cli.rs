@@ -1,4 +1,4 @@
-//! The binary as CoreDNS's command line has it: flags, what is printed, exit codes, signals.
+//! The command line of CoreDNS: flags, output, exit codes, signals, log.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 const WHOAMI: &str = ".:0 {\n bind 127.0.0.1\n whoami\n}\n";
 
-/// The binary with its standard output line by line.
+/// A running ndots, with its standard output line by line.
 struct Running {
     child: Child,
     lines: Receiver<String>,
@@ -32,7 +32,7 @@ impl Running {
         Self { child, lines, seen: Vec::new() }
     }
 
-    /// Serves a Corefile that lies where it runs.
+    /// Runs ndots in a directory with this Corefile.
     fn corefile(text: &str, arguments: &[&str]) -> (Self, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("Corefile"), text).unwrap();
@@ -40,7 +40,7 @@ impl Running {
         (running, directory)
     }
 
-    /// The first line that has the text.
+    /// Waits for the first line that contains the text.
     fn line(&mut self, text: &str) -> String {
         let begun = Instant::now();
         loop {
@@ -126,7 +126,7 @@ fn flags_are_those_of_coredns_with_one_dash_or_two() {
 }
 
 #[test]
-fn a_corefile_comes_from_a_file_from_here_or_from_standard_input() {
+fn a_corefile_comes_from_a_flag_the_directory_or_standard_input() {
     let (mut here, _directory) = Running::corefile(WHOAMI, &[]);
     assert_eq!(rcode(&udp(here.address(), &question(1, "a.example", 1)).unwrap()), 0);
 
@@ -141,7 +141,7 @@ fn a_corefile_comes_from_a_file_from_here_or_from_standard_input() {
     stdin.child.stdin.take().unwrap().write_all(WHOAMI.as_bytes()).unwrap();
     stdin.address();
 
-    // Where there is none, CoreDNS's own stands for it.
+    // Without a Corefile, CoreDNS's default applies.
     let empty = tempfile::tempdir().unwrap();
     let mut none = Running::start(ndots().args(["--dns.port=0"]).current_dir(empty.path()));
     none.line(" is ");
@@ -180,7 +180,7 @@ fn the_banner_is_that_of_coredns() {
 #[test]
 fn signals_end_it_as_coredns() {
     let lame = ".:0 {\n bind 127.0.0.1\n whoami\n health 127.0.0.1:0 {\n lameduck 1s\n }\n}\n";
-    // What is sent, the exit code, and the last line but for blanks.
+    // The signals, the exit code, and the last line without blanks.
     for (corefile, signals, code, last) in [
         (WHOAMI, &["TERM"][..], 0, "[INFO] SIGTERM: Shutting down servers then terminating"),
         (WHOAMI, &["INT"], 0, "[INFO] SIGINT: Shutting down"),
@@ -210,7 +210,7 @@ fn signals_end_it_as_coredns() {
 
 #[test]
 fn a_second_sigint_does_not_wait() {
-    // Nobody answers there, so the question is still on its way.
+    // The upstream does not answer, so the query is still pending.
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let text =
         format!(".:0 {{\n bind 127.0.0.1\n forward . {}\n}}\n", silent.local_addr().unwrap());
@@ -226,7 +226,7 @@ fn a_second_sigint_does_not_wait() {
 }
 
 #[test]
-fn the_process_number_stands_in_its_file_while_it_runs() {
+fn the_pid_file_exists_while_it_runs() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("pid");
     let (mut running, _directory) =

@@ -1,7 +1,4 @@
-//! ndots in a real control plane, started as kubeadm starts CoreDNS.
-//!
-//! Needs what `make setup lab` gets. Without it the tests say what they left out; with `CI=true`
-//! that is a failure.
+//! ndots in a real cluster, started as kubeadm starts CoreDNS.
 
 use std::{
     net::SocketAddr,
@@ -20,7 +17,7 @@ use crate::support::{
 };
 use serde_json::{Value, json};
 
-/// The cluster of all tests of this module.
+/// The cluster for all tests of this module.
 fn shared_cluster() -> Shared<Cluster> {
     let world =
         ["--address=/my.database.example.com/192.0.2.77", "--address=/www.example.org/192.0.2.80"];
@@ -77,7 +74,7 @@ fn kubeadms_manifests_with_only_the_image_changed_serve_a_pod() {
         ("-x 10.96.7.1", "grafana.monitoring.svc.cluster.local."),
     ] {
         for transport in ["+notcp", "+tcp"] {
-            // No second try: the first answer counts.
+            // No retry: the first answer must be right.
             let line = format!("dig {transport} +search +short +tries=1 +time=5 {question}");
             assert_eq!(pod.text(&line), expected, "{line}\n{}", cluster.logs());
         }
@@ -127,14 +124,14 @@ fn a_laptop_serves_the_cluster_of_a_kubeconfig() {
     assert_eq!(dig("www.example.org"), "192.0.2.80");
 }
 
-/// A change of the Service, and what is answered from then on.
+/// A change of the Service, and the answer after it.
 struct Change {
     method: &'static str,
     body: Option<Value>,
     answer: String,
 }
 
-/// A Service from its creation to its end, through all types.
+/// The life of a Service, from creation to deletion, through all types.
 fn life(number: usize) -> [Change; 6] {
     let address = format!("10.96.{}.{}", 100 + number / 250, number % 250 + 1);
     let target = format!("number-{number}.example.org");
@@ -152,8 +149,8 @@ fn life(number: usize) -> [Change; 6] {
     ]
 }
 
-/// Asks over and over. What is answered is the answer of a state that was asked for already, and
-/// none before the last one seen.
+/// Sends queries in a loop. Each answer must match a state that was already written, and never a
+/// state before the last one seen.
 fn follow(server: SocketAddr, changes: &[Change], begun: &AtomicUsize, over: &AtomicBool) -> usize {
     let (mut at, mut count) = (0, 0);
     while !over.load(Ordering::Relaxed) {
@@ -174,7 +171,7 @@ fn follow(server: SocketAddr, changes: &[Change], begun: &AtomicUsize, over: &At
 const CHANGING: &str = "changing.monitoring.svc.cluster.local";
 
 #[test]
-fn what_happens_to_a_service_shows_in_the_next_answers_and_never_goes_back() {
+fn changes_of_a_service_appear_at_once_and_never_go_back() {
     let cluster = &*shared_cluster();
     let kubeconfig = cluster.lab.kubeconfig();
     let server = Ndots::serve(&[
@@ -230,7 +227,7 @@ fn what_happens_to_a_service_shows_in_the_next_answers_and_never_goes_back() {
     assert!(median < Duration::from_secs(1), "{median:?}");
 }
 
-/// The answer section's data in a line, or the code.
+/// The data of the answer section on one line, or the code.
 fn answer(server: SocketAddr, name: &str) -> String {
     packet::data(&udp(server, &ask(name, 1).packet()).expect("a reply"))
 }
@@ -257,15 +254,15 @@ fn the_base_for_kubeadm_changes_nothing_but_the_image() {
 }
 
 #[test]
-fn it_runs_beside_the_clusters_server_where_pods_are_restricted() {
+fn it_runs_beside_the_existing_server_under_the_restricted_pod_security_standard() {
     let cluster = &*shared_cluster();
     let kubectl = |line: &str| cluster.lab.try_kubectl(line, "").expect("the API server takes it");
-    // A namespace is to be there before a dry run in it.
+    // A dry run needs an existing namespace.
     kubectl(&format!("apply -f {}/namespace.yaml", deploy("standalone")));
     kubectl(&format!("apply -k {} --dry-run=server", deploy("standalone")));
     let said = kubectl(&format!("apply -k {}", deploy("standalone")));
     assert!(!said.contains("Warning"), "{said}");
-    // The namespace refuses Pods that are not restricted: the ReplicaSet's would not come.
+    // The namespace enforces the restricted standard: without it the Pods would not be created.
     let containers = cluster.deployed(
         "ndots",
         "app.kubernetes.io/name=ndots",

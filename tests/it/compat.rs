@@ -1,5 +1,5 @@
-//! The questions of `answer/*.dns`, asked of our listeners and of hickory-server's: two
-//! implementations that must agree.
+//! Sends the queries of `answer/*.dns` to our listeners and to those of hickory-server. The two
+//! implementations must agree.
 
 use std::{
     fs,
@@ -29,14 +29,14 @@ fn two_implementations_give_the_same_answers() {
     let (upstream, mut scenarios, mut questions, mut wrong) = (Witness::start(), 0, 0, Vec::new());
     for path in &files {
         let text = fs::read_to_string(path).unwrap();
-        // Files besides objects are made up there, and are not on the disk here.
+        // These scenarios read simulated files, which are not on the disk.
         if text.contains(" /etc/") {
             continue;
         }
         let objects = tempfile::tempdir().unwrap();
         let server = server(&text, objects.path(), upstream.address);
         scenarios += 1;
-        // A zone is many messages, and hickory-server sends one.
+        // A transfer has many messages, and hickory-server sends only one.
         let one_message =
             |question: &&str| !question.contains(" AXFR") && !question.contains(" IXFR");
         for question in text.lines().filter_map(|line| line.strip_prefix("> ")).filter(one_message)
@@ -54,7 +54,7 @@ fn two_implementations_give_the_same_answers() {
     assert!(questions >= 200, "the scenarios have shrunk to {questions} questions");
 }
 
-/// The scenario's server as a process, with one upstream for all.
+/// Starts the scenario's server, with the same upstream for all scenarios.
 fn server(text: &str, directory: &Path, upstream: SocketAddr) -> Ndots {
     let (head, _) = text.split_once("=== questions\n").unwrap();
     let part = |name: &str| {
@@ -76,7 +76,7 @@ fn server(text: &str, directory: &Path, upstream: SocketAddr) -> Ndots {
     Ndots::corefile(&corefile.collect::<String>(), &["dns", COMPAT], &["--compat-listener", COMPAT])
 }
 
-/// The line with every address in it replaced.
+/// Replaces every address in a line.
 fn with_upstream(line: &str, upstream: SocketAddr) -> String {
     let word = |word: &str| {
         if word.parse::<IpAddr>().is_ok() { upstream.to_string() } else { word.to_owned() }
@@ -84,7 +84,7 @@ fn with_upstream(line: &str, upstream: SocketAddr) -> String {
     line.split(' ').map(word).collect::<Vec<_>>().join(" ") + "\n"
 }
 
-/// `NAME TYPE` or `NAME CLASS/TYPE`, and options.
+/// Parses `NAME TYPE` or `NAME CLASS/TYPE`, and options.
 fn request(question: &str) -> Request {
     let words: Vec<&str> = question.split(' ').collect();
     let (class, qtype) = words[1].split_once('/').unwrap_or(("IN", words[1]));
@@ -99,10 +99,10 @@ fn request(question: &str) -> Request {
 }
 
 type Ask = fn(&[u8], SocketAddr) -> Option<(Vec<u8>, u16)>;
-/// A reply, and the port that it came to.
+/// A reply, and the port of the client.
 type Answered = Option<(Message, u16)>;
 
-/// What the two say where that is not the same.
+/// The two replies if they differ.
 fn differ(packet: &[u8], ours: SocketAddr, theirs: SocketAddr) -> Option<String> {
     let both = |ask: Ask| -> [Answered; 2] {
         [ours, theirs].map(|at| {
@@ -110,7 +110,7 @@ fn differ(packet: &[u8], ours: SocketAddr, theirs: SocketAddr) -> Option<String>
         })
     };
     let datagrams = both(udp);
-    // What is cut is random, and more of it has room in ours.
+    // The records of a truncated reply are random, and ours has room for more.
     let cut = datagrams.iter().flatten().any(|(reply, _)| reply.metadata.truncation);
     let pairs = if cut { vec![both(tcp)] } else { vec![datagrams, both(tcp)] };
     pairs.into_iter().find_map(|pair| {
@@ -137,8 +137,8 @@ fn tcp(packet: &[u8], to: SocketAddr) -> Option<(Vec<u8>, u16)> {
     Some((tcp.receive()?, tcp.0.local_addr().unwrap().port()))
 }
 
-/// All of a message but the order of records, their TTLs where a cache counts them down, and the
-/// client's port where it is told.
+/// A message without the order of its records, the TTLs that a cache counts down, and the client's
+/// port.
 fn shown(message: &Message, port: u16) -> String {
     let section = |records: &[Record]| {
         let ttl = |record: &Record| {

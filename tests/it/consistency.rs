@@ -1,9 +1,9 @@
-//! Through changes of Services between all types, asked all the while: every answer is that of some
-//! state that the API server passed through, and none goes back.
+//! Services change between all types while a client sends queries. Every answer matches a state
+//! that the API server had, and no answer goes back to an earlier state.
 //!
-//! Each state of a Service has a mark that shows in its answers (a cluster IP or an ExternalName
-//! that no other state has), and is known here before the API server hears of it. Answers come one
-//! after another, over sockets in turn, so that every thread of the server has its part.
+//! Each state of a Service has a mark in its answers: a cluster IP or an ExternalName that no other
+//! state has. The test records a state before it sends it to the API server. Queries are sequential
+//! and rotate over sockets, so that every thread of the server answers some.
 
 use std::{
     fmt::Write,
@@ -39,21 +39,21 @@ const COREFILE: &str = ".:53 {
 ";
 
 #[test]
-fn a_hundred_changes_are_answered_in_their_order() {
+fn a_hundred_changes_appear_in_order() {
     run(100);
 }
 
 #[test]
 #[ignore = "the long form: `make diff`"]
-fn a_thousand_changes_are_answered_in_their_order() {
+fn a_thousand_changes_appear_in_order() {
     run(1000);
 }
 
-/// What a Service is; the mark is of this state alone.
+/// The state of a Service. No other state has the same mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Missing,
-    /// Its type, and the last octets of its cluster IP.
+    /// The type, and the last octets of the cluster IP.
     Address(&'static str, u16),
     Headless,
     Alias(u16),
@@ -62,8 +62,8 @@ enum State {
 const TYPES: [&str; 3] = ["ClusterIP", "NodePort", "LoadBalancer"];
 
 impl State {
-    /// What comes after it, by a number that is random enough. An address stays while the type has
-    /// one, so its mark stays, too.
+    /// The next state, chosen by a random number. A Service keeps its address, and so its mark,
+    /// while its type has one.
     fn next(self, mark: u16, random: usize) -> Self {
         let fresh = Self::Address(TYPES[random / 7 % 3], mark);
         match (self, random % 4) {
@@ -98,7 +98,7 @@ impl State {
         }
     }
 
-    /// The answer to a question for the Service's name: the code, and the records' data.
+    /// The expected answer for the Service's name: the code and the data of the records.
     fn answer(self, service: usize, qtype: u16) -> String {
         let name = format!("s{service}.churn.svc.cluster.local.");
         match (self, qtype) {
@@ -123,7 +123,7 @@ fn endpoint(service: usize) -> String {
     format!("10.244.60.{}", service + 1)
 }
 
-/// The states of each Service, those that are being written now included.
+/// All states of each Service, including one that is being written.
 type History = [Mutex<Vec<State>>; SERVICES];
 
 fn run(changes: u16) {
@@ -143,7 +143,7 @@ fn run(changes: u16) {
             while !done.load(Ordering::Acquire) {
                 asker.round(history);
             }
-            // The last states show within a second.
+            // The last states appear within 1 s.
             until("the last states", Duration::from_secs(1), || {
                 asker.is_at_the_end(history).then_some(())
             });
@@ -162,7 +162,7 @@ fn run(changes: u16) {
     });
 }
 
-/// The namespace, and an endpoint for each Service, which stays.
+/// Creates the namespace, and a permanent endpoint for each Service.
 fn prepare(lab: &Lab) {
     let mut yaml = String::from("apiVersion: v1\nkind: Namespace\nmetadata: { name: churn }\n");
     for service in 0..SERVICES {
@@ -204,10 +204,10 @@ fn write(lab: &Lab, history: &History, changes: u16, asker: &thread::ScopedJoinH
     }
 }
 
-/// Asks one question after another.
+/// A client with sequential queries.
 struct Asker {
     sockets: Vec<UdpSocket>,
-    /// How far each Service's answers have come in its history.
+    /// For each Service, the index of the latest state that an answer has shown.
     places: [usize; SERVICES],
     answers: usize,
     steps: usize,
@@ -238,7 +238,7 @@ impl Asker {
         }
     }
 
-    /// The code and the answer section's data.
+    /// Returns the code and the data of the answer section.
     fn ask(&mut self, service: usize, qtype: u16) -> String {
         self.answers += 1;
         let socket = &self.sockets[self.answers % self.sockets.len()];
@@ -250,7 +250,7 @@ impl Asker {
         format!("{:?}{data}", reply.metadata.response_code)
     }
 
-    /// The answer is that of the state that was told last, or of one after it.
+    /// The answer must match the latest state that was shown, or a later one.
     fn check(&mut self, service: usize, qtype: u16, said: &str, states: &[State]) {
         let place = self.places[service];
         let fits = |state: &State| state.answer(service, qtype) == said;

@@ -1,7 +1,7 @@
-//! Corefiles as users write them: the broken ones with what is said of them (`NAME.err`), the good
-//! ones of `good/` with how they print (`NAME.out`). In `plugins/` are mistakes that plugins tell,
-//! in `ten/` common ones, in `old/` defaults of long ago. `UPDATE_EXPECT=1` writes what is there
-//! now.
+//! Corefiles as users write them. Broken ones have their diagnostics in `NAME.err`; those in
+//! `good/` have their printed form in `NAME.out`. `plugins/` has mistakes that plugins report,
+//! `ten/` common mistakes, and `old/` defaults of old releases. `UPDATE_EXPECT=1` rewrites the
+//! expected files.
 
 use crate::support::requirements::require_lab_program;
 use std::{
@@ -16,7 +16,7 @@ use ndots::{
 };
 use serde_json::Value;
 
-/// The files below a directory; of others, one that nobody may see.
+/// Reads files below a directory, and simulates one secret file outside.
 struct Fixtures(PathBuf);
 
 impl Reader for Fixtures {
@@ -71,7 +71,7 @@ fn parse(path: &Path) -> (corefile::Corefile, Diagnostics) {
     (corefile, diagnostics)
 }
 
-/// Compares with the file, or writes it.
+/// Compares the text with the file, or rewrites the file.
 fn expect(found: &str, path: &Path, faults: &mut Vec<String>) {
     if env::var_os("UPDATE_EXPECT").is_some() {
         fs::write(path, found).unwrap();
@@ -84,15 +84,15 @@ fn directory(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-/// Everything that is said of a Corefile when its plugins have read it, too.
+/// All diagnostics of a Corefile, including those of plugins.
 fn checked(path: &Path) -> Diagnostics {
     let (corefile, mut diagnostics) = parse(path);
     server::check(&corefile, 53, &mut diagnostics);
     diagnostics
 }
 
-/// Compares what is said of every Corefile of a directory with the file beside it.
-fn expect_said(name: &str, least: usize, read: impl Fn(&Path) -> Diagnostics) {
+/// Compares the diagnostics of every Corefile in a directory with the file beside it.
+fn expect_diagnostics(name: &str, least: usize, read: impl Fn(&Path) -> Diagnostics) {
     let mut faults = Vec::new();
     let paths = corefiles(&directory(name));
     assert!(paths.len() >= least, "{name} has shrunk to {}", paths.len());
@@ -107,28 +107,28 @@ fn expect_said(name: &str, least: usize, read: impl Fn(&Path) -> Diagnostics) {
 }
 
 #[test]
-fn mistakes_are_told() {
-    expect_said("tests/corefile", 40, |path| parse(path).1);
+fn mistakes_are_reported() {
+    expect_diagnostics("tests/corefile", 40, |path| parse(path).1);
 }
 
 #[test]
-fn mistakes_of_plugins_are_told() {
-    expect_said("tests/corefile/plugins", 40, checked);
+fn mistakes_in_plugins_are_reported() {
+    expect_diagnostics("tests/corefile/plugins", 40, checked);
 }
 
-/// What CoreDNS stops at, misplaces or lets pass.
+/// Mistakes that CoreDNS rejects, reports at the wrong place, or accepts.
 #[test]
-fn ten_common_mistakes_are_told() {
-    expect_said("tests/corefile/ten", 10, checked);
+fn ten_common_mistakes_are_reported() {
+    expect_diagnostics("tests/corefile/ten", 10, checked);
 }
 
-/// Defaults of clusters as they were before CoreDNS 1.5, which CoreDNS itself refuses today.
+/// Defaults of clusters before CoreDNS 1.5, which CoreDNS itself rejects today.
 #[test]
-fn old_defaults_say_what_is_done_now() {
-    expect_said("tests/corefile/old", 3, checked);
+fn diagnostics_of_old_defaults_name_the_replacement() {
+    expect_diagnostics("tests/corefile/old", 3, checked);
 }
 
-/// What clusters come with is read without a complaint, but for plugins that are not here yet.
+/// Defaults of clusters parse without diagnostics, except for plugins that ndots does not have yet.
 #[test]
 fn defaults_in_the_field_need_no_change() {
     let mut faults = Vec::new();
@@ -145,7 +145,7 @@ fn defaults_in_the_field_need_no_change() {
                 "nothing is encrypted at this `https://`: the block has no `tls`",
                 "the plugin `rewrite` is known to CoreDNS, not here yet",
             ],
-            // k3s ships the lines and not the files.
+            // k3s imports files that it does not install.
             "k3s" => &[
                 "No files matching import glob pattern: /etc/coredns/custom/*.override",
                 "No files matching import glob pattern: /etc/coredns/custom/*.server",
@@ -171,8 +171,7 @@ fn lab_corefiles(arguments: &[&Path]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Every default in the list of corefile-migration. The oldest have what CoreDNS itself refuses
-/// today.
+/// Every default in corefile-migration's list. CoreDNS itself rejects parts of the oldest today.
 #[test]
 fn defaults_of_every_kubernetes_release_are_read() {
     let printed = lab_corefiles(&[]);
@@ -202,7 +201,7 @@ fn defaults_of_every_kubernetes_release_are_read() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// What is in a Corefile of this project's does not stop an upgrade.
+/// A Corefile of this project does not block an upgrade.
 #[test]
 fn kubeadm_upgrades_with_our_corefile() {
     let file = directory("tests/corefile/good/kubeadm.corefile");

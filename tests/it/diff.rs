@@ -1,10 +1,10 @@
-//! CoreDNS and ndots on one control plane, with the same Corefile, asked the same questions: what
-//! differs is a mistake or a line in `tests/differences.toml` with its reason.
+//! CoreDNS and ndots on one control plane, with the same Corefile, and the same queries. A
+//! difference is a mistake, or has a line with its reason in `tests/differences.toml`.
 //!
-//! Sections are compared as sets, TTLs exactly (but for records of the world that a cache holds:
-//! one of the two may have fetched them some seconds earlier), without the SOA's serial and the
-//! OPT's size. `make diff` asks every Corefile in `corefiles/`; `cargo test` asks kubeadm's, each
-//! question in one way only.
+//! Sections are compared as sets, without the SOA's serial and the OPT's size. TTLs are compared
+//! exactly, except for external records from a cache, which one server may have fetched some
+//! seconds earlier. `make diff` uses every Corefile in `tests/diff/corefiles`; `cargo test` uses
+//! kubeadm's, with each query in one way only.
 
 mod ask;
 mod compare;
@@ -35,11 +35,11 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Corefiles whose questions are asked in every way; the others' take turns with the ways.
+/// Corefiles whose queries are sent in every way. For the others the ways alternate.
 const THOROUGH: [&str; 1] = ["kubeadm"];
-/// Octets of a reply that hardly another record fits behind.
+/// A reply of this many octets has hardly room for another record.
 const STREAM: usize = 65_300;
-/// What is asked at once before replies are compared.
+/// The number of queries before replies are compared.
 const BATCH: usize = 20_000;
 
 #[test]
@@ -80,7 +80,7 @@ fn every_corefile_is_answered_as_by_coredns() {
     }
 }
 
-/// A cluster with all the objects, and where both servers run.
+/// A cluster with all objects, and the machines of both servers.
 struct Run {
     lab: Lab,
     machines: Machines,
@@ -118,13 +118,12 @@ impl Run {
     }
 }
 
-/// Every type of every name; one way each, or all of them.
+/// Every type of every name, each in one way or in all ways.
 fn questions(names: &[String], every_way: bool) -> Vec<Asked> {
     let mut questions = Vec::new();
     for (at, name) in names.iter().enumerate() {
         for (turn, qtype) in TYPES.into_iter().enumerate() {
-            // The names that clusters are asked least for are those with the most rules of their
-            // own.
+            // These names are rare in clusters, but have the most special rules.
             let of_top = name.matches('.').count() <= 1 || name.starts_with("ns.dns.");
             let ways: &[How] = if every_way || of_top {
                 &WAYS
@@ -137,7 +136,7 @@ fn questions(names: &[String], every_way: bool) -> Vec<Asked> {
     questions
 }
 
-/// Whole zones, and what is none.
+/// Compares transfers of the zones, and of names that are not zones.
 fn compare_transfers(
     corefile: &str,
     zones: &[String],
@@ -179,7 +178,7 @@ fn compare_batch(
     report: &mut Report<'_>,
 ) {
     let replies = asked_of(servers, questions);
-    // One of the two caches may have asked as early as the server stands.
+    // One of the two caches may have fetched a record as early as the start of the server.
     let age = cached_since.map_or(0, |begun| begun.elapsed().as_secs() as u32 + 1);
     let mut cut = Vec::new();
     for (at, asked) in questions.iter().enumerate() {
@@ -203,7 +202,8 @@ fn compare_batch(
     }
 }
 
-/// What remains of the differences where a reply holds a part of what does not fit.
+/// The remaining differences if a reply has only part of the records, because the rest does not
+/// fit.
 fn as_cut(
     asked: &Asked,
     replies: [Option<&Reply>; 2],
@@ -214,7 +214,7 @@ fn as_cut(
         return deltas;
     };
     let whole = if ours.truncated { theirs } else { ours };
-    // A stream has its end, too.
+    // Messages over a stream are limited, too.
     if coredns.rcode != ndots.rcode
         || whole.octets <= if asked.how.tcp { STREAM } else { asked.room().min(1232) }
     {
@@ -231,7 +231,7 @@ fn as_cut(
     deltas
 }
 
-/// Both servers' replies, read.
+/// The parsed replies of both servers.
 fn asked_of(servers: [SocketAddr; 2], questions: &[Asked]) -> [Vec<Option<Reply>>; 2] {
     let read = |server: SocketAddr| {
         let packets = ask::ask(server, questions).into_iter().zip(questions);

@@ -1,20 +1,19 @@
-//! Replays `explain/broken/*`: the unbroken cluster of `explain/cluster.yaml` with one thing
-//! changed, and what `ndots explain` says of it, in both forms.
+//! Replays `explain/broken/*`: the healthy cluster of `explain/cluster.yaml` with one change, and
+//! the output of `ndots explain` as text and as JSON.
 //!
-//! A case begins with what is broken, in `#` lines, and the command line behind `>`; then come its
-//! parts, and last what is told:
-//! - `=== change`: objects that are merged into those of the cluster (RFC 7396: `null` takes a
-//!   field away), or added;
+//! A case begins with a description in `#` lines and the command line behind `>`. Its parts follow,
+//! the verdict last:
+//! - `=== change`: objects to add, or to merge into those of the cluster (RFC 7396: `null` removes
+//!   a field);
 //! - `=== remove`: lines `KIND NAMESPACE/NAME`;
-//! - `=== iptables`, `=== nftables`: a real kube-proxy's rules of node worker-1, with lines `-
-//!   TEXT` that take away every line with this text, and `OLD => NEW`;
-//! - `=== node`: what other commands on the node wrote;
-//! - `=== corefile`: a server that is asked; MANIFESTS in it is the cluster, with what `=== server`
-//!   changes of it;
-//! - `=== broken at ID`, `=== unknown at ID` or `=== healthy`: the verdict, and below it the text.
+//! - `=== iptables`, `=== nftables`: edits of a real kube-proxy's rules on node worker-1: `- TEXT`
+//!   removes every line with this text, `OLD => NEW` replaces;
+//! - `=== node`: the output of other commands on the node;
+//! - `=== corefile`: a DNS server for the cluster; MANIFESTS stands for the cluster, with the
+//!   changes in `=== server`;
+//! - `=== broken at ID`, `=== unknown at ID` or `=== healthy`: the verdict, and the text below it.
 //!
-//! `UPDATE_EXPECT=1 cargo test --test it explain::` writes the texts of today, and nothing else:
-//! verdicts are written by hand.
+//! `UPDATE_EXPECT=1 cargo test --test it explain::` rewrites the texts. Write verdicts by hand.
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +25,7 @@ use std::{
 use crate::support::Ndots;
 use serde_json::Value;
 
-/// Fewer broken cases than these would be a loss.
+/// The least number of broken cases.
 const LEAST: usize = 30;
 
 #[test]
@@ -66,7 +65,7 @@ fn the_broken_link_is_named() {
 }
 
 struct Case<'t> {
-    /// All up to the verdict.
+    /// The text before the verdict.
     head: &'t str,
     arguments: Vec<&'t str>,
     parts: BTreeMap<&'t str, &'t str>,
@@ -153,7 +152,7 @@ impl<'t> Case<'t> {
         Got { text: shown(&text), verdict }
     }
 
-    /// The verdict in both forms, and that both say the same.
+    /// Checks the verdict in both formats.
     fn agrees(&self, code: i32, text: &str, json: &str) -> Result<(), String> {
         let json: Value =
             serde_json::from_str(json).map_err(|error| format!("no JSON: {error}"))?;
@@ -192,7 +191,7 @@ fn output(command: &mut Command) -> (i32, String) {
     (output.status.code().unwrap(), text)
 }
 
-/// Writes the cluster with what is changed, one object a document.
+/// Writes the changed cluster, one document for each object.
 fn write_cluster(directory: &Path, base: &str, change: Option<&str>, remove: Option<&str>) {
     let mut objects: Vec<Value> = documents(base);
     for change in change.map(documents).unwrap_or_default() {
@@ -227,7 +226,7 @@ fn key(object: &Value) -> String {
     format!("{} {namespace}/{}", text("/kind"), text("/metadata/name"))
 }
 
-/// RFC 7396.
+/// A merge patch (RFC 7396).
 fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else { return target.clone_from(patch) };
     if !target.is_object() {
@@ -264,10 +263,10 @@ fn edited(rules: &str, edits: &str) -> String {
     rules
 }
 
-/// The guide of the README can be followed line by line: what stands below each command is what it
-/// says, `…` for the rest.
+/// Runs each command of README's guide, and compares its output with the lines below it; `…` stands
+/// for any lines.
 #[test]
-fn the_guide_tells_what_is_said() {
+fn the_guide_in_readme_shows_the_real_output() {
     let readme =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let (_, guide) = readme.split_once("## Why does my Service not answer?").unwrap();
@@ -303,9 +302,10 @@ fn the_guide_tells_what_is_said() {
     assert!(steps >= 8, "the guide has {steps} steps");
 }
 
-/// kubectl runs what is called `kubectl-ndots`, and what cannot be looked at cannot be told.
+/// The binary works as the kubectl plugin `kubectl-ndots`, and exits with 2 if it cannot read its
+/// input.
 #[test]
-fn it_is_a_plugin_of_kubectl_too() {
+fn it_works_as_a_kubectl_plugin() {
     let here = tempfile::tempdir().unwrap();
     let plugin = here.path().join("kubectl-ndots");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_ndots"), &plugin).unwrap();
@@ -318,7 +318,7 @@ fn it_is_a_plugin_of_kubectl_too() {
     let (code, text) = run(&["explain", "prometheus.monitoring", "--manifests", cafe]);
     assert!(code == 0 && text.ends_with("\nhealthy\n"), "{text}");
     assert!(run(&["explain", "--help"]).1.contains("Usage: kubectl ndots explain"));
-    // Nobody serves DNS through kubectl.
+    // As a plugin it does not serve DNS.
     assert!(run(&[]).1.contains("Usage: kubectl ndots"));
     for (arguments, words) in [
         (&["explain", "x"][..], "no kubeconfig, and this is no Pod"),

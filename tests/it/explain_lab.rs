@@ -1,8 +1,5 @@
-//! `ndots explain` on a real control plane with a real kube-proxy, in both of its modes: faults
-//! that are made by hand, and accounts that may read little.
-//!
-//! Needs what `make setup lab` gets. Without it the tests say what they left out; with `CI=true`
-//! that is a failure.
+//! `ndots explain` on a real control plane with a real kube-proxy, in both modes: manual
+//! faults, and accounts with few permissions.
 
 use std::{path::Path, process::Command, time::Duration};
 
@@ -74,7 +71,8 @@ roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view }
 subjects: [{ kind: ServiceAccount, name: viewer, namespace: default }]
 ";
 
-/// What is said, and the verdict with the first finding: `broken at endpoints.selector`.
+/// Returns the verdict with the first finding, such as `broken at endpoints.selector`, and the
+/// text.
 fn explain(mut command: Command, kubeconfig: &Path, arguments: &str) -> (String, String) {
     command
         .arg("explain")
@@ -98,7 +96,7 @@ struct Scene {
     cluster: Cluster,
     mode: &'static str,
     pod: Netns,
-    /// On the nodes' network, with no way to Services.
+    /// A machine on the nodes' network without a route to Services.
     laptop: Netns,
 }
 
@@ -106,7 +104,7 @@ impl Scene {
     fn start(turn: &Turn, mode: &'static str) -> Self {
         let cluster = Cluster::start(turn, &LabOptions::default(), mode, &[]);
         cluster.lab.apply(OBJECTS);
-        // What a node sends has to have a way before the rules give it another.
+        // The node needs a route to the cluster IPs before the rules can rewrite packets.
         cluster.lab.node.netns.ip("route add 10.96.0.0/16 dev lan0");
         let pod = cluster.client("default", "10.244.0.50");
         let laptop = cluster.lab.guest();
@@ -145,7 +143,7 @@ impl Scene {
         explain(self.node().command(NDOTS), &self.cluster.lab.kubeconfig(), arguments)
     }
 
-    /// On the node, once the API's controllers have seen what was changed.
+    /// Runs explain on the node until the controllers have processed the change.
     fn check(&self, arguments: &str, want: &str) {
         let mut last = (String::new(), String::new());
         for _ in 0..20 {
@@ -164,7 +162,7 @@ impl Scene {
         );
     }
 
-    /// kube-proxy may heal what it has begun to write: then it is broken again.
+    /// kube-proxy may repair the rules in a sync that is running: then the fault is made again.
     fn breaks(&self, fault: impl Fn(&Self), want: &str) {
         let mut last = (String::new(), String::new());
         for _ in 0..10 {
@@ -181,7 +179,7 @@ impl Scene {
         self.cluster.lab.patch(path, patch);
     }
 
-    /// Deletes a rule of the node by hand.
+    /// Deletes the rules of the node that contain this text.
     fn delete_rule(&self) {
         if self.mode == "nftables" {
             self.node()
@@ -211,8 +209,8 @@ impl Scene {
 fn scene_by_scene(mode: &'static str) {
     let turn = turn::alone();
     let mut scene = Scene::start(&turn, mode);
-    // Unbroken: on the node, in the Pod, and from a laptop, which cannot ask the cluster's DNS and
-    // says so.
+    // Healthy: on the node, in the Pod, and from a laptop, which reports that it cannot reach the
+    // cluster's DNS.
     scene.check("web", "healthy");
     scene.check("", "healthy");
     let kubeconfig = scene.cluster.lab.kubeconfig();
@@ -266,7 +264,7 @@ fn scene_by_scene(mode: &'static str) {
     }
     scene.cluster.proxy.signal("STOP");
     scene.cluster.lab.running("default", "web-2", &["10.244.0.99"], true);
-    // It hangs, so that its port takes connections and says nothing.
+    // The stopped process still accepts connections, but does not answer.
     scene.check("web", "broken at proxy.stopped");
     scene.cluster.proxy.signal("CONT");
     scene.until_rules_have("10.244.0.99");
@@ -287,7 +285,7 @@ impl Scene {
     fn restart_proxy(&mut self) {
         self.cluster.proxy.signal("KILL");
         let _ = self.cluster.proxy.child.wait();
-        // What is seen after this is the new one's.
+        // From now on the rules are those of the new kube-proxy.
         self.node().run(if self.mode == "nftables" {
             "nft delete table ip kube-proxy"
         } else {
@@ -308,7 +306,7 @@ impl Scene {
     }
 }
 
-/// It works with the role `view`, and says what it lacks.
+/// explain works with the role `view`, and reports missing permissions.
 fn accounts_that_may_read_little(scene: &Scene) {
     let viewer = scene.cluster.lab.account_kubeconfig("default", "viewer");
     let (verdict, text) = explain(scene.node().command(NDOTS), &viewer, "web");

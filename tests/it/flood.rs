@@ -1,4 +1,4 @@
-//! The binary when it is short of descriptors and flooded with connections.
+//! A server with few file descriptors and a flood of connections.
 
 use std::{
     io::ErrorKind,
@@ -13,7 +13,7 @@ use crate::support::{Ndots, question, rcode, turn};
 const A: u16 = 1;
 const API: &str = "kubernetes.default.svc.cluster.local";
 
-/// An upstream that says NOERROR to everything, until the process ends.
+/// Starts an upstream that replies NOERROR to every query.
 fn upstream() -> String {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap().to_string();
@@ -27,9 +27,10 @@ fn upstream() -> String {
     address
 }
 
-/// CoreDNS with 80 descriptors and 200 idle connections fails five of six questions.
+/// In the same test CoreDNS, with 80 descriptors and 200 idle connections, fails five of six
+/// queries.
 #[test]
-fn a_flood_of_connections_leaves_datagrams_and_newcomers_their_answers() {
+fn datagrams_and_new_connections_are_answered_during_a_flood() {
     let _turn = turn::alone();
     let mut command = Command::new("sh");
     command.args([
@@ -57,7 +58,7 @@ fn a_flood_of_connections_leaves_datagrams_and_newcomers_their_answers() {
         newcomer.send(&question(id, API, A));
         assert_eq!(newcomer.receive().map(|reply| rcode(&reply)), Some(0), "newcomer {id}");
     }
-    // Those that came first have made room.
+    // The server has closed the oldest connections.
     idle[0].set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     let ended = idle[0].peek(&mut [0]).map_err(|error| error.kind());
     assert!(matches!(ended, Ok(0) | Err(ErrorKind::ConnectionReset)), "{ended:?}");

@@ -1,4 +1,4 @@
-//! What HTTP says to questions that come by it, and how long it waits.
+//! DNS over HTTPS: status codes, cache headers, concurrent streams, timeouts.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -25,7 +25,7 @@ const A: u16 = 1;
 const MESSAGE: &str = "application/dns-message";
 const PAGES: &str = "127.0.0.1:0";
 
-/// Asks an upstream that is silent for what it does not know.
+/// Starts a server that forwards unknown names to a silent upstream.
 fn server(tls: &str, silent: std::net::SocketAddr) -> Ndots {
     let text = format!(
         "https://.:0 {{\n bind 127.0.0.1\n {tls}\n prometheus 127.0.0.1:0\n hosts none {{\n 192.0.2.1 host.example\n ttl 300\n fallthrough\n }}\n forward . {silent}\n}}\n"
@@ -48,7 +48,7 @@ fn request(method: &Method, path: &str, kind: Option<&str>, body: Vec<u8>) -> Re
 }
 
 #[test]
-fn http_has_its_own_words_for_what_is_no_question() {
+fn requests_without_a_query_get_an_http_status() {
     let (authority, upstream) = (Authority::new(), silent());
     let server = server(&authority.directive(), upstream.local_addr().unwrap());
     let ask = question(0, "host.example", A);
@@ -60,7 +60,7 @@ fn http_has_its_own_words_for_what_is_no_question() {
         (post(Some("Application/DNS-Message; charset=utf-8"), &ask), 200),
         (get(&format!("?dns={encoded}")), 200),
         (get(&format!("?a=b&dns={encoded}&c=d")), 200),
-        // A message of which only the header can be read has a reply that says so.
+        // A message with a valid header only gets a DNS reply.
         (post(Some(MESSAGE), &ask[..20]), 200),
         (post(Some(MESSAGE), &[7; 4096]), 200),
         (post(Some(MESSAGE), b"short"), 400),
@@ -115,7 +115,7 @@ fn page(address: std::net::SocketAddr) -> String {
 }
 
 #[test]
-fn replies_may_be_kept_as_long_as_they_are_true() {
+fn the_max_age_of_a_reply_is_its_lowest_ttl_and_0_for_errors() {
     let (authority, upstream) = (Authority::new(), silent());
     let server = server(&authority.directive(), upstream.local_addr().unwrap());
     for (name, expected) in [("host.example", "max-age=300"), ("slow.example", "max-age=0")] {
@@ -170,7 +170,7 @@ fn streams_do_not_wait_for_each_other() {
 }
 
 #[test]
-fn what_a_connection_may_have_at_once_is_told() {
+fn the_limit_of_concurrent_streams_is_announced() {
     let (authority, upstream) = (Authority::new(), silent());
     let server = server(&authority.directive(), upstream.local_addr().unwrap());
     let mut stream = dot(server.bound["https"], authority.client(&["h2"])).0;
@@ -195,7 +195,7 @@ fn what_a_connection_may_have_at_once_is_told() {
     );
 }
 
-/// What comes until the server has closed the connection, and how long that took.
+/// Everything that the server sends until it closes the connection, and how long that takes.
 fn until_closed(mut stream: impl Read, begun: Instant) -> (String, Duration) {
     let (mut text, mut buffer) = (Vec::new(), [0; 4096]);
     loop {

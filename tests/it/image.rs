@@ -1,8 +1,7 @@
-//! The image as kubelet would run it: kubeadm's arguments and security context, a read-only root,
-//! the default system call filter, an own network.
+//! Runs the image as kubelet does: kubeadm's arguments and security context, a read-only root, the
+//! default system call filter, its own network.
 //!
-//! `make image` runs this; without `NDOTS_IMAGE`, the path of an OCI archive, there is nothing to
-//! look at. Needs root.
+//! `make image` runs this test as root. `NDOTS_IMAGE` is the path of the image's OCI archive.
 
 use std::{
     fs,
@@ -13,9 +12,9 @@ use std::{
 
 use serde_json::{Value, json};
 
-/// Packed: small enough to be pulled before anyone waits.
+/// The bound of the packed image, so that it is pulled quickly.
 const MAX_BYTES: u64 = 15_000_000;
-/// Unpacked it is above the 15 MB that are aimed at; it does not grow further unseen.
+/// The bound of the binary. The goal is 15 MB; this bound makes further growth visible.
 const MAX_UNPACKED_BYTES: u64 = 22_000_000;
 const COREFILE: &str = ".:53 {
     errors
@@ -46,8 +45,8 @@ const COREFILE: &str = ".:53 {
 const POD: &str = "192.0.2.2";
 const WORLD: &str = "192.0.2.1";
 
-/// An image unpacked by buildah, as a container engine does it; a Pod's network namespace, and the
-/// world's at the other end of its cable.
+/// An image that buildah unpacks like a container engine, the network namespace of a Pod, and a
+/// namespace for everything outside at the other end of its cable.
 struct Node {
     directory: tempfile::TempDir,
     image: PathBuf,
@@ -92,7 +91,7 @@ impl Node {
         succeed(buildah.args(arguments)).trim().to_owned()
     }
 
-    /// What a command in the world's namespace says.
+    /// The output of a command in the outside namespace.
     fn text(&self, line: &str) -> String {
         let mut words = vec!["netns", "exec", &self.world];
         words.extend(line.split(' '));
@@ -106,7 +105,7 @@ impl Node {
         self.text(&format!("curl --silent --fail --max-time 5 http://{POD}:{page}"))
     }
 
-    /// dnsmasq, which knows one name.
+    /// Starts dnsmasq, which knows one name.
     fn start_world(&mut self) {
         let mut dnsmasq = Command::new("ip");
         dnsmasq.args([
@@ -128,7 +127,7 @@ impl Node {
         self.dnsmasq = Some(dnsmasq.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     }
 
-    /// Unpacks the image and writes what a container runtime gets of it and of kubeadm's
+    /// Unpacks the image, and returns the runtime configuration for it and for kubeadm's
     /// Deployment.
     fn unpack(&self) -> Value {
         let container =
@@ -139,8 +138,8 @@ impl Node {
         assert_eq!(image["User"], "65532:65532");
         let mut arguments = image["Entrypoint"].as_array().unwrap().clone();
         arguments.extend(["-conf", "/etc/coredns/Corefile"].map(Value::from));
-        // What kubelet gives a process with `drop: [ALL]`, `add: [NET_BIND_SERVICE]`: nothing
-        // inheritable, nothing ambient.
+        // As kubelet sets `drop: [ALL]`, `add: [NET_BIND_SERVICE]`: no inheritable and no ambient
+        // capabilities.
         let capability = json!(["CAP_NET_BIND_SERVICE"]);
         let bind = |from: PathBuf, to: &str| json!({ "destination": to, "type": "bind", "source": from, "options": ["bind", "ro"] });
         json!({
@@ -169,8 +168,8 @@ impl Node {
         })
     }
 
-    /// crun asks for no cgroup, but will not start where both versions of them are mounted: so it
-    /// does not see the second.
+    /// crun uses no cgroup here, but does not start if both cgroup versions are mounted. So the
+    /// second is unmounted in its mount namespace.
     fn crun(&self) -> Command {
         let mut crun = Command::new("unshare");
         crun.args([
@@ -245,8 +244,8 @@ fn succeed(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// `seccompProfile: RuntimeDefault`, as Debian's engines have it, for a process with
-/// `NET_BIND_SERVICE` only.
+/// The filter of `seccompProfile: RuntimeDefault` in Debian's container engines, for a process with
+/// only the capability `NET_BIND_SERVICE`.
 fn default_filter() -> Value {
     let file: Value =
         serde_json::from_str(&fs::read_to_string("/usr/share/containers/seccomp.json").unwrap())

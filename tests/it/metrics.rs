@@ -1,5 +1,5 @@
-//! CoreDNS and this server beside each other: after the same questions they show the same families,
-//! labels and values, and every query of the dashboards and alerts in the field finds a series.
+//! Sends the same queries to CoreDNS and ndots. Both must export the same families, labels and
+//! values, and every query of known dashboards and alerts must find a series.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::support::{
 };
 use serde_json::json;
 
-/// What is not the same, and why: the family, labels that are left out, and whether values are
+/// The exceptions with their reasons: the family, the labels to ignore, and whether values are
 /// compared.
 const DIFFERENT: &[(&str, &[&str], bool, &str)] = &[
     ("coredns_build_info", &["version", "revision", "goversion"], true, "another program"),
@@ -70,11 +70,12 @@ const DIFFERENT: &[(&str, &[&str], bool, &str)] = &[
     ("coredns_reload_version_info", &["value"], true, "the hash of the Corefile as each prints it"),
 ];
 
-/// CoreDNS shows it whether the plugin is in use or not; it is not here yet.
-const ELSEWHERE: &str = "coredns_local_localhost_requests_total";
+/// CoreDNS exports this family even if its plugin is not in use. ndots does not have the plugin
+/// yet.
+const COREDNS_ONLY: &str = "coredns_local_localhost_requests_total";
 
-/// What dashboards and alerts ask for: a series by its name, labels with a certain value, and
-/// labels that it is grouped by.
+/// A query of a dashboard or alert: the name of a series, labels with a value, and the labels to
+/// group by.
 type Query = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
 
 /// The alerts and panels of coredns-mixin, the dashboard and rules of kube-prometheus (Grafana
@@ -111,7 +112,7 @@ const QUERIES: &[Query] = &[
     ("go_goroutines", &[], &[]),
 ];
 
-/// kubeadm's, with blocks for what it has not.
+/// kubeadm's Corefile, with blocks for further plugins.
 fn corefile(upstream: SocketAddr, comment: &str) -> String {
     format!(
         ".:53 {{
@@ -179,7 +180,7 @@ spec: { containers: [{ name: db, image: db }] }
 const UDP: bool = false;
 const TCP: bool = true;
 
-/// What is asked of each, in this order.
+/// The queries for each server, in this order.
 fn questions() -> Vec<(bool, Vec<u8>)> {
     let dnssec = |mut packet: Vec<u8>| {
         packet[11] = 1;
@@ -243,12 +244,12 @@ fn scrape(server: &Container) -> Series {
     read(&page)
 }
 
-/// What is compared of a series: its labels without those that differ, and its value, if that is.
+/// The compared part of a series: its labels without the ignored ones, and its value if it counts.
 fn compared(series: &Series) -> Vec<(String, Labels, Option<f64>)> {
     let mut sums = Series::new();
     let rule = |name: &str| DIFFERENT.iter().find(|(family, ..)| name.starts_with(family));
     for ((name, labels), value) in
-        series.iter().filter(|((name, _), _)| name.starts_with("coredns_") && name != ELSEWHERE)
+        series.iter().filter(|((name, _), _)| name.starts_with("coredns_") && name != COREDNS_ONLY)
     {
         let left_out = rule(name).map_or(&[][..], |(_, left_out, ..)| left_out);
         let labels = labels
@@ -273,7 +274,7 @@ fn finds(series: &Series, (name, selected, grouped): &Query) -> bool {
 }
 
 #[test]
-fn dashboards_and_alerts_read_on() {
+fn dashboards_and_alerts_find_their_series() {
     let turn = turn::alone();
     let lab = Lab::start(&turn, &LabOptions::default());
     let upstream = Upstream::start(lab.lan.test_address());
@@ -284,7 +285,7 @@ fn dashboards_and_alerts_read_on() {
         server.wait_until_ready();
         server
     });
-    // The endpoints come while both look on, and know the Service.
+    // The endpoints appear while both servers watch, after they know the Service.
     lab.apply(SERVICE);
     for server in &servers {
         server.file("/etc/coredns/Corefile", &corefile(upstream.address, "servfail 10s"));
@@ -294,8 +295,8 @@ fn dashboards_and_alerts_read_on() {
     }
     lab.apply(POD);
     lab.running("default", "db-0", &["10.244.0.7"], false);
-    // What tells of a Service by itself may come before the Service: the time that counts is the
-    // Pod's.
+    // The first slice of a Service may arrive before the Service, and is not counted. The slice
+    // with this Pod comes later.
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let ready = json!({ "type": "Ready", "status": "True", "lastTransitionTime": now });
     lab.patch(
@@ -312,7 +313,7 @@ fn dashboards_and_alerts_read_on() {
             finds(&scrape(server), &told).then_some(())
         });
     }
-    // Each asks for a name of two numbers at its start, and after a reload.
+    // The plugin `loop` sends a query for a name of two numbers at the start and after a reload.
     let is_probe =
         |name: &str| name.split('.').filter(|label| label.parse::<u64>().is_ok()).count() == 2;
     until("the probes of `loop`", Duration::from_secs(30), || {

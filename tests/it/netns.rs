@@ -1,8 +1,5 @@
-//! dig and getent in a network namespace that has a Pod's resolv.conf: the server behind
-//! 10.96.0.10, dnsmasq as the world.
-//!
-//! Needs root, iproute2, dig and dnsmasq. Without them it says what it left out; with `CI=true`
-//! that is a failure.
+//! dig and getent in a network namespace with a Pod's resolv.conf: ndots listens on 10.96.0.10, and
+//! dnsmasq is its upstream.
 
 use std::{
     fs,
@@ -15,16 +12,16 @@ use crate::support::{
     requirements::{require_programs, require_root},
 };
 
-/// A namespace with the search list of a Pod in `monitoring`, as kubelet writes it.
+/// A network namespace with the search list that kubelet writes for a Pod in `monitoring`.
 struct Namespace {
     name: String,
-    world: Option<Child>,
+    upstream: Option<Child>,
 }
 
 impl Namespace {
     fn new() -> Self {
         let name = format!("ndots-{}", std::process::id());
-        let namespace = Self { name, world: None };
+        let namespace = Self { name, upstream: None };
         run("ip", &["netns", "add", &namespace.name]);
         run("ip", &["-n", &namespace.name, "link", "set", "lo", "up"]);
         run("ip", &["-n", &namespace.name, "address", "add", "10.96.0.10/32", "dev", "lo"]);
@@ -44,8 +41,8 @@ impl Namespace {
         command
     }
 
-    /// dnsmasq, which knows two names and no others.
-    fn start_world(&mut self) {
+    /// Starts dnsmasq, which knows only two names.
+    fn start_upstream(&mut self) {
         let mut dnsmasq = self.command("dnsmasq");
         dnsmasq.args([
             "--keep-in-foreground",
@@ -60,7 +57,7 @@ impl Namespace {
             "--address=/my.database.example.com/192.0.2.77",
             "--address=/www.example.org/192.0.2.80",
         ]);
-        self.world = Some(dnsmasq.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        self.upstream = Some(dnsmasq.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     }
 
     fn start_server(&self) -> Ndots {
@@ -83,9 +80,9 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        if let Some(world) = &mut self.world {
-            let _ = world.kill();
-            let _ = world.wait();
+        if let Some(dnsmasq) = &mut self.upstream {
+            let _ = dnsmasq.kill();
+            let _ = dnsmasq.wait();
         }
         let _ = Command::new("ip").args(["netns", "delete", &self.name]).status();
         let _ = fs::remove_dir_all(self.etc());
@@ -98,11 +95,11 @@ fn run(program: &str, arguments: &[&str]) {
 }
 
 #[test]
-fn a_pod_finds_short_names_names_of_other_namespaces_and_names_of_the_world() {
+fn a_pod_resolves_short_names_other_namespaces_and_external_names() {
     require_programs(&["ip", "dig", "getent", "dnsmasq"]);
     require_root();
     let mut namespace = Namespace::new();
-    namespace.start_world();
+    namespace.start_upstream();
     let _server = namespace.start_server();
     let address = |name: &str| namespace.output(&format!("dig +short {name} A")).trim().to_owned();
     let grafana = address("grafana.monitoring.svc.cluster.local");

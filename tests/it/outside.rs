@@ -1,8 +1,5 @@
-//! Clients outside of the cluster: names from ndots, connections through kube-proxy's real rules,
-//! to Pods that listen.
-//!
-//! Needs what `make setup lab` gets. Without it the test says what it left out; with `CI=true` that
-//! is a failure.
+//! Clients outside the cluster resolve names with ndots, and connect to Pods through real
+//! kube-proxy rules.
 
 use std::{
     collections::BTreeSet,
@@ -31,7 +28,7 @@ const COREFILE: &str = "
 }
 ";
 
-/// What kubeadm's account lacks for names outside.
+/// The permissions for names outside the cluster, which kubeadm's account lacks.
 const ROLE: &str = include_str!("../../deploy/outside/rbac.yaml");
 
 const SERVICES: &str = "
@@ -66,7 +63,7 @@ metadata: { name: cafe-ingress }
 spec: { rules: [{ host: cafe.example.com, http: { paths: [{ path: /tea, pathType: Prefix, backend: { service: { name: my-nginx, port: { number: 80 } } } }] } }] }
 ";
 
-/// The Gateway API's definitions, as far as an API server must know them to keep such objects.
+/// Minimal CustomResourceDefinitions of the Gateway API, so that an API server stores its objects.
 fn definition(kind: &str, plural: &str) -> String {
     let schema = "{ type: object, x-kubernetes-preserve-unknown-fields: true }";
     format!(
@@ -97,13 +94,13 @@ metadata: { name: route }
 spec: { hostnames: [route.example.com], parentRefs: [{ name: front }] }
 ";
 
-/// Patience with what takes moments, on a machine that has other things to do.
+/// The longest wait for something quick on a busy machine.
 const SOON: Duration = Duration::from_secs(30);
-/// An address that somebody routes to a node, as a cloud's load balancer would.
+/// An address that is routed to a node, as a cloud's load balancer does.
 const BALANCER: &str = "203.0.113.20";
 
-/// Not a test but a Pod's program: this binary is started again in the Pod's namespace. It tells
-/// who it is, and who asks.
+/// Not a test but the program of a Pod: the test starts this binary again in the Pod's namespace.
+/// It replies with the Pod's name and the client's address.
 #[test]
 #[ignore = "a program for the Pods of another test, not a test"]
 fn listens_in_a_pod() {
@@ -117,7 +114,7 @@ fn listens_in_a_pod() {
     }
 }
 
-/// A Pod that runs on a node, and listens.
+/// A Pod on a node, with a listening program.
 struct Pod {
     _process: Process,
 }
@@ -145,11 +142,11 @@ impl Pod {
     }
 }
 
-/// A client on a network outside of the cluster.
+/// A client on a network outside the cluster.
 struct Client(Netns);
 
 impl Client {
-    /// The lines that `dig +short` prints, sorted: addresses come in random order.
+    /// The sorted output lines of `dig +short`; the order of addresses is random.
     fn dig(&self, question: &str) -> Vec<String> {
         let mut lines: Vec<_> = self
             .0
@@ -161,7 +158,7 @@ impl Client {
         lines
     }
 
-    /// The addresses that the C library finds.
+    /// The addresses from the C library.
     fn getent(&self, name: &str) -> BTreeSet<String> {
         let found = self.0.text(&format!("getent ahostsv4 {name}"));
         found.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
@@ -171,13 +168,13 @@ impl Client {
         until(question, patience, || (self.dig(question) == expected).then_some(()));
     }
 
-    /// What listens at an address says.
+    /// The reply of the program at this address.
     fn connect(&self, address: &str, port: &str) -> String {
         self.0.text(&format!("curl --silent --max-time 3 http://{address}:{port}/"))
     }
 
-    /// The SRV record says where: each address of its target connects. Who answered, and whom they
-    /// saw.
+    /// Connects to each address of the SRV record's target. Returns the Pod that answered, and the
+    /// client address that it saw.
     fn connect_by_srv(&self, name: &str) -> Vec<(String, String)> {
         let srv = self.dig(&format!("_http._tcp.{name} SRV"));
         let [record] = &srv[..] else { panic!("{name}: {srv:?}") };
@@ -203,7 +200,7 @@ impl Client {
 }
 
 #[test]
-fn clients_outside_find_what_they_can_reach() {
+fn clients_outside_resolve_only_what_they_can_reach() {
     let turn = turn::alone();
     let lab = Lab::start(&turn, &LabOptions::default());
     let other = lab.add_node("node-1");
@@ -244,13 +241,13 @@ fn clients_outside_find_what_they_can_reach() {
     changes_show_at_once(&lab, &server);
 }
 
-/// With kubeadm's permissions: Services are answered, what needs more is not, and one line says so
-/// of each kind.
+/// With kubeadm's permissions Services are answered. Names that need more are not, and one log line
+/// names each missing kind.
 fn missing_permissions_hold_nothing_up(lab: &Lab, server: &mut Container, client: &Client) {
     server.wait_until_ready();
     client.until("my-load-balancer.default.example.org A", SOON, &[BALANCER]);
     client.until("my-nginx.default.example.org A", SOON, &[]);
-    // Each is tried several times in that time.
+    // ndots tries each kind several times in this time.
     std::thread::sleep(Duration::from_secs(4));
     for kind in ["nodes", "ingresses.networking.k8s.io", "httproutes.gateway.networking.k8s.io"] {
         let lines = server
@@ -272,8 +269,8 @@ fn missing_permissions_hold_nothing_up(lab: &Lab, server: &mut Container, client
     client.until("cafe.example.com A", SOON, &[BALANCER]);
 }
 
-/// A cluster without the Gateway API is one that has none of its objects; they are found once they
-/// are there.
+/// A cluster without the Gateway API counts as one without such objects. They are found once the
+/// API is installed.
 fn definitions_may_come_later(lab: &Lab, server: &Container) {
     until("a kind that is not there", SOON, || {
         server
@@ -287,7 +284,7 @@ fn definitions_may_come_later(lab: &Lab, server: &Container) {
     until("the Gateway API", SOON, || lab.try_kubectl("apply -f -", ROUTE).ok());
 }
 
-/// Every kind of name, by dig and by the C library.
+/// Resolves every kind of name with dig and the C library.
 fn names(client: &Client, nodes: &[&str], local: &Node) {
     let local = local.address.to_string();
     for (name, addresses) in [
@@ -343,8 +340,7 @@ fn connections(client: &Client, mode: &str, nodes: &[&str], local: &Node) {
         let said = client.connect(host, "82");
         assert!(said.starts_with("my-nginx-"), "{mode} {host}: {said:?}");
     }
-    // The node that has the endpoint hands over the client's own address; the others drop the
-    // packet.
+    // The node with the endpoint keeps the client's address; the others drop the packet.
     let own = client.0.address.to_string();
     assert_eq!(
         client.connect_by_srv("local.default.example.org"),
@@ -360,7 +356,7 @@ fn connections(client: &Client, mode: &str, nodes: &[&str], local: &Node) {
     }
 }
 
-/// A load balancer's address that changes is in the next answers. How long that takes is told.
+/// A changed load balancer address appears in the next answers. The test prints the delay.
 fn changes_show_at_once(lab: &Lab, server: &Container) {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     socket.connect((server.netns.address, 53)).unwrap();
@@ -392,8 +388,7 @@ fn changes_show_at_once(lab: &Lab, server: &Container) {
     );
 }
 
-/// What kube-proxy would do is answered at once: an endpoint more, a node that is not ready, an
-/// endpoint less.
+/// Answers follow kube-proxy at once: a new endpoint, a node that is not ready, a removed endpoint.
 fn nodes_come_and_go(lab: &Lab, client: &Client, nodes: &[&str], other: &Node) {
     let pod = Pod::start(lab, &lab.node, "local-0", "local", 13);
     client.until("local.default.example.org A", SOON, nodes);

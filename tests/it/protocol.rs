@@ -35,13 +35,14 @@ const NOTIMP: &str = "NOTIMP rd";
 
 const A: u16 = 1;
 
-/// Packets out, replies in.
+/// A client of one transport.
 trait Client {
-    /// With `silence` no reply is waited for: the next question's is the first that comes.
+    /// Sends a packet and returns the reply. With `silence` no reply is expected: a second query
+    /// follows, and its reply must be the first that arrives.
     fn ask(&self, packet: &[u8], silence: bool) -> Option<Vec<u8>>;
 }
 
-/// Asked behind a packet that is not to be answered.
+/// The query after a packet that must get no reply.
 fn next() -> Vec<u8> {
     let mut next = ask(API, A).packet();
     next[..2].copy_from_slice(b"!!");
@@ -71,7 +72,7 @@ impl Client for Udp {
     }
 }
 
-/// How a stream is opened.
+/// A client that opens a stream for each query.
 struct Stream<F>(F);
 
 impl<S: Read + Write, F: Fn() -> Tcp<S>> Client for Stream<F> {
@@ -86,7 +87,7 @@ impl<S: Read + Write, F: Fn() -> Tcp<S>> Client for Stream<F> {
     }
 }
 
-/// How a message is asked for over HTTP.
+/// A client of DNS over HTTPS.
 struct Web<'a> {
     address: SocketAddr,
     authority: &'a Authority,
@@ -139,7 +140,7 @@ fn objects() -> String {
     yaml
 }
 
-/// Every block at every scheme.
+/// A Corefile with every block for every scheme.
 fn corefile(schemes: &[&str], tls: &str, upstream: SocketAddr, directory: &str) -> String {
     let keys = |zone: &str| {
         schemes.iter().map(|scheme| format!("{scheme}://{zone}:0 ")).collect::<String>()
@@ -162,7 +163,7 @@ fn every_packet_gets_its_reply_over_every_transport() {
     let manifests = directory.path().join("manifests");
     fs::create_dir(&manifests).unwrap();
     fs::write(manifests.join("objects.yaml"), objects()).unwrap();
-    // Nobody listens there.
+    // Nothing listens on this port.
     let kubeconfig = "apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts: [{name: a, context: {cluster: a, user: a}}]\n\
                       clusters: [{name: a, cluster: {server: 'http://127.0.0.1:1'}}]\nusers: [{name: a, user: {}}]\n";
     fs::write(directory.path().join("kubeconfig"), kubeconfig).unwrap();
@@ -216,8 +217,8 @@ fn every_packet_gets_its_reply_over_every_transport() {
     );
 }
 
-/// A datagram from any port, 0 included, which no ordinary socket has. `None` where that is not
-/// allowed.
+/// Sends a datagram from any source port, even 0, through a raw socket. `None` without the
+/// permission.
 fn from_port(port: u16, packet: &[u8], to: SocketAddr) -> Option<()> {
     let socket = socket2::Socket::new(
         socket2::Domain::IPV4,
@@ -232,7 +233,7 @@ fn from_port(port: u16, packet: &[u8], to: SocketAddr) -> Option<()> {
 }
 
 #[test]
-fn ports_that_answer_anything_get_no_errors() {
+fn source_ports_of_reflecting_services_get_no_errors() {
     require_root();
     let server = Ndots::corefile(
         "dns://.:0 {\n bind 127.0.0.1\n hosts none {\n 10.0.0.1 host.example\n }\n}\n",
@@ -241,8 +242,8 @@ fn ports_that_answer_anything_get_no_errors() {
     );
     let (good, bad) =
         (ask("host.example", A).packet(), ask("host.example", A).count(0, 2).packet());
-    // Echo, discard's neighbours, and a character generator: an error to the last one comes back as
-    // the next question.
+    // The services echo, daytime, qotd, chargen and time reply to any packet, so an error reply
+    // could come back as the next query.
     for port in [7, 13, 17, 19, 37] {
         let socket = UdpSocket::bind(("127.0.0.1", port)).expect("the port is free");
         socket.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
@@ -255,5 +256,8 @@ fn ports_that_answer_anything_get_no_errors() {
     for packet in [&good, &bad] {
         from_port(0, packet, server.address).expect("root has a raw socket");
     }
-    assert!(server.udp(&good).is_some(), "nobody can be answered at port 0, and others still are");
+    assert!(
+        server.udp(&good).is_some(),
+        "queries from port 0 cannot be answered, but others still are"
+    );
 }

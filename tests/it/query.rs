@@ -1,10 +1,10 @@
-//! `ndots query` asks a server of ours over every transport, through the search list.
+//! `ndots query` against a running ndots, over every transport and with a search list.
 
 use std::process::Command;
 
 use crate::support::{Ndots, encrypted::Authority};
 
-/// What it prints, with the server's address as SERVER, and its exit code.
+/// The output, with the server's address replaced by SERVER, and the exit code.
 fn query(server: &str, arguments: &str) -> (String, i32) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
     let output = command.arg("query").args(arguments.split_whitespace()).output().unwrap();
@@ -13,7 +13,7 @@ fn query(server: &str, arguments: &str) -> (String, i32) {
 }
 
 #[test]
-fn every_question_of_the_search_path_is_shown() {
+fn every_query_of_the_search_path_is_shown() {
     let cafe = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/cafe");
     let server = Ndots::serve(&["--manifests", cafe]);
     let address = server.address.to_string();
@@ -71,7 +71,7 @@ fn every_transport_gives_the_same_answer() {
         );
         assert_eq!(got, ("192.0.2.1\n".to_owned(), 0), "{transport}");
     }
-    // A certificate that nobody known has signed is no answer, and neither is one of another name.
+    // A certificate of an unknown authority is an error, and so is one for another name.
     let address = server.bound["tls"].to_string();
     for (more, words) in [
         ("", "UnknownIssuer"),
@@ -81,6 +81,6 @@ fn every_transport_gives_the_same_answer() {
             query(&address, &format!("host.example. A --server tls://{address} {more}"));
         assert!(code == 2 && text.contains(words), "{more}: {text}");
     }
-    // Nobody listens there.
+    // Nothing listens on this port.
     assert_eq!(query("", "host.example. A --server 127.0.0.1:1").1, 2);
 }

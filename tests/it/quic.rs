@@ -1,4 +1,4 @@
-//! DNS over QUIC: certificates, renewed and asked for, and an orderly end.
+//! DNS over QUIC: streams, renewed certificates, client certificates, graceful shutdown.
 
 use std::{
     fs,
@@ -49,7 +49,7 @@ fn streams_are_answered_and_counted() {
             let reply = ask_quic(&connection, &frame(0, "host.example")).await.unwrap();
             assert!(reply[2..4] == [0, 0] && reply.ends_with(&[192, 0, 2, 1]), "{reply:02x?}");
         }
-        // Another id than 0 is an error, and gets no reply.
+        // An id other than 0 is a protocol error without a reply (RFC 9250, 4.2.1).
         assert!(
             ask_quic(&connection, &frame(7, "host.example"))
                 .await
@@ -78,7 +78,7 @@ async fn shown(address: SocketAddr, authority: &Authority) -> Vec<u8> {
 }
 
 #[test]
-fn a_renewed_certificate_is_shown_and_connections_live_on() {
+fn a_renewed_certificate_is_used_and_connections_survive() {
     let (authority, upstream) = (Authority::new(), silent());
     let server = server(&authority.directive(), &upstream);
     let address = server.bound["quic"];
@@ -98,7 +98,7 @@ fn a_renewed_certificate_is_shown_and_connections_live_on() {
 }
 
 #[test]
-fn clients_are_asked_for_what_the_corefile_says_now() {
+fn a_reload_changes_the_required_client_certificates() {
     let (authority, upstream) = (Authority::new(), silent());
     let (cert, key, ca) =
         (authority.path("cert.pem"), authority.path("key.pem"), authority.path("ca.pem"));
@@ -133,7 +133,7 @@ fn clients_are_asked_for_what_the_corefile_says_now() {
 }
 
 #[test]
-fn what_was_asked_before_the_end_is_answered() {
+fn queries_before_the_shutdown_are_answered() {
     let (authority, upstream) = (Authority::new(), silent());
     let server = server(&authority.directive(), &upstream);
     let reply = runtime().block_on(async {

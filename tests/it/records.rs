@@ -1,7 +1,4 @@
-//! Zone transfers, zonal names and the cluster set beside CoreDNS, on one real API server.
-//!
-//! Needs what `make setup lab` gets. Without it the test says what it left out; with `CI=true` that
-//! is a failure.
+//! Zone transfers, zonal names and the cluster set: ndots and CoreDNS on one real API server.
 
 use std::{
     collections::BTreeSet,
@@ -81,7 +78,7 @@ endpoints: [{ addresses: [10.1.0.1], hostname: peer-0 }, { addresses: [10.1.0.2]
 ports: [{ name: sql, port: 5432, protocol: TCP }]
 ";
 
-/// Ended when it is dropped.
+/// A process that is killed when this is dropped.
 struct CoreDns(Child, SocketAddr);
 
 impl Drop for CoreDns {
@@ -91,7 +88,7 @@ impl Drop for CoreDns {
     }
 }
 
-/// The Pod that asks has loopback's address.
+/// The Pod of the client. It has the loopback address.
 fn searched(lab: &Lab, port: u16) -> String {
     let kubeconfig = lab.kubeconfig();
     format!(
@@ -122,7 +119,7 @@ fn coredns(lab: &Lab, corefile: fn(&Lab, u16) -> String) -> CoreDns {
     CoreDns(child, address)
 }
 
-/// The code, and the records of the answer and additional sections; of a transfer all of them.
+/// The code, and the records of the answer and additional sections. Of a transfer: all records.
 fn asked(address: SocketAddr, name: &str, qtype: RecordType) -> (String, BTreeSet<String>) {
     let mut client = Tcp(TcpStream::connect(address).unwrap());
     client.0.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
@@ -147,9 +144,9 @@ fn printed(record: &Record) -> String {
     format!("{} {} {} {data}", record.name, record.ttl, record.record_type())
 }
 
-/// What CoreDNS is wrong about is left out of both: the NS record with its address, which `bind`
-/// takes away there, and the names of endpoints in a set, which lack their cluster there and so do
-/// not exist.
+/// Leaves out records that are wrong in CoreDNS: the NS record with its address, which `bind`
+/// removes there, and endpoint names in a cluster set, which lack the cluster's label there and so
+/// do not exist.
 fn is_compared(record: &str) -> bool {
     let of_set =
         [".peers.default.svc.clusterset.local. 5 A ", "peers.default.svc.clusterset.local. 5 SRV "];
@@ -164,7 +161,7 @@ fn transfers_zonal_names_and_the_cluster_set_are_those_of_coredns() {
     let turn = turn::alone();
     let lab = Lab::start(&turn, &LabOptions::default());
     lab.apply(OBJECTS);
-    // A cluster that knows no ServiceImports has none.
+    // A cluster without the ServiceImport API has no imports.
     let ours = Ndots::corefile(&corefile(&lab, 0), &["dns"], &[]);
     let own = |name: &str| asked(ours.address, name, RecordType::A);
     until("the cluster's names", Duration::from_secs(10), || {

@@ -1,7 +1,7 @@
-//! Reloads under load: the Corefile of a mounted ConfigMap is exchanged again and again, and no
-//! question is lost.
+//! Reloads under load: the Corefile of a mounted ConfigMap changes many times, and no query is
+//! lost.
 //!
-//! `NDOTS_RELOADS` says how many; `make soak` asks for 1,000.
+//! `NDOTS_RELOADS` sets the number of reloads; `make soak` runs 1,000.
 
 use std::{
     collections::HashMap,
@@ -23,17 +23,16 @@ use crate::support::{Ndots, question, turn, udp, upstream::Upstream};
 const A: u16 = 1;
 const PAGES: &str = "127.0.0.1:0";
 const RELOADS: u32 = 200;
-/// Every so many reloads the change is not told with a signal, but seen; and every so many the file
-/// is broken.
+/// Every 8th reload gets no signal, so ndots must notice the file. Every 25th file is broken.
 const SEEN: u32 = 8;
 const BROKEN: u32 = 25;
-/// What the client's socket holds: seconds of replies.
+/// The client's receive buffer, in octets: enough for seconds of replies.
 const RECEIVE_OCTETS: usize = 4 << 20;
-/// Between two questions: 1,000 in a second.
+/// The pause between two queries: 1,000 queries each second.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// A ConfigMap as kubelet mounts it: the name is a link into `..data`, which is a link that is
-/// exchanged.
+/// A ConfigMap as kubelet mounts it: the file is a link into `..data`, and `..data` is a link that
+/// kubelet replaces.
 struct Mount {
     directory: tempfile::TempDir,
     writes: u32,
@@ -65,8 +64,8 @@ impl Mount {
     }
 }
 
-/// The `number`th Corefile, which says so at `v.example`; its other blocks differ in what does not
-/// touch the cache.
+/// The Corefile with this number, which `v.example` returns. The other blocks change only in ways
+/// that keep the cache.
 fn corefile(number: u32, upstream: SocketAddr) -> String {
     let ttl = 5 + number % 2;
     let cafe = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/cafe");
@@ -80,23 +79,22 @@ fn corefile(number: u32, upstream: SocketAddr) -> String {
     )
 }
 
-/// What a client found that asked all the time.
+/// The results of a client that sends queries during the whole test.
 #[derive(Debug, Default)]
 struct Report {
     asked: u32,
     lost: u32,
-    /// Replies that are not what they should be.
+    /// Wrong replies.
     wrong: u32,
     slowest: Duration,
 }
 
-/// Asks for a name of the cluster and for a cached one in turns, until it is told to stop.
+/// Queries a cluster name and a cached name in turns, until `stop` is set.
 fn load(to: SocketAddr, stop: &AtomicBool) -> Report {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(to).unwrap();
     socket.set_nonblocking(true).unwrap();
-    // What the client itself loses while others have the processor would be told as lost by the
-    // server.
+    // Without a large buffer the client itself could lose replies while other processes run.
     socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_OCTETS).unwrap();
     let names = ["kubernetes.default.svc.cluster.local", "www.example.org"];
     let (mut report, mut waiting, mut reply) = (Report::default(), HashMap::new(), [0; 512]);
@@ -119,7 +117,7 @@ fn load(to: SocketAddr, stop: &AtomicBool) -> Report {
             let id = report.asked as u16;
             socket.send(&question(id, names[usize::from(id % 2)], A)).unwrap();
             report.asked += 1;
-            // An id that comes round and still waits has lost its first question.
+            // If an id is reused and still waits for its reply, the first query was lost.
             report.lost += u32::from(waiting.insert(id, Instant::now()).is_some());
             continue;
         }
@@ -127,7 +125,7 @@ fn load(to: SocketAddr, stop: &AtomicBool) -> Report {
     }
 }
 
-/// Descriptors, threads, and memory in KiB.
+/// The numbers of descriptors and threads, and the memory in KiB.
 fn figures(pid: u32) -> (usize, u64, u64) {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let number = |name: &str| {
@@ -137,8 +135,7 @@ fn figures(pid: u32) -> (usize, u64, u64) {
     (fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count(), number("Threads:"), number("VmRSS:"))
 }
 
-/// How many lines of the log since the last look say that a file was not taken over. Where
-/// `wanted`, waits for the first.
+/// Number of new log lines about a rejected file. If `wanted`, waits for the first.
 fn failures(server: &Ndots, wanted: bool) -> u32 {
     let failed = |line: &String| {
         assert!(!line.contains("Recovered from panic"), "{line}");
@@ -146,13 +143,16 @@ fn failures(server: &Ndots, wanted: bool) -> u32 {
     };
     let mut failures = 0;
     while wanted && failures == 0 {
-        let line = server.log.recv_timeout(Duration::from_secs(20)).expect("a broken file is told");
+        let line = server
+            .log
+            .recv_timeout(Duration::from_secs(20))
+            .expect("the log names the broken file");
         failures += u32::from(failed(&line));
     }
     failures + server.log.try_iter().filter(failed).count() as u32
 }
 
-/// Waits until the `number`th Corefile is in force, or is again.
+/// Waits until the Corefile with this number is in use.
 fn in_force(to: SocketAddr, number: u32) -> bool {
     let (begun, address) = (Instant::now(), [192, 0, (number / 256) as u8, (number % 256) as u8]);
     while begun.elapsed() < Duration::from_secs(20) {
@@ -165,7 +165,7 @@ fn in_force(to: SocketAddr, number: u32) -> bool {
 }
 
 #[test]
-fn reloads_lose_no_question() {
+fn reloads_lose_no_query() {
     let _turn = turn::alone();
     let reloads = std::env::var("NDOTS_RELOADS").map_or(RELOADS, |number| number.parse().unwrap());
     let upstream = Upstream::start(Ipv4Addr::LOCALHOST);
@@ -219,9 +219,9 @@ fn reloads_lose_no_question() {
         before.0, after.0, before.1, after.1, before.2, after.2
     );
     assert_eq!((report.lost, report.wrong), (0, 0), "{report:?}");
-    // Two seconds, on a machine that has nothing else to do.
+    // It takes 2 s on an idle machine.
     assert!(longest < Duration::from_secs(5), "{longest:?}");
-    assert_eq!(upstream.asked(|name| name == "www.example.org."), 1, "the cache lives on");
+    assert_eq!(upstream.asked(|name| name == "www.example.org."), 1, "the cache survives reloads");
     assert!(
         after.0 <= before.0 + 2 && after.1 <= before.1 + 1,
         "descriptors and threads: {before:?} -> {after:?}"

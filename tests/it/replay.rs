@@ -1,5 +1,5 @@
-//! Replays every corpus of `fuzz/`, and a million random and mutated packets, through the functions
-//! of the fuzz targets.
+//! Runs the functions of the fuzz targets on every corpus of `fuzz/`, and on a million random and
+//! mutated packets.
 
 use std::{fs, path::Path, time::Instant};
 
@@ -17,7 +17,7 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn corpora_hold() {
+fn every_corpus_passes() {
     let now = Instant::now();
     corpus("query").iter().for_each(|input| fuzzing::query(input, now));
     corpus("encode_fits").iter().for_each(|input| fuzzing::encode_fits(input));
@@ -26,13 +26,13 @@ fn corpora_hold() {
 }
 
 #[test]
-fn a_million_packets_are_survived() {
+fn a_million_random_packets_pass() {
     let _turn = turn::alone();
     let now = Instant::now();
     let mut random = Random(1);
     let seeds = corpus("query");
     for round in 0..500_000 {
-        // The function asks each packet over UDP and over TCP.
+        // The function handles each packet as UDP and as TCP.
         let mut packet = seeds[random.below(seeds.len())].clone();
         if round % 4 == 0 {
             packet = (0..random.below(64)).map(|_| random.next() as u8).collect();
@@ -45,7 +45,7 @@ fn a_million_packets_are_survived() {
 }
 
 #[test]
-fn random_changes_give_the_zone_of_the_final_facts() {
+fn random_changes_end_in_the_zone_of_the_final_facts() {
     let mut random = Random(2);
     for _ in 0..300 {
         let changes: Vec<u8> = (0..random.below(600)).map(|_| random.next() as u8).collect();
@@ -65,7 +65,7 @@ fn mutate(packet: &mut Vec<u8>, random: &mut Random) {
     }
 }
 
-/// splitmix64.
+/// The generator splitmix64.
 struct Random(u64);
 
 impl Random {

@@ -1,7 +1,5 @@
-//! A zone for clients outside of the cluster on a real secondary server: Knot takes it, answers the
-//! same, and follows changes.
-//!
-//! Needs dig and knotd. Without them it says what it left out; with `CI=true` that is a failure.
+//! A real secondary server, Knot, transfers the zone for clients outside the cluster. It gives the
+//! same answers, and follows changes.
 
 use std::{
     fs,
@@ -54,7 +52,7 @@ const QUESTIONS: [&str; 24] = [
     "kube-system.example.com A",
 ];
 
-/// Knot, which looks for a new version of the zone every two seconds.
+/// Knot, which checks for a new version of the zone every 2 s.
 struct Secondary {
     knotd: Child,
     address: SocketAddr,
@@ -92,7 +90,7 @@ impl Drop for Secondary {
     }
 }
 
-/// Code and answer section, sorted.
+/// The response code, and the sorted answer section.
 fn ask(server: SocketAddr, question: &str) -> Vec<String> {
     let (address, port) = (server.ip(), server.port());
     let line = format!(
@@ -115,7 +113,7 @@ fn ask(server: SocketAddr, question: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_secondary_server_answers_the_same_and_follows() {
+fn a_secondary_server_gives_the_same_answers_and_follows_changes() {
     require_programs(&["knotd", "dig"]);
     let directory = tempfile::tempdir().unwrap();
     let manifests = directory.path().join("manifests");

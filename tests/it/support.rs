@@ -1,4 +1,4 @@
-//! Starts the binary, and asks it over sockets.
+//! Helpers of the tests: the binary as a child process, and queries to it over sockets.
 
 pub(crate) mod encrypted;
 pub(crate) mod lab;
@@ -19,21 +19,21 @@ use std::{
     time::Duration,
 };
 
-/// The binary, ended when this is dropped.
+/// A running ndots. The process is killed when this is dropped.
 pub(crate) struct Ndots {
     pub(crate) child: Child,
     pub(crate) address: SocketAddr,
-    /// Where each scheme is first listened on, and each listener, of a Corefile.
+    /// The first address of each scheme, and the address of each listener as the Corefile names it.
     pub(crate) bound: HashMap<String, SocketAddr>,
-    /// What it says from then on.
+    /// The log lines after the start.
     pub(crate) log: Receiver<String>,
-    /// The Corefile that it reads.
+    /// The path of the Corefile.
     pub(crate) file: Option<std::path::PathBuf>,
     _directory: Option<tempfile::TempDir>,
 }
 
 impl Ndots {
-    /// `ndots serve` with these arguments on a port that is free.
+    /// Runs `ndots serve` with these arguments on a free port.
     pub(crate) fn serve(arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
         command.arg("serve").args(["--listen", "127.0.0.1:0"]).args(arguments);
@@ -44,7 +44,7 @@ impl Ndots {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let address = loop {
-            let line = lines.next().expect("the server says where it listens").unwrap();
+            let line = lines.next().expect("the server logs where it listens").unwrap();
             if let Some(rest) = line.strip_prefix("listening on ") {
                 break rest.split(',').next().unwrap().parse().unwrap();
             }
@@ -59,7 +59,7 @@ impl Ndots {
         }
     }
 
-    /// A Corefile that listens at port 0 of one address for each of these schemes.
+    /// Serves a Corefile that listens on port 0 of one address for each of these schemes.
     pub(crate) fn corefile(text: &str, schemes: &[&str], arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("Corefile");
@@ -71,14 +71,14 @@ impl Ndots {
         ndots
     }
 
-    /// A command that prints the banner, in which each of these schemes, or of these addresses of
-    /// pages, is at port 0.
+    /// Runs a command that prints the banner, and waits until the banner names each of these
+    /// schemes or addresses of HTTP pages. They are at port 0 in the configuration.
     pub(crate) fn with_banner(mut command: Command, schemes: &[&str]) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut bound = HashMap::new();
         while !schemes.iter().all(|scheme| bound.contains_key(*scheme)) {
-            let line = lines.next().expect("the server says where it listens").unwrap();
+            let line = lines.next().expect("the server logs where it listens").unwrap();
             if let Some((listen, address)) = line.split_once(" is ") {
                 let (scheme, address) =
                     (listen.split("://").next().unwrap().to_owned(), address.parse().unwrap());
@@ -91,7 +91,7 @@ impl Ndots {
         Self { child, address, bound, log, file: None, _directory: None }
     }
 
-    /// One datagram and its reply; `None` where none comes.
+    /// Sends one datagram and returns the reply, or `None` after 2.5 s.
     pub(crate) fn udp(&self, packet: &[u8]) -> Option<Vec<u8>> {
         udp(self.address, packet)
     }
@@ -100,12 +100,12 @@ impl Ndots {
         Tcp::to(self.address)
     }
 
-    /// Ends the process in order, as kubelet does; its exit code.
+    /// Sends SIGTERM, as kubelet does, and returns the exit code.
     pub(crate) fn terminate(self) -> i32 {
         self.end().0
     }
 
-    /// The same with what it said.
+    /// Like `terminate`, with the log lines.
     pub(crate) fn end(mut self) -> (i32, Vec<String>) {
         let kill = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
         assert!(kill.success());
@@ -121,14 +121,14 @@ impl Drop for Ndots {
     }
 }
 
-/// The log is read on, so that the pipe never fills.
+/// Reads the rest of the log in a thread, so that the pipe never fills.
 fn read_on(lines: Lines<BufReader<ChildStdout>>) -> Receiver<String> {
     let (send, receive) = channel();
     std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| send.send(line)));
     receive
 }
 
-/// One datagram and its reply; `None` where none comes.
+/// Sends one datagram and returns the reply, or `None` after 2.5 s.
 pub(crate) fn udp(server: SocketAddr, packet: &[u8]) -> Option<Vec<u8>> {
     let socket = UdpSocket::bind(if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).unwrap();
     socket.connect(server).unwrap();
@@ -140,7 +140,7 @@ pub(crate) fn udp(server: SocketAddr, packet: &[u8]) -> Option<Vec<u8>> {
     Some(reply)
 }
 
-/// Messages behind their lengths.
+/// A stream of messages with two octets of length before each (RFC 1035, 4.2.2).
 pub(crate) struct Tcp<S = TcpStream>(pub(crate) S);
 
 impl Tcp {
@@ -167,7 +167,7 @@ impl<S: Read + Write> Tcp<S> {
     }
 }
 
-/// A page, head and all.
+/// An HTTP page with its head.
 pub(crate) fn page(address: SocketAddr, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
@@ -176,7 +176,7 @@ pub(crate) fn page(address: SocketAddr, path: &str) -> Option<String> {
     Some(page)
 }
 
-/// A request without EDNS for a name in presentation form.
+/// A query without EDNS for a name in presentation form.
 pub(crate) fn question(id: u16, name: &str, qtype: u16) -> Vec<u8> {
     let mut packet = id.to_be_bytes().to_vec();
     packet.extend_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);

@@ -1,4 +1,4 @@
-//! Certificates, and who is let in with which.
+//! DNS over TLS: server certificates, client certificates, and upstreams over TLS.
 
 use std::{
     fs,
@@ -24,7 +24,7 @@ fn server(authority: &Authority, tls: &str) -> Ndots {
     Ndots::corefile(&text, &["tls"], &[])
 }
 
-/// Whether a question is answered over the connection.
+/// Whether a query is answered over the connection.
 fn answers<S: Read + Write>(client: &mut Tcp<S>) -> bool {
     let packet = question(7, "host.example", A);
     let frame = [&(packet.len() as u16).to_be_bytes(), &packet[..]].concat();
@@ -36,10 +36,11 @@ fn answers<S: Read + Write>(client: &mut Tcp<S>) -> bool {
 }
 
 #[test]
-fn client_certificates_are_asked_for_as_the_corefile_says() {
+fn client_certificates_are_required_as_configured() {
     let [authority, stranger] = [Authority::new(), Authority::new()];
     let ca = authority.path("ca.pem").display().to_string();
-    // Let in: without a certificate, with a stranger's, with one of the authority.
+    // Whether clients are accepted: without a certificate, with one of another authority, with one
+    // of the configured authority.
     for (mode, expected) in [
         ("", [true, true, true]),
         ("{\n client_auth nocert\n }", [true, true, true]),
@@ -70,12 +71,12 @@ fn protocols_are_agreed_on() {
             "{names:?}"
         );
     }
-    // Plain DNS is no greeting.
+    // Plain DNS is not a TLS handshake.
     assert!(!answers(&mut Tcp(TcpStream::connect(server.bound["tls"]).unwrap())));
 }
 
 #[test]
-fn a_renewed_certificate_is_shown_and_a_broken_one_is_not() {
+fn a_renewed_certificate_is_used_and_a_broken_one_is_not() {
     let authority = Authority::new();
     let server = server(&authority, &authority.directive());
     let shown = || {
@@ -106,7 +107,7 @@ fn without_a_certificate_nothing_is_encrypted() {
 }
 
 #[test]
-fn who_says_nothing_is_not_waited_for() {
+fn a_silent_client_is_disconnected() {
     let authority = Authority::new();
     let server = server(&authority, &authority.directive());
     let begun = Instant::now();
@@ -127,7 +128,7 @@ fn refused(text: &str) -> String {
 }
 
 #[test]
-fn mistakes_are_told_with_their_place() {
+fn mistakes_are_reported_with_their_position() {
     let authority = Authority::new();
     let [cert, key, ca] =
         ["cert.pem", "key.pem", "ca.pem"].map(|name| authority.path(name).display().to_string());
@@ -186,8 +187,7 @@ fn mistakes_are_told_with_their_place() {
     );
 }
 
-/// The code and what the log says of a question that goes to an upstream over TLS; `options` are
-/// those of `forward`.
+/// The code and the log of a query that is forwarded over TLS, with these options of `forward`.
 fn forwarded(to: &str, options: &str) -> (u8, String) {
     let text =
         format!(".:0 {{\n bind 127.0.0.1\n errors\n forward . {to} {{\n {options}\n }}\n}}\n");
@@ -199,7 +199,7 @@ fn forwarded(to: &str, options: &str) -> (u8, String) {
 }
 
 #[test]
-fn upstreams_over_tls_are_asked_when_they_are_who_they_should_be() {
+fn upstreams_over_tls_are_used_if_their_certificate_matches() {
     let [authority, stranger] = [Authority::new(), Authority::new()];
     let ca = authority.path("ca.pem").display().to_string();
     let open = server(&authority, &authority.directive());
@@ -216,7 +216,8 @@ fn upstreams_over_tls_are_asked_when_they_are_who_they_should_be() {
         assert_eq!(code, expected, "{to} {options}: {log}");
         assert!(log.contains(said), "{to} {options}: {log}");
     };
-    // By its address, by its name, behind the address, in the line, and as a host.
+    // The name is the address itself, or stands in `tls_servername`, after the address, in the
+    // line, or as a host.
     check(format!("tls://{open}"), format!("tls {ca}"), 0, "");
     check(format!("tls://127.0.0.1%localhost:{}", open.port()), format!("tls {ca}"), 0, "");
     check(format!("tls://{open}"), format!("tls {ca}\n tls_servername localhost"), 0, "");
@@ -248,7 +249,7 @@ fn upstreams_over_tls_are_asked_when_they_are_who_they_should_be() {
 }
 
 #[test]
-fn mistakes_in_the_files_of_upstreams_are_told_with_their_place() {
+fn mistakes_in_the_files_of_upstreams_are_reported_with_their_position() {
     let authority = Authority::new();
     let [cert, key] =
         ["cert.pem", "key.pem"].map(|name| authority.path(name).display().to_string());

@@ -1,5 +1,4 @@
-//! Zones over TCP and TLS from the binary: in many messages that others can read, and nothing but
-//! what is answered.
+//! Zone transfers over TCP and TLS: many messages, and the same records as in answers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +20,7 @@ use hickory_proto::{
 const AXFR: u16 = 252;
 const ENDPOINTS: usize = 2500;
 
-/// A headless Service with thousands of endpoints, beside the example's.
+/// Writes the example's manifests, and a headless Service with thousands of endpoints.
 fn manifests(directory: &std::path::Path) {
     let mut text = String::from(
         "apiVersion: v1\nkind: Service\nmetadata: {name: many}\nspec: {clusterIP: None, ports: [{name: http, port: 80}]}\n",
@@ -43,7 +42,7 @@ fn manifests(directory: &std::path::Path) {
     }
 }
 
-/// All records, up to the second SOA record; and in how many messages they came.
+/// All records up to the second SOA record, and the number of messages.
 fn transfer<S: Read + Write>(client: &mut Tcp<S>, zone: &str) -> (Vec<Record>, usize) {
     client.send(&question(7, zone, AXFR));
     let (mut records, mut messages) = (Vec::new(), 0);
@@ -62,7 +61,7 @@ fn transfer<S: Read + Write>(client: &mut Tcp<S>, zone: &str) -> (Vec<Record>, u
     (records, messages)
 }
 
-/// What is said of a record, without an SRV record's weight: a transfer counts it within a slice,
+/// The text of a record without the weight of SRV records, which a transfer counts within a slice,
 /// as CoreDNS does.
 fn said(record: &Record) -> String {
     match &record.data {
@@ -74,7 +73,7 @@ fn said(record: &Record) -> String {
 }
 
 #[test]
-fn a_zone_is_handed_over_whole_and_is_what_is_answered() {
+fn a_transfer_is_complete_and_has_the_records_of_answers() {
     let (authority, directory) = (Authority::new(), tempfile::tempdir().unwrap());
     manifests(directory.path());
     let kubernetes = format!(
@@ -108,7 +107,7 @@ fn a_zone_is_handed_over_whole_and_is_what_is_answered() {
 
     let (pointers, _) = transfer(&mut tcp, "in-addr.arpa");
     let mut sets: BTreeMap<(String, u16), BTreeSet<String>> = BTreeMap::new();
-    // The large Service has more records than a single answer holds.
+    // The large Service has more records than fit into one answer.
     for record in
         records.iter().chain(&pointers).filter(|record| !record.to_string().contains("many."))
     {
@@ -125,8 +124,7 @@ fn a_zone_is_handed_over_whole_and_is_what_is_answered() {
             expected.is_subset(&answered),
             "{name} {qtype}: {expected:?}\nanswered {answered:?}"
         );
-        // A question for SRV records at the bare name of a Service is answered with unnamed ports,
-        // too.
+        // The answer for SRV records at the bare name of a Service includes unnamed ports.
         assert!(
             expected == answered || qtype == 33,
             "{name} {qtype}: {expected:?}\nanswered {answered:?}"
@@ -135,7 +133,7 @@ fn a_zone_is_handed_over_whole_and_is_what_is_answered() {
 }
 
 #[test]
-fn a_zone_is_handed_over_by_streams_only_and_to_who_may_have_it() {
+fn transfers_need_a_stream_and_a_permitted_client() {
     let directory = tempfile::tempdir().unwrap();
     manifests(directory.path());
     let kubernetes = format!(

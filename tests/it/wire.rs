@@ -1,5 +1,5 @@
-//! The binary over sockets: transports, edits of manifests and Corefiles, pages, and an orderly
-//! end.
+//! The binary over sockets: transports, edited manifests and Corefiles, HTTP pages, graceful
+//! shutdown.
 
 use std::{
     fs,
@@ -18,13 +18,13 @@ fn cafe() -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/cafe").display().to_string()
 }
 
-/// The example, with upstreams that no test asks.
+/// Serves the example, with an upstream that no test uses.
 fn server() -> Ndots {
     Ndots::serve(&["--manifests", &cafe(), "--upstream", "127.0.0.1:1"])
 }
 
 #[test]
-fn every_transport_answers_alike() {
+fn every_transport_gives_the_same_answers() {
     let server = server();
     for name in [
         API,
@@ -42,10 +42,10 @@ fn every_transport_answers_alike() {
 }
 
 #[test]
-fn questions_of_one_connection_do_not_wait_for_each_other() {
+fn queries_of_one_connection_do_not_block_each_other() {
     let server = server();
     let mut tcp = server.tcp();
-    // Nobody listens at the upstream, so this one fails late.
+    // Nothing listens on the upstream port, so this query fails late.
     tcp.send(&question(1, "slow.example", A));
     tcp.send(&question(2, API, A));
     let first = tcp.receive().unwrap();
@@ -55,7 +55,7 @@ fn questions_of_one_connection_do_not_wait_for_each_other() {
 }
 
 #[test]
-fn a_message_that_trickles_in_is_not_waited_for() {
+fn a_slow_message_is_dropped() {
     let server = server();
     let mut tcp = server.tcp();
     let begun = Instant::now();
@@ -88,7 +88,7 @@ fn an_edit_shows_within_a_second() {
             assert!(edited.elapsed() < Duration::from_secs(1), "an edit was not seen");
         }
     }
-    // What does not parse changes nothing.
+    // A file that does not parse changes nothing.
     fs::write(&file, "kind: [").unwrap();
     std::thread::sleep(Duration::from_millis(500));
     assert!(shows([10, 96, 1, 4]));
@@ -105,7 +105,7 @@ fn sigterm_ends_it_well() {
 }
 
 #[test]
-fn pages_tell_health_readiness_and_metrics() {
+fn pages_show_health_readiness_and_metrics() {
     let directory = tempfile::tempdir().unwrap();
     let corefile = directory.path().join("Corefile");
     let [health, ready, metrics, dns] = std::array::from_fn(|_| free_port());
@@ -155,7 +155,7 @@ fn free_port() -> u16 {
 }
 
 #[test]
-fn an_edited_corefile_is_taken_over_and_a_broken_one_is_not() {
+fn an_edited_corefile_is_used_and_a_broken_one_is_not() {
     let directory = tempfile::tempdir().unwrap();
     let corefile = directory.path().join("Corefile");
     let dns = free_port();
@@ -200,7 +200,7 @@ fn an_edited_corefile_is_taken_over_and_a_broken_one_is_not() {
 }
 
 #[test]
-fn each_address_is_counted_by_itself() {
+fn each_address_has_its_own_counters() {
     let text = ".:0 {\n bind 127.0.0.1 127.0.0.2\n prometheus 127.0.0.1:0\n whoami\n}\n";
     let server = Ndots::corefile(text, &["dns", "127.0.0.1:0"], &[]);
     let second = server.bound["dns://127.0.0.2:0"];

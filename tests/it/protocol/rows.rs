@@ -46,7 +46,8 @@ impl Row {
     }
 }
 
-/// A reply without its size: hickory-server does not compress owner names, so its replies are larger.
+/// A reply without its size: hickory-server does not compress owner names, so its replies are
+/// larger.
 pub(super) fn without_size(told: &str) -> String {
     told.strip_suffix(" octets")
         .and_then(|told| told.rsplit_once(' '))
@@ -54,8 +55,8 @@ pub(super) fn without_size(told: &str) -> String {
         .to_owned()
 }
 
-/// Other deviations of hickory-server 0.26: the row, the transports (none means all), its reply, and
-/// the reason.
+/// Other deviations of hickory-server 0.26: the row, the transports (none means all), its reply,
+/// and the reason.
 pub(super) const HICKORY: [(&str, &[&str], &str, &str); 7] = [
     (
         "half a reply",

@@ -1,4 +1,4 @@
-//! Certificates made for a test, and clients of the encrypted transports.
+//! Test certificates, and clients of the encrypted transports.
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ use rustls::{
 
 use super::Tcp;
 
-/// Someone who signs, with a certificate for loopback in files.
+/// A certificate authority, with a signed certificate for the loopback addresses in its directory.
 pub(crate) struct Authority {
     pub(crate) directory: tempfile::TempDir,
     issuer: Issuer<'static, KeyPair>,
@@ -48,7 +48,7 @@ impl Authority {
         authority
     }
 
-    /// Writes another certificate and its key.
+    /// Writes a new certificate and its key.
     pub(crate) fn renew(&self) {
         let (certificate, key) = self.sign();
         fs::write(self.path("cert.pem"), certificate.pem()).unwrap();
@@ -72,7 +72,7 @@ impl Authority {
         format!("tls {} {}", self.path("cert.pem").display(), self.path("key.pem").display())
     }
 
-    /// A client that trusts this authority, and names these protocols.
+    /// A client that trusts this authority and offers these ALPN protocols.
     pub(crate) fn client(&self, protocols: &[&str]) -> ClientConfig {
         self.client_as(protocols, None)
     }
@@ -97,7 +97,7 @@ impl Authority {
     }
 }
 
-/// A client over TLS; what is wrong shows when it is used.
+/// A client over TLS. The handshake happens at the first use, so its errors show there.
 pub(crate) fn dot(
     address: SocketAddr,
     config: ClientConfig,
@@ -108,7 +108,7 @@ pub(crate) fn dot(
     Tcp(StreamOwned::new(connection, stream))
 }
 
-/// One request over HTTP: the version is agreed on as `config` names protocols.
+/// Sends one HTTP request. The ALPN protocols of `config` decide the HTTP version.
 pub(crate) fn https(
     address: SocketAddr,
     config: ClientConfig,
@@ -141,7 +141,7 @@ pub(crate) async fn connect(
         .unwrap()
 }
 
-/// The whole response, as long as the connection lasts.
+/// Reads the complete response while the connection is driven.
 async fn while_open<E: std::fmt::Debug>(
     connection: impl Future<Output = Result<(), E>>,
     response: impl Future<Output = hyper::Result<Response<hyper::body::Incoming>>>,
@@ -156,13 +156,13 @@ async fn while_open<E: std::fmt::Debug>(
     };
     tokio::select! {
         response = whole => response,
-        () = connection => unreachable!("it waits for the response"),
+        () = connection => unreachable!("the connection future never ends"),
         () = tokio::time::sleep(Duration::from_secs(8)) => panic!("no response"),
     }
 }
 
-/// One question on a stream of its own (RFC 9250), whose id is 0 on the way; `None` where the
-/// stream ends without a reply.
+/// Sends one query on its own stream (RFC 9250) with message ID 0, and restores the ID in the
+/// reply. `None` if the stream ends without a reply.
 pub(crate) fn doq(address: SocketAddr, config: ClientConfig, packet: &[u8]) -> Option<Vec<u8>> {
     let (id, rest) = packet.split_at_checked(2).unwrap_or((packet, &[]));
     let frame = [&(packet.len() as u16).to_be_bytes()[..], &vec![0; id.len()], rest].concat();
@@ -177,7 +177,7 @@ pub(crate) fn doq(address: SocketAddr, config: ClientConfig, packet: &[u8]) -> O
     })?;
     let (length, reply) = reply.split_first_chunk::<2>()?;
     assert_eq!(usize::from(u16::from_be_bytes(*length)), reply.len());
-    assert_eq!(reply[..2], [0, 0], "ids are 0 over QUIC");
+    assert_eq!(reply[..2], [0, 0], "message IDs are 0 over QUIC");
     Some([id, &reply[2..]].concat())
 }
 
@@ -191,8 +191,8 @@ pub(crate) async fn quic(
     endpoint.connect(address, "localhost").unwrap().await
 }
 
-/// All that comes back on a stream for what is sent; `None` where it is reset, or the connection
-/// ends.
+/// Sends a frame on a new stream, and returns everything that comes back. `None` if the stream is
+/// reset or the connection closes.
 pub(crate) async fn ask_quic(connection: &quinn::Connection, frame: &[u8]) -> Option<Vec<u8>> {
     let (mut send, mut receive) = connection.open_bi().await.ok()?;
     send.write_all(frame).await.ok()?;

@@ -1,16 +1,16 @@
 //! A real control plane for tests: etcd, kube-apiserver and kube-controller-manager in a network
-//! namespace that is a node.
+//! namespace that acts as a node.
 //!
 //! ```ignore
 //! let turn = turn::alone();                                   // at most one control plane runs at a time
 //! let lab = Lab::start(&turn, &LabOptions::default());
 //! lab.apply("apiVersion: v1\nkind: Namespace\n…");          // kubectl, from text; `---` parts documents
 //! let service = lab.get("/api/v1/namespaces/default/services/kubernetes");   // JSON, over one kept connection
-//! lab.running("monitoring", "grafana-0", &["10.244.0.7"], true);             // kubelet's part: bound, Running, Ready
+//! lab.running("monitoring", "grafana-0", &["10.244.0.7"], true);             // the Pod is bound, Running and Ready
 //!
-//! lab.node.kube_proxy("iptables");                            // in the node's namespace
-//! let pod = lab.node.pod(&["10.244.0.7"]);                    // a namespace with that address
-//! pod.resolv_conf(&lab::resolv_conf("monitoring", "10.96.0.10"));            // kubelet's, for what is run in it
+//! lab.node.kube_proxy("iptables");                            // in the node's network namespace
+//! let pod = lab.node.pod(&["10.244.0.7"]);                    // a network namespace with that address
+//! pod.resolv_conf(&lab::resolv_conf("monitoring", "10.96.0.10"));            // as kubelet writes it
 //! assert_eq!(pod.text("dig +short +search kubernetes.default"), "10.96.0.1");
 //!
 //! let guest = lab.guest();                                    // a machine on the nodes' network, outside the cluster
@@ -19,15 +19,15 @@
 //! ndots.wait_until_ready();
 //! ```
 //!
-//! `Cluster` is a lab with kubeadm's manifests applied, ndots in two Pods behind 10.96.0.10,
-//! kube-proxy and a world.
+//! `Cluster` is a lab with kubeadm's manifests, ndots in two Pods behind 10.96.0.10, kube-proxy,
+//! and an upstream server.
 //!
-//! Everything is the lab's own: namespaces, addresses, ports, a temporary directory. Labs run side
-//! by side. The test's own namespace reaches guests and nodes (`address`), not Pods. What is left
-//! when the test ends, in whatever way, a shell clears away.
+//! Each lab has its own namespaces, addresses, ports and temporary directory. The test's namespace
+//! reaches guests and nodes (`address`), but not Pods. A shell removes everything when the test
+//! ends, even if it is killed.
 //!
-//! It needs root, iproute2, and what `make lab` builds. A lab takes some seconds to start: one for
-//! a test file.
+//! A lab needs root, iproute2, and the programs that `make lab` builds. It takes some seconds to
+//! start, so the tests of a module share one (`turn::shared`).
 
 mod api;
 mod container;
@@ -60,13 +60,13 @@ use serde_json::{Value, json};
 
 use super::{requirements::require_lab, turn::Turn};
 
-/// Patience with a program that starts, on a machine that has other things to do.
+/// The longest time for a program to start on a busy machine.
 const START: Duration = Duration::from_secs(60);
-/// What only the lab's administrator knows.
+/// The administrator's token.
 const ADMIN: &str = "lab-admin";
-/// The API server's port, in a namespace of its own.
+/// The API server's port. Each lab has its own network namespace, so it can be the same.
 pub(crate) const API_PORT: u16 = 6443;
-/// What ServiceAccounts of kube-system ask for is written down.
+/// The API server logs the requests of the ServiceAccounts in kube-system.
 const AUDIT: &str = "
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -79,9 +79,9 @@ rules:
 #[derive(Clone)]
 pub(crate) struct LabOptions {
     pub(crate) service_range: &'static str,
-    /// More flags of the API server.
+    /// Additional flags of the API server.
     pub(crate) apiserver: &'static [&'static str],
-    /// A directory of etcd's to begin with, which is moved; else an empty cluster.
+    /// An etcd data directory for the start, which is moved away; `None` for an empty cluster.
     pub(crate) etcd: Option<PathBuf>,
     pub(crate) controllers: bool,
 }
@@ -93,14 +93,14 @@ impl Default for LabOptions {
 }
 
 impl LabOptions {
-    /// IPv4 first, and IPv6.
+    /// IPv4 and IPv6, with IPv4 as the first family.
     pub(crate) fn dual_stack() -> Self {
         Self { service_range: "10.96.0.0/16,fd00:10:96::/112", ..Self::default() }
     }
 }
 
 pub(crate) struct Lab {
-    /// Ended in this order: what uses the API server first.
+    /// The fields are dropped in this order, so clients of the API server end before it.
     controllers: Option<Process>,
     apiserver: Option<Process>,
     etcd: Option<Process>,
@@ -113,7 +113,7 @@ pub(crate) struct Lab {
     sweeper: Arc<Sweeper>,
 }
 
-/// Where `make lab` puts a program.
+/// The path of a program that `make lab` builds.
 pub(crate) fn program(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/lab/bin").join(name)
 }
@@ -161,7 +161,7 @@ impl Lab {
         lab
     }
 
-    /// A file of the lab's.
+    /// A path in the lab's temporary directory.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -176,8 +176,8 @@ impl Lab {
         fs::write(self.path("audit.yaml"), AUDIT).unwrap();
     }
 
-    /// Another authority, and the API server's certificate by it; the API server reads them when it
-    /// starts.
+    /// Creates a new certificate authority and a server certificate. The API server reads them when
+    /// it starts.
     pub(crate) fn renew_authority(&self) {
         let node = self.node.address.to_string();
         keys::authority(
@@ -197,7 +197,7 @@ impl Lab {
         self.kubeconfig_of(&json!({ "token": token }))
     }
 
-    /// A kubeconfig's text for a user who is written like this.
+    /// The text of a kubeconfig with these credentials.
     pub(crate) fn kubeconfig_of(&self, user: &Value) -> String {
         let cluster = json!({ "server": self.url(), "certificate-authority": self.ca() });
         json!({
@@ -209,12 +209,12 @@ impl Lab {
         .to_string()
     }
 
-    /// `https://ADDRESS:PORT`, for who stands on the nodes' network, as the test does.
+    /// `https://ADDRESS:PORT`, as the nodes' network and the test reach it.
     pub(crate) fn url(&self) -> String {
         format!("https://{}:{API_PORT}", self.node.address)
     }
 
-    /// The file of the authority's certificate.
+    /// The path of the certificate authority's certificate.
     pub(crate) fn ca(&self) -> PathBuf {
         self.path("pki/ca.crt")
     }
@@ -231,7 +231,7 @@ impl Lab {
         file
     }
 
-    /// A token of a ServiceAccount, as kubelet asks for it.
+    /// Requests a ServiceAccount token, as kubelet does.
     pub(crate) fn token(&self, namespace: &str, account: &str) -> String {
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
         let request =
@@ -239,14 +239,14 @@ impl Lab {
         self.post(&path, &request)["status"]["token"].as_str().unwrap().to_owned()
     }
 
-    /// A connection of its own, as the administrator.
+    /// A new connection to the API server as the administrator.
     pub(crate) fn api(&self) -> Api {
         self.api_as(ADMIN)
     }
 
     pub(crate) fn api_as(&self, token: &str) -> Api {
         Api::try_new(self.node.address, &self.ca(), token)
-            .expect("the API server takes a connection")
+            .expect("the API server accepts a connection")
     }
 
     pub(crate) fn get(&self, path: &str) -> Value {
@@ -257,7 +257,7 @@ impl Lab {
         self.api().json("POST", path, Some(object))
     }
 
-    /// A merge patch.
+    /// Sends a merge patch.
     pub(crate) fn patch(&self, path: &str, patch: &Value) -> Value {
         self.api().json("PATCH", path, Some(patch))
     }
@@ -266,7 +266,7 @@ impl Lab {
         self.api().json("DELETE", path, None)
     }
 
-    /// What a ServiceAccount of kube-system has asked for so far: `list /api/v1/services 200`.
+    /// All requests of a ServiceAccount of kube-system so far, such as `list /api/v1/services 200`.
     pub(crate) fn asked_by(&self, account: &str) -> Vec<String> {
         let user = format!("system:serviceaccount:kube-system:{account}");
         let log = fs::read_to_string(self.path("audit.log")).unwrap_or_default();
@@ -282,7 +282,7 @@ impl Lab {
         events.filter_map(asked).collect()
     }
 
-    /// A call of etcd's gateway, such as `kv/put`.
+    /// A call of etcd's JSON gateway, such as `kv/put`.
     pub(crate) fn etcd(&self, call: &str, request: &Value) -> Value {
         let mut curl = self.node.netns.command("curl");
         curl.args([
@@ -302,8 +302,7 @@ impl Lab {
         kubectl
     }
 
-    /// What kubectl says to these words, with this text as its standard input; the error where it
-    /// fails.
+    /// Runs kubectl with these arguments and this standard input; `Err` has its error output.
     pub(crate) fn try_kubectl(&self, line: &str, input: &str) -> Result<String, String> {
         let mut kubectl = self.kubectl();
         kubectl
@@ -325,8 +324,8 @@ impl Lab {
         }
     }
 
-    /// What the scheduler and kubelet do for a Pod: it runs on the lab's node with these addresses,
-    /// and is ready or not.
+    /// Does the work of scheduler and kubelet for a Pod: binds it to the lab's node, and sets its
+    /// status to Running with these addresses.
     pub(crate) fn running(&self, namespace: &str, pod: &str, addresses: &[&str], ready: bool) {
         self.running_on(&self.node, namespace, pod, addresses, ready);
     }
@@ -355,22 +354,22 @@ impl Lab {
         api.json("PATCH", &format!("{path}/status"), Some(&json!({ "status": status })));
     }
 
-    /// One more node, with an API object and Pods of its own.
+    /// Adds a node with its Node object and its own Pod network.
     pub(crate) fn add_node(&self, name: &str) -> Node {
         let node = Node::worker(name, self.number(), self.guest(), &self.node);
         node.register(self);
         node
     }
 
-    /// A machine on the nodes' network that is no node.
+    /// Adds a machine to the nodes' network that is not a node.
     pub(crate) fn guest(&self) -> Netns {
         let guest = self.lan.guest(&self.sweeper);
         guest.ip(&format!("route add default via {}", self.node.address));
         guest
     }
 
-    /// The rest of the world: dnsmasq on a guest, which knows what these arguments say and no other
-    /// name.
+    /// Starts dnsmasq on a guest as the upstream of the cluster. It knows only the names in these
+    /// arguments.
     pub(crate) fn world(&self, arguments: &[&str]) -> World {
         let netns = self.guest();
         let mut dnsmasq = netns.command("dnsmasq");
@@ -391,8 +390,8 @@ impl Lab {
         World { dnsmasq, netns }
     }
 
-    /// A server in a container, as the ServiceAccount that kubeadm makes for CoreDNS; its node's
-    /// resolv.conf names nobody.
+    /// Runs a server in a container with the ServiceAccount that kubeadm creates for CoreDNS. Its
+    /// resolv.conf is empty.
     pub(crate) fn server(&self, netns: &Netns, program: Program, corefile: &str) -> Container {
         self.account();
         let mut container = self.prepared(netns, program, corefile, "coredns");
@@ -400,7 +399,7 @@ impl Lab {
         container
     }
 
-    /// A server that is to be run yet, as a ServiceAccount of the namespace `kube-system`.
+    /// Prepares a server with a ServiceAccount of the namespace `kube-system`, without starting it.
     pub(crate) fn prepared(
         &self,
         netns: &Netns,
@@ -414,12 +413,12 @@ impl Lab {
         container
     }
 
-    /// Makes the ServiceAccount that kubeadm makes for CoreDNS.
+    /// Creates the ServiceAccount that kubeadm creates for CoreDNS.
     pub(crate) fn account(&self) {
         self.apply(container::ACCOUNT);
     }
 
-    /// A root of its own in a namespace: put files into it, then run.
+    /// A container in this namespace. Write files into it, then call `run`.
     pub(crate) fn container(&self, netns: &Netns, program: Program) -> Container {
         let api = (self.node.address.to_string(), API_PORT);
         Container::new(self.path(&format!("container-{}", self.number())), netns, program, api)

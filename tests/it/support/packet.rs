@@ -1,14 +1,13 @@
-//! Requests octet by octet, and replies in a line each.
+//! Builds requests octet by octet, and prints each reply as one line.
 
 use hickory_proto::{op::Message, rr::rdata::opt::EdnsOption};
 use ndots::wire::{Rcode, Spelled};
 
-/// A request in the making: of class IN, with RD, without EDNS, and as right or wrong as it is
-/// made.
+/// A builder of requests, valid or not. The default has class IN and RD, and no EDNS.
 #[derive(Clone)]
 pub(crate) struct Request {
     flags: u16,
-    /// Questions, answers, authorities, additionals, as the header tells them.
+    /// The four counts of the header: questions, answers, authority, additional.
     counts: [u16; 4],
     body: Vec<u8>,
 }
@@ -28,7 +27,7 @@ pub(crate) fn ask_class(name: &str, qtype: u16, class: u16) -> Request {
         .word(class)
 }
 
-/// A header, and whatever is added.
+/// A request with only a header so far.
 pub(crate) fn blank(counts: [u16; 4]) -> Request {
     Request { flags: RD, counts, body: Vec::new() }
 }
@@ -72,7 +71,7 @@ impl Request {
             .raw(options)
     }
 
-    /// As clients send it: 1232 octets, no options.
+    /// EDNS as most clients send it: 1232 octets, no options.
     pub(crate) fn edns(self) -> Self {
         self.opt(1232, 0, &[])
     }
@@ -91,8 +90,8 @@ pub(crate) fn option(code: u16, data: &[u8]) -> Vec<u8> {
     [&code.to_be_bytes()[..], &(data.len() as u16).to_be_bytes(), data].concat()
 }
 
-/// `NOERROR aa rd 1/1/0/1 opt=1232 do 81 octets`: code, flags, counts, the OPT record. What does
-/// not look like a reply to a request of this id says so.
+/// `NOERROR aa rd 1/1/0/1 opt=1232 do 81 octets`: the code, flags, counts, the OPT record, and the
+/// size. The line says so if the packet is not a reply to a request with our id.
 pub(crate) fn told(reply: &[u8]) -> String {
     let word = |at: usize| u16::from_be_bytes([reply[at], reply[at + 1]]);
     if word(0) != ID || word(2) & 0x8000 == 0 {
@@ -116,9 +115,9 @@ pub(crate) fn told(reply: &[u8]) -> String {
     }
     line += &format!(" {}/{}/{}/{}", word(4), word(6), word(8), word(10));
     let mut rcode = word(2) & 15;
-    // A bare header has nothing to be read.
+    // A reply that is only a header has no OPT record.
     if reply.len() > 12 {
-        let message = Message::from_vec(reply).expect("others can read it");
+        let message = Message::from_vec(reply).expect("hickory-proto can parse the reply");
         if let Some(edns) = &message.edns {
             rcode |= u16::from(edns.rcode_high()) << 4;
             line += &format!(" opt={}", edns.max_payload());
@@ -152,10 +151,10 @@ fn told_option(code: u16, data: &EdnsOption) -> String {
     }
 }
 
-/// The answer section's data as dig's `+short` has it; where there is none the code, and what kind
-/// of error that is.
+/// The data of the answer section as `dig +short` prints it. Without answers: the code, and the
+/// extended error (EDE).
 pub(crate) fn data(reply: &[u8]) -> String {
-    let message = Message::from_vec(reply).expect("others can read it");
+    let message = Message::from_vec(reply).expect("hickory-proto can parse the reply");
     let data: Vec<_> = message.answers.iter().map(|record| record.data.to_string()).collect();
     if !data.is_empty() {
         return data.join(" ");

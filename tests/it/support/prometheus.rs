@@ -1,13 +1,13 @@
-//! Prometheus' text format, read.
+//! A parser of the Prometheus text format.
 
 use std::collections::BTreeMap;
 
-/// A name with its labels, and the value.
+/// The value of each metric, by name and labels.
 pub(crate) type Series = BTreeMap<(String, Labels), f64>;
 pub(crate) type Labels = BTreeMap<String, String>;
 
 /// # Panics
-/// Where a line cannot be read.
+/// If a line does not parse.
 pub(crate) fn read(page: &str) -> Series {
     page.lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
@@ -24,7 +24,7 @@ fn series(line: &str) -> Option<((String, Labels), f64)> {
     let mut rest = labels;
     while !rest.is_empty() {
         let (label, after) = rest.split_once("=\"")?;
-        // No value of ours has a quote in it.
+        // No label value contains a quote.
         let (value, after) = after.split_once('"')?;
         found.insert(label.trim_start_matches(',').to_owned(), value.to_owned());
         rest = after;

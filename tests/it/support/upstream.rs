@@ -1,4 +1,4 @@
-//! An upstream that every test can have: what it says depends on a name's first label only.
+//! A simulated upstream, whose replies depend only on the first label of a name.
 
 use std::{
     io::{Read, Write},
@@ -40,7 +40,7 @@ impl Upstream {
         upstream
     }
 
-    /// How often a name like that was asked for; names are in lower case and have their final dot.
+    /// Number of queries for names that match. Names are in lower case, with the final dot.
     pub(crate) fn asked(&self, wanted: impl Fn(&str) -> bool) -> usize {
         self.asked.lock().unwrap().iter().filter(|name| wanted(name)).count()
     }
@@ -78,7 +78,7 @@ fn reply(packet: &[u8], asked: &Mutex<Vec<String>>) -> Vec<u8> {
         reply[7] = 1;
         reply.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 14, 16, 0, 4, 192, 0, 2, 80]);
     } else {
-        // The root's SOA, with a minute everywhere.
+        // The SOA record of the root; all its times are one minute.
         reply[3] |= if name.starts_with("nx") || qtype == 13 { 3 } else { 0 };
         reply[9] = 1;
         reply.extend_from_slice(&[0, 0, 6, 0, 1, 0, 0, 0, 60, 0, 22, 0, 0]);

@@ -1,4 +1,4 @@
-//! An upstream that tells what it has heard.
+//! An upstream that records the queries that it receives.
 
 use std::{
     collections::BTreeSet,
@@ -8,10 +8,10 @@ use std::{
 
 use ndots::wire::Question;
 
-/// Answers every question with one address, in a message that is not compressed.
+/// Answers every query with one address, without name compression.
 pub(crate) struct Witness {
     pub(crate) address: SocketAddr,
-    /// The questions that came.
+    /// The received questions.
     pub(crate) heard: Arc<Mutex<BTreeSet<String>>>,
 }
 

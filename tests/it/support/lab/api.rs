@@ -1,4 +1,5 @@
-//! A kept connection to the API server: requests in milliseconds, where kubectl takes a process.
+//! A persistent connection to the API server. A request takes milliseconds; kubectl would start a
+//! process for each.
 
 use std::{
     fs,
@@ -26,7 +27,7 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// `None` where nobody takes the connection.
+    /// `None` if the connection is refused.
     pub(crate) fn try_new(server: Ipv4Addr, authority: &Path, token: &str) -> Option<Self> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(&fs::read(authority).unwrap()).unwrap()).unwrap();
@@ -45,7 +46,7 @@ impl Api {
         })
     }
 
-    /// The reply's code and text.
+    /// The HTTP status and the body.
     pub(crate) fn request(
         &mut self,
         method: &str,
@@ -56,7 +57,7 @@ impl Api {
             .unwrap_or_else(|| panic!("{method} {path}: the connection broke"))
     }
 
-    /// The reply, which must be a good one.
+    /// The JSON body. Panics unless the status is 2xx.
     pub(crate) fn json(&mut self, method: &str, path: &str, body: Option<&Value>) -> Value {
         let (code, text) = self.request(method, path, body);
         assert!((200..300).contains(&code), "{method} {path}: {code} {text}");
@@ -110,7 +111,7 @@ impl Api {
         Some((code, String::from_utf8(text).ok()?))
     }
 
-    /// Whether there are more.
+    /// Reads one chunk; false after the last.
     fn chunk(&mut self, text: &mut Vec<u8>) -> Option<bool> {
         let length = usize::from_str_radix(&self.line()?, 16).ok()?;
         let begin = text.len();

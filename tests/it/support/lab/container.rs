@@ -1,10 +1,10 @@
-//! Programs with a root of their own in a namespace, as kubelet runs them.
+//! Programs with their own root directory in a network namespace, as kubelet runs them.
 
 use std::{fs, path::PathBuf, time::Duration};
 
 use super::{Lab, Netns, Process, program, until};
 
-/// What is run.
+/// The DNS server under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Program {
     Ndots,
@@ -40,18 +40,18 @@ roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: system:
 subjects: [{ kind: ServiceAccount, name: coredns, namespace: kube-system }]
 "#;
 
-/// What kubeadm's Deployment says.
+/// The arguments in kubeadm's Deployment.
 pub(crate) const ARGUMENTS: &[&str] = &["-conf", "/etc/coredns/Corefile"];
 
-/// Where kubelet puts a ServiceAccount.
+/// The directory where kubelet mounts a ServiceAccount.
 const SECRETS: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 pub(crate) struct Container {
     pub(crate) netns: Netns,
-    /// The container's root outside of it.
+    /// The container's root directory, as a path on the host.
     pub(crate) root: PathBuf,
     program: Program,
-    /// Where the environment says that the API server is.
+    /// Address and port of the API server in the container's environment.
     pub(crate) api: (String, u16),
     process: Option<Process>,
 }
@@ -67,7 +67,7 @@ impl Container {
         container
     }
 
-    /// Writes a file of the container, which may run.
+    /// Writes a file of the container atomically, so that this is safe while it runs.
     pub(crate) fn file(&self, path: &str, text: &str) {
         let path = self.root.join(path.trim_start_matches('/'));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -76,8 +76,8 @@ impl Container {
         fs::rename(fresh, path).unwrap();
     }
 
-    /// Mounts a ServiceAccount: its token, the authority, the namespace. Again, it is a newer
-    /// token.
+    /// Mounts a ServiceAccount: its token, the certificate authority, the namespace. A second call
+    /// renews the token.
     pub(crate) fn service_account(&self, lab: &Lab, namespace: &str, account: &str) {
         self.file(&format!("{SECRETS}/token"), &lab.token(namespace, account));
         self.file(&format!("{SECRETS}/ca.crt"), &fs::read_to_string(lab.ca()).unwrap());
@@ -89,7 +89,7 @@ impl Container {
         let root = self.root.display();
         let mut script = String::from("set -e\n");
         for directory in ["bin", "lib", "lib64"] {
-            // Where they are links into /usr, so they are here.
+            // On hosts where these are links into /usr, the container has the same links.
             let (from, to) = (format!("/{directory}"), format!("{root}/{directory}"));
             script += &format!(
                 "if [ -L {from} ]; then ln -sfn \"$(readlink {from})\" {to}; else mkdir -p {to}; mount --bind {from} {to}; fi\n"
@@ -112,20 +112,20 @@ impl Container {
         self.process = Some(Process::start(&name, command, self.root.with_extension("log")));
     }
 
-    /// Runs it with kubeadm's arguments.
+    /// Runs the program with kubeadm's arguments.
     pub(crate) fn serve(&mut self) {
         self.run(ARGUMENTS);
     }
 
     pub(crate) fn process(&mut self) -> &mut Process {
-        self.process.as_mut().expect("it was run")
+        self.process.as_mut().expect("the container runs")
     }
 
     pub(crate) fn log(&self) -> String {
         self.process.as_ref().map(Process::log).unwrap_or_default()
     }
 
-    /// A page of one of the server's ports, with its code, as kubelet asks for it.
+    /// The HTTP status and body of a page on one of the ports.
     pub(crate) fn page(&self, port: u16, path: &str) -> (String, String) {
         let url = format!("http://{}:{port}{path}", self.netns.address);
         let text = self
@@ -143,9 +143,9 @@ impl Container {
         });
     }
 
-    /// Ends the program in order; its exit code.
+    /// Sends SIGTERM, and returns the exit code.
     pub(crate) fn terminate(&mut self) -> i32 {
-        self.process.take().expect("it was run").terminate()
+        self.process.take().expect("the container runs").terminate()
     }
 
     pub(crate) fn kill(&mut self) {

@@ -9,15 +9,15 @@ const CONTROLLERS: &str = "serviceaccount-controller,serviceaccount-token-contro
                            statefulset-controller,namespace-controller,clusterrole-aggregation-controller";
 
 impl Lab {
-    /// A program of the control plane, in the node's namespace.
+    /// Starts a program of the control plane in the node's namespace.
     fn control(&self, name: &str, arguments: &[&str]) -> Process {
         let mut command = self.node.netns.command(&program(name).display().to_string());
-        // Two processors have other work than to mark garbage.
+        // Less frequent garbage collection, because the machine may have only two processors.
         command.args(arguments).env("GOGC", "200").current_dir(self.directory.path());
         Process::start(name, command, self.path(&format!("{name}.log")))
     }
 
-    /// Starts etcd, at first or again.
+    /// Starts or restarts etcd.
     pub(crate) fn start_etcd(&mut self) {
         let client = "http://127.0.0.1:2379";
         let mut arguments =
@@ -27,7 +27,7 @@ impl Lab {
         self.etcd = Some(self.control("etcd", &arguments));
     }
 
-    /// Starts the API server, at first or again.
+    /// Starts the API server.
     pub(crate) fn start_apiserver(&mut self) {
         let (address, range) =
             (format!("--advertise-address={}", self.node.address), self.options.service_range);
@@ -82,7 +82,7 @@ impl Lab {
         self.apiserver = None;
     }
 
-    /// Kills the API server, and starts it again.
+    /// Kills the API server, starts it again, and waits until it is ready.
     pub(crate) fn restart_apiserver(&mut self) {
         self.kill_apiserver();
         self.start_apiserver();

@@ -6,7 +6,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
 };
 
-/// `ca.crt`, `server.crt` with its key for these names, and `client.crt` with its key for an
+/// Writes `ca.crt`, `server.crt` with a key for these names, and `client.crt` with a key for an
 /// administrator.
 pub(crate) fn authority(directory: &Path, names: &[&str]) {
     let write = |name: &str, text: String| fs::write(directory.join(name), text).unwrap();
@@ -31,7 +31,7 @@ pub(crate) fn authority(directory: &Path, names: &[&str]) {
     }
 }
 
-/// `sa.key` and `sa.pub`, which ServiceAccounts' tokens are signed and checked with.
+/// Writes `sa.key` and `sa.pub`, which sign and verify ServiceAccount tokens.
 pub(crate) fn accounts(directory: &Path) {
     let key = KeyPair::generate().unwrap();
     fs::write(directory.join("sa.key"), key.serialize_pem()).unwrap();

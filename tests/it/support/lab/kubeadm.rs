@@ -1,5 +1,5 @@
-//! A cluster as kubeadm leaves it, with ndots in the place of CoreDNS: kubeadm's own manifests,
-//! only the image changed.
+//! A cluster as kubeadm creates it, with ndots instead of CoreDNS: kubeadm's own manifests with
+//! another image.
 
 use std::{fs, process::Command, time::Duration};
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::support::turn::Turn;
 
-/// All that an operator changes.
+/// The only settings that an operator changes.
 const CONFIGURATION: &str = "
 apiVersion: kubeadm.k8s.io/v1beta4
 kind: ClusterConfiguration
@@ -19,7 +19,7 @@ networking: { serviceSubnet: 10.96.0.0/16, dnsDomain: cluster.local }
 dns: { imageRepository: registry.example/ndots, imageTag: v1.14.2 }
 ";
 
-/// The cluster's DNS server, as Pods find it.
+/// The cluster IP of the DNS Service.
 pub(crate) const DNS: &str = "10.96.0.10";
 
 pub(crate) struct Cluster {
@@ -31,7 +31,8 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// kube-proxy in this mode, and a world that knows what these arguments of dnsmasq's say.
+    /// Starts a lab with kube-proxy in this mode, and a dnsmasq with these arguments as the
+    /// upstream.
     pub(crate) fn start(turn: &Turn, options: &LabOptions, mode: &str, world: &[&str]) -> Self {
         let lab = Lab::start(turn, options);
         let proxy = lab.node.kube_proxy(mode);
@@ -42,14 +43,14 @@ impl Cluster {
         cluster
     }
 
-    /// The scheduler's, kubelet's and the container runtime's part, for the Deployment `coredns`.
+    /// Does the work of scheduler, kubelet and container runtime for the Deployment `coredns`.
     fn roll_out(&mut self) {
         let addresses = ["10.244.0.201", "10.244.0.202"];
         self.replicas = self.deployed("kube-system", "k8s-app=kube-dns", &addresses);
         until("kube-proxy's rules for kube-dns", Duration::from_secs(30), || {
             let node = &self.lab.node.netns;
             let rules = node.text("iptables-save -t nat") + &node.text("nft list ruleset");
-            // One way over UDP and one over TCP to each, as either mode writes it.
+            // One rule for UDP and one for TCP to each replica, in the notation of either mode.
             let ways = |address: &str| {
                 rules.matches(&format!("{address}:53")).count()
                     + rules.matches(&format!("{address} . 53")).count()
@@ -58,7 +59,8 @@ impl Cluster {
         });
     }
 
-    /// The Pods of a Deployment that was applied: run on the node with these addresses, and ready.
+    /// Runs the Pods of an applied Deployment on the node with these addresses, until they are
+    /// ready.
     pub(crate) fn deployed(
         &self,
         namespace: &str,
@@ -86,8 +88,8 @@ impl Cluster {
         containers
     }
 
-    /// What kubelet makes of a Pod's spec: the files it mounts, the resolv.conf of `dnsPolicy:
-    /// Default`, the arguments.
+    /// Runs a Pod's container as kubelet does: with the files it mounts, the resolv.conf of
+    /// `dnsPolicy: Default`, and the arguments.
     fn run(&self, pod: &Value, address: &str) -> Container {
         let (spec, netns) = (&pod["spec"], self.lab.node.pod(&[address]));
         let namespace = pod["metadata"]["namespace"].as_str().unwrap();
@@ -114,20 +116,20 @@ impl Cluster {
         container
     }
 
-    /// A Pod's side in a namespace, with kubelet's resolv.conf.
+    /// A Pod's network namespace, with the resolv.conf that kubelet writes.
     pub(crate) fn client(&self, namespace: &str, address: &str) -> Netns {
         let pod = self.lab.node.pod(&[address]);
         pod.resolv_conf(&resolv_conf(namespace, DNS));
         pod
     }
 
-    /// What the servers have said.
+    /// The logs of all replicas.
     pub(crate) fn logs(&self) -> String {
         self.replicas.iter().map(Container::log).collect()
     }
 }
 
-/// What `kubeadm init` applies.
+/// The DNS manifests that `kubeadm init` applies.
 pub(crate) fn manifests(lab: &Lab) -> String {
     let file = lab.path("kubeadm.yaml");
     fs::write(&file, CONFIGURATION).unwrap();

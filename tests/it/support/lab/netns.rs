@@ -23,14 +23,14 @@ pub(crate) struct Sweeper {
 impl Sweeper {
     pub(crate) fn start() -> Self {
         let mut shell = Command::new("sh");
-        // In a process group of its own: what ends the test by the keyboard is not for it.
+        // Its own process group, so that Ctrl-C ends only the tests.
         shell.args(["-c", "todo=$(cat); eval \"$todo\""]).process_group(0).stdin(Stdio::piped());
         let mut shell = shell.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let todo = Mutex::new(shell.stdin.take());
         Self { shell, todo }
     }
 
-    /// One more line of the shell's, to be run after those before it.
+    /// Adds a line to the clean-up; lines run in order.
     pub(crate) fn later(&self, line: &str) {
         if let Some(todo) = &mut *self.todo.lock().unwrap() {
             writeln!(todo, "{line}").unwrap();
@@ -45,8 +45,8 @@ impl Drop for Sweeper {
     }
 }
 
-/// A network of sixteen addresses: the test's own namespace at the first, the lab's node at the
-/// second, then guests and other nodes.
+/// A network of 16 addresses: the test's own namespace has the first, the lab's node the second;
+/// guests and further nodes follow.
 pub(crate) struct Lan {
     base: u32,
     slot: u32,
@@ -57,14 +57,15 @@ pub(crate) struct Lan {
 impl Lan {
     pub(crate) fn new(sweeper: &Sweeper) -> Self {
         static LABS: AtomicU32 = AtomicU32::new(0);
-        // 198.18.0.0/15 is for tests of devices (RFC 2544): 8192 networks. Processes that run at
-        // one time have numbers that are near.
+        // 198.18.0.0/15 is reserved for benchmarks of devices (RFC 2544) and has room for 8192 of
+        // these networks. Concurrent test processes have close process ids, so the slots of one
+        // process are far apart.
         let slot = (std::process::id() + 4099 * LABS.fetch_add(1, Ordering::Relaxed)) % 8192;
         let base = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + slot * 16;
         let bridge = Netns::new(&format!("ndots-{slot}-node"), Ipv4Addr::from(base + 2), sweeper);
         let cable = format!("ndots-{slot}");
-        // An address of its own: else it takes the lowest of its ports', and who knows the one
-        // before finds nobody for a while.
+        // A fixed link-layer address. Otherwise the bridge takes the lowest of its ports'
+        // addresses, which changes with each new port and breaks the neighbours' ARP entries.
         bridge.ip(&format!(
             "link add lan0 address 02:6e:64:00:{:02x}:{:02x} type bridge",
             slot >> 8,
@@ -80,7 +81,7 @@ impl Lan {
         Self { base, slot, next: AtomicU32::new(3), bridge }
     }
 
-    /// The test's own address.
+    /// The address of the test's own namespace.
     pub(crate) fn test_address(&self) -> Ipv4Addr {
         Ipv4Addr::from(self.base + 1)
     }
@@ -89,7 +90,7 @@ impl Lan {
         self.bridge.clone()
     }
 
-    /// One more machine.
+    /// Adds a machine to the network.
     pub(crate) fn guest(&self, sweeper: &Sweeper) -> Netns {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         assert!(number < 15, "a lab's network has room for twelve guests");
@@ -108,17 +109,17 @@ impl Lan {
         guest
     }
 
-    /// A Pod's namespace has a name of the lab's.
+    /// The number of this network, which is part of the names of all its namespaces.
     pub(crate) fn slot(&self) -> u32 {
         self.slot
     }
 }
 
-/// A network namespace; the lab's sweeper ends what runs in it, and deletes it.
+/// A network namespace. The lab's sweeper kills its processes and deletes it.
 #[derive(Clone)]
 pub(crate) struct Netns {
     pub(crate) name: String,
-    /// Where others reach it.
+    /// Its address for other machines.
     pub(crate) address: Ipv4Addr,
 }
 
@@ -131,22 +132,21 @@ impl Netns {
         netns
     }
 
-    /// A program in this namespace, with its files of `/etc/netns`.
+    /// A command that runs a program in this namespace, with its files from `/etc/netns`.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name, program]);
         command
     }
 
-    /// What a program prints, without the white space around it. It may fail: dig does where nobody
-    /// answers.
+    /// The output of a program, trimmed. The program may fail, as dig does without a reply.
     pub(crate) fn text(&self, line: &str) -> String {
         let mut words = line.split(' ');
         let output = self.command(words.next().unwrap()).args(words).output().unwrap();
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    /// Like `text`; it must succeed.
+    /// Like `text`, but the program must succeed.
     pub(crate) fn run(&self, line: &str) -> String {
         let mut words = line.split(' ');
         let output = self.command(words.next().unwrap()).args(words).output().unwrap();
@@ -154,24 +154,23 @@ impl Netns {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    /// `ip` in this namespace.
+    /// Runs `ip` in this namespace.
     pub(crate) fn ip(&self, line: &str) {
         ip(&format!("-n {} {line}", self.name));
     }
 
-    /// A command of nft's in this namespace.
+    /// Runs `nft` in this namespace.
     pub(crate) fn nft(&self, line: &str) {
         let output = self.command("nft").arg(line).output().unwrap();
         assert!(output.status.success(), "nft {line}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// What programs that are started from now on find as `/etc/resolv.conf`.
+    /// Sets `/etc/resolv.conf` for programs that start later.
     pub(crate) fn resolv_conf(&self, text: &str) {
         self.etc("resolv.conf", text);
     }
 
-    /// What programs that are started from now on find as `/etc/NAME`; the file must be there
-    /// outside, too.
+    /// Sets `/etc/NAME` for programs that start later. The file must exist on the host, too.
     pub(crate) fn etc(&self, name: &str, text: &str) {
         let directory = Path::new("/etc/netns").join(&self.name);
         fs::create_dir_all(&directory).unwrap();

@@ -1,4 +1,4 @@
-//! Nodes: a namespace with Pods' namespaces behind it, and kube-proxy.
+//! Nodes: a network namespace that routes to the namespaces of its Pods, and kube-proxy.
 
 use std::{
     net::Ipv4Addr,
@@ -18,14 +18,14 @@ pub(crate) struct Node {
     pub(crate) address: Ipv4Addr,
     pub(crate) netns: Netns,
     slot: u32,
-    /// Its Pods' addresses are `10.244.NUMBER.0/24` and `fd00:10:244:NUMBER::/64`.
+    /// The Pod networks are `10.244.NUMBER.0/24` and `fd00:10:244:NUMBER::/64`.
     number: u32,
     pods: AtomicU32,
     directory: PathBuf,
     sweeper: Arc<Sweeper>,
 }
 
-/// What kubelet writes for a Pod in this namespace.
+/// The resolv.conf that kubelet writes for a Pod in this namespace.
 pub(crate) fn resolv_conf(namespace: &str, server: &str) -> String {
     format!(
         "search {namespace}.svc.cluster.local svc.cluster.local cluster.local\nnameserver {server}\noptions ndots:5\n"
@@ -37,7 +37,7 @@ impl Node {
         Self::new("node-0", 0, lan.bridge(), lan.slot(), directory, sweeper)
     }
 
-    /// A node whose Pods and the first one's find each other.
+    /// A further node, with routes between its Pods and those of the first node.
     pub(super) fn worker(name: &str, number: u32, netns: Netns, first: &Self) -> Self {
         netns.run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
         first.netns.ip(&format!("route add 10.244.{number}.0/24 via {}", netns.address));
@@ -58,7 +58,7 @@ impl Node {
         Self { name, address: netns.address, netns, slot, number, pods, directory, sweeper }
     }
 
-    /// Makes the API's object, ready.
+    /// Creates the Node object, with condition Ready.
     pub(crate) fn register(&self, lab: &Lab) {
         let cidrs =
             [format!("10.244.{}.0/24", self.number), format!("fd00:10:244:{}::/64", self.number)];
@@ -75,13 +75,13 @@ impl Node {
         );
     }
 
-    /// An address for one of its Pods.
+    /// The Pod address that ends with this octet.
     pub(crate) fn pod_address(&self, last: u8) -> String {
         format!("10.244.{}.{last}", self.number)
     }
 
-    /// The network side of a Pod with these addresses: every packet is routed by the node, so that
-    /// its rules see it.
+    /// The network namespace of a Pod with these addresses. The node routes every packet, so its
+    /// iptables rules apply.
     pub(crate) fn pod(&self, addresses: &[&str]) -> Netns {
         let number = self.pods.fetch_add(1, Ordering::Relaxed);
         let first =
@@ -114,7 +114,8 @@ impl Node {
         pod
     }
 
-    /// kube-proxy, in mode `iptables` or `nftables`, once it has written its rules.
+    /// Starts kube-proxy in mode `iptables` or `nftables`, and waits until it has written its
+    /// rules.
     pub(crate) fn kube_proxy(&self, mode: &str) -> Process {
         let mut command = self.netns.command(&program("kube-proxy").display().to_string());
         command.arg("--kubeconfig").arg(self.directory.join("admin.conf"));

@@ -1,4 +1,4 @@
-//! Programs that run while a test does.
+//! Child processes of a test.
 
 use std::{
     fs::{self, File},
@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A program with its log in a file, killed when this is dropped.
+/// A program that logs to a file. It is killed when this is dropped.
 pub(crate) struct Process {
     pub(crate) child: Child,
     name: String,
@@ -16,7 +16,7 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(name: &str, mut command: Command, log: PathBuf) -> Self {
-        // What is started again goes on in the same log.
+        // A restarted program appends to the same log.
         let file = File::options().create(true).append(true).open(&log).unwrap();
         command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
         Self { child: command.spawn().unwrap(), name: name.to_owned(), log }
@@ -26,7 +26,7 @@ impl Process {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Panics where the program has ended, with the end of its log.
+    /// Panics with the end of the log if the program has ended.
     pub(crate) fn assert_running(&mut self) {
         if let Some(status) = self.child.try_wait().unwrap() {
             let log = self.log();
@@ -46,7 +46,7 @@ impl Process {
         assert!(status.success());
     }
 
-    /// Ends it in order; its exit code.
+    /// Sends SIGTERM, and returns the exit code.
     pub(crate) fn terminate(mut self) -> i32 {
         self.signal("TERM");
         self.child.wait().unwrap().code().unwrap_or(-1)
@@ -69,14 +69,14 @@ impl Drop for Process {
     }
 }
 
-/// Asks until there is an answer.
+/// Calls `ask` every 10 ms until it returns a value; panics after `patience`.
 pub(crate) fn until<T>(what: &str, patience: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(begun.elapsed() < patience, "no sign of {what} within {patience:?}");
+        assert!(begun.elapsed() < patience, "waited {patience:?} in vain for: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -52,6 +52,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Check { file }) => check(&file),
         Some(Command::Explain(flags)) => return explain::explain(&flags),
         Some(Command::Query(flags)) => return explain::query(&flags),
+        Some(Command::Plugins { name }) => {
+            say!("{}", name.map_or_else(plugin::list, plugin::page));
+            Ok(ExitCode::SUCCESS)
+        }
         None => server(&cli.server),
     };
     match done {
@@ -69,10 +73,7 @@ fn server(flags: &ServerFlags) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if flags.plugins {
-        plugin::ALL
-            .iter()
-            .filter(|entry| entry.is_here())
-            .for_each(|entry| say!("dns.{}", entry.name));
+        plugin::available().for_each(|directive| say!("dns.{}", directive.name));
         return Ok(ExitCode::SUCCESS);
     }
     serve::run(&Text::of_file(flags.conf.as_deref())?, flags, None)

@@ -1,10 +1,10 @@
-//! Drives one question through the plugins of its server block, synchronously: what needs the
-//! network comes out as a [`Step`], and the run goes on when the dispatcher has done it.
+//! Runs a query through the plugins of its server block. A run is synchronous: if it needs the
+//! network, it returns a [`Step`], and the dispatcher resumes it with the result.
 //!
-//! On the way down each plugin says [`Flow`], on the way up [`Back`]. A question that a plugin asks
-//! (an alias's target, a candidate of the search path) runs through the same driver, from the
-//! plugin below or from the top of the block that the name belongs to. Whether a zone is handed
-//! over is decided on the way down; its records are many messages, which do not pass through here.
+//! On the way down each plugin returns a [`Flow`], on the way up a [`Back`]. A nested query of a
+//! plugin (an alias's target, a name of the search list) uses the same driver. It starts at the
+//! plugin below, or at the top of the block that the name belongs to. The way down also decides
+//! about a zone transfer; its records are sent as many messages and do not pass through here.
 
 use std::{
     fmt,
@@ -24,22 +24,21 @@ use crate::{
 
 pub use crate::transport::Transport;
 
-/// What a question becomes.
+/// The outcome of a query.
 pub type Reply = Result<Response, QueryError>;
 
-/// One Corefile directive at work. It holds no socket, clock or task, and any number of threads
-/// call it.
+/// A plugin of a server block. It holds no socket, clock or task, and many threads call it at once.
 pub trait Plugin: Send + Sync {
     /// The directive's name.
     fn name(&self) -> &'static str;
 
-    /// On the way down.
+    /// Handles a query on the way down.
     fn query(&self, _cx: &mut Cx, _query: &Query) -> Flow {
         Flow::Next
     }
 
-    /// On the way up: the reply to `query`. Where this plugin asked a nested question, `reply` is
-    /// the reply to that question, and `nested` describes it; else the plugins below gave `reply`.
+    /// Handles a reply on the way up. With `nested`, `reply` belongs to the nested query of this
+    /// plugin that `nested` describes. Otherwise it comes from the plugins below.
     fn response(
         &self,
         _cx: &mut Cx,
@@ -50,29 +49,29 @@ pub trait Plugin: Send + Sync {
         Back::Up(reply)
     }
 
-    /// The zone whose apex the question names, whole, where it is this plugin's; or what is said
-    /// instead.
+    /// The transfer of the zone whose apex the question names, if this plugin has the zone; or the
+    /// response to send instead.
     fn transfer(&self, _question: &Question) -> Option<Result<Transfer, Response>> {
         None
     }
 
-    /// Why it cannot answer yet what it is there to answer; the `ready` page shows it.
+    /// Whether the plugin cannot answer yet. The `ready` page shows the reason.
     fn unready(&self) -> Option<Unready> {
         None
     }
 
-    /// After the reply to a client's question is written, to log or count it.
+    /// Called after the reply to a client is written, to log or count it.
     fn sent(&self, _cx: &mut Cx, _query: &Query, _sent: &Sent) {}
 }
 
-/// Says that a plugin cannot answer yet.
+/// A plugin that cannot answer yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unready {
-    /// What holds it up, where waiting will not help.
+    /// The reason, if waiting does not help.
     pub why: Option<String>,
 }
 
-/// What a plugin says on the way down.
+/// The decision of a plugin on the way down.
 pub enum Flow {
     Next,
     Answer(Response),
@@ -80,11 +79,11 @@ pub enum Flow {
     Drop,
     Ask(Ask),
     Forward(Exchange),
-    /// Whoever asks may have the zone: the first plugin below that has it hands it over.
+    /// The client may transfer the zone. The first plugin below that has it provides the records.
     Transfer,
 }
 
-/// What a plugin says on the way up.
+/// The decision of a plugin on the way up.
 pub enum Back {
     Up(Reply),
     Ask(Ask),
@@ -108,7 +107,7 @@ pub struct Nested<'r> {
     pub step: u32,
 }
 
-/// Where a nested question enters.
+/// Where a nested query starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum From {
     /// At the next plugin.
@@ -117,26 +116,25 @@ pub enum From {
     Top,
 }
 
-/// One question to a group of upstreams: which of them, how often and over what is the group's to
-/// say.
+/// A query to a group of upstreams. The group decides which upstream, transport and retries to use.
 #[derive(Clone)]
 pub struct Exchange {
     pub query: Query,
     pub group: Arc<upstream::Group>,
 }
 
-/// What the dispatcher must do next. Nothing else ever reaches the network.
+/// What the dispatcher must do next. Plugins reach the network in no other way.
 pub enum Step {
     Done(Reply),
     Drop,
-    /// Have it answered, within [`Cx::patience`], and call [`Run::resume`].
+    /// Do the exchange, within [`Cx::patience`], and call [`Run::resume`].
     Exchange(Exchange),
-    /// Send all of it; that is the end.
+    /// Send the zone. The run has ended.
     Transfer(Transfer),
 }
 
-/// Everything that an answer may depend on besides the question and the configuration; and what
-/// plugins leave for the dispatcher.
+/// The context of a query: everything besides the question and the configuration that an answer may
+/// depend on, and what plugins leave for the dispatcher.
 #[derive(Debug)]
 pub struct Cx {
     pub started: Instant,
@@ -144,18 +142,19 @@ pub struct Cx {
     pub peer: SocketAddr,
     pub local: SocketAddr,
     pub transport: Transport,
-    /// A question of our own, asked to have its answer in the cache; nobody waits for the reply.
+    /// Whether this is a query of the server itself, which only fills the cache and has no client.
     pub refresh: bool,
     /// How long the dispatcher waits for an exchange before it resumes the run with
-    /// [`QueryError::Impatient`]. The exchange goes on.
+    /// [`QueryError::Impatient`]. The exchange itself continues.
     pub patience: Option<Duration>,
-    /// Questions to ask as a refresh once the reply is out.
+    /// Queries to run as a refresh after the reply is sent.
     pub refreshes: Vec<Query>,
     /// Lines for the log.
     pub lines: Vec<Line>,
-    /// The plugin that gave the reply; empty where none did.
-    pub answered_by: &'static str,
-    /// Spreads load; holds nothing that an attacker must not guess.
+    /// The plugin that gave the reply; empty if none did.
+    answered_by: &'static str,
+    reply_source: ReplySource,
+    /// For spreading load. An attacker can predict it.
     pub random: SplitMix64,
 }
 
@@ -178,11 +177,26 @@ impl Cx {
             refreshes: Vec::new(),
             lines: Vec::new(),
             answered_by: "",
+            reply_source: ReplySource::Local,
             random: SplitMix64::new(seed),
         }
     }
 
-    /// Lowers the patience to this time.
+    /// The plugin that gave the reply; empty if none did.
+    pub fn answered_by(&self) -> &'static str {
+        self.answered_by
+    }
+
+    pub fn reply_source(&self) -> ReplySource {
+        self.reply_source
+    }
+
+    /// Records which plugin gave the reply.
+    pub fn set_answered(&mut self, plugin: &'static str, source: ReplySource) {
+        (self.answered_by, self.reply_source) = (plugin, source);
+    }
+
+    /// Lowers the patience to this time if it is longer.
     pub fn wait_at_most(&mut self, time: Duration) {
         self.patience = Some(self.patience.map_or(time, |patience| patience.min(time)));
     }
@@ -192,12 +206,21 @@ impl Cx {
     }
 }
 
+/// Where a reply comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplySource {
+    /// From memory. No cache keeps it, so that a change shows at once.
+    Local,
+    /// From the network. A cache may keep it.
+    Upstream,
+}
+
 /// A line for the log, without its level's prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     pub level: Level,
     pub text: String,
-    /// What the line is about, for readers that want more than a text.
+    /// The query of the line, for structured logs.
     pub answered: Option<Box<Answered>>,
 }
 
@@ -207,7 +230,7 @@ impl Line {
     }
 }
 
-/// A client's question with its reply.
+/// A query of a client with its reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered {
     pub peer: SocketAddr,
@@ -242,15 +265,15 @@ pub struct Sent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueryError {
     Upstream(upstream::UpstreamError),
-    /// A question caused more questions than [`limits::NESTED_QUERIES`].
+    /// A query caused more nested queries than [`limits::NESTED_QUERIES`].
     TooManyAsks,
     /// No server block has the name.
     NotRouted,
-    /// The last plugin of a block passed the question on.
+    /// The last plugin of a block passed the query on.
     NoNextPlugin(&'static str),
-    /// The exchange goes on, but whoever asked has waited long enough.
+    /// The exchange continues, but the query has waited long enough.
     Impatient,
-    /// As many questions wait for upstreams as may.
+    /// The limit of queries that wait for upstreams is reached.
     Overloaded,
 }
 
@@ -293,13 +316,13 @@ impl fmt::Display for QueryError {
 
 /// The server blocks, as the driver sees them.
 pub trait Router {
-    /// The block that answers a question which is asked from the top.
+    /// The block for a nested query that starts at the top.
     fn route(&self, question: &Question) -> Option<usize>;
     /// A block's plugins in their order.
     fn plugins(&self, block: usize) -> &[Arc<dyn Plugin>];
 }
 
-/// A question on its way.
+/// A query on its way through the plugins.
 pub struct Run {
     queries: SmallVec<[Query; 1]>,
     frames: SmallVec<[Frame; 12]>,
@@ -332,7 +355,7 @@ struct At {
 }
 
 impl Run {
-    /// A client's question, or one of our own, from the top of `block`.
+    /// Starts a query at the top of `block`.
     pub fn start(router: &dyn Router, cx: &mut Cx, block: usize, query: Query) -> (Self, Step) {
         let mut run =
             Self { queries: [query].into_iter().collect(), frames: SmallVec::new(), asks: 0 };
@@ -340,12 +363,12 @@ impl Run {
         (run, step)
     }
 
-    /// Goes on with what an exchange brought.
+    /// Continues with the result of an exchange.
     pub fn resume(&mut self, router: &dyn Router, cx: &mut Cx, reply: Reply) -> Step {
         self.ascend(router, cx, reply)
     }
 
-    /// The question that started the run.
+    /// The query that started the run.
     pub fn query(&self) -> &Query {
         &self.queries[0]
     }
@@ -364,7 +387,7 @@ impl Run {
                     at.plugin += 1;
                 }
                 Flow::Answer(response) => {
-                    cx.answered_by = plugin.name();
+                    cx.set_answered(plugin.name(), ReplySource::Local);
                     return self.ascend(router, cx, Ok(response));
                 }
                 Flow::Drop => return Step::Drop,
@@ -403,31 +426,31 @@ impl Run {
         frame: Frame,
         exchange: Exchange,
     ) -> Step {
-        cx.answered_by = name;
+        cx.set_answered(name, ReplySource::Upstream);
         self.frames.push(frame);
         Step::Exchange(exchange)
     }
 
-    /// A name that is no plugin's apex is nobody's to hand over, and only a client can be handed a
-    /// zone.
+    /// Only a client's own query can start a transfer, not a nested query. If no plugin has the zone,
+    /// the response is NOTAUTH.
     fn transfer(&mut self, router: &dyn Router, cx: &mut Cx, at: At) -> Step {
         let question = &self.queries[at.query].question;
         let mut below = router.plugins(at.block)[at.plugin + 1..].iter();
         let instead =
             match below.find_map(|plugin| Some((plugin.name(), plugin.transfer(question)?))) {
                 Some((name, Ok(transfer))) if at.query == 0 => {
-                    cx.answered_by = name;
+                    cx.set_answered(name, ReplySource::Local);
                     return Step::Transfer(transfer);
                 }
                 Some((_, Err(response))) => response,
                 Some((_, Ok(_))) | None => Response::of(Rcode::NOTAUTH),
             };
-        cx.answered_by = router.plugins(at.block)[at.plugin].name();
+        cx.set_answered(router.plugins(at.block)[at.plugin].name(), ReplySource::Local);
         self.ascend(router, cx, Ok(instead))
     }
 
-    /// Enters a nested question; the asking plugin's frame waits for its reply. Where that fails,
-    /// the frame is gone: a plugin that asks whatever it is told ends here.
+    /// Starts a nested query; the frame of the plugin waits for the reply. On error the frame is
+    /// dropped, so that a plugin that reacts to every reply with a new query comes to an end.
     fn ask(&mut self, router: &dyn Router, frame: Frame, ask: Ask) -> Result<At, QueryError> {
         let Ask { question, from, step } = ask;
         self.asks += 1;

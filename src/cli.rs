@@ -13,7 +13,10 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, 
 
 pub use explain::{Explain, Output, Query};
 
-use crate::server::{Listen, Scheme};
+use crate::{
+    plugin::{self, Directive},
+    server::{Listen, Scheme},
+};
 
 /// The DNS server of a Kubernetes cluster, in the place of CoreDNS.
 ///
@@ -104,6 +107,13 @@ pub enum Command {
         after_help = "Examples:\n  ndots query my-service -n default @10.96.0.10\n  ndots query _web._tcp.prometheus.monitoring.svc.cluster.local. SRV\n  ndots query example.com. AAAA --server tls://1.1.1.1"
     )]
     Query(Box<Query>),
+    /// List the plugins, or show the arguments, options and an example of one
+    #[command(after_help = "Example:\n  ndots plugins forward")]
+    Plugins {
+        /// The plugin [default: a list of all plugins]
+        #[arg(value_name = "NAME", value_parser = plugin_name)]
+        name: Option<&'static Directive>,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -140,6 +150,11 @@ fn compat(text: &str) -> Result<Listen, String> {
     let scheme = known.ok_or_else(|| format!("`{scheme}` is neither `dns` nor `tls`"))?;
     let address = address.parse().map_err(|_| format!("`{address}` is no address with a port"))?;
     Ok(Listen { scheme, address })
+}
+
+/// The descriptor of a plugin, by its name in a Corefile.
+fn plugin_name(name: &str) -> Result<&'static Directive, String> {
+    plugin::find(name).ok_or_else(|| plugin::missing(name))
 }
 
 /// A zone that a Corefile takes for one word.

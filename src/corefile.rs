@@ -1,8 +1,8 @@
-//! The Corefile: text to server blocks, and mistakes to messages that say where, what and how to
-//! mend it.
+//! The Corefile: parses text into server blocks and reports errors with position, reason and
+//! remedy.
 //!
-//! Pure: files are read through [`Reader`], the environment comes as a function. What a directive's
-//! words mean is not decided here: plugins read them with [`Arguments`].
+//! Pure: files and environment variables are read through [`Reader`]. This module does not know what
+//! a directive means: plugins read its arguments with [`Arguments`].
 
 mod arguments;
 mod arpa;
@@ -27,11 +27,11 @@ pub use lex::Token;
 pub use suggest::nearest;
 pub use value::go_duration;
 
-/// What a Corefile without a server block means, as in CoreDNS: on the port of `-dns.port`.
+/// As in CoreDNS, a Corefile without a server block means this block, at the port of `-dns.port`.
 const DEFAULT: &str = ". {\n    whoami\n    log\n}\n";
 
-/// A Corefile as it was written, imports and snippets put in. It prints as a Corefile that reads as
-/// the same blocks, where no variable's value looks like a variable.
+/// A Corefile with its imports and snippets expanded. It prints as a Corefile that parses to the
+/// same blocks, unless the value of a variable looks like a variable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Corefile {
     pub blocks: Vec<Block>,
@@ -41,11 +41,11 @@ pub struct Corefile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
     pub keys: Vec<Key>,
-    /// In the order of the file; a directive may stand several times.
+    /// In the order of the file. A directive may occur several times.
     pub directives: Vec<Line>,
 }
 
-/// A directive or an option of one: its name, its arguments, and what stands in its braces.
+/// A directive or an option: its name, its arguments, and the lines in its braces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     pub name: Token,
@@ -53,24 +53,25 @@ pub struct Line {
     pub body: Vec<Self>,
 }
 
-/// What a Corefile may need from outside.
+/// Access to files and environment variables.
 pub trait Reader {
     /// # Errors
-    /// A short reason: it does not exist, is a directory, or is no UTF-8.
+    /// A short reason: the file does not exist, is a directory, or is not UTF-8.
     fn read(&self, path: &str) -> Result<String, String>;
 
-    /// The names in a directory, in any order, those of directories with a slash behind; none where
-    /// it cannot be read. The path is empty for the working directory and else ends with a slash.
+    /// The names in a directory, in any order; names of directories end with a slash. The list is
+    /// empty if the directory cannot be read. The path ends with a slash, or is empty for the working
+    /// directory.
     fn list(&self, directory: &str) -> Vec<String>;
 
     /// An environment variable; the name is not empty and has no `=` in it.
     fn env(&self, name: &str) -> Option<String>;
 }
 
-/// Reads a Corefile. `path` names it in messages, and imports are relative to its directory.
+/// Parses a Corefile. `path` names it in messages, and imports are relative to its directory.
 ///
-/// All mistakes are told, in `diagnostics`, which is fresh; with an error among them the result is
-/// what could be made of the file, for plugins to find more.
+/// All errors go to `diagnostics`, which must be empty. After an error the result holds the valid
+/// parts of the file, so that plugins can report more errors.
 pub fn parse(
     path: &str,
     text: &str,
@@ -86,13 +87,13 @@ pub fn parse(
     Corefile { blocks }
 }
 
-/// For fuzzing: whatever a text says, reading it ends, and what is printed of it reads as the same.
+/// For fuzzing: parses any text, and parses the printed result again.
 ///
 /// # Panics
-/// Where that is not so.
+/// If the two results differ.
 pub fn round_trip(text: &str) {
     let mut diagnostics = Diagnostics::default();
-    let corefile = parse("Corefile", text, &Nowhere, &mut diagnostics);
+    let corefile = parse("Corefile", text, &EmptyReader, &mut diagnostics);
     diagnostics.render(true);
     diagnostics.lines().for_each(drop);
     if diagnostics.has_errors() {
@@ -100,15 +101,15 @@ pub fn round_trip(text: &str) {
     }
     let printed = corefile.to_string();
     let mut diagnostics = Diagnostics::default();
-    let again = parse("Corefile", &printed, &Nowhere, &mut diagnostics);
+    let again = parse("Corefile", &printed, &EmptyReader, &mut diagnostics);
     assert!(!diagnostics.has_errors(), "{printed}\n{}", diagnostics.render(false));
     assert_eq!(corefile, again, "{printed}");
 }
 
 /// No files and no variables.
-struct Nowhere;
+struct EmptyReader;
 
-impl Reader for Nowhere {
+impl Reader for EmptyReader {
     fn read(&self, _: &str) -> Result<String, String> {
         Err("there are no files here".to_owned())
     }

@@ -28,7 +28,9 @@ use crate::{
         LoadBalancerPoint, Namespace, Object, Outside, Protocol, Service, ServicePort,
     },
     plugin::{self, Need, ReloadState},
-    server::{BuildContext, Fault, Listen, Outcome, Scheme, Server, Written, assemble, check},
+    server::{
+        AssembleError, BlockConfig, BuildContext, Listen, Outcome, Scheme, Server, assemble, check,
+    },
     wire::{
         Ede, Name, Owner, Query, Question, Rcode, Rdatas, RecordSet, Response, Room, Sets, Type,
     },
@@ -162,7 +164,7 @@ pub fn corefile(data: &[u8]) {
     }
     let (metrics, files) = (&Arc::new(Metrics::default()), &HashMap::new());
     let (stores, modified, hosts) = (&HashMap::new(), &HashMap::new(), &HashMap::new());
-    let kept = &ReloadState::default();
+    let previous = &ReloadState::default();
     let context = BuildContext {
         metrics,
         stores,
@@ -170,14 +172,17 @@ pub fn corefile(data: &[u8]) {
         modified,
         hosts,
         own_addresses: &[],
-        kept,
+        previous,
         seed: 1,
         cookies: None,
     };
     for block in checked {
         let keys = block.keys.into_iter().map(|(zone, _)| (zone, LISTEN)).take(1).collect();
-        let assembled = assemble(&[Written { keys, checked: block.checked }], &context);
-        assert!(!matches!(assembled, Err(Fault::Overlap(_))), "a single key overlaps with nothing");
+        let assembled = assemble(&[BlockConfig { keys, checked: block.checked }], &context);
+        assert!(
+            !matches!(assembled, Err(AssembleError::Overlap(_))),
+            "a single key overlaps with nothing"
+        );
     }
 }
 
@@ -264,7 +269,7 @@ fn server() -> Server {
     let checked = plugin::check(&corefile.blocks[0], &[Name::root()], &mut diagnostics);
     let mut index = Index::default();
     facts().into_iter().for_each(|change| index.apply(change, 1));
-    let sources = checked.settings.iter().flat_map(|(_, settings)| settings.needs());
+    let sources = checked.needs();
     let stores: HashMap<_, _> = sources
         .filter_map(|need| {
             if let Need::Source { source, .. } = need {
@@ -275,7 +280,7 @@ fn server() -> Server {
         })
         .collect();
     let (metrics, files) = (&Arc::new(Metrics::default()), &HashMap::new());
-    let (stores, modified, hosts, kept) =
+    let (stores, modified, hosts, previous) =
         (&stores, &HashMap::new(), &HashMap::new(), &ReloadState::default());
     let context = BuildContext {
         metrics,
@@ -284,11 +289,11 @@ fn server() -> Server {
         modified,
         hosts,
         own_addresses: &[],
-        kept,
+        previous,
         seed: 1,
         cookies: None,
     };
-    let written = Written { keys: vec![(Name::root(), LISTEN)], checked };
+    let written = BlockConfig { keys: vec![(Name::root(), LISTEN)], checked };
     assemble(&[written], &context).map(|assembled| assembled.server).unwrap_or_default()
 }
 

@@ -1,8 +1,7 @@
-//! Which server block answers a question, and what goes back to who asked: the one door for every
-//! transport.
+//! Selects the server block for a query and encodes the reply. Every transport uses this module.
 //!
-//! A [`Server`] is immutable; a reload makes another one. A question that leaves the machine ends
-//! on the server it began with.
+//! A [`Server`] is immutable; a reload builds a new one. A query that waits for an upstream ends on
+//! the server where it began.
 
 mod assemble;
 mod blocks;
@@ -19,13 +18,13 @@ use crate::{
     wire::{Malformed, Query, Question, Rcode, Response, Room, refusal},
 };
 
-pub use crate::{chain::Exchange, transport::Scheme};
-pub use assemble::{Assembled, BuildContext, Enabled, Fault, Written, assemble};
+pub use crate::{chain::Exchange, plugin::BuildContext, transport::Scheme};
+pub use assemble::{AssembleError, Assembled, BlockConfig, EnabledPlugin, assemble};
 pub use blocks::{Block, Overlap, Server};
 pub use check::{CheckedBlock, check};
 pub use transfer::Outgoing;
 
-/// An address that is listened on, and what is spoken there.
+/// The address and the protocol of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Listen {
     pub scheme: Scheme,
@@ -44,36 +43,35 @@ impl fmt::Display for Listen {
     }
 }
 
-/// What a transport does next.
+/// What the transport must do next.
 pub enum Outcome {
-    /// Send what was appended.
+    /// Send the appended reply.
     Reply,
     /// Send nothing.
     Silence,
-    /// Have the exchange answered, and call [`Server::resume`].
+    /// Do the exchange and call [`Server::resume`].
     Exchange(Box<Pending>, Exchange),
-    /// Send its messages, and end with [`Server::transferred`]; only for who asks over a stream of
-    /// messages.
+    /// Send the messages and call [`Server::transferred`]. Only a client over TCP or TLS gets it.
     Transfer(Box<Outgoing>),
 }
 
-/// A question that waits for an upstream.
+/// A query that waits for an upstream.
 pub struct Pending {
     run: Run,
     at: At,
 }
 
-/// Where a question came in.
+/// The listener and the block of a query.
 #[derive(Clone, Copy)]
 struct At {
-    /// Its blocks are those that nested questions are routed among.
+    /// Nested queries are routed among the blocks of this listener.
     listener: usize,
     block: usize,
     request_octets: usize,
 }
 
 impl Server {
-    /// A message that came in at `listen`. Appends the reply to `out`.
+    /// Handles a message that `listen` received. Appends the reply to `out`.
     pub fn receive(
         &self,
         listen: Listen,
@@ -108,7 +106,7 @@ impl Server {
         }
     }
 
-    /// Goes on with what an exchange brought.
+    /// Continues with the result of an exchange.
     pub fn resume(
         &self,
         mut pending: Box<Pending>,
@@ -121,8 +119,8 @@ impl Server {
         self.step(*pending, step, cx, out)
     }
 
-    /// A question of our own, as if it came in at `listen`; what it brings stays in the caches and
-    /// nothing is appended.
+    /// Runs a query of the server itself as if `listen` had received it. The reply goes to the caches
+    /// only.
     pub fn refresh(&self, listen: Listen, query: Query, cx: &mut Cx) -> Outcome {
         cx.refresh = true;
         let Some(listener) = self.listener(listen) else { return Outcome::Silence };
@@ -170,17 +168,17 @@ impl Server {
             cx,
             out,
         );
-        self.tell(pending.at.block, cx, query, &sent);
+        self.notify_sent(pending.at.block, cx, query, &sent);
         Outcome::Reply
     }
 
-    fn tell(&self, block: usize, cx: &mut Cx, query: &Query, sent: &Sent) {
+    fn notify_sent(&self, block: usize, cx: &mut Cx, query: &Query, sent: &Sent) {
         for plugin in &self.blocks()[block].plugins {
             plugin.sent(cx, query, sent);
         }
     }
 
-    /// An answer that no block gives.
+    /// Answers a query that belongs to no block.
     fn refuse(
         &self,
         query: &Query,
@@ -230,14 +228,14 @@ impl Server {
             .cookies
             .zip(edns.cookie)
             .map(|(secret, client)| secret.cookie(client, cx.peer.ip(), cx.now));
-        // HTTP and QUIC say it in their own ways (RFC 9250 §5.5.2).
-        let told = edns.keepalive && framing == Framing::Length;
-        let keepalive = told.then_some((limits::TCP_IDLE_TIME.as_millis() / 100) as u16);
+        // HTTP and QUIC have their own ways to keep a connection (RFC 9250 §5.5.2).
+        let advertised = edns.keepalive && framing == Framing::Length;
+        let keepalive = advertised.then_some((limits::TCP_IDLE_TIME.as_millis() / 100) as u16);
         Room { cookie, keepalive, ..room }
     }
 }
 
-/// The blocks of one listener, for questions that plugins ask.
+/// The blocks of one listener, for nested queries.
 struct Routes<'s> {
     server: &'s Server,
     listener: usize,
@@ -253,6 +251,6 @@ impl Router for Routes<'_> {
     }
 }
 
-/// Ports of services that answer whatever they are sent (RFC 862 to 868): an error that goes there
-/// would come back as the next one's cause.
+/// Ports of services that answer every datagram (RFC 862 to 868). An error reply to one of them would
+/// start an endless exchange.
 const ANSWERS_ANYTHING: [u16; 5] = [7, 13, 17, 19, 37];

@@ -14,7 +14,7 @@ use crate::{
     metrics::Metrics,
     net::listeners::{self, ListenConfig},
     plugin::{Host, Need, ReloadState, Source},
-    server::{Assembled, BuildContext, CheckedBlock, Fault, Listen, Written, assemble},
+    server::{AssembleError, Assembled, BlockConfig, BuildContext, CheckedBlock, Listen, assemble},
     wire::CookieSecret,
     zone::Store,
 };
@@ -62,7 +62,7 @@ pub(super) fn compose(
     mut configuration: Configuration,
     metrics: &Arc<Metrics>,
     stores: &HashMap<Source, Arc<Store>>,
-    kept: &ReloadState,
+    previous: &ReloadState,
     cookies: CookieSecret,
 ) -> anyhow::Result<Built> {
     let interfaces = if_addrs::get_if_addrs().context("cannot read this machine's addresses")?;
@@ -91,7 +91,7 @@ pub(super) fn compose(
             }
         }
         let spans: Vec<_> = block.keys.iter().map(|(zone, key)| (zone.clone(), key.span)).collect();
-        written.push((Written { keys, checked: block.checked }, spans));
+        written.push((BlockConfig { keys, checked: block.checked }, spans));
     }
     let (written, spans): (Vec<_>, Vec<_>) = written.into_iter().unzip();
     let own_addresses = &own_addresses(&interfaces);
@@ -103,13 +103,13 @@ pub(super) fn compose(
         modified,
         hosts,
         own_addresses,
-        kept,
+        previous,
         seed: rand::random(),
         cookies,
     };
-    let assembled = assemble(&written, &context).map_err(|fault| match fault {
-        Fault::Plugin(reason) => anyhow!(reason),
-        Fault::Overlap(overlap) => {
+    let assembled = assemble(&written, &context).map_err(|error| match error {
+        AssembleError::Plugin { .. } => anyhow!(error),
+        AssembleError::Overlap(overlap) => {
             let span = spans[overlap.block]
                 .iter()
                 .rev()

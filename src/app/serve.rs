@@ -21,7 +21,7 @@ use crate::{
         listeners::Listeners,
         log::{Format, Log},
     },
-    plugin::{self, Readiness, ReloadState, Timed},
+    plugin::{self, Outputs, Readiness, ReloadState, Timed},
     server::{Assembled, Listen},
     wire::{CookieSecret, Question},
 };
@@ -113,7 +113,7 @@ struct Process {
     readiness: Arc<Readiness>,
     lameduck: std::time::Duration,
     timed: Vec<Arc<dyn Timed>>,
-    kept: ReloadState,
+    reload_state: ReloadState,
     cookies: CookieSecret,
     /// `None` where no change is to be taken over.
     watched: Option<Watched>,
@@ -149,21 +149,18 @@ impl Process {
             cookies,
         )?;
         listen_config::add_compat(&mut listen_configs, &flags.compat_listener)?;
-        assembled.tell_enabled(&metrics);
+        assembled.count_enabled(&metrics);
         let Assembled {
             server,
-            pages,
-            readiness,
+            outputs,
             lameduck,
-            warnings,
-            timed,
             stacktrace,
             watch_corefile,
             watch_files,
             probes,
-            kept,
             ..
         } = assembled;
+        let Outputs { pages, readiness, warnings, timed, reload_state, .. } = outputs;
         log.debug(server.debug);
         said::trace_panics(stacktrace);
         warnings.into_iter().for_each(|warning| log.say(Level::Warning, warning));
@@ -202,7 +199,7 @@ impl Process {
             readiness,
             lameduck,
             timed,
-            kept,
+            reload_state,
             cookies,
             watched,
             tasks,
@@ -270,27 +267,35 @@ impl Process {
         // Before anything takes time: what changes meanwhile is the next reload's.
         let watched = Watched::new(&text, compose::files(&configuration));
         self.sources.start(&needed).await?;
-        let Built { assembled: built, mut listen_configs } = compose::compose(
+        let Built { assembled: mut built, mut listen_configs } = compose::compose(
             configuration,
             &self.metrics,
             &self.sources.stores(),
-            &self.kept,
+            &self.reload_state,
             self.cookies,
         )?;
         listen_config::add_compat(&mut listen_configs, &flags.compat_listener)?;
         self.listeners.open(&listen_configs)?;
-        built.tell_enabled(&self.metrics);
+        built.count_enabled(&self.metrics);
         self.log.debug(built.server.debug);
         said::trace_panics(built.stacktrace);
-        built.warnings.into_iter().for_each(|warning| self.log.say(Level::Warning, warning));
+        std::mem::take(&mut built.outputs.warnings)
+            .into_iter()
+            .for_each(|warning| self.log.say(Level::Warning, warning));
         self.dispatcher.server.store(Arc::new(built.server));
-        said::write_due(&std::mem::replace(&mut self.timed, built.timed), None, &self.log);
+        said::write_due(
+            &std::mem::replace(&mut self.timed, std::mem::take(&mut built.outputs.timed)),
+            None,
+            &self.log,
+        );
         self.listeners.serve(&self.dispatcher, &listen_configs)?;
         self.sources.keep(&needed).await;
-        (self.readiness, self.lameduck, self.kept) = (built.readiness, built.lameduck, built.kept);
+        let Outputs { readiness, reload_state, pages, .. } = built.outputs;
+        (self.readiness, self.lameduck, self.reload_state) =
+            (readiness, built.lameduck, reload_state);
         self.watched = watched.only(built.watch_corefile, built.watch_files);
         spawn_probes(&mut self.tasks, &self.listeners, built.probes);
-        self.admin.serve(built.pages).await
+        self.admin.serve(pages).await
     }
 
     /// No new questions are invited, those that still come are answered, then what is on its way is

@@ -1,5 +1,4 @@
-//! Reading a directive's words: each reader says one good sentence where a word is not what it
-//! should be.
+//! Reads the arguments of a directive. Each reader reports a missing or invalid argument.
 
 use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
 
@@ -8,12 +7,12 @@ use super::{Diagnostic, Diagnostics, Line, Span, Token, go_duration, key, neares
 /// A cursor over the arguments of one line, a directive's or an option's.
 ///
 /// ```text
-/// let ttl = words.number("the TTL", 0, 3600);          // what is missing or wrong is told, and is `None`
-/// words.options(|option| match option.name() {
+/// let ttl = arguments.number("the TTL", 0, 3600);  // `None` after an error, which is reported
+/// arguments.options(|option| match option.name() {
 ///     "lameduck" => settings.lameduck = option.duration("the time"),
-///     _ => option.unknown(&["lameduck"]),
-/// });                                                  // words that an option leaves are told
-/// words.end();
+///     _ => option.unknown(&["lameduck"], &[]),
+/// });                                              // reports arguments that are left unread
+/// arguments.end();
 /// ```
 pub struct Arguments<'w> {
     /// The directive, for messages.
@@ -36,17 +35,17 @@ impl<'w> Arguments<'w> {
         &self.line.name.text
     }
 
-    /// Where the name stands.
+    /// The position of the name.
     pub fn span(&self) -> Span {
         self.line.name.span
     }
 
-    /// Whether no word is left.
+    /// Whether all arguments have been read.
     pub fn is_empty(&self) -> bool {
         self.at >= self.line.arguments.len()
     }
 
-    /// Reads every line of the body with `read`. Arguments and braces that it leaves are told.
+    /// Reads every line of the body with `read`. Arguments and braces that it leaves unread are errors.
     pub fn options(&mut self, mut read: impl FnMut(&mut Arguments<'_>)) {
         self.body_read = true;
         let line = self.line;
@@ -74,7 +73,7 @@ impl<'w> Arguments<'w> {
         }
     }
 
-    /// Where the last of several lines with this name counts, says so.
+    /// Warns if an earlier line of the body has the same name, because only the last one counts.
     pub fn once(&mut self) {
         let name = self.name();
         let Some(first) = self.before.iter().find(|line| line.name.text == name) else { return };
@@ -92,19 +91,19 @@ impl<'w> Arguments<'w> {
         self.diagnostics.warning(span, format!("plugin/{}: {message}", self.plugin))
     }
 
-    /// Whether the next word is a number: some directives tell their arguments apart by it.
+    /// Whether the next argument is a number, by which some directives distinguish their arguments.
     pub fn next_is_number(&self) -> bool {
         self.line.arguments.get(self.at).is_some_and(|token| token.text.parse::<i64>().is_ok())
     }
 
-    /// The next word, if there is one.
+    /// The next argument, if there is one.
     pub fn optional(&mut self) -> Option<&'w Token> {
         let token = self.line.arguments.get(self.at)?;
         self.at += 1;
         Some(token)
     }
 
-    /// The next word; where there is none, `what` is missing.
+    /// The next argument. If there is none, `what` is reported as missing.
     pub fn required(&mut self, what: &str) -> Option<&'w Token> {
         let token = self.optional();
         if token.is_none() {
@@ -115,14 +114,14 @@ impl<'w> Arguments<'w> {
         token
     }
 
-    /// All words that are left.
+    /// All arguments that are left.
     pub fn rest(&mut self) -> &'w [Token] {
         let rest = self.line.arguments.get(self.at..).unwrap_or_default();
         self.at = self.line.arguments.len();
         rest
     }
 
-    /// No word may be left.
+    /// Reports an argument that was not read.
     pub fn end(&mut self) {
         let name = self.name();
         if let Some(extra) = self.rest().first() {
@@ -131,7 +130,7 @@ impl<'w> Arguments<'w> {
         }
     }
 
-    /// There may be no braces.
+    /// Reports braces that were not read.
     pub fn no_body(&mut self) {
         let (line, name) = (self.line, self.name());
         if let Some(first) = line.body.first().filter(|_| !self.body_read) {
@@ -140,37 +139,42 @@ impl<'w> Arguments<'w> {
         self.body_read = true;
     }
 
-    /// Nothing more is read of the line.
+    /// Skips the rest of the line, for example after an error.
     pub fn skip(&mut self) {
         self.rest();
         self.body_read = true;
     }
 
-    /// `name` is none of the options that are known.
-    pub fn unknown(&mut self, known: &[&str]) {
+    /// Reports an unknown option. The help suggests the nearest name among `available` and
+    /// `not_yet`, or lists those that are available.
+    pub fn unknown(&mut self, available: &[&str], not_yet: &[&str]) {
         let (span, name) = (self.span(), self.name());
-        self.error(span, &format!("unknown property '{name}'")).help(suggestion(name, known));
+        let help = match nearest(name, &[available, not_yet].concat()) {
+            Some(near) => did_you_mean(near),
+            None => valid(available),
+        };
+        self.error(span, &format!("unknown property '{name}'")).help(help);
         self.skip();
     }
 
-    /// An option that CoreDNS had once; `help` says what is done now.
-    pub fn removed(&mut self, help: &'static str) {
+    /// Reports an option that an older CoreDNS had. `instead` says what to write today.
+    pub fn removed(&mut self, instead: &'static str) {
         let (span, name) = (self.span(), self.name());
         self.error(span, &format!("unknown property '{name}'"))
-            .label("CoreDNS had this once")
-            .help(help);
+            .label("removed from CoreDNS")
+            .help(instead);
         self.skip();
     }
 
-    /// An option that CoreDNS has and this server does not have yet.
+    /// Reports an option that CoreDNS has and ndots does not have yet.
     pub fn not_yet(&mut self) {
         let (span, name) = (self.span(), self.name());
-        self.error(span, &format!("`{name}` is known to CoreDNS, not here yet"))
-            .label("not here yet");
+        self.error(span, &format!("ndots does not have CoreDNS's `{name}` yet"))
+            .label("not supported yet");
         self.skip();
     }
 
-    /// The next word as `parse` reads it; else `message` and `help` are said of it.
+    /// Parses the next argument. On failure `message` and `help` are reported.
     fn parsed<T>(
         &mut self,
         what: &str,
@@ -243,7 +247,7 @@ impl<'w> Arguments<'w> {
             Ok(_) => {
                 (format!("must be in range [{}, {}]", go_duration(low), go_duration(high)), None)
             }
-            Err(help) => ("is no duration".to_owned(), Some(help)),
+            Err(help) => ("is not a duration".to_owned(), Some(help)),
         };
         let error = self.error(token.span, &format!("{what} {message}: {}", token.text));
         if let Some(help) = help {
@@ -252,16 +256,16 @@ impl<'w> Arguments<'w> {
         None
     }
 
-    /// The rest as zones, in presentation form with their final dots; address blocks become reverse
-    /// zones.
+    /// The remaining arguments as zones, in presentation form with their final dots. Address blocks
+    /// become reverse zones.
     pub fn zones(&mut self) -> Vec<String> {
         self.rest().iter().flat_map(|token| self.zones_of(token)).collect()
     }
 
-    /// The zones that one word names: several for an address block, none where it is a mistake.
+    /// The zones of one argument: several for an address block, none after an error.
     pub fn zones_of(&mut self, token: &Token) -> Vec<String> {
         key::zones(&token.text).unwrap_or_else(|reason| {
-            self.error(token.span, &format!("`{}` is no zone: {reason}", token.text));
+            self.error(token.span, &format!("`{}` is not a zone: {reason}", token.text));
             Vec::new()
         })
     }
@@ -270,17 +274,17 @@ impl<'w> Arguments<'w> {
         self.parsed(
             what,
             |text| text.parse().ok(),
-            "is no IP address",
+            "is not an IP address",
             "such as `10.0.0.10` or `fd00::10`",
         )
     }
 
-    /// An address block: the address as it is written, and the mask's length.
+    /// An address block: the address and the length of its mask. Host bits may be set.
     pub fn network(&mut self, what: &str) -> Option<(IpAddr, u8)> {
         self.parsed(
             what,
             value::network,
-            "is no address block",
+            "is not an address block",
             "such as `10.0.0.0/8` or `fd00::/8`",
         )
     }
@@ -290,13 +294,13 @@ impl<'w> Arguments<'w> {
         let Some(token) = self.optional() else { return Some(default.to_owned()) };
         let fits = value::is_listen_address(&token.text);
         if !fits {
-            self.error(token.span, &format!("`{}` is no address to listen on", token.text))
+            self.error(token.span, &format!("`{}` is not an address to listen on", token.text))
                 .help("such as `:8080`, `localhost:8080` or `[::1]:8080`");
         }
         fits.then(|| token.text.clone())
     }
 
-    /// One of these words.
+    /// One of the choices.
     pub fn one_of<T: Copy>(&mut self, what: &str, choices: &[(&str, T)]) -> Option<T> {
         let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
         let token = self.required(&format!("one of: {}", names.join(", ")))?;
@@ -313,11 +317,15 @@ impl<'w> Arguments<'w> {
     }
 }
 
-/// The nearest of the known words, or all of them.
-fn suggestion(word: &str, known: &[&str]) -> String {
-    match nearest(word, known) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None if known.is_empty() => "there are no options".to_owned(),
-        None => format!("known are: {}", known.join(", ")),
-    }
+/// Suggests the nearest of the choices, or lists all of them.
+fn suggestion(word: &str, choices: &[&str]) -> String {
+    nearest(word, choices).map_or_else(|| valid(choices), did_you_mean)
+}
+
+fn did_you_mean(near: &str) -> String {
+    format!("did you mean `{near}`?")
+}
+
+fn valid(choices: &[&str]) -> String {
+    format!("valid options: {}", choices.join(", "))
 }

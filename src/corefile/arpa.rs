@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use super::value;
 
-/// The reverse zones of a CIDR block: masks between the octets (IPv4) or nibbles (IPv6) that zones
-/// are cut at give the zones at the next longer cut, 128 at most. `None` for what is no CIDR block.
+/// The reverse zones of a CIDR block. Reverse zones end at an octet (IPv4) or nibble (IPv6), so a
+/// mask between two of them gives several zones of the next length, at most 128. `None` if the text
+/// is not a CIDR block.
 pub fn reverse_zones(text: &str) -> Option<Vec<String>> {
     let (address, bits) = value::network(text)?;
     let bits = u32::from(bits);

@@ -1,16 +1,16 @@
-//! Which `}` belongs to which `{`, and which one was forgotten.
+//! Finds which `}` belongs to which `{`, and which one is missing.
 
 use super::Token;
 
 /// A `}` is missing.
 pub(super) struct Gap {
-    /// The `{`s that are to blame, outermost first.
+    /// The `{`s that are most likely not closed, outermost first.
     pub(super) unclosed: Vec<usize>,
-    /// A `}` that closes the blamed one, and whose indentation says that another was meant.
+    /// A `}` that closes one of them although its indentation fits another one.
     pub(super) taken: Option<usize>,
-    /// Lines before this one can be trusted.
+    /// The lines before this one are reliable.
     pub(super) trusted: usize,
-    /// Where the next block seems to begin.
+    /// The most likely begin of the next block.
     pub(super) next: usize,
 }
 
@@ -19,7 +19,7 @@ pub(super) fn close(tokens: &[Token], open: usize) -> Result<usize, Gap> {
     unopened(tokens, open + 1).ok_or_else(|| gap(tokens, open))
 }
 
-/// The next `}` that nothing from `tokens[from]` on opens.
+/// The next `}` without a `{` from `tokens[from]` on.
 pub(super) fn unopened(tokens: &[Token], from: usize) -> Option<usize> {
     let mut level = 0_usize;
     tokens.iter().enumerate().skip(from).find_map(|(at, token)| {
@@ -48,7 +48,7 @@ pub(super) fn unclosed(tokens: &[Token], from: usize) -> Vec<usize> {
     stack
 }
 
-/// Where the line of `tokens[at]` begins.
+/// The begin of the line of `tokens[at]`.
 pub(super) fn line_start(tokens: &[Token], at: usize) -> usize {
     (0..=at).rev().find(|&at| starts_line(tokens, at)).unwrap_or(0)
 }
@@ -58,7 +58,7 @@ pub(super) fn starts_line(tokens: &[Token], at: usize) -> bool {
     at == 0 || tokens[at].first || tokens[at - 1].is_brace()
 }
 
-/// Guesses by indentation, as a reader would.
+/// Guesses by indentation which brace is missing.
 fn gap(tokens: &[Token], open: usize) -> Gap {
     let next = next_block(tokens, open);
     let mut stack = vec![open];
@@ -82,8 +82,8 @@ fn gap(tokens: &[Token], open: usize) -> Gap {
     Gap { unclosed: stack, taken: None, trusted, next }
 }
 
-/// The next line that ends with `{` and stands no deeper than the block's own, where its directives
-/// stand deeper.
+/// The next line that ends with `{` and is not indented deeper than the block's own line, while the
+/// directives of the block are.
 fn next_block(tokens: &[Token], open: usize) -> usize {
     let home = tokens[open].indent;
     let mut lines = (open + 1..tokens.len()).filter(|&at| tokens[at].first && !tokens[at].is("}"));

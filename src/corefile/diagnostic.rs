@@ -1,10 +1,10 @@
-//! Mistakes: where, what, and how to mend it.
+//! Errors and warnings about a Corefile.
 
 use std::borrow::Cow;
 
 use crate::limits;
 
-/// Octets of one of the files.
+/// A range of octets in one of the files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span {
     pub file: usize,
@@ -18,11 +18,10 @@ pub enum Severity {
     Warning,
 }
 
-/// One mistake.
+/// One error or warning.
 ///
-/// Its texts are literals or strings. A literal cannot hold what a file says; a string may, so of
-/// files outside of the Corefile's directory the strings are not kept: `import /etc/shadow` is no
-/// way to read it.
+/// Its texts are literals or strings. A string may quote a file. Strings about files outside of the
+/// Corefile's directory are dropped, so that `import /etc/shadow` does not reveal its content.
 #[derive(Clone, Debug)]
 pub struct Diagnostic {
     pub severity: Severity,
@@ -30,41 +29,41 @@ pub struct Diagnostic {
     pub message: Cow<'static, str>,
     pub label: Cow<'static, str>,
     pub help: Option<Cow<'static, str>>,
-    /// Other places that have to do with it.
+    /// Other positions that matter.
     pub related: Vec<(Span, Cow<'static, str>)>,
-    /// The place lies in a file whose text is not shown.
+    /// Whether the text of the file is not shown.
     pub(super) hidden: bool,
 }
 
 impl Diagnostic {
-    /// Says more at the place itself.
+    /// Sets the text at the marked position.
     pub fn label(&mut self, label: impl Into<Cow<'static, str>>) -> &mut Self {
-        self.label = self.kept(label.into()).unwrap_or_default();
+        self.label = self.shown(label.into()).unwrap_or_default();
         self
     }
 
-    /// Says how to mend it.
+    /// Sets the text that says what to do.
     pub fn help(&mut self, help: impl Into<Cow<'static, str>>) -> &mut Self {
-        self.help = self.kept(help.into());
+        self.help = self.shown(help.into());
         self
     }
 
-    /// Points to another place. The text must not quote what stands there.
+    /// Adds another position. The text must not quote the file.
     pub fn related(&mut self, span: Span, text: impl Into<Cow<'static, str>>) -> &mut Self {
-        if let Some(text) = self.kept(text.into()) {
+        if let Some(text) = self.shown(text.into()) {
             self.related.push((span, text));
         }
         self
     }
 
-    /// A text that may be shown.
-    fn kept(&self, text: Cow<'static, str>) -> Option<Cow<'static, str>> {
+    /// The text if it may be shown, at most as long as a message may be.
+    fn shown(&self, text: Cow<'static, str>) -> Option<Cow<'static, str>> {
         let shown = !self.hidden || matches!(text, Cow::Borrowed(_));
         shown.then(|| shortened(text))
     }
 }
 
-/// A word can be as long as a file; a message is not.
+/// A token can be as long as a file, so messages that quote one are cut.
 fn shortened(text: Cow<'static, str>) -> Cow<'static, str> {
     match text.char_indices().nth(limits::DIAGNOSTIC_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]).into(),
@@ -121,15 +120,15 @@ pub(super) fn position(text: &str, at: usize) -> (usize, usize) {
     (before.matches('\n').count() + 1, before[begin..].chars().count() + 1)
 }
 
-/// What is wrong with a Corefile, and the texts to show it in.
+/// All errors and warnings about a Corefile, with the files to show them in.
 #[derive(Clone, Debug, Default)]
 pub struct Diagnostics {
     pub files: Files,
     list: Vec<Diagnostic>,
     errors: usize,
-    /// Takes what comes past the bound: who has made so many mistakes has one.
+    /// Takes the diagnostics beyond the limit.
     spare: Option<Diagnostic>,
-    /// How many came past the bound.
+    /// The number of diagnostics beyond the limit.
     beyond: usize,
 }
 
@@ -169,7 +168,7 @@ impl Diagnostics {
             related: Vec::new(),
             hidden,
         };
-        diagnostic.message = diagnostic.kept(message).unwrap_or(Cow::Borrowed(HIDDEN));
+        diagnostic.message = diagnostic.shown(message).unwrap_or(Cow::Borrowed(HIDDEN));
         if self.list.len() >= limits::DIAGNOSTICS {
             self.beyond += 1;
             return self.spare.insert(diagnostic);
@@ -179,17 +178,17 @@ impl Diagnostics {
         &mut self.list[last]
     }
 
-    /// Also where the error came past the bound.
+    /// Counts errors beyond the limit, too.
     pub fn has_errors(&self) -> bool {
         self.errors > 0
     }
 
-    /// Whether there are so many errors that there is no use in looking for more.
+    /// Whether there are as many errors as are shown.
     pub fn is_full(&self) -> bool {
         self.errors >= limits::DIAGNOSTICS
     }
 
-    /// How many are not in the list.
+    /// The number of diagnostics that are not shown.
     pub fn beyond(&self) -> usize {
         self.beyond
     }
@@ -199,14 +198,14 @@ impl Diagnostics {
         self.list.iter()
     }
 
-    /// In the order of their places.
+    /// In the order of their positions.
     pub(super) fn sorted(&self) -> Vec<&Diagnostic> {
         let mut list: Vec<_> = self.list.iter().collect();
         list.sort_by_key(|diagnostic| diagnostic.span);
         list
     }
 
-    /// One line a mistake as CoreDNS logs it: `Corefile:2 - Error during parsing: …`.
+    /// One line for each, as CoreDNS logs it: `Corefile:2 - Error during parsing: …`.
     pub fn lines(&self) -> impl Iterator<Item = (Severity, String)> {
         self.sorted().into_iter().map(|it| {
             let place = self.files.get(it.span.file).map_or_else(String::new, |file| {
@@ -219,11 +218,11 @@ impl Diagnostics {
     }
 }
 
-/// Stands for a message that would say what a file says whose text is not shown.
+/// Replaces a message that would quote a file that is not shown.
 const HIDDEN: &str =
-    "a mistake in a file outside of the Corefile's directory, whose text is not shown";
+    "an error in a file outside of the Corefile's directory, whose text is not shown";
 
-/// Quoted words may hold line ends and worse, and a log line is one line.
+/// Escapes control characters, because quoted tokens may have them and a log line is one line.
 fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|ch| if ch.is_control() { ch.escape_default().collect() } else { vec![ch] })
@@ -242,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn files_from_elsewhere_are_not_quoted() {
+    fn files_outside_of_the_directory_are_not_quoted() {
         let check = |main: &str, other: &str, expected: bool| {
             let (mut diagnostics, span) = diagnostics(main, other);
             let said = "secret".to_owned();
@@ -266,14 +265,14 @@ mod tests {
     }
 
     #[test]
-    fn literals_are_shown_of_every_file() {
+    fn literals_are_shown_for_every_file() {
         let (mut diagnostics, span) = diagnostics("/c/Corefile", "/etc/shadow");
         diagnostics.error(span, "too many words");
         assert_eq!(diagnostics.render(false), "error: too many words\n--> /etc/shadow:2:1\n\n");
     }
 
     #[test]
-    fn an_error_past_the_bound_is_an_error() {
+    fn an_error_beyond_the_limit_counts() {
         let (mut diagnostics, span) = diagnostics("/c/Corefile", "/c/a");
         for _ in 0..limits::DIAGNOSTICS {
             diagnostics.warning(span, "odd");
@@ -285,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_one_line_and_no_longer_than_a_line() {
+    fn a_log_line_is_escaped_and_cut() {
         let (mut diagnostics, span) = diagnostics("/c/Corefile", "/c/a");
         diagnostics.error(span, format!("a\nb\u{1b}[2J{}", "x".repeat(100_000)));
         let line = diagnostics.lines().next().unwrap().1;

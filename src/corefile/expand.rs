@@ -1,4 +1,4 @@
-//! Snippets and imports: one list of words from many files.
+//! Expands snippets and imports into one list of tokens.
 
 use std::{collections::BTreeMap, rc::Rc};
 
@@ -6,7 +6,7 @@ use crate::limits;
 
 use super::{Diagnostics, Reader, Span, Token, braces, glob, lex, nearest};
 
-/// The words of a Corefile with everything imported in its place; none where it passes a bound.
+/// The tokens of a Corefile with its imports expanded; none if a limit is exceeded.
 pub(super) fn expand(
     path: &str,
     text: &str,
@@ -40,16 +40,16 @@ struct Expansion<'x> {
     reader: &'x dyn Reader,
     diagnostics: &'x mut Diagnostics,
     snippets: BTreeMap<String, Snippet>,
-    /// Files that have been read, by path: each is read once.
+    /// The files by path. Each is read once.
     files: BTreeMap<String, Rc<[Token]>>,
-    /// Files and snippets that are being put in, the Corefile first: none may be put into itself.
+    /// The files and snippets that are being expanded, the Corefile first. None may import itself.
     open: Vec<String>,
     out: Vec<Token>,
-    /// What has been read and put in up to now, against the bounds.
+    /// The amount read and expanded so far, for the limits.
     octets: usize,
     words: usize,
     imports: usize,
-    /// A bound was passed, and that was told.
+    /// Whether a limit was exceeded, which is reported once.
     stopped: bool,
 }
 
@@ -71,7 +71,7 @@ impl Expansion<'_> {
         self.stopped = true;
     }
 
-    /// Appends the words of a file or snippet.
+    /// Appends the tokens of a file or snippet.
     fn nested(&mut self, name: String, tokens: &[Token], import: Span) {
         if self.open.contains(&name) {
             self.diagnostics
@@ -91,7 +91,7 @@ impl Expansion<'_> {
         self.open.pop();
     }
 
-    /// Puts in what begins at `tokens[at]`, and returns where the next thing begins.
+    /// Expands the construct at `tokens[at]` and returns the index after it.
     fn put(&mut self, tokens: &[Token], at: usize) -> usize {
         let token = &tokens[at];
         if braces::starts_line(tokens, at) && token.is("import") {
@@ -104,12 +104,12 @@ impl Expansion<'_> {
         {
             return self.define(name, tokens, at);
         }
-        // An import stands on a line of its own, so what it puts in does too.
+        // An import has its own line, so the imported tokens have their own lines, too.
         self.out.push(Token { first: token.first || at == 0, ..token.clone() });
         at + 1
     }
 
-    /// Keeps a snippet.
+    /// Stores a snippet.
     fn define(&mut self, name: &str, tokens: &[Token], at: usize) -> usize {
         let (end, next) = match braces::close(tokens, at + 1) {
             Ok(close) => (close, close + 1),
@@ -156,7 +156,7 @@ impl Expansion<'_> {
         error.label(if arguments.is_empty() { "none is here" } else { "one too many" });
     }
 
-    /// Names are relative to the file in which the `import` is written, also within a snippet.
+    /// Paths are relative to the file that contains the `import`, also within a snippet.
     fn import_files(&mut self, what: &Token) {
         if what.text.is_empty() {
             self.diagnostics.error(what.span, "`import` needs a name").label("this is empty");
@@ -209,7 +209,7 @@ impl Expansion<'_> {
     }
 }
 
-/// `(name) {` begins a snippet.
+/// Whether `(name) {`, the begin of a snippet, is here.
 fn snippet_name(tokens: &[Token]) -> Option<&str> {
     let [name, brace, ..] = tokens else { return None };
     let inner = name.text.strip_prefix('(')?.strip_suffix(')')?;

@@ -1,13 +1,13 @@
-//! Names of files to import, and patterns of them.
+//! Paths and patterns of files to import.
 
 use super::Reader;
 
-/// A pattern with more wildcards than an import may have: looking for those can take for ever.
+/// A pattern with too many wildcards, which could take very long to match.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooWild;
 
-/// A path relative to a directory, without `.` and empty parts, so that one file has one name. `..`
-/// stays: with symbolic links it is not the part before it.
+/// A path relative to a directory, without `.` and empty parts, so that a file has one name. `..`
+/// stays, because after a symbolic link it does not undo the part before it.
 pub(super) fn join(directory: &str, path: &str) -> String {
     let path = if path.starts_with('/') { path.to_owned() } else { format!("{directory}{path}") };
     let root = if path.starts_with('/') { "/" } else { "" };
@@ -15,7 +15,7 @@ pub(super) fn join(directory: &str, path: &str) -> String {
     format!("{root}{}", parts.join("/"))
 }
 
-/// The files that a pattern means, in lexical order; `None` for a path that is no pattern.
+/// The files that match a pattern, in lexical order; `None` for a path without wildcards.
 pub(super) fn expand(pattern: &str, reader: &dyn Reader) -> Result<Option<Vec<String>>, TooWild> {
     let count = |wildcard| pattern.matches(wildcard).count();
     if count('*') > 1 || count('?') > 1 || pattern.contains('[') && pattern.contains(']') {
@@ -35,7 +35,7 @@ pub(super) fn expand(pattern: &str, reader: &dyn Reader) -> Result<Option<Vec<St
     Ok(Some(paths))
 }
 
-/// What one part of a pattern means under a path, which is empty or ends with a slash.
+/// The matches of one part of a pattern under a path, which is empty or ends with a slash.
 fn step(path: &str, part: &str, last: bool, reader: &dyn Reader) -> Vec<String> {
     let wild = part.contains(['*', '?']);
     if !wild && !last {
@@ -44,7 +44,7 @@ fn step(path: &str, part: &str, last: bool, reader: &dyn Reader) -> Vec<String> 
     let entries = reader.list(path).into_iter().filter(|entry| {
         let name = entry.trim_end_matches('/');
         let directory = name.len() < entry.len();
-        // `..data` and its like are how Kubernetes mounts a ConfigMap: the same files once more.
+        // Kubernetes mounts a ConfigMap with `..data` and similar links to the same files.
         let hidden = wild && directory && name.starts_with('.');
         !hidden && (last || directory) && matches(part.as_bytes(), name.as_bytes())
     });

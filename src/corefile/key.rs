@@ -10,15 +10,15 @@ use super::{Diagnostics, Scheme, Span, Token, arpa, nearest};
 #[derive(Clone, Debug)]
 pub struct Key {
     pub scheme: Scheme,
-    /// Presentation form, lower-cased, with its final dot. A CIDR block gives several zones, hence
-    /// several keys.
+    /// In presentation form and lower case, with its final dot. A CIDR block gives several keys, one
+    /// for each zone.
     pub zone: String,
-    /// As it is written; see [`Key::port_or`].
+    /// The port in the Corefile; see [`Key::port_or`].
     pub port: Option<u16>,
     pub span: Span,
 }
 
-/// Where a key stands does not make it another key.
+/// The position does not count when keys are compared.
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
         (self.scheme, &self.zone, self.port) == (other.scheme, &other.zone, other.port)
@@ -28,15 +28,13 @@ impl PartialEq for Key {
 impl Eq for Key {}
 
 impl Key {
-    /// The port to listen on; `dns` is the one of `-dns.port`, for keys of the scheme `dns` that
-    /// name none.
+    /// The port to listen on. `dns` is the port of `-dns.port`, for `dns://` keys without a port.
     pub fn port_or(&self, dns: u16) -> u16 {
         self.port
             .unwrap_or_else(|| if self.scheme == Scheme::Dns { dns } else { self.scheme.port() })
     }
 
-    /// The keys that a word names, none where it is a mistake. Arguments may hold several, with
-    /// commas between.
+    /// The keys in a token, which may have several with commas between them; none after an error.
     pub(super) fn read(token: &Token, diagnostics: &mut Diagnostics) -> Vec<Self> {
         let mut keys = Vec::new();
         for word in token.text.split(',').filter(|word| !word.is_empty()) {
@@ -104,7 +102,7 @@ fn scheme_of(text: &str) -> Result<(Scheme, &str), Mistake> {
     }
 }
 
-/// Splits digits after the last colon off.
+/// Splits off the port after the last colon.
 fn port_of(text: &str) -> Result<(&str, Option<u16>), Mistake> {
     match text.rsplit_once(':') {
         Some((_, "")) => mistake(
@@ -123,7 +121,7 @@ fn port_of(text: &str) -> Result<(&str, Option<u16>), Mistake> {
     }
 }
 
-/// The zones that a word names: itself, or the reverse zones of a CIDR block.
+/// The zones in a text: a name, or the reverse zones of a CIDR block.
 pub(super) fn zones(text: &str) -> Result<Vec<String>, &'static str> {
     match text.split_once('/') {
         Some((address, _)) if address.parse::<IpAddr>().is_ok() && !text.ends_with('.') => {
@@ -140,7 +138,7 @@ fn zone(text: &str) -> Result<String, &'static str> {
     if name.is_empty() {
         return Ok(".".to_owned());
     }
-    // In wire form a name has one octet more than in presentation form, and then its final zero.
+    // The wire form of a name has two octets more than `name`: a length octet and the final zero.
     if name.len() + 2 > limits::NAME_OCTETS {
         Err("it is longer than 255 octets")
     } else if name.split('.').any(|label| label.len() > limits::LABEL_OCTETS) {

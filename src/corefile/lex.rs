@@ -1,24 +1,24 @@
-//! Text to words.
+//! Splits text into tokens.
 
 use super::{Diagnostics, Reader, Span};
 
-/// A word of a Corefile.
+/// A token of a Corefile.
 #[derive(Clone, Debug)]
 pub struct Token {
     /// With quotes, escapes and environment variables resolved.
     pub text: String,
     pub span: Span,
-    /// Whether it was written without quotes and variables: only then may it be a brace, `import`
-    /// or a snippet's name.
+    /// Whether it was written without quotes and variables. Only such a token can be a brace,
+    /// `import` or the name of a snippet.
     pub(super) bare: bool,
     /// Whether it is the first of its line.
     pub(super) first: bool,
-    /// Octets of white space at the beginning of its line, to guess which brace was forgotten.
+    /// Octets of white space at the begin of its line, to guess which brace is missing.
     pub(super) indent: usize,
 }
 
 impl Token {
-    /// Whether it is this piece of punctuation.
+    /// Whether it is this punctuation or keyword.
     pub(super) fn is(&self, text: &str) -> bool {
         self.bare && self.text == text
     }
@@ -28,7 +28,7 @@ impl Token {
     }
 }
 
-/// Where a word stands does not make it another word.
+/// Tokens with equal text are equal, whatever their position.
 impl PartialEq for Token {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
@@ -37,9 +37,9 @@ impl PartialEq for Token {
 
 impl Eq for Token {}
 
-/// Arguments are separated by white space; a `"` that begins a word quotes up to the next unescaped
-/// one; `#` begins a comment anywhere outside of quotes: up to the end of the line, or where it
-/// touches a word, up to the next white space.
+/// White space separates tokens. A `"` at the begin of a token quotes up to the next unescaped `"`.
+/// A `#` outside of quotes begins a comment. It ends with the line, or at the next white space if
+/// the `#` touches a token.
 pub(super) fn tokens(
     file: usize,
     text: &str,
@@ -69,13 +69,13 @@ struct Lexer<'x> {
     file: usize,
     text: &'x str,
     at: usize,
-    /// No word of this line is read yet.
+    /// Whether no token of this line was read yet.
     first: bool,
     /// Where this line begins.
     line: usize,
     indent: usize,
-    /// The first quoted word that goes over the end of its line: the suspect where a quote is
-    /// missing.
+    /// The first quoted token that continues on the next line. If a quote is missing, it is most
+    /// likely the one of this token.
     multiline: Option<Span>,
     reader: &'x dyn Reader,
     diagnostics: &'x mut Diagnostics,
@@ -100,8 +100,8 @@ impl Lexer<'_> {
         }
     }
 
-    /// Up to the closing quote and past it. Only `\"` is an escape, and of two backslashes neither
-    /// escapes a quote.
+    /// Reads up to and including the closing quote. The only escape is `\"`; after two backslashes a
+    /// quote is not escaped.
     fn quoted_word(&mut self) {
         let start = self.at;
         let mut word = String::new();
@@ -126,7 +126,8 @@ impl Lexer<'_> {
         self.unclosed_quote(start);
     }
 
-    /// Where a quote is missing, the next one closes what it should open, and no word ends there.
+    /// Warns about a missing quote: then the next quote closes a token instead of opening one, and no
+    /// white space follows it.
     fn glued_quote(&mut self, start: usize) {
         let glued = self.peek().is_some_and(|ch| !ch.is_whitespace() && ch != '#');
         if !glued {
@@ -141,8 +142,8 @@ impl Lexer<'_> {
             .related(Span { start, end: start + 1, ..closing }, "the quoted word begins here");
     }
 
-    /// Told once, and the text goes on behind the end of the line: what follows is most likely no
-    /// part of the word.
+    /// Reports the open quote once and continues after the end of the line, because the next line is
+    /// most likely not part of the token.
     fn unclosed_quote(&mut self, start: usize) {
         let rest = &self.text[start..];
         self.at = start + rest.find('\n').unwrap_or(rest.len());
@@ -181,7 +182,7 @@ impl Lexer<'_> {
         }
     }
 
-    /// `word#comment more`: CoreDNS reads on at `more`.
+    /// In `word#comment more` CoreDNS continues at `more`.
     fn touching_comment(&mut self) {
         let rest = &self.text[self.at..];
         let length = rest.find(|ch: char| ch.is_whitespace() && ch != '\r').unwrap_or(rest.len());
@@ -201,14 +202,14 @@ impl Lexer<'_> {
         }
     }
 
-    /// Whether nothing but white space and a comment is left of the line.
+    /// Whether the rest of the line has only white space and a comment.
     fn ends_line(&self) -> bool {
         let rest =
             self.text[self.at..].trim_start_matches(|ch: char| ch != '\n' && ch.is_whitespace());
         rest.is_empty() || rest.starts_with(['\n', '#'])
     }
 
-    /// `health{`: CoreDNS takes it for a name, and then nothing fits any more.
+    /// Reports `health{`, which CoreDNS reads as a name.
     fn glued_brace(&mut self, start: usize, end: usize, name: &str) {
         let span = Span { file: self.file, start: end - 1, end };
         self.diagnostics
@@ -272,17 +273,16 @@ impl Lexer<'_> {
     }
 }
 
-/// Puts in `{$NAME}` and `{%NAME%}`, `None` where there is none of them. A value is not read again.
+/// Replaces `{$NAME}` and `{%NAME%}`; `None` if the text has neither. Values are not expanded again.
 ///
-/// No environment has a name with `=` in it, so `{$=}` is nothing in every one: the printer uses
-/// it.
+/// No variable has a name with `=`, so `{$=}` is always empty. The printer uses it.
 pub(super) fn substituted(word: &str, mut env: impl FnMut(&str) -> String) -> Option<String> {
     if !word.contains("{$") && !word.contains("{%") {
         return None;
     }
     let mut out = String::with_capacity(word.len());
-    // Where the leftmost open reference of each kind begins in `out`; one pass, since references
-    // may come to stand in others.
+    // The position in `out` of the leftmost open reference of each kind. One pass is enough,
+    // although references can be nested.
     let (mut dollar, mut percent) = (None::<usize>, None::<usize>);
     let mut changed = false;
     for ch in word.chars() {

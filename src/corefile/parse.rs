@@ -1,4 +1,4 @@
-//! Arguments to server blocks.
+//! Parses tokens into server blocks.
 
 use crate::limits;
 
@@ -7,8 +7,7 @@ use super::{
     braces::{self, Gap},
 };
 
-/// Every block, also those with mistakes in them as far as they can be trusted; all mistakes are
-/// told.
+/// Parses all blocks and reports all errors. Of a block with errors the reliable part is returned.
 pub(super) fn blocks(tokens: &[Token], diagnostics: &mut Diagnostics) -> Vec<Block> {
     let mut parser = Parser {
         tokens,
@@ -25,18 +24,18 @@ pub(super) fn blocks(tokens: &[Token], diagnostics: &mut Diagnostics) -> Vec<Blo
     parser.blocks
 }
 
-/// A `}` that closed a block, and whose indentation is another than the block's.
+/// A `}` that closed a block and does not have its indentation.
 struct Early {
     open: usize,
     close: usize,
-    /// How many blocks there were with this one.
+    /// The number of blocks up to this one.
     blocks: usize,
 }
 
 struct Parser<'p> {
     tokens: &'p [Token],
     at: usize,
-    /// Where the block that is being read ends.
+    /// The end of the current block.
     end: usize,
     depth: usize,
     diagnostics: &'p mut Diagnostics,
@@ -68,7 +67,7 @@ impl<'p> Parser<'p> {
         }
     }
 
-    /// The words up to a brace or to the end of a line that has no comma at its end.
+    /// The tokens up to a brace, or to the end of a line without a comma at its end.
     fn keys(&mut self) -> Vec<Key> {
         let mut keys = Vec::new();
         while let Some(token) = self.next_if(|token| !token.is_brace()) {
@@ -85,8 +84,8 @@ impl<'p> Parser<'p> {
         keys
     }
 
-    /// A variable that is not set leaves an empty word, which is no zone and, beside others, no
-    /// mistake.
+    /// A variable that is not set leaves an empty token, which is not a zone. Beside other zones it
+    /// is not an error.
     fn no_zone(&mut self, keys: &[Token], span: Span) {
         if keys.iter().all(|key| key.text.trim_matches(',').is_empty()) {
             let error = self.diagnostics.error(span, "this server block has no zone");
@@ -123,7 +122,7 @@ impl<'p> Parser<'p> {
         self.at = next;
     }
 
-    /// A block's lines, up to `end`.
+    /// The lines of a block, up to `end`.
     fn directives(&mut self, keys: Vec<Key>, end: usize) {
         self.end = end;
         let directives = self.lines();
@@ -151,8 +150,8 @@ impl<'p> Parser<'p> {
         }
     }
 
-    /// Keys and no `{`: in the first block the rest of the file is its directives, else it is a
-    /// mistake.
+    /// Keys without `{`. After the first block's keys the rest of the file is its directives; elsewhere
+    /// it is an error.
     fn unbraced(&mut self, keys: Vec<Key>) {
         let Some(close) = braces::unopened(self.tokens, self.at) else {
             return if self.blocks.is_empty() {
@@ -182,7 +181,7 @@ impl<'p> Parser<'p> {
     fn missing_brace(&mut self) {
         let last = &self.tokens[self.at - 1];
         if last.text.ends_with(',') {
-            // The comma was told already.
+            // The comma was reported already.
             return;
         }
         let error =
@@ -192,8 +191,7 @@ impl<'p> Parser<'p> {
             .help("a list of zones goes on in the next line only after a comma");
     }
 
-    /// `tokens[at]` closes nothing. Where an earlier one closed its block too early, that one is
-    /// told.
+    /// Reports that `tokens[at]` closes no block, or that an earlier `}` closed its block too early.
     fn stray(&mut self, at: usize) {
         let stray = self.tokens[at].span;
         let Some(early) = self.early.take() else {
@@ -202,7 +200,7 @@ impl<'p> Parser<'p> {
                 .label("one too many");
             return;
         };
-        // What was read as blocks since then are lines of the block that it closed.
+        // The blocks after it were lines of the block that it closed.
         self.blocks.truncate(early.blocks);
         let error = self.diagnostics.error(
             self.tokens[early.close].span,
@@ -230,7 +228,7 @@ impl<'p> Parser<'p> {
         lines
     }
 
-    /// A `{` that begins a line most likely belongs to the line before it.
+    /// Reports a `{` at the begin of a line, which most likely belongs to the line before it.
     fn unexpected_body(&mut self, open: &Token) -> Vec<Line> {
         let error = self.diagnostics.error(open.span, "unexpected `{`");
         error
@@ -252,7 +250,7 @@ impl<'p> Parser<'p> {
         line
     }
 
-    /// What `{` and `}` enclose, both included.
+    /// The lines between `{` and `}`.
     fn body(&mut self) -> Vec<Line> {
         if self.depth == limits::COREFILE_DEPTH {
             self.diagnostics.error(self.tokens[self.at].span, "braces lie too deep in each other");
@@ -267,7 +265,7 @@ impl<'p> Parser<'p> {
         lines
     }
 
-    /// Arguments after a `}` would be read as a line of their own, which nobody means.
+    /// Reports arguments after a `}`, which CoreDNS would read as a new line.
     fn nothing_after(&mut self) {
         let Some(token) = self.peek().filter(|token| !token.first && !token.is_brace()) else {
             return;

@@ -1,4 +1,4 @@
-//! Blocks to text: what is printed reads as the same blocks.
+//! Prints blocks as a Corefile that parses to the same blocks.
 
 use std::fmt;
 
@@ -23,7 +23,7 @@ impl fmt::Display for Key {
         if self.scheme != Scheme::Dns {
             write!(f, "{}://", self.scheme.name())?;
         }
-        // The final dot may go where the zone cannot be taken for anything else without it.
+        // The final dot is dropped if the zone cannot be misread without it.
         let plain = self
             .zone
             .bytes()
@@ -46,7 +46,7 @@ fn line(it: &Line, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
     writeln!(f, "{indent}}}")
 }
 
-/// A word as it must be written to be read as itself.
+/// Quotes a token so that it is read as itself.
 fn quoted(text: &str) -> String {
     let special =
         ["import", "}"].contains(&text) || text.ends_with('{') || text.starts_with(['"', '(']);
@@ -60,18 +60,18 @@ fn quoted(text: &str) -> String {
             == text
     });
     let Some(nothing) = nothing else {
-        // Without white space in it a word needs no quotes to be no punctuation.
+        // A token without white space needs no quotes: an empty reference before it is enough to make
+        // it different from punctuation.
         return format!("{}{text}", NOTHING[1]);
     };
     let parts: Vec<_> = parts.iter().map(|part| part.replace('"', "\\\"")).collect();
     format!("\"{}\"", parts.join(nothing))
 }
 
-/// References to a variable that no environment has: they stand for nothing.
+/// References to a variable that cannot exist, so that they are empty.
 const NOTHING: [&str; 2] = ["{%=%}", "{$=}"];
 
-/// Cuts a text after each backslash that would escape the quote behind it; nothing else can keep
-/// the two apart.
+/// Splits a text after each backslash that would escape the quote after it.
 fn parts(text: &str) -> Vec<&str> {
     let (mut parts, mut begin, mut escaped) = (Vec::new(), 0, false);
     for (at, ch) in text.char_indices() {
@@ -94,7 +94,7 @@ mod tests {
     use crate::corefile::{Diagnostics, lex, tests::Memory};
 
     #[test]
-    fn words_read_as_themselves() {
+    fn quoted_tokens_are_read_as_themselves() {
         let texts = [
             "a", "", "a b", "\"", "\"a", "a\"", "{", "}", "a{", "import", "(a)", "a,", "#", "a#",
             "\n", "\r", "\\", "a b\\", "a \\\"b",

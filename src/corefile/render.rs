@@ -1,4 +1,4 @@
-//! Mistakes as rustc shows them.
+//! Prints diagnostics in the style of rustc.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ use crate::limits;
 use super::{Diagnostic, Diagnostics, Severity, Span, diagnostic::position};
 
 impl Diagnostics {
-    /// All of them in the order of their places, each with its line and an empty line after it.
+    /// All diagnostics in the order of their positions, each followed by an empty line.
     pub fn render(&self, coloured: bool) -> String {
         let renderer = if coloured { Renderer::styled() } else { Renderer::plain() };
         let renderer = renderer.decor_style(DecorStyle::Ascii);
@@ -48,7 +48,7 @@ impl Diagnostics {
         level.primary_title(&*diagnostic.message).element(place).elements(related).elements(help)
     }
 
-    /// The line with its mark, or the bare position where the text is not shown or too long to be.
+    /// The marked line, or only the position if the line is hidden or too long.
     fn element<'d>(
         &'d self,
         span: Span,

@@ -1,10 +1,9 @@
-//! What a mistyped word was meant to be.
+//! Suggestions for mistyped words.
 
-/// Longer words are no typing errors of anything, and the comparison takes the product of both
-/// lengths.
+/// Longer words get no suggestion, because the time of the comparison is the product of both lengths.
 const LONGEST: usize = 64;
 
-/// The candidate that a word was most likely meant to be, if one is near.
+/// The candidate that the word most likely stands for, if one is similar enough.
 pub fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
     let near = candidates.iter().filter(|candidate| word.len().max(candidate.len()) <= LONGEST);
     let near =
@@ -15,7 +14,7 @@ pub fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
     .map(|(_, candidate)| candidate)
 }
 
-/// How many insertions, deletions, substitutions and swaps of neighbours make one of the other.
+/// The number of insertions, deletions, substitutions and swaps of neighbours between two words.
 fn distance(a: &[u8], b: &[u8]) -> usize {
     let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
     for i in 1..=a.len() {

@@ -340,7 +340,7 @@ fn example(line: &Line, diagnostics: &mut Diagnostics) -> Example {
         "share" => read.share = option.percentage("percentage", 10, 90),
         "net" => read.net = option.network("net"),
         "tsig" => option.not_yet(),
-        _ => option.unknown(&["ttl", "wait", "policy", "share", "net", "tsig"]),
+        _ => option.unknown(&["ttl", "wait", "policy", "share", "net", "tsig"], &[]),
     });
     read
 }

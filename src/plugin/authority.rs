@@ -1,12 +1,12 @@
-//! Answers from a cluster's facts, and where the alias of an ExternalName leads: what the plugins
-//! of a cluster have in common.
+//! What the plugins of a cluster have in common: answers from the facts, and the targets of
+//! ExternalName Services.
 
 use std::sync::Arc;
 
 use smallvec::smallvec;
 
 use crate::{
-    chain::{Ask, Back, Cx, Flow, From, Nested, Plugin, Reply, Unready},
+    chain::{Ask, Back, Cx, Flow, From, Nested, Plugin, Reply, ReplySource, Unready},
     limits,
     wire::{
         Class, Ede, Name, Owner, Query, Question, Rcode, RecordSet, Response, Sets, Transfer, Type,
@@ -16,26 +16,26 @@ use crate::{
 
 use super::Fallthrough;
 
-/// A directive at work on its view.
+/// A plugin that answers from a view of the facts.
 pub(super) struct Authority<V> {
     pub(super) name: &'static str,
     pub(super) view: Arc<V>,
     pub(super) fallthrough: Fallthrough,
 }
 
-/// What the view says of a question.
-enum Says {
+/// The answer of the view to a question.
+enum Lookup {
     Answer(Response),
-    /// Others may know.
-    Nothing,
-    /// Aliases that lead out of the question's zone.
+    /// The next plugin gets the query.
+    PassOn,
+    /// Aliases whose target is outside of the question's zone.
     Alias {
         chain: Sets,
         target: Name,
     },
 }
 
-/// The nested question for the target of an alias.
+/// The nested query for the target of an alias.
 fn ask_target(target: Name, qtype: Type) -> Ask {
     Ask { question: Question::new(target, qtype), from: From::Top, step: 0 }
 }
@@ -57,10 +57,10 @@ impl<V: View> Plugin for Authority<V> {
         if question.class != Class::IN {
             return Flow::Next;
         }
-        match self.says(question) {
-            Says::Answer(response) => Flow::Answer(response),
-            Says::Nothing => Flow::Next,
-            Says::Alias { target, .. } => Flow::Ask(ask_target(target, question.qtype)),
+        match self.look_up(question) {
+            Lookup::Answer(response) => Flow::Answer(response),
+            Lookup::PassOn => Flow::Next,
+            Lookup::Alias { target, .. } => Flow::Ask(ask_target(target, question.qtype)),
         }
     }
 
@@ -78,70 +78,71 @@ impl<V: View> Plugin for Authority<V> {
         let Some(nested) = nested.filter(|nested| nested.from == From::Top) else {
             return Back::Up(reply);
         };
-        // Whoever answered for the target: the Service's name is ours, and no cache may keep it.
-        cx.answered_by = self.name();
-        // The zone may have changed since the target was asked for: what it says now counts, and
-        // this reply is of that target only.
+        // The name of the Service is in the cluster's zone, so no cache may keep the reply, even if
+        // an upstream answered for the target.
+        cx.set_answered(self.name(), ReplySource::Local);
+        // The zone may have changed since the query for the target was sent. The present alias
+        // counts, and this reply belongs to the earlier target only.
         let question = &query.question;
-        match self.says(question) {
-            Says::Alias { chain, target } if target == nested.question.name => {
+        match self.look_up(question) {
+            Lookup::Alias { chain, target } if target == nested.question.name => {
                 Back::Up(Ok(with_target(chain, &target, reply)))
             }
-            Says::Alias { target, .. } => Back::Ask(ask_target(target, question.qtype)),
-            Says::Answer(response) => Back::Up(Ok(response)),
-            Says::Nothing => {
+            Lookup::Alias { target, .. } => Back::Ask(ask_target(target, question.qtype)),
+            Lookup::Answer(response) => Back::Up(Ok(response)),
+            Lookup::PassOn => {
                 Back::Ask(Ask { question: question.clone(), from: From::Below, step: 0 })
             }
         }
     }
 }
 
-/// Where a chain of aliases ends.
-enum End {
+/// The end of a chain of aliases.
+enum ChainEnd {
     Records(Sets),
-    /// At a name of ours that is not there, has no such address, or is too far.
+    /// A name in the zone that does not exist or has no such record, or a chain that is too long.
     Missing,
     Unsynced,
-    /// At a name of another zone.
+    /// A name in another zone.
     Outside(Name),
 }
 
 impl<V: View> Authority<V> {
-    fn says(&self, question: &Question) -> Says {
+    fn look_up(&self, question: &Question) -> Lookup {
         match self.view.find(question) {
-            Found::NotMine => Says::Nothing,
-            Found::Records { answer, additional } => Says::Answer(records(answer, additional)),
-            Found::NoData => Says::Answer(self.negative(question, Rcode::NOERROR)),
-            Found::NoName if self.fallthrough.includes(&question.name) => Says::Nothing,
-            Found::NoName => Says::Answer(self.negative(question, Rcode::NXDOMAIN)),
-            Found::Unsynced => Says::Answer(unsynced()),
-            Found::Alias { cname, target } => match self.walk(question, cname, target) {
-                (chain, End::Outside(target)) => Says::Alias { chain, target },
-                (chain, end) => Says::Answer(self.ended(question, chain, end)),
+            Found::NotMine => Lookup::PassOn,
+            Found::Records { answer, additional } => Lookup::Answer(records(answer, additional)),
+            Found::NoData => Lookup::Answer(self.negative(question, Rcode::NOERROR)),
+            Found::NoName if self.fallthrough.includes(&question.name) => Lookup::PassOn,
+            Found::NoName => Lookup::Answer(self.negative(question, Rcode::NXDOMAIN)),
+            Found::Unsynced => Lookup::Answer(unsynced()),
+            Found::Alias { cname, target } => match self.follow(question, cname, target) {
+                (chain, ChainEnd::Outside(target)) => Lookup::Alias { chain, target },
+                (chain, end) => Lookup::Answer(self.ended(question, chain, end)),
             },
         }
     }
 
-    /// The aliases from a question's name on, as far as they are in its zone: another one may be
-    /// another block's.
-    fn walk(&self, question: &Question, cname: RecordSet, target: Name) -> (Sets, End) {
-        let home = self.view.zone_of(&question.name);
+    /// Follows the aliases from a question's name within its zone. Another zone may belong to another
+    /// block.
+    fn follow(&self, question: &Question, cname: RecordSet, target: Name) -> (Sets, ChainEnd) {
+        let zone = self.view.zone_of(&question.name);
         let mut chain: Sets = smallvec![cname];
         let mut next = target;
         while chain.len() <= limits::CNAME_HOPS {
-            if self.view.zone_of(&next) != home {
-                return (chain, End::Outside(next));
+            if self.view.zone_of(&next) != zone {
+                return (chain, ChainEnd::Outside(next));
             }
             let owner = owner_of_target(&chain);
             match self.view.find(&Question::new(next.clone(), question.qtype)) {
-                Found::NotMine => return (chain, End::Outside(next)),
-                Found::Unsynced => return (chain, End::Unsynced),
-                Found::NoData | Found::NoName => return (chain, End::Missing),
+                Found::NotMine => return (chain, ChainEnd::Outside(next)),
+                Found::Unsynced => return (chain, ChainEnd::Unsynced),
+                Found::NoData | Found::NoName => return (chain, ChainEnd::Missing),
                 Found::Records { mut answer, .. } => {
                     for set in &mut answer {
                         set.owner = owner.clone();
                     }
-                    return (chain, End::Records(answer));
+                    return (chain, ChainEnd::Records(answer));
                 }
                 Found::Alias { cname, target } => {
                     chain.push(RecordSet { owner, ..cname });
@@ -149,17 +150,17 @@ impl<V: View> Authority<V> {
                 }
             }
         }
-        (chain, End::Missing)
+        (chain, ChainEnd::Missing)
     }
 
-    fn ended(&self, question: &Question, mut chain: Sets, end: End) -> Response {
+    fn ended(&self, question: &Question, mut chain: Sets, end: ChainEnd) -> Response {
         match end {
-            End::Records(answer) => {
+            ChainEnd::Records(answer) => {
                 chain.extend(answer);
                 records(chain, Sets::new())
             }
-            End::Unsynced => unsynced(),
-            End::Missing | End::Outside(_) => self.negative(question, Rcode::NOERROR),
+            ChainEnd::Unsynced => unsynced(),
+            ChainEnd::Missing | ChainEnd::Outside(_) => self.negative(question, Rcode::NOERROR),
         }
     }
 
@@ -175,19 +176,18 @@ fn records(answer: Sets, additional: Sets) -> Response {
     Response { answer, additional, ..Response::authoritative(Rcode::NOERROR) }
 }
 
-/// Never NXDOMAIN, and never a question to others: what is not known yet may well be there.
+/// Not NXDOMAIN and not a query to an upstream: the name may exist in facts that are not loaded yet.
 fn unsynced() -> Response {
     Response { ede: Some(Ede::NOT_READY), ..Response::of(Rcode::SERVFAIL) }
 }
 
-/// The last alias's target in the object's spelling, as the owner of what follows.
+/// The target of the last alias in the object's spelling, as the owner of the records after it.
 fn owner_of_target(chain: &Sets) -> Owner {
     let target = chain.last().and_then(|cname| cname.rdatas.iter().next()).unwrap_or_default();
     Owner::Name(bytes::Bytes::copy_from_slice(target))
 }
 
-/// The aliases, and the target's records if it has any: the alias holds whatever becomes of its
-/// target.
+/// The aliases and the records of the target. Without such records the aliases are still valid.
 fn with_target(mut chain: Sets, target: &Name, reply: Reply) -> Response {
     let owner = owner_of_target(&chain);
     if let Ok(reply) = reply
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
     use crate::{chain::Transport, model::Kind, wire::Rdatas};
 
-    /// Says one thing, then another.
+    /// Finds one thing after the other.
     struct Changing(Mutex<Vec<Found>>, Name);
 
     impl View for Changing {
@@ -251,14 +251,16 @@ mod tests {
         RecordSet::new(Owner::Question, Type::A, 5, Rdatas::one(&[192, 0, 2, octet]))
     }
 
-    /// An alias, `then` while its target is asked for, whose reply is 192.0.2.77 or NXDOMAIN.
+    /// The view finds an alias, and `then` once the query for the target has a reply, which is
+    /// 192.0.2.77 or NXDOMAIN.
     #[expect(clippy::disallowed_methods, reason = "any time will do")]
     fn after(then: Found, fallthrough: &[&str], exists: bool) -> Back {
         let view = Arc::new(Changing(
             Mutex::new(vec![alias("old.example."), then]),
             name("cluster.local."),
         ));
-        let fallthrough = Fallthrough(fallthrough.iter().map(|zone| name(zone)).collect());
+        let fallthrough =
+            Fallthrough::from(fallthrough.iter().map(|zone| name(zone)).collect::<Vec<_>>());
         let plugin = Authority { name: "kubernetes", view, fallthrough };
         let at = ([192, 0, 2, 1], 53).into();
         let mut cx = Cx::new(Instant::now(), 1, at, at, Transport::Udp);
@@ -277,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_targets_reply_is_no_answer_once_the_alias_has_gone_elsewhere() {
+    fn the_reply_for_a_target_is_dropped_if_the_alias_has_changed() {
         for exists in [true, false] {
             let Back::Up(Ok(same)) = after(alias("old.example."), &[], exists) else {
                 panic!("the same alias")

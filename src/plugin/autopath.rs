@@ -1,9 +1,10 @@
-//! `autopath [ZONES…] FILE | @kubernetes`: walks a client's search list for it. A resolver with
-//! `ndots:5` asks `example.com.ns.svc.cluster.local` before `example.com`; it gets the last answer
-//! to its first question, behind an alias.
+//! `autopath [ZONE…] FILE|@kubernetes`: tries the names of a client's search list on the server.
 //!
-//! With `@kubernetes` the list is that of the Pod which has the client's address, if it is the only
-//! one that has.
+//! A resolver with `ndots:5` asks for `example.com.ns.svc.cluster.local` before `example.com`. The
+//! reply to the first query has the final answer, behind a CNAME record.
+//!
+//! With `@kubernetes` the search list is that of the Pod with the client's address, if only one Pod
+//! has this address.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -19,7 +20,19 @@ use crate::{
 };
 
 use super::{
-    Need, PluginContext, Reading, Servers, Settings, Source, kubernetes::Kubernetes, names,
+    BuildError, Directive, DirectiveLines, NO_OPTIONS, Need, PluginContext, PluginSettings, Role,
+    ServerLabels, Source, kubernetes::KubernetesSettings, names,
+};
+
+pub(super) static DIRECTIVE: Directive = Directive {
+    name: "autopath",
+    about: "Tries the names of a client's search list on the server, so that one query is enough.",
+    arguments: "[ZONE…] FILE|@kubernetes",
+    options: &NO_OPTIONS,
+    roles: &[Role::ChangesReplies, Role::ReadsFiles],
+    example: ".:53 {\n    autopath @kubernetes\n    kubernetes cluster.local {\n        pods verified\n    }\n    forward . 192.0.2.53\n}\n",
+    lints: &[],
+    read,
 };
 
 static SUCCESSES: CounterFamily<1> = Family::new(
@@ -28,39 +41,38 @@ static SUCCESSES: CounterFamily<1> = Family::new(
     ["server"],
 );
 
-/// The machine's own search list follows on that of a Pod: kubelet gives Pods both.
+/// Has the search list of this machine. kubelet appends it to the search list of a Pod.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 #[derive(Clone, Debug)]
-struct Written {
+struct AutopathSettings {
     zones: Vec<Name>,
-    list: List,
+    list: SearchList,
 }
 
 #[derive(Clone, Debug)]
-enum List {
+enum SearchList {
     File(String),
     Pods(Source, Box<zone::Settings>),
 }
 
-/// `autopath` at work.
 struct Autopath {
     zones: Vec<Name>,
-    /// Where the first domains of a list depend on who asks.
+    /// Gives the first domains of the list, which depend on the client.
     pods: Option<Zone>,
-    /// The domains that follow on them, or are all there are.
+    /// The domains after them, or all domains.
     domains: Vec<Name>,
     metrics: Arc<Metrics>,
-    servers: Servers,
-    /// By the number of the server.
+    servers: ServerLabels,
+    /// By the index of the listener.
     successes: SeriesCache<usize, IntCounter>,
 }
 
-impl Settings for Written {
+impl PluginSettings for AutopathSettings {
     fn needs(&self) -> Vec<Need> {
         match &self.list {
-            List::File(file) => vec![Need::File(file.clone())],
-            List::Pods(source, view) => {
+            SearchList::File(file) => vec![Need::File(file.clone())],
+            SearchList::Pods(source, view) => {
                 vec![
                     Need::Source { source: source.clone(), kinds: view.kinds().collect() },
                     Need::File(RESOLV_CONF.to_owned()),
@@ -69,28 +81,21 @@ impl Settings for Written {
         }
     }
 
-    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
         let (file, pods) = match &self.list {
-            List::File(file) => (&**file, None),
-            List::Pods(source, view) => {
-                let store = context.stores.get(source).cloned().unwrap_or_default();
+            SearchList::File(file) => (&**file, None),
+            SearchList::Pods(source, view) => {
+                let store = context.store(source);
                 (RESOLV_CONF, Some(Zone::new(store, zone::Settings::clone(view))))
             }
         };
-        let domains = match context.files.get(file) {
-            Some(Ok(text)) => search_list(text),
-            // A machine needs no list of its own.
-            Some(Err(_)) | None if pods.is_some() => Vec::new(),
-            Some(Err(reason)) => {
-                return Err(format!("plugin/autopath: failed to parse \"{file}\": {reason}"));
-            }
-            None => {
-                return Err(format!(
-                    "plugin/autopath: failed to parse \"{file}\": it was not read"
-                ));
-            }
+        let domains = match context.file(file) {
+            Ok(text) => search_list(text),
+            // A machine may have no search list.
+            Err(_) if pods.is_some() => Vec::new(),
+            Err(reason) => return Err(BuildError(format!("failed to parse \"{file}\": {reason}"))),
         };
-        let (metrics, servers) = (Arc::clone(context.metrics), context.servers.clone());
+        let (metrics, servers) = (Arc::clone(context.build.metrics), context.servers.clone());
         Ok(vec![Arc::new(Autopath {
             zones: self.zones.clone(),
             pods,
@@ -102,7 +107,7 @@ impl Settings for Written {
     }
 }
 
-/// The domains that the last `search` or `domain` line names.
+/// The domains of the last `search` or `domain` line in a resolv.conf.
 fn search_list(text: &str) -> Vec<Name> {
     let list = text.lines().rev().find_map(|line| {
         let mut arguments = line.split_whitespace();
@@ -117,11 +122,11 @@ fn search_list(text: &str) -> Vec<Name> {
 
 impl Plugin for Autopath {
     fn name(&self) -> &'static str {
-        "autopath"
+        DIRECTIVE.name
     }
 
-    /// The step of a nested question is the index of the candidate that it asks for. Candidate 0 is
-    /// the client's own question, which the plugins below have answered already.
+    /// The step of a nested query is the index of the name that it tries. Index 0 is the client's own
+    /// question, which the plugins below have answered already.
     fn response(
         &self,
         cx: &mut Cx,
@@ -131,7 +136,7 @@ impl Plugin for Autopath {
     ) -> Back {
         let Ok(response) = reply else { return Back::Up(reply) };
         let step = nested.map_or(0, |nested| nested.step);
-        if step == FIRST_AGAIN || cx.refresh {
+        if step == CLIENT_QUESTION || cx.refresh {
             return Back::Up(Ok(response));
         }
         let Some(candidates) = self.candidates(&query.question, cx.peer.ip()) else {
@@ -149,15 +154,15 @@ impl Plugin for Autopath {
         match candidates.get(tried + 1).and_then(|wire| Name::from_wire(wire)) {
             Some(name) => ask(Question::new(name, query.question.qtype), step + 1),
             None if tried == 0 => Back::Up(Ok(response)),
-            // Nothing exists, so the client goes on by itself: from the answer to what it has
-            // asked.
-            None => ask(query.question.clone(), FIRST_AGAIN),
+            // None of the names exists: the client gets the reply to its own question and tries the
+            // next domain itself.
+            None => ask(query.question.clone(), CLIENT_QUESTION),
         }
     }
 }
 
-/// The step of the client's own question, asked once more after all candidates.
-const FIRST_AGAIN: u32 = u32::MAX;
+/// The step of the client's own question when it is repeated after all other names.
+const CLIENT_QUESTION: u32 = u32::MAX;
 
 impl Autopath {
     fn count_success(&self, cx: &Cx) {
@@ -166,8 +171,8 @@ impl Autopath {
         self.successes.count(server, find, IntCounter::inc);
     }
 
-    /// What the question stands for, from the question itself to the name alone, in wire form and
-    /// with the name as the client spelled it; `None` where it does not stand for others.
+    /// The names to try, in wire form and in the client's spelling: first the name of the question,
+    /// last the name without a domain. `None` if the question does not use a search list.
     fn candidates(&self, question: &Question, client: IpAddr) -> Option<Vec<Vec<u8>>> {
         let name = &question.name;
         if question.class != Class::IN || !self.zones.iter().any(|zone| name.is_within(zone)) {
@@ -190,12 +195,12 @@ impl Autopath {
             .iter()
             .take(limits::SEARCH_DOMAINS)
             .map(|domain| [&spelled.wire()[..base], domain.wire()].concat());
-        // A domain with which the name is too long has no such name.
+        // A name that is too long cannot exist.
         Some(candidates.filter(|wire| wire.len() <= limits::NAME_OCTETS).collect())
     }
 }
 
-/// A reply to `name`, as one to what stands for it.
+/// Makes a reply for `name` the reply to the client's question, with a CNAME record to `name`.
 fn behind_alias(mut response: Response, name: &[u8]) -> Response {
     for sets in response.sections_mut() {
         for set in sets {
@@ -206,64 +211,61 @@ fn behind_alias(mut response: Response, name: &[u8]) -> Response {
         let alias = RecordSet::new(Owner::Question, Type::CNAME, first.ttl, Rdatas::one(name));
         let mut answer: Sets = smallvec![alias];
         answer.append(&mut response.answer);
-        // Nobody has signed the alias.
+        // The CNAME record is not signed.
         response = Response { answer, authentic_data: false, ..response };
     }
     response
 }
 
-pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
-    let kubernetes = Kubernetes::beside(reading);
-    let (block, mut written) = (reading.zones.to_vec(), None);
-    reading.each(|arguments| {
+fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
+    let kubernetes = KubernetesSettings::of_block(lines);
+    let (block, mut autopath) = (lines.zones.to_vec(), None);
+    lines.each(|arguments| {
         let span = arguments.span();
-        if written.is_some() {
+        if autopath.is_some() {
             arguments
                 .warning(span, "`autopath` is written twice")
-                .label("only the last one counts");
+                .label("only the last one has an effect");
         }
-        written = read_line(arguments, kubernetes.as_ref(), &block);
+        autopath = read_line(arguments, kubernetes.as_ref(), &block);
     });
-    written.map(|written| Box::new(written) as Box<dyn Settings>)
+    autopath.map(|autopath| Box::new(autopath) as Box<dyn PluginSettings>)
 }
 
 fn read_line(
     arguments: &mut Arguments<'_>,
-    kubernetes: Option<&Kubernetes>,
+    kubernetes: Option<&KubernetesSettings>,
     block: &[Name],
-) -> Option<Written> {
+) -> Option<AutopathSettings> {
     let span = arguments.span();
     let Some((list, zones)) = arguments.rest().split_last() else {
         arguments
             .error(span, "no resolv-conf specified")
-            .help("`autopath @kubernetes` has the search lists of Pods");
+            .help("write `autopath @kubernetes` for the search lists of Pods");
         return None;
     };
     let zones: Vec<_> = zones.iter().flat_map(|zone| arguments.zones_of(zone)).collect();
     let zones = if zones.is_empty() { block.to_vec() } else { names(&zones) };
-    arguments.no_body();
     let list = match (list.text.strip_prefix('@'), kubernetes) {
-        (None, _) => List::File(list.text.clone()),
+        (None, _) => SearchList::File(list.text.clone()),
         (Some("kubernetes"), Some(kubernetes)) => {
             if kubernetes.view.pods != PodMode::Verified {
                 arguments
-                    .warning(list.span, "this does nothing without `pods verified` in `kubernetes`")
-                    .help(
-                        "who asks is told by the addresses of Pods, and only then they are known",
-                    );
+                    .warning(list.span, "this has no effect without `pods verified` in `kubernetes`")
+                    .help("only `pods verified` loads the addresses of Pods, which identify the client");
             }
-            List::Pods(kubernetes.source.clone(), Box::new(kubernetes.view.clone()))
+            SearchList::Pods(kubernetes.source.clone(), Box::new(kubernetes.view.clone()))
         }
         (Some("kubernetes"), None) => {
-            arguments.warning(list.span, "this does nothing: `kubernetes` is not in this block");
+            arguments.warning(list.span, "this has no effect: the block has no `kubernetes`");
             return None;
         }
         (Some(name), _) => {
             arguments
                 .error(list.span, &format!("{name} does not implement the AutoPather interface"))
-                .help("`@kubernetes` does");
+                .help("`@kubernetes` is the only plugin that does");
             return None;
         }
     };
-    Some(Written { zones, list })
+    Some(AutopathSettings { zones, list })
 }

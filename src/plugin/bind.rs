@@ -1,37 +1,49 @@
-//! `bind ADDR|IFACE… { except ADDR|IFACE… }`: listen on these addresses only.
+//! `bind ADDRESS|INTERFACE… { except ADDRESS|INTERFACE… }`.
 
-use super::{Need, Reading, Settings};
+use crate::corefile::Arguments;
 
-#[derive(Debug)]
-struct Bind {
+use super::{Directive, DirectiveLines, Need, OptionSpec, OptionTable, PluginSettings, Role};
+
+pub(super) static DIRECTIVE: Directive = Directive {
+    name: "bind",
+    about: "Listens on the given addresses and interfaces instead of all addresses.",
+    arguments: "ADDRESS|INTERFACE…",
+    options: &OPTIONS,
+    roles: &[Role::Configures],
+    example: ".:53 {\n    bind 127.0.0.1 ::1\n    whoami\n}\n",
+    lints: &[],
+    read,
+};
+
+static OPTIONS: OptionTable<BindSettings> = OptionTable(&[OptionSpec::repeated(
+    "except",
+    "ADDRESS|INTERFACE…",
+    "Does not listen on these addresses of the given interfaces.",
+    |bind, option| bind.except.extend(hosts(option)),
+)]);
+
+#[derive(Debug, Default)]
+struct BindSettings {
     only: Vec<String>,
     except: Vec<String>,
 }
 
-impl Settings for Bind {
+impl PluginSettings for BindSettings {
     fn needs(&self) -> Vec<Need> {
         vec![Need::Bind { only: self.only.clone(), except: self.except.clone() }]
     }
 }
 
-pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
-    let mut bind = Bind { only: Vec::new(), except: Vec::new() };
-    reading.each(|arguments| {
-        if let Some(first) = arguments.required("an address or an interface") {
-            bind.only.extend(
-                [first].into_iter().chain(arguments.rest()).map(|token| token.text.clone()),
-            );
-        }
-        arguments.options(|option| match option.name() {
-            "except" => {
-                if let Some(first) = option.required("an address or an interface") {
-                    bind.except.extend(
-                        [first].into_iter().chain(option.rest()).map(|token| token.text.clone()),
-                    );
-                }
-            }
-            _ => option.unknown(&["except"]),
-        });
+fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
+    let mut bind = BindSettings::default();
+    lines.each(|arguments| {
+        bind.only.extend(hosts(arguments));
+        OPTIONS.read(arguments, &mut bind);
     });
     Some(Box::new(bind))
+}
+
+fn hosts(arguments: &mut Arguments<'_>) -> Vec<String> {
+    let first = arguments.required("an address or an interface");
+    first.into_iter().chain(arguments.rest()).map(|token| token.text.clone()).collect()
 }

@@ -1,4 +1,4 @@
-//! `cancel [DUR]`: how long a question may wait for upstreams in all.
+//! `cancel [DURATION]`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,20 +7,33 @@ use crate::{
     wire::Query,
 };
 
-use super::{PluginContext, Reading, Settings};
+use super::{
+    BuildError, Directive, DirectiveLines, NO_OPTIONS, PluginContext, PluginSettings, Role,
+};
+
+pub(super) static DIRECTIVE: Directive = Directive {
+    name: "cancel",
+    about: "Limits how long a query may wait for upstreams in total; the default is 5.001s.",
+    arguments: "[DURATION]",
+    options: &NO_OPTIONS,
+    roles: &[Role::Configures],
+    example: ".:53 {\n    cancel 3s\n    forward . 192.0.2.53\n}\n",
+    lints: &[],
+    read,
+};
 
 #[derive(Clone, Copy, Debug)]
 struct Cancel(Duration);
 
-impl Settings for Cancel {
-    fn build(&self, _site: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+impl PluginSettings for Cancel {
+    fn build(&self, _context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
         Ok(vec![Arc::new(*self)])
     }
 }
 
 impl Plugin for Cancel {
     fn name(&self) -> &'static str {
-        "cancel"
+        DIRECTIVE.name
     }
 
     fn query(&self, cx: &mut Cx, _query: &Query) -> Flow {
@@ -29,17 +42,15 @@ impl Plugin for Cancel {
     }
 }
 
-pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
-    // CoreDNS's odd number is just above what clients wait.
+fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
+    // CoreDNS's default is a little longer than the 5 s that most clients wait.
     let mut cancel = Cancel(Duration::from_millis(5001));
-    reading.each(|arguments| {
+    lines.each(|arguments| {
         if !arguments.is_empty() {
             let timeout =
                 arguments.duration_between("the timeout", Duration::from_nanos(1), Duration::MAX);
             cancel.0 = timeout.unwrap_or(cancel.0);
         }
-        arguments.end();
-        arguments.no_body();
     });
     Some(Box::new(cancel))
 }

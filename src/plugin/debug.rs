@@ -1,21 +1,28 @@
-//! `debug`: lines of the level DEBUG are written, and a panic ends the process instead of its one
-//! question.
+//! `debug`.
 
-use super::{Need, Reading, Settings};
+use super::{Directive, DirectiveLines, NO_OPTIONS, Need, PluginSettings, Role};
+
+pub(super) static DIRECTIVE: Directive = Directive {
+    name: "debug",
+    about: "Writes log lines of the level DEBUG, and lets a panic end the process.",
+    arguments: "",
+    options: &NO_OPTIONS,
+    roles: &[Role::Configures],
+    example: ".:53 {\n    debug\n    forward . 192.0.2.53\n}\n",
+    lints: &[],
+    read,
+};
 
 #[derive(Debug)]
-struct Debug;
+struct DebugSettings;
 
-impl Settings for Debug {
+impl PluginSettings for DebugSettings {
     fn needs(&self) -> Vec<Need> {
         vec![Need::Debug]
     }
 }
 
-pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
-    reading.each(|arguments| {
-        arguments.end();
-        arguments.no_body();
-    });
-    Some(Box::new(Debug))
+fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
+    lines.each(|_| {});
+    Some(Box::new(DebugSettings))
 }

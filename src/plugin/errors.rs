@@ -1,5 +1,4 @@
-//! `errors [stdout] { stacktrace | consolidate DURATION PATTERN [LEVEL] [show_first] }`: a line for
-//! every question that failed, or one for many that failed alike.
+//! `errors [stdout] { stacktrace | consolidate DURATION PATTERN [LEVEL] [show_first] }`.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -15,10 +14,36 @@ use crate::{
     wire::Query,
 };
 
-use super::{Need, PluginContext, Reading, Settings, Timed};
+use super::{
+    BuildError, Directive, DirectiveLines, Need, OptionSpec, OptionTable, PluginContext,
+    PluginSettings, Role, Timed,
+};
+
+pub(super) static DIRECTIVE: Directive = Directive {
+    name: "errors",
+    about: "Logs a line for each query that failed, or one line for many similar failures.",
+    arguments: "[stdout]",
+    options: &OPTIONS,
+    roles: &[Role::Observes],
+    example: ".:53 {\n    errors {\n        consolidate 5m \"^read udp .* i/o timeout$\" warning\n    }\n    forward . 192.0.2.53\n}\n",
+    lints: &[],
+    read,
+};
+
+static OPTIONS: OptionTable<ErrorsSettings> = OptionTable(&[
+    OptionSpec::repeated(
+        "consolidate",
+        "DURATION PATTERN [LEVEL] [show_first]",
+        "Counts failures that match the pattern, and logs one line after the duration.",
+        |errors, option| errors.consolidate.extend(consolidate(option)),
+    ),
+    OptionSpec::new("stacktrace", "", "Writes the stack trace of a panic.", |errors, _| {
+        errors.stacktrace = true;
+    }),
+]);
 
 #[derive(Clone, Debug, Default)]
-struct Written {
+struct ErrorsSettings {
     consolidate: Vec<Consolidate>,
     stacktrace: bool,
 }
@@ -28,15 +53,15 @@ struct Consolidate {
     window: Duration,
     pattern: Regex,
     level: Level,
-    /// The first failure of a window is told at once.
+    /// Whether the first failure of a window is logged at once.
     show_first: bool,
 }
 
-/// `errors` at work. The first pattern that a failure matches counts it.
-struct Errors(Vec<Counting>);
+/// The first pattern that matches a failure counts it.
+struct Errors(Vec<FailureCounter>);
 
-struct Counting {
-    written: Consolidate,
+struct FailureCounter {
+    settings: Consolidate,
     window: Mutex<Option<Window>>,
 }
 
@@ -45,17 +70,19 @@ struct Window {
     failures: u64,
 }
 
-impl Settings for Written {
+impl PluginSettings for ErrorsSettings {
     fn needs(&self) -> Vec<Need> {
         self.stacktrace.then_some(Need::Stacktrace).into_iter().collect()
     }
 
-    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
-        let counting =
-            |written: &Consolidate| Counting { written: written.clone(), window: Mutex::default() };
-        let errors = Arc::new(Errors(self.consolidate.iter().map(counting).collect()));
+    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
+        let counter = |settings: &Consolidate| FailureCounter {
+            settings: settings.clone(),
+            window: Mutex::default(),
+        };
+        let errors = Arc::new(Errors(self.consolidate.iter().map(counter).collect()));
         if !errors.0.is_empty() {
-            context.timed.push(Arc::clone(&errors) as Arc<dyn Timed>);
+            context.outputs.timed.push(Arc::clone(&errors) as Arc<dyn Timed>);
         }
         Ok(vec![errors])
     }
@@ -63,7 +90,7 @@ impl Settings for Written {
 
 impl Plugin for Errors {
     fn name(&self) -> &'static str {
-        "errors"
+        DIRECTIVE.name
     }
 
     /// `plugin/errors: 2 example.com. A: read udp 10.0.0.2:53: i/o timeout`.
@@ -76,10 +103,9 @@ impl Plugin for Errors {
     ) -> Back {
         if let Err(failure) = &reply {
             let text = failure.to_string();
-            let counting = self.0.iter().find(|counting| counting.written.pattern.is_match(&text));
-            let told = counting.is_none_or(|counting| counting.count(cx));
-            if told {
-                let level = counting.map_or(Level::Error, |counting| counting.written.level);
+            let counter = self.0.iter().find(|counter| counter.settings.pattern.is_match(&text));
+            if counter.is_none_or(|counter| counter.count(cx) == Logging::Now) {
+                let level = counter.map_or(Level::Error, |counter| counter.settings.level);
                 cx.say(
                     level,
                     format!("plugin/errors: {} {}: {text}", failure.rcode().0, query.question),
@@ -92,29 +118,35 @@ impl Plugin for Errors {
 
 impl Timed for Errors {
     fn due(&self, now: Option<Instant>) -> Vec<Line> {
-        self.0.iter().filter_map(|counting| counting.due(now)).collect()
+        self.0.iter().filter_map(|counter| counter.due(now)).collect()
     }
 }
 
-impl Counting {
-    /// Counts a failure; true where it is told by itself.
-    fn count(&self, cx: &mut Cx) -> bool {
+/// When a counted failure is logged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Logging {
+    Now,
+    AtEndOfWindow,
+}
+
+impl FailureCounter {
+    fn count(&self, cx: &mut Cx) -> Logging {
         let due = self.due(Some(cx.now));
         cx.lines.extend(due);
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         let first = window.is_none();
         window
-            .get_or_insert(Window { ends: cx.now + self.written.window, failures: 0 })
+            .get_or_insert(Window { ends: cx.now + self.settings.window, failures: 0 })
             .failures += 1;
-        first && self.written.show_first
+        if first && self.settings.show_first { Logging::Now } else { Logging::AtEndOfWindow }
     }
 
-    /// What is to be said of a window that is over; of any where `now` is `None`.
+    /// The line about a window that has ended. If `now` is `None`, the current window ends.
     fn due(&self, now: Option<Instant>) -> Option<Line> {
         let over = |window: &mut Window| now.is_none_or(|now| window.ends <= now);
         let Window { failures, .. } =
             self.window.lock().unwrap_or_else(PoisonError::into_inner).take_if(over)?;
-        let Consolidate { window, pattern, level, show_first } = &self.written;
+        let Consolidate { window, pattern, level, show_first } = &self.settings;
         let text = format!(
             "plugin/errors: {failures} errors like '{pattern}' occurred in last {}",
             go_duration(*window)
@@ -123,22 +155,18 @@ impl Counting {
     }
 }
 
-pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
-    let mut written = Written::default();
-    reading.once(|arguments| {
+fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
+    let mut errors = ErrorsSettings::default();
+    lines.once(|arguments| {
         if let Some(first) = arguments.optional().filter(|token| token.text != "stdout") {
             arguments
                 .error(first.span, "errors go to standard output only")
                 .help("write `errors` or `errors stdout`");
         }
         arguments.end();
-        arguments.options(|option| match option.name() {
-            "stacktrace" => written.stacktrace = true,
-            "consolidate" => written.consolidate.extend(consolidate(option)),
-            _ => option.unknown(&["stacktrace", "consolidate"]),
-        });
+        OPTIONS.read(arguments, &mut errors);
     });
-    Some(Box::new(written))
+    Some(Box::new(errors))
 }
 
 const LEVELS: [(&str, Level); 4] = [
@@ -160,13 +188,13 @@ fn consolidate(option: &mut Arguments<'_>) -> Option<Consolidate> {
             Some(_) if show_first => {
                 option.error(token.span, "log level must come before show_first in consolidate");
             }
-            Some((_, written)) => level = Some(*written),
+            Some((_, found)) => level = Some(*found),
             None if token.text == "show_first" => show_first = true,
             None => {
                 let message = format!("unknown option in consolidate: {}", token.text);
                 option
                     .error(token.span, &message)
-                    .help("known are: warning, error, info, debug, show_first");
+                    .help("valid options: warning, error, info, debug, show_first");
             }
         }
     }
@@ -190,12 +218,14 @@ fn pattern(option: &mut Arguments<'_>) -> Option<Regex> {
     match Regex::new(&token.text) {
         Ok(pattern) => Some(pattern),
         Err(error) => {
-            // The last line says what is wrong; those above it point into the pattern.
+            // The last line has the reason; those above it point into the pattern.
             let reason = error.to_string();
             let reason =
                 reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            option
-                .error(token.span, &format!("`{}` is no regular expression: {reason}", token.text));
+            option.error(
+                token.span,
+                &format!("`{}` is not a regular expression: {reason}", token.text),
+            );
             None
         }
     }
@@ -210,12 +240,11 @@ mod tests {
         wire::{Question, Type},
     };
 
-    /// The lines that failures at these seconds bring, with those that the clock brings at second
-    /// 400.
-    fn lines(written: Consolidate, seconds: &[u64]) -> Vec<(Level, String)> {
+    /// The lines that failures at these seconds cause, with the lines that are due at second 400.
+    fn lines(settings: Consolidate, seconds: &[u64]) -> Vec<(Level, String)> {
         #[expect(clippy::disallowed_methods, reason = "any time will do as the first")]
         let start = Instant::now();
-        let errors = Errors(vec![Counting { written, window: Mutex::default() }]);
+        let errors = Errors(vec![FailureCounter { settings, window: Mutex::default() }]);
         let query = Query::internal(Question::new("example.com.".parse().unwrap(), Type::A));
         let address = ([192, 0, 2, 1], 53).into();
         let mut lines = Vec::new();
@@ -230,7 +259,7 @@ mod tests {
             lines.append(&mut cx.lines);
         }
         lines.extend(errors.due(Some(start + Duration::from_secs(400))));
-        assert_eq!(errors.due(None), [], "nothing is said twice");
+        assert_eq!(errors.due(None), [], "no line is repeated");
         lines
             .into_iter()
             .map(|line| (line.level, line.text.trim_start_matches("plugin/errors: ").to_owned()))
@@ -238,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_that_are_alike_are_told_together() {
+    fn similar_failures_are_logged_together() {
         let written = |pattern: &str, level, show_first| Consolidate {
             window: Duration::from_secs(90),
             pattern: Regex::new(pattern).unwrap(),
@@ -276,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_back_is_told_at_the_end() {
+    fn pending_counts_are_logged_at_shutdown() {
         let written = Consolidate {
             window: Duration::from_secs(90),
             pattern: Regex::new("").unwrap(),
@@ -285,12 +314,12 @@ mod tests {
         };
         #[expect(clippy::disallowed_methods, reason = "any time will do as the first")]
         let now = Instant::now();
-        let counting = Counting { written, window: Mutex::default() };
+        let counter = FailureCounter { settings: written, window: Mutex::default() };
         let address = ([192, 0, 2, 1], 53).into();
-        counting.count(&mut Cx::new(now, 1, address, address, Transport::Udp));
-        assert_eq!(counting.due(Some(now + Duration::from_secs(89))), None);
+        counter.count(&mut Cx::new(now, 1, address, address, Transport::Udp));
+        assert_eq!(counter.due(Some(now + Duration::from_secs(89))), None);
         assert_eq!(
-            counting.due(None).unwrap().text,
+            counter.due(None).unwrap().text,
             "plugin/errors: 1 errors like '' occurred in last 1m30s"
         );
     }

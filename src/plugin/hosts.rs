@@ -1,4 +1,4 @@
-//! `hosts [FILE [ZONES…]] { … }`: names and addresses as in /etc/hosts.
+//! `hosts [FILE [ZONE…]] { … }`.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,63 @@ use crate::{
     wire::{Class, Name, Owner, Query, Rcode, Rdatas, RecordSet, Response, Type},
 };
 
-use super::{Fallthrough, Need, PluginContext, Reading, Settings, names};
+use super::{
+    BuildError, Directive, DirectiveLines, Fallthrough, Need, OptionSpec, OptionTable,
+    PluginContext, PluginSettings, Role, names,
+};
+
+pub(super) static DIRECTIVE: Directive = Directive {
+    name: "hosts",
+    about: "Answers A, AAAA and PTR queries from a file in the form of /etc/hosts.",
+    arguments: "[FILE [ZONE…]]",
+    options: &OPTIONS,
+    roles: &[Role::Answers, Role::ReadsFiles, Role::DecidesCacheContents],
+    example: ".:53 {\n    hosts {\n        192.0.2.7 printer.example.org\n        fallthrough\n    }\n    forward . 192.0.2.53\n}\n",
+    lints: &[],
+    read,
+};
+
+static OPTIONS: OptionTable<HostsSettings> = OptionTable(&[
+    OptionSpec::new(
+        "ttl",
+        "SECONDS",
+        "Sets the TTL of answers; the default is 3600.",
+        |hosts, option| {
+            hosts.ttl = option.number("the TTL", 1, 65_535).unwrap_or(hosts.ttl);
+        },
+    ),
+    OptionSpec::new("no_reverse", "", "Does not answer PTR queries.", |hosts, _| {
+        hosts.no_reverse = true;
+    }),
+    OptionSpec::new(
+        "reload",
+        "DURATION",
+        "Watches the file for changes; 0 turns that off.",
+        // Every other duration means the same: a change shows within two seconds.
+        |hosts, option| {
+            hosts.watched = option.duration("the interval") != Some(Duration::ZERO);
+        },
+    ),
+    OptionSpec::new(
+        "fallthrough",
+        "[ZONE…]",
+        "Passes names that do not exist to the next plugin.",
+        |hosts, option| hosts.fallthrough = Some(Fallthrough::read(option)),
+    ),
+    OptionSpec::new(
+        "fallthrough_unsupported",
+        "",
+        "Passes queries for other types to the next plugin, too.",
+        |hosts, _| hosts.fallthrough_unsupported = true,
+    ),
+    OptionSpec::matching(
+        is_address,
+        "ADDRESS",
+        "NAME…",
+        "Adds a line to those of the file.",
+        read_address,
+    ),
+]);
 
 static ENTRIES: GaugeFamily<1> = Family::new(
     "hosts_entries",
@@ -34,10 +90,10 @@ pub(super) fn declare_metrics(metrics: &Metrics) {
 }
 
 #[derive(Clone, Debug)]
-struct Written {
+struct HostsSettings {
     file: String,
     zones: Vec<Name>,
-    /// Lines of the block: addresses with their names.
+    /// The address lines of the block.
     inline: Vec<(IpAddr, Vec<Name>)>,
     ttl: u32,
     no_reverse: bool,
@@ -46,27 +102,25 @@ struct Written {
     watched: bool,
 }
 
-/// `hosts` at work.
 struct Hosts {
-    written: Written,
+    settings: HostsSettings,
     zones: Vec<Name>,
     addresses: HashMap<Name, Vec<IpAddr>>,
     names: HashMap<Name, Vec<Name>>,
 }
 
-impl Settings for Written {
+impl PluginSettings for HostsSettings {
     fn needs(&self) -> Vec<Need> {
         let watch = self.watched.then_some(Need::WatchFiles);
         [Need::File(self.file.clone())].into_iter().chain(watch).collect()
     }
 
-    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
-        // A file that is not there yet is an empty one, as in CoreDNS.
-        let text =
-            context.files.get(&self.file).and_then(|text| text.as_deref().ok()).unwrap_or_default();
+    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
+        // As in CoreDNS, a missing file counts as an empty one.
+        let text = context.file(&self.file).unwrap_or_default();
         let zones = if self.zones.is_empty() { context.zones.to_vec() } else { self.zones.clone() };
         let mut hosts = Hosts {
-            written: self.clone(),
+            settings: self.clone(),
             zones,
             addresses: HashMap::new(),
             names: HashMap::new(),
@@ -76,17 +130,18 @@ impl Settings for Written {
         {
             names.into_iter().for_each(|name| hosts.add(address, name));
         }
-        ENTRIES.with(context.metrics, [&self.file]).set(hosts.entries() as i64);
+        ENTRIES.with(context.build.metrics, [&self.file]).set(hosts.entries() as i64);
         let since = context
+            .build
             .modified
             .get(&self.file)
             .and_then(|modified| modified.duration_since(UNIX_EPOCH).ok());
-        MODIFIED.with(context.metrics, []).set(since.unwrap_or_default().as_secs_f64());
+        MODIFIED.with(context.build.metrics, []).set(since.unwrap_or_default().as_secs_f64());
         Ok(vec![Arc::new(hosts)])
     }
 }
 
-/// `ADDRESS NAME…`, with a comment behind `#`; `None` for what is no such line.
+/// Reads `ADDRESS NAME…`, with a comment after `#`. `None` if the line has another form.
 fn read_line(line: &str) -> Option<(IpAddr, Vec<Name>)> {
     let mut arguments = line.split('#').next()?.split_whitespace();
     let address: IpAddr = arguments.next()?.split('%').next()?.parse().ok()?;
@@ -103,7 +158,7 @@ impl Hosts {
             addresses.push(address);
         }
         let wildcard = name.labels().next() == Some(b"*");
-        if !self.written.no_reverse && !wildcard {
+        if !self.settings.no_reverse && !wildcard {
             self.names.entry(Name::reverse(address)).or_default().push(name);
         }
     }
@@ -112,7 +167,7 @@ impl Hosts {
         self.addresses.values().map(Vec::len).chain(self.names.values().map(Vec::len)).sum()
     }
 
-    /// The name itself, or `*` in the place of its first label.
+    /// The addresses of the name, or of the wildcard in the place of its first label.
     fn find(&self, name: &Name) -> Option<&Vec<IpAddr>> {
         let wildcard = || self.addresses.get(&Name::join([b"*".as_slice()], &name.parent()?)?);
         self.addresses.get(name).or_else(wildcard)
@@ -129,13 +184,13 @@ impl Hosts {
         let mut response = Response::authoritative(Rcode::NOERROR);
         if !rdatas.is_empty() {
             response.answer =
-                smallvec![RecordSet::new(Owner::Question, rtype, self.written.ttl, rdatas)];
+                smallvec![RecordSet::new(Owner::Question, rtype, self.settings.ttl, rdatas)];
         }
         Flow::Answer(response)
     }
 
     fn missing(&self, name: &Name) -> Flow {
-        match &self.written.fallthrough {
+        match &self.settings.fallthrough {
             Some(fallthrough) if fallthrough.includes(name) => Flow::Next,
             _ => Flow::Answer(Response::of(Rcode::SERVFAIL)),
         }
@@ -144,7 +199,7 @@ impl Hosts {
 
 impl Plugin for Hosts {
     fn name(&self) -> &'static str {
-        "hosts"
+        DIRECTIVE.name
     }
 
     fn query(&self, _cx: &mut Cx, query: &Query) -> Flow {
@@ -169,14 +224,14 @@ impl Plugin for Hosts {
         match question.qtype {
             Type::A => self.answer(Type::A, v4.collect()),
             Type::AAAA => self.answer(Type::AAAA, v6.collect()),
-            _ if self.written.fallthrough_unsupported => self.missing(&question.name),
+            _ if self.settings.fallthrough_unsupported => self.missing(&question.name),
             other => self.answer(other, Rdatas::default()),
         }
     }
 }
 
-pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
-    let mut written = Written {
+fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
+    let mut hosts = HostsSettings {
         file: "/etc/hosts".to_owned(),
         zones: Vec::new(),
         inline: Vec::new(),
@@ -186,63 +241,44 @@ pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
         fallthrough_unsupported: false,
         watched: true,
     };
-    reading.once(|arguments| {
+    lines.once(|arguments| {
         if let Some(file) = arguments.optional() {
-            written.file.clone_from(&file.text);
+            hosts.file.clone_from(&file.text);
         }
-        written.zones = names(&arguments.zones());
-        arguments.options(|option| {
-            // An address may have several lines.
-            if option.name().parse::<IpAddr>().is_err() {
-                option.once();
-            }
-            written.option(option);
-        });
-        if written.fallthrough_unsupported && written.fallthrough.is_none() {
+        hosts.zones = names(&arguments.zones());
+        OPTIONS.read(arguments, &mut hosts);
+        if hosts.fallthrough_unsupported && hosts.fallthrough.is_none() {
             let span = arguments.span();
             arguments.error(span, "fallthrough_unsupported requires fallthrough");
         }
     });
-    Some(Box::new(written))
+    Some(Box::new(hosts))
 }
 
-const OPTIONS: [&str; 5] =
-    ["ttl", "no_reverse", "reload", "fallthrough", "fallthrough_unsupported"];
+fn is_address(name: &str) -> bool {
+    name.parse::<IpAddr>().is_ok()
+}
 
-impl Written {
-    fn option(&mut self, option: &mut Arguments<'_>) {
-        match option.name() {
-            "ttl" => self.ttl = option.number("the TTL", 1, 65_535).unwrap_or(self.ttl),
-            "no_reverse" => self.no_reverse = true,
-            // A time of 0 means never; any other is longer than the second or two that it takes.
-            "reload" => {
-                self.watched = option.duration("the time between looks") != Some(Duration::ZERO)
-            }
-            "fallthrough" => self.fallthrough = Some(Fallthrough::read(option)),
-            "fallthrough_unsupported" => self.fallthrough_unsupported = true,
-            address => match address.parse::<IpAddr>() {
-                Ok(_) if self.fallthrough.is_some() => {
-                    let span = option.span();
-                    option
-                        .error(span, "this host stands after `fallthrough`, which must come last");
-                    option.rest();
-                }
-                Ok(address) => self.inline.push((address.to_canonical(), hosts_of(option))),
-                Err(_) => option.unknown(&OPTIONS),
-            },
-        }
+fn read_address(hosts: &mut HostsSettings, option: &mut Arguments<'_>) {
+    let Ok(address) = option.name().parse::<IpAddr>() else { return };
+    if hosts.fallthrough.is_some() {
+        let span = option.span();
+        option.error(span, "this address stands after `fallthrough`, which must come last");
+        option.rest();
+        return;
     }
+    hosts.inline.push((address.to_canonical(), read_names(option)));
 }
 
-fn hosts_of(option: &mut Arguments<'_>) -> Vec<Name> {
-    let mut hosts = Vec::new();
+fn read_names(option: &mut Arguments<'_>) -> Vec<Name> {
+    let mut names = Vec::new();
     for token in option.rest() {
         match token.text.parse::<Name>() {
-            Ok(name) => hosts.push(name),
+            Ok(name) => names.push(name),
             Err(reason) => {
-                option.error(token.span, &format!("`{}` is no name: {reason}", token.text));
+                option.error(token.span, &format!("`{}` is not a name: {reason}", token.text));
             }
         }
     }
-    hosts
+    names
 }

@@ -1,6 +1,5 @@
-//! `k8s_gateway [ZONES…] { … }`: everything of a cluster that clients outside can reach, as the
-//! plugin of that name for CoreDNS has it: `LoadBalancer` Services, Ingress hosts, Gateway API
-//! routes; and more: external IPs, node ports, aliases.
+//! `k8s_gateway [ZONE…] { … }`, as the plugin of that name for CoreDNS has it. Beyond that it answers
+//! external IPs, node ports and aliases.
 
 use std::sync::Arc;
 
@@ -14,12 +13,119 @@ use crate::{
 };
 
 use super::{
-    Fallthrough, Need, Origin, PluginContext, Reading, Settings, Source, Throttle,
-    authority::Authority, kubernetes::Kubernetes, names, relative_name,
+    BuildError, Directive, DirectiveLines, Fallthrough, Need, OptionSpec, OptionTable,
+    PluginContext, PluginSettings, Role, Source, ZoneArguments,
+    authority::Authority,
+    kubernetes::{KubernetesSettings, read_kubeconfig},
+    names, relative_name,
 };
 
+pub(super) static DIRECTIVE: Directive = Directive {
+    name: "k8s_gateway",
+    about: "Answers Ingress hosts, Gateway API routes and external Services, for clients outside of the cluster.",
+    arguments: "[ZONE…]",
+    options: &OPTIONS,
+    roles: &[Role::Answers, Role::HasZones, Role::TakesZones(ZoneArguments::All)],
+    example: "example.org:53 {\n    k8s_gateway example.org {\n        resources Ingress Service HTTPRoute\n        ttl 30\n    }\n}\n",
+    lints: &[],
+    read,
+};
+
+static OPTIONS: OptionTable<K8sGatewaySettings> = OptionTable(&[
+    OptionSpec::new(
+        "resources",
+        "Ingress|Service|HTTPRoute|TLSRoute|GRPCRoute…",
+        "Answers names of these kinds; the default is Ingress and Service.",
+        |gateway, option| {
+            if let Some(resources) = some_of(option, "resources", &RESOURCES) {
+                gateway.view.resources = resources;
+            }
+        },
+    ),
+    OptionSpec::new(
+        "ingressClasses",
+        "CLASS…",
+        "Uses only Ingresses of these classes.",
+        |gateway, option| gateway.view.ingress_classes = classes(option),
+    ),
+    OptionSpec::new(
+        "gatewayClasses",
+        "CLASS…",
+        "Uses only Gateways of these classes.",
+        |gateway, option| gateway.view.gateway_classes = classes(option),
+    ),
+    OptionSpec::repeated(
+        "controller",
+        "CLASS NAME.NAMESPACE",
+        "Answers Ingresses of the class with the addresses of this Service.",
+        read_controller,
+    ),
+    OptionSpec::new(
+        "nodeAddressType",
+        "ExternalIP|InternalIP…",
+        "Answers node ports with these addresses; the default is ExternalIP.",
+        |gateway, option| {
+            let types = [
+                ("ExternalIP", NodeAddressType::External),
+                ("InternalIP", NodeAddressType::Internal),
+            ];
+            if let Some(types) = some_of(option, "nodeAddressType", &types) {
+                gateway.view.node_addresses = types;
+            }
+        },
+    ),
+    OptionSpec::new(
+        "ttl",
+        "SECONDS",
+        "Sets the TTL of answers; the default is 60.",
+        |gateway, option| {
+            let ttl = option.number("ttl", 0, limits::KUBERNETES_TTL);
+            gateway.view.ttl = ttl.unwrap_or(gateway.view.ttl);
+        },
+    ),
+    OptionSpec::new(
+        "apex",
+        "NAME",
+        "Names the Service of the first name server; the default is dns1.kube-system.",
+        |gateway, option| {
+            if let Some(apex) = relative_name(option, "the name of a Service", &gateway.view.zones)
+            {
+                gateway.apex = apex;
+            }
+        },
+    ),
+    OptionSpec::new(
+        "secondary",
+        "NAME",
+        "Names the Service of the second name server.",
+        |gateway, option| {
+            gateway.secondary = relative_name(option, "the name of a Service", &gateway.view.zones);
+        },
+    ),
+    OptionSpec::new(
+        "kubeconfig",
+        "FILE [CONTEXT]",
+        "Reads the objects from the API server of this kubeconfig.",
+        |gateway, option| {
+            if let Some(origin) = read_kubeconfig(option) {
+                gateway.source = Source { origin, ..Source::in_cluster() };
+            }
+        },
+    ),
+    OptionSpec::new(
+        "fallthrough",
+        "[ZONE…]",
+        "Passes names that do not exist to the next plugin.",
+        |gateway, option| gateway.fallthrough = Fallthrough::read(option),
+    ),
+    OptionSpec::not_yet("serviceLabelSelectors"),
+    OptionSpec::not_yet("clientFiltering"),
+    OptionSpec::not_yet("loadBalancerAddressPreference"),
+    OptionSpec::not_yet("soa"),
+]);
+
 #[derive(Debug)]
-struct K8sGateway {
+struct K8sGatewaySettings {
     source: Source,
     view: GatewaySettings,
     apex: Name,
@@ -27,42 +133,24 @@ struct K8sGateway {
     fallthrough: Fallthrough,
 }
 
-impl Settings for K8sGateway {
+impl PluginSettings for K8sGatewaySettings {
     fn needs(&self) -> Vec<Need> {
         vec![Need::Source { source: self.source.clone(), kinds: self.view.kinds().collect() }]
     }
 
-    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
-        let view =
-            GatewaySettings { own_addresses: context.own_addresses.to_vec(), ..self.view.clone() };
-        let view = Arc::new(Gateway::new(
-            context.stores.get(&self.source).cloned().unwrap_or_default(),
-            view,
-        ));
+    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
+        let view = GatewaySettings {
+            own_addresses: context.build.own_addresses.to_vec(),
+            ..self.view.clone()
+        };
+        let view = Arc::new(Gateway::new(context.store(&self.source), view));
         Ok(vec![Arc::new(Authority {
-            name: "k8s_gateway",
+            name: DIRECTIVE.name,
             view,
             fallthrough: self.fallthrough.clone(),
         })])
     }
 }
-
-const OPTIONS: [&str; 10] = [
-    "resources",
-    "ingressClasses",
-    "gatewayClasses",
-    "controller",
-    "nodeAddressType",
-    "ttl",
-    "apex",
-    "secondary",
-    "kubeconfig",
-    "fallthrough",
-];
-
-/// Options of the plugin for CoreDNS that are not here.
-const NOT_YET: [&str; 4] =
-    ["serviceLabelSelectors", "clientFiltering", "loadBalancerAddressPreference", "soa"];
 
 const RESOURCES: [(&str, Kind); 5] = [
     ("Ingress", Kind::Ingress),
@@ -72,13 +160,13 @@ const RESOURCES: [(&str, Kind); 5] = [
     ("GRPCRoute", Kind::GrpcRoute),
 ];
 
-pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
-    let in_cluster =
-        || Source { origin: Origin::InCluster, labels: None, throttle: Throttle::default() };
-    let mut gateway = K8sGateway {
-        source: Kubernetes::beside(reading).map_or_else(in_cluster, |kubernetes| kubernetes.source),
+fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
+    let source = KubernetesSettings::of_block(lines)
+        .map_or_else(Source::in_cluster, |kubernetes| kubernetes.source);
+    let mut gateway = K8sGatewaySettings {
+        source,
         view: GatewaySettings {
-            zones: reading.zones.to_vec(),
+            zones: lines.zones.to_vec(),
             ttl: 60,
             top: Apex { servers: Vec::new(), hostmaster: Name::root() },
             resources: vec![Kind::Ingress, Kind::Service],
@@ -92,84 +180,35 @@ pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
         secondary: None,
         fallthrough: Fallthrough::default(),
     };
-    reading.once(|arguments| {
+    lines.once(|arguments| {
         if !arguments.is_empty() {
             gateway.view.zones = names(&arguments.zones());
         }
-        arguments.options(|option| {
-            option.once_unless(&["controller"]);
-            gateway.option(option);
-        });
+        OPTIONS.read(arguments, &mut gateway);
     });
     gateway.view.top = Apex::of_server(&gateway.apex, gateway.secondary.as_ref());
     Some(Box::new(gateway))
 }
 
-impl K8sGateway {
-    fn option(&mut self, option: &mut Arguments<'_>) {
-        let view = &mut self.view;
-        match option.name() {
-            "resources" => {
-                view.resources = some_of(option, "resources", &RESOURCES)
-                    .unwrap_or_else(|| view.resources.clone())
-            }
-            "nodeAddressType" => {
-                let types = [
-                    ("ExternalIP", NodeAddressType::External),
-                    ("InternalIP", NodeAddressType::Internal),
-                ];
-                view.node_addresses = some_of(option, "nodeAddressType", &types)
-                    .unwrap_or_else(|| view.node_addresses.clone());
-            }
-            "ingressClasses" => view.ingress_classes = classes(option),
-            "gatewayClasses" => view.gateway_classes = classes(option),
-            "controller" => {
-                let Some(class) =
-                    option.required("the class of Ingresses, and the Service before them")
-                else {
-                    return;
-                };
-                let Some(service) =
-                    option.required("the Service before the Ingresses of the class")
-                else {
-                    return;
-                };
-                match service.text.parse::<Name>() {
-                    Ok(name) if name.labels().count() == 2 => {
-                        view.controllers.push((class.text.as_str().into(), name))
-                    }
-                    _ => {
-                        let message = format!("`{}` is no Service", service.text);
-                        option
-                            .error(service.span, &message)
-                            .help("its name and its namespace, such as `ingress-nginx-controller.ingress-nginx`");
-                    }
-                }
-            }
-            "ttl" => view.ttl = option.number("ttl", 0, limits::KUBERNETES_TTL).unwrap_or(view.ttl),
-            "apex" => {
-                self.apex = relative_name(option, "the name of a Service", &view.zones)
-                    .unwrap_or_else(|| self.apex.clone())
-            }
-            "secondary" => {
-                self.secondary = relative_name(option, "the name of a Service", &view.zones)
-            }
-            "kubeconfig" => {
-                let Some(file) = option.required("a file") else { return };
-                let context = option.optional().map(|context| context.text.clone());
-                let origin = Origin::Kubeconfig { file: file.text.clone(), context };
-                self.source = Source { origin, labels: None, throttle: Throttle::default() };
-            }
-            "fallthrough" => self.fallthrough = Fallthrough::read(option),
-            name if NOT_YET.contains(&name) => return option.not_yet(),
-            _ => return option.unknown(&OPTIONS),
+fn read_controller(gateway: &mut K8sGatewaySettings, option: &mut Arguments<'_>) {
+    let Some(class) = option.required("an Ingress class and the Service of its controller") else {
+        return;
+    };
+    let Some(service) = option.required("the Service of the class's controller") else { return };
+    match service.text.parse::<Name>() {
+        Ok(name) if name.labels().count() == 2 => {
+            gateway.view.controllers.push((class.text.as_str().into(), name));
         }
-        option.end();
-        option.no_body();
+        _ => {
+            let message = format!("`{}` is not the name of a Service", service.text);
+            option
+                .error(service.span, &message)
+                .help("write NAME.NAMESPACE, such as `ingress-nginx-controller.ingress-nginx`");
+        }
     }
 }
 
-/// One or several of these words, each once.
+/// Reads one or more of the choices, each once.
 fn some_of<T: Copy + PartialEq>(
     option: &mut Arguments<'_>,
     what: &str,

@@ -1,5 +1,4 @@
-//! `loadbalance [round_robin|weighted FILE] { prefer CIDR… | reload DUR }`: addresses and mail
-//! exchangers leave in a random order, those that are preferred or weigh more at the front.
+//! `loadbalance [round_robin|weighted FILE] { prefer CIDR… | reload DURATION }`.
 
 mod weights;
 
@@ -11,12 +10,41 @@ use crate::{
     wire::{Query, Rcode, Rdatas, RecordSet, Type},
 };
 
-use super::{Need, PluginContext, Reading, Settings};
+use super::{
+    BuildError, Directive, DirectiveLines, Need, OptionSpec, OptionTable, PluginContext,
+    PluginSettings, Role,
+};
 use weights::Weights;
 
+pub(super) static DIRECTIVE: Directive = Directive {
+    name: "loadbalance",
+    about: "Sends A, AAAA and MX records in a random order; preferences or weights decide the first.",
+    arguments: "[round_robin|weighted FILE]",
+    options: &OPTIONS,
+    roles: &[Role::ChangesReplies, Role::ReadsFiles],
+    example: ".:53 {\n    loadbalance round_robin {\n        prefer 10.0.0.0/8\n    }\n    forward . 192.0.2.53\n}\n",
+    lints: &[],
+    read,
+};
+
+static OPTIONS: OptionTable<LoadbalanceSettings> = OptionTable(&[
+    OptionSpec::repeated(
+        "prefer",
+        "CIDR…",
+        "Sends addresses of these networks first, in this order.",
+        read_prefer,
+    ),
+    OptionSpec::new(
+        "reload",
+        "DURATION",
+        "Watches the file of the weights for changes; 0 turns that off.",
+        read_reload,
+    ),
+]);
+
 #[derive(Clone, Debug)]
-enum Written {
-    /// Networks, the most preferred first, each with the length of its mask.
+enum LoadbalanceSettings {
+    /// Networks with the length of their masks, the most preferred first.
     RoundRobin {
         prefer: Vec<(IpAddr, u8)>,
     },
@@ -31,7 +59,7 @@ enum Loadbalance {
     Weighted(Weights),
 }
 
-impl Settings for Written {
+impl PluginSettings for LoadbalanceSettings {
     fn needs(&self) -> Vec<Need> {
         match self {
             Self::RoundRobin { .. } => Vec::new(),
@@ -42,19 +70,19 @@ impl Settings for Written {
         }
     }
 
-    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
         let plugin = match self {
             Self::RoundRobin { prefer } => Loadbalance::RoundRobin { prefer: prefer.clone() },
-            Self::Weighted { file, watched } => match context.files.get(file) {
-                Some(Ok(text)) => Loadbalance::Weighted(
-                    Weights::parse(text)
-                        .map_err(|reason| format!("plugin/loadbalance: {file}: {reason}"))?,
-                ),
-                // As in CoreDNS: it may come to be.
-                Some(Err(_)) | None if *watched => Loadbalance::Weighted(Weights::default()),
-                Some(Err(reason)) => return Err(format!("plugin/loadbalance: {file}: {reason}")),
-                None => Loadbalance::Weighted(Weights::default()),
-            },
+            Self::Weighted { file, watched } => {
+                let weights = match context.file(file) {
+                    Ok(text) => Weights::parse(text),
+                    // As in CoreDNS, a watched file may be created later.
+                    Err(_) if *watched => Ok(Weights::default()),
+                    Err(reason) => Err(reason),
+                };
+                let failed = |reason| BuildError(format!("{file}: {reason}"));
+                Loadbalance::Weighted(weights.map_err(failed)?)
+            }
         };
         Ok(vec![Arc::new(plugin)])
     }
@@ -62,7 +90,7 @@ impl Settings for Written {
 
 impl Plugin for Loadbalance {
     fn name(&self) -> &'static str {
-        "loadbalance"
+        DIRECTIVE.name
     }
 
     fn response(
@@ -104,8 +132,7 @@ fn is_address(set: &RecordSet) -> bool {
     matches!(set.rtype, Type::A | Type::AAAA)
 }
 
-/// Those of the first network, then of the next, then the others; in a random order among
-/// themselves.
+/// Sorts by network, the other addresses last. Addresses of one network are in a random order.
 fn put_preferred_first(set: &mut RecordSet, prefer: &[(IpAddr, u8)], cx: &mut Cx) {
     let mut rdatas: Vec<&[u8]> = set.rdatas.iter().collect();
     cx.random.shuffle(&mut rdatas);
@@ -137,57 +164,53 @@ fn contains((network, bits): (IpAddr, u8), address: IpAddr) -> bool {
     differ.leading_zeros() >= u32::from(bits)
 }
 
-pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
-    let mut written = Written::RoundRobin { prefer: Vec::new() };
-    reading.each(|arguments| {
-        written = read_policy(arguments).unwrap_or_else(|| written.clone());
+fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
+    let mut policy = LoadbalanceSettings::RoundRobin { prefer: Vec::new() };
+    lines.each(|arguments| {
+        policy = read_policy(arguments).unwrap_or_else(|| policy.clone());
         arguments.end();
-        arguments.options(|option| written.option(option));
+        OPTIONS.read(arguments, &mut policy);
     });
-    Some(Box::new(written))
+    Some(Box::new(policy))
 }
 
-fn read_policy(arguments: &mut Arguments<'_>) -> Option<Written> {
-    let round_robin = Written::RoundRobin { prefer: Vec::new() };
+fn read_policy(arguments: &mut Arguments<'_>) -> Option<LoadbalanceSettings> {
+    let round_robin = LoadbalanceSettings::RoundRobin { prefer: Vec::new() };
     if arguments.is_empty() {
         return Some(round_robin);
     }
     if arguments.one_of("the policy", &[("round_robin", false), ("weighted", true)])? {
         let file = arguments.required("the file with the weights")?.text.clone();
-        return Some(Written::Weighted { file, watched: true });
+        return Some(LoadbalanceSettings::Weighted { file, watched: true });
     }
     Some(round_robin)
 }
 
-impl Written {
-    fn option(&mut self, option: &mut Arguments<'_>) {
+fn read_prefer(settings: &mut LoadbalanceSettings, option: &mut Arguments<'_>) {
+    let LoadbalanceSettings::RoundRobin { prefer } = settings else {
         let span = option.span();
-        match (option.name(), self) {
-            ("prefer", Self::RoundRobin { prefer }) => {
-                prefer.extend(option.network("the network"));
-                while !option.is_empty() {
-                    prefer.extend(option.network("the network"));
-                }
-            }
-            ("reload", Self::Weighted { watched, .. }) => {
-                // A time of 0 means never; any other is longer than the second or two that it
-                // takes.
-                *watched = option.duration("the time between looks") != Some(Duration::ZERO);
-            }
-            ("prefer", Self::Weighted { .. }) => {
-                option.error(span, "`prefer` goes with the policy `round_robin`: weights and preferences would contradict each other");
-                option.rest();
-            }
-            ("reload", Self::RoundRobin { .. }) => {
-                option.error(
-                    span,
-                    "`reload` goes with the policy `weighted`: there is no file to read again",
-                );
-                option.rest();
-            }
-            _ => option.unknown(&["prefer", "reload"]),
-        }
+        option.error(
+            span,
+            "`prefer` needs the policy `round_robin`: it would contradict the weights",
+        );
+        option.rest();
+        return;
+    };
+    prefer.extend(option.network("the network"));
+    while !option.is_empty() {
+        prefer.extend(option.network("the network"));
     }
+}
+
+fn read_reload(settings: &mut LoadbalanceSettings, option: &mut Arguments<'_>) {
+    let LoadbalanceSettings::Weighted { watched, .. } = settings else {
+        let span = option.span();
+        option.error(span, "`reload` needs the policy `weighted`: `round_robin` reads no file");
+        option.rest();
+        return;
+    };
+    // Every duration but 0 means the same: a change shows within two seconds.
+    *watched = option.duration("the interval") != Some(Duration::ZERO);
 }
 
 #[cfg(test)]
@@ -260,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn who_weighs_more_comes_first_more_often() {
+    fn addresses_come_first_as_often_as_their_weight_says() {
         let weights = Weights::parse(
             "WEB.example\n192.0.2.1 3\n192.0.2.2 1\n# others\nother.example.\n192.0.2.3 255\n",
         )

@@ -1,19 +1,46 @@
-//! `log [NAMES…] [FORMAT] { class … }`: a line for every question, in CoreDNS's format strings.
+//! `log [ZONE…] [FORMAT] { class CLASS… }`, with CoreDNS's format strings.
 
 use std::{fmt::Write, sync::Arc};
 
 use crate::{
     chain::{Answered, Cx, Level, Line, Plugin, Sent},
+    corefile::Arguments,
     limits,
     wire::{Name, Query, Rcode},
 };
 
-use super::{PluginContext, Reading, Settings, names};
+use super::{
+    BuildError, Directive, DirectiveLines, OptionSpec, OptionTable, PluginContext, PluginSettings,
+    Role,
+};
+
+pub(super) static DIRECTIVE: Directive = Directive {
+    name: "log",
+    about: "Logs a line for each query and its reply.",
+    arguments: "[ZONE…] [FORMAT]",
+    options: &OPTIONS,
+    roles: &[Role::Observes],
+    example: ".:53 {\n    log . {\n        class denial error\n    }\n    forward . 192.0.2.53\n}\n",
+    lints: &[],
+    read,
+};
+
+static OPTIONS: OptionTable<Vec<Class>> = OptionTable(&[OptionSpec::repeated(
+    "class",
+    "all|success|denial|error…",
+    "Logs only replies of these classes.",
+    |classes, option| {
+        classes.extend(option.one_of("class", &CLASSES));
+        while !option.is_empty() {
+            classes.extend(option.one_of("class", &CLASSES));
+        }
+    },
+)]);
 
 const COMMON: &str = r#"{remote}:{port} - {>id} "{type} {class} {name} {proto} {size} {>do} {>bufsize}" {rcode} {>rflags} {rsize} {duration}"#;
 
 #[derive(Clone, Debug)]
-struct Log {
+struct LogSettings {
     rules: Vec<Rule>,
 }
 
@@ -39,15 +66,15 @@ const CLASSES: [(&str, Class); 4] = [
     ("error", Class::Error),
 ];
 
-impl Settings for Log {
-    fn build(&self, _site: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+impl PluginSettings for LogSettings {
+    fn build(&self, _context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
         Ok(vec![Arc::new(self.clone())])
     }
 }
 
-impl Plugin for Log {
+impl Plugin for LogSettings {
     fn name(&self) -> &'static str {
-        "log"
+        DIRECTIVE.name
     }
 
     fn sent(&self, cx: &mut Cx, query: &Query, sent: &Sent) {
@@ -57,7 +84,7 @@ impl Plugin for Log {
         else {
             return;
         };
-        if rule.classes.iter().any(|class| class.holds(sent)) {
+        if rule.classes.iter().any(|class| class.includes(sent)) {
             let answered = Answered {
                 peer: cx.peer,
                 transport: cx.transport,
@@ -71,7 +98,7 @@ impl Plugin for Log {
 }
 
 impl Class {
-    fn holds(self, sent: &Sent) -> bool {
+    fn includes(self, sent: &Sent) -> bool {
         match self {
             Self::All => true,
             Self::Success => sent.rcode == Rcode::NOERROR && sent.answers > 0,
@@ -83,7 +110,7 @@ impl Class {
     }
 }
 
-/// Puts values in for `{labels}`; an unknown one is `-`.
+/// Replaces each `{label}` by its value, and an unknown one by `-`.
 fn formatted(format: &str, cx: &Cx, query: &Query, sent: &Sent) -> String {
     let mut line = String::with_capacity(160);
     let mut rest = format;
@@ -153,41 +180,38 @@ fn flags(word: u16) -> String {
         .join(",")
 }
 
-pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
+fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
     let mut rules = Vec::new();
-    reading.each(|arguments| {
-        let mut format = COMMON.to_owned();
-        let mut zones = Vec::new();
-        let tokens = arguments.rest();
-        for (at, token) in tokens.iter().enumerate() {
-            if at > 0 && at + 1 == tokens.len() && token.text.contains('{') {
-                format = token
-                    .text
-                    .replace("{common}", COMMON)
-                    .replace("{combined}", &format!("{COMMON} \"{{>opcode}}\""));
-            } else {
-                match token.text.parse::<Name>() {
-                    Ok(zone) => zones.push(zone),
-                    Err(reason) => {
-                        arguments
-                            .error(token.span, &format!("`{}` is no zone: {reason}", token.text));
-                    }
-                }
+    lines.each(|arguments| rules.push(read_rule(arguments)));
+    Some(Box::new(LogSettings { rules }))
+}
+
+fn read_rule(arguments: &mut Arguments<'_>) -> Rule {
+    let (mut format, mut zones) = (COMMON.to_owned(), Vec::new());
+    let tokens = arguments.rest();
+    for (at, token) in tokens.iter().enumerate() {
+        if at > 0 && at + 1 == tokens.len() && token.text.contains('{') {
+            format = token
+                .text
+                .replace("{common}", COMMON)
+                .replace("{combined}", &format!("{COMMON} \"{{>opcode}}\""));
+            continue;
+        }
+        match token.text.parse::<Name>() {
+            Ok(zone) => zones.push(zone),
+            Err(reason) => {
+                let message = format!("`{}` is not a zone: {reason}", token.text);
+                arguments.error(token.span, &message);
             }
         }
-        let mut classes = Vec::new();
-        arguments.options(|option| match option.name() {
-            "class" => {
-                classes.extend(option.one_of("class", &CLASSES));
-                while !option.is_empty() {
-                    classes.extend(option.one_of("class", &CLASSES));
-                }
-            }
-            _ => option.unknown(&["class"]),
-        });
-        let classes = if classes.is_empty() { vec![Class::All] } else { classes };
-        let zones = if zones.is_empty() { names(&[".".to_owned()]) } else { zones };
-        rules.push(Rule { zones, format, classes });
-    });
-    Some(Box::new(Log { rules }))
+    }
+    let mut classes = Vec::new();
+    OPTIONS.read(arguments, &mut classes);
+    if classes.is_empty() {
+        classes.push(Class::All);
+    }
+    if zones.is_empty() {
+        zones.push(Name::root());
+    }
+    Rule { zones, format, classes }
 }

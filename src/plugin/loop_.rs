@@ -1,8 +1,8 @@
-//! `loop`: tells of upstreams that ask back here.
+//! `loop`: detects upstreams that forward queries back to this server.
 //!
-//! A question that nobody else can know is asked at the start. If it comes back, that is said as an
-//! error; unlike CoreDNS the process goes on, since the cluster's own names do not suffer (and no
-//! query may end it: CVE-2026-26018).
+//! At the start the server sends itself a query for a name that nobody else can know. If the query
+//! returns, the plugin logs an error. Unlike in CoreDNS the process goes on, because the cluster's
+//! own names still work, and because no query may end the process (CVE-2026-26018).
 
 use std::sync::{
     Arc,
@@ -15,40 +15,50 @@ use crate::{
     wire::{Name, Query, Question, Rcode, Response, Type},
 };
 
-use super::{Need, PluginContext, Reading, Settings};
+use super::{
+    BuildError, Directive, DirectiveLines, NO_OPTIONS, PluginContext, PluginSettings, Role,
+};
 
-/// Seen this often it has come round: once is our own asking, twice may be a datagram sent again.
-const ROUND: u32 = 2;
+pub(super) static DIRECTIVE: Directive = Directive {
+    name: "loop",
+    about: "Logs an error if an upstream forwards queries back to this server.",
+    arguments: "",
+    options: &NO_OPTIONS,
+    roles: &[Role::Observes],
+    example: ".:53 {\n    loop\n    forward . 192.0.2.53\n}\n",
+    lints: &[],
+    read,
+};
+
+/// A probe that arrives more often than this has returned through an upstream: the first is the
+/// server's own query, and the second may be its retransmission.
+const LOOP_THRESHOLD: u32 = 2;
 
 #[derive(Debug)]
-struct Loop;
+struct LoopSettings;
 
-struct Watching {
+struct LoopDetector {
     probe: Name,
     zone: Name,
     seen: AtomicU32,
 }
 
-impl Settings for Loop {
-    fn needs(&self) -> Vec<Need> {
-        vec![Need::Probe]
-    }
-
-    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+impl PluginSettings for LoopSettings {
+    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
         let zone = context.zones.first().cloned().unwrap_or_else(Name::root);
-        let mut random = SplitMix64::new(context.seed);
+        let mut random = SplitMix64::new(context.build.seed);
         let labels = [random.next_u64().to_string(), random.next_u64().to_string()];
         let Some(probe) = Name::join(labels.iter().map(String::as_bytes), &zone) else {
             return Ok(Vec::new());
         };
         context.probes.push(Question::new(probe.clone(), Type::HINFO));
-        Ok(vec![Arc::new(Watching { probe, zone, seen: AtomicU32::new(0) })])
+        Ok(vec![Arc::new(LoopDetector { probe, zone, seen: AtomicU32::new(0) })])
     }
 }
 
-impl Plugin for Watching {
+impl Plugin for LoopDetector {
     fn name(&self) -> &'static str {
-        "loop"
+        DIRECTIVE.name
     }
 
     fn query(&self, cx: &mut Cx, query: &Query) -> Flow {
@@ -57,12 +67,12 @@ impl Plugin for Watching {
             return Flow::Next;
         }
         match self.seen.fetch_add(1, Ordering::Relaxed) {
-            0..ROUND => Flow::Next,
+            0..LOOP_THRESHOLD => Flow::Next,
             seen => {
-                if seen == ROUND {
+                if seen == LOOP_THRESHOLD {
                     let text = format!(
                         "plugin/loop: Loop ({} -> {}) detected for zone \"{}\", see https://coredns.io/plugins/loop#troubleshooting. \
-                         Query: \"HINFO {}\"; forward to another server than this one",
+                         Query: \"HINFO {}\"; forward to a server other than this one",
                         cx.peer, cx.local, self.zone, self.probe
                     );
                     cx.say(Level::Error, text);
@@ -73,10 +83,7 @@ impl Plugin for Watching {
     }
 }
 
-pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
-    reading.once(|arguments| {
-        arguments.end();
-        arguments.no_body();
-    });
-    Some(Box::new(Loop))
+fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
+    lines.once(|_| {});
+    Some(Box::new(LoopSettings))
 }

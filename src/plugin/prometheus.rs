@@ -1,4 +1,4 @@
-//! `prometheus [ADDR]`: counts queries and replies, and serves all metrics.
+//! `prometheus [ADDRESS]`.
 
 use std::{
     net::IpAddr,
@@ -15,7 +15,37 @@ use crate::{
     wire::{Name, Query, Rcode, Type},
 };
 
-use super::{Page, PageReply, PluginContext, Reading, Servers, Settings};
+use super::{
+    BuildError, Directive, DirectiveLines, OptionSpec, OptionTable, Page, PageReply, PluginContext,
+    PluginSettings, Role, ServerLabels,
+};
+
+pub(super) static DIRECTIVE: Directive = Directive {
+    name: "prometheus",
+    about: "Counts queries and replies, and serves all metrics at localhost:9153/metrics.",
+    arguments: "[ADDRESS]",
+    options: &OPTIONS,
+    roles: &[Role::Observes, Role::ServesPage],
+    example: ".:53 {\n    prometheus :9153\n    forward . 192.0.2.53\n}\n",
+    lints: &[],
+    read,
+};
+
+static OPTIONS: OptionTable<PrometheusSettings> = OptionTable(&[
+    OptionSpec::new(
+        "runtime_metrics",
+        "",
+        "Has no effect, because there is no Go runtime.",
+        |_, option| {
+            let span = option.span();
+            option.warning(
+                span,
+                "`runtime_metrics` has no effect: ndots has no Go runtime to measure",
+            );
+        },
+    ),
+    OptionSpec::not_yet("tls"),
+]);
 
 static REQUESTS: CounterFamily<6> = Family::new(
     "dns_requests_total",
@@ -53,14 +83,14 @@ fn message_bytes() -> Vec<f64> {
 }
 
 #[derive(Debug)]
-struct Prometheus {
+struct PrometheusSettings {
     address: String,
 }
 
 /// Counts what a block answers.
 struct QueryMetrics {
     registry: Arc<Metrics>,
-    servers: Servers,
+    servers: ServerLabels,
     /// The block's zones, the longest first, with the values of the label `zone`; the last is for
     /// queries of no zone.
     zones: Vec<(Name, String)>,
@@ -89,26 +119,26 @@ struct ProtoSeries {
 #[derive(Clone, Copy)]
 struct Labels<'l>(&'l Metrics, [&'l str; 3]);
 
-impl Settings for Prometheus {
-    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
-        let metrics = Arc::clone(context.metrics);
+impl PluginSettings for PrometheusSettings {
+    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
+        let metrics = Arc::clone(context.build.metrics);
         let content_type = "text/plain; version=0.0.4; charset=utf-8";
         let render = move || PageReply { content_type, ..PageReply::text(200, metrics.render()) };
-        context.pages.push(Page {
+        context.outputs.pages.push(Page {
             address: self.address.clone(),
             path: "/metrics",
             render: Arc::new(render),
             polled: false,
         });
-        let of_no_zone = QueryMetrics::new(context.metrics, context.all_servers, &[]);
-        *context.unrouted = Some(Arc::new(of_no_zone));
-        let of_block = QueryMetrics::new(context.metrics, context.servers, context.zones);
+        let of_no_zone = QueryMetrics::new(context.build.metrics, context.all_servers, &[]);
+        context.outputs.unrouted = Some(Arc::new(of_no_zone));
+        let of_block = QueryMetrics::new(context.build.metrics, context.servers, context.zones);
         Ok(vec![Arc::new(of_block)])
     }
 }
 
 impl QueryMetrics {
-    fn new(registry: &Arc<Metrics>, servers: &Servers, zones: &[Name]) -> Self {
+    fn new(registry: &Arc<Metrics>, servers: &ServerLabels, zones: &[Name]) -> Self {
         let mut zones: Vec<_> = zones.iter().map(|zone| (zone.clone(), zone.to_string())).collect();
         zones.sort_by_key(|(zone, _)| std::cmp::Reverse(zone.wire().len()));
         // Every name is within the root.
@@ -125,7 +155,7 @@ impl QueryMetrics {
 
 impl Plugin for QueryMetrics {
     fn name(&self) -> &'static str {
-        "prometheus"
+        DIRECTIVE.name
     }
 
     fn sent(&self, cx: &mut Cx, query: &Query, sent: &Sent) {
@@ -162,10 +192,10 @@ impl ZoneSeries {
         self.duration.observe(sent.took.as_secs_f64());
         let [server, zone, view] = zone;
         let find = || {
-            let values = [server, zone, view, &sent.rcode.to_string(), cx.answered_by];
+            let values = [server, zone, view, &sent.rcode.to_string(), cx.answered_by()];
             RESPONSES.with(registry, values)
         };
-        self.responses.count((sent.rcode, cx.answered_by), find, IntCounter::inc);
+        self.responses.count((sent.rcode, cx.answered_by()), find, IntCounter::inc);
     }
 }
 
@@ -220,28 +250,14 @@ fn type_label(qtype: Type) -> &'static str {
     }
 }
 
-pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
+fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
     const DEFAULT: &str = "localhost:9153";
-    let mut prometheus = Prometheus { address: DEFAULT.to_owned() };
-    reading.once(|arguments| {
+    let mut prometheus = PrometheusSettings { address: DEFAULT.to_owned() };
+    lines.once(|arguments| {
         if let Some(address) = arguments.listen(DEFAULT) {
             prometheus.address = address;
         }
-        arguments.end();
-        arguments.options(|option| {
-            option.once();
-            match option.name() {
-                "runtime_metrics" => {
-                    let span = option.span();
-                    option.warning(
-                        span,
-                        "`runtime_metrics` has no effect: there is no Go runtime to tell of",
-                    );
-                }
-                "tls" => option.not_yet(),
-                _ => option.unknown(&["runtime_metrics", "tls"]),
-            }
-        });
+        OPTIONS.read(arguments, &mut prometheus);
     });
     Some(Box::new(prometheus))
 }

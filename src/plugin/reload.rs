@@ -1,25 +1,36 @@
-//! `reload [INTERVAL] [JITTER]`: a Corefile that changes is taken over.
+//! `reload [INTERVAL] [JITTER]`.
 
 use std::time::Duration;
 
-use super::{Need, Reading, Settings};
+use super::{Directive, DirectiveLines, NO_OPTIONS, Need, PluginSettings, Role};
 
-/// The times that are written are CoreDNS's way to spread its work. Looking costs nothing here, so
-/// a change shows within two seconds whatever they say.
+pub(super) static DIRECTIVE: Directive = Directive {
+    name: "reload",
+    about: "Reloads the Corefile within two seconds after it changed; the times have no effect.",
+    arguments: "[INTERVAL] [JITTER]",
+    options: &NO_OPTIONS,
+    roles: &[Role::Configures],
+    example: ".:53 {\n    reload\n    forward . 192.0.2.53\n}\n",
+    lints: &[],
+    read,
+};
+
+/// The times are CoreDNS's way to spread the cost of reading the file. Reading it costs nothing
+/// noticeable here, so they are checked and have no effect.
 #[derive(Debug)]
-struct Reload;
+struct ReloadSettings;
 
-impl Settings for Reload {
+impl PluginSettings for ReloadSettings {
     fn needs(&self) -> Vec<Need> {
         vec![Need::Reload]
     }
 }
 
-pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
-    const LEAST: Duration = Duration::from_secs(2);
-    reading.each(|arguments| {
+fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
+    const SHORTEST: Duration = Duration::from_secs(2);
+    lines.each(|arguments| {
         if !arguments.is_empty() {
-            arguments.duration_between("the interval", LEAST, Duration::MAX);
+            arguments.duration_between("the interval", SHORTEST, Duration::MAX);
         }
         if !arguments.is_empty() {
             let span = arguments.span();
@@ -30,8 +41,6 @@ pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
                 arguments.error(span, "jitter value must be 0 or greater or equal to 1s");
             }
         }
-        arguments.end();
-        arguments.no_body();
     });
-    Some(Box::new(Reload))
+    Some(Box::new(ReloadSettings))
 }

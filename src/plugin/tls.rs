@@ -1,37 +1,71 @@
-//! `tls CERT KEY [CA] { client_auth MODE }`: the certificate that encrypted transports show, and
-//! what they ask of clients.
+//! `tls CERT KEY [CA] { client_auth MODE }`.
 
 use std::fmt;
 
-use crate::corefile::{Arguments, Span, Token};
+use crate::{
+    corefile::{Arguments, Diagnostics, Key, Span, Token},
+    transport::{Encryption, Scheme},
+};
 
-use super::{Need, Reading, Settings};
+use super::{
+    Directive, DirectiveLines, Lint, LintContext, Need, OptionSpec, OptionTable, PluginSettings,
+    Role,
+};
 
-/// The files, in PEM, and what clients have to show.
+pub(super) static DIRECTIVE: Directive = Directive {
+    name: "tls",
+    about: "Sets the certificate of the block's encrypted listeners, and what clients must present.",
+    arguments: "CERT KEY [CA]",
+    options: &OPTIONS,
+    roles: &[Role::Configures, Role::ReadsFiles],
+    example: "tls://.:853 {\n    tls /etc/ndots/tls.crt /etc/ndots/tls.key\n    forward . 192.0.2.53\n}\n",
+    lints: &[Lint::always(check_encryption)],
+    read,
+};
+
+static OPTIONS: OptionTable<ClientAuth> = OptionTable(&[
+    OptionSpec::new(
+        "client_auth",
+        "nocert|request|require|verify_if_given|require_and_verify",
+        "Sets which certificate a client must present; the default is none.",
+        |client_auth, option| {
+            *client_auth = option.one_of("client_auth", &ClientAuth::NAMES).unwrap_or_default();
+        },
+    ),
+    OptionSpec::not_yet("keylog"),
+    OptionSpec::not_yet("acme"),
+    OptionSpec::not_yet("email"),
+    OptionSpec::not_yet("ca"),
+    OptionSpec::not_yet("storage"),
+    OptionSpec::not_yet("ca_root"),
+    OptionSpec::not_yet("resolver"),
+]);
+
+/// The files, in PEM, and what clients must present.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     pub certificates: TlsFile,
     pub key: TlsFile,
-    /// Who signs clients' certificates.
+    /// The authorities that sign client certificates.
     pub authorities: Option<TlsFile>,
     pub client_auth: ClientAuth,
 }
 
-/// A file, and where the Corefile names it.
+/// A file and its position in the Corefile.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TlsFile {
     pub path: String,
     pub span: Span,
 }
 
-/// What is asked of clients, in the terms of Go's `crypto/tls`.
+/// The certificate that clients must present, in the terms of Go's `crypto/tls`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClientAuth {
     #[default]
     None,
-    /// A certificate of any kind, which may be left out.
+    /// Any certificate or none.
     Request,
-    /// A certificate of any kind.
+    /// Any certificate.
     Require,
     VerifyIfGiven,
     RequireAndVerify,
@@ -53,16 +87,15 @@ impl Tls {
     }
 }
 
-impl Settings for Tls {
+impl PluginSettings for Tls {
     fn needs(&self) -> Vec<Need> {
         let files = self.files().map(|file| Need::File(file.path.clone()));
-        // A certificate is renewed many times in a server's life, and one that has run out serves
-        // nobody.
+        // Certificates are renewed while the server runs, and clients reject an expired one.
         files.chain([Need::WatchFiles, Need::Tls(self.clone())]).collect()
     }
 }
 
-/// Settings that print alike are equal, wherever they stand.
+/// The position is left out, so that settings with the same file compare equal.
 impl fmt::Debug for TlsFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.path.fmt(f)
@@ -75,42 +108,83 @@ impl From<&Token> for TlsFile {
     }
 }
 
-pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
+fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
     let mut tls = None;
-    reading.once(|arguments| tls = read_line(arguments));
-    tls.map(|tls| Box::new(tls) as Box<dyn Settings>)
+    lines.once(|arguments| tls = read_line(arguments));
+    tls.map(|tls| Box::new(tls) as Box<dyn PluginSettings>)
 }
 
 fn read_line(arguments: &mut Arguments<'_>) -> Option<Tls> {
     let mut client_auth = ClientAuth::None;
     let by_acme = arguments.is_empty();
-    let (certificates, key) = match by_acme {
-        true => (None, None),
-        false => (
+    let (certificates, key) = if by_acme {
+        (None, None)
+    } else {
+        (
             arguments.required("a certificate's file"),
             arguments.required("the file of the certificate's key"),
-        ),
+        )
     };
     let authorities = arguments.optional().map(TlsFile::from);
     arguments.end();
-    arguments.options(|option| match option.name() {
-        "client_auth" => {
-            client_auth = option.one_of("client_auth", &ClientAuth::NAMES).unwrap_or_default()
-        }
-        "keylog" | "acme" | "email" | "ca" | "storage" | "ca_root" | "resolver" => option.not_yet(),
-        _ => option.unknown(&["client_auth", "keylog"]),
-    });
+    OPTIONS.read(arguments, &mut client_auth);
     let span = arguments.span();
     if by_acme {
         arguments
             .error(span, "`tls` needs the file of a certificate and of its key")
-            .help("certificates by ACME are known to CoreDNS, not here yet");
+            .help("ndots does not have certificates by ACME yet, which CoreDNS has");
     }
     let verifies = matches!(client_auth, ClientAuth::VerifyIfGiven | ClientAuth::RequireAndVerify);
     if let Some(authorities) = authorities.as_ref().filter(|_| !verifies) {
-        let warning =
-            arguments.warning(authorities.span, "no client's certificate is compared with this");
-        warning.help("`client_auth require_and_verify` or `verify_if_given` does");
+        arguments
+            .warning(
+                authorities.span,
+                "this authority has no effect: client certificates are not verified",
+            )
+            .help("write `client_auth require_and_verify` or `verify_if_given`");
     }
     Some(Tls { certificates: certificates?.into(), key: key?.into(), authorities, client_auth })
+}
+
+/// Encrypted keys without a certificate, and a certificate without encrypted keys.
+fn check_encryption(context: &LintContext<'_>, diagnostics: &mut Diagnostics) {
+    let block = context.block;
+    let encrypted = |key: &&Key| can_be_encrypted(key.scheme);
+    if let Some(tls) = block.lines(DIRECTIVE.name).next() {
+        if !block.block.keys.iter().any(|key| encrypted(&key)) {
+            diagnostics
+                .warning(tls.name.span, "`tls` has no effect: no key of this block is encrypted")
+                .help(format!("encrypted keys begin with {}", encrypted_schemes()));
+        }
+        return;
+    }
+    for key in block.block.keys.iter().filter(encrypted) {
+        let name = key.scheme.name();
+        let diagnostic = match key.scheme.encryption() {
+            Encryption::Always => {
+                let message = format!("`{name}://` needs a certificate: QUIC is always encrypted");
+                diagnostics.error(key.span, message)
+            }
+            Encryption::Never | Encryption::Optional => {
+                let message = format!("`{name}://` is not encrypted here: the block has no `tls`");
+                diagnostics.warning(key.span, message)
+            }
+        };
+        diagnostic
+            .help("add `tls CERT KEY` to the block, with the files of a certificate and its key");
+    }
+}
+
+fn can_be_encrypted(scheme: Scheme) -> bool {
+    scheme.sockets().is_some() && scheme.encryption() != Encryption::Never
+}
+
+/// "`tls://`, `https://` or `quic://`".
+fn encrypted_schemes() -> String {
+    let mut names: Vec<_> = Scheme::all()
+        .filter(|scheme| can_be_encrypted(*scheme))
+        .map(|scheme| format!("`{}://`", scheme.name()))
+        .collect();
+    let last = names.pop().unwrap_or_default();
+    format!("{} or {last}", names.join(", "))
 }

@@ -1,7 +1,6 @@
-//! `transfer [ZONES…] { to ADDR…|*; source ADDR }`: who may have whole zones (RFC 5936), over TCP
-//! or TLS.
+//! `transfer [ZONE…] { to ADDRESS…|*; source ADDRESS }`: zone transfers (RFC 5936) over TCP or TLS.
 //!
-//! `kubernetes` sends nobody NOTIFY, in CoreDNS neither: a cluster's zone changes all the time.
+//! As in CoreDNS, there is no NOTIFY for the zone of a cluster, because it changes all the time.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -10,42 +9,78 @@ use std::{
 
 use crate::{
     chain::{Cx, Flow, Plugin},
-    corefile::Arguments,
+    corefile::{Arguments, Diagnostics},
     transport::Framing,
     wire::{Name, Query, Rcode, Response, Type},
 };
 
-use super::{Need, PluginContext, Reading, Settings, names};
+use super::{
+    BuildError, Directive, DirectiveLines, Lint, LintContext, Need, OptionSpec, OptionTable,
+    PluginContext, PluginSettings, Role, ZoneArguments, names,
+};
+
+pub(super) static DIRECTIVE: Directive = Directive {
+    name: "transfer",
+    about: "Allows clients to transfer complete zones with AXFR and IXFR.",
+    arguments: "[ZONE…]",
+    options: &OPTIONS,
+    roles: &[Role::TakesZones(ZoneArguments::All)],
+    example: "cluster.local:53 {\n    transfer {\n        to 192.0.2.10\n    }\n    kubernetes\n}\n",
+    lints: &[Lint::without_errors(has_no_zone)],
+    read,
+};
+
+static OPTIONS: OptionTable<TransferOptions> = OptionTable(&[
+    OptionSpec::repeated(
+        "to",
+        "ADDRESS…|*",
+        "Allows these clients, or all clients.",
+        |options, option| read_to(option, options.to.get_or_insert_default()),
+    ),
+    OptionSpec::repeated(
+        "source",
+        "ADDRESS",
+        "Has no effect, because ndots sends no NOTIFY.",
+        read_source,
+    ),
+]);
+
+/// The options of one line, while they are read.
+#[derive(Default)]
+struct TransferOptions {
+    to: Option<Vec<AllowedClient>>,
+    has_source: bool,
+}
 
 #[derive(Clone, Debug)]
-struct Transfers(Vec<Rule>);
+struct TransferSettings(Vec<Rule>);
 
-/// A line: who may have the zones that are within its own.
+/// The clients that may transfer these zones and the zones within them.
 #[derive(Clone, Debug)]
 struct Rule {
     zones: Vec<Name>,
-    to: Vec<To>,
+    to: Vec<AllowedClient>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum To {
-    Anyone,
+enum AllowedClient {
+    Any,
     Host(IpAddr),
 }
 
-impl Settings for Transfers {
+impl PluginSettings for TransferSettings {
     fn needs(&self) -> Vec<Need> {
         vec![Need::Transfers]
     }
 
-    fn build(&self, _site: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+    fn build(&self, _context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
         Ok(vec![Arc::new(self.clone())])
     }
 }
 
-impl Plugin for Transfers {
+impl Plugin for TransferSettings {
     fn name(&self) -> &'static str {
-        "transfer"
+        DIRECTIVE.name
     }
 
     fn query(&self, cx: &mut Cx, query: &Query) -> Flow {
@@ -53,12 +88,12 @@ impl Plugin for Transfers {
         if !question.qtype.is_transfer() {
             return Flow::Next;
         }
-        let may = cx.transport.framing() == Framing::Length
-            && self.may_have(&question.name, cx.peer.ip().to_canonical());
-        if !may {
+        let allowed = cx.transport.framing() == Framing::Length
+            && self.allows(&question.name, cx.peer.ip().to_canonical());
+        if !allowed {
             return Flow::Answer(Response::of(Rcode::REFUSED));
         }
-        // Without its own version in it the request says nothing (RFC 1995 §3).
+        // An IXFR query must have the version of the client (RFC 1995 §3).
         if question.qtype == Type::IXFR && query.serial.is_none() {
             return Flow::Answer(Response::of(Rcode::FORMERR));
         }
@@ -66,60 +101,72 @@ impl Plugin for Transfers {
     }
 }
 
-impl Transfers {
-    /// The line with the longest matching zone decides, wherever it stands (CVE-2026-33489).
-    fn may_have(&self, zone: &Name, client: IpAddr) -> bool {
+impl TransferSettings {
+    /// The line with the longest matching zone decides, whatever its position (CVE-2026-33489).
+    fn allows(&self, zone: &Name, client: IpAddr) -> bool {
         let lines = self.0.iter().flat_map(|rule| rule.zones.iter().map(move |zone| (zone, rule)));
         let matching = lines.filter(|(wanted, _)| zone.is_within(wanted));
         let decides = matching.max_by_key(|(wanted, _)| wanted.wire().len());
         decides.is_some_and(|(_, rule)| {
-            rule.to.iter().any(|to| *to == To::Anyone || *to == To::Host(client))
+            rule.to.iter().any(|to| *to == AllowedClient::Any || *to == AllowedClient::Host(client))
         })
     }
 }
 
-pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
-    let (mut rules, block) = (Vec::new(), reading.zones.to_vec());
-    reading.each(|arguments| {
+fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
+    let (mut rules, block) = (Vec::new(), lines.zones.to_vec());
+    lines.each(|arguments| {
         let zones = if arguments.is_empty() { block.clone() } else { names(&arguments.zones()) };
-        let (mut to, mut source, span) = (None, false, arguments.span());
-        arguments.options(|option| match option.name() {
-            "to" => read_to(option, to.get_or_insert_default()),
-            "source" => {
-                let span = option.span();
-                if std::mem::replace(&mut source, true) {
-                    option.error(span, "source already specified");
-                }
-                if option.address("source address").is_some() {
-                    option
-                        .warning(span, "`source` has no effect: it is where notifications come from")
-                        .help("`kubernetes` sends none, in CoreDNS neither; secondary servers look at the SOA record");
-                }
-            }
-            _ => option.unknown(&["to", "source"]),
-        });
-        if to.is_none() {
-            arguments.error(span, "'to' is required").help("`to *` lets everyone have the zone, `to 10.0.0.1` one server");
+        let (mut options, span) = (TransferOptions::default(), arguments.span());
+        OPTIONS.read(arguments, &mut options);
+        if options.to.is_none() {
+            arguments
+                .error(span, "'to' is required")
+                .help("`to *` allows every client to transfer the zone, `to 10.0.0.1` one server");
         }
-        rules.push(Rule { zones, to: to.unwrap_or_default() });
+        rules.push(Rule { zones, to: options.to.unwrap_or_default() });
     });
-    Some(Box::new(Transfers(rules)))
+    Some(Box::new(TransferSettings(rules)))
 }
 
-fn read_to(option: &mut Arguments<'_>, to: &mut Vec<To>) {
-    let Some(first) = option.required("addresses, or `*` for everyone") else { return };
+fn read_source(options: &mut TransferOptions, option: &mut Arguments<'_>) {
+    let span = option.span();
+    if std::mem::replace(&mut options.has_source, true) {
+        option.error(span, "source already specified");
+    }
+    if option.address("source address").is_some() {
+        option
+            .warning(span, "`source` has no effect: it is the source address of NOTIFY, which ndots does not send")
+            .help("secondary servers find a change with an SOA query");
+    }
+}
+
+/// A block with `transfer` and without a zone to send.
+fn has_no_zone(context: &LintContext<'_>, diagnostics: &mut Diagnostics) {
+    if let Some(transfer) = context.block.lines(DIRECTIVE.name).next()
+        && !context.block.has_role(Role::HasZones)
+    {
+        let message = "plugin/transfer: no plugin in this block has a zone to transfer";
+        diagnostics
+            .warning(transfer.name.span, message)
+            .help("add `kubernetes` to this block; a block inherits no plugin from other blocks");
+    }
+}
+
+fn read_to(option: &mut Arguments<'_>, to: &mut Vec<AllowedClient>) {
+    let Some(first) = option.required("addresses, or `*` for all clients") else { return };
     for token in [first].into_iter().chain(option.rest()) {
         let host = token
             .text
             .parse::<IpAddr>()
             .or_else(|_| token.text.parse::<SocketAddr>().map(|address| address.ip()));
         match (&*token.text, host) {
-            ("*", _) => to.push(To::Anyone),
-            (_, Ok(host)) => to.push(To::Host(host.to_canonical())),
+            ("*", _) => to.push(AllowedClient::Any),
+            (_, Ok(host)) => to.push(AllowedClient::Host(host.to_canonical())),
             (text, Err(_)) => {
                 let error =
                     option.error(token.span, &format!("must specify an IP address: `{text}`"));
-                error.help("such as `10.0.0.1`, `10.0.0.1:53` or `*` for everyone");
+                error.help("such as `10.0.0.1`, `10.0.0.1:53` or `*` for all clients");
             }
         }
     }

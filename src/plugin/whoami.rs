@@ -1,4 +1,4 @@
-//! `whoami`: answers with the client's own address and port, in the additional section.
+//! `whoami`: the address is an A or AAAA record and the port an SRV record, as in CoreDNS.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -7,20 +7,33 @@ use crate::{
     wire::{Name, Owner, Query, Rcode, Rdatas, RecordSet, Response, Type},
 };
 
-use super::{PluginContext, Reading, Settings};
+use super::{
+    BuildError, Directive, DirectiveLines, NO_OPTIONS, PluginContext, PluginSettings, Role,
+};
+
+pub(super) static DIRECTIVE: Directive = Directive {
+    name: "whoami",
+    about: "Answers every query with the address and port of the client.",
+    arguments: "",
+    options: &NO_OPTIONS,
+    roles: &[Role::Answers],
+    example: "example.org:53 {\n    whoami\n}\n",
+    lints: &[],
+    read,
+};
 
 #[derive(Debug)]
 struct Whoami;
 
-impl Settings for Whoami {
-    fn build(&self, _site: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, String> {
+impl PluginSettings for Whoami {
+    fn build(&self, _context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
         Ok(vec![Arc::new(Self)])
     }
 }
 
 impl Plugin for Whoami {
     fn name(&self) -> &'static str {
-        "whoami"
+        DIRECTIVE.name
     }
 
     fn query(&self, cx: &mut Cx, query: &Query) -> Flow {
@@ -44,10 +57,7 @@ impl Plugin for Whoami {
     }
 }
 
-pub(super) fn read(reading: &mut Reading<'_>) -> Option<Box<dyn Settings>> {
-    reading.each(|arguments| {
-        arguments.end();
-        arguments.no_body();
-    });
+fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
+    lines.each(|_| {});
     Some(Box::new(Whoami))
 }

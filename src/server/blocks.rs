@@ -1,4 +1,4 @@
-//! Server blocks and the longest match among them.
+//! Server blocks and the selection by the longest zone.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -10,17 +10,17 @@ use crate::{
 
 use super::Listen;
 
-/// One server block of the Corefile at work.
+/// One server block with its plugins.
 pub struct Block {
     /// The zones of its keys, with the addresses at which each is served.
     pub keys: Vec<(Name, Listen)>,
     /// In CoreDNS's order.
     pub plugins: Vec<Arc<dyn Plugin>>,
-    /// The largest datagram that is sent, and the EDNS size that is told.
+    /// The size limit of UDP replies in octets, which is also the advertised EDNS size.
     pub udp_octets: u16,
     /// Whether classes other than IN are passed to the plugins.
     pub any_class: bool,
-    /// Whether questions for whole zones are.
+    /// Whether AXFR and IXFR queries are passed to the plugins.
     pub transfers: bool,
 }
 
@@ -42,12 +42,12 @@ impl Block {
 pub struct Server {
     blocks: Vec<Block>,
     listeners: Vec<Listener>,
-    /// Sees replies that no block gave.
+    /// Observes replies that no block gave.
     pub unrouted: Option<Arc<dyn Plugin>>,
-    /// Whether lines of the level DEBUG are written, and a panic ends the process instead of its
-    /// one question.
+    /// Whether log lines of the level DEBUG are written, and a panic ends the process instead of its
+    /// query.
     pub debug: bool,
-    /// Without one no cookies are given.
+    /// Without a secret the server sends no DNS cookies.
     pub cookies: Option<CookieSecret>,
 }
 
@@ -57,7 +57,7 @@ struct Listener {
     any_class: bool,
 }
 
-/// Two blocks that claim the same zone at the same address: the second one's place, and which zone.
+/// Two blocks that serve the same zone at the same address. `block` is the index of the second one.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Overlap {
     pub block: usize,
@@ -67,7 +67,7 @@ pub struct Overlap {
 
 impl Server {
     /// # Errors
-    /// Where two blocks claim the same zone at the same address.
+    /// If two blocks serve the same zone at the same address.
     pub fn new(blocks: Vec<Block>) -> Result<Self, Overlap> {
         let mut server = Self { blocks, ..Self::default() };
         for (index, block) in server.blocks.iter().enumerate() {
@@ -94,7 +94,7 @@ impl Server {
         Ok(server)
     }
 
-    /// The zones that are served at each address, both in their order.
+    /// The zones of each listener. Listeners and zones are sorted.
     pub fn zones(&self) -> Vec<(Listen, Vec<Name>)> {
         let sorted = |listener: &Listener| {
             let mut zones: Vec<_> =
@@ -107,7 +107,7 @@ impl Server {
         all
     }
 
-    /// What is to be listened on.
+    /// The listeners that the blocks need.
     pub fn listens(&self) -> impl Iterator<Item = Listen> {
         self.listeners.iter().map(|listener| listener.listen)
     }
@@ -120,9 +120,8 @@ impl Server {
         self.listeners.iter().position(|listener| listener.listen == listen)
     }
 
-    /// The block with the longest zone that the name is in. DS records live in the parent zone (RFC
-    /// 4035 §3.1.4.1), so for them a shorter match is taken where there is one. `None` is answered
-    /// with REFUSED.
+    /// The block with the longest zone that contains the name. DS records belong to the parent zone
+    /// (RFC 4035 §3.1.4.1), so a DS query prefers the next shorter zone. `None` means REFUSED.
     pub(super) fn block_for(&self, listener: usize, question: &Question) -> Option<usize> {
         let listener = &self.listeners[listener];
         if question.class != Class::IN && !listener.any_class {

@@ -1,6 +1,6 @@
-//! Zones on their way to secondary servers: an SOA record, everything, the SOA record again, in as
-//! many messages as it takes (RFC 5936 §2.2); or the SOA record alone for who has that version
-//! already (RFC 1995 §2).
+//! Zone transfers: the SOA record, all records, and the SOA record again, in as many messages as
+//! needed (RFC 5936 §2.2). A client that has the current version gets the SOA record alone (RFC 1995
+//! §2).
 
 use std::iter::once;
 
@@ -12,7 +12,7 @@ use crate::{
 
 use super::{At, Server};
 
-/// A zone on its way.
+/// A transfer in progress.
 pub struct Outgoing {
     query: Query,
     at: At,
@@ -21,14 +21,14 @@ pub struct Outgoing {
     /// Whether the client has this version.
     is_current: bool,
     records: Records,
-    /// What the last message had no room for.
+    /// The records that did not fit into the last message.
     rest: Option<RecordSet>,
     messages: usize,
-    /// Of the first message.
+    /// The flags of the first message.
     flags: u16,
     written: usize,
     octets: usize,
-    is_whole: bool,
+    is_complete: bool,
 }
 
 impl Outgoing {
@@ -53,15 +53,15 @@ impl Outgoing {
             flags: 0,
             written: 0,
             octets: 0,
-            is_whole: false,
+            is_complete: false,
         }
     }
 
     /// Appends the next message; false after the last one.
     pub fn write(&mut self, out: &mut Vec<u8>) -> bool {
         let answer = self.next_records();
-        self.is_whole = answer.is_empty();
-        if self.is_whole {
+        self.is_complete = answer.is_empty();
+        if self.is_complete {
             return false;
         }
         let start = out.len();
@@ -77,7 +77,7 @@ impl Outgoing {
         true
     }
 
-    /// As many records as fit, and one at least where there is one.
+    /// As many records as fit, but at least one if any is left.
     fn next_records(&mut self) -> Sets {
         let (mut answer, mut room) = (Sets::new(), limits::TRANSFER_OCTETS);
         while let Some(set) = self.rest.take().or_else(|| self.records.next()) {
@@ -112,11 +112,11 @@ impl Outgoing {
 }
 
 impl Server {
-    /// The end of a transfer, whole or cut off.
+    /// Logs the end of a transfer, complete or not.
     pub fn transferred(&self, outgoing: &Outgoing, cx: &mut Cx) {
         let Outgoing { query, serial, written, .. } = outgoing;
         let (zone, to) = (&query.question.name, cx.peer.ip());
-        let line = match (outgoing.is_whole, outgoing.is_current) {
+        let line = match (outgoing.is_complete, outgoing.is_current) {
             (true, true) => format!(
                 "Outgoing noop, incremental transfer for up to date zone \"{zone}\" to {to} for {serial} SOA serial"
             ),
@@ -128,7 +128,7 @@ impl Server {
             ),
         };
         cx.say(
-            if outgoing.is_whole { Level::Info } else { Level::Warning },
+            if outgoing.is_complete { Level::Info } else { Level::Warning },
             format!("plugin/transfer: {line}"),
         );
         let sent = Sent {
@@ -139,10 +139,10 @@ impl Server {
             reply_octets: outgoing.octets,
             took: cx.now.saturating_duration_since(cx.started),
         };
-        self.tell(outgoing.at.block, cx, query, &sent);
+        self.notify_sent(outgoing.at.block, cx, query, &sent);
     }
 
-    /// Appends the reply to who cannot be served now.
+    /// Appends a SERVFAIL reply for a client that cannot be served now.
     pub fn put_off(&self, outgoing: &Outgoing, cx: &mut Cx, out: &mut Vec<u8>) {
         let At { block, request_octets, .. } = outgoing.at;
         let udp_octets = self.blocks()[block].udp_octets;
@@ -154,11 +154,11 @@ impl Server {
             cx,
             out,
         );
-        self.tell(block, cx, &outgoing.query, &sent);
+        self.notify_sent(block, cx, &outgoing.query, &sent);
     }
 }
 
-/// Whether a serial is ahead of another one, across the end of their range (RFC 1982 §3.2).
+/// Whether a serial is newer than another, with wrap-around (RFC 1982 §3.2).
 fn is_newer(serial: u32, other: u32) -> bool {
     (1..1 << 31).contains(&serial.wrapping_sub(other))
 }
@@ -168,7 +168,7 @@ mod tests {
     use super::is_newer;
 
     #[test]
-    fn serials_turn_round() {
+    fn serials_wrap_around() {
         let check = |serial, other, expected| {
             assert_eq!(is_newer(serial, other), expected, "{serial} {other}")
         };

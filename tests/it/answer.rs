@@ -32,7 +32,7 @@ use ndots::{
     metrics::Metrics,
     model::{Change, Kind},
     plugin::{self, Need, Origin, ReloadState},
-    server::{BuildContext, Listen, Outcome, Scheme, Server, Written, assemble},
+    server::{BlockConfig, BuildContext, Listen, Outcome, Scheme, Server, assemble},
     source::manifests::Manifests,
     upstream,
     wire::{self, Query, reply},
@@ -318,7 +318,7 @@ fn server(text: &str, objects: &str, files: &HashMap<String, Result<String, Stri
             block.keys.iter().map(|key| key.zone.parse().unwrap()).collect();
         let checked = plugin::check(block, &zones, &mut diagnostics);
         assert!(!diagnostics.has_errors(), "{}", diagnostics.render(false));
-        for need in checked.settings.iter().flat_map(|(_, settings)| settings.needs()) {
+        for need in checked.needs() {
             let Need::Source { source, .. } = need else { continue };
             let Origin::Manifests(directory) = &source.origin else {
                 panic!("scenarios read manifests")
@@ -334,7 +334,7 @@ fn server(text: &str, objects: &str, files: &HashMap<String, Result<String, Stri
             }
             stores.insert(source, index.store());
         }
-        written.push(Written {
+        written.push(BlockConfig {
             keys: zones.into_iter().map(|zone| (zone, LISTEN)).collect(),
             checked,
         });
@@ -346,12 +346,12 @@ fn server(text: &str, objects: &str, files: &HashMap<String, Result<String, Stri
         modified: &HashMap::new(),
         hosts: &HashMap::new(),
         own_addresses: &["10.244.0.53".parse().unwrap()],
-        kept: &ReloadState::default(),
+        previous: &ReloadState::default(),
         seed: 1,
         cookies: None,
     };
     assemble(&written, &context)
-        .map_err(|fault| format!("{fault:?}"))
+        .map_err(|error| error.to_string())
         .map(|assembled| assembled.server)
         .unwrap()
 }

@@ -112,6 +112,10 @@ fn flags_are_those_of_coredns_with_one_dash_or_two() {
     for plugins in ["-plugins", "--plugins"] {
         check(&[plugins], 0, "dns.kubernetes\n", "");
     }
+    check(&["plugins"], 0, "forward       Forwards queries to upstreams.\n", "");
+    check(&["plugins", "forward"], 0, "policy random|round_robin|sequential", "");
+    check(&["plugins", "forwrad"], 2, "", "no plugin has this name; did you mean `forward`?");
+    check(&["plugins", "dnssec"], 2, "", "CoreDNS has the plugin `dnssec`");
     check(
         &["-conf", "/nope", "-quiet", "-p", "53", "-dns.port", "53"],
         2,

@@ -1,7 +1,7 @@
 //! Corefiles as users write them. Broken ones have their diagnostics in `NAME.err`; those in
 //! `good/` have their printed form in `NAME.out`. `plugins/` has mistakes that plugins report,
 //! `ten/` common mistakes, and `old/` defaults of old releases. `UPDATE_EXPECT=1` rewrites the
-//! expected files.
+//! expected files and the pages in `docs/plugins`.
 
 use crate::support::requirements::require_lab_program;
 use std::{
@@ -12,7 +12,7 @@ use std::{
 
 use ndots::{
     corefile::{self, Diagnostics, Reader},
-    server,
+    plugin, server,
 };
 use serde_json::Value;
 
@@ -135,22 +135,22 @@ fn defaults_in_the_field_need_no_change() {
     for path in corefiles(&directory("tests/corefile/good")) {
         let name = path.file_stem().unwrap().to_string_lossy();
         let expected: &[&str] = match &*name {
-            "aks" => &["the plugin `template` is known to CoreDNS, not here yet"; 2],
+            "aks" => &["ndots does not have the plugin `template` of CoreDNS yet"; 2],
             "aks-without-custom" => &[
                 "No files matching import glob pattern: nothing/*.override",
                 "No files matching import glob pattern: nothing/*.server",
             ],
             "deployment" => &[
-                "nothing is encrypted at this `tls://`: the block has no `tls`",
-                "nothing is encrypted at this `https://`: the block has no `tls`",
-                "the plugin `rewrite` is known to CoreDNS, not here yet",
+                "ndots does not have the plugin `rewrite` of CoreDNS yet",
+                "`tls://` is not encrypted here: the block has no `tls`",
+                "`https://` is not encrypted here: the block has no `tls`",
             ],
             // k3s imports files that it does not install.
             "k3s" => &[
                 "No files matching import glob pattern: /etc/coredns/custom/*.override",
                 "No files matching import glob pattern: /etc/coredns/custom/*.server",
             ],
-            "openshift" => &["the plugin `chaos` is known to CoreDNS, not here yet"],
+            "openshift" => &["ndots does not have the plugin `chaos` of CoreDNS yet"],
             _ => &[],
         };
         let said: Vec<_> =
@@ -225,4 +225,44 @@ fn corefiles_in_the_field_are_read_and_printed() {
         expect(&printed, &path.with_extension("out"), &mut faults);
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// The pages in `docs/plugins` come from the descriptors in `src/plugin`.
+#[test]
+fn plugin_pages_are_current() {
+    let mut faults = Vec::new();
+    let pages = directory("docs/plugins");
+    let index = (plugin::markdown_index(), "README".to_owned());
+    let all = plugin::available().map(|it| (plugin::markdown(it), it.name.to_owned()));
+    let mut names = Vec::new();
+    for (text, name) in all.chain([index]) {
+        expect(&text, &pages.join(format!("{name}.md")), &mut faults);
+        names.push(format!("{name}.md"));
+    }
+    for entry in fs::read_dir(&pages).unwrap() {
+        let file = entry.unwrap().file_name().into_string().unwrap();
+        if !names.contains(&file) {
+            faults.push(format!("docs/plugins/{file} belongs to no plugin: delete it"));
+        }
+    }
+    assert!(
+        faults.is_empty(),
+        "{}\nUPDATE_EXPECT=1 cargo test plugin_pages writes the pages",
+        faults.join("\n")
+    );
+}
+
+#[test]
+fn plugin_examples_are_valid() {
+    for directive in plugin::available() {
+        let mut diagnostics = Diagnostics::default();
+        let reader = Fixtures(PathBuf::new());
+        let name = directive.name;
+        let corefile = corefile::parse(name, directive.example, &reader, &mut diagnostics);
+        server::check(&corefile, 53, &mut diagnostics);
+        let reported = diagnostics.iter().count();
+        assert_eq!(reported, 0, "{name}:\n{}", diagnostics.render(false));
+        let mut lines = corefile.blocks.iter().flat_map(|block| &block.directives);
+        assert!(lines.any(|line| line.name.text == name), "the example of {name} does not use it");
+    }
 }

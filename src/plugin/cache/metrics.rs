@@ -1,4 +1,4 @@
-//! What `cache` counts.
+//! The metrics of `cache`.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::{
     chain::Cx,
     limits,
     metrics::{CounterFamily, Family, GaugeFamily, IntCounter, IntGauge, Metrics, SeriesCache},
-    plugin::Servers,
+    plugin::ServerLabels,
 };
 
 const BLOCK: [&str; 3] = ["server", "zones", "view"];
@@ -28,7 +28,7 @@ static EVICTIONS: CounterFamily<4> =
 static ENTRIES: GaugeFamily<4> =
     Family::new("cache_entries", "Entries in the cache.", BLOCK_AND_TYPE);
 
-/// What a query can count.
+/// What a query may count.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Event {
     Request,
@@ -42,7 +42,7 @@ pub(super) enum Event {
 /// The series of one cache, by the server at which a query came in.
 pub(super) struct CacheMetrics {
     registry: Arc<Metrics>,
-    servers: Servers,
+    servers: ServerLabels,
     /// The value of the label `zones`.
     zones: String,
     events: SeriesCache<(usize, Event), IntCounter>,
@@ -50,7 +50,7 @@ pub(super) struct CacheMetrics {
 }
 
 impl CacheMetrics {
-    pub(super) fn new(registry: &Arc<Metrics>, servers: &Servers, zones: String) -> Self {
+    pub(super) fn new(registry: &Arc<Metrics>, servers: &ServerLabels, zones: String) -> Self {
         Self {
             registry: Arc::clone(registry),
             servers: servers.clone(),

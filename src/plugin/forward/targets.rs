@@ -1,110 +1,105 @@
-//! The upstreams that a `forward` line names: addresses, hosts, files with `nameserver` lines; in
-//! the clear or over TLS.
+//! The upstreams of a `forward` line: addresses, host names and files with `nameserver` lines, with
+//! or without TLS.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::{
     corefile::{Arguments, Token},
-    plugin::{Host, Need, PluginContext},
+    plugin::{BuildError, Host, Need, PluginContext},
     transport::Scheme,
     upstream::{Target, TlsClientSettings},
     wire::Name,
 };
 
 #[derive(Clone, Debug)]
-pub(super) struct To {
-    pub(super) place: Place,
-    pub(super) speech: Speech,
+pub(super) struct ForwardTarget {
+    pub(super) host: TargetHost,
+    pub(super) encryption: Encryption,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Place {
+pub(super) enum TargetHost {
     Address(SocketAddr),
-    /// To be looked up.
-    Host {
+    /// A host name, to be resolved.
+    Name {
         name: String,
         port: u16,
     },
-    /// In the form of resolv.conf: its name servers.
+    /// A file in the form of resolv.conf.
     File(String),
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Speech {
-    Clear,
-    /// With the name that the certificate must have, where one is written behind the address.
+pub(super) enum Encryption {
+    None,
+    /// With the name that the certificate must have, if it follows the address.
     Tls(Option<String>),
 }
 
-impl To {
+impl ForwardTarget {
     pub(super) fn is_encrypted(&self) -> bool {
-        matches!(self.speech, Speech::Tls(_))
+        matches!(self.encryption, Encryption::Tls(_))
     }
 
-    /// `resolvers` are asked for a host's addresses.
+    /// `resolvers` resolve a host name.
     pub(super) fn need(&self, resolvers: &[SocketAddr]) -> Option<Need> {
-        match &self.place {
-            Place::File(path) => Some(Need::File(path.clone())),
-            Place::Host { name, .. } => {
+        match &self.host {
+            TargetHost::File(path) => Some(Need::File(path.clone())),
+            TargetHost::Name { name, .. } => {
                 Some(Need::Host(Host { name: name.clone(), resolvers: resolvers.to_vec() }))
             }
-            Place::Address(_) => None,
+            TargetHost::Address(_) => None,
         }
     }
 
-    /// What the need brought; `tls` is what holds for all of the line's upstreams.
+    /// The addresses of this upstream. `tls` has the settings for all upstreams of the line.
     pub(super) fn targets(
         &self,
         context: &mut PluginContext<'_>,
         resolvers: &[SocketAddr],
         tls: &TlsClientSettings,
-    ) -> Result<Vec<Target>, String> {
-        let addresses = match &self.place {
-            Place::Address(address) => vec![*address],
-            Place::Host { name, port } => match context
-                .hosts
-                .get(&Host { name: name.clone(), resolvers: resolvers.to_vec() })
-            {
-                Some(Ok(found)) => {
-                    found.iter().map(|address| SocketAddr::new(*address, *port)).collect()
-                }
-                Some(Err(reason)) => {
-                    return Err(format!("plugin/forward: failed to resolve \"{name}\": {reason}"));
-                }
-                None => Vec::new(),
-            },
-            Place::File(path) => match context.files.get(path) {
-                Some(Ok(text)) => name_servers(text)
-                    .inspect(|address| warn_of_loopback(*address, path, context))
-                    .collect(),
-                Some(Err(reason)) => return Err(format!("plugin/forward: {path}: {reason}")),
-                None => Vec::new(),
-            },
+    ) -> Result<Vec<Target>, BuildError> {
+        let addresses = match &self.host {
+            TargetHost::Address(address) => vec![*address],
+            TargetHost::Name { name, port } => {
+                let host = Host { name: name.clone(), resolvers: resolvers.to_vec() };
+                let found = context.addresses(&host).map_err(|reason| {
+                    BuildError(format!("failed to resolve \"{name}\": {reason}"))
+                })?;
+                found.iter().map(|address| SocketAddr::new(*address, *port)).collect()
+            }
+            TargetHost::File(path) => {
+                let text =
+                    context.file(path).map_err(|reason| BuildError(format!("{path}: {reason}")))?;
+                let addresses: Vec<_> = name_servers(text).collect();
+                addresses.iter().for_each(|address| warn_of_loopback(*address, path, context));
+                addresses
+            }
         };
         let tls = self.tls(tls).map(std::sync::Arc::new);
         Ok(addresses.into_iter().map(|address| Target { address, tls: tls.clone() }).collect())
     }
 
-    /// The name that is written, that of the line, or the host's.
+    /// The TLS settings, with the server name of the upstream, of the line, or of the host.
     fn tls(&self, line: &TlsClientSettings) -> Option<TlsClientSettings> {
-        let Speech::Tls(written) = &self.speech else { return None };
+        let Encryption::Tls(own_name) = &self.encryption else { return None };
         let host = || {
-            if let Place::Host { name, .. } = &self.place {
+            if let TargetHost::Name { name, .. } = &self.host {
                 Some(name.trim_end_matches('.').to_owned())
             } else {
                 None
             }
         };
-        let server_name = written.clone().or_else(|| line.server_name.clone()).or_else(host);
+        let server_name = own_name.clone().or_else(|| line.server_name.clone()).or_else(host);
         Some(TlsClientSettings { server_name, ..line.clone() })
     }
 }
 
 fn warn_of_loopback(address: SocketAddr, path: &str, context: &mut PluginContext<'_>) {
     if address.ip().is_loopback() && context.servers.have_port(53) {
-        context.warnings.push(format!(
-            "plugin/forward: {path} names {}, which in a Pod is this server itself, and on a machine most likely a stub that asks \
-             back here; forward to its upstreams, such as those in /run/systemd/resolve/resolv.conf",
+        context.outputs.warnings.push(format!(
+            "plugin/forward: {path} names {}, which in a Pod is this server, and on a node most likely a stub resolver that \
+             forwards back to this server; forward to its upstreams, such as those in /run/systemd/resolve/resolv.conf",
             address.ip()
         ));
     }
@@ -120,9 +115,9 @@ fn name_servers(text: &str) -> impl Iterator<Item = SocketAddr> {
     })
 }
 
-/// The address that a word of a `forward` line names, where it names one that is asked without
-/// encryption; a stub is told of by itself.
-pub fn target(text: &str) -> Option<SocketAddr> {
+/// The address of an upstream without encryption. It leaves out the stub of systemd-resolved, which
+/// has its own warning.
+pub(super) fn plain_address(text: &str) -> Option<SocketAddr> {
     address_of(text.strip_prefix("dns://").unwrap_or(text), DNS)
         .filter(|address| !is_stub(*address))
 }
@@ -130,26 +125,27 @@ pub fn target(text: &str) -> Option<SocketAddr> {
 const DNS: u16 = Scheme::Dns.port();
 const DNS_OVER_TLS: u16 = Scheme::Tls.port();
 
-/// `IP`, `IP%zone` and either with `:PORT`.
+/// Reads `IP` or `IP%zone`, each with or without `:PORT`.
 pub(super) fn address_of(text: &str, port: u16) -> Option<SocketAddr> {
     let ip = |text: &str| text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
     text.parse().ok().or_else(|| ip(text).map(|ip| SocketAddr::new(ip, port)))
 }
 
-pub(super) fn read(arguments: &mut Arguments<'_>, token: &Token) -> Option<To> {
+pub(super) fn read(arguments: &mut Arguments<'_>, token: &Token) -> Option<ForwardTarget> {
     let text = &*token.text;
-    let clear = |place| To { place, speech: Speech::Clear };
+    let plain = |host| ForwardTarget { host, encryption: Encryption::None };
     if let Some((scheme, rest)) = text.split_once("://") {
         match scheme {
             "dns" => {
-                let place = address_of(rest, DNS).map(Place::Address).or_else(|| host(rest, DNS));
-                return place.map(clear).or_else(|| bad_target(arguments, token));
+                let address = address_of(rest, DNS).map(TargetHost::Address);
+                let host = address.or_else(|| host_name(rest, DNS));
+                return host.map(plain).or_else(|| bad_target(arguments, token));
             }
             "tls" => return over_tls(rest).or_else(|| bad_target(arguments, token)),
             "https" | "quic" => {
                 arguments.error(
                     token.span,
-                    &format!("`{scheme}://` upstreams are known to CoreDNS, not here yet"),
+                    &format!("ndots does not have `{scheme}://` upstreams yet, which CoreDNS has"),
                 );
             }
             _ => {
@@ -166,58 +162,58 @@ pub(super) fn read(arguments: &mut Arguments<'_>, token: &Token) -> Option<To> {
     if let Some(address) = address_of(text, DNS) {
         if is_stub(address) {
             let message = format!(
-                "{} is systemd-resolved's stub, which asks whom resolv.conf names: most likely this server",
+                "{} is the stub of systemd-resolved, which forwards to the servers in resolv.conf, most likely to this server",
                 address.ip()
             );
             arguments
                 .warning(token.span, &message)
                 .help("forward to /run/systemd/resolve/resolv.conf instead");
         }
-        return Some(clear(Place::Address(address)));
+        return Some(plain(TargetHost::Address(address)));
     }
     if text.contains('/') {
-        return Some(clear(Place::File(text.to_owned())));
+        return Some(plain(TargetHost::File(text.to_owned())));
     }
-    host(text, DNS).map(clear).or_else(|| bad_target(arguments, token))
+    host_name(text, DNS).map(plain).or_else(|| bad_target(arguments, token))
 }
 
-/// `ADDRESS%NAME:PORT` or `HOST%NAME:PORT`, where the name and the port may be left out.
-fn over_tls(text: &str) -> Option<To> {
-    let (place, server_name) = match text.rsplit_once('%') {
+/// Reads `ADDRESS%NAME:PORT` or `HOST%NAME:PORT`. The name and the port are optional.
+fn over_tls(text: &str) -> Option<ForwardTarget> {
+    let (host, server_name) = match text.rsplit_once('%') {
         None => (text.to_owned(), None),
-        Some((place, name)) => {
+        Some((host, name)) => {
             let (name, port) = name
                 .rsplit_once(':')
                 .map_or((name, String::new()), |(name, port)| (name, format!(":{port}")));
-            // An IPv6 address may have its bracket before or behind the name.
-            let (place, name) = match name.strip_suffix(']') {
-                Some(name) => (format!("{place}]"), name),
-                None => (place.to_owned(), name),
+            // The closing bracket of an IPv6 address may stand before or after the name.
+            let (host, name) = match name.strip_suffix(']') {
+                Some(name) => (format!("{host}]"), name),
+                None => (host.to_owned(), name),
             };
             if !is_server_name(name) {
                 return None;
             }
-            (format!("{place}{port}"), Some(name.to_owned()))
+            (format!("{host}{port}"), Some(name.to_owned()))
         }
     };
-    let place = address_of(&place, DNS_OVER_TLS)
-        .map(Place::Address)
-        .or_else(|| host(&place, DNS_OVER_TLS))?;
-    Some(To { place, speech: Speech::Tls(server_name) })
+    let address = address_of(&host, DNS_OVER_TLS).map(TargetHost::Address);
+    let host = address.or_else(|| host_name(&host, DNS_OVER_TLS))?;
+    Some(ForwardTarget { host, encryption: Encryption::Tls(server_name) })
 }
 
-/// What a certificate may be made out to.
+/// Whether a certificate can have this name.
 pub(super) fn is_server_name(text: &str) -> bool {
     text.parse::<IpAddr>().is_ok() || !text.is_empty() && is_host_name(text)
 }
 
-/// `NAME` or `NAME:PORT`; what ends in a number was meant to be an address.
-fn host(text: &str, default: u16) -> Option<Place> {
+/// Reads `NAME` or `NAME:PORT`. A name whose last label is a number is not one: it is a mistyped
+/// address.
+fn host_name(text: &str, default: u16) -> Option<TargetHost> {
     let (name, port) = match text.rsplit_once(':') {
         Some((name, port)) => (name, port.parse().ok()?),
         None => (text, default),
     };
-    is_host_name(name).then(|| Place::Host { name: name.to_owned(), port })
+    is_host_name(name).then(|| TargetHost::Name { name: name.to_owned(), port })
 }
 
 fn is_host_name(name: &str) -> bool {
@@ -229,13 +225,13 @@ fn is_host_name(name: &str) -> bool {
         && name.parse::<Name>().is_ok()
 }
 
-/// Where systemd-resolved listens for programs of its own machine.
+/// Whether this is the address of systemd-resolved's stub.
 fn is_stub(address: SocketAddr) -> bool {
     address.port() == DNS
         && matches!(address.ip(), IpAddr::V4(v4) if [[127, 0, 0, 53], [127, 0, 0, 54]].contains(&v4.octets()))
 }
 
-fn bad_target(arguments: &mut Arguments<'_>, token: &Token) -> Option<To> {
+fn bad_target(arguments: &mut Arguments<'_>, token: &Token) -> Option<ForwardTarget> {
     let message = format!("not an IP address, file, or valid domain: \"{}\"", token.text);
     let error = arguments.error(token.span, &message);
     if token.text.starts_with("tls://") {
@@ -252,16 +248,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn upstreams_over_tls_are_read_with_their_names() {
+    fn upstreams_over_tls_may_have_a_server_name() {
         let check = |text: &str, expected: Option<(&str, Option<&str>)>| {
             let found = over_tls(text).map(|to| {
-                let Speech::Tls(name) = to.speech else { panic!("{text} is in the clear") };
-                let place = match to.place {
-                    Place::Address(address) => address.to_string(),
-                    Place::Host { name, port } => format!("{name} {port}"),
-                    Place::File(path) => path,
+                let Encryption::Tls(name) = to.encryption else {
+                    panic!("{text} is not encrypted")
                 };
-                (place, name)
+                let host = match to.host {
+                    TargetHost::Address(address) => address.to_string(),
+                    TargetHost::Name { name, port } => format!("{name} {port}"),
+                    TargetHost::File(path) => path,
+                };
+                (host, name)
             });
             assert_eq!(
                 found,

@@ -1,5 +1,6 @@
-//! Says that an API server keeps this server waiting. Nothing waits: sockets are bound at once, and
-//! unsynced names fail.
+//! Logs that the facts are not loaded yet, in CoreDNS's words, which people search for in logs.
+//!
+//! Nothing waits for the facts: sockets are bound at once, and names without facts are SERVFAIL.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -21,11 +22,10 @@ pub(super) struct Startup {
 
 #[derive(Clone, Copy)]
 enum State {
-    /// Nobody has asked yet.
     New,
-    /// The facts are waited for until then.
+    /// The warning is due at this time.
     Waiting(Instant),
-    Over,
+    Done,
 }
 
 impl Startup {
@@ -34,22 +34,21 @@ impl Startup {
     }
 }
 
-/// In CoreDNS's words, which are looked for in logs.
 impl Timed for Startup {
     fn due(&self, now: Option<Instant>) -> Vec<Line> {
         let Some(now) = now else { return Vec::new() };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let synced = self.zone.unsynced().next().is_none();
         let (next, line) = match *state {
-            State::Over => return Vec::new(),
-            _ if synced => (State::Over, None),
+            State::Done => return Vec::new(),
+            _ if synced => (State::Done, None),
             State::New => (State::Waiting(now + self.timeout), None),
             State::Waiting(until) if now < until => (
                 *state,
                 Some(Line::new(Level::Info, "plugin/kubernetes: waiting for Kubernetes API")),
             ),
             State::Waiting(_) => (
-                State::Over,
+                State::Done,
                 Some(Line::new(
                     Level::Warning,
                     "plugin/kubernetes: starting server with unsynced Kubernetes API",

@@ -1,4 +1,4 @@
-//! The file of `loadbalance weighted`: names, and below each the weights of its addresses.
+//! The file of `loadbalance weighted`: each name is followed by the weights of its addresses.
 
 use std::{collections::HashMap, net::IpAddr};
 
@@ -9,52 +9,56 @@ use crate::{
 
 use super::address_of;
 
-/// An address that no line names weighs this.
+/// The weight of an address that is not in the file.
 const DEFAULT: u8 = 1;
 
 #[derive(Debug, Default)]
 pub(super) struct Weights(HashMap<Name, HashMap<IpAddr, u8>>);
 
 impl Weights {
-    /// A line has a name, or an address and its weight from 1 to 255; empty lines and those behind
-    /// `#` count for nothing.
+    /// A line has a name, or an address and its weight from 1 to 255. Empty lines and lines that
+    /// begin with `#` are skipped.
     ///
     /// # Errors
-    /// The first line that is none of these. It is not quoted: the file may be anyone's.
+    /// The number of the first invalid line. Its text is left out, because the path may point to a
+    /// file with secrets.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let mut weights = HashMap::<Name, HashMap<IpAddr, u8>>::new();
         let mut current: Option<Name> = None;
         for (number, line) in (1..).zip(text.lines()) {
-            let fault = |what: &str| format!("line {number}: {what}");
+            let invalid = |what: &str| format!("line {number}: {what}");
             match line.split_whitespace().collect::<Vec<_>>()[..] {
                 [] => {}
                 [first, ..] if first.starts_with('#') => {}
                 [name] if name.parse::<IpAddr>().is_ok() => {
-                    return Err(fault("an address without a weight"));
+                    return Err(invalid("an address without a weight"));
                 }
                 [name] => {
-                    current = Some(
-                        name.parse()
-                            .map_err(|_| fault("neither a name nor an address with its weight"))?,
-                    )
+                    current =
+                        Some(name.parse().map_err(|_| {
+                            invalid("neither a name nor an address with its weight")
+                        })?)
                 }
                 [address, weight] => {
-                    let address = address.parse::<IpAddr>().map_err(|_| fault("no IP address"))?;
+                    let address =
+                        address.parse::<IpAddr>().map_err(|_| invalid("not an IP address"))?;
                     let weight = weight
                         .parse()
                         .ok()
                         .filter(|weight| *weight > 0)
-                        .ok_or_else(|| fault("a weight is from 1 to 255"))?;
-                    let name = current.clone().ok_or_else(|| fault("no name stands above it"))?;
+                        .ok_or_else(|| invalid("a weight must be from 1 to 255"))?;
+                    let name = current
+                        .clone()
+                        .ok_or_else(|| invalid("there is no name above this address"))?;
                     weights.entry(name).or_default().entry(address).or_insert(weight);
                 }
-                _ => return Err(fault("neither a name nor an address with its weight")),
+                _ => return Err(invalid("neither a name nor an address with its weight")),
             }
         }
         Ok(Self(weights))
     }
 
-    /// Moves one address to the front: each as often as its weight says.
+    /// Moves one address to the front, chosen at random by the weights.
     pub(super) fn put_one_first(&self, set: &mut RecordSet, asked: &Name, cx: &mut Cx) {
         let owner = match &set.owner {
             Owner::Question => Some(asked.clone()),
@@ -87,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_read_or_their_mistakes_told() {
+    fn a_file_is_parsed_or_its_first_error_reported() {
         let check = |text: &str, expected: Result<usize, &str>| {
             let read =
                 Weights::parse(text).map(|weights| weights.0.values().map(HashMap::len).sum());
@@ -96,11 +100,11 @@ mod tests {
         check("", Ok(0));
         check("# x\n\na.example\n 10.0.0.1 1\n10.0.0.2\t255\nb.example.\nfd00::1 7 \n", Ok(3));
         check("a.example\n10.0.0.1 1\nb.example\na.example\n10.0.0.1 9\n10.0.0.2 9\n", Ok(2));
-        check("10.0.0.1 1\n", Err("line 1: no name stands above it"));
+        check("10.0.0.1 1\n", Err("line 1: there is no name above this address"));
         check("a.example\n10.0.0.1\n", Err("line 2: an address without a weight"));
-        check("a.example\n10.0.0.1 0\n", Err("line 2: a weight is from 1 to 255"));
-        check("a.example\n10.0.0.1 256\n", Err("line 2: a weight is from 1 to 255"));
-        check("a.example\n10.0.0 1\n", Err("line 2: no IP address"));
+        check("a.example\n10.0.0.1 0\n", Err("line 2: a weight must be from 1 to 255"));
+        check("a.example\n10.0.0.1 256\n", Err("line 2: a weight must be from 1 to 255"));
+        check("a.example\n10.0.0 1\n", Err("line 2: not an IP address"));
         check(
             "a.example\n10.0.0.1 1 1\n",
             Err("line 2: neither a name nor an address with its weight"),

@@ -1,0 +1,199 @@
+//! What plugins are built with, and what they leave for the server beside themselves.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use thiserror::Error;
+
+use crate::{
+    cache::Cache,
+    chain::{self, Cx, Plugin, Transport},
+    metrics::Metrics,
+    upstream,
+    wire::{CookieSecret, Name, Question},
+    zone::Store,
+};
+
+use super::{Host, Readiness, Source};
+
+/// Why a plugin cannot be built: what its needs brought is not usable.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct BuildError(pub String);
+
+/// What a server is built with besides its settings.
+pub struct BuildContext<'g> {
+    pub metrics: &'g Arc<Metrics>,
+    /// The facts of each source that a directive needs.
+    pub stores: &'g HashMap<Source, Arc<Store>>,
+    /// The text of each file that a directive needs, or why it cannot be read.
+    pub files: &'g HashMap<String, Result<String, String>>,
+    /// When these files were last written.
+    pub modified: &'g HashMap<String, SystemTime>,
+    /// The addresses of each host that a directive needs, or why there are none.
+    pub hosts: &'g HashMap<Host, Result<Vec<IpAddr>, String>>,
+    /// The addresses at which other machines reach this one.
+    pub own_addresses: &'g [IpAddr],
+    /// The state of the previous server. A plugin with equal settings takes it over.
+    pub previous: &'g ReloadState,
+    /// A number that clients cannot know. Each reload has another one.
+    pub seed: u64,
+    /// Without a secret the server sends no DNS cookies.
+    pub cookies: Option<CookieSecret>,
+}
+
+/// State that outlives a reload if the settings behind it stay equal.
+#[derive(Default)]
+pub struct ReloadState {
+    pub caches: HashMap<String, Arc<Cache>>,
+    pub groups: HashMap<String, Arc<upstream::Group>>,
+}
+
+/// What plugins leave for the server beside themselves.
+#[derive(Default)]
+pub struct Outputs {
+    /// Pages to serve over HTTP.
+    pub pages: Vec<Page>,
+    /// Problems that only show in what the needs brought.
+    pub warnings: Vec<String>,
+    /// To be asked regularly for log lines that are due.
+    pub timed: Vec<Arc<dyn Timed>>,
+    /// Observes replies that no block gave.
+    pub unrouted: Option<Arc<dyn Plugin>>,
+    pub readiness: Arc<Readiness>,
+    pub reload_state: ReloadState,
+}
+
+/// What the plugins of one block are built with.
+pub struct PluginContext<'s> {
+    pub zones: &'s [Name],
+    /// The labels of the block's listeners in metrics.
+    pub servers: &'s ServerLabels,
+    /// The labels of all listeners.
+    pub all_servers: &'s ServerLabels,
+    pub build: &'s BuildContext<'s>,
+    pub outputs: &'s mut Outputs,
+    /// Queries to send to this server once it answers, repeated until a reply arrives.
+    pub probes: &'s mut Vec<Question>,
+    /// Identifies the settings that decide what the block's cache may hold. The cache outlives a
+    /// reload that leaves this text equal.
+    pub cache_identity: &'s str,
+}
+
+impl PluginContext<'_> {
+    /// The text of a file that the directive needs.
+    ///
+    /// # Errors
+    /// The reason why the file cannot be read.
+    pub fn file(&self, path: &str) -> Result<&str, String> {
+        match self.build.files.get(path) {
+            Some(text) => text.as_deref().map_err(Clone::clone),
+            None => Err("it was not read".to_owned()),
+        }
+    }
+
+    /// The addresses of a host that the directive needs.
+    ///
+    /// # Errors
+    /// The reason why there are none.
+    pub fn addresses(&self, host: &Host) -> Result<&[IpAddr], String> {
+        match self.build.hosts.get(host) {
+            Some(addresses) => addresses.as_deref().map_err(Clone::clone),
+            None => Ok(&[]),
+        }
+    }
+
+    /// The facts of a source that the directive needs; an empty store if there is none.
+    pub fn store(&self, source: &Source) -> Arc<Store> {
+        self.build.stores.get(source).cloned().unwrap_or_default()
+    }
+
+    /// The block's cache. It keeps its entries if a reload did not change its settings.
+    pub fn cache(&mut self, make: impl FnOnce(u64) -> Cache) -> Arc<Cache> {
+        let (identity, seed) = (self.cache_identity.to_owned(), self.build.seed);
+        let previous = self.build.previous.caches.get(&identity).cloned();
+        let make = || previous.unwrap_or_else(|| Arc::new(make(seed)));
+        Arc::clone(self.outputs.reload_state.caches.entry(identity).or_insert_with(make))
+    }
+
+    /// The group of upstreams with these settings. It keeps its health state through a reload.
+    pub fn group(&mut self, settings: upstream::GroupSettings) -> Arc<upstream::Group> {
+        let identity = format!("{settings:?}");
+        let previous = self.build.previous.groups.get(&identity).cloned();
+        let make = || previous.unwrap_or_else(|| Arc::new(upstream::Group::new(settings)));
+        Arc::clone(self.outputs.reload_state.groups.entry(identity).or_insert_with(make))
+    }
+}
+
+/// A page that is served over HTTP.
+#[derive(Clone)]
+pub struct Page {
+    /// `HOST:PORT`; an empty host stands for every address.
+    pub address: String,
+    pub path: &'static str,
+    pub render: Arc<dyn Fn() -> PageReply + Send + Sync>,
+    /// The process requests the page itself once a second and measures how long that takes, which
+    /// shows whether the process is overloaded.
+    pub polled: bool,
+}
+
+pub struct PageReply {
+    pub status: u16,
+    pub content_type: &'static str,
+    pub body: String,
+    /// For the log.
+    pub line: Option<chain::Line>,
+}
+
+impl PageReply {
+    pub fn text(status: u16, body: impl Into<String>) -> Self {
+        Self { status, content_type: "text/plain; charset=utf-8", body: body.into(), line: None }
+    }
+}
+
+/// Writes log lines when a time has passed, without a query.
+pub trait Timed: Send + Sync {
+    /// The lines that are due. At shutdown `now` is `None`, and all pending lines are due.
+    fn due(&self, now: Option<Instant>) -> Vec<chain::Line>;
+}
+
+/// The labels of listeners in metrics, such as `dns://:53`.
+#[derive(Clone, Debug)]
+pub struct ServerLabels(Vec<(Transport, SocketAddr, String)>);
+
+impl ServerLabels {
+    /// Takes the transport, address and label of each listener. TCP stands for UDP, too.
+    pub fn new(listeners: impl IntoIterator<Item = (Transport, SocketAddr, String)>) -> Self {
+        Self(listeners.into_iter().collect())
+    }
+
+    /// The index of the listener that received the query.
+    pub fn index(&self, cx: &Cx) -> usize {
+        let transport = if cx.transport == Transport::Udp { Transport::Tcp } else { cx.transport };
+        let received = |(spoken, address, _): &(Transport, SocketAddr, String)| {
+            let port = address.port() == 0 || address.port() == cx.local.port();
+            *spoken == transport
+                && port
+                && (address.ip().is_unspecified() || address.ip() == cx.local.ip())
+        };
+        self.0.iter().position(received).unwrap_or(0)
+    }
+
+    /// The label of the listener with this index.
+    pub fn label(&self, index: usize) -> &str {
+        self.0.get(index).map_or("", |(.., label)| label)
+    }
+
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(.., label)| &**label)
+    }
+
+    /// Whether one of the listeners has this port.
+    pub fn have_port(&self, port: u16) -> bool {
+        self.0.iter().any(|(_, address, _)| address.port() == port)
+    }
+}

@@ -1,0 +1,250 @@
+//! The options of `forward`.
+
+use std::time::Duration;
+
+use crate::{
+    corefile::{Arguments, Token},
+    upstream::Policy,
+    wire::Rcode,
+};
+
+use super::{
+    super::{OptionSpec, OptionTable, TlsFile, names},
+    ForwardSettings, UpstreamTls, targets,
+};
+
+pub(super) static OPTIONS: OptionTable<ForwardSettings> = OptionTable(&[
+    OptionSpec::repeated(
+        "except",
+        "ZONE…",
+        "Passes names in these zones to the next plugin.",
+        |forward, option| {
+            let Some(first) = option.required("a zone") else { return };
+            let mut zones = option.zones_of(first);
+            zones.extend(option.zones());
+            forward.except.extend(names(&zones));
+        },
+    ),
+    OptionSpec::new("force_tcp", "", "Queries upstreams over TCP only.", |forward, _| {
+        forward.settings.force_tcp = true;
+    }),
+    OptionSpec::new(
+        "prefer_udp",
+        "",
+        "Queries upstreams over UDP first, even if the client used TCP.",
+        |forward, _| forward.settings.prefer_udp = true,
+    ),
+    OptionSpec::new(
+        "expire",
+        "DURATION",
+        "Closes an upstream connection after it was idle for this long.",
+        |forward, option| {
+            let expire = option.duration("expire");
+            forward.settings.expire = expire.unwrap_or(forward.settings.expire);
+        },
+    ),
+    OptionSpec::new(
+        "max_age",
+        "DURATION",
+        "Closes an upstream connection at this age; 0 sets no limit.",
+        |forward, option| {
+            forward.settings.max_age = option.duration("max_age").filter(|age| !age.is_zero());
+        },
+    ),
+    OptionSpec::new(
+        "max_idle_conns",
+        "NUMBER",
+        "Limits the idle connections to an upstream; 0 sets no limit.",
+        |forward, option| {
+            let most = option.number("max_idle_conns", 0, u32::MAX).filter(|most| *most > 0);
+            forward.settings.max_idle = most.map(|most| most as usize);
+        },
+    ),
+    OptionSpec::new(
+        "read_timeout",
+        "DURATION",
+        "Waits this long for the reply of an upstream; the default is 2s.",
+        |forward, option| {
+            let timeout =
+                option.duration_between("the timeout", Duration::from_nanos(1), Duration::MAX);
+            forward.settings.read_timeout = timeout.unwrap_or(forward.settings.read_timeout);
+        },
+    ),
+    OptionSpec::new(
+        "max_fails",
+        "NUMBER",
+        "Skips an upstream after so many failed health checks; 0 never does.",
+        |forward, option| {
+            let fails = option.number("max_fails", 0, u32::MAX);
+            forward.settings.max_fails = fails.unwrap_or(forward.settings.max_fails);
+        },
+    ),
+    OptionSpec::new(
+        "max_connect_attempts",
+        "NUMBER",
+        "Limits the attempts for a query; 0 sets no limit but time.",
+        |forward, option| {
+            forward.settings.max_attempts = option.number("max_connect_attempts", 0, u32::MAX);
+        },
+    ),
+    OptionSpec::new(
+        "tls",
+        "[CERT KEY] [CA]",
+        "Sets the client certificate and the authority for upstreams over TLS.",
+        |forward, option| forward.tls = read_tls(option),
+    ),
+    OptionSpec::new(
+        "tls_servername",
+        "NAME",
+        "Sets the name that the certificates of upstreams must have.",
+        |forward, option| {
+            let Some(name) = option.required("a name") else { return };
+            if !targets::is_server_name(&name.text) {
+                let message = format!("`{}` cannot be the name in a certificate", name.text);
+                option.error(name.span, &message).help("such as `dns.quad9.net`");
+            }
+            forward.server_name = Some(name.text.trim_end_matches('.').to_owned());
+        },
+    ),
+    OptionSpec::new(
+        "policy",
+        "random|round_robin|sequential",
+        "Sets the order in which upstreams are tried; the default is random.",
+        |forward, option| {
+            let policies = [
+                ("random", Policy::Random),
+                ("round_robin", Policy::RoundRobin),
+                ("sequential", Policy::Sequential),
+            ];
+            let policy = option.one_of("policy", &policies);
+            forward.settings.policy = policy.unwrap_or(forward.settings.policy);
+        },
+    ),
+    OptionSpec::new(
+        "health_check",
+        "DURATION [no_rec] [domain NAME]",
+        "Sets the interval, flags and name of health checks; the default is 0.5s.",
+        read_health_check,
+    ),
+    OptionSpec::new(
+        "max_concurrent",
+        "NUMBER",
+        "Refuses queries while so many wait for upstreams; 0 sets no limit.",
+        |forward, option| {
+            let most = option.number("max_concurrent", 0, u32::MAX);
+            forward.settings.max_concurrent = most.filter(|most| *most > 0);
+        },
+    ),
+    OptionSpec::repeated(
+        "next",
+        "RCODE…",
+        "Tries the next `forward` line if a reply has one of these codes.",
+        |forward, option| {
+            let rcodes = read_rcodes(option);
+            forward.next.extend(rcodes.into_iter().map(|(_, rcode)| rcode));
+        },
+    ),
+    OptionSpec::new(
+        "next_on_nodata",
+        "",
+        "Tries the next `forward` line if a reply has no records.",
+        |forward, _| forward.next_on_nodata = true,
+    ),
+    OptionSpec::repeated(
+        "failover",
+        "RCODE…",
+        "Tries the next upstream if a reply has one of these codes.",
+        read_failover,
+    ),
+    OptionSpec::new(
+        "failfast_all_unhealthy_upstreams",
+        "",
+        "Fails at once while all upstreams are unhealthy.",
+        |forward, _| forward.settings.failfast = true,
+    ),
+    OptionSpec::new(
+        "source_address",
+        "ADDRESS",
+        "Sends queries from this address.",
+        |forward, option| forward.settings.source = option.address("the source address"),
+    ),
+    OptionSpec::new(
+        "resolver",
+        "ADDRESS…",
+        "Resolves upstream host names with these servers.",
+        read_resolver,
+    ),
+    OptionSpec::not_yet("doh_method"),
+]);
+
+fn read_health_check(forward: &mut ForwardSettings, option: &mut Arguments<'_>) {
+    let check = &mut forward.settings.health_check;
+    check.interval = option.duration("the interval").unwrap_or(check.interval);
+    while let Some(token) = option.optional() {
+        match &*token.text {
+            "no_rec" => check.recursion_desired = false,
+            "domain" => match option.required("a domain").map(|domain| domain.text.parse()) {
+                Some(Ok(domain)) => check.domain = domain,
+                Some(Err(reason)) => {
+                    option.error(token.span, &format!("the domain is not a name: {reason}"));
+                }
+                None => {}
+            },
+            other => {
+                option
+                    .error(token.span, &format!("health_check: unknown option {other}"))
+                    .help("valid options: no_rec, domain");
+            }
+        }
+    }
+}
+
+fn read_failover(forward: &mut ForwardSettings, option: &mut Arguments<'_>) {
+    for (token, rcode) in read_rcodes(option) {
+        if rcode == Rcode::NOERROR {
+            option.error(token.span, "failover: NOERROR is not a failure");
+        } else {
+            forward.settings.failover.push(rcode);
+        }
+    }
+}
+
+fn read_resolver(forward: &mut ForwardSettings, option: &mut Arguments<'_>) {
+    let Some(first) = option.required("the address of a resolver") else { return };
+    for token in [first].into_iter().chain(option.rest()) {
+        match targets::address_of(&token.text, 53) {
+            Some(address) => forward.resolvers.push(address),
+            None => {
+                option.error(
+                    token.span,
+                    &format!("resolver must be an IP address or IP:port: \"{}\"", token.text),
+                );
+            }
+        }
+    }
+}
+
+/// Reads `[CA]`, `CERT KEY` or `CERT KEY CA`.
+fn read_tls(option: &mut Arguments<'_>) -> UpstreamTls {
+    let mut files: Vec<_> =
+        std::iter::from_fn(|| option.optional()).take(3).map(TlsFile::from).collect();
+    let authorities = if files.len() % 2 == 1 { files.pop() } else { None };
+    let key = files.pop();
+    UpstreamTls { identity: files.pop().zip(key), authorities }
+}
+
+/// Reads one or more response codes by name.
+fn read_rcodes<'w>(option: &mut Arguments<'w>) -> Vec<(&'w Token, Rcode)> {
+    let Some(first) = option.required("a response code") else { return Vec::new() };
+    let mut rcodes = Vec::new();
+    for token in [first].into_iter().chain(option.rest()) {
+        match token.text.parse() {
+            Ok(rcode) => rcodes.push((token, rcode)),
+            Err(()) => {
+                let message = format!("{} is not a valid rcode", token.text);
+                option.error(token.span, &message).help("such as SERVFAIL, REFUSED or NXDOMAIN");
+            }
+        }
+    }
+    rcodes
+}

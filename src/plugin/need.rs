@@ -1,0 +1,66 @@
+//! What a directive needs from outside of the plugin layer.
+
+use std::{net::SocketAddr, time::Duration};
+
+use crate::model::Kind;
+
+use super::{Source, Tls, UpstreamTls};
+
+/// A host name to resolve.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Host {
+    pub name: String,
+    /// The resolvers to query; empty for the resolver of this machine.
+    pub resolvers: Vec<SocketAddr>,
+}
+
+/// One requirement of a directive. `app` and `server` provide it before the plugin is built or
+/// while the server runs; a plugin itself opens no socket and no file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// The facts of these kinds from a cluster. [`PluginContext::store`] returns them.
+    ///
+    /// [`PluginContext::store`]: super::PluginContext::store
+    Source { source: Source, kinds: Vec<Kind> },
+    /// The content of a file. [`PluginContext::file`] returns it.
+    ///
+    /// [`PluginContext::file`]: super::PluginContext::file
+    File(String),
+    /// The addresses of a host. [`PluginContext::addresses`] returns them.
+    ///
+    /// [`PluginContext::addresses`]: super::PluginContext::addresses
+    Host(Host),
+    /// The block listens on these addresses or interfaces only.
+    Bind { only: Vec<String>, except: Vec<String> },
+    /// The size limit of UDP replies in octets.
+    UdpOctets(u16),
+    /// The block gets queries of every class, not only IN.
+    AnyClass,
+    /// A change of the Corefile, or of a file that its plugins read, causes a reload.
+    Reload,
+    /// A change of a file that plugins read causes a reload.
+    WatchFiles,
+    /// The block gets AXFR and IXFR queries.
+    Transfers,
+    /// The certificate of the block's encrypted listeners.
+    Tls(Tls),
+    /// The certificates for upstreams. They are checked before they are used.
+    UpstreamTls(UpstreamTls),
+    /// The `ready` page watches the plugins of this block.
+    Readiness(Monitor),
+    /// Log lines of the level DEBUG are written, and a panic ends the process.
+    Debug,
+    /// The stack trace of a panic is written.
+    Stacktrace,
+    /// The server keeps answering for this long after the signal to stop.
+    Lameduck(Duration),
+}
+
+/// How long the `ready` page asks a plugin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Monitor {
+    /// Until the plugin was ready once.
+    #[default]
+    UntilReady,
+    Continuously,
+}

@@ -1,16 +1,16 @@
-//! Composition: configuration, sources, zones, chains, listeners; reload and the order of shutdown.
-//! Decides nothing about DNS.
+//! Composition: configuration, sources, server, listeners; reloads and the order of the shutdown.
+//! Nothing here decides about DNS.
 #![expect(clippy::disallowed_methods, reason = "files and clocks are read here")]
-#![expect(clippy::print_stderr, reason = "what the person at the terminal asked for")]
+#![expect(clippy::print_stderr, reason = "messages for the person at the terminal")]
 
 mod banner;
 mod compose;
 mod config;
 mod explain;
 mod listen_config;
+mod log_levels;
 mod process;
 mod resolve;
-mod said;
 mod serve;
 mod signals;
 mod sources;
@@ -18,15 +18,14 @@ mod watch;
 
 use std::process::ExitCode;
 
-/// Prints a line for the person at the terminal, who may have left: `ndots config | head -1` is no
-/// error.
-macro_rules! say {
+/// Prints a line to standard output. A closed output is not an error: `ndots config | head -1`.
+macro_rules! print_line {
     ($($line:tt)*) => {{
         use std::io::Write as _;
         let _ = writeln!(std::io::stdout(), $($line)*);
     }};
 }
-use say;
+use print_line;
 
 use crate::{
     cli::{Cli, Command, ServerFlags},
@@ -35,25 +34,24 @@ use crate::{
 
 use config::Text;
 
-/// Exit codes, as CoreDNS has them: 0 all well, 1 cannot run or a wrong Corefile, 2 a wrong flag or
-/// an end that was forced.
+/// CoreDNS's exit codes: 0 success, 1 an error or a wrong Corefile, 2 a wrong flag or a forced end.
 const FAILED: u8 = 1;
 
-/// Runs what the command line says.
+/// Runs the command.
 pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Some(Command::Serve(flags)) => {
             serve::run(&Text::of_flags(&flags), &cli.server, Some(&flags.zone))
         }
         Some(Command::Config(flags)) => {
-            say!("{}", flags.corefile().trim_end());
+            print_line!("{}", flags.corefile().trim_end());
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Check { file }) => check(&file),
         Some(Command::Explain(flags)) => return explain::explain(&flags),
         Some(Command::Query(flags)) => return explain::query(&flags),
         Some(Command::Plugins { name }) => {
-            say!("{}", name.map_or_else(plugin::list, plugin::page));
+            print_line!("{}", name.map_or_else(plugin::list, plugin::page));
             Ok(ExitCode::SUCCESS)
         }
         None => server(&cli.server),
@@ -69,11 +67,11 @@ pub fn run(cli: Cli) -> ExitCode {
 
 fn server(flags: &ServerFlags) -> anyhow::Result<ExitCode> {
     if flags.version {
-        say!("{}", banner::version());
+        print_line!("{}", banner::version());
         return Ok(ExitCode::SUCCESS);
     }
     if flags.plugins {
-        plugin::available().for_each(|directive| say!("dns.{}", directive.name));
+        plugin::available().for_each(|directive| print_line!("dns.{}", directive.name));
         return Ok(ExitCode::SUCCESS);
     }
     serve::run(&Text::of_file(flags.conf.as_deref())?, flags, None)
@@ -84,6 +82,6 @@ fn check(file: &str) -> anyhow::Result<ExitCode> {
     let checked = config::check(&text, 53)?;
     checked.print_warnings();
     let blocks = checked.blocks.len();
-    say!("{file}: {blocks} server block{}, no mistakes", if blocks == 1 { "" } else { "s" });
+    print_line!("{file}: {blocks} server block{}, no mistakes", if blocks == 1 { "" } else { "s" });
     Ok(ExitCode::SUCCESS)
 }

@@ -150,7 +150,7 @@ pub struct Cx {
     /// Queries to run as a refresh after the reply is sent.
     pub refreshes: Vec<Query>,
     /// Lines for the log.
-    pub lines: Vec<Line>,
+    pub lines: Vec<LogLine>,
     /// The plugin that gave the reply; empty if none did.
     answered_by: &'static str,
     reply_source: ReplySource,
@@ -201,8 +201,9 @@ impl Cx {
         self.patience = Some(self.patience.map_or(time, |patience| patience.min(time)));
     }
 
-    pub fn say(&mut self, level: Level, text: impl Into<String>) {
-        self.lines.push(Line::new(level, text));
+    /// Leaves a line for the log.
+    pub fn log(&mut self, level: Level, plugin: &'static str, text: impl Into<String>) {
+        self.lines.push(LogLine::new(level, plugin, text));
     }
 }
 
@@ -215,24 +216,25 @@ pub enum ReplySource {
     Upstream,
 }
 
-/// A line for the log, without its level's prefix.
+/// A line of the log, which `net` writes: this half has no output.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct LogLine {
     pub level: Level,
+    pub plugin: &'static str,
     pub text: String,
-    /// The query of the line, for structured logs.
-    pub answered: Option<Box<Answered>>,
+    /// The query that the line is about, for the fields of a JSON line.
+    pub query: Option<Box<LoggedQuery>>,
 }
 
-impl Line {
-    pub fn new(level: Level, text: impl Into<String>) -> Self {
-        Self { level, text: text.into(), answered: None }
+impl LogLine {
+    pub fn new(level: Level, plugin: &'static str, text: impl Into<String>) -> Self {
+        Self { level, plugin, text: text.into(), query: None }
     }
 }
 
-/// A query of a client with its reply.
+/// A client's query with its reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answered {
+pub struct LoggedQuery {
     pub peer: SocketAddr,
     pub transport: Transport,
     pub query: Query,

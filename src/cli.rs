@@ -1,4 +1,4 @@
-//! The command line: CoreDNS's flags, and commands for people without a Corefile.
+//! The command line: CoreDNS's flags, and commands that need no Corefile.
 
 mod explain;
 
@@ -18,10 +18,10 @@ use crate::{
     server::{Listen, Scheme},
 };
 
-/// The DNS server of a Kubernetes cluster, in the place of CoreDNS.
+/// A DNS server for Kubernetes clusters that replaces CoreDNS.
 ///
-/// Without a command it reads a Corefile and serves it, with CoreDNS's flags (`-conf FILE` and
-/// `--conf FILE` are the same).
+/// Without a command it reads a Corefile and serves it. It takes CoreDNS's flags (`-conf FILE` and
+/// `--conf FILE` mean the same).
 #[derive(Debug, Parser)]
 #[command(
     name = "ndots",
@@ -38,31 +38,34 @@ pub struct Cli {
 
 #[derive(Args, Debug)]
 pub struct ServerFlags {
-    /// The Corefile; `stdin` reads standard input [default: Corefile in this directory, where there
-    /// is one]
+    /// The Corefile, or `stdin` for standard input [default: the file `Corefile` in this directory,
+    /// if it exists]
     #[arg(long, value_name = "FILE")]
     pub conf: Option<String>,
-    /// The port of server blocks that name none
+    /// The port of server blocks that do not name one
     #[arg(long = "dns.port", short = 'p', value_name = "PORT", default_value_t = 53)]
     pub port: u16,
-    /// Start without the banner
+    /// Do not print the banner
     #[arg(long)]
     pub quiet: bool,
     /// Write the process id to this file
     #[arg(long, value_name = "FILE")]
     pub pidfile: Option<PathBuf>,
-    /// How lines of the log are written
+    /// The format of log lines
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub log_format: LogFormat,
-    /// Serve what the first server block of this scheme (`dns` or `tls`) serves at one more
-    /// address, through hickory-server's listeners instead of ours: a second implementation to
-    /// compare with
+    /// Write log lines of this level and above [default: info, or debug with the plugin `debug`];
+    /// the variable RUST_LOG, such as `hyper=debug`, adds lines of libraries
+    #[arg(long, value_name = "LEVEL", value_enum)]
+    pub log_level: Option<LogLevel>,
+    /// Serve the first server block of this scheme (`dns` or `tls`) at one more address, through
+    /// hickory-server's listeners instead of ours: a second implementation for comparisons
     #[arg(long, value_name = "[SCHEME://]ADDR:PORT", value_parser = compat)]
     pub compat_listener: Vec<Listen>,
-    /// Print the version, and stop
+    /// Print the version and exit
     #[arg(long)]
     pub version: bool,
-    /// Print the plugins that are here, and stop
+    /// Print the available plugins and exit
     #[arg(long)]
     pub plugins: bool,
 }
@@ -72,35 +75,44 @@ pub enum LogFormat {
     /// `[INFO] plugin/reload: …`
     #[default]
     Text,
-    /// A JSON object each, with `time`, `level` and `msg`
+    /// One JSON object a line, with `time`, `level` and `msg`
     Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    Error,
+    #[value(alias = "warn")]
+    Warning,
+    Info,
+    Debug,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve a cluster's names without a Corefile
     ///
-    /// The flags are written as a Corefile, which `ndots config` prints, and that is served.
+    /// The flags become a Corefile, which `ndots config` prints.
     #[command(
         after_help = "Example:\n  ndots serve --manifests examples/cafe\n  dig @127.0.0.1 -p 1053 kubernetes.default.svc.cluster.local"
     )]
     Serve(Serve),
-    /// Print the Corefile that `ndots serve` with the same flags serves
+    /// Print the Corefile that `ndots serve` uses with the same flags
     Config(Serve),
-    /// Tell every mistake in a Corefile
+    /// Report all errors and warnings in a Corefile
     Check {
         /// The Corefile
         file: String,
     },
-    /// Say why a name does not resolve, or a Service does not answer
+    /// Find out why a name does not resolve or a Service does not answer
     ///
-    /// It walks the chain: DNS, the Service and its endpoints, kube-proxy's rules, the way in from
-    /// outside. It only reads. Exit code: 0 healthy, 1 broken, 2 could not tell.
+    /// It checks DNS, the Service and its endpoints, kube-proxy's rules, and the path from outside
+    /// the cluster. It changes nothing. Exit code: 0 healthy, 1 broken, 2 not known.
     #[command(
-        after_help = "Examples:\n  ndots explain my-service\n  ndots explain grafana.monitoring --pod default/client\n  ndots explain https://cafe.example.com/tea -o json\n  ndots explain my-nginx --manifests examples/cafe\n  ndots explain          the cluster's DNS itself\n\nAs `kubectl-ndots` on the PATH it is `kubectl ndots explain`."
+        after_help = "Examples:\n  ndots explain my-service\n  ndots explain grafana.monitoring --pod default/client\n  ndots explain https://cafe.example.com/tea -o json\n  ndots explain my-nginx --manifests examples/cafe\n  ndots explain          checks the cluster's DNS itself\n\nIf the binary is on the PATH as `kubectl-ndots`, `kubectl ndots explain` works too."
     )]
     Explain(Box<Explain>),
-    /// Ask a DNS server, through the search list
+    /// Query a DNS server with the search list
     ///
     /// Exit code: 0 found, 1 not found, 2 no answer.
     #[command(
@@ -118,37 +130,38 @@ pub enum Command {
 
 #[derive(Args, Debug)]
 pub struct Serve {
-    /// Read Services, EndpointSlices, Pods and the like from the YAML files of this directory, and
-    /// watch them
+    /// Read Services, EndpointSlices, Pods and other objects from the YAML files in this directory,
+    /// and watch the files
     #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "context"])]
     pub manifests: Option<PathBuf>,
-    /// Read them from the API server of this kubeconfig [default: the one of the Pod this runs in]
+    /// Read objects from the API server of this kubeconfig [default: the service account of the Pod]
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// The kubeconfig's context
+    /// The context of the kubeconfig
     #[arg(long, value_name = "NAME", requires = "kubeconfig")]
     pub context: Option<String>,
     /// The cluster's zone
     #[arg(long, default_value = "cluster.local", value_parser = zone)]
     pub zone: String,
-    /// A zone for clients outside of the cluster: Services as NAME.NAMESPACE.ZONE, and hosts of
+    /// A zone for clients outside the cluster: Services as NAME.NAMESPACE.ZONE, and the hosts of
     /// Ingresses and routes
     #[arg(long, value_name = "ZONE", value_parser = zone)]
     pub outside: Option<String>,
-    /// Where to listen, over UDP and TCP
+    /// Listen at this address, over UDP and TCP
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:1053")]
     pub listen: Vec<SocketAddr>,
-    /// Who answers other names: addresses, or a file with `nameserver` lines
+    /// Forward other names to these servers: addresses, or a file with `nameserver` lines
     #[arg(long, value_name = "ADDR|FILE", default_value = "/etc/resolv.conf", num_args = 1.., value_parser = word)]
     pub upstream: Vec<String>,
 }
 
-/// What hickory-server is built to speak here besides QUIC, which it speaks for us anyway.
+/// hickory-server is built with DNS and TLS here, and with QUIC, which it always serves.
 fn compat(text: &str) -> Result<Listen, String> {
     let (scheme, address) = text.split_once("://").unwrap_or(("dns", text));
     let known = [Scheme::Dns, Scheme::Tls].into_iter().find(|known| known.name() == scheme);
-    let scheme = known.ok_or_else(|| format!("`{scheme}` is neither `dns` nor `tls`"))?;
-    let address = address.parse().map_err(|_| format!("`{address}` is no address with a port"))?;
+    let scheme = known
+        .ok_or_else(|| format!("`{scheme}` is not a scheme for this flag: use `dns` or `tls`"))?;
+    let address = address.parse().map_err(|_| format!("`{address}` is not ADDR:PORT"))?;
     Ok(Listen { scheme, address })
 }
 
@@ -157,7 +170,7 @@ fn plugin_name(name: &str) -> Result<&'static Directive, String> {
     plugin::find(name).ok_or_else(|| plugin::missing(name))
 }
 
-/// A zone that a Corefile takes for one word.
+/// A zone that is one word in a Corefile.
 fn zone(text: &str) -> Result<String, String> {
     text.parse::<crate::wire::Name>().map_err(|reason| reason.to_string())?;
     word(text)
@@ -166,18 +179,30 @@ fn zone(text: &str) -> Result<String, String> {
 fn word(text: &str) -> Result<String, String> {
     let plain =
         !text.is_empty() && !text.contains(|ch: char| ch.is_whitespace() || "\"#{}".contains(ch));
-    if plain { Ok(text.to_owned()) } else { Err("it must be one word".to_owned()) }
+    if plain {
+        Ok(text.to_owned())
+    } else {
+        Err("it must be one word without quotes, `#` or braces".to_owned())
+    }
 }
 
 impl Cli {
-    /// Reads the command line, where Go's long flags have one dash or two.
+    /// Reads the command line. Long flags may have one dash, as in Go programs.
     ///
     /// # Errors
-    /// What is wrong is printed; the exit code is CoreDNS's: 2 for a flag, 1 for a word that is
-    /// none.
+    /// The error is printed. The exit code is CoreDNS's: 2 for a flag, 1 for an unknown command.
     pub fn from_args(args: impl Iterator<Item = OsString>) -> Result<Self, u8> {
-        const GO: [&str; 8] =
-            ["conf", "dns.port", "quiet", "pidfile", "log-format", "version", "plugins", "help"];
+        const GO: [&str; 9] = [
+            "conf",
+            "dns.port",
+            "quiet",
+            "pidfile",
+            "log-format",
+            "log-level",
+            "version",
+            "plugins",
+            "help",
+        ];
         let doubled =
             |argument: OsString| match argument.to_str().and_then(|text| text.strip_prefix('-')) {
                 Some(flag) if GO.contains(&flag.split('=').next().unwrap_or(flag)) => {
@@ -188,7 +213,7 @@ impl Cli {
         let args: Vec<OsString> = args.map(doubled).collect();
         let program = args.first().map(Path::new).and_then(Path::file_stem).and_then(OsStr::to_str);
         let read = if program == Some("kubectl-ndots") {
-            // kubectl runs its plugins by this name, and nobody serves through it.
+            // kubectl runs its plugins by this name; a server is not started this way.
             let command = Self::command()
                 .bin_name("kubectl ndots")
                 .subcommand_required(true)
@@ -198,7 +223,7 @@ impl Cli {
             Self::try_parse_from(args)
         };
         read.map_err(|error| {
-            // Where nobody reads there is nothing to be done.
+            // If standard error is closed, the message is lost.
             let _ = error.print();
             if error.kind() == ErrorKind::InvalidSubcommand {
                 1
@@ -210,7 +235,7 @@ impl Cli {
 }
 
 impl Serve {
-    /// The Corefile that these flags stand for.
+    /// The Corefile of these flags.
     pub fn corefile(&self) -> String {
         let mut text = String::new();
         for listen in &self.listen {

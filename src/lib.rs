@@ -1,16 +1,16 @@
-//! ndots: the DNS server of a Kubernetes cluster.
+//! ndots: a DNS server for Kubernetes clusters.
 //!
 //! ```text
-//!  8          app ◄ main                    composition: config -> sources -> zone -> chains -> listeners
-//!  7       explain  cli                     why a name or a Service does not answer / clap definitions
-//!  6      net        source                 I/O; neither sees the other
-//!  ────────┼──────────┼──── --no-default-features stops here: below, no clock, rng, socket, file or task
-//!  5     server       │                     which block answers (longest suffix)
-//!  4     plugin       │                     one file per Corefile directive, in CoreDNS's order
-//!  3     chain        │                     Plugin, Flow, Back, Step, Run: drives a query through the plugins
-//!  2  zone cache upstream corefile          do not see each other
-//!  1     wire         │                     the only user of hickory_proto in the pure half
-//!  0  limits metrics model hash random      bounds with their reasons / metric families / plain cluster facts
+//!  8          app ◄ main                    composition: config -> sources -> zone -> server -> listeners
+//!  7       explain  cli                     checks of names and Services / the command line
+//!  6      net        source                 I/O; neither uses the other
+//!  ────────┼──────────┼──── below this line there is no clock, random source, socket, file or task
+//!  5     server       │                     the block that answers (longest suffix)
+//!  4     plugin       │                     one file for each Corefile directive, in CoreDNS's order
+//!  3     chain        │                     runs a query through the plugins
+//!  2  zone cache upstream corefile          none uses another
+//!  1     wire         │                     DNS messages: parsing and encoding
+//!  0  limits metrics model hash random      bounds with their reasons / the metrics registry / cluster facts
 //!     transport                             schemes of server blocks and transports of messages
 //! ```
 

@@ -1,4 +1,4 @@
-//! The binary: reads the command line, and runs it.
+//! The binary: reads the command line and runs the command.
 
 use std::process::ExitCode;
 

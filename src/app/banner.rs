@@ -1,4 +1,4 @@
-//! What is printed at the start.
+//! The text that is printed at the start.
 
 use crate::{
     model::Kind,
@@ -9,12 +9,12 @@ use crate::{
     zone::is_reverse,
 };
 
-use super::{say, sources::Started};
+use super::{print_line, sources::StartedSource};
 
-/// The version whose behaviour this is measured by.
+/// The version of CoreDNS whose behaviour ndots follows.
 const COREDNS: &str = "1.15.0";
 
-/// CoreDNS's banner: what is served where, then who this is.
+/// CoreDNS's banner: zones with their addresses, then the version.
 pub(super) fn banner(zones: &[(Listen, Vec<Name>)]) -> String {
     let mut lines = Vec::new();
     for (Listen { scheme, address }, zones) in zones {
@@ -38,7 +38,7 @@ pub(super) fn banner(zones: &[(Listen, Vec<Name>)]) -> String {
     lines.join("\n")
 }
 
-/// Who looks for `CoreDNS-` in a log, or for its system, finds it.
+/// Scripts look for `CoreDNS-` and for the system in this text.
 pub(super) fn version() -> String {
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -63,36 +63,36 @@ fn is_plain(zone: &Name) -> bool {
         || zone.labels().all(|label| letter(label.first()) && end(label.last()) && inside(label))
 }
 
-/// With port 0 nobody else can tell where this is.
-pub(super) fn chosen_ports(listeners: &Listeners, admin: &Admin) {
+/// Prints the ports that the kernel chose for addresses with port 0.
+pub(super) fn print_chosen_ports(listeners: &Listeners, admin: &Admin) {
     for (listen, bound) in listeners.bound().filter(|(listen, _)| listen.address.port() == 0) {
-        say!("{listen} is {bound}");
+        print_line!("{listen} is {bound}");
     }
     for (address, bound) in admin.bound().filter(|(address, _)| address.ends_with(":0")) {
-        say!("{address} is {bound}");
+        print_line!("{address} is {bound}");
     }
 }
 
-/// What was read, where it is served, and what to try.
-pub(super) fn newcomer(sources: &[Started], listeners: &Listeners, zone: &str) {
-    say!("ndots {}", env!("CARGO_PKG_VERSION"));
+/// Prints the sources, the address, and queries to try.
+pub(super) fn print_examples(sources: &[StartedSource], listeners: &Listeners, zone: &str) {
+    print_line!("ndots {}", env!("CARGO_PKG_VERSION"));
     let mut examples = Vec::new();
     for source in sources {
         match source {
-            Started::Manifests(update) => {
+            StartedSource::Manifests(update) => {
                 print_update(update);
                 examples.extend_from_slice(&update.examples);
             }
-            Started::Cluster { host, place } => {
-                say!("watching the API server {host} ({place})");
+            StartedSource::Cluster { host, place } => {
+                print_line!("watching the API server {host} ({place})");
                 examples.push("kubernetes.default.svc".to_owned());
             }
         }
     }
     let Some((_, bound)) = listeners.bound().next() else { return };
-    say!("listening on {bound}, over UDP and TCP; Ctrl-C stops\n\ntry:");
+    print_line!("listening on {bound}, over UDP and TCP; Ctrl-C stops\n\ntry:");
     for name in examples.iter().take(3) {
-        say!("  dig @{} -p {} {name}.{zone}", bound.ip(), bound.port());
+        print_line!("  dig @{} -p {} {name}.{zone}", bound.ip(), bound.port());
     }
 }
 
@@ -111,7 +111,7 @@ fn print_update(update: &ManifestsUpdate) {
     } else {
         String::new()
     };
-    say!("read {}: {}{others}", update.directory.display(), counts.join(", "));
+    print_line!("read {}: {}{others}", update.directory.display(), counts.join(", "));
 }
 
 fn plural(name: &str, count: usize) -> &'static str {

@@ -1,5 +1,4 @@
-//! Serves the needs of a configuration that are answered at once, and has the server assembled on
-//! them.
+//! Reads files, resolves names and lists interfaces for a configuration, and builds the server.
 
 use std::{
     collections::HashMap,
@@ -26,7 +25,7 @@ use super::{
     sources::Needed,
 };
 
-/// The sources that the configuration needs, and what it needs of each.
+/// The sources that the configuration needs, with the kinds of each.
 pub(super) fn sources(configuration: &Configuration) -> Needed {
     let mut sources = Needed::new();
     for need in configuration.blocks.iter().flat_map(CheckedBlock::needs) {
@@ -43,7 +42,7 @@ pub(super) fn files(configuration: &Configuration) -> Vec<String> {
     needs.filter_map(|need| if let Need::File(path) = need { Some(path) } else { None }).collect()
 }
 
-/// What clients cannot know; the same through all reloads.
+/// The secret of DNS cookies, which stays the same through reloads.
 pub(super) fn cookie_secret() -> CookieSecret {
     let unix = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
@@ -51,13 +50,13 @@ pub(super) fn cookie_secret() -> CookieSecret {
     CookieSecret::new(rand::random(), Instant::now(), unix)
 }
 
-/// A server, and where it is to listen.
+/// A server, and its listeners.
 pub(super) struct Built {
     pub(super) assembled: Assembled,
     pub(super) listen_configs: Vec<ListenConfig>,
 }
 
-/// Builds a server on facts that are there, and on what the server before had.
+/// Builds a server on the facts that are known, with the caches and upstreams of the previous one.
 pub(super) fn compose(
     mut configuration: Configuration,
     metrics: &Arc<Metrics>,
@@ -149,7 +148,7 @@ fn look_up(block: &CheckedBlock, names: &mut HashMap<Host, Result<Vec<IpAddr>, S
         if let Need::Host(host) = need
             && !names.contains_key(&host)
         {
-            // It may take seconds, in which this thread would answer others.
+            // It may take seconds, and this thread serves other tasks.
             let found = tokio::task::block_in_place(|| {
                 tokio::runtime::Handle::current().block_on(resolve::addresses(&host))
             });
@@ -158,7 +157,7 @@ fn look_up(block: &CheckedBlock, names: &mut HashMap<Host, Result<Vec<IpAddr>, S
     }
 }
 
-/// The addresses that a block is served at: those of its `bind`, else all.
+/// The addresses of a block: those of its `bind`, else all.
 fn hosts(block: &CheckedBlock, interfaces: &[if_addrs::Interface]) -> anyhow::Result<Vec<IpAddr>> {
     let mut hosts = Vec::new();
     let mut bound = false;
@@ -188,7 +187,7 @@ fn hosts(block: &CheckedBlock, interfaces: &[if_addrs::Interface]) -> anyhow::Re
     Ok(hosts)
 }
 
-/// An address stands for itself, an interface for all of its addresses.
+/// The address itself, or all addresses of the interface with this name.
 fn addresses_of(host: &str, interfaces: &[if_addrs::Interface]) -> anyhow::Result<Vec<IpAddr>> {
     if let Ok(address) = host.parse() {
         return Ok(vec![address]);
@@ -197,13 +196,13 @@ fn addresses_of(host: &str, interfaces: &[if_addrs::Interface]) -> anyhow::Resul
         interfaces.iter().filter(|it| it.name == host).map(if_addrs::Interface::ip).collect();
     if addresses.is_empty() {
         bail!(
-            "plugin/bind: not a valid IP address or interface name: {host:?}; `ip address` shows which there are"
+            "plugin/bind: not a valid IP address or interface name: {host:?}; `ip address` lists both"
         );
     }
     Ok(addresses)
 }
 
-/// The addresses that other machines reach this one at.
+/// The addresses at which other machines reach this one.
 fn own_addresses(interfaces: &[if_addrs::Interface]) -> Vec<IpAddr> {
     let reachable = |address: &IpAddr| match address {
         IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),

@@ -1,4 +1,4 @@
-//! From a Corefile's text to checked settings, with all its mistakes told.
+//! From the text of a Corefile to checked settings, or to a report of its errors.
 
 use std::{
     io::{IsTerminal, Read},
@@ -15,16 +15,17 @@ use crate::{
     server::{self, CheckedBlock},
 };
 
-/// A Corefile that was found.
+/// The text of a Corefile, with its origin.
 pub(super) struct Text {
     pub(super) path: String,
     pub(super) text: String,
-    /// Whether it can be read again for a reload.
+    /// True if a reload can read it again.
     from_file: bool,
 }
 
 impl Text {
-    /// The file, `stdin`, the `Corefile` here, or nothing, which stands for the built-in one.
+    /// Reads the file, standard input for `stdin`, or without a path the file `Corefile` of this
+    /// directory. If that does not exist, the text is empty, which is CoreDNS's default.
     pub(super) fn of_file(path: Option<&str>) -> anyhow::Result<Self> {
         let (path, given) = (path.unwrap_or("Corefile"), path.is_some());
         if path == "stdin" {
@@ -49,7 +50,7 @@ impl Text {
         }
     }
 
-    /// The text as it is now.
+    /// Reads the text again.
     pub(super) fn again(&self) -> anyhow::Result<Self> {
         if self.from_file {
             Self::of_file(Some(&self.path))
@@ -59,13 +60,13 @@ impl Text {
     }
 }
 
-/// A Corefile without mistakes.
+/// A Corefile without errors.
 pub(super) struct Configuration {
     pub(super) blocks: Vec<CheckedBlock>,
     pub(super) diagnostics: Diagnostics,
 }
 
-/// What is wrong with a Corefile: for a person at a terminal, and in lines as CoreDNS has them.
+/// The errors of a Corefile: with excerpts for a person at a terminal, and as CoreDNS's lines.
 #[derive(Debug, Error)]
 #[error("the Corefile has mistakes:\n\n{rendered}{}", lines.join("\n"))]
 pub(super) struct Mistakes {
@@ -73,7 +74,10 @@ pub(super) struct Mistakes {
     pub(super) lines: Vec<String>,
 }
 
-/// Reads and checks; mistakes are the error.
+/// Parses and checks the text.
+///
+/// # Errors
+/// [`Mistakes`], if the Corefile has errors.
 pub(super) fn check(text: &Text, port: u16) -> anyhow::Result<Configuration> {
     let mut diagnostics = Diagnostics::default();
     let corefile = corefile::parse(&text.path, &text.text, &Disk, &mut diagnostics);
@@ -85,7 +89,7 @@ pub(super) fn check(text: &Text, port: u16) -> anyhow::Result<Configuration> {
     Ok(configuration)
 }
 
-/// What a Corefile says, with everything that it imports and every mistake in it.
+/// The Corefile with its imports expanded, and its errors: equal texts need no reload.
 pub(super) fn print(text: &Text) -> String {
     let mut diagnostics = Diagnostics::default();
     let corefile = corefile::parse(&text.path, &text.text, &Disk, &mut diagnostics);
@@ -93,14 +97,14 @@ pub(super) fn print(text: &Text) -> String {
 }
 
 impl Configuration {
-    /// For a person at a terminal.
+    /// Prints warnings for the person at the terminal.
     pub(super) fn print_warnings(&self) {
         if self.diagnostics.iter().next().is_some() {
             eprint!("{}", self.rendered());
         }
     }
 
-    /// For the log.
+    /// The warnings as lines for the log.
     pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
         self.diagnostics
             .lines()
@@ -123,14 +127,14 @@ impl Configuration {
         self.diagnostics.render(std::io::stderr().is_terminal() && !plain)
     }
 
-    /// A mistake that shows only when everything is put together.
+    /// Adds an error that is found only when the server is built.
     pub(super) fn mistake(&mut self, span: Span, message: String) -> anyhow::Error {
         self.diagnostics.error(span, message);
         self.mistakes()
     }
 }
 
-/// Files and variables of this machine.
+/// Files and environment variables of this machine.
 struct Disk;
 
 impl Reader for Disk {

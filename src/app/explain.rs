@@ -1,4 +1,4 @@
-//! Runs `ndots explain` and `ndots query`: flags in, a verdict out.
+//! Runs `ndots explain` and `ndots query`: from flags to an exit code.
 
 use std::{
     io::IsTerminal,
@@ -17,9 +17,9 @@ use crate::{
     upstream::Pem,
 };
 
-use super::say;
+use super::print_line;
 
-/// What cannot be looked at cannot be told.
+/// An error means that the verdict is not known.
 fn code(verdict: anyhow::Result<Verdict>) -> ExitCode {
     let verdict = verdict.unwrap_or_else(|error| {
         eprintln!("ndots: {error:#}");
@@ -28,7 +28,7 @@ fn code(verdict: anyhow::Result<Verdict>) -> ExitCode {
     ExitCode::from(verdict as u8)
 }
 
-/// The calling thread's work is all there is.
+/// Runs the future on this thread.
 fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -38,10 +38,10 @@ fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<
 }
 
 pub(super) fn explain(flags: &Explain) -> ExitCode {
-    code(told(flags))
+    code(explained(flags))
 }
 
-fn told(flags: &Explain) -> anyhow::Result<Verdict> {
+fn explained(flags: &Explain) -> anyhow::Result<Verdict> {
     let source = match &flags.manifests {
         Some(directory) => Source::Manifests(directory.clone()),
         None => Source::Cluster(place(flags.kubeconfig.as_deref(), flags.context.as_deref())?),
@@ -59,14 +59,14 @@ fn told(flags: &Explain) -> anyhow::Result<Verdict> {
     match flags.output {
         Output::Text => {
             let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-            say!("{}", report.text(std::io::stdout().is_terminal() && !plain).trim_end());
+            print_line!("{}", report.text(std::io::stdout().is_terminal() && !plain).trim_end());
         }
-        Output::Json => say!("{}", serde_json::to_string_pretty(&report)?),
+        Output::Json => print_line!("{}", serde_json::to_string_pretty(&report)?),
     }
     Ok(report.verdict)
 }
 
-/// Where the cluster is: as it is written, the Pod's own, or as kubectl finds it.
+/// The cluster to check: that of --kubeconfig, else the Pod's own, else the one that kubectl uses.
 fn place(kubeconfig: Option<&Path>, context: Option<&str>) -> anyhow::Result<ClusterConfig> {
     let context = context.map(str::to_owned);
     if let Some(file) = kubeconfig {
@@ -84,16 +84,16 @@ fn place(kubeconfig: Option<&Path>, context: Option<&str>) -> anyhow::Result<Clu
     match listed.iter().find(|file| file.exists()) {
         Some(file) => Ok(ClusterConfig::Kubeconfig { file: file.clone(), context }),
         None => bail!(
-            "there is no cluster to look at: no kubeconfig, and this is no Pod; --kubeconfig FILE or --manifests DIR says where it is"
+            "there is no cluster to check: no kubeconfig was found, and this is not a Pod; use --kubeconfig FILE or --manifests DIR"
         ),
     }
 }
 
 pub(super) fn query(flags: &Query) -> ExitCode {
-    code(asked(flags))
+    code(queried(flags))
 }
 
-fn asked(flags: &Query) -> anyhow::Result<Verdict> {
+fn queried(flags: &Query) -> anyhow::Result<Verdict> {
     let (types, server) = flags.read_words().map_err(|reason| anyhow::anyhow!(reason))?;
     let here = ResolvConf::parse(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
     let mut resolv = match &flags.namespace {
@@ -114,8 +114,9 @@ fn asked(flags: &Query) -> anyhow::Result<Verdict> {
             .and_then(|text| text.parse().ok())
             .map(|address: std::net::IpAddr| Nameserver::from(address))
     };
-    let mut server =
-        server.or_else(first).context("no server: /etc/resolv.conf names none; @SERVER does")?;
+    let mut server = server.or_else(first).context(
+        "there is no server to query: /etc/resolv.conf has no `nameserver`; add @SERVER",
+    )?;
     if flags.tcp && server.transport == Transport::Udp {
         server = server.over_tcp();
     }
@@ -135,5 +136,5 @@ fn asked(flags: &Query) -> anyhow::Result<Verdict> {
         timeout: limits::EXPLAIN_ASK_TIME,
         short: flags.short,
     };
-    block_on(explain::query(&asking, |line| say!("{line}")))
+    block_on(explain::query(&asking, |line| print_line!("{line}")))
 }

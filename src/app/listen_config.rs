@@ -1,5 +1,5 @@
-//! Where a configuration wants to listen, and what encrypted listeners show: certificates are read
-//! and checked before anything is opened.
+//! The listeners of a configuration, with the certificates of the encrypted ones. Certificates are
+//! checked before a socket is opened.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -19,7 +19,7 @@ use crate::{
     transport::Encryption,
 };
 
-/// A mistake of the Corefile, or in a file that it names.
+/// An error in the Corefile, or in a file that it names.
 pub(super) struct Mistake {
     pub(super) span: Span,
     pub(super) message: String,
@@ -29,8 +29,8 @@ pub(super) struct Mistake {
 pub(super) struct ListenConfigs(BTreeMap<Listen, Option<Arc<Identity>>>);
 
 impl ListenConfigs {
-    /// Blocks that share an address are told apart by the question, which comes after the
-    /// handshake: they must agree.
+    /// Adds a listener of a block. Blocks that share an address must have the same certificates: the
+    /// query, which selects the block, comes after the handshake.
     pub(super) fn add(
         &mut self,
         listen: Listen,
@@ -43,7 +43,7 @@ impl ListenConfigs {
             return Ok(());
         }
         let message = format!(
-            "conflicting TLS configuration: another block has other certificates, or none, for the listener {listen}"
+            "conflicting TLS configuration: the blocks of the listener {listen} must have the same `tls`"
         );
         Err(Mistake { span, message })
     }
@@ -56,21 +56,21 @@ impl ListenConfigs {
     }
 }
 
-/// Adds the listeners that are compared with ours.
+/// Adds the listeners of `--compat-listener`.
 pub(super) fn add_compat(
     listen_configs: &mut Vec<ListenConfig>,
     compat: &[Listen],
 ) -> anyhow::Result<()> {
     for listen in compat {
         if listen_configs.iter().any(|listen_config| listen_config.listen == *listen) {
-            bail!("--compat-listener {listen}: something listens there already");
+            bail!("--compat-listener {listen}: another listener has this address");
         }
         let same = listen_configs.iter().find(|listen_config| {
             listen_config.listen.scheme == listen.scheme && listen_config.compat_for.is_none()
         });
         let Some(same) = same else {
             bail!(
-                "--compat-listener {listen}: there is no `{}://` server block to serve there",
+                "--compat-listener {listen}: the Corefile has no `{}://` server block",
                 listen.scheme.name()
             );
         };
@@ -83,7 +83,7 @@ pub(super) fn add_compat(
     Ok(())
 }
 
-/// What the block's `tls` says, if there is one.
+/// The certificates of the block's `tls`, if there is one.
 pub(super) fn identity(
     block: &CheckedBlock,
     files: &HashMap<String, Result<String, String>>,
@@ -96,7 +96,7 @@ pub(super) fn identity(
     let text = |file: &TlsFile| match files.get(&file.path) {
         Some(Ok(text)) => Ok(text.clone()),
         Some(Err(reason)) => Err(mistake(file, reason)),
-        None => Err(mistake(file, "it was not read")),
+        None => Err(mistake(file, "the file was not read")),
     };
     let identity = Identity {
         certificates: text(&tls.certificates)?,
@@ -104,7 +104,7 @@ pub(super) fn identity(
         authorities: tls.authorities.as_ref().map(text).transpose()?,
         client_auth: tls.client_auth,
     };
-    // What one scheme takes, all do: they differ in the names of protocols.
+    // The schemes differ only in the names of protocols, so one check is enough.
     identity.config(Scheme::Tls).map_err(|error| {
         let file = match &error {
             TlsConfigError::Certificates(_) => &tls.certificates,
@@ -116,7 +116,7 @@ pub(super) fn identity(
     Ok(Some(Arc::new(identity)))
 }
 
-/// Looks at the certificates with which upstreams are spoken to.
+/// Checks the certificates for upstreams.
 pub(super) fn check_upstreams(
     block: &CheckedBlock,
     files: &HashMap<String, Result<String, String>>,

@@ -1,8 +1,7 @@
-//! The process's own figures, with the names that Prometheus' client libraries give them. Where
-//! there is no proc(5) they are 0.
+//! The metrics of the process, with the names of Prometheus' client libraries. Without proc(5) they
+//! are 0.
 //!
-//! `go_goroutines` is what CoreDNS's dashboards ask for: what runs beside each other, which here
-//! are tasks and threads.
+//! CoreDNS's dashboards use `go_goroutines`: here it is the number of tasks and threads.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -31,19 +30,22 @@ impl Process {
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
         );
         Ok(Self {
-            cpu: Counter::new("process_cpu_seconds_total", "User and system time of the process.")?,
+            cpu: Counter::new(
+                "process_cpu_seconds_total",
+                "User and system CPU time of the process in seconds.",
+            )?,
             resident: Gauge::new(
                 "process_resident_memory_bytes",
-                "Memory that the process has resident.",
+                "Resident memory of the process in bytes.",
             )?,
             virtual_size: Gauge::new(
                 "process_virtual_memory_bytes",
-                "Memory that the process has mapped.",
+                "Virtual memory of the process in bytes.",
             )?,
-            open: Gauge::new("process_open_fds", "Descriptors that are open.")?,
-            most: Gauge::new("process_max_fds", "Descriptors that may be open.")?,
+            open: Gauge::new("process_open_fds", "Open file descriptors.")?,
+            most: Gauge::new("process_max_fds", "Maximum number of open file descriptors.")?,
             started,
-            running: Gauge::new("go_goroutines", "Tasks and threads that are alive.")?,
+            running: Gauge::new("go_goroutines", "Tasks and threads that exist.")?,
         })
     }
 

@@ -1,25 +1,29 @@
-//! Starts a server, keeps it running through reloads, and stops it in order.
+//! Starts a server, runs it until a signal ends it, and stops it in order.
+
+mod reload;
 
 use std::{
+    backtrace::Backtrace,
+    panic::{set_hook, take_hook},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
+    time::Instant,
 };
 
 use anyhow::Context;
 use tokio::task::JoinSet;
 
 use crate::{
-    chain::Level,
     cli::{LogFormat, ServerFlags},
     corefile::go_duration,
     limits,
-    metrics::{CounterFamily, Family, GaugeFamily, Metrics},
+    metrics::{Family, GaugeFamily, Metrics},
     net::{
         Dispatcher,
         admin::Admin,
         listeners::Listeners,
-        log::{Format, Log},
+        log::{self, DebugPlugin, Format, Log},
     },
     plugin::{self, Outputs, Readiness, ReloadState, Timed},
     server::{Assembled, Listen},
@@ -29,8 +33,8 @@ use crate::{
 use super::{
     banner,
     compose::{self, Built},
-    config::{self, Configuration, Mistakes, Text},
-    listen_config, process, said, say,
+    config::{self, Configuration, Text},
+    listen_config, log_levels, print_line, process,
     signals::{Order, Signals},
     sources::Sources,
     watch::{self, Watched},
@@ -41,24 +45,18 @@ static BUILD_INFO: GaugeFamily<3> = Family::new(
     "A metric with a constant '1' value labelled by version, revision, and goversion.",
     ["version", "revision", "goversion"],
 );
-static RELOAD_FAILURES: CounterFamily<0> =
-    Family::new("reload_failed_total", "Corefiles that were not taken over.", []);
-static RELOAD_VERSION: GaugeFamily<2> = Family::new(
-    "reload_version_info",
-    "The hash of the configuration that was taken over last.",
-    ["hash", "value"],
-);
 
-/// Where somebody did not want to wait for the end, as in CoreDNS.
+/// CoreDNS's exit code after a second signal that did not let it end in order.
 const FORCED: u8 = 2;
 
-/// Serves a Corefile until a signal says otherwise. A newcomer is told what to try in the zone.
+/// Serves a Corefile until a signal ends it. `example_zone` is set for `ndots serve`, which prints
+/// queries to try in that zone.
 pub(super) fn run(
     text: &Text,
     flags: &ServerFlags,
-    newcomer: Option<&str>,
+    example_zone: Option<&str>,
 ) -> anyhow::Result<ExitCode> {
-    // A wrong Corefile is told before a thread is made.
+    // Mistakes in the Corefile are reported before a thread starts.
     let configuration = config::check(text, flags.port)?;
     configuration.print_warnings();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -66,26 +64,23 @@ pub(super) fn run(
         .build()
         .context("cannot start the runtime")?;
     let code = runtime.block_on(async {
-        let (mut process, shell_task) =
-            Process::start(text, configuration, flags, newcomer).await?;
-        let log = process.log.clone();
+        let (mut process, dispatch) =
+            Process::start(text, configuration, flags, example_zone).await?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(shell_task);
+        tasks.spawn(dispatch);
         let pidfile = Pidfile::write(flags.pidfile.as_deref())?;
-        let code = match process.until_stopped(text, flags).await {
-            Order::Quit => ExitCode::SUCCESS,
-            order => process.stop(order).await,
-        };
+        let order = process.until_stopped(text, flags).await;
+        let (log, code) = process.stop(order).await;
         log.flush();
         drop(pidfile);
         anyhow::Ok(code)
     });
-    // Whoever is still busy was given its time, or was not to have any.
+    // Tasks that still run have had their grace period, or the order was to give none.
     runtime.shutdown_background();
     code
 }
 
-/// The file with the process's number, while it runs.
+/// The file with the process id, which is removed at the end.
 struct Pidfile(PathBuf);
 
 impl Pidfile {
@@ -115,7 +110,7 @@ struct Process {
     timed: Vec<Arc<dyn Timed>>,
     reload_state: ReloadState,
     cookies: CookieSecret,
-    /// `None` where no change is to be taken over.
+    /// `None` if the configuration in force does not ask for reloads.
     watched: Option<Watched>,
     tasks: JoinSet<()>,
     signals: Signals,
@@ -126,18 +121,18 @@ impl Process {
         text: &Text,
         configuration: Configuration,
         flags: &ServerFlags,
-        newcomer: Option<&str>,
+        example_zone: Option<&str>,
     ) -> anyhow::Result<(Self, impl Future<Output = ()> + Send + use<>)> {
         let metrics = Arc::new(Metrics::default());
         BUILD_INFO.with(&metrics, [env!("CARGO_PKG_VERSION"), "", ""]).set(1);
-        RELOAD_FAILURES.with(&metrics, []);
+        reload::declare_metrics(&metrics);
         plugin::declare_metrics(&metrics);
         metrics.register(Box::new(process::Process::new()?));
         let format = if flags.log_format == LogFormat::Json { Format::Json } else { Format::Text };
-        let log = Log::start(&metrics, format).context("cannot start the log's thread")?;
-        // Before anything is said: who reads that it listens may end it in order.
-        let signals = Signals::new(log.clone()).context("cannot listen to signals")?;
-        let mut sources = Sources::new(log.clone(), Arc::clone(&metrics));
+        let log = Log::install(&metrics, format, log_levels::levels(flags.log_level))?;
+        // Signals are handled before the banner, since who reads it may send one.
+        let signals = Signals::new().context("cannot listen to signals")?;
+        let mut sources = Sources::new(Arc::clone(&metrics));
         let started = sources.start(&compose::sources(&configuration)).await?;
         let watched = Watched::new(text, compose::files(&configuration));
         let cookies = compose::cookie_secret();
@@ -161,31 +156,31 @@ impl Process {
             ..
         } = assembled;
         let Outputs { pages, readiness, warnings, timed, reload_state, .. } = outputs;
-        log.debug(server.debug);
-        said::trace_panics(stacktrace);
-        warnings.into_iter().for_each(|warning| log.say(Level::Warning, warning));
-        // Container runtimes leave a soft limit of 1024 descriptors; the bounds of limits.rs want
-        // more. Without more, connections wait.
+        log.set_debug(DebugPlugin::present_if(server.debug));
+        print_backtraces(stacktrace);
+        warnings.iter().for_each(log::emit);
+        // Container runtimes set a soft limit of 1024 descriptors, and the bounds of limits.rs need
+        // more. If there are not more, connections wait.
         let descriptors = rlimit::increase_nofile_limit(limits::DESCRIPTORS).unwrap_or(1024);
         let mut listeners = Listeners::new(descriptors);
         listeners.open(&listen_configs)?;
-        let mut admin = Admin::new(Arc::clone(&metrics), log.clone());
+        let mut admin = Admin::new(Arc::clone(&metrics));
         admin.serve(pages).await?;
         let zones = server.zones();
-        let (dispatcher, task) = Dispatcher::new(server, Arc::clone(&metrics), log.clone());
+        let (dispatcher, dispatch) = Dispatcher::new(server, Arc::clone(&metrics));
         listeners.serve(&dispatcher, &listen_configs)?;
-        if let Some(zone) = newcomer {
-            banner::newcomer(&started, &listeners, zone);
+        if let Some(zone) = example_zone {
+            banner::print_examples(&started, &listeners, zone);
         } else if !flags.quiet {
             match format {
-                Format::Text => say!("{}", banner::banner(&zones)),
-                Format::Json => log.say(Level::Info, banner::banner(&zones)),
+                Format::Text => print_line!("{}", banner::banner(&zones)),
+                Format::Json => tracing::info!("{}", banner::banner(&zones)),
             }
-            banner::chosen_ports(&listeners, &admin);
+            banner::print_chosen_ports(&listeners, &admin);
         }
         let watched = watched.only(watch_corefile, watch_files);
         if let Some(hash) = watched.as_ref().and_then(Watched::hash) {
-            log.say(Level::Info, format!("plugin/reload: Running configuration SHA512 = {hash}"));
+            reload::log_hash(&hash);
         }
         let mut tasks = JoinSet::new();
         spawn_probes(&mut tasks, &listeners, probes);
@@ -205,126 +200,51 @@ impl Process {
             tasks,
             signals,
         };
-        Ok((process, task))
+        Ok((process, dispatch))
     }
 
-    async fn until_stopped(&mut self, text: &Text, flags: &ServerFlags) -> Order {
-        let mut look = tokio::time::interval(limits::RELOAD_INTERVAL);
-        loop {
-            tokio::select! {
-                now = look.tick() => {
-                    said::write_due(&self.timed, Some(now.into_std()), &self.log);
-                    self.look(text, flags).await;
-                }
-                order = self.signals.next() => match order {
-                    Order::Reload => {
-                        // A mistake that is told now is not to be told again.
-                        self.watched.as_mut().map(|watched| watched.look(text));
-                        self.try_reload(text, flags).await;
-                    }
-                    order => return order,
-                }
-            }
-        }
-    }
-
-    /// Takes over what has changed since the last look.
-    async fn look(&mut self, text: &Text, flags: &ServerFlags) {
-        let Some(watched) = &mut self.watched else { return };
-        if watched.look(text) {
-            self.try_reload(text, flags).await;
-        }
-    }
-
-    async fn try_reload(&mut self, text: &Text, flags: &ServerFlags) {
-        self.log.say(Level::Info, "Reloading");
-        if let Err(error) = self.reload(text, flags).await {
-            RELOAD_FAILURES.with(&self.metrics, []).inc();
-            let reason = error
-                .downcast_ref::<Mistakes>()
-                .map_or_else(|| format!("{error:#}"), |mistakes| mistakes.lines.join("; "));
-            self.log.say(
-                Level::Error,
-                format!("plugin/reload: Corefile changed but reload failed: {reason}"),
-            );
-            return;
-        }
-        if let Some(hash) = self.watched.as_ref().and_then(Watched::hash) {
-            RELOAD_VERSION.reset(&self.metrics);
-            RELOAD_VERSION.with(&self.metrics, ["sha512", &hash]).set(1);
-            self.log
-                .say(Level::Info, format!("plugin/reload: Running configuration SHA512 = {hash}"));
-        }
-        self.log.say(Level::Info, "Reloading complete");
-    }
-
-    /// Builds the new server beside the old one and swaps them; with a mistake the old one stays.
-    async fn reload(&mut self, text: &Text, flags: &ServerFlags) -> anyhow::Result<()> {
-        let text = text.again()?;
-        let configuration = config::check(&text, flags.port)?;
-        configuration.warnings().for_each(|warning| self.log.say(Level::Warning, warning));
-        let needed = compose::sources(&configuration);
-        // Before anything takes time: what changes meanwhile is the next reload's.
-        let watched = Watched::new(&text, compose::files(&configuration));
-        self.sources.start(&needed).await?;
-        let Built { assembled: mut built, mut listen_configs } = compose::compose(
-            configuration,
-            &self.metrics,
-            &self.sources.stores(),
-            &self.reload_state,
-            self.cookies,
-        )?;
-        listen_config::add_compat(&mut listen_configs, &flags.compat_listener)?;
-        self.listeners.open(&listen_configs)?;
-        built.count_enabled(&self.metrics);
-        self.log.debug(built.server.debug);
-        said::trace_panics(built.stacktrace);
-        std::mem::take(&mut built.outputs.warnings)
-            .into_iter()
-            .for_each(|warning| self.log.say(Level::Warning, warning));
-        self.dispatcher.server.store(Arc::new(built.server));
-        said::write_due(
-            &std::mem::replace(&mut self.timed, std::mem::take(&mut built.outputs.timed)),
-            None,
-            &self.log,
-        );
-        self.listeners.serve(&self.dispatcher, &listen_configs)?;
-        self.sources.keep(&needed).await;
-        let Outputs { readiness, reload_state, pages, .. } = built.outputs;
-        (self.readiness, self.lameduck, self.reload_state) =
-            (readiness, built.lameduck, reload_state);
-        self.watched = watched.only(built.watch_corefile, built.watch_files);
-        spawn_probes(&mut self.tasks, &self.listeners, built.probes);
-        self.admin.serve(pages).await
-    }
-
-    /// No new questions are invited, those that still come are answered, then what is on its way is
-    /// finished.
-    async fn stop(self, order: Order) -> ExitCode {
+    /// Stops in this order: `/ready` fails so that no new queries come, the lameduck time passes,
+    /// listeners close, and pending queries are answered.
+    async fn stop(self, order: Order) -> (Log, ExitCode) {
         let Self {
             mut signals, readiness, lameduck, log, listeners, dispatcher, timed, admin, ..
         } = self;
+        if order == Order::Quit {
+            return (log, ExitCode::SUCCESS);
+        }
         let in_order = async {
             readiness.stop();
             if order == Order::Terminate && !lameduck.is_zero() {
-                log.say(
-                    Level::Info,
-                    format!(
-                        "plugin/health: Going into lameduck mode for {}",
-                        go_duration(lameduck)
-                    ),
-                );
+                let time = go_duration(lameduck);
+                tracing::info!(plugin = "health", "Going into lameduck mode for {time}");
                 tokio::time::sleep(lameduck).await;
             }
             listeners.close().await;
             dispatcher.finish().await;
-            said::write_due(&timed, None, &log);
+            log_due(&timed, None);
             drop(admin);
         };
-        tokio::select! {
+        let code = tokio::select! {
             () = in_order => ExitCode::SUCCESS,
-            () = signals.forced() => if order == Order::Interrupt { FORCED.into() } else { ExitCode::SUCCESS },
-        }
+            () = signals.forced() => match order {
+                Order::Interrupt => FORCED.into(),
+                _ => ExitCode::SUCCESS,
+            },
+        };
+        (log, code)
+    }
+}
+
+/// Logs what plugins have to say at this time; `None` is the end, when nothing may be held back.
+fn log_due(timed: &[Arc<dyn Timed>], now: Option<Instant>) {
+    timed.iter().flat_map(|timed| timed.due(now)).for_each(|line| log::emit(&line));
+}
+
+/// Whether a panic is printed with its backtrace; its message is printed anyway.
+fn print_backtraces(wanted: bool) {
+    drop(take_hook());
+    if wanted {
+        set_hook(Box::new(|panic| eprintln!("{panic}\n{}", Backtrace::force_capture())));
     }
 }
 

@@ -1,10 +1,8 @@
-//! What signals say, as CoreDNS takes them.
+//! Signals, with CoreDNS's meanings.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-
-use crate::{chain::Level, net::log::Log};
 
 pub(super) struct Signals {
     terminate: Signal,
@@ -12,24 +10,22 @@ pub(super) struct Signals {
     quit: Signal,
     reload: Signal,
     upgrade: Signal,
-    /// ReloadState, and never asked: the signal is sent to whole sessions, and would end the
-    /// process.
+    /// Held so that SIGHUP, which a closed terminal sends, does not end the process.
     _hangup: Signal,
-    log: Log,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
-    /// What is on its way is answered first, and the lameduck time waited.
+    /// Wait for the lameduck time, then answer the pending queries.
     Terminate,
-    /// What is on its way is answered first.
+    /// Answer the pending queries.
     Interrupt,
     Quit,
     Reload,
 }
 
 impl Signals {
-    pub(super) fn new(log: Log) -> io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -37,7 +33,6 @@ impl Signals {
             reload: signal(SignalKind::user_defined1())?,
             upgrade: signal(SignalKind::user_defined2())?,
             _hangup: signal(SignalKind::hangup())?,
-            log,
         })
     }
 
@@ -49,20 +44,22 @@ impl Signals {
                 _ = self.quit.recv() => (Order::Quit, "SIGQUIT: Quitting process immediately"),
                 _ = self.reload.recv() => (Order::Reload, "SIGUSR1: Reloading"),
                 _ = self.upgrade.recv() => {
-                    self.log.say(Level::Warning, "SIGUSR2: a program is not exchanged while it runs; start the new one beside it");
+                    tracing::warn!(
+                        "SIGUSR2: ndots does not replace its own binary; start the new version as another process"
+                    );
                     continue;
                 }
             };
-            self.log.say(Level::Info, text);
+            tracing::info!("{text}");
             return order;
         }
     }
 
-    /// Somebody at the terminal who does not want to wait for the end.
+    /// Waits for a signal that ends the process without delay.
     pub(super) async fn forced(&mut self) {
         tokio::select! {
-            _ = self.interrupt.recv() => self.log.say(Level::Info, "SIGINT: Force quit"),
-            _ = self.quit.recv() => self.log.say(Level::Info, "SIGQUIT: Quitting process immediately"),
+            _ = self.interrupt.recv() => tracing::info!("SIGINT: Force quit"),
+            _ = self.quit.recv() => tracing::info!("SIGQUIT: Quitting process immediately"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Runs the sources that configurations need: each has one task that owns its index.
+//! Runs the sources that a configuration needs. One task of each source owns its index.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -14,11 +14,9 @@ use tokio::{
 };
 
 use crate::{
-    chain::Level,
     limits,
     metrics::{Family, HistogramFamily, Metrics, exponential_buckets},
     model::{Change, Kind, Selector},
-    net::log::Log,
     plugin::{ClientTls, Origin, Source, Throttle},
     source::{
         Notice,
@@ -35,26 +33,25 @@ static PROGRAMMING: HistogramFamily<1> = Family::histogram(
     || exponential_buckets(0.001, 2., 20),
 );
 
-/// What each source is needed for.
+/// The kinds that each source must bring.
 pub(super) type Needed = BTreeMap<Source, BTreeSet<Kind>>;
 
-/// The sources that run, with the facts they published.
+/// The running sources, with the facts that they have published.
 pub(super) struct Sources {
-    running: HashMap<Source, Running>,
+    running: HashMap<Source, RunningSource>,
     tasks: JoinSet<()>,
-    log: Log,
     metrics: Arc<Metrics>,
 }
 
-struct Running {
+struct RunningSource {
     store: Arc<Store>,
-    /// The task that owns the index: with it all that feed it end.
+    /// The task that owns the index; the tasks that feed it end with it.
     index: AbortHandle,
     feed: Feed,
 }
 
 enum Feed {
-    /// Reads every kind there is.
+    /// A directory, of which all kinds are read.
     Manifests,
     Cluster {
         cluster: Cluster,
@@ -63,10 +60,10 @@ enum Feed {
     },
 }
 
-/// A source that was started, for those who want to know.
-pub(super) enum Started {
+/// A source that was started, for the text at the start.
+pub(super) enum StartedSource {
     Manifests(ManifestsUpdate),
-    /// `HOST:PORT` of an API server, and where that is written.
+    /// `HOST:PORT` of an API server, and where the address comes from.
     Cluster {
         host: String,
         place: String,
@@ -74,20 +71,21 @@ pub(super) enum Started {
 }
 
 impl Sources {
-    pub(super) fn new(log: Log, metrics: Arc<Metrics>) -> Self {
-        Self { running: HashMap::new(), tasks: JoinSet::new(), log, metrics }
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self { running: HashMap::new(), tasks: JoinSet::new(), metrics }
     }
 
-    /// Starts what is needed and does not run yet; what runs keeps its facts.
-    pub(super) async fn start(&mut self, needed: &Needed) -> anyhow::Result<Vec<Started>> {
+    /// Starts the sources that do not run yet. Running sources keep their facts.
+    pub(super) async fn start(&mut self, needed: &Needed) -> anyhow::Result<Vec<StartedSource>> {
         while self.tasks.try_join_next().is_some() {}
         let mut started = Vec::new();
         for (source, kinds) in needed {
             if !self.running.contains_key(source) {
                 started.push(self.open(source).await.context("plugin/kubernetes")?);
             }
-            if let Some(Running { feed: Feed::Cluster { cluster, changes, followed }, .. }) =
-                self.running.get_mut(source)
+            if let Some(RunningSource {
+                feed: Feed::Cluster { cluster, changes, followed }, ..
+            }) = self.running.get_mut(source)
             {
                 for kind in kinds {
                     followed
@@ -99,7 +97,7 @@ impl Sources {
         Ok(started)
     }
 
-    /// Ends what is not needed any more.
+    /// Ends the sources and kinds that are not needed any more.
     pub(super) async fn keep(&mut self, needed: &Needed) {
         self.running.retain(|source, running| {
             let keep = needed.contains_key(source);
@@ -109,7 +107,7 @@ impl Sources {
             keep
         });
         for (source, kinds) in needed {
-            let Some(Running { feed: Feed::Cluster { changes, followed, .. }, .. }) =
+            let Some(RunningSource { feed: Feed::Cluster { changes, followed, .. }, .. }) =
                 self.running.get_mut(source)
             else {
                 continue;
@@ -132,10 +130,12 @@ impl Sources {
             .collect()
     }
 
-    async fn open(&mut self, source: &Source) -> anyhow::Result<Started> {
+    async fn open(&mut self, source: &Source) -> anyhow::Result<StartedSource> {
         let config = match &source.origin {
             Origin::Manifests(directory) => {
-                return Ok(Started::Manifests(self.open_manifests(source, Path::new(directory))?));
+                return Ok(StartedSource::Manifests(
+                    self.open_manifests(source, Path::new(directory))?,
+                ));
             }
             Origin::InCluster => ClusterConfig::InCluster,
             Origin::Kubeconfig { file, context } => {
@@ -153,7 +153,7 @@ impl Sources {
             access,
             labels,
             metrics: Arc::clone(&self.metrics),
-            notify: Arc::new(self.notify()),
+            notify: Arc::new(report),
         };
         let (changes, receiver) = channel(limits::CHANGES);
         self.run(
@@ -162,10 +162,10 @@ impl Sources {
             receiver,
             Feed::Cluster { cluster, changes, followed: BTreeMap::new() },
         );
-        Ok(Started::Cluster { host, place: written })
+        Ok(StartedSource::Cluster { host, place: written })
     }
 
-    /// A directory is read before anything is answered: that takes less time than a first question.
+    /// Reads the directory before the first query is answered, since that takes little time.
     fn open_manifests(
         &mut self,
         source: &Source,
@@ -183,12 +183,11 @@ impl Sources {
         for change in std::mem::take(&mut update.changes) {
             index.apply(change, unix_seconds());
         }
-        let notify = self.notify();
-        update.errors.iter().for_each(|error| notify(Notice::Problem(error.to_string())));
+        update.errors.iter().for_each(|error| report(Notice::Problem(error.to_string())));
         // The server does not need the objects, which may be many.
         update.objects.clear();
         let (changes, receiver) = channel(limits::CHANGES);
-        self.tasks.spawn(manifests.watch(changes, notify));
+        self.tasks.spawn(manifests.watch(changes, report));
         self.run(source, index, receiver, Feed::Manifests);
         Ok(update)
     }
@@ -206,8 +205,8 @@ impl Sources {
                 if let Change::Caused { namespace, service, at } = &change
                     && let Some(headless) = index.is_headless(namespace, service)
                 {
-                    // Slices of a Service without a selector are not the controller's, and say no
-                    // time.
+                    // Slices of a Service without a selector are not written by the controller,
+                    // and have no time.
                     let kind = if headless { "headless_with_selector" } else { "cluster_ip" };
                     let since = SystemTime::now().duration_since(*at).unwrap_or_default();
                     PROGRAMMING.with(&metrics, [kind]).observe(since.as_secs_f64());
@@ -215,19 +214,15 @@ impl Sources {
                 index.apply(change, unix_seconds());
             }
         });
-        self.running.insert(source.clone(), Running { store, index, feed });
+        self.running.insert(source.clone(), RunningSource { store, index, feed });
     }
+}
 
-    /// Writes a source's notices to the log.
-    fn notify(&self) -> impl Fn(Notice) + Send + Sync + 'static {
-        let log = self.log.clone();
-        move |notice| {
-            let (level, text) = match notice {
-                Notice::Problem(text) => (Level::Error, text),
-                Notice::Info(text) => (Level::Info, text),
-            };
-            log.say(level, format!("plugin/kubernetes: {text}"));
-        }
+/// Writes a source's notice to the log.
+fn report(notice: Notice) {
+    match notice {
+        Notice::Problem(text) => tracing::error!(plugin = "kubernetes", "{text}"),
+        Notice::Info(text) => tracing::info!(plugin = "kubernetes", "{text}"),
     }
 }
 
@@ -242,7 +237,7 @@ fn identity(tls: &ClientTls) -> Identity {
 fn admission(throttle: Throttle) -> Admission {
     let Throttle { requests_in_1000_s, burst, in_flight } = throttle;
     let interval = Duration::from_secs(1000).checked_div(requests_in_1000_s);
-    // The Kubernetes client's own number.
+    // The default of the Kubernetes client.
     let burst = if burst == 0 { 10 } else { burst };
     Admission::new(interval, burst, (in_flight > 0).then_some(in_flight as usize))
 }

@@ -1,5 +1,5 @@
-//! Looks at the Corefile and at the files that its plugins read, and tells when they have changed;
-//! asks this server the questions that plugins want to see come in.
+//! Watches the Corefile and the files that its plugins read; sends the queries that plugins want to
+//! receive.
 
 use std::{
     collections::BTreeMap,
@@ -17,23 +17,23 @@ use crate::{
 
 use super::config::{self, Text};
 
-/// What is looked at, and what it was when it was seen the last time.
+/// The watched files, with their content at the last look.
 pub(super) struct Watched {
-    /// With everything that it imports; mistakes make a difference, too.
+    /// The Corefile with its imports and errors; `None` if it is not watched.
     corefile: Option<String>,
-    /// What the plugins of the Corefile in force read.
+    /// The files of the plugins; `None` for a file that cannot be read.
     files: BTreeMap<String, Option<Vec<u8>>>,
 }
 
 impl Watched {
-    /// The Corefile as it was read, and the files as they are.
+    /// The Corefile as it was read, and the current content of the files.
     pub(super) fn new(text: &Text, paths: Vec<String>) -> Self {
         let files =
             paths.into_iter().map(|path| (path.clone(), std::fs::read(path).ok())).collect();
         Self { corefile: Some(config::print(text)), files }
     }
 
-    /// Only what is to be taken over when it changes, if there is any.
+    /// Keeps what the configuration wants to have watched, if anything.
     pub(super) fn only(self, corefile: bool, files: bool) -> Option<Self> {
         let watched = Self {
             corefile: self.corefile.filter(|_| corefile),
@@ -42,7 +42,7 @@ impl Watched {
         (corefile || files).then_some(watched)
     }
 
-    /// Looks again: whether something is other than it was.
+    /// Looks again. True if something has changed.
     pub(super) fn look(&mut self, text: &Text) -> bool {
         let corefile = self
             .corefile
@@ -56,7 +56,7 @@ impl Watched {
         changed
     }
 
-    /// The Corefile's hash as CoreDNS logs it, where its changes are taken over.
+    /// The Corefile's hash as CoreDNS logs it, if the Corefile is watched.
     pub(super) fn hash(&self) -> Option<String> {
         let corefile = self.corefile.as_ref()?;
         Some(Sha512::digest(corefile).iter().map(|octet| format!("{octet:02x}")).collect())

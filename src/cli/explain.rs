@@ -8,37 +8,36 @@ use crate::{net::client::Nameserver, wire::Type};
 
 #[derive(Args, Debug)]
 pub struct Explain {
-    /// What does not answer: my-service, my-service.ns:8080, cafe.example.com/tea, 10.96.0.10
-    /// [default: the cluster's DNS itself]
+    /// The name or address to check: my-service, my-service.ns:8080, cafe.example.com/tea,
+    /// 10.96.0.10 [default: the cluster's DNS itself]
     pub name: Option<String>,
-    /// The namespace from which the name is asked [default: that of the Pod, or of the kubeconfig's
-    /// context]
+    /// The namespace of the client [default: that of --pod, or of the kubeconfig's context]
     #[arg(long, short = 'n', value_name = "NS", conflicts_with = "pod")]
     pub namespace: Option<String>,
-    /// The Pod that asks: its dnsPolicy, its dnsConfig, its search list
+    /// The Pod that is the client: its dnsPolicy, dnsConfig and search list are used
     #[arg(long, value_name = "NS/NAME", value_parser = pod)]
     pub pod: Option<(String, String)>,
-    /// The DNS server that is asked [default: the one that the Pod asks]
+    /// The DNS server to query [default: that of the client]
     #[arg(long, value_name = "ADDR")]
     pub server: Option<Nameserver>,
-    /// Whose rules these are, and which Pods are near [default: the node this runs on]
+    /// The node whose rules and local Pods are checked [default: the node this runs on]
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
-    /// What `iptables-save`, `nft list ruleset`, `ipvsadm -Sn` or `bridge -d link` wrote on a node;
-    /// may be repeated
+    /// A file with the output of `iptables-save`, `nft list ruleset`, `ipvsadm -Sn` or
+    /// `bridge -d link` on a node; may be repeated
     #[arg(long, value_name = "FILE")]
     pub rules: Vec<PathBuf>,
-    /// For a person, or for a program
+    /// The format of the report
     #[arg(long, short = 'o', value_name = "FORMAT", default_value = "text")]
     pub output: Output,
-    /// Look at the objects of this directory, as they are written for `kubectl apply`
+    /// Check the manifests in this directory instead of a cluster
     #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "context"])]
     pub manifests: Option<PathBuf>,
-    /// Look at them through the API server of this kubeconfig [default: the Pod's own, $KUBECONFIG,
+    /// The kubeconfig of the cluster [default: the Pod's service account, $KUBECONFIG,
     /// ~/.kube/config]
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// The kubeconfig's context
+    /// The context of the kubeconfig
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
 }
@@ -51,19 +50,19 @@ pub enum Output {
 
 #[derive(Args, Debug)]
 pub struct Query {
-    /// The name; with a final dot it is asked as it is
+    /// The name; a final dot means that the search list is not used
     pub name: String,
-    /// A type such as SRV [default: A and AAAA], and @SERVER as dig has it
+    /// A record type such as SRV [default: A and AAAA], and @SERVER as in dig
     #[arg(value_name = "TYPE|@SERVER", num_args = 0..=2)]
     pub words: Vec<String>,
-    /// The server: ADDR or ADDR:PORT, tcp://ADDR, tls://HOST, https://HOST/dns-query [default: the
-    /// first of /etc/resolv.conf]
+    /// The server: ADDR, ADDR:PORT, tcp://ADDR, tls://HOST or https://HOST/dns-query [default: the
+    /// first in /etc/resolv.conf]
     #[arg(long, value_name = "SERVER")]
     pub server: Option<Nameserver>,
-    /// Ask over TCP
+    /// Use TCP
     #[arg(long)]
     pub tcp: bool,
-    /// The namespace whose search list is tried, with ndots:5
+    /// Use the search list of a Pod in this namespace, with ndots:5
     #[arg(long, short = 'n', value_name = "NS", conflicts_with = "search")]
     pub namespace: Option<String>,
     /// The cluster's zone, for --namespace
@@ -72,16 +71,17 @@ pub struct Query {
     /// The search list [default: that of /etc/resolv.conf]
     #[arg(long, value_name = "DOMAIN", num_args = 1.., value_delimiter = ',')]
     pub search: Option<Vec<String>>,
-    /// With as many dots a name is asked as it is first [default: that of /etc/resolv.conf]
+    /// A name with at least N dots is tried without the search list first [default: that of
+    /// /etc/resolv.conf]
     #[arg(long, value_name = "N")]
     pub ndots: Option<usize>,
-    /// Print only the data of what is found
+    /// Print only the record data
     #[arg(long)]
     pub short: bool,
-    /// Who may sign the server's certificate, in PEM form [default: the machine's authorities]
+    /// A PEM file with the CA certificates for the server [default: those of the machine]
     #[arg(long, value_name = "FILE")]
     pub tls_ca: Option<PathBuf>,
-    /// The name that the server's certificate must have [default: the server's host]
+    /// The name in the server's certificate [default: the host of --server]
     #[arg(long, value_name = "NAME")]
     pub tls_name: Option<String>,
 }
@@ -89,17 +89,17 @@ pub struct Query {
 fn pod(text: &str) -> Result<(String, String), String> {
     let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
     if namespace.is_empty() || name.is_empty() {
-        Err("it is NAMESPACE/NAME".to_owned())
+        Err("write it as NAMESPACE/NAME".to_owned())
     } else {
         Ok((namespace.to_owned(), name.to_owned()))
     }
 }
 
 impl Query {
-    /// Types and the server among the words.
+    /// The record types and the server among the words.
     ///
     /// # Errors
-    /// A word that is neither.
+    /// A word is neither a record type nor @SERVER.
     pub fn read_words(&self) -> Result<(Vec<Type>, Option<Nameserver>), String> {
         let (mut types, mut server) = (Vec::new(), self.server.clone());
         for word in &self.words {
@@ -107,10 +107,10 @@ impl Query {
                 Some(text) => {
                     server = Some(text.parse().map_err(|reason| format!("{word}: {reason}"))?)
                 }
-                None => types
-                    .push(word.parse().map_err(|()| {
-                        format!("`{word}` is no type of a record, and no @SERVER")
-                    })?),
+                None => types.push(
+                    word.parse()
+                        .map_err(|()| format!("`{word}` is not a record type, and not @SERVER"))?,
+                ),
             }
         }
         if types.is_empty() {

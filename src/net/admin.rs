@@ -30,7 +30,7 @@ use crate::{
 
 use super::{
     listeners::{PortSharing, tcp},
-    log::Log,
+    log,
 };
 
 /// The pages of one address.
@@ -40,7 +40,6 @@ type Pages = ArcSwap<Vec<Page>>;
 pub struct Admin {
     open: BTreeMap<String, Open>,
     metrics: Arc<Metrics>,
-    log: Log,
 }
 
 struct Open {
@@ -50,11 +49,11 @@ struct Open {
 }
 
 impl Admin {
-    pub fn new(metrics: Arc<Metrics>, log: Log) -> Self {
+    pub fn new(metrics: Arc<Metrics>) -> Self {
         // These two are on the page before the first request.
         poll::DURATION.with(&metrics, []);
         poll::FAILURES.with(&metrics, []);
-        Self { open: BTreeMap::new(), metrics, log }
+        Self { open: BTreeMap::new(), metrics }
     }
 
     /// Serves these pages and no others. An address that stays keeps its socket.
@@ -97,13 +96,8 @@ impl Admin {
         let bound = listener.local_addr()?;
         let pages = Arc::new(ArcSwap::from_pointee(pages));
         let mut task = JoinSet::new();
-        task.spawn(accept(listener, Arc::clone(&pages), self.log.clone()));
-        task.spawn(poll::every_second(
-            bound,
-            Arc::clone(&pages),
-            Arc::clone(&self.metrics),
-            self.log.clone(),
-        ));
+        task.spawn(accept(listener, Arc::clone(&pages)));
+        task.spawn(poll::every_second(bound, Arc::clone(&pages), Arc::clone(&self.metrics)));
         self.open.insert(address, Open { pages, bound, task });
         Ok(())
     }
@@ -130,15 +124,15 @@ async fn listen(address: &str) -> anyhow::Result<TcpListener> {
 
 /// If there are too many connections, the oldest one is closed. A page takes milliseconds, so a
 /// probe is answered even if other clients keep their connections open.
-async fn accept(listener: TcpListener, pages: Arc<Pages>, log: Log) {
+async fn accept(listener: TcpListener, pages: Arc<Pages>) {
     let mut connections = JoinSet::new();
     let mut oldest_first: VecDeque<AbortHandle> = VecDeque::new();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (pages, log) = (Arc::clone(&pages), log.clone());
+                let pages = Arc::clone(&pages);
                 oldest_first.push_back(
-                    connections.spawn(async move { serve_connection(stream, &pages, &log).await }),
+                    connections.spawn(async move { serve_connection(stream, &pages).await }),
                 );
             }
             Err(_) => tokio::time::sleep(limits::ACCEPT_PAUSE).await,
@@ -153,9 +147,9 @@ async fn accept(listener: TcpListener, pages: Arc<Pages>, log: Log) {
     }
 }
 
-async fn serve_connection(stream: TcpStream, pages: &Arc<Pages>, log: &Log) {
+async fn serve_connection(stream: TcpStream, pages: &Arc<Pages>) {
     let answer = |request: Request<hyper::body::Incoming>| {
-        let reply = page(&request, &pages.load(), log);
+        let reply = page(&request, &pages.load());
         async move { Ok::<_, Infallible>(reply) }
     };
     let mut http = hyper::server::conn::http1::Builder::new();
@@ -166,20 +160,14 @@ async fn serve_connection(stream: TcpStream, pages: &Arc<Pages>, log: &Log) {
     let _ = tokio::time::timeout(limits::PAGE_CONNECTION_TIME, connection).await;
 }
 
-fn page(
-    request: &Request<hyper::body::Incoming>,
-    pages: &[Page],
-    log: &Log,
-) -> Response<Full<Bytes>> {
+fn page(request: &Request<hyper::body::Incoming>, pages: &[Page]) -> Response<Full<Bytes>> {
     let found = pages.iter().find(|page| page.path == request.uri().path());
     let reply = match found {
         Some(page) if [Method::GET, Method::HEAD].contains(request.method()) => (page.render)(),
         Some(_) => PageReply::text(405, "method not allowed\n"),
         None => PageReply::text(404, "404 page not found\n"),
     };
-    if let Some(line) = reply.line {
-        log.write(line);
-    }
+    reply.line.iter().for_each(log::emit);
     let mut response = Response::new(Full::new(Bytes::from(reply.body)));
     *response.status_mut() =
         StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

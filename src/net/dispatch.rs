@@ -21,14 +21,14 @@ use tokio::{
 };
 
 use crate::{
-    chain::{Cx, Level, Transport},
+    chain::{Cx, Transport},
     limits,
     metrics::{CounterFamily, Family, IntCounter, Metrics},
     server::{Listen, Outcome, Outgoing, Server},
     wire::{Query, Rcode, refusal},
 };
 
-use super::{exchange::Exchanger, log::Log};
+use super::{exchange::Exchanger, log};
 
 use waiting::QueuedQuery;
 pub(super) use waiting::{ReceivedQuery, WaitingQuery};
@@ -43,7 +43,6 @@ pub struct Dispatcher {
     pub exchanger: Exchanger,
     pub metrics: Arc<Metrics>,
     pub(super) panics: IntCounter,
-    pub log: Log,
     queue: Sender<QueuedQuery>,
     /// One permit for each query of a datagram, and each refresh, that waits for upstreams.
     datagram_permits: Arc<Semaphore>,
@@ -67,7 +66,6 @@ impl Dispatcher {
     pub fn new(
         server: Server,
         metrics: Arc<Metrics>,
-        log: Log,
     ) -> (Arc<Self>, impl Future<Output = ()> + Send + 'static) {
         let (queue, receiver) = channel(limits::JOBS_QUEUED);
         let permits = |count| Arc::new(Semaphore::new(count));
@@ -76,7 +74,6 @@ impl Dispatcher {
             exchanger: Exchanger::new(Arc::clone(&metrics)),
             panics: PANICS.with(&metrics, []),
             metrics,
-            log,
             queue,
             datagram_permits: permits(limits::JOBS),
             stream_permits: permits(limits::STREAM_JOBS),
@@ -141,7 +138,7 @@ impl Dispatcher {
                 // The exit code of a Go program that does not recover from a panic.
                 std::process::exit(2);
             }
-            self.log.say(Level::Error, "Recovered from panic in server");
+            tracing::error!("Recovered from panic in server");
             out.truncate(start);
             refusal(header, Rcode::SERVFAIL, out);
             if out.len() > start { Outcome::Reply } else { Outcome::Silence }
@@ -198,9 +195,7 @@ impl Dispatcher {
 
     /// Writes the log lines and starts the refreshes that plugins left in the context.
     pub(super) fn finish_query(&self, server: &Arc<Server>, listen: Listen, cx: &mut Cx) {
-        for line in cx.lines.drain(..) {
-            self.log.write(line);
-        }
+        cx.lines.drain(..).for_each(|line| log::emit(&line));
         for query in std::mem::take(&mut cx.refreshes) {
             self.refresh(server, listen, query, new_cx(cx.peer, cx.local, cx.transport));
         }

@@ -29,7 +29,7 @@ use tokio::{
 };
 
 use crate::{
-    chain::{Level, Transport},
+    chain::Transport,
     limits,
     metrics::{CounterFamily, Family},
     server::{Listen, Server},
@@ -80,10 +80,8 @@ pub(super) async fn serve(
         let mut server = hickory_server::Server::new(handler.clone());
         for socket in &sockets {
             if let Err(error) = socket.register(&mut server, &identity) {
-                handler.0.dispatcher.log.say(
-                    Level::Error,
-                    format!("cannot serve {} through hickory-server: {error}", handler.0.serves),
-                );
+                let serves = handler.0.serves;
+                tracing::error!("cannot serve {serves} through hickory-server: {error}");
             }
         }
         let stopping = tokio::select! {

@@ -1,28 +1,35 @@
-//! The log: lines go through a bounded queue to one thread, so that a reader who is slow or gone
-//! never holds up an answer.
+//! The log: a `tracing` subscriber whose lines go through a bounded queue to one thread, so that a
+//! slow reader of standard output never delays an answer.
 #![expect(
     clippy::disallowed_methods,
-    reason = "the writing thread is made here, and lines in JSON tell the time"
+    reason = "the writing thread is made here, and lines in JSON have the time"
 )]
+
+mod format;
 
 use std::{
     io::Write,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc::{SyncSender, sync_channel},
-    },
+    sync::mpsc::{SyncSender, sync_channel},
     thread,
 };
 
+use anyhow::Context;
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use tracing::{Event, Subscriber, level_filters::LevelFilter};
+use tracing_subscriber::{
+    Layer, Registry,
+    filter::Targets,
+    layer::{self, SubscriberExt},
+    reload,
+};
 
 use crate::{
-    chain::{Answered, Level, Line},
+    chain::{self, LogLine},
     limits,
     metrics::{CounterFamily, Family, IntCounter, Metrics},
 };
+
+pub use format::Format;
 
 static LOST_LINES: CounterFamily<0> = Family::new(
     "log_lines_lost_total",
@@ -30,207 +37,153 @@ static LOST_LINES: CounterFamily<0> = Family::new(
     [],
 );
 
-#[derive(Clone, Debug)]
+/// The target of this crate's own events, which stands before those of its modules.
+const OWN: &str = env!("CARGO_CRATE_NAME");
+
+/// The log of the process.
+#[derive(Debug)]
 pub struct Log {
-    entries: SyncSender<Entry>,
-    lost: IntCounter,
-    debug: Arc<AtomicBool>,
-    pub format: Format,
+    queue: SyncSender<Entry>,
+    filter: reload::Handle<Targets, Registry>,
+    levels: Levels,
 }
 
-/// How lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// `[INFO] plugin/reload: Running configuration SHA512 = …`
-    Text,
-    /// An object each, with CoreDNS's names.
-    Json,
+/// Which events become lines.
+#[derive(Clone, Debug, Default)]
+pub struct Levels {
+    /// The level of our own lines; `None` for INFO, or DEBUG with the plugin `debug`.
+    pub own: Option<LevelFilter>,
+    /// What `RUST_LOG` says: without it the events of other crates are not written.
+    pub others: Targets,
 }
 
 #[derive(Debug)]
 enum Entry {
-    Line(Line),
-    /// To be answered when all before it is written.
+    Line(String),
+    /// The receiver replies when all lines before it are written.
     Flush(SyncSender<()>),
 }
 
 impl Log {
-    /// Starts the writing thread.
+    /// Starts the writing thread, and takes the events of the whole process.
     ///
     /// # Errors
-    /// Where no thread can be made.
-    pub fn start(metrics: &Metrics, format: Format) -> std::io::Result<Self> {
-        let (entries, receiver) = sync_channel(limits::LOG_LINES);
-        thread::Builder::new().name("log".to_owned()).spawn(move || {
+    /// No thread can be started, or the process has a log already.
+    pub fn install(metrics: &Metrics, format: Format, levels: Levels) -> anyhow::Result<Self> {
+        let (queue, receiver) = sync_channel(limits::LOG_LINES);
+        let write = move || {
             for entry in receiver {
-                // Where nobody reads, nothing is to be done about it.
+                // If nobody reads standard output, the line is lost.
                 let _ = match entry {
-                    Entry::Line(line) => writeln!(
-                        std::io::stdout().lock(),
-                        "{}",
-                        format.written(&line, Timestamp::now())
-                    ),
+                    Entry::Line(line) => writeln!(std::io::stdout().lock(), "{line}"),
                     Entry::Flush(done) => done.send(()).map_err(std::io::Error::other),
                 };
             }
-        })?;
-        Ok(Self { entries, lost: LOST_LINES.with(metrics, []), debug: Arc::default(), format })
+        };
+        thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(write)
+            .context("cannot start the thread of the log")?;
+        let (filter, handle) = reload::Layer::new(levels.targets(DebugPlugin::Absent));
+        let lines = Lines { format, queue: queue.clone(), lost: LOST_LINES.with(metrics, []) };
+        tracing::subscriber::set_global_default(
+            tracing_subscriber::registry().with(lines.with_filter(filter)),
+        )?;
+        Ok(Self { queue, filter: handle, levels })
     }
 
-    /// Whether lines of the level DEBUG are written.
-    pub fn debug(&self, written: bool) {
-        self.debug.store(written, Ordering::Relaxed);
+    /// Says whether the configuration in force has the plugin `debug`.
+    pub fn set_debug(&self, debug: DebugPlugin) {
+        let targets = self.levels.targets(debug);
+        // It fails only when the subscriber is gone, which lives as long as the process.
+        let _ = self.filter.modify(|filter| *filter = targets);
     }
 
-    pub fn write(&self, line: Line) {
-        if line.level == Level::Debug && !self.debug.load(Ordering::Relaxed) {
-            return;
-        }
-        if self.entries.try_send(Entry::Line(line)).is_err() {
-            self.lost.inc();
-        }
-    }
-
-    pub fn say(&self, level: Level, text: impl Into<String>) {
-        self.write(Line::new(level, text));
-    }
-
-    /// Waits until what was said is written, but not for a reader who does not read.
+    /// Waits until the queued lines are written, for [`limits::LOG_FLUSH_TIME`] at most.
     pub fn flush(&self) {
         let (done, wait) = sync_channel(1);
-        if self.entries.try_send(Entry::Flush(done)).is_ok() {
+        if self.queue.try_send(Entry::Flush(done)).is_ok() {
             let _ = wait.recv_timeout(limits::LOG_FLUSH_TIME);
         }
     }
 }
 
-impl Format {
-    fn written(self, line: &Line, now: Timestamp) -> String {
-        match self {
-            Self::Text => format!("[{}] {}", name(line.level), printable(&line.text)),
-            Self::Json => object(line, now).to_string(),
+/// Whether the Corefile has the plugin `debug`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DebugPlugin {
+    Present,
+    Absent,
+}
+
+impl DebugPlugin {
+    pub fn present_if(present: bool) -> Self {
+        if present { Self::Present } else { Self::Absent }
+    }
+}
+
+impl Levels {
+    fn targets(&self, debug: DebugPlugin) -> Targets {
+        let named = self.others.default_level().is_some()
+            || self.others.iter().any(|(target, _)| target.starts_with(OWN));
+        let default = match debug {
+            DebugPlugin::Present => LevelFilter::DEBUG,
+            DebugPlugin::Absent => LevelFilter::INFO,
+        };
+        match self.own {
+            Some(level) => self.others.clone().with_target(OWN, level),
+            None if named => self.others.clone(),
+            None => self.others.clone().with_target(OWN, default),
         }
     }
 }
 
-/// As CoreDNS 1.15 writes it: the plugin stands by itself, and a question with its reply in fields.
-fn object(line: &Line, now: Timestamp) -> Value {
-    let level = if line.level == Level::Warning { "WARN" } else { name(line.level) };
-    let prefixed = line.text.strip_prefix("plugin/").and_then(|rest| rest.split_once(": "));
-    let (plugin, text) =
-        prefixed.map_or((None, &*line.text), |(plugin, text)| (Some(plugin), text));
-    let mut object = Map::from_iter(
-        [("time", json!(now.to_string())), ("level", json!(level)), ("msg", json!(text))]
-            .map(named),
-    );
-    object.extend(plugin.map(|plugin| named(("plugin", json!(plugin)))));
-    object.extend(line.answered.iter().flat_map(|answered| fields(answered)));
-    Value::Object(object)
+/// The layer that makes a line of each event.
+struct Lines {
+    format: Format,
+    queue: SyncSender<Entry>,
+    lost: IntCounter,
 }
 
-fn fields(answered: &Answered) -> impl Iterator<Item = (String, Value)> {
-    let Answered { peer, transport, query, sent } = answered;
-    let fields = [
-        ("plugin", json!("log")),
-        ("client_ip", json!(peer.ip().to_canonical().to_string())),
-        ("client_port", json!(peer.port())),
-        ("qname", json!(query.question.name.to_string())),
-        ("qtype", json!(query.question.qtype.to_string())),
-        ("qclass", json!(query.question.class.to_string())),
-        ("protocol", json!(transport.proto())),
-        ("id", json!(query.id)),
-        ("opcode", json!(0)),
-        ("request_size", json!(sent.request_octets)),
-        ("dnssec_ok", json!(query.dnssec_ok())),
-        ("bufsize", json!(query.edns.map_or(limits::UDP_OCTETS_PLAIN, |edns| edns.size))),
-        ("rcode", json!(sent.rcode.to_string())),
-        ("response_size", json!(sent.reply_octets)),
-        ("duration_seconds", json!(sent.took.as_secs_f64())),
-    ];
-    fields.into_iter().map(named)
-}
-
-fn named((name, value): (&str, Value)) -> (String, Value) {
-    (name.to_owned(), value)
-}
-
-fn name(level: Level) -> &'static str {
-    match level {
-        Level::Debug => "DEBUG",
-        Level::Info => "INFO",
-        Level::Warning => "WARNING",
-        Level::Error => "ERROR",
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _context: layer::Context<'_, S>) {
+        let line = self.format.line(event, Timestamp::now());
+        if self.queue.try_send(Entry::Line(line)).is_err() {
+            self.lost.inc();
+        }
     }
 }
 
-/// One line is one line, and no terminal takes orders from it (RUSTSEC-2025-0055).
-fn printable(text: &str) -> String {
-    text.chars().map(|ch| if ch.is_control() && ch != '\t' { '\u{fffd}' } else { ch }).collect()
+/// Emits a line that the pure half returned. Its fields are CoreDNS's.
+pub fn emit(line: &LogLine) {
+    let LogLine { level, plugin, text, query } = line;
+    let Some(logged) = query else {
+        return match level {
+            chain::Level::Debug => tracing::debug!(plugin, "{text}"),
+            chain::Level::Info => tracing::info!(plugin, "{text}"),
+            chain::Level::Warning => tracing::warn!(plugin, "{text}"),
+            chain::Level::Error => tracing::error!(plugin, "{text}"),
+        };
+    };
+    let chain::LoggedQuery { peer, transport, query, sent } = &**logged;
+    tracing::info!(
+        plugin,
+        client_ip = %peer.ip().to_canonical(),
+        client_port = peer.port(),
+        qname = %query.question.name,
+        qtype = %query.question.qtype,
+        qclass = %query.question.class,
+        protocol = transport.proto(),
+        id = query.id,
+        opcode = 0,
+        request_size = sent.request_octets,
+        dnssec_ok = query.dnssec_ok(),
+        bufsize = query.edns.map_or(limits::UDP_OCTETS_PLAIN, |edns| edns.size),
+        rcode = %sent.rcode,
+        response_size = sent.reply_octets,
+        duration_seconds = sent.took.as_secs_f64(),
+        "{text}"
+    );
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::{
-        chain::{Sent, Transport},
-        wire::{Query, Question, Rcode, Type},
-    };
-
-    #[test]
-    fn lines_are_written_in_both_formats() {
-        let check = |line: &Line, text: &str, json: &str| {
-            assert_eq!(Format::Text.written(line, Timestamp::UNIX_EPOCH), text);
-            assert_eq!(
-                Format::Json
-                    .written(line, Timestamp::UNIX_EPOCH)
-                    .replace("\"time\":\"1970-01-01T00:00:00Z\"", "T"),
-                json
-            );
-        };
-        let say = Line::new;
-        check(
-            &say(Level::Info, "Reloading"),
-            "[INFO] Reloading",
-            r#"{"level":"INFO","msg":"Reloading",T}"#,
-        );
-        let text = "plugin/loop: no \u{1b}[1m \"name\"\n";
-        let shown = "[WARNING] plugin/loop: no \u{fffd}[1m \"name\"\u{fffd}";
-        check(
-            &say(Level::Warning, text),
-            shown,
-            r#"{"level":"WARN","msg":"no \u001b[1m \"name\"\n","plugin":"loop",T}"#,
-        );
-
-        let sent = Sent {
-            rcode: Rcode::NXDOMAIN,
-            flags: 0x8503,
-            answers: 0,
-            request_octets: 33,
-            reply_octets: 126,
-            took: Duration::from_micros(250),
-        };
-        let query = Query {
-            id: 7,
-            ..Query::internal(Question::new("a.example.".parse().unwrap(), Type::AAAA))
-        };
-        let answered = Answered {
-            peer: ([192, 0, 2, 1], 4242).into(),
-            transport: Transport::Tcp,
-            query,
-            sent,
-        };
-        let line =
-            Line { answered: Some(Box::new(answered)), ..say(Level::Info, "192.0.2.1:4242 - 7") };
-        let written = Format::Json.written(&line, Timestamp::UNIX_EPOCH);
-        let read: Value = serde_json::from_str(&written).unwrap();
-        let expected = json!({
-            "time": "1970-01-01T00:00:00Z", "level": "INFO", "msg": "192.0.2.1:4242 - 7", "plugin": "log",
-            "client_ip": "192.0.2.1", "client_port": 4242, "qname": "a.example.", "qtype": "AAAA", "qclass": "IN",
-            "protocol": "tcp", "id": 7, "opcode": 0, "request_size": 33, "dnssec_ok": false, "bufsize": 1232,
-            "rcode": "NXDOMAIN", "response_size": 126, "duration_seconds": 0.000_25,
-        });
-        assert_eq!(read, expected);
-    }
-}
+mod tests;

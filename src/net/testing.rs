@@ -32,7 +32,6 @@ use crate::{
 use super::{
     Dispatcher,
     listeners::{ListenConfig, Listeners},
-    log::{Format, Log},
 };
 
 /// How long a test waits for an event that must happen.
@@ -60,8 +59,7 @@ impl TestServer {
         let listens: Vec<_> = addresses.iter().map(|address| listen(address)).collect();
         let upstream = Upstream::start().await;
         let metrics = Arc::new(Metrics::default());
-        let log = Log::start(&metrics, Format::Text).unwrap();
-        let (dispatcher, task) = Dispatcher::new(server(&listens, upstream.address), metrics, log);
+        let (dispatcher, task) = Dispatcher::new(server(&listens, upstream.address), metrics);
         let mut tasks = JoinSet::new();
         tasks.spawn(task);
         let mut listeners = Listeners::new(descriptors);

@@ -59,7 +59,7 @@ pub struct Outputs {
     /// Pages to serve over HTTP.
     pub pages: Vec<Page>,
     /// Problems that only show in what the needs brought.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<chain::LogLine>,
     /// To be asked regularly for log lines that are due.
     pub timed: Vec<Arc<dyn Timed>>,
     /// Observes replies that no block gave.
@@ -146,7 +146,7 @@ pub struct PageReply {
     pub content_type: &'static str,
     pub body: String,
     /// For the log.
-    pub line: Option<chain::Line>,
+    pub line: Option<chain::LogLine>,
 }
 
 impl PageReply {
@@ -158,7 +158,7 @@ impl PageReply {
 /// Writes log lines when a time has passed, without a query.
 pub trait Timed: Send + Sync {
     /// The lines that are due. At shutdown `now` is `None`, and all pending lines are due.
-    fn due(&self, now: Option<Instant>) -> Vec<chain::Line>;
+    fn due(&self, now: Option<Instant>) -> Vec<chain::LogLine>;
 }
 
 /// The labels of listeners in metrics, such as `dns://:53`.

@@ -8,7 +8,7 @@ use std::{
 use regex::Regex;
 
 use crate::{
-    chain::{Back, Cx, Level, Line, Nested, Plugin, Reply},
+    chain::{Back, Cx, Level, LogLine, Nested, Plugin, Reply},
     corefile::{Arguments, go_duration},
     limits,
     wire::Query,
@@ -106,9 +106,10 @@ impl Plugin for Errors {
             let counter = self.0.iter().find(|counter| counter.settings.pattern.is_match(&text));
             if counter.is_none_or(|counter| counter.count(cx) == Logging::Now) {
                 let level = counter.map_or(Level::Error, |counter| counter.settings.level);
-                cx.say(
+                cx.log(
                     level,
-                    format!("plugin/errors: {} {}: {text}", failure.rcode().0, query.question),
+                    "errors",
+                    format!("{} {}: {text}", failure.rcode().0, query.question),
                 );
             }
         }
@@ -117,7 +118,7 @@ impl Plugin for Errors {
 }
 
 impl Timed for Errors {
-    fn due(&self, now: Option<Instant>) -> Vec<Line> {
+    fn due(&self, now: Option<Instant>) -> Vec<LogLine> {
         self.0.iter().filter_map(|counter| counter.due(now)).collect()
     }
 }
@@ -142,16 +143,14 @@ impl FailureCounter {
     }
 
     /// The line about a window that has ended. If `now` is `None`, the current window ends.
-    fn due(&self, now: Option<Instant>) -> Option<Line> {
+    fn due(&self, now: Option<Instant>) -> Option<LogLine> {
         let over = |window: &mut Window| now.is_none_or(|now| window.ends <= now);
         let Window { failures, .. } =
             self.window.lock().unwrap_or_else(PoisonError::into_inner).take_if(over)?;
         let Consolidate { window, pattern, level, show_first } = &self.settings;
-        let text = format!(
-            "plugin/errors: {failures} errors like '{pattern}' occurred in last {}",
-            go_duration(*window)
-        );
-        (failures > 1 || !show_first).then(|| Line::new(*level, text))
+        let text =
+            format!("{failures} errors like '{pattern}' occurred in last {}", go_duration(*window));
+        (failures > 1 || !show_first).then(|| LogLine::new(*level, "errors", text))
     }
 }
 
@@ -260,10 +259,7 @@ mod tests {
         }
         lines.extend(errors.due(Some(start + Duration::from_secs(400))));
         assert_eq!(errors.due(None), [], "no line is repeated");
-        lines
-            .into_iter()
-            .map(|line| (line.level, line.text.trim_start_matches("plugin/errors: ").to_owned()))
-            .collect()
+        lines.into_iter().map(|line| (line.level, line.text)).collect()
     }
 
     #[test]
@@ -318,9 +314,6 @@ mod tests {
         let address = ([192, 0, 2, 1], 53).into();
         counter.count(&mut Cx::new(now, 1, address, address, Transport::Udp));
         assert_eq!(counter.due(Some(now + Duration::from_secs(89))), None);
-        assert_eq!(
-            counter.due(None).unwrap().text,
-            "plugin/errors: 1 errors like '' occurred in last 1m30s"
-        );
+        assert_eq!(counter.due(None).unwrap().text, "1 errors like '' occurred in last 1m30s");
     }
 }

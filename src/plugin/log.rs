@@ -3,7 +3,7 @@
 use std::{fmt::Write, sync::Arc};
 
 use crate::{
-    chain::{Answered, Cx, Level, Line, Plugin, Sent},
+    chain::{Cx, Level, LogLine, LoggedQuery, Plugin, Sent},
     corefile::Arguments,
     limits,
     wire::{Name, Query, Rcode},
@@ -85,14 +85,15 @@ impl Plugin for LogSettings {
             return;
         };
         if rule.classes.iter().any(|class| class.includes(sent)) {
-            let answered = Answered {
+            let logged = LoggedQuery {
                 peer: cx.peer,
                 transport: cx.transport,
                 query: query.clone(),
                 sent: *sent,
             };
             let text = formatted(&rule.format, cx, query, sent);
-            cx.lines.push(Line { level: Level::Info, text, answered: Some(Box::new(answered)) });
+            let query = Some(Box::new(logged));
+            cx.lines.push(LogLine { query, ..LogLine::new(Level::Info, "log", text) });
         }
     }
 }

@@ -71,11 +71,11 @@ impl Plugin for LoopDetector {
             seen => {
                 if seen == LOOP_THRESHOLD {
                     let text = format!(
-                        "plugin/loop: Loop ({} -> {}) detected for zone \"{}\", see https://coredns.io/plugins/loop#troubleshooting. \
+                        "Loop ({} -> {}) detected for zone \"{}\", see https://coredns.io/plugins/loop#troubleshooting. \
                          Query: \"HINFO {}\"; forward to a server other than this one",
                         cx.peer, cx.local, self.zone, self.probe
                     );
-                    cx.say(Level::Error, text);
+                    cx.log(Level::Error, "loop", text);
                 }
                 Flow::Answer(Response::of(Rcode::REFUSED))
             }

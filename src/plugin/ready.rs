@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use crate::chain::{Level, Line, Plugin, Unready};
+use crate::chain::{Level, LogLine, Plugin, Unready};
 
 use super::{
     BuildError, Directive, DirectiveLines, Monitor, Need, OptionSpec, OptionTable, Page, PageReply,
@@ -89,7 +89,7 @@ impl Readiness {
         if unready.is_empty() {
             return PageReply::text(200, "OK");
         }
-        let line = Line::new(Level::Info, format!("plugin/ready: Plugins not ready: {unready:?}"));
+        let line = LogLine::new(Level::Info, "ready", format!("Plugins not ready: {unready:?}"));
         PageReply { line: Some(line), ..PageReply::text(503, unready) }
     }
 }

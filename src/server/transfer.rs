@@ -127,10 +127,8 @@ impl Server {
                 "Outgoing transfer of zone \"{zone}\" to {to} was cut off after {written} records"
             ),
         };
-        cx.say(
-            if outgoing.is_complete { Level::Info } else { Level::Warning },
-            format!("plugin/transfer: {line}"),
-        );
+        let level = if outgoing.is_complete { Level::Info } else { Level::Warning };
+        cx.log(level, "transfer", line);
         let sent = Sent {
             rcode: Rcode::NOERROR,
             flags: outgoing.flags,

@@ -125,6 +125,7 @@ fn flags_are_those_of_coredns_with_one_dash_or_two() {
     check(&["-conf=/nope", "-quiet", "-p", "53"], 1, "", "loading Corefile: open /nope");
     check(&["-dns.port", "65536"], 2, "", "65536");
     check(&["-log-format", "xml"], 2, "", "[possible values: text, json]");
+    check(&["-log-level", "loud"], 2, "", "[possible values: error, warning, info, debug]");
     check(&["-bogus"], 2, "", "unexpected argument");
     check(&["Corefile"], 1, "", "unrecognized subcommand 'Corefile'");
 }
@@ -244,6 +245,30 @@ fn the_pid_file_exists_while_it_runs() {
     running.signal("TERM");
     assert_eq!(running.code(), Some(0));
     assert!(!file.exists());
+}
+
+#[test]
+fn the_log_level_hides_lines_below_it() {
+    let text = WHOAMI.replace("whoami", "whoami\n log\n loop");
+    for (arguments, rust_log, shown) in [
+        (&[][..], "", true),
+        (&["-log-level", "info"], "error", true),
+        (&["-log-level=error"], "", false),
+        (&[], "ndots=error", false),
+        (&[], "hyper=debug", true),
+        (&[], "=====", true),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("Corefile"), &text).unwrap();
+        let mut command = ndots();
+        command.args(arguments).env("RUST_LOG", rust_log).current_dir(directory.path());
+        let mut running = Running::start(&mut command);
+        udp(running.address(), &question(7, "a.example", 1)).unwrap();
+        running.signal("TERM");
+        assert_eq!(running.code(), Some(0));
+        let logged = running.seen.iter().any(|line| line.starts_with("[INFO] 127.0.0.1:"));
+        assert_eq!(logged, shown, "{arguments:?} {rust_log:?}: {:#?}", running.seen);
+    }
 }
 
 #[test]

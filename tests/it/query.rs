@@ -44,7 +44,7 @@ fn every_query_of_the_search_path_is_shown() {
     );
     check("nobody.default.svc.cluster.local. --short", "", 1);
     check("a..b --ndots 1", "ndots: a..b.: a label is empty or wrongly escaped\n", 2);
-    check("x NOTATYPE", "ndots: `NOTATYPE` is no type of a record, and no @SERVER\n", 2);
+    check("x NOTATYPE", "ndots: `NOTATYPE` is not a record type, and not @SERVER\n", 2);
 }
 
 #[test]

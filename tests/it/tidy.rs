@@ -50,6 +50,8 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
             "thiserror",
             "tokio",
             "tokio_rustls",
+            "tracing",
+            "tracing_subscriber",
         ],
     ),
     (
@@ -105,6 +107,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
             "sha2",
             "thiserror",
             "tokio",
+            "tracing",
         ],
     ),
 ];
@@ -154,6 +157,7 @@ const CRATES: &[&str] = &[
     "tokio",
     "tokio_rustls",
     "tracing",
+    "tracing_subscriber",
 ];
 
 /// Look again at 500; past this a file is cut at its joint.

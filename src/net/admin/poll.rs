@@ -11,13 +11,12 @@ use std::{
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::{
-    chain::Level,
     limits,
     metrics::{CounterFamily, Family, HistogramFamily, Metrics},
     net::http,
 };
 
-use super::{Log, Pages};
+use super::Pages;
 
 pub(super) static DURATION: HistogramFamily<0> = Family::histogram(
     "health_request_duration_seconds",
@@ -31,12 +30,7 @@ pub(super) static FAILURES: CounterFamily<0> = Family::new(
     [],
 );
 
-pub(super) async fn every_second(
-    bound: SocketAddr,
-    pages: Arc<Pages>,
-    metrics: Arc<Metrics>,
-    log: Log,
-) {
+pub(super) async fn every_second(bound: SocketAddr, pages: Arc<Pages>, metrics: Arc<Metrics>) {
     let to = local_addresses(bound);
     let mut tick = interval(limits::POLL_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -56,12 +50,15 @@ pub(super) async fn every_second(
         match result {
             Err(error) => {
                 FAILURES.with(&metrics, []).inc();
-                log.say(Level::Warning, format!("plugin/health: Local health request to \"http://{to}{path}\" failed: {error}"));
+                tracing::warn!(
+                    plugin = "health",
+                    "Local health request to \"http://{to}{path}\" failed: {error}"
+                );
             }
             Ok(()) if took > limits::POLL_SLOW => {
-                log.say(
-                    Level::Warning,
-                    format!("plugin/health: Local health request to \"http://{to}{path}\" took more than 1s: {took:?}"),
+                tracing::warn!(
+                    plugin = "health",
+                    "Local health request to \"http://{to}{path}\" took more than 1s: {took:?}"
                 );
             }
             Ok(()) => {}

@@ -4,7 +4,6 @@ use tokio::{
 };
 
 use super::*;
-use crate::net::log::Format;
 
 fn page(address: &str, path: &'static str, body: &'static str) -> Page {
     Page {
@@ -17,8 +16,7 @@ fn page(address: &str, path: &'static str, body: &'static str) -> Page {
 
 fn admin() -> Admin {
     let metrics = Arc::new(Metrics::default());
-    let log = Log::start(&metrics, Format::Text).unwrap();
-    Admin::new(metrics, log)
+    Admin::new(metrics)
 }
 
 async fn bound(pages: Vec<Page>) -> (Admin, SocketAddr) {

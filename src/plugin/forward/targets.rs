@@ -4,6 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::{
+    chain::{Level, LogLine},
     corefile::{Arguments, Token},
     plugin::{BuildError, Host, Need, PluginContext},
     transport::Scheme,
@@ -97,11 +98,12 @@ impl ForwardTarget {
 
 fn warn_of_loopback(address: SocketAddr, path: &str, context: &mut PluginContext<'_>) {
     if address.ip().is_loopback() && context.servers.have_port(53) {
-        context.outputs.warnings.push(format!(
-            "plugin/forward: {path} names {}, which in a Pod is this server, and on a node most likely a stub resolver that \
+        let text = format!(
+            "{path} names {}, which in a Pod is this server, and on a node most likely a stub resolver that \
              forwards back to this server; forward to its upstreams, such as those in /run/systemd/resolve/resolv.conf",
             address.ip()
-        ));
+        );
+        context.outputs.warnings.push(LogLine::new(Level::Warning, "forward", text));
     }
 }
 

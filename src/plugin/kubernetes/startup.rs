@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    chain::{Level, Line},
+    chain::{Level, LogLine},
     zone::Zone,
 };
 
@@ -35,7 +35,7 @@ impl Startup {
 }
 
 impl Timed for Startup {
-    fn due(&self, now: Option<Instant>) -> Vec<Line> {
+    fn due(&self, now: Option<Instant>) -> Vec<LogLine> {
         let Some(now) = now else { return Vec::new() };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let synced = self.zone.unsynced().next().is_none();
@@ -45,13 +45,14 @@ impl Timed for Startup {
             State::New => (State::Waiting(now + self.timeout), None),
             State::Waiting(until) if now < until => (
                 *state,
-                Some(Line::new(Level::Info, "plugin/kubernetes: waiting for Kubernetes API")),
+                Some(LogLine::new(Level::Info, "kubernetes", "waiting for Kubernetes API")),
             ),
             State::Waiting(_) => (
                 State::Done,
-                Some(Line::new(
+                Some(LogLine::new(
                     Level::Warning,
-                    "plugin/kubernetes: starting server with unsynced Kubernetes API",
+                    "kubernetes",
+                    "starting server with unsynced Kubernetes API",
                 )),
             ),
         };

@@ -1,0 +1,121 @@
+//! Reloads: at an order, or when the Corefile or a file of its plugins has changed.
+
+use std::sync::Arc;
+
+use crate::{
+    cli::ServerFlags,
+    limits,
+    metrics::{CounterFamily, Family, GaugeFamily, Metrics},
+    net::log::{self, DebugPlugin},
+    plugin::Outputs,
+};
+
+use super::{
+    super::{
+        compose::{self, Built},
+        config::{self, Mistakes, Text},
+        listen_config,
+        signals::Order,
+        watch::Watched,
+    },
+    Process, log_due, print_backtraces, spawn_probes,
+};
+
+static FAILURES: CounterFamily<0> =
+    Family::new("reload_failed_total", "Corefiles that were rejected at a reload.", []);
+static VERSION: GaugeFamily<2> = Family::new(
+    "reload_version_info",
+    "The hash of the configuration after the last reload.",
+    ["hash", "value"],
+);
+
+/// Shows the number of failures before the first one.
+pub(super) fn declare_metrics(metrics: &Metrics) {
+    FAILURES.with(metrics, []);
+}
+
+pub(super) fn log_hash(hash: &str) {
+    tracing::info!(plugin = "reload", "Running configuration SHA512 = {hash}");
+}
+
+impl Process {
+    pub(super) async fn until_stopped(&mut self, text: &Text, flags: &ServerFlags) -> Order {
+        let mut look = tokio::time::interval(limits::RELOAD_INTERVAL);
+        loop {
+            tokio::select! {
+                now = look.tick() => {
+                    log_due(&self.timed, Some(now.into_std()));
+                    self.look(text, flags).await;
+                }
+                order = self.signals.next() => match order {
+                    Order::Reload => {
+                        // The next look must not report the same mistake again.
+                        self.watched.as_mut().map(|watched| watched.look(text));
+                        self.try_reload(text, flags).await;
+                    }
+                    order => return order,
+                }
+            }
+        }
+    }
+
+    /// Reloads if a watched file has changed since the last look.
+    async fn look(&mut self, text: &Text, flags: &ServerFlags) {
+        let Some(watched) = &mut self.watched else { return };
+        if watched.look(text) {
+            self.try_reload(text, flags).await;
+        }
+    }
+
+    async fn try_reload(&mut self, text: &Text, flags: &ServerFlags) {
+        tracing::info!("Reloading");
+        if let Err(error) = self.reload(text, flags).await {
+            FAILURES.with(&self.metrics, []).inc();
+            let reason = error
+                .downcast_ref::<Mistakes>()
+                .map_or_else(|| format!("{error:#}"), |mistakes| mistakes.lines.join("; "));
+            tracing::error!(plugin = "reload", "Corefile changed but reload failed: {reason}");
+            return;
+        }
+        if let Some(hash) = self.watched.as_ref().and_then(Watched::hash) {
+            VERSION.reset(&self.metrics);
+            VERSION.with(&self.metrics, ["sha512", &hash]).set(1);
+            log_hash(&hash);
+        }
+        tracing::info!("Reloading complete");
+    }
+
+    /// Builds the new server beside the old one and swaps them. On an error the old one stays.
+    async fn reload(&mut self, text: &Text, flags: &ServerFlags) -> anyhow::Result<()> {
+        let text = text.again()?;
+        let configuration = config::check(&text, flags.port)?;
+        configuration.warnings().for_each(|warning| tracing::warn!("{warning}"));
+        let needed = compose::sources(&configuration);
+        // Read before the slow steps, so that a change during them causes the next reload.
+        let watched = Watched::new(&text, compose::files(&configuration));
+        self.sources.start(&needed).await?;
+        let Built { assembled: built, mut listen_configs } = compose::compose(
+            configuration,
+            &self.metrics,
+            &self.sources.stores(),
+            &self.reload_state,
+            self.cookies,
+        )?;
+        listen_config::add_compat(&mut listen_configs, &flags.compat_listener)?;
+        self.listeners.open(&listen_configs)?;
+        built.count_enabled(&self.metrics);
+        self.log.set_debug(DebugPlugin::present_if(built.server.debug));
+        print_backtraces(built.stacktrace);
+        let Outputs { pages, readiness, warnings, timed, reload_state, .. } = built.outputs;
+        warnings.iter().for_each(log::emit);
+        self.dispatcher.server.store(Arc::new(built.server));
+        log_due(&std::mem::replace(&mut self.timed, timed), None);
+        self.listeners.serve(&self.dispatcher, &listen_configs)?;
+        self.sources.keep(&needed).await;
+        (self.readiness, self.lameduck, self.reload_state) =
+            (readiness, built.lameduck, reload_state);
+        self.watched = watched.only(built.watch_corefile, built.watch_files);
+        spawn_probes(&mut self.tasks, &self.listeners, built.probes);
+        self.admin.serve(pages).await
+    }
+}

@@ -1,0 +1,115 @@
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    chain::{LoggedQuery, Sent, Transport},
+    wire::{Query, Question, Rcode, Type},
+};
+
+/// The lines that a piece of code logs, with a fixed time.
+fn logged(format: Format, levels: &Levels, debug: DebugPlugin, log: impl FnOnce()) -> Vec<String> {
+    #[derive(Clone)]
+    struct Capture(Format, Arc<Mutex<Vec<String>>>);
+
+    impl<S: Subscriber> Layer<S> for Capture {
+        fn on_event(&self, event: &Event<'_>, _context: layer::Context<'_, S>) {
+            let line = self.0.line(event, Timestamp::UNIX_EPOCH);
+            self.1.lock().unwrap().push(line);
+        }
+    }
+
+    let capture = Capture(format, Arc::default());
+    let layer = capture.clone().with_filter(levels.targets(debug));
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
+    let lines = capture.1.lock().unwrap().clone();
+    lines
+}
+
+fn line(format: Format, line: &LogLine) -> String {
+    logged(format, &Levels::default(), DebugPlugin::Absent, || emit(line)).concat()
+}
+
+#[test]
+fn lines_have_both_formats() {
+    let check = |log: &dyn Fn(), text: &str, json: &str| {
+        let of = |format| logged(format, &Levels::default(), DebugPlugin::Absent, log).concat();
+        assert_eq!(of(Format::Text), text);
+        assert_eq!(of(Format::Json).replace(r#""time":"1970-01-01T00:00:00Z""#, "T"), json);
+    };
+    check(
+        &|| tracing::info!("Reloading"),
+        "[INFO] Reloading",
+        r#"{"level":"INFO","msg":"Reloading",T}"#,
+    );
+    check(
+        &|| tracing::warn!(plugin = "loop", "no {} \"name\"\n", "\u{1b}[1m"),
+        "[WARNING] plugin/loop: no \u{fffd}[1m \"name\"\u{fffd}",
+        r#"{"level":"WARN","msg":"no \u001b[1m \"name\"\n","plugin":"loop",T}"#,
+    );
+    let failure = LogLine::new(chain::Level::Error, "errors", "2 a.example. A: i/o timeout");
+    check(
+        &|| emit(&failure),
+        "[ERROR] plugin/errors: 2 a.example. A: i/o timeout",
+        r#"{"level":"ERROR","msg":"2 a.example. A: i/o timeout","plugin":"errors",T}"#,
+    );
+}
+
+#[test]
+fn a_logged_query_has_the_fields_of_coredns() {
+    let sent = Sent {
+        rcode: Rcode::NXDOMAIN,
+        flags: 0x8503,
+        answers: 0,
+        request_octets: 33,
+        reply_octets: 126,
+        took: Duration::from_micros(250),
+    };
+    let query = Query {
+        id: 7,
+        ..Query::internal(Question::new("a.example.".parse().unwrap(), Type::AAAA))
+    };
+    let logged =
+        LoggedQuery { peer: ([192, 0, 2, 1], 4242).into(), transport: Transport::Tcp, query, sent };
+    let logged = LogLine {
+        query: Some(Box::new(logged)),
+        ..LogLine::new(chain::Level::Info, "log", "192.0.2.1:4242 - 7")
+    };
+    assert_eq!(line(Format::Text, &logged), "[INFO] 192.0.2.1:4242 - 7");
+    let object: Value = serde_json::from_str(&line(Format::Json, &logged)).unwrap();
+    let expected = json!({
+        "time": "1970-01-01T00:00:00Z", "level": "INFO", "msg": "192.0.2.1:4242 - 7", "plugin": "log",
+        "client_ip": "192.0.2.1", "client_port": 4242, "qname": "a.example.", "qtype": "AAAA", "qclass": "IN",
+        "protocol": "tcp", "id": 7, "opcode": 0, "request_size": 33, "dnssec_ok": false, "bufsize": 1232,
+        "rcode": "NXDOMAIN", "response_size": 126, "duration_seconds": 0.000_25,
+    });
+    assert_eq!(object, expected);
+}
+
+#[test]
+fn levels_come_from_the_flag_the_debug_plugin_and_rust_log() {
+    let check = |own: Option<LevelFilter>, others: &str, debug, expected: &[&str]| {
+        let others = if others.is_empty() { Targets::new() } else { others.parse().unwrap() };
+        let lines = logged(Format::Text, &Levels { own, others }, debug, || {
+            tracing::error!("e");
+            tracing::info!("i");
+            tracing::debug!("d");
+            tracing::warn!(target: "hyper::proto", "hyper");
+        });
+        let messages: Vec<_> = lines.iter().map(|line| line.split_once(' ').unwrap().1).collect();
+        assert_eq!(messages, expected);
+    };
+    let (present, absent) = (DebugPlugin::Present, DebugPlugin::Absent);
+    check(None, "", absent, &["e", "i"]);
+    check(None, "", present, &["e", "i", "d"]);
+    check(Some(LevelFilter::ERROR), "", present, &["e"]);
+    check(Some(LevelFilter::DEBUG), "", absent, &["e", "i", "d"]);
+    check(None, "hyper=warn", absent, &["e", "i", "hyper"]);
+    check(Some(LevelFilter::ERROR), "hyper=info", absent, &["e", "hyper"]);
+    check(None, "error", absent, &["e"]);
+    check(None, "ndots=debug", absent, &["e", "i", "d"]);
+}

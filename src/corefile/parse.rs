@@ -154,11 +154,12 @@ impl<'p> Parser<'p> {
     /// it is an error.
     fn unbraced(&mut self, keys: Vec<Key>) {
         let Some(close) = braces::unopened(self.tokens, self.at) else {
-            return if self.blocks.is_empty() {
-                self.whole_file(keys)
+            if self.blocks.is_empty() {
+                self.whole_file(keys);
             } else {
-                self.missing_brace()
-            };
+                self.missing_brace();
+            }
+            return;
         };
         if self.early.is_some() {
             self.stray(close);

@@ -109,7 +109,7 @@ fn a_file_without_a_block_means_the_default() {
 }
 
 #[test]
-fn snippets_and_files_are_put_in() {
+fn snippets_and_files_are_imported() {
     let files = [
         ("etc/a.conf", "log"),
         ("etc/more/b.override", "import c.inc"),
@@ -142,7 +142,7 @@ fn snippets_and_files_are_put_in() {
 }
 
 #[test]
-fn variables_are_put_in_everywhere() {
+fn variables_are_replaced_everywhere() {
     let env = [
         ("ZONE", "example.org"),
         ("PORT", "5300"),
@@ -378,7 +378,7 @@ fn a_directive_is_read_word_by_word() {
 }
 
 #[test]
-fn a_directives_mistakes_are_told() {
+fn errors_in_arguments_are_reported() {
     let check = |directive: &str, expected: &[&str]| {
         assert_eq!(read_example(directive).1, expected, "{directive}")
     };
@@ -388,7 +388,7 @@ fn a_directives_mistakes_are_told() {
         "example 65536 a..b",
         &[
             "etc/Corefile:2:9 the port must be in range [1, 65535]: 65536",
-            "etc/Corefile:2:15 `a..b` is no zone: a label is empty",
+            "etc/Corefile:2:15 `a..b` is not a zone: a label is empty",
         ],
     );
     let option =
@@ -399,12 +399,12 @@ fn a_directives_mistakes_are_told() {
     option("ttl 1\nttl 2", &["etc/Corefile:4:1 `ttl` is written twice"]);
     option(
         "wait 5",
-        &["etc/Corefile:3:6 the time is no duration: 5 (a number needs its unit: `5s`?)"],
+        &["etc/Corefile:3:6 the time is not a duration: 5 (a number needs its unit: `5s`?)"],
     );
     option("wait 500ms", &["etc/Corefile:3:6 the time must be in range [1s, 24h0m0s]: 500ms"]);
     option(
         "wait -1s",
-        &["etc/Corefile:3:6 the time is no duration: -1s (a time cannot be negative here)"],
+        &["etc/Corefile:3:6 the time is not a duration: -1s (a time cannot be negative here)"],
     );
     option(
         "policy randon",
@@ -420,15 +420,15 @@ fn a_directives_mistakes_are_told() {
     option(
         "net 10.0.0.0",
         &[
-            "etc/Corefile:3:5 net is no address block: 10.0.0.0 (such as `10.0.0.0/8` or `fd00::/8`)",
+            "etc/Corefile:3:5 net is not an address block: 10.0.0.0 (such as `10.0.0.0/8` or `fd00::/8`)",
         ],
     );
-    option("tsig a b {\n c\n}", &["etc/Corefile:3:1 `tsig` is known to CoreDNS, not here yet"]);
+    option("tsig a b {\n c\n}", &["etc/Corefile:3:1 ndots does not have CoreDNS's `tsig` yet"]);
     option("polcy x", &["etc/Corefile:3:1 unknown property 'polcy' (did you mean `policy`?)"]);
     option(
         "xyzzy",
         &[
-            "etc/Corefile:3:1 unknown property 'xyzzy' (known are: ttl, wait, policy, share, net, tsig)",
+            "etc/Corefile:3:1 unknown property 'xyzzy' (valid options: ttl, wait, policy, share, net, tsig)",
         ],
     );
 }

@@ -131,7 +131,7 @@ impl Assembly<'_> {
         let mut block = Block::new(config.keys.clone());
         let mut monitor = None;
         for need in config.checked.needs() {
-            self.provide(need, &mut block, &mut monitor);
+            self.provide(&need, &mut block, &mut monitor);
         }
         self.build_plugins(config, &mut block)?;
         if let Some(monitor) = monitor {
@@ -141,9 +141,9 @@ impl Assembly<'_> {
     }
 
     /// Provides the needs that concern the block or the server. `app` provides the others.
-    fn provide(&mut self, need: Need, block: &mut Block, monitor: &mut Option<Monitor>) {
+    fn provide(&mut self, need: &Need, block: &mut Block, monitor: &mut Option<Monitor>) {
         let assembled = &mut self.assembled;
-        match need {
+        match *need {
             Need::UdpOctets(octets) => block.udp_octets = octets,
             Need::AnyClass => block.any_class = true,
             Need::Transfers => block.transfers = true,

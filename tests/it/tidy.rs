@@ -224,6 +224,23 @@ fn files_fit_in_one_sitting() {
     }
 }
 
+/// `server` learns from the roles and lints of the descriptors what a directive does.
+#[test]
+fn server_names_no_plugin() {
+    let mut faults = Vec::new();
+    for file in
+        rust_files("src").iter().filter(|file| top_module(file).as_deref() == Some("server"))
+    {
+        let code = without_comments(&fs::read_to_string(file).unwrap());
+        for name in ndots::plugin::available().map(|directive| directive.name) {
+            if code.contains(&format!("\"{name}\"")) {
+                faults.push(format!("{}: names the plugin `{name}`", file.display()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
 /// A file that no `mod` line names is never compiled, and its tests never run.
 #[test]
 fn every_file_is_compiled() {

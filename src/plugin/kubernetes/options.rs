@@ -173,7 +173,7 @@ pub(super) static OPTIONS: OptionTable<KubernetesSettings> = OptionTable(&[
         "multicluster",
         "ZONE…",
         "Answers names of imported Services in these zones.",
-        |kubernetes, option| kubernetes.read_multicluster(option),
+        KubernetesSettings::read_multicluster,
     ),
     OptionSpec::new(
         "startup_timeout",

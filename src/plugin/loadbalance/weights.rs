@@ -37,7 +37,7 @@ impl Weights {
                     current =
                         Some(name.parse().map_err(|_| {
                             invalid("neither a name nor an address with its weight")
-                        })?)
+                        })?);
                 }
                 [address, weight] => {
                     let address =

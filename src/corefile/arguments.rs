@@ -65,14 +65,6 @@ impl<'w> Arguments<'w> {
         }
     }
 
-    /// Where the last of several lines with this name counts, says so; the lines of `many` all
-    /// count.
-    pub fn once_unless(&mut self, many: &[&str]) {
-        if !many.contains(&self.name()) {
-            self.once();
-        }
-    }
-
     /// Warns if an earlier line of the body has the same name, because only the last one counts.
     pub fn once(&mut self) {
         let name = self.name();

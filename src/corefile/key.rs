@@ -75,14 +75,14 @@ fn mistake<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, 
 fn read(text: &str, span: Span) -> Result<Vec<Key>, Mistake> {
     if text.starts_with('(') && text.ends_with(')') {
         return mistake(
-            format!("`{text}` is no zone"),
+            format!("`{text}` is not a zone"),
             "a snippet is declared by `(name) {` alone on its line",
         );
     }
     let (scheme, rest) = scheme_of(text)?;
     let (host, port) = port_of(rest)?;
     let zones =
-        zones(host).or_else(|reason| mistake(format!("`{host}` is no zone: {reason}"), ""))?;
+        zones(host).or_else(|reason| mistake(format!("`{host}` is not a zone: {reason}"), ""))?;
     Ok(zones.into_iter().map(|zone| Key { scheme, zone, port, span }).collect())
 }
 
@@ -114,7 +114,7 @@ fn port_of(text: &str) -> Result<(&str, Option<u16>), Mistake> {
         {
             match digits.parse() {
                 Ok(port) => Ok((host, Some(port))),
-                Err(_) => mistake(format!("`{digits}` is no port: ports are 0 to 65535"), ""),
+                Err(_) => mistake(format!("`{digits}` is not a port: ports are 0 to 65535"), ""),
             }
         }
         _ => Ok((text, None)),
@@ -202,21 +202,21 @@ mod tests {
     #[test]
     fn bad_keys_are_refused() {
         check("a:", Err("expected a port after the last colon"));
-        check("a:65536", Err("`65536` is no port: ports are 0 to 65535"));
+        check("a:65536", Err("`65536` is not a port: ports are 0 to 65535"));
         check("dnss://a", Err("unknown scheme `dnss://`"));
         check("dns://tls://a", Err("`dns://tls://a` has two schemes"));
         check(
             "10.0.0.0/33",
-            Err("`10.0.0.0/33` is no zone: the mask is a number up to 32, of IPv6 up to 128"),
+            Err("`10.0.0.0/33` is not a zone: the mask is a number up to 32, of IPv6 up to 128"),
         );
-        check("a..b", Err("`a..b` is no zone: a label is empty"));
-        check("a b", Err("`a b` is no zone: it has white space in it"));
-        check("(a)", Err("`(a)` is no zone"));
+        check("a..b", Err("`a..b` is not a zone: a label is empty"));
+        check("a b", Err("`a b` is not a zone: it has white space in it"));
+        check("(a)", Err("`(a)` is not a zone"));
         let label = |length| "x".repeat(length);
         check(&label(63), Ok(&[(Scheme::Dns, &(label(63) + "."), 1053)]));
         check(
             &label(64),
-            Err(&format!("`{}` is no zone: a label is longer than 63 octets", label(64))),
+            Err(&format!("`{}` is not a zone: a label is longer than 63 octets", label(64))),
         );
         let name = [label(63), label(63), label(63)].join(".");
         check(
@@ -224,6 +224,6 @@ mod tests {
             Ok(&[(Scheme::Dns, &format!("{name}.{}.", label(61)), 1053)]),
         );
         let long = format!("{name}.{}", label(62));
-        check(&long, Err(&format!("`{long}` is no zone: it is longer than 255 octets")));
+        check(&long, Err(&format!("`{long}` is not a zone: it is longer than 255 octets")));
     }
 }

@@ -231,7 +231,9 @@ fn server_names_no_plugin() {
     for file in
         rust_files("src").iter().filter(|file| top_module(file).as_deref() == Some("server"))
     {
+        // A log line may have the name of a plugin, because CoreDNS's lines have it.
         let code = without_comments(&fs::read_to_string(file).unwrap());
+        let code: String = code.lines().filter(|line| !line.contains("cx.log(")).collect();
         for name in ndots::plugin::available().map(|directive| directive.name) {
             if code.contains(&format!("\"{name}\"")) {
                 faults.push(format!("{}: names the plugin `{name}`", file.display()));

@@ -159,7 +159,7 @@ impl Group {
         match self.settings.policy {
             Policy::Sequential => {}
             Policy::RoundRobin => {
-                order.rotate_left(self.turn.fetch_add(1, Ordering::Relaxed) % count.max(1))
+                order.rotate_left(self.turn.fetch_add(1, Ordering::Relaxed) % count.max(1));
             }
             Policy::Random => SplitMix64::new(seed).shuffle(&mut order),
         }

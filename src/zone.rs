@@ -7,6 +7,8 @@
 mod cluster_set;
 mod derive;
 mod index;
+mod key;
+mod labels;
 pub mod outside;
 mod reverse;
 mod settings;
@@ -24,8 +26,9 @@ use crate::{
 };
 
 use cluster_set::ZoneKind;
-use derive::{Part, Scope, ServiceEntry, address_data, address_of_label};
+use derive::{Part, Scope, ServiceEntry, address_data};
 pub use index::Index;
+use labels::address_of_label;
 pub use settings::{Namespaces, PodMode, Settings, is_reverse};
 pub use store::Store;
 pub use transfer::Unsynced;

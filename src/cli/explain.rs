@@ -105,7 +105,7 @@ impl Query {
         for word in &self.words {
             match word.strip_prefix('@') {
                 Some(text) => {
-                    server = Some(text.parse().map_err(|reason| format!("{word}: {reason}"))?)
+                    server = Some(text.parse().map_err(|reason| format!("{word}: {reason}"))?);
                 }
                 None => types.push(
                     word.parse()

@@ -32,7 +32,7 @@ mod tests {
     #[test]
     fn address_blocks_are_cut_at_labels() {
         let check = |text: &str, expected: &[&str]| {
-            assert_eq!(reverse_zones(text).unwrap_or_default(), expected, "{text}")
+            assert_eq!(reverse_zones(text).unwrap_or_default(), expected, "{text}");
         };
         check("10.0.0.0/8", &["10.in-addr.arpa."]);
         check("10.9.8.7/8", &["10.in-addr.arpa."]);

@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn paths_have_one_spelling() {
         let check = |directory: &str, path: &str, expected: &str| {
-            assert_eq!(join(directory, path), expected)
+            assert_eq!(join(directory, path), expected);
         };
         check("/etc/coredns/", "custom/a", "/etc/coredns/custom/a");
         check("/etc/coredns/", "./custom//a", "/etc/coredns/custom/a");
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn patterns_match_as_in_go() {
         let check = |pattern: &str, name: &str, expected| {
-            assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}")
+            assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
         };
         check("*.override", "a.override", true);
         check("*.override", ".override", true);

@@ -41,7 +41,7 @@ mod tests {
                 nearest(word, &["forward", "cache", "kubernetes", "log", "on"]),
                 expected,
                 "{word}"
-            )
+            );
         };
         check("forwrad", Some("forward"));
         check("kubernets", Some("kubernetes"));

@@ -334,7 +334,7 @@ fn example(line: &Line, diagnostics: &mut Diagnostics) -> Example {
                 "the time",
                 Duration::from_secs(1),
                 Duration::from_hours(24),
-            )
+            );
         }
         "policy" => read.policy = option.one_of("policy", &[("random", 0), ("sequential", 1)]),
         "share" => read.share = option.percentage("percentage", 10, 90),
@@ -380,7 +380,7 @@ fn a_directive_is_read_word_by_word() {
 #[test]
 fn errors_in_arguments_are_reported() {
     let check = |directive: &str, expected: &[&str]| {
-        assert_eq!(read_example(directive).1, expected, "{directive}")
+        assert_eq!(read_example(directive).1, expected, "{directive}");
     };
     check("example", &["etc/Corefile:2:1 `example` needs the port"]);
     check("example 0", &["etc/Corefile:2:9 the port must be in range [1, 65535]: 0"]);

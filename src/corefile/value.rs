@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn durations_are_those_of_go() {
         let check = |text: &str, nanos: Option<u64>| {
-            assert_eq!(duration(text).ok(), nanos.map(Duration::from_nanos), "{text}")
+            assert_eq!(duration(text).ok(), nanos.map(Duration::from_nanos), "{text}");
         };
         check("5s", Some(5_000_000_000));
         check("+5s", Some(5_000_000_000));

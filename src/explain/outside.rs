@@ -20,7 +20,7 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject
     match subject {
         Subject::Service { service, .. } => of_service(evidence, service, &mut section),
         Subject::Ingress { host, ingresses } => {
-            ingress::judge(evidence, wanted, host, ingresses, &mut section)
+            ingress::judge(evidence, wanted, host, ingresses, &mut section);
         }
         _ => drop(section.say(
             FindingLevel::Skipped,

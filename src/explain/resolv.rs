@@ -90,7 +90,7 @@ mod tests {
             ResolvConf::of_namespace("monitoring", "cluster.local", Some("10.96.0.10"))
         );
         let check = |conf: &ResolvConf, name: &str, want: &[&str]| {
-            assert_eq!(conf.candidates(name), want, "{name}")
+            assert_eq!(conf.candidates(name), want, "{name}");
         };
         check(
             &pod,

@@ -120,7 +120,7 @@ mod tests {
     fn selectors_read_as_kubectl_reads_them() {
         let labels = [("app", "web"), ("env", "b")];
         let check = |text: &str, expected| {
-            assert_eq!(Selector::parse(text).unwrap().matches(&labels), expected, "{text}")
+            assert_eq!(Selector::parse(text).unwrap().matches(&labels), expected, "{text}");
         };
         check("app=web", true);
         check("app==web,env=b", true);

@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn serials_wrap_around() {
         let check = |serial, other, expected| {
-            assert_eq!(is_newer(serial, other), expected, "{serial} {other}")
+            assert_eq!(is_newer(serial, other), expected, "{serial} {other}");
         };
         check(2, 1, true);
         check(1, 1, false);

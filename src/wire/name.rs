@@ -259,7 +259,7 @@ fn write_presentation(wire: &[u8], f: &mut impl fmt::Write) -> fmt::Result {
         for &octet in label {
             match octet {
                 b'.' | b'\\' | b'"' | b';' | b'(' | b')' | b'@' | b'$' => {
-                    write!(f, "\\{}", char::from(octet))?
+                    write!(f, "\\{}", char::from(octet))?;
                 }
                 b'!'..=b'~' => f.write_char(char::from(octet))?,
                 _ => write!(f, "\\{octet:03}")?,

@@ -1,12 +1,6 @@
 //! From facts to records: what a Service, one of its ports and one of its endpoints answer.
 
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    fmt::Write,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::Arc,
-};
+use std::{borrow::Cow, collections::HashMap, net::IpAddr, sync::Arc};
 
 use smallvec::{SmallVec, smallvec};
 
@@ -16,7 +10,12 @@ use crate::{
     wire::{Name, Owner, Rdatas, RecordSet, Sets, Spelled, Type},
 };
 
-use super::{Found, cluster_set::ZoneKind, store::ServiceKey};
+use super::{
+    Found,
+    cluster_set::ZoneKind,
+    key::ServiceKey,
+    labels::{address_of_label, dashed, given_label, is_labels},
+};
 
 /// All that is said of a Service, published as one.
 #[derive(Debug)]
@@ -444,47 +443,6 @@ impl Label<'_> {
     fn texts(&self) -> impl Iterator<Item = &str> {
         [Some(&*self.text), self.cluster].into_iter().flatten()
     }
-}
-
-/// The label that an endpoint is given. What is none (too long, or several) is passed over: the
-/// address says it, too.
-fn given_label(endpoint: &Endpoint, pod_names: bool) -> Option<&str> {
-    let is_label =
-        |text: &&str| (1..=limits::LABEL_OCTETS).contains(&text.len()) && !text.contains('.');
-    let pod = || endpoint.pod.as_deref().filter(|_| pod_names);
-    endpoint.hostname.as_deref().filter(is_label).or_else(|| pod().filter(is_label))
-}
-
-/// `10-1-2-3`, `fd00--1`; an address that would end in a dash gets a `0`: `fd00--0`.
-fn dashed(address: IpAddr) -> String {
-    let mut text = String::with_capacity(40);
-    // Writing to a String does not fail.
-    let _ = write!(text, "{address}");
-    let mut text = text.replace(['.', ':'], "-");
-    if text.ends_with('-') {
-        text.push('0');
-    }
-    text
-}
-
-/// The address that a label of dashes stands for, in a Pod's name or an endpoint's.
-pub(super) fn address_of_label(label: &str) -> Option<IpAddr> {
-    let dashes = label.bytes().filter(|octet| *octet == b'-').count();
-    if dashes == 3 && !label.contains("--") {
-        label.replace('-', ".").parse::<Ipv4Addr>().ok().map(IpAddr::V4)
-    } else {
-        label.replace('-', ":").parse::<Ipv6Addr>().ok().map(IpAddr::V6)
-    }
-}
-
-/// Whether the text, cut at its dots, is these labels in wire form.
-fn is_labels(text: &str, mut labels: &[u8]) -> bool {
-    text.split('.').all(|part| {
-        let Some((length, rest)) = labels.split_first() else { return false };
-        let Some((label, rest)) = rest.split_at_checked(usize::from(*length)) else { return false };
-        labels = rest;
-        label.eq_ignore_ascii_case(part.as_bytes())
-    }) && labels.is_empty()
 }
 
 /// Addresses of the type's family as record data.

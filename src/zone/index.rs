@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    ops::BitOr,
     sync::Arc,
 };
 
@@ -12,8 +13,9 @@ use crate::model::{Addressing, Change, EndpointSlice, Key, Kind, Namespace, Obje
 use super::{
     cluster_set::{PerZoneKind, ZoneKind},
     derive::ServiceEntry,
+    key::{ServiceKey, lower, service_key},
     outside,
-    store::{ServiceKey, Store, Touched, lower, service_key},
+    store::{Store, Touched},
 };
 
 /// Owned by the one task that reads a source's changes.
@@ -31,11 +33,44 @@ pub struct Index {
     nodes: HashSet<Arc<str>, RandomState>,
     /// Kinds that are being listed anew, with the keys that were known and not yet seen again.
     unseen: HashMap<Kind, HashSet<Key, RandomState>, RandomState>,
-    /// Whether the change that is being taken shows outside of the cluster.
-    shows_outside: bool,
-    /// Whether it shows among the Services of the cluster set.
-    shows_in_set: bool,
     touched: Touched,
+}
+
+/// The zones whose answers a change may alter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Changed {
+    cluster: bool,
+    cluster_set: bool,
+    /// The zones for clients outside of the cluster.
+    outside: bool,
+}
+
+impl Changed {
+    const NOTHING: Self = Self { cluster: false, cluster_set: false, outside: false };
+
+    fn cluster(cluster: bool) -> Self {
+        Self { cluster, ..Self::NOTHING }
+    }
+
+    fn cluster_set(cluster_set: bool) -> Self {
+        Self { cluster_set, ..Self::NOTHING }
+    }
+
+    fn outside(outside: bool) -> Self {
+        Self { outside, ..Self::NOTHING }
+    }
+}
+
+impl BitOr for Changed {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self {
+            cluster: self.cluster | other.cluster,
+            cluster_set: self.cluster_set | other.cluster_set,
+            outside: self.outside | other.outside,
+        }
+    }
 }
 
 impl Index {
@@ -63,20 +98,23 @@ impl Index {
             Change::Remove(key) => self.remove(&key),
             Change::Relist(kind) => {
                 self.unseen.insert(kind, self.known(kind));
-                false
+                Changed::NOTHING
             }
             Change::Synced(kind) => {
                 let news = !self.store.is_synced(kind);
                 let swept = self.sweep(kind);
                 self.store.mark_synced(kind);
-                self.shows_outside |= news;
-                self.shows_in_set |= news && kind != Kind::Service;
-                news && kind != Kind::ServiceImport || swept
+                swept
+                    | Changed {
+                        cluster: news && kind != Kind::ServiceImport,
+                        cluster_set: news && kind != Kind::Service,
+                        outside: news,
+                    }
             }
-            Change::Caused { .. } => false,
+            Change::Caused { .. } => Changed::NOTHING,
             Change::Refused(kind, reason) => {
                 self.store.mark_refused(kind, reason);
-                false
+                Changed::NOTHING
             }
             Change::Forget(kind) => {
                 self.store.mark_unsynced(kind);
@@ -84,9 +122,9 @@ impl Index {
                 self.sweep(kind)
             }
         };
-        let changed = PerZoneKind { cluster: changed, set: std::mem::take(&mut self.shows_in_set) };
-        self.store.commit(&mut self.touched, &changed, unix_seconds);
-        if std::mem::take(&mut self.shows_outside) {
+        let zones = PerZoneKind { cluster: changed.cluster, set: changed.cluster_set };
+        self.store.commit(&mut self.touched, &zones, unix_seconds);
+        if changed.outside {
             self.store.outside.changed(unix_seconds);
         }
     }
@@ -104,14 +142,14 @@ impl Index {
         }
     }
 
-    /// Takes away what the new list did not have.
-    fn sweep(&mut self, kind: Kind) -> bool {
+    /// Removes the objects that the new list did not have.
+    fn sweep(&mut self, kind: Kind) -> Changed {
         let mut gone: Vec<_> = self.unseen.remove(&kind).into_iter().flatten().collect();
         gone.sort_unstable();
-        gone.iter().fold(false, |changed, key| self.remove(key) | changed)
+        gone.iter().fold(Changed::NOTHING, |changed, key| changed | self.remove(key))
     }
 
-    fn upsert(&mut self, key: Key, object: Object) -> bool {
+    fn upsert(&mut self, key: Key, object: Object) -> Changed {
         match object {
             Object::Namespace(namespace) => {
                 let changed = replaced(&mut self.namespaces, key, namespace, |namespace| {
@@ -121,26 +159,25 @@ impl Index {
                         &mut self.touched,
                     );
                 });
-                self.shows_in_set |= changed;
-                changed
+                Changed { cluster: changed, cluster_set: changed, outside: false }
             }
             Object::Service(service) => {
                 let service = Arc::new(service);
-                let changed = self.services.get(&key) != Some(&service);
-                if changed {
-                    let old = self.services.insert(key, Arc::clone(&service));
-                    self.shows_outside = [old.as_ref(), Some(&service)]
-                        .into_iter()
-                        .flatten()
-                        .any(|service| service.shows_outside());
-                    self.publish_service(
-                        &service.namespace,
-                        &service.name,
-                        old.as_ref(),
-                        Some(&service),
-                    );
+                if self.services.get(&key) == Some(&service) {
+                    return Changed::NOTHING;
                 }
-                changed
+                let old = self.services.insert(key, Arc::clone(&service));
+                let outside = [old.as_ref(), Some(&service)]
+                    .into_iter()
+                    .flatten()
+                    .any(|service| service.shows_outside());
+                self.publish_service(
+                    &service.namespace,
+                    &service.name,
+                    old.as_ref(),
+                    Some(&service),
+                );
+                Changed { cluster: true, cluster_set: false, outside }
             }
             Object::EndpointSlice(slice) => self.upsert_slice(key, slice),
             Object::Pod(pod) => {
@@ -150,41 +187,35 @@ impl Index {
                     self.store.publish_pod(old, Some(&pod));
                     self.pods.insert(key, pod);
                 }
-                changed
+                Changed::cluster(changed)
             }
             Object::ServiceImport(service) => {
                 let service = Arc::new(service);
-                if self.services.get(&key) != Some(&service) {
-                    self.publish(
-                        ZoneKind::ClusterSet,
-                        &service.namespace,
-                        &service.name,
-                        |entry| entry.service = Some(Arc::clone(&service)),
-                    );
-                    self.services.insert(key, service);
-                    self.shows_in_set = true;
+                if self.services.get(&key) == Some(&service) {
+                    return Changed::NOTHING;
                 }
-                false
+                self.publish(ZoneKind::ClusterSet, &service.namespace, &service.name, |entry| {
+                    entry.service = Some(Arc::clone(&service));
+                });
+                self.services.insert(key, service);
+                Changed::cluster_set(true)
             }
             // Every other kind matters only for clients outside of the cluster.
-            object => {
-                self.shows_outside |= self.outside.upsert(key, object, &self.store.outside);
-                false
-            }
+            object => Changed::outside(self.outside.upsert(key, object, &self.store.outside)),
         }
     }
 
-    fn upsert_slice(&mut self, key: Key, mut slice: EndpointSlice) -> bool {
+    fn upsert_slice(&mut self, key: Key, mut slice: EndpointSlice) -> Changed {
         for node in slice.endpoints.iter_mut().filter_map(|endpoint| endpoint.node.as_mut()) {
             *node = self.shared(node);
         }
         let slice = Arc::new(slice);
         // What is published is what is kept here: a slice that is told of anew stays the same one.
         if self.slices.get(&key) == Some(&slice) {
-            return false;
+            return Changed::NOTHING;
         }
         let old = self.slices.insert(key, Arc::clone(&slice));
-        let mut in_cluster = false;
+        let mut changed = Changed::NOTHING;
         for (zone_kind, service) in old
             .iter()
             .flat_map(|old| places(old))
@@ -192,7 +223,7 @@ impl Index {
         {
             let moved = old.as_ref().expect("it has places");
             self.publish(zone_kind, &moved.namespace, service, |entry| entry.drop_slice(moved));
-            in_cluster |= self.shows_in(zone_kind, moved);
+            changed = changed | self.endpoints_changed(zone_kind, moved);
         }
         for (zone_kind, service) in places(&slice) {
             self.publish(zone_kind, &slice.namespace, service, |entry| {
@@ -201,16 +232,21 @@ impl Index {
                 }
                 entry.slices.push(Arc::clone(&slice));
             });
-            in_cluster |= self.shows_in(zone_kind, &slice);
+            changed = changed | self.endpoints_changed(zone_kind, &slice);
         }
-        in_cluster
+        changed
     }
 
-    /// Endpoints in this zone_kind have changed; whether it is the cluster's own.
-    fn shows_in(&mut self, zone_kind: ZoneKind, slice: &EndpointSlice) -> bool {
-        self.shows_in_set |= zone_kind == ZoneKind::ClusterSet;
-        self.shows_outside |= zone_kind == ZoneKind::Cluster && self.endpoints_show_outside(slice);
-        zone_kind == ZoneKind::Cluster
+    /// The effect of changed endpoints of a Service in a zone of this kind.
+    fn endpoints_changed(&self, zone_kind: ZoneKind, slice: &EndpointSlice) -> Changed {
+        match zone_kind {
+            ZoneKind::Cluster => Changed {
+                cluster: true,
+                cluster_set: false,
+                outside: self.endpoints_show_outside(slice),
+            },
+            ZoneKind::ClusterSet => Changed::cluster_set(true),
+        }
     }
 
     /// Whether it matters outside which endpoints the slice's Service has.
@@ -222,48 +258,47 @@ impl Index {
         service.is_some_and(|service| service.addressing == Addressing::Headless || local(service))
     }
 
-    fn remove(&mut self, key: &Key) -> bool {
+    fn remove(&mut self, key: &Key) -> Changed {
         match key.kind {
             Kind::Namespace => {
                 let known = self.namespaces.remove(key).is_some();
-                self.shows_in_set |= known;
                 self.store.publish_namespace(&lower(&key.name), None, &mut self.touched);
-                known
+                Changed { cluster: known, cluster_set: known, outside: false }
             }
             Kind::Service => {
                 let old = self.services.remove(key);
-                self.shows_outside |= old.as_ref().is_some_and(|service| service.shows_outside());
                 self.publish_service(&key.namespace, &key.name, old.as_ref(), None);
-                old.is_some()
+                Changed {
+                    cluster: old.is_some(),
+                    cluster_set: false,
+                    outside: old.is_some_and(|service| service.shows_outside()),
+                }
             }
             Kind::EndpointSlice => {
-                let Some(old) = self.slices.remove(key) else { return false };
-                let mut in_cluster = false;
+                let Some(old) = self.slices.remove(key) else { return Changed::NOTHING };
+                let mut changed = Changed::NOTHING;
                 for (zone_kind, service) in places(&old) {
                     self.publish(zone_kind, &old.namespace, service, |entry| {
-                        entry.drop_slice(&old)
+                        entry.drop_slice(&old);
                     });
-                    in_cluster |= self.shows_in(zone_kind, &old);
+                    changed = changed | self.endpoints_changed(zone_kind, &old);
                 }
-                in_cluster
+                changed
             }
             Kind::ServiceImport => {
-                self.shows_in_set |= self.services.remove(key).is_some();
+                let known = self.services.remove(key).is_some();
                 self.publish(ZoneKind::ClusterSet, &key.namespace, &key.name, |entry| {
-                    entry.service = None
+                    entry.service = None;
                 });
-                false
+                Changed::cluster_set(known)
             }
             Kind::Pod => {
                 let old = self.pods.remove(key);
                 self.store.publish_pod(old.as_ref(), None);
-                old.is_some()
+                Changed::cluster(old.is_some())
             }
             // Every other kind matters only for clients outside of the cluster.
-            _ => {
-                self.shows_outside |= self.outside.remove(key, &self.store.outside);
-                false
-            }
+            _ => Changed::outside(self.outside.remove(key, &self.store.outside)),
         }
     }
 

@@ -19,23 +19,14 @@ use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
-use crate::{
-    model::{EndpointSlice, Kind, Namespace, Pod},
-    wire::Name,
-};
+use crate::model::{EndpointSlice, Kind, Namespace, Pod};
 
 use super::{
     cluster_set::{PerZoneKind, ZoneKind},
     derive::ServiceEntry,
+    key::{NamespaceKey, ServiceKey, lower},
     outside,
 };
-
-/// `web.default` in wire form without a root label: the labels that a Service's name has left of
-/// `svc.ZONE`.
-pub(super) type ServiceKey = Arc<[u8]>;
-
-/// A namespace's label.
-type NamespaceKey = Box<[u8]>;
 
 type Map<K, V> = DashMap<K, V, RandomState>;
 
@@ -315,16 +306,6 @@ fn distinct(addresses: &[IpAddr]) -> Vec<IpAddr> {
 /// Those that are not among `others`, which are in order: a Service may have thousands.
 fn missing<'a>(addresses: &'a [IpAddr], others: &[IpAddr]) -> impl Iterator<Item = &'a IpAddr> {
     addresses.iter().filter(|address| others.binary_search(address).is_err())
-}
-
-pub(super) fn lower(name: &str) -> Vec<u8> {
-    name.to_ascii_lowercase().into_bytes()
-}
-
-/// The key of a Service; `None` where a name is no label.
-pub(super) fn service_key(namespace: &str, name: &str) -> Option<ServiceKey> {
-    let name = Name::join([name.as_bytes(), namespace.as_bytes()], &Name::root())?;
-    Some(name.left_of(&Name::root())?.into())
 }
 
 #[cfg(test)]

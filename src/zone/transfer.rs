@@ -21,7 +21,8 @@ use super::{
     cluster_set::ZoneKind,
     derive::{Label, Scope, ServiceEntry, address_data},
     is_reverse,
-    store::{ServiceKey, Whole},
+    key::ServiceKey,
+    store::Whole,
 };
 
 /// Some of what a transfer needs has not been listed yet.
@@ -170,12 +171,12 @@ impl ServiceEntry {
         ];
         match &service.addressing {
             Addressing::ExternalName(_) => {
-                sets.push(set(&own, Type::CNAME, self.alias().unwrap_or_default(), scope))
+                sets.push(set(&own, Type::CNAME, self.alias().unwrap_or_default(), scope));
             }
             Addressing::ClusterIps(ips)
                 if ips.is_empty() || scope.ignore_empty && self.endpoints().next().is_none() =>
             {
-                sets.clear()
+                sets.clear();
             }
             Addressing::ClusterIps(_) => self.add_ports(service, &own, scope, &mut sets),
             Addressing::Headless if scope.no_endpoints => sets.clear(),

@@ -180,7 +180,7 @@ impl Bench {
             for _ in 0..ROUNDS {
                 figures[0].push(load::cost(&echo, &file));
                 figures[1..].iter_mut().zip(&started).for_each(|(figures, started)| {
-                    figures.push(load::cost(&started.server, &file))
+                    figures.push(load::cost(&started.server, &file));
                 });
             }
             let mut medians = figures.into_iter().map(middle);

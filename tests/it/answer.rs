@@ -254,10 +254,10 @@ impl<'t> Scenario<'t> {
             match line.split(' ').collect::<Vec<_>>()[..] {
                 ["SILENCE"] => return Err(silence),
                 ["SERVFAIL"] => {
-                    message.metadata.response_code = hickory_proto::op::ResponseCode::ServFail
+                    message.metadata.response_code = hickory_proto::op::ResponseCode::ServFail;
                 }
                 ["NXDOMAIN"] => {
-                    message.metadata.response_code = hickory_proto::op::ResponseCode::NXDomain
+                    message.metadata.response_code = hickory_proto::op::ResponseCode::NXDomain;
                 }
                 [owner, ttl, rtype, ..] => {
                     let rdata = line.splitn(4, ' ').nth(3).unwrap();

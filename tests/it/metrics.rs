@@ -329,7 +329,7 @@ fn dashboards_and_alerts_find_their_series() {
         match ours.iter().find(|(our, other, _)| our == name && other == labels) {
             None => faults.push(format!("{name} {labels:?} is missing")),
             Some((.., our)) if our != value => {
-                faults.push(format!("{name} {labels:?}: {value:?} there, {our:?} here"))
+                faults.push(format!("{name} {labels:?}: {value:?} there, {our:?} here"));
             }
             Some(_) => {}
         }

@@ -157,6 +157,7 @@ fn is_compared(record: &str) -> bool {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one scene with three kinds of records")]
 fn transfers_zonal_names_and_the_cluster_set_are_those_of_coredns() {
     let turn = turn::alone();
     let lab = Lab::start(&turn, &LabOptions::default());

@@ -231,7 +231,7 @@ fn replicas(evidence: &Evidence, section: &mut Section) {
                 .want("two nodes"),
         ),
         (count, nodes) => {
-            section.ok("cluster.servers", format!("{count} servers are ready, on {nodes} nodes"))
+            section.ok("cluster.servers", format!("{count} servers are ready, on {nodes} nodes"));
         }
     }
 }

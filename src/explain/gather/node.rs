@@ -124,7 +124,7 @@ async fn live(rules: &mut Rules, unread: &mut Vec<Unread>) {
         Ok(text) => drop(rules.add("http://127.0.0.1:10256/healthz", &text)),
         Err(error) => {
             rules.silent =
-                Some(format!("127.0.0.1:10256, where it says how it is, does not answer: {error}"))
+                Some(format!("127.0.0.1:10256, where it says how it is, does not answer: {error}"));
         }
     }
 }

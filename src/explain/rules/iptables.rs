@@ -188,7 +188,7 @@ impl Save {
             if seen.insert(rule.target().to_owned()) {
                 match self.endpoint(rule.target()) {
                     Some(endpoint) => {
-                        to.endpoints.push(Endpoint { share: Some(share), ..endpoint })
+                        to.endpoints.push(Endpoint { share: Some(share), ..endpoint });
                     }
                     None => to.dangling.push(rule.target().to_owned()),
                 }

@@ -213,7 +213,7 @@ impl Table {
         let has =
             |chain: &str, words: &str| self.chain(chain).iter().any(|rule| rule.contains(words));
         let mut gap = |id: &'static str, saw: &str, want: &str| {
-            gaps.push((id, saw.to_owned(), want.to_owned()))
+            gaps.push((id, saw.to_owned(), want.to_owned()));
         };
         for hook in ["nat-prerouting", "nat-output"] {
             if !has(hook, "jump services") {

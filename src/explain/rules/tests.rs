@@ -39,7 +39,7 @@ fn iptables_and_nftables_rules_of_one_cluster_give_the_same_endpoints() {
             "{mode:?}"
         );
         let check = |address, port, protocol, want: &[&str]| {
-            assert_eq!(endpoints(proxy, address, port, protocol), want, "{mode:?} {address:?}")
+            assert_eq!(endpoints(proxy, address, port, protocol), want, "{mode:?} {address:?}");
         };
         check(Some("10.96.100.10"), 80, "TCP", &["10.244.1.10:80 0.50", "10.244.2.10:80 0.50"]);
         check(Some("10.96.0.10"), 53, "UDP", &["10.244.1.2:53 0.50", "10.244.2.2:53 0.50"]);

@@ -20,7 +20,7 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
             // Clients of a headless Service connect to the ports of the Pods.
             _ if objects::is_headless(service) => {}
             Some(IntOrString::Int(number)) if *number != 0 => {
-                by_number(service, port, *number, &pods, section)
+                by_number(service, port, *number, &pods, section);
             }
             _ => by_number(service, port, port.port, &pods, section),
         }

@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::{
     limits,
     metrics::{CounterFamily, Family, HistogramFamily, Metrics},
-    net::http,
+    net::http::{get, status},
 };
 
 use super::Pages;
@@ -81,8 +81,8 @@ fn local_addresses(bound: SocketAddr) -> Vec<SocketAddr> {
 }
 
 async fn fetch(to: &[SocketAddr], path: &str) -> io::Result<()> {
-    let response = http::get(to, path, limits::POLL_OCTETS).await?;
-    if http::status(&response) == Some(200) {
+    let response = get(to, path, limits::POLL_OCTETS).await?;
+    if status(&response) == Some(200) {
         Ok(())
     } else {
         Err(io::Error::other("the status is not 200 OK"))

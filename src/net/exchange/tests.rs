@@ -119,7 +119,7 @@ async fn a_doubtful_reply_leads_to_tcp() {
     let forges: [(&str, Forge); 4] = [
         ("wrong case", |asked| {
             forged(asked, |query| {
-                query.question.caps = Caps::random(&query.question.name, [rand::random(); 4])
+                query.question.caps = Caps::random(&query.question.name, [rand::random(); 4]);
             })
         }),
         ("cut short", |asked| tampered(asked, |packet| packet[2] |= 2)),

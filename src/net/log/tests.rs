@@ -26,8 +26,8 @@ fn logged(format: Format, levels: &Levels, debug: DebugPlugin, log: impl FnOnce(
     let capture = Capture(format, Arc::default());
     let layer = capture.clone().with_filter(levels.targets(debug));
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
-    let lines = capture.1.lock().unwrap().clone();
-    lines
+
+    capture.1.lock().unwrap().clone()
 }
 
 fn line(format: Format, line: &LogLine) -> String {

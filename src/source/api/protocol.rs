@@ -145,7 +145,7 @@ impl Events {
             match self.body.frame().await {
                 None => return Ok(None),
                 Some(frame) => {
-                    self.lines.read.extend_from_slice(frame?.data_ref().map_or(&[], |data| data))
+                    self.lines.read.extend_from_slice(frame?.data_ref().map_or(&[], |data| data));
                 }
             }
         }

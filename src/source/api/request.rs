@@ -1,6 +1,5 @@
 //! Sends a request to an API server, within the bounds of [`Admission`](super::Admission), and
 //! counts it.
-#![expect(clippy::disallowed_methods, reason = "a clock is read here")]
 
 use std::time::Duration;
 

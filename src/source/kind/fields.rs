@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn addresses_may_have_leading_zeros() {
         let check = |text: &str, expected: Option<[u8; 4]>| {
-            assert_eq!(address(text).ok(), expected.map(IpAddr::from), "{text}")
+            assert_eq!(address(text).ok(), expected.map(IpAddr::from), "{text}");
         };
         check("192.168.1.10", Some([192, 168, 1, 10]));
         check("192.168.001.010", Some([192, 168, 1, 10]));

@@ -106,7 +106,8 @@ impl KnownFile {
             Ok(Ok(parsed)) => self.parsed = parsed,
             Ok(Err(error)) => self.parsed.errors = vec![*error],
             Err(_) => {
-                self.parsed.errors = vec![whole_file(path, "the file is not UTF-8 text".to_owned())]
+                self.parsed.errors =
+                    vec![whole_file(path, "the file is not UTF-8 text".to_owned())];
             }
         }
         self.text = Some(bytes);

@@ -103,12 +103,12 @@ fn object_line(object: &Object) -> String {
     let mut text = object.key().to_string();
     match object {
         Object::Namespace(it) => {
-            it.labels.iter().for_each(|(key, value)| write!(text, " {key}={value}").unwrap())
+            it.labels.iter().for_each(|(key, value)| write!(text, " {key}={value}").unwrap());
         }
         Object::Service(it) | Object::ServiceImport(it) => {
             match &it.addressing {
                 Addressing::ClusterIps(ips) => {
-                    ips.iter().for_each(|ip| write!(text, " {ip}").unwrap())
+                    ips.iter().for_each(|ip| write!(text, " {ip}").unwrap());
                 }
                 Addressing::Headless => text.push_str(" headless"),
                 Addressing::ExternalName(name) => write!(text, " = {name}").unwrap(),
@@ -127,7 +127,7 @@ fn object_line(object: &Object) -> String {
         Object::EndpointSlice(it) => {
             it.service.iter().for_each(|service| write!(text, " of {service}").unwrap());
             it.import.iter().for_each(|import| {
-                write!(text, " of {} in {}", import.service, import.cluster).unwrap()
+                write!(text, " of {} in {}", import.service, import.cluster).unwrap();
             });
             for endpoint in &it.endpoints {
                 write!(text, " {}", endpoint.address).unwrap();
@@ -142,7 +142,7 @@ fn object_line(object: &Object) -> String {
                     port.port.unwrap_or_default(),
                     port.protocol.label()
                 )
-                .unwrap()
+                .unwrap();
             });
         }
         Object::Pod(it) => it.addresses.iter().for_each(|ip| write!(text, " {ip}").unwrap()),

@@ -15,7 +15,7 @@ use foldhash::fast::RandomState;
 use crate::{
     limits,
     model::{Addressing, Exposure, Key, Kind, Node, NodeAddress, Object, Service},
-    zone::store::ServiceKey,
+    zone::key::ServiceKey,
 };
 
 use super::names::{Claim, Names, Path};
@@ -124,7 +124,7 @@ impl Facts {
                     .insert(key.name.clone(), new),
             ),
             (Kind::Node, None) => {
-                drop(self.nodes.write().unwrap_or_else(PoisonError::into_inner).remove(&key.name))
+                drop(self.nodes.write().unwrap_or_else(PoisonError::into_inner).remove(&key.name));
             }
             (Kind::Gateway, Some(new)) => drop(self.gateways.insert(key.clone(), new)),
             (Kind::Gateway, None) => drop(self.gateways.remove(key)),

@@ -9,7 +9,7 @@ use std::{
 
 use smallvec::SmallVec;
 
-use crate::{model::Object, wire::Name, zone::store::ServiceKey};
+use crate::{model::Object, wire::Name, zone::key::ServiceKey};
 
 /// An object that gives a name its addresses.
 #[derive(Clone, Debug)]
@@ -100,7 +100,7 @@ impl Names {
             within.extend(some.map(|(name, claims)| (name.clone(), claims.clone())));
             match within.last() {
                 Some((last, _)) if within.len() == before + NAMES_AT_ONCE => {
-                    from = Bound::Excluded(last.clone())
+                    from = Bound::Excluded(last.clone());
                 }
                 _ => return within,
             }

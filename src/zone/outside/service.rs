@@ -30,7 +30,7 @@ impl Place {
             match point {
                 LoadBalancerPoint::Ip(ip) => place.addresses.push(*ip),
                 LoadBalancerPoint::Hostname(name) if place.hostname.is_none() => {
-                    place.hostname = Some(name.clone())
+                    place.hostname = Some(name.clone());
                 }
                 // A name has one CNAME.
                 LoadBalancerPoint::Hostname(_) => {}

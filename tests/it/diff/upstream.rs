@@ -112,7 +112,7 @@ impl World {
             world.add(owner, ttl.parse().unwrap(), rtype, data);
         }
         (0..MANY).for_each(|last| {
-            world.add(name("large.example.org"), 60, "A", &format!("198.51.101.{last}"))
+            world.add(name("large.example.org"), 60, "A", &format!("198.51.101.{last}"));
         });
         world
     }

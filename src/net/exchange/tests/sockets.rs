@@ -79,7 +79,7 @@ async fn idle_connections_are_closed_in_time() {
     let (exchanger, group) = (
         exchanger(),
         group_of(&[upstream.address], |settings| {
-            (settings.force_tcp, settings.expire) = (true, ms(200))
+            (settings.force_tcp, settings.expire) = (true, ms(200));
         }),
     );
     exchanger.exchange(ask(&group, "www.example.com.")).await.unwrap();
@@ -132,7 +132,7 @@ async fn queries_leave_from_the_configured_address() {
     for over_tcp in [false, true] {
         let upstream = ScriptedUpstream::start(|asked| vec![Action::Send(genuine(asked))]).await;
         let group = group_of(&[upstream.address], |settings| {
-            (settings.source, settings.force_tcp) = (Some(source), over_tcp)
+            (settings.source, settings.force_tcp) = (Some(source), over_tcp);
         });
         assert_eq!(
             address(&exchanger().exchange(ask(&group, "www.example.com.")).await),

@@ -13,7 +13,7 @@ fn services() {
         format!("apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\n{rest}")
     };
     let check = |rest: &str, expected: &str| {
-        check(&service("web", rest), &[&format!("Service default/web{expected}")])
+        check(&service("web", rest), &[&format!("Service default/web{expected}")]);
     };
     check("spec: {clusterIP: 10.96.1.2, ports: [{port: 80}]}", " 10.96.1.2 :80/tcp");
     check(

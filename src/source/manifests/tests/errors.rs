@@ -32,7 +32,7 @@ fn invalid_objects() {
         format!("apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec: {{{spec}}}")
     };
     let check_service = |spec: &str, expected: &str| {
-        check(&in_service(spec), &[&format!("f.yaml:1:1: Service web: {expected}")])
+        check(&in_service(spec), &[&format!("f.yaml:1:1: Service web: {expected}")]);
     };
     check_service("clusterIP: 10.96.1", "`10.96.1` is not an IP address");
     check_service("ports: [{port: 0}]", "a port has no `port` from 1 to 65535");

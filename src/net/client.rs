@@ -3,7 +3,7 @@
 //!
 //! `ndots query`, `explain`, the `loop` plugin's probe and the resolution of upstream names call
 //! [`query`]. The exchange with upstreams keeps its own connections and health, and uses the same
-//! [`udp`] and [`stream`] below them.
+//! `udp` and `stream` below them.
 
 mod addresses;
 mod https;

@@ -12,7 +12,7 @@
 //!   stay in use until it is complete, without a second copy of them.
 //! - A watch asks the server to end it after 30 s, which the server does with its latest version. So
 //!   a dead connection is noticed within 40 s, without a second mechanism.
-//! - Each kind of failure has its own back-off ([`error`]).
+//! - Each kind of failure has its own back-off (`error`).
 
 mod access;
 mod admission;

@@ -22,7 +22,7 @@ pub enum LookupError {
 /// The A and AAAA records of a name, in that order, from one nameserver.
 ///
 /// # Errors
-/// See [`LookupError`]. A name without addresses is an empty list.
+/// See `LookupError`. A name without addresses is an empty list.
 pub async fn lookup(
     nameserver: &Nameserver,
     name: &Name,

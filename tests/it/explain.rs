@@ -321,7 +321,7 @@ fn it_works_as_a_kubectl_plugin() {
     // As a plugin it does not serve DNS.
     assert!(run(&[]).1.contains("Usage: kubectl ndots"));
     for (arguments, words) in [
-        (&["explain", "x"][..], "no kubeconfig, and this is no Pod"),
+        (&["explain", "x"][..], "no kubeconfig was found, and this is not a Pod"),
         (&["explain", "x", "--kubeconfig", "/nonexistent"], "kubeconfig /nonexistent"),
         (&["explain", "x", "--manifests", "/nonexistent"], "no such directory"),
         (

@@ -170,7 +170,11 @@ fn mistakes_are_reported_with_their_position() {
         "4:14",
         "wrong value for client_auth: some",
     );
-    check(&format!("tls {cert} {key} {{\n keylog file\n }}"), "4:2", "not here yet");
+    check(
+        &format!("tls {cert} {key} {{\n keylog file\n }}"),
+        "4:2",
+        "ndots does not have CoreDNS's `keylog` yet",
+    );
     check(
         &format!("tls {cert} {key} {{\n clientauth x\n }}"),
         "4:2",

@@ -8,9 +8,9 @@ mod index;
 
 use std::{
     collections::HashMap,
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4},
     sync::{Arc, LazyLock},
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use hickory_proto::{
@@ -27,14 +27,14 @@ use crate::{
         Addressing, Change, Endpoint, EndpointPort, EndpointSlice, Exposure, Ingress, Kind,
         LoadBalancerPoint, Namespace, Object, Outside, Protocol, Service, ServicePort,
     },
-    plugin::{self, Need, ReloadState},
+    plugin::{self, Host, Need, ReloadState, Source},
     server::{
         AssembleError, BlockConfig, BuildContext, Listen, Outcome, Scheme, Server, assemble, check,
     },
     wire::{
         Ede, Name, Owner, Query, Question, Rcode, Rdatas, RecordSet, Response, Room, Sets, Type,
     },
-    zone::Index,
+    zone::{Index, Store},
 };
 
 pub use index::index_equals_rebuild;
@@ -162,20 +162,8 @@ pub fn corefile(data: &[u8]) {
     if diagnostics.has_errors() {
         return;
     }
-    let (metrics, files) = (&Arc::new(Metrics::default()), &HashMap::new());
-    let (stores, modified, hosts) = (&HashMap::new(), &HashMap::new(), &HashMap::new());
-    let previous = &ReloadState::default();
-    let context = BuildContext {
-        metrics,
-        stores,
-        files,
-        modified,
-        hosts,
-        own_addresses: &[],
-        previous,
-        seed: 1,
-        cookies: None,
-    };
+    let (outside, stores) = (NothingOutside::default(), HashMap::new());
+    let context = outside.context(&stores);
     for block in checked {
         let keys = block.keys.into_iter().map(|(zone, _)| (zone, LISTEN)).take(1).collect();
         let assembled = assemble(&[BlockConfig { keys, checked: block.checked }], &context);
@@ -183,6 +171,32 @@ pub fn corefile(data: &[u8]) {
             !matches!(assembled, Err(AssembleError::Overlap(_))),
             "a single key overlaps with nothing"
         );
+    }
+}
+
+/// The input of a server without files, host names and an earlier server.
+#[derive(Default)]
+struct NothingOutside {
+    metrics: Arc<Metrics>,
+    files: HashMap<String, Result<String, String>>,
+    modified: HashMap<String, SystemTime>,
+    hosts: HashMap<Host, Result<Vec<IpAddr>, String>>,
+    previous: ReloadState,
+}
+
+impl NothingOutside {
+    fn context<'a>(&'a self, stores: &'a HashMap<Source, Arc<Store>>) -> BuildContext<'a> {
+        BuildContext {
+            metrics: &self.metrics,
+            stores,
+            files: &self.files,
+            modified: &self.modified,
+            hosts: &self.hosts,
+            own_addresses: &[],
+            previous: &self.previous,
+            seed: 1,
+            cookies: None,
+        }
     }
 }
 
@@ -279,20 +293,8 @@ fn server() -> Server {
             }
         })
         .collect();
-    let (metrics, files) = (&Arc::new(Metrics::default()), &HashMap::new());
-    let (stores, modified, hosts, previous) =
-        (&stores, &HashMap::new(), &HashMap::new(), &ReloadState::default());
-    let context = BuildContext {
-        metrics,
-        stores,
-        files,
-        modified,
-        hosts,
-        own_addresses: &[],
-        previous,
-        seed: 1,
-        cookies: None,
-    };
+    let outside = NothingOutside::default();
+    let context = outside.context(&stores);
     let written = BlockConfig { keys: vec![(Name::root(), LISTEN)], checked };
     assemble(&[written], &context).map(|assembled| assembled.server).unwrap_or_default()
 }

@@ -118,9 +118,8 @@ impl Zone {
         }
     }
 
-    /// The SOA of the zone that the question is in, owned by the zone in the client's spelling. Its
-    /// TTL is no higher than the records', so that a negative answer lives no longer than a
-    /// positive one (RFC 2308 §5).
+    /// The SOA record of the zone, with the zone's name in the client's spelling. Its TTL is at most
+    /// the TTL of other records, so a negative answer does not outlive a positive one (RFC 2308 §5).
     pub fn soa(&self, question: &Question) -> Option<RecordSet> {
         let zone_kind = self.plane_of(self.zone_of(&question.name)?);
         self.soa_of(question, self.store.serial(zone_kind))

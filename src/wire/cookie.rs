@@ -1,5 +1,5 @@
-//! DNS cookies (RFC 7873): a client that sends one knows a reply by it, whoever else guesses its id
-//! and port.
+//! DNS cookies (RFC 7873). A client that sends a cookie recognizes the genuine reply by it, even if
+//! an attacker guesses the id and the port of its query.
 //!
 //! Server cookies are the interoperable ones of RFC 9018, made anew for every reply. Nothing is
 //! refused for the lack of one, so none is ever checked.

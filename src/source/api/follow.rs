@@ -215,7 +215,7 @@ impl Follower {
         HEARD.with(&self.cluster.metrics, labels).set(now);
     }
 
-    /// What is asked of the server now.
+    /// The path and the selectors of the next request.
     fn selection(&self) -> Selection<'_> {
         Selection {
             path: self.kind.path(self.versions[self.asked], ""),

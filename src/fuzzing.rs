@@ -32,7 +32,8 @@ use crate::{
         AssembleError, BlockConfig, BuildContext, Listen, Outcome, Scheme, Server, assemble, check,
     },
     wire::{
-        Ede, Name, Owner, Query, Question, Rcode, Rdatas, RecordSet, Response, Room, Sets, Type,
+        Completeness, Ede, Name, Owner, Query, Question, Rcode, Rdatas, RecordSet, Response, Room,
+        Sets, Type,
     },
     zone::{Index, Store},
 };
@@ -100,7 +101,7 @@ pub fn encode_fits(data: &[u8]) {
     let room =
         Room { limit, cookie, keepalive: (options & 2 != 0).then_some(100), ..Room::stream(1232) };
     let mut out = Vec::new();
-    let truncated = response.encode(&query, room, &mut out);
+    let truncated = response.encode(&query, room, &mut out) == Completeness::Truncated;
     assert!(out.len() <= limit, "{} octets of {limit}", out.len());
     let message = Message::from_vec(&out).expect("hickory-proto can parse the message");
     assert_eq!(message.metadata.truncation, truncated);
@@ -282,7 +283,9 @@ fn server() -> Server {
     let corefile = corefile::parse("Corefile", COREFILE, &NoFiles, &mut diagnostics);
     let checked = plugin::check(&corefile.blocks[0], &[Name::root()], &mut diagnostics);
     let mut index = Index::default();
-    facts().into_iter().for_each(|change| index.apply(change, 1));
+    facts().into_iter().for_each(|change| {
+        index.apply(change, 1);
+    });
     let sources = checked.needs();
     let stores: HashMap<_, _> = sources
         .filter_map(|need| {

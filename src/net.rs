@@ -8,6 +8,7 @@ mod hickory;
 pub mod http;
 pub mod listeners;
 pub mod log;
+mod panics;
 mod stream;
 #[cfg(test)]
 mod testing;

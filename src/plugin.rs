@@ -12,6 +12,7 @@ mod bind;
 mod bufsize;
 mod cache;
 mod cancel;
+mod certificates;
 mod context;
 mod debug;
 mod directive;
@@ -24,15 +25,17 @@ mod hosts;
 mod k8s_external;
 mod k8s_gateway;
 mod kubernetes;
-mod lines;
 mod lint;
 mod loadbalance;
 mod log;
 mod loop_;
 mod need;
 mod prometheus;
+mod readiness;
 mod ready;
 mod reload;
+mod role;
+mod source;
 mod tls;
 mod transfer;
 mod whoami;
@@ -46,23 +49,22 @@ use crate::{
     wire::Name,
 };
 
+pub use certificates::{ClientAuth, Tls, TlsFile, UpstreamTls};
 pub use context::{
     BuildContext, BuildError, Outputs, Page, PageReply, PluginContext, ReloadState, ServerLabels,
     Timed,
 };
 pub use directive::{
-    Directive, ListOptions, NO_OPTIONS, OptionHelp, OptionSpec, OptionStatus, OptionTable, Role,
-    ZoneArguments,
+    Directive, DirectiveLines, ListOptions, NO_OPTIONS, OptionHelp, OptionSpec, OptionStatus,
+    OptionTable,
 };
 pub use fallthrough::{Fallthrough, names};
-pub use forward::UpstreamTls;
 pub use help::{list, markdown, markdown_index, missing, page};
-pub use kubernetes::{ClientTls, Origin, Source, Throttle};
-pub use lines::DirectiveLines;
 pub use lint::{Lint, LintBlock, LintContext, LintStage, zones};
 pub use need::{Host, Monitor, Need};
-pub use ready::Readiness;
-pub use tls::{ClientAuth, Tls, TlsFile};
+pub use readiness::Readiness;
+pub use role::{Role, ZoneArguments};
+pub use source::{ClientTls, Origin, Source, Throttle};
 
 use fallthrough::relative_name;
 

@@ -15,7 +15,7 @@ use crate::{
     chain::{Cx, Plugin, Reply, Router, Run, Sent, Step},
     limits,
     transport::{Framing, Transport},
-    wire::{Malformed, Query, Question, Rcode, Response, Room, refusal},
+    wire::{Query, Question, Rcode, RequestError, Response, Room, refusal},
 };
 
 pub use crate::{chain::Exchange, plugin::BuildContext, transport::Scheme};
@@ -81,17 +81,17 @@ impl Server {
     ) -> Outcome {
         let query = match Query::parse(packet) {
             Ok(query) => query,
-            Err(Malformed::Ignore) => return Outcome::Silence,
-            Err(Malformed::Answer(_))
+            Err(RequestError::Ignore) => return Outcome::Silence,
+            Err(RequestError::Answer(_))
                 if cx.transport == Transport::Udp && ANSWERS_ANYTHING.contains(&cx.peer.port()) =>
             {
                 return Outcome::Silence;
             }
-            Err(Malformed::Answer(rcode)) => {
+            Err(RequestError::Answer(rcode)) => {
                 refusal(packet, rcode, out);
                 return Outcome::Reply;
             }
-            Err(Malformed::Refuse(query, rcode)) => {
+            Err(RequestError::Refuse(query, rcode)) => {
                 return self.refuse(&query, rcode, packet.len(), cx, out);
             }
         };

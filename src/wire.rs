@@ -1,8 +1,7 @@
-//! Messages on the wire: reading questions and replies, writing questions and replies.
+//! DNS messages: parsing and writing of queries and replies.
 //!
-//! The only module of the pure half that names hickory-proto, and the only one that knows how a
-//! message is laid out. Whatever comes in is checked once, in [`Query::parse`] and [`reply::read`];
-//! what they give out cannot fail later.
+//! No other module knows the layout of a message. Input is checked once, in [`Query::parse`] and
+//! [`reply::read`]; what they return cannot fail later.
 
 mod cookie;
 mod encode;
@@ -13,12 +12,14 @@ mod query;
 mod rdata;
 pub mod reply;
 mod response;
+mod room;
 mod types;
 
 pub use cookie::{ClientCookie, Cookie, CookieSecret};
-pub use encode::Room;
+pub use encode::Completeness;
 pub use freshness::freshness;
 pub use name::{Name, NameError, Spelled};
-pub use query::{Caps, Edns, Malformed, Query, Question, refusal};
+pub use query::{Caps, Edns, Query, Question, RequestError, refusal};
 pub use response::{Ede, Owner, Rdatas, RecordSet, Records, Response, Sets, Transfer};
-pub use types::{Class, Rcode, Type};
+pub use room::Room;
+pub use types::{Class, Rcode, Type, UnknownNameError};

@@ -109,7 +109,7 @@ impl Query {
                 }
                 None => types.push(
                     word.parse()
-                        .map_err(|()| format!("`{word}` is not a record type, and not @SERVER"))?,
+                        .map_err(|_| format!("`{word}` is not a record type, and not @SERVER"))?,
                 ),
             }
         }

@@ -69,7 +69,7 @@ impl ExpectedZone {
                 Found::NoData => ExpectedEnd::NoData,
                 Found::NoName => ExpectedEnd::NoName,
                 Found::Unsynced => ExpectedEnd::Unread,
-                Found::NotMine => ExpectedEnd::Outside(name.to_string()),
+                Found::NotInZone => ExpectedEnd::Outside(name.to_string()),
             };
             return ExpectedAnswer { records, end };
         }

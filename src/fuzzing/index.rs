@@ -104,8 +104,12 @@ impl Facts {
 
     fn index(&self) -> Index {
         let mut index = Index::default();
-        self.objects.values().for_each(|object| index.apply(Change::Upsert(object.clone()), 1));
-        self.synced.iter().for_each(|kind| index.apply(Change::Synced(*kind), 1));
+        self.objects.values().for_each(|object| {
+            index.apply(Change::Upsert(object.clone()), 1);
+        });
+        self.synced.iter().for_each(|kind| {
+            index.apply(Change::Synced(*kind), 1);
+        });
         index
     }
 }

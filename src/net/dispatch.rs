@@ -23,18 +23,15 @@ use tokio::{
 use crate::{
     chain::{Cx, Transport},
     limits,
-    metrics::{CounterFamily, Family, IntCounter, Metrics},
+    metrics::{IntCounter, Metrics},
     server::{Listen, Outcome, Outgoing, Server},
     wire::{Query, Rcode, refusal},
 };
 
-use super::{exchange::Exchanger, log};
+use super::{exchange::Exchanger, log, panics::PANICS};
 
 use waiting::QueuedQuery;
 pub(super) use waiting::{ReceivedQuery, WaitingQuery};
-
-pub(super) static PANICS: CounterFamily<0> =
-    Family::new("panics_total", "Panics while a query was answered.", []);
 
 /// Shared by every listener.
 pub struct Dispatcher {

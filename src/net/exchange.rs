@@ -26,7 +26,7 @@ use crate::{
     metrics::{CounterFamily, Family, IntCounter, Metrics},
     net::{
         client::udp::{UdpQuery, UdpReply},
-        dispatch::PANICS,
+        panics::PANICS,
         tls::client::rejection,
     },
     upstream::{
@@ -326,10 +326,10 @@ impl Shared {
             }
             // Over UDP a malformed reply may be forged. Over TCP it is the upstream's own.
             Err(_) if transport == UpstreamTransport::Udp => UpstreamOutcome::NeedsTcp,
-            Err(reply::Fault::Malformed) => {
+            Err(reply::ReplyError::Malformed) => {
                 UpstreamOutcome::Failed(UpstreamError::Malformed(to.address))
             }
-            Err(reply::Fault::AliasLoop) => {
+            Err(reply::ReplyError::AliasLoop) => {
                 UpstreamOutcome::Failed(UpstreamError::AliasLoop(to.address))
             }
         }

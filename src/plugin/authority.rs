@@ -110,7 +110,7 @@ enum ChainEnd {
 impl<V: View> Authority<V> {
     fn look_up(&self, question: &Question) -> Lookup {
         match self.view.find(question) {
-            Found::NotMine => Lookup::PassOn,
+            Found::NotInZone => Lookup::PassOn,
             Found::Records { answer, additional } => Lookup::Answer(records(answer, additional)),
             Found::NoData => Lookup::Answer(self.negative(question, Rcode::NOERROR)),
             Found::NoName if self.fallthrough.includes(&question.name) => Lookup::PassOn,
@@ -135,7 +135,7 @@ impl<V: View> Authority<V> {
             }
             let owner = owner_of_target(&chain);
             match self.view.find(&Question::new(next.clone(), question.qtype)) {
-                Found::NotMine => return (chain, ChainEnd::Outside(next)),
+                Found::NotInZone => return (chain, ChainEnd::Outside(next)),
                 Found::Unsynced => return (chain, ChainEnd::Unsynced),
                 Found::NoData | Found::NoName => return (chain, ChainEnd::Missing),
                 Found::Records { mut answer, .. } => {

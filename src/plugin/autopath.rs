@@ -12,7 +12,7 @@ use smallvec::smallvec;
 
 use crate::{
     chain::{Ask, Back, Cx, From, Nested, Plugin, Reply},
-    corefile::Arguments,
+    corefile::{Arguments, Diagnostics, Line},
     limits,
     metrics::{CounterFamily, Family, IntCounter, Metrics, SeriesCache},
     wire::{Class, Name, Owner, Query, Question, Rcode, Rdatas, RecordSet, Response, Sets, Type},
@@ -20,8 +20,10 @@ use crate::{
 };
 
 use super::{
-    BuildError, Directive, DirectiveLines, NO_OPTIONS, Need, PluginContext, PluginSettings, Role,
-    ServerLabels, Source, kubernetes::KubernetesSettings, names,
+    BuildError, Directive, DirectiveLines, Lint, LintContext, NO_OPTIONS, Need, PluginContext,
+    PluginSettings, Role, ServerLabels, Source,
+    kubernetes::{self, KubernetesSettings},
+    names,
 };
 
 pub(super) static DIRECTIVE: Directive = Directive {
@@ -31,7 +33,7 @@ pub(super) static DIRECTIVE: Directive = Directive {
     options: &NO_OPTIONS,
     roles: &[Role::ChangesReplies, Role::ReadsFiles],
     example: ".:53 {\n    autopath @kubernetes\n    kubernetes cluster.local {\n        pods verified\n    }\n    forward . 192.0.2.53\n}\n",
-    lints: &[],
+    lints: &[Lint::without_errors(pods_verified_is_unused)],
     read,
 };
 
@@ -268,4 +270,20 @@ fn read_line(
         }
     };
     Some(AutopathSettings { zones, list })
+}
+
+/// `pods verified` loads every Pod, which only `autopath` needs.
+fn pods_verified_is_unused(context: &LintContext<'_>, diagnostics: &mut Diagnostics) {
+    let verified = |line: &&Line| {
+        line.name.text == "pods"
+            && line.arguments.first().is_some_and(|mode| mode.text == "verified")
+    };
+    let block = context.block;
+    let option = block.lines(kubernetes::DIRECTIVE.name).flat_map(|line| &line.body).find(verified);
+    if let Some(option) = option.filter(|_| !block.has(DIRECTIVE.name)) {
+        let message = "plugin/kubernetes: `pods verified` without `autopath` watches every Pod, for names that few clients use";
+        diagnostics.warning(option.name.span, message).help(
+            "`pods insecure` answers these names without watching Pods, `pods disabled` does not answer them",
+        );
+    }
 }

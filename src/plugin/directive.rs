@@ -4,11 +4,15 @@
 //! Each plugin file has one descriptor. The parser, the lints, `ndots plugins` and the pages in
 //! `docs/plugins` are derived from it.
 
+mod lines;
+
 use std::fmt;
 
 use crate::corefile::Arguments;
 
-use super::{DirectiveLines, Lint, PluginSettings};
+use super::{Lint, PluginSettings, Role};
+
+pub use lines::DirectiveLines;
 
 /// Describes one directive of the Corefile.
 pub struct Directive {
@@ -25,59 +29,6 @@ pub struct Directive {
     /// Reads all lines of the directive in one block. `None` means that an error makes the settings
     /// useless; the error is in the diagnostics.
     pub read: fn(&mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>>,
-}
-
-/// An effect of a directive on its server block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Answers queries, from its own data or by asking upstreams.
-    Answers,
-    /// Gets its replies from upstreams, so `cache` may keep them.
-    AsksUpstreams,
-    /// Has complete zones that `transfer` can send to secondary servers.
-    HasZones,
-    /// Changes the replies of the plugins after it.
-    ChangesReplies,
-    /// Its settings decide which replies the block's cache may hold. The cache survives a reload
-    /// only if none of them changed.
-    DecidesCacheContents,
-    /// Reads files.
-    ReadsFiles,
-    /// Serves a page over HTTP.
-    ServesPage,
-    /// Counts or logs queries.
-    Observes,
-    /// Its arguments name zones, which should overlap with the keys of the block.
-    TakesZones(ZoneArguments),
-    /// Sets how the block or the process works and handles no query itself.
-    Configures,
-}
-
-/// The arguments of a directive that name zones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ZoneArguments {
-    First,
-    All,
-}
-
-impl Role {
-    /// A sentence about the plugin for its help page.
-    pub fn sentence(self) -> &'static str {
-        match self {
-            Self::Answers => "It answers queries.",
-            Self::AsksUpstreams => "Its replies come from upstreams, so `cache` may keep them.",
-            Self::HasZones => "`transfer` can send its zones to secondary servers.",
-            Self::ChangesReplies => "It changes the replies of the plugins after it.",
-            Self::DecidesCacheContents => {
-                "A reload that changes its settings starts with an empty cache."
-            }
-            Self::ReadsFiles => "It reads files.",
-            Self::ServesPage => "It serves a page over HTTP.",
-            Self::Observes => "It counts or logs queries and changes no reply.",
-            Self::TakesZones(_) => "Its zones should overlap with the keys of the block.",
-            Self::Configures => "It configures the server and handles no query itself.",
-        }
-    }
 }
 
 impl fmt::Debug for Directive {

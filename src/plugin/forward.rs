@@ -4,23 +4,19 @@ mod check;
 mod options;
 mod targets;
 
-use std::{
-    collections::{HashMap, HashSet},
-    net::SocketAddr,
-    sync::Arc,
-};
+use std::{collections::HashSet, net::SocketAddr, sync::Arc};
 
 use crate::{
     chain::{Ask, Back, Cx, Exchange, Flow, From, Nested, Plugin, Reply},
     corefile::Arguments,
     limits,
-    upstream::{Group, GroupSettings, Pem, Target, TlsClientSettings},
+    upstream::{Group, GroupSettings, Target, TlsClientSettings},
     wire::{Ede, Name, Query, Rcode, Response},
 };
 
 use super::{
     BuildError, Directive, DirectiveLines, Lint, Need, PluginContext, PluginSettings, Role,
-    TlsFile, ZoneArguments, names,
+    UpstreamTls, ZoneArguments, names,
 };
 
 use options::OPTIONS;
@@ -64,15 +60,6 @@ struct ForwardSettings {
     /// The name that the certificates of upstreams over TLS must have.
     server_name: Option<String>,
     settings: GroupSettings,
-}
-
-/// The PEM files for upstreams over TLS.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UpstreamTls {
-    /// The client certificate and its key.
-    pub identity: Option<(TlsFile, TlsFile)>,
-    /// The authorities of upstream certificates; without it, those that this machine trusts.
-    pub authorities: Option<TlsFile>,
 }
 
 struct Forward {
@@ -154,40 +141,6 @@ impl ForwardSettings {
         } else {
             Ok(targets)
         }
-    }
-}
-
-impl UpstreamTls {
-    fn files(&self) -> impl Iterator<Item = &TlsFile> {
-        self.identity
-            .iter()
-            .flat_map(|(certificate, key)| [certificate, key])
-            .chain(&self.authorities)
-    }
-
-    /// The content of the files, which is not parsed here.
-    ///
-    /// # Errors
-    /// The file that cannot be read, and the reason.
-    pub fn read<'s>(
-        &'s self,
-        files: &HashMap<String, Result<String, String>>,
-    ) -> Result<TlsClientSettings, (&'s TlsFile, String)> {
-        let text = |file: &'s TlsFile| match files.get(&file.path) {
-            Some(Ok(text)) => Ok(Pem(text.clone())),
-            Some(Err(reason)) => Err((file, reason.clone())),
-            None => Err((file, "it was not read".to_owned())),
-        };
-        let identity = self
-            .identity
-            .as_ref()
-            .map(|(certificate, key)| Ok((text(certificate)?, text(key)?)))
-            .transpose()?;
-        Ok(TlsClientSettings {
-            server_name: None,
-            identity,
-            authorities: self.authorities.as_ref().map(text).transpose()?,
-        })
     }
 }
 

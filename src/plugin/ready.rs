@@ -1,15 +1,12 @@
 //! `ready [ADDRESS] { monitor until-ready|continuously }`.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
-use crate::chain::{Level, LogLine, Plugin, Unready};
+use crate::chain::{Level, LogLine, Plugin};
 
 use super::{
     BuildError, Directive, DirectiveLines, Monitor, Need, OptionSpec, OptionTable, Page, PageReply,
-    PluginContext, PluginSettings, Role,
+    PluginContext, PluginSettings, Readiness, Role,
 };
 
 pub(super) static DIRECTIVE: Directive = Directive {
@@ -33,65 +30,16 @@ static OPTIONS: OptionTable<ReadySettings> = OptionTable(&[OptionSpec::new(
     },
 )]);
 
-/// The plugins of all blocks that have `ready`.
-#[derive(Default)]
-pub struct Readiness {
-    watched: Mutex<Vec<Watched>>,
-    /// Whether the process is shutting down.
-    stopping: AtomicBool,
-}
-
-struct Watched {
-    plugin: Arc<dyn Plugin>,
-    monitor: Monitor,
-    was_ready: bool,
-}
-
-impl Readiness {
-    /// Watches a block's plugins.
-    pub fn watch(&self, plugins: &[Arc<dyn Plugin>], monitor: Monitor) {
-        let watched = plugins.iter().map(|plugin| Watched {
-            plugin: Arc::clone(plugin),
-            monitor,
-            was_ready: false,
-        });
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner).extend(watched);
+fn page(readiness: &Readiness) -> PageReply {
+    if readiness.is_stopping() {
+        return PageReply::text(503, "Shutting down");
     }
-
-    /// From now on the page reports 503, so that load balancers send no new queries.
-    pub fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
+    let unready = readiness.unready().join(",");
+    if unready.is_empty() {
+        return PageReply::text(200, "OK");
     }
-
-    /// The plugins that are not ready, each once: the name as CoreDNS has it, and the reason.
-    pub fn unready(&self) -> Vec<String> {
-        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut unready = Vec::new();
-        let asked = |it: &&mut Watched| it.monitor == Monitor::Continuously || !it.was_ready;
-        for it in watched.iter_mut().filter(asked) {
-            let now = it.plugin.unready();
-            it.was_ready = now.is_none();
-            let Some(Unready { why }) = now else { continue };
-            let name = it.plugin.name();
-            let text = why.map_or_else(|| name.to_owned(), |why| format!("{name} ({why})"));
-            if !unready.contains(&text) {
-                unready.push(text);
-            }
-        }
-        unready
-    }
-
-    fn page(&self) -> PageReply {
-        if self.stopping.load(Ordering::Relaxed) {
-            return PageReply::text(503, "Shutting down");
-        }
-        let unready = self.unready().join(",");
-        if unready.is_empty() {
-            return PageReply::text(200, "OK");
-        }
-        let line = LogLine::new(Level::Info, "ready", format!("Plugins not ready: {unready:?}"));
-        PageReply { line: Some(line), ..PageReply::text(503, unready) }
-    }
+    let line = LogLine::new(Level::Info, "ready", format!("Plugins not ready: {unready:?}"));
+    PageReply { line: Some(line), ..PageReply::text(503, unready) }
 }
 
 #[derive(Debug)]
@@ -110,7 +58,7 @@ impl PluginSettings for ReadySettings {
         context.outputs.pages.push(Page {
             address: self.address.clone(),
             path: "/ready",
-            render: Arc::new(move || readiness.page()),
+            render: Arc::new(move || page(&readiness)),
             polled: false,
         });
         Ok(Vec::new())

@@ -3,13 +3,13 @@
 use std::fmt;
 
 use crate::{
-    corefile::{Arguments, Diagnostics, Key, Span, Token},
+    corefile::{Arguments, Diagnostics, Key, Token},
     transport::{Encryption, Scheme},
 };
 
 use super::{
-    Directive, DirectiveLines, Lint, LintContext, Need, OptionSpec, OptionTable, PluginSettings,
-    Role,
+    ClientAuth, Directive, DirectiveLines, Lint, LintContext, Need, OptionSpec, OptionTable,
+    PluginSettings, Role, Tls, TlsFile,
 };
 
 pub(super) static DIRECTIVE: Directive = Directive {
@@ -40,36 +40,6 @@ static OPTIONS: OptionTable<ClientAuth> = OptionTable(&[
     OptionSpec::not_yet("ca_root"),
     OptionSpec::not_yet("resolver"),
 ]);
-
-/// The files, in PEM, and what clients must present.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tls {
-    pub certificates: TlsFile,
-    pub key: TlsFile,
-    /// The authorities that sign client certificates.
-    pub authorities: Option<TlsFile>,
-    pub client_auth: ClientAuth,
-}
-
-/// A file and its position in the Corefile.
-#[derive(Clone, PartialEq, Eq)]
-pub struct TlsFile {
-    pub path: String,
-    pub span: Span,
-}
-
-/// The certificate that clients must present, in the terms of Go's `crypto/tls`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ClientAuth {
-    #[default]
-    None,
-    /// Any certificate or none.
-    Request,
-    /// Any certificate.
-    Require,
-    VerifyIfGiven,
-    RequireAndVerify,
-}
 
 impl ClientAuth {
     const NAMES: [(&'static str, Self); 5] = [

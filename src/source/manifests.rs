@@ -7,6 +7,7 @@
 
 mod allocate;
 mod controllers;
+mod fields;
 mod files;
 mod parse;
 mod slices;

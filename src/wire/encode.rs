@@ -4,46 +4,32 @@ use smallvec::SmallVec;
 
 use crate::{
     hash::{FNV_OFFSET, fnv1a},
-    limits,
     random::SplitMix64,
 };
 
 use super::{
-    Cookie, Edns, Owner, Query, RecordSet, Response, Type,
+    Owner, Query, RecordSet, Response, Type,
     name::uncompressed_len,
     opt::Opt,
     query::{AA, AD, CD, HEADER, QR, RA, RD, TC},
-    rdata::Layout,
+    room::Room,
 };
 
-/// How large a reply may be, and what we tell in its OPT record.
+/// Whether all records of the answer and authority sections had room in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
-    pub limit: usize,
-    /// The size that we take.
-    pub advertise: u16,
-    pub cookie: Option<Cookie>,
-    /// How long a connection may be idle, in tenths of a second (RFC 7828 §3.1).
-    pub keepalive: Option<u16>,
+pub enum Completeness {
+    Complete,
+    /// Records are left out, and TC is set.
+    Truncated,
 }
 
-impl Room {
-    /// Over UDP: what the client takes (RFC 6891 §6.2.3), and never more than `ours`.
-    pub fn datagram(edns: Option<Edns>, ours: u16) -> Self {
-        let client = edns.map_or(0, |edns| edns.size).max(limits::UDP_OCTETS_PLAIN);
-        Self { limit: usize::from(client.min(ours)), ..Self::stream(ours) }
-    }
-
-    pub fn stream(ours: u16) -> Self {
-        Self { limit: limits::STREAM_OCTETS, advertise: ours, cookie: None, keepalive: None }
-    }
-}
+use Completeness::{Complete, Truncated};
 
 impl Response {
-    /// Appends the reply to `query`. Total: what has no room is left out by whole records from the
-    /// end, with TC where records of the answer or authority section are lost (RFC 2181 §9); the
-    /// OPT record is never lost. Returns TC.
-    pub fn encode(&self, query: &Query, room: Room, out: &mut Vec<u8>) -> bool {
+    /// Appends the reply to `query`. This cannot fail: records without room are left out, whole
+    /// records from the end. If a record of the answer or authority section is left out, TC is set
+    /// (RFC 2181 §9). The OPT record is always there.
+    pub fn encode(&self, query: &Query, room: Room, out: &mut Vec<u8>) -> Completeness {
         let question = query.question.spelled();
         let mut writer = Writer { base: out.len(), out, names: Names::default() };
         writer.out.extend_from_slice(&query.id.to_be_bytes());
@@ -54,11 +40,15 @@ impl Response {
 
         let opt = query.edns.map(|edns| Opt::of_reply(self, edns, room, writer.len()));
         let end = room.limit - opt.as_ref().map_or(0, Opt::len);
-        let (answers, truncated) = writer.section(&self.answer, query, end);
-        let (authorities, truncated) =
-            if truncated { (0, true) } else { writer.section(&self.authority, query, end) };
-        let additionals =
-            if truncated { 0 } else { writer.whole_sets(&self.additional, query, end) };
+        let (answers, completeness) = writer.section(&self.answer, query, end);
+        let (authorities, completeness) = match completeness {
+            Complete => writer.section(&self.authority, query, end),
+            Truncated => (0, Truncated),
+        };
+        let additionals = match completeness {
+            Complete => writer.whole_sets(&self.additional, query, end),
+            Truncated => 0,
+        };
         if let Some(opt) = &opt {
             opt.write(writer.out);
         }
@@ -66,7 +56,7 @@ impl Response {
         let flag = |set, bit| if set { bit } else { 0 };
         let flags = QR
             | flag(self.authoritative, AA)
-            | flag(truncated, TC)
+            | flag(completeness == Truncated, TC)
             | flag(query.recursion_desired, RD)
             | flag(self.recursion_available, RA)
             | flag(self.authentic_data && (query.dnssec_ok() || query.authentic_data), AD)
@@ -76,12 +66,12 @@ impl Response {
         for (at, word) in counts.into_iter().enumerate() {
             writer.set_word(writer.base + 2 + 2 * at, word);
         }
-        truncated
+        completeness
     }
 }
 
 impl Query {
-    /// Appends the request itself, as a question to an upstream.
+    /// Appends this query as a request to an upstream.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let flag = |set, bit| if set { bit } else { 0 };
         let flags = flag(self.recursion_desired, RD)
@@ -101,7 +91,7 @@ impl Query {
 }
 
 struct Writer<'o> {
-    /// Where in `out` the message begins.
+    /// The offset in `out` at which the message begins.
     base: usize,
     out: &'o mut Vec<u8>,
     names: Names,
@@ -124,8 +114,8 @@ impl Writer<'_> {
         self.out[at..at + 2].copy_from_slice(&word.to_be_bytes());
     }
 
-    /// As many records as end before `end`: their number, and whether one had no room.
-    fn section(&mut self, sets: &[RecordSet], query: &Query, end: usize) -> (u16, bool) {
+    /// Writes the records that fit before `end`. Returns their number.
+    fn section(&mut self, sets: &[RecordSet], query: &Query, end: usize) -> (u16, Completeness) {
         let mut count = 0;
         for set in sets {
             let mut fits = true;
@@ -140,21 +130,21 @@ impl Writer<'_> {
                 fits
             });
             if !fits {
-                return (count, true);
+                return (count, Truncated);
             }
         }
-        (count, false)
+        (count, Complete)
     }
 
-    /// As [`Self::section`], but a set goes in whole or not at all: part of one would pass for all
-    /// of it.
+    /// Like [`Self::section`], but never writes part of a set, because a client would take the part
+    /// for the whole set.
     fn whole_sets(&mut self, sets: &[RecordSet], query: &Query, end: usize) -> u16 {
         let mut count = 0;
         for set in sets {
             let mark = self.out.len();
             match self.section(std::slice::from_ref(set), query, end) {
-                (more, false) => count += more,
-                (_, true) => {
+                (more, Complete) => count += more,
+                (_, Truncated) => {
                     self.out.truncate(mark);
                     return count;
                 }
@@ -187,7 +177,7 @@ impl Writer<'_> {
     }
 
     fn rdata(&mut self, rtype: Type, rdata: &[u8]) {
-        let layout = Layout::of(rtype);
+        let layout = rtype.layout();
         let Some(mut at) = layout.prefix_len(rdata).filter(|_| layout.compress) else {
             return self.out.extend_from_slice(rdata);
         };
@@ -200,14 +190,14 @@ impl Writer<'_> {
         self.out.extend_from_slice(&rdata[at..]);
     }
 
-    /// Writes `wire`, pointing to the longest end of it that already stands in the message in the
-    /// same spelling.
+    /// Writes the name `wire`. The longest suffix that the message already contains in the same
+    /// spelling becomes a pointer.
     fn name(&mut self, wire: &[u8]) {
         let start = self.len();
         let message = &self.out[self.base..];
         self.names.seed(message);
-        let ends = ends(wire);
-        let known = ends
+        let suffixes = suffixes(wire);
+        let known = suffixes
             .iter()
             .find_map(|end| Some((end.at, self.names.find(end.hash, &wire[end.at..], message)?)));
         let fresh = known.map_or(wire.len(), |(at, _)| at);
@@ -215,14 +205,14 @@ impl Writer<'_> {
         if let Some((_, offset)) = known {
             self.word(0xc000 | offset);
         }
-        for end in ends.iter().take_while(|end| end.at < fresh) {
+        for end in suffixes.iter().take_while(|end| end.at < fresh) {
             self.names.insert(end.hash, start + end.at);
         }
     }
 }
 
-/// Calls `write` with every record's data until it says false; in a random order where the set asks
-/// for one.
+/// Calls `write` with the data of each record until it returns false. The order is random if the set
+/// has a seed for it.
 fn each_in_order(set: &RecordSet, mut write: impl FnMut(&[u8]) -> bool) {
     let Some(seed) = set.shuffle else {
         set.rdatas.iter().all(write);
@@ -233,18 +223,18 @@ fn each_in_order(set: &RecordSet, mut write: impl FnMut(&[u8]) -> bool) {
     order.into_iter().all(&mut write);
 }
 
-/// An end of a name: the labels from octet `at` on.
-struct End {
+/// A suffix of a name: the labels from octet `at` on.
+struct Suffix {
     at: usize,
     hash: u64,
 }
 
-/// All ends of an uncompressed name from the longest to the shortest, without the root.
-fn ends(wire: &[u8]) -> SmallVec<[End; 12]> {
-    let mut ends: SmallVec<[End; 12]> = SmallVec::new();
+/// All suffixes of an uncompressed name from the longest to the shortest, without the root.
+fn suffixes(wire: &[u8]) -> SmallVec<[Suffix; 12]> {
+    let mut ends: SmallVec<[Suffix; 12]> = SmallVec::new();
     let mut at = 0;
     while let Some(&length @ 1..) = wire.get(at) {
-        ends.push(End { at, hash: 0 });
+        ends.push(Suffix { at, hash: 0 });
         at += usize::from(length) + 1;
     }
     let (mut hash, mut stop) = (FNV_OFFSET, at);
@@ -256,8 +246,8 @@ fn ends(wire: &[u8]) -> SmallVec<[End; 12]> {
     ends
 }
 
-/// Where ends of names stand in the message: a small hash table that forgets when it is full, so
-/// that the cost of a name is bounded whatever the names are (CVE-2024-8508).
+/// The offsets of names in the message: a small hash table that drops entries when it is full, so
+/// that the cost of each name is bounded (CVE-2024-8508).
 struct Names {
     seeded: bool,
     slots: [Slot; Self::SLOTS],
@@ -266,7 +256,7 @@ struct Names {
 #[derive(Clone, Copy, Default)]
 struct Slot {
     tag: u16,
-    /// Zero for an empty slot: no name stands in the header.
+    /// Zero for an empty slot: the header, at offset zero, contains no name.
     offset: u16,
 }
 
@@ -282,10 +272,10 @@ impl Names {
     /// A pointer has 14 bits (RFC 1035 §4.1.4).
     const REACH: usize = 0x4000;
 
-    /// The question's name is the first one that others can point to.
+    /// Adds the question's name, the first name that others can point to.
     fn seed(&mut self, message: &[u8]) {
         if !std::mem::replace(&mut self.seeded, true) {
-            for end in ends(&message[HEADER..]) {
+            for end in suffixes(&message[HEADER..]) {
                 self.insert(end.hash, HEADER + end.at);
             }
         }
@@ -312,7 +302,7 @@ impl Names {
     }
 }
 
-/// Whether the name at `at`, which this encoder wrote, is `wire` to the letter.
+/// Whether the name at `at`, which this encoder wrote, equals `wire`, letter case included.
 fn stands_at(message: &[u8], mut at: usize, wire: &[u8]) -> bool {
     let mut rest = wire;
     loop {
@@ -333,7 +323,7 @@ fn stands_at(message: &[u8], mut at: usize, wire: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Ede, Name, Question, Rcode, Rdatas};
+    use crate::wire::{Ede, Edns, Name, Question, Rcode, Rdatas};
 
     fn query(name: &str, qtype: Type, edns: Option<u16>) -> Query {
         let question = Question::new(name.parse().unwrap(), qtype);
@@ -349,10 +339,10 @@ mod tests {
         )
     }
 
-    fn encode(response: &Response, query: &Query, limit: usize) -> (Vec<u8>, bool) {
+    fn encode(response: &Response, query: &Query, limit: usize) -> (Vec<u8>, Completeness) {
         let mut out = b"before".to_vec();
-        let truncated = response.encode(query, Room { limit, ..Room::stream(1232) }, &mut out);
-        (out.split_off(6), truncated)
+        let completeness = response.encode(query, Room { limit, ..Room::stream(1232) }, &mut out);
+        (out.split_off(6), completeness)
     }
 
     fn words_at(packet: &[u8], at: usize) -> u16 {
@@ -363,8 +353,8 @@ mod tests {
     fn one_address_takes_44_octets() {
         let mut response = Response::authoritative(Rcode::NOERROR);
         response.answer.push(addresses(1));
-        let (packet, truncated) = encode(&response, &query("example.com", Type::A, None), 512);
-        assert_eq!((packet.len(), truncated), (45, false));
+        let (packet, completeness) = encode(&response, &query("example.com", Type::A, None), 512);
+        assert_eq!((packet.len(), completeness), (45, Complete));
         assert_eq!(packet[29..], [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 5, 0, 4, 10, 0, 0, 0]);
     }
 
@@ -376,8 +366,8 @@ mod tests {
         for (edns, limit, expected) in
             [(None, 512, 30), (Some(1232), 1232, 75), (Some(512), 512, 30)]
         {
-            let (packet, truncated) = encode(&response, &query("a.b", Type::A, edns), limit);
-            assert_eq!((words_at(&packet, 6), truncated), (expected, true));
+            let (packet, completeness) = encode(&response, &query("a.b", Type::A, edns), limit);
+            assert_eq!((words_at(&packet, 6), completeness), (expected, Truncated));
             assert!(packet.len() <= limit);
             assert_eq!(words_at(&packet, 10), u16::from(edns.is_some()));
             assert_eq!(words_at(&packet, 2) & TC, TC);
@@ -389,8 +379,8 @@ mod tests {
         let mut response = Response::authoritative(Rcode::NOERROR);
         response.answer.push(addresses(1));
         response.additional.extend([addresses(2), addresses(150)]);
-        let (packet, truncated) = encode(&response, &query("a.b", Type::A, None), 512);
-        assert_eq!((words_at(&packet, 6), words_at(&packet, 10), truncated), (1, 2, false));
+        let (packet, completeness) = encode(&response, &query("a.b", Type::A, None), 512);
+        assert_eq!((words_at(&packet, 6), words_at(&packet, 10), completeness), (1, 2, Complete));
     }
 
     #[test]
@@ -410,7 +400,8 @@ mod tests {
         let room =
             Room { limit: 512, cookie: Some([7; 24]), keepalive: Some(100), ..Room::stream(1232) };
         let mut packet = Vec::new();
-        assert!(response.encode(&query("a.b", Type::A, Some(1232)), room, &mut packet));
+        let query = query("a.b", Type::A, Some(1232));
+        assert_eq!(response.encode(&query, room, &mut packet), Truncated);
         assert!(packet.len() <= 512 && packet.len() + 16 > 512);
         let options = [
             &[0, 10, 0, 24][..],

@@ -1,13 +1,13 @@
-//! How long a reply may be kept by those who do not read DNS.
+//! How long an HTTP cache may keep a reply.
 
 use super::{
     Type,
     query::{HEADER, skip_name, words},
 };
 
-/// Seconds for which a reply that we wrote stays true (RFC 8484 §5.1): the lowest TTL of its
-/// answers and authorities, where an SOA says how long a name is not there (RFC 2308 §5). Zero
-/// where there is neither.
+/// Seconds for which a reply of this server stays valid (RFC 8484 §5.1): the lowest TTL of its answer
+/// and authority records. For an SOA record the minimum field counts, too (RFC 2308 §5). Zero if there
+/// are no such records.
 pub fn freshness(reply: &[u8]) -> u32 {
     lowest_ttl(reply).unwrap_or(0)
 }
@@ -54,7 +54,7 @@ mod tests {
                     RecordSet::new(Owner::Question, Type::SOA, *ttl, Rdatas::one(&soa(*minimum)))
                 })
                 .collect();
-            // What is only additional may be older.
+            // The TTL of an additional record does not count.
             response.additional.push(address(1));
             let mut reply = Vec::new();
             response.encode(&query, Room::stream(1232), &mut reply);

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::limits;
 
-/// Names of up to 64 octets, which is nearly all that a cluster asks, are held inline.
+/// Names of up to 64 octets, nearly all names in a cluster, are stored inline.
 type Octets = SmallVec<[u8; 64]>;
 
 /// An absolute domain name in wire form (RFC 1035 §3.1), lower-cased, the root label included: 1 to
@@ -14,7 +14,7 @@ type Octets = SmallVec<[u8; 64]>;
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(Octets);
 
-/// Why a text is no domain name.
+/// A text is not a domain name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     #[error("a label is longer than 63 octets")]
@@ -30,7 +30,7 @@ impl Name {
         Self(SmallVec::from_slice(&[0]))
     }
 
-    /// Lower-cases `wire`, which must be one whole uncompressed name; `None` where it is not.
+    /// Lower-cases `wire`; `None` unless it is exactly one uncompressed name.
     pub fn from_wire(wire: &[u8]) -> Option<Self> {
         if wire.len() > limits::NAME_OCTETS || uncompressed_len(wire) != Some(wire.len()) {
             return None;
@@ -40,7 +40,7 @@ impl Name {
         Some(Self(bytes))
     }
 
-    /// `labels` under `suffix`; `None` where a label is empty or too long, or the name is.
+    /// `labels` under `suffix`; `None` if a label is empty, or a label or the name is too long.
     pub fn join<'l>(labels: impl IntoIterator<Item = &'l [u8]>, suffix: &Self) -> Option<Self> {
         let mut bytes = SmallVec::new();
         for label in labels {
@@ -120,7 +120,7 @@ impl Name {
     }
 }
 
-/// A part of a longer name's wire form finds the name in a map.
+/// Lets a slice of a longer name find the name in a map.
 impl Borrow<[u8]> for Name {
     fn borrow(&self) -> &[u8] {
         &self.0
@@ -153,7 +153,7 @@ impl FromStr for Name {
     }
 }
 
-/// A name in wire form that keeps the spelling in which it was written.
+/// A name in wire form with its original spelling.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Spelled(Octets);
 
@@ -165,6 +165,13 @@ impl Spelled {
     /// The wire form.
     pub fn wire(&self) -> &[u8] {
         &self.0
+    }
+}
+
+impl From<&Name> for Spelled {
+    /// Lower-case.
+    fn from(name: &Name) -> Self {
+        Self(name.0.clone())
     }
 }
 
@@ -201,7 +208,7 @@ impl FromStr for Spelled {
     }
 }
 
-/// Appends one label's octets; true where a dot ended it.
+/// Appends the octets of one label; true if a dot ended it.
 fn read_label(rest: &mut &[u8], bytes: &mut Octets) -> Result<bool, NameError> {
     while let Some((&first, tail)) = rest.split_first() {
         *rest = tail;
@@ -228,7 +235,7 @@ fn unescape(rest: &mut &[u8]) -> Result<u8, NameError> {
     Ok(octet)
 }
 
-/// Labels of an uncompressed name in wire form, without the root; stops at what is no label.
+/// Labels of an uncompressed name in wire form, without the root. Stops at an invalid label.
 pub(super) fn labels(wire: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = wire;
     std::iter::from_fn(move || {

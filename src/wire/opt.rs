@@ -1,8 +1,9 @@
-//! The OPT record of what we send (RFC 6891).
+//! The OPT record of messages that this server sends (RFC 6891).
 
 use super::{
-    Cookie, Ede, Edns, Response, Room, Type,
+    Cookie, Ede, Edns, Response, Type,
     query::{DO, OPTION_COOKIE, OPTION_KEEPALIVE},
+    room::Room,
 };
 
 const OPTION_EDE: u16 = 15;
@@ -19,13 +20,13 @@ pub(super) struct Opt {
 }
 
 impl Opt {
-    /// Of a question to an upstream.
+    /// The OPT record of a query to an upstream.
     pub(super) fn of_question(edns: Edns) -> Self {
         Self { size: edns.size, dnssec_ok: edns.dnssec_ok, ..Self::default() }
     }
 
-    /// Of a reply that has `used` octets without its records. The extended error goes where there
-    /// is no room for it.
+    /// The OPT record of a reply whose header and question take `used` octets. The extended error is
+    /// left out if there is no room for it.
     pub(super) fn of_reply(response: &Response, edns: Edns, room: Room, used: usize) -> Self {
         let Room { limit, advertise: size, cookie, keepalive } = room;
         let opt = Self {
@@ -40,7 +41,7 @@ impl Opt {
     }
 
     pub(super) fn len(&self) -> usize {
-        // Root, type, class, TTL and length; each option has a code and a length of its own.
+        // Root, type, class, TTL and length. Each option has a code and a length, too.
         11 + self.options_len()
     }
 

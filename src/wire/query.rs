@@ -1,4 +1,4 @@
-//! Requests: one question, checked once.
+//! Queries: a request with one question, which is checked once.
 
 use crate::limits;
 
@@ -22,8 +22,8 @@ pub(super) const DO: u32 = 0x8000;
 pub(super) const OPTION_COOKIE: u16 = 10;
 pub(super) const OPTION_KEEPALIVE: u16 = 11;
 
-/// A request that can be answered: exactly one question of opcode QUERY. Infallible once it is
-/// parsed.
+/// A request that can be answered: opcode QUERY and exactly one question. Nothing about it can fail
+/// after parsing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
     pub id: u16,
@@ -31,21 +31,20 @@ pub struct Query {
     pub authentic_data: bool,
     pub checking_disabled: bool,
     pub edns: Option<Edns>,
-    /// The serial of the zone that the sender of an IXFR request has (RFC 1995 §3).
+    /// The serial of the client's copy of the zone, in an IXFR request (RFC 1995 §3).
     pub serial: Option<u32>,
     pub question: Question,
 }
 
-/// What the request's OPT record says (RFC 6891). Options that are not here are not known, and none
-/// is echoed.
+/// The OPT record of a request (RFC 6891). Other options are ignored, and none is echoed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Edns {
-    /// Octets of a UDP message that the sender takes.
+    /// Octets of a UDP message that the sender accepts.
     pub size: u16,
     pub dnssec_ok: bool,
     /// The client's part of a DNS cookie (RFC 7873).
     pub cookie: Option<ClientCookie>,
-    /// Asks how long a connection may be idle (RFC 7828).
+    /// Whether the client asks how long a connection may be idle (RFC 7828).
     pub keepalive: bool,
 }
 
@@ -66,35 +65,38 @@ pub struct Question {
     pub class: Class,
 }
 
-/// One bit an octet of a name in wire form: set where the letter is upper case.
+/// One bit for each octet of a name in wire form. It is set for an upper-case letter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Caps([u64; 4]);
 
-/// Why a packet is no [`Query`], and what to send.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Malformed {
-    /// Nothing: it is no request, and an answer could start a loop of errors.
+/// A packet is not a [`Query`]. Each variant says what to send instead of an answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// Send nothing: a reply to something that is not a request could start a loop of errors.
+    #[error("the packet is not a request")]
     Ignore,
-    /// A bare header with this code, see [`refusal`].
+    /// Send a bare header with this code, see [`refusal`].
+    #[error("the request cannot be read: {0}")]
     Answer(Rcode),
-    /// The question is readable, but the answer can only be this code.
+    /// The question is readable, but this code is the only possible answer.
+    #[error("the request is refused: {1}")]
     Refuse(Box<Query>, Rcode),
 }
 
 impl Query {
     /// # Errors
-    /// What to send instead of an answer. A datagram of any content gives one of the three.
-    pub fn parse(packet: &[u8]) -> Result<Self, Malformed> {
-        const FORMERR: Malformed = Malformed::Answer(Rcode::FORMERR);
+    /// The packet is not a query that can be answered; the error says what to send.
+    pub fn parse(packet: &[u8]) -> Result<Self, RequestError> {
+        const FORMERR: RequestError = RequestError::Answer(Rcode::FORMERR);
         let Some((header, body)) = packet.split_first_chunk::<HEADER>() else {
-            return Err(Malformed::Ignore);
+            return Err(RequestError::Ignore);
         };
         let [id, flags, questions, answers, authorities, additionals] = words(header);
         if flags & QR != 0 {
-            return Err(Malformed::Ignore);
+            return Err(RequestError::Ignore);
         }
         if flags & OPCODE != 0 {
-            return Err(Malformed::Answer(Rcode::NOTIMP));
+            return Err(RequestError::Answer(Rcode::NOTIMP));
         }
         if questions != 1 || answers != 0 || additionals > 2 {
             return Err(FORMERR);
@@ -116,15 +118,15 @@ impl Query {
             question,
         };
         if extra.version != 0 {
-            return Err(Malformed::Refuse(Box::new(query), Rcode::BADVERS));
+            return Err(RequestError::Refuse(Box::new(query), Rcode::BADVERS));
         }
         if matches!(query.question.class, Class::NONE | Class::ANY) {
-            return Err(Malformed::Refuse(Box::new(query), Rcode::REFUSED));
+            return Err(RequestError::Refuse(Box::new(query), Rcode::REFUSED));
         }
         Ok(query)
     }
 
-    /// A question of our own, with recursion desired and EDNS.
+    /// A query of this server's own, with recursion desired and EDNS.
     pub fn internal(question: Question) -> Self {
         let edns = Some(Edns::new(limits::UDP_OCTETS, false));
         Self {
@@ -138,7 +140,7 @@ impl Query {
         }
     }
 
-    /// The same request for another question: flags and EDNS stay.
+    /// The same query with another question. Flags and EDNS stay.
     pub fn asking(&self, question: Question) -> Self {
         Self { question, ..self.clone() }
     }
@@ -153,8 +155,8 @@ impl Question {
         Self { name, caps: Caps::default(), qtype, class: Class::IN }
     }
 
-    /// The question at the start of `bytes`, and what follows it. A compression pointer has nothing
-    /// to point to there.
+    /// The question at the start of `bytes`, and the octets after it. A compression pointer is
+    /// invalid here, because there is no name before it.
     pub(super) fn parse(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (wire, rest) = bytes.split_at(name::uncompressed_len(bytes)?);
         let (&[a, b, c, d], rest) = rest.split_first_chunk::<4>()?;
@@ -167,13 +169,13 @@ impl Question {
         Some((question, rest))
     }
 
-    /// The name as the client spelled it.
+    /// The name in the client's spelling.
     pub fn spelled(&self) -> Spelled {
         self.spelled_from(0)
     }
 
-    /// The client's spelling of the name's end from an offset on: of the zone that the name is in,
-    /// for instance.
+    /// The name from an offset on, in the client's spelling. This gives the zone's name, for
+    /// example.
     pub fn spelled_from(&self, offset: usize) -> Spelled {
         let mut wire: smallvec::SmallVec<[u8; 64]> = self.name.wire()[offset..].into();
         if self.caps != Caps::default() {
@@ -185,7 +187,7 @@ impl Question {
     }
 }
 
-/// `kubernetes.default.svc.cluster.local. A`, without the class: nearly all are IN.
+/// `kubernetes.default.svc.cluster.local. A`, without the class, which is nearly always IN.
 impl std::fmt::Display for Question {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.name, self.qtype)
@@ -204,8 +206,7 @@ impl Caps {
     /// Random case for the letters of `name`, from 256 random bits.
     pub fn random(name: &Name, bits: [u64; 4]) -> Self {
         let mut caps = Self::default();
-        // A length octet is never in the range of letters' values but for 97 and up, which no
-        // length reaches.
+        // A length octet is at most 63, so it is never taken for a lower-case letter (97 to 122).
         for (at, octet) in name.wire().iter().enumerate() {
             caps.0[at / 64] |= (u64::from(octet.is_ascii_lowercase()) << (at % 64)) & bits[at / 64];
         }
@@ -217,7 +218,7 @@ impl Caps {
     }
 }
 
-/// What the records after the question say.
+/// The records after the question that matter.
 #[derive(Default)]
 struct Extra {
     edns: Option<Edns>,
@@ -226,8 +227,8 @@ struct Extra {
 }
 
 impl Extra {
-    /// `None` where a record does not fit, an OPT stands twice or not at the root, or an option is
-    /// malformed.
+    /// `None` if a record runs past the end, if there are two OPT records, if an OPT record's owner is
+    /// not the root, or if an option is malformed.
     fn read(&mut self, mut rest: &[u8], records: u16) -> Option<()> {
         for _ in 0..records {
             let at_root = rest.first() == Some(&0);
@@ -251,15 +252,15 @@ impl Extra {
     }
 }
 
-/// The serial in SOA data: behind two names, which may be compressed, stand five numbers.
+/// The serial in SOA data. Five numbers follow two names, which may be compressed.
 fn serial(rdata: &[u8]) -> Option<u32> {
     let (_, numbers) = rdata.split_last_chunk::<20>()?;
     numbers.first_chunk().map(|serial| u32::from_be_bytes(*serial))
 }
 
 impl Edns {
-    /// `None` where an option does not fit, or a cookie has a length that no cookie has (RFC 7873
-    /// §5.2.2). Of several cookies the first one counts.
+    /// `None` if an option runs past the end, or if the length of a cookie is invalid (RFC 7873
+    /// §5.2.2). The first of several cookies counts.
     fn with_options(mut self, mut rdata: &[u8]) -> Option<Self> {
         while !rdata.is_empty() {
             let (head, tail) = rdata.split_first_chunk::<4>()?;
@@ -277,7 +278,7 @@ impl Edns {
     }
 }
 
-/// What follows a name, which may be compressed.
+/// The octets after a name, which may be compressed.
 pub(super) fn skip_name(mut bytes: &[u8]) -> Option<&[u8]> {
     loop {
         let (&length, tail) = bytes.split_first()?;
@@ -295,8 +296,8 @@ pub(super) fn words<const N: usize, const W: usize>(bytes: &[u8; N]) -> [u16; W]
     std::array::from_fn(|at| u16::from_be_bytes([bytes[2 * at], bytes[2 * at + 1]]))
 }
 
-/// Appends a bare header that refuses `packet` (at least a header long) with `rcode`: its id,
-/// opcode and RD are kept.
+/// Appends a bare header that answers `packet` with `rcode`. The id, the opcode and RD are those of
+/// the packet. Appends nothing if the packet is shorter than a header.
 pub fn refusal(packet: &[u8], rcode: Rcode, out: &mut Vec<u8>) {
     let Some(header) = packet.first_chunk::<HEADER>() else { return };
     let [id, flags, ..]: [u16; 6] = words(header);
@@ -358,22 +359,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_has_its_reply() {
-        let check = |packet: &[u8], expected: Malformed| match (Query::parse(packet), &expected) {
-            (Err(Malformed::Refuse(_, got)), Malformed::Refuse(_, want)) => assert_eq!(got, *want),
+    fn an_invalid_request_gets_the_required_reply() {
+        let check = |packet: &[u8], expected: RequestError| match (Query::parse(packet), &expected)
+        {
+            (Err(RequestError::Refuse(_, got)), RequestError::Refuse(_, want)) => {
+                assert_eq!(got, *want);
+            }
             (got, _) => assert_eq!(got, Err(expected), "{packet:02x?}"),
         };
-        let formerr = || Malformed::Answer(Rcode::FORMERR);
+        let formerr = || RequestError::Answer(Rcode::FORMERR);
         let refuse = |rcode| {
-            Malformed::Refuse(
+            RequestError::Refuse(
                 Box::new(Query::internal(Question::new(Name::root(), Type::A))),
                 rcode,
             )
         };
-        check(&[0; 11], Malformed::Ignore);
-        check(&packet(QR, [1, 0, 0, 0], QUESTION), Malformed::Ignore);
+        check(&[0; 11], RequestError::Ignore);
+        check(&packet(QR, [1, 0, 0, 0], QUESTION), RequestError::Ignore);
         for opcode in [1, 2, 4, 5, 15] {
-            check(&packet(opcode << 11, [1, 0, 0, 0], QUESTION), Malformed::Answer(Rcode::NOTIMP));
+            check(
+                &packet(opcode << 11, [1, 0, 0, 0], QUESTION),
+                RequestError::Answer(Rcode::NOTIMP),
+            );
         }
         check(&packet(0, [0, 0, 0, 0], b""), formerr());
         check(&packet(0, [2, 0, 0, 0], &[QUESTION, QUESTION].concat()), formerr());
@@ -400,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn an_incremental_request_says_what_is_known() {
+    fn an_ixfr_request_carries_the_clients_serial() {
         let soa = b"\xc0\x0c\x00\x06\x00\x01\x00\x00\x00\x00\x00\x18\xc0\x0c\xc0\x0c\x00\x00\x00\x07\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
         let ask = |counts, rest: &[u8]| {
             Query::parse(&packet(0, counts, &[b"\x01a\x00\x00\xfb\x00\x01", rest].concat()))

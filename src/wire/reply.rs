@@ -1,4 +1,4 @@
-//! Replies of upstreams: is it the one that was asked for, and what of it may be believed.
+//! Replies of upstreams: whether a reply belongs to a query, and which of its records are accepted.
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -9,22 +9,21 @@ use super::{
     Class, Owner, Query, Rcode, Rdatas, RecordSet, Response, Sets, Type,
     name::labels,
     query::{AA, AD, HEADER, QR, Question, RA, TC, words},
-    rdata::{Layout, target},
 };
 
 const OPCODE: u16 = 0x7800;
 
-/// Whether a datagram is the reply to what was asked.
+/// Whether a datagram is the reply to a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Match {
     Yes,
-    /// All is right but the case of the question's letters: an upstream that does not keep it, or a
-    /// forger's guess.
+    /// Only the case of the question's letters differs: the upstream does not keep it, or an
+    /// attacker guessed.
     WrongCase,
     No,
 }
 
-/// Compares id, opcode and the question in full before anything else of the packet is read.
+/// Compares the id, the opcode and the whole question before the rest of the packet is read.
 pub fn matches(packet: &[u8], asked: &Query) -> Match {
     let Some((header, body)) = packet.split_first_chunk::<HEADER>() else { return Match::No };
     let [id, flags, questions, ..]: [u16; 6] = words(header);
@@ -40,33 +39,34 @@ pub fn matches(packet: &[u8], asked: &Query) -> Match {
     }
 }
 
-/// What an upstream's reply holds.
+/// A reply of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incoming {
     pub response: Response,
     pub truncated: bool,
 }
 
-/// Why a reply that matches is of no use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// A record does not fit, or a name points forward.
+/// Why a reply to the right question cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplyError {
+    /// A record runs past the end of the packet, or a name points forward.
+    #[error("the reply is malformed")]
     Malformed,
-    /// The aliases lead in a circle.
+    #[error("the aliases in the reply form a loop")]
     AliasLoop,
 }
 
-/// Reads a reply for which [`matches()`] said yes, and keeps what answers the question: the chain
-/// of aliases from its name with the records at the chain's end, and of the authority section what
-/// belongs to a zone that the name is in. Glue and unrelated records are dropped, foreign classes
-/// too. TTLs of 2³¹ and more are 0 (RFC 2181 §8).
+/// Reads a reply for which [`matches()`] returned yes, and keeps the records that answer the
+/// question: the chain of aliases from its name, the records at the end of that chain, and the
+/// authority records of the zones that the name is in. Glue, unrelated records and other classes
+/// are dropped. A TTL of 2³¹ or more becomes 0 (RFC 2181 §8).
 ///
 /// # Errors
-/// As [`Fault`] says.
-pub fn read(packet: &[u8], asked: &Query) -> Result<Incoming, Fault> {
-    let (header, body) = packet.split_first_chunk::<HEADER>().ok_or(Fault::Malformed)?;
+/// The reply is malformed, or its aliases form a loop.
+pub fn read(packet: &[u8], asked: &Query) -> Result<Incoming, ReplyError> {
+    let (header, body) = packet.split_first_chunk::<HEADER>().ok_or(ReplyError::Malformed)?;
     let [_, flags, _, answers, authorities, additionals]: [u16; 6] = words(header);
-    let (_, rest) = Question::parse(body).ok_or(Fault::Malformed)?;
+    let (_, rest) = Question::parse(body).ok_or(ReplyError::Malformed)?;
     let mut reader = Reader { packet, at: packet.len() - rest.len(), room: limits::REPLY_OCTETS };
     let answer = reader.section(answers)?;
     let authority = reader.section(authorities)?;
@@ -95,14 +95,14 @@ fn of_class(mut records: Vec<Record>, class: Class) -> Vec<Record> {
     records
 }
 
-/// The records that answer, in the order of the chain, and the name at its end.
-fn answer_chain(records: &[Record], asked: &Query) -> Result<(Sets, Vec<u8>), Fault> {
+/// The records that answer the question, in the order of the chain, and the name at its end.
+fn answer_chain(records: &[Record], asked: &Query) -> Result<(Sets, Vec<u8>), ReplyError> {
     let qtype = asked.question.qtype;
     let mut name = asked.question.name.wire().to_vec();
     let mut chain: Vec<&Record> = Vec::new();
     for _ in 0..=limits::REPLY_ALIASES {
         let here = || records.iter().filter(|record| record.owner_is(&name));
-        // A DNAME above the name is the proof of the alias that follows from it (RFC 6672 §3.1).
+        // A DNAME above the name proves the CNAME that was synthesized from it (RFC 6672 §3.1).
         chain.extend(
             records
                 .iter()
@@ -114,13 +114,17 @@ fn answer_chain(records: &[Record], asked: &Query) -> Result<(Sets, Vec<u8>), Fa
         let alias = here().find(|record| record.rtype == Type::CNAME && !record.answers(qtype));
         let Some(alias) = alias else { return Ok((grouped(chain, asked), name)) };
         chain.push(alias);
-        name = target(Type::CNAME, &alias.rdata).ok_or(Fault::Malformed)?.to_ascii_lowercase();
+        name = Type::CNAME
+            .layout()
+            .target(&alias.rdata)
+            .ok_or(ReplyError::Malformed)?
+            .to_ascii_lowercase();
     }
-    Err(Fault::AliasLoop)
+    Err(ReplyError::AliasLoop)
 }
 
-/// Sets in the order in which their first records come. A set has one TTL: the lowest (RFC 2181
-/// §5.2).
+/// Groups records into sets, in the order of their first records. The TTL of a set is the lowest of
+/// its records (RFC 2181 §5.2).
 fn grouped<'r>(records: impl IntoIterator<Item = &'r Record>, asked: &Query) -> Sets {
     let mut groups: SmallVec<[SmallVec<[&Record; 8]>; 4]> = SmallVec::new();
     for record in records {
@@ -150,12 +154,12 @@ fn grouped<'r>(records: impl IntoIterator<Item = &'r Record>, asked: &Query) -> 
 
 #[derive(PartialEq, Eq)]
 struct Record {
-    /// In wire form, as the upstream spells it.
+    /// In wire form, in the upstream's spelling.
     owner: Vec<u8>,
     rtype: Type,
     class: Class,
     ttl: u32,
-    /// With its names uncompressed.
+    /// With uncompressed names.
     rdata: Vec<u8>,
 }
 
@@ -180,12 +184,10 @@ impl Record {
     }
 
     fn is_authority_over(&self, name: &[u8], asked: &Query) -> bool {
-        const NSEC: Type = Type(47);
-        const NSEC3: Type = Type(50);
         let ours = || self.owner_is(name) || self.owner_is_above(name);
         match self.rtype {
             Type::SOA | Type::NS => ours(),
-            Type::DS | Type::RRSIG | NSEC | NSEC3 => asked.dnssec_ok(),
+            Type::DS | Type::RRSIG | Type::NSEC | Type::NSEC3 => asked.dnssec_ok(),
             _ => false,
         }
     }
@@ -194,13 +196,13 @@ impl Record {
 struct Reader<'p> {
     packet: &'p [u8],
     at: usize,
-    /// Octets that names and data may still take: small packets can point to large names.
+    /// Octets that names and data may still use: a small packet can point to large names many times.
     room: usize,
 }
 
 impl Reader<'_> {
-    fn section(&mut self, records: u16) -> Result<Vec<Record>, Fault> {
-        (0..records).map(|_| self.record().ok_or(Fault::Malformed)).collect()
+    fn section(&mut self, records: u16) -> Result<Vec<Record>, ReplyError> {
+        (0..records).map(|_| self.record().ok_or(ReplyError::Malformed)).collect()
     }
 
     fn record(&mut self) -> Option<Record> {
@@ -218,7 +220,7 @@ impl Reader<'_> {
 
     fn rdata(&mut self, rtype: Type, end: usize) -> Option<Vec<u8>> {
         let raw = self.packet.get(self.at..end)?;
-        let layout = Layout::of(rtype);
+        let layout = rtype.layout();
         let prefix = if layout.names > 0 { layout.prefix_len(raw)? } else { 0 };
         let mut rdata = raw[..prefix].to_vec();
         self.at += prefix;
@@ -230,8 +232,8 @@ impl Reader<'_> {
         Some(rdata)
     }
 
-    /// The name at the cursor, uncompressed; the cursor moves behind it. Pointers lead strictly
-    /// backwards, so they end.
+    /// The name at the cursor, uncompressed. The cursor moves past it. Each pointer must lead further
+    /// back than the one before, so the loop ends.
     fn name(&mut self) -> Option<Vec<u8>> {
         let mut name = Vec::new();
         let (mut at, mut lowest, mut after) = (self.at, self.at, None);

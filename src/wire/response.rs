@@ -1,14 +1,14 @@
-//! Replies before they are written: a code, flags and three sections of record sets.
+//! Replies before encoding: a code, flags and three sections of record sets.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use smallvec::SmallVec;
 
 use super::{Name, Rcode, Spelled, Type};
 
-/// The records of a section. One set is the usual answer, so one is held inline.
+/// The record sets of a section. Most answers have one set, so one is stored inline.
 pub type Sets = SmallVec<[RecordSet; 1]>;
 
-/// A reply to one question, without the question. Cheap to clone: records are shared.
+/// A reply to one question, without the question. A clone shares the records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Response {
     pub rcode: Rcode,
@@ -27,7 +27,7 @@ impl Response {
         Self { rcode, ..Self::default() }
     }
 
-    /// From data of our own: AA is set.
+    /// An answer from this server's own data: AA is set.
     pub fn authoritative(rcode: Rcode) -> Self {
         Self { authoritative: true, ..Self::of(rcode) }
     }
@@ -41,15 +41,15 @@ impl Response {
     }
 }
 
-/// Records one after another, however many.
+/// A sequence of record sets, which may be long.
 pub type Records = Box<dyn Iterator<Item = RecordSet> + Send>;
 
-/// A zone to be handed over whole (RFC 5936).
+/// A zone transfer (RFC 5936).
 pub struct Transfer {
     pub soa: RecordSet,
-    /// That of the SOA record.
+    /// The serial in the SOA record.
     pub serial: u32,
-    /// All other records as they were at one moment.
+    /// All other records, as they were at one moment.
     pub records: Records,
 }
 
@@ -71,15 +71,15 @@ impl Ede {
     pub const NETWORK_ERROR: Self = Self { code: 23, text: "" };
 }
 
-/// Records of one owner, type and TTL, in class IN or that of the question (RFC 2181 §5).
+/// Records of one owner, type and TTL. The class is that of the question (RFC 2181 §5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordSet {
     pub owner: Owner,
     pub rtype: Type,
-    /// Seconds.
+    /// In seconds.
     pub ttl: u32,
     pub rdatas: Rdatas,
-    /// Where set, the records are written in the random order that this seed gives.
+    /// If set, the records are written in a random order with this seed.
     pub shuffle: Option<u32>,
 }
 
@@ -89,21 +89,21 @@ impl RecordSet {
     }
 }
 
-/// Whose the records are.
+/// The owner of records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owner {
     /// The name of the question, in the client's spelling.
     Question,
-    /// The end of the question's name from this offset on, in the client's spelling: the zone it is
-    /// in.
+    /// The question's name from this offset on, in the client's spelling: the zone that contains
+    /// it.
     QuestionFrom(u8),
-    /// Any name, in wire form and in its own spelling.
+    /// Any name, in wire form and with its own spelling.
     Name(Bytes),
 }
 
 impl Owner {
-    /// The same owner, of a reply to a question for this name in wire form, for who asks something
-    /// else.
+    /// The owner with its full name, for a reply to another question. `question` is the name of
+    /// this one in wire form.
     pub fn named(self, question: &[u8]) -> Self {
         let from = |offset: usize| {
             Self::Name(Bytes::copy_from_slice(question.get(offset..).unwrap_or(question)))
@@ -128,8 +128,8 @@ impl From<&Spelled> for Owner {
     }
 }
 
-/// Record data of any number of records of one type: names inside are uncompressed. Shared, so a
-/// clone costs nothing.
+/// The data of any number of records of one type. Names inside are not compressed. A clone shares
+/// the data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rdatas(Bytes);
 
@@ -152,13 +152,13 @@ impl Rdatas {
         self.0.is_empty()
     }
 
-    /// Octets held.
+    /// The size in octets.
     pub fn octets(&self) -> usize {
         self.0.len()
     }
 }
 
-/// Data longer than a record can hold (65,535 octets) is left out.
+/// Data that is longer than a record can hold (65,535 octets) is left out.
 impl<D: AsRef<[u8]>> FromIterator<D> for Rdatas {
     fn from_iter<I: IntoIterator<Item = D>>(rdatas: I) -> Self {
         let mut all = BytesMut::new();
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rdatas_come_out_as_they_went_in() {
+    fn rdatas_are_read_as_they_were_collected() {
         let rdatas: Rdatas = [b"".as_slice(), b"ab", &[0; 65_536], b"c"].into_iter().collect();
         assert_eq!(rdatas.iter().collect::<Vec<_>>(), [b"".as_slice(), b"ab", b"c"]);
     }

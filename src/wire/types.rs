@@ -1,37 +1,97 @@
-//! The numbers of DNS: types, classes, response codes. Any 16-bit value is one; the known ones have
-//! names.
+//! The numbers of DNS: types, classes, response codes. Any 16-bit value is valid; the known values
+//! have names.
 
 use std::{fmt, str::FromStr};
 
-use hickory_proto::rr::RecordType;
+use super::rdata::Layout;
 
 /// A record or question type (IANA "Resource Record (RR) TYPEs").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Type(pub u16);
 
-impl Type {
-    pub const A: Self = Self(1);
-    pub const NS: Self = Self(2);
-    pub const CNAME: Self = Self(5);
-    pub const SOA: Self = Self(6);
-    pub const PTR: Self = Self(12);
-    pub const HINFO: Self = Self(13);
-    pub const MX: Self = Self(15);
-    pub const TXT: Self = Self(16);
-    pub const AAAA: Self = Self(28);
-    pub const SRV: Self = Self(33);
-    pub const DNAME: Self = Self(39);
-    pub const OPT: Self = Self(41);
-    pub const DS: Self = Self(43);
-    pub const RRSIG: Self = Self(46);
-    pub const IXFR: Self = Self(251);
-    pub const AXFR: Self = Self(252);
-    pub const ANY: Self = Self(255);
+/// The one table of record types: name, number, and where names stand in the record data.
+macro_rules! record_types {
+    ($($name:ident = $number:literal, $layout:expr;)*) => {
+        impl Type {
+            $(pub const $name: Self = Self($number);)*
 
-    /// OPT, TKEY, TSIG: part of a message, never what a question asks for (RFC 6891 §6.1.1, RFC
+            const NAMES: &[(u16, &'static str)] = &[$(($number, stringify!($name))),*];
+
+            pub(super) fn layout(self) -> Layout {
+                match self.0 {
+                    $($number => const { $layout },)*
+                    _ => OPAQUE,
+                }
+            }
+        }
+    };
+}
+
+const OPAQUE: Layout = Layout::OPAQUE;
+/// One name, which a sender may compress.
+const NAME: Layout = Layout::COMPRESSED_NAME;
+/// One name, which a sender must not compress.
+const PLAIN_NAME: Layout = Layout::UNCOMPRESSED_NAME;
+
+record_types! {
+    ZERO = 0, OPAQUE;
+    A = 1, OPAQUE;
+    NS = 2, NAME;
+    MD = 3, NAME;
+    MF = 4, NAME;
+    CNAME = 5, NAME;
+    SOA = 6, NAME.names(2);
+    MB = 7, NAME;
+    MG = 8, NAME;
+    MR = 9, NAME;
+    NULL = 10, OPAQUE;
+    PTR = 12, NAME;
+    HINFO = 13, OPAQUE;
+    MINFO = 14, NAME.names(2);
+    MX = 15, NAME.after(2);
+    TXT = 16, OPAQUE;
+    RP = 17, PLAIN_NAME.names(2);
+    AFSDB = 18, PLAIN_NAME.after(2);
+    RT = 21, PLAIN_NAME.after(2);
+    SIG = 24, PLAIN_NAME.after(18);
+    KEY = 25, OPAQUE;
+    PX = 26, PLAIN_NAME.after(2).names(2);
+    AAAA = 28, OPAQUE;
+    NXT = 30, PLAIN_NAME;
+    SRV = 33, PLAIN_NAME.after(6);
+    NAPTR = 35, Layout::NAPTR;
+    KX = 36, PLAIN_NAME.after(2);
+    CERT = 37, OPAQUE;
+    DNAME = 39, PLAIN_NAME;
+    OPT = 41, OPAQUE;
+    DS = 43, OPAQUE;
+    SSHFP = 44, OPAQUE;
+    RRSIG = 46, PLAIN_NAME.after(18);
+    NSEC = 47, PLAIN_NAME;
+    DNSKEY = 48, OPAQUE;
+    NSEC3 = 50, OPAQUE;
+    NSEC3PARAM = 51, OPAQUE;
+    TLSA = 52, OPAQUE;
+    SMIMEA = 53, OPAQUE;
+    CDS = 59, OPAQUE;
+    CDNSKEY = 60, OPAQUE;
+    OPENPGPKEY = 61, OPAQUE;
+    CSYNC = 62, OPAQUE;
+    SVCB = 64, OPAQUE;
+    HTTPS = 65, OPAQUE;
+    TSIG = 250, OPAQUE;
+    IXFR = 251, OPAQUE;
+    AXFR = 252, OPAQUE;
+    ANY = 255, OPAQUE;
+    CAA = 257, OPAQUE;
+    ANAME = 65_305, OPAQUE;
+}
+
+impl Type {
+    /// OPT, TKEY, TSIG: part of a message, never the subject of a question (RFC 6891 §6.1.1, RFC
     /// 2930 §2, RFC 8945 §4.2).
     pub fn is_meta(self) -> bool {
-        matches!(self, Self::OPT | Self(249) | Self(250))
+        matches!(self, Self::OPT | Self(249) | Self::TSIG)
     }
 
     pub fn is_transfer(self) -> bool {
@@ -39,45 +99,33 @@ impl Type {
     }
 }
 
-/// What hickory-proto does not name as it is built here: its DNSSEC features stay off
-/// (RUSTSEC-2026-0118).
-const UNNAMED: [(u16, &str); 9] = [
-    (43, "DS"),
-    (46, "RRSIG"),
-    (47, "NSEC"),
-    (48, "DNSKEY"),
-    (50, "NSEC3"),
-    (51, "NSEC3PARAM"),
-    (59, "CDS"),
-    (60, "CDNSKEY"),
-    (251, "IXFR"),
-];
-
-/// `A`, `SRV`; `TYPE65280` for one without a name (RFC 3597 §5).
+/// `A`, `SRV`; `TYPE65280` for a type without a name (RFC 3597 §5).
 impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some((_, name)) = UNNAMED.iter().find(|(number, _)| *number == self.0) {
-            return f.write_str(name);
-        }
-        match RecordType::from(self.0) {
-            RecordType::Unknown(number) => write!(f, "TYPE{number}"),
-            known => known.fmt(f),
+        match Self::NAMES.binary_search_by_key(&self.0, |(number, _)| *number) {
+            Ok(at) => f.write_str(Self::NAMES[at].1),
+            Err(_) => write!(f, "TYPE{}", self.0),
         }
     }
 }
 
-impl FromStr for Type {
-    type Err = ();
+/// The text names no record type, class or response code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown name")]
+pub struct UnknownNameError;
 
-    fn from_str(text: &str) -> Result<Self, ()> {
+/// A name in any case, `*` for ANY, or `TYPE` and a number.
+impl FromStr for Type {
+    type Err = UnknownNameError;
+
+    fn from_str(text: &str) -> Result<Self, UnknownNameError> {
         let upper = text.to_ascii_uppercase();
-        let numbered = upper.strip_prefix("TYPE").and_then(|number| number.parse().ok());
-        match numbered
-            .or_else(|| UNNAMED.iter().find(|(_, name)| *name == upper).map(|(number, _)| *number))
-        {
-            Some(number) => Ok(Self(number)),
-            None => RecordType::from_str(&upper).map(|known| Self(known.into())).map_err(|_| ()),
+        if let Some(number) = upper.strip_prefix("TYPE").and_then(|number| number.parse().ok()) {
+            return Ok(Self(number));
         }
+        let name = if upper == "*" { "ANY" } else { &*upper };
+        let found = Self::NAMES.iter().find(|(_, known)| *known == name);
+        found.map(|(number, _)| Self(*number)).ok_or(UnknownNameError)
     }
 }
 
@@ -141,7 +189,7 @@ impl Rcode {
         (Self(23), "BADCOOKIE"),
     ];
 
-    /// The mnemonic, where there is one.
+    /// The mnemonic; `None` for a code without a name.
     pub fn name(self) -> Option<&'static str> {
         Self::NAMES.iter().find(|(rcode, _)| *rcode == self).map(|(_, name)| *name)
     }
@@ -157,13 +205,42 @@ impl fmt::Display for Rcode {
 }
 
 impl FromStr for Rcode {
-    type Err = ();
+    type Err = UnknownNameError;
 
-    fn from_str(text: &str) -> Result<Self, ()> {
+    fn from_str(text: &str) -> Result<Self, UnknownNameError> {
         Self::NAMES
             .iter()
             .find(|(_, name)| name.eq_ignore_ascii_case(text))
             .map(|(rcode, _)| *rcode)
-            .ok_or(())
+            .ok_or(UnknownNameError)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hickory_proto::rr::RecordType;
+
+    use super::*;
+
+    #[test]
+    fn types_have_the_names_that_hickory_gives_them() {
+        for number in 0..=u16::MAX {
+            let known = RecordType::from(number);
+            let ours = Type(number).to_string();
+            if !matches!(known, RecordType::Unknown(_)) {
+                assert_eq!(ours, known.to_string(), "{number}");
+            }
+            assert_eq!(ours.parse(), Ok(Type(number)));
+        }
+        assert_eq!(
+            ["aaaa", "*", "type5"].map(str::parse),
+            [Type::AAAA, Type::ANY, Type(5)].map(Ok)
+        );
+        assert_eq!("BOGUS".parse::<Type>(), Err(UnknownNameError));
+    }
+
+    #[test]
+    fn the_table_is_in_order() {
+        assert!(Type::NAMES.is_sorted_by_key(|(number, _)| *number));
     }
 }

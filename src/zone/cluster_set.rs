@@ -1,5 +1,5 @@
-//! Whose Services: a cluster has its own, and may have those that a set of clusters shares
-//! (KEP-1645). Neither shows in the other's zones.
+//! The two kinds of zones: those of the cluster's own Services, and those of the Services that a set
+//! of clusters shares (KEP-1645). No Service of one kind is visible in a zone of the other.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ZoneKind {
@@ -7,7 +7,7 @@ pub(super) enum ZoneKind {
     ClusterSet,
 }
 
-/// One of each.
+/// One value for each kind of zone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PerZoneKind<T> {
     pub(super) cluster: T,
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn each_plane_has_what_is_its_own_and_a_serial_for_it() {
+    fn cluster_and_cluster_set_have_their_own_records_and_serials() {
         let mut index = Index::default();
         let zones = ["cluster.local", "clusterset.local"].map(|zone| zone.parse::<Name>().unwrap());
         let multicluster = vec![zones[1].clone()];
@@ -66,9 +66,11 @@ mod tests {
         let zone = Zone::new(index.store(), settings);
         let namespace = ModelNamespace { name: "ns".into(), labels: Box::default() };
         index.apply(Change::Upsert(Object::Namespace(namespace)), 1);
-        Kind::ALL.into_iter().for_each(|kind| index.apply(Change::Synced(kind), 2));
+        Kind::ALL.into_iter().for_each(|kind| {
+            index.apply(Change::Synced(kind), 2);
+        });
 
-        // What is found, and the serial, in the cluster's zone and in the set's.
+        // Whether records are found, and the serial: in the cluster's zone, then in the set's.
         let mut time = 2;
         let mut check = |change: Change, expected: [(bool, u32); 2]| {
             time += 1;
@@ -94,7 +96,7 @@ mod tests {
         check(Change::Upsert(slice(None, Some("db"))), [(false, 2), (true, 4)]);
         check(Change::Upsert(slice(None, Some("db"))), [(false, 2), (true, 4)]);
         check(Change::Upsert(headless(false)), [(false, 6), (true, 4)]);
-        // One slice of both, then of one of them, then of neither.
+        // One slice of both Services, then of one of them, then of another one.
         check(Change::Upsert(slice(Some("db"), Some("db"))), [(true, 7), (true, 7)]);
         check(Change::Upsert(slice(Some("db"), None)), [(true, 8), (false, 8)]);
         check(Change::Upsert(slice(Some("db"), Some("other"))), [(true, 9), (false, 9)]);

@@ -1,4 +1,4 @@
-//! From facts to records: what a Service, one of its ports and one of its endpoints answer.
+//! From facts to records: the answers of a Service, its ports and its endpoints.
 
 use std::{borrow::Cow, collections::HashMap, net::IpAddr, sync::Arc};
 
@@ -6,69 +6,43 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::{
     limits,
-    model::{Addressing, Endpoint, EndpointSlice, Protocol, Service},
-    wire::{Name, Owner, Rdatas, RecordSet, Sets, Spelled, Type},
+    model::{Addressing, Endpoint, EndpointSlice, Service},
+    wire::{Owner, Rdatas, RecordSet, Sets, Spelled, Type},
 };
 
 use super::{
-    Found,
+    alias::Alias,
+    answer::Found,
     cluster_set::ZoneKind,
+    endpoint_label::{EndpointLabel, EndpointMatcher},
     key::ServiceKey,
-    labels::{address_of_label, dashed, given_label, is_labels},
+    labels::{dashed, given_label, is_labels},
+    selection::{Selection, ZonePreference},
 };
 
-/// All that is said of a Service, published as one.
+/// All facts about a Service, published as one entry.
 #[derive(Debug)]
 pub(super) struct ServiceEntry {
     zone_kind: ZoneKind,
     key: ServiceKey,
-    /// `None` where there are only slices: they answer PTR, nothing else.
+    /// `None` if there are only slices. They give PTR records and nothing else.
     pub(super) service: Option<Arc<Service>>,
     /// By name.
     pub(super) slices: Box<[Arc<EndpointSlice>]>,
-    /// The addresses of the bare name: what is asked most is ready to send.
+    /// The address records of the Service's own name, ready to send, because they are queried most.
     pub(super) v4: Rdatas,
     pub(super) v6: Rdatas,
     alias: Option<Alias>,
 }
 
-/// Where an ExternalName points to.
-#[derive(Clone, Debug)]
-pub(super) struct Alias {
-    pub(super) rdata: Rdatas,
-    target: Name,
-}
-
-/// What of a Service is asked for.
-#[derive(Clone, Copy)]
-pub(super) enum Part<'q> {
-    Whole,
-    /// Without their underscores; empty matches every one.
-    Port {
-        port: &'q [u8],
-        protocol: &'q [u8],
-    },
-    /// An endpoint's label, and in the cluster set that of the cluster it is in.
-    Endpoint {
-        label: &'q [u8],
-        cluster: Option<&'q [u8]>,
-    },
-    /// The endpoints in a topology zone, whose name may have dots: its labels in wire form. Where
-    /// there are none, all with `prefer`.
-    Zonal {
-        zone: &'q [u8],
-        prefer: bool,
-    },
-}
-
-/// How a view shows records.
+/// How a view presents records.
 pub(super) struct Scope<'q> {
     pub(super) ttl: u32,
     /// The zone in the client's spelling.
     pub(super) zone: &'q Spelled,
-    /// Whose Services are in the zone.
+    /// Which Services are in the zone.
     pub(super) zone_kind: ZoneKind,
-    /// What stands between a Service's name and the zone, in wire form.
+    /// The labels between a Service's name and the zone, in wire form.
     pub(super) subdomain: &'static [u8],
     pub(super) pod_names: bool,
     pub(super) no_endpoints: bool,
@@ -78,17 +52,10 @@ pub(super) struct Scope<'q> {
 }
 
 /// A host of SRV records: the Service itself, or an endpoint.
-pub(super) struct Target<'e> {
-    pub(super) label: Option<Label<'e>>,
+pub(super) struct SrvHost<'e> {
+    pub(super) label: Option<EndpointLabel<'e>>,
     pub(super) addresses: SmallVec<[IpAddr; 2]>,
     pub(super) ports: SmallVec<[Option<u16>; 4]>,
-}
-
-/// An endpoint's own label, and in the cluster set that of the cluster it is in.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Label<'e> {
-    text: Cow<'e, str>,
-    cluster: Option<&'e str>,
 }
 
 impl ServiceEntry {
@@ -140,7 +107,7 @@ impl ServiceEntry {
         self.service.as_ref().is_some_and(|service| service.addressing == Addressing::Headless)
     }
 
-    /// The target of an ExternalName, where it is a name.
+    /// The target of an ExternalName Service, if it is a valid name.
     pub(super) fn alias(&self) -> Option<Rdatas> {
         self.alias.as_ref().map(|alias| alias.rdata.clone())
     }
@@ -156,7 +123,7 @@ impl ServiceEntry {
         &self,
         address: IpAddr,
         pod_names: bool,
-    ) -> impl Iterator<Item = Label<'_>> {
+    ) -> impl Iterator<Item = EndpointLabel<'_>> {
         let with_address =
             self.endpoints().filter(move |(_, endpoint)| endpoint.address == address);
         with_address.map(move |(slice, endpoint)| self.label(slice, endpoint, pod_names))
@@ -167,13 +134,13 @@ impl ServiceEntry {
         slice: &'e EndpointSlice,
         endpoint: &'e Endpoint,
         pod_names: bool,
-    ) -> Label<'e> {
+    ) -> EndpointLabel<'e> {
         let text = given_label(endpoint, pod_names)
             .map_or_else(|| dashed(endpoint.address).into(), Cow::Borrowed);
-        Label { text, cluster: self.cluster_of(slice) }
+        EndpointLabel { text, cluster: self.cluster_of(slice) }
     }
 
-    /// The label between an endpoint's own and its Service's.
+    /// The label of the cluster, which follows the endpoint's label in a zone of the cluster set.
     fn cluster_of<'e>(&self, slice: &'e EndpointSlice) -> Option<&'e str> {
         match self.zone_kind {
             ZoneKind::Cluster => None,
@@ -181,34 +148,39 @@ impl ServiceEntry {
         }
     }
 
-    /// What the Service answers; Kubernetes DNS-Based Service Discovery 1.1.0 §2.3–2.5.
-    pub(super) fn answer(&self, part: Part<'_>, qtype: Type, scope: &Scope<'_>) -> Found {
+    /// The answer of the Service (Kubernetes DNS-Based Service Discovery 1.1.0 §2.3–2.5).
+    pub(super) fn answer(&self, part: Selection<'_>, qtype: Type, scope: &Scope<'_>) -> Found {
         let Some(service) = &self.service else { return Found::NoName };
         let unknown = !scope.no_endpoints && !scope.endpoints_known;
         let has_endpoints = !scope.no_endpoints && self.endpoints().next().is_some();
         match (&service.addressing, part) {
-            (Addressing::ExternalName(_), Part::Whole) => self.alias_answer(qtype, scope),
-            (Addressing::ExternalName(_), _) | (Addressing::ClusterIps(_), Part::Zonal { .. }) => {
-                Found::NoName
-            }
+            (Addressing::ExternalName(_), Selection::Service) => self.alias_answer(qtype, scope),
+            (Addressing::ExternalName(_), _)
+            | (Addressing::ClusterIps(_), Selection::Zonal { .. }) => Found::NoName,
             (Addressing::ClusterIps(_), _) if scope.ignore_empty && unknown => Found::Unsynced,
-            (Addressing::Headless, _) | (_, Part::Endpoint { .. }) if unknown => Found::Unsynced,
-            (_, Part::Zonal { zone, prefer }) => self.zonal(zone, prefer, qtype, scope),
+            (Addressing::Headless, _) | (_, Selection::Endpoint { .. }) if unknown => {
+                Found::Unsynced
+            }
+            (_, Selection::Zonal { zone, preference }) => {
+                self.zonal(zone, preference, qtype, scope)
+            }
             (Addressing::ClusterIps(_), _) if scope.ignore_empty && !has_endpoints => Found::NoName,
-            (Addressing::Headless, _) | (_, Part::Endpoint { .. }) if !has_endpoints => {
+            (Addressing::Headless, _) | (_, Selection::Endpoint { .. }) if !has_endpoints => {
                 Found::NoName
             }
-            (_, Part::Whole) if qtype == Type::A => Found::set(qtype, scope.ttl, self.v4.clone()),
-            (_, Part::Whole) if qtype == Type::AAAA => {
+            (_, Selection::Service) if qtype == Type::A => {
+                Found::set(qtype, scope.ttl, self.v4.clone())
+            }
+            (_, Selection::Service) if qtype == Type::AAAA => {
                 Found::set(qtype, scope.ttl, self.v6.clone())
             }
-            (Addressing::ClusterIps(ips), Part::Whole | Part::Port { .. }) => {
+            (Addressing::ClusterIps(ips), Selection::Service | Selection::Port { .. }) => {
                 let ports = service
                     .ports
                     .iter()
                     .filter(|port| part.has_port(&port.name, port.protocol))
                     .map(|port| Some(port.port));
-                let target = Target {
+                let target = SrvHost {
                     label: None,
                     addresses: ips.iter().copied().collect(),
                     ports: ports.collect(),
@@ -223,27 +195,36 @@ impl ServiceEntry {
         self.alias.as_ref().map_or(Found::NoName, |alias| alias.answer(qtype, scope.ttl))
     }
 
-    /// The name is there with whatever zone it names: a zone without endpoints and a misspelled one
-    /// are the same.
-    fn zonal(&self, zone: &[u8], prefer: bool, qtype: Type, scope: &Scope<'_>) -> Found {
+    /// The name exists for every zone, because a misspelled zone looks like a zone without endpoints.
+    fn zonal(
+        &self,
+        zone: &[u8],
+        preference: ZonePreference,
+        qtype: Type,
+        scope: &Scope<'_>,
+    ) -> Found {
         let is_there = |_: &EndpointSlice, endpoint: &Endpoint| {
             endpoint.zone.as_deref().is_some_and(|name| is_labels(name, zone))
         };
-        let mut targets = self.targets(Part::Whole, scope, is_there);
-        if targets.is_empty() && prefer {
-            targets = self.targets(Part::Whole, scope, |_, _| true);
+        let mut targets = self.targets(Selection::Service, scope, is_there);
+        if targets.is_empty() && preference == ZonePreference::Prefer {
+            targets = self.targets(Selection::Service, scope, |_, _| true);
         }
         if targets.is_empty() {
             Found::NoData
         } else {
-            self.targets_answer(targets, Part::Whole, qtype, scope)
+            self.targets_answer(targets, Selection::Service, qtype, scope)
         }
     }
 
-    pub(super) fn endpoint_targets(&self, part: Part<'_>, scope: &Scope<'_>) -> Vec<Target<'_>> {
+    pub(super) fn endpoint_targets(
+        &self,
+        part: Selection<'_>,
+        scope: &Scope<'_>,
+    ) -> Vec<SrvHost<'_>> {
         let wanted = match part {
-            Part::Endpoint { label, cluster } => Some((Wanted::new(label), cluster)),
-            Part::Whole | Part::Port { .. } | Part::Zonal { .. } => None,
+            Selection::Endpoint { label, cluster } => Some((EndpointMatcher::new(label), cluster)),
+            Selection::Service | Selection::Port { .. } | Selection::Zonal { .. } => None,
         };
         self.targets(part, scope, |slice, endpoint| {
             wanted.as_ref().is_none_or(|(wanted, cluster)| {
@@ -258,10 +239,10 @@ impl ServiceEntry {
 
     fn targets(
         &self,
-        part: Part<'_>,
+        part: Selection<'_>,
         scope: &Scope<'_>,
         is_wanted: impl Fn(&EndpointSlice, &Endpoint) -> bool,
-    ) -> Vec<Target<'_>> {
+    ) -> Vec<SrvHost<'_>> {
         let ports = |slice: &EndpointSlice| {
             slice
                 .ports
@@ -272,7 +253,7 @@ impl ServiceEntry {
         };
         self.endpoints()
             .filter(|(slice, endpoint)| is_wanted(slice, endpoint))
-            .map(|(slice, endpoint)| Target {
+            .map(|(slice, endpoint)| SrvHost {
                 label: Some(self.label(slice, endpoint, scope.pod_names)),
                 addresses: smallvec![endpoint.address],
                 ports: ports(slice),
@@ -282,12 +263,12 @@ impl ServiceEntry {
 
     pub(super) fn targets_answer(
         &self,
-        mut targets: Vec<Target<'_>>,
-        part: Part<'_>,
+        mut targets: Vec<SrvHost<'_>>,
+        part: Selection<'_>,
         qtype: Type,
         scope: &Scope<'_>,
     ) -> Found {
-        if let Part::Port { .. } = part {
+        if let Selection::Port { .. } = part {
             targets.retain(|target| !target.ports.is_empty());
         }
         if targets.is_empty() {
@@ -304,9 +285,9 @@ impl ServiceEntry {
         }
     }
 
-    /// One record for each host and port (RFC 2782), and the hosts' addresses. The weights of all
-    /// addresses and ports share 100, each at least 1, as CoreDNS has it.
-    fn srv(&self, targets: Vec<Target<'_>>, scope: &Scope<'_>) -> Found {
+    /// One record for each host and port (RFC 2782), and the addresses of the hosts. The weights of
+    /// all addresses and ports add up to about 100, and each is at least 1, as in CoreDNS.
+    fn srv(&self, targets: Vec<SrvHost<'_>>, scope: &Scope<'_>) -> Found {
         let shares: usize =
             targets.iter().map(|target| target.addresses.len() * target.ports.len()).sum();
         let weight = (100 / shares.max(1)).max(1) as u16;
@@ -334,16 +315,17 @@ impl ServiceEntry {
         }
     }
 
-    /// `label.web.ns.svc.ZONE`; `None` where it is no name.
+    /// `label.web.ns.svc.ZONE`; `None` if the name is too long.
     pub(super) fn target_name(
         &self,
-        label: Option<&Label<'_>>,
+        label: Option<&EndpointLabel<'_>>,
         scope: &Scope<'_>,
     ) -> Option<Vec<u8>> {
-        self.name_under(label.into_iter().flat_map(Label::texts), scope)
+        self.name_under(label.into_iter().flat_map(EndpointLabel::texts), scope)
     }
 
-    /// A name of these labels under the Service's own; `None` where it is no name.
+    /// A name of these labels under the Service's own name; `None` if a label or the name is too
+    /// long.
     pub(super) fn name_under<'l>(
         &self,
         labels: impl IntoIterator<Item = &'l str>,
@@ -364,88 +346,7 @@ impl ServiceEntry {
     }
 }
 
-impl Alias {
-    /// `None` for what no CNAME may point to: an address, or what is no name.
-    pub(super) fn new(target: &str) -> Option<Self> {
-        let spelled =
-            target.parse::<Spelled>().ok().filter(|_| target.parse::<IpAddr>().is_err())?;
-        Some(Self { rdata: Rdatas::one(spelled.wire()), target: Name::from_wire(spelled.wire())? })
-    }
-
-    pub(super) fn answer(&self, qtype: Type, ttl: u32) -> Found {
-        match qtype {
-            Type::A | Type::AAAA | Type::CNAME => self.lead(qtype, ttl),
-            // CoreDNS says so; the types that a cluster's clients ask for are the others.
-            _ => Found::NoData,
-        }
-    }
-
-    /// An alias leads on whatever type is asked for (RFC 1034 §3.6.2).
-    pub(super) fn lead(&self, qtype: Type, ttl: u32) -> Found {
-        let cname = RecordSet::new(Owner::Question, Type::CNAME, ttl, self.rdata.clone());
-        if qtype == Type::CNAME {
-            return Found::Records { answer: smallvec![cname], additional: Sets::new() };
-        }
-        Found::Alias { cname, target: self.target.clone() }
-    }
-}
-
-impl<'q> Part<'q> {
-    /// Of two labels; `_._` stands for every port, and so for the Service.
-    pub(super) fn port(port: &'q [u8], protocol: &'q [u8]) -> Self {
-        match (without_underscore(port), without_underscore(protocol)) {
-            (b"", b"") => Self::Whole,
-            (port, protocol) => Self::Port { port, protocol },
-        }
-    }
-
-    pub(super) fn has_port(self, name: &str, protocol: Protocol) -> bool {
-        let matches = |wanted: &[u8], is: &str| {
-            wanted.is_empty() || is.as_bytes().eq_ignore_ascii_case(wanted)
-        };
-        match self {
-            Self::Port { port, protocol: wanted } => {
-                matches(port, name) && matches(wanted, protocol.label())
-            }
-            Self::Whole | Self::Endpoint { .. } | Self::Zonal { .. } => true,
-        }
-    }
-}
-
-/// `_http` and `http` both name the port `http`; `_` names every one.
-fn without_underscore(label: &[u8]) -> &[u8] {
-    label.strip_prefix(b"_").unwrap_or(label)
-}
-
-/// An endpoint's label as it is asked for, and the address that it may stand for.
-struct Wanted<'q> {
-    label: &'q [u8],
-    address: Option<IpAddr>,
-}
-
-impl<'q> Wanted<'q> {
-    fn new(label: &'q [u8]) -> Self {
-        let text = std::str::from_utf8(label).unwrap_or_default();
-        let address = address_of_label(text).filter(|address| dashed(*address) == text);
-        Self { label, address }
-    }
-
-    fn is(&self, endpoint: &Endpoint, pod_names: bool) -> bool {
-        match given_label(endpoint, pod_names) {
-            Some(given) => given.as_bytes().eq_ignore_ascii_case(self.label),
-            None => self.address == Some(endpoint.address),
-        }
-    }
-}
-
-impl Label<'_> {
-    /// From the left.
-    fn texts(&self) -> impl Iterator<Item = &str> {
-        [Some(&*self.text), self.cluster].into_iter().flatten()
-    }
-}
-
-/// Addresses of the type's family as record data.
+/// The addresses of the type's family, as record data.
 pub(super) fn address_data(rtype: Type, addresses: &[IpAddr]) -> Rdatas {
     let octets = |address: &IpAddr| -> Option<SmallVec<[u8; 16]>> {
         match address {
@@ -457,21 +358,21 @@ pub(super) fn address_data(rtype: Type, addresses: &[IpAddr]) -> Rdatas {
     addresses.iter().filter_map(octets).collect()
 }
 
-/// In the order of their first mention.
+/// Each address once, in the order of first occurrence.
 pub(super) fn distinct(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
     let mut seen = std::collections::HashSet::new();
     addresses.filter(|address| seen.insert(*address)).collect()
 }
 
-/// Targets of one label become one, with every address and port once: a host in several slices, or
-/// of both families.
-fn merged(targets: Vec<Target<'_>>) -> Vec<Target<'_>> {
-    let mut merged: Vec<Target<'_>> = Vec::with_capacity(targets.len());
+/// Merges hosts with the same label, so that each address and port occurs once. A host may be in
+/// several slices, and in both families.
+fn merged(targets: Vec<SrvHost<'_>>) -> Vec<SrvHost<'_>> {
+    let mut merged: Vec<SrvHost<'_>> = Vec::with_capacity(targets.len());
     let mut places = HashMap::new();
     for target in targets {
         let place = *places.entry(target.label.clone()).or_insert(merged.len());
         if place == merged.len() {
-            merged.push(Target {
+            merged.push(SrvHost {
                 label: target.label,
                 addresses: SmallVec::new(),
                 ports: SmallVec::new(),

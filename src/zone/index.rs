@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    ops::BitOr,
+    ops::BitOrAssign,
     sync::Arc,
 };
 
@@ -13,80 +13,74 @@ use crate::model::{Addressing, Change, EndpointSlice, Key, Kind, Namespace, Obje
 use super::{
     cluster_set::{PerZoneKind, ZoneKind},
     derive::ServiceEntry,
+    exposed::ExposedObjects,
     key::{ServiceKey, lower, service_key},
-    outside,
-    store::{Store, Touched},
+    store::{Batch, Store},
 };
+
+/// The zones whose records a change altered. Each of them has a serial of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// The cluster's own zones.
+    pub cluster: bool,
+    /// The zones of the Services that a set of clusters shares.
+    pub cluster_set: bool,
+    /// The zones for clients outside of the cluster.
+    pub outside: bool,
+}
+
+impl Changed {
+    fn in_zone_kind(zone_kind: ZoneKind) -> Self {
+        Self {
+            cluster: zone_kind == ZoneKind::Cluster,
+            cluster_set: zone_kind == ZoneKind::ClusterSet,
+            outside: false,
+        }
+    }
+}
+
+impl BitOrAssign for Changed {
+    fn bitor_assign(&mut self, other: Self) {
+        self.cluster |= other.cluster;
+        self.cluster_set |= other.cluster_set;
+        self.outside |= other.outside;
+    }
+}
 
 /// Owned by the one task that reads a source's changes.
 #[derive(Debug, Default)]
 pub struct Index {
     store: Arc<Store>,
-    /// What is known of each kind, for the sweep after a full list.
+    /// The known objects of each kind, for the sweep after a full list.
     slices: HashMap<Key, Arc<EndpointSlice>, RandomState>,
     pods: HashMap<Key, Pod, RandomState>,
     services: HashMap<Key, Arc<Service>, RandomState>,
     namespaces: HashMap<Key, Namespace, RandomState>,
-    /// What only clients outside of the cluster are told of.
-    outside: outside::Objects,
-    /// Names of Nodes, each held once: every endpoint has one.
+    /// Objects that only the zones for clients outside of the cluster use.
+    outside: ExposedObjects,
+    /// Names of Nodes, each held once, because every endpoint has one.
     nodes: HashSet<Arc<str>, RandomState>,
-    /// Kinds that are being listed anew, with the keys that were known and not yet seen again.
+    /// Kinds that are being listed again, with the known keys that the list has not shown yet.
     unseen: HashMap<Kind, HashSet<Key, RandomState>, RandomState>,
-    touched: Touched,
-}
-
-/// The zones whose answers a change may alter.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Changed {
-    cluster: bool,
-    cluster_set: bool,
-    /// The zones for clients outside of the cluster.
-    outside: bool,
-}
-
-impl Changed {
-    const NOTHING: Self = Self { cluster: false, cluster_set: false, outside: false };
-
-    fn cluster(cluster: bool) -> Self {
-        Self { cluster, ..Self::NOTHING }
-    }
-
-    fn cluster_set(cluster_set: bool) -> Self {
-        Self { cluster_set, ..Self::NOTHING }
-    }
-
-    fn outside(outside: bool) -> Self {
-        Self { outside, ..Self::NOTHING }
-    }
-}
-
-impl BitOr for Changed {
-    type Output = Self;
-
-    fn bitor(self, other: Self) -> Self {
-        Self {
-            cluster: self.cluster | other.cluster,
-            cluster_set: self.cluster_set | other.cluster_set,
-            outside: self.outside | other.outside,
-        }
-    }
+    /// Entries that are published and not yet in the store's snapshot.
+    batch: Batch,
 }
 
 impl Index {
-    /// What readers read.
+    /// The facts as readers see them.
     pub fn store(&self) -> Arc<Store> {
         Arc::clone(&self.store)
     }
 
-    /// Whether a Service is headless; `None` where there is none.
+    /// Whether a Service is headless; `None` if there is no such Service.
     pub fn is_headless(&self, namespace: &str, service: &str) -> Option<bool> {
         let service = self.services.get(&Key::new(Kind::Service, namespace, service))?;
         Some(service.addressing == Addressing::Headless)
     }
 
-    /// Takes a change; `unix_seconds` becomes the zone's serial if DNS shows it.
-    pub fn apply(&mut self, change: Change, unix_seconds: u32) {
+    /// Applies and publishes a change. `unix_seconds` becomes the serial of the zones that the
+    /// change alters, which are returned.
+    pub fn apply(&mut self, change: Change, unix_seconds: u32) -> Changed {
         let changed = match change {
             Change::Upsert(object) => {
                 let key = object.key();
@@ -98,23 +92,13 @@ impl Index {
             Change::Remove(key) => self.remove(&key),
             Change::Relist(kind) => {
                 self.unseen.insert(kind, self.known(kind));
-                Changed::NOTHING
+                Changed::default()
             }
-            Change::Synced(kind) => {
-                let news = !self.store.is_synced(kind);
-                let swept = self.sweep(kind);
-                self.store.mark_synced(kind);
-                swept
-                    | Changed {
-                        cluster: news && kind != Kind::ServiceImport,
-                        cluster_set: news && kind != Kind::Service,
-                        outside: news,
-                    }
-            }
-            Change::Caused { .. } => Changed::NOTHING,
+            Change::Synced(kind) => self.synced(kind),
+            Change::Caused { .. } => Changed::default(),
             Change::Refused(kind, reason) => {
                 self.store.mark_refused(kind, reason);
-                Changed::NOTHING
+                Changed::default()
             }
             Change::Forget(kind) => {
                 self.store.mark_unsynced(kind);
@@ -123,10 +107,24 @@ impl Index {
             }
         };
         let zones = PerZoneKind { cluster: changed.cluster, set: changed.cluster_set };
-        self.store.commit(&mut self.touched, &zones, unix_seconds);
+        self.store.commit(&mut self.batch, &zones, unix_seconds);
         if changed.outside {
             self.store.outside.changed(unix_seconds);
         }
+        changed
+    }
+
+    /// A whole list has been read. The first one of a kind makes names known that were unsynced.
+    fn synced(&mut self, kind: Kind) -> Changed {
+        let first = !self.store.is_synced(kind);
+        let mut changed = self.sweep(kind);
+        self.store.mark_synced(kind);
+        changed |= Changed {
+            cluster: first && kind != Kind::ServiceImport,
+            cluster_set: first && kind != Kind::Service,
+            outside: first,
+        };
+        changed
     }
 
     fn known(&self, kind: Kind) -> HashSet<Key, RandomState> {
@@ -146,63 +144,70 @@ impl Index {
     fn sweep(&mut self, kind: Kind) -> Changed {
         let mut gone: Vec<_> = self.unseen.remove(&kind).into_iter().flatten().collect();
         gone.sort_unstable();
-        gone.iter().fold(Changed::NOTHING, |changed, key| changed | self.remove(key))
+        let mut changed = Changed::default();
+        for key in &gone {
+            changed |= self.remove(key);
+        }
+        changed
     }
 
     fn upsert(&mut self, key: Key, object: Object) -> Changed {
         match object {
-            Object::Namespace(namespace) => {
-                let changed = replaced(&mut self.namespaces, key, namespace, |namespace| {
-                    self.store.publish_namespace(
-                        &lower(&namespace.name),
-                        Some(namespace.clone()),
-                        &mut self.touched,
-                    );
-                });
-                Changed { cluster: changed, cluster_set: changed, outside: false }
-            }
-            Object::Service(service) => {
-                let service = Arc::new(service);
-                if self.services.get(&key) == Some(&service) {
-                    return Changed::NOTHING;
-                }
-                let old = self.services.insert(key, Arc::clone(&service));
-                let outside = [old.as_ref(), Some(&service)]
-                    .into_iter()
-                    .flatten()
-                    .any(|service| service.shows_outside());
-                self.publish_service(
-                    &service.namespace,
-                    &service.name,
-                    old.as_ref(),
-                    Some(&service),
-                );
-                Changed { cluster: true, cluster_set: false, outside }
-            }
+            Object::Namespace(namespace) => self.upsert_namespace(key, namespace),
+            Object::Service(service) => self.upsert_service(key, &Arc::new(service)),
+            Object::ServiceImport(service) => self.upsert_import(key, Arc::new(service)),
             Object::EndpointSlice(slice) => self.upsert_slice(key, slice),
-            Object::Pod(pod) => {
-                let old = self.pods.get(&key);
-                let changed = old != Some(&pod);
-                if changed {
-                    self.store.publish_pod(old, Some(&pod));
-                    self.pods.insert(key, pod);
-                }
-                Changed::cluster(changed)
-            }
-            Object::ServiceImport(service) => {
-                let service = Arc::new(service);
-                if self.services.get(&key) == Some(&service) {
-                    return Changed::NOTHING;
-                }
-                self.publish(ZoneKind::ClusterSet, &service.namespace, &service.name, |entry| {
-                    entry.service = Some(Arc::clone(&service));
-                });
-                self.services.insert(key, service);
-                Changed::cluster_set(true)
-            }
+            Object::Pod(pod) => self.upsert_pod(key, pod),
             // Every other kind matters only for clients outside of the cluster.
-            object => Changed::outside(self.outside.upsert(key, object, &self.store.outside)),
+            object => {
+                let outside = self.outside.upsert(key, object, &self.store.outside);
+                Changed { outside, ..Changed::default() }
+            }
         }
+    }
+
+    fn upsert_namespace(&mut self, key: Key, namespace: Namespace) -> Changed {
+        let changed = self.namespaces.get(&key) != Some(&namespace);
+        if changed {
+            let label = lower(&namespace.name);
+            self.store.publish_namespace(&label, Some(namespace.clone()), &mut self.batch);
+            self.namespaces.insert(key, namespace);
+        }
+        Changed { cluster: changed, cluster_set: changed, outside: false }
+    }
+
+    fn upsert_service(&mut self, key: Key, service: &Arc<Service>) -> Changed {
+        if self.services.get(&key) == Some(service) {
+            return Changed::default();
+        }
+        let old = self.services.insert(key, Arc::clone(service));
+        self.publish_service(&service.namespace, &service.name, old.as_ref(), Some(service));
+        let outside = [old.as_ref(), Some(service)]
+            .into_iter()
+            .flatten()
+            .any(|service| service.shows_outside());
+        Changed { cluster: true, cluster_set: false, outside }
+    }
+
+    fn upsert_import(&mut self, key: Key, service: Arc<Service>) -> Changed {
+        if self.services.get(&key) == Some(&service) {
+            return Changed::default();
+        }
+        self.publish(ZoneKind::ClusterSet, &service.namespace, &service.name, |entry| {
+            entry.service = Some(Arc::clone(&service));
+        });
+        self.services.insert(key, service);
+        Changed::in_zone_kind(ZoneKind::ClusterSet)
+    }
+
+    fn upsert_pod(&mut self, key: Key, pod: Pod) -> Changed {
+        let old = self.pods.get(&key);
+        if old == Some(&pod) {
+            return Changed::default();
+        }
+        self.store.publish_pod(old, Some(&pod));
+        self.pods.insert(key, pod);
+        Changed::in_zone_kind(ZoneKind::Cluster)
     }
 
     fn upsert_slice(&mut self, key: Key, mut slice: EndpointSlice) -> Changed {
@@ -210,46 +215,40 @@ impl Index {
             *node = self.shared(node);
         }
         let slice = Arc::new(slice);
-        // What is published is what is kept here: a slice that is told of anew stays the same one.
+        // An equal slice keeps the published allocation, by which `Draft::drop_slice` finds it.
         if self.slices.get(&key) == Some(&slice) {
-            return Changed::NOTHING;
+            return Changed::default();
         }
         let old = self.slices.insert(key, Arc::clone(&slice));
-        let mut changed = Changed::NOTHING;
+        let mut changed = Changed::default();
         for (zone_kind, service) in old
             .iter()
-            .flat_map(|old| places(old))
-            .filter(|place| !places(&slice).any(|other| other == *place))
+            .flat_map(|old| services_of(old))
+            .filter(|service| !services_of(&slice).any(|other| other == *service))
         {
-            let moved = old.as_ref().expect("it has places");
+            let moved = old.as_ref().expect("only an old slice has Services to leave");
             self.publish(zone_kind, &moved.namespace, service, |entry| entry.drop_slice(moved));
-            changed = changed | self.endpoints_changed(zone_kind, moved);
+            changed |= self.endpoints_changed(zone_kind, moved);
         }
-        for (zone_kind, service) in places(&slice) {
+        for (zone_kind, service) in services_of(&slice) {
             self.publish(zone_kind, &slice.namespace, service, |entry| {
                 if let Some(old) = &old {
                     entry.drop_slice(old);
                 }
                 entry.slices.push(Arc::clone(&slice));
             });
-            changed = changed | self.endpoints_changed(zone_kind, &slice);
+            changed |= self.endpoints_changed(zone_kind, &slice);
         }
         changed
     }
 
-    /// The effect of changed endpoints of a Service in a zone of this kind.
+    /// The effect of a change of the slice's endpoints in one kind of zone.
     fn endpoints_changed(&self, zone_kind: ZoneKind, slice: &EndpointSlice) -> Changed {
-        match zone_kind {
-            ZoneKind::Cluster => Changed {
-                cluster: true,
-                cluster_set: false,
-                outside: self.endpoints_show_outside(slice),
-            },
-            ZoneKind::ClusterSet => Changed::cluster_set(true),
-        }
+        let outside = zone_kind == ZoneKind::Cluster && self.endpoints_show_outside(slice);
+        Changed { outside, ..Changed::in_zone_kind(zone_kind) }
     }
 
-    /// Whether it matters outside which endpoints the slice's Service has.
+    /// Whether the zones for clients outside depend on the endpoints of the slice's Service.
     fn endpoints_show_outside(&self, slice: &EndpointSlice) -> bool {
         let Some(service) = &slice.service else { return false };
         let service = self.services.get(&Key::new(Kind::Service, &slice.namespace, service));
@@ -262,44 +261,44 @@ impl Index {
         match key.kind {
             Kind::Namespace => {
                 let known = self.namespaces.remove(key).is_some();
-                self.store.publish_namespace(&lower(&key.name), None, &mut self.touched);
+                self.store.publish_namespace(&lower(&key.name), None, &mut self.batch);
                 Changed { cluster: known, cluster_set: known, outside: false }
             }
             Kind::Service => {
                 let old = self.services.remove(key);
                 self.publish_service(&key.namespace, &key.name, old.as_ref(), None);
-                Changed {
-                    cluster: old.is_some(),
-                    cluster_set: false,
-                    outside: old.is_some_and(|service| service.shows_outside()),
-                }
+                let outside = old.as_ref().is_some_and(|service| service.shows_outside());
+                Changed { cluster: old.is_some(), cluster_set: false, outside }
             }
-            Kind::EndpointSlice => {
-                let Some(old) = self.slices.remove(key) else { return Changed::NOTHING };
-                let mut changed = Changed::NOTHING;
-                for (zone_kind, service) in places(&old) {
-                    self.publish(zone_kind, &old.namespace, service, |entry| {
-                        entry.drop_slice(&old);
-                    });
-                    changed = changed | self.endpoints_changed(zone_kind, &old);
-                }
-                changed
-            }
+            Kind::EndpointSlice => self.remove_slice(key),
             Kind::ServiceImport => {
                 let known = self.services.remove(key).is_some();
                 self.publish(ZoneKind::ClusterSet, &key.namespace, &key.name, |entry| {
                     entry.service = None;
                 });
-                Changed::cluster_set(known)
+                Changed { cluster_set: known, ..Changed::default() }
             }
             Kind::Pod => {
                 let old = self.pods.remove(key);
                 self.store.publish_pod(old.as_ref(), None);
-                Changed::cluster(old.is_some())
+                Changed { cluster: old.is_some(), ..Changed::default() }
             }
             // Every other kind matters only for clients outside of the cluster.
-            _ => Changed::outside(self.outside.remove(key, &self.store.outside)),
+            _ => {
+                let outside = self.outside.remove(key, &self.store.outside);
+                Changed { outside, ..Changed::default() }
+            }
         }
+    }
+
+    fn remove_slice(&mut self, key: &Key) -> Changed {
+        let mut changed = Changed::default();
+        let Some(old) = self.slices.remove(key) else { return changed };
+        for (zone_kind, service) in services_of(&old) {
+            self.publish(zone_kind, &old.namespace, service, |entry| entry.drop_slice(&old));
+            changed |= self.endpoints_changed(zone_kind, &old);
+        }
+        changed
     }
 
     fn publish_service(
@@ -319,12 +318,12 @@ impl Index {
         }
     }
 
-    /// The name as it is held already.
+    /// The shared copy of a Node's name.
     fn shared(&mut self, name: &Arc<str>) -> Arc<str> {
         if let Some(held) = self.nodes.get(name) {
             return Arc::clone(held);
         }
-        // Names of Nodes that are gone are let go of now and then.
+        // At each power of two, drop the names that no endpoint uses any more.
         if self.nodes.len().is_power_of_two() {
             self.nodes.retain(|held| Arc::strong_count(held) > 1);
         }
@@ -332,7 +331,7 @@ impl Index {
         Arc::clone(name)
     }
 
-    /// Publishes a Service as `change` makes it of what was published before.
+    /// Applies `change` to a Service's published facts and publishes the result.
     fn publish(
         &mut self,
         zone_kind: ZoneKind,
@@ -340,7 +339,7 @@ impl Index {
         name: &str,
         change: impl FnOnce(&mut Draft),
     ) {
-        // A name that is no label cannot be asked for.
+        // No query can ask for a name that is not a valid label.
         let Some(key) = service_key(namespace, name) else { return };
         let old = self.store.service_in(zone_kind, &key);
         let mut draft = old.map_or_else(Draft::default, |old| Draft {
@@ -348,30 +347,15 @@ impl Index {
             slices: old.slices.to_vec(),
         });
         change(&mut draft);
-        self.store.publish(zone_kind, &key, draft.finish(zone_kind, &key), &mut self.touched);
+        self.store.publish(zone_kind, &key, draft.finish(zone_kind, &key), &mut self.batch);
     }
 }
 
-/// The Services that a slice is of.
-fn places(slice: &EndpointSlice) -> impl Iterator<Item = (ZoneKind, &str)> {
+/// The Services that a slice has endpoints of.
+fn services_of(slice: &EndpointSlice) -> impl Iterator<Item = (ZoneKind, &str)> {
     let own = slice.service.as_deref().map(|service| (ZoneKind::Cluster, service));
     own.into_iter()
         .chain(slice.import.as_ref().map(|import| (ZoneKind::ClusterSet, &*import.service)))
-}
-
-/// Inserts, and tells `publish` where the value is a new one.
-fn replaced<T: PartialEq>(
-    map: &mut HashMap<Key, T, RandomState>,
-    key: Key,
-    value: T,
-    publish: impl FnOnce(&T),
-) -> bool {
-    let changed = map.get(&key) != Some(&value);
-    if changed {
-        publish(&value);
-        map.insert(key, value);
-    }
-    changed
 }
 
 /// A Service's facts while they change.
@@ -387,10 +371,49 @@ impl Draft {
     }
 
     fn finish(mut self, zone_kind: ZoneKind, key: &ServiceKey) -> Option<ServiceEntry> {
-        // The order of answers is the slices' own, not that of their arrival.
+        // Sorted by name, so that the order of answers does not depend on the order of arrival.
         self.slices.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let anything = self.service.is_some() || !self.slices.is_empty();
         anything
             .then(|| ServiceEntry::new(zone_kind, key.clone(), self.service, self.slices.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service() -> Service {
+        Service {
+            namespace: "ns".into(),
+            name: "web".into(),
+            addressing: Addressing::ClusterIps(Box::new([[10, 96, 0, 1].into()])),
+            ports: Box::default(),
+            outside: None,
+        }
+    }
+
+    #[test]
+    fn a_change_reports_the_zones_that_it_alters() {
+        let mut index = Index::default();
+        let mut check = |change: Change, cluster, cluster_set, outside| {
+            let expected = Changed { cluster, cluster_set, outside };
+            assert_eq!(index.apply(change.clone(), 1), expected, "{change:?}");
+        };
+        let namespace =
+            || Object::Namespace(Namespace { name: "ns".into(), labels: Box::default() });
+        check(Change::Upsert(namespace()), true, true, false);
+        check(Change::Upsert(namespace()), false, false, false);
+        check(Change::Upsert(Object::Service(service())), true, false, false);
+        check(Change::Upsert(Object::ServiceImport(service())), false, true, false);
+        check(Change::Synced(Kind::Service), true, false, true);
+        check(Change::Synced(Kind::ServiceImport), false, true, true);
+        check(Change::Synced(Kind::ServiceImport), false, false, false);
+        check(Change::Remove(Key::new(Kind::Service, "ns", "web")), true, false, false);
+        check(Change::Remove(Key::new(Kind::Service, "ns", "web")), false, false, false);
+        // A new list without the Namespace and the ServiceImport.
+        check(Change::Relist(Kind::Namespace), false, false, false);
+        check(Change::Synced(Kind::Namespace), true, true, true);
+        check(Change::Forget(Kind::ServiceImport), false, true, false);
     }
 }

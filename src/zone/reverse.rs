@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::wire::Name;
 
-/// The address that a whole reverse name stands for.
+/// The address of a complete reverse name.
 pub(super) fn address(name: &Name) -> Option<IpAddr> {
     let labels: Vec<&[u8]> = name.labels().collect();
     let (digits, family) = labels.split_at_checked(labels.len().checked_sub(2)?)?;
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_whole_reverse_names_are_addresses() {
+    fn only_complete_reverse_names_are_addresses() {
         let check = |text: &str, expected: Option<&str>| {
             let address = address(&text.parse().unwrap());
             assert_eq!(address, expected.map(|text| text.parse().unwrap()), "{text}");

@@ -1,4 +1,4 @@
-//! What a `kubernetes` block makes of the facts: which of them it shows, and how.
+//! The settings of a `kubernetes` block: which facts it shows, and how.
 
 use std::net::IpAddr;
 
@@ -7,24 +7,24 @@ use crate::{
     wire::Name,
 };
 
-use super::Store;
+use super::store::Store;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Cluster and reverse zones, at least one of them a cluster zone.
     pub zones: Vec<Name>,
-    /// Seconds of every record but dns-version's.
+    /// TTL in seconds of every record except `dns-version`.
     pub ttl: u32,
     pub pods: PodMode,
     pub namespaces: Namespaces,
     /// Name endpoints without a hostname by their Pod.
     pub endpoint_pod_names: bool,
-    /// Serve nothing that comes from EndpointSlices.
+    /// Serve no records that come from EndpointSlices.
     pub no_endpoints: bool,
     /// Answer `TZ.pin._zone` and `TZ.prefer._zone` under a headless Service with the endpoints of a
     /// topology zone.
     pub zonal: bool,
-    /// The zones of Services that clusters of a set share.
+    /// The zones of the Services that a set of clusters shares.
     pub multicluster: Vec<Name>,
     /// A ClusterIP Service without a ready endpoint does not exist.
     pub ignore_empty_service: bool,
@@ -54,13 +54,12 @@ pub enum Namespaces {
 }
 
 impl Namespaces {
-    /// Whether the namespace of this label exists and is shown.
+    /// Whether the namespace with this label exists and is shown.
     pub(super) fn show(&self, label: &[u8], store: &Store) -> bool {
         store.namespace(label).is_some_and(|namespace| self.include(label, &namespace))
     }
 
-    /// Whether a namespace of this label is shown of which nothing else is known, where its name
-    /// alone says so.
+    /// Whether the namespace with this label is shown, if its name alone decides that.
     pub(super) fn include_unseen(&self, label: &[u8]) -> Option<bool> {
         match self {
             Self::All => Some(true),
@@ -69,7 +68,7 @@ impl Namespaces {
         }
     }
 
-    /// Whether the namespace of this label is shown.
+    /// Whether the namespace with this label is shown.
     pub(super) fn include(&self, label: &[u8], namespace: &Namespace) -> bool {
         match self {
             Self::Labelled(selector) => selector.matches(&namespace.labels),
@@ -79,7 +78,7 @@ impl Namespaces {
 }
 
 impl Settings {
-    /// A view of these zones as CoreDNS has it where nothing else is said.
+    /// These zones with CoreDNS's defaults.
     pub fn new(zones: Vec<Name>) -> Self {
         Self {
             zones,
@@ -119,7 +118,7 @@ pub(super) fn primary(zones: &[Name]) -> &Name {
     zones.iter().find(|zone| !is_reverse(zone)).unwrap_or(&zones[0])
 }
 
-/// Whether a zone is of addresses: `in-addr.arpa`, `ip6.arpa` or under them.
+/// Whether a zone has PTR records: `in-addr.arpa`, `ip6.arpa`, or a zone below them.
 pub fn is_reverse(zone: &Name) -> bool {
     let wire = zone.wire();
     wire.ends_with(b"\x07in-addr\x04arpa\x00") || wire.ends_with(b"\x03ip6\x04arpa\x00")

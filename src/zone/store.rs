@@ -1,9 +1,8 @@
-//! The published facts: one writer, any number of readers, no reader ever waits for more than a
-//! map's shard.
+//! The published facts: one writer and any number of readers. A reader waits for one shard of a map
+//! at most.
 //!
-//! The one file that chooses the maps. A Service is published whole, so it changes its type in one
-//! step. Entries are keyed by the labels of their names in wire form: a slice of the question is
-//! the key.
+//! Only this file chooses the maps. A Service is published as one entry, so a change of its type is
+//! one step. Keys are labels in wire form, so a slice of the question's name is a key.
 
 use std::{
     collections::BTreeMap,
@@ -24,8 +23,8 @@ use crate::model::{EndpointSlice, Kind, Namespace, Pod};
 use super::{
     cluster_set::{PerZoneKind, ZoneKind},
     derive::ServiceEntry,
+    exposed::ExposedFacts,
     key::{NamespaceKey, ServiceKey, lower},
-    outside,
 };
 
 type Map<K, V> = DashMap<K, V, RandomState>;
@@ -40,35 +39,36 @@ pub struct Store {
     /// Addresses at which clients outside of the cluster reach a Service.
     outer_ips: Map<IpAddr, SmallVec<[ServiceKey; 1]>>,
     pods: Map<IpAddr, SmallVec<[Tenant; 1]>>,
-    /// One bit a kind.
+    /// One bit for each kind.
     synced: AtomicU32,
-    /// Kinds that may not be read, and why; nobody reads it for an answer.
+    /// The kinds that the source may not read, and why. No answer depends on it.
     refused: Mutex<BTreeMap<Kind, Box<str>>>,
     serials: PerZoneKind<AtomicU32>,
-    /// What clients outside of the cluster are told.
-    pub(super) outside: outside::Facts,
-    /// For who needs everything: goes from change to change, never through half of one.
-    whole: Mutex<Arc<Whole>>,
+    /// The facts for the zones of clients outside of the cluster.
+    pub(super) outside: ExposedFacts,
+    /// All facts, for zone transfers. It changes once for each change, and never contains half of
+    /// one.
+    snapshot: Mutex<Arc<Snapshot>>,
 }
 
-/// Who has an address: all that is kept of a Pod for readers.
+/// The owner of an address: the facts about a Pod that readers need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Tenant {
     namespace: NamespaceKey,
     host_network: bool,
 }
 
-/// What there was at one moment, by name.
+/// All facts of one moment, by name.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Whole {
+pub(super) struct Snapshot {
     pub(super) serials: PerZoneKind<u32>,
     pub(super) services: PerZoneKind<BTreeMap<ServiceKey, Arc<ServiceEntry>>>,
     pub(super) namespaces: BTreeMap<NamespaceKey, Arc<Namespace>>,
 }
 
-/// What a change published.
+/// The entries that a change published.
 #[derive(Debug, Default)]
-pub(super) struct Touched {
+pub(super) struct Batch {
     services: PerZoneKind<Vec<(ServiceKey, Option<Arc<ServiceEntry>>)>>,
     namespaces: Vec<(NamespaceKey, Option<Arc<Namespace>>)>,
 }
@@ -86,13 +86,13 @@ impl Store {
         self.namespaces.get(label).map(|entry| Arc::clone(&entry))
     }
 
-    /// The Service that has the address as a cluster IP; by name the first where two claim it.
+    /// The Service with this cluster IP; the first by name if two Services claim it.
     pub(super) fn by_cluster_ip(&self, address: IpAddr) -> Option<Arc<ServiceEntry>> {
         let key = self.cluster_ips.get(&address)?.iter().min()?.clone();
         self.service(&key)
     }
 
-    /// The Services that have the address as a ready endpoint, by name.
+    /// The Services with a ready endpoint at the address, by name.
     pub(super) fn by_endpoint(&self, address: IpAddr) -> Vec<Arc<ServiceEntry>> {
         let mut keys = self.endpoints.get(&address).map(|keys| keys.to_vec()).unwrap_or_default();
         keys.sort_unstable();
@@ -106,15 +106,15 @@ impl Store {
         keys.iter().filter_map(|key| self.service(key)).collect()
     }
 
-    /// Whether a Pod of the namespace has the address.
+    /// Whether a Pod in the namespace has the address.
     pub(super) fn has_pod(&self, namespace: &[u8], address: IpAddr) -> bool {
         self.pods
             .get(&address)
             .is_some_and(|tenants| tenants.iter().any(|it| *it.namespace == *namespace))
     }
 
-    /// The namespace of the Pod that alone has the address; `None` where several have it, or a
-    /// whole node.
+    /// The namespace of the only Pod with the address; `None` if several Pods or a whole node have
+    /// it.
     pub(super) fn namespace_of(&self, address: IpAddr) -> Option<NamespaceKey> {
         match &self.pods.get(&address)?[..] {
             [Tenant { namespace, host_network: false }] => Some(namespace.clone()),
@@ -122,17 +122,17 @@ impl Store {
         }
     }
 
-    /// Whether a whole list of the kind has been seen.
+    /// Whether a complete list of the kind has been read.
     pub fn is_synced(&self, kind: Kind) -> bool {
         self.synced.load(Ordering::Acquire) & bit(kind) != 0
     }
 
-    /// Unix time of the last change that DNS shows; 0 before the first.
+    /// Unix time of the last visible change; 0 before the first one.
     pub(super) fn serial(&self, zone_kind: ZoneKind) -> u32 {
         self.serials.of(zone_kind).load(Ordering::Relaxed)
     }
 
-    /// Why a kind is not read, where the source is not allowed to.
+    /// The reason why the source may not read a kind.
     pub fn refusal(&self, kind: Kind) -> Option<Box<str>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).get(&kind).cloned()
     }
@@ -151,59 +151,56 @@ impl Store {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).insert(kind, reason);
     }
 
-    /// What there is at this moment.
-    pub(super) fn whole(&self) -> Arc<Whole> {
-        Arc::clone(&self.whole.lock().unwrap_or_else(PoisonError::into_inner))
+    /// The facts of this moment.
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A change is over. Whoever holds an earlier [`Whole`] keeps it: then, and only then, this
-    /// makes a copy.
-    pub(super) fn commit(
-        &self,
-        touched: &mut Touched,
-        changed: &PerZoneKind<bool>,
-        unix_seconds: u32,
-    ) {
-        let Touched { services, namespaces } = mem::take(touched);
+    /// Commits a change. A holder of an earlier [`Snapshot`] keeps it; only in that case this
+    /// copies the maps.
+    pub(super) fn commit(&self, batch: &mut Batch, changed: &PerZoneKind<bool>, unix_seconds: u32) {
+        let Batch { services, namespaces } = mem::take(batch);
         let untouched =
             services.cluster.is_empty() && services.set.is_empty() && namespaces.is_empty();
         if untouched && !changed.cluster && !changed.set {
             return;
         }
-        let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
-        let whole = Arc::make_mut(&mut whole);
-        namespaces.into_iter().for_each(|(key, entry)| put(&mut whole.namespaces, key, entry));
+        let mut snapshot = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = Arc::make_mut(&mut snapshot);
+        namespaces.into_iter().for_each(|(key, entry)| put(&mut snapshot.namespaces, key, entry));
         services
             .cluster
             .into_iter()
-            .for_each(|(key, entry)| put(&mut whole.services.cluster, key, entry));
-        services.set.into_iter().for_each(|(key, entry)| put(&mut whole.services.set, key, entry));
+            .for_each(|(key, entry)| put(&mut snapshot.services.cluster, key, entry));
+        services
+            .set
+            .into_iter()
+            .for_each(|(key, entry)| put(&mut snapshot.services.set, key, entry));
         for zone_kind in [ZoneKind::Cluster, ZoneKind::ClusterSet]
             .into_iter()
             .filter(|zone_kind| *changed.of(*zone_kind))
         {
-            *whole.serials.of_mut(zone_kind) = unix_seconds;
+            *snapshot.serials.of_mut(zone_kind) = unix_seconds;
             self.serials.of(zone_kind).store(unix_seconds, Ordering::Relaxed);
         }
     }
 
-    /// Publishes a Service, or takes it away where nothing is left of it; keeps the addresses' maps
-    /// in step.
+    /// Publishes a Service, or removes it if `entry` is `None`. Updates the maps of addresses.
     pub(super) fn publish(
         &self,
         zone_kind: ZoneKind,
         key: &ServiceKey,
         entry: Option<ServiceEntry>,
-        touched: &mut Touched,
+        batch: &mut Batch,
     ) {
         let new = entry.map(Arc::new);
-        touched.services.of_mut(zone_kind).push((key.clone(), new.clone()));
+        batch.services.of_mut(zone_kind).push((key.clone(), new.clone()));
         let services = self.services.of(zone_kind);
         let old = match &new {
             Some(new) => services.insert(key.clone(), Arc::clone(new)),
             None => services.remove(key).map(|(_, old)| old),
         };
-        // Addresses have the names that they have in this cluster.
+        // PTR records use the names of this cluster's own Services.
         if zone_kind == ZoneKind::ClusterSet {
             return;
         }
@@ -228,17 +225,17 @@ impl Store {
         &self,
         label: &[u8],
         namespace: Option<Namespace>,
-        touched: &mut Touched,
+        batch: &mut Batch,
     ) {
         let new = namespace.map(Arc::new);
-        touched.namespaces.push((label.into(), new.clone()));
+        batch.namespaces.push((label.into(), new.clone()));
         match new {
             Some(namespace) => drop(self.namespaces.insert(label.into(), namespace)),
             None => drop(self.namespaces.remove(label)),
         }
     }
 
-    /// A Pod is `new` where it was `old`.
+    /// Publishes the change of a Pod from `old` to `new`.
     pub(super) fn publish_pod(&self, old: Option<&Pod>, new: Option<&Pod>) {
         let tenant = |pod: &Pod| Tenant {
             namespace: lower(&pod.namespace).into(),
@@ -272,9 +269,9 @@ fn endpoint_addresses(slices: &[Arc<EndpointSlice>]) -> Vec<IpAddr> {
     slices.iter().flat_map(|slice| &slice.endpoints).map(|endpoint| endpoint.address).collect()
 }
 
-/// Moves one mention of `key` from the addresses in `old` to those in `new`. An address may hold a
-/// key several times: two Pods of a namespace on the host's network. One object that has an address
-/// twice has it once.
+/// Moves one occurrence of `key` from the addresses in `old` to those in `new`. An address may have
+/// a key several times, for two Pods of a namespace on the host's network. An address that occurs
+/// twice in one object counts once.
 fn replace<K: Clone + Eq>(
     map: &Map<IpAddr, SmallVec<[K; 1]>>,
     key: &K,
@@ -295,7 +292,7 @@ fn replace<K: Clone + Eq>(
     }
 }
 
-/// In order.
+/// Sorted, without duplicates.
 fn distinct(addresses: &[IpAddr]) -> Vec<IpAddr> {
     let mut addresses = addresses.to_vec();
     addresses.sort_unstable();
@@ -303,7 +300,7 @@ fn distinct(addresses: &[IpAddr]) -> Vec<IpAddr> {
     addresses
 }
 
-/// Those that are not among `others`, which are in order: a Service may have thousands.
+/// The addresses that are not in `others`, which must be sorted: a Service may have thousands.
 fn missing<'a>(addresses: &'a [IpAddr], others: &[IpAddr]) -> impl Iterator<Item = &'a IpAddr> {
     addresses.iter().filter(|address| others.binary_search(address).is_err())
 }
@@ -313,7 +310,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_tells_a_namespace_while_one_pod_alone_has_it() {
+    fn an_address_has_a_namespace_while_only_one_pod_has_it() {
         let store = Store::default();
         let address: IpAddr = [10, 244, 0, 1].into();
         let pod = |namespace: &str, host_network| Pod {
@@ -331,7 +328,7 @@ mod tests {
         check(None, Some(&a), Some(b"a"));
         check(None, Some(&b), None);
         check(Some(&b), None, Some(b"a"));
-        // The namespace would be the same, but not who asks.
+        // The namespace is the same, but the Pod of the client is not known.
         check(None, Some(&twin), None);
         check(Some(&twin), None, Some(b"a"));
         check(Some(&a), Some(&host), None);

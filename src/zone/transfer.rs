@@ -1,9 +1,8 @@
-//! A zone as a whole, for zone transfers (RFC 5936): what there was at one moment, record set after
-//! record set.
+//! All records of a zone at one moment, for zone transfers (RFC 5936).
 //!
-//! A cluster zone has what CoreDNS hands over: names of Services, of endpoints of headless ones,
-//! and of named ports. Names that are answered from the question alone (Pods, topology zones, ports
-//! without underscores) are in no transfer.
+//! The transfer of a cluster zone contains what CoreDNS's contains: the names of Services, of the
+//! endpoints of headless Services, and of named ports. Names that need no object (Pods, topology
+//! zones, ports without underscores) are left out.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -17,28 +16,26 @@ use crate::{
 };
 
 use super::{
-    Found, Zone,
+    answer::{Found, UnsyncedError},
+    cluster::Zone,
     cluster_set::ZoneKind,
-    derive::{Label, Scope, ServiceEntry, address_data},
-    is_reverse,
+    derive::{Scope, ServiceEntry, address_data},
+    endpoint_label::EndpointLabel,
     key::ServiceKey,
-    store::Whole,
+    settings::is_reverse,
+    store::Snapshot,
 };
 
-/// Some of what a transfer needs has not been listed yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unsynced;
-
 impl Zone {
-    /// The zone whose apex the question names; `None` where that is none of the view's.
+    /// All records of the zone whose apex the question names; `None` if the view has no such zone.
     ///
     /// # Errors
-    /// Where it is not known yet what the zone holds.
-    pub fn transfer(&self, question: &Question) -> Option<Result<Transfer, Unsynced>> {
+    /// The source has not listed all objects of the zone yet.
+    pub fn transfer(&self, question: &Question) -> Option<Result<Transfer, UnsyncedError>> {
         if !self.settings.zones.contains(&question.name) {
             return None;
         }
-        let zone_kind = self.plane_of(&question.name);
+        let zone_kind = self.zone_kind_of(&question.name);
         let of_others = |kind: &Kind| match kind {
             Kind::Pod => true,
             Kind::Service => zone_kind == ZoneKind::ClusterSet,
@@ -47,19 +44,19 @@ impl Zone {
         };
         let complete =
             self.settings.kinds().filter(|kind| !of_others(kind)).all(|kind| self.knows(&[kind]));
-        Some(if complete { self.whole(question) } else { Err(Unsynced) })
+        Some(if complete { self.records_of(question) } else { Err(UnsyncedError) })
     }
 
-    fn whole(&self, question: &Question) -> Result<Transfer, Unsynced> {
-        let (whole, zone_kind) = (self.store.whole(), self.plane_of(&question.name));
-        let serial = *whole.serials.of(zone_kind);
-        let soa = self.soa_of(question, serial).ok_or(Unsynced)?;
+    fn records_of(&self, question: &Question) -> Result<Transfer, UnsyncedError> {
+        let (snapshot, zone_kind) = (self.store.snapshot(), self.zone_kind_of(&question.name));
+        let serial = *snapshot.serials.of(zone_kind);
+        let soa = self.soa_of(question, serial).ok_or(UnsyncedError)?;
         let top = self.top(question);
-        let view = View {
+        let view = ZoneSnapshot {
             zone: self.clone(),
             spelled: question.spelled(),
             zone_kind,
-            services: self.shown(&whole, zone_kind),
+            services: self.shown(&snapshot, zone_kind),
         };
         let below: Records = if is_reverse(&question.name) {
             Box::new(view.pointers(question.name.clone()))
@@ -69,7 +66,7 @@ impl Zone {
         Ok(Transfer { soa, serial, records: Box::new(top.into_iter().chain(below)) })
     }
 
-    /// The NS records, and the addresses of name servers that are no Service of the zone.
+    /// The NS records, and the addresses of name servers that are not Services of the zone.
     fn top(&self, question: &Question) -> Sets {
         let question = Question { qtype: Type::NS, ..question.clone() };
         let Found::Records { answer, additional } = self.find(&question) else {
@@ -88,21 +85,21 @@ impl Zone {
         answer.into_iter().chain(additional.into_iter().filter(is_glue)).collect()
     }
 
-    fn shown(&self, whole: &Whole, zone_kind: ZoneKind) -> Vec<Arc<ServiceEntry>> {
+    fn shown(&self, snapshot: &Snapshot, zone_kind: ZoneKind) -> Vec<Arc<ServiceEntry>> {
         let shows = |label: &[u8]| {
-            whole
+            snapshot
                 .namespaces
                 .get(label)
                 .is_some_and(|it| self.settings.namespaces.include(label, it))
         };
         let shown =
-            whole.services.of(zone_kind).iter().filter(|(_, entry)| shows(entry.namespace()));
+            snapshot.services.of(zone_kind).iter().filter(|(_, entry)| shows(entry.namespace()));
         shown.map(|(_, entry): (&ServiceKey, _)| Arc::clone(entry)).collect()
     }
 }
 
-/// The Services of a view at one moment, by name.
-struct View {
+/// The Services of a view at one moment, sorted by name.
+struct ZoneSnapshot {
     zone: Zone,
     /// The apex in the client's spelling.
     spelled: Spelled,
@@ -110,14 +107,14 @@ struct View {
     services: Vec<Arc<ServiceEntry>>,
 }
 
-impl View {
+impl ZoneSnapshot {
     fn records(self) -> impl Iterator<Item = RecordSet> + Send {
         let Self { zone, spelled, zone_kind, services } = self;
         services.into_iter().flat_map(move |entry| entry.records(&zone.scope(&spelled, zone_kind)))
     }
 
-    /// PTR records of the addresses in a reverse zone: a cluster IP has one, an endpoint one of
-    /// every Service that it is of.
+    /// The PTR records of the addresses in a reverse zone: one for a cluster IP, and one for each
+    /// Service of an endpoint.
     fn pointers(self, reverse: Name) -> impl Iterator<Item = RecordSet> + Send {
         let Self { zone, services, .. } = self;
         let cluster_ips: HashSet<IpAddr> =
@@ -160,7 +157,7 @@ impl View {
 type Ports<'e> = BTreeMap<(Protocol, &'e str), Vec<Vec<u8>>>;
 
 impl ServiceEntry {
-    /// All record sets of the Service that a transfer has.
+    /// The record sets of the Service that a transfer contains.
     fn records(&self, scope: &Scope<'_>) -> Vec<RecordSet> {
         let (Some(service), Some(own)) = (&self.service, self.target_name(None, scope)) else {
             return Vec::new();
@@ -208,7 +205,8 @@ impl ServiceEntry {
     }
 
     fn add_endpoints(&self, scope: &Scope<'_>, sets: &mut Vec<RecordSet>) {
-        let (mut hosts, mut named) = (BTreeMap::<Label<'_>, Vec<IpAddr>>::new(), Ports::new());
+        let (mut hosts, mut named) =
+            (BTreeMap::<EndpointLabel<'_>, Vec<IpAddr>>::new(), Ports::new());
         for (slice, endpoint) in self.endpoints() {
             let label = self.label(slice, endpoint, scope.pod_names);
             let Some(host) = self.target_name(Some(&label), scope) else { continue };
@@ -277,11 +275,11 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_on_its_way_stays_as_it_was() {
+    fn a_transfer_contains_the_records_of_its_start() {
         let mut index = Index::default();
         let zone = Zone::new(index.store(), Settings::new(vec!["cluster.local".parse().unwrap()]));
         let apex = Question::new("cluster.local".parse().unwrap(), Type::AXFR);
-        assert!(matches!(zone.transfer(&apex), Some(Err(Unsynced))));
+        assert!(matches!(zone.transfer(&apex), Some(Err(UnsyncedError))));
         index.apply(
             Change::Upsert(Object::Namespace(Namespace {
                 name: "ns".into(),
@@ -289,8 +287,12 @@ mod tests {
             })),
             1,
         );
-        [service("a", 1), service("b", 2)].into_iter().for_each(|change| index.apply(change, 2));
-        Kind::ALL.into_iter().for_each(|kind| index.apply(Change::Synced(kind), 3));
+        [service("a", 1), service("b", 2)].into_iter().for_each(|change| {
+            index.apply(change, 2);
+        });
+        Kind::ALL.into_iter().for_each(|kind| {
+            index.apply(Change::Synced(kind), 3);
+        });
 
         let take =
             || zone.transfer(&apex).unwrap().unwrap_or_else(|_| panic!("everything is listed"));

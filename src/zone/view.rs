@@ -1,77 +1,55 @@
-//! What all views of a source's facts have in common.
+//! The interface of all views of a source's facts, and the SOA record.
 
 use crate::{
     model::Kind,
     wire::{Name, Owner, Question, Rdatas, RecordSet, Transfer, Type},
 };
 
-use super::{Found, Unsynced, Zone};
+use super::answer::{Found, UnsyncedError};
 
-/// Answers questions from facts.
+/// A view answers questions from a source's facts.
 pub trait View: Send + Sync {
-    /// What the question's name has of its type.
+    /// The records of the question's type at its name.
     fn find(&self, question: &Question) -> Found;
 
-    /// The longest of the view's zones that a name is in.
+    /// The longest of the view's zones that contains the name.
     fn zone_of(&self, name: &Name) -> Option<&Name>;
 
-    /// The SOA of the zone that the question is in.
+    /// The SOA record of the zone that contains the question's name.
     fn soa(&self, question: &Question) -> Option<RecordSet>;
 
-    /// The zone whose apex the question names, whole; `None` where that is none of the view's, or
-    /// none that it hands over.
+    /// All records of the zone whose apex the question names; `None` if the view has no such zone or
+    /// does not transfer it.
     ///
     /// # Errors
-    /// Where it is not known yet what the zone holds.
-    fn transfer(&self, _question: &Question) -> Option<Result<Transfer, Unsynced>> {
+    /// The source has not listed all objects of the zone yet.
+    fn transfer(&self, _question: &Question) -> Option<Result<Transfer, UnsyncedError>> {
         None
     }
 
-    /// The kinds that nothing can be answered without and that have not been listed yet, with the
-    /// reason where they may not be read.
+    /// The kinds that every answer needs and that have not been listed yet. The text is the reason, if
+    /// the source may not read the kind.
     fn waiting(&self) -> Vec<(Kind, Option<Box<str>>)>;
 }
 
-impl View for Zone {
-    fn find(&self, question: &Question) -> Found {
-        Self::find(self, question)
-    }
-
-    fn zone_of(&self, name: &Name) -> Option<&Name> {
-        Self::zone_of(self, name)
-    }
-
-    fn soa(&self, question: &Question) -> Option<RecordSet> {
-        Self::soa(self, question)
-    }
-
-    fn transfer(&self, question: &Question) -> Option<Result<Transfer, Unsynced>> {
-        Self::transfer(self, question)
-    }
-
-    fn waiting(&self) -> Vec<(Kind, Option<Box<str>>)> {
-        self.unsynced().collect()
-    }
-}
-
-/// The longest of the zones that `name` is in.
+/// The longest of the zones that contain `name`.
 pub(super) fn longest<'z>(zones: &'z [Name], name: &Name) -> Option<&'z Name> {
     zones.iter().filter(|zone| name.is_within(zone)).max_by_key(|zone| zone.wire().len())
 }
 
-/// What differs between SOA records.
+/// The values that differ between SOA records.
 pub(super) struct Soa<'s> {
     /// Labels left of the zone, in wire form without a root.
     pub(super) server: &'s [u8],
     pub(super) hostmaster: &'s [u8],
     pub(super) serial: u32,
     pub(super) ttl: u32,
-    /// Seconds that a negative answer lives (RFC 2308 §4).
+    /// TTL of negative answers in seconds (RFC 2308 §4).
     pub(super) minimum: u32,
 }
 
 impl Soa<'_> {
-    /// Owned by the zone in the client's spelling.
+    /// The SOA record. Its owner is the zone in the client's spelling.
     pub(super) fn record(&self, question: &Question, zone: &Name) -> RecordSet {
         let offset = question.name.wire().len() - zone.wire().len();
         let spelled = question.spelled_from(offset);

@@ -9,8 +9,8 @@ use crate::{
 };
 
 use super::{
-    super::{LintContext, lint::zones},
-    DIRECTIVE, ForwardSettings, UpstreamTls,
+    super::{LintContext, UpstreamTls, lint::zones},
+    DIRECTIVE, ForwardSettings,
     targets::{Encryption, ForwardTarget, TargetHost, plain_address},
 };
 

@@ -9,8 +9,8 @@ use crate::{
 };
 
 use super::{
-    super::{OptionSpec, OptionTable, TlsFile, names},
-    ForwardSettings, UpstreamTls, targets,
+    super::{OptionSpec, OptionTable, TlsFile, UpstreamTls, names},
+    ForwardSettings, targets,
 };
 
 pub(super) static OPTIONS: OptionTable<ForwardSettings> = OptionTable(&[
@@ -240,7 +240,7 @@ fn read_rcodes<'w>(option: &mut Arguments<'w>) -> Vec<(&'w Token, Rcode)> {
     for token in [first].into_iter().chain(option.rest()) {
         match token.text.parse() {
             Ok(rcode) => rcodes.push((token, rcode)),
-            Err(()) => {
+            Err(_) => {
                 let message = format!("{} is not a valid rcode", token.text);
                 option.error(token.span, &message).help("such as SERVFAIL, REFUSED or NXDOMAIN");
             }

@@ -1,31 +1,15 @@
 //! Checks of `kubernetes` against its block and the other blocks.
 
 use crate::{
-    corefile::{Diagnostics, Key, Line},
+    corefile::{Diagnostics, Key},
     wire::Name,
     zone::is_reverse,
 };
 
 use super::{
-    super::{LintBlock, LintContext, autopath},
+    super::{LintBlock, LintContext},
     DIRECTIVE,
 };
-
-/// `pods verified` loads every Pod, which only `autopath` needs.
-pub(super) fn pods_verified_is_unused(context: &LintContext<'_>, diagnostics: &mut Diagnostics) {
-    let verified = |line: &&Line| {
-        line.name.text == "pods"
-            && line.arguments.first().is_some_and(|mode| mode.text == "verified")
-    };
-    let block = context.block;
-    let option = block.lines(DIRECTIVE.name).flat_map(|line| &line.body).find(verified);
-    if let Some(option) = option.filter(|_| !block.has(autopath::DIRECTIVE.name)) {
-        let message = "plugin/kubernetes: `pods verified` without `autopath` watches every Pod, for names that few clients use";
-        diagnostics.warning(option.name.span, message).help(
-            "`pods insecure` answers these names without watching Pods, `pods disabled` does not answer them",
-        );
-    }
-}
 
 /// Names of the cluster's zone for which another block, without `kubernetes`, gets the queries.
 pub(super) fn another_block_answers(context: &LintContext<'_>, diagnostics: &mut Diagnostics) {

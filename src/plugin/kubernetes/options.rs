@@ -8,8 +8,8 @@ use crate::{
 };
 
 use super::{
-    super::{Fallthrough, OptionSpec, OptionTable, names},
-    ClientTls, KubernetesSettings, Origin,
+    super::{ClientTls, Fallthrough, OptionSpec, OptionTable, Origin, names},
+    KubernetesSettings,
 };
 
 pub(super) static OPTIONS: OptionTable<KubernetesSettings> = OptionTable(&[

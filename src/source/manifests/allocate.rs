@@ -15,7 +15,7 @@ use crate::{
     source::kind::Service,
 };
 
-use super::{Location, ManifestError, controllers::map};
+use super::{Location, ManifestError, fields::map};
 
 /// The first three groups of fd00:10:96::/112.
 const V6_RANGE: [u16; 3] = [0xfd00, 0x10, 0x96];

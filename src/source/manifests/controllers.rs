@@ -20,6 +20,7 @@ use crate::{
 use super::{
     Location, ManifestError,
     allocate::{self, Allocation, Services},
+    fields::map,
     parse::ListedObject,
     slices::{self, RunningPod, Zones},
 };
@@ -320,18 +321,6 @@ fn fields(value: Value) -> Map<String, Value> {
         Value::Object(fields) => fields,
         _ => Map::new(),
     }
-}
-
-/// The map in a field, which is made if it is absent or `null`.
-pub(super) fn map<'f>(
-    fields: &'f mut Map<String, Value>,
-    name: &str,
-) -> &'f mut Map<String, Value> {
-    let value = fields.entry(name).or_insert(Value::Null);
-    if !value.is_object() {
-        *value = Value::Object(Map::new());
-    }
-    value.as_object_mut().expect("it was made a map just now")
 }
 
 /// Names to try: the API server, another Service with a cluster IP, a Service of type ExternalName.

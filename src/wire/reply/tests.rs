@@ -51,7 +51,7 @@ fn summary(packet: &[u8], asked: &Query) -> Vec<String> {
 }
 
 #[test]
-fn only_the_reply_to_the_question_matches() {
+fn a_reply_must_match_id_opcode_and_question() {
     let mut asked = asked("a.example", Type::A);
     asked.question.caps = Caps::random(&asked.question.name, [0b10, 0, 0, 0]);
     let good = Reply::to(&asked, 0, [0; 3]).0;
@@ -73,7 +73,7 @@ fn only_the_reply_to_the_question_matches() {
 }
 
 #[test]
-fn the_chain_is_kept_and_the_rest_dropped() {
+fn the_alias_chain_is_kept_and_other_records_are_dropped() {
     let asked = asked("a.example", Type::A);
     // `a.example` stands at 12, `example` at 14.
     let packet = Reply::to(&asked, 0, [4, 1, 1])
@@ -102,7 +102,7 @@ fn foreign_authority_and_huge_ttls_are_dropped() {
 }
 
 #[test]
-fn signatures_come_to_who_asked_for_them() {
+fn signatures_are_kept_if_the_query_has_the_do_bit() {
     let mut asked = asked("a.example", Type::A);
     let rrsig = [&[0; 18][..], b"\x07example\x00sig"].concat();
     let packet = Reply::to(&asked, AD, [2, 0, 0])
@@ -114,28 +114,34 @@ fn signatures_come_to_who_asked_for_them() {
 }
 
 #[test]
-fn what_cannot_be_read_is_a_fault() {
+fn a_reply_that_cannot_be_read_is_an_error() {
     let asked = asked("a.example", Type::A);
     let check = |packet: Reply, fault| assert_eq!(read(&packet.0, &asked), Err(fault));
-    check(Reply::to(&asked, 0, [1, 0, 0]), Fault::Malformed);
-    check(Reply::to(&asked, 0, [1, 0, 0]).record(b"\xc0\x1b", Type::A, 5, b""), Fault::Malformed);
-    check(Reply::to(&asked, 0, [1, 0, 0]).record(b"\xc0\xff", Type::A, 5, b""), Fault::Malformed);
+    check(Reply::to(&asked, 0, [1, 0, 0]), ReplyError::Malformed);
+    check(
+        Reply::to(&asked, 0, [1, 0, 0]).record(b"\xc0\x1b", Type::A, 5, b""),
+        ReplyError::Malformed,
+    );
+    check(
+        Reply::to(&asked, 0, [1, 0, 0]).record(b"\xc0\xff", Type::A, 5, b""),
+        ReplyError::Malformed,
+    );
     check(
         Reply::to(&asked, 0, [1, 0, 0]).record(b"\xc0\x0c", Type::SOA, 5, b"\x00"),
-        Fault::Malformed,
+        ReplyError::Malformed,
     );
     check(
         Reply::to(&asked, 0, [1, 0, 0]).record(b"\xc0\x0c", Type::CNAME, 5, b"\xc0\x0c"),
-        Fault::AliasLoop,
+        ReplyError::AliasLoop,
     );
     let circle = Reply::to(&asked, 0, [2, 0, 0])
         .record(b"\xc0\x0c", Type::CNAME, 5, b"\x01b\x00")
         .record(b"\x01b\x00", Type::CNAME, 5, b"\xc0\x0c");
-    check(circle, Fault::AliasLoop);
+    check(circle, ReplyError::AliasLoop);
 }
 
 #[test]
-fn small_packets_that_point_to_large_names_have_a_bound() {
+fn the_uncompressed_size_of_a_reply_is_bounded() {
     let label = [&[63][..], &[b'x'; 63]].concat();
     let long = [&label[..], &label, &label].concat();
     let asked = asked("a.example", Type::CNAME);
@@ -149,5 +155,5 @@ fn small_packets_that_point_to_large_names_have_a_bound() {
         packet = packet.record(b"\xc0\x1b", Type::CNAME, 5, b"\xc0\x1b");
     }
     assert!(packet.0.len() < 65_535 + 10_000);
-    assert_eq!(read(&packet.0, &asked), Err(Fault::Malformed));
+    assert_eq!(read(&packet.0, &asked), Err(ReplyError::Malformed));
 }

@@ -1,14 +1,14 @@
-//! The top of a zone for clients outside: its SOA and NS records, and the addresses of its name
+//! The apex of a zone for clients outside: its SOA and NS records, and the addresses of its name
 //! servers.
 
 use std::net::IpAddr;
 
 use crate::{
     wire::{Name, Owner, Question, RecordSet, Sets, Spelled, Type},
-    zone::{Found, derive::address_data, view::Soa},
+    zone::{answer::Found, derive::address_data, view::Soa},
 };
 
-/// Names are relative to the zone: its labels come after theirs.
+/// The names are relative to the zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Apex {
     /// At least one.
@@ -17,7 +17,7 @@ pub struct Apex {
 }
 
 impl Apex {
-    /// With `hostmaster` under the first name server.
+    /// The apex with these name servers, and `hostmaster` under the first of them.
     pub fn of_server(first: &Name, second: Option<&Name>) -> Self {
         let hostmaster =
             Name::join([b"hostmaster".as_slice()], first).unwrap_or_else(|| first.clone());
@@ -25,15 +25,15 @@ impl Apex {
     }
 }
 
-/// An apex as it is shown now.
+/// An apex with the current serial.
 pub(super) struct Top<'a> {
     pub(super) apex: &'a Apex,
     pub(super) serial: u32,
-    /// Seconds of the SOA and NS records, and of a negative answer.
+    /// TTL in seconds of the SOA and NS records, and of negative answers.
     pub(super) ttl: u32,
 }
 
-/// The labels of a name that is relative.
+/// The labels of a relative name.
 pub(super) fn labels(name: &Name) -> &[u8] {
     name.left_of(&Name::root()).unwrap_or_default()
 }
@@ -45,7 +45,7 @@ impl Top<'_> {
             .record(question, zone)
     }
 
-    /// What the zone itself has; `None` for what its name servers say nothing of.
+    /// The SOA or NS records of the zone; `None` for other types.
     pub(super) fn answer(
         &self,
         question: &Question,

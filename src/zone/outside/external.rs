@@ -1,4 +1,4 @@
-//! `k8s_external`: Services by the addresses that clients outside of the cluster reach them at.
+//! `k8s_external`: Services by the addresses at which clients outside of the cluster reach them.
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
@@ -6,12 +6,16 @@ use crate::{
     model::Kind,
     wire::{Name, Question, RecordSet, Spelled, Transfer, Type},
     zone::{
-        Found, Namespaces, Store, Unsynced, View,
+        answer::{Found, UnsyncedError},
         cluster_set::ZoneKind,
-        derive::{Label, Part, Scope, ServiceEntry, address_data},
-        is_reverse, offsets, plain, reverse,
-        settings::primary,
-        view::longest,
+        derive::{Scope, ServiceEntry, address_data},
+        endpoint_label::EndpointLabel,
+        key::label_offsets,
+        reverse,
+        selection::Selection,
+        settings::{Namespaces, is_reverse, primary},
+        store::Store,
+        view::{View, longest},
     },
 };
 
@@ -24,12 +28,12 @@ use super::{
 pub struct ExternalSettings {
     pub zones: Vec<Name>,
     pub ttl: u32,
-    /// The name under which the name server is, such as `dns`.
+    /// The parent name of the name server, such as `dns`.
     pub apex: Name,
     pub top: Apex,
-    /// Headless Services have the addresses of their endpoints, and so have endpoints' own names.
+    /// Headless Services and their endpoints have the addresses of the endpoints.
     pub headless: bool,
-    /// What the block's `kubernetes` says.
+    /// Settings of the block's `kubernetes`.
     pub namespaces: Namespaces,
     pub endpoint_pod_names: bool,
     pub no_endpoints: bool,
@@ -44,7 +48,7 @@ pub struct External {
 }
 
 impl ExternalSettings {
-    /// The name server `ns1`, and `hostmaster`, under an apex.
+    /// The name server `ns1` and the mailbox `hostmaster`, both under `apex`.
     pub fn top(apex: &Name) -> Apex {
         let under = |label: &[u8]| Name::join([label], apex).unwrap_or_else(|| apex.clone());
         Apex { servers: vec![under(b"ns1")], hostmaster: under(b"hostmaster") }
@@ -86,12 +90,12 @@ impl External {
         }
     }
 
-    /// `dns`, and the name server in it.
+    /// The names `dns` and `ns1.dns`.
     fn name_server(&self, left: &[u8], qtype: Type) -> Option<Found> {
         let apex = labels(&self.settings.apex);
         let under = Name::from_wire(&[left, b"\0"].concat())?;
         if !under.is_within(&self.settings.apex) {
-            // Above `ns.dmz` there is `dmz`.
+            // `ns.dmz` exists, so `dmz` exists, too.
             return self.settings.apex.is_within(&under).then_some(Found::NoData);
         }
         Some(match qtype {
@@ -104,7 +108,8 @@ impl External {
         })
     }
 
-    /// The outer addresses of the Services that this server is behind; its own where there is none.
+    /// The outer addresses of the Services that lead to this server; its own addresses if there is
+    /// none.
     fn server_addresses(&self) -> Vec<IpAddr> {
         let own = &self.settings.own_addresses;
         let mut addresses: Vec<_> = own
@@ -119,7 +124,7 @@ impl External {
 
     /// `[_port._proto | endpoint] svc ns` left of the zone.
     fn service(&self, left: &[u8], qtype: Type, scope: &Scope<'_>) -> Found {
-        let offsets = offsets(left);
+        let offsets = label_offsets(left);
         let label =
             |at: usize| &left[offsets[at] + 1..offsets.get(at + 1).copied().unwrap_or(left.len())];
         if !self.store.is_synced(Kind::Namespace) || !self.store.is_synced(Kind::Service) {
@@ -130,28 +135,28 @@ impl External {
         }
         let (part, service_at) = match offsets.len() {
             1 => return Found::NoData,
-            2 => (Part::Whole, 0),
-            3 => (Part::Endpoint { label: label(0), cluster: None }, offsets[1]),
-            4 => (Part::port(label(0), label(1)), offsets[2]),
+            2 => (Selection::Service, 0),
+            3 => (Selection::Endpoint { label: label(0), cluster: None }, offsets[1]),
+            4 => (Selection::port(label(0), label(1)), offsets[2]),
             _ => return Found::NoName,
         };
         let Some(entry) = self.store.service(&left[service_at..]) else { return Found::NoName };
         let Some(service) = &entry.service else { return Found::NoName };
         let place = entry.own_place();
-        // Below it are the names of ports.
-        if let Part::Endpoint { label: label @ [b'_', ..], .. } = part
+        // Names of ports exist below it.
+        if let Selection::Endpoint { label: label @ [b'_', ..], .. } = part
             && !place.is_empty()
             && service
                 .ports
                 .iter()
-                .any(|port| Part::port(b"", label).has_port(&port.name, port.protocol))
+                .any(|port| Selection::port(b"", label).has_port(&port.name, port.protocol))
         {
             return Found::NoData;
         }
         let of_endpoints = place.is_empty()
             && self.settings.headless
-            && (entry.is_headless() || matches!(part, Part::Endpoint { .. }));
-        if of_endpoints || matches!(part, Part::Endpoint { .. }) {
+            && (entry.is_headless() || matches!(part, Selection::Endpoint { .. }));
+        if of_endpoints || matches!(part, Selection::Endpoint { .. }) {
             if scope.no_endpoints {
                 return Found::NoName;
             }
@@ -160,7 +165,7 @@ impl External {
             }
             let found =
                 entry.targets_answer(entry.endpoint_targets(part, scope), part, qtype, scope);
-            // An endpoint that is there is reached at its Service's outer addresses.
+            // An existing endpoint has the outer addresses of its Service.
             if of_endpoints || matches!(found, Found::NoName) {
                 return found;
             }
@@ -172,13 +177,13 @@ impl External {
         }
     }
 
-    /// The Services that have the address outside.
+    /// PTR records for the Services that have the address outside of the cluster.
     fn reverse(&self, question: &Question) -> Found {
         if !self.store.is_synced(Kind::Namespace) || !self.store.is_synced(Kind::Service) {
             return Found::Unsynced;
         }
         let Some(address) = reverse::address(&question.name) else { return Found::NoName };
-        let zone = plain(primary(&self.settings.zones));
+        let zone = Spelled::from(primary(&self.settings.zones));
         let scope = self.scope(&zone);
         let entries = self.store.by_outer_ip(address);
         let shown = entries
@@ -194,10 +199,10 @@ impl External {
 }
 
 impl External {
-    /// Every name of a zone that a Service has.
+    /// All names of a zone that Services have.
     fn names(&self, zone: &Name) -> BTreeSet<Name> {
-        let whole = self.store.whole();
-        let shown = whole
+        let snapshot = self.store.snapshot();
+        let shown = snapshot
             .services
             .cluster
             .values()
@@ -210,9 +215,9 @@ impl External {
     }
 
     fn names_of(&self, entry: &ServiceEntry, zone: &Name) -> Vec<Name> {
-        let plain = plain(zone);
+        let plain = Spelled::from(zone);
         let scope = self.scope(&plain);
-        let name = |label: Option<&Label<'_>>| {
+        let name = |label: Option<&EndpointLabel<'_>>| {
             entry.target_name(label, &scope).and_then(|wire| Name::from_wire(&wire))
         };
         let of_endpoints =
@@ -231,9 +236,9 @@ impl External {
 impl View for External {
     fn find(&self, question: &Question) -> Found {
         let Some(zone) = longest(&self.settings.zones, &question.name) else {
-            return Found::NotMine;
+            return Found::NotInZone;
         };
-        let Some(left) = question.name.left_of(zone) else { return Found::NotMine };
+        let Some(left) = question.name.left_of(zone) else { return Found::NotInZone };
         if left.is_empty() {
             return self
                 .top()
@@ -257,10 +262,10 @@ impl View for External {
         Some(self.top().soa(question, zone))
     }
 
-    fn transfer(&self, question: &Question) -> Option<Result<Transfer, Unsynced>> {
+    fn transfer(&self, question: &Question) -> Option<Result<Transfer, UnsyncedError>> {
         let zone = self.settings.zones.iter().find(|zone| **zone == question.name)?;
         if !self.waiting().is_empty() {
-            return Some(Err(Unsynced));
+            return Some(Err(UnsyncedError));
         }
         let soa = |serial| Top { serial, ..self.top() }.soa(question, zone);
         Some(Ok(transfer::whole(

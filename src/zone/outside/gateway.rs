@@ -1,5 +1,4 @@
-//! `k8s_gateway`: everything of a cluster that clients outside can reach, by the names that objects
-//! give it.
+//! `k8s_gateway`: what clients outside can reach, by the host names in the objects of a cluster.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -11,19 +10,21 @@ use crate::{
     model::{Addressing, Exposure, Kind, Object, Service},
     wire::{Name, Question, RecordSet, Spelled, Transfer, Type},
     zone::{
-        Found, Store, Unsynced, View,
+        answer::{Found, UnsyncedError},
+        claims::{Claim, Claims, Path},
         cluster_set::ZoneKind,
-        derive::{Part, Scope, ServiceEntry, address_data, distinct},
-        offsets,
-        view::longest,
+        derive::{Scope, ServiceEntry, address_data, distinct},
+        exposed::NodeAddressType,
+        key::label_offsets,
+        selection::Selection,
+        store::Store,
+        view::{View, longest},
     },
 };
 
 use super::{
     apex::{Apex, Top, labels},
-    facts::NodeAddressType,
-    names::{Claim, Claims, Path},
-    service::Place,
+    service::OutsideAddresses,
     transfer,
 };
 
@@ -31,18 +32,18 @@ use super::{
 pub struct GatewaySettings {
     pub zones: Vec<Name>,
     pub ttl: u32,
-    /// The name servers are Services, such as `dns1.kube-system`.
+    /// The name servers are Services, for example `dns1.kube-system`.
     pub top: Apex,
-    /// Kinds whose names are shown. Of several that claim a name the first one here counts.
+    /// The kinds whose names are shown. If several kinds claim a name, the first one here counts.
     pub resources: Vec<Kind>,
-    /// Only Ingresses of these classes; all where there is none.
+    /// Only Ingresses of these classes; an empty list means all.
     pub ingress_classes: Vec<Box<str>>,
-    /// Only Gateways of these classes; all where there is none.
+    /// Only Gateways of these classes; an empty list means all.
     pub gateway_classes: Vec<Box<str>>,
-    /// The Service, as `svc.ns`, that stands before the Ingresses of a class whose status says no
-    /// address.
+    /// For each Ingress class, the Service `svc.ns` whose addresses an Ingress gets if its status
+    /// has none.
     pub controllers: Vec<(Box<str>, Name)>,
-    /// What a client that connects to a node's port is told, the best first.
+    /// The types of Node addresses for clients of node ports, the preferred type first.
     pub node_addresses: Vec<NodeAddressType>,
     pub own_addresses: Vec<IpAddr>,
 }
@@ -74,19 +75,19 @@ pub struct Gateway {
     settings: GatewaySettings,
 }
 
-/// A name within a zone of ours.
-struct Asked<'q> {
+/// A name in one of the view's zones.
+struct NameQuery<'q> {
     qtype: Type,
     scope: Scope<'q>,
-    /// Labels in the zone, that count as a name of their own.
-    zone_labels: &'q [u8],
+    /// The zone's lower-case name in wire form.
+    zone_wire: &'q [u8],
 }
 
-/// What is said of a name.
-struct Said {
-    place: Place,
-    /// The Services that it is a name of, each with its own place.
-    services: Vec<(Arc<ServiceEntry>, Place)>,
+/// The addresses that the claims on a name give it.
+struct ClaimedAddresses {
+    place: OutsideAddresses,
+    /// The Services with this name, each with its own addresses.
+    services: Vec<(Arc<ServiceEntry>, OutsideAddresses)>,
 }
 
 impl Gateway {
@@ -94,7 +95,7 @@ impl Gateway {
         Self { store, settings }
     }
 
-    /// Listed, or not to be had: a kind that may not be read is one that there is nothing of.
+    /// Whether the kind is listed. A kind that the source may not read counts as listed and empty.
     fn knows(&self, kind: Kind) -> bool {
         self.store.is_synced(kind) || self.store.refusal(kind).is_some()
     }
@@ -136,7 +137,7 @@ impl Gateway {
             }
     }
 
-    /// What claims a name: by its own labels, or by those left of the zone.
+    /// The claims on a name, either in full or relative to the zone.
     fn claims(&self, name: &[u8], zone: &[u8]) -> Claims {
         let facts = &self.store.outside;
         let mut claims = facts.hosts.at(&Path::new(name));
@@ -145,7 +146,7 @@ impl Gateway {
         claims
     }
 
-    /// Whether there is something below the name.
+    /// Whether a name below this one exists.
     fn is_above(&self, name: &[u8], zone: &[u8]) -> bool {
         let facts = &self.store.outside;
         let left = &name[..name.len() - zone.len()];
@@ -159,8 +160,8 @@ impl Gateway {
             || self.settings.top.servers.iter().any(server)
     }
 
-    fn name(&self, question: &Question, asked: &Asked<'_>) -> Found {
-        let (name, zone) = (question.name.wire(), asked.zone_labels);
+    fn name(&self, question: &Question, asked: &NameQuery<'_>) -> Found {
+        let (name, zone) = (question.name.wire(), asked.zone_wire);
         let server = self
             .settings
             .top
@@ -178,7 +179,7 @@ impl Gateway {
         }
         let claims = self.claims(name, zone);
         if !claims.is_empty() {
-            return self.answer(&claims, Part::Whole, asked);
+            return self.answer(&claims, Selection::Service, asked);
         }
         if let Some(found) = self.port(name, asked) {
             return found;
@@ -189,10 +190,10 @@ impl Gateway {
         self.wildcard(&question.name, asked)
     }
 
-    /// `_port._proto.NAME`, and `_proto.NAME`, which is there where one of the former is.
-    fn port(&self, name: &[u8], asked: &Asked<'_>) -> Option<Found> {
-        let zone = asked.zone_labels;
-        let offsets = offsets(&name[..name.len() - zone.len()]);
+    /// `_port._proto.NAME`, and `_proto.NAME`, which exists if a port of that protocol exists.
+    fn port(&self, name: &[u8], asked: &NameQuery<'_>) -> Option<Found> {
+        let zone = asked.zone_wire;
+        let offsets = label_offsets(&name[..name.len() - zone.len()]);
         let label =
             |at: usize| name.get(offsets[at] + 1..=offsets[at] + usize::from(name[offsets[at]]));
         let count = offsets
@@ -208,12 +209,12 @@ impl Gateway {
         };
         let base = offsets.get(count).map_or(zone, |at| &name[*at..]);
         let claims = self.claims(base, zone);
-        let part = Part::port(port, protocol);
+        let part = Selection::port(port, protocol);
         if claims.is_empty() {
             return None;
         }
         let found = self.answer(&claims, part, asked);
-        // Without a port the name has no records, whatever is below it.
+        // Without a port the name has no records, even if names below it exist.
         Some(if count == 1 && !matches!(found, Found::NoName | Found::Unsynced) {
             Found::NoData
         } else {
@@ -221,9 +222,9 @@ impl Gateway {
         })
     }
 
-    /// A wildcard stands for names below the closest name that is there (RFC 4592 §3.3.1).
-    fn wildcard(&self, name: &Name, asked: &Asked<'_>) -> Found {
-        let zone = asked.zone_labels;
+    /// A wildcard applies below the closest existing name (RFC 4592 §3.3.1).
+    fn wildcard(&self, name: &Name, asked: &NameQuery<'_>) -> Found {
+        let zone = asked.zone_wire;
         let mut encloser = name.parent();
         while let Some(name) = encloser {
             let wire = name.wire();
@@ -236,7 +237,7 @@ impl Gateway {
                 return if claims.is_empty() {
                     Found::NoName
                 } else {
-                    self.answer(&claims, Part::Whole, asked)
+                    self.answer(&claims, Selection::Service, asked)
                 };
             }
             encloser = name.parent();
@@ -244,23 +245,27 @@ impl Gateway {
         Found::NoName
     }
 
-    fn answer(&self, claims: &Claims, part: Part<'_>, asked: &Asked<'_>) -> Found {
-        let Ok(Said { place, services }) = self.said(claims) else { return Found::Unsynced };
+    fn answer(&self, claims: &Claims, part: Selection<'_>, asked: &NameQuery<'_>) -> Found {
+        let Ok(ClaimedAddresses { place, services }) = self.claimed_addresses(claims) else {
+            return Found::Unsynced;
+        };
         let (qtype, scope) = (asked.qtype, &asked.scope);
-        if matches!(part, Part::Whole) && (qtype != Type::SRV || place.addresses.is_empty()) {
+        if matches!(part, Selection::Service) && (qtype != Type::SRV || place.addresses.is_empty())
+        {
             return place.answer(qtype, scope.ttl);
         }
-        let of_service = |(entry, place): &(Arc<ServiceEntry>, Place)| {
+        let of_service = |(entry, place): &(Arc<ServiceEntry>, OutsideAddresses)| {
             Some(entry.answer_at(entry.service.as_ref()?, place, part, qtype, scope))
         };
-        let nothing = if matches!(part, Part::Whole) { Found::NoData } else { Found::NoName };
+        let nothing =
+            if matches!(part, Selection::Service) { Found::NoData } else { Found::NoName };
         services.iter().filter_map(of_service).fold(nothing, better)
     }
 
-    /// What the first kind of resources says that says something.
-    fn said(&self, claims: &Claims) -> Result<Said, Unsynced> {
+    /// The addresses from the first kind of resources that has some.
+    fn claimed_addresses(&self, claims: &Claims) -> Result<ClaimedAddresses, UnsyncedError> {
         let mut services = Vec::new();
-        let mut place = Place::default();
+        let mut place = OutsideAddresses::default();
         for kind in &self.settings.resources {
             if !place.is_empty() {
                 break;
@@ -278,13 +283,13 @@ impl Gateway {
             }
         }
         place.addresses = distinct(place.addresses.into_iter());
-        Ok(Said { place, services })
+        Ok(ClaimedAddresses { place, services })
     }
 
-    fn place_of_object(&self, object: &Object) -> Result<Place, Unsynced> {
+    fn place_of_object(&self, object: &Object) -> Result<OutsideAddresses, UnsyncedError> {
         match object {
             Object::Ingress(ingress) => {
-                let place = Place::of_points(&ingress.points);
+                let place = OutsideAddresses::of_points(&ingress.points);
                 let controller =
                     self.settings.controllers.iter().find(|(class, _)| *class == ingress.class);
                 match controller.filter(|_| place.is_empty()) {
@@ -293,10 +298,10 @@ impl Gateway {
                 }
             }
             Object::Route(route) => {
-                let mut place = Place::default();
+                let mut place = OutsideAddresses::default();
                 for (namespace, name) in &route.gateways {
                     if !self.knows(Kind::Gateway) {
-                        return Err(Unsynced);
+                        return Err(UnsyncedError);
                     }
                     let Some(gateway) = self.store.outside.gateway(namespace, name) else {
                         continue;
@@ -304,61 +309,67 @@ impl Gateway {
                     let Object::Gateway(gateway) = &*gateway else { continue };
                     let classes = &self.settings.gateway_classes;
                     if classes.is_empty() || classes.contains(&gateway.class) {
-                        place.add(Place::of_points(&gateway.points));
+                        place.add(OutsideAddresses::of_points(&gateway.points));
                     }
                 }
                 Ok(place)
             }
-            _ => Ok(Place::default()),
+            _ => Ok(OutsideAddresses::default()),
         }
     }
 
-    /// Where the Service `svc.ns` is.
-    fn place_at(&self, service: &Name) -> Result<Place, Unsynced> {
+    /// The addresses of the Service `svc.ns`.
+    fn place_at(&self, service: &Name) -> Result<OutsideAddresses, UnsyncedError> {
         if !self.knows(Kind::Service) {
-            return Err(Unsynced);
+            return Err(UnsyncedError);
         }
         self.store
             .service(labels(service))
-            .map_or(Ok(Place::default()), |entry| self.place_of_service(&entry))
+            .map_or(Ok(OutsideAddresses::default()), |entry| self.place_of_service(&entry))
     }
 
-    /// `externalIPs` where there are any, else the load balancer, else, of a Service with node
-    /// ports, the nodes.
-    fn place_of_service(&self, entry: &ServiceEntry) -> Result<Place, Unsynced> {
-        let Some(service) = &entry.service else { return Ok(Place::default()) };
+    /// `externalIPs` if there are any, else the load balancer's addresses, else the Nodes if the
+    /// Service has node ports.
+    fn place_of_service(&self, entry: &ServiceEntry) -> Result<OutsideAddresses, UnsyncedError> {
+        let Some(service) = &entry.service else { return Ok(OutsideAddresses::default()) };
         if let Addressing::ExternalName(target) = &service.addressing {
-            return Ok(Place { hostname: Some(target.clone()), ..Place::default() });
+            return Ok(OutsideAddresses {
+                hostname: Some(target.clone()),
+                ..OutsideAddresses::default()
+            });
         }
-        let Some(outside) = &service.outside else { return Ok(Place::default()) };
+        let Some(outside) = &service.outside else { return Ok(OutsideAddresses::default()) };
         if !outside.external_ips.is_empty() {
-            return Ok(Place { addresses: outside.external_ips.to_vec(), ..Place::default() });
+            return Ok(OutsideAddresses {
+                addresses: outside.external_ips.to_vec(),
+                ..OutsideAddresses::default()
+            });
         }
-        let place = Place::of_points(&outside.load_balancer);
+        let place = OutsideAddresses::of_points(&outside.load_balancer);
         if !place.is_empty() || outside.exposure != Exposure::NodePort {
             return Ok(place);
         }
         let local = if outside.local_only { Some(self.nodes_with_endpoints(entry)?) } else { None };
         if !self.knows(Kind::Node) {
-            return Err(Unsynced);
+            return Err(UnsyncedError);
         }
         let mut addresses =
             self.store.outside.node_addresses(local.as_ref(), &self.settings.node_addresses);
         addresses.retain(|address| has_family(service, *address));
-        Ok(Place { addresses, at_nodes: true, ..Place::default() })
+        Ok(OutsideAddresses { addresses, at_nodes: true, ..OutsideAddresses::default() })
     }
 
     fn nodes_with_endpoints<'e>(
         &self,
         entry: &'e ServiceEntry,
-    ) -> Result<HashSet<&'e str>, Unsynced> {
+    ) -> Result<HashSet<&'e str>, UnsyncedError> {
         if !self.knows(Kind::EndpointSlice) {
-            return Err(Unsynced);
+            return Err(UnsyncedError);
         }
         Ok(entry.endpoints().filter_map(|(_, endpoint)| endpoint.node.as_deref()).collect())
     }
 
-    /// Every name of a zone that something claims.
+    /// All claimed names of a zone.
     fn names(&self, zone: &Name) -> BTreeSet<Name> {
         let facts = &self.store.outside;
         let root = Name::root();
@@ -389,7 +400,8 @@ impl Gateway {
         names
     }
 
-    /// Those of the Service of that name; this server's own where there is none.
+    /// The addresses of the Service with that name. Without any, the first name server has this
+    /// server's own addresses.
     fn server_addresses(&self, server: &Name) -> Vec<IpAddr> {
         let addresses = self.place_at(server).map(|place| place.addresses).unwrap_or_default();
         if addresses.is_empty() && *server == self.settings.top.servers[0] {
@@ -400,7 +412,7 @@ impl Gateway {
     }
 }
 
-/// The first that has records, else the first that is there.
+/// The first answer with records, else the first answer for an existing name.
 fn better(one: Found, other: Found) -> Found {
     match (&one, &other) {
         (Found::Records { .. } | Found::Alias { .. }, _) => one,
@@ -416,7 +428,7 @@ fn kind_of(claim: &Claim) -> Kind {
     }
 }
 
-/// A node answers at a Service's port in the families that the Service has.
+/// A node port works in the address families of the Service.
 fn has_family(service: &Service, address: IpAddr) -> bool {
     match &service.addressing {
         Addressing::ClusterIps(ips) => ips.iter().any(|ip| ip.is_ipv4() == address.is_ipv4()),
@@ -427,7 +439,7 @@ fn has_family(service: &Service, address: IpAddr) -> bool {
 impl View for Gateway {
     fn find(&self, question: &Question) -> Found {
         let Some(zone) = longest(&self.settings.zones, &question.name) else {
-            return Found::NotMine;
+            return Found::NotInZone;
         };
         if question.name == *zone
             && let Some(found) =
@@ -436,10 +448,13 @@ impl View for Gateway {
             return found;
         }
         let spelled = question.spelled_from(question.name.wire().len() - zone.wire().len());
-        let asked =
-            Asked { qtype: question.qtype, scope: self.scope(&spelled), zone_labels: zone.wire() };
+        let asked = NameQuery {
+            qtype: question.qtype,
+            scope: self.scope(&spelled),
+            zone_wire: zone.wire(),
+        };
         match self.name(question, &asked) {
-            // Somebody who has not been heard yet may claim the name.
+            // An object that is not listed yet may claim the name.
             Found::NoName if !self.settings.kinds().all(|kind| self.knows(kind)) => Found::Unsynced,
             found => found,
         }
@@ -453,10 +468,10 @@ impl View for Gateway {
         Some(self.top().soa(question, longest(&self.settings.zones, &question.name)?))
     }
 
-    fn transfer(&self, question: &Question) -> Option<Result<Transfer, Unsynced>> {
+    fn transfer(&self, question: &Question) -> Option<Result<Transfer, UnsyncedError>> {
         let zone = self.settings.zones.iter().find(|zone| **zone == question.name)?;
         if !self.settings.kinds().all(|kind| self.knows(kind)) {
-            return Some(Err(Unsynced));
+            return Some(Err(UnsyncedError));
         }
         let soa = |serial| Top { serial, ..self.top() }.soa(question, zone);
         Some(Ok(transfer::whole(
@@ -468,7 +483,7 @@ impl View for Gateway {
         )))
     }
 
-    /// All kinds are optional: a missing permission holds nothing up.
+    /// All kinds are optional: a missing permission delays nothing.
     fn waiting(&self) -> Vec<(Kind, Option<Box<str>>)> {
         let waiting = self.settings.kinds().filter(|kind| {
             matches!(kind, Kind::Service | Kind::EndpointSlice) && !self.knows(*kind)

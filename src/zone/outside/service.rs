@@ -1,4 +1,4 @@
-//! Where clients outside of the cluster find a Service.
+//! The addresses at which clients outside of the cluster reach a Service.
 
 use std::net::IpAddr;
 
@@ -8,22 +8,25 @@ use crate::{
     model::{LoadBalancerPoint, Outside, Service, ServicePort},
     wire::{Rdatas, Type},
     zone::{
-        Found,
-        derive::{Alias, Part, Scope, ServiceEntry, Target, address_data, distinct},
+        alias::Alias,
+        answer::Found,
+        derive::{Scope, ServiceEntry, SrvHost, address_data, distinct},
+        selection::Selection,
     },
 };
 
-/// Addresses, or the name that has them.
+/// Addresses, or a host name that has addresses.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Place {
+pub(super) struct OutsideAddresses {
     pub(super) addresses: Vec<IpAddr>,
-    /// Counts where there are no addresses: next to them no CNAME may stand (RFC 1034 §3.6.2).
+    /// Used only without addresses, because a CNAME record excludes other records (RFC 1034
+    /// §3.6.2).
     pub(super) hostname: Option<Box<str>>,
-    /// The port at the addresses is the Service's own, not that of the nodes.
+    /// Whether clients connect to Nodes, where the node port counts.
     pub(super) at_nodes: bool,
 }
 
-impl Place {
+impl OutsideAddresses {
     pub(super) fn of_points(points: &[LoadBalancerPoint]) -> Self {
         let mut place = Self::default();
         for point in points {
@@ -32,7 +35,7 @@ impl Place {
                 LoadBalancerPoint::Hostname(name) if place.hostname.is_none() => {
                     place.hostname = Some(name.clone());
                 }
-                // A name has one CNAME.
+                // A name can have one CNAME record only.
                 LoadBalancerPoint::Hostname(_) => {}
             }
         }
@@ -45,7 +48,7 @@ impl Place {
         self.at_nodes |= other.at_nodes;
     }
 
-    /// What a name of the place has, ports left aside.
+    /// The records for a name with these addresses, without ports.
     pub(super) fn answer(&self, qtype: Type, ttl: u32) -> Found {
         match (
             qtype,
@@ -78,17 +81,17 @@ impl ServiceEntry {
         self.outside().map(|outside| outer(outside).addresses).unwrap_or_default()
     }
 
-    /// Where its own addresses, or its load balancer's name, lead.
-    pub(super) fn own_place(&self) -> Place {
+    /// The Service's own addresses outside, or the name of its load balancer.
+    pub(super) fn own_place(&self) -> OutsideAddresses {
         self.outside().map(outer).unwrap_or_default()
     }
 
-    /// What the Service answers to clients that find it at a place.
+    /// The answer for clients that reach the Service at these addresses.
     pub(super) fn answer_at(
         &self,
         service: &Service,
-        place: &Place,
-        part: Part<'_>,
+        place: &OutsideAddresses,
+        part: Selection<'_>,
         qtype: Type,
         scope: &Scope<'_>,
     ) -> Found {
@@ -98,35 +101,35 @@ impl ServiceEntry {
             .filter(|port| part.has_port(&port.name, port.protocol))
             .filter_map(|port| place.port(port));
         let ports: SmallVec<[u16; 4]> = ports.collect();
-        if matches!(part, Part::Port { .. }) && ports.is_empty() {
+        if matches!(part, Selection::Port { .. }) && ports.is_empty() {
             return Found::NoName;
         }
         if !place.addresses.is_empty() {
             let (addresses, ports) =
                 (place.addresses.iter().copied().collect(), ports.into_iter().map(Some).collect());
-            let target = Target { label: None, addresses, ports };
+            let target = SrvHost { label: None, addresses, ports };
             return self.targets_answer(vec![target], part, qtype, scope);
         }
-        // Beside a CNAME there is nothing else (RFC 1034 §3.6.2): the Service's name has it, those
-        // of its ports have SRV records.
+        // A CNAME record excludes other records (RFC 1034 §3.6.2), so only the Service's own name
+        // has it. The names of ports have SRV records.
         match (place.hostname.as_deref().and_then(Alias::new), part) {
-            (Some(alias), Part::Port { .. }) if qtype == Type::SRV => {
+            (Some(alias), Selection::Port { .. }) if qtype == Type::SRV => {
                 Found::set(qtype, scope.ttl, srv_to(&alias, &ports))
             }
-            (Some(_), Part::Port { .. }) | (None, _) => Found::NoData,
+            (Some(_), Selection::Port { .. }) | (None, _) => Found::NoData,
             (Some(alias), _) => alias.lead(qtype, scope.ttl),
         }
     }
 }
 
-fn outer(outside: &Outside) -> Place {
-    let mut place = Place::of_points(&outside.load_balancer);
+fn outer(outside: &Outside) -> OutsideAddresses {
+    let mut place = OutsideAddresses::of_points(&outside.load_balancer);
     place.addresses = distinct(outside.external_ips.iter().copied().chain(place.addresses));
     place
 }
 
-/// The target of a SRV record must be no alias (RFC 2782): it is the name that the alias would lead
-/// to.
+/// The target of an SRV record must not be an alias (RFC 2782), so it is the target of the CNAME
+/// record.
 fn srv_to(alias: &Alias, ports: &[u16]) -> Rdatas {
     let weight = (100 / ports.len().max(1)).max(1) as u16;
     let Some(target) = alias.rdata.iter().next() else { return Rdatas::default() };

@@ -1,4 +1,4 @@
-//! Facts that change, as clients outside see them.
+//! Changes of facts, as clients outside see them.
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ impl Cluster {
         self.index.apply(change, 1000);
     }
 
-    /// The A records of a name in short, or what is said instead.
+    /// The A records of a name in short form, or the other result.
     fn ask(&self, name: &str) -> String {
         match self.view.find(&Question::new(name.parse().unwrap(), Type::A)) {
             Found::Records { answer, .. } => {
@@ -104,7 +104,7 @@ fn hosts_move_between_objects() {
         (cluster.ask("cafe.example.com"), cluster.ask("b.example.com")),
         ("192.0.2.2".into(), "NoName".into())
     );
-    // A list without it takes it away.
+    // A list without the object removes it.
     cluster.apply(Change::Relist(Kind::Ingress));
     cluster.apply(ingress("one", &["tea.example.com"], 1));
     assert_eq!(cluster.ask("cafe.example.com"), "192.0.2.2");
@@ -155,11 +155,11 @@ fn the_serial_moves_with_what_is_answered() {
     assert_eq!(cluster.serial(), 0);
     cluster.apply(Change::Synced(Kind::Service));
     assert_eq!(cluster.serial(), 1000);
-    // Within the same second, once it was seen.
+    // Within the same second, after the serial was read.
     cluster.apply(ingress("one", &["cafe.example.com"], 1));
     cluster.apply(ingress("two", &["cafe.example.com"], 2));
     assert_eq!(cluster.serial(), 1001);
-    // Nothing new, and nothing that clients outside could see.
+    // An equal object, and a change that is not visible outside.
     cluster.apply(ingress("two", &["cafe.example.com"], 2));
     cluster.apply(service(Addressing::ClusterIps(Box::default()), None));
     assert_eq!(cluster.serial(), 1001);
@@ -179,7 +179,7 @@ fn what_may_not_be_read_is_not_waited_for() {
     cluster.apply(Change::Synced(Kind::Service));
     cluster.apply(Change::Refused(Kind::EndpointSlice, "forbidden".into()));
     assert!(cluster.view.waiting().is_empty(), "nodes and Ingresses hold nothing up");
-    // A name that is known is answered, whatever else is not.
+    // A known name is answered, even if other kinds are not listed.
     cluster.apply(ingress("one", &["cafe.example.com"], 1));
     assert_eq!(
         (cluster.ask("cafe.example.com"), cluster.ask("tea.example.com")),

@@ -1,20 +1,19 @@
-//! A zone for clients outside as a whole (RFC 5936): every name that is there is asked for
-//! everything it has.
+//! All records of a zone for clients outside (RFC 5936), found by a lookup of every type at every
+//! name.
 
 use std::collections::BTreeSet;
 
 use crate::{
     model::Service,
     wire::{Name, Owner, Question, RecordSet, Sets, Transfer, Type},
-    zone::{Found, View},
+    zone::{answer::Found, view::View},
 };
 
-/// The types that names below the apex have.
+/// The types of records below the apex.
 const TYPES: [Type; 4] = [Type::A, Type::AAAA, Type::SRV, Type::PTR];
 
-/// The zone that the question names, with its SOA record as `soa` makes it of a serial. It is
-/// gathered again where something changed meanwhile: what goes out under a serial is what there was
-/// then.
+/// The records of the zone that the question names. `soa` makes the SOA record for a serial. If
+/// something changes meanwhile, the records are collected again, so that they belong to the serial.
 pub(super) fn whole(
     view: &dyn View,
     question: &Question,
@@ -34,7 +33,7 @@ pub(super) fn whole(
     Transfer { soa: soa(known), serial: known, records: Box::new(records.into_iter()) }
 }
 
-/// The name of a Service, and those of its ports.
+/// The name of a Service and the names of its ports.
 pub(super) fn with_ports(name: Name, service: &Service) -> impl Iterator<Item = Name> {
     let label = |text: &str| format!("_{text}").into_bytes();
     let named = service.ports.iter().filter(|port| !port.name.is_empty());
@@ -53,7 +52,7 @@ fn gather(view: &dyn View, question: &Question, names: &BTreeSet<Name>) -> Sets 
         view.find(&Question { qtype: Type::NS, ..question.clone() })
     {
         records.extend(answer);
-        // The addresses of name servers that are no name of the zone otherwise.
+        // The addresses of name servers that have no other name in the zone.
         records.extend(additional.into_iter().filter(|set| match &set.owner {
             Owner::Name(wire) => Name::from_wire(wire).is_some_and(|name| !names.contains(&name)),
             Owner::Question | Owner::QuestionFrom(_) => false,
@@ -69,7 +68,7 @@ fn sets(view: &dyn View, name: &Name, qtype: Type) -> Sets {
     let owned = |set: RecordSet| RecordSet { owner: Owner::from(name), ..set };
     match view.find(&Question::new(name.clone(), qtype)) {
         Found::Records { answer, .. } => answer.into_iter().map(owned).collect(),
-        // It is found for both families, and stands once.
+        // Both address types find the CNAME record; it is sent once.
         Found::Alias { cname, .. } if qtype == Type::A => [owned(cname)].into_iter().collect(),
         _ => Sets::new(),
     }

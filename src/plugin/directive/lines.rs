@@ -19,7 +19,7 @@ pub struct DirectiveLines<'r> {
 
 impl<'r> DirectiveLines<'r> {
     /// `None` if the block does not have the directive.
-    pub(super) fn new(
+    pub(in crate::plugin) fn new(
         directive: &'static Directive,
         block: &'r Block,
         zones: &'r [Name],
@@ -32,7 +32,7 @@ impl<'r> DirectiveLines<'r> {
 
     /// Reads another directive of the same block, if there is one. Its errors are dropped, because
     /// they are reported when that directive itself is read.
-    pub(super) fn other<T>(
+    pub(in crate::plugin) fn other<T>(
         &self,
         directive: &'static Directive,
         read: impl FnOnce(&mut DirectiveLines<'_>) -> T,

@@ -1,5 +1,5 @@
-//! Which objects claim a name, in the order of names: whether anything is below a name is asked as
-//! often as what is at it.
+//! The objects that claim a name, sorted by name, because a lookup needs to know whether any name
+//! below another one exists.
 
 use std::{
     collections::BTreeMap,
@@ -9,9 +9,11 @@ use std::{
 
 use smallvec::SmallVec;
 
-use crate::{model::Object, wire::Name, zone::key::ServiceKey};
+use crate::{model::Object, wire::Name};
 
-/// An object that gives a name its addresses.
+use super::key::ServiceKey;
+
+/// An object that provides the addresses of a name.
 #[derive(Clone, Debug)]
 pub(super) enum Claim {
     Service(ServiceKey),
@@ -31,12 +33,13 @@ impl PartialEq for Claim {
 
 pub(super) type Claims = SmallVec<[Claim; 1]>;
 
-/// A name's labels from the right, in wire form: names below another one begin with it.
+/// The labels of a name from right to left, in wire form. The names below another one begin with
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Path(SmallVec<[u8; 64]>);
 
 impl Path {
-    /// Of a name, or of labels in wire form without a root.
+    /// Takes a name, or labels in wire form without a root label.
     pub(super) fn new(wire: &[u8]) -> Self {
         let mut labels: SmallVec<[&[u8]; 8]> = SmallVec::new();
         let mut rest = wire;
@@ -48,7 +51,7 @@ impl Path {
         Self(labels.into_iter().rev().flatten().copied().collect())
     }
 
-    /// The name, under a zone.
+    /// The name under a zone.
     pub(super) fn name(&self, zone: &Name) -> Option<Name> {
         let mut labels: SmallVec<[&[u8]; 8]> = SmallVec::new();
         let mut rest = &self.0[..];
@@ -60,25 +63,25 @@ impl Path {
         Name::join(labels.into_iter().rev(), zone)
     }
 
-    /// Of a host as objects write it; `None` where it is no name.
+    /// Takes a host as objects write it; `None` if it is not a valid name.
     pub(super) fn of_host(host: &str) -> Option<Self> {
         Some(Self::new(host.parse::<Name>().ok()?.wire()))
     }
 }
 
-/// Names that are copied in one go.
+/// The number of names that are copied at once.
 const NAMES_AT_ONCE: usize = 256;
 
-/// Written by the index, read by any number of readers.
+/// The index writes it, any number of readers read it.
 #[derive(Debug, Default)]
-pub(super) struct Names(RwLock<BTreeMap<Path, Claims>>);
+pub(super) struct ClaimedNames(RwLock<BTreeMap<Path, Claims>>);
 
-impl Names {
+impl ClaimedNames {
     pub(super) fn at(&self, path: &Path) -> Claims {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned().unwrap_or_default()
     }
 
-    /// Whether a claim that counts is on a name below.
+    /// Whether a name below this one has a claim that `counts` accepts.
     pub(super) fn is_above(&self, path: &Path, counts: impl Fn(&Claim) -> bool) -> bool {
         let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let after = names.range((Bound::Excluded(path.clone()), Bound::Unbounded));
@@ -86,11 +89,11 @@ impl Names {
         below.any(|(_, claims)| claims.iter().any(&counts))
     }
 
-    /// The names at and below one, and what claims them.
+    /// This name and all names below it, with their claims.
     pub(super) fn within(&self, path: &Path) -> Vec<(Path, Claims)> {
         let (mut within, mut from) = (Vec::new(), Bound::Included(path.clone()));
         loop {
-            // Some at a time: a writer that waits for the rest would hold up every other reader.
+            // In parts: while a writer waits for this lock, every other reader waits, too.
             let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
             let some = names
                 .range((from, Bound::Unbounded))
@@ -107,7 +110,7 @@ impl Names {
         }
     }
 
-    /// Takes a claim from some names and puts one on others; no reader sees one without the other.
+    /// Moves a claim from some names to others. No reader sees one without the other.
     pub(super) fn replace(&self, old: Option<(Vec<Path>, Claim)>, new: Option<(Vec<Path>, Claim)>) {
         let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let (old_paths, old) = old.unzip();
@@ -133,7 +136,7 @@ mod tests {
 
     #[test]
     fn all_names_are_found_however_many() {
-        let names = Names::default();
+        let names = ClaimedNames::default();
         let claim = Claim::Service(b"\x03web\x07default".as_slice().into());
         let hosts = |count: usize| {
             (0..count)
@@ -150,7 +153,7 @@ mod tests {
 
     #[test]
     fn what_is_below_a_name_is_found() {
-        let names = Names::default();
+        let names = ClaimedNames::default();
         let path = |host: &str| Path::of_host(host).unwrap();
         let claim = Claim::Service(b"\x03web\x07default".as_slice().into());
         let first = vec![path("a.b.example.com"), path("bb.example.com")];

@@ -1,4 +1,4 @@
-//! What is published for clients outside of the cluster besides the Services themselves.
+//! The facts that only clients outside of the cluster need: hosts, Gateways and Nodes.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -15,43 +15,44 @@ use foldhash::fast::RandomState;
 use crate::{
     limits,
     model::{Addressing, Exposure, Key, Kind, Node, NodeAddress, Object, Service},
-    zone::key::ServiceKey,
 };
 
-use super::names::{Claim, Names, Path};
+use super::{
+    claims::{Claim, ClaimedNames, Path},
+    key::ServiceKey,
+};
 
 #[derive(Debug, Default)]
-pub struct Facts {
-    /// By the names that objects give themselves.
-    pub(super) hosts: Names,
-    /// Services by `svc.ns`, under whatever zone.
-    pub(super) services: Names,
+pub(super) struct ExposedFacts {
+    /// Objects by the host names in them.
+    pub(super) hosts: ClaimedNames,
+    /// Services by `svc.ns`, in any zone.
+    pub(super) services: ClaimedNames,
     gateways: DashMap<Key, Arc<Object>, RandomState>,
     /// By name.
     nodes: RwLock<BTreeMap<Box<str>, Arc<Object>>>,
     serial: AtomicU32,
-    /// Whether somebody has seen the serial since it was set.
+    /// Whether the serial has been read since it was set.
     seen: AtomicBool,
 }
 
-/// Which addresses of a Node clients are told.
+/// The type of a Node's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeAddressType {
     External,
     Internal,
 }
 
-impl Facts {
-    /// The serial of what clients outside are told; 0 before the first change.
-    pub(in crate::zone) fn serial(&self) -> u32 {
+impl ExposedFacts {
+    /// The serial of the zones for clients outside; 0 before the first change.
+    pub(super) fn serial(&self) -> u32 {
         self.seen.store(true, Ordering::Release);
         self.serial.load(Ordering::Acquire)
     }
 
-    /// What clients outside are told has changed. The serial is the time, and it moves with every
-    /// change that a secondary could tell apart: two within a second have different ones if the
-    /// first was seen (RFC 1982).
-    pub(in crate::zone) fn changed(&self, unix_seconds: u32) {
+    /// Sets the serial after a change. The serial is the Unix time. If a client has seen this
+    /// second's serial, it grows by one, because a secondary must notice every change (RFC 1982).
+    pub(super) fn changed(&self, unix_seconds: u32) {
         let serial = self.serial.load(Ordering::Acquire);
         if unix_seconds > serial {
             self.serial.store(unix_seconds, Ordering::Release);
@@ -67,8 +68,8 @@ impl Facts {
             .map(|gateway| Arc::clone(&gateway))
     }
 
-    /// Addresses of the ready Nodes, of those in `only` where it is given: of each family the first
-    /// type that a Node has.
+    /// The addresses of the ready Nodes that are in `only`, if it is given. Of each family, a Node
+    /// has the addresses of the first type in `types` that it has.
     pub(super) fn node_addresses(
         &self,
         only: Option<&HashSet<&str>>,
@@ -84,13 +85,13 @@ impl Facts {
                 },
             );
         let ready: Vec<&Node> = ready.collect();
-        // Of very many some, spread over all.
+        // Of very many Nodes, a part that is spread over all of them.
         let step = ready.len().div_ceil(limits::OUTSIDE_NODES).max(1);
         ready.iter().step_by(step).flat_map(|node| preferred(&node.addresses, types)).collect()
     }
 
-    /// A Service is `new` instead of `old`.
-    pub(in crate::zone) fn publish_service(
+    /// Publishes the change of a Service from `old` to `new`.
+    pub(super) fn publish_service(
         &self,
         key: &ServiceKey,
         old: Option<&Service>,
@@ -136,8 +137,7 @@ impl Facts {
     }
 }
 
-/// The addresses of a Node that clients are told: of each family those of the first type that it
-/// has.
+/// Of each family, the addresses of the first type that the Node has.
 fn preferred(addresses: &[NodeAddress], types: &[NodeAddressType]) -> Vec<IpAddr> {
     let of = |address: &NodeAddress, wanted: NodeAddressType, v4: bool| match (address, wanted) {
         (NodeAddress::External(ip), NodeAddressType::External)
@@ -155,7 +155,7 @@ fn preferred(addresses: &[NodeAddress], types: &[NodeAddressType]) -> Vec<IpAddr
     [family(true), family(false)].concat()
 }
 
-/// Whether there is, or will be, a way to it from outside.
+/// Whether clients outside can reach the Service now or later.
 fn is_reachable(service: &Service) -> bool {
     let outside = |service: &Service| {
         service
@@ -179,17 +179,17 @@ fn paths(hosts: &[Box<str>]) -> Vec<Path> {
     hosts.iter().filter_map(|host| Path::of_host(host)).collect()
 }
 
-/// The writer's memory of the objects that only clients outside are told of.
+/// The known objects that only clients outside of the cluster need.
 #[derive(Debug, Default)]
-pub(in crate::zone) struct Objects(HashMap<Key, Arc<Object>, RandomState>);
+pub(super) struct ExposedObjects(HashMap<Key, Arc<Object>, RandomState>);
 
-impl Objects {
-    pub(in crate::zone) fn keys(&self, kind: Kind) -> impl Iterator<Item = &Key> {
+impl ExposedObjects {
+    pub(super) fn keys(&self, kind: Kind) -> impl Iterator<Item = &Key> {
         self.0.keys().filter(move |key| key.kind == kind)
     }
 
-    /// Whether it is news.
-    pub(in crate::zone) fn upsert(&mut self, key: Key, object: Object, facts: &Facts) -> bool {
+    /// Returns whether the object is new or changed.
+    pub(super) fn upsert(&mut self, key: Key, object: Object, facts: &ExposedFacts) -> bool {
         if self.0.get(&key).is_some_and(|known| **known == object) {
             return false;
         }
@@ -199,7 +199,7 @@ impl Objects {
         true
     }
 
-    pub(in crate::zone) fn remove(&mut self, key: &Key, facts: &Facts) -> bool {
+    pub(super) fn remove(&mut self, key: &Key, facts: &ExposedFacts) -> bool {
         let old = self.0.remove(key);
         let known = old.is_some();
         if known {

@@ -1,7 +1,7 @@
-//! A large cluster: memory, the time until the servers know all of it, and what a query costs then.
+//! Measures a large cluster: memory, the time from start to ready, and the cost of a query.
 //!
-//! `NDOTS_BENCH_SNAPSHOT` names an etcd snapshot, packed with zstd or not; without it the lab makes
-//! a smaller cluster.
+//! `NDOTS_BENCH_SNAPSHOT` names an etcd snapshot, which may be compressed with zstd. Without it the
+//! lab creates a smaller cluster.
 
 use std::{path::Path, process::Command};
 
@@ -13,9 +13,9 @@ use crate::{
     },
 };
 
-/// Of the cluster that is made where none is given.
+/// The size of the cluster that is created if there is no snapshot.
 const SERVICES: usize = 2000;
-/// Of the Services, as many names are asked.
+/// How many names of Services are queried.
 const ASKED: usize = 1000;
 
 pub(crate) fn large(bench: &Bench, turn: &Turn) {
@@ -40,7 +40,7 @@ pub(crate) fn large(bench: &Bench, turn: &Turn) {
         for (peer, program) in peers() {
             let started = bench.start(&program, &facts(&lab, pods));
             let ready = started.server.until_ready(started.ready).as_secs_f64();
-            // What a list leaves behind is given back a little later.
+            // The allocator returns the memory of a list a little later.
             std::thread::sleep(std::time::Duration::from_secs(10));
             let [peak, settled] = ["VmHWM", "VmRSS"].map(|field| started.server.memory(field));
             println!(
@@ -65,7 +65,7 @@ fn made(turn: &Turn, options: &LabOptions) -> Lab {
     lab
 }
 
-/// What is in the cluster, as the API server counts it.
+/// The number of objects by kind, as the API server counts them.
 fn size(lab: &Lab) -> String {
     let count = |path: &str| {
         let page = lab.get(&format!("{path}?limit=1"));
@@ -77,7 +77,7 @@ fn size(lab: &Lab) -> String {
     format!("{services} Services, {slices} EndpointSlices, {pods} Pods")
 }
 
-/// etcd's data directory from a snapshot.
+/// Restores etcd's data directory from a snapshot.
 fn restore(snapshot: &Path, directory: &Path) -> std::path::PathBuf {
     let (plain, data) = (directory.join("snapshot.db"), directory.join("etcd"));
     if snapshot.extension().is_some_and(|extension| extension == "zst") {

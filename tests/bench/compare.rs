@@ -1,10 +1,10 @@
-//! `make bench`: ndots beside CoreDNS and beside a socket that only echoes, in one run on the same
+//! `make bench`: measures ndots, CoreDNS and a socket that only echoes, in one run on the same
 //! machine.
 //!
-//! The servers take turns on one core, dnsperf has the other. What is told of a server is its own
-//! CPU time, which another process on the machine disturbs little, and its memory. CoreDNS and
-//! ndots read the same Corefile and the same API server, that of the lab; without the lab CoreDNS
-//! is left out and ndots serves examples/cafe.
+//! The servers take turns on one core, and dnsperf uses the other. The figures are the server's own
+//! CPU time, which other processes hardly disturb, and its memory. CoreDNS and ndots read the same
+//! Corefile and the lab's API server. Without the lab, CoreDNS is left out and ndots serves
+//! examples/cafe.
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -69,13 +69,13 @@ fn main() {
     cluster::large(&bench, &turn);
 }
 
-/// Who is measured, in the order of the columns.
+/// The measured programs in the order of the columns.
 fn peers() -> Vec<(&'static str, PathBuf)> {
     let ndots = ("ndots", PathBuf::from(env!("CARGO_BIN_EXE_ndots")));
     vec![("CoreDNS", lab::program("coredns")), ndots]
 }
 
-/// The lines of `kubernetes` that say what it reads.
+/// The lines in the `kubernetes` block that say where it reads objects from.
 fn facts(lab: &Lab, pods: &str) -> String {
     format!("kubeconfig {}\n        pods {pods}", lab.kubeconfig().display())
 }
@@ -86,14 +86,14 @@ struct Bench {
     upstream: SocketAddr,
 }
 
-/// A server that runs, and its page `ready`.
+/// A running server and its `ready` page.
 struct Started {
     server: Server,
     ready: SocketAddr,
 }
 
 impl Bench {
-    /// Starts a program with kubeadm's Corefile, where `facts` says what `kubernetes` reads.
+    /// Starts a program with kubeadm's Corefile; `facts` are the lines of its `kubernetes` block.
     fn start(&self, program: &Path, facts: &str) -> Started {
         let [address, ready, metrics] = [free_port(), free_port(), free_port()];
         let file = self.directory.path().join(format!("Corefile-{}", address.port()));
@@ -157,7 +157,8 @@ impl Bench {
         started.server.until(&web, |reply| reply.ends_with(&[10, 96, 1, 2])).as_secs_f64() * 1e3
     }
 
-    /// CPU time a query of an echoing socket and of the peers, for some sets of names.
+    /// The CPU time for a query of the echoing socket and of the servers, for several sets of
+    /// names.
     fn costs<const N: usize>(
         &self,
         peers: &[(&str, PathBuf)],
@@ -197,7 +198,7 @@ impl Bench {
         }
     }
 
-    /// A file for dnsperf.
+    /// Writes the input file of dnsperf.
     fn questions(&self, names: &[String]) -> PathBuf {
         let file = self.directory.path().join("questions");
         fs::write(&file, names.iter().map(|name| format!("{name} A\n")).collect::<String>())
@@ -206,14 +207,14 @@ impl Bench {
     }
 }
 
-/// An upstream that has one address for every name.
+/// An upstream that answers every name with one address.
 fn world() -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     std::thread::spawn(move || {
         let mut packet = [0; 4096];
         while let Ok((length, peer)) = socket.recv_from(&mut packet) {
-            // Without EDNS: the question ends after its type and class.
+            // The query has no EDNS record, so it ends after the question's type and class.
             let end = 12 + packet[12..length].iter().position(|octet| *octet == 0).unwrap_or(0) + 5;
             let mut reply = packet[..end.min(length)].to_vec();
             reply[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);

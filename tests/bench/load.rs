@@ -1,4 +1,4 @@
-//! dnsperf on the core that the servers do not have.
+//! Runs dnsperf on the core that the servers do not use.
 
 use std::{path::Path, process::Command};
 
@@ -7,7 +7,8 @@ use crate::server::Server;
 const CORE: &str = "1";
 const SECONDS: &str = "3";
 
-/// Asks the questions of `file` for some seconds; microseconds of the server's CPU time a query.
+/// Sends the queries of `file` for some seconds, and returns the server's CPU time for a query in
+/// microseconds.
 pub(crate) fn cost(server: &Server, file: &Path) -> f64 {
     let before = server.cpu();
     let port = server.address.port().to_string();

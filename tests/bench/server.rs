@@ -1,4 +1,4 @@
-//! The servers that are measured: started on one core, and asked what they have used.
+//! Starts the measured servers on one core, and reads what they have used.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Clients have the other one.
+/// The core of the clients.
 const CORE: &str = "0";
 
 pub(crate) struct Server {
@@ -18,14 +18,14 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// A Corefile that listens at `address`; CoreDNS and ndots take the same one.
+    /// The Corefile for `address`. CoreDNS and ndots get the same one.
     pub(crate) fn corefile(program: &Path, corefile: &Path, address: SocketAddr) -> Self {
         let mut command = pinned(program);
         command.arg("-conf").arg(corefile).stdout(Stdio::null()).stderr(Stdio::null());
         Self { child: command.spawn().unwrap(), address }
     }
 
-    /// This program, as a socket that echoes.
+    /// This program as a socket that echoes.
     pub(crate) fn echo() -> Self {
         let mut child = pinned(&std::env::current_exe().unwrap())
             .arg("echo")
@@ -37,7 +37,7 @@ impl Server {
         Self { child, address: line.trim().parse().unwrap() }
     }
 
-    /// A datagram and its reply, empty where none comes.
+    /// Sends a datagram and returns the reply, which is empty if none came.
     pub(crate) fn ask(&self, packet: &[u8], patience: Duration) -> Vec<u8> {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(patience)).unwrap();
@@ -48,7 +48,7 @@ impl Server {
         reply
     }
 
-    /// How long until the reply to `packet` is as wanted.
+    /// Returns how long it takes until the reply to `packet` is as wanted.
     pub(crate) fn until(&self, packet: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Duration {
         let begun = Instant::now();
         while !wanted(&self.ask(packet, Duration::from_millis(20))) {
@@ -61,7 +61,7 @@ impl Server {
         begun.elapsed()
     }
 
-    /// How long until the page `ready` says so.
+    /// Returns how long it takes until the `ready` page says so.
     pub(crate) fn until_ready(&self, page: SocketAddr) -> Duration {
         let begun = Instant::now();
         while !ready(page) {
@@ -71,7 +71,7 @@ impl Server {
         begun.elapsed()
     }
 
-    /// User and system time of the process (proc(5)), which counts in hundredths of a second.
+    /// User and system time of the process (proc(5)), in units of 10 ms.
     pub(crate) fn cpu(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
@@ -79,7 +79,7 @@ impl Server {
         Duration::from_millis(ticks * 10)
     }
 
-    /// Resident memory in MB: now (`VmRSS`), or the most there ever was (`VmHWM`).
+    /// Resident memory in MB: the current value (`VmRSS`) or the peak (`VmHWM`).
     pub(crate) fn memory(&self, field: &str) -> f64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line =
@@ -110,7 +110,7 @@ fn ready(page: SocketAddr) -> bool {
         && reply.starts_with("HTTP/1.1 200")
 }
 
-/// A port of loopback that is free for both UDP and TCP.
+/// A loopback port that is free for UDP and for TCP.
 pub(crate) fn free_port() -> SocketAddr {
     loop {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -121,7 +121,7 @@ pub(crate) fn free_port() -> SocketAddr {
     }
 }
 
-/// A socket that sends back what it gets, as a reply: what the system itself costs.
+/// A socket that sends each query back as a reply. It shows the cost of the system alone.
 pub(crate) fn echo() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     println!("{}", socket.local_addr().unwrap());

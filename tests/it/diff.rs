@@ -1,5 +1,5 @@
-//! CoreDNS and ndots on one control plane, with the same Corefile, and the same queries. A
-//! difference is a mistake, or has a line with its reason in `tests/differences.toml`.
+//! Compares CoreDNS and ndots on one control plane, with the same Corefile and the same queries. A
+//! difference is a bug unless `tests/differences.toml` has it with a reason.
 //!
 //! Sections are compared as sets, without the SOA's serial and the OPT's size. TTLs are compared
 //! exactly, except for external records from a cache, which one server may have fetched some
@@ -35,9 +35,9 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Corefiles whose queries are sent in every way. For the others the ways alternate.
+/// The Corefiles for which each query is sent in every way. For the others the ways alternate.
 const THOROUGH: [&str; 1] = ["kubeadm"];
-/// A reply of this many octets has hardly room for another record.
+/// A reply of this many octets has little room for another record.
 const STREAM: usize = 65_300;
 /// The number of queries before replies are compared.
 const BATCH: usize = 20_000;
@@ -80,7 +80,7 @@ fn every_corefile_is_answered_as_by_coredns() {
     }
 }
 
-/// A cluster with all objects, and the machines of both servers.
+/// A cluster with all objects, and the two hosts of the servers.
 struct Run {
     lab: Lab,
     machines: Machines,
@@ -118,12 +118,12 @@ impl Run {
     }
 }
 
-/// Every type of every name, each in one way or in all ways.
+/// Every type for every name, in one way or in all ways.
 fn questions(names: &[String], every_way: bool) -> Vec<Asked> {
     let mut questions = Vec::new();
     for (at, name) in names.iter().enumerate() {
         for (turn, qtype) in TYPES.into_iter().enumerate() {
-            // These names are rare in clusters, but have the most special rules.
+            // These names are rare in clusters but have the most special rules.
             let of_top = name.matches('.').count() <= 1 || name.starts_with("ns.dns.");
             let ways: &[How] = if every_way || of_top {
                 &WAYS
@@ -178,7 +178,7 @@ fn compare_batch(
     report: &mut Report<'_>,
 ) {
     let replies = asked_of(servers, questions);
-    // One of the two caches may have fetched a record as early as the start of the server.
+    // One of the two caches may have fetched a record as early as the start of its server.
     let age = cached_since.map_or(0, |begun| begun.elapsed().as_secs() as u32 + 1);
     let mut cut = Vec::new();
     for (at, asked) in questions.iter().enumerate() {
@@ -202,7 +202,7 @@ fn compare_batch(
     }
 }
 
-/// The remaining differences if a reply has only part of the records, because the rest does not
+/// The differences that remain when a reply has only part of the records because the rest does not
 /// fit.
 fn as_cut(
     asked: &Asked,
@@ -214,7 +214,7 @@ fn as_cut(
         return deltas;
     };
     let whole = if ours.truncated { theirs } else { ours };
-    // Messages over a stream are limited, too.
+    // Messages over a stream have a maximum size, too.
     if coredns.rcode != ndots.rcode
         || whole.octets <= if asked.how.tcp { STREAM } else { asked.room().min(1232) }
     {

@@ -11,13 +11,14 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// A default that kubeadm's migration of Corefiles knows, with a zone and an upstream for its wildcards.
+// A default Corefile that kubeadm's migration knows, with values for its placeholders for the zone and the upstream.
 type defaultCorefile struct {
 	Version  string `json:"version"`
 	Corefile string `json:"corefile"`
 }
 
-// newCorefilesCommand is `lab corefiles`: it prints those defaults, or with files what an upgrade by kubeadm would say of them.
+// newCorefilesCommand is `lab corefiles`. Without files it prints those defaults; with files it prints what an upgrade by kubeadm
+// would report about them.
 func newCorefilesCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "corefiles [FILE...]",
@@ -35,7 +36,7 @@ func defaultCorefiles() []defaultCorefile {
 	wildcards := strings.NewReplacer("***", "in-addr.arpa ip6.arpa", "*", "cluster.local")
 	var defaults []defaultCorefile
 	for _, version := range migration.ValidVersions() {
-		// The field has no other way out: Default() only compares with it.
+		// The field is not exported and has no getter. Default() only compares with it.
 		release := reflect.ValueOf(migration.Versions).MapIndex(reflect.ValueOf(version))
 		text := release.FieldByName("defaultConf").String()
 		if text == "" {

@@ -19,7 +19,7 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// A cluster of any size: Services with slices that no controller minds, and Pods that no kubelet runs.
+// Creates a cluster of any size: Services whose slices no controller manages, and Pods that no kubelet runs.
 type cluster struct {
 	api                                     kubernetes.Interface
 	namespaces, services, endpoints         int
@@ -30,7 +30,7 @@ type cluster struct {
 
 const endpointsOfSlice = 100
 
-// newGenerateCommand is `lab generate`: it makes the objects, whichever of them are there already, and then changes some for a while.
+// newGenerateCommand is `lab generate`. It creates the objects that do not exist yet, and then changes some of them for a while.
 func newGenerateCommand() *cobra.Command {
 	var kubeconfig string
 	c := &cluster{}
@@ -71,7 +71,7 @@ func newGenerateCommand() *cobra.Command {
 
 func (c *cluster) namespace(i int) string { return fmt.Sprintf("ns-%d", i%c.namespaces) }
 
-// Addresses of Pods, and so of endpoints: the i-th of 10.192.0.0/10.
+// The address of the i-th Pod, and so of an endpoint, in 10.192.0.0/10.
 func address(i int) string {
 	first := uint32(10)<<24 | uint32(192)<<16
 	at := first + uint32(i)%(1<<22)
@@ -91,7 +91,7 @@ func (c *cluster) make(ctx context.Context) error {
 	return nil
 }
 
-// each makes count objects with several workers; what is there already is as good.
+// each creates count objects with several workers. An object that exists already counts as created.
 func (c *cluster) each(ctx context.Context, count int, do func(context.Context, int) error) error {
 	numbers := make(chan int)
 	failed := make(chan error, c.work)
@@ -200,7 +200,7 @@ func (c *cluster) makePod(ctx context.Context, i int) error {
 	return err
 }
 
-// change replaces an endpoint of one Service, or one whole Service, at a time.
+// change replaces one endpoint of a Service, or a whole Service, at a time.
 func (c *cluster) change(ctx context.Context) error {
 	end := time.Now().Add(c.churn)
 	changes := 0

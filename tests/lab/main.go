@@ -1,4 +1,4 @@
-// The programs of a Kubernetes control plane in one: the name it is called by, or its first argument, says which.
+// The programs of a Kubernetes control plane in one binary. The name of the binary, or the first argument, selects the program.
 package main
 
 import (

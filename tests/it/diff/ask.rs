@@ -1,4 +1,4 @@
-//! Asks many questions at once, and keeps each one's reply.
+//! Sends many queries at once and collects the replies.
 
 use std::{
     collections::BTreeMap,
@@ -11,13 +11,14 @@ use hickory_proto::{op::Message, rr::RecordType};
 
 use super::questions::Asked;
 
-/// Questions on their way at once: few enough for the socket's buffer when each brings 64 KB.
+/// How many queries are in flight at once. The socket's buffer must hold that many replies of 64
+/// KB.
 const WINDOW: usize = 48;
 const PATIENCE: Duration = Duration::from_millis(700);
-/// How often a question is sent that brings nothing: a server that drops it drops it again.
+/// How often a query without a reply is sent. A server that drops it drops it each time.
 const TRIES: usize = 3;
 
-/// The replies in the order of the questions; `None` where none came.
+/// The replies in the order of the questions; `None` where no reply came.
 pub(crate) fn ask(server: SocketAddr, questions: &[Asked]) -> Vec<Option<Vec<u8>>> {
     let mut replies = vec![None; questions.len()];
     for tcp in [false, true] {
@@ -25,7 +26,7 @@ pub(crate) fn ask(server: SocketAddr, questions: &[Asked]) -> Vec<Option<Vec<u8>
             (0..questions.len()).filter(|at| questions[*at].how.tcp == tcp).collect();
         for _ in 0..TRIES {
             let asked = if tcp { over_tcp } else { over_udp };
-            // An id is the question's place in its batch.
+            // The id of a query is its index in the batch.
             open.chunks(50_000).for_each(|batch| asked(server, questions, batch, &mut replies));
             open.retain(|at| replies[*at].is_none());
         }
@@ -46,7 +47,7 @@ fn over_udp(
     let (mut waiting, mut next) = (BTreeMap::new(), 0);
     while next < batch.len() || !waiting.is_empty() {
         while waiting.len() < WINDOW && next < batch.len() {
-            // What cannot be sent is asked again.
+            // A query that cannot be sent now is sent in the next round.
             let _ = socket.send(&questions[batch[next]].packet(next as u16));
             waiting.insert(next as u16, batch[next]);
             next += 1;
@@ -62,7 +63,7 @@ fn over_udp(
     }
 }
 
-/// Over one connection, and over another where a server closes it.
+/// Sends the queries over one connection, and over another one when a server closes it.
 fn over_tcp(
     server: SocketAddr,
     questions: &[Asked],
@@ -91,8 +92,8 @@ fn over_tcp(
     }
 }
 
-/// The records of a zone come in many messages: those up to the second SOA record, or the one that
-/// refuses.
+/// The messages of a zone transfer: all until the second SOA record, or the one message that
+/// refuses it.
 pub(crate) fn transfer(server: SocketAddr, asked: &Asked) -> Option<Vec<Vec<u8>>> {
     let mut stream = TcpStream::connect(server).ok()?;
     stream.set_read_timeout(Some(PATIENCE * 4)).unwrap();

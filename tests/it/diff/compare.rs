@@ -1,4 +1,5 @@
-//! Two replies to one question, section by section: sections are sets, TTLs count exactly.
+//! Compares two replies to one question section by section. Sections are sets, and TTLs must be
+//! equal.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use super::{
     reply::{Line, Reply, SECTIONS},
 };
 
-/// One respect in which two replies differ, with what each says.
+/// One property in which two replies differ, with both values.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Delta {
     pub(crate) field: &'static str,
@@ -15,8 +16,8 @@ pub(crate) struct Delta {
     pub(crate) ndots: String,
 }
 
-/// What differs. Records of the world may be `age` seconds older on one side: caches fetched them
-/// at different times.
+/// Returns the differences. External records may be `age` seconds older on one side, because the
+/// two caches fetched them at different times.
 pub(crate) fn compare(
     asked: &Asked,
     coredns: Option<&Reply>,
@@ -64,7 +65,8 @@ pub(crate) fn compare(
     deltas.0
 }
 
-/// The aliases at the head of the answer: clients follow them in order.
+/// The aliases at the start of the answer section. Their order counts, because clients follow them
+/// in order.
 fn aliases(reply: &Reply) -> String {
     let answer = &reply.sections[0];
     let first = answer.iter().position(|line| line.rtype != "CNAME").unwrap_or(answer.len());
@@ -73,8 +75,8 @@ fn aliases(reply: &Reply) -> String {
     format!("{}{}", owners.join(" "), if late { " late" } else { "" })
 }
 
-/// Whether a reply that was cut answers only what the whole one does; additional records are left
-/// out of both as they do not fit.
+/// Whether a truncated reply contains only records of the complete one. Additional records are
+/// ignored, because they are left out first.
 pub(crate) fn is_part_of(cut: &Reply, whole: &Reply) -> bool {
     cut.rcode == whole.rcode
         && cut.sections.iter().zip(&whole.sections).take(2).all(|(cut, whole)| {
@@ -128,7 +130,7 @@ impl Deltas {
         }
     }
 
-    /// Two records of one owner, type and data.
+    /// Compares two records with the same owner, type and data.
     fn record(&mut self, coredns: &Line, ndots: &Line, age: u32) {
         if coredns.ttl.abs_diff(ndots.ttl) > age {
             self.0.push(Delta::new("ttl", coredns.ttl.to_string(), ndots.ttl.to_string()));

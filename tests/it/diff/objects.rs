@@ -1,4 +1,5 @@
-//! The cluster that is asked about: `objects/*.yaml`, large Services, and the server's own.
+//! The objects of the cluster: `objects/*.yaml`, large Services, and the Service of the server
+//! itself.
 
 use std::{fmt::Write, fs, net::IpAddr, path::Path, time::Duration};
 
@@ -7,7 +8,7 @@ use serde_json::Value;
 use super::questions::{list, text};
 use crate::support::lab::{Lab, until};
 
-/// What the API server says there is.
+/// The objects as the API server returns them.
 pub(crate) struct Cluster {
     pub(crate) namespaces: Vec<String>,
     pub(crate) services: Vec<Value>,
@@ -17,7 +18,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Makes all the objects, and reads them back once the controllers are done with them.
+    /// Creates all objects, and reads them back when the controllers are done.
     pub(crate) fn make(lab: &Lab, own: &[IpAddr]) -> Self {
         let file = |name: &str| {
             fs::read_to_string(
@@ -40,7 +41,7 @@ impl Cluster {
         .map(file);
         apply("", &(file("namespaces.yaml") + "---\n" + &file("multicluster.yaml")));
         apply("", &(objects.join("---\n") + "---\n" + &generated(own)));
-        // The API server takes a moment to serve a new kind.
+        // The API server needs a moment before it serves a new kind.
         let imports = file("imports.yaml");
         until("ServiceImports", Duration::from_secs(20), || {
             lab.try_kubectl("apply --server-side -f -", &imports).ok()
@@ -89,14 +90,14 @@ impl Cluster {
     }
 }
 
-/// Headless Services with many endpoints, a hundred in a slice as the controllers make them, and
-/// CoreDNS's Service in front of the server that runs here.
+/// Headless Services with many endpoints, 100 in each slice as the controllers do it, and CoreDNS's
+/// Service with the tested server as its endpoint.
 fn generated(own: &[IpAddr]) -> String {
     let mut yaml = String::new();
     for (name, endpoints) in [("one", 1), ("forty", 40), ("many", 1000)] {
         yaml += &service("headless", name, "clusterIP: None, ports: [{name: http, port: 80}]");
         for (at, first) in (0..endpoints).step_by(100).enumerate() {
-            // Every second one has a hostname.
+            // Every second endpoint has a host name.
             let endpoint = |number: usize| {
                 let hostname = if number.is_multiple_of(2) {
                     format!(", hostname: {name}-{number}")

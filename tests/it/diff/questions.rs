@@ -1,5 +1,4 @@
-//! The questions: the names that the objects make, the names beside them, and every way to ask for
-//! them.
+//! The questions: names from the objects, names similar to them, and every way to send a query.
 
 use std::{
     collections::BTreeSet,
@@ -12,7 +11,7 @@ use serde_json::Value;
 
 use super::objects::Cluster;
 
-/// One question, and how it is asked.
+/// A question and how its query is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Asked {
     pub(crate) name: String,
@@ -28,7 +27,7 @@ pub(crate) struct How {
     pub(crate) no_recursion: bool,
     pub(crate) authentic_data: bool,
     pub(crate) checking_disabled: bool,
-    /// Some of the letters in upper case.
+    /// Some letters are in upper case.
     pub(crate) mixed: bool,
 }
 
@@ -91,7 +90,7 @@ impl Asked {
         let start = packet.len();
         packet.extend_from_slice(self.name.parse::<Spelled>().unwrap().wire());
         if mixed {
-            // Lengths of labels are no letters: a letter is 65 at least.
+            // The lengths of labels do not change: they are at most 63, and letters begin at 65.
             packet[start..].iter_mut().skip(1).step_by(2).for_each(u8::make_ascii_uppercase);
         }
         packet.extend_from_slice(&self.qtype.0.to_be_bytes());
@@ -104,18 +103,18 @@ impl Asked {
         packet
     }
 
-    /// The question in full: a stream has room for every answer.
+    /// The same question over TCP, where every answer fits.
     pub(crate) fn whole(&self) -> Self {
         Self { how: How { tcp: true, ..self.how }, ..self.clone() }
     }
 
-    /// Octets that the asker takes in one message.
+    /// The maximum size of a reply in octets that the client accepts.
     pub(crate) fn room(&self) -> usize {
         if self.how.tcp { 65_535 } else { self.how.edns.unwrap_or(512).max(512).into() }
     }
 }
 
-/// As `dig` would ask.
+/// The question in the form of dig's arguments.
 impl fmt::Display for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let How { tcp, edns, dnssec_ok, no_recursion, authentic_data, checking_disabled, mixed } =
@@ -139,8 +138,7 @@ impl fmt::Display for Asked {
     }
 }
 
-/// The names that may be asked for in a cluster with these zones, wrong ones at every level among
-/// them.
+/// The names to query in a cluster with these zones, with wrong names at every level.
 pub(crate) fn names(cluster: &Cluster, zones: &[String]) -> Vec<String> {
     let mut names = Names::default();
     for zone in zones {
@@ -170,7 +168,7 @@ struct Names(BTreeSet<String>);
 impl Names {
     fn add(&mut self, labels: &str, parent: &str) {
         let name = if labels.is_empty() { parent.to_owned() } else { format!("{labels}.{parent}") };
-        // What is no name cannot be asked for.
+        // An invalid name cannot be queried.
         if name.parse::<Spelled>().is_ok() {
             self.0.insert(name);
         }
@@ -261,7 +259,7 @@ impl Names {
             self.add(&format!("_{}._{protocol}", service["spec"]["ports"][0]["port"]), &own);
             self.add(&format!("x._{port}._{protocol}"), &own);
         }
-        // A large Service's endpoints are all alike: some of each slice.
+        // The endpoints of a large Service are alike, so some of each slice are enough.
         for endpoint in
             cluster.slices_of(namespace, name).flat_map(|slice| list(&slice["endpoints"]).take(8))
         {
@@ -295,7 +293,7 @@ impl Names {
         self.add(text(&pod["metadata"]["name"]), &format!("{namespace}.pod.{zone}"));
     }
 
-    /// Labels that are nearly addresses, nearly ports, or nothing at all.
+    /// Labels that are almost addresses or ports, and labels without a meaning.
     fn wrong(&mut self, zone: &str) {
         let pods = [
             "10-1-2-256",
@@ -332,7 +330,7 @@ impl Names {
         ];
         self.all(&of_clusters, &format!("db.headless.svc.{zone}"));
         self.all(&["", "_http._tcp", "north", "x.north"], &format!("web.shop.svc.{zone}"));
-        // As the search list of a Pod in `shop` makes them.
+        // The names that the search list of a Pod in the namespace `shop` produces.
         let searched = [
             "web.shop.svc",
             "www.example.org",
@@ -399,7 +397,7 @@ impl Names {
     }
 }
 
-/// What a Corefile has as zones of clusters: the words behind `kubernetes`.
+/// The zones of a Corefile: the arguments of `kubernetes`.
 pub(crate) fn zones(corefile: &str) -> Vec<String> {
     let lines = corefile.lines().filter_map(|line| line.trim().strip_prefix("kubernetes "));
     let words = lines.flat_map(|line| line.split_whitespace().take_while(|word| *word != "{"));

@@ -1,5 +1,5 @@
-//! A reply as hickory-proto, which has no part in writing it, reads it; in the words that are
-//! compared.
+//! A reply as hickory-proto parses it, in the form that is compared. ndots does not encode replies
+//! with hickory-proto, so the two are independent.
 
 use std::{fmt, net::IpAddr};
 
@@ -12,21 +12,21 @@ use ndots::wire::Rcode;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reply {
     pub(crate) octets: usize,
-    /// Why it cannot be read, where it cannot.
+    /// The parse error, if the reply cannot be parsed.
     pub(crate) broken: Option<String>,
-    /// The question's octets as they came back.
+    /// The octets of the question section.
     pub(crate) question: Vec<u8>,
     pub(crate) rcode: String,
-    /// Of the header, by name.
+    /// The header's fields by name.
     pub(crate) flags: [(&'static str, bool); 7],
     pub(crate) truncated: bool,
-    /// Answer, authority, additional.
+    /// The answer, authority and additional sections.
     pub(crate) sections: [Vec<Line>; 3],
     pub(crate) edns: Option<Edns>,
 }
 
-/// A record; the serial of an SOA is left out, and where `ns.dns` is the server's own address, it
-/// is only called so.
+/// A record. The serial of an SOA record is left out, and the server's own address behind `ns.dns`
+/// is replaced by a word.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Line {
     pub(crate) owner: String,
@@ -35,7 +35,7 @@ pub(crate) struct Line {
     pub(crate) ttl: u32,
 }
 
-/// The OPT record, but for the size, which is each server's own.
+/// The OPT record without the size, which differs by design.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Edns {
     pub(crate) version: u8,
@@ -46,8 +46,8 @@ pub(crate) struct Edns {
 pub(crate) const SECTIONS: [&str; 3] = ["answer", "authority", "additional"];
 
 impl Reply {
-    /// `asked` is the packet that it is the reply to: the question comes back octet by octet. `own`
-    /// is the server's address.
+    /// `asked` is the packet of the query, whose question must come back octet for octet. `own` is
+    /// the address of the server.
     pub(crate) fn read(packet: &[u8], asked: &[u8], own: IpAddr) -> Self {
         let question_octets =
             asked[12..].iter().position(|octet| *octet == 0).map_or(0, |root| root + 5);
@@ -87,7 +87,7 @@ impl Reply {
 }
 
 impl Reply {
-    /// Whether an upstream had a part in it.
+    /// Whether records in the reply come from an upstream.
     pub(crate) fn is_of_world(&self) -> bool {
         self.sections
             .iter()
@@ -96,7 +96,7 @@ impl Reply {
     }
 }
 
-/// `ns.dns.ZONE`.
+/// Whether the record is `ns.dns.ZONE`.
 fn is_name_server(record: &Record) -> bool {
     record.name.to_string().to_lowercase().starts_with("ns.dns.")
 }
@@ -124,7 +124,7 @@ impl Line {
         }
     }
 
-    /// What a record is found again by in another reply: case and age may differ.
+    /// The key that finds the same record in the other reply. Case and TTL may differ.
     pub(crate) fn key(&self) -> (String, &str, String) {
         (self.owner.to_lowercase(), &self.rtype, self.data.to_lowercase())
     }
@@ -136,7 +136,7 @@ impl fmt::Display for Line {
     }
 }
 
-/// In dig's form.
+/// Prints the record in dig's form.
 impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(broken) = &self.broken {

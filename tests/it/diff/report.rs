@@ -1,4 +1,5 @@
-//! What was asked and what differed: by rule, and what no rule explains with its first examples.
+//! Counts the questions and the differences by rule, and lists differences without a rule with
+//! their first examples.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,13 +8,13 @@ use std::{
 
 use super::{compare::Delta, questions::Asked, reply::Reply, rules::Rule};
 
-/// Examples that are shown of one kind of difference, and kinds that are shown.
+/// How many examples are printed for a kind of difference, and how many kinds are printed.
 const EXAMPLES: usize = 2;
 const KINDS: usize = 40;
 
 pub(crate) struct Report<'r> {
     rules: &'r [Rule],
-    /// Replies that a rule explains a difference of, by rule and Corefile.
+    /// How many replies each rule explains, by rule and Corefile.
     explained: BTreeMap<(usize, String), usize>,
     unexplained: BTreeMap<(&'static str, String, String), Vec<String>>,
     pub(crate) questions: usize,
@@ -85,7 +86,7 @@ impl<'r> Report<'r> {
         examples.push(text);
     }
 
-    /// The rules that explained nothing.
+    /// The rules that explained no difference.
     pub(crate) fn idle(&self) -> Vec<&str> {
         let used: BTreeSet<_> = self.explained.keys().map(|(rule, _)| *rule).collect();
         self.rules
@@ -139,8 +140,8 @@ impl<'r> Report<'r> {
     }
 }
 
-/// What examples have in common: of records their types, of spellings nothing, else all that is
-/// said.
+/// The key by which examples are grouped: the types for differences in records, nothing for
+/// differences in spelling, and the whole text for all others.
 fn kind(field: &str, text: &str) -> String {
     match field {
         "answer" | "authority" | "additional" => {

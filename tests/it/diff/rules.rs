@@ -1,4 +1,5 @@
-//! `tests/differences.toml`: where ndots differs from CoreDNS on purpose, each with its reason.
+//! Reads `tests/differences.toml`, which lists the intended differences from CoreDNS with their
+//! reasons.
 
 use std::{fs, path::Path};
 
@@ -17,25 +18,25 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct Written {
     name: String,
-    /// Why ndots does otherwise.
+    /// Why ndots differs.
     reason: String,
-    /// The document that says so, where there is one.
+    /// The document that requires it, if there is one.
     #[serde(default)]
     rfc: String,
-    /// In which respects of a reply.
+    /// The properties of a reply that the rule is about.
     fields: Vec<String>,
-    /// What CoreDNS says there, and what ndots says: every line of it matches.
+    /// Patterns for CoreDNS's and for ndots's value. Each must match every line of the value.
     coredns: String,
     ndots: String,
-    /// Of which questions: all, where nothing is said.
+    /// A pattern for the question; without one the rule holds for all questions.
     #[serde(default)]
     names: String,
     #[serde(default)]
     types: Vec<String>,
-    /// `udp`, `tcp`, `edns`, `do`, `cd`, `mixed`: every one of them holds.
+    /// `udp`, `tcp`, `edns`, `do`, `cd` or `mixed`. All that are listed must hold.
     #[serde(default)]
     how: Vec<String>,
-    /// Of which Corefiles: all, where nothing is said.
+    /// The Corefiles that the rule is for; without any it holds for all.
     #[serde(default)]
     corefiles: Vec<String>,
 }
@@ -49,7 +50,7 @@ pub(crate) struct Rule {
 
 impl Rule {
     /// # Panics
-    /// Where the file is wrong.
+    /// If the file is not valid.
     pub(crate) fn read(path: &Path) -> Vec<Self> {
         let text = fs::read_to_string(path).unwrap();
         let file: File =

@@ -1,4 +1,4 @@
-//! CoreDNS and ndots, each in a container of its own, on the same Corefile to the letter.
+//! CoreDNS and ndots, each in its own container, with exactly the same Corefile.
 
 use std::{
     fs,
@@ -34,11 +34,11 @@ fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/diff/corefiles")
 }
 
-/// The machines that the two run on, one after another's Corefile.
+/// The two hosts. The servers of one Corefile after the other run on them.
 pub(crate) struct Machines {
     pub(crate) coredns: Netns,
     pub(crate) ndots: Netns,
-    /// `/etc/resolv.conf` of both.
+    /// The `/etc/resolv.conf` of both hosts.
     resolv: String,
 }
 
@@ -54,7 +54,7 @@ impl Machines {
         [self.coredns.address, self.ndots.address].map(IpAddr::from)
     }
 
-    /// A server that has answered, and knows the cluster.
+    /// A server that answers and has synced with the cluster.
     pub(crate) fn start(&self, lab: &Lab, program: Program, name: &str) -> Running {
         let machine = if program == Program::CoreDns { &self.coredns } else { &self.ndots };
         let text = corefile(name);
@@ -83,7 +83,7 @@ impl Machines {
     }
 }
 
-/// A server, ended when this is dropped.
+/// A running server; it ends when this is dropped.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     _container: Container,

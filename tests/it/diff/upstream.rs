@@ -1,4 +1,4 @@
-//! The world: a name server on a port of its own that says the same of a name each time.
+//! The upstream for external names. It answers a name in the same way each time.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use hickory_proto::{
     rr::{Name, RData, Record, RecordType},
 };
 
-/// What the world holds: `owner ttl type data`, or `owner CODE`.
+/// Its records: `owner ttl type data`, or `owner RCODE`.
 const RECORDS: &str = "
 example.org 3600 SOA ns.example.org. hostmaster.example.org. 7 7200 1800 86400 60
 example.org 3600 NS ns.example.org.
@@ -40,7 +40,7 @@ refused.example.org Refused
 notimp.example.org NotImp
 ";
 
-/// Names of the world, to ask for.
+/// External names to query.
 pub(crate) const NAMES: [&str; 20] = [
     "example.org",
     "www.example.org",
@@ -64,7 +64,7 @@ pub(crate) const NAMES: [&str; 20] = [
     "host.k3s.test",
 ];
 
-/// Addresses of `large.example.org`: more than fit in 1232 octets.
+/// The addresses of `large.example.org`, which do not fit into 1232 octets.
 const MANY: u8 = 100;
 
 #[derive(Default)]
@@ -73,7 +73,7 @@ struct World {
     codes: BTreeMap<Name, ResponseCode>,
 }
 
-/// Answers at port 53 of an address as long as the process lives.
+/// Answers on port 53 of the address until the process ends.
 pub(crate) fn start(address: IpAddr) {
     let udp = UdpSocket::bind((address, 53)).unwrap();
     let tcp = TcpListener::bind((address, 53)).unwrap();
@@ -199,7 +199,7 @@ fn soa_above(here: &Name, records: &BTreeMap<Name, Vec<Record>>) -> Record {
         && let Some(soa) =
             records[&apex].iter().find(|record| record.record_type() == RecordType::SOA)
     {
-        // The minimum is what a denial is good for (RFC 2308 §5).
+        // The minimum is the TTL of a negative answer (RFC 2308 §5).
         return Record::from_rdata(soa.name.clone(), 60, soa.data.clone());
     }
     let data =
@@ -207,7 +207,7 @@ fn soa_above(here: &Name, records: &BTreeMap<Name, Vec<Record>>) -> Record {
     Record::from_rdata(Name::root(), 86_400, data)
 }
 
-/// In the spelling of who asks.
+/// The record with the owner in the spelling of the question.
 fn owned_by(owner: &Name, record: &Record) -> Record {
     Record::from_rdata(owner.clone(), record.ttl, record.data.clone())
 }

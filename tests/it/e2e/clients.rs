@@ -1,4 +1,4 @@
-//! What runs in a Pod and asks: dig, and programs of two C libraries.
+//! Clients in a Pod: dig, and programs that use glibc and musl.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,16 +11,16 @@ use std::{
 use super::cluster::Cluster;
 use crate::support::lab::Netns;
 
-/// Milliseconds are what it should be; this is for a controller's part, and a machine that has
-/// other things to do.
+/// How long a change may take to show. It should take milliseconds; the rest is for the controllers
+/// and for a busy machine.
 const CHANGE: Duration = Duration::from_secs(5);
-/// A C library that got no answer asks again after 2.5 s or 5 s: what comes sooner is the answer to
-/// the first question.
+/// A C library that gets no reply sends its query again after 2.5 s or 5 s. An answer before that
+/// time is the answer to the first query.
 const FIRST_TRY: Duration = Duration::from_millis(2400);
 
 pub(crate) struct Client {
     pub(crate) netns: Netns,
-    /// Of IPv4, and of IPv6.
+    /// The addresses of the server, IPv4 and IPv6.
     pub(crate) addresses: [String; 2],
     musl: RefCell<Resolver>,
     asked: Cell<usize>,
@@ -32,14 +32,14 @@ impl Client {
         Self { netns, addresses, musl, asked: Cell::new(0) }
     }
 
-    /// Every client finds these addresses and no others, behind this alias if there is one: `name`
-    /// is `NAME A` or `NAME AAAA`, and what is expected is what `dig +short` prints.
+    /// Every client finds exactly these addresses, and this alias if there is one. The question is
+    /// `NAME A` or `NAME AAAA`; the expected lines are those of `dig +short`.
     pub(crate) fn finds(&self, question: &str, expected: &[&str]) {
         self.dig(question, expected);
         self.libraries_find(question, expected);
     }
 
-    /// Like `finds`, without dig.
+    /// Like `finds`, but without dig.
     pub(crate) fn libraries_find(&self, question: &str, expected: &[&str]) {
         self.glibc_finds(question, expected);
         self.musl_finds(question, expected);
@@ -77,7 +77,7 @@ impl Client {
         check(&format!("musl, {question}"), canonical, found.split_whitespace(), expected);
     }
 
-    /// `dig +search` prints this over UDP and TCP, addresses in any order.
+    /// `dig +search` prints these lines over UDP and TCP, with the addresses in any order.
     pub(crate) fn dig(&self, question: &str, expected: &[&str]) {
         for transport in ["+notcp", "+tcp"] {
             let line = format!("dig {transport} +tries=1 +search +short {question}");
@@ -87,7 +87,8 @@ impl Client {
         }
     }
 
-    /// Every client finds these names of this address, or one of them where one is all it takes.
+    /// Every client finds these names of the address; a client that uses one name only finds one of
+    /// them.
     pub(crate) fn names(&self, address: &str, expected: &[&str]) {
         let dotted: Vec<_> = expected.iter().map(|name| format!("{name}.")).collect();
         self.dig(&format!("-x {address}"), &dotted.iter().map(String::as_str).collect::<Vec<_>>());
@@ -108,13 +109,13 @@ impl Client {
         );
     }
 
-    /// No client finds anything.
+    /// No client finds a record.
     pub(crate) fn finds_nothing(&self, question: &str) {
         self.finds(question, &[]);
     }
 
-    /// Asks with musl until the answer is this, for no longer than a change may take; how long it
-    /// took.
+    /// Repeats the query with musl until the answer is as expected, and returns how long that took.
+    /// It fails after the time that a change may take.
     pub(crate) fn until(&self, question: &str, expected: impl Fn(&str) -> bool) -> Duration {
         let begun = Instant::now();
         loop {
@@ -126,7 +127,7 @@ impl Client {
         }
     }
 
-    /// One answer of musl's: the canonical name and addresses, or `error: …`.
+    /// One answer from musl: the canonical name and the addresses, or `error: …`.
     pub(crate) fn musl(&self, question: &str) -> String {
         self.count(1);
         let begun = Instant::now();
@@ -153,7 +154,7 @@ impl Client {
         self.asked.set(self.asked.get() + more);
     }
 
-    /// Says how much was shown.
+    /// Prints how many checks were made.
     pub(crate) fn tell(&self, what: &str) {
         println!("{what}: {} questions, each asked once", self.asked.get());
     }
@@ -173,14 +174,14 @@ fn check<'a>(
     }
 }
 
-/// Aliases as they stand, then addresses sorted.
+/// Keeps the order of aliases, and sorts the addresses.
 fn in_order(mut lines: Vec<&str>) -> Vec<&str> {
     let first = lines.iter().position(|line| line.parse::<IpAddr>().is_ok()).unwrap_or(0);
     lines[first..].sort_unstable();
     lines
 }
 
-/// `resolve.c`, running in a Pod.
+/// A process of `resolve.c` in a Pod.
 struct Resolver {
     child: Child,
     input: ChildStdin,

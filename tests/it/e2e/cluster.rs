@@ -1,4 +1,4 @@
-//! The cluster that all tests of this file share.
+//! The cluster that all tests of this directory share.
 
 use std::{
     fs,
@@ -22,7 +22,7 @@ use crate::support::requirements::require_programs;
 use crate::support::turn::{self, Shared, Turn};
 
 pub(crate) const DNS6: &str = "fd00:10:96::a";
-/// A controller's work, and a machine that has other things to do.
+/// The time for a controller's work on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 const WORLD: &[&str] = &[
@@ -36,7 +36,7 @@ const WORLD: &[&str] = &[
 pub(crate) struct Cluster {
     pub(crate) lab: Lab,
     pub(crate) world: World,
-    /// The C library that is not this machine's.
+    /// musl, the C library that this machine does not use itself.
     pub(crate) musl: PathBuf,
     coredns: Container,
     /// kubeadm's Corefile.
@@ -64,7 +64,7 @@ impl Cluster {
             .unwrap();
         assert!(compiled.success(), "musl-gcc compiles {source}");
 
-        // Nodes have a route to everywhere; without one nothing is rewritten.
+        // Nodes have a default route. Without one the kernel does not apply kube-proxy's rules.
         lab.node.netns.ip("route add 10.96.0.0/16 dev lan0");
         let proxy = lab.node.kube_proxy("iptables");
         let world = lab.world(WORLD);
@@ -77,7 +77,7 @@ impl Cluster {
         cluster
     }
 
-    /// kube-proxy has heard of kube-dns.
+    /// Waits until kube-proxy forwards to kube-dns.
     fn until_reachable(&self) {
         self.namespace("ready");
         let client = self.client("ready", "ready", &json!({}));
@@ -91,7 +91,7 @@ impl Cluster {
         }
     }
 
-    /// A namespace that Pods can be made in.
+    /// Makes a namespace with the service account that Pods need.
     pub(crate) fn namespace(&self, name: &str) {
         self.lab.post(
             "/api/v1/namespaces",
@@ -103,8 +103,7 @@ impl Cluster {
         });
     }
 
-    /// A Service of both families, with the port that the originals have where it says nothing of
-    /// ports.
+    /// Makes a dual-stack Service. Without ports in `spec` it has the port that the originals use.
     pub(crate) fn service(&self, namespace: &str, name: &str, spec: &Value) -> Value {
         let mut whole = json!({ "ipFamilyPolicy": "PreferDualStack", "ports": [{ "name": "http", "port": 80, "protocol": "TCP" }] });
         if spec["type"] == "ExternalName" {
@@ -115,15 +114,15 @@ impl Cluster {
         self.lab.post(&format!("/api/v1/namespaces/{namespace}/services"), &service)
     }
 
-    /// A Pod that runs and is ready, and the programs in it. `pod` may have `labels`, and fields of
-    /// a spec.
+    /// Makes a Pod that is running and ready, with the client programs in it. `pod` may have
+    /// `labels` and fields of a Pod's spec.
     pub(crate) fn client(&self, namespace: &str, name: &str, pod: &Value) -> Client {
         let (netns, addresses) = self.pod(namespace, name, pod, true);
         netns.resolv_conf(&resolv_conf(namespace, DNS));
         Client::new(self, netns, addresses)
     }
 
-    /// The same on the node's own network.
+    /// Like `client`, on the node's own network.
     pub(crate) fn client_on_node(&self, namespace: &str, name: &str, pod: &Value) -> Client {
         create_pod(&self.lab, namespace, name, pod);
         let address = self.lab.node.address.to_string();
@@ -132,7 +131,7 @@ impl Cluster {
         Client::new(self, self.lab.node.netns.clone(), [address, String::new()])
     }
 
-    /// A Pod that runs, and its addresses.
+    /// A running Pod and its addresses.
     pub(crate) fn pod(
         &self,
         namespace: &str,
@@ -149,13 +148,13 @@ impl Cluster {
         (netns, addresses)
     }
 
-    /// A Pod that is a DNS server with this Corefile, which needs no API server.
+    /// A Pod with a DNS server that reads this Corefile and needs no API server.
     pub(crate) fn server(&self, namespace: &str, name: &str, corefile: &str) -> Container {
         let (netns, _) = self.pod(namespace, name, &json!({ "dnsPolicy": "Default" }), true);
         self.run(&netns, corefile)
     }
 
-    /// A Pod that answers HTTP on this port, with `/health`.
+    /// A Pod that answers HTTP on this port at `/health`.
     pub(crate) fn web(
         &self,
         namespace: &str,
@@ -176,7 +175,7 @@ impl Cluster {
         server
     }
 
-    /// Waits until the controller has told of so many addresses of a Service, of both families.
+    /// Waits until the EndpointSlices of a Service have this many addresses of each family.
     pub(crate) fn until_endpoints(&self, namespace: &str, service: &str, count: usize) {
         let path = format!(
             "/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices?labelSelector=kubernetes.io/service-name={service}"
@@ -190,17 +189,17 @@ impl Cluster {
         });
     }
 
-    /// kubeadm's Corefile is in service for as long as this is held.
+    /// kubeadm's Corefile stays in use while the guard is held.
     pub(crate) fn usual_corefile(&self) -> RwLockReadGuard<'_, ()> {
         self.corefile.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Nobody else needs the Corefile to be kubeadm's for as long as this is held.
+    /// The holder of this guard may change the Corefile; no other test needs kubeadm's meanwhile.
     pub(crate) fn own_corefile(&self) -> RwLockWriteGuard<'_, ()> {
         self.corefile.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What kubelet does when the ConfigMap has changed.
+    /// Does what kubelet does when the ConfigMap has changed.
     pub(crate) fn write_corefile(&self, text: &str) {
         write_volume(&self.coredns, self.revision.fetch_add(1, Ordering::Relaxed) + 1, text);
     }
@@ -214,8 +213,8 @@ fn create_pod(lab: &Lab, namespace: &str, name: &str, pod: &Value) {
     lab.post(&format!("/api/v1/namespaces/{namespace}/pods"), &object);
 }
 
-/// kubeadm's manifests, with kube-dns of both families, and one Pod of the Deployment's: two see a
-/// change at two times.
+/// kubeadm's manifests with a dual-stack kube-dns, and one Pod of the Deployment. Two Pods would
+/// see a change at different times.
 fn coredns(lab: &Lab, world: &World) -> (Container, String) {
     lab.apply(&manifests(lab));
     let families = json!({ "ipFamilyPolicy": "RequireDualStack", "clusterIPs": [DNS, DNS6] });
@@ -241,7 +240,7 @@ fn coredns(lab: &Lab, world: &World) -> (Container, String) {
     (container, corefile)
 }
 
-/// A volume of a ConfigMap: a directory for each revision, and a link that is moved.
+/// Writes a ConfigMap volume: each revision is a directory, and a link is moved to it.
 fn write_volume(container: &Container, revision: u32, text: &str) {
     container.file(&format!("/etc/coredns/..{revision}/Corefile"), text);
     let volume = container.root.join("etc/coredns");

@@ -1,4 +1,4 @@
-//! Names of Services and of Pods behind them (dns.go), whole and by the search list.
+//! Names of Services and of the Pods behind them (dns.go), in full and through the search list.
 
 use serde_json::json;
 
@@ -12,7 +12,7 @@ const QUERIER: &str = "dns-querier-1";
 const SERVICE: &str = "dns-test-service";
 
 /// "should provide DNS for the cluster" and "should resolve DNS of partial qualified names for the
-/// cluster", asked of kube-dns' address of either family; with kubelet's `/etc/hosts`.
+/// cluster", through the IPv4 and the IPv6 address of kube-dns, with kubelet's `/etc/hosts`.
 #[test]
 fn the_cluster() {
     let cluster = &*cluster::shared();
@@ -38,8 +38,8 @@ fn the_cluster() {
     client.tell("the cluster");
 }
 
-/// A headless Service and one with addresses, both with the client behind them; their names are in
-/// `names_of_services`.
+/// Makes a headless Service and one with cluster IPs, both with the client as their endpoint. Their
+/// names are those of `names_of_services`.
 fn services(cluster: &Cluster, namespace: &str) -> (Client, [String; 2]) {
     cluster.namespace(namespace);
     let selector = json!({ "dns-test": "true" });
@@ -80,7 +80,7 @@ fn services_by_their_whole_names() {
         client.finds(&format!("test-service-2.{domain} {record}"), &[address]);
         client.names(address, &[&format!("test-service-2.{domain}")]);
     }
-    // One target; its two addresses share the weight, as they do at CoreDNS.
+    // The SRV record has one target, and the two addresses share the weight, as in CoreDNS.
     let target = format!("0 50 80 {QUERIER}.{SERVICE}.{domain}.");
     client.dig(&format!("_http._tcp.{SERVICE}.{domain} SRV"), &[&target]);
     client.dig(
@@ -90,7 +90,7 @@ fn services_by_their_whole_names() {
     client.tell("services");
 }
 
-/// What a Pod in this namespace finds by parts of names.
+/// What a Pod in this namespace finds under partial names.
 fn partial_names(
     client: &Client,
     namespace: &str,
@@ -125,7 +125,7 @@ fn services_by_parts_of_their_names() {
     client.tell("services, partial names");
 }
 
-/// "should provide DNS for pods for Subdomain", and by the host's name for which the original reads
+/// "should provide DNS for pods for Subdomain", and the host name, for which the original reads
 /// `/etc/hosts`.
 #[test]
 fn pods_of_a_subdomain() {
@@ -153,8 +153,8 @@ fn pods_of_a_subdomain() {
     client.tell("pods of a subdomain");
 }
 
-/// "should work with a service name that starts with a digit", and one that looks like a Pod's
-/// address.
+/// "should work with a service name that starts with a digit", and a Service name that looks like
+/// the address of a Pod.
 #[test]
 fn names_that_begin_with_digits() {
     let cluster = &*cluster::shared();

@@ -11,9 +11,9 @@ use serde_json::json;
 use super::cluster;
 use crate::support::lab::program;
 
-/// "Should answer DNS query for maximum number of services per cluster": they stand in two
-/// namespaces, and every twentieth is asked for. The original has 10,000:
-/// `NDOTS_E2E_SERVICES=10000`, which takes minutes to make.
+/// "Should answer DNS query for maximum number of services per cluster": the Services are in two
+/// namespaces, and every twentieth is queried. The original has 10,000; `NDOTS_E2E_SERVICES=10000`
+/// makes as many, which takes minutes.
 #[test]
 fn many_services() {
     let cluster = &*cluster::shared();

@@ -1,4 +1,4 @@
-//! Search lists and servers that a Pod's `dnsConfig` asks for (dns.go).
+//! Search lists and servers that a Pod sets in its `dnsConfig` (dns.go).
 
 use serde_json::json;
 
@@ -7,8 +7,8 @@ use crate::support::lab::DNS;
 
 const CLUSTER: &str = "svc.cluster.local svc.cluster.local cluster.local";
 
-/// "should support configurable pod resolv.conf": a Pod with a server of its own, ndots with that
-/// test's Corefile.
+/// "should support configurable pod resolv.conf": a Pod with its own server, which is ndots with
+/// the Corefile of that test.
 #[test]
 fn a_server_of_the_pods_own() {
     let cluster = &*cluster::shared();
@@ -62,9 +62,9 @@ fn long_search_lists() {
         client.glibc_finds(name, &["10.96.0.1"]);
     }
     client.glibc_finds("last A", &["192.0.2.13"]);
-    // musl passes over a line of more than 255 characters: it has no search list then.
+    // musl ignores a line of more than 255 characters, so it has no search list then.
     client.musl_finds("kubernetes.default.svc.cluster.local A", &["10.96.0.1"]);
-    // dig reads eight paths.
+    // dig uses the first eight domains.
     search(&paths[1..]);
     client.dig("last A", &["192.0.2.13"]);
     search(&paths[3..]);
@@ -89,10 +89,10 @@ fn underscores_and_the_root_in_a_search_list() {
     for name in ["kubernetes.default A", "kubernetes.default.svc A"] {
         client.finds(name, &["10.96.0.1"]);
     }
-    // musl 1.2.3 makes a message that nobody can read of the root as a path.
+    // musl 1.2.3 builds a malformed query if the search domain is the root.
     client.dig("last A", &["192.0.2.14"]);
     client.glibc_finds("last A", &["192.0.2.14"]);
-    // Upstreams are asked in random case.
+    // The upstream's log may have the name in another case.
     let asked = cluster.world.dnsmasq.log().to_ascii_lowercase();
     for name in ["query[a] last from", "query[a] last._sip._tcp.abc_d.example.com from"] {
         assert!(asked.contains(name), "the world was not asked: {name}");

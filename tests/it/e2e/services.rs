@@ -1,4 +1,4 @@
-//! Services that change while Pods ask for them (dns.go, service.go).
+//! Services that change while Pods resolve their names (dns.go, service.go).
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use super::{
 };
 use crate::support::lab::until;
 
-/// What the originals answer HTTP with: any program in a Pod does.
+/// The originals ask the Service over HTTP; any web server in the Pod will do.
 fn served(client: &Client, url: &str) -> bool {
     client.netns.text(&format!("curl --silent --max-time 2 http://{url}/health")) == "OK"
 }
 
-/// kube-proxy may take a moment, as in the originals.
+/// Waits, because kube-proxy may take a moment, as in the originals.
 fn until_served(client: &Client, url: &str, expected: bool) {
     until(&format!("{url}, reached: {expected}"), PATIENCE, || {
         (served(client, url) == expected).then_some(())
@@ -30,8 +30,8 @@ fn patch(cluster: &Cluster, namespace: &str, service: &str, spec: &Value) -> Val
         .take()
 }
 
-/// "should provide DNS for ExternalName services": one target, another, then an address; and how
-/// long each change takes to show.
+/// "should provide DNS for ExternalName services": one target, another, then an address. It also
+/// measures how long each change takes to show.
 #[test]
 fn an_external_name_changes() {
     let cluster = &*cluster::shared();
@@ -51,7 +51,7 @@ fn an_external_name_changes() {
     let states = [
         (external("foo.example.com"), vec!["foo.example.com."], ["192.0.2.11", "2001:db8::11"]),
         (external("bar.example.com"), vec!["bar.example.com."], ["192.0.2.12", "2001:db8::12"]),
-        // As in the original, the other name stays.
+        // As in the original, the other name does not change.
         (
             json!({ "type": "ClusterIP", "ports": ports, "ipFamilyPolicy": "PreferDualStack" }),
             vec![],
@@ -72,7 +72,7 @@ fn an_external_name_changes() {
             }
         }
     }
-    // The first patch changes nothing.
+    // The first patch does not change the records.
     tell_times("changes of an ExternalName, from the API's reply to the answer", took.split_off(1));
     client.tell("an ExternalName changes");
 }
@@ -81,12 +81,12 @@ fn tell_times(what: &str, mut took: Vec<Duration>) {
     took.sort_unstable();
     let (median, longest) = (took[took.len() / 2], took[took.len() - 1]);
     println!("{what}: {} in {median:.1?}, the longest {longest:.1?}", took.len());
-    // It should be 100 ms; more is for a machine that has other things to do.
+    // A change should show within 100 ms; a busy machine may take longer.
     assert!(longest < Duration::from_secs(2), "{what}: {longest:?}");
 }
 
 /// "should be able to change the type from ExternalName to ClusterIP", "… to NodePort", and from
-/// these to ExternalName.
+/// these back to ExternalName.
 #[test]
 fn services_change_their_type() {
     let cluster = &*cluster::shared();
@@ -144,8 +144,8 @@ fn names(base: &str, kind: &str) -> (String, String) {
     (name, full)
 }
 
-/// Waits until a change shows, and asks everything once: the Service's addresses, behind this
-/// alias.
+/// Waits until a change shows, and then sends every query once. The answers are the Service's
+/// addresses behind this alias.
 fn finds_service(client: &Client, full: &str, spec: &Value, alias: &[&str]) {
     let addresses = [0, 1].map(|at| spec["clusterIPs"][at].as_str().unwrap());
     client.until(&format!("4 {full}."), |text| text.ends_with(addresses[0]));
@@ -154,8 +154,8 @@ fn finds_service(client: &Client, full: &str, spec: &Value, alias: &[&str]) {
     }
 }
 
-/// "should create endpoints for unready pods": the Service says whether it publishes them; of a Pod
-/// that ends, too.
+/// "should create endpoints for unready pods": the Service decides whether they are published, also
+/// for a Pod that is terminating.
 #[test]
 fn pods_that_are_not_ready() {
     let cluster = &*cluster::shared();
@@ -199,7 +199,8 @@ fn pods_that_are_not_ready() {
     client.tell("Pods that are not ready");
 }
 
-/// Waits for the controller and until it shows, and asks everything once.
+/// Waits until the controllers have done their work and the change shows, and then sends every
+/// query once.
 fn shows(client: &Client, name: &str, addresses: Option<&[String; 2]>) {
     for (at, (family, record)) in [(4, "A"), (6, "AAAA")].into_iter().enumerate() {
         let address = addresses.map(|addresses| &*addresses[at]);

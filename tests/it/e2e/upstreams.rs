@@ -1,6 +1,6 @@
-//! Another Corefile in the ConfigMap `coredns` (dns_configmap.go). The originals delete the Pods,
-//! so that new ones read it; here the server sees it, since `reload` stands in it, and the Pods
-//! that ask notice nothing.
+//! A changed Corefile in the ConfigMap `coredns` (dns_configmap.go). The originals delete the Pods
+//! so that new ones read it. Here the Corefile has `reload`, the server reads it itself, and no
+//! query of a client fails.
 
 use serde_json::json;
 
@@ -10,7 +10,8 @@ use super::{
 };
 use crate::support::lab::Container;
 
-/// The originals' Corefile, with `reload`: the world is this server, and some more follows.
+/// The Corefile of the originals with `reload`. Queries for external names go to `stub`; `more` is
+/// added.
 fn corefile(stub: &Container, more: &str) -> String {
     format!(
         ".:53 {{
@@ -29,7 +30,7 @@ fn corefile(stub: &Container, more: &str) -> String {
     )
 }
 
-/// The originals' other server, which knows these names and logs what it is asked.
+/// The second server of the originals. It has these names and logs its queries.
 fn hosts(lines: &[&str]) -> String {
     format!(". {{\n\thosts {{\n\t\t{}\n\t}}\n\tlog\n}}", lines.join("\n\t\t"))
 }
@@ -40,15 +41,16 @@ fn client_and_stub(cluster: &Cluster, namespace: &str, lines: &[&str]) -> (Clien
     (cluster.client(namespace, "e2e-dns-configmap", &json!({})), stub)
 }
 
-/// Swaps the file, and says how long it took until musl had another answer.
+/// Replaces the Corefile, and returns how long it takes until musl gets the new answer.
 fn change(cluster: &Cluster, client: &Client, text: &str, question: &str, expected: &str) {
     cluster.write_corefile(text);
     let took = client.until(question, |text| text.starts_with(expected));
     println!("a Corefile was in service {took:?} after it was written");
 }
 
-/// "should be able to change stubDomain configuration". The original has one server for the world
-/// and for the stub domain; of two, each name shows who was asked.
+/// "should be able to change stubDomain configuration". The original has one server for external
+/// names and for the stub domain. Here there are two, so that each answer shows which one was
+/// asked.
 #[test]
 fn stub_domains() {
     let cluster = &*cluster::shared();
@@ -97,7 +99,7 @@ fn names_of_addresses_of_the_world() {
     client.tell("names of addresses of the world");
 }
 
-/// "should forward externalname lookup to upstream nameserver": the alias first, then its address.
+/// "should forward externalname lookup to upstream nameserver": first the alias, then its address.
 #[test]
 fn external_names_of_the_world() {
     let cluster = &*cluster::shared();

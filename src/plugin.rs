@@ -60,6 +60,7 @@ pub use directive::{
 };
 pub use fallthrough::{Fallthrough, names};
 pub use help::{list, markdown, markdown_index, missing, page};
+pub use loop_::numbered_probe;
 pub use lint::{Lint, LintBlock, LintContext, LintStage, zones};
 pub use need::{Host, Monitor, Need};
 pub use readiness::Readiness;

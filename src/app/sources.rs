@@ -146,6 +146,12 @@ impl Sources {
             }
         };
         let written = config.to_string();
+        if let Some(file) = config.missing_file() {
+            let file = file.display();
+            report(Notice::Problem(format!(
+                "{file} does not exist: the API server's certificate must come from an authority that this machine trusts"
+            )));
+        }
         let access = Arc::new(Access::open(config, admission(source.throttle)).await?);
         let host = access.host().to_owned();
         let labels = source.labels.as_deref().map(Arc::from);

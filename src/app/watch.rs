@@ -12,6 +12,7 @@ use sha2::{Digest, Sha512};
 use crate::{
     limits,
     net::client::{self, RetryPolicy},
+    plugin::numbered_probe,
     wire::Question,
 };
 
@@ -64,15 +65,17 @@ impl Watched {
 }
 
 /// Sends a query to one of our own addresses once a second, until it is answered or
-/// [`limits::LOOP_PROBES`] queries are sent. No query is retransmitted: the `loop` plugin counts them.
+/// [`limits::LOOP_PROBES`] queries are sent, each with a name of its own. No query is retransmitted:
+/// the `loop` plugin counts them.
 pub(super) async fn probe(to: SocketAddr, question: Question) {
     let host = if to.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { to.ip() };
     let to = SocketAddr::new(host, to.port()).into();
     let second = Duration::from_secs(1);
     let mut turns = tokio::time::interval(second);
-    for _ in 0..limits::LOOP_PROBES {
+    for number in 0..limits::LOOP_PROBES {
         turns.tick().await;
-        if client::query(&to, question.clone(), RetryPolicy::once(second)).await.is_ok() {
+        let Some(question) = numbered_probe(&question, number) else { return };
+        if client::query(&to, question, RetryPolicy::once(second)).await.is_ok() {
             return;
         }
     }

@@ -39,6 +39,8 @@ type Pages = ArcSwap<Vec<Page>>;
 /// The addresses at which pages are served.
 pub struct Admin {
     open: BTreeMap<String, Open>,
+    /// Pages whose address is taken, to be tried again.
+    waiting: BTreeMap<String, Vec<Page>>,
     metrics: Arc<Metrics>,
 }
 
@@ -53,13 +55,16 @@ impl Admin {
         // These two are on the page before the first request.
         poll::DURATION.with(&metrics, []);
         poll::FAILURES.with(&metrics, []);
-        Self { open: BTreeMap::new(), metrics }
+        Self { open: BTreeMap::new(), waiting: BTreeMap::new(), metrics }
     }
 
     /// Serves these pages and no others. An address that stays keeps its socket.
     ///
+    /// As in CoreDNS, a taken address of `ready` or `prometheus` is logged, and the server goes on.
+    /// [`Admin::retry`] opens it later.
+    ///
     /// # Errors
-    /// Names the address that cannot be opened. The others are served.
+    /// Names the address of an essential page that cannot be opened. The others are served.
     pub async fn serve(&mut self, pages: Vec<Page>) -> anyhow::Result<()> {
         let mut wanted: BTreeMap<String, Vec<Page>> = BTreeMap::new();
         for page in pages {
@@ -69,17 +74,39 @@ impl Admin {
             // Its address may conflict with a new one.
             gone.task.shutdown().await;
         }
+        self.waiting.clear();
         let mut failed = Ok(());
         for (address, pages) in wanted {
             match self.open.get(&address) {
                 Some(open) => open.pages.store(Arc::new(pages)),
                 None => match listen(&address).await {
                     Ok(listener) => self.start(address, listener, pages)?,
-                    Err(error) => failed = Err(error),
+                    Err(error) if pages.iter().any(|page| page.essential) => failed = Err(error),
+                    Err(error) => {
+                        tracing::error!(
+                            "{error:#}; DNS is served without these pages, and the address is tried again every {} s",
+                            limits::RELOAD_INTERVAL.as_secs()
+                        );
+                        self.waiting.insert(address, pages);
+                    }
                 },
             }
         }
         failed
+    }
+
+    /// Tries the addresses again that could not be opened.
+    pub async fn retry(&mut self) {
+        for (address, pages) in std::mem::take(&mut self.waiting) {
+            let started = match listen(&address).await {
+                Ok(listener) => self.start(address.clone(), listener, pages.clone()),
+                Err(error) => Err(error),
+            };
+            match started {
+                Ok(()) => tracing::info!("The pages at {address} are served now"),
+                Err(_) => drop(self.waiting.insert(address, pages)),
+            }
+        }
     }
 
     /// The configured addresses, and the addresses that are bound.

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    net::{SocketAddr, UdpSocket},
+    net::{IpAddr, SocketAddr, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -57,7 +57,7 @@ struct Listener {
     workers: Option<Workers>,
 }
 
-/// Whether a listener may share its port with another one of this process that is about to close.
+/// Whether a listener may share its port with another one of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PortSharing {
     Exclusive,
@@ -86,23 +86,25 @@ impl Listeners {
     /// # Errors
     /// Names the address and a remedy.
     pub fn open(&mut self, listen_configs: &[ListenConfig]) -> anyhow::Result<()> {
-        let stays = |listen: &Listen, open: &Listener| {
-            listen_configs
-                .iter()
-                .any(|config| config.listen == *listen && config.compat_for == open.compat_for)
+        let is_open = |config: &&ListenConfig| {
+            let open = self.open.get(&config.listen);
+            open.is_some_and(|open| open.compat_for == config.compat_for)
         };
+        let mut configs: Vec<_> =
+            listen_configs.iter().filter(|config| !is_open(config)).collect();
+        // A wildcard address that is opened first, and exclusively, shows whether another program
+        // has the port at any address.
+        configs.sort_by_key(|config| breadth(config.listen.address.ip()));
         let mut new = BTreeMap::new();
-        for config in listen_configs {
+        for config in configs {
             let ListenConfig { listen, identity, .. } = config;
-            if self.open.get(listen).is_some_and(|open| open.compat_for == config.compat_for) {
-                continue;
-            }
-            // A listener that is about to close may hold the port: `0.0.0.0:53` conflicts with each
-            // address of the machine.
-            let is_held = self.open.iter().any(|(listen, open)| {
-                open.bound.port() == config.listen.address.port() && !stays(listen, open)
-            });
-            let sharing = if is_held { PortSharing::Shared } else { PortSharing::Exclusive };
+            // The kernel gives a query to the socket with the most specific address.
+            let mut bound = self.open.values().chain(new.values()).map(|open: &Listener| open.bound);
+            let sharing = if bound.any(|bound| overlap(bound, listen.address)) {
+                PortSharing::Shared
+            } else {
+                PortSharing::Exclusive
+            };
             let listener = Listener::open(config, sharing, self.threads)
                 .map_err(|error| with_remedy(error, *listen))?;
             listener.identity.set(identity.as_ref(), listen.scheme)?;
@@ -268,6 +270,26 @@ impl Listener {
             }
         });
     }
+}
+
+/// 0 for `::`, which takes both families, 1 for `0.0.0.0`, and 2 for one address.
+fn breadth(address: IpAddr) -> u8 {
+    match (address.is_unspecified(), address) {
+        (true, IpAddr::V6(_)) => 0,
+        (true, IpAddr::V4(_)) => 1,
+        (false, _) => 2,
+    }
+}
+
+/// Whether sockets at both addresses receive from one port of the same address.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let covers = |wide: IpAddr, narrow: IpAddr| match breadth(wide) {
+        0 => true,
+        1 => narrow.is_ipv4(),
+        _ => wide == narrow,
+    };
+    let (a, b) = (one.ip(), other.ip());
+    one.port() == other.port() && (covers(a, b) || covers(b, a))
 }
 
 /// Whether sockets of this machine can be bound to IPv6 addresses.

@@ -11,7 +11,7 @@ use std::{net::IpAddr, sync::Arc};
 use smallvec::smallvec;
 
 use crate::{
-    chain::{Ask, Back, Cx, From, Nested, Plugin, Reply},
+    chain::{Ask, Back, Cx, From, Nested, Plugin, QueryError, Reply},
     corefile::{Arguments, Diagnostics, Line},
     limits,
     metrics::{CounterFamily, Family, IntCounter, Metrics, SeriesCache},
@@ -136,8 +136,12 @@ impl Plugin for Autopath {
         nested: Option<Nested<'_>>,
         reply: Reply,
     ) -> Back {
-        let Ok(response) = reply else { return Back::Up(reply) };
         let step = nested.map_or(0, |nested| nested.step);
+        // A name that no plugin below has does not exist for this block. Its other names were
+        // answered, so the client must not get SERVFAIL, at which musl gives up.
+        let leaves_block = step > 0 && matches!(reply, Err(QueryError::NoNextPlugin(_)));
+        let reply = if leaves_block { Ok(Response::of(Rcode::NXDOMAIN)) } else { reply };
+        let Ok(response) = reply else { return Back::Up(reply) };
         if step == CLIENT_QUESTION || cx.refresh {
             return Back::Up(Ok(response));
         }

@@ -139,6 +139,8 @@ pub struct Page {
     /// The process requests the page itself once a second and measures how long that takes, which
     /// shows whether the process is overloaded.
     pub polled: bool,
+    /// The process does not start if the page's address is taken.
+    pub essential: bool,
 }
 
 pub struct PageReply {

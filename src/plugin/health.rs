@@ -44,6 +44,7 @@ impl PluginSettings for HealthSettings {
             path: "/health",
             render: Arc::new(|| PageReply::text(200, "OK")),
             polled: true,
+            essential: true,
         });
         Ok(Vec::new())
     }

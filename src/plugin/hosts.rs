@@ -10,7 +10,7 @@ use std::{
 use smallvec::smallvec;
 
 use crate::{
-    chain::{Cx, Flow, Plugin},
+    chain::{Cx, Flow, Level, LogLine, Plugin},
     corefile::Arguments,
     metrics::{Family, Gauge, GaugeFamily, Metrics},
     wire::{Class, Name, Owner, Query, Rcode, Rdatas, RecordSet, Response, Type},
@@ -116,7 +116,11 @@ impl PluginSettings for HostsSettings {
     }
 
     fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
-        // As in CoreDNS, a missing file counts as an empty one.
+        let missing = context.file(&self.file).err();
+        if let Some(reason) = missing {
+            let text = self.without_file(&reason);
+            context.outputs.warnings.push(LogLine::new(Level::Warning, DIRECTIVE.name, text));
+        }
         let text = context.file(&self.file).unwrap_or_default();
         let zones = if self.zones.is_empty() { context.zones.to_vec() } else { self.zones.clone() };
         let mut hosts = Hosts {
@@ -138,6 +142,18 @@ impl PluginSettings for HostsSettings {
             .and_then(|modified| modified.duration_since(UNIX_EPOCH).ok());
         MODIFIED.with(context.build.metrics, []).set(since.unwrap_or_default().as_secs_f64());
         Ok(vec![Arc::new(hosts)])
+    }
+}
+
+impl HostsSettings {
+    /// As in CoreDNS, a file that cannot be read counts as an empty one.
+    fn without_file(&self, reason: &str) -> String {
+        let later = if self.watched {
+            "it is read as soon as it exists"
+        } else {
+            "`reload 0` means that it is read at the next start or reload"
+        };
+        format!("the file {} cannot be read and counts as empty: {reason}; {later}", self.file)
     }
 }
 
@@ -189,6 +205,14 @@ impl Hosts {
         Flow::Answer(response)
     }
 
+    /// Whether the next plugin gets a query for a name that exists, with a type other than A and
+    /// AAAA.
+    fn passes_unsupported(&self, name: &Name) -> bool {
+        let includes = |fallthrough: &Fallthrough| fallthrough.includes(name);
+        self.settings.fallthrough_unsupported
+            && self.settings.fallthrough.as_ref().is_some_and(includes)
+    }
+
     fn missing(&self, name: &Name) -> Flow {
         match &self.settings.fallthrough {
             Some(fallthrough) if fallthrough.includes(name) => Flow::Next,
@@ -224,7 +248,7 @@ impl Plugin for Hosts {
         match question.qtype {
             Type::A => self.answer(Type::A, v4.collect()),
             Type::AAAA => self.answer(Type::AAAA, v6.collect()),
-            _ if self.settings.fallthrough_unsupported => self.missing(&question.name),
+            _ if self.passes_unsupported(&question.name) => Flow::Next,
             other => self.answer(other, Rdatas::default()),
         }
     }

@@ -3,6 +3,9 @@
 //! At the start the server sends itself a query for a name that nobody else can know. If the query
 //! returns, the plugin logs an error. Unlike in CoreDNS the process goes on, because the cluster's
 //! own names still work, and because no query may end the process (CVE-2026-26018).
+//!
+//! Without a reply the query is sent again, each time with another number as its first label. So
+//! our own repetitions are not mistaken for queries that return while an upstream is silent.
 
 use std::sync::{
     Arc,
@@ -11,6 +14,7 @@ use std::sync::{
 
 use crate::{
     chain::{Cx, Flow, Level, Plugin},
+    limits,
     random::SplitMix64,
     wire::{Name, Query, Question, Rcode, Response, Type},
 };
@@ -30,17 +34,19 @@ pub(super) static DIRECTIVE: Directive = Directive {
     read,
 };
 
-/// A probe that arrives more often than this has returned through an upstream: the first is the
-/// server's own query, and the second may be its retransmission.
+/// One probe that arrives more often than this has returned through an upstream: the first is the
+/// server's own query, and the second may be a duplicate that the network made.
 const LOOP_THRESHOLD: u32 = 2;
 
 #[derive(Debug)]
 struct LoopSettings;
 
 struct LoopDetector {
+    /// The name below which all probes are.
     probe: Name,
     zone: Name,
-    seen: AtomicU32,
+    /// How often each probe arrived.
+    seen: [AtomicU32; limits::LOOP_PROBES],
 }
 
 impl PluginSettings for LoopSettings {
@@ -52,7 +58,7 @@ impl PluginSettings for LoopSettings {
             return Ok(Vec::new());
         };
         context.probes.push(Question::new(probe.clone(), Type::HINFO));
-        Ok(vec![Arc::new(LoopDetector { probe, zone, seen: AtomicU32::new(0) })])
+        Ok(vec![Arc::new(LoopDetector { probe, zone, seen: Default::default() })])
     }
 }
 
@@ -63,17 +69,18 @@ impl Plugin for LoopDetector {
 
     fn query(&self, cx: &mut Cx, query: &Query) -> Flow {
         let question = &query.question;
-        if question.qtype != Type::HINFO || question.name != self.probe {
+        if question.qtype != Type::HINFO {
             return Flow::Next;
         }
-        match self.seen.fetch_add(1, Ordering::Relaxed) {
+        let Some(seen) = self.count_of(&question.name) else { return Flow::Next };
+        match seen.fetch_add(1, Ordering::Relaxed) {
             0..LOOP_THRESHOLD => Flow::Next,
             seen => {
                 if seen == LOOP_THRESHOLD {
                     let text = format!(
                         "Loop ({} -> {}) detected for zone \"{}\", see https://coredns.io/plugins/loop#troubleshooting. \
                          Query: \"HINFO {}\"; forward to a server other than this one",
-                        cx.peer, cx.local, self.zone, self.probe
+                        cx.peer, cx.local, self.zone, question.name
                     );
                     cx.log(Level::Error, "loop", text);
                 }
@@ -83,7 +90,46 @@ impl Plugin for LoopDetector {
     }
 }
 
+impl LoopDetector {
+    /// How often the probe with this name arrived. `None` for every other name.
+    fn count_of(&self, name: &Name) -> Option<&AtomicU32> {
+        (name.parent()? == self.probe).then_some(())?;
+        let number = std::str::from_utf8(name.labels().next()?).ok()?;
+        self.seen.get(number.parse::<usize>().ok()?)
+    }
+}
+
+/// The name of one of the queries that the server sends itself.
+pub fn numbered_probe(probe: &Question, number: usize) -> Option<Question> {
+    let name = Name::join([number.to_string().as_bytes()], &probe.name)?;
+    Some(Question::new(name, probe.qtype))
+}
+
 fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
     lines.once(|_| {});
     Some(Box::new(LoopSettings))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_probe_is_counted_by_its_own_name() {
+        let probe: Name = "1.2.example.".parse().unwrap();
+        let detector = LoopDetector {
+            probe: probe.clone(),
+            zone: "example.".parse().unwrap(),
+            seen: Default::default(),
+        };
+        let question = Question::new(probe.clone(), Type::HINFO);
+        let names = [0, 1].map(|number| numbered_probe(&question, number).unwrap().name);
+        assert_eq!(names[1].to_string(), "1.1.2.example.");
+        for name in &names {
+            assert_eq!(detector.count_of(name).unwrap().fetch_add(1, Ordering::Relaxed), 0);
+        }
+        for other in ["1.2.example.", "x.1.2.example.", "30.1.2.example.", "0.0.1.2.example."] {
+            assert!(detector.count_of(&other.parse().unwrap()).is_none(), "{other}");
+        }
+    }
 }

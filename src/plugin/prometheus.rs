@@ -129,6 +129,7 @@ impl PluginSettings for PrometheusSettings {
             path: "/metrics",
             render: Arc::new(render),
             polled: false,
+            essential: false,
         });
         let of_no_zone = QueryMetrics::new(context.build.metrics, context.all_servers, &[]);
         context.outputs.unrouted = Some(Arc::new(of_no_zone));

@@ -60,6 +60,7 @@ impl PluginSettings for ReadySettings {
             path: "/ready",
             render: Arc::new(move || page(&readiness)),
             polled: false,
+            essential: false,
         });
         Ok(Vec::new())
     }

@@ -45,6 +45,7 @@ impl Process {
             tokio::select! {
                 now = look.tick() => {
                     log_due(&self.timed, Some(now.into_std()));
+                    self.admin.retry().await;
                     self.look(text, flags).await;
                 }
                 order = self.signals.next() => match order {

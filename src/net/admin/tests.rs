@@ -11,6 +11,7 @@ fn page(address: &str, path: &'static str, body: &'static str) -> Page {
         path,
         render: Arc::new(move || PageReply::text(200, body)),
         polled: false,
+        essential: path == "/health",
     }
 }
 
@@ -110,6 +111,19 @@ async fn an_address_that_cannot_be_opened_is_named_and_the_others_are_served() {
     assert!(error.contains("cannot serve pages at"), "{error}");
     let (_, to) = admin.bound().next().unwrap();
     assert_eq!(request(to, "GET /ready").await.unwrap().1, "OK");
+}
+
+#[tokio::test]
+async fn a_taken_address_of_a_page_that_is_not_essential_is_tried_again() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let stranger = TcpListener::bind(taken).await.unwrap();
+    let mut admin = admin();
+    admin.serve(vec![page(&taken.to_string(), "/ready", "OK")]).await.unwrap();
+    admin.retry().await;
+    assert_eq!(admin.bound().count(), 0);
+    drop(stranger);
+    admin.retry().await;
+    assert_eq!(request(taken, "GET /ready").await.unwrap().1, "OK");
 }
 
 /// Otherwise a client that holds all connections makes kubelet restart the server.

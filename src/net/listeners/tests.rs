@@ -41,6 +41,40 @@ async fn a_reload_may_replace_the_wildcard_address_and_restore_it() {
     }
 }
 
+/// Both listeners are opened, and each query is for the one with the most specific address.
+async fn check_pair(first: &str, second: &str) {
+    let port = {
+        let free = tcp("[::]:0".parse().unwrap(), PortSharing::Exclusive).unwrap();
+        free.local_addr().unwrap().port()
+    };
+    let at = |host: &str| format!("{host}:{port}");
+    let hosts = [at(first), at(second)];
+    let server = TestServer::at(&[&hosts[0], &hosts[1]], u64::MAX).await;
+    assert_eq!(server.listeners.bound().count(), 2);
+    assert!(answers(([127, 0, 0, 1], port).into()).await, "{hosts:?}");
+    let mut server = TestServer::at(&["127.0.0.3:0"], u64::MAX).await;
+    let port = server.bound(0).port();
+    for host in [first, second] {
+        let both = ["127.0.0.3:0".to_owned(), format!("{host}:{port}")];
+        server.reload(&both).unwrap();
+        assert!(answers(([127, 0, 0, 3], port).into()).await, "{both:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_port_may_be_open_at_overlapping_addresses() {
+    for (first, second) in [
+        ("127.0.0.1", "[::]"),
+        ("[::]", "127.0.0.1"),
+        ("[::1]", "[::]"),
+        ("127.0.0.1", "0.0.0.0"),
+        ("0.0.0.0", "127.0.0.1"),
+        ("0.0.0.0", "[::]"),
+    ] {
+        check_pair(first, second).await;
+    }
+}
+
 #[tokio::test]
 async fn an_address_that_cannot_be_opened_is_named_and_changes_nothing() {
     let mut listeners = Listeners::new(u64::MAX);

@@ -1,6 +1,9 @@
 //! The connection to an API server: address, certificates and credentials.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, anyhow};
 use kube::{
@@ -105,6 +108,12 @@ impl ClusterConfig {
         Client::try_from(self.load().await?).with_context(|| format!("{self} cannot be used"))
     }
 
+    /// A file of the ServiceAccount that does not exist, although most clusters need it.
+    pub fn missing_file(&self) -> Option<PathBuf> {
+        let file = authority(Path::new(ACCOUNT));
+        (*self == Self::InCluster && !file.exists()).then_some(file)
+    }
+
     async fn load(&self) -> anyhow::Result<Config> {
         let mut config = match self {
             Self::InCluster => in_cluster()?,
@@ -135,16 +144,42 @@ impl ClusterConfig {
     }
 }
 
+/// The files of the Pod's ServiceAccount.
+const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
 fn in_cluster() -> anyhow::Result<Config> {
-    if std::env::var_os("KUBERNETES_SERVICE_HOST").is_none()
-        || std::env::var_os("KUBERNETES_SERVICE_PORT").is_none()
-    {
+    let variable = |name| std::env::var(name).ok();
+    let (Some(host), Some(port)) =
+        (variable("KUBERNETES_SERVICE_HOST"), variable("KUBERNETES_SERVICE_PORT"))
+    else {
         return Err(anyhow!(
             "unable to load in-cluster configuration, KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be defined; \
              outside of a Pod `kubeconfig FILE` or `manifests DIR` says where the cluster is"
         ));
+    };
+    of_account(Path::new(ACCOUNT), &host, &port).context("unable to load in-cluster configuration")
+}
+
+/// As in client-go, the account may lack `namespace`, which ndots does not need, and `ca.crt`, if an
+/// authority that this machine trusts has signed the server's certificate.
+fn of_account(account: &Path, host: &str, port: &str) -> anyhow::Result<Config> {
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let port = match port.parse::<u16>()? {
+        443 => String::new(),
+        port => format!(":{port}"),
+    };
+    let mut config = Config::new(format!("https://{host}{port}").parse()?);
+    config.auth_info.token_file = Some(account.join("token").display().to_string());
+    config.root_cert_file = Some(authority(account)).filter(|file| file.exists());
+    if config.root_cert_file.is_none() {
+        let trusted = rustls_native_certs::load_native_certs().certs;
+        config.root_cert = Some(trusted.iter().map(|certificate| certificate.to_vec()).collect());
     }
-    Config::incluster_env().context("unable to load in-cluster configuration")
+    Ok(config)
+}
+
+fn authority(account: &Path) -> PathBuf {
+    account.join("ca.crt")
 }
 
 /// As messages name it: `kubeconfig FILE`.
@@ -158,5 +193,26 @@ impl fmt::Display for ClusterConfig {
                 write!(f, "kubeconfig {}, context {context}", file.display())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_may_lack_its_authority_and_its_namespace() {
+        let account = tempfile::tempdir().unwrap();
+        let config = |host, port| of_account(account.path(), host, port).unwrap();
+        let check = |host, port, url: &str| {
+            assert_eq!(config(host, port).cluster_url.to_string(), url);
+        };
+        check("10.96.0.1", "443", "https://10.96.0.1/");
+        check("fd00::1", "6443", "https://[fd00::1]:6443/");
+        check("api.example", "443", "https://api.example/");
+        assert_eq!(config("10.96.0.1", "443").root_cert_file, None);
+        std::fs::write(account.path().join("ca.crt"), "").unwrap();
+        assert!(config("10.96.0.1", "443").root_cert_file.is_some());
+        assert!(of_account(account.path(), "10.96.0.1", "x").is_err());
     }
 }

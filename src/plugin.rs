@@ -60,8 +60,8 @@ pub use directive::{
 };
 pub use fallthrough::{Fallthrough, names};
 pub use help::{list, markdown, markdown_index, missing, page};
-pub use loop_::numbered_probe;
 pub use lint::{Lint, LintBlock, LintContext, LintStage, zones};
+pub use loop_::numbered_probe;
 pub use need::{Host, Monitor, Need};
 pub use readiness::Readiness;
 pub use role::{Role, ZoneArguments};

@@ -90,8 +90,7 @@ impl Listeners {
             let open = self.open.get(&config.listen);
             open.is_some_and(|open| open.compat_for == config.compat_for)
         };
-        let mut configs: Vec<_> =
-            listen_configs.iter().filter(|config| !is_open(config)).collect();
+        let mut configs: Vec<_> = listen_configs.iter().filter(|config| !is_open(config)).collect();
         // A wildcard address that is opened first, and exclusively, shows whether another program
         // has the port at any address.
         configs.sort_by_key(|config| breadth(config.listen.address.ip()));
@@ -99,7 +98,8 @@ impl Listeners {
         for config in configs {
             let ListenConfig { listen, identity, .. } = config;
             // The kernel gives a query to the socket with the most specific address.
-            let mut bound = self.open.values().chain(new.values()).map(|open: &Listener| open.bound);
+            let mut bound =
+                self.open.values().chain(new.values()).map(|open: &Listener| open.bound);
             let sharing = if bound.any(|bound| overlap(bound, listen.address)) {
                 PortSharing::Shared
             } else {

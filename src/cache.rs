@@ -21,7 +21,14 @@ pub struct CacheBounds {
     /// The maximum number of entries.
     pub capacity: usize,
     pub max_ttl: Duration,
+    /// Without effect where it is above `max_ttl`, as in CoreDNS.
     pub min_ttl: Duration,
+}
+
+impl CacheBounds {
+    fn apply(self, ttl_secs: u32) -> Duration {
+        Duration::from_secs(ttl_secs.into()).max(self.min_ttl).min(self.max_ttl)
+    }
 }
 
 /// When an entry is fetched again before it expires: after `amount` hits in a row, each less than
@@ -229,10 +236,22 @@ impl Cache {
     /// Caches a reply if it is cacheable. It replaces the entries that the question had, and every
     /// record gets the lifetime of the whole reply as its TTL. With `prefer_positive`, a negative
     /// answer does not replace a stale entry with records, and the client gets the stale entry.
-    pub fn insert(&self, query: &Query, mut response: Response, now: Instant) -> Inserted {
+    ///
+    /// A signed reply lives no longer than its signatures (RFC 4035 §5.3.3), so it is not cached if
+    /// one of them is not valid at `unix`, in seconds since 1970.
+    pub fn insert(
+        &self,
+        query: &Query,
+        mut response: Response,
+        now: Instant,
+        unix: u32,
+    ) -> Inserted {
         let Some((kind, lifetime)) = self.kind_and_lifetime(query, &response) else {
             return Inserted { response, kind: None, evicted: 0 };
         };
+        let signed_for =
+            response.signatures_left(unix).map(|secs| Duration::from_secs(secs.into()));
+        let lifetime = signed_for.map_or(lifetime, |signed_for| lifetime.min(signed_for));
         set_ttl(&mut response, lifetime.as_secs() as u32);
         if lifetime.is_zero() {
             return Inserted { response, kind: None, evicted: 0 };
@@ -302,9 +321,7 @@ impl Cache {
         let bounds =
             if has_answer(query, response) { self.config.success } else { self.config.denial };
         if let Some(lowest) = response.sets().map(|set| set.ttl).min() {
-            let clamped = Duration::from_secs(lowest.into())
-                .clamp(bounds.min_ttl, bounds.max_ttl.max(bounds.min_ttl));
-            set_ttl(response, clamped.as_secs() as u32);
+            set_ttl(response, bounds.apply(lowest).as_secs() as u32);
         }
     }
 }
@@ -327,8 +344,7 @@ fn has_answer(query: &Query, response: &Response) -> bool {
 fn clamp(ttl: u32, bounds: CacheBounds) -> Duration {
     match ttl {
         0 => Duration::ZERO,
-        ttl => Duration::from_secs(ttl.into())
-            .clamp(bounds.min_ttl, bounds.max_ttl.max(bounds.min_ttl)),
+        ttl => bounds.apply(ttl),
     }
 }
 

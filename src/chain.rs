@@ -139,6 +139,8 @@ pub enum Step {
 pub struct Cx {
     pub started: Instant,
     pub now: Instant,
+    /// Seconds since 1970 when the last exchange ended; 0 before the first one.
+    pub unix: u32,
     pub peer: SocketAddr,
     pub local: SocketAddr,
     pub transport: Transport,
@@ -169,6 +171,7 @@ impl Cx {
         Self {
             started: now,
             now,
+            unix: 0,
             peer,
             local,
             transport,

@@ -6,6 +6,9 @@ fn start() -> Instant {
     Instant::now()
 }
 
+/// The time of the wall clock in these tests, in seconds since 1970.
+const UNIX: u32 = 1_700_000_000;
+
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
@@ -70,7 +73,7 @@ fn hit(cache: &Cache, query: &Query, now: Instant) -> Option<(u32, ReplyKind)> {
 fn a_reply_lives_as_long_as_its_shortest_record() {
     let check = |response: Response, expected: Option<(u32, ReplyKind)>| {
         let (cache, t0) = (cache(|_| {}), start());
-        let inserted = cache.insert(&www(), response.clone(), t0);
+        let inserted = cache.insert(&www(), response.clone(), t0, UNIX);
         assert_eq!(inserted.kind, expected.map(|(_, kind)| kind), "{response:?}");
         assert_eq!(hit(&cache, &www(), t0), expected, "{response:?}");
         // The client whose query filled the cache gets the same TTLs as the next one.
@@ -110,11 +113,73 @@ fn a_reply_lives_as_long_as_its_shortest_record() {
     }
 }
 
+/// CoreDNS's rule: `max(TTL, MINTTL)`, then at most the maximum, also for `cache 1`.
+#[test]
+fn the_maximum_ttl_wins_over_the_minimum() {
+    let check = |[min, max]: [u64; 2], ttl, expected| {
+        let change = |config: &mut CacheConfig| {
+            for bounds in [&mut config.success, &mut config.denial] {
+                (bounds.min_ttl, bounds.max_ttl) = (secs(min), secs(max));
+            }
+        };
+        let (cache, t0) = (cache(change), start());
+        for response in [address(ttl), denial(Rcode::NXDOMAIN, ttl, ttl)] {
+            cache.insert(&www(), response, t0, UNIX);
+            assert_eq!(hit(&cache, &www(), t0).map(|(ttl, _)| ttl), expected, "{min} {max} {ttl}");
+        }
+        let mut local = address(ttl);
+        cache.clamp_ttls(&www(), &mut local);
+        assert_eq!(Some(local.answer[0].ttl), expected.or(Some(min.min(max) as u32)));
+    };
+    check([5, 1], 60, Some(1));
+    check([5, 1], 1, Some(1));
+    check([5, 1], 0, None);
+    check([60, 30], 10, Some(30));
+    check([60, 60], 10, Some(60));
+    check([0, 60], 10, Some(10));
+}
+
+#[test]
+fn a_signed_reply_lives_no_longer_than_its_signatures() {
+    let signature = |begins: u32, expires: u32| {
+        let times = [expires.to_be_bytes(), begins.to_be_bytes()].concat();
+        let rdata = [b"\0\x01\x0d\x02\0\0\0\x3c".as_slice(), &times, b"\0\x07\0x"].concat();
+        set(Owner::Question, Type::RRSIG, 300, &rdata)
+    };
+    let check = |now: u32, signatures: &[(u32, u32)], expected: Option<u32>| {
+        let (cache, t0) = (cache(|_| {}), start());
+        let mut response = address(300);
+        response
+            .answer
+            .extend(signatures.iter().map(|(begins, expires)| signature(*begins, *expires)));
+        let inserted = cache.insert(&www(), response, t0, now);
+        assert_eq!(hit(&cache, &www(), t0).map(|(ttl, _)| ttl), expected, "{signatures:?}");
+        // The client gets the reply all the same, with a TTL that no cache may exceed.
+        assert_eq!(inserted.response.answer[0].ttl, expected.unwrap_or(0), "{signatures:?}");
+        assert_eq!(cache.get(&www(), t0) == Lookup::Miss, expected.is_none(), "{signatures:?}");
+    };
+    let day = 86_400;
+    check(UNIX, &[], Some(300));
+    check(UNIX, &[(UNIX - day, UNIX + day)], Some(300));
+    check(UNIX, &[(UNIX - day, UNIX + 301)], Some(300));
+    check(UNIX, &[(UNIX - day, UNIX + 299)], Some(299));
+    check(UNIX, &[(UNIX - day, UNIX + day), (UNIX - day, UNIX + 7)], Some(7));
+    // The default minimum of 5 s does not raise it.
+    check(UNIX, &[(UNIX - day, UNIX + 1)], Some(1));
+    check(UNIX, &[(UNIX - day, UNIX)], None);
+    check(UNIX, &[(UNIX - day, UNIX + day), (UNIX - day, UNIX - 1)], None);
+    check(UNIX, &[(UNIX, UNIX + day)], Some(300));
+    check(UNIX, &[(UNIX + 1, UNIX + day)], None);
+    // The times wrap around in 2106.
+    check(u32::MAX - 10, &[(u32::MAX - day, 89)], Some(100));
+    check(5, &[(u32::MAX - day, 10)], Some(5));
+}
+
 #[test]
 fn a_negative_answer_without_an_soa_lives_as_long_as_a_failure() {
     let (cache, t0) = (cache(|_| {}), start());
     assert_eq!(
-        cache.insert(&www(), Response::of(Rcode::NXDOMAIN), t0).kind,
+        cache.insert(&www(), Response::of(Rcode::NXDOMAIN), t0, UNIX).kind,
         Some(ReplyKind::Denial)
     );
     assert!(hit(&cache, &www(), t0 + secs(4)).is_some());
@@ -129,7 +194,7 @@ fn transfers_and_replies_to_non_recursive_queries_are_not_cached() {
         query("example.com", Type::IXFR),
         Query { recursion_desired: false, ..www() },
     ] {
-        assert_eq!(cache.insert(&query, address(60), t0).kind, None);
+        assert_eq!(cache.insert(&query, address(60), t0, UNIX).kind, None);
         cache.insert_failure(&query, servfail(), t0);
         assert_eq!(cache.get(&query, t0), Lookup::Miss);
     }
@@ -138,7 +203,7 @@ fn transfers_and_replies_to_non_recursive_queries_are_not_cached() {
 #[test]
 fn everything_that_can_change_the_reply_is_in_the_key() {
     let (cache, t0) = (cache(|_| {}), start());
-    cache.insert(&www(), address(60), t0);
+    cache.insert(&www(), address(60), t0, UNIX);
     let check = |change: fn(&mut Query), hits: bool| {
         let mut query = www();
         change(&mut query);
@@ -160,7 +225,7 @@ fn everything_that_can_change_the_reply_is_in_the_key() {
 fn a_failure_never_replaces_a_reply() {
     for good in [address(60), denial(Rcode::NXDOMAIN, 60, 60)] {
         let (cache, t0) = (cache(|_| {}), start());
-        cache.insert(&www(), good.clone(), t0);
+        cache.insert(&www(), good.clone(), t0, UNIX);
         cache.insert_failure(&www(), servfail(), t0 + secs(1));
         assert!(hit(&cache, &www(), t0 + secs(2)).is_some(), "the reply has not expired");
         cache.insert_failure(&www(), servfail(), t0 + secs(61));
@@ -176,7 +241,7 @@ fn a_good_reply_removes_a_failure() {
     let (cache, t0) = (cache(|config| config.success.min_ttl = Duration::ZERO), start());
     cache.insert_failure(&www(), servfail(), t0);
     assert_eq!(cache.get(&www(), t0), Lookup::Failed(servfail()));
-    cache.insert(&www(), address(1), t0);
+    cache.insert(&www(), address(1), t0, UNIX);
     assert_eq!(cache.get(&www(), t0 + secs(2)), Lookup::Stale);
 }
 
@@ -195,8 +260,8 @@ fn a_new_reply_replaces_the_old_one() {
         [(&there, &gone, ReplyKind::Denial), (&gone, &there, ReplyKind::Success)]
     {
         let cache = cache(|_| {});
-        cache.insert(&www(), first.clone(), t0);
-        cache.insert(&www(), second.clone(), t0);
+        cache.insert(&www(), first.clone(), t0, UNIX);
+        cache.insert(&www(), second.clone(), t0, UNIX);
         assert_eq!(hit(&cache, &www(), t0).map(|(_, kind)| kind), Some(kind));
         assert_eq!((cache.len(ReplyKind::Success) + cache.len(ReplyKind::Denial)), 1);
         // The first reply does not come back when the second one expires.
@@ -214,7 +279,7 @@ fn a_new_reply_replaces_the_old_one() {
 #[test]
 fn a_stale_reply_has_a_short_ttl_and_is_gone_after_the_window() {
     let (cache, t0) = (cache(|config| config.stale.window = secs(100)), start());
-    cache.insert(&www(), address(60), t0);
+    cache.insert(&www(), address(60), t0, UNIX);
     let check = |at: u64, expected: &Lookup, stale: bool| {
         assert_eq!(&cache.get(&www(), t0 + secs(at)), expected, "{at}");
         let response = cache.stale(&www(), t0 + secs(at));
@@ -229,7 +294,7 @@ fn a_stale_reply_has_a_short_ttl_and_is_gone_after_the_window() {
 fn the_ttl_counts_down_unless_keep_ttl_is_set() {
     for (keep_ttl, left) in [(false, 40), (true, 60)] {
         let (cache, t0) = (cache(|config| config.keep_ttl = keep_ttl), start());
-        cache.insert(&www(), address(60), t0);
+        cache.insert(&www(), address(60), t0, UNIX);
         assert_eq!(hit(&cache, &www(), t0 + secs(20)).map(|(ttl, _)| ttl), Some(left));
     }
 }
@@ -239,7 +304,7 @@ fn a_popular_entry_is_refreshed_once_before_it_expires() {
     let prefetch = Prefetch { amount: 3, gap: secs(10), percent: 10 };
     let check = |asked: &[u64], expected: &[u64]| {
         let (cache, t0) = (cache(|config| config.prefetch = Some(prefetch)), start());
-        cache.insert(&www(), address(100), t0);
+        cache.insert(&www(), address(100), t0, UNIX);
         let refreshes = |at: &&u64| {
             matches!(cache.get(&www(), t0 + secs(**at)), Lookup::Fresh { refresh: true, .. })
         };
@@ -263,7 +328,7 @@ fn the_cache_holds_its_capacity_and_keeps_entries_in_use() {
     let name = |at: u32| query(&format!("n{at}.example.com"), Type::A);
     let mut evicted = 0;
     for at in 0..2000 {
-        evicted += cache.insert(&name(at), address(60), t0).evicted;
+        evicted += cache.insert(&name(at), address(60), t0, UNIX).evicted;
         // This entry is used all the time, so the hand never evicts it.
         assert!(hit(&cache, &name(0), t0).is_some(), "{at}");
     }
@@ -285,6 +350,7 @@ fn the_cache_holds_fewer_entries_when_replies_are_large() {
             &query(&format!("n{at}.example.com"), Type::TXT),
             Response { answer, ..Response::of(Rcode::NOERROR) },
             t0,
+            UNIX,
         )
     };
     let evicted: usize = (0..1000).map(|at| large(at).evicted).sum();

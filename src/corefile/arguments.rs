@@ -292,11 +292,11 @@ impl<'w> Arguments<'w> {
         fits.then(|| token.text.clone())
     }
 
-    /// One of the choices.
+    /// One of the choices, in any letter case.
     pub fn one_of<T: Copy>(&mut self, what: &str, choices: &[(&str, T)]) -> Option<T> {
         let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
         let token = self.required(&format!("one of: {}", names.join(", ")))?;
-        let found = choices.iter().find(|(name, _)| *name == token.text);
+        let found = choices.iter().find(|(name, _)| token.text.eq_ignore_ascii_case(name));
         if found.is_none() {
             let message = format!(
                 "wrong value for {what}: {},  must be one of: {}",

@@ -163,7 +163,7 @@ impl CachePlugin {
             self.cache.clamp_ttls(query, &mut response);
             return response;
         }
-        let kept = self.cache.insert(query, response, cx.now);
+        let kept = self.cache.insert(query, response, cx.now, cx.unix);
         if let Some(kind) = kept.kind {
             self.count_entries(cx, kind);
             if kept.evicted > 0 {

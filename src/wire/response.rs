@@ -39,6 +39,23 @@ impl Response {
     pub fn sets(&self) -> impl Iterator<Item = &RecordSet> {
         self.answer.iter().chain(&self.authority).chain(&self.additional)
     }
+
+    /// Seconds for which all signatures (RRSIG) stay valid from `unix` on, in seconds since 1970.
+    /// Zero if one has expired or begins later; `None` if there are no signatures.
+    pub fn signatures_left(&self, unix: u32) -> Option<u32> {
+        let signatures = self.sets().filter(|set| set.rtype == Type::RRSIG);
+        signatures.flat_map(|set| set.rdatas.iter()).map(|rdata| signature_left(rdata, unix)).min()
+    }
+}
+
+/// The times of a signature are compared by serial number arithmetic (RFC 4034 §3.1.5).
+fn signature_left(rdata: &[u8], unix: u32) -> u32 {
+    // The type covered, the algorithm, the labels and the original TTL come first.
+    let times = rdata.get(8..).and_then(|rest| rest.first_chunk::<8>());
+    let Some(&[a, b, c, d, e, f, g, h]) = times else { return 0 };
+    let [expires, begins] = [[a, b, c, d], [e, f, g, h]].map(u32::from_be_bytes);
+    let has_begun = unix.wrapping_sub(begins) as i32 >= 0;
+    if has_begun { u32::try_from(expires.wrapping_sub(unix) as i32).unwrap_or(0) } else { 0 }
 }
 
 /// A sequence of record sets, which may be long.

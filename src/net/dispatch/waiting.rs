@@ -4,7 +4,7 @@
 
 use std::{
     sync::{Arc, Weak},
-    time::{Duration, Instant},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use tokio::{
@@ -125,6 +125,7 @@ impl Dispatcher {
     ) -> Outcome {
         let ReceivedQuery { server, header, cx, .. } = received;
         cx.now = Instant::now();
+        cx.unix = UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_secs() as u32);
         self.catch_panic(header, out, |out| server.resume(pending, reply, cx, out))
     }
 }

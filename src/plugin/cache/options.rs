@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     cache::{CacheBounds, Prefetch, ReplyKind},
-    corefile::{Arguments, go_duration},
+    corefile::Arguments,
     limits,
     wire::Name,
 };
@@ -42,11 +42,15 @@ pub(super) static OPTIONS: OptionTable<CacheSettings> = OptionTable(&[
             cache.read_stale(option);
         },
     ),
-    OptionSpec::new(
+    OptionSpec::repeated(
         "serve_stale_policy",
         "prefer_positive",
         "Keeps an expired positive reply when the upstreams report an error.",
         |cache, option| {
+            let span = option.span();
+            if cache.settings.stale.prefer_positive {
+                option.error(span, "serve_stale_policy can only be specified once");
+            }
             let preferred = option.one_of("serve_stale_policy", &[("prefer_positive", true)]);
             cache.settings.stale.prefer_positive = preferred.is_some();
         },
@@ -126,19 +130,6 @@ impl CacheSettings {
         let span = arguments.span();
         if self.settings.stale.prefer_positive && !self.serves_stale {
             arguments.error(span, "serve_stale_policy requires serve_stale");
-        }
-        for (name, bounds) in [("success", self.settings.success), ("denial", self.settings.denial)]
-        {
-            if bounds.min_ttl > bounds.max_ttl {
-                let message = format!(
-                    "`{name}` keeps replies for at least {}, so its TTL of {} has no effect",
-                    go_duration(bounds.min_ttl),
-                    go_duration(bounds.max_ttl)
-                );
-                arguments
-                    .warning(span, &message)
-                    .help(format!("`{name} CAPACITY TTL MINTTL` sets both"));
-            }
         }
     }
 }

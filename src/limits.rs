@@ -205,8 +205,11 @@ pub const SLICE_ENDPOINTS: usize = 100;
 
 /// Objects on a page of a list. That many Pods take some MiB.
 pub const API_PAGE: usize = 500;
-/// Octets of a page of a list.
-pub const API_PAGE_OCTETS: usize = 512 << 20;
+/// Octets of a page of a list. After a larger page ndots asks for fewer objects. One object always
+/// fits, because etcd accepts objects of up to 1.5 MiB.
+pub const API_PAGE_OCTETS: usize = 16 << 20;
+/// Objects of a list over all its pages. Kubernetes is designed for 150,000 Pods in a cluster.
+pub const API_LIST_OBJECTS: usize = 1_000_000;
 /// Octets of an event of a watch. etcd accepts objects of up to 1.5 MiB.
 pub const API_EVENT_OCTETS: usize = 8 << 20;
 /// Octets of the text of an error.

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "a clock is read here")]
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep, timeout, timeout_at},
@@ -57,6 +58,46 @@ pub(super) struct Follower {
     is_absent: bool,
     /// The last object that was reported as left out.
     left_out: Option<Key>,
+}
+
+/// How far a list has come.
+struct Listing {
+    /// The `continue` of the last page.
+    after: String,
+    /// How many objects a page may have.
+    limit: usize,
+    objects: usize,
+}
+
+impl Default for Listing {
+    fn default() -> Self {
+        Self { after: String::new(), limit: limits::API_PAGE, objects: 0 }
+    }
+}
+
+impl Listing {
+    fn go_on(&mut self, after: String, objects: usize) -> Result<(), WatchError> {
+        self.objects += objects;
+        if after == self.after {
+            return Err(WatchError::unreadable("a list", "the server sends the same page again"));
+        }
+        if self.objects > limits::API_LIST_OBJECTS {
+            let error = format!("it has more than {} objects", limits::API_LIST_OBJECTS);
+            return Err(WatchError::unreadable("a list", error));
+        }
+        self.after = after;
+        Ok(())
+    }
+
+    /// After a page that was too large: the next request is for an eighth of the objects.
+    fn ask_for_fewer(&mut self) -> Result<(), WatchError> {
+        if self.limit == 1 {
+            let error = format!("an object has more than {} octets", limits::API_PAGE_OCTETS);
+            return Err(WatchError::unreadable("a page", error));
+        }
+        self.limit = (self.limit / 8).max(1);
+        Ok(())
+    }
 }
 
 impl Follower {
@@ -234,40 +275,53 @@ impl Follower {
 
     async fn list(&mut self, client: &NumberedClient) -> Result<(), WatchError> {
         self.changes.send(Change::Relist(self.watched.fact)).await?;
-        let mut after = String::new();
+        let mut listing = Listing::default();
         loop {
-            let request = protocol::list(&self.selection(), &after);
-            let page = timeout(limits::API_PAGE_TIME, async {
-                let body = self.cluster.send(client, request).await?.into_body();
-                protocol::complete(body, limits::API_PAGE_OCTETS)
-                    .await
-                    .map_err(|error| WatchError::Broken(format!("{error:#}")))
-            });
-            let page = page.await.map_err(|_| {
-                WatchError::Broken(format!(
-                    "no complete page within {} s",
-                    limits::API_PAGE_TIME.as_secs()
-                ))
-            })??;
-            let meta = self.take_page(&page).await?;
-            after = meta.after;
-            if after.is_empty() {
+            let Some(page) = self.fetch_page(client, &listing).await? else {
+                listing.ask_for_fewer()?;
+                continue;
+            };
+            let (meta, count) = self.take_page(&page).await?;
+            if meta.after.is_empty() {
                 // Not before the last page: if a later page fails each time, the waits must grow.
                 self.succeeded();
                 self.changes.send(Change::Synced(self.watched.fact)).await?;
                 self.from = Some(meta.resource_version);
                 return Ok(());
             }
+            listing.go_on(meta.after, count)?;
         }
     }
 
-    async fn take_page(&mut self, page: &[u8]) -> Result<PageMeta, WatchError> {
-        let Page { metadata, items } = serde_json::from_slice(page)
-            .map_err(|error| WatchError::unreadable("a page", error))?;
-        for item in items {
+    /// The body of the next page; `None` if it is larger than [`limits::API_PAGE_OCTETS`].
+    async fn fetch_page(
+        &self,
+        client: &NumberedClient,
+        listing: &Listing,
+    ) -> Result<Option<Bytes>, WatchError> {
+        let request = protocol::list(&self.selection(), listing.limit, &listing.after);
+        let page = timeout(limits::API_PAGE_TIME, async {
+            let body = self.cluster.send(client, request).await?.into_body();
+            protocol::at_most(body, limits::API_PAGE_OCTETS)
+                .await
+                .map_err(|error| WatchError::Broken(format!("{error:#}")))
+        });
+        page.await.map_err(|_| {
+            WatchError::Broken(format!(
+                "no complete page within {} s",
+                limits::API_PAGE_TIME.as_secs()
+            ))
+        })?
+    }
+
+    /// Emits the objects of a page, and returns how many there are.
+    async fn take_page(&mut self, page: &[u8]) -> Result<(PageMeta, usize), WatchError> {
+        let page = Page::read(self.kind.name, page)?;
+        let count = page.items.len();
+        for item in page.items {
             self.take(item.get()).await?;
         }
-        Ok(metadata)
+        Ok((page.metadata, count))
     }
 
     /// Emits an object of a page or an event.

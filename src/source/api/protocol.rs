@@ -6,7 +6,7 @@ use anyhow::{anyhow, bail};
 use bytes::Bytes;
 use form_urlencoded::Serializer;
 use http::Request;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kube::client::Body;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -15,6 +15,8 @@ use crate::{
     limits,
     source::kind::{LabelSelector, Watched, or_default},
 };
+
+use super::error::WatchError;
 
 /// Which objects of a kind are asked for.
 pub(super) struct Selection<'s> {
@@ -25,10 +27,10 @@ pub(super) struct Selection<'s> {
     pub(super) labels: Option<&'s str>,
 }
 
-/// The request for a page of a list; `after` is the previous page's `continue`.
-pub(super) fn list(selection: &Selection<'_>, after: &str) -> Request<Body> {
+/// The request for a page of at most `limit` objects; `after` is the previous page's `continue`.
+pub(super) fn list(selection: &Selection<'_>, limit: usize, after: &str) -> Request<Body> {
     let mut query = Serializer::new(String::new());
-    query.append_pair("limit", &limits::API_PAGE.to_string());
+    query.append_pair("limit", &limit.to_string());
     if !after.is_empty() {
         query.append_pair("continue", after);
     }
@@ -61,10 +63,51 @@ fn get(selection: &Selection<'_>, mut query: Serializer<'_, String>) -> Request<
 /// A page of a list. Its objects are decoded one by one.
 #[derive(Deserialize)]
 pub(super) struct Page<'p> {
+    #[serde(borrow)]
+    kind: Cow<'p, str>,
     #[serde(default)]
     pub(super) metadata: PageMeta,
-    #[serde(default, borrow, deserialize_with = "or_default")]
+    /// Required, but some servers write `null` for an empty list.
+    #[serde(borrow, deserialize_with = "or_default")]
     pub(super) items: Vec<&'p RawValue>,
+}
+
+impl<'p> Page<'p> {
+    /// Reads a page of a list of `kind`, such as `Service`. Other JSON is an error: if it counted as
+    /// an empty list, all names of the kind would disappear.
+    pub(super) fn read(kind: &str, json: &'p [u8]) -> Result<Self, WatchError> {
+        let expected = format!("{kind}List");
+        match serde_json::from_slice::<Self>(json) {
+            Ok(page) if page.kind == expected => Ok(page),
+            other => Err(not_a_page(&expected, json, other.err())),
+        }
+    }
+}
+
+/// Why `json` is not a page of the kind `expected`.
+fn not_a_page(expected: &str, json: &[u8], error: Option<serde_json::Error>) -> WatchError {
+    #[derive(Deserialize)]
+    struct Typed {
+        kind: String,
+    }
+    match serde_json::from_slice::<Typed>(json) {
+        // A server or a proxy in front of it may send an error with the HTTP status 200.
+        Ok(Typed { kind }) if kind == "Status" => {
+            let mut status: Status = serde_json::from_slice(json).unwrap_or_default();
+            if status.message.is_empty() {
+                "the server reported success instead of a list".clone_into(&mut status.message);
+            }
+            WatchError::of_status(status, None)
+        }
+        Ok(Typed { kind }) if kind != expected => WatchError::unreadable(
+            "a page",
+            format!("its kind is {kind:?}, but {expected} is expected"),
+        ),
+        _ => WatchError::unreadable(
+            "a page",
+            error.map_or_else(|| "it is not a list".to_owned(), |error| error.to_string()),
+        ),
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -116,10 +159,18 @@ impl Status {
     }
 }
 
+/// Reads a body up to its end; `None` if it has more than `octets`.
+pub(super) async fn at_most(body: Body, octets: usize) -> anyhow::Result<Option<Bytes>> {
+    match Limited::new(body, octets).collect().await {
+        Ok(read) => Ok(Some(read.to_bytes())),
+        Err(error) if error.is::<LengthLimitError>() => Ok(None),
+        Err(error) => Err(anyhow!("{error}")),
+    }
+}
+
 /// Reads a body up to its end.
 pub(super) async fn complete(body: Body, octets: usize) -> anyhow::Result<Bytes> {
-    let read = Limited::new(body, octets).collect().await;
-    Ok(read.map_err(|error| anyhow!("{error}"))?.to_bytes())
+    at_most(body, octets).await?.ok_or_else(|| anyhow!("the body has more than {octets} octets"))
 }
 
 /// The lines of a body that has not ended yet.
@@ -185,19 +236,49 @@ mod tests {
         let uri = |request: Request<Body>| request.uri().to_string();
         let fields = "fieldSelector=status.phase%21%3DSucceeded%2Cstatus.phase%21%3DFailed%2Cstatus.phase%21%3DUnknown";
         assert_eq!(
-            uri(list(&selection(Kind::Pod, Some("app in (a,b)")), "")),
+            uri(list(&selection(Kind::Pod, Some("app in (a,b)")), 500, "")),
             format!("/api/v1/pods?limit=500&labelSelector=app+in+%28a%2Cb%29&{fields}")
         );
         // `labels` does not apply to Namespaces.
         assert_eq!(
-            uri(list(&selection(Kind::Namespace, Some("app=a")), "ab=")),
-            "/api/v1/namespaces?limit=500&continue=ab%3D"
+            uri(list(&selection(Kind::Namespace, Some("app=a")), 62, "ab=")),
+            "/api/v1/namespaces?limit=62&continue=ab%3D"
         );
         let watched = "watch=1&allowWatchBookmarks=true&timeoutSeconds=30&resourceVersion=17";
         assert_eq!(
             uri(watch(&selection(Kind::Service, None), "17")),
             format!("/api/v1/services?{watched}")
         );
+    }
+
+    #[test]
+    fn only_a_list_of_the_kind_is_a_page() {
+        for (json, expected) in [
+            (r#"{"kind":"ServiceList","items":[{},{}]}"#, Ok(2)),
+            (r#"{"kind":"ServiceList","metadata":{"continue":"a"},"items":[]}"#, Ok(0)),
+            (r#"{"kind":"ServiceList","items":null}"#, Ok(0)),
+            (r#"{"kind":"ServiceList"}"#, Err("missing field `items`")),
+            (r#"{"kind":"ServiceList","items":{}}"#, Err("invalid type: map")),
+            (r#"{"kind":"PodList","items":[]}"#, Err(r#"its kind is "PodList", but ServiceList"#)),
+            (r#"{"items":[]}"#, Err("missing field `kind`")),
+            ("{}", Err("missing field `kind`")),
+            ("[]", Err("invalid length")),
+            ("null", Err("invalid type")),
+            ("", Err("EOF")),
+            ("<html>", Err("expected value")),
+            (r#"{"kind":"Status","message":"try later","code":429}"#, Err("try later")),
+            (r#"{"kind":"Status","status":"Success"}"#, Err("reported success instead of a list")),
+            (r#"{"kind":"ServiceList","items":[{}"#, Err("EOF")),
+        ] {
+            let found = Page::read("Service", json.as_bytes());
+            match (found, expected) {
+                (Ok(page), Ok(count)) => assert_eq!(page.items.len(), count, "{json}"),
+                (Err(error), Err(text)) => {
+                    assert!(error.to_string().contains(text), "{json}: {error}");
+                }
+                (found, _) => panic!("{json}: {:?}", found.map(|page| page.items.len())),
+            }
+        }
     }
 
     #[test]

@@ -52,10 +52,21 @@ pub struct ServeStale {
     /// The TTL of records in a stale reply, in seconds.
     pub ttl: u32,
     /// After the upstreams failed to replace a stale entry, how long they are not queried for it
-    /// again. `None` means [`CacheConfig::failure`].
+    /// again. `None` means [`limits::LAST_KNOWN_GOOD_RETRY`] with `prefer_positive`, else
+    /// [`CacheConfig::failure`].
     pub recheck: Option<Duration>,
-    /// Serve a stale entry with records rather than a fresh negative answer.
-    pub prefer_positive: bool,
+    /// How long after it expires an entry with records is served rather than a fresh negative
+    /// answer. `None` means never.
+    pub prefer_positive: Option<Duration>,
+}
+
+impl CacheConfig {
+    /// How long the upstreams are not queried again after they failed to replace a stale entry.
+    fn retry_pause(&self) -> Duration {
+        let default =
+            self.stale.prefer_positive.map_or(self.failure, |_| limits::LAST_KNOWN_GOOD_RETRY);
+        self.stale.recheck.unwrap_or(default)
+    }
 }
 
 /// What a cache may hold, and for how long.
@@ -88,7 +99,7 @@ impl Default for CacheConfig {
                 patience: limits::STALE_PATIENCE,
                 ttl: 30,
                 recheck: None,
-                prefer_positive: false,
+                prefer_positive: None,
             },
             keep_ttl: false,
         }
@@ -201,7 +212,13 @@ impl Cache {
         let found = match find(ReplyKind::Success) {
             // Both kinds have an entry only if `prefer_positive` kept the stale one.
             Some(Lookup::Stale) => match find(ReplyKind::Denial) {
-                Some(Lookup::Fresh { response, .. }) => return Lookup::Failed(response),
+                Some(Lookup::Fresh { response, .. }) if self.holds_positive(&key, now) => {
+                    return Lookup::Failed(response);
+                }
+                Some(denial @ Lookup::Fresh { .. }) => {
+                    self.success.remove(&key);
+                    denial
+                }
                 _ => Lookup::Stale,
             },
             Some(found) => found,
@@ -216,7 +233,7 @@ impl Cache {
     }
 
     /// The cached reply, even if it has expired, for a client that would get nothing better. It has
-    /// the TTL of stale replies and EDE 3 (Stale Answer).
+    /// the TTL of stale replies and EDE 3 (Stale Answer) or 19 (Stale NXDOMAIN Answer).
     pub fn stale(&self, query: &Query, now: Instant) -> Option<Response> {
         let key = CacheKey::of(query);
         let usable =
@@ -225,8 +242,22 @@ impl Cache {
             .into_iter()
             .find_map(|kind| self.entries(kind).with(&key, usable).flatten())?;
         set_ttl(&mut response, self.config.stale.ttl);
-        response.ede = Some(Ede::STALE_ANSWER);
+        response.ede = Some(match response.rcode {
+            Rcode::NXDOMAIN => Ede::STALE_NXDOMAIN,
+            _ => Ede::STALE_ANSWER,
+        });
         Some(response)
+    }
+
+    /// Whether there is an entry with records that is served rather than a negative answer.
+    fn holds_positive(&self, key: &CacheKey, now: Instant) -> bool {
+        self.config.stale.prefer_positive.is_some_and(|hold| {
+            let held = |entry: &mut Entry| {
+                now.saturating_duration_since(entry.expires) < hold
+                    && self.may_be_served(entry, now)
+            };
+            self.success.with(key, held) == Some(true)
+        })
     }
 
     fn may_be_served(&self, entry: &Entry, now: Instant) -> bool {
@@ -262,12 +293,13 @@ impl Cache {
             ReplyKind::Success => ReplyKind::Denial,
             ReplyKind::Denial => ReplyKind::Success,
         };
-        let preferred = if kind == ReplyKind::Denial && self.config.stale.prefer_positive {
-            self.stale(query, now)
+        let preferred = (kind == ReplyKind::Denial && self.holds_positive(&key, now))
+            .then(|| self.stale(query, now))
+            .flatten();
+        let mut lifetime = lifetime;
+        if preferred.is_some() {
+            lifetime = lifetime.min(self.config.retry_pause());
         } else {
-            None
-        };
-        if preferred.is_none() {
             self.entries(other).remove(&key);
         }
         let evicted = self.entries(kind).insert(key, Entry::new(response.clone(), now, lifetime));
@@ -277,8 +309,11 @@ impl Cache {
     /// Caches a failure for a short time, so that clients who retry do not all reach an upstream
     /// that does not work (RFC 9520).
     pub fn insert_failure(&self, query: &Query, response: Response, now: Instant) {
-        let recheck = self.config.stale.recheck.filter(|_| self.stale(query, now).is_some());
-        let lifetime = recheck.unwrap_or(self.config.failure);
+        let lifetime = if self.stale(query, now).is_some() {
+            self.config.retry_pause()
+        } else {
+            self.config.failure
+        };
         if is_cacheable(query) && !lifetime.is_zero() {
             self.failures.insert(CacheKey::of(query), Entry::new(response, now, lifetime));
         }

@@ -84,6 +84,7 @@ pub enum Flow {
 }
 
 /// The decision of a plugin on the way up.
+#[expect(clippy::large_enum_variant, reason = "a reply is the usual case, and a box an allocation")]
 pub enum Back {
     Up(Reply),
     Ask(Ask),

@@ -70,6 +70,12 @@ pub const CACHE_REPLIES: usize = 9984;
 /// Octets of records that a cache entry may have on average; larger replies mean fewer entries. With
 /// this, 10,000 entries take about 10 MiB instead of up to 2 GiB.
 pub const CACHE_REPLY_OCTETS: usize = 1024;
+/// Octets of the text of an upstream's extended error. Real texts are one sentence, and the cache
+/// holds them.
+pub const EXTENDED_ERROR_OCTETS: usize = 256;
+/// After the upstreams failed to replace an entry that is served as the last known good one, how
+/// long they are not queried for it again (RFC 8767 §5).
+pub const LAST_KNOWN_GOOD_RETRY: Duration = Duration::from_secs(30);
 /// How long a failure may be cached (RFC 2308 §7.1).
 pub const FAILURE_TTL: Duration = Duration::from_secs(300);
 /// How long a client waits for the upstreams before it gets a stale reply (RFC 8767 §5).

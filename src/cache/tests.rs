@@ -231,7 +231,8 @@ fn a_failure_never_replaces_a_reply() {
         cache.insert_failure(&www(), servfail(), t0 + secs(61));
         assert_eq!(cache.get(&www(), t0 + secs(62)), Lookup::Failed(servfail()));
         let stale = cache.stale(&www(), t0 + secs(62)).unwrap();
-        assert_eq!((stale.rcode, stale.ede), (good.rcode, Some(Ede::STALE_ANSWER)));
+        let code = if good.rcode == Rcode::NXDOMAIN { 19 } else { 3 };
+        assert_eq!((stale.rcode, stale.ede.map(|ede| ede.code)), (good.rcode, Some(code)));
         assert_eq!(cache.get(&www(), t0 + secs(66)), Lookup::Stale, "a failure is cached for 5 s");
     }
 }
@@ -273,6 +274,65 @@ fn a_new_reply_replaces_the_old_one() {
             cache.stale(&www(), t0 + secs(2000)).map(|response| response.rcode),
             Some(second.rcode)
         );
+    }
+}
+
+/// After a denial, when the positive entry of 60 s is served, and when the upstream is asked.
+#[test]
+fn a_positive_entry_outlives_a_denial_for_the_hold() {
+    let check = |hold, recheck: Option<u64>, denied_for, at: u64, expected: Expected| {
+        let change = |config: &mut CacheConfig| {
+            config.stale.prefer_positive = hold;
+            config.stale.recheck = recheck.map(secs);
+        };
+        let (cache, t0) = (cache(change), start());
+        cache.insert(&www(), address(60), t0, UNIX);
+        let denied = denial(Rcode::NXDOMAIN, denied_for, denied_for);
+        let inserted = cache.insert(&www(), denied, t0 + secs(60), UNIX);
+        let held = hold.is_some_and(|hold| !hold.is_zero());
+        assert_eq!(inserted.response.rcode == Rcode::NOERROR, held);
+        let found = match cache.get(&www(), t0 + secs(60 + at)) {
+            Lookup::Fresh { .. } => Expected::Denial,
+            Lookup::Failed(_) => Expected::Positive,
+            Lookup::Stale | Lookup::Miss => Expected::Query,
+        };
+        assert_eq!(found, expected, "{hold:?} {denied_for} {at}");
+    };
+    let hold = Some(secs(20));
+    check(None, None, 900, 1, Expected::Denial);
+    check(hold, None, 900, 1, Expected::Positive);
+    check(hold, None, 900, 19, Expected::Positive);
+    check(hold, None, 900, 20, Expected::Denial);
+    check(hold, None, 900, 29, Expected::Denial);
+    // The next attempt is after 30 s at the latest, or after the time that the Corefile says.
+    check(hold, None, 900, 30, Expected::Query);
+    check(hold, None, 10, 10, Expected::Query);
+    check(hold, Some(60), 900, 59, Expected::Denial);
+    check(hold, Some(60), 900, 60, Expected::Query);
+    check(Some(Duration::MAX), None, 900, 29, Expected::Positive);
+    check(Some(Duration::ZERO), None, 900, 1, Expected::Denial);
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expected {
+    Positive,
+    Denial,
+    Query,
+}
+
+#[test]
+fn a_failure_pauses_queries_for_a_name_that_has_a_last_known_good_reply() {
+    for (hold, pause) in [(None, 5), (Some(secs(600)), 30)] {
+        let (cache, t0) = (cache(|config| config.stale.prefer_positive = hold), start());
+        cache.insert(&www(), address(60), t0, UNIX);
+        cache.insert_failure(&www(), servfail(), t0 + secs(60));
+        let last = t0 + secs(60 + pause) - Duration::from_nanos(1);
+        assert_eq!(cache.get(&www(), last), Lookup::Failed(servfail()), "{hold:?}");
+        assert_eq!(cache.get(&www(), t0 + secs(60 + pause)), Lookup::Stale, "{hold:?}");
+        // A name without a good reply is asked for again after the usual time.
+        let other = query("other.example.com", Type::A);
+        cache.insert_failure(&other, servfail(), t0);
+        assert_eq!(cache.get(&other, t0 + secs(5)), Lookup::Miss);
     }
 }
 

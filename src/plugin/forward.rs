@@ -160,7 +160,10 @@ impl Plugin for Forward {
                 ..Response::of(Rcode::REFUSED)
             });
         }
-        Flow::Forward(Exchange { query: query.clone(), group: Arc::clone(&self.group) })
+        // The cache may give the reply to any client, so AD is always asked for (RFC 6840 §5.7). A
+        // client gets AD only if it set AD or DO.
+        let query = Query { authentic_data: true, ..query.clone() };
+        Flow::Forward(Exchange { query, group: Arc::clone(&self.group) })
     }
 
     fn response(

@@ -408,7 +408,7 @@ mod tests {
             &[7; 24],
             &[0, 11, 0, 2, 0, 100],
             &[0, 15, 0, 32, 0, 14],
-            Ede::NOT_READY.text.as_bytes(),
+            &Ede::NOT_READY.text,
         ]
         .concat();
         assert!(packet.ends_with(&options));

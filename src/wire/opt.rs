@@ -6,20 +6,20 @@ use super::{
     room::Room,
 };
 
-const OPTION_EDE: u16 = 15;
+pub(super) const OPTION_EDE: u16 = 15;
 
 #[derive(Clone, Copy, Default)]
-pub(super) struct Opt {
+pub(super) struct Opt<'r> {
     size: u16,
     dnssec_ok: bool,
     /// The upper eight bits of the response code.
     rcode: u8,
     cookie: Option<Cookie>,
     keepalive: Option<u16>,
-    ede: Option<Ede>,
+    ede: Option<&'r Ede>,
 }
 
-impl Opt {
+impl<'r> Opt<'r> {
     /// The OPT record of a query to an upstream.
     pub(super) fn of_question(edns: Edns) -> Self {
         Self { size: edns.size, dnssec_ok: edns.dnssec_ok, ..Self::default() }
@@ -27,7 +27,7 @@ impl Opt {
 
     /// The OPT record of a reply whose header and question take `used` octets. The extended error is
     /// left out if there is no room for it.
-    pub(super) fn of_reply(response: &Response, edns: Edns, room: Room, used: usize) -> Self {
+    pub(super) fn of_reply(response: &'r Response, edns: Edns, room: Room, used: usize) -> Self {
         let Room { limit, advertise: size, cookie, keepalive } = room;
         let opt = Self {
             size,
@@ -35,7 +35,7 @@ impl Opt {
             rcode: (response.rcode.0 >> 4) as u8,
             cookie,
             keepalive,
-            ede: response.ede,
+            ede: response.ede.as_ref(),
         };
         if used + opt.len() > limit { Self { ede: None, ..opt } } else { opt }
     }
@@ -66,7 +66,7 @@ impl Opt {
             option(OPTION_KEEPALIVE, &[&keepalive.to_be_bytes()], out);
         }
         if let Some(ede) = self.ede {
-            option(OPTION_EDE, &[&ede.code.to_be_bytes(), ede.text.as_bytes()], out);
+            option(OPTION_EDE, &[&ede.code.to_be_bytes(), &ede.text], out);
         }
     }
 }

@@ -6,8 +6,9 @@ use smallvec::SmallVec;
 use crate::limits;
 
 use super::{
-    Class, Owner, Query, Rcode, Rdatas, RecordSet, Response, Sets, Type,
+    Class, Ede, Owner, Query, Rcode, Rdatas, RecordSet, Response, Sets, Type,
     name::labels,
+    opt::OPTION_EDE,
     query::{AA, AD, HEADER, QR, Question, RA, TC, words},
 };
 
@@ -70,11 +71,9 @@ pub fn read(packet: &[u8], asked: &Query) -> Result<Incoming, ReplyError> {
     let mut reader = Reader { packet, at: packet.len() - rest.len(), room: limits::REPLY_OCTETS };
     let answer = reader.section(answers)?;
     let authority = reader.section(authorities)?;
-    let extended = reader
-        .section(additionals)?
-        .iter()
-        .find(|record| record.rtype == Type::OPT)
-        .map_or(0, |opt| opt.ttl >> 24);
+    let additional = reader.section(additionals)?;
+    let opt = additional.iter().find(|record| record.rtype == Type::OPT);
+    let extended = opt.map_or(0, |opt| opt.ttl >> 24);
 
     let class = asked.question.class;
     let (answer, end) = answer_chain(&of_class(answer, class), asked)?;
@@ -83,11 +82,30 @@ pub fn read(packet: &[u8], asked: &Query) -> Result<Incoming, ReplyError> {
     response.recursion_available = flags & RA != 0;
     response.authentic_data = flags & AD != 0;
     response.answer = answer;
+    response.ede = opt.and_then(|opt| extended_error(&opt.rdata));
     response.authority = grouped(
         of_class(authority, class).iter().filter(|record| record.is_authority_over(&end, asked)),
         asked,
     );
     Ok(Incoming { response, truncated: flags & TC != 0 })
+}
+
+/// The first extended error among the options of an OPT record (RFC 8914 §2). A text that is too
+/// long or not UTF-8 is left out.
+fn extended_error(mut options: &[u8]) -> Option<Ede> {
+    while let Some((head, tail)) = options.split_first_chunk::<4>() {
+        let [option, length] = words(head);
+        let (data, rest) = tail.split_at_checked(usize::from(length))?;
+        if option == OPTION_EDE {
+            let (code, text) = data.split_first_chunk::<2>()?;
+            let text = str::from_utf8(text).ok().map(|text| text.trim_end_matches('\0'));
+            let text = text.filter(|text| text.len() <= limits::EXTENDED_ERROR_OCTETS);
+            let text = Bytes::copy_from_slice(text.unwrap_or_default().as_bytes());
+            return Some(Ede { code: u16::from_be_bytes(*code), text });
+        }
+        options = rest;
+    }
+    None
 }
 
 fn of_class(mut records: Vec<Record>, class: Class) -> Vec<Record> {

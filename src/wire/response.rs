@@ -71,21 +71,27 @@ pub struct Transfer {
 }
 
 /// An extended DNS error (RFC 8914).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ede {
     pub code: u16,
-    pub text: &'static str,
+    /// For people, in UTF-8; often empty.
+    pub text: Bytes,
 }
 
 impl Ede {
-    pub const STALE_ANSWER: Self = Self { code: 3, text: "" };
-    pub const NOT_READY: Self = Self { code: 14, text: "not synced with Kubernetes yet" };
-    pub const BLOCKED: Self = Self { code: 15, text: "" };
-    pub const FILTERED: Self = Self { code: 17, text: "" };
-    pub const NOT_AUTHORITATIVE: Self = Self { code: 20, text: "recursion is not desired" };
-    pub const NO_REACHABLE_AUTHORITY: Self = Self { code: 22, text: "no upstream answered" };
-    pub const ALIAS_LOOP: Self = Self { code: 0, text: "the aliases lead in a circle" };
-    pub const NETWORK_ERROR: Self = Self { code: 23, text: "" };
+    pub const STALE_ANSWER: Self = Self::new(3, "");
+    pub const STALE_NXDOMAIN: Self = Self::new(19, "");
+    pub const NOT_READY: Self = Self::new(14, "not synced with Kubernetes yet");
+    pub const BLOCKED: Self = Self::new(15, "");
+    pub const FILTERED: Self = Self::new(17, "");
+    pub const NOT_AUTHORITATIVE: Self = Self::new(20, "recursion is not desired");
+    pub const NO_REACHABLE_AUTHORITY: Self = Self::new(22, "no upstream answered");
+    pub const ALIAS_LOOP: Self = Self::new(0, "the aliases lead in a circle");
+    pub const NETWORK_ERROR: Self = Self::new(23, "");
+
+    const fn new(code: u16, text: &'static str) -> Self {
+        Self { code, text: Bytes::from_static(text.as_bytes()) }
+    }
 }
 
 /// Records of one owner, type and TTL. The class is that of the question (RFC 2181 §5).

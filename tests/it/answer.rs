@@ -3,12 +3,12 @@
 //!
 //! A scenario has parts that begin with `=== corefile`, `=== objects` (YAML), `=== upstream`, `===
 //! file PATH` and `=== questions`. A question is `> NAME TYPE [tcp] [edns=SIZE] [do] [cd]
-//! [from=ADDRESS] [serial=NUMBER]`, or `@ +30s` to move the clock. Below it follow the queries to
+//! [ad] [from=ADDRESS] [serial=NUMBER]`, or `@ +30s` to move the clock. Below it follow the queries to
 //! upstreams (`^`, or `^^` after the reply was sent), the code with flags, and the records: those
 //! of the authority section after `~`, of the additional section after `+`. Serials are written
 //! `SERIAL`, and sections are sorted within a record set, since the order of addresses is random.
 //! Upstream lines are `NAME TYPE = RECORD…`, `NAME TYPE = NXDOMAIN` with an SOA behind ` | `, `=
-//! SERVFAIL` or `= SILENCE`; among the queries, after `!`, they change the upstream's replies.
+//! SERVFAIL` or `= SILENCE`, `AD` (set if the query has it) and `EDE CODE TEXT`; among the queries, after `!`, they change the upstream's replies.
 //! `UPDATE_EXPECT=1 cargo test --test it answer::` rewrites the replies; review the changes.
 
 use std::{
@@ -23,8 +23,8 @@ use std::{
 };
 
 use hickory_proto::{
-    op::Message,
-    rr::{Name, RData, Record, RecordType},
+    op::{Edns, Message},
+    rr::{Name, RData, Record, RecordType, rdata::opt::EdnsOption},
 };
 use ndots::{
     chain::{Cx, QueryError, Reply, Transport},
@@ -256,6 +256,15 @@ impl<'t> Scenario<'t> {
                 ["SERVFAIL"] => {
                     message.metadata.response_code = hickory_proto::op::ResponseCode::ServFail;
                 }
+                ["AD"] => message.metadata.authentic_data = query.authentic_data,
+                ["EDE", code, ..] => {
+                    let text = line.splitn(3, ' ').nth(2).unwrap_or_default();
+                    let code: u16 = code.parse().unwrap();
+                    let data = [&code.to_be_bytes(), text.as_bytes()].concat();
+                    let mut edns = Edns::new();
+                    edns.options_mut().insert(EdnsOption::Unknown(15, data));
+                    message.set_edns(edns);
+                }
                 ["NXDOMAIN"] => {
                     message.metadata.response_code = hickory_proto::op::ResponseCode::NXDomain;
                 }
@@ -369,9 +378,22 @@ fn request(
         None => (qtype, 1_u16),
     };
     let qtype: wire::Type = qtype.parse().unwrap();
-    let cd = if options.contains(&"cd") { 0x10 } else { 0 };
-    let mut packet =
-        vec![0, 1, 1, cd, 0, 1, 0, 0, 0, u8::from(serial.is_some()), 0, u8::from(edns.is_some())];
+    let bit = |option, bit| if options.contains(&option) { bit } else { 0 };
+    let flags = bit("cd", 0x10) | bit("ad", 0x20);
+    let mut packet = vec![
+        0,
+        1,
+        1,
+        flags,
+        0,
+        1,
+        0,
+        0,
+        0,
+        u8::from(serial.is_some()),
+        0,
+        u8::from(edns.is_some()),
+    ];
     packet.extend_from_slice(name.wire());
     packet.extend_from_slice(&qtype.0.to_be_bytes());
     packet.extend_from_slice(&class.to_be_bytes());

@@ -44,15 +44,22 @@ pub(super) static OPTIONS: OptionTable<CacheSettings> = OptionTable(&[
     ),
     OptionSpec::repeated(
         "serve_stale_policy",
-        "prefer_positive",
-        "Keeps an expired positive reply when the upstreams report an error.",
+        "prefer_positive [HOLD]",
+        "Answers with an expired positive reply when the upstreams deny the name, for HOLD after it expired; the default is the time of serve_stale.",
         |cache, option| {
             let span = option.span();
-            if cache.settings.stale.prefer_positive {
+            let stale = &mut cache.settings.stale;
+            if stale.prefer_positive.is_some() {
                 option.error(span, "serve_stale_policy can only be specified once");
             }
-            let preferred = option.one_of("serve_stale_policy", &[("prefer_positive", true)]);
-            cache.settings.stale.prefer_positive = preferred.is_some();
+            // Without HOLD, the time of `serve_stale` is the only limit.
+            let named = option.one_of("serve_stale_policy", &[("prefer_positive", Duration::MAX)]);
+            let hold = if option.is_empty() {
+                None
+            } else {
+                option.duration("the time that an expired reply is preferred")
+            };
+            stale.prefer_positive = named.map(|longest| hold.unwrap_or(longest));
         },
     ),
     OptionSpec::new(
@@ -128,7 +135,7 @@ impl CacheSettings {
     /// Checks options that depend on each other.
     pub(super) fn check(&self, arguments: &mut Arguments<'_>) {
         let span = arguments.span();
-        if self.settings.stale.prefer_positive && !self.serves_stale {
+        if self.settings.stale.prefer_positive.is_some() && !self.serves_stale {
             arguments.error(span, "serve_stale_policy requires serve_stale");
         }
     }

@@ -114,6 +114,34 @@ fn signatures_are_kept_if_the_query_has_the_do_bit() {
 }
 
 #[test]
+fn an_extended_error_is_read() {
+    let asked = asked("a.example", Type::A);
+    let check = |options: &[u8], expected: Option<(u16, &[u8])>| {
+        let packet = Reply::to(&asked, 2, [0, 0, 1]).record(b"\0", Type::OPT, 0, options).0;
+        let ede = read(&packet, &asked).unwrap().response.ede;
+        let found = ede.as_ref().map(|ede| (ede.code, &ede.text[..]));
+        assert_eq!(found, expected, "{options:?}");
+    };
+    let long = |length: u16| {
+        let text = vec![b'x'; usize::from(length)];
+        [&[0, 15], &(length + 2).to_be_bytes()[..], &[0, 7], &text].concat()
+    };
+    check(b"", None);
+    check(b"\0\x0f\0\x02\0\x06", Some((6, b"")));
+    check(b"\0\x0f\0\x05\0\x06bad", Some((6, b"bad")));
+    // Some servers end the text with a zero (RFC 8914 §2).
+    check(b"\0\x0f\0\x06\0\x06bad\0", Some((6, b"bad")));
+    check(b"\0\x0a\0\x01c\0\x0f\0\x02\0\x16\0\x0f\0\x02\0\x17", Some((22, b"")));
+    check(b"\0\x0f\0\x04\0\x06\xff\xfe", Some((6, b"")));
+    check(&long(256), Some((7, &[b'x'; 256])));
+    check(&long(257), Some((7, b"")));
+    // What cannot be read is ignored: the reply itself is good.
+    check(b"\0\x0f\0\x01\0", None);
+    check(b"\0\x0f\0\x09\0\x06", None);
+    check(b"\0\x0f\0", None);
+}
+
+#[test]
 fn a_reply_that_cannot_be_read_is_an_error() {
     let asked = asked("a.example", Type::A);
     let check = |packet: Reply, fault| assert_eq!(read(&packet.0, &asked), Err(fault));

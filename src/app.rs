@@ -14,6 +14,7 @@ mod resolve;
 mod serve;
 mod signals;
 mod sources;
+mod waiting;
 mod watch;
 
 use std::process::ExitCode;

@@ -194,6 +194,7 @@ impl NothingOutside {
             modified: &self.modified,
             hosts: &self.hosts,
             own_addresses: &[],
+            interfaces: &[],
             previous: &self.previous,
             seed: 1,
             cookies: None,

@@ -54,6 +54,14 @@ pub const DIAGNOSTIC_LINE_OCTETS: usize = 4096;
 
 /// How long a resolver may take to answer with the address of an upstream, as in CoreDNS.
 pub const RESOLVE_TIME: Duration = Duration::from_secs(2);
+/// How long the system may take to resolve the name of an upstream while the server starts.
+pub const SYSTEM_RESOLVE_TIME: Duration = Duration::from_secs(5);
+/// When the name of an upstream that could not be resolved is tried again. Each further pause is
+/// twice as long, up to [`HOST_RETRY_LONGEST`].
+pub const HOST_RETRY_FIRST: Duration = Duration::from_secs(2);
+pub const HOST_RETRY_LONGEST: Duration = Duration::from_secs(60);
+/// The pause after a reload failed that was to use a file, host or interface that exists now.
+pub const AWAITED_PAUSE: Duration = Duration::from_secs(30);
 /// Octets of a pattern of `errors`, as in CoreDNS.
 pub const PATTERN_OCTETS: usize = 10_000;
 /// Nodes whose addresses are in one answer. A client tries only a few, and a message of 64 KiB holds

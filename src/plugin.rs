@@ -35,6 +35,7 @@ mod readiness;
 mod ready;
 mod reload;
 mod role;
+mod scoped;
 mod source;
 mod tls;
 mod transfer;
@@ -51,8 +52,8 @@ use crate::{
 
 pub use certificates::{ClientAuth, Tls, TlsFile, UpstreamTls};
 pub use context::{
-    BuildContext, BuildError, Outputs, Page, PageReply, PluginContext, ReloadState, ServerLabels,
-    Timed,
+    Awaited, BuildContext, BuildError, Outputs, Page, PageReply, PluginContext, ReloadState,
+    ServerLabels, Timed,
 };
 pub use directive::{
     Directive, DirectiveLines, ListOptions, NO_OPTIONS, OptionHelp, OptionSpec, OptionStatus,
@@ -65,6 +66,7 @@ pub use loop_::numbered_probe;
 pub use need::{Host, Monitor, Need};
 pub use readiness::Readiness;
 pub use role::{Role, ZoneArguments};
+pub use scoped::{Interface, ScopedAddress};
 pub use source::{ClientTls, Origin, Source, Throttle};
 
 use fallthrough::relative_name;

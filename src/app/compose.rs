@@ -12,7 +12,7 @@ use anyhow::{Context, anyhow, bail};
 use crate::{
     metrics::Metrics,
     net::listeners::{self, ListenConfig},
-    plugin::{Host, Need, ReloadState, Source},
+    plugin::{self, Host, Need, ReloadState, Source},
     server::{AssembleError, Assembled, BlockConfig, BuildContext, CheckedBlock, Listen, assemble},
     wire::CookieSecret,
     zone::Store,
@@ -71,7 +71,7 @@ pub(super) fn compose(
     for block in std::mem::take(&mut configuration.blocks) {
         let hosts = hosts(&block, &interfaces)?;
         read_files(&block, &mut files, &mut modified);
-        look_up(&block, &mut names);
+        look_up(&block, &files, &mut names);
         let identity = listen_config::identity(&block, &files)
             .map_err(|mistake| configuration.mistake(mistake.span, mistake.message))?;
         listen_config::check_upstreams(&block, &files)
@@ -94,6 +94,7 @@ pub(super) fn compose(
     }
     let (written, spans): (Vec<_>, Vec<_>) = written.into_iter().unzip();
     let own_addresses = &own_addresses(&interfaces);
+    let interfaces = &indexed(&interfaces);
     let (files, modified, hosts, cookies) = (&files, &modified, &names, Some(cookies));
     let context = BuildContext {
         metrics,
@@ -102,6 +103,7 @@ pub(super) fn compose(
         modified,
         hosts,
         own_addresses,
+        interfaces,
         previous,
         seed: rand::random(),
         cookies,
@@ -143,10 +145,17 @@ fn read_files(
     }
 }
 
-fn look_up(block: &CheckedBlock, names: &mut HashMap<Host, Result<Vec<IpAddr>, String>>) {
+fn look_up(
+    block: &CheckedBlock,
+    files: &HashMap<String, Result<String, String>>,
+    names: &mut HashMap<Host, Result<Vec<IpAddr>, String>>,
+) {
     for need in block.needs() {
+        // A word that may be a file or a host is a file, if there is one.
+        let is_file = |host: &Host| files.get(&host.name).is_some_and(Result::is_ok);
         if let Need::Host(host) = need
             && !names.contains_key(&host)
+            && !is_file(&host)
         {
             // It may take seconds, and this thread serves other tasks.
             let found = tokio::task::block_in_place(|| {
@@ -200,6 +209,13 @@ fn addresses_of(host: &str, interfaces: &[if_addrs::Interface]) -> anyhow::Resul
         );
     }
     Ok(addresses)
+}
+
+fn indexed(interfaces: &[if_addrs::Interface]) -> Vec<plugin::Interface> {
+    let indexed = |it: &if_addrs::Interface| {
+        Some(plugin::Interface { name: it.name.clone(), index: it.index? })
+    };
+    interfaces.iter().filter_map(indexed).collect()
 }
 
 /// The addresses at which other machines reach this one.

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use tokio::time::timeout;
+
 use crate::{
     limits,
     net::client::{self, RetryPolicy},
@@ -16,7 +18,11 @@ use crate::{
 /// The last resolver's reason.
 pub(super) async fn addresses(host: &Host) -> Result<Vec<IpAddr>, String> {
     if host.resolvers.is_empty() {
-        return client::system_lookup(&host.name).await.map_err(|error| error.to_string());
+        let lookup = client::system_lookup(&host.name);
+        return match timeout(limits::SYSTEM_RESOLVE_TIME, lookup).await {
+            Ok(found) => found.map_err(|error| error.to_string()),
+            Err(_) => Err("the system's resolver does not answer".to_owned()),
+        };
     }
     let name: Name = host.name.parse().map_err(|reason| format!("{}: {reason}", host.name))?;
     let policy = RetryPolicy::retransmit_once(limits::RESOLVE_TIME);

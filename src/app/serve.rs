@@ -37,6 +37,7 @@ use super::{
     listen_config, log_levels, print_line, process,
     signals::{Order, Signals},
     sources::Sources,
+    waiting::Waiting,
     watch::{self, Watched},
 };
 
@@ -112,6 +113,7 @@ struct Process {
     cookies: CookieSecret,
     /// `None` if the configuration in force does not ask for reloads.
     watched: Option<Watched>,
+    waiting: Waiting,
     tasks: JoinSet<()>,
     signals: Signals,
 }
@@ -155,7 +157,7 @@ impl Process {
             probes,
             ..
         } = assembled;
-        let Outputs { pages, readiness, warnings, timed, reload_state, .. } = outputs;
+        let Outputs { pages, readiness, warnings, awaited, timed, reload_state, .. } = outputs;
         log.set_debug(DebugPlugin::present_if(server.debug));
         print_backtraces(stacktrace);
         warnings.iter().for_each(log::emit);
@@ -197,6 +199,7 @@ impl Process {
             reload_state,
             cookies,
             watched,
+            waiting: Waiting::start(awaited),
             tasks,
             signals,
         };

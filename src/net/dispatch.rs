@@ -5,7 +5,7 @@
 mod waiting;
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Instant,
@@ -213,10 +213,12 @@ impl Dispatcher {
 }
 
 /// The context of a query that arrives now. An IPv6 socket shows an IPv4 address as
-/// `::ffff:192.0.2.1`; the context has the IPv4 address.
+/// `::ffff:192.0.2.1`; the context has the IPv4 address. Other addresses keep their interface.
 pub(super) fn new_cx(peer: SocketAddr, local: SocketAddr, transport: Transport) -> Cx {
-    let canonical =
-        |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    let canonical = |address: SocketAddr| match address.ip().to_canonical() {
+        IpAddr::V4(v4) => SocketAddr::new(v4.into(), address.port()),
+        IpAddr::V6(_) => address,
+    };
     Cx::new(Instant::now(), rand::random(), canonical(peer), canonical(local), transport)
 }
 

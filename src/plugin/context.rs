@@ -18,12 +18,23 @@ use crate::{
     zone::Store,
 };
 
-use super::{Host, Readiness, Source};
+use super::{Host, Interface, Readiness, ScopedAddress, Source, scoped::UnknownInterface};
 
 /// Why a plugin cannot be built: what its needs brought is not usable.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct BuildError(pub String);
+
+/// Something that a directive has to do without until it exists. Then a reload uses it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// A file that is missing, or that has nothing usable.
+    File(String),
+    /// A host name that cannot be resolved.
+    Host(Host),
+    /// The name or the index of an interface.
+    Interface(String),
+}
 
 /// What a server is built with besides its settings.
 pub struct BuildContext<'g> {
@@ -38,6 +49,8 @@ pub struct BuildContext<'g> {
     pub hosts: &'g HashMap<Host, Result<Vec<IpAddr>, String>>,
     /// The addresses at which other machines reach this one.
     pub own_addresses: &'g [IpAddr],
+    /// The interfaces of this machine.
+    pub interfaces: &'g [Interface],
     /// The state of the previous server. A plugin with equal settings takes it over.
     pub previous: &'g ReloadState,
     /// A number that clients cannot know. Each reload has another one.
@@ -60,6 +73,7 @@ pub struct Outputs {
     pub pages: Vec<Page>,
     /// Problems that only show in what the needs brought.
     pub warnings: Vec<chain::LogLine>,
+    pub awaited: Vec<Awaited>,
     /// To be asked regularly for log lines that are due.
     pub timed: Vec<Arc<dyn Timed>>,
     /// Observes replies that no block gave.
@@ -105,6 +119,38 @@ impl PluginContext<'_> {
             Some(addresses) => addresses.as_deref().map_err(Clone::clone),
             None => Ok(&[]),
         }
+    }
+
+    /// The address with the index of its interface. `None` if there is no such interface, which is
+    /// logged and awaited.
+    pub fn resolve(
+        &mut self,
+        directive: &'static str,
+        address: &ScopedAddress,
+    ) -> Option<SocketAddr> {
+        let UnknownInterface(zone) = match address.resolve(self.build.interfaces) {
+            Ok(address) => return Some(address),
+            Err(unknown) => unknown,
+        };
+        let ip = address.address.ip();
+        let text = match &zone {
+            Some(zone) => format!(
+                "{ip}%{zone} is not used: this machine has no interface \"{zone}\"; `ip address` lists the interfaces"
+            ),
+            None => format!(
+                "{ip} is not used: a link-local address needs its interface, such as {ip}%eth0"
+            ),
+        };
+        self.outputs.warnings.push(chain::LogLine::new(chain::Level::Warning, directive, text));
+        self.outputs.awaited.extend(zone.map(Awaited::Interface));
+        None
+    }
+
+    /// Whether the previous server had upstreams for all of its queries. A reload that finds none
+    /// must not replace them.
+    pub fn replaces_upstreams(&self) -> bool {
+        let mut groups = self.build.previous.groups.values().peekable();
+        groups.peek().is_some() && groups.all(|group| !group.settings.targets.is_empty())
     }
 
     /// The facts of a source that the directive needs; an empty store if there is none.

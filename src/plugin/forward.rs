@@ -1,5 +1,6 @@
 //! `forward FROM TO… { … }`.
 
+mod addresses;
 mod check;
 mod options;
 mod targets;
@@ -16,9 +17,10 @@ use crate::{
 
 use super::{
     BuildError, Directive, DirectiveLines, Lint, Need, PluginContext, PluginSettings, Role,
-    UpstreamTls, ZoneArguments, names,
+    ScopedAddress, UpstreamTls, ZoneArguments, names,
 };
 
+use addresses::{check_source, warn};
 use options::OPTIONS;
 use targets::ForwardTarget;
 
@@ -59,6 +61,7 @@ struct ForwardSettings {
     tls: UpstreamTls,
     /// The name that the certificates of upstreams over TLS must have.
     server_name: Option<String>,
+    source: Option<ScopedAddress>,
     settings: GroupSettings,
 }
 
@@ -78,7 +81,9 @@ impl PluginSettings for ForwardLines {
         let mut plugins: Vec<Arc<dyn Plugin>> = Vec::new();
         for (at, line) in self.0.iter().enumerate() {
             let targets = line.targets(context)?;
-            let group = context.group(GroupSettings { targets, ..line.settings.clone() });
+            let source = line.source.as_ref().map(|source| check_source(source, context));
+            let settings = GroupSettings { targets, source, ..line.settings.clone() };
+            let group = context.group(settings);
             let later = self.0[at + 1..].to_vec();
             plugins.push(Arc::new(Forward { settings: line.clone(), group, later }));
         }
@@ -97,12 +102,13 @@ impl ForwardSettings {
             next_on_nodata: false,
             tls: UpstreamTls::default(),
             server_name: None,
+            source: None,
             settings: GroupSettings::default(),
         }
     }
 
     fn needs(&self) -> Vec<Need> {
-        let mut needs: Vec<_> = self.to.iter().filter_map(|to| to.need(&self.resolvers)).collect();
+        let mut needs: Vec<_> = self.to.iter().flat_map(|to| to.needs(&self.resolvers)).collect();
         let files: Vec<_> = self.tls.files().map(|file| Need::File(file.path.clone())).collect();
         if !files.is_empty() {
             // Upstreams reject an expired certificate.
@@ -132,15 +138,21 @@ impl ForwardSettings {
         let tls = TlsClientSettings { server_name: self.server_name.clone(), ..tls };
         let mut targets = Vec::new();
         for to in &self.to {
-            targets.extend(to.targets(context, &self.resolvers, &tls)?);
+            targets.extend(to.targets(context, &self.resolvers, &tls));
         }
         let mut seen = HashSet::new();
         targets.retain(|target| seen.insert(target.clone()));
         if targets.is_empty() {
-            Err(BuildError("no valid upstream addresses found".to_owned()))
-        } else {
-            Ok(targets)
+            if context.replaces_upstreams() {
+                return Err(BuildError("no valid upstream addresses found".to_owned()));
+            }
+            let text = format!(
+                "no upstream of `forward {}` can be used: names that would be forwarded get SERVFAIL, all others are served",
+                self.from
+            );
+            warn(context, text);
         }
+        Ok(targets)
     }
 }
 

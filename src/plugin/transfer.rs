@@ -2,21 +2,18 @@
 //!
 //! As in CoreDNS, there is no NOTIFY for the zone of a cluster, because it changes all the time.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
     chain::{Cx, Flow, Plugin},
     corefile::{Arguments, Diagnostics},
-    transport::Framing,
+    transport::{Framing, Scheme},
     wire::{Name, Query, Rcode, Response, Type},
 };
 
 use super::{
     BuildError, Directive, DirectiveLines, Lint, LintContext, Need, OptionSpec, OptionTable,
-    PluginContext, PluginSettings, Role, ZoneArguments, names,
+    PluginContext, PluginSettings, Role, ScopedAddress, ZoneArguments, names,
 };
 
 pub(super) static DIRECTIVE: Directive = Directive {
@@ -62,10 +59,11 @@ struct Rule {
     to: Vec<AllowedClient>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum AllowedClient {
     Any,
-    Host(IpAddr),
+    /// The port has no meaning: clients choose their own.
+    Host(ScopedAddress),
 }
 
 impl PluginSettings for TransferSettings {
@@ -73,8 +71,19 @@ impl PluginSettings for TransferSettings {
         vec![Need::Transfers]
     }
 
-    fn build(&self, _context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
-        Ok(vec![Arc::new(self.clone())])
+    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
+        let mut transfers = self.clone();
+        for rule in &mut transfers.0 {
+            rule.to.retain_mut(|to| match to {
+                AllowedClient::Host(host) if host.is_link_local() && host.zone.is_some() => {
+                    let found = context.resolve(DIRECTIVE.name, host);
+                    host.address = found.unwrap_or(host.address);
+                    found.is_some()
+                }
+                _ => true,
+            });
+        }
+        Ok(vec![Arc::new(transfers)])
     }
 }
 
@@ -88,8 +97,8 @@ impl Plugin for TransferSettings {
         if !question.qtype.is_transfer() {
             return Flow::Next;
         }
-        let allowed = cx.transport.framing() == Framing::Length
-            && self.allows(&question.name, cx.peer.ip().to_canonical());
+        let allowed =
+            cx.transport.framing() == Framing::Length && self.allows(&question.name, cx.peer);
         if !allowed {
             return Flow::Answer(Response::of(Rcode::REFUSED));
         }
@@ -103,13 +112,24 @@ impl Plugin for TransferSettings {
 
 impl TransferSettings {
     /// The line with the longest matching zone decides, whatever its position (CVE-2026-33489).
-    fn allows(&self, zone: &Name, client: IpAddr) -> bool {
+    fn allows(&self, zone: &Name, client: SocketAddr) -> bool {
         let lines = self.0.iter().flat_map(|rule| rule.zones.iter().map(move |zone| (zone, rule)));
         let matching = lines.filter(|(wanted, _)| zone.is_within(wanted));
         let decides = matching.max_by_key(|(wanted, _)| wanted.wire().len());
-        decides.is_some_and(|(_, rule)| {
-            rule.to.iter().any(|to| *to == AllowedClient::Any || *to == AllowedClient::Host(client))
-        })
+        decides.is_some_and(|(_, rule)| rule.to.iter().any(|to| to.is(client)))
+    }
+}
+
+impl AllowedClient {
+    /// Whether this is the client, at the configured interface if there is one.
+    fn is(&self, client: SocketAddr) -> bool {
+        let Self::Host(ScopedAddress { address, .. }) = self else { return true };
+        let interface = |address| match address {
+            SocketAddr::V6(v6) => v6.scope_id(),
+            SocketAddr::V4(_) => 0,
+        };
+        address.ip() == client.ip().to_canonical()
+            && (interface(*address) == 0 || interface(*address) == interface(client))
     }
 }
 
@@ -156,17 +176,15 @@ fn has_no_zone(context: &LintContext<'_>, diagnostics: &mut Diagnostics) {
 fn read_to(option: &mut Arguments<'_>, to: &mut Vec<AllowedClient>) {
     let Some(first) = option.required("addresses, or `*` for all clients") else { return };
     for token in [first].into_iter().chain(option.rest()) {
-        let host = token
-            .text
-            .parse::<IpAddr>()
-            .or_else(|_| token.text.parse::<SocketAddr>().map(|address| address.ip()));
-        match (&*token.text, host) {
+        match (&*token.text, ScopedAddress::parse(&token.text, Scheme::Dns.port())) {
             ("*", _) => to.push(AllowedClient::Any),
-            (_, Ok(host)) => to.push(AllowedClient::Host(host.to_canonical())),
-            (text, Err(_)) => {
+            (_, Some(host)) => to.push(AllowedClient::Host(host)),
+            (text, None) => {
                 let error =
                     option.error(token.span, &format!("must specify an IP address: `{text}`"));
-                error.help("such as `10.0.0.1`, `10.0.0.1:53` or `*` for all clients");
+                error.help(
+                    "such as `10.0.0.1`, `10.0.0.1:53`, `fe80::1%eth0` or `*` for all clients",
+                );
             }
         }
     }

@@ -355,6 +355,7 @@ fn server(text: &str, objects: &str, files: &HashMap<String, Result<String, Stri
         modified: &HashMap::new(),
         hosts: &HashMap::new(),
         own_addresses: &["10.244.0.53".parse().unwrap()],
+        interfaces: &[],
         previous: &ReloadState::default(),
         seed: 1,
         cookies: None,

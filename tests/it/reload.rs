@@ -235,3 +235,33 @@ fn reloads_lose_no_query() {
         "{failed}: {page}"
     );
 }
+
+/// A node without resolvers, and one whose network comes up late.
+#[test]
+fn without_a_usable_upstream_other_names_are_answered_until_the_file_has_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("resolv.conf");
+    let upstreams = format!("{} no-such-host.invalid fe80::1%none", file.display());
+    let text = format!(
+        ".:0 {{\n bind 127.0.0.1\n hosts none {{\n 192.0.2.1 here.example\n fallthrough\n }}\n forward . {upstreams}\n}}\n"
+    );
+    let ndots = Ndots::corefile(&text, &["dns"], &[]);
+    let rcode_of = |name: &str| ndots.udp(&question(1, name, A)).map(|reply| reply[3] & 15);
+    assert_eq!((rcode_of("here.example"), rcode_of("www.example")), (Some(0), Some(2)));
+    fs::write(&file, "nameserver name\n").unwrap();
+    let long = Duration::from_secs(20);
+    let logged = |text: &str| {
+        let ends = Instant::now() + long;
+        while let Ok(line) = ndots.log.recv_timeout(ends.saturating_duration_since(Instant::now()))
+        {
+            if line.contains(text) {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(logged("`nameserver name`") && logged("Reloading complete"));
+    fs::write(&file, "nameserver 127.0.0.1\n").unwrap();
+    assert!(logged("Reloading complete"));
+    assert_eq!(rcode_of("here.example"), Some(0));
+}

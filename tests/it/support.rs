@@ -79,9 +79,10 @@ impl Ndots {
         let mut bound = HashMap::new();
         while !schemes.iter().all(|scheme| bound.contains_key(*scheme)) {
             let line = lines.next().expect("the server logs where it listens").unwrap();
-            if let Some((listen, address)) = line.split_once(" is ") {
-                let (scheme, address) =
-                    (listen.split("://").next().unwrap().to_owned(), address.parse().unwrap());
+            if let Some((listen, address)) = line.split_once(" is ")
+                && let Ok(address) = address.parse()
+            {
+                let scheme = listen.split("://").next().unwrap().to_owned();
                 bound.entry(scheme).or_insert(address);
                 bound.insert(listen.to_owned(), address);
             }

@@ -70,6 +70,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
             "kube",
             "notify",
             "rand",
+            "rustls_native_certs",
             "serde",
             "serde_json",
             "serde_saphyr",

@@ -16,6 +16,7 @@ use super::{
         config::{self, Mistakes, Text},
         listen_config,
         signals::Order,
+        waiting::Waiting,
         watch::Watched,
     },
     Process, log_due, print_backtraces, spawn_probes,
@@ -48,6 +49,10 @@ impl Process {
                     self.admin.retry().await;
                     self.look(text, flags).await;
                 }
+                Some(()) = self.waiting.arrived() => {
+                    self.watched.as_mut().map(|watched| watched.look(text));
+                    self.try_reload(text, flags).await;
+                }
                 order = self.signals.next() => match order {
                     Order::Reload => {
                         // The next look must not report the same mistake again.
@@ -72,6 +77,7 @@ impl Process {
         tracing::info!("Reloading");
         if let Err(error) = self.reload(text, flags).await {
             FAILURES.with(&self.metrics, []).inc();
+            self.waiting.again(limits::AWAITED_PAUSE);
             let reason = error
                 .downcast_ref::<Mistakes>()
                 .map_or_else(|| format!("{error:#}"), |mistakes| mistakes.lines.join("; "));
@@ -107,7 +113,8 @@ impl Process {
         built.count_enabled(&self.metrics);
         self.log.set_debug(DebugPlugin::present_if(built.server.debug));
         print_backtraces(built.stacktrace);
-        let Outputs { pages, readiness, warnings, timed, reload_state, .. } = built.outputs;
+        let Outputs { pages, readiness, warnings, awaited, timed, reload_state, .. } =
+            built.outputs;
         warnings.iter().for_each(log::emit);
         self.dispatcher.server.store(Arc::new(built.server));
         log_due(&std::mem::replace(&mut self.timed, timed), None);
@@ -116,6 +123,7 @@ impl Process {
         (self.readiness, self.lameduck, self.reload_state) =
             (readiness, built.lameduck, reload_state);
         self.watched = watched.only(built.watch_corefile, built.watch_files);
+        self.waiting = Waiting::start(awaited);
         spawn_probes(&mut self.tasks, &self.listeners, built.probes);
         self.admin.serve(pages).await
     }

@@ -19,7 +19,8 @@ pub enum LookupError {
     Rcode(Rcode),
 }
 
-/// The A and AAAA records of a name, in that order, from one nameserver.
+/// The A and AAAA records of a name, in that order, from one nameserver. If one of the two queries
+/// fails, the addresses of the other one count, as in CoreDNS: some servers do not answer AAAA.
 ///
 /// # Errors
 /// See `LookupError`. A name without addresses is an empty list.
@@ -29,17 +30,30 @@ pub async fn lookup(
     policy: RetryPolicy,
 ) -> Result<Vec<IpAddr>, LookupError> {
     let mut addresses = Vec::new();
+    let mut failure = Ok(());
     for qtype in [Type::A, Type::AAAA] {
-        let asked = super::query(nameserver, Question::new(name.clone(), qtype), policy).await?;
-        let response =
-            reply::read(&asked.message, &asked.query).map_err(|_| LookupError::Malformed)?.response;
-        if response.rcode != Rcode::NOERROR {
-            return Err(LookupError::Rcode(response.rcode));
+        match lookup_type(nameserver, Question::new(name.clone(), qtype), policy).await {
+            Ok(found) => addresses.extend(found),
+            Err(error) => failure = Err(error),
         }
-        let sets = response.answer.iter().filter(|set| set.rtype == qtype);
-        addresses.extend(sets.flat_map(|set| set.rdatas.iter()).filter_map(address));
     }
-    Ok(addresses)
+    if addresses.is_empty() { failure.map(|()| addresses) } else { Ok(addresses) }
+}
+
+async fn lookup_type(
+    nameserver: &Nameserver,
+    question: Question,
+    policy: RetryPolicy,
+) -> Result<Vec<IpAddr>, LookupError> {
+    let qtype = question.qtype;
+    let asked = super::query(nameserver, question, policy).await?;
+    let response =
+        reply::read(&asked.message, &asked.query).map_err(|_| LookupError::Malformed)?.response;
+    if response.rcode != Rcode::NOERROR {
+        return Err(LookupError::Rcode(response.rcode));
+    }
+    let sets = response.answer.iter().filter(|set| set.rtype == qtype);
+    Ok(sets.flat_map(|set| set.rdatas.iter()).filter_map(address).collect())
 }
 
 /// The data of an A or AAAA record.

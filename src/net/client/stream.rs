@@ -15,6 +15,8 @@ use crate::{
     wire::{Query, reply},
 };
 
+use super::udp::local;
+
 /// `source` is the local address, where it is configured.
 pub(in crate::net) async fn connect(
     to: SocketAddr,
@@ -22,7 +24,7 @@ pub(in crate::net) async fn connect(
 ) -> io::Result<TcpStream> {
     let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     if let Some(source) = source {
-        socket.bind(SocketAddr::new(source, 0))?;
+        socket.bind(local(source, to))?;
     }
     let stream = socket.connect(to).await?;
     stream.set_nodelay(true)?;

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
 };
 
 use tokio::net::UdpSocket;
@@ -32,6 +32,17 @@ pub(in crate::net) enum UdpReply {
     Doubtful,
 }
 
+/// The local address of a socket that is connected to `to`. A link-local address needs an interface
+/// (RFC 4007 §6), which is that of the other side.
+pub(in crate::net) fn local(source: IpAddr, to: SocketAddr) -> SocketAddr {
+    match (source, to) {
+        (IpAddr::V6(v6), SocketAddr::V6(to)) if v6.is_unicast_link_local() => {
+            SocketAddrV6::new(v6, 0, 0, to.scope_id()).into()
+        }
+        _ => SocketAddr::new(source, 0),
+    }
+}
+
 impl<'q> UdpQuery<'q> {
     /// `source` is the local address, where it is configured.
     pub(in crate::net) async fn open(
@@ -43,7 +54,7 @@ impl<'q> UdpQuery<'q> {
             SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
-        let socket = UdpSocket::bind((source.unwrap_or(any), 0)).await?;
+        let socket = UdpSocket::bind(local(source.unwrap_or(any), to)).await?;
         socket.connect(to).await?;
         let mut packet = Vec::with_capacity(limits::UDP_OCTETS.into());
         query.encode(&mut packet);

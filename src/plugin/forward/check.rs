@@ -9,7 +9,7 @@ use crate::{
 };
 
 use super::{
-    super::{LintContext, UpstreamTls, lint::zones},
+    super::{LintContext, ScopedAddress, UpstreamTls, lint::zones},
     DIRECTIVE, ForwardSettings,
     targets::{Encryption, ForwardTarget, TargetHost, plain_address},
 };
@@ -26,12 +26,15 @@ impl ForwardSettings {
             );
             arguments.error(span, &message);
         }
-        if let Some(source) = settings.source {
-            let other = |host: &&TargetHost| matches!(host, TargetHost::Address(address) if address.is_ipv4() != source.is_ipv4());
-            if let Some(TargetHost::Address(address)) =
-                self.to.iter().map(|to| &to.host).find(other)
-            {
-                arguments.error(span, &format!("the source address {source} cannot reach {address}: one is IPv4, the other IPv6"));
+        if let Some(ScopedAddress { address: source, .. }) = &self.source {
+            let other = |host: &&TargetHost| matches!(host, TargetHost::Address(to) if to.address.is_ipv4() != source.is_ipv4());
+            if let Some(TargetHost::Address(to)) = self.to.iter().map(|to| &to.host).find(other) {
+                let message = format!(
+                    "the source address {} cannot reach {}: one is IPv4, the other IPv6",
+                    source.ip(),
+                    to.address
+                );
+                arguments.warning(span, &message).label("this upstream never answers");
             }
         }
     }

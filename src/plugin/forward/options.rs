@@ -1,6 +1,6 @@
 //! The options of `forward`.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use crate::{
     corefile::{Arguments, Token},
@@ -9,7 +9,7 @@ use crate::{
 };
 
 use super::{
-    super::{OptionSpec, OptionTable, TlsFile, UpstreamTls, names},
+    super::{OptionSpec, OptionTable, ScopedAddress, TlsFile, UpstreamTls, names},
     ForwardSettings, targets,
 };
 
@@ -164,9 +164,20 @@ pub(super) static OPTIONS: OptionTable<ForwardSettings> = OptionTable(&[
     ),
     OptionSpec::new(
         "source_address",
-        "ADDRESS",
+        "ADDRESS[%INTERFACE]",
         "Sends queries from this address.",
-        |forward, option| forward.settings.source = option.address("the source address"),
+        |forward, option| {
+            let Some(token) = option.required("the source address") else { return };
+            // An address has no port here.
+            let is_address = token.text.split('%').next().is_some_and(is_ip);
+            forward.source = ScopedAddress::parse(&token.text, 0).filter(|_| is_address);
+            if forward.source.is_none() {
+                let message = format!("the source address is not an IP address: {}", token.text);
+                option
+                    .error(token.span, &message)
+                    .help("such as `10.0.0.10`, `fd00::10` or `fe80::10%eth0`");
+            }
+        },
     ),
     OptionSpec::new(
         "resolver",
@@ -176,6 +187,10 @@ pub(super) static OPTIONS: OptionTable<ForwardSettings> = OptionTable(&[
     ),
     OptionSpec::not_yet("doh_method"),
 ]);
+
+fn is_ip(text: &str) -> bool {
+    text.parse::<IpAddr>().is_ok()
+}
 
 fn read_health_check(forward: &mut ForwardSettings, option: &mut Arguments<'_>) {
     let check = &mut forward.settings.health_check;
@@ -212,8 +227,8 @@ fn read_failover(forward: &mut ForwardSettings, option: &mut Arguments<'_>) {
 fn read_resolver(forward: &mut ForwardSettings, option: &mut Arguments<'_>) {
     let Some(first) = option.required("the address of a resolver") else { return };
     for token in [first].into_iter().chain(option.rest()) {
-        match targets::address_of(&token.text, 53) {
-            Some(address) => forward.resolvers.push(address),
+        match ScopedAddress::parse(&token.text, targets::DNS) {
+            Some(read) => forward.resolvers.push(read.address),
             None => {
                 option.error(
                     token.span,

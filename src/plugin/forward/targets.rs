@@ -1,14 +1,12 @@
-//! The upstreams of a `forward` line: addresses, host names and files with `nameserver` lines, with
-//! or without TLS.
+//! The upstreams of a `forward` line as they are written: addresses, host names and files with
+//! `nameserver` lines, with or without TLS.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::{
-    chain::{Level, LogLine},
     corefile::{Arguments, Token},
-    plugin::{BuildError, Host, Need, PluginContext},
+    plugin::{Host, Need, ScopedAddress},
     transport::Scheme,
-    upstream::{Target, TlsClientSettings},
     wire::Name,
 };
 
@@ -20,12 +18,14 @@ pub(super) struct ForwardTarget {
 
 #[derive(Clone, Debug)]
 pub(super) enum TargetHost {
-    Address(SocketAddr),
+    Address(ScopedAddress),
     /// A host name, to be resolved.
     Name {
         name: String,
         port: u16,
     },
+    /// A file of this name, if there is one, as in CoreDNS. Else a host name.
+    NameOrFile(String),
     /// A file in the form of resolv.conf.
     File(String),
 }
@@ -43,144 +43,85 @@ impl ForwardTarget {
     }
 
     /// `resolvers` resolve a host name.
-    pub(super) fn need(&self, resolvers: &[SocketAddr]) -> Option<Need> {
+    pub(super) fn needs(&self, resolvers: &[SocketAddr]) -> Vec<Need> {
+        let host =
+            |name: &String| Need::Host(Host { name: name.clone(), resolvers: resolvers.to_vec() });
         match &self.host {
-            TargetHost::File(path) => Some(Need::File(path.clone())),
-            TargetHost::Name { name, .. } => {
-                Some(Need::Host(Host { name: name.clone(), resolvers: resolvers.to_vec() }))
-            }
-            TargetHost::Address(_) => None,
+            TargetHost::File(path) => vec![Need::File(path.clone())],
+            TargetHost::Name { name, .. } => vec![host(name)],
+            TargetHost::NameOrFile(text) => vec![Need::File(text.clone()), host(text)],
+            TargetHost::Address(_) => Vec::new(),
         }
     }
-
-    /// The addresses of this upstream. `tls` has the settings for all upstreams of the line.
-    pub(super) fn targets(
-        &self,
-        context: &mut PluginContext<'_>,
-        resolvers: &[SocketAddr],
-        tls: &TlsClientSettings,
-    ) -> Result<Vec<Target>, BuildError> {
-        let addresses = match &self.host {
-            TargetHost::Address(address) => vec![*address],
-            TargetHost::Name { name, port } => {
-                let host = Host { name: name.clone(), resolvers: resolvers.to_vec() };
-                let found = context.addresses(&host).map_err(|reason| {
-                    BuildError(format!("failed to resolve \"{name}\": {reason}"))
-                })?;
-                found.iter().map(|address| SocketAddr::new(*address, *port)).collect()
-            }
-            TargetHost::File(path) => {
-                let text =
-                    context.file(path).map_err(|reason| BuildError(format!("{path}: {reason}")))?;
-                let addresses: Vec<_> = name_servers(text).collect();
-                addresses.iter().for_each(|address| warn_of_loopback(*address, path, context));
-                addresses
-            }
-        };
-        let tls = self.tls(tls).map(std::sync::Arc::new);
-        Ok(addresses.into_iter().map(|address| Target { address, tls: tls.clone() }).collect())
-    }
-
-    /// The TLS settings, with the server name of the upstream, of the line, or of the host.
-    fn tls(&self, line: &TlsClientSettings) -> Option<TlsClientSettings> {
-        let Encryption::Tls(own_name) = &self.encryption else { return None };
-        let host = || {
-            if let TargetHost::Name { name, .. } = &self.host {
-                Some(name.trim_end_matches('.').to_owned())
-            } else {
-                None
-            }
-        };
-        let server_name = own_name.clone().or_else(|| line.server_name.clone()).or_else(host);
-        Some(TlsClientSettings { server_name, ..line.clone() })
-    }
-}
-
-fn warn_of_loopback(address: SocketAddr, path: &str, context: &mut PluginContext<'_>) {
-    if address.ip().is_loopback() && context.servers.have_port(53) {
-        let text = format!(
-            "{path} names {}, which in a Pod is this server, and on a node most likely a stub resolver that \
-             forwards back to this server; forward to its upstreams, such as those in /run/systemd/resolve/resolv.conf",
-            address.ip()
-        );
-        context.outputs.warnings.push(LogLine::new(Level::Warning, "forward", text));
-    }
-}
-
-/// The `nameserver` lines of a resolv.conf.
-fn name_servers(text: &str) -> impl Iterator<Item = SocketAddr> {
-    text.lines().filter_map(|line| {
-        let mut arguments = line.split_whitespace();
-        let address =
-            arguments.next().filter(|word| *word == "nameserver").and(arguments.next())?;
-        address_of(address, DNS)
-    })
 }
 
 /// The address of an upstream without encryption. It leaves out the stub of systemd-resolved, which
 /// has its own warning.
 pub(super) fn plain_address(text: &str) -> Option<SocketAddr> {
-    address_of(text.strip_prefix("dns://").unwrap_or(text), DNS)
+    ScopedAddress::parse(text.strip_prefix("dns://").unwrap_or(text), DNS)
+        .map(|read| read.address)
         .filter(|address| !is_stub(*address))
 }
 
-const DNS: u16 = Scheme::Dns.port();
+pub(super) const DNS: u16 = Scheme::Dns.port();
 const DNS_OVER_TLS: u16 = Scheme::Tls.port();
 
-/// Reads `IP` or `IP%zone`, each with or without `:PORT`.
-pub(super) fn address_of(text: &str, port: u16) -> Option<SocketAddr> {
-    let ip = |text: &str| text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
-    text.parse().ok().or_else(|| ip(text).map(|ip| SocketAddr::new(ip, port)))
+pub(super) fn read(arguments: &mut Arguments<'_>, token: &Token) -> Option<ForwardTarget> {
+    let (scheme, rest) = token.text.split_once("://").unwrap_or(("dns", &token.text));
+    match scheme {
+        "dns" => plain(rest, arguments, token),
+        "tls" => over_tls(rest).or_else(|| bad_target(arguments, token)),
+        "https" | "quic" => {
+            arguments.error(
+                token.span,
+                &format!("ndots does not have `{scheme}://` upstreams yet, which CoreDNS has"),
+            );
+            None
+        }
+        _ => {
+            arguments.error(
+                token.span,
+                &format!(
+                    "'{scheme}' is not supported as a destination protocol in forward: {}",
+                    token.text
+                ),
+            );
+            None
+        }
+    }
 }
 
-pub(super) fn read(arguments: &mut Arguments<'_>, token: &Token) -> Option<ForwardTarget> {
-    let text = &*token.text;
-    let plain = |host| ForwardTarget { host, encryption: Encryption::None };
-    if let Some((scheme, rest)) = text.split_once("://") {
-        match scheme {
-            "dns" => {
-                let address = address_of(rest, DNS).map(TargetHost::Address);
-                let host = address.or_else(|| host_name(rest, DNS));
-                return host.map(plain).or_else(|| bad_target(arguments, token));
-            }
-            "tls" => return over_tls(rest).or_else(|| bad_target(arguments, token)),
-            "https" | "quic" => {
-                arguments.error(
-                    token.span,
-                    &format!("ndots does not have `{scheme}://` upstreams yet, which CoreDNS has"),
-                );
-            }
-            _ => {
-                arguments.error(
-                    token.span,
-                    &format!(
-                        "'{scheme}' is not supported as a destination protocol in forward: {text}"
-                    ),
-                );
-            }
-        }
-        return None;
-    }
-    if let Some(address) = address_of(text, DNS) {
-        if is_stub(address) {
+/// Reads an upstream without encryption.
+fn plain(text: &str, arguments: &mut Arguments<'_>, token: &Token) -> Option<ForwardTarget> {
+    let host = if let Some(read) = ScopedAddress::parse(text, DNS) {
+        if is_stub(read.address) {
             let message = format!(
                 "{} is the stub of systemd-resolved, which forwards to the servers in resolv.conf, most likely to this server",
-                address.ip()
+                read.address.ip()
             );
             arguments
                 .warning(token.span, &message)
                 .help("forward to /run/systemd/resolve/resolv.conf instead");
         }
-        return Some(plain(TargetHost::Address(address)));
-    }
-    if text.contains('/') {
-        return Some(plain(TargetHost::File(text.to_owned())));
-    }
-    host_name(text, DNS).map(plain).or_else(|| bad_target(arguments, token))
+        TargetHost::Address(read)
+    } else if text.contains('/') {
+        TargetHost::File(text.to_owned())
+    } else if is_host_name(text) {
+        TargetHost::NameOrFile(text.to_owned())
+    } else {
+        host_name(text, DNS).or_else(|| bad_target(arguments, token))?
+    };
+    Some(ForwardTarget { host, encryption: Encryption::None })
 }
 
-/// Reads `ADDRESS%NAME:PORT` or `HOST%NAME:PORT`. The name and the port are optional.
+/// Reads `ADDRESS%NAME:PORT` or `HOST%NAME:PORT`. The name and the port are optional. What follows a
+/// link-local address is its interface first, because it has no meaning without one.
 fn over_tls(text: &str) -> Option<ForwardTarget> {
+    let scoped = ScopedAddress::parse(text, DNS_OVER_TLS).filter(ScopedAddress::is_link_local);
+    if let Some(read) = scoped.filter(|it| it.zone.as_ref().is_some_and(|it| !it.contains('%'))) {
+        let host = TargetHost::Address(read);
+        return Some(ForwardTarget { host, encryption: Encryption::Tls(None) });
+    }
     let (host, server_name) = match text.rsplit_once('%') {
         None => (text.to_owned(), None),
         Some((host, name)) => {
@@ -198,7 +139,7 @@ fn over_tls(text: &str) -> Option<ForwardTarget> {
             (format!("{host}{port}"), Some(name.to_owned()))
         }
     };
-    let address = address_of(&host, DNS_OVER_TLS).map(TargetHost::Address);
+    let address = ScopedAddress::parse(&host, DNS_OVER_TLS).map(TargetHost::Address);
     let host = address.or_else(|| host_name(&host, DNS_OVER_TLS))?;
     Some(ForwardTarget { host, encryption: Encryption::Tls(server_name) })
 }
@@ -233,7 +174,7 @@ fn is_stub(address: SocketAddr) -> bool {
         && matches!(address.ip(), IpAddr::V4(v4) if [[127, 0, 0, 53], [127, 0, 0, 54]].contains(&v4.octets()))
 }
 
-fn bad_target(arguments: &mut Arguments<'_>, token: &Token) -> Option<ForwardTarget> {
+fn bad_target<T>(arguments: &mut Arguments<'_>, token: &Token) -> Option<T> {
     let message = format!("not an IP address, file, or valid domain: \"{}\"", token.text);
     let error = arguments.error(token.span, &message);
     if token.text.starts_with("tls://") {
@@ -257,9 +198,11 @@ mod tests {
                     panic!("{text} is not encrypted")
                 };
                 let host = match to.host {
-                    TargetHost::Address(address) => address.to_string(),
+                    TargetHost::Address(ScopedAddress { address, zone }) => {
+                        zone.into_iter().fold(address.to_string(), |all, zone| all + "%" + &zone)
+                    }
                     TargetHost::Name { name, port } => format!("{name} {port}"),
-                    TargetHost::File(path) => path,
+                    TargetHost::File(path) | TargetHost::NameOrFile(path) => path,
                 };
                 (host, name)
             });
@@ -277,6 +220,11 @@ mod tests {
         check("fd00::2", Some(("[fd00::2]:853", None)));
         check("[fd00::2%dns.example]:8853", Some(("[fd00::2]:8853", Some("dns.example"))));
         check("[fd00::2]%dns.example", Some(("[fd00::2]:853", Some("dns.example"))));
+        check("9.9.9.9:", Some(("9.9.9.9:853", None)));
+        check("fe80::2%eth0", Some(("[fe80::2]:853%eth0", None)));
+        check("[fe80::2%eth0]:8853", Some(("[fe80::2]:8853%eth0", None)));
+        let scoped = Some(("[fe80::2]:8853%eth0", Some("dns.example")));
+        check("[fe80::2%eth0%dns.example]:8853", scoped);
         check("dns.quad9.net", Some(("dns.quad9.net 853", None)));
         check("dns.quad9.net:8853", Some(("dns.quad9.net 8853", None)));
         for wrong in ["", "9.9.9", "9.9.9.9%", "9.9.9.9%a b", "9.9.9.9/dns-query", "9.9.9.9:x"] {

@@ -202,8 +202,9 @@ mod tests {
 
     #[test]
     fn an_account_may_lack_its_authority_and_its_namespace() {
-        let account = tempfile::tempdir().unwrap();
-        let config = |host, port| of_account(account.path(), host, port).unwrap();
+        let account = std::env::temp_dir().join(format!("ndots-account-{}", std::process::id()));
+        std::fs::create_dir_all(&account).unwrap();
+        let config = |host, port| of_account(&account, host, port).unwrap();
         let check = |host, port, url: &str| {
             assert_eq!(config(host, port).cluster_url.to_string(), url);
         };
@@ -211,8 +212,9 @@ mod tests {
         check("fd00::1", "6443", "https://[fd00::1]:6443/");
         check("api.example", "443", "https://api.example/");
         assert_eq!(config("10.96.0.1", "443").root_cert_file, None);
-        std::fs::write(account.path().join("ca.crt"), "").unwrap();
+        std::fs::write(account.join("ca.crt"), "").unwrap();
         assert!(config("10.96.0.1", "443").root_cert_file.is_some());
-        assert!(of_account(account.path(), "10.96.0.1", "x").is_err());
+        assert!(of_account(&account, "10.96.0.1", "x").is_err());
+        std::fs::remove_dir_all(account).unwrap();
     }
 }

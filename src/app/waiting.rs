@@ -1,0 +1,108 @@
+//! Waits for what the configuration in force has to do without: files, host names and interfaces.
+
+use std::time::Duration;
+
+use tokio::{
+    task::JoinSet,
+    time::{Instant, interval, sleep},
+};
+
+use crate::{limits, plugin::Awaited};
+
+use super::resolve;
+
+/// What a reload would use, once it exists.
+pub(super) struct Waiting {
+    awaited: Vec<Awaited>,
+    task: JoinSet<()>,
+}
+
+impl Waiting {
+    pub(super) fn start(awaited: Vec<Awaited>) -> Self {
+        let mut waiting = Self { awaited, task: JoinSet::new() };
+        waiting.again(Duration::ZERO);
+        waiting
+    }
+
+    /// Waits again, because the reload failed. The pause keeps reloads that fail apart.
+    pub(super) fn again(&mut self, pause: Duration) {
+        let awaited = self.awaited.clone();
+        if !awaited.is_empty() && self.task.is_empty() {
+            self.task.spawn(async move {
+                sleep(pause).await;
+                wait(&awaited).await;
+            });
+        }
+    }
+
+    /// `Some` when something that is awaited exists, and `None` if nothing is awaited.
+    pub(super) async fn arrived(&mut self) -> Option<()> {
+        self.task.join_next().await.map(drop)
+    }
+}
+
+async fn wait(awaited: &[Awaited]) {
+    let before: Vec<_> = awaited.iter().map(content).collect();
+    let mut looks = interval(limits::RELOAD_INTERVAL);
+    let mut pause = limits::HOST_RETRY_FIRST;
+    let mut next_lookup = Instant::now() + pause;
+    loop {
+        looks.tick().await;
+        let changed = |(awaited, before): (&_, &_)| content(awaited) != *before;
+        if awaited.iter().zip(&before).any(changed) || awaited.iter().any(is_interface) {
+            return;
+        }
+        if Instant::now() < next_lookup {
+            continue;
+        }
+        for host in awaited {
+            if let Awaited::Host(host) = host
+                && resolve::addresses(host).await.is_ok_and(|found| !found.is_empty())
+            {
+                return;
+            }
+        }
+        pause = limits::HOST_RETRY_LONGEST.min(2 * pause);
+        next_lookup = Instant::now() + pause;
+    }
+}
+
+fn content(awaited: &Awaited) -> Option<Vec<u8>> {
+    let Awaited::File(path) = awaited else { return None };
+    std::fs::read(path).ok()
+}
+
+/// Whether this is the name or the index of an interface that exists.
+fn is_interface(awaited: &Awaited) -> bool {
+    let Awaited::Interface(zone) = awaited else { return false };
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    interfaces
+        .iter()
+        .any(|it| it.name == *zone || it.index.is_some_and(|index| index.to_string() == *zone))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_changes_and_an_interface_that_exists_end_the_wait() {
+        let file = std::env::temp_dir().join(format!("ndots-waiting-{}", std::process::id()));
+        let path = file.display().to_string();
+        let mut waiting =
+            Waiting::start(vec![Awaited::File(path), Awaited::Interface("none".to_owned())]);
+        let long = 10 * limits::RELOAD_INTERVAL;
+        assert!(timeout(long, waiting.arrived()).await.is_err());
+        std::fs::write(&file, "nameserver 192.0.2.1").unwrap();
+        assert_eq!(timeout(long, waiting.arrived()).await, Ok(Some(())));
+        std::fs::remove_file(file).unwrap();
+        assert_eq!(waiting.arrived().await, None);
+        let mut waiting = Waiting::start(vec![Awaited::Interface("lo".to_owned())]);
+        assert_eq!(timeout(long, waiting.arrived()).await, Ok(Some(())));
+        waiting.again(long);
+        assert!(timeout(long / 2, waiting.arrived()).await.is_err());
+        assert_eq!(timeout(long, waiting.arrived()).await, Ok(Some(())));
+    }
+}

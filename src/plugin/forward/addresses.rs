@@ -1,0 +1,141 @@
+//! The addresses of the upstreams of a `forward` line, when the server is built: host names, files
+//! and interfaces are read now. What cannot be used is left out with a warning, and is used as soon
+//! as it can be: nothing that concerns an upstream may prevent the start.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use crate::{
+    chain::{Level, LogLine},
+    plugin::{Awaited, Host, PluginContext, ScopedAddress},
+    upstream::{Target, TlsClientSettings},
+};
+
+use super::{
+    DIRECTIVE,
+    targets::{DNS, Encryption, ForwardTarget, TargetHost},
+};
+
+impl ForwardTarget {
+    /// The addresses of this upstream. `tls` has the settings for all upstreams of the line.
+    pub(super) fn targets(
+        &self,
+        context: &mut PluginContext<'_>,
+        resolvers: &[SocketAddr],
+        tls: &TlsClientSettings,
+    ) -> Vec<Target> {
+        let addresses = match &self.host {
+            TargetHost::Address(address) => {
+                context.resolve(DIRECTIVE.name, address).into_iter().collect()
+            }
+            TargetHost::File(path) => name_servers(path, context),
+            TargetHost::NameOrFile(path) if context.file(path).is_ok() => {
+                name_servers(path, context)
+            }
+            TargetHost::Name { name, .. } | TargetHost::NameOrFile(name) => {
+                self.addresses_of_host(name, context, resolvers)
+            }
+        };
+        let tls = self.tls(tls).map(Arc::new);
+        addresses.into_iter().map(|address| Target { address, tls: tls.clone() }).collect()
+    }
+
+    fn addresses_of_host(
+        &self,
+        name: &str,
+        context: &mut PluginContext<'_>,
+        resolvers: &[SocketAddr],
+    ) -> Vec<SocketAddr> {
+        let port = if let TargetHost::Name { port, .. } = self.host { port } else { DNS };
+        let host = Host { name: name.to_owned(), resolvers: resolvers.to_vec() };
+        match context.addresses(&host) {
+            Ok(found) => found.iter().map(|address| SocketAddr::new(*address, port)).collect(),
+            Err(reason) => {
+                let text = format!(
+                    "failed to resolve \"{name}\": {reason}; this upstream is left out until the name is resolved, \
+                     which is tried again"
+                );
+                warn(context, text);
+                context.outputs.awaited.push(Awaited::Host(host));
+                Vec::new()
+            }
+        }
+    }
+
+    /// The TLS settings, with the server name of the upstream, of the line, or of the host.
+    fn tls(&self, line: &TlsClientSettings) -> Option<TlsClientSettings> {
+        let Encryption::Tls(own_name) = &self.encryption else { return None };
+        let host = || {
+            if let TargetHost::Name { name, .. } = &self.host {
+                Some(name.trim_end_matches('.').to_owned())
+            } else {
+                None
+            }
+        };
+        let server_name = own_name.clone().or_else(|| line.server_name.clone()).or_else(host);
+        Some(TlsClientSettings { server_name, ..line.clone() })
+    }
+}
+
+/// The `nameserver` lines of a resolv.conf.
+fn name_servers(path: &str, context: &mut PluginContext<'_>) -> Vec<SocketAddr> {
+    let text = match context.file(path) {
+        Ok(text) => text,
+        Err(reason) => {
+            let text =
+                format!("{path} cannot be read: {reason}; it is used as soon as it can be read");
+            warn(context, text);
+            context.outputs.awaited.push(Awaited::File(path.to_owned()));
+            return Vec::new();
+        }
+    };
+    let words: Vec<_> = text.lines().filter_map(name_server).map(str::to_owned).collect();
+    let mut addresses = Vec::new();
+    for word in words {
+        let Some(read) = ScopedAddress::parse(&word, DNS) else {
+            warn(
+                context,
+                format!("`nameserver {word}` in {path} is left out: it is not an IP address"),
+            );
+            continue;
+        };
+        let Some(address) = context.resolve(DIRECTIVE.name, &read) else { continue };
+        warn_of_loopback(address, path, context);
+        addresses.push(address);
+    }
+    if addresses.is_empty() {
+        context.outputs.awaited.push(Awaited::File(path.to_owned()));
+    }
+    addresses
+}
+
+/// The address of a `nameserver` line, as it is written.
+fn name_server(line: &str) -> Option<&str> {
+    let mut arguments = line.split_whitespace();
+    arguments.next().filter(|word| *word == "nameserver").and(arguments.next())
+}
+
+fn warn_of_loopback(address: SocketAddr, path: &str, context: &mut PluginContext<'_>) {
+    if address.ip().is_loopback() && context.servers.have_port(53) {
+        let text = format!(
+            "{path} names {}, which in a Pod is this server, and on a node most likely a stub resolver that \
+             forwards back to this server; forward to its upstreams, such as those in /run/systemd/resolve/resolv.conf",
+            address.ip()
+        );
+        warn(context, text);
+    }
+}
+
+/// Checks that `source_address` has an interface if it needs one.
+pub(super) fn check_source(source: &ScopedAddress, context: &mut PluginContext<'_>) -> IpAddr {
+    if source.is_link_local() && source.zone.is_some() {
+        context.resolve(DIRECTIVE.name, source);
+    }
+    source.address.ip()
+}
+
+pub(super) fn warn(context: &mut PluginContext<'_>, text: String) {
+    context.outputs.warnings.push(LogLine::new(Level::Warning, DIRECTIVE.name, text));
+}

@@ -5,6 +5,7 @@ FUZZ_VERSION := 0.13.2
 FUZZ_SECONDS := 60
 FUZZ_TARGETS := query encode_fits corefile index_equals_rebuild
 COREDNS_VERSION := v1.15.0
+HELM_VERSION := v3.18.6
 ARCH := $(subst aarch64,arm64,$(subst x86_64,amd64,$(shell uname -m)))
 IMAGE := ndots/coredns:$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 IMAGE_ARCHIVE := target/image/ndots.tar
@@ -47,9 +48,9 @@ lint: ## check the formatting, and run clippy with the rules of clippy.toml
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
-lab: ## build a control plane and CoreDNS for the tests (Go; once, about 15 minutes)
+lab: ## build a control plane, CoreDNS and Helm for the tests (Go; once, about 15 minutes)
 	@scripts/setup install lab
-	@scripts/lab $(COREDNS_VERSION)
+	@scripts/lab $(COREDNS_VERSION) $(HELM_VERSION)
 
 diff: lab ## compare ndots with CoreDNS on one control plane (minutes)
 	$(CARGO) test --locked --test it -- diff:: consistency:: --include-ignored --nocapture \

@@ -129,6 +129,7 @@ impl ClusterConfig {
                 let mut config = Config::new(url.parse().with_context(|| self.to_string())?);
                 if let Some(Identity { certificate, key, authority }) = identity {
                     config.root_cert_file = Some(authority.clone());
+                    config.root_cert = Some(Vec::new());
                     config.auth_info.client_certificate = Some(certificate.display().to_string());
                     config.auth_info.client_key = Some(key.display().to_string());
                 }
@@ -171,10 +172,13 @@ fn of_account(account: &Path, host: &str, port: &str) -> anyhow::Result<Config> 
     let mut config = Config::new(format!("https://{host}{port}").parse()?);
     config.auth_info.token_file = Some(account.join("token").display().to_string());
     config.root_cert_file = Some(authority(account)).filter(|file| file.exists());
-    if config.root_cert_file.is_none() {
-        let trusted = rustls_native_certs::load_native_certs().certs;
-        config.root_cert = Some(trusted.iter().map(|certificate| certificate.to_vec()).collect());
-    }
+    // The file takes precedence. Without this list kube would load the authorities that this machine
+    // trusts, and fail if there are none.
+    let trusted = match &config.root_cert_file {
+        Some(_) => Vec::new(),
+        None => rustls_native_certs::load_native_certs().certs,
+    };
+    config.root_cert = Some(trusted.iter().map(|certificate| certificate.to_vec()).collect());
     Ok(config)
 }
 

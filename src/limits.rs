@@ -28,6 +28,15 @@ pub const CNAME_HOPS: usize = 11;
 /// How long a client waits for a reply. glibc, musl and Go give up after 5 s, so a later reply is
 /// useless.
 pub const QUERY_TIME: Duration = Duration::from_secs(5);
+/// How long a query may wait for upstreams before its client gets SERVFAIL: [`QUERY_TIME`] and some
+/// time for the way to the client.
+pub const EXCHANGE_TIME: Duration = Duration::from_millis(4500);
+/// How long replies of upstreams are listened to after a query was sent. A reply that comes after
+/// [`EXCHANGE_TIME`] still fills the cache.
+pub const LATE_REPLY_TIME: Duration = Duration::from_secs(10);
+/// How long other clients with the same question join an exchange that has no reply yet. A later
+/// query is sent on its own: the datagrams of the first one may be lost.
+pub const JOIN_TIME: Duration = Duration::from_secs(2);
 /// Octets that the names and data of one upstream reply may take after decompression: four times the
 /// largest message.
 pub const REPLY_OCTETS: usize = 4 * STREAM_OCTETS;
@@ -95,14 +104,26 @@ pub const MIN_HEDGE_DELAY: Duration = Duration::from_millis(50);
 /// The longest delay before a query is sent again. An upstream that has never replied has this
 /// delay.
 pub const MAX_HEDGE_DELAY: Duration = Duration::from_millis(300);
+/// How long an upstream whose support of EDNS is unknown has to reply, before the query is sent
+/// without OPT as well (RFC 6891 §7).
+pub const EDNS_PATIENCE: Duration = Duration::from_millis(60);
+/// How long an upstream that does not support EDNS gets queries without OPT.
+pub const NO_EDNS_TIME: Duration = Duration::from_secs(900);
+/// Queries with OPT in a row that got a reply only without OPT, after which an upstream counts as
+/// one that does not support EDNS. One such query may be lost.
+pub const SILENT_EDNS: u32 = 3;
+/// How long a truncated reply is held back while TCP may give the whole reply. After that, clients
+/// over UDP get the truncated one.
+pub const TRUNCATED_PATIENCE: Duration = Duration::from_millis(80);
 /// How often a query is sent at least if the group has only one upstream. One lost datagram is
 /// common, and two in a row are rare.
 pub const MIN_SENDS: u32 = 3;
 /// Datagrams that do not match the query, after which it is sent over TCP: they may be forged
 /// replies (RFC 5452 §9.2).
 pub const STRAY_REPLIES: u32 = 10;
-/// Replies over TCP that change the case of a name, after which an upstream gets no more queries
-/// with random case. One such reply may be an accident.
+/// Replies to a query in random case that lose the case or differ from the reply to the client's
+/// spelling, after which an upstream gets no more queries in random case. One such reply may be
+/// forged.
 pub const LOST_CASES: u32 = 3;
 /// Octets of a buffer for a UDP reply. ndots announces [`UDP_OCTETS`], and an upstream that ignores
 /// this sends at most 4096. The last octet shows that a reply is longer.
@@ -119,6 +140,8 @@ pub const WAITERS: usize = JOBS / 2;
 pub const FORWARD_TARGETS: usize = 15;
 /// Idle connections that stay open to one upstream. Each holds a descriptor here and there.
 pub const IDLE_CONNECTIONS: usize = 16;
+/// How often the end of the process looks for queries that still wait.
+pub const FINISH_POLL: Duration = Duration::from_millis(10);
 /// How often idle connections are checked for their age.
 pub const IDLE_SWEEP: Duration = Duration::from_secs(1);
 /// How long a health check waits for its reply, as in CoreDNS.

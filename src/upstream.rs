@@ -18,14 +18,15 @@ use std::{
 use thiserror::Error;
 
 use crate::{
-    limits,
     metrics::Metrics,
     random::SplitMix64,
     wire::{Ede, Name, Rcode},
 };
 
-pub use attempt::{Attempt, NextAction, ReplyDecision, UpstreamTransport};
-pub use health::Health;
+pub use attempt::{
+    Attempt, LetterCase, NextAction, QueryForm, ReplyDecision, ReplySummary, UpstreamTransport,
+};
+pub use health::{EdnsSupport, Health};
 pub use metrics::{Proto, UpstreamMetrics};
 pub use target::{Pem, Target, TlsClientSettings};
 
@@ -38,7 +39,9 @@ pub struct GroupSettings {
     /// Accepted and without effect: a query goes out over UDP first whatever transport the client
     /// used, and a truncated reply is fetched over TCP.
     pub prefer_udp: bool,
-    /// How long all attempts of one query may take together.
+    /// Queries over UDP have random letter case (draft-vixie-dnsext-dns0x20).
+    pub random_case: bool,
+    /// How long one attempt may take before the next one is made.
     pub read_timeout: Duration,
     /// How long an idle connection stays open.
     pub expire: Duration,
@@ -85,6 +88,7 @@ impl Default for GroupSettings {
             policy: Policy::Random,
             force_tcp: false,
             prefer_udp: false,
+            random_case: false,
             read_timeout: Duration::from_secs(2),
             expire: Duration::from_secs(10),
             max_age: None,
@@ -175,6 +179,11 @@ impl Group {
         (up, false)
     }
 
+    /// Whether every upstream is down.
+    fn is_down(&self) -> bool {
+        self.upstreams.iter().all(|upstream| upstream.health.is_down(self.settings.max_fails))
+    }
+
     /// Counts a query as in flight until the guard is dropped.
     fn enter(self: &Arc<Self>) -> Result<InFlightGuard, UpstreamError> {
         let guard = InFlightGuard(Arc::clone(self));
@@ -201,6 +210,9 @@ impl Drop for InFlightGuard {
 pub enum UpstreamError {
     #[error("read udp {0}: i/o timeout")]
     NoAnswer(SocketAddr),
+    /// No upstream answered, and every one of them is known to be down.
+    #[error("read udp {0}: i/o timeout")]
+    Down(SocketAddr),
     /// The network or the host rejected the connection or the datagram.
     #[error("read udp {0}: connection refused")]
     Unreachable(SocketAddr),
@@ -220,9 +232,15 @@ pub enum UpstreamError {
 }
 
 impl UpstreamError {
+    /// Whether the next query would fail too. A lost datagram or a server that is being restarted
+    /// says nothing about the next query.
+    pub fn is_certain(self) -> bool {
+        !matches!(self, Self::NoAnswer(_) | Self::Unreachable(_))
+    }
+
     pub fn ede(self) -> Option<Ede> {
         match self {
-            Self::NoAnswer(_) | Self::NoneHealthy => Some(Ede::NO_REACHABLE_AUTHORITY),
+            Self::NoAnswer(_) | Self::Down(_) | Self::NoneHealthy => Some(Ede::NO_REACHABLE_AUTHORITY),
             Self::Unreachable(_) | Self::Untrusted(..) | Self::Malformed(_) => {
                 Some(Ede::NETWORK_ERROR)
             }
@@ -230,11 +248,6 @@ impl UpstreamError {
             Self::TooManyInFlight(_) => None,
         }
     }
-}
-
-/// How long all attempts of a query may take together.
-fn total_time(settings: &GroupSettings) -> Duration {
-    settings.read_timeout.min(limits::QUERY_TIME)
 }
 
 #[cfg(test)]

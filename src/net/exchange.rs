@@ -2,6 +2,7 @@
 //! exchange.
 #![expect(clippy::disallowed_methods, reason = "the clock is read here")]
 
+mod conversation;
 mod pool;
 mod probe;
 mod tls;
@@ -14,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::FutureExt;
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
@@ -30,10 +31,12 @@ use crate::{
         tls::client::rejection,
     },
     upstream::{
-        Attempt, Group, NextAction, ReplyDecision, Upstream, UpstreamError, UpstreamTransport,
+        Attempt, Group, LetterCase, QueryForm, Upstream, UpstreamError, UpstreamTransport,
     },
     wire::{Caps, Class, Edns, Name, Query, Response, Type, reply},
 };
+
+use conversation::Conversation;
 
 static ALL_DOWN: CounterFamily<0> = Family::new(
     "forward_healthcheck_broken_total",
@@ -112,57 +115,96 @@ impl Exchanger {
     }
 
     /// Returns the group's reply. Identical queries that arrive before the reply share it.
-    pub async fn exchange(&self, exchange: Exchange) -> Reply {
-        let Some(mut receiver) = self.join_or_start(exchange) else {
+    pub async fn exchange_for(&self, waiter: Waiter, exchange: Exchange) -> Reply {
+        let Some(mut receiver) = self.join_or_start(waiter, exchange) else {
             return Err(QueryError::Overloaded);
         };
-        let reply = receiver.wait_for(Option::is_some).await;
+        let progress = receiver.wait_for(|progress| match progress {
+            Progress::Running => false,
+            Progress::Truncated(_) => waiter == Waiter::Datagram,
+            Progress::Done(_) => true,
+        });
         // The task ends without a reply only if it panics or the process stops.
-        reply.ok().and_then(|reply| reply.clone()).unwrap_or(Err(QueryError::Overloaded))
+        match progress.await.as_deref() {
+            Ok(Progress::Truncated(response)) => Ok(response.clone()),
+            Ok(Progress::Done(reply)) => reply.clone(),
+            _ => Err(QueryError::Overloaded),
+        }
     }
 
-    /// Waits for the running exchanges, and aborts the background tasks.
+    /// Waits for the exchanges that a query waits for, and aborts all other tasks.
     pub async fn finish(&self) {
-        let mut exchanges = std::mem::take(&mut *lock(&self.0.exchanges));
+        let is_awaited = || lock(&self.0.in_flight).values().any(|running| running.waiters() > 0);
         let _ = tokio::time::timeout(limits::QUERY_TIME, async {
-            while exchanges.join_next().await.is_some() {}
+            while is_awaited() {
+                tokio::time::sleep(limits::FINISH_POLL).await;
+            }
         })
         .await;
+        lock(&self.0.exchanges).abort_all();
         lock(&self.0.background).abort_all();
     }
 
-    fn join_or_start(&self, exchange: Exchange) -> Option<watch::Receiver<Option<Reply>>> {
+    fn join_or_start(
+        &self,
+        waiter: Waiter,
+        exchange: Exchange,
+    ) -> Option<watch::Receiver<Progress>> {
         let key = ExchangeKey::of(&exchange);
         let mut in_flight = lock(&self.0.in_flight);
-        if let Some(running) = in_flight.get(&key) {
+        if let Some(running) = in_flight.get(&key)
+            && (waiter == Waiter::Refresh || running.started.elapsed() < limits::JOIN_TIME)
+        {
             return (running.waiters() < limits::WAITERS).then(|| running.receiver.clone());
         }
-        let (sender, receiver) = watch::channel(None);
+        let (sender, receiver) = watch::channel(Progress::Running);
         let sender = Arc::new(sender);
-        in_flight.insert(
-            key.clone(),
-            RunningExchange { receiver: receiver.clone(), sender: Arc::downgrade(&sender) },
-        );
+        let running = RunningExchange {
+            receiver: receiver.clone(),
+            sender: Arc::downgrade(&sender),
+            started: Instant::now(),
+        };
+        in_flight.insert(key.clone(), running);
         let shared = Arc::clone(&self.0);
         spawn(&self.0.exchanges, async move {
             // The key holds the group's address, which must not become another group's.
             let _group = Arc::clone(&exchange.group);
-            let run =
-                std::panic::AssertUnwindSafe(Arc::clone(&shared).run(exchange)).catch_unwind();
+            let run = std::panic::AssertUnwindSafe(Arc::clone(&shared).run(exchange, &sender))
+                .catch_unwind();
             let reply = run.await.unwrap_or_else(|_| {
                 shared.panics.inc();
                 Err(QueryError::Overloaded)
             });
-            lock(&shared.in_flight).remove(&key);
-            let _ = sender.send(Some(reply));
+            shared.forget(&key, &sender);
+            let _ = sender.send(Progress::Done(reply));
         });
         Some(receiver)
     }
 }
 
+/// Who waits for an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiter {
+    /// A client that repeats its query over TCP after a truncated reply.
+    Datagram,
+    /// A client that gets no better reply by asking again.
+    Stream,
+    /// No client: the reply only fills the cache, however late it is.
+    Refresh,
+}
+
+/// How far an exchange is.
+enum Progress {
+    Running,
+    /// The whole reply may still come.
+    Truncated(Response),
+    Done(Reply),
+}
+
 struct RunningExchange {
-    receiver: watch::Receiver<Option<Reply>>,
-    sender: Weak<watch::Sender<Option<Reply>>>,
+    receiver: watch::Receiver<Progress>,
+    sender: Weak<watch::Sender<Progress>>,
+    started: Instant,
 }
 
 impl RunningExchange {
@@ -175,12 +217,17 @@ impl RunningExchange {
 /// The result of one query to one upstream.
 struct UpstreamResult {
     upstream: usize,
+    form: QueryForm,
     outcome: UpstreamOutcome,
 }
 
 enum UpstreamOutcome {
     Reply(Box<TimedReply>),
-    /// The reply is truncated or doubtful: ask again over TCP.
+    /// The reply says that it is incomplete.
+    Truncated(Box<TimedReply>),
+    /// The reply lost the random case of the query.
+    LostCase,
+    /// The reply is doubtful: ask again over TCP.
     NeedsTcp,
     Failed(UpstreamError),
 }
@@ -191,7 +238,11 @@ struct TimedReply {
 }
 
 impl Shared {
-    async fn run(self: Arc<Self>, exchange: Exchange) -> Reply {
+    async fn run(
+        self: Arc<Self>,
+        exchange: Exchange,
+        progress: &watch::Sender<Progress>,
+    ) -> Reply {
         let Exchange { query, group } = exchange;
         let begun = Attempt::begin(&group, Instant::now(), rand::random());
         let mut attempt = begun
@@ -200,7 +251,8 @@ impl Shared {
         if attempt.all_down {
             self.all_down.inc();
         }
-        let reply = self.converse(&mut attempt, &group, &query).await;
+        let conversation = Conversation { shared: &self, group: &group, query: &query, progress };
+        let reply = conversation.run(&mut attempt).await;
         // Upstreams that did not answer are probed, although another one answered.
         for upstream in attempt.silent(Instant::now()) {
             self.start_probe(&group, upstream);
@@ -208,43 +260,12 @@ impl Shared {
         reply
     }
 
-    /// Does what the attempt decides until there is a reply.
-    async fn converse(
-        self: &Arc<Self>,
-        attempt: &mut Attempt,
-        group: &Arc<Group>,
-        query: &Query,
-    ) -> Reply {
-        let mut listening: FuturesUnordered<BoxFuture<'_, UpstreamResult>> =
-            FuturesUnordered::new();
-        let mut kept = None;
-        loop {
-            let wake = match attempt.poll(Instant::now()) {
-                NextAction::Send { upstream, transport } => {
-                    listening.push(self.ask(group, upstream, transport, query).boxed());
-                    continue;
-                }
-                NextAction::Wait(until) => until,
-                NextAction::Done(failure) => return kept.ok_or(QueryError::Upstream(failure)),
-            };
-            let UpstreamResult { upstream, outcome } = tokio::select! {
-                Some(result) = listening.next() => result,
-                () = tokio::time::sleep_until(wake.into()) => continue,
-            };
-            match outcome {
-                UpstreamOutcome::Reply(reply) => {
-                    group.upstream(upstream).health.record_reply(reply.took);
-                    match attempt.replied(upstream, reply.response.rcode, Instant::now()) {
-                        ReplyDecision::Accept => return Ok(reply.response),
-                        ReplyDecision::Hold => kept = Some(reply.response),
-                    }
-                }
-                UpstreamOutcome::NeedsTcp => attempt.retry_over_tcp(upstream),
-                UpstreamOutcome::Failed(failure) => {
-                    self.start_probe(group, upstream);
-                    attempt.failed(upstream, failure, Instant::now());
-                }
-            }
+    /// Other queries no longer join the exchange. A later one may have taken its place.
+    fn forget(&self, key: &ExchangeKey, sender: &Arc<watch::Sender<Progress>>) {
+        let mut in_flight = lock(&self.in_flight);
+        if in_flight.get(key).is_some_and(|running| running.sender.as_ptr() == Arc::as_ptr(sender))
+        {
+            in_flight.remove(key);
         }
     }
 
@@ -270,20 +291,19 @@ impl Shared {
         self: &Arc<Self>,
         group: &Group,
         upstream: usize,
-        transport: UpstreamTransport,
+        (transport, form): (UpstreamTransport, QueryForm),
         query: &Query,
     ) -> UpstreamResult {
         let to = group.upstream(upstream);
         let metrics = to.metrics(&self.metrics);
+        let result = |outcome| UpstreamResult { upstream, form, outcome };
         let Some(_waiting) = to.health.reserve_socket() else {
-            let outcome = UpstreamOutcome::Failed(UpstreamError::NoAnswer(to.address));
-            return UpstreamResult { upstream, outcome };
+            return result(UpstreamOutcome::Failed(UpstreamError::NoAnswer(to.address)));
         };
         let Ok(_socket) = self.sockets.acquire().await else { return std::future::pending().await };
         metrics.count_query();
         let started = Instant::now();
-        let case = if to.health.keeps_case() { LetterCase::Random } else { LetterCase::Lower };
-        let asked = upstream_query(query, case);
+        let asked = upstream_query(query, form);
         let raw = match transport {
             UpstreamTransport::Udp => {
                 metrics.count_datagram();
@@ -291,38 +311,40 @@ impl Shared {
             }
             UpstreamTransport::Tcp => pool::ask(self, group, to, &asked).await,
         };
-        let outcome = match raw {
-            Ok(RawReply::Packet(packet)) => self.read(&packet, &asked, transport, to, started),
+        result(match raw {
+            Ok(RawReply::OtherCase(_)) if form.case == LetterCase::Random => {
+                UpstreamOutcome::LostCase
+            }
+            Ok(RawReply::Packet(packet) | RawReply::OtherCase(packet)) => {
+                self.read(&packet, query, transport, to, started)
+            }
             Ok(RawReply::Doubtful) => UpstreamOutcome::NeedsTcp,
             Err(error) => UpstreamOutcome::Failed(match rejection(&error) {
                 Some(reason) => UpstreamError::Untrusted(to.address, reason),
                 None => UpstreamError::Unreachable(to.address),
             }),
-        };
-        UpstreamResult { upstream, outcome }
+        })
     }
 
     fn read(
         &self,
         packet: &[u8],
-        asked: &Query,
+        query: &Query,
         transport: UpstreamTransport,
         to: &Upstream,
         started: Instant,
     ) -> UpstreamOutcome {
-        if transport == UpstreamTransport::Tcp
-            && reply::matches(packet, asked) == reply::Match::WrongCase
-        {
-            to.health.record_lost_case();
-        }
-        match reply::read(packet, asked) {
-            Ok(incoming) if incoming.truncated && transport == UpstreamTransport::Udp => {
-                UpstreamOutcome::NeedsTcp
-            }
-            Ok(incoming) => {
+        match reply::read(packet, query) {
+            Ok(reply::Incoming { response, .. }) => {
                 let took = started.elapsed();
-                to.metrics(&self.metrics).count_reply(incoming.response.rcode, took);
-                UpstreamOutcome::Reply(Box::new(TimedReply { response: incoming.response, took }))
+                to.metrics(&self.metrics).count_reply(response.rcode, took);
+                let is_truncated = response.truncated && transport == UpstreamTransport::Udp;
+                let reply = Box::new(TimedReply { response, took });
+                if is_truncated {
+                    UpstreamOutcome::Truncated(reply)
+                } else {
+                    UpstreamOutcome::Reply(reply)
+                }
             }
             // Over UDP a malformed reply may be forged. Over TCP it is the upstream's own.
             Err(_) if transport == UpstreamTransport::Udp => UpstreamOutcome::NeedsTcp,
@@ -348,7 +370,8 @@ async fn over_udp(
     exchange.send().await?;
     Ok(match exchange.receive(|| strays.inc()).await? {
         UdpReply::Match(packet) => RawReply::Packet(packet),
-        UdpReply::OtherCase(_) | UdpReply::Doubtful => RawReply::Doubtful,
+        UdpReply::OtherCase(packet) => RawReply::OtherCase(packet),
+        UdpReply::Doubtful => RawReply::Doubtful,
     })
 }
 
@@ -356,28 +379,21 @@ async fn over_udp(
 enum RawReply {
     /// A message that matches the query.
     Packet(Vec<u8>),
+    /// A message that matches except for the case of the question's letters.
+    OtherCase(Vec<u8>),
     /// The reply may be forged or incomplete.
     Doubtful,
 }
 
-/// The case of the letters in a query to an upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LetterCase {
-    /// A forger must guess it (draft-vixie-dnsext-dns0x20).
-    Random,
-    Lower,
-}
-
-/// The query to an upstream: with an id and letter case that cannot be guessed, our own EDNS record,
-/// and none of the client's EDNS options.
-fn upstream_query(query: &Query, case: LetterCase) -> Query {
+/// The query to an upstream: with an id that cannot be guessed, our own EDNS record, and none of the
+/// client's EDNS options.
+fn upstream_query(query: &Query, form: QueryForm) -> Query {
     let mut asked = query.clone();
     asked.id = rand::random();
-    asked.question.caps = match case {
-        LetterCase::Random => Caps::random(&asked.question.name, rand::random()),
-        LetterCase::Lower => Caps::default(),
-    };
-    asked.edns = Some(Edns::new(limits::UDP_OCTETS, query.dnssec_ok()));
+    if form.case == LetterCase::Random {
+        asked.question.caps = Caps::random(&asked.question.name, rand::random());
+    }
+    asked.edns = form.edns.then(|| Edns::new(limits::UDP_OCTETS, query.dnssec_ok()));
     asked
 }
 

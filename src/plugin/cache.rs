@@ -13,7 +13,7 @@ use crate::{
     chain::{Back, Cx, Flow, Nested, Plugin, QueryError, Reply, ReplySource},
     corefile::Diagnostics,
     upstream,
-    wire::{Name, Query, Rcode, Response},
+    wire::{Name, Query, Response},
 };
 
 use super::{
@@ -125,16 +125,11 @@ impl Plugin for CachePlugin {
             }));
         }
         Back::Up(match reply {
-            Ok(response) if is_failure(response.rcode) => self.failed(cx, query, Ok(response)),
+            Ok(response) if response.rcode.is_failure() => self.failed(cx, query, Ok(response)),
             Ok(response) => Ok(self.keep(cx, query, response)),
             Err(failure) => self.failed(cx, query, Err(failure)),
         })
     }
-}
-
-/// Whether the code says nothing about the name.
-fn is_failure(rcode: Rcode) -> bool {
-    ![Rcode::NOERROR, Rcode::NXDOMAIN].contains(&rcode)
 }
 
 impl CachePlugin {
@@ -159,7 +154,7 @@ impl CachePlugin {
         } else {
             &self.settings.no_success
         };
-        if within(disabled) {
+        if within(disabled) || response.truncated {
             self.cache.clamp_ttls(query, &mut response);
             return response;
         }
@@ -178,8 +173,10 @@ impl CachePlugin {
     fn failed(&self, cx: &mut Cx, query: &Query, reply: Reply) -> Reply {
         match &reply {
             // The exchange continues. The refresh joins it, so that its reply gets into the cache.
+            Err(QueryError::Impatient) if cx.refresh => {}
             Err(QueryError::Impatient) => cx.refreshes.push(query.clone()),
             Err(QueryError::Upstream(upstream::UpstreamError::TooManyInFlight(_))) => {}
+            Err(QueryError::Upstream(reason)) if !reason.is_certain() => {}
             Err(failure @ QueryError::Upstream(reason)) => {
                 let response = Response { ede: reason.ede(), ..Response::of(failure.rcode()) };
                 self.cache.insert_failure(query, response, cx.now);

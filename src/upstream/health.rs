@@ -1,9 +1,12 @@
-//! What ndots knows about one upstream: how fast it replies, whether it is down, and whether it keeps
-//! the case of names.
+//! What ndots knows about one upstream: how fast it replies, whether it is down, and whether it
+//! supports random letter case and EDNS.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU32, Ordering},
-    time::Duration,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use crate::limits;
@@ -17,8 +20,25 @@ pub struct Health {
     probing: AtomicBool,
     /// Sockets that wait for a reply.
     waiting_sockets: AtomicU32,
-    /// Replies over TCP that had the name in another case than the query.
+    /// Replies that show that the upstream does not handle random case.
     lost_cases: AtomicU32,
+    edns: Mutex<EdnsSupport>,
+}
+
+/// What is known about the upstream's support of OPT records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EdnsSupport {
+    /// With the number of queries in a row to which the upstream replied only without OPT.
+    Unknown(u32),
+    Works,
+    /// Until this time, the upstream gets queries without OPT.
+    Missing(Instant),
+}
+
+impl Default for EdnsSupport {
+    fn default() -> Self {
+        Self::Unknown(0)
+    }
 }
 
 /// One of the sockets that an upstream may have. Dropping it gives the socket back.
@@ -77,8 +97,8 @@ impl Health {
         self.probing.store(false, Ordering::Relaxed);
     }
 
-    /// Call this if a reply over TCP, which is hard to forge, has the name in another case than the
-    /// query.
+    /// Call this if a reply to a query in random case lost the case or was negative, and the reply to
+    /// the client's spelling is positive.
     pub fn record_lost_case(&self) {
         self.lost_cases.fetch_add(1, Ordering::Relaxed);
     }
@@ -87,5 +107,48 @@ impl Health {
     /// takes [`limits::LOST_CASES`] of them to give up random case.
     pub fn keeps_case(&self) -> bool {
         self.lost_cases.load(Ordering::Relaxed) < limits::LOST_CASES
+    }
+
+    pub fn edns(&self, now: Instant) -> EdnsSupport {
+        let mut edns = self.edns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let EdnsSupport::Missing(until) = *edns
+            && now >= until
+        {
+            *edns = EdnsSupport::Unknown(0);
+        }
+        *edns
+    }
+
+    /// Call this for a reply to a query with OPT that does not complain about it.
+    pub fn record_edns(&self) {
+        self.set_edns(|_| EdnsSupport::Works);
+    }
+
+    /// Call this if the upstream rejected OPT, and answered without it.
+    pub fn record_rejected_edns(&self, now: Instant) {
+        self.set_edns(|_| EdnsSupport::Missing(now + limits::NO_EDNS_TIME));
+    }
+
+    /// Call this if the upstream was silent to OPT, and answered without it. It takes
+    /// [`limits::SILENT_EDNS`] of them in a row to give up OPT, since a datagram may be lost.
+    pub fn record_silent_edns(&self, now: Instant) {
+        self.set_edns(|edns| match edns {
+            EdnsSupport::Unknown(silent) if silent + 1 < limits::SILENT_EDNS => {
+                EdnsSupport::Unknown(silent + 1)
+            }
+            EdnsSupport::Works => EdnsSupport::Unknown(1),
+            _ => EdnsSupport::Missing(now + limits::NO_EDNS_TIME),
+        });
+    }
+
+    fn set_edns(&self, change: impl FnOnce(EdnsSupport) -> EdnsSupport) {
+        let mut edns = self.edns.lock().unwrap_or_else(PoisonError::into_inner);
+        *edns = change(*edns);
+    }
+
+    /// Whether so many sockets wait for this upstream that no query may hold one for longer than it
+    /// must.
+    pub fn is_crowded(&self) -> bool {
+        self.waiting_sockets.load(Ordering::Relaxed) > limits::UPSTREAM_SOCKETS_EACH / 2
     }
 }

@@ -1,6 +1,7 @@
 use std::time::Instant;
 
 use super::*;
+use crate::limits;
 
 #[expect(clippy::disallowed_methods, reason = "any time will do as the start")]
 fn start() -> Instant {
@@ -20,6 +21,18 @@ const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
+/// A reply with this code and without records to a query with OPT.
+fn with(rcode: Rcode) -> ReplySummary {
+    ReplySummary { rcode, has_answer: false, form: QueryForm::EDNS }
+}
+
+/// A group whose upstreams are known to support EDNS.
+fn known_group(upstreams: u16, change: impl FnOnce(&mut GroupSettings)) -> Arc<Group> {
+    let group = group(upstreams, change);
+    group.upstreams.iter().for_each(|upstream| upstream.health.record_edns());
+    group
+}
+
 /// Polls through virtual time until the attempt ends. Returns every send, with its time in
 /// milliseconds, its upstream and its transport, and the error at the end.
 fn sends(
@@ -30,10 +43,11 @@ fn sends(
     let mut sends = Vec::new();
     loop {
         match attempt.poll(now) {
-            NextAction::Send { upstream, transport } => {
+            NextAction::Send { upstream, transport, .. } => {
                 sends.push(((now - t0).as_millis(), upstream, transport));
             }
             NextAction::Wait(until) => now = until,
+            NextAction::PassOnTruncated => panic!("no reply is truncated"),
             NextAction::Done(error) => return (sends, error),
         }
     }
@@ -42,7 +56,7 @@ fn sends(
 #[test]
 fn after_silence_the_next_upstream_is_tried_until_the_time_is_over() {
     let t0 = start();
-    let two = group(2, |_| {});
+    let two = known_group(2, |_| {});
     let mut attempt = Attempt::begin(&two, t0, 1).unwrap();
     let (sent, error) = sends(&mut attempt, t0, t0);
     assert_eq!(
@@ -55,7 +69,7 @@ fn after_silence_the_next_upstream_is_tried_until_the_time_is_over() {
         ]
     );
     assert_eq!(error, UpstreamError::NoAnswer(two.upstream(0).address));
-    let one = group(1, |_| {});
+    let one = known_group(1, |_| {});
     let (sent, _) = sends(&mut Attempt::begin(&one, t0, 1).unwrap(), t0, t0);
     assert_eq!(sent.iter().map(|(at, ..)| *at).collect::<Vec<_>>(), [0, 300, 900]);
 }
@@ -63,7 +77,7 @@ fn after_silence_the_next_upstream_is_tried_until_the_time_is_over() {
 #[test]
 fn a_query_to_a_fast_upstream_is_sent_again_sooner() {
     let t0 = start();
-    let group = group(2, |_| {});
+    let group = known_group(2, |_| {});
     for _ in 0..50 {
         group.upstream(0).health.record_reply(ms(30));
     }
@@ -74,24 +88,24 @@ fn a_query_to_a_fast_upstream_is_sent_again_sooner() {
 #[test]
 fn after_an_error_the_next_upstream_is_tried_at_once() {
     let t0 = start();
-    let group = group(2, |_| {});
+    let group = known_group(2, |_| {});
     let mut attempt = Attempt::begin(&group, t0, 1).unwrap();
     assert_eq!(
         attempt.poll(t0),
-        NextAction::Send { upstream: 0, transport: UpstreamTransport::Udp }
+        NextAction::Send { upstream: 0, transport: UpstreamTransport::Udp, form: QueryForm::EDNS }
     );
     attempt.failed(0, UpstreamError::Unreachable(group.upstream(0).address), t0 + ms(1));
     assert_eq!(
         attempt.poll(t0 + ms(1)),
-        NextAction::Send { upstream: 1, transport: UpstreamTransport::Udp }
+        NextAction::Send { upstream: 1, transport: UpstreamTransport::Udp, form: QueryForm::EDNS }
     );
-    assert_eq!(attempt.replied(1, Rcode::NOERROR, t0 + ms(2)), ReplyDecision::Accept);
+    assert_eq!(attempt.replied(1, with(Rcode::NOERROR), t0 + ms(2)), ReplyDecision::Accept);
 }
 
 #[test]
 fn upstreams_that_all_reject_queries_are_not_flooded() {
     let t0 = start();
-    let group = group(2, |settings| settings.max_attempts = Some(0));
+    let group = known_group(2, |settings| settings.max_attempts = Some(0));
     let mut attempt = Attempt::begin(&group, t0, 1).unwrap();
     let (mut now, mut sends) = (t0, 0);
     loop {
@@ -105,6 +119,7 @@ fn upstreams_that_all_reject_queries_are_not_flooded() {
                 );
             }
             NextAction::Wait(until) => now = until,
+            NextAction::PassOnTruncated => panic!("no reply is truncated"),
             NextAction::Done(error) => {
                 break assert!(matches!(error, UpstreamError::Unreachable(_)));
             }
@@ -116,31 +131,31 @@ fn upstreams_that_all_reject_queries_are_not_flooded() {
 #[test]
 fn silent_lists_upstreams_that_exceeded_their_delay() {
     let t0 = start();
-    let group = group(3, |_| {});
+    let group = known_group(3, |_| {});
     let mut attempt = Attempt::begin(&group, t0, 1).unwrap();
     attempt.poll(t0);
     attempt.poll(t0 + ms(300));
     let silent = |attempt: &Attempt, at| attempt.silent(t0 + ms(at)).collect::<Vec<_>>();
     assert!(silent(&attempt, 299).is_empty());
     assert_eq!(silent(&attempt, 301), [0], "the second upstream is within its delay");
-    assert_eq!(attempt.replied(1, Rcode::NOERROR, t0 + ms(400)), ReplyDecision::Accept);
+    assert_eq!(attempt.replied(1, with(Rcode::NOERROR), t0 + ms(400)), ReplyDecision::Accept);
     assert_eq!(silent(&attempt, 2000), [0], "the second upstream replied");
 }
 
 #[test]
 fn a_servfail_waits_for_the_other_replies_no_longer_than_their_delay() {
     let t0 = start();
-    let group = group(2, |_| {});
+    let group = known_group(2, |_| {});
     let mut attempt = Attempt::begin(&group, t0, 1).unwrap();
     attempt.poll(t0);
     attempt.poll(t0 + ms(300));
-    assert_eq!(attempt.replied(1, Rcode::SERVFAIL, t0 + ms(310)), ReplyDecision::Hold);
-    assert_eq!(attempt.replied(0, Rcode::NOERROR, t0 + ms(320)), ReplyDecision::Accept);
+    assert_eq!(attempt.replied(1, with(Rcode::SERVFAIL), t0 + ms(310)), ReplyDecision::Hold);
+    assert_eq!(attempt.replied(0, with(Rcode::NOERROR), t0 + ms(320)), ReplyDecision::Accept);
 
     let mut attempt = Attempt::begin(&group, t0, 1).unwrap();
     attempt.poll(t0);
     attempt.poll(t0 + ms(300));
-    assert_eq!(attempt.replied(0, Rcode::SERVFAIL, t0 + ms(310)), ReplyDecision::Hold);
+    assert_eq!(attempt.replied(0, with(Rcode::SERVFAIL), t0 + ms(310)), ReplyDecision::Hold);
     let (sent, _) = sends(&mut attempt, t0, t0 + ms(310));
     assert_eq!(sent, []);
     assert!(matches!(attempt.poll(t0 + ms(599)), NextAction::Wait(_)));
@@ -150,28 +165,28 @@ fn a_servfail_waits_for_the_other_replies_no_longer_than_their_delay() {
 #[test]
 fn a_failover_rcode_makes_the_next_upstream_be_tried_once() {
     let t0 = start();
-    let group = group(2, |settings| settings.failover = vec![Rcode::NXDOMAIN]);
+    let group = known_group(2, |settings| settings.failover = vec![Rcode::NXDOMAIN]);
     let mut attempt = Attempt::begin(&group, t0, 1).unwrap();
     attempt.poll(t0);
-    assert_eq!(attempt.replied(0, Rcode::NXDOMAIN, t0), ReplyDecision::Hold);
+    assert_eq!(attempt.replied(0, with(Rcode::NXDOMAIN), t0), ReplyDecision::Hold);
     assert_eq!(
         attempt.poll(t0),
-        NextAction::Send { upstream: 1, transport: UpstreamTransport::Udp }
+        NextAction::Send { upstream: 1, transport: UpstreamTransport::Udp, form: QueryForm::EDNS }
     );
-    assert_eq!(attempt.replied(1, Rcode::SERVFAIL, t0), ReplyDecision::Accept);
+    assert_eq!(attempt.replied(1, with(Rcode::SERVFAIL), t0), ReplyDecision::Accept);
 }
 
 #[test]
 fn a_truncated_reply_is_fetched_over_tcp_once() {
     let t0 = start();
-    let group = group(1, |_| {});
+    let group = known_group(1, |_| {});
     let mut attempt = Attempt::begin(&group, t0, 1).unwrap();
     attempt.poll(t0);
-    attempt.retry_over_tcp(0);
-    attempt.retry_over_tcp(0);
+    attempt.retry_over_tcp(0, QueryForm::EDNS, t0);
+    attempt.retry_over_tcp(0, QueryForm::EDNS, t0);
     assert_eq!(
         attempt.poll(t0),
-        NextAction::Send { upstream: 0, transport: UpstreamTransport::Tcp }
+        NextAction::Send { upstream: 0, transport: UpstreamTransport::Tcp, form: QueryForm::EDNS }
     );
     assert!(matches!(attempt.poll(t0), NextAction::Wait(_)));
 }
@@ -179,7 +194,7 @@ fn a_truncated_reply_is_fetched_over_tcp_once() {
 #[test]
 fn upstreams_that_are_down_are_left_out() {
     let t0 = start();
-    let two = group(2, |_| {});
+    let two = known_group(2, |_| {});
     let first = &two.upstream(0).health;
     assert!(first.claim_probing());
     assert!(!first.claim_probing(), "one probe at a time");
@@ -191,12 +206,12 @@ fn upstreams_that_are_down_are_left_out() {
     };
     assert_eq!(
         attempt(&two),
-        Ok((NextAction::Send { upstream: 1, transport: UpstreamTransport::Udp }, false))
+        Ok((NextAction::Send { upstream: 1, transport: UpstreamTransport::Udp, form: QueryForm::EDNS }, false))
     );
     first.probing_ended();
     assert_eq!(
         attempt(&two),
-        Ok((NextAction::Send { upstream: 0, transport: UpstreamTransport::Udp }, false))
+        Ok((NextAction::Send { upstream: 0, transport: UpstreamTransport::Udp, form: QueryForm::EDNS }, false))
     );
     (0..3).for_each(|_| [0, 1].iter().for_each(|&at| two.upstream(at).health.probe_failed()));
     assert_eq!(two.order(1), (vec![1, 0], true), "if all are down, all are tried");
@@ -234,4 +249,151 @@ fn one_upstream_gets_no_more_than_its_share_of_sockets() {
     assert!((0..3).all(|_| health.reserve_socket().is_none()));
     held.pop();
     assert!(health.reserve_socket().is_some());
+}
+
+#[test]
+fn a_late_reply_is_awaited_unless_the_upstream_is_short_of_sockets_or_down() {
+    let t0 = start();
+    let ends = |group: &Arc<Group>| {
+        let mut attempt = Attempt::begin(group, t0, 0).unwrap();
+        let mut now = t0;
+        loop {
+            match attempt.poll(now) {
+                NextAction::Wait(until) => now = until,
+                NextAction::Done(error) => return ((now - t0).as_millis(), error),
+                _ => {}
+            }
+        }
+    };
+    let group = group(1, |_| {});
+    let address = group.upstream(0).address;
+    assert_eq!(ends(&group), (10_000, UpstreamError::NoAnswer(address)));
+    let health = &group.upstream(0).health;
+    let held: Vec<_> = (0..=limits::UPSTREAM_SOCKETS_EACH / 2)
+        .map(|_| health.reserve_socket().unwrap())
+        .collect();
+    assert_eq!(ends(&group), (2000, UpstreamError::NoAnswer(address)));
+    drop(held);
+    (0..3).for_each(|_| health.probe_failed());
+    assert_eq!(ends(&group), (2000, UpstreamError::Down(address)));
+}
+
+#[test]
+fn upstreams_that_all_fail_are_tried_once_more_and_then_given_up() {
+    let t0 = start();
+    let group = known_group(1, |_| {});
+    let error = UpstreamError::Unreachable(group.upstream(0).address);
+    let mut attempt = Attempt::begin(&group, t0, 0).unwrap();
+    for at in [0, 300] {
+        assert!(matches!(attempt.poll(t0 + ms(at)), NextAction::Send { .. }), "{at}");
+        attempt.failed(0, error, t0 + ms(at));
+    }
+    assert_eq!(attempt.poll(t0 + ms(300)), NextAction::Done(error));
+}
+
+/// Each case: the reply to the first query in each form, and the forms that were asked after it.
+#[test]
+fn a_reply_that_may_depend_on_the_form_is_not_believed_at_once() {
+    let random = QueryForm { case: LetterCase::Random, edns: true };
+    let lower_case = QueryForm::EDNS;
+    let plain = QueryForm::PLAIN;
+    type Case<'c> = (&'c str, QueryForm, Rcode, bool, &'c [QueryForm]);
+    let cases: [Case<'_>; 9] = [
+        ("an answer", QueryForm::EDNS, Rcode::NOERROR, true, &[]),
+        ("NXDOMAIN", QueryForm::EDNS, Rcode::NXDOMAIN, false, &[]),
+        ("FORMERR", QueryForm::EDNS, Rcode::FORMERR, false, &[plain]),
+        ("NOTIMP", QueryForm::EDNS, Rcode::NOTIMP, false, &[plain]),
+        ("FORMERR without OPT", plain, Rcode::FORMERR, false, &[]),
+        ("an answer in random case", random, Rcode::NOERROR, true, &[]),
+        ("NXDOMAIN in random case", random, Rcode::NXDOMAIN, false, &[lower_case]),
+        ("NODATA in random case", random, Rcode::NOERROR, false, &[lower_case]),
+        ("REFUSED in random case", random, Rcode::REFUSED, false, &[lower_case]),
+    ];
+    let t0 = start();
+    for (what, form, rcode, has_answer, expected) in cases {
+        let group = known_group(1, |settings| settings.random_case = form.case == random.case);
+        if !form.edns {
+            group.upstream(0).health.record_rejected_edns(t0);
+        }
+        let mut attempt = Attempt::begin(&group, t0, 0).unwrap();
+        let send = |form| NextAction::Send { upstream: 0, transport: UpstreamTransport::Udp, form };
+        assert_eq!(attempt.poll(t0), send(form), "{what}");
+        let decision = attempt.replied(0, ReplySummary { rcode, has_answer, form }, t0);
+        let again: Vec<_> = std::iter::from_fn(|| match attempt.poll(t0) {
+            NextAction::Send { form, .. } => Some(form),
+            _ => None,
+        })
+        .take(expected.len())
+        .collect();
+        assert_eq!(again, expected, "{what}");
+        let believed = decision == ReplyDecision::Accept;
+        assert_eq!(believed, expected.is_empty(), "{what}");
+    }
+}
+
+#[test]
+fn an_upstream_without_edns_is_remembered_for_a_while() {
+    let t0 = start();
+    let group = group(1, |_| {});
+    let health = &group.upstream(0).health;
+    let forms = |now| {
+        let mut attempt = Attempt::begin(&group, now, 0).unwrap();
+        let mut forms = Vec::new();
+        for at in [Duration::ZERO, limits::EDNS_PATIENCE] {
+            if let NextAction::Send { form, .. } = attempt.poll(now + at) {
+                forms.push(form);
+            }
+        }
+        let form = *forms.last().unwrap();
+        attempt.replied(0, ReplySummary { form, has_answer: true, ..with(Rcode::NOERROR) }, now);
+        forms
+    };
+    let both = [QueryForm::EDNS, QueryForm::PLAIN];
+    assert_eq!([forms(t0), forms(t0), forms(t0)], [both; 3], "a datagram may be lost");
+    assert_eq!(forms(t0), [QueryForm::PLAIN]);
+    assert_eq!(forms(t0 + limits::NO_EDNS_TIME), both, "not for ever");
+    health.record_edns();
+    assert_eq!(forms(t0), [QueryForm::EDNS], "an upstream that supports EDNS has more time");
+}
+
+#[test]
+fn an_upstream_that_mishandles_random_case_gets_the_spelling_of_the_client() {
+    let t0 = start();
+    let group = known_group(1, |settings| settings.random_case = true);
+    for round in 0..=limits::LOST_CASES {
+        let mut attempt = Attempt::begin(&group, t0, 0).unwrap();
+        let NextAction::Send { form, .. } = attempt.poll(t0) else { panic!("no send") };
+        let is_random = form.case == LetterCase::Random;
+        assert_eq!(is_random, round < limits::LOST_CASES);
+        if is_random {
+            attempt.replied(0, ReplySummary { form, ..with(Rcode::NXDOMAIN) }, t0);
+            attempt.poll(t0);
+            attempt.replied(0, ReplySummary { has_answer: true, ..with(Rcode::NOERROR) }, t0);
+        }
+    }
+}
+
+#[test]
+fn a_truncated_reply_is_passed_on_if_tcp_is_silent_or_refused() {
+    let t0 = start();
+    let truncated = |group: &Arc<Group>| {
+        let mut attempt = Attempt::begin(group, t0, 0).unwrap();
+        attempt.poll(t0);
+        attempt.truncated(0, QueryForm::EDNS, t0);
+        assert!(matches!(
+            attempt.poll(t0),
+            NextAction::Send { transport: UpstreamTransport::Tcp, .. }
+        ));
+        attempt
+    };
+    let group = known_group(2, |_| {});
+    let mut silent = truncated(&group);
+    let patience = t0 + limits::TRUNCATED_PATIENCE;
+    assert_eq!(silent.poll(t0), NextAction::Wait(patience));
+    assert_eq!(silent.poll(patience), NextAction::PassOnTruncated);
+    assert!(matches!(silent.poll(patience), NextAction::Wait(_)), "TCP may still answer");
+    assert!(matches!(silent.poll(t0 + ms(2000)), NextAction::Done(_)));
+    let mut refused = truncated(&group);
+    refused.failed(0, UpstreamError::Unreachable(group.upstream(0).address), t0 + ms(1));
+    assert!(matches!(refused.poll(t0 + ms(1)), NextAction::Done(_)));
 }

@@ -56,7 +56,7 @@ impl Response {
         let flag = |set, bit| if set { bit } else { 0 };
         let flags = QR
             | flag(self.authoritative, AA)
-            | flag(completeness == Truncated, TC)
+            | flag(completeness == Truncated || self.truncated, TC)
             | flag(query.recursion_desired, RD)
             | flag(self.recursion_available, RA)
             | flag(self.authentic_data && (query.dnssec_ok() || query.authentic_data), AD)

@@ -1,5 +1,7 @@
 //! Replies of upstreams: whether a reply belongs to a query, and which of its records are accepted.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -21,6 +23,9 @@ pub enum Match {
     /// Only the case of the question's letters differs: the upstream does not keep it, or an
     /// attacker guessed.
     WrongCase,
+    /// The id and the opcode are right, and an RCODE reports a failure, but there is no question.
+    /// Some servers leave it out of errors.
+    Failure,
     No,
 }
 
@@ -28,8 +33,11 @@ pub enum Match {
 pub fn matches(packet: &[u8], asked: &Query) -> Match {
     let Some((header, body)) = packet.split_first_chunk::<HEADER>() else { return Match::No };
     let [id, flags, questions, ..]: [u16; 6] = words(header);
-    if id != asked.id || flags & QR == 0 || flags & OPCODE != 0 || questions != 1 {
+    if id != asked.id || flags & QR == 0 || flags & OPCODE != 0 || questions > 1 {
         return Match::No;
+    }
+    if questions == 0 {
+        return if Rcode(flags & 15).is_failure() { Match::Failure } else { Match::No };
     }
     let Some((question, _)) = Question::parse(body) else { return Match::No };
     let right_case = question.caps == asked.question.caps;
@@ -43,8 +51,10 @@ pub fn matches(packet: &[u8], asked: &Query) -> Match {
 /// A reply of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incoming {
+    /// With [`Response::truncated`] as the upstream set TC.
     pub response: Response,
-    pub truncated: bool,
+    /// The reply has an OPT record.
+    pub edns: bool,
 }
 
 /// Why a reply to the right question cannot be used.
@@ -60,11 +70,45 @@ pub enum ReplyError {
 /// Reads a reply for which [`matches()`] returned yes, and keeps the records that answer the
 /// question: the chain of aliases from its name, the records at the end of that chain, and the
 /// authority records of the zones that the name is in. Glue, unrelated records and other classes
-/// are dropped. A TTL of 2³¹ or more becomes 0 (RFC 2181 §8).
+/// are dropped. A TTL of 2³¹ or more becomes 0 (RFC 2181 §8). Names that are compressed against the
+/// question get the spelling of `asked`, whatever spelling the query to the upstream had.
 ///
 /// # Errors
-/// The reply is malformed, or its aliases form a loop.
+/// The reply is malformed, or its aliases form a loop. A truncated reply may end within a record;
+/// it is then a reply without records.
 pub fn read(packet: &[u8], asked: &Query) -> Result<Incoming, ReplyError> {
+    let header = packet.first_chunk::<HEADER>().ok_or(ReplyError::Malformed)?;
+    let [_, flags, questions, ..]: [u16; 6] = words(header);
+    let bare = || {
+        let mut response = Response::of(Rcode(flags & 15));
+        response.recursion_available = flags & RA != 0;
+        response.truncated = flags & TC != 0;
+        Incoming { response, edns: false }
+    };
+    if questions == 0 {
+        return Ok(bare());
+    }
+    match read_records(&with_question_as_asked(packet, asked), asked) {
+        Err(ReplyError::Malformed) if flags & TC != 0 => Ok(bare()),
+        result => result,
+    }
+}
+
+/// The packet with the name of its question in the spelling of `asked`.
+fn with_question_as_asked<'p>(packet: &'p [u8], asked: &Query) -> Cow<'p, [u8]> {
+    let spelled = asked.question.spelled();
+    let place = HEADER..HEADER + spelled.wire().len();
+    match packet.get(place.clone()) {
+        Some(name) if name != spelled.wire() && name.eq_ignore_ascii_case(spelled.wire()) => {
+            let mut packet = packet.to_vec();
+            packet[place].copy_from_slice(spelled.wire());
+            packet.into()
+        }
+        _ => packet.into(),
+    }
+}
+
+fn read_records(packet: &[u8], asked: &Query) -> Result<Incoming, ReplyError> {
     let (header, body) = packet.split_first_chunk::<HEADER>().ok_or(ReplyError::Malformed)?;
     let [_, flags, _, answers, authorities, additionals]: [u16; 6] = words(header);
     let (_, rest) = Question::parse(body).ok_or(ReplyError::Malformed)?;
@@ -81,13 +125,14 @@ pub fn read(packet: &[u8], asked: &Query) -> Result<Incoming, ReplyError> {
     response.authoritative = flags & AA != 0;
     response.recursion_available = flags & RA != 0;
     response.authentic_data = flags & AD != 0;
+    response.truncated = flags & TC != 0;
     response.answer = answer;
     response.ede = opt.and_then(|opt| extended_error(&opt.rdata));
     response.authority = grouped(
         of_class(authority, class).iter().filter(|record| record.is_authority_over(&end, asked)),
         asked,
     );
-    Ok(Incoming { response, truncated: flags & TC != 0 })
+    Ok(Incoming { response, edns: opt.is_some() })
 }
 
 /// The first extended error among the options of an OPT record (RFC 8914 §2). A text that is too

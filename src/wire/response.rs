@@ -15,6 +15,9 @@ pub struct Response {
     pub authoritative: bool,
     pub recursion_available: bool,
     pub authentic_data: bool,
+    /// The upstream's reply is incomplete, and the whole reply could not be fetched. TC is set, and
+    /// the reply must not be cached.
+    pub truncated: bool,
     pub answer: Sets,
     pub authority: Sets,
     pub additional: Sets,

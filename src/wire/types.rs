@@ -166,6 +166,11 @@ impl Rcode {
     pub const NOTAUTH: Self = Self(9);
     pub const BADVERS: Self = Self(16);
 
+    /// Whether the code says nothing about the name that was asked for.
+    pub fn is_failure(self) -> bool {
+        ![Self::NOERROR, Self::NXDOMAIN].contains(&self)
+    }
+
     const NAMES: [(Self, &str); 20] = [
         (Self::NOERROR, "NOERROR"),
         (Self::FORMERR, "FORMERR"),

@@ -116,9 +116,9 @@ fn no_exchange_takes_longer_than_its_client_waits() {
         assert_eq!(cx.patience, None, "the time is set for one exchange");
     };
     let second = Duration::from_secs(1);
-    check(Duration::ZERO, None, limits::QUERY_TIME);
+    check(Duration::ZERO, None, limits::EXCHANGE_TIME);
     check(Duration::ZERO, Some(second), second);
-    check(2 * second, None, limits::QUERY_TIME - 2 * second);
-    check(limits::QUERY_TIME - second, Some(2 * second), second);
-    check(2 * limits::QUERY_TIME, None, Duration::ZERO);
+    check(2 * second, None, limits::EXCHANGE_TIME - 2 * second);
+    check(limits::EXCHANGE_TIME - second, Some(2 * second), second);
+    check(2 * limits::EXCHANGE_TIME, None, Duration::ZERO);
 }

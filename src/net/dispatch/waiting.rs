@@ -14,12 +14,12 @@ use tokio::{
 };
 
 use crate::{
-    chain::{Cx, QueryError, Reply},
+    chain::{Cx, QueryError, Reply, Transport},
     limits,
     server::{Exchange, Listen, Outcome, Pending, Server},
 };
 
-use super::{Appended, Dispatcher, Header};
+use super::{super::exchange::Waiter, Appended, Dispatcher, Header};
 
 /// A query, the listener that received it, and the server that answers it.
 pub(in crate::net) struct ReceivedQuery {
@@ -103,7 +103,8 @@ impl Dispatcher {
         let WaitingQuery { mut received, mut pending, mut exchange } = query;
         let appended = loop {
             let limit = exchange_time(&mut received.cx);
-            let reply = timeout(limit, self.exchanger.exchange(exchange)).await;
+            let waiter = waiter(&received.cx);
+            let reply = timeout(limit, self.exchanger.exchange_for(waiter, exchange)).await;
             let reply = reply.unwrap_or(Err(QueryError::Impatient));
             match self.resume(&mut received, pending, reply, out) {
                 Outcome::Reply => break Appended::Reply,
@@ -133,8 +134,17 @@ impl Dispatcher {
 /// How long to wait for the next exchange: the time that a plugin set, or what is left of the time
 /// that a client waits, whichever is shorter.
 pub(super) fn exchange_time(cx: &mut Cx) -> Duration {
-    let left = (cx.started + limits::QUERY_TIME).saturating_duration_since(Instant::now());
+    let whole = if cx.refresh { limits::LATE_REPLY_TIME } else { limits::EXCHANGE_TIME };
+    let left = (cx.started + whole).saturating_duration_since(Instant::now());
     cx.patience.take().map_or(left, |patience| patience.min(left))
+}
+
+fn waiter(cx: &Cx) -> Waiter {
+    match cx.transport {
+        _ if cx.refresh => Waiter::Refresh,
+        Transport::Udp => Waiter::Datagram,
+        _ => Waiter::Stream,
+    }
 }
 
 pub(super) async fn run_queue(dispatcher: &Weak<Dispatcher>, mut queue: Receiver<QueuedQuery>) {

@@ -8,11 +8,11 @@ use std::sync::{Arc, Weak};
 
 use crate::{
     limits,
-    upstream::Group,
+    upstream::{Group, QueryForm},
     wire::{Query, Question, Type},
 };
 
-use super::{LetterCase, Shared, over_udp, pool, upstream_query};
+use super::{Shared, over_udp, pool, upstream_query};
 
 pub(super) async fn until_healthy(shared: Weak<Shared>, group: Weak<Group>, upstream: usize) {
     loop {
@@ -41,7 +41,7 @@ async fn probe(shared: &Arc<Shared>, group: &Group, upstream: usize) -> bool {
         recursion_desired: check.recursion_desired,
         ..Query::internal(Question::new(check.domain.clone(), Type::NS))
     };
-    let asked = upstream_query(&query, LetterCase::Lower);
+    let asked = upstream_query(&query, QueryForm::PLAIN);
     let to = group.upstream(upstream);
     if group.settings.force_tcp || to.tls.is_some() {
         pool::ask(shared, group, to, &asked).await.is_ok()

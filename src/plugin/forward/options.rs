@@ -185,6 +185,12 @@ pub(super) static OPTIONS: OptionTable<ForwardSettings> = OptionTable(&[
         "Resolves upstream host names with these servers.",
         read_resolver,
     ),
+    OptionSpec::new(
+        "use_caps_for_id",
+        "",
+        "Sends queries over UDP in random letter case, which a forger must guess.",
+        |forward, _| forward.settings.random_case = true,
+    ),
     OptionSpec::not_yet("doh_method"),
 ]);
 

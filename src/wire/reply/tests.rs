@@ -65,6 +65,9 @@ fn a_reply_must_match_id_opcode_and_question() {
     check(&|packet| packet[2] &= 0x7f, Match::No);
     check(&|packet| packet[2] |= 0x20, Match::No);
     check(&|packet| packet[5] = 0, Match::No);
+    check(&|packet| (packet[5], packet[3]) = (0, 3), Match::No);
+    check(&|packet| (packet[5], packet[3]) = (0, 5), Match::Failure);
+    check(&|packet| (packet[5], packet[3], packet[1]) = (0, 5, 1), Match::No);
     check(&|packet| packet[13] ^= 0x20, Match::WrongCase);
     check(&|packet| packet[13] = b'b', Match::No);
     check(&|packet| *packet.last_mut().unwrap() = 3, Match::No);
@@ -184,4 +187,24 @@ fn the_uncompressed_size_of_a_reply_is_bounded() {
     }
     assert!(packet.0.len() < 65_535 + 10_000);
     assert_eq!(read(&packet.0, &asked), Err(ReplyError::Malformed));
+}
+
+#[test]
+fn names_behind_the_question_have_the_spelling_of_the_client() {
+    let client = asked("a.example", Type::A);
+    let mut sent = client.clone();
+    sent.question.caps = Caps::random(&sent.question.name, [u64::MAX; 4]);
+    let packet = Reply::to(&sent, 0, [1, 0, 0])
+        .record(b"\xc0\x0c", Type::CNAME, 5, b"\x02Lb\xc0\x0e")
+        .0;
+    let response = read(&packet, &client).unwrap().response;
+    assert_eq!(response.answer[0].rdatas, Rdatas::one(b"\x02Lb\x07example\x00"));
+}
+
+#[test]
+fn a_truncated_reply_may_end_within_a_record() {
+    let asked = asked("a.example", Type::A);
+    let cut = Reply::to(&asked, TC, [2, 0, 0]).record(b"\xc0\x0c", Type::A, 5, &[192, 0, 2, 1]);
+    let response = read(&cut.0, &asked).unwrap().response;
+    assert!(response.truncated && response.answer.is_empty());
 }

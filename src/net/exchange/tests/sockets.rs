@@ -66,6 +66,7 @@ async fn sockets_are_closed_after_their_query() {
     .await;
     let (exchanger, group) =
         (exchanger(), group_of(&[upstream.address], |settings| settings.read_timeout = ms(400)));
+    (0..3).for_each(|_| group.upstream(0).health.probe_failed());
     let names: Vec<_> = (0..20).map(|name| format!("n{name}.example.com.")).collect();
     join_all(names.iter().map(|name| exchanger.exchange(ask(&group, name)))).await;
     eventually("no UDP socket is left", || sockets_to(upstream.address, "/proc/net/udp") == 0)
@@ -147,6 +148,7 @@ async fn finish_waits_for_exchanges_but_not_for_probes() {
     let silent = ScriptedUpstream::start(|_| Vec::new()).await;
     let (exchanger, group) =
         (exchanger(), group_of(&[silent.address], |settings| settings.read_timeout = ms(400)));
+    (0..3).for_each(|_| group.upstream(0).health.probe_failed());
     let (reply, ()) =
         tokio::join!(exchanger.exchange(ask(&group, "www.example.com.")), exchanger.finish());
     assert!(matches!(reply, Err(QueryError::Upstream(_))));

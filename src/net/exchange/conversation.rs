@@ -1,0 +1,107 @@
+//! One exchange: the sends that an attempt decides on, and the replies to them.
+
+use std::{sync::Arc, time::Instant};
+
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::sync::watch;
+
+use crate::{
+    chain::{QueryError, Reply},
+    upstream::{Attempt, Group, NextAction, ReplyDecision, ReplySummary},
+    wire::{Query, Response},
+};
+
+use super::{Progress, Shared, UpstreamOutcome, UpstreamResult};
+
+pub(super) struct Conversation<'e> {
+    pub(super) shared: &'e Arc<Shared>,
+    pub(super) group: &'e Arc<Group>,
+    pub(super) query: &'e Query,
+    pub(super) progress: &'e watch::Sender<Progress>,
+}
+
+impl Conversation<'_> {
+    /// Does what the attempt decides until there is a reply.
+    pub(super) async fn run(&self, attempt: &mut Attempt) -> Reply {
+        let Self { shared, group, query, .. } = self;
+        let mut listening: FuturesUnordered<BoxFuture<'_, UpstreamResult>> =
+            FuturesUnordered::new();
+        let mut kept = None;
+        loop {
+            let wake = match attempt.poll(Instant::now()) {
+                NextAction::Send { upstream, transport, form } => {
+                    listening.push(shared.ask(group, upstream, (transport, form), query).boxed());
+                    continue;
+                }
+                NextAction::PassOnTruncated => {
+                    if let Some(response) = &kept {
+                        let _ = self.progress.send(Progress::Truncated(Response::clone(response)));
+                    }
+                    continue;
+                }
+                NextAction::Wait(until) => until,
+                NextAction::Done(failure) => return kept.ok_or(QueryError::Upstream(failure)),
+            };
+            let result = tokio::select! {
+                Some(result) = listening.next() => result,
+                () = tokio::time::sleep_until(wake.into()) => continue,
+            };
+            if let Some(response) = self.handle(attempt, result, &mut kept) {
+                return Ok(response);
+            }
+        }
+    }
+
+    /// Returns the reply if it is the answer. A reply that may be the answer is kept.
+    fn handle(
+        &self,
+        attempt: &mut Attempt,
+        UpstreamResult { upstream, form, outcome }: UpstreamResult,
+        kept: &mut Option<Response>,
+    ) -> Option<Response> {
+        let health = &self.group.upstream(upstream).health;
+        let now = Instant::now();
+        match outcome {
+            UpstreamOutcome::Reply(reply) => {
+                health.record_reply(reply.took);
+                let response = reply.response;
+                let summary = ReplySummary {
+                    rcode: response.rcode,
+                    has_answer: !response.answer.is_empty(),
+                    form,
+                };
+                match attempt.replied(upstream, summary, now) {
+                    ReplyDecision::Accept if is_better(&response, kept.as_ref()) => {
+                        return Some(response);
+                    }
+                    ReplyDecision::Accept => return kept.take(),
+                    ReplyDecision::Hold => keep(kept, response),
+                }
+            }
+            UpstreamOutcome::Truncated(reply) => {
+                health.record_reply(reply.took);
+                keep(kept, reply.response);
+                attempt.truncated(upstream, form, now);
+            }
+            UpstreamOutcome::LostCase => attempt.lost_case(upstream, form, now),
+            UpstreamOutcome::NeedsTcp => attempt.retry_over_tcp(upstream, form, now),
+            UpstreamOutcome::Failed(failure) => {
+                self.shared.start_probe(self.group, upstream);
+                attempt.failed(upstream, failure, now);
+            }
+        }
+        None
+    }
+}
+
+fn keep(kept: &mut Option<Response>, response: Response) {
+    if is_better(&response, kept.as_ref()) {
+        *kept = Some(response);
+    }
+}
+
+/// Whether the response is worth more to the client than the one that is kept. The later of two
+/// equal ones is.
+fn is_better(response: &Response, kept: Option<&Response>) -> bool {
+    kept.is_none_or(|kept| !response.rcode.is_failure() || kept.rcode.is_failure())
+}

@@ -240,7 +240,9 @@ impl UpstreamError {
 
     pub fn ede(self) -> Option<Ede> {
         match self {
-            Self::NoAnswer(_) | Self::Down(_) | Self::NoneHealthy => Some(Ede::NO_REACHABLE_AUTHORITY),
+            Self::NoAnswer(_) | Self::Down(_) | Self::NoneHealthy => {
+                Some(Ede::NO_REACHABLE_AUTHORITY)
+            }
             Self::Unreachable(_) | Self::Untrusted(..) | Self::Malformed(_) => {
                 Some(Ede::NETWORK_ERROR)
             }

@@ -30,9 +30,7 @@ use crate::{
         panics::PANICS,
         tls::client::rejection,
     },
-    upstream::{
-        Attempt, Group, LetterCase, QueryForm, Upstream, UpstreamError, UpstreamTransport,
-    },
+    upstream::{Attempt, Group, LetterCase, QueryForm, Upstream, UpstreamError, UpstreamTransport},
     wire::{Caps, Class, Edns, Name, Query, Response, Type, reply},
 };
 
@@ -238,11 +236,7 @@ struct TimedReply {
 }
 
 impl Shared {
-    async fn run(
-        self: Arc<Self>,
-        exchange: Exchange,
-        progress: &watch::Sender<Progress>,
-    ) -> Reply {
+    async fn run(self: Arc<Self>, exchange: Exchange, progress: &watch::Sender<Progress>) -> Reply {
         let Exchange { query, group } = exchange;
         let begun = Attempt::begin(&group, Instant::now(), rand::random());
         let mut attempt = begun

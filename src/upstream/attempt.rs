@@ -291,12 +291,7 @@ impl Attempt {
     /// Call this for a well-formed reply that is not truncated. An RCODE that reports a failure is
     /// not the answer while another upstream, or the same one in another form, may have a better
     /// reply.
-    pub fn replied(
-        &mut self,
-        upstream: usize,
-        reply: ReplySummary,
-        now: Instant,
-    ) -> ReplyDecision {
+    pub fn replied(&mut self, upstream: usize, reply: ReplySummary, now: Instant) -> ReplyDecision {
         let silent_to_edns =
             self.open.iter().any(|open| open.upstream == upstream && open.form.edns);
         self.open.retain(|open| open.upstream != upstream);

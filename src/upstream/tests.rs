@@ -206,12 +206,26 @@ fn upstreams_that_are_down_are_left_out() {
     };
     assert_eq!(
         attempt(&two),
-        Ok((NextAction::Send { upstream: 1, transport: UpstreamTransport::Udp, form: QueryForm::EDNS }, false))
+        Ok((
+            NextAction::Send {
+                upstream: 1,
+                transport: UpstreamTransport::Udp,
+                form: QueryForm::EDNS
+            },
+            false
+        ))
     );
     first.probing_ended();
     assert_eq!(
         attempt(&two),
-        Ok((NextAction::Send { upstream: 0, transport: UpstreamTransport::Udp, form: QueryForm::EDNS }, false))
+        Ok((
+            NextAction::Send {
+                upstream: 0,
+                transport: UpstreamTransport::Udp,
+                form: QueryForm::EDNS
+            },
+            false
+        ))
     );
     (0..3).for_each(|_| [0, 1].iter().for_each(|&at| two.upstream(at).health.probe_failed()));
     assert_eq!(two.order(1), (vec![1, 0], true), "if all are down, all are tried");
@@ -269,9 +283,8 @@ fn a_late_reply_is_awaited_unless_the_upstream_is_short_of_sockets_or_down() {
     let address = group.upstream(0).address;
     assert_eq!(ends(&group), (10_000, UpstreamError::NoAnswer(address)));
     let health = &group.upstream(0).health;
-    let held: Vec<_> = (0..=limits::UPSTREAM_SOCKETS_EACH / 2)
-        .map(|_| health.reserve_socket().unwrap())
-        .collect();
+    let held: Vec<_> =
+        (0..=limits::UPSTREAM_SOCKETS_EACH / 2).map(|_| health.reserve_socket().unwrap()).collect();
     assert_eq!(ends(&group), (2000, UpstreamError::NoAnswer(address)));
     drop(held);
     (0..3).for_each(|_| health.probe_failed());

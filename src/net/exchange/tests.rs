@@ -165,10 +165,8 @@ async fn an_upstream_that_loses_the_case_is_soon_asked_in_the_clients_spelling()
     };
     for (random, expected) in [(true, 2 * limits::LOST_CASES as usize + 1), (false, 4)] {
         let upstream = ScriptedUpstream::start(lowered).await;
-        let (exchanger, group) = (
-            exchanger(),
-            group_of(&[upstream.address], |settings| settings.random_case = random),
-        );
+        let (exchanger, group) =
+            (exchanger(), group_of(&[upstream.address], |settings| settings.random_case = random));
         for name in 0..=limits::LOST_CASES {
             let name = format!("some-long-name-{name}.example.com.");
             let mut exchange = ask(&group, &name);

@@ -194,9 +194,8 @@ fn names_behind_the_question_have_the_spelling_of_the_client() {
     let client = asked("a.example", Type::A);
     let mut sent = client.clone();
     sent.question.caps = Caps::random(&sent.question.name, [u64::MAX; 4]);
-    let packet = Reply::to(&sent, 0, [1, 0, 0])
-        .record(b"\xc0\x0c", Type::CNAME, 5, b"\x02Lb\xc0\x0e")
-        .0;
+    let packet =
+        Reply::to(&sent, 0, [1, 0, 0]).record(b"\xc0\x0c", Type::CNAME, 5, b"\x02Lb\xc0\x0e").0;
     let response = read(&packet, &client).unwrap().response;
     assert_eq!(response.answer[0].rdatas, Rdatas::one(b"\x02Lb\x07example\x00"));
 }

@@ -201,8 +201,11 @@ fn addresses_of(host: &str, interfaces: &[if_addrs::Interface]) -> anyhow::Resul
     if let Ok(address) = host.parse() {
         return Ok(vec![address]);
     }
-    let addresses: Vec<_> =
-        interfaces.iter().filter(|it| it.name == host).map(if_addrs::Interface::ip).collect();
+    // A socket at a link-local IPv6 address would need the interface, too.
+    let can_bind =
+        |address: &IpAddr| !matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    let of_interface = interfaces.iter().filter(|it| it.name == host);
+    let addresses: Vec<_> = of_interface.map(if_addrs::Interface::ip).filter(can_bind).collect();
     if addresses.is_empty() {
         bail!(
             "plugin/bind: not a valid IP address or interface name: {host:?}; `ip address` lists both"

@@ -1,5 +1,6 @@
 //! TLS (RFC 8446): certificates, keys and client authentication, with ring as the only provider.
 
+mod anchor;
 pub mod client;
 
 use std::sync::Arc;

@@ -10,17 +10,25 @@ use rustls::{
 
 use crate::upstream::{Pem, TlsClientSettings};
 
-use super::{TlsConfigError, certificates, roots};
+use super::{
+    TlsConfigError,
+    anchor::{AUTHORITY_AS_SERVER, ServerVerifier},
+    certificates, roots,
+};
 
 /// # Errors
 /// See [`TlsConfigError`].
 pub fn config(tls: &TlsClientSettings) -> Result<ClientConfig, TlsConfigError> {
-    let versions = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let provider = Arc::new(ring::default_provider());
+    let versions = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions();
     let builder = versions.map_err(|error| TlsConfigError::Key(error.to_string()))?;
-    let roots = roots(tls.authorities.as_ref().map(|Pem(text)| &**text))
+    let authorities = tls.authorities.as_ref().map(|Pem(text)| &**text);
+    let roots = roots(authorities).map_err(TlsConfigError::Authorities)?;
+    let anchors = authorities.map(certificates).transpose().map_err(TlsConfigError::Authorities)?;
+    let verifier = ServerVerifier::new(roots, anchors.unwrap_or_default(), provider)
         .map_err(TlsConfigError::Authorities)?;
-    let builder = builder.with_root_certificates(roots);
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
     let Some((Pem(chain), Pem(key))) = &tls.identity else {
         return Ok(builder.with_no_client_auth());
     };
@@ -52,18 +60,38 @@ pub(in crate::net) fn rejection(error: &std::io::Error) -> Option<&'static str> 
     else {
         return None;
     };
-    Some(match error {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired",
+    Some(words(error))
+}
+
+fn words(error: &CertificateError) -> &'static str {
+    match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "it has expired; renew it on the upstream"
+        }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "it is not valid yet"
+            "it is not valid yet; compare the clocks of both machines"
         }
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            "no trusted authority signed it"
+            "no trusted authority signed it; `tls FILE` names the file with the certificate of its authority"
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "it is for another name; tls_servername sets the expected name"
         }
-        CertificateError::Revoked => "it is revoked",
-        _ => "it is not valid",
-    })
+        CertificateError::Revoked => "it is revoked; renew it on the upstream",
+        CertificateError::BadEncoding => "it cannot be read; make a new one for the upstream",
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "it is not for servers; make one whose extended key usage has serverAuth"
+        }
+        CertificateError::Other(other) if other.to_string() == AUTHORITY_AS_SERVER => {
+            "it is the certificate of an authority (CA:TRUE); `tls FILE` with this certificate accepts it"
+        }
+        CertificateError::Other(other) if other.to_string() == "UnsupportedCertVersion" => {
+            "it is not of X.509 version 3; make one with a subjectAltName"
+        }
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "it is signed with an algorithm that is not safe, such as SHA-1; make one with SHA-256"
+        }
+        _ => "it is not valid; `openssl x509 -text` shows its content",
+    }
 }

@@ -6,6 +6,7 @@
 //! `UPDATE_EXPECT=1 cargo test --test it helm::` rewrites the objects and the table of the README.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -116,6 +117,34 @@ fn ndots_accepts_every_corefile() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{values}: {said}");
     }
+}
+
+/// All rules of ClusterRoles as `(groups, resource, verbs)`.
+fn rules(yaml: &str) -> BTreeSet<(String, String, String)> {
+    let mut found = BTreeSet::new();
+    for object in objects(yaml).iter().filter(|object| object["kind"] == "ClusterRole") {
+        for rule in object["rules"].as_array().unwrap() {
+            for resource in rule["resources"].as_array().unwrap() {
+                let text = |field: &str| rule[field].to_string();
+                found.insert((text("apiGroups"), resource.to_string(), text("verbs")));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_chart_grants_what_the_kustomizations_grant() {
+    let made = |name: &str| {
+        rules(&template(&format!("tests/helm/golden/{name}/values.yaml"), &[]).unwrap())
+    };
+    let (inside, outside) =
+        (rules(&read("deploy/standalone/rbac.yaml")), rules(&read("deploy/outside/rbac.yaml")));
+    assert!(!inside.is_empty() && !outside.is_empty());
+    assert_eq!(made("default"), inside);
+    assert_eq!(made("outside"), &inside | &outside);
+    let pods = ["[\"\"]", "\"pods\"", "[\"list\",\"watch\"]"].map(str::to_owned).into();
+    assert_eq!(made("daemonset"), &inside | &BTreeSet::from([pods]), "`pods verified`");
 }
 
 #[test]

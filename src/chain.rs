@@ -243,6 +243,23 @@ pub struct LoggedQuery {
     pub transport: Transport,
     pub query: Query,
     pub sent: Sent,
+    /// When the query arrived. The time until the line is written is measured outside.
+    pub started: Instant,
+    /// The octets of the text before which the duration belongs, in ascending order.
+    pub duration_at: Vec<usize>,
+}
+
+impl LoggedQuery {
+    /// The text of the line with the measured duration, in CoreDNS's form.
+    pub fn with_duration(&self, text: &str, took: Duration) -> String {
+        let (mut whole, mut done) = (String::with_capacity(text.len() + 16), 0);
+        for &at in &self.duration_at {
+            whole.push_str(&text[done..at]);
+            whole.push_str(&format!("{:.9}s", took.as_secs_f64()));
+            done = at;
+        }
+        whole + &text[done..]
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

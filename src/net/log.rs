@@ -164,7 +164,9 @@ pub fn emit(line: &LogLine) {
             chain::Level::Error => tracing::error!(plugin, "{text}"),
         };
     };
-    let chain::LoggedQuery { peer, transport, query, sent } = &**logged;
+    let took = logged.started.elapsed();
+    let text = logged.with_duration(text, took);
+    let chain::LoggedQuery { peer, transport, query, sent, .. } = &**logged;
     tracing::info!(
         plugin,
         client_ip = %peer.ip().to_canonical(),
@@ -180,7 +182,7 @@ pub fn emit(line: &LogLine) {
         bufsize = query.edns.map_or(limits::UDP_OCTETS_PLAIN, |edns| edns.size),
         rcode = %sent.rcode,
         response_size = sent.reply_octets,
-        duration_seconds = sent.took.as_secs_f64(),
+        duration_seconds = took.as_secs_f64(),
         "{text}"
     );
 }

@@ -85,13 +85,15 @@ impl Plugin for LogSettings {
             return;
         };
         if rule.classes.iter().any(|class| class.includes(sent)) {
+            let (text, duration_at) = formatted(&rule.format, cx, query, sent);
             let logged = LoggedQuery {
                 peer: cx.peer,
                 transport: cx.transport,
                 query: query.clone(),
                 sent: *sent,
+                started: cx.started,
+                duration_at,
             };
-            let text = formatted(&rule.format, cx, query, sent);
             let query = Some(Box::new(logged));
             cx.lines.push(LogLine { query, ..LogLine::new(Level::Info, "log", text) });
         }
@@ -111,9 +113,10 @@ impl Class {
     }
 }
 
-/// Replaces each `{label}` by its value, and an unknown one by `-`.
-fn formatted(format: &str, cx: &Cx, query: &Query, sent: &Sent) -> String {
-    let mut line = String::with_capacity(160);
+/// Replaces each `{label}` by its value, and an unknown one by `-`. Returns the text, and where the
+/// duration belongs, which is measured when the line is written.
+fn formatted(format: &str, cx: &Cx, query: &Query, sent: &Sent) -> (String, Vec<usize>) {
+    let (mut line, mut duration_at) = (String::with_capacity(160), Vec::new());
     let mut rest = format;
     while let Some((before, after)) = rest.split_once('{') {
         line.push_str(before);
@@ -122,11 +125,15 @@ fn formatted(format: &str, cx: &Cx, query: &Query, sent: &Sent) -> String {
             rest = after;
             continue;
         };
-        // Writing to a String does not fail.
-        let _ = write_value(&mut line, label, cx, query, sent);
+        if label == "duration" {
+            duration_at.push(line.len());
+        } else {
+            // Writing to a String does not fail.
+            let _ = write_value(&mut line, label, cx, query, sent);
+        }
         rest = after;
     }
-    line + rest
+    (line + rest, duration_at)
 }
 
 fn write_value(
@@ -151,7 +158,6 @@ fn write_value(
         "size" => write!(line, "{}", sent.request_octets),
         "rcode" => write!(line, "{}", sent.rcode),
         "rsize" => write!(line, "{}", sent.reply_octets),
-        "duration" => write!(line, "{:.9}s", sent.took.as_secs_f64()),
         ">id" => write!(line, "{}", query.id),
         ">do" => write!(line, "{}", query.dnssec_ok()),
         ">bufsize" => {

@@ -73,19 +73,31 @@ fn a_logged_query_has_the_fields_of_coredns() {
         id: 7,
         ..Query::internal(Question::new("a.example.".parse().unwrap(), Type::AAAA))
     };
-    let logged =
-        LoggedQuery { peer: ([192, 0, 2, 1], 4242).into(), transport: Transport::Tcp, query, sent };
+    let logged = LoggedQuery {
+        peer: ([192, 0, 2, 1], 4242).into(),
+        transport: Transport::Tcp,
+        query,
+        sent,
+        started: std::time::Instant::now(),
+        duration_at: vec![18],
+    };
     let logged = LogLine {
         query: Some(Box::new(logged)),
         ..LogLine::new(chain::Level::Info, "log", "192.0.2.1:4242 - 7")
     };
-    assert_eq!(line(Format::Text, &logged), "[INFO] 192.0.2.1:4242 - 7");
-    let object: Value = serde_json::from_str(&line(Format::Json, &logged)).unwrap();
+    let text = line(Format::Text, &logged);
+    let took = text.strip_prefix("[INFO] 192.0.2.1:4242 - 7").and_then(|it| it.strip_suffix('s'));
+    assert!((1e-9..1.).contains(&took.unwrap().parse::<f64>().unwrap()), "{text}");
+    let mut object: Value = serde_json::from_str(&line(Format::Json, &logged)).unwrap();
+    let took = object["duration_seconds"].take().as_f64().unwrap();
+    let message = object["msg"].take();
+    let seconds = message.as_str().unwrap().strip_prefix("192.0.2.1:4242 - 7").unwrap();
+    assert_eq!(seconds, format!("{took:.9}s"));
     let expected = json!({
-        "time": "1970-01-01T00:00:00Z", "level": "INFO", "msg": "192.0.2.1:4242 - 7", "plugin": "log",
+        "time": "1970-01-01T00:00:00Z", "level": "INFO", "msg": null, "plugin": "log",
         "client_ip": "192.0.2.1", "client_port": 4242, "qname": "a.example.", "qtype": "AAAA", "qclass": "IN",
         "protocol": "tcp", "id": 7, "opcode": 0, "request_size": 33, "dnssec_ok": false, "bufsize": 1232,
-        "rcode": "NXDOMAIN", "response_size": 126, "duration_seconds": 0.000_25,
+        "rcode": "NXDOMAIN", "response_size": 126, "duration_seconds": null,
     });
     assert_eq!(object, expected);
 }

@@ -25,6 +25,7 @@ mod report;
 mod resolv;
 mod rules;
 mod service;
+mod unchecked;
 
 pub use answer::Answer;
 pub use evidence::Evidence;
@@ -74,6 +75,6 @@ fn title(evidence: &Evidence, subject: &Subject<'_>) -> String {
         Subject::Missing { namespace, service } => {
             format!("{name} would be Service {namespace}/{service}")
         }
-        Subject::Outside => format!("{name} is no name of the cluster"),
+        Subject::Outside => format!("{name} is not a cluster name"),
     }
 }

@@ -49,7 +49,10 @@ fn explained(flags: &Explain) -> anyhow::Result<Verdict> {
     let request = Request {
         name: flags.name.clone().unwrap_or_default(),
         namespace: flags.namespace.clone(),
-        pod: flags.pod.clone(),
+        pod: flags.pod.as_ref().map(|pod| {
+            let namespace = pod.namespace.as_ref().or(flags.namespace.as_ref());
+            (namespace.map_or_else(|| "default".to_owned(), Clone::clone), pod.name.clone())
+        }),
         server: flags.server.clone(),
         node: flags.node.clone(),
         rules: flags.rules.clone(),

@@ -12,11 +12,12 @@ pub struct Explain {
     /// 10.96.0.10 [default: the cluster's DNS itself]
     pub name: Option<String>,
     /// The namespace of the client [default: that of --pod, or of the kubeconfig's context]
-    #[arg(long, short = 'n', value_name = "NS", conflicts_with = "pod")]
+    #[arg(long, short = 'n', value_name = "NS")]
     pub namespace: Option<String>,
-    /// The Pod that is the client: its dnsPolicy, dnsConfig and search list are used
-    #[arg(long, value_name = "NS/NAME", value_parser = pod)]
-    pub pod: Option<(String, String)>,
+    /// The Pod that is the client: its dnsPolicy, dnsConfig and search list are used. Without NS/ it is in
+    /// the namespace of -n [default: default]
+    #[arg(long, value_name = "[NS/]NAME", value_parser = pod)]
+    pub pod: Option<PodName>,
     /// The DNS server to query [default: that of the client]
     #[arg(long, value_name = "ADDR")]
     pub server: Option<Nameserver>,
@@ -86,13 +87,24 @@ pub struct Query {
     pub tls_name: Option<String>,
 }
 
-fn pod(text: &str) -> Result<(String, String), String> {
-    let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
-    if namespace.is_empty() || name.is_empty() {
-        Err("write it as NAMESPACE/NAME".to_owned())
-    } else {
-        Ok((namespace.to_owned(), name.to_owned()))
+/// A Pod as the user names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodName {
+    pub namespace: Option<String>,
+    pub name: String,
+}
+
+/// `NAMESPACE/NAME`, or `NAME` or `pod/NAME` as in kubectl.
+fn pod(text: &str) -> Result<PodName, String> {
+    let (namespace, name) = match text.split_once('/') {
+        None => (None, text),
+        Some(("po" | "pod" | "pods", name)) => (None, name),
+        Some((namespace, name)) => (Some(namespace.to_owned()), name),
+    };
+    if namespace.as_deref() == Some("") || name.is_empty() || name.contains('/') {
+        return Err("expected NAME or NAMESPACE/NAME".to_owned());
     }
+    Ok(PodName { namespace, name: name.to_owned() })
 }
 
 impl Query {

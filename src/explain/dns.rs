@@ -34,11 +34,10 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject
         Subject::Pod { candidate } => walk(evidence, wanted, Some(candidate), &mut section),
         Subject::Ingress { host, .. } => {
             walk(evidence, wanted, None, &mut section);
-            let seen = FindingLevel::Note;
             section.say(
-                seen,
+                FindingLevel::Skipped,
                 "dns.ingress-host",
-                format!("{host} is the host of an Ingress: no name of the cluster; step 4 says which address it needs"),
+                format!("{host} is the host of an Ingress, not a cluster name: step 4 shows the address that DNS must return"),
             );
         }
         Subject::Outside => {
@@ -134,7 +133,7 @@ fn external_name(
     );
     if target.parse::<std::net::IpAddr>().is_ok() {
         let saw = format!(
-            "externalName is the address {target}: DNS takes it for a name, which nobody has"
+            "externalName is the address {target}: DNS treats it as a host name, which does not exist"
         );
         section
             .broken("dns.external-name-address", saw)
@@ -147,14 +146,11 @@ fn external_name(
     match own.end {
         ExpectedEnd::AliasLoop => {
             section
-                .broken(
-                    "dns.external-name-circle",
-                    format!("externalName {target} leads back to where it began"),
-                )
+                .broken("dns.external-name-circle", format!("externalName {target} forms a loop"))
                 .advise(fix);
         }
         ExpectedEnd::NoName => {
-            let saw = format!("externalName {target} is a name of this cluster that nothing has");
+            let saw = format!("externalName {target} is a cluster name that does not exist");
             let broken = section.broken("dns.external-name", saw);
             missing::meant(evidence, &absolute).into_iter().for_each(|near| {
                 broken.want(near);
@@ -183,9 +179,9 @@ fn external_name(
             }
             _ => {
                 section.say(
-                    FindingLevel::Note,
+                    FindingLevel::Skipped,
                     "dns.external-name-end",
-                    format!("{absolute} is a name of the world: the upstream says its address"),
+                    format!("{absolute} is an external name: the upstream resolves it"),
                 );
             }
         },
@@ -229,10 +225,13 @@ fn outside(evidence: &Evidence, wanted: &Destination, section: &mut Section) {
         Some(Ok(_)) => {}
         Some(Err(_)) | None => {
             let saw = format!(
-                "{} is no name of the cluster and no Ingress has it: the cluster's DNS asks its upstream",
+                "{} is not a cluster name, and no Ingress has this host: no DNS server was queried that knows it",
                 wanted.host
             );
-            section.say(FindingLevel::Note, "dns.outside", saw);
+            section.say(FindingLevel::Unknown, "dns.outside", saw).advise(format!(
+                "ndots query {}    # or ndots explain {} --server ADDR",
+                wanted.host, wanted.host
+            ));
         }
     }
 }

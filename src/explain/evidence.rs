@@ -1,5 +1,7 @@
 //! What was observed, before it is judged. `gather` collects it; tests make it up.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::Pod;
 
 use super::{Answer, ExpectedZone, Objects, ResolvConf, Rules, objects};
@@ -23,6 +25,8 @@ pub struct Evidence {
     pub is_live: bool,
     /// Errors in the manifests, and objects that do not parse.
     pub complaints: Vec<String>,
+    /// How many objects the manifests have of each `apiVersion` and `kind`; empty for a cluster.
+    pub kinds: BTreeMap<(String, String), usize>,
 }
 
 /// The client that resolves the name: a Pod, or this machine.

@@ -122,9 +122,9 @@ impl fmt::Display for ExpectedAnswer {
             }
             ExpectedEnd::NoData => f.write_str("no such records"),
             ExpectedEnd::NoName => f.write_str("NXDOMAIN"),
-            ExpectedEnd::Outside(_) => f.write_str("left to the upstream"),
-            ExpectedEnd::Unread => f.write_str("depends on what could not be read"),
-            ExpectedEnd::AliasLoop => f.write_str("a circle"),
+            ExpectedEnd::Outside(_) => f.write_str("not a cluster name: forwarded to the upstream"),
+            ExpectedEnd::Unread => f.write_str("depends on objects that could not be read"),
+            ExpectedEnd::AliasLoop => f.write_str("a loop of aliases"),
         }
     }
 }

@@ -8,7 +8,7 @@ mod asker;
 mod manifests;
 mod node;
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use crate::{model::Change, net::client::Nameserver, source::api::ClusterConfig};
 
@@ -42,6 +42,8 @@ struct Gathered {
     namespace: Option<String>,
     /// Messages about the source itself, for the user.
     complaints: Vec<String>,
+    /// How many objects the manifests have of each `apiVersion` and `kind`.
+    kinds: BTreeMap<(String, String), usize>,
 }
 
 /// # Errors
@@ -53,7 +55,7 @@ pub async fn gather(request: &Request) -> anyhow::Result<Evidence> {
         Source::Manifests(directory) => manifests::read(directory)?,
         Source::Cluster(place) => api::read(place, request, &wanted).await?,
     };
-    let Gathered { objects, changes, mut unread, namespace, complaints } = gathered;
+    let Gathered { objects, changes, mut unread, namespace, complaints, kinds } = gathered;
     let zone = corefile::zone(&objects).unwrap_or_else(|| "cluster.local".to_owned());
     let expected = ExpectedZone::new(changes, &zone).map_err(|reason| anyhow::anyhow!(reason))?;
     let here = node::addresses();
@@ -84,6 +86,7 @@ pub async fn gather(request: &Request) -> anyhow::Result<Evidence> {
         unread,
         is_live,
         complaints,
+        kinds,
     };
     evidence.asked =
         ask::ask(request, &evidence, &wanted, node::is_inside(&evidence.objects, &here)).await;

@@ -166,8 +166,10 @@ pub(super) fn judge(
             .map(|route| route.path.clone())
             .collect::<Vec<_>>()
             .join(", ");
-        let broken =
-            section.broken("outside.ingress-path", format!("no rule of {host} takes {path}"));
+        let broken = section.broken(
+            "outside.ingress-path",
+            format!("no path of Ingress {} matches {host}{path}", objects::path(ingresses[0])),
+        );
         broken.want(if all.is_empty() {
             "a rule with a path".to_owned()
         } else {
@@ -195,29 +197,43 @@ fn class(evidence: &Evidence, ingress: &Ingress, section: &mut Section) {
         ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_ref()).or(annotation);
     let classes: Vec<&str> = evidence.objects.ingress_classes().iter().map(objects::name).collect();
     let Some(class) = named else { return };
+    let by_annotation = annotation.is_some_and(|it| it == class);
+    // Controllers such as GKE's take an annotation without an IngressClass object.
+    if by_annotation && !addresses(ingress).is_empty() {
+        return;
+    }
     if !classes.is_empty() && !classes.contains(&class.as_str()) {
         let broken = section.broken(
             "outside.ingress-class",
-            format!("Ingress {} wants class {class}, which there is not", objects::path(ingress)),
+            format!("Ingress {}: IngressClass {class} does not exist", objects::path(ingress)),
         );
         broken.want(format!("one of {}", classes.join(", "))).advise("kubectl get ingressclasses");
     }
 }
 
-/// Checks the address that clients connect to.
-fn address(ingress: &Ingress, host: &str, section: &mut Section) {
+/// The addresses that the controller has written.
+fn addresses(ingress: &Ingress) -> Vec<&str> {
     let points = ingress
         .status
         .as_ref()
         .and_then(|status| status.load_balancer.as_ref()?.ingress.as_deref())
         .unwrap_or_default();
-    let addresses: Vec<&str> =
-        points.iter().filter_map(|it| it.ip.as_deref().or(it.hostname.as_deref())).collect();
+    points.iter().filter_map(|it| it.ip.as_deref().or(it.hostname.as_deref())).collect()
+}
+
+/// Whether the Ingress has a backend for hosts without a rule.
+pub(super) fn has_default(ingress: &Ingress) -> bool {
+    ingress.spec.as_ref().is_some_and(|spec| spec.default_backend.is_some())
+}
+
+/// Checks the address that clients connect to.
+fn address(ingress: &Ingress, host: &str, section: &mut Section) {
+    let addresses = addresses(ingress);
     let path = objects::path(ingress);
     if addresses.is_empty() {
         let broken = section.broken(
             "outside.ingress-address",
-            format!("Ingress {path} has no address: no controller has taken it"),
+            format!("Ingress {path} has no address: no controller has accepted it"),
         );
         broken.want("status.loadBalancer, which the controller of its class writes");
         broken
@@ -231,7 +247,10 @@ fn address(ingress: &Ingress, host: &str, section: &mut Section) {
     }
     section.ok(
         "outside.ingress-address",
-        format!("clients need {host} to be {}, as Ingress {path} says", addresses.join(", ")),
+        format!(
+            "public DNS for {host} must point to {}, the address of Ingress {path}",
+            addresses.join(", ")
+        ),
     );
 }
 
@@ -241,7 +260,7 @@ fn backend(evidence: &Evidence, host: &str, route: &Route<'_>, section: &mut Sec
         section.say(
             FindingLevel::Note,
             "outside.ingress-resource",
-            format!("{host}{} goes to a resource that is no Service", route.path),
+            format!("{host}{} goes to a resource that is not a Service", route.path),
         );
         return;
     };
@@ -251,7 +270,7 @@ fn backend(evidence: &Evidence, host: &str, route: &Route<'_>, section: &mut Sec
         let broken = section.broken(
             "outside.ingress-service",
             format!(
-                "{host}{} goes to Service {namespace}/{}, which there is not",
+                "{host}{} goes to Service {namespace}/{}, which does not exist",
                 route.path, wanted.name
             ),
         );
@@ -264,8 +283,9 @@ fn backend(evidence: &Evidence, host: &str, route: &Route<'_>, section: &mut Sec
             .collect();
         match crate::corefile::nearest(&wanted.name, &here) {
             Some(near) => broken.want(format!("did you mean {near}?")),
-            None => broken
-                .want(format!("a Service of namespace {namespace}: an Ingress reaches no other")),
+            None => broken.want(format!(
+                "a Service in namespace {namespace}: an Ingress cannot use other namespaces"
+            )),
         };
         broken.advise(edit);
         return;
@@ -287,7 +307,7 @@ fn backend(evidence: &Evidence, host: &str, route: &Route<'_>, section: &mut Sec
         let broken = section.broken(
             "outside.ingress-port",
             format!(
-                "{host}{} goes to port {written} of Service {}, which it does not have",
+                "{host}{} goes to port {written} of Service {}, which has no such port",
                 route.path,
                 objects::path(service)
             ),

@@ -150,8 +150,18 @@ pub(super) fn subject<'e>(evidence: &'e Evidence, wanted: &Destination) -> Subje
     }
     match meant(evidence, host) {
         Some((namespace, service)) => Subject::Missing { namespace, service },
+        None if wanted.path.is_some() && !with_default(evidence).is_empty() => {
+            Subject::Ingress { host: host.to_owned(), ingresses: with_default(evidence) }
+        }
         None => Subject::Outside,
     }
+}
+
+/// The Ingresses of the client's namespace that take requests for hosts without a rule.
+fn with_default(evidence: &Evidence) -> Vec<&Ingress> {
+    let of_namespace = |it: &&Ingress| objects::namespace(*it) == evidence.asker.namespace;
+    let ingresses = evidence.objects.ingresses().iter();
+    ingresses.filter(of_namespace).filter(|it| super::ingress::has_default(it)).collect()
 }
 
 /// The names that the resolver queries, and then the names that a Pod of the namespace would query by

@@ -13,6 +13,7 @@ use super::{
     objects,
     report::{FindingLevel, Section},
     service::{ready_endpoints, ready_pods},
+    unchecked,
 };
 
 pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject<'_>) -> Section {
@@ -25,9 +26,10 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject
         _ => drop(section.say(
             FindingLevel::Skipped,
             "outside.none",
-            "there is nothing to come in by",
+            "not applicable: the name has no Service and no Ingress",
         )),
     }
+    unchecked::objects(evidence, &mut section);
     section
 }
 
@@ -65,7 +67,7 @@ fn of_service(evidence: &Evidence, service: &Service, section: &mut Section) {
         section.say(
             FindingLevel::Skipped,
             "outside.inside-only",
-            "it is seen inside the cluster only",
+            "not exposed: no NodePort, LoadBalancer, externalIP or Ingress",
         );
     }
 }
@@ -203,13 +205,13 @@ fn external_ips(evidence: &Evidence, service: &Service, section: &mut Section) {
                     FindingLevel::Unknown,
                     "outside.external-ip",
                     format!(
-                        "whether a node has externalIP {ip} cannot be said: nodes may not be read"
+                        "cannot tell whether a node has externalIP {ip}: this account cannot read nodes"
                     ),
                 );
             }
             None => {
                 let saw = format!(
-                    "no node has externalIP {ip}: Kubernetes brings no client there, the network must"
+                    "no node has externalIP {ip}: it is not a node address, so your network must route it"
                 );
                 let unknown = section.say(FindingLevel::Unknown, "outside.external-ip", saw);
                 unknown.want(format!("an address of a node, or a route: ip route add {ip} via NODE, at the client's router"));

@@ -42,7 +42,7 @@ pub(super) fn of_services(evidence: &Evidence, services: &[&Service]) -> Section
         section.say(
             FindingLevel::Skipped,
             "proxy.no-part",
-            "kube-proxy has no part in it: there is no cluster IP",
+            "not applicable: the Service has no cluster IP",
         );
         return section;
     }
@@ -69,10 +69,16 @@ pub(super) fn of_services(evidence: &Evidence, services: &[&Service]) -> Section
         return section;
     }
     if rules.proxies.is_empty() {
+        if let Some(other) = rules.replacement.filter(|_| !running::is_deployed(evidence)) {
+            let saw = format!(
+                "no kube-proxy on this node: {other} takes its place, and its rules are not evaluated"
+            );
+            section.say(FindingLevel::Skipped, "proxy.not-seen", saw);
+            return section;
+        }
         let only_else =
             rules.health.is_some() || !rules.bridge.is_empty() || !rules.errors.is_empty();
-        if !only_else || rules.from.iter().any(|from| from.contains("save") || from.contains("nft"))
-        {
+        if !only_else || rules.has_rule_set {
             let broken = section.broken(
                 "proxy.none",
                 format!("{} has no rules of kube-proxy", rules.from.join(", ")),
@@ -116,7 +122,7 @@ fn restart(evidence: &Evidence) -> String {
         .as_deref()
         .map_or(String::new(), |node| format!(" --field-selector spec.nodeName={node}"));
     format!(
-        "kubectl -n kube-system delete pod -l k8s-app=kube-proxy{selector}    # it writes all rules anew"
+        "kubectl -n kube-system delete pod -l k8s-app=kube-proxy{selector}    # it rewrites all rules"
     )
 }
 
@@ -274,7 +280,7 @@ impl Entrance<'_> {
                     ),
                 );
                 broken
-                    .want("the rules of now: kube-proxy lags behind the API")
+                    .want("rules for the current endpoints: kube-proxy lags behind the API")
                     .advise(restart(evidence));
                 None
             }
@@ -338,7 +344,7 @@ fn hairpin(evidence: &Evidence, services: &[&Service], section: &mut Section) {
     let broken = section.broken(
         "proxy.hairpin",
         format!(
-            "hairpin mode is off at {} of bridge {bridge} ({some}): a Pod that reaches itself through the Service gets no answer",
+            "hairpin mode is off at {} of bridge {bridge} ({some}): a Pod that reaches itself through the Service gets no reply",
             counted(off.len(), "port")
         ),
     );

@@ -14,6 +14,16 @@ pub enum Verdict {
     Unknown = 2,
 }
 
+/// What a skipped check leaves open, by the id of its finding.
+const NOT_CHECKED: [(&str, &str); 6] = [
+    ("dns.server", "the DNS server's replies"),
+    ("dns.ingress-host", "the public DNS of the host"),
+    ("dns.external-name-end", "the external name"),
+    ("endpoints.template", "whether Pods are ready"),
+    ("proxy.not-seen", "kube-proxy's rules"),
+    ("policy.not-read", "network policies"),
+];
+
 /// How a finding affects the verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -128,6 +138,9 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first: Option<&'static str>,
     pub steps: Vec<Section>,
+    /// The links that no check looked at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_checked: Vec<&'static str>,
     /// What could not be read, with the missing permission.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unread: Vec<String>,
@@ -148,7 +161,8 @@ impl Report {
                 (None, Some(id)) => (Verdict::Unknown, Some(id)),
                 (None, None) => (Verdict::Healthy, None),
             };
-        Self { subject, verdict, first, steps, unread }
+        let not_checked = not_checked(&steps);
+        Self { subject, verdict, first, steps, not_checked, unread }
     }
 
     /// The report as text; `coloured` adds ANSI colours for a terminal.
@@ -210,10 +224,23 @@ impl Report {
             format!(" at step {} ({})", at + 1, self.first.unwrap_or_default())
         });
         let (colour, words) = match self.verdict {
-            Verdict::Healthy => ("32", "healthy".to_owned()),
+            Verdict::Healthy if self.not_checked.is_empty() => ("32", "healthy".to_owned()),
+            Verdict::Healthy => {
+                ("32", format!("healthy; not checked: {}", self.not_checked.join(", ")))
+            }
             Verdict::Broken => ("31", format!("broken{at}")),
             Verdict::Unknown => ("33", format!("cannot tell{at}")),
         };
         if coloured { format!("\x1b[1;{colour}m{words}\x1b[0m") } else { words }
     }
+}
+
+fn not_checked(steps: &[Section]) -> Vec<&'static str> {
+    let skipped = |id: &str| {
+        steps
+            .iter()
+            .flat_map(|step| &step.findings)
+            .any(|finding| finding.level == FindingLevel::Skipped && finding.id == id)
+    };
+    NOT_CHECKED.iter().filter(|(id, _)| skipped(id)).map(|(_, words)| *words).collect()
 }

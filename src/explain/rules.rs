@@ -11,6 +11,10 @@ use std::net::IpAddr;
 
 pub(super) use node::{BridgePort, Health};
 
+/// Chains of programs that can take the place of kube-proxy.
+const REPLACEMENTS: [(&str, &str); 3] =
+    [("CILIUM_", "Cilium"), ("KUBE-ROUTER", "kube-router"), ("cali-", "Calico")];
+
 /// What is known about a node.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rules {
@@ -26,6 +30,10 @@ pub struct Rules {
     pub silent: Option<String>,
     /// The error lines of kube-proxy's log.
     pub errors: Vec<String>,
+    /// The program that does kube-proxy's work on this node, as its chains show: `Cilium`.
+    pub replacement: Option<&'static str>,
+    /// Whether a complete rule set was among the sources.
+    pub has_rule_set: bool,
 }
 
 /// The rules of one mode: which connections go to which endpoints.
@@ -119,9 +127,12 @@ impl Rules {
         ];
         if !known.contains(&true) {
             return Err(format!(
-                "{from}: nothing of iptables-save, nft list ruleset, ipvsadm -Sn, bridge -d link, kube-proxy's /healthz or its log is in it"
+                "{from}: the format is unknown; expected the output of iptables-save, nft list ruleset, ipvsadm -Sn or bridge -d link, kube-proxy's /healthz page or its log"
             ));
         }
+        self.has_rule_set |= iptables::is_save(text) || nft::is_ruleset(text);
+        let replacement = REPLACEMENTS.iter().find(|(chain, _)| text.contains(chain));
+        self.replacement = self.replacement.or(replacement.map(|(_, name)| *name));
         self.from.push(from.to_owned());
         Ok(())
     }

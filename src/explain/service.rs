@@ -3,14 +3,18 @@
 mod pods;
 mod ports;
 mod slices;
+mod templates;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 
+use crate::limits;
+
 use super::{
     Evidence,
-    names::{Destination, Subject},
+    names::{ClusterName, Destination, Subject, take_apart},
     objects,
     report::{FindingLevel, Section},
+    unchecked,
 };
 
 pub(super) const TITLE: &str = "Service and endpoints";
@@ -19,8 +23,12 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject
     let mut section = Section::new(TITLE);
     match subject {
         Subject::Service { service, port, .. } => {
+            let end = alias_end(evidence, service);
             one(evidence, service, &mut section);
-            ports::asked_for(service, wanted, port.as_ref(), &mut section);
+            if let Some(end) = end {
+                one(evidence, end, &mut section);
+            }
+            ports::asked_for(evidence, service, wanted, port.as_ref(), &mut section);
         }
         Subject::Ingress { host, ingresses } => {
             for (path, service) in
@@ -37,7 +45,7 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject
                 section.say(
                     FindingLevel::Skipped,
                     "service.none",
-                    "there is no Service to look at",
+                    "no Service was found for the name",
                 );
             }
         }
@@ -52,12 +60,55 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject
             section.say(FindingLevel::Skipped, "service.none", "there is no Service to look at");
         }
     }
+    if !matches!(subject, Subject::Missing { .. } | Subject::Outside) {
+        unchecked::policies(evidence, &mut section);
+    }
     section
+}
+
+/// The Service in the cluster at which an ExternalName ends.
+fn alias_end<'e>(evidence: &'e Evidence, service: &'e Service) -> Option<&'e Service> {
+    let mut end = service;
+    for _ in 0..limits::CNAME_HOPS {
+        if objects::kind(end) != "ExternalName" {
+            break;
+        }
+        let target = end.spec.as_ref()?.external_name.as_deref()?;
+        let ClusterName::Service { namespace, service, .. } = take_apart(target, &evidence.zone)?
+        else {
+            return None;
+        };
+        end = evidence.objects.service(&namespace, &service)?;
+    }
+    (objects::kind(end) != "ExternalName").then_some(end).filter(|end| !std::ptr::eq(*end, service))
+}
+
+/// Warns about a namespace that goes away with everything in it.
+fn namespace(evidence: &Evidence, service: &Service, section: &mut Section) {
+    let name = objects::namespace(service);
+    let going = evidence.objects.namespaces().iter().find(|it| {
+        objects::name(*it) == name
+            && (it.metadata.deletion_timestamp.is_some()
+                || it.status.as_ref().is_some_and(|it| it.phase.as_deref() == Some("Terminating")))
+    });
+    if going.is_some() {
+        section
+            .say(
+                FindingLevel::Warning,
+                "service.namespace-terminating",
+                format!("namespace {name} is being deleted, with this Service and its Pods"),
+            )
+            .want("a namespace with status.phase Active")
+            .advise(format!(
+                "kubectl get namespace {name} -o yaml    # deletionTimestamp, finalizers"
+            ));
+    }
 }
 
 /// Runs all checks of one Service.
 pub(super) fn one(evidence: &Evidence, service: &Service, section: &mut Section) {
     describe(service, section);
+    namespace(evidence, service, section);
     if objects::kind(service) == "ExternalName" {
         return;
     }

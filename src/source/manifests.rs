@@ -93,6 +93,8 @@ pub struct ManifestsUpdate {
     pub examples: Vec<String>,
     /// How many objects are of kinds that DNS does not need.
     pub unused: usize,
+    /// How many objects the files have of each `apiVersion` and `kind`, also of unknown kinds.
+    pub kinds: BTreeMap<(String, String), usize>,
     counts: BTreeMap<Kind, usize>,
 }
 
@@ -166,6 +168,7 @@ impl Manifests {
             errors,
             examples,
             unused: self.files.unused(),
+            kinds: self.files.kinds(),
             counts,
         }
     }

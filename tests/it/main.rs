@@ -19,6 +19,7 @@ mod corefile;
 mod diff;
 mod e2e;
 mod explain;
+mod explain_field;
 mod explain_lab;
 mod flood;
 mod helm;

@@ -20,8 +20,7 @@ pub(super) fn judge(
     let objects = &evidence.objects;
     let unread = evidence.lacks("services", namespace).or_else(|| evidence.lacks("namespaces", ""));
     if let Some(unread) = unread {
-        let saw =
-            format!("whether there is a Service {namespace}/{service} cannot be said: {unread}");
+        let saw = format!("cannot tell whether Service {namespace}/{service} exists: {unread}");
         section.say(FindingLevel::Unknown, "dns.unread", saw);
         return;
     }
@@ -40,8 +39,13 @@ pub(super) fn judge(
     }
     if objects.service(namespace, service).is_some() {
         // The Service exists, so the zone of the name must be wrong.
-        let broken = section
-            .broken("dns.zone", format!("{} is not under the cluster's zone, {zone}", wanted.host));
+        let host = wanted.host.trim_end_matches('.');
+        let in_zone = host.strip_suffix(zone.as_str()).is_some_and(|left| left.ends_with('.'));
+        let broken = if in_zone {
+            section.broken("dns.svc-missing", format!("{host} has no label svc before {zone}"))
+        } else {
+            section.broken("dns.zone", format!("{host} is not under the cluster's zone, {zone}"))
+        };
         broken
             .want(format!("{service}.{namespace}.svc.{zone}"))
             .advise(format!("use {service}.{namespace}"));

@@ -82,7 +82,14 @@ pub(super) async fn read(
     }
     reader.synced(&near);
     let Reader { objects, changes, unread, complaints, .. } = reader;
-    Ok(Gathered { objects, changes, unread, namespace: Some(namespace), complaints })
+    Ok(Gathered {
+        objects,
+        changes,
+        unread,
+        namespace: Some(namespace),
+        complaints,
+        kinds: std::collections::BTreeMap::new(),
+    })
 }
 
 /// The recent log of a node's kube-proxy. Its first lines after a start are left out, because they

@@ -23,7 +23,7 @@ pub(super) async fn ask(
     let (server, inside) = match (&request.server, evidence.is_live) {
         (Some(server), _) => (server.clone(), true),
         (None, false) => {
-            let why = "no server is asked: these are the answers of ndots from the manifests; --server ADDR asks one";
+            let why = "no DNS server was queried; computed from the manifests (--server ADDR queries one)";
             return Asked { not_asked: Some(why.to_owned()), ..Asked::default() };
         }
         (None, true) => {
@@ -37,7 +37,7 @@ pub(super) async fn ask(
                 Some(address) => (Nameserver::from(address), inside),
                 None => {
                     return Asked {
-                    not_asked: Some("no server is asked: its address is not known here; --server ADDR says it".to_owned()),
+                    not_asked: Some("no DNS server was queried: its address is unknown here; give --server ADDR".to_owned()),
                     ..Asked::default()
                 };
                 }

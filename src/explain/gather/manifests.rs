@@ -10,11 +10,12 @@ use crate::{
 use super::Gathered;
 
 pub(super) fn read(directory: &Path) -> anyhow::Result<Gathered> {
-    let ManifestsUpdate { objects, changes, errors, .. } = Manifests::open(directory, None)?.read();
+    let ManifestsUpdate { objects, changes, errors, kinds, .. } =
+        Manifests::open(directory, None)?.read();
     let mut complaints: Vec<String> = errors.iter().map(ToString::to_string).collect();
     let mut all = Objects::default();
     for object in &objects {
         complaints.extend(all.add(object).err());
     }
-    Ok(Gathered { objects: all, changes, unread: Vec::new(), namespace: None, complaints })
+    Ok(Gathered { objects: all, changes, unread: Vec::new(), namespace: None, complaints, kinds })
 }

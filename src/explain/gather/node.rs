@@ -80,11 +80,11 @@ pub(super) async fn rules(
         Some(_) if is_here => live(&mut rules, unread).await,
         Some(node) => {
             rules.absent = Some(format!(
-                "the rules of {node} are not seen from here: run iptables-save there (or nft list ruleset, ipvsadm -Sn), and give --rules FILE"
+                "the rules of {node} cannot be read from here: run iptables-save there (or nft list ruleset, ipvsadm -Sn), and give --rules FILE"
             ));
         }
         None => rules.absent = Some(
-            "no node's rules are looked at: run this on a node, or give --rules FILE, what iptables-save or nft list ruleset wrote there"
+            "not checked: run this on a node, or give --rules FILE with the output of iptables-save or nft list ruleset of a node"
                 .to_owned(),
         ),
     }

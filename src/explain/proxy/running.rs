@@ -1,5 +1,7 @@
 //! Checks whether kube-proxy runs, by its Pods, its health page and its log.
 
+use k8s_openapi::api::core::v1::Pod;
+
 use crate::explain::{
     Evidence, objects,
     report::{FindingLevel, Section},
@@ -16,9 +18,7 @@ pub(super) fn judge(evidence: &Evidence, section: &mut Section) {
         let broken =
             section.broken("proxy.stopped", format!("kube-proxy does not run here: {silent}"));
         broken
-            .want(
-                "a kube-proxy that follows the API: rules that stand are those of when it stopped",
-            )
+            .want("a running kube-proxy: the rules on this node have been frozen since it stopped")
             .advise("kubectl -n kube-system get pods -l k8s-app=kube-proxy -o wide");
     }
     if let Some(health) = rules.health.as_ref().filter(|health| health.healthy == Some(false)) {
@@ -36,21 +36,24 @@ pub(super) fn judge(evidence: &Evidence, section: &mut Section) {
     }
 }
 
+/// Whether the cluster has Pods of kube-proxy.
+pub(super) fn is_deployed(evidence: &Evidence) -> bool {
+    evidence.objects.pods().iter().any(is_proxy)
+}
+
+fn is_proxy(pod: &Pod) -> bool {
+    let labels = pod.metadata.labels.as_ref();
+    objects::namespace(pod) == "kube-system"
+        && labels.and_then(|labels| labels.get("k8s-app")).is_some_and(|name| name == "kube-proxy")
+}
+
 fn pods(evidence: &Evidence, section: &mut Section) {
-    let is_proxy = |pod: &&k8s_openapi::api::core::v1::Pod| {
-        let labels = pod.metadata.labels.as_ref();
-        objects::namespace(*pod) == "kube-system"
-            && labels
-                .and_then(|labels| labels.get("k8s-app"))
-                .is_some_and(|name| name == "kube-proxy")
-    };
-    let pods: Vec<_> = evidence.objects.pods().iter().filter(is_proxy).collect();
+    let pods: Vec<_> = evidence.objects.pods().iter().filter(|pod| is_proxy(pod)).collect();
     if pods.is_empty() {
         return;
     }
-    let node_of = |pod: &k8s_openapi::api::core::v1::Pod| {
-        pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default()
-    };
+    let node_of =
+        |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
     let down: Vec<_> = pods.iter().filter(|pod| !is_pod_ready(pod)).collect();
     if let Some(node) = evidence.node.as_deref() {
         let here = pods.iter().find(|pod| node_of(pod) == node);
@@ -59,7 +62,7 @@ fn pods(evidence: &Evidence, section: &mut Section) {
         let saw = match (here, down_here) {
             (_, Some(pod)) => {
                 format!(
-                    "Pod {} of node {node} is not ready: rules that stand are those of when it stopped",
+                    "Pod {} of node {node} is not ready: the rules on this node have been frozen since kube-proxy stopped",
                     objects::name(**pod)
                 )
             }
@@ -78,7 +81,7 @@ fn pods(evidence: &Evidence, section: &mut Section) {
         let finding = section.say(
             level,
             "proxy.stopped",
-            format!("kube-proxy is not ready on {nodes}: connections from there go where they went when it stopped"),
+            format!("kube-proxy is not ready on {nodes}: the rules there have been frozen since it stopped"),
         );
         finding
             .want("a kube-proxy that is ready on every node")

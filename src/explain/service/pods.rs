@@ -9,7 +9,7 @@ use crate::explain::{
     report::{FindingLevel, Section},
 };
 
-use super::{publishes_unready, selected};
+use super::{publishes_unready, selected, templates};
 
 /// How many Pods are listed by name. The others are only counted.
 const NAMED: usize = 4;
@@ -24,12 +24,15 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
         section.say(
             FindingLevel::Unknown,
             "endpoints.unread",
-            format!("whether the selector finds Pods cannot be said: {unread}"),
+            format!("cannot tell whether the selector matches Pods: {unread}"),
         );
         return;
     }
     let pods: Vec<&Pod> = selected(evidence, service).collect();
     if pods.is_empty() {
+        if from_templates(evidence, service, &written(&selector), section) {
+            return;
+        }
         return none_selected(evidence, service, &selector, section);
     }
     let unready: Vec<(&Pod, UnreadyReason)> =
@@ -61,6 +64,39 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
             format!("Pod {} is {but}; {}", objects::name(*pod), why.words),
         );
     }
+}
+
+/// Reports a Pod template that the selector matches, if no Pod does: the workload is scaled to 0, or the
+/// manifests have no Pods. Returns whether that explains the missing Pods.
+fn from_templates(
+    evidence: &Evidence,
+    service: &Service,
+    selector: &str,
+    section: &mut Section,
+) -> bool {
+    let templates = templates::of_service(evidence, service);
+    let namespace = objects::namespace(service);
+    let Some(first) = templates.first() else { return false };
+    if let Some(running) = templates.iter().find(|template| template.replicas > 0) {
+        if !evidence.is_live {
+            let saw = format!(
+                "the manifests have no Pods; selector {selector} matches the Pod template of {} (replicas: {})",
+                running.owner, running.replicas
+            );
+            section.say(FindingLevel::Skipped, "endpoints.template", saw);
+            return true;
+        }
+        return false;
+    }
+    let workload = first.owner.replacen("Deployment ", "deployment/", 1);
+    section
+        .broken(
+            "endpoints.scaled-to-zero",
+            format!("{} is scaled to 0, so selector {selector} matches no Pods", first.owner),
+        )
+        .want("replicas: 1 or more")
+        .advise(format!("kubectl -n {namespace} scale {workload} --replicas=1"));
+    true
 }
 
 /// Reports that no selected Pod is ready.
@@ -133,10 +169,10 @@ fn none_selected(
             .map(|(key, value)| difference(&labels(pod), key, value))
             .collect::<Vec<_>>()
             .join("; ");
-        broken.want(format!("nearest is Pod {}: {differs}", objects::name(pod)));
+        broken.want(format!("closest: Pod {} {differs}", objects::name(pod)));
     } else {
         broken
-            .want("Pods with these labels: none of the namespace comes near")
+            .want("Pods with these labels: no Pod in the namespace has similar labels")
             .advise(format!("kubectl -n {namespace} get deployments,statefulsets,daemonsets"));
     }
     broken.advise(format!("kubectl -n {namespace} get pods --show-labels"));
@@ -155,10 +191,12 @@ fn likeness(labels: &BTreeMap<String, String>, key: &str, value: &str) -> usize 
 
 fn difference(labels: &BTreeMap<String, String>, key: &str, value: &str) -> String {
     match labels.get(key) {
-        Some(other) => format!("{key} is {other} there, not {value}"),
+        Some(other) => format!("has {key}={other}, the selector wants {key}={value}"),
         None => match labels.iter().find(|(_, theirs)| *theirs == value) {
-            Some((other, theirs)) => format!("it has {other}={theirs}, not {key}={value}"),
-            None => format!("it has no label {key}"),
+            Some((other, theirs)) => {
+                format!("has {other}={theirs}, the selector wants {key}={value}")
+            }
+            None => format!("has no label {key}"),
         },
     }
 }
@@ -230,7 +268,7 @@ fn waiting(pod: &Pod) -> Option<String> {
         let reason = waiting.reason.as_deref().unwrap_or("waiting");
         let message =
             waiting.message.as_deref().map_or(String::new(), |message| format!(" ({message})"));
-        Some(format!("its container {} waits: {reason}{message}", status.name))
+        Some(format!("container {}: {reason}{message}", status.name))
     })
 }
 

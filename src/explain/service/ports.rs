@@ -7,13 +7,22 @@ use k8s_openapi::{
 
 use crate::{
     corefile::nearest,
-    explain::{Evidence, names::Destination, objects, report::Section},
+    explain::{
+        Evidence,
+        names::Destination,
+        objects,
+        report::{FindingLevel, Section},
+    },
 };
 
-use super::selected;
+use super::{selected, templates};
 
 pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Section) {
-    let pods: Vec<&Pod> = selected(evidence, service).collect();
+    let templates = templates::of_service(evidence, service);
+    let mut pods: Vec<&Pod> = selected(evidence, service).collect();
+    if pods.is_empty() {
+        pods.extend(templates.iter().map(|template| &template.pod));
+    }
     for port in objects::ports(service) {
         match &port.target_port {
             Some(IntOrString::String(name)) => by_name(service, port, name, &pods, section),
@@ -43,7 +52,7 @@ fn by_name(
         })
     };
     if pods.is_empty() || pods.iter().any(|pod| has(&pod)) {
-        return;
+        return some_without(service, port, pods.iter().filter(|pod| !has(pod)), section);
     }
     let saw = format!(
         "targetPort {name} of port {}: no container of the Pods has a port of that name over {protocol}",
@@ -63,6 +72,30 @@ fn by_name(
     ));
 }
 
+/// Warns about Pods that the selector matches, and that do not have the port: often they belong to
+/// another workload.
+fn some_without<'p>(
+    service: &Service,
+    port: &ServicePort,
+    without: impl Iterator<Item = &'p &'p Pod>,
+    section: &mut Section,
+) {
+    let names: Vec<&str> = without.map(|pod| objects::name(*pod)).collect();
+    if names.is_empty() {
+        return;
+    }
+    let saw = format!(
+        "the selector also matches Pods that do not declare targetPort {} of port {}: {}",
+        objects::target(port),
+        objects::port_name(port),
+        names.join(", ")
+    );
+    section
+        .say(FindingLevel::Warning, "endpoints.some-without-port", saw)
+        .want("a selector that matches only Pods with this port: connections to the others fail")
+        .advise(format!("kubectl -n {} get pods --show-labels", objects::namespace(service)));
+}
+
 /// Checks a targetPort that is a number. A container need not declare its ports, but if it declares
 /// others and not this one, the number is probably wrong.
 fn by_number(
@@ -75,7 +108,13 @@ fn by_number(
     let protocol = objects::protocol(port.protocol.as_ref());
     let of_protocol = |it: &&ContainerPort| objects::protocol(it.protocol.as_ref()) == protocol;
     let all = || pods.iter().flat_map(|pod| declared(pod));
-    if all().next().is_none() || all().filter(of_protocol).any(|it| it.container_port == number) {
+    let has = |pod: &&&Pod| declared(pod).filter(of_protocol).any(|it| it.container_port == number);
+    if pods.iter().any(|pod| has(&pod)) {
+        // A Pod that declares no ports may listen on any.
+        let without = pods.iter().filter(|pod| declared(pod).next().is_some() && !has(pod));
+        return some_without(service, port, without, section);
+    }
+    if all().next().is_none() {
         return;
     }
     let edit = format!(
@@ -105,8 +144,36 @@ fn by_number(
         .advise(format!("{edit}    # targetPort"));
 }
 
+/// Checks the port that the user asked for at a headless Service: DNS gives the addresses of the Pods,
+/// and nothing maps the Service's port to the targetPort.
+fn headless_port(evidence: &Evidence, service: &Service, number: u16, section: &mut Section) {
+    let number = i32::from(number);
+    let at_pods = |port: &ServicePort| match &port.target_port {
+        Some(IntOrString::String(name)) => selected(evidence, service)
+            .flat_map(declared)
+            .find(|it| it.name.as_deref() == Some(name))
+            .map(|it| it.container_port),
+        Some(IntOrString::Int(target)) if *target != 0 => Some(*target),
+        _ => Some(port.port),
+    };
+    let ports = objects::ports(service);
+    if ports.iter().any(|port| at_pods(port) == Some(number)) {
+        return;
+    }
+    let Some(port) = ports.iter().find(|port| port.port == number) else { return };
+    let Some(target) = at_pods(port) else { return };
+    let saw = format!(
+        "the Service is headless: clients connect to the Pods directly, and port {number} is not mapped to targetPort {target}"
+    );
+    section
+        .broken("service.headless-port", saw)
+        .want(format!("port {target}, where the Pods listen, or a Service with a cluster IP"))
+        .advise(format!("use {}.{}:{target}", objects::name(service), objects::namespace(service)));
+}
+
 /// Checks that the Service has the port that the user asked for.
 pub(super) fn asked_for(
+    evidence: &Evidence,
     service: &Service,
     wanted: &Destination,
     srv: Option<&(String, String)>,
@@ -114,6 +181,9 @@ pub(super) fn asked_for(
 ) {
     let ports = objects::ports(service);
     let all = ports.iter().map(objects::port_name).collect::<Vec<_>>().join(", ");
+    if let Some(number) = wanted.port.filter(|_| objects::is_headless(service)) {
+        headless_port(evidence, service, number, section);
+    }
     if let Some(number) = wanted.port
         && objects::kind(service) != "ExternalName"
         && !objects::is_headless(service)

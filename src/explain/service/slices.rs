@@ -30,9 +30,11 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
         .as_ref()
         .and_then(|spec| spec.selector.as_ref())
         .is_some_and(|selector| !selector.is_empty());
+    let is_template = |id: &str| id == "endpoints.template";
     // The findings about the Pods explain already why there are no endpoints.
     if section.findings.iter().any(|finding| {
         finding.level >= FindingLevel::Unknown && finding.id.starts_with("endpoints.")
+            || is_template(finding.id)
     }) {
         return;
     }
@@ -50,8 +52,11 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
     }
     ports(service, &slices, section);
     families(evidence, service, section);
+    let ready = ready(evidence, service);
+    if ready.is_empty() && !section.is_broken() {
+        none_ready(evidence, service, section);
+    }
     if !section.is_broken() {
-        let ready = ready(evidence, service);
         let addresses =
             ready.iter().take(6).map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let more =
@@ -65,6 +70,36 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
             ),
         );
     }
+}
+
+/// Reports a Service without any ready endpoint, whose cause no other check has found.
+fn none_ready(evidence: &Evidence, service: &Service, section: &mut Section) {
+    let families =
+        service.spec.as_ref().and_then(|spec| spec.ip_families.clone()).unwrap_or_default();
+    let pods: Vec<&str> = ready_pods(evidence, service).flat_map(addresses).collect();
+    let of_family = |family: &String| pods.iter().any(|ip| (family == "IPv6") == ip.contains(':'));
+    let namespace = objects::namespace(service);
+    if !pods.is_empty() && !families.is_empty() && !families.iter().any(of_family) {
+        let families = families.join(", ");
+        let saw = format!(
+            "the Service has 0 ready endpoints: it is {families} only, and its Pods have {}",
+            pods.join(", ")
+        );
+        section
+            .broken("endpoints.family", saw)
+            .want(format!("Pods with {families} addresses, or other ipFamilies"))
+            .advise(format!(
+                "kubectl -n {namespace} get pods -o custom-columns=NAME:.metadata.name,IPS:.status.podIPs"
+            ));
+        return;
+    }
+    section
+        .broken("endpoints.none", "the Service has 0 ready endpoints: every connection fails")
+        .want("at least one ready endpoint in its EndpointSlices")
+        .advise(format!(
+            "kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={}",
+            objects::name(service)
+        ));
 }
 
 /// Compares the slices with the Pods. They differ if the controller is late or does not run.
@@ -102,11 +137,15 @@ fn against_pods(
             let how = if addresses.iter().any(|address| listed.contains(address)) {
                 "listed as not ready"
             } else {
-                "in no EndpointSlice"
+                "missing from the EndpointSlices"
             };
             let broken = section.broken(
                 "endpoints.slices-lag",
-                format!("Pod {} ({}) is ready and {how}", objects::name(pod), addresses.join(", ")),
+                format!(
+                    "Pod {} ({}) is ready, but {how}",
+                    objects::name(pod),
+                    addresses.join(", ")
+                ),
             );
             broken
                 .want("an EndpointSlice with every ready Pod: the controller lags, or does not run")
@@ -119,7 +158,7 @@ fn against_pods(
     if let Some(stranger) = ready.iter().find(|address| !of_pods.contains(**address)) {
         let broken = section.broken(
             "endpoints.stranger",
-            format!("endpoint {stranger} is ready and no Pod has the address"),
+            format!("stale endpoint: {stranger} is listed as ready, but no Pod has this address"),
         );
         broken.want("endpoints of Pods that run: the controller lags, or somebody else writes slices of this Service").advise(controller);
     }
@@ -139,9 +178,7 @@ fn ports(service: &Service, slices: &[&EndpointSlice], section: &mut Section) {
         if !with_endpoints().any(|slice| has(&slice)) {
             let names: Vec<&str> = with_endpoints()
                 .flat_map(|slice| slice.ports.iter().flatten())
-                .map(|it| {
-                    it.name.as_deref().filter(|name| !name.is_empty()).unwrap_or("without a name")
-                })
+                .map(|it| it.name.as_deref().filter(|name| !name.is_empty()).unwrap_or("\"\""))
                 .collect();
             let broken = section.broken(
                 "endpoints.slice-port",

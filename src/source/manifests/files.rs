@@ -83,6 +83,15 @@ impl Files {
             .collect()
     }
 
+    /// How many objects there are of each `apiVersion` and `kind`.
+    pub(super) fn kinds(&self) -> BTreeMap<(String, String), usize> {
+        let mut kinds = BTreeMap::new();
+        for (kind, count) in self.known.values().flat_map(|file| &file.parsed.kinds) {
+            *kinds.entry(kind.clone()).or_default() += count;
+        }
+        kinds
+    }
+
     /// How many objects are of kinds that DNS does not need.
     pub(super) fn unused(&self) -> usize {
         self.known.values().map(|file| file.parsed.unused).sum()

@@ -1,7 +1,7 @@
 //! Parses a file's text into objects, each with the line at which it begins. A file may have several
 //! documents, and a document may be a list.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -29,6 +29,8 @@ pub(super) struct Parsed {
     pub(super) errors: Vec<ManifestError>,
     /// How many objects are of kinds that DNS does not need.
     pub(super) unused: usize,
+    /// How many objects there are of each `apiVersion` and `kind`, also of unknown kinds.
+    pub(super) kinds: BTreeMap<(String, String), usize>,
 }
 
 /// # Errors
@@ -36,6 +38,8 @@ pub(super) struct Parsed {
 pub(super) fn parse(path: &Path, text: &str) -> Result<Parsed, Box<ManifestError>> {
     let mut parsed = Parsed::default();
     for (value, location) in values(path, text)? {
+        let text = |key| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        *parsed.kinds.entry((text("apiVersion"), text("kind"))).or_default() += 1;
         match read_object(value) {
             Ok(None) => parsed.unused += 1,
             Ok(Some(object)) => {

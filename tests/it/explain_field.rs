@@ -1,0 +1,184 @@
+//! Situations that public reports describe, rebuilt with neutral names: each row has the arguments of
+//! `ndots explain`, the manifests, the accepted verdicts and the id of the finding that names the cause.
+
+use std::{fs, process::Command};
+
+use serde_json::Value;
+
+const WEB: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8080}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web-1, namespace: shop, labels: {app: web}}
+spec: {nodeName: n1, containers: [{name: main, image: example, ports: [{name: http, containerPort: 8080}]}]}
+status: {phase: Running, podIP: 10.244.1.10, conditions: [{type: Ready, status: \"True\"}]}
+---
+";
+
+const CLIENT: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: client, namespace: other}
+spec: {nodeName: n1, containers: [{name: main, image: example}]}
+status: {phase: Running, podIP: 10.244.1.99, conditions: [{type: Ready, status: \"True\"}]}
+---
+";
+
+fn deployment(replicas: u8, port: u16) -> String {
+    format!(
+        "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web, namespace: shop}}
+spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec: {{containers: [{{name: main, image: example, ports: [{{containerPort: {port}}}]}}]}}
+---
+"
+    )
+}
+
+fn ingress(version: &str, annotations: &str, spec: &str) -> String {
+    format!(
+        "
+apiVersion: {version}
+kind: Ingress
+metadata: {{name: web, namespace: shop, annotations: {{{annotations}}}}}
+spec: {spec}
+status: {{loadBalancer: {{ingress: [{{ip: 192.0.2.50}}]}}}}
+---
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {{name: example}}
+spec: {{controller: example.com/ingress}}
+---
+"
+    )
+}
+
+/// Runs `explain` and returns its verdict and report.
+fn explain(arguments: &str, manifests: &str, rules: Option<&str>) -> (String, Value) {
+    let here = tempfile::tempdir().unwrap();
+    fs::write(here.path().join("all.yaml"), manifests).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+    command.arg("explain").args(arguments.split_whitespace()).args(["-o", "json", "--manifests"]);
+    command.arg(here.path());
+    let saved = tempfile::NamedTempFile::new().unwrap();
+    if let Some(rules) = rules {
+        fs::write(saved.path(), rules).unwrap();
+        command.arg("--rules").arg(saved.path());
+    }
+    let output = command.output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+    (report["verdict"].as_str().unwrap_or_default().to_owned(), report)
+}
+
+fn has_finding(report: &Value, id: &str) -> bool {
+    let steps = report["steps"].as_array().into_iter().flatten();
+    let mut findings = steps.flat_map(|step| step["findings"].as_array().into_iter().flatten());
+    findings.any(|finding| finding["id"] == id)
+}
+
+fn check(arguments: &str, manifests: &str, verdict: &str, id: &str) {
+    let (got, report) = explain(arguments, manifests, None);
+    assert!(
+        got == verdict && has_finding(&report, id),
+        "{arguments}: not {verdict}, {id}:\n{report:#}"
+    );
+}
+
+#[test]
+fn a_broken_service_is_not_healthy() {
+    let service = |name: &str, spec: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\nspec: {spec}\n---\n"
+        )
+    };
+    let only_pod = WEB.split_once("---\n").unwrap().1;
+    let slice = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: web-a, namespace: shop, labels: {kubernetes.io/service-name: web}}\naddressType: IPv6\nendpoints: []\nports: []\n---\n";
+    let v6 = service(
+        "web",
+        "{selector: {app: web}, ipFamilies: [IPv6], clusterIP: \"fd00::10\", ports: [{port: 80, targetPort: 8080}]}",
+    );
+    check("web -n shop", &format!("{v6}{only_pod}{slice}"), "broken", "endpoints.family");
+    let headless = service(
+        "web",
+        "{selector: {app: web}, clusterIP: None, ports: [{port: 80, targetPort: http}]}",
+    );
+    let headless = format!("{headless}{only_pod}");
+    check("web:80 -n shop", &headless, "broken", "service.headless-port");
+    check("web:8080 -n shop", &headless, "healthy", "endpoints.ready");
+    let alias = WEB.to_owned()
+        + &service("alias", "{type: ExternalName, externalName: dead.shop.svc.cluster.local}")
+        + &service("dead", "{selector: {app: none}, ports: [{port: 80}]}");
+    check("alias -n shop", &alias, "broken", "endpoints.selector");
+    check("alias.shop --pod client -n other", &(alias + CLIENT), "broken", "endpoints.selector");
+    let default =
+        "{ingressClassName: example, defaultBackend: {service: {name: gone, port: {number: 80}}}}";
+    let default = ingress("networking.k8s.io/v1", "", default);
+    check("http://shop.example.com/ -n shop", &default, "broken", "outside.ingress-service");
+}
+
+#[test]
+fn what_nobody_was_asked_about_is_unknown() {
+    for name in ["shop.example.com", "10.96.99.99", "http://a.b.example.com/"] {
+        check(&format!("{name} -n shop"), WEB, "unknown", "dns.outside");
+    }
+    let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: deny, namespace: shop}\nspec: {podSelector: {}, policyTypes: [Ingress]}\n---\n";
+    let manifests = format!("{WEB}{CLIENT}{policy}");
+    check("web.shop --pod other/client", &manifests, "unknown", "policy.not-checked");
+    let (_, report) = explain("web -n shop", WEB, None);
+    assert_eq!(report["not_checked"].as_array().map(Vec::len), Some(2), "{report:#}");
+}
+
+#[test]
+fn ordinary_set_ups_are_not_broken() {
+    let (service, _) = WEB.split_once("---\n").unwrap();
+    let service = format!("{service}---\n");
+    check(
+        "web -n shop",
+        &(service.clone() + &deployment(2, 8080)),
+        "healthy",
+        "endpoints.template",
+    );
+    check(
+        "web -n shop",
+        &(service.clone() + &deployment(2, 3000)),
+        "broken",
+        "endpoints.target-port",
+    );
+    check("web -n shop", &(service + &deployment(0, 8080)), "broken", "endpoints.scaled-to-zero");
+    let rule = "{rules: [{host: shop.example.com, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}}]}";
+    let gce =
+        WEB.to_owned() + &ingress("networking.k8s.io/v1", "kubernetes.io/ingress.class: gce", rule);
+    check("http://shop.example.com/ -n shop", &gce, "healthy", "outside.ingress-route");
+    let save = "*nat\n:CILIUM_PRE_nat - [0:0]\n-A PREROUTING -j CILIUM_PRE_nat\nCOMMIT\n";
+    let (verdict, report) = explain("web -n shop --node n1", WEB, Some(save));
+    assert_eq!(verdict, "healthy", "{report:#}");
+    let (verdict, report) = explain("web -n shop --node n1", WEB, Some("*nat\nCOMMIT\n"));
+    assert!(verdict == "broken" && has_finding(&report, "proxy.none"), "{report:#}");
+}
+
+#[test]
+fn hidden_reasons_are_named() {
+    let second = WEB.split_once("---\n").unwrap().1.replace("web-1", "job-1");
+    let second = second.replace("1.10", "1.11").replace("8080", "9090");
+    check("web -n shop", &(WEB.to_owned() + &second), "healthy", "endpoints.some-without-port");
+    let going = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\nstatus: {phase: Terminating}\n---\n";
+    check("web -n shop", &(WEB.to_owned() + going), "healthy", "service.namespace-terminating");
+    check("web.shop.cluster.local -n shop", WEB, "broken", "dns.svc-missing");
+    let rule = "{rules: [{host: shop.example.com, http: {paths: [{path: /tea, backend: {serviceName: web, servicePort: 80}}]}}]}";
+    let old = WEB.to_owned() + &ingress("extensions/v1beta1", "", rule);
+    check("http://shop.example.com/tea -n shop", &old, "healthy", "outside.ingress-version");
+    let crd =
+        "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: x, namespace: shop}\n---\n";
+    check("web -n shop", &(WEB.to_owned() + crd), "healthy", "objects.not-read");
+}

@@ -144,6 +144,11 @@ pub const IDLE_CONNECTIONS: usize = 16;
 pub const FINISH_POLL: Duration = Duration::from_millis(10);
 /// How often idle connections are checked for their age.
 pub const IDLE_SWEEP: Duration = Duration::from_secs(1);
+/// How long the first health check of an upstream that did not reply waits. If no upstream replies
+/// in this time, clients get stale replies.
+pub const SUSPECT_TIME: Duration = Duration::from_millis(200);
+/// How often a query that can have a stale reply checks whether its upstreams are down.
+pub const SUSPECT_POLL: Duration = Duration::from_millis(5);
 /// How long a health check waits for its reply, as in CoreDNS.
 pub const PROBE_TIME: Duration = Duration::from_secs(1);
 

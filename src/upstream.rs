@@ -179,6 +179,16 @@ impl Group {
         (up, false)
     }
 
+    /// The upstreams in the order of the configuration.
+    pub fn upstreams(&self) -> &[Upstream] {
+        &self.upstreams
+    }
+
+    /// Whether every upstream is down, or probably is.
+    pub fn is_suspect(&self) -> bool {
+        self.upstreams.iter().all(|upstream| upstream.health.is_suspect())
+    }
+
     /// Whether every upstream is down.
     fn is_down(&self) -> bool {
         self.upstreams.iter().all(|upstream| upstream.health.is_down(self.settings.max_fails))

@@ -130,6 +130,17 @@ impl Exchanger {
         }
     }
 
+    /// Like [`Exchanger::exchange_for`], for a client that can have a stale reply: ends with
+    /// [`QueryError::Impatient`] as soon as every upstream is probably down. The exchange goes on.
+    pub async fn exchange_while_up(&self, waiter: Waiter, exchange: Exchange) -> Reply {
+        let group = Arc::clone(&exchange.group);
+        tokio::select! {
+            biased;
+            reply = self.exchange_for(waiter, exchange) => reply,
+            () = self.0.until_suspect(&group) => Err(QueryError::Impatient),
+        }
+    }
+
     /// Waits for the exchanges that a query waits for, and aborts all other tasks.
     pub async fn finish(&self) {
         let is_awaited = || lock(&self.0.in_flight).values().any(|running| running.waiters() > 0);
@@ -268,6 +279,22 @@ impl Shared {
             UpstreamError::TooManyInFlight(_) => self.rejects.inc(),
             UpstreamError::NoneHealthy => self.all_down.inc(),
             _ => {}
+        }
+    }
+
+    /// Probes the upstreams if they do not reply in time, and waits until all are probably down.
+    async fn until_suspect(self: &Arc<Self>, group: &Arc<Group>) {
+        if group.is_suspect() {
+            return;
+        }
+        let delays = group.upstreams().iter().map(|upstream| upstream.health.hedge_delay());
+        let delay = delays.max().unwrap_or_default().min(limits::SUSPECT_TIME);
+        tokio::time::sleep(delay).await;
+        for upstream in 0..group.upstreams().len() {
+            self.start_probe(group, upstream);
+        }
+        while !group.is_suspect() {
+            tokio::time::sleep(limits::SUSPECT_POLL).await;
         }
     }
 

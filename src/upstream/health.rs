@@ -18,6 +18,8 @@ pub struct Health {
     rtt_micros: AtomicU32,
     failed_probes: AtomicU32,
     probing: AtomicBool,
+    /// The last probe failed, or got no reply in a short time.
+    suspect: AtomicBool,
     /// Sockets that wait for a reply.
     waiting_sockets: AtomicU32,
     /// Replies that show that the upstream does not handle random case.
@@ -65,6 +67,7 @@ impl Health {
 
     /// Call this for every reply, whatever it says. `took` is the round-trip time.
     pub fn record_reply(&self, took: Duration) {
+        self.suspect.store(false, Ordering::Relaxed);
         self.failed_probes.store(0, Ordering::Relaxed);
         let took = u32::try_from(took.as_micros()).unwrap_or(u32::MAX).max(1);
         let old = self.rtt_micros.load(Ordering::Relaxed);
@@ -92,7 +95,18 @@ impl Health {
         self.failed_probes.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Call this if a probe was not answered in a short time.
+    pub fn suspect(&self) {
+        self.suspect.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the upstream is probably down. That is enough to prefer a stale reply.
+    pub fn is_suspect(&self) -> bool {
+        self.suspect.load(Ordering::Relaxed)
+    }
+
     pub fn probing_ended(&self) {
+        self.suspect.store(false, Ordering::Relaxed);
         self.failed_probes.store(0, Ordering::Relaxed);
         self.probing.store(false, Ordering::Relaxed);
     }

@@ -102,9 +102,15 @@ impl Dispatcher {
     ) -> Appended {
         let WaitingQuery { mut received, mut pending, mut exchange } = query;
         let appended = loop {
+            // Only a plugin that has a stale reply sets a time.
+            let has_stale = received.cx.patience.is_some();
             let limit = exchange_time(&mut received.cx);
-            let waiter = waiter(&received.cx);
-            let reply = timeout(limit, self.exchanger.exchange_for(waiter, exchange)).await;
+            let (waiter, exchanger) = (waiter(&received.cx), &self.exchanger);
+            let reply = if has_stale {
+                timeout(limit, exchanger.exchange_while_up(waiter, exchange)).await
+            } else {
+                timeout(limit, exchanger.exchange_for(waiter, exchange)).await
+            };
             let reply = reply.unwrap_or(Err(QueryError::Impatient));
             match self.resume(&mut received, pending, reply, out) {
                 Outcome::Reply => break Appended::Reply,

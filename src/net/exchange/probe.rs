@@ -15,6 +15,9 @@ use crate::{
 use super::{Shared, over_udp, pool, upstream_query};
 
 pub(super) async fn until_healthy(shared: Weak<Shared>, group: Weak<Group>, upstream: usize) {
+    if is_up_now(&shared, &group, upstream).await {
+        return;
+    }
     loop {
         let Some(interval) = group.upgrade().map(|group| group.settings.health_check.interval)
         else {
@@ -31,8 +34,23 @@ pub(super) async fn until_healthy(shared: Weak<Shared>, group: Weak<Group>, upst
             return;
         }
         health.probe_failed();
+        health.suspect();
         group.upstream(upstream).metrics(&shared.metrics).count_failed_probe();
     }
+}
+
+/// The first probe, which decides fast whether a client gets a stale reply. It does not count as a
+/// failed health check. True also if the group is gone.
+async fn is_up_now(shared: &Weak<Shared>, group: &Weak<Group>, upstream: usize) -> bool {
+    let (Some(shared), Some(group)) = (shared.upgrade(), group.upgrade()) else { return true };
+    let health = &group.upstream(upstream).health;
+    let reply = tokio::time::timeout(limits::SUSPECT_TIME, probe(&shared, &group, upstream)).await;
+    if reply == Ok(true) {
+        health.probing_ended();
+        return true;
+    }
+    health.suspect();
+    false
 }
 
 async fn probe(shared: &Arc<Shared>, group: &Group, upstream: usize) -> bool {

@@ -3,7 +3,7 @@
 CARGO := cargo
 FUZZ_VERSION := 0.13.2
 FUZZ_SECONDS := 60
-FUZZ_TARGETS := query encode_fits corefile index_equals_rebuild
+FUZZ_TARGETS := query encode_fits corefile index_equals_rebuild upstream_reply
 COREDNS_VERSION := v1.15.0
 HELM_VERSION := v3.18.6
 ARCH := $(subst aarch64,arm64,$(subst x86_64,amd64,$(shell uname -m)))

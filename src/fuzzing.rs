@@ -5,6 +5,7 @@
 //! replies.
 
 mod index;
+mod reply;
 
 use std::{
     collections::HashMap,
@@ -39,6 +40,7 @@ use crate::{
 };
 
 pub use index::index_equals_rebuild;
+pub use reply::upstream_reply;
 
 const LISTEN: Listen = Listen {
     scheme: Scheme::Dns,

@@ -114,6 +114,9 @@ fn read_records(packet: &[u8], asked: &Query) -> Result<Incoming, ReplyError> {
     let (_, rest) = Question::parse(body).ok_or(ReplyError::Malformed)?;
     let mut reader = Reader { packet, at: packet.len() - rest.len(), room: limits::REPLY_OCTETS };
     let answer = reader.section(answers)?;
+    if answer.is_empty() && answers > 0 {
+        return Err(ReplyError::Malformed);
+    }
     let authority = reader.section(authorities)?;
     let additional = reader.section(additionals)?;
     let opt = additional.iter().find(|record| record.rtype == Type::OPT);
@@ -264,8 +267,14 @@ struct Reader<'p> {
 }
 
 impl Reader<'_> {
+    /// Reads up to so many records. The packet may end earlier, after a whole record: some upstreams
+    /// count wrongly, and CoreDNS accepts their replies too.
     fn section(&mut self, records: u16) -> Result<Vec<Record>, ReplyError> {
-        (0..records).map(|_| self.record().ok_or(ReplyError::Malformed)).collect()
+        let mut section = Vec::new();
+        while section.len() < usize::from(records) && self.at < self.packet.len() {
+            section.push(self.record().ok_or(ReplyError::Malformed)?);
+        }
+        Ok(section)
     }
 
     fn record(&mut self) -> Option<Record> {
@@ -290,7 +299,12 @@ impl Reader<'_> {
         for _ in 0..layout.names {
             rdata.extend_from_slice(&self.name()?);
         }
-        rdata.extend_from_slice(self.packet.get(self.at..end)?);
+        let rest = self.packet.get(self.at..end)?;
+        let is_one_name = matches!(rtype, Type::CNAME | Type::DNAME | Type::NS | Type::PTR);
+        if is_one_name && !rest.is_empty() {
+            return None;
+        }
+        rdata.extend_from_slice(rest);
         self.room = self.room.checked_sub(rdata.len())?;
         Some(rdata)
     }

@@ -22,6 +22,7 @@ mod explain;
 mod explain_field;
 mod explain_lab;
 mod flood;
+mod forwarding;
 mod helm;
 mod https;
 mod image;

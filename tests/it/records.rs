@@ -2,14 +2,14 @@
 
 use std::{
     collections::BTreeSet,
-    net::{SocketAddr, TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
+    net::{SocketAddr, TcpStream},
     time::Duration,
 };
 
 use crate::support::{
     Ndots, Tcp,
-    lab::{Lab, LabOptions, program, until},
+    coredns::CoreDns,
+    lab::{Lab, LabOptions, until},
     question, turn,
 };
 use hickory_proto::{
@@ -78,16 +78,6 @@ endpoints: [{ addresses: [10.1.0.1], hostname: peer-0 }, { addresses: [10.1.0.2]
 ports: [{ name: sql, port: 5432, protocol: TCP }]
 ";
 
-/// A process that is killed when this is dropped.
-struct CoreDns(Child, SocketAddr);
-
-impl Drop for CoreDns {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// The Pod of the client. It has the loopback address.
 fn searched(lab: &Lab, port: u16) -> String {
     let kubeconfig = lab.kubeconfig();
@@ -104,19 +94,6 @@ fn corefile(lab: &Lab, port: u16) -> String {
          zonal\n multicluster clusterset.local\n }}\n}}\n",
         kubeconfig.display()
     )
-}
-
-fn coredns(lab: &Lab, corefile: fn(&Lab, u16) -> String) -> CoreDns {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let file = lab.path(&format!("Corefile-{}", address.port()));
-    std::fs::write(&file, corefile(lab, address.port())).unwrap();
-    let child = Command::new(program("coredns"))
-        .arg("-conf")
-        .arg(file)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    CoreDns(child, address)
 }
 
 /// The code, and the records of the answer and additional sections. Of a transfer: all records.
@@ -176,9 +153,11 @@ fn transfers_zonal_names_and_the_cluster_set_are_those_of_coredns() {
     lab.apply(DEFINITION);
     until("the kind", Duration::from_secs(20), || lab.try_kubectl("get serviceimports", "").ok());
     lab.apply(IMPORTS);
-    let (ours, theirs) =
-        (Ndots::corefile(&corefile(&lab, 0), &["dns"], &[]), coredns(&lab, corefile));
-    for address in [ours.address, theirs.1] {
+    let (ours, theirs) = (
+        Ndots::corefile(&corefile(&lab, 0), &["dns"], &[]),
+        CoreDns::start(|port| corefile(&lab, port)),
+    );
+    for address in [ours.address, theirs.address] {
         until("names of both zones", Duration::from_secs(20), || {
             TcpStream::connect(address).ok()?;
             asked(address, "web.default.svc.cluster.local", RecordType::A).1.pop_first()?;
@@ -220,14 +199,14 @@ fn transfers_zonal_names_and_the_cluster_set_are_those_of_coredns() {
             questions += 1;
             assert_eq!(
                 asked(ours.address, name, qtype),
-                asked(theirs.1, name, qtype),
+                asked(theirs.address, name, qtype),
                 "{name} {qtype}"
             );
         }
     }
     for zone in ["cluster.local", "clusterset.local"] {
         let [mine, other] =
-            [ours.address, theirs.1].map(|address| asked(address, zone, RecordType::AXFR));
+            [ours.address, theirs.address].map(|address| asked(address, zone, RecordType::AXFR));
         let compared = |(code, records): (String, BTreeSet<String>)| {
             (code, records.into_iter().filter(|it| is_compared(it)).collect::<BTreeSet<_>>())
         };
@@ -238,9 +217,11 @@ fn transfers_zonal_names_and_the_cluster_set_are_those_of_coredns() {
 
     lab.apply("{ apiVersion: v1, kind: Pod, metadata: { name: client }, spec: { containers: [{ name: c, image: none }] } }");
     lab.running("default", "client", &["127.0.0.1"], true);
-    let (ours, theirs) =
-        (Ndots::corefile(&searched(&lab, 0), &["dns"], &[]), coredns(&lab, searched));
-    for address in [ours.address, theirs.1] {
+    let (ours, theirs) = (
+        Ndots::corefile(&searched(&lab, 0), &["dns"], &[]),
+        CoreDns::start(|port| searched(&lab, port)),
+    );
+    for address in [ours.address, theirs.address] {
         until("the Pod that asks", Duration::from_secs(20), || {
             TcpStream::connect(address).ok()?;
             asked(address, "web.default.default.svc.cluster.local", RecordType::A).1.pop_first()
@@ -259,7 +240,7 @@ fn transfers_zonal_names_and_the_cluster_set_are_those_of_coredns() {
             let name = format!("{name}.default.svc.cluster.local");
             assert_eq!(
                 asked(ours.address, &name, qtype),
-                asked(theirs.1, &name, qtype),
+                asked(theirs.address, &name, qtype),
                 "{name} {qtype}"
             );
             questions += 1;

@@ -23,6 +23,7 @@ fn every_corpus_passes() {
     corpus("encode_fits").iter().for_each(|input| fuzzing::encode_fits(input));
     corpus("index_equals_rebuild").iter().for_each(|input| fuzzing::index_equals_rebuild(input));
     corpus("corefile").iter().for_each(|input| fuzzing::corefile(input));
+    corpus("upstream_reply").iter().for_each(|input| fuzzing::upstream_reply(input, now));
 }
 
 #[test]
@@ -41,6 +42,28 @@ fn a_million_random_packets_pass() {
             mutate(&mut packet, &mut random);
         }
         fuzzing::query(&packet, now);
+    }
+}
+
+/// `NDOTS_REPLIES` sets the number of replies.
+#[test]
+fn random_replies_of_an_upstream_pass() {
+    let _turn = turn::alone();
+    let now = Instant::now();
+    let mut random = Random(3);
+    let seeds = corpus("upstream_reply");
+    let rounds = std::env::var("NDOTS_REPLIES").map_or(10_000, |rounds| rounds.parse().unwrap());
+    for _ in 0..rounds {
+        let mut reply = seeds[random.below(seeds.len())].clone();
+        if random.below(4) == 0 {
+            // The records of another seed behind those of this one.
+            let other = &seeds[random.below(seeds.len())];
+            reply.extend_from_slice(&other[9.min(other.len())..]);
+        }
+        for _ in 0..random.below(5) {
+            mutate(&mut reply, &mut random);
+        }
+        fuzzing::upstream_reply(&reply, now);
     }
 }
 

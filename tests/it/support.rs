@@ -1,6 +1,8 @@
 //! Helpers of the tests: the binary as a child process, and queries to it over sockets.
 
+pub(crate) mod coredns;
 pub(crate) mod encrypted;
+pub(crate) mod imperfect;
 pub(crate) mod lab;
 pub(crate) mod packet;
 pub(crate) mod prometheus;

@@ -145,6 +145,23 @@ fn an_extended_error_is_read() {
 }
 
 #[test]
+fn a_reply_may_have_fewer_records_than_its_counts_say() {
+    let asked = asked("a.example", Type::A);
+    let reply = Reply::to(&asked, 0, [2, 1, 1]);
+    let reply = reply.record(&[0xc0, 12], Type::A, 60, &[192, 0, 2, 1]).0;
+    assert_eq!(summary(&reply, &asked), ["@ 60 A x1"]);
+    assert_eq!(read(&reply[..reply.len() - 1], &asked), Err(ReplyError::Malformed));
+}
+
+#[test]
+fn a_record_of_one_name_has_nothing_behind_it() {
+    let asked = asked("a.example", Type::A);
+    let alias = Reply::to(&asked, 0, [1, 0, 0]);
+    let alias = alias.record(&[0xc0, 12], Type::CNAME, 60, &[1, b'b', 0, 7]).0;
+    assert_eq!(read(&alias, &asked), Err(ReplyError::Malformed));
+}
+
+#[test]
 fn a_reply_that_cannot_be_read_is_an_error() {
     let asked = asked("a.example", Type::A);
     let check = |packet: Reply, fault| assert_eq!(read(&packet.0, &asked), Err(fault));

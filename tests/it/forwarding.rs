@@ -1,0 +1,150 @@
+//! Forwarding to upstreams with faults: whatever CoreDNS resolves, ndots resolves, in no more time.
+
+mod check;
+mod stale;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    net::SocketAddr,
+    thread,
+    time::Duration,
+};
+
+use crate::support::{
+    Ndots,
+    coredns::CoreDns,
+    imperfect::{MODES, Mode},
+    turn,
+};
+use check::{CHECKS, Check, Outcome};
+
+/// The time that ndots may take more than CoreDNS.
+const MARGIN: Duration = Duration::from_millis(100);
+/// The time that a query may wait for a processor while all other tests run.
+const LOAD: Duration = Duration::from_millis(500);
+
+/// Modes in which ndots fails a check that CoreDNS passes. The list is exact, so that it shrinks with
+/// each repair.
+const KNOWN: &[&str] = &[
+    "case-nxdomain",
+    "case-nodata",
+    "case-lost",
+    "case-lost-tcp-silent",
+    "truncated-tcp-refused",
+    "truncated-tcp-silent",
+    "edns-formerr",
+    "edns-dropped",
+    "slow-3000-ms",
+    "alias-in-the-same-domain",
+    "other-port-over-udp",
+    "udp-silent-tcp-works",
+    "udp-refused-tcp-works",
+    "tcp-mute-after-a-reply",
+    "truncated-tcp-closed",
+    "edns-notimp",
+    "edns-badvers",
+    "edns-formerr-with-opt",
+    "edns-formerr-header-only",
+    "edns-servfail",
+    "edns-opt-in-answer-section",
+];
+
+/// One block for each mode, with the plugins that kubeadm writes for external names.
+fn corefile(port: u16, upstreams: &[SocketAddr]) -> String {
+    MODES.iter().zip(upstreams).fold(String::new(), |mut text, (mode, upstream)| {
+        let _ = write!(
+            text,
+            "{}.test:{port} {{\n bind 127.0.0.1\n forward . {upstream}\n cache 30\n}}\n",
+            mode.name
+        );
+        text
+    })
+}
+
+type Outcomes = BTreeMap<(usize, usize), Outcome>;
+
+/// Runs the checks of all modes at the same time. Those of one mode run in parallel too, after the
+/// first query and its repetition.
+fn run(server: SocketAddr) -> Outcomes {
+    thread::scope(|scope| {
+        let modes: Vec<_> = MODES
+            .iter()
+            .enumerate()
+            .map(|(at, mode)| scope.spawn(move || (at, run_mode(server, mode))))
+            .collect();
+        modes
+            .into_iter()
+            .flat_map(|mode| {
+                let (at, outcomes) = mode.join().unwrap();
+                outcomes.into_iter().map(move |(check, outcome)| ((at, check), outcome))
+            })
+            .collect()
+    })
+}
+
+fn run_mode(server: SocketAddr, mode: &Mode) -> Vec<(usize, Outcome)> {
+    let ask = |check: &Check| check.run(server, mode.name);
+    let (inorder, parallel) = CHECKS.split_at(check::IN_ORDER);
+    let mut outcomes: Vec<_> = inorder.iter().map(ask).enumerate().collect();
+    thread::scope(|scope| {
+        let running: Vec<_> =
+            parallel.iter().map(|check| scope.spawn(move || ask(check))).collect();
+        let parallel = running.into_iter().map(|outcome| outcome.join().unwrap());
+        outcomes.extend((check::IN_ORDER..).zip(parallel));
+    });
+    outcomes
+}
+
+#[test]
+fn no_fault_of_an_upstream_costs_an_answer_that_coredns_gives() {
+    let _turn = turn::alone();
+    let start = || MODES.iter().map(Mode::start).collect::<Vec<_>>();
+    let coredns = CoreDns::start(|port| corefile(port, &start()));
+    let ndots = Ndots::corefile(&corefile(0, &start()), &["dns"], &[]);
+    let (theirs, ours) = thread::scope(|scope| {
+        let theirs = scope.spawn(|| run(coredns.address));
+        let ours = run(ndots.address);
+        (theirs.join().unwrap(), ours)
+    });
+
+    let (mut lost, mut late, mut passed, mut wanted) = (BTreeSet::new(), Vec::new(), 0, 0);
+    for (at, mode) in MODES.iter().enumerate() {
+        let (mut line, mut resolved) = (String::new(), [0, 0]);
+        for (number, check) in CHECKS.iter().enumerate() {
+            let (theirs, ours) = (&theirs[&(at, number)], &ours[&(at, number)]);
+            resolved[0] += usize::from(theirs.is_answer());
+            resolved[1] += usize::from(ours.is_answer());
+            if !theirs.is_answer() {
+                continue;
+            }
+            wanted += 1;
+            if let Some(missing) = ours.lacks(theirs) {
+                let _ = write!(line, "\n      {}: {missing}", check.name);
+                lost.insert(mode.name);
+            } else if ours.took > theirs.took + MARGIN + LOAD {
+                late.push(format!(
+                    "{} {}: {:?}, CoreDNS {:?}",
+                    mode.name, check.name, ours.took, theirs.took
+                ));
+            } else {
+                passed += 1;
+            }
+        }
+        let slowest = |outcomes: &Outcomes| {
+            (0..CHECKS.len()).map(|check| outcomes[&(at, check)].took).max().unwrap()
+        };
+        println!(
+            "{:32} CoreDNS {} in {:4} ms   ndots {} in {:4} ms   {}{line}",
+            mode.name,
+            resolved[0],
+            slowest(&theirs).as_millis(),
+            resolved[1],
+            slowest(&ours).as_millis(),
+            mode.seen,
+        );
+    }
+    println!("ndots passes {passed} of the {wanted} checks that CoreDNS resolves");
+    assert_eq!(lost, BTreeSet::from_iter(KNOWN.iter().copied()), "the modes in which ndots loses");
+    assert!(late.is_empty(), "later than CoreDNS:\n{}", late.join("\n"));
+}

@@ -1,0 +1,82 @@
+//! How long clients wait for a stale entry after the only upstream has become silent.
+
+use std::{
+    net::{SocketAddr, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::support::{Ndots, coredns::CoreDns, packet::ask, turn};
+
+use super::{LOAD, MARGIN, check::Outcome};
+
+const NAMES: usize = 6;
+
+/// Answers every query with an address that lives for a second, until it is told to be silent.
+fn upstream() -> (SocketAddr, Arc<AtomicBool>) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (address, silent) = (socket.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+    let told = Arc::clone(&silent);
+    thread::spawn(move || {
+        let mut packet = [0; 4096];
+        while let Ok((_, from)) = socket.recv_from(&mut packet) {
+            if told.load(Ordering::Relaxed) {
+                continue;
+            }
+            let labels = packet[12..].iter().position(|octet| *octet == 0).unwrap();
+            let end = 12 + labels + 5;
+            packet[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
+            let record = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4, 192, 0, 2, 80];
+            let _ = socket.send_to(&[&packet[..end], &record].concat(), from);
+        }
+    });
+    (address, silent)
+}
+
+fn timed(server: SocketAddr, number: usize) -> Outcome {
+    let begun = Instant::now();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(6))).unwrap();
+    socket.send_to(&ask(&format!("stale{number}.test"), 1).packet(), server).unwrap();
+    let mut reply = [0; 512];
+    let length = socket.recv(&mut reply).ok();
+    let took = begun.elapsed();
+    Outcome::new(took, length.map(|length| &reply[..length]))
+}
+
+/// The time that each name takes once its entry has expired and the upstream is silent.
+fn measure(server: SocketAddr, silent: &AtomicBool) -> Vec<Outcome> {
+    (0..NAMES).for_each(|number| assert!(timed(server, number).is_answer()));
+    thread::sleep(Duration::from_millis(1300));
+    silent.store(true, Ordering::Relaxed);
+    (0..NAMES).map(|number| timed(server, number)).collect()
+}
+
+/// CoreDNS gets `serve_stale`, without which it has no stale entries; ndots needs no option.
+#[test]
+fn stale_entries_come_no_later_than_those_of_coredns() {
+    let _turn = turn::alone();
+    let ((theirs, theirs_silent), (ours, ours_silent)) = (upstream(), upstream());
+    let coredns = CoreDns::start(|port| {
+        format!(
+            ".:{port} {{\n bind 127.0.0.1\n forward . {theirs}\n cache 1 {{\n serve_stale 1h verify\n }}\n}}\n"
+        )
+    });
+    let text = format!(".:0 {{\n bind 127.0.0.1\n forward . {ours}\n cache 1\n}}\n");
+    let ndots = Ndots::corefile(&text, &["dns"], &[]);
+    let (theirs, ours) = thread::scope(|scope| {
+        let theirs = scope.spawn(|| measure(coredns.address, &theirs_silent));
+        let ours = measure(ndots.address, &ours_silent);
+        (theirs.join().unwrap(), ours)
+    });
+    for (number, (theirs, ours)) in theirs.iter().zip(&ours).enumerate() {
+        let [their_time, our_time] = [theirs, ours].map(|outcome| outcome.took.as_millis());
+        println!("stale name {number}: CoreDNS {their_time} ms, ndots {our_time} ms");
+        assert!(ours.is_answer(), "name {number} has no stale entry");
+        assert!(ours.took < theirs.took + MARGIN + LOAD, "name {number} is late");
+    }
+}

@@ -1,0 +1,42 @@
+//! CoreDNS on loopback, to compare with.
+
+use std::{
+    net::{SocketAddr, TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use super::{
+    lab::{self, until},
+    requirements::require_lab_program,
+};
+
+/// A running CoreDNS. The process is killed when this is dropped.
+pub(crate) struct CoreDns {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    _directory: tempfile::TempDir,
+}
+
+impl CoreDns {
+    /// Serves the Corefile that is made for a free port of 127.0.0.1, and waits until it listens.
+    pub(crate) fn start(corefile: impl FnOnce(u16) -> String) -> Self {
+        require_lab_program("coredns");
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("Corefile");
+        std::fs::write(&file, corefile(address.port())).unwrap();
+        let mut command = Command::new(lab::program("coredns"));
+        command.arg("-conf").arg(file).stdout(Stdio::null());
+        let coredns = Self { child: command.spawn().unwrap(), address, _directory: directory };
+        until("CoreDNS that listens", Duration::from_secs(30), || TcpStream::connect(address).ok());
+        coredns
+    }
+}
+
+impl Drop for CoreDns {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -199,6 +199,16 @@ pub const TLS_HANDSHAKE_TIME: Duration = Duration::from_secs(3);
 pub const TCP_MESSAGE_TIME: Duration = Duration::from_secs(3);
 /// How long a connection may be idle between queries, as in CoreDNS.
 pub const TCP_IDLE_TIME: Duration = Duration::from_secs(10);
+/// Octets of finished replies that a connection's client has not taken. The largest reply fits. An
+/// HTTP/2 client can ask for 100 replies at once and take none of them.
+pub const UNSENT_OCTETS_CONNECTION: usize = 256 << 10;
+/// The same for all connections of a client address.
+pub const UNSENT_OCTETS_CLIENT: usize = 1 << 20;
+/// The same for all clients together.
+pub const UNSENT_OCTETS: usize = 16 << 20;
+/// Octets that the kernel keeps for a connection until the client acknowledges them. Linux doubles
+/// this for its own data.
+pub const TCP_SEND_BUFFER: usize = 16 << 10;
 /// How long a client may take to read its replies, as in CoreDNS.
 pub const TCP_WRITE_TIME: Duration = Duration::from_secs(5);
 /// How long a connection is still read when the server stops, for queries that are on their way.

@@ -5,11 +5,13 @@
 
 mod framed;
 mod https;
+mod resettable;
 mod slots;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use rustls::ServerConfig;
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -31,6 +33,7 @@ use super::{
 };
 
 use framed::FramedConnection;
+use resettable::{ResetFlag, ResettableStream};
 use slots::Slot;
 pub(super) use slots::Slots;
 
@@ -85,10 +88,12 @@ impl Acceptor {
                 let Some(slot) = self.slots.take(peer.ip()) else { return };
                 self.dispatcher.update_server(&mut self.server, self.listen);
                 let _ = stream.set_nodelay(true);
+                let _ = SockRef::from(&stream).set_send_buffer_size(limits::TCP_SEND_BUFFER);
                 let local = stream.local_addr().unwrap_or(self.listen.address);
                 let (dispatcher, server) = (Arc::clone(&self.dispatcher), Arc::clone(&self.server));
-                let session =
-                    Session { dispatcher, server, listen: self.listen, peer, local, slot };
+                let (listen, reset) = (self.listen, ResetFlag::default());
+                let stream = ResettableStream::new(stream, reset.clone());
+                let session = Session { dispatcher, server, listen, peer, local, slot, reset };
                 let tls = self.identity.config();
                 self.connections.spawn(session.run(stream, tls, self.stop.clone()));
             }
@@ -117,6 +122,7 @@ struct Session {
     peer: SocketAddr,
     local: SocketAddr,
     slot: Slot,
+    reset: ResetFlag,
 }
 
 /// The version of HTTP that ALPN chose.
@@ -130,7 +136,7 @@ enum HttpVersion {
 impl Session {
     async fn run(
         self,
-        stream: TcpStream,
+        stream: ResettableStream,
         tls: Option<Arc<ServerConfig>>,
         stop: watch::Receiver<bool>,
     ) {

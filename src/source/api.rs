@@ -19,6 +19,7 @@ mod admission;
 mod backoff;
 mod error;
 mod follow;
+mod page;
 mod protocol;
 mod request;
 

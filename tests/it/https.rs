@@ -195,6 +195,48 @@ fn the_limit_of_concurrent_streams_is_announced() {
     );
 }
 
+/// The client opens its windows for nothing, so the server cannot send a single octet of the replies.
+#[test]
+fn a_client_that_takes_no_replies_gets_few_and_loses_its_connection() {
+    let (authority, replies) = (Authority::new(), 100);
+    let lines: String = (0..3000u32)
+        .map(|host| format!(" 10.0.{}.{} large.example\n", host / 250, host % 250))
+        .collect();
+    let text = format!(
+        "https://.:0 {{\n bind 127.0.0.1\n {}\n hosts none {{\n{lines} }}\n}}\n",
+        authority.directive()
+    );
+    let server = Ndots::corefile(&text, &["https"], &[]);
+    let ask =
+        || request(&Method::POST, "/dns-query", Some(MESSAGE), question(0, "large.example", A));
+    let begun = Instant::now();
+    let statuses = runtime().block_on(async {
+        let stream = connect(server.bound["https"], authority.client(&["h2"])).await;
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(0)
+            .handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        let (_connection, mut statuses) = (tokio::spawn(connection), Vec::new());
+        let mut bodies = Vec::new();
+        for _ in 0..replies {
+            let response = sender.clone().send_request(ask()).await.unwrap();
+            statuses.push(response.status().as_u16());
+            bodies.push(response.into_body());
+        }
+        for body in bodies {
+            body.collect().await.unwrap_err();
+        }
+        statuses
+    });
+    let taken = statuses.iter().filter(|status| **status == 200).count();
+    assert!((1..=6).contains(&taken), "{taken} replies of 48 kB wait");
+    assert_eq!(statuses.iter().filter(|status| **status == 503).count(), replies - taken);
+    assert!(begun.elapsed() < Duration::from_secs(15), "the connection ends after 5 s");
+    let other = https(server.bound["https"], authority.client(&["h2"]), ask());
+    assert_eq!(other.status(), 200);
+}
+
 /// Everything that the server sends until it closes the connection, and how long that takes.
 fn until_closed(mut stream: impl Read, begun: Instant) -> (String, Duration) {
     let (mut text, mut buffer) = (Vec::new(), [0; 4096]);

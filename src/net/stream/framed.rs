@@ -1,8 +1,9 @@
 //! Messages behind a length of two octets (RFC 1035 §4.2.2), over TCP or TLS.
 
-use std::{io, sync::Arc};
+use std::{io, pin::pin, sync::Arc};
 
 use bytes::{Buf, BytesMut};
+use futures_util::FutureExt;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::{OwnedSemaphorePermit, watch},
@@ -266,15 +267,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedConnection<S> {
         Appended::Nothing
     }
 
+    /// Writes replies. A client that does not take them in time, or that has too many of them
+    /// waiting on all its connections, is disconnected.
     async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let written = async {
+        let mut written = pin!(async {
             self.stream.write_all(bytes).await?;
             self.stream.flush().await
-        };
-        tokio::select! {
-            written = timeout(limits::TCP_WRITE_TIME, written) => written?,
-            () = self.session.slot.evicted() => Err(io::ErrorKind::ConnectionAborted.into()),
+        });
+        if let Some(written) = written.as_mut().now_or_never() {
+            return written;
         }
+        let Session { slot, reset, .. } = &self.session;
+        let result = match slot.count_unsent(bytes.len()) {
+            None => Err(io::ErrorKind::OutOfMemory.into()),
+            Some(_unsent) => tokio::select! {
+                written = timeout(limits::TCP_WRITE_TIME, written) => written?,
+                () = slot.evicted() => Err(io::ErrorKind::ConnectionAborted.into()),
+            },
+        };
+        if result.is_err() {
+            reset.set();
+        }
+        result
     }
 }
 

@@ -31,7 +31,11 @@ use crate::{
     wire::freshness,
 };
 
-use super::{HttpVersion, Session, slots::Activity, stopped};
+use super::{
+    HttpVersion, Session,
+    slots::{Activity, Unsent},
+    stopped,
+};
 
 static RESPONSES: CounterFamily<2> = Family::new(
     "dns_https_responses_total",
@@ -148,6 +152,7 @@ impl HttpConnection {
     ) {
         let (mut connection, mut load, mut stopping) =
             (pin!(connection), self.load.subscribe(), false);
+        let mut stalled = pin!(self.session.slot.stalled());
         loop {
             let Load { requests, since } = *load.borrow_and_update();
             self.session.slot.set_activity(Activity::of(requests));
@@ -156,6 +161,7 @@ impl HttpConnection {
                 _ = load.changed() => {}
                 () = sleep_until(since + limits::TCP_IDLE_TIME), if requests == 0 => break,
                 () = self.session.slot.evicted() => break,
+                () = &mut stalled => return self.session.reset.set(),
                 () = stopped(&mut stop), if !stopping => {
                     // New requests are refused; those that have arrived are answered.
                     stopping = true;
@@ -186,11 +192,28 @@ impl HttpConnection {
         let reply = dispatcher.answer(&server, *listen, packet, self.session.cx()).await;
         let reply = reply
             .ok_or(Refusal::new(StatusCode::BAD_REQUEST, "there is no reply to this message\n"))?;
+        let unsent = self.session.slot.count_unsent(reply.len()).ok_or(Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "read the replies to earlier queries first\n",
+        ))?;
         let age = HeaderValue::try_from(format!("max-age={}", freshness(&reply)));
-        let mut response = Response::new(Full::new(Bytes::from(reply)));
+        let body = Bytes::from_owner(UnsentReply { reply, _unsent: unsent });
+        let mut response = Response::new(Full::new(body));
         response.headers_mut().insert(CONTENT_TYPE, MESSAGE);
         response.headers_mut().extend(age.map(|age| (CACHE_CONTROL, age)));
         Ok(response)
+    }
+}
+
+/// The octets of a reply. HTTP drops them when they are sent, or when the stream ends.
+struct UnsentReply {
+    reply: Vec<u8>,
+    _unsent: Unsent,
+}
+
+impl AsRef<[u8]> for UnsentReply {
+    fn as_ref(&self) -> &[u8] {
+        &self.reply
     }
 }
 

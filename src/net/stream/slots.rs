@@ -1,14 +1,15 @@
 //! Slots for connections, and which connection is evicted when they are used up.
-#![expect(clippy::disallowed_methods, reason = "the clock is read here")]
 
 use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
 };
 
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
 
 use crate::limits;
 
@@ -23,6 +24,8 @@ pub(in crate::net) struct Slots {
 struct SlotTable {
     next: u64,
     taken: HashMap<u64, Holder>,
+    /// Octets of finished replies that clients have not taken, by client address.
+    unsent: HashMap<IpAddr, usize>,
 }
 
 /// The connection that holds a slot.
@@ -30,13 +33,33 @@ struct Holder {
     address: IpAddr,
     /// `None` while a query is being answered.
     idle_since: Option<Instant>,
+    /// Octets of finished replies that the client has not taken.
+    unsent: usize,
+    /// When `unsent` was last zero or became smaller.
+    progress: Instant,
     evict: Arc<Notify>,
+}
+
+impl Holder {
+    fn new(address: IpAddr, evict: Arc<Notify>) -> Self {
+        let now = Instant::now();
+        Self { address, idle_since: Some(now), unsent: 0, progress: now, evict }
+    }
+}
+
+/// Octets of a finished reply that its client has not taken yet. They count until this is dropped.
+pub(super) struct Unsent {
+    slots: Arc<Slots>,
+    id: u64,
+    address: IpAddr,
+    octets: usize,
 }
 
 /// A connection's slot, which is free again when this is dropped.
 pub(super) struct Slot {
     slots: Arc<Slots>,
     id: u64,
+    address: IpAddr,
     evict: Arc<Notify>,
 }
 
@@ -75,11 +98,8 @@ impl Slots {
         }
         let (id, evict) = (table.next, Arc::new(Notify::new()));
         table.next += 1;
-        table.taken.insert(
-            id,
-            Holder { address, idle_since: Some(Instant::now()), evict: Arc::clone(&evict) },
-        );
-        Some(Slot { slots: Arc::clone(self), id, evict })
+        table.taken.insert(id, Holder::new(address, Arc::clone(&evict)));
+        Some(Slot { slots: Arc::clone(self), id, address, evict })
     }
 }
 
@@ -101,6 +121,41 @@ impl Slot {
         }
     }
 
+    /// Counts octets of a reply that the client does not take at once. `None` if the connection, the
+    /// client address or all clients together have too many of them already.
+    pub(super) fn count_unsent(&self, octets: usize) -> Option<Unsent> {
+        let mut table = self.slots.lock();
+        let all: usize = table.unsent.values().sum();
+        let of_client = table.unsent.get(&self.address).copied().unwrap_or(0);
+        let holder = table.taken.get_mut(&self.id)?;
+        if holder.unsent + octets > limits::UNSENT_OCTETS_CONNECTION
+            || of_client + octets > limits::UNSENT_OCTETS_CLIENT
+            || all + octets > limits::UNSENT_OCTETS
+        {
+            return None;
+        }
+        if holder.unsent == 0 {
+            holder.progress = Instant::now();
+        }
+        holder.unsent += octets;
+        *table.unsent.entry(self.address).or_default() += octets;
+        let (slots, id, address) = (Arc::clone(&self.slots), self.id, self.address);
+        Some(Unsent { slots, id, address, octets })
+    }
+
+    /// Waits until the client has taken nothing of its replies for [`limits::TCP_WRITE_TIME`].
+    pub(super) async fn stalled(&self) {
+        loop {
+            sleep(limits::TCP_WRITE_TIME / 5).await;
+            if let Some(holder) = self.slots.lock().taken.get(&self.id)
+                && holder.unsent > 0
+                && holder.progress.elapsed() >= limits::TCP_WRITE_TIME
+            {
+                return;
+            }
+        }
+    }
+
     /// Waits until another connection takes the slot.
     pub(super) async fn evicted(&self) {
         self.evict.notified().await;
@@ -110,6 +165,22 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.slots.lock().taken.remove(&self.id);
+    }
+}
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        let mut table = self.slots.lock();
+        if let Some(holder) = table.taken.get_mut(&self.id) {
+            holder.unsent -= self.octets;
+            holder.progress = Instant::now();
+        }
+        if let Some(of_client) = table.unsent.get_mut(&self.address) {
+            *of_client -= self.octets;
+            if *of_client == 0 {
+                table.unsent.remove(&self.address);
+            }
+        }
     }
 }
 
@@ -158,5 +229,45 @@ mod tests {
         assert!(
             is_evicted(&own[0]).await && !is_evicted(&own[1]).await && !is_evicted(&others).await
         );
+    }
+
+    #[tokio::test]
+    async fn replies_that_are_not_taken_have_bounds() {
+        let slots = Arc::new(Slots::new(usize::MAX));
+        let fill = |slot: &Slot| -> Vec<Unsent> {
+            std::iter::from_fn(|| slot.count_unsent(limits::STREAM_OCTETS)).collect()
+        };
+        let octets = |unsent: &[Unsent]| unsent.iter().map(|unsent| unsent.octets).sum::<usize>();
+        let of_client: Vec<Slot> = (0..100).map(|_| slots.take(ONE).unwrap()).collect();
+        let first = fill(&of_client[0]);
+        assert!(octets(&first) <= limits::UNSENT_OCTETS_CONNECTION && first.len() > 2);
+        let rest: Vec<_> = of_client[1..].iter().flat_map(&fill).collect();
+        assert!(octets(&first) + octets(&rest) <= limits::UNSENT_OCTETS_CLIENT);
+        let other = slots.take(OTHER).unwrap();
+        assert_eq!(fill(&other).len(), first.len(), "another client has its own share");
+        drop((first, rest));
+        assert!(slots.lock().unsent.is_empty());
+        let many = |at: u32| slots.take(IpAddr::V4(std::net::Ipv4Addr::from_bits(at))).unwrap();
+        let clients: Vec<Slot> = (0..400).map(many).collect();
+        let all: Vec<_> = clients.iter().flat_map(fill).collect();
+        assert!(octets(&all) <= limits::UNSENT_OCTETS, "all clients together");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_stalled() {
+        let slots = Arc::new(Slots::new(usize::MAX));
+        let slot = slots.take(ONE).unwrap();
+        let waited = async |seconds| {
+            tokio::time::timeout(std::time::Duration::from_secs(seconds), slot.stalled())
+                .await
+                .is_ok()
+        };
+        assert!(!waited(60).await, "it has taken everything");
+        let _first = slot.count_unsent(1000).unwrap();
+        let second = slot.count_unsent(1000).unwrap();
+        assert!(!waited(4).await);
+        drop(second);
+        assert!(!waited(4).await, "it has taken one of two");
+        assert!(waited(10).await);
     }
 }

@@ -22,7 +22,8 @@ use super::{
     Cluster,
     access::NumberedClient,
     error::{Backoffs, WatchError},
-    protocol::{self, Event, Events, Page, PageMeta, Selection},
+    page::{Page, PageMeta},
+    protocol::{self, Event, Events, Selection},
 };
 
 static HEARD: GaugeFamily<2> = Family::new(

@@ -11,9 +11,10 @@ use std::net::IpAddr;
 
 pub(super) use node::{BridgePort, Health};
 
-/// Chains of programs that can take the place of kube-proxy.
-const REPLACEMENTS: [(&str, &str); 3] =
-    [("CILIUM_", "Cilium"), ("KUBE-ROUTER", "kube-router"), ("cali-", "Calico")];
+/// Chains of programs that can take the place of kube-proxy. Calico and the network policies of
+/// kube-router run beside it, so their chains do not count.
+const REPLACEMENTS: [(&str, &str); 2] =
+    [("CILIUM_", "Cilium"), ("KUBE-ROUTER-SERVICES", "kube-router")];
 
 /// What is known about a node.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -106,7 +106,7 @@ fn the_output_of_an_unknown_command_is_an_error() {
         rules
             .add("notes.txt", "remember the milk\n")
             .unwrap_err()
-            .starts_with("notes.txt: nothing of iptables-save")
+            .starts_with("notes.txt: the format is unknown")
     );
     // Rules without chains of Kubernetes are valid input, too.
     rules.add("a file", "*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n").unwrap();

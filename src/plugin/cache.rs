@@ -176,7 +176,9 @@ impl CachePlugin {
             Err(QueryError::Impatient) if cx.refresh => {}
             Err(QueryError::Impatient) => cx.refreshes.push(query.clone()),
             Err(QueryError::Upstream(upstream::UpstreamError::TooManyInFlight(_))) => {}
-            Err(QueryError::Upstream(reason)) if !reason.is_certain() => {}
+            // The next attempt may succeed. With a stale entry no client needs it at once.
+            Err(QueryError::Upstream(reason))
+                if !reason.is_certain() && self.cache.stale(query, cx.now).is_none() => {}
             Err(failure @ QueryError::Upstream(reason)) => {
                 let response = Response { ede: reason.ede(), ..Response::of(failure.rcode()) };
                 self.cache.insert_failure(query, response, cx.now);

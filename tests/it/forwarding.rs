@@ -1,6 +1,7 @@
 //! Forwarding to upstreams with faults: whatever CoreDNS resolves, ndots resolves, in no more time.
 
 mod check;
+mod resolvers;
 mod stale;
 
 use std::{
@@ -18,6 +19,7 @@ use crate::support::{
     turn,
 };
 use check::{CHECKS, Check, Outcome};
+use resolvers::{Resolvers, ask_all, questions};
 
 /// The time that ndots may take more than CoreDNS.
 const MARGIN: Duration = Duration::from_millis(100);
@@ -131,4 +133,61 @@ fn no_fault_of_an_upstream_costs_an_answer_that_coredns_gives() {
     println!("ndots passes {passed} of the {wanted} checks that CoreDNS resolves");
     assert_eq!(lost, BTreeSet::from_iter(KNOWN.iter().copied()), "the modes in which ndots loses");
     assert!(late.is_empty(), "later than CoreDNS:\n{}", late.join("\n"));
+}
+
+/// One block for each resolver, on an address of its own: 127.0.0.1, 127.0.0.2 and so on.
+fn corefile_of_resolvers(port: u16, resolvers: &Resolvers) -> String {
+    let addresses = resolvers.addresses.iter().zip(1..);
+    addresses.fold(String::new(), |mut text, ((_, resolver), last)| {
+        let _ = write!(
+            text,
+            ".:{port} {{\n bind 127.0.0.{last}\n forward . {resolver}\n cache 30\n}}\n"
+        );
+        text
+    })
+}
+
+/// `NDOTS_NAMES` sets the number of names, which is at most 65,000.
+#[test]
+fn every_record_of_real_resolvers_is_passed_on_in_its_spelling() {
+    let _turn = turn::alone();
+    let names = std::env::var("NDOTS_NAMES").map_or(500, |names| names.parse().unwrap());
+    let (resolvers, questions) = (Resolvers::start(names), questions(names));
+    let coredns = CoreDns::start(|port| corefile_of_resolvers(port, &resolvers));
+    let listens: Vec<_> =
+        (1..=resolvers.addresses.len()).map(|last| format!("dns://127.0.0.{last}:0")).collect();
+    let schemes: Vec<_> = listens.iter().map(String::as_str).collect();
+    let ndots = Ndots::corefile(&corefile_of_resolvers(0, &resolvers), &schemes, &[]);
+
+    let mut lost = Vec::new();
+    for ((name, _), (listen, last)) in resolvers.addresses.iter().zip(listens.iter().zip(1..)) {
+        let theirs = SocketAddr::from(([127, 0, 0, last], coredns.address.port()));
+        for dnssec in [false, true] {
+            let (theirs, ours) = thread::scope(|scope| {
+                let theirs = scope.spawn(|| ask_all(theirs, &questions, dnssec));
+                let ours = ask_all(ndots.bound[listen], &questions, dnssec);
+                (theirs.join().unwrap(), ours)
+            });
+            let answered = theirs.iter().filter(|outcome| outcome.is_answer()).count();
+            let before = lost.len();
+            for (question, (theirs, ours)) in questions.iter().zip(theirs.iter().zip(&ours)) {
+                if theirs.is_answer()
+                    && let Some(missing) = ours.lacks(theirs)
+                {
+                    let (asked, qtype) = (&question.name, question.qtype);
+                    lost.push(format!("{name}, DO {dnssec}, {asked} {qtype}: {missing}"));
+                }
+            }
+            println!(
+                "{name:14} DO {dnssec:5} CoreDNS answers {answered} of {names}, ndots lacks records in {}",
+                lost.len() - before
+            );
+        }
+    }
+    assert!(
+        lost.is_empty(),
+        "{} replies, such as\n{}",
+        lost.len(),
+        lost[..lost.len().min(20)].join("\n")
+    );
 }

@@ -86,7 +86,7 @@ fn over_udp(server: SocketAddr, packet: &[u8]) -> Option<Vec<u8>> {
     Some(reply)
 }
 
-fn over_tcp(server: SocketAddr, packet: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn over_tcp(server: SocketAddr, packet: &[u8]) -> Option<Vec<u8>> {
     let stream = TcpStream::connect(server).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut stream = Tcp(stream);
@@ -98,6 +98,10 @@ impl Outcome {
     /// A reply that cannot be read is none.
     pub(crate) fn new(took: Duration, reply: Option<&[u8]>) -> Self {
         Self { took, reply: reply.and_then(|reply| Message::from_vec(reply).ok()) }
+    }
+
+    pub(crate) fn is_truncated(&self) -> bool {
+        self.reply.as_ref().is_some_and(|reply| reply.metadata.truncation)
     }
 
     /// Whether a client can go on: with records, with the fact that there are none, or over TCP.

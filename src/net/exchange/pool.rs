@@ -4,11 +4,15 @@ use std::{
     collections::HashMap,
     io,
     net::{IpAddr, SocketAddr},
+    pin::pin,
     sync::{Arc, Mutex, Weak},
     time::Instant,
 };
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
 
 use crate::{
     limits,
@@ -112,8 +116,8 @@ async fn sweep(shared: Weak<Shared>) {
     }
 }
 
-/// Sends a query on a kept connection. If the upstream has closed it, or there is none, on a new
-/// one.
+/// Sends a query on a kept connection. If the upstream has closed it, or does not answer on it for
+/// [`limits::MAX_HEDGE_DELAY`], or there is none, the query is sent on a new one.
 pub(super) async fn ask(
     shared: &Arc<Shared>,
     group: &Group,
@@ -128,19 +132,38 @@ pub(super) async fn ask(
     let frame = stream::frame(query);
     let proto = if key.tls.is_some() { Proto::Tls } else { Proto::Tcp };
     let metrics = upstream.metrics(&shared.metrics);
-    if let Some(mut connection) = shared.connections.take(&key) {
-        metrics.count_reused_connections(proto, 1);
-        if let Ok(packet) = stream::converse(&mut *connection.stream, &frame, query).await {
-            keep(shared, group, key, connection);
-            return Ok(RawReply::Packet(packet));
+    let mut on_new = pin!(async {
+        metrics.count_new_connection(proto);
+        let stream = connect(shared, &key).await?;
+        converse(Connection { stream, opened: Instant::now() }, &frame, query).await
+    });
+    let answered = match shared.connections.take(&key) {
+        None => on_new.await,
+        Some(connection) => {
+            metrics.count_reused_connections(proto, 1);
+            let mut on_kept = pin!(converse(connection, &frame, query));
+            match timeout(limits::MAX_HEDGE_DELAY, on_kept.as_mut()).await {
+                Ok(Ok(answered)) => Ok(answered),
+                Ok(Err(_)) => on_new.await,
+                Err(_) => tokio::select! {
+                    Ok(answered) = on_kept => Ok(answered),
+                    answered = on_new.as_mut() => answered,
+                },
+            }
         }
-    }
-    metrics.count_new_connection(proto);
-    let stream = connect(shared, &key).await?;
-    let mut connection = Connection { stream, opened: Instant::now() };
-    let packet = stream::converse(&mut *connection.stream, &frame, query).await?;
-    keep(shared, group, key, connection);
+    };
+    let (packet, connection) = answered?;
+    keep(shared, group, key.clone(), connection);
     Ok(RawReply::Packet(packet))
+}
+
+async fn converse(
+    mut connection: Connection,
+    frame: &[u8],
+    query: &Query,
+) -> io::Result<(Vec<u8>, Connection)> {
+    let packet = stream::converse(&mut *connection.stream, frame, query).await?;
+    Ok((packet, connection))
 }
 
 async fn connect(shared: &Shared, key: &ConnectionKey) -> io::Result<Box<dyn Stream>> {

@@ -48,7 +48,7 @@ pub struct GroupSettings {
     /// How long a connection stays open at most, idle or not.
     pub max_age: Option<Duration>,
     /// How many idle connections to each upstream stay open. `None` means
-    /// [`limits::IDLE_CONNECTIONS`], which is also the maximum.
+    /// [`crate::limits::IDLE_CONNECTIONS`], which is also the maximum.
     pub max_idle: Option<usize>,
     /// The local address that queries are sent from.
     pub source: Option<IpAddr>,

@@ -214,7 +214,8 @@ fn addresses_of(host: &str, interfaces: &[if_addrs::Interface]) -> anyhow::Resul
     Ok(addresses)
 }
 
-fn indexed(interfaces: &[if_addrs::Interface]) -> Vec<plugin::Interface> {
+/// The interfaces that have an index, each once for every address.
+pub(super) fn indexed(interfaces: &[if_addrs::Interface]) -> Vec<plugin::Interface> {
     let indexed = |it: &if_addrs::Interface| {
         Some(plugin::Interface { name: it.name.clone(), index: it.index? })
     };

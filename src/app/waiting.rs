@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::{limits, plugin::Awaited};
 
-use super::resolve;
+use super::{compose, resolve};
 
 /// What a reload would use, once it exists.
 pub(super) struct Waiting {
@@ -76,9 +76,7 @@ fn content(awaited: &Awaited) -> Option<Vec<u8>> {
 fn is_interface(awaited: &Awaited) -> bool {
     let Awaited::Interface(zone) = awaited else { return false };
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    interfaces
-        .iter()
-        .any(|it| it.name == *zone || it.index.is_some_and(|index| index.to_string() == *zone))
+    compose::indexed(&interfaces).iter().any(|interface| interface.is(zone))
 }
 
 #[cfg(test)]

@@ -35,12 +35,12 @@ pub fn upstream_reply(data: &[u8], now: Instant) {
     if reply::matches(&packet, &asked) != Match::Yes {
         return;
     }
-    let Ok(incoming) = reply::read(&packet, &asked) else { return };
-    assert_kept_records_belong(&incoming.response, &asked);
+    let Ok(response) = reply::read(&packet, &asked) else { return };
+    assert_kept_records_belong(&response, &asked);
     let mut out = Vec::new();
-    incoming.response.encode(&asked, Room::stream(limits::UDP_OCTETS), &mut out);
+    response.encode(&asked, Room::stream(limits::UDP_OCTETS), &mut out);
     assert!(out.len() <= limits::STREAM_OCTETS, "{} octets", out.len());
-    assert_cache_has_only(&asked, incoming.response, now);
+    assert_cache_has_only(&asked, response, now);
 }
 
 fn question(name: usize, qtype: usize) -> Option<Question> {

@@ -356,7 +356,7 @@ impl Shared {
         started: Instant,
     ) -> UpstreamOutcome {
         match reply::read(packet, query) {
-            Ok(reply::Incoming { response, .. }) => {
+            Ok(response) => {
                 let took = started.elapsed();
                 to.metrics(&self.metrics).count_reply(response.rcode, took);
                 let is_truncated = response.truncated && transport == UpstreamTransport::Udp;

@@ -171,14 +171,14 @@ impl CachePlugin {
     /// The last valid reply if there is one, else the failure. A failure of upstreams is kept for a
     /// while.
     fn failed(&self, cx: &mut Cx, query: &Query, reply: Reply) -> Reply {
+        let stale = self.stale(cx, query);
         match &reply {
             // The exchange continues. The refresh joins it, so that its reply gets into the cache.
             Err(QueryError::Impatient) if cx.refresh => {}
             Err(QueryError::Impatient) => cx.refreshes.push(query.clone()),
             Err(QueryError::Upstream(upstream::UpstreamError::TooManyInFlight(_))) => {}
             // The next attempt may succeed. With a stale entry no client needs it at once.
-            Err(QueryError::Upstream(reason))
-                if !reason.is_certain() && self.cache.stale(query, cx.now).is_none() => {}
+            Err(QueryError::Upstream(reason)) if !reason.is_certain() && stale.is_none() => {}
             Err(failure @ QueryError::Upstream(reason)) => {
                 let response = Response { ede: reason.ede(), ..Response::of(failure.rcode()) };
                 self.cache.insert_failure(query, response, cx.now);
@@ -187,7 +187,7 @@ impl CachePlugin {
             Ok(response) => self.cache.insert_failure(query, response.clone(), cx.now),
         }
         self.count_entries(cx, ReplyKind::Denial);
-        self.stale(cx, query).map_or(reply, Ok)
+        stale.map_or(reply, Ok)
     }
 }
 

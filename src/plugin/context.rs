@@ -110,6 +110,11 @@ impl PluginContext<'_> {
         }
     }
 
+    /// Logs a problem that only shows now.
+    pub fn warn(&mut self, directive: &'static str, text: String) {
+        self.outputs.warnings.push(chain::LogLine::new(chain::Level::Warning, directive, text));
+    }
+
     /// The addresses of a host that the directive needs.
     ///
     /// # Errors
@@ -141,7 +146,7 @@ impl PluginContext<'_> {
                 "{ip} is not used: a link-local address needs its interface, such as {ip}%eth0"
             ),
         };
-        self.outputs.warnings.push(chain::LogLine::new(chain::Level::Warning, directive, text));
+        self.warn(directive, text);
         self.outputs.awaited.extend(zone.map(Awaited::Interface));
         None
     }

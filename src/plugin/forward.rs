@@ -20,7 +20,7 @@ use super::{
     ScopedAddress, UpstreamTls, ZoneArguments, names,
 };
 
-use addresses::{check_source, warn};
+use addresses::check_source;
 use options::OPTIONS;
 use targets::ForwardTarget;
 
@@ -150,7 +150,7 @@ impl ForwardSettings {
                 "no upstream of `forward {}` can be used: names that would be forwarded get SERVFAIL, all others are served",
                 self.from
             );
-            warn(context, text);
+            context.warn(DIRECTIVE.name, text);
         }
         Ok(targets)
     }

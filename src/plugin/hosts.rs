@@ -10,7 +10,7 @@ use std::{
 use smallvec::smallvec;
 
 use crate::{
-    chain::{Cx, Flow, Level, LogLine, Plugin},
+    chain::{Cx, Flow, Plugin},
     corefile::Arguments,
     metrics::{Family, Gauge, GaugeFamily, Metrics},
     wire::{Class, Name, Owner, Query, Rcode, Rdatas, RecordSet, Response, Type},
@@ -119,7 +119,7 @@ impl PluginSettings for HostsSettings {
         let missing = context.file(&self.file).err();
         if let Some(reason) = missing {
             let text = self.without_file(&reason);
-            context.outputs.warnings.push(LogLine::new(Level::Warning, DIRECTIVE.name, text));
+            context.warn(DIRECTIVE.name, text);
         }
         let text = context.file(&self.file).unwrap_or_default();
         let zones = if self.zones.is_empty() { context.zones.to_vec() } else { self.zones.clone() };

@@ -22,6 +22,13 @@ pub struct Interface {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownInterface(pub Option<String>);
 
+impl Interface {
+    /// Whether this is the interface of a zone, which is a name or an index.
+    pub fn is(&self, zone: &str) -> bool {
+        self.name == zone || zone.parse() == Ok(self.index)
+    }
+}
+
 impl ScopedAddress {
     /// Reads `IP` or `IP%ZONE`, with or without `:PORT`. An IPv6 address with a port is in brackets.
     /// As in CoreDNS, the port may be empty.
@@ -54,8 +61,7 @@ impl ScopedAddress {
             return Ok(self.address);
         }
         let zone = self.zone.as_deref().ok_or(UnknownInterface(None))?;
-        let number = zone.parse::<u32>().ok();
-        let found = interfaces.iter().find(|it| it.name == zone || Some(it.index) == number);
+        let found = interfaces.iter().find(|it| it.is(zone));
         let Interface { index, .. } =
             found.ok_or_else(|| UnknownInterface(Some(zone.to_owned())))?;
         Ok(SocketAddrV6::new(*v6.ip(), v6.port(), 0, *index).into())

@@ -27,7 +27,7 @@ pub struct Health {
     edns: Mutex<EdnsSupport>,
 }
 
-/// What is known about the upstream's support of OPT records.
+/// Whether the upstream supports OPT records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EdnsSupport {
     /// With the number of queries in a row to which the upstream replied only without OPT.

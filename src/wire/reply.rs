@@ -23,7 +23,7 @@ pub enum Match {
     /// Only the case of the question's letters differs: the upstream does not keep it, or an
     /// attacker guessed.
     WrongCase,
-    /// The id and the opcode are right, and an RCODE reports a failure, but there is no question.
+    /// The id and the opcode match, there is no question, and the RCODE reports a failure.
     /// Some servers leave it out of errors.
     Failure,
     No,
@@ -48,15 +48,6 @@ pub fn matches(packet: &[u8], asked: &Query) -> Match {
     }
 }
 
-/// A reply of an upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Incoming {
-    /// With [`Response::truncated`] as the upstream set TC.
-    pub response: Response,
-    /// The reply has an OPT record.
-    pub edns: bool,
-}
-
 /// Why a reply to the right question cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyError {
@@ -76,14 +67,14 @@ pub enum ReplyError {
 /// # Errors
 /// The reply is malformed, or its aliases form a loop. A truncated reply may end within a record;
 /// it is then a reply without records.
-pub fn read(packet: &[u8], asked: &Query) -> Result<Incoming, ReplyError> {
+pub fn read(packet: &[u8], asked: &Query) -> Result<Response, ReplyError> {
     let header = packet.first_chunk::<HEADER>().ok_or(ReplyError::Malformed)?;
     let [_, flags, questions, ..]: [u16; 6] = words(header);
     let bare = || {
         let mut response = Response::of(Rcode(flags & 15));
         response.recursion_available = flags & RA != 0;
         response.truncated = flags & TC != 0;
-        Incoming { response, edns: false }
+        response
     };
     if questions == 0 {
         return Ok(bare());
@@ -108,7 +99,7 @@ fn with_question_as_asked<'p>(packet: &'p [u8], asked: &Query) -> Cow<'p, [u8]> 
     }
 }
 
-fn read_records(packet: &[u8], asked: &Query) -> Result<Incoming, ReplyError> {
+fn read_records(packet: &[u8], asked: &Query) -> Result<Response, ReplyError> {
     let (header, body) = packet.split_first_chunk::<HEADER>().ok_or(ReplyError::Malformed)?;
     let [_, flags, _, answers, authorities, additionals]: [u16; 6] = words(header);
     let (_, rest) = Question::parse(body).ok_or(ReplyError::Malformed)?;
@@ -135,7 +126,7 @@ fn read_records(packet: &[u8], asked: &Query) -> Result<Incoming, ReplyError> {
         of_class(authority, class).iter().filter(|record| record.is_authority_over(&end, asked)),
         asked,
     );
-    Ok(Incoming { response, edns: opt.is_some() })
+    Ok(response)
 }
 
 /// The first extended error among the options of an OPT record (RFC 8914 §2). A text that is too

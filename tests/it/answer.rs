@@ -291,7 +291,7 @@ impl<'t> Scenario<'t> {
             }
         }
         let packet = message.to_vec().unwrap();
-        reply::read(&packet, query).map(|incoming| incoming.response).map_err(|_| silence)
+        reply::read(&packet, query).map_err(|_| silence)
     }
 }
 

@@ -126,7 +126,7 @@ fn each_way_to_replace_the_image_changes_nothing_else_and_can_be_undone() {
         assert_eq!(cluster.lab.get(DEPLOYMENT)["spec"], before, "{way}");
     }
 
-    // Nothing is created where there is no Deployment.
+    // Without a Deployment the command must fail and create none.
     let text = std::fs::read_to_string(file).unwrap();
     let other = text.replace("name: coredns\n  namespace", "name: another\n  namespace");
     let said = cluster.lab.try_kubectl(&format!("{apply} -f -"), &other).unwrap_err();

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::support::{
-    Ndots,
+    DNSMASQ, Ndots,
     requirements::{require_programs, require_root},
 };
 
@@ -44,15 +44,11 @@ impl Namespace {
     /// Starts dnsmasq, which knows only two names.
     fn start_upstream(&mut self) {
         let mut dnsmasq = self.command("dnsmasq");
-        dnsmasq.args([
-            "--keep-in-foreground",
-            "--conf-file=/dev/null",
-            "--no-resolv",
-            "--no-hosts",
-            "--user=root",
-            "--pid-file",
+        dnsmasq.args(DNSMASQ).args([
+            "--bind-interfaces",
+            "--listen-address=127.0.0.53",
+            "--local=//",
         ]);
-        dnsmasq.args(["--bind-interfaces", "--listen-address=127.0.0.53", "--local=//"]);
         dnsmasq.args([
             "--address=/my.database.example.com/192.0.2.77",
             "--address=/www.example.org/192.0.2.80",

@@ -21,6 +21,16 @@ use std::{
     time::Duration,
 };
 
+/// Arguments with which dnsmasq stays in the foreground and reads no file of this machine.
+pub(crate) const DNSMASQ: [&str; 6] = [
+    "--keep-in-foreground",
+    "--conf-file=/dev/null",
+    "--no-resolv",
+    "--no-hosts",
+    "--user=root",
+    "--pid-file",
+];
+
 /// A running ndots. The process is killed when this is dropped.
 pub(crate) struct Ndots {
     pub(crate) child: Child,

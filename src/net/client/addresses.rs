@@ -47,8 +47,7 @@ async fn lookup_type(
 ) -> Result<Vec<IpAddr>, LookupError> {
     let qtype = question.qtype;
     let asked = super::query(nameserver, question, policy).await?;
-    let response =
-        reply::read(&asked.message, &asked.query).map_err(|_| LookupError::Malformed)?.response;
+    let response = reply::read(&asked.message, &asked.query).map_err(|_| LookupError::Malformed)?;
     if response.rcode != Rcode::NOERROR {
         return Err(LookupError::Rcode(response.rcode));
     }

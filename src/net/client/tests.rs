@@ -66,7 +66,7 @@ async fn answer(
 ) -> Result<(Vec<u8>, Transport), String> {
     let question = Question::new("www.example.".parse().unwrap(), Type::A);
     let reply = query(nameserver, question, policy).await.map_err(|error| error.to_string())?;
-    let response = wire::reply::read(&reply.message, &reply.query).unwrap().response;
+    let response = wire::reply::read(&reply.message, &reply.query).unwrap();
     let address = response.answer.first().unwrap().rdatas.iter().next().unwrap().to_vec();
     Ok((address, reply.transport))
 }

@@ -9,6 +9,7 @@ use std::{
     time::Instant,
 };
 
+use futures_util::future::{Either, select};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::timeout,
@@ -132,7 +133,7 @@ pub(super) async fn ask(
     let frame = stream::frame(query);
     let proto = if key.tls.is_some() { Proto::Tls } else { Proto::Tcp };
     let metrics = upstream.metrics(&shared.metrics);
-    let mut on_new = pin!(async {
+    let on_new = pin!(async {
         metrics.count_new_connection(proto);
         let stream = connect(shared, &key).await?;
         converse(Connection { stream, opened: Instant::now() }, &frame, query).await
@@ -145,9 +146,13 @@ pub(super) async fn ask(
             match timeout(limits::MAX_HEDGE_DELAY, on_kept.as_mut()).await {
                 Ok(Ok(answered)) => Ok(answered),
                 Ok(Err(_)) => on_new.await,
-                Err(_) => tokio::select! {
-                    Ok(answered) = on_kept => Ok(answered),
-                    answered = on_new.as_mut() => answered,
+                // An upstream may be slow and take no other connection, so each may fail alone.
+                Err(_) => match select(on_kept, on_new).await {
+                    Either::Left((Ok(answered), _)) | Either::Right((Ok(answered), _)) => {
+                        Ok(answered)
+                    }
+                    Either::Left((Err(_), on_new)) => on_new.await,
+                    Either::Right((Err(_), on_kept)) => on_kept.await,
                 },
             }
         }

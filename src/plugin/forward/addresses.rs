@@ -8,7 +8,6 @@ use std::{
 };
 
 use crate::{
-    chain::{Level, LogLine},
     plugin::{Awaited, Host, PluginContext, ScopedAddress},
     upstream::{Target, TlsClientSettings},
 };
@@ -57,7 +56,7 @@ impl ForwardTarget {
                     "failed to resolve \"{name}\": {reason}; this upstream is left out until the name is resolved, \
                      which is tried again"
                 );
-                warn(context, text);
+                context.warn(DIRECTIVE.name, text);
                 context.outputs.awaited.push(Awaited::Host(host));
                 Vec::new()
             }
@@ -86,7 +85,7 @@ fn name_servers(path: &str, context: &mut PluginContext<'_>) -> Vec<SocketAddr> 
         Err(reason) => {
             let text =
                 format!("{path} cannot be read: {reason}; it is used as soon as it can be read");
-            warn(context, text);
+            context.warn(DIRECTIVE.name, text);
             context.outputs.awaited.push(Awaited::File(path.to_owned()));
             return Vec::new();
         }
@@ -95,8 +94,8 @@ fn name_servers(path: &str, context: &mut PluginContext<'_>) -> Vec<SocketAddr> 
     let mut addresses = Vec::new();
     for word in words {
         let Some(read) = ScopedAddress::parse(&word, DNS) else {
-            warn(
-                context,
+            context.warn(
+                DIRECTIVE.name,
                 format!("`nameserver {word}` in {path} is left out: it is not an IP address"),
             );
             continue;
@@ -124,7 +123,7 @@ fn warn_of_loopback(address: SocketAddr, path: &str, context: &mut PluginContext
              forwards back to this server; forward to its upstreams, such as those in /run/systemd/resolve/resolv.conf",
             address.ip()
         );
-        warn(context, text);
+        context.warn(DIRECTIVE.name, text);
     }
 }
 
@@ -134,8 +133,4 @@ pub(super) fn check_source(source: &ScopedAddress, context: &mut PluginContext<'
         context.resolve(DIRECTIVE.name, source);
     }
     source.address.ip()
-}
-
-pub(super) fn warn(context: &mut PluginContext<'_>, text: String) {
-    context.outputs.warnings.push(LogLine::new(Level::Warning, DIRECTIVE.name, text));
 }

@@ -31,7 +31,7 @@ impl Reply {
 }
 
 fn summary(packet: &[u8], asked: &Query) -> Vec<String> {
-    let response = read(packet, asked).unwrap().response;
+    let response = read(packet, asked).unwrap();
     let owner = |owner: &Owner| match owner {
         Owner::Name(wire) => crate::wire::Name::from_wire(wire).unwrap().to_string(),
         Owner::Question | Owner::QuestionFrom(_) => "@".to_owned(),
@@ -101,7 +101,7 @@ fn foreign_authority_and_huge_ttls_are_dropped() {
         .record(b"\xc0\x0e", Type::SOA, 1 << 31, soa)
         .record(b"\x03com\x00", Type::SOA, 9, soa);
     assert_eq!(summary(&packet.0, &asked), ["example. 0 SOA x1"]);
-    assert_eq!(read(&packet.0, &asked).unwrap().response.rcode, Rcode::NXDOMAIN);
+    assert_eq!(read(&packet.0, &asked).unwrap().rcode, Rcode::NXDOMAIN);
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn an_extended_error_is_read() {
     let asked = asked("a.example", Type::A);
     let check = |options: &[u8], expected: Option<(u16, &[u8])>| {
         let packet = Reply::to(&asked, 2, [0, 0, 1]).record(b"\0", Type::OPT, 0, options).0;
-        let ede = read(&packet, &asked).unwrap().response.ede;
+        let ede = read(&packet, &asked).unwrap().ede;
         let found = ede.as_ref().map(|ede| (ede.code, &ede.text[..]));
         assert_eq!(found, expected, "{options:?}");
     };
@@ -213,7 +213,7 @@ fn names_behind_the_question_have_the_spelling_of_the_client() {
     sent.question.caps = Caps::random(&sent.question.name, [u64::MAX; 4]);
     let packet =
         Reply::to(&sent, 0, [1, 0, 0]).record(b"\xc0\x0c", Type::CNAME, 5, b"\x02Lb\xc0\x0e").0;
-    let response = read(&packet, &client).unwrap().response;
+    let response = read(&packet, &client).unwrap();
     assert_eq!(response.answer[0].rdatas, Rdatas::one(b"\x02Lb\x07example\x00"));
 }
 
@@ -222,6 +222,6 @@ fn a_truncated_reply_may_end_within_a_record() {
     let asked = asked("a.example", Type::A);
     let cut = Reply::to(&asked, TC, [2, 0, 0]).record(b"\xc0\x0c", Type::A, 5, &[192, 0, 2, 1]);
     let cut = [&cut.0[..], b"\xc0\x0c\x00\x01"].concat();
-    let response = read(&cut, &asked).unwrap().response;
+    let response = read(&cut, &asked).unwrap();
     assert!(response.truncated && response.answer.is_empty());
 }

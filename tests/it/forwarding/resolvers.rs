@@ -11,6 +11,7 @@ use std::{
 };
 
 use crate::support::{
+    DNSMASQ,
     coredns::CoreDns,
     lab::{Process, until},
     packet::ask,
@@ -302,22 +303,16 @@ policy.add(policy.all(policy.STUB({{'127.0.0.1@{knot}'}})))
 }
 
 fn dnsmasq(here: &Path, port: u16, knot: u16) -> Process {
-    let arguments = [
-        "--keep-in-foreground",
-        "--conf-file=/dev/null",
-        "--no-resolv",
-        "--no-hosts",
-        "--user=root",
-        "--pid-file",
+    let own = [
         "--listen-address=127.0.0.1",
         "--bind-interfaces",
-        // From its cache it gives the spelling of whoever asked first, and no SOA record.
+        // Replies from its cache differ between the two servers that ask, in spelling and SOA records.
         "--cache-size=0",
         "--log-facility=-",
         &format!("--port={port}"),
         &format!("--server=/world.test/127.0.0.1#{knot}"),
     ];
-    start(here, "dnsmasq", &arguments)
+    start(here, "dnsmasq", &[&DNSMASQ[..], &own].concat())
 }
 
 fn pdns_recursor(here: &Path, port: u16, knot: u16) -> Process {

@@ -58,7 +58,7 @@ pub(crate) use node::{Node, resolv_conf};
 pub(crate) use process::{Process, until};
 use serde_json::{Value, json};
 
-use super::{requirements::require_lab, turn::Turn};
+use super::{DNSMASQ, requirements::require_lab, turn::Turn};
 
 /// The longest time for a program to start on a busy machine.
 const START: Duration = Duration::from_secs(60);
@@ -373,15 +373,10 @@ impl Lab {
     pub(crate) fn world(&self, arguments: &[&str]) -> World {
         let netns = self.guest();
         let mut dnsmasq = netns.command("dnsmasq");
-        dnsmasq.args([
-            "--keep-in-foreground",
-            "--conf-file=/dev/null",
-            "--no-resolv",
-            "--no-hosts",
-            "--user=root",
-            "--pid-file",
-        ]);
-        dnsmasq.args(["--local=/#/", "--log-facility=-", "--log-queries"]).args(arguments);
+        dnsmasq
+            .args(DNSMASQ)
+            .args(["--local=/#/", "--log-facility=-", "--log-queries"])
+            .args(arguments);
         let dnsmasq = Process::start(
             "dnsmasq",
             dnsmasq,

@@ -156,3 +156,20 @@ async fn finish_waits_for_exchanges_but_not_for_probes() {
     exchanger.finish().await;
     assert!(started.elapsed() < limits::QUERY_TIME / 2);
 }
+
+/// Only the connection that was kept brings the reply, later than the query is sent on another one.
+#[tokio::test]
+async fn a_slow_reply_on_a_kept_connection_counts_when_new_connections_fail() {
+    let script = |asked: &ReceivedQuery| match asked.turn {
+        0 => vec![Action::Send(genuine(asked))],
+        1 => vec![Action::Pause(2 * limits::MAX_HEDGE_DELAY), Action::Send(genuine(asked))],
+        _ => vec![Action::Close],
+    };
+    let upstream = ScriptedUpstream::start(script).await;
+    let (exchanger, group) =
+        (exchanger(), group_of(&[upstream.address], |settings| settings.force_tcp = true));
+    for name in ["first.example.", "second.example."] {
+        let reply = exchanger.exchange(ask(&group, name)).await;
+        assert_eq!(address(&reply), Some(GENUINE), "{name}: {reply:?}");
+    }
+}

@@ -1,5 +1,5 @@
-//! The faults. The first twelve are those that the issue about forwarding listed; the others were
-//! reported in the threads that are named beside them.
+//! The faults. Those with [`NO_THREAD`] were found with ndots; the others were reported in the threads
+//! that are named beside them.
 
 use std::time::Duration;
 
@@ -13,28 +13,30 @@ use super::{
 };
 
 const BOTH: Sockets = Sockets::UdpAndTcp(Open);
-const NOBODY: &str = "";
+/// In place of a public thread.
+/// In place of a public thread.
+const NO_THREAD: &str = "";
 
 pub(crate) const MODES: &[Mode] = &[
-    mode("plain", NOBODY, BOTH, |asked| send(&asked.answer())),
-    mode("case-nxdomain", NOBODY, BOTH, |asked| case_sensitive(asked, NXDOMAIN)),
-    mode("case-nodata", NOBODY, BOTH, |asked| case_sensitive(asked, 0)),
-    mode("case-lost", NOBODY, Sockets::Udp, lower_case),
-    mode("case-lost-tcp-silent", NOBODY, BOTH, |asked| over_udp(asked, lower_case)),
-    mode("truncated-tcp-refused", NOBODY, Sockets::Udp, truncated),
-    mode("truncated-tcp-silent", NOBODY, BOTH, |asked| over_udp(asked, truncated)),
-    mode("edns-formerr", NOBODY, BOTH, |asked| without_edns(asked, send(&asked.code(FORMERR)))),
-    mode("edns-dropped", NOBODY, BOTH, |asked| without_edns(asked, Vec::new())),
-    mode("refused-without-question", NOBODY, BOTH, |asked| {
+    mode("plain", NO_THREAD, BOTH, |asked| send(&asked.answer())),
+    mode("case-nxdomain", NO_THREAD, BOTH, |asked| case_sensitive(asked, NXDOMAIN)),
+    mode("case-nodata", NO_THREAD, BOTH, |asked| case_sensitive(asked, 0)),
+    mode("case-lost", NO_THREAD, Sockets::Udp, lower_case),
+    mode("case-lost-tcp-silent", NO_THREAD, BOTH, |asked| over_udp(asked, lower_case)),
+    mode("truncated-tcp-refused", NO_THREAD, Sockets::Udp, truncated),
+    mode("truncated-tcp-silent", NO_THREAD, BOTH, |asked| over_udp(asked, truncated)),
+    mode("edns-formerr", NO_THREAD, BOTH, |asked| without_edns(asked, send(&asked.code(FORMERR)))),
+    mode("edns-dropped", NO_THREAD, BOTH, |asked| without_edns(asked, Vec::new())),
+    mode("refused-without-question", NO_THREAD, BOTH, |asked| {
         send(&if asked.qtype == A && !asked.name.is_empty() {
             asked.code(REFUSED).without_question()
         } else {
             asked.answer()
         })
     }),
-    mode("slow-1500-ms", NOBODY, BOTH, |asked| slow(asked, 1500)),
-    mode("slow-3000-ms", NOBODY, BOTH, |asked| slow(asked, 3000)),
-    mode("alias-in-the-same-domain", NOBODY, BOTH, alias),
+    mode("slow-1500-ms", NO_THREAD, BOTH, |asked| slow(asked, 1500)),
+    mode("slow-3000-ms", NO_THREAD, BOTH, |asked| slow(asked, 3000)),
+    mode("alias-in-the-same-domain", NO_THREAD, BOTH, alias),
     // An upstream behind UDP NAT that does not translate the way back.
     mode("other-port-over-udp", "https://github.com/moby/moby/issues/11998", BOTH, |asked| {
         let reply = asked.answer().packet();

@@ -235,7 +235,7 @@ mod tests {
     async fn replies_that_are_not_taken_have_bounds() {
         let slots = Arc::new(Slots::new(usize::MAX));
         let fill = |slot: &Slot| -> Vec<Unsent> {
-            std::iter::from_fn(|| slot.count_unsent(limits::STREAM_OCTETS)).collect()
+            std::iter::from_fn(|| slot.count_unsent(limits::STREAM_OCTETS)).take(1000).collect()
         };
         let octets = |unsent: &[Unsent]| unsent.iter().map(|unsent| unsent.octets).sum::<usize>();
         let of_client: Vec<Slot> = (0..100).map(|_| slots.take(ONE).unwrap()).collect();

@@ -35,6 +35,7 @@ use crate::{
 pub use access::{Access, ClusterConfig, Identity};
 pub use admission::Admission;
 use follow::Follower;
+pub(crate) use page::Page;
 
 use super::Notice;
 

@@ -24,6 +24,7 @@ mod explain_lab;
 mod flood;
 mod forwarding;
 mod helm;
+mod hostile;
 mod https;
 mod image;
 mod install;

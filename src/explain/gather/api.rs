@@ -19,7 +19,7 @@ use crate::{
     limits,
     model::{self, Change, Kind, Object},
     source::{
-        api::ClusterConfig,
+        api::{ClusterConfig, Page},
         kind::{
             ApiObject, CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, DEPLOYMENT, ENDPOINT_SLICE,
             INGRESS, INGRESS_CLASS, KindDescriptor, NAMESPACE, NODE, POD, SECRET, SERVICE, Version,
@@ -200,21 +200,23 @@ impl Reader {
             loop {
                 let path = kind.path(version, namespace);
                 let uri = format!("{path}?{}", page_query(labels, &after));
-                let mut page = match self.fetch(kind, "list", namespace, &uri).await? {
-                    Fetched::Found(page) => page,
+                let text = match self.fetch(kind, "list", namespace, &uri).await? {
+                    Fetched::Found(text) => text,
                     Fetched::NotFound => break,
                     Fetched::Unreadable => return Ok(()),
                 };
-                let items = page
-                    .get_mut("items")
-                    .and_then(Value::as_array_mut)
-                    .map(std::mem::take)
-                    .unwrap_or_default();
-                items.into_iter().for_each(|item| self.add(kind, version, item));
-                match page.pointer("/metadata/continue").and_then(Value::as_str) {
-                    Some(more) if !more.is_empty() => more.clone_into(&mut after),
-                    _ => return Ok(()),
+                let page = match Page::read(kind.name, text.as_bytes()) {
+                    Ok(page) => page,
+                    Err(error) => {
+                        self.unread.push(unread(kind, "list", namespace, error.to_string()));
+                        return Ok(());
+                    }
+                };
+                page.items.iter().for_each(|item| self.add(kind, version, item.get()));
+                if page.metadata.after.is_empty() {
+                    return Ok(());
                 }
+                after = page.metadata.after;
             }
         }
         Ok(())
@@ -230,7 +232,7 @@ impl Reader {
             let uri = format!("{}/{name}", kind.path(version, namespace));
             match self.fetch(kind, "get", namespace, &uri).await? {
                 Fetched::Found(object) => {
-                    self.add(kind, version, object);
+                    self.add(kind, version, &object);
                     break;
                 }
                 Fetched::NotFound => {}
@@ -251,10 +253,9 @@ impl Reader {
     ) -> anyhow::Result<Fetched> {
         let request = HttpRequest::get(uri).body(Vec::new())?;
         let reply =
-            tokio::time::timeout(limits::API_PAGE_TIME, self.client.request::<Value>(request))
-                .await;
+            tokio::time::timeout(limits::API_PAGE_TIME, self.client.request_text(request)).await;
         let (why, forbidden) = match reply {
-            Ok(Ok(value)) => return Ok(Fetched::Found(value)),
+            Ok(Ok(text)) => return Ok(Fetched::Found(text)),
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
                 return Ok(Fetched::NotFound);
             }
@@ -268,18 +269,12 @@ impl Reader {
                 limits::API_PAGE_TIME.as_secs()
             ),
         };
-        self.unread.push(Unread {
-            resource: kind.resource(),
-            verb,
-            namespace: namespace.to_owned(),
-            why,
-            forbidden,
-        });
+        self.unread.push(Unread { forbidden, ..unread(kind, verb, namespace, why) });
         Ok(Fetched::Unreadable)
     }
 
-    fn add(&mut self, kind: &'static KindDescriptor, version: &Version, value: Value) {
-        let Value::Object(fields) = value else { return };
+    fn add(&mut self, kind: &'static KindDescriptor, version: &Version, json: &str) {
+        let Ok(Value::Object(fields)) = serde_json::from_str(json) else { return };
         let object = ApiObject::new(kind, version, fields);
         if let Ok(decoded) = object.decode()
             && let Ok(Some(fact)) = decoded.fact
@@ -319,10 +314,17 @@ impl Reader {
 
 /// The result of a request.
 enum Fetched {
-    Found(Value),
+    /// The JSON text of the reply.
+    Found(String),
     NotFound,
     /// It is among [`Reader::unread`].
     Unreadable,
+}
+
+/// Says that objects of this kind are not known. The account may read them.
+fn unread(kind: &KindDescriptor, verb: &'static str, namespace: &str, why: String) -> Unread {
+    let (resource, namespace) = (kind.resource(), namespace.to_owned());
+    Unread { resource, verb, namespace, why, forbidden: false }
 }
 
 fn page_query(labels: &str, after: &str) -> String {

@@ -10,7 +10,7 @@ use super::{backoff::Backoff, protocol::Status};
 
 /// Why a list or a watch ended.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum WatchError {
+pub(crate) enum WatchError {
     /// The receiver of the changes is gone.
     #[error("the receiver of the changes is gone")]
     Closed,

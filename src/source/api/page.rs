@@ -11,20 +11,20 @@ use super::{error::WatchError, protocol::Status};
 
 /// A page of a list. Its objects are decoded one by one.
 #[derive(Deserialize)]
-pub(super) struct Page<'p> {
+pub(crate) struct Page<'p> {
     #[serde(borrow)]
     kind: Cow<'p, str>,
     #[serde(default)]
-    pub(super) metadata: PageMeta,
+    pub(crate) metadata: PageMeta,
     /// Required, but some servers write `null` for an empty list.
     #[serde(borrow, deserialize_with = "or_default")]
-    pub(super) items: Vec<&'p RawValue>,
+    pub(crate) items: Vec<&'p RawValue>,
 }
 
 impl<'p> Page<'p> {
     /// Reads a page of a list of `kind`, such as `Service`. Other JSON is an error: if it counted as
     /// an empty list, all names of the kind would disappear.
-    pub(super) fn read(kind: &str, json: &'p [u8]) -> Result<Self, WatchError> {
+    pub(crate) fn read(kind: &str, json: &'p [u8]) -> Result<Self, WatchError> {
         let expected = format!("{kind}List");
         match serde_json::from_slice::<Self>(json) {
             Ok(page) if page.kind == expected => Ok(page),
@@ -61,12 +61,12 @@ fn not_a_page(expected: &str, json: &[u8], error: Option<serde_json::Error>) -> 
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct PageMeta {
+pub(crate) struct PageMeta {
     #[serde(rename = "resourceVersion", deserialize_with = "or_default")]
-    pub(super) resource_version: String,
+    pub(crate) resource_version: String,
     /// Where the next page begins; empty on the last one.
     #[serde(rename = "continue", deserialize_with = "or_default")]
-    pub(super) after: String,
+    pub(crate) after: String,
 }
 
 #[cfg(test)]

@@ -1,0 +1,3 @@
+//! Hostile clients, tenants, upstreams and files. What each of them can do to others has a bound.
+
+mod api;

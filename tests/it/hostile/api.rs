@@ -12,9 +12,7 @@ use std::{
 use serde_json::json;
 
 /// Serves HTTP at a free port: the body of each path, with the HTTP status 200. `None` is 404.
-pub(super) fn serve(
-    body: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
-) -> SocketAddr {
+pub(super) fn serve(body: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let body = Arc::new(body);

@@ -100,8 +100,9 @@ pub fn encode_fits(data: &[u8]) {
     let options = bytes.octet();
     response.ede = (options & 4 != 0).then_some(Ede::NOT_READY);
     let cookie = (options & 1 != 0).then_some([options; 24]);
-    let room =
-        Room { limit, cookie, keepalive: (options & 2 != 0).then_some(100), ..Room::stream(1232) };
+    let keepalive = (options & 2 != 0).then_some(100);
+    let padding = (options & 8 != 0).then_some(limits::REPLY_PADDING);
+    let room = Room { limit, cookie, keepalive, padding, ..Room::stream(1232) };
     let mut out = Vec::new();
     let truncated = response.encode(&query, room, &mut out) == Completeness::Truncated;
     assert!(out.len() <= limit, "{} octets of {limit}", out.len());

@@ -13,6 +13,9 @@ pub const UDP_OCTETS_PLAIN: u16 = 512;
 /// Octets of a UDP message with EDNS. A message of this size needs no fragments on any usual path
 /// (DNS Flag Day 2020).
 pub const UDP_OCTETS: u16 = 1232;
+/// Encrypted replies and queries are padded to multiples of these octets (RFC 8467 §4.1).
+pub const REPLY_PADDING: u16 = 468;
+pub const QUERY_PADDING: u16 = 128;
 /// Octets of a message over a stream, whose length prefix has 16 bits (RFC 1035 §4.2.2).
 pub const STREAM_OCTETS: usize = 65_535;
 

@@ -14,8 +14,8 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 use crate::{
     chain::{Cx, Plugin, Reply, Router, Run, Sent, Step},
     limits,
-    transport::{Framing, Transport},
-    wire::{Query, Question, Rcode, RequestError, Response, Room, refusal},
+    transport::{Encryption, Framing, Transport},
+    wire::{Edns, Query, Question, Rcode, RequestError, Response, Room, empty_reply, refusal},
 };
 
 pub use crate::{chain::Exchange, plugin::BuildContext, transport::Scheme};
@@ -91,6 +91,9 @@ impl Server {
                 refusal(packet, rcode, out);
                 return Outcome::Reply;
             }
+            Err(RequestError::NoQuestion(edns)) => {
+                return self.answer_without_question(packet, edns, cx, out);
+            }
             Err(RequestError::Refuse(query, rcode)) => {
                 return self.refuse(&query, rcode, packet.len(), cx, out);
             }
@@ -104,6 +107,22 @@ impl Server {
             }
             None => self.refuse(&query, Rcode::REFUSED, packet.len(), cx, out),
         }
+    }
+
+    /// The reply to a request for a cookie; FORMERR if the server has no cookies.
+    fn answer_without_question(
+        &self,
+        packet: &[u8],
+        edns: Edns,
+        cx: &Cx,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        if self.cookies.is_some() {
+            empty_reply(packet, edns, self.room(Some(edns), limits::UDP_OCTETS, cx), out);
+        } else {
+            refusal(packet, Rcode::FORMERR, out);
+        }
+        Outcome::Reply
     }
 
     /// Continues with the result of an exchange.
@@ -145,7 +164,7 @@ impl Server {
             Step::Drop => Outcome::Silence,
             Step::Transfer(zone) => {
                 let query = pending.run.query();
-                let room = self.room(query, self.blocks()[pending.at.block].udp_octets, cx);
+                let room = self.room(query.edns, self.blocks()[pending.at.block].udp_octets, cx);
                 Outcome::Transfer(Box::new(Outgoing::new(query.clone(), pending.at, room, zone)))
             }
         }
@@ -205,7 +224,7 @@ impl Server {
         out: &mut Vec<u8>,
     ) -> Sent {
         let start = out.len();
-        response.encode(query, self.room(query, udp_octets, cx), out);
+        response.encode(query, self.room(query.edns, udp_octets, cx), out);
         let word = |at: usize| u16::from_be_bytes([out[start + at], out[start + at + 1]]);
         Sent {
             rcode: response.rcode,
@@ -217,13 +236,13 @@ impl Server {
         }
     }
 
-    fn room(&self, query: &Query, udp_octets: u16, cx: &Cx) -> Room {
+    fn room(&self, edns: Option<Edns>, udp_octets: u16, cx: &Cx) -> Room {
         let framing = cx.transport.framing();
         let room = match framing {
-            Framing::Datagram => Room::datagram(query.edns, udp_octets),
+            Framing::Datagram => Room::datagram(edns, udp_octets),
             Framing::Length | Framing::Request => Room::stream(udp_octets),
         };
-        let Some(edns) = query.edns else { return room };
+        let Some(edns) = edns else { return room };
         let cookie = self
             .cookies
             .zip(edns.cookie)
@@ -231,7 +250,8 @@ impl Server {
         // HTTP and QUIC have their own ways to keep a connection (RFC 9250 §5.5.2).
         let advertised = edns.keepalive && framing == Framing::Length;
         let keepalive = advertised.then_some((limits::TCP_IDLE_TIME.as_millis() / 100) as u16);
-        Room { cookie, keepalive, ..room }
+        let hidden = edns.padding && cx.transport.scheme().encryption() != Encryption::Never;
+        Room { cookie, keepalive, padding: hidden.then_some(limits::REPLY_PADDING), ..room }
     }
 }
 

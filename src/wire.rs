@@ -4,6 +4,7 @@
 //! [`reply::read`]; what they return cannot fail later.
 
 mod cookie;
+mod empty;
 mod encode;
 mod freshness;
 mod name;
@@ -16,6 +17,7 @@ mod room;
 mod types;
 
 pub use cookie::{ClientCookie, Cookie, CookieSecret};
+pub use empty::empty_reply;
 pub use encode::Completeness;
 pub use freshness::freshness;
 pub use name::{Name, NameError, Spelled};

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod check;
+mod designated;
 mod options;
 mod targets;
 
@@ -21,6 +22,7 @@ use super::{
 };
 
 use addresses::check_source;
+use designated::DesignatedResolvers;
 use options::OPTIONS;
 use targets::ForwardTarget;
 
@@ -67,6 +69,8 @@ struct ForwardSettings {
 
 struct Forward {
     settings: ForwardSettings,
+    /// A zone whose names are never forwarded.
+    designated: DesignatedResolvers,
     group: Arc<Group>,
     /// The `forward` lines below this one.
     later: Vec<ForwardSettings>,
@@ -85,7 +89,8 @@ impl PluginSettings for ForwardLines {
             let settings = GroupSettings { targets, source, ..line.settings.clone() };
             let group = context.group(settings);
             let later = self.0[at + 1..].to_vec();
-            plugins.push(Arc::new(Forward { settings: line.clone(), group, later }));
+            let designated = DesignatedResolvers::new(&line.from);
+            plugins.push(Arc::new(Forward { settings: line.clone(), designated, group, later }));
         }
         Ok(plugins)
     }
@@ -164,6 +169,9 @@ impl Plugin for Forward {
     fn query(&self, _cx: &mut Cx, query: &Query) -> Flow {
         if !self.settings.takes(&query.question.name) {
             return Flow::Next;
+        }
+        if let Some(response) = self.designated.answer(&query.question) {
+            return Flow::Answer(response);
         }
         if !query.recursion_desired {
             // Forwarding is recursion, which the client does not want. Only the cache may answer.

@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use crate::{
     hash::{FNV_OFFSET, fnv1a},
+    limits,
     random::SplitMix64,
 };
 
@@ -49,7 +50,9 @@ impl Response {
             Complete => writer.whole_sets(&self.additional, query, end),
             Truncated => 0,
         };
-        if let Some(opt) = &opt {
+        let has_opt = opt.is_some();
+        if let Some(mut opt) = opt {
+            opt.pad(writer.len(), room.limit);
             opt.write(writer.out);
         }
 
@@ -62,7 +65,7 @@ impl Response {
             | flag(self.authentic_data && (query.dnssec_ok() || query.authentic_data), AD)
             | flag(query.checking_disabled, CD)
             | self.rcode.0 & 15;
-        let counts = [flags, 1, answers, authorities, additionals + u16::from(opt.is_some())];
+        let counts = [flags, 1, answers, authorities, additionals + u16::from(has_opt)];
         for (at, word) in counts.into_iter().enumerate() {
             writer.set_word(writer.base + 2 + 2 * at, word);
         }
@@ -73,6 +76,7 @@ impl Response {
 impl Query {
     /// Appends this query as a request to an upstream.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        let start = out.len();
         let flag = |set, bit| if set { bit } else { 0 };
         let flags = flag(self.recursion_desired, RD)
             | flag(self.authentic_data, AD)
@@ -85,7 +89,9 @@ impl Query {
             out.extend_from_slice(&word.to_be_bytes());
         }
         if let Some(edns) = self.edns {
-            Opt::of_question(edns).write(out);
+            let mut opt = Opt::of_question(edns);
+            opt.pad(out.len() - start, limits::STREAM_OCTETS);
+            opt.write(out);
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The OPT record of messages that this server sends (RFC 6891).
 
+use crate::limits;
+
 use super::{
     Cookie, Ede, Edns, Response, Type,
-    query::{DO, OPTION_COOKIE, OPTION_KEEPALIVE},
+    query::{DO, OPTION_COOKIE, OPTION_KEEPALIVE, OPTION_PADDING},
     room::Room,
 };
 
@@ -17,18 +19,28 @@ pub(super) struct Opt<'r> {
     cookie: Option<Cookie>,
     keepalive: Option<u16>,
     ede: Option<&'r Ede>,
+    padding: Option<Padding>,
+}
+
+/// Zeros that hide the size of an encrypted message (RFC 7830).
+#[derive(Clone, Copy)]
+struct Padding {
+    /// The message is padded to a multiple of this.
+    block: u16,
+    octets: u16,
 }
 
 impl<'r> Opt<'r> {
     /// The OPT record of a query to an upstream.
     pub(super) fn of_question(edns: Edns) -> Self {
-        Self { size: edns.size, dnssec_ok: edns.dnssec_ok, ..Self::default() }
+        let padding = edns.padding.then_some(Padding { block: limits::QUERY_PADDING, octets: 0 });
+        Self { size: edns.size, dnssec_ok: edns.dnssec_ok, padding, ..Self::default() }
     }
 
     /// The OPT record of a reply whose header and question take `used` octets. The extended error is
     /// left out if there is no room for it.
     pub(super) fn of_reply(response: &'r Response, edns: Edns, room: Room, used: usize) -> Self {
-        let Room { limit, advertise: size, cookie, keepalive } = room;
+        let Room { limit, advertise: size, cookie, keepalive, padding } = room;
         let opt = Self {
             size,
             dnssec_ok: edns.dnssec_ok,
@@ -36,8 +48,18 @@ impl<'r> Opt<'r> {
             cookie,
             keepalive,
             ede: response.ede.as_ref(),
+            padding: padding.map(|block| Padding { block, octets: 0 }),
         };
         if used + opt.len() > limit { Self { ede: None, ..opt } } else { opt }
+    }
+
+    /// Fills the message up, whose other parts take `used` octets, but not beyond `limit`.
+    pub(super) fn pad(&mut self, used: usize, limit: usize) {
+        let unpadded = used + self.len();
+        if let Some(Padding { block, octets }) = &mut self.padding {
+            let full = unpadded.next_multiple_of(usize::from(*block)).min(limit);
+            *octets = full.saturating_sub(unpadded) as u16;
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -48,7 +70,8 @@ impl<'r> Opt<'r> {
     fn options_len(&self) -> usize {
         let cookie = self.cookie.map_or(0, |cookie| 4 + cookie.len());
         let keepalive = self.keepalive.map_or(0, |_| 4 + 2);
-        cookie + keepalive + self.ede.map_or(0, |ede| 4 + 2 + ede.text.len())
+        let padding = self.padding.map_or(0, |padding| 4 + usize::from(padding.octets));
+        padding + cookie + keepalive + self.ede.map_or(0, |ede| 4 + 2 + ede.text.len())
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
@@ -68,6 +91,12 @@ impl<'r> Opt<'r> {
         if let Some(ede) = self.ede {
             option(OPTION_EDE, &[&ede.code.to_be_bytes(), &ede.text], out);
         }
+        if let Some(Padding { octets, .. }) = self.padding {
+            option(OPTION_PADDING, &[], out);
+            let end = out.len();
+            out[end - 2..].copy_from_slice(&octets.to_be_bytes());
+            out.resize(end + usize::from(octets), 0);
+        }
     }
 }
 
@@ -77,4 +106,61 @@ fn option(code: u16, parts: &[&[u8]], out: &mut Vec<u8>) {
         out.extend_from_slice(&word.to_be_bytes());
     }
     parts.iter().for_each(|part| out.extend_from_slice(part));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Owner, Query, Question, Rcode, RecordSet};
+    use hickory_proto::op::Message;
+
+    fn query(name: &str, edns: Option<Edns>) -> Query {
+        let question = Question::new(name.parse().unwrap(), Type::A);
+        Query { edns, ..Query::internal(question) }
+    }
+
+    #[test]
+    fn a_reply_is_padded_to_blocks_within_its_limit() {
+        let check = |records: u8, limit: usize, expected: usize| {
+            let mut response = Response::authoritative(Rcode::NOERROR);
+            let rdatas = (0..records).map(|last| [10, 0, 0, last]).collect();
+            response.answer.push(RecordSet::new(Owner::Question, Type::A, 5, rdatas));
+            let room = Room { limit, padding: Some(468), ..Room::stream(1232) };
+            let mut packet = vec![0; 3];
+            response.encode(&query("a.b", Some(Edns::new(1232, false))), room, &mut packet);
+            assert_eq!(packet.len() - 3, expected, "{records} {limit}");
+            let message = Message::from_vec(&packet[3..]).unwrap();
+            assert_eq!(message.answers.len(), usize::from(records));
+        };
+        // 12 + 9 octets, 16 a record, 11 for the OPT record and 4 for the option.
+        check(1, 65_535, 468);
+        check(27, 65_535, 468);
+        check(28, 65_535, 936);
+        check(200, 65_535, 3276);
+        check(1, 400, 400);
+        check(1, 52, 52);
+        let without = query("a.b", None);
+        let mut packet = Vec::new();
+        Response::of(Rcode::NOERROR).encode(
+            &without,
+            Room { padding: Some(468), ..Room::stream(1232) },
+            &mut packet,
+        );
+        assert_eq!(packet.len(), 21, "padding needs EDNS");
+    }
+
+    #[test]
+    fn a_query_is_padded_to_128_octets() {
+        // 12 + 1 + 4 octets, 2 a label, 11 for the OPT record and 4 for the option.
+        for (labels, expected) in [(1, 128), (48, 128), (49, 256), (112, 256)] {
+            let name = "a.".repeat(labels);
+            let edns = Edns { padding: true, ..Edns::new(1232, false) };
+            let query = query(&name, Some(edns));
+            let mut packet = vec![0; 5];
+            query.encode(&mut packet);
+            let length = packet.len() - 5;
+            assert_eq!(length, expected, "{labels}");
+            assert!(Message::from_vec(&packet[5..]).is_ok());
+        }
+    }
 }

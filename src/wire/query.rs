@@ -21,6 +21,7 @@ const OPCODE: u16 = 0x7800;
 pub(super) const DO: u32 = 0x8000;
 pub(super) const OPTION_COOKIE: u16 = 10;
 pub(super) const OPTION_KEEPALIVE: u16 = 11;
+pub(super) const OPTION_PADDING: u16 = 12;
 
 /// A request that can be answered: opcode QUERY and exactly one question. Nothing about it can fail
 /// after parsing.
@@ -46,6 +47,8 @@ pub struct Edns {
     pub cookie: Option<ClientCookie>,
     /// Whether the client asks how long a connection may be idle (RFC 7828).
     pub keepalive: bool,
+    /// Whether the message is padded (RFC 7830). Then the reply is padded, too.
+    pub padding: bool,
 }
 
 impl Edns {
@@ -78,6 +81,9 @@ pub enum RequestError {
     /// Send a bare header with this code, see [`refusal`].
     #[error("the request cannot be read: {0}")]
     Answer(Rcode),
+    /// Send [`empty_reply`]: the client asks only for a cookie (RFC 7873 §5.4).
+    #[error("the request has no question")]
+    NoQuestion(Edns),
     /// The question is readable, but this code is the only possible answer.
     #[error("the request is refused: {1}")]
     Refuse(Box<Query>, Rcode),
@@ -97,6 +103,10 @@ impl Query {
         }
         if flags & OPCODE != 0 {
             return Err(RequestError::Answer(Rcode::NOTIMP));
+        }
+        if let Some(edns) = without_question(&[questions, answers, authorities], additionals, body)
+        {
+            return Err(RequestError::NoQuestion(edns));
         }
         if questions != 1 || answers != 0 || additionals > 2 {
             return Err(FORMERR);
@@ -218,6 +228,17 @@ impl Caps {
     }
 }
 
+/// The OPT record of a request that has no question and asks for a cookie. `counts` are those of
+/// the first three sections.
+fn without_question(counts: &[u16], additionals: u16, body: &[u8]) -> Option<Edns> {
+    let mut extra = Extra::default();
+    if counts.iter().any(|count| *count != 0) || additionals > 2 {
+        return None;
+    }
+    extra.read(body, additionals)?;
+    extra.edns.filter(|edns| edns.cookie.is_some() && extra.version == 0)
+}
+
 /// The records after the question that matter.
 #[derive(Default)]
 struct Extra {
@@ -270,6 +291,7 @@ impl Edns {
                 OPTION_COOKIE if length != 8 && !(16..=40).contains(&length) => return None,
                 OPTION_COOKIE => self.cookie = self.cookie.or(option.first_chunk().copied()),
                 OPTION_KEEPALIVE => self.keepalive = true,
+                OPTION_PADDING => self.padding = true,
                 _ => {}
             }
             rdata = tail;
@@ -299,11 +321,16 @@ pub(super) fn words<const N: usize, const W: usize>(bytes: &[u8; N]) -> [u16; W]
 /// Appends a bare header that answers `packet` with `rcode`. The id, the opcode and RD are those of
 /// the packet. Appends nothing if the packet is shorter than a header.
 pub fn refusal(packet: &[u8], rcode: Rcode, out: &mut Vec<u8>) {
+    bare_header(packet, rcode, 0, out);
+}
+
+pub(super) fn bare_header(packet: &[u8], rcode: Rcode, additionals: u16, out: &mut Vec<u8>) {
     let Some(header) = packet.first_chunk::<HEADER>() else { return };
     let [id, flags, ..]: [u16; 6] = words(header);
     out.extend_from_slice(&id.to_be_bytes());
     out.extend_from_slice(&(QR | flags & (OPCODE | RD) | rcode.0 & 15).to_be_bytes());
-    out.extend_from_slice(&[0; 8]);
+    out.extend_from_slice(&[0; 6]);
+    out.extend_from_slice(&additionals.to_be_bytes());
 }
 
 #[cfg(test)]
@@ -340,15 +367,17 @@ mod tests {
     #[test]
     fn options_are_read() {
         let check = |options: &[u8], cookie: Option<ClientCookie>, keepalive: bool| {
+            let padding = options.ends_with(b"\0\x0c\0\x01\0");
             let opt =
                 [b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00", &[options.len() as u8][..], options]
                     .concat();
             assert_eq!(
                 Query::parse(&with(&[&opt])).unwrap().edns,
-                Some(Edns { cookie, keepalive, ..Edns::new(1232, false) })
+                Some(Edns { cookie, keepalive, padding, ..Edns::new(1232, false) })
             );
         };
         check(b"", None, false);
+        check(b"\x00\x0c\x00\x01\x00", None, false);
         check(b"\x00\x0a\x00\x08abcdefgh", Some(*b"abcdefgh"), false);
         check(b"\x00\x0b\x00\x00\x00\x0a\x00\x10abcdefgh12345678", Some(*b"abcdefgh"), true);
         check(
@@ -383,6 +412,12 @@ mod tests {
             );
         }
         check(&packet(0, [0, 0, 0, 0], b""), formerr());
+        let cookie = b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x0c\x00\x0a\x00\x08abcdefgh";
+        let edns = Edns { cookie: Some(*b"abcdefgh"), ..Edns::new(1232, false) };
+        check(&packet(RD, [0, 0, 0, 1], cookie), RequestError::NoQuestion(edns));
+        check(&packet(RD, [0, 0, 0, 1], OPT), formerr());
+        check(&packet(RD, [0, 0, 0, 2], cookie), formerr());
+        check(&packet(RD, [0, 1, 0, 1], &[cookie, &cookie[..]].concat()), formerr());
         check(&packet(0, [2, 0, 0, 0], &[QUESTION, QUESTION].concat()), formerr());
         check(&packet(0, [1, 0, 0, 0], b""), formerr());
         check(&packet(0, [1, 1, 0, 0], QUESTION), formerr());

@@ -14,6 +14,8 @@ pub struct Room {
     pub cookie: Option<Cookie>,
     /// How long a connection may be idle, in tenths of a second (RFC 7828 §3.1).
     pub keepalive: Option<u16>,
+    /// The reply is padded to a multiple of this many octets (RFC 7830).
+    pub padding: Option<u16>,
 }
 
 impl Room {
@@ -24,6 +26,12 @@ impl Room {
     }
 
     pub fn stream(ours: u16) -> Self {
-        Self { limit: limits::STREAM_OCTETS, advertise: ours, cookie: None, keepalive: None }
+        Self {
+            limit: limits::STREAM_OCTETS,
+            advertise: ours,
+            cookie: None,
+            keepalive: None,
+            padding: None,
+        }
     }
 }

@@ -8,7 +8,7 @@
 //! of the authority section after `~`, of the additional section after `+`. Serials are written
 //! `SERIAL`, and sections are sorted within a record set, since the order of addresses is random.
 //! Upstream lines are `NAME TYPE = RECORD…`, `NAME TYPE = NXDOMAIN` with an SOA behind ` | `, `=
-//! SERVFAIL` or `= SILENCE`, `AD` (set if the query has it) and `EDE CODE TEXT`; among the queries, after `!`, they change the upstream's replies.
+//! SERVFAIL`, `= REFUSED` or `= SILENCE`, `AD` (set if the query has it) and `EDE CODE TEXT`; among the queries, after `!`, they change the upstream's replies.
 //! `UPDATE_EXPECT=1 cargo test --test it answer::` rewrites the replies; review the changes.
 
 use std::{
@@ -196,7 +196,7 @@ impl<'t> Scenario<'t> {
         let packet = request(name, qtype, &options, value("edns"), value("serial"));
         let mut outcome = self.server.receive(LISTEN, &packet, &mut cx, &mut out);
         while let Outcome::Exchange(pending, exchange) = outcome {
-            writeln!(shown, "^ {}", exchange.query.question).unwrap();
+            writeln!(shown, "^ {}", asked(&exchange.query)).unwrap();
             let reply = self.exchange(&exchange.query);
             outcome = self.server.resume(pending, reply, &mut cx, &mut out);
         }
@@ -229,7 +229,7 @@ impl<'t> Scenario<'t> {
         let mut cx = Cx::new(self.now, self.seed, peer, LISTEN.address, transport);
         let mut outcome = self.server.refresh(LISTEN, query, &mut cx);
         while let Outcome::Exchange(pending, exchange) = outcome {
-            writeln!(shown, "^^ {}", exchange.query.question).unwrap();
+            writeln!(shown, "^^ {}", asked(&exchange.query)).unwrap();
             let reply = self.exchange(&exchange.query);
             outcome = self.server.resume(pending, reply, &mut cx, &mut Vec::new());
         }
@@ -255,6 +255,9 @@ impl<'t> Scenario<'t> {
                 ["SILENCE"] => return Err(silence),
                 ["SERVFAIL"] => {
                     message.metadata.response_code = hickory_proto::op::ResponseCode::ServFail;
+                }
+                ["REFUSED"] => {
+                    message.metadata.response_code = hickory_proto::op::ResponseCode::Refused;
                 }
                 ["AD"] => message.metadata.authentic_data = query.authentic_data,
                 ["EDE", code, ..] => {
@@ -293,6 +296,12 @@ impl<'t> Scenario<'t> {
         let packet = message.to_vec().unwrap();
         reply::read(&packet, query).map_err(|_| silence)
     }
+}
+
+/// `example.com. A do`
+fn asked(query: &Query) -> String {
+    let dnssec_ok = if query.dnssec_ok() { " do" } else { "" };
+    format!("{}{dnssec_ok}", query.question)
 }
 
 const COREFILE: &str = include_str!("../answer/Corefile");

@@ -92,7 +92,7 @@ impl<'r> Report<'r> {
         self.rules
             .iter()
             .enumerate()
-            .filter(|(at, _)| !used.contains(at))
+            .filter(|(at, rule)| rule.is_compared() && !used.contains(at))
             .map(|(_, rule)| rule.name())
             .collect()
     }

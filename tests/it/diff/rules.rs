@@ -24,9 +24,12 @@ struct Written {
     #[serde(default)]
     rfc: String,
     /// The properties of a reply that the rule is about.
+    #[serde(default)]
     fields: Vec<String>,
     /// Patterns for CoreDNS's and for ndots's value. Each must match every line of the value.
+    #[serde(default)]
     coredns: String,
+    #[serde(default)]
     ndots: String,
     /// A pattern for the question; without one the rule holds for all questions.
     #[serde(default)]
@@ -39,6 +42,9 @@ struct Written {
     /// The Corefiles that the rule is for; without any it holds for all.
     #[serde(default)]
     corefiles: Vec<String>,
+    /// The test that shows the difference, if no query of this comparison can.
+    #[serde(default)]
+    shown_by: String,
 }
 
 pub(crate) struct Rule {
@@ -60,6 +66,13 @@ impl Rule {
 
     fn new(written: Written) -> Self {
         assert!(written.reason.len() > 20, "`{}` needs a reason", written.name);
+        let test = Path::new(env!("CARGO_MANIFEST_DIR")).join(&written.shown_by);
+        assert!(test.exists(), "`{}`: {} does not exist", written.name, test.display());
+        assert!(
+            written.fields.is_empty() != written.shown_by.is_empty(),
+            "`{}` needs fields, or the test that shows it",
+            written.name
+        );
         let whole = |pattern: &str| {
             Regex::new(&format!("(?i)^(?:{pattern})$"))
                 .unwrap_or_else(|error| panic!("`{}`: {error}", written.name))
@@ -75,6 +88,11 @@ impl Rule {
 
     pub(crate) fn name(&self) -> &str {
         &self.written.name
+    }
+
+    /// Whether a query of this comparison can show the difference.
+    pub(crate) fn is_compared(&self) -> bool {
+        self.written.shown_by.is_empty()
     }
 
     pub(crate) fn explains(&self, corefile: &str, asked: &Asked, delta: &Delta) -> bool {

@@ -247,6 +247,25 @@ pub(super) fn table() -> Vec<Row> {
         ),
         // What is no question.
         row("no question", blank([0; 4]), FORMERR),
+        row("no question with EDNS", blank([0; 4]).edns(), FORMERR),
+        row(
+            "no question and a cookie",
+            blank([0; 4]).option(10, b"abcdefgh"),
+            "NOERROR rd 0/0/0/1 opt=1232 cookie=abcdefgh+16 51 octets",
+        ),
+        row(
+            "padding hides nothing in clear text",
+            api().option(12, &[0; 8]),
+            "NOERROR aa rd 1/1/0/1 opt=1232 81 octets",
+        )
+        .over(&["tls", "https", "quic"], "NOERROR aa rd 1/1/0/1 opt=1232 padding 468 octets"),
+        row(
+            "a large reply is padded",
+            ask(BIG, A).option(12, &[]),
+            "NOERROR aa tc rd 1/73/0/1 opt=1232 1226 octets",
+        )
+        .over(&["tcp"], "NOERROR aa rd 1/150/0/1 opt=1232 2458 octets")
+        .over(&["tls", "https", "quic"], "NOERROR aa rd 1/150/0/1 opt=1232 padding 2808 octets"),
         row("a question that is not there", blank([1, 0, 0, 0]), FORMERR),
         row("half a question", blank([1, 0, 0, 0]).raw(b"\x03www\x07exa"), FORMERR),
         row("a question without a class", blank([1, 0, 0, 0]).raw(b"\x01a\x00\x00\x01"), FORMERR),

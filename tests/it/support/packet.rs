@@ -147,6 +147,7 @@ fn told_option(code: u16, data: &EdnsOption) -> String {
             " ede={}",
             data.iter().take(2).fold(0, |number, octet| number << 8 | u32::from(*octet))
         ),
+        (12, _) if data.iter().all(|octet| *octet == 0) => " padding".to_owned(),
         _ => format!(" option{code}={data:02x?}"),
     }
 }

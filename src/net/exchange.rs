@@ -324,7 +324,7 @@ impl Shared {
         let Ok(_socket) = self.sockets.acquire().await else { return std::future::pending().await };
         metrics.count_query();
         let started = Instant::now();
-        let asked = upstream_query(query, form);
+        let asked = upstream_query(query, form, to);
         let raw = match transport {
             UpstreamTransport::Udp => {
                 metrics.count_datagram();
@@ -407,14 +407,17 @@ enum RawReply {
 }
 
 /// The query to an upstream: with an id that cannot be guessed, our own EDNS record, and none of the
-/// client's EDNS options.
-fn upstream_query(query: &Query, form: QueryForm) -> Query {
+/// client's EDNS options. An encrypted query is padded.
+fn upstream_query(query: &Query, form: QueryForm, to: &Upstream) -> Query {
     let mut asked = query.clone();
     asked.id = rand::random();
     if form.case == LetterCase::Random {
         asked.question.caps = Caps::random(&asked.question.name, rand::random());
     }
-    asked.edns = form.edns.then(|| Edns::new(limits::UDP_OCTETS, query.dnssec_ok()));
+    asked.edns = form.edns.then(|| Edns {
+        padding: to.tls.is_some(),
+        ..Edns::new(limits::UDP_OCTETS, query.dnssec_ok())
+    });
     asked
 }
 

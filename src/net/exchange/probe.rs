@@ -59,8 +59,8 @@ async fn probe(shared: &Arc<Shared>, group: &Group, upstream: usize) -> bool {
         recursion_desired: check.recursion_desired,
         ..Query::internal(Question::new(check.domain.clone(), Type::NS))
     };
-    let asked = upstream_query(&query, QueryForm::PLAIN);
     let to = group.upstream(upstream);
+    let asked = upstream_query(&query, QueryForm::PLAIN, to);
     if group.settings.force_tcp || to.tls.is_some() {
         pool::ask(shared, group, to, &asked).await.is_ok()
     } else {

@@ -57,7 +57,7 @@ pub(super) fn without_size(told: &str) -> String {
 
 /// Other deviations of hickory-server 0.26: the row, the transports (none means all), its reply,
 /// and the reason.
-pub(super) const HICKORY: [(&str, &[&str], &str, &str); 7] = [
+pub(super) const HICKORY: [(&str, &[&str], &str, &str); 8] = [
     (
         "half a reply",
         &[],
@@ -78,6 +78,7 @@ pub(super) const HICKORY: [(&str, &[&str], &str, &str); 7] = [
     ),
     ("our size", UDP, "NOERROR aa tc rd 1/71/0/1 opt=1232", "as above"),
     ("our size, whatever the client takes", UDP, "NOERROR aa tc rd 1/71/0/1 opt=1232", "as above"),
+    ("a large reply is padded", UDP, "NOERROR aa tc rd 1/71/0/1 opt=1232", "as above"),
     ("no more than bufsize's", UDP, "NOERROR aa tc rd 1/33/0/1 opt=600", "as above"),
     (
         "a cookie is not cut",

@@ -16,6 +16,7 @@ mod signals;
 mod sources;
 mod waiting;
 mod watch;
+mod zone_files;
 
 use std::process::ExitCode;
 

@@ -74,6 +74,9 @@ pub struct Unready {
 /// The decision of a plugin on the way down.
 pub enum Flow {
     Next,
+    /// The name is in no zone of the plugin. The next plugin gets the query; without one, the reply is
+    /// REFUSED.
+    OutsideZones,
     Answer(Response),
     /// No reply at all.
     Drop,
@@ -405,7 +408,10 @@ impl Run {
             };
             let frame = Frame { block: at.block, plugin: at.plugin, query: at.query, nested: None };
             match plugin.query(cx, &self.queries[at.query]) {
-                Flow::Next => {
+                Flow::OutsideZones if at.plugin + 1 == plugins.len() => {
+                    return self.ascend(router, cx, Ok(Response::of(Rcode::REFUSED)));
+                }
+                Flow::Next | Flow::OutsideZones => {
                     self.frames.push(frame);
                     at.plugin += 1;
                 }
@@ -472,21 +478,23 @@ impl Run {
         self.ascend(router, cx, Ok(instead))
     }
 
-    /// Starts a nested query; the frame of the plugin waits for the reply. On error the frame is
-    /// dropped, so that a plugin that reacts to every reply with a new query comes to an end.
+    /// Starts a nested query; the frame of the plugin waits for the reply. If no block has the name,
+    /// the plugin gets that error as the reply. After too many queries its frame is dropped, so that a
+    /// plugin that reacts to every reply with another query comes to an end.
     fn ask(&mut self, router: &dyn Router, frame: Frame, ask: Ask) -> Result<At, QueryError> {
         let Ask { question, from, step } = ask;
         self.asks += 1;
         if self.asks > limits::NESTED_QUERIES {
             return Err(QueryError::TooManyAsks);
         }
-        let (block, plugin) = match from {
-            From::Below => (frame.block, frame.plugin + 1),
-            From::Top => (router.route(&question).ok_or(QueryError::NotRouted)?, 0),
+        let place = match from {
+            From::Below => Some((frame.block, frame.plugin + 1)),
+            From::Top => router.route(&question).map(|block| (block, 0)),
         };
         let query = self.queries.len();
         self.frames.push(Frame { nested: Some(NestedAt { query, from, step }), ..frame });
         self.queries.push(self.queries[frame.query].asking(question));
+        let (block, plugin) = place.ok_or(QueryError::NotRouted)?;
         Ok(At { block, plugin, query })
     }
 }

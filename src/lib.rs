@@ -8,7 +8,7 @@
 //!  5     server       │                     the block that answers (longest suffix)
 //!  4     plugin       │                     one file for each Corefile directive, in CoreDNS's order
 //!  3     chain        │                     runs a query through the plugins
-//!  2  zone cache upstream corefile          none uses another
+//!  2  zone zonefile cache upstream corefile none uses another
 //!  1     wire         │                     DNS messages: parsing and encoding
 //!  0  limits metrics model hash random      bounds with their reasons / the metrics registry / cluster facts
 //!     transport                             schemes of server blocks and transports of messages
@@ -40,3 +40,4 @@ pub mod transport;
 pub mod upstream;
 pub mod wire;
 pub mod zone;
+pub mod zonefile;

@@ -223,6 +223,12 @@ pub const TRANSFERS: usize = 10;
 /// How long a client may take to read a whole zone. The zone's old records stay in memory until
 /// then.
 pub const TRANSFER_TIME: Duration = Duration::from_secs(600);
+/// Lines that one `$GENERATE` of a zone file stands for.
+pub const ZONE_GENERATED: usize = 65_536;
+/// Problems of a zone file that are logged at a time.
+pub const ZONE_PROBLEMS: usize = 10;
+/// How deep files may include each other with `$INCLUDE`, as in CoreDNS.
+pub const ZONE_INCLUDES: usize = 7;
 /// Octets of a message of a zone transfer before compression. A compression pointer reaches no
 /// further (RFC 1035 §4.1.4).
 pub const TRANSFER_OCTETS: usize = 16_384;
@@ -296,6 +302,9 @@ pub const API_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How often watched files are checked. A change of a ConfigMap is loaded within two seconds.
 pub const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
+/// Octets of the largest watched file whose content is compared. Of a larger one, the times and the
+/// size are compared.
+pub const WATCHED_OCTETS: u64 = 256 << 10;
 /// How often the query of the loop probe is sent after the start, once a second.
 pub const LOOP_PROBES: usize = 30;
 /// File descriptors that the system is asked for: for TCP clients and upstream sockets, and some for

@@ -6,6 +6,7 @@
 //!
 //! A new plugin is a new file and one line in [`ALL`].
 
+mod authoritative;
 mod authority;
 mod autopath;
 mod bind;
@@ -18,6 +19,7 @@ mod debug;
 mod directive;
 mod errors;
 mod fallthrough;
+mod file;
 mod forward;
 mod health;
 mod help;
@@ -35,11 +37,13 @@ mod readiness;
 mod ready;
 mod reload;
 mod role;
+mod root;
 mod scoped;
 mod source;
 mod tls;
 mod transfer;
 mod whoami;
+mod zone_file;
 
 use std::{fmt, sync::Arc};
 
@@ -52,8 +56,8 @@ use crate::{
 
 pub use certificates::{ClientAuth, Tls, TlsFile, UpstreamTls};
 pub use context::{
-    Awaited, BuildContext, BuildError, Outputs, Page, PageReply, PluginContext, ReloadState,
-    ServerLabels, Timed,
+    Awaited, BuildContext, BuildError, LoadedZone, Outputs, Page, PageReply, PluginContext,
+    ReloadState, ServerLabels, Timed,
 };
 pub use directive::{
     Directive, DirectiveLines, ListOptions, NO_OPTIONS, OptionHelp, OptionSpec, OptionStatus,
@@ -95,7 +99,7 @@ impl Entry {
 /// All directives of CoreDNS 1.15 in the order in which their plugins are called, whatever the
 /// order in the Corefile is.
 pub static ALL: &[Entry] = &[
-    NotYet("root"),
+    Here(&root::DIRECTIVE),
     NotYet("metadata"),
     NotYet("geoip"),
     Here(&cancel::DIRECTIVE),
@@ -146,7 +150,7 @@ pub static ALL: &[Entry] = &[
     Here(&k8s_gateway::DIRECTIVE),
     Here(&k8s_external::DIRECTIVE),
     Here(&kubernetes::DIRECTIVE),
-    NotYet("file"),
+    Here(&file::DIRECTIVE),
     NotYet("auto"),
     NotYet("secondary"),
     NotYet("etcd"),

@@ -1,7 +1,7 @@
 //! Reads files, resolves names and lists interfaces for a configuration, and builds the server.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::{Instant, SystemTime},
@@ -23,6 +23,7 @@ use super::{
     listen_config::{self, ListenConfigs},
     resolve,
     sources::Needed,
+    zone_files,
 };
 
 /// The sources that the configuration needs, with the kinds of each.
@@ -37,9 +38,15 @@ pub(super) fn sources(configuration: &Configuration) -> Needed {
 }
 
 /// The files that the configuration's plugins read.
-pub(super) fn files(configuration: &Configuration) -> Vec<String> {
+pub(super) fn files(configuration: &Configuration) -> BTreeSet<String> {
     let needs = configuration.blocks.iter().flat_map(CheckedBlock::needs);
-    needs.filter_map(|need| if let Need::File(path) = need { Some(path) } else { None }).collect()
+    needs
+        .flat_map(|need| match need {
+            Need::File(path) => BTreeSet::from([path]),
+            Need::ZoneFile(path) => zone_files::paths(&path),
+            _ => BTreeSet::new(),
+        })
+        .collect()
 }
 
 /// The secret of DNS cookies, which stays the same through reloads.
@@ -132,7 +139,9 @@ fn read_files(
     modified: &mut HashMap<String, SystemTime>,
 ) {
     for need in block.needs() {
-        if let Need::File(path) = need {
+        if let Need::ZoneFile(path) = need {
+            zone_files::read(path, files, modified);
+        } else if let Need::File(path) = need {
             let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
             modified.extend(
                 std::fs::metadata(&path)

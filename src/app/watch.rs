@@ -2,8 +2,9 @@
 //! receive.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::MetadataExt,
     time::Duration,
 };
 
@@ -18,19 +19,59 @@ use crate::{
 
 use super::config::{self, Text};
 
-/// The watched files, with their content at the last look.
+/// The watched files, as they were at the last look.
 pub(super) struct Watched {
     /// The Corefile with its imports and errors; `None` if it is not watched.
     corefile: Option<String>,
     /// The files of the plugins; `None` for a file that cannot be read.
-    files: BTreeMap<String, Option<Vec<u8>>>,
+    files: BTreeMap<String, Option<FileState>>,
+}
+
+/// What has changed since the last look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// The Corefile, and perhaps other files.
+    Corefile,
+    /// Files of the plugins only.
+    Files,
+}
+
+/// A file at one moment.
+#[derive(PartialEq, Eq)]
+enum FileState {
+    Content(Vec<u8>),
+    /// A large file, such as that of a zone, is not read again at each look.
+    Large {
+        inode: u64,
+        octets: u64,
+        changed: (i64, i64),
+        modified: (i64, i64),
+    },
+}
+
+impl FileState {
+    fn of(path: &str) -> Option<Self> {
+        let data = std::fs::metadata(path).ok()?;
+        if data.len() <= limits::WATCHED_OCTETS {
+            return std::fs::read(path).ok().map(Self::Content);
+        }
+        Some(Self::Large {
+            inode: data.ino(),
+            octets: data.len(),
+            changed: (data.ctime(), data.ctime_nsec()),
+            modified: (data.mtime(), data.mtime_nsec()),
+        })
+    }
 }
 
 impl Watched {
     /// The Corefile as it was read, and the current content of the files.
-    pub(super) fn new(text: &Text, paths: Vec<String>) -> Self {
-        let files =
-            paths.into_iter().map(|path| (path.clone(), std::fs::read(path).ok())).collect();
+    pub(super) fn new(text: &Text, paths: BTreeSet<String>) -> Self {
+        let state = |path: String| {
+            let state = FileState::of(&path);
+            (path, state)
+        };
+        let files = paths.into_iter().map(state).collect();
         Self { corefile: Some(config::print(text)), files }
     }
 
@@ -43,18 +84,21 @@ impl Watched {
         (corefile || files).then_some(watched)
     }
 
-    /// Looks again. True if something has changed.
-    pub(super) fn look(&mut self, text: &Text) -> bool {
+    /// Looks again.
+    pub(super) fn look(&mut self, text: &Text) -> Option<Change> {
         let corefile = self
             .corefile
             .as_ref()
             .map(|_| text.again().map(|text| config::print(&text)).unwrap_or_default());
-        let files =
-            self.files.keys().map(|path| (path.clone(), std::fs::read(path).ok())).collect();
+        let files = self.files.keys().map(|path| (path.clone(), FileState::of(path))).collect();
         let now = Self { corefile, files };
-        let changed = now.corefile != self.corefile || now.files != self.files;
+        let change = if now.corefile != self.corefile {
+            Some(Change::Corefile)
+        } else {
+            (now.files != self.files).then_some(Change::Files)
+        };
         *self = now;
-        changed
+        change
     }
 
     /// The Corefile's hash as CoreDNS logs it, if the Corefile is watched.

@@ -16,6 +16,7 @@ use crate::{
     upstream,
     wire::{CookieSecret, Name, Question},
     zone::Store,
+    zonefile::Zone,
 };
 
 use super::{Host, Interface, Readiness, ScopedAddress, Source, scoped::UnknownInterface};
@@ -59,11 +60,24 @@ pub struct BuildContext<'g> {
     pub cookies: Option<CookieSecret>,
 }
 
+/// A zone that was read from a file, for the next reload.
+#[derive(Clone)]
+pub struct LoadedZone {
+    pub(super) zone: Arc<Zone>,
+    /// A hash of the file and of the files that it includes.
+    pub(super) content: u64,
+}
+
 /// State that outlives a reload if the settings behind it stay equal.
 #[derive(Default)]
 pub struct ReloadState {
     pub caches: HashMap<String, Arc<Cache>>,
     pub groups: HashMap<String, Arc<upstream::Group>>,
+    /// By file and zone.
+    pub zones: HashMap<String, LoadedZone>,
+    /// Whether this reload uses zone files with an unchanged serial, too: the Corefile has changed, or
+    /// an operator asked for the reload.
+    pub reread: bool,
 }
 
 /// What plugins leave for the server beside themselves.

@@ -18,7 +18,7 @@ use crate::{
 
 use super::{
     BuildError, Directive, DirectiveLines, Fallthrough, Need, OptionSpec, OptionTable,
-    PluginContext, PluginSettings, Role, names,
+    PluginContext, PluginSettings, Role, names, root::Root,
 };
 
 pub(super) static DIRECTIVE: Directive = Directive {
@@ -265,9 +265,10 @@ fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
         fallthrough_unsupported: false,
         watched: true,
     };
+    let root = Root::of(lines);
     lines.once(|arguments| {
         if let Some(file) = arguments.optional() {
-            hosts.file.clone_from(&file.text);
+            hosts.file = root.path(&file.text);
         }
         hosts.zones = names(&arguments.zones());
         OPTIONS.read(arguments, &mut hosts);

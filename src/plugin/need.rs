@@ -26,6 +26,11 @@ pub enum Need {
     ///
     /// [`PluginContext::file`]: super::PluginContext::file
     File(String),
+    /// The content of a zone file and of the files that it includes. [`PluginContext::file`] returns
+    /// them.
+    ///
+    /// [`PluginContext::file`]: super::PluginContext::file
+    ZoneFile(String),
     /// The addresses of a host. [`PluginContext::addresses`] returns them.
     ///
     /// [`PluginContext::addresses`]: super::PluginContext::addresses

@@ -9,7 +9,7 @@ use crate::{
 
 use super::{
     ClientAuth, Directive, DirectiveLines, Lint, LintContext, Need, OptionSpec, OptionTable,
-    PluginSettings, Role, Tls, TlsFile,
+    PluginSettings, Role, Tls, TlsFile, root::Root,
 };
 
 pub(super) static DIRECTIVE: Directive = Directive {
@@ -79,12 +79,12 @@ impl From<&Token> for TlsFile {
 }
 
 fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
-    let mut tls = None;
-    lines.once(|arguments| tls = read_line(arguments));
+    let (mut tls, root) = (None, Root::of(lines));
+    lines.once(|arguments| tls = read_line(arguments, &root));
     tls.map(|tls| Box::new(tls) as Box<dyn PluginSettings>)
 }
 
-fn read_line(arguments: &mut Arguments<'_>) -> Option<Tls> {
+fn read_line(arguments: &mut Arguments<'_>, root: &Root) -> Option<Tls> {
     let mut client_auth = ClientAuth::None;
     let by_acme = arguments.is_empty();
     let (certificates, key) = if by_acme {
@@ -95,7 +95,8 @@ fn read_line(arguments: &mut Arguments<'_>) -> Option<Tls> {
             arguments.required("the file of the certificate's key"),
         )
     };
-    let authorities = arguments.optional().map(TlsFile::from);
+    let below_root = |token: &Token| TlsFile { path: root.path(&token.text), span: token.span };
+    let authorities = arguments.optional().map(below_root);
     arguments.end();
     OPTIONS.read(arguments, &mut client_auth);
     let span = arguments.span();
@@ -113,7 +114,12 @@ fn read_line(arguments: &mut Arguments<'_>) -> Option<Tls> {
             )
             .help("write `client_auth require_and_verify` or `verify_if_given`");
     }
-    Some(Tls { certificates: certificates?.into(), key: key?.into(), authorities, client_auth })
+    Some(Tls {
+        certificates: below_root(certificates?),
+        key: below_root(key?),
+        authorities,
+        client_auth,
+    })
 }
 
 /// Encrypted keys without a certificate, and a certificate without encrypted keys.

@@ -169,7 +169,7 @@ fn has_no_zone(context: &LintContext<'_>, diagnostics: &mut Diagnostics) {
         let message = "plugin/transfer: no plugin in this block has a zone to transfer";
         diagnostics
             .warning(transfer.name.span, message)
-            .help("add `kubernetes` to this block; a block inherits no plugin from other blocks");
+            .help("add `kubernetes`, `file` or another source of a zone to this block; a block inherits no plugin from other blocks");
     }
 }
 

@@ -155,6 +155,7 @@ impl Assembly<'_> {
             Need::WatchFiles => assembled.watch_files = true,
             Need::Source { .. }
             | Need::File(_)
+            | Need::ZoneFile(_)
             | Need::Host(_)
             | Need::Bind { .. }
             | Need::Tls(_)

@@ -54,6 +54,12 @@ impl Name {
         (bytes.len() <= limits::NAME_OCTETS).then_some(Self(bytes))
     }
 
+    /// The name that a text stands for in a zone file: absolute with a final dot, else relative to
+    /// `origin`; `@` is the origin.
+    pub fn relative(text: &str, origin: &Self) -> Option<Self> {
+        Self::from_wire(&relative(text, origin)?)
+    }
+
     /// The name under which an address has its PTR records (RFC 1035 §3.5, RFC 3596 §2.5).
     pub fn reverse(address: IpAddr) -> Self {
         let text = match address {
@@ -208,6 +214,22 @@ impl FromStr for Spelled {
     }
 }
 
+/// A name in wire form: absolute with a final dot, else relative to `origin`; `@` is the origin.
+pub(super) fn relative(text: &str, origin: &Name) -> Option<Vec<u8>> {
+    if text == "@" {
+        return Some(origin.wire().to_vec());
+    }
+    let mut wire = text.parse::<Spelled>().ok()?.wire().to_vec();
+    let stem = text.strip_suffix('.');
+    // The last of an odd number of backslashes escapes the dot.
+    let escapes = |stem: &str| stem.bytes().rev().take_while(|octet| *octet == b'\\').count() % 2;
+    if stem.is_none_or(|stem| escapes(stem) == 1) {
+        wire.pop();
+        wire.extend_from_slice(origin.wire());
+    }
+    (wire.len() <= limits::NAME_OCTETS).then_some(wire)
+}
+
 /// Appends the octets of one label; true if a dot ended it.
 fn read_label(rest: &mut &[u8], bytes: &mut Octets) -> Result<bool, NameError> {
     while let Some((&first, tail)) = rest.split_first() {
@@ -222,7 +244,7 @@ fn read_label(rest: &mut &[u8], bytes: &mut Octets) -> Result<bool, NameError> {
 }
 
 /// The octet that `\.` or `\046` stands for, after its backslash.
-fn unescape(rest: &mut &[u8]) -> Result<u8, NameError> {
+pub(super) fn unescape(rest: &mut &[u8]) -> Result<u8, NameError> {
     let (octet, used) = match **rest {
         [a, b, c, ..] if [a, b, c].iter().all(u8::is_ascii_digit) => {
             let number = [a, b, c].iter().fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0'));

@@ -52,11 +52,14 @@ record_types! {
     TXT = 16, OPAQUE;
     RP = 17, PLAIN_NAME.names(2);
     AFSDB = 18, PLAIN_NAME.after(2);
+    X25 = 19, OPAQUE;
+    ISDN = 20, OPAQUE;
     RT = 21, PLAIN_NAME.after(2);
     SIG = 24, PLAIN_NAME.after(18);
     KEY = 25, OPAQUE;
     PX = 26, PLAIN_NAME.after(2).names(2);
     AAAA = 28, OPAQUE;
+    LOC = 29, OPAQUE;
     NXT = 30, PLAIN_NAME;
     SRV = 33, PLAIN_NAME.after(6);
     NAPTR = 35, Layout::NAPTR;
@@ -69,6 +72,7 @@ record_types! {
     RRSIG = 46, PLAIN_NAME.after(18);
     NSEC = 47, PLAIN_NAME;
     DNSKEY = 48, OPAQUE;
+    DHCID = 49, OPAQUE;
     NSEC3 = 50, OPAQUE;
     NSEC3PARAM = 51, OPAQUE;
     TLSA = 52, OPAQUE;
@@ -77,12 +81,15 @@ record_types! {
     CDNSKEY = 60, OPAQUE;
     OPENPGPKEY = 61, OPAQUE;
     CSYNC = 62, OPAQUE;
+    ZONEMD = 63, OPAQUE;
     SVCB = 64, OPAQUE;
     HTTPS = 65, OPAQUE;
+    SPF = 99, OPAQUE;
     TSIG = 250, OPAQUE;
     IXFR = 251, OPAQUE;
     AXFR = 252, OPAQUE;
     ANY = 255, OPAQUE;
+    URI = 256, OPAQUE;
     CAA = 257, OPAQUE;
     ANAME = 65_305, OPAQUE;
 }
@@ -163,6 +170,7 @@ impl Rcode {
     pub const NXDOMAIN: Self = Self(3);
     pub const NOTIMP: Self = Self(4);
     pub const REFUSED: Self = Self(5);
+    pub const YXDOMAIN: Self = Self(6);
     pub const NOTAUTH: Self = Self(9);
     pub const BADVERS: Self = Self(16);
 
@@ -178,7 +186,7 @@ impl Rcode {
         (Self::NXDOMAIN, "NXDOMAIN"),
         (Self::NOTIMP, "NOTIMP"),
         (Self::REFUSED, "REFUSED"),
-        (Self(6), "YXDOMAIN"),
+        (Self::YXDOMAIN, "YXDOMAIN"),
         (Self(7), "YXRRSET"),
         (Self(8), "NXRRSET"),
         (Self::NOTAUTH, "NOTAUTH"),

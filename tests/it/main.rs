@@ -43,3 +43,4 @@ mod tidy;
 mod tls;
 mod transfer;
 mod wire;
+mod zone_files;

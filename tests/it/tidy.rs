@@ -18,6 +18,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("random", 0, &[]),
     ("transport", 0, &[]),
     ("wire", 1, &["bytes", "hickory_proto", "smallvec", "thiserror"]),
+    ("zonefile", 2, &["bytes", "smallvec", "thiserror"]),
     ("zone", 2, &["bytes", "dashmap", "foldhash", "smallvec", "thiserror"]),
     ("cache", 2, &["foldhash"]),
     ("upstream", 2, &["thiserror"]),

@@ -17,7 +17,7 @@ use super::{
         listen_config,
         signals::Order,
         waiting::Waiting,
-        watch::Watched,
+        watch::{Change, Watched},
     },
     Process, log_due, print_backtraces, spawn_probes,
 };
@@ -50,13 +50,15 @@ impl Process {
                     self.look(text, flags).await;
                 }
                 Some(()) = self.waiting.arrived() => {
-                    self.watched.as_mut().map(|watched| watched.look(text));
+                    let change = self.watched.as_mut().and_then(|watched| watched.look(text));
+                    self.reload_state.reread = change == Some(Change::Corefile);
                     self.try_reload(text, flags).await;
                 }
                 order = self.signals.next() => match order {
                     Order::Reload => {
                         // The next look must not report the same mistake again.
                         self.watched.as_mut().map(|watched| watched.look(text));
+                        self.reload_state.reread = true;
                         self.try_reload(text, flags).await;
                     }
                     order => return order,
@@ -68,7 +70,8 @@ impl Process {
     /// Reloads if a watched file has changed since the last look.
     async fn look(&mut self, text: &Text, flags: &ServerFlags) {
         let Some(watched) = &mut self.watched else { return };
-        if watched.look(text) {
+        if let Some(change) = watched.look(text) {
+            self.reload_state.reread = change == Change::Corefile;
             self.try_reload(text, flags).await;
         }
     }

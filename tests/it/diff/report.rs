@@ -18,7 +18,8 @@ pub(crate) struct Report<'r> {
     explained: BTreeMap<(usize, String), usize>,
     unexplained: BTreeMap<(&'static str, String, String), Vec<String>>,
     pub(crate) questions: usize,
-    pub(crate) corefiles: usize,
+    /// The names of the Corefiles that were compared.
+    pub(crate) corefiles: BTreeSet<String>,
     differing: usize,
     silent: usize,
 }
@@ -30,7 +31,7 @@ impl<'r> Report<'r> {
             explained: BTreeMap::new(),
             unexplained: BTreeMap::new(),
             questions: 0,
-            corefiles: 0,
+            corefiles: BTreeSet::new(),
             differing: 0,
             silent: 0,
         }
@@ -86,13 +87,15 @@ impl<'r> Report<'r> {
         examples.push(text);
     }
 
-    /// The rules that explained no difference.
+    /// The rules for these Corefiles that explained no difference.
     pub(crate) fn idle(&self) -> Vec<&str> {
         let used: BTreeSet<_> = self.explained.keys().map(|(rule, _)| *rule).collect();
         self.rules
             .iter()
             .enumerate()
-            .filter(|(at, rule)| rule.is_compared() && !used.contains(at))
+            .filter(|(at, rule)| {
+                rule.is_compared() && rule.is_for(&self.corefiles) && !used.contains(at)
+            })
             .map(|(_, rule)| rule.name())
             .collect()
     }
@@ -104,7 +107,9 @@ impl<'r> Report<'r> {
     pub(crate) fn print(&self) -> String {
         let mut out = format!(
             "{} questions over {} Corefiles: {} replies differ",
-            self.questions, self.corefiles, self.differing
+            self.questions,
+            self.corefiles.len(),
+            self.differing
         );
         writeln!(
             out,

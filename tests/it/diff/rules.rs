@@ -1,7 +1,7 @@
 //! Reads `tests/differences.toml`, which lists the intended differences from CoreDNS with their
 //! reasons.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use regex::Regex;
 use serde::Deserialize;
@@ -84,6 +84,16 @@ impl Rule {
             names: whole(names),
             written,
         }
+    }
+
+    /// Whether the rule is for one of these Corefiles.
+    pub(crate) fn is_for(&self, corefiles: &BTreeSet<String>) -> bool {
+        let Written { corefiles: only, .. } = &self.written;
+        only.is_empty() || only.iter().any(|name| corefiles.contains(name))
+    }
+
+    pub(crate) fn is_only_for(&self, corefile: &str) -> bool {
+        self.written.corefiles == [corefile]
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -1,0 +1,131 @@
+//! Answers from zones that are known completely: from files, or from other servers.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{
+    chain::{Ask, Back, Cx, Flow, From, Nested, Plugin, QueryError, Reply, ReplySource},
+    wire::{Class, Ede, Name, Query, Question, Rcode, Response, Transfer, Type},
+    zonefile::{Answer, End, Zone},
+};
+
+use super::Fallthrough;
+
+/// The zones of one directive in a block.
+pub(super) struct Authoritative {
+    pub(super) name: &'static str,
+    /// `None` for a zone whose records are not known yet.
+    pub(super) zones: HashMap<Name, Option<Arc<Zone>>>,
+    pub(super) fallthrough: Fallthrough,
+}
+
+/// What the plugin has for a question.
+enum Lookup {
+    Answer(Response),
+    /// Another plugin may have records of the name.
+    PassOn,
+    OutsideZones,
+    /// Aliases that lead to a name outside of the zone.
+    Alias {
+        zone: Arc<Zone>,
+        aliases: Response,
+        target: Name,
+    },
+}
+
+impl Authoritative {
+    fn look_up(&self, query: &Query) -> Lookup {
+        let question = &query.question;
+        if question.class != Class::IN {
+            return Lookup::OutsideZones;
+        }
+        let zone = match self.zone_for(question) {
+            None => return Lookup::OutsideZones,
+            Some(None) => return Lookup::Answer(without_records()),
+            Some(Some(zone)) => zone,
+        };
+        let Answer { response, end } = zone.answer(question, query.dnssec_ok());
+        match end {
+            End::NoName if self.fallthrough.includes(&question.name) => Lookup::PassOn,
+            End::NoName | End::Complete => Lookup::Answer(response),
+            End::Outside(target) => {
+                Lookup::Alias { zone: Arc::clone(zone), aliases: response, target }
+            }
+        }
+    }
+
+    /// The zone with the longest name that contains the question's name. DS records belong to the
+    /// zone above (RFC 4035 §3.1.4.1).
+    fn zone_for(&self, question: &Question) -> Option<&Option<Arc<Zone>>> {
+        let wire = question.name.wire();
+        let offsets = question.name.offsets();
+        let mut matches = offsets.filter_map(|at| Some((at, self.zones.get(&wire[at..])?)));
+        let (at, zone) = matches.next()?;
+        let above = if question.qtype == Type::DS && at == 0 { matches.next() } else { None };
+        Some(above.map_or(zone, |(_, zone)| zone))
+    }
+}
+
+impl Plugin for Authoritative {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn query(&self, _cx: &mut Cx, query: &Query) -> Flow {
+        match self.look_up(query) {
+            Lookup::Answer(response) => Flow::Answer(response),
+            Lookup::PassOn => Flow::Next,
+            Lookup::OutsideZones => Flow::OutsideZones,
+            Lookup::Alias { target, .. } => Flow::Ask(ask_target(target, query.question.qtype)),
+        }
+    }
+
+    fn response(
+        &self,
+        cx: &mut Cx,
+        query: &Query,
+        nested: Option<Nested<'_>>,
+        reply: Reply,
+    ) -> Back {
+        let Some(nested) = nested.filter(|nested| nested.from == From::Top) else {
+            return Back::Up(reply);
+        };
+        // The alias is in this zone, so no cache may keep the reply.
+        cx.set_answered(self.name, ReplySource::Local);
+        let question = &query.question;
+        match self.look_up(query) {
+            Lookup::Alias { zone, aliases, target } if target == nested.question.name => {
+                let reply = for_target(reply);
+                let target = (&target, reply);
+                Back::Up(Ok(zone.complete(question, query.dnssec_ok(), aliases, target)))
+            }
+            // The zone has changed since the query for the target was sent.
+            Lookup::Alias { target, .. } => Back::Ask(ask_target(target, question.qtype)),
+            Lookup::Answer(response) => Back::Up(Ok(response)),
+            Lookup::PassOn | Lookup::OutsideZones => {
+                Back::Ask(Ask { question: question.clone(), from: From::Below, step: 0 })
+            }
+        }
+    }
+
+    fn transfer(&self, question: &Question) -> Option<Result<Transfer, Response>> {
+        let zone = self.zones.get(&question.name)?;
+        Some(zone.as_ref().map(Zone::transfer).ok_or_else(without_records))
+    }
+}
+
+fn ask_target(target: Name, qtype: Type) -> Ask {
+    Ask { question: Question::new(target, qtype), from: From::Top, step: 0 }
+}
+
+/// The reply for a target. `None` if no block serves it: the client may resolve it elsewhere.
+fn for_target(reply: Reply) -> Option<Response> {
+    match reply {
+        Ok(reply) => Some(reply),
+        Err(QueryError::NotRouted) => None,
+        Err(error) => Some(Response { ede: error.ede(), ..Response::of(Rcode::SERVFAIL) }),
+    }
+}
+
+fn without_records() -> Response {
+    Response { ede: Some(Ede::NO_ZONE), ..Response::of(Rcode::SERVFAIL) }
+}

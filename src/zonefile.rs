@@ -1,0 +1,21 @@
+//! Zones from files (RFC 1035 §5) and from other servers: their records, and answers from them.
+//!
+//! A [`Zone`] is immutable. An answer follows RFC 1034 §4.3.2 with wildcards (RFC 4592), DNAME
+//! (RFC 6672) and, for a signed zone, the proofs of RFC 4035 §3.1.
+
+mod answer;
+mod build;
+mod generate;
+mod key;
+mod lex;
+mod parse;
+mod walk;
+mod zone;
+
+pub use answer::{Answer, End};
+pub use build::ZoneBuilder;
+pub use parse::{Parsed, ZoneError, included, parse};
+pub use zone::Zone;
+
+#[cfg(test)]
+mod tests;

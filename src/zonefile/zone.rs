@@ -1,0 +1,103 @@
+//! The records of a zone.
+
+use std::{
+    collections::BTreeMap,
+    ops::Bound::{Excluded, Unbounded},
+    sync::Arc,
+};
+
+use smallvec::SmallVec;
+
+use crate::wire::{Name, Owner, RecordSet, Transfer, Type};
+
+/// A zone with all of its records. Equal zones have equal records.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Zone {
+    pub(super) origin: Name,
+    pub(super) soa: SetWithSignatures,
+    pub(super) serial: u32,
+    /// The TTL of the SOA record in a negative answer (RFC 2308 §3).
+    pub(super) negative_ttl: u32,
+    /// Whether negative answers can be proved with NSEC records.
+    pub(super) has_proofs: bool,
+    /// The nodes with records, by their keys. The apex is one of them.
+    pub(super) nodes: BTreeMap<Box<[u8]>, Node>,
+}
+
+/// The records of one name.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Node {
+    pub(super) sets: SmallVec<[SetWithSignatures; 2]>,
+}
+
+/// Records of one type, and the signatures over them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SetWithSignatures {
+    pub(super) set: RecordSet,
+    pub(super) signatures: Option<RecordSet>,
+}
+
+impl Node {
+    pub(super) fn get(&self, rtype: Type) -> Option<&SetWithSignatures> {
+        self.sets.iter().find(|it| it.set.rtype == rtype)
+    }
+}
+
+impl Zone {
+    pub fn origin(&self) -> &Name {
+        &self.origin
+    }
+
+    pub fn serial(&self) -> u32 {
+        self.serial
+    }
+
+    /// The number of records.
+    pub fn len(&self) -> usize {
+        let count = |set: &RecordSet| set.rdatas.iter().count();
+        let sets = self.nodes.values().flat_map(|node| &node.sets);
+        sets.map(|it| count(&it.set) + it.signatures.as_ref().map_or(0, count)).sum()
+    }
+
+    /// Never: a zone has an SOA record.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// All records, for a transfer.
+    pub fn transfer(self: &Arc<Self>) -> Transfer {
+        let zone = Arc::clone(self);
+        let mut last: Option<Box<[u8]>> = None;
+        let nodes = std::iter::from_fn(move || {
+            let next = match &last {
+                None => zone.nodes.first_key_value(),
+                Some(key) => zone.nodes.range((Excluded(key.clone()), Unbounded)).next(),
+            };
+            let (key, node) = next?;
+            last = Some(key.clone());
+            let sets =
+                node.sets.iter().flat_map(|it| [Some(it.set.clone()), it.signatures.clone()]);
+            Some(sets.flatten().collect::<Vec<_>>())
+        });
+        let records = nodes.flatten().filter(|set| set.rtype != Type::SOA);
+        Transfer { soa: self.soa.set.clone(), serial: self.serial, records: Box::new(records) }
+    }
+
+    /// The owner of the apex's records in an answer to a question within the zone.
+    pub(super) fn apex_owner(&self, question: &Name) -> Owner {
+        let left = question.left_of(&self.origin).map_or(0, <[u8]>::len);
+        u8::try_from(left).map_or_else(|_| Owner::from(&self.origin), Owner::QuestionFrom)
+    }
+
+    /// Whether names below this key exist.
+    pub(super) fn has_below(&self, key: &[u8]) -> bool {
+        let mut after = self.nodes.range::<[u8], _>((Excluded(key), Unbounded));
+        after.next().is_some_and(|(next, _)| next.starts_with(key))
+    }
+
+    /// The last node with an NSEC record before the key.
+    pub(super) fn before(&self, key: &[u8]) -> Option<&Node> {
+        let before = self.nodes.range::<[u8], _>((Unbounded, Excluded(key)));
+        before.rev().map(|(_, node)| node).find(|node| node.get(Type::NSEC).is_some())
+    }
+}

@@ -1,0 +1,120 @@
+//! Zone files of a running server: files that appear, change, and have errors.
+
+use std::{fs, path::Path, process::Command, time::Duration};
+
+use hickory_proto::op::Message;
+
+use crate::support::{Ndots, lab::until, question};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const A: u16 = 1;
+
+fn zone(serial: u32, last: u8) -> String {
+    format!(
+        "$TTL 60\n@ SOA ns hostmaster {serial} 7200 3600 1209600 60\nwww A 192.0.2.{last}\n$INCLUDE more\n"
+    )
+}
+
+fn corefile(directory: &Path, options: &str) -> String {
+    format!(
+        "example.org:0 {{\n bind 127.0.0.1\n root {}\n file db.example.org {{\n  {options}\n }}\n}}\n",
+        directory.display()
+    )
+}
+
+/// The code and the data of the answer's records.
+fn answer(ndots: &Ndots, name: &str) -> String {
+    let packet = ndots.udp(&question(7, name, A)).expect("a reply");
+    let message = Message::from_vec(&packet).unwrap();
+    let records = message.answers.iter().map(|record| format!(" {}", record.data));
+    format!("{}{}", message.metadata.response_code, records.collect::<String>())
+}
+
+fn wait_for(ndots: &Ndots, name: &str, expected: &str) {
+    until(expected, PATIENCE, || (answer(ndots, name) == expected).then_some(()));
+}
+
+/// Waits for a line of the log that contains the text.
+fn wait_for_line(ndots: &Ndots, text: &str) -> String {
+    loop {
+        let line =
+            ndots.log.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no line with {text}"));
+        if line.contains(text) {
+            return line;
+        }
+    }
+}
+
+#[test]
+fn a_file_is_used_as_soon_as_its_serial_changes() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, more) = (directory.path().join("db.example.org"), directory.path().join("more"));
+    let ndots = Ndots::corefile(&corefile(directory.path(), "reload 1s"), &["dns"], &[]);
+    assert_eq!(answer(&ndots, "www.example.org"), "Server Failure");
+    fs::write(&more, "ftp A 192.0.2.21\n").unwrap();
+    fs::write(&file, zone(1, 1)).unwrap();
+    wait_for(&ndots, "www.example.org", "No Error 192.0.2.1");
+
+    fs::write(&file, zone(1, 2)).unwrap();
+    wait_for_line(&ndots, "has changed, but its serial is still 1");
+    assert_eq!(answer(&ndots, "www.example.org"), "No Error 192.0.2.1");
+    fs::write(&file, zone(2, 2)).unwrap();
+    wait_for(&ndots, "www.example.org", "No Error 192.0.2.2");
+
+    fs::write(&file, zone(3, 3) + "broken A 192.0.2.\n").unwrap();
+    let line = wait_for_line(&ndots, "the last valid zone example.org. stays");
+    assert!(line.contains("db.example.org:5: broken.example.org. A: `192.0.2.`"), "{line}");
+    assert_eq!(answer(&ndots, "www.example.org"), "No Error 192.0.2.2");
+    fs::write(&file, zone(3, 3)).unwrap();
+    wait_for(&ndots, "www.example.org", "No Error 192.0.2.3");
+
+    // A file that is included is watched, and a serial may become smaller.
+    fs::write(&more, "ftp A 192.0.2.22\n").unwrap();
+    wait_for_line(&ndots, "has changed, but its serial is still 3");
+    fs::write(&file, zone(2, 3)).unwrap();
+    wait_for(&ndots, "ftp.example.org", "No Error 192.0.2.22");
+    fs::remove_file(&file).unwrap();
+    wait_for_line(&ndots, "the last zone example.org. stays");
+    assert_eq!(answer(&ndots, "ftp.example.org"), "No Error 192.0.2.22");
+
+    // An order to reload counts for the same serial, too.
+    fs::write(&file, zone(2, 4)).unwrap();
+    wait_for_line(&ndots, "has changed, but its serial is still 2");
+    let kill = Command::new("kill").args(["-USR1", &ndots.child.id().to_string()]).status();
+    assert!(kill.unwrap().success());
+    wait_for(&ndots, "www.example.org", "No Error 192.0.2.4");
+}
+
+#[test]
+fn any_change_counts_with_reload_by_mtime_and_none_with_reload_0() {
+    for (options, expected) in
+        [("reload_by_mtime", "No Error 192.0.2.2"), ("reload 0", "No Error 192.0.2.1")]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("db.example.org");
+        fs::write(directory.path().join("more"), "").unwrap();
+        fs::write(&file, zone(1, 1)).unwrap();
+        let ndots = Ndots::corefile(&corefile(directory.path(), options), &["dns"], &[]);
+        assert_eq!(answer(&ndots, "www.example.org"), "No Error 192.0.2.1");
+        fs::write(&file, zone(1, 2)).unwrap();
+        std::thread::sleep(Duration::from_millis(2500));
+        assert_eq!(answer(&ndots, "www.example.org"), expected, "{options}");
+    }
+}
+
+#[test]
+fn an_error_in_a_file_ends_the_start_with_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("db.example.org");
+    // An octet that is not UTF-8 is allowed in a comment, and in a text.
+    fs::write(&file, b"; caf\xe9\n$TTL 60\n@ SOA ns hostmaster 1 2 3 4 5\n@ TXT \"\xe9\"\nwww A\n")
+        .unwrap();
+    let path = directory.path().join("Corefile");
+    fs::write(&path, corefile(directory.path(), "reload 0")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+    let output = command.arg("-conf").arg(&path).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let place = format!("{}:5: www.example.org. A: an IPv4 address is missing", file.display());
+    assert!(text.contains(&place), "{text}");
+}

@@ -115,6 +115,17 @@ pub const NO_EDNS_TIME: Duration = Duration::from_secs(900);
 /// Queries with OPT in a row that got a reply only without OPT, after which an upstream counts as
 /// one that does not support EDNS. One such query may be lost.
 pub const SILENT_EDNS: u32 = 3;
+/// How long an upstream that is known to reply over UDP may be silent before the query is sent over
+/// TCP as well: longer than most cold names take.
+pub const UDP_PATIENCE: Duration = Duration::from_secs(1);
+/// The same for an upstream that has not replied over UDP yet, and for a client over TCP, for which
+/// CoreDNS would query the upstream over TCP at once.
+pub const TCP_CLIENT_PATIENCE: Duration = Duration::from_millis(60);
+/// How long an upstream that does not reply over UDP is queried over TCP.
+pub const NO_UDP_TIME: Duration = Duration::from_secs(60);
+/// Queries in a row that got a reply only over TCP, after which an upstream counts as one that does
+/// not reply over UDP. A datagram may be lost.
+pub const SILENT_UDP: u32 = 3;
 /// How long a truncated reply is held back while TCP may give the whole reply. After that, clients
 /// over UDP get the truncated one.
 pub const TRUNCATED_PATIENCE: Duration = Duration::from_millis(80);

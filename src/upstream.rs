@@ -2,6 +2,7 @@
 //! state machines here do no I/O, and the caller passes the time in.
 
 mod attempt;
+mod form;
 mod health;
 pub(crate) mod metrics;
 mod target;
@@ -23,10 +24,9 @@ use crate::{
     wire::{Ede, Name, Rcode},
 };
 
-pub use attempt::{
-    Attempt, LetterCase, NextAction, QueryForm, ReplyDecision, ReplySummary, UpstreamTransport,
-};
-pub use health::{EdnsSupport, Health};
+pub use attempt::{Attempt, NextAction, ReplyDecision};
+pub use form::{LetterCase, QueryForm, ReplySummary, UpstreamTransport};
+pub use health::{EdnsSupport, Health, UdpSupport};
 pub use metrics::{Proto, UpstreamMetrics};
 pub use target::{Pem, Target, TlsClientSettings};
 

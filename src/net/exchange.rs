@@ -17,7 +17,7 @@ use std::{
 
 use futures_util::FutureExt;
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{Notify, Semaphore, watch},
     task::JoinSet,
 };
 
@@ -31,7 +31,7 @@ use crate::{
         tls::client::rejection,
     },
     upstream::{Attempt, Group, LetterCase, QueryForm, Upstream, UpstreamError, UpstreamTransport},
-    wire::{Caps, Class, Edns, Name, Query, Response, Type, reply},
+    wire::{Caps, Class, Edns, Name, Query, Rcode, Response, Type, reply},
 };
 
 use conversation::Conversation;
@@ -164,22 +164,34 @@ impl Exchanger {
         if let Some(running) = in_flight.get(&key)
             && (waiter == Waiter::Refresh || running.started.elapsed() < limits::JOIN_TIME)
         {
+            if waiter == Waiter::Stream {
+                running.stream_client.notify_one();
+            }
             return (running.waiters() < limits::WAITERS).then(|| running.receiver.clone());
         }
         let (sender, receiver) = watch::channel(Progress::Running);
         let sender = Arc::new(sender);
+        let stream_client = Arc::new(Notify::new());
+        if waiter == Waiter::Stream {
+            stream_client.notify_one();
+        }
         let running = RunningExchange {
             receiver: receiver.clone(),
             sender: Arc::downgrade(&sender),
             started: Instant::now(),
+            stream_client: Arc::clone(&stream_client),
         };
         in_flight.insert(key.clone(), running);
         let shared = Arc::clone(&self.0);
         spawn(&self.0.exchanges, async move {
             // The key holds the group's address, which must not become another group's.
             let _group = Arc::clone(&exchange.group);
-            let run = std::panic::AssertUnwindSafe(Arc::clone(&shared).run(exchange, &sender))
-                .catch_unwind();
+            let run = std::panic::AssertUnwindSafe(Arc::clone(&shared).run(
+                exchange,
+                &sender,
+                &stream_client,
+            ))
+            .catch_unwind();
             let reply = run.await.unwrap_or_else(|_| {
                 shared.panics.inc();
                 Err(QueryError::Overloaded)
@@ -214,6 +226,8 @@ struct RunningExchange {
     receiver: watch::Receiver<Progress>,
     sender: Weak<watch::Sender<Progress>>,
     started: Instant,
+    /// Notified when a client over TCP starts to wait.
+    stream_client: Arc<Notify>,
 }
 
 impl RunningExchange {
@@ -226,6 +240,7 @@ impl RunningExchange {
 /// The result of one query to one upstream.
 struct UpstreamResult {
     upstream: usize,
+    transport: UpstreamTransport,
     form: QueryForm,
     outcome: UpstreamOutcome,
 }
@@ -247,7 +262,12 @@ struct TimedReply {
 }
 
 impl Shared {
-    async fn run(self: Arc<Self>, exchange: Exchange, progress: &watch::Sender<Progress>) -> Reply {
+    async fn run(
+        self: Arc<Self>,
+        exchange: Exchange,
+        progress: &watch::Sender<Progress>,
+        stream_client: &Notify,
+    ) -> Reply {
         let Exchange { query, group } = exchange;
         let begun = Attempt::begin(&group, Instant::now(), rand::random());
         let mut attempt = begun
@@ -256,11 +276,12 @@ impl Shared {
         if attempt.all_down {
             self.all_down.inc();
         }
-        let conversation = Conversation { shared: &self, group: &group, query: &query, progress };
+        let (shared, group, query) = (&self, &group, &query);
+        let conversation = Conversation { shared, group, query, progress, stream_client };
         let reply = conversation.run(&mut attempt).await;
         // Upstreams that did not answer are probed, although another one answered.
         for upstream in attempt.silent(Instant::now()) {
-            self.start_probe(&group, upstream);
+            self.start_probe(group, upstream);
         }
         reply
     }
@@ -317,7 +338,7 @@ impl Shared {
     ) -> UpstreamResult {
         let to = group.upstream(upstream);
         let metrics = to.metrics(&self.metrics);
-        let result = |outcome| UpstreamResult { upstream, form, outcome };
+        let result = |outcome| UpstreamResult { upstream, transport, form, outcome };
         let Some(_waiting) = to.health.reserve_socket() else {
             return result(UpstreamOutcome::Failed(UpstreamError::NoAnswer(to.address)));
         };
@@ -337,7 +358,7 @@ impl Shared {
                 UpstreamOutcome::LostCase
             }
             Ok(RawReply::Packet(packet) | RawReply::OtherCase(packet)) => {
-                self.read(&packet, query, transport, to, started)
+                self.read(&packet, query, (transport, form), to, started)
             }
             Ok(RawReply::Doubtful) => UpstreamOutcome::NeedsTcp,
             Err(error) => UpstreamOutcome::Failed(match rejection(&error) {
@@ -351,7 +372,7 @@ impl Shared {
         &self,
         packet: &[u8],
         query: &Query,
-        transport: UpstreamTransport,
+        (transport, form): (UpstreamTransport, QueryForm),
         to: &Upstream,
         started: Instant,
     ) -> UpstreamOutcome {
@@ -366,6 +387,13 @@ impl Shared {
                 } else {
                     UpstreamOutcome::Reply(reply)
                 }
+            }
+            // An upstream that does not understand OPT repeats it in the wrong place.
+            Err(reply::ReplyError::OnlyOpt) => {
+                let rcode = if form.edns { Rcode::FORMERR } else { Rcode::NOERROR };
+                let took = started.elapsed();
+                let response = Response::of(rcode);
+                UpstreamOutcome::Reply(Box::new(TimedReply { response, took }))
             }
             // Over UDP a malformed reply may be forged. Over TCP it is the upstream's own.
             Err(_) if transport == UpstreamTransport::Udp => UpstreamOutcome::NeedsTcp,

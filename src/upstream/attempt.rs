@@ -1,6 +1,8 @@
 //! The state of one query that is sent to a group: which upstream is next, over which transport, and
 //! when to give up.
 
+mod transports;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -8,58 +10,10 @@ use std::{
 
 use crate::{limits, wire::Rcode};
 
-use super::{EdnsSupport, Group, InFlightGuard, UpstreamError};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum UpstreamTransport {
-    Udp,
-    /// TCP, or TLS over TCP for an upstream that is configured with TLS.
-    Tcp,
-}
-
-/// The case of the letters in a query to an upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LetterCase {
-    /// As the client spelled the name.
-    Client,
-    /// A forger must guess it (draft-vixie-dnsext-dns0x20).
-    Random,
-}
-
-/// How a query to an upstream is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct QueryForm {
-    pub case: LetterCase,
-    /// Whether the query has an OPT record.
-    pub edns: bool,
-}
-
-impl QueryForm {
-    /// The form that every upstream understands.
-    pub const PLAIN: Self = Self { case: LetterCase::Client, edns: false };
-    pub const EDNS: Self = Self { case: LetterCase::Client, edns: true };
-}
-
-/// What [`Attempt::replied`] must know of a reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReplySummary {
-    pub rcode: Rcode,
-    /// The answer section has records.
-    pub has_answer: bool,
-    /// The form of the query that it answers.
-    pub form: QueryForm,
-}
-
-impl ReplySummary {
-    fn is_positive(self) -> bool {
-        self.rcode == Rcode::NOERROR && self.has_answer
-    }
-
-    /// RFC 6891 §7: how servers without EDNS reply to an OPT record.
-    fn complains_about_edns(self) -> bool {
-        matches!(self.rcode, Rcode::FORMERR | Rcode::NOTIMP | Rcode::BADVERS)
-    }
-}
+use super::{
+    EdnsSupport, Group, InFlightGuard, LetterCase, QueryForm, ReplySummary, UpstreamError,
+    UpstreamTransport,
+};
 
 /// What the caller of [`Attempt::poll`] does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,11 +62,18 @@ pub struct Attempt {
     /// When clients that can use a truncated reply get it.
     pass_on_truncated: Option<Instant>,
     has_truncated: bool,
-    tried_over_tcp: Vec<usize>,
+    /// Transports over which upstreams were asked, or are going to be asked.
+    tried: Vec<(usize, UpstreamTransport)>,
+    /// Upstreams whose doubtful or truncated reply over UDP is to be replaced over TCP.
+    fetched_over_tcp: Vec<usize>,
+    /// A client over TCP waits.
+    has_stream_client: bool,
     /// Upstreams that were asked without OPT after a query with it.
     tried_without_edns: Vec<usize>,
     /// Upstreams that complained about OPT.
     rejected_edns: Vec<usize>,
+    /// Upstreams that reported a failure to a query with OPT, and were asked without it.
+    failed_with_edns: Vec<usize>,
     /// Upstreams whose reply to random case was not believed.
     doubted_case: Vec<usize>,
     /// Upstreams that failed, once for each failure.
@@ -124,6 +85,7 @@ pub struct Attempt {
 #[derive(Clone, Copy, Debug)]
 struct OpenSend {
     upstream: usize,
+    transport: UpstreamTransport,
     form: QueryForm,
     /// The upstream counts as silent from this time on.
     silent_from: Instant,
@@ -137,6 +99,8 @@ struct FollowUp {
     upstream: usize,
     transport: UpstreamTransport,
     form: QueryForm,
+    /// How long the upstream has to reply.
+    patience: Duration,
 }
 
 impl Attempt {
@@ -170,9 +134,12 @@ impl Attempt {
             ends: now + limits::LATE_REPLY_TIME,
             pass_on_truncated: None,
             has_truncated: false,
-            tried_over_tcp: Vec::new(),
+            tried: Vec::new(),
+            fetched_over_tcp: Vec::new(),
+            has_stream_client: false,
             tried_without_edns: Vec::new(),
             rejected_edns: Vec::new(),
+            failed_with_edns: Vec::new(),
             doubted_case: Vec::new(),
             failures: Vec::new(),
             last_error: None,
@@ -184,8 +151,9 @@ impl Attempt {
             return NextAction::Done(self.final_error());
         }
         if let Some(at) = self.follow_ups.iter().position(|follow_up| follow_up.due <= now) {
-            let FollowUp { upstream, transport, form, .. } = self.follow_ups.remove(at);
-            return self.send(upstream, transport, form, now + self.hedge_delay(upstream));
+            let follow_up = self.follow_ups.remove(at);
+            let FollowUp { upstream, transport, form, patience, .. } = follow_up;
+            return self.send(upstream, transport, form, now + patience);
         }
         if self.pass_on_truncated.take_if(|due| *due <= now).is_some() {
             return NextAction::PassOnTruncated;
@@ -223,7 +191,7 @@ impl Attempt {
         let health = &self.group.upstream(upstream).health;
         let (edns, keeps_case) = (health.edns(now), health.keeps_case());
         let delay = self.hedge_delay(upstream);
-        let transport = self.first_transport(upstream);
+        let transport = self.first_transport(upstream, now);
         let doubted = self.doubted_case.contains(&upstream);
         let random = self.group.settings.random_case && keeps_case && !doubted;
         // The third query to a silent upstream has no OPT: the record may be the reason.
@@ -248,15 +216,10 @@ impl Attempt {
             self.tried_without_edns.push(upstream);
             self.follow_up(upstream, transport, QueryForm::PLAIN, now + limits::EDNS_PATIENCE);
         }
-        self.send(upstream, transport, form, self.next_send)
-    }
-
-    fn first_transport(&self, upstream: usize) -> UpstreamTransport {
-        if self.group.settings.force_tcp || self.group.upstream(upstream).tls.is_some() {
-            UpstreamTransport::Tcp
-        } else {
-            UpstreamTransport::Udp
+        if transport == UpstreamTransport::Udp {
+            self.plan_other_transport(upstream, form, now + self.udp_patience(upstream, now));
         }
+        self.send(upstream, transport, form, self.next_send)
     }
 
     /// How long to wait before the next send. Each round through the upstreams waits twice as long as
@@ -274,7 +237,8 @@ impl Attempt {
         form: QueryForm,
         silent_from: Instant,
     ) -> NextAction {
-        self.open.push(OpenSend { upstream, form, silent_from });
+        self.tried.push((upstream, transport));
+        self.open.push(OpenSend { upstream, transport, form, silent_from });
         NextAction::Send { upstream, transport, form }
     }
 
@@ -285,23 +249,24 @@ impl Attempt {
         form: QueryForm,
         due: Instant,
     ) {
-        self.follow_ups.push(FollowUp { due, upstream, transport, form });
+        let patience = self.hedge_delay(upstream);
+        self.follow_ups.push(FollowUp { due, upstream, transport, form, patience });
     }
 
     /// Call this for a well-formed reply that is not truncated. An RCODE that reports a failure is
     /// not the answer while another upstream, or the same one in another form, may have a better
     /// reply.
     pub fn replied(&mut self, upstream: usize, reply: ReplySummary, now: Instant) -> ReplyDecision {
-        let silent_to_edns =
-            self.open.iter().any(|open| open.upstream == upstream && open.form.edns);
+        let silent: Vec<_> =
+            self.open.iter().filter(|open| open.upstream == upstream).copied().collect();
         self.open.retain(|open| open.upstream != upstream);
         self.follow_ups.retain(|follow_up| follow_up.upstream != upstream);
         if let Some(form) = self.other_form(upstream, reply) {
-            self.follow_up(upstream, self.first_transport(upstream), form, now);
+            self.follow_up(upstream, reply.transport, form, now);
             self.ends = self.ends.min(now + self.group.settings.read_timeout);
             return ReplyDecision::Hold;
         }
-        self.learn(upstream, reply, silent_to_edns, now);
+        self.learn(upstream, reply, &silent, now);
         let doubtful = matches!(
             reply.rcode,
             Rcode::SERVFAIL | Rcode::REFUSED | Rcode::NOTIMP | Rcode::FORMERR
@@ -309,23 +274,36 @@ impl Attempt {
         if !doubtful && !self.group.settings.failover.contains(&reply.rcode) {
             return ReplyDecision::Accept;
         }
+        self.ask_without_edns(upstream, reply, now);
         if self.turn < self.order.len() && self.sends_left > 0 {
             self.next_send = now;
             return ReplyDecision::Hold;
         }
+        // Every upstream was tried. Those that can still reply get the rest of their delay.
+        self.follow_ups.retain(|follow_up| follow_up.due <= now + limits::TCP_CLIENT_PATIENCE);
         if self.open.is_empty() && self.follow_ups.is_empty() {
             return ReplyDecision::Accept;
         }
-        // Every upstream was tried. Those that can still reply get the rest of their delay.
         self.ends = self
             .open
             .iter()
             .map(|open| open.silent_from)
-            .chain(self.follow_ups.iter().map(|follow_up| follow_up.due))
+            .chain(self.follow_ups.iter().map(|follow_up| follow_up.due + follow_up.patience))
             .fold(now, Instant::max)
             .min(self.ends);
         self.sends_left = 0;
         ReplyDecision::Hold
+    }
+
+    /// The OPT record may be the reason for the failure. The reply without it may take as long as a
+    /// first one, because the upstream has to look the name up again.
+    fn ask_without_edns(&mut self, upstream: usize, reply: ReplySummary, now: Instant) {
+        if reply.may_dislike_edns() && !self.failed_with_edns.contains(&upstream) {
+            self.failed_with_edns.push(upstream);
+            let patience = self.group.settings.read_timeout;
+            let (transport, form) = (reply.transport, QueryForm { edns: false, ..reply.form });
+            self.follow_ups.push(FollowUp { due: now, upstream, transport, form, patience });
+        }
     }
 
     /// The form in which the upstream must be asked again before its reply is believed. A server
@@ -342,11 +320,19 @@ impl Attempt {
         None
     }
 
-    /// Remembers what the reply shows about the upstream.
-    fn learn(&self, upstream: usize, reply: ReplySummary, silent_to_edns: bool, now: Instant) {
+    /// Remembers what the reply shows about the upstream. `silent` are the sends to it that have no
+    /// reply.
+    fn learn(&self, upstream: usize, reply: ReplySummary, silent: &[OpenSend], now: Instant) {
         let health = &self.group.upstream(upstream).health;
         if reply.is_positive() && self.doubted_case.contains(&upstream) {
             health.record_lost_case();
+        }
+        if reply.transport == UpstreamTransport::Udp {
+            health.record_udp();
+        } else if self.tried.contains(&(upstream, UpstreamTransport::Udp))
+            && !self.fetched_over_tcp.contains(&upstream)
+        {
+            health.record_silent_udp(now);
         }
         if reply.form.edns {
             if !reply.rcode.is_failure() {
@@ -356,7 +342,9 @@ impl Attempt {
             if !reply.complains_about_edns() {
                 health.record_rejected_edns(now);
             }
-        } else if silent_to_edns {
+        } else if self.failed_with_edns.contains(&upstream) && !reply.rcode.is_failure()
+            || silent.iter().any(|open| open.form.edns && open.transport == reply.transport)
+        {
             health.record_silent_edns(now);
         }
     }
@@ -364,7 +352,7 @@ impl Attempt {
     /// Call this if the reply has the name of the question in another case than the query. The
     /// upstream is asked in the client's spelling.
     pub fn lost_case(&mut self, upstream: usize, form: QueryForm, now: Instant) {
-        self.close_one(upstream);
+        self.close_one(upstream, UpstreamTransport::Udp);
         if !self.doubted_case.contains(&upstream) {
             self.doubted_case.push(upstream);
             let form = QueryForm { case: LetterCase::Client, ..form };
@@ -381,30 +369,37 @@ impl Attempt {
             self.sends_left = 0;
             self.ends = self.ends.min(now + self.group.settings.read_timeout);
         }
+        self.group.upstream(upstream).health.record_udp();
         self.follow_ups.retain(|follow_up| follow_up.transport == UpstreamTransport::Tcp);
         self.retry_over_tcp(upstream, form, now);
     }
 
-    /// Call this if the reply may be forged, or is malformed. The same upstream is queried over TCP,
-    /// once.
-    pub fn retry_over_tcp(&mut self, upstream: usize, form: QueryForm, now: Instant) {
-        self.close_one(upstream);
-        if !self.tried_over_tcp.contains(&upstream) {
-            self.tried_over_tcp.push(upstream);
-            let form = QueryForm { case: LetterCase::Client, ..form };
-            self.follow_up(upstream, UpstreamTransport::Tcp, form, now);
-        }
-    }
-
-    /// Call this if the upstream is unreachable or its reply is malformed. The next upstream is tried
-    /// at once if there is one that was not tried yet. A truncated reply of this upstream is then
-    /// the best that there is.
-    pub fn failed(&mut self, upstream: usize, error: UpstreamError, now: Instant) {
-        self.close_one(upstream);
+    /// Call this if the upstream is unreachable or its reply is malformed. The upstream is asked over
+    /// the other transport, and the next upstream is tried at once if there is one that was not tried
+    /// yet. A truncated reply of this upstream is then the best that there is.
+    pub fn failed(
+        &mut self,
+        upstream: usize,
+        (transport, form): (UpstreamTransport, QueryForm),
+        error: UpstreamError,
+        now: Instant,
+    ) {
+        self.close_one(upstream, transport);
         self.last_error = Some(error);
-        self.failures.push(upstream);
-        if self.has_truncated && self.tried_over_tcp.contains(&upstream) {
+        if self.has_truncated && self.fetched_over_tcp.contains(&upstream) {
             self.ends = now;
+        }
+        if transport == UpstreamTransport::Tcp && !self.uses_only_tcp(upstream) {
+            self.group.upstream(upstream).health.forget_udp();
+        }
+        let planned = self
+            .follow_ups
+            .iter_mut()
+            .find(|follow_up| follow_up.upstream == upstream && follow_up.transport != transport);
+        if let Some(planned) = planned {
+            planned.due = planned.due.min(now);
+        } else if !self.plan_other_transport(upstream, form, now) {
+            self.failures.push(upstream);
         }
         // After the first round the delay stays, so that hosts that reject queries are not flooded.
         if self.turn < self.order.len() {
@@ -417,8 +412,9 @@ impl Attempt {
         self.open.iter().filter(move |open| open.silent_from <= now).map(|open| open.upstream)
     }
 
-    fn close_one(&mut self, upstream: usize) {
-        if let Some(at) = self.open.iter().position(|open| open.upstream == upstream) {
+    fn close_one(&mut self, upstream: usize, transport: UpstreamTransport) {
+        let is_it = |open: &OpenSend| open.upstream == upstream && open.transport == transport;
+        if let Some(at) = self.open.iter().position(is_it) {
             self.open.remove(at);
         }
     }

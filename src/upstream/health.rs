@@ -1,9 +1,9 @@
 //! What ndots knows about one upstream: how fast it replies, whether it is down, and whether it
-//! supports random letter case and EDNS.
+//! supports random letter case, EDNS and UDP.
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -25,6 +25,7 @@ pub struct Health {
     /// Replies that show that the upstream does not handle random case.
     lost_cases: AtomicU32,
     edns: Mutex<EdnsSupport>,
+    udp: Mutex<UdpSupport>,
 }
 
 /// Whether the upstream supports OPT records.
@@ -38,6 +39,22 @@ pub enum EdnsSupport {
 }
 
 impl Default for EdnsSupport {
+    fn default() -> Self {
+        Self::Unknown(0)
+    }
+}
+
+/// Whether the upstream replies over UDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UdpSupport {
+    /// With the number of queries in a row to which the upstream replied only over TCP.
+    Unknown(u32),
+    Works,
+    /// Until this time, the upstream is queried over TCP.
+    Missing(Instant),
+}
+
+impl Default for UdpSupport {
     fn default() -> Self {
         Self::Unknown(0)
     }
@@ -124,7 +141,7 @@ impl Health {
     }
 
     pub fn edns(&self, now: Instant) -> EdnsSupport {
-        let mut edns = self.edns.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut edns = lock(&self.edns);
         if let EdnsSupport::Missing(until) = *edns
             && now >= until
         {
@@ -156,8 +173,44 @@ impl Health {
     }
 
     fn set_edns(&self, change: impl FnOnce(EdnsSupport) -> EdnsSupport) {
-        let mut edns = self.edns.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut edns = lock(&self.edns);
         *edns = change(*edns);
+    }
+
+    pub fn udp(&self, now: Instant) -> UdpSupport {
+        let mut udp = lock(&self.udp);
+        if let UdpSupport::Missing(until) = *udp
+            && now >= until
+        {
+            *udp = UdpSupport::Unknown(0);
+        }
+        *udp
+    }
+
+    /// Call this for a reply over UDP.
+    pub fn record_udp(&self) {
+        *lock(&self.udp) = UdpSupport::Works;
+    }
+
+    /// Call this if the upstream was silent or refused the query over UDP, and answered over TCP. It
+    /// takes [`limits::SILENT_UDP`] of them in a row to give up UDP, since a datagram may be lost.
+    pub fn record_silent_udp(&self, now: Instant) {
+        let mut udp = lock(&self.udp);
+        *udp = match *udp {
+            UdpSupport::Unknown(silent) if silent + 1 < limits::SILENT_UDP => {
+                UdpSupport::Unknown(silent + 1)
+            }
+            UdpSupport::Works => UdpSupport::Unknown(1),
+            _ => UdpSupport::Missing(now + limits::NO_UDP_TIME),
+        };
+    }
+
+    /// Call this if a query over TCP failed.
+    pub fn forget_udp(&self) {
+        let mut udp = lock(&self.udp);
+        if let UdpSupport::Missing(_) = *udp {
+            *udp = UdpSupport::default();
+        }
     }
 
     /// Whether so many sockets wait for this upstream that no query may hold one for longer than it
@@ -165,4 +218,8 @@ impl Health {
     pub fn is_crowded(&self) -> bool {
         self.waiting_sockets.load(Ordering::Relaxed) > limits::UPSTREAM_SOCKETS_EACH / 2
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,3 +1,5 @@
+mod transports;
+
 use std::time::Instant;
 
 use super::*;
@@ -23,13 +25,26 @@ const fn ms(millis: u64) -> Duration {
 
 /// A reply with this code and without records to a query with OPT.
 fn with(rcode: Rcode) -> ReplySummary {
-    ReplySummary { rcode, has_answer: false, form: QueryForm::EDNS }
+    ReplySummary {
+        rcode,
+        has_answer: false,
+        transport: UpstreamTransport::Udp,
+        form: QueryForm::EDNS,
+        client_edns: true,
+    }
 }
 
-/// A group whose upstreams are known to support EDNS.
+/// The first query to an upstream.
+const OVER_UDP: (UpstreamTransport, QueryForm) = (UpstreamTransport::Udp, QueryForm::EDNS);
+const OVER_TCP: (UpstreamTransport, QueryForm) = (UpstreamTransport::Tcp, QueryForm::EDNS);
+
+/// A group whose upstreams are known to support EDNS and to reply over UDP.
 fn known_group(upstreams: u16, change: impl FnOnce(&mut GroupSettings)) -> Arc<Group> {
     let group = group(upstreams, change);
-    group.upstreams.iter().for_each(|upstream| upstream.health.record_edns());
+    for Upstream { health, .. } in &group.upstreams {
+        health.record_edns();
+        health.record_udp();
+    }
     group
 }
 
@@ -65,13 +80,15 @@ fn after_silence_the_next_upstream_is_tried_until_the_time_is_over() {
             (0, 0, UpstreamTransport::Udp),
             (300, 1, UpstreamTransport::Udp),
             (600, 0, UpstreamTransport::Udp),
-            (1200, 1, UpstreamTransport::Udp)
+            (1000, 0, UpstreamTransport::Tcp),
+            (1200, 1, UpstreamTransport::Udp),
+            (1300, 1, UpstreamTransport::Tcp),
         ]
     );
     assert_eq!(error, UpstreamError::NoAnswer(two.upstream(0).address));
     let one = known_group(1, |_| {});
     let (sent, _) = sends(&mut Attempt::begin(&one, t0, 1).unwrap(), t0, t0);
-    assert_eq!(sent.iter().map(|(at, ..)| *at).collect::<Vec<_>>(), [0, 300, 900]);
+    assert_eq!(sent.iter().map(|(at, ..)| *at).collect::<Vec<_>>(), [0, 300, 900, 1000]);
 }
 
 #[test]
@@ -94,7 +111,10 @@ fn after_an_error_the_next_upstream_is_tried_at_once() {
         attempt.poll(t0),
         NextAction::Send { upstream: 0, transport: UpstreamTransport::Udp, form: QueryForm::EDNS }
     );
-    attempt.failed(0, UpstreamError::Unreachable(group.upstream(0).address), t0 + ms(1));
+    let error = UpstreamError::Unreachable(group.upstream(0).address);
+    attempt.failed(0, OVER_UDP, error, t0 + ms(1));
+    let (transport, form) = OVER_TCP;
+    assert_eq!(attempt.poll(t0 + ms(1)), NextAction::Send { upstream: 0, transport, form });
     assert_eq!(
         attempt.poll(t0 + ms(1)),
         NextAction::Send { upstream: 1, transport: UpstreamTransport::Udp, form: QueryForm::EDNS }
@@ -110,13 +130,10 @@ fn upstreams_that_all_reject_queries_are_not_flooded() {
     let (mut now, mut sends) = (t0, 0);
     loop {
         match attempt.poll(now) {
-            NextAction::Send { upstream, .. } => {
+            NextAction::Send { upstream, transport, form } => {
                 sends += 1;
-                attempt.failed(
-                    upstream,
-                    UpstreamError::Unreachable(group.upstream(upstream).address),
-                    now,
-                );
+                let error = UpstreamError::Unreachable(group.upstream(upstream).address);
+                attempt.failed(upstream, (transport, form), error, now);
             }
             NextAction::Wait(until) => now = until,
             NextAction::PassOnTruncated => panic!("no reply is truncated"),
@@ -297,9 +314,11 @@ fn upstreams_that_all_fail_are_tried_once_more_and_then_given_up() {
     let group = known_group(1, |_| {});
     let error = UpstreamError::Unreachable(group.upstream(0).address);
     let mut attempt = Attempt::begin(&group, t0, 0).unwrap();
-    for at in [0, 300] {
-        assert!(matches!(attempt.poll(t0 + ms(at)), NextAction::Send { .. }), "{at}");
-        attempt.failed(0, error, t0 + ms(at));
+    for (at, sent) in [(0, OVER_UDP), (0, OVER_TCP), (300, OVER_UDP)] {
+        let (transport, form) = sent;
+        let expected = NextAction::Send { upstream: 0, transport, form };
+        assert_eq!(attempt.poll(t0 + ms(at)), expected, "{at}");
+        attempt.failed(0, sent, error, t0 + ms(at));
     }
     assert_eq!(attempt.poll(t0 + ms(300)), NextAction::Done(error));
 }
@@ -331,7 +350,7 @@ fn a_reply_that_may_depend_on_the_form_is_not_believed_at_once() {
         let mut attempt = Attempt::begin(&group, t0, 0).unwrap();
         let send = |form| NextAction::Send { upstream: 0, transport: UpstreamTransport::Udp, form };
         assert_eq!(attempt.poll(t0), send(form), "{what}");
-        let decision = attempt.replied(0, ReplySummary { rcode, has_answer, form }, t0);
+        let decision = attempt.replied(0, ReplySummary { has_answer, form, ..with(rcode) }, t0);
         let again: Vec<_> = std::iter::from_fn(|| match attempt.poll(t0) {
             NextAction::Send { form, .. } => Some(form),
             _ => None,
@@ -349,6 +368,7 @@ fn an_upstream_without_edns_is_remembered_for_a_while() {
     let t0 = start();
     let group = group(1, |_| {});
     let health = &group.upstream(0).health;
+    health.record_udp();
     let forms = |now| {
         let mut attempt = Attempt::begin(&group, now, 0).unwrap();
         let mut forms = Vec::new();
@@ -407,6 +427,7 @@ fn a_truncated_reply_is_passed_on_if_tcp_is_silent_or_refused() {
     assert!(matches!(silent.poll(patience), NextAction::Wait(_)), "TCP may still answer");
     assert!(matches!(silent.poll(t0 + ms(2000)), NextAction::Done(_)));
     let mut refused = truncated(&group);
-    refused.failed(0, UpstreamError::Unreachable(group.upstream(0).address), t0 + ms(1));
+    let error = UpstreamError::Unreachable(group.upstream(0).address);
+    refused.failed(0, OVER_TCP, error, t0 + ms(1));
     assert!(matches!(refused.poll(t0 + ms(1)), NextAction::Done(_)));
 }

@@ -56,6 +56,9 @@ pub enum ReplyError {
     Malformed,
     #[error("the aliases in the reply form a loop")]
     AliasLoop,
+    /// The server does not understand EDNS (RFC 6891 §6.1.1): OPT belongs to the additional section.
+    #[error("the answer section has an OPT record and no answer")]
+    OnlyOpt,
 }
 
 /// Reads a reply for which [`matches()`] returned yes, and keeps the records that answer the
@@ -65,7 +68,7 @@ pub enum ReplyError {
 /// question get the spelling of `asked`, whatever spelling the query to the upstream had.
 ///
 /// # Errors
-/// The reply is malformed, or its aliases form a loop. A truncated reply may end within a record;
+/// See [`ReplyError`]. A truncated reply may end within a record;
 /// it is then a reply without records.
 pub fn read(packet: &[u8], asked: &Query) -> Result<Response, ReplyError> {
     let header = packet.first_chunk::<HEADER>().ok_or(ReplyError::Malformed)?;
@@ -114,7 +117,11 @@ fn read_records(packet: &[u8], asked: &Query) -> Result<Response, ReplyError> {
     let extended = opt.map_or(0, |opt| opt.ttl >> 24);
 
     let class = asked.question.class;
+    let has_opt = answer.iter().any(|record| record.rtype == Type::OPT);
     let (answer, end) = answer_chain(&of_class(answer, class), asked)?;
+    if has_opt && answer.is_empty() {
+        return Err(ReplyError::OnlyOpt);
+    }
     let mut response = Response::of(Rcode(flags & 15 | (extended as u16) << 4));
     response.authoritative = flags & AA != 0;
     response.recursion_available = flags & RA != 0;

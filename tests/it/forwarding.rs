@@ -8,6 +8,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     net::SocketAddr,
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::Duration,
 };
@@ -23,27 +24,19 @@ use resolvers::{Question, Resolvers, ask_all, questions};
 
 /// The time that ndots may take more than CoreDNS.
 const MARGIN: Duration = Duration::from_millis(100);
-/// The time that a query may wait for a processor while all other tests run.
-const LOAD: Duration = Duration::from_millis(500);
-
 /// A failure stays in the cache for 5 s.
 const FAILURE_TTL: Duration = Duration::from_millis(5100);
 /// How often a question without its records is asked again.
 const REPETITIONS: usize = 3;
-
-/// Modes in which ndots fails a check that CoreDNS passes. The list is exact, so that it shrinks with
-/// each repair.
-const KNOWN: &[&str] = &[
-    "other-port-over-udp",
-    "udp-silent-tcp-works",
-    "udp-refused-tcp-works",
-    "edns-servfail",
-    "edns-opt-in-answer-section",
-];
+/// How often a late check is measured. A query may wait for a processor while other programs run, and
+/// what is late each time is slow.
+const MEASUREMENTS: usize = 4;
+/// Modes whose checks run at the same time.
+const WORKERS: usize = 4;
 
 /// One block for each mode, with the plugins that kubeadm writes for external names.
-fn corefile(port: u16, upstreams: &[SocketAddr]) -> String {
-    MODES.iter().zip(upstreams).fold(String::new(), |mut text, (mode, upstream)| {
+fn corefile(port: u16, modes: &[&Mode], upstreams: &[SocketAddr]) -> String {
+    modes.iter().zip(upstreams).fold(String::new(), |mut text, (mode, upstream)| {
         let _ = write!(
             text,
             "{}.test:{port} {{\n bind 127.0.0.1\n forward . {upstream}\n cache 30\n}}\n",
@@ -55,22 +48,22 @@ fn corefile(port: u16, upstreams: &[SocketAddr]) -> String {
 
 type Outcomes = BTreeMap<(usize, usize), Outcome>;
 
-/// Runs the checks of all modes at the same time. Those of one mode run in parallel too, after the
+/// Runs the checks of some modes at the same time. Those of one mode run in parallel too, after the
 /// first query and its repetition.
-fn run(server: SocketAddr) -> Outcomes {
+fn run(server: SocketAddr, modes: &[&Mode]) -> Outcomes {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut outcomes = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(mode) = modes.get(at) else { return outcomes };
+            let checks = run_mode(server, mode).into_iter();
+            outcomes.extend(checks.map(|(check, outcome)| ((at, check), outcome)));
+        }
+    };
     thread::scope(|scope| {
-        let modes: Vec<_> = MODES
-            .iter()
-            .enumerate()
-            .map(|(at, mode)| scope.spawn(move || (at, run_mode(server, mode))))
-            .collect();
-        modes
-            .into_iter()
-            .flat_map(|mode| {
-                let (at, outcomes) = mode.join().unwrap();
-                outcomes.into_iter().map(move |(check, outcome)| ((at, check), outcome))
-            })
-            .collect()
+        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
     })
 }
 
@@ -87,57 +80,109 @@ fn run_mode(server: SocketAddr, mode: &Mode) -> Vec<(usize, Outcome)> {
     outcomes
 }
 
+/// Runs the checks of these modes against a new server of ndots with new upstreams.
+fn run_ndots(modes: &[&Mode]) -> Outcomes {
+    let upstreams: Vec<_> = modes.iter().map(|mode| mode.start()).collect();
+    let ndots = Ndots::corefile(&corefile(0, modes, &upstreams), &["dns"], &[]);
+    run(ndots.address, modes)
+}
+
+/// What a check shows.
+enum Verdict {
+    Pass,
+    /// CoreDNS gives no answer.
+    Unwanted,
+    /// What the reply lacks.
+    Lost(String),
+    Late,
+}
+
+fn verdict(theirs: &Outcome, ours: &Outcome) -> Verdict {
+    if !theirs.is_answer() {
+        return Verdict::Unwanted;
+    }
+    match ours.lacks(theirs) {
+        Some(missing) => Verdict::Lost(missing),
+        None if ours.took > theirs.took + MARGIN => Verdict::Late,
+        None => Verdict::Pass,
+    }
+}
+
+fn late(theirs: &Outcomes, ours: &Outcomes) -> Vec<(usize, usize)> {
+    ours.iter()
+        .filter(|(key, outcome)| matches!(verdict(&theirs[key], outcome), Verdict::Late))
+        .map(|(key, _)| *key)
+        .collect()
+}
+
 #[test]
 fn no_fault_of_an_upstream_costs_an_answer_that_coredns_gives() {
     let _turn = turn::alone();
-    let start = || MODES.iter().map(Mode::start).collect::<Vec<_>>();
-    let coredns = CoreDns::start(|port| corefile(port, &start()));
-    let ndots = Ndots::corefile(&corefile(0, &start()), &["dns"], &[]);
-    let (theirs, ours) = thread::scope(|scope| {
-        let theirs = scope.spawn(|| run(coredns.address));
-        let ours = run(ndots.address);
+    let modes: Vec<_> = MODES.iter().collect();
+    let upstreams: Vec<_> = modes.iter().map(|mode| mode.start()).collect();
+    let coredns = CoreDns::start(|port| corefile(port, &modes, &upstreams));
+    let (theirs, mut ours) = thread::scope(|scope| {
+        let theirs = scope.spawn(|| run(coredns.address, &modes));
+        let ours = run_ndots(&modes);
         (theirs.join().unwrap(), ours)
     });
-
-    let (mut lost, mut late, mut passed, mut wanted) = (BTreeSet::new(), Vec::new(), 0, 0);
-    for (at, mode) in MODES.iter().enumerate() {
-        let (mut line, mut resolved) = (String::new(), [0, 0]);
-        for (number, check) in CHECKS.iter().enumerate() {
-            let (theirs, ours) = (&theirs[&(at, number)], &ours[&(at, number)]);
-            resolved[0] += usize::from(theirs.is_answer());
-            resolved[1] += usize::from(ours.is_answer());
-            if !theirs.is_answer() {
-                continue;
-            }
-            wanted += 1;
-            if let Some(missing) = ours.lacks(theirs) {
-                let _ = write!(line, "\n      {}: {missing}", check.name);
-                lost.insert(mode.name);
-            } else if ours.took > theirs.took + MARGIN + LOAD {
-                late.push(format!(
-                    "{} {}: {:?}, CoreDNS {:?}",
-                    mode.name, check.name, ours.took, theirs.took
-                ));
-            } else {
-                passed += 1;
+    for _ in 1..MEASUREMENTS {
+        let slow: BTreeSet<_> = late(&theirs, &ours).into_iter().map(|(at, _)| at).collect();
+        let slow: Vec<_> = slow.into_iter().collect();
+        if slow.is_empty() {
+            break;
+        }
+        let again: Vec<_> = slow.iter().map(|at| modes[*at]).collect();
+        for ((at, number), outcome) in run_ndots(&again) {
+            let key = (slow[at], number);
+            if matches!(verdict(&theirs[&key], &ours[&key]), Verdict::Late) {
+                ours.insert(key, outcome);
             }
         }
-        let slowest = |outcomes: &Outcomes| {
-            (0..CHECKS.len()).map(|check| outcomes[&(at, check)].took).max().unwrap()
+    }
+    report(&theirs, &ours);
+    let lost = ours.iter().filter_map(|(key, outcome)| match verdict(&theirs[key], outcome) {
+        Verdict::Lost(missing) => Some(format!("{} {}: {missing}", mode_of(*key), check_of(*key))),
+        _ => None,
+    });
+    let lost: Vec<_> = lost.collect();
+    assert!(lost.is_empty(), "ndots loses answers:\n{}", lost.join("\n"));
+    let late: Vec<_> = late(&theirs, &ours)
+        .into_iter()
+        .map(|key| {
+            let [theirs, ours] = [&theirs, &ours].map(|outcomes| outcomes[&key].took);
+            format!("{} {}: {ours:?}, CoreDNS {theirs:?}", mode_of(key), check_of(key))
+        })
+        .collect();
+    assert!(late.is_empty(), "later than CoreDNS:\n{}", late.join("\n"));
+}
+
+fn mode_of((at, _): (usize, usize)) -> &'static str {
+    MODES[at].name
+}
+
+fn check_of((_, number): (usize, usize)) -> &'static str {
+    CHECKS[number].name
+}
+
+/// One line for each mode.
+fn report(theirs: &Outcomes, ours: &Outcomes) {
+    let mut count = [0, 0];
+    for (at, mode) in MODES.iter().enumerate() {
+        let of_mode = |outcomes: &Outcomes| {
+            let outcomes = (0..CHECKS.len()).map(|number| &outcomes[&(at, number)]);
+            let answered = outcomes.clone().filter(|outcome| outcome.is_answer()).count();
+            (answered, outcomes.map(|outcome| outcome.took.as_millis()).max().unwrap())
         };
+        let ((their_answers, their_time), (our_answers, our_time)) =
+            (of_mode(theirs), of_mode(ours));
+        count = [count[0] + their_answers, count[1] + our_answers];
         println!(
-            "{:32} CoreDNS {} in {:4} ms   ndots {} in {:4} ms   {}{line}",
-            mode.name,
-            resolved[0],
-            slowest(&theirs).as_millis(),
-            resolved[1],
-            slowest(&ours).as_millis(),
-            mode.seen,
+            "{:32} CoreDNS {their_answers} in {their_time:4} ms   ndots {our_answers} in {our_time:4} ms   {}",
+            mode.name, mode.seen,
         );
     }
-    println!("ndots passes {passed} of the {wanted} checks that CoreDNS resolves");
-    assert_eq!(lost, BTreeSet::from_iter(KNOWN.iter().copied()), "the modes in which ndots loses");
-    assert!(late.is_empty(), "later than CoreDNS:\n{}", late.join("\n"));
+    println!("CoreDNS resolves {} checks, ndots {}", count[0], count[1]);
 }
 
 /// One block for each resolver, on an address of its own: 127.0.0.1, 127.0.0.2 and so on.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     chain::{QueryError, Reply},
@@ -18,6 +18,7 @@ pub(super) struct Conversation<'e> {
     pub(super) group: &'e Arc<Group>,
     pub(super) query: &'e Query,
     pub(super) progress: &'e watch::Sender<Progress>,
+    pub(super) stream_client: &'e Notify,
 }
 
 impl Conversation<'_> {
@@ -44,6 +45,10 @@ impl Conversation<'_> {
             };
             let result = tokio::select! {
                 Some(result) = listening.next() => result,
+                () = self.stream_client.notified() => {
+                    attempt.stream_client_waits(Instant::now());
+                    continue;
+                }
                 () = tokio::time::sleep_until(wake.into()) => continue,
             };
             if let Some(response) = self.handle(attempt, result, &mut kept) {
@@ -56,7 +61,7 @@ impl Conversation<'_> {
     fn handle(
         &self,
         attempt: &mut Attempt,
-        UpstreamResult { upstream, form, outcome }: UpstreamResult,
+        UpstreamResult { upstream, transport, form, outcome }: UpstreamResult,
         kept: &mut Option<Response>,
     ) -> Option<Response> {
         let health = &self.group.upstream(upstream).health;
@@ -68,7 +73,9 @@ impl Conversation<'_> {
                 let summary = ReplySummary {
                     rcode: response.rcode,
                     has_answer: !response.answer.is_empty(),
+                    transport,
                     form,
+                    client_edns: self.query.edns.is_some(),
                 };
                 match attempt.replied(upstream, summary, now) {
                     ReplyDecision::Accept if is_better(&response, kept.as_ref()) => {
@@ -87,7 +94,7 @@ impl Conversation<'_> {
             UpstreamOutcome::NeedsTcp => attempt.retry_over_tcp(upstream, form, now),
             UpstreamOutcome::Failed(failure) => {
                 self.shared.start_probe(self.group, upstream);
-                attempt.failed(upstream, failure, now);
+                attempt.failed(upstream, (transport, form), failure, now);
             }
         }
         None
@@ -101,7 +108,10 @@ fn keep(kept: &mut Option<Response>, response: Response) {
 }
 
 /// Whether the response is worth more to the client than the one that is kept. The later of two
-/// equal ones is.
+/// equal ones is. A failure with a reason is worth more than one without.
 fn is_better(response: &Response, kept: Option<&Response>) -> bool {
-    kept.is_none_or(|kept| !response.rcode.is_failure() || kept.rcode.is_failure())
+    kept.is_none_or(|kept| {
+        let explains = response.ede.is_some() || kept.ede.is_none();
+        !response.rcode.is_failure() || kept.rcode.is_failure() && explains
+    })
 }

@@ -2,9 +2,15 @@
 //!
 //! A probe takes the path of the queries that it stands for. Over TCP and TLS it uses the pool, so
 //! that it tests a kept connection, and leaves one for the queries that follow. Over UDP it is one
-//! datagram: the interval is the retransmission.
+//! datagram: the interval is the retransmission. TCP follows for an upstream that replies over TCP
+//! only.
 
-use std::sync::{Arc, Weak};
+use std::{
+    pin::pin,
+    sync::{Arc, Weak},
+};
+
+use futures_util::future::{Either, select};
 
 use crate::{
     limits,
@@ -65,6 +71,15 @@ async fn probe(shared: &Arc<Shared>, group: &Group, upstream: usize) -> bool {
         pool::ask(shared, group, to, &asked).await.is_ok()
     } else {
         let strays = to.metrics(&shared.metrics).strays();
-        over_udp(to.address, group.settings.source, &asked, strays).await.is_ok()
+        let udp = pin!(over_udp(to.address, group.settings.source, &asked, strays));
+        let tcp = pin!(async {
+            tokio::time::sleep(limits::TCP_CLIENT_PATIENCE).await;
+            pool::ask(shared, group, to, &asked).await
+        });
+        match select(udp, tcp).await {
+            Either::Left((Err(_), tcp)) => tcp.await.is_ok(),
+            Either::Right((Err(_), udp)) => udp.await.is_ok(),
+            _ => true,
+        }
     }
 }

@@ -44,7 +44,11 @@ fn group_of(to: &[SocketAddr], change: impl FnOnce(&mut GroupSettings)) -> Arc<G
     };
     change(&mut settings);
     let group = Group::new(settings);
-    (0..to.len()).for_each(|at| group.upstream(at).health.record_edns());
+    for at in 0..to.len() {
+        let health = &group.upstream(at).health;
+        health.record_edns();
+        health.record_udp();
+    }
     Arc::new(group)
 }
 
@@ -326,7 +330,8 @@ async fn after_a_silent_upstream_the_next_is_asked_and_the_silent_one_is_probed(
     let reply = exchanger.exchange(ask(&group, "www.example.com.")).await;
     assert_eq!(address(&reply), Some(GENUINE));
     assert!(started.elapsed() >= limits::MAX_HEDGE_DELAY, "the first upstream has its time");
-    assert_eq!((silent.received().len(), good.received().len()), (1, 1));
+    let over_udp = |upstream: &ScriptedUpstream| upstream.received_over(UpstreamTransport::Udp);
+    assert_eq!((over_udp(&silent), over_udp(&good)), (1, 1));
     eventually("the silent one is probed", || silent.probes() > 0).await;
     assert_eq!(good.probes(), 0);
 }
@@ -340,7 +345,28 @@ async fn the_first_upstream_may_answer_after_the_second_is_asked() {
         (ScriptedUpstream::start(slow).await, ScriptedUpstream::start(|_| Vec::new()).await);
     let (exchanger, group) = (exchanger(), group_of(&[slow.address, silent.address], |_| {}));
     assert_eq!(address(&exchanger.exchange(ask(&group, "www.example.com.")).await), Some(GENUINE));
-    assert_eq!((slow.received().len(), silent.received().len()), (1, 1));
+    let over_udp = |upstream: &ScriptedUpstream| upstream.received_over(UpstreamTransport::Udp);
+    assert_eq!((over_udp(&slow), over_udp(&silent)), (1, 1));
+}
+
+/// An upstream behind a firewall that drops UDP, or whose replies come from another port.
+#[tokio::test]
+async fn replies_over_tcp_keep_an_upstream_up_that_is_silent_over_udp() {
+    let upstream = ScriptedUpstream::start(|asked| match asked.over {
+        UpstreamTransport::Udp => Vec::new(),
+        UpstreamTransport::Tcp => vec![Action::Send(genuine(asked))],
+    })
+    .await;
+    let (exchanger, group) = (exchanger(), group_of(&[upstream.address], |_| {}));
+    let mut over_udp = 0;
+    for waiter in [Waiter::Stream, Waiter::Datagram, Waiter::Stream, Waiter::Datagram] {
+        over_udp = upstream.received_over(UpstreamTransport::Udp);
+        let started = Instant::now();
+        let reply = exchanger.exchange_for(waiter, ask(&group, "www.example.com.")).await;
+        assert_eq!(address(&reply), Some(GENUINE));
+        assert!(started.elapsed() < 2 * limits::TCP_CLIENT_PATIENCE, "{waiter:?}");
+    }
+    assert_eq!(upstream.received_over(UpstreamTransport::Udp), over_udp, "UDP is given up");
 }
 
 /// R12: one of two upstreams loses every other datagram, and no client notices.

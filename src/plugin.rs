@@ -8,6 +8,7 @@
 
 mod authoritative;
 mod authority;
+mod auto;
 mod autopath;
 mod bind;
 mod bufsize;
@@ -43,6 +44,7 @@ mod source;
 mod tls;
 mod transfer;
 mod whoami;
+mod zone_directory;
 mod zone_file;
 
 use std::{fmt, sync::Arc};
@@ -72,6 +74,8 @@ pub use readiness::Readiness;
 pub use role::{Role, ZoneArguments};
 pub use scoped::{Interface, ScopedAddress};
 pub use source::{ClientTls, Origin, Source, Throttle};
+
+pub use zone_directory::ZoneDirectory;
 
 use fallthrough::relative_name;
 
@@ -151,7 +155,7 @@ pub static ALL: &[Entry] = &[
     Here(&k8s_external::DIRECTIVE),
     Here(&kubernetes::DIRECTIVE),
     Here(&file::DIRECTIVE),
-    NotYet("auto"),
+    Here(&auto::DIRECTIVE),
     NotYet("secondary"),
     NotYet("etcd"),
     Here(&loop_::DIRECTIVE),

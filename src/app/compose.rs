@@ -12,7 +12,7 @@ use anyhow::{Context, anyhow, bail};
 use crate::{
     metrics::Metrics,
     net::listeners::{self, ListenConfig},
-    plugin::{self, Host, Need, ReloadState, Source},
+    plugin::{self, Host, Need, ReloadState, Source, ZoneDirectory},
     server::{AssembleError, Assembled, BlockConfig, BuildContext, CheckedBlock, Listen, assemble},
     wire::CookieSecret,
     zone::Store,
@@ -37,6 +37,18 @@ pub(super) fn sources(configuration: &Configuration) -> Needed {
     sources
 }
 
+/// The directories of zone files that the configuration's plugins read.
+pub(super) fn directories(configuration: &Configuration) -> Vec<ZoneDirectory> {
+    let needs = configuration.blocks.iter().flat_map(CheckedBlock::needs);
+    needs
+        .filter_map(
+            |need| {
+                if let Need::ZoneDirectory(directory) = need { Some(directory) } else { None }
+            },
+        )
+        .collect()
+}
+
 /// The files that the configuration's plugins read.
 pub(super) fn files(configuration: &Configuration) -> BTreeSet<String> {
     let needs = configuration.blocks.iter().flat_map(CheckedBlock::needs);
@@ -44,6 +56,10 @@ pub(super) fn files(configuration: &Configuration) -> BTreeSet<String> {
         .flat_map(|need| match need {
             Need::File(path) => BTreeSet::from([path]),
             Need::ZoneFile(path) => zone_files::paths(&path),
+            Need::ZoneDirectory(directory) => {
+                let files = zone_files::list(&directory);
+                files.iter().flat_map(|path| zone_files::paths(path)).collect()
+            }
             _ => BTreeSet::new(),
         })
         .collect()
@@ -141,6 +157,10 @@ fn read_files(
     for need in block.needs() {
         if let Need::ZoneFile(path) = need {
             zone_files::read(path, files, modified);
+        } else if let Need::ZoneDirectory(directory) = need {
+            for path in zone_files::list(&directory) {
+                zone_files::read(path, files, modified);
+            }
         } else if let Need::File(path) = need {
             let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
             modified.extend(

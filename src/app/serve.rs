@@ -136,7 +136,11 @@ impl Process {
         let signals = Signals::new().context("cannot listen to signals")?;
         let mut sources = Sources::new(Arc::clone(&metrics));
         let started = sources.start(&compose::sources(&configuration)).await?;
-        let watched = Watched::new(text, compose::files(&configuration));
+        let watched = Watched::new(
+            text,
+            compose::files(&configuration),
+            compose::directories(&configuration),
+        );
         let cookies = compose::cookie_secret();
         let Built { assembled, mut listen_configs } = compose::compose(
             configuration,

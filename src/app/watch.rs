@@ -13,11 +13,14 @@ use sha2::{Digest, Sha512};
 use crate::{
     limits,
     net::client::{self, RetryPolicy},
-    plugin::numbered_probe,
+    plugin::{ZoneDirectory, numbered_probe},
     wire::Question,
 };
 
-use super::config::{self, Text};
+use super::{
+    config::{self, Text},
+    zone_files,
+};
 
 /// The watched files, as they were at the last look.
 pub(super) struct Watched {
@@ -25,6 +28,8 @@ pub(super) struct Watched {
     corefile: Option<String>,
     /// The files of the plugins; `None` for a file that cannot be read.
     files: BTreeMap<String, Option<FileState>>,
+    /// Files may be added to these directories.
+    directories: Vec<ZoneDirectory>,
 }
 
 /// What has changed since the last look.
@@ -66,13 +71,13 @@ impl FileState {
 
 impl Watched {
     /// The Corefile as it was read, and the current content of the files.
-    pub(super) fn new(text: &Text, paths: BTreeSet<String>) -> Self {
-        let state = |path: String| {
-            let state = FileState::of(&path);
-            (path, state)
-        };
-        let files = paths.into_iter().map(state).collect();
-        Self { corefile: Some(config::print(text)), files }
+    pub(super) fn new(
+        text: &Text,
+        paths: BTreeSet<String>,
+        directories: Vec<ZoneDirectory>,
+    ) -> Self {
+        let files = states(paths);
+        Self { corefile: Some(config::print(text)), files, directories }
     }
 
     /// Keeps what the configuration wants to have watched, if anything.
@@ -80,6 +85,7 @@ impl Watched {
         let watched = Self {
             corefile: self.corefile.filter(|_| corefile),
             files: if files { self.files } else { BTreeMap::new() },
+            directories: if files { self.directories } else { Vec::new() },
         };
         (corefile || files).then_some(watched)
     }
@@ -90,8 +96,9 @@ impl Watched {
             .corefile
             .as_ref()
             .map(|_| text.again().map(|text| config::print(&text)).unwrap_or_default());
-        let files = self.files.keys().map(|path| (path.clone(), FileState::of(path))).collect();
-        let now = Self { corefile, files };
+        let listed = self.directories.iter().flat_map(zone_files::list);
+        let files = states(self.files.keys().cloned().chain(listed));
+        let now = Self { corefile, files, directories: std::mem::take(&mut self.directories) };
         let change = if now.corefile != self.corefile {
             Some(Change::Corefile)
         } else {
@@ -106,6 +113,14 @@ impl Watched {
         let corefile = self.corefile.as_ref()?;
         Some(Sha512::digest(corefile).iter().map(|octet| format!("{octet:02x}")).collect())
     }
+}
+
+fn states(paths: impl IntoIterator<Item = String>) -> BTreeMap<String, Option<FileState>> {
+    let state = |path: String| {
+        let state = FileState::of(&path);
+        (path, state)
+    };
+    paths.into_iter().map(state).collect()
 }
 
 /// Sends a query to one of our own addresses once a second, until it is answered or

@@ -6,7 +6,7 @@ use std::{
     time::SystemTime,
 };
 
-use crate::zonefile;
+use crate::{limits, plugin::ZoneDirectory, zonefile};
 
 /// Reads a zone file and the files that it includes, unless they are in `files` already.
 pub(super) fn read(
@@ -34,6 +34,31 @@ pub(super) fn paths(path: &str) -> BTreeSet<String> {
     let mut files = HashMap::new();
     read(path.to_owned(), &mut files, &mut HashMap::new());
     files.into_keys().collect()
+}
+
+/// The files of a directory and of those below it whose names match, in ascending order. A directory
+/// that begins with two dots belongs to a volume of Kubernetes, whose files are links to it.
+pub(super) fn list(directory: &ZoneDirectory) -> Vec<String> {
+    let mut files = Vec::new();
+    let mut directories = vec![(directory.path.clone(), 0)];
+    while let Some((path, depth)) = directories.pop() {
+        let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
+        for entry in entries {
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let path = format!("{path}/{name}");
+            if entry.file_type().is_ok_and(|file| file.is_dir()) {
+                if depth < limits::MANIFESTS_DEPTH && !name.starts_with("..") {
+                    directories.push((path, depth + 1));
+                }
+            } else if directory.origin(&path).is_some()
+                && std::fs::metadata(&path).is_ok_and(|file| file.is_file())
+            {
+                files.push(path);
+            }
+        }
+    }
+    files.sort_unstable();
+    files
 }
 
 /// The text of a zone file. Octets that are not UTF-8 become escapes, which stand for the same octets.

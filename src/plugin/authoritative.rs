@@ -15,6 +15,8 @@ pub(super) struct Authoritative {
     pub(super) name: &'static str,
     /// `None` for a zone whose records are not known yet.
     pub(super) zones: HashMap<Name, Option<Arc<Zone>>>,
+    /// Names outside of these zones are not answered.
+    pub(super) within: Vec<Name>,
     pub(super) fallthrough: Fallthrough,
 }
 
@@ -35,7 +37,8 @@ enum Lookup {
 impl Authoritative {
     fn look_up(&self, query: &Query) -> Lookup {
         let question = &query.question;
-        if question.class != Class::IN {
+        let is_within = self.within.iter().any(|zone| question.name.is_within(zone));
+        if question.class != Class::IN || !is_within {
             return Lookup::OutsideZones;
         }
         let zone = match self.zone_for(question) {

@@ -82,8 +82,8 @@ impl PluginSettings for FileSettings {
                 zones.insert(origin.clone(), zone);
             }
         }
-        let fallthrough = self.fallthrough.clone();
-        Ok(vec![Arc::new(Authoritative { name: DIRECTIVE.name, zones, fallthrough })])
+        let (within, fallthrough) = (vec![Name::root()], self.fallthrough.clone());
+        Ok(vec![Arc::new(Authoritative { name: DIRECTIVE.name, zones, within, fallthrough })])
     }
 }
 

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use crate::model::Kind;
 
-use super::{Source, Tls, UpstreamTls};
+use super::{Source, Tls, UpstreamTls, ZoneDirectory};
 
 /// A host name to resolve.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -31,6 +31,10 @@ pub enum Need {
     ///
     /// [`PluginContext::file`]: super::PluginContext::file
     ZoneFile(String),
+    /// The zone files of a directory. They are among [`BuildContext::files`].
+    ///
+    /// [`BuildContext::files`]: super::BuildContext::files
+    ZoneDirectory(ZoneDirectory),
     /// The addresses of a host. [`PluginContext::addresses`] returns them.
     ///
     /// [`PluginContext::addresses`]: super::PluginContext::addresses

@@ -156,6 +156,7 @@ impl Assembly<'_> {
             Need::Source { .. }
             | Need::File(_)
             | Need::ZoneFile(_)
+            | Need::ZoneDirectory(_)
             | Need::Host(_)
             | Need::Bind { .. }
             | Need::Tls(_)

@@ -1,6 +1,6 @@
 //! Zone files of a running server: files that appear, change, and have errors.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, os::unix::fs::symlink, path::Path, process::Command, time::Duration};
 
 use hickory_proto::op::Message;
 
@@ -117,4 +117,54 @@ fn an_error_in_a_file_ends_the_start_with_its_place() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     let place = format!("{}:5: www.example.org. A: an IPv4 address is missing", file.display());
     assert!(text.contains(&place), "{text}");
+}
+
+#[test]
+fn files_of_a_directory_are_found_when_they_are_added() {
+    let directory = tempfile::tempdir().unwrap();
+    let home = directory.path();
+    // A volume of Kubernetes: the files are links through `..data`, and so is the directory itself.
+    let volume = home.join("..2026_01_01");
+    fs::create_dir(&volume).unwrap();
+    symlink("..2026_01_01", home.join("..data")).unwrap();
+    symlink("..data/db.example.org", home.join("db.example.org")).unwrap();
+    let link = tempfile::tempdir().unwrap();
+    let zones = link.path().join("zones");
+    symlink(home, &zones).unwrap();
+    let text = |serial: u32, last: u8| {
+        format!(
+            "$TTL 60\n@ SOA ns hostmaster {serial} 7200 3600 1209600 60\nwww A 192.0.2.{last}\n"
+        )
+    };
+    fs::write(volume.join("db.example.org"), text(1, 1)).unwrap();
+    let corefile = format!(
+        ".:0 {{\n bind 127.0.0.1\n auto {{\n  directory {}\n  reload 1s\n }}\n whoami\n}}\n",
+        zones.display()
+    );
+    let ndots = Ndots::corefile(&corefile, &["dns"], &[]);
+    assert_eq!(answer(&ndots, "www.example.org"), "No Error 192.0.2.1");
+    // No zone has the name, so the next plugin answers.
+    assert_eq!(answer(&ndots, "www.example.net"), "No Error");
+    assert_eq!(answer(&ndots, "other.example.org"), "Non-Existent Domain");
+
+    fs::write(home.join("db.example.net"), text(1, 2)).unwrap();
+    wait_for(&ndots, "www.example.net", "No Error 192.0.2.2");
+    // A copy does not take the place of the zone, and an error affects one zone only.
+    fs::write(home.join("old-db.example.net"), text(9, 9)).unwrap();
+    fs::write(home.join("db.broken.test"), "www A 192.0.2.1\n").unwrap();
+    wait_for(&ndots, "www.broken.test", "Server Failure");
+    assert_eq!(answer(&ndots, "www.example.net"), "No Error 192.0.2.2");
+    fs::write(home.join("db.broken.test"), text(1, 3)).unwrap();
+    wait_for(&ndots, "www.broken.test", "No Error 192.0.2.3");
+
+    // The volume changes: another directory, and the link is replaced.
+    let next = home.join("..2026_01_02");
+    fs::create_dir(&next).unwrap();
+    fs::write(next.join("db.example.org"), text(2, 4)).unwrap();
+    symlink("..2026_01_02", home.join("..tmp")).unwrap();
+    fs::rename(home.join("..tmp"), home.join("..data")).unwrap();
+    wait_for(&ndots, "www.example.org", "No Error 192.0.2.4");
+    fs::remove_file(home.join("db.example.net")).unwrap();
+    fs::remove_file(home.join("old-db.example.net")).unwrap();
+    wait_for(&ndots, "www.example.net", "No Error");
 }

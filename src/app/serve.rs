@@ -136,11 +136,7 @@ impl Process {
         let signals = Signals::new().context("cannot listen to signals")?;
         let mut sources = Sources::new(Arc::clone(&metrics));
         let started = sources.start(&compose::sources(&configuration)).await?;
-        let watched = Watched::new(
-            text,
-            compose::files(&configuration),
-            compose::directories(&configuration),
-        );
+        let watched = Watched::new(text, &configuration);
         let cookies = compose::cookie_secret();
         let Built { assembled, mut listen_configs } = compose::compose(
             configuration,

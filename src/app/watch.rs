@@ -2,7 +2,7 @@
 //! receive.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     os::unix::fs::MetadataExt,
     time::Duration,
@@ -18,7 +18,8 @@ use crate::{
 };
 
 use super::{
-    config::{self, Text},
+    compose,
+    config::{self, Configuration, Text},
     zone_files,
 };
 
@@ -71,12 +72,9 @@ impl FileState {
 
 impl Watched {
     /// The Corefile as it was read, and the current content of the files.
-    pub(super) fn new(
-        text: &Text,
-        paths: BTreeSet<String>,
-        directories: Vec<ZoneDirectory>,
-    ) -> Self {
-        let files = states(paths);
+    pub(super) fn new(text: &Text, configuration: &Configuration) -> Self {
+        let files = states(compose::files(configuration));
+        let directories = compose::directories(configuration);
         Self { corefile: Some(config::print(text)), files, directories }
     }
 

@@ -102,11 +102,7 @@ impl Process {
         configuration.warnings().for_each(|warning| tracing::warn!("{warning}"));
         let needed = compose::sources(&configuration);
         // Read before the slow steps, so that a change during them causes the next reload.
-        let watched = Watched::new(
-            &text,
-            compose::files(&configuration),
-            compose::directories(&configuration),
-        );
+        let watched = Watched::new(&text, &configuration);
         self.sources.start(&needed).await?;
         let Built { assembled: built, mut listen_configs } = compose::compose(
             configuration,

@@ -148,6 +148,8 @@ pub struct Cx {
     pub peer: SocketAddr,
     pub local: SocketAddr,
     pub transport: Transport,
+    /// Whether the server is about to stop, so that clients should not keep their connections.
+    pub closing: bool,
     /// Whether this is a query of the server itself, which only fills the cache and has no client.
     pub refresh: bool,
     /// How long the dispatcher waits for an exchange before it resumes the run with
@@ -179,6 +181,7 @@ impl Cx {
             peer,
             local,
             transport,
+            closing: false,
             refresh: false,
             patience: None,
             refreshes: Vec::new(),
@@ -301,6 +304,8 @@ pub enum QueryError {
     Impatient,
     /// The limit of queries that wait for upstreams is reached.
     Overloaded,
+    /// The listener closes, and has no time left for another exchange.
+    Closing,
 }
 
 impl QueryError {
@@ -312,7 +317,8 @@ impl QueryError {
             | Self::TooManyAsks
             | Self::NoNextPlugin(_)
             | Self::Impatient
-            | Self::Overloaded => Rcode::SERVFAIL,
+            | Self::Overloaded
+            | Self::Closing => Rcode::SERVFAIL,
         }
     }
 
@@ -320,6 +326,7 @@ impl QueryError {
         match self {
             Self::Upstream(failure) => failure.ede(),
             Self::Impatient => Some(Ede::NO_REACHABLE_AUTHORITY),
+            Self::Closing => Some(Ede::STOPPING),
             Self::TooManyAsks | Self::NotRouted | Self::NoNextPlugin(_) | Self::Overloaded => None,
         }
     }
@@ -336,6 +343,7 @@ impl fmt::Display for QueryError {
             Self::NoNextPlugin(name) => write!(f, "plugin/{name}: no next plugin found"),
             Self::Impatient => f.write_str("no upstream answered in time"),
             Self::Overloaded => f.write_str("too many questions wait for upstreams"),
+            Self::Closing => f.write_str("the server stops and does not query upstreams any more"),
         }
     }
 }

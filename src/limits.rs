@@ -175,7 +175,10 @@ pub const REQUEST_OCTETS: usize = 4096;
 /// Octets of the buffer that the kernel is asked for at each UDP socket: a burst of several
 /// thousand queries.
 pub const UDP_BUFFER_OCTETS: usize = 4 << 20;
-/// Batches that a thread still reads after it was asked to stop. They hold more small datagrams than
+/// How long a listener that closes still sends queries to upstreams, if others wait for their
+/// replies. Later ones fail at once, so that the wait has an end.
+pub const CLOSING_EXCHANGES: Duration = Duration::from_secs(5);
+/// Batches that a thread still reads after nothing waits any more. They hold more small datagrams than
 /// the buffer of the socket.
 pub const UDP_DRAIN_BATCHES: usize = 512;
 /// Queries over UDP that wait for upstreams. At 5 s each, this allows 3,000 failing queries a

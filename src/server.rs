@@ -249,7 +249,9 @@ impl Server {
             .map(|(secret, client)| secret.cookie(client, cx.peer.ip(), cx.now));
         // HTTP and QUIC have their own ways to keep a connection (RFC 9250 §5.5.2).
         let advertised = edns.keepalive && framing == Framing::Length;
-        let keepalive = advertised.then_some((limits::TCP_IDLE_TIME.as_millis() / 100) as u16);
+        // In units of 100 ms. 0 asks the client to close the connection (RFC 7828 §3.4).
+        let idle_time = if cx.closing { 0 } else { limits::TCP_IDLE_TIME.as_millis() / 100 };
+        let keepalive = advertised.then_some(idle_time as u16);
         let hidden = edns.padding && cx.transport.scheme().encryption() != Encryption::Never;
         Room { cookie, keepalive, padding: hidden.then_some(limits::REPLY_PADDING), ..room }
     }

@@ -20,6 +20,7 @@ mod name_server;
 pub mod outside;
 mod reverse;
 mod selection;
+mod serial;
 mod settings;
 mod store;
 mod transfer;

@@ -207,7 +207,7 @@ impl Process {
     }
 
     /// Stops in this order: `/ready` fails so that no new queries come, the lameduck time passes,
-    /// listeners close, and pending queries are answered.
+    /// pending queries are answered while listeners still answer, and the listeners close.
     async fn stop(self, order: Order) -> (Log, ExitCode) {
         let Self {
             mut signals, readiness, lameduck, log, listeners, dispatcher, timed, admin, ..
@@ -217,6 +217,7 @@ impl Process {
         }
         let in_order = async {
             readiness.stop();
+            dispatcher.announce_close();
             if order == Order::Terminate && !lameduck.is_zero() {
                 let time = go_duration(lameduck);
                 tracing::info!(plugin = "health", "Going into lameduck mode for {time}");

@@ -7,7 +7,10 @@ mod waiting;
 use std::{
     net::{IpAddr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -21,7 +24,7 @@ use tokio::{
 };
 
 use crate::{
-    chain::{Cx, Transport},
+    chain::{Cx, QueryError, Transport},
     limits,
     metrics::{IntCounter, Metrics},
     server::{Listen, Outcome, Outgoing, Server},
@@ -40,6 +43,8 @@ pub struct Dispatcher {
     pub exchanger: Exchanger,
     pub metrics: Arc<Metrics>,
     pub(super) panics: IntCounter,
+    /// Whether the process is about to stop.
+    closing: AtomicBool,
     queue: Sender<QueuedQuery>,
     /// One permit for each query of a datagram, and each refresh, that waits for upstreams.
     datagram_permits: Arc<Semaphore>,
@@ -71,6 +76,7 @@ impl Dispatcher {
             exchanger: Exchanger::new(Arc::clone(&metrics)),
             panics: PANICS.with(&metrics, []),
             metrics,
+            closing: AtomicBool::new(false),
             queue,
             datagram_permits: permits(limits::JOBS),
             stream_permits: permits(limits::STREAM_JOBS),
@@ -78,6 +84,15 @@ impl Dispatcher {
         });
         let weak = Arc::downgrade(&dispatcher);
         (dispatcher, async move { waiting::run_queue(&weak, receiver).await })
+    }
+
+    /// From now on, replies over TCP and TLS ask their clients to close the connection.
+    pub fn announce_close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
     }
 
     /// Waits until the queries of datagrams are answered. The caller has closed the listeners.
@@ -172,7 +187,7 @@ impl Dispatcher {
                 let query = WaitingQuery { received, pending, exchange };
                 match self.stream_permit() {
                     Some(_permit) => self.complete(query, &mut out).await,
-                    None => self.fail_overloaded(query, &mut out),
+                    None => self.fail(query, QueryError::Overloaded, &mut out),
                 }
             }
             outcome => {

@@ -150,16 +150,16 @@ impl Listeners {
         self.open.iter().map(|(listen, listener)| (*listen, listener.bound))
     }
 
-    /// Stops listening, and waits until TCP clients have their replies. Replies over UDP may still be
-    /// missing ([`Dispatcher::finish`]).
+    /// Stops listening when no query over UDP waits for its reply, and then waits until TCP clients
+    /// have their replies.
     pub async fn close(mut self) {
         for listener in std::mem::take(&mut self.open).into_values() {
             listener.stop(&mut self.tasks);
         }
-        let _ = tokio::time::timeout(stream::GRACE, async {
-            while self.tasks.join_next().await.is_some() {}
-        })
-        .await;
+        let grace = limits::CLOSING_EXCHANGES + limits::QUERY_TIME + stream::GRACE;
+        let _ =
+            tokio::time::timeout(grace, async { while self.tasks.join_next().await.is_some() {} })
+                .await;
     }
 }
 
@@ -245,7 +245,7 @@ impl Listener {
             let thread = thread::Builder::new().name(format!("udp {}", self.bound));
             workers
                 .threads
-                .push(thread.spawn(move || udp::serve(&dispatcher, listen, &socket, &stop))?);
+                .push(thread.spawn(move || udp::serve(&dispatcher, listen, socket, &stop))?);
         }
         Ok(())
     }
@@ -259,15 +259,16 @@ impl Listener {
         Ok(self.udp.iter().map(|socket| kind(Arc::clone(socket))).chain(streams).collect())
     }
 
-    /// Tells threads and tasks to end. A task in `tasks` waits for the threads.
+    /// Tells the threads to end, and then the tasks: a client whose reply over UDP was truncated
+    /// still finds TCP. A task in `tasks` waits for the threads.
     fn stop(self, tasks: &mut JoinSet<()>) {
         let Some(Workers { stop_threads, threads, stop_tasks }) = self.workers else { return };
         stop_threads.store(true, Ordering::Relaxed);
-        let _ = stop_tasks.send(true);
         tasks.spawn_blocking(move || {
             for thread in threads {
                 let _ = thread.join();
             }
+            let _ = stop_tasks.send(true);
         });
     }
 }

@@ -176,7 +176,9 @@ impl Session {
 
     /// The context of a query that arrives now.
     fn cx(&self) -> Cx {
-        new_cx(self.peer, self.local, self.listen.scheme.transport())
+        let mut cx = new_cx(self.peer, self.local, self.listen.scheme.transport());
+        cx.closing = self.dispatcher.is_closing();
+        cx
     }
 }
 

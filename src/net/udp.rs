@@ -1,5 +1,6 @@
 //! UDP: one thread for each socket, which reads and answers datagrams in batches. A query that needs
 //! an upstream is left to a task.
+#![expect(clippy::disallowed_methods, reason = "the clock is read while a socket closes")]
 
 #[cfg(not(target_os = "linux"))]
 #[path = "udp/fallback.rs"]
@@ -16,13 +17,13 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{
-    chain::Transport,
+    chain::{QueryError, Transport},
     limits,
     server::{Listen, Outcome, Server},
 };
@@ -59,12 +60,13 @@ fn socket(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Answers the queries of a socket until `stop` is set, and then those that are already in its
-/// buffer.
+/// Answers the queries of a socket until `stop` is set. Then it ends as [`Worker::finish`] says, and
+/// drops the socket.
+#[expect(clippy::needless_pass_by_value, reason = "the last owner of a socket closes it")]
 pub(super) fn serve(
     dispatcher: &Arc<Dispatcher>,
     listen: Listen,
-    socket: &Arc<UdpSocket>,
+    socket: Arc<UdpSocket>,
     stop: &AtomicBool,
 ) {
     let bound = socket.local_addr().unwrap_or(listen.address);
@@ -72,30 +74,26 @@ pub(super) fn serve(
     let mut worker = Worker {
         dispatcher,
         listen,
-        socket,
+        socket: &socket,
         bound,
         server,
         batch,
+        exchanges: Exchanges::Allowed,
         replies: Vec::new(),
         spare: Vec::new(),
     };
     while !stop.load(Ordering::Relaxed) {
-        if let Err(error) = worker.serve_batch()
-            && !matches!(
-                error.kind(),
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
-            )
-        {
-            // The system is out of memory. A pause gives it time to recover.
-            thread::sleep(limits::ACCEPT_PAUSE);
-        }
+        worker.serve_or_pause();
     }
-    let _ = socket.set_nonblocking(true);
-    for _ in 0..limits::UDP_DRAIN_BATCHES {
-        if worker.serve_batch().is_err() {
-            break;
-        }
-    }
+    worker.finish();
+}
+
+/// Whether a query may be left to a task that sends it to an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exchanges {
+    Allowed,
+    /// The query fails at once, because the socket is about to close.
+    Refused,
 }
 
 struct Worker<'w> {
@@ -105,12 +103,49 @@ struct Worker<'w> {
     bound: SocketAddr,
     server: Arc<Server>,
     batch: Batch,
+    exchanges: Exchanges,
     replies: Vec<(Vec<u8>, DatagramAddresses)>,
     /// Buffers of sent replies, for reuse.
     spare: Vec<Vec<u8>>,
 }
 
 impl Worker<'_> {
+    fn serve_or_pause(&mut self) {
+        if let Err(error) = self.serve_batch()
+            && !matches!(
+                error.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+            )
+        {
+            // The system is out of memory. A pause gives it time to recover.
+            thread::sleep(limits::ACCEPT_PAUSE);
+        }
+    }
+
+    /// Answers until no query of this socket waits for an upstream, and then what is in the socket's
+    /// buffer. A socket that waits for replies is read all the time: the kernel would take the
+    /// queries of clients who then wait in vain, whereas a closed port is reported to them at once.
+    fn finish(&mut self) {
+        let begun = Instant::now();
+        let _ = self.socket.set_read_timeout(Some(limits::FINISH_POLL));
+        // Each query that waits holds the socket for its reply.
+        while Arc::strong_count(self.socket) > 1
+            && begun.elapsed() < limits::CLOSING_EXCHANGES + limits::QUERY_TIME
+        {
+            if begun.elapsed() >= limits::CLOSING_EXCHANGES {
+                self.exchanges = Exchanges::Refused;
+            }
+            self.serve_or_pause();
+        }
+        self.exchanges = Exchanges::Refused;
+        let _ = self.socket.set_nonblocking(true);
+        for _ in 0..limits::UDP_DRAIN_BATCHES {
+            if self.serve_batch().is_err() {
+                break;
+            }
+        }
+    }
+
     /// Receives one batch, answers it, and sends the replies.
     fn serve_batch(&mut self) -> io::Result<()> {
         let count = self.batch.receive(self.socket);
@@ -140,7 +175,12 @@ impl Worker<'_> {
                     let send =
                         Box::new(move |reply: &[u8]| batch::send_one(&socket, reply, addresses));
                     let query = WaitingQuery { received, pending, exchange };
-                    self.dispatcher.enqueue(query, send, &mut out)
+                    match self.exchanges {
+                        Exchanges::Allowed => self.dispatcher.enqueue(query, send, &mut out),
+                        Exchanges::Refused => {
+                            self.dispatcher.fail(query, QueryError::Closing, &mut out)
+                        }
+                    }
                 }
                 outcome => {
                     self.dispatcher.finish_query(&self.server, self.listen, &mut cx);

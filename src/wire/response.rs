@@ -86,6 +86,7 @@ impl Ede {
     pub const STALE_NXDOMAIN: Self = Self::new(19, "");
     pub const NOT_READY: Self = Self::new(14, "not synced with Kubernetes yet");
     pub const NO_ZONE: Self = Self::new(14, "the zone has no records yet");
+    pub const STOPPING: Self = Self::new(14, "the server stops");
     pub const BLOCKED: Self = Self::new(15, "");
     pub const FILTERED: Self = Self::new(17, "");
     pub const NOT_AUTHORITATIVE: Self = Self::new(20, "recursion is not desired");

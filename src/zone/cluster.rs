@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use crate::{
     model::Kind,
-    wire::{Name, Question, RecordSet, Spelled, Transfer},
+    wire::{Name, Question, RecordSet, Spelled, Transfer, Type},
 };
 
 use super::{
@@ -64,8 +64,10 @@ impl Zone {
     /// spelling. Its TTL is at most that of the records, so that a negative answer lives no longer
     /// than a positive one (RFC 2308 §5).
     pub fn soa(&self, question: &Question) -> Option<RecordSet> {
-        let zone_kind = self.zone_kind_of(self.zone_of(&question.name)?);
-        self.soa_of(question, self.store.serial(zone_kind))
+        let serial = self.store.serial(self.zone_kind_of(self.zone_of(&question.name)?));
+        // A secondary asks for the SOA record. The one of a negative answer is not remembered.
+        let is_secondary = question.qtype == Type::SOA || question.qtype.is_transfer();
+        self.soa_of(question, if is_secondary { serial.read() } else { serial.peek() })
     }
 
     pub(super) fn soa_of(&self, question: &Question, serial: u32) -> Option<RecordSet> {

@@ -3,10 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::IpAddr,
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-    },
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use dashmap::DashMap;
@@ -20,6 +17,7 @@ use crate::{
 use super::{
     claims::{Claim, ClaimedNames, Path},
     key::ServiceKey,
+    serial::Serial,
 };
 
 #[derive(Debug, Default)]
@@ -31,9 +29,7 @@ pub(super) struct ExposedFacts {
     gateways: DashMap<Key, Arc<Object>, RandomState>,
     /// By name.
     nodes: RwLock<BTreeMap<Box<str>, Arc<Object>>>,
-    serial: AtomicU32,
-    /// Whether the serial has been read since it was set.
-    seen: AtomicBool,
+    serial: Serial,
 }
 
 /// The type of a Node's address.
@@ -46,20 +42,12 @@ pub enum NodeAddressType {
 impl ExposedFacts {
     /// The serial of the zones for clients outside; 0 before the first change.
     pub(super) fn serial(&self) -> u32 {
-        self.seen.store(true, Ordering::Release);
-        self.serial.load(Ordering::Acquire)
+        self.serial.read()
     }
 
-    /// Sets the serial after a change. The serial is the Unix time. If a client has seen this
-    /// second's serial, it grows by one, because a secondary must notice every change (RFC 1982).
+    /// Sets the serial after a change.
     pub(super) fn changed(&self, unix_seconds: u32) {
-        let serial = self.serial.load(Ordering::Acquire);
-        if unix_seconds > serial {
-            self.serial.store(unix_seconds, Ordering::Release);
-            self.seen.store(false, Ordering::Release);
-        } else if self.seen.swap(false, Ordering::AcqRel) {
-            self.serial.store(serial + 1, Ordering::Release);
-        }
+        self.serial.advance(unix_seconds);
     }
 
     pub(super) fn gateway(&self, namespace: &str, name: &str) -> Option<Arc<Object>> {

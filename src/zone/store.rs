@@ -25,6 +25,7 @@ use super::{
     derive::ServiceEntry,
     exposed::ExposedFacts,
     key::{NamespaceKey, ServiceKey, lower},
+    serial::Serial,
 };
 
 type Map<K, V> = DashMap<K, V, RandomState>;
@@ -43,7 +44,7 @@ pub struct Store {
     synced: AtomicU32,
     /// The kinds that the source may not read, and why. No answer depends on it.
     refused: Mutex<BTreeMap<Kind, Box<str>>>,
-    serials: PerZoneKind<AtomicU32>,
+    serials: PerZoneKind<Serial>,
     /// The facts for the zones of clients outside of the cluster.
     pub(super) outside: ExposedFacts,
     /// All facts, for zone transfers. It changes once for each change, and never contains half of
@@ -127,9 +128,9 @@ impl Store {
         self.synced.load(Ordering::Acquire) & bit(kind) != 0
     }
 
-    /// Unix time of the last visible change; 0 before the first one.
-    pub(super) fn serial(&self, zone_kind: ZoneKind) -> u32 {
-        self.serials.of(zone_kind).load(Ordering::Relaxed)
+    /// The serial of the cluster's zones, or of the set's.
+    pub(super) fn serial(&self, zone_kind: ZoneKind) -> &Serial {
+        self.serials.of(zone_kind)
     }
 
     /// The reason why the source may not read a kind.
@@ -151,9 +152,12 @@ impl Store {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).insert(kind, reason);
     }
 
-    /// The facts of this moment.
-    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.snapshot.lock().unwrap_or_else(PoisonError::into_inner))
+    /// The facts of this moment, for a client that remembers the serial of this kind of zone.
+    pub(super) fn snapshot(&self, zone_kind: ZoneKind) -> Arc<Snapshot> {
+        let snapshot = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        // The next change waits for the lock, and then gets a new serial.
+        self.serial(zone_kind).read();
+        Arc::clone(&snapshot)
     }
 
     /// Commits a change. A holder of an earlier [`Snapshot`] keeps it; only in that case this
@@ -180,8 +184,7 @@ impl Store {
             .into_iter()
             .filter(|zone_kind| *changed.of(*zone_kind))
         {
-            *snapshot.serials.of_mut(zone_kind) = unix_seconds;
-            self.serials.of(zone_kind).store(unix_seconds, Ordering::Relaxed);
+            *snapshot.serials.of_mut(zone_kind) = self.serial(zone_kind).advance(unix_seconds);
         }
     }
 

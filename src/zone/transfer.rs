@@ -48,7 +48,8 @@ impl Zone {
     }
 
     fn records_of(&self, question: &Question) -> Result<Transfer, UnsyncedError> {
-        let (snapshot, zone_kind) = (self.store.snapshot(), self.zone_kind_of(&question.name));
+        let zone_kind = self.zone_kind_of(&question.name);
+        let snapshot = self.store.snapshot(zone_kind);
         let serial = *snapshot.serials.of(zone_kind);
         let soa = self.soa_of(question, serial).ok_or(UnsyncedError)?;
         let top = self.top(question);

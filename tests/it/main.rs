@@ -37,6 +37,7 @@ mod quic;
 mod records;
 mod reload;
 mod replay;
+mod restart;
 mod secondary;
 mod support;
 mod tidy;

@@ -64,24 +64,27 @@ impl Dispatcher {
         send: SendReply,
         out: &mut Vec<u8>,
     ) -> Appended {
-        let Some(permit) = self.datagram_permit() else { return self.fail_overloaded(query, out) };
+        let Some(permit) = self.datagram_permit() else {
+            return self.fail(query, QueryError::Overloaded, out);
+        };
         match self.queue.try_send(QueuedQuery { query, send: Some(send), permit }) {
             Ok(()) => Appended::Nothing,
-            Err(rejected) => self.fail_overloaded(rejected.into_inner().query, out),
+            Err(rejected) => self.fail(rejected.into_inner().query, QueryError::Overloaded, out),
         }
     }
 
     /// Ends a query that cannot wait.
-    pub(in crate::net) fn fail_overloaded(
+    pub(in crate::net) fn fail(
         &self,
         query: WaitingQuery,
+        error: QueryError,
         out: &mut Vec<u8>,
     ) -> Appended {
         let WaitingQuery { mut received, mut pending, .. } = query;
         let mut appended = Appended::Nothing;
         // A plugin may react with another query, which cannot wait either.
         for _ in 0..limits::NESTED_QUERIES {
-            match self.resume(&mut received, pending, Err(QueryError::Overloaded), out) {
+            match self.resume(&mut received, pending, Err(error), out) {
                 Outcome::Exchange(next, _) => pending = next,
                 Outcome::Reply => {
                     appended = Appended::Reply;

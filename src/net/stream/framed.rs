@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    chain::Cx,
+    chain::{Cx, QueryError},
     limits,
     server::{Outcome, Outgoing},
 };
@@ -255,7 +255,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedConnection<S> {
     fn wait(&mut self, query: WaitingQuery, out: &mut Vec<u8>) -> Appended {
         let dispatcher = Arc::clone(&self.session.dispatcher);
         let Some(permit) = dispatcher.stream_permit() else {
-            return dispatcher.fail_overloaded(query, out);
+            return dispatcher.fail(query, QueryError::Overloaded, out);
         };
         self.waiting.spawn(async move {
             let mut frame = Vec::new();

@@ -201,7 +201,7 @@ impl External {
 impl External {
     /// All names of a zone that Services have.
     fn names(&self, zone: &Name) -> BTreeSet<Name> {
-        let snapshot = self.store.snapshot();
+        let snapshot = self.store.snapshot(ZoneKind::Cluster);
         let shown = snapshot
             .services
             .cluster

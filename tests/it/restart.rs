@@ -80,7 +80,7 @@ fn ask_until_closed(to: SocketAddr) -> (Vec<Sent>, Instant) {
     let mut id = 0_u16;
     let closed = loop {
         id += 1;
-        let forwarded = id % 2 == 0;
+        let forwarded = id.is_multiple_of(2);
         let name = if forwarded { format!("n{id}.example") } else { "memory.example".to_owned() };
         let mut query = ask(&name, 1).packet();
         query[..2].copy_from_slice(&id.to_be_bytes());

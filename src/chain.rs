@@ -6,14 +6,14 @@
 //! plugin below, or at the top of the block that the name belongs to. The way down also decides
 //! about a zone transfer; its records are sent as many messages and do not pass through here.
 
+mod run;
+
 use std::{
     fmt,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
-
-use smallvec::SmallVec;
 
 use crate::{
     limits,
@@ -23,6 +23,7 @@ use crate::{
 };
 
 pub use crate::transport::Transport;
+pub use run::Run;
 
 /// The outcome of a query.
 pub type Reply = Result<Response, QueryError>;
@@ -77,11 +78,15 @@ pub enum Flow {
     /// The name is in no zone of the plugin. The next plugin gets the query; without one, the reply is
     /// REFUSED.
     OutsideZones,
+    /// The plugins below get this query instead. Its reply comes back as that of a nested query.
+    Instead(Box<Query>),
     Answer(Response),
     /// No reply at all.
     Drop,
     Ask(Ask),
     Forward(Exchange),
+    /// Sends this response after a time.
+    Pause(Duration, Response),
     /// The client may transfer the zone. The first plugin below that has it provides the records.
     Transfer,
 }
@@ -127,12 +132,21 @@ pub struct Exchange {
     pub group: Arc<upstream::Group>,
 }
 
+/// What a run waits for.
+#[derive(Clone)]
+pub enum Wait {
+    Exchange(Exchange),
+    /// The time passes; then the run is resumed with this response.
+    Pause(Duration, Box<Response>),
+}
+
 /// What the dispatcher must do next. Plugins reach the network in no other way.
+#[expect(clippy::large_enum_variant, reason = "a reply is the usual case, and a box an allocation")]
 pub enum Step {
     Done(Reply),
     Drop,
-    /// Do the exchange, within [`Cx::patience`], and call [`Run::resume`].
-    Exchange(Exchange),
+    /// Wait, no longer than [`Cx::patience`], and call [`Run::resume`].
+    Wait(Wait),
     /// Send the zone. The run has ended.
     Transfer(Transfer),
 }
@@ -322,6 +336,11 @@ impl QueryError {
         }
     }
 
+    /// The response that a client gets.
+    pub fn response(self) -> Response {
+        Response { ede: self.ede(), ..Response::of(self.rcode()) }
+    }
+
     pub fn ede(self) -> Option<Ede> {
         match self {
             Self::Upstream(failure) => failure.ede(),
@@ -354,155 +373,4 @@ pub trait Router {
     fn route(&self, question: &Question) -> Option<usize>;
     /// A block's plugins in their order.
     fn plugins(&self, block: usize) -> &[Arc<dyn Plugin>];
-}
-
-/// A query on its way through the plugins.
-pub struct Run {
-    queries: SmallVec<[Query; 1]>,
-    frames: SmallVec<[Frame; 12]>,
-    asks: u32,
-}
-
-/// A plugin that waits for the reply to `queries[query]`.
-#[derive(Clone, Copy)]
-struct Frame {
-    block: usize,
-    plugin: usize,
-    query: usize,
-    nested: Option<NestedAt>,
-}
-
-/// The nested question of a plugin that waits: `queries[query]`.
-#[derive(Clone, Copy)]
-struct NestedAt {
-    query: usize,
-    from: From,
-    step: u32,
-}
-
-/// Where the next plugin is called.
-#[derive(Clone, Copy)]
-struct At {
-    block: usize,
-    plugin: usize,
-    query: usize,
-}
-
-impl Run {
-    /// Starts a query at the top of `block`.
-    pub fn start(router: &dyn Router, cx: &mut Cx, block: usize, query: Query) -> (Self, Step) {
-        let mut run =
-            Self { queries: [query].into_iter().collect(), frames: SmallVec::new(), asks: 0 };
-        let step = run.descend(router, cx, At { block, plugin: 0, query: 0 });
-        (run, step)
-    }
-
-    /// Continues with the result of an exchange.
-    pub fn resume(&mut self, router: &dyn Router, cx: &mut Cx, reply: Reply) -> Step {
-        self.ascend(router, cx, reply)
-    }
-
-    /// The query that started the run.
-    pub fn query(&self) -> &Query {
-        &self.queries[0]
-    }
-
-    fn descend(&mut self, router: &dyn Router, cx: &mut Cx, mut at: At) -> Step {
-        loop {
-            let plugins = router.plugins(at.block);
-            let Some(plugin) = plugins.get(at.plugin) else {
-                let last = plugins.last().map_or("", |plugin| plugin.name());
-                return self.ascend(router, cx, Err(QueryError::NoNextPlugin(last)));
-            };
-            let frame = Frame { block: at.block, plugin: at.plugin, query: at.query, nested: None };
-            match plugin.query(cx, &self.queries[at.query]) {
-                Flow::OutsideZones if at.plugin + 1 == plugins.len() => {
-                    return self.ascend(router, cx, Ok(Response::of(Rcode::REFUSED)));
-                }
-                Flow::Next | Flow::OutsideZones => {
-                    self.frames.push(frame);
-                    at.plugin += 1;
-                }
-                Flow::Answer(response) => {
-                    cx.set_answered(plugin.name(), ReplySource::Local);
-                    return self.ascend(router, cx, Ok(response));
-                }
-                Flow::Drop => return Step::Drop,
-                Flow::Forward(exchange) => return self.forward(cx, plugin.name(), frame, exchange),
-                Flow::Transfer => return self.transfer(router, cx, at),
-                Flow::Ask(ask) => match self.ask(router, frame, ask) {
-                    Ok(next) => at = next,
-                    Err(failure) => return self.ascend(router, cx, Err(failure)),
-                },
-            }
-        }
-    }
-
-    fn ascend(&mut self, router: &dyn Router, cx: &mut Cx, mut reply: Reply) -> Step {
-        while let Some(frame) = self.frames.pop() {
-            let plugin = &router.plugins(frame.block)[frame.plugin];
-            let nested = frame.nested.map(|NestedAt { query, from, step }| {
-                let question = &self.queries[query].question;
-                Nested { question, from, step }
-            });
-            match plugin.response(cx, &self.queries[frame.query], nested, reply) {
-                Back::Up(up) => reply = up,
-                Back::Ask(ask) => match self.ask(router, frame, ask) {
-                    Ok(next) => return self.descend(router, cx, next),
-                    Err(failure) => reply = Err(failure),
-                },
-            }
-        }
-        Step::Done(reply)
-    }
-
-    fn forward(
-        &mut self,
-        cx: &mut Cx,
-        name: &'static str,
-        frame: Frame,
-        exchange: Exchange,
-    ) -> Step {
-        cx.set_answered(name, ReplySource::Upstream);
-        self.frames.push(frame);
-        Step::Exchange(exchange)
-    }
-
-    /// Only a client's own query can start a transfer, not a nested query. If no plugin has the zone,
-    /// the response is NOTAUTH.
-    fn transfer(&mut self, router: &dyn Router, cx: &mut Cx, at: At) -> Step {
-        let question = &self.queries[at.query].question;
-        let mut below = router.plugins(at.block)[at.plugin + 1..].iter();
-        let instead =
-            match below.find_map(|plugin| Some((plugin.name(), plugin.transfer(question)?))) {
-                Some((name, Ok(transfer))) if at.query == 0 => {
-                    cx.set_answered(name, ReplySource::Local);
-                    return Step::Transfer(transfer);
-                }
-                Some((_, Err(response))) => response,
-                Some((_, Ok(_))) | None => Response::of(Rcode::NOTAUTH),
-            };
-        cx.set_answered(router.plugins(at.block)[at.plugin].name(), ReplySource::Local);
-        self.ascend(router, cx, Ok(instead))
-    }
-
-    /// Starts a nested query; the frame of the plugin waits for the reply. If no block has the name,
-    /// the plugin gets that error as the reply. After too many queries its frame is dropped, so that a
-    /// plugin that reacts to every reply with another query comes to an end.
-    fn ask(&mut self, router: &dyn Router, frame: Frame, ask: Ask) -> Result<At, QueryError> {
-        let Ask { question, from, step } = ask;
-        self.asks += 1;
-        if self.asks > limits::NESTED_QUERIES {
-            return Err(QueryError::TooManyAsks);
-        }
-        let place = match from {
-            From::Below => Some((frame.block, frame.plugin + 1)),
-            From::Top => router.route(&question).map(|block| (block, 0)),
-        };
-        let query = self.queries.len();
-        self.frames.push(Frame { nested: Some(NestedAt { query, from, step }), ..frame });
-        self.queries.push(self.queries[frame.query].asking(question));
-        let (block, plugin) = place.ok_or(QueryError::NotRouted)?;
-        Ok(At { block, plugin, query })
-    }
 }

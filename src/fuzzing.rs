@@ -59,7 +59,7 @@ pub fn query(packet: &[u8], now: Instant) {
         let mut cx = Cx::new(now, 1, ([127, 0, 0, 1], 4000).into(), LISTEN.address, transport);
         let mut out = Vec::new();
         let mut outcome = SERVER.receive(LISTEN, packet, &mut cx, &mut out);
-        while let Outcome::Exchange(pending, _) = outcome {
+        while let Outcome::Wait(pending, _) = outcome {
             outcome = SERVER.resume(pending, Err(QueryError::Overloaded), &mut cx, &mut out);
         }
         if !matches!(outcome, Outcome::Reply) {
@@ -198,6 +198,7 @@ impl NothingOutside {
             hosts: &self.hosts,
             own_addresses: &[],
             interfaces: &[],
+            host_name: "localhost",
             previous: &self.previous,
             seed: 1,
             cookies: None,

@@ -8,6 +8,8 @@ use std::time::Duration;
 pub const NAME_OCTETS: usize = 255;
 /// Octets of a label (RFC 1035 §3.1).
 pub const LABEL_OCTETS: usize = 63;
+/// Octets of a character string, as in TXT records (RFC 1035 §3.3).
+pub const CHARACTER_STRING_OCTETS: usize = 255;
 /// Octets of a UDP message without EDNS (RFC 1035 §4.2.1).
 pub const UDP_OCTETS_PLAIN: u16 = 512;
 /// Octets of a UDP message with EDNS. A message of this size needs no fragments on any usual path

@@ -6,6 +6,8 @@
 //!
 //! A new plugin is a new file and one line in [`ALL`].
 
+mod acl;
+mod any;
 mod authoritative;
 mod authority;
 mod auto;
@@ -15,13 +17,17 @@ mod bufsize;
 mod cache;
 mod cancel;
 mod certificates;
+mod chaos;
 mod context;
 mod debug;
 mod directive;
+mod dns64;
+mod erratic;
 mod errors;
 mod fallthrough;
 mod file;
 mod forward;
+mod header;
 mod health;
 mod help;
 mod hosts;
@@ -30,9 +36,13 @@ mod k8s_gateway;
 mod kubernetes;
 mod lint;
 mod loadbalance;
+mod local;
 mod log;
 mod loop_;
+mod minimal;
 mod need;
+mod network;
+mod nsid;
 mod prometheus;
 mod readiness;
 mod ready;
@@ -115,7 +125,7 @@ pub static ALL: &[Entry] = &[
     NotYet("timeouts"),
     NotYet("multisocket"),
     Here(&reload::DIRECTIVE),
-    NotYet("nsid"),
+    Here(&nsid::DIRECTIVE),
     Here(&bufsize::DIRECTIVE),
     Here(&bind::DIRECTIVE),
     Here(&debug::DIRECTIVE),
@@ -128,21 +138,21 @@ pub static ALL: &[Entry] = &[
     Here(&errors::DIRECTIVE),
     Here(&log::DIRECTIVE),
     NotYet("dnstap"),
-    NotYet("local"),
-    NotYet("dns64"),
+    Here(&local::DIRECTIVE),
+    Here(&dns64::DIRECTIVE),
     NotYet("siit"),
-    NotYet("any"),
-    NotYet("chaos"),
+    Here(&any::DIRECTIVE),
+    Here(&chaos::DIRECTIVE),
     Here(&loadbalance::DIRECTIVE),
     NotYet("tsig"),
     NotYet("rewrite"),
     Here(&autopath::DIRECTIVE),
-    NotYet("acl"),
+    Here(&acl::DIRECTIVE),
     Here(&cache::DIRECTIVE),
-    NotYet("header"),
+    Here(&header::DIRECTIVE),
     NotYet("dnssec"),
     Here(&tls::DIRECTIVE),
-    NotYet("minimal"),
+    Here(&minimal::DIRECTIVE),
     NotYet("template"),
     Here(&transfer::DIRECTIVE),
     NotYet("dynupdate"),
@@ -161,7 +171,7 @@ pub static ALL: &[Entry] = &[
     Here(&loop_::DIRECTIVE),
     Here(&forward::DIRECTIVE),
     NotYet("grpc"),
-    NotYet("erratic"),
+    Here(&erratic::DIRECTIVE),
     Here(&whoami::DIRECTIVE),
     NotYet("on"),
     NotYet("sign"),

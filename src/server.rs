@@ -12,13 +12,17 @@ mod transfer;
 use std::{fmt, net::SocketAddr, sync::Arc};
 
 use crate::{
-    chain::{Cx, Plugin, Reply, Router, Run, Sent, Step},
+    chain::{Cx, Plugin, QueryError, Reply, Router, Run, Sent, Step},
     limits,
     transport::{Encryption, Framing, Transport},
     wire::{Edns, Query, Question, Rcode, RequestError, Response, Room, empty_reply, refusal},
 };
 
-pub use crate::{chain::Exchange, plugin::BuildContext, transport::Scheme};
+pub use crate::{
+    chain::{Exchange, Wait},
+    plugin::BuildContext,
+    transport::Scheme,
+};
 pub use assemble::{AssembleError, Assembled, BlockConfig, EnabledPlugin, assemble};
 pub use blocks::{Block, Overlap, Server};
 pub use check::{CheckedBlock, check};
@@ -49,8 +53,8 @@ pub enum Outcome {
     Reply,
     /// Send nothing.
     Silence,
-    /// Do the exchange and call [`Server::resume`].
-    Exchange(Box<Pending>, Exchange),
+    /// Wait and call [`Server::resume`].
+    Wait(Box<Pending>, Wait),
     /// Send the messages and call [`Server::transferred`]. Only a client over TCP or TLS gets it.
     Transfer(Box<Outgoing>),
 }
@@ -159,7 +163,7 @@ impl Server {
 
     fn step(&self, pending: Pending, step: Step, cx: &mut Cx, out: &mut Vec<u8>) -> Outcome {
         match step {
-            Step::Exchange(exchange) => Outcome::Exchange(Box::new(pending), exchange),
+            Step::Wait(wait) => Outcome::Wait(Box::new(pending), wait),
             Step::Done(reply) => self.finish(&pending, reply, cx, out),
             Step::Drop => Outcome::Silence,
             Step::Transfer(zone) => {
@@ -174,10 +178,7 @@ impl Server {
         if cx.refresh {
             return Outcome::Silence;
         }
-        let response = reply.unwrap_or_else(|failure| Response {
-            ede: failure.ede(),
-            ..Response::of(failure.rcode())
-        });
+        let response = reply.unwrap_or_else(QueryError::response);
         let query = pending.run.query();
         let sent = self.write(
             &response,

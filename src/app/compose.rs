@@ -127,6 +127,7 @@ pub(super) fn compose(
         hosts,
         own_addresses,
         interfaces,
+        host_name: &host_name(),
         previous,
         seed: rand::random(),
         cookies,
@@ -147,6 +148,13 @@ pub(super) fn compose(
         }
     })?;
     Ok(Built { assembled, listen_configs: listen_configs.into_inner() })
+}
+
+/// The name of this machine, or `localhost` where the system does not tell it.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
 }
 
 fn read_files(

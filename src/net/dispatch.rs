@@ -182,9 +182,9 @@ impl Dispatcher {
     ) -> Option<Vec<u8>> {
         let mut out = Vec::new();
         let appended = match self.receive(server, listen, packet, &mut cx, &mut out) {
-            Outcome::Exchange(pending, exchange) => {
+            Outcome::Wait(pending, wait) => {
                 let received = ReceivedQuery::new(server, listen, packet, cx);
-                let query = WaitingQuery { received, pending, exchange };
+                let query = WaitingQuery { received, pending, wait };
                 match self.stream_permit() {
                     Some(_permit) => self.complete(query, &mut out).await,
                     None => self.fail(query, QueryError::Overloaded, &mut out),
@@ -217,11 +217,9 @@ impl Dispatcher {
     fn refresh(&self, server: &Arc<Server>, listen: Listen, query: Query, mut cx: Cx) {
         let outcome =
             self.catch_panic(&[], &mut Vec::new(), |_| server.refresh(listen, query, &mut cx));
-        if let (Outcome::Exchange(pending, exchange), Some(permit)) =
-            (outcome, self.datagram_permit())
-        {
+        if let (Outcome::Wait(pending, wait), Some(permit)) = (outcome, self.datagram_permit()) {
             let received = ReceivedQuery::new(server, listen, &[], cx);
-            let query = WaitingQuery { received, pending, exchange };
+            let query = WaitingQuery { received, pending, wait };
             let _ = self.queue.try_send(QueuedQuery { query, send: None, permit });
         }
     }

@@ -169,12 +169,12 @@ impl Worker<'_> {
         out.clear();
         let appended =
             match self.dispatcher.receive(&self.server, self.listen, packet, &mut cx, &mut out) {
-                Outcome::Exchange(pending, exchange) => {
+                Outcome::Wait(pending, wait) => {
                     let received = ReceivedQuery::new(&self.server, self.listen, packet, cx);
                     let socket = Arc::clone(self.socket);
                     let send =
                         Box::new(move |reply: &[u8]| batch::send_one(&socket, reply, addresses));
-                    let query = WaitingQuery { received, pending, exchange };
+                    let query = WaitingQuery { received, pending, wait };
                     match self.exchanges {
                         Exchanges::Allowed => self.dispatcher.enqueue(query, send, &mut out),
                         Exchanges::Refused => {

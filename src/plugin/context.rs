@@ -52,6 +52,8 @@ pub struct BuildContext<'g> {
     pub own_addresses: &'g [IpAddr],
     /// The interfaces of this machine.
     pub interfaces: &'g [Interface],
+    /// The name of this machine, which is the name of the Pod in a cluster.
+    pub host_name: &'g str,
     /// The state of the previous server. A plugin with equal settings takes it over.
     pub previous: &'g ReloadState,
     /// A number that clients cannot know. Each reload has another one.

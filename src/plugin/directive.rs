@@ -47,6 +47,8 @@ impl Directive {
 pub struct OptionSpec<S> {
     help: OptionHelp,
     accepts: Option<fn(&str) -> bool>,
+    /// Whether the name may be written in any letter case.
+    any_case: bool,
     repetition: Repetition,
     read: fn(&mut S, &mut Arguments<'_>),
 }
@@ -89,7 +91,7 @@ impl<S> OptionSpec<S> {
         read: fn(&mut S, &mut Arguments<'_>),
     ) -> Self {
         let help = OptionHelp { name, arguments, about, status: OptionStatus::Available };
-        Self { help, accepts: None, repetition: Repetition::LastCounts, read }
+        Self { help, accepts: None, any_case: false, repetition: Repetition::LastCounts, read }
     }
 
     /// An option whose lines all count.
@@ -114,6 +116,11 @@ impl<S> OptionSpec<S> {
         Self { accepts: Some(accepts), ..Self::repeated(placeholder, arguments, about, read) }
     }
 
+    /// The same option, whose name may be written in any letter case.
+    pub const fn in_any_case(self) -> Self {
+        Self { any_case: true, ..self }
+    }
+
     /// An option of CoreDNS that ndots does not have yet.
     pub const fn not_yet(name: &'static str) -> Self {
         Self::unavailable(
@@ -133,13 +140,18 @@ impl<S> OptionSpec<S> {
         Self {
             help,
             accepts: None,
+            any_case: false,
             repetition: Repetition::AllCount,
             read: |_, option| option.skip(),
         }
     }
 
     fn takes(&self, name: &str) -> bool {
-        self.accepts.map_or_else(|| self.help.name == name, |accepts| accepts(name))
+        let same = |name: &str| match self.any_case {
+            true => self.help.name.eq_ignore_ascii_case(name),
+            false => self.help.name == name,
+        };
+        self.accepts.map_or_else(|| same(name), |accepts| accepts(name))
     }
 }
 

@@ -60,7 +60,7 @@ impl Response {
         let flags = QR
             | flag(self.authoritative, AA)
             | flag(completeness == Truncated || self.truncated, TC)
-            | flag(query.recursion_desired, RD)
+            | flag(self.recursion_desired.unwrap_or(query.recursion_desired), RD)
             | flag(self.recursion_available, RA)
             | flag(self.authentic_data && (query.dnssec_ok() || query.authentic_data), AD)
             | flag(query.checking_disabled, CD)

@@ -4,7 +4,7 @@ use crate::limits;
 
 use super::{
     Cookie, Ede, Edns, Response, Type,
-    query::{DO, OPTION_COOKIE, OPTION_KEEPALIVE, OPTION_PADDING},
+    query::{DO, OPTION_COOKIE, OPTION_KEEPALIVE, OPTION_NSID, OPTION_PADDING},
     room::Room,
 };
 
@@ -19,6 +19,7 @@ pub(super) struct Opt<'r> {
     cookie: Option<Cookie>,
     keepalive: Option<u16>,
     ede: Option<&'r Ede>,
+    nsid: Option<&'r [u8]>,
     padding: Option<Padding>,
 }
 
@@ -37,8 +38,8 @@ impl<'r> Opt<'r> {
         Self { size: edns.size, dnssec_ok: edns.dnssec_ok, padding, ..Self::default() }
     }
 
-    /// The OPT record of a reply whose header and question take `used` octets. The extended error is
-    /// left out if there is no room for it.
+    /// The OPT record of a reply whose header and question take `used` octets. The extended error
+    /// and then the server's identifier are left out if there is no room for them.
     pub(super) fn of_reply(response: &'r Response, edns: Edns, room: Room, used: usize) -> Self {
         let Room { limit, advertise: size, cookie, keepalive, padding } = room;
         let opt = Self {
@@ -49,8 +50,11 @@ impl<'r> Opt<'r> {
             keepalive,
             ede: response.ede.as_ref(),
             padding: padding.map(|block| Padding { block, octets: 0 }),
+            nsid: response.nsid.as_deref(),
         };
-        if used + opt.len() > limit { Self { ede: None, ..opt } } else { opt }
+        let fits = |opt: &Self| used + opt.len() <= limit;
+        let smaller = [opt, Self { ede: None, ..opt }];
+        smaller.into_iter().find(fits).unwrap_or(Self { ede: None, nsid: None, ..opt })
     }
 
     /// Fills the message up, whose other parts take `used` octets, but not beyond `limit`.
@@ -71,7 +75,8 @@ impl<'r> Opt<'r> {
         let cookie = self.cookie.map_or(0, |cookie| 4 + cookie.len());
         let keepalive = self.keepalive.map_or(0, |_| 4 + 2);
         let padding = self.padding.map_or(0, |padding| 4 + usize::from(padding.octets));
-        padding + cookie + keepalive + self.ede.map_or(0, |ede| 4 + 2 + ede.text.len())
+        let nsid = self.nsid.map_or(0, |nsid| 4 + nsid.len());
+        padding + cookie + keepalive + nsid + self.ede.map_or(0, |ede| 4 + 2 + ede.text.len())
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
@@ -82,6 +87,9 @@ impl<'r> Opt<'r> {
         let flags = u32::from(self.rcode) << 24 | if self.dnssec_ok { DO } else { 0 };
         out.extend_from_slice(&flags.to_be_bytes());
         out.extend_from_slice(&(self.options_len() as u16).to_be_bytes());
+        if let Some(nsid) = self.nsid {
+            option(OPTION_NSID, &[nsid], out);
+        }
         if let Some(cookie) = &self.cookie {
             option(OPTION_COOKIE, &[cookie], out);
         }

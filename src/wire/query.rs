@@ -19,6 +19,7 @@ pub(super) const CD: u16 = 0x0010;
 const OPCODE: u16 = 0x7800;
 /// The DO bit among the OPT record's TTL bits (RFC 6891 §6.1.3).
 pub(super) const DO: u32 = 0x8000;
+pub(super) const OPTION_NSID: u16 = 3;
 pub(super) const OPTION_COOKIE: u16 = 10;
 pub(super) const OPTION_KEEPALIVE: u16 = 11;
 pub(super) const OPTION_PADDING: u16 = 12;
@@ -49,6 +50,8 @@ pub struct Edns {
     pub keepalive: bool,
     /// Whether the message is padded (RFC 7830). Then the reply is padded, too.
     pub padding: bool,
+    /// Whether the client asks which server answers (RFC 5001).
+    pub nsid: bool,
 }
 
 impl Edns {
@@ -292,6 +295,7 @@ impl Edns {
                 OPTION_COOKIE => self.cookie = self.cookie.or(option.first_chunk().copied()),
                 OPTION_KEEPALIVE => self.keepalive = true,
                 OPTION_PADDING => self.padding = true,
+                OPTION_NSID => self.nsid = true,
                 _ => {}
             }
             rdata = tail;

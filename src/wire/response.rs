@@ -23,6 +23,10 @@ pub struct Response {
     pub additional: Sets,
     /// Sent only to a client that sent an OPT record.
     pub ede: Option<Ede>,
+    /// Identifies the server (RFC 5001). Sent only to a client that sent an OPT record.
+    pub nsid: Option<Bytes>,
+    /// The RD flag of the reply. `None` means the flag of the query, as RFC 1035 §4.1.1 has it.
+    pub recursion_desired: Option<bool>,
 }
 
 impl Response {

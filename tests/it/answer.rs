@@ -32,7 +32,7 @@ use ndots::{
     metrics::Metrics,
     model::{Change, Kind},
     plugin::{self, Need, Origin, ReloadState},
-    server::{BlockConfig, BuildContext, Listen, Outcome, Scheme, Server, assemble},
+    server::{BlockConfig, BuildContext, Listen, Outcome, Scheme, Server, Wait, assemble},
     source::manifests::Manifests,
     upstream,
     wire::{self, Query, reply},
@@ -195,7 +195,7 @@ impl<'t> Scenario<'t> {
         let mut shown = String::new();
         let packet = request(name, qtype, &options, value("edns"), value("serial"));
         let mut outcome = self.server.receive(LISTEN, &packet, &mut cx, &mut out);
-        while let Outcome::Exchange(pending, exchange) = outcome {
+        while let Outcome::Wait(pending, Wait::Exchange(exchange)) = outcome {
             writeln!(shown, "^ {}", asked(&exchange.query)).unwrap();
             let reply = self.exchange(&exchange.query);
             outcome = self.server.resume(pending, reply, &mut cx, &mut out);
@@ -228,7 +228,7 @@ impl<'t> Scenario<'t> {
     ) {
         let mut cx = Cx::new(self.now, self.seed, peer, LISTEN.address, transport);
         let mut outcome = self.server.refresh(LISTEN, query, &mut cx);
-        while let Outcome::Exchange(pending, exchange) = outcome {
+        while let Outcome::Wait(pending, Wait::Exchange(exchange)) = outcome {
             writeln!(shown, "^^ {}", asked(&exchange.query)).unwrap();
             let reply = self.exchange(&exchange.query);
             outcome = self.server.resume(pending, reply, &mut cx, &mut Vec::new());
@@ -365,6 +365,7 @@ fn server(text: &str, objects: &str, files: &HashMap<String, Result<String, Stri
         hosts: &HashMap::new(),
         own_addresses: &["10.244.0.53".parse().unwrap()],
         interfaces: &[],
+        host_name: "coredns-5f9c4",
         previous: &ReloadState::default(),
         seed: 1,
         cookies: None,

@@ -150,7 +150,6 @@ fn defaults_in_the_field_need_no_change() {
                 "No files matching import glob pattern: /etc/coredns/custom/*.override",
                 "No files matching import glob pattern: /etc/coredns/custom/*.server",
             ],
-            "openshift" => &["ndots does not have the plugin `chaos` of CoreDNS yet"],
             _ => &[],
         };
         let said: Vec<_> =

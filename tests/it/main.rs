@@ -39,6 +39,7 @@ mod reload;
 mod replay;
 mod restart;
 mod secondary;
+mod small;
 mod support;
 mod tidy;
 mod tls;

@@ -10,13 +10,13 @@ use std::{
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc::Receiver},
     task::JoinSet,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::{
     chain::{Cx, QueryError, Reply, Transport},
     limits,
-    server::{Exchange, Listen, Outcome, Pending, Server},
+    server::{Listen, Outcome, Pending, Server, Wait},
 };
 
 use super::{super::exchange::Waiter, Appended, Dispatcher, Header};
@@ -41,7 +41,7 @@ impl ReceivedQuery {
 pub(in crate::net) struct WaitingQuery {
     pub(in crate::net) received: ReceivedQuery,
     pub(in crate::net) pending: Box<Pending>,
-    pub(in crate::net) exchange: Exchange,
+    pub(in crate::net) wait: Wait,
 }
 
 /// Sends the reply to a query that waited.
@@ -85,7 +85,7 @@ impl Dispatcher {
         // A plugin may react with another query, which cannot wait either.
         for _ in 0..limits::NESTED_QUERIES {
             match self.resume(&mut received, pending, Err(error), out) {
-                Outcome::Exchange(next, _) => pending = next,
+                Outcome::Wait(next, _) => pending = next,
                 Outcome::Reply => {
                     appended = Appended::Reply;
                     break;
@@ -103,23 +103,30 @@ impl Dispatcher {
         query: WaitingQuery,
         out: &mut Vec<u8>,
     ) -> Appended {
-        let WaitingQuery { mut received, mut pending, mut exchange } = query;
+        let WaitingQuery { mut received, mut pending, mut wait } = query;
         let appended = loop {
             // Only a plugin that has a stale reply sets a time.
             let has_stale = received.cx.patience.is_some();
             let limit = exchange_time(&mut received.cx);
             let (waiter, exchanger) = (waiter(&received.cx), &self.exchanger);
-            let reply = if has_stale {
-                timeout(limit, exchanger.exchange_while_up(waiter, exchange)).await
-            } else {
-                timeout(limit, exchanger.exchange_for(waiter, exchange)).await
+            let reply = match wait {
+                Wait::Pause(time, response) => {
+                    sleep(time.min(limit)).await;
+                    Ok(Ok(*response))
+                }
+                Wait::Exchange(exchange) if has_stale => {
+                    timeout(limit, exchanger.exchange_while_up(waiter, exchange)).await
+                }
+                Wait::Exchange(exchange) => {
+                    timeout(limit, exchanger.exchange_for(waiter, exchange)).await
+                }
             };
             let reply = reply.unwrap_or(Err(QueryError::Impatient));
             match self.resume(&mut received, pending, reply, out) {
                 Outcome::Reply => break Appended::Reply,
                 // A zone is handed over at once or not at all.
                 Outcome::Silence | Outcome::Transfer(_) => break Appended::Nothing,
-                Outcome::Exchange(next, ask) => (pending, exchange) = (next, ask),
+                Outcome::Wait(next, then) => (pending, wait) = (next, then),
             }
         };
         self.finish_query(&received.server, received.listen, &mut received.cx);

@@ -180,9 +180,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedConnection<S> {
         let start = begin_frame(out);
         let Session { dispatcher, server, listen, .. } = session;
         let appended = match dispatcher.receive(server, *listen, packet, &mut cx, out) {
-            Outcome::Exchange(pending, exchange) => {
+            Outcome::Wait(pending, wait) => {
                 let received = ReceivedQuery::new(server, *listen, packet, cx);
-                self.wait(WaitingQuery { received, pending, exchange }, out)
+                self.wait(WaitingQuery { received, pending, wait }, out)
             }
             Outcome::Transfer(zone) => {
                 out.truncate(start);

@@ -1,0 +1,237 @@
+//! `dns64 [PREFIX]`: AAAA records from A records, for clients that have IPv6 only (RFC 6147).
+
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+};
+
+use crate::{
+    chain::{Ask, Back, Cx, From, Nested, Plugin, Reply},
+    corefile::{Arguments, Span},
+    limits,
+    metrics::{CounterFamily, Family, IntCounter, Metrics, SeriesCache},
+    wire::{Class, Query, Question, Rcode, RecordSet, Response, Type},
+};
+
+use super::{
+    BuildError, Directive, DirectiveLines, OptionSpec, OptionTable, PluginContext, PluginSettings,
+    Role, ServerLabels,
+};
+
+pub(super) static DIRECTIVE: Directive = Directive {
+    name: "dns64",
+    about: "Makes AAAA records from A records for clients that only have IPv6 and reach IPv4 through NAT64.",
+    arguments: "[PREFIX]",
+    options: &OPTIONS,
+    roles: &[Role::ChangesReplies],
+    example: ".:53 {\n    dns64 64:ff9b::/96\n    forward . 192.0.2.53\n}\n",
+    lints: &[],
+    read,
+};
+
+static OPTIONS: OptionTable<Dns64Settings> = OptionTable(&[
+    OptionSpec::new(
+        "prefix",
+        "PREFIX",
+        "The IPv6 prefix of the NAT64 gateway; the default is 64:ff9b::/96.",
+        |dns64, option| {
+            let token = option.required("the prefix");
+            dns64.prefix = token
+                .and_then(|it| Prefix::read(option, &it.text, it.span))
+                .unwrap_or(dns64.prefix);
+        },
+    ),
+    OptionSpec::new(
+        "translate_all",
+        "",
+        "Makes AAAA records even if the name has AAAA records of its own.",
+        |dns64, _| dns64.translate_all = true,
+    ),
+    OptionSpec::new(
+        "allow_ipv4",
+        "",
+        "Also answers clients that send their queries over IPv4 in this way.",
+        |dns64, _| dns64.allow_ipv4 = true,
+    ),
+]);
+
+static TRANSLATED: CounterFamily<1> = Family::new(
+    "dns64_requests_translated_total",
+    "Queries answered with AAAA records from A records.",
+    ["server"],
+);
+
+/// The TTL of an answer whose zone has no SOA record, in seconds (RFC 6147 §5.1.7).
+const DEFAULT_TTL: u32 = 600;
+
+/// A prefix of 4 to 12 octets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Prefix {
+    address: Ipv6Addr,
+    octets: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Dns64Settings {
+    prefix: Prefix,
+    translate_all: bool,
+    allow_ipv4: bool,
+}
+
+struct Dns64 {
+    settings: Dns64Settings,
+    registry: Arc<Metrics>,
+    servers: ServerLabels,
+    translated: SeriesCache<usize, IntCounter>,
+}
+
+impl PluginSettings for Dns64Settings {
+    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
+        Ok(vec![Arc::new(Dns64 {
+            settings: *self,
+            registry: Arc::clone(context.build.metrics),
+            servers: context.servers.clone(),
+            translated: SeriesCache::new(limits::CACHED_SERIES),
+        })])
+    }
+}
+
+impl Dns64Settings {
+    fn concerns(&self, cx: &Cx, query: &Query) -> bool {
+        let question = &query.question;
+        // A client that validates itself would reject what is made here (RFC 6147 §5.5).
+        let validates = query.checking_disabled && query.dnssec_ok();
+        let family = self.allow_ipv4 || cx.peer.ip().to_canonical().is_ipv6();
+        family && question.qtype == Type::AAAA && question.class == Class::IN && !validates
+    }
+
+    /// Whether a response to the AAAA query is replaced by what the A query gives. Every error but
+    /// NXDOMAIN is like an empty answer (RFC 6147 §5.1.2).
+    fn replaces(&self, response: &Response) -> bool {
+        let has_address = response.answer.iter().any(|set| set.rtype == Type::AAAA);
+        response.rcode != Rcode::NXDOMAIN && (self.translate_all || !has_address)
+    }
+
+    fn translate(&self, response: Response, longest_ttl: u32) -> Response {
+        let answer = response.answer.into_iter().map(|set| match set.rtype {
+            Type::A => RecordSet {
+                rtype: Type::AAAA,
+                ttl: set.ttl.min(longest_ttl),
+                rdatas: set
+                    .rdatas
+                    .iter()
+                    .filter_map(|rdata| Some(self.prefix.embed(rdata.first_chunk()?).octets()))
+                    .collect(),
+                ..set
+            },
+            _ => set,
+        });
+        Response {
+            answer: answer.collect(),
+            authoritative: false,
+            authentic_data: false,
+            ..response
+        }
+    }
+}
+
+impl Plugin for Dns64 {
+    fn name(&self) -> &'static str {
+        DIRECTIVE.name
+    }
+
+    fn response(
+        &self,
+        cx: &mut Cx,
+        query: &Query,
+        nested: Option<Nested<'_>>,
+        reply: Reply,
+    ) -> Back {
+        if !self.settings.concerns(cx, query) {
+            return Back::Up(reply);
+        }
+        let Ok(response) = reply else { return Back::Up(reply) };
+        match nested {
+            None if self.settings.replaces(&response) => {
+                let soa = response.authority.iter().find(|set| set.rtype == Type::SOA);
+                let longest_ttl = soa.map_or(DEFAULT_TTL, |soa| soa.ttl);
+                let question = Question { qtype: Type::A, ..query.question.clone() };
+                Back::Ask(Ask { question, from: From::Below, step: longest_ttl })
+            }
+            None => Back::Up(Ok(response)),
+            Some(Nested { step: longest_ttl, .. }) => {
+                let server = self.servers.index(cx);
+                let find = || TRANSLATED.with(&self.registry, [self.servers.label(server)]);
+                self.translated.count(server, find, IntCounter::inc);
+                Back::Up(Ok(self.settings.translate(response, longest_ttl)))
+            }
+        }
+    }
+}
+
+impl Prefix {
+    /// `64:ff9b::/96`, the well-known prefix (RFC 6052 §2.1).
+    const WELL_KNOWN: Self =
+        Self { address: Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), octets: 12 };
+
+    /// The IPv6 address that stands for an IPv4 address (RFC 6052 §2.2). The octet 8 is zero.
+    fn embed(&self, v4: &[u8; 4]) -> Ipv6Addr {
+        let mut address = self.address.octets();
+        let places = (self.octets..).filter(|place| *place != 8);
+        for (place, octet) in places.zip(v4) {
+            address[place] = *octet;
+        }
+        address.into()
+    }
+
+    fn read(arguments: &mut Arguments<'_>, text: &str, span: Span) -> Option<Self> {
+        let parsed = text.split_once('/').and_then(|(address, bits)| {
+            Some((address.parse::<IpAddr>().ok()?, bits.parse::<u8>().ok()?))
+        });
+        let help =
+            "such as `64:ff9b::/96`; its length is 32, 40, 48, 56, 64, 72, 80, 88 or 96 bits";
+        let Some((IpAddr::V6(address), bits)) = parsed else {
+            arguments.error(span, &format!("`{text}` is not an IPv6 prefix")).help(help);
+            return None;
+        };
+        if bits % 8 != 0 || !(32..=96).contains(&bits) {
+            arguments.error(span, &format!("invalid prefix length \"{text}\"")).help(help);
+            return None;
+        }
+        let masked = address.to_bits() & (u128::MAX << (128 - u32::from(bits)));
+        Some(Self { address: Ipv6Addr::from_bits(masked), octets: usize::from(bits / 8) })
+    }
+}
+
+fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
+    let mut dns64 =
+        Dns64Settings { prefix: Prefix::WELL_KNOWN, translate_all: false, allow_ipv4: false };
+    lines.each(|arguments| {
+        if let Some(token) = arguments.optional() {
+            dns64.prefix = Prefix::read(arguments, &token.text, token.span).unwrap_or(dns64.prefix);
+        }
+        OPTIONS.read(arguments, &mut dns64);
+    });
+    Some(Box::new(dns64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The examples of RFC 6052 §2.4.
+    #[test]
+    fn addresses_are_embedded() {
+        let check = |prefix: &str, octets, expected: &str| {
+            let prefix = Prefix { address: prefix.parse().unwrap(), octets };
+            assert_eq!(prefix.embed(&[192, 0, 2, 33]).to_string(), expected);
+        };
+        check("2001:db8::", 4, "2001:db8:c000:221::");
+        check("2001:db8:100::", 5, "2001:db8:1c0:2:21::");
+        check("2001:db8:122::", 6, "2001:db8:122:c000:2:2100::");
+        check("2001:db8:122:300::", 7, "2001:db8:122:3c0:0:221::");
+        check("2001:db8:122:344::", 8, "2001:db8:122:344:c0:2:2100:0");
+        check("2001:db8:122:344::", 12, "2001:db8:122:344::c000:221");
+        check("64:ff9b::", 12, "64:ff9b::c000:221");
+    }
+}

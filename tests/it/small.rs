@@ -1,0 +1,191 @@
+//! Plugins that need no cluster: ndots and CoreDNS with the same Corefile and the same queries.
+//!
+//! `tests/small/*.corefile` are the Corefiles. A line `#? NAME TYPE [WORD…]` in one is a query;
+//! `#! …` is one that ndots answers otherwise on purpose, with the reason after ` -- `. The words are
+//! `v6` (to ::1), `tcp`, `nsid`, `do`, `cd`, `norec`, and `ch` for the class. `{port}` is the port
+//! of the server, and `{upstream}` the address of a CoreDNS that serves `tests/small/zone`.
+
+use std::{
+    fmt::Write,
+    fs,
+    net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use hickory_proto::{op::Message, rr::RData};
+use ndots::wire::{Rcode, Spelled, Type};
+
+use crate::support::{Tcp, coredns::CoreDns, lab::until, udp};
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/small")
+}
+
+#[test]
+fn small_plugins_answer_as_in_coredns() {
+    let zone = directory().join("zone");
+    let upstream = CoreDns::start(|port| {
+        format!("example.org:{port} {{\n bind 127.0.0.1\n file {}\n}}\n", zone.display())
+    });
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(directory()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|ending| ending == "corefile"));
+    files.sort();
+    let (mut questions, mut faults) = (0, String::new());
+    for path in &files {
+        let text = fs::read_to_string(path).unwrap();
+        let text = text.replace("{upstream}", &upstream.address.to_string());
+        let at = |port: u16| text.replace("{port}", &port.to_string());
+        let (theirs, ours) = (CoreDns::start(at), Serving::start(at));
+        for asked in text.lines().filter_map(Asked::read) {
+            questions += 1;
+            let (theirs, ours) = (asked.ask(theirs.address), asked.ask(ours.address));
+            let name = path.file_name().unwrap().display();
+            if asked.different.is_none() != (theirs == ours) {
+                writeln!(faults, "{name}: {asked:?}\nCoreDNS: {theirs}\nndots: {ours}").unwrap();
+            }
+        }
+    }
+    println!("{questions} queries to {} Corefiles", files.len());
+    assert!(faults.is_empty(), "\n{faults}");
+    assert!(questions >= 100, "only {questions} queries");
+}
+
+/// A running ndots at a port of 127.0.0.1 and ::1.
+struct Serving {
+    child: Child,
+    address: SocketAddr,
+    _directory: tempfile::TempDir,
+}
+
+impl Serving {
+    fn start(corefile: impl FnOnce(u16) -> String) -> Self {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("Corefile");
+        fs::write(&file, corefile(address.port())).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+        command.arg("-conf").arg(file).stdout(Stdio::null());
+        let serving = Self { child: command.spawn().unwrap(), address, _directory: directory };
+        until("ndots that listens", Duration::from_secs(30), || TcpStream::connect(address).ok());
+        serving
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A line of a Corefile that is a query.
+#[derive(Debug)]
+struct Asked {
+    name: String,
+    qtype: Type,
+    words: Vec<String>,
+    /// Why ndots answers otherwise.
+    different: Option<String>,
+}
+
+impl Asked {
+    fn read(line: &str) -> Option<Self> {
+        let line = line.trim();
+        let (query, different) = match line.strip_prefix("#? ") {
+            Some(query) => (query, None),
+            None => {
+                let (query, reason) = line.strip_prefix("#! ")?.split_once(" -- ").unwrap();
+                (query, Some(reason.to_owned()))
+            }
+        };
+        let mut words = query.split_whitespace().map(str::to_owned);
+        let (name, qtype) = (words.next()?, words.next()?.parse().unwrap());
+        Some(Self { name, qtype, words: words.collect(), different })
+    }
+
+    fn has(&self, word: &str) -> bool {
+        self.words.iter().any(|it| it == word)
+    }
+
+    fn packet(&self) -> Vec<u8> {
+        let edns = ["nsid", "do", "cd"].iter().any(|word| self.has(word));
+        let flags = [u8::from(!self.has("norec")), u8::from(self.has("cd")) << 4];
+        let mut packet = [&[0, 7][..], &flags, &[0, 1, 0, 0, 0, 0, 0, u8::from(edns)]].concat();
+        packet.extend_from_slice(self.name.parse::<Spelled>().unwrap().wire());
+        packet.extend_from_slice(&self.qtype.0.to_be_bytes());
+        packet.extend_from_slice(&[0, if self.has("ch") { 3 } else { 1 }]);
+        if edns {
+            let nsid: &[u8] = if self.has("nsid") { &[0, 3, 0, 0] } else { &[] };
+            packet.extend_from_slice(&[0, 0, 41, 4, 208, 0, 0, u8::from(self.has("do")) << 7]);
+            packet.extend_from_slice(&[0, 0, nsid.len() as u8]);
+            packet.extend_from_slice(nsid);
+        }
+        packet
+    }
+
+    /// The reply as text.
+    fn ask(&self, mut server: SocketAddr) -> String {
+        if self.has("v6") {
+            server.set_ip(IpAddr::V6(Ipv6Addr::LOCALHOST));
+        }
+        let reply = if self.has("tcp") {
+            let mut client = Tcp::to(server);
+            client.send(&self.packet());
+            client.receive()
+        } else {
+            udp(server, &self.packet())
+        };
+        // CoreDNS adds an OPT record where the client has none (RFC 6891 §7 forbids it).
+        let edns = self.packet()[11] == 1;
+        reply.map_or_else(|| "no reply".to_owned(), |reply| printed(&reply, edns))
+    }
+}
+
+fn printed(reply: &[u8], edns: bool) -> String {
+    let message = Message::from_vec(reply).unwrap();
+    let meta = &message.metadata;
+    let flags = [
+        ("aa", meta.authoritative),
+        ("tc", meta.truncation),
+        ("rd", meta.recursion_desired),
+        ("ra", meta.recursion_available),
+        ("ad", meta.authentic_data),
+        ("cd", meta.checking_disabled),
+    ];
+    let flags = flags.iter().filter(|(_, set)| *set).map(|(name, _)| *name);
+    let rcode = Rcode(meta.response_code.into()).to_string();
+    let mut text = [&*rcode].into_iter().chain(flags).collect::<Vec<_>>().join(" ");
+    for section in [&message.answers, &message.authorities, &message.additionals] {
+        let mut lines: Vec<_> = section
+            .iter()
+            .map(|record| {
+                let data = match &record.data {
+                    RData::Unknown { rdata, .. } => format!("{rdata:?}"),
+                    // The client's port, as `whoami` tells it.
+                    RData::SRV(srv) if srv.target.is_root() => "0 0 PORT .".to_owned(),
+                    data => data.to_string(),
+                };
+                format!(
+                    "\n  {} {} {} {} {data}",
+                    record.name,
+                    record.ttl,
+                    record.dns_class,
+                    record.record_type()
+                )
+            })
+            .collect();
+        lines.sort();
+        text += "\n --";
+        text += &lines.concat();
+    }
+    if let Some(edns) = message.edns.as_ref().filter(|_| edns) {
+        let mut options: Vec<_> =
+            edns.options().as_ref().iter().map(|option| format!("{option:?}")).collect();
+        options.sort();
+        write!(text, "\n edns do={} {}", edns.flags().dnssec_ok, options.join(" ")).unwrap();
+    }
+    text
+}

@@ -9,23 +9,36 @@
 //! Secrets are not among the facts in `model`.
 
 mod answer;
+mod backends;
 mod cluster;
 mod corefile;
+mod destination;
 mod dns;
 mod evidence;
 mod expected;
+mod gateway;
 mod gather;
+mod hosts;
 mod ingress;
+mod isolation;
+mod labels;
 mod names;
 mod objects;
 mod outside;
+mod peers;
+mod pods;
+mod policy;
 mod proxy;
 mod query;
 mod report;
 mod resolv;
+mod routes;
 mod rules;
 mod service;
+mod truth;
 mod unchecked;
+mod words;
+mod workloads;
 
 pub use answer::Answer;
 pub use evidence::Evidence;
@@ -37,7 +50,8 @@ pub use report::{Report, Verdict};
 pub use resolv::ResolvConf;
 pub use rules::Rules;
 
-use names::{Destination, Subject};
+use destination::Destination;
+use names::Subject;
 
 /// Checks the evidence. It does no I/O.
 pub fn explain(evidence: &Evidence) -> Report {
@@ -46,7 +60,8 @@ pub fn explain(evidence: &Evidence) -> Report {
     if evidence.name.is_empty() {
         return Report::new("the cluster's DNS".to_owned(), cluster::judge(evidence), unread);
     }
-    let wanted = Destination::parse(&evidence.name);
+    let wanted =
+        Destination::parse(&evidence.name).resolve(&evidence.objects, &evidence.asker.namespace);
     let subject = names::subject(evidence, &wanted);
     let steps = vec![
         dns::judge(evidence, &wanted, &subject),
@@ -71,9 +86,22 @@ fn title(evidence: &Evidence, subject: &Subject<'_>) -> String {
                 .join(", ");
             format!("{name} belongs to Ingress {paths}")
         }
-        Subject::Pod { .. } => format!("{name} is a Pod's address"),
+        Subject::Routes { routes, .. } => {
+            let paths = routes
+                .iter()
+                .map(|route| format!("{} {}", route.kind, objects::path(*route)))
+                .collect::<Vec<_>>()
+                .join(", ");
+            format!("{name} belongs to {paths}")
+        }
+        Subject::Pod { pod: Some(pod), .. } => format!("{name} is Pod {}", objects::path(*pod)),
+        Subject::Pod { pod: None, .. } => format!("{name} is a Pod's address"),
         Subject::Missing { namespace, service } => {
             format!("{name} would be Service {namespace}/{service}")
+        }
+        Subject::NoObject(object) => {
+            let namespace = &evidence.asker.namespace;
+            format!("{name} is {} {namespace}/{}", object.kind.name(), object.name)
         }
         Subject::Outside => format!("{name} is not a cluster name"),
     }

@@ -13,7 +13,7 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Section> {
     resolv_conf(evidence, &mut dns);
     dns::server(evidence, &mut dns);
     let mut endpoints = Section::new(service::TITLE);
-    let kube_dns = evidence.objects.service("kube-system", "kube-dns");
+    let kube_dns = evidence.dns_service();
     match kube_dns {
         Some(kube_dns) => {
             service::one(evidence, kube_dns, &mut endpoints);

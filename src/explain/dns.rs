@@ -9,14 +9,26 @@ use crate::wire::Type;
 
 use super::{
     Evidence,
+    destination::Destination,
     expected::{ExpectedAnswer, ExpectedEnd},
-    names::{Destination, Subject, take_apart},
+    names::{Subject, take_apart},
     objects,
     report::{FindingLevel, Section},
+    workloads,
 };
 
 pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject<'_>) -> Section {
     let mut section = Section::new("DNS");
+    if !wanted.is_valid() && wanted.object.is_none() {
+        section
+            .say(
+                FindingLevel::Unknown,
+                "dns.invalid",
+                format!("{} has no valid host name or address", evidence.name),
+            )
+            .want("NAME, NAME.NAMESPACE, an address, or a URL such as http://cafe.example.com/tea");
+        return section;
+    }
     resolver::judge(evidence, wanted, subject, &mut section);
     match subject {
         Subject::Missing { namespace, service } => {
@@ -31,14 +43,32 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject
                 endpoint_name(evidence, endpoint, candidate, &mut section);
             }
         }
-        Subject::Pod { candidate } => walk(evidence, wanted, Some(candidate), &mut section),
-        Subject::Ingress { host, .. } => {
-            walk(evidence, wanted, None, &mut section);
+        Subject::Pod { candidate, pod: None } => {
+            walk(evidence, wanted, Some(candidate), &mut section);
+        }
+        Subject::Pod { candidate, pod: Some(_) } => {
+            let address = &wanted.host;
+            let saw = if address.is_empty() {
+                "the Pod has no address yet".to_owned()
+            } else {
+                format!("the Pod has address {address}, and in DNS the name {candidate}")
+            };
+            section.say(FindingLevel::Note, "dns.pod", saw);
+        }
+        Subject::Ingress { host, .. } | Subject::Routes { host, .. } => {
+            if !host.is_empty() {
+                walk(evidence, wanted, None, &mut section);
+            }
+            let of =
+                if matches!(subject, Subject::Routes { .. }) { "a route" } else { "an Ingress" };
             section.say(
                 FindingLevel::Skipped,
                 "dns.ingress-host",
-                format!("{host} is the host of an Ingress, not a cluster name: step 4 shows the address that DNS must return"),
+                format!("{host} is the host of {of}, not a cluster name: step 4 shows the address that DNS must return"),
             );
+        }
+        Subject::NoObject(_) => {
+            section.say(FindingLevel::Skipped, "dns.no-object", "there is no name to look up");
         }
         Subject::Outside => {
             walk(evidence, wanted, None, &mut section);
@@ -197,6 +227,9 @@ fn endpoint_name(evidence: &Evidence, endpoint: &str, candidate: &str, section: 
     if let Some(super::names::ClusterName::Service { namespace, service, .. }) =
         take_apart(candidate, &evidence.zone)
     {
+        if of_stateful_set(evidence, endpoint, (&namespace, &service), section) {
+            return;
+        }
         let saw = format!("no ready endpoint of {namespace}/{service} is called {endpoint}");
         let broken = section.broken("dns.endpoint-name", saw);
         broken.want(format!(
@@ -206,6 +239,35 @@ fn endpoint_name(evidence: &Evidence, endpoint: &str, candidate: &str, section: 
             "kubectl -n {namespace} get pods -o custom-columns=NAME:.metadata.name,HOSTNAME:.spec.hostname,SUBDOMAIN:.spec.subdomain"
         ));
     }
+}
+
+/// The name of a Pod that a StatefulSet makes, in manifests without Pods. Returns whether that decides
+/// the check.
+fn of_stateful_set(
+    evidence: &Evidence,
+    endpoint: &str,
+    (namespace, service): (&str, &str),
+    section: &mut Section,
+) -> bool {
+    let Some(set) = workloads::stateful_set(evidence, namespace, endpoint) else { return false };
+    let own = set.spec.service_name.as_deref().unwrap_or_default();
+    if own != service {
+        let path = objects::path(set);
+        section
+            .broken(
+                "dns.endpoint-name",
+                format!("the Pods of StatefulSet {path} are named under its serviceName {own:?}, not under {service}"),
+            )
+            .want(format!("serviceName: {service}, or the name {endpoint}.{own}"))
+            .advise(format!("kubectl -n {namespace} get statefulset {} -o yaml", objects::name(set)));
+        return true;
+    }
+    if evidence.shows_pods() {
+        return false;
+    }
+    let saw = format!("StatefulSet {} makes the Pod {endpoint}", objects::path(set));
+    section.say(FindingLevel::Skipped, "dns.template", saw);
+    true
 }
 
 /// A name that is not the cluster's.

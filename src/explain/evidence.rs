@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Service};
 
 use super::{Answer, ExpectedZone, Objects, ResolvConf, Rules, objects};
 
@@ -116,9 +116,27 @@ impl Evidence {
         of_pod.or(self.node.as_deref())
     }
 
+    /// The Service of the cluster's DNS.
+    pub fn dns_service(&self) -> Option<&Service> {
+        self.objects.dns_service()
+    }
+
     /// The cluster IP of the DNS Service.
     pub fn dns_address(&self) -> Option<&str> {
-        let service = self.objects.service("kube-system", "kube-dns")?;
-        objects::cluster_ips(service).first().copied()
+        objects::cluster_ips(self.dns_service()?).first().copied()
+    }
+
+    /// Whether the objects show which Pods run. A repository of manifests does not.
+    pub fn shows_pods(&self) -> bool {
+        let runs = |pod: &Pod| {
+            pod.status.as_ref().is_some_and(|it| it.phase.is_some() || it.pod_ip.is_some())
+        };
+        self.is_live || self.objects.pods().iter().any(runs)
+    }
+
+    /// Whether an object without a status was left alone by its controller. In a repository of
+    /// manifests no object has a status.
+    pub fn shows_status(&self, has_status: bool) -> bool {
+        has_status || self.shows_pods()
     }
 }

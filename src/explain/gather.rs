@@ -5,14 +5,18 @@
 mod api;
 mod ask;
 mod asker;
+mod extra;
 mod manifests;
 mod node;
+mod reader;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 use crate::{model::Change, net::client::Nameserver, source::api::ClusterConfig};
 
-use super::{Evidence, ExpectedZone, Objects, corefile, evidence::Unread, names::Destination};
+use super::{
+    Evidence, ExpectedZone, Objects, corefile, destination::Destination, evidence::Unread,
+};
 
 /// What to explain, and the sources to read.
 pub struct Request {
@@ -88,6 +92,7 @@ pub async fn gather(request: &Request) -> anyhow::Result<Evidence> {
         complaints,
         kinds,
     };
+    let wanted = wanted.resolve(&evidence.objects, &evidence.asker.namespace);
     evidence.asked =
         ask::ask(request, &evidence, &wanted, node::is_inside(&evidence.objects, &here)).await;
     Ok(evidence)

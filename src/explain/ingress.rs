@@ -2,150 +2,15 @@
 
 mod certificate;
 
-use k8s_openapi::api::{
-    core::v1::Service,
-    networking::v1::{HTTPIngressPath, Ingress, IngressBackend},
-};
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 
 use super::{
     Evidence,
-    names::Destination,
+    destination::Destination,
+    hosts::{self, IngressPath, addresses},
     objects,
     report::{FindingLevel, Section},
 };
-
-/// Whether the Ingress has a rule or a certificate for the host.
-pub(super) fn has_host(ingress: &Ingress, host: &str) -> bool {
-    let Some(spec) = &ingress.spec else { return false };
-    let rules = spec.rules.iter().flatten().filter_map(|rule| rule.host.as_deref());
-    let tls =
-        spec.tls.iter().flatten().flat_map(|tls| tls.hosts.iter().flatten().map(String::as_str));
-    rules.chain(tls).any(|pattern| covers(pattern, host))
-}
-
-/// Whether a pattern covers the host. The `*` of `*.example.com` stands for exactly one label.
-fn covers(pattern: &str, host: &str) -> bool {
-    let wild = || {
-        pattern
-            .strip_prefix("*.")
-            .zip(host.split_once('.'))
-            .is_some_and(|(domain, (_, parent))| domain.eq_ignore_ascii_case(parent))
-    };
-    pattern.eq_ignore_ascii_case(host) || wild()
-}
-
-/// A path of a host, and its backend.
-struct Route<'e> {
-    ingress: &'e Ingress,
-    path: String,
-    exact: bool,
-    backend: &'e IngressBackend,
-}
-
-fn routes<'e>(ingresses: &[&'e Ingress], host: &str) -> Vec<Route<'e>> {
-    let mut routes = Vec::new();
-    for ingress in ingresses {
-        let Some(spec) = &ingress.spec else { continue };
-        let rules = spec.rules.iter().flatten().filter(|rule| {
-            rule.host.as_deref().is_none_or(|pattern| pattern.is_empty() || covers(pattern, host))
-        });
-        for path in rules.filter_map(|rule| rule.http.as_ref()).flat_map(|http| &http.paths) {
-            let HTTPIngressPath { path, path_type, backend } = path;
-            routes.push(Route {
-                ingress,
-                path: path.clone().unwrap_or_else(|| "/".to_owned()),
-                exact: path_type == "Exact",
-                backend,
-            });
-        }
-        routes.extend(spec.default_backend.iter().map(|backend| Route {
-            ingress,
-            path: "*".to_owned(),
-            exact: false,
-            backend,
-        }));
-    }
-    routes
-}
-
-impl<'e> Route<'e> {
-    /// Whether the route matches the path, segment by segment.
-    fn takes(&self, path: &str) -> bool {
-        let prefix = self.path.trim_end_matches('/');
-        if self.exact {
-            self.path == path
-        } else {
-            self.path == "*"
-                || path == self.path
-                || path
-                    .strip_prefix(prefix)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
-        }
-    }
-
-    fn service(&self, evidence: &'e Evidence) -> Option<&'e Service> {
-        let name = &self.backend.service.as_ref()?.name;
-        evidence.objects.service(objects::namespace(self.ingress), name)
-    }
-}
-
-/// The routes that the user means: the longest match of the path, or all without a path.
-fn meant<'e>(ingresses: &[&'e Ingress], host: &str, path: Option<&str>) -> Vec<Route<'e>> {
-    let mut routes = routes(ingresses, host);
-    if let Some(path) = path.filter(|path| *path != "/") {
-        routes.retain(|route| route.takes(path));
-        routes.sort_by_key(|route| {
-            std::cmp::Reverse(if route.path == "*" { 0 } else { route.path.len() })
-        });
-        routes.truncate(1);
-    }
-    routes
-}
-
-/// The Services behind a host, each once, with its path.
-pub(super) fn backends<'e>(
-    evidence: &'e Evidence,
-    ingresses: &[&'e Ingress],
-    host: &str,
-    path: Option<&str>,
-) -> Vec<(String, Option<&'e Service>)> {
-    let mut backends: Vec<(String, Option<&Service>)> = Vec::new();
-    for route in meant(ingresses, host, path) {
-        let service = route.service(evidence);
-        let known = |it: &&mut (String, Option<&Service>)| {
-            service.zip(it.1).is_some_and(|(a, b)| std::ptr::eq(a, b))
-        };
-        match backends.iter_mut().find(known) {
-            Some((paths, _)) => *paths = format!("{paths}, {}", route.path),
-            None => backends.push((route.path.clone(), service)),
-        }
-    }
-    backends
-}
-
-/// The hosts and paths that lead to a Service.
-pub(super) fn leading_to(evidence: &Evidence, service: &Service) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    for ingress in evidence
-        .objects
-        .ingresses()
-        .iter()
-        .filter(|it| objects::namespace(*it) == objects::namespace(service))
-    {
-        for rule in ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten()) {
-            for path in rule.http.iter().flat_map(|http| &http.paths) {
-                if path.backend.service.as_ref().is_some_and(|it| it.name == objects::name(service))
-                {
-                    found.push((
-                        rule.host.clone().unwrap_or_default(),
-                        path.path.clone().unwrap_or_default(),
-                    ));
-                }
-            }
-        }
-    }
-    found
-}
 
 pub(super) fn judge(
     evidence: &Evidence,
@@ -156,12 +21,12 @@ pub(super) fn judge(
 ) {
     for ingress in ingresses {
         class(evidence, ingress, section);
-        address(ingress, host, section);
+        address(evidence, ingress, host, section);
     }
-    let routes = meant(ingresses, host, wanted.path.as_deref());
+    let routes = hosts::meant(ingresses, host, wanted.path.as_deref());
     if routes.is_empty() {
         let path = wanted.path.as_deref().unwrap_or("/");
-        let all = self::routes(ingresses, host)
+        let all = hosts::paths(ingresses, host)
             .iter()
             .map(|route| route.path.clone())
             .collect::<Vec<_>>()
@@ -196,7 +61,7 @@ fn class(evidence: &Evidence, ingress: &Ingress, section: &mut Section) {
     let named =
         ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_ref()).or(annotation);
     let classes: Vec<&str> = evidence.objects.ingress_classes().iter().map(objects::name).collect();
-    let Some(class) = named else { return };
+    let Some(class) = named else { return without_class(evidence, ingress, section) };
     let by_annotation = annotation.is_some_and(|it| it == class);
     // Controllers such as GKE's take an annotation without an IngressClass object.
     if by_annotation && !addresses(ingress).is_empty() {
@@ -211,25 +76,42 @@ fn class(evidence: &Evidence, ingress: &Ingress, section: &mut Section) {
     }
 }
 
-/// The addresses that the controller has written.
-fn addresses(ingress: &Ingress) -> Vec<&str> {
-    let points = ingress
-        .status
-        .as_ref()
-        .and_then(|status| status.load_balancer.as_ref()?.ingress.as_deref())
-        .unwrap_or_default();
-    points.iter().filter_map(|it| it.ip.as_deref().or(it.hostname.as_deref())).collect()
-}
-
-/// Whether the Ingress has a backend for hosts without a rule.
-pub(super) fn has_default(ingress: &Ingress) -> bool {
-    ingress.spec.as_ref().is_some_and(|spec| spec.default_backend.is_some())
+/// Reports an Ingress that names no class, if no class is the default and no controller has taken it.
+fn without_class(evidence: &Evidence, ingress: &Ingress, section: &mut Section) {
+    const DEFAULT: &str = "ingressclass.kubernetes.io/is-default-class";
+    let classes = evidence.objects.ingress_classes();
+    let is_default = |class: &IngressClass| {
+        let annotations = class.metadata.annotations.as_ref();
+        annotations.and_then(|it| it.get(DEFAULT)).is_some_and(|value| value == "true")
+    };
+    if classes.is_empty() || classes.iter().any(is_default) || !addresses(ingress).is_empty() {
+        return;
+    }
+    let names: Vec<&str> = classes.iter().map(objects::name).collect();
+    section
+        .broken(
+            "outside.ingress-no-class",
+            format!(
+                "Ingress {} names no class, and no IngressClass is the default: no controller takes it",
+                objects::path(ingress)
+            ),
+        )
+        .want(format!("ingressClassName: one of {}", names.join(", ")))
+        .advise("kubectl get ingressclasses");
 }
 
 /// Checks the address that clients connect to.
-fn address(ingress: &Ingress, host: &str, section: &mut Section) {
+fn address(evidence: &Evidence, ingress: &Ingress, host: &str, section: &mut Section) {
     let addresses = addresses(ingress);
     let path = objects::path(ingress);
+    if addresses.is_empty() && !evidence.shows_status(ingress.status.is_some()) {
+        section.say(
+            FindingLevel::Skipped,
+            "outside.ingress-no-status",
+            format!("the manifest of Ingress {path} has no status, so its address is not known"),
+        );
+        return;
+    }
     if addresses.is_empty() {
         let broken = section.broken(
             "outside.ingress-address",
@@ -255,7 +137,7 @@ fn address(ingress: &Ingress, host: &str, section: &mut Section) {
 }
 
 /// Checks the Service behind a path, and its port.
-fn backend(evidence: &Evidence, host: &str, route: &Route<'_>, section: &mut Section) {
+fn backend(evidence: &Evidence, host: &str, route: &IngressPath<'_>, section: &mut Section) {
     let Some(wanted) = &route.backend.service else {
         section.say(
             FindingLevel::Note,

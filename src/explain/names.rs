@@ -1,44 +1,17 @@
-//! Parses the name that the user typed, and finds the object that it belongs to.
+//! Finds the object that the user's argument belongs to.
 
-use k8s_openapi::api::{core::v1::Service, networking::v1::Ingress};
+use k8s_openapi::api::{
+    core::v1::{Pod, Service},
+    networking::v1::Ingress,
+};
 
-use crate::corefile::nearest;
+use crate::{corefile::nearest, source::kind::gateway_api::Route};
 
-use super::{Evidence, objects};
-
-/// The parsed argument of the user: `my-nginx`, `my-nginx:80`, `https://cafe.example.com/tea`,
-/// `svc/my-nginx`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Destination {
-    pub host: String,
-    pub port: Option<u16>,
-    pub path: Option<String>,
-}
-
-impl Destination {
-    pub(super) fn parse(text: &str) -> Self {
-        let (scheme, rest) =
-            text.split_once("://").map_or((None, text), |(scheme, rest)| (Some(scheme), rest));
-        let rest = ["svc/", "service/", "services/"]
-            .iter()
-            .find_map(|kind| rest.strip_prefix(kind))
-            .unwrap_or(rest);
-        let (authority, path) =
-            rest.find('/').map_or((rest, None), |at| (&rest[..at], Some(rest[at..].to_owned())));
-        let with_port =
-            authority.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
-        let (host, port) = match with_port {
-            Some((host, port)) if !host.contains(':') => (host, Some(port)),
-            _ => (
-                authority,
-                scheme.and_then(|scheme| {
-                    [("http", 80), ("https", 443)].iter().find(|it| it.0 == scheme).map(|it| it.1)
-                }),
-            ),
-        };
-        Self { host: host.to_ascii_lowercase(), port, path }
-    }
-}
+use super::{
+    Evidence,
+    destination::{Destination, NamedObject, ObjectKind},
+    hosts, objects, routes,
+};
 
 /// The parts of a name in the cluster's zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,9 +71,20 @@ pub(super) enum Subject<'e> {
         host: String,
         ingresses: Vec<&'e Ingress>,
     },
+    /// Routes of the Gateway API.
+    Routes {
+        host: String,
+        routes: Vec<&'e Route>,
+        /// The addresses of their Gateways.
+        addresses: Vec<&'e str>,
+    },
     Pod {
         candidate: String,
+        /// The Pod, if the user named it.
+        pod: Option<&'e Pod>,
     },
+    /// The object that the user named does not exist, or no Service belongs to it.
+    NoObject(NamedObject),
     /// It looks like a cluster name, but its Service does not exist.
     Missing {
         namespace: String,
@@ -112,6 +96,11 @@ pub(super) enum Subject<'e> {
 
 /// Finds the object for the first name of the search list that has one.
 pub(super) fn subject<'e>(evidence: &'e Evidence, wanted: &Destination) -> Subject<'e> {
+    if let Some(object) = &wanted.object
+        && let Some(subject) = of_object(evidence, wanted, object)
+    {
+        return subject;
+    }
     if let Some(service) = of_address(evidence, &wanted.host) {
         let candidate = format!(
             "{}.{}.svc.{}.",
@@ -132,7 +121,7 @@ pub(super) fn subject<'e>(evidence: &'e Evidence, wanted: &Destination) -> Subje
                 let is_address = address.replace('-', ".").parse::<std::net::IpAddr>().is_ok()
                     || address.replace('-', ":").parse::<std::net::IpAddr>().is_ok();
                 if is_address && evidence.objects.has_namespace(&namespace) {
-                    return Subject::Pod { candidate };
+                    return Subject::Pod { candidate, pod: None };
                 }
             }
             Some(ClusterName::Other) | None => {}
@@ -143,25 +132,68 @@ pub(super) fn subject<'e>(evidence: &'e Evidence, wanted: &Destination) -> Subje
         .objects
         .ingresses()
         .iter()
-        .filter(|ingress| super::ingress::has_host(ingress, host))
+        .filter(|ingress| hosts::has_host(ingress, host))
         .collect();
     if !ingresses.is_empty() {
         return Subject::Ingress { host: host.to_owned(), ingresses };
+    }
+    let routes = routes::of_host(evidence, host);
+    if !routes.is_empty() {
+        return of_routes(evidence, host, routes);
     }
     match meant(evidence, host) {
         Some((namespace, service)) => Subject::Missing { namespace, service },
         None if wanted.path.is_some() && !with_default(evidence).is_empty() => {
             Subject::Ingress { host: host.to_owned(), ingresses: with_default(evidence) }
         }
+        None if wanted.path.is_some() && !routes::of_every_host(evidence).is_empty() => {
+            of_routes(evidence, host, routes::of_every_host(evidence))
+        }
         None => Subject::Outside,
     }
+}
+
+fn of_routes<'e>(evidence: &'e Evidence, host: &str, routes: Vec<&'e Route>) -> Subject<'e> {
+    let addresses = routes::addresses(evidence, &routes);
+    Subject::Routes { host: host.to_owned(), routes, addresses }
+}
+
+/// The object that the user named; `None` for a workload, whose Service is found by its name.
+fn of_object<'e>(
+    evidence: &'e Evidence,
+    wanted: &Destination,
+    object: &NamedObject,
+) -> Option<Subject<'e>> {
+    let namespace = evidence.asker.namespace.as_str();
+    let (objects, name) = (&evidence.objects, object.name.as_str());
+    let found = match object.kind {
+        ObjectKind::Ingress => {
+            let ingress = objects.ingresses().iter().find(|it| objects::is(*it, namespace, name));
+            ingress.map(|it| Subject::Ingress { host: wanted.host.clone(), ingresses: vec![it] })
+        }
+        ObjectKind::Route => {
+            let route = objects.routes().iter().find(|it| objects::is(*it, namespace, name));
+            route.map(|it| of_routes(evidence, &wanted.host, vec![it]))
+        }
+        ObjectKind::Pod => objects.pod(namespace, name).map(|pod| Subject::Pod {
+            candidate: format!(
+                "{}.{namespace}.pod.{}.",
+                wanted.host.replace(['.', ':'], "-"),
+                evidence.zone
+            ),
+            pod: Some(pod),
+        }),
+        ObjectKind::Workload if !wanted.host.is_empty() => return None,
+        ObjectKind::Workload => None,
+    };
+    Some(found.unwrap_or_else(|| Subject::NoObject(object.clone())))
 }
 
 /// The Ingresses of the client's namespace that take requests for hosts without a rule.
 fn with_default(evidence: &Evidence) -> Vec<&Ingress> {
     let of_namespace = |it: &&Ingress| objects::namespace(*it) == evidence.asker.namespace;
     let ingresses = evidence.objects.ingresses().iter();
-    ingresses.filter(of_namespace).filter(|it| super::ingress::has_default(it)).collect()
+    ingresses.filter(of_namespace).filter(|it| hosts::has_default(it)).collect()
 }
 
 /// The names that the resolver queries, and then the names that a Pod of the namespace would query by
@@ -182,7 +214,7 @@ fn of_address<'e>(evidence: &'e Evidence, host: &str) -> Option<&'e Service> {
     host.parse::<std::net::IpAddr>().ok()?;
     evidence.objects.services().iter().find(|service| {
         objects::cluster_ips(service).contains(&host)
-            || super::outside::addresses(service).iter().any(|(address, _)| *address == host)
+            || objects::outside_addresses(service).iter().any(|(address, _)| *address == host)
     })
 }
 
@@ -225,21 +257,6 @@ pub(super) fn namespaces(evidence: &Evidence) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_users_argument_is_split_into_host_port_and_path() {
-        let check = |text: &str, host: &str, port: Option<u16>, path: Option<&str>| {
-            let want = Destination { host: host.to_owned(), port, path: path.map(str::to_owned) };
-            assert_eq!(Destination::parse(text), want, "{text}");
-        };
-        check("my-nginx", "my-nginx", None, None);
-        check("svc/my-nginx", "my-nginx", None, None);
-        check("my-nginx.default:8080", "my-nginx.default", Some(8080), None);
-        check("https://Cafe.example.com/tea", "cafe.example.com", Some(443), Some("/tea"));
-        check("http://10.96.0.1:8080", "10.96.0.1", Some(8080), None);
-        check("fd00::1", "fd00::1", None, None);
-        check("", "", None, None);
-    }
 
     #[test]
     fn cluster_names_are_split_into_their_parts() {

@@ -1,82 +1,190 @@
 //! The API's objects, with the fields that the zone's facts leave out on purpose.
 
+use std::{collections::HashMap, sync::OnceLock};
+
 use k8s_openapi::{
     Metadata,
     api::{
         apps::v1::Deployment,
-        core::v1::{ConfigMap, Namespace, Node, Pod, Secret, Service, ServicePort},
+        core::v1::{
+            ConfigMap, ContainerPort, Event, Namespace, Node, Pod, Secret, Service, ServicePort,
+        },
         discovery::v1::EndpointSlice,
-        networking::v1::{Ingress, IngressClass},
+        networking::v1::{Ingress, IngressClass, NetworkPolicy},
         rbac::v1::{ClusterRole, ClusterRoleBinding},
     },
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
 
-use crate::source::kind::{ApiObject, ObjectStore};
+use crate::source::kind::{
+    ApiObject, ObjectStore, Workload,
+    gateway_api::{Gateway, GatewayClass, ReferenceGrant, Route},
+};
 
 /// The objects of a cluster. An object of any kind in `source::kind::ALL` is among them.
 #[derive(Default)]
-pub struct Objects(ObjectStore);
+pub struct Objects {
+    store: ObjectStore,
+    /// Made at the first look-up.
+    index: OnceLock<Index>,
+}
+
+/// Places in the lists, so that no look-up goes through a whole list.
+#[derive(Default)]
+struct Index {
+    /// By namespace and name.
+    services: HashMap<String, HashMap<String, usize>>,
+    /// By namespace and the name of the Service.
+    slices: HashMap<String, HashMap<String, Vec<usize>>>,
+    /// By namespace.
+    pods: HashMap<String, Vec<usize>>,
+    /// By namespace.
+    workloads: HashMap<String, Vec<usize>>,
+}
 
 impl Objects {
     /// # Errors
     /// If a field has another type than in the API. The message names the object.
     pub fn add(&mut self, object: &ApiObject) -> Result<(), String> {
+        self.index = OnceLock::new();
         object
-            .store(&mut self.0)
+            .store(&mut self.store)
             .map_err(|error| format!("{} {}: {error}", object.kind.name, object.name))
     }
 
     pub fn namespaces(&self) -> &[Namespace] {
-        self.0.all()
+        self.store.all()
     }
 
     pub fn services(&self) -> &[Service] {
-        self.0.all()
+        self.store.all()
     }
 
     pub fn slices(&self) -> &[EndpointSlice] {
-        self.0.all()
+        self.store.all()
     }
 
     pub fn pods(&self) -> &[Pod] {
-        self.0.all()
+        self.store.all()
     }
 
     pub fn nodes(&self) -> &[Node] {
-        self.0.all()
+        self.store.all()
     }
 
     pub fn ingresses(&self) -> &[Ingress] {
-        self.0.all()
+        self.store.all()
     }
 
     pub fn ingress_classes(&self) -> &[IngressClass] {
-        self.0.all()
+        self.store.all()
+    }
+
+    pub fn network_policies(&self) -> &[NetworkPolicy] {
+        self.store.all()
     }
 
     pub fn secrets(&self) -> &[Secret] {
-        self.0.all()
+        self.store.all()
     }
 
     pub fn config_maps(&self) -> &[ConfigMap] {
-        self.0.all()
+        self.store.all()
     }
 
     pub fn deployments(&self) -> &[Deployment] {
-        self.0.all()
+        self.store.all()
+    }
+
+    pub fn workloads(&self) -> &[Workload] {
+        self.store.all()
+    }
+
+    pub fn events(&self) -> &[Event] {
+        self.store.all()
+    }
+
+    pub fn gateways(&self) -> &[Gateway] {
+        self.store.all()
+    }
+
+    pub fn gateway_classes(&self) -> &[GatewayClass] {
+        self.store.all()
+    }
+
+    pub fn routes(&self) -> &[Route] {
+        self.store.all()
+    }
+
+    pub fn reference_grants(&self) -> &[ReferenceGrant] {
+        self.store.all()
     }
 
     pub fn cluster_roles(&self) -> &[ClusterRole] {
-        self.0.all()
+        self.store.all()
     }
 
     pub fn cluster_role_bindings(&self) -> &[ClusterRoleBinding] {
-        self.0.all()
+        self.store.all()
     }
 
     pub fn service(&self, namespace: &str, name: &str) -> Option<&Service> {
-        self.services().iter().find(|it| is(*it, namespace, name))
+        let place = self.index().services.get(namespace)?.get(name)?;
+        self.services().get(*place)
+    }
+
+    /// The Service of the cluster's DNS: `kube-system/kube-dns`, else one of kube-system with its
+    /// label, as RKE2 and others have it.
+    pub fn dns_service(&self) -> Option<&Service> {
+        let labelled = |service: &&Service| {
+            let labels = service.metadata.labels.as_ref();
+            namespace(*service) == "kube-system"
+                && labels.and_then(|it| it.get("k8s-app")).is_some_and(|it| it == "kube-dns")
+                && ports(service).iter().any(|port| port.port == 53)
+        };
+        self.service("kube-system", "kube-dns").or_else(|| self.services().iter().find(labelled))
+    }
+
+    /// The Pods of a namespace.
+    pub fn pods_in(&self, namespace: &str) -> impl Iterator<Item = &Pod> {
+        let places = self.index().pods.get(namespace).into_iter().flatten();
+        places.filter_map(|place| self.pods().get(*place))
+    }
+
+    /// The workloads of a namespace.
+    pub fn workloads_in(&self, namespace: &str) -> impl Iterator<Item = &Workload> {
+        let places = self.index().workloads.get(namespace).into_iter().flatten();
+        places.filter_map(|place| self.workloads().get(*place))
+    }
+
+    /// The Pods that the selector matches, in the Service's namespace. Without a selector there are
+    /// none.
+    pub fn selected<'o>(&'o self, service: &'o Service) -> impl Iterator<Item = &'o Pod> {
+        self.pods_in(namespace(service)).filter(move |pod| selects(service, &pod.metadata))
+    }
+
+    fn index(&self) -> &Index {
+        self.index.get_or_init(|| {
+            let mut index = Index::default();
+            for (place, it) in self.services().iter().enumerate() {
+                let services = index.services.entry(namespace(it).to_owned()).or_default();
+                services.entry(name(it).to_owned()).or_insert(place);
+            }
+            for (place, it) in self.slices().iter().enumerate() {
+                let labels = it.metadata.labels.as_ref();
+                if let Some(service) = labels.and_then(|it| it.get("kubernetes.io/service-name")) {
+                    let slices = index.slices.entry(namespace(it).to_owned()).or_default();
+                    slices.entry(service.clone()).or_default().push(place);
+                }
+            }
+            for (place, it) in self.pods().iter().enumerate() {
+                index.pods.entry(namespace(it).to_owned()).or_default().push(place);
+            }
+            for (place, it) in self.workloads().iter().enumerate() {
+                index.workloads.entry(namespace(it).to_owned()).or_default().push(place);
+            }
+            index
+        })
     }
 
     pub fn pod(&self, namespace: &str, name: &str) -> Option<&Pod> {
@@ -96,21 +204,27 @@ impl Objects {
     }
 
     /// The EndpointSlices of a Service.
-    pub fn slices_of<'o>(
-        &'o self,
-        namespace: &'o str,
-        service: &'o str,
-    ) -> impl Iterator<Item = &'o EndpointSlice> {
-        let named = move |slice: &EndpointSlice| {
-            let labels = slice.metadata.labels.as_ref();
-            labels
-                .and_then(|labels| labels.get("kubernetes.io/service-name"))
-                .is_some_and(|name| name == service)
-        };
-        self.slices()
-            .iter()
-            .filter(move |slice| self::namespace(*slice) == namespace && named(slice))
+    pub fn slices_of(
+        &self,
+        namespace: &str,
+        service: &str,
+    ) -> impl Iterator<Item = &EndpointSlice> {
+        let places = self.index().slices.get(namespace).and_then(|it| it.get(service));
+        places.into_iter().flatten().filter_map(|place| self.slices().get(*place))
     }
+}
+
+/// Whether the selector of the Service matches an object with these labels. An empty selector matches
+/// nothing.
+pub(super) fn selects(service: &Service, metadata: &ObjectMeta) -> bool {
+    let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+    let labels = metadata.labels.as_ref();
+    selector.is_some_and(|selector| {
+        !selector.is_empty()
+            && selector
+                .iter()
+                .all(|(key, value)| labels.is_some_and(|labels| labels.get(key) == Some(value)))
+    })
 }
 
 pub(super) fn name<T: Metadata<Ty = ObjectMeta>>(it: &T) -> &str {
@@ -187,4 +301,59 @@ pub(super) fn target(port: &ServicePort) -> String {
         Some(IntOrString::Int(number)) if *number != 0 => number.to_string(),
         _ => port.port.to_string(),
     }
+}
+
+/// The ports of the containers, and of init containers that keep running (sidecars).
+pub(super) fn declared(pod: &Pod) -> impl Iterator<Item = &ContainerPort> {
+    let spec = pod.spec.as_ref();
+    let containers = spec.map(|spec| spec.containers.iter()).into_iter().flatten();
+    let sidecars = spec.and_then(|spec| spec.init_containers.as_ref()).into_iter().flatten();
+    let sidecars =
+        sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
+    containers.chain(sidecars).filter_map(|container| container.ports.as_ref()).flatten()
+}
+
+/// The number of the Service's port at a Pod; `None` if it is a name that no container has.
+pub(super) fn at_pod(port: &ServicePort, pod: &Pod) -> Option<i32> {
+    match &port.target_port {
+        Some(IntOrString::String(name)) => declared(pod)
+            .find(|it| {
+                it.name.as_deref() == Some(name)
+                    && protocol(it.protocol.as_ref()) == protocol(port.protocol.as_ref())
+            })
+            .map(|it| it.container_port),
+        Some(IntOrString::Int(number)) if *number != 0 => Some(*number),
+        _ => Some(port.port),
+    }
+}
+
+/// The addresses in the Pod's status.
+pub(super) fn pod_addresses(pod: &Pod) -> Vec<&str> {
+    let Some(status) = &pod.status else { return Vec::new() };
+    let several: Vec<&str> = status.pod_ips.iter().flatten().map(|it| it.ip.as_str()).collect();
+    if several.is_empty() { status.pod_ip.as_deref().into_iter().collect() } else { several }
+}
+
+/// The addresses in `spec.externalIPs`.
+pub(super) fn external_ips(service: &Service) -> &[String] {
+    service.spec.as_ref().and_then(|spec| spec.external_ips.as_deref()).unwrap_or_default()
+}
+
+/// The addresses that clients outside use, each with kube-proxy's word for it: `external IP` or
+/// `loadbalancer IP`.
+pub(super) fn outside_addresses(service: &Service) -> Vec<(&str, &'static str)> {
+    let external = external_ips(service).iter().map(|ip| (ip.as_str(), "external IP"));
+    let balancer = service
+        .status
+        .as_ref()
+        .and_then(|status| status.load_balancer.as_ref()?.ingress.as_deref())
+        .unwrap_or_default();
+    // A load balancer with ipMode Proxy sends to the node ports, so kube-proxy has no rule for its
+    // address.
+    let balanced = balancer
+        .iter()
+        .filter(|it| it.ip_mode.as_deref() != Some("Proxy"))
+        .filter_map(|it| it.ip.as_deref())
+        .map(|ip| (ip, "loadbalancer IP"));
+    external.chain(balanced).collect()
 }

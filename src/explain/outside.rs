@@ -8,11 +8,14 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{Node, Service};
 
 use super::{
-    Evidence, ingress,
-    names::{Destination, Subject},
-    objects,
+    Evidence,
+    destination::Destination,
+    gateway, hosts, ingress,
+    names::Subject,
+    objects, pods,
     report::{FindingLevel, Section},
-    service::{ready_endpoints, ready_pods},
+    routes,
+    service::ready_endpoints,
     unchecked,
 };
 
@@ -22,6 +25,9 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject
         Subject::Service { service, .. } => of_service(evidence, service, &mut section),
         Subject::Ingress { host, ingresses } => {
             ingress::judge(evidence, wanted, host, ingresses, &mut section);
+        }
+        Subject::Routes { host, routes, .. } => {
+            gateway::judge(evidence, wanted, host, routes, &mut section);
         }
         _ => drop(section.say(
             FindingLevel::Skipped,
@@ -42,11 +48,18 @@ fn of_service(evidence: &Evidence, service: &Service, section: &mut Section) {
         );
         return;
     }
-    for (host, path) in ingress::leading_to(evidence, service) {
+    for (host, path) in hosts::leading_to(evidence, service) {
         section.say(
             FindingLevel::Note,
             "outside.by-ingress",
             format!("an Ingress sends {host}{path} here: ndots explain {host}{path}"),
+        );
+    }
+    for host in routes::leading_to(evidence, service) {
+        section.say(
+            FindingLevel::Note,
+            "outside.by-route",
+            format!("a route of a Gateway sends {host} here: ndots explain http://{host}/"),
         );
     }
     let local = local_only(service);
@@ -67,13 +80,14 @@ fn of_service(evidence: &Evidence, service: &Service, section: &mut Section) {
         section.say(
             FindingLevel::Skipped,
             "outside.inside-only",
-            "not exposed: no NodePort, LoadBalancer, externalIP or Ingress",
+            "not exposed: no NodePort, LoadBalancer, externalIP, Ingress or route",
         );
     }
 }
 
 fn ways_in(service: &Service) -> bool {
-    ["NodePort", "LoadBalancer"].contains(&objects::kind(service)) || !external(service).is_empty()
+    ["NodePort", "LoadBalancer"].contains(&objects::kind(service))
+        || !objects::external_ips(service).is_empty()
 }
 
 pub(super) fn local_only(service: &Service) -> bool {
@@ -81,29 +95,6 @@ pub(super) fn local_only(service: &Service) -> bool {
         .spec
         .as_ref()
         .is_some_and(|spec| spec.external_traffic_policy.as_deref() == Some("Local"))
-}
-
-fn external(service: &Service) -> &[String] {
-    service.spec.as_ref().and_then(|spec| spec.external_ips.as_deref()).unwrap_or_default()
-}
-
-/// The addresses that clients outside use, each with kube-proxy's word for it: `external IP` or
-/// `loadbalancer IP`.
-pub(super) fn addresses(service: &Service) -> Vec<(&str, &'static str)> {
-    let external = external(service).iter().map(|ip| (ip.as_str(), "external IP"));
-    let balancer = service
-        .status
-        .as_ref()
-        .and_then(|status| status.load_balancer.as_ref()?.ingress.as_deref())
-        .unwrap_or_default();
-    // A load balancer with ipMode Proxy sends to the node ports, so kube-proxy has no rule for its
-    // address.
-    let balanced = balancer
-        .iter()
-        .filter(|it| it.ip_mode.as_deref() != Some("Proxy"))
-        .filter_map(|it| it.ip.as_deref())
-        .map(|ip| (ip, "loadbalancer IP"));
-    external.chain(balanced).collect()
 }
 
 /// Reports which nodes have endpoints. With externalTrafficPolicy `Local`, a node without an endpoint
@@ -175,7 +166,7 @@ pub(super) fn nodes_with_endpoints<'e>(
         .filter(|it| it.conditions.as_ref().and_then(|it| it.ready).unwrap_or(true));
     let mut nodes: Vec<&str> = ready.filter_map(|it| it.node_name.as_deref()).collect();
     nodes.extend(
-        ready_pods(evidence, service).filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref()),
+        pods::ready(evidence, service).filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref()),
     );
     nodes.sort_unstable();
     nodes.dedup();
@@ -184,7 +175,7 @@ pub(super) fn nodes_with_endpoints<'e>(
 
 /// Checks the external IPs, which the administrator has to route to a node.
 fn external_ips(evidence: &Evidence, service: &Service, section: &mut Section) {
-    for ip in external(service) {
+    for ip in objects::external_ips(service) {
         let of_node = evidence
             .objects
             .nodes()

@@ -8,29 +8,23 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 
 use super::{
-    Evidence, ingress,
-    names::{Destination, Subject},
+    Evidence,
+    backends::backends,
+    destination::Destination,
+    names::Subject,
     objects, outside,
     report::{FindingLevel, Section},
     rules::{FrontendTarget, Mode, ProxyRules},
     service::ready_endpoints,
+    words::counted,
 };
 
 /// kube-proxy ignores a Service with this label. Another proxy handles it.
 const OTHER_PROXY: &str = "service.kubernetes.io/service-proxy-name";
 
 pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject<'_>) -> Section {
-    let services: Vec<&Service> = match subject {
-        Subject::Service { service, .. } => vec![service],
-        Subject::Ingress { host, ingresses } => {
-            ingress::backends(evidence, ingresses, host, wanted.path.as_deref())
-                .into_iter()
-                .filter_map(|(_, service)| service)
-                .collect()
-        }
-        _ => Vec::new(),
-    };
-    of_services(evidence, &services)
+    let backends = backends(evidence, wanted, subject);
+    of_services(evidence, &backends.iter().map(|it| it.service).collect::<Vec<_>>())
 }
 
 /// Checks the rules of these Services.
@@ -133,7 +127,7 @@ fn entrances(service: &Service) -> Vec<(Option<IpAddr>, &'static str)> {
         .into_iter()
         .filter_map(parsed)
         .map(|ip| (Some(ip), "cluster IP"));
-    let outside = outside::addresses(service)
+    let outside = objects::outside_addresses(service)
         .into_iter()
         .filter_map(|(ip, kind)| Some((Some(parsed(ip)?), kind)));
     inside.chain(outside).collect()
@@ -350,8 +344,4 @@ fn hairpin(evidence: &Evidence, services: &[&Service], section: &mut Section) {
     );
     broken.want("hairpinMode: hairpin-veth or promiscuous-bridge of kubelet, or \"hairpinMode\": true of the CNI bridge plugin");
     broken.advise(format!("ip link set dev {} type bridge_slave hairpin on    # on the node, until the setting is right", off[0]));
-}
-
-fn counted(count: usize, word: &str) -> String {
-    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }

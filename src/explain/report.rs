@@ -15,11 +15,18 @@ pub enum Verdict {
 }
 
 /// What a skipped check leaves open, by the id of its finding.
-const NOT_CHECKED: [(&str, &str); 6] = [
+const NOT_CHECKED: [(&str, &str); 13] = [
     ("dns.server", "the DNS server's replies"),
     ("dns.ingress-host", "the public DNS of the host"),
     ("dns.external-name-end", "the external name"),
     ("endpoints.template", "whether Pods are ready"),
+    ("dns.template", "the Pod's name in DNS"),
+    ("endpoints.not-in-manifests", "whether Pods exist"),
+    ("gateway.no-status", "the Gateway's address"),
+    ("gateway.not-in-manifests", "the Gateway"),
+    ("gateway.other-parent", "parents that are not Gateways"),
+    ("gateway.other-backend", "backends that are not Services"),
+    ("outside.ingress-no-status", "the address of the Ingress"),
     ("proxy.not-seen", "kube-proxy's rules"),
     ("policy.not-read", "network policies"),
 ];

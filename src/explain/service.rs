@@ -1,9 +1,8 @@
 //! Step 2: the Service, the Pods that it selects, and its EndpointSlices.
 
-mod pods;
 mod ports;
+mod selector;
 mod slices;
-mod templates;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 
@@ -11,35 +10,37 @@ use crate::limits;
 
 use super::{
     Evidence,
-    names::{ClusterName, Destination, Subject, take_apart},
-    objects,
+    backends::backends,
+    destination::{Destination, NamedObject},
+    names::{ClusterName, Subject, take_apart},
+    objects, pods, policy,
     report::{FindingLevel, Section},
-    unchecked,
 };
 
 pub(super) const TITLE: &str = "Service and endpoints";
 
 pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject<'_>) -> Section {
     let mut section = Section::new(TITLE);
+    let backends = backends(evidence, wanted, subject);
+    let mut connections: Vec<(&Service, Option<i32>)> =
+        backends.iter().map(|it| (it.service, it.port)).collect();
     match subject {
         Subject::Service { service, port, .. } => {
-            let end = alias_end(evidence, service);
             one(evidence, service, &mut section);
-            if let Some(end) = end {
+            if let Some(end) = alias_end(evidence, service) {
                 one(evidence, end, &mut section);
+                connections = vec![(end, wanted.port.map(i32::from))];
             }
+            external_name(service, wanted, &mut section);
             ports::asked_for(evidence, service, wanted, port.as_ref(), &mut section);
         }
-        Subject::Ingress { host, ingresses } => {
-            for (path, service) in
-                super::ingress::backends(evidence, ingresses, host, wanted.path.as_deref())
-            {
-                let Some(service) = service else { continue };
+        Subject::Ingress { .. } | Subject::Routes { .. } => {
+            for backend in &backends {
                 let first = section.findings.len();
-                one(evidence, service, &mut section);
-                section.findings[first..]
-                    .iter_mut()
-                    .for_each(|finding| finding.saw = format!("{path}: {}", finding.saw));
+                one(evidence, backend.service, &mut section);
+                section.findings[first..].iter_mut().for_each(|finding| {
+                    finding.saw = format!("{}: {}", backend.paths, finding.saw);
+                });
             }
             if section.findings.is_empty() {
                 section.say(
@@ -49,21 +50,107 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject
                 );
             }
         }
-        Subject::Pod { candidate } => {
+        Subject::Pod { candidate, pod: None } => {
             section.say(
                 FindingLevel::Skipped,
                 "service.none",
                 format!("{candidate} is a Pod's address: there is no Service in between"),
             );
         }
+        Subject::Pod { pod: Some(pod), .. } => of_pod(evidence, pod, &mut section),
+        Subject::NoObject(object) => no_object(evidence, object, &mut section),
         Subject::Missing { .. } | Subject::Outside => {
             section.say(FindingLevel::Skipped, "service.none", "there is no Service to look at");
         }
     }
-    if !matches!(subject, Subject::Missing { .. } | Subject::Outside) {
-        unchecked::policies(evidence, &mut section);
+    if !connections.is_empty() {
+        policy::judge(evidence, subject, &connections, &mut section);
     }
     section
+}
+
+/// Reports whether a Pod is ready, and which Services select it.
+fn of_pod(evidence: &Evidence, pod: &Pod, section: &mut Section) {
+    let path = objects::path(pod);
+    match pods::unready(&evidence.objects, pod) {
+        None => section.ok("pod.ready", format!("Pod {path} is ready")),
+        Some(why) => {
+            section
+                .broken(why.id, format!("Pod {path} is not ready: {}", why.words))
+                .want("the condition Ready: no Service sends connections to the Pod without it")
+                .advise(why.look(objects::namespace(pod), objects::name(pod)));
+        }
+    }
+    let namespace = objects::namespace(pod);
+    let services: Vec<&str> = evidence
+        .objects
+        .services()
+        .iter()
+        .filter(|it| objects::namespace(*it) == namespace && objects::selects(it, &pod.metadata))
+        .map(objects::name)
+        .collect();
+    if services.is_empty() {
+        section.say(FindingLevel::Note, "pod.no-service", format!("no Service selects Pod {path}"));
+    }
+    for service in services {
+        section.say(
+            FindingLevel::Note,
+            "pod.service",
+            format!(
+                "Service {namespace}/{service} selects it: ndots explain {service}.{namespace}"
+            ),
+        );
+    }
+}
+
+/// Reports that the object of the argument does not exist, or that no Service belongs to it.
+fn no_object(evidence: &Evidence, object: &NamedObject, section: &mut Section) {
+    let namespace = &evidence.asker.namespace;
+    let path = format!("{} {namespace}/{}", object.kind.name(), object.name);
+    if object.exists {
+        section
+            .broken("object.no-service", format!("no Service selects the Pods of {path}"))
+            .want("a Service whose selector matches the labels of the Pod template")
+            .advise(format!("kubectl -n {namespace} get services -o wide"));
+        return;
+    }
+    if let Some(unread) = evidence.unread.first() {
+        let saw = format!("cannot tell whether {path} exists: {unread}");
+        section.say(FindingLevel::Unknown, "object.unread", saw);
+        return;
+    }
+    section
+        .broken("object.missing", format!("{path} does not exist"))
+        .want("an object of this name; -n says in which namespace")
+        .advise(format!("kubectl get all,ingresses -A | grep {}", object.name));
+}
+
+/// Reports what an alias does not do: it maps no ports, and does not change the name that HTTP and TLS
+/// see.
+fn external_name(service: &Service, wanted: &Destination, section: &mut Section) {
+    let target = service.spec.as_ref().and_then(|spec| spec.external_name.as_deref());
+    let Some(target) = target.filter(|_| objects::kind(service) == "ExternalName") else { return };
+    if let Some(number) = wanted.port
+        && let Some(port) = objects::ports(service).iter().find(|it| it.port == i32::from(number))
+        && objects::target(port) != number.to_string()
+    {
+        let saw = format!(
+            "an ExternalName maps no ports: clients connect to {target}:{number}, and not to targetPort {}",
+            objects::target(port)
+        );
+        section
+            .say(FindingLevel::Warning, "service.external-name-port", saw)
+            .want(format!("clients that use port {}", objects::target(port)));
+    }
+    if wanted.scheme.is_some() {
+        let saw = format!(
+            "an ExternalName is only an alias in DNS: {target} sees the host name {} in HTTP and TLS",
+            wanted.host
+        );
+        section.say(FindingLevel::Warning, "service.external-name-host", saw).want(format!(
+            "a client that sends the host name {target}, or a server that accepts both"
+        ));
+    }
 }
 
 /// The Service in the cluster at which an ExternalName ends.
@@ -120,9 +207,15 @@ pub(super) fn one(evidence: &Evidence, service: &Service, section: &mut Section)
             objects::name(service)
         ));
     }
+    let before = section.findings.len();
     ports::judge(evidence, service, section);
-    pods::judge(evidence, service, section);
-    slices::judge(evidence, service, section);
+    let outcome = selector::judge(evidence, service, section);
+    // What is wrong with the Pods or ports explains already why there are no endpoints.
+    let explained =
+        section.findings[before..].iter().any(|finding| finding.level == FindingLevel::Broken);
+    if outcome == selector::Outcome::Open && !explained {
+        slices::judge(evidence, service, section);
+    }
     policies(evidence, service, section);
 }
 
@@ -167,7 +260,7 @@ fn policies(evidence: &Evidence, service: &Service, section: &mut Section) {
     if spec.internal_traffic_policy.as_deref() != Some("Local") || objects::is_headless(service) {
         return;
     }
-    let mut nodes: Vec<&str> = ready_pods(evidence, service)
+    let mut nodes: Vec<&str> = pods::ready(evidence, service)
         .filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref())
         .collect();
     nodes.sort_unstable();
@@ -199,46 +292,9 @@ fn policies(evidence: &Evidence, service: &Service, section: &mut Section) {
     }
 }
 
-/// The Pods that the selector matches, in the Service's namespace. Without a selector there are none.
-pub(super) fn selected<'e>(
-    evidence: &'e Evidence,
-    service: &'e Service,
-) -> impl Iterator<Item = &'e Pod> {
-    let selector = service
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.selector.as_ref())
-        .filter(|selector| !selector.is_empty());
-    let matches = move |pod: &&Pod| {
-        let labels = pod.metadata.labels.as_ref();
-        selector.is_some_and(|selector| {
-            selector
-                .iter()
-                .all(|(key, value)| labels.is_some_and(|labels| labels.get(key) == Some(value)))
-        })
-    };
-    evidence
-        .objects
-        .pods()
-        .iter()
-        .filter(|pod| objects::namespace(*pod) == objects::namespace(service))
-        .filter(matches)
-}
-
-pub(super) fn ready_pods<'e>(
-    evidence: &'e Evidence,
-    service: &'e Service,
-) -> impl Iterator<Item = &'e Pod> {
-    selected(evidence, service).filter(|pod| pods::unready(pod).is_none())
-}
-
 /// Whether Pods that are not ready are endpoints, too (`publishNotReadyAddresses`).
 fn publishes_unready(service: &Service) -> bool {
     service.spec.as_ref().and_then(|spec| spec.publish_not_ready_addresses).unwrap_or(false)
 }
 
 pub(super) use slices::ready as ready_endpoints;
-
-pub(super) fn is_pod_ready(pod: &Pod) -> bool {
-    pods::unready(pod).is_none()
-}

@@ -7,9 +7,8 @@ use super::{
     report::{FindingLevel, Section},
 };
 
-/// The kinds that can block a connection, and that are not evaluated.
-const POLICIES: [&str; 8] = [
-    "NetworkPolicy",
+/// Kinds of policies that can block a connection, and that are not evaluated.
+pub(super) const POLICIES: [&str; 8] = [
     "GlobalNetworkPolicy",
     "CiliumNetworkPolicy",
     "CiliumClusterwideNetworkPolicy",
@@ -17,36 +16,42 @@ const POLICIES: [&str; 8] = [
     "BaselineAdminNetworkPolicy",
     "ClusterNetworkPolicy",
     "AuthorizationPolicy",
+    "PeerAuthentication",
 ];
+/// The group of Calico's own NetworkPolicy.
+const CALICO: &str = "projectcalico.org";
 
-/// Network policies can block a connection to Pods that are ready, so the verdict depends on them.
+/// Whether a kind is a policy that is not evaluated.
+fn is_policy(version: &str, kind: &str) -> bool {
+    POLICIES.contains(&kind) || kind == "NetworkPolicy" && version.contains(CALICO)
+}
+
+/// Policies of other API groups can block a connection to Pods that are ready.
 pub(super) fn policies(evidence: &Evidence, section: &mut Section) {
     let found: Vec<String> = evidence
         .kinds
         .iter()
-        .filter(|((_, kind), _)| POLICIES.contains(&kind.as_str()))
-        .map(|((_, kind), count)| format!("{count} {kind}"))
+        .filter(|((version, kind), _)| is_policy(version, kind))
+        .map(|((version, kind), count)| format!("{count} {kind} ({version})"))
         .collect();
-    if !found.is_empty() {
-        let saw = format!(
-            "the manifests have {}: network policies are not evaluated, and they can block the connection",
-            found.join(", ")
-        );
-        let unknown = section.say(FindingLevel::Unknown, "policy.not-checked", saw);
-        unknown.want(
-            "rules that allow the client to reach DNS (port 53) and the targetPort of the Pods",
-        );
-        unknown.advise("kubectl get networkpolicies -A");
-    } else if evidence.is_live {
-        section.say(FindingLevel::Skipped, "policy.not-read", "network policies were not read");
+    if found.is_empty() {
+        return;
     }
+    let saw = format!(
+        "there are policies that are not evaluated, and they can block the connection: {}",
+        found.join(", ")
+    );
+    section
+        .say(FindingLevel::Unknown, "policy.not-checked", saw)
+        .want("rules that allow the client to reach DNS (port 53) and the targetPort of the Pods")
+        .advise("kubectl get ciliumnetworkpolicies,adminnetworkpolicies -A    # or those of your plugin");
 }
 
 /// Reports kinds in the manifests that `explain` does not read, and outdated versions of Ingress.
 pub(super) fn objects(evidence: &Evidence, section: &mut Section) {
     for ((version, name), count) in &evidence.kinds {
         match kind::find(version, name) {
-            None if !POLICIES.contains(&name.as_str()) => {
+            None if !is_policy(version, name) => {
                 section.say(
                     FindingLevel::Note,
                     "objects.not-read",

@@ -8,14 +8,16 @@
 mod clusterrole;
 mod clusterrolebinding;
 mod configmap;
-mod deployment;
 mod endpoints;
 mod endpointslice;
+mod event;
 mod fields;
 mod gateway;
+pub mod gateway_api;
 mod ingress;
 mod ingressclass;
 mod namespace;
+mod networkpolicy;
 mod node;
 mod object;
 mod pod;
@@ -24,6 +26,7 @@ mod route;
 mod secret;
 mod service;
 mod serviceimport;
+mod workload;
 
 use std::borrow::Cow;
 
@@ -35,15 +38,17 @@ use crate::model::{Kind, Object};
 pub use clusterrole::CLUSTER_ROLE;
 pub use clusterrolebinding::CLUSTER_ROLE_BINDING;
 pub use configmap::CONFIG_MAP;
-pub use deployment::DEPLOYMENT;
 pub use endpoints::{ENDPOINTS, Endpoints};
 pub use endpointslice::{ENDPOINT_SLICE, EndpointSlice, SERVICE_NAME};
+pub use event::EVENT;
 pub use fields::{FieldError, Meta};
 pub(super) use fields::{or_default, protocol};
 pub use gateway::GATEWAY;
+pub use gateway_api::{GATEWAY_CLASS, REFERENCE_GRANT, TCP_ROUTE, UDP_ROUTE};
 pub use ingress::INGRESS;
 pub use ingressclass::INGRESS_CLASS;
 pub use namespace::NAMESPACE;
+pub use networkpolicy::NETWORK_POLICY;
 pub use node::{NODE, Node};
 pub use object::{ApiObject, NotAnObjectError, ObjectStore};
 pub use pod::{POD, Pod};
@@ -52,6 +57,10 @@ pub use route::{GRPC_ROUTE, HTTP_ROUTE, TLS_ROUTE};
 pub use secret::SECRET;
 pub use service::{SERVICE, Service, ServicePort};
 pub use serviceimport::SERVICE_IMPORT;
+pub use workload::{
+    CRON_JOB, DAEMON_SET, DEPLOYMENT, JOB, REPLICA_SET, REPLICATION_CONTROLLER, STATEFUL_SET,
+    Workload,
+};
 
 /// Every kind that ndots reads.
 pub static ALL: &[&KindDescriptor] = &[
@@ -70,7 +79,19 @@ pub static ALL: &[&KindDescriptor] = &[
     &CONFIG_MAP,
     &SECRET,
     &INGRESS_CLASS,
+    &NETWORK_POLICY,
+    &GATEWAY_CLASS,
+    &TCP_ROUTE,
+    &UDP_ROUTE,
+    &REFERENCE_GRANT,
+    &EVENT,
     &DEPLOYMENT,
+    &STATEFUL_SET,
+    &DAEMON_SET,
+    &REPLICA_SET,
+    &REPLICATION_CONTROLLER,
+    &JOB,
+    &CRON_JOB,
     &CLUSTER_ROLE,
     &CLUSTER_ROLE_BINDING,
 ];

@@ -1,7 +1,14 @@
-//! Situations that public reports describe, rebuilt with neutral names: each row has the arguments of
-//! `ndots explain`, the manifests, the accepted verdicts and the id of the finding that names the cause.
+//! Situations that public reports describe, rebuilt with neutral names. Each has the arguments of
+//! `ndots explain`, the manifests, the verdict and the id of the finding that names the cause.
+//!
+//! Most are files in `tests/explain/field`. The first lines of a file are the cause, `> ARGUMENTS`,
+//! `with` files of `base` that are added, and `VERDICT ID`.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::Value;
 
@@ -132,9 +139,6 @@ fn what_nobody_was_asked_about_is_unknown() {
     for name in ["shop.example.com", "10.96.99.99", "http://a.b.example.com/"] {
         check(&format!("{name} -n shop"), WEB, "unknown", "dns.outside");
     }
-    let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: deny, namespace: shop}\nspec: {podSelector: {}, policyTypes: [Ingress]}\n---\n";
-    let manifests = format!("{WEB}{CLIENT}{policy}");
-    check("web.shop --pod other/client", &manifests, "unknown", "policy.not-checked");
     let (_, report) = explain("web -n shop", WEB, None);
     assert_eq!(report["not_checked"].as_array().map(Vec::len), Some(2), "{report:#}");
 }
@@ -181,4 +185,34 @@ fn hidden_reasons_are_named() {
     let crd =
         "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: x, namespace: shop}\n---\n";
     check("web -n shop", &(WEB.to_owned() + crd), "healthy", "objects.not-read");
+}
+
+#[test]
+fn the_cause_of_each_public_case_is_named() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/explain/field");
+    let (mut wrong, mut count) = (Vec::new(), 0);
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    for file in files.iter().filter(|file| file.is_file()) {
+        let text = fs::read_to_string(file).unwrap();
+        let mut head = text.lines().map(|line| line.trim_start_matches("# "));
+        let cause = head.next().unwrap();
+        let arguments = head.next().unwrap().trim_start_matches("> ");
+        let bases = head.next().unwrap().trim_start_matches("with");
+        let (verdict, id) = head.next().unwrap().split_once(' ').unwrap();
+        let mut manifests = text.clone();
+        for base in bases.split_whitespace() {
+            let base = directory.join(format!("base/{base}.yaml"));
+            manifests = format!("{}\n---\n{manifests}", fs::read_to_string(base).unwrap());
+        }
+        count += 1;
+        let (got, report) = explain(arguments, &manifests, None);
+        if got != verdict || !has_finding(&report, id) {
+            let name = file.file_name().unwrap().to_string_lossy().into_owned();
+            wrong.push(format!("{name}, {cause}: not {verdict} with {id}:\n{report:#}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    assert!(count >= 56, "{count} cases");
 }

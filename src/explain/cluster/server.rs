@@ -7,9 +7,9 @@ use k8s_openapi::api::{core::v1::Pod, rbac::v1::PolicyRule};
 use crate::{
     corefile::{Corefile, Severity},
     explain::{
-        Evidence, corefile, objects,
+        Evidence, corefile, objects, pods,
         report::{FindingLevel, Section},
-        service::{is_pod_ready, ready_endpoints, selected},
+        service::ready_endpoints,
     },
     server,
 };
@@ -78,7 +78,7 @@ fn corefile_of(evidence: &Evidence, section: &mut Section) {
 
 /// Reports an upstream that is the cluster's DNS itself, which makes queries loop.
 fn loops(evidence: &Evidence, parsed: &Corefile, edit: &str, section: &mut Section) {
-    let kube_dns = evidence.objects.service("kube-system", "kube-dns");
+    let kube_dns = evidence.dns_service();
     let mut own: BTreeSet<IpAddr> =
         kube_dns.map(|service| ready_endpoints(evidence, service)).unwrap_or_default();
     own.extend(
@@ -205,8 +205,9 @@ fn replicas(evidence: &Evidence, section: &mut Section) {
         ));
         return;
     }
-    let Some(kube_dns) = evidence.objects.service("kube-system", "kube-dns") else { return };
-    let pods: Vec<&Pod> = selected(evidence, kube_dns).filter(|pod| is_pod_ready(pod)).collect();
+    let Some(kube_dns) = evidence.dns_service() else { return };
+    let pods: Vec<&Pod> =
+        evidence.objects.selected(kube_dns).filter(|pod| pods::is_ready(pod)).collect();
     let nodes: BTreeSet<&str> =
         pods.iter().filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref()).collect();
     match (pods.len(), nodes.len()) {

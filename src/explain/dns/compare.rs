@@ -3,8 +3,8 @@
 use crate::{
     explain::{
         Answer, Evidence,
+        destination::Destination,
         expected::{ExpectedAnswer, ExpectedEnd},
-        names::Destination,
         objects,
         report::{FindingLevel, Section},
         resolv::dots,

@@ -4,7 +4,8 @@ use crate::{
     corefile::nearest,
     explain::{
         Evidence,
-        names::{self, ClusterName, Destination, take_apart},
+        destination::Destination,
+        names::{self, ClusterName, take_apart},
         objects,
         report::{FindingLevel, Section},
     },

@@ -4,7 +4,8 @@ use k8s_openapi::api::core::v1::Pod;
 
 use crate::explain::{
     Evidence,
-    names::{Destination, Subject, take_apart},
+    destination::Destination,
+    names::{Subject, take_apart},
     objects,
     report::{FindingLevel, Section},
     resolv::CLUSTER_NDOTS,
@@ -35,7 +36,7 @@ pub(super) fn judge(
             asker.from, asker.resolv.ndots
         ),
     );
-    if matches!(subject, Subject::Outside | Subject::Ingress { .. }) {
+    if matches!(subject, Subject::Outside | Subject::Ingress { .. } | Subject::Routes { .. }) {
         return;
     }
     if let Some(pod) = &asker.pod {

@@ -3,8 +3,9 @@
 use crate::{
     explain::{
         Answer, Evidence,
+        destination::Destination,
         evidence::{Asked, Reply},
-        names::{self, Destination, Subject},
+        names::{self, Subject},
         objects,
     },
     limits,

@@ -17,7 +17,7 @@ pub(super) fn find(
     is_live: bool,
 ) -> anyhow::Result<Asker> {
     let server = all
-        .service("kube-system", "kube-dns")
+        .dns_service()
         .and_then(|service| objects::cluster_ips(service).first().map(|ip| (*ip).to_owned()));
     if let Some((namespace, name)) = &request.pod {
         let pod = all

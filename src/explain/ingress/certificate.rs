@@ -7,7 +7,7 @@ use rustls::{
 };
 
 use crate::explain::{
-    Evidence, objects,
+    Evidence, hosts, objects,
     report::{FindingLevel, Section},
 };
 
@@ -16,7 +16,7 @@ pub(super) fn judge(evidence: &Evidence, ingress: &Ingress, host: &str, section:
     let entries = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten());
     let of_host = |tls: &&k8s_openapi::api::networking::v1::IngressTLS| {
         let hosts = tls.hosts.as_deref().unwrap_or_default();
-        hosts.is_empty() || hosts.iter().any(|pattern| super::covers(pattern, host))
+        hosts.is_empty() || hosts.iter().any(|pattern| hosts::covers(pattern, host))
     };
     for name in entries.filter(of_host).filter_map(|tls| tls.secret_name.as_deref()) {
         secret(evidence, namespace, name, host, section);

@@ -3,9 +3,8 @@
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::explain::{
-    Evidence, objects,
+    Evidence, objects, pods,
     report::{FindingLevel, Section},
-    service::is_pod_ready,
 };
 
 /// How many error lines of the log are shown.
@@ -54,7 +53,7 @@ fn pods(evidence: &Evidence, section: &mut Section) {
     }
     let node_of =
         |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
-    let down: Vec<_> = pods.iter().filter(|pod| !is_pod_ready(pod)).collect();
+    let down: Vec<_> = pods.iter().filter(|pod| !pods::is_ready(pod)).collect();
     if let Some(node) = evidence.node.as_deref() {
         let here = pods.iter().find(|pod| node_of(pod) == node);
         let down_here = down.iter().find(|pod| node_of(pod) == node);

@@ -9,17 +9,16 @@ use crate::{
     corefile::nearest,
     explain::{
         Evidence,
-        names::Destination,
+        destination::Destination,
         objects,
         report::{FindingLevel, Section},
+        workloads,
     },
 };
 
-use super::{selected, templates};
-
 pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Section) {
-    let templates = templates::of_service(evidence, service);
-    let mut pods: Vec<&Pod> = selected(evidence, service).collect();
+    let templates = workloads::of_service(evidence, service);
+    let mut pods: Vec<&Pod> = evidence.objects.selected(service).collect();
     if pods.is_empty() {
         pods.extend(templates.iter().map(|template| &template.pod));
     }
@@ -47,7 +46,7 @@ fn by_name(
 ) {
     let protocol = objects::protocol(port.protocol.as_ref());
     let has = |pod: &&&Pod| {
-        declared(pod).any(|it| {
+        objects::declared(pod).any(|it| {
             it.name.as_deref() == Some(name) && objects::protocol(it.protocol.as_ref()) == protocol
         })
     };
@@ -58,8 +57,11 @@ fn by_name(
         "targetPort {name} of port {}: no container of the Pods has a port of that name over {protocol}",
         objects::port_name(port)
     );
-    let names: Vec<&str> =
-        pods.iter().flat_map(|pod| declared(pod)).filter_map(|it| it.name.as_deref()).collect();
+    let names: Vec<&str> = pods
+        .iter()
+        .flat_map(|pod| objects::declared(pod))
+        .filter_map(|it| it.name.as_deref())
+        .collect();
     let want = match nearest(name, &names) {
         Some(near) => format!("did you mean {near}? {}", list(pods)),
         None => list(pods),
@@ -107,11 +109,14 @@ fn by_number(
 ) {
     let protocol = objects::protocol(port.protocol.as_ref());
     let of_protocol = |it: &&ContainerPort| objects::protocol(it.protocol.as_ref()) == protocol;
-    let all = || pods.iter().flat_map(|pod| declared(pod));
-    let has = |pod: &&&Pod| declared(pod).filter(of_protocol).any(|it| it.container_port == number);
+    let all = || pods.iter().flat_map(|pod| objects::declared(pod));
+    let has = |pod: &&&Pod| {
+        objects::declared(pod).filter(of_protocol).any(|it| it.container_port == number)
+    };
     if pods.iter().any(|pod| has(&pod)) {
         // A Pod that declares no ports may listen on any.
-        let without = pods.iter().filter(|pod| declared(pod).next().is_some() && !has(pod));
+        let without =
+            pods.iter().filter(|pod| objects::declared(pod).next().is_some() && !has(pod));
         return some_without(service, port, without, section);
     }
     if all().next().is_none() {
@@ -148,13 +153,14 @@ fn by_number(
 /// and nothing maps the Service's port to the targetPort.
 fn headless_port(evidence: &Evidence, service: &Service, number: u16, section: &mut Section) {
     let number = i32::from(number);
-    let at_pods = |port: &ServicePort| match &port.target_port {
-        Some(IntOrString::String(name)) => selected(evidence, service)
-            .flat_map(declared)
-            .find(|it| it.name.as_deref() == Some(name))
-            .map(|it| it.container_port),
-        Some(IntOrString::Int(target)) if *target != 0 => Some(*target),
-        _ => Some(port.port),
+    let pods = workloads::pods_or_templates(evidence, service);
+    let at_pods = |port: &ServicePort| match pods.first() {
+        Some((pod, _)) => objects::at_pod(port, pod),
+        None => match &port.target_port {
+            Some(IntOrString::String(_)) => None,
+            Some(IntOrString::Int(target)) if *target != 0 => Some(*target),
+            _ => Some(port.port),
+        },
     };
     let ports = objects::ports(service);
     if ports.iter().any(|port| at_pods(port) == Some(number)) {
@@ -226,20 +232,10 @@ pub(super) fn asked_for(
     }
 }
 
-/// The ports of the containers, and of init containers that keep running (sidecars).
-fn declared(pod: &Pod) -> impl Iterator<Item = &ContainerPort> {
-    let spec = pod.spec.as_ref();
-    let containers = spec.map(|spec| spec.containers.iter()).into_iter().flatten();
-    let sidecars = spec.and_then(|spec| spec.init_containers.as_ref()).into_iter().flatten();
-    let sidecars =
-        sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
-    containers.chain(sidecars).filter_map(|container| container.ports.as_ref()).flatten()
-}
-
 fn list(pods: &[&Pod]) -> String {
     let mut ports: Vec<String> = pods
         .iter()
-        .flat_map(|pod| declared(pod))
+        .flat_map(|pod| objects::declared(pod))
         .map(|it| {
             let name = it.name.as_deref().map_or(String::new(), |name| format!("{name} "));
             format!("{name}{}/{}", it.container_port, objects::protocol(it.protocol.as_ref()))

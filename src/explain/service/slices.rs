@@ -8,11 +8,12 @@ use k8s_openapi::api::{
 };
 
 use crate::explain::{
-    Evidence, objects,
+    Evidence, objects, pods,
     report::{FindingLevel, Section},
+    words::counted,
 };
 
-use super::{publishes_unready, ready_pods, selected};
+use super::publishes_unready;
 
 pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Section) {
     let (namespace, name) = (objects::namespace(service), objects::name(service));
@@ -30,14 +31,6 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
         .as_ref()
         .and_then(|spec| spec.selector.as_ref())
         .is_some_and(|selector| !selector.is_empty());
-    let is_template = |id: &str| id == "endpoints.template";
-    // The findings about the Pods explain already why there are no endpoints.
-    if section.findings.iter().any(|finding| {
-        finding.level >= FindingLevel::Unknown && finding.id.starts_with("endpoints.")
-            || is_template(finding.id)
-    }) {
-        return;
-    }
     if has_selector {
         against_pods(evidence, service, &slices, section);
     } else if !slices.iter().any(|slice| slice.endpoints.iter().any(is_ready)) {
@@ -76,7 +69,7 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
 fn none_ready(evidence: &Evidence, service: &Service, section: &mut Section) {
     let families =
         service.spec.as_ref().and_then(|spec| spec.ip_families.clone()).unwrap_or_default();
-    let pods: Vec<&str> = ready_pods(evidence, service).flat_map(addresses).collect();
+    let pods: Vec<&str> = pods::ready(evidence, service).flat_map(objects::pod_addresses).collect();
     let of_family = |family: &String| pods.iter().any(|ip| (family == "IPv6") == ip.contains(':'));
     let namespace = objects::namespace(service);
     if !pods.is_empty() && !families.is_empty() && !families.iter().any(of_family) {
@@ -130,9 +123,9 @@ fn against_pods(
         families.is_empty()
             || families.iter().any(|family| (family == "IPv6") == address.contains(':'))
     };
-    for pod in ready_pods(evidence, service) {
+    for pod in pods::ready(evidence, service) {
         let addresses: Vec<&str> =
-            addresses(pod).into_iter().filter(|address| matters(address)).collect();
+            objects::pod_addresses(pod).into_iter().filter(|address| matters(address)).collect();
         if !addresses.is_empty() && !addresses.iter().any(|address| ready.contains(address)) {
             let how = if addresses.iter().any(|address| listed.contains(address)) {
                 "listed as not ready"
@@ -154,7 +147,8 @@ fn against_pods(
             return;
         }
     }
-    let of_pods: BTreeSet<&str> = selected(evidence, service).flat_map(addresses).collect();
+    let of_pods: BTreeSet<&str> =
+        evidence.objects.selected(service).flat_map(objects::pod_addresses).collect();
     if let Some(stranger) = ready.iter().find(|address| !of_pods.contains(**address)) {
         let broken = section.broken(
             "endpoints.stranger",
@@ -236,14 +230,4 @@ pub(crate) fn ready(evidence: &Evidence, service: &Service) -> BTreeSet<IpAddr> 
 /// A missing condition means ready (EndpointConditions in the Kubernetes API).
 fn is_ready(endpoint: &Endpoint) -> bool {
     endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
-}
-
-pub(super) fn addresses(pod: &k8s_openapi::api::core::v1::Pod) -> Vec<&str> {
-    let Some(status) = &pod.status else { return Vec::new() };
-    let several: Vec<&str> = status.pod_ips.iter().flatten().map(|it| it.ip.as_str()).collect();
-    if several.is_empty() { status.pod_ip.as_deref().into_iter().collect() } else { several }
-}
-
-fn counted(count: usize, word: &str) -> String {
-    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }

@@ -7,7 +7,8 @@ use crate::model::{self, Kind, LoadBalancerPoint, Object};
 use super::{
     DnsUse, FieldError, KindDescriptor, Meta, Scope, Version, Watched, decode,
     fields::{address, or_default},
-    object::store_untyped,
+    gateway_api,
+    object::store_as,
 };
 
 pub static GATEWAY: KindDescriptor = KindDescriptor {
@@ -23,7 +24,7 @@ pub static GATEWAY: KindDescriptor = KindDescriptor {
     decode: |json| {
         decode(json, |it: &Gateway| Ok(Some(Object::Gateway(it.fact()?))), |it| it.metadata)
     },
-    store: store_untyped,
+    store: store_as::<gateway_api::Gateway>,
 };
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]

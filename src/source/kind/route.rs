@@ -8,7 +8,8 @@ use crate::model::{self, Kind, Object};
 use super::{
     Decoded, DnsUse, FieldError, KindDescriptor, Meta, Scope, Version, Watched, decode,
     fields::{hosts, or_default},
-    object::store_untyped,
+    gateway_api,
+    object::store_as,
 };
 
 pub static HTTP_ROUTE: KindDescriptor = KindDescriptor {
@@ -22,7 +23,7 @@ pub static HTTP_ROUTE: KindDescriptor = KindDescriptor {
     ],
     dns: DnsUse::Facts(Watched::optional(Kind::HttpRoute)),
     decode: |json| decode_route(json, Kind::HttpRoute),
-    store: store_untyped,
+    store: store_as::<gateway_api::Route>,
 };
 
 pub static TLS_ROUTE: KindDescriptor = KindDescriptor {
@@ -36,7 +37,7 @@ pub static TLS_ROUTE: KindDescriptor = KindDescriptor {
     ],
     dns: DnsUse::Facts(Watched::optional(Kind::TlsRoute)),
     decode: |json| decode_route(json, Kind::TlsRoute),
-    store: store_untyped,
+    store: store_as::<gateway_api::Route>,
 };
 
 pub static GRPC_ROUTE: KindDescriptor = KindDescriptor {
@@ -49,7 +50,7 @@ pub static GRPC_ROUTE: KindDescriptor = KindDescriptor {
     ],
     dns: DnsUse::Facts(Watched::optional(Kind::GrpcRoute)),
     decode: |json| decode_route(json, Kind::GrpcRoute),
-    store: store_untyped,
+    store: store_as::<gateway_api::Route>,
 };
 
 fn decode_route(json: &str, kind: Kind) -> Result<Decoded, FieldError> {

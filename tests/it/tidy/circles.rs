@@ -7,27 +7,17 @@ use std::{
 
 use super::{root, rust_files, without_comments};
 
-/// The one directory in which an import circle is allowed: `explain::ingress` and `explain::names`
-/// use each other until the issue about `explain` rebuilds both.
-const CIRCLES_IN: &[&str] = &["explain"];
-
 /// The modules of a directory may use each other in one direction only. Each of them counts
 /// together with the modules below it; what stands in the parent itself belongs to none.
 #[test]
 fn no_module_imports_itself_through_others() {
     let tree = Tree::read();
     let circles = tree.circles();
-    let allowed = |directory: &str| CIRCLES_IN.contains(&directory);
     let faults: Vec<_> = circles
         .iter()
-        .filter(|(directory, _)| !allowed(directory))
         .map(|(directory, circle)| format!("{directory}: {}", circle.join(" -> ")))
         .collect();
     assert!(faults.is_empty(), "import circles:\n{}", faults.join("\n"));
-    for directory in CIRCLES_IN {
-        let stands = circles.iter().any(|(circle_in, _)| circle_in == directory);
-        assert!(stands, "`{directory}` has no import circle any more: remove the exception");
-    }
 }
 
 /// Module paths such as `zone::derive`, and what each module imports.

@@ -1,0 +1,114 @@
+//! The kinds that only some questions need: workloads, Events, policies and the Gateway API.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    explain::{destination::Destination, objects, pods},
+    source::kind::{
+        DAEMON_SET, DEPLOYMENT, EVENT, GATEWAY, GATEWAY_CLASS, GRPC_ROUTE, HTTP_ROUTE,
+        KindDescriptor, NETWORK_POLICY, REFERENCE_GRANT, STATEFUL_SET, TLS_ROUTE,
+    },
+};
+
+use super::reader::Reader;
+
+/// Policies of other API groups: kind, group and version, resource.
+const POLICIES: [(&str, &str, &str); 5] = [
+    ("CiliumNetworkPolicy", "cilium.io/v2", "ciliumnetworkpolicies"),
+    ("CiliumClusterwideNetworkPolicy", "cilium.io/v2", "ciliumclusterwidenetworkpolicies"),
+    ("AdminNetworkPolicy", "policy.networking.k8s.io/v1alpha1", "adminnetworkpolicies"),
+    ("NetworkPolicy", "crd.projectcalico.org/v1", "networkpolicies"),
+    ("GlobalNetworkPolicy", "crd.projectcalico.org/v1", "globalnetworkpolicies"),
+];
+/// The label on the NetworkPolicies of the API that Calico copies into its own group.
+const COPIED: &str = "knp.default.";
+
+pub(super) async fn read(
+    reader: &mut Reader,
+    near: &BTreeSet<String>,
+    wanted: &Destination,
+) -> anyhow::Result<()> {
+    for namespace in near {
+        reader.list(&NETWORK_POLICY, namespace, "").await?;
+    }
+    if !wanted.host.is_empty() || wanted.object.is_some() {
+        other_policies(reader, near).await;
+    }
+    gateways(reader, near, wanted).await?;
+    reasons(reader, near, wanted).await
+}
+
+/// Counts the policies of other API groups in the namespaces of the connection. A group that is not
+/// installed, or may not be read, is left out: nothing shows that it is used.
+async fn other_policies(reader: &mut Reader, near: &BTreeSet<String>) {
+    for (kind, version, resource) in POLICIES {
+        let items = reader.peek(&format!("/apis/{version}/{resource}?limit=500")).await;
+        let concerns = |item: &&serde_json::Value| {
+            let text = |at: &str| item.pointer(at).and_then(serde_json::Value::as_str);
+            let namespace = text("/metadata/namespace");
+            !text("/metadata/name").unwrap_or_default().starts_with(COPIED)
+                && namespace.is_none_or(|it| near.contains(it))
+        };
+        let count = items.iter().filter(concerns).count();
+        if count > 0 {
+            reader.kinds.insert((version.to_owned(), kind.to_owned()), count);
+        }
+    }
+}
+
+/// Reads the Gateway API if the name is not that of a Service.
+async fn gateways(
+    reader: &mut Reader,
+    near: &BTreeSet<String>,
+    wanted: &Destination,
+) -> anyhow::Result<()> {
+    let first = wanted.host.split('.').next().unwrap_or_default();
+    let is_service = near.iter().any(|it| reader.objects.service(it, first).is_some());
+    if is_service && wanted.path.is_none() || wanted.host.is_empty() && wanted.object.is_none() {
+        return Ok(());
+    }
+    let routes: [&'static KindDescriptor; 3] = [&HTTP_ROUTE, &GRPC_ROUTE, &TLS_ROUTE];
+    for kind in routes {
+        reader.list(kind, "", "").await?;
+    }
+    if !reader.objects.routes().is_empty() {
+        let others: [&'static KindDescriptor; 3] = [&GATEWAY, &GATEWAY_CLASS, &REFERENCE_GRANT];
+        for kind in others {
+            reader.list(kind, "", "").await?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads what explains missing endpoints: workloads of Services without Pods, and warnings about Pods
+/// that are not ready.
+async fn reasons(
+    reader: &mut Reader,
+    near: &BTreeSet<String>,
+    wanted: &Destination,
+) -> anyhow::Result<()> {
+    for namespace in near {
+        let meant = |name: &str| wanted.host.split('.').any(|label| label == name);
+        let services = reader.objects.services().iter();
+        let mut without = services.filter(|service| {
+            objects::namespace(*service) == namespace
+                && meant(objects::name(*service))
+                && service.spec.as_ref().is_some_and(|spec| spec.selector.is_some())
+                && reader.objects.selected(service).next().is_none()
+        });
+        if without.next().is_some() || wanted.object.is_some() {
+            let workloads: [&'static KindDescriptor; 3] = [&DEPLOYMENT, &STATEFUL_SET, &DAEMON_SET];
+            for kind in workloads {
+                reader.list(kind, namespace, "").await?;
+            }
+        }
+        if reader.objects.pods_in(namespace).any(|pod| !pods::is_ready(pod)) {
+            let path = EVENT.path(EVENT.newest(), namespace);
+            let uri = format!("{path}?limit=500&fieldSelector=type%3DWarning");
+            for item in reader.peek(&uri).await {
+                reader.add(&EVENT, EVENT.newest(), &item.to_string());
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! The Pods that Deployments, StatefulSets and other workloads make. Manifests often hold these
+//! and no Pods.
+
+use k8s_openapi::api::core::v1::{Pod, Service};
+
+use crate::source::kind::Workload;
+
+use super::{Evidence, objects};
+
+/// A Pod template that the selector of a Service matches.
+pub(super) struct Template<'e> {
+    pub(super) pod: Pod,
+    pub(super) workload: &'e Workload,
+}
+
+impl Template<'_> {
+    /// `Deployment web`.
+    pub(super) fn owner(&self) -> String {
+        name(self.workload)
+    }
+}
+
+/// `Deployment web`.
+pub(super) fn name(workload: &Workload) -> String {
+    format!("{} {}", workload.kind, objects::name(workload))
+}
+
+/// The templates that the Service selects. A workload that another one owns is left out.
+pub(super) fn of_service<'e>(evidence: &'e Evidence, service: &Service) -> Vec<Template<'e>> {
+    in_namespace(evidence, objects::namespace(service))
+        .filter(|template| objects::selects(service, &template.pod.metadata))
+        .collect()
+}
+
+pub(super) fn in_namespace<'e>(
+    evidence: &'e Evidence,
+    namespace: &str,
+) -> impl Iterator<Item = Template<'e>> {
+    evidence.objects.workloads_in(namespace).filter_map(template)
+}
+
+pub(super) fn template(workload: &Workload) -> Option<Template<'_>> {
+    if workload.metadata.owner_references.as_ref().is_some_and(|owners| !owners.is_empty()) {
+        return None;
+    }
+    let template = workload.template()?;
+    let mut metadata = template.metadata.clone().unwrap_or_default();
+    metadata.namespace = Some(objects::namespace(workload).to_owned());
+    metadata.name = workload.metadata.name.clone();
+    let pod = Pod { metadata, spec: template.spec.clone(), status: None };
+    Some(Template { pod, workload })
+}
+
+/// The Pods behind a Service with words for them, or if there are none, one for each template.
+pub(super) fn pods_or_templates(evidence: &Evidence, service: &Service) -> Vec<(Pod, String)> {
+    let pods: Vec<(Pod, String)> = evidence
+        .objects
+        .selected(service)
+        .map(|pod| (pod.clone(), format!("Pod {}", objects::path(pod))))
+        .collect();
+    if !pods.is_empty() {
+        return pods;
+    }
+    of_service(evidence, service)
+        .into_iter()
+        .map(|template| {
+            let name = format!("the Pods of {}", template.owner());
+            (template.pod, name)
+        })
+        .collect()
+}
+
+/// The StatefulSet that makes a Pod with this name: `web` for `web-0`.
+pub(super) fn stateful_set<'e>(
+    evidence: &'e Evidence,
+    namespace: &str,
+    pod: &str,
+) -> Option<&'e Workload> {
+    let (name, ordinal) = pod.rsplit_once('-')?;
+    let ordinal: i32 = ordinal.parse().ok()?;
+    evidence.objects.workloads_in(namespace).find(|it| {
+        it.kind == "StatefulSet" && objects::name(*it) == name && ordinal < it.replicas()
+    })
+}

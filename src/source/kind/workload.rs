@@ -1,0 +1,118 @@
+//! The kinds that make Pods from a template. Only `explain` reads them.
+
+use k8s_openapi::{
+    api::{apps::v1::Deployment, core::v1::PodTemplateSpec},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use serde::Deserialize;
+
+use super::{DnsUse, KindDescriptor, Scope, Version, decode_name, object::store_as};
+
+pub static DEPLOYMENT: KindDescriptor = KindDescriptor {
+    // The cluster's DNS server is a Deployment, and `explain` reads more of it than its template.
+    store: |object, objects| {
+        store_as::<Deployment>(object, objects)?;
+        store_as::<Workload>(object, objects)
+    },
+    ..workload("Deployment", "deployments", APPS)
+};
+pub static STATEFUL_SET: KindDescriptor = workload("StatefulSet", "statefulsets", APPS);
+pub static DAEMON_SET: KindDescriptor = workload("DaemonSet", "daemonsets", APPS);
+pub static REPLICA_SET: KindDescriptor = workload("ReplicaSet", "replicasets", APPS);
+pub static REPLICATION_CONTROLLER: KindDescriptor =
+    workload("ReplicationController", "replicationcontrollers", &[Version::new("v1")]);
+pub static JOB: KindDescriptor = workload("Job", "jobs", BATCH);
+pub static CRON_JOB: KindDescriptor = workload("CronJob", "cronjobs", BATCH);
+
+const APPS: &[Version] =
+    &[Version::new("apps/v1"), Version::new("apps/v1beta2"), Version::new("apps/v1beta1")];
+const BATCH: &[Version] = &[Version::new("batch/v1"), Version::new("batch/v1beta1")];
+
+const fn workload(
+    name: &'static str,
+    plural: &'static str,
+    versions: &'static [Version],
+) -> KindDescriptor {
+    KindDescriptor {
+        name,
+        plural,
+        scope: Scope::Namespaced,
+        versions,
+        dns: DnsUse::None,
+        decode: decode_name,
+        store: store_as::<Workload>,
+    }
+}
+
+/// The fields that all of these kinds have, and some that single ones have.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Workload {
+    /// `StatefulSet`.
+    pub kind: String,
+    pub metadata: ObjectMeta,
+    #[serde(default)]
+    pub spec: WorkloadSpec,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WorkloadSpec {
+    /// Deployment, StatefulSet, ReplicaSet.
+    pub replicas: Option<i32>,
+    pub template: Option<PodTemplateSpec>,
+    /// CronJob.
+    pub job_template: Option<JobTemplate>,
+    /// StatefulSet.
+    pub service_name: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct JobTemplate {
+    pub spec: JobTemplateSpec,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct JobTemplateSpec {
+    pub template: Option<PodTemplateSpec>,
+}
+
+impl Workload {
+    /// The template of its Pods.
+    pub fn template(&self) -> Option<&PodTemplateSpec> {
+        let of_job = self.spec.job_template.as_ref().and_then(|it| it.spec.template.as_ref());
+        self.spec.template.as_ref().or(of_job)
+    }
+
+    /// How many Pods it should have; 1 if the kind has no such field.
+    pub fn replicas(&self) -> i32 {
+        self.spec.replicas.unwrap_or(1)
+    }
+
+    /// Whether its Pods end by themselves.
+    pub fn ends(&self) -> bool {
+        ["Job", "CronJob"].contains(&self.kind.as_str())
+    }
+}
+
+impl k8s_openapi::Resource for Workload {
+    const API_VERSION: &'static str = "apps/v1";
+    const GROUP: &'static str = "apps";
+    const KIND: &'static str = "Workload";
+    const VERSION: &'static str = "v1";
+    const URL_PATH_SEGMENT: &'static str = "workloads";
+    type Scope = k8s_openapi::NamespaceResourceScope;
+}
+
+impl k8s_openapi::Metadata for Workload {
+    type Ty = ObjectMeta;
+
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn metadata_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}

@@ -96,6 +96,8 @@ pub enum Flow {
 pub enum Back {
     Up(Reply),
     Ask(Ask),
+    /// No reply at all.
+    Drop,
 }
 
 /// A nested question that a plugin asks.

@@ -11,7 +11,7 @@
 //!  2  zone zonefile cache upstream corefile none uses another
 //!  1     wire         │                     DNS messages: parsing and encoding
 //!  0  limits metrics model hash random      bounds with their reasons / the metrics registry / cluster facts
-//!     transport                             schemes of server blocks and transports of messages
+//!     shares transport                      fair permits / schemes of server blocks and transports of messages
 //! ```
 
 #[cfg(feature = "kubernetes")]
@@ -34,6 +34,7 @@ pub mod net;
 pub mod plugin;
 pub mod random;
 pub mod server;
+pub mod shares;
 #[cfg(feature = "kubernetes")]
 pub mod source;
 pub mod transport;

@@ -144,11 +144,15 @@ pub const LOST_CASES: u32 = 3;
 /// Octets of a buffer for a UDP reply. ndots announces [`UDP_OCTETS`], and an upstream that ignores
 /// this sends at most 4096. The last octet shows that a reply is longer.
 pub const UDP_REPLY_OCTETS: usize = 4097;
-/// Sockets to all upstreams that are open at once: a quarter of [`DESCRIPTORS`].
+/// Sockets to all upstreams that are open at once: a quarter of [`DESCRIPTORS`]. A client address
+/// may cause as many of them as are free.
 pub const UPSTREAM_SOCKETS: usize = 4096;
-/// Sockets to one upstream that are open at once. A dead upstream keeps each of its sockets for the
-/// whole time of a query, and must leave some for the others.
-pub const UPSTREAM_SOCKETS_EACH: u32 = 1024;
+/// The same for each upstream. A dead upstream keeps each of its sockets for the whole time of a
+/// query, and must leave some for the others.
+pub const UPSTREAM_SOCKETS_EACH: usize = 1024;
+/// Sockets to one upstream that wait for a reply, from which on no query may hold one for longer
+/// than it must: half of what one client can cause.
+pub const UPSTREAM_SOCKETS_CROWDED: usize = UPSTREAM_SOCKETS_EACH / 4;
 /// Queries that share one exchange with an upstream. A name that the whole cluster asks for may take
 /// half of all jobs.
 pub const WAITERS: usize = JOBS / 2;
@@ -183,12 +187,11 @@ pub const CLOSING_EXCHANGES: Duration = Duration::from_secs(5);
 /// Batches that a thread still reads after nothing waits any more. They hold more small datagrams than
 /// the buffer of the socket.
 pub const UDP_DRAIN_BATCHES: usize = 512;
-/// Queries over UDP that wait for upstreams. At 5 s each, this allows 3,000 failing queries a
-/// second.
-pub const JOBS: usize = 16_384;
-/// Jobs that wait for their task to start.
-pub const JOBS_QUEUED: usize = 4096;
-/// Queries of all TCP connections that wait for upstreams, or for their client to read the reply.
+/// Queries over UDP that wait for upstreams. A client address may have as many of them as are free,
+/// so one client gets at most half. One query takes up to 4 KiB, so all take 32 MiB.
+pub const JOBS: usize = 8192;
+/// The same for queries of all connections that wait for upstreams, or for their client to read the
+/// reply.
 pub const STREAM_JOBS: usize = 4096;
 /// Log lines that wait to be written. A slow reader of the log must not use up the memory.
 pub const LOG_LINES: usize = 8192;

@@ -50,6 +50,7 @@ mod reload;
 mod role;
 mod root;
 mod scoped;
+mod shed;
 mod source;
 mod tls;
 mod transfer;
@@ -133,7 +134,7 @@ pub static ALL: &[Entry] = &[
     Here(&ready::DIRECTIVE),
     Here(&health::DIRECTIVE),
     NotYet("pprof"),
-    NotYet("shed"),
+    Here(&shed::DIRECTIVE),
     Here(&prometheus::DIRECTIVE),
     Here(&errors::DIRECTIVE),
     Here(&log::DIRECTIVE),

@@ -108,6 +108,7 @@ impl Run {
             });
             match plugin.response(cx, &self.queries[frame.query], nested, reply) {
                 Back::Up(up) => reply = up,
+                Back::Drop => return Step::Drop,
                 Back::Ask(ask) => match self.ask(router, frame, ask) {
                     Ok(next) => return self.descend(router, cx, next),
                     Err(failure) => reply = Err(failure),

@@ -18,9 +18,9 @@ use arc_swap::ArcSwap;
 use tokio::{
     sync::{
         OwnedSemaphorePermit, Semaphore,
-        mpsc::{Sender, channel},
+        mpsc::{UnboundedSender, unbounded_channel},
     },
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::{
@@ -28,6 +28,7 @@ use crate::{
     limits,
     metrics::{IntCounter, Metrics},
     server::{Listen, Outcome, Outgoing, Server},
+    shares::{Share, Shares},
     wire::{Query, Rcode, refusal},
 };
 
@@ -45,10 +46,11 @@ pub struct Dispatcher {
     pub(super) panics: IntCounter,
     /// Whether the process is about to stop.
     closing: AtomicBool,
-    queue: Sender<QueuedQuery>,
+    /// Each query holds one of the permits.
+    queue: UnboundedSender<Box<QueuedQuery>>,
     /// One permit for each query of a datagram, and each refresh, that waits for upstreams.
-    datagram_permits: Arc<Semaphore>,
-    stream_permits: Arc<Semaphore>,
+    datagram_permits: Arc<Shares>,
+    stream_permits: Arc<Shares>,
     transfer_permits: Arc<Semaphore>,
 }
 
@@ -69,8 +71,7 @@ impl Dispatcher {
         server: Server,
         metrics: Arc<Metrics>,
     ) -> (Arc<Self>, impl Future<Output = ()> + Send + 'static) {
-        let (queue, receiver) = channel(limits::JOBS_QUEUED);
-        let permits = |count| Arc::new(Semaphore::new(count));
+        let (queue, receiver) = unbounded_channel();
         let dispatcher = Arc::new(Self {
             server: ArcSwap::from_pointee(server),
             exchanger: Exchanger::new(Arc::clone(&metrics)),
@@ -78,9 +79,9 @@ impl Dispatcher {
             metrics,
             closing: AtomicBool::new(false),
             queue,
-            datagram_permits: permits(limits::JOBS),
-            stream_permits: permits(limits::STREAM_JOBS),
-            transfer_permits: permits(limits::TRANSFERS),
+            datagram_permits: Shares::new(limits::JOBS),
+            stream_permits: Shares::new(limits::STREAM_JOBS),
+            transfer_permits: Arc::new(Semaphore::new(limits::TRANSFERS)),
         });
         let weak = Arc::downgrade(&dispatcher);
         (dispatcher, async move { waiting::run_queue(&weak, receiver).await })
@@ -97,9 +98,12 @@ impl Dispatcher {
 
     /// Waits until the queries of datagrams are answered. The caller has closed the listeners.
     pub async fn finish(&self) {
-        // All permits are free when no query waits.
-        let all = self.datagram_permits.acquire_many(limits::JOBS as u32);
-        let _ = timeout(limits::QUERY_TIME, all).await;
+        let _ = timeout(limits::QUERY_TIME, async {
+            while self.datagram_permits.taken() > 0 {
+                sleep(limits::FINISH_POLL).await;
+            }
+        })
+        .await;
         self.exchanger.finish().await;
     }
 
@@ -157,10 +161,10 @@ impl Dispatcher {
         })
     }
 
-    /// A permit for a query of a connection that waits for upstreams, if one is free. Connections
-    /// have permits of their own, so that a flood of them leaves those of datagrams.
-    pub(super) fn stream_permit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.stream_permits).try_acquire_owned().ok()
+    /// A permit for a query of a connection that waits for upstreams, if the client may have another
+    /// one. Connections have permits of their own, so that a flood of them leaves those of datagrams.
+    pub(super) fn stream_permit(&self, client: IpAddr) -> Option<Share> {
+        self.stream_permits.take(client)
     }
 
     /// A permit for a zone transfer, if one is free.
@@ -168,8 +172,8 @@ impl Dispatcher {
         Arc::clone(&self.transfer_permits).try_acquire_owned().ok()
     }
 
-    fn datagram_permit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.datagram_permits).try_acquire_owned().ok()
+    fn datagram_permit(&self, client: IpAddr) -> Option<Share> {
+        self.datagram_permits.take(client)
     }
 
     /// Answers a query that blocks no other query. `None` if nothing is to be sent.
@@ -185,7 +189,7 @@ impl Dispatcher {
             Outcome::Wait(pending, wait) => {
                 let received = ReceivedQuery::new(server, listen, packet, cx);
                 let query = WaitingQuery { received, pending, wait };
-                match self.stream_permit() {
+                match self.stream_permit(query.received.client()) {
                     Some(_permit) => self.complete(query, &mut out).await,
                     None => self.fail(query, QueryError::Overloaded, &mut out),
                 }
@@ -217,10 +221,12 @@ impl Dispatcher {
     fn refresh(&self, server: &Arc<Server>, listen: Listen, query: Query, mut cx: Cx) {
         let outcome =
             self.catch_panic(&[], &mut Vec::new(), |_| server.refresh(listen, query, &mut cx));
-        if let (Outcome::Wait(pending, wait), Some(permit)) = (outcome, self.datagram_permit()) {
+        if let (Outcome::Wait(pending, wait), Some(permit)) =
+            (outcome, self.datagram_permit(cx.peer.ip()))
+        {
             let received = ReceivedQuery::new(server, listen, &[], cx);
             let query = WaitingQuery { received, pending, wait };
-            let _ = self.queue.try_send(QueuedQuery { query, send: None, permit });
+            let _ = self.queue.send(Box::new(QueuedQuery { query, send: None, permit }));
         }
     }
 }

@@ -11,13 +11,16 @@ use std::{
     collections::HashMap,
     io,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use futures_util::FutureExt;
 use tokio::{
-    sync::{Notify, Semaphore, watch},
+    sync::{Notify, watch},
     task::JoinSet,
 };
 
@@ -30,6 +33,7 @@ use crate::{
         panics::PANICS,
         tls::client::rejection,
     },
+    shares::{Share, Shares},
     upstream::{Attempt, Group, LetterCase, QueryForm, Upstream, UpstreamError, UpstreamTransport},
     wire::{Caps, Class, Edns, Name, Query, Rcode, Response, Type, reply},
 };
@@ -61,7 +65,7 @@ struct Shared {
     exchanges: Mutex<JoinSet<()>>,
     /// Health probes, and the closing of idle connections. [`Exchanger::finish`] aborts them.
     background: Mutex<JoinSet<()>>,
-    sockets: Semaphore,
+    sockets: Arc<Shares>,
     connections: pool::Pool,
     tls: tls::ClientConfigs,
 }
@@ -106,7 +110,7 @@ impl Exchanger {
             in_flight: Mutex::default(),
             exchanges: Mutex::default(),
             background: Mutex::default(),
-            sockets: Semaphore::new(limits::UPSTREAM_SOCKETS),
+            sockets: Shares::new(limits::UPSTREAM_SOCKETS),
             connections: pool::Pool::default(),
             tls: tls::ClientConfigs::default(),
         }))
@@ -119,7 +123,7 @@ impl Exchanger {
         };
         let progress = receiver.wait_for(|progress| match progress {
             Progress::Running => false,
-            Progress::Truncated(_) => waiter == Waiter::Datagram,
+            Progress::Truncated(_) => waiter.kind == WaiterKind::Datagram,
             Progress::Done(_) => true,
         });
         // The task ends without a reply only if it panics or the process stops.
@@ -162,9 +166,10 @@ impl Exchanger {
         let key = ExchangeKey::of(&exchange);
         let mut in_flight = lock(&self.0.in_flight);
         if let Some(running) = in_flight.get(&key)
-            && (waiter == Waiter::Refresh || running.started.elapsed() < limits::JOIN_TIME)
+            && (waiter.kind == WaiterKind::Refresh || running.started.elapsed() < limits::JOIN_TIME)
+            && (waiter.client == running.client || !running.starved.load(Ordering::Relaxed))
         {
-            if waiter == Waiter::Stream {
+            if waiter.kind == WaiterKind::Stream {
                 running.stream_client.notify_one();
             }
             return (running.waiters() < limits::WAITERS).then(|| running.receiver.clone());
@@ -172,26 +177,26 @@ impl Exchanger {
         let (sender, receiver) = watch::channel(Progress::Running);
         let sender = Arc::new(sender);
         let stream_client = Arc::new(Notify::new());
-        if waiter == Waiter::Stream {
+        if waiter.kind == WaiterKind::Stream {
             stream_client.notify_one();
         }
+        let starved = Arc::new(AtomicBool::new(false));
         let running = RunningExchange {
             receiver: receiver.clone(),
             sender: Arc::downgrade(&sender),
             started: Instant::now(),
             stream_client: Arc::clone(&stream_client),
+            client: waiter.client,
+            starved: Arc::clone(&starved),
         };
         in_flight.insert(key.clone(), running);
         let shared = Arc::clone(&self.0);
         spawn(&self.0.exchanges, async move {
             // The key holds the group's address, which must not become another group's.
             let _group = Arc::clone(&exchange.group);
-            let run = std::panic::AssertUnwindSafe(Arc::clone(&shared).run(
-                exchange,
-                &sender,
-                &stream_client,
-            ))
-            .catch_unwind();
+            let budget = SocketBudget { client: waiter.client, starved };
+            let run = Arc::clone(&shared).run(exchange, budget, &sender, &stream_client);
+            let run = std::panic::AssertUnwindSafe(run).catch_unwind();
             let reply = run.await.unwrap_or_else(|_| {
                 shared.panics.inc();
                 Err(QueryError::Overloaded)
@@ -204,8 +209,15 @@ impl Exchanger {
 }
 
 /// Who waits for an exchange.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiter {
+    pub kind: WaiterKind,
+    /// Each client address has a share of the sockets.
+    pub client: IpAddr,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waiter {
+pub enum WaiterKind {
     /// A client that repeats its query over TCP after a truncated reply.
     Datagram,
     /// A client that gets no better reply by asking again.
@@ -228,6 +240,27 @@ struct RunningExchange {
     started: Instant,
     /// Notified when a client over TCP starts to wait.
     stream_client: Arc<Notify>,
+    /// The client whose query started the exchange.
+    client: IpAddr,
+    /// The client's share of the sockets is used up, so queries of other clients do not wait for
+    /// this exchange.
+    starved: Arc<AtomicBool>,
+}
+
+/// Whose share the sockets of an exchange are taken from.
+struct SocketBudget {
+    client: IpAddr,
+    starved: Arc<AtomicBool>,
+}
+
+impl SocketBudget {
+    /// A socket of the upstream's and one of all sockets.
+    fn take(&self, shared: &Shared, upstream: &Upstream) -> Option<(Share, Share)> {
+        let taken =
+            upstream.health.reserve_socket(self.client).zip(shared.sockets.take(self.client));
+        self.starved.store(taken.is_none(), Ordering::Relaxed);
+        taken
+    }
 }
 
 impl RunningExchange {
@@ -265,6 +298,7 @@ impl Shared {
     async fn run(
         self: Arc<Self>,
         exchange: Exchange,
+        budget: SocketBudget,
         progress: &watch::Sender<Progress>,
         stream_client: &Notify,
     ) -> Reply {
@@ -277,7 +311,7 @@ impl Shared {
             self.all_down.inc();
         }
         let (shared, group, query) = (&self, &group, &query);
-        let conversation = Conversation { shared, group, query, progress, stream_client };
+        let conversation = Conversation { shared, group, query, budget, progress, stream_client };
         let reply = conversation.run(&mut attempt).await;
         // Upstreams that did not answer are probed, although another one answered.
         for upstream in attempt.silent(Instant::now()) {
@@ -339,10 +373,6 @@ impl Shared {
         let to = group.upstream(upstream);
         let metrics = to.metrics(&self.metrics);
         let result = |outcome| UpstreamResult { upstream, transport, form, outcome };
-        let Some(_waiting) = to.health.reserve_socket() else {
-            return result(UpstreamOutcome::Failed(UpstreamError::NoAnswer(to.address)));
-        };
-        let Ok(_socket) = self.sockets.acquire().await else { return std::future::pending().await };
         metrics.count_query();
         let started = Instant::now();
         let asked = upstream_query(query, form, to);

@@ -2,17 +2,21 @@
 //! supports random letter case, EDNS and UDP.
 
 use std::{
+    net::IpAddr,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use crate::limits;
+use crate::{
+    limits,
+    shares::{Share, Shares},
+};
 
 /// All queries share this. The values are estimates, so relaxed atomics are enough.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Health {
     /// The smoothed round-trip time in microseconds; 0 before the first reply.
     rtt_micros: AtomicU32,
@@ -21,7 +25,7 @@ pub struct Health {
     /// The last probe failed, or got no reply in a short time.
     suspect: AtomicBool,
     /// Sockets that wait for a reply.
-    waiting_sockets: AtomicU32,
+    sockets: Arc<Shares>,
     /// Replies that show that the upstream does not handle random case.
     lost_cases: AtomicU32,
     edns: Mutex<EdnsSupport>,
@@ -60,13 +64,18 @@ impl Default for UdpSupport {
     }
 }
 
-/// One of the sockets that an upstream may have. Dropping it gives the socket back.
-#[derive(Debug)]
-pub struct SocketPermit<'h>(&'h AtomicU32);
-
-impl Drop for SocketPermit<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            rtt_micros: AtomicU32::default(),
+            failed_probes: AtomicU32::default(),
+            probing: AtomicBool::default(),
+            suspect: AtomicBool::default(),
+            sockets: Shares::new(limits::UPSTREAM_SOCKETS_EACH),
+            lost_cases: AtomicU32::default(),
+            edns: Mutex::default(),
+            udp: Mutex::default(),
+        }
     }
 }
 
@@ -75,11 +84,10 @@ impl Health {
         max_fails > 0 && self.failed_probes.load(Ordering::Relaxed) > max_fails
     }
 
-    /// `None` if [`limits::UPSTREAM_SOCKETS_EACH`] sockets wait for this upstream already.
-    pub fn reserve_socket(&self) -> Option<SocketPermit<'_>> {
-        let permit = SocketPermit(&self.waiting_sockets);
-        (self.waiting_sockets.fetch_add(1, Ordering::Relaxed) < limits::UPSTREAM_SOCKETS_EACH)
-            .then_some(permit)
+    /// One of the [`limits::UPSTREAM_SOCKETS_EACH`] sockets that this upstream may have. `None` if as
+    /// many as are free wait for replies to queries of this client.
+    pub fn reserve_socket(&self, client: IpAddr) -> Option<Share> {
+        self.sockets.take(client)
     }
 
     /// Call this for every reply, whatever it says. `took` is the round-trip time.
@@ -216,7 +224,7 @@ impl Health {
     /// Whether so many sockets wait for this upstream that no query may hold one for longer than it
     /// must.
     pub fn is_crowded(&self) -> bool {
-        self.waiting_sockets.load(Ordering::Relaxed) > limits::UPSTREAM_SOCKETS_EACH / 2
+        self.sockets.taken() >= limits::UPSTREAM_SOCKETS_CROWDED
     }
 }
 

@@ -1,3 +1,4 @@
 //! Hostile clients, tenants, upstreams and files. What each of them can do to others has a bound.
 
 mod api;
+mod flood;

@@ -16,6 +16,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("metrics", 0, &["prometheus"]),
     ("hash", 0, &[]),
     ("random", 0, &[]),
+    ("shares", 0, &[]),
     ("transport", 0, &[]),
     ("wire", 1, &["bytes", "hickory_proto", "smallvec", "thiserror"]),
     ("zonefile", 2, &["bytes", "smallvec", "thiserror"]),

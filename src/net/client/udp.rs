@@ -1,11 +1,12 @@
 //! One query in UDP datagrams, from a port of its own.
 
 use std::{
-    io,
+    io::{self, Read},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
 };
 
-use tokio::net::UdpSocket;
+use socket2::SockRef;
+use tokio::{io::Interest, net::UdpSocket};
 
 use crate::{
     limits,
@@ -56,7 +57,7 @@ impl<'q> UdpQuery<'q> {
         };
         let socket = UdpSocket::bind(local(source.unwrap_or(any), to)).await?;
         socket.connect(to).await?;
-        let mut packet = Vec::with_capacity(limits::UDP_OCTETS.into());
+        let mut packet = Vec::new();
         query.encode(&mut packet);
         Ok(Self { socket, query, packet, mismatches: 0 })
     }
@@ -69,24 +70,31 @@ impl<'q> UdpQuery<'q> {
     /// `on_mismatch`: a forger must guess port, id and case, and cannot end the wait by guessing
     /// wrong.
     pub(in crate::net) async fn receive(&mut self, on_mismatch: impl Fn()) -> io::Result<UdpReply> {
-        let mut buffer = vec![0; limits::UDP_REPLY_OCTETS];
         while self.mismatches < limits::STRAY_REPLIES {
-            let length = self.socket.recv(&mut buffer).await?;
-            let verdict = reply::matches(&buffer[..length], self.query);
-            if verdict == reply::Match::No {
-                on_mismatch();
-                self.mismatches += 1;
-                continue;
+            // A rejected datagram is an error that is not readable.
+            let interest = Interest::READABLE.add(Interest::ERROR);
+            match self.socket.async_io(interest, || self.take_datagram()).await? {
+                Some(reply) => return Ok(reply),
+                None => {
+                    on_mismatch();
+                    self.mismatches += 1;
+                }
             }
-            if length == buffer.len() {
-                return Ok(UdpReply::Doubtful);
-            }
-            buffer.truncate(length);
-            return Ok(match verdict {
-                reply::Match::WrongCase => UdpReply::OtherCase(buffer),
-                _ => UdpReply::Match(buffer),
-            });
         }
         Ok(UdpReply::Doubtful)
+    }
+
+    /// Reads one datagram; `None` if it does not match. The buffer is on the stack, so that a query
+    /// that waits has none.
+    fn take_datagram(&self) -> io::Result<Option<UdpReply>> {
+        let mut buffer = [0; limits::UDP_REPLY_OCTETS];
+        let length = (&*SockRef::from(&self.socket)).read(&mut buffer)?;
+        let packet = &buffer[..length];
+        Ok(match reply::matches(packet, self.query) {
+            reply::Match::No => None,
+            _ if length == buffer.len() => Some(UdpReply::Doubtful),
+            reply::Match::WrongCase => Some(UdpReply::OtherCase(packet.to_vec())),
+            reply::Match::Yes | reply::Match::Failure => Some(UdpReply::Match(packet.to_vec())),
+        })
     }
 }

@@ -6,9 +6,9 @@ use super::{
     *,
 };
 
-fn take_all(permits: &Arc<Semaphore>) -> OwnedSemaphorePermit {
-    let count = permits.available_permits() as u32;
-    Arc::clone(permits).try_acquire_many_owned(count).unwrap()
+/// Takes all permits that the client of the test may have.
+fn take_all(permits: &Arc<Shares>) -> Vec<Share> {
+    std::iter::from_fn(|| permits.take(IpAddr::from([127, 0, 0, 1]))).collect()
 }
 
 #[tokio::test]
@@ -45,12 +45,8 @@ async fn permits_are_returned() {
     udp.ask(2, "panic-late.").await;
     tcp.ask(3, "slow.").await;
     server.upstream.has_received(2).await;
-    let taken = || {
-        [
-            limits::JOBS - server.dispatcher.datagram_permits.available_permits(),
-            limits::STREAM_JOBS - server.dispatcher.stream_permits.available_permits(),
-        ]
-    };
+    let taken =
+        || [server.dispatcher.datagram_permits.taken(), server.dispatcher.stream_permits.taken()];
     assert_eq!(taken(), [2, 1]);
     server.upstream.reply();
     tcp.receive().await.unwrap();
@@ -78,7 +74,9 @@ async fn a_transfer_holds_up_the_next_query_and_few_run_at_once() {
     }
     assert_eq!((records, client.receive().await), (5002, Some(here(2))));
 
-    let full = take_all(&server.dispatcher.transfer_permits);
+    let full = Arc::clone(&server.dispatcher.transfer_permits)
+        .try_acquire_many_owned(limits::TRANSFERS as u32)
+        .unwrap();
     client.ask_for_zone(3, "1.").await;
     assert_eq!(client.receive().await, Some(ReplySummary::Failure(3, 2)));
     drop(full);
@@ -94,7 +92,7 @@ async fn a_client_that_does_not_read_its_transfer_is_disconnected() {
     client.ask_for_zone(1, "endless.").await;
     client.receive_message().await.unwrap();
     assert_eq!(server.dispatcher.transfer_permits.available_permits(), limits::TRANSFERS - 1);
-    tokio::time::sleep(limits::TCP_WRITE_TIME).await;
+    sleep(limits::TCP_WRITE_TIME).await;
     eventually("its permit is free", async || {
         server.dispatcher.transfer_permits.available_permits() == limits::TRANSFERS
     })

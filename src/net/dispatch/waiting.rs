@@ -3,12 +3,13 @@
 #![expect(clippy::disallowed_methods, reason = "the clock is read here")]
 
 use std::{
+    net::IpAddr,
     sync::{Arc, Weak},
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc::Receiver},
+    sync::mpsc::UnboundedReceiver,
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -17,9 +18,13 @@ use crate::{
     chain::{Cx, QueryError, Reply, Transport},
     limits,
     server::{Listen, Outcome, Pending, Server, Wait},
+    shares::Share,
 };
 
-use super::{super::exchange::Waiter, Appended, Dispatcher, Header};
+use super::{
+    super::exchange::{Waiter, WaiterKind},
+    Appended, Dispatcher, Header,
+};
 
 /// A query, the listener that received it, and the server that answers it.
 pub(in crate::net) struct ReceivedQuery {
@@ -34,6 +39,11 @@ impl ReceivedQuery {
     pub(in crate::net) fn new(server: &Arc<Server>, listen: Listen, packet: &[u8], cx: Cx) -> Self {
         let header = packet.first_chunk().copied().unwrap_or_default();
         Self { server: Arc::clone(server), listen, header, cx }
+    }
+
+    /// The address that the query came from.
+    pub(in crate::net) fn client(&self) -> IpAddr {
+        self.cx.peer.ip()
     }
 }
 
@@ -52,24 +62,24 @@ pub(super) struct QueuedQuery {
     pub(super) query: WaitingQuery,
     /// `None` for a refresh, which has no client.
     pub(super) send: Option<SendReply>,
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) permit: Share,
 }
 
 impl Dispatcher {
-    /// Leaves a query to a task, which sends the reply. If too many queries wait, the query fails
-    /// at once and its reply is appended.
+    /// Leaves a query to a task, which sends the reply. If too many queries of its client wait, the
+    /// query fails at once and its reply is appended.
     pub(in crate::net) fn enqueue(
         &self,
         query: WaitingQuery,
         send: SendReply,
         out: &mut Vec<u8>,
     ) -> Appended {
-        let Some(permit) = self.datagram_permit() else {
+        let Some(permit) = self.datagram_permit(query.received.client()) else {
             return self.fail(query, QueryError::Overloaded, out);
         };
-        match self.queue.try_send(QueuedQuery { query, send: Some(send), permit }) {
+        match self.queue.send(Box::new(QueuedQuery { query, send: Some(send), permit })) {
             Ok(()) => Appended::Nothing,
-            Err(rejected) => self.fail(rejected.into_inner().query, QueryError::Overloaded, out),
+            Err(rejected) => self.fail(rejected.0.query, QueryError::Overloaded, out),
         }
     }
 
@@ -156,19 +166,24 @@ pub(super) fn exchange_time(cx: &mut Cx) -> Duration {
 }
 
 fn waiter(cx: &Cx) -> Waiter {
-    match cx.transport {
-        _ if cx.refresh => Waiter::Refresh,
-        Transport::Udp => Waiter::Datagram,
-        _ => Waiter::Stream,
-    }
+    let kind = match cx.transport {
+        _ if cx.refresh => WaiterKind::Refresh,
+        Transport::Udp => WaiterKind::Datagram,
+        _ => WaiterKind::Stream,
+    };
+    Waiter { kind, client: cx.peer.ip() }
 }
 
-pub(super) async fn run_queue(dispatcher: &Weak<Dispatcher>, mut queue: Receiver<QueuedQuery>) {
+pub(super) async fn run_queue(
+    dispatcher: &Weak<Dispatcher>,
+    mut queue: UnboundedReceiver<Box<QueuedQuery>>,
+) {
     let mut tasks = JoinSet::new();
-    while let Some(QueuedQuery { query, send, permit }) = queue.recv().await {
+    while let Some(queued) = queue.recv().await {
         while tasks.try_join_next().is_some() {}
         let Some(dispatcher) = dispatcher.upgrade() else { break };
         tasks.spawn(async move {
+            let QueuedQuery { query, send, permit } = *queued;
             let mut out = Vec::new();
             let appended = dispatcher.complete(query, &mut out).await;
             if let Some(send) = send.filter(|_| appended == Appended::Reply) {

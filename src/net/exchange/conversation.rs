@@ -7,16 +7,17 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     chain::{QueryError, Reply},
-    upstream::{Attempt, Group, NextAction, ReplyDecision, ReplySummary},
+    upstream::{Attempt, Group, NextAction, ReplyDecision, ReplySummary, UpstreamError},
     wire::{Query, Response},
 };
 
-use super::{Progress, Shared, UpstreamOutcome, UpstreamResult};
+use super::{Progress, Shared, SocketBudget, UpstreamOutcome, UpstreamResult};
 
 pub(super) struct Conversation<'e> {
     pub(super) shared: &'e Arc<Shared>,
     pub(super) group: &'e Arc<Group>,
     pub(super) query: &'e Query,
+    pub(super) budget: SocketBudget,
     pub(super) progress: &'e watch::Sender<Progress>,
     pub(super) stream_client: &'e Notify,
 }
@@ -27,11 +28,20 @@ impl Conversation<'_> {
         let Self { shared, group, query, .. } = self;
         let mut listening: FuturesUnordered<BoxFuture<'_, UpstreamResult>> =
             FuturesUnordered::new();
-        let mut kept = None;
+        let (mut kept, mut sent) = (None, false);
         loop {
             let wake = match attempt.poll(Instant::now()) {
                 NextAction::Send { upstream, transport, form } => {
-                    listening.push(shared.ask(group, upstream, (transport, form), query).boxed());
+                    let to = group.upstream(upstream);
+                    let Some(sockets) = self.budget.take(shared, to) else {
+                        shared.start_probe(group, upstream);
+                        let error = UpstreamError::NoAnswer(to.address);
+                        attempt.failed(upstream, (transport, form), error, Instant::now());
+                        continue;
+                    };
+                    sent = true;
+                    let asked = shared.ask(group, upstream, (transport, form), query);
+                    listening.push(asked.inspect(move |_| drop(sockets)).boxed());
                     continue;
                 }
                 NextAction::PassOnTruncated => {
@@ -41,6 +51,8 @@ impl Conversation<'_> {
                     continue;
                 }
                 NextAction::Wait(until) => until,
+                // No upstream can be blamed.
+                NextAction::Done(_) if !sent => return Err(QueryError::Overloaded),
                 NextAction::Done(failure) => return kept.ok_or(QueryError::Upstream(failure)),
             };
             let result = tokio::select! {

@@ -28,8 +28,12 @@ const fn ms(millis: u64) -> Duration {
 impl Exchanger {
     /// The reply for a client over TCP.
     async fn exchange(&self, exchange: Exchange) -> Reply {
-        self.exchange_for(Waiter::Stream, exchange).await
+        self.exchange_for(waiter(WaiterKind::Stream), exchange).await
     }
+}
+
+fn waiter(kind: WaiterKind) -> Waiter {
+    Waiter { kind, client: IpAddr::from([192, 0, 2, 1]) }
 }
 
 fn exchanger() -> Exchanger {
@@ -214,8 +218,10 @@ async fn a_truncated_reply_is_passed_on_over_udp_if_tcp_takes_long() {
     let upstream = ScriptedUpstream::start(script).await;
     let (exchanger, group) = (exchanger(), group_of(&[upstream.address], |_| {}));
     let ask = || ask(&group, "www.example.com.");
-    let (over_udp, over_tcp) =
-        tokio::join!(exchanger.exchange_for(Waiter::Datagram, ask()), exchanger.exchange(ask()));
+    let (over_udp, over_tcp) = tokio::join!(
+        exchanger.exchange_for(waiter(WaiterKind::Datagram), ask()),
+        exchanger.exchange(ask())
+    );
     assert!(over_udp.unwrap().truncated);
     assert!(!over_tcp.as_ref().unwrap().truncated);
     assert_eq!(address(&over_tcp), Some(GENUINE));
@@ -359,12 +365,13 @@ async fn replies_over_tcp_keep_an_upstream_up_that_is_silent_over_udp() {
     .await;
     let (exchanger, group) = (exchanger(), group_of(&[upstream.address], |_| {}));
     let mut over_udp = 0;
-    for waiter in [Waiter::Stream, Waiter::Datagram, Waiter::Stream, Waiter::Datagram] {
+    use WaiterKind::{Datagram, Stream};
+    for kind in [Stream, Datagram, Stream, Datagram] {
         over_udp = upstream.received_over(UpstreamTransport::Udp);
         let started = Instant::now();
-        let reply = exchanger.exchange_for(waiter, ask(&group, "www.example.com.")).await;
+        let reply = exchanger.exchange_for(waiter(kind), ask(&group, "www.example.com.")).await;
         assert_eq!(address(&reply), Some(GENUINE));
-        assert!(started.elapsed() < 2 * limits::TCP_CLIENT_PATIENCE, "{waiter:?}");
+        assert!(started.elapsed() < 2 * limits::TCP_CLIENT_PATIENCE, "{kind:?}");
     }
     assert_eq!(upstream.received_over(UpstreamTransport::Udp), over_udp, "UDP is given up");
 }
@@ -454,7 +461,8 @@ async fn a_client_with_a_stale_reply_waits_only_until_the_upstreams_are_suspect(
     group.upstream(0).health.record_reply(ms(1));
     for (name, bound) in [("first.example.com.", ms(400)), ("later.example.com.", ms(50))] {
         let started = Instant::now();
-        let reply = exchanger.exchange_while_up(Waiter::Datagram, ask(&group, name)).await;
+        let reply =
+            exchanger.exchange_while_up(waiter(WaiterKind::Datagram), ask(&group, name)).await;
         assert_eq!(reply, Err(QueryError::Impatient));
         assert!(started.elapsed() < bound, "{name}: {:?}", started.elapsed());
     }

@@ -6,7 +6,7 @@ use bytes::{Buf, BytesMut};
 use futures_util::FutureExt;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    sync::{OwnedSemaphorePermit, watch},
+    sync::watch,
     task::JoinSet,
     time::{Instant, sleep_until, timeout},
 };
@@ -15,6 +15,7 @@ use crate::{
     chain::{Cx, QueryError},
     limits,
     server::{Outcome, Outgoing},
+    shares::Share,
 };
 
 use super::{
@@ -39,7 +40,7 @@ enum Event {
 /// memory until then.
 struct DelayedReply {
     frame: Vec<u8>,
-    _permit: OwnedSemaphorePermit,
+    _permit: Share,
 }
 
 pub(super) struct FramedConnection<S> {
@@ -254,7 +255,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedConnection<S> {
     /// Leaves a query to a task. If too many queries wait, it fails at once.
     fn wait(&mut self, query: WaitingQuery, out: &mut Vec<u8>) -> Appended {
         let dispatcher = Arc::clone(&self.session.dispatcher);
-        let Some(permit) = dispatcher.stream_permit() else {
+        let Some(permit) = dispatcher.stream_permit(query.received.client()) else {
             return dispatcher.fail(query, QueryError::Overloaded, out);
         };
         self.waiting.spawn(async move {

@@ -1,0 +1,108 @@
+//! Divides a bounded number of permits among clients, so that no client takes them all.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// Permits of which a client may hold as many as are free. So one client alone gets half of them,
+/// two get a third each, and a client that holds none gets one while any is free.
+#[derive(Debug)]
+pub struct Shares {
+    total: usize,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    /// Clients that hold at least one.
+    by_client: HashMap<IpAddr, usize>,
+}
+
+/// A permit, which is free again when this is dropped.
+#[derive(Debug)]
+pub struct Share {
+    shares: Arc<Shares>,
+    client: IpAddr,
+}
+
+impl Shares {
+    pub fn new(total: usize) -> Arc<Self> {
+        Arc::new(Self { total, taken: Mutex::default() })
+    }
+
+    /// `None` if the client holds as many permits as are free.
+    pub fn take(self: &Arc<Self>, client: IpAddr) -> Option<Share> {
+        let mut taken = self.lock();
+        let held = taken.by_client.get(&client).copied().unwrap_or(0);
+        if held >= self.total - taken.all {
+            return None;
+        }
+        taken.all += 1;
+        taken.by_client.insert(client, held + 1);
+        Some(Share { shares: Arc::clone(self), client })
+    }
+
+    /// How many permits are taken.
+    pub fn taken(&self) -> usize {
+        self.lock().all
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut taken = self.shares.lock();
+        taken.all -= 1;
+        if let Some(held) = taken.by_client.get_mut(&self.client) {
+            *held -= 1;
+            if *held == 0 {
+                taken.by_client.remove(&self.client);
+            }
+        }
+        // A flood from many addresses leaves a large table behind.
+        if taken.all == 0 {
+            taken.by_client.shrink_to_fit();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    fn take_all(shares: &Arc<Shares>, of: IpAddr) -> Vec<Share> {
+        std::iter::from_fn(|| shares.take(of)).collect()
+    }
+
+    #[test]
+    fn a_client_may_hold_as_many_as_are_free() {
+        let shares = Shares::new(12);
+        let first = take_all(&shares, client(1));
+        assert_eq!(first.len(), 6);
+        let second = take_all(&shares, client(2));
+        assert_eq!(second.len(), 3);
+        assert_eq!(take_all(&shares, client(1)).len(), 0, "the first one has more than are free");
+        let third = shares.take(client(3)).unwrap();
+        drop((second, third));
+        assert!(shares.take(client(1)).is_none() && shares.taken() == 6);
+        drop(first);
+        assert_eq!((shares.taken(), shares.lock().by_client.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_flood_from_many_addresses_takes_all_and_no_more() {
+        let shares = Shares::new(40);
+        let held: Vec<_> = (0..=255).flat_map(|last| take_all(&shares, client(last))).collect();
+        assert_eq!(held.len(), 40);
+    }
+}

@@ -1,0 +1,153 @@
+//! Floods of queries that wait for upstreams, from one address, while another client asks.
+
+use std::{
+    fs,
+    net::{SocketAddr, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::support::{Ndots, page, question, rcode, turn};
+
+const A: u16 = 1;
+const METRICS: &str = "127.0.0.1:0";
+
+/// An upstream that replies at once to names that begin with `www`, and never to others.
+fn upstream() -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut packet = [0; 4096];
+        while let Ok((length, from)) = socket.recv_from(&mut packet) {
+            if packet[13..].starts_with(b"www") {
+                packet[2] |= 0x80;
+                let _ = socket.send_to(&packet[..length], from);
+            }
+        }
+    });
+    address
+}
+
+fn server(plugins: &str) -> Ndots {
+    let text = format!(
+        ".:0 {{\n bind 127.0.0.1\n prometheus {METRICS}\n {plugins}\n forward . {}\n}}\n",
+        upstream()
+    );
+    Ndots::corefile(&text, &["dns", METRICS], &[])
+}
+
+/// Sends queries for names that nobody answers until `stop` is true, so many a second, from
+/// 127.0.0.2. Counts their replies.
+fn flood(server: SocketAddr, rate: u32, stop: &AtomicBool) -> u64 {
+    let socket = UdpSocket::bind("127.0.0.2:0").unwrap();
+    socket.connect(server).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let (started, mut sent, mut replies) = (Instant::now(), 0, 0);
+    while !stop.load(Ordering::Relaxed) {
+        let due = (started.elapsed().as_secs_f64() * f64::from(rate)) as u32;
+        for id in sent..due {
+            let _ = socket.send(&question(id as u16, &format!("miss{id}.example.org"), A));
+        }
+        sent = due.max(sent);
+        while socket.recv(&mut [0; 4096]).is_ok() {
+            replies += 1;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    replies
+}
+
+/// The times of the answers to another client, in order, and how many queries failed.
+fn ask(server: SocketAddr, count: u16) -> (Vec<Duration>, usize) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(server).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(2500))).unwrap();
+    let (mut times, mut failed, begun) = (Vec::new(), 0, Instant::now());
+    for id in 0..count {
+        if begun.elapsed() > Duration::from_secs(20) {
+            failed += 1;
+            continue;
+        }
+        let started = Instant::now();
+        socket.send(&question(id, &format!("www{id}.example.org"), A)).unwrap();
+        let mut reply = [0; 512];
+        match socket.recv(&mut reply) {
+            Ok(_) if rcode(&reply) == 0 => times.push(started.elapsed()),
+            _ => failed += 1,
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    times.sort();
+    (times, failed)
+}
+
+/// Memory of the process in KiB.
+fn memory(server: &Ndots) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+struct Flooded {
+    times: Vec<Duration>,
+    failed: usize,
+    replies: u64,
+}
+
+/// Floods the server, and lets another client ask when the flood has filled what it can.
+fn during_flood(server: &Ndots, rate: u32) -> Flooded {
+    let (stop, address) = (Arc::new(AtomicBool::new(false)), server.address);
+    let flooder = {
+        let stop = Arc::clone(&stop);
+        thread::spawn(move || flood(address, rate, &stop))
+    };
+    thread::sleep(Duration::from_secs(4));
+    let (times, failed) = ask(address, 300);
+    stop.store(true, Ordering::Relaxed);
+    Flooded { times, failed, replies: flooder.join().unwrap() }
+}
+
+#[test]
+fn a_flood_of_misses_neither_fails_nor_delays_another_client() {
+    let _turn = turn::alone();
+    let server = server("");
+    ask(server.address, 100);
+    let before = memory(&server);
+    let Flooded { times, failed, replies } = during_flood(&server, 4000);
+    let peak = memory(&server);
+    let median = times[times.len() / 2];
+    let rare = times[times.len() * 99 / 100];
+    thread::sleep(Duration::from_secs(10));
+    let after = memory(&server);
+    println!(
+        "another client: {failed} of 300 failed, p50 {median:?}, p99 {rare:?}; {replies} replies \
+         to the flood; memory {before} KiB, {peak} KiB, 10 s later {after} KiB"
+    );
+    assert!(failed == 0, "{failed}");
+    // Other programs may need the processors now, so the bound for the slowest is a wide one.
+    assert!(median < Duration::from_millis(50) && rare < Duration::from_millis(500));
+    assert!(after < 80 << 10, "{after} KiB");
+}
+
+#[test]
+fn shed_drops_what_would_fail() {
+    let _turn = turn::alone();
+    let server = server("shed");
+    let Flooded { failed, replies, .. } = during_flood(&server, 3000);
+    let text = page(server.bound[METRICS], "/metrics").unwrap();
+    let dropped = text
+        .lines()
+        .find_map(|line| {
+            line.strip_prefix(
+                "coredns_shed_dropped_total{reason=\"query\",server=\"dns://127.0.0.1:0\"} ",
+            )
+        })
+        .unwrap_or_else(|| panic!("{text}"));
+    println!("{dropped} dropped, {replies} replies, {failed} failed");
+    assert!(dropped.parse::<f64>().unwrap() > 1000.);
+    assert_eq!(failed, 0);
+}

@@ -4,6 +4,8 @@
 #![expect(clippy::print_stderr, reason = "messages for the person at the terminal")]
 
 mod banner;
+#[cfg(target_os = "linux")]
+mod capability;
 mod compose;
 mod config;
 mod explain;

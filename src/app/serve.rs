@@ -60,6 +60,8 @@ pub(super) fn run(
     // Mistakes in the Corefile are reported before a thread starts.
     let configuration = config::check(text, flags.port)?;
     configuration.print_warnings();
+    #[cfg(target_os = "linux")]
+    super::capability::raise_bind_service();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

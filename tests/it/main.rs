@@ -11,6 +11,7 @@
 
 mod answer;
 mod apiserver;
+mod capability;
 mod cli;
 mod cluster;
 mod compat;

@@ -1,6 +1,8 @@
 //! The file capability of the image's binary, as `scripts/image-root` sets it.
 
-use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command};
+use std::{
+    fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command,
+};
 
 use crate::support::{
     Ndots, question, rcode,
@@ -44,7 +46,8 @@ fn serve(arguments: &[&str], listen: &str) -> Ndots {
 #[test]
 fn a_user_without_root_binds_port_53() {
     let address: SocketAddr = "127.0.0.77:53".parse().unwrap();
-    let _server = serve(&["--no-new-privs", "--bounding-set", "-all,+net_bind_service"], "127.0.0.77:53");
+    let _server =
+        serve(&["--no-new-privs", "--bounding-set", "-all,+net_bind_service"], "127.0.0.77:53");
     assert_eq!(rcode(&udp(address, &question(1, API, 1)).unwrap()), 0);
 }
 

@@ -96,6 +96,8 @@ pub enum Flow {
 pub enum Back {
     Up(Reply),
     Ask(Ask),
+    /// Like [`Back::Ask`]. The response is returned in [`Nested::held`].
+    Hold(Ask, Box<Response>),
     /// No reply at all.
     Drop,
 }
@@ -116,6 +118,8 @@ pub struct Nested<'r> {
     pub from: From,
     /// What the plugin stored in [`Ask::step`].
     pub step: u32,
+    /// What the plugin stored in [`Back::Hold`].
+    pub held: Option<&'r Response>,
 }
 
 /// Where a nested query starts.
@@ -143,7 +147,6 @@ pub enum Wait {
 }
 
 /// What the dispatcher must do next. Plugins reach the network in no other way.
-#[expect(clippy::large_enum_variant, reason = "a reply is the usual case, and a box an allocation")]
 pub enum Step {
     Done(Reply),
     Drop,
@@ -172,7 +175,9 @@ pub struct Cx {
     /// [`QueryError::Impatient`]. The exchange itself continues.
     pub patience: Option<Duration>,
     /// Queries to run as a refresh after the reply is sent.
-    pub refreshes: Vec<Query>,
+    pub refreshes: Vec<Refresh>,
+    /// The block of the plugin that is called.
+    block: usize,
     /// Lines for the log.
     pub lines: Vec<LogLine>,
     /// The plugin that gave the reply; empty if none did.
@@ -201,6 +206,7 @@ impl Cx {
             refresh: false,
             patience: None,
             refreshes: Vec::new(),
+            block: 0,
             lines: Vec::new(),
             answered_by: "",
             reply_source: ReplySource::Local,
@@ -222,6 +228,11 @@ impl Cx {
         (self.answered_by, self.reply_source) = (plugin, source);
     }
 
+    /// Leaves a query to run as a refresh after the reply is sent.
+    pub fn refresh_later(&mut self, query: Query) {
+        self.refreshes.push(Refresh { query, block: self.block });
+    }
+
     /// Lowers the patience to this time if it is longer.
     pub fn wait_at_most(&mut self, time: Duration) {
         self.patience = Some(self.patience.map_or(time, |patience| patience.min(time)));
@@ -231,6 +242,14 @@ impl Cx {
     pub fn log(&mut self, level: Level, plugin: &'static str, text: impl Into<String>) {
         self.lines.push(LogLine::new(level, plugin, text));
     }
+}
+
+/// A query of the server itself, which only fills the cache of one block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refresh {
+    pub query: Query,
+    /// A rewritten query may have a name that belongs to another block.
+    pub block: usize,
 }
 
 /// Where a reply comes from.

@@ -76,7 +76,7 @@ pub const HOST_RETRY_FIRST: Duration = Duration::from_secs(2);
 pub const HOST_RETRY_LONGEST: Duration = Duration::from_secs(60);
 /// The pause after a reload failed that was to use a file, host or interface that exists now.
 pub const AWAITED_PAUSE: Duration = Duration::from_secs(30);
-/// Octets of a pattern of `errors`, as in CoreDNS.
+/// Octets of a regular expression in the Corefile, as in CoreDNS.
 pub const PATTERN_OCTETS: usize = 10_000;
 /// Nodes whose addresses are in one answer. A client tries only a few, and a message of 64 KiB holds
 /// a few thousand addresses.

@@ -43,15 +43,18 @@ mod minimal;
 mod need;
 mod network;
 mod nsid;
+mod pattern;
 mod prometheus;
 mod readiness;
 mod ready;
 mod reload;
+mod rewrite;
 mod role;
 mod root;
 mod scoped;
 mod shed;
 mod source;
+mod template;
 mod tls;
 mod transfer;
 mod whoami;
@@ -146,7 +149,7 @@ pub static ALL: &[Entry] = &[
     Here(&chaos::DIRECTIVE),
     Here(&loadbalance::DIRECTIVE),
     NotYet("tsig"),
-    NotYet("rewrite"),
+    Here(&rewrite::DIRECTIVE),
     Here(&autopath::DIRECTIVE),
     Here(&acl::DIRECTIVE),
     Here(&cache::DIRECTIVE),
@@ -154,7 +157,7 @@ pub static ALL: &[Entry] = &[
     NotYet("dnssec"),
     Here(&tls::DIRECTIVE),
     Here(&minimal::DIRECTIVE),
-    NotYet("template"),
+    Here(&template::DIRECTIVE),
     Here(&transfer::DIRECTIVE),
     NotYet("dynupdate"),
     Here(&hosts::DIRECTIVE),

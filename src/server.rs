@@ -12,7 +12,7 @@ mod transfer;
 use std::{fmt, net::SocketAddr, sync::Arc};
 
 use crate::{
-    chain::{Cx, Plugin, QueryError, Reply, Router, Run, Sent, Step},
+    chain::{Cx, Plugin, QueryError, Refresh, Reply, Router, Run, Sent, Step},
     limits,
     transport::{Encryption, Framing, Transport},
     wire::{Edns, Query, Question, Rcode, RequestError, Response, Room, empty_reply, refusal},
@@ -144,14 +144,14 @@ impl Server {
 
     /// Runs a query of the server itself as if `listen` had received it. The reply goes to the caches
     /// only.
-    pub fn refresh(&self, listen: Listen, query: Query, cx: &mut Cx) -> Outcome {
+    pub fn refresh(&self, listen: Listen, refresh: Refresh, cx: &mut Cx) -> Outcome {
         cx.refresh = true;
-        let Some(listener) = self.listener(listen) else { return Outcome::Silence };
-        match self.block_for(listener, &query.question) {
-            Some(block) => {
+        let Refresh { query, block } = refresh;
+        match self.listener(listen) {
+            Some(listener) if block < self.blocks().len() => {
                 self.start(At { listener, block, request_octets: 0 }, query, cx, &mut Vec::new())
             }
-            None => Outcome::Silence,
+            _ => Outcome::Silence,
         }
     }
 

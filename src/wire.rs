@@ -4,6 +4,7 @@
 //! [`reply::read`]; what they return cannot fail later.
 
 mod cookie;
+mod edns;
 mod empty;
 mod encode;
 mod freshness;
@@ -15,9 +16,11 @@ mod rdata;
 pub mod reply;
 mod response;
 mod room;
+mod text;
 mod types;
 
 pub use cookie::{ClientCookie, Cookie, CookieSecret};
+pub use edns::EdnsOptions;
 pub use empty::empty_reply;
 pub use encode::Completeness;
 pub use freshness::freshness;
@@ -26,4 +29,5 @@ pub use presentation::{RdataError, Word, read_seconds};
 pub use query::{Caps, Edns, Query, Question, RequestError, refusal};
 pub use response::{Ede, Owner, Rdatas, RecordSet, Records, Response, Sets, Transfer};
 pub use room::Room;
+pub use text::{TextRecord, TextRecordError};
 pub use types::{Class, Rcode, Type, UnknownNameError};

@@ -15,6 +15,8 @@ use super::{
 pub struct Run {
     queries: SmallVec<[Query; 1]>,
     frames: SmallVec<[Frame; 12]>,
+    /// The responses of [`Back::Hold`], each with the index of its nested query.
+    held: Vec<(usize, Box<Response>)>,
     asks: u32,
 }
 
@@ -46,8 +48,12 @@ struct At {
 impl Run {
     /// Starts a query at the top of `block`.
     pub fn start(router: &dyn Router, cx: &mut Cx, block: usize, query: Query) -> (Self, Step) {
-        let mut run =
-            Self { queries: [query].into_iter().collect(), frames: SmallVec::new(), asks: 0 };
+        let mut run = Self {
+            queries: [query].into_iter().collect(),
+            frames: SmallVec::new(),
+            held: Vec::new(),
+            asks: 0,
+        };
         let step = run.descend(router, cx, At { block, plugin: 0, query: 0 });
         (run, step)
     }
@@ -70,6 +76,7 @@ impl Run {
                 return self.ascend(router, cx, Err(QueryError::NoNextPlugin(last)));
             };
             let frame = Frame { block: at.block, plugin: at.plugin, query: at.query, nested: None };
+            cx.block = at.block;
             match plugin.query(cx, &self.queries[at.query]) {
                 Flow::OutsideZones if at.plugin + 1 == plugins.len() => {
                     cx.set_answered(plugin.name(), ReplySource::Local);
@@ -104,8 +111,10 @@ impl Run {
             let plugin = &router.plugins(frame.block)[frame.plugin];
             let nested = frame.nested.map(|NestedAt { query, from, step }| {
                 let question = &self.queries[query].question;
-                Nested { question, from, step }
+                let held = self.held.iter().find(|(of, _)| *of == query);
+                Nested { question, from, step, held: held.map(|(_, response)| &**response) }
             });
+            cx.block = frame.block;
             match plugin.response(cx, &self.queries[frame.query], nested, reply) {
                 Back::Up(up) => reply = up,
                 Back::Drop => return Step::Drop,
@@ -113,6 +122,13 @@ impl Run {
                     Ok(next) => return self.descend(router, cx, next),
                     Err(failure) => reply = Err(failure),
                 },
+                Back::Hold(ask, response) => {
+                    self.held.push((self.queries.len(), response));
+                    match self.ask(router, frame, ask) {
+                        Ok(next) => return self.descend(router, cx, next),
+                        Err(failure) => reply = Err(failure),
+                    }
+                }
             }
         }
         Step::Done(reply)
@@ -157,21 +173,23 @@ impl Run {
         self.ascend(router, cx, Ok(instead))
     }
 
-    /// Starts a nested query; the frame of the plugin waits for the reply. On error the frame is
-    /// dropped, so that a plugin that reacts to every reply with a new query comes to an end.
+    /// Starts a nested query; the frame of the plugin waits for the reply. If no block has the name,
+    /// the plugin gets that error as the reply. After too many queries its frame is dropped, so that a
+    /// plugin that reacts to every reply with another query comes to an end.
     fn ask(&mut self, router: &dyn Router, frame: Frame, ask: Ask) -> Result<At, QueryError> {
         let Ask { question, from, step } = ask;
         self.asks += 1;
         if self.asks > limits::NESTED_QUERIES {
             return Err(QueryError::TooManyAsks);
         }
-        let (block, plugin) = match from {
-            From::Below => (frame.block, frame.plugin + 1),
-            From::Top => (router.route(&question).ok_or(QueryError::NotRouted)?, 0),
+        let place = match from {
+            From::Below => Some((frame.block, frame.plugin + 1)),
+            From::Top => router.route(&question).map(|block| (block, 0)),
         };
         let query = self.queries.len();
         self.frames.push(Frame { nested: Some(NestedAt { query, from, step }), ..frame });
         self.queries.push(self.queries[frame.query].asking(question));
+        let (block, plugin) = place.ok_or(QueryError::NotRouted)?;
         Ok(At { block, plugin, query })
     }
 }

@@ -113,6 +113,16 @@ impl<'w> Arguments<'w> {
         rest
     }
 
+    /// All words of the body in their order, for a directive whose body only breaks its line.
+    pub fn body_words(&mut self) -> Vec<&'w Token> {
+        self.body_read = true;
+        let line = self.line;
+        line.body
+            .iter()
+            .flat_map(|line| std::iter::once(&line.name).chain(&line.arguments))
+            .collect()
+    }
+
     /// Reports an argument that was not read.
     pub fn end(&mut self) {
         let name = self.name();

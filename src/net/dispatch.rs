@@ -24,12 +24,12 @@ use tokio::{
 };
 
 use crate::{
-    chain::{Cx, QueryError, Transport},
+    chain::{Cx, QueryError, Refresh, Transport},
     limits,
     metrics::{IntCounter, Metrics},
     server::{Listen, Outcome, Outgoing, Server},
     shares::{Share, Shares},
-    wire::{Query, Rcode, refusal},
+    wire::{Rcode, refusal},
 };
 
 use super::{exchange::Exchanger, log, panics::PANICS};
@@ -212,15 +212,15 @@ impl Dispatcher {
     /// Writes the log lines and starts the refreshes that plugins left in the context.
     pub(super) fn finish_query(&self, server: &Arc<Server>, listen: Listen, cx: &mut Cx) {
         cx.lines.drain(..).for_each(|line| log::emit(&line));
-        for query in std::mem::take(&mut cx.refreshes) {
-            self.refresh(server, listen, query, new_cx(cx.peer, cx.local, cx.transport));
+        for refresh in std::mem::take(&mut cx.refreshes) {
+            self.refresh(server, listen, refresh, new_cx(cx.peer, cx.local, cx.transport));
         }
     }
 
     /// Starts a refresh, unless too many queries wait: a refresh may be skipped.
-    fn refresh(&self, server: &Arc<Server>, listen: Listen, query: Query, mut cx: Cx) {
+    fn refresh(&self, server: &Arc<Server>, listen: Listen, refresh: Refresh, mut cx: Cx) {
         let outcome =
-            self.catch_panic(&[], &mut Vec::new(), |_| server.refresh(listen, query, &mut cx));
+            self.catch_panic(&[], &mut Vec::new(), |_| server.refresh(listen, refresh, &mut cx));
         if let (Outcome::Wait(pending, wait), Some(permit)) =
             (outcome, self.datagram_permit(cx.peer.ip()))
         {

@@ -35,7 +35,7 @@ use crate::{
     },
     shares::{Share, Shares},
     upstream::{Attempt, Group, LetterCase, QueryForm, Upstream, UpstreamError, UpstreamTransport},
-    wire::{Caps, Class, Edns, Name, Query, Rcode, Response, Type, reply},
+    wire::{Caps, Class, Edns, EdnsOptions, Name, Query, Rcode, Response, Type, reply},
 };
 
 use conversation::Conversation;
@@ -80,6 +80,7 @@ struct ExchangeKey {
     class: Class,
     /// RD, AD, CD and DO: the flags that an upstream's reply depends on.
     flags: [bool; 4],
+    options: EdnsOptions,
 }
 
 impl ExchangeKey {
@@ -96,6 +97,7 @@ impl ExchangeKey {
                 exchange.query.checking_disabled,
                 exchange.query.dnssec_ok(),
             ],
+            options: exchange.query.options.clone(),
         }
     }
 }

@@ -274,7 +274,7 @@ mod tests {
         } else {
             Response::of(Rcode::NXDOMAIN)
         };
-        let nested = Nested { question: &question, from, step };
+        let nested = Nested { question: &question, from, step, held: None };
         plugin.response(&mut cx, &query, Some(nested), Ok(reply))
     }
 

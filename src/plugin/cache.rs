@@ -84,7 +84,7 @@ impl Plugin for CachePlugin {
                 self.metrics.count(cx, Event::Hit(kind));
                 if refresh {
                     self.metrics.count(cx, Event::Prefetch);
-                    cx.refreshes.push(query.clone());
+                    cx.refresh_later(query.clone());
                 }
                 Flow::Answer(response)
             }
@@ -92,7 +92,7 @@ impl Plugin for CachePlugin {
                 let patience = self.cache.config().stale.patience;
                 match self.stale(cx, query).filter(|_| patience.is_zero()) {
                     Some(response) => {
-                        cx.refreshes.push(query.clone());
+                        cx.refresh_later(query.clone());
                         Flow::Answer(response)
                     }
                     None => {
@@ -175,7 +175,7 @@ impl CachePlugin {
         match &reply {
             // The exchange continues. The refresh joins it, so that its reply gets into the cache.
             Err(QueryError::Impatient) if cx.refresh => {}
-            Err(QueryError::Impatient) => cx.refreshes.push(query.clone()),
+            Err(QueryError::Impatient) => cx.refresh_later(query.clone()),
             Err(QueryError::Upstream(upstream::UpstreamError::TooManyInFlight(_))) => {}
             // The next attempt may succeed. With a stale entry no client needs it at once.
             Err(QueryError::Upstream(reason)) if !reason.is_certain() && stale.is_none() => {}

@@ -10,7 +10,6 @@ use regex::Regex;
 use crate::{
     chain::{Back, Cx, Level, LogLine, Nested, Plugin, Reply},
     corefile::{Arguments, go_duration},
-    limits,
     wire::Query,
 };
 
@@ -207,27 +206,7 @@ fn consolidate(option: &mut Arguments<'_>) -> Option<Consolidate> {
 
 fn pattern(option: &mut Arguments<'_>) -> Option<Regex> {
     let token = option.required("a pattern of errors")?;
-    if token.text.len() > limits::PATTERN_OCTETS {
-        option.error(
-            token.span,
-            &format!("regex pattern too long: {} > {}", token.text.len(), limits::PATTERN_OCTETS),
-        );
-        return None;
-    }
-    match Regex::new(&token.text) {
-        Ok(pattern) => Some(pattern),
-        Err(error) => {
-            // The last line has the reason; those above it point into the pattern.
-            let reason = error.to_string();
-            let reason =
-                reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            option.error(
-                token.span,
-                &format!("`{}` is not a regular expression: {reason}", token.text),
-            );
-            None
-        }
-    }
+    super::pattern::read(option, token)
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ impl Query {
             out.extend_from_slice(&word.to_be_bytes());
         }
         if let Some(edns) = self.edns {
-            let mut opt = Opt::of_question(edns);
+            let mut opt = Opt::of_question(edns, &self.options);
             opt.pad(out.len() - start, limits::STREAM_OCTETS);
             opt.write(out);
         }

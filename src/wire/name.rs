@@ -168,6 +168,16 @@ impl Spelled {
         Self(SmallVec::from_slice(wire))
     }
 
+    /// `None` unless `wire` is exactly one uncompressed name.
+    pub fn from_wire(wire: &[u8]) -> Option<Self> {
+        Name::from_wire(wire).map(|_| Self::new(wire))
+    }
+
+    /// Whole labels in wire form before a name; `None` if the result is too long.
+    pub fn join(left: &[u8], name: &Name) -> Option<Self> {
+        Self::from_wire(&[left, name.wire()].concat())
+    }
+
     /// The wire form.
     pub fn wire(&self) -> &[u8] {
         &self.0
@@ -178,6 +188,12 @@ impl From<&Name> for Spelled {
     /// Lower-case.
     fn from(name: &Name) -> Self {
         Self(name.0.clone())
+    }
+}
+
+impl fmt::Debug for Spelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::limits;
 
 use super::{
-    Cookie, Ede, Edns, Response, Type,
+    Cookie, Ede, Edns, EdnsOptions, Response, Type,
     query::{DO, OPTION_COOKIE, OPTION_KEEPALIVE, OPTION_NSID, OPTION_PADDING},
     room::Room,
 };
@@ -20,6 +20,7 @@ pub(super) struct Opt<'r> {
     keepalive: Option<u16>,
     ede: Option<&'r Ede>,
     nsid: Option<&'r [u8]>,
+    others: Option<&'r EdnsOptions>,
     padding: Option<Padding>,
 }
 
@@ -33,9 +34,10 @@ struct Padding {
 
 impl<'r> Opt<'r> {
     /// The OPT record of a query to an upstream.
-    pub(super) fn of_question(edns: Edns) -> Self {
+    pub(super) fn of_question(edns: Edns, others: &'r EdnsOptions) -> Self {
         let padding = edns.padding.then_some(Padding { block: limits::QUERY_PADDING, octets: 0 });
-        Self { size: edns.size, dnssec_ok: edns.dnssec_ok, padding, ..Self::default() }
+        let others = Some(others);
+        Self { size: edns.size, dnssec_ok: edns.dnssec_ok, padding, others, ..Self::default() }
     }
 
     /// The OPT record of a reply whose header and question take `used` octets. The extended error
@@ -49,6 +51,7 @@ impl<'r> Opt<'r> {
             cookie,
             keepalive,
             ede: response.ede.as_ref(),
+            others: None,
             padding: padding.map(|block| Padding { block, octets: 0 }),
             nsid: response.nsid.as_deref(),
         };
@@ -74,9 +77,15 @@ impl<'r> Opt<'r> {
     fn options_len(&self) -> usize {
         let cookie = self.cookie.map_or(0, |cookie| 4 + cookie.len());
         let keepalive = self.keepalive.map_or(0, |_| 4 + 2);
+        let others = self.others.map_or(0, |others| others.wire().len());
         let padding = self.padding.map_or(0, |padding| 4 + usize::from(padding.octets));
         let nsid = self.nsid.map_or(0, |nsid| 4 + nsid.len());
-        padding + cookie + keepalive + nsid + self.ede.map_or(0, |ede| 4 + 2 + ede.text.len())
+        padding
+            + cookie
+            + keepalive
+            + nsid
+            + others
+            + self.ede.map_or(0, |ede| 4 + 2 + ede.text.len())
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
@@ -98,6 +107,9 @@ impl<'r> Opt<'r> {
         }
         if let Some(ede) = self.ede {
             option(OPTION_EDE, &[&ede.code.to_be_bytes(), &ede.text], out);
+        }
+        if let Some(others) = self.others {
+            out.extend_from_slice(others.wire());
         }
         if let Some(Padding { octets, .. }) = self.padding {
             option(OPTION_PADDING, &[], out);

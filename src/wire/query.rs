@@ -5,6 +5,7 @@ use crate::limits;
 use super::{
     Class, Name, Rcode, Type,
     cookie::ClientCookie,
+    edns::EdnsOptions,
     name::{self, Spelled},
 };
 
@@ -35,6 +36,11 @@ pub struct Query {
     pub edns: Option<Edns>,
     /// The serial of the client's copy of the zone, in an IXFR request (RFC 1995 §3).
     pub serial: Option<u32>,
+    /// All options of the client's OPT record, if it has others than those in `edns`. They are not
+    /// forwarded.
+    pub client_options: EdnsOptions,
+    /// What a query to an upstream has besides `edns`.
+    pub options: EdnsOptions,
     pub question: Question,
 }
 
@@ -128,6 +134,8 @@ impl Query {
             checking_disabled: flags & CD != 0,
             edns: extra.edns,
             serial: extra.serial,
+            client_options: extra.options,
+            options: EdnsOptions::default(),
             question,
         };
         if extra.version != 0 {
@@ -149,6 +157,8 @@ impl Query {
             checking_disabled: false,
             edns,
             serial: None,
+            client_options: EdnsOptions::default(),
+            options: EdnsOptions::default(),
             question,
         }
     }
@@ -246,6 +256,7 @@ fn without_question(counts: &[u16], additionals: u16, body: &[u8]) -> Option<Edn
 #[derive(Default)]
 struct Extra {
     edns: Option<Edns>,
+    options: EdnsOptions,
     version: u8,
     serial: Option<u32>,
 }
@@ -268,8 +279,8 @@ impl Extra {
                     return None;
                 }
                 self.version = ttl_high as u8;
-                self.edns =
-                    Some(Edns::new(class, u32::from(ttl_low) & DO != 0).with_options(rdata)?);
+                let edns = Edns::new(class, u32::from(ttl_low) & DO != 0);
+                self.edns = Some(edns.with_options(rdata, &mut self.options)?);
             }
         }
         Some(())
@@ -285,9 +296,10 @@ fn serial(rdata: &[u8]) -> Option<u32> {
 impl Edns {
     /// `None` if an option runs past the end, or if the length of a cookie is invalid (RFC 7873
     /// §5.2.2). The first of several cookies counts.
-    fn with_options(mut self, mut rdata: &[u8]) -> Option<Self> {
-        while !rdata.is_empty() {
-            let (head, tail) = rdata.split_first_chunk::<4>()?;
+    fn with_options(mut self, rdata: &[u8], others: &mut EdnsOptions) -> Option<Self> {
+        let mut rest = rdata;
+        while !rest.is_empty() {
+            let (head, tail) = rest.split_first_chunk::<4>()?;
             let [code, length] = words(head);
             let (option, tail) = tail.split_at_checked(usize::from(length))?;
             match code {
@@ -296,9 +308,10 @@ impl Edns {
                 OPTION_KEEPALIVE => self.keepalive = true,
                 OPTION_PADDING => self.padding = true,
                 OPTION_NSID => self.nsid = true,
+                _ if others.is_empty() => *others = EdnsOptions::from_wire(rdata),
                 _ => {}
             }
-            rdata = tail;
+            rest = tail;
         }
         Some(self)
     }

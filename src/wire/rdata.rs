@@ -47,6 +47,13 @@ impl Layout {
         (length <= rdata.len()).then_some(length)
     }
 
+    /// The same data with another first name. `None` if it has no name.
+    pub(super) fn renamed(self, rdata: &[u8], name: &[u8]) -> Option<Vec<u8>> {
+        let (at, old) = (self.prefix_len(rdata)?, self.target(rdata)?);
+        let (before, after) = (rdata.get(..at)?, rdata.get(at + old.len()..)?);
+        Some([before, name, after].concat())
+    }
+
     /// The first name in uncompressed data: the target of a CNAME, NS, PTR, MX or SRV record.
     pub(super) fn target(self, rdata: &[u8]) -> Option<&[u8]> {
         let name = &rdata[self.prefix_len(rdata)?..];

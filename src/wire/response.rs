@@ -116,6 +116,27 @@ pub struct RecordSet {
 }
 
 impl RecordSet {
+    /// Changes the first name in the data of each record, such as the target of a CNAME record.
+    /// `rename` returns `None` for a name that stays.
+    pub fn rename_targets(&mut self, rename: impl Fn(&Spelled) -> Option<Spelled>) {
+        let layout = self.rtype.layout();
+        let renamed = |rdata: &[u8]| {
+            let name = rename(&Spelled::new(layout.target(rdata)?))?;
+            layout.renamed(rdata, name.wire())
+        };
+        let all: Vec<_> = self.rdatas.iter().map(|rdata| (rdata, renamed(rdata))).collect();
+        if all.iter().any(|(_, renamed)| renamed.is_some()) {
+            let all = all.iter().map(|(old, renamed)| renamed.as_deref().unwrap_or(old));
+            self.rdatas = all.collect();
+        }
+    }
+
+    /// The first name in the data of each record.
+    pub fn targets(&self) -> impl Iterator<Item = Spelled> {
+        let layout = self.rtype.layout();
+        self.rdatas.iter().filter_map(move |rdata| layout.target(rdata).map(Spelled::new))
+    }
+
     pub fn new(owner: Owner, rtype: Type, ttl: u32, rdatas: Rdatas) -> Self {
         Self { owner, rtype, ttl, rdatas, shuffle: None }
     }

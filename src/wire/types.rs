@@ -145,17 +145,32 @@ impl Class {
     pub const CH: Self = Self(3);
     pub const NONE: Self = Self(254);
     pub const ANY: Self = Self(255);
+
+    const NAMES: [(Self, &str); 6] = [
+        (Self::IN, "IN"),
+        (Self(2), "CS"),
+        (Self::CH, "CH"),
+        (Self(4), "HS"),
+        (Self::NONE, "NONE"),
+        (Self::ANY, "ANY"),
+    ];
 }
 
 impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::IN => f.write_str("IN"),
-            Self::CH => f.write_str("CH"),
-            Self::NONE => f.write_str("NONE"),
-            Self::ANY => f.write_str("ANY"),
-            Self(number) => write!(f, "CLASS{number}"),
+        match Self::NAMES.iter().find(|(class, _)| class == self) {
+            Some((_, name)) => f.write_str(name),
+            None => write!(f, "CLASS{}", self.0),
         }
+    }
+}
+
+impl FromStr for Class {
+    type Err = UnknownNameError;
+
+    fn from_str(text: &str) -> Result<Self, UnknownNameError> {
+        let known = Self::NAMES.iter().find(|(_, name)| name.eq_ignore_ascii_case(text));
+        known.map(|(class, _)| *class).ok_or(UnknownNameError)
     }
 }
 
@@ -173,6 +188,7 @@ impl Rcode {
     pub const YXDOMAIN: Self = Self(6);
     pub const NOTAUTH: Self = Self(9);
     pub const BADVERS: Self = Self(16);
+    pub const BADCOOKIE: Self = Self(23);
 
     /// Whether the code says nothing about the name that was asked for.
     pub fn is_failure(self) -> bool {
@@ -199,7 +215,7 @@ impl Rcode {
         (Self(20), "BADNAME"),
         (Self(21), "BADALG"),
         (Self(22), "BADTRUNC"),
-        (Self(23), "BADCOOKIE"),
+        (Self::BADCOOKIE, "BADCOOKIE"),
     ];
 
     /// The mnemonic; `None` for a code without a name.
@@ -221,8 +237,12 @@ impl FromStr for Rcode {
     type Err = UnknownNameError;
 
     fn from_str(text: &str) -> Result<Self, UnknownNameError> {
+        // Other names in Corefiles.
+        const ALIASES: [(Rcode, &str); 2] =
+            [(Rcode::NOTIMP, "NOTIMPL"), (Rcode::BADVERS, "BADSIG")];
         Self::NAMES
             .iter()
+            .chain(&ALIASES)
             .find(|(_, name)| name.eq_ignore_ascii_case(text))
             .map(|(rcode, _)| *rcode)
             .ok_or(UnknownNameError)

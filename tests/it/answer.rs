@@ -11,33 +11,34 @@
 //! SERVFAIL`, `= REFUSED` or `= SILENCE`, `AD` (set if the query has it) and `EDE CODE TEXT`; among the queries, after `!`, they change the upstream's replies.
 //! `UPDATE_EXPECT=1 cargo test --test it answer::` rewrites the replies; review the changes.
 
+mod message;
+mod upstream;
+
 use std::{
     collections::HashMap,
     fmt::Write,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    str::FromStr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use hickory_proto::{
-    op::{Edns, Message},
-    rr::{Name, RData, Record, RecordType, rdata::opt::EdnsOption},
-};
 use ndots::{
-    chain::{Cx, QueryError, Reply, Transport},
+    chain::{Cx, QueryError, Refresh, Reply, Transport},
     corefile::{self, Diagnostics, Reader},
     metrics::Metrics,
     model::{Change, Kind},
     plugin::{self, Need, Origin, ReloadState},
     server::{BlockConfig, BuildContext, Listen, Outcome, Scheme, Server, Wait, assemble},
     source::manifests::Manifests,
-    upstream,
+    upstream::UpstreamError,
     wire::{self, Query, reply},
     zone::Index,
 };
+
+pub(crate) use message::{asked, printed, request};
+pub(crate) use upstream::Upstream;
 
 #[test]
 fn scenarios_are_answered_as_written() {
@@ -111,7 +112,7 @@ struct Scenario<'t> {
     /// The text before the queries, which stays as it is.
     head: &'t str,
     questions: &'t str,
-    upstream: HashMap<(String, String), Vec<String>>,
+    upstream: Upstream,
     server: Server,
     now: Instant,
     seed: u64,
@@ -131,17 +132,7 @@ impl<'t> Scenario<'t> {
             let (_, rest) = head.split_once(&format!("=== {name}\n"))?;
             Some(rest.split("\n=== ").next().unwrap_or(rest))
         };
-        let upstream = part("upstream")
-            .unwrap_or_default()
-            .lines()
-            .filter_map(|line| line.split_once(" = "))
-            .map(|(question, records)| {
-                let (name, qtype) = question.split_once(' ').unwrap();
-                (
-                    (name.to_owned(), qtype.to_owned()),
-                    records.split(" | ").map(str::to_owned).collect(),
-                )
-            });
+        let upstream = Upstream::parse(part("upstream").unwrap_or_default());
         let files =
             head.split("\n=== ").filter_map(|part| part.strip_prefix("file ")?.split_once('\n'));
         let files = files.map(|(path, text)| (path.to_owned(), Ok(text.to_owned()))).collect();
@@ -150,7 +141,7 @@ impl<'t> Scenario<'t> {
             part("objects").unwrap_or_default(),
             &files,
         );
-        Self { head, questions, upstream: upstream.collect(), server, now: Instant::now(), seed: 7 }
+        Self { head, questions, upstream, server, now: Instant::now(), seed: 7 }
     }
 
     /// The scenario with the current replies, and its number of queries.
@@ -164,14 +155,8 @@ impl<'t> Scenario<'t> {
             } else if let Some(question) = line.strip_prefix("> ") {
                 count += 1;
                 writeln!(out, "{line}\n{}", self.ask(question)).unwrap();
-            } else if let Some((question, records)) =
-                line.strip_prefix("! ").and_then(|line| line.split_once(" = "))
-            {
-                let (name, qtype) = question.split_once(' ').unwrap();
-                self.upstream.insert(
-                    (name.to_owned(), qtype.to_owned()),
-                    records.split(" | ").map(str::to_owned).collect(),
-                );
+            } else if let Some(change) = line.strip_prefix("! ") {
+                self.upstream.change(change);
                 writeln!(out, "{line}").unwrap();
             } else if line.starts_with("; ") {
                 writeln!(out, "{line}").unwrap();
@@ -212,8 +197,8 @@ impl<'t> Scenario<'t> {
             },
             _ => shown.push_str("no reply\n"),
         }
-        for query in std::mem::take(&mut cx.refreshes) {
-            self.refresh(query, peer, transport, &mut shown);
+        for refresh in std::mem::take(&mut cx.refreshes) {
+            self.refresh(refresh, peer, transport, &mut shown);
         }
         shown
     }
@@ -221,13 +206,13 @@ impl<'t> Scenario<'t> {
     /// The queries to upstreams after the reply.
     fn refresh(
         &mut self,
-        query: Query,
+        refresh: Refresh,
         peer: SocketAddr,
         transport: Transport,
         shown: &mut String,
     ) {
         let mut cx = Cx::new(self.now, self.seed, peer, LISTEN.address, transport);
-        let mut outcome = self.server.refresh(LISTEN, query, &mut cx);
+        let mut outcome = self.server.refresh(LISTEN, refresh, &mut cx);
         while let Outcome::Wait(pending, Wait::Exchange(exchange)) = outcome {
             writeln!(shown, "^^ {}", asked(&exchange.query)).unwrap();
             let reply = self.exchange(&exchange.query);
@@ -237,71 +222,11 @@ impl<'t> Scenario<'t> {
 
     /// The reply of the simulated upstream, parsed as from the network.
     fn exchange(&self, query: &Query) -> Reply {
-        let question = &query.question;
-        let silence = QueryError::Upstream(upstream::UpstreamError::NoAnswer(
-            "192.0.2.53:53".parse().unwrap(),
-        ));
-        let key = (question.name.to_string(), question.qtype.to_string());
-        let lines = self.upstream.get(&key).cloned().unwrap_or_else(|| vec!["NXDOMAIN".to_owned()]);
-        let mut message = Message::response(query.id, hickory_proto::op::OpCode::Query);
-        message.metadata.recursion_available = true;
-        let name = Name::from_str(&key.0).unwrap();
-        message.add_query(hickory_proto::op::Query::query(
-            name.clone(),
-            RecordType::from(question.qtype.0),
-        ));
-        for line in &lines {
-            match line.split(' ').collect::<Vec<_>>()[..] {
-                ["SILENCE"] => return Err(silence),
-                ["SERVFAIL"] => {
-                    message.metadata.response_code = hickory_proto::op::ResponseCode::ServFail;
-                }
-                ["REFUSED"] => {
-                    message.metadata.response_code = hickory_proto::op::ResponseCode::Refused;
-                }
-                ["AD"] => message.metadata.authentic_data = query.authentic_data,
-                ["EDE", code, ..] => {
-                    let text = line.splitn(3, ' ').nth(2).unwrap_or_default();
-                    let code: u16 = code.parse().unwrap();
-                    let data = [&code.to_be_bytes(), text.as_bytes()].concat();
-                    let mut edns = Edns::new();
-                    edns.options_mut().insert(EdnsOption::Unknown(15, data));
-                    message.set_edns(edns);
-                }
-                ["NXDOMAIN"] => {
-                    message.metadata.response_code = hickory_proto::op::ResponseCode::NXDomain;
-                }
-                [owner, ttl, rtype, ..] => {
-                    let rdata = line.splitn(4, ' ').nth(3).unwrap();
-                    let tokens = rdata.split(' ');
-                    let rdata = RData::try_from_str(
-                        RecordType::from_str(rtype).unwrap(),
-                        &tokens.collect::<Vec<_>>().join(" "),
-                    )
-                    .unwrap();
-                    let record = Record::from_rdata(
-                        Name::from_str(owner).unwrap(),
-                        ttl.parse().unwrap(),
-                        rdata,
-                    );
-                    if *rtype == *"SOA" {
-                        message.add_authority(record)
-                    } else {
-                        message.add_answer(record)
-                    };
-                }
-                _ => panic!("upstream line {line:?}"),
-            }
-        }
-        let packet = message.to_vec().unwrap();
+        let silence =
+            QueryError::Upstream(UpstreamError::NoAnswer("192.0.2.53:53".parse().unwrap()));
+        let packet = self.upstream.reply(query).ok_or(silence)?;
         reply::read(&packet, query).map_err(|_| silence)
     }
-}
-
-/// `example.com. A do`
-fn asked(query: &Query) -> String {
-    let dnssec_ok = if query.dnssec_ok() { " do" } else { "" };
-    format!("{}{dnssec_ok}", query.question)
 }
 
 const COREFILE: &str = include_str!("../answer/Corefile");
@@ -374,109 +299,4 @@ fn server(text: &str, objects: &str, files: &HashMap<String, Result<String, Stri
         .map_err(|error| error.to_string())
         .map(|assembled| assembled.server)
         .unwrap()
-}
-
-fn request(
-    name: &str,
-    qtype: &str,
-    options: &[&str],
-    edns: Option<&str>,
-    serial: Option<&str>,
-) -> Vec<u8> {
-    let name: wire::Spelled = name.parse().unwrap();
-    let (qtype, class) = match qtype.split_once('/') {
-        Some((class, qtype)) => (qtype, if class == "CH" { 3 } else { 1 }),
-        None => (qtype, 1_u16),
-    };
-    let qtype: wire::Type = qtype.parse().unwrap();
-    let bit = |option, bit| if options.contains(&option) { bit } else { 0 };
-    let flags = bit("cd", 0x10) | bit("ad", 0x20);
-    let mut packet = vec![
-        0,
-        1,
-        1,
-        flags,
-        0,
-        1,
-        0,
-        0,
-        0,
-        u8::from(serial.is_some()),
-        0,
-        u8::from(edns.is_some()),
-    ];
-    packet.extend_from_slice(name.wire());
-    packet.extend_from_slice(&qtype.0.to_be_bytes());
-    packet.extend_from_slice(&class.to_be_bytes());
-    if let Some(serial) = serial {
-        // An SOA record at the name of the query; its MNAME and RNAME are the same name.
-        packet
-            .extend_from_slice(b"\xc0\x0c\x00\x06\x00\x01\x00\x00\x00\x00\x00\x18\xc0\x0c\xc0\x0c");
-        packet.extend_from_slice(&serial.parse::<u32>().unwrap().to_be_bytes());
-        packet.extend_from_slice(&[0; 16]);
-    }
-    if let Some(size) = edns {
-        let size: u16 = size.parse().unwrap();
-        let flags = if options.contains(&"do") { 0x80 } else { 0 };
-        packet.extend_from_slice(&[0, 0, 41]);
-        packet.extend_from_slice(&size.to_be_bytes());
-        packet.extend_from_slice(&[0, 0, flags, 0, 0, 0]);
-    }
-    packet
-}
-
-/// A reply, parsed by hickory-proto, which is independent of our encoder.
-fn printed(packet: &[u8]) -> String {
-    let message = Message::from_vec(packet).expect("a reply that others can read");
-    let mut out = String::new();
-    let meta = &message.metadata;
-    let flags = [
-        (meta.authoritative, "aa"),
-        (meta.truncation, "tc"),
-        (meta.recursion_desired, "rd"),
-        (meta.recursion_available, "ra"),
-        (meta.authentic_data, "ad"),
-        (meta.checking_disabled, "cd"),
-    ];
-    let flags: String =
-        flags.iter().filter(|(set, _)| *set).map(|(_, name)| format!(" {name}")).collect();
-    let question =
-        message.queries.first().map(|query| query.name().to_string()).unwrap_or_default();
-    let rcode = wire::Rcode(meta.response_code.into());
-    writeln!(out, "{rcode}{flags} {question} {} octets", packet.len()).unwrap();
-    if let Some(edns) = &message.edns {
-        let options: Vec<_> = edns
-            .options()
-            .as_ref()
-            .iter()
-            .map(|(code, option)| format!(" {code:?}={option:?}"))
-            .collect();
-        let dnssec = if edns.flags().dnssec_ok { " do" } else { "" };
-        writeln!(out, "edns {}{dnssec}{}", edns.max_payload(), options.concat()).unwrap();
-    }
-    for (mark, section) in
-        [("", &message.answers), ("~ ", &message.authorities), ("+ ", &message.additionals)]
-    {
-        let mut lines: Vec<String> = Vec::new();
-        let mut from = 0;
-        for (at, record) in section.iter().enumerate() {
-            if at > 0
-                && (record.record_type() != section[at - 1].record_type()
-                    || record.name != section[at - 1].name)
-            {
-                lines[from..].sort();
-                from = at;
-            }
-            let data = record.data.to_string().replace(" 1700000000 ", " SERIAL ");
-            lines.push(format!(
-                "{mark}{} {} {} {data}",
-                record.name,
-                record.ttl,
-                record.record_type()
-            ));
-        }
-        lines[from..].sort();
-        lines.iter().for_each(|line| writeln!(out, "{line}").unwrap());
-    }
-    out
 }

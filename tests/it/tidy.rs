@@ -151,7 +151,7 @@ fn modules_use_only_what_lies_below_them() {
         let tests = file.ends_with("tests.rs");
         for name in dependencies.iter().filter(|name| !tests && !crates.contains(&&***name)) {
             if !is_own_module(name, &code)
-                && code.contains(&format!("{name}::"))
+                && names_crate(&code, name)
                 && !code.contains(&format!("::{name}::"))
             {
                 faults.push(format!("{}: `{own}` may not name the crate `{name}`", file.display()));
@@ -165,6 +165,13 @@ fn modules_use_only_what_lies_below_them() {
         }
     }
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+/// Whether a path in the code begins with the crate, other than as the end of a longer word.
+fn names_crate(code: &str, name: &str) -> bool {
+    code.match_indices(&format!("{name}::")).any(|(at, _)| {
+        !code[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_')
+    })
 }
 
 /// What opens a socket or asks the system's resolver, in std and in tokio.

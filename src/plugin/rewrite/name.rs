@@ -1,0 +1,123 @@
+//! Rules for the name of the question.
+
+use regex::Regex;
+
+use crate::wire::Name;
+
+use super::substitute;
+
+/// Decides by the name of the question whether a rule matches. All texts are in lower case and have
+/// the final dot, as has the name that they are compared with. So a prefix ends at a label.
+#[derive(Clone, Debug)]
+pub(super) enum NamePattern {
+    /// `None` for a text that is no name, which no question has.
+    Exact(Option<Name>),
+    Prefix(String),
+    Suffix(String),
+    Substring(String),
+    Regex(Regex),
+}
+
+/// The text of the current name, made when a pattern needs it.
+#[derive(Default)]
+pub(super) struct NameText(Option<String>);
+
+impl NameText {
+    fn of(&mut self, name: &Name) -> &str {
+        self.0.get_or_insert_with(|| name.to_string())
+    }
+}
+
+impl NamePattern {
+    pub(super) fn matches(&self, name: &Name, text: &mut NameText) -> bool {
+        match self {
+            Self::Exact(exact) => exact.as_ref() == Some(name),
+            Self::Prefix(prefix) => text.of(name).starts_with(prefix),
+            Self::Suffix(suffix) => text.of(name).ends_with(suffix),
+            Self::Substring(part) => text.of(name).contains(part),
+            Self::Regex(pattern) => pattern.is_match(text.of(name)),
+        }
+    }
+
+    /// The text with what the pattern matches replaced. `None` if it does not match. The whole text
+    /// is replaced for an exact name and a regular expression.
+    fn replace(&self, text: &str, to: &str) -> Option<String> {
+        match self {
+            Self::Exact(exact) => {
+                let is_equal =
+                    exact.as_ref().is_some_and(|exact| Ok(exact) == text.parse().as_ref());
+                is_equal.then(|| to.to_owned())
+            }
+            Self::Prefix(prefix) => text.strip_prefix(prefix).map(|rest| format!("{to}{rest}")),
+            Self::Suffix(suffix) => text.strip_suffix(suffix).map(|rest| format!("{rest}{to}")),
+            Self::Substring(part) => text.contains(part).then(|| text.replace(part, to)),
+            Self::Regex(pattern) => substitute(pattern, to, text),
+        }
+    }
+}
+
+/// `name [exact|prefix|suffix|substring|regex] FROM TO [answer …]`.
+#[derive(Clone, Debug)]
+pub(super) struct NameRule {
+    pub(super) from: NamePattern,
+    /// In lower case, with the final dot.
+    pub(super) to: String,
+    /// `to`, if it is a name. An exact rule needs no text.
+    pub(super) exact: Option<Name>,
+    /// Whether names in the reply are mapped back.
+    pub(super) auto: bool,
+    pub(super) answers: Vec<AnswerRule>,
+}
+
+/// `answer name PATTERN TO` or `answer value PATTERN TO`.
+#[derive(Clone, Debug)]
+pub(super) struct AnswerRule {
+    pub(super) place: Place,
+    pub(super) pattern: Regex,
+    pub(super) to: String,
+}
+
+/// Where a name stands in a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Owner,
+    /// The name in the data of an SRV, MX, CNAME, NS, DNAME, NAPTR, SOA or PTR record.
+    Value,
+}
+
+/// What a rule makes of a name.
+pub(super) enum ReplacedName {
+    Name(Name),
+    /// The text that is no name.
+    Invalid(String),
+}
+
+impl NameRule {
+    /// `None` if the rule does not match.
+    pub(super) fn replace(&self, name: &Name, text: &mut NameText) -> Option<ReplacedName> {
+        if let (NamePattern::Exact(from), Some(to)) = (&self.from, &self.exact) {
+            return (from.as_ref() == Some(name)).then(|| ReplacedName::Name(to.clone()));
+        }
+        let mut text = self.from.replace(text.of(name), &self.to)?;
+        // `^(.*[.]example[.]org[.]).*$ {1}` gets another dot behind that of the group.
+        if text.ends_with("..") && !text.ends_with("\\..") {
+            text.pop();
+        }
+        let name = text.parse();
+        Some(name.map_or_else(|_| ReplacedName::Invalid(text), ReplacedName::Name))
+    }
+}
+
+/// `cname [exact|prefix|suffix|substring|regex] FROM TO`: another target for an alias.
+#[derive(Clone, Debug)]
+pub(super) struct TargetRule {
+    pub(super) from: NamePattern,
+    pub(super) to: String,
+}
+
+impl TargetRule {
+    /// The new target; `None` if the rule does not match, or if it makes no name.
+    pub(super) fn replace(&self, target: &str) -> Option<Name> {
+        self.from.replace(target, &self.to)?.parse().ok()
+    }
+}

@@ -1,0 +1,158 @@
+//! Reads the lines of `template`.
+
+use regex::Regex;
+
+use crate::{
+    corefile::{Arguments, Token},
+    plugin::pattern,
+    wire::{Class, Ede, Rcode, TextRecord, Type},
+};
+
+use super::{
+    super::{DirectiveLines, Fallthrough, OptionSpec, OptionTable, PluginSettings, names},
+    Template, TemplateSettings,
+    text::Text,
+};
+
+pub(super) static OPTIONS: OptionTable<Template> = OptionTable(&[
+    OptionSpec::repeated(
+        "match",
+        "REGEX…",
+        "Answers only names that one of the patterns matches.",
+        |template, option| {
+            for token in some(option, "a pattern") {
+                template.patterns.extend(pattern::read(option, token));
+            }
+        },
+    ),
+    OptionSpec::repeated(
+        "answer",
+        "RECORD…",
+        "Adds a record to the answer section, as the text of a Go template.",
+        |template, option| template.answer.extend(texts(option)),
+    ),
+    OptionSpec::repeated(
+        "additional",
+        "RECORD…",
+        "Adds a record to the additional section.",
+        |template, option| template.additional.extend(texts(option)),
+    ),
+    OptionSpec::repeated(
+        "authority",
+        "RECORD…",
+        "Adds a record to the authority section.",
+        |template, option| template.authority.extend(texts(option)),
+    ),
+    OptionSpec::new(
+        "rcode",
+        "CODE",
+        "Sets the code of the response; the default is NOERROR.",
+        |template, option| {
+            template.rcode = named(option, "the code").unwrap_or(template.rcode);
+        },
+    ),
+    OptionSpec::new(
+        "ederror",
+        "CODE [TEXT]",
+        "Adds an extended DNS error for clients that use EDNS.",
+        |template, option| {
+            let code = option.number("the code", 0, u16::MAX);
+            let text = option.optional().map(|token| token.text.clone().into_bytes().into());
+            template.ede = code.map(|code| Ede { code, text: text.unwrap_or_default() });
+        },
+    ),
+    OptionSpec::new(
+        "fallthrough",
+        "[ZONE…]",
+        "Passes names that no pattern matches to the next template or plugin.",
+        |template, option| template.fallthrough = Some(Fallthrough::read(option)),
+    ),
+    OptionSpec::new(
+        "upstream",
+        "",
+        "Has no effect: the targets of aliases are always looked up.",
+        |_, option| {
+            option.rest();
+        },
+    ),
+    OptionSpec::not_yet("var"),
+    OptionSpec::not_yet("expr"),
+]);
+
+pub(super) fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
+    let mut templates = Vec::new();
+    lines.each(|arguments| {
+        let class = match arguments.required("a class") {
+            Some(token) => class(arguments, token),
+            None => return arguments.skip(),
+        };
+        let rtype = named(arguments, "the type");
+        let mut template = Template {
+            class: class.unwrap_or(Class::ANY),
+            rtype: rtype.unwrap_or(Type::ANY),
+            zones: names(&arguments.zones()),
+            patterns: Vec::new(),
+            answer: Vec::new(),
+            additional: Vec::new(),
+            authority: Vec::new(),
+            rcode: Rcode::NOERROR,
+            ede: None,
+            fallthrough: None,
+        };
+        OPTIONS.read(arguments, &mut template);
+        if template.patterns.is_empty() {
+            template.patterns.extend(Regex::new(".*"));
+        }
+        templates.push(template);
+    });
+    Some(Box::new(TemplateSettings(templates)))
+}
+
+fn class(arguments: &mut Arguments<'_>, token: &Token) -> Option<Class> {
+    let found = token.text.parse().ok();
+    if found.is_none() {
+        arguments
+            .error(token.span, &format!("invalid query class {}", token.text))
+            .help("such as `IN`, or `ANY` for all classes");
+    }
+    found
+}
+
+/// A type or a code with this name.
+fn named<T: std::str::FromStr>(arguments: &mut Arguments<'_>, what: &str) -> Option<T> {
+    let token = arguments.required(what)?;
+    let found = token.text.parse().ok();
+    if found.is_none() {
+        arguments.error(token.span, &format!("{what} is unknown: {}", token.text));
+    }
+    found
+}
+
+fn some<'w>(option: &mut Arguments<'w>, what: &str) -> &'w [Token] {
+    let rest = option.rest();
+    if rest.is_empty() {
+        option.required(what);
+    }
+    rest
+}
+
+/// A text that is the same for every query can be checked here. CoreDNS starts with it, so it is a
+/// warning.
+fn texts(option: &mut Arguments<'_>) -> Vec<Text> {
+    let mut texts = Vec::new();
+    for token in some(option, "a record") {
+        let text = match Text::new(&token.text) {
+            Ok(text) => text,
+            Err(error) => {
+                option.error(token.span, &format!("could not compile template: {error}"));
+                continue;
+            }
+        };
+        if let Some(Err(error)) = text.constant().map(TextRecord::parse) {
+            let message = format!("every query gets SERVFAIL, because this is no record: {error}");
+            option.warning(token.span, &message);
+        }
+        texts.push(text);
+    }
+    texts
+}

@@ -1,0 +1,150 @@
+//! The values of a template, with the rules of Go for printing, truth and comparison.
+
+use std::{cmp::Ordering, collections::BTreeMap, rc::Rc};
+
+use crate::wire::Question;
+
+use super::error::EvalError;
+
+/// What a template sees of a query.
+#[derive(Debug)]
+pub(super) struct Data<'q> {
+    pub(super) zone: String,
+    /// Lower-case, with the final dot.
+    pub(super) name: String,
+    /// The pattern that matches.
+    pub(super) regex: String,
+    pub(super) class: String,
+    pub(super) rtype: String,
+    /// The match and its groups. A group that takes no part is empty.
+    pub(super) matched: Vec<String>,
+    /// The groups by their number and by their name.
+    pub(super) groups: BTreeMap<String, String>,
+    pub(super) question: &'q Question,
+    /// The address of the client.
+    pub(super) remote: String,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Value<'d> {
+    /// A key that a map does not have.
+    Missing,
+    Bool(bool),
+    Integer(i64),
+    Unsigned(u64),
+    Text(Rc<str>),
+    List(&'d [String]),
+    Map(&'d BTreeMap<String, String>),
+    /// A map without keys, such as `.Var` of a template without variables.
+    EmptyMap,
+    Question(&'d Question),
+    Data(&'d Data<'d>),
+}
+
+impl<'d> Value<'d> {
+    pub(super) fn text(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+
+    pub(super) fn field(&self, name: &str) -> Result<Self, EvalError> {
+        Ok(match (self, name) {
+            (Self::Data(data), "Zone") => Self::text(&data.zone),
+            (Self::Data(data), "Name") => Self::text(&data.name),
+            (Self::Data(data), "Regex") => Self::text(&data.regex),
+            (Self::Data(data), "Class") => Self::text(&data.class),
+            (Self::Data(data), "Type") => Self::text(&data.rtype),
+            (Self::Data(data), "Remote") => Self::text(&data.remote),
+            (Self::Data(data), "Match") => Self::List(&data.matched),
+            (Self::Data(data), "Group") => Self::Map(&data.groups),
+            (Self::Data(data), "Question") => Self::Question(data.question),
+            (Self::Data(_), "Var") => Self::EmptyMap,
+            (Self::Question(question), "Name") => Self::text(&question.spelled().to_string()),
+            (Self::Question(question), "Qtype") => Self::Unsigned(question.qtype.0.into()),
+            (Self::Question(question), "Qclass") => Self::Unsigned(question.class.0.into()),
+            (Self::Map(map), key) => map.get(key).map_or(Self::Missing, |text| Self::text(text)),
+            (Self::EmptyMap, _) => Self::Missing,
+            _ => return Err(EvalError::NoField(name.to_owned())),
+        })
+    }
+
+    /// Whether `if` takes the value for true: it is not empty and not zero.
+    pub(super) fn is_true(&self) -> bool {
+        match self {
+            Self::Missing | Self::EmptyMap => false,
+            Self::Bool(value) => *value,
+            Self::Integer(number) => *number != 0,
+            Self::Unsigned(number) => *number != 0,
+            Self::Text(text) => !text.is_empty(),
+            Self::List(list) => !list.is_empty(),
+            Self::Map(map) => !map.is_empty(),
+            Self::Question(_) | Self::Data(_) => true,
+        }
+    }
+
+    /// The elements for `range` with their keys.
+    pub(super) fn elements(&self) -> Result<Vec<(Self, Self)>, EvalError> {
+        match self {
+            Self::List(list) => {
+                let numbered = list.iter().enumerate();
+                Ok(numbered
+                    .map(|(at, text)| (Self::Integer(at as i64), Self::text(text)))
+                    .collect())
+            }
+            Self::Map(map) => {
+                Ok(map.iter().map(|(key, text)| (Self::text(key), Self::text(text))).collect())
+            }
+            Self::EmptyMap => Ok(Vec::new()),
+            _ => Err(EvalError::Argument("range")),
+        }
+    }
+
+    pub(super) fn print(&self) -> Result<String, EvalError> {
+        Ok(match self {
+            Self::Missing => "<no value>".to_owned(),
+            Self::Bool(value) => value.to_string(),
+            Self::Integer(number) => number.to_string(),
+            Self::Unsigned(number) => number.to_string(),
+            Self::Text(text) => text.to_string(),
+            Self::List(list) => format!("[{}]", list.join(" ")),
+            Self::Map(map) => {
+                let pairs: Vec<_> = map.iter().map(|(key, text)| format!("{key}:{text}")).collect();
+                format!("map[{}]", pairs.join(" "))
+            }
+            Self::EmptyMap => "map[]".to_owned(),
+            Self::Question(_) | Self::Data(_) => return Err(EvalError::Argument("print")),
+        })
+    }
+
+    pub(super) fn number(&self) -> Option<i128> {
+        match self {
+            Self::Integer(number) => Some((*number).into()),
+            Self::Unsigned(number) => Some((*number).into()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn equals(&self, other: &Self) -> Result<bool, EvalError> {
+        match (self, other) {
+            (Self::Bool(a), Self::Bool(b)) => Ok(a == b),
+            (Self::Text(a), Self::Text(b)) => Ok(a == b),
+            (Self::Missing, Self::Missing) => Ok(true),
+            // As in Go, a missing value differs from all others.
+            (Self::Missing, _) | (_, Self::Missing) => Ok(false),
+            _ => self.compare_numbers(other).map(Ordering::is_eq),
+        }
+    }
+
+    pub(super) fn compare(&self, other: &Self) -> Result<Ordering, EvalError> {
+        match (self, other) {
+            (Self::Text(a), Self::Text(b)) => Ok(a.cmp(b)),
+            _ => self.compare_numbers(other),
+        }
+    }
+
+    fn compare_numbers(&self, other: &Self) -> Result<Ordering, EvalError> {
+        match (self.number(), other.number()) {
+            (Some(a), Some(b)) => Ok(a.cmp(&b)),
+            _ => Err(EvalError::Incomparable),
+        }
+    }
+}

@@ -108,6 +108,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
             "prometheus",
             "rand",
             "rlimit",
+            "rustix",
             "serde_json",
             "sha2",
             "thiserror",

@@ -11,7 +11,7 @@
 //!  2  zone zonefile cache upstream corefile none uses another
 //!  1     wire         │                     DNS messages: parsing and encoding
 //!  0  limits metrics model hash random      bounds with their reasons / the metrics registry / cluster facts
-//!     shares transport                      fair permits / schemes of server blocks and transports of messages
+//!     printable shares transport            safe text / fair permits / schemes of server blocks and transports of messages
 //! ```
 
 #[cfg(feature = "kubernetes")]
@@ -32,6 +32,7 @@ pub mod model;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod plugin;
+pub mod printable;
 pub mod random;
 pub mod server;
 pub mod shares;

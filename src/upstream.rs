@@ -233,6 +233,8 @@ pub enum UpstreamError {
     Malformed(SocketAddr),
     #[error("the aliases in the reply of {0} form a loop")]
     AliasLoop(SocketAddr),
+    #[error("the chain of aliases in the reply of {0} is too long")]
+    LongChain(SocketAddr),
     /// Every upstream is down, and the group has `failfast` set.
     #[error("no healthy proxies")]
     NoneHealthy,
@@ -257,6 +259,7 @@ impl UpstreamError {
                 Some(Ede::NETWORK_ERROR)
             }
             Self::AliasLoop(_) => Some(Ede::ALIAS_LOOP),
+            Self::LongChain(_) => Some(Ede::LONG_CHAIN),
             Self::TooManyInFlight(_) => None,
         }
     }

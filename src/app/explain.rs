@@ -13,6 +13,7 @@ use crate::{
     explain::{self, Asking, Request, ResolvConf, Source, Verdict},
     limits,
     net::client::{Nameserver, Transport},
+    printable::printable_lines,
     source::api::ClusterConfig,
     upstream::Pem,
 };
@@ -22,7 +23,7 @@ use super::print_line;
 /// An error means that the verdict is not known.
 fn code(verdict: anyhow::Result<Verdict>) -> ExitCode {
     let verdict = verdict.unwrap_or_else(|error| {
-        eprintln!("ndots: {error:#}");
+        eprintln!("ndots: {}", printable_lines(&format!("{error:#}")));
         Verdict::Unknown
     });
     ExitCode::from(verdict as u8)
@@ -139,5 +140,5 @@ fn queried(flags: &Query) -> anyhow::Result<Verdict> {
         timeout: limits::EXPLAIN_ASK_TIME,
         short: flags.short,
     };
-    block_on(explain::query(&asking, |line| print_line!("{line}")))
+    block_on(explain::query(&asking, |line| print_line!("{}", printable_lines(line))))
 }

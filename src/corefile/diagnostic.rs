@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::limits;
+use crate::{limits, printable::printable};
 
 /// A range of octets in one of the files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -213,7 +213,7 @@ impl Diagnostics {
                 format!("{}:{line} - ", file.path)
             });
             let during = if it.severity == Severity::Error { "Error during parsing: " } else { "" };
-            (it.severity, printable(&format!("{place}{during}{}", it.message)))
+            (it.severity, printable(&format!("{place}{during}{}", it.message)).into_owned())
         })
     }
 }
@@ -221,13 +221,6 @@ impl Diagnostics {
 /// Replaces a message that would quote a file that is not shown.
 const HIDDEN: &str =
     "an error in a file outside of the Corefile's directory, whose text is not shown";
-
-/// Escapes control characters, because quoted tokens may have them and a log line is one line.
-fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|ch| if ch.is_control() { ch.escape_default().collect() } else { vec![ch] })
-        .collect()
-}
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use crate::printable::{printable, printable_lines};
+
 /// The result of all checks. The value is the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -183,7 +185,7 @@ impl Report {
             }
         };
         // Writing to a String does not fail.
-        let _ = writeln!(text, "{}\n", self.subject);
+        let _ = writeln!(text, "{}\n", printable(&self.subject));
         for (index, step) in self.steps.iter().enumerate() {
             let worst = step.worst();
             let _ = writeln!(
@@ -198,22 +200,23 @@ impl Report {
                     text,
                     "  {} {}",
                     paint(finding.level, &finding.level.mark().to_string()),
-                    finding.saw
+                    printable(&finding.saw)
                 );
                 if let Some(want) = &finding.want {
-                    let _ = writeln!(text, "      want  {want}");
+                    let _ = writeln!(text, "      want  {}", printable(want));
                 }
                 for (index, advice) in finding.advice.iter().enumerate() {
                     let _ = writeln!(
                         text,
-                        "      {}  {advice}",
-                        if index == 0 { "do  " } else { "    " }
+                        "      {}  {}",
+                        if index == 0 { "do  " } else { "    " },
+                        printable_lines(advice)
                     );
                 }
             }
         }
         for unread in &self.unread {
-            let _ = writeln!(text, "  {} {unread}", paint(FindingLevel::Unknown, "?"));
+            let _ = writeln!(text, "  {} {}", paint(FindingLevel::Unknown, "?"), printable(unread));
         }
         let _ = writeln!(text, "\n{}", self.conclusion(coloured));
         text

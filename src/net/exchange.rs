@@ -432,6 +432,9 @@ impl Shared {
             Err(reply::ReplyError::Malformed) => {
                 UpstreamOutcome::Failed(UpstreamError::Malformed(to.address))
             }
+            Err(reply::ReplyError::LongChain) => {
+                UpstreamOutcome::Failed(UpstreamError::LongChain(to.address))
+            }
             Err(reply::ReplyError::AliasLoop) => {
                 UpstreamOutcome::Failed(UpstreamError::AliasLoop(to.address))
             }

@@ -56,6 +56,9 @@ pub enum ReplyError {
     Malformed,
     #[error("the aliases in the reply form a loop")]
     AliasLoop,
+    /// More than [`limits::REPLY_ALIASES`].
+    #[error("the chain of aliases in the reply is too long")]
+    LongChain,
     /// The server does not understand EDNS (RFC 6891 §6.1.1): OPT belongs to the additional section.
     #[error("the answer section has an OPT record and no answer")]
     OnlyOpt,
@@ -183,8 +186,12 @@ fn answer_chain(records: &[Record], asked: &Query) -> Result<(Sets, Vec<u8>), Re
             .target(&alias.rdata)
             .ok_or(ReplyError::Malformed)?
             .to_ascii_lowercase();
+        let is_passed = |link: &&Record| link.rtype == Type::CNAME && link.owner_is(&name);
+        if chain.iter().any(is_passed) {
+            return Err(ReplyError::AliasLoop);
+        }
     }
-    Err(ReplyError::AliasLoop)
+    Err(ReplyError::LongChain)
 }
 
 /// Groups records into sets, in the order of their first records. The TTL of a set is the lowest of
@@ -299,7 +306,15 @@ impl Reader<'_> {
         }
         let rest = self.packet.get(self.at..end)?;
         let is_one_name = matches!(rtype, Type::CNAME | Type::DNAME | Type::NS | Type::PTR);
-        if is_one_name && !rest.is_empty() {
+        let fits = match rtype {
+            Type::A => rest.len() == 4,
+            Type::AAAA => rest.len() == 16,
+            // Five numbers are behind the names (RFC 1035 §3.3.13).
+            Type::SOA => rest.len() == 20,
+            Type::MX | Type::SRV => rest.is_empty(),
+            _ => !is_one_name || rest.is_empty(),
+        };
+        if !fits {
             return None;
         }
         rdata.extend_from_slice(rest);

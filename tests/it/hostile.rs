@@ -1,4 +1,6 @@
 //! Hostile clients, tenants, upstreams and files. What each of them can do to others has a bound.
 
 mod api;
+mod files;
 mod flood;
+mod text;

@@ -15,6 +15,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("model", 0, &[]),
     ("metrics", 0, &["prometheus"]),
     ("hash", 0, &[]),
+    ("printable", 0, &[]),
     ("random", 0, &[]),
     ("shares", 0, &[]),
     ("transport", 0, &[]),

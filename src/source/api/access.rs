@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, anyhow};
 use kube::{
     Client, Config,
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use tokio::sync::Mutex;
 
@@ -118,7 +118,9 @@ impl ClusterConfig {
         let mut config = match self {
             Self::InCluster => in_cluster()?,
             Self::Kubeconfig { file, context } => {
-                let kubeconfig = Kubeconfig::read_from(file).with_context(|| self.to_string())?;
+                let kubeconfig = Kubeconfig::read_from(file)
+                    .map_err(without_text)
+                    .with_context(|| self.to_string())?;
                 let options =
                     KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
                 Config::from_custom_kubeconfig(kubeconfig, &options)
@@ -142,6 +144,17 @@ impl ClusterConfig {
             http::HeaderValue::from_static(concat!("ndots/", env!("CARGO_PKG_VERSION"))),
         ));
         Ok(config)
+    }
+}
+
+/// The error of a kubeconfig that does not parse would quote the file, which may hold a token.
+fn without_text(error: KubeconfigError) -> anyhow::Error {
+    let KubeconfigError::Parse(error) = error else { return error.into() };
+    match error.location() {
+        Some(at) => {
+            anyhow!("line {}, column {} is not valid YAML of a kubeconfig", at.line(), at.column())
+        }
+        None => anyhow!("it is not valid YAML of a kubeconfig"),
     }
 }
 

@@ -186,6 +186,34 @@ fn a_reply_that_cannot_be_read_is_an_error() {
         .record(b"\xc0\x0c", Type::CNAME, 5, b"\x01b\x00")
         .record(b"\x01b\x00", Type::CNAME, 5, b"\xc0\x0c");
     check(circle, ReplyError::AliasLoop);
+    let owner = |at: u8| if at == 0 { b"\xc0\x0c".to_vec() } else { vec![1, b'a' + at, 0] };
+    let links = |count: u8| {
+        (0..count).fold(Reply::to(&asked, 0, [count.into(), 0, 0]), |reply, at| {
+            reply.record(&owner(at), Type::CNAME, 5, &owner(at + 1))
+        })
+    };
+    assert!(read(&links(16).0, &asked).is_ok());
+    check(links(17), ReplyError::LongChain);
+}
+
+/// Such a record would reach clients, and libraries of clients fail in different ways.
+#[test]
+fn a_record_whose_length_is_wrong_is_not_read() {
+    let asked = asked("a.example", Type::A);
+    let name = b"\x01b\x00";
+    for (rtype, right, wrong) in [
+        (Type::A, [1, 2, 3, 4].to_vec(), [1, 2, 3].to_vec()),
+        (Type::A, [1, 2, 3, 4].to_vec(), [1, 2, 3, 4, 5].to_vec()),
+        (Type::AAAA, vec![0; 16], vec![0; 15]),
+        (Type::MX, [&[0, 1], &name[..]].concat(), [&[0, 1], &name[..], &[0]].concat()),
+        (Type::SRV, [&[0; 6], &name[..]].concat(), [&[0; 6], &name[..], &[0]].concat()),
+        (Type::SOA, [name, &name[..], &[0; 20]].concat(), [name, &name[..], &[0; 19]].concat()),
+        (Type::NS, name.to_vec(), [&name[..], &[0]].concat()),
+    ] {
+        let reply = |rdata: &[u8]| Reply::to(&asked, 0, [0, 0, 1]).record(b"\x00", rtype, 5, rdata);
+        assert!(read(&reply(&right).0, &asked).is_ok(), "{rtype:?}");
+        assert_eq!(read(&reply(&wrong).0, &asked), Err(ReplyError::Malformed), "{rtype:?}");
+    }
 }
 
 #[test]

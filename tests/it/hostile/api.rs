@@ -55,7 +55,7 @@ pub(super) fn kubeconfig(server: SocketAddr) -> String {
 }
 
 /// An empty list of the kind that a path names, except for Services.
-fn empty_list(path: &str) -> Option<String> {
+pub(super) fn empty_list(path: &str) -> Option<String> {
     let kind = match path.rsplit('/').next()? {
         "namespaces" => "Namespace",
         "endpointslices" => "EndpointSlice",

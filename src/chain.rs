@@ -56,6 +56,12 @@ pub trait Plugin: Send + Sync {
         None
     }
 
+    /// Handles a NOTIFY message about the zone with the question's name; `None` if the plugin
+    /// transfers no such zone.
+    fn notified(&self, _cx: &mut Cx, _question: &Question) -> Option<Notified> {
+        None
+    }
+
     /// Whether the plugin cannot answer yet. The `ready` page shows the reason.
     fn unready(&self) -> Option<Unready> {
         None
@@ -63,6 +69,14 @@ pub trait Plugin: Send + Sync {
 
     /// Called after the reply to a client is written, to log or count it.
     fn sent(&self, _cx: &mut Cx, _query: &Query, _sent: &Sent) {}
+}
+
+/// The outcome of a NOTIFY message (RFC 1996).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notified {
+    Accepted,
+    /// The client is not a primary server of the zone, and gets no reply.
+    Ignored,
 }
 
 /// A plugin that cannot answer yet.

@@ -242,6 +242,22 @@ pub const TRANSFERS: usize = 10;
 /// How long a client may take to read a whole zone. The zone's old records stay in memory until
 /// then.
 pub const TRANSFER_TIME: Duration = Duration::from_secs(600);
+/// How long a primary server may take for a connection, and for each message of a transfer.
+pub const TRANSFER_IN_TIME: Duration = Duration::from_secs(10);
+/// Octets of the records of one message of a transfer, without compression.
+pub const TRANSFER_MESSAGE_OCTETS: usize = 4 << 20;
+/// Octets of a zone that is transferred from a primary server.
+pub const TRANSFERRED_OCTETS: usize = 512 << 20;
+/// The first pause after a zone could not be transferred at all, as in CoreDNS.
+pub const TRANSFER_RETRY_FIRST: Duration = Duration::from_millis(250);
+/// The longest such pause, as in CoreDNS.
+pub const TRANSFER_RETRY_MAX: Duration = Duration::from_secs(10);
+/// NOTIFY messages to a secondary server that does not reply.
+pub const NOTIFY_TRIES: u32 = 3;
+/// How long the reply to each may take.
+pub const NOTIFY_TIME: Duration = Duration::from_secs(2);
+/// How often ndots looks whether a NOTIFY message has arrived for a secondary zone.
+pub const NOTIFY_LOOK: Duration = Duration::from_millis(250);
 /// Lines that one `$GENERATE` of a zone file stands for.
 pub const ZONE_GENERATED: usize = 65_536;
 /// Problems of a zone file that are logged at a time.

@@ -8,11 +8,13 @@ mod hickory;
 pub mod http;
 pub mod listeners;
 pub mod log;
+pub mod notify;
 mod panics;
 mod stream;
 #[cfg(test)]
 mod testing;
 pub mod tls;
 mod udp;
+pub mod zone_transfer;
 
 pub use dispatch::Dispatcher;

@@ -52,6 +52,8 @@ mod rewrite;
 mod role;
 mod root;
 mod scoped;
+mod secondary;
+mod served_zone;
 mod shed;
 mod source;
 mod template;
@@ -72,8 +74,8 @@ use crate::{
 
 pub use certificates::{ClientAuth, Tls, TlsFile, UpstreamTls};
 pub use context::{
-    Awaited, BuildContext, BuildError, LoadedZone, Outputs, Page, PageReply, PluginContext,
-    ReloadState, ServerLabels, Timed,
+    Awaited, BuildContext, BuildError, Outputs, Page, PageReply, PluginContext, ReloadState,
+    ServerLabels, Timed,
 };
 pub use directive::{
     Directive, DirectiveLines, ListOptions, NO_OPTIONS, OptionHelp, OptionSpec, OptionStatus,
@@ -89,6 +91,7 @@ pub use role::{Role, ZoneArguments};
 pub use scoped::{Interface, ScopedAddress};
 pub use source::{ClientTls, Origin, Source, Throttle};
 
+pub use served_zone::{LoadedZone, SecondaryZone, ZoneNotice};
 pub use zone_directory::ZoneDirectory;
 
 use fallthrough::relative_name;
@@ -170,7 +173,7 @@ pub static ALL: &[Entry] = &[
     Here(&kubernetes::DIRECTIVE),
     Here(&file::DIRECTIVE),
     Here(&auto::DIRECTIVE),
-    NotYet("secondary"),
+    Here(&secondary::DIRECTIVE),
     NotYet("etcd"),
     Here(&loop_::DIRECTIVE),
     Here(&forward::DIRECTIVE),

@@ -12,10 +12,12 @@ mod transfer;
 use std::{fmt, net::SocketAddr, sync::Arc};
 
 use crate::{
-    chain::{Cx, Plugin, QueryError, Refresh, Reply, Router, Run, Sent, Step},
+    chain::{Cx, Notified, Plugin, QueryError, Refresh, Reply, Router, Run, Sent, Step},
     limits,
     transport::{Encryption, Framing, Transport},
-    wire::{Edns, Query, Question, Rcode, RequestError, Response, Room, empty_reply, refusal},
+    wire::{
+        Edns, Query, Question, Rcode, RequestError, Response, Room, empty_reply, notify, refusal,
+    },
 };
 
 pub use crate::{
@@ -95,6 +97,9 @@ impl Server {
                 refusal(packet, rcode, out);
                 return Outcome::Reply;
             }
+            Err(RequestError::Notify(question)) => {
+                return self.notified(listen, &question, packet, cx, out);
+            }
             Err(RequestError::NoQuestion(edns)) => {
                 return self.answer_without_question(packet, edns, cx, out);
             }
@@ -111,6 +116,25 @@ impl Server {
             }
             None => self.refuse(&query, Rcode::REFUSED, packet.len(), cx, out),
         }
+    }
+
+    /// Handles a NOTIFY message about the zone of the question.
+    fn notified(
+        &self,
+        listen: Listen,
+        question: &Question,
+        packet: &[u8],
+        cx: &mut Cx,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let block = self.listener(listen).and_then(|at| self.block_for(at, question));
+        let mut plugins = block.into_iter().flat_map(|block| &self.blocks()[block].plugins);
+        match plugins.find_map(|plugin| plugin.notified(cx, question)) {
+            Some(Notified::Accepted) => notify::accept(packet, out),
+            Some(Notified::Ignored) => return Outcome::Silence,
+            None => refusal(packet, Rcode::NOTIMP, out),
+        }
+        Outcome::Reply
     }
 
     /// The reply to a request for a cookie; FORMERR if the server has no cookies.

@@ -9,6 +9,7 @@ mod empty;
 mod encode;
 mod freshness;
 mod name;
+pub mod notify;
 mod opt;
 mod presentation;
 mod query;

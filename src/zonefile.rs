@@ -9,13 +9,15 @@ mod generate;
 mod key;
 mod lex;
 mod parse;
+mod slot;
 mod walk;
 mod zone;
 
 pub use answer::{Answer, End};
 pub use build::ZoneBuilder;
 pub use parse::{Parsed, ZoneError, included, parse};
-pub use zone::Zone;
+pub use slot::ZoneSlot;
+pub use zone::{Timers, Zone};
 
 #[cfg(test)]
 mod tests;

@@ -26,7 +26,7 @@ use crate::{
         log::{self, DebugPlugin, Format, Log},
     },
     plugin::{self, Outputs, Readiness, ReloadState, Timed},
-    server::{Assembled, Listen},
+    server::Listen,
     wire::{CookieSecret, Question},
 };
 
@@ -34,7 +34,8 @@ use super::{
     banner,
     compose::{self, Built},
     config::{self, Configuration, Text},
-    listen_config, log_levels, print_line, process,
+    listen_config, log_levels, notify, print_line, process,
+    secondaries::Secondaries,
     signals::{Order, Signals},
     sources::Sources,
     waiting::Waiting,
@@ -116,6 +117,7 @@ struct Process {
     /// `None` if the configuration in force does not ask for reloads.
     watched: Option<Watched>,
     waiting: Waiting,
+    secondaries: Secondaries,
     tasks: JoinSet<()>,
     signals: Signals,
 }
@@ -127,11 +129,7 @@ impl Process {
         flags: &ServerFlags,
         example_zone: Option<&str>,
     ) -> anyhow::Result<(Self, impl Future<Output = ()> + Send + use<>)> {
-        let metrics = Arc::new(Metrics::default());
-        BUILD_INFO.with(&metrics, [env!("CARGO_PKG_VERSION"), "", ""]).set(1);
-        reload::declare_metrics(&metrics);
-        plugin::declare_metrics(&metrics);
-        metrics.register(Box::new(process::Process::new()?));
+        let metrics = new_metrics()?;
         let format = if flags.log_format == LogFormat::Json { Format::Json } else { Format::Text };
         let log = Log::install(&metrics, format, log_levels::levels(flags.log_level))?;
         // Signals are handled before the banner, since who reads it may send one.
@@ -149,19 +147,19 @@ impl Process {
         )?;
         listen_config::add_compat(&mut listen_configs, &flags.compat_listener)?;
         assembled.count_enabled(&metrics);
-        let Assembled {
-            server,
-            outputs,
-            lameduck,
-            stacktrace,
-            watch_corefile,
-            watch_files,
-            probes,
+        let Outputs {
+            pages,
+            readiness,
+            warnings,
+            awaited,
+            timed,
+            reload_state,
+            secondaries,
+            notices,
             ..
-        } = assembled;
-        let Outputs { pages, readiness, warnings, awaited, timed, reload_state, .. } = outputs;
-        log.set_debug(DebugPlugin::present_if(server.debug));
-        print_backtraces(stacktrace);
+        } = assembled.outputs;
+        log.set_debug(DebugPlugin::present_if(assembled.server.debug));
+        print_backtraces(assembled.stacktrace);
         warnings.iter().for_each(log::emit);
         // Container runtimes set a soft limit of 1024 descriptors, and the bounds of limits.rs need
         // more. If there are not more, connections wait.
@@ -170,8 +168,8 @@ impl Process {
         listeners.open(&listen_configs)?;
         let mut admin = Admin::new(Arc::clone(&metrics));
         admin.serve(pages).await?;
-        let zones = server.zones();
-        let (dispatcher, dispatch) = Dispatcher::new(server, Arc::clone(&metrics));
+        let zones = assembled.server.zones();
+        let (dispatcher, dispatch) = Dispatcher::new(assembled.server, Arc::clone(&metrics));
         listeners.serve(&dispatcher, &listen_configs)?;
         if let Some(zone) = example_zone {
             banner::print_examples(&started, &listeners, zone);
@@ -182,12 +180,13 @@ impl Process {
             }
             banner::print_chosen_ports(&listeners, &admin);
         }
-        let watched = watched.only(watch_corefile, watch_files);
+        let watched = watched.only(assembled.watch_corefile, assembled.watch_files);
         if let Some(hash) = watched.as_ref().and_then(Watched::hash) {
             reload::log_hash(&hash);
         }
         let mut tasks = JoinSet::new();
-        spawn_probes(&mut tasks, &listeners, probes);
+        spawn_probes(&mut tasks, &listeners, assembled.probes);
+        notify::send(&mut tasks, notices);
         let process = Self {
             dispatcher,
             metrics,
@@ -196,12 +195,13 @@ impl Process {
             admin,
             sources,
             readiness,
-            lameduck,
+            lameduck: assembled.lameduck,
             timed,
             reload_state,
             cookies,
             watched,
             waiting: Waiting::start(awaited),
+            secondaries: Secondaries::run_new(secondaries),
             tasks,
             signals,
         };
@@ -239,6 +239,16 @@ impl Process {
         };
         (log, code)
     }
+}
+
+/// A registry with the metrics that exist from the start.
+fn new_metrics() -> anyhow::Result<Arc<Metrics>> {
+    let metrics = Arc::new(Metrics::default());
+    BUILD_INFO.with(&metrics, [env!("CARGO_PKG_VERSION"), "", ""]).set(1);
+    reload::declare_metrics(&metrics);
+    plugin::declare_metrics(&metrics);
+    metrics.register(Box::new(process::Process::new()?));
+    Ok(metrics)
 }
 
 /// Logs what plugins have to say at this time; `None` is the end, when nothing may be held back.

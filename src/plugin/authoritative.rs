@@ -1,11 +1,13 @@
 //! Answers from zones that are known completely: from files, or from other servers.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use crate::{
-    chain::{Ask, Back, Cx, Flow, From, Nested, Plugin, QueryError, Reply, ReplySource},
+    chain::{
+        Ask, Back, Cx, Flow, From, Level, Nested, Notified, Plugin, QueryError, Reply, ReplySource,
+    },
     wire::{Class, Ede, Name, Query, Question, Rcode, Response, Transfer, Type},
-    zonefile::{Answer, End, Zone},
+    zonefile::{Answer, End, Zone, ZoneSlot},
 };
 
 use super::Fallthrough;
@@ -13,8 +15,9 @@ use super::Fallthrough;
 /// The zones of one directive in a block.
 pub(super) struct Authoritative {
     pub(super) name: &'static str,
-    /// `None` for a zone whose records are not known yet.
-    pub(super) zones: HashMap<Name, Option<Arc<Zone>>>,
+    pub(super) zones: HashMap<Name, Arc<ZoneSlot>>,
+    /// The primary servers of secondary zones.
+    pub(super) primaries: HashMap<Name, Vec<IpAddr>>,
     /// Names outside of these zones are not answered.
     pub(super) within: Vec<Name>,
     pub(super) fallthrough: Fallthrough,
@@ -41,24 +44,19 @@ impl Authoritative {
         if question.class != Class::IN || !is_within {
             return Lookup::OutsideZones;
         }
-        let zone = match self.zone_for(question) {
-            None => return Lookup::OutsideZones,
-            Some(None) => return Lookup::Answer(without_records()),
-            Some(Some(zone)) => zone,
-        };
+        let Some(slot) = self.zone_for(question) else { return Lookup::OutsideZones };
+        let Some(zone) = slot.get() else { return Lookup::Answer(without_records()) };
         let Answer { response, end } = zone.answer(question, query.dnssec_ok());
         match end {
             End::NoName if self.fallthrough.includes(&question.name) => Lookup::PassOn,
             End::NoName | End::Complete => Lookup::Answer(response),
-            End::Outside(target) => {
-                Lookup::Alias { zone: Arc::clone(zone), aliases: response, target }
-            }
+            End::Outside(target) => Lookup::Alias { zone, aliases: response, target },
         }
     }
 
     /// The zone with the longest name that contains the question's name. DS records belong to the
     /// zone above (RFC 4035 §3.1.4.1).
-    fn zone_for(&self, question: &Question) -> Option<&Option<Arc<Zone>>> {
+    fn zone_for(&self, question: &Question) -> Option<&ZoneSlot> {
         let wire = question.name.wire();
         let offsets = question.name.offsets();
         let mut matches = offsets.filter_map(|at| Some((at, self.zones.get(&wire[at..])?)));
@@ -110,8 +108,21 @@ impl Plugin for Authoritative {
         }
     }
 
+    fn notified(&self, cx: &mut Cx, question: &Question) -> Option<Notified> {
+        let primaries = self.primaries.get(&question.name)?;
+        let (zone, client) = (&question.name, cx.peer.ip().to_canonical());
+        if !primaries.contains(&client) {
+            cx.log(Level::Info, self.name, format!("Dropping notify from {client} for {zone}"));
+            return Some(Notified::Ignored);
+        }
+        self.zones.get(zone)?.request_check();
+        let line = format!("Notify from {client} for {zone}: checking transfer");
+        cx.log(Level::Info, self.name, line);
+        Some(Notified::Accepted)
+    }
+
     fn transfer(&self, question: &Question) -> Option<Result<Transfer, Response>> {
-        let zone = self.zones.get(&question.name)?;
+        let zone = self.zones.get(&question.name)?.get();
         Some(zone.as_ref().map(Zone::transfer).ok_or_else(without_records))
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     corefile::Arguments,
     limits,
     wire::Name,
+    zonefile::ZoneSlot,
 };
 
 use super::{
@@ -105,10 +106,16 @@ impl AutoLine {
                 context.outputs.warnings.push(LogLine::new(Level::Error, DIRECTIVE.name, text));
                 None
             });
-            zones.insert(origin, zone);
+            zones.insert(origin, Arc::new(ZoneSlot::new(zone)));
         }
         let (within, fallthrough) = (self.zones.clone(), Fallthrough::default());
-        Arc::new(Authoritative { name: DIRECTIVE.name, zones, within, fallthrough })
+        Arc::new(Authoritative {
+            name: DIRECTIVE.name,
+            zones,
+            primaries: HashMap::new(),
+            within,
+            fallthrough,
+        })
     }
 
     /// The file of each zone. The first path counts.

@@ -16,10 +16,13 @@ use crate::{
     upstream,
     wire::{CookieSecret, Name, Question},
     zone::Store,
-    zonefile::Zone,
+    zonefile::ZoneSlot,
 };
 
-use super::{Host, Interface, Readiness, ScopedAddress, Source, scoped::UnknownInterface};
+use super::{
+    Host, Interface, LoadedZone, Readiness, ScopedAddress, SecondaryZone, Source, ZoneNotice,
+    scoped::UnknownInterface,
+};
 
 /// Why a plugin cannot be built: what its needs brought is not usable.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -62,14 +65,6 @@ pub struct BuildContext<'g> {
     pub cookies: Option<CookieSecret>,
 }
 
-/// A zone that was read from a file, for the next reload.
-#[derive(Clone)]
-pub struct LoadedZone {
-    pub(super) zone: Arc<Zone>,
-    /// A hash of the file and of the files that it includes.
-    pub(super) content: u64,
-}
-
 /// State that outlives a reload if the settings behind it stay equal.
 #[derive(Default)]
 pub struct ReloadState {
@@ -77,6 +72,8 @@ pub struct ReloadState {
     pub groups: HashMap<String, Arc<upstream::Group>>,
     /// By file and zone.
     pub zones: HashMap<String, LoadedZone>,
+    /// By zone and primary servers.
+    pub secondaries: HashMap<String, Arc<ZoneSlot>>,
     /// Whether this reload uses zone files with an unchanged serial, too: the Corefile has changed, or
     /// an operator asked for the reload.
     pub reread: bool,
@@ -90,6 +87,10 @@ pub struct Outputs {
     /// Problems that only show in what the needs brought.
     pub warnings: Vec<chain::LogLine>,
     pub awaited: Vec<Awaited>,
+    /// Zones to transfer from their primary servers.
+    pub secondaries: Vec<SecondaryZone>,
+    /// The zones that this configuration changes, for their secondary servers.
+    pub notices: Vec<ZoneNotice>,
     /// To be asked regularly for log lines that are due.
     pub timed: Vec<Arc<dyn Timed>>,
     /// Observes replies that no block gave.
@@ -107,6 +108,8 @@ pub struct PluginContext<'s> {
     pub all_servers: &'s ServerLabels,
     pub build: &'s BuildContext<'s>,
     pub outputs: &'s mut Outputs,
+    /// The servers that `transfer` tells about a change of its zones.
+    pub notices: Vec<ZoneNotice>,
     /// Queries to send to this server once it answers, repeated until a reply arrives.
     pub probes: &'s mut Vec<Question>,
     /// Identifies the settings that decide what the block's cache may hold. The cache outlives a
@@ -185,6 +188,28 @@ impl PluginContext<'_> {
         let previous = self.build.previous.caches.get(&identity).cloned();
         let make = || previous.unwrap_or_else(|| Arc::new(make(seed)));
         Arc::clone(self.outputs.reload_state.caches.entry(identity).or_insert_with(make))
+    }
+
+    /// The place of a secondary zone. It keeps its records through a reload.
+    pub fn secondary(&mut self, origin: &Name, primaries: &[SocketAddr]) -> Arc<ZoneSlot> {
+        let identity = format!("{origin} {primaries:?}");
+        let previous = self.build.previous.secondaries.get(&identity).cloned();
+        let state = &mut self.outputs.reload_state.secondaries;
+        let slot =
+            Arc::clone(state.entry(identity).or_insert_with(|| previous.unwrap_or_default()));
+        let (notice, primaries) = (self.notice(origin), primaries.to_vec());
+        let (origin, shared) = (origin.clone(), Arc::clone(&slot));
+        self.outputs.secondaries.push(SecondaryZone { origin, primaries, slot: shared, notice });
+        slot
+    }
+
+    /// The servers to tell about a change of a zone. As for transfers, the line with the longest
+    /// matching zone decides.
+    pub fn notice(&self, zone: &Name) -> Option<ZoneNotice> {
+        let matching = self.notices.iter().filter(|notice| zone.is_within(&notice.zone));
+        let decides = matching.max_by_key(|notice| notice.zone.wire().len())?;
+        let notice = ZoneNotice { zone: zone.clone(), ..decides.clone() };
+        (!notice.to.is_empty()).then_some(notice)
     }
 
     /// The group of upstreams with these settings. It keeps its health state through a reload.

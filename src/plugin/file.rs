@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use crate::{chain::Plugin, corefile::Arguments, wire::Name};
+use crate::{chain::Plugin, corefile::Arguments, wire::Name, zonefile::ZoneSlot};
 
 use super::{
     BuildError, Directive, DirectiveLines, Fallthrough, Need, OptionSpec, OptionTable,
@@ -79,11 +79,17 @@ impl PluginSettings for FileSettings {
         for (file, origins) in &self.files {
             for origin in origins {
                 let zone = file.load(origin, DIRECTIVE.name, context)?;
-                zones.insert(origin.clone(), zone);
+                zones.insert(origin.clone(), Arc::new(ZoneSlot::new(zone)));
             }
         }
         let (within, fallthrough) = (vec![Name::root()], self.fallthrough.clone());
-        Ok(vec![Arc::new(Authoritative { name: DIRECTIVE.name, zones, within, fallthrough })])
+        Ok(vec![Arc::new(Authoritative {
+            name: DIRECTIVE.name,
+            zones,
+            primaries: HashMap::new(),
+            within,
+            fallthrough,
+        })])
     }
 }
 

@@ -1,8 +1,12 @@
 //! `transfer [ZONE…] { to ADDRESS…|*; source ADDRESS }`: zone transfers (RFC 5936) over TCP or TLS.
 //!
-//! As in CoreDNS, there is no NOTIFY for the zone of a cluster, because it changes all the time.
+//! Servers after `to` get a NOTIFY message (RFC 1996) about a zone that has changed. As in CoreDNS,
+//! there is none for the zone of a cluster, because it changes all the time.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use crate::{
     chain::{Cx, Flow, Plugin},
@@ -13,7 +17,7 @@ use crate::{
 
 use super::{
     BuildError, Directive, DirectiveLines, Lint, LintContext, Need, OptionSpec, OptionTable,
-    PluginContext, PluginSettings, Role, ScopedAddress, ZoneArguments, names,
+    PluginContext, PluginSettings, Role, ScopedAddress, ZoneArguments, ZoneNotice, names,
 };
 
 pub(super) static DIRECTIVE: Directive = Directive {
@@ -37,7 +41,7 @@ static OPTIONS: OptionTable<TransferOptions> = OptionTable(&[
     OptionSpec::repeated(
         "source",
         "ADDRESS",
-        "Has no effect, because ndots sends no NOTIFY.",
+        "Sends NOTIFY messages from this address.",
         read_source,
     ),
 ]);
@@ -46,6 +50,7 @@ static OPTIONS: OptionTable<TransferOptions> = OptionTable(&[
 #[derive(Default)]
 struct TransferOptions {
     to: Option<Vec<AllowedClient>>,
+    source: Option<IpAddr>,
     has_source: bool,
 }
 
@@ -57,12 +62,14 @@ struct TransferSettings(Vec<Rule>);
 struct Rule {
     zones: Vec<Name>,
     to: Vec<AllowedClient>,
+    /// The source address of NOTIFY messages.
+    source: Option<IpAddr>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum AllowedClient {
     Any,
-    /// The port has no meaning: clients choose their own.
+    /// The port counts for NOTIFY messages only: clients choose their own.
     Host(ScopedAddress),
 }
 
@@ -83,6 +90,7 @@ impl PluginSettings for TransferSettings {
                 _ => true,
             });
         }
+        context.notices = transfers.0.iter().flat_map(Rule::notices).collect();
         Ok(vec![Arc::new(transfers)])
     }
 }
@@ -120,6 +128,22 @@ impl TransferSettings {
     }
 }
 
+impl Rule {
+    /// The servers to tell about a change of each zone.
+    fn notices(&self) -> impl Iterator<Item = ZoneNotice> {
+        let host = |to: &AllowedClient| match to {
+            AllowedClient::Host(host) => Some(host.address),
+            AllowedClient::Any => None,
+        };
+        let to: Vec<_> = self.to.iter().filter_map(host).collect();
+        self.zones.iter().map(move |zone| ZoneNotice {
+            zone: zone.clone(),
+            to: to.clone(),
+            source: self.source,
+        })
+    }
+}
+
 impl AllowedClient {
     /// Whether this is the client, at the configured interface if there is one.
     fn is(&self, client: SocketAddr) -> bool {
@@ -144,7 +168,7 @@ fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
                 .error(span, "'to' is required")
                 .help("`to *` allows every client to transfer the zone, `to 10.0.0.1` one server");
         }
-        rules.push(Rule { zones, to: options.to.unwrap_or_default() });
+        rules.push(Rule { zones, to: options.to.unwrap_or_default(), source: options.source });
     });
     Some(Box::new(TransferSettings(rules)))
 }
@@ -154,11 +178,7 @@ fn read_source(options: &mut TransferOptions, option: &mut Arguments<'_>) {
     if std::mem::replace(&mut options.has_source, true) {
         option.error(span, "source already specified");
     }
-    if option.address("source address").is_some() {
-        option
-            .warning(span, "`source` has no effect: it is the source address of NOTIFY, which ndots does not send")
-            .help("secondary servers find a change with an SOA query");
-    }
+    options.source = option.address("source address").or(options.source);
 }
 
 /// A block with `transfer` and without a zone to send.

@@ -49,6 +49,7 @@ impl ZoneFile {
     ) -> Result<Option<Arc<Zone>>, BuildError> {
         let identity = format!("{} {origin}", self.path);
         let previous = context.build.previous.zones.get(&identity).cloned();
+        let known = previous.as_ref().map(|previous| previous.zone.serial());
         let Choice { zone: loaded, lines } = match context.file(&self.path) {
             Ok(text) => self.read(origin, text, previous, context)?,
             Err(reason) => self.without_file(origin, &reason, previous)?,
@@ -56,6 +57,10 @@ impl ZoneFile {
         let line = |(level, text)| LogLine::new(level, directive, text);
         context.outputs.warnings.extend(lines.into_iter().map(line));
         let zone = loaded.as_ref().map(|loaded| Arc::clone(&loaded.zone));
+        if let Some(zone) = zone.as_ref().filter(|zone| known != Some(zone.serial())) {
+            let notice = context.notice(zone.origin());
+            context.outputs.notices.extend(notice);
+        }
         context.outputs.reload_state.zones.extend(loaded.map(|loaded| (identity, loaded)));
         Ok(zone)
     }

@@ -179,6 +179,7 @@ impl Assembly<'_> {
             all_servers: &self.all_servers,
             build: self.context,
             outputs: &mut self.assembled.outputs,
+            notices: Vec::new(),
             probes: &mut probes,
             cache_identity: &config.cache_identity(),
         };

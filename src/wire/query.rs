@@ -17,7 +17,9 @@ pub(super) const RD: u16 = 0x0100;
 pub(super) const RA: u16 = 0x0080;
 pub(super) const AD: u16 = 0x0020;
 pub(super) const CD: u16 = 0x0010;
-const OPCODE: u16 = 0x7800;
+pub(super) const OPCODE: u16 = 0x7800;
+/// The opcode NOTIFY in its place among the flags.
+pub(super) const NOTIFY: u16 = 4 << 11;
 /// The DO bit among the OPT record's TTL bits (RFC 6891 §6.1.3).
 pub(super) const DO: u32 = 0x8000;
 pub(super) const OPTION_NSID: u16 = 3;
@@ -90,6 +92,10 @@ pub enum RequestError {
     /// Send a bare header with this code, see [`refusal`].
     #[error("the request cannot be read: {0}")]
     Answer(Rcode),
+    /// A server says that the zone with this name has changed. Send [`super::notify::accept`] if that
+    /// matters here, else NOTIMP.
+    #[error("the request is a notification")]
+    Notify(Box<Question>),
     /// Send [`empty_reply`]: the client asks only for a cookie (RFC 7873 §5.4).
     #[error("the request has no question")]
     NoQuestion(Edns),
@@ -111,7 +117,12 @@ impl Query {
             return Err(RequestError::Ignore);
         }
         if flags & OPCODE != 0 {
-            return Err(RequestError::Answer(Rcode::NOTIMP));
+            let question = Question::parse(body).map(|(question, _)| Box::new(question));
+            let notifies = flags & OPCODE == NOTIFY && questions == 1;
+            return Err(match question.filter(|it| notifies && it.qtype == Type::SOA) {
+                Some(question) => RequestError::Notify(question),
+                None => RequestError::Answer(Rcode::NOTIMP),
+            });
         }
         if let Some(edns) = without_question(&[questions, answers, authorities], additionals, body)
         {

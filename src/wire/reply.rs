@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::limits;
 
 use super::{
-    Class, Ede, Owner, Query, Rcode, Rdatas, RecordSet, Response, Sets, Type,
+    Class, Ede, Name, Owner, Query, Rcode, Rdatas, RecordSet, Response, Sets, Type,
     name::labels,
     opt::OPTION_EDE,
     query::{AA, AD, HEADER, QR, Question, RA, TC, words},
@@ -155,6 +155,43 @@ fn extended_error(mut options: &[u8]) -> Option<Ede> {
         options = rest;
     }
     None
+}
+
+/// A record of a zone transfer.
+pub struct Transferred {
+    pub owner: Name,
+    pub rtype: Type,
+    /// In seconds.
+    pub ttl: u32,
+    /// With uncompressed names.
+    pub rdata: Vec<u8>,
+}
+
+/// Whether a message continues a transfer: later messages may leave the question out (RFC 5936
+/// §2.2.1).
+pub fn continues(packet: &[u8], asked: &Query) -> bool {
+    let Some(header) = packet.first_chunk::<HEADER>() else { return false };
+    let [id, flags, questions, ..]: [u16; 6] = words(header);
+    id == asked.id && flags & QR != 0 && flags & OPCODE == 0 && questions == 0
+}
+
+/// The code and the answer section of a message of a zone transfer.
+///
+/// # Errors
+/// The message is malformed.
+pub fn transferred(packet: &[u8]) -> Result<(Rcode, Vec<Transferred>), ReplyError> {
+    let (header, body) = packet.split_first_chunk::<HEADER>().ok_or(ReplyError::Malformed)?;
+    let [_, flags, questions, answers, ..]: [u16; 6] = words(header);
+    let at = match questions {
+        0 => HEADER,
+        _ => packet.len() - Question::parse(body).ok_or(ReplyError::Malformed)?.1.len(),
+    };
+    let mut reader = Reader { packet, at, room: limits::TRANSFER_MESSAGE_OCTETS };
+    let records = of_class(reader.section(answers)?, Class::IN);
+    let named = records.into_iter().filter_map(|Record { owner, rtype, ttl, rdata, .. }| {
+        Some(Transferred { owner: Name::from_wire(&owner)?, rtype, ttl, rdata })
+    });
+    Ok((Rcode(flags & 15), named.collect()))
 }
 
 fn of_class(mut records: Vec<Record>, class: Class) -> Vec<Record> {

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     ops::Bound::{Excluded, Unbounded},
     sync::Arc,
+    time::Duration,
 };
 
 use smallvec::SmallVec;
@@ -22,6 +23,17 @@ pub struct Zone {
     pub(super) has_proofs: bool,
     /// The nodes with records, by their keys. The apex is one of them.
     pub(super) nodes: BTreeMap<Box<[u8]>, Node>,
+}
+
+/// How often a secondary server checks for a new version of a zone, as its SOA record says (RFC 1035
+/// §3.3.13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timers {
+    pub refresh: Duration,
+    /// After a check that failed.
+    pub retry: Duration,
+    /// How long the zone is served without a check.
+    pub expire: Duration,
 }
 
 /// The records of one name.
@@ -50,6 +62,18 @@ impl Zone {
 
     pub fn serial(&self) -> u32 {
         self.serial
+    }
+
+    pub fn timers(&self) -> Timers {
+        let rdata = self.soa.set.rdatas.iter().next().unwrap_or_default();
+        let numbers = rdata.split_last_chunk::<20>().map(|(_, numbers)| numbers);
+        let seconds = |at: usize| {
+            let octets = numbers.and_then(|numbers| numbers.get(at..)?.first_chunk());
+            let seconds = octets.map_or(0, |octets| u32::from_be_bytes(*octets));
+            // Zero would be a check without a pause.
+            Duration::from_secs(seconds.max(1).into())
+        };
+        Timers { refresh: seconds(4), retry: seconds(8), expire: seconds(12) }
     }
 
     /// The number of records.

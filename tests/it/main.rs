@@ -48,3 +48,4 @@ mod tls;
 mod transfer;
 mod wire;
 mod zone_files;
+mod zone_transfers;

@@ -14,7 +14,7 @@ use super::{
     super::{
         compose::{self, Built},
         config::{self, Mistakes, Text},
-        listen_config,
+        listen_config, notify,
         signals::Order,
         waiting::Waiting,
         watch::{Change, Watched},
@@ -116,8 +116,17 @@ impl Process {
         built.count_enabled(&self.metrics);
         self.log.set_debug(DebugPlugin::present_if(built.server.debug));
         print_backtraces(built.stacktrace);
-        let Outputs { pages, readiness, warnings, awaited, timed, reload_state, .. } =
-            built.outputs;
+        let Outputs {
+            pages,
+            readiness,
+            warnings,
+            awaited,
+            timed,
+            reload_state,
+            secondaries,
+            notices,
+            ..
+        } = built.outputs;
         warnings.iter().for_each(log::emit);
         self.dispatcher.server.store(Arc::new(built.server));
         log_due(&std::mem::replace(&mut self.timed, timed), None);
@@ -127,7 +136,9 @@ impl Process {
             (readiness, built.lameduck, reload_state);
         self.watched = watched.only(built.watch_corefile, built.watch_files);
         self.waiting = Waiting::start(awaited);
+        self.secondaries.run(secondaries);
         spawn_probes(&mut self.tasks, &self.listeners, built.probes);
+        notify::send(&mut self.tasks, notices);
         self.admin.serve(pages).await
     }
 }

@@ -33,7 +33,7 @@ impl Reply {
 fn summary(packet: &[u8], asked: &Query) -> Vec<String> {
     let response = read(packet, asked).unwrap();
     let owner = |owner: &Owner| match owner {
-        Owner::Name(wire) => crate::wire::Name::from_wire(wire).unwrap().to_string(),
+        Owner::Name(wire) => Name::from_wire(wire).unwrap().to_string(),
         Owner::Question | Owner::QuestionFrom(_) => "@".to_owned(),
     };
     response

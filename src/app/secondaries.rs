@@ -1,0 +1,134 @@
+//! Keeps secondary zones up to date (RFC 1034 §4.3.5).
+
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    task::{AbortHandle, JoinSet},
+    time::{Instant, sleep},
+};
+
+use crate::{
+    limits,
+    net::zone_transfer::{Fetched, fetch},
+    plugin::{SecondaryZone, ZoneNotice},
+    zonefile::Timers,
+};
+
+use super::notify;
+
+/// The tasks of the secondary zones, one for each.
+#[derive(Default)]
+pub(super) struct Secondaries {
+    /// By zone, primary servers and secondary servers.
+    running: HashMap<String, AbortHandle>,
+    tasks: JoinSet<()>,
+}
+
+impl Secondaries {
+    pub(super) fn run_new(zones: Vec<SecondaryZone>) -> Self {
+        let mut secondaries = Self::default();
+        secondaries.run(zones);
+        secondaries
+    }
+
+    /// Runs a task for each of these zones and ends the others.
+    pub(super) fn run(&mut self, zones: Vec<SecondaryZone>) {
+        while self.tasks.try_join_next().is_some() {}
+        let mut before = std::mem::take(&mut self.running);
+        for zone in zones {
+            let identity = format!("{} {:?} {:?}", zone.origin, zone.primaries, zone.notice);
+            let task = before.remove(&identity).or_else(|| self.running.remove(&identity));
+            let task = task.unwrap_or_else(|| self.tasks.spawn(follow(zone)));
+            self.running.insert(identity, task);
+        }
+        before.into_values().for_each(|task| task.abort());
+    }
+}
+
+/// Transfers a zone again and again, as the timers of its SOA record say.
+async fn follow(zone: SecondaryZone) {
+    let SecondaryZone { origin, slot, .. } = &zone;
+    let mut back_off = limits::TRANSFER_RETRY_FIRST;
+    let (mut confirmed, mut told) = (Instant::now(), JoinSet::new());
+    loop {
+        let known = slot.get();
+        let outcome = transfer(&zone, known.as_ref().map(|zone| zone.serial())).await;
+        while told.try_join_next().is_some() {}
+        if let Ok(Some(notice)) = &outcome {
+            told.spawn(notify::tell(notice.clone()));
+        }
+        let timers = slot.get().map(|zone| zone.timers());
+        let pause = match (outcome, timers) {
+            (Ok(_), Some(Timers { refresh, .. })) => {
+                (confirmed, back_off) = (Instant::now(), limits::TRANSFER_RETRY_FIRST);
+                refresh + jitter(refresh)
+            }
+            (Err(reason), Some(Timers { retry, expire, .. })) => {
+                if confirmed.elapsed() >= expire {
+                    tracing::error!(plugin = "secondary", "Zone {origin} is expired: {reason}");
+                    slot.set(None);
+                    continue;
+                }
+                tracing::warn!(
+                    plugin = "secondary",
+                    "the zone {origin} could not be checked, and the next attempt is in {} s: {reason}",
+                    retry.as_secs()
+                );
+                (retry + jitter(retry)).min(expire.saturating_sub(confirmed.elapsed()))
+            }
+            (Ok(_), None) => back_off,
+            (Err(reason), None) => {
+                let pause = back_off;
+                back_off = (back_off * 2).min(limits::TRANSFER_RETRY_MAX);
+                tracing::warn!(
+                    plugin = "secondary",
+                    "All '{origin}' masters failed to transfer, retrying in {pause:?}: {reason}"
+                );
+                pause
+            }
+        };
+        wait(&zone, pause).await;
+    }
+}
+
+/// Waits for the time, or until a primary server says that the zone has changed.
+async fn wait(zone: &SecondaryZone, time: Duration) {
+    let end = Instant::now() + time;
+    while !zone.slot.take_check() {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        sleep(left.min(limits::NOTIFY_LOOK)).await;
+    }
+}
+
+/// Takes the zone from the first primary server that has it. Returns whom to tell about a change.
+///
+/// # Errors
+/// The reasons of all servers.
+async fn transfer(zone: &SecondaryZone, known: Option<u32>) -> Result<Option<ZoneNotice>, String> {
+    let mut reasons = Vec::new();
+    for primary in &zone.primaries {
+        match fetch(*primary, &zone.origin, known).await {
+            Ok(Fetched::Current) => return Ok(None),
+            Ok(Fetched::Zone(new)) => {
+                let line = transferred(zone, *primary, new.serial());
+                zone.slot.set(Some(Arc::new(*new)));
+                tracing::info!(plugin = "secondary", "{line}");
+                return Ok(zone.notice.clone());
+            }
+            Err(error) => reasons.push(format!("{primary}: {error}")),
+        }
+    }
+    Err(reasons.join("; "))
+}
+
+fn transferred(zone: &SecondaryZone, primary: SocketAddr, serial: u32) -> String {
+    format!("Transferred: {} from {primary} with {serial} SOA serial", zone.origin)
+}
+
+/// Up to a tenth of the time, and up to five seconds, so that zones are not checked at once.
+fn jitter(time: Duration) -> Duration {
+    (time / 10).min(Duration::from_secs(5)).mul_f64(rand::random())
+}

@@ -1,0 +1,38 @@
+//! Zones that are served from their complete records: what a reload keeps, and what `app` does for
+//! them.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use crate::{
+    wire::Name,
+    zonefile::{Zone, ZoneSlot},
+};
+
+/// A zone that was read from a file, for the next reload.
+#[derive(Clone)]
+pub struct LoadedZone {
+    pub(super) zone: Arc<Zone>,
+    /// A hash of the file and of the files that it includes.
+    pub(super) content: u64,
+}
+
+/// A zone that `app` transfers from its primary servers, and where its records belong.
+#[derive(Clone)]
+pub struct SecondaryZone {
+    pub origin: Name,
+    pub primaries: Vec<SocketAddr>,
+    pub slot: Arc<ZoneSlot>,
+    /// The secondary servers of this server, which are told about a new version.
+    pub notice: Option<ZoneNotice>,
+}
+
+/// Servers that are told about a change of a zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneNotice {
+    pub zone: Name,
+    pub to: Vec<SocketAddr>,
+    pub source: Option<IpAddr>,
+}

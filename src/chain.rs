@@ -67,6 +67,11 @@ pub trait Plugin: Send + Sync {
         None
     }
 
+    /// What the `ready` page adds about a plugin that can answer.
+    fn note(&self) -> Option<String> {
+        None
+    }
+
     /// Called after the reply to a client is written, to log or count it.
     fn sent(&self, _cx: &mut Cx, _query: &Query, _sent: &Sent) {}
 }

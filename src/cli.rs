@@ -140,6 +140,9 @@ pub struct Serve {
     /// The context of the kubeconfig
     #[arg(long, value_name = "NAME", requires = "kubeconfig")]
     pub context: Option<String>,
+    /// Keep the objects in this file, and answer from it after a start while the API server is away
+    #[arg(long, value_name = "FILE", conflicts_with = "manifests")]
+    pub snapshot: Option<PathBuf>,
     /// The cluster's zone
     #[arg(long, default_value = "cluster.local", value_parser = zone)]
     pub zone: String,
@@ -260,6 +263,9 @@ impl Serve {
                 .as_deref()
                 .map_or(String::new(), |context| format!(" {}", quoted(context)));
             writeln!(text, "        kubeconfig {}{context}", quoted(&file.to_string_lossy()))?;
+        }
+        if let Some(file) = &self.snapshot {
+            writeln!(text, "        snapshot {}", quoted(&file.to_string_lossy()))?;
         }
         writeln!(text, "        pods insecure\n        fallthrough in-addr.arpa ip6.arpa\n    }}")?;
         if let Some(zone) = &self.outside {

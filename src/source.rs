@@ -5,6 +5,7 @@
 pub mod api;
 pub mod kind;
 pub mod manifests;
+pub mod snapshot;
 
 /// What a source reports to the operator. `app` writes it to the log.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,18 +20,23 @@ use crate::{
 
 use super::{
     config::Configuration,
+    facts::Needed,
     listen_config::{self, ListenConfigs},
-    resolve,
-    sources::Needed,
-    zone_files,
+    resolve, zone_files,
 };
 
 /// The sources that the configuration needs, with the kinds of each.
 pub(super) fn sources(configuration: &Configuration) -> Needed {
     let mut sources = Needed::new();
     for need in configuration.blocks.iter().flat_map(CheckedBlock::needs) {
-        if let Need::Source { source, kinds } = need {
-            sources.entry(source).or_default().extend(kinds);
+        match need {
+            Need::Source { source, kinds } => {
+                sources.entry(source).or_default().kinds.extend(kinds);
+            }
+            Need::Snapshot { source, file } => {
+                sources.entry(source).or_default().snapshot.get_or_insert_with(|| file.into());
+            }
+            _ => {}
         }
     }
     sources

@@ -1,7 +1,7 @@
 //! Runs the sources that a configuration needs. One task of each source owns its index.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     path::Path,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::Context;
 use tokio::{
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::{
+        mpsc::{Receiver, Sender, channel},
+        watch,
+    },
     task::{AbortHandle, JoinSet},
 };
 
@@ -23,7 +26,12 @@ use crate::{
         api::{Access, Admission, Cluster, ClusterConfig, Identity},
         manifests::{Manifests, ManifestsUpdate},
     },
-    zone::{Index, Store},
+    zone::{Changed, Index, Store},
+};
+
+use super::{
+    facts::{Needed, NeededFacts, report},
+    snapshot::Keeper,
 };
 
 static PROGRAMMING: HistogramFamily<1> = Family::histogram(
@@ -32,9 +40,6 @@ static PROGRAMMING: HistogramFamily<1> = Family::histogram(
     ["service_kind"],
     || exponential_buckets(0.001, 2., 20),
 );
-
-/// The kinds that each source must bring.
-pub(super) type Needed = BTreeMap<Source, BTreeSet<Kind>>;
 
 /// The running sources, with the facts that they have published.
 pub(super) struct Sources {
@@ -57,6 +62,8 @@ enum Feed {
         cluster: Cluster,
         changes: Sender<Change>,
         followed: BTreeMap<Kind, AbortHandle>,
+        /// What the snapshot must hold, and where it is.
+        needed: watch::Sender<NeededFacts>,
     },
 }
 
@@ -79,15 +86,17 @@ impl Sources {
     pub(super) async fn start(&mut self, needed: &Needed) -> anyhow::Result<Vec<StartedSource>> {
         while self.tasks.try_join_next().is_some() {}
         let mut started = Vec::new();
-        for (source, kinds) in needed {
+        for (source, facts) in needed {
             if !self.running.contains_key(source) {
-                started.push(self.open(source).await.context("plugin/kubernetes")?);
+                started.push(self.open(source, facts).await.context("plugin/kubernetes")?);
             }
             if let Some(RunningSource {
-                feed: Feed::Cluster { cluster, changes, followed }, ..
+                feed: Feed::Cluster { cluster, changes, followed, needed },
+                ..
             }) = self.running.get_mut(source)
             {
-                for kind in kinds {
+                needed.send_replace(facts.clone());
+                for kind in &facts.kinds {
                     followed
                         .entry(*kind)
                         .or_insert_with(|| cluster.follow(*kind, changes.clone(), &mut self.tasks));
@@ -106,14 +115,14 @@ impl Sources {
             }
             keep
         });
-        for (source, kinds) in needed {
+        for (source, facts) in needed {
             let Some(RunningSource { feed: Feed::Cluster { changes, followed, .. }, .. }) =
                 self.running.get_mut(source)
             else {
                 continue;
             };
             let spare: Vec<_> =
-                followed.keys().filter(|kind| !kinds.contains(kind)).copied().collect();
+                followed.keys().filter(|kind| !facts.kinds.contains(kind)).copied().collect();
             for kind in spare {
                 if let Some(follower) = followed.remove(&kind) {
                     follower.abort();
@@ -130,7 +139,11 @@ impl Sources {
             .collect()
     }
 
-    async fn open(&mut self, source: &Source) -> anyhow::Result<StartedSource> {
+    async fn open(
+        &mut self,
+        source: &Source,
+        facts: &NeededFacts,
+    ) -> anyhow::Result<StartedSource> {
         let config = match &source.origin {
             Origin::Manifests(directory) => {
                 return Ok(StartedSource::Manifests(
@@ -154,7 +167,10 @@ impl Sources {
         }
         let access = Arc::new(Access::open(config, admission(source.throttle)).await?);
         let host = access.host().to_owned();
-        let labels = source.labels.as_deref().map(Arc::from);
+        let labels: Option<Arc<str>> = source.labels.as_deref().map(Arc::from);
+        let (needed, wanted) = watch::channel(facts.clone());
+        let (keeper, index) =
+            Keeper::open(Arc::clone(&access), labels.clone(), wanted, &self.metrics).await;
         let cluster = Cluster {
             access,
             labels,
@@ -162,12 +178,8 @@ impl Sources {
             notify: Arc::new(report),
         };
         let (changes, receiver) = channel(limits::CHANGES);
-        self.run(
-            source,
-            Index::default(),
-            receiver,
-            Feed::Cluster { cluster, changes, followed: BTreeMap::new() },
-        );
+        let feed = Feed::Cluster { cluster, changes, followed: BTreeMap::new(), needed };
+        self.run(source, index, receiver, feed, Some(keeper));
         Ok(StartedSource::Cluster { host, place: written })
     }
 
@@ -194,7 +206,7 @@ impl Sources {
         update.objects.clear();
         let (changes, receiver) = channel(limits::CHANGES);
         self.tasks.spawn(manifests.watch(changes, report));
-        self.run(source, index, receiver, Feed::Manifests);
+        self.run(source, index, receiver, Feed::Manifests, None);
         Ok(update)
     }
 
@@ -204,10 +216,21 @@ impl Sources {
         mut index: Index,
         mut changes: Receiver<Change>,
         feed: Feed,
+        mut keeper: Option<Keeper>,
     ) {
         let (store, metrics) = (index.store(), Arc::clone(&self.metrics));
         let index = self.tasks.spawn(async move {
-            while let Some(change) = changes.recv().await {
+            loop {
+                let change = tokio::select! {
+                    change = changes.recv() => change,
+                    () = due(&mut keeper) => {
+                        if let Some(keeper) = &mut keeper {
+                            keeper.keep(&index).await;
+                        }
+                        continue;
+                    }
+                };
+                let Some(change) = change else { return };
                 if let Change::Caused { namespace, service, at } = &change
                     && let Some(headless) = index.is_headless(namespace, service)
                 {
@@ -217,18 +240,21 @@ impl Sources {
                     let since = SystemTime::now().duration_since(*at).unwrap_or_default();
                     PROGRAMMING.with(&metrics, [kind]).observe(since.as_secs_f64());
                 }
-                index.apply(change, unix_seconds());
+                let changed = index.apply(change, unix_seconds());
+                if let Some(keeper) = keeper.as_mut().filter(|_| changed != Changed::default()) {
+                    keeper.changed();
+                }
             }
         });
         self.running.insert(source.clone(), RunningSource { store, index, feed });
     }
 }
 
-/// Writes a source's notice to the log.
-fn report(notice: Notice) {
-    match notice {
-        Notice::Problem(text) => tracing::error!(plugin = "kubernetes", "{text}"),
-        Notice::Info(text) => tracing::info!(plugin = "kubernetes", "{text}"),
+/// Waits until a keeper has something to do.
+async fn due(keeper: &mut Option<Keeper>) {
+    match keeper {
+        Some(keeper) => keeper.due().await,
+        None => std::future::pending().await,
     }
 }
 

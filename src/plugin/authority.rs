@@ -52,13 +52,21 @@ impl<V: View> Plugin for Authority<V> {
         (!waiting.is_empty()).then_some(Unready { why })
     }
 
+    fn note(&self) -> Option<String> {
+        let age = self.view.stale_age()?;
+        let name = self.name;
+        Some(format!(
+            "{name} answers from a snapshot that is {age} s old, because the API server has not replied yet"
+        ))
+    }
+
     fn query(&self, _cx: &mut Cx, query: &Query) -> Flow {
         let question = &query.question;
         if question.class != Class::IN {
             return Flow::Next;
         }
         match self.look_up(question) {
-            Lookup::Answer(response) => Flow::Answer(response),
+            Lookup::Answer(response) => Flow::Answer(self.with_age(response)),
             Lookup::PassOn => Flow::Next,
             Lookup::Alias { target, .. } => Flow::Ask(ask_target(target, question.qtype)),
         }
@@ -86,10 +94,10 @@ impl<V: View> Plugin for Authority<V> {
         let question = &query.question;
         match self.look_up(question) {
             Lookup::Alias { chain, target } if target == nested.question.name => {
-                Back::Up(Ok(with_target(chain, &target, reply)))
+                Back::Up(Ok(self.with_age(with_target(chain, &target, reply))))
             }
             Lookup::Alias { target, .. } => Back::Ask(ask_target(target, question.qtype)),
-            Lookup::Answer(response) => Back::Up(Ok(response)),
+            Lookup::Answer(response) => Back::Up(Ok(self.with_age(response))),
             Lookup::PassOn => {
                 Back::Ask(Ask { question: question.clone(), from: From::Below, step: 0 })
             }
@@ -162,6 +170,23 @@ impl<V: View> Authority<V> {
             ChainEnd::Unsynced => unsynced(),
             ChainEnd::Missing | ChainEnd::Outside(_) => self.negative(question, Rcode::NOERROR),
         }
+    }
+
+    /// A response from a snapshot says so, and is not kept for long (RFC 8914 §4.4 and §4.20).
+    fn with_age(&self, mut response: Response) -> Response {
+        if self.view.stale_age().is_none() {
+            return response;
+        }
+        response.ede = match response.rcode {
+            Rcode::NOERROR => Some(Ede::STALE_ANSWER),
+            Rcode::NXDOMAIN => Some(Ede::STALE_NXDOMAIN),
+            _ => return response,
+        };
+        let Response { answer, authority, additional, .. } = &mut response;
+        for set in answer.iter_mut().chain(authority).chain(additional) {
+            set.ttl = set.ttl.min(limits::SNAPSHOT_TTL);
+        }
+        response
     }
 
     fn negative(&self, question: &Question, rcode: Rcode) -> Response {

@@ -40,13 +40,18 @@ pub(super) struct KubernetesSettings {
     tls: Option<ClientTls>,
     pub(super) view: zone::Settings,
     fallthrough: Option<Fallthrough>,
+    snapshot: Option<String>,
     /// If the facts are not loaded after this time, a warning is logged.
     startup_timeout: Duration,
 }
 
 impl PluginSettings for KubernetesSettings {
     fn needs(&self) -> Vec<Need> {
-        vec![Need::Source { source: self.source.clone(), kinds: self.view.kinds().collect() }]
+        let source = self.source.clone();
+        let snapshot = self.snapshot.clone();
+        let snapshot = snapshot.map(|file| Need::Snapshot { source: source.clone(), file });
+        let facts = Need::Source { source, kinds: self.view.kinds().collect() };
+        [facts].into_iter().chain(snapshot).collect()
     }
 
     fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
@@ -77,6 +82,7 @@ impl KubernetesSettings {
             tls: None,
             view: zone::Settings::new(lines.zones.to_vec()),
             fallthrough: None,
+            snapshot: None,
             startup_timeout: limits::KUBERNETES_STARTUP,
         };
         lines.once(|arguments| {

@@ -22,6 +22,8 @@ pub enum Need {
     ///
     /// [`PluginContext::store`]: super::PluginContext::store
     Source { source: Source, kinds: Vec<Kind> },
+    /// The facts of the source are kept in this file for the next start.
+    Snapshot { source: Source, file: String },
     /// The content of a file. [`PluginContext::file`] returns it.
     ///
     /// [`PluginContext::file`]: super::PluginContext::file

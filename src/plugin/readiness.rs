@@ -57,6 +57,15 @@ impl Readiness {
         unready
     }
 
+    /// What plugins that are ready add, each text once.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut notes: Vec<_> = watched.iter().filter_map(|it| it.plugin.note()).collect();
+        notes.sort_unstable();
+        notes.dedup();
+        notes
+    }
+
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }

@@ -36,7 +36,8 @@ fn page(readiness: &Readiness) -> PageReply {
     }
     let unready = readiness.unready().join(",");
     if unready.is_empty() {
-        return PageReply::text(200, "OK");
+        let lines = ["OK".to_owned()].into_iter().chain(readiness.notes());
+        return PageReply::text(200, lines.collect::<Vec<_>>().join("\n"));
     }
     let line = LogLine::new(Level::Info, "ready", format!("Plugins not ready: {unready:?}"));
     PageReply { line: Some(line), ..PageReply::text(503, unready) }

@@ -154,6 +154,7 @@ impl Assembly<'_> {
             Need::Reload => (assembled.watch_corefile, assembled.watch_files) = (true, true),
             Need::WatchFiles => assembled.watch_files = true,
             Need::Source { .. }
+            | Need::Snapshot { .. }
             | Need::File(_)
             | Need::ZoneFile(_)
             | Need::ZoneDirectory(_)

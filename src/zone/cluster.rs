@@ -13,7 +13,7 @@ use super::{
     derive::Scope,
     settings::{PodMode, Settings, is_reverse},
     store::Store,
-    view::{Soa, View, longest},
+    view::{Soa, View, longest, stale_age},
 };
 
 /// A view of a source's facts.
@@ -38,7 +38,7 @@ impl Zone {
         let waiting = self
             .settings
             .kinds()
-            .filter(|kind| *kind != Kind::ServiceImport && !self.store.is_synced(*kind));
+            .filter(|kind| *kind != Kind::ServiceImport && !self.store.is_ready(*kind));
         waiting.map(|kind| (kind, self.store.refusal(kind)))
     }
 
@@ -134,6 +134,10 @@ impl View for Zone {
 
     fn transfer(&self, question: &Question) -> Option<Result<Transfer, UnsyncedError>> {
         Self::transfer(self, question)
+    }
+
+    fn stale_age(&self) -> Option<u32> {
+        stale_age(&self.store, self.settings.kinds())
     }
 
     fn waiting(&self) -> Vec<(Kind, Option<Box<str>>)> {

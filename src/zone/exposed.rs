@@ -45,6 +45,11 @@ impl ExposedFacts {
         self.serial.read()
     }
 
+    /// The serial for a snapshot, and to go on from that of a snapshot.
+    pub(super) fn kept_serial(&self) -> &Serial {
+        &self.serial
+    }
+
     /// Sets the serial after a change.
     pub(super) fn changed(&self, unix_seconds: u32) {
         self.serial.advance(unix_seconds);
@@ -172,6 +177,10 @@ fn paths(hosts: &[Box<str>]) -> Vec<Path> {
 pub(super) struct ExposedObjects(HashMap<Key, Arc<Object>, RandomState>);
 
 impl ExposedObjects {
+    pub(super) fn objects(&self, kind: Kind) -> impl Iterator<Item = &Object> {
+        self.0.iter().filter(move |(key, _)| key.kind == kind).map(|(_, object)| &**object)
+    }
+
     pub(super) fn keys(&self, kind: Kind) -> impl Iterator<Item = &Key> {
         self.0.keys().filter(move |key| key.kind == kind)
     }

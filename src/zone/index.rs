@@ -114,6 +114,50 @@ impl Index {
         changed
     }
 
+    /// The facts that were applied are all objects of these kinds at an earlier time. They are
+    /// answered as stale until the source has listed them. `serials` are those of that time.
+    pub fn restored(&mut self, kinds: &[Kind], serials: [u32; 3]) {
+        let [cluster, set, outside] = serials;
+        self.store.resume_serial(ZoneKind::Cluster, cluster);
+        self.store.resume_serial(ZoneKind::ClusterSet, set);
+        self.store.outside.kept_serial().resume(outside);
+        kinds.iter().for_each(|kind| self.store.mark_stale(*kind));
+    }
+
+    /// The serials of the zones, for [`Index::restored`].
+    pub fn serials(&self) -> [u32; 3] {
+        [
+            self.store.serial(ZoneKind::Cluster).peek(),
+            self.store.serial(ZoneKind::ClusterSet).peek(),
+            self.store.outside.kept_serial().peek(),
+        ]
+    }
+
+    /// Calls `each` with all objects of a kind, in any order.
+    pub fn each_object(&self, kind: Kind, mut each: impl FnMut(&Object)) {
+        match kind {
+            Kind::Namespace => {
+                self.namespaces.values().for_each(|it| each(&Object::Namespace(it.clone())));
+            }
+            Kind::Service | Kind::ServiceImport => {
+                let of_kind = self.services.iter().filter(|(key, _)| key.kind == kind);
+                of_kind.map(|(_, service)| Service::clone(service)).for_each(
+                    |service| match kind {
+                        Kind::ServiceImport => each(&Object::ServiceImport(service)),
+                        _ => each(&Object::Service(service)),
+                    },
+                );
+            }
+            Kind::EndpointSlice => {
+                let slices = self.slices.values().map(|slice| EndpointSlice::clone(slice));
+                slices.for_each(|slice| each(&Object::EndpointSlice(slice)));
+            }
+            Kind::Pod => self.pods.values().for_each(|pod| each(&Object::Pod(pod.clone()))),
+            // Every other kind matters only for clients outside of the cluster.
+            _ => self.outside.objects(kind).for_each(each),
+        }
+    }
+
     /// A whole list has been read. The first one of a kind makes names known that were unsynced.
     fn synced(&mut self, kind: Kind) -> Changed {
         let first = !self.store.is_synced(kind);

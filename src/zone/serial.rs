@@ -23,6 +23,12 @@ impl Serial {
         self.value.load(Ordering::Acquire)
     }
 
+    /// Goes on from the serial of an earlier process, which clients have seen.
+    pub(super) fn resume(&self, earlier: u32) {
+        self.value.fetch_max(earlier, Ordering::AcqRel);
+        self.seen.store(true, Ordering::Release);
+    }
+
     /// Sets the serial after a change, and returns it: the Unix time if that is later, or else the
     /// next number if a client has seen the last one. Only one thread calls this.
     pub(super) fn advance(&self, unix_seconds: u32) -> u32 {
@@ -57,5 +63,9 @@ mod tests {
         check(500, false, 1003);
         check(1002, true, 1003);
         check(2000, true, 2000);
+        // A restart, after which the clock is behind the serial of the snapshot.
+        let serial = Serial::default();
+        serial.resume(2000);
+        assert_eq!((serial.read(), serial.advance(1500)), (2000, 2001));
     }
 }

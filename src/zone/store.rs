@@ -42,6 +42,10 @@ pub struct Store {
     pods: Map<IpAddr, SmallVec<[Tenant; 1]>>,
     /// One bit for each kind.
     synced: AtomicU32,
+    /// One bit for each kind whose facts are from a snapshot and may be out of date.
+    stale: AtomicU32,
+    /// The age of the snapshot in seconds.
+    stale_age: AtomicU32,
     /// The kinds that the source may not read, and why. No answer depends on it.
     refused: Mutex<BTreeMap<Kind, Box<str>>>,
     serials: PerZoneKind<Serial>,
@@ -128,6 +132,33 @@ impl Store {
         self.synced.load(Ordering::Acquire) & bit(kind) != 0
     }
 
+    /// Whether the kind is synced, and the source is allowed to read it if its facts are from a
+    /// snapshot: an API server that refuses is not one that is away.
+    pub(super) fn is_ready(&self, kind: Kind) -> bool {
+        self.is_synced(kind) && !(self.is_stale(kind) && self.refusal(kind).is_some())
+    }
+
+    /// Whether the facts of the kind are those of a snapshot.
+    pub fn is_stale(&self, kind: Kind) -> bool {
+        self.stale.load(Ordering::Acquire) & bit(kind) != 0
+    }
+
+    /// The age of the snapshot in seconds; `None` if all facts are current.
+    pub fn stale_age(&self) -> Option<u32> {
+        (self.stale.load(Ordering::Acquire) != 0).then(|| self.stale_age.load(Ordering::Relaxed))
+    }
+
+    pub fn set_stale_age(&self, seconds: u32) {
+        self.stale_age.store(seconds, Ordering::Relaxed);
+    }
+
+    /// Goes on from the serial of a snapshot.
+    pub(super) fn resume_serial(&self, zone_kind: ZoneKind, earlier: u32) {
+        let mut snapshot = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        self.serial(zone_kind).resume(earlier);
+        *Arc::make_mut(&mut snapshot).serials.of_mut(zone_kind) = self.serial(zone_kind).peek();
+    }
+
     /// The serial of the cluster's zones, or of the set's.
     pub(super) fn serial(&self, zone_kind: ZoneKind) -> &Serial {
         self.serials.of(zone_kind)
@@ -141,11 +172,19 @@ impl Store {
     pub(super) fn mark_synced(&self, kind: Kind) {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).remove(&kind);
         self.synced.fetch_or(bit(kind), Ordering::Release);
+        self.stale.fetch_and(!bit(kind), Ordering::Release);
+    }
+
+    /// The facts of the kind are complete, and those of a snapshot.
+    pub(super) fn mark_stale(&self, kind: Kind) {
+        self.stale.fetch_or(bit(kind), Ordering::Release);
+        self.synced.fetch_or(bit(kind), Ordering::Release);
     }
 
     pub(super) fn mark_unsynced(&self, kind: Kind) {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).remove(&kind);
         self.synced.fetch_and(!bit(kind), Ordering::Release);
+        self.stale.fetch_and(!bit(kind), Ordering::Release);
     }
 
     pub(super) fn mark_refused(&self, kind: Kind, reason: Box<str>) {

@@ -5,7 +5,10 @@ use crate::{
     wire::{Name, Owner, Question, Rdatas, RecordSet, Transfer, Type},
 };
 
-use super::answer::{Found, UnsyncedError};
+use super::{
+    answer::{Found, UnsyncedError},
+    store::Store,
+};
 
 /// A view answers questions from a source's facts.
 pub trait View: Send + Sync {
@@ -27,6 +30,11 @@ pub trait View: Send + Sync {
         None
     }
 
+    /// The age in seconds of the snapshot that answers are from; `None` if the source is up to date.
+    fn stale_age(&self) -> Option<u32> {
+        None
+    }
+
     /// The kinds that every answer needs and that have not been listed yet. The text is the reason, if
     /// the source may not read the kind.
     fn waiting(&self) -> Vec<(Kind, Option<Box<str>>)>;
@@ -35,6 +43,11 @@ pub trait View: Send + Sync {
 /// The longest of the zones that contain `name`.
 pub(super) fn longest<'z>(zones: &'z [Name], name: &Name) -> Option<&'z Name> {
     zones.iter().filter(|zone| name.is_within(zone)).max_by_key(|zone| zone.wire().len())
+}
+
+/// The age in seconds of the snapshot, if facts of these kinds are from it.
+pub(super) fn stale_age(store: &Store, mut kinds: impl Iterator<Item = Kind>) -> Option<u32> {
+    store.stale_age().filter(|_| kinds.any(|kind| store.is_stale(kind)))
 }
 
 /// The values that differ between SOA records.

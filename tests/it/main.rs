@@ -42,6 +42,7 @@ mod replay;
 mod restart;
 mod secondary;
 mod small;
+mod snapshot;
 mod support;
 mod tidy;
 mod tls;

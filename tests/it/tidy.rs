@@ -77,6 +77,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
             "serde",
             "serde_json",
             "serde_saphyr",
+            "sha2",
             "thiserror",
             "tokio",
         ],

@@ -184,7 +184,14 @@ pub(super) static OPTIONS: OptionTable<KubernetesSettings> = OptionTable(&[
             kubernetes.startup_timeout = timeout.unwrap_or(kubernetes.startup_timeout);
         },
     ),
-    OptionSpec::not_yet("snapshot"),
+    OptionSpec::new(
+        "snapshot",
+        "FILE",
+        "Keeps the objects in this file, and answers from it after a start until the API server replies.",
+        |kubernetes, option| {
+            kubernetes.snapshot = option.required("a file").map(|file| file.text.clone());
+        },
+    ),
     OptionSpec::removed(
         "upstream",
         "delete this line: the targets of ExternalName Services are resolved without it since CoreDNS 1.7",
@@ -212,6 +219,10 @@ impl KubernetesSettings {
             arguments
                 .error(span, "zonal requires the endpoint cache; remove noendpoints")
                 .help("only EndpointSlices have the zones of endpoints");
+        }
+        if self.snapshot.is_some() && matches!(self.source.origin, Origin::Manifests(_)) {
+            arguments.warning(span, "`snapshot` has no effect beside `manifests`");
+            self.snapshot = None;
         }
         let origin = match &self.source.origin {
             Origin::Kubeconfig { .. } => Some("kubeconfig"),

@@ -10,9 +10,10 @@ use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
+use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
-use crate::limits;
+use crate::{limits, source::snapshot::ClusterIdentity};
 
 use super::Admission;
 
@@ -54,6 +55,8 @@ pub struct Access {
 
 struct Current {
     client: Client,
+    /// The SHA-256 of the authorities of the server's certificate; empty if none are configured.
+    authority: String,
     /// How many clients there were before.
     number: u64,
 }
@@ -73,14 +76,25 @@ impl Access {
     pub async fn open(config: ClusterConfig, admission: Admission) -> anyhow::Result<Self> {
         let loaded = config.load().await?;
         let host = loaded.cluster_url.authority().map_or_else(String::new, ToString::to_string);
+        let authority = config.fingerprint(&loaded);
         let client =
             Client::try_from(loaded).with_context(|| format!("{config} cannot be used"))?;
-        Ok(Self { config, host, current: Mutex::new(Current { client, number: 0 }), admission })
+        let current = Mutex::new(Current { client, authority, number: 0 });
+        Ok(Self { config, host, current, admission })
     }
 
     /// `HOST:PORT` of the server.
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// The cluster, as a snapshot of the objects with these labels names it.
+    pub async fn identity(&self, labels: Option<&str>) -> ClusterIdentity {
+        ClusterIdentity {
+            host: self.host.clone(),
+            authority: self.current.lock().await.authority.clone(),
+            labels: labels.unwrap_or_default().to_owned(),
+        }
     }
 
     pub(super) async fn client(&self) -> NumberedClient {
@@ -92,7 +106,10 @@ impl Access {
     pub(super) async fn replace(&self, failed: &NumberedClient) -> anyhow::Result<()> {
         let mut current = self.current.lock().await;
         if current.number == failed.number {
-            current.client = self.config.client().await?;
+            let loaded = self.config.load().await?;
+            current.authority = self.config.fingerprint(&loaded);
+            current.client = Client::try_from(loaded)
+                .with_context(|| format!("{} cannot be used", self.config))?;
             current.number += 1;
         }
         Ok(())
@@ -112,6 +129,23 @@ impl ClusterConfig {
     pub fn missing_file(&self) -> Option<PathBuf> {
         let file = authority(Path::new(ACCOUNT));
         (*self == Self::InCluster && !file.exists()).then_some(file)
+    }
+
+    /// The SHA-256 of the configured authorities in hexadecimal. Those that the machine trusts do
+    /// not count: they change with the image.
+    fn fingerprint(&self, config: &Config) -> String {
+        let file = config.root_cert_file.as_ref().and_then(|file| std::fs::read(file).ok());
+        let configured = match (file, self) {
+            (Some(file), _) => file,
+            (None, Self::Kubeconfig { .. }) => {
+                config.root_cert.iter().flatten().flatten().copied().collect()
+            }
+            (None, Self::InCluster | Self::Endpoint { .. }) => Vec::new(),
+        };
+        if configured.is_empty() {
+            return String::new();
+        }
+        Sha256::digest(configured).iter().map(|octet| format!("{octet:02x}")).collect()
     }
 
     async fn load(&self) -> anyhow::Result<Config> {

@@ -15,7 +15,7 @@ use crate::{
         selection::Selection,
         settings::{Namespaces, is_reverse, primary},
         store::Store,
-        view::{View, longest},
+        view::{View, longest, stale_age},
     },
 };
 
@@ -277,8 +277,12 @@ impl View for External {
         )))
     }
 
+    fn stale_age(&self) -> Option<u32> {
+        stale_age(&self.store, self.settings.kinds())
+    }
+
     fn waiting(&self) -> Vec<(Kind, Option<Box<str>>)> {
-        let waiting = self.settings.kinds().filter(|kind| !self.store.is_synced(*kind));
+        let waiting = self.settings.kinds().filter(|kind| !self.store.is_ready(*kind));
         waiting.map(|kind| (kind, self.store.refusal(kind))).collect()
     }
 }

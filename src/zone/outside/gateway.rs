@@ -18,7 +18,7 @@ use crate::{
         key::label_offsets,
         selection::Selection,
         store::Store,
-        view::{View, longest},
+        view::{View, longest, stale_age},
     },
 };
 
@@ -481,6 +481,10 @@ impl View for Gateway {
             soa,
             || self.names(zone),
         )))
+    }
+
+    fn stale_age(&self) -> Option<u32> {
+        stale_age(&self.store, self.settings.kinds())
     }
 
     /// All kinds are optional: a missing permission delays nothing.

@@ -97,6 +97,9 @@ spec:
     {{- end }}
     volumeMounts:
     - { name: config-volume, mountPath: /etc/coredns }
+    {{- if .Values.snapshotVolume }}
+    - { name: snapshot, mountPath: /var/lib/ndots }
+    {{- end }}
     {{- range .Values.extraSecrets }}
     - { name: {{ .name }}, mountPath: {{ .mountPath }}, readOnly: true }
     {{- end }}
@@ -115,6 +118,10 @@ spec:
       {{- range .Values.zoneFiles }}
       - { key: {{ .filename }}, path: {{ .filename }} }
       {{- end }}
+  {{- with .Values.snapshotVolume }}
+  - name: snapshot
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   {{- range .Values.extraSecrets }}
   - name: {{ .name }}
     secret:

@@ -205,7 +205,7 @@ fn read(path: &Path, identity: &ClusterIdentity) -> Result<Option<(Index, u64)>,
     let Some(content) = snapshot::read(path)? else { return Ok(None) };
     let mut reader = Reader::new(&content, identity, unix_seconds())?;
     let mut index = Index::default();
-    while let Some(object) = reader.next()? {
+    while let Some(object) = reader.next_object()? {
         // The serials are those of the snapshot.
         index.apply(Change::Upsert(object), 0);
     }

@@ -128,7 +128,7 @@ impl<'s> Reader<'s> {
     ///
     /// # Errors
     /// The file was not made by this program, although its checksum matches.
-    pub fn next(&mut self) -> Result<Option<Object>, SnapshotError> {
+    pub fn next_object(&mut self) -> Result<Option<Object>, SnapshotError> {
         match bool::take(&mut self.input) {
             Some(true) => Object::take(&mut self.input).map(Some).ok_or(SnapshotError::Damaged),
             Some(false) if self.input.0.is_empty() => Ok(None),

@@ -1,4 +1,5 @@
 //! The connection to an API server: address, certificates and credentials.
+#![expect(clippy::disallowed_methods, reason = "the file of authorities is read here")]
 
 use std::{
     fmt,

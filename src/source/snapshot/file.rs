@@ -1,4 +1,5 @@
 //! The file of a snapshot: replaced as a whole or not at all, and readable by its owner only.
+#![expect(clippy::disallowed_methods, reason = "the file is read and written here")]
 
 use std::{
     fs::{self, File, OpenOptions, Permissions, TryLockError},

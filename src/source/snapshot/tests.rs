@@ -125,7 +125,7 @@ fn written() -> Vec<u8> {
 fn read_all(file: &[u8]) -> Result<Vec<Object>, SnapshotError> {
     let mut reader = Reader::new(file, &identity(), NOW)?;
     let mut found = Vec::new();
-    while let Some(object) = reader.next()? {
+    while let Some(object) = reader.next_object()? {
         found.push(object);
     }
     Ok(found)

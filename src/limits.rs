@@ -160,6 +160,15 @@ pub const WAITERS: usize = JOBS / 2;
 pub const FORWARD_TARGETS: usize = 15;
 /// Idle connections that stay open to one upstream. Each holds a descriptor here and there.
 pub const IDLE_CONNECTIONS: usize = 16;
+/// Queries that wait on one connection to an upstream over HTTPS or QUIC. Most servers allow as many
+/// streams.
+pub const UPSTREAM_STREAMS: usize = 100;
+/// How long a QUIC connection to an upstream may be idle, as in CoreDNS.
+pub const QUIC_IDLE_TIME: Duration = Duration::from_secs(30);
+/// How often the start of a QUIC connection checks whether the port is unreachable.
+pub const UNREACHABLE_POLL: Duration = Duration::from_millis(10);
+/// How long opening a connection to an upstream over HTTPS or QUIC may take, with its handshakes.
+pub const UPSTREAM_DIAL_TIME: Duration = Duration::from_secs(3);
 /// How often the end of the process looks for queries that still wait.
 pub const FINISH_POLL: Duration = Duration::from_millis(10);
 /// How often idle connections are checked for their age.

@@ -28,7 +28,7 @@ pub use attempt::{Attempt, NextAction, ReplyDecision};
 pub use form::{LetterCase, QueryForm, ReplySummary, UpstreamTransport};
 pub use health::{EdnsSupport, Health, UdpSupport};
 pub use metrics::{Proto, UpstreamMetrics};
-pub use target::{Pem, Target, TlsClientSettings};
+pub use target::{HttpMethod, Pem, Protocol, Target, TlsClientSettings};
 
 /// The upstreams of one `forward` directive and how they are queried.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,7 +121,7 @@ pub struct Group {
 #[derive(Debug)]
 pub struct Upstream {
     pub address: SocketAddr,
-    pub tls: Option<Arc<TlsClientSettings>>,
+    pub protocol: Protocol,
     pub health: Health,
     metrics: OnceLock<UpstreamMetrics>,
 }
@@ -139,9 +139,9 @@ impl Group {
             .targets
             .iter()
             .cloned()
-            .map(|Target { address, tls }| Upstream {
+            .map(|Target { address, protocol }| Upstream {
                 address,
-                tls,
+                protocol,
                 health: Health::default(),
                 metrics: OnceLock::new(),
             })
@@ -229,6 +229,9 @@ pub enum UpstreamError {
     /// The upstream's certificate is not valid for it. The text says why.
     #[error("tls: failed to verify certificate of {0}: {1}")]
     Untrusted(SocketAddr, &'static str),
+    /// The upstream replied over HTTPS, but not with a DNS message.
+    #[error("{0} replied with HTTP status {1}")]
+    HttpStatus(SocketAddr, u16),
     #[error("the reply of {0} is malformed")]
     Malformed(SocketAddr),
     #[error("the aliases in the reply of {0} form a loop")]
@@ -247,7 +250,7 @@ impl UpstreamError {
     /// Whether the next query would fail too. A lost datagram or a server that is being restarted
     /// says nothing about the next query.
     pub fn is_certain(self) -> bool {
-        !matches!(self, Self::NoAnswer(_) | Self::Unreachable(_))
+        !matches!(self, Self::NoAnswer(_) | Self::Unreachable(_) | Self::HttpStatus(..))
     }
 
     pub fn ede(self) -> Option<Ede> {
@@ -255,9 +258,10 @@ impl UpstreamError {
             Self::NoAnswer(_) | Self::Down(_) | Self::NoneHealthy => {
                 Some(Ede::NO_REACHABLE_AUTHORITY)
             }
-            Self::Unreachable(_) | Self::Untrusted(..) | Self::Malformed(_) => {
-                Some(Ede::NETWORK_ERROR)
-            }
+            Self::Unreachable(_)
+            | Self::Untrusted(..)
+            | Self::HttpStatus(..)
+            | Self::Malformed(_) => Some(Ede::NETWORK_ERROR),
             Self::AliasLoop(_) => Some(Ede::ALIAS_LOOP),
             Self::LongChain(_) => Some(Ede::LONG_CHAIN),
             Self::TooManyInFlight(_) => None,

@@ -1,13 +1,14 @@
-//! A small DNS client: one query to one nameserver over UDP, TCP, TLS (RFC 7858) or HTTPS
-//! (RFC 8484).
+//! A small DNS client: one query to one nameserver over UDP, TCP, TLS (RFC 7858), HTTPS
+//! (RFC 8484) or QUIC (RFC 9250).
 //!
 //! `ndots query`, `explain`, the `loop` plugin's probe and the resolution of upstream names call
 //! [`query`]. The exchange with upstreams keeps its own connections and health, and uses the same
-//! `udp` and `stream` below them.
+//! modules below them.
 
 mod addresses;
-mod https;
+pub(super) mod https;
 mod nameserver;
+pub(super) mod quic;
 pub(super) mod stream;
 pub(super) mod udp;
 
@@ -18,12 +19,17 @@ use thiserror::Error;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::wire::{Query, Question};
+use crate::{
+    upstream::HttpMethod,
+    wire::{Query, Question, reply},
+};
 
 use super::tls::{TlsConfigError, alpn, client};
 
+use crate::transport::Framing;
 pub use crate::transport::Transport;
 pub use addresses::{lookup, system_lookup};
+use https::{HttpEndpoint, HttpsConnection};
 pub use nameserver::Nameserver;
 use udp::{UdpQuery, UdpReply};
 
@@ -63,14 +69,53 @@ pub enum ClientError {
     Timeout(Duration),
     #[error("{0} has no address")]
     NoAddress(String),
-    #[error("the client does not speak {0}")]
-    Unsupported(&'static str),
     #[error("`{0}` cannot be the name of a TLS server")]
     ServerName(String),
     #[error(transparent)]
     Tls(#[from] TlsConfigError),
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+/// Why the response to a query, which has a stream or a request of its own, is not a reply. The
+/// connection is not at fault.
+#[derive(Debug, Error)]
+pub(super) enum StreamError {
+    #[error("HTTP status {0}")]
+    Status(u16),
+    #[error("the message does not answer the query")]
+    OtherQuery,
+}
+
+impl From<StreamError> for io::Error {
+    fn from(error: StreamError) -> Self {
+        Self::new(io::ErrorKind::InvalidData, error)
+    }
+}
+
+/// The HTTP status of a response that is not a reply.
+pub(super) fn http_status(error: &io::Error) -> Option<u16> {
+    match error.get_ref()?.downcast_ref()? {
+        StreamError::Status(status) => Some(*status),
+        StreamError::OtherQuery => None,
+    }
+}
+
+/// Whether the server answered, although not with a reply. Another connection would not help.
+pub(super) fn is_answered(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|cause| cause.is::<StreamError>())
+}
+
+/// The message if it answers the query. Its id does not matter, because the stream shows which
+/// query it belongs to.
+fn answer_on_stream(mut message: Vec<u8>, query: &Query) -> io::Result<Vec<u8>> {
+    if let Some(id) = message.first_chunk_mut::<2>() {
+        *id = query.id.to_be_bytes();
+    }
+    if reply::matches(&message, query) == reply::Match::No {
+        return Err(StreamError::OtherQuery.into());
+    }
+    Ok(message)
 }
 
 /// Sends one query and returns the first message that answers it. A reply over UDP that is
@@ -83,9 +128,10 @@ pub async fn query(
     question: Question,
     policy: RetryPolicy,
 ) -> Result<ClientReply, ClientError> {
-    let query = Query { id: rand::random(), ..Query::internal(question) };
-    let to = limited(policy, address(nameserver)).await?;
     let mut transport = nameserver.transport;
+    let id = if transport.framing() == Framing::Request { 0 } else { rand::random() };
+    let query = Query { id, ..Query::internal(question) };
+    let to = limited(policy, address(nameserver)).await?;
     if transport == Transport::Udp {
         match limited(policy, over_udp(to, &query, policy)).await? {
             Some(message) => return Ok(ClientReply { query, message, transport }),
@@ -137,20 +183,43 @@ async fn over_stream(
     transport: Transport,
     query: &Query,
 ) -> Result<Vec<u8>, ClientError> {
+    if transport == Transport::Quic {
+        let config = Arc::new(config(nameserver, transport)?);
+        let connection = quic::connect(to, None, nameserver.certificate_name(), config).await?;
+        return Ok(connection.converse(query).await?);
+    }
     let mut tcp = stream::connect(to, None).await?;
     let frame = stream::frame(query);
     match transport {
-        Transport::Udp | Transport::Tcp => Ok(stream::converse(&mut tcp, &frame, query).await?),
+        Transport::Udp | Transport::Tcp | Transport::Quic => {
+            Ok(stream::converse(&mut tcp, &frame, query).await?)
+        }
         Transport::Tls => {
             let mut tls = handshake(nameserver, tcp, transport).await?;
             Ok(stream::converse(&mut tls, &frame, query).await?)
         }
         Transport::Https => {
             let tls = handshake(nameserver, tcp, transport).await?;
-            Ok(https::query(nameserver, tls, query).await?)
+            let name = nameserver.certificate_name();
+            let endpoint =
+                HttpEndpoint::new(name, nameserver.port, &nameserver.path, HttpMethod::Post);
+            let (connection, driver) = HttpsConnection::open(tls, endpoint).await?;
+            tokio::select! {
+                biased;
+                reply = connection.converse(query) => Ok(reply?),
+                () = driver => Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()),
+            }
         }
-        Transport::Quic => Err(ClientError::Unsupported(transport.address_scheme())),
     }
+}
+
+fn config(
+    nameserver: &Nameserver,
+    transport: Transport,
+) -> Result<rustls::ClientConfig, TlsConfigError> {
+    let mut config = client::config(&nameserver.tls)?;
+    config.alpn_protocols = alpn(transport.scheme());
+    Ok(config)
 }
 
 async fn handshake(
@@ -158,8 +227,7 @@ async fn handshake(
     stream: TcpStream,
     transport: Transport,
 ) -> Result<TlsStream<TcpStream>, ClientError> {
-    let mut config = client::config(&nameserver.tls)?;
-    config.alpn_protocols = alpn(transport.scheme());
+    let config = config(nameserver, transport)?;
     let name = nameserver.certificate_name().to_owned();
     let name = ServerName::try_from(name.clone()).map_err(|_| ClientError::ServerName(name))?;
     Ok(TlsConnector::from(Arc::new(config)).connect(name, stream).await?)

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "the clock is read here")]
 
 mod conversation;
+mod multiplex;
 mod pool;
 mod probe;
 mod tls;
@@ -29,7 +30,10 @@ use crate::{
     limits,
     metrics::{CounterFamily, Family, IntCounter, Metrics},
     net::{
-        client::udp::{UdpQuery, UdpReply},
+        client::{
+            http_status, is_answered,
+            udp::{UdpQuery, UdpReply},
+        },
         panics::PANICS,
         tls::client::rejection,
     },
@@ -67,6 +71,7 @@ struct Shared {
     background: Mutex<JoinSet<()>>,
     sockets: Arc<Shares>,
     connections: pool::Pool,
+    multiplexed: multiplex::Multiplexed,
     tls: tls::ClientConfigs,
 }
 
@@ -114,6 +119,7 @@ impl Exchanger {
             background: Mutex::default(),
             sockets: Shares::new(limits::UPSTREAM_SOCKETS),
             connections: pool::Pool::default(),
+            multiplexed: multiplex::Multiplexed::default(),
             tls: tls::ClientConfigs::default(),
         }))
     }
@@ -383,7 +389,7 @@ impl Shared {
                 metrics.count_datagram();
                 over_udp(to.address, group.settings.source, &asked, metrics.strays()).await
             }
-            UpstreamTransport::Tcp => pool::ask(self, group, to, &asked).await,
+            UpstreamTransport::Tcp => over_stream(self, group, to, &asked).await,
         };
         result(match raw {
             Ok(RawReply::OtherCase(_)) if form.case == LetterCase::Random => {
@@ -393,10 +399,7 @@ impl Shared {
                 self.read(&packet, query, (transport, form), to, started)
             }
             Ok(RawReply::Doubtful) => UpstreamOutcome::NeedsTcp,
-            Err(error) => UpstreamOutcome::Failed(match rejection(&error) {
-                Some(reason) => UpstreamError::Untrusted(to.address, reason),
-                None => UpstreamError::Unreachable(to.address),
-            }),
+            Err(error) => UpstreamOutcome::Failed(failure(&error, to.address)),
         })
     }
 
@@ -459,6 +462,32 @@ async fn over_udp(
     })
 }
 
+fn failure(error: &io::Error, to: SocketAddr) -> UpstreamError {
+    if let Some(reason) = rejection(error) {
+        UpstreamError::Untrusted(to, reason)
+    } else if let Some(status) = http_status(error) {
+        UpstreamError::HttpStatus(to, status)
+    } else if is_answered(error) {
+        UpstreamError::Malformed(to)
+    } else {
+        UpstreamError::Unreachable(to)
+    }
+}
+
+/// Sends one query on a connection, and waits for the reply.
+async fn over_stream(
+    shared: &Arc<Shared>,
+    group: &Group,
+    to: &Upstream,
+    asked: &Query,
+) -> io::Result<RawReply> {
+    if to.protocol.has_streams() {
+        multiplex::ask(shared, group, to, asked).await
+    } else {
+        pool::ask(shared, group, to, asked).await
+    }
+}
+
 /// What a transport delivered.
 enum RawReply {
     /// A message that matches the query.
@@ -469,16 +498,16 @@ enum RawReply {
     Doubtful,
 }
 
-/// The query to an upstream: with an id that cannot be guessed, our own EDNS record, and none of the
+/// The query to an upstream: with an id that cannot be guessed if it needs one, our own EDNS record, and none of the
 /// client's EDNS options. An encrypted query is padded.
 fn upstream_query(query: &Query, form: QueryForm, to: &Upstream) -> Query {
     let mut asked = query.clone();
-    asked.id = rand::random();
+    asked.id = if to.protocol.has_streams() { 0 } else { rand::random() };
     if form.case == LetterCase::Random {
         asked.question.caps = Caps::random(&asked.question.name, rand::random());
     }
     asked.edns = form.edns.then(|| Edns {
-        padding: to.tls.is_some(),
+        padding: to.protocol.is_encrypted(),
         ..Edns::new(limits::UDP_OCTETS, query.dnssec_ok())
     });
     asked

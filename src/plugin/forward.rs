@@ -12,7 +12,7 @@ use crate::{
     chain::{Ask, Back, Cx, Exchange, Flow, From, Nested, Plugin, Reply},
     corefile::Arguments,
     limits,
-    upstream::{Group, GroupSettings, Target, TlsClientSettings},
+    upstream::{Group, GroupSettings, HttpMethod, Target, TlsClientSettings},
     wire::{Ede, Name, Query, Rcode, Response},
 };
 
@@ -61,8 +61,10 @@ struct ForwardSettings {
     /// Whether the next `forward` line gets the query after a reply without records.
     next_on_nodata: bool,
     tls: UpstreamTls,
-    /// The name that the certificates of upstreams over TLS must have.
+    /// The name that the certificates of encrypted upstreams must have.
     server_name: Option<String>,
+    /// How queries are sent to upstreams over HTTPS, if the line says it.
+    http_method: Option<HttpMethod>,
     source: Option<ScopedAddress>,
     settings: GroupSettings,
 }
@@ -107,6 +109,7 @@ impl ForwardSettings {
             next_on_nodata: false,
             tls: UpstreamTls::default(),
             server_name: None,
+            http_method: None,
             source: None,
             settings: GroupSettings::default(),
         }
@@ -143,7 +146,7 @@ impl ForwardSettings {
         let tls = TlsClientSettings { server_name: self.server_name.clone(), ..tls };
         let mut targets = Vec::new();
         for to in &self.to {
-            targets.extend(to.targets(context, &self.resolvers, &tls));
+            targets.extend(to.targets(context, self, &tls));
         }
         let mut seen = HashSet::new();
         targets.retain(|target| seen.insert(target.clone()));

@@ -5,7 +5,7 @@ use crate::wire::Rcode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UpstreamTransport {
     Udp,
-    /// TCP, or TLS over TCP for an upstream that is configured with TLS.
+    /// TCP, or the encrypted protocol that the upstream is configured with.
     Tcp,
 }
 

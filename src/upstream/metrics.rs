@@ -66,16 +66,20 @@ pub enum Proto {
     Udp,
     Tcp,
     Tls,
+    Https,
+    Quic,
 }
 
 impl Proto {
-    const COUNT: usize = 3;
+    const COUNT: usize = 5;
 
     fn name(self) -> &'static str {
         match self {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
             Self::Tls => "tcp-tls",
+            Self::Https => "https",
+            Self::Quic => "quic",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The address of an upstream, and the TLS settings for it.
+//! The address of an upstream, its protocol, and the TLS settings for it.
 
 use std::{
     fmt,
@@ -10,17 +10,59 @@ use std::{
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
     pub address: SocketAddr,
-    /// `None` means plain DNS.
-    pub tls: Option<Arc<TlsClientSettings>>,
+    pub protocol: Protocol,
+}
+
+/// What an upstream is queried over.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// UDP and TCP without encryption.
+    Dns,
+    /// DNS over TLS (RFC 7858).
+    Tls(Arc<TlsClientSettings>),
+    /// DNS over HTTPS (RFC 8484).
+    Https(Arc<TlsClientSettings>, HttpMethod),
+    /// DNS over QUIC (RFC 9250).
+    Quic(Arc<TlsClientSettings>),
+}
+
+impl Protocol {
+    /// `None` without encryption.
+    pub fn tls(&self) -> Option<&Arc<TlsClientSettings>> {
+        match self {
+            Self::Dns => None,
+            Self::Tls(tls) | Self::Https(tls, _) | Self::Quic(tls) => Some(tls),
+        }
+    }
+
+    pub fn is_encrypted(&self) -> bool {
+        self.tls().is_some()
+    }
+
+    /// Whether each query has a request or a stream of its own, so that its message needs no id
+    /// (RFC 8484 §4.1, RFC 9250 §4.2.1).
+    pub fn has_streams(&self) -> bool {
+        matches!(self, Self::Https(..) | Self::Quic(_))
+    }
+}
+
+/// How a query is put into an HTTP request (RFC 8484 §4.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum HttpMethod {
+    /// In the URL, so that HTTP caches can answer.
+    Get,
+    /// In the body.
+    #[default]
+    Post,
 }
 
 impl From<SocketAddr> for Target {
     fn from(address: SocketAddr) -> Self {
-        Self { address, tls: None }
+        Self { address, protocol: Protocol::Dns }
     }
 }
 
-/// How ndots connects to an upstream with DNS over TLS (RFC 7858).
+/// How ndots connects to an upstream with an encrypted protocol.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TlsClientSettings {
     /// The name that the upstream's certificate must have. `None` means its IP address.

@@ -20,6 +20,7 @@ mod consistency;
 mod corefile;
 mod diff;
 mod e2e;
+mod encrypted_upstreams;
 mod explain;
 mod explain_field;
 mod explain_lab;

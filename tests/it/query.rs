@@ -54,15 +54,16 @@ fn every_transport_gives_the_same_answer() {
     let block = |scheme: &str| {
         format!("{scheme}.:0 {{\n bind 127.0.0.1\n {}\n {hosts}\n}}\n", authority.directive())
     };
-    let text =
-        format!(".:0 {{\n bind 127.0.0.1\n {hosts}\n}}\n{}{}", block("tls://"), block("https://"));
-    let server = Ndots::corefile(&text, &["dns", "tls", "https"], &[]);
+    let text = ["tls://", "https://", "quic://"].map(block).concat()
+        + &format!(".:0 {{\n bind 127.0.0.1\n {hosts}\n}}\n");
+    let server = Ndots::corefile(&text, &["dns", "tls", "https", "quic"], &[]);
     let trust = format!("--tls-ca {}", authority.path("ca.pem").display());
     for (scheme, transport, more) in [
         ("dns", "udp", ""),
         ("dns", "tcp", ""),
         ("tls", "tls", &*trust),
         ("https", "https", &*trust),
+        ("quic", "quic", &*trust),
     ] {
         let address = server.bound[scheme].to_string();
         let got = query(

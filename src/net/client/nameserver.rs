@@ -11,12 +11,8 @@ use crate::{
     upstream::TlsClientSettings,
 };
 
-/// The transports that the client speaks.
-const TRANSPORTS: [Transport; 4] =
-    [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Https];
-
 /// `10.96.0.10`, `[fd00::a]:53`, `tcp://10.96.0.10`, `tls://dns.example`,
-/// `https://dns.example/dns-query`.
+/// `https://dns.example/dns-query`, `quic://dns.example`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nameserver {
     pub transport: Transport,
@@ -24,7 +20,7 @@ pub struct Nameserver {
     pub port: u16,
     /// Path of the URL, over HTTPS.
     pub path: String,
-    /// How to verify its certificate, over TLS and HTTPS.
+    /// How to verify its certificate, over TLS, HTTPS and QUIC.
     pub tls: TlsClientSettings,
 }
 
@@ -67,9 +63,10 @@ impl FromStr for Nameserver {
     fn from_str(text: &str) -> Result<Self, String> {
         let (scheme, rest) = text.split_once("://").unwrap_or(("udp", text));
         let wanted = if scheme == Scheme::Dns.name() { "udp" } else { scheme };
-        let known = TRANSPORTS.into_iter().find(|known| known.address_scheme() == wanted);
+        let known = Transport::all().find(|known| known.address_scheme() == wanted);
         let Some(transport) = known else {
-            let names = TRANSPORTS.map(Transport::address_scheme).join(", ");
+            let names: Vec<_> = Transport::all().map(Transport::address_scheme).collect();
+            let names = names.join(", ");
             return Err(format!("`{scheme}` is none of {names}"));
         };
         let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
@@ -134,7 +131,8 @@ mod tests {
             ("tls://dns.example:8853", Ok("tls://dns.example:8853")),
             ("https://dns.example", Ok("https://dns.example/dns-query")),
             ("https://127.0.0.1:8443/q", Ok("https://127.0.0.1:8443/q")),
-            ("quic://1.1.1.1", Err("`quic` is none of udp, tcp, tls, https")),
+            ("quic://1.1.1.1:853", Ok("quic://1.1.1.1")),
+            ("h3://1.1.1.1", Err("`h3` is none of udp, tcp, tls, https, quic")),
             ("1.1.1.1/x", Err("only https:// takes a path, and `/x` is one")),
             ("1.1.1.1:dns", Err("`dns` is no port")),
             ("tls://", Err("it names no host")),

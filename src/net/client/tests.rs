@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::wire::{self, Owner, Rcode, Rdatas, RecordSet, Response, Room, Type};
+use crate::wire::{Owner, Rcode, Rdatas, RecordSet, Response, Room, Type};
 
 const ADDRESS: [u8; 4] = [192, 0, 2, 1];
 const FORGED: [u8; 4] = [203, 0, 113, 66];
@@ -66,7 +66,7 @@ async fn answer(
 ) -> Result<(Vec<u8>, Transport), String> {
     let question = Question::new("www.example.".parse().unwrap(), Type::A);
     let reply = query(nameserver, question, policy).await.map_err(|error| error.to_string())?;
-    let response = wire::reply::read(&reply.message, &reply.query).unwrap();
+    let response = reply::read(&reply.message, &reply.query).unwrap();
     let address = response.answer.first().unwrap().rdatas.iter().next().unwrap().to_vec();
     Ok((address, reply.transport))
 }

@@ -44,6 +44,17 @@ pub(in crate::net) fn local(source: IpAddr, to: SocketAddr) -> SocketAddr {
     }
 }
 
+/// A socket that is connected to the server. `source` is the local address, if it is configured.
+pub(super) async fn bind(to: SocketAddr, source: Option<IpAddr>) -> io::Result<UdpSocket> {
+    let any = match to {
+        SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind(local(source.unwrap_or(any), to)).await?;
+    socket.connect(to).await?;
+    Ok(socket)
+}
+
 impl<'q> UdpQuery<'q> {
     /// `source` is the local address, where it is configured.
     pub(in crate::net) async fn open(
@@ -51,12 +62,7 @@ impl<'q> UdpQuery<'q> {
         source: Option<IpAddr>,
         query: &'q Query,
     ) -> io::Result<Self> {
-        let any = match to {
-            SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
-            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let socket = UdpSocket::bind(local(source.unwrap_or(any), to)).await?;
-        socket.connect(to).await?;
+        let socket = bind(to, source).await?;
         let mut packet = Vec::new();
         query.encode(&mut packet);
         Ok(Self { socket, query, packet, mismatches: 0 })

@@ -18,6 +18,7 @@ use tokio::{
 use crate::{
     limits,
     net::client::stream,
+    transport::Scheme,
     upstream::{Group, Proto, TlsClientSettings, Upstream},
     wire::Query,
 };
@@ -128,7 +129,7 @@ pub(super) async fn ask(
     let key = ConnectionKey {
         to: upstream.address,
         source: group.settings.source,
-        tls: upstream.tls.clone(),
+        tls: upstream.protocol.tls().cloned(),
     };
     let frame = stream::frame(query);
     let proto = if key.tls.is_some() { Proto::Tls } else { Proto::Tcp };
@@ -175,6 +176,6 @@ async fn connect(shared: &Shared, key: &ConnectionKey) -> io::Result<Box<dyn Str
     let stream = stream::connect(key.to, key.source).await?;
     match &key.tls {
         None => Ok(Box::new(stream)),
-        Some(tls) => Ok(Box::new(shared.tls.connect(tls, key.to.ip(), stream).await?)),
+        Some(tls) => Ok(Box::new(shared.tls.connect(tls, Scheme::Tls, key.to.ip(), stream).await?)),
     }
 }

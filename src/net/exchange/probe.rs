@@ -1,6 +1,6 @@
 //! Health probes: an upstream that failed is asked at intervals until it replies. Any reply will do.
 //!
-//! A probe takes the path of the queries that it stands for. Over TCP and TLS it uses the pool, so
+//! A probe takes the path of the queries that it stands for. With an encrypted protocol and over TCP, it uses kept connections, so
 //! that it tests a kept connection, and leaves one for the queries that follow. Over UDP it is one
 //! datagram: the interval is the retransmission. TCP follows for an upstream that replies over TCP
 //! only.
@@ -18,7 +18,7 @@ use crate::{
     wire::{Query, Question, Type},
 };
 
-use super::{Shared, over_udp, pool, upstream_query};
+use super::{Shared, over_stream, over_udp, upstream_query};
 
 pub(super) async fn until_healthy(shared: Weak<Shared>, group: Weak<Group>, upstream: usize) {
     if is_up_now(&shared, &group, upstream).await {
@@ -67,14 +67,14 @@ async fn probe(shared: &Arc<Shared>, group: &Group, upstream: usize) -> bool {
     };
     let to = group.upstream(upstream);
     let asked = upstream_query(&query, QueryForm::PLAIN, to);
-    if group.settings.force_tcp || to.tls.is_some() {
-        pool::ask(shared, group, to, &asked).await.is_ok()
+    if group.settings.force_tcp || to.protocol.is_encrypted() {
+        over_stream(shared, group, to, &asked).await.is_ok()
     } else {
         let strays = to.metrics(&shared.metrics).strays();
         let udp = pin!(over_udp(to.address, group.settings.source, &asked, strays));
         let tcp = pin!(async {
             tokio::time::sleep(limits::TCP_CLIENT_PATIENCE).await;
-            pool::ask(shared, group, to, &asked).await
+            over_stream(shared, group, to, &asked).await
         });
         match select(udp, tcp).await {
             Either::Left((Err(_), tcp)) => tcp.await.is_ok(),

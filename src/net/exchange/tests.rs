@@ -1,5 +1,7 @@
+mod encrypted;
 mod scripted;
 mod sockets;
+mod streams;
 
 use std::{
     collections::{HashMap, HashSet},

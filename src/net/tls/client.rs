@@ -1,12 +1,14 @@
-//! TLS to upstreams and other servers (RFC 7858): trusted authorities and our own certificate.
+//! TLS to upstreams and other servers: trusted authorities and our own certificate.
 
 use std::{net::IpAddr, sync::Arc};
 
 use rustls::{
-    CertificateError, ClientConfig,
+    AlertDescription, CertificateError, ClientConfig,
     crypto::ring,
     pki_types::{PrivateKeyDer, ServerName, pem::PemObject},
 };
+
+use thiserror::Error;
 
 use crate::upstream::{Pem, TlsClientSettings};
 
@@ -55,13 +57,46 @@ pub(in crate::net) fn name(
 
 /// Why a certificate was rejected. `None` for other errors.
 pub(in crate::net) fn rejection(error: &std::io::Error) -> Option<&'static str> {
-    let rustls::Error::InvalidCertificate(error) =
-        error.get_ref()?.downcast_ref::<rustls::Error>()?
-    else {
-        return None;
-    };
-    Some(words(error))
+    let cause = error.get_ref()?;
+    if let Some(Rejected(reason)) = cause.downcast_ref() {
+        return Some(reason);
+    }
+    match cause.downcast_ref()? {
+        rustls::Error::InvalidCertificate(error) => Some(words(error)),
+        _ => None,
+    }
 }
+
+/// A certificate that was rejected, with the reason.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub(in crate::net) struct Rejected(&'static str);
+
+/// Why the certificate of a QUIC handshake was rejected. Of the error, quinn keeps only the alert
+/// (RFC 8446 §6.2) and the text.
+pub(in crate::net) fn rejection_by_alert(alert: u8, text: &str) -> Option<Rejected> {
+    let error = match AlertDescription::from(alert) {
+        AlertDescription::BadCertificate => CertificateError::NotValidForName,
+        AlertDescription::CertificateExpired if text.contains("not valid yet") => {
+            CertificateError::NotValidYet
+        }
+        AlertDescription::CertificateExpired => CertificateError::Expired,
+        AlertDescription::CertificateRevoked => CertificateError::Revoked,
+        AlertDescription::UnknownCA | AlertDescription::DecryptError => {
+            CertificateError::UnknownIssuer
+        }
+        AlertDescription::UnsupportedCertificate => CertificateError::InvalidPurpose,
+        AlertDescription::CertificateUnknown if text.contains(AUTHORITY_AS_SERVER) => {
+            return Some(Rejected(OF_AUTHORITY));
+        }
+        AlertDescription::CertificateUnknown => CertificateError::ApplicationVerificationFailure,
+        _ => return None,
+    };
+    Some(Rejected(words(&error)))
+}
+
+const OF_AUTHORITY: &str =
+    "it is the certificate of an authority (CA:TRUE); `tls FILE` with this certificate accepts it";
 
 fn words(error: &CertificateError) -> &'static str {
     match error {
@@ -82,9 +117,7 @@ fn words(error: &CertificateError) -> &'static str {
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "it is not for servers; make one whose extended key usage has serverAuth"
         }
-        CertificateError::Other(other) if other.to_string() == AUTHORITY_AS_SERVER => {
-            "it is the certificate of an authority (CA:TRUE); `tls FILE` with this certificate accepts it"
-        }
+        CertificateError::Other(other) if other.to_string() == AUTHORITY_AS_SERVER => OF_AUTHORITY,
         CertificateError::Other(other) if other.to_string() == "UnsupportedCertVersion" => {
             "it is not of X.509 version 3; make one with a subjectAltName"
         }

@@ -9,20 +9,21 @@ use std::{
 
 use crate::{
     plugin::{Awaited, Host, PluginContext, ScopedAddress},
-    upstream::{Target, TlsClientSettings},
+    transport::Scheme,
+    upstream::{Protocol, Target, TlsClientSettings},
 };
 
 use super::{
-    DIRECTIVE,
-    targets::{DNS, Encryption, ForwardTarget, TargetHost},
+    DIRECTIVE, ForwardSettings,
+    targets::{DNS, ForwardTarget, TargetHost},
 };
 
 impl ForwardTarget {
-    /// The addresses of this upstream. `tls` has the settings for all upstreams of the line.
+    /// The addresses of this upstream of the line. `tls` has the settings for all its upstreams.
     pub(super) fn targets(
         &self,
         context: &mut PluginContext<'_>,
-        resolvers: &[SocketAddr],
+        line: &ForwardSettings,
         tls: &TlsClientSettings,
     ) -> Vec<Target> {
         let addresses = match &self.host {
@@ -34,11 +35,18 @@ impl ForwardTarget {
                 name_servers(path, context)
             }
             TargetHost::Name { name, .. } | TargetHost::NameOrFile(name) => {
-                self.addresses_of_host(name, context, resolvers)
+                self.addresses_of_host(name, context, &line.resolvers)
             }
         };
-        let tls = self.tls(tls).map(Arc::new);
-        addresses.into_iter().map(|address| Target { address, tls: tls.clone() }).collect()
+        let tls = || Arc::new(self.tls(tls));
+        let protocol = match self.scheme {
+            Scheme::Tls => Protocol::Tls(tls()),
+            Scheme::Https => Protocol::Https(tls(), line.http_method.unwrap_or_default()),
+            Scheme::Quic => Protocol::Quic(tls()),
+            Scheme::Dns | Scheme::Grpc | Scheme::Https3 => Protocol::Dns,
+        };
+        let target = |address| Target { address, protocol: protocol.clone() };
+        addresses.into_iter().map(target).collect()
     }
 
     fn addresses_of_host(
@@ -63,9 +71,8 @@ impl ForwardTarget {
         }
     }
 
-    /// The TLS settings, with the server name of the upstream, of the line, or of the host.
-    fn tls(&self, line: &TlsClientSettings) -> Option<TlsClientSettings> {
-        let Encryption::Tls(own_name) = &self.encryption else { return None };
+    /// The TLS settings, with the server name of the line, of the upstream, or of the host.
+    fn tls(&self, line: &TlsClientSettings) -> TlsClientSettings {
         let host = || {
             if let TargetHost::Name { name, .. } = &self.host {
                 Some(name.trim_end_matches('.').to_owned())
@@ -73,8 +80,9 @@ impl ForwardTarget {
                 None
             }
         };
-        let server_name = own_name.clone().or_else(|| line.server_name.clone()).or_else(host);
-        Some(TlsClientSettings { server_name, ..line.clone() })
+        let own_name = || self.server_name.clone();
+        let server_name = line.server_name.clone().or_else(own_name).or_else(host);
+        TlsClientSettings { server_name, ..line.clone() }
     }
 }
 

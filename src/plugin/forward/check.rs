@@ -11,7 +11,7 @@ use crate::{
 use super::{
     super::{LintContext, ScopedAddress, UpstreamTls, lint::zones},
     DIRECTIVE, ForwardSettings,
-    targets::{Encryption, ForwardTarget, TargetHost, plain_address},
+    targets::{ForwardTarget, TargetHost, plain_address},
 };
 
 impl ForwardSettings {
@@ -42,9 +42,9 @@ impl ForwardSettings {
     /// Checks that the TLS options apply to an upstream and do not contradict each other.
     pub(super) fn check_tls(&self, arguments: &mut Arguments<'_>) {
         let span = arguments.span();
-        let named = self.to.iter().find_map(|to| {
-            if let Encryption::Tls(Some(name)) = &to.encryption { Some(name) } else { None }
-        });
+        // CoreDNS ignores the name of an upstream over HTTPS.
+        let others = self.to.iter().filter(|to| to.scheme != Scheme::Https);
+        let named = others.filter_map(|to| to.server_name.as_ref()).next();
         if let (Some(line), Some(upstream)) = (&self.server_name, named) {
             arguments.error(
                 span,
@@ -58,7 +58,12 @@ impl ForwardSettings {
         {
             let warning = arguments
                 .warning(span, "`tls` and `tls_servername` have no effect: no upstream uses TLS");
-            warning.help("an upstream over TLS begins with `tls://`");
+            warning.help("an encrypted upstream begins with `tls://`, `https://` or `quic://`");
+        }
+        if self.http_method.is_some() && !self.to.iter().any(|to| to.scheme == Scheme::Https) {
+            arguments
+                .warning(span, "`doh_method` has no effect: no upstream uses HTTPS")
+                .help("an upstream over HTTPS begins with `https://`");
         }
     }
 

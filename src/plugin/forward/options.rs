@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use crate::{
     corefile::{Arguments, Token},
-    upstream::Policy,
+    upstream::{HttpMethod, Policy},
     wire::Rcode,
 };
 
@@ -90,7 +90,7 @@ pub(super) static OPTIONS: OptionTable<ForwardSettings> = OptionTable(&[
     OptionSpec::new(
         "tls",
         "[CERT KEY] [CA]",
-        "Sets the client certificate and the authority for upstreams over TLS.",
+        "Sets the client certificate and the authority for encrypted upstreams.",
         |forward, option| forward.tls = read_tls(option),
     ),
     OptionSpec::new(
@@ -191,7 +191,15 @@ pub(super) static OPTIONS: OptionTable<ForwardSettings> = OptionTable(&[
         "Sends queries over UDP in random letter case, which a forger must guess.",
         |forward, _| forward.settings.random_case = true,
     ),
-    OptionSpec::not_yet("doh_method"),
+    OptionSpec::new(
+        "doh_method",
+        "POST|GET",
+        "Sets the method of queries to upstreams over HTTPS; the default is POST.",
+        |forward, option| {
+            let methods = [("POST", HttpMethod::Post), ("GET", HttpMethod::Get)];
+            forward.http_method = option.one_of("doh_method", &methods);
+        },
+    ),
 ]);
 
 fn is_ip(text: &str) -> bool {

@@ -1,5 +1,5 @@
 //! The upstreams of a `forward` line as they are written: addresses, host names and files with
-//! `nameserver` lines, with or without TLS.
+//! `nameserver` lines, with or without encryption.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,8 +12,10 @@ use crate::{
 
 #[derive(Clone, Debug)]
 pub(super) struct ForwardTarget {
+    pub(super) scheme: Scheme,
     pub(super) host: TargetHost,
-    pub(super) encryption: Encryption,
+    /// The name that the certificate must have, if it follows the address.
+    pub(super) server_name: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -30,16 +32,9 @@ pub(super) enum TargetHost {
     File(String),
 }
 
-#[derive(Clone, Debug)]
-pub(super) enum Encryption {
-    None,
-    /// With the name that the certificate must have, if it follows the address.
-    Tls(Option<String>),
-}
-
 impl ForwardTarget {
     pub(super) fn is_encrypted(&self) -> bool {
-        matches!(self.encryption, Encryption::Tls(_))
+        self.scheme != Scheme::Dns
     }
 
     /// `resolvers` resolve a host name.
@@ -64,25 +59,27 @@ pub(super) fn plain_address(text: &str) -> Option<SocketAddr> {
 }
 
 pub(super) const DNS: u16 = Scheme::Dns.port();
-const DNS_OVER_TLS: u16 = Scheme::Tls.port();
 
 pub(super) fn read(arguments: &mut Arguments<'_>, token: &Token) -> Option<ForwardTarget> {
-    let (scheme, rest) = token.text.split_once("://").unwrap_or(("dns", &token.text));
-    match scheme {
-        "dns" => plain(rest, arguments, token),
-        "tls" => over_tls(rest).or_else(|| bad_target(arguments, token)),
-        "https" | "quic" => {
-            arguments.error(
-                token.span,
-                &format!("ndots does not have `{scheme}://` upstreams yet, which CoreDNS has"),
+    let (name, rest) = token.text.split_once("://").unwrap_or(("dns", &token.text));
+    match Scheme::all().find(|scheme| scheme.name() == name) {
+        Some(Scheme::Dns) => plain(rest, arguments, token),
+        Some(Scheme::Https) if rest.contains('/') => {
+            let message = format!(
+                "paths are not allowed in HTTPS upstream addresses (the /dns-query path is used by default): {}",
+                token.text
             );
+            arguments.error(token.span, &message).help("write only the host, and its port");
             None
         }
-        _ => {
+        Some(scheme @ (Scheme::Tls | Scheme::Https | Scheme::Quic)) => {
+            encrypted(scheme, rest).or_else(|| bad_target(arguments, token))
+        }
+        Some(Scheme::Grpc | Scheme::Https3) | None => {
             arguments.error(
                 token.span,
                 &format!(
-                    "'{scheme}' is not supported as a destination protocol in forward: {}",
+                    "'{name}' is not supported as a destination protocol in forward: {}",
                     token.text
                 ),
             );
@@ -111,16 +108,16 @@ fn plain(text: &str, arguments: &mut Arguments<'_>, token: &Token) -> Option<For
     } else {
         host_name(text, DNS).or_else(|| bad_target(arguments, token))?
     };
-    Some(ForwardTarget { host, encryption: Encryption::None })
+    Some(ForwardTarget { scheme: Scheme::Dns, host, server_name: None })
 }
 
 /// Reads `ADDRESS%NAME:PORT` or `HOST%NAME:PORT`. The name and the port are optional. What follows a
 /// link-local address is its interface first, because it has no meaning without one.
-fn over_tls(text: &str) -> Option<ForwardTarget> {
-    let scoped = ScopedAddress::parse(text, DNS_OVER_TLS).filter(ScopedAddress::is_link_local);
+fn encrypted(scheme: Scheme, text: &str) -> Option<ForwardTarget> {
+    let scoped = ScopedAddress::parse(text, scheme.port()).filter(ScopedAddress::is_link_local);
     if let Some(read) = scoped.filter(|it| it.zone.as_ref().is_some_and(|it| !it.contains('%'))) {
         let host = TargetHost::Address(read);
-        return Some(ForwardTarget { host, encryption: Encryption::Tls(None) });
+        return Some(ForwardTarget { scheme, host, server_name: None });
     }
     let (host, server_name) = match text.rsplit_once('%') {
         None => (text.to_owned(), None),
@@ -139,9 +136,9 @@ fn over_tls(text: &str) -> Option<ForwardTarget> {
             (format!("{host}{port}"), Some(name.to_owned()))
         }
     };
-    let address = ScopedAddress::parse(&host, DNS_OVER_TLS).map(TargetHost::Address);
-    let host = address.or_else(|| host_name(&host, DNS_OVER_TLS))?;
-    Some(ForwardTarget { host, encryption: Encryption::Tls(server_name) })
+    let address = ScopedAddress::parse(&host, scheme.port()).map(TargetHost::Address);
+    let host = address.or_else(|| host_name(&host, scheme.port()))?;
+    Some(ForwardTarget { scheme, host, server_name })
 }
 
 /// Whether a certificate can have this name.
@@ -177,9 +174,10 @@ fn is_stub(address: SocketAddr) -> bool {
 fn bad_target<T>(arguments: &mut Arguments<'_>, token: &Token) -> Option<T> {
     let message = format!("not an IP address, file, or valid domain: \"{}\"", token.text);
     let error = arguments.error(token.span, &message);
-    if token.text.starts_with("tls://") {
-        error
-            .help("an upstream over TLS is `tls://9.9.9.9`, `tls://9.9.9.9%dns.quad9.net`, `tls://[fd00::2]:853` or `tls://dns.quad9.net`");
+    if let Some((scheme, _)) = token.text.split_once("://").filter(|(name, _)| *name != "dns") {
+        error.help(format!(
+            "an upstream is `{scheme}://9.9.9.9`, `{scheme}://9.9.9.9%dns.quad9.net`, `{scheme}://[fd00::2]:8853` or `{scheme}://dns.quad9.net`"
+        ));
     } else {
         error.help("an upstream is `10.0.0.2`, `10.0.0.2:53`, `[fd00::2]:53`, a host's name, or a file such as /etc/resolv.conf");
     }
@@ -193,10 +191,7 @@ mod tests {
     #[test]
     fn upstreams_over_tls_may_have_a_server_name() {
         let check = |text: &str, expected: Option<(&str, Option<&str>)>| {
-            let found = over_tls(text).map(|to| {
-                let Encryption::Tls(name) = to.encryption else {
-                    panic!("{text} is not encrypted")
-                };
+            let found = encrypted(Scheme::Tls, text).map(|to| {
                 let host = match to.host {
                     TargetHost::Address(ScopedAddress { address, zone }) => {
                         zone.into_iter().fold(address.to_string(), |all, zone| all + "%" + &zone)
@@ -204,7 +199,7 @@ mod tests {
                     TargetHost::Name { name, port } => format!("{name} {port}"),
                     TargetHost::File(path) | TargetHost::NameOrFile(path) => path,
                 };
-                (host, name)
+                (host, to.server_name)
             });
             assert_eq!(
                 found,

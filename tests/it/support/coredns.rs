@@ -21,11 +21,16 @@ pub(crate) struct CoreDns {
 impl CoreDns {
     /// Serves the Corefile that is made for a free port of 127.0.0.1, and waits until it listens.
     pub(crate) fn start(corefile: impl FnOnce(u16) -> String) -> Self {
-        require_lab_program("coredns");
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        Self::start_at(address, corefile(address.port()))
+    }
+
+    /// Waits until an address that the Corefile serves takes connections.
+    pub(crate) fn start_at(address: SocketAddr, corefile: String) -> Self {
+        require_lab_program("coredns");
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("Corefile");
-        std::fs::write(&file, corefile(address.port())).unwrap();
+        std::fs::write(&file, corefile).unwrap();
         let mut command = Command::new(lab::program("coredns"));
         command.arg("-conf").arg(file).stdout(Stdio::null());
         let coredns = Self { child: command.spawn().unwrap(), address, _directory: directory };

@@ -187,7 +187,7 @@ pub(super) fn refusal(received: &ReceivedQuery, rcode: Rcode) -> Vec<u8> {
     encoded(&Response::of(rcode), &received.query)
 }
 
-fn reply(query: &Query, address: [u8; 4]) -> Vec<u8> {
+pub(super) fn reply(query: &Query, address: [u8; 4]) -> Vec<u8> {
     let set = RecordSet::new(Owner::Question, query.question.qtype, 60, Rdatas::one(&address));
     encoded(
         &Response {

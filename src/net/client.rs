@@ -103,7 +103,8 @@ pub(super) fn http_status(error: &io::Error) -> Option<u16> {
 
 /// Whether the server answered, although not with a reply. Another connection would not help.
 pub(super) fn is_answered(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|cause| cause.is::<StreamError>())
+    let Some(cause) = error.get_ref() else { return false };
+    cause.is::<StreamError>()
 }
 
 /// The message if it answers the query. Its id does not matter, because the stream shows which

@@ -149,7 +149,7 @@ fn a_restart_of_the_upstream_is_over_at_once() {
         assert!(!answers(server.udp(&question(7, "n1.example", A))), "{scheme}");
         authority.renew();
         let _again =
-            CoreDns::start_at(address, blocks([address.port(); 2], &authority.directive()));
+            CoreDns::start_at(address, &blocks([address.port(); 2], &authority.directive()));
         let started = Instant::now();
         let answered =
             (2..20).any(|at| answers(server.udp(&question(7, &format!("n{at}.example"), A))));

@@ -22,11 +22,11 @@ impl CoreDns {
     /// Serves the Corefile that is made for a free port of 127.0.0.1, and waits until it listens.
     pub(crate) fn start(corefile: impl FnOnce(u16) -> String) -> Self {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        Self::start_at(address, corefile(address.port()))
+        Self::start_at(address, &corefile(address.port()))
     }
 
     /// Waits until an address that the Corefile serves takes connections.
-    pub(crate) fn start_at(address: SocketAddr, corefile: String) -> Self {
+    pub(crate) fn start_at(address: SocketAddr, corefile: &str) -> Self {
         require_lab_program("coredns");
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("Corefile");

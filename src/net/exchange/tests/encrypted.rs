@@ -247,14 +247,10 @@ async fn an_unreachable_upstream_costs_little_time() {
 #[tokio::test]
 async fn an_upstream_that_comes_back_is_used_again() {
     for kind in KINDS {
-        let is_up = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let is_up = Arc::new(AtomicBool::new(false));
         let up = Arc::clone(&is_up);
         let upstream = StreamUpstream::start(kind, move |heard| {
-            if up.load(std::sync::atomic::Ordering::SeqCst) {
-                Turn::Reply(genuine_reply(heard))
-            } else {
-                Turn::Close
-            }
+            if up.load(Ordering::SeqCst) { Turn::Reply(genuine_reply(heard)) } else { Turn::Close }
         })
         .await;
         let (exchanger, group) = (
@@ -266,7 +262,7 @@ async fn an_upstream_that_comes_back_is_used_again() {
         assert!(exchanger.exchange(ask(&group, "first.example.")).await.is_err());
         let health: &Health = &group.upstream(0).health;
         eventually("it is down", || health.is_down(2)).await;
-        is_up.store(true, std::sync::atomic::Ordering::SeqCst);
+        is_up.store(true, Ordering::SeqCst);
         eventually("it is up", || !health.is_down(2)).await;
         let reply = exchanger.exchange(ask(&group, "second.example.")).await;
         assert_eq!(address(&reply), Some(GENUINE), "{kind:?}: {reply:?}");

@@ -59,6 +59,15 @@ fn explained(flags: &Explain) -> anyhow::Result<Verdict> {
         rules: flags.rules.clone(),
         source,
     };
+    if flags.all {
+        let overview =
+            explain::overview(block_on(explain::gather_all(&request))?, flags.namespace.as_deref());
+        match flags.output {
+            Output::Text => print_line!("{}", overview.text().trim_end()),
+            Output::Json => print_line!("{}", serde_json::to_string_pretty(&overview)?),
+        }
+        return Ok(overview.verdict);
+    }
     let report = explain::explain(&block_on(explain::gather(&request))?);
     match flags.output {
         Output::Text => {

@@ -18,6 +18,10 @@ pub struct Explain {
     /// the namespace of -n [default: default]
     #[arg(long, value_name = "[NS/]NAME", value_parser = pod)]
     pub pod: Option<PodName>,
+    /// Check every Service, Ingress and route, and print those with a finding; with -n only those of
+    /// one namespace
+    #[arg(long = "all", short = 'A', conflicts_with_all = ["name", "pod", "server", "node", "rules"])]
+    pub all: bool,
     /// The DNS server to query [default: that of the client]
     #[arg(long, value_name = "ADDR")]
     pub server: Option<Nameserver>,

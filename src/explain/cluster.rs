@@ -16,7 +16,7 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Section> {
     let kube_dns = evidence.dns_service();
     match kube_dns {
         Some(kube_dns) => {
-            service::one(evidence, kube_dns, &mut endpoints);
+            service::one(evidence, kube_dns, None, &mut endpoints);
             ports(kube_dns, &mut endpoints);
         }
         None => match evidence.lacks("services", "kube-system") {

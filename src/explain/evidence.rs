@@ -23,6 +23,8 @@ pub struct Evidence {
     pub unread: Vec<Unread>,
     /// Whether the objects are from an API server; if not, they are from manifests.
     pub is_live: bool,
+    /// Whether every object is checked, for no client in particular.
+    pub is_overview: bool,
     /// Errors in the manifests, and objects that do not parse.
     pub complaints: Vec<String>,
     /// How many objects the manifests have of each `apiVersion` and `kind`; empty for a cluster.

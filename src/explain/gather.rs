@@ -50,6 +50,38 @@ struct Gathered {
     kinds: BTreeMap<(String, String), usize>,
 }
 
+/// Collects the evidence about all objects. No DNS server is queried, and no node is looked at.
+///
+/// # Errors
+/// If the source cannot be read.
+pub async fn gather_all(request: &Request) -> anyhow::Result<Evidence> {
+    let is_live = matches!(request.source, Source::Cluster(_));
+    let gathered = match &request.source {
+        Source::Manifests(directory) => manifests::read(directory)?,
+        Source::Cluster(place) => extra::read_all(place, request.namespace.as_deref()).await?,
+    };
+    let Gathered { objects, changes, unread, namespace, complaints, kinds } = gathered;
+    let zone = corefile::zone(&objects).unwrap_or_else(|| "cluster.local".to_owned());
+    let expected = ExpectedZone::new(changes, &zone).map_err(|reason| anyhow::anyhow!(reason))?;
+    let asker = asker::find(request, &objects, &zone, namespace, is_live)?;
+    let not_asked = "no DNS server was queried".to_owned();
+    Ok(Evidence {
+        name: String::new(),
+        objects,
+        expected,
+        zone,
+        asker,
+        asked: super::evidence::Asked { not_asked: Some(not_asked), ..Default::default() },
+        rules: super::Rules::default(),
+        node: None,
+        unread,
+        is_live,
+        is_overview: true,
+        complaints,
+        kinds,
+    })
+}
+
 /// # Errors
 /// If the source cannot be read, or the Pod of the request does not exist.
 pub async fn gather(request: &Request) -> anyhow::Result<Evidence> {
@@ -89,6 +121,7 @@ pub async fn gather(request: &Request) -> anyhow::Result<Evidence> {
         node,
         unread,
         is_live,
+        is_overview: false,
         complaints,
         kinds,
     };

@@ -226,3 +226,6 @@ fn is_port(wanted: &NetworkPolicyPort, port: &Port<'_>) -> bool {
         Some(IntOrString::String(name)) => port.names.contains(&name.as_str()),
     }
 }
+
+#[cfg(test)]
+mod tests;

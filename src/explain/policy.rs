@@ -162,7 +162,7 @@ fn of_service(
             let level = if none { FindingLevel::Broken } else { FindingLevel::Warning };
             denied(evidence, level, connection, service, (*direction, decision), section);
         }
-        Truth::Maybe => depends(connection, decision, section),
+        Truth::Maybe => depends(evidence, connection, decision, section),
     }
 }
 
@@ -218,8 +218,18 @@ fn denied(
 }
 
 /// Reports a connection that depends on labels or addresses that are not known.
-fn depends(connection: &Connection<'_>, decision: &Decision<'_>, section: &mut Section) {
+fn depends(
+    evidence: &Evidence,
+    connection: &Connection<'_>,
+    decision: &Decision<'_>,
+    section: &mut Section,
+) {
     let Connection { client, port, name, .. } = connection;
+    if evidence.is_overview {
+        let saw = format!("{} lets only some clients connect", names(&decision.allowing));
+        section.say(FindingLevel::Note, "policy.some-clients", saw);
+        return;
+    }
     let saw = format!(
         "cannot tell whether {} may connect to {name} at {}/{}: {} lets only some clients connect",
         client.name,

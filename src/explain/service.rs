@@ -26,9 +26,10 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject
         backends.iter().map(|it| (it.service, it.port)).collect();
     match subject {
         Subject::Service { service, port, .. } => {
-            one(evidence, service, &mut section);
+            let number = backends.first().and_then(|it| it.port);
+            one(evidence, service, number, &mut section);
             if let Some(end) = alias_end(evidence, service) {
-                one(evidence, end, &mut section);
+                one(evidence, end, number, &mut section);
                 connections = vec![(end, wanted.port.map(i32::from))];
             }
             external_name(service, wanted, &mut section);
@@ -37,7 +38,7 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject
         Subject::Ingress { .. } | Subject::Routes { .. } => {
             for backend in &backends {
                 let first = section.findings.len();
-                one(evidence, backend.service, &mut section);
+                one(evidence, backend.service, backend.port, &mut section);
                 section.findings[first..].iter_mut().for_each(|finding| {
                     finding.saw = format!("{}: {}", backend.paths, finding.saw);
                 });
@@ -192,8 +193,13 @@ fn namespace(evidence: &Evidence, service: &Service, section: &mut Section) {
     }
 }
 
-/// Runs all checks of one Service.
-pub(super) fn one(evidence: &Evidence, service: &Service, section: &mut Section) {
+/// Runs all checks of one Service. `wanted` is the port that the user asked for.
+pub(super) fn one(
+    evidence: &Evidence,
+    service: &Service,
+    wanted: Option<i32>,
+    section: &mut Section,
+) {
     describe(service, section);
     namespace(evidence, service, section);
     if objects::kind(service) == "ExternalName" {
@@ -208,13 +214,15 @@ pub(super) fn one(evidence: &Evidence, service: &Service, section: &mut Section)
         ));
     }
     let before = section.findings.len();
-    ports::judge(evidence, service, section);
+    // A port that the Service does not have is reported on its own.
+    let wanted = wanted.filter(|it| objects::ports(service).iter().any(|port| port.port == *it));
+    ports::judge(evidence, service, wanted, section);
     let outcome = selector::judge(evidence, service, section);
     // What is wrong with the Pods or ports explains already why there are no endpoints.
     let explained =
         section.findings[before..].iter().any(|finding| finding.level == FindingLevel::Broken);
     if outcome == selector::Outcome::Open && !explained {
-        slices::judge(evidence, service, section);
+        slices::judge(evidence, service, wanted, section);
     }
     policies(evidence, service, section);
 }

@@ -1,7 +1,7 @@
 //! Reads the objects that `explain` needs from an API server: lists in pages, and some objects by
 //! name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use http::Request as HttpRequest;
 use k8s_openapi::api::core::v1::Pod;
@@ -27,14 +27,7 @@ pub(super) async fn read(
 ) -> anyhow::Result<Gathered> {
     let client = cluster.client().await?;
     let namespace = client.default_namespace().to_owned();
-    let mut reader = Reader {
-        client,
-        objects: Objects::default(),
-        changes: Vec::new(),
-        unread: Vec::new(),
-        complaints: Vec::new(),
-        kinds: BTreeMap::new(),
-    };
+    let mut reader = Reader::new(client);
     let own = request
         .pod
         .as_ref()

@@ -4,13 +4,17 @@ use std::collections::BTreeSet;
 
 use crate::{
     explain::{destination::Destination, objects, pods},
-    source::kind::{
-        DAEMON_SET, DEPLOYMENT, EVENT, GATEWAY, GATEWAY_CLASS, GRPC_ROUTE, HTTP_ROUTE,
-        KindDescriptor, NETWORK_POLICY, REFERENCE_GRANT, STATEFUL_SET, TLS_ROUTE,
+    source::{
+        api::ClusterConfig,
+        kind::{
+            DAEMON_SET, DEPLOYMENT, ENDPOINT_SLICE, EVENT, GATEWAY, GATEWAY_CLASS, GRPC_ROUTE,
+            HTTP_ROUTE, INGRESS, INGRESS_CLASS, KindDescriptor, NAMESPACE, NETWORK_POLICY, NODE,
+            POD, REFERENCE_GRANT, SERVICE, STATEFUL_SET, TLS_ROUTE,
+        },
     },
 };
 
-use super::reader::Reader;
+use super::{Gathered, reader::Reader};
 
 /// Policies of other API groups: kind, group and version, resource.
 const POLICIES: [(&str, &str, &str); 5] = [
@@ -36,6 +40,43 @@ pub(super) async fn read(
     }
     gateways(reader, near, wanted).await?;
     reasons(reader, near, wanted).await
+}
+
+/// Reads all objects of the cluster, or of one namespace.
+pub(super) async fn read_all(
+    cluster: &ClusterConfig,
+    namespace: Option<&str>,
+) -> anyhow::Result<Gathered> {
+    let client = cluster.client().await?;
+    let own = client.default_namespace().to_owned();
+    let mut reader = Reader::new(client);
+    let cluster_wide: [&'static KindDescriptor; 5] =
+        [&NAMESPACE, &NODE, &INGRESS_CLASS, &GATEWAY_CLASS, &GATEWAY];
+    for kind in cluster_wide {
+        reader.list(kind, "", "").await?;
+    }
+    let namespaced: [&'static KindDescriptor; 12] = [
+        &SERVICE,
+        &ENDPOINT_SLICE,
+        &POD,
+        &INGRESS,
+        &HTTP_ROUTE,
+        &GRPC_ROUTE,
+        &TLS_ROUTE,
+        &REFERENCE_GRANT,
+        &NETWORK_POLICY,
+        &DEPLOYMENT,
+        &STATEFUL_SET,
+        &DAEMON_SET,
+    ];
+    for kind in namespaced {
+        reader.list(kind, namespace.unwrap_or_default(), "").await?;
+    }
+    let near: BTreeSet<String> =
+        reader.objects.namespaces().iter().map(|it| objects::name(it).to_owned()).collect();
+    reader.synced(&near);
+    let Reader { objects, changes, unread, complaints, kinds, .. } = reader;
+    Ok(Gathered { objects, changes, unread, namespace: Some(own), complaints, kinds })
 }
 
 /// Counts the policies of other API groups in the namespaces of the connection. A group that is not

@@ -34,6 +34,17 @@ pub(super) struct Reader {
 }
 
 impl Reader {
+    pub(super) fn new(client: Client) -> Self {
+        Self {
+            client,
+            objects: Objects::default(),
+            changes: Vec::new(),
+            unread: Vec::new(),
+            complaints: Vec::new(),
+            kinds: BTreeMap::new(),
+        }
+    }
+
     /// Reads all Services, and adds the namespaces that the name may be in to `near`.
     pub(super) async fn services(
         &mut self,

@@ -11,39 +11,70 @@ use crate::{
         Evidence,
         destination::Destination,
         objects,
-        report::{FindingLevel, Section},
+        report::{Finding, FindingLevel, Section},
         workloads,
     },
 };
 
-pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Section) {
+pub(super) fn judge(
+    evidence: &Evidence,
+    service: &Service,
+    wanted: Option<i32>,
+    section: &mut Section,
+) {
     let templates = workloads::of_service(evidence, service);
     let mut pods: Vec<&Pod> = evidence.objects.selected(service).collect();
     if pods.is_empty() {
         pods.extend(templates.iter().map(|template| &template.pod));
     }
+    let is_fine = |port: &ServicePort| {
+        let number = |pod: &&Pod| objects::at_pod(port, pod);
+        pods.iter().any(|pod| {
+            let protocol = objects::protocol(port.protocol.as_ref());
+            objects::declared(pod).any(|it| {
+                Some(it.container_port) == number(pod)
+                    && objects::protocol(it.protocol.as_ref()) == protocol
+            })
+        })
+    };
     for port in objects::ports(service) {
-        match &port.target_port {
+        let others = objects::ports(service).iter().filter(|it| !std::ptr::eq(*it, port));
+        let level = level(port, wanted, others.filter(|it| is_fine(it)).count());
+        let fault = match &port.target_port {
             Some(IntOrString::String(name)) => by_name(service, port, name, &pods, section),
             // Clients of a headless Service connect to the ports of the Pods.
-            _ if objects::is_headless(service) => {}
+            _ if objects::is_headless(service) => None,
             Some(IntOrString::Int(number)) if *number != 0 => {
-                by_number(service, port, *number, &pods, section);
+                by_number(service, port, *number, &pods, section)
             }
             _ => by_number(service, port, port.port, &pods, section),
+        };
+        if let Some(fault) = fault {
+            fault.level = level;
         }
     }
 }
 
-/// Checks a targetPort that is a name. A Pod without a port of that name is an endpoint without the
+/// A port that does not work breaks the Service, unless other ports work and the user did not ask for
+/// this one.
+pub(super) fn level(port: &ServicePort, wanted: Option<i32>, working: usize) -> FindingLevel {
+    match wanted {
+        Some(number) if number == port.port => FindingLevel::Broken,
+        Some(_) => FindingLevel::Warning,
+        None if working > 0 => FindingLevel::Warning,
+        None => FindingLevel::Broken,
+    }
+}
+
+/// Checks a targetPort that is a name, and returns the fault. A Pod without a port of that name is an endpoint without the
 /// port.
-fn by_name(
+fn by_name<'s>(
     service: &Service,
     port: &ServicePort,
     name: &str,
     pods: &[&Pod],
-    section: &mut Section,
-) {
+    section: &'s mut Section,
+) -> Option<&'s mut Finding> {
     let protocol = objects::protocol(port.protocol.as_ref());
     let has = |pod: &&&Pod| {
         objects::declared(pod).any(|it| {
@@ -51,7 +82,8 @@ fn by_name(
         })
     };
     if pods.is_empty() || pods.iter().any(|pod| has(&pod)) {
-        return some_without(service, port, pods.iter().filter(|pod| !has(pod)), section);
+        some_without(service, port, pods.iter().filter(|pod| !has(pod)), section);
+        return None;
     }
     let saw = format!(
         "targetPort {name} of port {}: no container of the Pods has a port of that name over {protocol}",
@@ -72,6 +104,7 @@ fn by_name(
         objects::namespace(service),
         objects::name(service)
     ));
+    Some(broken)
 }
 
 /// Warns about Pods that the selector matches, and that do not have the port: often they belong to
@@ -100,13 +133,13 @@ fn some_without<'p>(
 
 /// Checks a targetPort that is a number. A container need not declare its ports, but if it declares
 /// others and not this one, the number is probably wrong.
-fn by_number(
+fn by_number<'s>(
     service: &Service,
     port: &ServicePort,
     number: i32,
     pods: &[&Pod],
-    section: &mut Section,
-) {
+    section: &'s mut Section,
+) -> Option<&'s mut Finding> {
     let protocol = objects::protocol(port.protocol.as_ref());
     let of_protocol = |it: &&ContainerPort| objects::protocol(it.protocol.as_ref()) == protocol;
     let all = || pods.iter().flat_map(|pod| objects::declared(pod));
@@ -117,11 +150,10 @@ fn by_number(
         // A Pod that declares no ports may listen on any.
         let without =
             pods.iter().filter(|pod| objects::declared(pod).next().is_some() && !has(pod));
-        return some_without(service, port, without, section);
+        some_without(service, port, without, section);
+        return None;
     }
-    if all().next().is_none() {
-        return;
-    }
+    all().next()?;
     let edit = format!(
         "kubectl -n {} edit service {}",
         objects::namespace(service),
@@ -137,16 +169,15 @@ fn by_number(
             .broken("endpoints.protocol", saw)
             .want(format!("protocol: {theirs}"))
             .advise(format!("{edit}    # protocol; without it a port is TCP"));
-        return;
+        return None;
     }
     let saw = format!(
         "targetPort {number} of port {}: no container of the Pods has it",
         objects::port_name(port)
     );
-    section
-        .broken("endpoints.target-port", saw)
-        .want(list(pods))
-        .advise(format!("{edit}    # targetPort"));
+    let broken = section.broken("endpoints.target-port", saw);
+    broken.want(list(pods)).advise(format!("{edit}    # targetPort"));
+    Some(broken)
 }
 
 /// Checks the port that the user asked for at a headless Service: DNS gives the addresses of the Pods,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use k8s_openapi::api::{
-    core::v1::Service,
+    core::v1::{Service, ServicePort},
     discovery::v1::{Endpoint, EndpointSlice},
 };
 
@@ -15,7 +15,12 @@ use crate::explain::{
 
 use super::publishes_unready;
 
-pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Section) {
+pub(super) fn judge(
+    evidence: &Evidence,
+    service: &Service,
+    wanted: Option<i32>,
+    section: &mut Section,
+) {
     let (namespace, name) = (objects::namespace(service), objects::name(service));
     if let Some(unread) = evidence.lacks("endpointslices", namespace) {
         section.say(
@@ -33,6 +38,13 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
         .is_some_and(|selector| !selector.is_empty());
     if has_selector {
         against_pods(evidence, service, &slices, section);
+    } else if slices.is_empty() && !evidence.is_live && is_api_server(service) {
+        section.say(
+            FindingLevel::Skipped,
+            "endpoints.api-server",
+            "the API server writes the endpoints of this Service itself",
+        );
+        return;
     } else if !slices.iter().any(|slice| slice.endpoints.iter().any(is_ready)) {
         let broken = section.broken(
             "endpoints.no-selector",
@@ -43,7 +55,7 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
             "kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={name}"
         ));
     }
-    ports(service, &slices, section);
+    ports(service, &slices, wanted, section);
     families(evidence, service, section);
     let ready = ready(evidence, service);
     if ready.is_empty() && !section.is_broken() {
@@ -63,6 +75,11 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
             ),
         );
     }
+}
+
+/// The Service of the API server, which has no selector.
+fn is_api_server(service: &Service) -> bool {
+    objects::is(service, "default", "kubernetes")
 }
 
 /// Reports a Service without any ready endpoint, whose cause no other check has found.
@@ -159,22 +176,26 @@ fn against_pods(
 }
 
 /// Checks the port names, because kube-proxy matches the ports of Service and slice by name.
-fn ports(service: &Service, slices: &[&EndpointSlice], section: &mut Section) {
+fn ports(service: &Service, slices: &[&EndpointSlice], wanted: Option<i32>, section: &mut Section) {
     let with_endpoints = || slices.iter().filter(|slice| !slice.endpoints.is_empty());
     if with_endpoints().next().is_none() {
         return;
     }
+    let has = |port: &ServicePort| {
+        let name = port.name.as_deref().unwrap_or_default();
+        let mut ports = with_endpoints().flat_map(|slice| slice.ports.iter().flatten());
+        ports.any(|it| it.name.as_deref().unwrap_or_default() == name)
+    };
+    let working = objects::ports(service).iter().filter(|port| has(port)).count();
     for port in objects::ports(service) {
         let name = port.name.as_deref().unwrap_or_default();
-        let has = |slice: &&&EndpointSlice| {
-            slice.ports.iter().flatten().any(|it| it.name.as_deref().unwrap_or_default() == name)
-        };
-        if !with_endpoints().any(|slice| has(&slice)) {
+        if !has(port) {
             let names: Vec<&str> = with_endpoints()
                 .flat_map(|slice| slice.ports.iter().flatten())
                 .map(|it| it.name.as_deref().filter(|name| !name.is_empty()).unwrap_or("\"\""))
                 .collect();
-            let broken = section.broken(
+            let broken = section.say(
+                super::ports::level(port, wanted, working),
                 "endpoints.slice-port",
                 format!(
                     "no slice has a port called {}: port {} has no endpoints",

@@ -67,7 +67,7 @@ fn of_service(evidence: &Evidence, service: &Service, section: &mut Section) {
         local_nodes(evidence, service, section);
     }
     node_port::judge(evidence, service, section);
-    load_balancer::judge(service, section);
+    load_balancer::judge(evidence, service, section);
     external_ips(evidence, service, section);
     if ways_in(service) {
         let saw = if local {

@@ -17,7 +17,7 @@ pub enum Verdict {
 }
 
 /// What a skipped check leaves open, by the id of its finding.
-const NOT_CHECKED: [(&str, &str); 13] = [
+const NOT_CHECKED: [(&str, &str); 14] = [
     ("dns.server", "the DNS server's replies"),
     ("dns.ingress-host", "the public DNS of the host"),
     ("dns.external-name-end", "the external name"),
@@ -28,6 +28,7 @@ const NOT_CHECKED: [(&str, &str); 13] = [
     ("gateway.not-in-manifests", "the Gateway"),
     ("gateway.other-parent", "parents that are not Gateways"),
     ("gateway.other-backend", "backends that are not Services"),
+    ("outside.balancer-no-status", "the address of the LoadBalancer"),
     ("outside.ingress-no-status", "the address of the Ingress"),
     ("proxy.not-seen", "kube-proxy's rules"),
     ("policy.not-read", "network policies"),

@@ -3,11 +3,11 @@
 use k8s_openapi::api::core::v1::Service;
 
 use crate::explain::{
-    objects,
+    Evidence, objects,
     report::{FindingLevel, Section},
 };
 
-pub(super) fn judge(service: &Service, section: &mut Section) {
+pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Section) {
     if objects::kind(service) != "LoadBalancer" {
         return;
     }
@@ -19,6 +19,15 @@ pub(super) fn judge(service: &Service, section: &mut Section) {
     let named: Vec<&str> =
         points.iter().filter_map(|it| it.ip.as_deref().or(it.hostname.as_deref())).collect();
     let spec = service.spec.as_ref();
+    let has_status = service.status.as_ref().is_some_and(|it| it.load_balancer.is_some());
+    if named.is_empty() && !evidence.shows_status(has_status) {
+        section.say(
+            FindingLevel::Skipped,
+            "outside.balancer-no-status",
+            "the manifest has no status, so the address of the LoadBalancer is not known",
+        );
+        return;
+    }
     if named.is_empty() {
         let class = spec.and_then(|spec| spec.load_balancer_class.as_deref());
         let whose = class.map_or(

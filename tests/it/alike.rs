@@ -28,6 +28,11 @@ fn rewrite_names() {
 }
 
 #[test]
+fn situations_of_public_threads() {
+    compare("rewrite-outside");
+}
+
+#[test]
 fn template() {
     compare("template");
 }

@@ -62,6 +62,11 @@ pub trait Plugin: Send + Sync {
         None
     }
 
+    /// Decides which queries the block gets, if this plugin does that.
+    fn filter(&self) -> Option<&dyn Filter> {
+        None
+    }
+
     /// Whether the plugin cannot answer yet. The `ready` page shows the reason.
     fn unready(&self) -> Option<Unready> {
         None
@@ -82,6 +87,11 @@ pub enum Notified {
     Accepted,
     /// The client is not a primary server of the zone, and gets no reply.
     Ignored,
+}
+
+/// Selects the queries of a server block among those for its zones.
+pub trait Filter {
+    fn accepts(&self, cx: &Cx, query: &Query) -> bool;
 }
 
 /// A plugin that cannot answer yet.
@@ -186,6 +196,8 @@ pub struct Cx {
     pub peer: SocketAddr,
     pub local: SocketAddr,
     pub transport: Transport,
+    /// Octets of the message with the query; zero for a query of the server itself.
+    pub request_octets: usize,
     /// Whether the server is about to stop, so that clients should not keep their connections.
     pub closing: bool,
     /// Whether this is a query of the server itself, which only fills the cache and has no client.
@@ -221,6 +233,7 @@ impl Cx {
             peer,
             local,
             transport,
+            request_octets: 0,
             closing: false,
             refresh: false,
             patience: None,
@@ -410,7 +423,7 @@ impl fmt::Display for QueryError {
 /// The server blocks, as the driver sees them.
 pub trait Router {
     /// The block for a nested query that starts at the top.
-    fn route(&self, question: &Question) -> Option<usize>;
+    fn route(&self, cx: &Cx, query: &Query) -> Option<usize>;
     /// A block's plugins in their order.
     fn plugins(&self, block: usize) -> &[Arc<dyn Plugin>];
 }

@@ -6,6 +6,7 @@
 //!
 //! A new plugin is a new file and one line in [`ALL`].
 
+mod accepted;
 mod acl;
 mod any;
 mod authoritative;
@@ -40,6 +41,7 @@ mod local;
 mod log;
 mod loop_;
 mod minimal;
+mod multisocket;
 mod need;
 mod network;
 mod nsid;
@@ -57,8 +59,10 @@ mod served_zone;
 mod shed;
 mod source;
 mod template;
+mod timeouts;
 mod tls;
 mod transfer;
+mod view;
 mod whoami;
 mod zone_directory;
 mod zone_file;
@@ -68,7 +72,7 @@ use std::{fmt, sync::Arc};
 use crate::{
     chain::Plugin,
     corefile::{Block, Diagnostics, Line, nearest},
-    metrics::Metrics,
+    metrics::{Family, GaugeFamily, Metrics},
     wire::Name,
 };
 
@@ -85,7 +89,7 @@ pub use fallthrough::{Fallthrough, names};
 pub use help::{list, markdown, markdown_index, missing, page};
 pub use lint::{Lint, LintBlock, LintContext, LintStage, zones};
 pub use loop_::numbered_probe;
-pub use need::{Host, Monitor, Need};
+pub use need::{Host, Monitor, Need, Timeouts};
 pub use readiness::Readiness;
 pub use role::{Role, ZoneArguments};
 pub use scoped::{Interface, ScopedAddress};
@@ -102,17 +106,19 @@ pub enum Entry {
     Here(&'static Directive),
     /// CoreDNS has this plugin and ndots does not have it yet.
     NotYet(&'static str),
+    /// CoreDNS has this plugin and ndots refuses it; the sentence says why and what to use.
+    Refused(&'static str, &'static str),
     /// An older CoreDNS had this plugin; the text says what to write today.
     Removed(&'static str, &'static str),
 }
 
-use Entry::{Here, NotYet, Removed};
+use Entry::{Here, NotYet, Refused, Removed};
 
 impl Entry {
     pub fn name(self) -> &'static str {
         match self {
             Here(directive) => directive.name,
-            NotYet(name) | Removed(name, _) => name,
+            NotYet(name) | Refused(name, _) | Removed(name, _) => name,
         }
     }
 }
@@ -121,25 +127,25 @@ impl Entry {
 /// order in the Corefile is.
 pub static ALL: &[Entry] = &[
     Here(&root::DIRECTIVE),
-    NotYet("metadata"),
+    Here(&accepted::METADATA),
     NotYet("geoip"),
     Here(&cancel::DIRECTIVE),
     NotYet("proxyproto"),
-    NotYet("quic"),
+    Here(&accepted::QUIC),
     NotYet("grpc_server"),
-    NotYet("https"),
+    Here(&accepted::HTTPS),
     NotYet("https3"),
-    NotYet("timeouts"),
-    NotYet("multisocket"),
+    Here(&timeouts::DIRECTIVE),
+    Here(&multisocket::DIRECTIVE),
     Here(&reload::DIRECTIVE),
     Here(&nsid::DIRECTIVE),
     Here(&bufsize::DIRECTIVE),
     Here(&bind::DIRECTIVE),
     Here(&debug::DIRECTIVE),
-    NotYet("trace"),
+    Here(&accepted::TRACE),
     Here(&ready::DIRECTIVE),
     Here(&health::DIRECTIVE),
-    NotYet("pprof"),
+    Here(&accepted::PPROF),
     Here(&shed::DIRECTIVE),
     Here(&prometheus::DIRECTIVE),
     Here(&errors::DIRECTIVE),
@@ -164,9 +170,18 @@ pub static ALL: &[Entry] = &[
     Here(&transfer::DIRECTIVE),
     NotYet("dynupdate"),
     Here(&hosts::DIRECTIVE),
-    NotYet("route53"),
-    NotYet("azure"),
-    NotYet("clouddns"),
+    Refused(
+        "route53",
+        "ndots does not read zones of Amazon Route 53: forward the zone to the resolver of the VPC with `forward ZONE 169.254.169.253`",
+    ),
+    Refused(
+        "azure",
+        "ndots does not read zones of Azure DNS: forward the zone to the resolver of Azure with `forward ZONE 168.63.129.16`",
+    ),
+    Refused(
+        "clouddns",
+        "ndots does not read zones of Google Cloud DNS: forward the zone to the metadata server with `forward ZONE 169.254.169.254`",
+    ),
     // This plugin is not part of CoreDNS; its documentation puts it here in plugin.cfg.
     Here(&k8s_gateway::DIRECTIVE),
     Here(&k8s_external::DIRECTIVE),
@@ -182,8 +197,11 @@ pub static ALL: &[Entry] = &[
     Here(&whoami::DIRECTIVE),
     NotYet("on"),
     NotYet("sign"),
-    NotYet("view"),
-    NotYet("nomad"),
+    Here(&view::DIRECTIVE),
+    Refused(
+        "nomad",
+        "ndots does not read services of Nomad: forward the zone to the DNS server of Consul with `forward consul 127.0.0.1:8600`",
+    ),
     Removed("proxy", "write `forward FROM TO…` instead, as since CoreDNS 1.5"),
     Removed("federation", "delete this line: Kubernetes has no federation v1 any more"),
     Removed(
@@ -191,6 +209,12 @@ pub static ALL: &[Entry] = &[
         "use `template` to answer names that contain addresses, as since CoreDNS 1.2",
     ),
 ];
+
+pub static PLUGIN_ENABLED: GaugeFamily<4> = Family::new(
+    "plugin_enabled",
+    "Plugins that are in use, by server and zone.",
+    ["server", "zone", "view", "name"],
+);
 
 /// The directives that ndots has.
 pub fn available() -> impl Iterator<Item = &'static Directive> {
@@ -268,6 +292,9 @@ fn check_name(line: &Line, diagnostics: &mut Diagnostics) {
         Some(NotYet(_)) => {
             let message = format!("ndots does not have the plugin `{name}` of CoreDNS yet");
             diagnostics.error(span, message).label("not supported yet");
+        }
+        Some(Refused(_, sentence)) => {
+            diagnostics.error(span, *sentence).label("not supported");
         }
         Some(Removed(_, instead)) => {
             diagnostics.error(span, unknown()).label("removed from CoreDNS").help(*instead);

@@ -9,7 +9,7 @@ mod check;
 mod lint;
 mod transfer;
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
     chain::{Cx, Notified, Plugin, QueryError, Refresh, Reply, Router, Run, Sent, Step},
@@ -85,6 +85,7 @@ impl Server {
         cx: &mut Cx,
         out: &mut Vec<u8>,
     ) -> Outcome {
+        cx.request_octets = packet.len();
         let query = match Query::parse(packet) {
             Ok(query) => query,
             Err(RequestError::Ignore) => return Outcome::Silence,
@@ -110,7 +111,7 @@ impl Server {
         let Some(listener) = self.listener(listen) else {
             return self.refuse(&query, Rcode::REFUSED, packet.len(), cx, out);
         };
-        match self.block_for(listener, &query.question) {
+        match self.block_for(listener, cx, &query) {
             Some(block) => {
                 self.start(At { listener, block, request_octets: packet.len() }, query, cx, out)
             }
@@ -127,7 +128,8 @@ impl Server {
         cx: &mut Cx,
         out: &mut Vec<u8>,
     ) -> Outcome {
-        let block = self.listener(listen).and_then(|at| self.block_for(at, question));
+        let query = Query::internal(question.clone());
+        let block = self.listener(listen).and_then(|at| self.block_for(at, cx, &query));
         let mut plugins = block.into_iter().flat_map(|block| &self.blocks()[block].plugins);
         match plugins.find_map(|plugin| plugin.notified(cx, question)) {
             Some(Notified::Accepted) => notify::accept(packet, out),
@@ -261,6 +263,15 @@ impl Server {
         }
     }
 
+    fn idle_time(&self, cx: &Cx) -> Duration {
+        let scheme = Scheme::all().find(|scheme| scheme.transport() == cx.transport);
+        let listens = self.listens().filter(|listen| {
+            Some(listen.scheme) == scheme && listen.address.port() == cx.local.port()
+        });
+        let times = listens.map(|listen| self.timeouts(listen).idle);
+        times.min().unwrap_or(limits::TCP_IDLE_TIME)
+    }
+
     fn room(&self, edns: Option<Edns>, udp_octets: u16, cx: &Cx) -> Room {
         let framing = cx.transport.framing();
         let room = match framing {
@@ -275,7 +286,7 @@ impl Server {
         // HTTP and QUIC have their own ways to keep a connection (RFC 9250 §5.5.2).
         let advertised = edns.keepalive && framing == Framing::Length;
         // In units of 100 ms. 0 asks the client to close the connection (RFC 7828 §3.4).
-        let idle_time = if cx.closing { 0 } else { limits::TCP_IDLE_TIME.as_millis() / 100 };
+        let idle_time = if cx.closing { 0 } else { self.idle_time(cx).as_millis() / 100 };
         let keepalive = advertised.then_some(idle_time as u16);
         let hidden = edns.padding && cx.transport.scheme().encryption() != Encryption::Never;
         Room { cookie, keepalive, padding: hidden.then_some(limits::REPLY_PADDING), ..room }
@@ -289,8 +300,8 @@ struct Routes<'s> {
 }
 
 impl Router for Routes<'_> {
-    fn route(&self, question: &Question) -> Option<usize> {
-        self.server.block_for(self.listener, question)
+    fn route(&self, cx: &Cx, query: &Query) -> Option<usize> {
+        self.server.block_for(self.listener, cx, query)
     }
 
     fn plugins(&self, block: usize) -> &[Arc<dyn Plugin>] {

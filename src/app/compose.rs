@@ -104,6 +104,10 @@ pub(super) fn compose(
             .map_err(|mistake| configuration.mistake(mistake.span, mistake.message))?;
         listen_config::check_upstreams(&block, &files)
             .map_err(|mistake| configuration.mistake(mistake.span, mistake.message))?;
+        let sockets = block.needs().find_map(|need| match need {
+            Need::Sockets(count) => Some(count),
+            _ => None,
+        });
         let mut keys = Vec::new();
         for (zone, key) in &block.keys {
             let listens = hosts.iter().map(|host| Listen {
@@ -114,6 +118,9 @@ pub(super) fn compose(
                 listen_configs
                     .add(listen, identity.as_ref(), key.span)
                     .map_err(|mistake| configuration.mistake(mistake.span, mistake.message))?;
+                if let Some(sockets) = sockets {
+                    listen_configs.set_sockets(listen, sockets);
+                }
                 keys.push((zone.clone(), listen));
             }
         }

@@ -26,7 +26,7 @@ pub(super) struct Mistake {
 }
 
 #[derive(Default)]
-pub(super) struct ListenConfigs(BTreeMap<Listen, Option<Arc<Identity>>>);
+pub(super) struct ListenConfigs(BTreeMap<Listen, (Option<Arc<Identity>>, Option<usize>)>);
 
 impl ListenConfigs {
     /// Adds a listener of a block. Blocks that share an address must have the same certificates: the
@@ -38,7 +38,7 @@ impl ListenConfigs {
         span: Span,
     ) -> Result<(), Mistake> {
         let identity = identity.filter(|_| listen.scheme.encryption() != Encryption::Never);
-        let before = self.0.entry(listen).or_insert_with(|| identity.cloned());
+        let (before, _) = self.0.entry(listen).or_insert_with(|| (identity.cloned(), None));
         if before.as_deref() == identity.map(|identity| &**identity) {
             return Ok(());
         }
@@ -48,10 +48,22 @@ impl ListenConfigs {
         Err(Mistake { span, message })
     }
 
+    /// Sets the number of UDP sockets of a listener. The largest number of its blocks counts.
+    pub(super) fn set_sockets(&mut self, listen: Listen, wanted: usize) {
+        if let Some((_, sockets)) = self.0.get_mut(&listen) {
+            *sockets = (*sockets).max(Some(wanted));
+        }
+    }
+
     pub(super) fn into_inner(self) -> Vec<ListenConfig> {
         self.0
             .into_iter()
-            .map(|(listen, identity)| ListenConfig { listen, identity, compat_for: None })
+            .map(|(listen, (identity, sockets))| ListenConfig {
+                listen,
+                identity,
+                sockets,
+                compat_for: None,
+            })
             .collect()
     }
 }
@@ -77,6 +89,7 @@ pub(super) fn add_compat(
         listen_configs.push(ListenConfig {
             listen: *listen,
             identity: same.identity.clone(),
+            sockets: None,
             compat_for: Some(same.listen),
         });
     }

@@ -98,7 +98,7 @@ impl Run {
                     return Step::Wait(Wait::Pause(time, Box::new(response)));
                 }
                 Flow::Transfer => return self.transfer(router, cx, at),
-                Flow::Ask(ask) => match self.ask(router, frame, ask) {
+                Flow::Ask(ask) => match self.ask(router, cx, frame, ask) {
                     Ok(next) => at = next,
                     Err(failure) => return self.ascend(router, cx, Err(failure)),
                 },
@@ -118,13 +118,13 @@ impl Run {
             match plugin.response(cx, &self.queries[frame.query], nested, reply) {
                 Back::Up(up) => reply = up,
                 Back::Drop => return Step::Drop,
-                Back::Ask(ask) => match self.ask(router, frame, ask) {
+                Back::Ask(ask) => match self.ask(router, cx, frame, ask) {
                     Ok(next) => return self.descend(router, cx, next),
                     Err(failure) => reply = Err(failure),
                 },
                 Back::Hold(ask, response) => {
                     self.held.push((self.queries.len(), response));
-                    match self.ask(router, frame, ask) {
+                    match self.ask(router, cx, frame, ask) {
                         Ok(next) => return self.descend(router, cx, next),
                         Err(failure) => reply = Err(failure),
                     }
@@ -176,19 +176,26 @@ impl Run {
     /// Starts a nested query; the frame of the plugin waits for the reply. If no block has the name,
     /// the plugin gets that error as the reply. After too many queries its frame is dropped, so that a
     /// plugin that reacts to every reply with another query comes to an end.
-    fn ask(&mut self, router: &dyn Router, frame: Frame, ask: Ask) -> Result<At, QueryError> {
+    fn ask(
+        &mut self,
+        router: &dyn Router,
+        cx: &Cx,
+        frame: Frame,
+        ask: Ask,
+    ) -> Result<At, QueryError> {
         let Ask { question, from, step } = ask;
         self.asks += 1;
         if self.asks > limits::NESTED_QUERIES {
             return Err(QueryError::TooManyAsks);
         }
+        let asked = self.queries[frame.query].asking(question);
         let place = match from {
             From::Below => Some((frame.block, frame.plugin + 1)),
-            From::Top => router.route(&question).map(|block| (block, 0)),
+            From::Top => router.route(cx, &asked).map(|block| (block, 0)),
         };
         let query = self.queries.len();
         self.frames.push(Frame { nested: Some(NestedAt { query, from, step }), ..frame });
-        self.queries.push(self.queries[frame.query].asking(question));
+        self.queries.push(asked);
         let (block, plugin) = place.ok_or(QueryError::NotRouted)?;
         Ok(At { block, plugin, query })
     }

@@ -230,6 +230,23 @@ impl<'w> Arguments<'w> {
         self.duration_between(what, Duration::ZERO, Duration::MAX)
     }
 
+    /// Like [`Self::duration_between`]. A number without a unit stands for seconds.
+    pub fn duration_or_seconds(
+        &mut self,
+        what: &str,
+        low: Duration,
+        high: Duration,
+    ) -> Option<Duration> {
+        let seconds = self.line.arguments.get(self.at).and_then(|token| token.text.parse().ok());
+        match seconds.map(Duration::from_secs).filter(|time| (low..=high).contains(time)) {
+            Some(time) => {
+                self.at += 1;
+                Some(time)
+            }
+            None => self.duration_between(what, low, high),
+        }
+    }
+
     /// A duration within the range.
     pub fn duration_between(
         &mut self,

@@ -3,7 +3,7 @@
 use crate::limits;
 
 use super::{
-    Block, Diagnostics, Key, Line, Span, Token,
+    Block, Diagnostics, Key, Line, Scheme, Span, Token,
     braces::{self, Gap},
 };
 
@@ -59,7 +59,7 @@ impl<'p> Parser<'p> {
         if self.peek().is_some_and(|token| token.is("{")) {
             self.braced(begin, keys);
         } else if begin < self.at {
-            self.no_zone(&self.tokens[begin..self.at], self.tokens[begin].span);
+            let keys = self.or_root(&self.tokens[begin..self.at], keys, self.tokens[begin].span);
             self.unbraced(keys);
         } else {
             self.at += 1;
@@ -84,13 +84,15 @@ impl<'p> Parser<'p> {
         keys
     }
 
-    /// A variable that is not set leaves an empty token, which is not a zone. Beside other zones it
-    /// is not an error.
-    fn no_zone(&mut self, keys: &[Token], span: Span) {
-        if keys.iter().all(|key| key.text.trim_matches(',').is_empty()) {
-            let error = self.diagnostics.error(span, "this server block has no zone");
-            error.label("expected a zone before this").help("`.` stands for all names: `.:53 {`");
+    /// Without any zone, for example where a variable is not set, the block is for the root zone, as
+    /// in CoreDNS.
+    fn or_root(&mut self, tokens: &[Token], keys: Vec<Key>, span: Span) -> Vec<Key> {
+        if !tokens.iter().all(|token| token.text.trim_matches(',').is_empty()) {
+            return keys;
         }
+        let warning = self.diagnostics.warning(span, "this server block has no zone");
+        warning.label("read as `.`").help("`.` stands for all names: `.:53 {`");
+        vec![Key { scheme: Scheme::Dns, zone: ".".to_owned(), port: None, span }]
     }
 
     fn comma(&mut self, token: &Token, continues: bool, found: &'static str) {
@@ -106,7 +108,7 @@ impl<'p> Parser<'p> {
 
     fn braced(&mut self, begin: usize, keys: Vec<Key>) {
         let open = self.at;
-        self.no_zone(&self.tokens[begin..open], self.tokens[open].span);
+        let keys = self.or_root(&self.tokens[begin..open], keys, self.tokens[open].span);
         let (end, next) = match braces::close(self.tokens, open) {
             Ok(close) => {
                 self.note_early(open, close);

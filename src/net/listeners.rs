@@ -34,6 +34,8 @@ pub struct ListenConfig {
     pub listen: Listen,
     /// `None`: nothing is encrypted.
     pub identity: Option<Arc<Identity>>,
+    /// The number of UDP sockets; `None` means one for each processor.
+    pub sockets: Option<usize>,
     /// A listener of `--compat-listener`: hickory-server serves it, and answers as this other
     /// listener does.
     pub compat_for: Option<Listen>,
@@ -105,7 +107,7 @@ impl Listeners {
             } else {
                 PortSharing::Exclusive
             };
-            let listener = Listener::open(config, sharing, self.threads)
+            let listener = Listener::open(config, sharing, config.sockets.unwrap_or(self.threads))
                 .map_err(|error| with_remedy(error, *listen))?;
             listener.identity.set(identity.as_ref(), listen.scheme)?;
             new.insert(*listen, listener);

@@ -24,6 +24,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     chain::Cx,
     limits,
+    plugin::Timeouts,
     server::{Listen, Scheme, Server},
 };
 
@@ -172,6 +173,10 @@ impl Session {
     /// The server that is in force answers from now on.
     fn update_server(&mut self) {
         self.dispatcher.update_server(&mut self.server, self.listen);
+    }
+
+    fn timeouts(&self) -> Timeouts {
+        self.server.timeouts(self.listen)
     }
 
     /// The context of a query that arrives now.

@@ -94,7 +94,12 @@ impl TestServer {
 pub(super) fn listen_configs(listens: &[Listen]) -> Vec<ListenConfig> {
     listens
         .iter()
-        .map(|listen| ListenConfig { listen: *listen, identity: None, compat_for: None })
+        .map(|listen| ListenConfig {
+            listen: *listen,
+            identity: None,
+            sockets: None,
+            compat_for: None,
+        })
         .collect()
 }
 

@@ -115,6 +115,8 @@ pub struct PluginContext<'s> {
     /// Identifies the settings that decide what the block's cache may hold. The cache outlives a
     /// reload that leaves this text equal.
     pub cache_identity: &'s str,
+    /// The name of the block's view, for metrics; empty without one.
+    pub view: &'s str,
 }
 
 impl PluginContext<'_> {

@@ -11,7 +11,7 @@ use smallvec::smallvec;
 
 use crate::{
     chain::{Cx, Flow, Plugin},
-    corefile::Arguments,
+    corefile::{Arguments, nearest},
     metrics::{Family, Gauge, GaugeFamily, Metrics},
     wire::{Class, Name, Owner, Query, Rcode, Rdatas, RecordSet, Response, Type},
 };
@@ -71,6 +71,13 @@ static OPTIONS: OptionTable<HostsSettings> = OptionTable(&[
         "NAME…",
         "Adds a line to those of the file.",
         read_address,
+    ),
+    OptionSpec::matching(
+        |_| true,
+        "OTHER",
+        "",
+        "A line that begins with neither an option nor an address is ignored, as in a hosts file.",
+        read_other,
     ),
 ]);
 
@@ -282,6 +289,18 @@ fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
 
 fn is_address(name: &str) -> bool {
     name.parse::<IpAddr>().is_ok()
+}
+
+fn read_other(hosts: &mut HostsSettings, option: &mut Arguments<'_>) {
+    const OPTIONS: [&str; 5] =
+        ["ttl", "no_reverse", "reload", "fallthrough", "fallthrough_unsupported"];
+    let (span, name) = (option.span(), option.name());
+    let near = nearest(name, &OPTIONS);
+    if hosts.fallthrough.is_some() || near.is_some() {
+        return option.unknown(&OPTIONS, &[]);
+    }
+    option.warning(span, &format!("`{name}` is not an address, and the line is ignored"));
+    option.skip();
 }
 
 fn read_address(hosts: &mut HostsSettings, option: &mut Arguments<'_>) {

@@ -45,6 +45,8 @@ pub struct LintBlock<'c> {
     pub keys: &'c [(Name, Key)],
     /// The addresses and interfaces to listen on; empty for all.
     bound: Vec<String>,
+    /// Whether a view selects the queries of the block.
+    pub has_view: bool,
 }
 
 impl<'c> LintBlock<'c> {
@@ -53,9 +55,15 @@ impl<'c> LintBlock<'c> {
         keys: &'c [(Name, Key)],
         needs: impl Iterator<Item = Need>,
     ) -> Self {
-        let bound = needs
-            .filter_map(|need| if let Need::Bind { only, .. } = need { Some(only) } else { None });
-        Self { block, keys, bound: bound.flatten().collect() }
+        let (mut bound, mut has_view) = (Vec::new(), false);
+        for need in needs {
+            match need {
+                Need::Bind { only, .. } => bound.extend(only),
+                Need::View(_) => has_view = true,
+                _ => {}
+            }
+        }
+        Self { block, keys, bound, has_view }
     }
 
     /// The lines of a directive.

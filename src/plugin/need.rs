@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use crate::model::Kind;
+use crate::{limits, model::Kind};
 
 use super::{Source, Tls, UpstreamTls, ZoneDirectory};
 
@@ -43,6 +43,12 @@ pub enum Need {
     Host(Host),
     /// The block listens on these addresses or interfaces only.
     Bind { only: Vec<String>, except: Vec<String> },
+    /// The number of sockets that receive UDP at each address.
+    Sockets(usize),
+    /// How long the connections of the block's listeners may take.
+    Timeouts(Timeouts),
+    /// The block gets only the queries that its filter accepts. The name is for metrics.
+    View(String),
     /// The size limit of UDP replies in octets.
     UdpOctets(u16),
     /// The block gets queries of every class, not only IN.
@@ -74,4 +80,28 @@ pub enum Monitor {
     #[default]
     UntilReady,
     Continuously,
+}
+
+/// How long the connections of a listener may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a message that has begun.
+    pub read: Duration,
+    /// For the client to take its replies.
+    pub write: Duration,
+    /// Between messages.
+    pub idle: Duration,
+    /// The queries of one connection; `None` for any number.
+    pub queries: Option<u32>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            read: limits::TCP_MESSAGE_TIME,
+            write: limits::TCP_WRITE_TIME,
+            idle: limits::TCP_IDLE_TIME,
+            queries: None,
+        }
+    }
 }

@@ -94,6 +94,8 @@ struct QueryMetrics {
     /// The block's zones, the longest first, with the values of the label `zone`; the last is for
     /// queries of no zone.
     zones: Vec<(Name, String)>,
+    /// The value of the label `view`.
+    view: String,
     /// The series of each server and zone: `server * zones.len() + zone`.
     series: Box<[OnceLock<Box<ZoneSeries>>]>,
 }
@@ -134,6 +136,7 @@ impl PluginSettings for PrometheusSettings {
         let of_no_zone = QueryMetrics::new(context.build.metrics, context.all_servers, &[]);
         context.outputs.unrouted = Some(Arc::new(of_no_zone));
         let of_block = QueryMetrics::new(context.build.metrics, context.servers, context.zones);
+        let of_block = QueryMetrics { view: context.view.to_owned(), ..of_block };
         Ok(vec![Arc::new(of_block)])
     }
 }
@@ -149,6 +152,7 @@ impl QueryMetrics {
             registry: Arc::clone(registry),
             servers: servers.clone(),
             zones,
+            view: String::new(),
             series: (0..count).map(|_| OnceLock::new()).collect(),
         }
     }
@@ -163,7 +167,7 @@ impl Plugin for QueryMetrics {
         let within = |(zone, _): &(Name, String)| query.question.name.is_within(zone);
         let zone = self.zones.iter().position(within).unwrap_or(self.zones.len() - 1);
         let server = self.servers.index(cx);
-        let values = [self.servers.label(server), &*self.zones[zone].1, ""];
+        let values = [self.servers.label(server), &*self.zones[zone].1, &*self.view];
         let labels = Labels(&self.registry, values);
         self.series[server * self.zones.len() + zone]
             .get_or_init(|| Box::new(ZoneSeries::new(labels)))

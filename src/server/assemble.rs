@@ -6,21 +6,15 @@ use std::{collections::BTreeSet, time::Duration};
 use thiserror::Error;
 
 use crate::{
-    metrics::{Family, GaugeFamily, Metrics},
+    metrics::Metrics,
     plugin::{
-        BuildContext, BuildError, Checked, Monitor, Need, Outputs, PluginContext, Role,
-        ServerLabels,
+        BuildContext, BuildError, Checked, Monitor, Need, Outputs, PLUGIN_ENABLED, PluginContext,
+        Role, ServerLabels,
     },
     wire::{Name, Question},
 };
 
 use super::{Block, Listen, Overlap, Scheme, Server};
-
-static PLUGIN_ENABLED: GaugeFamily<4> = Family::new(
-    "plugin_enabled",
-    "Plugins that are in use, by server and zone.",
-    ["server", "zone", "view", "name"],
-);
 
 /// The settings of a server block, with the addresses at which each of its zones is served.
 pub struct BlockConfig {
@@ -51,6 +45,8 @@ pub struct Assembled {
 pub struct EnabledPlugin {
     pub server: String,
     pub zone: String,
+    /// Empty for a block without a view.
+    pub view: String,
     pub plugin: &'static str,
 }
 
@@ -58,8 +54,8 @@ impl Assembled {
     /// Sets the metric of enabled plugins to those of this configuration.
     pub fn count_enabled(&self, metrics: &Metrics) {
         PLUGIN_ENABLED.reset(metrics);
-        for EnabledPlugin { server, zone, plugin } in &self.enabled {
-            PLUGIN_ENABLED.with(metrics, [server, zone, "", plugin]).set(1);
+        for EnabledPlugin { server, zone, view, plugin } in &self.enabled {
+            PLUGIN_ENABLED.with(metrics, [server, zone, view, plugin]).set(1);
         }
     }
 }
@@ -147,6 +143,8 @@ impl Assembly<'_> {
             Need::UdpOctets(octets) => block.udp_octets = octets,
             Need::AnyClass => block.any_class = true,
             Need::Transfers => block.transfers = true,
+            Need::Timeouts(timeouts) => block.timeouts = Some(timeouts),
+            Need::View(ref name) => block.view.clone_from(name),
             Need::Lameduck(time) => assembled.lameduck = assembled.lameduck.max(time),
             Need::Readiness(wanted) => *monitor = Some(wanted),
             Need::Debug => self.debug = true,
@@ -160,6 +158,7 @@ impl Assembly<'_> {
             | Need::ZoneDirectory(_)
             | Need::Host(_)
             | Need::Bind { .. }
+            | Need::Sockets(_)
             | Need::Tls(_)
             | Need::UpstreamTls(_) => {}
         }
@@ -183,6 +182,7 @@ impl Assembly<'_> {
             notices: Vec::new(),
             probes: &mut probes,
             cache_identity: &config.cache_identity(),
+            view: &block.view,
         };
         for checked in &config.checked.directives {
             let plugin = checked.directive.name;
@@ -194,6 +194,7 @@ impl Assembly<'_> {
                 let enabled = servers.labels().map(|server| EnabledPlugin {
                     server: server.to_owned(),
                     zone: zone.clone(),
+                    view: context.view.to_owned(),
                     plugin,
                 });
                 self.assembled.enabled.extend(enabled);

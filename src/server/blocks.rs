@@ -3,9 +3,10 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    chain::Plugin,
+    chain::{Cx, Plugin},
     limits,
-    wire::{Class, CookieSecret, Name, Question, Type},
+    plugin::Timeouts,
+    wire::{Class, CookieSecret, Name, Query, Type},
 };
 
 use super::Listen;
@@ -22,6 +23,10 @@ pub struct Block {
     pub any_class: bool,
     /// Whether AXFR and IXFR queries are passed to the plugins.
     pub transfers: bool,
+    /// How long the connections of its listeners may take, if the block says so.
+    pub timeouts: Option<Timeouts>,
+    /// The name of the view that selects the queries of this block; empty without one.
+    pub view: String,
 }
 
 impl Block {
@@ -33,7 +38,14 @@ impl Block {
             udp_octets: limits::UDP_OCTETS,
             any_class: false,
             transfers: false,
+            timeouts: None,
+            view: String::new(),
         }
+    }
+
+    fn accepts(&self, cx: &Cx, query: &Query) -> bool {
+        let mut filters = self.plugins.iter().filter_map(|plugin| plugin.filter());
+        filters.all(|filter| filter.accepts(cx, query))
     }
 }
 
@@ -53,8 +65,10 @@ pub struct Server {
 
 struct Listener {
     listen: Listen,
-    zones: HashMap<Name, usize, foldhash::fast::RandomState>,
+    /// The blocks of each zone: several with views, which are asked in this order.
+    zones: HashMap<Name, Vec<usize>, foldhash::fast::RandomState>,
     any_class: bool,
+    timeouts: Timeouts,
 }
 
 /// Two blocks that serve the same zone at the same address. `block` is the index of the second one.
@@ -80,15 +94,20 @@ impl Server {
                                 listen: *listen,
                                 zones: HashMap::default(),
                                 any_class: false,
+                                timeouts: Timeouts::default(),
                             });
                             server.listeners.len() - 1
                         }
                     };
                 let listener = &mut server.listeners[at];
                 listener.any_class |= block.any_class;
-                if listener.zones.insert(zone.clone(), index).is_some() {
+                listener.timeouts = block.timeouts.unwrap_or(listener.timeouts);
+                let of_zone = listener.zones.entry(zone.clone()).or_default();
+                let is_whole = |block: &Block| block.view.is_empty();
+                if is_whole(block) && of_zone.iter().any(|&other| is_whole(&server.blocks[other])) {
                     return Err(Overlap { block: index, zone: zone.clone(), listen: *listen });
                 }
+                of_zone.push(index);
             }
         }
         Ok(server)
@@ -112,6 +131,11 @@ impl Server {
         self.listeners.iter().map(|listener| listener.listen)
     }
 
+    /// How long the connections of a listener may take.
+    pub fn timeouts(&self, listen: Listen) -> Timeouts {
+        self.listener(listen).map_or_else(Timeouts::default, |at| self.listeners[at].timeouts)
+    }
+
     pub(super) fn blocks(&self) -> &[Block] {
         &self.blocks
     }
@@ -120,16 +144,19 @@ impl Server {
         self.listeners.iter().position(|listener| listener.listen == listen)
     }
 
-    /// The block with the longest zone that contains the name. DS records belong to the parent zone
+    /// The block with the longest zone that contains the name, among those that accept the query. DS records belong to the parent zone
     /// (RFC 4035 §3.1.4.1), so a DS query prefers the next shorter zone. `None` means REFUSED.
-    pub(super) fn block_for(&self, listener: usize, question: &Question) -> Option<usize> {
-        let listener = &self.listeners[listener];
+    pub(super) fn block_for(&self, listener: usize, cx: &Cx, query: &Query) -> Option<usize> {
+        let (listener, question) = (&self.listeners[listener], &query.question);
         if question.class != Class::IN && !listener.any_class {
             return None;
         }
         let wire = question.name.wire();
-        let mut matches =
-            question.name.offsets().filter_map(|at| Some((at, *listener.zones.get(&wire[at..])?)));
+        let mut matches = question.name.offsets().filter_map(|at| {
+            let mut blocks = listener.zones.get(&wire[at..])?.iter();
+            let block = blocks.find(|block| self.blocks[**block].accepts(cx, query))?;
+            Some((at, *block))
+        });
         let (at, block) = matches.next()?;
         let parent = if question.qtype == Type::DS && at == 0 { matches.next() } else { None };
         let block = parent.map_or(block, |(_, block)| block);

@@ -68,7 +68,7 @@ fn check_block(block: &corefile::Block, port: u16, diagnostics: &mut Diagnostics
 fn defined_twice(blocks: &[LintBlock<'_>], diagnostics: &mut Diagnostics) {
     let mut before: Vec<(&LintBlock<'_>, &Key)> = Vec::new();
     let mut reported: Vec<Span> = Vec::new();
-    for block in blocks {
+    for block in blocks.iter().filter(|block| !block.has_view) {
         for (zone, key) in block.keys {
             let same =
                 |other: &&(&LintBlock<'_>, &Key)| *other.1 == *key && other.0.shares_address(block);

@@ -259,7 +259,9 @@ fn plugin_examples_are_valid() {
         let corefile = corefile::parse(name, directive.example, &reader, &mut diagnostics);
         server::check(&corefile, 53, &mut diagnostics);
         let reported = diagnostics.iter().count();
-        assert_eq!(reported, 0, "{name}:\n{}", diagnostics.render(false));
+        // These two have no effect, which a warning says.
+        let expected = usize::from(["pprof", "trace"].contains(&name));
+        assert_eq!(reported, expected, "{name}:\n{}", diagnostics.render(false));
         let mut lines = corefile.blocks.iter().flat_map(|block| &block.directives);
         assert!(lines.any(|line| line.name.text == name), "the example of {name} does not use it");
     }

@@ -11,7 +11,7 @@ use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hickory_proto::{op::Message, rr::RData};
@@ -188,4 +188,37 @@ fn printed(reply: &[u8], edns: bool) -> String {
         write!(text, "\n edns do={} {}", edns.flags().dnssec_ok, options.join(" ")).unwrap();
     }
     text
+}
+
+/// The replies to three queries over one connection, and how long the connection is idle before
+/// the server closes it.
+fn over_one_connection(server: SocketAddr) -> (usize, Duration) {
+    let mut client = Tcp::to(server);
+    let asked = Asked::read("#? example.com A tcp").unwrap();
+    let mut replies = 0;
+    for _ in 0..3 {
+        client.send(&asked.packet());
+        replies += usize::from(client.receive().is_some());
+    }
+    let mut idle = Tcp::to(server);
+    idle.send(&asked.packet());
+    idle.receive().unwrap();
+    let begun = Instant::now();
+    assert!(idle.receive().is_none());
+    (replies, begun.elapsed())
+}
+
+#[test]
+fn timeouts_bound_a_connection_as_in_coredns() {
+    let corefile = |port: u16| {
+        format!(
+            "example.com:{port} {{\n bind 127.0.0.1 ::1\n multisocket 2\n timeouts {{\n idle 1s\n maxtcpqueries 2\n }}\n whoami\n}}\n"
+        )
+    };
+    let (theirs, ours) = (CoreDns::start(corefile), Serving::start(corefile));
+    for server in [theirs.address, ours.address] {
+        let (replies, idle) = over_one_connection(server);
+        assert_eq!(replies, 2, "{server}");
+        assert!((900..2500).contains(&idle.as_millis()), "{server}: {idle:?}");
+    }
 }

@@ -14,6 +14,7 @@ use tokio::{
 use crate::{
     chain::{Cx, QueryError},
     limits,
+    plugin::Timeouts,
     server::{Outcome, Outgoing},
     shares::Share,
 };
@@ -55,6 +56,9 @@ pub(super) struct FramedConnection<S> {
     /// The listener stops. Messages that have been sent already are still read.
     stopping: bool,
     deadline: Instant,
+    timeouts: Timeouts,
+    /// The queries that the client has sent.
+    messages: u32,
 }
 
 /// Where the client was when the connection's task last woke up.
@@ -66,6 +70,7 @@ enum Position {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> FramedConnection<S> {
     pub(super) fn new(session: Session, stream: S) -> Self {
+        let timeouts = session.timeouts();
         Self {
             session,
             stream,
@@ -73,7 +78,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedConnection<S> {
             waiting: JoinSet::new(),
             reading: true,
             stopping: false,
-            deadline: Instant::now() + limits::TCP_MESSAGE_TIME,
+            deadline: Instant::now() + timeouts.read,
+            timeouts,
+            messages: 0,
         }
     }
 
@@ -118,9 +125,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedConnection<S> {
 
     /// The deadline `continues` if the client was waited for and has not completed a message.
     fn set_deadline(&mut self, position: Position, continues: bool) {
-        let message = Instant::now() + limits::TCP_MESSAGE_TIME;
+        let message = Instant::now() + self.timeouts.read;
         if self.input.is_empty() {
-            self.deadline = Instant::now() + limits::TCP_IDLE_TIME;
+            self.deadline = Instant::now() + self.timeouts.idle;
         } else if !continues {
             self.deadline = message;
         } else if position == Position::BetweenMessages {
@@ -156,9 +163,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedConnection<S> {
     /// The client does not read its replies, or sends something that is not a request.
     async fn answer(&mut self) -> io::Result<usize> {
         let (mut out, mut messages) = (Vec::new(), 0);
-        while self.waiting.len() < limits::TCP_PENDING_QUERIES {
+        while self.reading && self.waiting.len() < limits::TCP_PENDING_QUERIES {
             let Some(packet) = next_message(&mut self.input)? else { break };
             messages += 1;
+            self.messages = self.messages.saturating_add(1);
+            if self.timeouts.queries.is_some_and(|most| self.messages >= most) {
+                self.reading = false;
+            }
             if let Some((zone, cx)) = self.answer_one(&packet, &mut out) {
                 self.send_zone(*zone, cx, &mut out).await?;
             }
@@ -282,7 +293,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedConnection<S> {
         let result = match slot.count_unsent(bytes.len()) {
             None => Err(io::ErrorKind::OutOfMemory.into()),
             Some(_unsent) => tokio::select! {
-                written = timeout(limits::TCP_WRITE_TIME, written) => written?,
+                written = timeout(self.timeouts.write, written) => written?,
                 () = slot.evicted() => Err(io::ErrorKind::ConnectionAborted.into()),
             },
         };

@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -57,6 +58,7 @@ pub(super) async fn converse<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let connection_idle = session.timeouts().idle;
     let connection = Arc::new(HttpConnection {
         session,
         load: watch::Sender::new(Load { requests: 0, since: Instant::now() }),
@@ -69,7 +71,7 @@ pub(super) async fn converse<S>(
     let stream = TokioIo::new(stream);
     match version {
         HttpVersion::Http1 => {
-            let http = http1().serve_connection(stream, service);
+            let http = http1(connection_idle).serve_connection(stream, service);
             connection.drive(http, http1::Connection::graceful_shutdown, stop).await;
         }
         HttpVersion::Http2 => {
@@ -79,12 +81,10 @@ pub(super) async fn converse<S>(
     }
 }
 
-fn http1() -> http1::Builder {
+fn http1(idle: Duration) -> http1::Builder {
     let mut http = http1::Builder::new();
     // The timeout also applies between requests.
-    http.timer(TokioTimer::new())
-        .header_read_timeout(limits::TCP_IDLE_TIME)
-        .max_buf_size(limits::HTTP_HEAD_OCTETS);
+    http.timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(limits::HTTP_HEAD_OCTETS);
     http
 }
 
@@ -159,7 +159,7 @@ impl HttpConnection {
             tokio::select! {
                 _ = connection.as_mut() => return,
                 _ = load.changed() => {}
-                () = sleep_until(since + limits::TCP_IDLE_TIME), if requests == 0 => break,
+                () = sleep_until(since + self.session.timeouts().idle), if requests == 0 => break,
                 () = self.session.slot.evicted() => break,
                 () = &mut stalled => return self.session.reset.set(),
                 () = stopped(&mut stop), if !stopping => {

@@ -1,0 +1,151 @@
+//! Directives that are accepted and have no effect, each with the reason in a warning.
+
+use crate::corefile::Arguments;
+
+use super::{Directive, DirectiveLines, OptionSpec, OptionTable, PluginSettings, Role};
+
+/// The options of a directive without an effect.
+type Unused = OptionTable<()>;
+
+const fn unused(
+    name: &'static str,
+    arguments: &'static str,
+    about: &'static str,
+) -> OptionSpec<()> {
+    OptionSpec::new(name, arguments, about, |(), option| {
+        option.rest();
+    })
+}
+
+/// An option whose value is a number.
+const fn bound(name: &'static str) -> OptionSpec<()> {
+    OptionSpec::new(name, "COUNT", "Has no effect.", |(), option| {
+        let span = option.span();
+        if option.number("the bound", 0, i32::MAX).is_some() {
+            option.warning(span, "this bound has no effect").help(
+                "ndots bounds connections and streams for the whole process, and by client address",
+            );
+        }
+    })
+}
+
+#[derive(Debug)]
+struct NoEffect;
+
+impl PluginSettings for NoEffect {}
+
+pub(super) static PPROF: Directive = Directive {
+    name: "pprof",
+    about: "Has no effect: ndots has no Go runtime. For a CPU profile use `perf record -g -p PID`, and for memory the metrics `process_*`.",
+    arguments: "[ADDRESS]",
+    options: &PPROF_OPTIONS,
+    roles: &[Role::Configures],
+    example: ".:53 {\n    pprof localhost:6053\n    forward . 192.0.2.53\n}\n",
+    lints: &[],
+    read: |lines| {
+        warn_once(
+            lines,
+            &PPROF_OPTIONS,
+            "nothing is served: there is no Go runtime to profile",
+            |arguments| {
+                arguments.listen("localhost:6053");
+            },
+        )
+    },
+};
+static PPROF_OPTIONS: Unused = OptionTable(&[unused("block", "[RATE]", "Has no effect.")]);
+
+pub(super) static TRACE: Directive = Directive {
+    name: "trace",
+    about: "Has no effect: ndots sends no traces. `log` and the metrics show each query and its duration.",
+    arguments: "[zipkin|datadog] [ENDPOINT]",
+    options: &TRACE_OPTIONS,
+    roles: &[Role::Configures],
+    example: ".:53 {\n    trace zipkin localhost:9411\n    forward . 192.0.2.53\n}\n",
+    lints: &[],
+    read: |lines| {
+        warn_once(
+            lines,
+            &TRACE_OPTIONS,
+            "no traces are sent: ndots has no exporter for them",
+            |arguments| {
+                arguments.rest();
+            },
+        )
+    },
+};
+static TRACE_OPTIONS: Unused = OptionTable(&[
+    unused("every", "[AMOUNT]", "Has no effect."),
+    unused("service", "NAME", "Has no effect."),
+    unused("client_server", "", "Has no effect."),
+    unused("datadog_analytics_rate", "RATE", "Has no effect."),
+    unused("zipkin_max_backlog_size", "SIZE", "Has no effect."),
+    unused("zipkin_max_batch_size", "SIZE", "Has no effect."),
+    unused("zipkin_max_batch_interval", "DURATION", "Has no effect."),
+]);
+
+pub(super) static METADATA: Directive = Directive {
+    name: "metadata",
+    about: "Has no effect: no plugin of ndots provides metadata.",
+    arguments: "[ZONE…]",
+    options: &super::NO_OPTIONS,
+    roles: &[Role::Configures],
+    example: ".:53 {\n    metadata\n    forward . 192.0.2.53\n}\n",
+    lints: &[],
+    read: |lines| {
+        lines.each(|arguments| {
+            arguments.zones();
+        });
+        Some(Box::new(NoEffect))
+    },
+};
+
+/// The descriptor of a directive that bounds the connections of encrypted listeners.
+macro_rules! bounds {
+    ($directive:ident, $options:ident, $name:literal, $example:literal, [$($option:literal),*]) => {
+        pub(super) static $directive: Directive = Directive {
+            name: $name,
+            about: "Has no effect: ndots bounds connections for the whole process and by client address, and their streams.",
+            arguments: "",
+            options: &$options,
+            roles: &[Role::Configures],
+            example: $example,
+            lints: &[],
+            read: |lines| {
+                lines.each(|arguments| $options.read(arguments, &mut ()));
+                Some(Box::new(NoEffect))
+            },
+        };
+        static $options: Unused = OptionTable(&[$(bound($option)),*]);
+    };
+}
+
+bounds!(
+    QUIC,
+    QUIC_OPTIONS,
+    "quic",
+    "quic://.:853 {\n    tls cert.pem key.pem\n    quic\n    forward . 192.0.2.53\n}\n",
+    ["max_streams", "worker_pool_size"]
+);
+bounds!(
+    HTTPS,
+    HTTPS_OPTIONS,
+    "https",
+    "https://.:443 {\n    tls cert.pem key.pem\n    https\n    forward . 192.0.2.53\n}\n",
+    ["max_connections"]
+);
+
+fn warn_once(
+    lines: &mut DirectiveLines<'_>,
+    options: &Unused,
+    message: &str,
+    mut read: impl FnMut(&mut Arguments<'_>),
+) -> Option<Box<dyn PluginSettings>> {
+    lines.each(|arguments| {
+        let span = arguments.span();
+        read(arguments);
+        options.read(arguments, &mut ());
+        arguments.warning(span, message);
+    });
+    Some(Box::new(NoEffect))
+}

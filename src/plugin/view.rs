@@ -1,0 +1,108 @@
+//! `view NAME { expr EXPRESSION }`: which queries the server block gets.
+
+mod evaluate;
+mod expression;
+
+use std::sync::Arc;
+
+use crate::{
+    chain::{Cx, Filter, Plugin},
+    wire::Query,
+};
+
+use super::{
+    BuildError, Directive, DirectiveLines, Need, OptionSpec, OptionTable, PluginContext,
+    PluginSettings, Role,
+};
+
+use evaluate::is_true;
+use expression::Expression;
+
+pub(super) static DIRECTIVE: Directive = Directive {
+    name: "view",
+    about: "Gives the block only the queries for which all expressions are true; the others go to the next block of the zone.",
+    arguments: "NAME",
+    options: &OPTIONS,
+    roles: &[Role::Configures],
+    example: ".:53 {\n    view inside {\n        expr incidr(client_ip(), '10.0.0.0/8') && type() in ['A', 'AAAA']\n    }\n    forward . 192.0.2.53\n}\n",
+    lints: &[],
+    read,
+};
+
+static OPTIONS: OptionTable<View> = OptionTable(&[OptionSpec::repeated(
+    "expr",
+    "EXPRESSION",
+    "An expression over type() name() class() proto() size() client_ip() port() id() opcode() do() bufsize() server_ip() server_port() incidr(IP, CIDR), in the language of expr-lang.",
+    |view, option| {
+        let span = option.span();
+        let words: Vec<_> = option.rest().iter().map(|token| &*token.text).collect();
+        let text = words.join(" ");
+        match Expression::parse(&text) {
+            Ok(expression) => {
+                if expression.reads_metadata() {
+                    option.warning(
+                        span,
+                        "`metadata()` is always empty: no plugin of ndots has metadata",
+                    );
+                }
+                view.texts.push(text);
+                view.expressions.push(Arc::new(expression));
+            }
+            Err(error) => {
+                option.error(span, &format!("the expression cannot be read: {error}")).help(
+                    "such as `incidr(client_ip(), '10.0.0.0/8')` or `name() matches '^a\\\\.'`",
+                );
+            }
+        }
+    },
+)]);
+
+#[derive(Clone, Default)]
+struct View {
+    name: String,
+    texts: Vec<String>,
+    expressions: Vec<Arc<Expression>>,
+}
+
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {:?}", self.name, self.texts)
+    }
+}
+
+impl PluginSettings for View {
+    fn needs(&self) -> Vec<Need> {
+        vec![Need::View(self.name.clone())]
+    }
+
+    fn build(&self, _context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
+        Ok(vec![Arc::new(self.clone())])
+    }
+}
+
+impl Plugin for View {
+    fn name(&self) -> &'static str {
+        DIRECTIVE.name
+    }
+
+    fn filter(&self) -> Option<&dyn Filter> {
+        Some(self)
+    }
+}
+
+impl Filter for View {
+    fn accepts(&self, cx: &Cx, query: &Query) -> bool {
+        self.expressions.iter().all(|expression| is_true(expression, cx, query))
+    }
+}
+
+fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
+    let mut view = View::default();
+    lines.once(|arguments| {
+        if let Some(name) = arguments.required("the name of the view") {
+            view.name.clone_from(&name.text);
+        }
+        OPTIONS.read(arguments, &mut view);
+    });
+    Some(Box::new(view))
+}

@@ -6,6 +6,7 @@ mod conversation;
 mod multiplex;
 mod pool;
 mod probe;
+mod send;
 mod tls;
 
 use std::{
@@ -30,19 +31,16 @@ use crate::{
     limits,
     metrics::{CounterFamily, Family, IntCounter, Metrics},
     net::{
-        client::{
-            http_status, is_answered,
-            udp::{UdpQuery, UdpReply},
-        },
+        client::udp::{UdpQuery, UdpReply},
         panics::PANICS,
-        tls::client::rejection,
     },
     shares::{Share, Shares},
     upstream::{Attempt, Group, LetterCase, QueryForm, Upstream, UpstreamError, UpstreamTransport},
-    wire::{Caps, Class, Edns, EdnsOptions, Name, Query, Rcode, Response, Type, reply},
+    wire::{Class, EdnsOptions, Name, Query, Rcode, Response, Type, reply},
 };
 
 use conversation::Conversation;
+use send::{failure, over_stream, upstream_query};
 
 static ALL_DOWN: CounterFamily<0> = Family::new(
     "forward_healthcheck_broken_total",
@@ -462,32 +460,6 @@ async fn over_udp(
     })
 }
 
-fn failure(error: &io::Error, to: SocketAddr) -> UpstreamError {
-    if let Some(reason) = rejection(error) {
-        UpstreamError::Untrusted(to, reason)
-    } else if let Some(status) = http_status(error) {
-        UpstreamError::HttpStatus(to, status)
-    } else if is_answered(error) {
-        UpstreamError::Malformed(to)
-    } else {
-        UpstreamError::Unreachable(to)
-    }
-}
-
-/// Sends one query on a connection, and waits for the reply.
-async fn over_stream(
-    shared: &Arc<Shared>,
-    group: &Group,
-    to: &Upstream,
-    asked: &Query,
-) -> io::Result<RawReply> {
-    if to.protocol.has_streams() {
-        multiplex::ask(shared, group, to, asked).await
-    } else {
-        pool::ask(shared, group, to, asked).await
-    }
-}
-
 /// What a transport delivered.
 enum RawReply {
     /// A message that matches the query.
@@ -496,21 +468,6 @@ enum RawReply {
     OtherCase(Vec<u8>),
     /// The reply may be forged or incomplete.
     Doubtful,
-}
-
-/// The query to an upstream: with an id that cannot be guessed if it needs one, our own EDNS record, and none of the
-/// client's EDNS options. An encrypted query is padded.
-fn upstream_query(query: &Query, form: QueryForm, to: &Upstream) -> Query {
-    let mut asked = query.clone();
-    asked.id = if to.protocol.has_streams() { 0 } else { rand::random() };
-    if form.case == LetterCase::Random {
-        asked.question.caps = Caps::random(&asked.question.name, rand::random());
-    }
-    asked.edns = form.edns.then(|| Edns {
-        padding: to.protocol.is_encrypted(),
-        ..Edns::new(limits::UDP_OCTETS, query.dnssec_ok())
-    });
-    asked
 }
 
 fn spawn(tasks: &Mutex<JoinSet<()>>, task: impl Future<Output = ()> + Send + 'static) {

@@ -16,7 +16,7 @@ use crate::{
         GroupSettings, Policy, UpstreamError,
         metrics::{CONNECTION_HITS, CONNECTION_MISSES, REQUESTS, RESPONSES, STRAYS},
     },
-    wire::Rcode,
+    wire::{Caps, Edns},
 };
 
 use scripted::{

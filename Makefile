@@ -10,7 +10,7 @@ ARCH := $(subst aarch64,arm64,$(subst x86_64,amd64,$(shell uname -m)))
 IMAGE := ndots/coredns:$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 IMAGE_ARCHIVE := target/image/ndots.tar
 
-.PHONY: help run setup test checks lint lab diff bench fuzz soak image fresh
+.PHONY: help run setup test checks lint lab diff bench fuzz soak audit image fresh
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ fuzz: ## run each fuzz target for FUZZ_SECONDS (nightly toolchain, cargo-fuzz)
 
 soak: ## reload 1,000 times under load (minutes)
 	NDOTS_RELOADS=1000 $(CARGO) test --locked --test it -- reload:: --nocapture
+
+audit: ## check the dependencies against the advisory database of RustSec (needs the network)
+	$(CARGO) deny check advisories
 
 image: ## build the container image and test it in a container (as root)
 	@scripts/setup install test image

@@ -64,6 +64,12 @@ pub trait Reader {
     /// directory.
     fn list(&self, directory: &str) -> Vec<String>;
 
+    /// Whether a file is within a directory when all symbolic links are followed. The directory is
+    /// given as for [`Reader::list`].
+    fn is_within(&self, _directory: &str, _path: &str) -> bool {
+        true
+    }
+
     /// An environment variable; the name is not empty and has no `=` in it.
     fn env(&self, name: &str) -> Option<String>;
 }

@@ -164,6 +164,15 @@ impl Reader for Disk {
         entries.filter_map(name).collect()
     }
 
+    /// The mounted files of a ConfigMap are links to a directory beside them.
+    fn is_within(&self, directory: &str, path: &str) -> bool {
+        let directory = if directory.is_empty() { "." } else { directory };
+        let whole = |path: &str| std::fs::canonicalize(path).ok();
+        whole(directory)
+            .zip(whole(path))
+            .is_some_and(|(directory, path)| path.starts_with(directory))
+    }
+
     fn env(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
     }

@@ -79,6 +79,8 @@ pub struct Files(Vec<File>);
 pub(super) struct File {
     pub(super) path: String,
     pub(super) text: String,
+    /// It is a symbolic link to a file outside of the Corefile's directory.
+    linked_away: bool,
 }
 
 impl Files {
@@ -88,7 +90,7 @@ impl Files {
 
     /// `path:line:column`, counted from one, columns in characters.
     pub fn place(&self, span: Span) -> String {
-        let Some(File { path, text }) = self.0.get(span.file) else { return String::new() };
+        let Some(File { path, text, .. }) = self.0.get(span.file) else { return String::new() };
         let (line, column) = position(text, span.start);
         format!("{path}:{line}:{column}")
     }
@@ -105,7 +107,7 @@ impl Files {
             Some(rest) => !rest.starts_with('/') && rest.split('/').all(|part| part != ".."),
             None => false,
         };
-        file == 0 || self.0.get(file).is_some_and(|file| within(&file.path))
+        file == 0 || self.0.get(file).is_some_and(|file| within(&file.path) && !file.linked_away)
     }
 }
 
@@ -134,8 +136,19 @@ pub struct Diagnostics {
 
 impl Diagnostics {
     pub(super) fn add_file(&mut self, path: &str, text: &str) -> usize {
-        self.files.0.push(File { path: path.to_owned(), text: text.to_owned() });
+        self.files.0.push(File {
+            path: path.to_owned(),
+            text: text.to_owned(),
+            linked_away: false,
+        });
         self.files.0.len() - 1
+    }
+
+    /// The file is a symbolic link to one outside of the Corefile's directory.
+    pub(super) fn set_linked_away(&mut self, file: usize) {
+        if let Some(file) = self.files.0.get_mut(file) {
+            file.linked_away = true;
+        }
     }
 
     pub fn error(&mut self, span: Span, message: impl Into<Cow<'static, str>>) -> &mut Diagnostic {

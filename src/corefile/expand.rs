@@ -61,6 +61,9 @@ impl Expansion<'_> {
             return None;
         }
         let file = self.diagnostics.add_file(path, text);
+        if file > 0 && !self.reader.is_within(self.diagnostics.files.directory(0), path) {
+            self.diagnostics.set_linked_away(file);
+        }
         Some(lex::tokens(file, text, self.reader, self.diagnostics).into())
     }
 

@@ -1,6 +1,6 @@
 //! Messages about files with secrets.
 
-use std::{fs, process::Command};
+use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
 #[test]
 fn a_kubeconfig_that_does_not_parse_is_not_quoted() {
@@ -25,5 +25,27 @@ fn a_kubeconfig_that_does_not_parse_is_not_quoted() {
             assert!(!ran.status.success() && !said.contains("SECRET"), "{text}: {said}");
             assert!(said.contains("kubeconfig"), "{text}: {said}");
         }
+    }
+}
+
+/// Kubernetes mounts the files of a ConfigMap as links to the directory `..data` beside them.
+#[test]
+fn a_link_that_leads_out_of_the_directory_is_not_quoted() {
+    let (directory, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (mounted, outside) = (directory.path().join("..data"), elsewhere.path().join("passwd"));
+    fs::create_dir(&mounted).unwrap();
+    fs::write(mounted.join("part"), "INSIDE:x:0:0\n").unwrap();
+    fs::write(&outside, "SECRET:x:0:0\n").unwrap();
+    let link = |to: &Path, name: &str| symlink(to, directory.path().join(name)).unwrap();
+    link(Path::new("..data/part"), "part");
+    link(&outside, "passwd");
+    for (import, quoted) in [("part", true), ("passwd", false)] {
+        let file = directory.path().join("Corefile");
+        fs::write(&file, format!(".:53 {{\n whoami\n import {import}\n}}\n")).unwrap();
+        let ran =
+            Command::new(env!("CARGO_BIN_EXE_ndots")).arg("check").arg(&file).output().unwrap();
+        let said = String::from_utf8([ran.stdout, ran.stderr].concat()).unwrap();
+        assert!(!ran.status.success() && !said.contains("SECRET"), "{said}");
+        assert_eq!(said.contains("INSIDE"), quoted, "{said}");
     }
 }

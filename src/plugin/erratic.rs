@@ -223,6 +223,6 @@ mod tests {
         check(None, Some(3), None, "t--t--");
         check(None, None, Some(2), "w-w-w-");
         check(None, Some(0), Some(2), "w-w-w-");
-        check(Some(3), Some(2), None, "d-td--");
+        check(Some(3), Some(2), None, "d-tdt-");
     }
 }

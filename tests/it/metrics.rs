@@ -39,6 +39,12 @@ const DIFFERENT: &[(&str, &[&str], bool, &str)] = &[
     ("coredns_proxy_request_duration_seconds_bucket", &[], false, "a time"),
     ("coredns_proxy_request_duration_seconds_sum", &[], false, "a time"),
     (
+        "coredns_proxy_request_duration_seconds_count",
+        &[],
+        false,
+        "after SERVFAIL the upstream is asked once more, without EDNS",
+    ),
+    (
         "coredns_proxy_conn_cache",
         &["proto"],
         false,
@@ -70,8 +76,7 @@ const DIFFERENT: &[(&str, &[&str], bool, &str)] = &[
     ("coredns_reload_version_info", &["value"], true, "the hash of the Corefile as each prints it"),
 ];
 
-/// CoreDNS exports this family even if its plugin is not in use. ndots does not have the plugin
-/// yet.
+/// CoreDNS exports this family even if its plugin is not in use.
 const COREDNS_ONLY: &str = "coredns_local_localhost_requests_total";
 
 /// A query of a dashboard or alert: the name of a series, labels with a value, and the labels to

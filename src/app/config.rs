@@ -164,7 +164,8 @@ impl Reader for Disk {
         entries.filter_map(name).collect()
     }
 
-    /// The mounted files of a ConfigMap are links to a directory beside them.
+    /// Links are resolved for both paths, because the mounted files of a ConfigMap are links to a
+    /// directory beside them.
     fn is_within(&self, directory: &str, path: &str) -> bool {
         let directory = if directory.is_empty() { "." } else { directory };
         let whole = |path: &str| std::fs::canonicalize(path).ok();

@@ -45,7 +45,7 @@ impl Secondaries {
     }
 }
 
-/// Transfers a zone again and again, as the timers of its SOA record say.
+/// Checks and transfers a zone without end, when the timers of its SOA record say so.
 async fn follow(zone: SecondaryZone) {
     let SecondaryZone { origin, slot, .. } = &zone;
     let mut back_off = limits::TRANSFER_RETRY_FIRST;
@@ -103,10 +103,11 @@ async fn wait(zone: &SecondaryZone, time: Duration) {
     }
 }
 
-/// Takes the zone from the first primary server that has it. Returns whom to tell about a change.
+/// Transfers the zone from the first primary server that has it. After a change, returns the notice
+/// for the secondary servers.
 ///
 /// # Errors
-/// The reasons of all servers.
+/// If every server fails, with the reason for each.
 async fn transfer(zone: &SecondaryZone, known: Option<u32>) -> Result<Option<ZoneNotice>, String> {
     let mut reasons = Vec::new();
     for primary in &zone.primaries {
@@ -128,7 +129,8 @@ fn transferred(zone: &SecondaryZone, primary: SocketAddr, serial: u32) -> String
     format!("Transferred: {} from {primary} with {serial} SOA serial", zone.origin)
 }
 
-/// Up to a tenth of the time, and up to five seconds, so that zones are not checked at once.
+/// A random delay of at most a tenth of the time and at most five seconds, so that not all zones
+/// are checked at the same moment.
 fn jitter(time: Duration) -> Duration {
     (time / 10).min(Duration::from_secs(5)).mul_f64(rand::random())
 }

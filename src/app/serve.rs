@@ -79,7 +79,7 @@ pub(super) fn run(
         drop(pidfile);
         anyhow::Ok(code)
     });
-    // Tasks that still run have had their grace period, or the order was to give none.
+    // Remaining tasks have had their grace period, or the signal asked for none.
     runtime.shutdown_background();
     code
 }
@@ -132,7 +132,7 @@ impl Process {
         let metrics = new_metrics()?;
         let format = if flags.log_format == LogFormat::Json { Format::Json } else { Format::Text };
         let log = Log::install(&metrics, format, log_levels::levels(flags.log_level))?;
-        // Signals are handled before the banner, since who reads it may send one.
+        // Signals are handled before the banner, because a reader of the banner may send one.
         let signals = Signals::new().context("cannot listen to signals")?;
         let mut sources = Sources::new(Arc::clone(&metrics));
         let started = sources.start(&compose::sources(&configuration)).await?;
@@ -162,7 +162,7 @@ impl Process {
         print_backtraces(assembled.stacktrace);
         warnings.iter().for_each(log::emit);
         // Container runtimes set a soft limit of 1024 descriptors, and the bounds of limits.rs need
-        // more. If there are not more, connections wait.
+        // more. If the limit cannot be raised, connections wait.
         let descriptors = rlimit::increase_nofile_limit(limits::DESCRIPTORS).unwrap_or(1024);
         let mut listeners = Listeners::new(descriptors);
         listeners.open(&listen_configs)?;
@@ -251,7 +251,7 @@ fn new_metrics() -> anyhow::Result<Arc<Metrics>> {
     Ok(metrics)
 }
 
-/// Logs what plugins have to say at this time; `None` is the end, when nothing may be held back.
+/// Logs the lines of plugins that are due at this time. `None` means the end: all lines are due.
 fn log_due(timed: &[Arc<dyn Timed>], now: Option<Instant>) {
     timed.iter().flat_map(|timed| timed.due(now)).for_each(|line| log::emit(&line));
 }

@@ -1,5 +1,5 @@
-//! Watches the Corefile and the files that its plugins read; sends the queries that plugins want to
-//! receive.
+//! Watches the Corefile and the files that its plugins read. Sends the queries by which `loop`
+//! detects a loop.
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +23,7 @@ use super::{
     zone_files,
 };
 
-/// The watched files, as they were at the last look.
+/// The state of the watched files at the last look.
 pub(super) struct Watched {
     /// The Corefile with its imports and errors; `None` if it is not watched.
     corefile: Option<String>,
@@ -46,7 +46,7 @@ pub(super) enum Change {
 #[derive(PartialEq, Eq)]
 enum FileState {
     Content(Vec<u8>),
-    /// A large file, such as that of a zone, is not read again at each look.
+    /// A large file, such as a zone file, is compared by its metadata, and not read at each look.
     Large {
         inode: u64,
         octets: u64,
@@ -78,7 +78,7 @@ impl Watched {
         Self { corefile: Some(config::print(text)), files, directories }
     }
 
-    /// Keeps what the configuration wants to have watched, if anything.
+    /// Keeps only the files that the configuration asks to watch; `None` if there are none.
     pub(super) fn only(self, corefile: bool, files: bool) -> Option<Self> {
         let watched = Self {
             corefile: self.corefile.filter(|_| corefile),

@@ -6,7 +6,7 @@ use crate::limits;
 
 use super::{Diagnostics, Reader, Span, Token, braces, glob, lex, nearest};
 
-/// The tokens of a Corefile with its imports expanded; none if a limit is exceeded.
+/// The tokens of a Corefile with its imports expanded. There are none if a limit is exceeded.
 pub(super) fn expand(
     path: &str,
     text: &str,
@@ -212,7 +212,7 @@ impl Expansion<'_> {
     }
 }
 
-/// Whether `(name) {`, the begin of a snippet, is here.
+/// The name, if the tokens begin a snippet: `(name) {`.
 fn snippet_name(tokens: &[Token]) -> Option<&str> {
     let [name, brace, ..] = tokens else { return None };
     let inner = name.text.strip_prefix('(')?.strip_suffix(')')?;

@@ -1,4 +1,4 @@
-//! The API's objects, with the fields that the zone's facts leave out on purpose.
+//! The objects of the API. They have fields that the facts of the zone do not need.
 
 use std::{collections::HashMap, sync::OnceLock};
 
@@ -25,11 +25,11 @@ use crate::source::kind::{
 #[derive(Default)]
 pub struct Objects {
     store: ObjectStore,
-    /// Made at the first look-up.
+    /// Built at the first lookup.
     index: OnceLock<Index>,
 }
 
-/// Places in the lists, so that no look-up goes through a whole list.
+/// Positions in the lists, so that no lookup scans a whole list.
 #[derive(Default)]
 struct Index {
     /// By namespace and name.
@@ -133,8 +133,8 @@ impl Objects {
         self.services().get(*place)
     }
 
-    /// The Service of the cluster's DNS: `kube-system/kube-dns`, else one of kube-system with its
-    /// label, as RKE2 and others have it.
+    /// The Service of the cluster's DNS: `kube-system/kube-dns`, or else a Service of kube-system
+    /// with the same label, as in RKE2.
     pub fn dns_service(&self) -> Option<&Service> {
         let labelled = |service: &&Service| {
             let labels = service.metadata.labels.as_ref();

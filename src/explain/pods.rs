@@ -95,7 +95,7 @@ fn ending(pod: &Pod) -> Option<UnreadyReason> {
     Some(UnreadyReason::new("endpoints.finished", format!("its phase is {phase}{why}")))
 }
 
-/// The node does not report any more: its Pods cannot become ready.
+/// The reason if the node no longer reports its state: its Pods cannot become ready.
 fn on_lost_node(all: &Objects, pod: &Pod) -> Option<UnreadyReason> {
     let name = pod.spec.as_ref()?.node_name.as_deref()?;
     let node = all.node(name)?;

@@ -17,7 +17,7 @@ use super::{
 
 pub(super) static DIRECTIVE: Directive = Directive {
     name: "acl",
-    about: "Allows, refuses, empties or drops queries by the address of the client and the type.",
+    about: "Allows, refuses or drops queries by the client's address and the type, or answers them without records.",
     arguments: "[ZONE…]",
     options: &OPTIONS,
     roles: &[Role::ChangesReplies],

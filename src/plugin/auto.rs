@@ -41,7 +41,7 @@ static OPTIONS: OptionTable<AutoOptions> = OptionTable(&[
     OptionSpec::new(
         "directory",
         "DIR [REGEXP TEMPLATE]",
-        "Takes the files with names that match; the default is `db\\.(.*) {1}`.",
+        "Takes the files of DIR whose names match REGEXP; TEMPLATE gives the zone, and `{1}` is the first group. The default is `db\\.(.*) {1}`.",
         read_directory,
     ),
     OptionSpec::new(

@@ -50,7 +50,7 @@ static OPTIONS: OptionTable<Dns64Settings> = OptionTable(&[
     OptionSpec::new(
         "allow_ipv4",
         "",
-        "Also answers clients that send their queries over IPv4 in this way.",
+        "Makes AAAA records also for clients that send their queries over IPv4.",
         |dns64, _| dns64.allow_ipv4 = true,
     ),
 ]);

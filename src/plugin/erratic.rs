@@ -22,7 +22,7 @@ use super::{
 
 pub(super) static DIRECTIVE: Directive = Directive {
     name: "erratic",
-    about: "Answers A, AAAA and AXFR queries with fixed data, and drops, truncates or delays replies; to test clients.",
+    about: "Answers A, AAAA and AXFR queries with fixed data, and drops, truncates or delays replies. Use it to test clients.",
     arguments: "",
     options: &OPTIONS,
     roles: &[Role::Answers],
@@ -35,19 +35,19 @@ static OPTIONS: OptionTable<ErraticSettings> = OptionTable(&[
     OptionSpec::new(
         "drop",
         "[AMOUNT]",
-        "Drops one of this many queries; without other options the default is 2, and 0 turns it off.",
+        "Drops one query of every AMOUNT; 0 drops none. The default is 2 without `truncate` and `delay`, and 0 with them.",
         |erratic, option| erratic.drop = read_amount(option).or(erratic.drop),
     ),
     OptionSpec::new(
         "truncate",
         "[AMOUNT]",
-        "Sets TC in one of this many replies; the default is 2.",
+        "Sets TC in one reply of every AMOUNT; the default is 2.",
         |erratic, option| erratic.truncate = read_amount(option).or(Some(2)),
     ),
     OptionSpec::new(
         "delay",
         "[AMOUNT [DURATION]]",
-        "Delays one of this many replies; the defaults are 2 and 100ms.",
+        "Delays one reply of every AMOUNT for DURATION; the defaults are 2 and 100ms.",
         |erratic, option| {
             erratic.delay = read_amount(option).or(Some(2));
             if !option.is_empty() {

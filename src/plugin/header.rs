@@ -28,7 +28,7 @@ static OPTIONS: OptionTable<Header> = OptionTable(&[
     OptionSpec::<Header>::repeated(
         "query",
         "set|clear aa|ra|rd…",
-        "Changes flags of the query for the plugins after this one. AA and RA mean nothing there.",
+        "Changes flags of the query for the plugins after this one. AA and RA have no meaning in a query.",
         |header, option| {
             let span = option.span();
             for (flag, state) in read_flags(option) {

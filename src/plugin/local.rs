@@ -27,7 +27,7 @@ pub(super) static DIRECTIVE: Directive = Directive {
 static OPTIONS: OptionTable<LocalSettings> = OptionTable(&[OptionSpec::new(
     "localhost_prefix",
     "on|off",
-    "Whether names that begin with `localhost.`, which search lists make, are answered; the default is on.",
+    "With `on`, the default, answers names that begin with `localhost.`; search lists create such names.",
     |local, option| {
         let state = option.one_of("localhost_prefix", &[("on", true), ("off", false)]);
         local.prefix = state.unwrap_or(local.prefix);

@@ -15,7 +15,7 @@ use super::{
 
 pub(super) static DIRECTIVE: Directive = Directive {
     name: "nsid",
-    about: "Adds an identifier of this server to replies for clients that ask for it; the default is the host name.",
+    about: "Adds an identifier of this server to replies if the client asks for it; the default is the host name.",
     arguments: "[DATA…]",
     options: &NO_OPTIONS,
     roles: &[Role::ChangesReplies],

@@ -20,7 +20,7 @@ use expression::Expression;
 
 pub(super) static DIRECTIVE: Directive = Directive {
     name: "view",
-    about: "Gives the block only the queries for which all expressions are true; the others go to the next block of the zone.",
+    about: "Gives the block only the queries for which all expressions are true; other queries go to the next block of the zone.",
     arguments: "NAME",
     options: &OPTIONS,
     roles: &[Role::Configures],
@@ -32,7 +32,7 @@ pub(super) static DIRECTIVE: Directive = Directive {
 static OPTIONS: OptionTable<View> = OptionTable(&[OptionSpec::repeated(
     "expr",
     "EXPRESSION",
-    "An expression over type() name() class() proto() size() client_ip() port() id() opcode() do() bufsize() server_ip() server_port() incidr(IP, CIDR), in the language of expr-lang.",
+    "Takes a query if the expression is true. It is in the language of expr-lang, with the functions type() name() class() proto() size() client_ip() port() id() opcode() do() bufsize() server_ip() server_port() incidr(IP, CIDR).",
     |view, option| {
         let span = option.span();
         let words: Vec<_> = option.rest().iter().map(|token| &*token.text).collect();

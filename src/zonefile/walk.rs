@@ -50,7 +50,7 @@ impl Zone {
         Hit::Empty
     }
 
-    /// What counts for a name whose ancestor of `depth` labels does not exist.
+    /// The result for a name whose ancestor of `depth` labels does not exist.
     fn instead(&self, key: &Key, depth: usize) -> Hit<'_> {
         let encloser = depth.saturating_sub(1);
         let wildcard = key.wildcard(encloser);

@@ -31,7 +31,7 @@ pub(super) static OPTIONS: OptionTable<ForwardSettings> = OptionTable(&[
     OptionSpec::new(
         "prefer_udp",
         "",
-        "Queries upstreams over UDP first, even if the client used TCP.",
+        "Has no effect: without `force_tcp`, plain upstreams are always queried over UDP first.",
         |forward, _| forward.settings.prefer_udp = true,
     ),
     OptionSpec::new(
@@ -73,7 +73,7 @@ pub(super) static OPTIONS: OptionTable<ForwardSettings> = OptionTable(&[
     OptionSpec::new(
         "max_fails",
         "NUMBER",
-        "Skips an upstream after so many failed health checks; 0 never does.",
+        "Skips an upstream after this number of failed health checks; 0 never skips one.",
         |forward, option| {
             let fails = option.number("max_fails", 0, u32::MAX);
             forward.settings.max_fails = fails.unwrap_or(forward.settings.max_fails);
@@ -82,7 +82,7 @@ pub(super) static OPTIONS: OptionTable<ForwardSettings> = OptionTable(&[
     OptionSpec::new(
         "max_connect_attempts",
         "NUMBER",
-        "Limits the attempts for a query; 0 sets no limit but time.",
+        "Limits the attempts for a query; with 0, only time limits them.",
         |forward, option| {
             forward.settings.max_attempts = option.number("max_connect_attempts", 0, u32::MAX);
         },
@@ -129,7 +129,7 @@ pub(super) static OPTIONS: OptionTable<ForwardSettings> = OptionTable(&[
     OptionSpec::new(
         "max_concurrent",
         "NUMBER",
-        "Refuses queries while so many wait for upstreams; 0 sets no limit.",
+        "Refuses queries while this number of queries waits for upstreams; 0 sets no limit.",
         |forward, option| {
             let most = option.number("max_concurrent", 0, u32::MAX);
             forward.settings.max_concurrent = most.filter(|most| *most > 0);

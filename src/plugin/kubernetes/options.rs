@@ -60,7 +60,7 @@ pub(super) static OPTIONS: OptionTable<KubernetesSettings> = OptionTable(&[
     OptionSpec::new(
         "apiserver_qps",
         "NUMBER",
-        "Limits the requests to the API server in a second.",
+        "Limits how many requests are sent to the API server in a second.",
         |kubernetes, option| {
             let rate: Option<f64> = option.number("apiserver_qps", 0.0, 4_000_000.0);
             kubernetes.source.throttle.requests_in_1000_s =
@@ -117,7 +117,7 @@ pub(super) static OPTIONS: OptionTable<KubernetesSettings> = OptionTable(&[
     OptionSpec::new(
         "pods",
         "disabled|insecure|verified",
-        "Answers names of Pods never, for any address, or for Pods that exist.",
+        "Answers names of Pods: `disabled` never, `insecure` for any address, `verified` for Pods that exist.",
         |kubernetes, option| {
             let modes = [
                 ("disabled", PodMode::Disabled),
@@ -178,7 +178,7 @@ pub(super) static OPTIONS: OptionTable<KubernetesSettings> = OptionTable(&[
     OptionSpec::new(
         "startup_timeout",
         "DURATION",
-        "Sets when a warning is logged that the API server does not answer; the default is 5s.",
+        "Logs a warning if the API server has not answered after this time; the default is 5s.",
         |kubernetes, option| {
             let timeout = option.duration("the startup timeout");
             kubernetes.startup_timeout = timeout.unwrap_or(kubernetes.startup_timeout);

@@ -23,7 +23,7 @@ pub(super) static FIELDS: Fields = Fields(&[
     (
         "name",
         "[exact|prefix|suffix|substring|regex] FROM TO [answer auto] [answer name REGEX TO] [answer value REGEX TO]",
-        "Changes the name of the question. `{1}` in TO stands for a group of the pattern. `answer` changes names in the reply; an exact rule and `answer auto` map them back.",
+        "Changes the name of the question. `{1}` in TO stands for the first group of the pattern. `answer` changes names in the reply; an exact rule and `answer auto` change them back to the client's name.",
     ),
     ("type", "FROM TO", "Changes the type of the question."),
     ("class", "FROM TO", "Changes the class of the question."),

@@ -18,7 +18,7 @@ pub(super) static OPTIONS: OptionTable<Template> = OptionTable(&[
     OptionSpec::repeated(
         "match",
         "REGEX…",
-        "Answers only names that one of the patterns matches.",
+        "Answers only names that match one of the patterns.",
         |template, option| {
             for token in some(option, "a pattern") {
                 template.patterns.extend(pattern::read(option, token));
@@ -64,7 +64,7 @@ pub(super) static OPTIONS: OptionTable<Template> = OptionTable(&[
     OptionSpec::new(
         "fallthrough",
         "[ZONE…]",
-        "Passes names that no pattern matches to the next template or plugin.",
+        "Passes names that match no pattern to the next template or plugin.",
         |template, option| template.fallthrough = Some(Fallthrough::read(option)),
     ),
     OptionSpec::new(

@@ -23,7 +23,7 @@ const fn bound(name: &'static str) -> OptionSpec<()> {
         let span = option.span();
         if option.number("the bound", 0, i32::MAX).is_some() {
             option.warning(span, "this bound has no effect").help(
-                "ndots bounds connections and streams for the whole process, and by client address",
+                "ndots has bounds of its own: see SECURITY.md",
             );
         }
     })

@@ -32,7 +32,7 @@ impl QueryForm {
     pub const EDNS: Self = Self { case: LetterCase::Client, edns: true };
 }
 
-/// What [`Attempt::replied`] must know of a reply.
+/// What [`super::Attempt::replied`] must know of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplySummary {
     pub rcode: Rcode,

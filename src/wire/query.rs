@@ -96,7 +96,7 @@ pub enum RequestError {
     /// matters here, else NOTIMP.
     #[error("the request is a notification")]
     Notify(Box<Question>),
-    /// Send [`empty_reply`]: the client asks only for a cookie (RFC 7873 §5.4).
+    /// Send [`super::empty_reply`]: the client asks only for a cookie (RFC 7873 §5.4).
     #[error("the request has no question")]
     NoQuestion(Edns),
     /// The question is readable, but this code is the only possible answer.

@@ -58,8 +58,8 @@ impl ZoneBuilder {
     }
 
     /// # Errors
-    /// Nothing that makes the zone useless. After [`RecordProblem::OtherSoa`] and
-    /// [`RecordProblem::BesideAlias`] the record is kept, after the others it is not.
+    /// Nothing that makes the zone useless. A record beside an alias and an SOA record of another name are
+    /// kept. With every other error the record is ignored.
     pub fn add(
         &mut self,
         owner: &Name,

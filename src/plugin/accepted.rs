@@ -22,9 +22,9 @@ const fn bound(name: &'static str) -> OptionSpec<()> {
     OptionSpec::new(name, "COUNT", "Has no effect.", |(), option| {
         let span = option.span();
         if option.number("the bound", 0, i32::MAX).is_some() {
-            option.warning(span, "this bound has no effect").help(
-                "ndots has bounds of its own: see SECURITY.md",
-            );
+            option
+                .warning(span, "this bound has no effect")
+                .help("ndots has bounds of its own: see SECURITY.md");
         }
     })
 }

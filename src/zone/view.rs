@@ -62,14 +62,14 @@ pub(super) struct Soa<'s> {
 }
 
 impl Soa<'_> {
-    /// The SOA record. Its owner is the zone in the client's spelling; names in its data are in the
-    /// zone's.
+    /// The SOA record. Its owner is the zone in the client's spelling.
     pub(super) fn record(&self, question: &Question, zone: &Name) -> RecordSet {
         let offset = question.name.wire().len() - zone.wire().len();
+        let spelled = question.spelled_from(offset);
         let mut rdata = Vec::with_capacity(96);
         for labels in [self.server, self.hostmaster] {
             rdata.extend_from_slice(labels);
-            rdata.extend_from_slice(zone.wire());
+            rdata.extend_from_slice(spelled.wire());
         }
         for number in [self.serial, 7200, 1800, 86_400, self.minimum] {
             rdata.extend_from_slice(&number.to_be_bytes());

@@ -25,7 +25,7 @@ pub struct SecondaryZone {
     pub origin: Name,
     pub primaries: Vec<SocketAddr>,
     pub slot: Arc<ZoneSlot>,
-    /// The secondary servers of this server, which are told about a new version.
+    /// The secondary servers that get a NOTIFY message for a new version of the zone.
     pub notice: Option<ZoneNotice>,
 }
 

@@ -44,7 +44,7 @@ pub struct Parsed {
 /// Reads a zone. `read` returns the text of a file that the text includes.
 ///
 /// # Errors
-/// A record or a directive cannot be read, or there is no SOA record.
+/// A record or a directive cannot be read, or the zone has no SOA record.
 pub fn parse<'f>(
     path: &str,
     text: &'f str,

@@ -40,8 +40,8 @@ fn server(plugins: &str) -> Ndots {
     Ndots::corefile(&text, &["dns", METRICS], &[])
 }
 
-/// Sends queries for names that nobody answers until `stop` is true, so many a second, from
-/// 127.0.0.2. Counts their replies.
+/// Sends `rate` queries a second from 127.0.0.2 until `stop` is true. The upstream does not reply for
+/// their names. Returns the number of replies.
 fn flood(server: SocketAddr, rate: u32, stop: &AtomicBool) -> u64 {
     let socket = UdpSocket::bind("127.0.0.2:0").unwrap();
     socket.connect(server).unwrap();

@@ -7,16 +7,14 @@ use std::{
     fs,
     net::Ipv4Addr,
     path::Path,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use crate::support::{
     Ndots,
+    end::{End, end},
     lab::{Api, Container, Lab, LabOptions, Program, until},
     packet::{self, ask},
     turn::{self, Shared},
@@ -79,18 +77,17 @@ const KEPT: &str = "kept.default.svc.cluster.local";
 
 /// Queries a permanent name in a loop, and records every wrong answer.
 struct Steady {
-    over: Arc<AtomicBool>,
+    end: End,
     asking: JoinHandle<()>,
     wrong: Arc<Mutex<Vec<String>>>,
 }
 
 impl Steady {
     fn start(server: &Container) -> Self {
-        let (over, wrong) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
-        let (address, end, remembered) =
-            (server.netns.address, Arc::clone(&over), Arc::clone(&wrong));
+        let ((end, ended), wrong) = (end(), Arc::new(Mutex::new(Vec::new())));
+        let (address, remembered) = (server.netns.address, Arc::clone(&wrong));
         let asking = thread::spawn(move || {
-            while !end.load(Ordering::Relaxed) {
+            while !ended.is_true() {
                 let reply = udp((address, 53).into(), &ask(KEPT, 1).packet());
                 let said =
                     reply.map_or_else(|| "no reply".to_owned(), |reply| packet::data(&reply));
@@ -100,12 +97,12 @@ impl Steady {
                 thread::sleep(Duration::from_millis(5));
             }
         });
-        Self { over, asking, wrong }
+        Self { end, asking, wrong }
     }
 
     /// Ends the loop, and panics if an answer was wrong.
     fn assert(self, during: &str) {
-        self.over.store(true, Ordering::Relaxed);
+        drop(self.end);
         self.asking.join().expect("it does not panic");
         let wrong = self.wrong.lock().expect("nobody panics");
         assert!(wrong.is_empty(), "{during}: {wrong:?}");

@@ -3,13 +3,14 @@
 use std::{
     net::SocketAddr,
     process::Command,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use crate::support::{
     Ndots,
+    end::{Ended, end},
     lab::{Cluster, LabOptions, until},
     packet::{self, ask},
     turn::{self, Shared},
@@ -151,9 +152,9 @@ fn life(number: usize) -> [Change; 6] {
 
 /// Sends queries in a loop. Each answer must match a state that was already written, and never a
 /// state before the last one seen.
-fn follow(server: SocketAddr, changes: &[Change], begun: &AtomicUsize, over: &AtomicBool) -> usize {
+fn follow(server: SocketAddr, changes: &[Change], begun: &AtomicUsize, ended: &Ended) -> usize {
     let (mut at, mut count) = (0, 0);
-    while !over.load(Ordering::Relaxed) {
+    while !ended.is_true() {
         let said = answer(server, CHANGING);
         let last = begun.load(Ordering::SeqCst);
         let of = |state: usize| {
@@ -197,10 +198,12 @@ fn changes_of_a_service_appear_at_once_and_never_go_back() {
     });
 
     let changes: Vec<_> = (0..167).flat_map(life).collect();
-    let (begun, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let begun = AtomicUsize::new(0);
     let mut times = Vec::new();
     let answers = thread::scope(|scope| {
-        let follower = scope.spawn(|| follow(server.address, &changes, &begun, &over));
+        let (end, ended) = end();
+        let (changes, begun) = (&changes, &begun);
+        let follower = scope.spawn(move || follow(server.address, changes, begun, &ended));
         for (index, change) in changes.iter().enumerate() {
             let path =
                 if change.method == "POST" { services } else { &format!("{services}/changing") };
@@ -216,7 +219,7 @@ fn changes_of_a_service_appear_at_once_and_never_go_back() {
             }
             times.push(replied.elapsed());
         }
-        over.store(true, Ordering::Relaxed);
+        drop(end);
         follower.join().expect("what is answered never goes back")
     });
     times.sort_unstable();

@@ -8,15 +8,13 @@
 use std::{
     fmt::Write,
     net::UdpSocket,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Mutex,
     thread,
     time::{Duration, Instant},
 };
 
 use crate::support::{
+    end::end,
     lab::{Lab, LabOptions, Program, until},
     packet::ask,
     turn,
@@ -136,11 +134,12 @@ fn run(changes: u16) {
     server.wait_until_ready();
     let address = server.netns.address;
     let history: History = std::array::from_fn(|_| Mutex::new(vec![State::Missing]));
-    let (history, done) = (&history, &AtomicBool::new(false));
+    let history = &history;
     thread::scope(|scope| {
+        let (end, ended) = end();
         let asker = scope.spawn(move || {
             let mut asker = Asker::new(address.into());
-            while !done.load(Ordering::Acquire) {
+            while !ended.is_true() {
                 asker.round(history);
             }
             // The last states appear within 1 s.
@@ -152,7 +151,7 @@ fn run(changes: u16) {
         let begun = Instant::now();
         write(&lab, history, changes, &asker);
         let took = begun.elapsed();
-        done.store(true, Ordering::Release);
+        drop(end);
         let asker = asker.join().unwrap();
         println!(
             "{changes} changes in {took:.1?}; {} answers, {} of them of another state than the one before",

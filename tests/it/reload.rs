@@ -10,15 +10,16 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     thread,
     time::{Duration, Instant},
 };
 
-use crate::support::{Ndots, question, turn, udp, upstream::Upstream};
+use crate::support::{
+    Ndots,
+    end::{Ended, end},
+    question, turn, udp,
+    upstream::Upstream,
+};
 
 const A: u16 = 1;
 const PAGES: &str = "127.0.0.1:0";
@@ -90,7 +91,7 @@ struct Report {
 }
 
 /// Queries a cluster name and a cached name in turns, until `stop` is set.
-fn load(to: SocketAddr, stop: &AtomicBool) -> Report {
+fn load(to: SocketAddr, ended: &Ended) -> Report {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(to).unwrap();
     socket.set_nonblocking(true).unwrap();
@@ -107,7 +108,7 @@ fn load(to: SocketAddr, stop: &AtomicBool) -> Report {
             let address = [[10, 96, 0, 1], [192, 0, 2, 80]][usize::from(id % 2)];
             report.wrong += u32::from(reply[3] & 15 != 0 || !reply[..length].ends_with(&address));
         }
-        if stop.load(Ordering::Relaxed) {
+        if ended.is_true() {
             let since = *stopped.get_or_insert_with(Instant::now);
             if waiting.is_empty() || since.elapsed() > Duration::from_secs(3) {
                 report.lost += waiting.len() as u32;
@@ -177,11 +178,8 @@ fn reloads_lose_no_query() {
     let (to, pid) = (server.address, server.child.id());
     udp(to, &question(1, "www.example.org", A)).unwrap();
 
-    let stop = Arc::new(AtomicBool::new(false));
-    let loading = thread::spawn({
-        let stop = Arc::clone(&stop);
-        move || load(to, &stop)
-    });
+    let (end, ended) = end();
+    let loading = thread::spawn(move || load(to, &ended));
     let (mut before, mut failed, mut longest) = (None, 0, Duration::ZERO);
     let begun = Instant::now();
     for turn in 1..=reloads {
@@ -209,7 +207,7 @@ fn reloads_lose_no_query() {
         }
     }
     let took = begun.elapsed();
-    stop.store(true, Ordering::Relaxed);
+    drop(end);
     let report = loading.join().unwrap();
     let (before, after) = (before.unwrap(), figures(pid));
     println!("{reloads} reloads in {took:.1?} ({} of broken files), {report:?}", reloads / BROKEN);

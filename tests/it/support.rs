@@ -2,6 +2,7 @@
 
 pub(crate) mod coredns;
 pub(crate) mod encrypted;
+pub(crate) mod end;
 pub(crate) mod imperfect;
 pub(crate) mod lab;
 pub(crate) mod packet;

@@ -3,15 +3,15 @@
 use std::{
     fs,
     net::{SocketAddr, UdpSocket},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     thread,
     time::{Duration, Instant},
 };
 
-use crate::support::{Ndots, page, question, rcode, turn};
+use crate::support::{
+    Ndots,
+    end::{Ended, end},
+    page, question, rcode, turn,
+};
 
 const A: u16 = 1;
 const METRICS: &str = "127.0.0.1:0";
@@ -42,12 +42,12 @@ fn server(plugins: &str) -> Ndots {
 
 /// Sends `rate` queries a second from 127.0.0.2 until `stop` is true. The upstream does not reply for
 /// their names. Returns the number of replies.
-fn flood(server: SocketAddr, rate: u32, stop: &AtomicBool) -> u64 {
+fn flood(server: SocketAddr, rate: u32, ended: &Ended) -> u64 {
     let socket = UdpSocket::bind("127.0.0.2:0").unwrap();
     socket.connect(server).unwrap();
     socket.set_nonblocking(true).unwrap();
     let (started, mut sent, mut replies) = (Instant::now(), 0, 0);
-    while !stop.load(Ordering::Relaxed) {
+    while !ended.is_true() {
         let due = (started.elapsed().as_secs_f64() * f64::from(rate)) as u32;
         for id in sent..due {
             let _ = socket.send(&question(id as u16, &format!("miss{id}.example.org"), A));
@@ -100,14 +100,11 @@ struct Flooded {
 
 /// Floods the server, and lets another client ask when the flood has filled what it can.
 fn during_flood(server: &Ndots, rate: u32) -> Flooded {
-    let (stop, address) = (Arc::new(AtomicBool::new(false)), server.address);
-    let flooder = {
-        let stop = Arc::clone(&stop);
-        thread::spawn(move || flood(address, rate, &stop))
-    };
+    let ((end, ended), address) = (end(), server.address);
+    let flooder = thread::spawn(move || flood(address, rate, &ended));
     thread::sleep(Duration::from_secs(4));
     let (times, failed) = ask(address, 300);
-    stop.store(true, Ordering::Relaxed);
+    drop(end);
     Flooded { times, failed, replies: flooder.join().unwrap() }
 }
 

@@ -6,12 +6,17 @@
 //! - `turn::shared(module_path!(), start)` gives all tests of a module the same value, such as a
 //!   started control plane. They run side by side. The value is dropped when another module gets
 //!   its turn.
+//!
+//! The run ends with an error when a turn takes longer than `LIMIT`, so that a test that hangs is
+//! named.
 
 use std::{
     any::Any,
     collections::HashSet,
     ops::Deref,
-    sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, Once, PoisonError},
+    thread,
+    time::{Duration, Instant},
 };
 
 /// The right to start a control plane.
@@ -24,11 +29,15 @@ struct State {
     value: Option<Arc<dyn Any + Send + Sync>>,
     /// The tests that have a turn now: several of `owner`, or one that is alone.
     tests: usize,
+    /// When the last of them got its turn, and its name.
+    latest: Option<(Instant, String)>,
     /// Modules whose `start` panicked. Their other tests fail at once.
     failed: HashSet<&'static str>,
 }
 
 static STATE: LazyLock<Mutex<State>> = LazyLock::new(Mutex::default);
+/// Longer than the comparison with every Corefile takes (`make diff`).
+const LIMIT: Duration = Duration::from_secs(45 * 60);
 /// The owner for a test that is alone: `State::owner` never has this value.
 const NOBODY: &str = "alone";
 static CHANGED: Condvar = Condvar::new();
@@ -50,11 +59,33 @@ fn wait_for(owner: &str) -> MutexGuard<'static, State> {
     state
 }
 
+fn begin(mut state: MutexGuard<'static, State>) {
+    static WATCH: Once = Once::new();
+    state.tests += 1;
+    let test = thread::current().name().unwrap_or_default().to_owned();
+    state.latest = Some((Instant::now(), test));
+    WATCH.call_once(|| drop(thread::spawn(watch)));
+}
+
+fn watch() {
+    loop {
+        thread::sleep(Duration::from_secs(10));
+        let state = state();
+        if let Some((begun, test)) = &state.latest
+            && state.tests > 0
+            && begun.elapsed() > LIMIT
+        {
+            eprintln!("{test} has had its turn for {} minutes: the run ends", LIMIT.as_secs() / 60);
+            std::process::exit(101);
+        }
+    }
+}
+
 /// A turn that no other heavy test shares; it ends when this is dropped.
 pub(crate) struct Alone(Turn);
 
 pub(crate) fn alone() -> Alone {
-    wait_for(NOBODY).tests = 1;
+    begin(wait_for(NOBODY));
     Alone(Turn(()))
 }
 
@@ -92,7 +123,7 @@ pub(crate) fn shared<T: Send + Sync + 'static>(
             value
         }
     };
-    state.tests += 1;
+    begin(state);
     Shared(Some(value.downcast().expect("a module shares values of one type")))
 }
 

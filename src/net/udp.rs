@@ -11,7 +11,7 @@ mod batch;
 
 use std::{
     io,
-    net::{SocketAddr, UdpSocket},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -139,11 +139,27 @@ impl Worker<'_> {
         }
         self.exchanges = Exchanges::Refused;
         let _ = self.socket.set_nonblocking(true);
+        self.close_to_clients();
         for _ in 0..limits::UDP_DRAIN_BATCHES {
             if self.serve_batch().is_err() {
                 break;
             }
         }
+    }
+
+    /// Connects the socket to itself. From now on the kernel reports a closed port to clients, and
+    /// no query can arrive between the last read and the close. What is in the buffer stays, and
+    /// replies can still be sent.
+    fn close_to_clients(&self) {
+        let mut own = self.bound;
+        if own.ip().is_unspecified() {
+            own.set_ip(match own {
+                SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        // Without it the gap is a few microseconds long.
+        let _ = self.socket.connect(own);
     }
 
     /// Receives one batch, answers it, and sends the replies.

@@ -8,6 +8,7 @@ mod banner;
 mod capability;
 mod compose;
 mod config;
+mod etcd;
 mod explain;
 mod facts;
 mod listen_config;

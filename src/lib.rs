@@ -33,9 +33,11 @@ pub mod model;
 pub mod net;
 pub mod plugin;
 pub mod printable;
+pub mod protobuf;
 pub mod random;
 pub mod server;
 pub mod shares;
+pub mod skydns;
 #[cfg(feature = "kubernetes")]
 pub mod source;
 pub mod transport;

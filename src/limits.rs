@@ -100,6 +100,9 @@ pub const EXTENDED_ERROR_OCTETS: usize = 256;
 pub const LAST_KNOWN_GOOD_RETRY: Duration = Duration::from_secs(30);
 /// How long a failure may be cached (RFC 2308 §7.1).
 pub const FAILURE_TTL: Duration = Duration::from_secs(300);
+/// How often a gRPC connection with a call in progress is checked, and how long the check may take.
+/// etcd rejects checks that come more often than every 5 s.
+pub const GRPC_KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// How long a client waits for the upstreams before it gets a stale reply (RFC 8767 §5).
 pub const STALE_PATIENCE: Duration = Duration::from_millis(1800);
 
@@ -353,6 +356,27 @@ pub const API_WATCH_FAILURES: u32 = 5;
 pub const API_ABSENT_KIND_INTERVAL: Duration = Duration::from_secs(30);
 /// How often a failure that lasts is logged.
 pub const API_LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Keys of etcd that are held in memory. Each takes some hundred octets.
+pub const ETCD_KEYS: usize = 500_000;
+/// Keys that one page of a list has, and octets that one message of etcd may have: etcd holds values
+/// of up to 1.5 MiB, and services have some hundred octets.
+pub const ETCD_PAGE: u64 = 500;
+pub const ETCD_MESSAGE_OCTETS: usize = 64 << 20;
+/// How long etcd may take to answer, as in CoreDNS.
+pub const ETCD_TIME: Duration = Duration::from_secs(5);
+/// How long the start waits for the first keys, and how often it looks for them.
+pub const ETCD_START: Duration = Duration::from_secs(2);
+pub const ETCD_START_LOOK: Duration = Duration::from_millis(10);
+/// How often the remaining time of leases is read, and of how many of them.
+pub const ETCD_LEASES_LOOK: Duration = Duration::from_secs(10);
+pub const ETCD_LEASES: usize = 10_000;
+/// Services of one name. More records do not fit into a message.
+pub const ETCD_SERVICES: usize = 4096;
+/// Names that are looked up for one query, because aliases can lead to many others.
+pub const ETCD_LOOKUPS: usize = 100;
+/// Names in other zones whose records are resolved for one query, within [`NESTED_QUERIES`].
+pub const ETCD_TARGETS: usize = 12;
 
 /// How often watched files are checked. A change of a ConfigMap is loaded within two seconds.
 pub const RELOAD_INTERVAL: Duration = Duration::from_secs(1);

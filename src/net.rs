@@ -3,7 +3,9 @@
 pub mod admin;
 pub mod client;
 mod dispatch;
+pub mod etcd;
 pub mod exchange;
+mod grpc;
 mod hickory;
 pub mod http;
 pub mod listeners;

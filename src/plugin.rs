@@ -25,9 +25,12 @@ mod directive;
 mod dns64;
 mod erratic;
 mod errors;
+mod etcd;
+mod etcd_source;
 mod fallthrough;
 mod file;
 mod forward;
+mod grpc;
 mod header;
 mod health;
 mod help;
@@ -85,6 +88,7 @@ pub use directive::{
     Directive, DirectiveLines, ListOptions, NO_OPTIONS, OptionHelp, OptionSpec, OptionStatus,
     OptionTable,
 };
+pub use etcd_source::{EtcdEndpoint, EtcdSource, Password};
 pub use fallthrough::{Fallthrough, names};
 pub use help::{list, markdown, markdown_index, missing, page};
 pub use lint::{Lint, LintBlock, LintContext, LintStage, zones};
@@ -95,7 +99,7 @@ pub use role::{Role, ZoneArguments};
 pub use scoped::{Interface, ScopedAddress};
 pub use source::{ClientTls, Origin, Source, Throttle};
 
-pub use served_zone::{LoadedZone, SecondaryZone, ZoneNotice};
+pub use served_zone::{EtcdKeys, LoadedZone, SecondaryZone, ZoneNotice};
 pub use zone_directory::ZoneDirectory;
 
 use fallthrough::relative_name;
@@ -189,10 +193,10 @@ pub static ALL: &[Entry] = &[
     Here(&file::DIRECTIVE),
     Here(&auto::DIRECTIVE),
     Here(&secondary::DIRECTIVE),
-    NotYet("etcd"),
+    Here(&etcd::DIRECTIVE),
     Here(&loop_::DIRECTIVE),
     Here(&forward::DIRECTIVE),
-    NotYet("grpc"),
+    Here(&grpc::DIRECTIVE),
     Here(&erratic::DIRECTIVE),
     Here(&whoami::DIRECTIVE),
     NotYet("on"),

@@ -97,7 +97,7 @@ const SCHEMES: [SchemeEntry; 6] = [
         port: 443,
         encryption: Encryption::Optional,
         alpn: &[b"h2"],
-        serving: None,
+        serving: Some(Serving { sockets: Sockets::Tcp, transport: Transport::Grpc }),
     },
     SchemeEntry {
         scheme: Scheme::Https3,
@@ -156,6 +156,7 @@ pub enum Transport {
     Tls,
     Https,
     Quic,
+    Grpc,
 }
 
 /// How a transport delimits messages.
@@ -181,7 +182,7 @@ struct TransportEntry {
 }
 
 /// In the order of [`Transport`].
-const TRANSPORTS: [TransportEntry; 5] = [
+const TRANSPORTS: [TransportEntry; 6] = [
     TransportEntry {
         transport: Transport::Udp,
         scheme: Scheme::Dns,
@@ -215,6 +216,13 @@ const TRANSPORTS: [TransportEntry; 5] = [
         scheme: Scheme::Quic,
         name: "quic",
         proto: "udp",
+        framing: Framing::Request,
+    },
+    TransportEntry {
+        transport: Transport::Grpc,
+        scheme: Scheme::Grpc,
+        name: "grpc",
+        proto: "tcp",
         framing: Framing::Request,
     },
 ];

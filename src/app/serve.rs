@@ -34,6 +34,7 @@ use super::{
     banner,
     compose::{self, Built},
     config::{self, Configuration, Text},
+    etcd::Etcds,
     listen_config, log_levels, notify, print_line, process,
     secondaries::Secondaries,
     signals::{Order, Signals},
@@ -118,6 +119,7 @@ struct Process {
     watched: Option<Watched>,
     waiting: Waiting,
     secondaries: Secondaries,
+    etcds: Etcds,
     tasks: JoinSet<()>,
     signals: Signals,
 }
@@ -155,6 +157,7 @@ impl Process {
             timed,
             reload_state,
             secondaries,
+            etcd,
             notices,
             ..
         } = assembled.outputs;
@@ -168,6 +171,7 @@ impl Process {
         listeners.open(&listen_configs)?;
         let mut admin = Admin::new(Arc::clone(&metrics));
         admin.serve(pages).await?;
+        let etcds = Etcds::run_new(etcd).await;
         let zones = assembled.server.zones();
         let (dispatcher, dispatch) = Dispatcher::new(assembled.server, Arc::clone(&metrics));
         listeners.serve(&dispatcher, &listen_configs)?;
@@ -202,6 +206,7 @@ impl Process {
             watched,
             waiting: Waiting::start(awaited),
             secondaries: Secondaries::run_new(secondaries),
+            etcds,
             tasks,
             signals,
         };

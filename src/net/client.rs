@@ -6,6 +6,7 @@
 //! modules below them.
 
 mod addresses;
+pub(super) mod grpc;
 pub(super) mod https;
 mod nameserver;
 pub(super) mod quic;
@@ -192,6 +193,11 @@ async fn over_stream(
     let mut tcp = stream::connect(to, None).await?;
     let frame = stream::frame(query);
     match transport {
+        Transport::Grpc => {
+            let server = format!("http://{to}");
+            let (connection, driver) = super::grpc::GrpcConnection::open(tcp, server).await?;
+            while_driven(grpc::converse(&connection, query), driver).await
+        }
         Transport::Udp | Transport::Tcp | Transport::Quic => {
             Ok(stream::converse(&mut tcp, &frame, query).await?)
         }
@@ -205,12 +211,20 @@ async fn over_stream(
             let endpoint =
                 HttpEndpoint::new(name, nameserver.port, &nameserver.path, HttpMethod::Post);
             let (connection, driver) = HttpsConnection::open(tls, endpoint).await?;
-            tokio::select! {
-                biased;
-                reply = connection.converse(query) => Ok(reply?),
-                () = driver => Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()),
-            }
+            while_driven(connection.converse(query), driver).await
         }
+    }
+}
+
+/// The reply, unless the connection that `driver` drives ends first.
+async fn while_driven(
+    reply: impl Future<Output = io::Result<Vec<u8>>>,
+    driver: impl Future<Output = ()>,
+) -> Result<Vec<u8>, ClientError> {
+    tokio::select! {
+        biased;
+        reply = reply => Ok(reply?),
+        () = driver => Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()),
     }
 }
 

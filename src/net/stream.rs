@@ -4,6 +4,8 @@
 //! exceed.
 
 mod framed;
+mod grpc;
+mod http_body;
 mod https;
 mod resettable;
 mod slots;
@@ -141,7 +143,10 @@ impl Session {
         tls: Option<Arc<ServerConfig>>,
         stop: watch::Receiver<bool>,
     ) {
-        let Some(tls) = tls else { return self.converse(stream, HttpVersion::Http1, stop).await };
+        // gRPC has no other version.
+        let is_grpc = self.listen.scheme == Scheme::Grpc;
+        let usual = if is_grpc { HttpVersion::Http2 } else { HttpVersion::Http1 };
+        let Some(tls) = tls else { return self.converse(stream, usual, stop).await };
         let handshake = TlsAcceptor::from(tls).accept(stream);
         let stream = tokio::select! {
             stream = timeout(limits::TLS_HANDSHAKE_TIME, handshake) => stream,
@@ -151,7 +156,7 @@ impl Session {
         if let Ok(Ok(stream)) = stream {
             let version = match stream.get_ref().1.alpn_protocol() {
                 Some(b"h2") => HttpVersion::Http2,
-                _ => HttpVersion::Http1,
+                _ => usual,
             };
             self.converse(stream, version, stop).await;
         }
@@ -162,9 +167,9 @@ impl Session {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         match self.listen.scheme {
-            Scheme::Https => https::converse(self, stream, version, stop).await,
-            // Listeners of the last three have no stream.
-            Scheme::Dns | Scheme::Tls | Scheme::Quic | Scheme::Grpc | Scheme::Https3 => {
+            Scheme::Https | Scheme::Grpc => https::converse(self, stream, version, stop).await,
+            // Listeners of the last two have no stream.
+            Scheme::Dns | Scheme::Tls | Scheme::Quic | Scheme::Https3 => {
                 FramedConnection::new(self, stream).run(stop).await;
             }
         }

@@ -13,6 +13,7 @@ use crate::{
     cache::Cache,
     chain::{self, Cx, Plugin, Transport},
     metrics::Metrics,
+    skydns::SkydnsStore,
     upstream,
     wire::{CookieSecret, Name, Question},
     zone::Store,
@@ -20,7 +21,7 @@ use crate::{
 };
 
 use super::{
-    Host, Interface, LoadedZone, Readiness, ScopedAddress, SecondaryZone, Source, ZoneNotice,
+    EtcdKeys, EtcdSource, Host, Interface, LoadedZone, Readiness, ScopedAddress, SecondaryZone, Source, ZoneNotice,
     scoped::UnknownInterface,
 };
 
@@ -74,6 +75,8 @@ pub struct ReloadState {
     pub zones: HashMap<String, LoadedZone>,
     /// By zone and primary servers.
     pub secondaries: HashMap<String, Arc<ZoneSlot>>,
+    /// By source.
+    pub etcd: HashMap<String, Arc<SkydnsStore>>,
     /// Whether this reload uses zone files with an unchanged serial, too: the Corefile has changed, or
     /// an operator asked for the reload.
     pub reread: bool,
@@ -89,6 +92,8 @@ pub struct Outputs {
     pub awaited: Vec<Awaited>,
     /// Zones to transfer from their primary servers.
     pub secondaries: Vec<SecondaryZone>,
+    /// Keys of etcd to follow.
+    pub etcd: Vec<EtcdKeys>,
     /// The zones that this configuration changes, for their secondary servers.
     pub notices: Vec<ZoneNotice>,
     /// To be asked regularly for log lines that are due.
@@ -203,6 +208,20 @@ impl PluginContext<'_> {
         let (origin, shared) = (origin.clone(), Arc::clone(&slot));
         self.outputs.secondaries.push(SecondaryZone { origin, primaries, slot: shared, notice });
         slot
+    }
+
+    /// The keys of etcd. They stay known through a reload.
+    pub fn etcd(&mut self, source: EtcdSource) -> Arc<SkydnsStore> {
+        let mut keys = EtcdKeys { source, store: Arc::default() };
+        let identity = keys.identity();
+        if let Some(previous) = self.build.previous.etcd.get(&identity) {
+            keys.store = Arc::clone(previous);
+        }
+        let state = &mut self.outputs.reload_state.etcd;
+        keys.store = Arc::clone(state.entry(identity).or_insert(keys.store));
+        let store = Arc::clone(&keys.store);
+        self.outputs.etcd.push(keys);
+        store
     }
 
     /// The servers to tell about a change of a zone. As for transfers, the line with the longest

@@ -18,10 +18,11 @@ use crate::{
 
 use super::{
     BuildError, Directive, DirectiveLines, Lint, Need, PluginContext, PluginSettings, Role,
-    ScopedAddress, UpstreamTls, ZoneArguments, names,
+    ScopedAddress, UpstreamTls, ZoneArguments, names, root::Root,
 };
 
 use addresses::check_source;
+pub(super) use addresses::name_server;
 use designated::DesignatedResolvers;
 use options::OPTIONS;
 use targets::ForwardTarget;
@@ -66,6 +67,8 @@ struct ForwardSettings {
     /// How queries are sent to upstreams over HTTPS, if the line says it.
     http_method: Option<HttpMethod>,
     source: Option<ScopedAddress>,
+    /// The directory of the TLS files.
+    root: Root,
     settings: GroupSettings,
 }
 
@@ -99,7 +102,7 @@ impl PluginSettings for ForwardLines {
 }
 
 impl ForwardSettings {
-    fn new(from: Name) -> Self {
+    fn new(from: Name, root: Root) -> Self {
         Self {
             from,
             except: Vec::new(),
@@ -111,6 +114,7 @@ impl ForwardSettings {
             server_name: None,
             http_method: None,
             source: None,
+            root,
             settings: GroupSettings::default(),
         }
     }
@@ -210,9 +214,9 @@ impl Plugin for Forward {
 }
 
 fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
-    let mut forwards = ForwardLines(Vec::new());
+    let (mut forwards, root) = (ForwardLines(Vec::new()), Root::of(lines));
     lines.each(|arguments| {
-        let Some(line) = read_line(arguments) else { return arguments.skip() };
+        let Some(line) = read_line(arguments, &root) else { return arguments.skip() };
         warn_if_hidden(&forwards.0, &line, arguments);
         forwards.0.push(line);
     });
@@ -236,7 +240,7 @@ fn warn_if_hidden(
     arguments.warning(span, &message).label("gets no queries").help(help);
 }
 
-fn read_line(arguments: &mut Arguments<'_>) -> Option<ForwardSettings> {
+fn read_line(arguments: &mut Arguments<'_>, root: &Root) -> Option<ForwardSettings> {
     let zone = arguments.required("the zone to forward and the upstreams")?;
     let zones = names(&arguments.zones_of(zone));
     let from = zones.first()?.clone();
@@ -247,7 +251,7 @@ fn read_line(arguments: &mut Arguments<'_>) -> Option<ForwardSettings> {
             .warning(zone.span, &message)
             .help("write a `forward` line for each of them, or use a larger address block");
     }
-    let mut line = ForwardSettings::new(from);
+    let mut line = ForwardSettings::new(from, root.clone());
     let first = arguments.required("an upstream")?;
     let targets: Vec<_> = [first].into_iter().chain(arguments.rest()).collect();
     if let Some(extra) = targets.get(limits::FORWARD_TARGETS) {

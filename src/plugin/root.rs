@@ -2,7 +2,9 @@
 
 use crate::corefile::Arguments;
 
-use super::{Directive, DirectiveLines, NO_OPTIONS, PluginSettings, Role};
+use super::{
+    Directive, DirectiveLines, NO_OPTIONS, PluginSettings, Role, TlsFile, UpstreamTls,
+};
 
 pub(super) static DIRECTIVE: Directive = Directive {
     name: "root",
@@ -48,6 +50,17 @@ impl Root {
             _ if path.starts_with('/') || self.0.is_empty() => path.to_owned(),
             directory => format!("{directory}/{path}"),
         }
+    }
+
+    /// Reads `[CA]`, `CERT KEY` or `CERT KEY CA`: files for upstreams.
+    pub(super) fn read_upstream_tls(&self, option: &mut Arguments<'_>) -> UpstreamTls {
+        let mut files: Vec<_> = std::iter::from_fn(|| option.optional())
+            .take(3)
+            .map(|token| TlsFile { path: self.path(&token.text), span: token.span })
+            .collect();
+        let authorities = if files.len() % 2 == 1 { files.pop() } else { None };
+        let key = files.pop();
+        UpstreamTls { identity: files.pop().zip(key), authorities }
     }
 }
 

@@ -7,9 +7,12 @@ use std::{
 };
 
 use crate::{
+    skydns::SkydnsStore,
     wire::Name,
     zonefile::{Zone, ZoneSlot},
 };
+
+use super::EtcdSource;
 
 /// A zone that was read from a file, for the next reload.
 #[derive(Clone)]
@@ -27,6 +30,20 @@ pub struct SecondaryZone {
     pub slot: Arc<ZoneSlot>,
     /// The secondary servers that get a NOTIFY message for a new version of the zone.
     pub notice: Option<ZoneNotice>,
+}
+
+/// Keys of etcd that `app` follows, and where they belong.
+#[derive(Clone)]
+pub struct EtcdKeys {
+    pub source: EtcdSource,
+    pub store: Arc<SkydnsStore>,
+}
+
+impl EtcdKeys {
+    /// Equal texts mean the same keys.
+    pub fn identity(&self) -> String {
+        format!("{:?}", self.source)
+    }
 }
 
 /// Servers that are told about a change of a zone.

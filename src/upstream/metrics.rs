@@ -68,10 +68,11 @@ pub enum Proto {
     Tls,
     Https,
     Quic,
+    Grpc,
 }
 
 impl Proto {
-    const COUNT: usize = 5;
+    const COUNT: usize = 6;
 
     fn name(self) -> &'static str {
         match self {
@@ -80,6 +81,7 @@ impl Proto {
             Self::Tls => "tcp-tls",
             Self::Https => "https",
             Self::Quic => "quic",
+            Self::Grpc => "grpc",
         }
     }
 }

@@ -24,6 +24,8 @@ pub enum Protocol {
     Https(Arc<TlsClientSettings>, HttpMethod),
     /// DNS over QUIC (RFC 9250).
     Quic(Arc<TlsClientSettings>),
+    /// DNS over gRPC, CoreDNS's own protocol. It is encrypted if the upstream has TLS settings.
+    Grpc(Option<Arc<TlsClientSettings>>),
 }
 
 impl Protocol {
@@ -32,6 +34,7 @@ impl Protocol {
         match self {
             Self::Dns => None,
             Self::Tls(tls) | Self::Https(tls, _) | Self::Quic(tls) => Some(tls),
+            Self::Grpc(tls) => tls.as_ref(),
         }
     }
 
@@ -39,10 +42,15 @@ impl Protocol {
         self.tls().is_some()
     }
 
+    /// Whether the upstream is queried over UDP, too.
+    pub fn has_udp(&self) -> bool {
+        *self == Self::Dns
+    }
+
     /// Whether each query has a request or a stream of its own, so that its message needs no id
     /// (RFC 8484 §4.1, RFC 9250 §4.2.1).
     pub fn has_streams(&self) -> bool {
-        matches!(self, Self::Https(..) | Self::Quic(_))
+        matches!(self, Self::Https(..) | Self::Quic(_) | Self::Grpc(_))
     }
 }
 

@@ -54,14 +54,14 @@ fn small_plugins_answer_as_in_coredns() {
 }
 
 /// A running ndots at a port of 127.0.0.1 and ::1.
-struct Serving {
+pub(super) struct Serving {
     child: Child,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
     _directory: tempfile::TempDir,
 }
 
 impl Serving {
-    fn start(corefile: impl FnOnce(u16) -> String) -> Self {
+    pub(super) fn start(corefile: impl FnOnce(u16) -> String) -> Self {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("Corefile");
@@ -83,16 +83,16 @@ impl Drop for Serving {
 
 /// A line of a Corefile that is a query.
 #[derive(Debug)]
-struct Asked {
+pub(super) struct Asked {
     name: String,
     qtype: Type,
     words: Vec<String>,
     /// Why ndots answers otherwise.
-    different: Option<String>,
+    pub(super) different: Option<String>,
 }
 
 impl Asked {
-    fn read(line: &str) -> Option<Self> {
+    pub(super) fn read(line: &str) -> Option<Self> {
         let line = line.trim();
         let (query, different) = match line.strip_prefix("#? ") {
             Some(query) => (query, None),
@@ -127,7 +127,7 @@ impl Asked {
     }
 
     /// The reply as text.
-    fn ask(&self, mut server: SocketAddr) -> String {
+    pub(super) fn ask(&self, mut server: SocketAddr) -> String {
         if self.has("v6") {
             server.set_ip(IpAddr::V6(Ipv6Addr::LOCALHOST));
         }

@@ -124,6 +124,7 @@ impl Process {
             timed,
             reload_state,
             secondaries,
+            etcd,
             notices,
             ..
         } = built.outputs;
@@ -137,6 +138,7 @@ impl Process {
         self.watched = watched.only(built.watch_corefile, built.watch_files);
         self.waiting = Waiting::start(awaited);
         self.secondaries.run(secondaries);
+        self.etcds.run(etcd);
         spawn_probes(&mut self.tasks, &self.listeners, built.probes);
         notify::send(&mut self.tasks, notices);
         self.admin.serve(pages).await

@@ -1,4 +1,4 @@
-//! Queries over HTTPS or QUIC, on connections that many queries share.
+//! Queries over HTTPS, QUIC or gRPC, on connections that many queries share.
 
 use std::{
     collections::HashMap,
@@ -14,9 +14,13 @@ use tokio::time::timeout;
 
 use crate::{
     limits,
-    net::client::{
-        https::{HttpEndpoint, HttpsConnection, PATH},
-        is_answered, quic, stream,
+    net::{
+        client::{
+            grpc,
+            https::{HttpEndpoint, HttpsConnection, PATH},
+            is_answered, quic, stream,
+        },
+        grpc::GrpcConnection,
     },
     transport::Scheme,
     upstream::{Group, GroupSettings, HttpMethod, Proto, Protocol, TlsClientSettings, Upstream},
@@ -25,7 +29,7 @@ use crate::{
 
 use super::{RawReply, Shared, lock, spawn};
 
-/// The connections to upstreams over HTTPS and QUIC.
+/// The connections to upstreams over HTTPS, QUIC and gRPC.
 #[derive(Default)]
 pub(super) struct Multiplexed(Mutex<HashMap<RouteKey, Arc<Route>>>);
 
@@ -55,6 +59,7 @@ struct SharedConnection {
 enum Connection {
     Https(HttpsConnection),
     Quic(quic::QuicConnection),
+    Grpc(GrpcConnection),
 }
 
 struct Usage {
@@ -71,13 +76,14 @@ impl Connection {
         match self {
             Self::Https(connection) => connection.is_closed(),
             Self::Quic(connection) => connection.is_closed(),
+            Self::Grpc(connection) => connection.is_closed(),
         }
     }
 
     fn capacity(&self) -> usize {
         match self {
             Self::Https(connection) => connection.capacity(),
-            Self::Quic(_) => limits::UPSTREAM_STREAMS,
+            Self::Quic(_) | Self::Grpc(_) => limits::UPSTREAM_STREAMS,
         }
     }
 }
@@ -95,6 +101,7 @@ impl Place<'_> {
         let answered = match connection {
             Connection::Https(connection) => connection.converse(query).await,
             Connection::Quic(connection) => connection.converse(query).await,
+            Connection::Grpc(connection) => grpc::converse(connection, query).await,
         };
         if answered.as_ref().map_or_else(is_answered, |_| true) {
             lock(usage).heard = Instant::now();
@@ -291,6 +298,7 @@ impl Ask<'_> {
                 Connection::Quic(quic::connect(*to, *source, &name, config).await?)
             }
             Protocol::Https(tls, method) => Connection::Https(self.dial_https(tls, *method).await?),
+            Protocol::Grpc(tls) => Connection::Grpc(self.dial_grpc(tls.as_ref()).await?),
             Protocol::Dns | Protocol::Tls(_) => {
                 return Err(io::Error::from(io::ErrorKind::Unsupported));
             }
@@ -318,8 +326,26 @@ impl Ask<'_> {
         Ok(connection)
     }
 
+    async fn dial_grpc(&self, tls: Option<&Arc<TlsClientSettings>>) -> io::Result<GrpcConnection> {
+        let RouteKey { to, source, .. } = self.key;
+        let tcp = stream::connect(to, source).await?;
+        let (connection, driver) = match tls {
+            Some(tls) => {
+                let stream = self.shared.tls.connect(tls, Scheme::Grpc, to.ip(), tcp).await?;
+                GrpcConnection::open(stream, format!("https://{to}")).await?
+            }
+            None => GrpcConnection::open(tcp, format!("http://{to}")).await?,
+        };
+        spawn(&self.shared.background, driver);
+        Ok(connection)
+    }
+
     fn proto(&self) -> Proto {
-        if matches!(self.key.protocol, Protocol::Quic(_)) { Proto::Quic } else { Proto::Https }
+        match self.key.protocol {
+            Protocol::Quic(_) => Proto::Quic,
+            Protocol::Grpc(_) => Proto::Grpc,
+            _ => Proto::Https,
+        }
     }
 }
 

@@ -67,7 +67,7 @@ async fn probe(shared: &Arc<Shared>, group: &Group, upstream: usize) -> bool {
     };
     let to = group.upstream(upstream);
     let asked = upstream_query(&query, QueryForm::PLAIN, to);
-    if group.settings.force_tcp || to.protocol.is_encrypted() {
+    if group.settings.force_tcp || !to.protocol.has_udp() {
         over_stream(shared, group, to, &asked).await.is_ok()
     } else {
         let strays = to.metrics(&shared.metrics).strays();

@@ -1,4 +1,5 @@
-//! DNS over HTTPS (RFC 8484): GET and POST, over HTTP/1.1 and HTTP/2.
+//! DNS over HTTPS (RFC 8484): GET and POST, over HTTP/1.1 and HTTP/2. The connections of DNS over
+//! gRPC are the same, with other requests.
 
 use std::{
     convert::Infallible,
@@ -9,7 +10,7 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Body, Incoming},
@@ -29,11 +30,13 @@ use tokio::{
 use crate::{
     limits,
     metrics::{CounterFamily, Family},
+    transport::Scheme,
     wire::freshness,
 };
 
 use super::{
-    HttpVersion, Session,
+    HttpVersion, Session, grpc,
+    http_body::ResponseBody,
     slots::{Activity, Unsent},
     stopped,
 };
@@ -173,8 +176,11 @@ impl HttpConnection {
         let _ = timeout(limits::TCP_DRAIN_TIME, connection).await;
     }
 
-    async fn respond(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn respond(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         let _guard = RequestGuard::new(&self.load);
+        if self.session.listen.scheme == Scheme::Grpc {
+            return grpc::response(self.answer_grpc(request).await);
+        }
         let reply = match message(request).await {
             Ok(packet) => self.answer(&packet).await,
             Err(refusal) => Err(refusal),
@@ -185,20 +191,36 @@ impl HttpConnection {
         response
     }
 
-    async fn answer(&self, packet: &[u8]) -> Result<Response<Full<Bytes>>, Refusal> {
+    async fn answer_grpc(&self, request: Request<Incoming>) -> Result<Bytes, grpc::Failure> {
+        let packet = grpc::packet(request).await?;
+        let reply = self.reply(&packet).await.ok_or(grpc::Failure::NO_REPLY)?;
+        self.hold(grpc::body(&reply)).ok_or(grpc::Failure::UNREAD)
+    }
+
+    /// The reply to a message; `None` if the client gets none.
+    async fn reply(&self, packet: &[u8]) -> Option<Vec<u8>> {
         let Session { dispatcher, listen, .. } = &self.session;
         let mut server = Arc::clone(&self.session.server);
         dispatcher.update_server(&mut server, *listen);
-        let reply = dispatcher.answer(&server, *listen, packet, self.session.cx()).await;
+        dispatcher.answer(&server, *listen, packet, self.session.cx()).await
+    }
+
+    /// The octets, counted until they are sent; `None` if the client must read others first.
+    fn hold(&self, reply: Vec<u8>) -> Option<Bytes> {
+        let unsent = self.session.slot.count_unsent(reply.len())?;
+        Some(Bytes::from_owner(UnsentReply { reply, _unsent: unsent }))
+    }
+
+    async fn answer(&self, packet: &[u8]) -> Result<Response<ResponseBody>, Refusal> {
+        let reply = self.reply(packet).await;
         let reply = reply
             .ok_or(Refusal::new(StatusCode::BAD_REQUEST, "there is no reply to this message\n"))?;
-        let unsent = self.session.slot.count_unsent(reply.len()).ok_or(Refusal::new(
+        let age = HeaderValue::try_from(format!("max-age={}", freshness(&reply)));
+        let body = self.hold(reply).ok_or(Refusal::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "read the replies to earlier queries first\n",
         ))?;
-        let age = HeaderValue::try_from(format!("max-age={}", freshness(&reply)));
-        let body = Bytes::from_owner(UnsentReply { reply, _unsent: unsent });
-        let mut response = Response::new(Full::new(body));
+        let mut response = Response::new(ResponseBody::from(body));
         response.headers_mut().insert(CONTENT_TYPE, MESSAGE);
         response.headers_mut().extend(age.map(|age| (CACHE_CONTROL, age)));
         Ok(response)
@@ -228,8 +250,9 @@ impl Refusal {
         Self { status, reason }
     }
 
-    fn into_response(self) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(Bytes::from_static(self.reason.as_bytes())));
+    fn into_response(self) -> Response<ResponseBody> {
+        let body = ResponseBody::from(Bytes::from_static(self.reason.as_bytes()));
+        let mut response = Response::new(body);
         *response.status_mut() = self.status;
         response.headers_mut().insert(CONTENT_TYPE, TEXT);
         if self.status == StatusCode::METHOD_NOT_ALLOWED {

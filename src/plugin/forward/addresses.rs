@@ -119,7 +119,7 @@ fn name_servers(path: &str, context: &mut PluginContext<'_>) -> Vec<SocketAddr> 
 }
 
 /// The address of a `nameserver` line, as it is written.
-fn name_server(line: &str) -> Option<&str> {
+pub(in crate::plugin) fn name_server(line: &str) -> Option<&str> {
     let mut arguments = line.split_whitespace();
     arguments.next().filter(|word| *word == "nameserver").and(arguments.next())
 }

@@ -9,7 +9,7 @@ use crate::{
 };
 
 use super::{
-    super::{OptionSpec, OptionTable, ScopedAddress, TlsFile, UpstreamTls, names},
+    super::{OptionSpec, OptionTable, ScopedAddress, names},
     ForwardSettings, targets,
 };
 
@@ -91,7 +91,7 @@ pub(super) static OPTIONS: OptionTable<ForwardSettings> = OptionTable(&[
         "tls",
         "[CERT KEY] [CA]",
         "Sets the client certificate and the authority for encrypted upstreams.",
-        |forward, option| forward.tls = read_tls(option),
+        |forward, option| forward.tls = forward.root.read_upstream_tls(option),
     ),
     OptionSpec::new(
         "tls_servername",
@@ -251,15 +251,6 @@ fn read_resolver(forward: &mut ForwardSettings, option: &mut Arguments<'_>) {
             }
         }
     }
-}
-
-/// Reads `[CA]`, `CERT KEY` or `CERT KEY CA`.
-fn read_tls(option: &mut Arguments<'_>) -> UpstreamTls {
-    let mut files: Vec<_> =
-        std::iter::from_fn(|| option.optional()).take(3).map(TlsFile::from).collect();
-    let authorities = if files.len() % 2 == 1 { files.pop() } else { None };
-    let key = files.pop();
-    UpstreamTls { identity: files.pop().zip(key), authorities }
 }
 
 /// Reads one or more response codes by name.

@@ -20,7 +20,7 @@ impl Attempt {
     }
 
     pub(super) fn uses_only_tcp(&self, upstream: usize) -> bool {
-        self.group.settings.force_tcp || self.group.upstream(upstream).protocol.is_encrypted()
+        self.group.settings.force_tcp || !self.group.upstream(upstream).protocol.has_udp()
     }
 
     /// How long an upstream may be silent over UDP before it is asked over TCP too.

@@ -1,0 +1,68 @@
+//! Keeps the keys of etcd up to date, for the plugin `etcd`.
+
+use std::collections::HashMap;
+
+use tokio::{
+    task::{AbortHandle, JoinSet},
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{limits, net::etcd::follow, plugin::EtcdKeys};
+
+/// The tasks that follow keys, one for each cluster and path.
+#[derive(Default)]
+pub(super) struct Etcds {
+    /// By source.
+    running: HashMap<String, AbortHandle>,
+    tasks: JoinSet<()>,
+}
+
+impl Etcds {
+    /// Runs a task for each source, and waits for a while until their keys are known.
+    pub(super) async fn run_new(keys: Vec<EtcdKeys>) -> Self {
+        let mut etcds = Self::default();
+        let stores: Vec<_> = keys.iter().map(|keys| keys.store.clone()).collect();
+        etcds.run(keys);
+        let loaded = async {
+            while !stores.iter().all(|store| store.is_loaded()) {
+                sleep(limits::ETCD_START_LOOK).await;
+            }
+        };
+        let _ = timeout(limits::ETCD_START, loaded).await;
+        etcds
+    }
+
+    /// Runs a task for each of these and ends the others.
+    pub(super) fn run(&mut self, keys: Vec<EtcdKeys>) {
+        while self.tasks.try_join_next().is_some() {}
+        let mut before = std::mem::take(&mut self.running);
+        for keys in keys {
+            let identity = keys.identity();
+            let task = before.remove(&identity).or_else(|| self.running.remove(&identity));
+            let task = task.unwrap_or_else(|| self.tasks.spawn(keep(keys)));
+            self.running.insert(identity, task);
+        }
+        before.into_values().for_each(|task| task.abort());
+    }
+}
+
+/// Follows the keys of one server after the other, without end.
+async fn keep(keys: EtcdKeys) {
+    let EtcdKeys { source, store } = &keys;
+    let (mut back_off, mut logged) = (limits::API_RETRY_MIN, None::<Instant>);
+    for endpoint in source.endpoints.iter().cycle() {
+        let started = Instant::now();
+        let Err(error) = follow(source, endpoint, store).await;
+        let lasted = started.elapsed();
+        if lasted > limits::API_RECONNECT_MAX {
+            back_off = limits::API_RETRY_MIN;
+        }
+        if logged.is_none_or(|logged| logged.elapsed() >= limits::API_LOG_INTERVAL) {
+            logged = Some(Instant::now());
+            let state = if store.is_loaded() { "the last known keys are served" } else { "queries get SERVFAIL" };
+            tracing::warn!(plugin = "etcd", "{} cannot be followed: {error}; {state}", endpoint.url());
+        }
+        sleep(back_off.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
+        back_off = (back_off * 2).min(limits::API_RECONNECT_MAX);
+    }
+}

@@ -1,0 +1,300 @@
+//! `etcd [ZONE…] { … }`: services that etcd holds in the form of SkyDNS.
+
+mod answer;
+mod options;
+
+use std::{cell::Cell, sync::Arc};
+
+use smallvec::smallvec;
+
+use crate::{
+    chain::{Ask, Back, Cx, Flow, From, Nested, Plugin, QueryError, Reply, ReplySource},
+    limits,
+    skydns::{LeaseBounds, LookupError, SkydnsStore},
+    wire::{Class, Ede, Name, Owner, Query, Question, Rcode, Rdatas, RecordSet, Response, Type},
+};
+
+use super::{
+    BuildError, Directive, DirectiveLines, EtcdSource, Fallthrough, Need, PluginContext, PluginSettings, Role,
+    UpstreamTls, ZoneArguments, names, root::Root,
+};
+
+use answer::{EtcdZone, Part, Section};
+use options::OPTIONS;
+
+pub(super) static DIRECTIVE: Directive = Directive {
+    name: "etcd",
+    about: "Answers from the services that etcd holds in the form of SkyDNS. They are watched, so a change shows at once, and the last ones are served while etcd is unreachable.",
+    arguments: "[ZONE…]",
+    options: &OPTIONS,
+    roles: &[Role::Answers, Role::ReadsFiles, Role::TakesZones(ZoneArguments::All)],
+    example: "services.example.org:53 {\n    etcd {\n        path /skydns\n        endpoint http://192.0.2.1:2379 http://192.0.2.2:2379\n    }\n}\n",
+    lints: &[],
+    read,
+};
+
+/// The TTL of SOA records and the time that negative answers last, in seconds, as in CoreDNS.
+const NEGATIVE_TTL: u32 = 30;
+
+#[derive(Clone, Debug)]
+struct EtcdSettings {
+    zones: Vec<Name>,
+    source: EtcdSource,
+    tls: Option<UpstreamTls>,
+    bounds: LeaseBounds,
+    apex_fallback: bool,
+    fallthrough: Fallthrough,
+    root: Root,
+}
+
+struct Etcd {
+    settings: EtcdSettings,
+    store: Arc<SkydnsStore>,
+}
+
+impl PluginSettings for EtcdSettings {
+    fn needs(&self) -> Vec<Need> {
+        let Some(tls) = &self.tls else { return Vec::new() };
+        let mut needs: Vec<_> = tls.files().map(|file| Need::File(file.path.clone())).collect();
+        if !needs.is_empty() {
+            needs.extend([Need::WatchFiles, Need::UpstreamTls(tls.clone())]);
+        }
+        needs
+    }
+
+    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
+        let tls = self.tls.clone().unwrap_or_default();
+        let tls = tls
+            .read(context.build.files)
+            .map_err(|(file, reason)| BuildError(format!("cannot use {}: {reason}", file.path)))?;
+        let store = context.etcd(EtcdSource { tls, ..self.source.clone() });
+        Ok(vec![Arc::new(Etcd { settings: self.clone(), store })])
+    }
+}
+
+/// What the plugin has for a question.
+enum Lookup {
+    Parts(Vec<Part>),
+    Answer(Response),
+    /// The next plugin gets the query.
+    PassOn,
+}
+
+/// How far an answer is.
+enum Progress {
+    Complete(Response),
+    /// The part with this index needs the reply to a nested query.
+    Waits(usize, Ask, Response),
+}
+
+impl Etcd {
+    fn zone(&self, name: &Name) -> Option<&Name> {
+        let zones = self.settings.zones.iter().filter(|zone| name.is_within(zone));
+        zones.max_by_key(|zone| zone.wire().len())
+    }
+
+    fn look_up(&self, cx: &Cx, question: &Question) -> Lookup {
+        let Some(origin) = self.zone(&question.name) else { return Lookup::PassOn };
+        let EtcdSettings { source, bounds, apex_fallback, fallthrough, .. } = &self.settings;
+        if question.qtype == Type::SOA && question.name == *origin {
+            return Lookup::Answer(Response {
+                answer: smallvec![self.soa(origin)],
+                ..Response::authoritative(Rcode::NOERROR)
+            });
+        }
+        let zone = EtcdZone {
+            store: &self.store,
+            prefix: &source.prefix,
+            origin,
+            now: cx.now,
+            bounds: *bounds,
+            apex_fallback: *apex_fallback,
+            lookups: Cell::new(0),
+        };
+        match zone.parts(question) {
+            Ok(parts) => Lookup::Parts(parts),
+            Err(LookupError::NoName) if fallthrough.includes(&question.name) => Lookup::PassOn,
+            Err(LookupError::NoName) if question.name == *origin => {
+                Lookup::Answer(self.negative(origin, Rcode::NOERROR))
+            }
+            Err(LookupError::NoName) => Lookup::Answer(self.negative(origin, Rcode::NXDOMAIN)),
+            Err(LookupError::NotLoaded) => Lookup::Answer(Response {
+                ede: Some(Ede::NO_ZONE),
+                ..Response::of(Rcode::SERVFAIL)
+            }),
+            Err(LookupError::Malformed) => Lookup::Answer(Response::of(Rcode::SERVFAIL)),
+        }
+    }
+
+    fn soa(&self, origin: &Name) -> RecordSet {
+        let name = |labels: &[&[u8]]| {
+            let name = Name::join(labels.iter().copied(), origin);
+            name.unwrap_or_else(|| origin.clone()).wire().to_vec()
+        };
+        // The revision grows with each change, as a serial must.
+        let numbers = [self.store.revision() as u32, 7200, 1800, 86_400, NEGATIVE_TTL];
+        let mut rdata = name(&[b"ns", b"dns"]);
+        rdata.extend(name(&[b"hostmaster"]));
+        rdata.extend(numbers.iter().flat_map(|number| number.to_be_bytes()));
+        RecordSet::new(Owner::from(origin), Type::SOA, NEGATIVE_TTL, Rdatas::one(&rdata))
+    }
+
+    fn negative(&self, origin: &Name, rcode: Rcode) -> Response {
+        Response { authority: smallvec![self.soa(origin)], ..Response::authoritative(rcode) }
+    }
+
+    /// Adds the parts from this index on.
+    fn assemble(&self, question: &Question, parts: Vec<Part>, from: usize, mut response: Response) -> Progress {
+        for (at, part) in parts.into_iter().enumerate().skip(from) {
+            match part {
+                Part::Record(section, set) => add(&mut response, section, set),
+                Part::Outside { target, qtype, .. } => {
+                    let Some(name) = Name::from_wire(&target.wire().to_ascii_lowercase()) else { continue };
+                    let question = Question::new(name, qtype);
+                    let ask = Ask { question, from: From::Top, step: at as u32 };
+                    return Progress::Waits(at, ask, response);
+                }
+            }
+        }
+        if response.answer.is_empty() {
+            let origin = self.zone(&question.name).unwrap_or(&question.name);
+            response = Response { truncated: response.truncated, ..self.negative(origin, Rcode::NOERROR) };
+        }
+        Progress::Complete(response)
+    }
+
+    /// The parts, as far as nested queries are allowed.
+    fn bounded(parts: Vec<Part>) -> Vec<Part> {
+        let mut outside = 0;
+        let fits = |part: &Part| {
+            outside += usize::from(matches!(part, Part::Outside { .. }));
+            outside <= limits::ETCD_TARGETS || matches!(part, Part::Record(..))
+        };
+        parts.into_iter().filter(fits).collect()
+    }
+}
+
+impl Plugin for Etcd {
+    fn name(&self) -> &'static str {
+        DIRECTIVE.name
+    }
+
+    fn query(&self, cx: &mut Cx, query: &Query) -> Flow {
+        let question = &query.question;
+        if question.class != Class::IN || self.zone(&question.name).is_none() {
+            return Flow::Next;
+        }
+        match self.look_up(cx, question) {
+            Lookup::Answer(response) => Flow::Answer(response),
+            Lookup::PassOn => Flow::Next,
+            Lookup::Parts(parts) => {
+                let empty = Response::authoritative(Rcode::NOERROR);
+                match self.assemble(question, Self::bounded(parts), 0, empty) {
+                    Progress::Complete(response) => Flow::Answer(response),
+                    Progress::Waits(_, ask, _) => Flow::Ask(ask),
+                }
+            }
+        }
+    }
+
+    fn response(
+        &self,
+        cx: &mut Cx,
+        query: &Query,
+        nested: Option<Nested<'_>>,
+        reply: Reply,
+    ) -> Back {
+        let Some(nested) = nested.filter(|nested| nested.from == From::Top) else {
+            return Back::Up(reply);
+        };
+        cx.set_answered(self.name(), ReplySource::Local);
+        let question = &query.question;
+        let parts = match self.look_up(cx, question) {
+            Lookup::Parts(parts) => Self::bounded(parts),
+            Lookup::Answer(response) => return Back::Up(Ok(response)),
+            Lookup::PassOn => {
+                return Back::Ask(Ask { question: question.clone(), from: From::Below, step: 0 });
+            }
+        };
+        let empty = || Response::authoritative(Rcode::NOERROR);
+        let so_far = nested.held.cloned().or_else(|| {
+            match self.assemble(question, parts.clone(), 0, empty()) {
+                Progress::Waits(at, _, response) => (at as u32 == nested.step).then_some(response),
+                Progress::Complete(_) => None,
+            }
+        });
+        let at = nested.step as usize;
+        let progress = match (so_far, parts.get(at)) {
+            (Some(mut response), Some(Part::Outside { section, alias, target, qtype }))
+                if nested.question.name.wire().eq_ignore_ascii_case(target.wire()) =>
+            {
+                if let Some(reply) = for_target(reply) {
+                    response.truncated |= reply.truncated;
+                    alias.iter().for_each(|set| add(&mut response, *section, set.clone()));
+                    let is_glue = *section == Section::Additional && *qtype == Type::AAAA;
+                    // Aliases came with the addresses of the other family.
+                    let sets = reply.answer.into_iter().filter(|set| !is_glue || set.rtype != Type::CNAME);
+                    for set in sets {
+                        let owner = set.owner.clone().named(target.wire());
+                        add(&mut response, *section, RecordSet { owner, ..set });
+                    }
+                }
+                self.assemble(question, parts, at + 1, response)
+            }
+            // The services have changed since the query for the target was sent.
+            _ => self.assemble(question, parts, 0, empty()),
+        };
+        match progress {
+            Progress::Complete(response) => Back::Up(Ok(response)),
+            Progress::Waits(_, ask, response) => Back::Hold(ask, Box::new(response)),
+        }
+    }
+}
+
+/// Adds a record; to the last set if the records differ in their data only.
+fn add(response: &mut Response, section: Section, set: RecordSet) {
+    let sets = match section {
+        Section::Answer => &mut response.answer,
+        Section::Additional => &mut response.additional,
+    };
+    match sets.last_mut() {
+        Some(last)
+            if (&last.owner, last.rtype, last.ttl) == (&set.owner, set.rtype, set.ttl) =>
+        {
+            last.rdatas = last.rdatas.iter().chain(set.rdatas.iter()).collect();
+        }
+        _ => sets.push(set),
+    }
+}
+
+/// The reply for a target. Without one the alias is left out, as in CoreDNS.
+fn for_target(reply: Reply) -> Option<Response> {
+    match reply {
+        Ok(reply) => Some(reply),
+        Err(QueryError::NotRouted) => Some(Response::default()),
+        Err(_) => None,
+    }
+}
+
+fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
+    let (block, root) = (lines.zones.to_vec(), Root::of(lines));
+    let mut settings = None;
+    lines.each(|arguments| {
+        if settings.is_some() {
+            return arguments.skip();
+        }
+        let zones = if arguments.is_empty() { block.clone() } else { names(&arguments.zones()) };
+        let mut read = EtcdSettings {
+            zones,
+            source: EtcdSource::default(),
+            tls: None,
+            bounds: LeaseBounds { min: 30, max: 86_400 },
+            apex_fallback: true,
+            fallthrough: Fallthrough::default(),
+            root: root.clone(),
+        };
+        OPTIONS.read(arguments, &mut read);
+        settings = Some(read);
+    });
+    settings.map(|settings| Box::new(settings) as Box<dyn PluginSettings>)
+}

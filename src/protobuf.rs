@@ -1,0 +1,145 @@
+//! Protocol buffers, as far as gRPC services need them: messages whose fields hold numbers, octets
+//! or other messages.
+
+use thiserror::Error;
+
+/// The message ends inside a field, or has a field of a kind that does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("malformed protocol buffer")]
+pub struct Malformed;
+
+/// The value of a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value<'m> {
+    Number(u64),
+    /// Octets, a text, or another message.
+    Octets(&'m [u8]),
+    /// A number of fixed size, which no message here has.
+    Fixed,
+}
+
+impl<'m> Value<'m> {
+    /// Zero for a value of another kind.
+    pub fn number(self) -> u64 {
+        if let Self::Number(number) = self { number } else { 0 }
+    }
+
+    /// Empty for a value of another kind.
+    pub fn octets(self) -> &'m [u8] {
+        if let Self::Octets(octets) = self { octets } else { &[] }
+    }
+}
+
+/// The fields of a message, each with its number. A receiver ignores numbers that it does not know.
+///
+/// # Errors
+/// If the message is malformed.
+pub fn fields(mut message: &[u8]) -> Result<Vec<(u64, Value<'_>)>, Malformed> {
+    let mut fields = Vec::new();
+    while !message.is_empty() {
+        let tag = varint(&mut message)?;
+        let value = match tag & 7 {
+            0 => Value::Number(varint(&mut message)?),
+            1 => take(&mut message, 8).map(|_| Value::Fixed)?,
+            2 => {
+                let length = varint(&mut message)?;
+                Value::Octets(take(&mut message, usize::try_from(length).map_err(|_| Malformed)?)?)
+            }
+            5 => take(&mut message, 4).map(|_| Value::Fixed)?,
+            _ => return Err(Malformed),
+        };
+        fields.push((tag >> 3, value));
+    }
+    Ok(fields)
+}
+
+fn take<'m>(message: &mut &'m [u8], length: usize) -> Result<&'m [u8], Malformed> {
+    let (taken, rest) = message.split_at_checked(length).ok_or(Malformed)?;
+    *message = rest;
+    Ok(taken)
+}
+
+/// Seven bits in each octet, the lowest first; the eighth bit says that another octet follows.
+fn varint(message: &mut &[u8]) -> Result<u64, Malformed> {
+    let mut number = 0;
+    for shift in (0..64).step_by(7) {
+        let octet = take(message, 1)?.first().copied().unwrap_or_default();
+        number |= u64::from(octet & 0x7f) << shift;
+        if octet < 0x80 {
+            return Ok(number);
+        }
+    }
+    Err(Malformed)
+}
+
+/// A message to send.
+#[derive(Clone, Debug, Default)]
+pub struct Message(Vec<u8>);
+
+impl Message {
+    #[must_use]
+    pub fn number(mut self, field: u64, number: u64) -> Self {
+        self.varint(field << 3);
+        self.varint(number);
+        self
+    }
+
+    #[must_use]
+    pub fn octets(mut self, field: u64, octets: &[u8]) -> Self {
+        self.varint(field << 3 | 2);
+        self.varint(octets.len() as u64);
+        self.0.extend_from_slice(octets);
+        self
+    }
+
+    pub fn finish(self) -> Vec<u8> {
+        self.0
+    }
+
+    fn varint(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.0.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.0.push(number as u8);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_read_as_they_were_written() {
+        let message = Message::default()
+            .number(1, 0)
+            .number(16, 300)
+            .octets(2, b"key")
+            .number(3, u64::MAX)
+            .octets(4, b"")
+            .finish();
+        // The examples of the format's documentation.
+        assert_eq!(message[..2], [0x08, 0x00]);
+        assert_eq!(message[2..6], [0x80, 0x01, 0xac, 0x02]);
+        let expected = [
+            (1, Value::Number(0)),
+            (16, Value::Number(300)),
+            (2, Value::Octets(b"key")),
+            (3, Value::Number(u64::MAX)),
+            (4, Value::Octets(b"")),
+        ];
+        assert_eq!(fields(&message).unwrap(), expected);
+        for end in [1, 3, 5, 7, 10, 12, 21] {
+            assert_eq!(fields(&message[..end]), Err(Malformed), "{end}");
+        }
+    }
+
+    #[test]
+    fn malformed_fields_are_errors_and_fixed_numbers_are_passed_over() {
+        assert_eq!(fields(b"\x09\x01\x02\x03\x04\x05\x06\x07\x08\x08\x07").unwrap().len(), 2);
+        assert_eq!(fields(b"\x0d\x01\x02\x03\x04").unwrap(), [(1, Value::Fixed)]);
+        for message in [&b"\x0b"[..], b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", &[0xff; 11]] {
+            assert_eq!(fields(message), Err(Malformed), "{message:?}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The keys of one etcd cluster below a prefix, in memory.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Bound,
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Instant,
+};
+
+use crate::limits;
+
+use super::{KeyPath, Service};
+
+/// The TTL of a record whose value and lease have none, in seconds, as in SkyDNS.
+const DEFAULT_TTL: u32 = 300;
+const DEFAULT_PRIORITY: i64 = 10;
+
+/// The keys that are known. One task writes, and every query reads.
+#[derive(Default)]
+pub struct SkydnsStore(RwLock<State>);
+
+#[derive(Default)]
+struct State {
+    is_loaded: bool,
+    /// The revision of etcd's data, which grows with each change.
+    revision: u64,
+    entries: BTreeMap<String, Entry>,
+    /// When each lease ends, as etcd said last.
+    expires: HashMap<i64, Instant>,
+}
+
+/// The value of a key, or why it is not a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub service: Result<Service, String>,
+    /// The lease that the key ends with; 0 if there is none.
+    pub lease: i64,
+}
+
+/// Which keys belong to a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Its own key.
+    Exact,
+    /// The keys below it, or its own one if there are none.
+    Below,
+}
+
+/// The range of TTLs that come from leases, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseBounds {
+    pub min: u32,
+    pub max: u32,
+}
+
+/// A service of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub key: String,
+    /// With the TTL of its record, and with a priority.
+    pub service: Service,
+}
+
+/// Why a name has no services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookupError {
+    NoName,
+    /// Nothing is known yet.
+    NotLoaded,
+    /// All values are malformed.
+    Malformed,
+}
+
+impl SkydnsStore {
+    /// Replaces everything.
+    pub fn load(&self, entries: BTreeMap<String, Entry>, revision: u64) {
+        let mut state = self.write();
+        (state.is_loaded, state.revision, state.entries) = (true, revision, entries);
+    }
+
+    /// Applies changes of one revision; a key without an entry is deleted. Returns false if there
+    /// are too many keys now.
+    pub fn change(&self, changes: Vec<(String, Option<Entry>)>, revision: u64) -> bool {
+        let mut state = self.write();
+        for (key, entry) in changes {
+            match entry {
+                Some(entry) => drop(state.entries.insert(key, entry)),
+                None => drop(state.entries.remove(&key)),
+            }
+        }
+        state.revision = revision;
+        state.entries.len() <= limits::ETCD_KEYS
+    }
+
+    pub fn is_loaded(&self) -> bool {
+        self.read().is_loaded
+    }
+
+    pub fn revision(&self) -> u64 {
+        self.read().revision
+    }
+
+    /// The leases of all keys.
+    pub fn leases(&self) -> Vec<i64> {
+        let state = self.read();
+        let mut leases: Vec<_> =
+            state.entries.values().map(|entry| entry.lease).filter(|lease| *lease != 0).collect();
+        leases.sort_unstable();
+        leases.dedup();
+        leases
+    }
+
+    /// Replaces what is known about leases.
+    pub fn set_expiry(&self, expires: HashMap<i64, Instant>) {
+        self.write().expires = expires;
+    }
+
+    /// The services of a name that have a host, or in the answer to a TXT query a text.
+    ///
+    /// # Errors
+    /// See [`LookupError`].
+    pub fn services(
+        &self,
+        path: &KeyPath,
+        scope: Scope,
+        with_text: bool,
+        (now, bounds): (Instant, LeaseBounds),
+    ) -> Result<Vec<Found>, LookupError> {
+        let state = self.read();
+        if !state.is_loaded {
+            return Err(LookupError::NotLoaded);
+        }
+        let keys = state.keys(&path.key, scope);
+        if keys.is_empty() {
+            return Err(LookupError::NoName);
+        }
+        let readable = keys.iter().filter_map(|(key, entry)| Some((key, *entry, entry.service.as_ref().ok()?)));
+        let mut found = Vec::new();
+        let mut is_malformed = true;
+        for (key, entry, service) in readable {
+            is_malformed = false;
+            let has_data = !service.host.is_empty() || with_text && !service.text.is_empty();
+            if !has_data || !path.matches(key) {
+                continue;
+            }
+            let mut service = service.clone();
+            service.ttl = state.ttl(entry.lease, service.ttl, now, bounds);
+            if service.priority == 0 {
+                service.priority = DEFAULT_PRIORITY;
+            }
+            found.push(Found { key: (*key).to_owned(), service });
+        }
+        if is_malformed { Err(LookupError::Malformed) } else { Ok(of_one_group(found)) }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn keys(&self, key: &str, scope: Scope) -> Vec<(&str, &Entry)> {
+        let own = || self.entries.get_key_value(key).map(|(key, entry)| (&**key, entry));
+        if scope == Scope::Exact {
+            return own().into_iter().collect();
+        }
+        let prefix = format!("{key}/");
+        let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
+        let below = self.entries.range::<str, _>(from);
+        let below = below.take_while(|(key, _)| key.starts_with(&prefix));
+        let below: Vec<_> =
+            below.map(|(key, entry)| (&**key, entry)).take(limits::ETCD_SERVICES).collect();
+        if below.is_empty() { own().into_iter().collect() } else { below }
+    }
+
+    /// The lower one of the value's TTL and of the time that its lease lasts.
+    fn ttl(&self, lease: i64, ttl: u32, now: Instant, bounds: LeaseBounds) -> u32 {
+        let expires = self.expires.get(&lease);
+        let left = expires.map(|expires| expires.saturating_duration_since(now).as_secs());
+        let left = left.map(|left| u32::try_from(left).unwrap_or(u32::MAX));
+        let left = left.map(|left| left.max(bounds.min).min(bounds.max.max(bounds.min)));
+        match (left, ttl) {
+            (None, 0) => DEFAULT_TTL,
+            (None, ttl) => ttl,
+            (Some(left), 0) => left,
+            (Some(left), ttl) => left.min(ttl),
+        }
+    }
+}
+
+/// The services without a group, and those of the group that the shortest key names. If keys of
+/// that length name different groups, all services.
+fn of_one_group(found: Vec<Found>) -> Vec<Found> {
+    let depth = |found: &Found| found.key.matches('/').count();
+    let Some(first) = found.first() else { return found };
+    let (mut group, mut shortest) = (&first.service.group, depth(first));
+    for other in &found {
+        if depth(other) < shortest {
+            if other.service.group.is_empty() {
+                break;
+            }
+            (group, shortest) = (&other.service.group, depth(other));
+        }
+    }
+    let disagrees = |other: &Found| {
+        let theirs = &other.service.group;
+        depth(other) == shortest && !theirs.is_empty() && theirs != group
+    };
+    if group.is_empty() || found.iter().any(disagrees) {
+        return found;
+    }
+    let group = group.clone();
+    found
+        .into_iter()
+        .filter(|found| found.service.group.is_empty() || found.service.group == group)
+        .collect()
+}

@@ -138,7 +138,8 @@ mod tests {
     fn malformed_fields_are_errors_and_fixed_numbers_are_passed_over() {
         assert_eq!(fields(b"\x09\x01\x02\x03\x04\x05\x06\x07\x08\x08\x07").unwrap().len(), 2);
         assert_eq!(fields(b"\x0d\x01\x02\x03\x04").unwrap(), [(1, Value::Fixed)]);
-        for message in [&b"\x0b"[..], b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", &[0xff; 11]] {
+        for message in [&b"\x0b"[..], b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", &[0xff; 11]]
+        {
             assert_eq!(fields(message), Err(Malformed), "{message:?}");
         }
     }

@@ -59,8 +59,16 @@ async fn keep(keys: EtcdKeys) {
         }
         if logged.is_none_or(|logged| logged.elapsed() >= limits::API_LOG_INTERVAL) {
             logged = Some(Instant::now());
-            let state = if store.is_loaded() { "the last known keys are served" } else { "queries get SERVFAIL" };
-            tracing::warn!(plugin = "etcd", "{} cannot be followed: {error}; {state}", endpoint.url());
+            let state = if store.is_loaded() {
+                "the last known keys are served"
+            } else {
+                "queries get SERVFAIL"
+            };
+            tracing::warn!(
+                plugin = "etcd",
+                "{} cannot be followed: {error}; {state}",
+                endpoint.url()
+            );
         }
         sleep(back_off.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
         back_off = (back_off * 2).min(limits::API_RECONNECT_MAX);

@@ -193,10 +193,7 @@ async fn update(
 }
 
 /// Leases are renewed without a change of their keys.
-async fn look_at_leases(
-    connection: &GrpcConnection,
-    store: &SkydnsStore,
-) -> Result<(), EtcdError> {
+async fn look_at_leases(connection: &GrpcConnection, store: &SkydnsStore) -> Result<(), EtcdError> {
     let mut expires = HashMap::new();
     for lease in store.leases().into_iter().take(limits::ETCD_LEASES) {
         let reply = call(connection, message::LEASE, &message::lease(lease)).await?;

@@ -189,9 +189,7 @@ fn check_status(headers: &HeaderMap) -> Result<(), GrpcError> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     match text(STATUS).map(|status| status.parse().unwrap_or(u32::MAX)) {
         None | Some(OK) => Ok(()),
-        Some(status) => {
-            Err(GrpcError::Status(status, text(REASON).unwrap_or_default().to_owned()))
-        }
+        Some(status) => Err(GrpcError::Status(status, text(REASON).unwrap_or_default().to_owned())),
     }
 }
 

@@ -21,8 +21,8 @@ use crate::{
 };
 
 use super::{
-    EtcdKeys, EtcdSource, Host, Interface, LoadedZone, Readiness, ScopedAddress, SecondaryZone, Source, ZoneNotice,
-    scoped::UnknownInterface,
+    EtcdKeys, EtcdSource, Host, Interface, LoadedZone, Readiness, ScopedAddress, SecondaryZone,
+    Source, ZoneNotice, scoped::UnknownInterface,
 };
 
 /// Why a plugin cannot be built: what its needs brought is not usable.

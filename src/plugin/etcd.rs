@@ -15,8 +15,8 @@ use crate::{
 };
 
 use super::{
-    BuildError, Directive, DirectiveLines, EtcdSource, Fallthrough, Need, PluginContext, PluginSettings, Role,
-    UpstreamTls, ZoneArguments, names, root::Root,
+    BuildError, Directive, DirectiveLines, EtcdSource, Fallthrough, Need, PluginContext,
+    PluginSettings, Role, UpstreamTls, ZoneArguments, names, root::Root,
 };
 
 use answer::{EtcdZone, Part, Section};
@@ -144,12 +144,20 @@ impl Etcd {
     }
 
     /// Adds the parts from this index on.
-    fn assemble(&self, question: &Question, parts: Vec<Part>, from: usize, mut response: Response) -> Progress {
+    fn assemble(
+        &self,
+        question: &Question,
+        parts: Vec<Part>,
+        from: usize,
+        mut response: Response,
+    ) -> Progress {
         for (at, part) in parts.into_iter().enumerate().skip(from) {
             match part {
                 Part::Record(section, set) => add(&mut response, section, set),
                 Part::Outside { target, qtype, .. } => {
-                    let Some(name) = Name::from_wire(&target.wire().to_ascii_lowercase()) else { continue };
+                    let Some(name) = Name::from_wire(&target.wire().to_ascii_lowercase()) else {
+                        continue;
+                    };
                     let question = Question::new(name, qtype);
                     let ask = Ask { question, from: From::Top, step: at as u32 };
                     return Progress::Waits(at, ask, response);
@@ -158,7 +166,8 @@ impl Etcd {
         }
         if response.answer.is_empty() {
             let origin = self.zone(&question.name).unwrap_or(&question.name);
-            response = Response { truncated: response.truncated, ..self.negative(origin, Rcode::NOERROR) };
+            response =
+                Response { truncated: response.truncated, ..self.negative(origin, Rcode::NOERROR) };
         }
         Progress::Complete(response)
     }
@@ -233,7 +242,8 @@ impl Plugin for Etcd {
                     alias.iter().for_each(|set| add(&mut response, *section, set.clone()));
                     let is_glue = *section == Section::Additional && *qtype == Type::AAAA;
                     // Aliases came with the addresses of the other family.
-                    let sets = reply.answer.into_iter().filter(|set| !is_glue || set.rtype != Type::CNAME);
+                    let sets =
+                        reply.answer.into_iter().filter(|set| !is_glue || set.rtype != Type::CNAME);
                     for set in sets {
                         let owner = set.owner.clone().named(target.wire());
                         add(&mut response, *section, RecordSet { owner, ..set });
@@ -258,9 +268,7 @@ fn add(response: &mut Response, section: Section, set: RecordSet) {
         Section::Additional => &mut response.additional,
     };
     match sets.last_mut() {
-        Some(last)
-            if (&last.owner, last.rtype, last.ttl) == (&set.owner, set.rtype, set.ttl) =>
-        {
+        Some(last) if (&last.owner, last.rtype, last.ttl) == (&set.owner, set.rtype, set.ttl) => {
             last.rdatas = last.rdatas.iter().chain(set.rdatas.iter()).collect();
         }
         _ => sets.push(set),

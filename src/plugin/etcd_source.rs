@@ -19,8 +19,7 @@ pub struct EtcdSource {
 
 impl Default for EtcdSource {
     fn default() -> Self {
-        let endpoint =
-            EtcdEndpoint { encrypted: false, host: "localhost".to_owned(), port: PORT };
+        let endpoint = EtcdEndpoint { encrypted: false, host: "localhost".to_owned(), port: PORT };
         Self {
             endpoints: vec![endpoint],
             tls: TlsClientSettings::default(),

@@ -2,9 +2,7 @@
 
 use crate::corefile::Arguments;
 
-use super::{
-    Directive, DirectiveLines, NO_OPTIONS, PluginSettings, Role, TlsFile, UpstreamTls,
-};
+use super::{Directive, DirectiveLines, NO_OPTIONS, PluginSettings, Role, TlsFile, UpstreamTls};
 
 pub(super) static DIRECTIVE: Directive = Directive {
     name: "root",

@@ -134,7 +134,9 @@ impl SkydnsStore {
         if keys.is_empty() {
             return Err(LookupError::NoName);
         }
-        let readable = keys.iter().filter_map(|(key, entry)| Some((key, *entry, entry.service.as_ref().ok()?)));
+        let readable = keys
+            .iter()
+            .filter_map(|(key, entry)| Some((key, *entry, entry.service.as_ref().ok()?)));
         let mut found = Vec::new();
         let mut is_malformed = true;
         for (key, entry, service) in readable {

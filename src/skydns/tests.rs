@@ -62,7 +62,8 @@ fn a_name_has_the_keys_below_it_or_its_own() {
         ("/skydns/org/b", "192.0.2.5", ""),
     ]);
     let check = |of, scope, expected: Result<&[&str], LookupError>| {
-        let expected = expected.map(|all| all.iter().map(|last| format!("192.0.2.{last}")).collect());
+        let expected =
+            expected.map(|all| all.iter().map(|last| format!("192.0.2.{last}")).collect());
         assert_eq!(hosts(&store, of, scope), expected, "{of} {scope:?}");
     };
     check("a.org", Scope::Below, Ok(&["2", "3"]));
@@ -118,7 +119,10 @@ fn a_lease_limits_the_ttl() {
         Entry { service: Ok(service), lease }
     };
     let entries = [(0, 0), (60, 0), (0, 1), (60, 1), (9000, 1), (0, 2), (0, 3), (0, 4)];
-    let entries = entries.iter().zip(0..).map(|((ttl, lease), at)| (format!("/skydns/x/{at}"), with(*ttl, *lease)));
+    let entries = entries
+        .iter()
+        .zip(0..)
+        .map(|((ttl, lease), at)| (format!("/skydns/x/{at}"), with(*ttl, *lease)));
     store.load(entries.collect(), 1);
     assert_eq!(store.leases(), [1, 2, 3, 4]);
     let ends = |seconds| now + Duration::from_secs(seconds);

@@ -95,7 +95,9 @@ impl Etcd {
             return None;
         }
         // The body may be in chunks, and is one line.
-        page.lines().find(|line| line.starts_with('{')).and_then(|line| serde_json::from_str(line).ok())
+        page.lines()
+            .find(|line| line.starts_with('{'))
+            .and_then(|line| serde_json::from_str(line).ok())
     }
 
     fn put(&self, key: &str, value: &str) {
@@ -251,12 +253,16 @@ const QUERIES: &str = "
 fn without_serials(reply: &str) -> String {
     let soa = |line: &str| {
         let fields: Vec<_> = line.split(' ').collect();
-        let at = fields.iter().position(|field| *field == "7200").filter(|_| line.contains(" SOA "));
-        at.map_or_else(|| line.to_owned(), |at| {
-            let mut fields = fields.clone();
-            fields[at - 1] = "SERIAL";
-            fields.join(" ")
-        })
+        let at =
+            fields.iter().position(|field| *field == "7200").filter(|_| line.contains(" SOA "));
+        at.map_or_else(
+            || line.to_owned(),
+            |at| {
+                let mut fields = fields.clone();
+                fields[at - 1] = "SERIAL";
+                fields.join(" ")
+            },
+        )
     };
     reply.lines().map(soa).collect::<Vec<_>>().join("\n")
 }

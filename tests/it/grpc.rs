@@ -35,9 +35,7 @@ fn served(port: u16, tls: &str) -> String {
 }
 
 fn asking(port: u16, upstream: SocketAddr, options: &str) -> String {
-    format!(
-        ".:{port} {{\n bind 127.0.0.1\n grpc . {upstream} {{\n {options}\n }}\n whoami\n}}\n"
-    )
+    format!(".:{port} {{\n bind 127.0.0.1\n grpc . {upstream} {{\n {options}\n }}\n whoami\n}}\n")
 }
 
 #[test]
@@ -126,15 +124,17 @@ fn requests_without_a_query_get_a_status() {
     const METHOD: &str = "/coredns.dns.DnsService/Query";
     let server = Ndots::corefile(&served(0, ""), &["grpc"], &[]);
     let address = server.bound["grpc"];
-    let framed = |message: &[u8]| {
-        [&[0][..], &(message.len() as u32).to_be_bytes(), message].concat()
-    };
+    let framed =
+        |message: &[u8]| [&[0][..], &(message.len() as u32).to_be_bytes(), message].concat();
     let field = |packet: &[u8]| [&[0x0a, packet.len() as u8][..], packet].concat();
     let ask = field(&question(7, "host.example", A));
     assert_eq!(call(address, METHOD, &framed(&ask)).0, "0");
     assert!(call(address, METHOD, &framed(&ask)).1 > 40);
     // A message with a valid header only gets a DNS reply.
-    assert_eq!(call(address, METHOD, &framed(&field(&question(7, "host.example", A)[..12]))).0, "0");
+    assert_eq!(
+        call(address, METHOD, &framed(&field(&question(7, "host.example", A)[..12]))).0,
+        "0"
+    );
     let table: &[(&str, Vec<u8>, &str)] = &[
         ("/coredns.dns.DnsService/Other", framed(&ask), "12"),
         ("/", framed(&ask), "12"),

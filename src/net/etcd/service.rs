@@ -53,7 +53,9 @@ mod tests {
         check(r#"{"host":"a","targetstrip":-1}"#, Some(host("a")));
         check("{}", Some(Service::default()));
         check("null", Some(Service::default()));
-        for bad in ["", "192.0.2.1", "[]", r#"{"host":1}"#, r#"{"port":"80"}"#, r#"{"ttl":-1}"#, "{"] {
+        for bad in
+            ["", "192.0.2.1", "[]", r#"{"host":1}"#, r#"{"port":"80"}"#, r#"{"ttl":-1}"#, "{"]
+        {
             check(bad, None);
         }
     }

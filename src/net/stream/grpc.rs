@@ -26,15 +26,12 @@ use super::http_body::ResponseBody;
 pub(super) struct Failure(u32, &'static str);
 
 impl Failure {
-    pub(super) const NO_REPLY: Self =
-        Self(INVALID_ARGUMENT, "there is no reply to this message");
+    pub(super) const NO_REPLY: Self = Self(INVALID_ARGUMENT, "there is no reply to this message");
     pub(super) const UNREAD: Self =
         Self(RESOURCE_EXHAUSTED, "read the replies to earlier queries first");
     const MALFORMED: Self = Self(INVALID_ARGUMENT, "the request is not a protocol buffer");
-    const INCOMPLETE: Self =
-        Self(INVALID_ARGUMENT, "the request is incomplete or too long");
-    const UNKNOWN: Self =
-        Self(UNIMPLEMENTED, "the only method is coredns.dns.DnsService/Query");
+    const INCOMPLETE: Self = Self(INVALID_ARGUMENT, "the request is incomplete or too long");
+    const UNKNOWN: Self = Self(UNIMPLEMENTED, "the only method is coredns.dns.DnsService/Query");
 }
 
 /// The body of the response with this DNS message.

@@ -84,7 +84,12 @@ impl EtcdZone<'_> {
         }
     }
 
-    fn services(&self, name: &Name, scope: Scope, with_text: bool) -> Result<Vec<Found>, LookupError> {
+    fn services(
+        &self,
+        name: &Name,
+        scope: Scope,
+        with_text: bool,
+    ) -> Result<Vec<Found>, LookupError> {
         self.lookups.set(self.lookups.get() + 1);
         let path = KeyPath::new(self.prefix, name).ok_or(LookupError::NoName)?;
         self.store.services(&path, scope, with_text, (self.now, self.bounds))
@@ -149,7 +154,12 @@ impl EtcdZone<'_> {
             return Vec::new();
         }
         if !next.is_within(self.origin) {
-            return vec![Part::Outside { section: Section::Answer, alias: Some(alias), target, qtype }];
+            return vec![Part::Outside {
+                section: Section::Answer,
+                alias: Some(alias),
+                target,
+                qtype,
+            }];
         }
         if self.lookups.get() > limits::ETCD_LOOKUPS {
             return Vec::new();
@@ -232,7 +242,12 @@ impl EtcdZone<'_> {
         let of_type = |qtype| {
             if !next.is_within(self.origin) {
                 let target = target.clone();
-                return vec![Part::Outside { section: Section::Additional, alias: None, target, qtype }];
+                return vec![Part::Outside {
+                    section: Section::Additional,
+                    alias: None,
+                    target,
+                    qtype,
+                }];
             }
             let parts = self.records(next, &Owner::from(target), qtype, &[]).unwrap_or_default();
             parts.into_iter().map(Part::into_additional).collect()
@@ -340,7 +355,8 @@ fn name_of(spelled: &Spelled) -> Option<Name> {
 fn stripped(target: Spelled, labels: usize) -> Spelled {
     let mut rest = target.wire();
     for _ in 0..labels {
-        rest = rest.get(1 + usize::from(rest.first().copied().unwrap_or_default())..).unwrap_or(&[0]);
+        rest =
+            rest.get(1 + usize::from(rest.first().copied().unwrap_or_default())..).unwrap_or(&[0]);
     }
     if rest.len() <= 1 { target } else { Spelled::from_wire(rest).unwrap_or(target) }
 }

@@ -26,18 +26,13 @@ pub(super) static OPTIONS: OptionTable<EtcdSettings> = OptionTable(&[
         "Sets the servers of etcd; the default is http://localhost:2379.",
         read_endpoints,
     ),
-    OptionSpec::new(
-        "credentials",
-        "USERNAME PASSWORD",
-        "Logs in to etcd.",
-        |etcd, option| {
-            let user = option.required("a user name");
-            let password = option.required("a password");
-            etcd.source.credentials = user
-                .zip(password)
-                .map(|(user, password)| (user.text.clone(), Password(password.text.clone())));
-        },
-    ),
+    OptionSpec::new("credentials", "USERNAME PASSWORD", "Logs in to etcd.", |etcd, option| {
+        let user = option.required("a user name");
+        let password = option.required("a password");
+        etcd.source.credentials = user
+            .zip(password)
+            .map(|(user, password)| (user.text.clone(), Password(password.text.clone())));
+    }),
     OptionSpec::new(
         "tls",
         "[CERT KEY] [CA]",
@@ -87,7 +82,10 @@ fn read_endpoints(etcd: &mut EtcdSettings, option: &mut Arguments<'_>) {
             Some(endpoint) => etcd.source.endpoints.push(endpoint),
             None => drop(
                 option
-                    .error(token.span, &format!("`{}` is not the URL of an etcd server", token.text))
+                    .error(
+                        token.span,
+                        &format!("`{}` is not the URL of an etcd server", token.text),
+                    )
                     .help("such as `http://192.0.2.1:2379` or `https://etcd.example.org:2379`"),
             ),
         }

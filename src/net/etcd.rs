@@ -8,7 +8,7 @@ use std::{
     convert::Infallible,
     io,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_util::future::BoxFuture;
@@ -16,7 +16,7 @@ use rustls::pki_types::ServerName;
 use thiserror::Error;
 use tokio::{
     net::TcpStream,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use tokio_rustls::TlsConnector;
 
@@ -198,7 +198,7 @@ async fn look_at_leases(connection: &GrpcConnection, store: &SkydnsStore) -> Res
     for lease in store.leases().into_iter().take(limits::ETCD_LEASES) {
         let reply = call(connection, message::LEASE, &message::lease(lease)).await?;
         if let Some(left) = message::time_to_live(&reply)? {
-            expires.insert(lease, Instant::now() + left);
+            expires.insert(lease, Instant::now().into_std() + left);
         }
     }
     store.set_expiry(expires);

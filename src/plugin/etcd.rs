@@ -75,9 +75,15 @@ impl PluginSettings for EtcdSettings {
 /// What the plugin has for a question.
 enum Lookup {
     Parts(Vec<Part>),
-    Answer(Response),
+    Answer(Box<Response>),
     /// The next plugin gets the query.
     PassOn,
+}
+
+impl Lookup {
+    fn of(response: Response) -> Self {
+        Self::Answer(Box::new(response))
+    }
 }
 
 /// How far an answer is.
@@ -97,7 +103,7 @@ impl Etcd {
         let Some(origin) = self.zone(&question.name) else { return Lookup::PassOn };
         let EtcdSettings { source, bounds, apex_fallback, fallthrough, .. } = &self.settings;
         if question.qtype == Type::SOA && question.name == *origin {
-            return Lookup::Answer(Response {
+            return Lookup::of(Response {
                 answer: smallvec![self.soa(origin)],
                 ..Response::authoritative(Rcode::NOERROR)
             });
@@ -115,14 +121,13 @@ impl Etcd {
             Ok(parts) => Lookup::Parts(parts),
             Err(LookupError::NoName) if fallthrough.includes(&question.name) => Lookup::PassOn,
             Err(LookupError::NoName) if question.name == *origin => {
-                Lookup::Answer(self.negative(origin, Rcode::NOERROR))
+                Lookup::of(self.negative(origin, Rcode::NOERROR))
             }
-            Err(LookupError::NoName) => Lookup::Answer(self.negative(origin, Rcode::NXDOMAIN)),
-            Err(LookupError::NotLoaded) => Lookup::Answer(Response {
-                ede: Some(Ede::NO_ZONE),
-                ..Response::of(Rcode::SERVFAIL)
-            }),
-            Err(LookupError::Malformed) => Lookup::Answer(Response::of(Rcode::SERVFAIL)),
+            Err(LookupError::NoName) => Lookup::of(self.negative(origin, Rcode::NXDOMAIN)),
+            Err(LookupError::NotLoaded) => {
+                Lookup::of(Response { ede: Some(Ede::NO_ZONE), ..Response::of(Rcode::SERVFAIL) })
+            }
+            Err(LookupError::Malformed) => Lookup::of(Response::of(Rcode::SERVFAIL)),
         }
     }
 
@@ -194,7 +199,7 @@ impl Plugin for Etcd {
             return Flow::Next;
         }
         match self.look_up(cx, question) {
-            Lookup::Answer(response) => Flow::Answer(response),
+            Lookup::Answer(response) => Flow::Answer(*response),
             Lookup::PassOn => Flow::Next,
             Lookup::Parts(parts) => {
                 let empty = Response::authoritative(Rcode::NOERROR);
@@ -220,7 +225,7 @@ impl Plugin for Etcd {
         let question = &query.question;
         let parts = match self.look_up(cx, question) {
             Lookup::Parts(parts) => Self::bounded(parts),
-            Lookup::Answer(response) => return Back::Up(Ok(response)),
+            Lookup::Answer(response) => return Back::Up(Ok(*response)),
             Lookup::PassOn => {
                 return Back::Ask(Ask { question: question.clone(), from: From::Below, step: 0 });
             }

@@ -15,7 +15,7 @@ use std::{
 
 use crate::support::{
     end::end,
-    lab::{Lab, LabOptions, Program, until},
+    lab::{Api, Lab, LabOptions, Program, until},
     packet::ask,
     turn,
 };
@@ -195,12 +195,24 @@ fn write(lab: &Lab, history: &History, changes: u16, asker: &thread::ScopedJoinH
         match (old, new) {
             (State::Missing, _) => api.json("POST", services, Some(&object)),
             (_, State::Missing) => api.json("DELETE", &path, None),
-            _ => api.json("PATCH", &path, Some(&json!({ "spec": new.spec() }))),
+            _ => patch(&mut api, &path, &json!({ "spec": new.spec() })),
         };
         if asker.is_finished() {
             break;
         }
     }
+}
+
+/// The API server runs a patch again when somebody else, such as a controller, changed the object
+/// meanwhile. The second run then finds the address that the first one allocated, until that is
+/// given back.
+fn patch(api: &mut Api, path: &str, body: &Value) -> Value {
+    until("a patch without a conflict", Duration::from_secs(10), || {
+        let (code, text) = api.request("PATCH", path, Some(body));
+        let allocated = code == 422 && text.contains("provided IP is already allocated");
+        assert!(allocated || (200..300).contains(&code), "PATCH {path}: {code} {text}");
+        (!allocated).then(|| serde_json::from_str(&text).unwrap())
+    })
 }
 
 /// A client with sequential queries.

@@ -10,6 +10,7 @@
 
 mod answer;
 mod backends;
+mod checks;
 mod cluster;
 mod corefile;
 mod destination;
@@ -42,13 +43,14 @@ mod words;
 mod workloads;
 
 pub use answer::Answer;
+pub use checks::{one as check_text, page as checks_page, table as checks_table};
 pub use evidence::Evidence;
 use expected::ExpectedZone;
 pub use gather::{Request, Source, gather, gather_all};
 use objects::Objects;
 pub use overview::{Overview, overview};
 pub use query::{Asking, query};
-pub use report::{Report, Verdict};
+pub use report::{Report, Style, Verdict};
 pub use resolv::ResolvConf;
 pub use rules::Rules;
 

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 
 use crate::{
     cli::{Explain, Output, Query},
-    explain::{self, Asking, Request, ResolvConf, Source, Verdict},
+    explain::{self, Asking, Request, ResolvConf, Source, Style, Verdict},
     limits,
     net::client::{Nameserver, Transport},
     printable::printable_lines,
@@ -43,6 +43,9 @@ pub(super) fn explain(flags: &Explain) -> ExitCode {
 }
 
 fn explained(flags: &Explain) -> anyhow::Result<Verdict> {
+    if let Some(id) = &flags.checks {
+        return checks(id);
+    }
     let source = match &flags.manifests {
         Some(directory) => Source::Manifests(directory.clone()),
         None => Source::Cluster(place(flags.kubeconfig.as_deref(), flags.context.as_deref())?),
@@ -63,20 +66,46 @@ fn explained(flags: &Explain) -> anyhow::Result<Verdict> {
         let overview =
             explain::overview(block_on(explain::gather_all(&request))?, flags.namespace.as_deref());
         match flags.output {
-            Output::Text => print_line!("{}", overview.text().trim_end()),
+            Output::Text => print_line!("{}", overview.text(style()).trim_end()),
             Output::Json => print_line!("{}", serde_json::to_string_pretty(&overview)?),
+            Output::Html => print_line!("{}", overview.html().trim_end()),
+            Output::Junit => print_line!("{}", overview.junit().trim_end()),
         }
         return Ok(overview.verdict);
     }
     let report = explain::explain(&block_on(explain::gather(&request))?);
     match flags.output {
-        Output::Text => {
-            let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-            print_line!("{}", report.text(std::io::stdout().is_terminal() && !plain).trim_end());
-        }
+        Output::Text => print_line!("{}", report.text(style()).trim_end()),
         Output::Json => print_line!("{}", serde_json::to_string_pretty(&report)?),
+        Output::Html => print_line!("{}", report.html().trim_end()),
+        Output::Junit => bail!("-o junit needs --all: it has one test case for each object"),
     }
     Ok(report.verdict)
+}
+
+/// Colours and line breaks are for terminals only.
+fn style() -> Style {
+    let output = std::io::stdout();
+    if !output.is_terminal() {
+        return Style::default();
+    }
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_none_or(|value| value == "dumb");
+    let size = rustix::termios::tcgetwinsize(&output).ok();
+    Style {
+        is_coloured: !is_set("NO_COLOR") && !is_dumb,
+        width: size.map(|size| usize::from(size.ws_col)).filter(|width| *width > 0),
+    }
+}
+
+/// Prints the table of checks, or one of them.
+fn checks(id: &str) -> anyhow::Result<Verdict> {
+    let text = match id {
+        "" => explain::checks_table(),
+        id => explain::check_text(id).map_err(|reason| anyhow::anyhow!(reason))?,
+    };
+    print_line!("{}", text.trim_end());
+    Ok(Verdict::Healthy)
 }
 
 /// The cluster to check: that of --kubeconfig, else the Pod's own, else the one that kubectl uses.

@@ -20,8 +20,11 @@ pub struct Explain {
     pub pod: Option<PodName>,
     /// Check every Service, Ingress and route, and print those with a finding; with -n only those of
     /// one namespace
-    #[arg(long = "all", short = 'A', conflicts_with_all = ["name", "pod", "server", "node", "rules"])]
+    #[arg(long = "all", visible_alias = "all-namespaces", short = 'A', conflicts_with_all = ["name", "pod", "server", "node", "rules"])]
     pub all: bool,
+    /// Print all checks, or one with its cause, an example and its cure
+    #[arg(long, value_name = "ID", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["name", "all"])]
+    pub checks: Option<String>,
     /// The DNS server to query [default: that of the client]
     #[arg(long, value_name = "ADDR")]
     pub server: Option<Nameserver>,
@@ -51,6 +54,10 @@ pub struct Explain {
 pub enum Output {
     Text,
     Json,
+    /// One page that needs no other file: the chain as a picture, and the findings
+    Html,
+    /// With --all: one test case for each object, for CI
+    Junit,
 }
 
 #[derive(Args, Debug)]

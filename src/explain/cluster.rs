@@ -3,16 +3,16 @@
 mod server;
 
 use super::{
-    Evidence, dns, objects, proxy,
+    Evidence, checks, dns, objects, proxy,
     report::{FindingLevel, Section},
     service,
 };
 
 pub(super) fn judge(evidence: &Evidence) -> Vec<Section> {
-    let mut dns = Section::new("DNS");
+    let mut dns = Section::new(checks::Step::Dns);
     resolv_conf(evidence, &mut dns);
     dns::server(evidence, &mut dns);
-    let mut endpoints = Section::new(service::TITLE);
+    let mut endpoints = Section::new(checks::Step::Service);
     let kube_dns = evidence.dns_service();
     match kube_dns {
         Some(kube_dns) => {
@@ -22,12 +22,12 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Section> {
         None => match evidence.lacks("services", "kube-system") {
             Some(unread) => drop(endpoints.say(
                 FindingLevel::Unknown,
-                "cluster.unread",
-                format!("whether there is a Service kube-system/kube-dns cannot be said: {unread}"),
+                checks::CLUSTER_UNREAD,
+                format!("cannot tell whether the Service kube-system/kube-dns exists: {unread}"),
             )),
             None => {
                 let broken = endpoints
-                    .broken("cluster.no-service", "there is no Service kube-system/kube-dns");
+                    .broken(checks::CLUSTER_NO_SERVICE, "there is no Service kube-system/kube-dns");
                 broken
                     .want(
                         "the Service whose cluster IP kubelet writes into every Pod's resolv.conf",
@@ -50,7 +50,7 @@ fn resolv_conf(evidence: &Evidence, section: &mut Section) {
     };
     section.say(
         FindingLevel::Note,
-        "cluster.resolv-conf",
+        checks::CLUSTER_RESOLV_CONF,
         format!(
             "{} gets: nameserver {servers}; search {}; options ndots:{}",
             evidence.asker.from,
@@ -68,7 +68,7 @@ fn ports(kube_dns: &k8s_openapi::api::core::v1::Service, section: &mut Section) 
             .any(|port| port.port == 53 && objects::protocol(port.protocol.as_ref()) == protocol)
         {
             let broken = section.broken(
-                "cluster.port",
+                checks::CLUSTER_PORT,
                 format!("Service kube-system/kube-dns has no port 53/{protocol}"),
             );
             broken

@@ -7,9 +7,20 @@ use super::Objects;
 /// Reads no file, since the files of this machine do not belong to the cluster's Corefile.
 struct NoFiles;
 
+/// Why no file of a Corefile is read.
+const NOT_HERE: &str = "it is mounted in the server's Pod, and not here";
+
+/// The warning about a pattern that matches no file, which can match files in the server's Pod.
+const NO_MATCH: &str = "No files matching import glob pattern";
+
+/// Whether a diagnostic is only about a file that is not here.
+pub(super) fn is_about_file(line: &str) -> bool {
+    [NOT_HERE, NO_MATCH].iter().any(|words| line.contains(words))
+}
+
 impl Reader for NoFiles {
     fn read(&self, _: &str) -> Result<String, String> {
-        Err("it is mounted in the server's Pod, and not here".to_owned())
+        Err(NOT_HERE.to_owned())
     }
 
     fn list(&self, _: &str) -> Vec<String> {

@@ -8,7 +8,7 @@ mod resolver;
 use crate::wire::Type;
 
 use super::{
-    Evidence,
+    Evidence, checks,
     destination::Destination,
     expected::{ExpectedAnswer, ExpectedEnd},
     names::{Subject, take_apart},
@@ -18,12 +18,12 @@ use super::{
 };
 
 pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject<'_>) -> Section {
-    let mut section = Section::new("DNS");
+    let mut section = Section::new(checks::Step::Dns);
     if !wanted.is_valid() && wanted.object.is_none() {
         section
             .say(
                 FindingLevel::Unknown,
-                "dns.invalid",
+                checks::DNS_INVALID,
                 format!("{} has no valid host name or address", evidence.name),
             )
             .want("NAME, NAME.NAMESPACE, an address, or a URL such as http://cafe.example.com/tea");
@@ -53,7 +53,7 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject
             } else {
                 format!("the Pod has address {address}, and in DNS the name {candidate}")
             };
-            section.say(FindingLevel::Note, "dns.pod", saw);
+            section.say(FindingLevel::Note, checks::DNS_POD, saw);
         }
         Subject::Ingress { host, .. } | Subject::Routes { host, .. } => {
             if !host.is_empty() {
@@ -63,12 +63,16 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject
                 if matches!(subject, Subject::Routes { .. }) { "a route" } else { "an Ingress" };
             section.say(
                 FindingLevel::Skipped,
-                "dns.ingress-host",
+                checks::DNS_INGRESS_HOST,
                 format!("{host} is the host of {of}, not a cluster name: step 4 shows the address that DNS must return"),
             );
         }
         Subject::NoObject(_) => {
-            section.say(FindingLevel::Skipped, "dns.no-object", "there is no name to look up");
+            section.say(
+                FindingLevel::Skipped,
+                checks::DNS_NO_OBJECT,
+                "there is no name to look up",
+            );
         }
         Subject::Outside => {
             walk(evidence, wanted, None, &mut section);
@@ -107,14 +111,14 @@ fn walk(evidence: &Evidence, wanted: &Destination, target: Option<&str>, section
         if own.iter().any(|(_, own)| own.end == ExpectedEnd::Unread) {
             let unread = section.say(
                 FindingLevel::Unknown,
-                "dns.unread",
+                checks::DNS_UNREAD,
                 format!("{} {candidate} depends on objects that could not be read", index + 1),
             );
             unread.advise("give this account the view role, or ask for the name in a Pod");
         } else {
             section.say(
                 level,
-                if hit { "dns.question" } else { "dns.search-path" },
+                if hit { checks::DNS_QUESTION } else { checks::DNS_SEARCH_PATH },
                 format!("{} {candidate} {}", index + 1, answers(&own)),
             );
         }
@@ -166,7 +170,7 @@ fn external_name(
             "externalName is the address {target}: DNS treats it as a host name, which does not exist"
         );
         section
-            .broken("dns.external-name-address", saw)
+            .broken(checks::DNS_EXTERNAL_NAME_ADDRESS, saw)
             .want("a host name; for an address a Service without selector and an EndpointSlice")
             .advise(fix);
         return;
@@ -176,12 +180,15 @@ fn external_name(
     match own.end {
         ExpectedEnd::AliasLoop => {
             section
-                .broken("dns.external-name-circle", format!("externalName {target} forms a loop"))
+                .broken(
+                    checks::DNS_EXTERNAL_NAME_CIRCLE,
+                    format!("externalName {target} forms a loop"),
+                )
                 .advise(fix);
         }
         ExpectedEnd::NoName => {
             let saw = format!("externalName {target} is a cluster name that does not exist");
-            let broken = section.broken("dns.external-name", saw);
+            let broken = section.broken(checks::DNS_EXTERNAL_NAME, saw);
             missing::meant(evidence, &absolute).into_iter().for_each(|near| {
                 broken.want(near);
             });
@@ -193,7 +200,10 @@ fn external_name(
                     "externalName {target} does not exist: {} answers NXDOMAIN",
                     evidence.asked.server
                 );
-                section.broken("dns.external-name", saw).want("a name that exists").advise(fix);
+                section
+                    .broken(checks::DNS_EXTERNAL_NAME, saw)
+                    .want("a name that exists")
+                    .advise(fix);
             }
             Some(Ok(answer)) if !answer.records.is_empty() => {
                 let data = answer
@@ -203,14 +213,14 @@ fn external_name(
                     .collect::<Vec<_>>()
                     .join(", ");
                 section.ok(
-                    "dns.external-name-end",
+                    checks::DNS_EXTERNAL_NAME_END,
                     format!("{absolute} {data}, as {} says", evidence.asked.server),
                 );
             }
             _ => {
                 section.say(
                     FindingLevel::Skipped,
-                    "dns.external-name-end",
+                    checks::DNS_EXTERNAL_NAME_END,
                     format!("{absolute} is an external name: the upstream resolves it"),
                 );
             }
@@ -231,7 +241,7 @@ fn endpoint_name(evidence: &Evidence, endpoint: &str, candidate: &str, section: 
             return;
         }
         let saw = format!("no ready endpoint of {namespace}/{service} is called {endpoint}");
-        let broken = section.broken("dns.endpoint-name", saw);
+        let broken = section.broken(checks::DNS_ENDPOINT_NAME, saw);
         broken.want(format!(
             "a ready Pod with spec.hostname {endpoint} and spec.subdomain {service}; a StatefulSet with serviceName {service} makes them"
         ));
@@ -255,7 +265,7 @@ fn of_stateful_set(
         let path = objects::path(set);
         section
             .broken(
-                "dns.endpoint-name",
+                checks::DNS_ENDPOINT_NAME,
                 format!("the Pods of StatefulSet {path} are named under its serviceName {own:?}, not under {service}"),
             )
             .want(format!("serviceName: {service}, or the name {endpoint}.{own}"))
@@ -266,7 +276,7 @@ fn of_stateful_set(
         return false;
     }
     let saw = format!("StatefulSet {} makes the Pod {endpoint}", objects::path(set));
-    section.say(FindingLevel::Skipped, "dns.template", saw);
+    section.say(FindingLevel::Skipped, checks::DNS_TEMPLATE, saw);
     true
 }
 
@@ -279,7 +289,7 @@ fn outside(evidence: &Evidence, wanted: &Destination, section: &mut Section) {
                 "{absolute} does not exist: {} answers NXDOMAIN, and nothing in the cluster has the name",
                 evidence.asked.server
             );
-            section.broken("dns.no-such-name", saw).advise(format!(
+            section.broken(checks::DNS_NO_SUCH_NAME, saw).advise(format!(
                 "kubectl get services,ingresses -A | grep {}",
                 wanted.host.split('.').next().unwrap_or_default()
             ));
@@ -290,7 +300,7 @@ fn outside(evidence: &Evidence, wanted: &Destination, section: &mut Section) {
                 "{} is not a cluster name, and no Ingress has this host: no DNS server was queried that knows it",
                 wanted.host
             );
-            section.say(FindingLevel::Unknown, "dns.outside", saw).advise(format!(
+            section.say(FindingLevel::Unknown, checks::DNS_OUTSIDE, saw).advise(format!(
                 "ndots query {}    # or ndots explain {} --server ADDR",
                 wanted.host, wanted.host
             ));

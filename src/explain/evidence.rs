@@ -130,10 +130,7 @@ impl Evidence {
 
     /// Whether the objects show which Pods run. A repository of manifests does not.
     pub fn shows_pods(&self) -> bool {
-        let runs = |pod: &Pod| {
-            pod.status.as_ref().is_some_and(|it| it.phase.is_some() || it.pod_ip.is_some())
-        };
-        self.is_live || self.objects.pods().iter().any(runs)
+        self.is_live || self.objects.show_pods()
     }
 
     /// Whether an object without a status was left alone by its controller. In a repository of

@@ -11,7 +11,7 @@ use crate::{
 };
 
 use super::{
-    Evidence,
+    Evidence, checks,
     destination::Destination,
     objects,
     report::{FindingLevel, Section},
@@ -26,6 +26,7 @@ pub(super) fn judge(
     section: &mut Section,
 ) {
     for route in routes {
+        section.about(&route.kind, objects::namespace(*route), objects::name(*route));
         let mut attached = Vec::new();
         for parent in &route.spec.parent_refs {
             attached.extend(parent_of(evidence, route, parent, section));
@@ -33,7 +34,7 @@ pub(super) fn judge(
         if route.spec.parent_refs.is_empty() {
             section
                 .broken(
-                    "gateway.parent",
+                    checks::GATEWAY_PARENT,
                     format!("{} has no parentRefs: no Gateway uses it", path(route)),
                 )
                 .want("spec.parentRefs with the name and namespace of a Gateway")
@@ -78,7 +79,7 @@ fn parent_of<'e>(
     if !routes::is_gateway(parent) {
         let kind = parent.kind.as_deref().unwrap_or_default();
         let saw = format!("{} belongs to {kind} {name}, which is not checked", path(route));
-        section.say(FindingLevel::Skipped, "gateway.other-parent", saw);
+        section.say(FindingLevel::Skipped, checks::GATEWAY_OTHER_PARENT, saw);
         return None;
     }
     let Some(gateway) = routes::gateway(evidence, route, parent) else {
@@ -94,7 +95,7 @@ fn parent_of<'e>(
         let all: Vec<String> = gateway.spec.listeners.iter().map(described).collect();
         section
             .broken(
-                "gateway.listener",
+                checks::GATEWAY_LISTENER,
                 format!(
                     "{} wants a listener {wanted}, and Gateway {} has none",
                     path(route),
@@ -133,13 +134,13 @@ fn missing(evidence: &Evidence, route: &Route, parent: &ObjectRef, section: &mut
     let namespace = parent.namespace.as_deref().unwrap_or(objects::namespace(route));
     if let Some(unread) = evidence.lacks("gateways", namespace) {
         let saw = format!("cannot tell whether Gateway {namespace}/{name} exists: {unread}");
-        section.say(FindingLevel::Unknown, "gateway.unread", saw);
+        section.say(FindingLevel::Unknown, checks::GATEWAY_UNREAD, saw);
         return;
     }
     let all = evidence.objects.gateways();
     if all.is_empty() && !evidence.is_live {
         let saw = format!("the manifests do not have Gateway {namespace}/{name}");
-        section.say(FindingLevel::Skipped, "gateway.not-in-manifests", saw);
+        section.say(FindingLevel::Skipped, checks::GATEWAY_NOT_IN_MANIFESTS, saw);
         return;
     }
     let elsewhere = all.iter().find(|it| objects::name(*it) == name);
@@ -150,7 +151,7 @@ fn missing(evidence: &Evidence, route: &Route, parent: &ObjectRef, section: &mut
     )
     .map(str::to_owned);
     let broken = section.broken(
-        "gateway.parent",
+        checks::GATEWAY_PARENT,
         format!("{} belongs to Gateway {namespace}/{name}, which does not exist", path(route)),
     );
     match (elsewhere, near) {
@@ -178,7 +179,7 @@ fn refused(
         Attachment::Namespace => {
             let from = listener.allowed_routes.namespaces.from.as_deref().unwrap_or("Same");
             (
-                "gateway.namespace",
+                checks::GATEWAY_NAMESPACE,
                 format!(
                     "{place} does not take routes of namespace {own}: allowedRoutes.namespaces.from is {from}"
                 ),
@@ -189,12 +190,12 @@ fn refused(
             )
         }
         Attachment::Kind => (
-            "gateway.kind",
+            checks::GATEWAY_KIND,
             format!("{place}, protocol {}, does not take {}s", listener.protocol, route.kind),
             format!("a listener for {}, or another kind of route", route.kind),
         ),
         Attachment::Hostname | Attachment::Attached => (
-            "gateway.hostname",
+            checks::GATEWAY_HOSTNAME,
             format!(
                 "{place} has hostname {}, and {} has {}: they have nothing in common",
                 listener.hostname.as_deref().unwrap_or("*"),
@@ -223,7 +224,10 @@ fn of_gateway(evidence: &Evidence, gateway: &Gateway, host: &str, section: &mut 
     let class = gateway.spec.gateway_class_name.as_str();
     if !classes.is_empty() && !classes.contains(&class) {
         section
-            .broken("gateway.class", format!("Gateway {path}: GatewayClass {class} does not exist"))
+            .broken(
+                checks::GATEWAY_CLASS,
+                format!("Gateway {path}: GatewayClass {class} does not exist"),
+            )
             .want(format!("one of {}", classes.join(", ")))
             .advise("kubectl get gatewayclasses");
         return;
@@ -237,7 +241,7 @@ fn of_gateway(evidence: &Evidence, gateway: &Gateway, host: &str, section: &mut 
         .collect();
     if !addresses.is_empty() {
         section.ok(
-            "gateway.address",
+            checks::GATEWAY_ADDRESS,
             format!(
                 "public DNS for {host} must point to {}, the address of Gateway {path}",
                 addresses.join(", ")
@@ -246,7 +250,7 @@ fn of_gateway(evidence: &Evidence, gateway: &Gateway, host: &str, section: &mut 
     } else if evidence.shows_status(gateway.status.is_some()) {
         section
             .broken(
-                "gateway.address",
+                checks::GATEWAY_ADDRESS,
                 format!("Gateway {path} has no address: no controller has set it up"),
             )
             .want(format!("status.addresses, which the controller of GatewayClass {class} writes"))
@@ -254,7 +258,7 @@ fn of_gateway(evidence: &Evidence, gateway: &Gateway, host: &str, section: &mut 
     } else {
         section.say(
             FindingLevel::Skipped,
-            "gateway.no-status",
+            checks::GATEWAY_NO_STATUS,
             format!("the manifest of Gateway {path} has no status, so its address is not known"),
         );
     }
@@ -281,7 +285,7 @@ fn certificates(
         {
             section
                 .broken(
-                    "gateway.certificate",
+                    checks::GATEWAY_CERTIFICATE,
                     format!("{place} uses Secret {namespace}/{name} without a ReferenceGrant"),
                 )
                 .want(format!(
@@ -296,7 +300,7 @@ fn certificates(
         if !exists && evidence.is_live && evidence.lacks("secrets", namespace).is_none() {
             section
                 .broken(
-                    "gateway.certificate",
+                    checks::GATEWAY_CERTIFICATE,
                     format!("{place} uses Secret {namespace}/{name}, which does not exist"),
                 )
                 .want("a Secret of type kubernetes.io/tls")
@@ -321,7 +325,7 @@ fn ports(
     if https && !listeners().any(|it| is_tls(&it)) {
         section
             .broken(
-                "gateway.port",
+                checks::GATEWAY_PORT,
                 format!(
                     "{host} is asked for with https, and no listener for {} has TLS",
                     path(route)
@@ -331,7 +335,7 @@ fn ports(
             .advise("kubectl get gateways -A -o yaml");
     } else if !listeners().any(|listener| listener.port == i32::from(port)) {
         let saw = format!("no listener for {} has port {port}", path(route));
-        section.say(FindingLevel::Warning, "gateway.port", saw).want(format!(
+        section.say(FindingLevel::Warning, checks::GATEWAY_PORT, saw).want(format!(
             "the Service of the controller must lead port {port} to one of {}",
             all.join(", ")
         ));

@@ -182,12 +182,7 @@ pub(super) fn backends<'e>(
 /// The hosts and paths that lead to a Service.
 pub(super) fn leading_to(evidence: &Evidence, service: &Service) -> Vec<(String, String)> {
     let mut found = Vec::new();
-    for ingress in evidence
-        .objects
-        .ingresses()
-        .iter()
-        .filter(|it| objects::namespace(*it) == objects::namespace(service))
-    {
+    for ingress in evidence.objects.ingresses_to(service) {
         for rule in ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten()) {
             for path in rule.http.iter().flat_map(|http| &http.paths) {
                 if path.backend.service.as_ref().is_some_and(|it| it.name == objects::name(service))

@@ -5,7 +5,7 @@ mod certificate;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 
 use super::{
-    Evidence,
+    Evidence, checks,
     destination::Destination,
     hosts::{self, IngressPath, addresses},
     objects,
@@ -20,6 +20,7 @@ pub(super) fn judge(
     section: &mut Section,
 ) {
     for ingress in ingresses {
+        section.about("Ingress", objects::namespace(*ingress), objects::name(*ingress));
         class(evidence, ingress, section);
         address(evidence, ingress, host, section);
     }
@@ -32,7 +33,7 @@ pub(super) fn judge(
             .collect::<Vec<_>>()
             .join(", ");
         let broken = section.broken(
-            "outside.ingress-path",
+            checks::OUTSIDE_INGRESS_PATH,
             format!("no path of Ingress {} matches {host}{path}", objects::path(ingresses[0])),
         );
         broken.want(if all.is_empty() {
@@ -47,6 +48,7 @@ pub(super) fn judge(
         ));
     }
     for route in &routes {
+        section.about("Ingress", objects::namespace(route.ingress), objects::name(route.ingress));
         backend(evidence, host, route, section);
     }
     for ingress in ingresses {
@@ -69,7 +71,7 @@ fn class(evidence: &Evidence, ingress: &Ingress, section: &mut Section) {
     }
     if !classes.is_empty() && !classes.contains(&class.as_str()) {
         let broken = section.broken(
-            "outside.ingress-class",
+            checks::OUTSIDE_INGRESS_CLASS,
             format!("Ingress {}: IngressClass {class} does not exist", objects::path(ingress)),
         );
         broken.want(format!("one of {}", classes.join(", "))).advise("kubectl get ingressclasses");
@@ -90,7 +92,7 @@ fn without_class(evidence: &Evidence, ingress: &Ingress, section: &mut Section) 
     let names: Vec<&str> = classes.iter().map(objects::name).collect();
     section
         .broken(
-            "outside.ingress-no-class",
+            checks::OUTSIDE_INGRESS_NO_CLASS,
             format!(
                 "Ingress {} names no class, and no IngressClass is the default: no controller takes it",
                 objects::path(ingress)
@@ -107,14 +109,14 @@ fn address(evidence: &Evidence, ingress: &Ingress, host: &str, section: &mut Sec
     if addresses.is_empty() && !evidence.shows_status(ingress.status.is_some()) {
         section.say(
             FindingLevel::Skipped,
-            "outside.ingress-no-status",
+            checks::OUTSIDE_INGRESS_NO_STATUS,
             format!("the manifest of Ingress {path} has no status, so its address is not known"),
         );
         return;
     }
     if addresses.is_empty() {
         let broken = section.broken(
-            "outside.ingress-address",
+            checks::OUTSIDE_INGRESS_ADDRESS,
             format!("Ingress {path} has no address: no controller has accepted it"),
         );
         broken.want("status.loadBalancer, which the controller of its class writes");
@@ -128,7 +130,7 @@ fn address(evidence: &Evidence, ingress: &Ingress, host: &str, section: &mut Sec
         return;
     }
     section.ok(
-        "outside.ingress-address",
+        checks::OUTSIDE_INGRESS_ADDRESS,
         format!(
             "public DNS for {host} must point to {}, the address of Ingress {path}",
             addresses.join(", ")
@@ -141,7 +143,7 @@ fn backend(evidence: &Evidence, host: &str, route: &IngressPath<'_>, section: &m
     let Some(wanted) = &route.backend.service else {
         section.say(
             FindingLevel::Note,
-            "outside.ingress-resource",
+            checks::OUTSIDE_INGRESS_RESOURCE,
             format!("{host}{} goes to a resource that is not a Service", route.path),
         );
         return;
@@ -150,7 +152,7 @@ fn backend(evidence: &Evidence, host: &str, route: &IngressPath<'_>, section: &m
     let edit = format!("kubectl -n {namespace} edit ingress {}", objects::name(route.ingress));
     let Some(service) = route.service(evidence) else {
         let broken = section.broken(
-            "outside.ingress-service",
+            checks::OUTSIDE_INGRESS_SERVICE,
             format!(
                 "{host}{} goes to Service {namespace}/{}, which does not exist",
                 route.path, wanted.name
@@ -187,7 +189,7 @@ fn backend(evidence: &Evidence, host: &str, route: &IngressPath<'_>, section: &m
     if objects::kind(service) != "ExternalName" && !objects::ports(service).iter().any(|it| is(&it))
     {
         let broken = section.broken(
-            "outside.ingress-port",
+            checks::OUTSIDE_INGRESS_PORT,
             format!(
                 "{host}{} goes to port {written} of Service {}, which has no such port",
                 route.path,
@@ -207,7 +209,7 @@ fn backend(evidence: &Evidence, host: &str, route: &IngressPath<'_>, section: &m
         return;
     }
     section.ok(
-        "outside.ingress-route",
+        checks::OUTSIDE_INGRESS_ROUTE,
         format!("{host}{} goes to Service {}, port {written}", route.path, objects::path(service)),
     );
 }

@@ -1,6 +1,8 @@
 //! The objects of the API. They have fields that the facts of the zone do not need.
 
-use std::{collections::HashMap, sync::OnceLock};
+mod index;
+
+use std::sync::OnceLock;
 
 use k8s_openapi::{
     Metadata,
@@ -21,25 +23,14 @@ use crate::source::kind::{
     gateway_api::{Gateway, GatewayClass, ReferenceGrant, Route},
 };
 
+use index::Index;
+
 /// The objects of a cluster. An object of any kind in `source::kind::ALL` is among them.
 #[derive(Default)]
 pub struct Objects {
     store: ObjectStore,
     /// Built at the first lookup.
     index: OnceLock<Index>,
-}
-
-/// Positions in the lists, so that no lookup scans a whole list.
-#[derive(Default)]
-struct Index {
-    /// By namespace and name.
-    services: HashMap<String, HashMap<String, usize>>,
-    /// By namespace and the name of the Service.
-    slices: HashMap<String, HashMap<String, Vec<usize>>>,
-    /// By namespace.
-    pods: HashMap<String, Vec<usize>>,
-    /// By namespace.
-    workloads: HashMap<String, Vec<usize>>,
 }
 
 impl Objects {
@@ -129,70 +120,85 @@ impl Objects {
     }
 
     pub fn service(&self, namespace: &str, name: &str) -> Option<&Service> {
-        let place = self.index().services.get(namespace)?.get(name)?;
-        self.services().get(*place)
+        self.services().get(self.index().service(namespace, name)?)
     }
 
     /// The Service of the cluster's DNS: `kube-system/kube-dns`, or else a Service of kube-system
     /// with the same label, as in RKE2.
     pub fn dns_service(&self) -> Option<&Service> {
-        let labelled = |service: &&Service| {
-            let labels = service.metadata.labels.as_ref();
-            namespace(*service) == "kube-system"
-                && labels.and_then(|it| it.get("k8s-app")).is_some_and(|it| it == "kube-dns")
-                && ports(service).iter().any(|port| port.port == 53)
-        };
-        self.service("kube-system", "kube-dns").or_else(|| self.services().iter().find(labelled))
+        self.services().get(self.index().dns_service?)
     }
 
-    /// The Pods of a namespace.
+    /// The Pods of a namespace, in the order in which they were read.
     pub fn pods_in(&self, namespace: &str) -> impl Iterator<Item = &Pod> {
-        let places = self.index().pods.get(namespace).into_iter().flatten();
-        places.filter_map(|place| self.pods().get(*place))
-    }
-
-    /// The workloads of a namespace.
-    pub fn workloads_in(&self, namespace: &str) -> impl Iterator<Item = &Workload> {
-        let places = self.index().workloads.get(namespace).into_iter().flatten();
-        places.filter_map(|place| self.workloads().get(*place))
+        let mut places: Vec<usize> = self.index().pods_in(namespace).collect();
+        places.sort_unstable();
+        places.into_iter().filter_map(|place| self.pods().get(place))
     }
 
     /// The Pods that the selector matches, in the Service's namespace. Without a selector there are
     /// none.
     pub fn selected<'o>(&'o self, service: &'o Service) -> impl Iterator<Item = &'o Pod> {
-        self.pods_in(namespace(service)).filter(move |pod| selects(service, &pod.metadata))
+        let places = self.index().pods_with_a_label(service).iter();
+        places
+            .filter_map(|place| self.pods().get(*place))
+            .filter(move |pod| selects(service, &pod.metadata))
+    }
+
+    /// The workloads whose Pod templates can match the selector: they have one of its labels.
+    pub fn near_workloads(&self, service: &Service) -> impl Iterator<Item = &Workload> {
+        let places = self.index().workloads_with_a_label(service).iter();
+        places.filter_map(|place| self.workloads().get(*place))
+    }
+
+    /// The workloads of a namespace.
+    pub fn workloads_in(&self, namespace: &str) -> impl Iterator<Item = &Workload> {
+        self.workloads().iter().filter(move |it| self::namespace(*it) == namespace)
+    }
+
+    /// The namespaces with Pods or workloads that have the rarest label of the selector.
+    pub fn near_namespaces(&self, service: &Service) -> Vec<&str> {
+        self.index().namespaces_with_a_label(service)
+    }
+
+    /// The Ingresses with a path that leads to the Service.
+    pub fn ingresses_to(&self, service: &Service) -> impl Iterator<Item = &Ingress> {
+        let places = self.index().ingresses(namespace(service), name(service)).iter();
+        places.filter_map(|place| self.ingresses().get(*place))
+    }
+
+    /// The routes with a rule that leads to the Service.
+    pub fn routes_to(&self, service: &Service) -> impl Iterator<Item = &Route> {
+        let places = self.index().routes(namespace(service), name(service)).iter();
+        places.filter_map(|place| self.routes().get(*place))
+    }
+
+    /// The events about a Pod.
+    pub fn events_of(&self, pod: &Pod) -> impl Iterator<Item = &Event> {
+        let places = self.index().events(namespace(pod), name(pod)).iter();
+        places.filter_map(|place| self.events().get(*place))
+    }
+
+    /// The Pods of kube-proxy.
+    pub fn proxy_pods(&self) -> impl Iterator<Item = &Pod> {
+        self.index().proxy_pods.iter().filter_map(|place| self.pods().get(*place))
+    }
+
+    /// Whether a Pod has a status, so that the objects show which Pods run.
+    pub fn show_pods(&self) -> bool {
+        self.index().shows_pods
     }
 
     fn index(&self) -> &Index {
-        self.index.get_or_init(|| {
-            let mut index = Index::default();
-            for (place, it) in self.services().iter().enumerate() {
-                let services = index.services.entry(namespace(it).to_owned()).or_default();
-                services.entry(name(it).to_owned()).or_insert(place);
-            }
-            for (place, it) in self.slices().iter().enumerate() {
-                let labels = it.metadata.labels.as_ref();
-                if let Some(service) = labels.and_then(|it| it.get("kubernetes.io/service-name")) {
-                    let slices = index.slices.entry(namespace(it).to_owned()).or_default();
-                    slices.entry(service.clone()).or_default().push(place);
-                }
-            }
-            for (place, it) in self.pods().iter().enumerate() {
-                index.pods.entry(namespace(it).to_owned()).or_default().push(place);
-            }
-            for (place, it) in self.workloads().iter().enumerate() {
-                index.workloads.entry(namespace(it).to_owned()).or_default().push(place);
-            }
-            index
-        })
+        self.index.get_or_init(|| Index::new(&self.store))
     }
 
     pub fn pod(&self, namespace: &str, name: &str) -> Option<&Pod> {
-        self.pods().iter().find(|it| is(*it, namespace, name))
+        self.pods().get(self.index().pod(namespace, name)?)
     }
 
     pub fn node(&self, name: &str) -> Option<&Node> {
-        self.nodes().iter().find(|it| self::name(*it) == name)
+        self.nodes().get(self.index().node(name)?)
     }
 
     pub fn config_map(&self, namespace: &str, name: &str) -> Option<&ConfigMap> {
@@ -209,8 +215,8 @@ impl Objects {
         namespace: &str,
         service: &str,
     ) -> impl Iterator<Item = &EndpointSlice> {
-        let places = self.index().slices.get(namespace).and_then(|it| it.get(service));
-        places.into_iter().flatten().filter_map(|place| self.slices().get(*place))
+        let places = self.index().slices(namespace, service).iter();
+        places.filter_map(|place| self.slices().get(*place))
     }
 }
 

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{Node, Service};
 
 use super::{
-    Evidence,
+    Evidence, checks,
     destination::Destination,
     gateway, hosts, ingress,
     names::Subject,
@@ -20,7 +20,7 @@ use super::{
 };
 
 pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject<'_>) -> Section {
-    let mut section = Section::new("From outside");
+    let mut section = Section::new(checks::Step::Outside);
     match subject {
         Subject::Service { service, .. } => of_service(evidence, service, &mut section),
         Subject::Ingress { host, ingresses } => {
@@ -31,19 +31,20 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject
         }
         _ => drop(section.say(
             FindingLevel::Skipped,
-            "outside.none",
+            checks::OUTSIDE_NONE,
             "not applicable: the name has no Service and no Ingress",
         )),
     }
-    unchecked::objects(evidence, &mut section);
+    unchecked::objects(evidence, subject, &mut section);
     section
 }
 
 fn of_service(evidence: &Evidence, service: &Service, section: &mut Section) {
+    section.about("Service", objects::namespace(service), objects::name(service));
     if objects::kind(service) == "ExternalName" {
         section.say(
             FindingLevel::Skipped,
-            "outside.external-name",
+            checks::OUTSIDE_EXTERNAL_NAME,
             "clients outside use the external name itself",
         );
         return;
@@ -51,14 +52,14 @@ fn of_service(evidence: &Evidence, service: &Service, section: &mut Section) {
     for (host, path) in hosts::leading_to(evidence, service) {
         section.say(
             FindingLevel::Note,
-            "outside.by-ingress",
+            checks::OUTSIDE_BY_INGRESS,
             format!("an Ingress sends {host}{path} here: ndots explain {host}{path}"),
         );
     }
     for host in routes::leading_to(evidence, service) {
         section.say(
             FindingLevel::Note,
-            "outside.by-route",
+            checks::OUTSIDE_BY_ROUTE,
             format!("a route of a Gateway sends {host} here: ndots explain http://{host}/"),
         );
     }
@@ -75,11 +76,11 @@ fn of_service(evidence: &Evidence, service: &Service, section: &mut Section) {
         } else {
             "Pods see a node's address, not the client's (externalTrafficPolicy: Cluster)"
         };
-        section.say(FindingLevel::Note, "outside.source", saw);
+        section.say(FindingLevel::Note, checks::OUTSIDE_SOURCE, saw);
     } else if section.findings.is_empty() {
         section.say(
             FindingLevel::Skipped,
-            "outside.inside-only",
+            checks::OUTSIDE_INSIDE_ONLY,
             "not exposed: no NodePort, LoadBalancer, externalIP, Ingress or route",
         );
     }
@@ -108,7 +109,7 @@ fn local_nodes(evidence: &Evidence, service: &Service, section: &mut Section) {
     );
     if with.is_empty() && !ready_endpoints(evidence, service).is_empty() {
         let broken = section.broken(
-            "outside.local",
+            checks::OUTSIDE_LOCAL,
             "externalTrafficPolicy is Local, and no ready endpoint says on which node it is: every node drops what comes in",
         );
         broken.want("endpoints with a nodeName, or externalTrafficPolicy: Cluster").advise(edit);
@@ -119,7 +120,7 @@ fn local_nodes(evidence: &Evidence, service: &Service, section: &mut Section) {
             "externalTrafficPolicy is Local, and node {node} has no ready endpoint: it drops what comes in"
         );
         section
-            .broken("outside.local", saw)
+            .broken(checks::OUTSIDE_LOCAL, saw)
             .want(format!("use {}, or externalTrafficPolicy: Cluster", some(&with)))
             .advise(edit);
         return;
@@ -133,7 +134,7 @@ fn local_nodes(evidence: &Evidence, service: &Service, section: &mut Section) {
         .collect();
     if with.is_empty() {
         let broken = section
-            .broken("outside.local", "externalTrafficPolicy is Local, and no node has a ready endpoint: every node drops what comes in");
+            .broken(checks::OUTSIDE_LOCAL, "externalTrafficPolicy is Local, and no node has a ready endpoint: every node drops what comes in");
         broken.want("ready Pods").advise(edit);
     } else if !without.is_empty() {
         let saw = format!(
@@ -141,7 +142,7 @@ fn local_nodes(evidence: &Evidence, service: &Service, section: &mut Section) {
             some(&with),
             some(&without)
         );
-        section.say(FindingLevel::Warning, "outside.local-nodes", saw);
+        section.say(FindingLevel::Warning, checks::OUTSIDE_LOCAL_NODES, saw);
     }
 }
 
@@ -188,13 +189,13 @@ fn external_ips(evidence: &Evidence, service: &Service, section: &mut Section) {
             .join(", ");
         match of_node {
             Some(node) => section.ok(
-                "outside.external-ip",
+                checks::OUTSIDE_EXTERNAL_IP,
                 format!("clients use {ports}, an address of node {}", objects::name(node)),
             ),
             None if evidence.lacks("nodes", "").is_some() => {
                 section.say(
                     FindingLevel::Unknown,
-                    "outside.external-ip",
+                    checks::OUTSIDE_EXTERNAL_IP,
                     format!(
                         "cannot tell whether a node has externalIP {ip}: this account cannot read nodes"
                     ),
@@ -204,7 +205,7 @@ fn external_ips(evidence: &Evidence, service: &Service, section: &mut Section) {
                 let saw = format!(
                     "no node has externalIP {ip}: it is not a node address, so your network must route it"
                 );
-                let unknown = section.say(FindingLevel::Unknown, "outside.external-ip", saw);
+                let unknown = section.say(FindingLevel::Unknown, checks::OUTSIDE_EXTERNAL_IP, saw);
                 unknown.want(format!("an address of a node, or a route: ip route add {ip} via NODE, at the client's router"));
                 unknown.advise(format!(
                     "ip route get {ip}    # at the client; then connect to {ports}"

@@ -1,19 +1,26 @@
 //! Checks every Service, Ingress and route, and prints one line for each that has a finding.
 
+mod formats;
+
 use std::fmt::Write;
 
+use k8s_openapi::api::core::v1::Service;
 use serde::Serialize;
+
+use crate::printable::printable;
 
 use super::{
     Evidence, Report, ResolvConf, Verdict,
     evidence::Asker,
     explain, objects,
-    report::{Finding, FindingLevel},
+    report::{Finding, FindingLevel, ObjectName, SCHEMA_VERSION, Style},
 };
 
 /// The result for all objects, worst first.
 #[derive(Debug, Serialize)]
 pub struct Overview {
+    #[serde(rename = "schemaVersion")]
+    pub schema_version: u32,
     pub verdict: Verdict,
     /// How many objects were checked.
     pub checked: usize,
@@ -22,48 +29,55 @@ pub struct Overview {
     /// What could not be read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unread: Vec<String>,
+    #[serde(skip)]
+    without_findings: Vec<ObjectName>,
 }
 
 #[derive(Debug, Serialize)]
 pub struct Row {
-    /// `Service shop/web`.
-    pub object: String,
+    pub object: ObjectName,
+    /// What `ndots explain` takes for it: `svc/web`.
+    pub argument: String,
     pub verdict: Verdict,
     /// The finding that decides the verdict, or else the first warning.
     pub finding: Finding,
 }
 
-/// One object to check: its kind, what `ndots explain` takes for it, and its namespace.
+/// One object to check, and what `ndots explain` takes for it.
 struct Item {
-    kind: String,
+    object: ObjectName,
     argument: String,
-    name: String,
-    namespace: String,
 }
 
 /// Checks all objects, or those of one namespace.
 pub fn overview(mut evidence: Evidence, namespace: Option<&str>) -> Overview {
     evidence.is_overview = true;
     let mut items = items(&evidence);
-    items.retain(|item| namespace.is_none_or(|wanted| item.namespace == wanted));
+    items.retain(|item| namespace.is_none_or(|wanted| item.object.namespace == wanted));
     let server = evidence.dns_address().map(str::to_owned);
-    let (mut rows, mut unread) = (Vec::new(), Vec::new());
-    for item in &items {
-        let resolv = ResolvConf::of_namespace(&item.namespace, &evidence.zone, server.as_deref());
+    let (mut rows, mut unread, mut without_findings) = (Vec::new(), Vec::new(), Vec::new());
+    let checked = items.len();
+    for Item { object, argument } in items {
+        let namespace = &object.namespace;
+        let resolv = ResolvConf::of_namespace(namespace, &evidence.zone, server.as_deref());
         evidence.asker = Asker {
-            from: format!("a Pod of namespace {}", item.namespace),
-            namespace: item.namespace.clone(),
+            from: format!("a Pod of namespace {namespace}"),
+            namespace: namespace.clone(),
             pod: None,
             resolv,
         };
-        evidence.name.clone_from(&item.argument);
+        evidence.name.clone_from(&argument);
         let report = explain(&evidence);
-        rows.extend(row(item, &report));
+        match decisive(&report) {
+            Some(finding) => rows.push(Row { object, argument, verdict: report.verdict, finding }),
+            None => without_findings.push(object),
+        }
         unread = report.unread;
     }
-    rows.sort_by_key(|row| (rank(row.verdict), row.object.clone()));
+    rows.sort_by_cached_key(|row| (rank(row.verdict), row.title()));
     let verdict = rows.first().map_or(Verdict::Healthy, |row| row.verdict);
-    Overview { verdict, checked: items.len(), objects: rows, unread }
+    let schema_version = SCHEMA_VERSION;
+    Overview { schema_version, verdict, checked, objects: rows, unread, without_findings }
 }
 
 fn rank(verdict: Verdict) -> u8 {
@@ -77,14 +91,19 @@ fn rank(verdict: Verdict) -> u8 {
 fn items(evidence: &Evidence) -> Vec<Item> {
     let objects = &evidence.objects;
     let item = |kind: &str, argument: &str, namespace: &str, name: &str| Item {
-        kind: kind.to_owned(),
+        object: ObjectName {
+            kind: kind.to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        },
         argument: format!("{argument}/{name}"),
-        name: name.to_owned(),
-        namespace: namespace.to_owned(),
     };
+    // In manifests this Service is simulated.
+    let is_own = |it: &&Service| evidence.is_live || !objects::is(*it, "default", "kubernetes");
     let services = objects
         .services()
         .iter()
+        .filter(is_own)
         .map(|it| item("Service", "svc", objects::namespace(it), objects::name(it)));
     let ingresses = objects
         .ingresses()
@@ -97,45 +116,60 @@ fn items(evidence: &Evidence) -> Vec<Item> {
     services.chain(ingresses).chain(routes).collect()
 }
 
-/// `None` if every finding is fine.
-fn row(item: &Item, report: &Report) -> Option<Row> {
-    let findings = || report.steps.iter().flat_map(|step| &step.findings);
-    let level = match report.verdict {
-        Verdict::Broken => FindingLevel::Broken,
-        Verdict::Unknown => FindingLevel::Unknown,
-        Verdict::Healthy => FindingLevel::Warning,
-    };
-    let finding = findings().find(|finding| finding.level == level)?.clone();
-    let object = format!("{} {}/{}", item.kind, item.namespace, item.name);
-    Some(Row { object, verdict: report.verdict, finding })
+/// The finding that decides the verdict, or else the first warning; `None` if every finding is fine.
+fn decisive(report: &Report) -> Option<Finding> {
+    let mut findings = report.steps.iter().flat_map(|step| &step.findings);
+    let decisive = report.decisive().map(|(_, finding)| finding);
+    decisive.or_else(|| findings.find(|it| it.level == FindingLevel::Warning)).cloned()
+}
+
+impl Row {
+    /// `Service shop/web`.
+    fn title(&self) -> String {
+        let ObjectName { kind, namespace, name } = &self.object;
+        format!("{kind} {namespace}/{name}")
+    }
+
+    fn word(&self) -> &'static str {
+        match self.verdict {
+            Verdict::Broken => "broken",
+            Verdict::Unknown => "cannot tell",
+            Verdict::Healthy => "warning",
+        }
+    }
 }
 
 impl Overview {
     /// The table as text.
-    pub fn text(&self) -> String {
+    pub fn text(&self, style: Style) -> String {
+        // Writing to a String does not fail.
         let mut text = String::new();
-        for Row { object, verdict, finding } in &self.objects {
-            let word = match verdict {
-                Verdict::Broken => "broken",
-                Verdict::Unknown => "cannot tell",
-                Verdict::Healthy => "warning",
-            };
-            let _ = writeln!(text, "{word:<11}  {object}  {}", finding.id);
-            let _ = writeln!(text, "             {}", finding.saw);
+        for row in &self.objects {
+            let word = style.paint(row.finding.level, &format!("{:<11}", row.word()));
+            let _ = writeln!(text, "{word}  {}  {}", printable(&row.title()), row.finding.check.id);
+            let _ = writeln!(text, "             {}", style.wrap(&printable(&row.finding.saw), 13));
         }
         for unread in &self.unread {
-            let _ = writeln!(text, "cannot tell  {unread}");
+            let _ = writeln!(text, "cannot tell  {}", style.wrap(&printable(unread), 13));
         }
+        let _ = writeln!(text, "{}", style.wrap(&self.summary(), 0));
+        if let Some(row) = self.objects.first() {
+            let ObjectName { namespace, .. } = &row.object;
+            let _ = writeln!(text, "all findings: ndots explain {} -n {namespace}", row.argument);
+        }
+        text
+    }
+
+    /// `3 objects: 1 broken, …`.
+    fn summary(&self) -> String {
         let count = |verdict| self.objects.iter().filter(|row| row.verdict == verdict).count();
-        let warnings = count(Verdict::Healthy);
-        let _ = writeln!(
-            text,
-            "{} objects: {} broken, {} cannot tell, {warnings} with warnings, {} without findings",
+        format!(
+            "{} objects: {} broken, {} cannot tell, {} with warnings, {} without findings",
             self.checked,
             count(Verdict::Broken),
             count(Verdict::Unknown),
-            self.checked - self.objects.len()
-        );
-        text
+            count(Verdict::Healthy),
+            self.without_findings.len()
+        )
     }
 }

@@ -5,36 +5,42 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{Evidence, Objects, objects};
+use super::{
+    Evidence, Objects,
+    checks::{self, Check},
+};
 
 /// Why a Pod is not ready.
 pub(super) struct UnreadyReason {
-    pub(super) id: &'static str,
+    pub(super) check: &'static Check,
     pub(super) words: String,
     /// The container that is the reason.
     pub(super) container: Option<String>,
 }
 
 impl UnreadyReason {
-    fn new(id: &'static str, words: impl Into<String>) -> Self {
-        Self { id, words: words.into(), container: None }
+    fn new(check: &'static Check, words: impl Into<String>) -> Self {
+        Self { check, words: words.into(), container: None }
     }
 
-    fn of_container(id: &'static str, container: &str, words: String) -> Self {
-        Self { id, words, container: Some(container.to_owned()) }
+    fn of_container(check: &'static Check, container: &str, words: String) -> Self {
+        Self { check, words, container: Some(container.to_owned()) }
     }
 
     /// The command that shows more.
     pub(super) fn look(&self, namespace: &str, pod: &str) -> String {
-        match (&self.container, self.id) {
-            (
-                Some(container),
-                "endpoints.init-container" | "endpoints.oom-killed" | "endpoints.waiting",
-            ) => {
-                format!("kubectl -n {namespace} logs {pod} -c {container} --previous")
+        // The log of a container that ended is that of its last run.
+        const ENDED: [&Check; 3] = [
+            checks::ENDPOINTS_INIT_CONTAINER,
+            checks::ENDPOINTS_OOM_KILLED,
+            checks::ENDPOINTS_WAITING,
+        ];
+        match &self.container {
+            Some(container) => {
+                let previous = if ENDED.contains(&self.check) { " --previous" } else { "" };
+                format!("kubectl -n {namespace} logs {pod} -c {container}{previous}")
             }
-            (Some(container), _) => format!("kubectl -n {namespace} logs {pod} -c {container}"),
-            (None, _) => format!(
+            None => format!(
                 "kubectl -n {namespace} get events --field-selector involvedObject.name={pod}"
             ),
         }
@@ -85,14 +91,14 @@ pub(super) fn unready(all: &Objects, pod: &Pod) -> Option<UnreadyReason> {
 /// A Pod that is being deleted, or has ended.
 fn ending(pod: &Pod) -> Option<UnreadyReason> {
     if pod.metadata.deletion_timestamp.is_some() {
-        return Some(UnreadyReason::new("endpoints.terminating", "it is terminating"));
+        return Some(UnreadyReason::new(checks::ENDPOINTS_TERMINATING, "it is terminating"));
     }
     let phase = finished(pod)?;
     let status = pod.status.as_ref();
     let why = status
         .and_then(|status| status.reason.as_deref())
         .map_or(String::new(), |reason| format!(" ({reason})"));
-    Some(UnreadyReason::new("endpoints.finished", format!("its phase is {phase}{why}")))
+    Some(UnreadyReason::new(checks::ENDPOINTS_FINISHED, format!("its phase is {phase}{why}")))
 }
 
 /// The reason if the node no longer reports its state: its Pods cannot become ready.
@@ -103,7 +109,7 @@ fn on_lost_node(all: &Objects, pod: &Pod) -> Option<UnreadyReason> {
     let ready = conditions.iter().find(|it| it.type_ == "Ready" && it.status != "True")?;
     let message = ready.message.as_deref().unwrap_or_default();
     Some(UnreadyReason::new(
-        "endpoints.node",
+        checks::ENDPOINTS_NODE,
         format!("its node {name} is not ready: {}", message.trim_end_matches('.')),
     ))
 }
@@ -114,13 +120,13 @@ fn gate(pod: &Pod) -> Option<UnreadyReason> {
         .iter()
         .find(|gate| condition(pod, &gate.condition_type).is_none_or(|it| it.status != "True"))?;
     Some(UnreadyReason::new(
-        "endpoints.readiness-gate",
+        checks::ENDPOINTS_READINESS_GATE,
         format!("its readiness gate {} is not True", missing.condition_type),
     ))
 }
 
 /// The condition as `PodScheduled is False: Unschedulable: …`, unless it is True.
-fn said(pod: &Pod, kind: &str) -> Option<String> {
+fn unmet_condition(pod: &Pod, kind: &str) -> Option<String> {
     let condition = condition(pod, kind).filter(|condition| condition.status != "True")?;
     let words: Vec<&str> = [condition.reason.as_deref(), condition.message.as_deref()]
         .into_iter()
@@ -135,7 +141,8 @@ fn said(pod: &Pod, kind: &str) -> Option<String> {
 }
 
 fn unscheduled(pod: &Pod) -> Option<UnreadyReason> {
-    said(pod, "PodScheduled").map(|words| UnreadyReason::new("endpoints.unscheduled", words))
+    unmet_condition(pod, "PodScheduled")
+        .map(|words| UnreadyReason::new(checks::ENDPOINTS_UNSCHEDULED, words))
 }
 
 /// An init container that has not ended with exit code 0, and is not a sidecar that runs.
@@ -149,10 +156,10 @@ fn init_container(pod: &Pod) -> Option<UnreadyReason> {
             .is_some_and(|it| it.exit_code == 0);
         !done && !status.ready && status.started != Some(true)
     })?;
-    let state = happening(unfinished)
+    let state = why_stopped(unfinished)
         .unwrap_or_else(|| "it still runs, and the other containers wait for it".to_owned());
     Some(UnreadyReason::of_container(
-        "endpoints.init-container",
+        checks::ENDPOINTS_INIT_CONTAINER,
         &unfinished.name,
         format!("init container {}: {state}", unfinished.name),
     ))
@@ -161,16 +168,16 @@ fn init_container(pod: &Pod) -> Option<UnreadyReason> {
 /// The first container that does not run, with kubelet's reason and the end of its last run.
 fn stopped(all: &Objects, pod: &Pod) -> Option<UnreadyReason> {
     let statuses = pod.status.as_ref()?.container_statuses.as_deref()?;
-    let (status, state) = statuses.iter().find_map(|it| Some((it, happening(it)?)))?;
+    let (status, state) = statuses.iter().find_map(|it| Some((it, why_stopped(it)?)))?;
     let reason = waiting_reason(status);
-    let id = if was_killed_for_memory(status) {
-        "endpoints.oom-killed"
+    let check = if was_killed_for_memory(status) {
+        checks::ENDPOINTS_OOM_KILLED
     } else if ["ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull"]
         .contains(&reason)
     {
-        "endpoints.image"
+        checks::ENDPOINTS_IMAGE
     } else {
-        "endpoints.waiting"
+        checks::ENDPOINTS_WAITING
     };
     let mut words = format!("container {}: {state}", status.name);
     if ["ContainerCreating", "PodInitializing"].contains(&reason)
@@ -178,7 +185,7 @@ fn stopped(all: &Objects, pod: &Pod) -> Option<UnreadyReason> {
     {
         words = format!("{words}; {event}");
     }
-    Some(UnreadyReason::of_container(id, &status.name, words))
+    Some(UnreadyReason::of_container(check, &status.name, words))
 }
 
 fn waiting_reason(status: &ContainerStatus) -> &str {
@@ -196,7 +203,7 @@ fn was_killed_for_memory(status: &ContainerStatus) -> bool {
 
 /// Why a container does not run: `CrashLoopBackOff (back-off 5m0s); its last run ended with exit code
 /// 137 (OOMKilled)`. `None` if it runs, or has ended with exit code 0.
-fn happening(status: &ContainerStatus) -> Option<String> {
+fn why_stopped(status: &ContainerStatus) -> Option<String> {
     let state = status.state.as_ref()?;
     let end = |state: &ContainerState| {
         let it = state.terminated.as_ref().filter(|it| it.exit_code != 0)?;
@@ -228,16 +235,18 @@ fn probe(all: &Objects, pod: &Pod) -> Option<UnreadyReason> {
                 None => container.readiness_probe.as_ref().map(|it| (container, "readiness", it)),
             }
         })?;
-    let asks = asks(container, probe);
+    let request = request_of(container, probe);
     let event = warning(all, pod).map_or(String::new(), |event| format!("; {event}"));
     let undeclared = undeclared(container, probe).unwrap_or_default();
-    let words =
-        format!("container {}: its {kind} probe fails, {asks}{undeclared}{event}", container.name);
-    Some(UnreadyReason::of_container("endpoints.probe", &container.name, words))
+    let words = format!(
+        "container {}: its {kind} probe fails, {request}{undeclared}{event}",
+        container.name
+    );
+    Some(UnreadyReason::of_container(checks::ENDPOINTS_PROBE, &container.name, words))
 }
 
 /// What the probe does: `GET http://:8080/healthz`.
-fn asks(container: &Container, probe: &Probe) -> String {
+fn request_of(container: &Container, probe: &Probe) -> String {
     let port = |port: &IntOrString| match port {
         IntOrString::Int(number) => number.to_string(),
         IntOrString::String(name) => container
@@ -280,12 +289,8 @@ fn undeclared(container: &Container, probe: &Probe) -> Option<String> {
 
 /// The latest warning about the Pod.
 fn warning(all: &Objects, pod: &Pod) -> Option<String> {
-    let about = |event: &&Event| {
-        event.type_.as_deref() == Some("Warning")
-            && event.involved_object.name == pod.metadata.name
-            && event.involved_object.namespace.as_deref() == Some(objects::namespace(pod))
-    };
-    let latest = all.events().iter().filter(about).max_by_key(|event| {
+    let warnings = all.events_of(pod).filter(|it: &&Event| it.type_.as_deref() == Some("Warning"));
+    let latest = warnings.max_by_key(|event| {
         event.last_timestamp.as_ref().map(|it| it.0).or(event.event_time.as_ref().map(|it| it.0))
     })?;
     let message = latest.message.as_deref().unwrap_or_default();
@@ -295,9 +300,9 @@ fn warning(all: &Objects, pod: &Pod) -> Option<String> {
 
 fn other(all: &Objects, pod: &Pod) -> UnreadyReason {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending");
-    let words = said(pod, "ContainersReady")
-        .or_else(|| said(pod, "Ready"))
+    let words = unmet_condition(pod, "ContainersReady")
+        .or_else(|| unmet_condition(pod, "Ready"))
         .unwrap_or_else(|| format!("its phase is {phase}, and it has no condition Ready"));
     let event = warning(all, pod).map_or(String::new(), |event| format!("; {event}"));
-    UnreadyReason::new("endpoints.unready", format!("{words}{event}"))
+    UnreadyReason::new(checks::ENDPOINTS_UNREADY, format!("{words}{event}"))
 }

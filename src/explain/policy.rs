@@ -11,7 +11,7 @@ use k8s_openapi::api::{
 };
 
 use super::{
-    Evidence,
+    Evidence, checks,
     isolation::{Decision, Direction, Peer, Port, decide},
     labels::Labels,
     names::Subject,
@@ -49,7 +49,7 @@ pub(super) fn judge(
         .find_map(|namespace| evidence.lacks("networkpolicies", namespace))
     {
         let saw = format!("network policies were not read: {unread}");
-        section.say(FindingLevel::Skipped, "policy.not-read", saw);
+        section.say(FindingLevel::Skipped, checks::POLICY_NOT_READ, saw);
         return;
     }
     if evidence.objects.network_policies().is_empty() {
@@ -75,7 +75,7 @@ pub(super) fn judge(
     }
     if section.findings.len() == before && !services.is_empty() {
         let saw = format!("network policies let {} reach the Pods", clients[0].name);
-        section.ok("policy.allowed", saw);
+        section.ok(checks::POLICY_ALLOWED, saw);
     }
 }
 
@@ -180,14 +180,14 @@ fn denied(
     let policies = names(&decision.isolating);
     let (id, saw) = match direction {
         Direction::Egress => (
-            "policy.egress",
+            checks::POLICY_EGRESS,
             format!(
                 "{policies} limits egress of {}, and no policy lets it connect to {name} at {at}",
                 client.name
             ),
         ),
         Direction::Ingress => (
-            "policy.ingress",
+            checks::POLICY_INGRESS,
             format!(
                 "{policies} limits ingress of {name}, and no policy lets {} connect at {at}",
                 client.name
@@ -227,7 +227,7 @@ fn depends(
     let Connection { client, port, name, .. } = connection;
     if evidence.is_overview {
         let saw = format!("{} lets only some clients connect", names(&decision.allowing));
-        section.say(FindingLevel::Note, "policy.some-clients", saw);
+        section.say(FindingLevel::Note, checks::POLICY_CLIENT, saw);
         return;
     }
     let saw = format!(
@@ -237,7 +237,7 @@ fn depends(
         port.protocol,
         names(&decision.allowing)
     );
-    let unknown = section.say(FindingLevel::Unknown, "policy.client", saw);
+    let unknown = section.say(FindingLevel::Unknown, checks::POLICY_CLIENT, saw);
     if let Some(policy) = decision.allowing.first() {
         unknown.want(hint::admitted(policy, port)).advise(format!(
             "kubectl -n {} describe networkpolicy {}",
@@ -274,7 +274,7 @@ fn from_outside(
                 port.protocol
             );
             section
-                .say(FindingLevel::Warning, "policy.outside", saw)
+                .say(FindingLevel::Warning, checks::POLICY_OUTSIDE, saw)
                 .want("an ingress rule with ipBlock for the clients, and for the nodes if externalTrafficPolicy is Cluster");
             return;
         }
@@ -309,7 +309,7 @@ fn dns(evidence: &Evidence, client: &Client<'_>, section: &mut Section) {
             client.name
         );
         section
-            .broken("policy.dns", saw)
+            .broken(checks::POLICY_DNS, saw)
             .want(format!(
                 "an egress rule to namespace kube-system, Pods k8s-app=kube-dns, ports {number}/UDP and {number}/TCP"
             ))
@@ -323,7 +323,7 @@ fn dns(evidence: &Evidence, client: &Client<'_>, section: &mut Section) {
             client.name
         );
         let level = if missing == "UDP" { FindingLevel::Broken } else { FindingLevel::Warning };
-        let id = if missing == "UDP" { "policy.dns" } else { "policy.dns-tcp" };
+        let id = if missing == "UDP" { checks::POLICY_DNS } else { checks::POLICY_DNS_TCP };
         section
             .say(level, id, saw)
             .want("both protocols: a reply that is too large for UDP is asked for again over TCP")

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Service, ServicePort};
 use super::{
     Evidence,
     backends::backends,
+    checks,
     destination::Destination,
     names::Subject,
     objects, outside,
@@ -29,13 +30,13 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject
 
 /// Checks the rules of these Services.
 pub(super) fn of_services(evidence: &Evidence, services: &[&Service]) -> Section {
-    let mut section = Section::new("kube-proxy");
+    let mut section = Section::new(checks::Step::Proxy);
     let concerned: Vec<&&Service> =
         services.iter().filter(|service| !objects::cluster_ips(service).is_empty()).collect();
     if concerned.is_empty() {
         section.say(
             FindingLevel::Skipped,
-            "proxy.no-part",
+            checks::PROXY_NO_PART,
             "not applicable: the Service has no cluster IP",
         );
         return section;
@@ -45,7 +46,7 @@ pub(super) fn of_services(evidence: &Evidence, services: &[&Service]) -> Section
     {
         section.say(
             FindingLevel::Skipped,
-            "proxy.other",
+            checks::PROXY_OTHER,
             format!("kube-proxy leaves it to {other}, as its label {OTHER_PROXY} says"),
         );
         return section;
@@ -54,12 +55,8 @@ pub(super) fn of_services(evidence: &Evidence, services: &[&Service]) -> Section
     let rules = &evidence.rules;
     if !rules.was_seen() {
         let absent = rules.absent.clone().unwrap_or_else(|| "no rules are looked at".to_owned());
-        let level = if evidence.unread.iter().any(|it| it.resource.starts_with("kube-proxy")) {
-            FindingLevel::Unknown
-        } else {
-            FindingLevel::Skipped
-        };
-        section.say(level, "proxy.not-seen", absent);
+        let level = if rules.is_unreadable { FindingLevel::Unknown } else { FindingLevel::Skipped };
+        section.say(level, checks::PROXY_NOT_SEEN, absent);
         return section;
     }
     if rules.proxies.is_empty() {
@@ -67,14 +64,14 @@ pub(super) fn of_services(evidence: &Evidence, services: &[&Service]) -> Section
             let saw = format!(
                 "no kube-proxy on this node: {other} takes its place, and its rules are not evaluated"
             );
-            section.say(FindingLevel::Skipped, "proxy.not-seen", saw);
+            section.say(FindingLevel::Skipped, checks::PROXY_NOT_SEEN, saw);
             return section;
         }
         let only_else =
             rules.health.is_some() || !rules.bridge.is_empty() || !rules.errors.is_empty();
         if !only_else || rules.has_rule_set {
             let broken = section.broken(
-                "proxy.none",
+                checks::PROXY_NONE,
                 format!("{} has no rules of kube-proxy", rules.from.join(", ")),
             );
             broken.want("KUBE-SERVICES in table nat, or table ip kube-proxy: kube-proxy does not run here, or something else (Cilium, kube-router) takes its place");
@@ -83,8 +80,8 @@ pub(super) fn of_services(evidence: &Evidence, services: &[&Service]) -> Section
         }
     }
     let gaps: Vec<_> = rules.proxies.iter().flat_map(|proxy| &proxy.gaps).collect();
-    for (id, saw, want) in &gaps {
-        section.broken(id, saw.clone()).want(want.clone()).advise(restart(evidence));
+    for (check, saw, want) in &gaps {
+        section.broken(check, saw.clone()).want(want.clone()).advise(restart(evidence));
     }
     let modes: Vec<Mode> = rules
         .proxies
@@ -99,7 +96,7 @@ pub(super) fn of_services(evidence: &Evidence, services: &[&Service]) -> Section
             other.name()
         );
         section
-            .say(FindingLevel::Warning, "proxy.two-modes", saw)
+            .say(FindingLevel::Warning, checks::PROXY_TWO_MODES, saw)
             .advise("kube-proxy --cleanup    # on the node, then start kube-proxy again");
     }
     for service in concerned {
@@ -134,6 +131,7 @@ fn entrances(service: &Service) -> Vec<(Option<IpAddr>, &'static str)> {
 }
 
 fn of_service(evidence: &Evidence, service: &Service, section: &mut Section) {
+    section.about("Service", objects::namespace(service), objects::name(service));
     let (mut rules, mut endpoints) = (0, 0);
     let first = section.findings.len();
     for port in objects::ports(service) {
@@ -160,7 +158,7 @@ fn of_service(evidence: &Evidence, service: &Service, section: &mut Section) {
         if !proxied && !evidence.rules.proxies.is_empty() {
             section.say(
                 FindingLevel::Note,
-                "proxy.other-family",
+                checks::PROXY_OTHER_FAMILY,
                 "the rules that were given are of another family than its address",
             );
         }
@@ -176,7 +174,7 @@ fn of_service(evidence: &Evidence, service: &Service, section: &mut Section) {
             .collect::<std::collections::BTreeSet<_>>();
         let modes = modes.into_iter().collect::<Vec<_>>().join(", ");
         section.ok(
-            "proxy.rules",
+            checks::PROXY_RULES,
             format!(
                 "{modes}: {} to {} for {}",
                 counted(rules, "entrance"),
@@ -228,7 +226,7 @@ impl Entrance<'_> {
         let nothing_ready = ready_endpoints(evidence, self.service).is_empty();
         let Some(frontend) = proxy.find(self.address, self.number, protocol) else {
             let broken = section.broken(
-                "proxy.no-rule",
+                checks::PROXY_NO_RULE,
                 format!(
                     "{} has no rule for {} of {}",
                     place(proxy, self.address),
@@ -243,7 +241,7 @@ impl Entrance<'_> {
             FrontendTarget::Rejected | FrontendTarget::Dropped if nothing_ready => {
                 section.say(
                     FindingLevel::Note,
-                    "proxy.refused",
+                    checks::PROXY_REFUSED,
                     format!(
                         "{} refuses connections to {}: there is no ready endpoint",
                         proxy.mode.name(),
@@ -255,7 +253,7 @@ impl Entrance<'_> {
             FrontendTarget::Dropped if self.is_local() => {
                 section.say(
                     FindingLevel::Note,
-                    "proxy.dropped",
+                    checks::PROXY_DROPPED,
                     format!(
                         "{} drops connections to {}: no endpoint on this node",
                         proxy.mode.name(),
@@ -266,7 +264,7 @@ impl Entrance<'_> {
             }
             FrontendTarget::Rejected | FrontendTarget::Dropped => {
                 let broken = section.broken(
-                    "proxy.lag",
+                    checks::PROXY_LAG,
                     format!(
                         "{} refuses connections to {}, and there are ready endpoints",
                         proxy.mode.name(),
@@ -336,7 +334,7 @@ fn hairpin(evidence: &Evidence, services: &[&Service], section: &mut Section) {
         .map_or("", |port| port.bridge.as_str());
     let some = off.iter().take(3).copied().collect::<Vec<_>>().join(", ");
     let broken = section.broken(
-        "proxy.hairpin",
+        checks::PROXY_HAIRPIN,
         format!(
             "hairpin mode is off at {} of bridge {bridge} ({some}): a Pod that reaches itself through the Service gets no reply",
             counted(off.len(), "port")

@@ -1,10 +1,16 @@
 //! The report: the findings in the order of the checks, and the verdict that follows from them.
 
-use std::fmt::Write;
+pub(super) mod html;
+mod text;
 
 use serde::Serialize;
 
-use crate::printable::{printable, printable_lines};
+use super::checks::{self, Check, Step};
+
+pub use text::Style;
+
+/// The version of the JSON form. It changes if a field is removed or changes its meaning.
+pub(super) const SCHEMA_VERSION: u32 = 1;
 
 /// The result of all checks. The value is the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -15,24 +21,6 @@ pub enum Verdict {
     /// Something that decides the verdict could not be checked.
     Unknown = 2,
 }
-
-/// What a skipped check leaves open, by the id of its finding.
-const NOT_CHECKED: [(&str, &str); 14] = [
-    ("dns.server", "the DNS server's replies"),
-    ("dns.ingress-host", "the public DNS of the host"),
-    ("dns.external-name-end", "the external name"),
-    ("endpoints.template", "whether Pods are ready"),
-    ("dns.template", "the Pod's name in DNS"),
-    ("endpoints.not-in-manifests", "whether Pods exist"),
-    ("gateway.no-status", "the Gateway's address"),
-    ("gateway.not-in-manifests", "the Gateway"),
-    ("gateway.other-parent", "parents that are not Gateways"),
-    ("gateway.other-backend", "backends that are not Services"),
-    ("outside.balancer-no-status", "the address of the LoadBalancer"),
-    ("outside.ingress-no-status", "the address of the Ingress"),
-    ("proxy.not-seen", "kube-proxy's rules"),
-    ("policy.not-read", "network policies"),
-];
 
 /// How a finding affects the verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -72,12 +60,24 @@ impl FindingLevel {
     }
 }
 
+/// An object of the API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ObjectName {
+    pub kind: String,
+    pub namespace: String,
+    pub name: String,
+}
+
 /// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// It never changes between releases: `endpoints.selector`.
-    pub id: &'static str,
+    /// As JSON it is the id: `endpoints.selector`.
+    #[serde(rename = "id")]
+    pub check: &'static Check,
     pub level: FindingLevel,
+    /// The object that was checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object: Option<ObjectName>,
     pub saw: String,
     /// What was expected.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,32 +90,46 @@ pub struct Finding {
 /// The findings of one step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Section {
-    pub title: &'static str,
+    #[serde(rename = "title")]
+    pub step: Step,
     pub findings: Vec<Finding>,
+    /// The object that the next findings are about.
+    #[serde(skip)]
+    object: Option<ObjectName>,
 }
 
 impl Section {
-    pub fn new(title: &'static str) -> Self {
-        Self { title, findings: Vec::new() }
+    pub fn new(step: Step) -> Self {
+        Self { step, findings: Vec::new(), object: None }
+    }
+
+    /// The findings that follow are about this object.
+    pub fn about(&mut self, kind: &str, namespace: &str, name: &str) {
+        self.object = Some(ObjectName {
+            kind: kind.to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        });
     }
 
     pub fn say(
         &mut self,
         level: FindingLevel,
-        id: &'static str,
+        check: &'static Check,
         saw: impl Into<String>,
     ) -> &mut Finding {
-        self.findings.push(Finding { id, level, saw: saw.into(), want: None, advice: Vec::new() });
+        let (object, saw) = (self.object.clone(), saw.into());
+        self.findings.push(Finding { check, level, object, saw, want: None, advice: Vec::new() });
         let last = self.findings.len() - 1;
         &mut self.findings[last]
     }
 
-    pub fn ok(&mut self, id: &'static str, saw: impl Into<String>) {
-        self.say(FindingLevel::Ok, id, saw);
+    pub fn ok(&mut self, check: &'static Check, saw: impl Into<String>) {
+        self.say(FindingLevel::Ok, check, saw);
     }
 
-    pub fn broken(&mut self, id: &'static str, saw: impl Into<String>) -> &mut Finding {
-        self.say(FindingLevel::Broken, id, saw)
+    pub fn broken(&mut self, check: &'static Check, saw: impl Into<String>) -> &mut Finding {
+        self.say(FindingLevel::Broken, check, saw)
     }
 
     pub fn is_broken(&self) -> bool {
@@ -124,6 +138,31 @@ impl Section {
 
     fn worst(&self) -> FindingLevel {
         self.findings.iter().map(|finding| finding.level).max().unwrap_or(FindingLevel::Skipped)
+    }
+
+    /// Removes the findings that others explain, and repetitions.
+    fn tidy(&mut self) {
+        let all = std::mem::take(&mut self.findings);
+        for finding in &all {
+            let hides = |other: &Finding| {
+                finding.check.hidden_by.contains(&other.check) && other.level >= finding.level
+            };
+            let is_repeated =
+                finding.check.once && self.findings.iter().any(|it| it.check == finding.check);
+            if !is_repeated && !all.iter().any(hides) {
+                self.findings.push(finding.clone());
+            }
+        }
+    }
+
+    /// Whether something was seen to work, or it is known what was not checked. A step without such a
+    /// finding was not checked.
+    fn has_evidence(&self) -> bool {
+        let is_evidence = |finding: &Finding| {
+            finding.check.open.is_some()
+                || !matches!(finding.level, FindingLevel::Note | FindingLevel::Unknown)
+        };
+        self.findings.iter().any(is_evidence)
     }
 }
 
@@ -141,12 +180,14 @@ impl Finding {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
+    #[serde(rename = "schemaVersion")]
+    pub schema_version: u32,
     /// The name, and the object that it belongs to: `my-nginx is Service default/my-nginx`.
     pub subject: String,
     pub verdict: Verdict,
-    /// The id of the first broken finding, or else of the first unknown one.
+    /// The first broken finding, or else the first unknown one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub first: Option<&'static str>,
+    pub first: Option<&'static Check>,
     pub steps: Vec<Section>,
     /// The links that no check looked at.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -157,101 +198,50 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn new(subject: String, steps: Vec<Section>, unread: Vec<String>) -> Self {
+    pub fn new(subject: String, mut steps: Vec<Section>, unread: Vec<String>) -> Self {
+        steps.iter_mut().for_each(Section::tidy);
         let first_of = |level| {
-            steps
-                .iter()
-                .flat_map(|step| &step.findings)
-                .find(|finding| finding.level == level)
-                .map(|it| it.id)
+            let mut findings = steps.iter().flat_map(|step| &step.findings);
+            findings.find(|finding| finding.level == level).map(|it| it.check)
         };
         let (verdict, first) =
             match (first_of(FindingLevel::Broken), first_of(FindingLevel::Unknown)) {
-                (Some(id), _) => (Verdict::Broken, Some(id)),
-                (None, Some(id)) => (Verdict::Unknown, Some(id)),
+                (Some(check), _) => (Verdict::Broken, Some(check)),
+                (None, Some(check)) => (Verdict::Unknown, Some(check)),
                 (None, None) => (Verdict::Healthy, None),
             };
         let not_checked = not_checked(&steps);
-        Self { subject, verdict, first, steps, not_checked, unread }
+        let schema_version = SCHEMA_VERSION;
+        Self { schema_version, subject, verdict, first, steps, not_checked, unread }
     }
 
-    /// The report as text; `coloured` adds ANSI colours for a terminal.
-    pub fn text(&self, coloured: bool) -> String {
-        let mut text = String::new();
-        let paint = |level: FindingLevel, mark: &str| {
-            if coloured {
-                format!("\x1b[{}m{mark}\x1b[0m", level.colour())
-            } else {
-                mark.to_owned()
-            }
+    /// The finding that decides the verdict, with the number of its step.
+    pub fn decisive(&self) -> Option<(usize, &Finding)> {
+        let level = match self.verdict {
+            Verdict::Healthy => return None,
+            Verdict::Broken => FindingLevel::Broken,
+            Verdict::Unknown => FindingLevel::Unknown,
         };
-        // Writing to a String does not fail.
-        let _ = writeln!(text, "{}\n", printable(&self.subject));
-        for (index, step) in self.steps.iter().enumerate() {
-            let worst = step.worst();
-            let _ = writeln!(
-                text,
-                "{} {:<24}{}",
-                index + 1,
-                step.title,
-                paint(worst, &worst.mark().to_string())
-            );
-            for finding in &step.findings {
-                let _ = writeln!(
-                    text,
-                    "  {} {}",
-                    paint(finding.level, &finding.level.mark().to_string()),
-                    printable(&finding.saw)
-                );
-                if let Some(want) = &finding.want {
-                    let _ = writeln!(text, "      want  {}", printable(want));
-                }
-                for (index, advice) in finding.advice.iter().enumerate() {
-                    let _ = writeln!(
-                        text,
-                        "      {}  {}",
-                        if index == 0 { "do  " } else { "    " },
-                        printable_lines(advice)
-                    );
-                }
-            }
-        }
-        for unread in &self.unread {
-            let _ = writeln!(text, "  {} {}", paint(FindingLevel::Unknown, "?"), printable(unread));
-        }
-        let _ = writeln!(text, "\n{}", self.conclusion(coloured));
-        text
-    }
-
-    fn conclusion(&self, coloured: bool) -> String {
-        let place = self.first.and_then(|id| {
-            self.steps.iter().position(|step| {
-                step.findings
-                    .iter()
-                    .any(|finding| finding.id == id && finding.level > FindingLevel::Warning)
-            })
-        });
-        let at = place.map_or(String::new(), |at| {
-            format!(" at step {} ({})", at + 1, self.first.unwrap_or_default())
-        });
-        let (colour, words) = match self.verdict {
-            Verdict::Healthy if self.not_checked.is_empty() => ("32", "healthy".to_owned()),
-            Verdict::Healthy => {
-                ("32", format!("healthy; not checked: {}", self.not_checked.join(", ")))
-            }
-            Verdict::Broken => ("31", format!("broken{at}")),
-            Verdict::Unknown => ("33", format!("cannot tell{at}")),
-        };
-        if coloured { format!("\x1b[1;{colour}m{words}\x1b[0m") } else { words }
+        let findings = self
+            .steps
+            .iter()
+            .enumerate()
+            .flat_map(|(index, step)| step.findings.iter().map(move |it| (index + 1, it)));
+        findings.into_iter().find(|(_, finding)| finding.level == level)
     }
 }
 
+/// What the skipped checks leave open, and the steps of which nothing was seen.
 fn not_checked(steps: &[Section]) -> Vec<&'static str> {
-    let skipped = |id: &str| {
-        steps
-            .iter()
-            .flat_map(|step| &step.findings)
-            .any(|finding| finding.level == FindingLevel::Skipped && finding.id == id)
+    let findings = || steps.iter().flat_map(|step| &step.findings);
+    let skipped = |check: &Check| {
+        findings().any(|it| {
+            it.check == check && matches!(it.level, FindingLevel::Skipped | FindingLevel::Note)
+        })
     };
-    NOT_CHECKED.iter().filter(|(id, _)| skipped(id)).map(|(_, words)| *words).collect()
+    let all = checks::ALL.iter().flat_map(|group| group.checks);
+    let mut open: Vec<&'static str> =
+        all.filter(|check| skipped(check)).filter_map(|check| check.open).collect();
+    open.extend(steps.iter().filter(|it| !it.has_evidence()).map(|it| it.step.title()));
+    open
 }

@@ -251,7 +251,7 @@ pub(super) fn leading_to(evidence: &Evidence, service: &Service) -> Vec<String> 
             self::service(evidence, route, backend).is_some_and(|it| std::ptr::eq(it, service))
         })
     };
-    let routes = evidence.objects.routes().iter().filter(leads);
+    let routes = evidence.objects.routes_to(service).filter(leads);
     let mut hosts: Vec<String> = routes.flat_map(|route| route.spec.hostnames.clone()).collect();
     hosts.sort();
     hosts.dedup();

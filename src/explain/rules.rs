@@ -9,6 +9,8 @@ mod node;
 
 use std::net::IpAddr;
 
+use super::checks::Check;
+
 pub(super) use node::{BridgePort, Health};
 
 /// Chains of programs that can take the place of kube-proxy. Calico and the network policies of
@@ -23,6 +25,8 @@ pub struct Rules {
     pub from: Vec<String>,
     /// Why no source was read.
     pub absent: Option<String>,
+    /// Whether the rules of this machine should have been read, and could not be.
+    pub is_unreadable: bool,
     /// One for each mode and IP family that has rules.
     pub proxies: Vec<ProxyRules>,
     pub bridge: Vec<BridgePort>,
@@ -44,9 +48,9 @@ pub struct ProxyRules {
     /// True for IPv4, false for IPv6, `None` for both.
     pub v4: Option<bool>,
     pub frontends: Vec<Frontend>,
-    /// The rules that every connection needs and that are missing: the id of the finding, what was
+    /// The rules that every connection needs and that are missing: the check, what was
     /// seen, and what was expected.
-    pub gaps: Vec<(&'static str, String, String)>,
+    pub gaps: Vec<(&'static Check, String, String)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

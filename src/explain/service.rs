@@ -11,16 +11,15 @@ use crate::limits;
 use super::{
     Evidence,
     backends::backends,
+    checks,
     destination::{Destination, NamedObject},
     names::{ClusterName, Subject, take_apart},
     objects, pods, policy,
     report::{FindingLevel, Section},
 };
 
-pub(super) const TITLE: &str = "Service and endpoints";
-
 pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject<'_>) -> Section {
-    let mut section = Section::new(TITLE);
+    let mut section = Section::new(checks::Step::Service);
     let backends = backends(evidence, wanted, subject);
     let mut connections: Vec<(&Service, Option<i32>)> =
         backends.iter().map(|it| (it.service, it.port)).collect();
@@ -46,7 +45,7 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject
             if section.findings.is_empty() {
                 section.say(
                     FindingLevel::Skipped,
-                    "service.none",
+                    checks::SERVICE_NONE,
                     "no Service was found for the name",
                 );
             }
@@ -54,14 +53,18 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject
         Subject::Pod { candidate, pod: None } => {
             section.say(
                 FindingLevel::Skipped,
-                "service.none",
+                checks::SERVICE_NONE,
                 format!("{candidate} is a Pod's address: there is no Service in between"),
             );
         }
         Subject::Pod { pod: Some(pod), .. } => of_pod(evidence, pod, &mut section),
         Subject::NoObject(object) => no_object(evidence, object, &mut section),
         Subject::Missing { .. } | Subject::Outside => {
-            section.say(FindingLevel::Skipped, "service.none", "there is no Service to look at");
+            section.say(
+                FindingLevel::Skipped,
+                checks::SERVICE_NONE,
+                "there is no Service to look at",
+            );
         }
     }
     if !connections.is_empty() {
@@ -73,11 +76,12 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject
 /// Reports whether a Pod is ready, and which Services select it.
 fn of_pod(evidence: &Evidence, pod: &Pod, section: &mut Section) {
     let path = objects::path(pod);
+    section.about("Pod", objects::namespace(pod), objects::name(pod));
     match pods::unready(&evidence.objects, pod) {
-        None => section.ok("pod.ready", format!("Pod {path} is ready")),
+        None => section.ok(checks::POD_READY, format!("Pod {path} is ready")),
         Some(why) => {
             section
-                .broken(why.id, format!("Pod {path} is not ready: {}", why.words))
+                .broken(why.check, format!("Pod {path} is not ready: {}", why.words))
                 .want("the condition Ready: no Service sends connections to the Pod without it")
                 .advise(why.look(objects::namespace(pod), objects::name(pod)));
         }
@@ -91,12 +95,16 @@ fn of_pod(evidence: &Evidence, pod: &Pod, section: &mut Section) {
         .map(objects::name)
         .collect();
     if services.is_empty() {
-        section.say(FindingLevel::Note, "pod.no-service", format!("no Service selects Pod {path}"));
+        section.say(
+            FindingLevel::Note,
+            checks::POD_NO_SERVICE,
+            format!("no Service selects Pod {path}"),
+        );
     }
     for service in services {
         section.say(
             FindingLevel::Note,
-            "pod.service",
+            checks::POD_SERVICE,
             format!(
                 "Service {namespace}/{service} selects it: ndots explain {service}.{namespace}"
             ),
@@ -110,18 +118,18 @@ fn no_object(evidence: &Evidence, object: &NamedObject, section: &mut Section) {
     let path = format!("{} {namespace}/{}", object.kind.name(), object.name);
     if object.exists {
         section
-            .broken("object.no-service", format!("no Service selects the Pods of {path}"))
+            .broken(checks::OBJECT_NO_SERVICE, format!("no Service selects the Pods of {path}"))
             .want("a Service whose selector matches the labels of the Pod template")
             .advise(format!("kubectl -n {namespace} get services -o wide"));
         return;
     }
     if let Some(unread) = evidence.unread.first() {
         let saw = format!("cannot tell whether {path} exists: {unread}");
-        section.say(FindingLevel::Unknown, "object.unread", saw);
+        section.say(FindingLevel::Unknown, checks::OBJECT_UNREAD, saw);
         return;
     }
     section
-        .broken("object.missing", format!("{path} does not exist"))
+        .broken(checks::OBJECT_MISSING, format!("{path} does not exist"))
         .want("an object of this name; -n says in which namespace")
         .advise(format!("kubectl get all,ingresses -A | grep {}", object.name));
 }
@@ -140,7 +148,7 @@ fn external_name(service: &Service, wanted: &Destination, section: &mut Section)
             objects::target(port)
         );
         section
-            .say(FindingLevel::Warning, "service.external-name-port", saw)
+            .say(FindingLevel::Warning, checks::SERVICE_EXTERNAL_NAME_PORT, saw)
             .want(format!("clients that use port {}", objects::target(port)));
     }
     if wanted.scheme.is_some() {
@@ -148,7 +156,7 @@ fn external_name(service: &Service, wanted: &Destination, section: &mut Section)
             "an ExternalName is only an alias in DNS: {target} sees the host name {} in HTTP and TLS",
             wanted.host
         );
-        section.say(FindingLevel::Warning, "service.external-name-host", saw).want(format!(
+        section.say(FindingLevel::Warning, checks::SERVICE_EXTERNAL_NAME_HOST, saw).want(format!(
             "a client that sends the host name {target}, or a server that accepts both"
         ));
     }
@@ -183,7 +191,7 @@ fn namespace(evidence: &Evidence, service: &Service, section: &mut Section) {
         section
             .say(
                 FindingLevel::Warning,
-                "service.namespace-terminating",
+                checks::SERVICE_NAMESPACE_TERMINATING,
                 format!("namespace {name} is being deleted, with this Service and its Pods"),
             )
             .want("a namespace with status.phase Active")
@@ -200,13 +208,14 @@ pub(super) fn one(
     wanted: Option<i32>,
     section: &mut Section,
 ) {
+    section.about("Service", objects::namespace(service), objects::name(service));
     describe(service, section);
     namespace(evidence, service, section);
     if objects::kind(service) == "ExternalName" {
         return;
     }
     if !objects::is_headless(service) && objects::cluster_ips(service).is_empty() {
-        let broken = section.broken("service.no-cluster-ip", "it has no cluster IP yet");
+        let broken = section.broken(checks::SERVICE_NO_CLUSTER_IP, "it has no cluster IP yet");
         broken.want("an address from the API server's range").advise(format!(
             "kubectl -n {} describe service {}",
             objects::namespace(service),
@@ -247,7 +256,7 @@ fn describe(service: &Service, section: &mut Section) {
     };
     let ports = objects::ports(service).iter().map(port).collect::<Vec<_>>().join("; ");
     let ports = if ports.is_empty() { String::new() } else { format!("; {ports}") };
-    section.ok("service.is", format!("Service {path}: {address}{ports}"));
+    section.ok(checks::SERVICE_IS, format!("Service {path}: {address}{ports}"));
 }
 
 /// Reports session affinity and internalTrafficPolicy.
@@ -261,7 +270,7 @@ fn policies(evidence: &Evidence, service: &Service, section: &mut Section) {
             .unwrap_or(10_800);
         section.say(
             FindingLevel::Note,
-            "service.affinity",
+            checks::SERVICE_AFFINITY,
             format!("session affinity: a client stays with one endpoint for {seconds} s"),
         );
     }
@@ -278,7 +287,7 @@ fn policies(evidence: &Evidence, service: &Service, section: &mut Section) {
             let saw = format!(
                 "internalTrafficPolicy is Local, and node {node} has no ready endpoint: connections from its Pods are dropped"
             );
-            let broken = section.broken("service.internal-local", saw);
+            let broken = section.broken(checks::SERVICE_INTERNAL_LOCAL, saw);
             broken.want(format!(
                 "a ready Pod on {node} (there are some on {}), or internalTrafficPolicy: Cluster",
                 nodes.join(", ")
@@ -295,7 +304,7 @@ fn policies(evidence: &Evidence, service: &Service, section: &mut Section) {
                 "internalTrafficPolicy is Local: only Pods on {} get an answer; --pod or --node says which one asks",
                 nodes.join(", ")
             );
-            section.say(FindingLevel::Warning, "service.internal-local-nodes", saw);
+            section.say(FindingLevel::Warning, checks::SERVICE_INTERNAL_LOCAL_NODES, saw);
         }
     }
 }

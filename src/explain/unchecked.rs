@@ -3,7 +3,8 @@
 use crate::source::kind;
 
 use super::{
-    Evidence,
+    Evidence, checks,
+    names::Subject,
     report::{FindingLevel, Section},
 };
 
@@ -42,24 +43,25 @@ pub(super) fn policies(evidence: &Evidence, section: &mut Section) {
         found.join(", ")
     );
     section
-        .say(FindingLevel::Unknown, "policy.not-checked", saw)
+        .say(FindingLevel::Unknown, checks::POLICY_NOT_CHECKED, saw)
         .want("rules that allow the client to reach DNS (port 53) and the targetPort of the Pods")
         .advise("kubectl get ciliumnetworkpolicies,adminnetworkpolicies -A    # or those of your plugin");
 }
 
 /// Reports kinds in the manifests that `explain` does not read, and outdated versions of Ingress.
-pub(super) fn objects(evidence: &Evidence, section: &mut Section) {
+pub(super) fn objects(evidence: &Evidence, subject: &Subject<'_>, section: &mut Section) {
     for ((version, name), count) in &evidence.kinds {
         match kind::find(version, name) {
             None if !is_policy(version, name) => {
                 section.say(
                     FindingLevel::Note,
-                    "objects.not-read",
+                    checks::OBJECTS_NOT_READ,
                     format!("not checked: {count} {name} ({version})"),
                 );
             }
             Some((descriptor, _))
-                if descriptor.name == kind::INGRESS.name
+                if matches!(subject, Subject::Ingress { .. })
+                    && descriptor.name == kind::INGRESS.name
                     && descriptor.newest().api_version != version =>
             {
                 outdated(version, *count, section);
@@ -74,7 +76,7 @@ fn outdated(version: &str, count: usize, section: &mut Section) {
         "{count} Ingress has apiVersion {version}: Kubernetes 1.22 and later reject it, here it is read as networking.k8s.io/v1"
     );
     section
-        .say(FindingLevel::Warning, "outside.ingress-version", saw)
+        .say(FindingLevel::Warning, checks::OUTSIDE_INGRESS_VERSION, saw)
         .want("apiVersion: networking.k8s.io/v1, with pathType and backend.service")
         .advise("kubectl convert -f FILE --output-version networking.k8s.io/v1");
 }

@@ -27,9 +27,11 @@ pub(super) fn name(workload: &Workload) -> String {
 
 /// The templates that the Service selects. A workload that another one owns is left out.
 pub(super) fn of_service<'e>(evidence: &'e Evidence, service: &Service) -> Vec<Template<'e>> {
-    in_namespace(evidence, objects::namespace(service))
-        .filter(|template| objects::selects(service, &template.pod.metadata))
-        .collect()
+    let selected = |it: &&Workload| {
+        let metadata = it.template().and_then(|it| it.metadata.as_ref());
+        metadata.is_some_and(|metadata| objects::selects(service, metadata))
+    };
+    evidence.objects.near_workloads(service).filter(selected).filter_map(template).collect()
 }
 
 pub(super) fn in_namespace<'e>(

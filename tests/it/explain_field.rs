@@ -1,16 +1,21 @@
 //! Situations that public reports describe, rebuilt with neutral names. Each has the arguments of
 //! `ndots explain`, the manifests, the verdict and the id of the finding that names the cause.
 //!
-//! Most are files in `tests/explain/field`. The first lines of a file are the cause, `> ARGUMENTS`,
-//! `with` files of `base` that are added, and `VERDICT ID`.
+//! Most are files in `tests/explain/field`. Those in `tests/explain/checks` are for checks that no other
+//! case needs. The first lines of a file are the cause, `> ARGUMENTS`,
+//! `with` files of `base` that are added, and `VERDICT ID`. After that, `live without RESOURCE …` means
+//! that the objects are those of an API server, which forbids these resources.
 
 use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::LazyLock,
 };
 
 use serde_json::Value;
+
+use crate::explain::{api, in_parallel};
 
 const WEB: &str = "
 apiVersion: v1
@@ -82,6 +87,24 @@ fn explain(arguments: &str, manifests: &str, rules: Option<&str>) -> (String, Va
         fs::write(saved.path(), rules).unwrap();
         command.arg("--rules").arg(saved.path());
     }
+    verdict_of(&mut command)
+}
+
+/// Runs `explain` with an API server that has the objects, and forbids some resources.
+fn explain_live(arguments: &str, manifests: &str, forbidden: &str) -> (String, Value) {
+    let here = tempfile::tempdir().unwrap();
+    let kubeconfig = here.path().join("kubeconfig");
+    let documents = manifests
+        .split("\n---\n")
+        .filter(|text| text.lines().any(|line| !line.trim().is_empty() && !line.starts_with('#')));
+    let objects: Vec<Value> = documents.map(|it| serde_saphyr::from_str(it).unwrap()).collect();
+    api::start(objects, &forbidden.split_whitespace().collect::<Vec<_>>(), &kubeconfig);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+    command.arg("explain").args(arguments.split_whitespace()).args(["-o", "json", "--kubeconfig"]);
+    verdict_of(command.arg(kubeconfig).env_remove("KUBERNETES_SERVICE_HOST"))
+}
+
+fn verdict_of(command: &mut Command) -> (String, Value) {
     let output = command.output().unwrap();
     let report: Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
@@ -187,34 +210,68 @@ fn hidden_reasons_are_named() {
     check("web -n shop", &(WEB.to_owned() + crd), "healthy", "objects.not-read");
 }
 
-#[test]
-fn the_cause_of_each_public_case_is_named() {
+/// A case of `tests/explain/field`.
+struct FieldCase {
+    file: PathBuf,
+    cause: String,
+    verdict: String,
+    id: String,
+    /// What was said.
+    got: (String, Value),
+}
+
+static CASES: LazyLock<Vec<FieldCase>> = LazyLock::new(|| {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/explain/field");
-    let (mut wrong, mut count) = (Vec::new(), 0);
-    let mut files: Vec<PathBuf> =
-        fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let others = directory.with_file_name("checks");
+    let mut files: Vec<PathBuf> = [&directory, &others]
+        .into_iter()
+        .flat_map(|directory| fs::read_dir(directory).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.retain(|file| file.is_file());
     files.sort();
-    for file in files.iter().filter(|file| file.is_file()) {
+    in_parallel(&files, |file| FieldCase::run(&directory, file))
+});
+
+/// The reports of all cases.
+pub(crate) fn reports() -> impl Iterator<Item = &'static Value> {
+    CASES.iter().map(|case| &case.got.1)
+}
+
+impl FieldCase {
+    fn run(directory: &Path, file: &Path) -> Self {
         let text = fs::read_to_string(file).unwrap();
         let mut head = text.lines().map(|line| line.trim_start_matches("# "));
-        let cause = head.next().unwrap();
+        let cause = head.next().unwrap().to_owned();
         let arguments = head.next().unwrap().trim_start_matches("> ");
         let bases = head.next().unwrap().trim_start_matches("with");
         let (verdict, id) = head.next().unwrap().split_once(' ').unwrap();
+        let live = head.next().and_then(|line| line.strip_prefix("live without"));
         let mut manifests = text.clone();
         for base in bases.split_whitespace() {
             let base = directory.join(format!("base/{base}.yaml"));
             manifests = format!("{}\n---\n{manifests}", fs::read_to_string(base).unwrap());
         }
-        count += 1;
-        let (got, report) = explain(arguments, &manifests, None);
-        if got != verdict || !has_finding(&report, id) {
+        let got = match live {
+            None => explain(arguments, &manifests, None),
+            Some(forbidden) => explain_live(arguments, &manifests, forbidden),
+        };
+        let (verdict, id) = (verdict.to_owned(), id.to_owned());
+        Self { file: file.to_owned(), cause, verdict, id, got }
+    }
+}
+
+#[test]
+fn the_cause_of_each_public_case_is_named() {
+    let mut wrong = Vec::new();
+    for FieldCase { file, cause, verdict, id, got: (got, report) } in CASES.iter() {
+        if got != verdict || !has_finding(report, id) {
             let name = file.file_name().unwrap().to_string_lossy().into_owned();
             wrong.push(format!("{name}, {cause}: not {verdict} with {id}:\n{report:#}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
-    assert!(count >= 56, "{count} cases");
+    assert!(CASES.len() >= 56, "{} cases", CASES.len());
 }
 
 /// `-A` prints what is broken first, and its exit code is that of the worst object.
@@ -236,7 +293,8 @@ fn all_objects_are_checked_at_once() {
     assert!(code == Some(1) && text.starts_with("broken       Service other/dead  "), "{text}");
     assert_eq!(run(&["-n", "shop"]).0, Some(0));
     let json: Value = serde_json::from_str(&run(&["-o", "json"]).1).unwrap();
-    assert_eq!(json["objects"][0]["object"], "Service other/dead");
+    assert_eq!(json["objects"][0]["object"]["name"], "dead");
+    assert_eq!(json["schemaVersion"], 1);
     // Thousands of objects take no more than a moment, also without optimizations.
     let many = (0..1_000).map(|number| {
         WEB.replace("web", &format!("web{number}"))

@@ -217,7 +217,7 @@ fn scene_by_scene(mode: &'static str) {
     let (verdict, text) =
         explain(scene.pod.command(NDOTS), &kubeconfig, "web --pod default/client");
     assert_eq!(verdict, "healthy", "{text}");
-    assert!(text.contains("10.96.0.10 says the same, over UDP and TCP"), "{text}");
+    assert!(text.contains("10.96.0.10 answers the same, over UDP and TCP"), "{text}");
     let (verdict, text) =
         explain(scene.laptop.command(NDOTS), &kubeconfig, "web --pod default/client");
     assert_eq!(verdict, "unknown at dns.no-answer", "{text}");

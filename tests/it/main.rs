@@ -23,6 +23,7 @@ mod e2e;
 mod encrypted_upstreams;
 mod etcd;
 mod explain;
+mod explain_checks;
 mod explain_field;
 mod explain_lab;
 mod flood;

@@ -7,7 +7,7 @@ use k8s_openapi::api::{core::v1::Pod, rbac::v1::PolicyRule};
 use crate::{
     corefile::{Corefile, Severity},
     explain::{
-        Evidence, corefile, objects, pods,
+        Evidence, checks, corefile, objects, pods,
         report::{FindingLevel, Section},
         service::ready_endpoints,
     },
@@ -15,7 +15,7 @@ use crate::{
 };
 
 pub(super) fn judge(evidence: &Evidence) -> Section {
-    let mut section = Section::new("The server");
+    let mut section = Section::new(checks::Step::Server);
     corefile_of(evidence, &mut section);
     permissions(evidence, &mut section);
     replicas(evidence, &mut section);
@@ -28,12 +28,12 @@ fn corefile_of(evidence: &Evidence, section: &mut Section) {
         match evidence.lacks("configmaps", "kube-system") {
             Some(unread) => drop(section.say(
                 FindingLevel::Unknown,
-                "corefile.unread",
+                checks::COREFILE_UNREAD,
                 format!("the Corefile cannot be looked at: {unread}"),
             )),
             None => drop(section.say(
                 FindingLevel::Warning,
-                "corefile.none",
+                checks::COREFILE_NONE,
                 "there is no ConfigMap kube-system/coredns with a Corefile",
             )),
         }
@@ -43,17 +43,17 @@ fn corefile_of(evidence: &Evidence, section: &mut Section) {
     // Files that are mounted beside the Corefile are unknown here, so their lines are left out below.
     server::check(&parsed, 53, &mut diagnostics);
     let before = section.findings.len();
-    for (severity, line) in diagnostics.lines().filter(|(_, line)| !line.contains("and not here")) {
+    for (severity, line) in diagnostics.lines().filter(|(_, line)| !corefile::is_about_file(line)) {
         match severity {
-            Severity::Error => section.broken("corefile.mistake", line).advise(EDIT),
-            Severity::Warning => section.say(FindingLevel::Warning, "corefile.warning", line),
+            Severity::Error => section.broken(checks::COREFILE_MISTAKE, line).advise(EDIT),
+            Severity::Warning => section.say(FindingLevel::Warning, checks::COREFILE_WARNING, line),
         };
     }
     loops(evidence, &parsed, EDIT, section);
     if corefile::zone(&evidence.objects).is_none() {
         section
             .broken(
-                "corefile.no-zone",
+                checks::COREFILE_NO_ZONE,
                 "no server block has `kubernetes` with a zone: no name of the cluster is answered",
             )
             .want("kubernetes cluster.local in-addr.arpa ip6.arpa")
@@ -70,7 +70,7 @@ fn corefile_of(evidence: &Evidence, section: &mut Section) {
             format!("upstream {}", targets.join(", "))
         };
         section.ok(
-            "corefile.is",
+            checks::COREFILE_IS,
             format!("the Corefile has no mistakes: zone {}, {upstream}", evidence.zone),
         );
     }
@@ -103,7 +103,7 @@ fn loops(evidence: &Evidence, parsed: &Corefile, edit: &str, section: &mut Secti
         let whose =
             if address.is_loopback() { "the server's own Pod" } else { "the cluster's DNS itself" };
         let broken = section
-            .broken("corefile.loop", format!("`forward` sends to {address}, {whose}: each question comes back until something gives way"));
+            .broken(checks::COREFILE_LOOP, format!("`forward` sends to {address}, {whose}: the server forwards to itself, an endless loop"));
         broken.want("a resolver outside of the cluster; /etc/resolv.conf is one where kubelet's --resolv-conf is not the stub of systemd-resolved").advise(edit);
     }
 }
@@ -115,7 +115,11 @@ fn permissions(evidence: &Evidence, section: &mut Section) {
     if evidence.lacks("clusterroles", "").is_some()
         || evidence.lacks("clusterrolebindings", "").is_some()
     {
-        section.say(FindingLevel::Note, "rbac.unread", "the server's own permissions are not looked at: this account may not read ClusterRoles");
+        section.say(
+            FindingLevel::Note,
+            checks::RBAC_UNREAD,
+            "the server's own permissions are not checked: this account may not read ClusterRoles",
+        );
         return;
     }
     let role =
@@ -123,7 +127,7 @@ fn permissions(evidence: &Evidence, section: &mut Section) {
     let Some(role) = role else {
         if !evidence.objects.cluster_roles().is_empty() {
             section
-                .broken("rbac.role", "there is no ClusterRole system:coredns")
+                .broken(checks::RBAC_ROLE, "there is no ClusterRole system:coredns")
                 .want("list and watch on services, namespaces, endpointslices")
                 .advise("kubeadm init phase addon coredns");
         }
@@ -141,7 +145,7 @@ fn permissions(evidence: &Evidence, section: &mut Section) {
         for verb in ["list", "watch"] {
             if !role.rules.iter().flatten().any(|rule| allows(rule, group, resource, verb)) {
                 let broken = section.broken(
-                    "rbac.rule",
+                    checks::RBAC_RULE,
                     format!("ClusterRole system:coredns may not {verb} {resource}: names that need them are SERVFAIL, or stand still"),
                 );
                 broken
@@ -169,7 +173,7 @@ fn permissions(evidence: &Evidence, section: &mut Section) {
         .any(|it| it.name == account && it.namespace.as_deref() == Some("kube-system"));
     if !bound {
         let broken = section.broken(
-            "rbac.binding",
+            checks::RBAC_BINDING,
             format!(
                 "no ClusterRoleBinding gives system:coredns to ServiceAccount kube-system/{account}"
             ),
@@ -182,7 +186,7 @@ fn permissions(evidence: &Evidence, section: &mut Section) {
         return;
     }
     section.ok(
-        "rbac.is",
+        checks::RBAC_IS,
         format!("ServiceAccount kube-system/{account} may list and watch what it needs"),
     );
 }
@@ -196,7 +200,7 @@ fn replicas(evidence: &Evidence, section: &mut Section) {
         .find(|it| it.spec.as_ref().and_then(|spec| spec.replicas) == Some(0))
     {
         let broken = section.broken(
-            "cluster.replicas",
+            checks::CLUSTER_REPLICAS,
             format!("Deployment {} has 0 replicas", objects::path(deployment)),
         );
         broken.want("2").advise(format!(
@@ -215,7 +219,7 @@ fn replicas(evidence: &Evidence, section: &mut Section) {
         (1, _) => {
             let warning = section.say(
                 FindingLevel::Warning,
-                "cluster.one-replica",
+                checks::CLUSTER_ONE_REPLICA,
                 "one server is ready: the cluster's names go with it",
             );
             warning
@@ -226,13 +230,16 @@ fn replicas(evidence: &Evidence, section: &mut Section) {
             section
                 .say(
                     FindingLevel::Warning,
-                    "cluster.one-node",
+                    checks::CLUSTER_ONE_NODE,
                     format!("all {count} servers are on one node: the cluster's names go with it"),
                 )
                 .want("two nodes"),
         ),
         (count, nodes) => {
-            section.ok("cluster.servers", format!("{count} servers are ready, on {nodes} nodes"));
+            section.ok(
+                checks::CLUSTER_SERVERS,
+                format!("{count} servers are ready, on {nodes} nodes"),
+            );
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     explain::{
-        Answer, Evidence,
+        Answer, Evidence, checks,
         destination::Destination,
         expected::{ExpectedAnswer, ExpectedEnd},
         objects,
@@ -39,7 +39,7 @@ pub(super) fn with_server(
                 if ["SERVFAIL", "REFUSED", "NOTIMP", "FORMERR"].contains(&&*answer.rcode) =>
             {
                 let broken = section.broken(
-                    "dns.server-failure",
+                    checks::DNS_SERVER_FAILURE,
                     format!("{} answers {} {qtype} with {}", asked.server, candidate, answer.rcode),
                 );
                 broken
@@ -63,8 +63,8 @@ pub(super) fn with_server(
     }
     if hit && !agreed.is_empty() {
         section.ok(
-            "dns.server",
-            format!("{} says the same{}", asked.server, over_tcp(evidence, candidate)),
+            checks::DNS_SERVER,
+            format!("{} answers the same{}", asked.server, over_tcp(evidence, candidate)),
         );
         tcp(evidence, candidate, section);
     }
@@ -92,9 +92,9 @@ fn shadowed(
                 .collect::<Vec<_>>()
                 .join(", ");
             let broken = section.broken(
-                "dns.search-shadow",
+                checks::DNS_SEARCH_SHADOW,
                 format!(
-                    "{} answers {candidate} with {data}, so that {name} itself is never asked for",
+                    "{} answers {candidate} with {data}, so {name} itself is never queried",
                     evidence.asked.server
                 ),
             );
@@ -128,7 +128,7 @@ fn tcp(evidence: &Evidence, candidate: &str, section: &mut Section) {
         .find_map(|reply| reply.answer.as_ref().err());
     if let Some(error) = failed {
         let saw = format!("{} does not answer over TCP: {error}", evidence.asked.server);
-        let warning = section.say(FindingLevel::Warning, "dns.tcp", saw);
+        let warning = section.say(FindingLevel::Warning, checks::DNS_TCP, saw);
         warning
             .want("53/TCP as well as 53/UDP, in the Service kube-dns and in every network policy")
             .advise("kubectl -n kube-system get service kube-dns -o yaml");
@@ -137,7 +137,7 @@ fn tcp(evidence: &Evidence, candidate: &str, section: &mut Section) {
 
 fn nobody(evidence: &Evidence, section: &mut Section) {
     if let Some(reason) = &evidence.asked.not_asked {
-        section.say(FindingLevel::Skipped, "dns.server", reason.clone());
+        section.say(FindingLevel::Skipped, checks::DNS_SERVER, reason.clone());
     }
 }
 
@@ -148,9 +148,6 @@ fn unheard(evidence: &Evidence) -> Option<&String> {
 
 /// Reports that the server did not answer. This is a fault only inside the cluster.
 fn silent(evidence: &Evidence, candidate: &str, error: &str, section: &mut Section) {
-    if section.findings.iter().any(|finding| finding.id == "dns.no-answer") {
-        return;
-    }
     let asked = &evidence.asked;
     let (level, from) = if asked.inside {
         (FindingLevel::Broken, "")
@@ -159,7 +156,7 @@ fn silent(evidence: &Evidence, candidate: &str, error: &str, section: &mut Secti
     };
     let finding = section.say(
         level,
-        "dns.no-answer",
+        checks::DNS_NO_ANSWER,
         format!("{} does not answer{from}: {error}", asked.server),
     );
     if asked.inside {
@@ -211,7 +208,7 @@ fn difference(qtype: Type, own: &ExpectedAnswer, answer: &Answer) -> Option<(Str
 }
 
 fn stale(evidence: &Evidence, saw: &str, want: &str, section: &mut Section) {
-    let broken = section.broken("dns.stale", saw);
+    let broken = section.broken(checks::DNS_STALE, saw);
     broken.want(format!("{want}, as the object in the API says")).advise(format!(
         "kubectl -n kube-system rollout restart deployment coredns    # and look why {} lags: its log, its permission to watch",
         evidence.asked.server
@@ -221,14 +218,6 @@ fn stale(evidence: &Evidence, saw: &str, want: &str, section: &mut Section) {
 /// Checks the address of `kubernetes.default`, which differs at the server of another cluster.
 pub(super) fn kubernetes_default(evidence: &Evidence, section: &mut Section) {
     let Some(service) = evidence.objects.service("default", "kubernetes") else { return };
-    // A server that does not answer has its own finding already.
-    if section
-        .findings
-        .iter()
-        .any(|finding| ["dns.server-failure", "dns.no-answer"].contains(&finding.id))
-    {
-        return;
-    }
     let ips = objects::cluster_ips(service);
     let Some(ip) = ips.iter().find(|ip| !ip.contains(':')).or(ips.first()) else { return };
     let qtype = if ip.contains(':') { "AAAA" } else { "A" };
@@ -238,7 +227,7 @@ pub(super) fn kubernetes_default(evidence: &Evidence, section: &mut Section) {
             let data = answer.data(qtype);
             let said = if data.is_empty() { answer.rcode.clone() } else { data.join(", ") };
             let broken = section.broken(
-                "dns.other-cluster",
+                checks::DNS_OTHER_CLUSTER,
                 format!("{} answers kubernetes.default with {said}", evidence.asked.server),
             );
             broken.want(format!(
@@ -249,10 +238,10 @@ pub(super) fn kubernetes_default(evidence: &Evidence, section: &mut Section) {
         }
         Some(Err(error)) => silent(evidence, &name, error, section),
         Some(Ok(_)) => section.ok(
-            "dns.kubernetes-default",
+            checks::DNS_KUBERNETES_DEFAULT,
             format!("kubernetes.default is {ip}, at {} too", evidence.asked.server),
         ),
-        None => section.ok("dns.kubernetes-default", format!("kubernetes.default is {ip}")),
+        None => section.ok(checks::DNS_KUBERNETES_DEFAULT, format!("kubernetes.default is {ip}")),
     }
 }
 
@@ -271,7 +260,7 @@ pub(super) fn alive(evidence: &Evidence, section: &mut Section) {
         Some(Err(error)) => silent(evidence, &name, error, section),
         Some(Ok(answer)) if ["SERVFAIL", "REFUSED"].contains(&&*answer.rcode) => {
             let broken = section.broken(
-                "dns.server-failure",
+                checks::DNS_SERVER_FAILURE,
                 format!("{} answers {name} with {}", evidence.asked.server, answer.rcode),
             );
             broken.advise("kubectl -n kube-system logs -l k8s-app=kube-dns --tail=50");
@@ -286,12 +275,15 @@ pub(super) fn alive(evidence: &Evidence, section: &mut Section) {
 fn upstream(evidence: &Evidence, section: &mut Section) {
     match evidence.asked.find(".", "NS", false) {
         Some(Ok(answer)) if !answer.records.is_empty() => {
-            section.ok("dns.upstream", format!("{} finds the world, too", evidence.asked.server));
+            section.ok(
+                checks::DNS_UPSTREAM,
+                format!("{} finds the world, too", evidence.asked.server),
+            );
         }
         Some(Ok(answer)) => {
             let warning = section.say(
                 FindingLevel::Warning,
-                "dns.upstream",
+                checks::DNS_UPSTREAM,
                 format!(
                     "{} answers the question for the world's name servers (. NS) with {}",
                     evidence.asked.server, answer.rcode
@@ -302,7 +294,7 @@ fn upstream(evidence: &Evidence, section: &mut Section) {
         Some(Err(error)) => {
             let warning = section.say(
                 FindingLevel::Warning,
-                "dns.upstream",
+                checks::DNS_UPSTREAM,
                 format!("{} does not answer for the world (. NS): {error}", evidence.asked.server),
             );
             warning.want("upstreams that answer: see `forward` in the Corefile, and the resolv.conf of the server's node");

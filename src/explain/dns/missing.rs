@@ -3,7 +3,7 @@
 use crate::{
     corefile::nearest,
     explain::{
-        Evidence,
+        Evidence, checks,
         destination::Destination,
         names::{self, ClusterName, take_apart},
         objects,
@@ -22,12 +22,13 @@ pub(super) fn judge(
     let unread = evidence.lacks("services", namespace).or_else(|| evidence.lacks("namespaces", ""));
     if let Some(unread) = unread {
         let saw = format!("cannot tell whether Service {namespace}/{service} exists: {unread}");
-        section.say(FindingLevel::Unknown, "dns.unread", saw);
+        section.say(FindingLevel::Unknown, checks::DNS_UNREAD, saw);
         return;
     }
     let zone = &evidence.zone;
     if !objects.has_namespace(namespace) {
-        let broken = section.broken("dns.namespace", format!("there is no namespace {namespace}"));
+        let broken =
+            section.broken(checks::DNS_NAMESPACE, format!("there is no namespace {namespace}"));
         let near = nearest(namespace, &names::namespaces(evidence));
         // A Service with the same name in another namespace is a better guess than a similar name.
         let elsewhere = elsewhere(evidence, service);
@@ -43,9 +44,11 @@ pub(super) fn judge(
         let host = wanted.host.trim_end_matches('.');
         let in_zone = host.strip_suffix(zone.as_str()).is_some_and(|left| left.ends_with('.'));
         let broken = if in_zone {
-            section.broken("dns.svc-missing", format!("{host} has no label svc before {zone}"))
+            section
+                .broken(checks::DNS_SVC_MISSING, format!("{host} has no label svc before {zone}"))
         } else {
-            section.broken("dns.zone", format!("{host} is not under the cluster's zone, {zone}"))
+            section
+                .broken(checks::DNS_ZONE, format!("{host} is not under the cluster's zone, {zone}"))
         };
         broken
             .want(format!("{service}.{namespace}.svc.{zone}"))
@@ -59,7 +62,7 @@ pub(super) fn judge(
             elsewhere.join(", ")
         );
         section
-            .broken("dns.other-namespace", saw)
+            .broken(checks::DNS_OTHER_NAMESPACE, saw)
             .want(format!("{service}.{there}"))
             .advise(format!("use {service}.{there} in namespace {}", evidence.asker.namespace));
         return;
@@ -71,7 +74,7 @@ pub(super) fn judge(
         .map(objects::name)
         .collect();
     let broken =
-        section.broken("dns.name", format!("namespace {namespace} has no Service {service}"));
+        section.broken(checks::DNS_NAME, format!("namespace {namespace} has no Service {service}"));
     match nearest(service, &here) {
         Some(near) => broken.want(format!("did you mean {near}?")),
         None if here.is_empty() => broken.want("a Service: the namespace has none"),

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::explain::{
-    Evidence,
+    Evidence, checks,
     destination::Destination,
     names::{Subject, take_apart},
     objects,
@@ -30,7 +30,7 @@ pub(super) fn judge(
     };
     section.say(
         FindingLevel::Note,
-        "dns.resolver",
+        checks::DNS_RESOLVER,
         format!(
             "{}: nameserver {servers}, search {search}, ndots {}",
             asker.from, asker.resolv.ndots
@@ -50,10 +50,10 @@ pub(super) fn judge(
         && !candidates.first().is_some_and(in_zone)
     {
         let saw = format!(
-            "ndots is {}: {} is asked as it is first, which leaves the cluster, and musl (Alpine) asks nothing else",
+            "ndots is {}: resolvers first query {} without the search list, which leaves the cluster, and musl (Alpine) sends no other query",
             asker.resolv.ndots, wanted.host
         );
-        let broken = section.broken("dns.ndots", saw);
+        let broken = section.broken(checks::DNS_NDOTS, saw);
         broken.want(format!("ndots:{CLUSTER_NDOTS}, or the whole name with its final dot"));
         broken.advise("remove the option ndots from the Pod's spec.dnsConfig.options");
     }
@@ -73,18 +73,18 @@ fn policy(evidence: &Evidence, pod: &Pod, section: &mut Section) {
     };
     if policy == "ClusterFirst" && spec.host_network == Some(true) {
         let saw = format!(
-            "Pod {path} has hostNetwork: its dnsPolicy ClusterFirst means Default, the node's nameservers, who know no cluster name"
+            "Pod {path} has hostNetwork: its dnsPolicy ClusterFirst means Default, the node's nameservers, which do not know cluster names"
         );
         section
-            .broken("dns.host-network", saw)
+            .broken(checks::DNS_HOST_NETWORK, saw)
             .want("dnsPolicy: ClusterFirstWithHostNet")
             .advise("set spec.dnsPolicy in the Pod's template");
     } else if policy == "Default" {
         let saw = format!(
-            "Pod {path} has dnsPolicy Default: it asks the node's nameservers, who know no cluster name"
+            "Pod {path} has dnsPolicy Default: it asks the node's nameservers, which do not know cluster names"
         );
         section
-            .broken("dns.policy", saw)
+            .broken(checks::DNS_POLICY, saw)
             .want("dnsPolicy: ClusterFirst")
             .advise("set spec.dnsPolicy in the Pod's template, or leave it out");
     } else if policy == "None" && !evidence.asker.resolv.nameservers.iter().any(known) {
@@ -92,7 +92,7 @@ fn policy(evidence: &Evidence, pod: &Pod, section: &mut Section) {
             "Pod {path} has dnsPolicy None and asks {}, which is not the cluster's DNS",
             evidence.asker.resolv.nameservers.join(", ")
         );
-        let broken = section.broken("dns.nameserver", saw);
+        let broken = section.broken(checks::DNS_NAMESERVER, saw);
         broken.want(format!(
             "nameserver {}",
             evidence.dns_address().unwrap_or("of the Service kube-system/kube-dns")
@@ -110,9 +110,6 @@ pub(super) fn not_reached(
     target: &str,
     section: &mut Section,
 ) {
-    if section.is_broken() {
-        return;
-    }
     let resolv = &evidence.asker.resolv;
     let whole = target.trim_end_matches('.');
     if resolv.candidates(&wanted.host).iter().any(|name| name == target) {
@@ -123,7 +120,8 @@ pub(super) fn not_reached(
     } else {
         format!("the search list is {}", resolv.search.join(" "))
     };
-    let broken = section.broken("dns.search", format!("no question asks for {whole}: {search}"));
+    let broken = section
+        .broken(checks::DNS_SEARCH, format!("no query of the client is for {whole}: {search}"));
     broken.want(format!(
         "{}.svc.{} first in the search list, or the whole name",
         evidence.asker.namespace, evidence.zone

@@ -12,7 +12,7 @@ use crate::{
     source::kind::gateway_api::{ObjectRef, Route, RouteRule},
 };
 
-use super::{edit, path};
+use super::{checks, edit, path};
 
 pub(super) fn rules(
     evidence: &Evidence,
@@ -26,7 +26,7 @@ pub(super) fn rules(
         let all: Vec<String> = route.spec.rules.iter().map(routes::paths).collect();
         section
             .broken(
-                "gateway.path",
+                checks::GATEWAY_PATH,
                 format!(
                     "no rule of {} matches {host}{}",
                     path(route),
@@ -56,7 +56,7 @@ fn of_rule(
     if rule.filters.iter().any(|filter| filter.kind == "RequestRedirect") {
         section.say(
             FindingLevel::Note,
-            "gateway.redirect",
+            checks::GATEWAY_REDIRECT,
             format!("{place} is redirected, no Service is used"),
         );
         return;
@@ -64,7 +64,7 @@ fn of_rule(
     if rule.backend_refs.is_empty() {
         section
             .broken(
-                "gateway.no-backend",
+                checks::GATEWAY_NO_BACKEND,
                 format!(
                     "a rule of {} for {place} has no backendRefs: every request fails",
                     path(route)
@@ -77,7 +77,7 @@ fn of_rule(
     if rule.backend_refs.iter().all(|backend| backend.weight == Some(0)) {
         section
             .broken(
-                "gateway.weight",
+                checks::GATEWAY_WEIGHT,
                 format!(
                     "every backend of {} for {place} has weight 0: no Service gets requests",
                     path(route)
@@ -105,7 +105,7 @@ fn of_backend(
     if !routes::is_service(backend) {
         let kind = backend.kind.as_deref().unwrap_or_default();
         let saw = format!("{place} goes to {kind} {namespace}/{name}, which is not checked");
-        section.say(FindingLevel::Skipped, "gateway.other-backend", saw);
+        section.say(FindingLevel::Skipped, checks::GATEWAY_OTHER_BACKEND, saw);
         return;
     }
     if namespace != own
@@ -117,11 +117,11 @@ fn of_backend(
     let Some(service) = routes::service(evidence, route, backend) else {
         if let Some(unread) = evidence.lacks("services", namespace) {
             let saw = format!("cannot tell whether Service {namespace}/{name} exists: {unread}");
-            section.say(FindingLevel::Unknown, "gateway.unread", saw);
+            section.say(FindingLevel::Unknown, checks::GATEWAY_UNREAD, saw);
             return;
         }
         let broken = section.broken(
-            "gateway.service",
+            checks::GATEWAY_SERVICE,
             format!("{place} goes to Service {namespace}/{name}, which does not exist"),
         );
         let services = evidence.objects.services().iter();
@@ -139,7 +139,7 @@ fn of_backend(
     let Some(port) = backend.port else {
         section
             .broken(
-                "gateway.service-port",
+                checks::GATEWAY_SERVICE_PORT,
                 format!("{place} goes to Service {namespace}/{name} without a port"),
             )
             .want(format!("port: one of {all}; a Service needs it"))
@@ -148,7 +148,7 @@ fn of_backend(
     };
     if objects::kind(service) != "ExternalName" && !ports.iter().any(|it| it.port == port) {
         let broken = section.broken(
-            "gateway.service-port",
+            checks::GATEWAY_SERVICE_PORT,
             format!(
                 "{place} goes to port {port} of Service {namespace}/{name}, which has no such port"
             ),
@@ -163,7 +163,10 @@ fn of_backend(
         broken.advise(edit(route));
         return;
     }
-    section.ok("gateway.route", format!("{place} goes to Service {namespace}/{name}, port {port}"));
+    section.ok(
+        checks::GATEWAY_ROUTE,
+        format!("{place} goes to Service {namespace}/{name}, port {port}"),
+    );
 }
 
 fn no_grant(
@@ -174,13 +177,13 @@ fn no_grant(
 ) {
     if let Some(unread) = evidence.lacks("referencegrants", namespace) {
         let saw = format!("cannot tell whether a ReferenceGrant allows the backend: {unread}");
-        section.say(FindingLevel::Unknown, "gateway.unread", saw);
+        section.say(FindingLevel::Unknown, checks::GATEWAY_UNREAD, saw);
         return;
     }
     let own = objects::namespace(route);
     section
         .broken(
-            "gateway.grant",
+            checks::GATEWAY_GRANT,
             format!("{place} goes to Service {namespace}/{name} of another namespace without a ReferenceGrant: the Gateway answers 500"),
         )
         .want(format!(

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::{
-    explain::{objects, report::Section},
+    explain::{checks, objects, report::Section},
     source::kind::gateway_api::{Gateway, Route},
 };
 
@@ -16,7 +16,7 @@ pub(super) fn of_route(route: &Route, section: &mut Section) {
         for condition in failed(&parent.conditions) {
             section
                 .broken(
-                    "gateway.status",
+                    checks::GATEWAY_STATUS,
                     format!("{} at Gateway {gateway}: {}", super::path(route), words(condition)),
                 )
                 .want(format!("the condition {} with status True", condition.type_))
@@ -40,7 +40,7 @@ pub(super) fn of_gateway(gateway: &Gateway, section: &mut Section) {
     let own = failed(&status.conditions).map(|condition| (String::new(), condition));
     if let Some((place, condition)) = own.chain(of_listeners).next() {
         section
-            .broken("gateway.status", format!("{place}Gateway {path}: {}", words(condition)))
+            .broken(checks::GATEWAY_STATUS, format!("{place}Gateway {path}: {}", words(condition)))
             .want(format!("the condition {} with status True", condition.type_))
             .advise(format!(
                 "kubectl -n {} describe gateway {}",

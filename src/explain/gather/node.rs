@@ -113,6 +113,7 @@ async fn live(rules: &mut Rules, unread: &mut Vec<Unread>) {
             forbidden: false,
         });
         rules.absent = Some(format!("the rules of this node cannot be read: {why}; root can"));
+        rules.is_unreadable = true;
         rules.from.clear();
         return;
     }

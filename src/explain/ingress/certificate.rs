@@ -7,7 +7,7 @@ use rustls::{
 };
 
 use crate::explain::{
-    Evidence, hosts, objects,
+    Evidence, checks, hosts, objects,
     report::{FindingLevel, Section},
 };
 
@@ -27,8 +27,8 @@ fn secret(evidence: &Evidence, namespace: &str, name: &str, host: &str, section:
     if let Some(unread) = evidence.lacks("secrets", namespace) {
         let unknown = section.say(
             FindingLevel::Unknown,
-            "outside.tls-unread",
-            format!("whether Secret {name} names {host} cannot be said: {unread}"),
+            checks::OUTSIDE_TLS_UNREAD,
+            format!("cannot tell whether Secret {name} has a certificate for {host}: {unread}"),
         );
         unknown.advise(format!("kubectl -n {namespace} get secret {name} -o jsonpath='{{.data.tls\\.crt}}' | base64 -d | openssl x509 -noout -ext subjectAltName"));
         return;
@@ -36,8 +36,8 @@ fn secret(evidence: &Evidence, namespace: &str, name: &str, host: &str, section:
     if !evidence.is_live && evidence.objects.secrets().is_empty() {
         section.say(
             FindingLevel::Skipped,
-            "outside.tls-unread",
-            format!("the manifests hold no Secrets: {namespace}/{name} is not looked at"),
+            checks::OUTSIDE_TLS_UNREAD,
+            format!("the manifests have no Secrets: {namespace}/{name} is not checked"),
         );
         return;
     }
@@ -46,7 +46,7 @@ fn secret(evidence: &Evidence, namespace: &str, name: &str, host: &str, section:
         evidence.objects.secrets().iter().find(|it| objects::is(*it, namespace, name))
     else {
         let broken = section.broken(
-            "outside.tls-secret",
+            checks::OUTSIDE_TLS_SECRET,
             format!("there is no Secret {namespace}/{name} for {host}: clients are shown the controller's own certificate"),
         );
         broken
@@ -55,12 +55,14 @@ fn secret(evidence: &Evidence, namespace: &str, name: &str, host: &str, section:
         return;
     };
     match names(secret, host) {
-        Ok(None) => section.ok("outside.tls", format!("Secret {namespace}/{name} names {host}")),
+        Ok(None) => {
+            section.ok(checks::OUTSIDE_TLS, format!("Secret {namespace}/{name} names {host}"));
+        }
         Ok(Some(presented)) => {
             let theirs =
                 if presented.is_empty() { "no host".to_owned() } else { presented.join(", ") };
             let broken = section.broken(
-                "outside.tls-host",
+                checks::OUTSIDE_TLS_HOST,
                 format!(
                     "the certificate in Secret {namespace}/{name} is for {theirs}, not for {host}"
                 ),
@@ -71,7 +73,7 @@ fn secret(evidence: &Evidence, namespace: &str, name: &str, host: &str, section:
         }
         Err(reason) => {
             let broken = section.broken(
-                "outside.tls-certificate",
+                checks::OUTSIDE_TLS_CERTIFICATE,
                 format!("Secret {namespace}/{name} has no usable certificate: {reason}"),
             );
             broken.want("tls.crt with a certificate in PEM form, and tls.key").advise(make);

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Service;
 
 use crate::explain::{
-    Evidence, objects,
+    Evidence, checks, objects,
     report::{FindingLevel, Section},
 };
 
@@ -23,7 +23,7 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
     if named.is_empty() && !evidence.shows_status(has_status) {
         section.say(
             FindingLevel::Skipped,
-            "outside.balancer-no-status",
+            checks::OUTSIDE_BALANCER_NO_STATUS,
             "the manifest has no status, so the address of the LoadBalancer is not known",
         );
         return;
@@ -34,8 +34,8 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
             "the cloud's controller, MetalLB or another one of the cluster's own".to_owned(),
             |class| format!("the controller of class {class}"),
         );
-        let broken =
-            section.broken("outside.pending", "the LoadBalancer is pending: it has no address");
+        let broken = section
+            .broken(checks::OUTSIDE_PENDING, "the LoadBalancer is pending: it has no address");
         broken.want(format!("an address in status.loadBalancer, which {whose} writes"));
         broken.advise(format!(
             "kubectl -n {} describe service {}    # its events",
@@ -49,13 +49,16 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
         .map(|port| format!("{}/{}", port.port, objects::protocol(port.protocol.as_ref())))
         .collect::<Vec<_>>()
         .join(", ");
-    section.ok("outside.load-balancer", format!("clients use {}, port {ports}", named.join(", ")));
+    section.ok(
+        checks::OUTSIDE_LOAD_BALANCER,
+        format!("clients use {}, port {ports}", named.join(", ")),
+    );
     let ranges =
         spec.and_then(|spec| spec.load_balancer_source_ranges.as_deref()).unwrap_or_default();
     if !ranges.is_empty() {
         section.say(
             FindingLevel::Note,
-            "outside.source-ranges",
+            checks::OUTSIDE_SOURCE_RANGES,
             format!("only clients in {} are let in", ranges.join(", ")),
         );
     }

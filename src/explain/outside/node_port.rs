@@ -7,7 +7,7 @@ use crate::explain::{
     report::{FindingLevel, Section},
 };
 
-use super::{is_ready, local_only, node_addresses, nodes_with_endpoints};
+use super::{checks, is_ready, local_only, node_addresses, nodes_with_endpoints};
 
 /// The default of the API server's `--service-node-port-range`.
 const RANGE: std::ops::RangeInclusive<i32> = 30_000..=32_767;
@@ -35,7 +35,7 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
         let Some(node_port) = port.node_port.filter(|number| *number > 0) else {
             section
                 .broken(
-                    "outside.node-port",
+                    checks::OUTSIDE_NODE_PORT,
                     format!("port {} has no nodePort yet", objects::port_name(port)),
                 )
                 .want("a number from the API server's range")
@@ -47,7 +47,7 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
             let level = if evidence.is_live { FindingLevel::Warning } else { FindingLevel::Broken };
             let finding = section.say(
                 level,
-                "outside.node-port-range",
+                checks::OUTSIDE_NODE_PORT_RANGE,
                 format!("nodePort {node_port} is outside of {}-{}", RANGE.start(), RANGE.end()),
             );
             finding
@@ -78,8 +78,10 @@ fn reached_at(
     if let Some(unread) = evidence.lacks("nodes", "") {
         section.say(
             FindingLevel::Note,
-            "outside.nodes-unread",
-            format!("clients use port {port}/{protocol} of a node; which ones there are cannot be said: {unread}"),
+            checks::OUTSIDE_NODES_UNREAD,
+            format!(
+                "clients use port {port}/{protocol} of a node; the nodes are not known: {unread}"
+            ),
         );
         return;
     }
@@ -105,7 +107,7 @@ fn reached_at(
         let more = addresses.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" or {more} other nodes") } else { String::new() };
         section.ok(
-            "outside.node-port",
+            checks::OUTSIDE_NODE_PORT,
             format!(
                 "clients use {}{more}, over {protocol}",
                 addresses[..addresses.len().min(NAMED)].join(", ")
@@ -119,7 +121,7 @@ fn reached_at(
         };
         section.say(
             FindingLevel::Note,
-            "outside.no-nodes",
+            checks::OUTSIDE_NO_NODES,
             format!("clients use port {port}/{protocol} of any node; {saw} here"),
         );
     }

@@ -10,7 +10,7 @@ use crate::explain::{
     rules::{self, Mode, ProxyRules},
 };
 
-use super::{Entrance, restart};
+use super::{Entrance, checks, restart};
 
 /// How far the share of an endpoint may be from the mean. iptables stores a probability in units of
 /// 2⁻³¹ and prints ten digits.
@@ -26,8 +26,8 @@ pub(super) fn judge(
     let name = entrance.name();
     if let Some(chain) = to.dangling.first() {
         let broken = section.broken(
-            "proxy.dangling",
-            format!("the rule for {name} leads to {chain}, which leads nowhere"),
+            checks::PROXY_DANGLING,
+            format!("the rule for {name}: its target chain {chain} is empty"),
         );
         broken
             .want("a chain with an endpoint's address: it was deleted by hand")
@@ -71,16 +71,20 @@ fn lags(
     }
     let mut words = Vec::new();
     if !old.is_empty() {
-        words.push(format!("they send to {}, which is no ready endpoint", old.join(", ")));
+        words.push(format!("{} is not a ready endpoint", old.join(", ")));
     }
     if !missing.is_empty() {
-        words.push(format!("they do not send to {}, which is one", missing.join(", ")));
+        words.push(format!("{} is missing", missing.join(", ")));
     }
     let broken = section.broken(
-        "proxy.lag",
-        format!("the rules for {} are not those of the API: {}", entrance.name(), words.join("; ")),
+        checks::PROXY_LAG,
+        format!(
+            "the rules for {} differ from the current endpoints: {}",
+            entrance.name(),
+            words.join("; ")
+        ),
     );
-    broken.want("the endpoints of now: kube-proxy lags, does not run, or the rules were changed by hand").advise(restart(evidence));
+    broken.want("the current ready endpoints: kube-proxy lags, does not run, or the rules were changed by hand").advise(restart(evidence));
     true
 }
 
@@ -137,7 +141,7 @@ fn shares(evidence: &Evidence, name: &str, to: &rules::Endpoints, section: &mut 
         .find(|(_, share)| (share - 1.0 / count).abs() > TOLERANCE);
     if let Some((endpoint, share)) = uneven {
         let broken = section.broken(
-            "proxy.probability",
+            checks::PROXY_PROBABILITY,
             format!(
                 "{}:{} gets {:.0} of 100 connections to {name}",
                 endpoint.address,
@@ -173,8 +177,8 @@ fn marks(
         to.endpoints.iter().find(|it| it.hairpin == Some(false) && here(it.address))
     {
         let broken = section.broken(
-            "proxy.hairpin-mark",
-            format!("no rule marks what {} sends to itself through {name}: the Pod throws the reply away", endpoint.address),
+            checks::PROXY_HAIRPIN_MARK,
+            format!("hairpin: a Pod calling its own Service is not masqueraded at {name}, so {} drops the reply", endpoint.address),
         );
         broken
             .want(format!("-s {} -j KUBE-MARK-MASQ in the endpoint's chain", endpoint.address))
@@ -186,9 +190,9 @@ fn marks(
     // Without --cluster-cidr no rule to a cluster IP has the mark.
     if entrance.kind != "cluster IP" || others_have(proxy) {
         let broken = section.broken(
-            "proxy.mark",
+            checks::PROXY_MARK,
             format!(
-                "no rule marks what comes from outside to {name}: the replies go past the node, and the client takes them for nobody's"
+                "connections from outside to {name} are not source-NATed, so clients drop the replies"
             ),
         );
         broken.want("-j KUBE-MARK-MASQ before the endpoints").advise(restart(evidence));

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::explain::{
-    Evidence, objects, pods,
+    Evidence, checks, objects, pods,
     report::{FindingLevel, Section},
 };
 
@@ -14,8 +14,8 @@ pub(super) fn judge(evidence: &Evidence, section: &mut Section) {
     pods(evidence, section);
     let rules = &evidence.rules;
     if let Some(silent) = &rules.silent {
-        let broken =
-            section.broken("proxy.stopped", format!("kube-proxy does not run here: {silent}"));
+        let broken = section
+            .broken(checks::PROXY_STOPPED, format!("kube-proxy does not run here: {silent}"));
         broken
             .want("a running kube-proxy: the rules on this node have been frozen since it stopped")
             .advise("kubectl -n kube-system get pods -l k8s-app=kube-proxy -o wide");
@@ -26,28 +26,22 @@ pub(super) fn judge(evidence: &Evidence, section: &mut Section) {
             health.last_updated, health.current_time
         );
         section
-            .broken("proxy.unhealthy", saw)
+            .broken(checks::PROXY_UNHEALTHY, saw)
             .want("rules that follow the API")
             .advise("kubectl -n kube-system logs -l k8s-app=kube-proxy --tail=50");
     }
     for error in rules.errors.iter().rev().take(SHOWN) {
-        section.say(FindingLevel::Warning, "proxy.log", format!("kube-proxy's log: {error}"));
+        section.say(FindingLevel::Warning, checks::PROXY_LOG, format!("kube-proxy's log: {error}"));
     }
 }
 
 /// Whether the cluster has Pods of kube-proxy.
 pub(super) fn is_deployed(evidence: &Evidence) -> bool {
-    evidence.objects.pods().iter().any(is_proxy)
-}
-
-fn is_proxy(pod: &Pod) -> bool {
-    let labels = pod.metadata.labels.as_ref();
-    objects::namespace(pod) == "kube-system"
-        && labels.and_then(|labels| labels.get("k8s-app")).is_some_and(|name| name == "kube-proxy")
+    evidence.objects.proxy_pods().next().is_some()
 }
 
 fn pods(evidence: &Evidence, section: &mut Section) {
-    let pods: Vec<_> = evidence.objects.pods().iter().filter(|pod| is_proxy(pod)).collect();
+    let pods: Vec<&Pod> = evidence.objects.proxy_pods().collect();
     if pods.is_empty() {
         return;
     }
@@ -70,7 +64,7 @@ fn pods(evidence: &Evidence, section: &mut Section) {
             }
             _ => return,
         };
-        let broken = section.broken("proxy.stopped", saw);
+        let broken = section.broken(checks::PROXY_STOPPED, saw);
         broken.want("a kube-proxy that is ready on every node");
         broken.advise(format!("kubectl -n kube-system get pods -l k8s-app=kube-proxy -o wide --field-selector spec.nodeName={node}"));
     } else if !down.is_empty() {
@@ -79,7 +73,7 @@ fn pods(evidence: &Evidence, section: &mut Section) {
             if down.len() == pods.len() { FindingLevel::Broken } else { FindingLevel::Warning };
         let finding = section.say(
             level,
-            "proxy.stopped",
+            checks::PROXY_STOPPED,
             format!("kube-proxy is not ready on {nodes}: the rules there have been frozen since it stopped"),
         );
         finding

@@ -5,6 +5,8 @@ use std::{
     net::IpAddr,
 };
 
+use crate::explain::checks::{self, Check};
+
 use super::{Endpoint, Endpoints, Frontend, FrontendTarget, Mode, ProxyRules, endpoint_address};
 
 const SERVICES: &str = "KUBE-SERVICES";
@@ -208,40 +210,41 @@ impl Save {
     }
 
     /// The rules that every connection needs and that are missing.
-    fn gaps(&self) -> Vec<(&'static str, String, String)> {
+    fn gaps(&self) -> Vec<(&'static Check, String, String)> {
         let mut gaps = Vec::new();
         let jumps = |table: &str, from: &str, to: &str| {
             self.rules(table, from).iter().any(|rule| rule.target() == to)
         };
-        let mut gap =
-            |id: &'static str, saw: String, want: &str| gaps.push((id, saw, want.to_owned()));
+        let mut gap = |check: &'static Check, saw: String, want: &str| {
+            gaps.push((check, saw, want.to_owned()));
+        };
         for hook in ["PREROUTING", "OUTPUT"] {
             if !jumps("nat", hook, SERVICES) {
                 gap(
-                    "proxy.hook",
-                    format!("{hook} of table nat does not go to {SERVICES}"),
+                    checks::PROXY_HOOK,
+                    format!("{hook} of table nat does not jump to {SERVICES}"),
                     "kube-proxy's rules before everyone's",
                 );
             }
         }
         if !jumps("nat", "POSTROUTING", "KUBE-POSTROUTING") {
             gap(
-                "proxy.postrouting",
-                "POSTROUTING of table nat does not go to KUBE-POSTROUTING".to_owned(),
-                "what is marked leaves with the node's address, or replies go astray",
+                checks::PROXY_POSTROUTING,
+                "POSTROUTING of table nat does not jump to KUBE-POSTROUTING".to_owned(),
+                "a jump to KUBE-POSTROUTING: without source NAT clients drop the replies",
             );
         } else if !jumps("nat", "KUBE-POSTROUTING", "MASQUERADE") {
             gap(
-                "proxy.postrouting",
-                "KUBE-POSTROUTING masquerades nothing".to_owned(),
-                "a rule that ends in -j MASQUERADE: what is marked leaves with the node's address",
+                checks::PROXY_POSTROUTING,
+                "KUBE-POSTROUTING does not masquerade marked packets".to_owned(),
+                "a rule that ends in -j MASQUERADE: marked packets leave with the node's address",
             );
         }
         if !self.rules("nat", MARK).iter().any(|rule| rule.target() == "MARK") {
             gap(
-                "proxy.mark",
-                format!("{MARK} marks nothing"),
-                "-j MARK --or-mark 0x4000: only what is marked is masqueraded",
+                checks::PROXY_MARK,
+                format!("{MARK}: the SNAT mark rule is missing"),
+                "-j MARK --or-mark 0x4000: only marked packets are masqueraded",
             );
         }
         gaps

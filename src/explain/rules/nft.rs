@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use crate::explain::checks::{self, Check};
+
 use super::{Endpoint, Endpoints, Frontend, FrontendTarget, Mode, ProxyRules, endpoint_address};
 
 /// Whether the text has the output of `nft list ruleset`.
@@ -208,17 +210,17 @@ impl Table {
         }
     }
 
-    fn gaps(&self) -> Vec<(&'static str, String, String)> {
+    fn gaps(&self) -> Vec<(&'static Check, String, String)> {
         let mut gaps = Vec::new();
         let has =
             |chain: &str, words: &str| self.chain(chain).iter().any(|rule| rule.contains(words));
-        let mut gap = |id: &'static str, saw: &str, want: &str| {
-            gaps.push((id, saw.to_owned(), want.to_owned()));
+        let mut gap = |check: &'static Check, saw: &str, want: &str| {
+            gaps.push((check, saw.to_owned(), want.to_owned()));
         };
         for hook in ["nat-prerouting", "nat-output"] {
             if !has(hook, "jump services") {
                 gap(
-                    "proxy.hook",
+                    checks::PROXY_HOOK,
                     &format!("chain {hook} does not jump to services"),
                     "kube-proxy's rules at the hook",
                 );
@@ -227,7 +229,7 @@ impl Table {
         for map in ["service-ips", "service-nodeports"] {
             if !has("services", &format!("vmap @{map}")) {
                 gap(
-                    "proxy.hook",
+                    checks::PROXY_HOOK,
                     &format!("chain services does not look into map {map}"),
                     "vmap @service-ips and vmap @service-nodeports",
                 );
@@ -239,8 +241,8 @@ impl Table {
             .any(|rule| rule.contains("meta mark &") && rule.contains("masquerade"));
         if !has("nat-postrouting", "jump masquerading") || !masquerades {
             gap(
-                "proxy.postrouting",
-                "what is marked is not masqueraded",
+                checks::PROXY_POSTROUTING,
+                "marked packets are not masqueraded",
                 "chain masquerading, and nat-postrouting that jumps to it",
             );
         }
@@ -248,8 +250,8 @@ impl Table {
             && !has("masquerading", "@hairpin-connections masquerade")
         {
             gap(
-                "proxy.hairpin-mark",
-                "what a Pod sends to itself is not masqueraded",
+                checks::PROXY_HAIRPIN_MARK,
+                "packets of a Pod to itself are not masqueraded",
                 "a rule of chain masquerading for @hairpin-connections",
             );
         }

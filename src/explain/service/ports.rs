@@ -8,7 +8,7 @@ use k8s_openapi::{
 use crate::{
     corefile::nearest,
     explain::{
-        Evidence,
+        Evidence, checks,
         destination::Destination,
         objects,
         report::{Finding, FindingLevel, Section},
@@ -98,7 +98,7 @@ fn by_name<'s>(
         Some(near) => format!("did you mean {near}? {}", list(pods)),
         None => list(pods),
     };
-    let broken = section.broken("endpoints.target-port-name", saw);
+    let broken = section.broken(checks::ENDPOINTS_TARGET_PORT_NAME, saw);
     broken.want(want).advise(format!(
         "kubectl -n {} edit service {}    # targetPort",
         objects::namespace(service),
@@ -126,7 +126,7 @@ fn some_without<'p>(
         names.join(", ")
     );
     section
-        .say(FindingLevel::Warning, "endpoints.some-without-port", saw)
+        .say(FindingLevel::Warning, checks::ENDPOINTS_SOME_WITHOUT_PORT, saw)
         .want("a selector that matches only Pods with this port: connections to the others fail")
         .advise(format!("kubectl -n {} get pods --show-labels", objects::namespace(service)));
 }
@@ -166,7 +166,7 @@ fn by_number<'s>(
             objects::port_name(port)
         );
         section
-            .broken("endpoints.protocol", saw)
+            .broken(checks::ENDPOINTS_PROTOCOL, saw)
             .want(format!("protocol: {theirs}"))
             .advise(format!("{edit}    # protocol; without it a port is TCP"));
         return None;
@@ -175,7 +175,7 @@ fn by_number<'s>(
         "targetPort {number} of port {}: no container of the Pods has it",
         objects::port_name(port)
     );
-    let broken = section.broken("endpoints.target-port", saw);
+    let broken = section.broken(checks::ENDPOINTS_TARGET_PORT, saw);
     broken.want(list(pods)).advise(format!("{edit}    # targetPort"));
     Some(broken)
 }
@@ -203,7 +203,7 @@ fn headless_port(evidence: &Evidence, service: &Service, number: u16, section: &
         "the Service is headless: clients connect to the Pods directly, and port {number} is not mapped to targetPort {target}"
     );
     section
-        .broken("service.headless-port", saw)
+        .broken(checks::SERVICE_HEADLESS_PORT, saw)
         .want(format!("port {target}, where the Pods listen, or a Service with a cluster IP"))
         .advise(format!("use {}.{}:{target}", objects::name(service), objects::namespace(service)));
 }
@@ -228,7 +228,7 @@ pub(super) fn asked_for(
             .iter()
             .any(|port| port.port == i32::from(number) || port.node_port == Some(number.into()))
     {
-        let broken = section.broken("service.port", format!("it has no port {number}"));
+        let broken = section.broken(checks::SERVICE_PORT, format!("it has no port {number}"));
         let behind = ports.iter().find(|port| objects::target(port) == number.to_string());
         match behind {
             Some(port) => broken.want(format!(
@@ -250,7 +250,7 @@ pub(super) fn asked_for(
         };
         if !ports.iter().any(|port| is(&port)) {
             let broken = section.broken(
-                "service.port-name",
+                checks::SERVICE_PORT_NAME,
                 format!("it has no port called {name} over {}", protocol.to_ascii_uppercase()),
             );
             broken.want(format!("one of {all}: SRV names are _NAME._PROTOCOL of a named port"));

@@ -10,7 +10,7 @@ use k8s_openapi::{
 use crate::{
     corefile::nearest,
     explain::{
-        Evidence, objects,
+        Evidence, checks, objects,
         pods::{UnreadyReason, unready},
         report::{FindingLevel, Section},
         words::counted,
@@ -41,7 +41,7 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
     if let Some(unread) = evidence.lacks("pods", namespace) {
         section.say(
             FindingLevel::Unknown,
-            "endpoints.unread",
+            checks::ENDPOINTS_UNREAD,
             format!("cannot tell whether the selector matches Pods: {unread}"),
         );
         return Outcome::Explained;
@@ -65,7 +65,7 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
         none_ready(namespace, &saw, &unready, section);
         return Outcome::Explained;
     }
-    section.ok("endpoints.pods", saw);
+    section.ok(checks::ENDPOINTS_PODS, saw);
     some_unready(service, &unready, section);
     Outcome::Open
 }
@@ -79,7 +79,7 @@ fn some_unready(service: &Service, unready: &[(&Pod, UnreadyReason)], section: &
     for (pod, why) in unready.iter().take(NAMED) {
         section.say(
             level,
-            "endpoints.some-unready",
+            checks::ENDPOINTS_SOME_UNREADY,
             format!("Pod {} is {but}; {}", objects::name(*pod), why.words),
         );
     }
@@ -101,7 +101,7 @@ fn from_templates(
         let kind = first.workload.kind.to_ascii_lowercase();
         section
             .broken(
-                "endpoints.scaled-to-zero",
+                checks::ENDPOINTS_SCALED_TO_ZERO,
                 format!("{owner} is scaled to 0, so selector {selector} matches no Pods"),
             )
             .want("replicas: 1 or more")
@@ -119,12 +119,12 @@ fn from_templates(
         running.owner(),
         running.workload.replicas()
     );
-    section.say(FindingLevel::Skipped, "endpoints.template", saw);
+    section.say(FindingLevel::Skipped, checks::ENDPOINTS_TEMPLATE, saw);
     if templates.iter().all(|template| template.workload.ends()) {
         section
             .say(
                 FindingLevel::Warning,
-                "endpoints.job",
+                checks::ENDPOINTS_JOB,
                 format!("only {} makes Pods with these labels: when they have ended, there are no endpoints", running.owner()),
             )
             .want("a Deployment or StatefulSet, if the Service is meant to stay");
@@ -141,10 +141,10 @@ fn none_ready(
 ) {
     // The reasons can differ. The first one decides the id of the finding.
     let Some((pod, first)) = unready.first() else { return };
-    let id = if unready.iter().all(|(_, why)| why.id == first.id) {
-        first.id
+    let check = if unready.iter().all(|(_, why)| why.check == first.check) {
+        first.check
     } else {
-        "endpoints.unready"
+        checks::ENDPOINTS_UNREADY
     };
     let names: Vec<String> = unready
         .iter()
@@ -153,10 +153,10 @@ fn none_ready(
         .collect();
     let more = unready.len().saturating_sub(NAMED);
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    let broken = section.broken(id, format!("{saw}: {}{more}", names.join("; ")));
+    let broken = section.broken(check, format!("{saw}: {}{more}", names.join("; ")));
     broken.want("at least one Pod with the condition Ready");
     broken.advise(format!("kubectl -n {namespace} describe pod {}", objects::name(*pod)));
-    if first.id == "endpoints.unready" {
+    if first.check == checks::ENDPOINTS_UNREADY {
         broken.advise(format!(
             "kubectl -n {namespace} logs {}    # and the readinessProbe in its spec",
             objects::name(*pod)
@@ -197,12 +197,12 @@ fn none_selected(
             "the manifests have no Pods, and no workload whose Pods have the labels {}",
             written(selector)
         );
-        section.say(FindingLevel::Skipped, "endpoints.not-in-manifests", saw);
+        section.say(FindingLevel::Skipped, checks::ENDPOINTS_NOT_IN_MANIFESTS, saw);
         return;
     }
     if candidates.is_empty() {
         let broken = section.broken(
-            "endpoints.no-pods",
+            checks::ENDPOINTS_NO_PODS,
             format!("namespace {namespace} has no Pods: selector {} finds none", written(selector)),
         );
         broken.want("running Pods with these labels").advise(format!(
@@ -211,7 +211,7 @@ fn none_selected(
         return;
     }
     let broken = section.broken(
-        "endpoints.selector",
+        checks::ENDPOINTS_SELECTOR,
         format!("no Pod of namespace {namespace} has the labels of selector {}", written(selector)),
     );
     if let Some((words, metadata)) = closest {
@@ -240,21 +240,21 @@ fn elsewhere(
     section: &mut Section,
 ) -> bool {
     let namespace = objects::namespace(service);
-    let pods =
-        evidence.objects.pods().iter().filter(|pod| objects::selects(service, &pod.metadata));
-    let workloads = evidence.objects.workloads().iter().filter_map(workloads::template);
-    let found = pods
-        .map(|pod| (format!("Pod {}", objects::path(pod)), objects::namespace(pod).to_owned()))
-        .next()
-        .or_else(|| {
-            let mut matching = workloads.filter(|it| objects::selects(service, &it.pod.metadata));
-            let template = matching.next()?;
-            let there = objects::namespace(template.workload).to_owned();
-            Some((format!("{} of namespace {there}", template.owner()), there))
-        });
-    let Some((words, there)) = found else { return false };
+    let find = |there: &str| {
+        let mut moved = service.clone();
+        moved.metadata.namespace = Some(there.to_owned());
+        let pod = evidence.objects.selected(&moved).next();
+        let pod = pod.map(|pod| format!("Pod {}", objects::path(pod)));
+        let words = pod.or_else(|| {
+            let template = workloads::of_service(evidence, &moved).into_iter().next()?;
+            Some(format!("{} of namespace {there}", template.owner()))
+        })?;
+        Some((words, there.to_owned()))
+    };
+    let near = evidence.objects.near_namespaces(service);
+    let Some((words, there)) = near.into_iter().find_map(find) else { return false };
     let broken = section.broken(
-        "endpoints.other-namespace",
+        checks::ENDPOINTS_OTHER_NAMESPACE,
         format!(
             "namespace {namespace} has no Pod with the labels {}, and {words} has them: a selector finds only Pods of the Service's own namespace",
             written(selector)

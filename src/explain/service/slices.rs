@@ -8,7 +8,7 @@ use k8s_openapi::api::{
 };
 
 use crate::explain::{
-    Evidence, objects, pods,
+    Evidence, checks, objects, pods,
     report::{FindingLevel, Section},
     words::counted,
 };
@@ -25,8 +25,8 @@ pub(super) fn judge(
     if let Some(unread) = evidence.lacks("endpointslices", namespace) {
         section.say(
             FindingLevel::Unknown,
-            "endpoints.unread",
-            format!("whether there are endpoints cannot be said: {unread}"),
+            checks::ENDPOINTS_UNREAD,
+            format!("cannot tell whether there are endpoints: {unread}"),
         );
         return;
     }
@@ -41,13 +41,13 @@ pub(super) fn judge(
     } else if slices.is_empty() && !evidence.is_live && is_api_server(service) {
         section.say(
             FindingLevel::Skipped,
-            "endpoints.api-server",
+            checks::ENDPOINTS_API_SERVER,
             "the API server writes the endpoints of this Service itself",
         );
         return;
     } else if !slices.iter().any(|slice| slice.endpoints.iter().any(is_ready)) {
         let broken = section.broken(
-            "endpoints.no-selector",
+            checks::ENDPOINTS_NO_SELECTOR,
             "it has no selector, and no EndpointSlice with a ready endpoint names it",
         );
         broken.want("spec.selector, or an EndpointSlice with the label kubernetes.io/service-name");
@@ -67,7 +67,7 @@ pub(super) fn judge(
         let more =
             if ready.len() > 6 { format!(" and {} more", ready.len() - 6) } else { String::new() };
         section.ok(
-            "endpoints.ready",
+            checks::ENDPOINTS_READY,
             format!(
                 "{} ready in {}: {addresses}{more}",
                 counted(ready.len(), "endpoint"),
@@ -96,7 +96,7 @@ fn none_ready(evidence: &Evidence, service: &Service, section: &mut Section) {
             pods.join(", ")
         );
         section
-            .broken("endpoints.family", saw)
+            .broken(checks::ENDPOINTS_FAMILY, saw)
             .want(format!("Pods with {families} addresses, or other ipFamilies"))
             .advise(format!(
                 "kubectl -n {namespace} get pods -o custom-columns=NAME:.metadata.name,IPS:.status.podIPs"
@@ -104,7 +104,7 @@ fn none_ready(evidence: &Evidence, service: &Service, section: &mut Section) {
         return;
     }
     section
-        .broken("endpoints.none", "the Service has 0 ready endpoints: every connection fails")
+        .broken(checks::ENDPOINTS_NONE, "the Service has 0 ready endpoints: every connection fails")
         .want("at least one ready endpoint in its EndpointSlices")
         .advise(format!(
             "kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={}",
@@ -150,7 +150,7 @@ fn against_pods(
                 "missing from the EndpointSlices"
             };
             let broken = section.broken(
-                "endpoints.slices-lag",
+                checks::ENDPOINTS_SLICES_LAG,
                 format!(
                     "Pod {} ({}) is ready, but {how}",
                     objects::name(pod),
@@ -168,7 +168,7 @@ fn against_pods(
         evidence.objects.selected(service).flat_map(objects::pod_addresses).collect();
     if let Some(stranger) = ready.iter().find(|address| !of_pods.contains(**address)) {
         let broken = section.broken(
-            "endpoints.stranger",
+            checks::ENDPOINTS_STRANGER,
             format!("stale endpoint: {stranger} is listed as ready, but no Pod has this address"),
         );
         broken.want("endpoints of Pods that run: the controller lags, or somebody else writes slices of this Service").advise(controller);
@@ -196,7 +196,7 @@ fn ports(service: &Service, slices: &[&EndpointSlice], wanted: Option<i32>, sect
                 .collect();
             let broken = section.say(
                 super::ports::level(port, wanted, working),
-                "endpoints.slice-port",
+                checks::ENDPOINTS_SLICE_PORT,
                 format!(
                     "no slice has a port called {}: port {} has no endpoints",
                     if name.is_empty() { "\"\"" } else { name },
@@ -224,7 +224,7 @@ fn families(evidence: &Evidence, service: &Service, section: &mut Section) {
         if ready.iter().all(|address| address.is_ipv4() != ip.is_ipv4()) {
             let (family, other) = if ip.is_ipv4() { ("IPv4", "IPv6") } else { ("IPv6", "IPv4") };
             let broken = section.broken(
-                "endpoints.family",
+                checks::ENDPOINTS_FAMILY,
                 format!("its address {ip} is {family}, and its ready endpoints are {other} only"),
             );
             broken.want(format!("Pods with {family} addresses, or ipFamilies: [{other}]"));

@@ -22,7 +22,7 @@ use super::{
     allocate::{self, Allocation, Services},
     fields::map,
     parse::ListedObject,
-    slices::{self, RunningPod, Zones},
+    slices::{self, RunningPod, RunningPods, Zones},
 };
 
 /// Namespaces that every cluster has.
@@ -243,14 +243,14 @@ impl Cluster {
 
     /// Pods with an address, by namespace and sorted by name, so that the order of the files does
     /// not matter.
-    fn running_pods(&self) -> BTreeMap<&str, Vec<RunningPod>> {
-        let mut pods: BTreeMap<&str, Vec<RunningPod>> = BTreeMap::new();
+    fn running_pods(&self) -> BTreeMap<&str, RunningPods> {
+        let mut pods: BTreeMap<&str, RunningPods> = BTreeMap::new();
         for entry in self.of_kind(&POD) {
             if let (Some(Object::Pod(fact)), Ok(pod)) =
                 (entry.fact(), entry.object.typed::<kind::Pod>())
             {
                 let running = RunningPod { pod, addresses: fact.addresses.clone() };
-                pods.entry(&entry.object.namespace).or_default().push(running);
+                pods.entry(&entry.object.namespace).or_default().add(running);
             }
         }
         pods

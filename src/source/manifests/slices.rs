@@ -19,6 +19,34 @@ pub(super) struct RunningPod {
     pub(super) addresses: Box<[IpAddr]>,
 }
 
+/// The Pods of one namespace.
+#[derive(Default)]
+pub(super) struct RunningPods {
+    all: Vec<RunningPod>,
+    /// Positions by key and value of a label.
+    by_label: BTreeMap<(String, String), Vec<usize>>,
+}
+
+impl RunningPods {
+    pub(super) fn add(&mut self, pod: RunningPod) {
+        for (key, value) in &pod.pod.metadata.labels {
+            let label = (key.clone(), value.clone());
+            self.by_label.entry(label).or_default().push(self.all.len());
+        }
+        self.all.push(pod);
+    }
+
+    /// The Pods that the selector matches. Only those with its rarest label are looked at.
+    fn selected(&self, service: &Service) -> Vec<&RunningPod> {
+        let lists = service.spec.selector.iter().map(|(key, value)| {
+            self.by_label.get(&(key.clone(), value.clone())).map_or(&[][..], Vec::as_slice)
+        });
+        let rarest = lists.min_by_key(|list| list.len()).unwrap_or_default();
+        let pods = rarest.iter().filter_map(|place| self.all.get(*place));
+        pods.filter(|it| is_selected(service, &it.pod)).collect()
+    }
+}
+
 /// The topology zones of Nodes by their names.
 pub(super) type Zones = BTreeMap<String, String>;
 
@@ -26,10 +54,10 @@ pub(super) type Zones = BTreeMap<String, String>;
 pub(super) fn of_service(
     service: &Service,
     fact: &model::Service,
-    pods: &[RunningPod],
+    pods: &RunningPods,
     zones: &Zones,
 ) -> Vec<Value> {
-    let selected: Vec<_> = pods.iter().filter(|it| is_selected(service, &it.pod)).collect();
+    let selected = pods.selected(service);
     endpoint_families(service, fact)
         .into_iter()
         .flat_map(|family| of_family(service, &selected, zones, family))

@@ -1,0 +1,132 @@
+//! Checks of step 4: the ways into the cluster.
+
+use super::{Check, checks, fact, fault};
+
+checks! {
+    OUTSIDE_NONE = fact("outside.none", "There is no Service and no Ingress");
+    OUTSIDE_INSIDE_ONLY = fact("outside.inside-only", "The Service is not exposed");
+    OUTSIDE_EXTERNAL_NAME = fact("outside.external-name", "Clients outside use the external name itself");
+    OUTSIDE_BY_INGRESS = fact("outside.by-ingress", "An Ingress that leads to the Service");
+    OUTSIDE_BY_ROUTE = fact("outside.by-route", "A route of a Gateway that leads to the Service");
+    OUTSIDE_SOURCE = fact("outside.source", "Which client address the Pods see");
+    OUTSIDE_SOURCE_RANGES = fact("outside.source-ranges", "Only some client addresses are let in");
+    OUTSIDE_NODES_UNREAD = fact("outside.nodes-unread", "Nodes could not be read")
+        .leaves_open("the nodes");
+    OUTSIDE_NO_NODES = fact("outside.no-nodes", "No ready node is known")
+        .leaves_open("the nodes");
+    OUTSIDE_NODE_PORT = fault(
+        "outside.node-port",
+        "The node port of the Service",
+        "A Service of type NodePort without a node port has not been processed by the API server.",
+        "Look at the events of the Service.",
+    );
+    OUTSIDE_NODE_PORT_RANGE = fault(
+        "outside.node-port-range",
+        "The node port is outside of the API server's range",
+        "The default of --service-node-port-range is 30000-32767.",
+        "Use a port of the range.",
+    );
+    OUTSIDE_LOCAL = fault(
+        "outside.local",
+        "externalTrafficPolicy Local, and the node has no endpoint",
+        "With externalTrafficPolicy Local, a node sends connections to its own endpoints only, and drops them if it has none.",
+        "Use a node with a ready Pod, or set `externalTrafficPolicy: Cluster`.",
+    );
+    OUTSIDE_LOCAL_NODES = fault(
+        "outside.local-nodes",
+        "externalTrafficPolicy Local: only some nodes answer",
+        "The other nodes have no ready endpoint, and drop connections.",
+        "Use the nodes that the message names, or set `externalTrafficPolicy: Cluster`.",
+    );
+    OUTSIDE_LOAD_BALANCER = fact("outside.load-balancer", "The address of the load balancer");
+    OUTSIDE_BALANCER_NO_STATUS = fact(
+        "outside.balancer-no-status",
+        "The manifest has no status of the LoadBalancer",
+    ).leaves_open("the address of the LoadBalancer");
+    OUTSIDE_PENDING = fault(
+        "outside.pending",
+        "The LoadBalancer has no address",
+        "No controller has assigned an address. Clusters without a cloud need one, such as MetalLB; with loadBalancerClass it must be the controller of that class.",
+        "Install such a controller, or use the node port. Look at the events of the Service.",
+    );
+    OUTSIDE_EXTERNAL_IP = fault(
+        "outside.external-ip",
+        "An external IP",
+        "kube-proxy accepts connections to an address in `externalIPs` on every node. If no node has the address, your network must route it to a node.",
+        "Use an address of a node, or add a route.",
+    );
+    OUTSIDE_INGRESS_ADDRESS = fault(
+        "outside.ingress-address",
+        "The address of the Ingress",
+        "An Ingress without an address was not accepted by a controller: none is installed, or the class belongs to none.",
+        "Look at the class of the Ingress, and at the Pods of the controller.",
+    );
+    OUTSIDE_INGRESS_NO_STATUS = fact(
+        "outside.ingress-no-status",
+        "The manifest has no status of the Ingress",
+    ).leaves_open("the address of the Ingress");
+    OUTSIDE_INGRESS_VERSION = fault(
+        "outside.ingress-version",
+        "The apiVersion of the Ingress is outdated",
+        "Kubernetes 1.22 and later do not serve extensions/v1beta1 and networking.k8s.io/v1beta1.",
+        "Convert it: `kubectl convert -f FILE --output-version networking.k8s.io/v1`.",
+    );
+    OUTSIDE_INGRESS_CLASS = fault(
+        "outside.ingress-class",
+        "The class of the Ingress does not exist",
+        "The name in `ingressClassName`, or in the annotation, is none of the IngressClasses.",
+        "Use an existing class: `kubectl get ingressclasses`.",
+    );
+    OUTSIDE_INGRESS_NO_CLASS = fault(
+        "outside.ingress-no-class",
+        "The Ingress has no class",
+        "Without a class, and without a default class, no controller accepts the Ingress.",
+        "Set `ingressClassName`.",
+    );
+    OUTSIDE_INGRESS_PATH = fault(
+        "outside.ingress-path",
+        "No path of the Ingress matches",
+        "pathType Exact matches the whole path. Prefix matches whole segments, and has no wildcards.",
+        "Correct the path or its pathType.",
+    );
+    OUTSIDE_INGRESS_ROUTE = fact("outside.ingress-route", "The Service behind a path");
+    OUTSIDE_INGRESS_RESOURCE = fact("outside.ingress-resource", "A path that leads to another resource than a Service");
+    OUTSIDE_INGRESS_SERVICE = fault(
+        "outside.ingress-service",
+        "The Service of the Ingress does not exist",
+        "An Ingress can use Services of its own namespace only.",
+        "Correct the name, or create the Ingress in the namespace of the Service.",
+    );
+    OUTSIDE_INGRESS_PORT = fault(
+        "outside.ingress-port",
+        "The Service of the Ingress does not have this port",
+        "The backend names a port of the Service, not of the Pods. A number in quotes is a name.",
+        "Use a port of the Service.",
+    );
+    OUTSIDE_TLS = fact("outside.tls", "The certificate is valid for the host");
+    OUTSIDE_TLS_UNREAD = fault(
+        "outside.tls-unread",
+        "The certificate could not be read",
+        "The ClusterRole `view` does not allow to read Secrets.",
+        "Read the certificate with an account that may.",
+    );
+    OUTSIDE_TLS_SECRET = fault(
+        "outside.tls-secret",
+        "The Secret with the certificate does not exist",
+        "The controller presents its own certificate instead, which browsers reject.",
+        "Create the Secret in the namespace of the Ingress.",
+    );
+    OUTSIDE_TLS_CERTIFICATE = fault(
+        "outside.tls-certificate",
+        "The Secret has no usable certificate",
+        "The field tls.crt is missing or is not a certificate in PEM form.",
+        "Create the Secret again with `kubectl create secret tls`.",
+    );
+    OUTSIDE_TLS_HOST = fault(
+        "outside.tls-host",
+        "The certificate is for another host",
+        "None of the certificate's subject alternative names covers the host.",
+        "Use a certificate for the host.",
+    );
+    OBJECTS_NOT_READ = fact("objects.not-read", "The manifests have objects of other kinds");
+}

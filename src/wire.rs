@@ -26,7 +26,9 @@ pub use empty::empty_reply;
 pub use encode::Completeness;
 pub use freshness::freshness;
 pub use name::{Name, NameError, Spelled};
-pub use presentation::{RdataError, Word, read_seconds};
+pub use presentation::{
+    Entries, Entry, LexError, RdataError, RecordHeader, RecordHeaderError, Word, read_seconds,
+};
 pub use query::{Caps, Edns, Query, Question, RequestError, refusal};
 pub use response::{Ede, Owner, Rdatas, RecordSet, Records, Response, Sets, Transfer};
 pub use room::Room;

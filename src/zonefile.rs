@@ -7,7 +7,6 @@ mod answer;
 mod build;
 mod generate;
 mod key;
-mod lex;
 mod parse;
 mod slot;
 mod walk;

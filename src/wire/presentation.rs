@@ -5,10 +5,14 @@
 
 mod base;
 mod field;
+mod header;
+mod lex;
 mod location;
 mod service;
 
 pub use field::seconds as read_seconds;
+pub use header::{RecordHeader, RecordHeaderError};
+pub use lex::{Entries, Entry, LexError};
 
 use super::{Name, Type, name};
 use field::{

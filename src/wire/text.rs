@@ -1,14 +1,8 @@
 //! One record in presentation form (RFC 1035 §5.1), such as `example.org. 60 IN A 192.0.2.1`.
 
-use hickory_proto::{
-    rr::{RData, RecordType},
-    serialize::{
-        binary::{BinEncodable, BinEncoder, NameEncoding},
-        txt::parse_ttl,
-    },
+use super::{
+    Entries, LexError, Name, RdataError, RecordHeader, RecordHeaderError, Type, name::Spelled,
 };
-
-use super::{Class, Name, Type, name::Spelled};
 
 /// A record that was read from text. All of its names are absolute, also without a final dot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,118 +17,47 @@ pub struct TextRecord {
 /// A text is not a record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TextRecordError {
-    #[error("the text has no record type")]
-    NoType,
+    #[error("the text is empty")]
+    Empty,
+    #[error(transparent)]
+    Lex(LexError),
     #[error("`{0}` is not a name")]
     Owner(String),
-    #[error("`{0}` is not a TTL, a class or a record type")]
-    Header(String),
-    #[error("the data of the {0} record cannot be read")]
-    Data(Type),
+    #[error("the text begins with white space, so it has no name")]
+    NoOwner,
+    #[error(transparent)]
+    Header(#[from] RecordHeaderError),
+    #[error("the data of the {0} record cannot be read: {1}")]
+    Data(Type, RdataError),
 }
 
 /// The TTL of a record without one, in seconds, as in CoreDNS.
 const DEFAULT_TTL: u32 = 3600;
 
-/// What the data of a record consists of.
-enum Field {
-    Number,
-    Name,
-}
-
-/// The types that hickory-proto does not read and whose data are numbers and names only.
-const SIMPLE: &[(Type, &[Field])] = &[
-    (Type::MB, &[Field::Name]),
-    (Type::MG, &[Field::Name]),
-    (Type::MR, &[Field::Name]),
-    (Type::MINFO, &[Field::Name, Field::Name]),
-    (Type::RP, &[Field::Name, Field::Name]),
-    (Type::AFSDB, &[Field::Number, Field::Name]),
-    (Type::RT, &[Field::Number, Field::Name]),
-    (Type::KX, &[Field::Number, Field::Name]),
-    (Type::DNAME, &[Field::Name]),
-];
-
 impl TextRecord {
+    /// Reads the first record of the text.
+    ///
     /// # Errors
     /// The text is not a record, or its type has no presentation form here.
     pub fn parse(text: &str) -> Result<Self, TextRecordError> {
-        let text = text.trim_matches(['\r', '\n']).trim_end();
-        let (owner, mut rest) = word(text);
-        let owner = owner.parse().map_err(|_| TextRecordError::Owner(owner.to_owned()))?;
-        let mut ttl = DEFAULT_TTL;
-        loop {
-            let (token, after) = word(rest.trim_start());
-            if token.is_empty() {
-                return Err(TextRecordError::NoType);
-            }
-            rest = after.trim_start();
-            if token.starts_with(|first: char| first.is_ascii_digit()) {
-                let read = parse_ttl(token);
-                ttl = read.map_err(|_| TextRecordError::Header(token.to_owned()))?;
-            } else if !is_class(token) {
-                let rtype = token.parse::<Type>();
-                let rtype = rtype.map_err(|_| TextRecordError::Header(token.to_owned()))?;
-                let rdata = rdata(rtype, rest).ok_or(TextRecordError::Data(rtype))?;
-                return Ok(Self { owner, rtype, ttl, rdata });
-            }
+        let entry = Entries::new(text).next().ok_or(TextRecordError::Empty)?;
+        let entry = entry.map_err(|(_, error)| TextRecordError::Lex(error))?;
+        let (owner, words) = entry.words.split_first().ok_or(TextRecordError::Empty)?;
+        if entry.indented {
+            return Err(TextRecordError::NoOwner);
         }
+        let not_a_name = |_| TextRecordError::Owner(owner.text.to_owned());
+        let owner = owner.text.parse().map_err(not_a_name)?;
+        let (RecordHeader { ttl, rtype, .. }, data) = RecordHeader::read(words)?;
+        let rdata = rtype.rdata(data, &Name::root());
+        let rdata = rdata.map_err(|error| TextRecordError::Data(rtype, error))?;
+        Ok(Self { owner, rtype, ttl: ttl.unwrap_or(DEFAULT_TTL), rdata })
     }
 
     /// The target of a CNAME record.
     pub fn alias(&self) -> Option<Name> {
         (self.rtype == Type::CNAME).then(|| Name::from_wire(&self.rdata))?
     }
-}
-
-/// The text up to the first white space, and what follows.
-fn word(text: &str) -> (&str, &str) {
-    text.split_at(text.find(char::is_whitespace).unwrap_or(text.len()))
-}
-
-fn is_class(token: &str) -> bool {
-    [Class::IN, Class::CH].iter().any(|class| class.to_string().eq_ignore_ascii_case(token))
-}
-
-fn rdata(rtype: Type, text: &str) -> Option<Vec<u8>> {
-    if let Some(generic) = text.strip_prefix(r"\#") {
-        return generic_rdata(generic);
-    }
-    if let Some((_, fields)) = SIMPLE.iter().find(|(simple, _)| *simple == rtype) {
-        return simple_rdata(fields, text);
-    }
-    let data = RData::try_from_str(RecordType::from(rtype.0), text).ok()?;
-    let mut rdata = Vec::new();
-    let mut encoder = BinEncoder::new(&mut rdata);
-    encoder.set_name_encoding(NameEncoding::Uncompressed);
-    data.emit(&mut encoder).ok()?;
-    Some(rdata)
-}
-
-/// `LENGTH HEX…` after `\#` (RFC 3597 §5).
-fn generic_rdata(text: &str) -> Option<Vec<u8>> {
-    let mut words = text.split_whitespace();
-    let length: u16 = words.next()?.parse().ok()?;
-    let digits: Vec<u8> = words
-        .flat_map(str::chars)
-        .map(|digit| Some(digit.to_digit(16)? as u8))
-        .collect::<Option<_>>()?;
-    let (pairs, odd) = digits.as_chunks::<2>();
-    let fits = odd.is_empty() && pairs.len() == usize::from(length);
-    fits.then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
-}
-
-fn simple_rdata(fields: &[Field], text: &str) -> Option<Vec<u8>> {
-    let mut words = text.split_whitespace();
-    let mut rdata = Vec::new();
-    for field in fields {
-        let token = words.next()?;
-        match field {
-            Field::Number => rdata.extend(token.parse::<u16>().ok()?.to_be_bytes()),
-            Field::Name => rdata.extend_from_slice(token.parse::<Spelled>().ok()?.wire()),
-        }
-    }
-    words.next().is_none().then_some(rdata)
 }
 
 #[cfg(test)]

@@ -5,14 +5,12 @@ use std::fmt;
 
 use crate::{
     limits,
-    wire::{Class, Name, RdataError, Type, Word, read_seconds},
+    wire::{
+        Class, Entries, Entry, LexError, Name, RdataError, RecordHeader, Type, Word, read_seconds,
+    },
 };
 
-use super::{
-    ZoneBuilder, generate,
-    lex::{Entries, Entry, LexError},
-    zone::Zone,
-};
+use super::{ZoneBuilder, generate, zone::Zone};
 
 /// What is wrong with a zone file, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,7 +194,8 @@ impl<'f> Parser<'f, '_> {
             let message = "the first record has no name; begin the line with one, such as `@`";
             return Err(place.error(line, message.to_owned()));
         };
-        let Header { ttl, class, rtype, rdata } = header(words, line, place)?;
+        let (RecordHeader { ttl, class, rtype }, rdata) =
+            RecordHeader::read(words).map_err(|error| place.error(line, error.to_string()))?;
         let rdata = rtype
             .rdata(rdata, &place.origin)
             .map_err(|error: RdataError| place.error(line, format!("{owner} {rtype}: {error}")))?;
@@ -211,7 +210,7 @@ impl<'f> Parser<'f, '_> {
             );
             return Err(place.error(line, message));
         };
-        if class != Class::IN {
+        if let Some(class) = class.filter(|class| *class != Class::IN) {
             let message = format!("class {class} is not served, and the record is ignored");
             self.problems.push(place.error(line, message));
             return Ok(());
@@ -239,50 +238,4 @@ impl Place<'_> {
         let wrong = || self.error(line, format!("`{text}` is not a domain name"));
         Name::relative(text, &self.origin).ok_or_else(wrong)
     }
-}
-
-/// What follows the owner.
-struct Header<'w, 't> {
-    ttl: Option<u32>,
-    class: Class,
-    rtype: Type,
-    rdata: &'w [Word<'t>],
-}
-
-/// Reads the TTL and the class, in any order and both optional, and the type.
-fn header<'w, 't>(
-    mut words: &'w [Word<'t>],
-    line: usize,
-    place: &Place<'_>,
-) -> Result<Header<'w, 't>, ZoneError> {
-    let (mut ttl, mut class) = (None, None);
-    loop {
-        let Some((first, rest)) = words.split_first() else {
-            return Err(place.error(line, "the record has no type".to_owned()));
-        };
-        words = rest;
-        if let Some(known) = read_class(first.text).filter(|_| class.is_none()) {
-            class = Some(known);
-        } else if let Some(seconds) = read_seconds(first.text).filter(|_| ttl.is_none()) {
-            ttl = Some(seconds);
-        } else {
-            let rtype = first.text.parse::<Type>().ok();
-            let rtype = rtype.filter(|it| !it.is_meta() && !it.is_transfer() && *it != Type::ANY);
-            let Some(rtype) = rtype else {
-                let message = format!("`{}` is not a TTL, a class or a record type", first.text);
-                return Err(place.error(line, message));
-            };
-            return Ok(Header { ttl, class: class.unwrap_or(Class::IN), rtype, rdata: words });
-        }
-    }
-}
-
-fn read_class(text: &str) -> Option<Class> {
-    let named = [("IN", Class::IN), ("CH", Class::CH), ("CS", Class(2)), ("HS", Class(4))];
-    let known = named.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
-    let generic = || {
-        let number = text.to_ascii_uppercase().strip_prefix("CLASS")?.parse().ok()?;
-        Some(Class(number))
-    };
-    known.map(|(_, class)| *class).or_else(generic)
 }

@@ -1,20 +1,20 @@
-//! Words and entries of a zone file (RFC 1035 §5.1): comments, quotes, and parentheses that join
+//! Words and entries of text in presentation form (RFC 1035 §5.1): comments, quotes, and parentheses that join
 //! lines.
 
-use crate::wire::Word;
+use super::Word;
 
 /// The words of one entry: a line, or several that parentheses join.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Entry<'t> {
+pub struct Entry<'t> {
     /// The number of its first line, from 1.
-    pub(super) line: usize,
+    pub line: usize,
     /// Whether the line begins with white space, so that it has the owner of the entry before it.
-    pub(super) indented: bool,
-    pub(super) words: Vec<Word<'t>>,
+    pub indented: bool,
+    pub words: Vec<Word<'t>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum LexError {
+pub enum LexError {
     #[error("the quote that begins here is not closed")]
     OpenQuote,
     #[error("the parenthesis that opens here is not closed")]
@@ -24,14 +24,14 @@ pub(super) enum LexError {
 }
 
 /// The entries of a text, without empty ones. The number of a line comes with an error.
-pub(super) struct Entries<'t> {
+pub struct Entries<'t> {
     text: &'t str,
     at: usize,
     line: usize,
 }
 
 impl<'t> Entries<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
+    pub fn new(text: &'t str) -> Self {
         Self { text: text.strip_prefix('\u{feff}').unwrap_or(text), at: 0, line: 1 }
     }
 

@@ -1,0 +1,59 @@
+//! What stands between the owner and the data of a record.
+
+use super::{Word, field::seconds};
+use crate::wire::{Class, Type};
+
+/// What stands between the owner and the data of a record (RFC 1035 §5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordHeader {
+    /// In seconds.
+    pub ttl: Option<u32>,
+    pub class: Option<Class>,
+    pub rtype: Type,
+}
+
+/// The words are not the header of a record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordHeaderError {
+    #[error("the record has no type")]
+    NoType,
+    #[error("`{0}` is not a TTL, a class or a record type")]
+    Unknown(String),
+}
+
+impl RecordHeader {
+    /// Reads the TTL and the class, in any order and both optional, and the type. Returns also the
+    /// words that follow, which are the data.
+    ///
+    /// # Errors
+    /// There is no type of records that can be stored.
+    pub fn read<'w, 't>(
+        mut words: &'w [Word<'t>],
+    ) -> Result<(Self, &'w [Word<'t>]), RecordHeaderError> {
+        let (mut ttl, mut class) = (None, None);
+        while let Some((first, rest)) = words.split_first() {
+            words = rest;
+            if let Some(known) = read_class(first.text).filter(|_| class.is_none()) {
+                class = Some(known);
+            } else if let Some(time) = seconds(first.text).filter(|_| ttl.is_none()) {
+                ttl = Some(time);
+            } else {
+                let stored = |it: &Type| !it.is_meta() && !it.is_transfer() && *it != Type::ANY;
+                let rtype = first.text.parse().ok().filter(stored);
+                let unknown = || RecordHeaderError::Unknown(first.text.to_owned());
+                return Ok((Self { ttl, class, rtype: rtype.ok_or_else(unknown)? }, words));
+            }
+        }
+        Err(RecordHeaderError::NoType)
+    }
+}
+
+fn read_class(text: &str) -> Option<Class> {
+    let named = [("IN", Class::IN), ("CH", Class::CH), ("CS", Class(2)), ("HS", Class(4))];
+    let known = named.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+    let generic = || {
+        let number = text.to_ascii_uppercase().strip_prefix("CLASS")?.parse().ok()?;
+        Some(Class(number))
+    };
+    known.map(|(_, class)| *class).or_else(generic)
+}

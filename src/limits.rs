@@ -336,6 +336,9 @@ pub const API_STATUS_OCTETS: usize = 64 << 10;
 pub const API_CONNECT_TIME: Duration = Duration::from_secs(5);
 /// How long a whole page of a list may take.
 pub const API_PAGE_TIME: Duration = Duration::from_secs(40);
+/// How long a list that the server sends as events may take. A silence of [`API_PAGE_TIME`] ends it
+/// earlier.
+pub const API_LIST_TIME: Duration = Duration::from_secs(600);
 /// How long a watch lasts before it is resumed. The server reports its latest version at the end of
 /// each watch, so a dead connection or a server that hangs is noticed [`API_WATCH_GRACE`] later.
 pub const API_WATCH_TIME: Duration = Duration::from_secs(30);

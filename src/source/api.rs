@@ -5,9 +5,11 @@
 //! here:
 //! - A kind has several versions. If the server does not have one, the task asks for the next one
 //!   ([`KindDescriptor::served`](super::kind::KindDescriptor::served)).
-//! - Objects are decoded one by one out of a page or an event, straight from the JSON text into a
-//!   small fact, and the text is dropped. An object with an unusable field is reported by its name,
+//! - Objects are decoded one by one out of a page or an event, straight from the encoded object into
+//!   a small fact, and the octets are dropped. An object with an unusable field is reported by its name,
 //!   and a fact that it had before is removed.
+//! - The core kinds are read in protobuf, others in JSON (`encoding`). Both fill the same types.
+//! - Where the server has it, a list is a stream of events (`list`), else it comes in pages.
 //! - A list marks and sweeps ([`Change::Relist`], [`Change::Synced`]): the facts from before the list
 //!   stay in use until it is complete, without a second copy of them.
 //! - A watch asks the server to end it after 30 s, which the server does with its latest version. So
@@ -17,11 +19,17 @@
 mod access;
 mod admission;
 mod backoff;
+mod encoding;
 mod error;
+mod events;
 mod follow;
+mod list;
 mod page;
 mod protocol;
 mod request;
+mod status;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -34,6 +42,7 @@ use crate::{
 
 pub use access::{Access, ClusterConfig, Identity};
 pub use admission::Admission;
+pub use encoding::decode_page;
 use follow::Follower;
 pub(crate) use page::Page;
 

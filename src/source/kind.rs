@@ -22,13 +22,12 @@ mod node;
 mod object;
 mod pod;
 mod port;
+pub(super) mod protobuf;
 mod route;
 mod secret;
 mod service;
 mod serviceimport;
 mod workload;
-
-use std::borrow::Cow;
 
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -53,6 +52,7 @@ pub use node::{NODE, Node};
 pub use object::{ApiObject, NotAnObjectError, ObjectStore};
 pub use pod::{POD, Pod};
 pub use port::PortRef;
+pub use protobuf::Message;
 pub use route::{GRPC_ROUTE, HTTP_ROUTE, TLS_ROUTE};
 pub use secret::SECRET;
 pub use service::{SERVICE, Service, ServicePort};
@@ -107,8 +107,8 @@ pub struct KindDescriptor {
     /// in the newest version's group, because that group is the one that RBAC grants.
     pub versions: &'static [Version],
     pub dns: DnsUse,
-    /// Reads the newest version's JSON, only the fields that DNS needs.
-    pub(self) decode: fn(&str) -> Result<Decoded, FieldError>,
+    /// Reads an object in the shape of the newest version, only the fields that DNS needs.
+    pub(self) decode: fn(Encoded<'_>) -> Result<Decoded, FieldError>,
     /// Adds an object to those that `explain` looks at.
     pub(self) store: fn(&ApiObject, &mut ObjectStore) -> Result<(), FieldError>,
 }
@@ -146,6 +146,9 @@ pub struct Watched {
     /// Whether the Corefile's `labels` selects among the kind's objects.
     pub labels: LabelSelector,
     pub field_selector: Option<&'static str>,
+    /// The message of the newest version; `None` for kinds that API servers have as JSON only, such
+    /// as those of CustomResourceDefinitions.
+    protobuf: Option<&'static Message>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,6 +163,24 @@ pub enum Need {
 pub enum LabelSelector {
     Applies,
     Ignored,
+}
+
+/// An object as it is read from a source.
+#[derive(Clone, Copy, Debug)]
+pub enum Encoded<'e> {
+    Json(&'e str),
+    /// The message of the kind, without the envelope that names the kind.
+    Protobuf(&'static Message, &'e [u8]),
+}
+
+impl<'e> Encoded<'e> {
+    fn read<T: Deserialize<'e>>(self) -> Result<T, FieldError> {
+        match self {
+            Self::Json(json) => Ok(serde_json::from_str(json)?),
+            Self::Protobuf(message, octets) => protobuf::read(message, octets)
+                .map_err(|error| FieldError::Encoding(error.to_string())),
+        }
+    }
 }
 
 /// What DNS reads of an object.
@@ -189,11 +210,21 @@ impl Version {
 impl Watched {
     /// A kind that every cluster has, and whose objects `labels` selects.
     const fn required(fact: Kind) -> Self {
-        Self { fact, need: Need::Required, labels: LabelSelector::Applies, field_selector: None }
+        Self {
+            fact,
+            need: Need::Required,
+            labels: LabelSelector::Applies,
+            field_selector: None,
+            protobuf: None,
+        }
     }
 
     const fn optional(fact: Kind) -> Self {
-        Self { fact, need: Need::Optional, labels: LabelSelector::Ignored, field_selector: None }
+        Self { need: Need::Optional, labels: LabelSelector::Ignored, ..Self::required(fact) }
+    }
+
+    const fn encoded(self, message: &'static Message) -> Self {
+        Self { protobuf: Some(message), ..self }
     }
 }
 
@@ -237,21 +268,28 @@ impl KindDescriptor {
         }
     }
 
-    /// Reads an object's JSON in `version`. An object with a wrong field still has its name.
+    /// The protobuf message of the kind in `version`; `None` if the kind is read as JSON only.
+    pub fn message(&self, version: &Version) -> Option<&'static Message> {
+        self.watched()?.protobuf.filter(|_| version.convert.is_none())
+    }
+
+    /// Reads an object in `version`. An object with a wrong field still has its name.
     ///
     /// # Errors
     /// If its `metadata` cannot be read.
-    pub fn decode(&self, version: &Version, json: &str) -> Result<Decoded, FieldError> {
-        let json = match version.convert {
-            None => Cow::Borrowed(json),
-            Some(convert) => {
+    pub fn decode(&self, version: &Version, object: Encoded<'_>) -> Result<Decoded, FieldError> {
+        let converted;
+        let object = match (version.convert, object) {
+            (Some(convert), Encoded::Json(json)) => {
                 let mut fields = serde_json::from_str(json)?;
                 convert(&mut fields);
-                Cow::Owned(Value::Object(fields).to_string())
+                converted = Value::Object(fields).to_string();
+                Encoded::Json(&converted)
             }
+            (_, object) => object,
         };
-        (self.decode)(&json).or_else(|error| {
-            let Named { metadata } = serde_json::from_str(&json)?;
+        (self.decode)(object).or_else(|error| {
+            let Named { metadata } = object.read()?;
             Ok(Decoded { meta: metadata, fact: Err(error) })
         })
     }
@@ -292,18 +330,18 @@ struct Named {
 }
 
 /// The `decode` function of a kind that is no fact.
-fn decode_name(json: &str) -> Result<Decoded, FieldError> {
-    let Named { metadata } = serde_json::from_str(json)?;
+fn decode_name(object: Encoded<'_>) -> Result<Decoded, FieldError> {
+    let Named { metadata } = object.read()?;
     Ok(Decoded { meta: metadata, fact: Ok(None) })
 }
 
 /// Deserializes `T`, and takes the fact and the metadata from it.
 fn decode<T: DeserializeOwned>(
-    json: &str,
+    object: Encoded<'_>,
     fact: impl FnOnce(&T) -> Result<Option<Object>, FieldError>,
     meta: impl FnOnce(T) -> Meta,
 ) -> Result<Decoded, FieldError> {
-    let object: T = serde_json::from_str(json)?;
+    let object: T = object.read()?;
     Ok(Decoded { fact: fact(&object), meta: meta(object) })
 }
 

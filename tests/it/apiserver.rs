@@ -1,6 +1,7 @@
 //! Failures of a real API server: missing permissions, expired tokens, dead connections, odd
 //! objects, outages.
 
+mod encodings;
 mod outages;
 
 use std::{

@@ -75,7 +75,7 @@ impl Access {
     /// # Errors
     /// If the configuration does not exist or cannot be used.
     pub async fn open(config: ClusterConfig, admission: Admission) -> anyhow::Result<Self> {
-        let loaded = config.load().await?;
+        let loaded = config.load_for_watches().await?;
         let host = loaded.cluster_url.authority().map_or_else(String::new, ToString::to_string);
         let authority = config.fingerprint(&loaded);
         let client =
@@ -107,7 +107,7 @@ impl Access {
     pub(super) async fn replace(&self, failed: &NumberedClient) -> anyhow::Result<()> {
         let mut current = self.current.lock().await;
         if current.number == failed.number {
-            let loaded = self.config.load().await?;
+            let loaded = self.config.load_for_watches().await?;
             current.authority = self.config.fingerprint(&loaded);
             current.client = Client::try_from(loaded)
                 .with_context(|| format!("{} cannot be used", self.config))?;
@@ -147,6 +147,14 @@ impl ClusterConfig {
             return String::new();
         }
         Sha256::digest(configured).iter().map(|octet| format!("{octet:02x}")).collect()
+    }
+
+    /// Without the repetitions of kube's client, which are not in the metrics and respect a
+    /// `Retry-After` without bound: watches have their own back-off.
+    async fn load_for_watches(&self) -> anyhow::Result<Config> {
+        let mut config = self.load().await?;
+        config.default_retry = false;
+        Ok(config)
     }
 
     async fn load(&self) -> anyhow::Result<Config> {

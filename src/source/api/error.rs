@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::{limits, model::Change};
 
-use super::{backoff::Backoff, protocol::Status};
+use super::{backoff::Backoff, status::Status};
 
 /// Why a list or a watch ended.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,12 @@ pub(crate) enum WatchError {
     /// The permission is missing.
     #[error("{0}")]
     Refused(String),
+    /// The server does not accept the form of the request.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The server's reply is not what the API's protocol says.
+    #[error("{0}")]
+    Unreadable(String),
     /// The server replied with an error, perhaps with the time after which to try again.
     #[error("{0}")]
     Failed(String, Option<Duration>),
@@ -46,13 +52,14 @@ impl WatchError {
             401 => Self::Broken(status.message),
             403 => Self::Refused(status.message),
             404 => Self::Unknown(status.message),
+            400 | 405 | 406 | 415 | 422 => Self::Unsupported(status.message),
             _ => Self::Failed(status.message, retry_after),
         }
     }
 
     /// A page or an event that is not what the API's protocol says.
     pub(super) fn unreadable(what: &str, error: impl std::fmt::Display) -> Self {
-        Self::Failed(format!("{what} cannot be read: {error}"), None)
+        Self::Unreadable(format!("{what} cannot be read: {error}"))
     }
 }
 

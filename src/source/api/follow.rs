@@ -2,10 +2,9 @@
 #![expect(clippy::disallowed_methods, reason = "a clock is read here")]
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
 use crate::{
@@ -14,16 +13,19 @@ use crate::{
     model::{Change, Key, Kind},
     source::{
         Notice,
-        kind::{self, Decoded, KindDescriptor, Meta, Need, SERVICE_NAME, Version, Watched},
+        kind::{
+            self, Decoded, Encoded, KindDescriptor, Meta, Need, SERVICE_NAME, Version, Watched,
+        },
     },
 };
 
 use super::{
     Cluster,
     access::NumberedClient,
+    encoding::{Encoding, Event, EventObject},
     error::{Backoffs, WatchError},
-    page::{Page, PageMeta},
-    protocol::{self, Event, Events, Selection},
+    events::Events,
+    protocol::{self, Selection},
 };
 
 static HEARD: GaugeFamily<2> = Family::new(
@@ -37,19 +39,32 @@ static REFUSED: GaugeFamily<2> = Family::new(
     ["resource", "host"],
 );
 
+/// What is known about lists that the server sends as events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Streaming {
+    Usable,
+    /// The last one failed after it had begun, so the next list is read in pages.
+    Failed,
+    /// The server does not have them.
+    Unsupported,
+}
+
 pub(super) struct Follower {
-    cluster: Cluster,
-    kind: &'static KindDescriptor,
-    watched: &'static Watched,
+    pub(super) cluster: Cluster,
+    pub(super) kind: &'static KindDescriptor,
+    pub(super) watched: &'static Watched,
     /// As metrics and messages name the kind: `endpointslices.discovery.k8s.io`.
     resource: String,
-    changes: mpsc::Sender<Change>,
+    pub(super) changes: mpsc::Sender<Change>,
     /// The versions that the server may have, the newest first.
     versions: Vec<&'static Version>,
     /// The index of the version that is asked for.
     asked: usize,
     /// The resource version to watch from; `None` if only a complete list helps.
-    from: Option<String>,
+    pub(super) from: Option<String>,
+    pub(super) streaming: Streaming,
+    /// Whether a reply in protobuf could not be read, so that only JSON is asked for.
+    json_only: bool,
     backoffs: Backoffs,
     /// How many times in a row the server replied with an error.
     failures: u32,
@@ -59,46 +74,6 @@ pub(super) struct Follower {
     is_absent: bool,
     /// The last object that was reported as left out.
     left_out: Option<Key>,
-}
-
-/// How far a list has come.
-struct Listing {
-    /// The `continue` of the last page.
-    after: String,
-    /// How many objects a page may have.
-    limit: usize,
-    objects: usize,
-}
-
-impl Default for Listing {
-    fn default() -> Self {
-        Self { after: String::new(), limit: limits::API_PAGE, objects: 0 }
-    }
-}
-
-impl Listing {
-    fn go_on(&mut self, after: String, objects: usize) -> Result<(), WatchError> {
-        self.objects += objects;
-        if after == self.after {
-            return Err(WatchError::unreadable("a list", "the server sends the same page again"));
-        }
-        if self.objects > limits::API_LIST_OBJECTS {
-            let error = format!("it has more than {} objects", limits::API_LIST_OBJECTS);
-            return Err(WatchError::unreadable("a list", error));
-        }
-        self.after = after;
-        Ok(())
-    }
-
-    /// After a page that was too large: the next request is for an eighth of the objects.
-    fn ask_for_fewer(&mut self) -> Result<(), WatchError> {
-        if self.limit == 1 {
-            let error = format!("an object has more than {} octets", limits::API_PAGE_OCTETS);
-            return Err(WatchError::unreadable("a page", error));
-        }
-        self.limit = (self.limit / 8).max(1);
-        Ok(())
-    }
 }
 
 impl Follower {
@@ -113,6 +88,8 @@ impl Follower {
             versions: kind.served(),
             asked: 0,
             from: None,
+            streaming: Streaming::Usable,
+            json_only: false,
             backoffs: Backoffs::default(),
             failures: 0,
             reported: None,
@@ -163,6 +140,11 @@ impl Follower {
             }
             WatchError::Unknown(_) => {
                 self.failures += 1;
+                (None, &mut self.backoffs.failed)
+            }
+            WatchError::Unsupported(_) | WatchError::Unreadable(_) => {
+                self.failures += 1;
+                self.json_only = true;
                 (None, &mut self.backoffs.failed)
             }
             WatchError::Failed(_, retry_after) => {
@@ -242,7 +224,7 @@ impl Follower {
     }
 
     /// The server has sent something good about the kind.
-    fn succeeded(&mut self) {
+    pub(super) fn succeeded(&mut self) {
         self.backoffs.reset();
         self.failures = 0;
         self.is_absent = false;
@@ -258,76 +240,33 @@ impl Follower {
     }
 
     /// The path and the selectors of the next request.
-    fn selection(&self) -> Selection<'_> {
+    pub(super) fn selection(&self) -> Selection<'_> {
         Selection {
-            path: self.kind.path(self.versions[self.asked], ""),
+            path: self.kind.path(self.version(), ""),
             watched: self.watched,
             labels: self.cluster.labels.as_deref(),
+            encoding: match self.kind.message(self.version()) {
+                Some(_) if !self.json_only => Encoding::Protobuf,
+                _ => Encoding::Json,
+            },
         }
     }
 
-    fn decode(&self, json: &str) -> Result<Decoded, kind::FieldError> {
-        self.kind.decode(self.versions[self.asked], json)
+    fn decode(&self, object: Encoded<'_>) -> Result<Decoded, kind::FieldError> {
+        self.kind.decode(self.version(), object)
+    }
+
+    pub(super) fn version(&self) -> &'static Version {
+        self.versions[self.asked]
     }
 
     fn key(&self, meta: &Meta) -> Key {
         Key::new(self.watched.fact, &meta.namespace, &meta.name)
     }
 
-    async fn list(&mut self, client: &NumberedClient) -> Result<(), WatchError> {
-        self.changes.send(Change::Relist(self.watched.fact)).await?;
-        let mut listing = Listing::default();
-        loop {
-            let Some(page) = self.fetch_page(client, &listing).await? else {
-                listing.ask_for_fewer()?;
-                continue;
-            };
-            let (meta, count) = self.take_page(&page).await?;
-            if meta.after.is_empty() {
-                // Not before the last page: if a later page fails each time, the waits must grow.
-                self.succeeded();
-                self.changes.send(Change::Synced(self.watched.fact)).await?;
-                self.from = Some(meta.resource_version);
-                return Ok(());
-            }
-            listing.go_on(meta.after, count)?;
-        }
-    }
-
-    /// The body of the next page; `None` if it is larger than [`limits::API_PAGE_OCTETS`].
-    async fn fetch_page(
-        &self,
-        client: &NumberedClient,
-        listing: &Listing,
-    ) -> Result<Option<Bytes>, WatchError> {
-        let request = protocol::list(&self.selection(), listing.limit, &listing.after);
-        let page = timeout(limits::API_PAGE_TIME, async {
-            let body = self.cluster.send(client, request).await?.into_body();
-            protocol::at_most(body, limits::API_PAGE_OCTETS)
-                .await
-                .map_err(|error| WatchError::Broken(format!("{error:#}")))
-        });
-        page.await.map_err(|_| {
-            WatchError::Broken(format!(
-                "no complete page within {} s",
-                limits::API_PAGE_TIME.as_secs()
-            ))
-        })?
-    }
-
-    /// Emits the objects of a page, and returns how many there are.
-    async fn take_page(&mut self, page: &[u8]) -> Result<(PageMeta, usize), WatchError> {
-        let page = Page::read(self.kind.name, page)?;
-        let count = page.items.len();
-        for item in page.items {
-            self.take(item.get()).await?;
-        }
-        Ok((page.metadata, count))
-    }
-
     /// Emits an object of a page or an event.
-    async fn take(&mut self, json: &str) -> Result<Meta, WatchError> {
-        let Decoded { meta, fact } = match self.decode(json) {
+    pub(super) async fn take(&mut self, object: Encoded<'_>) -> Result<Meta, WatchError> {
+        let Decoded { meta, fact } = match self.decode(object) {
             Ok(decoded) => decoded,
             Err(error) => {
                 (self.cluster.notify)(Notice::Problem(format!(
@@ -379,19 +318,22 @@ impl Follower {
             ))
         };
         let mut events = Events::new(
-            timeout_at(end, self.cluster.send(client, request))
-                .await
-                .map_err(|_| silent())??
-                .into_body(),
+            timeout_at(end, self.cluster.send(client, request)).await.map_err(|_| silent())??,
         );
         let mut count = 0u64;
         loop {
-            let line = tokio::select! {
-                line = timeout_at(end, events.next()) => line.map_err(|_| silent())?,
+            let event = tokio::select! {
+                event = timeout_at(end, events.next()) => event.map_err(|_| silent())?,
                 () = self.changes.closed() => return Err(WatchError::Closed),
             };
-            match line.map_err(|error| WatchError::Broken(format!("{error:#}")))? {
-                Some(line) => self.take_event(&line).await?,
+            match event.map_err(|error| WatchError::Broken(format!("{error:#}")))? {
+                Some(event) => {
+                    let Event { name, object } = Event::read(events.encoding, &event)?;
+                    let version = self.take_event(&name, &object).await?.resource_version;
+                    if !version.is_empty() {
+                        self.from = Some(version);
+                    }
+                }
                 None if count == 0 && begun.elapsed() < limits::API_RETRY_MIN => {
                     return Err(WatchError::Failed(
                         "the server ended the watch at once".to_owned(),
@@ -409,33 +351,33 @@ impl Follower {
         Ok(())
     }
 
-    async fn take_event(&mut self, line: &[u8]) -> Result<(), WatchError> {
-        fn unreadable(error: impl std::fmt::Display) -> WatchError {
-            WatchError::unreadable("an event", error)
-        }
-        let Event { name, object } = serde_json::from_slice(line).map_err(unreadable)?;
-        let version = match &*name {
+    /// Emits the change of an event, and returns the metadata of its object.
+    pub(super) async fn take_event(
+        &mut self,
+        name: &str,
+        object: &EventObject<'_>,
+    ) -> Result<Meta, WatchError> {
+        let meta = match name {
             "ADDED" | "MODIFIED" => {
-                let meta = self.take(object.get()).await?;
+                let meta = self.take(object.encoded(self.kind, self.version())?).await?;
                 self.send_trigger_time(&meta).await?;
-                meta.resource_version
+                meta
             }
             "DELETED" => {
-                let meta = self.decode(object.get()).map_err(unreadable)?.meta;
+                let meta = self.meta(object)?;
                 self.changes.send(Change::Remove(self.key(&meta))).await?;
-                meta.resource_version
+                meta
             }
-            "BOOKMARK" => self.decode(object.get()).map_err(unreadable)?.meta.resource_version,
-            "ERROR" => {
-                let status = serde_json::from_str(object.get()).map_err(unreadable)?;
-                return Err(WatchError::of_status(status, None));
-            }
+            "BOOKMARK" => self.meta(object)?,
+            "ERROR" => return Err(WatchError::of_status(object.status()?, None)),
             // An event of a later Kubernetes.
-            _ => String::new(),
+            _ => Meta::default(),
         };
-        if !version.is_empty() {
-            self.from = Some(version);
-        }
-        Ok(())
+        Ok(meta)
+    }
+
+    fn meta(&self, object: &EventObject<'_>) -> Result<Meta, WatchError> {
+        let decoded = self.decode(object.encoded(self.kind, self.version())?);
+        Ok(decoded.map_err(|error| WatchError::unreadable("an event", error))?.meta)
     }
 }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::source::kind::or_default;
 
-use super::{error::WatchError, protocol::Status};
+use super::{error::WatchError, status::Status};
 
 /// A page of a list. Its objects are decoded one by one.
 #[derive(Deserialize)]

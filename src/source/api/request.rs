@@ -13,7 +13,7 @@ use super::{
     Cluster,
     access::NumberedClient,
     error::{WatchError, with_causes},
-    protocol::Status,
+    protocol::read_status,
 };
 
 static REQUESTS: CounterFamily<3> = Family::new(
@@ -60,7 +60,7 @@ impl Cluster {
         let seconds =
             response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let code = response.status().as_u16();
-        let status = Status::read(code, response.into_body()).await;
+        let status = read_status(code, response.into_body()).await;
         Err(WatchError::of_status(status, seconds.map(Duration::from_secs)))
     }
 }

@@ -10,9 +10,10 @@ use crate::model::{self, Endpoint, EndpointPort, Import, Kind, Object};
 
 use super::{
     DnsUse, FieldError, KindDescriptor, Meta, Scope, Version, Watched, decode,
-    fields::{addresses, or_default, protocol},
+    fields::{META, addresses, or_default, protocol},
     object::store_as,
     port::number,
+    protobuf::{Message, Shape},
 };
 
 /// The label with the name of a slice's Service.
@@ -29,16 +30,35 @@ pub static ENDPOINT_SLICE: KindDescriptor = KindDescriptor {
         Version::new("discovery.k8s.io/v1"),
         Version::converted("discovery.k8s.io/v1beta1", from_v1beta1),
     ],
-    dns: DnsUse::Facts(Watched::required(Kind::EndpointSlice)),
-    decode: |json| {
+    dns: DnsUse::Facts(Watched::required(Kind::EndpointSlice).encoded(&MESSAGE)),
+    decode: |object| {
         decode(
-            json,
+            object,
             |it: &EndpointSlice| Ok(it.fact()?.map(Object::EndpointSlice)),
             |it| it.metadata,
         )
     },
     store: store_as::<api::EndpointSlice>,
 };
+
+static MESSAGE: Message = Message(&[
+    (1, "metadata", Shape::Message(&META)),
+    (2, "endpoints", Shape::Messages(&ENDPOINT)),
+    (3, "ports", Shape::Messages(&PORT)),
+    (4, "addressType", Shape::Text),
+]);
+static ENDPOINT: Message = Message(&[
+    (1, "addresses", Shape::Texts),
+    (2, "conditions", Shape::Message(&CONDITIONS)),
+    (3, "hostname", Shape::Text),
+    (4, "targetRef", Shape::Message(&TARGET_REF)),
+    (6, "nodeName", Shape::Text),
+    (7, "zone", Shape::Text),
+]);
+static CONDITIONS: Message = Message(&[(1, "ready", Shape::Bool)]);
+static TARGET_REF: Message = Message(&[(3, "name", Shape::Text)]);
+static PORT: Message =
+    Message(&[(1, "name", Shape::Text), (2, "protocol", Shape::Text), (3, "port", Shape::Integer)]);
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]

@@ -8,6 +8,8 @@ use serde::{Deserialize, Deserializer};
 
 use crate::model::{LoadBalancerPoint, Protocol};
 
+use super::protobuf::{Message, Shape};
+
 /// A field whose value cannot be used. The object is left out of answers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FieldError {
@@ -21,16 +23,18 @@ pub enum FieldError {
     Type { value: String, allowed: &'static str },
     #[error("a Service of type ExternalName needs `externalName`")]
     ExternalName,
-    /// The JSON has another type than the API's.
+    /// The JSON or the protobuf has another type than the API's.
     #[error("{0}")]
-    Json(String),
+    Encoding(String),
 }
 
 impl From<serde_json::Error> for FieldError {
     /// Drops the position: it is one in JSON that no user has seen.
     fn from(error: serde_json::Error) -> Self {
         let text = error.to_string();
-        Self::Json(text.rsplit_once(" at line ").map_or(&*text, |(before, _)| before).to_owned())
+        Self::Encoding(
+            text.rsplit_once(" at line ").map_or(&*text, |(before, _)| before).to_owned(),
+        )
     }
 }
 
@@ -67,7 +71,36 @@ pub struct Annotations {
     /// The class of an Ingress from before `spec.ingressClassName` existed.
     #[serde(rename = "kubernetes.io/ingress.class")]
     pub ingress_class: Option<String>,
+    /// `true` at the bookmark that ends the objects of a list that is sent as events.
+    #[serde(rename = "k8s.io/initial-events-end")]
+    pub initial_events_end: Option<String>,
 }
+
+pub(super) static META: Message = Message(&[
+    (1, "name", Shape::Text),
+    (3, "namespace", Shape::Text),
+    (6, "resourceVersion", Shape::Text),
+    (9, "deletionTimestamp", Shape::Time),
+    (11, "labels", Shape::Map),
+    (12, "annotations", Shape::Map),
+]);
+/// Of kinds whose labels no fact depends on.
+pub(super) static META_WITHOUT_LABELS: Message = Message(&[
+    (1, "name", Shape::Text),
+    (3, "namespace", Shape::Text),
+    (6, "resourceVersion", Shape::Text),
+    (9, "deletionTimestamp", Shape::Time),
+    (12, "annotations", Shape::Map),
+]);
+/// An entry of `status.conditions`.
+pub(super) static CONDITION: Message =
+    Message(&[(1, "type", Shape::Text), (2, "status", Shape::Text)]);
+/// `status` of a Service or an Ingress.
+pub(super) static LOAD_BALANCER_STATUS: Message =
+    Message(&[(1, "loadBalancer", Shape::Message(&LOAD_BALANCER))]);
+static LOAD_BALANCER: Message = Message(&[(1, "ingress", Shape::Messages(&LOAD_BALANCER_INGRESS))]);
+static LOAD_BALANCER_INGRESS: Message =
+    Message(&[(1, "ip", Shape::Text), (2, "hostname", Shape::Text)]);
 
 /// The label with which `k8s_gateway` ignores an object.
 const IGNORE: &str = "k8s-gateway.dns/ignore";

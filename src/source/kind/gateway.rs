@@ -21,8 +21,8 @@ pub static GATEWAY: KindDescriptor = KindDescriptor {
         Version::new("gateway.networking.k8s.io/v1alpha2"),
     ],
     dns: DnsUse::Facts(Watched::optional(Kind::Gateway)),
-    decode: |json| {
-        decode(json, |it: &Gateway| Ok(Some(Object::Gateway(it.fact()?))), |it| it.metadata)
+    decode: |object| {
+        decode(object, |it: &Gateway| Ok(Some(Object::Gateway(it.fact()?))), |it| it.metadata)
     },
     store: store_as::<gateway_api::Gateway>,
 };

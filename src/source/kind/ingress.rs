@@ -8,8 +8,9 @@ use crate::model::{self, Kind, Object};
 
 use super::{
     DnsUse, FieldError, KindDescriptor, Meta, Scope, Version, Watched, decode,
-    fields::{LoadBalancer, hosts, or_default},
+    fields::{LOAD_BALANCER_STATUS, LoadBalancer, META, hosts, or_default},
     object::store_as,
+    protobuf::{Message, Shape},
 };
 
 pub static INGRESS: KindDescriptor = KindDescriptor {
@@ -21,12 +22,25 @@ pub static INGRESS: KindDescriptor = KindDescriptor {
         Version::converted("networking.k8s.io/v1beta1", from_v1beta1),
         Version::converted("extensions/v1beta1", from_v1beta1),
     ],
-    dns: DnsUse::Facts(Watched::optional(Kind::Ingress)),
-    decode: |json| {
-        decode(json, |it: &Ingress| Ok(Some(Object::Ingress(it.fact()?))), |it| it.metadata)
+    dns: DnsUse::Facts(Watched::optional(Kind::Ingress).encoded(&MESSAGE)),
+    decode: |object| {
+        decode(object, |it: &Ingress| Ok(Some(Object::Ingress(it.fact()?))), |it| it.metadata)
     },
     store: store_as::<api::Ingress>,
 };
+
+static MESSAGE: Message = Message(&[
+    (1, "metadata", Shape::Message(&META)),
+    (2, "spec", Shape::Message(&SPEC)),
+    (3, "status", Shape::Message(&LOAD_BALANCER_STATUS)),
+]);
+static SPEC: Message = Message(&[
+    (2, "tls", Shape::Messages(&TLS)),
+    (3, "rules", Shape::Messages(&RULE)),
+    (4, "ingressClassName", Shape::Text),
+]);
+static TLS: Message = Message(&[(1, "hosts", Shape::Texts)]);
+static RULE: Message = Message(&[(1, "host", Shape::Text)]);
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]

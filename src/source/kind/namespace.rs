@@ -6,7 +6,10 @@ use serde::Deserialize;
 use crate::model::{self, Kind, Object};
 
 use super::{
-    DnsUse, KindDescriptor, LabelSelector, Meta, Scope, Version, Watched, decode, object::store_as,
+    DnsUse, KindDescriptor, LabelSelector, Meta, Scope, Version, Watched, decode,
+    fields::META,
+    object::store_as,
+    protobuf::{Message, Shape},
 };
 
 pub static NAMESPACE: KindDescriptor = KindDescriptor {
@@ -16,13 +19,15 @@ pub static NAMESPACE: KindDescriptor = KindDescriptor {
     versions: &[Version::new("v1")],
     dns: DnsUse::Facts(Watched {
         labels: LabelSelector::Ignored,
-        ..Watched::required(Kind::Namespace)
+        ..Watched::required(Kind::Namespace).encoded(&MESSAGE)
     }),
-    decode: |json| {
-        decode(json, |it: &Namespace| Ok(Some(Object::Namespace(it.fact()))), |it| it.metadata)
+    decode: |object| {
+        decode(object, |it: &Namespace| Ok(Some(Object::Namespace(it.fact()))), |it| it.metadata)
     },
     store: store_as::<api::Namespace>,
 };
+
+static MESSAGE: Message = Message(&[(1, "metadata", Shape::Message(&META))]);
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]

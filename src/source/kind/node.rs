@@ -7,9 +7,10 @@ use crate::model::{self, Kind, NodeAddress, Object};
 
 use super::{
     DnsUse, FieldError, KindDescriptor, Meta, Scope, Version, Watched, decode,
-    fields::{address, or_default},
+    fields::{CONDITION, META_WITHOUT_LABELS, address, or_default},
     object::store_as,
     pod::Condition,
+    protobuf::{Message, Shape},
 };
 
 pub static NODE: KindDescriptor = KindDescriptor {
@@ -17,10 +18,22 @@ pub static NODE: KindDescriptor = KindDescriptor {
     plural: "nodes",
     scope: Scope::Cluster,
     versions: &[Version::new("v1")],
-    dns: DnsUse::Facts(Watched::optional(Kind::Node)),
-    decode: |json| decode(json, |it: &Node| Ok(Some(Object::Node(it.fact()?))), |it| it.metadata),
+    dns: DnsUse::Facts(Watched::optional(Kind::Node).encoded(&MESSAGE)),
+    decode: |object| {
+        decode(object, |it: &Node| Ok(Some(Object::Node(it.fact()?))), |it| it.metadata)
+    },
     store: store_as::<api::Node>,
 };
+
+static MESSAGE: Message = Message(&[
+    (1, "metadata", Shape::Message(&META_WITHOUT_LABELS)),
+    (3, "status", Shape::Message(&STATUS)),
+]);
+static STATUS: Message = Message(&[
+    (4, "conditions", Shape::Messages(&CONDITION)),
+    (5, "addresses", Shape::Messages(&ADDRESS)),
+]);
+static ADDRESS: Message = Message(&[(1, "type", Shape::Text), (2, "address", Shape::Text)]);
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]

@@ -10,7 +10,7 @@ use std::{
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{Decoded, FieldError, KindDescriptor, Scope, Version, find};
+use super::{Decoded, Encoded, FieldError, KindDescriptor, Scope, Version, find};
 
 /// An object of a known kind as JSON, in the shape of the kind's newest version. A namespaced object
 /// has a namespace, and a cluster-scoped one has none.
@@ -85,7 +85,7 @@ impl ApiObject {
     /// # Errors
     /// If its metadata cannot be read.
     pub fn decode(&self) -> Result<Decoded, FieldError> {
-        self.kind.decode(self.kind.newest(), &self.json)
+        self.kind.decode(self.kind.newest(), Encoded::Json(&self.json))
     }
 
     /// The object as `T`.

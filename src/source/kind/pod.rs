@@ -9,9 +9,10 @@ use crate::model::{self, Kind, Object, Protocol};
 
 use super::{
     DnsUse, FieldError, KindDescriptor, Meta, PortRef, Scope, Version, Watched, decode,
-    fields::{addresses, or_default, protocol},
+    fields::{META_WITHOUT_LABELS, addresses, or_default, protocol},
     object::store_as,
     port::number,
+    protobuf::{Message, Shape},
 };
 
 pub static POD: KindDescriptor = KindDescriptor {
@@ -22,11 +23,25 @@ pub static POD: KindDescriptor = KindDescriptor {
     dns: DnsUse::Facts(Watched {
         // A finished Pod has given its address back.
         field_selector: Some("status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown"),
-        ..Watched::required(Kind::Pod)
+        ..Watched::required(Kind::Pod).encoded(&MESSAGE)
     }),
-    decode: |json| decode(json, |it: &Pod| Ok(it.fact()?.map(Object::Pod)), |it| it.metadata),
+    decode: |object| decode(object, |it: &Pod| Ok(it.fact()?.map(Object::Pod)), |it| it.metadata),
     store: store_as::<api::Pod>,
 };
+
+/// Without the containers, which only `manifests` and `explain` need.
+static MESSAGE: Message = Message(&[
+    (1, "metadata", Shape::Message(&META_WITHOUT_LABELS)),
+    (2, "spec", Shape::Message(&SPEC)),
+    (3, "status", Shape::Message(&STATUS)),
+]);
+static SPEC: Message = Message(&[(11, "hostNetwork", Shape::Bool)]);
+static STATUS: Message = Message(&[
+    (1, "phase", Shape::Text),
+    (6, "podIP", Shape::Text),
+    (12, "podIPs", Shape::Messages(&POD_IP)),
+]);
+static POD_IP: Message = Message(&[(1, "ip", Shape::Text)]);
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::model::{self, Kind, Object};
 
 use super::{
-    Decoded, DnsUse, FieldError, KindDescriptor, Meta, Scope, Version, Watched, decode,
+    Decoded, DnsUse, Encoded, FieldError, KindDescriptor, Meta, Scope, Version, Watched, decode,
     fields::{hosts, or_default},
     gateway_api,
     object::store_as,
@@ -22,7 +22,7 @@ pub static HTTP_ROUTE: KindDescriptor = KindDescriptor {
         Version::new("gateway.networking.k8s.io/v1alpha2"),
     ],
     dns: DnsUse::Facts(Watched::optional(Kind::HttpRoute)),
-    decode: |json| decode_route(json, Kind::HttpRoute),
+    decode: |object| decode_route(object, Kind::HttpRoute),
     store: store_as::<gateway_api::Route>,
 };
 
@@ -36,7 +36,7 @@ pub static TLS_ROUTE: KindDescriptor = KindDescriptor {
         Version::new("gateway.networking.k8s.io/v1alpha2"),
     ],
     dns: DnsUse::Facts(Watched::optional(Kind::TlsRoute)),
-    decode: |json| decode_route(json, Kind::TlsRoute),
+    decode: |object| decode_route(object, Kind::TlsRoute),
     store: store_as::<gateway_api::Route>,
 };
 
@@ -49,12 +49,12 @@ pub static GRPC_ROUTE: KindDescriptor = KindDescriptor {
         Version::new("gateway.networking.k8s.io/v1alpha2"),
     ],
     dns: DnsUse::Facts(Watched::optional(Kind::GrpcRoute)),
-    decode: |json| decode_route(json, Kind::GrpcRoute),
+    decode: |object| decode_route(object, Kind::GrpcRoute),
     store: store_as::<gateway_api::Route>,
 };
 
-fn decode_route(json: &str, kind: Kind) -> Result<Decoded, FieldError> {
-    decode(json, |it: &Route| Ok(Some(Object::Route(it.fact(kind)))), |it| it.metadata)
+fn decode_route(object: Encoded<'_>, kind: Kind) -> Result<Decoded, FieldError> {
+    decode(object, |it: &Route| Ok(Some(Object::Route(it.fact(kind)))), |it| it.metadata)
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]

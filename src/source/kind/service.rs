@@ -9,9 +9,13 @@ use crate::model::{self, Addressing, Exposure, Kind, Object, Outside};
 
 use super::{
     DnsUse, FieldError, KindDescriptor, Meta, PortRef, Scope, Version, Watched, decode,
-    fields::{LoadBalancer, address, addresses, hosts, labels, or_default, protocol},
+    fields::{
+        LOAD_BALANCER_STATUS, LoadBalancer, META, address, addresses, hosts, labels, or_default,
+        protocol,
+    },
     object::store_as,
     port::number,
+    protobuf::{Message, Shape},
 };
 
 pub static SERVICE: KindDescriptor = KindDescriptor {
@@ -19,12 +23,34 @@ pub static SERVICE: KindDescriptor = KindDescriptor {
     plural: "services",
     scope: Scope::Namespaced,
     versions: &[Version::new("v1")],
-    dns: DnsUse::Facts(Watched::required(Kind::Service)),
-    decode: |json| {
-        decode(json, |it: &Service| Ok(Some(Object::Service(it.fact()?))), |it| it.metadata)
+    dns: DnsUse::Facts(Watched::required(Kind::Service).encoded(&MESSAGE)),
+    decode: |object| {
+        decode(object, |it: &Service| Ok(Some(Object::Service(it.fact()?))), |it| it.metadata)
     },
     store: store_as::<api::Service>,
 };
+
+static MESSAGE: Message = Message(&[
+    (1, "metadata", Shape::Message(&META)),
+    (2, "spec", Shape::Message(&SPEC)),
+    (3, "status", Shape::Message(&LOAD_BALANCER_STATUS)),
+]);
+/// Without the selector and the target ports, which only `manifests` and `explain` need.
+static SPEC: Message = Message(&[
+    (1, "ports", Shape::Messages(&PORT)),
+    (3, "clusterIP", Shape::Text),
+    (4, "type", Shape::Text),
+    (5, "externalIPs", Shape::Texts),
+    (10, "externalName", Shape::Text),
+    (11, "externalTrafficPolicy", Shape::Text),
+    (18, "clusterIPs", Shape::Texts),
+]);
+static PORT: Message = Message(&[
+    (1, "name", Shape::Text),
+    (2, "protocol", Shape::Text),
+    (3, "port", Shape::Integer),
+    (5, "nodePort", Shape::Integer),
+]);
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]

@@ -17,9 +17,9 @@ pub static SERVICE_IMPORT: KindDescriptor = KindDescriptor {
     scope: Scope::Namespaced,
     versions: &[Version::new("multicluster.x-k8s.io/v1alpha1")],
     dns: DnsUse::Facts(Watched::optional(Kind::ServiceImport)),
-    decode: |json| {
+    decode: |object| {
         decode(
-            json,
+            object,
             |it: &ServiceImport| Ok(Some(Object::ServiceImport(it.fact()?))),
             |it| it.metadata,
         )

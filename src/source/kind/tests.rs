@@ -146,7 +146,7 @@ fn an_old_ingress_has_the_shape_of_a_new_one() {
     assert_eq!(&*fact.hosts, &[Box::from("cafe.example.com")]);
     // The API server decodes the same text with the same function.
     let version = find("extensions/v1beta1", "Ingress").unwrap().1;
-    let decoded = INGRESS.decode(version, OLD_INGRESS).unwrap();
+    let decoded = INGRESS.decode(version, Encoded::Json(OLD_INGRESS)).unwrap();
     assert_eq!(decoded.fact.unwrap().unwrap().key().name, "cafe".into());
 
     let mut store = ObjectStore::default();
@@ -186,7 +186,7 @@ fn an_old_slice_has_zones_and_nodes_in_labels() {
         }],
     });
     let old = &ENDPOINT_SLICE.versions[1];
-    let decoded = ENDPOINT_SLICE.decode(old, &slice.to_string()).unwrap();
+    let decoded = ENDPOINT_SLICE.decode(old, Encoded::Json(&slice.to_string())).unwrap();
     let Ok(Some(Object::EndpointSlice(fact))) = decoded.fact else { panic!("it is no fact") };
     assert_eq!(fact.endpoints[0].zone.as_deref(), Some("a"));
     assert_eq!(fact.endpoints[0].node.as_deref(), Some("n"));
@@ -195,11 +195,11 @@ fn an_old_slice_has_zones_and_nodes_in_labels() {
 #[test]
 fn an_object_with_a_wrong_field_still_has_its_name() {
     let wrong = r#"{ "metadata": { "name": "web" }, "spec": { "ports": 7 } }"#;
-    let decoded = SERVICE.decode(SERVICE.newest(), wrong).unwrap();
+    let decoded = SERVICE.decode(SERVICE.newest(), Encoded::Json(wrong)).unwrap();
     assert_eq!(decoded.meta.name, "web");
     let error = decoded.fact.unwrap_err().to_string();
     assert_eq!(error, "invalid type: integer `7`, expected a sequence");
-    assert!(SERVICE.decode(SERVICE.newest(), r#"{ "metadata": 7 }"#).is_err());
+    assert!(SERVICE.decode(SERVICE.newest(), Encoded::Json(r#"{ "metadata": 7 }"#)).is_err());
 }
 
 /// `(group, resource)` with its verbs, of all ClusterRoles in a directory of `deploy/`.

@@ -89,14 +89,34 @@ impl Api {
         Some(line.trim_end().to_owned())
     }
 
+    /// The content type and the body of the reply to a client that accepts these types.
+    pub(crate) fn accepting(&mut self, types: &str, path: &str) -> (String, Vec<u8>) {
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: lab\r\nAuthorization: Bearer {}\r\nAccept: {types}\r\n\r\n",
+            self.token
+        );
+        self.stream.get_mut().write_all(head.as_bytes()).unwrap();
+        self.stream.get_mut().flush().unwrap();
+        let (code, content_type, body) = self.octets().expect("a whole reply");
+        assert_eq!(code, 200, "{path}: {}", String::from_utf8_lossy(&body));
+        (content_type, body)
+    }
+
     fn reply(&mut self) -> Option<(u16, String)> {
+        let (code, _, body) = self.octets()?;
+        Some((code, String::from_utf8(body).ok()?))
+    }
+
+    /// The status, the content type and the body.
+    fn octets(&mut self) -> Option<(u16, String, Vec<u8>)> {
         let code = self.line()?.split(' ').nth(1)?.parse().ok()?;
-        let (mut length, mut chunked) = (0, false);
+        let (mut length, mut chunked, mut content_type) = (0, false, String::new());
         loop {
             let line = self.line()?.to_ascii_lowercase();
             match line.split_once(": ") {
                 None => break,
                 Some(("content-length", value)) => length = value.parse().ok()?,
+                Some(("content-type", value)) => value.clone_into(&mut content_type),
                 Some(("transfer-encoding", value)) => chunked = value == "chunked",
                 Some(_) => {}
             }
@@ -108,7 +128,7 @@ impl Api {
             text.resize(length, 0);
             self.stream.read_exact(&mut text).ok()?;
         }
-        Some((code, String::from_utf8(text).ok()?))
+        Some((code, content_type, text))
     }
 
     /// Reads one chunk; false after the last.

@@ -1,0 +1,194 @@
+//! Reads all objects of a kind: as a stream of events if the server has that, else in pages.
+//!
+//! A stream costs one round trip, and the server sends each object from its cache without building a
+//! list first. A server without it rejects the request. If a stream fails after it has begun, the next
+//! list is read in pages, because a proxy may cut long streams.
+
+use tokio::time::timeout;
+
+use crate::{limits, model::Change};
+
+use super::{
+    access::NumberedClient,
+    encoding::{self, Encoding, Event},
+    error::WatchError,
+    events::Events,
+    follow::{Follower, Streaming},
+    page::PageMeta,
+    protocol,
+};
+
+/// How far a list in pages has come.
+struct Listing {
+    /// The `continue` of the last page.
+    after: String,
+    /// How many objects a page may have.
+    limit: usize,
+    objects: usize,
+}
+
+impl Default for Listing {
+    fn default() -> Self {
+        Self { after: String::new(), limit: limits::API_PAGE, objects: 0 }
+    }
+}
+
+impl Listing {
+    fn go_on(&mut self, after: String, objects: usize) -> Result<(), WatchError> {
+        self.objects += objects;
+        if after == self.after {
+            return Err(WatchError::unreadable("a list", "the server sends the same page again"));
+        }
+        self.after = after;
+        bounded(self.objects)
+    }
+
+    /// After a page that was too large: the next request is for an eighth of the objects.
+    fn ask_for_fewer(&mut self) -> Result<(), WatchError> {
+        if self.limit == 1 {
+            let error = format!("an object has more than {} octets", limits::API_PAGE_OCTETS);
+            return Err(WatchError::unreadable("a page", error));
+        }
+        self.limit = (self.limit / 8).max(1);
+        Ok(())
+    }
+}
+
+fn bounded(objects: usize) -> Result<(), WatchError> {
+    if objects > limits::API_LIST_OBJECTS {
+        let error = format!("it has more than {} objects", limits::API_LIST_OBJECTS);
+        return Err(WatchError::unreadable("a list", error));
+    }
+    Ok(())
+}
+
+/// A page as it was received.
+struct Body {
+    encoding: Encoding,
+    octets: bytes::Bytes,
+}
+
+impl Follower {
+    /// Emits all objects of the kind.
+    pub(super) async fn list(&mut self, client: &NumberedClient) -> Result<(), WatchError> {
+        self.changes.send(Change::Relist(self.watched.fact)).await?;
+        let version = match self.streaming {
+            Streaming::Usable => match self.list_as_events(client).await {
+                Err(WatchError::Unsupported(_)) => {
+                    self.streaming = Streaming::Unsupported;
+                    self.list_in_pages(client).await?
+                }
+                // A stream needs the permission to watch, and pages that to list.
+                Err(WatchError::Refused(_)) => self.list_in_pages(client).await?,
+                listed => listed?,
+            },
+            Streaming::Failed | Streaming::Unsupported => self.list_in_pages(client).await?,
+        };
+        // Not before the last object: if the list breaks each time, the waits must grow.
+        self.succeeded();
+        if self.streaming == Streaming::Failed {
+            self.streaming = Streaming::Usable;
+        }
+        self.changes.send(Change::Synced(self.watched.fact)).await?;
+        self.from = Some(version);
+        Ok(())
+    }
+
+    /// Returns the resource version of the list.
+    async fn list_as_events(&mut self, client: &NumberedClient) -> Result<String, WatchError> {
+        let request = protocol::list_as_events(&self.selection());
+        let sent = timeout(limits::API_PAGE_TIME, self.cluster.send(client, request)).await;
+        if matches!(sent, Err(_) | Ok(Ok(_) | Err(WatchError::Failed(..)))) {
+            // Until its end is there.
+            self.streaming = Streaming::Failed;
+        }
+        let mut events = Events::new(sent.map_err(|_| silent())??);
+        let mut objects = 0;
+        while let Some(event) = self.next_initial_event(&mut events).await? {
+            let Event { name, object } = Event::read(events.encoding, &event)?;
+            match &*name {
+                "ADDED" | "MODIFIED" => {
+                    self.take(object.encoded(self.kind, self.version())?).await?;
+                }
+                _ => {
+                    let meta = self.take_event(&name, &object).await?;
+                    if meta.annotations.initial_events_end.as_deref() == Some("true") {
+                        self.streaming = Streaming::Usable;
+                        return Ok(meta.resource_version);
+                    }
+                }
+            }
+            objects += 1;
+            bounded(objects)?;
+        }
+        Err(WatchError::Broken("the server ended a list before its last object".to_owned()))
+    }
+
+    async fn next_initial_event(
+        &self,
+        events: &mut Events,
+    ) -> Result<Option<bytes::Bytes>, WatchError> {
+        tokio::select! {
+            event = timeout(limits::API_PAGE_TIME, events.next()) => event
+                .map_err(|_| silent())?
+                .map_err(|error| WatchError::Broken(format!("{error:#}"))),
+            () = self.changes.closed() => Err(WatchError::Closed),
+        }
+    }
+
+    /// Returns the resource version of the list.
+    async fn list_in_pages(&mut self, client: &NumberedClient) -> Result<String, WatchError> {
+        let mut listing = Listing::default();
+        loop {
+            let Some(page) = self.fetch_page(client, &listing).await? else {
+                listing.ask_for_fewer()?;
+                continue;
+            };
+            let (meta, count) = self.take_page(&page).await?;
+            if meta.after.is_empty() {
+                return Ok(meta.resource_version);
+            }
+            listing.go_on(meta.after, count)?;
+        }
+    }
+
+    /// The next page; `None` if it is larger than [`limits::API_PAGE_OCTETS`].
+    async fn fetch_page(
+        &self,
+        client: &NumberedClient,
+        listing: &Listing,
+    ) -> Result<Option<Body>, WatchError> {
+        let request = protocol::list(&self.selection(), listing.limit, &listing.after);
+        let page = timeout(limits::API_PAGE_TIME, async {
+            let response = self.cluster.send(client, request).await?;
+            let encoding = Encoding::of(response.headers());
+            let octets = protocol::at_most(response.into_body(), limits::API_PAGE_OCTETS)
+                .await
+                .map_err(|error| WatchError::Broken(format!("{error:#}")))?;
+            Ok(octets.map(|octets| Body { encoding, octets }))
+        });
+        page.await.map_err(|_| {
+            WatchError::Broken(format!(
+                "no complete page within {} s",
+                limits::API_PAGE_TIME.as_secs()
+            ))
+        })?
+    }
+
+    /// Emits the objects of a page, and returns how many there are.
+    async fn take_page(&mut self, page: &Body) -> Result<(PageMeta, usize), WatchError> {
+        let (meta, items) = encoding::page(self.kind, self.version(), page.encoding, &page.octets)?;
+        let count = items.len();
+        for item in items {
+            self.take(item).await?;
+        }
+        Ok((meta, count))
+    }
+}
+
+fn silent() -> WatchError {
+    WatchError::Broken(format!(
+        "the server has been silent for {} s",
+        limits::API_PAGE_TIME.as_secs()
+    ))
+}

@@ -8,11 +8,13 @@ mod banner;
 mod capability;
 mod compose;
 mod config;
+mod diff;
 mod etcd;
 mod explain;
 mod facts;
 mod listen_config;
 mod log_levels;
+mod loopback;
 mod notify;
 mod process;
 mod resolve;
@@ -57,6 +59,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Check { file }) => check(&file),
+        Some(Command::Diff(flags)) => return diff::diff(&flags),
         Some(Command::Explain(flags)) => return explain::explain(&flags),
         Some(Command::Query(flags)) => return explain::query(&flags),
         Some(Command::Plugins { name }) => {

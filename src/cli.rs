@@ -1,5 +1,6 @@
 //! The command line: CoreDNS's flags, and commands that need no Corefile.
 
+mod diff;
 mod explain;
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
+pub use diff::{Diff, ReportFormat};
 pub use explain::{Explain, Output, Query};
 
 use crate::{
@@ -112,6 +114,15 @@ pub enum Command {
         after_help = "Examples:\n  ndots explain my-service\n  ndots explain grafana.monitoring --pod default/client\n  ndots explain https://cafe.example.com/tea -o json\n  ndots explain my-nginx --manifests examples/cafe\n  ndots explain          checks the cluster's DNS itself\n\nIf the binary is on the PATH as `kubectl-ndots`, `kubectl ndots explain` works too."
     )]
     Explain(Box<Explain>),
+    /// Compare the answers of the DNS server that runs now with those of ndots
+    ///
+    /// It asks both the same questions, and explains each difference: by a documented reason, or by
+    /// its probable cause. It changes nothing. Exit code: 0 nothing would change except documented
+    /// differences, 1 answers would change, 2 the servers cannot be compared.
+    #[command(
+        after_help = "Examples:\n  ndots diff --against 10.96.0.10\n  kubectl logs -n kube-system -l k8s-app=kube-dns --tail=-1 | ndots diff --against 10.96.0.10 --names -\n  ndots diff --against 127.0.0.1:1053 --manifests examples/cafe\n  ndots diff --against 10.96.0.10 --with 10.244.0.9 --names names.txt --duration 10m"
+    )]
+    Diff(Box<Diff>),
     /// Query a DNS server with the search list
     ///
     /// Exit code: 0 found, 1 not found, 2 no answer.

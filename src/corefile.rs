@@ -25,7 +25,7 @@ pub use diagnostic::{Diagnostic, Diagnostics, Files, Severity, Span};
 pub use key::Key;
 pub use lex::Token;
 pub use suggest::nearest;
-pub use value::go_duration;
+pub use value::{duration, go_duration};
 
 /// As in CoreDNS, a Corefile without a server block means this block, at the port of `-dns.port`.
 const DEFAULT: &str = ". {\n    whoami\n    log\n}\n";

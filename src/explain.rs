@@ -44,9 +44,10 @@ mod workloads;
 
 pub use answer::Answer;
 pub use checks::{one as check_text, page as checks_page, table as checks_table};
+pub use corefile::LiveKubernetes;
 pub use evidence::Evidence;
 use expected::ExpectedZone;
-pub use gather::{Request, Source, gather, gather_all};
+pub use gather::{Request, Source, gather, gather_all, live_kubernetes};
 use objects::Objects;
 pub use overview::{Overview, overview};
 pub use query::{Asking, query};

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  8          app ◄ main                    composition: config -> sources -> zone -> server -> listeners
-//!  7       explain  cli                     checks of names and Services / the command line
+//!  7       explain  diff  cli               checks of names and Services / two servers' replies / the command line
 //!  6      net        source                 I/O; neither uses the other
 //!  ────────┼──────────┼──── below this line there is no clock, random source, socket, file or task
 //!  5     server       │                     the block that answers (longest suffix)
@@ -21,6 +21,8 @@ pub mod chain;
 #[cfg(feature = "kubernetes")]
 pub mod cli;
 pub mod corefile;
+#[cfg(feature = "kubernetes")]
+pub mod diff;
 #[cfg(feature = "kubernetes")]
 pub mod explain;
 #[doc(hidden)]

@@ -397,3 +397,27 @@ pub const EXPLAIN_ASK_TIME: Duration = Duration::from_secs(2);
 /// Series of one metric family that code on the path of a query finds without a lookup: enough for
 /// every query type over IPv4 and IPv6, and for the response codes that occur.
 pub const CACHED_SERIES: usize = 40;
+/// Queries of `ndots diff` that wait for their replies at the same time. The socket's buffer must
+/// hold that many replies of 64 KB.
+pub const BULK_WINDOW: usize = 48;
+/// After this time without any reply, the queries that wait are given up, and sent once more later.
+pub const BULK_SILENCE: Duration = Duration::from_millis(700);
+/// How often `ndots diff` sends a query without a reply.
+pub const BULK_TRIES: usize = 3;
+/// How much of its rate `ndots diff` makes up for after a pause.
+pub const BULK_BURST: Duration = Duration::from_millis(20);
+/// Queries a second of `ndots diff` to each server. A small CoreDNS answers 50 times as many.
+pub const DIFF_RATE: u32 = 500;
+/// The pause before `ndots diff` asks again about a difference, which a change of the cluster may
+/// have caused.
+pub const DIFF_SETTLE: Duration = Duration::from_secs(3);
+/// The pause of `ndots diff --duration` between two rounds of the same questions.
+pub const DIFF_ROUND: Duration = Duration::from_secs(1);
+/// How often `ndots diff` looks whether its own server has read the cluster.
+pub const DIFF_POLL: Duration = Duration::from_millis(20);
+/// How much older a forwarded record may be in one of two replies, in seconds.
+pub const DIFF_AGE: u32 = 5;
+/// Questions that `ndots diff` asks before it compares the replies.
+pub const DIFF_BATCH: usize = 5_000;
+/// How long `ndots diff` waits until its own server has read the cluster.
+pub const DIFF_START: Duration = Duration::from_secs(60);

@@ -1,6 +1,7 @@
 //! Sockets, timers, tasks: the only place that waits for the network.
 
 pub mod admin;
+pub mod bulk;
 pub mod client;
 mod dispatch;
 pub mod etcd;

@@ -43,11 +43,12 @@ impl Text {
     }
 
     pub(super) fn of_flags(flags: &Serve) -> Self {
-        Self {
-            path: "the flags of `ndots serve`".to_owned(),
-            text: flags.corefile(),
-            from_file: false,
-        }
+        Self::of_command("the flags of `ndots serve`", flags.corefile())
+    }
+
+    /// A text that a command makes.
+    pub(super) fn of_command(name: &str, text: String) -> Self {
+        Self { path: name.to_owned(), text, from_file: false }
     }
 
     /// Reads the text again.

@@ -109,7 +109,10 @@ fn checks(id: &str) -> anyhow::Result<Verdict> {
 }
 
 /// The cluster to check: that of --kubeconfig, else the Pod's own, else the one that kubectl uses.
-fn place(kubeconfig: Option<&Path>, context: Option<&str>) -> anyhow::Result<ClusterConfig> {
+pub(super) fn place(
+    kubeconfig: Option<&Path>,
+    context: Option<&str>,
+) -> anyhow::Result<ClusterConfig> {
     let context = context.map(str::to_owned);
     if let Some(file) = kubeconfig {
         return Ok(ClusterConfig::Kubeconfig { file: file.to_owned(), context });

@@ -6,7 +6,7 @@ use std::{net::IpAddr, time::Duration};
 ///
 /// # Errors
 /// How it might be mended.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }

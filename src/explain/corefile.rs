@@ -1,6 +1,6 @@
 //! The Corefile in the ConfigMap `coredns`, and the zone of the cluster that it sets.
 
-use crate::corefile::{Corefile, Diagnostics, Line, Reader, parse};
+use crate::corefile::{Block, Corefile, Diagnostics, Line, Reader, parse};
 
 use super::Objects;
 
@@ -66,4 +66,32 @@ pub(super) fn zone(objects: &Objects) -> Option<String> {
     zones
         .into_iter()
         .find(|zone| !zone.is_empty() && !zone.ends_with(".arpa") && !zone.contains('/'))
+}
+
+/// Options of `kubernetes` about the place of the objects, and not about the answers.
+const OF_SOURCE: [&str; 5] = ["endpoint", "tls", "kubeconfig", "manifests", "snapshot"];
+
+/// What the Corefile says about the cluster's zone.
+pub struct LiveKubernetes {
+    pub zone: String,
+    /// The options that decide about answers, one a line.
+    pub options: String,
+}
+
+/// The first `kubernetes` with a zone that is not a reverse zone.
+pub(super) fn live_kubernetes(objects: &Objects) -> Option<LiveKubernetes> {
+    let zone = zone(objects)?;
+    let (corefile, _) = read(text(objects)?);
+    let serves = |line: &&Line| {
+        line.arguments
+            .iter()
+            .any(|token| token.text.trim_end_matches('.').eq_ignore_ascii_case(&zone))
+    };
+    let line = directives(&corefile, "kubernetes").find(serves)?;
+    let mut options = line.body.clone();
+    options.retain(|option| !OF_SOURCE.contains(&option.name.text.as_str()));
+    let block = Block { keys: Vec::new(), directives: options };
+    let printed = Corefile { blocks: vec![block] }.to_string();
+    let lines = printed.lines().filter(|line| line.starts_with("    "));
+    Some(LiveKubernetes { options: lines.map(|line| format!("{line}\n")).collect(), zone })
 }

@@ -12,7 +12,11 @@ mod reader;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use crate::{model::Change, net::client::Nameserver, source::api::ClusterConfig};
+use crate::{
+    model::Change,
+    net::client::Nameserver,
+    source::{api::ClusterConfig, kind::CONFIG_MAP},
+};
 
 use super::{
     Evidence, ExpectedZone, Objects, corefile, destination::Destination, evidence::Unread,
@@ -129,4 +133,17 @@ pub async fn gather(request: &Request) -> anyhow::Result<Evidence> {
     evidence.asked =
         ask::ask(request, &evidence, &wanted, node::is_inside(&evidence.objects, &here)).await;
     Ok(evidence)
+}
+
+/// What the Corefile of a cluster says about its zone; `None` if there is no Corefile, or this account
+/// may not read it.
+///
+/// # Errors
+/// If the API server does not answer, or does not know the account.
+pub async fn live_kubernetes(
+    cluster: &ClusterConfig,
+) -> anyhow::Result<Option<corefile::LiveKubernetes>> {
+    let mut reader = reader::Reader::new(cluster.client().await?);
+    reader.get(&CONFIG_MAP, "kube-system", "coredns").await?;
+    Ok(corefile::live_kubernetes(&reader.objects))
 }

@@ -7,12 +7,10 @@
 //! kubeadm's, with each query in one way only.
 
 mod ask;
-mod compare;
+mod command;
 mod objects;
 mod questions;
-mod reply;
 mod report;
-mod rules;
 mod servers;
 mod upstream;
 mod zones;
@@ -23,13 +21,13 @@ use crate::support::{
     lab::{Lab, LabOptions, Program},
     turn::{self, Turn},
 };
-use compare::{Delta, compare, is_part_of};
-use ndots::wire::Type;
+use ndots::{
+    diff::{Asked, Delta, How, Reply, Rule, as_cut, may_be_cut},
+    wire::Type,
+};
 use objects::Cluster;
-use questions::{Asked, How, TYPES, WAYS};
-use reply::Reply;
+use questions::{TYPES, WAYS};
 use report::Report;
-use rules::Rule;
 use servers::{Machines, corefile, corefiles};
 
 fn root() -> &'static Path {
@@ -38,8 +36,6 @@ fn root() -> &'static Path {
 
 /// The Corefiles for which each query is sent in every way. For the others the ways alternate.
 const THOROUGH: [&str; 1] = ["kubeadm"];
-/// A reply of this many octets has little room for another record.
-const STREAM: usize = 65_300;
 /// The number of queries before replies are compared.
 const BATCH: usize = 20_000;
 
@@ -95,7 +91,7 @@ impl Run {
         let lab = Lab::start(turn, &LabOptions { apiserver: relaxed, ..LabOptions::dual_stack() });
         let machines = Machines::new(&lab);
         let cluster = Cluster::make(&lab, &machines.addresses());
-        Self { lab, machines, cluster, rules: Rule::read(&root().join("tests/differences.toml")) }
+        Self { lab, machines, cluster, rules: rules() }
     }
 
     fn corefile(&self, name: &str, every_way: bool, report: &mut Report<'_>) {
@@ -185,9 +181,7 @@ fn compare_batch(
     for (at, asked) in questions.iter().enumerate() {
         let [coredns, ndots] = [0, 1].map(|server: usize| replies[server][at].as_ref());
         let deltas = compare(asked, coredns, ndots, age);
-        let truncated = [coredns, ndots].into_iter().flatten().any(|reply| reply.truncated);
-        if truncated && !deltas.is_empty() || deltas.iter().any(|delta| delta.field == "additional")
-        {
+        if may_be_cut([coredns, ndots], &deltas) {
             cut.push((at, deltas));
         } else {
             report.take(corefile, asked, [coredns, ndots], deltas);
@@ -203,33 +197,28 @@ fn compare_batch(
     }
 }
 
-/// The differences that remain when a reply has only part of the records because the rest does not
-/// fit.
-fn as_cut(
-    asked: &Asked,
-    replies: [Option<&Reply>; 2],
-    wholes: [Option<&Reply>; 2],
-    mut deltas: Vec<Delta>,
-) -> Vec<Delta> {
-    let ([Some(coredns), Some(ndots)], [Some(theirs), Some(ours)]) = (replies, wholes) else {
-        return deltas;
+/// The replies' differences. Names of the world may be `age` seconds older on one side, because one of
+/// the two caches may have fetched them earlier.
+fn compare(asked: &Asked, coredns: Option<&Reply>, ndots: Option<&Reply>, age: u32) -> Vec<Delta> {
+    let of_world = |reply: Option<&Reply>| {
+        reply.is_some_and(|reply| {
+            reply.sections.iter().flatten().any(|line| {
+                line.owner == "." || line.owner.to_lowercase().ends_with("example.org.")
+            })
+        })
     };
-    let whole = if ours.truncated { theirs } else { ours };
-    // Messages over a stream have a maximum size, too.
-    if coredns.rcode != ndots.rcode
-        || whole.octets <= if asked.how.tcp { STREAM } else { asked.room().min(1232) }
-    {
-        return deltas;
+    let age = if of_world(coredns) && of_world(ndots) { age } else { 0 };
+    ndots::diff::compare(asked, coredns, ndots, age)
+}
+
+/// The intended differences. A test that one of them names must exist.
+fn rules() -> Vec<Rule> {
+    let rules = Rule::all().unwrap();
+    for rule in &rules {
+        let test = root().join(rule.shown_by().unwrap_or_default());
+        assert!(test.exists(), "`{}`: {} does not exist", rule.name(), test.display());
     }
-    if ndots.octets > asked.room() || !whole.truncated && !is_part_of(ndots, whole) {
-        deltas.push(Delta::new("cut", "a part", "no part of the whole"));
-        return deltas;
-    }
-    let of_cut = ["tc", "answer", "authority", "additional", "order"];
-    deltas.retain(|delta| !of_cut.contains(&delta.field));
-    let state = |reply: &Reply| if reply.truncated { "cut" } else { "whole" };
-    deltas.push(Delta::new("cut", state(coredns), state(ndots)));
-    deltas
+    rules
 }
 
 /// The parsed replies of both servers.

@@ -2,34 +2,16 @@
 
 use std::{
     collections::BTreeSet,
-    fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use ndots::wire::{Name, Spelled, Type};
+use ndots::{
+    diff::How,
+    wire::{Name, Spelled, Type},
+};
 use serde_json::Value;
 
 use super::objects::Cluster;
-
-/// A question and how its query is sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Asked {
-    pub(crate) name: String,
-    pub(crate) qtype: Type,
-    pub(crate) how: How,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct How {
-    pub(crate) tcp: bool,
-    pub(crate) edns: Option<u16>,
-    pub(crate) dnssec_ok: bool,
-    pub(crate) no_recursion: bool,
-    pub(crate) authentic_data: bool,
-    pub(crate) checking_disabled: bool,
-    /// Some letters are in upper case.
-    pub(crate) mixed: bool,
-}
 
 const UDP: How = How {
     tcp: false,
@@ -75,68 +57,6 @@ pub(crate) const TYPES: [Type; 14] = [
     Type(64),
     Type(65_280),
 ];
-
-impl Asked {
-    pub(crate) fn packet(&self, id: u16) -> Vec<u8> {
-        let How { dnssec_ok, no_recursion, authentic_data, checking_disabled, mixed, edns, .. } =
-            self.how;
-        let mut packet = id.to_be_bytes().to_vec();
-        let flags = [
-            u8::from(!no_recursion),
-            u8::from(authentic_data) << 5 | u8::from(checking_disabled) << 4,
-        ];
-        packet.extend_from_slice(&flags);
-        packet.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, u8::from(edns.is_some())]);
-        let start = packet.len();
-        packet.extend_from_slice(self.name.parse::<Spelled>().unwrap().wire());
-        if mixed {
-            // The lengths of labels do not change: they are at most 63, and letters begin at 65.
-            packet[start..].iter_mut().skip(1).step_by(2).for_each(u8::make_ascii_uppercase);
-        }
-        packet.extend_from_slice(&self.qtype.0.to_be_bytes());
-        packet.extend_from_slice(&[0, 1]);
-        if let Some(size) = edns {
-            packet.extend_from_slice(&[0, 0, 41]);
-            packet.extend_from_slice(&size.to_be_bytes());
-            packet.extend_from_slice(&[0, 0, u8::from(dnssec_ok) << 7, 0, 0, 0]);
-        }
-        packet
-    }
-
-    /// The same question over TCP, where every answer fits.
-    pub(crate) fn whole(&self) -> Self {
-        Self { how: How { tcp: true, ..self.how }, ..self.clone() }
-    }
-
-    /// The maximum size of a reply in octets that the client accepts.
-    pub(crate) fn room(&self) -> usize {
-        if self.how.tcp { 65_535 } else { self.how.edns.unwrap_or(512).max(512).into() }
-    }
-}
-
-/// The question in the form of dig's arguments.
-impl fmt::Display for Asked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let How { tcp, edns, dnssec_ok, no_recursion, authentic_data, checking_disabled, mixed } =
-            self.how;
-        write!(f, "dig {} {}", self.name, self.qtype)?;
-        let flags = [
-            (tcp, "tcp"),
-            (dnssec_ok, "dnssec"),
-            (no_recursion, "norec"),
-            (checking_disabled, "cd"),
-            (mixed, "mixed-case"),
-        ];
-        flags.iter().filter(|(set, _)| *set).try_for_each(|(_, word)| write!(f, " +{word}"))?;
-        if !authentic_data {
-            f.write_str(" +noad")?;
-        }
-        match edns {
-            Some(size) => write!(f, " +bufsize={size} +nocookie"),
-            None => f.write_str(" +noedns"),
-        }
-    }
-}
 
 /// The names to query in a cluster with these zones, with wrong names at every level.
 pub(crate) fn names(cluster: &Cluster, zones: &[String]) -> Vec<String> {

@@ -6,7 +6,7 @@ use std::{
     fmt::Write,
 };
 
-use super::{compare::Delta, questions::Asked, reply::Reply, rules::Rule};
+use ndots::diff::{Asked, Delta, Reply, Rule, Scope};
 
 /// How many examples are printed for a kind of difference, and how many kinds are printed.
 const EXAMPLES: usize = 2;
@@ -49,7 +49,11 @@ impl<'r> Report<'r> {
         self.differing += usize::from(!deltas.is_empty());
         let mut used = BTreeSet::new();
         for delta in deltas {
-            match self.rules.iter().position(|rule| rule.explains(corefile, asked, &delta)) {
+            match self
+                .rules
+                .iter()
+                .position(|rule| rule.explains(Scope::Corefile(corefile), asked, &delta))
+            {
                 Some(rule) => drop(used.insert(rule)),
                 None => self.unexplained(corefile, asked, replies, &delta),
             }
@@ -94,7 +98,7 @@ impl<'r> Report<'r> {
             .iter()
             .enumerate()
             .filter(|(at, rule)| {
-                rule.is_compared() && rule.is_for(&self.corefiles) && !used.contains(at)
+                rule.shown_by().is_none() && rule.is_for(&self.corefiles) && !used.contains(at)
             })
             .map(|(_, rule)| rule.name())
             .collect()

@@ -7,13 +7,12 @@ use std::{
     time::Duration,
 };
 
-use ndots::wire::Type;
-
-use super::{
-    ask::ask,
-    questions::{Asked, How},
-    upstream,
+use ndots::{
+    diff::{Asked, How},
+    wire::Type,
 };
+
+use super::{ask::ask, upstream};
 use crate::support::lab::{Container, Lab, Netns, Program, until};
 
 /// The names of `corefiles/*.corefile`.

@@ -3,17 +3,12 @@
 use std::{collections::BTreeSet, fs, net::SocketAddr, path::PathBuf};
 
 use ndots::{
+    diff::{Asked, How, Rule},
     wire::{Name, Type},
     zonefile,
 };
 
-use super::{
-    compare_batch, compare_transfers,
-    questions::{Asked, How, WAYS},
-    report::Report,
-    root,
-    rules::Rule,
-};
+use super::{compare_batch, compare_transfers, questions::WAYS, report::Report, root, rules};
 use crate::support::{Ndots, coredns::CoreDns};
 
 const TYPES: [Type; 24] = [
@@ -114,7 +109,7 @@ fn compare(name: &str, corefile: impl Fn(u16) -> String, report: &mut Report<'_>
 
 #[test]
 fn zone_files_are_answered_as_by_coredns() {
-    let rules = Rule::read(&root().join("tests/differences.toml"));
+    let rules = rules();
     let mut report = Report::new(&rules);
     let home = directory();
     let blocks = |port: u16, options: &str| {

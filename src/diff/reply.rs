@@ -7,50 +7,55 @@ use hickory_proto::{
     op::Message,
     rr::{RData, Record},
 };
-use ndots::wire::Rcode;
+
+use crate::wire::Rcode;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Reply {
-    pub(crate) octets: usize,
+pub struct Reply {
+    pub octets: usize,
     /// The parse error, if the reply cannot be parsed.
-    pub(crate) broken: Option<String>,
+    pub broken: Option<String>,
     /// The octets of the question section.
-    pub(crate) question: Vec<u8>,
-    pub(crate) rcode: String,
+    pub question: Vec<u8>,
+    pub rcode: String,
     /// The header's fields by name.
-    pub(crate) flags: [(&'static str, bool); 7],
-    pub(crate) truncated: bool,
+    pub flags: [(&'static str, bool); 7],
+    pub truncated: bool,
     /// The answer, authority and additional sections.
-    pub(crate) sections: [Vec<Line>; 3],
-    pub(crate) edns: Option<Edns>,
+    pub sections: [Vec<Line>; 3],
+    pub edns: Option<Edns>,
 }
 
 /// A record. The serial of an SOA record is left out, and the server's own address behind `ns.dns`
 /// is replaced by a word.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Line {
-    pub(crate) owner: String,
-    pub(crate) rtype: String,
-    pub(crate) data: String,
-    pub(crate) ttl: u32,
+pub struct Line {
+    pub owner: String,
+    pub rtype: String,
+    pub data: String,
+    pub ttl: u32,
 }
 
 /// The OPT record without the size, which differs by design.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Edns {
-    pub(crate) version: u8,
-    pub(crate) dnssec_ok: bool,
-    pub(crate) options: String,
+pub struct Edns {
+    pub version: u8,
+    pub dnssec_ok: bool,
+    pub options: String,
 }
 
-pub(crate) const SECTIONS: [&str; 3] = ["answer", "authority", "additional"];
+pub(super) const SECTIONS: [&str; 3] = ["answer", "authority", "additional"];
 
 impl Reply {
     /// `asked` is the packet of the query, whose question must come back octet for octet. `own` is
     /// the address of the server.
-    pub(crate) fn read(packet: &[u8], asked: &[u8], own: IpAddr) -> Self {
-        let question_octets =
-            asked[12..].iter().position(|octet| *octet == 0).map_or(0, |root| root + 5);
+    pub fn read(packet: &[u8], asked: &[u8], own: IpAddr) -> Self {
+        let question_octets = asked
+            .get(12..)
+            .unwrap_or_default()
+            .iter()
+            .position(|octet| *octet == 0)
+            .map_or(0, |root| root + 5);
         let mut reply = Self { octets: packet.len(), ..Self::default() };
         reply.question = packet.get(12..12 + question_octets).unwrap_or_default().to_vec();
         let message = match Message::from_vec(packet) {
@@ -60,7 +65,7 @@ impl Reply {
         let meta = &message.metadata;
         reply.rcode = Rcode(meta.response_code.into()).to_string();
         reply.truncated = meta.truncation;
-        let zero = packet[3] & 0x40 != 0;
+        let zero = packet.get(3).is_some_and(|flags| flags & 0x40 != 0);
         reply.flags = [
             ("aa", meta.authoritative),
             ("tc", meta.truncation),
@@ -87,12 +92,8 @@ impl Reply {
 }
 
 impl Reply {
-    /// Whether records in the reply come from an upstream.
-    pub(crate) fn is_of_world(&self) -> bool {
-        self.sections
-            .iter()
-            .flatten()
-            .any(|line| line.owner == "." || line.owner.to_lowercase().ends_with("example.org."))
+    pub(super) fn is_authoritative(&self) -> bool {
+        self.flags.iter().any(|(name, set)| *name == "aa" && *set)
     }
 }
 
@@ -125,7 +126,7 @@ impl Line {
     }
 
     /// The key that finds the same record in the other reply. Case and TTL may differ.
-    pub(crate) fn key(&self) -> (String, &str, String) {
+    pub fn key(&self) -> (String, &str, String) {
         (self.owner.to_lowercase(), &self.rtype, self.data.to_lowercase())
     }
 }

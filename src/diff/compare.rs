@@ -4,21 +4,24 @@
 use std::collections::BTreeMap;
 
 use super::{
-    questions::Asked,
+    question::Asked,
     reply::{Line, Reply, SECTIONS},
 };
 
+/// A reply of this many octets over TCP has little room for another record.
+const STREAM: usize = 65_300;
+
 /// One property in which two replies differ, with both values.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Delta {
-    pub(crate) field: &'static str,
-    pub(crate) coredns: String,
-    pub(crate) ndots: String,
+pub struct Delta {
+    pub field: &'static str,
+    pub coredns: String,
+    pub ndots: String,
 }
 
-/// Returns the differences. External records may be `age` seconds older on one side, because the
-/// two caches fetched them at different times.
-pub(crate) fn compare(
+/// Returns the differences. Records may be `age` seconds older on one side, because the two caches
+/// fetched them at different times.
+pub fn compare(
     asked: &Asked,
     coredns: Option<&Reply>,
     ndots: Option<&Reply>,
@@ -41,7 +44,8 @@ pub(crate) fn compare(
     }
     let mut deltas = Deltas(Vec::new());
     let packet = asked.packet(0);
-    let question = &packet[12..12 + coredns.question.len().max(ndots.question.len())];
+    let end = 12 + coredns.question.len().max(ndots.question.len());
+    let question = packet.get(12..end).unwrap_or_default();
     let echo = |reply: &Reply| if reply.question == question { "echoed" } else { "another" };
     deltas.text("question", echo(coredns), echo(ndots));
     deltas.text("rcode", &coredns.rcode, &ndots.rcode);
@@ -57,9 +61,9 @@ pub(crate) fn compare(
     let options =
         |reply: &Reply| reply.edns.as_ref().map(|edns| edns.options.clone()).unwrap_or_default();
     deltas.text("options", &options(coredns), &options(ndots));
-    let age = if coredns.is_of_world() && ndots.is_of_world() { age } else { 0 };
-    for (at, name) in SECTIONS.into_iter().enumerate() {
-        deltas.section(name, &coredns.sections[at], &ndots.sections[at], age);
+    let sections = coredns.sections.iter().zip(&ndots.sections);
+    for (name, (theirs, ours)) in SECTIONS.into_iter().zip(sections) {
+        deltas.section(name, theirs, ours, age);
     }
     deltas.text("order", &aliases(coredns), &aliases(ndots));
     deltas.0
@@ -75,9 +79,44 @@ fn aliases(reply: &Reply) -> String {
     format!("{}{}", owners.join(" "), if late { " late" } else { "" })
 }
 
+/// The differences that remain when a reply has only part of the records because the rest does not
+/// fit. `wholes` are the replies to the same question over TCP.
+pub fn as_cut(
+    asked: &Asked,
+    replies: [Option<&Reply>; 2],
+    wholes: [Option<&Reply>; 2],
+    mut deltas: Vec<Delta>,
+) -> Vec<Delta> {
+    let ([Some(coredns), Some(ndots)], [Some(theirs), Some(ours)]) = (replies, wholes) else {
+        return deltas;
+    };
+    let whole = if ours.truncated { theirs } else { ours };
+    // Messages over a stream have a maximum size, too.
+    if coredns.rcode != ndots.rcode
+        || whole.octets <= if asked.how.tcp { STREAM } else { asked.room().min(1232) }
+    {
+        return deltas;
+    }
+    if ndots.octets > asked.room() || !whole.truncated && !is_part_of(ndots, whole) {
+        deltas.push(Delta::new("cut", "a part", "no part of the whole"));
+        return deltas;
+    }
+    let of_cut = ["tc", "answer", "authority", "additional", "order"];
+    deltas.retain(|delta| !of_cut.contains(&delta.field));
+    let state = |reply: &Reply| if reply.truncated { "cut" } else { "whole" };
+    deltas.push(Delta::new("cut", state(coredns), state(ndots)));
+    deltas
+}
+
+/// Whether the replies must be asked for again over TCP, and compared with [`as_cut`].
+pub fn may_be_cut(replies: [Option<&Reply>; 2], deltas: &[Delta]) -> bool {
+    let truncated = replies.into_iter().flatten().any(|reply| reply.truncated);
+    truncated && !deltas.is_empty() || deltas.iter().any(|delta| delta.field == "additional")
+}
+
 /// Whether a truncated reply contains only records of the complete one. Additional records are
 /// ignored, because they are left out first.
-pub(crate) fn is_part_of(cut: &Reply, whole: &Reply) -> bool {
+fn is_part_of(cut: &Reply, whole: &Reply) -> bool {
     cut.rcode == whole.rcode
         && cut.sections.iter().zip(&whole.sections).take(2).all(|(cut, whole)| {
             let whole: BTreeMap<_, _> = whole.iter().map(|line| (line.key(), ())).collect();
@@ -86,11 +125,7 @@ pub(crate) fn is_part_of(cut: &Reply, whole: &Reply) -> bool {
 }
 
 impl Delta {
-    pub(crate) fn new(
-        field: &'static str,
-        coredns: impl Into<String>,
-        ndots: impl Into<String>,
-    ) -> Self {
+    pub fn new(field: &'static str, coredns: impl Into<String>, ndots: impl Into<String>) -> Self {
         Self { field, coredns: coredns.into(), ndots: ndots.into() }
     }
 }

@@ -1,0 +1,211 @@
+//! Sends many queries to one server, at a limited rate, and collects the replies.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, UdpSocket},
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::client::stream;
+use crate::limits;
+
+/// A message to send, with any id.
+pub struct Packet {
+    pub octets: Vec<u8>,
+    pub tcp: bool,
+}
+
+/// At most this many queries a second; `None` is as fast as the server replies.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate(pub Option<u32>);
+
+impl Rate {
+    fn interval(self) -> Duration {
+        self.0.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate.max(1))
+    }
+}
+
+/// The replies in the order of the packets; `None` where no reply came after
+/// [`limits::BULK_TRIES`] queries. Each reply has the id that was sent, which is the packet's place.
+pub async fn exchange(server: SocketAddr, packets: &[Packet], rate: Rate) -> Vec<Option<Vec<u8>>> {
+    let mut replies = vec![None; packets.len()];
+    for tcp in [false, true] {
+        let of_kind = packets.iter().enumerate().filter(|(_, packet)| packet.tcp == tcp);
+        let mut open: Vec<usize> = of_kind.map(|(at, _)| at).collect();
+        for _ in 0..limits::BULK_TRIES {
+            // The id of a query is its place in the batch.
+            for batch in open.chunks(usize::from(u16::MAX)) {
+                let mut round = Round::new(packets, batch, rate);
+                // What cannot be sent now is sent in the next round.
+                let _ = if tcp {
+                    round.over_tcp(server, &mut replies).await
+                } else {
+                    round.over_udp(server, &mut replies).await
+                };
+            }
+            open.retain(|at| replies.get(*at).is_none_or(Option::is_none));
+        }
+    }
+    replies
+}
+
+/// One attempt at each packet of a batch.
+struct Round<'p> {
+    packets: &'p [Packet],
+    batch: &'p [usize],
+    next: usize,
+    waiting: BTreeMap<u16, usize>,
+    interval: Duration,
+    due: Instant,
+}
+
+impl<'p> Round<'p> {
+    fn new(packets: &'p [Packet], batch: &'p [usize], rate: Rate) -> Self {
+        let (interval, due) = (rate.interval(), Instant::now());
+        Self { packets, batch, next: 0, waiting: BTreeMap::new(), interval, due }
+    }
+
+    fn is_done(&self) -> bool {
+        self.next >= self.batch.len() && self.waiting.is_empty()
+    }
+
+    fn may_send(&self) -> bool {
+        self.next < self.batch.len() && self.waiting.len() < limits::BULK_WINDOW
+    }
+
+    /// The next message if one may be sent now.
+    fn take(&mut self) -> Option<Vec<u8>> {
+        if !self.may_send() || Instant::now() < self.due {
+            return None;
+        }
+        let at = *self.batch.get(self.next)?;
+        let id = self.next as u16;
+        let mut octets = self.packets.get(at)?.octets.clone();
+        octets.first_chunk_mut::<2>()?.copy_from_slice(&id.to_be_bytes());
+        self.waiting.insert(id, at);
+        self.next += 1;
+        // After a pause the server is not sent what was missed.
+        self.due = self.due.max(Instant::now() - limits::BULK_BURST) + self.interval;
+        Some(octets)
+    }
+
+    fn received(&mut self, packet: &[u8], replies: &mut [Option<Vec<u8>>]) {
+        let Some(id) = packet.first_chunk::<2>() else { return };
+        let Some(at) = self.waiting.remove(&u16::from_be_bytes(*id)) else { return };
+        if let Some(reply) = replies.get_mut(at) {
+            *reply = Some(packet.to_vec());
+        }
+    }
+
+    /// When to stop waiting for a reply, and whether that is because a query is due.
+    fn until(&self, silence: Duration) -> (Instant, bool) {
+        let silent = Instant::now() + silence;
+        if self.may_send() && self.due < silent { (self.due, true) } else { (silent, false) }
+    }
+
+    async fn over_udp(
+        &mut self,
+        server: SocketAddr,
+        replies: &mut [Option<Vec<u8>>],
+    ) -> io::Result<()> {
+        let any: IpAddr = match server {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = UdpSocket::bind((any, 0)).await?;
+        socket.connect(server).await?;
+        let mut packet = vec![0; 65_535];
+        while !self.is_done() {
+            if let Some(message) = self.take() {
+                // A closed port is reported here; the query is sent again in the next round.
+                let _ = socket.send(&message).await;
+                continue;
+            }
+            let (until, is_due) = self.until(limits::BULK_SILENCE);
+            match timeout_at(until, socket.recv(&mut packet)).await {
+                Ok(Ok(length)) => self.received(packet.get(..length).unwrap_or_default(), replies),
+                Ok(Err(_)) => self.waiting.clear(),
+                Err(_) if is_due => {}
+                Err(_) => self.waiting.clear(),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends over one connection, and over another one when the server closes it.
+    async fn over_tcp(
+        &mut self,
+        server: SocketAddr,
+        replies: &mut [Option<Vec<u8>>],
+    ) -> io::Result<()> {
+        while self.next < self.batch.len() {
+            let mut tcp = connect(server).await?;
+            self.waiting.clear();
+            while !self.is_done() {
+                if let Some(message) = self.take() {
+                    if send(&mut tcp, &message).await.is_err() {
+                        break;
+                    }
+                    continue;
+                }
+                if self.waiting.is_empty() {
+                    tokio::time::sleep_until(self.due).await;
+                    continue;
+                }
+                match receive(&mut tcp).await {
+                    Ok(message) => self.received(&message, replies),
+                    Err(_) => break,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn connect(server: SocketAddr) -> io::Result<TcpStream> {
+    timeout(limits::BULK_SILENCE * 4, stream::connect(server, None)).await?
+}
+
+async fn send(tcp: &mut TcpStream, message: &[u8]) -> io::Result<()> {
+    let length = (message.len() as u16).to_be_bytes();
+    timeout(limits::BULK_SILENCE * 4, tcp.write_all(&[&length, message].concat())).await?
+}
+
+async fn receive(tcp: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let read = async {
+        let length = tcp.read_u16().await?;
+        let mut message = vec![0; length.into()];
+        tcp.read_exact(&mut message).await?;
+        Ok(message)
+    };
+    timeout(limits::BULK_SILENCE * 4, read).await?
+}
+
+/// The messages of a zone transfer, until `is_last` says so of one of them.
+///
+/// # Errors
+/// If the server cannot be reached, or closes the connection before the last message.
+pub async fn transfer(
+    server: SocketAddr,
+    query: &[u8],
+    mut is_last: impl FnMut(&[u8]) -> bool,
+) -> io::Result<Vec<Vec<u8>>> {
+    let mut tcp = connect(server).await?;
+    send(&mut tcp, query).await?;
+    let mut messages = Vec::new();
+    loop {
+        let message = receive(&mut tcp).await?;
+        let last = is_last(&message);
+        messages.push(message);
+        if last {
+            return Ok(messages);
+        }
+    }
+}

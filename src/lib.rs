@@ -36,6 +36,7 @@ pub mod net;
 pub mod plugin;
 pub mod printable;
 pub mod protobuf;
+pub mod proxy_header;
 pub mod random;
 pub mod server;
 pub mod shares;

@@ -381,6 +381,11 @@ pub const ETCD_LOOKUPS: usize = 100;
 /// Names in other zones whose records are resolved for one query, within [`NESTED_QUERIES`].
 pub const ETCD_TARGETS: usize = 12;
 
+/// Octets of the header of the PROXY protocol, with the data that a load balancer may add to it. How
+/// often the rest of one that has begun is looked for.
+pub const PROXY_HEADER_OCTETS: usize = 4096;
+pub const PROXY_HEADER_LOOK: Duration = Duration::from_millis(2);
+
 /// How often watched files are checked. A change of a ConfigMap is loaded within two seconds.
 pub const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 /// Octets of the largest watched file whose content is compared. Of a larger one, the times and the

@@ -50,6 +50,8 @@ mod network;
 mod nsid;
 mod pattern;
 mod prometheus;
+mod proxy_policy;
+mod proxyproto;
 mod readiness;
 mod ready;
 mod reload;
@@ -94,6 +96,7 @@ pub use help::{list, markdown, markdown_index, missing, page};
 pub use lint::{Lint, LintBlock, LintContext, LintStage, zones};
 pub use loop_::numbered_probe;
 pub use need::{Host, Monitor, Need, Timeouts};
+pub use proxy_policy::{Beginning, ProxyPolicy};
 pub use readiness::Readiness;
 pub use role::{Role, ZoneArguments};
 pub use scoped::{Interface, ScopedAddress};
@@ -134,7 +137,7 @@ pub static ALL: &[Entry] = &[
     Here(&accepted::METADATA),
     NotYet("geoip"),
     Here(&cancel::DIRECTIVE),
-    NotYet("proxyproto"),
+    Here(&proxyproto::DIRECTIVE),
     Here(&accepted::QUIC),
     NotYet("grpc_server"),
     Here(&accepted::HTTPS),

@@ -15,7 +15,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use rustls::ServerConfig;
 use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
@@ -26,7 +26,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     chain::Cx,
     limits,
-    plugin::Timeouts,
+    plugin::{Beginning, ProxyPolicy, Timeouts},
     server::{Listen, Scheme, Server},
 };
 
@@ -138,11 +138,21 @@ enum HttpVersion {
 
 impl Session {
     async fn run(
-        self,
-        stream: ResettableStream,
+        mut self,
+        mut stream: ResettableStream,
         tls: Option<Arc<ServerConfig>>,
         stop: watch::Receiver<bool>,
     ) {
+        let server = Arc::clone(&self.server);
+        if let Some(policy) = server.proxy(self.listen) {
+            let client = proxied(&mut stream, self.peer, policy);
+            let client = tokio::select! {
+                client = timeout(self.timeouts().read, client) => client,
+                () = self.slot.evicted() => return,
+            };
+            let Ok(Ok(Some(client))) = client else { return };
+            self.peer = client;
+        }
         // gRPC has no other version.
         let is_grpc = self.listen.scheme == Scheme::Grpc;
         let usual = if is_grpc { HttpVersion::Http2 } else { HttpVersion::Http1 };
@@ -189,6 +199,29 @@ impl Session {
         let mut cx = new_cx(self.peer, self.local, self.listen.scheme.transport());
         cx.closing = self.dispatcher.is_closing();
         cx
+    }
+}
+
+/// Reads the header of a load balancer, and returns the client. `None` if the connection is rejected.
+async fn proxied(
+    stream: &mut ResettableStream,
+    peer: SocketAddr,
+    policy: &ProxyPolicy,
+) -> io::Result<Option<SocketAddr>> {
+    let mut octets = vec![0; limits::PROXY_HEADER_OCTETS];
+    loop {
+        let length = stream.peek(&mut octets).await?;
+        match policy.of_stream(peer, &octets[..length]) {
+            Beginning::Client(client, header) => {
+                stream.read_exact(&mut octets[..header]).await?;
+                return Ok(Some(client));
+            }
+            Beginning::Incomplete if length > 0 && length < octets.len() => {
+                // The rest is on its way, and what has arrived stays to be read.
+                sleep(limits::PROXY_HEADER_LOOK).await;
+            }
+            Beginning::Incomplete | Beginning::Rejected => return Ok(None),
+        }
     }
 }
 

@@ -25,6 +25,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::{
     chain::{QueryError, Transport},
     limits,
+    plugin::Beginning,
     server::{Listen, Outcome, Server},
 };
 
@@ -180,7 +181,15 @@ impl Worker<'_> {
         if addresses.peer.port() == 0 {
             return;
         }
-        let mut cx = new_cx(addresses.peer, addresses.local(self.bound), Transport::Udp);
+        let (client, header) = match self.server.proxy(self.listen) {
+            None => (addresses.peer, 0),
+            Some(policy) => match policy.of_datagram(addresses.peer, packet) {
+                Beginning::Client(client, header) => (client, header),
+                Beginning::Incomplete | Beginning::Rejected => return,
+            },
+        };
+        let packet = packet.get(header..).unwrap_or_default();
+        let mut cx = new_cx(client, addresses.local(self.bound), Transport::Udp);
         let mut out = self.spare.pop().unwrap_or_default();
         out.clear();
         let appended =

@@ -50,6 +50,14 @@ pub fn missing(name: &str) -> String {
     if not_yet().contains(&name) {
         return format!("CoreDNS has the plugin `{name}`, and ndots does not have it yet");
     }
+    let entry = ALL.iter().find(|entry| entry.name() == name);
+    match entry {
+        Some(Entry::Refused(_, sentence)) => return (*sentence).to_owned(),
+        Some(Entry::Removed(_, instead)) => {
+            return format!("CoreDNS does not have the plugin `{name}` any more: {instead}");
+        }
+        _ => {}
+    }
     let unknown = "no plugin has this name";
     match suggestion(name) {
         Some(near) => format!("{unknown}; did you mean `{near}`?"),

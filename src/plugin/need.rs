@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use crate::{limits, model::Kind};
 
-use super::{Source, Tls, UpstreamTls, ZoneDirectory};
+use super::{ProxyPolicy, Source, Tls, UpstreamTls, ZoneDirectory};
 
 /// A host name to resolve.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +47,8 @@ pub enum Need {
     Sockets(usize),
     /// How long the connections of the block's listeners may take.
     Timeouts(Timeouts),
+    /// Messages and connections of the block's listeners may begin with the address of the client.
+    ProxyHeaders(ProxyPolicy),
     /// The block gets only the queries that its filter accepts. The name is for metrics.
     View(String),
     /// The size limit of UDP replies in octets.

@@ -144,6 +144,7 @@ impl Assembly<'_> {
             Need::AnyClass => block.any_class = true,
             Need::Transfers => block.transfers = true,
             Need::Timeouts(timeouts) => block.timeouts = Some(timeouts),
+            Need::ProxyHeaders(ref policy) => block.proxy = Some(policy.clone()),
             Need::View(ref name) => block.view.clone_from(name),
             Need::Lameduck(time) => assembled.lameduck = assembled.lameduck.max(time),
             Need::Readiness(wanted) => *monitor = Some(wanted),

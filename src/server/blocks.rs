@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use crate::{
     chain::{Cx, Plugin},
     limits,
-    plugin::Timeouts,
+    plugin::{ProxyPolicy, Timeouts},
     wire::{Class, CookieSecret, Name, Query, Type},
 };
 
@@ -25,6 +25,8 @@ pub struct Block {
     pub transfers: bool,
     /// How long the connections of its listeners may take, if the block says so.
     pub timeouts: Option<Timeouts>,
+    /// Which load balancers tell the addresses of clients.
+    pub proxy: Option<ProxyPolicy>,
     /// The name of the view that selects the queries of this block; empty without one.
     pub view: String,
 }
@@ -39,6 +41,7 @@ impl Block {
             any_class: false,
             transfers: false,
             timeouts: None,
+            proxy: None,
             view: String::new(),
         }
     }
@@ -69,6 +72,7 @@ struct Listener {
     zones: HashMap<Name, Vec<usize>, foldhash::fast::RandomState>,
     any_class: bool,
     timeouts: Timeouts,
+    proxy: Option<ProxyPolicy>,
 }
 
 /// Two blocks that serve the same zone at the same address. `block` is the index of the second one.
@@ -95,6 +99,7 @@ impl Server {
                                 zones: HashMap::default(),
                                 any_class: false,
                                 timeouts: Timeouts::default(),
+                                proxy: None,
                             });
                             server.listeners.len() - 1
                         }
@@ -102,6 +107,9 @@ impl Server {
                 let listener = &mut server.listeners[at];
                 listener.any_class |= block.any_class;
                 listener.timeouts = block.timeouts.unwrap_or(listener.timeouts);
+                if block.proxy.is_some() {
+                    listener.proxy.clone_from(&block.proxy);
+                }
                 let of_zone = listener.zones.entry(zone.clone()).or_default();
                 let is_whole = |block: &Block| block.view.is_empty();
                 if is_whole(block) && of_zone.iter().any(|&other| is_whole(&server.blocks[other])) {
@@ -134,6 +142,11 @@ impl Server {
     /// How long the connections of a listener may take.
     pub fn timeouts(&self, listen: Listen) -> Timeouts {
         self.listener(listen).map_or_else(Timeouts::default, |at| self.listeners[at].timeouts)
+    }
+
+    /// Which load balancers tell a listener the addresses of clients.
+    pub fn proxy(&self, listen: Listen) -> Option<&ProxyPolicy> {
+        self.listeners[self.listener(listen)?].proxy.as_ref()
     }
 
     pub(super) fn blocks(&self) -> &[Block] {

@@ -115,6 +115,8 @@ fn flags_are_those_of_coredns_with_one_dash_or_two() {
     check(&["plugins"], 0, "forward       Forwards queries to upstreams.\n", "");
     check(&["plugins", "forward"], 0, "policy random|round_robin|sequential", "");
     check(&["plugins", "forwrad"], 2, "", "no plugin has this name; did you mean `forward`?");
+    check(&["plugins", "route53"], 2, "", "ndots does not read zones of Amazon Route 53: forward");
+    check(&["plugins", "proxy"], 2, "", "CoreDNS does not have the plugin `proxy` any more: write");
     check(&["plugins", "dnssec"], 2, "", "CoreDNS has the plugin `dnssec`");
     check(
         &["-conf", "/nope", "-quiet", "-p", "53", "-dns.port", "53"],

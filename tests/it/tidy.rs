@@ -17,6 +17,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("hash", 0, &[]),
     ("printable", 0, &[]),
     ("protobuf", 0, &["thiserror"]),
+    ("proxy_header", 0, &[]),
     ("random", 0, &[]),
     ("shares", 0, &[]),
     ("transport", 0, &[]),

@@ -38,6 +38,13 @@ impl ResettableStream {
     }
 }
 
+impl ResettableStream {
+    /// Waits for octets and copies them; they stay to be read.
+    pub(super) async fn peek(&self, octets: &mut [u8]) -> io::Result<usize> {
+        self.stream.peek(octets).await
+    }
+}
+
 impl Drop for ResettableStream {
     fn drop(&mut self) {
         if self.flag.0.load(Ordering::Relaxed) {

@@ -1,0 +1,204 @@
+//! The header of the PROXY protocol, versions 1 and 2, with which a load balancer tells the address
+//! of the client.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// What octets begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyHeader {
+    /// No header.
+    Absent,
+    Present(Header),
+    /// More octets are needed.
+    Incomplete,
+    Malformed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The client; `None` if the load balancer speaks for itself.
+    pub source: Option<SocketAddr>,
+    pub carrier: Carrier,
+    /// Octets of the header.
+    pub length: usize,
+}
+
+/// What the header says that the client uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    Datagrams,
+    Stream,
+    Unspecified,
+}
+
+/// The first octets of version 2.
+const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+/// Octets before the addresses in version 2.
+const FIXED: usize = 16;
+/// The first octets and the longest line of version 1.
+const WORD: &[u8] = b"PROXY ";
+const LONGEST_LINE: usize = 107;
+
+impl ProxyHeader {
+    pub fn read(octets: &[u8]) -> Self {
+        let begins = |with: &[u8]| {
+            let length = octets.len().min(with.len());
+            octets[..length] == with[..length]
+        };
+        if begins(SIGNATURE) {
+            return if octets.len() < FIXED { Self::Incomplete } else { binary(octets) };
+        }
+        if begins(WORD) {
+            return line(octets);
+        }
+        Self::Absent
+    }
+}
+
+fn binary(octets: &[u8]) -> ProxyHeader {
+    let &[version, family, high, low] =
+        octets.get(12..FIXED).and_then(<[u8]>::first_chunk).unwrap_or(&[0; 4]);
+    let length = FIXED + usize::from(u16::from_be_bytes([high, low]));
+    if version >> 4 != 2 || version & 15 > 1 {
+        return ProxyHeader::Malformed;
+    }
+    let Some(addresses) = octets.get(FIXED..length) else { return ProxyHeader::Incomplete };
+    let carrier = match family & 15 {
+        0 => Carrier::Unspecified,
+        1 => Carrier::Stream,
+        2 => Carrier::Datagrams,
+        _ => return ProxyHeader::Malformed,
+    };
+    let source = match family >> 4 {
+        1 => ipv4(addresses),
+        2 => ipv6(addresses),
+        // Unspecified, and sockets of the file system.
+        0 | 3 => return present(None, carrier, length),
+        _ => return ProxyHeader::Malformed,
+    };
+    match source {
+        None => ProxyHeader::Malformed,
+        // The command LOCAL is a check of the load balancer itself.
+        Some(_) if version & 15 == 0 => present(None, carrier, length),
+        source => present(source, carrier, length),
+    }
+}
+
+fn present(source: Option<SocketAddr>, carrier: Carrier, length: usize) -> ProxyHeader {
+    ProxyHeader::Present(Header { source, carrier, length })
+}
+
+/// The source and the destination, then their ports.
+fn ipv4(addresses: &[u8]) -> Option<SocketAddr> {
+    let &[a, b, c, d, _, _, _, _, high, low, _, _] = addresses.first_chunk()?;
+    Some((Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([high, low])).into())
+}
+
+fn ipv6(addresses: &[u8]) -> Option<SocketAddr> {
+    let source: [u8; 16] = *addresses.first_chunk()?;
+    let &[high, low, _, _] = addresses.get(32..)?.first_chunk()?;
+    Some((Ipv6Addr::from(source), u16::from_be_bytes([high, low])).into())
+}
+
+/// `PROXY TCP4 SOURCE DESTINATION PORT PORT`, or `PROXY UNKNOWN …`.
+fn line(octets: &[u8]) -> ProxyHeader {
+    let line = octets.get(..LONGEST_LINE).unwrap_or(octets);
+    let Some(end) = line.windows(2).position(|pair| pair == b"\r\n") else {
+        return if octets.len() < LONGEST_LINE {
+            ProxyHeader::Incomplete
+        } else {
+            ProxyHeader::Malformed
+        };
+    };
+    let Ok(text) = str::from_utf8(&line[..end]) else { return ProxyHeader::Malformed };
+    let words: Vec<_> = text.split(' ').collect();
+    let source = match words[..] {
+        [_, "UNKNOWN", ..] => return present(None, Carrier::Unspecified, end + 2),
+        [_, family @ ("TCP4" | "TCP6"), source, destination, port, _] => {
+            let address = |text: &str| {
+                text.parse::<IpAddr>()
+                    .ok()
+                    .filter(|address| address.is_ipv4() == (family == "TCP4"))
+            };
+            address(source).zip(address(destination)).zip(port.parse().ok())
+        }
+        _ => None,
+    };
+    match source {
+        Some(((source, _), port)) => {
+            present(Some(SocketAddr::new(source, port)), Carrier::Stream, end + 2)
+        }
+        None => ProxyHeader::Malformed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version2(command: u8, family: u8, addresses: &[u8]) -> Vec<u8> {
+        let length = (addresses.len() as u16).to_be_bytes();
+        [SIGNATURE, &[0x20 | command, family], &length, addresses].concat()
+    }
+
+    fn source(octets: &[u8]) -> Result<Option<String>, ProxyHeader> {
+        match ProxyHeader::read(octets) {
+            ProxyHeader::Present(header) => Ok(header.source.map(|source| source.to_string())),
+            other => Err(other),
+        }
+    }
+
+    #[test]
+    fn headers_name_the_client() {
+        let v4 = [192, 0, 2, 1, 198, 51, 100, 1, 0x12, 0x34, 0, 53];
+        let mut v6 = [0; 36];
+        (v6[0], v6[15], v6[33]) = (0xfd, 1, 9);
+        let with_more = [&v4[..], b"\x04\0\x01x"].concat();
+        let table: &[(Vec<u8>, Option<&str>)] = &[
+            (version2(1, 0x11, &v4), Some("192.0.2.1:4660")),
+            (version2(1, 0x12, &with_more), Some("192.0.2.1:4660")),
+            (version2(1, 0x21, &v6), Some("[fd00::1]:9")),
+            (version2(0, 0x11, &v4), None),
+            (version2(1, 0, &[]), None),
+            (version2(1, 0x31, &[0; 216]), None),
+            (b"PROXY TCP4 192.0.2.1 198.51.100.1 4660 53\r\n".to_vec(), Some("192.0.2.1:4660")),
+            (b"PROXY TCP6 fd00::1 fd00::2 9 53\r\n".to_vec(), Some("[fd00::1]:9")),
+            (b"PROXY UNKNOWN\r\n".to_vec(), None),
+            (b"PROXY UNKNOWN a b c d\r\n".to_vec(), None),
+        ];
+        for (header, expected) in table {
+            assert_eq!(source(header), Ok(expected.map(str::to_owned)), "{header:?}");
+            let ProxyHeader::Present(Header { length, .. }) =
+                ProxyHeader::read(&[&header[..], b"query"].concat())
+            else {
+                panic!("a header")
+            };
+            assert_eq!(length, header.len());
+            for end in 0..header.len() {
+                assert_eq!(source(&header[..end]), Err(ProxyHeader::Incomplete), "{end}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_octets_are_no_header_or_a_malformed_one() {
+        for absent in [&b"\0\x07\x01\0"[..], b"PROXI TCP4", b"\r\n\r\n\r\n", b"proxy tcp4"] {
+            assert_eq!(ProxyHeader::read(absent), ProxyHeader::Absent, "{absent:?}");
+        }
+        let table = [
+            version2(2, 0x11, &[0; 12]),
+            version2(1, 0x13, &[0; 12]),
+            version2(1, 0x41, &[0; 12]),
+            version2(1, 0x11, &[0; 11]),
+            version2(1, 0x21, &[0; 35]),
+            b"PROXY TCP4 fd00::1 192.0.2.1 1 2\r\n".to_vec(),
+            b"PROXY TCP4 192.0.2.1 192.0.2.2 1\r\n".to_vec(),
+            b"PROXY TCP4 192.0.2.1 192.0.2.2 99999 1\r\n".to_vec(),
+            b"PROXY UDP4 192.0.2.1 192.0.2.2 1 2\r\n".to_vec(),
+            [&b"PROXY TCP4 "[..], &[b'1'; 120]].concat(),
+        ];
+        for malformed in &table {
+            assert_eq!(ProxyHeader::read(malformed), ProxyHeader::Malformed, "{malformed:?}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Headers of the PROXY protocol before queries, compared with CoreDNS.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream, UdpSocket},
+    time::Duration,
+};
+
+use hickory_proto::op::Message;
+
+use crate::{
+    small::Serving,
+    support::{coredns::CoreDns, question},
+};
+
+const A: u16 = 1;
+
+fn corefile(port: u16, options: &str) -> String {
+    format!(".:{port} {{\n bind 127.0.0.1\n proxyproto {{\n {options}\n }}\n whoami\n}}\n")
+}
+
+/// The address and the port of the client as `whoami` tells them; `None` without a reply.
+fn client(reply: Option<Vec<u8>>, own_port: u16) -> Option<String> {
+    let message = Message::from_vec(&reply?).unwrap();
+    let told: Vec<_> = message.additionals.iter().map(|record| record.data.to_string()).collect();
+    Some(told.join(" ").replace(&format!(" {own_port} "), " OWN "))
+}
+
+fn over_udp(server: SocketAddr, header: &[u8]) -> Option<String> {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(server).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
+    socket.send(&[header, &question(7, "a.example", A)].concat()).unwrap();
+    let mut reply = vec![0; 4096];
+    let length = socket.recv(&mut reply).ok();
+    client(length.map(|length| reply[..length].to_vec()), socket.local_addr().unwrap().port())
+}
+
+fn over_tcp(server: SocketAddr, header: &[u8]) -> Option<String> {
+    over_tcp_in_parts(server, header, 0)
+}
+
+/// Sends the first octets on their own, to see that the server waits for the rest of a header.
+fn over_tcp_in_parts(server: SocketAddr, header: &[u8], first: usize) -> Option<String> {
+    let mut stream = TcpStream::connect(server).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(1500))).unwrap();
+    let query = question(7, "a.example", A);
+    let octets = [header, &(query.len() as u16).to_be_bytes(), &query].concat();
+    let (first, rest) = octets.split_at(first);
+    let _ = stream.write_all(first);
+    if !first.is_empty() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let _ = stream.write_all(rest);
+    let mut length = [0; 2];
+    let reply = stream.read_exact(&mut length).ok().and_then(|()| {
+        let mut reply = vec![0; u16::from_be_bytes(length).into()];
+        stream.read_exact(&mut reply).ok().map(|()| reply)
+    });
+    client(reply, stream.local_addr().unwrap().port())
+}
+
+fn version2(command: u8, family: u8, addresses: &[u8]) -> Vec<u8> {
+    let length = (addresses.len() as u16).to_be_bytes();
+    [&b"\r\n\r\n\0\r\nQUIT\n"[..], &[0x20 | command, family], &length, addresses].concat()
+}
+
+#[test]
+fn the_client_is_the_one_of_the_header_as_in_coredns() {
+    let v4 = [192, 0, 2, 1, 198, 51, 100, 1, 0x12, 0x34, 0, 53];
+    let headers = [
+        Vec::new(),
+        version2(1, 0x11, &v4),
+        version2(1, 0x12, &v4),
+        version2(0, 0x12, &v4),
+        version2(1, 0x13, &v4),
+        b"PROXY TCP4 192.0.2.1 198.51.100.1 4660 53\r\n".to_vec(),
+        b"PROXY TCP4 192.0.2.1\r\n".to_vec(),
+    ];
+    let mut found = 0;
+    for options in [
+        "",
+        "allow 127.0.0.0/8",
+        "allow 10.0.0.0/8",
+        "allow 10.0.0.0/8\n default reject",
+        "default skip",
+        "allow 10.0.0.0/8\n default use",
+    ] {
+        let ours = Serving::start(|port| corefile(port, options));
+        let theirs = CoreDns::start(|port| corefile(port, options));
+        for header in &headers {
+            let both = |ask: fn(SocketAddr, &[u8]) -> Option<String>| {
+                (ask(ours.address, header), ask(theirs.address, header))
+            };
+            let (ours, theirs) = both(over_udp);
+            assert_eq!(ours, theirs, "over UDP, {options:?} {header:?}");
+            found += usize::from(ours.is_some_and(|ours| ours.contains("192.0.2.1")));
+            let (ours, theirs) = both(over_tcp);
+            assert_eq!(ours, theirs, "over TCP, {options:?} {header:?}");
+        }
+    }
+    let ours = Serving::start(|port| corefile(port, ""));
+    for header in headers[1..].iter().filter(|header| header.len() > 30 || header[13] == 0x11) {
+        let told = over_tcp_in_parts(ours.address, header, header.len() / 2);
+        assert_eq!(told.as_deref(), Some("192.0.2.1 0 0 4660 ."), "{header:?}");
+    }
+    assert!(found >= 3, "the header was used {found} times");
+}

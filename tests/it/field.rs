@@ -54,6 +54,8 @@ for _ in $(seq 120); do
     kill -0 $server 2>/dev/null || { tail -n 12 "$files.log"; exit 1; }
     if [ "$kind" = dns ]; then
         dig +tries=1 +time=1 "@$at" -p "$port" a.example A | grep -q status: && { echo started; exit; }
+    elif [ "$kind" = quic ]; then
+        [ -n "$(ss -Hlun sport = ":$port")" ] && { echo started; exit; }
     else
         (exec 3<> "/dev/tcp/$at/$port") 2>/dev/null && { echo started; exit; }
     fi
@@ -87,7 +89,7 @@ impl Named {
             .lines()
             .filter_map(|line| line.trim().strip_prefix('(')?.split(')').next())
             .collect();
-        let (mut depth, mut keys, mut root, mut blocks) = (0, Vec::new(), String::new(), 0);
+        let (mut depth, mut root, mut blocks) = (0, String::new(), 0);
         for line in corefile.lines() {
             let line = line.split('#').next().unwrap_or_default();
             let words: Vec<&str> = line.split_whitespace().collect();
@@ -98,13 +100,12 @@ impl Named {
                 if words[0] == "import" {
                     named.import(&arguments, &snippets);
                 } else if opens {
-                    keys = words[..words.len() - 1].iter().map(|key| (*key).to_owned()).collect();
                     root.clear();
                     blocks += 1;
-                    named.first_key(&keys);
+                    named.first_key(words[0]);
                 }
             } else if let Some(first) = words.first() {
-                named.directive(first, &arguments, (&keys, &snippets, &mut root), authority);
+                named.directive(first, &arguments, (&snippets, &mut root), authority);
                 if *first == "bind" && blocks == 1 && named.at.is_none() {
                     named.at = arguments.first().map(|at| (*at).to_owned());
                 }
@@ -114,8 +115,10 @@ impl Named {
         named
     }
 
-    fn first_key(&mut self, keys: &[String]) {
-        let Some(key) = keys.first().filter(|_| self.first.is_none()) else { return };
+    fn first_key(&mut self, key: &str) {
+        if self.first.is_some() {
+            return;
+        }
         let key = key.trim_end_matches(',');
         let (scheme, rest) = key.split_once("://").unwrap_or(("dns", key));
         let port = rest.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
@@ -149,7 +152,7 @@ impl Named {
         &mut self,
         name: &str,
         arguments: &[&str],
-        (keys, snippets, root): (&[String], &[&str], &mut String),
+        (snippets, root): (&[&str], &mut String),
         authority: &Authority,
     ) {
         let pem = |name: &str| fs::read_to_string(authority.path(name)).unwrap();
@@ -186,6 +189,7 @@ impl Named {
                     }
                 }
             }
+            ("except", ["127.0.0.1", ..]) if self.at.is_some() => self.at = Some("::1".to_owned()),
             ("forward" | "grpc" | "autopath", to) => {
                 for path in to.iter().filter(|to| to.starts_with('/')) {
                     let servers = "nameserver 192.0.2.53\nsearch example.org\n".to_owned();
@@ -194,7 +198,6 @@ impl Named {
             }
             _ => {}
         }
-        let _ = keys;
     }
 
     /// Writes everything below a directory.
@@ -232,6 +235,8 @@ fn kubeconfig() -> String {
 
 /// `Ok` if the server has started and replied, else what it printed.
 fn start(program: &Path, corefile: &str, authority: &Authority) -> Result<(), String> {
+    // With port 0 the system would choose the port.
+    let corefile = &corefile.replace(":0 {", ":5301 {");
     let named = Named::of(corefile, authority);
     let directory = tempfile::tempdir().unwrap();
     let files = directory.path().join("files");
@@ -258,7 +263,7 @@ fn start(program: &Path, corefile: &str, authority: &Authority) -> Result<(), St
 /// Starts a server for each Corefile of a directory, and returns those that do not start.
 fn start_all(directory: &Path, program: &Path) -> (usize, Vec<String>) {
     require_root();
-    require_programs(&["unshare", "ip", "dig", "bash"]);
+    require_programs(&["unshare", "ip", "ss", "tar", "dig", "bash"]);
     let mut files: Vec<PathBuf> =
         fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|ending| ending == "corefile"));

@@ -187,6 +187,12 @@ pub const PROBE_TIME: Duration = Duration::from_secs(1);
 /// Datagrams that one system call reads or writes. A larger batch is not faster, and it delays its
 /// first reply.
 pub const UDP_BATCH: usize = 16;
+/// Sockets and threads for each address over UDP, however many cores the machine has. One thread
+/// answers more than 100,000 queries a second.
+pub const UDP_THREADS: usize = 16;
+/// Threads for everything else: connections, forwarded queries, API servers. Each may hold memory of
+/// its own in the allocator.
+pub const WORKERS: usize = 8;
 /// Octets of a request. The largest honest requests have some hundreds. Over UDP the rest of a
 /// longer request is cut off, and over TCP the connection is closed.
 pub const REQUEST_OCTETS: usize = 4096;

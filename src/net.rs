@@ -21,3 +21,9 @@ mod udp;
 pub mod zone_transfer;
 
 pub use dispatch::Dispatcher;
+
+/// How many threads can work at the same time: as many as there are cores, the CPU quota of the
+/// cgroup counts, and `most` allows.
+pub fn parallelism(most: usize) -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(most)
+}

@@ -18,11 +18,13 @@ mod labels;
 mod lookup;
 mod name_server;
 pub mod outside;
+mod pods;
 mod reverse;
 mod selection;
 mod serial;
 mod settings;
 mod store;
+mod table;
 mod transfer;
 mod view;
 

@@ -24,6 +24,7 @@ use crate::{
         admin::Admin,
         listeners::Listeners,
         log::{self, DebugPlugin, Format, Log},
+        parallelism,
     },
     plugin::{self, Outputs, Readiness, ReloadState, Timed},
     server::Listen,
@@ -65,6 +66,7 @@ pub(super) fn run(
     #[cfg(target_os = "linux")]
     super::capability::raise_bind_service();
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(parallelism(limits::WORKERS))
         .enable_all()
         .build()
         .context("cannot start the runtime")?;

@@ -77,7 +77,7 @@ impl Listeners {
     /// `descriptors` is the process's limit of open files. Half of them are for TCP clients, the rest
     /// for upstreams and sources.
     pub fn new(descriptors: u64) -> Self {
-        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let threads = super::parallelism(limits::UDP_THREADS);
         let slots = Slots::new(usize::try_from(descriptors / 2).unwrap_or(usize::MAX));
         Self { open: BTreeMap::new(), slots: Arc::new(slots), tasks: JoinSet::new(), threads }
     }

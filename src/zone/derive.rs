@@ -91,6 +91,10 @@ impl ServiceEntry {
         entry
     }
 
+    pub(super) fn key(&self) -> ServiceKey {
+        ServiceKey::clone(&self.key)
+    }
+
     /// The label of the namespace.
     pub(super) fn namespace(&self) -> &[u8] {
         &self.key[usize::from(self.key[0]) + 2..]

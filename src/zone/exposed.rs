@@ -1,7 +1,7 @@
 //! The facts that only clients outside of the cluster need: hosts, Gateways and Nodes.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     net::IpAddr,
     sync::{Arc, PoisonError, RwLock},
 };
@@ -18,6 +18,7 @@ use super::{
     claims::{Claim, ClaimedNames, Path},
     key::ServiceKey,
     serial::Serial,
+    table::Table,
 };
 
 #[derive(Debug, Default)]
@@ -174,30 +175,32 @@ fn paths(hosts: &[Box<str>]) -> Vec<Path> {
 
 /// The known objects that only clients outside of the cluster need.
 #[derive(Debug, Default)]
-pub(super) struct ExposedObjects(HashMap<Key, Arc<Object>, RandomState>);
+pub(super) struct ExposedObjects(BTreeMap<Kind, Table<Key, Arc<Object>>>);
 
 impl ExposedObjects {
     pub(super) fn objects(&self, kind: Kind) -> impl Iterator<Item = &Object> {
-        self.0.iter().filter(move |(key, _)| key.kind == kind).map(|(_, object)| &**object)
+        self.0.get(&kind).into_iter().flat_map(Table::entries).map(|(_, object)| &**object)
     }
 
-    pub(super) fn keys(&self, kind: Kind) -> impl Iterator<Item = &Key> {
-        self.0.keys().filter(move |key| key.kind == kind)
+    pub(super) fn table(&mut self, kind: Kind) -> &mut Table<Key, Arc<Object>> {
+        self.0.entry(kind).or_default()
     }
 
     /// Returns whether the object is new or changed.
     pub(super) fn upsert(&mut self, key: Key, object: Object, facts: &ExposedFacts) -> bool {
-        if self.0.get(&key).is_some_and(|known| **known == object) {
+        let table = self.table(key.kind);
+        let old = table.seen(&key).cloned();
+        if old.as_ref().is_some_and(|known| **known == object) {
             return false;
         }
         let object = Arc::new(object);
-        facts.publish(&key, self.0.get(&key).cloned(), Some(Arc::clone(&object)));
-        self.0.insert(key, object);
+        facts.publish(&key, old, Some(Arc::clone(&object)));
+        table.insert(key, object);
         true
     }
 
     pub(super) fn remove(&mut self, key: &Key, facts: &ExposedFacts) -> bool {
-        let old = self.0.remove(key);
+        let old = self.table(key.kind).remove(key);
         let known = old.is_some();
         if known {
             facts.publish(key, old, None);

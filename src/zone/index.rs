@@ -1,10 +1,6 @@
 //! The writer: takes changes of facts, and publishes what each of them touches.
 
-use std::{
-    collections::{HashMap, HashSet},
-    ops::BitOrAssign,
-    sync::Arc,
-};
+use std::{collections::HashSet, ops::BitOrAssign, sync::Arc};
 
 use foldhash::fast::RandomState;
 
@@ -15,7 +11,9 @@ use super::{
     derive::ServiceEntry,
     exposed::ExposedObjects,
     key::{ServiceKey, lower, service_key},
+    pods::{PodFacts, PodKey},
     store::{Batch, Store},
+    table::Table,
 };
 
 /// The zones whose records a change altered. Each of them has a serial of its own.
@@ -51,17 +49,17 @@ impl BitOrAssign for Changed {
 #[derive(Debug, Default)]
 pub struct Index {
     store: Arc<Store>,
-    /// The known objects of each kind, for the sweep after a full list.
-    slices: HashMap<Key, Arc<EndpointSlice>, RandomState>,
-    pods: HashMap<Key, Pod, RandomState>,
-    services: HashMap<Key, Arc<Service>, RandomState>,
-    namespaces: HashMap<Key, Namespace, RandomState>,
+    /// The known objects of each kind.
+    slices: Table<Key, Arc<EndpointSlice>>,
+    pods: Table<PodKey, PodFacts>,
+    services: Table<Key, Arc<Service>>,
+    imports: Table<Key, Arc<Service>>,
+    namespaces: Table<Key, Namespace>,
     /// Objects that only the zones for clients outside of the cluster use.
     outside: ExposedObjects,
-    /// Names of Nodes, each held once, because every endpoint has one.
-    nodes: HashSet<Arc<str>, RandomState>,
-    /// Kinds that are being listed again, with the known keys that the list has not shown yet.
-    unseen: HashMap<Kind, HashSet<Key, RandomState>, RandomState>,
+    /// Names of Nodes and of Namespaces, each held once, because every endpoint and every Pod has
+    /// one.
+    names: HashSet<Arc<str>, RandomState>,
     /// Entries that are published and not yet in the store's snapshot.
     batch: Batch,
 }
@@ -84,14 +82,11 @@ impl Index {
         let changed = match change {
             Change::Upsert(object) => {
                 let key = object.key();
-                if let Some(unseen) = self.unseen.get_mut(&key.kind) {
-                    unseen.remove(&key);
-                }
                 self.upsert(key, object)
             }
             Change::Remove(key) => self.remove(&key),
             Change::Relist(kind) => {
-                self.unseen.insert(kind, self.known(kind));
+                self.begin_list(kind);
                 Changed::default()
             }
             Change::Synced(kind) => self.synced(kind),
@@ -102,7 +97,7 @@ impl Index {
             }
             Change::Forget(kind) => {
                 self.store.mark_unsynced(kind);
-                self.unseen.insert(kind, self.known(kind));
+                self.begin_list(kind);
                 self.sweep(kind)
             }
         };
@@ -137,22 +132,24 @@ impl Index {
     pub fn each_object(&self, kind: Kind, mut each: impl FnMut(&Object)) {
         match kind {
             Kind::Namespace => {
-                self.namespaces.values().for_each(|it| each(&Object::Namespace(it.clone())));
+                let all = self.namespaces.entries();
+                all.for_each(|(_, it)| each(&Object::Namespace(it.clone())));
             }
-            Kind::Service | Kind::ServiceImport => {
-                let of_kind = self.services.iter().filter(|(key, _)| key.kind == kind);
-                of_kind.map(|(_, service)| Service::clone(service)).for_each(
-                    |service| match kind {
-                        Kind::ServiceImport => each(&Object::ServiceImport(service)),
-                        _ => each(&Object::Service(service)),
-                    },
-                );
+            Kind::Service => {
+                let all = self.services.entries();
+                all.for_each(|(_, it)| each(&Object::Service(Service::clone(it))));
+            }
+            Kind::ServiceImport => {
+                let all = self.imports.entries();
+                all.for_each(|(_, it)| each(&Object::ServiceImport(Service::clone(it))));
             }
             Kind::EndpointSlice => {
-                let slices = self.slices.values().map(|slice| EndpointSlice::clone(slice));
-                slices.for_each(|slice| each(&Object::EndpointSlice(slice)));
+                let all = self.slices.entries();
+                all.for_each(|(_, it)| each(&Object::EndpointSlice(EndpointSlice::clone(it))));
             }
-            Kind::Pod => self.pods.values().for_each(|pod| each(&Object::Pod(pod.clone()))),
+            Kind::Pod => {
+                self.pods.entries().for_each(|(key, pod)| each(&Object::Pod(pod.pod(key))));
+            }
             // Every other kind matters only for clients outside of the cluster.
             _ => self.outside.objects(kind).for_each(each),
         }
@@ -171,23 +168,29 @@ impl Index {
         changed
     }
 
-    fn known(&self, kind: Kind) -> HashSet<Key, RandomState> {
+    fn begin_list(&mut self, kind: Kind) {
         match kind {
-            Kind::Namespace => self.namespaces.keys().cloned().collect(),
-            Kind::Service | Kind::ServiceImport => {
-                self.services.keys().filter(|key| key.kind == kind).cloned().collect()
-            }
-            Kind::EndpointSlice => self.slices.keys().cloned().collect(),
-            Kind::Pod => self.pods.keys().cloned().collect(),
+            Kind::Namespace => self.namespaces.begin_list(),
+            Kind::Service => self.services.begin_list(),
+            Kind::ServiceImport => self.imports.begin_list(),
+            Kind::EndpointSlice => self.slices.begin_list(),
+            Kind::Pod => self.pods.begin_list(),
             // Every other kind matters only for clients outside of the cluster.
-            _ => self.outside.keys(kind).cloned().collect(),
+            _ => self.outside.table(kind).begin_list(),
         }
     }
 
     /// Removes the objects that the new list did not have.
     fn sweep(&mut self, kind: Kind) -> Changed {
-        let mut gone: Vec<_> = self.unseen.remove(&kind).into_iter().flatten().collect();
-        gone.sort_unstable();
+        let gone = match kind {
+            Kind::Namespace => self.namespaces.unseen(),
+            Kind::Service => self.services.unseen(),
+            Kind::ServiceImport => self.imports.unseen(),
+            Kind::EndpointSlice => self.slices.unseen(),
+            Kind::Pod => self.pods.unseen().iter().map(PodKey::key).collect(),
+            // Every other kind matters only for clients outside of the cluster.
+            _ => self.outside.table(kind).unseen(),
+        };
         let mut changed = Changed::default();
         for key in &gone {
             changed |= self.remove(key);
@@ -201,7 +204,7 @@ impl Index {
             Object::Service(service) => self.upsert_service(key, &Arc::new(service)),
             Object::ServiceImport(service) => self.upsert_import(key, Arc::new(service)),
             Object::EndpointSlice(slice) => self.upsert_slice(key, slice),
-            Object::Pod(pod) => self.upsert_pod(key, pod),
+            Object::Pod(pod) => self.upsert_pod(&pod),
             // Every other kind matters only for clients outside of the cluster.
             object => {
                 let outside = self.outside.upsert(key, object, &self.store.outside);
@@ -211,7 +214,7 @@ impl Index {
     }
 
     fn upsert_namespace(&mut self, key: Key, namespace: Namespace) -> Changed {
-        let changed = self.namespaces.get(&key) != Some(&namespace);
+        let changed = self.namespaces.seen(&key) != Some(&namespace);
         if changed {
             let label = lower(&namespace.name);
             self.store.publish_namespace(&label, Some(namespace.clone()), &mut self.batch);
@@ -221,7 +224,7 @@ impl Index {
     }
 
     fn upsert_service(&mut self, key: Key, service: &Arc<Service>) -> Changed {
-        if self.services.get(&key) == Some(service) {
+        if self.services.seen(&key) == Some(service) {
             return Changed::default();
         }
         let old = self.services.insert(key, Arc::clone(service));
@@ -234,23 +237,25 @@ impl Index {
     }
 
     fn upsert_import(&mut self, key: Key, service: Arc<Service>) -> Changed {
-        if self.services.get(&key) == Some(&service) {
+        if self.imports.seen(&key) == Some(&service) {
             return Changed::default();
         }
         self.publish(ZoneKind::ClusterSet, &service.namespace, &service.name, |entry| {
             entry.service = Some(Arc::clone(&service));
         });
-        self.services.insert(key, service);
+        self.imports.insert(key, service);
         Changed::in_zone_kind(ZoneKind::ClusterSet)
     }
 
-    fn upsert_pod(&mut self, key: Key, pod: Pod) -> Changed {
-        let old = self.pods.get(&key);
-        if old == Some(&pod) {
+    fn upsert_pod(&mut self, pod: &Pod) -> Changed {
+        let key = PodKey { namespace: self.shared(&pod.namespace), name: pod.name.clone() };
+        let facts = PodFacts::new(pod);
+        let old = self.pods.seen(&key);
+        if old == Some(&facts) {
             return Changed::default();
         }
-        self.store.publish_pod(old, Some(&pod));
-        self.pods.insert(key, pod);
+        self.store.publish_pod(&key.namespace, old, Some(&facts));
+        self.pods.insert(key, facts);
         Changed::in_zone_kind(ZoneKind::Cluster)
     }
 
@@ -260,7 +265,7 @@ impl Index {
         }
         let slice = Arc::new(slice);
         // An equal slice keeps the published allocation, by which `Draft::drop_slice` finds it.
-        if self.slices.get(&key) == Some(&slice) {
+        if self.slices.seen(&key) == Some(&slice) {
             return Changed::default();
         }
         let old = self.slices.insert(key, Arc::clone(&slice));
@@ -316,15 +321,16 @@ impl Index {
             }
             Kind::EndpointSlice => self.remove_slice(key),
             Kind::ServiceImport => {
-                let known = self.services.remove(key).is_some();
+                let known = self.imports.remove(key).is_some();
                 self.publish(ZoneKind::ClusterSet, &key.namespace, &key.name, |entry| {
                     entry.service = None;
                 });
                 Changed { cluster_set: known, ..Changed::default() }
             }
             Kind::Pod => {
-                let old = self.pods.remove(key);
-                self.store.publish_pod(old.as_ref(), None);
+                let key = PodKey { namespace: self.shared(&key.namespace), name: key.name.clone() };
+                let old = self.pods.remove(&key);
+                self.store.publish_pod(&key.namespace, old.as_ref(), None);
                 Changed { cluster: old.is_some(), ..Changed::default() }
             }
             // Every other kind matters only for clients outside of the cluster.
@@ -362,17 +368,18 @@ impl Index {
         }
     }
 
-    /// The shared copy of a Node's name.
-    fn shared(&mut self, name: &Arc<str>) -> Arc<str> {
-        if let Some(held) = self.nodes.get(name) {
+    /// The shared copy of a name.
+    fn shared(&mut self, name: &str) -> Arc<str> {
+        if let Some(held) = self.names.get(name) {
             return Arc::clone(held);
         }
-        // At each power of two, drop the names that no endpoint uses any more.
-        if self.nodes.len().is_power_of_two() {
-            self.nodes.retain(|held| Arc::strong_count(held) > 1);
+        // At each power of two, drop the names that nothing uses any more.
+        if self.names.len().is_power_of_two() {
+            self.names.retain(|held| Arc::strong_count(held) > 1);
         }
-        self.nodes.insert(Arc::clone(name));
-        Arc::clone(name)
+        let name: Arc<str> = name.into();
+        self.names.insert(Arc::clone(&name));
+        name
     }
 
     /// Applies `change` to a Service's published facts and publishes the result.
@@ -386,6 +393,8 @@ impl Index {
         // No query can ask for a name that is not a valid label.
         let Some(key) = service_key(namespace, name) else { return };
         let old = self.store.service_in(zone_kind, &key);
+        // All maps hold the same copy of the key.
+        let key = old.as_ref().map_or(key, |old| old.key());
         let mut draft = old.map_or_else(Draft::default, |old| Draft {
             service: old.service.clone(),
             slices: old.slices.to_vec(),

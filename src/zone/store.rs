@@ -18,13 +18,14 @@ use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
-use crate::model::{EndpointSlice, Kind, Namespace, Pod};
+use crate::model::{EndpointSlice, Kind, Namespace};
 
 use super::{
     cluster_set::{PerZoneKind, ZoneKind},
     derive::ServiceEntry,
     exposed::ExposedFacts,
     key::{NamespaceKey, ServiceKey, lower},
+    pods::PodFacts,
     serial::Serial,
 };
 
@@ -59,7 +60,7 @@ pub struct Store {
 /// The owner of an address: the facts about a Pod that readers need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Tenant {
-    namespace: NamespaceKey,
+    namespace: Arc<str>,
     host_network: bool,
 }
 
@@ -113,16 +114,16 @@ impl Store {
 
     /// Whether a Pod in the namespace has the address.
     pub(super) fn has_pod(&self, namespace: &[u8], address: IpAddr) -> bool {
-        self.pods
-            .get(&address)
-            .is_some_and(|tenants| tenants.iter().any(|it| *it.namespace == *namespace))
+        self.pods.get(&address).is_some_and(|tenants| {
+            tenants.iter().any(|it| it.namespace.as_bytes().eq_ignore_ascii_case(namespace))
+        })
     }
 
     /// The namespace of the only Pod with the address; `None` if several Pods or a whole node have
     /// it.
     pub(super) fn namespace_of(&self, address: IpAddr) -> Option<NamespaceKey> {
         match &self.pods.get(&address)?[..] {
-            [Tenant { namespace, host_network: false }] => Some(namespace.clone()),
+            [Tenant { namespace, host_network: false }] => Some(lower(namespace).into()),
             _ => None,
         }
     }
@@ -278,9 +279,14 @@ impl Store {
     }
 
     /// Publishes the change of a Pod from `old` to `new`.
-    pub(super) fn publish_pod(&self, old: Option<&Pod>, new: Option<&Pod>) {
-        let tenant = |pod: &Pod| Tenant {
-            namespace: lower(&pod.namespace).into(),
+    pub(super) fn publish_pod(
+        &self,
+        namespace: &Arc<str>,
+        old: Option<&PodFacts>,
+        new: Option<&PodFacts>,
+    ) {
+        let tenant = |pod: &PodFacts| Tenant {
+            namespace: Arc::clone(namespace),
             host_network: pod.host_network,
         };
         let [(old_tenant, old), (new_tenant, new)] =
@@ -355,28 +361,28 @@ mod tests {
     fn an_address_has_a_namespace_while_only_one_pod_has_it() {
         let store = Store::default();
         let address: IpAddr = [10, 244, 0, 1].into();
-        let pod = |namespace: &str, host_network| Pod {
-            namespace: namespace.into(),
-            name: "p".into(),
-            addresses: Box::new([address, [10, 244, 0, 2].into()]),
+        type Found = Option<(&'static str, bool)>;
+        let facts = |host_network| PodFacts {
+            addresses: [address, [10, 244, 0, 2].into()].into_iter().collect(),
             host_network,
         };
-        let (a, twin, b, host) =
-            (pod("a", false), pod("a", false), pod("b", false), pod("a", true));
-        let check = |old: Option<&Pod>, new: Option<&Pod>, expected: Option<&[u8]>| {
-            store.publish_pod(old, new);
+        let check = |old: Found, new: Found, expected: Option<&[u8]>| {
+            let namespace = old.or(new).map(|(namespace, _)| Arc::from(namespace)).unwrap();
+            let [before, after] = [old, new].map(|pod| pod.map(|(_, on_host)| facts(on_host)));
+            store.publish_pod(&namespace, before.as_ref(), after.as_ref());
             assert_eq!(store.namespace_of(address).as_deref(), expected, "{old:?} {new:?}");
         };
-        check(None, Some(&a), Some(b"a"));
-        check(None, Some(&b), None);
-        check(Some(&b), None, Some(b"a"));
+        let (a, twin, b, host) = (("a", false), ("a", false), ("b", false), ("a", true));
+        check(None, Some(a), Some(b"a"));
+        check(None, Some(b), None);
+        check(Some(b), None, Some(b"a"));
         // The namespace is the same, but the Pod of the client is not known.
-        check(None, Some(&twin), None);
-        check(Some(&twin), None, Some(b"a"));
-        check(Some(&a), Some(&host), None);
+        check(None, Some(twin), None);
+        check(Some(twin), None, Some(b"a"));
+        check(Some(a), Some(host), None);
         assert!(store.has_pod(b"a", address));
-        check(Some(&host), Some(&a), Some(b"a"));
-        check(Some(&a), None, None);
+        check(Some(host), Some(a), Some(b"a"));
+        check(Some(a), None, None);
         assert!(!store.has_pod(b"a", address) && store.pods.is_empty());
     }
 }

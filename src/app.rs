@@ -93,6 +93,9 @@ fn check(file: &str) -> anyhow::Result<ExitCode> {
     let text = Text::of_file(Some(file))?;
     let checked = config::check(&text, 53)?;
     checked.print_warnings();
+    for problem in zone_files::problems(&checked) {
+        eprintln!("warning: {problem}");
+    }
     let blocks = checked.blocks.len();
     print_line!("{file}: {blocks} server block{}, no mistakes", if blocks == 1 { "" } else { "s" });
     Ok(ExitCode::SUCCESS)

@@ -60,7 +60,7 @@ pub(super) fn files(configuration: &Configuration) -> BTreeSet<String> {
     needs
         .flat_map(|need| match need {
             Need::File(path) => BTreeSet::from([path]),
-            Need::ZoneFile(path) => zone_files::paths(&path),
+            Need::ZoneFile { path, .. } => zone_files::paths(&path),
             Need::ZoneDirectory(directory) => {
                 let files = zone_files::list(&directory);
                 files.iter().flat_map(|path| zone_files::paths(path)).collect()
@@ -175,7 +175,7 @@ fn read_files(
     modified: &mut HashMap<String, SystemTime>,
 ) {
     for need in block.needs() {
-        if let Need::ZoneFile(path) = need {
+        if let Need::ZoneFile { path, .. } = need {
             zone_files::read(path, files, modified);
         } else if let Need::ZoneDirectory(directory) = need {
             for path in zone_files::list(&directory) {

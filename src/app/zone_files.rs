@@ -6,7 +6,15 @@ use std::{
     time::SystemTime,
 };
 
-use crate::{limits, plugin::ZoneDirectory, zonefile};
+use crate::{
+    limits,
+    plugin::{Need, ZoneDirectory},
+    server::CheckedBlock,
+    wire::Name,
+    zonefile,
+};
+
+use super::config::Configuration;
 
 /// Reads a zone file and the files that it includes, unless they are in `files` already.
 pub(super) fn read(
@@ -34,6 +42,47 @@ pub(super) fn paths(path: &str) -> BTreeSet<String> {
     let mut files = HashMap::new();
     read(path.to_owned(), &mut files, &mut HashMap::new());
     files.into_keys().collect()
+}
+
+/// What is wrong with the zone files of a configuration, each with its file and line. A server reports
+/// the same when it starts.
+pub(super) fn problems(configuration: &Configuration) -> Vec<String> {
+    let mut zones = Vec::new();
+    for need in configuration.blocks.iter().flat_map(CheckedBlock::needs) {
+        match need {
+            Need::ZoneFile { path, origins } => {
+                zones.extend(origins.into_iter().map(|origin| (path.clone(), origin)));
+            }
+            Need::ZoneDirectory(directory) => {
+                let files = list(&directory);
+                let zone = |path: String| directory.origin(&path).map(|origin| (path, origin));
+                zones.extend(files.into_iter().filter_map(zone));
+            }
+            _ => {}
+        }
+    }
+    let mut files = HashMap::new();
+    zones.iter().for_each(|(path, _)| read(path.clone(), &mut files, &mut HashMap::new()));
+    let mut found: Vec<_> =
+        zones.iter().flat_map(|(path, origin)| problems_of_zone(path, origin, &files)).collect();
+    found.dedup();
+    found
+}
+
+fn problems_of_zone(
+    path: &str,
+    origin: &Name,
+    files: &HashMap<String, Result<String, String>>,
+) -> Vec<String> {
+    let read = |path: &str| match files.get(path) {
+        Some(text) => text.as_deref().map_err(Clone::clone),
+        None => Err("it was not read".to_owned()),
+    };
+    match read(path).map(|text| zonefile::parse(path, text, origin, &read)) {
+        Ok(Ok(parsed)) => parsed.problems.iter().map(ToString::to_string).collect(),
+        Ok(Err(error)) => vec![error.to_string()],
+        Err(reason) => vec![format!("the zone file {path} cannot be read: {reason}")],
+    }
 }
 
 /// The files of a directory and of those below it whose names match, in ascending order. A directory

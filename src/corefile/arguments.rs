@@ -276,9 +276,10 @@ impl<'w> Arguments<'w> {
     }
 
     /// The remaining arguments as zones, in presentation form with their final dots. Address blocks
-    /// become reverse zones.
+    /// become reverse zones. An empty argument, such as an unset environment variable, is left out.
     pub fn zones(&mut self) -> Vec<String> {
-        self.rest().iter().flat_map(|token| self.zones_of(token)).collect()
+        let written = self.rest().iter().filter(|token| !token.text.is_empty());
+        written.flat_map(|token| self.zones_of(token)).collect()
     }
 
     /// The zones of one argument: several for an address block, none after an error.
@@ -311,6 +312,15 @@ impl<'w> Arguments<'w> {
     /// `HOST:PORT` with an empty host for every address, for a page to listen on.
     pub fn listen(&mut self, default: &str) -> Option<String> {
         let Some(token) = self.optional() else { return Some(default.to_owned()) };
+        // An unset environment variable leaves the port empty. Go then lets the system choose one.
+        if token.text.ends_with(':') {
+            let chosen = token.text.clone() + "0";
+            if value::is_listen_address(&chosen) {
+                self.warning(token.span, "the port is missing, and the system chooses one")
+                    .help("write a port, such as `:8080`");
+                return Some(chosen);
+            }
+        }
         let fits = value::is_listen_address(&token.text);
         if !fits {
             self.error(token.span, &format!("`{}` is not an address to listen on", token.text))

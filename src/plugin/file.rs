@@ -71,7 +71,7 @@ struct FileSettings {
 
 impl PluginSettings for FileSettings {
     fn needs(&self) -> Vec<Need> {
-        self.files.iter().flat_map(|(file, _)| file.needs()).collect()
+        self.files.iter().flat_map(|(file, origins)| file.needs(origins)).collect()
     }
 
     fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {

@@ -8,7 +8,9 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     chain::Plugin,
+    corefile::Arguments,
     limits,
+    wire::Name,
     zone::{self, Zone, is_reverse},
 };
 
@@ -90,14 +92,24 @@ impl KubernetesSettings {
                 kubernetes.view.zones = names(&arguments.zones());
             }
             if kubernetes.view.zones.iter().all(is_reverse) {
-                let span = arguments.span();
-                arguments.error(span, "non-reverse zone name must be used").help(
-                    "name the cluster's zone: `kubernetes cluster.local in-addr.arpa ip6.arpa`",
-                );
+                report_reverse_zones(&kubernetes.view.zones, arguments);
             }
             OPTIONS.read(arguments, &mut kubernetes);
             kubernetes.check(arguments);
         });
         kubernetes
     }
+}
+
+/// CoreDNS starts without a zone of the cluster only if the top of the reverse zones is among the
+/// zones, which it does not count as a reverse zone.
+fn report_reverse_zones(zones: &[Name], arguments: &mut Arguments<'_>) {
+    let span = arguments.span();
+    let is_top = |zone: &Name| zone.labels().count() == 2;
+    let diagnostic = if zones.iter().any(is_top) {
+        arguments.warning(span, "no zone of a cluster is named: names of Services do not exist")
+    } else {
+        arguments.error(span, "non-reverse zone name must be used")
+    };
+    diagnostic.help("name the cluster's zone: `kubernetes cluster.local in-addr.arpa ip6.arpa`");
 }

@@ -204,7 +204,9 @@ fn read_rule(arguments: &mut Arguments<'_>) -> Rule {
                 .replace("{combined}", &format!("{COMMON} \"{{>opcode}}\""));
             continue;
         }
-        match token.text.parse::<Name>() {
+        // As in CoreDNS, an empty scope, such as an unset environment variable, has all names.
+        let scope = if token.text.is_empty() { "." } else { &token.text };
+        match scope.parse::<Name>() {
             Ok(zone) => zones.push(zone),
             Err(reason) => {
                 let message = format!("`{}` is not a zone: {reason}", token.text);

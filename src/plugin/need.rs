@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use crate::{limits, model::Kind};
+use crate::{limits, model::Kind, wire::Name};
 
 use super::{ProxyPolicy, Source, Tls, UpstreamTls, ZoneDirectory};
 
@@ -32,7 +32,7 @@ pub enum Need {
     /// them.
     ///
     /// [`PluginContext::file`]: super::PluginContext::file
-    ZoneFile(String),
+    ZoneFile { path: String, origins: Vec<Name> },
     /// The zone files of a directory. They are among [`BuildContext::files`].
     ///
     /// [`BuildContext::files`]: super::BuildContext::files

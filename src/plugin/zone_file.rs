@@ -31,9 +31,11 @@ pub(super) enum ZoneReload {
 }
 
 impl ZoneFile {
-    pub(super) fn needs(&self) -> Vec<Need> {
+    /// `origins` are the zones that the file holds.
+    pub(super) fn needs(&self, origins: &[Name]) -> Vec<Need> {
         let watch = (self.reload != ZoneReload::Never).then_some(Need::WatchFiles);
-        [Need::ZoneFile(self.path.clone())].into_iter().chain(watch).collect()
+        let (path, origins) = (self.path.clone(), origins.to_vec());
+        [Need::ZoneFile { path, origins }].into_iter().chain(watch).collect()
     }
 
     /// The zone in the file. `None` if the file cannot be read yet. A zone that is served stays if

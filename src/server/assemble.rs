@@ -155,7 +155,7 @@ impl Assembly<'_> {
             Need::Source { .. }
             | Need::Snapshot { .. }
             | Need::File(_)
-            | Need::ZoneFile(_)
+            | Need::ZoneFile { .. }
             | Need::ZoneDirectory(_)
             | Need::Host(_)
             | Need::Bind { .. }

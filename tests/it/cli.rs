@@ -98,6 +98,38 @@ fn run(arguments: &[&str]) -> (i32, String, String) {
     (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 
+/// `ndots check` reports what is wrong with the zone files that a Corefile names, and still says that
+/// the Corefile has no mistakes: a server that serves an older version of a zone keeps it.
+#[test]
+fn check_reads_zone_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let soa =
+        "@ 60 IN SOA ns hostmaster 1 7200 1800 86400 60\n@ 60 IN NS ns\nns 60 IN A 192.0.2.1\n";
+    fs::create_dir(at("auto")).unwrap();
+    fs::write(at("good"), soa).unwrap();
+    fs::write(at("bad"), format!("{soa}www IN A 192.0.2.300\n")).unwrap();
+    fs::write(at("auto/db.example.net"), "www 60 IN A 192.0.2.1\n").unwrap();
+    let home = directory.path().display();
+    let corefile = format!(
+        "example.org {{\n root {home}\n file good\n file bad example.com\n file missing example.edu\n}}\n\
+         . {{\n auto {{\n directory {home}/auto\n }}\n}}\n"
+    );
+    fs::write(at("Corefile"), corefile).unwrap();
+    let (code, out, err) = run(&["check", at("Corefile").to_str().unwrap()]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("no mistakes"), "{out}");
+    let expected = [
+        format!("warning: {home}/bad:4: "),
+        format!("warning: the zone file {home}/missing cannot be read: No such file"),
+        format!("warning: {home}/auto/db.example.net: "),
+    ];
+    for line in &expected {
+        assert!(err.contains(line), "{line}: {err}");
+    }
+    assert!(!err.contains(&format!("{home}/good")), "{err}");
+}
+
 #[test]
 fn flags_are_those_of_coredns_with_one_dash_or_two() {
     let check = |arguments: &[&str], code: i32, out: &str, err: &str| {

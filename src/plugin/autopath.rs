@@ -1,10 +1,15 @@
-//! `autopath [ZONE…] FILE|@kubernetes`: tries the names of a client's search list on the server.
+//! `autopath [ZONE…] FILE|@kubernetes|@search`: tries the names of a client's search list on the server.
 //!
 //! A resolver with `ndots:5` asks for `example.com.ns.svc.cluster.local` before `example.com`. The
 //! reply to the first query has the final answer, behind a CNAME record.
 //!
 //! With `@kubernetes` the search list is that of the Pod with the client's address, if only one Pod
 //! has this address.
+//!
+//! With `@search` no Pod is known. The first candidate of a Pod's search list names the Pod's
+//! namespace, so the list follows from the question. A name whose first candidate something in the
+//! cluster can have, and a name of which a later candidate is in the cluster, are answered as without
+//! `autopath`: the client goes on itself, and gets no address that it would not have found.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -28,8 +33,8 @@ use super::{
 
 pub(super) static DIRECTIVE: Directive = Directive {
     name: "autopath",
-    about: "Tries the names of a client's search list on the server, so that one query is enough.",
-    arguments: "[ZONE…] FILE|@kubernetes",
+    about: "Tries the names of a client's search list on the server, so that one query is enough. `@search` watches no Pods; do not use it if Pods have search domains of their own (`dnsConfig.searches`).",
+    arguments: "[ZONE…] FILE|@kubernetes|@search",
     options: &NO_OPTIONS,
     roles: &[Role::ChangesReplies, Role::ReadsFiles],
     example: ".:53 {\n    autopath @kubernetes\n    kubernetes cluster.local {\n        pods verified\n    }\n    forward . 192.0.2.53\n}\n",
@@ -55,13 +60,31 @@ struct AutopathSettings {
 #[derive(Clone, Debug)]
 enum SearchList {
     File(String),
-    Pods(Source, Box<zone::Settings>),
+    Kubernetes(Origin, Source, Box<zone::Settings>),
+}
+
+/// What the first domains of a search list follow from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// The Pod with the client's address.
+    Pod,
+    /// The name of the question.
+    Question,
+}
+
+/// The names to try.
+struct Candidates {
+    /// In wire form and in the client's spelling: first the name of the question, last the name
+    /// without a domain.
+    names: Vec<Vec<u8>>,
+    /// How many names after the first one the client must find itself, if they exist.
+    left_to_client: usize,
 }
 
 struct Autopath {
     zones: Vec<Name>,
-    /// Gives the first domains of the list, which depend on the client.
-    pods: Option<Zone>,
+    /// Gives the first domains of the list.
+    cluster: Option<(Origin, Zone)>,
     /// The domains after them, or all domains.
     domains: Vec<Name>,
     metrics: Arc<Metrics>,
@@ -74,7 +97,7 @@ impl PluginSettings for AutopathSettings {
     fn needs(&self) -> Vec<Need> {
         match &self.list {
             SearchList::File(file) => vec![Need::File(file.clone())],
-            SearchList::Pods(source, view) => {
+            SearchList::Kubernetes(_, source, view) => {
                 vec![
                     Need::Source { source: source.clone(), kinds: view.kinds().collect() },
                     Need::File(RESOLV_CONF.to_owned()),
@@ -84,23 +107,23 @@ impl PluginSettings for AutopathSettings {
     }
 
     fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
-        let (file, pods) = match &self.list {
+        let (file, cluster) = match &self.list {
             SearchList::File(file) => (&**file, None),
-            SearchList::Pods(source, view) => {
+            SearchList::Kubernetes(origin, source, view) => {
                 let store = context.store(source);
-                (RESOLV_CONF, Some(Zone::new(store, zone::Settings::clone(view))))
+                (RESOLV_CONF, Some((*origin, Zone::new(store, zone::Settings::clone(view)))))
             }
         };
         let domains = match context.file(file) {
             Ok(text) => search_list(text),
             // A machine may have no search list.
-            Err(_) if pods.is_some() => Vec::new(),
+            Err(_) if cluster.is_some() => Vec::new(),
             Err(reason) => return Err(BuildError(format!("failed to parse \"{file}\": {reason}"))),
         };
         let (metrics, servers) = (Arc::clone(context.build.metrics), context.servers.clone());
         Ok(vec![Arc::new(Autopath {
             zones: self.zones.clone(),
-            pods,
+            cluster,
             domains,
             metrics,
             servers,
@@ -149,15 +172,18 @@ impl Plugin for Autopath {
             return Back::Up(Ok(response));
         };
         let tried = step as usize;
+        let ask = |question, step| Back::Ask(Ask { question, from: From::Below, step });
         if response.rcode != Rcode::NXDOMAIN {
+            if (1..=candidates.left_to_client).contains(&tried) {
+                return ask(query.question.clone(), CLIENT_QUESTION);
+            }
             self.count_success(cx);
-            return Back::Up(Ok(match candidates.get(tried) {
+            return Back::Up(Ok(match candidates.names.get(tried) {
                 Some(name) if tried > 0 => behind_alias(response, name),
                 _ => response,
             }));
         }
-        let ask = |question, step| Back::Ask(Ask { question, from: From::Below, step });
-        match candidates.get(tried + 1).and_then(|wire| Name::from_wire(wire)) {
+        match candidates.names.get(tried + 1).and_then(|wire| Name::from_wire(wire)) {
             Some(name) => ask(Question::new(name, query.question.qtype), step + 1),
             None if tried == 0 => Back::Up(Ok(response)),
             // None of the names exists: the client gets the reply to its own question and tries the
@@ -177,32 +203,33 @@ impl Autopath {
         self.successes.count(server, find, IntCounter::inc);
     }
 
-    /// The names to try, in wire form and in the client's spelling: first the name of the question,
-    /// last the name without a domain. `None` if the question does not use a search list.
-    fn candidates(&self, question: &Question, client: IpAddr) -> Option<Vec<Vec<u8>>> {
+    /// `None` if the question does not use a search list.
+    fn candidates(&self, question: &Question, client: IpAddr) -> Option<Candidates> {
         let name = &question.name;
         if question.class != Class::IN || !self.zones.iter().any(|zone| name.is_within(zone)) {
             return None;
         }
-        let of_pod = match &self.pods {
-            Some(pods) => pods.search(name, client)?.to_vec(),
-            None => Vec::new(),
+        let (first, left_to_client) = match &self.cluster {
+            Some((Origin::Pod, zone)) => (zone.search(name, client)?.to_vec(), 0),
+            Some((Origin::Question, zone)) => (zone.search_of_name(name)?.to_vec(), 2),
+            None => (Vec::new(), 0),
         };
         let root = [Name::root()];
         let mut domains: Vec<&Name> = Vec::new();
-        for domain in of_pod.iter().chain(&self.domains).chain(&root) {
+        for domain in first.iter().chain(&self.domains).chain(&root) {
             if !domains.contains(&domain) {
                 domains.push(domain);
             }
         }
         let base = name.left_of(domains[0]).map(<[u8]>::len).filter(|length| *length > 0)?;
         let spelled = question.spelled();
-        let candidates = domains
+        let names = domains
             .iter()
             .take(limits::SEARCH_DOMAINS)
             .map(|domain| [&spelled.wire()[..base], domain.wire()].concat());
         // A name that is too long cannot exist.
-        Some(candidates.filter(|wire| wire.len() <= limits::NAME_OCTETS).collect())
+        let names = names.filter(|wire| wire.len() <= limits::NAME_OCTETS).collect();
+        Some(Candidates { names, left_to_client })
     }
 }
 
@@ -260,20 +287,25 @@ fn read_line(
                     .warning(list.span, "this has no effect without `pods verified` in `kubernetes`")
                     .help("only `pods verified` loads the addresses of Pods, which identify the client");
             }
-            SearchList::Pods(kubernetes.source.clone(), Box::new(kubernetes.view.clone()))
+            kubernetes_list(Origin::Pod, kubernetes)
         }
-        (Some("kubernetes"), None) => {
+        (Some("search"), Some(kubernetes)) => kubernetes_list(Origin::Question, kubernetes),
+        (Some("kubernetes" | "search"), None) => {
             arguments.warning(list.span, "this has no effect: the block has no `kubernetes`");
             return None;
         }
         (Some(name), _) => {
             arguments
                 .error(list.span, &format!("{name} does not implement the AutoPather interface"))
-                .help("`@kubernetes` is the only plugin that does");
+                .help("`@kubernetes` does, and `@search` follows the search list without watching Pods");
             return None;
         }
     };
     Some(AutopathSettings { zones, list })
+}
+
+fn kubernetes_list(origin: Origin, kubernetes: &KubernetesSettings) -> SearchList {
+    SearchList::Kubernetes(origin, kubernetes.source.clone(), Box::new(kubernetes.view.clone()))
 }
 
 /// `pods verified` loads every Pod, which only `autopath` needs.

@@ -93,6 +93,33 @@ impl Zone {
         Some([Name::join([&*namespace], &services)?, services, zone.clone()])
     }
 
+    /// The search list that leads to the name, if the name is the first candidate of one and nothing
+    /// in the cluster can have it: two or more labels before a Namespace. Two labels before a
+    /// Namespace are an endpoint of a Service, so there is no search list if the Service exists.
+    pub fn search_of_name(&self, name: &Name) -> Option<[Name; 3]> {
+        let zone = self.zone_of(name).filter(|zone| !is_reverse(zone))?;
+        let labels: Vec<&[u8]> = name.labels().collect();
+        let [base @ .., namespace, b"svc"] = labels.get(..labels.len() - zone.labels().count())?
+        else {
+            return None;
+        };
+        // Labels of SRV records begin with an underscore.
+        if base.len() < 2 || base.iter().any(|label| label.starts_with(b"_")) {
+            return None;
+        }
+        if let [_, service] = base {
+            let key = Name::join([*service, *namespace], &Name::root())?;
+            if self.store.service(key.left_of(&Name::root())?).is_some() {
+                return None;
+            }
+        }
+        if self.shows(namespace) != Some(true) {
+            return None;
+        }
+        let services = Name::join([b"svc".as_slice()], zone)?;
+        Some([Name::join([*namespace], &services)?, services, zone.clone()])
+    }
+
     pub(super) fn scope<'q>(&self, zone: &'q Spelled, zone_kind: ZoneKind) -> Scope<'q> {
         Scope {
             ttl: self.settings.ttl,

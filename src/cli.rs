@@ -169,7 +169,7 @@ pub struct Serve {
     pub upstream: Vec<String>,
 }
 
-/// hickory-server is built with DNS and TLS here, and with QUIC, which it always serves.
+/// hickory-server is built with DNS and TLS here.
 fn compat(text: &str) -> Result<Listen, String> {
     let (scheme, address) = text.split_once("://").unwrap_or(("dns", text));
     let known = [Scheme::Dns, Scheme::Tls].into_iter().find(|known| known.name() == scheme);

@@ -221,6 +221,15 @@ pub const JOBS: usize = 8192;
 /// The same for queries of all connections that wait for upstreams, or for their client to read the
 /// reply.
 pub const STREAM_JOBS: usize = 4096;
+/// How often it is checked whether memory can be given back to the system.
+pub const MEMORY_INTERVAL: Duration = Duration::from_secs(2);
+/// Queries that wait, above which memory is not given back, because they need it.
+pub const MEMORY_BURST: usize = 256;
+/// Octets of growth after which memory is given back. A list of objects needs more for a moment.
+pub const MEMORY_GROWTH: u64 = 4 << 20;
+/// How often memory is given back after a burst. The last of its queries wait for
+/// [`LATE_REPLY_TIME`].
+pub const MEMORY_RETURNS: u32 = 5;
 /// Log lines that wait to be written. A slow reader of the log must not use up the memory.
 pub const LOG_LINES: usize = 8192;
 /// How long the process waits at its end for the log to be written.
@@ -242,6 +251,16 @@ pub const HTTP_HEAD_OCTETS: usize = 16 << 10;
 pub const HTTP_WINDOW_OCTETS: u32 = 128 << 10;
 /// Queries that are answered at once at a listener of hickory-server, which has no bound itself.
 pub const HICKORY_QUERIES: usize = 1024;
+/// QUIC handshakes in progress at a listener. A client address may have as many of them as are free.
+/// One takes up to 40 KiB.
+pub const QUIC_HANDSHAKES: usize = 256;
+/// QUIC handshakes in progress, from which on a client must first prove its address. Nothing is kept
+/// for it until then.
+pub const QUIC_UNPROVEN: usize = 32;
+/// Octets of a QUIC client that are kept before its handshake is complete.
+pub const QUIC_EARLY_OCTETS: u64 = 16 << 10;
+/// Octets that a QUIC client may send ahead, on all streams of a connection together.
+pub const QUIC_WINDOW_OCTETS: u32 = 64 << 10;
 /// How long a TLS handshake may take. CoreDNS has this value for the first message of a connection.
 pub const TLS_HANDSHAKE_TIME: Duration = Duration::from_secs(3);
 /// The time from the first octet of a message to its last, and from the start of a connection to its

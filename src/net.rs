@@ -11,8 +11,11 @@ mod hickory;
 pub mod http;
 pub mod listeners;
 pub mod log;
+pub mod memory;
 pub mod notify;
 mod panics;
+mod quic;
+mod slots;
 mod stream;
 #[cfg(test)]
 mod testing;

@@ -25,6 +25,7 @@ use crate::{
         listeners::Listeners,
         log::{self, DebugPlugin, Format, Log},
         parallelism,
+        memory,
     },
     plugin::{self, Outputs, Readiness, ReloadState, Timed},
     server::Listen,
@@ -193,6 +194,7 @@ impl Process {
         let mut tasks = JoinSet::new();
         spawn_probes(&mut tasks, &listeners, assembled.probes);
         notify::send(&mut tasks, notices);
+        tasks.spawn(memory::give_back(Arc::clone(&dispatcher)));
         let process = Self {
             dispatcher,
             metrics,

@@ -172,6 +172,11 @@ impl Dispatcher {
         Arc::clone(&self.transfer_permits).try_acquire_owned().ok()
     }
 
+    /// How many queries wait for upstreams.
+    pub(super) fn waiting(&self) -> usize {
+        self.datagram_permits.taken() + self.stream_permits.taken()
+    }
+
     fn datagram_permit(&self, client: IpAddr) -> Option<Share> {
         self.datagram_permits.take(client)
     }

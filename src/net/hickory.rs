@@ -1,11 +1,6 @@
-//! hickory-server serves DNS over QUIC (RFC 9250), and `--compat-listener`, the second
-//! implementation that tests compare with ours. The [`Dispatcher`] answers its requests like all
-//! others. hickory-server takes no encoded replies, so ours are decoded and encoded again.
-//!
-//! Version 0.26 has limits that make `quic://` unsafe for unknown clients:
-//! - It bounds neither connections nor the memory of their streams.
-//! - It answers the queries of a connection one after the other, and closes it after 100.
-//! - A stalled handshake blocks new connections for up to 5 s.
+//! hickory-server serves `--compat-listener`, the second implementation that tests compare with ours.
+//! The [`Dispatcher`] answers its requests like all others. hickory-server takes no encoded replies,
+//! so ours are decoded and encoded again.
 
 use std::{
     io,
@@ -31,7 +26,6 @@ use tokio::{
 use crate::{
     chain::Transport,
     limits,
-    metrics::{CounterFamily, Family},
     server::{Listen, Server},
 };
 
@@ -41,15 +35,8 @@ use super::{
     tls::CurrentIdentity,
 };
 
-static QUIC_RESPONSES: CounterFamily<2> = Family::new(
-    "dns_quic_responses_total",
-    "Replies over QUIC by DoQ error code.",
-    ["server", "status"],
-);
-
 pub(super) enum Socket {
     Udp(Arc<UdpSocket>),
-    Quic(Arc<UdpSocket>),
     /// Encrypted if the listener has a certificate.
     Tcp(TcpListener),
 }
@@ -111,16 +98,6 @@ impl Socket {
     ) -> anyhow::Result<()> {
         match self {
             Self::Udp(socket) => server.register_socket(tokio_udp(socket)?),
-            Self::Quic(socket) => {
-                let config = identity
-                    .following_config()
-                    .ok_or_else(|| anyhow::anyhow!("there is no certificate"))?;
-                server.register_quic_listener_and_tls_config(
-                    tokio_udp(socket)?,
-                    limits::TCP_IDLE_TIME,
-                    config,
-                )?;
-            }
             Self::Tcp(listener) => {
                 let listener = tokio::net::TcpListener::from_std(listener.try_clone()?)?;
                 match identity.following_config() {
@@ -202,16 +179,7 @@ impl Handler {
             [],
             &reply.additionals,
         );
-        let sent = handle.send_response(response).await;
-        if request.protocol() == Protocol::Quic {
-            self.count(if sent.is_ok() { "0x0" } else { "0x1" });
-        }
-        sent.ok()
-    }
-
-    fn count(&self, status: &str) {
-        let server = self.0.serves.to_string();
-        QUIC_RESPONSES.with(&self.0.dispatcher.metrics, [&server, status]).inc();
+        handle.send_response(response).await.ok()
     }
 }
 
@@ -219,7 +187,6 @@ fn transport(protocol: Protocol) -> Transport {
     match protocol {
         Protocol::Udp => Transport::Udp,
         Protocol::Tls => Transport::Tls,
-        Protocol::Quic => Transport::Quic,
         _ => Transport::Tcp,
     }
 }
@@ -235,11 +202,6 @@ impl RequestHandler for Handler {
             metadata: request.metadata,
             counts: HeaderCounts::default(),
         });
-        // Over QUIC the message id must be 0 (RFC 9250 §4.2.1).
-        if request.protocol() == Protocol::Quic && request.metadata.id != 0 {
-            self.count("0x2");
-            return unanswered;
-        }
         match self.answer(request).await {
             Some(reply) => self.send(request, &reply, handle).await.unwrap_or(unanswered),
             None => unanswered,

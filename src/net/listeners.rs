@@ -23,8 +23,9 @@ use crate::{
 };
 
 use super::{
-    Dispatcher, hickory,
-    stream::{self, Slots},
+    Dispatcher, hickory, quic,
+    slots::Slots,
+    stream,
     tls::{CurrentIdentity, Identity},
     udp,
 };
@@ -224,11 +225,20 @@ impl Listener {
     ) -> io::Result<()> {
         let stop_threads = Arc::new(AtomicBool::new(false));
         let (stop_tasks, stopped) = watch::channel(false);
-        if listen.scheme.sockets() == Some(Sockets::Udp) || self.compat_for.is_some() {
-            let (sockets, identity) = (self.sockets(listen.scheme)?, Arc::clone(&self.identity));
-            let serves = self.compat_for.unwrap_or(listen);
+        if let Some(serves) = self.compat_for {
+            let (sockets, identity) = (self.sockets()?, Arc::clone(&self.identity));
             let handler = hickory::Handler::new(dispatcher, serves, self.bound);
             tasks.spawn_on(hickory::serve(handler, sockets, identity, stopped), &Handle::current());
+            self.workers = Some(Workers { stop_threads, threads: Vec::new(), stop_tasks });
+            return Ok(());
+        }
+        if listen.scheme == Scheme::Quic {
+            for socket in &self.udp {
+                let socket = (Arc::clone(socket), Arc::clone(&self.identity));
+                let (dispatcher, slots) = (Arc::clone(dispatcher), Arc::clone(slots));
+                let serving = quic::serve(dispatcher, listen, socket, slots, stopped.clone());
+                tasks.spawn_on(serving, &Handle::current());
+            }
             self.workers = Some(Workers { stop_threads, threads: Vec::new(), stop_tasks });
             return Ok(());
         }
@@ -253,12 +263,10 @@ impl Listener {
     }
 
     /// The sockets in the form that hickory-server takes.
-    fn sockets(&mut self, scheme: Scheme) -> io::Result<Vec<hickory::Socket>> {
-        let kind =
-            if scheme == Scheme::Quic { hickory::Socket::Quic } else { hickory::Socket::Udp };
+    fn sockets(&mut self) -> io::Result<Vec<hickory::Socket>> {
         let streams =
             self.tcp.take().map(|tcp| tcp.into_std().map(hickory::Socket::Tcp)).transpose()?;
-        Ok(self.udp.iter().map(|socket| kind(Arc::clone(socket))).chain(streams).collect())
+        Ok(self.udp.iter().map(|socket| hickory::Socket::Udp(Arc::clone(socket))).chain(streams).collect())
     }
 
     /// Tells the threads to end, and then the tasks: a client whose reply over UDP was truncated

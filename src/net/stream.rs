@@ -8,7 +8,6 @@ mod grpc;
 mod http_body;
 mod https;
 mod resettable;
-mod slots;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -32,13 +31,12 @@ use crate::{
 
 use super::{
     dispatch::{Dispatcher, new_cx},
+    slots::{Slot, Slots},
     tls::CurrentIdentity,
 };
 
 use framed::FramedConnection;
 use resettable::{ResetFlag, ResettableStream};
-use slots::Slot;
-pub(super) use slots::Slots;
 
 /// Accepts connections until `stop` is true, then answers the queries that have arrived, and ends.
 pub(super) async fn serve(

@@ -105,7 +105,7 @@ macro_rules! bounds {
     ($directive:ident, $options:ident, $name:literal, $example:literal, [$($option:literal),*]) => {
         pub(super) static $directive: Directive = Directive {
             name: $name,
-            about: "Has no effect: HTTPS connections have the fixed bounds of ndots, and QUIC connections those of hickory-server.",
+            about: "Has no effect: HTTPS and QUIC connections have the fixed bounds of ndots.",
             arguments: "",
             options: &$options,
             roles: &[Role::Configures],

@@ -3,4 +3,5 @@
 mod api;
 mod files;
 mod flood;
+mod quic;
 mod text;

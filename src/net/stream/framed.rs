@@ -20,10 +20,11 @@ use crate::{
 };
 
 use super::{
-    super::dispatch::{Appended, Dispatcher, ReceivedQuery, WaitingQuery},
-    Session,
-    slots::Activity,
-    stopped,
+    super::{
+        dispatch::{Appended, Dispatcher, ReceivedQuery, WaitingQuery},
+        slots::Activity,
+    },
+    Session, stopped,
 };
 
 /// What a connection's task waits for.

@@ -35,9 +35,9 @@ use crate::{
 };
 
 use super::{
+    super::slots::{Activity, Unsent},
     HttpVersion, Session, grpc,
     http_body::ResponseBody,
-    slots::{Activity, Unsent},
     stopped,
 };
 

@@ -2,7 +2,7 @@
 //! its query was sent to.
 #![expect(
     unsafe_code,
-    reason = "no safe wrapper of the batch calls reuses its buffers; all unsafe code of the project is here"
+    reason = "no safe wrapper of the batch calls reuses its buffers"
 )]
 
 use std::{

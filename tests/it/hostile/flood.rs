@@ -127,7 +127,8 @@ fn a_flood_of_misses_neither_fails_nor_delays_another_client() {
     assert!(failed == 0, "{failed}");
     // Other programs may need the processors now, so the bound for the slowest is a wide one.
     assert!(median < Duration::from_millis(50) && rare < Duration::from_millis(500));
-    assert!(after < 80 << 10, "{after} KiB");
+    // The cache keeps the failures of the flood. Debug builds need more than releases.
+    assert!(after < 64 << 10, "{after} KiB");
 }
 
 #[test]

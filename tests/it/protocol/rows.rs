@@ -26,10 +26,10 @@ impl Row {
         self
     }
 
-    /// The reply that is expected over this transport. hickory-server serves QUIC and the `compat`
-    /// transports, with deviations of its own.
+    /// The reply that is expected over this transport. hickory-server serves the `compat` transports,
+    /// with deviations of its own.
     pub(super) fn want(&self, transport: &str) -> String {
-        let through_hickory = transport == "quic" || transport.starts_with("compat ");
+        let through_hickory = transport.starts_with("compat ");
         let excepted = HICKORY.iter().find(|(what, over, ..)| {
             *what == self.what && (over.is_empty() || over.contains(&transport))
         });

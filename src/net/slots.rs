@@ -15,7 +15,7 @@ use crate::limits;
 
 /// The slots of all listeners. If none is free, a new connection takes the slot of the connection
 /// that has been idle the longest.
-pub(in crate::net) struct Slots {
+pub(super) struct Slots {
     most: usize,
     table: Mutex<SlotTable>,
 }
@@ -78,7 +78,7 @@ impl Activity {
 
 impl Slots {
     /// `most` slots, but no more than [`limits::TCP_CONNECTIONS`].
-    pub(in crate::net) fn new(most: usize) -> Self {
+    pub(super) fn new(most: usize) -> Self {
         Self { most: most.clamp(1, limits::TCP_CONNECTIONS), table: Mutex::default() }
     }
 

@@ -1,0 +1,89 @@
+//! Gives memory that a burst has used back to the system. glibc keeps freed memory in one arena for
+//! each thread, and returns only what lies at the end of an arena.
+#![cfg_attr(
+    all(target_os = "linux", target_env = "gnu"),
+    expect(unsafe_code, reason = "no crate wraps this function of glibc")
+)]
+
+use std::sync::{Arc, Weak};
+
+use tokio::{task::spawn_blocking, time::sleep};
+
+use crate::limits;
+
+use super::Dispatcher;
+
+/// What happened to the memory since it was last given back.
+#[derive(Debug, Default)]
+struct Use {
+    /// Octets that the process had then.
+    resident: u64,
+    /// How often memory is still to be given back. A burst frees its memory step by step.
+    due: u32,
+}
+
+impl Use {
+    /// Whether it is time to give memory back. While many queries wait, it would be needed again.
+    fn is_due(&mut self, waiting: usize, resident: u64) -> bool {
+        if waiting > limits::MEMORY_BURST {
+            self.due = limits::MEMORY_RETURNS;
+            return false;
+        }
+        if resident > self.resident + limits::MEMORY_GROWTH {
+            self.due = limits::MEMORY_RETURNS;
+        }
+        let due = self.due > 0;
+        self.due = self.due.saturating_sub(1);
+        due
+    }
+}
+
+/// Runs until the dispatcher is dropped.
+pub async fn give_back(dispatcher: Arc<Dispatcher>) {
+    let dispatcher: Weak<Dispatcher> = Arc::downgrade(&dispatcher);
+    let mut usage = Use::default();
+    loop {
+        sleep(limits::MEMORY_INTERVAL).await;
+        let Some(waiting) = dispatcher.upgrade().map(|dispatcher| dispatcher.waiting()) else {
+            return;
+        };
+        if usage.is_due(waiting, resident()) {
+            let _ = spawn_blocking(trim).await;
+            usage.resident = resident();
+        }
+    }
+}
+
+/// Octets of memory that the process has now; 0 if the system does not say.
+fn resident() -> u64 {
+    const PAGE: u64 = 4096;
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    pages.unwrap_or(0) * PAGE
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn trim() {
+    // SAFETY: malloc_trim(3) has no preconditions, and may run beside any other thread.
+    unsafe { libc::malloc_trim(0) };
+}
+
+/// Other C libraries return memory themselves, or cannot be asked.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn trim() {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_given_back_after_a_burst_and_after_growth() {
+        let mut usage = Use { resident: 20 << 20, due: 0 };
+        let mut due = |waiting, mib: u64| usage.is_due(waiting, mib << 20);
+        assert!(!due(0, 20) && !due(0, 21), "nothing has happened");
+        assert!(!due(limits::MEMORY_BURST + 1, 90), "the burst goes on");
+        let given = (0..10).filter(|_| due(0, 20)).count();
+        assert_eq!(given, limits::MEMORY_RETURNS as usize);
+        assert!(due(0, 90), "it has grown");
+    }
+}

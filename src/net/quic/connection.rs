@@ -1,0 +1,181 @@
+//! A client's connection: its queries, each on its own stream, within the same bounds as those of
+//! other transports.
+
+use std::{net::SocketAddr, pin::pin, sync::Arc};
+
+use quinn::{Connection, ReadExactError, RecvStream, SendStream};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout, timeout_at},
+};
+
+use crate::{
+    limits,
+    metrics::{CounterFamily, Family},
+    plugin::Timeouts,
+    server::{Listen, Server},
+};
+
+use super::{
+    super::{
+        dispatch::{Dispatcher, new_cx},
+        slots::{Activity, Slot},
+        stream::{GRACE, stopped},
+    },
+    code,
+};
+
+static RESPONSES: CounterFamily<2> = Family::new(
+    "dns_quic_responses_total",
+    "Replies over QUIC by DoQ error code.",
+    ["server", "status"],
+);
+
+pub(super) struct ClientConnection {
+    pub(super) dispatcher: Arc<Dispatcher>,
+    pub(super) server: Arc<Server>,
+    pub(super) listen: Listen,
+    pub(super) connection: Connection,
+    pub(super) peer: SocketAddr,
+    pub(super) local: SocketAddr,
+    pub(super) slot: Slot,
+}
+
+/// The outcome of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StreamEnd {
+    /// A reply was sent, or the stream was reset because there is none.
+    Done,
+    /// The client broke the protocol, which ends its connection (RFC 9250 §4.3.3).
+    ProtocolError,
+}
+
+impl ClientConnection {
+    /// Answers until the client closes the connection, is idle for too long, or is evicted.
+    pub(super) async fn run(self, mut stop: watch::Receiver<bool>) {
+        let (client, mut streams) = (Arc::new(self), JoinSet::new());
+        let mut stalled = pin!(client.slot.stalled());
+        let (mut deadline, mut stopping) = (Instant::now() + client.timeouts().idle, false);
+        let code = loop {
+            client.slot.set_activity(Activity::of(streams.len()));
+            tokio::select! {
+                opened = client.connection.accept_bi() => match opened {
+                    Ok((sender, receiver)) => {
+                        let client = Arc::clone(&client);
+                        streams.spawn(async move { client.answer(sender, receiver).await });
+                    }
+                    Err(_) => return,
+                },
+                Some(end) = streams.join_next(), if !streams.is_empty() => {
+                    if matches!(end, Ok(StreamEnd::ProtocolError)) {
+                        break code::PROTOCOL_ERROR;
+                    }
+                    if !stopping {
+                        deadline = Instant::now() + client.timeouts().idle;
+                    }
+                }
+                () = sleep_until(deadline), if stopping || streams.is_empty() => break code::NO_ERROR,
+                () = client.slot.evicted() => break code::EXCESSIVE_LOAD,
+                () = &mut stalled => break code::EXCESSIVE_LOAD,
+                () = stopped(&mut stop), if !stopping => {
+                    // Queries that are on their way are still answered.
+                    stopping = true;
+                    deadline = Instant::now() + limits::TCP_DRAIN_TIME;
+                }
+            }
+        };
+        if stopping {
+            let answered = async { while streams.join_next().await.is_some() {} };
+            let _ = timeout(GRACE, answered).await;
+        }
+        client.connection.close(code, b"");
+    }
+
+    fn timeouts(&self) -> Timeouts {
+        self.server.timeouts(self.listen)
+    }
+
+    /// Answers the query of a stream.
+    async fn answer(&self, mut sender: SendStream, mut receiver: RecvStream) -> StreamEnd {
+        let message = match timeout(self.timeouts().read, message(&mut receiver)).await {
+            Ok(Ok(message)) => message,
+            Ok(Err(end)) => {
+                if end == StreamEnd::ProtocolError {
+                    self.count("0x2");
+                }
+                return end;
+            }
+            Err(_) => {
+                let _ = (receiver.stop(code::EXCESSIVE_LOAD), sender.reset(code::EXCESSIVE_LOAD));
+                return StreamEnd::Done;
+            }
+        };
+        let mut server = Arc::clone(&self.server);
+        self.dispatcher.update_server(&mut server, self.listen);
+        let cx = new_cx(self.peer, self.local, self.listen.scheme.transport());
+        let reply = self.dispatcher.answer(&server, self.listen, &message, cx).await;
+        let sent = match reply {
+            Some(reply) => self.send(&mut sender, &reply).await,
+            None => Err(code::REQUEST_CANCELLED),
+        };
+        if let Err(code) = sent {
+            self.count("0x1");
+            let _ = sender.reset(code);
+        }
+        StreamEnd::Done
+    }
+
+    /// Sends a reply, and waits until the client has it, because its octets count until then. The
+    /// error is the code for a reset.
+    async fn send(&self, sender: &mut SendStream, reply: &[u8]) -> Result<(), quinn::VarInt> {
+        let length = u16::try_from(reply.len()).map_err(|_| code::INTERNAL_ERROR)?;
+        let _unsent = self.slot.count_unsent(reply.len()).ok_or(code::EXCESSIVE_LOAD)?;
+        let sent = async {
+            sender.write_all(&length.to_be_bytes()).await.ok()?;
+            sender.write_all(reply).await.ok()?;
+            sender.finish().ok()
+        };
+        let deadline = Instant::now() + self.timeouts().write;
+        match timeout_at(deadline, sent).await {
+            Ok(Some(())) => self.count("0x0"),
+            Ok(None) => return Err(code::INTERNAL_ERROR),
+            Err(_) => return Err(code::EXCESSIVE_LOAD),
+        }
+        if timeout_at(deadline, sender.stopped()).await.is_err() {
+            let _ = sender.reset(code::EXCESSIVE_LOAD);
+        }
+        Ok(())
+    }
+
+    fn count(&self, status: &str) {
+        let server = self.listen.to_string();
+        RESPONSES.with(&self.dispatcher.metrics, [&server, status]).inc();
+    }
+}
+
+/// Reads the message of a stream. Nothing is kept for the announced length until its octets arrive
+/// within the bound of requests. A client need not end its stream before it gets the reply.
+async fn message(receiver: &mut RecvStream) -> Result<Vec<u8>, StreamEnd> {
+    let mut length = [0; 2];
+    read(receiver, &mut length).await?;
+    let length = usize::from(u16::from_be_bytes(length));
+    if length > limits::REQUEST_OCTETS {
+        return Err(StreamEnd::ProtocolError);
+    }
+    let mut message = vec![0; length];
+    read(receiver, &mut message).await?;
+    // The message id must be 0 (RFC 9250 §4.2.1).
+    if message.first_chunk::<2>().is_some_and(|id| *id != [0; 2]) {
+        return Err(StreamEnd::ProtocolError);
+    }
+    Ok(message)
+}
+
+/// A stream must not end within a message (RFC 9250 §4.2).
+async fn read(receiver: &mut RecvStream, out: &mut [u8]) -> Result<(), StreamEnd> {
+    receiver.read_exact(out).await.map_err(|error| match error {
+        ReadExactError::FinishedEarly(_) => StreamEnd::ProtocolError,
+        ReadExactError::ReadError(_) => StreamEnd::Done,
+    })
+}

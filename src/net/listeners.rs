@@ -266,7 +266,12 @@ impl Listener {
     fn sockets(&mut self) -> io::Result<Vec<hickory::Socket>> {
         let streams =
             self.tcp.take().map(|tcp| tcp.into_std().map(hickory::Socket::Tcp)).transpose()?;
-        Ok(self.udp.iter().map(|socket| hickory::Socket::Udp(Arc::clone(socket))).chain(streams).collect())
+        Ok(self
+            .udp
+            .iter()
+            .map(|socket| hickory::Socket::Udp(Arc::clone(socket)))
+            .chain(streams)
+            .collect())
     }
 
     /// Tells the threads to end, and then the tasks: a client whose reply over UDP was truncated

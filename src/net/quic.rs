@@ -183,7 +183,8 @@ impl Acceptor {
         let Some(handshake) = self.handshakes.take(peer.ip().to_canonical()) else {
             return incoming.refuse();
         };
-        let local = SocketAddr::new(incoming.local_ip().unwrap_or(self.bound.ip()), self.bound.port());
+        let local =
+            SocketAddr::new(incoming.local_ip().unwrap_or(self.bound.ip()), self.bound.port());
         let Ok(connecting) = incoming.accept() else { return };
         let (dispatcher, server) = (Arc::clone(&self.dispatcher), Arc::clone(&self.server));
         let (listen, slots, stop) = (self.listen, Arc::clone(&self.slots), self.stop.clone());

@@ -170,7 +170,8 @@ fn modules_use_only_what_lies_below_them() {
         if code.contains("cfg(feature") {
             faults.push(format!("{}: features are gated in lib.rs only", file.display()));
         }
-        let may_be_unsafe = ["net/udp/mmsg.rs", "net/memory.rs"].iter().any(|it| file.ends_with(it));
+        let may_be_unsafe =
+            ["net/udp/mmsg.rs", "net/memory.rs"].iter().any(|it| file.ends_with(it));
         if code.contains("unsafe {") && !may_be_unsafe {
             faults.push(format!("{}: unsafe code does not belong here", file.display()));
         }

@@ -1,9 +1,6 @@
 //! recvmmsg and sendmmsg: many datagrams in one system call. A reply leaves from the address that
 //! its query was sent to.
-#![expect(
-    unsafe_code,
-    reason = "no safe wrapper of the batch calls reuses its buffers"
-)]
+#![expect(unsafe_code, reason = "no safe wrapper of the batch calls reuses its buffers")]
 
 use std::{
     io, mem,

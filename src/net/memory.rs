@@ -4,6 +4,10 @@
     all(target_os = "linux", target_env = "gnu"),
     expect(unsafe_code, reason = "no crate wraps this function of glibc")
 )]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the system's figures of this process are read here"
+)]
 
 use std::sync::{Arc, Weak};
 

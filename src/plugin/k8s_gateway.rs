@@ -9,7 +9,7 @@ use crate::{
     limits,
     model::Kind,
     wire::Name,
-    zone::outside::{Apex, Gateway, GatewaySettings, NodeAddressType},
+    zone::outside::{Apex, ClaimRules, Gateway, GatewaySettings, NodeAddressType, Protection},
 };
 
 use super::{
@@ -73,6 +73,18 @@ static OPTIONS: OptionTable<K8sGatewaySettings> = OptionTable(&[
                 gateway.view.node_addresses = types;
             }
         },
+    ),
+    OptionSpec::repeated(
+        "claims",
+        "NAMESPACE HOST…",
+        "Lets only objects of this namespace claim these hosts and the names below them; further lines can admit other namespaces.",
+        read_claims,
+    ),
+    OptionSpec::new(
+        "unprotected",
+        "",
+        "Lets a host of any object take the apex, a name server, the wildcard below the apex, and the name NAME.NAMESPACE of a Service, as the plugin for CoreDNS does.",
+        |gateway, _| gateway.view.claims.protection = Protection::Unprotected,
     ),
     OptionSpec::new(
         "ttl",
@@ -175,6 +187,7 @@ fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
             controllers: Vec::new(),
             node_addresses: vec![NodeAddressType::External],
             own_addresses: Vec::new(),
+            claims: ClaimRules::default(),
         },
         apex: "dns1.kube-system".parse().expect("a name"),
         secondary: None,
@@ -204,6 +217,24 @@ fn read_controller(gateway: &mut K8sGatewaySettings, option: &mut Arguments<'_>)
             option
                 .error(service.span, &message)
                 .help("write NAME.NAMESPACE, such as `ingress-nginx-controller.ingress-nginx`");
+        }
+    }
+}
+
+fn read_claims(gateway: &mut K8sGatewaySettings, option: &mut Arguments<'_>) {
+    let Some(namespace) = option.required("a namespace") else { return };
+    let first = option.required("a host");
+    for host in first.into_iter().chain(option.rest()) {
+        match host.text.parse::<Name>() {
+            Ok(name) => {
+                gateway.view.claims.reserved.push((name, namespace.text.as_str().into()));
+            }
+            Err(_) => {
+                let message = format!("`{}` is not a host name", host.text);
+                option
+                    .error(host.span, &message)
+                    .help("write names in a zone of this plugin, such as `pay.example.org`");
+            }
         }
     }
 }

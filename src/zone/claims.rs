@@ -63,6 +63,11 @@ impl Path {
         Name::join(labels.into_iter().rev(), zone)
     }
 
+    /// Whether this is the other name or lies below it.
+    pub(super) fn is_within(&self, other: &Self) -> bool {
+        self.0.starts_with(&other.0)
+    }
+
     /// Takes a host as objects write it; `None` if it is not a valid name.
     pub(super) fn of_host(host: &str) -> Option<Self> {
         Some(Self::new(host.parse::<Name>().ok()?.wire()))

@@ -12,7 +12,7 @@ mod transfer;
 pub use super::exposed::NodeAddressType;
 pub use apex::Apex;
 pub use external::{External, ExternalSettings};
-pub use gateway::{Gateway, GatewaySettings, is_route};
+pub use gateway::{ClaimRules, Gateway, GatewaySettings, Protection, is_route};
 
 #[cfg(test)]
 mod tests;

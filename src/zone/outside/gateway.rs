@@ -1,5 +1,7 @@
 //! `k8s_gateway`: what clients outside can reach, by the host names in the objects of a cluster.
 
+mod ownership;
+
 use std::{
     collections::{BTreeSet, HashSet},
     net::IpAddr,
@@ -28,6 +30,8 @@ use super::{
     transfer,
 };
 
+pub use ownership::{ClaimRules, Protection};
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewaySettings {
     pub zones: Vec<Name>,
@@ -46,6 +50,7 @@ pub struct GatewaySettings {
     /// The types of Node addresses for clients of node ports, the preferred type first.
     pub node_addresses: Vec<NodeAddressType>,
     pub own_addresses: Vec<IpAddr>,
+    pub claims: ClaimRules,
 }
 
 impl GatewaySettings {
@@ -135,15 +140,6 @@ impl Gateway {
                 },
                 Claim::Service(_) => true,
             }
-    }
-
-    /// The claims on a name, either in full or relative to the zone.
-    fn claims(&self, name: &[u8], zone: &[u8]) -> Claims {
-        let facts = &self.store.outside;
-        let mut claims = facts.hosts.at(&Path::new(name));
-        claims.extend(facts.services.at(&Path::new(&name[..name.len() - zone.len()])));
-        claims.retain(|claim| self.counts(claim));
-        claims
     }
 
     /// Whether a name below this one exists.
@@ -377,16 +373,15 @@ impl Gateway {
             .hosts
             .within(&Path::new(zone.wire()))
             .into_iter()
-            .map(|(path, claims)| (path.name(&root), claims));
-        let services = facts
-            .services
-            .within(&Path::new(b""))
-            .into_iter()
-            .map(|(path, claims)| (path.name(zone), claims));
+            .map(|(path, _)| path.name(&root));
+        let services =
+            facts.services.within(&Path::new(b"")).into_iter().map(|(path, _)| path.name(zone));
         let mut names = BTreeSet::new();
-        for (name, mut claims) in hosts.chain(services) {
-            claims.retain(|claim| self.counts(claim));
-            let Some(name) = name.filter(|_| !claims.is_empty()) else { continue };
+        for name in hosts.chain(services).flatten() {
+            let claims = self.claims(name.wire(), zone.wire());
+            if claims.is_empty() {
+                continue;
+            }
             for claim in &claims {
                 if let Claim::Service(key) = claim
                     && let Some(service) =

@@ -11,7 +11,7 @@ use crate::{
     zone::{Found, Index, View},
 };
 
-use super::{Apex, Gateway, GatewaySettings, NodeAddressType};
+use super::{Apex, ClaimRules, Gateway, GatewaySettings, NodeAddressType};
 
 struct Cluster {
     index: Index,
@@ -32,6 +32,7 @@ impl Cluster {
             controllers: Vec::new(),
             node_addresses: vec![NodeAddressType::External],
             own_addresses: Vec::new(),
+            claims: ClaimRules::default(),
         };
         let view = Gateway::new(index.store(), settings);
         Self { index, view }

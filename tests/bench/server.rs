@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream, UdpSocket},
+    os::fd::AsRawFd,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -121,13 +122,61 @@ pub(crate) fn free_port() -> SocketAddr {
     }
 }
 
-/// A socket that sends each query back as a reply. It shows the cost of the system alone.
+/// A socket that sends each query back as a reply, in batches as ndots does. It shows the cost of the
+/// system alone.
 pub(crate) fn echo() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     println!("{}", socket.local_addr().unwrap());
-    let mut packet = [0; 4096];
-    while let Ok((length, peer)) = socket.recv_from(&mut packet) {
-        packet[2] |= 0x80;
-        let _ = socket.send_to(&packet[..length], peer);
+    echo_batches(&socket);
+}
+
+/// As many as ndots reads with a system call.
+const BATCH: usize = 16;
+const PACKET: usize = 4096;
+
+#[expect(unsafe_code, reason = "recvmmsg and sendmmsg have no safe form")]
+fn echo_batches(socket: &UdpSocket) {
+    let descriptor = socket.as_raw_fd();
+    let mut packets = vec![[0u8; PACKET]; BATCH];
+    // SAFETY: a `sockaddr_in` and an `mmsghdr` of zeros are valid.
+    let mut peers: [libc::sockaddr_in; BATCH] = unsafe { std::mem::zeroed() };
+    let mut messages: [libc::mmsghdr; BATCH] = unsafe { std::mem::zeroed() };
+    let mut buffers: Vec<libc::iovec> = packets
+        .iter_mut()
+        .map(|packet| libc::iovec { iov_base: packet.as_mut_ptr().cast(), iov_len: PACKET })
+        .collect();
+    for ((message, peer), buffer) in messages.iter_mut().zip(&mut peers).zip(&mut buffers) {
+        message.msg_hdr.msg_name = (&raw mut *peer).cast();
+        message.msg_hdr.msg_iov = &raw mut *buffer;
+        message.msg_hdr.msg_iovlen = 1;
+    }
+    let mut used = BATCH;
+    loop {
+        for (message, buffer) in messages.iter_mut().zip(&mut buffers).take(used) {
+            message.msg_hdr.msg_namelen = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+            buffer.iov_len = PACKET;
+        }
+        // SAFETY: every pointer in `messages` leads to memory of its length that lives longer.
+        let received = unsafe {
+            libc::recvmmsg(
+                descriptor,
+                messages.as_mut_ptr(),
+                BATCH as libc::c_uint,
+                libc::MSG_WAITFORONE as _,
+                std::ptr::null_mut(),
+            )
+        };
+        let Ok(count) = usize::try_from(received) else { return };
+        used = count;
+        for (message, (buffer, packet)) in
+            messages.iter().zip(buffers.iter_mut().zip(&mut packets)).take(used)
+        {
+            packet[2] |= 0x80;
+            buffer.iov_len = message.msg_len as usize;
+        }
+        // SAFETY: as above.
+        unsafe {
+            libc::sendmmsg(descriptor, messages.as_mut_ptr(), used as libc::c_uint, 0);
+        }
     }
 }

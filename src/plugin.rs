@@ -139,7 +139,7 @@ pub static ALL: &[Entry] = &[
     Here(&cancel::DIRECTIVE),
     Here(&proxyproto::DIRECTIVE),
     Here(&accepted::QUIC),
-    NotYet("grpc_server"),
+    Here(&accepted::GRPC_SERVER),
     Here(&accepted::HTTPS),
     NotYet("https3"),
     Here(&timeouts::DIRECTIVE),

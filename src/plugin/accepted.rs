@@ -105,7 +105,7 @@ macro_rules! bounds {
     ($directive:ident, $options:ident, $name:literal, $example:literal, [$($option:literal),*]) => {
         pub(super) static $directive: Directive = Directive {
             name: $name,
-            about: "Has no effect: HTTPS and QUIC connections have the fixed bounds of ndots.",
+            about: "Has no effect: HTTPS, gRPC and QUIC connections have the fixed bounds of ndots.",
             arguments: "",
             options: &$options,
             roles: &[Role::Configures],
@@ -133,6 +133,14 @@ bounds!(
     "https",
     "https://.:443 {\n    tls cert.pem key.pem\n    https\n    forward . 192.0.2.53\n}\n",
     ["max_connections"]
+);
+
+bounds!(
+    GRPC_SERVER,
+    GRPC_SERVER_OPTIONS,
+    "grpc_server",
+    "grpc://.:443 {\n    tls cert.pem key.pem\n    grpc_server\n    forward . 192.0.2.53\n}\n",
+    ["max_streams", "max_connections"]
 );
 
 fn warn_once(

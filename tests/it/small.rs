@@ -3,7 +3,9 @@
 //! `tests/small/*.corefile` are the Corefiles. A line `#? NAME TYPE [WORD…]` in one is a query;
 //! `#! …` is one that ndots answers otherwise on purpose, with the reason after ` -- `. The words are
 //! `v6` (to ::1), `tcp`, `nsid`, `do`, `cd`, `norec`, and `ch` for the class. `{port}` is the port
-//! of the server, and `{upstream}` the address of a CoreDNS that serves `tests/small/zone`.
+//! of the server, `{upstream}` the address of a CoreDNS that serves `tests/small/zone`, and `{zone}`
+//! the file `tests/small/outside.zone`. `{zone}` is the file
+//! `tests/small/outside.zone`.
 
 use std::{
     fmt::Write,
@@ -37,6 +39,7 @@ fn small_plugins_answer_as_in_coredns() {
     for path in &files {
         let text = fs::read_to_string(path).unwrap();
         let text = text.replace("{upstream}", &upstream.address.to_string());
+        let text = text.replace("{zone}", &directory().join("outside.zone").display().to_string());
         let at = |port: u16| text.replace("{port}", &port.to_string());
         let (theirs, ours) = (CoreDns::start(at), Serving::start(at));
         for asked in text.lines().filter_map(Asked::read) {

@@ -58,7 +58,10 @@ pub fn run(cli: Cli) -> ExitCode {
             print_line!("{}", flags.corefile().trim_end());
             Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Check { file }) => check(&file),
+        Some(Command::Check(flags)) => match &flags.file {
+            Some(file) => check(file),
+            None => return explain::check_cluster(&flags),
+        },
         Some(Command::Diff(flags)) => return diff::diff(&flags),
         Some(Command::Explain(flags)) => return explain::explain(&flags),
         Some(Command::Query(flags)) => return explain::query(&flags),

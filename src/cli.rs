@@ -1,5 +1,6 @@
 //! The command line: CoreDNS's flags, and commands that need no Corefile.
 
+mod check;
 mod diff;
 mod explain;
 
@@ -12,6 +13,7 @@ use std::{
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
+pub use check::Check;
 pub use diff::{Diff, ReportFormat};
 pub use explain::{Explain, Output, Query};
 
@@ -101,11 +103,15 @@ pub enum Command {
     Serve(Serve),
     /// Print the Corefile that `ndots serve` uses with the same flags
     Config(Serve),
-    /// Report all errors and warnings in a Corefile
-    Check {
-        /// The Corefile
-        file: String,
-    },
+    /// Report all errors and warnings in a Corefile, or in the DNS server of a cluster
+    ///
+    /// With --cluster it reads the Corefile, the permissions, the Deployment and the objects around
+    /// it, and says what a change of the image to ndots would change and break. It changes nothing.
+    /// Exit code: 0 no mistakes, 1 mistakes, 2 some objects could not be read.
+    #[command(
+        after_help = "Examples:\n  ndots check Corefile\n  ndots check --cluster\n  ndots check --cluster -o json"
+    )]
+    Check(Check),
     /// Find out why a name does not resolve or a Service does not answer
     ///
     /// It checks DNS, the Service and its endpoints, kube-proxy's rules, and the path from outside

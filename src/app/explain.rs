@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 
 use crate::{
-    cli::{Explain, Output, Query},
+    cli::{Check, Explain, Output, Query, ReportFormat},
     explain::{self, Asking, Request, ResolvConf, Source, Style, Verdict},
     limits,
     net::client::{Nameserver, Transport},
@@ -106,6 +106,20 @@ fn checks(id: &str) -> anyhow::Result<Verdict> {
     };
     print_line!("{}", text.trim_end());
     Ok(Verdict::Healthy)
+}
+
+pub(super) fn check_cluster(flags: &Check) -> ExitCode {
+    code(checked_cluster(flags))
+}
+
+fn checked_cluster(flags: &Check) -> anyhow::Result<Verdict> {
+    let place = place(flags.kubeconfig.as_deref(), flags.context.as_deref())?;
+    let switch = explain::switch(block_on(explain::switch_evidence(&place))?);
+    match flags.output {
+        ReportFormat::Text => print_line!("{}", switch.text().trim_end()),
+        ReportFormat::Json => print_line!("{}", serde_json::to_string_pretty(&switch)?),
+    }
+    Ok(switch.verdict)
 }
 
 /// The cluster to check: that of --kubeconfig, else the Pod's own, else the one that kubectl uses.

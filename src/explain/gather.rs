@@ -9,6 +9,9 @@ mod extra;
 mod manifests;
 mod node;
 mod reader;
+mod switch;
+
+pub use switch::read as switch_evidence;
 
 use std::{collections::BTreeMap, path::PathBuf};
 

@@ -152,6 +152,30 @@ impl Reader {
         items.map(std::mem::take).unwrap_or_default()
     }
 
+    /// The items of a list; `Err` if this account may not read it.
+    ///
+    /// # Errors
+    /// If the server does not answer, or does not know the account.
+    pub(super) async fn items(&mut self, path: &str) -> anyhow::Result<Result<Vec<Value>, String>> {
+        let request = HttpRequest::get(path).body(Vec::new())?;
+        let reply = self.client.request::<Value>(request);
+        match tokio::time::timeout(limits::API_PAGE_TIME, reply).await {
+            Ok(Ok(mut page)) => {
+                let items = page.get_mut("items").and_then(Value::as_array_mut);
+                Ok(items.map(std::mem::take).ok_or_else(|| "the reply is not a list".to_owned()))
+            }
+            Ok(Err(kube::Error::Api(status))) if status.code == 401 => {
+                anyhow::bail!("the API server does not know this account: {}", status.message)
+            }
+            Ok(Err(kube::Error::Api(status))) => Ok(Err(status.message.clone())),
+            Ok(Err(error)) => anyhow::bail!("the API server cannot be asked: {error}"),
+            Err(_) => anyhow::bail!(
+                "the API server does not answer within {} s",
+                limits::API_PAGE_TIME.as_secs()
+            ),
+        }
+    }
+
     /// # Errors
     /// If the server does not answer, or does not know the account.
     async fn fetch(

@@ -82,7 +82,7 @@ fn handshakes_that_never_complete_do_not_delay_the_next_client() {
             println!("{} handshakes: {before:?} before, {after:?} now", flooders.len());
             assert!(flooders.len() >= count / 2, "the datagrams are of different handshakes");
             // The other processes of a busy machine take their time.
-            assert!(after < Duration::from_millis(1500), "{after:?}");
+            assert!(after < Duration::from_secs(4), "{after:?}");
         }
         // The server does not reply to an address that has not proven itself with much more than
         // it got (RFC 9000 §8.1).
@@ -114,7 +114,7 @@ fn streams_without_their_end_do_not_hinder_others() {
         }
         let waited = first_reply(address, &authority).await;
         println!("with {} stalled streams: {waited:?}", stalled.len());
-        assert!(waited < Duration::from_millis(1500), "{waited:?}");
+        assert!(waited < Duration::from_secs(4), "{waited:?}");
         // A stalled stream is reset, and the connection can be used again.
         let (connection, _sender, mut receiver) = stalled.pop().unwrap();
         let end = timeout(Duration::from_secs(20), receiver.read_to_end(10)).await.unwrap();

@@ -12,6 +12,7 @@ mod answer;
 mod backends;
 mod checks;
 mod cluster;
+mod connect;
 mod corefile;
 mod destination;
 mod dns;

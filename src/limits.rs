@@ -423,6 +423,9 @@ pub const LOOP_PROBES: usize = 30;
 pub const DESCRIPTORS: u64 = 16_384;
 /// How long `explain` and `query` wait for a server. A server that works answers in milliseconds.
 pub const EXPLAIN_ASK_TIME: Duration = Duration::from_secs(2);
+/// How many connections `explain --probe` tries to the endpoints of a Service, and to its node ports.
+/// They are tried at the same time.
+pub const EXPLAIN_PROBES: usize = 8;
 
 /// Series of one metric family that code on the path of a query finds without a lookup: enough for
 /// every query type over IPv4 and IPv6, and for the response codes that occur.

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod bulk;
 pub mod client;
+pub mod connect;
 mod dispatch;
 pub mod etcd;
 pub mod exchange;

@@ -60,6 +60,7 @@ fn explained(flags: &Explain) -> anyhow::Result<Verdict> {
         server: flags.server.clone(),
         node: flags.node.clone(),
         rules: flags.rules.clone(),
+        probe: flags.probe,
         source,
     };
     if flags.all {

@@ -35,6 +35,11 @@ pub struct Explain {
     /// `bridge -d link` on a node; may be repeated
     #[arg(long, value_name = "FILE")]
     pub rules: Vec<PathBuf>,
+    /// Try TCP connections to the endpoints, the cluster IP and the node ports of the Service. This
+    /// must run on a node or in a Pod. Without this flag only the API server and the DNS server are
+    /// contacted
+    #[arg(long, conflicts_with = "all")]
+    pub probe: bool,
     /// The format of the report
     #[arg(long, short = 'o', value_name = "FORMAT", default_value = "text")]
     pub output: Output,

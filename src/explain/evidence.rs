@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 
-use super::{Answer, ExpectedZone, Objects, ResolvConf, Rules, objects};
+use super::{Answer, ExpectedZone, Objects, ResolvConf, Rules, connect::Probes, objects};
 
 pub struct Evidence {
     /// The name as the user gave it; empty for a question about the cluster's DNS itself.
@@ -17,6 +17,8 @@ pub struct Evidence {
     pub asker: Asker,
     pub asked: Asked,
     pub rules: Rules,
+    /// The connections that were tried.
+    pub probes: Probes,
     /// The node that the rules are from.
     pub node: Option<String>,
     /// The objects that could not be read.

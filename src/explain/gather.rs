@@ -8,6 +8,7 @@ mod asker;
 mod extra;
 mod manifests;
 mod node;
+mod probe;
 mod reader;
 mod switch;
 
@@ -22,7 +23,8 @@ use crate::{
 };
 
 use super::{
-    Evidence, ExpectedZone, Objects, corefile, destination::Destination, evidence::Unread,
+    Evidence, ExpectedZone, Objects, connect::Probes, corefile, destination::Destination,
+    evidence::Unread,
 };
 
 /// What to explain, and the sources to read.
@@ -36,6 +38,8 @@ pub struct Request {
     pub node: Option<String>,
     /// Files with the output of commands on a node.
     pub rules: Vec<PathBuf>,
+    /// Whether connections to the Service are tried.
+    pub probe: bool,
     pub source: Source,
 }
 
@@ -80,6 +84,7 @@ pub async fn gather_all(request: &Request) -> anyhow::Result<Evidence> {
         asker,
         asked: super::evidence::Asked { not_asked: Some(not_asked), ..Default::default() },
         rules: super::Rules::default(),
+        probes: Probes::default(),
         node: None,
         unread,
         is_live,
@@ -125,6 +130,7 @@ pub async fn gather(request: &Request) -> anyhow::Result<Evidence> {
         asker,
         asked: super::evidence::Asked::default(),
         rules,
+        probes: Probes::default(),
         node,
         unread,
         is_live,
@@ -133,8 +139,11 @@ pub async fn gather(request: &Request) -> anyhow::Result<Evidence> {
         kinds,
     };
     let wanted = wanted.resolve(&evidence.objects, &evidence.asker.namespace);
-    evidence.asked =
-        ask::ask(request, &evidence, &wanted, node::is_inside(&evidence.objects, &here)).await;
+    let is_inside = node::is_inside(&evidence.objects, &here);
+    evidence.asked = ask::ask(request, &evidence, &wanted, is_inside).await;
+    if request.probe {
+        evidence.probes = probe::probe(&evidence, &wanted, is_inside).await;
+    }
     Ok(evidence)
 }
 

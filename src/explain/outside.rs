@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Node, Service};
 
 use super::{
     Evidence, checks,
+    connect::{self, Place},
     destination::Destination,
     gateway, hosts, ingress,
     names::Subject,
@@ -68,6 +69,7 @@ fn of_service(evidence: &Evidence, service: &Service, section: &mut Section) {
         local_nodes(evidence, service, section);
     }
     node_port::judge(evidence, service, section);
+    connect::judge(evidence, service, Place::NodePort, section);
     load_balancer::judge(evidence, service, section);
     external_ips(evidence, service, section);
     if ways_in(service) {

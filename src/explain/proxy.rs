@@ -11,6 +11,7 @@ use super::{
     Evidence,
     backends::backends,
     checks,
+    connect::{self, Place},
     destination::Destination,
     names::Subject,
     objects, outside,
@@ -40,6 +41,9 @@ pub(super) fn of_services(evidence: &Evidence, services: &[&Service]) -> Section
             "not applicable: the Service has no cluster IP",
         );
         return section;
+    }
+    for service in &concerned {
+        connect::judge(evidence, service, Place::ClusterIp, &mut section);
     }
     if let Some(other) =
         concerned.iter().find_map(|service| service.metadata.labels.as_ref()?.get(OTHER_PROXY))

@@ -12,6 +12,7 @@ use super::{
     Evidence,
     backends::backends,
     checks,
+    connect::{self, Place},
     destination::{Destination, NamedObject},
     names::{ClusterName, Subject, take_apart},
     objects, pods, policy,
@@ -69,6 +70,7 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject
     }
     if !connections.is_empty() {
         policy::judge(evidence, subject, &connections, &mut section);
+        connect::not_tried(evidence, &mut section);
     }
     section
 }
@@ -234,6 +236,7 @@ pub(super) fn one(
         slices::judge(evidence, service, wanted, section);
     }
     policies(evidence, service, section);
+    connect::judge(evidence, service, Place::Endpoint, section);
 }
 
 /// Reports what the Service is: `ClusterIP 10.96.0.1; https 443/TCP → 6443`.

@@ -303,7 +303,14 @@ fn all_objects_are_checked_at_once() {
     fs::write(here.path().join("many.yaml"), many.collect::<String>()).unwrap();
     let begun = std::time::Instant::now();
     let (_, text) = run(&[]);
+    let all = begun.elapsed();
     assert!(text.contains("1 broken"), "{text}");
-    assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
-    println!("1,000 Services and Pods: {:?}", begun.elapsed());
+    let begun = std::time::Instant::now();
+    let mut one = Command::new(env!("CARGO_BIN_EXE_ndots"));
+    one.args(["explain", "web1", "-n", "shop", "--manifests"]).arg(here.path());
+    assert!(one.output().unwrap().status.success());
+    let one = begun.elapsed();
+    // Reading takes the most time. A join that scans a list for each Service took 10 s more.
+    assert!(all < one * 4 + std::time::Duration::from_secs(5), "{all:?}, one Service {one:?}");
+    println!("1,000 Services and Pods: {all:?}, one of them {one:?}");
 }

@@ -28,6 +28,7 @@ mod explain_checks;
 mod explain_field;
 mod explain_lab;
 mod field;
+mod explain_probe;
 mod flood;
 mod forwarding;
 mod grpc;

@@ -14,6 +14,14 @@ checks! {
         "endpoints.not-in-manifests",
         "The manifests have no Pods and no workload with the labels of the selector",
     ).leaves_open("whether Pods exist");
+    ENDPOINTS_NOT_PROBED = fact("endpoints.not-probed", "No connection was tried (--probe)")
+        .leaves_open("connections");
+    ENDPOINTS_CONNECT = fault(
+        "endpoints.connect",
+        "A connection to an endpoint fails (--probe)",
+        "Refused: nothing listens at the port, or only on 127.0.0.1. Reset: a proxy in the Pod has no server behind it. No reply: a network policy, a firewall or the Pod network drops the packets.",
+        "Let the application listen on 0.0.0.0 and the targetPort; check policies and the network plugin.",
+    );
     ENDPOINTS_UNREAD = fault(
         "endpoints.unread",
         "Pods or EndpointSlices could not be read",

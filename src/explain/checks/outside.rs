@@ -26,6 +26,12 @@ checks! {
         "The default of --service-node-port-range is 30000-32767.",
         "Use a port of the range.",
     );
+    OUTSIDE_CONNECT = fault(
+        "outside.connect",
+        "A connection to a node port fails (--probe)",
+        "A firewall of the node or the cloud drops the packets, the rules of kube-proxy on that node are missing, or it has no endpoint with externalTrafficPolicy Local.",
+        "Open the port in the firewall, and check kube-proxy on that node.",
+    );
     OUTSIDE_LOCAL = fault(
         "outside.local",
         "externalTrafficPolicy Local, and the node has no endpoint",

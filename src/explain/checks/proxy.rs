@@ -11,6 +11,12 @@ checks! {
     PROXY_OTHER_FAMILY = fact("proxy.other-family", "The rules are of another IP family than the Service");
     PROXY_REFUSED = fact("proxy.refused", "kube-proxy refuses connections, because there is no ready endpoint");
     PROXY_DROPPED = fact("proxy.dropped", "kube-proxy drops connections, because this node has no endpoint");
+    PROXY_CONNECT = fault(
+        "proxy.connect",
+        "A connection to the cluster IP fails (--probe)",
+        "If the endpoints accept connections, the rules of kube-proxy on this node are the cause: they are missing, or older than the endpoints.",
+        "Check the rules on this node: `ndots explain NAME` as root, or --rules FILE.",
+    );
     PROXY_STOPPED = fault(
         "proxy.stopped",
         "kube-proxy does not run",

@@ -12,40 +12,12 @@ use crate::{limits, net::connect::Outcome};
 use super::{
     Evidence,
     checks::{self, Check},
+    evidence::{Place, Probe, ProbeTarget},
     hosts::Backend,
     objects,
     outside::node_addresses,
     report::{FindingLevel, Section},
 };
-
-/// What was tried, if anything.
-#[derive(Default)]
-pub struct Probes {
-    /// Why nothing was tried although the user asked for it.
-    pub not_tried: Option<String>,
-    pub tried: Vec<Probe>,
-}
-
-pub struct Probe {
-    pub target: ProbeTarget,
-    pub outcome: Outcome,
-}
-
-/// One connection, for one Service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProbeTarget {
-    pub place: Place,
-    pub namespace: String,
-    pub service: String,
-    pub address: SocketAddr,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    Endpoint,
-    ClusterIp,
-    NodePort,
-}
 
 impl Place {
     fn check(self) -> &'static Check {

@@ -1,10 +1,12 @@
 //! What was observed, before it is judged. `gather` collects it; tests make it up.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 
-use super::{Answer, ExpectedZone, Objects, ResolvConf, Rules, connect::Probes, objects};
+use crate::net::connect::Outcome;
+
+use super::{Answer, ExpectedZone, Objects, ResolvConf, Rules, objects};
 
 pub struct Evidence {
     /// The name as the user gave it; empty for a question about the cluster's DNS itself.
@@ -70,6 +72,35 @@ impl Asked {
             .find(|it| it.name == name && it.qtype == qtype && it.tcp == tcp)
             .map(|it| &it.answer)
     }
+}
+
+/// The connections of `--probe`.
+#[derive(Default)]
+pub struct Probes {
+    /// Why nothing was tried although the user asked for it.
+    pub not_tried: Option<String>,
+    pub tried: Vec<Probe>,
+}
+
+pub struct Probe {
+    pub target: ProbeTarget,
+    pub outcome: Outcome,
+}
+
+/// One connection, for one Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeTarget {
+    pub place: Place,
+    pub namespace: String,
+    pub service: String,
+    pub address: SocketAddr,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Endpoint,
+    ClusterIp,
+    NodePort,
 }
 
 /// Objects that the API server did not return.

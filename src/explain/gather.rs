@@ -23,8 +23,9 @@ use crate::{
 };
 
 use super::{
-    Evidence, ExpectedZone, Objects, connect::Probes, corefile, destination::Destination,
-    evidence::Unread,
+    Evidence, ExpectedZone, Objects, corefile,
+    destination::Destination,
+    evidence::{Probes, Unread},
 };
 
 /// What to explain, and the sources to read.

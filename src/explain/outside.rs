@@ -8,9 +8,9 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{Node, Service};
 
 use super::{
-    Evidence, checks,
-    connect::{self, Place},
+    Evidence, checks, connect,
     destination::Destination,
+    evidence::Place,
     gateway, hosts, ingress,
     names::Subject,
     objects, pods,

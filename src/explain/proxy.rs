@@ -10,9 +10,9 @@ use k8s_openapi::api::core::v1::{Service, ServicePort};
 use super::{
     Evidence,
     backends::backends,
-    checks,
-    connect::{self, Place},
+    checks, connect,
     destination::Destination,
+    evidence::Place,
     names::Subject,
     objects, outside,
     report::{FindingLevel, Section},

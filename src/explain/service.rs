@@ -11,9 +11,9 @@ use crate::limits;
 use super::{
     Evidence,
     backends::backends,
-    checks,
-    connect::{self, Place},
+    checks, connect,
     destination::{Destination, NamedObject},
+    evidence::Place,
     names::{ClusterName, Subject, take_apart},
     objects, pods, policy,
     report::{FindingLevel, Section},

@@ -7,8 +7,9 @@ use crate::{
     explain::{
         Evidence,
         backends::backends,
-        connect::{Probe, Probes, targets},
+        connect::targets,
         destination::Destination,
+        evidence::{Probe, Probes},
         names,
     },
     limits,

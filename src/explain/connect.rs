@@ -15,7 +15,6 @@ use super::{
     evidence::{Place, Probe, ProbeTarget},
     hosts::Backend,
     objects,
-    outside::node_addresses,
     report::{FindingLevel, Section},
 };
 
@@ -86,8 +85,8 @@ fn addresses(
             .objects
             .nodes()
             .iter()
-            .filter(|node| super::outside::is_ready(node))
-            .filter_map(|node| at(node_addresses(node).first()?, port.node_port))
+            .filter(|node| objects::is_node_ready(node))
+            .filter_map(|node| at(objects::node_addresses(node).first()?, port.node_port))
             .collect(),
         Place::Endpoint => {
             let (namespace, name) = (objects::namespace(service), objects::name(service));

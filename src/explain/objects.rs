@@ -363,3 +363,21 @@ pub(super) fn outside_addresses(service: &Service) -> Vec<(&str, &'static str)> 
         .map(|ip| (ip, "loadbalancer IP"));
     external.chain(balanced).collect()
 }
+
+/// The addresses of a node that are not host names.
+pub(super) fn node_addresses(node: &Node) -> Vec<&str> {
+    let addresses =
+        node.status.as_ref().and_then(|status| status.addresses.as_deref()).unwrap_or_default();
+    addresses
+        .iter()
+        .map(|it| it.address.as_str())
+        .filter(|text| text.parse::<std::net::IpAddr>().is_ok())
+        .collect()
+}
+
+/// Whether the node has the condition Ready.
+pub(super) fn is_node_ready(node: &Node) -> bool {
+    let conditions =
+        node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|it| it.type_ == "Ready" && it.status == "True")
+}

@@ -3,9 +3,7 @@
 mod load_balancer;
 mod node_port;
 
-use std::net::IpAddr;
-
-use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::core::v1::Service;
 
 use super::{
     Evidence, checks, connect,
@@ -183,7 +181,7 @@ fn external_ips(evidence: &Evidence, service: &Service, section: &mut Section) {
             .objects
             .nodes()
             .iter()
-            .find(|node| node_addresses(node).contains(&ip.as_str()));
+            .find(|node| objects::node_addresses(node).contains(&ip.as_str()));
         let ports = objects::ports(service)
             .iter()
             .map(|port| format!("{ip}:{}/{}", port.port, objects::protocol(port.protocol.as_ref())))
@@ -215,20 +213,4 @@ fn external_ips(evidence: &Evidence, service: &Service, section: &mut Section) {
             }
         }
     }
-}
-
-pub(super) fn node_addresses(node: &Node) -> Vec<&str> {
-    let addresses =
-        node.status.as_ref().and_then(|status| status.addresses.as_deref()).unwrap_or_default();
-    addresses
-        .iter()
-        .map(|it| it.address.as_str())
-        .filter(|text| text.parse::<IpAddr>().is_ok())
-        .collect()
-}
-
-pub(super) fn is_ready(node: &Node) -> bool {
-    let conditions =
-        node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    conditions.iter().any(|it| it.type_ == "Ready" && it.status == "True")
 }

@@ -12,9 +12,7 @@ use anyhow::Context;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::{
-    explain::{
-        Objects, Rules, evidence::Unread, objects, outside::node_addresses, rules::BridgePort,
-    },
+    explain::{Objects, Rules, evidence::Unread, objects, rules::BridgePort},
     limits,
     net::http,
 };
@@ -34,7 +32,7 @@ pub(super) fn named(all: &Objects, here: &[IpAddr]) -> Option<String> {
     let node = all
         .nodes()
         .iter()
-        .find(|node| node_addresses(node).into_iter().any(is_here))
+        .find(|node| objects::node_addresses(node).into_iter().any(is_here))
         .map(|node| objects::name(node).to_owned());
     let host_of = |pod: &Pod| {
         pod.status

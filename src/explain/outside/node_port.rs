@@ -7,7 +7,7 @@ use crate::explain::{
     report::{FindingLevel, Section},
 };
 
-use super::{checks, is_ready, local_only, node_addresses, nodes_with_endpoints};
+use super::{checks, local_only, nodes_with_endpoints};
 
 /// The default of the API server's `--service-node-port-range`.
 const RANGE: std::ops::RangeInclusive<i32> = 30_000..=32_767;
@@ -87,14 +87,15 @@ fn reached_at(
     }
     let with = nodes_with_endpoints(evidence, service);
     let answers = |node: &&k8s_openapi::api::core::v1::Node| {
-        is_ready(node) && (!local_only(service) || with.contains(&objects::name(*node)))
+        objects::is_node_ready(node)
+            && (!local_only(service) || with.contains(&objects::name(*node)))
     };
     let addresses: Vec<String> = evidence
         .objects
         .nodes()
         .iter()
         .filter(answers)
-        .filter_map(|node| node_addresses(node).first().copied())
+        .filter_map(|node| objects::node_addresses(node).first().copied())
         .map(|address| {
             if address.contains(':') {
                 format!("[{address}]:{port}")

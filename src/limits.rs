@@ -150,12 +150,38 @@ pub const UDP_REPLY_OCTETS: usize = 4097;
 /// Sockets to all upstreams that are open at once: a quarter of [`DESCRIPTORS`]. A client address
 /// may cause as many of them as are free.
 pub const UPSTREAM_SOCKETS: usize = 4096;
-/// The same for each upstream. A dead upstream keeps each of its sockets for the whole time of a
-/// query, and must leave some for the others.
-pub const UPSTREAM_SOCKETS_EACH: usize = 1024;
-/// Sockets to one upstream that wait for a reply, from which on no query may hold one for longer
-/// than it must: half of what one client can cause.
-pub const UPSTREAM_SOCKETS_CROWDED: usize = UPSTREAM_SOCKETS_EACH / 4;
+/// Queries that wait for upstreams. One takes up to 4 KiB, so all take 32 MiB. A client address may
+/// have as many of them as are free.
+pub const UPSTREAM_QUERIES: usize = 8192;
+/// The same for each upstream. Queries to a dead upstream wait for the whole time of a query, and
+/// must leave places for the others.
+pub const UPSTREAM_QUERIES_EACH: usize = 2048;
+/// Queries that wait for one upstream, from which on none may wait for longer than it must: half of
+/// what one client can cause.
+pub const UPSTREAM_QUERIES_CROWDED: usize = UPSTREAM_QUERIES_EACH / 4;
+/// Queries in a burst that have ports of their own, and afterwards in a second. A node's table of
+/// connections has an entry for each for 30 s, so there are at most 856 entries.
+pub const OWN_PORTS: f64 = 256.0;
+pub const OWN_PORTS_PER_SECOND: f64 = 20.0;
+/// Sockets to one upstream that queries share while they are many. A forger must guess the port and
+/// the id. That is 24 bits, of which the id has 16.
+pub const SHARED_SOCKETS: usize = 256;
+/// How long a shared socket gets queries. A forger who has found its port has no more time.
+pub const SHARED_SOCKET_TIME: Duration = Duration::from_secs(10);
+/// Queries of one shared socket or connection. None has an id that another had before, so this
+/// bounds the ids that are remembered.
+pub const SHARED_SOCKET_QUERIES: usize = 2048;
+/// How often a retired socket checks whether a query still waits for its reply.
+pub const RETIRED_SOCKET_POLL: Duration = Duration::from_millis(250);
+/// How long a node's table of connections has an entry for a port after it was used for longer than
+/// 2 s.
+pub const PORT_ENTRY_TIME: Duration = Duration::from_secs(120);
+/// Ports of shared sockets with an entry in the node's table of connections, from which on most new
+/// sockets have one of these ports.
+pub const SHARED_PORTS: usize = 1536;
+/// One in so many sockets has a new port even then, so that the ports in use change slowly. With 256
+/// sockets each 10 s, these ports have about 190 entries more.
+pub const NEW_PORT_ONE_IN: u64 = 16;
 /// Queries that share one exchange with an upstream. A name that the whole cluster asks for may take
 /// half of all jobs.
 pub const WAITERS: usize = JOBS / 2;

@@ -5,6 +5,7 @@ mod attempt;
 mod form;
 mod health;
 pub(crate) mod metrics;
+mod ports;
 mod target;
 
 use std::{
@@ -28,6 +29,7 @@ pub use attempt::{Attempt, NextAction, ReplyDecision};
 pub use form::{LetterCase, QueryForm, ReplySummary, UpstreamTransport};
 pub use health::{EdnsSupport, Health, UdpSupport};
 pub use metrics::{Proto, UpstreamMetrics};
+pub use ports::{PortBudget, RestingPorts};
 pub use target::{HttpMethod, Pem, Protocol, Target, TlsClientSettings};
 
 /// The upstreams of one `forward` directive and how they are queried.

@@ -4,20 +4,21 @@
 
 mod conversation;
 mod multiplex;
+mod pending;
 mod pool;
 mod probe;
 mod send;
+mod sockets;
 mod tls;
 
 use std::{
     collections::HashMap,
-    io,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use futures_util::FutureExt;
@@ -30,17 +31,13 @@ use crate::{
     chain::{Exchange, QueryError, Reply},
     limits,
     metrics::{CounterFamily, Family, IntCounter, Metrics},
-    net::{
-        client::udp::{UdpQuery, UdpReply},
-        panics::PANICS,
-    },
+    net::panics::PANICS,
     shares::{Share, Shares},
-    upstream::{Attempt, Group, LetterCase, QueryForm, Upstream, UpstreamError, UpstreamTransport},
-    wire::{Class, EdnsOptions, Name, Query, Rcode, Response, Type, reply},
+    upstream::{Attempt, Group, Upstream, UpstreamError},
+    wire::{Class, EdnsOptions, Name, Query, Response, Type},
 };
 
 use conversation::Conversation;
-use send::{failure, over_stream, upstream_query};
 
 static ALL_DOWN: CounterFamily<0> = Family::new(
     "forward_healthcheck_broken_total",
@@ -67,7 +64,11 @@ struct Shared {
     exchanges: Mutex<JoinSet<()>>,
     /// Health probes, and the closing of idle connections. [`Exchanger::finish`] aborts them.
     background: Mutex<JoinSet<()>>,
+    /// The queries that wait for upstreams.
+    queries: Arc<Shares>,
+    /// The sockets and connections to upstreams.
     sockets: Arc<Shares>,
+    udp: sockets::Sockets,
     connections: pool::Pool,
     multiplexed: multiplex::Multiplexed,
     tls: tls::ClientConfigs,
@@ -115,7 +116,9 @@ impl Exchanger {
             in_flight: Mutex::default(),
             exchanges: Mutex::default(),
             background: Mutex::default(),
+            queries: Shares::new(limits::UPSTREAM_QUERIES),
             sockets: Shares::new(limits::UPSTREAM_SOCKETS),
+            udp: sockets::Sockets::default(),
             connections: pool::Pool::default(),
             multiplexed: multiplex::Multiplexed::default(),
             tls: tls::ClientConfigs::default(),
@@ -200,7 +203,7 @@ impl Exchanger {
         spawn(&self.0.exchanges, async move {
             // The key holds the group's address, which must not become another group's.
             let _group = Arc::clone(&exchange.group);
-            let budget = SocketBudget { client: waiter.client, starved };
+            let budget = QueryBudget { client: waiter.client, starved };
             let run = Arc::clone(&shared).run(exchange, budget, &sender, &stream_client);
             let run = std::panic::AssertUnwindSafe(run).catch_unwind();
             let reply = run.await.unwrap_or_else(|_| {
@@ -218,7 +221,7 @@ impl Exchanger {
 #[derive(Clone, Copy, Debug)]
 pub struct Waiter {
     pub kind: WaiterKind,
-    /// Each client address has a share of the sockets.
+    /// Each client address has a share of the queries and of the sockets.
     pub client: IpAddr,
 }
 
@@ -248,22 +251,22 @@ struct RunningExchange {
     stream_client: Arc<Notify>,
     /// The client whose query started the exchange.
     client: IpAddr,
-    /// The client's share of the sockets is used up, so queries of other clients do not wait for
+    /// The client's share of the queries is used up, so queries of other clients do not wait for
     /// this exchange.
     starved: Arc<AtomicBool>,
 }
 
-/// Whose share the sockets of an exchange are taken from.
-struct SocketBudget {
+/// Whose share the queries of an exchange to upstreams are taken from.
+struct QueryBudget {
     client: IpAddr,
     starved: Arc<AtomicBool>,
 }
 
-impl SocketBudget {
-    /// A socket of the upstream's and one of all sockets.
+impl QueryBudget {
+    /// A place among the queries to the upstream, and one among all queries.
     fn take(&self, shared: &Shared, upstream: &Upstream) -> Option<(Share, Share)> {
         let taken =
-            upstream.health.reserve_socket(self.client).zip(shared.sockets.take(self.client));
+            upstream.health.reserve_query(self.client).zip(shared.queries.take(self.client));
         self.starved.store(taken.is_none(), Ordering::Relaxed);
         taken
     }
@@ -276,35 +279,11 @@ impl RunningExchange {
     }
 }
 
-/// The result of one query to one upstream.
-struct UpstreamResult {
-    upstream: usize,
-    transport: UpstreamTransport,
-    form: QueryForm,
-    outcome: UpstreamOutcome,
-}
-
-enum UpstreamOutcome {
-    Reply(Box<TimedReply>),
-    /// The reply says that it is incomplete.
-    Truncated(Box<TimedReply>),
-    /// The reply lost the random case of the query.
-    LostCase,
-    /// The reply is doubtful: ask again over TCP.
-    NeedsTcp,
-    Failed(UpstreamError),
-}
-
-struct TimedReply {
-    response: Response,
-    took: Duration,
-}
-
 impl Shared {
     async fn run(
         self: Arc<Self>,
         exchange: Exchange,
-        budget: SocketBudget,
+        budget: QueryBudget,
         progress: &watch::Sender<Progress>,
         stream_client: &Notify,
     ) -> Reply {
@@ -367,107 +346,6 @@ impl Shared {
             );
         }
     }
-
-    /// Sends one query to one upstream. Without a reply this never ends: the caller limits the time.
-    async fn ask(
-        self: &Arc<Self>,
-        group: &Group,
-        upstream: usize,
-        (transport, form): (UpstreamTransport, QueryForm),
-        query: &Query,
-    ) -> UpstreamResult {
-        let to = group.upstream(upstream);
-        let metrics = to.metrics(&self.metrics);
-        let result = |outcome| UpstreamResult { upstream, transport, form, outcome };
-        metrics.count_query();
-        let started = Instant::now();
-        let asked = upstream_query(query, form, to);
-        let raw = match transport {
-            UpstreamTransport::Udp => {
-                metrics.count_datagram();
-                over_udp(to.address, group.settings.source, &asked, metrics.strays()).await
-            }
-            UpstreamTransport::Tcp => over_stream(self, group, to, &asked).await,
-        };
-        result(match raw {
-            Ok(RawReply::OtherCase(_)) if form.case == LetterCase::Random => {
-                UpstreamOutcome::LostCase
-            }
-            Ok(RawReply::Packet(packet) | RawReply::OtherCase(packet)) => {
-                self.read(&packet, query, (transport, form), to, started)
-            }
-            Ok(RawReply::Doubtful) => UpstreamOutcome::NeedsTcp,
-            Err(error) => UpstreamOutcome::Failed(failure(&error, to.address)),
-        })
-    }
-
-    fn read(
-        &self,
-        packet: &[u8],
-        query: &Query,
-        (transport, form): (UpstreamTransport, QueryForm),
-        to: &Upstream,
-        started: Instant,
-    ) -> UpstreamOutcome {
-        match reply::read(packet, query) {
-            Ok(response) => {
-                let took = started.elapsed();
-                to.metrics(&self.metrics).count_reply(response.rcode, took);
-                let is_truncated = response.truncated && transport == UpstreamTransport::Udp;
-                let reply = Box::new(TimedReply { response, took });
-                if is_truncated {
-                    UpstreamOutcome::Truncated(reply)
-                } else {
-                    UpstreamOutcome::Reply(reply)
-                }
-            }
-            // An upstream that does not understand OPT repeats it in the wrong place.
-            Err(reply::ReplyError::OnlyOpt) => {
-                let rcode = if form.edns { Rcode::FORMERR } else { Rcode::NOERROR };
-                let took = started.elapsed();
-                let response = Response::of(rcode);
-                UpstreamOutcome::Reply(Box::new(TimedReply { response, took }))
-            }
-            // Over UDP a malformed reply may be forged. Over TCP it is the upstream's own.
-            Err(_) if transport == UpstreamTransport::Udp => UpstreamOutcome::NeedsTcp,
-            Err(reply::ReplyError::Malformed) => {
-                UpstreamOutcome::Failed(UpstreamError::Malformed(to.address))
-            }
-            Err(reply::ReplyError::LongChain) => {
-                UpstreamOutcome::Failed(UpstreamError::LongChain(to.address))
-            }
-            Err(reply::ReplyError::AliasLoop) => {
-                UpstreamOutcome::Failed(UpstreamError::AliasLoop(to.address))
-            }
-        }
-    }
-}
-
-/// Sends one datagram from a port of its own, and waits for the reply. [`RawReply::Doubtful`] after too
-/// many datagrams that do not match.
-async fn over_udp(
-    to: SocketAddr,
-    source: Option<IpAddr>,
-    asked: &Query,
-    strays: &IntCounter,
-) -> io::Result<RawReply> {
-    let mut exchange = UdpQuery::open(to, source, asked).await?;
-    exchange.send().await?;
-    Ok(match exchange.receive(|| strays.inc()).await? {
-        UdpReply::Match(packet) => RawReply::Packet(packet),
-        UdpReply::OtherCase(packet) => RawReply::OtherCase(packet),
-        UdpReply::Doubtful => RawReply::Doubtful,
-    })
-}
-
-/// What a transport delivered.
-enum RawReply {
-    /// A message that matches the query.
-    Packet(Vec<u8>),
-    /// A message that matches except for the case of the question's letters.
-    OtherCase(Vec<u8>),
-    /// The reply may be forged or incomplete.
-    Doubtful,
 }
 
 fn spawn(tasks: &Mutex<JoinSet<()>>, task: impl Future<Output = ()> + Send + 'static) {

@@ -56,7 +56,7 @@ pub struct Attempt {
     open: Vec<OpenSend>,
     follow_ups: Vec<FollowUp>,
     next_send: Instant,
-    /// When the attempt ends if an upstream is short of sockets, or if all upstreams are down.
+    /// When the attempt ends if an upstream is crowded, or if all upstreams are down.
     ends_early: Instant,
     ends: Instant,
     /// When clients that can use a truncated reply get it.
@@ -174,7 +174,7 @@ impl Attempt {
         NextAction::Wait(wake.min().unwrap_or(self.ends))
     }
 
-    /// Whether the sockets of this query are needed for others, or nothing is to be expected.
+    /// Whether the place of this query is needed for others, or nothing is to be expected.
     fn is_short_of_time(&self) -> bool {
         let crowded = |open: &OpenSend| self.group.upstream(open.upstream).health.is_crowded();
         self.all_down || self.open.iter().any(crowded)

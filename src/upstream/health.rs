@@ -24,8 +24,8 @@ pub struct Health {
     probing: AtomicBool,
     /// The last probe failed, or got no reply in a short time.
     suspect: AtomicBool,
-    /// Sockets that wait for a reply.
-    sockets: Arc<Shares>,
+    /// Queries that wait for a reply.
+    queries: Arc<Shares>,
     /// Replies that show that the upstream does not handle random case.
     lost_cases: AtomicU32,
     edns: Mutex<EdnsSupport>,
@@ -71,7 +71,7 @@ impl Default for Health {
             failed_probes: AtomicU32::default(),
             probing: AtomicBool::default(),
             suspect: AtomicBool::default(),
-            sockets: Shares::new(limits::UPSTREAM_SOCKETS_EACH),
+            queries: Shares::new(limits::UPSTREAM_QUERIES_EACH),
             lost_cases: AtomicU32::default(),
             edns: Mutex::default(),
             udp: Mutex::default(),
@@ -84,10 +84,10 @@ impl Health {
         max_fails > 0 && self.failed_probes.load(Ordering::Relaxed) > max_fails
     }
 
-    /// One of the [`limits::UPSTREAM_SOCKETS_EACH`] sockets that this upstream may have. `None` if as
-    /// many as are free wait for replies to queries of this client.
-    pub fn reserve_socket(&self, client: IpAddr) -> Option<Share> {
-        self.sockets.take(client)
+    /// One of the [`limits::UPSTREAM_QUERIES_EACH`] queries that may wait for this upstream. `None` if
+    /// as many as are free wait for replies to queries of this client.
+    pub fn reserve_query(&self, client: IpAddr) -> Option<Share> {
+        self.queries.take(client)
     }
 
     /// Call this for every reply, whatever it says. `took` is the round-trip time.
@@ -221,10 +221,9 @@ impl Health {
         }
     }
 
-    /// Whether so many sockets wait for this upstream that no query may hold one for longer than it
-    /// must.
+    /// Whether so many queries wait for this upstream that none may wait for longer than it must.
     pub fn is_crowded(&self) -> bool {
-        self.sockets.taken() >= limits::UPSTREAM_SOCKETS_CROWDED
+        self.queries.taken() >= limits::UPSTREAM_QUERIES_CROWDED
     }
 }
 

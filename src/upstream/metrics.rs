@@ -143,10 +143,15 @@ impl UpstreamMetrics {
         });
     }
 
-    /// Counts a query over a socket of its own: CoreDNS shows hits of UDP, too.
-    pub fn count_datagram(&self) {
+    /// Counts a query over UDP that a socket is opened for: CoreDNS shows hits of UDP, too.
+    pub fn count_new_socket(&self) {
         self.count_reused_connections(Proto::Udp, 0);
         self.count_new_connection(Proto::Udp);
+    }
+
+    /// Counts a query over a socket that is open already.
+    pub fn count_reused_socket(&self) {
+        self.count_reused_connections(Proto::Udp, 1);
     }
 
     /// Counts queries over connections that were idle.

@@ -273,17 +273,17 @@ fn the_policy_decides_the_order_of_upstreams() {
 }
 
 #[test]
-fn one_client_gets_half_of_the_sockets_of_an_upstream() {
+fn one_client_gets_half_of_the_queries_to_an_upstream() {
     let (health, client) = (Health::default(), IpAddr::from([192, 0, 2, 1]));
-    let mut held: Vec<_> = std::iter::from_fn(|| health.reserve_socket(client)).collect();
-    assert_eq!(held.len(), limits::UPSTREAM_SOCKETS_EACH / 2);
+    let mut held: Vec<_> = std::iter::from_fn(|| health.reserve_query(client)).collect();
+    assert_eq!(held.len(), limits::UPSTREAM_QUERIES_EACH / 2);
     held.pop();
-    assert!(health.reserve_socket(client).is_some());
-    assert!(health.reserve_socket([192, 0, 2, 2].into()).is_some());
+    assert!(health.reserve_query(client).is_some());
+    assert!(health.reserve_query([192, 0, 2, 2].into()).is_some());
 }
 
 #[test]
-fn a_late_reply_is_awaited_unless_the_upstream_is_short_of_sockets_or_down() {
+fn a_late_reply_is_awaited_unless_the_upstream_is_crowded_or_down() {
     let t0 = start();
     let ends = |group: &Arc<Group>| {
         let mut attempt = Attempt::begin(group, t0, 0).unwrap();
@@ -301,7 +301,7 @@ fn a_late_reply_is_awaited_unless_the_upstream_is_short_of_sockets_or_down() {
     assert_eq!(ends(&group), (10_000, UpstreamError::NoAnswer(address)));
     let health = &group.upstream(0).health;
     let held: Vec<_> =
-        std::iter::from_fn(|| health.reserve_socket(IpAddr::from([192, 0, 2, 1]))).collect();
+        std::iter::from_fn(|| health.reserve_query(IpAddr::from([192, 0, 2, 1]))).collect();
     assert_eq!(ends(&group), (2000, UpstreamError::NoAnswer(address)));
     drop(held);
     (0..3).for_each(|_| health.probe_failed());

@@ -46,11 +46,22 @@ pub(in crate::net) fn local(source: IpAddr, to: SocketAddr) -> SocketAddr {
 
 /// A socket that is connected to the server. `source` is the local address, if it is configured.
 pub(super) async fn bind(to: SocketAddr, source: Option<IpAddr>) -> io::Result<UdpSocket> {
+    bind_port(to, source, 0).await
+}
+
+/// The same with a port, which the kernel chooses at random if it is 0.
+pub(in crate::net) async fn bind_port(
+    to: SocketAddr,
+    source: Option<IpAddr>,
+    port: u16,
+) -> io::Result<UdpSocket> {
     let any = match to {
         SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let socket = UdpSocket::bind(local(source.unwrap_or(any), to)).await?;
+    let mut local = local(source.unwrap_or(any), to);
+    local.set_port(port);
+    let socket = UdpSocket::bind(local).await?;
     socket.connect(to).await?;
     Ok(socket)
 }

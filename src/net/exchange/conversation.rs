@@ -11,13 +11,16 @@ use crate::{
     wire::{Query, Response},
 };
 
-use super::{Progress, Shared, SocketBudget, UpstreamOutcome, UpstreamResult};
+use super::{
+    Progress, QueryBudget, Shared,
+    send::{UpstreamOutcome, UpstreamResult},
+};
 
 pub(super) struct Conversation<'e> {
     pub(super) shared: &'e Arc<Shared>,
     pub(super) group: &'e Arc<Group>,
     pub(super) query: &'e Query,
-    pub(super) budget: SocketBudget,
+    pub(super) budget: QueryBudget,
     pub(super) progress: &'e watch::Sender<Progress>,
     pub(super) stream_client: &'e Notify,
 }
@@ -33,15 +36,16 @@ impl Conversation<'_> {
             let wake = match attempt.poll(Instant::now()) {
                 NextAction::Send { upstream, transport, form } => {
                     let to = group.upstream(upstream);
-                    let Some(sockets) = self.budget.take(shared, to) else {
+                    let Some(places) = self.budget.take(shared, to) else {
                         shared.start_probe(group, upstream);
                         let error = UpstreamError::NoAnswer(to.address);
                         attempt.failed(upstream, (transport, form), error, Instant::now());
                         continue;
                     };
                     sent = true;
-                    let asked = shared.ask(group, upstream, (transport, form), query);
-                    listening.push(asked.inspect(move |_| drop(sockets)).boxed());
+                    let client = self.budget.client;
+                    let asked = shared.ask((group, upstream), (transport, form), query, client);
+                    listening.push(asked.inspect(move |_| drop(places)).boxed());
                     continue;
                 }
                 NextAction::PassOnTruncated => {

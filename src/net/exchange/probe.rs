@@ -18,7 +18,11 @@ use crate::{
     wire::{Query, Question, Type},
 };
 
-use super::{Shared, over_stream, over_udp, upstream_query};
+use super::{
+    Shared,
+    send::{over_stream, upstream_query},
+    sockets::over_own_port,
+};
 
 pub(super) async fn until_healthy(shared: Weak<Shared>, group: Weak<Group>, upstream: usize) {
     if is_up_now(&shared, &group, upstream).await {
@@ -71,7 +75,7 @@ async fn probe(shared: &Arc<Shared>, group: &Group, upstream: usize) -> bool {
         over_stream(shared, group, to, &asked).await.is_ok()
     } else {
         let strays = to.metrics(&shared.metrics).strays();
-        let udp = pin!(over_udp(to.address, group.settings.source, &asked, strays));
+        let udp = pin!(over_own_port(to.address, group.settings.source, &asked, strays));
         let tcp = pin!(async {
             tokio::time::sleep(limits::TCP_CLIENT_PATIENCE).await;
             over_stream(shared, group, to, &asked).await

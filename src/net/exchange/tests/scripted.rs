@@ -169,6 +169,16 @@ pub(super) fn genuine(received: &ReceivedQuery) -> Vec<u8> {
     reply(&received.query, GENUINE)
 }
 
+/// A reply with an address that depends on the first label of the name, a number.
+pub(super) fn numbered(received: &ReceivedQuery) -> Vec<u8> {
+    reply(&received.query, number(&received.query.question.name.to_string()).to_be_bytes())
+}
+
+/// The number that a name starts with.
+pub(super) fn number(name: &str) -> u32 {
+    name.split('.').next().and_then(|label| label.parse().ok()).expect("a number")
+}
+
 /// A forged reply that is right except for the change.
 pub(super) fn forged(received: &ReceivedQuery, change: impl FnOnce(&mut Query)) -> Vec<u8> {
     let mut query = received.query.clone();

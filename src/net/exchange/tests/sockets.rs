@@ -48,7 +48,7 @@ async fn an_exchange_goes_on_when_its_client_stops_waiting() {
 }
 
 /// Sockets of this machine that are connected to an address, as the kernel lists them.
-fn sockets_to(address: SocketAddr, table: &str) -> usize {
+pub(super) fn sockets_to(address: SocketAddr, table: &str) -> usize {
     let port = format!(":{:04X}", address.port());
     let lines = std::fs::read_to_string(table).unwrap();
     let established = |line: &&str| {

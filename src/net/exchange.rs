@@ -7,6 +7,7 @@ mod multiplex;
 mod pending;
 mod pool;
 mod probe;
+mod raw;
 mod send;
 mod sockets;
 mod tls;

@@ -53,7 +53,7 @@ impl RestingPorts {
     /// entries of all ports. A port rests for a while first: late replies to its old queries would
     /// count as forged.
     pub fn take(&mut self, entries: usize, now: Instant, random: u64) -> Option<u16> {
-        if entries < limits::SHARED_PORTS || random % limits::NEW_PORT_ONE_IN == 0 {
+        if entries < limits::SHARED_PORTS || random.is_multiple_of(limits::NEW_PORT_ONE_IN) {
             return None;
         }
         let has_rested = |(_, closed): &(u16, Instant)| now - *closed >= limits::SHARED_SOCKET_TIME;

@@ -27,7 +27,7 @@ use crate::{
     wire::Query,
 };
 
-use super::{Shared, lock, send::RawReply, spawn};
+use super::{Shared, lock, raw::RawReply, spawn};
 
 /// The connections to upstreams over HTTPS, QUIC and gRPC.
 #[derive(Default)]

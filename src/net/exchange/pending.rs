@@ -13,7 +13,7 @@ use crate::{
     wire::{Query, reply},
 };
 
-use super::{lock, send::RawReply};
+use super::{lock, raw::RawReply};
 
 /// The queries that wait, by their ids. No id is used twice, so a late reply is not taken for the
 /// reply to another query, nor for a forged one.

@@ -23,7 +23,7 @@ use crate::{
     wire::Query,
 };
 
-use super::{Shared, lock, send::RawReply, spawn};
+use super::{Shared, lock, raw::RawReply, spawn};
 
 /// Idle connections; the one that was used last is the last of its list.
 #[derive(Default)]

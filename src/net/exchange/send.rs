@@ -17,7 +17,7 @@ use crate::{
     wire::{Caps, Edns, Query, Rcode, Response, reply},
 };
 
-use super::{Shared, multiplex, pool, sockets};
+use super::{Shared, multiplex, pool, raw::RawReply, sockets};
 
 /// The result of one query to one upstream.
 pub(super) struct UpstreamResult {
@@ -41,16 +41,6 @@ pub(super) enum UpstreamOutcome {
 pub(super) struct TimedReply {
     pub(super) response: Response,
     pub(super) took: Duration,
-}
-
-/// What a transport delivered.
-pub(super) enum RawReply {
-    /// A message that matches the query.
-    Packet(Vec<u8>),
-    /// A message that matches except for the case of the question's letters.
-    OtherCase(Vec<u8>),
-    /// The reply may be forged or incomplete.
-    Doubtful,
 }
 
 impl Shared {

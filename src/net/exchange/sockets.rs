@@ -28,7 +28,7 @@ use crate::{
 use super::{
     Shared, lock,
     pending::{Delivery, Pending},
-    send::RawReply,
+    raw::RawReply,
     spawn,
 };
 

@@ -43,7 +43,7 @@ fn a_key_is_the_path_of_the_labels_and_back() {
     assert_eq!(key("skydns", ".").as_deref(), Some("/skydns"));
     assert_eq!(key("skydns", "a.*.y").as_deref(), Some("/skydns/y"));
     // These must not lead to another directory.
-    for odd in ["a/../../secret.y", r"\046\046.y", r"a\032b.y", "/.y"] {
+    for odd in [r"a/\046\046/secret.y", r"\046\046.y", r"a\032b.y", "/.y"] {
         assert_eq!(key("skydns", odd), None, "{odd}");
     }
     let back = |prefix, key| domain(prefix, key).map(|name| name.to_string());

@@ -132,7 +132,7 @@ mod tests {
             ("https://dns.example", Ok("https://dns.example/dns-query")),
             ("https://127.0.0.1:8443/q", Ok("https://127.0.0.1:8443/q")),
             ("quic://1.1.1.1:853", Ok("quic://1.1.1.1")),
-            ("h3://1.1.1.1", Err("`h3` is none of udp, tcp, tls, https, quic")),
+            ("h3://1.1.1.1", Err("`h3` is none of udp, tcp, tls, https, quic, grpc")),
             ("1.1.1.1/x", Err("only https:// takes a path, and `/x` is one")),
             ("1.1.1.1:dns", Err("`dns` is no port")),
             ("tls://", Err("it names no host")),

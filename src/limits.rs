@@ -153,34 +153,36 @@ pub const UPSTREAM_SOCKETS: usize = 4096;
 /// Queries that wait for upstreams. One takes up to 4 KiB, so all take 32 MiB. A client address may
 /// have as many of them as are free.
 pub const UPSTREAM_QUERIES: usize = 8192;
-/// The same for each upstream. Queries to a dead upstream wait for the whole time of a query, and
-/// must leave places for the others.
+/// Queries that wait for one upstream. Queries to a dead upstream wait until their timeout, and
+/// must leave places for queries to the other upstreams.
 pub const UPSTREAM_QUERIES_EACH: usize = 2048;
-/// Queries that wait for one upstream, from which on none may wait for longer than it must: half of
-/// what one client can cause.
+/// If this many queries wait for one upstream, no query may wait for it longer than necessary. This
+/// is half of the queries that one client can cause.
 pub const UPSTREAM_QUERIES_CROWDED: usize = UPSTREAM_QUERIES_EACH / 4;
-/// Queries in a burst that have ports of their own, and afterwards in a second. A node's table of
-/// connections has an entry for each for 30 s, so there are at most 856 entries.
+/// Queries of a burst that have their own ports, and queries a second that have them after the
+/// burst. The conntrack table of a node has an entry for each port for 30 s, so there are at most
+/// 856 entries.
 pub const OWN_PORTS: f64 = 256.0;
 pub const OWN_PORTS_PER_SECOND: f64 = 20.0;
-/// Sockets to one upstream that queries share while they are many. A forger must guess the port and
-/// the id. That is 24 bits, of which the id has 16.
+/// Sockets to one upstream that queries share while there are many queries. A forger must guess the
+/// port and the id: 8 bits and 16 bits.
 pub const SHARED_SOCKETS: usize = 256;
-/// How long a shared socket gets queries. A forger who has found its port has no more time.
+/// How long a shared socket gets queries. This limits the time that a forger has after finding the
+/// port.
 pub const SHARED_SOCKET_TIME: Duration = Duration::from_secs(10);
-/// Queries of one shared socket or connection. None has an id that another had before, so this
-/// bounds the ids that are remembered.
+/// Queries that one shared socket or connection sends in total. Each has an id that no earlier one
+/// had, so the used ids are stored, and this bounds their number.
 pub const SHARED_SOCKET_QUERIES: usize = 2048;
 /// How often a retired socket checks whether a query still waits for its reply.
 pub const RETIRED_SOCKET_POLL: Duration = Duration::from_millis(250);
-/// How long a node's table of connections has an entry for a port after it was used for longer than
-/// 2 s.
+/// How long the conntrack table of a node keeps the entry of a port after its last packet, if the
+/// port was in use for longer than 2 s.
 pub const PORT_ENTRY_TIME: Duration = Duration::from_secs(120);
-/// Ports of shared sockets with an entry in the node's table of connections, from which on most new
-/// sockets have one of these ports.
+/// If the conntrack table of the node has this many entries of shared sockets, most new sockets use
+/// the port of one of these entries again.
 pub const SHARED_PORTS: usize = 1536;
-/// One in so many sockets has a new port even then, so that the ports in use change slowly. With 256
-/// sockets each 10 s, these ports have about 190 entries more.
+/// One in this number of sockets has a new port even then, so that the set of ports changes slowly.
+/// With 256 sockets each 10 s, this adds about 190 entries.
 pub const NEW_PORT_ONE_IN: u64 = 16;
 /// Queries that share one exchange with an upstream. A name that the whole cluster asks for may take
 /// half of all jobs.
@@ -247,13 +249,14 @@ pub const JOBS: usize = 8192;
 /// The same for queries of all connections that wait for upstreams, or for their client to read the
 /// reply.
 pub const STREAM_JOBS: usize = 4096;
-/// How often it is checked whether memory can be given back to the system.
+/// How often ndots checks whether it must return memory to the system.
 pub const MEMORY_INTERVAL: Duration = Duration::from_secs(2);
-/// Queries that wait, above which memory is not given back, because they need it.
+/// If more than this many queries wait, memory is not returned, because they need it.
 pub const MEMORY_BURST: usize = 256;
-/// Octets of growth after which memory is given back. A list of objects needs more for a moment.
+/// If memory has grown by more than this many octets, it is returned. For example, a list of
+/// objects needs more memory for a moment.
 pub const MEMORY_GROWTH: u64 = 4 << 20;
-/// How often memory is given back after a burst. The last of its queries wait for
+/// How many times memory is returned after a burst. The last queries of a burst wait for
 /// [`LATE_REPLY_TIME`].
 pub const MEMORY_RETURNS: u32 = 5;
 /// Log lines that wait to be written. A slow reader of the log must not use up the memory.
@@ -280,12 +283,13 @@ pub const HICKORY_QUERIES: usize = 1024;
 /// QUIC handshakes in progress at a listener. A client address may have as many of them as are free.
 /// One takes up to 40 KiB.
 pub const QUIC_HANDSHAKES: usize = 256;
-/// QUIC handshakes in progress, from which on a client must first prove its address. Nothing is kept
-/// for it until then.
+/// If this many QUIC handshakes are in progress, a new client must first prove its address. Nothing
+/// is stored for it before that.
 pub const QUIC_UNPROVEN: usize = 32;
-/// Octets of a QUIC client that are kept before its handshake is complete.
+/// Octets that are stored for a QUIC client before its handshake is complete.
 pub const QUIC_EARLY_OCTETS: u64 = 16 << 10;
-/// Octets that a QUIC client may send ahead, on all streams of a connection together.
+/// Octets that a QUIC client may send before ndots has read them, on all streams of a connection
+/// together.
 pub const QUIC_WINDOW_OCTETS: u32 = 64 << 10;
 /// How long a TLS handshake may take. CoreDNS has this value for the first message of a connection.
 pub const TLS_HANDSHAKE_TIME: Duration = Duration::from_secs(3);
@@ -387,8 +391,8 @@ pub const API_STATUS_OCTETS: usize = 64 << 10;
 pub const API_CONNECT_TIME: Duration = Duration::from_secs(5);
 /// How long a whole page of a list may take.
 pub const API_PAGE_TIME: Duration = Duration::from_secs(40);
-/// How long a list that the server sends as events may take. A silence of [`API_PAGE_TIME`] ends it
-/// earlier.
+/// How long a list may take that the server sends as events. If the server is silent for
+/// [`API_PAGE_TIME`], the list ends earlier.
 pub const API_LIST_TIME: Duration = Duration::from_secs(600);
 /// How long a watch lasts before it is resumed. The server reports its latest version at the end of
 /// each watch, so a dead connection or a server that hangs is noticed [`API_WATCH_GRACE`] later.
@@ -413,16 +417,16 @@ pub const API_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Keys of etcd that are held in memory. Each takes some hundred octets.
 pub const ETCD_KEYS: usize = 500_000;
-/// Keys that one page of a list has, and octets that one message of etcd may have: etcd holds values
-/// of up to 1.5 MiB, and services have some hundred octets.
+/// Keys of one page of a list, and octets that one message of etcd may have. A value in etcd may
+/// have 1.5 MiB, but a service has only some hundred octets.
 pub const ETCD_PAGE: u64 = 500;
 pub const ETCD_MESSAGE_OCTETS: usize = 64 << 20;
 /// How long etcd may take to answer, as in CoreDNS.
 pub const ETCD_TIME: Duration = Duration::from_secs(5);
-/// How long the start waits for the first keys, and how often it looks for them.
+/// How long the start waits for the first keys, and how often it checks whether they are there.
 pub const ETCD_START: Duration = Duration::from_secs(2);
 pub const ETCD_START_LOOK: Duration = Duration::from_millis(10);
-/// How often the remaining time of leases is read, and of how many of them.
+/// How often the remaining time of leases is read, and for how many leases.
 pub const ETCD_LEASES_LOOK: Duration = Duration::from_secs(10);
 pub const ETCD_LEASES: usize = 10_000;
 /// Services of one name. More records do not fit into a message.
@@ -432,8 +436,8 @@ pub const ETCD_LOOKUPS: usize = 100;
 /// Names in other zones whose records are resolved for one query, within [`NESTED_QUERIES`].
 pub const ETCD_TARGETS: usize = 12;
 
-/// Octets of the header of the PROXY protocol, with the data that a load balancer may add to it. How
-/// often the rest of one that has begun is looked for.
+/// Octets of the header of the PROXY protocol, with the data that a load balancer may add to it. If
+/// a header is incomplete, ndots checks this often whether the rest has arrived.
 pub const PROXY_HEADER_OCTETS: usize = 4096;
 pub const PROXY_HEADER_LOOK: Duration = Duration::from_millis(2);
 
@@ -459,11 +463,12 @@ pub const CACHED_SERIES: usize = 40;
 /// Queries of `ndots diff` that wait for their replies at the same time. The socket's buffer must
 /// hold that many replies of 64 KB.
 pub const BULK_WINDOW: usize = 48;
-/// After this time without any reply, the queries that wait are given up, and sent once more later.
+/// If no reply arrives for this time, the queries that wait end without a reply. They are sent
+/// again in the next round.
 pub const BULK_SILENCE: Duration = Duration::from_millis(700);
-/// How often `ndots diff` sends a query without a reply.
+/// How many times `ndots diff` sends a query that gets no reply.
 pub const BULK_TRIES: usize = 3;
-/// How much of its rate `ndots diff` makes up for after a pause.
+/// After a pause, `ndots diff` sends at once only the queries that were due in this time.
 pub const BULK_BURST: Duration = Duration::from_millis(20);
 /// Queries a second of `ndots diff` to each server. A small CoreDNS answers 50 times as many.
 pub const DIFF_RATE: u32 = 500;
@@ -472,9 +477,9 @@ pub const DIFF_RATE: u32 = 500;
 pub const DIFF_SETTLE: Duration = Duration::from_secs(3);
 /// The pause of `ndots diff --duration` between two rounds of the same questions.
 pub const DIFF_ROUND: Duration = Duration::from_secs(1);
-/// How often `ndots diff` looks whether its own server has read the cluster.
+/// How often `ndots diff` checks whether its own server has read the cluster.
 pub const DIFF_POLL: Duration = Duration::from_millis(20);
-/// How much older a forwarded record may be in one of two replies, in seconds.
+/// How many seconds older a forwarded record may be in one of the two replies.
 pub const DIFF_AGE: u32 = 5;
 /// Questions that `ndots diff` asks before it compares the replies.
 pub const DIFF_BATCH: usize = 5_000;

@@ -1,5 +1,5 @@
-//! Protocol buffers, as far as gRPC services need them: messages whose fields hold numbers, octets
-//! or other messages.
+//! The part of protocol buffers that gRPC services need: messages whose fields contain numbers,
+//! octets or other messages.
 
 use thiserror::Error;
 

@@ -1,9 +1,9 @@
-//! The header of the PROXY protocol, versions 1 and 2, with which a load balancer tells the address
-//! of the client.
+//! The header of the PROXY protocol, versions 1 and 2. A load balancer writes the address of the
+//! client into it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// What octets begin with.
+/// The header at the beginning of a message or a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyHeader {
     /// No header.
@@ -16,14 +16,14 @@ pub enum ProxyHeader {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The client; `None` if the load balancer speaks for itself.
+    /// The client; `None` if the load balancer itself is the client.
     pub source: Option<SocketAddr>,
     pub carrier: Carrier,
     /// Octets of the header.
     pub length: usize,
 }
 
-/// What the header says that the client uses.
+/// The kind of transport between the client and the load balancer, as the header names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
     Datagrams,

@@ -1,6 +1,6 @@
-//! Records in the form of SkyDNS, as etcd holds them. A key is the path of a name's labels from the
-//! right, such as `/skydns/org/example/www`, and its value is a [`Service`]. A name has the records
-//! of its own key, or of all keys below it.
+//! Records in the form of SkyDNS, as etcd stores them. A key has the labels of a name from the
+//! right to the left, such as `/skydns/org/example/www`. Its value is a [`Service`]. A name has the
+//! records of all keys below its key, or those of its own key if there are none below.
 
 mod path;
 mod store;
@@ -22,9 +22,9 @@ pub struct Service {
     pub mail: bool,
     /// In seconds.
     pub ttl: u32,
-    /// The labels that the target of a record has less than the key.
+    /// How many labels are removed from the left of a record's target.
     pub target_strip: usize,
-    /// Keys of different groups below one name are not in one answer.
+    /// An answer has services of only one group, and those without a group.
     pub group: String,
 }
 

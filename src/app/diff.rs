@@ -55,7 +55,7 @@ struct Servers {
 /// Prints the report. False if answers would change.
 async fn compared(flags: &Diff) -> anyhow::Result<bool> {
     let begun = Instant::now();
-    // The file is read first, because a mistake in it is found without a server.
+    // The file is read first, because mistakes in it can be found without a server.
     let listed = flags.names.as_deref().map(read_names).transpose()?;
     let mut zone = flags.zone.clone().unwrap_or_else(|| "cluster.local".to_owned());
     let mut own = None;
@@ -131,7 +131,7 @@ impl Servers {
         Ok(())
     }
 
-    /// Asks both servers, compares the replies, and asks once more what would change.
+    /// Asks both servers and compares the replies. Asks again about each reply that would change.
     async fn batch(&self, questions: &[Asked], report: &mut Report) {
         let (mut changed, first) = (Vec::new(), self.pairs(questions).await);
         for (asked, (replies, deltas)) in questions.iter().zip(first) {
@@ -252,9 +252,9 @@ async fn all_names(ours: SocketAddr, zone: &str) -> anyhow::Result<Vec<Asked>> {
     Ok(of_zone(&records, zone))
 }
 
-/// The Corefile of ndots' own side, and the cluster's zone. If the cluster has a Corefile, the
-/// options of its `kubernetes` are used. Names that ndots would forward are asked of the server that
-/// runs now, so that `fallthrough` makes no difference.
+/// The Corefile of the ndots that this command starts, and the cluster's zone. If the cluster has a
+/// Corefile, the options of its `kubernetes` are used. This ndots forwards other names to the
+/// server that runs now, so that `fallthrough` causes no differences.
 async fn own_corefile(flags: &Diff) -> anyhow::Result<(Text, String)> {
     let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\\\""));
     let (source, live) = if let Some(directory) = &flags.manifests {

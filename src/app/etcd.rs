@@ -18,7 +18,8 @@ pub(super) struct Etcds {
 }
 
 impl Etcds {
-    /// Runs a task for each source, and waits for a while until their keys are known.
+    /// Starts a task for each source. Waits until the keys of all sources are known, but at most
+    /// [`limits::ETCD_START`].
     pub(super) async fn run_new(keys: Vec<EtcdKeys>) -> Self {
         let mut etcds = Self::default();
         let stores: Vec<_> = keys.iter().map(|keys| keys.store.clone()).collect();
@@ -46,7 +47,7 @@ impl Etcds {
     }
 }
 
-/// Follows the keys of one server after the other, without end.
+/// Follows the keys of a server. If this fails, continues with the next server. Never ends.
 async fn keep(keys: EtcdKeys) {
     let EtcdKeys { source, store } = &keys;
     let (mut back_off, mut logged) = (limits::API_RETRY_MIN, None::<Instant>);

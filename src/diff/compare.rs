@@ -79,8 +79,8 @@ fn aliases(reply: &Reply) -> String {
     format!("{}{}", owners.join(" "), if late { " late" } else { "" })
 }
 
-/// The differences that remain when a reply has only part of the records because the rest does not
-/// fit. `wholes` are the replies to the same question over TCP.
+/// The differences that remain if a reply is incomplete because not all records fit into it.
+/// `wholes` are the replies to the same question over TCP.
 pub fn as_cut(
     asked: &Asked,
     replies: [Option<&Reply>; 2],

@@ -45,7 +45,7 @@ impl Asked {
         packet.extend_from_slice(&flags);
         packet.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, u8::from(edns.is_some())]);
         let start = packet.len();
-        // Only names that can be queried become questions; the root stands for any other.
+        // A name that cannot be queried is replaced by the root.
         let wire = self.name.parse::<Spelled>();
         packet.extend_from_slice(wire.as_ref().map_or(&[0], |name| name.wire()));
         if mixed {

@@ -42,8 +42,9 @@ fn names_server(name: &str) -> bool {
     name.starts_with("ns.dns.")
 }
 
-/// The questions about the records of a zone: each name with its types and, if it has addresses, with
-/// both families, names that do not exist, and the names that a search list makes of them.
+/// The questions about the records of a zone. They are about each name with its types, and about A
+/// and AAAA if the name has one of them. Others are about names that do not exist, and about names
+/// that a client tries while it follows its search list.
 pub fn of_zone(records: &BTreeSet<(String, Type)>, zone: &str) -> Vec<Asked> {
     let mut questions = BTreeSet::new();
     for (name, qtype) in records {

@@ -63,7 +63,7 @@ pub struct Check {
     pub cause: &'static str,
     /// What to do. Empty if the finding is only a fact.
     pub cure: &'static str,
-    /// What is not known if the check is skipped.
+    /// What remains unknown if the check is skipped.
     pub open: Option<&'static str>,
     /// If a finding of one of these checks is in the same step, this check says nothing.
     pub hidden_by: &'static [&'static Self],

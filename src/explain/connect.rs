@@ -121,7 +121,7 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, place: Place, sectio
         let all: Vec<String> = fine.iter().map(|it| it.target.address.to_string()).collect();
         section.ok(place.check(), format!("connected to {word} {}", all.join(", ")));
     }
-    // Of several endpoints or nodes some still answer.
+    // It is only a warning if other endpoints or nodes still answer.
     let level = if fine.is_empty() { FindingLevel::Broken } else { FindingLevel::Warning };
     for probe in failed {
         let address = probe.target.address;

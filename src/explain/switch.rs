@@ -21,7 +21,7 @@ pub(super) const NAMESPACE: &str = "kube-system";
 /// The objects of a cluster, as the API server returns them.
 #[derive(Default)]
 pub struct SwitchEvidence {
-    /// Those of `kube-system`.
+    /// The objects up to `budgets` are those of `kube-system`.
     pub deployments: Vec<Value>,
     pub daemon_sets: Vec<Value>,
     pub config_maps: Vec<Value>,

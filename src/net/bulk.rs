@@ -22,7 +22,8 @@ pub struct Packet {
     pub tcp: bool,
 }
 
-/// At most this many queries a second; `None` is as fast as the server replies.
+/// The largest number of queries a second. With `None` the rate depends only on the server's
+/// replies.
 #[derive(Clone, Copy, Debug)]
 pub struct Rate(pub Option<u32>);
 
@@ -32,18 +33,18 @@ impl Rate {
     }
 }
 
-/// The replies in the order of the packets; `None` where no reply came after
-/// [`limits::BULK_TRIES`] queries. Each reply has the id that was sent, which is the packet's place.
+/// Returns the replies in the order of the packets. A packet without a reply after
+/// [`limits::BULK_TRIES`] queries has `None`. The id of a reply is the position of its packet.
 pub async fn exchange(server: SocketAddr, packets: &[Packet], rate: Rate) -> Vec<Option<Vec<u8>>> {
     let mut replies = vec![None; packets.len()];
     for tcp in [false, true] {
         let of_kind = packets.iter().enumerate().filter(|(_, packet)| packet.tcp == tcp);
         let mut open: Vec<usize> = of_kind.map(|(at, _)| at).collect();
         for _ in 0..limits::BULK_TRIES {
-            // The id of a query is its place in the batch.
+            // The id of a query is its position in the batch.
             for batch in open.chunks(usize::from(u16::MAX)) {
                 let mut round = Round::new(packets, batch, rate);
-                // What cannot be sent now is sent in the next round.
+                // After an error, the next round sends the remaining queries.
                 let _ = if tcp {
                     round.over_tcp(server, &mut replies).await
                 } else {
@@ -91,7 +92,7 @@ impl<'p> Round<'p> {
         octets.first_chunk_mut::<2>()?.copy_from_slice(&id.to_be_bytes());
         self.waiting.insert(id, at);
         self.next += 1;
-        // After a pause the server is not sent what was missed.
+        // After a pause, the queries that were not sent during it do not leave in one burst.
         self.due = self.due.max(Instant::now() - limits::BULK_BURST) + self.interval;
         Some(octets)
     }
@@ -104,7 +105,8 @@ impl<'p> Round<'p> {
         }
     }
 
-    /// When to stop waiting for a reply, and whether that is because a query is due.
+    /// When the wait for a reply ends. The second value is true if it ends because the next query
+    /// must be sent then.
     fn until(&self, silence: Duration) -> (Instant, bool) {
         let silent = Instant::now() + silence;
         if self.may_send() && self.due < silent { (self.due, true) } else { (silent, false) }
@@ -124,7 +126,7 @@ impl<'p> Round<'p> {
         let mut packet = vec![0; 65_535];
         while !self.is_done() {
             if let Some(message) = self.take() {
-                // A closed port is reported here; the query is sent again in the next round.
+                // `send` reports a closed port. The next round sends the query again.
                 let _ = socket.send(&message).await;
                 continue;
             }
@@ -188,7 +190,7 @@ async fn receive(tcp: &mut TcpStream) -> io::Result<Vec<u8>> {
     timeout(limits::BULK_SILENCE * 4, read).await?
 }
 
-/// The messages of a zone transfer, until `is_last` says so of one of them.
+/// The messages of a zone transfer, up to the first one for which `is_last` is true.
 ///
 /// # Errors
 /// If the server cannot be reached, or closes the connection before the last message.

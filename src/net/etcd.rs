@@ -147,7 +147,7 @@ async fn load(
             return Err(EtcdError::TooMany);
         }
         match last.filter(|_| more) {
-            // The next key that there can be.
+            // This is the smallest key that is greater than the last one.
             Some(last) => from = [&last[..], &[0]].concat(),
             None => break,
         }
@@ -192,7 +192,8 @@ async fn update(
     }
 }
 
-/// Leases are renewed without a change of their keys.
+/// Reads how long each lease still lasts. This is read again and again, because the renewal of a
+/// lease does not change its keys, so the watch does not report it.
 async fn look_at_leases(connection: &GrpcConnection, store: &SkydnsStore) -> Result<(), EtcdError> {
     let mut expires = HashMap::new();
     for lease in store.leases().into_iter().take(limits::ETCD_LEASES) {

@@ -1,5 +1,5 @@
-//! Calls of gRPC services: HTTP/2 requests whose bodies hold messages behind five octets, and whose
-//! trailers hold the outcome.
+//! Calls of gRPC services. A call is an HTTP/2 request. In its body and in the body of the
+//! response, five octets precede each message. The trailers of the response have the outcome.
 
 use std::{
     convert::Infallible,
@@ -82,8 +82,8 @@ pub(super) struct GrpcConnection {
 }
 
 impl GrpcConnection {
-    /// `server` is a URL without a path. Nothing is sent or received unless the caller polls the
-    /// future, which ends with the connection.
+    /// `server` is a URL without a path. The caller must poll the future: it sends and receives all
+    /// data, and ends when the connection ends.
     pub(super) async fn open<S>(
         stream: S,
         server: String,

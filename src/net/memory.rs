@@ -1,5 +1,5 @@
-//! Gives memory that a burst has used back to the system. glibc keeps freed memory in one arena for
-//! each thread, and returns only what lies at the end of an arena.
+//! Returns the memory of a burst to the system. glibc has an arena for each thread, keeps freed
+//! memory in it, and returns only the free memory at the end of an arena.
 #![cfg_attr(
     all(target_os = "linux", target_env = "gnu"),
     expect(unsafe_code, reason = "no crate wraps this function of glibc")
@@ -17,17 +17,18 @@ use crate::limits;
 
 use super::Dispatcher;
 
-/// What happened to the memory since it was last given back.
+/// The state that decides when memory is returned.
 #[derive(Debug, Default)]
 struct Use {
-    /// Octets that the process had then.
+    /// The memory of the process in octets after the last return.
     resident: u64,
-    /// How often memory is still to be given back. A burst frees its memory step by step.
+    /// How many times memory must still be returned. After a burst, memory becomes free in several
+    /// steps.
     due: u32,
 }
 
 impl Use {
-    /// Whether it is time to give memory back. While many queries wait, it would be needed again.
+    /// Whether memory must be returned now. While many queries wait, ndots would need it again.
     fn is_due(&mut self, waiting: usize, resident: u64) -> bool {
         if waiting > limits::MEMORY_BURST {
             self.due = limits::MEMORY_RETURNS;

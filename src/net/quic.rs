@@ -1,7 +1,8 @@
 //! DNS over QUIC (RFC 9250): each query has a stream of its own.
 //!
-//! Handshakes run side by side. While many clients have not proven that they receive at their
-//! address, new clients must prove it before anything is kept for them (Retry, RFC 9000 §8.1.2).
+//! A handshake does not wait for other handshakes. While many handshakes are in progress, a new
+//! client must first prove that it receives datagrams at its address (Retry, RFC 9000 §8.1.2). The
+//! server stores nothing for the client before that.
 
 mod connection;
 
@@ -207,7 +208,7 @@ impl Acceptor {
         endpoint.set_server_config(None);
         let ended = async { while self.connections.join_next().await.is_some() {} };
         let _ = timeout(GRACE, ended).await;
-        // The clients still have to be told that their connections are closed.
+        // This sends the clients the frames that close their connections.
         let _ = timeout(limits::TCP_DRAIN_TIME, endpoint.wait_idle()).await;
     }
 }

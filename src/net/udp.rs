@@ -148,9 +148,9 @@ impl Worker<'_> {
         }
     }
 
-    /// Connects the socket to itself. From now on the kernel reports a closed port to clients, and
-    /// no query can arrive between the last read and the close. What is in the buffer stays, and
-    /// replies can still be sent.
+    /// Connects the socket to itself. From now on the kernel reports a closed port to clients, so
+    /// no query can arrive between the last read and the close. Queries in the buffer can still be
+    /// read, and replies can still be sent.
     fn close_to_clients(&self) {
         let mut own = self.bound;
         if own.ip().is_unspecified() {
@@ -159,7 +159,7 @@ impl Worker<'_> {
                 SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
             });
         }
-        // Without it the gap is a few microseconds long.
+        // If this fails, queries of the last few microseconds before the close may be lost.
         let _ = self.socket.connect(own);
     }
 

@@ -6,10 +6,11 @@
 //! With `@kubernetes` the search list is that of the Pod with the client's address, if only one Pod
 //! has this address.
 //!
-//! With `@search` no Pod is known. The first candidate of a Pod's search list names the Pod's
-//! namespace, so the list follows from the question. A name whose first candidate something in the
-//! cluster can have, and a name of which a later candidate is in the cluster, are answered as without
-//! `autopath`: the client goes on itself, and gets no address that it would not have found.
+//! With `@search` ndots does not know the Pods. The first name that a Pod tries contains the Pod's
+//! namespace, so ndots derives the search list from the question. In two cases the reply is the
+//! same as without `autopath`: something in the cluster can have the first name, or a later name of
+//! the list is in the cluster. Then the client continues its search itself. So it never gets an
+//! address that it would not have found without `autopath`.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -63,7 +64,7 @@ enum SearchList {
     Kubernetes(Origin, Source, Box<zone::Settings>),
 }
 
-/// What the first domains of a search list follow from.
+/// How the first domains of a search list are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
     /// The Pod with the client's address.
@@ -77,7 +78,8 @@ struct Candidates {
     /// In wire form and in the client's spelling: first the name of the question, last the name
     /// without a domain.
     names: Vec<Vec<u8>>,
-    /// How many names after the first one the client must find itself, if they exist.
+    /// The number of names after the first one that are not answered here. If one of them exists,
+    /// the client must find it itself.
     left_to_client: usize,
 }
 

@@ -86,7 +86,7 @@ impl Lookup {
     }
 }
 
-/// How far an answer is.
+/// The state of an answer that is being assembled.
 enum Progress {
     Complete(Response),
     /// The part with this index needs the reply to a nested query.
@@ -177,7 +177,7 @@ impl Etcd {
         Progress::Complete(response)
     }
 
-    /// The parts, as far as nested queries are allowed.
+    /// Leaves out the parts that need more nested queries than [`limits::ETCD_TARGETS`].
     fn bounded(parts: Vec<Part>) -> Vec<Part> {
         let mut outside = 0;
         let fits = |part: &Part| {
@@ -246,7 +246,7 @@ impl Plugin for Etcd {
                     response.truncated |= reply.truncated;
                     alias.iter().for_each(|set| add(&mut response, *section, set.clone()));
                     let is_glue = *section == Section::Additional && *qtype == Type::AAAA;
-                    // Aliases came with the addresses of the other family.
+                    // The query for A records has already added the aliases.
                     let sets =
                         reply.answer.into_iter().filter(|set| !is_glue || set.rtype != Type::CNAME);
                     for set in sets {
@@ -266,7 +266,7 @@ impl Plugin for Etcd {
     }
 }
 
-/// Adds a record; to the last set if the records differ in their data only.
+/// Adds a record. If it differs from the last set only in its data, it becomes part of that set.
 fn add(response: &mut Response, section: Section, set: RecordSet) {
     let sets = match section {
         Section::Answer => &mut response.answer,

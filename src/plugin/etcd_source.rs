@@ -1,4 +1,4 @@
-//! What is read of an etcd cluster, and how.
+//! Which keys of which etcd cluster are read, and with which credentials.
 
 use std::{
     fmt,
@@ -7,7 +7,7 @@ use std::{
 
 use crate::upstream::TlsClientSettings;
 
-/// What is read of an etcd cluster.
+/// The servers of an etcd cluster, and the keys that are read from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EtcdSource {
     pub endpoints: Vec<EtcdEndpoint>,
@@ -72,7 +72,7 @@ impl EtcdEndpoint {
     }
 }
 
-/// `Debug` prints a digest of it, so that it never gets into a log.
+/// `Debug` prints a digest instead of the password, so that no log contains the password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(pub String);
 

@@ -1,4 +1,4 @@
-//! Which load balancers tell the addresses of clients.
+//! The load balancers from which ndots accepts the addresses of clients.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,7 +6,7 @@ use crate::proxy_header::{Carrier, Header, ProxyHeader};
 
 use super::network::Network;
 
-/// Whose headers are used.
+/// From which addresses headers are accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProxyPolicy {
     pub(super) allow: Vec<Network>,
@@ -22,12 +22,12 @@ pub(super) enum HeaderUse {
     Skip,
 }
 
-/// What begins a message or a stream.
+/// The result of the check of the first octets of a message or a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beginning {
-    /// A header of this many octets, which may be zero, and the client.
+    /// The client, and the length of the header in octets; 0 if there is no header.
     Client(SocketAddr, usize),
-    /// More octets are needed to tell.
+    /// The header is not complete yet.
     Incomplete,
     /// The message or the connection is dropped.
     Rejected,

@@ -12,8 +12,8 @@ pub struct KeyPath {
 }
 
 impl KeyPath {
-    /// `None` if no key can stand for the name. A label with a slash must not lead to another
-    /// directory, outside of the prefix.
+    /// `None` if the name cannot have a key. For example, a label with a slash must not lead to a
+    /// directory outside the prefix.
     pub fn new(prefix: &str, name: &Name) -> Option<Self> {
         let labels: Option<Vec<String>> = name.labels().map(text).collect();
         let labels: Vec<_> = labels?.into_iter().rev().collect();
@@ -43,7 +43,7 @@ fn parts(prefix: &str) -> impl Iterator<Item = &str> {
     prefix.split('/').filter(|part| !part.is_empty())
 }
 
-/// The label as a part of a key. A label that needs escapes in a zone file has none.
+/// The label as a part of a key; `None` if the label needs escapes in a zone file.
 fn text(label: &[u8]) -> Option<String> {
     let plain = |octet: &u8| octet.is_ascii_graphic() && !br#"/\".();@'"#.contains(octet);
     label.iter().all(plain).then(|| String::from_utf8_lossy(label).into_owned())

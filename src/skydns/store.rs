@@ -115,7 +115,7 @@ impl SkydnsStore {
         self.write().expires = expires;
     }
 
-    /// The services of a name that have a host, or in the answer to a TXT query a text.
+    /// The services of a name that have a host. With `with_text`, also those that have a text.
     ///
     /// # Errors
     /// See [`LookupError`].
@@ -179,7 +179,7 @@ impl State {
         if below.is_empty() { own().into_iter().collect() } else { below }
     }
 
-    /// The lower one of the value's TTL and of the time that its lease lasts.
+    /// The TTL of the value, or the remaining time of its lease if that is lower.
     fn ttl(&self, lease: i64, ttl: u32, now: Instant, bounds: LeaseBounds) -> u32 {
         let expires = self.expires.get(&lease);
         let left = expires.map(|expires| expires.saturating_duration_since(now).as_secs());
@@ -194,8 +194,8 @@ impl State {
     }
 }
 
-/// The services without a group, and those of the group that the shortest key names. If keys of
-/// that length name different groups, all services.
+/// Selects the services of one group, and those without a group. The shortest key decides about the
+/// group. If several keys have the shortest length and different groups, returns all services.
 fn of_one_group(found: Vec<Found>) -> Vec<Found> {
     let depth = |found: &Found| found.key.matches('/').count();
     let Some(first) = found.first() else { return found };

@@ -1,5 +1,5 @@
-//! Which ports queries over UDP leave from. A node keeps an entry for each port in its table of
-//! connections, which has a bound, so entries are spent with care.
+//! The ports from which queries over UDP leave. The conntrack table of a node has an entry for each
+//! port, and its size is limited. So ndots does not use a new port for every query.
 
 use std::{
     collections::VecDeque,
@@ -10,11 +10,12 @@ use crate::limits;
 
 /// Decides whether a query leaves from a port of its own or shares one with others.
 ///
-/// This is a bucket of ports. Every query takes from it, also if it gets no port of its own, so it
-/// stays empty while queries are many.
+/// This is a token bucket. Every query takes a token, even if it then shares a port. So the bucket
+/// stays empty while there are many queries.
 #[derive(Debug, Default)]
 pub struct PortBudget {
-    /// How far the bucket is from full, in ports. More than [`limits::OWN_PORTS`] is a debt.
+    /// The number of tokens that are missing from a full bucket. Above [`limits::OWN_PORTS`] the
+    /// bucket is empty.
     spent: f64,
     updated: Option<Instant>,
 }
@@ -30,8 +31,8 @@ impl PortBudget {
     }
 }
 
-/// Ports of closed sockets whose entry in the node's table of connections lives on. A socket that
-/// takes such a port costs no further entry.
+/// Ports of closed sockets that still have an entry in the conntrack table of the node. A new
+/// socket with such a port adds no entry.
 #[derive(Debug, Default)]
 pub struct RestingPorts(VecDeque<(u16, Instant)>);
 
@@ -49,16 +50,16 @@ impl RestingPorts {
         self.0.len()
     }
 
-    /// The port of the next socket; `None` if it is to be a new one. `entries` is the number of
-    /// entries of all ports. A port rests for a while first: late replies to its old queries would
-    /// count as forged.
+    /// The port of the next socket; `None` if the system must choose a new port. `entries` is the
+    /// number of entries of all ports. A port is not used again at once, because late replies to
+    /// its old queries would count as forged.
     pub fn take(&mut self, entries: usize, now: Instant, random: u64) -> Option<u16> {
         if entries < limits::SHARED_PORTS || random.is_multiple_of(limits::NEW_PORT_ONE_IN) {
             return None;
         }
         let has_rested = |(_, closed): &(u16, Instant)| now - *closed >= limits::SHARED_SOCKET_TIME;
         let ready = self.0.partition_point(has_rested);
-        // Those that rest for longest are left alone, so that their entries end.
+        // The ports that were closed first are not used again, so that their entries expire.
         let first = ready.saturating_sub(limits::SHARED_SOCKETS);
         let at = (random / limits::NEW_PORT_ONE_IN).checked_rem((ready - first) as u64)?;
         self.0.remove(first + at as usize).map(|(port, _)| port)
@@ -77,8 +78,8 @@ mod tests {
         Instant::now()
     }
 
-    /// How many of the queries that come at this rate for this long have a port of their own, in all
-    /// and in the second half.
+    /// Simulates queries at this rate for this time. Returns how many of them have their own port,
+    /// in total and in the second half.
     fn own_ports(rate: u64, seconds: u64) -> [usize; 2] {
         let (start, mut budget) = (start(), PortBudget::default());
         let takes: Vec<_> = (0..rate * seconds)
@@ -96,8 +97,8 @@ mod tests {
         assert_eq!(late, 0);
     }
 
-    /// The entries of a node's table while all sockets of some upstreams are busy for ten minutes:
-    /// the most at one time, and how many different ports were used.
+    /// Simulates ten minutes in which all sockets of some upstreams are busy. Returns the largest
+    /// number of entries in the table at one time, and how many different ports were used.
     fn entries(upstreams: usize) -> (usize, usize) {
         let (start, mut random) = (start(), SplitMix64::new(7));
         let mut resting: Vec<_> = (0..upstreams).map(|_| RestingPorts::default()).collect();

@@ -93,9 +93,10 @@ impl Zone {
         Some([Name::join([&*namespace], &services)?, services, zone.clone()])
     }
 
-    /// The search list that leads to the name, if the name is the first candidate of one and nothing
-    /// in the cluster can have it: two or more labels before a Namespace. Two labels before a
-    /// Namespace are an endpoint of a Service, so there is no search list if the Service exists.
+    /// The search list of a Pod whose first candidate is this name. `None` if something in the
+    /// cluster can have the name. The name must have two or more labels before the Namespace.
+    /// Exactly two can be an endpoint of a Service, so the result is also `None` if this Service
+    /// exists.
     pub fn search_of_name(&self, name: &Name) -> Option<[Name; 3]> {
         let zone = self.zone_of(name).filter(|zone| !is_reverse(zone))?;
         let labels: Vec<&[u8]> = name.labels().collect();

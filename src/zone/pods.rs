@@ -1,4 +1,4 @@
-//! What is kept of a Pod: there may be more than 100,000 of them.
+//! The parts of a Pod that are stored. They are small, because there may be more than 100,000 Pods.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -32,7 +32,7 @@ impl PodFacts {
         Self { addresses: addresses.iter().copied().collect(), host_network: *host_network }
     }
 
-    /// The whole fact again.
+    /// Builds the complete fact.
     pub(super) fn pod(&self, key: &PodKey) -> Pod {
         Pod {
             namespace: (&*key.namespace).into(),

@@ -4,8 +4,8 @@ use std::{collections::HashMap, hash::Hash};
 
 use foldhash::fast::RandomState;
 
-/// Objects by key. Each has the number of the list that it was last seen in or after, so a new list
-/// marks and sweeps in place: it needs no copy of the keys.
+/// Objects by key. Each has the number of the list that was the current one when it was last seen.
+/// So objects that a new list does not contain are found without a copy of the keys.
 #[derive(Debug)]
 pub(super) struct Table<K, V> {
     entries: HashMap<K, (V, u32), RandomState>,

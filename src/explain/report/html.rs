@@ -83,7 +83,7 @@ fn links(report: &Report) -> Vec<Link<'_>> {
         .iter()
         .filter_map(|group| {
             let own = findings().filter(|finding| group.checks.contains(&finding.check));
-            // Of several the first one, as in the verdict.
+            // If several are equally bad, the first one counts, as in the verdict.
             let worst = own.reduce(|one, other| if other.level > one.level { other } else { one });
             worst.map(|finding| Link { title: group.title, finding })
         })

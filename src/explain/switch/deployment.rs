@@ -4,12 +4,13 @@ use serde_json::Value;
 
 use super::{Findings, SwitchEvidence, SwitchLevel, list, name, text};
 
-/// CoreDNS's flags, which ndots takes.
+/// CoreDNS's flags that ndots accepts.
 const FLAGS: [&str; 8] =
     ["conf", "dns.port", "p", "quiet", "pidfile", "log-format", "version", "plugins"];
 /// The label of the cluster's DNS.
 const LABEL: &str = "/metadata/labels/k8s-app";
-/// Who owns a Deployment, by a label or an annotation, and what to do.
+/// The owners of a Deployment: the label or annotation that shows the owner, its name, the id of
+/// the finding, and what to do.
 const OWNERS: [(&str, &str, &str, &str); 5] = [
     (
         "/metadata/labels/addonmanager.kubernetes.io~1mode",
@@ -224,7 +225,7 @@ fn shell(container: &Value, place: &str, findings: &mut Findings) {
     }
 }
 
-/// kubeadm reads the version of CoreDNS from the tag, without a digest.
+/// Reports the current image.
 fn image(container: &Value, place: &str, findings: &mut Findings) {
     let image = text(container, "/image");
     findings.say(

@@ -1,4 +1,4 @@
-//! The messages of etcd's API, as far as keys are read and watched.
+//! The messages of etcd's API that ndots needs to read and watch keys.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ pub(super) fn token(reply: &[u8]) -> Result<Vec<u8>, Malformed> {
     Ok(token.1.octets().to_vec())
 }
 
-/// With revision 0, the newest.
+/// Requests the keys as they were at this revision; 0 stands for the newest one.
 pub(super) fn range(from: &[u8], to: &[u8], revision: u64) -> Vec<u8> {
     Message::default()
         .octets(1, from)
@@ -99,7 +99,7 @@ impl<'m> KeyValue<'m> {
         Ok(read)
     }
 
-    /// `None` if the key is not a text, so that it is the key of no name.
+    /// `None` if the key is not valid UTF-8. Such a key belongs to no name.
     fn entry(&self) -> Option<(String, Entry)> {
         let key = str::from_utf8(self.key).ok()?.to_owned();
         let service = service::read(self.value);
@@ -148,7 +148,7 @@ pub(super) struct Watched {
 
 /// Why a watch ends.
 pub(super) enum End {
-    /// Changes since its revision are not known any more.
+    /// The server has deleted the changes since the revision at which the watch begins.
     Compacted,
     Cancelled(String),
 }

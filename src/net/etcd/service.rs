@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use crate::skydns::Service;
 
-/// Go reads the names of fields in any letter case.
+/// Reads a value. As in CoreDNS, the letter case of field names does not matter, because Go ignores
+/// it.
 pub(super) fn read(value: &[u8]) -> Result<Service, String> {
     let value: Value = serde_json::from_slice(value).map_err(|error| error.to_string())?;
     let object = match value {

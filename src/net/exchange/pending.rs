@@ -67,8 +67,8 @@ impl Pending {
         Some(Ticket { pending: Arc::clone(self), id: asked.id, reply })
     }
 
-    /// Gives the message to the query that it answers. A message that is not whole makes the reply
-    /// doubtful.
+    /// Gives the message to the query that it answers. If the message is not whole, the query gets
+    /// [`RawReply::Doubtful`].
     pub(super) fn deliver(&self, message: &[u8], is_whole: bool) -> Delivery {
         let Some(id) = message.first_chunk::<2>() else { return Delivery::Stray };
         let id = u16::from_be_bytes(*id);
@@ -103,7 +103,7 @@ impl Pending {
         self.end_all(outcome);
     }
 
-    /// Accepts no further queries if none waits, and returns whether that is so.
+    /// Closes the table if no query waits. Returns whether the table is closed.
     pub(super) fn close_if_idle(&self) -> bool {
         let mut table = lock(&self.0);
         table.is_closed |= table.waiting.is_empty();

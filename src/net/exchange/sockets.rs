@@ -1,5 +1,6 @@
-//! Queries over UDP. While they are few, each has a port of its own. Above that they share sockets,
-//! [`limits::SHARED_SOCKETS`] for each upstream, which are taken at random and replaced soon.
+//! Queries over UDP. While there are few queries, each has its own port. Otherwise they share the
+//! [`limits::SHARED_SOCKETS`] sockets of their upstream. Each query uses a random one of them, and
+//! each socket is replaced after [`limits::SHARED_SOCKET_TIME`].
 
 use std::{
     collections::HashMap,
@@ -32,7 +33,7 @@ use super::{
     spawn,
 };
 
-/// Shared sockets count as one more client's.
+/// The address of no client. All shared sockets together are counted as those of one client.
 const ALL_CLIENTS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 #[derive(Default)]
@@ -61,7 +62,7 @@ impl Default for Route {
 struct SharedSocket {
     socket: UdpSocket,
     pending: Arc<Pending>,
-    /// When it gets no more queries.
+    /// From this moment on, the socket gets no further queries.
     retires: Instant,
     strays: AtomicU32,
     _share: Share,
@@ -107,7 +108,7 @@ pub(super) async fn ask(
                 drop(socket);
                 return ticket.reply().await;
             }
-            // This belongs to an earlier datagram, and the kernel reports it only once.
+            // The error is the result of an earlier datagram. The kernel reports it only once.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 drop(ticket);
                 socket.pending.end_all(|| Err(io::ErrorKind::ConnectionRefused.into()));
@@ -237,12 +238,12 @@ impl SharedSocket {
         self.strays.load(Ordering::Relaxed) >= limits::STRAY_REPLIES
     }
 
-    /// Reads replies until the socket has retired and no query waits for a reply. Returns true if it
-    /// ended before, because of forged replies or errors.
+    /// Reads replies until the socket has retired and no query waits for a reply. Returns true if
+    /// forged replies or errors ended it before.
     async fn read(&self, strays: &IntCounter) -> bool {
         let mut check = pin!(sleep_until(self.retires.into()));
         loop {
-            // A rejected datagram is an error that is not readable.
+            // If a datagram was rejected, the socket has an error but is not readable.
             let interest = Interest::READABLE.add(Interest::ERROR);
             tokio::select! {
                 _ = self.socket.async_io(interest, || self.receive(strays)) => {
@@ -259,8 +260,8 @@ impl SharedSocket {
         }
     }
 
-    /// Reads the datagrams that have arrived. `Ok` if the socket is of no use any more: too many
-    /// datagrams did not match, or too many errors came at once.
+    /// Reads the datagrams that have arrived. `Ok` if the socket must not be used any more, because
+    /// too many datagrams did not match, or because there were too many errors in one call.
     fn receive(&self, strays: &IntCounter) -> io::Result<()> {
         let mut buffer = [0; limits::UDP_REPLY_OCTETS];
         let mut errors = 0;
@@ -275,7 +276,7 @@ impl SharedSocket {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
-                // The host rejected a datagram, and rejects the others too.
+                // The host rejected one datagram, so it rejects the other datagrams, too.
                 Err(error) => {
                     self.pending.end_all(|| Err(error.kind().into()));
                     errors += 1;

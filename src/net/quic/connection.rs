@@ -154,8 +154,8 @@ impl ClientConnection {
     }
 }
 
-/// Reads the message of a stream. Nothing is kept for the announced length until its octets arrive
-/// within the bound of requests. A client need not end its stream before it gets the reply.
+/// Reads the message of a stream. A message that is longer than a request may be is a protocol
+/// error, and no memory is allocated for it. The client need not end its stream to get the reply.
 async fn message(receiver: &mut RecvStream) -> Result<Vec<u8>, StreamEnd> {
     let mut length = [0; 2];
     read(receiver, &mut length).await?;

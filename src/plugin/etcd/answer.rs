@@ -41,9 +41,11 @@ pub(super) struct EtcdZone<'z> {
     pub(super) origin: &'z Name,
     pub(super) now: Instant,
     pub(super) bounds: LeaseBounds,
-    /// Whether the zone's own name has all addresses of the zone unless it has others.
+    /// Whether the zone's own name has all addresses of the zone if there are none below
+    /// `apex.dns`.
     pub(super) apex_fallback: bool,
-    /// Aliases can lead to many names, and these to many others.
+    /// The number of lookups so far. It is limited, because an alias can lead to many names, and
+    /// each of them to many others.
     pub(super) lookups: Cell<usize>,
 }
 
@@ -79,7 +81,7 @@ impl EtcdZone<'_> {
             Type::CNAME => self.alias_record(name),
             Type::PTR => self.pointers(name),
             Type::NS if name == self.origin => self.name_servers(),
-            // Whether the name exists.
+            // For other types, the lookup only finds out whether the name exists.
             _ => self.records(name, &owner, Type::A, &[]).map(|_| Vec::new()),
         }
     }
@@ -95,7 +97,8 @@ impl EtcdZone<'_> {
         self.store.services(&path, scope, with_text, (self.now, self.bounds))
     }
 
-    /// The services whose addresses the name has. Those of the zone's own name are below `apex.dns`.
+    /// The services from which the name gets its addresses. For the zone's own name, they are below
+    /// `apex.dns`.
     fn hosts(&self, name: &Name) -> Result<Vec<Found>, LookupError> {
         if name != self.origin {
             return self.services(name, Scope::Below, false);
@@ -113,8 +116,8 @@ impl EtcdZone<'_> {
         self.services(&name, Scope::Below, false)
     }
 
-    /// A, AAAA or TXT records, behind aliases where hosts are names. `chain` has the targets of the
-    /// aliases that led here.
+    /// A, AAAA or TXT records. If a host is a name, they follow a CNAME record. `chain` has the
+    /// targets of the aliases that led to `name`.
     fn records(&self, name: &Name, owner: &Owner, qtype: Type, chain: &[Name]) -> Parts {
         let services = match qtype {
             Type::TXT => self.services(name, Scope::Below, true),
@@ -141,7 +144,8 @@ impl EtcdZone<'_> {
         Ok(parts)
     }
 
-    /// The alias and what it leads to. An alias that leads to nothing, or back, is left out.
+    /// The alias and the records of its target. An alias without such records, or in a circle, is
+    /// left out.
     fn behind(
         &self,
         (name, alias): (&Name, RecordSet),
@@ -184,7 +188,7 @@ impl EtcdZone<'_> {
         for found in services.iter().filter(|found| found.service.port != -1) {
             let service = &found.service;
             let sum = sums.get(&service.priority).copied().unwrap_or_default().max(1);
-            // The weights of one priority are parts of a hundred.
+            // The weight of a record is its share of all weights of the priority, in percent.
             let weight = (weight(service).saturating_mul(100) / sum).clamp(1, 65_535);
             let fields = [service.priority, weight, service.port];
             let fields: Vec<u8> =
@@ -317,7 +321,7 @@ impl Named {
 
     fn add_record(&mut self, ttl: u32, fields: &[u8], target: &Spelled, repeated: Repeated) {
         let rdata = [fields, target.wire()].concat();
-        // Services that differ in priority and weight only are one.
+        // Services that differ only in priority and weight count as equal.
         let last = fields.len().saturating_sub(2);
         let identity = [&fields[last..], target.wire()].concat();
         if self.seen.insert(identity) || repeated == Repeated::Always {

@@ -1,8 +1,9 @@
 //! JSON and protobuf around the objects: content types, envelopes, pages and events.
 //!
-//! ndots asks for protobuf for the kinds that [`KindDescriptor::message`] has it for, and for JSON as
-//! the second choice. The reply's `Content-Type` says which one the server chose: one that serves the
-//! kind from a CustomResourceDefinition, or an aggregated server, may have JSON only.
+//! If [`KindDescriptor::message`] has a message for a kind, ndots asks for protobuf, and for JSON
+//! as the second choice. The reply's `Content-Type` says which one the server chose. A server may
+//! have only JSON for a kind of a CustomResourceDefinition; an aggregated server may have only
+//! JSON, too.
 
 use std::borrow::Cow;
 
@@ -54,14 +55,14 @@ static EVENT: Message =
 static RAW_EXTENSION: Message = Message(&[(1, "raw", Shape::Octets)]);
 
 impl Encoding {
-    /// The header that asks for it.
+    /// Adds the header that asks for this encoding.
     pub(super) fn ask(self, headers: &mut HeaderMap) {
         if self == Self::Protobuf {
             headers.insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
         }
     }
 
-    /// The one of a reply.
+    /// The encoding of a reply with these headers.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         Self::named(headers.get(CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes))
     }

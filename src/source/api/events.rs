@@ -81,7 +81,7 @@ impl Frames {
         Some(usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX))
     }
 
-    /// The octets that the next event has at least.
+    /// The least number of octets of the next event.
     fn awaited(&self, encoding: Encoding) -> usize {
         match encoding {
             Encoding::Json => self.read.len(),

@@ -1,8 +1,8 @@
-//! Reads all objects of a kind: as a stream of events if the server has that, else in pages.
+//! Reads all objects of a kind: as a stream of events if the server supports that, else in pages.
 //!
-//! A stream costs one round trip, and the server sends each object from its cache without building a
-//! list first. A server without it rejects the request. If a stream fails after it has begun, the next
-//! list is read in pages, because a proxy may cut long streams.
+//! A stream needs one round trip, and the server sends each object from its cache without building
+//! a list first. A server that does not support streams rejects the request. If a stream fails
+//! after it has begun, the next list is read in pages, because a proxy may cut long streams.
 
 use tokio::time::timeout;
 
@@ -78,13 +78,14 @@ impl Follower {
                     self.streaming = Streaming::Unsupported;
                     self.list_in_pages(client).await?
                 }
-                // A stream needs the permission to watch, and pages that to list.
+                // Streams need the permission `watch`. Pages need only the permission `list`.
                 Err(WatchError::Refused(_)) => self.list_in_pages(client).await?,
                 listed => listed?,
             },
             Streaming::Failed | Streaming::Unsupported => self.list_in_pages(client).await?,
         };
-        // Not before the last object: if the list breaks each time, the waits must grow.
+        // This resets the back-off, so it happens only after the last object. If every list breaks
+        // before its end, the back-off must grow.
         self.succeeded();
         if self.streaming == Streaming::Failed {
             self.streaming = Streaming::Usable;
@@ -99,7 +100,7 @@ impl Follower {
         let request = protocol::list_as_events(&self.selection());
         let sent = timeout(limits::API_PAGE_TIME, self.cluster.send(client, request)).await;
         if matches!(sent, Err(_) | Ok(Ok(_) | Err(WatchError::Failed(..)))) {
-            // Until its end is there.
+            // The stream counts as failed until its end has arrived.
             self.streaming = Streaming::Failed;
         }
         let mut events = Events::new(sent.map_err(|_| silent())??);

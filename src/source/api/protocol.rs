@@ -39,7 +39,7 @@ pub(super) fn list(selection: &Selection<'_>, limit: usize, after: &str) -> Requ
 
 /// The request for all objects as events, which end with a bookmark
 /// ([`Annotations::initial_events_end`](crate::source::kind::Annotations)). Without a resource
-/// version the server sends the objects of now, and not older ones of its cache.
+/// version the server sends the current objects, and not older ones from its cache.
 pub(super) fn list_as_events(selection: &Selection<'_>) -> Request<Body> {
     let mut query = Serializer::new(String::new());
     let seconds = limits::API_LIST_TIME.as_secs().to_string();
@@ -74,8 +74,8 @@ fn get(selection: &Selection<'_>, mut query: Serializer<'_, String>) -> Request<
     request
 }
 
-/// Reads the body of a reply with an error. One that is not a Status, such as a proxy's page, is
-/// described by its code.
+/// Reads the body of a reply with an error. If the body is not a Status, for example the page of a
+/// proxy, the message contains the HTTP status code.
 pub(super) async fn read_status(code: u16, body: Body) -> Status {
     let text = complete(body, limits::API_STATUS_OCTETS).await.unwrap_or_default();
     let status = encoding::status(&text).unwrap_or_default();

@@ -15,8 +15,9 @@ pub(super) struct Status {
 }
 
 impl Status {
-    /// Whether the resource version is too old to go on from, or newer than the server, which may have
-    /// been restored from a backup.
+    /// Whether the server cannot continue from the resource version. The version is too old, or it
+    /// is newer than the data of the server, for example after the server was restored from a
+    /// backup.
     pub(super) fn is_expired(&self) -> bool {
         self.code == 410 || self.code == 504 && self.message.contains("resource version")
     }

@@ -1,9 +1,9 @@
 //! Reads objects in the API's protobuf encoding into the same types as their JSON.
 //!
-//! A [`Message`] gives the numbers of the fields that ndots reads the names that they have in JSON.
-//! The types of the kinds, which implement `Deserialize`, are then filled from either encoding, and
-//! there is one way from them to a fact. Fields that the table does not have are skipped without
-//! being decoded, as the protobuf specification requires for unknown fields.
+//! A [`Message`] maps the numbers of the fields that ndots reads to their names in JSON. So the
+//! types of the kinds, which implement `Deserialize`, are filled from either encoding, and the same
+//! code turns them into facts. Fields that the table does not have are skipped without being
+//! decoded, as the protobuf specification requires for unknown fields.
 //!
 //! The numbers are those of `generated.proto` in k8s.io/api. Kubernetes never changes them.
 //!

@@ -1,9 +1,9 @@
-//! What stands between the owner and the data of a record.
+//! The fields between the owner and the data of a record.
 
 use super::{Word, field::seconds};
 use crate::wire::{Class, Type};
 
-/// What stands between the owner and the data of a record (RFC 1035 §5.1).
+/// The fields between the owner and the data of a record (RFC 1035 §5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordHeader {
     /// In seconds.
@@ -22,11 +22,11 @@ pub enum RecordHeaderError {
 }
 
 impl RecordHeader {
-    /// Reads the TTL and the class, in any order and both optional, and the type. Returns also the
-    /// words that follow, which are the data.
+    /// Reads the TTL, the class and the type. The TTL and the class are optional, and can be in
+    /// either order. Also returns the words after them, which are the data.
     ///
     /// # Errors
-    /// There is no type of records that can be stored.
+    /// If the type is missing, or records of this type cannot be stored.
     pub fn read<'w, 't>(
         mut words: &'w [Word<'t>],
     ) -> Result<(Self, &'w [Word<'t>]), RecordHeaderError> {

@@ -1,5 +1,5 @@
-//! Which objects may claim a name. Every namespace can write any host into its objects, so a name
-//! that belongs to others needs protection.
+//! Which objects may claim a name. An object of any namespace can contain any host, so the names of
+//! other namespaces need protection.
 
 use crate::{
     model::Object,
@@ -12,23 +12,24 @@ use super::{super::apex::labels, Gateway};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClaimRules {
     pub protection: Protection,
-    /// Names that only objects of the namespace may claim, with all names below them. If a name
-    /// stands with several namespaces, objects of each of them may claim it.
+    /// Names that only objects of the namespace may claim, with all names below them. If a name is
+    /// listed with several namespaces, objects of each of them may claim it.
     pub reserved: Vec<(Name, Box<str>)>,
 }
 
 /// Whether hosts in objects may take the names that the zone itself needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protection {
-    /// No host takes the apex, a name server, or the wildcard directly below the apex. The name
-    /// `NAME.NAMESPACE` of a Service can be taken only from its own namespace.
+    /// No host can claim the apex, a name server or the wildcard directly below the apex. Only
+    /// objects in the namespace of a Service can claim its name `NAME.NAMESPACE`.
     #[default]
     Protected,
     Unprotected,
 }
 
 impl Gateway {
-    /// The claims on a name, either in full or relative to the zone, that count.
+    /// The valid claims on a name. Hosts are compared with the whole name, and Services with the
+    /// part before the zone.
     pub(super) fn claims(&self, name: &[u8], zone: &[u8]) -> Claims {
         let facts = &self.store.outside;
         let left = &name[..name.len() - zone.len()];
@@ -44,8 +45,8 @@ impl Gateway {
         claims
     }
 
-    /// Whether the name that has these labels left of the zone may be taken by a host of this
-    /// claim. `services` are the Services with that name.
+    /// Whether a host of this claim may have the name with the labels `left` before the zone.
+    /// `services` are the Services with that name.
     fn is_free(&self, left: &[u8], claim: &Claim, services: &Claims) -> bool {
         if self.settings.claims.protection == Protection::Unprotected {
             return true;

@@ -75,7 +75,11 @@ impl SkydnsStore {
     /// Replaces everything.
     pub fn load(&self, entries: BTreeMap<String, Entry>, revision: u64) {
         let mut state = self.write();
-        (state.is_loaded, state.revision, state.entries) = (true, revision, entries);
+        (state.is_loaded, state.revision) = (true, revision);
+        let old = std::mem::replace(&mut state.entries, entries);
+        // Queries wait for the lock, and a drop of many entries takes long.
+        drop(state);
+        drop(old);
     }
 
     /// Applies changes of one revision; a key without an entry is deleted. Returns false if there

@@ -22,10 +22,15 @@ pub(super) fn judge(
         "" => "default",
         account => account,
     };
-    let is_account = |subject: &Value| {
-        text(subject, "/kind") == "ServiceAccount"
-            && text(subject, "/name") == account
-            && text(subject, "/namespace") == NAMESPACE
+    // Every account is a member of these groups.
+    let groups =
+        ["system:authenticated", "system:serviceaccounts", "system:serviceaccounts:kube-system"];
+    let is_account = |subject: &Value| match text(subject, "/kind") {
+        "ServiceAccount" => {
+            text(subject, "/name") == account && text(subject, "/namespace") == NAMESPACE
+        }
+        "Group" => groups.contains(&text(subject, "/name")),
+        _ => false,
     };
     let bound: Vec<&str> = evidence
         .bindings
@@ -64,7 +69,9 @@ pub(super) fn judge(
         let verified = directives(parsed, "kubernetes").flat_map(|line| &line.body).any(|option| {
             option.name.text == "pods" && option.arguments.iter().any(|it| it.text == "verified")
         });
-        verified || directives(parsed, "autopath").any(|_| true)
+        verified
+            || directives(parsed, "autopath")
+                .any(|line| line.arguments.iter().any(|it| it.text == "@kubernetes"))
     });
     let pods = needs_pods.then_some(("", "pods"));
     for (group, resource) in NEEDED.into_iter().chain(pods) {

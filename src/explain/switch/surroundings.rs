@@ -86,7 +86,7 @@ fn budgets(evidence: &SwitchEvidence, deployment: &Value, findings: &mut Finding
             Value::String(percent) => {
                 let percent: i64 = percent.trim_end_matches('%').parse().unwrap_or_default();
                 // The API server rounds up.
-                (replicas * percent + 99) / 100
+                replicas.saturating_mul(percent).saturating_add(99) / 100
             }
             value => value.as_i64().unwrap_or_default(),
         };

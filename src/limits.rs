@@ -394,6 +394,9 @@ pub const API_PAGE_TIME: Duration = Duration::from_secs(40);
 /// How long a list may take that the server sends as events. If the server is silent for
 /// [`API_PAGE_TIME`], the list ends earlier.
 pub const API_LIST_TIME: Duration = Duration::from_secs(600);
+/// How long the server may be silent within such a list. Servers before Kubernetes 1.27 ignore that
+/// an end was asked for, and send nothing after the last object.
+pub const API_LIST_SILENCE: Duration = Duration::from_secs(2);
 /// How long a watch lasts before it is resumed. The server reports its latest version at the end of
 /// each watch, so a dead connection or a server that hangs is noticed [`API_WATCH_GRACE`] later.
 pub const API_WATCH_TIME: Duration = Duration::from_secs(30);

@@ -1,8 +1,9 @@
 //! Reads all objects of a kind: as a stream of events if the server supports that, else in pages.
 //!
 //! A stream needs one round trip, and the server sends each object from its cache without building
-//! a list first. A server that does not support streams rejects the request. If a stream fails
-//! after it has begun, the next list is read in pages, because a proxy may cut long streams.
+//! a list first. A server that does not support streams rejects the request, or is silent after the
+//! last object; then pages follow. If a stream breaks, the next list is read in pages, because a
+//! proxy may cut long streams.
 
 use tokio::time::timeout;
 
@@ -76,6 +77,8 @@ impl Follower {
             Streaming::Usable => match self.list_as_events(client).await {
                 Err(WatchError::Unsupported(_)) => {
                     self.streaming = Streaming::Unsupported;
+                    // Objects that were sent may have been deleted since.
+                    self.changes.send(Change::Relist(self.watched.fact)).await?;
                     self.list_in_pages(client).await?
                 }
                 // Streams need the permission `watch`. Pages need only the permission `list`.
@@ -130,8 +133,8 @@ impl Follower {
         events: &mut Events,
     ) -> Result<Option<bytes::Bytes>, WatchError> {
         tokio::select! {
-            event = timeout(limits::API_PAGE_TIME, events.next()) => event
-                .map_err(|_| silent())?
+            event = timeout(limits::API_LIST_SILENCE, events.next()) => event
+                .map_err(|_| endless())?
                 .map_err(|error| WatchError::Broken(format!("{error:#}"))),
             () = self.changes.closed() => Err(WatchError::Closed),
         }
@@ -185,6 +188,13 @@ impl Follower {
         }
         Ok((meta, count))
     }
+}
+
+fn endless() -> WatchError {
+    WatchError::Unsupported(format!(
+        "the server has sent no end of the list for {} s",
+        limits::API_LIST_SILENCE.as_secs()
+    ))
 }
 
 fn silent() -> WatchError {

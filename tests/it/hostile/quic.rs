@@ -119,6 +119,12 @@ fn streams_without_their_end_do_not_hinder_others() {
         let (connection, _sender, mut receiver) = stalled.pop().unwrap();
         let end = timeout(Duration::from_secs(20), receiver.read_to_end(10)).await.unwrap();
         assert!(end.is_err(), "{end:?}");
+        // The others are, too. A stream that ends early would be an error of the client.
+        for (_, _, receiver) in &mut stalled {
+            let end = timeout(Duration::from_secs(20), receiver.read_to_end(10)).await.unwrap();
+            assert!(end.is_err(), "{end:?}");
+        }
+        stalled.clear();
         let ask = async {
             let (mut sender, mut receiver) = connection.open_bi().await.unwrap();
             sender.write_all(&frame("host.example")).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     process::{Child, Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
@@ -15,6 +15,7 @@ use crate::{
     small::{Asked, Serving},
     support::{
         coredns::CoreDns,
+        free_address,
         lab::{program, until},
         requirements::require_lab_program,
     },
@@ -30,15 +31,11 @@ struct Etcd {
     directory: tempfile::TempDir,
 }
 
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 impl Etcd {
     fn start() -> Self {
         require_lab_program("etcd");
         let directory = tempfile::tempdir().unwrap();
-        let (clients, peers) = (free(), free());
+        let (clients, peers) = (free_address(), free_address());
         let child = Self::process(&directory, clients, peers);
         let etcd = Self { child, clients, peers, directory };
         etcd.wait();

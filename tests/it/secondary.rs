@@ -3,13 +3,13 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
-use crate::support::{Ndots, lab::until, requirements::require_programs};
+use crate::support::{Ndots, free_address, lab::until, requirements::require_programs};
 
 const MORE: &str = r#"
 apiVersion: networking.k8s.io/v1
@@ -60,7 +60,7 @@ struct Secondary {
 
 impl Secondary {
     fn start(directory: &Path, primary: SocketAddr) -> Self {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = free_address();
         let (at, from) =
             (format!("127.0.0.1@{}", address.port()), format!("127.0.0.1@{}", primary.port()));
         let home = directory.display();

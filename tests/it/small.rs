@@ -10,7 +10,7 @@
 use std::{
     fmt::Write,
     fs,
-    net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -19,7 +19,7 @@ use std::{
 use hickory_proto::{op::Message, rr::RData};
 use ndots::wire::{Rcode, Spelled, Type};
 
-use crate::support::{Tcp, coredns::CoreDns, lab::until, udp};
+use crate::support::{Tcp, coredns::CoreDns, free_address, lab::until, udp};
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/small")
@@ -65,7 +65,7 @@ pub(super) struct Serving {
 
 impl Serving {
     pub(super) fn start(corefile: impl FnOnce(u16) -> String) -> Self {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = free_address();
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("Corefile");
         fs::write(&file, corefile(address.port())).unwrap();

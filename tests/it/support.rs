@@ -16,9 +16,12 @@ use std::{
     collections::HashMap,
     fs,
     io::{BufRead, BufReader, Lines, Read, Write},
-    net::{SocketAddr, TcpStream, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::{Child, ChildStdout, Command, Stdio},
-    sync::mpsc::{Receiver, channel},
+    sync::{
+        atomic::{AtomicU16, Ordering},
+        mpsc::{Receiver, channel},
+    },
     time::Duration,
 };
 
@@ -31,6 +34,19 @@ pub(crate) const DNSMASQ: [&str; 6] = [
     "--user=root",
     "--pid-file",
 ];
+
+/// An address for a server that cannot say which port it got. Nobody gets the port by chance before
+/// the server does, because the kernel gives clients ports of a higher range.
+pub(crate) fn free_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(20_000);
+    loop {
+        let port = NEXT.fetch_add(1, Ordering::Relaxed);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
 
 /// A running ndots. The process is killed when this is dropped.
 pub(crate) struct Ndots {

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Ndots, page, question, rcode};
+use crate::support::{Ndots, free_address, page, question, rcode};
 
 const A: u16 = 1;
 const API: &str = "kubernetes.default.svc.cluster.local";
@@ -108,7 +108,7 @@ fn sigterm_ends_it_well() {
 fn pages_show_health_readiness_and_metrics() {
     let directory = tempfile::tempdir().unwrap();
     let corefile = directory.path().join("Corefile");
-    let [health, ready, metrics, dns] = std::array::from_fn(|_| free_port());
+    let [health, ready, metrics, dns] = std::array::from_fn(|_| free_address().port());
     let text = format!(
         ".:{dns} {{\n bind 127.0.0.1\n errors\n health 127.0.0.1:{health}\n ready 127.0.0.1:{ready}\n prometheus 127.0.0.1:{metrics}\n \
          kubernetes cluster.local {{\n manifests {}\n }}\n}}\n",
@@ -150,15 +150,11 @@ fn pages_show_health_readiness_and_metrics() {
     child.wait().unwrap();
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 #[test]
 fn an_edited_corefile_is_used_and_a_broken_one_is_not() {
     let directory = tempfile::tempdir().unwrap();
     let corefile = directory.path().join("Corefile");
-    let dns = free_port();
+    let dns = free_address().port();
     let write = |address: &str| {
         let text = format!(
             ".:{dns} {{\n bind 127.0.0.1\n reload 2s\n hosts none {{\n {address} host.example\n }}\n}}\n"

@@ -3,13 +3,13 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
-use crate::support::{Ndots, lab::until, requirements::require_programs};
+use crate::support::{Ndots, free_address, lab::until, requirements::require_programs};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const QUESTIONS: [&str; 12] = [
@@ -38,10 +38,6 @@ fn zone(serial: u32, timers: &str, last: u8) -> String {
             .map(|number| format!("h{number} TXT \"{number} {}\"\n", "x".repeat(100)))
             .collect::<String>()
     )
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// Knot with one zone.

@@ -1,12 +1,13 @@
 //! CoreDNS on loopback, to compare with.
 
 use std::{
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use super::{
+    free_address,
     lab::{self, until},
     requirements::require_lab_program,
 };
@@ -21,7 +22,7 @@ pub(crate) struct CoreDns {
 impl CoreDns {
     /// Serves the Corefile that is made for a free port of 127.0.0.1, and waits until it listens.
     pub(crate) fn start(corefile: impl FnOnce(u16) -> String) -> Self {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = free_address();
         Self::start_at(address, &corefile(address.port()))
     }
 

@@ -22,15 +22,10 @@ pub(super) fn judge(
         "" => "default",
         account => account,
     };
-    // Every account is a member of these groups.
-    let groups =
-        ["system:authenticated", "system:serviceaccounts", "system:serviceaccounts:kube-system"];
-    let is_account = |subject: &Value| match text(subject, "/kind") {
-        "ServiceAccount" => {
-            text(subject, "/name") == account && text(subject, "/namespace") == NAMESPACE
-        }
-        "Group" => groups.contains(&text(subject, "/name")),
-        _ => false,
+    let is_account = |subject: &Value| {
+        text(subject, "/kind") == "ServiceAccount"
+            && text(subject, "/name") == account
+            && text(subject, "/namespace") == NAMESPACE
     };
     let bound: Vec<&str> = evidence
         .bindings

@@ -168,6 +168,21 @@ impl ForwardSettings {
     }
 }
 
+/// What a plugin does with a query that it forwards.
+pub(super) fn forwarded(query: &Query, group: &Arc<Group>) -> Flow {
+    if !query.recursion_desired {
+        // Forwarding is recursion, which the client does not want. Only the cache may answer.
+        return Flow::Answer(Response {
+            ede: Some(Ede::NOT_AUTHORITATIVE),
+            ..Response::of(Rcode::REFUSED)
+        });
+    }
+    // The cache may give the reply to any client, so AD is always asked for (RFC 6840 §5.7). A
+    // client gets AD only if it set AD or DO.
+    let query = Query { authentic_data: true, ..query.clone() };
+    Flow::Forward(Exchange { query, group: Arc::clone(group) })
+}
+
 impl Plugin for Forward {
     fn name(&self) -> &'static str {
         DIRECTIVE.name
@@ -180,17 +195,7 @@ impl Plugin for Forward {
         if let Some(response) = self.designated.answer(&query.question) {
             return Flow::Answer(response);
         }
-        if !query.recursion_desired {
-            // Forwarding is recursion, which the client does not want. Only the cache may answer.
-            return Flow::Answer(Response {
-                ede: Some(Ede::NOT_AUTHORITATIVE),
-                ..Response::of(Rcode::REFUSED)
-            });
-        }
-        // The cache may give the reply to any client, so AD is always asked for (RFC 6840 §5.7). A
-        // client gets AD only if it set AD or DO.
-        let query = Query { authentic_data: true, ..query.clone() };
-        Flow::Forward(Exchange { query, group: Arc::clone(&self.group) })
+        forwarded(query, &self.group)
     }
 
     fn response(

@@ -3,18 +3,20 @@
 use std::{collections::HashSet, net::SocketAddr, sync::Arc};
 
 use crate::{
-    chain::{Ask, Back, Cx, Exchange, Flow, From, Nested, Plugin, QueryError, Reply},
+    chain::{Ask, Back, Cx, Flow, From, Nested, Plugin, QueryError, Reply},
     corefile::{Arguments, Token},
     limits,
     transport::Scheme,
     upstream::{Group, GroupSettings, Policy, Protocol, Target, TlsClientSettings},
-    wire::{Ede, Name, Query, Rcode, Response},
+    wire::{Name, Query, Rcode},
 };
 
 use super::{
     Awaited, BuildError, Directive, DirectiveLines, Fallthrough, Need, OptionSpec, OptionTable,
     PluginContext, PluginSettings, Role, ScopedAddress, UpstreamTls, ZoneArguments,
-    forward::name_server, names, root::Root,
+    forward::{forwarded, name_server},
+    names,
+    root::Root,
 };
 
 pub(super) static DIRECTIVE: Directive = Directive {
@@ -205,15 +207,7 @@ impl Plugin for Grpc {
         if !self.settings.takes(&query.question.name) {
             return Flow::Next;
         }
-        if !query.recursion_desired {
-            // As in `forward`: forwarding is recursion, which the client does not want.
-            return Flow::Answer(Response {
-                ede: Some(Ede::NOT_AUTHORITATIVE),
-                ..Response::of(Rcode::REFUSED)
-            });
-        }
-        let query = Query { authentic_data: true, ..query.clone() };
-        Flow::Forward(Exchange { query, group: Arc::clone(&self.group) })
+        forwarded(query, &self.group)
     }
 
     fn response(

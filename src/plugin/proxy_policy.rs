@@ -25,7 +25,7 @@ pub(super) enum HeaderUse {
 /// The result of the check of the first octets of a message or a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beginning {
-    /// The client, and the length of the header in octets; 0 if there is no header.
+    /// The client's address, and the octets of the header: 0 without a header.
     Client(SocketAddr, usize),
     /// The header is not complete yet.
     Incomplete,

@@ -39,7 +39,7 @@ static REFUSED: GaugeFamily<2> = Family::new(
     ["resource", "host"],
 );
 
-/// What is known about lists that the server sends as events.
+/// Whether the server can send a list as events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Streaming {
     Usable,

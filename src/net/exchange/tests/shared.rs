@@ -104,7 +104,7 @@ async fn a_late_reply_on_a_shared_socket_is_not_taken_for_a_forged_one() {
     assert_eq!(upstream.received_over(UpstreamTransport::Tcp), 0);
 }
 
-/// A forger who has found a shared port ends its use, and costs no reply.
+/// When a forger has found a shared port, the port is used no more, and no reply is lost.
 #[tokio::test]
 async fn forged_replies_to_a_shared_port_lead_to_tcp() {
     let script = |asked: &ReceivedQuery| match asked.over {

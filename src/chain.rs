@@ -17,6 +17,7 @@ use std::{
 
 use crate::{
     limits,
+    metrics::Histogram,
     random::SplitMix64,
     upstream,
     wire::{Ede, Query, Question, Rcode, Response, Transfer},
@@ -211,6 +212,8 @@ pub struct Cx {
     block: usize,
     /// Lines for the log.
     pub lines: Vec<LogLine>,
+    /// Where the time of the query is counted. The dispatcher measures it when the reply is written.
+    pub timer: Option<Histogram>,
     /// The plugin that gave the reply; empty if none did.
     answered_by: &'static str,
     reply_source: ReplySource,
@@ -240,6 +243,7 @@ impl Cx {
             refreshes: Vec::new(),
             block: 0,
             lines: Vec::new(),
+            timer: None,
             answered_by: "",
             reply_source: ReplySource::Local,
             random: SplitMix64::new(seed),
@@ -354,7 +358,6 @@ pub struct Sent {
     /// Octets of the request and of the reply.
     pub request_octets: usize,
     pub reply_octets: usize,
-    pub took: Duration,
 }
 
 /// Why there is no response.

@@ -147,8 +147,8 @@ pub const LOST_CASES: u32 = 3;
 /// Octets of a buffer for a UDP reply. ndots announces [`UDP_OCTETS`], and an upstream that ignores
 /// this sends at most 4096. The last octet shows that a reply is longer.
 pub const UDP_REPLY_OCTETS: usize = 4097;
-/// Sockets to all upstreams that are open at once: a quarter of [`DESCRIPTORS`]. A client address
-/// may cause as many of them as are free.
+/// Sockets and connections to all upstreams that are open at once, without shared sockets: a fifth
+/// of [`DESCRIPTORS`]. A client address may cause as many of them as are free.
 pub const UPSTREAM_SOCKETS: usize = 4096;
 /// Queries that wait for upstreams. One takes up to 4 KiB, so all take 32 MiB. A client address may
 /// have as many of them as are free.
@@ -167,6 +167,9 @@ pub const OWN_PORTS_PER_SECOND: f64 = 20.0;
 /// Sockets to one upstream that queries share while there are many queries. A forger must guess the
 /// port and the id: 8 bits and 16 bits.
 pub const SHARED_SOCKETS: usize = 256;
+/// Shared sockets to all upstreams, half of which are in use and the others retired. Up to eight
+/// upstreams have [`SHARED_SOCKETS`] each, and more than eight have fewer.
+pub const SHARED_SOCKETS_ALL: usize = 16 * SHARED_SOCKETS;
 /// How long a shared socket gets queries. This limits the time that a forger has after finding the
 /// port.
 pub const SHARED_SOCKET_TIME: Duration = Duration::from_secs(10);
@@ -198,6 +201,8 @@ pub const UPSTREAM_STREAMS: usize = 100;
 pub const QUIC_IDLE_TIME: Duration = Duration::from_secs(30);
 /// How often the start of a QUIC connection checks whether the port is unreachable.
 pub const UNREACHABLE_POLL: Duration = Duration::from_millis(10);
+/// Redirections within a server of DNS over HTTPS that are followed for one query.
+pub const HTTP_REDIRECTS: usize = 3;
 /// How long opening a connection to an upstream over HTTPS or QUIC may take, with its handshakes.
 pub const UPSTREAM_DIAL_TIME: Duration = Duration::from_secs(3);
 /// How often the end of the process looks for queries that still wait.
@@ -451,9 +456,9 @@ pub const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 pub const WATCHED_OCTETS: u64 = 256 << 10;
 /// How often the query of the loop probe is sent after the start, once a second.
 pub const LOOP_PROBES: usize = 30;
-/// File descriptors that the system is asked for: for TCP clients and upstream sockets, and some for
-/// files, pages and listeners.
-pub const DESCRIPTORS: u64 = 16_384;
+/// File descriptors that the system is asked for: for TCP clients, upstream sockets and shared
+/// sockets, and some for files, pages and listeners.
+pub const DESCRIPTORS: u64 = 20_480;
 /// How long `explain` and `query` wait for a server. A server that works answers in milliseconds.
 pub const EXPLAIN_ASK_TIME: Duration = Duration::from_secs(2);
 /// How many connections `explain --probe` tries to the endpoints of a Service, and to its node ports.

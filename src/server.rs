@@ -259,7 +259,6 @@ impl Server {
             answers: word(6),
             request_octets,
             reply_octets: out.len() - start,
-            took: cx.now.saturating_duration_since(cx.started),
         }
     }
 

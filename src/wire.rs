@@ -24,7 +24,7 @@ pub use cookie::{ClientCookie, Cookie, CookieSecret};
 pub use edns::EdnsOptions;
 pub use empty::empty_reply;
 pub use encode::Completeness;
-pub use freshness::freshness;
+pub use freshness::{freshness, grow_older};
 pub use name::{Name, NameError, Spelled};
 pub use presentation::{
     Entries, Entry, LexError, RdataError, RecordHeader, RecordHeaderError, Word, read_seconds,

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::{Instant, SystemTime},
 };
@@ -12,7 +12,7 @@ use anyhow::{Context, anyhow, bail};
 use crate::{
     metrics::Metrics,
     net::listeners::{self, ListenConfig},
-    plugin::{self, Host, Need, ReloadState, Source, ZoneDirectory},
+    plugin::{self, Host, Need, ReloadState, ScopedAddress, Source, ZoneDirectory},
     server::{AssembleError, Assembled, BlockConfig, BuildContext, CheckedBlock, Listen, assemble},
     wire::CookieSecret,
     zone::Store,
@@ -110,9 +110,10 @@ pub(super) fn compose(
         });
         let mut keys = Vec::new();
         for (zone, key) in &block.keys {
-            let listens = hosts.iter().map(|host| Listen {
-                scheme: key.scheme,
-                address: SocketAddr::new(*host, key.port_or(53)),
+            let listens = hosts.iter().map(|host| {
+                let mut address = *host;
+                address.set_port(key.port_or(53));
+                Listen { scheme: key.scheme, address }
             });
             for listen in listens {
                 listen_configs
@@ -215,8 +216,11 @@ fn look_up(
     }
 }
 
-/// The addresses of a block: those of its `bind`, else all.
-fn hosts(block: &CheckedBlock, interfaces: &[if_addrs::Interface]) -> anyhow::Result<Vec<IpAddr>> {
+/// The addresses of a block, with port 0: those of its `bind`, else all.
+fn hosts(
+    block: &CheckedBlock,
+    interfaces: &[if_addrs::Interface],
+) -> anyhow::Result<Vec<SocketAddr>> {
     let mut hosts = Vec::new();
     let mut bound = false;
     for need in block.needs() {
@@ -234,23 +238,34 @@ fn hosts(block: &CheckedBlock, interfaces: &[if_addrs::Interface]) -> anyhow::Re
         );
     }
     if !bound {
-        hosts.push(if listeners::has_ipv6() {
+        let all: IpAddr = if listeners::has_ipv6() {
             Ipv6Addr::UNSPECIFIED.into()
         } else {
-            IpAddr::from([0; 4])
-        });
+            Ipv4Addr::UNSPECIFIED.into()
+        };
+        hosts.push(SocketAddr::new(all, 0));
     }
     hosts.sort_unstable();
     hosts.dedup();
     Ok(hosts)
 }
 
-/// The address itself, or all addresses of the interface with this name.
-fn addresses_of(host: &str, interfaces: &[if_addrs::Interface]) -> anyhow::Result<Vec<IpAddr>> {
+/// The address itself, or all addresses of the interface with this name. As in CoreDNS, the
+/// link-local IPv6 addresses of an interface are left out: each must be named, with the interface.
+fn addresses_of(host: &str, interfaces: &[if_addrs::Interface]) -> anyhow::Result<Vec<SocketAddr>> {
     if let Ok(address) = host.parse() {
+        return Ok(vec![SocketAddr::new(address, 0)]);
+    }
+    if host.contains('%') {
+        let scoped = ScopedAddress::parse(host, 0)
+            .with_context(|| format!("plugin/bind: not a valid IP address: {host:?}"))?;
+        let address = scoped.resolve(&indexed(interfaces)).map_err(|_| {
+            anyhow!(
+                "plugin/bind: {host:?} names no interface of this machine; `ip link` lists them"
+            )
+        })?;
         return Ok(vec![address]);
     }
-    // A socket at a link-local IPv6 address would need the interface, too.
     let can_bind =
         |address: &IpAddr| !matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
     let of_interface = interfaces.iter().filter(|it| it.name == host);
@@ -260,7 +275,7 @@ fn addresses_of(host: &str, interfaces: &[if_addrs::Interface]) -> anyhow::Resul
             "plugin/bind: not a valid IP address or interface name: {host:?}; `ip address` lists both"
         );
     }
-    Ok(addresses)
+    Ok(addresses.into_iter().map(|address| SocketAddr::new(address, 0)).collect())
 }
 
 /// The interfaces that have an index, each once for every address.

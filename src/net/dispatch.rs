@@ -214,8 +214,12 @@ impl Dispatcher {
         (appended == Appended::Reply).then_some(out)
     }
 
-    /// Writes the log lines and starts the refreshes that plugins left in the context.
+    /// Measures the time of the query, writes the log lines and starts the refreshes that plugins
+    /// left in the context.
     pub(super) fn finish_query(&self, server: &Arc<Server>, listen: Listen, cx: &mut Cx) {
+        if let Some(timer) = cx.timer.take() {
+            timer.observe(cx.started.elapsed().as_secs_f64());
+        }
         cx.lines.drain(..).for_each(|line| log::emit(&line));
         for refresh in std::mem::take(&mut cx.refreshes) {
             self.refresh(server, listen, refresh, new_cx(cx.peer, cx.local, cx.transport));

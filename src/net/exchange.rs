@@ -34,7 +34,7 @@ use crate::{
     metrics::{CounterFamily, Family, IntCounter, Metrics},
     net::panics::PANICS,
     shares::{Share, Shares},
-    upstream::{Attempt, Group, Upstream, UpstreamError},
+    upstream::{Attempt, Group, Health, Upstream, UpstreamError},
     wire::{Class, EdnsOptions, Name, Query, Response, Type},
 };
 
@@ -324,13 +324,21 @@ impl Shared {
     }
 
     /// Probes the upstreams if they do not reply in time, and waits until all are probably down.
+    /// Without health checks, an upstream that is silent to all queries for as long counts as down.
     async fn until_suspect(self: &Arc<Self>, group: &Arc<Group>) {
         if group.is_suspect() {
             return;
         }
-        let delays = group.upstreams().iter().map(|upstream| upstream.health.hedge_delay());
-        let delay = delays.max().unwrap_or_default().min(limits::SUSPECT_TIME);
-        tokio::time::sleep(delay).await;
+        let healths = || group.upstreams().iter().map(|upstream| &upstream.health);
+        let replies: Vec<_> = healths().map(Health::replies).collect();
+        let delay = healths().map(Health::hedge_delay).max().unwrap_or_default();
+        tokio::time::sleep(delay.min(limits::SUSPECT_TIME)).await;
+        if group.settings.max_fails == 0 {
+            tokio::time::sleep(limits::SUSPECT_TIME).await;
+            let silent =
+                healths().zip(replies).filter(|(health, before)| health.replies() == *before);
+            silent.for_each(|(health, _)| health.suspect());
+        }
         for upstream in 0..group.upstreams().len() {
             self.start_probe(group, upstream);
         }

@@ -6,7 +6,7 @@ use super::{Directive, DirectiveLines, Need, OptionSpec, OptionTable, PluginSett
 
 pub(super) static DIRECTIVE: Directive = Directive {
     name: "bind",
-    about: "Listens on the given addresses and interfaces instead of all addresses.",
+    about: "Listens on the given addresses and interfaces instead of all addresses. A link-local IPv6 address needs its interface: `fe80::1%eth0`.",
     arguments: "ADDRESS|INTERFACE…",
     options: &OPTIONS,
     roles: &[Role::Configures],

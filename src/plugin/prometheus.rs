@@ -186,7 +186,7 @@ impl ZoneSeries {
         }
     }
 
-    fn count(&self, labels: Labels<'_>, cx: &Cx, query: &Query, sent: &Sent) {
+    fn count(&self, labels: Labels<'_>, cx: &mut Cx, query: &Query, sent: &Sent) {
         let Labels(registry, zone) = labels;
         let proto = cx.transport.proto();
         let by_proto = if proto == "udp" { &self.udp } else { &self.tcp };
@@ -194,7 +194,7 @@ impl ZoneSeries {
         if query.dnssec_ok() {
             self.do_requests.get_or_init(|| DO_REQUESTS.with(registry, zone)).inc();
         }
-        self.duration.observe(sent.took.as_secs_f64());
+        cx.timer = Some(self.duration.clone());
         let [server, zone, view] = zone;
         let find = || {
             let values = [server, zone, view, &sent.rcode.to_string(), cx.answered_by()];

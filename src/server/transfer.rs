@@ -135,7 +135,6 @@ impl Server {
             answers: u16::try_from(*written).unwrap_or(u16::MAX),
             request_octets: outgoing.at.request_octets,
             reply_octets: outgoing.octets,
-            took: cx.now.saturating_duration_since(cx.started),
         };
         self.notify_sent(outgoing.at.block, cx, query, &sent);
     }

@@ -22,6 +22,8 @@ pub struct Health {
     rtt_micros: AtomicU32,
     failed_probes: AtomicU32,
     probing: AtomicBool,
+    /// All replies, so that two readings show whether one came between them.
+    replies: AtomicU32,
     /// The last probe failed, or got no reply in a short time.
     suspect: AtomicBool,
     /// Queries that wait for a reply.
@@ -70,6 +72,7 @@ impl Default for Health {
             rtt_micros: AtomicU32::default(),
             failed_probes: AtomicU32::default(),
             probing: AtomicBool::default(),
+            replies: AtomicU32::default(),
             suspect: AtomicBool::default(),
             queries: Shares::new(limits::UPSTREAM_QUERIES_EACH),
             lost_cases: AtomicU32::default(),
@@ -94,11 +97,17 @@ impl Health {
     pub fn record_reply(&self, took: Duration) {
         self.suspect.store(false, Ordering::Relaxed);
         self.failed_probes.store(0, Ordering::Relaxed);
+        self.replies.fetch_add(1, Ordering::Relaxed);
         let took = u32::try_from(took.as_micros()).unwrap_or(u32::MAX).max(1);
         let old = self.rtt_micros.load(Ordering::Relaxed);
         // RFC 6298 §2.3: the new value has a weight of one eighth.
         let new = if old == 0 { took } else { old - old / 8 + took / 8 };
         self.rtt_micros.store(new.max(1), Ordering::Relaxed);
+    }
+
+    /// The number of replies so far, modulo 2³².
+    pub fn replies(&self) -> u32 {
+        self.replies.load(Ordering::Relaxed)
     }
 
     /// How long to wait for a reply before the query is sent again.

@@ -346,6 +346,13 @@ fn dashboards_and_alerts_find_their_series() {
             .filter(|query| !finds(&ndots, query))
             .map(|query| format!("nothing is found by {query:?}")),
     );
+    let is_local_time = |(name, labels): &(String, Labels)| {
+        name == "coredns_dns_request_duration_seconds_sum"
+            && labels.get("zone").is_some_and(|zone| zone == "cluster.local.")
+    };
+    let took: f64 =
+        ndots.iter().filter(|(key, _)| is_local_time(key)).map(|(_, seconds)| seconds).sum();
+    assert!(took > 0.0, "local answers take time");
     let dead = QUERIES.iter().filter(|query| !finds(&coredns, query)).count();
     println!(
         "{} series of CoreDNS are here, {} of them with the same value; {} queries find a series, of which CoreDNS has none for {dead}",

@@ -5,10 +5,12 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use crate::support::{
     DNSMASQ, Ndots,
+    lab::until,
     requirements::{require_programs, require_root},
 };
 
@@ -19,8 +21,8 @@ struct Namespace {
 }
 
 impl Namespace {
-    fn new() -> Self {
-        let name = format!("ndots-{}", std::process::id());
+    fn new(purpose: &str) -> Self {
+        let name = format!("ndots-{purpose}-{}", std::process::id());
         let namespace = Self { name, upstream: None };
         run("ip", &["netns", "add", &namespace.name]);
         run("ip", &["-n", &namespace.name, "link", "set", "lo", "up"]);
@@ -94,7 +96,7 @@ fn run(program: &str, arguments: &[&str]) {
 fn a_pod_resolves_short_names_other_namespaces_and_external_names() {
     require_programs(&["ip", "dig", "getent", "dnsmasq"]);
     require_root();
-    let mut namespace = Namespace::new();
+    let mut namespace = Namespace::new("pod");
     namespace.start_upstream();
     let _server = namespace.start_server();
     let address = |name: &str| namespace.output(&format!("dig +short {name} A")).trim().to_owned();
@@ -135,4 +137,35 @@ fn a_pod_resolves_short_names_other_namespaces_and_external_names() {
     getent("ahostsv4 my-service.default", "192.0.2.77", "my.database.example.com");
     getent("hosts 10.96.0.1", "10.96.0.1", "kubernetes.default.svc.cluster.local");
     assert_eq!(namespace.output("getent ahostsv4 nothing.default"), "");
+}
+
+/// RFC 4007 §11.
+#[test]
+fn bind_takes_a_link_local_address_with_its_interface() {
+    require_programs(&["ip", "dig"]);
+    require_root();
+    let namespace = Namespace::new("bind");
+    run("ip", &["-n", &namespace.name, "address", "add", "fe80::53/64", "dev", "lo", "nodad"]);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("Corefile");
+    for (bind, expected) in [("fe80::53%lo", "fe80::53"), ("fe80::53%1", "fe80::53")] {
+        fs::write(&file, format!(".:53 {{\n bind {bind}\n whoami\n}}\n")).unwrap();
+        let mut ndots = namespace.command(env!("CARGO_BIN_EXE_ndots"));
+        ndots.arg("-conf").arg(&file);
+        let _server = Ndots::with_banner(ndots, &[]);
+        for transport in ["+notcp", "+tcp"] {
+            let line =
+                format!("dig {transport} +time=1 @fe80::53%lo +noall +additional who.example AAAA");
+            until("a reply with the address", Duration::from_secs(20), || {
+                namespace.output(&line).contains(expected).then_some(())
+            });
+        }
+    }
+    for wrong in ["fe80::53%eth7", "fe80::x%lo"] {
+        fs::write(&file, format!(".:53 {{\n bind {wrong}\n whoami\n}}\n")).unwrap();
+        let mut ndots = namespace.command(env!("CARGO_BIN_EXE_ndots"));
+        let output = ndots.arg("-conf").arg(&file).output().unwrap();
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && message.contains(wrong), "{message}");
+    }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
-    Request, Response, StatusCode,
+    Request, Response, StatusCode, Uri,
     body::Incoming,
     client::conn::{http1, http2},
     header,
@@ -16,7 +16,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{net::TcpStream, sync::Mutex};
 use tokio_rustls::client::TlsStream;
 
-use crate::{limits, transport::Scheme, upstream::HttpMethod, wire::Query};
+use crate::{
+    limits,
+    transport::Scheme,
+    upstream::HttpMethod,
+    wire::{Query, grow_older},
+};
 
 use super::answer_on_stream;
 
@@ -41,18 +46,21 @@ impl HttpEndpoint {
         Self { authority, path: path.to_owned(), method }
     }
 
-    fn request(&self, query: &Query) -> io::Result<Request<Full<Bytes>>> {
-        let mut message = Vec::new();
-        query.encode(&mut message);
-        let Self { authority, path, method } = self;
-        let (request, body) = match method {
-            HttpMethod::Get => {
-                let message = URL_SAFE_NO_PAD.encode(message);
-                (Request::get(format!("https://{authority}{path}?dns={message}")), Bytes::new())
-            }
+    /// The path and query of the first request.
+    fn target(&self, message: &[u8]) -> String {
+        match self.method {
+            HttpMethod::Get => format!("{}?dns={}", self.path, URL_SAFE_NO_PAD.encode(message)),
+            HttpMethod::Post => self.path.clone(),
+        }
+    }
+
+    fn request(&self, target: &str, message: &Bytes) -> io::Result<Request<Full<Bytes>>> {
+        let authority = &self.authority;
+        let url = format!("https://{authority}{target}");
+        let (request, body) = match self.method {
+            HttpMethod::Get => (Request::get(url), Bytes::new()),
             HttpMethod::Post => {
-                let request = Request::post(format!("https://{authority}{path}"));
-                (request.header(header::CONTENT_TYPE, MESSAGE), message.into())
+                (Request::post(url).header(header::CONTENT_TYPE, MESSAGE), message.clone())
             }
         };
         request
@@ -60,6 +68,28 @@ impl HttpEndpoint {
             .header(header::ACCEPT, MESSAGE)
             .body(Full::new(body))
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))
+    }
+
+    /// The path and query that a response leads to, if it is a redirection within this server
+    /// (RFC 9110 §15.4). The method stays. A redirection to another server is not followed, because
+    /// its name would have to be resolved.
+    fn redirection(&self, response: &Response<Incoming>) -> Option<String> {
+        if !response.status().is_redirection() {
+            return None;
+        }
+        let location = response.headers().get(header::LOCATION)?.to_str().ok()?;
+        let location: Uri = location.parse().ok()?;
+        let is_here = match (location.scheme_str(), location.authority()) {
+            (None, None) => true,
+            (Some("https"), Some(authority)) => {
+                let usual = format!(":{}", Scheme::Https.port());
+                let authority = authority.as_str();
+                authority.strip_suffix(&*usual).unwrap_or(authority) == self.authority
+            }
+            _ => false,
+        };
+        let target = location.path_and_query()?.as_str();
+        (is_here && target.starts_with('/')).then(|| target.to_owned())
     }
 }
 
@@ -113,30 +143,54 @@ impl HttpsConnection {
 
     /// Sends a query and returns its reply.
     pub(in crate::net) async fn converse(&self, query: &Query) -> io::Result<Vec<u8>> {
-        let request = self.endpoint.request(query)?;
-        match &self.sender {
+        let mut message = Vec::new();
+        query.encode(&mut message);
+        let message = Bytes::from(message);
+        let mut target = self.endpoint.target(&message);
+        for _ in 0..limits::HTTP_REDIRECTS {
+            let response = self.send(self.endpoint.request(&target, &message)?).await?;
+            match self.endpoint.redirection(&response) {
+                Some(next) => target = next,
+                None => return read(response, query).await,
+            }
+            // Over HTTP/1.1 the next request waits until the body has been read.
+            body(response).await?;
+        }
+        read(self.send(self.endpoint.request(&target, &message)?).await?, query).await
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> io::Result<Response<Incoming>> {
+        let response = match &self.sender {
             Sender::Http1(sender) => {
                 let mut sender = sender.lock().await;
                 sender.ready().await.map_err(io::Error::other)?;
-                read(sender.send_request(request).await, query).await
+                sender.send_request(request).await
             }
             Sender::Http2(sender) => {
                 let mut sender = sender.clone();
                 sender.ready().await.map_err(io::Error::other)?;
-                read(sender.send_request(request).await, query).await
+                sender.send_request(request).await
             }
-        }
+        };
+        response.map_err(io::Error::other)
     }
 }
 
-/// A reply counts whatever the status of its response is, as in CoreDNS.
-async fn read(response: hyper::Result<Response<Incoming>>, query: &Query) -> io::Result<Vec<u8>> {
-    let response = response.map_err(io::Error::other)?;
-    let status = response.status();
+async fn body(response: Response<Incoming>) -> io::Result<Vec<u8>> {
     let body = Limited::new(response.into_body(), limits::STREAM_OCTETS).collect().await;
-    let body = body.map_err(|error| io::Error::other(error.to_string()))?.to_bytes().to_vec();
-    answer_on_stream(body, query).map_err(|error| match status {
-        StatusCode::OK => error,
-        status => super::StreamError::Status(status.as_u16()).into(),
-    })
+    Ok(body.map_err(|error| io::Error::other(error.to_string()))?.to_bytes().to_vec())
+}
+
+/// A reply counts whatever the status of its response is, as in CoreDNS. The time that it was in an
+/// HTTP cache is taken off its TTLs.
+async fn read(response: Response<Incoming>, query: &Query) -> io::Result<Vec<u8>> {
+    let status = response.status();
+    let age = response.headers().get(header::AGE).and_then(|age| age.to_str().ok()?.parse().ok());
+    let mut reply =
+        answer_on_stream(body(response).await?, query).map_err(|error| match status {
+            StatusCode::OK => error,
+            status => super::StreamError::Status(status.as_u16()).into(),
+        })?;
+    grow_older(&mut reply, age.unwrap_or(0));
+    Ok(reply)
 }

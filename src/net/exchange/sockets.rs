@@ -1,11 +1,12 @@
 //! Queries over UDP. While there are few queries, each has its own port. Otherwise they share the
-//! [`limits::SHARED_SOCKETS`] sockets of their upstream. Each query uses a random one of them, and
+//! [`limits::SHARED_SOCKETS`] sockets of their upstream, or fewer if there are more than eight
+//! upstreams. Each query uses a random one of them, and
 //! each socket is replaced after [`limits::SHARED_SOCKET_TIME`].
 
 use std::{
     collections::HashMap,
     io::{self, Read},
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     pin::pin,
     sync::{
         Arc, Mutex, Weak,
@@ -15,13 +16,17 @@ use std::{
 };
 
 use socket2::SockRef;
-use tokio::{io::Interest, net::UdpSocket, time::sleep_until};
+use tokio::{
+    io::Interest,
+    net::UdpSocket,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::sleep_until,
+};
 
 use crate::{
     limits,
     metrics::IntCounter,
     net::client::udp::{UdpQuery, UdpReply, bind_port},
-    shares::Share,
     upstream::{Group, PortBudget, RestingPorts, Upstream},
     wire::Query,
 };
@@ -33,13 +38,18 @@ use super::{
     spawn,
 };
 
-/// The address of no client. All shared sockets together are counted as those of one client.
-const ALL_CLIENTS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-
-#[derive(Default)]
 pub(super) struct Sockets {
     pub(super) budget: Mutex<PortBudget>,
     routes: Mutex<HashMap<RouteKey, Route>>,
+    /// The configuration decides how many there are, not the clients. So no client's share counts.
+    shared: Arc<Semaphore>,
+}
+
+impl Default for Sockets {
+    fn default() -> Self {
+        let shared = Arc::new(Semaphore::new(limits::SHARED_SOCKETS_ALL));
+        Self { budget: Mutex::default(), routes: Mutex::default(), shared }
+    }
 }
 
 /// The upstream, and the local address if it is configured.
@@ -65,7 +75,7 @@ struct SharedSocket {
     /// From this moment on, the socket gets no further queries.
     retires: Instant,
     strays: AtomicU32,
-    _share: Share,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// Sends a query of a client and waits for its reply. Without a reply this never ends.
@@ -83,7 +93,7 @@ pub(super) async fn ask(
         metrics.count_new_socket();
         return over_own_port(key.0, key.1, &asked, metrics.strays()).await;
     }
-    let slot = rand::random::<u32>() as usize % limits::SHARED_SOCKETS;
+    let slot = rand::random::<u32>() as usize % shared.udp.slots();
     let mut message = Vec::with_capacity(limits::UDP_OCTETS.into());
     loop {
         let socket = match shared.udp.find(key, slot) {
@@ -136,6 +146,12 @@ pub(super) async fn over_own_port(
 }
 
 impl Sockets {
+    /// The number of sockets that are in use for each upstream. Retired ones may be as many.
+    fn slots(&self) -> usize {
+        let each = limits::SHARED_SOCKETS_ALL / 2 / lock(&self.routes).len().max(1);
+        each.clamp(1, limits::SHARED_SOCKETS)
+    }
+
     /// The socket of this slot, if it is in use.
     fn find(&self, key: RouteKey, slot: usize) -> Option<Arc<SharedSocket>> {
         let routes = lock(&self.routes);
@@ -195,7 +211,7 @@ async fn open(
     slot: usize,
     strays: &IntCounter,
 ) -> io::Result<Arc<SharedSocket>> {
-    let Some(share) = shared.sockets.take(ALL_CLIENTS) else {
+    let Ok(permit) = Arc::clone(&shared.udp.shared).try_acquire_owned() else {
         return shared.udp.any(key).ok_or_else(|| io::ErrorKind::QuotaExceeded.into());
     };
     let port = shared.udp.next_port(key);
@@ -211,7 +227,7 @@ async fn open(
         pending: Arc::default(),
         retires: Instant::now() + limits::SHARED_SOCKET_TIME,
         strays: AtomicU32::new(0),
-        _share: share,
+        _permit: permit,
     });
     shared.udp.put(key, slot, &socket);
     let port = socket.socket.local_addr()?.port();

@@ -3,6 +3,7 @@ mod scripted;
 mod shared;
 mod sockets;
 mod streams;
+mod suspicion;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -457,21 +458,4 @@ async fn servfail_of_one_upstream_leads_to_the_next() {
     let alone =
         exchanger.exchange(ask(&group_of(&[failing.address], |_| {}), "www.example.com.")).await;
     assert_eq!(alone.map(|response| response.rcode), Ok(Rcode::SERVFAIL));
-}
-
-/// A client that can have a stale reply.
-#[tokio::test]
-async fn a_client_with_a_stale_reply_waits_only_until_the_upstreams_are_suspect() {
-    let silent = ScriptedUpstream::start(|_| Vec::new()).await;
-    let (exchanger, group) = (exchanger(), group_of(&[silent.address], |_| {}));
-    group.upstream(0).health.record_reply(ms(1));
-    for (name, bound) in [("first.example.com.", ms(400)), ("later.example.com.", ms(50))] {
-        let started = Instant::now();
-        let reply =
-            exchanger.exchange_while_up(waiter(WaiterKind::Datagram), ask(&group, name)).await;
-        assert_eq!(reply, Err(QueryError::Impatient));
-        assert!(started.elapsed() < bound, "{name}: {:?}", started.elapsed());
-    }
-    group.upstream(0).health.record_reply(ms(1));
-    assert!(!group.is_suspect(), "a reply ends the suspicion");
 }

@@ -206,6 +206,60 @@ async fn a_reply_counts_whatever_its_status_and_its_id() {
     }
 }
 
+/// A redirection within the server keeps the query. One to another server is a failure.
+#[tokio::test]
+async fn redirections_within_the_server_are_followed() {
+    for kind in &KINDS[..3] {
+        for status in [301, 302, 307, 308] {
+            let upstream = StreamUpstream::start(*kind, move |heard| {
+                if heard.request.ends_with("/moved/") {
+                    Turn::Reply(genuine_reply(heard))
+                } else if heard.query.question.name.to_string().starts_with("away") {
+                    Turn::Redirect(status, "https://other.example/moved/".to_owned())
+                } else {
+                    let dns = heard.request.starts_with("GET").then_some(&*heard.parameters);
+                    let dns = dns.map(|dns| format!("?{dns}")).unwrap_or_default();
+                    Turn::Redirect(status, format!("/moved/{dns}"))
+                }
+            })
+            .await;
+            let (exchanger, group) = (exchanger(), group(&[&upstream], |_| {}));
+            let reply = exchanger.exchange(ask(&group, "www.example.")).await;
+            assert_eq!(address(&reply), Some(GENUINE), "{kind:?} {status}: {reply:?}");
+            let reply = exchanger.exchange(ask(&group, "away.example.")).await;
+            let error = UpstreamError::HttpStatus(upstream.target.address, status);
+            assert_eq!(reply, Err(QueryError::Upstream(error)), "{kind:?}");
+        }
+    }
+}
+
+/// As a server does that redirects every request to itself.
+#[tokio::test]
+async fn redirections_in_a_circle_end() {
+    let circle = |_: &Heard| Turn::Redirect(308, "/dns-query?dns=AAAA".to_owned());
+    let upstream = StreamUpstream::start(KINDS[1], circle).await;
+    let (exchanger, group) =
+        (exchanger(), group(&[&upstream], |settings| settings.max_attempts = Some(1)));
+    let reply = exchanger.exchange(ask(&group, "www.example.")).await;
+    let error = UpstreamError::HttpStatus(upstream.target.address, 308);
+    assert_eq!(reply, Err(QueryError::Upstream(error)));
+    assert!(upstream.heard().len() <= 2 * (limits::HTTP_REDIRECTS + 1));
+}
+
+/// RFC 8484 §5.1.
+#[tokio::test]
+async fn the_time_in_an_http_cache_is_taken_off_the_ttl() {
+    for (age, ttl) in [(0, 60), (25, 35), (61, 0)] {
+        for kind in &KINDS[..3] {
+            let cached = move |heard: &Heard| Turn::Cached(age, genuine_reply(heard));
+            let upstream = StreamUpstream::start(*kind, cached).await;
+            let (exchanger, group) = (exchanger(), group(&[&upstream], |_| {}));
+            let reply = exchanger.exchange(ask(&group, "www.example.")).await.unwrap();
+            assert_eq!(reply.answer[0].ttl, ttl, "{kind:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_fails_is_said_and_a_reply_to_another_question_is_not_believed() {
     let status = StreamUpstream::start(KINDS[1], |_| Turn::Http(405, Vec::new())).await;

@@ -139,3 +139,21 @@ async fn a_closed_port_ends_all_queries_on_a_shared_socket_at_once() {
     });
     assert_eq!(refused.count(), 1000);
 }
+
+/// More upstreams share the sockets that there are.
+#[tokio::test]
+async fn a_ninth_busy_upstream_has_sockets_too() {
+    let exchanger = exchanger();
+    spend_budget(&exchanger);
+    let mut upstreams = Vec::new();
+    for _ in 0..10 {
+        let upstream = ScriptedUpstream::start(|asked| vec![Action::Send(numbered(asked))]).await;
+        let group = group_of(&[upstream.address], |_| {});
+        ask_numbers(&exchanger, &group, 600, 60).await;
+        upstreams.push(upstream);
+    }
+    let open = |upstream: &ScriptedUpstream| sockets::sockets_to(upstream.address, "/proc/net/udp");
+    let open: Vec<_> = upstreams.iter().map(open).collect();
+    assert!(open.iter().all(|open| *open > 100), "{open:?}");
+    assert!(open.iter().sum::<usize>() <= limits::SHARED_SOCKETS_ALL, "{open:?}");
+}

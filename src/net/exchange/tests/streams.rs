@@ -22,6 +22,10 @@ pub(super) enum Turn {
     Reply(Vec<u8>),
     /// An HTTP response with this status and body.
     Http(u16, Vec<u8>),
+    /// An HTTP response with this status and `Location`.
+    Redirect(u16, String),
+    /// A reply that was in an HTTP cache for so many seconds.
+    Cached(u32, Vec<u8>),
     Later(Duration, Vec<u8>),
     Silence,
     /// Ends the stream of the query without a reply.
@@ -40,6 +44,8 @@ pub(super) struct Heard {
     /// The number of earlier queries on all connections, without health checks.
     pub(super) turn: usize,
     pub(super) request: String,
+    /// The query of the URL.
+    pub(super) parameters: String,
 }
 
 type Script = Arc<dyn Fn(&Heard) -> Turn + Send + Sync>;
@@ -68,11 +74,11 @@ struct State {
 }
 
 impl State {
-    fn turn(&self, packet: &[u8], connection: usize, request: String) -> Turn {
+    fn turn(&self, packet: &[u8], connection: usize, [request, parameters]: [String; 2]) -> Turn {
         let query = Query::parse(packet).expect("queries to upstreams are well formed");
         let mut log = lock(&self.log);
         let octets = packet.len();
-        let mut heard = Heard { query, octets, connection, turn: log.len(), request };
+        let mut heard = Heard { query, octets, connection, turn: log.len(), request, parameters };
         if heard.query.question.qtype == Type::NS {
             heard.turn = usize::MAX;
             return (self.script)(&heard);
@@ -164,12 +170,15 @@ async fn answer_stream(
     mut receiver: quinn::RecvStream,
 ) {
     let frame = receiver.read_to_end(65_537).await.unwrap();
-    match state.turn(&frame[2..], number, String::new()) {
-        Turn::Reply(packet) | Turn::Http(_, packet) => send(&mut sender, &packet).await,
+    match state.turn(&frame[2..], number, Default::default()) {
+        Turn::Reply(packet) | Turn::Http(_, packet) | Turn::Cached(_, packet) => {
+            send(&mut sender, &packet).await
+        }
         Turn::Later(time, packet) => {
             tokio::time::sleep(time).await;
             send(&mut sender, &packet).await;
         }
+        Turn::Redirect(..) => {}
         Turn::Silence => std::future::pending().await,
         Turn::Reset => drop(sender.reset(5_u32.into())),
         Turn::Close => connection.close(1_u32.into(), b""),
@@ -224,6 +233,7 @@ async fn answer_request(
     let authority = request.uri().authority().map(ToString::to_string);
     let place = authority.or(host.map(str::to_owned)).unwrap_or_default();
     let told = format!("{} {place}{}", request.method(), request.uri().path());
+    let parameters = request.uri().query().unwrap_or_default().to_owned();
     let packet = if request.method() == Method::GET {
         let message = request.uri().query().unwrap().strip_prefix("dns=").unwrap();
         base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(message).unwrap()
@@ -233,9 +243,15 @@ async fn answer_request(
     let reply = |status: u16, body: Vec<u8>| {
         Ok(Response::builder().status(status).body(Full::new(body.into())).unwrap())
     };
-    match state.turn(&packet, number, told) {
+    let with = |status: u16, header: &str, value: String, body: Vec<u8>| {
+        let response = Response::builder().status(status).header(header, value);
+        Ok(response.body(Full::new(body.into())).unwrap())
+    };
+    match state.turn(&packet, number, [told, parameters]) {
         Turn::Reply(body) => reply(200, body),
         Turn::Http(status, body) => reply(status, body),
+        Turn::Redirect(status, to) => with(status, "location", to, b"<html>moved".to_vec()),
+        Turn::Cached(seconds, body) => with(200, "age", seconds.to_string(), body),
         Turn::Later(time, body) => {
             tokio::time::sleep(time).await;
             reply(200, body)

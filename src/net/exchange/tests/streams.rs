@@ -172,7 +172,7 @@ async fn answer_stream(
     let frame = receiver.read_to_end(65_537).await.unwrap();
     match state.turn(&frame[2..], number, Default::default()) {
         Turn::Reply(packet) | Turn::Http(_, packet) | Turn::Cached(_, packet) => {
-            send(&mut sender, &packet).await
+            send(&mut sender, &packet).await;
         }
         Turn::Later(time, packet) => {
             tokio::time::sleep(time).await;

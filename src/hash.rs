@@ -1,6 +1,8 @@
 //! FNV-1a, the one hash function whose values are fixed: they are the same on every machine and in
 //! every release. It does not resist an attacker who chooses the input, so no map uses it.
 
+use std::hash::{Hash, Hasher};
+
 /// The hash of no octets: where [`fnv1a`] starts.
 pub const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 
@@ -9,6 +11,25 @@ pub fn fnv1a(hash: u64, octets: &[u8]) -> u64 {
     octets
         .iter()
         .fold(hash, |hash, octet| (hash ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// The hash of a value, which is equal on all machines that run the same release.
+pub fn of_value(value: &(impl Hash + ?Sized)) -> u64 {
+    let mut hasher = Fnv(FNV_OFFSET);
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+struct Fnv(u64);
+
+impl Hasher for Fnv {
+    fn write(&mut self, octets: &[u8]) {
+        self.0 = fnv1a(self.0, octets);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 #[cfg(test)]

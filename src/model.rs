@@ -85,7 +85,7 @@ impl std::fmt::Display for Key {
 }
 
 /// One fact of the cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Object {
     Namespace(Namespace),
     Service(Service),

@@ -14,6 +14,12 @@ use super::{print_line, sources::StartedSource};
 /// The version of CoreDNS whose behaviour ndots follows.
 const COREDNS: &str = "1.15.0";
 
+/// The commit that the program was built from; empty if the build did not name it.
+pub(super) const REVISION: &str = match option_env!("NDOTS_REVISION") {
+    Some(revision) => revision,
+    None => "",
+};
+
 /// CoreDNS's banner: zones with their addresses, then the version.
 pub(super) fn banner(zones: &[(Listen, Vec<Name>)]) -> String {
     let mut lines = Vec::new();

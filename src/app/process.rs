@@ -3,7 +3,12 @@
 //!
 //! CoreDNS's dashboards use `go_goroutines`: here it is the number of tasks and threads.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+mod kernel;
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use prometheus::{
     Counter, Gauge,
@@ -11,6 +16,8 @@ use prometheus::{
     proto::MetricFamily,
 };
 use tokio::runtime::Handle;
+
+use kernel::Kernel;
 
 pub(super) struct Process {
     cpu: Counter,
@@ -20,6 +27,9 @@ pub(super) struct Process {
     most: Gauge,
     started: Gauge,
     running: Gauge,
+    descriptions: Vec<Desc>,
+    /// Two pages may be served at once.
+    kernel: Mutex<Kernel>,
 }
 
 impl Process {
@@ -29,7 +39,10 @@ impl Process {
         started.set(
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
         );
+        let kernel = Kernel::new()?;
         Ok(Self {
+            descriptions: kernel.desc().into_iter().cloned().collect(),
+            kernel: Mutex::new(kernel),
             cpu: Counter::new(
                 "process_cpu_seconds_total",
                 "User and system CPU time of the process in seconds.",
@@ -92,11 +105,13 @@ impl Process {
 
 impl Collector for Process {
     fn desc(&self) -> Vec<&Desc> {
-        self.all().into_iter().flat_map(|figure: &dyn Collector| figure.desc()).collect()
+        let own = self.all().into_iter().flat_map(|figure: &dyn Collector| figure.desc());
+        own.chain(&self.descriptions).collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
         self.refresh();
-        self.all().into_iter().flat_map(Collector::collect).collect()
+        let kernel = self.kernel.lock().unwrap_or_else(PoisonError::into_inner).families();
+        self.all().into_iter().flat_map(Collector::collect).chain(kernel).collect()
     }
 }

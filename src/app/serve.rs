@@ -31,6 +31,8 @@ use crate::{
     wire::{CookieSecret, Question},
 };
 
+use reload::Validity;
+
 use super::{
     banner,
     compose::{self, Built},
@@ -117,6 +119,7 @@ struct Process {
     timed: Vec<Arc<dyn Timed>>,
     reload_state: ReloadState,
     cookies: CookieSecret,
+    hashes: reload::Hashes,
     /// `None` if the configuration in force does not ask for reloads.
     watched: Option<Watched>,
     waiting: Waiting,
@@ -186,6 +189,8 @@ impl Process {
             }
             banner::print_chosen_ports(&listeners, &admin);
         }
+        let mut hashes = reload::Hashes::default();
+        hashes.read(&metrics, watch::hash(text), Validity::Valid);
         let watched = watched.only(assembled.watch_corefile, assembled.watch_files);
         if let Some(hash) = watched.as_ref().and_then(Watched::hash) {
             reload::log_hash(&hash);
@@ -206,6 +211,7 @@ impl Process {
             timed,
             reload_state,
             cookies,
+            hashes,
             watched,
             waiting: Waiting::start(awaited),
             secondaries: Secondaries::run_new(secondaries),
@@ -252,7 +258,7 @@ impl Process {
 /// A registry with the metrics that exist from the start.
 fn new_metrics() -> anyhow::Result<Arc<Metrics>> {
     let metrics = Arc::new(Metrics::default());
-    BUILD_INFO.with(&metrics, [env!("CARGO_PKG_VERSION"), "", ""]).set(1);
+    BUILD_INFO.with(&metrics, [env!("CARGO_PKG_VERSION"), banner::REVISION, ""]).set(1);
     reload::declare_metrics(&metrics);
     plugin::declare_metrics(&metrics);
     metrics.register(Box::new(process::Process::new()?));

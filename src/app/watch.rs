@@ -108,9 +108,17 @@ impl Watched {
 
     /// The Corefile's hash as CoreDNS logs it, if the Corefile is watched.
     pub(super) fn hash(&self) -> Option<String> {
-        let corefile = self.corefile.as_ref()?;
-        Some(Sha512::digest(corefile).iter().map(|octet| format!("{octet:02x}")).collect())
+        self.corefile.as_deref().map(sha512)
     }
+}
+
+/// The hash of a Corefile with its imports.
+pub(super) fn hash(text: &Text) -> String {
+    sha512(&config::print(text))
+}
+
+fn sha512(text: &str) -> String {
+    Sha512::digest(text).iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 fn states(paths: impl IntoIterator<Item = String>) -> BTreeMap<String, Option<FileState>> {

@@ -6,7 +6,7 @@ use super::Protocol;
 
 /// A slice of the endpoints of a Service, of a ServiceImport, or of both. A slice without either is
 /// not a fact, because its endpoints would have no name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EndpointSlice {
     pub namespace: Box<str>,
     pub name: Box<str>,
@@ -33,7 +33,7 @@ impl EndpointSlice {
 }
 
 /// The ServiceImport that a slice belongs to, and the cluster that exports it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Import {
     /// Label `multicluster.kubernetes.io/service-name`.
     pub service: Box<str>,
@@ -41,7 +41,7 @@ pub struct Import {
     pub cluster: Box<str>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     pub address: IpAddr,
     pub hostname: Option<Box<str>>,
@@ -61,7 +61,7 @@ impl Endpoint {
 }
 
 /// A port of the endpoints: the target port, not the Service's port.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EndpointPort {
     /// Empty for an unnamed port.
     pub name: Box<str>,

@@ -2,7 +2,7 @@
 
 use super::{Kind, LoadBalancerPoint};
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Gateway {
     pub namespace: Box<str>,
     pub name: Box<str>,
@@ -13,7 +13,7 @@ pub struct Gateway {
 }
 
 /// An HTTPRoute, TLSRoute or GRPCRoute.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Route {
     pub kind: Kind,
     pub namespace: Box<str>,

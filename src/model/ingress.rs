@@ -2,7 +2,7 @@
 
 use super::LoadBalancerPoint;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ingress {
     pub namespace: Box<str>,
     pub name: Box<str>,

@@ -1,6 +1,6 @@
 //! What DNS needs of a Namespace: that it exists, and its labels, for `namespace_labels`.
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Namespace {
     pub name: Box<str>,
     /// Sorted by key.

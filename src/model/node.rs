@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Node {
     pub name: Box<str>,
     /// Whether the condition `Ready` is `True`.
@@ -10,7 +10,7 @@ pub struct Node {
     pub addresses: Box<[NodeAddress]>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NodeAddress {
     Internal(IpAddr),
     External(IpAddr),

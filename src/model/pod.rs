@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 /// A Pod that has addresses and is neither finished nor terminating.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pod {
     pub namespace: Box<str>,
     pub name: Box<str>,

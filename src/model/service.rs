@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Service {
     pub namespace: Box<str>,
     pub name: Box<str>,
@@ -26,7 +26,7 @@ impl Service {
 }
 
 /// How a client inside the cluster finds the Service's address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Addressing {
     /// `spec.clusterIPs`, at most one of each family; empty if the API server has allocated none yet.
     ClusterIps(Box<[IpAddr]>),
@@ -36,7 +36,7 @@ pub enum Addressing {
     ExternalName(Box<str>),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServicePort {
     /// Empty for an unnamed port.
     pub name: Box<str>,
@@ -72,7 +72,7 @@ impl Protocol {
 }
 
 /// `type`, `externalIPs`, `status.loadBalancer`, `externalTrafficPolicy`, and annotations.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Outside {
     pub exposure: Exposure,
     pub external_ips: Box<[IpAddr]>,
@@ -86,7 +86,7 @@ pub struct Outside {
 }
 
 /// What the type of a Service makes for clients outside of the cluster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Exposure {
     #[default]
     None,
@@ -96,7 +96,7 @@ pub enum Exposure {
 }
 
 /// One entry of `status.loadBalancer.ingress`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LoadBalancerPoint {
     Ip(IpAddr),
     Hostname(Box<str>),

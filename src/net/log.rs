@@ -33,7 +33,7 @@ pub use format::Format;
 
 static LOST_LINES: CounterFamily<0> = Family::new(
     "log_lines_lost_total",
-    "Log lines that were dropped because standard output is read too slowly.",
+    "Log lines that were dropped because standard output is read too slowly, or cannot be written.",
     [],
 );
 
@@ -71,13 +71,20 @@ impl Log {
     /// No thread can be started, or the process has a log already.
     pub fn install(metrics: &Metrics, format: Format, levels: Levels) -> anyhow::Result<Self> {
         let (queue, receiver) = sync_channel(limits::LOG_LINES);
+        let lost = LOST_LINES.with(metrics, []);
+        let unwritten = lost.clone();
         let write = move || {
             for entry in receiver {
-                // If nobody reads standard output, the line is lost.
-                let _ = match entry {
-                    Entry::Line(line) => writeln!(std::io::stdout().lock(), "{line}"),
-                    Entry::Flush(done) => done.send(()).map_err(std::io::Error::other),
-                };
+                match entry {
+                    Entry::Line(line) => {
+                        // The reader may be gone, or the disk of a redirection full.
+                        if writeln!(std::io::stdout().lock(), "{line}").is_err() {
+                            unwritten.inc();
+                        }
+                    }
+                    // Nobody may wait any more.
+                    Entry::Flush(done) => drop(done.send(())),
+                }
             }
         };
         thread::Builder::new()
@@ -85,7 +92,7 @@ impl Log {
             .spawn(write)
             .context("cannot start the thread of the log")?;
         let (filter, handle) = reload::Layer::new(levels.targets(DebugPlugin::Absent));
-        let lines = Lines { format, queue: queue.clone(), lost: LOST_LINES.with(metrics, []) };
+        let lines = Lines { format, queue: queue.clone(), lost };
         tracing::subscriber::set_global_default(
             tracing_subscriber::registry().with(lines.with_filter(filter)),
         )?;

@@ -238,7 +238,13 @@ impl PluginContext<'_> {
         let identity = format!("{settings:?}");
         let previous = self.build.previous.groups.get(&identity).cloned();
         let make = || previous.unwrap_or_else(|| Arc::new(upstream::Group::new(settings)));
-        Arc::clone(self.outputs.reload_state.groups.entry(identity).or_insert_with(make))
+        let group =
+            Arc::clone(self.outputs.reload_state.groups.entry(identity).or_insert_with(make));
+        // Upstreams are on the page before the first query.
+        for upstream in group.upstreams() {
+            upstream.metrics(self.build.metrics);
+        }
+        group
     }
 }
 

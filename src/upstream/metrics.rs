@@ -2,15 +2,18 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use crate::{
     limits,
     metrics::{
-        CounterFamily, Family, Histogram, HistogramFamily, IntCounter, Metrics, SeriesCache,
-        query_seconds,
+        CounterFamily, Family, GaugeFamily, Histogram, HistogramFamily, IntCounter, Metrics,
+        SeriesCache, query_seconds,
     },
     wire::Rcode,
 };
@@ -60,6 +63,12 @@ pub(crate) static STRAYS: CounterFamily<1> = Family::new(
     ["to"],
 );
 
+static DOWN: GaugeFamily<1> = Family::new(
+    "forward_upstream_down",
+    "How many `forward` directives find an upstream down now.",
+    ["to"],
+);
+
 /// The label `proto`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proto {
@@ -91,6 +100,7 @@ impl Proto {
 pub struct UpstreamMetrics {
     registry: Arc<Metrics>,
     to: String,
+    down: AtomicBool,
     requests: OnceLock<IntCounter>,
     strays: OnceLock<IntCounter>,
     replies: SeriesCache<Rcode, Replies>,
@@ -106,9 +116,13 @@ struct Replies {
 
 impl UpstreamMetrics {
     pub(super) fn new(registry: &Arc<Metrics>, address: SocketAddr) -> Self {
+        let to = address.to_string();
+        // An upstream that was never down is on the page, too.
+        DOWN.with(registry, [&to]);
         Self {
             registry: Arc::clone(registry),
-            to: address.to_string(),
+            to,
+            down: AtomicBool::new(false),
             requests: OnceLock::new(),
             strays: OnceLock::new(),
             replies: SeriesCache::new(limits::CACHED_SERIES),
@@ -166,8 +180,24 @@ impl UpstreamMetrics {
         self.connection_misses.count(proto, find, IntCounter::inc);
     }
 
+    /// Shows whether the upstream is down, and returns whether that has changed.
+    pub fn set_down(&self, down: bool) -> bool {
+        let changed = self.down.swap(down, Ordering::Relaxed) != down;
+        if changed {
+            DOWN.with(&self.registry, [&self.to]).add(if down { 1 } else { -1 });
+        }
+        changed
+    }
+
     pub fn count_failed_probe(&self) {
         PROBE_FAILURES.with(&self.registry, [&self.to]).inc();
         PROXY_PROBE_FAILURES.with(&self.registry, [PROXY, &self.to]).inc();
+    }
+}
+
+/// A reload may drop an upstream that is down.
+impl Drop for UpstreamMetrics {
+    fn drop(&mut self) {
+        self.set_down(false);
     }
 }

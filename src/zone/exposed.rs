@@ -186,6 +186,11 @@ impl ExposedObjects {
         self.0.entry(kind).or_default()
     }
 
+    /// As [`Table::digest`], of all tables.
+    pub(super) fn digest(&self) -> u64 {
+        self.0.values().map(Table::digest).fold(0, u64::wrapping_add)
+    }
+
     /// Returns whether the object is new or changed.
     pub(super) fn upsert(&mut self, key: Key, object: Object, facts: &ExposedFacts) -> bool {
         let table = self.table(key.kind);

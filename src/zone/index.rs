@@ -128,6 +128,21 @@ impl Index {
         ]
     }
 
+    /// A value that is equal in two processes which hold equal facts. It does not depend on the order
+    /// in which they arrived.
+    pub fn digest(&self) -> u64 {
+        [
+            self.slices.digest(),
+            self.pods.digest(),
+            self.services.digest(),
+            self.imports.digest(),
+            self.namespaces.digest(),
+            self.outside.digest(),
+        ]
+        .into_iter()
+        .fold(0, u64::wrapping_add)
+    }
+
     /// Calls `each` with all objects of a kind, in any order.
     pub fn each_object(&self, kind: Kind, mut each: impl FnMut(&Object)) {
         match kind {

@@ -19,7 +19,7 @@ impl PodKey {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PodFacts {
     /// Most Pods have one, and those of dual-stack clusters have two.
     pub(super) addresses: SmallVec<[IpAddr; 1]>,

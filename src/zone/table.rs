@@ -4,21 +4,25 @@ use std::{collections::HashMap, hash::Hash};
 
 use foldhash::fast::RandomState;
 
+use crate::hash;
+
 /// Objects by key. Each has the number of the list that was the current one when it was last seen.
 /// So objects that a new list does not contain are found without a copy of the keys.
 #[derive(Debug)]
 pub(super) struct Table<K, V> {
     entries: HashMap<K, (V, u32), RandomState>,
     list: u32,
+    /// The sum of the hashes of all entries, which does not depend on the order of changes.
+    digest: u64,
 }
 
 impl<K, V> Default for Table<K, V> {
     fn default() -> Self {
-        Self { entries: HashMap::default(), list: 0 }
+        Self { entries: HashMap::default(), list: 0, digest: 0 }
     }
 }
 
-impl<K: Clone + Eq + Hash + Ord, V> Table<K, V> {
+impl<K: Clone + Eq + Hash + Ord, V: Hash> Table<K, V> {
     pub(super) fn get(&self, key: &K) -> Option<&V> {
         self.entries.get(key).map(|(value, _)| value)
     }
@@ -32,16 +36,29 @@ impl<K: Clone + Eq + Hash + Ord, V> Table<K, V> {
 
     /// Returns the value before.
     pub(super) fn insert(&mut self, key: K, value: V) -> Option<V> {
+        let added = hash::of_value(&(&key, &value));
+        if let Some(old) = self.get(&key) {
+            self.digest = self.digest.wrapping_sub(hash::of_value(&(&key, old)));
+        }
+        self.digest = self.digest.wrapping_add(added);
         self.entries.insert(key, (value, self.list)).map(|(old, _)| old)
     }
 
     /// Returns the value before. Memory that many removed objects have left is given back.
     pub(super) fn remove(&mut self, key: &K) -> Option<V> {
         let old = self.entries.remove(key).map(|(old, _)| old);
+        if let Some(old) = &old {
+            self.digest = self.digest.wrapping_sub(hash::of_value(&(key, old)));
+        }
         if self.entries.capacity() / 8 > self.entries.len() {
             self.entries.shrink_to(self.entries.len() * 2);
         }
         old
+    }
+
+    /// A value that is equal in two tables with equal entries, and 0 in an empty one.
+    pub(super) fn digest(&self) -> u64 {
+        self.digest
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = (&K, &V)> {
@@ -75,6 +92,28 @@ mod tests {
         assert!((0..999).all(|number| table.remove(&number).is_some()));
         assert_eq!(table.get(&999), Some(&()));
         assert!(table.entries.capacity() < 64, "{}", table.entries.capacity());
+    }
+
+    #[test]
+    fn equal_tables_have_equal_digests() {
+        let (mut one, mut other) = (Table::default(), Table::default());
+        assert_eq!(one.digest(), 0);
+        one.insert("a", 1);
+        one.insert("b", 2);
+        other.insert("b", 1);
+        other.insert("a", 1);
+        assert_ne!(one.digest(), other.digest());
+        other.insert("b", 2);
+        assert_eq!(one.digest(), other.digest());
+        other.insert("a", 2);
+        other.insert("b", 1);
+        assert_ne!(one.digest(), other.digest(), "the values belong to their keys");
+        for table in [&mut one, &mut other] {
+            table.remove(&"a");
+            table.remove(&"b");
+            table.remove(&"c");
+            assert_eq!(table.digest(), 0);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
     reason = "tests read clocks and files, open sockets, start threads, print figures, and may panic"
 )]
 
+mod alerts;
 mod alike;
 mod answer;
 mod apiserver;

@@ -117,6 +117,21 @@ const QUERIES: &[Query] = &[
     ("go_goroutines", &[], &[]),
 ];
 
+/// What CoreDNS does not export, for the alerts and the dashboard of the chart.
+const OWN_QUERIES: &[Query] = &[
+    ("coredns_corefile_info", &[("state", "running")], &["sha512"]),
+    ("coredns_corefile_info", &[("state", "file")], &["sha512"]),
+    ("coredns_cpu_periods_total", &[], &[]),
+    ("coredns_cpu_throttled_periods_total", &[], &[]),
+    ("coredns_forward_upstream_down", &[], &["to"]),
+    ("coredns_kubernetes_facts_hash", &[], &["host"]),
+    ("coredns_kubernetes_heard_timestamp_seconds", &[("resource", "services")], &["host"]),
+    ("coredns_kubernetes_refused", &[("resource", "services")], &["host"]),
+    ("coredns_kubernetes_synced", &[("resource", "services")], &["host"]),
+    ("coredns_log_lines_lost_total", &[], &[]),
+    ("coredns_udp_dropped_datagrams_total", &[], &[]),
+];
+
 /// kubeadm's Corefile, with blocks for further plugins.
 fn corefile(upstream: SocketAddr, comment: &str) -> String {
     format!(
@@ -343,6 +358,7 @@ fn dashboards_and_alerts_find_their_series() {
     faults.extend(
         QUERIES
             .iter()
+            .chain(OWN_QUERIES)
             .filter(|query| !finds(&ndots, query))
             .map(|query| format!("nothing is found by {query:?}")),
     );
@@ -353,6 +369,13 @@ fn dashboards_and_alerts_find_their_series() {
     let took: f64 =
         ndots.iter().filter(|(key, _)| is_local_time(key)).map(|(_, seconds)| seconds).sum();
     assert!(took > 0.0, "local answers take time");
+    for (to, expected) in [("127.0.0.9:9".to_owned(), 1.), (upstream.address.to_string(), 0.)] {
+        let labels = Labels::from([("to".to_owned(), to)]);
+        let down = ndots.get(&("coredns_forward_upstream_down".to_owned(), labels.clone()));
+        if down != Some(&expected) {
+            faults.push(format!("{labels:?} is down: {down:?}, expected {expected}"));
+        }
+    }
     let dead = QUERIES.iter().filter(|query| !finds(&coredns, query)).count();
     println!(
         "{} series of CoreDNS are here, {} of them with the same value; {} queries find a series, of which CoreDNS has none for {dead}",

@@ -131,7 +131,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
 const ONLY: &[(&str, &[&str])] = &[
     ("source", &["limits", "model", "metrics", "hash"]),
     ("model", &[]),
-    ("zone", &["model", "wire", "limits"]),
+    ("zone", &["model", "wire", "limits", "hash"]),
 ];
 
 /// Look again at 500; past this a file is cut at its joint.

@@ -17,7 +17,7 @@ use super::{
         listen_config, notify,
         signals::Order,
         waiting::Waiting,
-        watch::{Change, Watched},
+        watch::{self, Change, Watched},
     },
     Process, log_due, print_backtraces, spawn_probes,
 };
@@ -29,6 +29,38 @@ static VERSION: GaugeFamily<2> = Family::new(
     "The hash of the configuration after the last reload.",
     ["hash", "value"],
 );
+
+static COREFILE: GaugeFamily<2> = Family::new(
+    "corefile_info",
+    "The hash of the Corefile in use (state=running), and of the one that was read last (state=file).",
+    ["state", "sha512"],
+);
+
+/// The hashes of the Corefile as CoreDNS prints them.
+#[derive(Debug, Default)]
+pub(super) struct Hashes {
+    running: String,
+    file: String,
+}
+
+impl Hashes {
+    /// The Corefile that was read last. It is in use if it was valid.
+    pub(super) fn read(&mut self, metrics: &Metrics, hash: String, validity: Validity) {
+        if validity == Validity::Valid {
+            self.running.clone_from(&hash);
+        }
+        self.file = hash;
+        COREFILE.reset(metrics);
+        COREFILE.with(metrics, ["running", &self.running]).set(1);
+        COREFILE.with(metrics, ["file", &self.file]).set(1);
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Validity {
+    Valid,
+    Rejected,
+}
 
 /// Shows the number of failures before the first one.
 pub(super) fn declare_metrics(metrics: &Metrics) {
@@ -85,6 +117,10 @@ impl Process {
                 .downcast_ref::<Mistakes>()
                 .map_or_else(|| format!("{error:#}"), |mistakes| mistakes.lines.join("; "));
             tracing::error!(plugin = "reload", "Corefile changed but reload failed: {reason}");
+            // A file that cannot be read has no hash: the last one stays.
+            if let Ok(rejected) = text.again() {
+                self.hashes.read(&self.metrics, watch::hash(&rejected), Validity::Rejected);
+            }
             return;
         }
         if let Some(hash) = self.watched.as_ref().and_then(Watched::hash) {
@@ -103,6 +139,7 @@ impl Process {
         let needed = compose::sources(&configuration);
         // Read before the slow steps, so that a change during them causes the next reload.
         let watched = Watched::new(&text, &configuration);
+        let hash = watch::hash(&text);
         self.sources.start(&needed).await?;
         let Built { assembled: built, mut listen_configs } = compose::compose(
             configuration,
@@ -141,6 +178,7 @@ impl Process {
         self.etcds.run(etcd);
         spawn_probes(&mut self.tasks, &self.listeners, built.probes);
         notify::send(&mut self.tasks, notices);
+        self.hashes.read(&self.metrics, hash, Validity::Valid);
         self.admin.serve(pages).await
     }
 }

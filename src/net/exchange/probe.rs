@@ -40,12 +40,26 @@ pub(super) async fn until_healthy(shared: Weak<Shared>, group: Weak<Group>, upst
         if tokio::time::timeout(limits::PROBE_TIME, probe(&shared, &group, upstream)).await
             == Ok(true)
         {
-            health.probing_ended();
+            end(&shared, &group, upstream);
             return;
         }
         health.probe_failed();
         health.suspect();
-        group.upstream(upstream).metrics(&shared.metrics).count_failed_probe();
+        let (to, down) = (group.upstream(upstream), health.is_down(group.settings.max_fails));
+        let metrics = to.metrics(&shared.metrics);
+        metrics.count_failed_probe();
+        if down && metrics.set_down(true) {
+            tracing::warn!(plugin = "forward", "{} is down: it does not reply", to.address);
+        }
+    }
+}
+
+/// The upstream has replied to a probe.
+fn end(shared: &Shared, group: &Group, upstream: usize) {
+    let to = group.upstream(upstream);
+    to.health.probing_ended();
+    if to.metrics(&shared.metrics).set_down(false) {
+        tracing::info!(plugin = "forward", "{} replies again", to.address);
     }
 }
 
@@ -56,7 +70,7 @@ async fn is_up_now(shared: &Weak<Shared>, group: &Weak<Group>, upstream: usize) 
     let health = &group.upstream(upstream).health;
     let reply = tokio::time::timeout(limits::SUSPECT_TIME, probe(&shared, &group, upstream)).await;
     if reply == Ok(true) {
-        health.probing_ended();
+        end(&shared, &group, upstream);
         return true;
     }
     health.suspect();

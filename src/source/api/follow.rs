@@ -33,6 +33,11 @@ static HEARD: GaugeFamily<2> = Family::new(
     "When an API server last sent something about a kind of objects.",
     ["resource", "host"],
 );
+static SYNCED: GaugeFamily<2> = Family::new(
+    "kubernetes_synced",
+    "1 if a complete list of a kind of objects has been read, else 0.",
+    ["resource", "host"],
+);
 static REFUSED: GaugeFamily<2> = Family::new(
     "kubernetes_refused",
     "1 if an API server does not permit a kind of objects to be read, else 0.",
@@ -79,11 +84,16 @@ pub(super) struct Follower {
 impl Follower {
     pub(super) fn new(cluster: Cluster, fact: Kind, changes: mpsc::Sender<Change>) -> Self {
         let (kind, watched) = kind::of_fact(fact);
+        let resource = kind.resource();
+        // A kind that was never read is on the page, too.
+        for family in [&HEARD, &SYNCED, &REFUSED] {
+            family.with(&cluster.metrics, [&resource, cluster.access.host()]).set(0);
+        }
         Self {
             cluster,
             kind,
             watched,
-            resource: kind.resource(),
+            resource,
             changes,
             versions: kind.served(),
             asked: 0,
@@ -190,7 +200,7 @@ impl Follower {
     /// The cluster does not have the kind, so it has no such objects. The kind is looked for again,
     /// because its definition may be installed later.
     async fn wait_for_kind(&mut self) -> Option<()> {
-        self.changes.send(Change::Synced(self.watched.fact)).await.ok()?;
+        self.send_synced().await.ok()?;
         if !std::mem::replace(&mut self.is_absent, true) {
             let pause = limits::API_ABSENT_KIND_INTERVAL.as_secs();
             (self.cluster.notify)(Notice::Info(format!(
@@ -199,6 +209,14 @@ impl Follower {
             )));
         }
         self.pause(limits::API_ABSENT_KIND_INTERVAL).await
+    }
+
+    /// Emits that all objects of the kind are known.
+    pub(super) async fn send_synced(&self) -> Result<(), WatchError> {
+        self.changes.send(Change::Synced(self.watched.fact)).await?;
+        let labels = [&*self.resource, self.cluster.access.host()];
+        SYNCED.with(&self.cluster.metrics, labels).set(1);
+        Ok(())
     }
 
     fn set_refused(&self, refused: i64) {

@@ -93,7 +93,7 @@ impl Follower {
         if self.streaming == Streaming::Failed {
             self.streaming = Streaming::Usable;
         }
-        self.changes.send(Change::Synced(self.watched.fact)).await?;
+        self.send_synced().await?;
         self.from = Some(version);
         Ok(())
     }

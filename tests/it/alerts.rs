@@ -142,9 +142,9 @@ fn faults(query: &str, families: &BTreeMap<String, BTreeSet<String>>) -> Vec<Str
     for found in metric.captures_iter(query) {
         let name = &found[1];
         let parts = ["_bucket", "_sum", "_count"].into_iter();
-        let family = families
-            .get(name)
-            .or_else(|| parts.filter_map(|part| name.strip_suffix(part)).find_map(|it| families.get(it)));
+        let family = families.get(name).or_else(|| {
+            parts.filter_map(|part| name.strip_suffix(part)).find_map(|it| families.get(it))
+        });
         let Some(labels) = family else {
             faults.push(format!("{name} is not exported: {query}"));
             continue;
@@ -160,9 +160,10 @@ fn faults(query: &str, families: &BTreeMap<String, BTreeSet<String>>) -> Vec<Str
             }
         }
     }
-    for label in grouping.captures_iter(query).flat_map(|it| {
-        it[1].split(',').map(|label| label.trim().to_owned()).collect::<Vec<_>>()
-    }) {
+    for label in grouping
+        .captures_iter(query)
+        .flat_map(|it| it[1].split(',').map(|label| label.trim().to_owned()).collect::<Vec<_>>())
+    {
         if !known.contains(&label) {
             faults.push(format!("no metric has the label {label}: {query}"));
         }
@@ -176,9 +177,7 @@ fn dashboard() -> Vec<String> {
     let file: Value = serde_json::from_str(&file).unwrap();
     let targets = list(&file, "/panels").iter().flat_map(|panel| list(panel, "/targets"));
     let queries: Vec<_> = targets
-        .map(|target| {
-            text(target, "/expr").replace("$job", ".+").replace("$__rate_interval", "5m")
-        })
+        .map(|target| text(target, "/expr").replace("$job", ".+").replace("$__rate_interval", "5m"))
         .collect();
     assert!(queries.len() > 20, "{} queries", queries.len());
     queries

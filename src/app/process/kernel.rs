@@ -125,7 +125,10 @@ fn stat_files(cgroups: &str) -> Vec<PathBuf> {
             _ => continue,
         };
         for directory in [path, ""] {
-            files.push(PathBuf::from(format!("{mount}{}/cpu.stat", directory.trim_end_matches('/'))));
+            files.push(PathBuf::from(format!(
+                "{mount}{}/cpu.stat",
+                directory.trim_end_matches('/')
+            )));
         }
     }
     files

@@ -31,8 +31,6 @@ use crate::{
     wire::{CookieSecret, Question},
 };
 
-use reload::Validity;
-
 use super::{
     banner,
     compose::{self, Built},
@@ -189,16 +187,13 @@ impl Process {
             }
             banner::print_chosen_ports(&listeners, &admin);
         }
-        let mut hashes = reload::Hashes::default();
-        hashes.read(&metrics, watch::hash(text), Validity::Valid);
         let watched = watched.only(assembled.watch_corefile, assembled.watch_files);
-        if let Some(hash) = watched.as_ref().and_then(Watched::hash) {
-            reload::log_hash(&hash);
-        }
+        watched.as_ref().and_then(Watched::hash).iter().for_each(|hash| reload::log_hash(hash));
         let mut tasks = JoinSet::new();
         spawn_probes(&mut tasks, &listeners, assembled.probes);
         notify::send(&mut tasks, notices);
         tasks.spawn(memory::give_back(Arc::clone(&dispatcher)));
+        let hashes = reload::Hashes::first(&metrics, text);
         let process = Self {
             dispatcher,
             metrics,

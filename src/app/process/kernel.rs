@@ -1,7 +1,7 @@
 //! What the kernel keeps from the process: datagrams that it dropped, and CPU time that the cgroup's
 //! quota refused. Without the files of Linux all figures are 0.
 
-use std::{collections::HashMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use prometheus::{
     Counter, IntCounter,
@@ -13,7 +13,7 @@ use prometheus::{
 pub(super) struct Kernel {
     dropped: IntCounter,
     /// The drops of each open socket at the last look, by inode. Sockets close at reloads.
-    drops: HashMap<u64, u64>,
+    drops: BTreeMap<u64, u64>,
     periods: IntCounter,
     throttled: IntCounter,
     throttled_seconds: Counter,
@@ -26,7 +26,7 @@ impl Kernel {
                 "coredns_udp_dropped_datagrams_total",
                 "Datagrams that the kernel dropped because the buffer of a socket was full.",
             )?,
-            drops: HashMap::new(),
+            drops: BTreeMap::new(),
             periods: IntCounter::new(
                 "coredns_cpu_periods_total",
                 "Periods of the CPU quota of the cgroup.",
@@ -62,7 +62,7 @@ impl Kernel {
     }
 
     /// Adds what was dropped since the last look.
-    fn count_drops(&mut self, sockets: &HashMap<u64, u64>) {
+    fn count_drops(&mut self, sockets: &BTreeMap<u64, u64>) {
         for (inode, drops) in sockets {
             let before = self.drops.get(inode).copied().unwrap_or_default();
             self.dropped.inc_by(drops.saturating_sub(before));
@@ -76,7 +76,7 @@ fn raise(counter: &IntCounter, to: u64) {
 }
 
 /// The UDP sockets of this process with the datagrams that were dropped, by inode.
-fn sockets() -> HashMap<u64, u64> {
+fn sockets() -> BTreeMap<u64, u64> {
     let own = |entry: fs::DirEntry| {
         let link = fs::read_link(entry.path()).ok()?;
         link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
@@ -84,7 +84,7 @@ fn sockets() -> HashMap<u64, u64> {
     let own: Vec<u64> = fs::read_dir("/proc/self/fd")
         .map(|entries| entries.flatten().filter_map(own).collect())
         .unwrap_or_default();
-    let mut found = HashMap::new();
+    let mut found = BTreeMap::new();
     for table in ["/proc/self/net/udp", "/proc/self/net/udp6"] {
         let text = fs::read_to_string(table).unwrap_or_default();
         found.extend(text.lines().filter_map(socket).filter(|(inode, _)| own.contains(inode)));
@@ -167,9 +167,9 @@ mod tests {
     #[test]
     fn drops_of_closed_sockets_stay_counted() {
         let mut kernel = Kernel::new().unwrap();
-        kernel.count_drops(&HashMap::from([(1, 5), (2, 1)]));
-        kernel.count_drops(&HashMap::from([(2, 4)]));
-        kernel.count_drops(&HashMap::from([(2, 4), (3, 0)]));
+        kernel.count_drops(&BTreeMap::from([(1, 5), (2, 1)]));
+        kernel.count_drops(&BTreeMap::from([(2, 4)]));
+        kernel.count_drops(&BTreeMap::from([(2, 4), (3, 0)]));
         assert_eq!(kernel.dropped.get(), 9);
     }
 

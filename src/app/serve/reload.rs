@@ -44,8 +44,15 @@ pub(super) struct Hashes {
 }
 
 impl Hashes {
+    /// The Corefile of the start.
+    pub(super) fn first(metrics: &Metrics, text: &Text) -> Self {
+        let mut hashes = Self::default();
+        hashes.read(metrics, watch::hash(text), Validity::Valid);
+        hashes
+    }
+
     /// The Corefile that was read last. It is in use if it was valid.
-    pub(super) fn read(&mut self, metrics: &Metrics, hash: String, validity: Validity) {
+    fn read(&mut self, metrics: &Metrics, hash: String, validity: Validity) {
         if validity == Validity::Valid {
             self.running.clone_from(&hash);
         }
@@ -57,7 +64,7 @@ impl Hashes {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Validity {
+enum Validity {
     Valid,
     Rejected,
 }

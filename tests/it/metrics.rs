@@ -293,6 +293,17 @@ fn finds(series: &Series, (name, selected, grouped): &Query) -> bool {
     series.keys().any(|(found, labels)| found == name && has(labels))
 }
 
+/// The upstream of `dead.example` is down, and the other one is not.
+fn wrong_states(ndots: &Series, living: &str) -> Vec<String> {
+    let down = |to: &str| {
+        let labels = Labels::from([("to".to_owned(), to.to_owned())]);
+        ndots.get(&("coredns_forward_upstream_down".to_owned(), labels)).copied()
+    };
+    let states = [("127.0.0.9:9", Some(1.)), (living, Some(0.))];
+    let wrong = states.into_iter().filter(|(to, expected)| down(to) != *expected);
+    wrong.map(|(to, expected)| format!("{to}: {:?}, expected {expected:?}", down(to))).collect()
+}
+
 #[test]
 fn dashboards_and_alerts_find_their_series() {
     let turn = turn::alone();
@@ -369,13 +380,7 @@ fn dashboards_and_alerts_find_their_series() {
     let took: f64 =
         ndots.iter().filter(|(key, _)| is_local_time(key)).map(|(_, seconds)| seconds).sum();
     assert!(took > 0.0, "local answers take time");
-    for (to, expected) in [("127.0.0.9:9".to_owned(), 1.), (upstream.address.to_string(), 0.)] {
-        let labels = Labels::from([("to".to_owned(), to)]);
-        let down = ndots.get(&("coredns_forward_upstream_down".to_owned(), labels.clone()));
-        if down != Some(&expected) {
-            faults.push(format!("{labels:?} is down: {down:?}, expected {expected}"));
-        }
-    }
+    faults.extend(wrong_states(&ndots, &upstream.address.to_string()));
     let dead = QUERIES.iter().filter(|query| !finds(&coredns, query)).count();
     println!(
         "{} series of CoreDNS are here, {} of them with the same value; {} queries find a series, of which CoreDNS has none for {dead}",

@@ -39,15 +39,13 @@ pub trait Plugin: Send + Sync {
         Flow::Next
     }
 
-    /// Handles a reply on the way up. With `nested`, `reply` belongs to the nested query of this
-    /// plugin that `nested` describes. Otherwise it comes from the plugins below.
-    fn response(
-        &self,
-        _cx: &mut Cx,
-        _query: &Query,
-        _nested: Option<Nested<'_>>,
-        reply: Reply,
-    ) -> Back {
+    /// Handles the reply of the plugins below on the way up.
+    fn response(&self, _cx: &mut Cx, _query: &Query, reply: Reply) -> Back {
+        Back::Up(reply)
+    }
+
+    /// Handles the reply to a nested query of this plugin.
+    fn nested_reply(&self, _: &mut Cx, _: &Query, _: Nested<'_>, reply: Reply) -> Back {
         Back::Up(reply)
     }
 
@@ -128,6 +126,8 @@ pub enum Back {
     Ask(Ask),
     /// Like [`Back::Ask`]. The response is returned in [`Nested::held`].
     Hold(Ask, Box<Response>),
+    /// The plugins below get the query. Their reply does not come back to this plugin.
+    PassOn,
     /// No reply at all.
     Drop,
 }
@@ -145,7 +145,6 @@ pub struct Ask {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nested<'r> {
     pub question: &'r Question,
-    pub from: From,
     /// What the plugin stored in [`Ask::step`].
     pub step: u32,
     /// What the plugin stored in [`Back::Hold`].

@@ -33,7 +33,6 @@ struct Frame {
 #[derive(Clone, Copy)]
 struct NestedAt {
     query: usize,
-    from: From,
     step: u32,
 }
 
@@ -109,14 +108,18 @@ impl Run {
     fn ascend(&mut self, router: &dyn Router, cx: &mut Cx, mut reply: Reply) -> Step {
         while let Some(frame) = self.frames.pop() {
             let plugin = &router.plugins(frame.block)[frame.plugin];
-            let nested = frame.nested.map(|NestedAt { query, from, step }| {
-                let question = &self.queries[query].question;
-                let held = self.held.iter().find(|(of, _)| *of == query);
-                Nested { question, from, step, held: held.map(|(_, response)| &**response) }
-            });
             cx.block = frame.block;
-            match plugin.response(cx, &self.queries[frame.query], nested, reply) {
+            let query = &self.queries[frame.query];
+            let back = match frame.nested {
+                Some(nested) => plugin.nested_reply(cx, query, self.nested(nested), reply),
+                None => plugin.response(cx, query, reply),
+            };
+            match back {
                 Back::Up(up) => reply = up,
+                Back::PassOn => {
+                    let Frame { block, plugin, query, .. } = frame;
+                    return self.descend(router, cx, At { block, plugin: plugin + 1, query });
+                }
                 Back::Drop => return Step::Drop,
                 Back::Ask(ask) => match self.ask(router, cx, frame, ask) {
                     Ok(next) => return self.descend(router, cx, next),
@@ -134,10 +137,16 @@ impl Run {
         Step::Done(reply)
     }
 
+    fn nested(&self, NestedAt { query, step }: NestedAt) -> Nested<'_> {
+        let question = &self.queries[query].question;
+        let held = self.held.iter().find(|(of, _)| *of == query);
+        Nested { question, step, held: held.map(|(_, response)| &**response) }
+    }
+
     /// Continues below with another query. The frame of the plugin waits for its reply.
     fn replace(&mut self, frame: Frame, query: Query) -> At {
         let place = self.queries.len();
-        let nested = NestedAt { query: place, from: From::Below, step: 0 };
+        let nested = NestedAt { query: place, step: 0 };
         self.frames.push(Frame { nested: Some(nested), ..frame });
         self.queries.push(query);
         At { block: frame.block, plugin: frame.plugin + 1, query: place }
@@ -194,7 +203,7 @@ impl Run {
             From::Top => router.route(cx, &asked).map(|block| (block, 0)),
         };
         let query = self.queries.len();
-        self.frames.push(Frame { nested: Some(NestedAt { query, from, step }), ..frame });
+        self.frames.push(Frame { nested: Some(NestedAt { query, step }), ..frame });
         self.queries.push(asked);
         let (block, plugin) = place.ok_or(QueryError::NotRouted)?;
         Ok(At { block, plugin, query })

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    chain::{self, Back, Cx, Exchange, Flow, Nested, Plugin},
+    chain::{self, Back, Cx, Exchange, Flow, Plugin},
     limits,
     metrics::Metrics,
     server::{Block, Listen, Scheme, Server},
@@ -153,13 +153,7 @@ impl Plugin for TestPlugin {
         }
     }
 
-    fn response(
-        &self,
-        _cx: &mut Cx,
-        query: &Query,
-        _nested: Option<Nested<'_>>,
-        reply: chain::Reply,
-    ) -> Back {
+    fn response(&self, _cx: &mut Cx, query: &Query, reply: chain::Reply) -> Back {
         assert!(
             !query.question.name.to_string().starts_with("panic"),
             "the query asks for a panic"

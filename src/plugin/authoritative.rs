@@ -80,16 +80,13 @@ impl Plugin for Authoritative {
         }
     }
 
-    fn response(
+    fn nested_reply(
         &self,
         cx: &mut Cx,
         query: &Query,
-        nested: Option<Nested<'_>>,
+        nested: Nested<'_>,
         reply: Reply,
     ) -> Back {
-        let Some(nested) = nested.filter(|nested| nested.from == From::Top) else {
-            return Back::Up(reply);
-        };
         // The alias is in this zone, so no cache may keep the reply.
         cx.set_answered(self.name, ReplySource::Local);
         let question = &query.question;
@@ -102,9 +99,7 @@ impl Plugin for Authoritative {
             // The zone has changed since the query for the target was sent.
             Lookup::Alias { target, .. } => Back::Ask(ask_target(target, question.qtype)),
             Lookup::Answer(response) => Back::Up(Ok(response)),
-            Lookup::PassOn | Lookup::OutsideZones => {
-                Back::Ask(Ask { question: question.clone(), from: From::Below, step: 0 })
-            }
+            Lookup::PassOn | Lookup::OutsideZones => Back::PassOn,
         }
     }
 

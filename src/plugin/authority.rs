@@ -76,16 +76,13 @@ impl<V: View> Plugin for Authority<V> {
         Some(self.view.transfer(question)?.map_err(|_| unsynced()))
     }
 
-    fn response(
+    fn nested_reply(
         &self,
         cx: &mut Cx,
         query: &Query,
-        nested: Option<Nested<'_>>,
+        nested: Nested<'_>,
         reply: Reply,
     ) -> Back {
-        let Some(nested) = nested.filter(|nested| nested.from == From::Top) else {
-            return Back::Up(reply);
-        };
         // The name of the Service is in the cluster's zone, so no cache may keep the reply, even if
         // an upstream answered for the target.
         cx.set_answered(self.name(), ReplySource::Local);
@@ -98,9 +95,7 @@ impl<V: View> Plugin for Authority<V> {
             }
             Lookup::Alias { target, .. } => Back::Ask(ask_target(target, question.qtype)),
             Lookup::Answer(response) => Back::Up(Ok(self.with_age(response))),
-            Lookup::PassOn => {
-                Back::Ask(Ask { question: question.clone(), from: From::Below, step: 0 })
-            }
+            Lookup::PassOn => Back::PassOn,
         }
     }
 }
@@ -290,7 +285,7 @@ mod tests {
         let at = ([192, 0, 2, 1], 53).into();
         let mut cx = Cx::new(Instant::now(), 1, at, at, Transport::Udp);
         let query = Query::internal(Question::new(name("db.default.svc.cluster.local."), Type::A));
-        let Flow::Ask(Ask { question, from, step }) = plugin.query(&mut cx, &query) else {
+        let Flow::Ask(Ask { question, step, .. }) = plugin.query(&mut cx, &query) else {
             panic!("an alias is followed")
         };
         assert_eq!(question.name, name("old.example."));
@@ -299,8 +294,8 @@ mod tests {
         } else {
             Response::of(Rcode::NXDOMAIN)
         };
-        let nested = Nested { question: &question, from, step, held: None };
-        plugin.response(&mut cx, &query, Some(nested), Ok(reply))
+        let nested = Nested { question: &question, step, held: None };
+        plugin.nested_reply(&mut cx, &query, nested, Ok(reply))
     }
 
     #[test]
@@ -320,12 +315,7 @@ mod tests {
             };
             assert_eq!((gone.rcode, gone.answer.len()), (Rcode::NXDOMAIN, 0));
 
-            let Back::Ask(Ask { question, from: From::Below, .. }) =
-                after(Found::NoName, &["."], exists)
-            else {
-                panic!("below")
-            };
-            assert_eq!(question.name, name("db.default.svc.cluster.local."));
+            assert!(matches!(after(Found::NoName, &["."], exists), Back::PassOn));
 
             let Back::Ask(Ask { question, from: From::Top, .. }) =
                 after(alias("new.example."), &[], exists)

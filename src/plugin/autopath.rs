@@ -152,16 +152,28 @@ impl Plugin for Autopath {
         DIRECTIVE.name
     }
 
-    /// The step of a nested query is the index of the name that it tries. Index 0 is the client's own
-    /// question, which the plugins below have answered already.
-    fn response(
+    fn response(&self, cx: &mut Cx, query: &Query, reply: Reply) -> Back {
+        self.next(cx, query, 0, reply)
+    }
+
+    fn nested_reply(
         &self,
         cx: &mut Cx,
         query: &Query,
-        nested: Option<Nested<'_>>,
+        nested: Nested<'_>,
         reply: Reply,
     ) -> Back {
-        let step = nested.map_or(0, |nested| nested.step);
+        self.next(cx, query, nested.step, reply)
+    }
+}
+
+/// The step of the client's own question when it is repeated after all other names.
+const CLIENT_QUESTION: u32 = u32::MAX;
+
+impl Autopath {
+    /// Continues after the reply for the name with the index `step`. Index 0 is the client's own
+    /// question, which the plugins below have answered already.
+    fn next(&self, cx: &mut Cx, query: &Query, step: u32, reply: Reply) -> Back {
         // A name that no plugin below has does not exist for this block. Its other names were
         // answered, so the client must not get SERVFAIL, at which musl gives up.
         let leaves_block = step > 0 && matches!(reply, Err(QueryError::NoNextPlugin(_)));
@@ -193,12 +205,7 @@ impl Plugin for Autopath {
             None => ask(query.question.clone(), CLIENT_QUESTION),
         }
     }
-}
 
-/// The step of the client's own question when it is repeated after all other names.
-const CLIENT_QUESTION: u32 = u32::MAX;
-
-impl Autopath {
     fn count_success(&self, cx: &Cx) {
         let server = self.servers.index(cx);
         let find = || SUCCESSES.with(&self.metrics, [self.servers.label(server)]);

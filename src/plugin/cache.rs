@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     cache::{Cache, CacheConfig, Lookup, ReplyKind},
-    chain::{Back, Cx, Flow, Nested, Plugin, QueryError, Reply, ReplySource},
+    chain::{Back, Cx, Flow, Plugin, QueryError, Reply, ReplySource},
     corefile::Diagnostics,
     upstream,
     wire::{Name, Query, Response},
@@ -108,13 +108,7 @@ impl Plugin for CachePlugin {
         }
     }
 
-    fn response(
-        &self,
-        cx: &mut Cx,
-        query: &Query,
-        _nested: Option<Nested<'_>>,
-        reply: Reply,
-    ) -> Back {
+    fn response(&self, cx: &mut Cx, query: &Query, reply: Reply) -> Back {
         if !self.is_mine(query) {
             return Back::Up(reply);
         }

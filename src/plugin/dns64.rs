@@ -140,32 +140,28 @@ impl Plugin for Dns64 {
         DIRECTIVE.name
     }
 
-    fn response(
-        &self,
-        cx: &mut Cx,
-        query: &Query,
-        nested: Option<Nested<'_>>,
-        reply: Reply,
-    ) -> Back {
+    fn response(&self, cx: &mut Cx, query: &Query, reply: Reply) -> Back {
         if !self.settings.concerns(cx, query) {
             return Back::Up(reply);
         }
         let Ok(response) = reply else { return Back::Up(reply) };
-        match nested {
-            None if self.settings.replaces(&response) => {
-                let soa = response.authority.iter().find(|set| set.rtype == Type::SOA);
-                let longest_ttl = soa.map_or(DEFAULT_TTL, |soa| soa.ttl);
-                let question = Question { qtype: Type::A, ..query.question.clone() };
-                Back::Ask(Ask { question, from: From::Below, step: longest_ttl })
-            }
-            None => Back::Up(Ok(response)),
-            Some(Nested { step: longest_ttl, .. }) => {
-                let server = self.servers.index(cx);
-                let find = || TRANSLATED.with(&self.registry, [self.servers.label(server)]);
-                self.translated.count(server, find, IntCounter::inc);
-                Back::Up(Ok(self.settings.translate(response, longest_ttl)))
-            }
+        if !self.settings.replaces(&response) {
+            return Back::Up(Ok(response));
         }
+        let soa = response.authority.iter().find(|set| set.rtype == Type::SOA);
+        let longest_ttl = soa.map_or(DEFAULT_TTL, |soa| soa.ttl);
+        let question = Question { qtype: Type::A, ..query.question.clone() };
+        Back::Ask(Ask { question, from: From::Below, step: longest_ttl })
+    }
+
+    /// The reply to the question for A records.
+    fn nested_reply(&self, cx: &mut Cx, _: &Query, nested: Nested<'_>, reply: Reply) -> Back {
+        let Ok(response) = reply else { return Back::Up(reply) };
+        let longest_ttl = nested.step;
+        let server = self.servers.index(cx);
+        let find = || TRANSLATED.with(&self.registry, [self.servers.label(server)]);
+        self.translated.count(server, find, IntCounter::inc);
+        Back::Up(Ok(self.settings.translate(response, longest_ttl)))
     }
 }
 

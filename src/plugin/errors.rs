@@ -8,7 +8,7 @@ use std::{
 use regex::Regex;
 
 use crate::{
-    chain::{Back, Cx, Level, LogLine, Nested, Plugin, Reply},
+    chain::{Back, Cx, Level, LogLine, Plugin, Reply},
     corefile::{Arguments, go_duration},
     wire::Query,
 };
@@ -93,13 +93,7 @@ impl Plugin for Errors {
     }
 
     /// `plugin/errors: 2 example.com. A: read udp 10.0.0.2:53: i/o timeout`.
-    fn response(
-        &self,
-        cx: &mut Cx,
-        query: &Query,
-        _nested: Option<Nested<'_>>,
-        reply: Reply,
-    ) -> Back {
+    fn response(&self, cx: &mut Cx, query: &Query, reply: Reply) -> Back {
         if let Err(failure) = &reply {
             let text = failure.to_string();
             let counter = self.0.iter().find(|counter| counter.settings.pattern.is_match(&text));
@@ -231,7 +225,7 @@ mod tests {
                 Cx::new(start + Duration::from_secs(*second), 1, address, address, Transport::Udp);
             let failure = QueryError::Upstream(upstream::UpstreamError::NoAnswer(address));
             assert!(matches!(
-                errors.response(&mut cx, &query, None, Err(failure)),
+                errors.response(&mut cx, &query, Err(failure)),
                 Back::Up(Err(_))
             ));
             lines.append(&mut cx.lines);

@@ -211,24 +211,19 @@ impl Plugin for Etcd {
         }
     }
 
-    fn response(
+    fn nested_reply(
         &self,
         cx: &mut Cx,
         query: &Query,
-        nested: Option<Nested<'_>>,
+        nested: Nested<'_>,
         reply: Reply,
     ) -> Back {
-        let Some(nested) = nested.filter(|nested| nested.from == From::Top) else {
-            return Back::Up(reply);
-        };
         cx.set_answered(self.name(), ReplySource::Local);
         let question = &query.question;
         let parts = match self.look_up(cx, question) {
             Lookup::Parts(parts) => Self::bounded(parts),
             Lookup::Answer(response) => return Back::Up(Ok(*response)),
-            Lookup::PassOn => {
-                return Back::Ask(Ask { question: question.clone(), from: From::Below, step: 0 });
-            }
+            Lookup::PassOn => return Back::PassOn,
         };
         let empty = || Response::authoritative(Rcode::NOERROR);
         let so_far = nested.held.cloned().or_else(|| {

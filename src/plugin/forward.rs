@@ -9,7 +9,7 @@ mod targets;
 use std::{collections::HashSet, net::SocketAddr, sync::Arc};
 
 use crate::{
-    chain::{Ask, Back, Cx, Exchange, Flow, From, Nested, Plugin, Reply},
+    chain::{Back, Cx, Exchange, Flow, Plugin, Reply},
     corefile::Arguments,
     limits,
     upstream::{Group, GroupSettings, HttpMethod, Target, TlsClientSettings},
@@ -198,21 +198,12 @@ impl Plugin for Forward {
         forwarded(query, &self.group)
     }
 
-    fn response(
-        &self,
-        _cx: &mut Cx,
-        query: &Query,
-        nested: Option<Nested<'_>>,
-        reply: Reply,
-    ) -> Back {
+    fn response(&self, _cx: &mut Cx, query: &Query, reply: Reply) -> Back {
         let name = &query.question.name;
         let passes =
             |response: &Response| self.settings.takes(name) && self.settings.passes_on(response);
-        if nested.is_none()
-            && reply.as_ref().is_ok_and(passes)
-            && self.later.iter().any(|line| line.takes(name))
-        {
-            return Back::Ask(Ask { question: query.question.clone(), from: From::Below, step: 0 });
+        if reply.as_ref().is_ok_and(passes) && self.later.iter().any(|line| line.takes(name)) {
+            return Back::PassOn;
         }
         Back::Up(reply)
     }

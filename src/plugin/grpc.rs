@@ -3,7 +3,7 @@
 use std::{collections::HashSet, net::SocketAddr, sync::Arc};
 
 use crate::{
-    chain::{Ask, Back, Cx, Flow, From, Nested, Plugin, QueryError, Reply},
+    chain::{Back, Cx, Flow, Plugin, QueryError, Reply},
     corefile::{Arguments, Token},
     limits,
     transport::Scheme,
@@ -210,24 +210,14 @@ impl Plugin for Grpc {
         forwarded(query, &self.group)
     }
 
-    fn response(
-        &self,
-        _cx: &mut Cx,
-        query: &Query,
-        nested: Option<Nested<'_>>,
-        reply: Reply,
-    ) -> Back {
-        let question = &query.question;
+    fn response(&self, _cx: &mut Cx, query: &Query, reply: Reply) -> Back {
+        let name = &query.question.name;
         let missing = match &reply {
             Ok(response) => response.rcode == Rcode::NXDOMAIN,
             Err(error) => matches!(error, QueryError::Upstream(_)),
         };
-        if nested.is_none()
-            && missing
-            && self.settings.takes(&question.name)
-            && self.settings.fallthrough.includes(&question.name)
-        {
-            return Back::Ask(Ask { question: question.clone(), from: From::Below, step: 0 });
+        if missing && self.settings.takes(name) && self.settings.fallthrough.includes(name) {
+            return Back::PassOn;
         }
         Back::Up(reply)
     }

@@ -87,19 +87,18 @@ impl Plugin for Header {
         }
     }
 
-    fn response(
-        &self,
-        _cx: &mut Cx,
-        _query: &Query,
-        _nested: Option<Nested<'_>>,
-        reply: Reply,
-    ) -> Back {
+    fn response(&self, _cx: &mut Cx, _query: &Query, reply: Reply) -> Back {
         Back::Up(reply.map(|mut response| {
             // The reply has the flag of the query that was changed, as in CoreDNS.
             response.recursion_desired = self.query_rd.or(response.recursion_desired);
             self.response.iter().for_each(|(flag, state)| set(&mut response, *flag, *state));
             response
         }))
+    }
+
+    /// The reply to the query whose flags were changed.
+    fn nested_reply(&self, cx: &mut Cx, query: &Query, _: Nested<'_>, reply: Reply) -> Back {
+        self.response(cx, query, reply)
     }
 }
 

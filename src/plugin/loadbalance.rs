@@ -5,7 +5,7 @@ mod weights;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use crate::{
-    chain::{Back, Cx, Nested, Plugin, Reply},
+    chain::{Back, Cx, Plugin, Reply},
     corefile::Arguments,
     wire::{Query, Rcode, Rdatas, RecordSet, Type},
 };
@@ -93,13 +93,7 @@ impl Plugin for Loadbalance {
         DIRECTIVE.name
     }
 
-    fn response(
-        &self,
-        cx: &mut Cx,
-        query: &Query,
-        _nested: Option<Nested<'_>>,
-        reply: Reply,
-    ) -> Back {
+    fn response(&self, cx: &mut Cx, query: &Query, reply: Reply) -> Back {
         let Ok(mut response) = reply else { return Back::Up(reply) };
         if response.rcode != Rcode::NOERROR {
             return Back::Up(Ok(response));
@@ -247,7 +241,7 @@ mod tests {
                 answer: [set.clone()].into_iter().collect(),
                 ..Response::of(Rcode::NOERROR)
             };
-            let Back::Up(Ok(response)) = plugin.response(&mut cx(seed), &query, None, Ok(response))
+            let Back::Up(Ok(response)) = plugin.response(&mut cx(seed), &query, Ok(response))
             else {
                 panic!("no response")
             };

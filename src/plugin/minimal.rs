@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    chain::{Back, Cx, Nested, Plugin, Reply},
+    chain::{Back, Cx, Plugin, Reply},
     wire::{Query, Rcode, Response, Sets, Type},
 };
 
@@ -36,13 +36,7 @@ impl Plugin for Minimal {
         DIRECTIVE.name
     }
 
-    fn response(
-        &self,
-        _cx: &mut Cx,
-        _query: &Query,
-        _nested: Option<Nested<'_>>,
-        reply: Reply,
-    ) -> Back {
+    fn response(&self, _cx: &mut Cx, _query: &Query, reply: Reply) -> Back {
         Back::Up(reply.map(|response| {
             if is_answer(&response) {
                 Response { authority: Sets::new(), additional: Sets::new(), ..response }

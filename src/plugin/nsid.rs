@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    chain::{Back, Cx, Nested, Plugin, QueryError, Reply},
+    chain::{Back, Cx, Plugin, QueryError, Reply},
     wire::{Query, Response},
 };
 
@@ -41,13 +41,7 @@ impl Plugin for Nsid {
         DIRECTIVE.name
     }
 
-    fn response(
-        &self,
-        _cx: &mut Cx,
-        query: &Query,
-        _nested: Option<Nested<'_>>,
-        reply: Reply,
-    ) -> Back {
+    fn response(&self, _cx: &mut Cx, query: &Query, reply: Reply) -> Back {
         if !query.edns.is_some_and(|edns| edns.nsid) {
             return Back::Up(reply);
         }

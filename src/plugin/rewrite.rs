@@ -104,14 +104,13 @@ impl Plugin for Rewrite {
         }
     }
 
-    fn response(
+    fn nested_reply(
         &self,
         cx: &mut Cx,
         query: &Query,
-        nested: Option<Nested<'_>>,
+        nested: Nested<'_>,
         reply: Reply,
     ) -> Back {
-        let Some(nested) = nested else { return Back::Up(reply) };
         if let Some(held) = nested.held {
             return Back::Up(Ok(reply::with_target(held.clone(), nested.question, reply)));
         }

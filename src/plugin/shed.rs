@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use crate::{
-    chain::{Back, Cx, Nested, Plugin, QueryError, Reply},
+    chain::{Back, Cx, Plugin, QueryError, Reply},
     corefile::{Diagnostics, Key},
     metrics::{CounterFamily, Family, IntCounter},
     transport::{Scheme, Transport},
@@ -59,13 +59,7 @@ impl Plugin for Shed {
         DIRECTIVE.name
     }
 
-    fn response(
-        &self,
-        cx: &mut Cx,
-        _query: &Query,
-        _nested: Option<Nested<'_>>,
-        reply: Reply,
-    ) -> Back {
+    fn response(&self, cx: &mut Cx, _query: &Query, reply: Reply) -> Back {
         if cx.transport != Transport::Udp || !matches!(reply, Err(QueryError::Overloaded)) {
             return Back::Up(reply);
         }

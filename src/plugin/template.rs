@@ -269,16 +269,13 @@ impl Plugin for Templates {
     }
 
     /// Appends the records of the alias's target. If there are none, the alias is the answer.
-    fn response(
+    fn nested_reply(
         &self,
         cx: &mut Cx,
         query: &Query,
-        nested: Option<Nested<'_>>,
+        nested: Nested<'_>,
         reply: Reply,
     ) -> Back {
-        let Some(nested) = nested.filter(|nested| nested.from == From::Top) else {
-            return Back::Up(reply);
-        };
         cx.set_answered(DIRECTIVE.name, ReplySource::Local);
         let Match::Yes(template, data) = self.find(cx, &query.question) else {
             return Back::Up(reply);

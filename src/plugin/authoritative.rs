@@ -80,13 +80,7 @@ impl Plugin for Authoritative {
         }
     }
 
-    fn nested_reply(
-        &self,
-        cx: &mut Cx,
-        query: &Query,
-        nested: Nested<'_>,
-        reply: Reply,
-    ) -> Back {
+    fn nested_reply(&self, cx: &mut Cx, query: &Query, nested: Nested<'_>, reply: Reply) -> Back {
         // The alias is in this zone, so no cache may keep the reply.
         cx.set_answered(self.name, ReplySource::Local);
         let question = &query.question;

@@ -76,13 +76,7 @@ impl<V: View> Plugin for Authority<V> {
         Some(self.view.transfer(question)?.map_err(|_| unsynced()))
     }
 
-    fn nested_reply(
-        &self,
-        cx: &mut Cx,
-        query: &Query,
-        nested: Nested<'_>,
-        reply: Reply,
-    ) -> Back {
+    fn nested_reply(&self, cx: &mut Cx, query: &Query, nested: Nested<'_>, reply: Reply) -> Back {
         // The name of the Service is in the cluster's zone, so no cache may keep the reply, even if
         // an upstream answered for the target.
         cx.set_answered(self.name(), ReplySource::Local);

@@ -156,13 +156,7 @@ impl Plugin for Autopath {
         self.next(cx, query, 0, reply)
     }
 
-    fn nested_reply(
-        &self,
-        cx: &mut Cx,
-        query: &Query,
-        nested: Nested<'_>,
-        reply: Reply,
-    ) -> Back {
+    fn nested_reply(&self, cx: &mut Cx, query: &Query, nested: Nested<'_>, reply: Reply) -> Back {
         self.next(cx, query, nested.step, reply)
     }
 }

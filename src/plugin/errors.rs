@@ -224,10 +224,7 @@ mod tests {
             let mut cx =
                 Cx::new(start + Duration::from_secs(*second), 1, address, address, Transport::Udp);
             let failure = QueryError::Upstream(upstream::UpstreamError::NoAnswer(address));
-            assert!(matches!(
-                errors.response(&mut cx, &query, Err(failure)),
-                Back::Up(Err(_))
-            ));
+            assert!(matches!(errors.response(&mut cx, &query, Err(failure)), Back::Up(Err(_))));
             lines.append(&mut cx.lines);
         }
         lines.extend(errors.due(Some(start + Duration::from_secs(400))));

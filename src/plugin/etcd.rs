@@ -211,13 +211,7 @@ impl Plugin for Etcd {
         }
     }
 
-    fn nested_reply(
-        &self,
-        cx: &mut Cx,
-        query: &Query,
-        nested: Nested<'_>,
-        reply: Reply,
-    ) -> Back {
+    fn nested_reply(&self, cx: &mut Cx, query: &Query, nested: Nested<'_>, reply: Reply) -> Back {
         cx.set_answered(self.name(), ReplySource::Local);
         let question = &query.question;
         let parts = match self.look_up(cx, question) {

@@ -104,13 +104,7 @@ impl Plugin for Rewrite {
         }
     }
 
-    fn nested_reply(
-        &self,
-        cx: &mut Cx,
-        query: &Query,
-        nested: Nested<'_>,
-        reply: Reply,
-    ) -> Back {
+    fn nested_reply(&self, cx: &mut Cx, query: &Query, nested: Nested<'_>, reply: Reply) -> Back {
         if let Some(held) = nested.held {
             return Back::Up(Ok(reply::with_target(held.clone(), nested.question, reply)));
         }

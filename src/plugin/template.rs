@@ -269,13 +269,7 @@ impl Plugin for Templates {
     }
 
     /// Appends the records of the alias's target. If there are none, the alias is the answer.
-    fn nested_reply(
-        &self,
-        cx: &mut Cx,
-        query: &Query,
-        nested: Nested<'_>,
-        reply: Reply,
-    ) -> Back {
+    fn nested_reply(&self, cx: &mut Cx, query: &Query, nested: Nested<'_>, reply: Reply) -> Back {
         cx.set_answered(DIRECTIVE.name, ReplySource::Local);
         let Match::Yes(template, data) = self.find(cx, &query.question) else {
             return Back::Up(reply);

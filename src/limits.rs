@@ -194,9 +194,13 @@ pub const WAITERS: usize = JOBS / 2;
 pub const FORWARD_TARGETS: usize = 15;
 /// Idle connections that stay open to one upstream. Each holds a descriptor here and there.
 pub const IDLE_CONNECTIONS: usize = 16;
-/// Queries that wait on one connection to an upstream over HTTPS or QUIC. Most servers allow as many
+/// Queries that wait on one connection to an upstream. Most servers of HTTPS and QUIC allow as many
 /// streams.
 pub const UPSTREAM_STREAMS: usize = 100;
+/// How often pipelining may be tested. A test sends one query twice.
+pub const PIPELINING_TEST_INTERVAL: Duration = Duration::from_secs(10);
+/// How long pipelining is not tested after a query waited behind another one.
+pub const NO_PIPELINING_TIME: Duration = Duration::from_secs(60);
 /// How long a QUIC connection to an upstream may be idle, as in CoreDNS.
 pub const QUIC_IDLE_TIME: Duration = Duration::from_secs(30);
 /// How often the start of a QUIC connection checks whether the port is unreachable.

@@ -3,9 +3,9 @@
 #![expect(clippy::disallowed_methods, reason = "the clock is read here")]
 
 mod conversation;
+mod framed;
 mod multiplex;
 mod pending;
-mod pool;
 mod probe;
 mod raw;
 mod send;
@@ -70,7 +70,6 @@ struct Shared {
     /// The sockets and connections to upstreams.
     sockets: Arc<Shares>,
     udp: sockets::Sockets,
-    connections: pool::Pool,
     multiplexed: multiplex::Multiplexed,
     tls: tls::ClientConfigs,
 }
@@ -120,7 +119,6 @@ impl Exchanger {
             queries: Shares::new(limits::UPSTREAM_QUERIES),
             sockets: Shares::new(limits::UPSTREAM_SOCKETS),
             udp: sockets::Sockets::default(),
-            connections: pool::Pool::default(),
             multiplexed: multiplex::Multiplexed::default(),
             tls: tls::ClientConfigs::default(),
         }))

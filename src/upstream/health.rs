@@ -32,6 +32,14 @@ pub struct Health {
     lost_cases: AtomicU32,
     edns: Mutex<EdnsSupport>,
     udp: Mutex<UdpSupport>,
+    pipelining: Mutex<Pipelining>,
+}
+
+/// Whether the upstream answers several queries on one connection over TCP or TLS at once.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pipelining {
+    works: bool,
+    next_test: Option<Instant>,
 }
 
 /// Whether the upstream supports OPT records.
@@ -78,6 +86,7 @@ impl Default for Health {
             lost_cases: AtomicU32::default(),
             edns: Mutex::default(),
             udp: Mutex::default(),
+            pipelining: Mutex::default(),
         }
     }
 }
@@ -228,6 +237,34 @@ impl Health {
         if let UdpSupport::Missing(_) = *udp {
             *udp = UdpSupport::default();
         }
+    }
+
+    /// Whether several queries may wait on one connection over TCP or TLS (RFC 7766 §6.2.1.1).
+    pub fn pipelines(&self) -> bool {
+        lock(&self.pipelining).works
+    }
+
+    /// Whether the caller may test pipelining now: it sends a query on a connection on which another
+    /// one waits, and also on a connection of its own. Such a test costs a query, so it is rare.
+    pub fn claim_pipelining_test(&self, now: Instant) -> bool {
+        let mut pipelining = lock(&self.pipelining);
+        let is_due = !pipelining.works && pipelining.next_test.is_none_or(|due| now >= due);
+        if is_due {
+            pipelining.next_test = Some(now + limits::PIPELINING_TEST_INTERVAL);
+        }
+        is_due
+    }
+
+    /// Call this if a reply overtook the reply to an earlier query on the same connection.
+    pub fn record_overtaking(&self) {
+        lock(&self.pipelining).works = true;
+    }
+
+    /// Call this if a query waited behind another one, and was answered sooner on a connection of its
+    /// own.
+    pub fn record_blocked(&self, now: Instant) {
+        let next_test = Some(now + limits::NO_PIPELINING_TIME);
+        *lock(&self.pipelining) = Pipelining { works: false, next_test };
     }
 
     /// Whether so many queries wait for this upstream that none may wait for longer than it must.

@@ -16,7 +16,7 @@ use std::{
 use crate::support::{
     Ndots,
     coredns::CoreDns,
-    imperfect::{MODES, Mode},
+    imperfect::{MODES, MORE, Mode},
     turn,
 };
 use check::{CHECKS, Check, Outcome};
@@ -118,7 +118,7 @@ fn late(theirs: &Outcomes, ours: &Outcomes) -> Vec<(usize, usize)> {
 #[test]
 fn no_fault_of_an_upstream_costs_an_answer_that_coredns_gives() {
     let _turn = turn::alone();
-    let modes: Vec<_> = MODES.iter().collect();
+    let modes: Vec<_> = MODES.iter().chain(MORE).collect();
     let upstreams: Vec<_> = modes.iter().map(|mode| mode.start()).collect();
     let coredns = CoreDns::start(|port| corefile(port, &modes, &upstreams));
     let (theirs, mut ours) = thread::scope(|scope| {
@@ -140,9 +140,11 @@ fn no_fault_of_an_upstream_costs_an_answer_that_coredns_gives() {
             }
         }
     }
-    report(&theirs, &ours);
+    report(&modes, &theirs, &ours);
     let lost = ours.iter().filter_map(|(key, outcome)| match verdict(&theirs[key], outcome) {
-        Verdict::Lost(missing) => Some(format!("{} {}: {missing}", mode_of(*key), check_of(*key))),
+        Verdict::Lost(missing) => {
+            Some(format!("{} {}: {missing}", modes[key.0].name, check_of(*key)))
+        }
         _ => None,
     });
     let lost: Vec<_> = lost.collect();
@@ -151,14 +153,10 @@ fn no_fault_of_an_upstream_costs_an_answer_that_coredns_gives() {
         .into_iter()
         .map(|key| {
             let [theirs, ours] = [&theirs, &ours].map(|outcomes| outcomes[&key].took);
-            format!("{} {}: {ours:?}, CoreDNS {theirs:?}", mode_of(key), check_of(key))
+            format!("{} {}: {ours:?}, CoreDNS {theirs:?}", modes[key.0].name, check_of(key))
         })
         .collect();
     assert!(late.is_empty(), "later than CoreDNS:\n{}", late.join("\n"));
-}
-
-fn mode_of((at, _): (usize, usize)) -> &'static str {
-    MODES[at].name
 }
 
 fn check_of((_, number): (usize, usize)) -> &'static str {
@@ -166,9 +164,9 @@ fn check_of((_, number): (usize, usize)) -> &'static str {
 }
 
 /// One line for each mode.
-fn report(theirs: &Outcomes, ours: &Outcomes) {
+fn report(modes: &[&Mode], theirs: &Outcomes, ours: &Outcomes) {
     let mut count = [0, 0];
-    for (at, mode) in MODES.iter().enumerate() {
+    for (at, mode) in modes.iter().enumerate() {
         let of_mode = |outcomes: &Outcomes| {
             let outcomes = (0..CHECKS.len()).map(|number| &outcomes[&(at, number)]);
             let answered = outcomes.clone().filter(|outcome| outcome.is_answer()).count();

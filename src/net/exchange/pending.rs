@@ -91,6 +91,12 @@ impl Pending {
         Delivery::Expected
     }
 
+    /// Whether no further query can be added.
+    pub(super) fn is_closed(&self) -> bool {
+        let table = lock(&self.0);
+        table.is_closed || table.used.len() >= limits::SHARED_SOCKET_QUERIES
+    }
+
     /// Ends every wait with this outcome.
     pub(super) fn end_all(&self, outcome: impl Fn() -> io::Result<RawReply>) {
         let waiting = std::mem::take(&mut lock(&self.0).waiting);

@@ -6,6 +6,7 @@
 //! only.
 
 use std::{
+    net::{IpAddr, Ipv4Addr},
     pin::pin,
     sync::{Arc, Weak},
 };
@@ -18,11 +19,10 @@ use crate::{
     wire::{Query, Question, Type},
 };
 
-use super::{
-    Shared,
-    send::{over_stream, upstream_query},
-    sockets::over_own_port,
-};
+use super::{Shared, multiplex, send::upstream_query, sockets::over_own_port};
+
+/// Whose share of the connections probes use.
+const NO_CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 pub(super) async fn until_healthy(shared: Weak<Shared>, group: Weak<Group>, upstream: usize) {
     if is_up_now(&shared, &group, upstream).await {
@@ -86,13 +86,13 @@ async fn probe(shared: &Arc<Shared>, group: &Group, upstream: usize) -> bool {
     let to = group.upstream(upstream);
     let asked = upstream_query(&query, QueryForm::PLAIN, to);
     if group.settings.force_tcp || !to.protocol.has_udp() {
-        over_stream(shared, group, to, &asked).await.is_ok()
+        multiplex::ask(shared, group, to, (&asked, NO_CLIENT)).await.is_ok()
     } else {
         let strays = to.metrics(&shared.metrics).strays();
         let udp = pin!(over_own_port(to.address, group.settings.source, &asked, strays));
         let tcp = pin!(async {
             tokio::time::sleep(limits::TCP_CLIENT_PATIENCE).await;
-            over_stream(shared, group, to, &asked).await
+            multiplex::ask(shared, group, to, (&asked, NO_CLIENT)).await
         });
         match select(udp, tcp).await {
             Either::Left((Err(_), tcp)) => tcp.await.is_ok(),

@@ -17,7 +17,7 @@ use crate::{
     wire::{Caps, Edns, Query, Rcode, Response, reply},
 };
 
-use super::{Shared, multiplex, pool, raw::RawReply, sockets};
+use super::{Shared, multiplex, raw::RawReply, sockets};
 
 /// The result of one query to one upstream.
 pub(super) struct UpstreamResult {
@@ -60,10 +60,7 @@ impl Shared {
         let asked = upstream_query(query, form, to);
         let raw = match transport {
             UpstreamTransport::Udp => sockets::ask(self, group, to, (asked, client)).await,
-            UpstreamTransport::Tcp => match self.sockets.take(client) {
-                Some(_socket) => over_stream(self, group, to, &asked).await,
-                None => Err(io::ErrorKind::QuotaExceeded.into()),
-            },
+            UpstreamTransport::Tcp => multiplex::ask(self, group, to, (&asked, client)).await,
         };
         result(match raw {
             Ok(RawReply::OtherCase(_)) if form.case == LetterCase::Random => {
@@ -130,20 +127,6 @@ pub(super) fn failure(error: &io::Error, to: SocketAddr) -> UpstreamError {
         UpstreamError::NoAnswer(to)
     } else {
         UpstreamError::Unreachable(to)
-    }
-}
-
-/// Sends one query on a connection, and waits for the reply.
-pub(super) async fn over_stream(
-    shared: &Arc<Shared>,
-    group: &Group,
-    to: &Upstream,
-    asked: &Query,
-) -> io::Result<RawReply> {
-    if to.protocol.has_streams() {
-        multiplex::ask(shared, group, to, asked).await
-    } else {
-        pool::ask(shared, group, to, asked).await
     }
 }
 

@@ -1,4 +1,5 @@
 mod encrypted;
+mod pipelining;
 mod scripted;
 mod shared;
 mod sockets;

@@ -13,7 +13,7 @@ use std::{
 };
 
 use draft::Asked;
-pub(crate) use modes::MODES;
+pub(crate) use modes::{MODES, MORE};
 
 /// One fault.
 pub(crate) struct Mode {

@@ -159,7 +159,7 @@ async fn idle_connections_are_closed() {
                 tokio::time::sleep(ms(80)).await;
             }
             assert_eq!(upstream.connections(), 2 * (round + 1), "{kind:?}");
-            eventually("the pool is empty", || !exchanger.0.multiplexed.sweep()).await;
+            eventually("no connection is left", || !exchanger.0.multiplexed.sweep()).await;
         }
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn connections_are_reused_and_replaced_if_the_upstream_closed_them() {
-    for (closes, hits, misses) in [(false, 2, 1), (true, 2, 3)] {
+    for (closes, most_hits, misses) in [(false, 2, 1), (true, 2, 3)] {
         let script = move |asked: &ReceivedQuery| {
             let close = closes.then_some(Action::Close);
             [Action::Send(genuine(asked))].into_iter().chain(close).collect()
@@ -20,9 +20,11 @@ async fn connections_are_reused_and_replaced_if_the_upstream_closed_them() {
         }
         let labels = ["forward", &upstream.address.to_string(), "tcp"];
         let metrics = &exchanger.0.metrics;
-        let counted =
+        let [hits, new] =
             [&CONNECTION_HITS, &CONNECTION_MISSES].map(|family| family.with(metrics, labels).get());
-        assert_eq!(counted, [hits, misses], "closes: {closes}");
+        // That a connection was closed may be noticed before it is used, or when it is used.
+        assert!(closes && hits <= most_hits || hits == most_hits, "closes: {closes}, {hits} hits");
+        assert_eq!(new, misses, "closes: {closes}");
         let sends = REQUESTS.with(metrics, [&upstream.address.to_string()]).get();
         assert_eq!(sends, 3, "a closed connection costs no attempt");
         assert_eq!(upstream.received_over(UpstreamTransport::Udp), 0);

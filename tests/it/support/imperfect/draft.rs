@@ -119,6 +119,10 @@ impl Draft {
         self.record(0, record)
     }
 
+    pub(crate) fn authority(self, record: &[u8]) -> Self {
+        self.record(1, record)
+    }
+
     pub(crate) fn additional(self, record: &[u8]) -> Self {
         self.record(2, record)
     }

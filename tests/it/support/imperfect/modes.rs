@@ -14,7 +14,6 @@ use super::{
 
 const BOTH: Sockets = Sockets::UdpAndTcp(Open);
 /// In place of a public thread.
-/// In place of a public thread.
 const NO_THREAD: &str = "";
 
 pub(crate) const MODES: &[Mode] = &[
@@ -222,6 +221,113 @@ pub(crate) const MODES: &[Mode] = &[
         },
     ),
 ];
+
+/// More faults of answers, and of the way they are written.
+pub(crate) const MORE: &[Mode] = &[
+    mode(
+        "alias-without-address",
+        "https://github.com/coredns/coredns/issues/6958",
+        BOTH,
+        |asked| with_alias(asked, |reply, alias, _| reply.answer(alias)),
+    ),
+    mode(
+        "address-before-alias",
+        "https://github.com/skynetservices/skydns/issues/217",
+        BOTH,
+        |asked| with_alias(asked, |reply, alias, address| reply.answer(address).answer(alias)),
+    ),
+    mode("alias-with-servfail", "https://github.com/PowerDNS/pdns/issues/335", BOTH, |asked| {
+        with_alias(asked, |reply, alias, _| reply.answer(alias).flags(Draft::FLAGS | SERVFAIL))
+    }),
+    mode(
+        "nxdomain-behind-an-alias",
+        "https://github.com/coredns/coredns/issues/6385",
+        BOTH,
+        |asked| {
+            with_alias(asked, |reply, alias, _| {
+                reply.answer(alias).authority(&name_server()).flags(Draft::FLAGS | NXDOMAIN)
+            })
+        },
+    ),
+    mode(
+        "name-servers-in-the-answer",
+        "https://github.com/PowerDNS/pdns/issues/7866",
+        BOTH,
+        |asked| {
+            with_alias(asked, |reply, alias, address| {
+                reply.answer(alias).answer(address).answer(&name_server())
+            })
+        },
+    ),
+    mode(
+        "alias-with-odd-octets",
+        "https://github.com/TechnitiumSoftware/DnsServer/issues/745",
+        BOTH,
+        |asked| {
+            if asked.qtype != A || asked.name.is_empty() {
+                return send(&asked.answer());
+            }
+            let target = b"\x05a b_*\x02\xff\x00\x04test\x00";
+            let reply = asked.code(0).answer(&owned(&[0xc0, 12], 5, target));
+            send(&reply.answer(&owned(target, A, &[203, 0, 113, 9])))
+        },
+    ),
+    mode(
+        "nodata-without-soa",
+        "https://github.com/hickory-dns/hickory-dns/issues/2814",
+        BOTH,
+        |asked| send(&asked.code(0)),
+    ),
+    mode("nodata-with-referral", "https://github.com/dnsviz/dnsviz/issues/11", BOTH, |asked| {
+        send(&asked.code(0).authority(&name_server()))
+    }),
+    mode("half-a-header-first", "https://github.com/coredns/forward/issues/22", BOTH, |asked| {
+        let reply = asked.answer().packet();
+        let half = Step::Reply(reply[..5].to_vec());
+        if asked.tcp { vec![Step::Reply(reply)] } else { vec![half, Step::Reply(reply)] }
+    }),
+    mode("udp-of-4100-octets", "https://github.com/coredns/coredns/issues/4343", BOTH, |asked| {
+        large(asked, 255)
+    }),
+    mode("two-opt-records", "https://github.com/c-ares/c-ares/issues/1137", BOTH, |asked| {
+        send(&asked.answer().additional(&opt(0, 0)).additional(&opt(0, 0)))
+    }),
+    mode(
+        "opt-counted-as-the-answer",
+        "https://github.com/jczic/MicroDNSSrv/issues/3",
+        BOTH,
+        |asked| {
+            let mut reply = asked.code(0).answer(&opt(0, 0)).answer(&address(9));
+            reply.counts[0] = 1;
+            without_edns(asked, send(&reply))
+        },
+    ),
+    mode("truncated-over-tcp", "https://github.com/miekg/dns/pull/708", BOTH, truncated),
+    mode(
+        "refused-and-tcp-silent",
+        "https://github.com/tailscale/tailscale/issues/20826",
+        BOTH,
+        |asked| if asked.tcp { Vec::new() } else { send(&asked.code(REFUSED)) },
+    ),
+    mode("tcp-slow-1500-ms", NO_THREAD, BOTH, |asked| {
+        if asked.tcp { slow(asked, 1500) } else { truncated_over_udp(asked) }
+    }),
+];
+
+/// The name server of the root zone.
+fn name_server() -> Vec<u8> {
+    owned(&[0], 2, &[2, b'n', b's', 0])
+}
+
+/// A reply that is made of an alias to `lb.test` and its address.
+fn with_alias(asked: &Asked, write: fn(Draft, &[u8], &[u8]) -> Draft) -> Vec<Step> {
+    if asked.qtype != A || asked.name.is_empty() {
+        return send(&asked.answer());
+    }
+    let target = b"\x02lb\x04test\x00";
+    let alias = owned(&[0xc0, 12], 5, target);
+    send(&write(asked.code(0), &alias, &owned(target, A, &[203, 0, 113, 9])))
+}
 
 const fn mode(
     name: &'static str,

@@ -1,0 +1,291 @@
+//! The connections to one upstream, and the queries that wait on them.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::IpAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use crate::{
+    limits,
+    net::{
+        client::{grpc, https::HttpsConnection, is_answered, quic::QuicConnection},
+        grpc::GrpcConnection,
+    },
+    shares::{Share, Shares},
+    upstream::{GroupSettings, Health},
+    wire::Query,
+};
+
+use super::super::{framed::FramedConnection, lock};
+
+/// The connections to one upstream, the newest one last.
+#[derive(Default)]
+pub(super) struct Route {
+    /// Held while a connection is opened that waiting queries can share.
+    pub(super) dialing: tokio::sync::Mutex<()>,
+    connections: Mutex<Vec<Arc<SharedConnection>>>,
+}
+
+pub(super) struct SharedConnection {
+    connection: Connection,
+    opened: Instant,
+    usage: Mutex<Usage>,
+}
+
+pub(super) enum Connection {
+    /// TCP or TLS.
+    Framed(FramedConnection),
+    Https(HttpsConnection),
+    Quic(QuicConnection),
+    Grpc(GrpcConnection),
+}
+
+struct Usage {
+    /// When the queries that wait were sent, by their numbers.
+    waiting: BTreeMap<u64, Instant>,
+    next: u64,
+    /// When the last reply arrived, or the connection was opened.
+    heard: Instant,
+    /// When the connection is closed if no query uses it.
+    expires: Instant,
+    /// The share of the client whose query made the connection busy. An idle one has none.
+    share: Option<Share>,
+}
+
+/// What a query brings that looks for a place.
+#[derive(Clone, Copy)]
+pub(super) struct Guest<'g> {
+    pub(super) route: &'g Arc<Route>,
+    pub(super) settings: &'g GroupSettings,
+    pub(super) health: &'g Health,
+    pub(super) sockets: &'g Arc<Shares>,
+    pub(super) client: IpAddr,
+}
+
+/// The place of one query on a connection.
+pub(super) struct Place<'g> {
+    pub(super) connection: Arc<SharedConnection>,
+    guest: Guest<'g>,
+    number: u64,
+    pub(super) sent: Instant,
+    is_answered: AtomicBool,
+}
+
+impl Connection {
+    fn is_closed(&self) -> bool {
+        match self {
+            Self::Framed(connection) => connection.is_closed(),
+            Self::Https(connection) => connection.is_closed(),
+            Self::Quic(connection) => connection.is_closed(),
+            Self::Grpc(connection) => connection.is_closed(),
+        }
+    }
+
+    fn capacity(&self, health: &Health) -> usize {
+        match self {
+            Self::Framed(_) if !health.pipelines() => 1,
+            Self::Https(connection) => connection.capacity(),
+            Self::Framed(_) | Self::Quic(_) | Self::Grpc(_) => limits::UPSTREAM_STREAMS,
+        }
+    }
+}
+
+impl Place<'_> {
+    pub(super) async fn converse(&self, query: &Query) -> io::Result<Vec<u8>> {
+        let Self { connection, guest, number, .. } = self;
+        let answered = match &connection.connection {
+            Connection::Framed(connection) => connection.converse(query).await,
+            Connection::Https(connection) => connection.converse(query).await,
+            Connection::Quic(connection) => connection.converse(query).await,
+            Connection::Grpc(connection) => grpc::converse(connection, query).await,
+        };
+        if answered.as_ref().map_or_else(is_answered, |_| true) {
+            let mut usage = lock(&connection.usage);
+            usage.heard = Instant::now();
+            let overtook = usage.waiting.range(..*number).next().is_some();
+            if overtook && connection.is_framed() {
+                guest.health.record_overtaking();
+            }
+            self.is_answered.store(true, Ordering::Relaxed);
+        }
+        answered
+    }
+
+    /// Whether a reply arrived on the connection after the query was sent.
+    pub(super) fn heard_since(&self) -> bool {
+        lock(&self.connection.usage).heard > self.sent
+    }
+
+    /// Whether an earlier query still waits on the connection, and no reply arrives.
+    pub(super) fn is_blocked(&self) -> bool {
+        let usage = lock(&self.connection.usage);
+        usage.heard <= self.sent && usage.waiting.range(..self.number).next().is_some()
+    }
+
+    /// No further query uses the connection.
+    pub(super) fn retire(&self) {
+        self.guest.route.retire(&self.connection);
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let Guest { route, settings, health, .. } = self.guest;
+        let SharedConnection { usage, opened, .. } = &*self.connection;
+        let mut usage = lock(usage);
+        usage.waiting.remove(&self.number);
+        let unused = Instant::now() + settings.expire;
+        usage.expires = settings.max_age.map_or(unused, |age| unused.min(*opened + age));
+        let is_idle = usage.waiting.is_empty();
+        if is_idle {
+            usage.share = None;
+        }
+        // Later queries would wait behind the one that was given up.
+        let blocks = !self.is_answered.load(Ordering::Relaxed)
+            && self.connection.is_framed()
+            && !(health.pipelines() && usage.heard > self.sent);
+        drop(usage);
+        if blocks {
+            route.retire(&self.connection);
+        } else if is_idle {
+            route.drop_surplus(settings);
+        }
+    }
+}
+
+impl Guest<'_> {
+    fn enter(self, connection: &Arc<SharedConnection>, now: Instant) -> Option<u64> {
+        let mut usage = lock(&connection.usage);
+        if usage.share.is_none() {
+            usage.share = Some(self.sockets.take(self.client)?);
+        }
+        usage.next += 1;
+        let number = usage.next;
+        usage.waiting.insert(number, now);
+        Some(number)
+    }
+}
+
+impl Route {
+    /// A place on the accepted connection with the fewest waiting queries, unless all are full. A
+    /// connection over TCP or TLS whose oldest query waits for long gets no further ones.
+    pub(super) fn place<'g>(
+        &self,
+        guest: Guest<'g>,
+        accepts: impl Fn(&SharedConnection) -> bool,
+    ) -> Option<Place<'g>> {
+        self.place_among(guest, |connection, waiting| {
+            waiting < connection.connection.capacity(guest.health) && accepts(connection)
+        })
+    }
+
+    /// A place on a connection on which exactly one query waits, if pipelining may be tested now.
+    pub(super) fn place_for_test<'g>(&self, guest: Guest<'g>) -> Option<Place<'g>> {
+        let now = Instant::now();
+        self.place_among(guest, |connection, waiting| {
+            connection.is_framed() && waiting == 1 && guest.health.claim_pipelining_test(now)
+        })
+    }
+
+    fn place_among<'g>(
+        &self,
+        guest: Guest<'g>,
+        accepts: impl Fn(&SharedConnection, usize) -> bool,
+    ) -> Option<Place<'g>> {
+        let now = Instant::now();
+        let late = guest.health.hedge_delay();
+        let mut connections = lock(&self.connections);
+        connections.retain(|connection| connection.is_usable(now));
+        let is_young =
+            |opened: Instant| guest.settings.max_age.is_none_or(|age| now < opened + age);
+        let free = connections.iter().rev().filter_map(|connection| {
+            let usage = lock(&connection.usage);
+            let waiting = usage.waiting.len();
+            let is_late = |sent| now.duration_since(sent) > late && usage.heard <= sent;
+            let is_stuck = connection.is_framed() && usage.oldest().is_some_and(is_late);
+            drop(usage);
+            let is_free = is_young(connection.opened) && !is_stuck && accepts(connection, waiting);
+            is_free.then_some((waiting, connection))
+        });
+        // The newest of those with equally many: the others may then expire.
+        let (_, connection) = free.min_by_key(|(waiting, _)| *waiting)?;
+        let number = guest.enter(connection, now)?;
+        let connection = Arc::clone(connection);
+        Some(Place { connection, guest, number, sent: now, is_answered: AtomicBool::new(false) })
+    }
+
+    /// The first place on a connection that was opened now. `share` is for the time that it is busy.
+    pub(super) fn open<'g>(
+        &self,
+        guest: Guest<'g>,
+        connection: Connection,
+        share: Share,
+    ) -> Place<'g> {
+        let (now, number) = (Instant::now(), 0);
+        let usage = Usage {
+            waiting: [(number, now)].into(),
+            next: number,
+            heard: now,
+            expires: now + guest.settings.expire,
+            share: Some(share),
+        };
+        let connection =
+            Arc::new(SharedConnection { connection, opened: now, usage: Mutex::new(usage) });
+        lock(&self.connections).push(Arc::clone(&connection));
+        Place { connection, guest, number, sent: now, is_answered: AtomicBool::new(false) }
+    }
+
+    /// No further query uses the connection.
+    pub(super) fn retire(&self, connection: &Arc<SharedConnection>) {
+        lock(&self.connections).retain(|other| !Arc::ptr_eq(other, connection));
+    }
+
+    /// Closes the oldest idle connections if there are too many.
+    fn drop_surplus(&self, settings: &GroupSettings) {
+        let most = settings.max_idle.unwrap_or(usize::MAX).min(limits::IDLE_CONNECTIONS);
+        let mut connections = lock(&self.connections);
+        let idle = |connection: &Arc<SharedConnection>| lock(&connection.usage).waiting.is_empty();
+        let mut surplus =
+            connections.iter().filter(|connection| idle(connection)).count().saturating_sub(most);
+        connections.retain(|connection| {
+            let keeps = surplus == 0 || !idle(connection);
+            surplus -= usize::from(!keeps);
+            keeps
+        });
+    }
+
+    /// Closes expired connections. Returns whether any remain.
+    pub(super) fn sweep(&self, now: Instant) -> bool {
+        let mut connections = lock(&self.connections);
+        connections.retain(|connection| connection.is_usable(now));
+        !connections.is_empty()
+    }
+}
+
+impl Usage {
+    fn oldest(&self) -> Option<Instant> {
+        self.waiting.first_key_value().map(|(_, sent)| *sent)
+    }
+}
+
+impl SharedConnection {
+    pub(super) fn was_opened_after(&self, time: Instant) -> bool {
+        self.opened > time
+    }
+
+    /// Whether replies share one stream of octets, so that they may wait for each other.
+    fn is_framed(&self) -> bool {
+        matches!(self.connection, Connection::Framed(_))
+    }
+
+    fn is_usable(&self, now: Instant) -> bool {
+        let usage = lock(&self.usage);
+        !self.connection.is_closed() && (!usage.waiting.is_empty() || now < usage.expires)
+    }
+}

@@ -1,0 +1,181 @@
+//! Several queries on one TCP connection (RFC 7766), with upstreams that answer them side by side or
+//! one after another.
+
+use std::{net::Ipv4Addr, sync::atomic::AtomicUsize};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use super::*;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    SideBySide,
+    OneByOne,
+    /// After the first query, the connection is closed as soon as so many queries wait on it.
+    ClosesAt(usize),
+}
+
+/// The first label of a name is the number of milliseconds that its answer takes.
+struct TcpUpstream {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    _tasks: JoinSet<()>,
+}
+
+impl TcpUpstream {
+    /// `order` depends on the number of the connection, from 0.
+    async fn start(order: impl Fn(usize) -> Order + Send + 'static) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&connections);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut tasks = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let order = order(count.fetch_add(1, Ordering::SeqCst));
+                tasks.spawn(async move { drop(serve(stream, order).await) });
+            }
+        });
+        Self { address, connections, _tasks: tasks }
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+async fn serve(stream: TcpStream, order: Order) -> io::Result<()> {
+    let (mut reader, writer) = stream.into_split();
+    let writer = Arc::new(tokio::sync::Mutex::new(writer));
+    let mut tasks = JoinSet::new();
+    let mut waiting = 0;
+    loop {
+        let mut packet = vec![0; reader.read_u16().await?.into()];
+        reader.read_exact(&mut packet).await?;
+        let query = Query::parse(&packet).expect("queries to upstreams are well formed");
+        waiting += 1;
+        match order {
+            Order::ClosesAt(count) if waiting > count => return Ok(()),
+            Order::ClosesAt(_) if waiting > 1 => continue,
+            _ => {}
+        }
+        let millis = number(&query.question.name.to_string());
+        let writer = Arc::clone(&writer);
+        let answer = async move {
+            tokio::time::sleep(ms(millis.into())).await;
+            let reply = scripted::reply(&query, millis.to_be_bytes());
+            let frame = [&(reply.len() as u16).to_be_bytes(), &*reply].concat();
+            let _ = writer.lock().await.write_all(&frame).await;
+        };
+        if order == Order::SideBySide {
+            tasks.spawn(answer);
+        } else {
+            answer.await;
+        }
+    }
+}
+
+fn over_tcp(upstream: &TcpUpstream) -> Arc<Group> {
+    group_of(&[upstream.address], |settings| settings.force_tcp = true)
+}
+
+/// Asks for a name whose answer takes this time. Returns how long it took.
+async fn timed(exchanger: &Exchanger, group: &Arc<Group>, millis: u32, label: u32) -> Duration {
+    let (name, started) = (format!("{millis}.{label}.example."), Instant::now());
+    let reply = exchanger.exchange(ask(group, &name)).await;
+    assert_eq!(address(&reply), Some(millis.to_be_bytes()), "{name}: {reply:?}");
+    started.elapsed()
+}
+
+/// Starts a slow query, and a fast one while it waits. Returns the time of the fast one.
+async fn fast_behind_slow(exchanger: &Exchanger, group: &Arc<Group>, slow: u32) -> Duration {
+    let (_, fast) = tokio::join!(timed(exchanger, group, slow, 0), async {
+        tokio::time::sleep(ms(30)).await;
+        timed(exchanger, group, 5, 1).await
+    });
+    fast
+}
+
+#[tokio::test]
+async fn an_upstream_that_answers_side_by_side_gets_many_queries_on_a_connection() {
+    let upstream = TcpUpstream::start(|_| Order::SideBySide).await;
+    let (exchanger, group) = (exchanger(), over_tcp(&upstream));
+    assert!(fast_behind_slow(&exchanger, &group, 280).await < ms(250));
+    assert!(group.upstream(0).health.pipelines());
+    let before = upstream.connections();
+    let queries = join_all((0..90).map(|label| timed(&exchanger, &group, 10 + label, label)));
+    let (_, most) = tokio::join!(queries, async {
+        tokio::time::sleep(ms(40)).await;
+        exchanger.0.sockets.taken()
+    });
+    assert!(upstream.connections() <= before + 1, "{} connections", upstream.connections());
+    assert!(most <= 2, "90 queries use {most} places of their client");
+    assert_eq!(exchanger.0.sockets.taken(), 0);
+}
+
+/// As in CoreDNS and dnsmasq. Without pipelining, no query waits behind another one.
+#[tokio::test]
+async fn an_upstream_that_answers_one_by_one_gets_one_query_on_a_connection() {
+    let upstream = TcpUpstream::start(|_| Order::OneByOne).await;
+    let (exchanger, group) = (exchanger(), over_tcp(&upstream));
+    let fast = fast_behind_slow(&exchanger, &group, 2000).await;
+    assert!(fast < ms(1000), "{fast:?}");
+    assert!(!group.upstream(0).health.pipelines());
+    let started = Instant::now();
+    join_all((0..40).map(|label| timed(&exchanger, &group, 100, label))).await;
+    assert!(started.elapsed() < ms(2000), "{:?}", started.elapsed());
+}
+
+/// An upstream that was replaced by another one.
+#[tokio::test]
+async fn an_upstream_that_no_longer_answers_side_by_side_delays_a_query_only_once() {
+    let upstream = TcpUpstream::start(|_| Order::OneByOne).await;
+    let (exchanger, group) = (exchanger(), over_tcp(&upstream));
+    timed(&exchanger, &group, 1, 0).await;
+    group.upstream(0).health.record_overtaking();
+    let fast = fast_behind_slow(&exchanger, &group, 3000).await;
+    assert!(fast < ms(1500), "{fast:?}");
+    assert!(!group.upstream(0).health.pipelines());
+}
+
+/// RFC 7766 §6.2.4: the server may close a connection at any time.
+#[tokio::test]
+async fn all_queries_on_a_connection_that_is_closed_are_repeated_once() {
+    for closing in [1, 7] {
+        let upstream = TcpUpstream::start(move |connection| match connection {
+            0 => Order::ClosesAt(closing),
+            _ => Order::SideBySide,
+        })
+        .await;
+        let (exchanger, group) = (exchanger(), over_tcp(&upstream));
+        timed(&exchanger, &group, 1, 0).await;
+        group.upstream(0).health.record_overtaking();
+        let queries = (0..7).map(|label| timed(&exchanger, &group, 20, label));
+        let took = join_all(queries).await;
+        let sends = REQUESTS.with(&exchanger.0.metrics, [&upstream.address.to_string()]).get();
+        assert!(took.iter().all(|took| *took < ms(250)), "{took:?}");
+        assert_eq!(sends, 8, "a closed connection costs no attempt");
+    }
+}
+
+/// A reply that comes after its query was given up belongs to no later query.
+#[tokio::test]
+async fn a_reply_that_comes_too_late_is_not_taken_for_another_one() {
+    let upstream = TcpUpstream::start(|_| Order::SideBySide).await;
+    let (exchanger, group) = (exchanger(), over_tcp(&upstream));
+    group.upstream(0).health.record_overtaking();
+    let query = |name: &str| Query { id: 7, ..Query::internal(question(name)) };
+    let client = IpAddr::from([192, 0, 2, 1]);
+    for round in 0..5 {
+        let slow = query(&format!("60.{round}.example."));
+        let given_up = multiplex::ask(&exchanger.0, &group, group.upstream(0), (&slow, client));
+        let fast = timed(&exchanger, &group, 30, 100 + round);
+        let (given_up, _) = tokio::join!(tokio::time::timeout(ms(10), given_up), fast);
+        assert!(given_up.is_err());
+        timed(&exchanger, &group, 50, 200 + round).await;
+    }
+}

@@ -6,11 +6,12 @@ FUZZ_SECONDS := 60
 FUZZ_TARGETS := query encode_fits corefile index_equals_rebuild upstream_reply
 COREDNS_VERSION := v1.15.0
 HELM_VERSION := v3.18.6
+MDBOOK_VERSION := 0.5.4
 ARCH := $(subst aarch64,arm64,$(subst x86_64,amd64,$(shell uname -m)))
 IMAGE := ndots/coredns:$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 IMAGE_ARCHIVE := target/image/ndots.tar
 
-.PHONY: help run setup test checks lint lab diff bench fuzz soak audit image fresh
+.PHONY: help run setup test checks lint lab diff bench fuzz soak audit image dist reproduce docs fresh
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +82,17 @@ image: ## build the container image and test it in a container (as root)
 	scripts/image $(IMAGE) $(IMAGE_ARCHIVE)
 	NDOTS_IMAGE=$(CURDIR)/$(IMAGE_ARCHIVE) $(CARGO) test --locked --test it -- image:: \
 	  --include-ignored --nocapture
+
+dist: ## build what a release consists of, into target/dist (as root)
+	@scripts/setup install image
+	@scripts/dist
+
+reproduce: ## build the release twice and compare the octets (two release builds)
+	@scripts/reproduce
+
+docs: ## build the site of the documentation into target/book (mdbook)
+	@command -v mdbook >/dev/null || $(CARGO) install mdbook --locked --version $(MDBOOK_VERSION)
+	mdbook build
 
 fresh: ## run README's commands in a fresh clone with empty caches (about 20 minutes)
 	@scripts/fresh

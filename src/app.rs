@@ -39,7 +39,7 @@ macro_rules! print_line {
 use print_line;
 
 use crate::{
-    cli::{Cli, Command, ServerFlags},
+    cli::{self, Cli, Command, ServerFlags},
     plugin,
 };
 
@@ -67,6 +67,14 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Query(flags)) => return explain::query(&flags),
         Some(Command::Plugins { name }) => {
             print_line!("{}", name.map_or_else(plugin::list, plugin::page));
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Version) => {
+            print_line!("{}", banner::versions());
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Completion { shell }) => {
+            print_line!("{}", String::from_utf8_lossy(&cli::completion(shell)).trim_end());
             Ok(ExitCode::SUCCESS)
         }
         None => server(&cli.server),

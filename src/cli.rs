@@ -14,6 +14,7 @@ use std::{
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 pub use check::Check;
+pub use clap_complete::Shell;
 pub use diff::{Diff, ReportFormat};
 pub use explain::{Explain, Output, Query};
 
@@ -143,6 +144,14 @@ pub enum Command {
         #[arg(value_name = "NAME", value_parser = plugin_name)]
         name: Option<&'static Directive>,
     },
+    /// Print the version, the commit, and the version of CoreDNS that ndots follows
+    Version,
+    /// Print a script that completes commands and flags in a shell
+    #[command(after_help = "Example:\n  source <(ndots completion bash)")]
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -204,6 +213,13 @@ fn word(text: &str) -> Result<String, String> {
     } else {
         Err("it must be one word without quotes, `#` or braces".to_owned())
     }
+}
+
+/// The script of `ndots completion`.
+pub fn completion(shell: Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "ndots", &mut script);
+    script
 }
 
 impl Cli {

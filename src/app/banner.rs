@@ -46,16 +46,28 @@ pub(super) fn banner(zones: &[(Listen, Vec<Name>)]) -> String {
 
 /// Scripts look for `CoreDNS-` and for the system in this text.
 pub(super) fn version() -> String {
+    let own = env!("CARGO_PKG_VERSION");
+    format!("ndots-{own}, in the place of CoreDNS-{COREDNS}\n{}", platform())
+}
+
+/// The text of `ndots version`.
+pub(super) fn versions() -> String {
+    let revision = if REVISION.is_empty() { "unknown" } else { REVISION };
+    format!(
+        "ndots {}\ncommit {revision}\nfollows CoreDNS {COREDNS}\nplatform {}",
+        env!("CARGO_PKG_VERSION"),
+        platform()
+    )
+}
+
+/// As Go names it: `linux/amd64`.
+fn platform() -> String {
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
     };
-    let own = env!("CARGO_PKG_VERSION");
-    format!(
-        "ndots-{own}, in the place of CoreDNS-{COREDNS}\n{}/{architecture}",
-        std::env::consts::OS
-    )
+    format!("{}/{architecture}", std::env::consts::OS)
 }
 
 /// RFC 1035 §2.3.1: labels of letters, digits and hyphens that begin with a letter; reverse zones

@@ -87,22 +87,29 @@ fn every_alert_has_a_page_and_a_test_of_each_kind() {
     assert!(pages.len() > 10 && faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// The labels of each family that the code declares, and of the families of the process.
-fn families() -> BTreeMap<String, BTreeSet<String>> {
+/// A metric as the code declares it.
+pub(crate) struct Exported {
+    pub(crate) help: String,
+    pub(crate) labels: Vec<String>,
+}
+
+/// The families that the code declares, with those of the process.
+pub(crate) fn families() -> BTreeMap<String, Exported> {
     let mut sources = Vec::new();
     collect(&repository("src"), &mut sources);
     let family = Regex::new(
-        r#"Family::(?:new|histogram)\(\s*"(\w+)",\s*"(?:[^"\\]|\\.)*",\s*(\[[^\]]*\]|[A-Z_]+)"#,
+        r#"Family::(?:new|histogram)\(\s*"(\w+)",\s*"((?:[^"\\]|\\.)*)",\s*(\[[^\]]*\]|[A-Z_]+)"#,
     )
     .unwrap();
-    let figure = Regex::new(r#"(?:Gauge|Counter)::new\(\s*"(\w+)""#).unwrap();
+    let figure =
+        Regex::new(r#"(?:Gauge|Counter)::new\(\s*"(\w+)",\s*"((?:[^"\\]|\\.)*)""#).unwrap();
     let word = Regex::new(r#""(\w+)""#).unwrap();
     let mut found = BTreeMap::new();
     for source in sources {
         let code = fs::read_to_string(&source).unwrap();
         let code = code.split("#[cfg(test)]").next().unwrap();
         for declared in family.captures_iter(code) {
-            let labels = match &declared[2] {
+            let labels = match &declared[3] {
                 list if list.starts_with('[') => list.to_owned(),
                 constant => {
                     let pattern = format!(r"const {constant}: [^=]*= (\[[^\]]*\])");
@@ -110,10 +117,12 @@ fn families() -> BTreeMap<String, BTreeSet<String>> {
                 }
             };
             let labels = word.captures_iter(&labels).map(|label| label[1].to_owned()).collect();
-            found.insert(format!("coredns_{}", &declared[1]), labels);
+            let exported = Exported { help: declared[2].to_owned(), labels };
+            found.insert(format!("coredns_{}", &declared[1]), exported);
         }
         for declared in figure.captures_iter(code) {
-            found.insert(declared[1].to_owned(), BTreeSet::new());
+            let exported = Exported { help: declared[2].to_owned(), labels: Vec::new() };
+            found.insert(declared[1].to_owned(), exported);
         }
     }
     found
@@ -134,7 +143,7 @@ fn collect(directory: &Path, found: &mut Vec<PathBuf>) {
 const OF_THE_SCRAPE: [&str; 2] = ["job", "instance"];
 
 /// What is wrong with the metrics and labels of a query.
-fn faults(query: &str, families: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+fn faults(query: &str, families: &BTreeMap<String, Exported>) -> Vec<String> {
     let metric = Regex::new(r"\b((?:coredns|process|go)_\w+)(?:\{([^}]*)\})?").unwrap();
     let matcher = Regex::new(r"(\w+)\s*(?:=~|!~|!=|=)").unwrap();
     let grouping = Regex::new(r"\bby \(([^)]*)\)").unwrap();
@@ -145,7 +154,7 @@ fn faults(query: &str, families: &BTreeMap<String, BTreeSet<String>>) -> Vec<Str
         let family = families.get(name).or_else(|| {
             parts.filter_map(|part| name.strip_suffix(part)).find_map(|it| families.get(it))
         });
-        let Some(labels) = family else {
+        let Some(Exported { labels, .. }) = family else {
             faults.push(format!("{name} is not exported: {query}"));
             continue;
         };

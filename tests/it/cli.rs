@@ -131,6 +131,40 @@ fn check_reads_zone_files() {
 }
 
 #[test]
+fn the_version_names_the_commit_and_the_platform() {
+    let (code, stdout, _) = run(&["version"]);
+    let lines: Vec<_> = stdout.lines().collect();
+    assert_eq!(code, 0);
+    assert_eq!(lines[0], concat!("ndots ", env!("CARGO_PKG_VERSION")));
+    assert!(lines[1].starts_with("commit ") && lines[2].starts_with("follows CoreDNS 1."));
+    assert!(lines[3].starts_with("platform linux/"), "{stdout}");
+}
+
+#[test]
+fn shells_accept_the_completions() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let (code, stdout, _) = run(&["completion", shell]);
+        assert_eq!(code, 0);
+        for word in ["explain", "completion", "against"] {
+            assert!(stdout.contains(word), "{shell}: {word} is missing");
+        }
+    }
+    // Completes a command and a flag as bash does.
+    let (_, script, _) = run(&["completion", "bash"]);
+    let complete = |words: &str, at: usize| {
+        let line = format!(
+            "{script}\nCOMP_WORDS=({words}); COMP_CWORD={at}; _ndots ndots \"${{COMP_WORDS[{at}]}}\" \"${{COMP_WORDS[{at}-1]}}\"; echo \"${{COMPREPLY[@]}}\""
+        );
+        let output = Command::new("bash").args(["-c", &line]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(complete("ndots expl", 1), "explain");
+    assert_eq!(complete("ndots diff --agai", 2), "--against");
+    let (code, _, stderr) = run(&["completion", "tcsh"]);
+    assert!(code == 2 && stderr.contains("possible values"), "{stderr}");
+}
+
+#[test]
 fn flags_are_those_of_coredns_with_one_dash_or_two() {
     let check = |arguments: &[&str], code: i32, out: &str, err: &str| {
         let (found, stdout, stderr) = run(arguments);

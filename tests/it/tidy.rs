@@ -107,7 +107,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ),
     // hickory-proto reads the replies, because ndots encodes its own with other code.
     ("diff", 7, &["hickory_proto", "regex", "serde", "thiserror", "toml"]),
-    ("cli", 7, &["clap"]),
+    ("cli", 7, &["clap", "clap_complete"]),
     (
         "app",
         8,

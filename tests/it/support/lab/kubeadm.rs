@@ -34,13 +34,23 @@ impl Cluster {
     /// Starts a lab with kube-proxy in this mode, and a dnsmasq with these arguments as the
     /// upstream.
     pub(crate) fn start(turn: &Turn, options: &LabOptions, mode: &str, world: &[&str]) -> Self {
+        let mut cluster = Self::without_pods(turn, options, mode, world);
+        cluster.roll_out();
+        cluster
+    }
+
+    /// As `start`, but nobody runs the Pods of the Deployment `coredns`.
+    pub(crate) fn without_pods(
+        turn: &Turn,
+        options: &LabOptions,
+        mode: &str,
+        world: &[&str],
+    ) -> Self {
         let lab = Lab::start(turn, options);
         let proxy = lab.node.kube_proxy(mode);
         let world = lab.world(world);
         lab.apply(&manifests(&lab));
-        let mut cluster = Self { replicas: Vec::new(), proxy, world, lab };
-        cluster.roll_out();
-        cluster
+        Self { replicas: Vec::new(), proxy, world, lab }
     }
 
     /// Does the work of scheduler, kubelet and container runtime for the Deployment `coredns`.
@@ -78,7 +88,7 @@ impl Cluster {
         let named = |pod: &Value| pod["metadata"]["name"].as_str().unwrap().to_owned();
         let start = |(pod, address): (&Value, &&str)| {
             self.lab.running(namespace, &named(pod), &[address], false);
-            self.run(pod, address)
+            self.run(pod, address, Program::Ndots)
         };
         let mut containers: Vec<_> = pods.iter().zip(addresses).map(start).collect();
         for ((pod, container), address) in pods.iter().zip(&mut containers).zip(addresses) {
@@ -90,10 +100,10 @@ impl Cluster {
 
     /// Runs a Pod's container as kubelet does: with the files it mounts, the resolv.conf of
     /// `dnsPolicy: Default`, and the arguments.
-    fn run(&self, pod: &Value, address: &str) -> Container {
+    pub(crate) fn run(&self, pod: &Value, address: &str, program: Program) -> Container {
         let (spec, netns) = (&pod["spec"], self.lab.node.pod(&[address]));
         let namespace = pod["metadata"]["namespace"].as_str().unwrap();
-        let mut container = self.lab.container(&netns, Program::Ndots);
+        let mut container = self.lab.container(&netns, program);
         container.api = ("10.96.0.1".to_owned(), 443);
         assert_eq!(spec["dnsPolicy"], "Default");
         container.file("/etc/resolv.conf", &format!("nameserver {}\n", self.world.netns.address));

@@ -17,6 +17,7 @@ mod print;
 mod render;
 mod suggest;
 mod value;
+mod variables;
 
 pub use crate::transport::Scheme;
 pub use arguments::Arguments;

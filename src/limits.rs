@@ -81,6 +81,10 @@ pub const PATTERN_OCTETS: usize = 10_000;
 /// Nodes whose addresses are in one answer. A client tries only a few, and a message of 64 KiB holds
 /// a few thousand addresses.
 pub const OUTSIDE_NODES: usize = 512;
+/// How often `k8s_gateway` looks for hosts that several namespaces have, if its objects change.
+pub const CLAIMS_LOOK: Duration = Duration::from_secs(10);
+/// Such hosts that are logged at a time. A tenant can make thousands of them.
+pub const CLAIMS_LOGGED: usize = 20;
 /// The highest `ttl` of `kubernetes` in seconds, as in CoreDNS.
 pub const KUBERNETES_TTL: u32 = 3600;
 
@@ -255,7 +259,11 @@ pub const UDP_DRAIN_BATCHES: usize = 512;
 /// Queries over UDP that wait for upstreams. A client address may have as many of them as are free,
 /// so one client gets at most half. One query takes up to 4 KiB, so all take 32 MiB.
 pub const JOBS: usize = 8192;
-/// The same for queries of all connections that wait for upstreams, or for their client to read the
+/// Queries over UDP that the runtime starts at the same time. It runs tasks in the order of their
+/// start, so a query waits behind this many others at most before it is sent to an upstream. With
+/// fewer, the threads would have to wait for the queue.
+pub const STARTING_QUERIES: usize = 64;
+/// [`JOBS`] for queries of all connections that wait for upstreams, or for their client to read the
 /// reply.
 pub const STREAM_JOBS: usize = 4096;
 /// How often ndots checks whether it must return memory to the system.
@@ -475,6 +483,9 @@ pub const CACHED_SERIES: usize = 40;
 /// Queries of `ndots diff` that wait for their replies at the same time. The socket's buffer must
 /// hold that many replies of 64 KB.
 pub const BULK_WINDOW: usize = 48;
+/// Octets of the replies of one round. Real replies have some hundred octets. The queries for which
+/// there is no room get no reply.
+pub const BULK_OCTETS: usize = 64 << 20;
 /// If no reply arrives for this time, the queries that wait end without a reply. They are sent
 /// again in the next round.
 pub const BULK_SILENCE: Duration = Duration::from_millis(700);

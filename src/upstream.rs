@@ -220,14 +220,14 @@ impl Drop for InFlightGuard {
 /// concurrent queries are CoreDNS's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum UpstreamError {
-    #[error("read udp {0}: i/o timeout")]
-    NoAnswer(SocketAddr),
+    #[error("read {0} {1}: i/o timeout")]
+    NoAnswer(UpstreamTransport, SocketAddr),
     /// No upstream answered, and every one of them is known to be down.
-    #[error("read udp {0}: i/o timeout")]
-    Down(SocketAddr),
+    #[error("read {0} {1}: i/o timeout")]
+    Down(UpstreamTransport, SocketAddr),
     /// The network or the host rejected the connection or the datagram.
-    #[error("read udp {0}: connection refused")]
-    Unreachable(SocketAddr),
+    #[error("read {0} {1}: connection refused")]
+    Unreachable(UpstreamTransport, SocketAddr),
     /// The upstream's certificate is not valid for it. The text says why.
     #[error("tls: failed to verify certificate of {0}: {1}")]
     Untrusted(SocketAddr, &'static str),
@@ -252,15 +252,15 @@ impl UpstreamError {
     /// Whether the next query would fail too. A lost datagram or a server that is being restarted
     /// says nothing about the next query.
     pub fn is_certain(self) -> bool {
-        !matches!(self, Self::NoAnswer(_) | Self::Unreachable(_) | Self::HttpStatus(..))
+        !matches!(self, Self::NoAnswer(..) | Self::Unreachable(..) | Self::HttpStatus(..))
     }
 
     pub fn ede(self) -> Option<Ede> {
         match self {
-            Self::NoAnswer(_) | Self::Down(_) | Self::NoneHealthy => {
+            Self::NoAnswer(..) | Self::Down(..) | Self::NoneHealthy => {
                 Some(Ede::NO_REACHABLE_AUTHORITY)
             }
-            Self::Unreachable(_)
+            Self::Unreachable(..)
             | Self::Untrusted(..)
             | Self::HttpStatus(..)
             | Self::Malformed(_) => Some(Ede::NETWORK_ERROR),

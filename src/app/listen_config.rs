@@ -3,6 +3,8 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    os::unix::fs::PermissionsExt,
+    path::Path,
     sync::Arc,
 };
 
@@ -126,7 +128,25 @@ pub(super) fn identity(
         };
         mistake(file, &error.to_string())
     })?;
+    if is_open_to_all(Path::new(&tls.key.path)) {
+        tracing::warn!(
+            plugin = "tls",
+            "every user of this machine can read the key {0}; only ndots should: chmod o-r {0}",
+            tls.key.path
+        );
+    }
     Ok(Some(Arc::new(identity)))
+}
+
+/// Whether every user of the machine can read the file. Kubernetes mounts a Secret in a directory
+/// `..data` and lets every user read it, but only the Pod's processes see the mount.
+fn is_open_to_all(file: &Path) -> bool {
+    const OTHERS_READ: u32 = 0o004;
+    let Ok(real) = file.canonicalize() else { return false };
+    let is_mounted = file.parent().is_some_and(|directory| {
+        directory.join("..data").canonicalize().is_ok_and(|data| real.starts_with(data))
+    });
+    !is_mounted && real.metadata().is_ok_and(|found| found.permissions().mode() & OTHERS_READ != 0)
 }
 
 /// Checks the certificates for upstreams.

@@ -1,8 +1,10 @@
 //! Errors and warnings about a Corefile.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use crate::{limits, printable::printable};
+
+use super::variables::Variables;
 
 /// A range of octets in one of the files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,7 +23,8 @@ pub enum Severity {
 /// One error or warning.
 ///
 /// Its texts are literals or strings. A string may quote a file. Strings about files outside of the
-/// Corefile's directory are dropped, so that `import /etc/shadow` does not reveal its content.
+/// Corefile's directory are dropped, so that `import /etc/shadow` does not reveal its content. The
+/// values of environment variables are masked.
 #[derive(Clone, Debug)]
 pub struct Diagnostic {
     pub severity: Severity,
@@ -33,6 +36,7 @@ pub struct Diagnostic {
     pub related: Vec<(Span, Cow<'static, str>)>,
     /// Whether the text of the file is not shown.
     pub(super) hidden: bool,
+    variables: Arc<Variables>,
 }
 
 impl Diagnostic {
@@ -58,8 +62,11 @@ impl Diagnostic {
 
     /// The text if it may be shown, at most as long as a message may be.
     fn shown(&self, text: Cow<'static, str>) -> Option<Cow<'static, str>> {
-        let shown = !self.hidden || matches!(text, Cow::Borrowed(_));
-        shown.then(|| shortened(text))
+        match text {
+            Cow::Borrowed(_) => Some(text),
+            Cow::Owned(_) if self.hidden => None,
+            Cow::Owned(text) => Some(shortened(self.variables.mask(self.span, &text)?.into())),
+        }
     }
 }
 
@@ -130,6 +137,7 @@ pub struct Diagnostics {
     errors: usize,
     /// Takes the diagnostics beyond the limit.
     spare: Option<Diagnostic>,
+    variables: Arc<Variables>,
     /// The number of diagnostics beyond the limit.
     beyond: usize,
 }
@@ -148,6 +156,19 @@ impl Diagnostics {
     pub(super) fn set_linked_away(&mut self, file: usize) {
         if let Some(file) = self.files.0.get_mut(file) {
             file.linked_away = true;
+        }
+    }
+
+    /// A word has variables with these names and values. `texts` are the word with the values, and as
+    /// it is written.
+    pub(super) fn add_variables(
+        &mut self,
+        span: Span,
+        texts: (&str, &str),
+        values: Vec<(String, String)>,
+    ) {
+        if !values.is_empty() {
+            Arc::make_mut(&mut self.variables).add(span, texts, values);
         }
     }
 
@@ -180,8 +201,10 @@ impl Diagnostics {
             help: None,
             related: Vec::new(),
             hidden,
+            variables: Arc::clone(&self.variables),
         };
-        diagnostic.message = diagnostic.shown(message).unwrap_or(Cow::Borrowed(HIDDEN));
+        let instead = Cow::Borrowed(if hidden { HIDDEN } else { MASKED });
+        diagnostic.message = diagnostic.shown(message).unwrap_or(instead);
         if self.list.len() >= limits::DIAGNOSTICS {
             self.beyond += 1;
             return self.spare.insert(diagnostic);
@@ -234,6 +257,8 @@ impl Diagnostics {
 /// Replaces a message that would quote a file that is not shown.
 const HIDDEN: &str =
     "an error in a file outside of the Corefile's directory, whose text is not shown";
+/// Replaces a message that may quote a part of a variable's value.
+const MASKED: &str = "the value of the environment variable is not valid here; it is not shown, as it may be a secret";
 
 #[cfg(test)]
 mod tests {

@@ -228,13 +228,15 @@ impl Lexer<'_> {
         if self.first {
             self.indent = start - self.line;
         }
-        let mut unset = Vec::new();
+        let (mut unset, mut values) = (Vec::new(), Vec::new());
         let text = substituted(word, |name| {
             let value = if name.contains(['=', '\0']) { None } else { self.reader.env(name) };
-            value.unwrap_or_else(|| {
+            let Some(value) = value else {
                 unset.push(name.to_owned());
-                String::new()
-            })
+                return String::new();
+            };
+            values.push((name.to_owned(), value.clone()));
+            value
         });
         let changed = text.is_some();
         for name in unset {
@@ -245,6 +247,7 @@ impl Lexer<'_> {
             self.line = start + lines + 1;
         }
         let text = text.unwrap_or_else(|| word.to_owned());
+        self.diagnostics.add_variables(span, (&text, word), values);
         self.tokens.push(Token {
             text,
             span,

@@ -18,6 +18,8 @@ pub struct Route {
     pub kind: Kind,
     pub namespace: Box<str>,
     pub name: Box<str>,
+    /// `metadata.creationTimestamp` in seconds since 1970.
+    pub created: Option<i64>,
     /// `spec.hostnames`, lower-cased and without duplicates.
     pub hosts: Box<[Box<str>]>,
     /// The namespaces and names of the Gateways in `spec.parentRefs`.

@@ -8,6 +8,8 @@ pub struct Ingress {
     pub name: Box<str>,
     /// `spec.ingressClassName`, or the annotation that came before this field; empty for none.
     pub class: Box<str>,
+    /// `metadata.creationTimestamp` in seconds since 1970.
+    pub created: Option<i64>,
     /// The hosts of the rules and of `tls`, lower-cased and without duplicates.
     pub hosts: Box<[Box<str>]>,
     /// `status.loadBalancer.ingress`.
@@ -21,6 +23,7 @@ impl Ingress {
             namespace: namespace.into(),
             name: name.into(),
             class: Box::default(),
+            created: None,
             hosts: Box::default(),
             points: Box::default(),
         }

@@ -81,6 +81,8 @@ pub struct Outside {
     pub local_only: bool,
     /// Additional names, lower-cased, from the annotations that `k8s_gateway` and external-dns read.
     pub hosts: Box<[Box<str>]>,
+    /// `metadata.creationTimestamp` in seconds since 1970; `None` if there are no `hosts`.
+    pub created: Option<i64>,
     /// Label `k8s-gateway.dns/ignore`.
     pub ignored: bool,
 }

@@ -63,6 +63,8 @@ struct Round<'p> {
     batch: &'p [usize],
     next: usize,
     waiting: BTreeMap<u16, usize>,
+    /// Octets of the replies.
+    octets: usize,
     interval: Duration,
     due: Instant,
 }
@@ -70,15 +72,18 @@ struct Round<'p> {
 impl<'p> Round<'p> {
     fn new(packets: &'p [Packet], batch: &'p [usize], rate: Rate) -> Self {
         let (interval, due) = (rate.interval(), Instant::now());
-        Self { packets, batch, next: 0, waiting: BTreeMap::new(), interval, due }
+        Self { packets, batch, next: 0, waiting: BTreeMap::new(), octets: 0, interval, due }
     }
 
     fn is_done(&self) -> bool {
-        self.next >= self.batch.len() && self.waiting.is_empty()
+        let sends_no_more = self.next >= self.batch.len() || self.octets >= limits::BULK_OCTETS;
+        sends_no_more && self.waiting.is_empty()
     }
 
     fn may_send(&self) -> bool {
-        self.next < self.batch.len() && self.waiting.len() < limits::BULK_WINDOW
+        self.next < self.batch.len()
+            && self.waiting.len() < limits::BULK_WINDOW
+            && self.octets < limits::BULK_OCTETS
     }
 
     /// The next message if one may be sent now.
@@ -102,6 +107,7 @@ impl<'p> Round<'p> {
         let Some(at) = self.waiting.remove(&u16::from_be_bytes(*id)) else { return };
         if let Some(reply) = replies.get_mut(at) {
             *reply = Some(packet.to_vec());
+            self.octets += packet.len();
         }
     }
 
@@ -147,7 +153,7 @@ impl<'p> Round<'p> {
         server: SocketAddr,
         replies: &mut [Option<Vec<u8>>],
     ) -> io::Result<()> {
-        while self.next < self.batch.len() {
+        while self.next < self.batch.len() && self.octets < limits::BULK_OCTETS {
             let mut tcp = connect(server).await?;
             self.waiting.clear();
             while !self.is_done() {
@@ -193,7 +199,8 @@ async fn receive(tcp: &mut TcpStream) -> io::Result<Vec<u8>> {
 /// The messages of a zone transfer, up to the first one for which `is_last` is true.
 ///
 /// # Errors
-/// If the server cannot be reached, or closes the connection before the last message.
+/// If the server cannot be reached, or closes the connection before the last message, or if the zone
+/// is larger than [`limits::TRANSFERRED_OCTETS`].
 pub async fn transfer(
     server: SocketAddr,
     query: &[u8],
@@ -201,9 +208,13 @@ pub async fn transfer(
 ) -> io::Result<Vec<Vec<u8>>> {
     let mut tcp = connect(server).await?;
     send(&mut tcp, query).await?;
-    let mut messages = Vec::new();
+    let (mut messages, mut octets) = (Vec::new(), 0);
     loop {
         let message = receive(&mut tcp).await?;
+        octets += message.len();
+        if octets > limits::TRANSFERRED_OCTETS {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the zone is too large"));
+        }
         let last = is_last(&message);
         messages.push(message);
         if last {

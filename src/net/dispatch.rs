@@ -2,6 +2,7 @@
 //! wait for upstreams.
 #![expect(clippy::disallowed_methods, reason = "the clock is read here")]
 
+mod turns;
 mod waiting;
 
 use std::{
@@ -16,10 +17,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::{
-    sync::{
-        OwnedSemaphorePermit, Semaphore,
-        mpsc::{UnboundedSender, unbounded_channel},
-    },
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
 
@@ -47,7 +45,7 @@ pub struct Dispatcher {
     /// Whether the process is about to stop.
     closing: AtomicBool,
     /// Each query holds one of the permits.
-    queue: UnboundedSender<Box<QueuedQuery>>,
+    queue: turns::Sender<Box<QueuedQuery>>,
     /// One permit for each query of a datagram, and each refresh, that waits for upstreams.
     datagram_permits: Arc<Shares>,
     stream_permits: Arc<Shares>,
@@ -71,7 +69,7 @@ impl Dispatcher {
         server: Server,
         metrics: Arc<Metrics>,
     ) -> (Arc<Self>, impl Future<Output = ()> + Send + 'static) {
-        let (queue, receiver) = unbounded_channel();
+        let (queue, receiver) = turns::queue();
         let dispatcher = Arc::new(Self {
             server: ArcSwap::from_pointee(server),
             exchanger: Exchanger::new(Arc::clone(&metrics)),
@@ -233,9 +231,10 @@ impl Dispatcher {
         if let (Outcome::Wait(pending, wait), Some(permit)) =
             (outcome, self.datagram_permit(cx.peer.ip()))
         {
+            let client = cx.peer.ip();
             let received = ReceivedQuery::new(server, listen, &[], cx);
             let query = WaitingQuery { received, pending, wait };
-            let _ = self.queue.send(Box::new(QueuedQuery { query, send: None, permit }));
+            let _ = self.queue.send(client, Box::new(QueuedQuery { query, send: None, permit }));
         }
     }
 }

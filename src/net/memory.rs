@@ -61,10 +61,10 @@ pub async fn give_back(dispatcher: Arc<Dispatcher>) {
 
 /// Octets of memory that the process has now; 0 if the system does not say.
 fn resident() -> u64 {
-    const PAGE: u64 = 4096;
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
-    pages.unwrap_or(0) * PAGE
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.unwrap_or(0) << 10
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -80,6 +80,12 @@ fn trim() {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_memory_of_this_process_is_known() {
+        assert!((1 << 20..1 << 34).contains(&resident()), "{}", resident());
+    }
 
     #[test]
     fn memory_is_given_back_after_a_burst_and_after_growth() {

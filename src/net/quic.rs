@@ -71,13 +71,24 @@ pub(super) async fn serve(
         stop: stop.clone(),
         connections,
     };
+    let mut logged = None;
     loop {
         match Listener::new(&socket, &acceptor.identity) {
-            Ok(mut listener) => tokio::select! {
-                () = listener.accept(&mut acceptor) => {}
-                () = stopped(&mut stop) => return acceptor.finish(&listener.endpoint).await,
-            },
-            Err(error) => tracing::error!("cannot serve {listen}: {error}"),
+            Ok(mut listener) => {
+                logged = None;
+                tokio::select! {
+                    () = listener.accept(&mut acceptor) => {}
+                    () = stopped(&mut stop) => return acceptor.finish(&listener.endpoint).await,
+                }
+            }
+            // An error that lasts is logged once.
+            Err(error) => {
+                let text = error.to_string();
+                if logged.as_ref() != Some(&text) {
+                    tracing::error!("cannot serve {listen}: {text}");
+                }
+                logged = Some(text);
+            }
         }
         // The socket failed, or there is no certificate. A pause gives the system time to recover.
         tokio::select! {

@@ -223,7 +223,10 @@ mod tests {
         for second in seconds {
             let mut cx =
                 Cx::new(start + Duration::from_secs(*second), 1, address, address, Transport::Udp);
-            let failure = QueryError::Upstream(upstream::UpstreamError::NoAnswer(address));
+            let failure = QueryError::Upstream(upstream::UpstreamError::NoAnswer(
+                upstream::UpstreamTransport::Udp,
+                address,
+            ));
             assert!(matches!(errors.response(&mut cx, &query, Err(failure)), Back::Up(Err(_))));
             lines.append(&mut cx.lines);
         }

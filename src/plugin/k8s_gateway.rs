@@ -1,6 +1,8 @@
 //! `k8s_gateway [ZONE…] { … }`, as the plugin of that name for CoreDNS has it. Beyond that it answers
 //! external IPs, node ports and aliases.
 
+mod refused;
+
 use std::sync::Arc;
 
 use crate::{
@@ -19,6 +21,8 @@ use super::{
     kubernetes::{KubernetesSettings, read_kubeconfig},
     names, relative_name,
 };
+
+use refused::RefusedHosts;
 
 pub(super) static DIRECTIVE: Directive = Directive {
     name: "k8s_gateway",
@@ -83,7 +87,7 @@ static OPTIONS: OptionTable<K8sGatewaySettings> = OptionTable(&[
     OptionSpec::new(
         "unprotected",
         "",
-        "Lets a host of any object take the apex, a name server, the wildcard below the apex, and the name NAME.NAMESPACE of a Service, as the plugin for CoreDNS does.",
+        "Lets a host of any object take the apex, a name server, the wildcard below the apex, and the name NAME.NAMESPACE of a Service, and answers a host of several namespaces with the addresses of all, as the plugin for CoreDNS does.",
         |gateway, _| gateway.view.claims.protection = Protection::Unprotected,
     ),
     OptionSpec::new(
@@ -156,6 +160,8 @@ impl PluginSettings for K8sGatewaySettings {
             ..self.view.clone()
         };
         let view = Arc::new(Gateway::new(context.store(&self.source), view));
+        let refused = RefusedHosts::new(Arc::clone(&view), Arc::clone(context.build.metrics));
+        context.outputs.timed.push(Arc::new(refused));
         Ok(vec![Arc::new(Authority {
             name: DIRECTIVE.name,
             view,

@@ -17,7 +17,7 @@ pub use file::{read, write};
 
 const MAGIC: &[u8; 8] = b"NDOTSNAP";
 /// Grows with every change of the layout, and so with every change of a fact.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Octets before the body.
 const PREFIX: usize = MAGIC.len() + 4 + 8;
 /// Octets of a SHA-256.

@@ -421,10 +421,14 @@ impl Attempt {
 
     fn final_error(&self) -> UpstreamError {
         let first = self.group.upstream(self.order[0]).address;
+        let over = match self.uses_only_tcp(self.order[0]) {
+            true => UpstreamTransport::Tcp,
+            false => UpstreamTransport::Udp,
+        };
         match self.last_error {
             Some(error) if error.is_certain() => error,
-            _ if self.group.is_down() => UpstreamError::Down(first),
-            error => error.unwrap_or(UpstreamError::NoAnswer(first)),
+            _ if self.group.is_down() => UpstreamError::Down(over, first),
+            error => error.unwrap_or(UpstreamError::NoAnswer(over, first)),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! How a query is written for an upstream, and what its reply says about that.
 
+use std::fmt;
+
 use crate::wire::Rcode;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -7,6 +9,16 @@ pub enum UpstreamTransport {
     Udp,
     /// TCP, or the encrypted protocol that the upstream is configured with.
     Tcp,
+}
+
+/// As CoreDNS names the network in errors.
+impl fmt::Display for UpstreamTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        })
+    }
 }
 
 /// The case of the letters in a query to an upstream.

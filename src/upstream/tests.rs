@@ -85,7 +85,7 @@ fn after_silence_the_next_upstream_is_tried_until_the_time_is_over() {
             (1300, 1, UpstreamTransport::Tcp),
         ]
     );
-    assert_eq!(error, UpstreamError::NoAnswer(two.upstream(0).address));
+    assert_eq!(error, UpstreamError::NoAnswer(UpstreamTransport::Udp, two.upstream(0).address));
     let one = known_group(1, |_| {});
     let (sent, _) = sends(&mut Attempt::begin(&one, t0, 1).unwrap(), t0, t0);
     assert_eq!(sent.iter().map(|(at, ..)| *at).collect::<Vec<_>>(), [0, 300, 900, 1000]);
@@ -111,7 +111,7 @@ fn after_an_error_the_next_upstream_is_tried_at_once() {
         attempt.poll(t0),
         NextAction::Send { upstream: 0, transport: UpstreamTransport::Udp, form: QueryForm::EDNS }
     );
-    let error = UpstreamError::Unreachable(group.upstream(0).address);
+    let error = UpstreamError::Unreachable(UpstreamTransport::Udp, group.upstream(0).address);
     attempt.failed(0, OVER_UDP, error, t0 + ms(1));
     let (transport, form) = OVER_TCP;
     assert_eq!(attempt.poll(t0 + ms(1)), NextAction::Send { upstream: 0, transport, form });
@@ -132,13 +132,13 @@ fn upstreams_that_all_reject_queries_are_not_flooded() {
         match attempt.poll(now) {
             NextAction::Send { upstream, transport, form } => {
                 sends += 1;
-                let error = UpstreamError::Unreachable(group.upstream(upstream).address);
+                let error = UpstreamError::Unreachable(UpstreamTransport::Udp, group.upstream(upstream).address);
                 attempt.failed(upstream, (transport, form), error, now);
             }
             NextAction::Wait(until) => now = until,
             NextAction::PassOnTruncated => panic!("no reply is truncated"),
             NextAction::Done(error) => {
-                break assert!(matches!(error, UpstreamError::Unreachable(_)));
+                break assert!(matches!(error, UpstreamError::Unreachable(..)));
             }
         }
         assert!(sends < 10);
@@ -298,21 +298,21 @@ fn a_late_reply_is_awaited_unless_the_upstream_is_crowded_or_down() {
     };
     let group = group(1, |_| {});
     let address = group.upstream(0).address;
-    assert_eq!(ends(&group), (10_000, UpstreamError::NoAnswer(address)));
+    assert_eq!(ends(&group), (10_000, UpstreamError::NoAnswer(UpstreamTransport::Udp, address)));
     let health = &group.upstream(0).health;
     let held: Vec<_> =
         std::iter::from_fn(|| health.reserve_query(IpAddr::from([192, 0, 2, 1]))).collect();
-    assert_eq!(ends(&group), (2000, UpstreamError::NoAnswer(address)));
+    assert_eq!(ends(&group), (2000, UpstreamError::NoAnswer(UpstreamTransport::Udp, address)));
     drop(held);
     (0..3).for_each(|_| health.probe_failed());
-    assert_eq!(ends(&group), (2000, UpstreamError::Down(address)));
+    assert_eq!(ends(&group), (2000, UpstreamError::Down(UpstreamTransport::Udp, address)));
 }
 
 #[test]
 fn upstreams_that_all_fail_are_tried_once_more_and_then_given_up() {
     let t0 = start();
     let group = known_group(1, |_| {});
-    let error = UpstreamError::Unreachable(group.upstream(0).address);
+    let error = UpstreamError::Unreachable(UpstreamTransport::Udp, group.upstream(0).address);
     let mut attempt = Attempt::begin(&group, t0, 0).unwrap();
     for (at, sent) in [(0, OVER_UDP), (0, OVER_TCP), (300, OVER_UDP)] {
         let (transport, form) = sent;
@@ -427,7 +427,7 @@ fn a_truncated_reply_is_passed_on_if_tcp_is_silent_or_refused() {
     assert!(matches!(silent.poll(patience), NextAction::Wait(_)), "TCP may still answer");
     assert!(matches!(silent.poll(t0 + ms(2000)), NextAction::Done(_)));
     let mut refused = truncated(&group);
-    let error = UpstreamError::Unreachable(group.upstream(0).address);
+    let error = UpstreamError::Unreachable(UpstreamTransport::Udp, group.upstream(0).address);
     refused.failed(0, OVER_TCP, error, t0 + ms(1));
     assert!(matches!(refused.poll(t0 + ms(1)), NextAction::Done(_)));
 }

@@ -87,11 +87,11 @@ impl ClaimedNames {
     }
 
     /// Whether a name below this one has a claim that `counts` accepts.
-    pub(super) fn is_above(&self, path: &Path, counts: impl Fn(&Claim) -> bool) -> bool {
+    pub(super) fn is_above(&self, path: &Path, counts: impl Fn(&Path, &Claim) -> bool) -> bool {
         let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let after = names.range((Bound::Excluded(path.clone()), Bound::Unbounded));
         let mut below = after.take_while(|(below, _)| below.0.starts_with(&path.0));
-        below.any(|(_, claims)| claims.iter().any(&counts))
+        below.any(|(name, claims)| claims.iter().any(|claim| counts(name, claim)))
     }
 
     /// This name and all names below it, with their claims.
@@ -165,7 +165,7 @@ mod tests {
         names.replace(None, Some((first.clone(), claim.clone())));
         let check = |name: &str, at: usize, above: bool| {
             assert_eq!(
-                (names.at(&path(name)).len(), names.is_above(&path(name), |_| true)),
+                (names.at(&path(name)).len(), names.is_above(&path(name), |_, _| true)),
                 (at, above),
                 "{name}"
             );
@@ -175,7 +175,7 @@ mod tests {
         check("a.b.example.com", 1, false);
         check("bb.example.com", 1, false);
         check("c.example.com", 0, false);
-        assert!(!names.is_above(&path("example.com"), |_| false));
+        assert!(!names.is_above(&path("example.com"), |_, _| false));
         assert_eq!(names.within(&path("b.example.com")).len(), 1);
         names.replace(Some((first, claim.clone())), Some((vec![path("c.example.com")], claim)));
         check("b.example.com", 0, false);

@@ -12,7 +12,9 @@ mod transfer;
 pub use super::exposed::NodeAddressType;
 pub use apex::Apex;
 pub use external::{External, ExternalSettings};
-pub use gateway::{ClaimRules, Gateway, GatewaySettings, Protection, is_route};
+pub use gateway::{
+    ClaimRefusal, ClaimRules, Gateway, GatewaySettings, Protection, RefusedClaim, is_route,
+};
 
 #[cfg(test)]
 mod tests;

@@ -32,7 +32,7 @@ use ndots::{
     plugin::{self, Need, Origin, ReloadState},
     server::{BlockConfig, BuildContext, Listen, Outcome, Scheme, Server, Wait, assemble},
     source::manifests::Manifests,
-    upstream::UpstreamError,
+    upstream::{UpstreamError, UpstreamTransport},
     wire::{self, Query, reply},
     zone::Index,
 };
@@ -223,7 +223,10 @@ impl<'t> Scenario<'t> {
     /// The reply of the simulated upstream, parsed as from the network.
     fn exchange(&self, query: &Query) -> Reply {
         let silence =
-            QueryError::Upstream(UpstreamError::NoAnswer("192.0.2.53:53".parse().unwrap()));
+            QueryError::Upstream(UpstreamError::NoAnswer(
+                UpstreamTransport::Udp,
+                "192.0.2.53:53".parse().unwrap(),
+            ));
         let packet = self.upstream.reply(query).ok_or(silence)?;
         reply::read(&packet, query).map_err(|_| silence)
     }

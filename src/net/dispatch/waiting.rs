@@ -4,13 +4,15 @@
 
 use std::{
     net::IpAddr,
+    pin::pin,
     sync::{Arc, Weak},
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
+use futures_util::future::poll_immediate;
 use tokio::{
-    sync::mpsc::UnboundedReceiver,
-    task::JoinSet,
+    sync::Semaphore,
+    task::{JoinSet, yield_now},
     time::{sleep, timeout},
 };
 
@@ -23,7 +25,7 @@ use crate::{
 
 use super::{
     super::exchange::{Waiter, WaiterKind},
-    Appended, Dispatcher, Header,
+    Appended, Dispatcher, Header, turns,
 };
 
 /// A query, the listener that received it, and the server that answers it.
@@ -74,12 +76,14 @@ impl Dispatcher {
         send: SendReply,
         out: &mut Vec<u8>,
     ) -> Appended {
-        let Some(permit) = self.datagram_permit(query.received.client()) else {
+        let client = query.received.client();
+        let Some(permit) = self.datagram_permit(client) else {
             return self.fail(query, QueryError::Overloaded, out);
         };
-        match self.queue.send(Box::new(QueuedQuery { query, send: Some(send), permit })) {
+        let queued = Box::new(QueuedQuery { query, send: Some(send), permit });
+        match self.queue.send(client, queued) {
             Ok(()) => Appended::Nothing,
-            Err(rejected) => self.fail(rejected.0.query, QueryError::Overloaded, out),
+            Err(rejected) => self.fail(rejected.query, QueryError::Overloaded, out),
         }
     }
 
@@ -174,18 +178,34 @@ fn waiter(cx: &Cx) -> Waiter {
     Waiter { kind, client: cx.peer.ip() }
 }
 
+/// Starts the queued queries. If the machine is busy, at most [`limits::STARTING_QUERIES`] of them
+/// are with the runtime, which runs them in the order of their start. The others wait in the queue,
+/// where clients take turns.
 pub(super) async fn run_queue(
     dispatcher: &Weak<Dispatcher>,
-    mut queue: UnboundedReceiver<Box<QueuedQuery>>,
+    mut queue: turns::Receiver<Box<QueuedQuery>>,
 ) {
     let mut tasks = JoinSet::new();
-    while let Some(queued) = queue.recv().await {
+    let starting = Arc::new(Semaphore::new(limits::STARTING_QUERIES));
+    while let Ok(start) = Arc::clone(&starting).acquire_owned().await {
+        let Some(queued) = queue.next().await else { break };
         while tasks.try_join_next().is_some() {}
         let Some(dispatcher) = dispatcher.upgrade() else { break };
         tasks.spawn(async move {
             let QueuedQuery { query, send, permit } = *queued;
             let mut out = Vec::new();
-            let appended = dispatcher.complete(query, &mut out).await;
+            let appended = {
+                let mut complete = pin!(dispatcher.complete(query, &mut out));
+                match poll_immediate(&mut complete).await {
+                    Some(appended) => appended,
+                    None => {
+                        // The task that sends the query to an upstream comes first.
+                        yield_now().await;
+                        drop(start);
+                        complete.await
+                    }
+                }
+            };
             if let Some(send) = send.filter(|_| appended == Appended::Reply) {
                 send(&out);
             }

@@ -38,7 +38,7 @@ impl Conversation<'_> {
                     let to = group.upstream(upstream);
                     let Some(places) = self.budget.take(shared, to) else {
                         shared.start_probe(group, upstream);
-                        let error = UpstreamError::NoAnswer(to.address);
+                        let error = UpstreamError::NoAnswer(transport, to.address);
                         attempt.failed(upstream, (transport, form), error, Instant::now());
                         continue;
                     };

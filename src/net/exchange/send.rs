@@ -70,7 +70,7 @@ impl Shared {
                 self.read(&packet, query, (transport, form), to, started)
             }
             Ok(RawReply::Doubtful) => UpstreamOutcome::NeedsTcp,
-            Err(error) => UpstreamOutcome::Failed(failure(&error, to.address)),
+            Err(error) => UpstreamOutcome::Failed(failure(&error, transport, to.address)),
         })
     }
 
@@ -116,7 +116,11 @@ impl Shared {
     }
 }
 
-pub(super) fn failure(error: &io::Error, to: SocketAddr) -> UpstreamError {
+pub(super) fn failure(
+    error: &io::Error,
+    over: UpstreamTransport,
+    to: SocketAddr,
+) -> UpstreamError {
     if let Some(reason) = rejection(error) {
         UpstreamError::Untrusted(to, reason)
     } else if let Some(status) = http_status(error) {
@@ -124,9 +128,9 @@ pub(super) fn failure(error: &io::Error, to: SocketAddr) -> UpstreamError {
     } else if is_answered(error) {
         UpstreamError::Malformed(to)
     } else if error.kind() == io::ErrorKind::QuotaExceeded {
-        UpstreamError::NoAnswer(to)
+        UpstreamError::NoAnswer(over, to)
     } else {
-        UpstreamError::Unreachable(to)
+        UpstreamError::Unreachable(over, to)
     }
 }
 

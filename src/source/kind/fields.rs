@@ -51,6 +51,9 @@ pub struct Meta {
     #[serde(deserialize_with = "labels")]
     pub labels: BTreeMap<String, String>,
     pub deletion_timestamp: Option<String>,
+    /// In seconds since 1970.
+    #[serde(deserialize_with = "seconds")]
+    pub creation_timestamp: Option<i64>,
     /// Opaque: only the API server knows what it means.
     #[serde(deserialize_with = "or_default")]
     pub resource_version: String,
@@ -80,6 +83,7 @@ pub(super) static META: Message = Message(&[
     (1, "name", Shape::Text),
     (3, "namespace", Shape::Text),
     (6, "resourceVersion", Shape::Text),
+    (8, "creationTimestamp", Shape::Time),
     (9, "deletionTimestamp", Shape::Time),
     (11, "labels", Shape::Map),
     (12, "annotations", Shape::Map),
@@ -131,6 +135,12 @@ pub(crate) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Defaul
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// A time (RFC 3339). One that cannot be read counts as absent, as the API server writes none.
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    let text: Option<String> = Option::deserialize(deserializer)?;
+    Ok(text.and_then(|text| text.parse::<jiff::Timestamp>().ok()).map(jiff::Timestamp::as_second))
 }
 
 /// Labels and selectors. A value of `null` is an empty value, as for the API server.

@@ -94,6 +94,7 @@ impl Ingress {
             namespace: self.metadata.namespace.as_str().into(),
             name: self.metadata.name.as_str().into(),
             class: class.map_or_else(Box::default, |class| class.as_str().into()),
+            created: self.metadata.creation_timestamp,
             hosts: hosts(
                 &self.metadata,
                 rules.chain(self.spec.tls.iter().flat_map(|tls| &tls.hosts)),

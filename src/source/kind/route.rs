@@ -95,6 +95,7 @@ impl Route {
             kind,
             namespace: own.into(),
             name: self.metadata.name.as_str().into(),
+            created: self.metadata.creation_timestamp,
             hosts: hosts(&self.metadata, &self.spec.hostnames),
             gateways: self.spec.parent_refs.iter().filter(is_gateway).map(gateway).collect(),
         }

@@ -180,6 +180,7 @@ impl Service {
             .unwrap_or_default();
         let named: Vec<String> =
             named.split(',').map(|host| host.trim().trim_end_matches('.').to_owned()).collect();
+        let hosts = hosts(&self.metadata, &named);
         let outside = Outside {
             exposure: match self.kind() {
                 "NodePort" => Exposure::NodePort,
@@ -189,7 +190,8 @@ impl Service {
             external_ips: addresses(&self.spec.external_ips)?,
             load_balancer: self.status.load_balancer.points()?,
             local_only: self.spec.external_traffic_policy.as_deref() == Some("Local"),
-            hosts: hosts(&self.metadata, &named),
+            created: self.metadata.creation_timestamp.filter(|_| !hosts.is_empty()),
+            hosts,
             ignored: self.metadata.is_ignored(),
         };
         Ok((outside != Outside::default()).then(|| Box::new(outside)))

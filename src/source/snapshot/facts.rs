@@ -17,16 +17,16 @@ records! {
     Namespace { name, labels }
     Service { namespace, name, addressing, ports, outside }
     ServicePort { name, protocol, port, node_port }
-    Outside { exposure, external_ips, load_balancer, local_only, hosts, ignored }
+    Outside { exposure, external_ips, load_balancer, local_only, hosts, created, ignored }
     EndpointSlice { namespace, name, service, import, endpoints, ports }
     Import { service, cluster }
     Endpoint { address, hostname, pod, zone, node }
     EndpointPort { name, protocol, port }
     Pod { namespace, name, addresses, host_network }
     Node { name, ready, addresses }
-    Ingress { namespace, name, class, hosts, points }
+    Ingress { namespace, name, class, created, hosts, points }
     Gateway { namespace, name, class, points }
-    Route { kind, namespace, name, hosts, gateways }
+    Route { kind, namespace, name, created, hosts, gateways }
 }
 
 /// Implements [`Field`] for enums: a number, and the value that the variant holds.

@@ -43,7 +43,7 @@ fn an_upstream_that_replies_over_tcp_only_is_remembered_for_a_while() {
     assert_eq!(transports(t0), [UpstreamTransport::Tcp]);
     let mut attempt = Attempt::begin(&group, t0, 0).unwrap();
     attempt.poll(t0);
-    let error = UpstreamError::Unreachable(group.upstream(0).address);
+    let error = UpstreamError::Unreachable(UpstreamTransport::Udp, group.upstream(0).address);
     attempt.failed(0, OVER_TCP, error, t0);
     let (transport, form) = OVER_UDP;
     assert_eq!(attempt.poll(t0), NextAction::Send { upstream: 0, transport, form });

@@ -30,7 +30,7 @@ use super::{
     transfer,
 };
 
-pub use ownership::{ClaimRules, Protection};
+pub use ownership::{ClaimRefusal, ClaimRules, Protection, RefusedClaim};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewaySettings {
@@ -151,8 +151,10 @@ impl Gateway {
                 .left_of(&Name::root())
                 .is_some_and(|labels| labels.len() > left.len() && labels.ends_with(left))
         };
-        facts.hosts.is_above(&Path::new(name), |claim| self.counts(claim))
-            || facts.services.is_above(&Path::new(left), |claim| self.counts(claim))
+        let admitted =
+            |path: &Path, claim: &Claim| self.counts(claim) && self.is_admitted(path, claim);
+        facts.hosts.is_above(&Path::new(name), admitted)
+            || facts.services.is_above(&Path::new(left), |_, claim| self.counts(claim))
             || self.settings.top.servers.iter().any(server)
     }
 

@@ -116,6 +116,53 @@ fn hosts_move_between_objects() {
     );
 }
 
+/// An Ingress of a namespace with one host.
+fn tenant(namespace: &str, created: Option<i64>, address: u8) -> Change {
+    Change::Upsert(Object::Ingress(Ingress {
+        created,
+        hosts: Box::new(["cafe.example.com".into()]),
+        points: Box::new([LoadBalancerPoint::Ip([192, 0, 2, address].into())]),
+        ..Ingress::new(namespace, "web")
+    }))
+}
+
+#[test]
+fn the_namespace_of_the_oldest_object_has_the_host() {
+    let check = |changes: &[Change], expected: &str, losers: &[&str]| {
+        let mut cluster = Cluster::synced();
+        changes.iter().cloned().for_each(|change| cluster.apply(change));
+        assert_eq!(cluster.ask("cafe.example.com"), expected, "{changes:?}");
+        let refused = cluster.view.refused_claims();
+        let found: Vec<_> = refused.iter().map(|it| format!("{}: {}", it.object, it.why)).collect();
+        assert_eq!(found, losers, "{changes:?}");
+    };
+    let old = || tenant("good", Some(100), 1);
+    check(&[old()], "192.0.2.1", &[]);
+    let lost = ["Ingress evil/web: Ingress good/web has it and is older"];
+    check(&[old(), tenant("evil", Some(101), 66)], "192.0.2.1", &lost);
+    check(&[tenant("evil", Some(101), 66), old()], "192.0.2.1", &lost);
+    // Only an API server sets the time, so an object without one counts as new.
+    check(&[tenant("evil", None, 66), old()], "192.0.2.1", &lost);
+    // Of the same second, the first namespace by name.
+    let lost = ["Ingress good/web: Ingress evil/web has it and is older"];
+    check(&[old(), tenant("evil", Some(100), 66)], "192.0.2.66", &lost);
+    // A second object of the owner's namespace belongs to the same tenant.
+    let mut second = tenant("good", Some(500), 2);
+    if let Change::Upsert(Object::Ingress(ingress)) = &mut second {
+        ingress.name = "other".into();
+    }
+    let lost = ["Ingress later/web: Ingress good/web has it and is older"];
+    check(
+        &[old(), second.clone(), tenant("later", Some(300), 3)],
+        "192.0.2.1 192.0.2.2",
+        &lost,
+    );
+    // The owner leaves.
+    let gone = Change::Remove(Key::new(Kind::Ingress, "good", "web"));
+    let lost = ["Ingress good/other: Ingress later/web has it and is older"];
+    check(&[old(), second, tenant("later", Some(300), 3), gone], "192.0.2.3", &lost);
+}
+
 #[test]
 fn services_change_their_kind() {
     let mut cluster = Cluster::synced();

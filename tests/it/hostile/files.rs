@@ -49,3 +49,41 @@ fn a_link_that_leads_out_of_the_directory_is_not_quoted() {
         assert_eq!(said.contains("INSIDE"), quoted, "{said}");
     }
 }
+
+#[test]
+fn the_value_of_a_variable_is_not_quoted() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("Corefile");
+    let lines = [
+        "forward . {$TOKEN}",
+        "forward . tls://{$TOKEN}:1",
+        "cache {$TOKEN}",
+        "cache 1 {$TOKEN}",
+        "{$TOKEN}",
+        "kubernetes {\n ttl {$TOKEN}\n }",
+        "kubernetes {\n {$TOKEN} x\n }",
+        "kubernetes {\n labels {$TOKEN}\n }",
+        "etcd {\n endpoint {$TOKEN}\n credentials u {$TOKEN}\n }",
+        "hosts {$TOKEN} {\n 192.0.2.1 {$TOKEN}..x\n }",
+        "rewrite name regex ({$TOKEN} x",
+        "template IN A {\n answer \"{{ {$TOKEN} }}\"\n }",
+        "tls {$TOKEN} {$TOKEN}",
+        "acl {\n allow net {$TOKEN}\n }",
+        "import {$TOKEN}",
+        "log . \"{$TOKEN}\" {\n class {$TOKEN}\n }",
+    ];
+    for token in ["s3cr3t)-VALUE", "S3CR3T.VALUE[", "host:s3cr3t@value", "s3cr3t value"] {
+        for line in lines {
+            fs::write(&file, format!(".:53 {{\n whoami\n {line}\n}}\n")).unwrap();
+            let ran = Command::new(env!("CARGO_BIN_EXE_ndots"))
+                .arg("check")
+                .arg(&file)
+                .env("TOKEN", token)
+                .output()
+                .unwrap();
+            let said = String::from_utf8([ran.stdout, ran.stderr].concat()).unwrap();
+            assert!(!said.to_lowercase().contains("s3cr3t"), "{line}: {said}");
+            assert!(said.contains("{$TOKEN}") || ran.status.success(), "{line}: {said}");
+        }
+    }
+}

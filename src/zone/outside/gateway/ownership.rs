@@ -1,10 +1,15 @@
 //! Which objects may claim a name. An object of any namespace can contain any host, so the names of
 //! other namespaces need protection.
 
+use std::{cmp::Ordering, fmt};
+
 use crate::{
-    model::Object,
+    model::{Key, Kind, Object},
     wire::Name,
-    zone::claims::{Claim, Claims, Path},
+    zone::{
+        claims::{Claim, Claims, Path},
+        view::longest,
+    },
 };
 
 use super::{super::apex::labels, Gateway};
@@ -17,70 +22,234 @@ pub struct ClaimRules {
     pub reserved: Vec<(Name, Box<str>)>,
 }
 
-/// Whether hosts in objects may take the names that the zone itself needs.
+/// Whether a host in an object may be taken from another namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protection {
     /// No host can claim the apex, a name server or the wildcard directly below the apex. Only
-    /// objects in the namespace of a Service can claim its name `NAME.NAMESPACE`.
+    /// objects in the namespace of a Service can claim its name `NAME.NAMESPACE`. Any other host
+    /// belongs to the namespace of the oldest object that has it.
     #[default]
     Protected,
     Unprotected,
+}
+
+/// Why a host of an object is not answered with the object's addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClaimRefusal {
+    Apex,
+    NameServer,
+    Wildcard,
+    /// The name `NAME.NAMESPACE` of this Service.
+    NameOf(Key),
+    /// The option `claims` lists other namespaces.
+    Reserved,
+    /// This object of another namespace is older.
+    Older(Key),
+}
+
+impl ClaimRefusal {
+    /// One word, for metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Apex => "apex",
+            Self::NameServer => "name_server",
+            Self::Wildcard => "wildcard",
+            Self::NameOf(_) => "service",
+            Self::Reserved => "reserved",
+            Self::Older(_) => "older",
+        }
+    }
+}
+
+impl fmt::Display for ClaimRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Apex => write!(f, "it is the zone itself"),
+            Self::NameServer => write!(f, "it is a name server of the zone"),
+            Self::Wildcard => write!(f, "it stands for all unused names of the zone"),
+            Self::NameOf(service) => write!(f, "it is the name of {service}"),
+            Self::Reserved => write!(f, "the option `claims` reserves it for another namespace"),
+            Self::Older(winner) => write!(f, "{winner} has it and is older"),
+        }
+    }
+}
+
+/// A host of an object that is not answered with the object's addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedClaim {
+    pub zone: Name,
+    pub host: Name,
+    pub object: Key,
+    pub why: ClaimRefusal,
 }
 
 impl Gateway {
     /// The valid claims on a name. Hosts are compared with the whole name, and Services with the
     /// part before the zone.
     pub(super) fn claims(&self, name: &[u8], zone: &[u8]) -> Claims {
+        self.judge(name, zone, |_, _| {})
+    }
+
+    /// All hosts in the view's zones that are not answered with the addresses of their objects.
+    pub fn refused_claims(&self) -> Vec<RefusedClaim> {
+        let zones = &self.settings.zones;
+        let mut all = Vec::new();
+        for zone in zones {
+            for (path, _) in self.store.outside.hosts.within(&Path::new(zone.wire())) {
+                let Some(host) = path.name(&Name::root()) else { continue };
+                if longest(zones, &host) != Some(zone) {
+                    continue;
+                }
+                self.judge(host.wire(), zone.wire(), |claim, why| {
+                    let (zone, host, object) = (zone.clone(), host.clone(), key(claim));
+                    all.push(RefusedClaim { zone, host, object, why });
+                });
+            }
+        }
+        all
+    }
+
+    /// The number of the last change of what is answered. It does not count as a client's read.
+    pub fn revision(&self) -> u32 {
+        self.store.outside.kept_serial().peek()
+    }
+
+    fn judge(
+        &self,
+        name: &[u8],
+        zone: &[u8],
+        mut on_refusal: impl FnMut(&Claim, ClaimRefusal),
+    ) -> Claims {
         let facts = &self.store.outside;
         let left = &name[..name.len() - zone.len()];
+        let path = Path::new(name);
         let mut services = facts.services.at(&Path::new(left));
         services.retain(|claim| self.counts(claim));
-        let mut claims = facts.hosts.at(&Path::new(name));
+        let mut claims = facts.hosts.at(&path);
         claims.retain(|claim| {
-            self.counts(claim)
-                && self.is_free(left, claim, &services)
-                && self.is_admitted(name, claim)
+            if !self.counts(claim) {
+                return false;
+            }
+            let refusal = match self.refusal(left, claim, &services) {
+                None if !self.is_admitted(&path, claim) => Some(ClaimRefusal::Reserved),
+                refusal => refusal,
+            };
+            let is_valid = refusal.is_none();
+            refusal.into_iter().for_each(|refusal| on_refusal(claim, refusal));
+            is_valid
         });
+        if claims.len() > 1 && self.is_contested(&path) {
+            self.keep_oldest(&mut claims, on_refusal);
+        }
         claims.extend(services);
         claims
     }
 
-    /// Whether a host of this claim may have the name with the labels `left` before the zone.
+    /// Why no host of this claim may have the name with the labels `left` before the zone.
     /// `services` are the Services with that name.
-    fn is_free(&self, left: &[u8], claim: &Claim, services: &Claims) -> bool {
+    fn refusal(&self, left: &[u8], claim: &Claim, services: &Claims) -> Option<ClaimRefusal> {
         if self.settings.claims.protection == Protection::Unprotected {
-            return true;
+            return None;
         }
-        let server = self.settings.top.servers.iter().any(|server| labels(server) == left);
-        let owned = services.iter().any(|owner| namespace(owner) != namespace(claim));
-        !left.is_empty() && left != b"\x01*" && !server && !owned
+        if left.is_empty() {
+            return Some(ClaimRefusal::Apex);
+        }
+        if left == b"\x01*" {
+            return Some(ClaimRefusal::Wildcard);
+        }
+        if self.settings.top.servers.iter().any(|server| labels(server) == left) {
+            return Some(ClaimRefusal::NameServer);
+        }
+        let owner = services.iter().find(|owner| namespace(owner) != namespace(claim));
+        owner.map(|owner| ClaimRefusal::NameOf(key(owner)))
     }
 
     /// Whether the name is not reserved for other namespaces.
-    fn is_admitted(&self, name: &[u8], claim: &Claim) -> bool {
-        let reserved = &self.settings.claims.reserved;
-        if reserved.is_empty() {
-            return true;
-        }
-        let path = Path::new(name);
-        let mut rules =
-            reserved.iter().filter(|(host, _)| path.is_within(&Path::new(host.wire()))).peekable();
+    pub(super) fn is_admitted(&self, path: &Path, claim: &Claim) -> bool {
+        let mut rules = self.rules(path).peekable();
         rules.peek().is_none() || rules.any(|(_, admitted)| namespace(claim) == admitted.as_bytes())
     }
+
+    /// Whether the oldest object wins. The namespaces that `claims` lists share the name.
+    fn is_contested(&self, path: &Path) -> bool {
+        self.settings.claims.protection == Protection::Protected && self.rules(path).next().is_none()
+    }
+
+    fn rules(&self, path: &Path) -> impl Iterator<Item = &(Name, Box<str>)> {
+        let reserved = self.settings.claims.reserved.iter();
+        reserved.filter(move |(host, _)| path.is_within(&Path::new(host.wire())))
+    }
+
+    /// Keeps the claims of the namespace whose object is the oldest. Of objects of the same second,
+    /// the first by namespace and name counts, as in the Gateway API.
+    fn keep_oldest(
+        &self,
+        claims: &mut Claims,
+        mut on_refusal: impl FnMut(&Claim, ClaimRefusal),
+    ) {
+        let Some(oldest) = claims.iter().min_by(|one, other| self.by_age(one, other)).cloned()
+        else {
+            return;
+        };
+        claims.retain(|claim| {
+            let is_owner = namespace(claim) == namespace(&oldest);
+            if !is_owner {
+                on_refusal(claim, ClaimRefusal::Older(key(&oldest)));
+            }
+            is_owner
+        });
+    }
+
+    fn by_age(&self, one: &Claim, other: &Claim) -> Ordering {
+        let age = |claim: &Claim| {
+            let created = self.created(claim);
+            // An object without a time is not from an API server, and counts as the newest.
+            (created.is_none(), created)
+        };
+        let name = |claim: &Claim| (namespace(claim).to_vec(), key(claim).name);
+        age(one).cmp(&age(other)).then_with(|| name(one).cmp(&name(other)))
+    }
+
+    fn created(&self, claim: &Claim) -> Option<i64> {
+        match claim {
+            Claim::Service(key) => {
+                let entry = self.store.service(key)?;
+                entry.service.as_ref()?.outside.as_ref()?.created
+            }
+            Claim::Object(object) => match &**object {
+                Object::Ingress(ingress) => ingress.created,
+                Object::Route(route) => route.created,
+                _ => None,
+            },
+        }
+    }
+}
+
+/// The labels of `svc.ns` in wire form, without their lengths.
+fn service_labels(key: &[u8]) -> (&[u8], &[u8]) {
+    let length = key.first().map_or(0, |length| usize::from(*length));
+    (key.get(1..=length).unwrap_or_default(), key.get(length + 2..).unwrap_or_default())
 }
 
 /// The namespace of the object that claims a name.
 fn namespace(claim: &Claim) -> &[u8] {
     match claim {
-        // `svc.ns` in wire form.
-        Claim::Service(key) => {
-            let length = key.first().map_or(0, |length| usize::from(*length));
-            key.get(length + 2..).unwrap_or_default()
-        }
+        Claim::Service(key) => service_labels(key).1,
         Claim::Object(object) => match &**object {
             Object::Ingress(ingress) => ingress.namespace.as_bytes(),
             Object::Route(route) => route.namespace.as_bytes(),
             _ => b"",
         },
+    }
+}
+
+fn key(claim: &Claim) -> Key {
+    match claim {
+        Claim::Service(key) => {
+            let (name, namespace) = service_labels(key);
+            let [namespace, name] = [namespace, name].map(String::from_utf8_lossy);
+            Key::new(Kind::Service, &namespace, &name)
+        }
+        Claim::Object(object) => object.key(),
     }
 }

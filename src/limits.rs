@@ -2,7 +2,11 @@
 //!
 //! An octet is eight bits. Durations carry their unit in their type.
 
+mod commands;
+
 use std::time::Duration;
+
+pub use commands::*;
 
 /// Octets of a name in wire form (RFC 1035 §3.1).
 pub const NAME_OCTETS: usize = 255;
@@ -471,40 +475,6 @@ pub const LOOP_PROBES: usize = 30;
 /// File descriptors that the system is asked for: for TCP clients, upstream sockets and shared
 /// sockets, and some for files, pages and listeners.
 pub const DESCRIPTORS: u64 = 20_480;
-/// How long `explain` and `query` wait for a server. A server that works answers in milliseconds.
-pub const EXPLAIN_ASK_TIME: Duration = Duration::from_secs(2);
-/// How many connections `explain --probe` tries to the endpoints of a Service, and to its node ports.
-/// They are tried at the same time.
-pub const EXPLAIN_PROBES: usize = 8;
-
 /// Series of one metric family that code on the path of a query finds without a lookup: enough for
 /// every query type over IPv4 and IPv6, and for the response codes that occur.
 pub const CACHED_SERIES: usize = 40;
-/// Queries of `ndots diff` that wait for their replies at the same time. The socket's buffer must
-/// hold that many replies of 64 KB.
-pub const BULK_WINDOW: usize = 48;
-/// Octets of the replies of one round. Real replies have some hundred octets. The queries for which
-/// there is no room get no reply.
-pub const BULK_OCTETS: usize = 64 << 20;
-/// If no reply arrives for this time, the queries that wait end without a reply. They are sent
-/// again in the next round.
-pub const BULK_SILENCE: Duration = Duration::from_millis(700);
-/// How many times `ndots diff` sends a query that gets no reply.
-pub const BULK_TRIES: usize = 3;
-/// After a pause, `ndots diff` sends at once only the queries that were due in this time.
-pub const BULK_BURST: Duration = Duration::from_millis(20);
-/// Queries a second of `ndots diff` to each server. A small CoreDNS answers 50 times as many.
-pub const DIFF_RATE: u32 = 500;
-/// The pause before `ndots diff` asks again about a difference, which a change of the cluster may
-/// have caused.
-pub const DIFF_SETTLE: Duration = Duration::from_secs(3);
-/// The pause of `ndots diff --duration` between two rounds of the same questions.
-pub const DIFF_ROUND: Duration = Duration::from_secs(1);
-/// How often `ndots diff` checks whether its own server has read the cluster.
-pub const DIFF_POLL: Duration = Duration::from_millis(20);
-/// How many seconds older a forwarded record may be in one of the two replies.
-pub const DIFF_AGE: u32 = 5;
-/// Questions that `ndots diff` asks before it compares the replies.
-pub const DIFF_BATCH: usize = 5_000;
-/// How long `ndots diff` waits until its own server has read the cluster.
-pub const DIFF_START: Duration = Duration::from_secs(60);

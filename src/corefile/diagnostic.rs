@@ -4,15 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use crate::{limits, printable::printable};
 
-use super::variables::Variables;
-
-/// A range of octets in one of the files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span {
-    pub file: usize,
-    pub start: usize,
-    pub end: usize,
-}
+use super::{Span, variables::Variables};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {

@@ -132,7 +132,10 @@ fn upstreams_that_all_reject_queries_are_not_flooded() {
         match attempt.poll(now) {
             NextAction::Send { upstream, transport, form } => {
                 sends += 1;
-                let error = UpstreamError::Unreachable(UpstreamTransport::Udp, group.upstream(upstream).address);
+                let error = UpstreamError::Unreachable(
+                    UpstreamTransport::Udp,
+                    group.upstream(upstream).address,
+                );
                 attempt.failed(upstream, (transport, form), error, now);
             }
             NextAction::Wait(until) => now = until,

@@ -222,11 +222,10 @@ impl<'t> Scenario<'t> {
 
     /// The reply of the simulated upstream, parsed as from the network.
     fn exchange(&self, query: &Query) -> Reply {
-        let silence =
-            QueryError::Upstream(UpstreamError::NoAnswer(
-                UpstreamTransport::Udp,
-                "192.0.2.53:53".parse().unwrap(),
-            ));
+        let silence = QueryError::Upstream(UpstreamError::NoAnswer(
+            UpstreamTransport::Udp,
+            "192.0.2.53:53".parse().unwrap(),
+        ));
         let packet = self.upstream.reply(query).ok_or(silence)?;
         reply::read(&packet, query).map_err(|_| silence)
     }

@@ -116,11 +116,7 @@ impl Shared {
     }
 }
 
-pub(super) fn failure(
-    error: &io::Error,
-    over: UpstreamTransport,
-    to: SocketAddr,
-) -> UpstreamError {
+pub(super) fn failure(error: &io::Error, over: UpstreamTransport, to: SocketAddr) -> UpstreamError {
     if let Some(reason) = rejection(error) {
         UpstreamError::Untrusted(to, reason)
     } else if let Some(status) = http_status(error) {

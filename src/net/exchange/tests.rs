@@ -416,7 +416,10 @@ async fn silence_of_upstreams_that_are_down_ends_after_the_read_timeout() {
         (exchanger(), group_of(&[silent.address], |settings| settings.read_timeout = ms(700)));
     (0..3).for_each(|_| group.upstream(0).health.probe_failed());
     let reply = exchanger.exchange(ask(&group, "www.example.com.")).await;
-    assert_eq!(reply, Err(QueryError::Upstream(UpstreamError::Down(UpstreamTransport::Udp, silent.address))));
+    assert_eq!(
+        reply,
+        Err(QueryError::Upstream(UpstreamError::Down(UpstreamTransport::Udp, silent.address)))
+    );
     assert_eq!(
         silent.received_over(UpstreamTransport::Udp),
         2,
@@ -446,7 +449,10 @@ async fn after_an_upstream_that_refuses_the_next_is_asked_at_once() {
     assert_eq!(address(&exchanger.exchange(ask(&group, "www.example.com.")).await), Some(GENUINE));
     assert!(started.elapsed() < limits::MAX_HEDGE_DELAY);
     let reply = exchanger.exchange(ask(&group_of(&[closed], |_| {}), "www.example.com.")).await;
-    assert_eq!(reply, Err(QueryError::Upstream(UpstreamError::Unreachable(UpstreamTransport::Udp, closed))));
+    assert_eq!(
+        reply,
+        Err(QueryError::Upstream(UpstreamError::Unreachable(UpstreamTransport::Udp, closed)))
+    );
 }
 
 #[tokio::test]

@@ -152,11 +152,7 @@ fn the_namespace_of_the_oldest_object_has_the_host() {
         ingress.name = "other".into();
     }
     let lost = ["Ingress later/web: Ingress good/web has it and is older"];
-    check(
-        &[old(), second.clone(), tenant("later", Some(300), 3)],
-        "192.0.2.1 192.0.2.2",
-        &lost,
-    );
+    check(&[old(), second.clone(), tenant("later", Some(300), 3)], "192.0.2.1 192.0.2.2", &lost);
     // The owner leaves.
     let gone = Change::Remove(Key::new(Kind::Ingress, "good", "web"));
     let lost = ["Ingress good/other: Ingress later/web has it and is older"];

@@ -172,7 +172,8 @@ impl Gateway {
 
     /// Whether the oldest object wins. The namespaces that `claims` lists share the name.
     fn is_contested(&self, path: &Path) -> bool {
-        self.settings.claims.protection == Protection::Protected && self.rules(path).next().is_none()
+        self.settings.claims.protection == Protection::Protected
+            && self.rules(path).next().is_none()
     }
 
     fn rules(&self, path: &Path) -> impl Iterator<Item = &(Name, Box<str>)> {
@@ -182,11 +183,7 @@ impl Gateway {
 
     /// Keeps the claims of the namespace whose object is the oldest. Of objects of the same second,
     /// the first by namespace and name counts, as in the Gateway API.
-    fn keep_oldest(
-        &self,
-        claims: &mut Claims,
-        mut on_refusal: impl FnMut(&Claim, ClaimRefusal),
-    ) {
+    fn keep_oldest(&self, claims: &mut Claims, mut on_refusal: impl FnMut(&Claim, ClaimRefusal)) {
         let Some(oldest) = claims.iter().min_by(|one, other| self.by_age(one, other)).cloned()
         else {
             return;

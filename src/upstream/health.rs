@@ -260,8 +260,8 @@ impl Health {
         lock(&self.pipelining).works = true;
     }
 
-    /// Call this if a query waited behind another one, and was answered sooner on a connection of its
-    /// own.
+    /// Call this if a query waited behind another one and was answered sooner on a connection of its
+    /// own, or if a connection was closed on which several queries waited.
     pub fn record_blocked(&self, now: Instant) {
         let next_test = Some(now + limits::NO_PIPELINING_TIME);
         *lock(&self.pipelining) = Pipelining { works: false, next_test };

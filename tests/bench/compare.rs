@@ -13,6 +13,7 @@
 )]
 
 mod cluster;
+mod forwarding;
 mod load;
 mod server;
 /// The helpers of the integration tests.
@@ -61,6 +62,10 @@ fn main() {
         "an edited manifest in the answers: {:.0} ms (median of {ROUNDS})",
         median(|| bench.edit())
     );
+    forwarding::costs(&bench);
+    if std::env::args().any(|argument| argument == "forwarding") {
+        return;
+    }
     let turn = turn::alone();
     let lab = Lab::start(&turn, &LabOptions { controllers: false, ..LabOptions::default() });
     let lab_facts = facts(&lab, "insecure");

@@ -2,9 +2,8 @@
 
 use std::{path::Path, process::Command};
 
-use crate::server::Server;
+use crate::server::{LOAD_CORE, Server};
 
-const CORE: &str = "1";
 const SECONDS: &str = "3";
 
 /// Sends the queries of `file` for some seconds, and returns the server's CPU time for a query in
@@ -15,7 +14,7 @@ pub(crate) fn cost(server: &Server, file: &Path) -> f64 {
     let mut dnsperf = Command::new("taskset");
     dnsperf.args([
         "-c",
-        CORE,
+        LOAD_CORE,
         "dnsperf",
         "-s",
         "127.0.0.1",

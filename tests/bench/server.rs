@@ -10,8 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The core of the clients.
+/// The core of the measured servers.
 const CORE: &str = "0";
+/// The core of the load and of what the servers query.
+pub(crate) const LOAD_CORE: &str = "1";
 
 pub(crate) struct Server {
     child: Child,
@@ -24,6 +26,23 @@ impl Server {
         let mut command = pinned(program);
         command.arg("-conf").arg(corefile).stdout(Stdio::null()).stderr(Stdio::null());
         Self { child: command.spawn().unwrap(), address }
+    }
+
+    /// A program on the core of the measured servers.
+    pub(crate) fn server_side(program: &str, arguments: &[String], address: SocketAddr) -> Self {
+        Self::on(CORE, program, arguments, address)
+    }
+
+    /// A program on the core of the load.
+    pub(crate) fn load_side(program: &str, arguments: &[String], address: SocketAddr) -> Self {
+        Self::on(LOAD_CORE, program, arguments, address)
+    }
+
+    fn on(core: &str, program: &str, arguments: &[String], address: SocketAddr) -> Self {
+        let mut command = Command::new("taskset");
+        command.args(["-c", core, program]).args(arguments);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        Self { child, address }
     }
 
     /// This program as a socket that echoes.

@@ -1,6 +1,7 @@
 //! Forwarding to upstreams with faults: whatever CoreDNS resolves, ndots resolves, in no more time.
 
 mod check;
+mod conntrack;
 mod resolvers;
 mod stale;
 
@@ -195,11 +196,20 @@ fn corefile_of_resolvers(port: u16, resolvers: &Resolvers) -> String {
     })
 }
 
-/// `NDOTS_NAMES` sets the number of names, which is at most 65,000.
 #[test]
 fn every_record_of_real_resolvers_is_passed_on_in_its_spelling() {
+    compare_with_resolvers(500);
+}
+
+#[test]
+#[ignore = "minutes: `make soak`"]
+fn every_record_of_ten_thousand_names_is_passed_on_in_its_spelling() {
+    compare_with_resolvers(10_000);
+}
+
+/// At most 65,000 names.
+fn compare_with_resolvers(names: usize) {
     let _turn = turn::alone();
-    let names = std::env::var("NDOTS_NAMES").map_or(500, |names| names.parse().unwrap());
     let (resolvers, questions) = (Resolvers::start(names), questions(names));
     let coredns = CoreDns::start(|port| corefile_of_resolvers(port, &resolvers));
     let listens: Vec<_> =

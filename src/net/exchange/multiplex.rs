@@ -125,7 +125,7 @@ impl Ask<'_> {
         }
         match answered {
             Ok(Err(error)) if !is_answered(&error) => {
-                place.retire();
+                self.give_up(place);
                 self.on_new(place.sent).await
             }
             Ok(answered) => answered,
@@ -160,16 +160,33 @@ impl Ask<'_> {
     /// Sends the query on a connection that is opened now: for this query alone, or for all that wait
     /// for one.
     async fn on_new(&self, begun: Instant) -> io::Result<Vec<u8>> {
-        let place = if self.shares_connections() {
-            let _dialing = self.route.dialing.lock().await;
-            match self.route.place(self.guest(), |other| other.was_opened_after(begun)) {
-                Some(place) => place,
-                None => timeout(limits::UPSTREAM_DIAL_TIME, self.dial()).await??,
-            }
-        } else {
-            self.dial().await?
+        if !self.shares_connections() {
+            return self.dial().await?.converse(self.query).await;
+        }
+        let dialing = self.route.dialing.lock().await;
+        let Some(place) = self.route.place(self.guest(), |other| other.was_opened_after(begun))
+        else {
+            let place = timeout(limits::UPSTREAM_DIAL_TIME, self.dial()).await??;
+            drop(dialing);
+            return place.converse(self.query).await;
         };
-        place.converse(self.query).await
+        drop(dialing);
+        match place.converse(self.query).await {
+            Err(error) if !is_answered(&error) => {
+                self.give_up(&place);
+                self.dial().await?.converse(self.query).await
+            }
+            answered => answered,
+        }
+    }
+
+    /// Uses the connection no more, on which the query failed. Some servers answer one query and close
+    /// the connection, so queries do not share the next one.
+    fn give_up(&self, place: &Place<'_>) {
+        place.retire();
+        if place.is_shared() {
+            self.upstream.health.record_blocked(Instant::now());
+        }
     }
 
     fn guest(&self) -> Guest<'_> {

@@ -128,6 +128,11 @@ impl Place<'_> {
         usage.heard <= self.sent && usage.waiting.range(..self.number).next().is_some()
     }
 
+    /// Whether other queries wait on the connection, which is over TCP or TLS.
+    pub(super) fn is_shared(&self) -> bool {
+        self.connection.is_framed() && lock(&self.connection.usage).waiting.len() > 1
+    }
+
     /// No further query uses the connection.
     pub(super) fn retire(&self) {
         self.guest.route.retire(&self.connection);

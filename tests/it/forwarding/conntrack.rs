@@ -115,9 +115,10 @@ fn measure(server: &Path, name: &str) -> [usize; 4] {
         let processes = tracked.ask(round);
         thread::sleep(next.saturating_duration_since(Instant::now()));
         most = most.max(tracked.ports().len());
-        let output = dig.wait_with_output().unwrap();
-        answered +=
-            output.stdout.split(|octet| *octet == b'\n').filter(|it| !it.is_empty()).count();
+        for dig in processes {
+            let replies = String::from_utf8(dig.wait_with_output().unwrap().stdout).unwrap();
+            answered += replies.lines().filter(|line| *line == "192.0.2.80").count();
+        }
         (asked, round) = (asked + RATE, round + 1);
     }
     [most, tracked.ports().len(), answered, asked]

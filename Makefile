@@ -70,9 +70,10 @@ fuzz: ## run each fuzz target for FUZZ_SECONDS (nightly toolchain, cargo-fuzz)
 	    fuzz/corpora/$$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 
-soak: ## reload 1,000 times under load, forward 10,000 names through each resolver (minutes)
+soak: ## reload 1,000 times under load, forward 10,000 names, flood CoreDNS as ndots (minutes)
 	NDOTS_RELOADS=1000 $(CARGO) test --locked --test it -- reload:: --nocapture
 	$(CARGO) test --locked --test it -- forwarding:: --ignored --nocapture --test-threads=1
+	$(CARGO) test --locked --test it -- hostile:: --include-ignored --nocapture
 
 audit: ## check the dependencies against the advisory database of RustSec (needs the network)
 	$(CARGO) deny check advisories

@@ -386,6 +386,9 @@ pub const POLL_OCTETS: u64 = 4096;
 
 /// Changes that wait for the index. A source that is faster has to wait.
 pub const CHANGES: usize = 1024;
+/// Changes of EndpointSlices that are published at once, if they have arrived. Each publication takes
+/// time for all endpoints of a Service, and a large Service has a thousand slices.
+pub const CHANGES_AT_ONCE: usize = 256;
 /// Octets of the largest manifest that is read.
 pub const MANIFEST_OCTETS: u64 = 64 << 20;
 /// How deep directories of manifests may be nested.

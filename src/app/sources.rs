@@ -208,8 +208,9 @@ impl Sources {
         let mut update = manifests.read();
         let mut index = Index::default();
         for change in std::mem::take(&mut update.changes) {
-            index.apply(change, unix_seconds());
+            index.stage(change);
         }
+        index.publish_staged(unix_seconds());
         update.errors.iter().for_each(|error| report(Notice::Problem(error.to_string())));
         // The server does not need the objects, which may be many.
         update.objects.clear();
@@ -246,17 +247,17 @@ impl Sources {
                         continue;
                     }
                 };
-                let Some(change) = change else { return };
-                if let Change::Caused { namespace, service, at } = &change
-                    && let Some(headless) = index.is_headless(namespace, service)
-                {
-                    // Slices of a Service without a selector are not written by the controller,
-                    // and have no time.
-                    let kind = if headless { "headless_with_selector" } else { "cluster_ip" };
-                    let since = SystemTime::now().duration_since(*at).unwrap_or_default();
-                    PROGRAMMING.with(&metrics, [kind]).observe(since.as_secs_f64());
+                let Some(mut change) = change else { return };
+                // Slices that arrived together are published together.
+                for _ in 1..limits::CHANGES_AT_ONCE {
+                    if !Index::may_wait(&change) {
+                        break;
+                    }
+                    let Ok(next) = changes.try_recv() else { break };
+                    stage(&mut index, std::mem::replace(&mut change, next), &metrics);
                 }
-                let changed = index.apply(change, unix_seconds());
+                stage(&mut index, change, &metrics);
+                let changed = index.publish_staged(unix_seconds());
                 if let Some(keeper) = keeper.as_mut().filter(|_| changed != Changed::default()) {
                     keeper.changed();
                 }
@@ -264,6 +265,19 @@ impl Sources {
         });
         self.running.insert(source.clone(), RunningSource { store, index, feed });
     }
+}
+
+fn stage(index: &mut Index, change: Change, metrics: &Metrics) {
+    if let Change::Caused { namespace, service, at } = &change
+        && let Some(headless) = index.is_headless(namespace, service)
+    {
+        // Slices of a Service without a selector are not written by the controller, and have no
+        // time.
+        let kind = if headless { "headless_with_selector" } else { "cluster_ip" };
+        let since = SystemTime::now().duration_since(*at).unwrap_or_default();
+        PROGRAMMING.with(metrics, [kind]).observe(since.as_secs_f64());
+    }
+    index.stage(change);
 }
 
 /// Waits until a keeper has something to do.

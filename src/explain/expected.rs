@@ -40,8 +40,9 @@ impl ExpectedZone {
     pub fn new(changes: impl IntoIterator<Item = Change>, zone: &str) -> Result<Self, String> {
         let mut index = Index::default();
         for change in changes {
-            index.apply(change, 1);
+            index.stage(change);
         }
+        index.publish_staged(1);
         let names = [zone, "in-addr.arpa", "ip6.arpa"]
             .map(|text| text.parse::<Name>().map_err(|reason| format!("{text}: {reason}")));
         let zones = names.into_iter().collect::<Result<_, _>>()?;

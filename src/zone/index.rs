@@ -1,5 +1,7 @@
 //! The writer: takes changes of facts, and publishes what each of them touches.
 
+mod draft;
+
 use std::{collections::HashSet, ops::BitOrAssign, sync::Arc};
 
 use foldhash::fast::RandomState;
@@ -8,13 +10,14 @@ use crate::model::{Addressing, Change, EndpointSlice, Key, Kind, Namespace, Obje
 
 use super::{
     cluster_set::{PerZoneKind, ZoneKind},
-    derive::ServiceEntry,
     exposed::ExposedObjects,
-    key::{ServiceKey, lower, service_key},
+    key::{lower, service_key},
     pods::{PodFacts, PodKey},
     store::{Batch, Store},
     table::Table,
 };
+
+use draft::{Draft, Drafts};
 
 /// The zones whose records a change altered. Each of them has a serial of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,6 +65,10 @@ pub struct Index {
     names: HashSet<Arc<str>, RandomState>,
     /// Entries that are published and not yet in the store's snapshot.
     batch: Batch,
+    /// Services that are staged.
+    drafts: Drafts,
+    /// What the staged changes alter.
+    staged: Changed,
 }
 
 impl Index {
@@ -79,6 +86,25 @@ impl Index {
     /// Applies and publishes a change. `unix_seconds` becomes the serial of the zones that the
     /// change alters, which are returned.
     pub fn apply(&mut self, change: Change, unix_seconds: u32) -> Changed {
+        self.stage(change);
+        self.publish_staged(unix_seconds)
+    }
+
+    /// Whether a change may be staged and published together with the next ones. Other changes must
+    /// be visible in the order in which they happened.
+    pub fn may_wait(change: &Change) -> bool {
+        match change {
+            Change::Upsert(Object::EndpointSlice(_)) | Change::Caused { .. } => true,
+            Change::Remove(key) => key.kind == Kind::EndpointSlice,
+            _ => false,
+        }
+    }
+
+    /// Applies a change that [`Index::publish_staged`] publishes.
+    pub fn stage(&mut self, change: Change) {
+        if !Self::may_wait(&change) {
+            self.publish_drafts();
+        }
         let changed = match change {
             Change::Upsert(object) => {
                 let key = object.key();
@@ -101,6 +127,14 @@ impl Index {
                 self.sweep(kind)
             }
         };
+        self.staged |= changed;
+    }
+
+    /// Publishes the staged changes. `unix_seconds` becomes the serial of the zones that they alter,
+    /// which are returned.
+    pub fn publish_staged(&mut self, unix_seconds: u32) -> Changed {
+        self.publish_drafts();
+        let changed = std::mem::take(&mut self.staged);
         let zones = PerZoneKind { cluster: changed.cluster, set: changed.cluster_set };
         self.store.commit(&mut self.batch, &zones, unix_seconds);
         if changed.outside {
@@ -174,6 +208,8 @@ impl Index {
     fn synced(&mut self, kind: Kind) -> Changed {
         let first = !self.store.is_synced(kind);
         let mut changed = self.sweep(kind);
+        // The kind is complete only when all of its facts are visible.
+        self.publish_drafts();
         self.store.mark_synced(kind);
         changed |= Changed {
             cluster: first && kind != Kind::ServiceImport,
@@ -397,7 +433,7 @@ impl Index {
         name
     }
 
-    /// Applies `change` to a Service's published facts and publishes the result.
+    /// Applies `change` to a Service's facts, which [`Index::publish_drafts`] publishes.
     fn publish(
         &mut self,
         zone_kind: ZoneKind,
@@ -407,15 +443,13 @@ impl Index {
     ) {
         // No query can ask for a name that is not a valid label.
         let Some(key) = service_key(namespace, name) else { return };
-        let old = self.store.service_in(zone_kind, &key);
-        // All maps hold the same copy of the key.
-        let key = old.as_ref().map_or(key, |old| old.key());
-        let mut draft = old.map_or_else(Draft::default, |old| Draft {
-            service: old.service.clone(),
-            slices: old.slices.to_vec(),
-        });
-        change(&mut draft);
-        self.store.publish(zone_kind, &key, draft.finish(zone_kind, &key), &mut self.batch);
+        change(self.drafts.draft(zone_kind, key, &self.store));
+    }
+
+    fn publish_drafts(&mut self) {
+        for (zone_kind, key, draft) in self.drafts.take() {
+            self.store.publish(zone_kind, &key, draft.finish(zone_kind, &key), &mut self.batch);
+        }
     }
 }
 
@@ -426,62 +460,5 @@ fn services_of(slice: &EndpointSlice) -> impl Iterator<Item = (ZoneKind, &str)> 
         .chain(slice.import.as_ref().map(|import| (ZoneKind::ClusterSet, &*import.service)))
 }
 
-/// A Service's facts while they change.
-#[derive(Default)]
-struct Draft {
-    service: Option<Arc<Service>>,
-    slices: Vec<Arc<EndpointSlice>>,
-}
-
-impl Draft {
-    fn drop_slice(&mut self, slice: &Arc<EndpointSlice>) {
-        self.slices.retain(|it| !Arc::ptr_eq(it, slice));
-    }
-
-    fn finish(mut self, zone_kind: ZoneKind, key: &ServiceKey) -> Option<ServiceEntry> {
-        // Sorted by name, so that the order of answers does not depend on the order of arrival.
-        self.slices.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        let anything = self.service.is_some() || !self.slices.is_empty();
-        anything
-            .then(|| ServiceEntry::new(zone_kind, key.clone(), self.service, self.slices.into()))
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn service() -> Service {
-        Service {
-            namespace: "ns".into(),
-            name: "web".into(),
-            addressing: Addressing::ClusterIps(Box::new([[10, 96, 0, 1].into()])),
-            ports: Box::default(),
-            outside: None,
-        }
-    }
-
-    #[test]
-    fn a_change_reports_the_zones_that_it_alters() {
-        let mut index = Index::default();
-        let mut check = |change: Change, cluster, cluster_set, outside| {
-            let expected = Changed { cluster, cluster_set, outside };
-            assert_eq!(index.apply(change.clone(), 1), expected, "{change:?}");
-        };
-        let namespace =
-            || Object::Namespace(Namespace { name: "ns".into(), labels: Box::default() });
-        check(Change::Upsert(namespace()), true, true, false);
-        check(Change::Upsert(namespace()), false, false, false);
-        check(Change::Upsert(Object::Service(service())), true, false, false);
-        check(Change::Upsert(Object::ServiceImport(service())), false, true, false);
-        check(Change::Synced(Kind::Service), true, false, true);
-        check(Change::Synced(Kind::ServiceImport), false, true, true);
-        check(Change::Synced(Kind::ServiceImport), false, false, false);
-        check(Change::Remove(Key::new(Kind::Service, "ns", "web")), true, false, false);
-        check(Change::Remove(Key::new(Kind::Service, "ns", "web")), false, false, false);
-        // A new list without the Namespace and the ServiceImport.
-        check(Change::Relist(Kind::Namespace), false, false, false);
-        check(Change::Synced(Kind::Namespace), true, true, true);
-        check(Change::Forget(Kind::ServiceImport), false, true, false);
-    }
-}
+mod tests;

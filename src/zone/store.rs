@@ -5,7 +5,7 @@
 //! one step. Keys are labels in wire form, so a slice of the question's name is a key.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     mem,
     net::IpAddr,
     sync::{
@@ -77,6 +77,14 @@ pub(super) struct Snapshot {
 pub(super) struct Batch {
     services: PerZoneKind<Vec<(ServiceKey, Option<Arc<ServiceEntry>>)>>,
     namespaces: Vec<(NamespaceKey, Option<Arc<Namespace>>)>,
+}
+
+impl Batch {
+    /// How many entries of Services were published.
+    #[cfg(test)]
+    pub(super) fn services_published(&self) -> usize {
+        self.services.cluster.len() + self.services.set.len()
+    }
 }
 
 impl Store {
@@ -258,10 +266,7 @@ impl Store {
         let slices = |entry: &Option<Arc<ServiceEntry>>| {
             entry.as_ref().map(|entry| entry.slices.to_vec()).unwrap_or_default()
         };
-        let (old, new) = (slices(&old), slices(&new));
-        if old.len() != new.len() || !old.iter().zip(&new).all(|(old, new)| Arc::ptr_eq(old, new)) {
-            replace(&self.endpoints, key, &endpoint_addresses(&old), &endpoint_addresses(&new));
-        }
+        replace_endpoints(&self.endpoints, key, &slices(&old), &slices(&new));
     }
 
     pub(super) fn publish_namespace(
@@ -313,8 +318,35 @@ fn bit(kind: Kind) -> u32 {
     1 << kind as u32
 }
 
-fn endpoint_addresses(slices: &[Arc<EndpointSlice>]) -> Vec<IpAddr> {
-    slices.iter().flat_map(|slice| &slice.endpoints).map(|endpoint| endpoint.address).collect()
+/// Moves `key` from the endpoints of the old slices to those of the new ones. A Service may have
+/// thousands of slices of which one has changed, so only the addresses of that one are looked up.
+fn replace_endpoints(
+    map: &Map<IpAddr, SmallVec<[ServiceKey; 1]>>,
+    key: &ServiceKey,
+    old: &[Arc<EndpointSlice>],
+    new: &[Arc<EndpointSlice>],
+) {
+    let set = |slices: &[Arc<EndpointSlice>]| slices.iter().map(Arc::as_ptr).collect();
+    let (in_old, in_new): (HashSet<_>, HashSet<_>) = (set(old), set(new));
+    let is_new = |slice: &&Arc<EndpointSlice>| !in_old.contains(&Arc::as_ptr(slice));
+    let gone = old.iter().filter(|slice| !in_new.contains(&Arc::as_ptr(slice)));
+    let mut before = endpoint_addresses(gone);
+    let mut after = endpoint_addresses(new.iter().filter(is_new));
+    if before.is_empty() && after.is_empty() {
+        return;
+    }
+    // Slices that stay may have the same addresses.
+    let touched = distinct(&[&before[..], &after[..]].concat());
+    let kept = endpoint_addresses(new.iter().filter(|slice| !is_new(slice)));
+    let kept: Vec<IpAddr> =
+        kept.into_iter().filter(|address| touched.binary_search(address).is_ok()).collect();
+    before.extend(&kept);
+    after.extend(&kept);
+    replace(map, key, &before, &after);
+}
+
+fn endpoint_addresses<'s>(slices: impl Iterator<Item = &'s Arc<EndpointSlice>>) -> Vec<IpAddr> {
+    slices.flat_map(|slice| &slice.endpoints).map(|endpoint| endpoint.address).collect()
 }
 
 /// Moves one occurrence of `key` from the addresses in `old` to those in `new`. An address may have

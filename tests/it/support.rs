@@ -1,5 +1,6 @@
 //! Helpers of the tests: the binary as a child process, and queries to it over sockets.
 
+pub(crate) mod cgroup;
 pub(crate) mod coredns;
 pub(crate) mod encrypted;
 pub(crate) mod end;

@@ -9,6 +9,8 @@ use std::{
 
 use crate::support::{
     Ndots,
+    cgroup::{KUBEADM, MemoryGroup},
+    coredns::CoreDns,
     end::{Ended, end},
     page, question, rcode, turn,
 };
@@ -73,7 +75,8 @@ fn ask(server: SocketAddr, count: u16) -> (Vec<Duration>, usize) {
             break;
         }
         let started = Instant::now();
-        socket.send(&question(id, &format!("www{id}.example.org"), A)).unwrap();
+        // A server that is gone is an error here or below.
+        let _ = socket.send(&question(id, &format!("www{id}.example.org"), A));
         let mut reply = [0; 512];
         match socket.recv(&mut reply) {
             Ok(_) if rcode(&reply) == 0 => times.push(started.elapsed()),
@@ -111,7 +114,8 @@ fn during_flood(server: &Ndots, rate: u32) -> Flooded {
 #[test]
 fn a_flood_of_misses_neither_fails_nor_delays_another_client() {
     let _turn = turn::alone();
-    let server = server("");
+    let mut server = server("");
+    let limited = MemoryGroup::limit(server.child.id(), KUBEADM);
     ask(server.address, 100);
     let before = memory(&server);
     let Flooded { times, failed, replies } = during_flood(&server, 4000);
@@ -124,11 +128,41 @@ fn a_flood_of_misses_neither_fails_nor_delays_another_client() {
         "another client: {failed} failed, p50 {median:?}, p99 {rare:?}; {replies} replies \
          to the flood; memory {before} KiB, {peak} KiB, 10 s later {after} KiB"
     );
+    let most = limited.as_ref().and_then(MemoryGroup::peak);
+    println!("the most memory, with that of the kernel: {most:?} octets");
+    assert!(server.child.try_wait().unwrap().is_none(), "the process lives within 170 MiB");
     assert!(failed == 0, "{failed}");
     // Other programs may need the processors now, so the bounds are wide ones.
     assert!(median < Duration::from_millis(500) && rare < Duration::from_secs(4));
     // The cache keeps the failures of the flood. Debug builds need more than releases.
     assert!(after < 80 << 10, "{after} KiB");
+}
+
+/// The same flood for CoreDNS, for the table in SECURITY.md.
+#[test]
+#[ignore = "minutes: `make soak`"]
+fn the_same_flood_with_coredns() {
+    let _turn = turn::alone();
+    for option in ["", "{\n  max_concurrent 1000\n }"] {
+        let upstream = upstream();
+        let mut server = CoreDns::start(|port| {
+            format!(".:{port} {{\n bind 127.0.0.1\n forward . {upstream} {option}\n}}\n")
+        });
+        let limited = MemoryGroup::limit(server.child.id(), KUBEADM);
+        let ((end, ended), address) = (end(), server.address);
+        let flooder = thread::spawn(move || flood(address, 4000, &ended));
+        thread::sleep(Duration::from_secs(4));
+        let (times, failed) = ask(address, 300);
+        drop(end);
+        flooder.join().unwrap();
+        println!(
+            "CoreDNS {option:?}: {} answered, {failed} failed, p50 {:?}; the most memory {:?}, {:?}",
+            times.len(),
+            times.get(times.len() / 2),
+            limited.as_ref().and_then(MemoryGroup::peak),
+            server.child.try_wait().unwrap()
+        );
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::{
 
 /// A running CoreDNS. The process is killed when this is dropped.
 pub(crate) struct CoreDns {
-    child: Child,
+    pub(crate) child: Child,
     pub(crate) address: SocketAddr,
     _directory: tempfile::TempDir,
 }

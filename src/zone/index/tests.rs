@@ -1,0 +1,82 @@
+use super::*;
+use crate::model::Endpoint;
+
+fn service() -> Service {
+    Service {
+        namespace: "ns".into(),
+        name: "web".into(),
+        addressing: Addressing::ClusterIps(Box::new([[10, 96, 0, 1].into()])),
+        ports: Box::default(),
+        outside: None,
+    }
+}
+
+#[test]
+fn many_slices_of_a_service_are_published_once() {
+    let slice = |number: u16| {
+        let [high, low] = number.to_be_bytes();
+        Change::Upsert(Object::EndpointSlice(EndpointSlice {
+            service: Some("web".into()),
+            endpoints: Box::new([Endpoint::new([10, 1, high, low].into())]),
+            ..EndpointSlice::new("ns", &format!("web-{number}"))
+        }))
+    };
+    let headless = Service { addressing: Addressing::Headless, ..service() };
+    let (mut one, mut other) = (Index::default(), Index::default());
+    for index in [&mut one, &mut other] {
+        index.apply(Change::Upsert(Object::Service(headless.clone())), 1);
+    }
+    // In another order, and one by one.
+    for number in (0..1000).rev() {
+        other.apply(slice(number), 1);
+    }
+    for number in 0..1000 {
+        assert!(Index::may_wait(&slice(number)));
+        one.stage(slice(number));
+    }
+    assert_eq!(one.store.by_endpoint([10, 1, 0, 1].into()).len(), 0, "nothing is published");
+    one.publish_drafts();
+    assert_eq!(one.batch.services_published(), 1);
+    let v4 = |index: &Index| index.store.service(b"\x03web\x02ns").unwrap().v4.clone();
+    assert_eq!((v4(&one).iter().count(), v4(&one)), (1000, v4(&other)));
+    let found = |index: &Index, last: u8| index.store.by_endpoint([10, 1, 0, last].into()).len();
+    assert_eq!((found(&one, 7), found(&other, 7)), (1, 1));
+    // One of two slices with the same address goes.
+    let twin = EndpointSlice { name: "twin".into(), ..of(slice(7)) };
+    for index in [&mut one, &mut other] {
+        index.apply(Change::Upsert(Object::EndpointSlice(twin.clone())), 1);
+        index.apply(Change::Remove(Key::new(Kind::EndpointSlice, "ns", "web-7")), 1);
+        index.apply(Change::Remove(Key::new(Kind::EndpointSlice, "ns", "web-8")), 1);
+        assert_eq!((found(index, 7), found(index, 8)), (1, 0));
+    }
+}
+
+fn of(change: Change) -> EndpointSlice {
+    match change {
+        Change::Upsert(Object::EndpointSlice(slice)) => slice,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_change_reports_the_zones_that_it_alters() {
+    let mut index = Index::default();
+    let mut check = |change: Change, cluster, cluster_set, outside| {
+        let expected = Changed { cluster, cluster_set, outside };
+        assert_eq!(index.apply(change.clone(), 1), expected, "{change:?}");
+    };
+    let namespace = || Object::Namespace(Namespace { name: "ns".into(), labels: Box::default() });
+    check(Change::Upsert(namespace()), true, true, false);
+    check(Change::Upsert(namespace()), false, false, false);
+    check(Change::Upsert(Object::Service(service())), true, false, false);
+    check(Change::Upsert(Object::ServiceImport(service())), false, true, false);
+    check(Change::Synced(Kind::Service), true, false, true);
+    check(Change::Synced(Kind::ServiceImport), false, true, true);
+    check(Change::Synced(Kind::ServiceImport), false, false, false);
+    check(Change::Remove(Key::new(Kind::Service, "ns", "web")), true, false, false);
+    check(Change::Remove(Key::new(Kind::Service, "ns", "web")), false, false, false);
+    // A new list without the Namespace and the ServiceImport.
+    check(Change::Relist(Kind::Namespace), false, false, false);
+    check(Change::Synced(Kind::Namespace), true, true, true);
+    check(Change::Forget(Kind::ServiceImport), false, true, false);
+}

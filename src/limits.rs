@@ -393,6 +393,8 @@ pub const CHANGES_AT_ONCE: usize = 256;
 pub const MANIFEST_OCTETS: u64 = 64 << 20;
 /// How deep directories of manifests may be nested.
 pub const MANIFESTS_DEPTH: usize = 16;
+/// The threads that parse manifests. More do not help, because the rest of the work is on one thread.
+pub const MANIFESTS_THREADS: usize = 8;
 /// How often a directory is read again if the system reports no events for it.
 pub const MANIFESTS_POLL: Duration = Duration::from_secs(2);
 /// How long ndots waits after the first event of a file, so that an editor can finish it.

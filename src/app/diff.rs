@@ -263,7 +263,7 @@ async fn own_corefile(flags: &Diff) -> anyhow::Result<(Text, String)> {
         let place = place(flags.kubeconfig.as_deref(), flags.context.as_deref())?;
         let live = explain::live_kubernetes(&place).await?;
         let source = match &place {
-            ClusterConfig::Kubeconfig { file, context } => {
+            ClusterConfig::Kubeconfig { file, context, .. } => {
                 let context = context.as_deref().map(quoted).unwrap_or_default();
                 format!("kubeconfig {} {context}", quoted(&file.to_string_lossy()))
             }

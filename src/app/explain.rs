@@ -46,9 +46,10 @@ fn explained(flags: &Explain) -> anyhow::Result<Verdict> {
     if let Some(id) = &flags.checks {
         return checks(id);
     }
-    let source = match &flags.manifests {
-        Some(directory) => Source::Manifests(directory.clone()),
-        None => Source::Cluster(place(flags.kubeconfig.as_deref(), flags.context.as_deref())?),
+    let source = if flags.manifests.is_empty() {
+        Source::Cluster(place(flags.kubeconfig.as_deref(), flags.context.as_deref())?)
+    } else {
+        Source::Manifests(flags.manifests.clone())
     };
     let request = Request {
         name: flags.name.clone().unwrap_or_default(),
@@ -130,7 +131,11 @@ pub(super) fn place(
 ) -> anyhow::Result<ClusterConfig> {
     let context = context.map(str::to_owned);
     if let Some(file) = kubeconfig {
-        return Ok(ClusterConfig::Kubeconfig { file: file.to_owned(), context });
+        return Ok(ClusterConfig::Kubeconfig {
+            file: file.to_owned(),
+            others: Vec::new(),
+            context,
+        });
     }
     if context.is_none()
         && std::env::var_os("KUBECONFIG").is_none()
@@ -141,8 +146,9 @@ pub(super) fn place(
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".kube/config"));
     let listed: Vec<PathBuf> = std::env::var_os("KUBECONFIG")
         .map_or_else(|| home.into_iter().collect(), |list| std::env::split_paths(&list).collect());
-    match listed.iter().find(|file| file.exists()) {
-        Some(file) => Ok(ClusterConfig::Kubeconfig { file: file.clone(), context }),
+    let mut existing = listed.into_iter().filter(|file| file.exists());
+    match existing.next() {
+        Some(file) => Ok(ClusterConfig::Kubeconfig { file, others: existing.collect(), context }),
         None => bail!(
             "there is no cluster to check: no kubeconfig was found, and this is not a Pod; use --kubeconfig FILE or --manifests DIR"
         ),

@@ -160,9 +160,11 @@ impl Sources {
                 ));
             }
             Origin::InCluster => ClusterConfig::InCluster,
-            Origin::Kubeconfig { file, context } => {
-                ClusterConfig::Kubeconfig { file: file.into(), context: context.clone() }
-            }
+            Origin::Kubeconfig { file, context } => ClusterConfig::Kubeconfig {
+                file: file.into(),
+                others: Vec::new(),
+                context: context.clone(),
+            },
             Origin::Endpoint { url, tls } => {
                 ClusterConfig::Endpoint { url: url.clone(), identity: tls.as_ref().map(identity) }
             }

@@ -43,9 +43,10 @@ pub struct Explain {
     /// The format of the report
     #[arg(long, short = 'o', value_name = "FORMAT", default_value = "text")]
     pub output: Output,
-    /// Check the manifests in this directory instead of a cluster
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "context"])]
-    pub manifests: Option<PathBuf>,
+    /// Check the manifests in this directory or file instead of a cluster; `-` is standard input. May be
+    /// repeated
+    #[arg(long, short = 'f', visible_alias = "filename", value_name = "PATH", conflicts_with_all = ["kubeconfig", "context"])]
+    pub manifests: Vec<PathBuf>,
     /// The kubeconfig of the cluster [default: the Pod's service account, $KUBECONFIG,
     /// ~/.kube/config]
     #[arg(long, value_name = "FILE")]

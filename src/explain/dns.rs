@@ -14,7 +14,7 @@ use super::{
     names::{Subject, take_apart},
     objects,
     report::{FindingLevel, Section},
-    workloads,
+    unchecked, workloads,
 };
 
 pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject<'_>) -> Section {
@@ -27,6 +27,9 @@ pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject
                 format!("{} has no valid host name or address", evidence.name),
             )
             .want("NAME, NAME.NAMESPACE, an address, or a URL such as http://cafe.example.com/tea");
+        return section;
+    }
+    if resolver::host_alias(evidence, wanted, subject, &mut section) {
         return section;
     }
     resolver::judge(evidence, wanted, subject, &mut section);
@@ -147,6 +150,31 @@ fn answers(own: &[(Type, ExpectedAnswer)]) -> String {
     with.iter().map(|(qtype, it)| format!("{qtype} {it}")).collect::<Vec<_>>().join("; ")
 }
 
+/// Reports an `externalName` that is not a host name.
+fn is_no_host_name(target: &str, fix: &str, section: &mut Section) -> bool {
+    if target.parse::<std::net::IpAddr>().is_ok() {
+        let saw = format!(
+            "externalName is the address {target}: DNS treats it as a host name, which does not exist"
+        );
+        section
+            .broken(checks::DNS_EXTERNAL_NAME_ADDRESS, saw)
+            .want("a host name; for an address a Service without selector and an EndpointSlice")
+            .advise(fix);
+        return true;
+    }
+    if !objects::is_host_name(target) {
+        section
+            .broken(
+                checks::DNS_EXTERNAL_NAME_INVALID,
+                format!("externalName {target} is not a host name: a CNAME record has no scheme, port or path"),
+            )
+            .want("a host name such as db.example.com")
+            .advise(fix);
+        return true;
+    }
+    false
+}
+
 /// Checks where the alias of an ExternalName Service ends.
 fn external_name(
     evidence: &Evidence,
@@ -165,14 +193,7 @@ fn external_name(
         objects::namespace(service),
         objects::name(service)
     );
-    if target.parse::<std::net::IpAddr>().is_ok() {
-        let saw = format!(
-            "externalName is the address {target}: DNS treats it as a host name, which does not exist"
-        );
-        section
-            .broken(checks::DNS_EXTERNAL_NAME_ADDRESS, saw)
-            .want("a host name; for an address a Service without selector and an EndpointSlice")
-            .advise(fix);
+    if is_no_host_name(target, &fix, section) {
         return;
     }
     let absolute = format!("{target}.");
@@ -296,14 +317,39 @@ fn outside(evidence: &Evidence, wanted: &Destination, section: &mut Section) {
         }
         Some(Ok(_)) => {}
         Some(Err(_)) | None => {
-            let saw = format!(
-                "{} is not a cluster name, and no Ingress has this host: no DNS server was queried that knows it",
-                wanted.host
-            );
-            section.say(FindingLevel::Unknown, checks::DNS_OUTSIDE, saw).advise(format!(
-                "ndots query {}    # or ndots explain {} --server ADDR",
-                wanted.host, wanted.host
-            ));
+            section
+                .say(FindingLevel::Unknown, checks::DNS_OUTSIDE, unknown(evidence, wanted))
+                .advise(format!(
+                    "ndots query {}    # or ndots explain {} --server ADDR",
+                    wanted.host, wanted.host
+                ));
         }
     }
+}
+
+/// Why nothing can be said about a name or an address.
+fn unknown(evidence: &Evidence, wanted: &Destination) -> String {
+    let host = &wanted.host;
+    let mut nodes = evidence.objects.nodes().iter();
+    if let Some(node) = nodes.find(|node| objects::node_addresses(node).contains(&host.as_str())) {
+        let name = objects::name(node);
+        return match wanted.port {
+            Some(port) => format!(
+                "{host} is node {name}, and no Service has node port {port}: whether something on the node listens there is not known"
+            ),
+            None => format!("{host} is node {name}: give a node port to check a Service"),
+        };
+    }
+    if host.parse::<std::net::IpAddr>().is_ok() {
+        return format!("{host} is not an address of a Service, Ingress, Gateway or node");
+    }
+    let foreign: Vec<&str> = unchecked::with_hosts(evidence).collect();
+    let but = if foreign.is_empty() {
+        String::new()
+    } else {
+        format!("; objects of kind {} are not read, and can have it", foreign.join(", "))
+    };
+    format!(
+        "{host} is not a cluster name, and no Ingress or route has this host{but}: no DNS server was queried that knows it"
+    )
 }

@@ -1,6 +1,6 @@
 //! What was observed, before it is judged. `gather` collects it; tests make it up.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, time::SystemTime};
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 
@@ -23,6 +23,8 @@ pub struct Evidence {
     pub probes: Probes,
     /// The node that the rules are from.
     pub node: Option<String>,
+    /// When it was collected.
+    pub now: SystemTime,
     /// The objects that could not be read.
     pub unread: Vec<Unread>,
     /// Whether the objects are from an API server; if not, they are from manifests.

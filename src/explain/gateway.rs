@@ -13,6 +13,7 @@ use crate::{
 use super::{
     Evidence, checks,
     destination::Destination,
+    ingress::certificate,
     objects,
     report::{FindingLevel, Section},
     routes::{self, Attachment},
@@ -232,6 +233,11 @@ fn of_gateway(evidence: &Evidence, gateway: &Gateway, host: &str, section: &mut 
             .advise("kubectl get gatewayclasses");
         return;
     }
+    if let Some(class) =
+        evidence.objects.gateway_classes().iter().find(|it| objects::name(*it) == class)
+    {
+        status::of_class(class, section);
+    }
     status::of_gateway(gateway, section);
     let addresses: Vec<&str> = gateway
         .status
@@ -294,10 +300,16 @@ fn certificates(
                 .advise(format!("kubectl -n {namespace} get referencegrants"));
             continue;
         }
-        let exists =
-            evidence.objects.secrets().iter().any(|it: &Secret| objects::is(it, namespace, name));
+        let secret = evidence
+            .objects
+            .secrets()
+            .iter()
+            .find(|it: &&Secret| objects::is(*it, namespace, name));
+        if let Some(secret) = secret {
+            certificate::in_time(evidence.now, secret, section);
+        }
         // cert-manager and others make Secrets that are in no manifest.
-        if !exists && evidence.is_live && evidence.lacks("secrets", namespace).is_none() {
+        if secret.is_none() && evidence.is_live && evidence.lacks("secrets", namespace).is_none() {
             section
                 .broken(
                     checks::GATEWAY_CERTIFICATE,

@@ -14,7 +14,7 @@ mod switch;
 
 pub use switch::read as switch_evidence;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::SystemTime};
 
 use crate::{
     model::Change,
@@ -45,7 +45,8 @@ pub struct Request {
 }
 
 pub enum Source {
-    Manifests(PathBuf),
+    /// Files and directories; `-` is standard input.
+    Manifests(Vec<PathBuf>),
     Cluster(ClusterConfig),
 }
 
@@ -69,7 +70,7 @@ struct Gathered {
 pub async fn gather_all(request: &Request) -> anyhow::Result<Evidence> {
     let is_live = matches!(request.source, Source::Cluster(_));
     let gathered = match &request.source {
-        Source::Manifests(directory) => manifests::read(directory)?,
+        Source::Manifests(paths) => manifests::read(paths)?,
         Source::Cluster(place) => extra::read_all(place, request.namespace.as_deref()).await?,
     };
     let Gathered { objects, changes, unread, namespace, complaints, kinds } = gathered;
@@ -87,6 +88,7 @@ pub async fn gather_all(request: &Request) -> anyhow::Result<Evidence> {
         rules: super::Rules::default(),
         probes: Probes::default(),
         node: None,
+        now: SystemTime::now(),
         unread,
         is_live,
         is_overview: true,
@@ -101,7 +103,7 @@ pub async fn gather(request: &Request) -> anyhow::Result<Evidence> {
     let wanted = Destination::parse(&request.name);
     let is_live = matches!(request.source, Source::Cluster(_));
     let gathered = match &request.source {
-        Source::Manifests(directory) => manifests::read(directory)?,
+        Source::Manifests(paths) => manifests::read(paths)?,
         Source::Cluster(place) => api::read(place, request, &wanted).await?,
     };
     let Gathered { objects, changes, mut unread, namespace, complaints, kinds } = gathered;
@@ -133,6 +135,7 @@ pub async fn gather(request: &Request) -> anyhow::Result<Evidence> {
         rules,
         probes: Probes::default(),
         node,
+        now: SystemTime::now(),
         unread,
         is_live,
         is_overview: false,

@@ -13,7 +13,19 @@ pub(super) fn has_host(ingress: &Ingress, host: &str) -> bool {
     let rules = spec.rules.iter().flatten().filter_map(|rule| rule.host.as_deref());
     let tls =
         spec.tls.iter().flatten().flat_map(|tls| tls.hosts.iter().flatten().map(String::as_str));
-    rules.chain(tls).any(|pattern| covers(pattern, host))
+    rules.chain(tls).any(|pattern| covers(bare(pattern), host))
+}
+
+/// The host name in a rule's host that is a URL or has a port, which the API server rejects.
+pub(super) fn bare(host: &str) -> &str {
+    let host = host.split_once("://").map_or(host, |(_, rest)| rest);
+    host.find(['/', ':']).map_or(host, |end| &host[..end])
+}
+
+/// Whether the Ingress has a rule or a backend for every host.
+pub(super) fn has_every_host(ingress: &Ingress) -> bool {
+    let mut rules = ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
+    has_default(ingress) || rules.any(|rule| rule.host.as_deref().is_none_or(str::is_empty))
 }
 
 /// Whether a pattern covers the host. The `*` of `*.example.com` stands for exactly one label.
@@ -51,6 +63,8 @@ pub(super) fn addresses(ingress: &Ingress) -> Vec<&str> {
 /// A path of a host, and its backend.
 pub(super) struct IngressPath<'e> {
     pub(super) ingress: &'e Ingress,
+    /// The host of the rule; empty for every host.
+    pub(super) host: &'e str,
     /// `*` for the default backend.
     pub(super) path: String,
     /// `Exact`, `Prefix` or `ImplementationSpecific`.
@@ -63,12 +77,17 @@ pub(super) fn paths<'e>(ingresses: &[&'e Ingress], host: &str) -> Vec<IngressPat
     for ingress in ingresses {
         let Some(spec) = &ingress.spec else { continue };
         let rules = spec.rules.iter().flatten().filter(|rule| {
-            rule.host.as_deref().is_none_or(|pattern| pattern.is_empty() || covers(pattern, host))
+            let own = rule.host.as_deref();
+            own.is_none_or(|pattern| pattern.is_empty() || covers(bare(pattern), host))
         });
-        for path in rules.filter_map(|rule| rule.http.as_ref()).flat_map(|http| &http.paths) {
-            let HTTPIngressPath { path, path_type, backend } = path;
+        let all = rules.flat_map(|rule| {
+            let own = rule.host.as_deref().unwrap_or_default();
+            rule.http.iter().flat_map(|http| &http.paths).map(move |path| (own, path))
+        });
+        for (own, HTTPIngressPath { path, path_type, backend }) in all {
             paths.push(IngressPath {
                 ingress,
+                host: own,
                 path: path.clone().unwrap_or_else(|| "/".to_owned()),
                 path_type,
                 backend,
@@ -76,6 +95,7 @@ pub(super) fn paths<'e>(ingresses: &[&'e Ingress], host: &str) -> Vec<IngressPat
         }
         paths.extend(spec.default_backend.iter().map(|backend| IngressPath {
             ingress,
+            host: "",
             path: "*".to_owned(),
             path_type: "Prefix",
             backend,

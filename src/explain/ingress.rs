@@ -1,6 +1,6 @@
 //! Checks the hosts and paths of Ingresses: their Services, addresses and certificates.
 
-mod certificate;
+pub(super) mod certificate;
 
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 
@@ -21,6 +21,7 @@ pub(super) fn judge(
 ) {
     for ingress in ingresses {
         section.about("Ingress", objects::namespace(*ingress), objects::name(*ingress));
+        host_name(ingress, section);
         class(evidence, ingress, section);
         address(evidence, ingress, host, section);
     }
@@ -29,7 +30,7 @@ pub(super) fn judge(
         let path = wanted.path.as_deref().unwrap_or("/");
         let all = hosts::paths(ingresses, host)
             .iter()
-            .map(|route| route.path.clone())
+            .map(|route| format!("{} ({})", route.path, route.path_type))
             .collect::<Vec<_>>()
             .join(", ");
         let broken = section.broken(
@@ -47,6 +48,7 @@ pub(super) fn judge(
             objects::name(ingresses[0])
         ));
     }
+    twice(ingresses, host, &routes, section);
     for route in &routes {
         section.about("Ingress", objects::namespace(route.ingress), objects::name(route.ingress));
         backend(evidence, host, route, section);
@@ -56,15 +58,78 @@ pub(super) fn judge(
     }
 }
 
+/// Checks that the hosts of the rules are host names.
+fn host_name(ingress: &Ingress, section: &mut Section) {
+    let rules = ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
+    let wrong = rules
+        .filter_map(|rule| rule.host.as_deref())
+        .find(|host| *host != hosts::bare(host) || host.parse::<std::net::IpAddr>().is_ok());
+    if let Some(host) = wrong {
+        section
+            .broken(
+                checks::OUTSIDE_INGRESS_HOST,
+                format!(
+                    "Ingress {} has host {host}, which is not a host name: the API server rejects it",
+                    objects::path(ingress)
+                ),
+            )
+            .want("a host name without scheme, port and path; for an address a rule without host")
+            .advise(format!(
+                "kubectl -n {} edit ingress {}",
+                objects::namespace(ingress),
+                objects::name(ingress)
+            ));
+    }
+}
+
+/// Reports a path that two Ingresses of one class have: the controller uses one of them.
+fn twice(ingresses: &[&Ingress], host: &str, routes: &[IngressPath<'_>], section: &mut Section) {
+    let all = hosts::paths(ingresses, host);
+    let same = |one: &IngressPath<'_>, other: &IngressPath<'_>| {
+        !std::ptr::eq(one.ingress, other.ingress)
+            && one.host.eq_ignore_ascii_case(other.host)
+            && (&one.path, one.path_type) == (&other.path, other.path_type)
+            && one.backend != other.backend
+            && class_name(one.ingress) == class_name(other.ingress)
+    };
+    for route in routes.iter().filter(|route| !is_canary(route.ingress)) {
+        let other = all.iter().find(|it| !is_canary(it.ingress) && same(route, it));
+        let Some(other) = other else { continue };
+        let saw = format!(
+            "Ingresses {} and {} both have {host}{} ({}), and lead to different backends: the controller uses only one of them",
+            objects::path(route.ingress),
+            objects::path(other.ingress),
+            route.path,
+            route.path_type
+        );
+        section
+            .say(FindingLevel::Warning, checks::OUTSIDE_INGRESS_TWICE, saw)
+            .want("one Ingress for each host and path; most controllers use the oldest")
+            .advise("kubectl get ingresses -A");
+        return;
+    }
+}
+
+/// Whether the Ingress takes a part of the requests of another one, on purpose.
+fn is_canary(ingress: &Ingress) -> bool {
+    let annotations = ingress.metadata.annotations.iter().flatten();
+    annotations.into_iter().any(|(key, value)| key.ends_with("/canary") && value == "true")
+}
+
+/// The class in the spec or, as before Kubernetes 1.18, in an annotation.
+fn class_name(ingress: &Ingress) -> Option<&String> {
+    let annotations = ingress.metadata.annotations.as_ref();
+    let of_spec = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_ref());
+    of_spec.or_else(|| annotations?.get("kubernetes.io/ingress.class"))
+}
+
 /// Checks the IngressClass, which decides the controller that implements the Ingress.
 fn class(evidence: &Evidence, ingress: &Ingress, section: &mut Section) {
-    let annotation =
-        ingress.metadata.annotations.as_ref().and_then(|it| it.get("kubernetes.io/ingress.class"));
-    let named =
-        ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_ref()).or(annotation);
     let classes: Vec<&str> = evidence.objects.ingress_classes().iter().map(objects::name).collect();
-    let Some(class) = named else { return without_class(evidence, ingress, section) };
-    let by_annotation = annotation.is_some_and(|it| it == class);
+    let Some(class) = class_name(ingress) else {
+        return without_class(evidence, ingress, section);
+    };
+    let by_annotation = ingress.spec.as_ref().is_none_or(|spec| spec.ingress_class_name.is_none());
     // Controllers such as GKE's take an annotation without an IngressClass object.
     if by_annotation && !addresses(ingress).is_empty() {
         return;
@@ -165,9 +230,16 @@ fn backend(evidence: &Evidence, host: &str, route: &IngressPath<'_>, section: &m
             .filter(|it| objects::namespace(*it) == namespace)
             .map(objects::name)
             .collect();
-        match crate::corefile::nearest(&wanted.name, &here) {
-            Some(near) => broken.want(format!("did you mean {near}?")),
-            None => broken.want(format!(
+        let elsewhere =
+            evidence.objects.services().iter().find(|it| objects::name(*it) == wanted.name);
+        match (crate::corefile::nearest(&wanted.name, &here), elsewhere) {
+            (Some(near), _) => broken.want(format!("did you mean {near}?")),
+            (None, Some(there)) => broken.want(format!(
+                "the Ingress in namespace {}, where Service {} is: an Ingress cannot use other namespaces",
+                objects::namespace(there),
+                wanted.name
+            )),
+            (None, None) => broken.want(format!(
                 "a Service in namespace {namespace}: an Ingress cannot use other namespaces"
             )),
         };

@@ -101,7 +101,10 @@ pub(super) fn subject<'e>(evidence: &'e Evidence, wanted: &Destination) -> Subje
     {
         return subject;
     }
-    if let Some(service) = of_address(evidence, &wanted.host) {
+    if let Some(ingresses) = at_address(evidence, wanted) {
+        return Subject::Ingress { host: wanted.host.clone(), ingresses };
+    }
+    if let Some(service) = of_address(evidence, wanted) {
         let candidate = format!(
             "{}.{}.svc.{}.",
             objects::name(service),
@@ -209,13 +212,47 @@ fn candidates(evidence: &Evidence, wanted: &Destination) -> Vec<String> {
     names
 }
 
-/// The Service that has this address as a cluster IP or as an external address.
-fn of_address<'e>(evidence: &'e Evidence, host: &str) -> Option<&'e Service> {
+/// The Ingresses that take requests of a URL whose host is their address; `None` if there are none.
+fn at_address<'e>(evidence: &'e Evidence, wanted: &Destination) -> Option<Vec<&'e Ingress>> {
+    wanted.host.parse::<std::net::IpAddr>().ok().and(wanted.path.as_ref())?;
+    let takes = |it: &&Ingress| {
+        hosts::addresses(it).contains(&wanted.host.as_str()) && hosts::has_every_host(it)
+    };
+    let ingresses: Vec<&Ingress> = evidence.objects.ingresses().iter().filter(takes).collect();
+    (!ingresses.is_empty()).then_some(ingresses)
+}
+
+/// The Service that has this address as a cluster IP or as an external address, or whose node port is
+/// meant.
+fn of_address<'e>(evidence: &'e Evidence, wanted: &Destination) -> Option<&'e Service> {
+    let host = wanted.host.as_str();
     host.parse::<std::net::IpAddr>().ok()?;
-    evidence.objects.services().iter().find(|service| {
-        objects::cluster_ips(service).contains(&host)
-            || objects::outside_addresses(service).iter().any(|(address, _)| *address == host)
+    let all = &evidence.objects;
+    let outside = |service: &&Service| {
+        objects::outside_addresses(service).iter().any(|(address, _)| *address == host)
+    };
+    let has_node_port = |service: &&Service| {
+        let number = wanted.port.map(i32::from);
+        objects::ports(service).iter().any(|it| it.node_port.is_some() && it.node_port == number)
+    };
+    let own = all.at_cluster_ip(host).next();
+    own.or_else(|| all.services().iter().find(outside)).or_else(|| {
+        let mut nodes = all.nodes().iter();
+        nodes.find(|node| objects::node_addresses(node).contains(&host))?;
+        all.services().iter().find(has_node_port)
     })
+}
+
+/// Whether a Pod or a StatefulSet of the namespace takes its names from this Service.
+fn has_subdomain(evidence: &Evidence, namespace: &str, service: &str) -> bool {
+    let of_pod = |pod: &Pod| {
+        pod.spec.as_ref().is_some_and(|spec| spec.subdomain.as_deref() == Some(service))
+    };
+    evidence.objects.pods_in(namespace).any(of_pod)
+        || evidence
+            .objects
+            .workloads_in(namespace)
+            .any(|it| it.spec.service_name.as_deref() == Some(service))
 }
 
 /// The namespace and Service that a name without an object was probably meant for; `None` if it looks
@@ -234,6 +271,8 @@ fn meant(evidence: &Evidence, host: &str) -> Option<(String, String)> {
         [.., service, namespace, "svc", _] | [.., service, namespace, "svc", _, _] => {
             pair(service, namespace)
         }
+        // The name of a Pod under a headless Service of the client's namespace.
+        [_, service] if has_subdomain(evidence, own, service) => pair(service, own),
         [service, namespace] | [_, service, namespace] => {
             let close = |name: &str, names: &[&str]| {
                 names.contains(&name) || nearest(name, names).is_some()
@@ -243,7 +282,13 @@ fn meant(evidence: &Evidence, host: &str) -> Option<(String, String)> {
             let known = evidence.objects.has_namespace(namespace)
                 || in_zone
                 || close(service, &services) && close(namespace, &namespaces(evidence));
-            if known || services.contains(&service) { pair(service, namespace) } else { None }
+            // Namespace and Service may be in the wrong order.
+            let swapped = evidence.objects.service(service, namespace).is_some();
+            if known || swapped || services.contains(&service) {
+                pair(service, namespace)
+            } else {
+                None
+            }
         }
         _ if in_zone => pair(labels.first().copied().unwrap_or_default(), own),
         _ => None,

@@ -179,6 +179,23 @@ impl Objects {
         places.filter_map(|place| self.events().get(*place))
     }
 
+    /// The message of the latest event about a workload whose Pods cannot be created.
+    pub fn failure_of(&self, kind: &str, namespace: &str, name: &str) -> Option<&str> {
+        let places = self.index().events(namespace, name).iter().rev();
+        let mut events = places.filter_map(|place| self.events().get(*place));
+        let failed = events.find(|it| {
+            it.reason.as_deref() == Some("FailedCreate")
+                && it.involved_object.kind.as_deref() == Some(kind)
+        });
+        failed?.message.as_deref()
+    }
+
+    /// The Services with this cluster IP.
+    pub fn at_cluster_ip(&self, ip: &str) -> impl Iterator<Item = &Service> {
+        let places = self.index().at_cluster_ip(ip).iter();
+        places.filter_map(|place| self.services().get(*place))
+    }
+
     /// The Pods of kube-proxy.
     pub fn proxy_pods(&self) -> impl Iterator<Item = &Pod> {
         self.index().proxy_pods.iter().filter_map(|place| self.pods().get(*place))
@@ -307,6 +324,16 @@ pub(super) fn target(port: &ServicePort) -> String {
         Some(IntOrString::Int(number)) if *number != 0 => number.to_string(),
         _ => port.port.to_string(),
     }
+}
+
+/// Whether the text can be a host name. Underscores are accepted, as DNS servers do.
+pub(super) fn is_host_name(text: &str) -> bool {
+    let fits = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|it| it.is_ascii_alphanumeric() || b"-_".contains(&it))
+    };
+    text.strip_suffix('.').unwrap_or(text).split('.').all(fits)
 }
 
 /// The ports of the containers, and of init containers that keep running (sidecars).

@@ -176,6 +176,15 @@ pub(super) fn nodes_with_endpoints<'e>(
 
 /// Checks the external IPs, which the administrator has to route to a node.
 fn external_ips(evidence: &Evidence, service: &Service, section: &mut Section) {
+    if !objects::external_ips(service).is_empty() {
+        section
+            .say(
+                FindingLevel::Warning,
+                checks::OUTSIDE_EXTERNAL_IPS_DEPRECATED,
+                "Kubernetes 1.36 deprecates externalIPs (KEP-5707): a later release ignores the field",
+            )
+            .want("a Service of type LoadBalancer, an Ingress or a Gateway");
+    }
     for ip in objects::external_ips(service) {
         let of_node = evidence
             .objects

@@ -44,7 +44,8 @@ pub(super) fn of_pod<'e>(evidence: &Evidence, pod: &'e Pod) -> Client<'e> {
             addresses,
         }
     };
-    Client { peer, name: format!("Pod {}", objects::path(pod)), pod: Some(pod) }
+    let on_node = if on_host(pod) { " (hostNetwork: it has the address of its node)" } else { "" };
+    Client { peer, name: format!("Pod {}{on_node}", objects::path(pod)), pod: Some(pod) }
 }
 
 /// A Pod on the host network has the addresses of its node, and policies do not isolate it.

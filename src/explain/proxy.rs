@@ -23,10 +23,39 @@ use super::{
 
 /// kube-proxy ignores a Service with this label. Another proxy handles it.
 const OTHER_PROXY: &str = "service.kubernetes.io/service-proxy-name";
+/// kube-proxy does not watch Services with this label, which controllers put on headless ones.
+const HEADLESS: &str = "service.kubernetes.io/headless";
 
 pub(super) fn judge(evidence: &Evidence, wanted: &Destination, subject: &Subject<'_>) -> Section {
     let backends = backends(evidence, wanted, subject);
     of_services(evidence, &backends.iter().map(|it| it.service).collect::<Vec<_>>())
+}
+
+/// Reports a Service that kube-proxy ignores because of a label.
+fn is_left_alone(concerned: &[&&Service], section: &mut Section) -> bool {
+    if let Some(other) =
+        concerned.iter().find_map(|service| service.metadata.labels.as_ref()?.get(OTHER_PROXY))
+    {
+        section.say(
+            FindingLevel::Skipped,
+            checks::PROXY_OTHER,
+            format!("kube-proxy leaves it to {other}, as its label {OTHER_PROXY} says"),
+        );
+        return true;
+    }
+    if let Some(service) = concerned.iter().find(|service| {
+        service.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(HEADLESS))
+    }) {
+        let saw = format!(
+            "kube-proxy ignores Service {} and its cluster IP, because it has the label {HEADLESS}",
+            objects::path(**service)
+        );
+        section
+            .broken(checks::PROXY_HEADLESS_LABEL, saw)
+            .want("a Service without the label, or with clusterIP: None");
+        return true;
+    }
+    false
 }
 
 /// Checks the rules of these Services.
@@ -45,14 +74,7 @@ pub(super) fn of_services(evidence: &Evidence, services: &[&Service]) -> Section
     for service in &concerned {
         connect::judge(evidence, service, Place::ClusterIp, &mut section);
     }
-    if let Some(other) =
-        concerned.iter().find_map(|service| service.metadata.labels.as_ref()?.get(OTHER_PROXY))
-    {
-        section.say(
-            FindingLevel::Skipped,
-            checks::PROXY_OTHER,
-            format!("kube-proxy leaves it to {other}, as its label {OTHER_PROXY} says"),
-        );
+    if is_left_alone(&concerned, &mut section) {
         return section;
     }
     running::judge(evidence, &mut section);

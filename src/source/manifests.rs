@@ -11,6 +11,7 @@ mod fields;
 mod files;
 mod parse;
 mod slices;
+mod text;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -98,7 +99,47 @@ pub struct ManifestsUpdate {
     counts: BTreeMap<Kind, usize>,
 }
 
+/// Something that holds manifests.
+pub enum ManifestSource {
+    /// A file or a directory.
+    Path(PathBuf),
+    /// Text from elsewhere, for example from standard input. The name is for messages.
+    Text { name: PathBuf, bytes: Vec<u8> },
+}
+
 impl ManifestsUpdate {
+    /// Simulates the cluster of the files, and returns its facts, too.
+    fn new(
+        files: &Files,
+        selector: Option<&Selector>,
+        before: Option<&BTreeMap<Key, Object>>,
+    ) -> (Self, BTreeMap<Key, Object>) {
+        let mut errors = files.errors();
+        let Simulated { objects, facts } =
+            controllers::simulate(files.objects(), selector, &mut errors);
+        let mut counts = BTreeMap::new();
+        for key in facts.keys() {
+            *counts.entry(key.kind).or_default() += 1;
+        }
+        let changes = match before {
+            None => full_list(&facts),
+            Some(before) => difference(before, &facts),
+        };
+        errors.sort();
+        errors.dedup();
+        let update = Self {
+            directory: files.root.clone(),
+            changes,
+            objects,
+            errors,
+            examples: controllers::examples(&facts),
+            unused: files.unused(),
+            kinds: files.kinds(),
+            counts,
+        };
+        (update, facts)
+    }
+
     /// How many facts there are of a kind.
     pub fn count(&self, kind: Kind) -> usize {
         self.counts.get(&kind).copied().unwrap_or(0)
@@ -112,6 +153,16 @@ impl Manifests {
     /// # Errors
     /// If the path does not exist, or if it holds no manifest.
     pub fn open(path: &Path, selector: Option<Selector>) -> anyhow::Result<Self> {
+        Ok(Self {
+            watch: DirectoryWatch::start(path),
+            files: Self::files(path)?,
+            selector,
+            emitted: None,
+            errors: Vec::new(),
+        })
+    }
+
+    fn files(path: &Path) -> anyhow::Result<Files> {
         if !path.exists() {
             bail!(
                 "{}: no such directory; it should hold the YAML that `kubectl apply -f` takes",
@@ -129,13 +180,26 @@ impl Manifests {
                 path.display()
             );
         }
-        Ok(Self {
-            watch: DirectoryWatch::start(path),
-            files,
-            selector,
-            emitted: None,
-            errors: Vec::new(),
-        })
+        Ok(files)
+    }
+
+    /// Reads files, directories and texts once, as the manifests of one cluster.
+    ///
+    /// # Errors
+    /// If a path does not exist, or if it holds no manifest.
+    pub fn read_once(sources: Vec<ManifestSource>) -> anyhow::Result<ManifestsUpdate> {
+        let mut files = Files::new(PathBuf::new());
+        for source in sources {
+            match source {
+                ManifestSource::Path(path) => {
+                    let mut own = Self::files(&path)?;
+                    own.refresh();
+                    files.merge(own);
+                }
+                ManifestSource::Text { name, bytes } => files.add_text(name, bytes),
+            }
+        }
+        Ok(ManifestsUpdate::new(&files, None, None).0)
     }
 
     /// Reads the files that have changed.
@@ -145,32 +209,12 @@ impl Manifests {
     }
 
     fn update(&mut self) -> ManifestsUpdate {
-        let mut errors = self.files.errors();
-        let Simulated { objects, facts } =
-            controllers::simulate(self.files.objects(), self.selector.as_ref(), &mut errors);
-        let mut counts = BTreeMap::new();
-        for key in facts.keys() {
-            *counts.entry(key.kind).or_default() += 1;
-        }
-        let changes = match self.emitted.take() {
-            None => full_list(&facts),
-            Some(before) => difference(&before, &facts),
-        };
-        let examples = controllers::examples(&facts);
+        let before = self.emitted.take();
+        let (update, facts) =
+            ManifestsUpdate::new(&self.files, self.selector.as_ref(), before.as_ref());
         self.emitted = Some(facts);
-        errors.sort();
-        errors.dedup();
-        self.errors.clone_from(&errors);
-        ManifestsUpdate {
-            directory: self.files.root.clone(),
-            changes,
-            objects,
-            errors,
-            examples,
-            unused: self.files.unused(),
-            kinds: self.files.kinds(),
-            counts,
-        }
+        self.errors.clone_from(&update.errors);
+        update
     }
 
     /// Sends changes until the receiver is dropped. `notify` gets each error once, and a notice when

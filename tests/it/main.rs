@@ -28,6 +28,7 @@ mod etcd;
 mod explain;
 mod explain_checks;
 mod explain_field;
+mod explain_inputs;
 mod explain_lab;
 mod explain_probe;
 mod field;

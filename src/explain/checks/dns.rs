@@ -52,6 +52,12 @@ checks! {
         "The namespace has no Service with this name.",
         "Use the right name. `kubectl -n NAMESPACE get services` lists them.",
     );
+    DNS_REJECTED = fault(
+        "dns.rejected",
+        "The Service is in the manifests, and an API server rejects it",
+        "A field has a value that the API does not allow, or a cluster IP or node port belongs to another Service.",
+        "Correct the field: `kubectl apply --dry-run=server -f FILE` shows what the API server says.",
+    );
     DNS_NAMESPACE = fault(
         "dns.namespace",
         "The namespace does not exist",
@@ -94,6 +100,12 @@ checks! {
         "DNS treats the value of `externalName` as a host name, also if it looks like an address.",
         "Use a Service without a selector, and an EndpointSlice with the address.",
     );
+    DNS_EXTERNAL_NAME_INVALID = fault(
+        "dns.external-name-invalid",
+        "externalName is not a host name",
+        "`externalName` is a URL or has a port or a path. It becomes a CNAME record, which has a host name only.",
+        "Write the host name alone. The client has to know scheme and port.",
+    );
     DNS_EXTERNAL_NAME_CIRCLE = fault(
         "dns.external-name-circle",
         "External names form a loop",
@@ -102,6 +114,12 @@ checks! {
     );
     DNS_EXTERNAL_NAME_END = fact("dns.external-name-end", "Where an ExternalName Service leads")
         .leaves_open("the external name");
+    DNS_HOST_ALIAS = fault(
+        "dns.host-alias",
+        "hostAliases of the Pod answer for the name",
+        "kubelet writes the `hostAliases` of a Pod into its /etc/hosts, which resolvers read before they query DNS.",
+        "Remove the entry from `spec.hostAliases`, unless its address is the one that is meant.",
+    );
     DNS_HOST_NETWORK = fault(
         "dns.host-network",
         "A Pod on the host network uses the node's resolver",
@@ -123,7 +141,7 @@ checks! {
     DNS_NDOTS = fault(
         "dns.ndots",
         "ndots is too small for this name",
-        "A name with at least ndots dots is first looked up without the search list. musl (Alpine) does not use the search list afterwards.",
+        "A name with at least ndots dots is first looked up without the search list. glibc uses the search list afterwards, musl (Alpine) does not.",
         "Remove the option ndots, or use the complete name with its final dot.",
     );
     DNS_SEARCH = fault(
@@ -133,6 +151,7 @@ checks! {
         "Use the complete name, or remove `dnsConfig.searches`.",
     ).hidden_by(&[
         DNS_HOST_NETWORK, DNS_POLICY, DNS_NAMESERVER, DNS_NDOTS, DNS_SEARCH_SHADOW, DNS_STALE,
+        DNS_HOST_ALIAS,
         DNS_SERVER_FAILURE, DNS_NO_ANSWER,
     ]);
     DNS_SEARCH_SHADOW = fault(

@@ -52,6 +52,18 @@ checks! {
         "The workload that the selector matches has 0 replicas.",
         "Scale it to 1 or more.",
     );
+    ENDPOINTS_NOT_CREATED = fault(
+        "endpoints.not-created",
+        "The workload has no Pods",
+        "The workload should have Pods, and its controller cannot create them: a quota, Pod Security, an admission webhook or a missing ServiceAccount forbids them, or no node fits a DaemonSet.",
+        "Look at the conditions and events of the workload and of its ReplicaSet.",
+    );
+    ENDPOINTS_ADDRESS = fault(
+        "endpoints.address",
+        "An endpoint has an address that cannot be used",
+        "kube-proxy ignores EndpointSlices with addressType FQDN. The API server rejects loopback, link-local and multicast addresses. The cluster IP of another Service is not translated a second time.",
+        "Use the addresses of the servers themselves. For a host name use a Service of type ExternalName.",
+    );
     ENDPOINTS_JOB = fault(
         "endpoints.job",
         "Only a Job makes Pods with these labels",

@@ -49,6 +49,12 @@ checks! {
         "outside.balancer-no-status",
         "The manifest has no status of the LoadBalancer",
     ).leaves_open("the address of the LoadBalancer");
+    OUTSIDE_BALANCER_OTHER = fault(
+        "outside.balancer-other",
+        "The load balancer has another address than the requested one",
+        "The controller of the load balancer does not use spec.loadBalancerIP, which is deprecated, or the address belongs to another Service.",
+        "Use the annotation of the controller instead of loadBalancerIP, or connect to the address in the status.",
+    );
     OUTSIDE_PENDING = fault(
         "outside.pending",
         "The LoadBalancer has no address",
@@ -60,6 +66,24 @@ checks! {
         "An external IP",
         "kube-proxy accepts connections to an address in `externalIPs` on every node. If no node has the address, your network must route it to a node.",
         "Use an address of a node, or add a route.",
+    );
+    OUTSIDE_EXTERNAL_IPS_DEPRECATED = fault(
+        "outside.external-ips-deprecated",
+        "externalIPs is deprecated",
+        "Kubernetes 1.36 deprecates the field externalIPs (KEP-5707), because everybody who may create a Service can take over traffic with it. A later release ignores it.",
+        "Use a Service of type LoadBalancer, or an Ingress or Gateway.",
+    );
+    OUTSIDE_INGRESS_HOST = fault(
+        "outside.ingress-host",
+        "The host of an Ingress is not a host name",
+        "The API server accepts only DNS names in `host`: no URL, no port and no address.",
+        "Write the host name alone, or a rule without `host`.",
+    );
+    OUTSIDE_INGRESS_TWICE = fault(
+        "outside.ingress-twice",
+        "Two Ingresses have the same host and path",
+        "Ingresses of one class are merged by host. For the same path the controller uses one of them, in most cases the oldest.",
+        "Remove the path from one of them.",
     );
     OUTSIDE_INGRESS_ADDRESS = fault(
         "outside.ingress-address",
@@ -127,6 +151,12 @@ checks! {
         "The Secret has no usable certificate",
         "The field tls.crt is missing or is not a certificate in PEM form.",
         "Create the Secret again with `kubectl create secret tls`.",
+    );
+    OUTSIDE_TLS_EXPIRED = fault(
+        "outside.tls-expired",
+        "The certificate is not valid now",
+        "The certificate has expired or will soon, or is not valid yet. What should renew it, such as cert-manager, has not done so.",
+        "Renew the certificate. With cert-manager: `kubectl describe certificate,order,challenge`.",
     );
     OUTSIDE_TLS_HOST = fault(
         "outside.tls-host",

@@ -5,7 +5,14 @@ use super::{Check, checks, fact, fault};
 checks! {
     PROXY_RULES = fact("proxy.rules", "The rules for the Service are complete");
     PROXY_NO_PART = fact("proxy.no-part", "kube-proxy is not involved: the Service has no cluster IP");
-    PROXY_OTHER = fact("proxy.other", "Another proxy handles the Service, as its label says");
+    PROXY_OTHER = fact("proxy.other", "Another proxy handles the Service, as its label says")
+        .leaves_open("the other proxy");
+    PROXY_HEADLESS_LABEL = fault(
+        "proxy.headless-label",
+        "kube-proxy ignores the Service because of a label",
+        "kube-proxy does not watch Services with the label service.kubernetes.io/headless, also if they have a cluster IP.",
+        "Remove the label from the Service.",
+    );
     PROXY_NOT_SEEN = fact("proxy.not-seen", "The rules of the node were not read")
         .leaves_open("kube-proxy's rules");
     PROXY_OTHER_FAMILY = fact("proxy.other-family", "The rules are of another IP family than the Service");

@@ -25,6 +25,16 @@ pub(super) fn judge(
         section.say(FindingLevel::Unknown, checks::DNS_UNREAD, saw);
         return;
     }
+    if let Some(reason) = rejected(evidence, namespace, service) {
+        section
+            .broken(
+                checks::DNS_REJECTED,
+                format!("Service {namespace}/{service} is in the manifests, and an API server rejects it: {reason}"),
+            )
+            .want("a Service that the API server accepts")
+            .advise("kubectl apply --dry-run=server -f FILE");
+        return;
+    }
     let zone = &evidence.zone;
     if !objects.has_namespace(namespace) {
         let broken =
@@ -33,6 +43,9 @@ pub(super) fn judge(
         // A Service with the same name in another namespace is a better guess than a similar name.
         let elsewhere = elsewhere(evidence, service);
         match elsewhere.first().or(near.as_ref()) {
+            _ if objects.service(service, namespace).is_some() => broken.want(format!(
+                "did you mean {namespace}.{service}? The Service comes first, then its namespace"
+            )),
             Some(near) => broken.want(format!("did you mean {service}.{near}?")),
             None => broken.want(format!("one of {}", names::namespaces(evidence).join(", "))),
         };
@@ -84,6 +97,16 @@ pub(super) fn judge(
         )),
     };
     broken.advise(format!("kubectl -n {namespace} get services"));
+}
+
+/// Why the manifests' Service is not among the objects.
+fn rejected<'e>(evidence: &'e Evidence, namespace: &str, service: &str) -> Option<&'e str> {
+    let names = [format!(" Service {namespace}/{service}: "), format!(" Service {service}: ")];
+    let reason = |name: &String| {
+        let mut complaints = evidence.complaints.iter();
+        complaints.find_map(|text| text.split_once(name.as_str())).map(|(_, reason)| reason)
+    };
+    names.iter().find_map(reason)
 }
 
 /// The namespaces that have a Service with this name.

@@ -50,13 +50,53 @@ pub(super) fn judge(
         && !candidates.first().is_some_and(in_zone)
     {
         let saw = format!(
-            "ndots is {}: resolvers first query {} without the search list, which leaves the cluster, and musl (Alpine) sends no other query",
+            "ndots is {}: resolvers first query {} without the search list, which leaves the cluster. glibc queries the names of the search list after that, musl (Alpine) does not",
             asker.resolv.ndots, wanted.host
         );
-        let broken = section.broken(checks::DNS_NDOTS, saw);
-        broken.want(format!("ndots:{CLUSTER_NDOTS}, or the whole name with its final dot"));
-        broken.advise("remove the option ndots from the Pod's spec.dnsConfig.options");
+        let warning = section.say(FindingLevel::Warning, checks::DNS_NDOTS, saw);
+        warning.want(format!("ndots:{CLUSTER_NDOTS}, or the whole name with its final dot"));
+        warning.advise("remove the option ndots from the Pod's spec.dnsConfig.options");
     }
+}
+
+/// Reports an entry of the Pod's `hostAliases` for the name. Returns whether the name of an object is
+/// not the reason for its address.
+pub(super) fn host_alias(
+    evidence: &Evidence,
+    wanted: &Destination,
+    subject: &Subject<'_>,
+    section: &mut Section,
+) -> bool {
+    let aliases =
+        evidence.asker.pod.iter().filter_map(|pod| pod.spec.as_ref()?.host_aliases.as_ref());
+    let has_name = |names: &Option<Vec<String>>| {
+        names.iter().flatten().any(|name| name.eq_ignore_ascii_case(&wanted.host))
+    };
+    let Some(alias) = aliases.flatten().find(|it| has_name(&it.hostnames)) else { return false };
+    let saw = format!(
+        "{} is {} for the client, because of hostAliases in its Pod: DNS is not queried",
+        wanted.host, alias.ip
+    );
+    let own = match subject {
+        Subject::Service { service, .. } => objects::cluster_ips(service),
+        Subject::Missing { .. } | Subject::Outside => {
+            section.ok(checks::DNS_HOST_ALIAS, saw);
+            return true;
+        }
+        _ => Vec::new(),
+    };
+    if own.contains(&alias.ip.as_str()) {
+        section.ok(checks::DNS_HOST_ALIAS, saw);
+        return true;
+    }
+    section
+        .say(FindingLevel::Warning, checks::DNS_HOST_ALIAS, saw)
+        .want(format!("no entry for {} in spec.hostAliases, so that DNS decides", wanted.host))
+        .advise(format!(
+            "kubectl -n {} get pods -o custom-columns=NAME:.metadata.name,ALIASES:.spec.hostAliases",
+            evidence.asker.namespace
+        ));
+    false
 }
 
 /// Checks `dnsPolicy` and `dnsConfig` of the Pod.

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::{
     explain::{checks, objects, report::Section},
-    source::kind::gateway_api::{Gateway, Route},
+    source::kind::gateway_api::{Gateway, GatewayClass, Route},
 };
 
 /// The conditions that must be True.
@@ -47,6 +47,18 @@ pub(super) fn of_gateway(gateway: &Gateway, section: &mut Section) {
                 objects::namespace(gateway),
                 objects::name(gateway)
             ));
+    }
+}
+
+pub(super) fn of_class(class: &GatewayClass, section: &mut Section) {
+    let name = objects::name(class);
+    if let Some(condition) = failed(&class.status.conditions).next() {
+        section
+            .broken(checks::GATEWAY_STATUS, format!("GatewayClass {name}: {}", words(condition)))
+            .want(
+                "the condition Accepted with status True: no controller uses the class without it",
+            )
+            .advise(format!("kubectl describe gatewayclass {name}"));
     }
 }
 

@@ -56,7 +56,6 @@ pub(super) async fn read(
     }
     reader.list(&NODE, "", "").await?;
     reader.get(&CONFIG_MAP, "kube-system", "coredns").await?;
-    reader.secrets(wanted).await?;
     if !reader.objects.ingresses().is_empty() {
         reader.list(&INGRESS_CLASS, "", "").await?;
     }
@@ -66,6 +65,7 @@ pub(super) async fn read(
         reader.get(&CLUSTER_ROLE_BINDING, "", "system:coredns").await?;
     }
     extra::read(&mut reader, &near, wanted).await?;
+    reader.secrets(wanted).await?;
     reader.synced(&near);
     let Reader { objects, changes, unread, complaints, kinds, .. } = reader;
     Ok(Gathered { objects, changes, unread, namespace: Some(namespace), complaints, kinds })

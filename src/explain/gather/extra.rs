@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    explain::{destination::Destination, objects, pods},
+    explain::{
+        destination::Destination,
+        objects, pods,
+        unchecked::{ForeignPolicy, POLICIES},
+    },
     source::{
         api::ClusterConfig,
         kind::{
@@ -16,14 +20,6 @@ use crate::{
 
 use super::{Gathered, reader::Reader};
 
-/// Policies of other API groups: kind, group and version, resource.
-const POLICIES: [(&str, &str, &str); 5] = [
-    ("CiliumNetworkPolicy", "cilium.io/v2", "ciliumnetworkpolicies"),
-    ("CiliumClusterwideNetworkPolicy", "cilium.io/v2", "ciliumclusterwidenetworkpolicies"),
-    ("AdminNetworkPolicy", "policy.networking.k8s.io/v1alpha1", "adminnetworkpolicies"),
-    ("NetworkPolicy", "crd.projectcalico.org/v1", "networkpolicies"),
-    ("GlobalNetworkPolicy", "crd.projectcalico.org/v1", "globalnetworkpolicies"),
-];
 /// The label on the NetworkPolicies of the API that Calico copies into its own group.
 const COPIED: &str = "knp.default.";
 
@@ -82,7 +78,7 @@ pub(super) async fn read_all(
 /// Counts the policies of other API groups in the namespaces of the connection. A group that is not
 /// installed, or may not be read, is left out: nothing shows that it is used.
 async fn other_policies(reader: &mut Reader, near: &BTreeSet<String>) {
-    for (kind, version, resource) in POLICIES {
+    for ForeignPolicy { kind, version, resource } in POLICIES {
         let items = reader.peek(&format!("/apis/{version}/{resource}?limit=500")).await;
         let concerns = |item: &&serde_json::Value| {
             let text = |at: &str| item.pointer(at).and_then(serde_json::Value::as_str);

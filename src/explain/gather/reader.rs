@@ -71,7 +71,7 @@ impl Reader {
         Ok(())
     }
 
-    /// The certificates of the host's Ingresses.
+    /// The certificates of the host's Ingresses, and of the Gateways that were read.
     pub(super) async fn secrets(&mut self, wanted: &Destination) -> anyhow::Result<()> {
         let ingresses =
             self.objects.ingresses().iter().filter(|it| hosts::has_host(it, &wanted.host));
@@ -81,8 +81,17 @@ impl Reader {
                 .flat_map(|spec| spec.tls.iter().flatten())
                 .map(|tls| (objects::namespace(it).to_owned(), tls.secret_name.clone()))
         });
-        let names: BTreeSet<(String, String)> =
-            entries.filter_map(|(namespace, name)| Some((namespace, name?))).collect();
+        let of_gateways = self.objects.gateways().iter().flat_map(|gateway| {
+            let listeners = gateway.spec.listeners.iter().filter_map(|it| it.tls.as_ref());
+            listeners.flat_map(|tls| &tls.certificate_refs).map(|it| {
+                let own = objects::namespace(gateway);
+                (it.namespace.as_deref().unwrap_or(own).to_owned(), it.name.clone())
+            })
+        });
+        let names: BTreeSet<(String, String)> = entries
+            .chain(of_gateways)
+            .filter_map(|(namespace, name)| Some((namespace, name?)))
+            .collect();
         for (namespace, name) in names {
             self.get(&SECRET, &namespace, &name).await?;
         }

@@ -22,6 +22,8 @@ type ByName = HashMap<String, HashMap<String, Vec<usize>>>;
 #[derive(Default)]
 pub(super) struct Index {
     services: ByName,
+    /// By cluster IP.
+    cluster_ips: HashMap<String, Vec<usize>>,
     /// By the name of the Service.
     slices: ByName,
     /// By the name of each Service that is a backend.
@@ -68,6 +70,11 @@ impl Index {
     pub(super) fn new(store: &ObjectStore) -> Self {
         let mut index = Self::default();
         put_all(&mut index.services, store.all::<Service>());
+        for (place, it) in store.all::<Service>().iter().enumerate() {
+            for ip in super::cluster_ips(it) {
+                index.cluster_ips.entry(ip.to_owned()).or_default().push(place);
+            }
+        }
         for (place, it) in store.all::<EndpointSlice>().iter().enumerate() {
             let labels = it.metadata.labels.as_ref();
             if let Some(service) = labels.and_then(|it| it.get("kubernetes.io/service-name")) {
@@ -139,6 +146,10 @@ impl Index {
 
     pub(super) fn service(&self, namespace: &str, name: &str) -> Option<usize> {
         get(&self.services, namespace, name).first().copied()
+    }
+
+    pub(super) fn at_cluster_ip(&self, ip: &str) -> &[usize] {
+        self.cluster_ips.get(ip).map_or(&[], Vec::as_slice)
     }
 
     pub(super) fn pod(&self, namespace: &str, name: &str) -> Option<usize> {

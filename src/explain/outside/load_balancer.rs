@@ -53,6 +53,21 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
         checks::OUTSIDE_LOAD_BALANCER,
         format!("clients use {}, port {ports}", named.join(", ")),
     );
+    let requested = spec.and_then(|spec| spec.load_balancer_ip.as_deref()).unwrap_or_default();
+    if !requested.is_empty() && points.iter().all(|it| it.ip.as_deref() != Some(requested)) {
+        section
+            .say(
+                FindingLevel::Warning,
+                checks::OUTSIDE_BALANCER_OTHER,
+                format!(
+                    "loadBalancerIP asks for {requested}, and the LoadBalancer has {}",
+                    named.join(", ")
+                ),
+            )
+            .want(
+                "the requested address: the controller ignores the field, or the address is taken",
+            );
+    }
     let ranges =
         spec.and_then(|spec| spec.load_balancer_source_ranges.as_deref()).unwrap_or_default();
     if !ranges.is_empty() {

@@ -111,8 +111,9 @@ fn from_templates(
             ));
         return true;
     };
-    if evidence.is_live {
-        return false;
+    if evidence.shows_pods() {
+        not_created(evidence, running, selector, section);
+        return true;
     }
     let saw = format!(
         "the manifests have no Pods; selector {selector} matches the Pod template of {} (replicas: {})",
@@ -130,6 +131,35 @@ fn from_templates(
             .want("a Deployment or StatefulSet, if the Service is meant to stay");
     }
     true
+}
+
+/// Reports a workload that should have Pods and has none.
+fn not_created(
+    evidence: &Evidence,
+    template: &workloads::Template<'_>,
+    selector: &str,
+    section: &mut Section,
+) {
+    let workload = template.workload;
+    let (namespace, name) = (objects::namespace(workload), objects::name(workload));
+    let reason = if let Some(reason) = workload.failure() {
+        format!(": {reason}")
+    } else if let Some(reason) = evidence.objects.failure_of(&workload.kind, namespace, name) {
+        format!(": {reason}")
+    } else if workload.fits_no_node() {
+        ": no node fits its nodeSelector, affinity and tolerations".to_owned()
+    } else {
+        String::new()
+    };
+    let broken = section.broken(
+        checks::ENDPOINTS_NOT_CREATED,
+        format!("{} makes the Pods of selector {selector}, and has none{reason}", template.owner()),
+    );
+    let kind = workload.kind.to_ascii_lowercase();
+    broken
+        .want("at least one running Pod")
+        .advise(format!("kubectl -n {namespace} describe {kind} {name}"))
+        .advise(format!("kubectl -n {namespace} get events --sort-by=.lastTimestamp"));
 }
 
 /// Reports that no selected Pod is ready.

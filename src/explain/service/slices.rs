@@ -31,6 +31,7 @@ pub(super) fn judge(
         return;
     }
     let slices: Vec<&EndpointSlice> = evidence.objects.slices_of(namespace, name).collect();
+    addresses(evidence, service, &slices, section);
     let has_selector = service
         .spec
         .as_ref()
@@ -75,6 +76,63 @@ pub(super) fn judge(
             ),
         );
     }
+}
+
+/// Checks that the endpoints have addresses to which kube-proxy can send connections.
+fn addresses(
+    evidence: &Evidence,
+    service: &Service,
+    slices: &[&EndpointSlice],
+    section: &mut Section,
+) {
+    let advice = format!(
+        "kubectl -n {} edit endpointslices -l kubernetes.io/service-name={}",
+        objects::namespace(service),
+        objects::name(service)
+    );
+    if let Some(slice) = slices.iter().find(|slice| slice.address_type == "FQDN") {
+        let saw = format!(
+            "EndpointSlice {} has addressType FQDN, which kube-proxy ignores",
+            objects::name(*slice)
+        );
+        section
+            .broken(checks::ENDPOINTS_ADDRESS, saw)
+            .want("addressType IPv4 or IPv6, or a Service of type ExternalName for a host name")
+            .advise(advice);
+        return;
+    }
+    let endpoints = slices.iter().flat_map(|slice| &slice.endpoints);
+    for text in endpoints.flat_map(|it| &it.addresses) {
+        let Ok(address) = text.parse::<IpAddr>() else { continue };
+        let other = evidence.objects.at_cluster_ip(text).next();
+        // A client of a headless Service connects to the cluster IP itself, which works.
+        let other = other.filter(|_| !objects::is_headless(service));
+        let saw = match other {
+            Some(other) => format!(
+                "endpoint {text} is the cluster IP of Service {}: kube-proxy does not translate the address a second time",
+                objects::path(other)
+            ),
+            // What a live API server has accepted is fine.
+            None if !evidence.is_live && !is_usable(address) => format!(
+                "endpoint {text} is a loopback, link-local or multicast address, which the API server rejects"
+            ),
+            None => continue,
+        };
+        section
+            .broken(checks::ENDPOINTS_ADDRESS, saw)
+            .want("the addresses of the servers themselves")
+            .advise(advice);
+        return;
+    }
+}
+
+/// Whether the API server accepts it as the address of an endpoint.
+fn is_usable(address: IpAddr) -> bool {
+    let is_link_local = match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    !(address.is_loopback() || address.is_unspecified() || address.is_multicast() || is_link_local)
 }
 
 /// The Service of the API server, which has no selector.

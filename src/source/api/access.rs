@@ -25,13 +25,12 @@ pub enum ClusterConfig {
     InCluster,
     Kubeconfig {
         file: PathBuf,
+        /// Further files. Of two definitions of a name the first one is used, as in kubectl.
+        others: Vec<PathBuf>,
         context: Option<String>,
     },
     /// In the Corefile itself.
-    Endpoint {
-        url: String,
-        identity: Option<Identity>,
-    },
+    Endpoint { url: String, identity: Option<Identity> },
 }
 
 /// The files with the client's certificate and key, and with the authority that signed the server's
@@ -160,10 +159,14 @@ impl ClusterConfig {
     async fn load(&self) -> anyhow::Result<Config> {
         let mut config = match self {
             Self::InCluster => in_cluster()?,
-            Self::Kubeconfig { file, context } => {
-                let kubeconfig = Kubeconfig::read_from(file)
-                    .map_err(without_text)
-                    .with_context(|| self.to_string())?;
+            Self::Kubeconfig { file, others, context } => {
+                let mut kubeconfig = read_kubeconfig(file)?;
+                for other in others {
+                    kubeconfig = kubeconfig
+                        .merge(read_kubeconfig(other)?)
+                        .with_context(|| other.display().to_string())?;
+                }
+                has_context(&kubeconfig, context.as_deref()).with_context(|| self.to_string())?;
                 let options =
                     KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
                 Config::from_custom_kubeconfig(kubeconfig, &options)
@@ -188,6 +191,24 @@ impl ClusterConfig {
         ));
         Ok(config)
     }
+}
+
+fn read_kubeconfig(file: &Path) -> anyhow::Result<Kubeconfig> {
+    Kubeconfig::read_from(file)
+        .map_err(without_text)
+        .with_context(|| format!("kubeconfig {}", file.display()))
+}
+
+/// # Errors
+/// If the kubeconfig does not have the context. The message lists those that it has.
+fn has_context(kubeconfig: &Kubeconfig, context: Option<&str>) -> anyhow::Result<()> {
+    let known: Vec<&str> = kubeconfig.contexts.iter().map(|it| it.name.as_str()).collect();
+    let Some(wanted) = context.or(kubeconfig.current_context.as_deref()) else { return Ok(()) };
+    if known.contains(&wanted) {
+        return Ok(());
+    }
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    Err(anyhow!("there is no context {wanted}; the contexts are: {known}"))
 }
 
 /// The error of a kubeconfig that does not parse would quote the file, which may hold a token.
@@ -247,9 +268,11 @@ impl fmt::Display for ClusterConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InCluster => f.write_str("the in-cluster configuration"),
-            Self::Kubeconfig { file, context: None } => write!(f, "kubeconfig {}", file.display()),
+            Self::Kubeconfig { file, context: None, .. } => {
+                write!(f, "kubeconfig {}", file.display())
+            }
             Self::Endpoint { url, .. } => write!(f, "endpoint {url}"),
-            Self::Kubeconfig { file, context: Some(context) } => {
+            Self::Kubeconfig { file, context: Some(context), .. } => {
                 write!(f, "kubeconfig {}, context {context}", file.display())
             }
         }

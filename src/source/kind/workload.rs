@@ -52,6 +52,24 @@ pub struct Workload {
     pub metadata: ObjectMeta,
     #[serde(default)]
     pub spec: WorkloadSpec,
+    pub status: Option<WorkloadStatus>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WorkloadStatus {
+    pub conditions: Option<Vec<WorkloadCondition>>,
+    /// DaemonSet.
+    pub desired_number_scheduled: Option<i32>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct WorkloadCondition {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub status: String,
+    pub message: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -88,6 +106,20 @@ impl Workload {
     /// How many Pods it should have; 1 if the kind has no such field.
     pub fn replicas(&self) -> i32 {
         self.spec.replicas.unwrap_or(1)
+    }
+
+    /// Why the controller cannot create Pods, if it says so: the condition `ReplicaFailure`.
+    pub fn failure(&self) -> Option<&str> {
+        let conditions = self.status.as_ref()?.conditions.as_deref()?;
+        let failed =
+            conditions.iter().find(|it| it.kind == "ReplicaFailure" && it.status == "True");
+        failed?.message.as_deref()
+    }
+
+    /// Whether it is a DaemonSet, and no node fits its Pods.
+    pub fn fits_no_node(&self) -> bool {
+        let desired = self.status.as_ref().and_then(|it| it.desired_number_scheduled);
+        self.kind == "DaemonSet" && desired == Some(0)
     }
 
     /// Whether its Pods end by themselves.

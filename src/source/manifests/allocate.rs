@@ -147,28 +147,40 @@ pub(super) fn cluster_ips(services: &mut Services, errors: &mut Vec<ManifestErro
     }
 }
 
-/// The cluster IPs that the manifests name. The first Service that claims one has it, in the order
-/// of the files; those that claim it later are removed.
+/// The cluster IPs that the manifests name. The first Service that claims one, or a node port, has it,
+/// in the order of the files; those that claim it later are removed.
 fn claims(services: &mut Services, errors: &mut Vec<ManifestError>) -> HashSet<IpAddr> {
     let mut owners: BTreeMap<IpAddr, String> = BTreeMap::new();
+    let mut port_owners: BTreeMap<(&str, u16), String> = BTreeMap::new();
     let mut in_order: Vec<(Option<Location>, Key)> =
         services.iter().map(|(key, it)| (it.location.clone(), key.clone())).collect();
     // Those without a location come first: a file cannot claim the API server's address.
     in_order.sort();
     for (location, key) in in_order {
         let ips = services.get(&key).and_then(|it| it.cluster_ips.clone()).unwrap_or_default();
-        let claimed = ips.iter().find_map(|ip| Some((*ip, owners.get(ip)?)));
-        match (claimed, location) {
-            (Some((ip, owner)), Some(location)) => {
-                let message = format!("{key}: the cluster IP {ip} already belongs to {owner}");
-                errors.push(ManifestError { location, message });
+        let ports: Vec<(&str, u16)> = services
+            .get(&key)
+            .into_iter()
+            .flat_map(|it| &it.ports)
+            .filter_map(|port| Some((port.protocol.label(), port.node_port?)))
+            .collect();
+        let taken_ip = ips.iter().find_map(|ip| {
+            Some(format!("the cluster IP {ip} already belongs to {}", owners.get(ip)?))
+        });
+        let taken_port = ports.iter().find_map(|port| {
+            Some(format!("the node port {} already belongs to {}", port.1, port_owners.get(port)?))
+        });
+        let owner = match (taken_ip.or(taken_port), location) {
+            (Some(message), Some(location)) => {
+                errors.push(ManifestError { location, message: format!("{key}: {message}") });
                 services.remove(&key);
+                continue;
             }
-            (_, Some(location)) => {
-                owners.extend(ips.iter().map(|ip| (*ip, format!("{key} at {location}"))));
-            }
-            (_, None) => owners.extend(ips.iter().map(|ip| (*ip, key.to_string()))),
-        }
+            (_, Some(location)) => format!("{key} at {location}"),
+            (_, None) => key.to_string(),
+        };
+        owners.extend(ips.iter().map(|ip| (*ip, owner.clone())));
+        port_owners.extend(ports.into_iter().map(|port| (port, owner.clone())));
     }
     owners.into_keys().collect()
 }

@@ -11,7 +11,8 @@ use crate::limits;
 
 use super::{
     Location, ManifestError,
-    parse::{ListedObject, Parsed, parse},
+    parse::{ListedObject, Parsed, parse_all},
+    text,
 };
 
 /// The files of a directory, each with its last valid objects.
@@ -62,12 +63,49 @@ impl Files {
             files.contains(path)
                 || unreadable.iter().any(|error| path.starts_with(&error.location.file))
         });
-        let mut changed = self.known.len() != before || self.unreadable != unreadable;
+        let changed = self.known.len() != before || self.unreadable != unreadable;
+        let mut read = Vec::new();
+        let mut has_new_errors = false;
         for path in files {
-            changed |= self.known.entry(path.clone()).or_default().refresh(&path);
+            let file = self.known.entry(path.clone()).or_default();
+            match file.read(&path) {
+                ReadFile::Same => {}
+                ReadFile::Failed => has_new_errors = true,
+                ReadFile::Text(text) => read.push((path, text)),
+            }
         }
         self.unreadable = unreadable;
-        changed
+        let has_new_text = !read.is_empty();
+        self.parse(&read);
+        changed || has_new_errors || has_new_text
+    }
+
+    /// Adds a text that is in no file.
+    pub(super) fn add_text(&mut self, name: PathBuf, bytes: Vec<u8>) {
+        let mut file = KnownFile::default();
+        let read = file.take(&name, bytes);
+        self.known.insert(name.clone(), file);
+        if let ReadFile::Text(text) = read {
+            self.parse(&[(name, text)]);
+        }
+    }
+
+    /// Adds the files of others.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.known.extend(other.known);
+        self.unreadable.extend(other.unreadable);
+    }
+
+    fn parse(&mut self, read: &[(PathBuf, String)]) {
+        let texts: Vec<(&Path, &str)> =
+            read.iter().map(|(path, text)| (path.as_path(), text.as_str())).collect();
+        for ((path, _), parsed) in read.iter().zip(parse_all(&texts)) {
+            let Some(file) = self.known.get_mut(path) else { continue };
+            match parsed {
+                Ok(parsed) => file.parsed = parsed,
+                Err(error) => file.parsed.errors = vec![*error],
+            }
+        }
     }
 
     pub(super) fn objects(&self) -> Vec<ListedObject> {
@@ -98,30 +136,58 @@ impl Files {
     }
 }
 
+/// The result of reading a file.
+enum ReadFile {
+    /// It has not changed.
+    Same,
+    /// It has an error that it did not have before.
+    Failed,
+    Text(String),
+}
+
 impl KnownFile {
-    fn refresh(&mut self, path: &Path) -> bool {
-        let bytes = match read_bounded(path) {
-            Ok(bytes) if self.text.as_ref() == Some(&bytes) => return false,
-            Ok(bytes) => bytes,
+    fn read(&mut self, path: &Path) -> ReadFile {
+        match read_bounded(path) {
+            Ok(bytes) if self.text.as_ref() == Some(&bytes) => ReadFile::Same,
+            Ok(bytes) => self.take(path, bytes),
             Err(message) => {
                 self.text = None;
-                let errors = vec![whole_file(path, message)];
-                let changed = self.parsed.errors != errors;
-                self.parsed.errors = errors;
-                return changed;
-            }
-        };
-        match std::str::from_utf8(&bytes).map(|text| parse(path, text)) {
-            Ok(Ok(parsed)) => self.parsed = parsed,
-            Ok(Err(error)) => self.parsed.errors = vec![*error],
-            Err(_) => {
-                self.parsed.errors =
-                    vec![whole_file(path, "the file is not UTF-8 text".to_owned())];
+                self.fail(path, message)
             }
         }
-        self.text = Some(bytes);
-        true
     }
+
+    fn take(&mut self, path: &Path, bytes: Vec<u8>) -> ReadFile {
+        let text = text::decode(&bytes);
+        self.text = Some(bytes);
+        match text {
+            Some(_) if is_kustomization(path) => {
+                let directory = path.parent().unwrap_or(path).display();
+                self.parsed = Parsed::default();
+                self.fail(path, format!(
+                    "the directory is a kustomization, and its files are read without the changes that it makes: run `kustomize build {directory} > all.yaml`, and use that file"
+                ));
+                ReadFile::Failed
+            }
+            Some(text) => ReadFile::Text(text),
+            None => {
+                self.fail(path, "the file is neither UTF-8 nor UTF-16 text".to_owned());
+                ReadFile::Failed
+            }
+        }
+    }
+
+    fn fail(&mut self, path: &Path, message: String) -> ReadFile {
+        let errors = vec![whole_file(path, message)];
+        let is_new = self.parsed.errors != errors;
+        self.parsed.errors = errors;
+        if is_new { ReadFile::Failed } else { ReadFile::Same }
+    }
+}
+
+fn is_kustomization(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    ["kustomization.yaml", "kustomization.yml"].contains(&name)
 }
 
 fn whole_file(path: &Path, message: String) -> ManifestError {

@@ -1,6 +1,9 @@
 //! Parses a file's text into objects, each with the line at which it begins. A file may have several
 //! documents, and a document may be a list.
 
+mod documents;
+mod parallel;
+
 use std::{collections::BTreeMap, path::Path};
 
 use serde::Deserialize;
@@ -13,6 +16,7 @@ use crate::{
 };
 
 use super::{Location, ManifestError};
+use documents::{Document, ListKind, Piece};
 
 /// An object of a known kind in a file.
 #[derive(Clone, Debug)]
@@ -33,50 +37,92 @@ pub(super) struct Parsed {
     pub(super) kinds: BTreeMap<(String, String), usize>,
 }
 
-/// # Errors
-/// If the text is not YAML or JSON.
-pub(super) fn parse(path: &Path, text: &str) -> Result<Parsed, Box<ManifestError>> {
-    let mut parsed = Parsed::default();
-    for (value, location) in values(path, text)? {
-        let text = |key| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        *parsed.kinds.entry((text("apiVersion"), text("kind"))).or_default() += 1;
-        match read_object(value) {
-            Ok(None) => parsed.unused += 1,
-            Ok(Some(object)) => {
-                parsed.unused += usize::from(matches!(object.kind.dns, DnsUse::None));
-                parsed.objects.push(ListedObject { location, object });
+/// Parses the texts of files, on all cores if they are large. A result is an error if the text is not
+/// YAML or JSON.
+pub(super) fn parse_all(files: &[(&Path, &str)]) -> Vec<Result<Parsed, Box<ManifestError>>> {
+    let documents: Vec<Vec<(&Path, Document<'_>)>> = files
+        .iter()
+        .map(|&(path, text)| documents::split(text).into_iter().map(|it| (path, it)).collect())
+        .collect();
+    let pieces: Vec<(&Path, Piece<'_>)> = documents
+        .iter()
+        .flatten()
+        .flat_map(|(path, document)| document.pieces().map(|it| (*path, it)))
+        .collect();
+    let read = |(path, piece): &(&Path, Piece<'_>)| read_piece(path, piece);
+    let mut results = parallel::map(&pieces, read).into_iter();
+    documents
+        .iter()
+        .map(|of_file| {
+            let mut parsed = Parsed::default();
+            for (path, document) in of_file {
+                let count = document.pieces().count();
+                let own: Result<Vec<_>, _> =
+                    results.by_ref().take(count).collect::<Vec<_>>().into_iter().collect();
+                // An item can refer to an anchor of another item.
+                let own = if count > 1 && own.is_err() {
+                    read_piece(path, &document.whole()).map(|it| vec![it])
+                } else {
+                    own
+                };
+                own?.into_iter().flatten().for_each(|it| parsed.add(it));
             }
-            Err(message) => parsed.errors.push(ManifestError { location, message }),
-        }
-    }
-    Ok(parsed)
+            Ok(parsed)
+        })
+        .collect()
 }
 
-/// The values of the documents, with the items of lists one by one.
-fn values(path: &Path, text: &str) -> Result<Vec<(Value, Location)>, Box<ManifestError>> {
-    let mut values = Vec::new();
-    for (first_line, document) in documents(text) {
-        let location = |line: u64, column: u64| Location {
-            file: path.to_owned(),
-            line: first_line + (line.max(1) as usize) - 1,
-            column: column.max(1) as usize,
-        };
-        let root: Option<Spanned<Value>> = serde_saphyr::from_str_with_options(document, options())
-            .map_err(|error| {
-                let location = error
-                    .location()
-                    .map_or_else(|| location(1, 1), |at| location(at.line(), at.column()));
-                let message = first_sentence(&error.without_snippet().to_string());
-                ManifestError { location, message }
-            })?;
-        let Some(root) = root.filter(|root| !root.value.is_null()) else { continue };
-        values.extend(
-            items(root, document)
-                .into_iter()
-                .map(|(value, at)| (value, location(at.line(), at.column()))),
-        );
+/// What an object of a file became.
+struct ReadObject {
+    location: Location,
+    /// `apiVersion` and `kind`.
+    kind: (String, String),
+    object: Result<Option<ApiObject>, String>,
+}
+
+impl Parsed {
+    fn add(&mut self, read: ReadObject) {
+        let ReadObject { location, kind, object } = read;
+        *self.kinds.entry(kind).or_default() += 1;
+        match object {
+            Ok(None) => self.unused += 1,
+            Ok(Some(object)) => {
+                self.unused += usize::from(matches!(object.kind.dns, DnsUse::None));
+                self.objects.push(ListedObject { location, object });
+            }
+            Err(message) => self.errors.push(ManifestError { location, message }),
+        }
     }
-    Ok(values)
+}
+
+/// The objects of a piece, with the items of lists one by one.
+fn read_piece(path: &Path, piece: &Piece<'_>) -> Result<Vec<ReadObject>, Box<ManifestError>> {
+    let location = |line: u64, column: u64| Location {
+        file: path.to_owned(),
+        line: piece.first_line + (line.max(1) as usize) - 1,
+        column: column.max(1) as usize,
+    };
+    let object = |(value, at): (Value, serde_saphyr::Location)| {
+        let text = |key| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let kind = (text("apiVersion"), text("kind"));
+        ReadObject { location: location(at.line(), at.column()), kind, object: read_object(value) }
+    };
+    let failed = |error: serde_saphyr::Error| {
+        let location =
+            error.location().map_or_else(|| location(1, 1), |at| location(at.line(), at.column()));
+        let message = first_sentence(&error.without_snippet().to_string());
+        Box::new(ManifestError { location, message })
+    };
+    if let Some(list) = piece.list {
+        let items: Vec<Spanned<Value>> =
+            serde_saphyr::from_str_with_options(piece.text, options()).map_err(failed)?;
+        let items = items.into_iter().map(|it| (list.complete(it.value), it.referenced));
+        return Ok(items.map(object).collect());
+    }
+    let root: Option<Spanned<Value>> =
+        serde_saphyr::from_str_with_options(piece.text, options()).map_err(failed)?;
+    let Some(root) = root.filter(|root| !root.value.is_null()) else { return Ok(Vec::new()) };
+    Ok(items(root, piece.text).into_iter().map(object).collect())
 }
 
 /// Only `true` and `false` are booleans, because a port may be called `y`. The parser's bounds on
@@ -99,34 +145,16 @@ fn items(root: Spanned<Value>, document: &str) -> Vec<(Value, serde_saphyr::Loca
     struct List {
         items: Vec<Spanned<Value>>,
     }
-    let kind = root.value.get("kind").and_then(Value::as_str).unwrap_or_default();
-    if kind.ends_with("List")
+    let text = |key| root.value.get(key).and_then(Value::as_str).unwrap_or_default();
+    if text("kind").ends_with("List")
         && root.value.get("items").is_some_and(Value::is_array)
         && let Ok(list) = serde_saphyr::from_str_with_options::<List>(document, options())
     {
-        let item_kind = kind.strip_suffix("List").unwrap_or_default().to_owned();
-        let version = root.value.get("apiVersion").cloned();
-        return list
-            .items
-            .into_iter()
-            .map(|item| (with_kind(item.value, &item_kind, version.as_ref()), item.referenced))
-            .collect();
+        let own = ListKind::new(text("kind"), text("apiVersion"));
+        let items = list.items.into_iter();
+        return items.map(|item| (own.complete(item.value), item.referenced)).collect();
     }
     vec![(root.value, root.referenced)]
-}
-
-/// The items of a `ServiceList` do not repeat their kind.
-fn with_kind(mut item: Value, kind: &str, version: Option<&Value>) -> Value {
-    if let Value::Object(fields) = &mut item
-        && !kind.is_empty()
-        && !fields.contains_key("kind")
-    {
-        fields.insert("kind".to_owned(), kind.into());
-        if let Some(version) = version {
-            fields.entry("apiVersion").or_insert_with(|| version.clone());
-        }
-    }
-    item
 }
 
 /// `None` for an object of a kind that ndots does not read.
@@ -162,32 +190,6 @@ fn is_label(text: &str) -> bool {
         && text.bytes().all(fits)
         && !text.starts_with('-')
         && !text.ends_with('-')
-}
-
-/// The documents of a file, each with the number of its first line.
-fn documents(text: &str) -> Vec<(usize, &str)> {
-    let mut documents = Vec::new();
-    let (mut start, mut first_line, mut at) = (0, 1, 0);
-    // Comments and directives before a `---` belong to the document after it.
-    let mut before_marker = true;
-    for (index, line) in text.split_inclusive('\n').enumerate() {
-        let end = at + line.len();
-        let begins = line
-            .strip_prefix("---")
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
-        if line.trim_end() == "..." {
-            documents.push((first_line, &text[start..at]));
-            (start, first_line, before_marker) = (end, index + 2, true);
-        } else if begins && !before_marker {
-            documents.push((first_line, &text[start..at]));
-            (start, first_line) = (at, index + 1);
-        } else if !line.trim().is_empty() && !line.starts_with(['#', '%']) {
-            before_marker = false;
-        }
-        at = end;
-    }
-    documents.push((first_line, &text[start..]));
-    documents
 }
 
 /// The parser's message without the position, which the error's location has.

@@ -483,3 +483,5 @@ pub const DESCRIPTORS: u64 = 20_480;
 /// Series of one metric family that code on the path of a query finds without a lookup: enough for
 /// every query type over IPv4 and IPv6, and for the response codes that occur.
 pub const CACHED_SERIES: usize = 40;
+/// How many clients, names and namespaces `prometheus { top }` counts: by default, and at most.
+pub const TOP_SIZES: [usize; 2] = [100, 1_000];

@@ -66,6 +66,7 @@ mod source;
 mod template;
 mod timeouts;
 mod tls;
+mod top;
 mod transfer;
 mod view;
 mod whoami;
@@ -101,6 +102,7 @@ pub use readiness::Readiness;
 pub use role::{Role, ZoneArguments};
 pub use scoped::{Interface, ScopedAddress};
 pub use source::{ClientTls, Origin, Source, Throttle};
+pub use top::Top;
 
 pub use served_zone::{EtcdKeys, LoadedZone, SecondaryZone, ZoneNotice};
 pub use zone_directory::ZoneDirectory;

@@ -22,7 +22,7 @@ use crate::{
 
 use super::{
     EtcdKeys, EtcdSource, Host, Interface, LoadedZone, Readiness, ScopedAddress, SecondaryZone,
-    Source, ZoneNotice, scoped::UnknownInterface,
+    Source, Top, ZoneNotice, scoped::UnknownInterface,
 };
 
 /// Why a plugin cannot be built: what its needs brought is not usable.
@@ -77,6 +77,7 @@ pub struct ReloadState {
     pub secondaries: HashMap<String, Arc<ZoneSlot>>,
     /// By source.
     pub etcd: HashMap<String, Arc<SkydnsStore>>,
+    pub top: Option<Arc<Top>>,
     /// Whether this reload uses zone files with an unchanged serial, too: the Corefile has changed, or
     /// an operator asked for the reload.
     pub reread: bool,

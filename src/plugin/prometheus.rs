@@ -17,7 +17,7 @@ use crate::{
 
 use super::{
     BuildError, Directive, DirectiveLines, OptionSpec, OptionTable, Page, PageReply, PluginContext,
-    PluginSettings, Role, ServerLabels,
+    PluginSettings, Role, ServerLabels, Top,
 };
 
 pub(super) static DIRECTIVE: Directive = Directive {
@@ -45,6 +45,17 @@ static OPTIONS: OptionTable<PrometheusSettings> = OptionTable(&[
         },
     ),
     OptionSpec::not_yet("tls"),
+    OptionSpec::new(
+        "top",
+        "[SIZE]",
+        "Counts the most frequent clients and names, at most SIZE (100) of each, and serves them at \
+         `/top`. Anybody who reaches the address sees them. Also counts replies by namespace.",
+        |prometheus, option| {
+            let [default, most] = limits::TOP_SIZES;
+            prometheus.top =
+                if option.next_is_number() { option.number("top", 1, most) } else { Some(default) };
+        },
+    ),
 ]);
 
 static REQUESTS: CounterFamily<6> = Family::new(
@@ -85,6 +96,8 @@ fn message_bytes() -> Vec<f64> {
 #[derive(Debug)]
 struct PrometheusSettings {
     address: String,
+    /// How many clients and names are counted.
+    top: Option<usize>,
 }
 
 /// Counts what a block answers.
@@ -98,6 +111,7 @@ struct QueryMetrics {
     view: String,
     /// The series of each server and zone: `server * zones.len() + zone`.
     series: Box<[OnceLock<Box<ZoneSeries>>]>,
+    top: Option<Arc<Top>>,
 }
 
 /// The series of one server and zone, each from its first use.
@@ -133,11 +147,33 @@ impl PluginSettings for PrometheusSettings {
             polled: false,
             essential: false,
         });
+        let top = self.top.map(|size| self.share_top(size, context));
         let of_no_zone = QueryMetrics::new(context.build.metrics, context.all_servers, &[]);
         context.outputs.unrouted = Some(Arc::new(of_no_zone));
         let of_block = QueryMetrics::new(context.build.metrics, context.servers, context.zones);
-        let of_block = QueryMetrics { view: context.view.to_owned(), ..of_block };
+        let of_block = QueryMetrics { view: context.view.to_owned(), top, ..of_block };
         Ok(vec![Arc::new(of_block)])
+    }
+}
+
+impl PrometheusSettings {
+    /// The counts that all blocks share, with their page. They live through reloads.
+    fn share_top(&self, size: usize, context: &mut PluginContext<'_>) -> Arc<Top> {
+        let known = context.outputs.reload_state.top.clone();
+        let previous = || context.build.previous.top.clone();
+        let top = known
+            .or_else(previous)
+            .unwrap_or_else(|| Arc::new(Top::new(context.build.metrics, size)));
+        context.outputs.reload_state.top = Some(Arc::clone(&top));
+        let page = Arc::clone(&top);
+        context.outputs.pages.push(Page {
+            address: self.address.clone(),
+            path: "/top",
+            render: Arc::new(move || PageReply::text(200, page.page())),
+            polled: false,
+            essential: false,
+        });
+        top
     }
 }
 
@@ -154,6 +190,7 @@ impl QueryMetrics {
             zones,
             view: String::new(),
             series: (0..count).map(|_| OnceLock::new()).collect(),
+            top: None,
         }
     }
 }
@@ -172,6 +209,9 @@ impl Plugin for QueryMetrics {
         self.series[server * self.zones.len() + zone]
             .get_or_init(|| Box::new(ZoneSeries::new(labels)))
             .count(labels, cx, query, sent);
+        if let Some(top) = &self.top {
+            top.count(cx, query, sent);
+        }
     }
 }
 
@@ -257,7 +297,7 @@ fn type_label(qtype: Type) -> &'static str {
 
 fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
     const DEFAULT: &str = "localhost:9153";
-    let mut prometheus = PrometheusSettings { address: DEFAULT.to_owned() };
+    let mut prometheus = PrometheusSettings { address: DEFAULT.to_owned(), top: None };
     lines.once(|arguments| {
         if let Some(address) = arguments.listen(DEFAULT) {
             prometheus.address = address;

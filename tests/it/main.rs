@@ -59,6 +59,7 @@ mod snapshot;
 mod support;
 mod tidy;
 mod tls;
+mod top;
 mod transfer;
 mod wire;
 mod zone_files;

@@ -77,7 +77,7 @@ impl Tracked {
                 .collect();
             let file = self.directory.path().join(format!("names-{process}"));
             fs::write(&file, names).unwrap();
-            let mut dig = self.command("dig @127.0.0.1 +tries=1 +time=2 +short -f");
+            let mut dig = self.command("timeout 20 dig @127.0.0.1 +tries=1 +time=2 +short -f");
             dig.arg(file).stdout(Stdio::piped()).spawn().unwrap()
         };
         (0..PROCESSES).map(ask).collect()

@@ -6,6 +6,7 @@
 mod banner;
 #[cfg(target_os = "linux")]
 mod capability;
+mod commands;
 mod compose;
 mod config;
 mod diff;

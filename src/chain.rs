@@ -6,6 +6,7 @@
 //! plugin below, or at the top of the block that the name belongs to. The way down also decides
 //! about a zone transfer; its records are sent as many messages and do not pass through here.
 
+mod metadata;
 mod run;
 
 use std::{
@@ -24,6 +25,7 @@ use crate::{
 };
 
 pub use crate::transport::Transport;
+pub use metadata::Metadata;
 pub use run::Run;
 
 /// The outcome of a query.
@@ -60,6 +62,10 @@ pub trait Plugin: Send + Sync {
     fn notified(&self, _cx: &mut Cx, _question: &Question) -> Option<Notified> {
         None
     }
+
+    /// Adds what the plugin knows about a query before it is handled. It is called only if the block
+    /// has the plugin `metadata`.
+    fn metadata(&self, _cx: &Cx, _query: &Query, _metadata: &mut Metadata) {}
 
     /// Decides which queries the block gets, if this plugin does that.
     fn filter(&self) -> Option<&dyn Filter> {
@@ -213,6 +219,8 @@ pub struct Cx {
     pub lines: Vec<LogLine>,
     /// Where the time of the query is counted. The dispatcher measures it when the reply is written.
     pub timer: Option<Histogram>,
+    /// Facts about the query for other plugins.
+    pub metadata: Metadata,
     /// The plugin that gave the reply; empty if none did.
     answered_by: &'static str,
     reply_source: ReplySource,
@@ -243,6 +251,7 @@ impl Cx {
             block: 0,
             lines: Vec::new(),
             timer: None,
+            metadata: Metadata::default(),
             answered_by: "",
             reply_source: ReplySource::Local,
             random: SplitMix64::new(seed),
@@ -425,7 +434,7 @@ impl fmt::Display for QueryError {
 /// The server blocks, as the driver sees them.
 pub trait Router {
     /// The block for a nested query that starts at the top.
-    fn route(&self, cx: &Cx, query: &Query) -> Option<usize>;
+    fn route(&self, cx: &mut Cx, query: &Query) -> Option<usize>;
     /// A block's plugins in their order.
     fn plugins(&self, block: usize) -> &[Arc<dyn Plugin>];
 }

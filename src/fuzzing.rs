@@ -183,6 +183,7 @@ pub fn corefile(data: &[u8]) {
 struct NothingOutside {
     metrics: Arc<Metrics>,
     files: HashMap<String, Result<String, String>>,
+    octets: HashMap<String, Result<Arc<[u8]>, String>>,
     modified: HashMap<String, SystemTime>,
     hosts: HashMap<Host, Result<Vec<IpAddr>, String>>,
     previous: ReloadState,
@@ -194,6 +195,7 @@ impl NothingOutside {
             metrics: &self.metrics,
             stores,
             files: &self.files,
+            octets: &self.octets,
             modified: &self.modified,
             hosts: &self.hosts,
             own_addresses: &[],

@@ -27,9 +27,11 @@ mod erratic;
 mod errors;
 mod etcd;
 mod etcd_source;
+mod expression;
 mod fallthrough;
 mod file;
 mod forward;
+mod geoip;
 mod grpc;
 mod header;
 mod health;
@@ -43,11 +45,14 @@ mod loadbalance;
 mod local;
 mod log;
 mod loop_;
+mod metadata;
 mod minimal;
 mod multisocket;
+mod nat64;
 mod need;
 mod network;
 mod nsid;
+mod on;
 mod pattern;
 mod prometheus;
 mod proxy_policy;
@@ -62,6 +67,7 @@ mod scoped;
 mod secondary;
 mod served_zone;
 mod shed;
+mod siit;
 mod source;
 mod template;
 mod timeouts;
@@ -96,7 +102,7 @@ pub use fallthrough::{Fallthrough, names};
 pub use help::{list, markdown, markdown_index, missing, page};
 pub use lint::{Lint, LintBlock, LintContext, LintStage, zones};
 pub use loop_::numbered_probe;
-pub use need::{Host, Monitor, Need, Timeouts};
+pub use need::{Command, Event, Host, Monitor, Need, Timeouts};
 pub use proxy_policy::{Beginning, ProxyPolicy};
 pub use readiness::Readiness;
 pub use role::{Role, ZoneArguments};
@@ -136,8 +142,8 @@ impl Entry {
 /// order in the Corefile is.
 pub static ALL: &[Entry] = &[
     Here(&root::DIRECTIVE),
-    Here(&accepted::METADATA),
-    NotYet("geoip"),
+    Here(&metadata::DIRECTIVE),
+    Here(&geoip::DIRECTIVE),
     Here(&cancel::DIRECTIVE),
     Here(&proxyproto::DIRECTIVE),
     Here(&accepted::QUIC),
@@ -162,7 +168,7 @@ pub static ALL: &[Entry] = &[
     NotYet("dnstap"),
     Here(&local::DIRECTIVE),
     Here(&dns64::DIRECTIVE),
-    NotYet("siit"),
+    Here(&siit::DIRECTIVE),
     Here(&any::DIRECTIVE),
     Here(&chaos::DIRECTIVE),
     Here(&loadbalance::DIRECTIVE),
@@ -204,7 +210,7 @@ pub static ALL: &[Entry] = &[
     Here(&grpc::DIRECTIVE),
     Here(&erratic::DIRECTIVE),
     Here(&whoami::DIRECTIVE),
-    NotYet("on"),
+    Here(&on::DIRECTIVE),
     NotYet("sign"),
     Here(&view::DIRECTIVE),
     Refused(

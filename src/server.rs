@@ -299,8 +299,12 @@ struct Routes<'s> {
 }
 
 impl Router for Routes<'_> {
-    fn route(&self, cx: &Cx, query: &Query) -> Option<usize> {
-        self.server.block_for(self.listener, cx, query)
+    fn route(&self, cx: &mut Cx, query: &Query) -> Option<usize> {
+        // The metadata of the client's own query stay for the plugins that handle its reply.
+        let metadata = std::mem::take(&mut cx.metadata);
+        let block = self.server.block_for(self.listener, cx, query);
+        cx.metadata = metadata;
+        block
     }
 
     fn plugins(&self, block: usize) -> &[Arc<dyn Plugin>] {

@@ -10,6 +10,7 @@ mod claims;
 mod cluster;
 mod cluster_set;
 mod derive;
+mod describe;
 mod endpoint_label;
 mod exposed;
 mod index;

@@ -59,7 +59,7 @@ pub(super) fn files(configuration: &Configuration) -> BTreeSet<String> {
     let needs = configuration.blocks.iter().flat_map(CheckedBlock::needs);
     needs
         .flat_map(|need| match need {
-            Need::File(path) => BTreeSet::from([path]),
+            Need::File(path) | Need::Octets(path) => BTreeSet::from([path]),
             Need::ZoneFile { path, .. } => zone_files::paths(&path),
             Need::ZoneDirectory(directory) => {
                 let files = zone_files::list(&directory);
@@ -95,10 +95,12 @@ pub(super) fn compose(
     let interfaces = if_addrs::get_if_addrs().context("cannot read this machine's addresses")?;
     let mut written = Vec::new();
     let (mut files, mut modified, mut names) = (HashMap::new(), HashMap::new(), HashMap::new());
+    let mut octets = HashMap::new();
     let mut listen_configs = ListenConfigs::default();
     for block in std::mem::take(&mut configuration.blocks) {
         let hosts = hosts(&block, &interfaces)?;
         read_files(&block, &mut files, &mut modified);
+        read_octets(&block, &mut octets);
         look_up(&block, &files, &mut names);
         let identity = listen_config::identity(&block, &files)
             .map_err(|mistake| configuration.mistake(mistake.span, mistake.message))?;
@@ -132,10 +134,12 @@ pub(super) fn compose(
     let own_addresses = &own_addresses(&interfaces);
     let interfaces = &indexed(&interfaces);
     let (files, modified, hosts, cookies) = (&files, &modified, &names, Some(cookies));
+    let octets = &octets;
     let context = BuildContext {
         metrics,
         stores,
         files,
+        octets,
         modified,
         hosts,
         own_addresses,
@@ -191,6 +195,15 @@ fn read_files(
                     .map(|time| (path.clone(), time)),
             );
             files.insert(path, text);
+        }
+    }
+}
+
+fn read_octets(block: &CheckedBlock, octets: &mut HashMap<String, Result<Arc<[u8]>, String>>) {
+    for need in block.needs() {
+        if let Need::Octets(path) = need {
+            let read = std::fs::read(&path).map(Arc::from).map_err(|error| error.to_string());
+            octets.insert(path, read);
         }
     }
 }

@@ -118,12 +118,14 @@ pub(super) fn identity(
         key: text(&tls.key)?,
         authorities: tls.authorities.as_ref().map(text).transpose()?,
         client_auth: tls.client_auth,
+        key_log: tls.key_log.as_ref().map(|file| file.path.clone()),
     };
     // The schemes differ only in the names of protocols, so one check is enough.
     identity.config(Scheme::Tls).map_err(|error| {
         let file = match &error {
             TlsConfigError::Certificates(_) => &tls.certificates,
             TlsConfigError::Key(_) => &tls.key,
+            TlsConfigError::KeyLog(_) => tls.key_log.as_ref().unwrap_or(&tls.key),
             TlsConfigError::Authorities(_) => tls.authorities.as_ref().unwrap_or(&tls.certificates),
         };
         mistake(file, &error.to_string())

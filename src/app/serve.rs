@@ -26,13 +26,14 @@ use crate::{
         log::{self, DebugPlugin, Format, Log},
         memory, parallelism,
     },
-    plugin::{self, Outputs, Readiness, ReloadState, Timed},
+    plugin::{self, Event, Outputs, Readiness, ReloadState, Timed},
     server::Listen,
     wire::{CookieSecret, Question},
 };
 
 use super::{
     banner,
+    commands::Commands,
     compose::{self, Built},
     config::{self, Configuration, Text},
     etcd::Etcds,
@@ -123,6 +124,7 @@ struct Process {
     waiting: Waiting,
     secondaries: Secondaries,
     etcds: Etcds,
+    commands: Commands,
     tasks: JoinSet<()>,
     signals: Signals,
 }
@@ -142,6 +144,7 @@ impl Process {
         let mut sources = Sources::new(Arc::clone(&metrics));
         let started = sources.start(&compose::sources(&configuration)).await?;
         let watched = Watched::new(text, &configuration);
+        let commands = Commands::of(&configuration);
         let cookies = compose::cookie_secret();
         let Built { assembled, mut listen_configs } = compose::compose(
             configuration,
@@ -194,6 +197,7 @@ impl Process {
         notify::send(&mut tasks, notices);
         tasks.spawn(memory::give_back(Arc::clone(&dispatcher)));
         let hashes = reload::Hashes::first(&metrics, text);
+        commands.run(Event::Startup);
         let process = Self {
             dispatcher,
             metrics,
@@ -211,6 +215,7 @@ impl Process {
             waiting: Waiting::start(awaited),
             secondaries: Secondaries::run_new(secondaries),
             etcds,
+            commands,
             tasks,
             signals,
         };
@@ -221,13 +226,23 @@ impl Process {
     /// pending queries are answered while listeners still answer, and the listeners close.
     async fn stop(self, order: Order) -> (Log, ExitCode) {
         let Self {
-            mut signals, readiness, lameduck, log, listeners, dispatcher, timed, admin, ..
+            mut signals,
+            readiness,
+            lameduck,
+            log,
+            listeners,
+            dispatcher,
+            timed,
+            admin,
+            commands,
+            ..
         } = self;
         if order == Order::Quit {
             return (log, ExitCode::SUCCESS);
         }
         let in_order = async {
             readiness.stop();
+            commands.run(Event::Shutdown);
             dispatcher.announce_close();
             if order == Order::Terminate && !lameduck.is_zero() {
                 let time = go_duration(lameduck);

@@ -188,7 +188,7 @@ impl Run {
     fn ask(
         &mut self,
         router: &dyn Router,
-        cx: &Cx,
+        cx: &mut Cx,
         frame: Frame,
         ask: Ask,
     ) -> Result<At, QueryError> {

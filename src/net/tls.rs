@@ -2,6 +2,7 @@
 
 mod anchor;
 pub mod client;
+mod key_log;
 
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ use tokio::sync::watch;
 
 use crate::{plugin::ClientAuth, server::Scheme};
 
+use key_log::KeyLogFile;
+
 /// A listener's certificate, and whether it asks clients for theirs. Sessions can be resumed as long
 /// as the identity stays equal.
 #[derive(PartialEq, Eq)]
@@ -34,6 +37,8 @@ pub struct Identity {
     /// trusts.
     pub authorities: Option<String>,
     pub client_auth: ClientAuth,
+    /// The file that the secrets of connections are written to.
+    pub key_log: Option<String>,
 }
 
 /// Which part of a TLS configuration cannot be used, and why. The messages quote nothing of the files.
@@ -45,6 +50,8 @@ pub enum TlsConfigError {
     Key(String),
     #[error("{0}")]
     Authorities(String),
+    #[error("{0}")]
+    KeyLog(String),
 }
 
 impl Identity {
@@ -68,6 +75,11 @@ impl Identity {
             .with_single_cert(chain, key)
             .map_err(|error| TlsConfigError::Key(error.to_string()))?;
         config.alpn_protocols = alpn(scheme);
+        if let Some(path) = &self.key_log {
+            let log = KeyLogFile::open(path)
+                .map_err(|error| TlsConfigError::KeyLog(error.to_string()))?;
+            config.key_log = Arc::new(log);
+        }
         if self.client_auth == ClientAuth::None {
             config.ticketer =
                 ring::Ticketer::new().map_err(|error| TlsConfigError::Key(error.to_string()))?;

@@ -84,22 +84,6 @@ static TRACE_OPTIONS: Unused = OptionTable(&[
     unused("zipkin_max_batch_interval", "DURATION", "Has no effect."),
 ]);
 
-pub(super) static METADATA: Directive = Directive {
-    name: "metadata",
-    about: "Has no effect: no plugin of ndots provides metadata.",
-    arguments: "[ZONE…]",
-    options: &super::NO_OPTIONS,
-    roles: &[Role::Configures],
-    example: ".:53 {\n    metadata\n    forward . 192.0.2.53\n}\n",
-    lints: &[],
-    read: |lines| {
-        lines.each(|arguments| {
-            arguments.zones();
-        });
-        Some(Box::new(NoEffect))
-    },
-};
-
 /// The descriptor of a directive that bounds the connections of encrypted listeners.
 macro_rules! bounds {
     ($directive:ident, $options:ident, $name:literal, $example:literal, [$($option:literal),*]) => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use smallvec::smallvec;
 
 use crate::{
-    chain::{Ask, Back, Cx, Flow, From, Nested, Plugin, Reply, ReplySource, Unready},
+    chain::{Ask, Back, Cx, Flow, From, Metadata, Nested, Plugin, Reply, ReplySource, Unready},
     limits,
     wire::{
         Class, Ede, Name, Owner, Query, Question, Rcode, RecordSet, Response, Sets, Transfer, Type,
@@ -58,6 +58,12 @@ impl<V: View> Plugin for Authority<V> {
         Some(format!(
             "{name} answers from a snapshot that is {age} s old, because the API server has not replied yet"
         ))
+    }
+
+    fn metadata(&self, cx: &Cx, query: &Query, metadata: &mut Metadata) {
+        for (label, value) in self.view.describe(&query.question.name, cx.peer.ip()) {
+            metadata.set(label, value);
+        }
     }
 
     fn query(&self, _cx: &mut Cx, query: &Query) -> Flow {

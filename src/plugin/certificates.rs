@@ -15,6 +15,8 @@ pub struct Tls {
     /// The authorities that sign client certificates.
     pub authorities: Option<TlsFile>,
     pub client_auth: ClientAuth,
+    /// The file that the secrets of connections are written to.
+    pub key_log: Option<TlsFile>,
 }
 
 /// A file and its position in the Corefile.

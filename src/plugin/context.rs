@@ -48,6 +48,8 @@ pub struct BuildContext<'g> {
     pub stores: &'g HashMap<Source, Arc<Store>>,
     /// The text of each file that a directive needs, or why it cannot be read.
     pub files: &'g HashMap<String, Result<String, String>>,
+    /// The octets of each file that a directive needs and that is not text, or why it cannot be read.
+    pub octets: &'g HashMap<String, Result<Arc<[u8]>, String>>,
     /// When these files were last written.
     pub modified: &'g HashMap<String, SystemTime>,
     /// The addresses of each host that a directive needs, or why there are none.
@@ -135,6 +137,14 @@ impl PluginContext<'_> {
             Some(text) => text.as_deref().map_err(Clone::clone),
             None => Err("it was not read".to_owned()),
         }
+    }
+
+    /// The octets of a file that the directive needs.
+    ///
+    /// # Errors
+    /// The reason why the file cannot be read.
+    pub fn octets(&self, path: &str) -> Result<Arc<[u8]>, String> {
+        self.build.octets.get(path).cloned().unwrap_or_else(|| Err("it was not read".to_owned()))
     }
 
     /// Logs a problem that only shows now.

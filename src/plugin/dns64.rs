@@ -1,13 +1,9 @@
 //! `dns64 [PREFIX]`: AAAA records from A records, for clients that have IPv6 only (RFC 6147).
 
-use std::{
-    net::{IpAddr, Ipv6Addr},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use crate::{
     chain::{Ask, Back, Cx, From, Nested, Plugin, Reply},
-    corefile::{Arguments, Span},
     limits,
     metrics::{CounterFamily, Family, IntCounter, Metrics, SeriesCache},
     wire::{Class, Query, Question, Rcode, RecordSet, Response, Type},
@@ -16,6 +12,7 @@ use crate::{
 use super::{
     BuildError, Directive, DirectiveLines, OptionSpec, OptionTable, PluginContext, PluginSettings,
     Role, ServerLabels,
+    nat64::{Lengths, Prefix},
 };
 
 pub(super) static DIRECTIVE: Directive = Directive {
@@ -37,7 +34,7 @@ static OPTIONS: OptionTable<Dns64Settings> = OptionTable(&[
         |dns64, option| {
             let token = option.required("the prefix");
             dns64.prefix = token
-                .and_then(|it| Prefix::read(option, &it.text, it.span))
+                .and_then(|it| Prefix::read(option, it, Lengths::Whole))
                 .unwrap_or(dns64.prefix);
         },
     ),
@@ -63,13 +60,6 @@ static TRANSLATED: CounterFamily<1> = Family::new(
 
 /// The TTL of an answer whose zone has no SOA record, in seconds (RFC 6147 §5.1.7).
 const DEFAULT_TTL: u32 = 600;
-
-/// A prefix of 4 to 12 octets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Prefix {
-    address: Ipv6Addr,
-    octets: usize,
-}
 
 #[derive(Clone, Copy, Debug)]
 struct Dns64Settings {
@@ -165,69 +155,14 @@ impl Plugin for Dns64 {
     }
 }
 
-impl Prefix {
-    /// `64:ff9b::/96`, the well-known prefix (RFC 6052 §2.1).
-    const WELL_KNOWN: Self =
-        Self { address: Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), octets: 12 };
-
-    /// The IPv6 address that stands for an IPv4 address (RFC 6052 §2.2). The octet 8 is zero.
-    fn embed(&self, v4: &[u8; 4]) -> Ipv6Addr {
-        let mut address = self.address.octets();
-        let places = (self.octets..).filter(|place| *place != 8);
-        for (place, octet) in places.zip(v4) {
-            address[place] = *octet;
-        }
-        address.into()
-    }
-
-    fn read(arguments: &mut Arguments<'_>, text: &str, span: Span) -> Option<Self> {
-        let parsed = text.split_once('/').and_then(|(address, bits)| {
-            Some((address.parse::<IpAddr>().ok()?, bits.parse::<u8>().ok()?))
-        });
-        let help =
-            "such as `64:ff9b::/96`; its length is 32, 40, 48, 56, 64, 72, 80, 88 or 96 bits";
-        let Some((IpAddr::V6(address), bits)) = parsed else {
-            arguments.error(span, &format!("`{text}` is not an IPv6 prefix")).help(help);
-            return None;
-        };
-        if bits % 8 != 0 || !(32..=96).contains(&bits) {
-            arguments.error(span, &format!("invalid prefix length \"{text}\"")).help(help);
-            return None;
-        }
-        let masked = address.to_bits() & (u128::MAX << (128 - u32::from(bits)));
-        Some(Self { address: Ipv6Addr::from_bits(masked), octets: usize::from(bits / 8) })
-    }
-}
-
 fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
     let mut dns64 =
         Dns64Settings { prefix: Prefix::WELL_KNOWN, translate_all: false, allow_ipv4: false };
     lines.each(|arguments| {
         if let Some(token) = arguments.optional() {
-            dns64.prefix = Prefix::read(arguments, &token.text, token.span).unwrap_or(dns64.prefix);
+            dns64.prefix = Prefix::read(arguments, token, Lengths::Whole).unwrap_or(dns64.prefix);
         }
         OPTIONS.read(arguments, &mut dns64);
     });
     Some(Box::new(dns64))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The examples of RFC 6052 §2.4.
-    #[test]
-    fn addresses_are_embedded() {
-        let check = |prefix: &str, octets, expected: &str| {
-            let prefix = Prefix { address: prefix.parse().unwrap(), octets };
-            assert_eq!(prefix.embed(&[192, 0, 2, 33]).to_string(), expected);
-        };
-        check("2001:db8::", 4, "2001:db8:c000:221::");
-        check("2001:db8:100::", 5, "2001:db8:1c0:2:21::");
-        check("2001:db8:122::", 6, "2001:db8:122:c000:2:2100::");
-        check("2001:db8:122:300::", 7, "2001:db8:122:3c0:0:221::");
-        check("2001:db8:122:344::", 8, "2001:db8:122:344:c0:2:2100:0");
-        check("2001:db8:122:344::", 12, "2001:db8:122:344::c000:221");
-        check("64:ff9b::", 12, "64:ff9b::c000:221");
-    }
 }

@@ -78,6 +78,11 @@ impl Plugin for LogSettings {
     }
 
     fn sent(&self, cx: &mut Cx, query: &Query, sent: &Sent) {
+        if cx.metadata.collects() {
+            let (class, kind) = described(sent);
+            cx.metadata.set("log/class", class);
+            cx.metadata.set("log/type", kind);
+        }
         let name = &query.question.name;
         let Some(rule) =
             self.rules.iter().find(|rule| rule.zones.iter().any(|zone| name.is_within(zone)))
@@ -165,7 +170,21 @@ fn write_value(
         }
         ">opcode" => line.write_str("0"),
         ">rflags" => line.write_str(&flags(sent.flags)),
-        _ => line.write_str("-"),
+        _ => {
+            let value = label.strip_prefix('/').and_then(|label| cx.metadata.get(label));
+            line.write_str(value.filter(|value| !value.is_empty()).unwrap_or("-"))
+        }
+    }
+}
+
+/// The class of a reply, and its kind in the words of CoreDNS.
+fn described(sent: &Sent) -> (&'static str, &'static str) {
+    match sent.rcode {
+        Rcode::NOERROR if sent.answers > 0 => ("success", "NOERROR"),
+        Rcode::NOERROR => ("denial", "NODATA"),
+        Rcode::NXDOMAIN => ("denial", "NXDOMAIN"),
+        Rcode::SERVFAIL => ("error", "SERVERERROR"),
+        _ => ("error", "OTHERERROR"),
     }
 }
 

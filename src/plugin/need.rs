@@ -28,6 +28,12 @@ pub enum Need {
     ///
     /// [`PluginContext::file`]: super::PluginContext::file
     File(String),
+    /// The content of a file that is not text. [`PluginContext::octets`] returns it.
+    ///
+    /// [`PluginContext::octets`]: super::PluginContext::octets
+    Octets(String),
+    /// A program that runs when something happens to the server.
+    Command(Command),
     /// The content of a zone file and of the files that it includes. [`PluginContext::file`] returns
     /// them.
     ///
@@ -49,6 +55,8 @@ pub enum Need {
     Timeouts(Timeouts),
     /// Messages and connections of the block's listeners may begin with the address of the client.
     ProxyHeaders(ProxyPolicy),
+    /// Plugins collect metadata for queries in these zones.
+    Metadata(Vec<Name>),
     /// The block gets only the queries that its filter accepts. The name is for metrics.
     View(String),
     /// The size limit of UDP replies in octets.
@@ -73,6 +81,23 @@ pub enum Need {
     Stacktrace,
     /// The server keeps answering for this long after the signal to stop.
     Lameduck(Duration),
+}
+
+/// A program with its arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    pub event: Event,
+    pub words: Vec<String>,
+    /// Whether the server goes on before the program ends.
+    pub background: bool,
+}
+
+/// When a program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// At the start, and after each reload.
+    Startup,
+    Shutdown,
 }
 
 /// How long the `ready` page asks a plugin.

@@ -26,6 +26,7 @@ use crate::{
 
 use super::{
     BuildError, Directive, Fallthrough, PluginContext, PluginSettings, Role, ServerLabels,
+    expression::{self, Environment, Expression},
 };
 
 use options::OPTIONS;
@@ -74,6 +75,10 @@ struct Template {
     rcode: Rcode,
     ede: Option<Ede>,
     fallthrough: Option<Fallthrough>,
+    /// Each is evaluated with the ones before it.
+    variables: Vec<(String, Arc<Expression>)>,
+    /// The template answers if all of them are true.
+    conditions: Vec<Arc<Expression>>,
 }
 
 struct Templates {
@@ -108,7 +113,12 @@ impl Template {
         template
     }
 
-    fn matches<'q>(&self, cx: &Cx, question: &'q Question) -> Match<'_, 'q> {
+    fn passes_on(&self, name: &Name) -> bool {
+        self.fallthrough.as_ref().is_some_and(|fallthrough| fallthrough.includes(name))
+    }
+
+    fn matches<'q>(&self, cx: &Cx, query: &'q Query) -> Match<'_, 'q> {
+        let question = &query.question;
         let within = self.zones.iter().filter(|zone| question.name.is_within(zone));
         let Some(zone) = within.max_by_key(|zone| zone.wire().len()) else {
             return Match::PassOn;
@@ -121,8 +131,7 @@ impl Template {
         let name = question.name.to_string();
         let found = self.patterns.iter().find_map(|regex| Some((regex, regex.captures(&name)?)));
         let Some((regex, captures)) = found else {
-            let passes = |fallthrough: &Fallthrough| fallthrough.includes(&question.name);
-            let passes = self.fallthrough.as_ref().is_some_and(passes);
+            let passes = self.passes_on(&question.name);
             return if passes { Match::PassOn } else { Match::Refused };
         };
         let group = |at: usize| captures.get(at).map_or("", |group| group.as_str()).to_owned();
@@ -132,6 +141,14 @@ impl Template {
             groups.insert(at.to_string(), text.clone());
             groups.extend(name.map(|name| (name.to_owned(), text.clone())));
         }
+        let mut environment = Environment::new(cx, query);
+        environment.groups = Some(&groups);
+        match self.evaluate(&mut environment) {
+            Some(true) => {}
+            Some(false) if self.passes_on(&question.name) => return Match::PassOn,
+            Some(false) | None => return Match::Refused,
+        }
+        let variables = environment.variables;
         let rtype = if question.qtype == Type::ANY { self.rtype } else { question.qtype };
         let data = Data {
             zone: zone.to_string(),
@@ -143,8 +160,24 @@ impl Template {
             question,
             remote: cx.peer.ip().to_canonical().to_string(),
             name,
+            variables,
+            metadata: cx.metadata.clone(),
         };
         Match::Yes(self, Box::new(data))
+    }
+
+    /// Sets the variables. Returns whether all conditions are true; `None` after an error.
+    fn evaluate(&self, environment: &mut Environment<'_>) -> Option<bool> {
+        for (name, value) in &self.variables {
+            let value = expression::evaluate(value, environment)?;
+            environment.variables.insert(name.clone(), value);
+        }
+        for condition in &self.conditions {
+            if expression::evaluate(condition, environment)? != expression::Value::Bool(true) {
+                return Some(false);
+            }
+        }
+        Some(true)
     }
 }
 
@@ -235,7 +268,7 @@ impl Plugin for Templates {
 
     fn query(&self, cx: &mut Cx, query: &Query) -> Flow {
         let question = &query.question;
-        let (template, data) = match self.find(cx, question) {
+        let (template, data) = match self.find(cx, query) {
             Match::PassOn => return Flow::Next,
             Match::Refused => return servfail(),
             Match::Yes(template, data) => (template, data),
@@ -271,7 +304,7 @@ impl Plugin for Templates {
     /// Appends the records of the alias's target. If there are none, the alias is the answer.
     fn nested_reply(&self, cx: &mut Cx, query: &Query, nested: Nested<'_>, reply: Reply) -> Back {
         cx.set_answered(DIRECTIVE.name, ReplySource::Local);
-        let Match::Yes(template, data) = self.find(cx, &query.question) else {
+        let Match::Yes(template, data) = self.find(cx, query) else {
             return Back::Up(reply);
         };
         let Ok(Rendered { mut response, alias: Some((at, _)) }) = template.render(&data) else {
@@ -290,8 +323,8 @@ impl Plugin for Templates {
 
 impl Templates {
     /// The first template that has the zone, class and type, and does not pass the query on.
-    fn find<'q>(&self, cx: &Cx, question: &'q Question) -> Match<'_, 'q> {
-        let matches = self.templates.iter().map(|template| template.matches(cx, question));
+    fn find<'q>(&self, cx: &Cx, query: &'q Query) -> Match<'_, 'q> {
+        let matches = self.templates.iter().map(|template| template.matches(cx, query));
         matches.into_iter().find(|found| !matches!(found, Match::PassOn)).unwrap_or(Match::PassOn)
     }
 }

@@ -23,16 +23,30 @@ pub(super) static DIRECTIVE: Directive = Directive {
     read,
 };
 
-static OPTIONS: OptionTable<ClientAuth> = OptionTable(&[
+static OPTIONS: OptionTable<TlsOptions> = OptionTable(&[
     OptionSpec::new(
         "client_auth",
         "nocert|request|require|verify_if_given|require_and_verify",
         "Sets which certificate a client must present; the default is none.",
-        |client_auth, option| {
-            *client_auth = option.one_of("client_auth", &ClientAuth::NAMES).unwrap_or_default();
+        |tls, option| {
+            tls.client_auth = option.one_of("client_auth", &ClientAuth::NAMES).unwrap_or_default();
         },
     ),
-    OptionSpec::not_yet("keylog"),
+    OptionSpec::new(
+        "keylog",
+        "FILE",
+        "Appends the secrets of TLS connections to a file, so that a network analyser can decrypt them. Use it for tests only.",
+        |tls, option| {
+            if let Some(token) = option.required("a file") {
+                let path = tls.root.path(&token.text);
+                option.warning(
+                    token.span,
+                    "the secrets of all TLS connections are written to a file",
+                );
+                tls.key_log = Some(TlsFile { path, span: token.span });
+            }
+        },
+    ),
     OptionSpec::not_yet("acme"),
     OptionSpec::not_yet("email"),
     OptionSpec::not_yet("ca"),
@@ -40,6 +54,12 @@ static OPTIONS: OptionTable<ClientAuth> = OptionTable(&[
     OptionSpec::not_yet("ca_root"),
     OptionSpec::not_yet("resolver"),
 ]);
+
+struct TlsOptions {
+    root: Root,
+    client_auth: ClientAuth,
+    key_log: Option<TlsFile>,
+}
 
 impl ClientAuth {
     const NAMES: [(&'static str, Self); 5] = [
@@ -85,7 +105,8 @@ fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
 }
 
 fn read_line(arguments: &mut Arguments<'_>, root: &Root) -> Option<Tls> {
-    let mut client_auth = ClientAuth::None;
+    let mut options =
+        TlsOptions { root: root.clone(), client_auth: ClientAuth::None, key_log: None };
     let by_acme = arguments.is_empty();
     let (certificates, key) = if by_acme {
         (None, None)
@@ -98,7 +119,8 @@ fn read_line(arguments: &mut Arguments<'_>, root: &Root) -> Option<Tls> {
     let below_root = |token: &Token| TlsFile { path: root.path(&token.text), span: token.span };
     let authorities = arguments.optional().map(below_root);
     arguments.end();
-    OPTIONS.read(arguments, &mut client_auth);
+    OPTIONS.read(arguments, &mut options);
+    let TlsOptions { client_auth, key_log, .. } = options;
     let span = arguments.span();
     if by_acme {
         arguments
@@ -119,6 +141,7 @@ fn read_line(arguments: &mut Arguments<'_>, root: &Root) -> Option<Tls> {
         key: below_root(key?),
         authorities,
         client_auth,
+        key_log,
     })
 }
 

@@ -1,22 +1,17 @@
 //! `view NAME { expr EXPRESSION }`: which queries the server block gets.
 
-mod evaluate;
-mod expression;
-
 use std::sync::Arc;
 
 use crate::{
-    chain::{Cx, Filter, Plugin},
+    chain::{Cx, Filter, Metadata, Plugin},
     wire::Query,
 };
 
 use super::{
     BuildError, Directive, DirectiveLines, Need, OptionSpec, OptionTable, PluginContext,
     PluginSettings, Role,
+    expression::{Environment, Expression, Scope, is_true},
 };
-
-use evaluate::is_true;
-use expression::Expression;
 
 pub(super) static DIRECTIVE: Directive = Directive {
     name: "view",
@@ -32,19 +27,13 @@ pub(super) static DIRECTIVE: Directive = Directive {
 static OPTIONS: OptionTable<View> = OptionTable(&[OptionSpec::repeated(
     "expr",
     "EXPRESSION",
-    "Takes a query if the expression is true. It is in the language of expr-lang, with the functions type() name() class() proto() size() client_ip() port() id() opcode() do() bufsize() server_ip() server_port() incidr(IP, CIDR).",
+    "Takes a query if the expression is true. It is in the language of expr-lang, with the functions type() name() class() proto() size() client_ip() port() id() opcode() do() bufsize() server_ip() server_port() incidr(IP, CIDR) metadata(LABEL), and with len() lower() upper() trim() split() join() replace() hasPrefix() hasSuffix() trimPrefix() trimSuffix() indexOf() first() last() max() min() abs() int() string().",
     |view, option| {
         let span = option.span();
         let words: Vec<_> = option.rest().iter().map(|token| &*token.text).collect();
         let text = words.join(" ");
-        match Expression::parse(&text) {
+        match Expression::parse(&text, Scope::default()) {
             Ok(expression) => {
-                if expression.reads_metadata() {
-                    option.warning(
-                        span,
-                        "`metadata()` is always empty: no plugin of ndots has metadata",
-                    );
-                }
                 view.texts.push(text);
                 view.expressions.push(Arc::new(expression));
             }
@@ -88,11 +77,16 @@ impl Plugin for View {
     fn filter(&self) -> Option<&dyn Filter> {
         Some(self)
     }
+
+    fn metadata(&self, _cx: &Cx, _query: &Query, metadata: &mut Metadata) {
+        metadata.set("view/name", &*self.name);
+    }
 }
 
 impl Filter for View {
     fn accepts(&self, cx: &Cx, query: &Query) -> bool {
-        self.expressions.iter().all(|expression| is_true(expression, cx, query))
+        let environment = Environment::new(cx, query);
+        self.expressions.iter().all(|expression| is_true(expression, &environment))
     }
 }
 

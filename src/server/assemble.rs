@@ -145,6 +145,9 @@ impl Assembly<'_> {
             Need::Transfers => block.transfers = true,
             Need::Timeouts(timeouts) => block.timeouts = Some(timeouts),
             Need::ProxyHeaders(ref policy) => block.proxy = Some(policy.clone()),
+            Need::Metadata(ref zones) => {
+                block.metadata.get_or_insert_default().extend_from_slice(zones)
+            }
             Need::View(ref name) => block.view.clone_from(name),
             Need::Lameduck(time) => assembled.lameduck = assembled.lameduck.max(time),
             Need::Readiness(wanted) => *monitor = Some(wanted),
@@ -155,6 +158,8 @@ impl Assembly<'_> {
             Need::Source { .. }
             | Need::Snapshot { .. }
             | Need::File(_)
+            | Need::Octets(_)
+            | Need::Command(_)
             | Need::ZoneFile { .. }
             | Need::ZoneDirectory(_)
             | Need::Host(_)

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    chain::{Cx, Plugin},
+    chain::{Cx, Metadata, Plugin},
     limits,
     plugin::{ProxyPolicy, Timeouts},
     wire::{Class, CookieSecret, Name, Query, Type},
@@ -27,6 +27,8 @@ pub struct Block {
     pub timeouts: Option<Timeouts>,
     /// Which load balancers tell the addresses of clients.
     pub proxy: Option<ProxyPolicy>,
+    /// The zones for whose queries plugins collect metadata; `None` without the plugin `metadata`.
+    pub metadata: Option<Vec<Name>>,
     /// The name of the view that selects the queries of this block; empty without one.
     pub view: String,
 }
@@ -42,11 +44,32 @@ impl Block {
             transfers: false,
             timeouts: None,
             proxy: None,
+            metadata: None,
             view: String::new(),
         }
     }
 
-    fn accepts(&self, cx: &Cx, query: &Query) -> bool {
+    /// Lets the plugins add what they know about a query.
+    fn collect(&self, cx: &mut Cx, query: &Query) {
+        let Some(zones) = &self.metadata else {
+            cx.metadata = Metadata::default();
+            return;
+        };
+        let mut metadata = Metadata::collecting();
+        if zones.iter().any(|zone| query.question.name.is_within(zone)) {
+            for plugin in &self.plugins {
+                plugin.metadata(cx, query, &mut metadata);
+            }
+        }
+        cx.metadata = metadata;
+    }
+
+    /// Whether the block's view takes the query. Its expressions may use metadata.
+    fn accepts(&self, cx: &mut Cx, query: &Query) -> bool {
+        if self.view.is_empty() {
+            return true;
+        }
+        self.collect(cx, query);
         let mut filters = self.plugins.iter().filter_map(|plugin| plugin.filter());
         filters.all(|filter| filter.accepts(cx, query))
     }
@@ -157,9 +180,10 @@ impl Server {
         self.listeners.iter().position(|listener| listener.listen == listen)
     }
 
-    /// The block with the longest zone that contains the name, among those that accept the query. DS records belong to the parent zone
-    /// (RFC 4035 §3.1.4.1), so a DS query prefers the next shorter zone. `None` means REFUSED.
-    pub(super) fn block_for(&self, listener: usize, cx: &Cx, query: &Query) -> Option<usize> {
+    /// The block with the longest zone that contains the name, among those that accept the query.
+    /// DS records belong to the parent zone (RFC 4035 §3.1.4.1), so a DS query prefers the next
+    /// shorter zone. `None` means REFUSED. The context gets the metadata of the block.
+    pub(super) fn block_for(&self, listener: usize, cx: &mut Cx, query: &Query) -> Option<usize> {
         let (listener, question) = (&self.listeners[listener], &query.question);
         if question.class != Class::IN && !listener.any_class {
             return None;
@@ -173,6 +197,7 @@ impl Server {
         let (at, block) = matches.next()?;
         let parent = if question.qtype == Type::DS && at == 0 { matches.next() } else { None };
         let block = parent.map_or(block, |(_, block)| block);
+        self.blocks[block].collect(cx, query);
         let Block { plugins, transfers, .. } = &self.blocks[block];
         (!plugins.is_empty() && (*transfers || !question.qtype.is_transfer())).then_some(block)
     }

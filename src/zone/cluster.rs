@@ -11,6 +11,7 @@ use super::{
     answer::{Found, UnsyncedError},
     cluster_set::ZoneKind,
     derive::Scope,
+    describe::{Reading, describe},
     settings::{PodMode, Settings, is_reverse},
     store::Store,
     view::{Soa, View, longest, stale_age},
@@ -162,6 +163,20 @@ impl View for Zone {
 
     fn transfer(&self, question: &Question) -> Option<Result<Transfer, UnsyncedError>> {
         Self::transfer(self, question)
+    }
+
+    fn describe(&self, name: &Name, client: IpAddr) -> Vec<(&'static str, String)> {
+        let text = |label: &[u8]| String::from_utf8_lossy(label).into_owned();
+        let verified = self.settings.pods == PodMode::Verified;
+        let namespace = verified.then(|| self.store.namespace_of(client)).flatten();
+        let client = namespace.map(|it| ("kubernetes/client-namespace", text(&it)));
+        let of_name = self.zone_of(name).map(|zone| {
+            let left = name.labels().count() - zone.labels().count();
+            let labels: Vec<_> = name.labels().take(left).map(text).collect();
+            let is_set = self.zone_kind_of(zone) == ZoneKind::ClusterSet;
+            describe(&labels, Reading { is_set, zonal: self.settings.zonal })
+        });
+        client.into_iter().chain(of_name.into_iter().flatten()).collect()
     }
 
     fn stale_age(&self) -> Option<u32> {

@@ -1,5 +1,7 @@
 //! The interface of all views of a source's facts, and the SOA record.
 
+use std::net::IpAddr;
+
 use crate::{
     model::Kind,
     wire::{Name, Owner, Question, Rdatas, RecordSet, Transfer, Type},
@@ -28,6 +30,12 @@ pub trait View: Send + Sync {
     /// The source has not listed all objects of the zone yet.
     fn transfer(&self, _question: &Question) -> Option<Result<Transfer, UnsyncedError>> {
         None
+    }
+
+    /// What the name says about the object that it stands for, and what is known about the client:
+    /// pairs of a label and a value.
+    fn describe(&self, _name: &Name, _client: IpAddr) -> Vec<(&'static str, String)> {
+        Vec::new()
     }
 
     /// The age in seconds of the snapshot that answers are from; `None` if the source is up to date.

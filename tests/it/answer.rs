@@ -258,12 +258,17 @@ fn server(text: &str, objects: &str, files: &HashMap<String, Result<String, Stri
     let corefile = corefile::parse("Corefile", text, &reader, &mut diagnostics);
     let mut stores = HashMap::new();
     let mut written = Vec::new();
+    let mut octets = HashMap::new();
     for block in &corefile.blocks {
         let zones: Vec<wire::Name> =
             block.keys.iter().map(|key| key.zone.parse().unwrap()).collect();
         let checked = plugin::check(block, &zones, &mut diagnostics);
         assert!(!diagnostics.has_errors(), "{}", diagnostics.render(false));
         for need in checked.needs() {
+            if let Need::Octets(path) = &need {
+                let read = fs::read(path).map(Into::into).map_err(|error| error.to_string());
+                octets.insert(path.clone(), read);
+            }
             let Need::Source { source, .. } = need else { continue };
             let Origin::Manifests(directory) = &source.origin else {
                 panic!("scenarios read manifests")
@@ -288,6 +293,7 @@ fn server(text: &str, objects: &str, files: &HashMap<String, Result<String, Stri
         metrics: &Arc::new(Metrics::default()),
         stores: &stores,
         files,
+        octets: &octets,
         modified: &HashMap::new(),
         hosts: &HashMap::new(),
         own_addresses: &["10.244.0.53".parse().unwrap()],

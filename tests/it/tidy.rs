@@ -30,7 +30,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("corefile", 2, &["annotate_snippets"]),
     ("chain", 3, &["smallvec"]),
     // `prometheus` is a plugin of that name.
-    ("plugin", 4, &["bytes", "prometheus", "regex", "smallvec", "thiserror"]),
+    ("plugin", 4, &["bytes", "maxminddb", "prometheus", "regex", "smallvec", "thiserror"]),
     ("server", 5, &["foldhash", "thiserror"]),
     // What the fuzz targets call: pure, and hickory-proto is its judge.
     ("fuzzing", 6, &["hickory_proto"]),

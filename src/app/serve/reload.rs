@@ -7,11 +7,12 @@ use crate::{
     limits,
     metrics::{CounterFamily, Family, GaugeFamily, Metrics},
     net::log::{self, DebugPlugin},
-    plugin::Outputs,
+    plugin::{Event, Outputs},
 };
 
 use super::{
     super::{
+        commands::Commands,
         compose::{self, Built},
         config::{self, Mistakes, Text},
         listen_config, notify,
@@ -147,6 +148,7 @@ impl Process {
         // Read before the slow steps, so that a change during them causes the next reload.
         let watched = Watched::new(&text, &configuration);
         let hash = watch::hash(&text);
+        let commands = Commands::of(&configuration);
         self.sources.start(&needed).await?;
         let Built { assembled: built, mut listen_configs } = compose::compose(
             configuration,
@@ -186,6 +188,8 @@ impl Process {
         spawn_probes(&mut self.tasks, &self.listeners, built.probes);
         notify::send(&mut self.tasks, notices);
         self.hashes.read(&self.metrics, hash, Validity::Valid);
+        self.commands = commands;
+        self.commands.run(Event::Startup);
         self.admin.serve(pages).await
     }
 }

@@ -41,7 +41,7 @@ pub(super) enum EdnsData {
     },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Variable {
     QueryName,
     QueryType,
@@ -50,6 +50,8 @@ pub(super) enum Variable {
     Protocol,
     ServerAddress,
     ServerPort,
+    /// The value of a label of the metadata.
+    Metadata(String),
 }
 
 impl EdnsRule {
@@ -72,24 +74,25 @@ impl EdnsRule {
             EdnsAction::Append => {}
             EdnsAction::Set | EdnsAction::Replace => options.remove(self.code),
         }
-        options.add(self.code, &self.data.octets(cx, query));
+        options.add(self.code, &self.data.octets(cx, query)?);
         Some(options)
     }
 }
 
 impl EdnsData {
-    fn octets(&self, cx: &Cx, query: &Query) -> Vec<u8> {
+    /// `None` if there is no value.
+    fn octets(&self, cx: &Cx, query: &Query) -> Option<Vec<u8>> {
         match self {
-            Self::Fixed(octets) => octets.clone(),
+            Self::Fixed(octets) => Some(octets.clone()),
             Self::Variable(variable) => variable.octets(cx, query),
-            Self::Subnet { v4_bits, v6_bits } => subnet(cx.peer.ip(), *v4_bits, *v6_bits),
+            Self::Subnet { v4_bits, v6_bits } => Some(subnet(cx.peer.ip(), *v4_bits, *v6_bits)),
         }
     }
 }
 
 impl Variable {
-    fn octets(self, cx: &Cx, query: &Query) -> Vec<u8> {
-        match self {
+    fn octets(&self, cx: &Cx, query: &Query) -> Option<Vec<u8>> {
+        Some(match self {
             Self::QueryName => query.question.spelled().to_string().into_bytes(),
             Self::QueryType => query.question.qtype.0.to_be_bytes().to_vec(),
             Self::ClientAddress => octets(cx.peer.ip()),
@@ -97,7 +100,11 @@ impl Variable {
             Self::Protocol => cx.transport.proto().as_bytes().to_vec(),
             Self::ServerAddress => octets(cx.local.ip()),
             Self::ServerPort => cx.local.port().to_be_bytes().to_vec(),
-        }
+            Self::Metadata(label) => {
+                let value = cx.metadata.get(label).filter(|value| !value.is_empty())?;
+                value.as_bytes().to_vec()
+            }
+        })
     }
 }
 

@@ -128,6 +128,13 @@ fn index<'d>(value: &Value<'d>, key: &Value<'d>) -> Result<Value<'d>, EvalError>
             let octet = at.and_then(|at| text.as_bytes().get(at));
             octet.map(|octet| Value::Unsigned((*octet).into())).ok_or(outside)
         }
+        (Value::Items(items), key) => {
+            let at = key.number().and_then(|at| usize::try_from(at).ok());
+            at.and_then(|at| items.get(at)).cloned().ok_or(outside)
+        }
+        (Value::Variables(map), Value::Text(key)) => {
+            Ok(map.get(&**key).map_or(Value::Missing, Value::of))
+        }
         // Unlike `.Group.a`, `index` gives the empty text for a key that does not exist.
         (Value::Map(map), Value::Text(key)) => {
             Ok(Value::text(map.get(&**key).map_or("", String::as_str)))
@@ -161,7 +168,8 @@ fn length(value: &Value<'_>) -> Result<usize, EvalError> {
         Value::Text(text) => Ok(text.len()),
         Value::List(list) => Ok(list.len()),
         Value::Map(map) => Ok(map.len()),
-        Value::EmptyMap => Ok(0),
+        Value::Variables(map) => Ok(map.len()),
+        Value::Items(items) => Ok(items.len()),
         _ => Err(EvalError::Argument("len")),
     }
 }

@@ -1,10 +1,15 @@
 //! Reads the lines of `template`.
 
+use std::sync::Arc;
+
 use regex::Regex;
 
 use crate::{
     corefile::{Arguments, Token},
-    plugin::pattern,
+    plugin::{
+        expression::{Expression, Scope, is_variable_name},
+        pattern,
+    },
     wire::{Class, Ede, Rcode, TextRecord, Type},
 };
 
@@ -75,8 +80,33 @@ pub(super) static OPTIONS: OptionTable<Template> = OptionTable(&[
             option.rest();
         },
     ),
-    OptionSpec::not_yet("var"),
-    OptionSpec::not_yet("expr"),
+    OptionSpec::repeated(
+        "var",
+        "NAME EXPRESSION",
+        "Sets a variable, which texts have as `.Var.NAME` and later expressions as NAME. Expressions are those of `view`, with group(NAME) for the groups of the pattern.",
+        |template, option| {
+            let Some(name) = option.required("the name of the variable") else { return };
+            let variables: Vec<_> = template.variables.iter().map(|(name, _)| name).collect();
+            if !is_variable_name(&name.text) {
+                let message = format!("variable name \"{}\" is reserved or invalid", name.text);
+                option.error(name.span, &message);
+            } else if variables.contains(&&name.text) {
+                let message = format!("the variable `{}` is set a second time", name.text);
+                option.warning(name.span, &message);
+            }
+            let value = expression(template, option);
+            template.variables.extend(value.map(|value| (name.text.clone(), value)));
+        },
+    ),
+    OptionSpec::repeated(
+        "expr",
+        "EXPRESSION",
+        "Answers only queries for which the expression is true.",
+        |template, option| {
+            let condition = expression(template, option);
+            template.conditions.extend(condition);
+        },
+    ),
 ]);
 
 pub(super) fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
@@ -98,6 +128,8 @@ pub(super) fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSetti
             rcode: Rcode::NOERROR,
             ede: None,
             fallthrough: None,
+            variables: Vec::new(),
+            conditions: Vec::new(),
         };
         OPTIONS.read(arguments, &mut template);
         if template.patterns.is_empty() {
@@ -106,6 +138,20 @@ pub(super) fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSetti
         templates.push(template);
     });
     Some(Box::new(TemplateSettings(templates)))
+}
+
+/// The expression that the rest of the line is.
+fn expression(template: &Template, option: &mut Arguments<'_>) -> Option<Arc<Expression>> {
+    let words: Vec<_> = some(option, "an expression").iter().map(|word| &*word.text).collect();
+    let variables: Vec<_> = template.variables.iter().map(|(name, _)| name.clone()).collect();
+    match Expression::parse(&words.join(" "), Scope { variables: &variables, groups: true }) {
+        Ok(expression) => Some(Arc::new(expression)),
+        Err(error) => {
+            let span = option.span();
+            option.error(span, &format!("the expression cannot be read: {error}"));
+            None
+        }
+    }
 }
 
 fn class(arguments: &mut Arguments<'_>, token: &Token) -> Option<Class> {

@@ -1,3 +1,8 @@
+use crate::{
+    chain::Metadata,
+    plugin::expression::Value::{List, Number, Text as Words},
+};
+
 use super::*;
 
 /// Renders a template for `ip-10-7.Web.test. A`, as CoreDNS 1.15 does.
@@ -15,6 +20,14 @@ fn render(source: &str) -> Result<String, String> {
         groups: groups.map(|(key, text)| (key.to_owned(), text.to_owned())).into(),
         question: &question,
         remote: "192.0.2.9".to_owned(),
+        variables: [("n", Number(7)), ("l", List(vec![Words("a".to_owned())]))]
+            .map(|(name, value)| (name.to_owned(), value))
+            .into(),
+        metadata: {
+            let mut metadata = Metadata::collecting();
+            metadata.set("geoip/country/code", "DE");
+            metadata
+        },
     };
     let text = Text::new(source).map_err(|error| error.to_string())?;
     text.render(&data).map_err(|error| error.to_string())
@@ -34,8 +47,12 @@ fn templates_are_rendered_as_in_go() {
     check("{{ index .Match 1 }}.{{ index .Match 2 }}", "10.7");
     check("{{ .Group.a}}{{ index .Group \"2\" }}{{ index .Group \"no\" }}", "107");
     check("{{ .Group.no }}", "<no value>");
-    check("{{ .Match }} {{ len .Match }} {{ .Var }}", "[ip-10-7. 10 7] 3 map[]");
-    check("[{{ .Meta \"x/y\" }}]", "[]");
+    check("{{ .Match }} {{ len .Match }} {{ .Var }}", "[ip-10-7. 10 7] 3 map[l:[a] n:7]");
+    check("[{{ .Meta \"x/y\" }}]{{ .Meta \"geoip/country/code\" }}", "[]DE");
+    check(
+        "{{ .Var.n }}{{ index .Var.l 0 }}{{ range .Var.l }}{{ . }}{{ end }}{{ .Var.no }}",
+        "7aa<no value>",
+    );
     check("a  {{- /* why */ -}}  b{{- \"c\" }} d", "abc d");
     check("{{ \"a\\\"b\" }}{{ `c\\d` }}{{ true }}{{ -3 }}{{ 0x10 }}", "a\"bc\\dtrue-316");
     check("{{ if eq .Type \"A\" }}a{{ else }}b{{ end }}", "a");

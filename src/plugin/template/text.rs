@@ -168,9 +168,10 @@ impl<'t, 'd> Renderer<'t, 'd> {
                     ([], Some(key)) => key,
                     _ => return Err(EvalError::Argument("Meta")),
                 };
-                // Without the plugin `metadata`, no key has a value.
                 match (owner, key) {
-                    (Value::Data(_), Value::Text(_)) => Ok(Value::text("")),
+                    (Value::Data(data), Value::Text(key)) => {
+                        Ok(Value::text(data.metadata.get(&key).unwrap_or("")))
+                    }
                     _ => Err(EvalError::Argument("Meta")),
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, collections::BTreeMap, rc::Rc};
 
-use crate::wire::Question;
+use crate::{chain::Metadata, plugin::expression, wire::Question};
 
 use super::error::EvalError;
 
@@ -23,6 +23,8 @@ pub(super) struct Data<'q> {
     pub(super) question: &'q Question,
     /// The address of the client.
     pub(super) remote: String,
+    pub(super) variables: BTreeMap<String, expression::Value>,
+    pub(super) metadata: Metadata,
 }
 
 #[derive(Clone, Debug)]
@@ -35,8 +37,10 @@ pub(super) enum Value<'d> {
     Text(Rc<str>),
     List(&'d [String]),
     Map(&'d BTreeMap<String, String>),
-    /// A map without keys, such as `.Var` of a template without variables.
-    EmptyMap,
+    /// The values of expressions, by the names of their variables.
+    Variables(&'d BTreeMap<String, expression::Value>),
+    /// A list that is the value of an expression.
+    Items(Rc<[Self]>),
     Question(&'d Question),
     Data(&'d Data<'d>),
 }
@@ -57,26 +61,39 @@ impl<'d> Value<'d> {
             (Self::Data(data), "Match") => Self::List(&data.matched),
             (Self::Data(data), "Group") => Self::Map(&data.groups),
             (Self::Data(data), "Question") => Self::Question(data.question),
-            (Self::Data(_), "Var") => Self::EmptyMap,
+            (Self::Data(data), "Var") => Self::Variables(&data.variables),
             (Self::Question(question), "Name") => Self::text(&question.spelled().to_string()),
             (Self::Question(question), "Qtype") => Self::Unsigned(question.qtype.0.into()),
             (Self::Question(question), "Qclass") => Self::Unsigned(question.class.0.into()),
             (Self::Map(map), key) => map.get(key).map_or(Self::Missing, |text| Self::text(text)),
-            (Self::EmptyMap, _) => Self::Missing,
+            (Self::Variables(map), key) => map.get(key).map_or(Self::Missing, Self::of),
             _ => return Err(EvalError::NoField(name.to_owned())),
         })
+    }
+
+    /// The value of an expression.
+    pub(super) fn of(value: &expression::Value) -> Self {
+        match value {
+            expression::Value::Nil => Self::Missing,
+            expression::Value::Bool(value) => Self::Bool(*value),
+            expression::Value::Number(number) => Self::Integer(*number),
+            expression::Value::Text(text) => Self::text(text),
+            expression::Value::List(items) => Self::Items(items.iter().map(Self::of).collect()),
+        }
     }
 
     /// Whether `if` takes the value for true: it is not empty and not zero.
     pub(super) fn is_true(&self) -> bool {
         match self {
-            Self::Missing | Self::EmptyMap => false,
+            Self::Missing => false,
             Self::Bool(value) => *value,
             Self::Integer(number) => *number != 0,
             Self::Unsigned(number) => *number != 0,
             Self::Text(text) => !text.is_empty(),
             Self::List(list) => !list.is_empty(),
             Self::Map(map) => !map.is_empty(),
+            Self::Variables(map) => !map.is_empty(),
+            Self::Items(items) => !items.is_empty(),
             Self::Question(_) | Self::Data(_) => true,
         }
     }
@@ -93,7 +110,13 @@ impl<'d> Value<'d> {
             Self::Map(map) => {
                 Ok(map.iter().map(|(key, text)| (Self::text(key), Self::text(text))).collect())
             }
-            Self::EmptyMap => Ok(Vec::new()),
+            Self::Variables(map) => {
+                Ok(map.iter().map(|(key, value)| (Self::text(key), Self::of(value))).collect())
+            }
+            Self::Items(items) => {
+                let numbered = items.iter().enumerate();
+                Ok(numbered.map(|(at, item)| (Self::Integer(at as i64), item.clone())).collect())
+            }
             _ => Err(EvalError::Argument("range")),
         }
     }
@@ -110,7 +133,17 @@ impl<'d> Value<'d> {
                 let pairs: Vec<_> = map.iter().map(|(key, text)| format!("{key}:{text}")).collect();
                 format!("map[{}]", pairs.join(" "))
             }
-            Self::EmptyMap => "map[]".to_owned(),
+            Self::Variables(map) => {
+                let pairs: Vec<_> = map
+                    .iter()
+                    .map(|(key, value)| Ok(format!("{key}:{}", Self::of(value).print()?)))
+                    .collect::<Result<_, EvalError>>()?;
+                format!("map[{}]", pairs.join(" "))
+            }
+            Self::Items(items) => {
+                let texts: Vec<_> = items.iter().map(Self::print).collect::<Result<_, _>>()?;
+                format!("[{}]", texts.join(" "))
+            }
             Self::Question(_) | Self::Data(_) => return Err(EvalError::Argument("print")),
         })
     }

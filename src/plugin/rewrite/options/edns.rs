@@ -1,5 +1,7 @@
 //! Reads `edns0 local|nsid|subnet ACTION …`.
 
+use crate::plugin::metadata;
+
 use super::{
     super::edns::{EdnsAction, EdnsData, EdnsRule, NSID, SUBNET, Variable},
     Words,
@@ -73,10 +75,14 @@ fn data(words: &mut Words<'_, '_>) -> Option<EdnsData> {
     let text = words.next();
     if text.starts_with('{') && text.ends_with('}') {
         let found = VARIABLES.iter().find(|(name, _)| *name == text);
-        let Some((_, variable)) = found else {
+        let variable = found.map(|(_, variable)| variable.clone()).or_else(|| {
+            let label = text.get(1..text.len() - 1).filter(|label| metadata::is_label(label))?;
+            Some(Variable::Metadata(label.to_owned()))
+        });
+        let Some(variable) = variable else {
             return words.error(&format!("unsupported variable name \"{text}\""));
         };
-        return Some(EdnsData::Variable(*variable));
+        return Some(EdnsData::Variable(variable));
     }
     let Some(digits) = text.strip_prefix("0x") else {
         return Some(EdnsData::Fixed(text.into_bytes()));

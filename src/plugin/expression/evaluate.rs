@@ -1,34 +1,55 @@
 //! Evaluates an expression for a query.
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 
-use crate::{chain::Cx, limits, plugin::network::Network, transport::Framing, wire::Query};
+use crate::{chain::Cx, wire::Query};
 
-use super::expression::{Expression, Function, Operator, Value};
+use super::{Expression, Operator, Value};
+
+/// What an expression sees of a query.
+pub(in crate::plugin) struct Environment<'q> {
+    pub(in crate::plugin) cx: &'q Cx,
+    pub(in crate::plugin) query: &'q Query,
+    /// The values of variables, by their names.
+    pub(in crate::plugin) variables: BTreeMap<String, Value>,
+    /// The groups of a regular expression.
+    pub(in crate::plugin) groups: Option<&'q BTreeMap<String, String>>,
+}
 
 /// Whether the expression is true. Anything else, such as a comparison of a number with a string,
 /// counts as false.
-pub(super) fn is_true(expression: &Expression, cx: &Cx, query: &Query) -> bool {
-    Evaluation { cx, query }.value(expression) == Some(Value::Bool(true))
+pub(in crate::plugin) fn is_true(expression: &Expression, environment: &Environment<'_>) -> bool {
+    environment.value(expression) == Some(Value::Bool(true))
 }
 
-struct Evaluation<'q> {
-    cx: &'q Cx,
-    query: &'q Query,
+/// The value of the expression; `None` after an error.
+pub(in crate::plugin) fn evaluate(
+    expression: &Expression,
+    environment: &Environment<'_>,
+) -> Option<Value> {
+    environment.value(expression)
 }
 
-impl Evaluation<'_> {
-    /// `None` after an error.
+impl<'q> Environment<'q> {
+    pub(in crate::plugin) fn new(cx: &'q Cx, query: &'q Query) -> Self {
+        Self { cx, query, variables: BTreeMap::new(), groups: None }
+    }
+
     fn value(&self, expression: &Expression) -> Option<Value> {
         Some(match expression {
             Expression::Value(value) => value.clone(),
             Expression::List(items) => {
                 Value::List(items.iter().map(|item| self.value(item)).collect::<Option<_>>()?)
             }
+            Expression::Variable(name) => self.variables.get(name)?.clone(),
+            Expression::Index(parts) => {
+                let [value, place] = &**parts;
+                element(&self.value(value)?, &self.value(place)?)?
+            }
             Expression::Call(function, arguments) => {
                 let arguments: Vec<_> =
                     arguments.iter().map(|argument| self.value(argument)).collect::<Option<_>>()?;
-                self.call(*function, &arguments)?
+                function.call(self, &arguments)?
             }
             Expression::Not(inner) => Value::Bool(!self.bool(inner)?),
             Expression::Negative(inner) => match self.value(inner)? {
@@ -56,6 +77,10 @@ impl Evaluation<'_> {
 
     fn binary(&self, operator: Operator, [left, right]: &[Expression; 2]) -> Option<Value> {
         match operator {
+            Operator::Otherwise => {
+                let left = self.value(left)?;
+                return if left == Value::Nil { self.value(right) } else { Some(left) };
+            }
             Operator::Or => return Some(Value::Bool(self.bool(left)? || self.bool(right)?)),
             Operator::And => return Some(Value::Bool(self.bool(left)? && self.bool(right)?)),
             _ => {}
@@ -75,51 +100,22 @@ impl Evaluation<'_> {
             },
         }
     }
+}
 
-    fn call(&self, function: Function, arguments: &[Value]) -> Option<Value> {
-        let question = &self.query.question;
-        let text = |value: String| Some(Value::Text(value));
-        let number = |value: usize| i64::try_from(value).ok().map(Value::Number);
-        match (function, arguments) {
-            (Function::Type, _) => text(question.qtype.to_string()),
-            (Function::Name, _) => text(question.name.to_string()),
-            (Function::Class, _) => text(question.class.to_string()),
-            (Function::Proto, _) => text(self.cx.transport.proto().to_owned()),
-            (Function::Size, _) => number(self.cx.request_octets),
-            (Function::ClientIp, _) => text(self.cx.peer.ip().to_string()),
-            (Function::Port, _) => text(self.cx.peer.port().to_string()),
-            (Function::Id, _) => Some(Value::Number(self.query.id.into())),
-            (Function::Opcode, _) => Some(Value::Number(0)),
-            (Function::Do, _) => Some(Value::Bool(self.query.dnssec_ok())),
-            (Function::Bufsize, _) => number(self.bufsize()),
-            (Function::ServerIp, _) => text(self.cx.local.ip().to_string()),
-            (Function::ServerPort, _) => text(self.cx.local.port().to_string()),
-            (Function::InCidr, [Value::Text(address), Value::Text(network)]) => {
-                let address: IpAddr = address.parse().ok()?;
-                let network: Network = network.contains('/').then(|| network.parse().ok())??;
-                Some(Value::Bool(network.contains(address)))
-            }
-            (Function::Metadata, [Value::Text(_)]) => text(String::new()),
-            (Function::Len, [Value::Text(text)]) => number(text.chars().count()),
-            (Function::Len, [Value::List(items)]) => number(items.len()),
-            (Function::Lower, [Value::Text(value)]) => text(value.to_lowercase()),
-            (Function::Upper, [Value::Text(value)]) => text(value.to_uppercase()),
-            (Function::Trim, [Value::Text(value)]) => text(value.trim().to_owned()),
-            (Function::Int, [Value::Text(value)]) => value.parse().ok().map(Value::Number),
-            (Function::Int, [Value::Number(value)]) => Some(Value::Number(*value)),
-            _ => None,
+/// The element at a place, which counts from the end if it is negative.
+fn element(value: &Value, place: &Value) -> Option<Value> {
+    let Value::Number(place) = place else { return None };
+    let at = |length: usize| {
+        let length = i64::try_from(length).ok()?;
+        usize::try_from(if *place < 0 { length.checked_add(*place)? } else { *place }).ok()
+    };
+    match value {
+        Value::List(items) => items.get(at(items.len())?).cloned(),
+        Value::Text(text) => {
+            let ch = text.chars().nth(at(text.chars().count())?)?;
+            Some(Value::Text(ch.to_string()))
         }
-    }
-
-    /// The size of a reply that the client accepts.
-    fn bufsize(&self) -> usize {
-        match self.cx.transport.framing() {
-            Framing::Datagram => {
-                let size = self.query.edns.map_or(0, |edns| edns.size);
-                usize::from(size.max(limits::UDP_OCTETS_PLAIN))
-            }
-            Framing::Length | Framing::Request => limits::STREAM_OCTETS,
-        }
+        Value::Nil | Value::Bool(_) | Value::Number(_) => None,
     }
 }
 
@@ -161,7 +157,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        chain::Transport,
+        chain::{Metadata, Transport},
+        plugin::expression::Scope,
         wire::{Edns, Question, Type},
     };
 
@@ -172,8 +169,17 @@ mod tests {
         #[expect(clippy::disallowed_methods, reason = "a test reads the clock")]
         let mut cx = Cx::new(Instant::now(), 1, peer, local, Transport::Udp);
         cx.request_octets = 44;
-        let expression = Expression::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-        assert_eq!(is_true(&expression, &cx, &query), expected, "{text}");
+        cx.metadata = Metadata::collecting();
+        cx.metadata.set("geoip/country/code", "DE");
+        let variables = ["zone".to_owned()];
+        let scope = Scope { variables: &variables, groups: true };
+        let expression =
+            Expression::parse(text, scope).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let groups = BTreeMap::from([("1".to_owned(), "10".to_owned())]);
+        let mut environment = Environment::new(&cx, &query);
+        environment.groups = Some(&groups);
+        environment.variables.insert("zone".to_owned(), Value::Text("a.b".to_owned()));
+        assert_eq!(is_true(&expression, &environment), expected, "{text}");
     }
 
     #[test]
@@ -203,7 +209,15 @@ mod tests {
             "size() in 1..100",
             "type() == 'A' ? false : true",
             "len(name()) == 16 && upper(type()) == 'AAAA' && lower('A') == 'a'",
-            "metadata('geoip/country/code') == ''",
+            "metadata('geoip/country/code') == 'DE' && metadata('a/b') == ''",
+            "group('1') == '10' && group(1) == '10' && group('no') == ''",
+            "zone == 'a.b' && split(zone, '.')[0] == 'a' && split(zone, '.')[-1] == 'b'",
+            "join(split(zone, '.'), '-') == 'a-b' && replace(zone, '.', '') == 'ab'",
+            "hasPrefix(zone, 'a') && hasSuffix(zone, 'b') && trimPrefix(zone, 'a.') == 'b'",
+            "(zone | trimSuffix('.b') | upper()) == 'A'",
+            "nil ?? 'x' == 'x' && (zone ?? 'x') == 'a.b' && string(7) == '7'",
+            "max(1, 3) == 3 && min(1, 3) == 1 && abs(-2) == 2 && indexOf(zone, 'b') == 2",
+            "zone[0] == 'a' && [1, 2][1] == 2 && first([4]) == 4 && last([4, 5]) == 5",
             "int(port()) > 1024",
             "true || type() == 'A' && false",
             "server_ip() == '2001:db8::1'",
@@ -224,6 +238,8 @@ mod tests {
             "size() > 'a'",
             "type() in 'AAAA'",
             "true && false || false",
+            "[1][1] == 1",
+            "zone[9] == ''",
         ] {
             check(text, false);
         }
@@ -255,10 +271,14 @@ mod tests {
             &deep,
             "-",
             "!",
+            "group(1)",
+            "zone",
+            "name() | 1",
+            "split(name())",
         ] {
-            assert!(Expression::parse(text).is_err(), "{text}");
+            assert!(Expression::parse(text, Scope::default()).is_err(), "{text}");
         }
         let minus = "!".repeat(1000) + "true";
-        assert!(Expression::parse(&minus).is_err());
+        assert!(Expression::parse(&minus, Scope::default()).is_err());
     }
 }

@@ -1,0 +1,180 @@
+//! `siit { … }`: A records from AAAA records, for clients that have IPv4 only and reach servers that
+//! have IPv6 only through a translator (RFC 6052, RFC 7757).
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
+
+use crate::{
+    chain::{Ask, Back, Cx, From, Nested, Plugin, Reply},
+    limits,
+    metrics::{CounterFamily, Family, IntCounter, Metrics, SeriesCache},
+    wire::{Class, Query, Question, Rcode, Rdatas, RecordSet, Response, Sets, Type},
+};
+
+use super::{
+    BuildError, Directive, DirectiveLines, OptionSpec, OptionTable, PluginContext, PluginSettings,
+    Role, ServerLabels,
+    nat64::{Lengths, Prefix},
+};
+
+pub(super) static DIRECTIVE: Directive = Directive {
+    name: "siit",
+    about: "Makes A records from AAAA records for names that have no A records.",
+    arguments: "",
+    options: &OPTIONS,
+    roles: &[Role::ChangesReplies],
+    example: ".:53 {\n    siit {\n        eam 192.0.2.10 2001:db8::10\n    }\n    forward . 192.0.2.53\n}\n",
+    lints: &[],
+    read,
+};
+
+static OPTIONS: OptionTable<SiitSettings> = OptionTable(&[
+    OptionSpec::new(
+        "ipv6_prefix",
+        "PREFIX",
+        "The prefix of IPv6 addresses that contain an IPv4 address; the default is 64:ff9b::/96.",
+        |siit, option| {
+            let token = option.required("the prefix");
+            siit.prefix = token
+                .and_then(|it| Prefix::read(option, it, Lengths::OfTheRfc))
+                .unwrap_or(siit.prefix);
+        },
+    ),
+    OptionSpec::repeated(
+        "eam",
+        "IPV4 IPV6",
+        "The IPv4 address that stands for an IPv6 address.",
+        |siit, option| {
+            let mut address = |what: &str| {
+                let token = option.required(what)?;
+                let address = token.text.parse::<IpAddr>().ok();
+                if address.is_none() {
+                    let message = format!("invalid IP address: {:?}", token.text);
+                    option.error(token.span, &message);
+                }
+                Some((token, address?))
+            };
+            let pair = address("an IPv4 address").zip(address("an IPv6 address"));
+            match pair {
+                Some(((_, IpAddr::V4(v4)), (_, IpAddr::V6(v6)))) => siit.explicit.push((v6, v4)),
+                Some(((token, IpAddr::V6(_)), _)) => {
+                    option.error(token.span, &format!("invalid IPv4 address: {:?}", token.text));
+                }
+                Some((_, (token, IpAddr::V4(_)))) => {
+                    option.error(token.span, &format!("invalid IPv6 address: {:?}", token.text));
+                }
+                None => {}
+            }
+        },
+    ),
+]);
+
+static TRANSLATED: CounterFamily<1> = Family::new(
+    "siit_requests_translated_total",
+    "Queries answered with A records from AAAA records.",
+    ["server"],
+);
+
+/// The TTL of an answer whose zone has no SOA record, in seconds (RFC 6147 §5.1.7).
+const DEFAULT_TTL: u32 = 600;
+
+#[derive(Clone, Debug)]
+struct SiitSettings {
+    prefix: Prefix,
+    /// The explicit address mappings. The last one of an address counts.
+    explicit: Vec<(Ipv6Addr, Ipv4Addr)>,
+}
+
+struct Siit {
+    settings: SiitSettings,
+    registry: Arc<Metrics>,
+    servers: ServerLabels,
+    translated: SeriesCache<usize, IntCounter>,
+}
+
+impl PluginSettings for SiitSettings {
+    fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
+        Ok(vec![Arc::new(Siit {
+            settings: self.clone(),
+            registry: Arc::clone(context.build.metrics),
+            servers: context.servers.clone(),
+            translated: SeriesCache::new(limits::CACHED_SERIES),
+        })])
+    }
+}
+
+impl SiitSettings {
+    /// The IPv4 address that stands for an IPv6 address. The explicit mappings come first
+    /// (RFC 7757 §3.3.2).
+    fn address(&self, v6: Ipv6Addr) -> Option<Ipv4Addr> {
+        let explicit = self.explicit.iter().rev().find(|(known, _)| *known == v6);
+        explicit.map(|(_, v4)| *v4).or_else(|| self.prefix.extract(v6))
+    }
+
+    /// A set of AAAA records as A records, without the addresses that no IPv4 address stands for.
+    fn translate(&self, set: RecordSet, longest_ttl: u32) -> Option<RecordSet> {
+        if set.rtype != Type::AAAA {
+            return Some(set);
+        }
+        let addresses = set.rdatas.iter().filter_map(|rdata| {
+            let octets: [u8; 16] = rdata.try_into().ok()?;
+            Some(self.address(octets.into())?.octets())
+        });
+        let rdatas: Rdatas = addresses.collect();
+        (!rdatas.is_empty()).then(|| RecordSet {
+            rtype: Type::A,
+            ttl: set.ttl.min(longest_ttl),
+            rdatas,
+            ..set
+        })
+    }
+}
+
+impl Plugin for Siit {
+    fn name(&self) -> &'static str {
+        DIRECTIVE.name
+    }
+
+    fn response(&self, _: &mut Cx, query: &Query, reply: Reply) -> Back {
+        let question = &query.question;
+        if question.qtype != Type::A || question.class != Class::IN {
+            return Back::Up(reply);
+        }
+        let Ok(response) = reply else { return Back::Up(reply) };
+        let has_address = response.answer.iter().any(|set| set.rtype == Type::A);
+        if response.truncated || response.rcode == Rcode::NXDOMAIN || has_address {
+            return Back::Up(Ok(response));
+        }
+        let soa = response.authority.iter().find(|set| set.rtype == Type::SOA);
+        let longest_ttl = soa.map_or(DEFAULT_TTL, |soa| soa.ttl);
+        let question = Question { qtype: Type::AAAA, ..question.clone() };
+        let ask = Ask { question, from: From::Below, step: longest_ttl };
+        Back::Hold(ask, Box::new(response))
+    }
+
+    /// The reply to the question for AAAA records.
+    fn nested_reply(&self, cx: &mut Cx, _: &Query, nested: Nested<'_>, reply: Reply) -> Back {
+        let Ok(response) = reply else { return Back::Up(reply) };
+        if response.rcode != Rcode::NOERROR {
+            return Back::Up(Ok(response));
+        }
+        let sets = response.answer.into_iter();
+        let answer: Sets =
+            sets.filter_map(|set| self.settings.translate(set, nested.step)).collect();
+        if !answer.iter().any(|set| set.rtype == Type::A) {
+            return Back::Up(Ok(nested.held.cloned().unwrap_or_default()));
+        }
+        let server = self.servers.index(cx);
+        let find = || TRANSLATED.with(&self.registry, [self.servers.label(server)]);
+        self.translated.count(server, find, IntCounter::inc);
+        Back::Up(Ok(Response { answer, authentic_data: false, ..response }))
+    }
+}
+
+fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
+    let mut siit = SiitSettings { prefix: Prefix::WELL_KNOWN, explicit: Vec::new() };
+    lines.each(|arguments| OPTIONS.read(arguments, &mut siit));
+    Some(Box::new(siit))
+}

@@ -76,6 +76,7 @@ pub(super) fn run(
             Process::start(text, configuration, flags, example_zone).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(dispatch);
+        process.commands.run(Event::Startup);
         let pidfile = Pidfile::write(flags.pidfile.as_deref())?;
         let order = process.until_stopped(text, flags).await;
         let (log, code) = process.stop(order).await;
@@ -170,10 +171,7 @@ impl Process {
         log.set_debug(DebugPlugin::present_if(assembled.server.debug));
         print_backtraces(assembled.stacktrace);
         warnings.iter().for_each(log::emit);
-        // Container runtimes set a soft limit of 1024 descriptors, and the bounds of limits.rs need
-        // more. If the limit cannot be raised, connections wait.
-        let descriptors = rlimit::increase_nofile_limit(limits::DESCRIPTORS).unwrap_or(1024);
-        let mut listeners = Listeners::new(descriptors);
+        let mut listeners = Listeners::new(descriptors());
         listeners.open(&listen_configs)?;
         let mut admin = Admin::new(Arc::clone(&metrics));
         admin.serve(pages).await?;
@@ -196,10 +194,9 @@ impl Process {
         spawn_probes(&mut tasks, &listeners, assembled.probes);
         notify::send(&mut tasks, notices);
         tasks.spawn(memory::give_back(Arc::clone(&dispatcher)));
-        let hashes = reload::Hashes::first(&metrics, text);
-        commands.run(Event::Startup);
         let process = Self {
             dispatcher,
+            hashes: reload::Hashes::first(&metrics, text),
             metrics,
             log,
             listeners,
@@ -210,7 +207,6 @@ impl Process {
             timed,
             reload_state,
             cookies,
-            hashes,
             watched,
             waiting: Waiting::start(awaited),
             secondaries: Secondaries::run_new(secondaries),
@@ -263,6 +259,12 @@ impl Process {
         };
         (log, code)
     }
+}
+
+/// The number of descriptors that the process may have. Container runtimes set a soft limit of 1024,
+/// and the bounds of limits.rs need more. If the limit cannot be raised, connections wait.
+fn descriptors() -> u64 {
+    rlimit::increase_nofile_limit(limits::DESCRIPTORS).unwrap_or(1024)
 }
 
 /// A registry with the metrics that exist from the start.

@@ -146,7 +146,7 @@ impl Assembly<'_> {
             Need::Timeouts(timeouts) => block.timeouts = Some(timeouts),
             Need::ProxyHeaders(ref policy) => block.proxy = Some(policy.clone()),
             Need::Metadata(ref zones) => {
-                block.metadata.get_or_insert_default().extend_from_slice(zones)
+                block.metadata.get_or_insert_default().extend_from_slice(zones);
             }
             Need::View(ref name) => block.view.clone_from(name),
             Need::Lameduck(time) => assembled.lameduck = assembled.lameduck.max(time),

@@ -14,7 +14,9 @@ mod service;
 
 use std::time::SystemTime;
 
-pub use endpointslice::{Endpoint, EndpointPort, EndpointSlice, Import};
+pub use endpointslice::{
+    Endpoint, EndpointDetails, EndpointFields, EndpointPort, EndpointSlice, Import,
+};
 pub use gateway::{Gateway, Route};
 pub use ingress::Ingress;
 pub use namespace::{Namespace, Selector};

@@ -4,6 +4,7 @@
 //! facts and costs nothing to make. Whether a name that has no records of a type exists (NODATA) or
 //! not (NXDOMAIN) is decided in this module and nowhere else.
 
+mod address_map;
 mod alias;
 mod answer;
 mod claims;

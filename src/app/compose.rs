@@ -30,8 +30,10 @@ pub(super) fn sources(configuration: &Configuration) -> Needed {
     let mut sources = Needed::new();
     for need in configuration.blocks.iter().flat_map(CheckedBlock::needs) {
         match need {
-            Need::Source { source, kinds } => {
-                sources.entry(source).or_default().kinds.extend(kinds);
+            Need::Source { source, kinds, endpoint_fields } => {
+                let facts = sources.entry(source).or_default();
+                facts.kinds.extend(kinds);
+                facts.endpoint_fields = facts.endpoint_fields | endpoint_fields;
             }
             Need::Snapshot { source, file } => {
                 sources.entry(source).or_default().snapshot.get_or_insert_with(|| file.into());

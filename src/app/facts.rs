@@ -5,7 +5,11 @@ use std::{
     path::PathBuf,
 };
 
-use crate::{model::Kind, plugin::Source, source::Notice};
+use crate::{
+    model::{EndpointFields, Kind},
+    plugin::Source,
+    source::Notice,
+};
 
 /// What each source must bring.
 pub(super) type Needed = BTreeMap<Source, NeededFacts>;
@@ -13,6 +17,7 @@ pub(super) type Needed = BTreeMap<Source, NeededFacts>;
 #[derive(Clone, Debug, Default)]
 pub(super) struct NeededFacts {
     pub(super) kinds: BTreeSet<Kind>,
+    pub(super) endpoint_fields: EndpointFields,
     /// Where the facts are kept for the next start.
     pub(super) snapshot: Option<PathBuf>,
 }

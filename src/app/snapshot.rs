@@ -16,7 +16,7 @@ use tokio::{
 use crate::{
     limits,
     metrics::{CounterFamily, Family, GaugeFamily, Metrics},
-    model::Change,
+    model::{Change, EndpointFields},
     source::{
         Notice,
         api::Access,
@@ -88,10 +88,10 @@ impl Keeper {
     }
 
     async fn restore(&mut self) -> Index {
-        let Some(path) = self.path() else { return Index::default() };
+        let Some(path) = self.path() else { return Index::new(self.endpoint_fields()) };
         let identity = self.identity().await;
         let host = &identity.host;
-        let restored = match read(&path, &identity) {
+        let restored = match read(&path, &identity, self.endpoint_fields()) {
             Ok(restored) => restored,
             Err(error) => {
                 let path = path.display();
@@ -101,7 +101,7 @@ impl Keeper {
         };
         AGE.with(&self.metrics, [host]).set(0);
         FAILURES.with(&self.metrics, [host]);
-        let Some((index, written)) = restored else { return Index::default() };
+        let Some((index, written)) = restored else { return Index::new(self.endpoint_fields()) };
         self.restored = Some(written);
         let age = self.show_age(&index.store());
         report(Notice::Info(format!(
@@ -154,6 +154,7 @@ impl Keeper {
             written: unix_seconds(),
             serials: index.serials(),
             kinds: kinds.iter().copied().collect(),
+            endpoint_fields: self.endpoint_fields(),
         });
         kinds.iter().for_each(|kind| index.each_object(*kind, |object| writer.add(object)));
         Some(writer.finish())
@@ -191,6 +192,11 @@ impl Keeper {
         age
     }
 
+    /// The details of endpoints that the configuration needs.
+    pub(super) fn endpoint_fields(&self) -> EndpointFields {
+        self.needed.borrow().endpoint_fields
+    }
+
     fn path(&self) -> Option<PathBuf> {
         self.needed.borrow().snapshot.clone()
     }
@@ -201,10 +207,17 @@ impl Keeper {
 }
 
 /// The facts of a snapshot, and when it was written. `None` if the file does not exist.
-fn read(path: &Path, identity: &ClusterIdentity) -> Result<Option<(Index, u64)>, SnapshotError> {
+fn read(
+    path: &Path,
+    identity: &ClusterIdentity,
+    endpoint_fields: EndpointFields,
+) -> Result<Option<(Index, u64)>, SnapshotError> {
     let Some(content) = snapshot::read(path)? else { return Ok(None) };
     let mut reader = Reader::new(&content, identity, unix_seconds())?;
-    let mut index = Index::default();
+    if !reader.header.endpoint_fields.include(endpoint_fields) {
+        return Err(SnapshotError::OtherFields);
+    }
+    let mut index = Index::new(endpoint_fields);
     while let Some(object) = reader.next_object()? {
         // The serials are those of the snapshot.
         index.apply(Change::Upsert(object), 0);

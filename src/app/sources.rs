@@ -104,7 +104,13 @@ impl Sources {
                 ..
             }) = self.running.get_mut(source)
             {
-                needed.send_replace(facts.clone());
+                let before = needed.send_replace(facts.clone());
+                if !before.endpoint_fields.include(facts.endpoint_fields)
+                    && let Some(follower) = followed.remove(&Kind::EndpointSlice)
+                {
+                    // The slices are listed again, with the details that were left out.
+                    follower.abort();
+                }
                 for kind in &facts.kinds {
                     followed
                         .entry(*kind)
@@ -250,6 +256,9 @@ impl Sources {
                     }
                 };
                 let Some(mut change) = change else { return };
+                if let Some(keeper) = &keeper {
+                    index.keep_endpoint_fields(keeper.endpoint_fields());
+                }
                 // Slices that arrived together are published together.
                 for _ in 1..limits::CHANGES_AT_ONCE {
                     if !Index::may_wait(&change) {

@@ -7,8 +7,8 @@ use std::{
 
 use crate::{
     model::{
-        Addressing, Change, Endpoint, EndpointPort, EndpointSlice, Import, Key, Kind, Namespace,
-        Object, Pod, Protocol, Selector, Service, ServicePort,
+        Addressing, Change, Endpoint, EndpointDetails, EndpointPort, EndpointSlice, Import, Key,
+        Kind, Namespace, Object, Pod, Protocol, Selector, Service, ServicePort,
     },
     wire::{Name, Question, RecordSet, Type},
     zone::{Index, Namespaces, PodMode, Settings, Zone},
@@ -193,12 +193,15 @@ impl Bytes<'_> {
         let import = (of < 128).then(|| {
             Box::new(Import { service: self.one(&NAMES).into(), cluster: self.one(&NAMES).into() })
         });
-        let endpoints = self.some(3, |bytes| Endpoint {
-            address: bytes.address(),
-            hostname: bytes.some(1, |bytes| bytes.one(&NAMES).into()).into_iter().next(),
-            pod: bytes.some(1, |bytes| bytes.one(&NAMES).into()).into_iter().next(),
-            zone: bytes.some(1, |bytes| bytes.one(&NAMES).into()).into_iter().next(),
-            node: None,
+        let endpoints = self.some(3, |bytes| {
+            let address = bytes.address();
+            let details = EndpointDetails {
+                hostname: bytes.some(1, |bytes| bytes.one(&NAMES).into()).into_iter().next(),
+                pod: bytes.some(1, |bytes| bytes.one(&NAMES).into()).into_iter().next(),
+                zone: bytes.some(1, |bytes| bytes.one(&NAMES).into()).into_iter().next(),
+                node: None,
+            };
+            Endpoint::with(address, details)
         });
         let port = |bytes: &mut Self| EndpointPort {
             name: bytes.one(&PORTS).into(),

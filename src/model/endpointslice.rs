@@ -1,6 +1,6 @@
 //! What DNS needs of an EndpointSlice: its ready endpoints.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, ops::BitOr, sync::Arc};
 
 use super::Protocol;
 
@@ -44,19 +44,93 @@ pub struct Import {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     pub address: IpAddr,
+    /// Apart from the address, because most Corefiles need nothing else of an endpoint.
+    pub details: Option<Box<EndpointDetails>>,
+}
+
+/// What is known of an endpoint beside its address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct EndpointDetails {
     pub hostname: Option<Box<str>>,
-    /// The name in `targetRef`, usually a Pod's, for `endpoint_pod_names`.
+    /// The name in `targetRef`, usually a Pod's.
     pub pod: Option<Box<str>>,
-    /// The topology zone, for `zonal`. The endpoints of a slice share the text.
+    /// The topology zone. The endpoints of a slice share the text.
     pub zone: Option<Arc<str>>,
-    /// The Node that the endpoint is on, for `externalTrafficPolicy: Local`.
+    /// The Node that the endpoint is on.
     pub node: Option<Arc<str>>,
 }
 
+/// The details of endpoints that a configuration needs. Host names are always needed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndpointFields {
+    /// For `endpoint_pod_names`.
+    pub pods: bool,
+    /// For `zonal`.
+    pub zones: bool,
+    /// For `externalTrafficPolicy: Local`.
+    pub nodes: bool,
+}
+
+impl EndpointFields {
+    pub const ALL: Self = Self { pods: true, zones: true, nodes: true };
+
+    /// Whether these are all that `needed` has.
+    pub fn include(self, needed: Self) -> bool {
+        self | needed == self
+    }
+}
+
+impl BitOr for EndpointFields {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self {
+            pods: self.pods || other.pods,
+            zones: self.zones || other.zones,
+            nodes: self.nodes || other.nodes,
+        }
+    }
+}
+
 impl Endpoint {
-    /// An endpoint without a host name, Pod, zone and Node.
+    /// An endpoint of which nothing but the address is known.
     pub fn new(address: IpAddr) -> Self {
-        Self { address, hostname: None, pod: None, zone: None, node: None }
+        Self { address, details: None }
+    }
+
+    pub fn with(address: IpAddr, details: EndpointDetails) -> Self {
+        let details = (details != EndpointDetails::default()).then(|| Box::new(details));
+        Self { address, details }
+    }
+
+    pub fn hostname(&self) -> Option<&str> {
+        self.details.as_ref()?.hostname.as_deref()
+    }
+
+    pub fn pod(&self) -> Option<&str> {
+        self.details.as_ref()?.pod.as_deref()
+    }
+
+    pub fn zone(&self) -> Option<&str> {
+        self.details.as_ref()?.zone.as_deref()
+    }
+
+    pub fn node(&self) -> Option<&Arc<str>> {
+        self.details.as_ref()?.node.as_ref()
+    }
+
+    /// The endpoint with only the details that are needed.
+    #[must_use]
+    pub fn reduced(self, needed: EndpointFields) -> Self {
+        let Self { address, details: Some(details) } = self else { return self };
+        let EndpointDetails { hostname, pod, zone, node } = *details;
+        let details = EndpointDetails {
+            hostname,
+            pod: pod.filter(|_| needed.pods),
+            zone: zone.filter(|_| needed.zones),
+            node: node.filter(|_| needed.nodes),
+        };
+        Self::with(address, details)
     }
 }
 

@@ -101,7 +101,11 @@ impl PluginSettings for AutopathSettings {
             SearchList::File(file) => vec![Need::File(file.clone())],
             SearchList::Kubernetes(_, source, view) => {
                 vec![
-                    Need::Source { source: source.clone(), kinds: view.kinds().collect() },
+                    Need::Source {
+                        source: source.clone(),
+                        kinds: view.kinds().collect(),
+                        endpoint_fields: view.endpoint_fields(),
+                    },
                     Need::File(RESOLV_CONF.to_owned()),
                 ]
             }

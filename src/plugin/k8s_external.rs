@@ -71,7 +71,11 @@ struct K8sExternalSettings {
 
 impl PluginSettings for K8sExternalSettings {
     fn needs(&self) -> Vec<Need> {
-        vec![Need::Source { source: self.source.clone(), kinds: self.view.kinds().collect() }]
+        vec![Need::Source {
+            source: self.source.clone(),
+            kinds: self.view.kinds().collect(),
+            endpoint_fields: self.view.endpoint_fields(),
+        }]
     }
 
     fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {

@@ -151,7 +151,11 @@ struct K8sGatewaySettings {
 
 impl PluginSettings for K8sGatewaySettings {
     fn needs(&self) -> Vec<Need> {
-        vec![Need::Source { source: self.source.clone(), kinds: self.view.kinds().collect() }]
+        vec![Need::Source {
+            source: self.source.clone(),
+            kinds: self.view.kinds().collect(),
+            endpoint_fields: self.view.endpoint_fields(),
+        }]
     }
 
     fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {

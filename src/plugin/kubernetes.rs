@@ -52,7 +52,11 @@ impl PluginSettings for KubernetesSettings {
         let source = self.source.clone();
         let snapshot = self.snapshot.clone();
         let snapshot = snapshot.map(|file| Need::Snapshot { source: source.clone(), file });
-        let facts = Need::Source { source, kinds: self.view.kinds().collect() };
+        let facts = Need::Source {
+            source,
+            kinds: self.view.kinds().collect(),
+            endpoint_fields: self.view.endpoint_fields(),
+        };
         [facts].into_iter().chain(snapshot).collect()
     }
 

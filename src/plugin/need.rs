@@ -2,7 +2,11 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use crate::{limits, model::Kind, wire::Name};
+use crate::{
+    limits,
+    model::{EndpointFields, Kind},
+    wire::Name,
+};
 
 use super::{ProxyPolicy, Source, Tls, UpstreamTls, ZoneDirectory};
 
@@ -21,7 +25,7 @@ pub enum Need {
     /// The facts of these kinds from a cluster. [`PluginContext::store`] returns them.
     ///
     /// [`PluginContext::store`]: super::PluginContext::store
-    Source { source: Source, kinds: Vec<Kind> },
+    Source { source: Source, kinds: Vec<Kind>, endpoint_fields: EndpointFields },
     /// The facts of the source are kept in this file for the next start.
     Snapshot { source: Source, file: String },
     /// The content of a file. [`PluginContext::file`] returns it.

@@ -10,7 +10,7 @@ mod file;
 
 use sha2::{Digest, Sha256};
 
-use crate::model::{Kind, Object};
+use crate::model::{EndpointFields, Kind, Object};
 
 use codec::{Field, Input};
 pub use file::{read, write};
@@ -33,6 +33,8 @@ pub struct Header {
     pub serials: [u32; 3],
     /// The kinds of which it has all objects.
     pub kinds: Vec<Kind>,
+    /// The details that its endpoints have.
+    pub endpoint_fields: EndpointFields,
 }
 
 /// Which facts a snapshot has. Those of another cluster, or of other labels, must not be served.
@@ -68,6 +70,8 @@ pub enum SnapshotError {
     OtherCluster { found: String, expected: String },
     #[error("it has the objects with the labels {found:?}, not those with {expected:?}")]
     OtherLabels { found: String, expected: String },
+    #[error("the Corefile needs names of Pods, zones or Nodes that it does not have")]
+    OtherFields,
     #[error("it is {0} s old, and only one of at most {limit} s is used", limit = crate::limits::SNAPSHOT_AGE.as_secs())]
     TooOld(u64),
 }

@@ -208,7 +208,7 @@ impl ServiceEntry {
         scope: &Scope<'_>,
     ) -> Found {
         let is_there = |_: &EndpointSlice, endpoint: &Endpoint| {
-            endpoint.zone.as_deref().is_some_and(|name| is_labels(name, zone))
+            endpoint.zone().is_some_and(|name| is_labels(name, zone))
         };
         let mut targets = self.targets(Selection::Service, scope, is_there);
         if targets.is_empty() && preference == ZonePreference::Prefer {

@@ -6,7 +6,9 @@ use std::{collections::HashSet, ops::BitOrAssign, sync::Arc};
 
 use foldhash::fast::RandomState;
 
-use crate::model::{Addressing, Change, EndpointSlice, Key, Kind, Namespace, Object, Pod, Service};
+use crate::model::{
+    Addressing, Change, EndpointFields, EndpointSlice, Key, Kind, Namespace, Object, Pod, Service,
+};
 
 use super::{
     cluster_set::{PerZoneKind, ZoneKind},
@@ -49,7 +51,7 @@ impl BitOrAssign for Changed {
 }
 
 /// Owned by the one task that reads a source's changes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Index {
     store: Arc<Store>,
     /// The known objects of each kind.
@@ -63,6 +65,8 @@ pub struct Index {
     /// Names of Nodes and of Namespaces, each held once, because every endpoint and every Pod has
     /// one.
     names: HashSet<Arc<str>, RandomState>,
+    /// The details of endpoints that are stored.
+    endpoint_fields: EndpointFields,
     /// Entries that are published and not yet in the store's snapshot.
     batch: Batch,
     /// Services that are staged.
@@ -71,7 +75,35 @@ pub struct Index {
     staged: Changed,
 }
 
+impl Default for Index {
+    fn default() -> Self {
+        Self::new(EndpointFields::ALL)
+    }
+}
+
 impl Index {
+    /// An index that keeps these details of endpoints.
+    pub fn new(endpoint_fields: EndpointFields) -> Self {
+        Self {
+            store: Arc::default(),
+            slices: Table::default(),
+            pods: Table::default(),
+            services: Table::default(),
+            imports: Table::default(),
+            namespaces: Table::default(),
+            outside: ExposedObjects::default(),
+            names: HashSet::default(),
+            endpoint_fields,
+            batch: Batch::default(),
+        }
+    }
+
+    /// Sets which details of endpoints are kept from now on. The source must list the slices again if
+    /// these are more.
+    pub fn keep_endpoint_fields(&mut self, endpoint_fields: EndpointFields) {
+        self.endpoint_fields = endpoint_fields;
+    }
+
     /// The facts as readers see them.
     pub fn store(&self) -> Arc<Store> {
         Arc::clone(&self.store)
@@ -311,8 +343,11 @@ impl Index {
     }
 
     fn upsert_slice(&mut self, key: Key, mut slice: EndpointSlice) -> Changed {
-        for node in slice.endpoints.iter_mut().filter_map(|endpoint| endpoint.node.as_mut()) {
-            *node = self.shared(node);
+        for endpoint in &mut slice.endpoints {
+            *endpoint = endpoint.clone().reduced(self.endpoint_fields);
+            if let Some(node) = endpoint.details.as_mut().and_then(|it| it.node.as_mut()) {
+                *node = self.shared(node);
+            }
         }
         let slice = Arc::new(slice);
         // An equal slice keeps the published allocation, by which `Draft::drop_slice` finds it.

@@ -12,8 +12,8 @@ use crate::{limits, model::Endpoint};
 pub(super) fn given_label(endpoint: &Endpoint, pod_names: bool) -> Option<&str> {
     let is_label =
         |text: &&str| (1..=limits::LABEL_OCTETS).contains(&text.len()) && !text.contains('.');
-    let pod = || endpoint.pod.as_deref().filter(|_| pod_names);
-    endpoint.hostname.as_deref().filter(is_label).or_else(|| pod().filter(is_label))
+    let pod = || endpoint.pod().filter(|_| pod_names);
+    endpoint.hostname().filter(is_label).or_else(|| pod().filter(is_label))
 }
 
 /// The label of an address: `10-1-2-3`, `fd00--1`. A label that would end in a dash gets a `0`:

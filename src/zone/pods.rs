@@ -1,8 +1,11 @@
 //! The parts of a Pod that are stored. They are small, because there may be more than 100,000 Pods.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::model::{Key, Kind, Pod};
 
@@ -21,15 +24,37 @@ impl PodKey {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PodFacts {
-    /// Most Pods have one, and those of dual-stack clusters have two.
-    pub(super) addresses: SmallVec<[IpAddr; 1]>,
+    pub(super) addresses: PodAddresses,
     pub(super) host_network: bool,
+}
+
+/// The addresses of a Pod.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum PodAddresses {
+    /// The one address of most Pods, which takes the fewest octets so.
+    V4(Ipv4Addr),
+    Other(Box<[IpAddr]>),
+}
+
+impl PodAddresses {
+    pub(super) fn new(addresses: &[IpAddr]) -> Self {
+        match addresses {
+            [IpAddr::V4(v4)] => Self::V4(*v4),
+            _ => Self::Other(addresses.into()),
+        }
+    }
+
+    pub(super) fn list(&self) -> SmallVec<[IpAddr; 2]> {
+        match self {
+            Self::V4(v4) => smallvec![IpAddr::V4(*v4)],
+            Self::Other(addresses) => SmallVec::from_slice(addresses),
+        }
+    }
 }
 
 impl PodFacts {
     pub(super) fn new(pod: &Pod) -> Self {
-        let Pod { addresses, host_network, .. } = pod;
-        Self { addresses: addresses.iter().copied().collect(), host_network: *host_network }
+        Self { addresses: PodAddresses::new(&pod.addresses), host_network: pod.host_network }
     }
 
     /// Builds the complete fact.
@@ -37,7 +62,7 @@ impl PodFacts {
         Pod {
             namespace: (&*key.namespace).into(),
             name: key.name.clone(),
-            addresses: self.addresses.iter().copied().collect(),
+            addresses: self.addresses.list().into_boxed_slice(),
             host_network: self.host_network,
         }
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::{
-    model::{Kind, Namespace, Selector},
+    model::{EndpointFields, Kind, Namespace, Selector},
     wire::Name,
 };
 
@@ -104,6 +104,11 @@ impl Settings {
             (Kind::ServiceImport, !self.multicluster.is_empty()),
         ];
         needed.into_iter().filter_map(|(kind, needed)| needed.then_some(kind))
+    }
+
+    /// The details of endpoints that the view answers from.
+    pub fn endpoint_fields(&self) -> EndpointFields {
+        EndpointFields { pods: self.endpoint_pod_names, zones: self.zonal, nodes: false }
     }
 
     /// The zone that the targets of PTR records are in: the first of the cluster's own.

@@ -16,11 +16,11 @@ use std::{
 
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
-use smallvec::SmallVec;
 
 use crate::model::{EndpointSlice, Kind, Namespace};
 
 use super::{
+    address_map::{AddressMap, distinct},
     cluster_set::{PerZoneKind, ZoneKind},
     derive::ServiceEntry,
     exposed::ExposedFacts,
@@ -36,11 +36,11 @@ type Map<K, V> = DashMap<K, V, RandomState>;
 pub struct Store {
     services: PerZoneKind<Map<ServiceKey, Arc<ServiceEntry>>>,
     namespaces: Map<NamespaceKey, Arc<Namespace>>,
-    cluster_ips: Map<IpAddr, SmallVec<[ServiceKey; 1]>>,
-    endpoints: Map<IpAddr, SmallVec<[ServiceKey; 1]>>,
+    cluster_ips: AddressMap<ServiceKey>,
+    endpoints: AddressMap<ServiceKey>,
     /// Addresses at which clients outside of the cluster reach a Service.
-    outer_ips: Map<IpAddr, SmallVec<[ServiceKey; 1]>>,
-    pods: Map<IpAddr, SmallVec<[Tenant; 1]>>,
+    outer_ips: AddressMap<ServiceKey>,
+    pods: AddressMap<Tenant>,
     /// One bit for each kind.
     synced: AtomicU32,
     /// One bit for each kind whose facts are from a snapshot and may be out of date.
@@ -102,27 +102,29 @@ impl Store {
 
     /// The Service with this cluster IP; the first by name if two Services claim it.
     pub(super) fn by_cluster_ip(&self, address: IpAddr) -> Option<Arc<ServiceEntry>> {
-        let key = self.cluster_ips.get(&address)?.iter().min()?.clone();
+        let key = self.cluster_ips.read(address, |keys| keys.iter().min().cloned())?;
         self.service(&key)
     }
 
     /// The Services with a ready endpoint at the address, by name.
     pub(super) fn by_endpoint(&self, address: IpAddr) -> Vec<Arc<ServiceEntry>> {
-        let mut keys = self.endpoints.get(&address).map(|keys| keys.to_vec()).unwrap_or_default();
-        keys.sort_unstable();
-        keys.iter().filter_map(|key| self.service(key)).collect()
+        self.by_address(&self.endpoints, address)
     }
 
     /// The Services that clients outside of the cluster reach at the address, by name.
     pub(super) fn by_outer_ip(&self, address: IpAddr) -> Vec<Arc<ServiceEntry>> {
-        let mut keys = self.outer_ips.get(&address).map(|keys| keys.to_vec()).unwrap_or_default();
+        self.by_address(&self.outer_ips, address)
+    }
+
+    fn by_address(&self, map: &AddressMap<ServiceKey>, address: IpAddr) -> Vec<Arc<ServiceEntry>> {
+        let mut keys = map.read(address, <[ServiceKey]>::to_vec);
         keys.sort_unstable();
         keys.iter().filter_map(|key| self.service(key)).collect()
     }
 
     /// Whether a Pod in the namespace has the address.
     pub(super) fn has_pod(&self, namespace: &[u8], address: IpAddr) -> bool {
-        self.pods.get(&address).is_some_and(|tenants| {
+        self.pods.read(address, |tenants| {
             tenants.iter().any(|it| it.namespace.as_bytes().eq_ignore_ascii_case(namespace))
         })
     }
@@ -130,10 +132,10 @@ impl Store {
     /// The namespace of the only Pod with the address; `None` if several Pods or a whole node have
     /// it.
     pub(super) fn namespace_of(&self, address: IpAddr) -> Option<NamespaceKey> {
-        match &self.pods.get(&address)?[..] {
+        self.pods.read(address, |tenants| match tenants {
             [Tenant { namespace, host_network: false }] => Some(lower(namespace).into()),
             _ => None,
-        }
+        })
     }
 
     /// Whether a complete list of the kind has been read.
@@ -258,11 +260,11 @@ impl Store {
         let addresses = |entry: &Option<Arc<ServiceEntry>>| {
             entry.as_ref().map(|entry| entry.cluster_ips().to_vec()).unwrap_or_default()
         };
-        replace(&self.cluster_ips, key, &addresses(&old), &addresses(&new));
+        self.cluster_ips.replace(key, &addresses(&old), &addresses(&new));
         let addresses = |entry: &Option<Arc<ServiceEntry>>| {
             entry.as_ref().map(|entry| entry.outer_ips()).unwrap_or_default()
         };
-        replace(&self.outer_ips, key, &addresses(&old), &addresses(&new));
+        self.outer_ips.replace(key, &addresses(&old), &addresses(&new));
         let slices = |entry: &Option<Arc<ServiceEntry>>| {
             entry.as_ref().map(|entry| entry.slices.to_vec()).unwrap_or_default()
         };
@@ -294,14 +296,17 @@ impl Store {
             namespace: Arc::clone(namespace),
             host_network: pod.host_network,
         };
-        let [(old_tenant, old), (new_tenant, new)] =
-            [old, new].map(|pod| (pod.map(tenant), pod.map_or(&[][..], |pod| &pod.addresses)));
-        match (old_tenant, new_tenant) {
-            (Some(before), Some(tenant)) if before != tenant => {
-                replace(&self.pods, &before, old, &[]);
-                replace(&self.pods, &tenant, &[], new);
+        let addresses =
+            |pod: Option<&PodFacts>| pod.map(|pod| pod.addresses.list()).unwrap_or_default();
+        let (before, after) = (addresses(old), addresses(new));
+        match (old.map(tenant), new.map(tenant)) {
+            (Some(old), Some(new)) if old != new => {
+                self.pods.replace(&old, &before, &[]);
+                self.pods.replace(&new, &[], &after);
             }
-            (Some(tenant), _) | (None, Some(tenant)) => replace(&self.pods, &tenant, old, new),
+            (Some(tenant), _) | (None, Some(tenant)) => {
+                self.pods.replace(&tenant, &before, &after);
+            }
             (None, None) => {}
         }
     }
@@ -321,7 +326,7 @@ fn bit(kind: Kind) -> u32 {
 /// Moves `key` from the endpoints of the old slices to those of the new ones. A Service may have
 /// thousands of slices of which one has changed, so only the addresses of that one are looked up.
 fn replace_endpoints(
-    map: &Map<IpAddr, SmallVec<[ServiceKey; 1]>>,
+    map: &AddressMap<ServiceKey>,
     key: &ServiceKey,
     old: &[Arc<EndpointSlice>],
     new: &[Arc<EndpointSlice>],
@@ -342,52 +347,16 @@ fn replace_endpoints(
         kept.into_iter().filter(|address| touched.binary_search(address).is_ok()).collect();
     before.extend(&kept);
     after.extend(&kept);
-    replace(map, key, &before, &after);
+    map.replace(key, &before, &after);
 }
 
 fn endpoint_addresses<'s>(slices: impl Iterator<Item = &'s Arc<EndpointSlice>>) -> Vec<IpAddr> {
     slices.flat_map(|slice| &slice.endpoints).map(|endpoint| endpoint.address).collect()
 }
 
-/// Moves one occurrence of `key` from the addresses in `old` to those in `new`. An address may have
-/// a key several times, for two Pods of a namespace on the host's network. An address that occurs
-/// twice in one object counts once.
-fn replace<K: Clone + Eq>(
-    map: &Map<IpAddr, SmallVec<[K; 1]>>,
-    key: &K,
-    old: &[IpAddr],
-    new: &[IpAddr],
-) {
-    let (old, new) = (distinct(old), distinct(new));
-    for address in missing(&new, &old) {
-        map.entry(*address).or_default().push(key.clone());
-    }
-    for address in missing(&old, &new) {
-        if let Some(mut keys) = map.get_mut(address)
-            && let Some(at) = keys.iter().position(|it| it == key)
-        {
-            keys.swap_remove(at);
-        }
-        map.remove_if(address, |_, keys| keys.is_empty());
-    }
-}
-
-/// Sorted, without duplicates.
-fn distinct(addresses: &[IpAddr]) -> Vec<IpAddr> {
-    let mut addresses = addresses.to_vec();
-    addresses.sort_unstable();
-    addresses.dedup();
-    addresses
-}
-
-/// The addresses that are not in `others`, which must be sorted: a Service may have thousands.
-fn missing<'a>(addresses: &'a [IpAddr], others: &[IpAddr]) -> impl Iterator<Item = &'a IpAddr> {
-    addresses.iter().filter(|address| others.binary_search(address).is_err())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::pods::PodAddresses, *};
 
     #[test]
     fn an_address_has_a_namespace_while_only_one_pod_has_it() {
@@ -395,7 +364,7 @@ mod tests {
         let address: IpAddr = [10, 244, 0, 1].into();
         type Found = Option<(&'static str, bool)>;
         let facts = |host_network| PodFacts {
-            addresses: [address, [10, 244, 0, 2].into()].into_iter().collect(),
+            addresses: PodAddresses::new(&[address, [10, 244, 0, 2].into()]),
             host_network,
         };
         let check = |old: Found, new: Found, expected: Option<&[u8]>| {

@@ -6,7 +6,7 @@ use k8s_openapi::api::discovery::v1 as api;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::model::{self, Endpoint, EndpointPort, Import, Kind, Object};
+use crate::model::{self, Endpoint, EndpointDetails, EndpointPort, Import, Kind, Object};
 
 use super::{
     DnsUse, FieldError, KindDescriptor, Meta, Scope, Version, Watched, decode,
@@ -159,11 +159,10 @@ impl EndpointSlice {
                 .map(|zone| shared(&mut zones, zone));
             let node: Option<Arc<str>> =
                 endpoint.node_name.as_deref().filter(|name| !name.is_empty()).map(Into::into);
-            for address in addresses(&endpoint.addresses)? {
-                let (hostname, pod, zone, node) =
-                    (hostname.clone(), pod.clone(), zone.clone(), node.clone());
-                endpoints.push(Endpoint { address, hostname, pod, zone, node });
-            }
+            let details = EndpointDetails { hostname, pod, zone, node };
+            let addresses = addresses(&endpoint.addresses)?;
+            let each = addresses.iter().map(|address| Endpoint::with(*address, details.clone()));
+            endpoints.extend(each);
         }
         Ok(Some(model::EndpointSlice {
             namespace: self.metadata.namespace.as_str().into(),

@@ -131,8 +131,8 @@ fn object_line(object: &Object) -> String {
             });
             for endpoint in &it.endpoints {
                 write!(text, " {}", endpoint.address).unwrap();
-                endpoint.hostname.iter().for_each(|name| write!(text, "={name}").unwrap());
-                endpoint.pod.iter().for_each(|name| write!(text, "({name})").unwrap());
+                endpoint.hostname().iter().for_each(|name| write!(text, "={name}").unwrap());
+                endpoint.pod().iter().for_each(|name| write!(text, "({name})").unwrap());
             }
             it.ports.iter().for_each(|port| {
                 write!(

@@ -1,9 +1,9 @@
 //! The octets of facts.
 
 use crate::model::{
-    Addressing, Endpoint, EndpointPort, EndpointSlice, Exposure, Gateway, Import, Ingress, Kind,
-    LoadBalancerPoint, Namespace, Node, NodeAddress, Object, Outside, Pod, Protocol, Route,
-    Service, ServicePort,
+    Addressing, Endpoint, EndpointDetails, EndpointFields, EndpointPort, EndpointSlice, Exposure,
+    Gateway, Import, Ingress, Kind, LoadBalancerPoint, Namespace, Node, NodeAddress, Object,
+    Outside, Pod, Protocol, Route, Service, ServicePort,
 };
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
 };
 
 records! {
-    Header { cluster, written, serials, kinds }
+    Header { cluster, written, serials, kinds, endpoint_fields }
     ClusterIdentity { host, authority, labels }
     Namespace { name, labels }
     Service { namespace, name, addressing, ports, outside }
@@ -20,7 +20,9 @@ records! {
     Outside { exposure, external_ips, load_balancer, local_only, hosts, created, ignored }
     EndpointSlice { namespace, name, service, import, endpoints, ports }
     Import { service, cluster }
-    Endpoint { address, hostname, pod, zone, node }
+    Endpoint { address, details }
+    EndpointDetails { hostname, pod, zone, node }
+    EndpointFields { pods, zones, nodes }
     EndpointPort { name, protocol, port }
     Pod { namespace, name, addresses, host_network }
     Node { name, ready, addresses }

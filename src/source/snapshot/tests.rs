@@ -2,9 +2,9 @@ use std::{fs, net::IpAddr, os::unix::fs::PermissionsExt};
 
 use super::*;
 use crate::model::{
-    Addressing, Endpoint, EndpointPort, EndpointSlice, Exposure, Gateway, Import, Ingress,
-    LoadBalancerPoint, Namespace, Node, NodeAddress, Outside, Pod, Protocol, Route, Service,
-    ServicePort,
+    Addressing, Endpoint, EndpointDetails, EndpointFields, EndpointPort, EndpointSlice, Exposure,
+    Gateway, Import, Ingress, LoadBalancerPoint, Namespace, Node, NodeAddress, Outside, Pod,
+    Protocol, Route, Service, ServicePort,
 };
 
 const NOW: u64 = 1_800_000_000;
@@ -18,7 +18,13 @@ fn identity() -> ClusterIdentity {
 }
 
 fn header() -> Header {
-    Header { cluster: identity(), written: NOW - 73, serials: [1, 2, 3], kinds: Kind::ALL.to_vec() }
+    Header {
+        cluster: identity(),
+        written: NOW - 73,
+        serials: [1, 2, 3],
+        kinds: Kind::ALL.to_vec(),
+        endpoint_fields: EndpointFields { pods: true, zones: false, nodes: true },
+    }
 }
 
 fn address(last: u8) -> IpAddr {
@@ -55,13 +61,13 @@ fn services() -> Vec<Object> {
 
 /// One object of each kind, with every field filled.
 fn objects() -> Vec<Object> {
-    let endpoint = Endpoint {
+    let details = EndpointDetails {
         hostname: Some("db-0".into()),
         pod: Some("db-0".into()),
         zone: Some("z1".into()),
         node: Some("node-1".into()),
-        ..Endpoint::new(address(2))
     };
+    let endpoint = Endpoint::with(address(2), details);
     let slice = EndpointSlice {
         service: Some("db".into()),
         import: Some(Box::new(Import { service: "db".into(), cluster: "west".into() })),

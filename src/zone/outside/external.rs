@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use crate::{
-    model::Kind,
+    model::{EndpointFields, Kind},
     wire::{Name, Question, RecordSet, Spelled, Transfer, Type},
     zone::{
         answer::{Found, UnsyncedError},
@@ -57,6 +57,11 @@ impl ExternalSettings {
     pub fn kinds(&self) -> impl Iterator<Item = Kind> + use<> {
         let endpoints = self.reads_endpoints().then_some(Kind::EndpointSlice);
         [Kind::Namespace, Kind::Service].into_iter().chain(endpoints)
+    }
+
+    /// The details of endpoints that the view answers from.
+    pub fn endpoint_fields(&self) -> EndpointFields {
+        EndpointFields { pods: self.endpoint_pod_names, ..EndpointFields::default() }
     }
 
     fn reads_endpoints(&self) -> bool {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    model::{Addressing, Exposure, Kind, Object, Service},
+    model::{Addressing, EndpointFields, Exposure, Kind, Object, Service},
     wire::{Name, Question, RecordSet, Spelled, Transfer, Type},
     zone::{
         answer::{Found, UnsyncedError},
@@ -66,6 +66,11 @@ impl GatewaySettings {
         ];
         let besides = besides.into_iter().filter_map(|(kind, needed)| needed.then_some(kind));
         besides.chain(self.resources.iter().copied().filter(|kind| *kind != Kind::Service))
+    }
+
+    /// The details of endpoints that the view answers from.
+    pub fn endpoint_fields(&self) -> EndpointFields {
+        EndpointFields { nodes: true, ..EndpointFields::default() }
     }
 }
 
@@ -364,7 +369,10 @@ impl Gateway {
         if !self.knows(Kind::EndpointSlice) {
             return Err(UnsyncedError);
         }
-        Ok(entry.endpoints().filter_map(|(_, endpoint)| endpoint.node.as_deref()).collect())
+        Ok(entry
+            .endpoints()
+            .filter_map(|(_, endpoint)| endpoint.node().map(|node| &**node))
+            .collect())
     }
 
     /// All claimed names of a zone.

@@ -267,9 +267,10 @@ fn of_very_many_nodes_some_are_told_from_all_over() {
 fn names_of_nodes_are_held_once() {
     let mut cluster = Cluster::synced();
     for slice in 0..3 {
-        let endpoint = |last: u8| crate::model::Endpoint {
-            node: Some("worker-1".into()),
-            ..crate::model::Endpoint::new([10, 244, slice, last].into())
+        let endpoint = |last: u8| {
+            let node = Some("worker-1".into());
+            let details = crate::model::EndpointDetails { node, ..Default::default() };
+            crate::model::Endpoint::with([10, 244, slice, last].into(), details)
         };
         let endpoints: Box<[_]> = (0..3).map(endpoint).collect();
         let slice = crate::model::EndpointSlice {
@@ -281,6 +282,6 @@ fn names_of_nodes_are_held_once() {
     }
     let entry = cluster.index.store().service(b"\x03web\x07default").unwrap();
     let held: Vec<_> =
-        entry.endpoints().filter_map(|(_, endpoint)| endpoint.node.clone()).collect();
+        entry.endpoints().filter_map(|(_, endpoint)| endpoint.node().cloned()).collect();
     assert!(held.len() == 9 && held.iter().all(|node| Arc::ptr_eq(node, &held[0])));
 }

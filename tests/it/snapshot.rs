@@ -95,9 +95,30 @@ fn list(request: &str, web: &str) -> Value {
     let (kind, items) = if request.contains("/namespaces?") {
         ("NamespaceList", json!([{ "metadata": { "name": "shop" } }]))
     } else if request.contains("/services?") {
-        ("ServiceList", json!([service("web", web), service("old", "10.96.0.9")]))
+        let services = ["web", "old", "db"].map(|name| {
+            service(
+                name,
+                if name == "web" {
+                    web
+                } else if name == "db" {
+                    "None"
+                } else {
+                    "10.96.0.9"
+                },
+            )
+        });
+        ("ServiceList", json!(services))
     } else {
-        ("EndpointSliceList", json!([]))
+        let slice = json!({
+            "metadata": {
+                "name": "db-1",
+                "namespace": "shop",
+                "labels": { "kubernetes.io/service-name": "db" },
+            },
+            "addressType": "IPv4",
+            "endpoints": [{ "addresses": ["10.244.0.7"], "targetRef": { "name": "db-x2k4f" } }],
+        });
+        ("EndpointSliceList", json!([slice]))
     };
     json!({ "kind": kind, "metadata": { "resourceVersion": "7" }, "items": items })
 }
@@ -249,6 +270,36 @@ fn a_snapshot_that_does_not_match_is_refused_with_the_reason() {
         // It is kept: the server that it belongs to may come back.
         assert_eq!(fs::read(&file).unwrap(), content);
     }
+}
+
+/// ndots keeps the names of Pods only if the Corefile needs them.
+#[test]
+fn a_corefile_that_needs_names_of_pods_gets_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("facts");
+    let api = ApiServer::start(0, "10.96.0.7");
+    let with_names =
+        corefile(api.address, &file).replace(" ttl 30\n", " ttl 30\n endpoint_pod_names\n");
+    let by_name = "db-x2k4f.db.shop.svc.cluster.local";
+
+    let server = ndots(api.address, &file);
+    eventually("a snapshot", Duration::from_secs(10), || file.exists());
+    assert_eq!(answer(&server, "db.shop.svc.cluster.local").address, Some([10, 244, 0, 7]));
+    assert_eq!(answer(&server, by_name).rcode, NXDOMAIN);
+    fs::write(server.file.as_ref().unwrap(), &with_names).unwrap();
+    let signal = ["-s", "USR1", &server.child.id().to_string()].map(str::to_owned);
+    assert!(Command::new("kill").args(signal).status().unwrap().success());
+    eventually("the name of the Pod", Duration::from_secs(10), || {
+        answer(&server, by_name).address == Some([10, 244, 0, 7])
+    });
+    drop(server);
+
+    // A snapshot without the names does not show that there are none.
+    fs::remove_file(&file).unwrap();
+    make(&api, &file);
+    drop(api);
+    let reason = "is not used: the Corefile needs names of Pods, zones or Nodes";
+    assert!(start_log(&with_names, reason));
 }
 
 #[test]

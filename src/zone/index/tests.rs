@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::Endpoint;
+use crate::model::{Endpoint, EndpointDetails};
 
 fn service() -> Service {
     Service {
@@ -80,3 +80,5 @@ fn a_change_reports_the_zones_that_it_alters() {
     check(Change::Synced(Kind::Namespace), true, true, true);
     check(Change::Forget(Kind::ServiceImport), false, true, false);
 }
+
+

@@ -88,7 +88,7 @@ impl Keeper {
     }
 
     async fn restore(&mut self) -> Index {
-        let Some(path) = self.path() else { return Index::new(self.endpoint_fields()) };
+        let Some(path) = self.path() else { return Index::default() };
         let identity = self.identity().await;
         let host = &identity.host;
         let restored = match read(&path, &identity, self.endpoint_fields()) {
@@ -101,7 +101,7 @@ impl Keeper {
         };
         AGE.with(&self.metrics, [host]).set(0);
         FAILURES.with(&self.metrics, [host]);
-        let Some((index, written)) = restored else { return Index::new(self.endpoint_fields()) };
+        let Some((index, written)) = restored else { return Index::default() };
         self.restored = Some(written);
         let age = self.show_age(&index.store());
         report(Notice::Info(format!(
@@ -217,7 +217,8 @@ fn read(
     if !reader.header.endpoint_fields.include(endpoint_fields) {
         return Err(SnapshotError::OtherFields);
     }
-    let mut index = Index::new(endpoint_fields);
+    let mut index = Index::default();
+    index.keep_endpoint_fields(endpoint_fields);
     while let Some(object) = reader.next_object()? {
         // The serials are those of the snapshot.
         index.apply(Change::Upsert(object), 0);

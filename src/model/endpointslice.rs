@@ -72,8 +72,6 @@ pub struct EndpointFields {
 }
 
 impl EndpointFields {
-    pub const ALL: Self = Self { pods: true, zones: true, nodes: true };
-
     /// Whether these are all that `needed` has.
     pub fn include(self, needed: Self) -> bool {
         self | needed == self

@@ -51,7 +51,7 @@ impl BitOrAssign for Changed {
 }
 
 /// Owned by the one task that reads a source's changes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Index {
     store: Arc<Store>,
     /// The known objects of each kind.
@@ -65,8 +65,8 @@ pub struct Index {
     /// Names of Nodes and of Namespaces, each held once, because every endpoint and every Pod has
     /// one.
     names: HashSet<Arc<str>, RandomState>,
-    /// The details of endpoints that are stored.
-    endpoint_fields: EndpointFields,
+    /// The details of endpoints that are stored; `None` for all.
+    endpoint_fields: Option<EndpointFields>,
     /// Entries that are published and not yet in the store's snapshot.
     batch: Batch,
     /// Services that are staged.
@@ -75,33 +75,11 @@ pub struct Index {
     staged: Changed,
 }
 
-impl Default for Index {
-    fn default() -> Self {
-        Self::new(EndpointFields::ALL)
-    }
-}
-
 impl Index {
-    /// An index that keeps these details of endpoints.
-    pub fn new(endpoint_fields: EndpointFields) -> Self {
-        Self {
-            store: Arc::default(),
-            slices: Table::default(),
-            pods: Table::default(),
-            services: Table::default(),
-            imports: Table::default(),
-            namespaces: Table::default(),
-            outside: ExposedObjects::default(),
-            names: HashSet::default(),
-            endpoint_fields,
-            batch: Batch::default(),
-        }
-    }
-
     /// Sets which details of endpoints are kept from now on. The source must list the slices again if
     /// these are more.
     pub fn keep_endpoint_fields(&mut self, endpoint_fields: EndpointFields) {
-        self.endpoint_fields = endpoint_fields;
+        self.endpoint_fields = Some(endpoint_fields);
     }
 
     /// The facts as readers see them.
@@ -344,7 +322,9 @@ impl Index {
 
     fn upsert_slice(&mut self, key: Key, mut slice: EndpointSlice) -> Changed {
         for endpoint in &mut slice.endpoints {
-            *endpoint = endpoint.clone().reduced(self.endpoint_fields);
+            if let Some(needed) = self.endpoint_fields {
+                *endpoint = endpoint.clone().reduced(needed);
+            }
             if let Some(node) = endpoint.details.as_mut().and_then(|it| it.node.as_mut()) {
                 *node = self.shared(node);
             }

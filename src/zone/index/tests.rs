@@ -81,4 +81,38 @@ fn a_change_reports_the_zones_that_it_alters() {
     check(Change::Forget(Kind::ServiceImport), false, true, false);
 }
 
-
+#[test]
+fn only_the_needed_details_of_endpoints_are_kept() {
+    let address = [10, 244, 0, 1].into();
+    let details = EndpointDetails {
+        hostname: Some("h".into()),
+        pod: Some("p".into()),
+        zone: Some("z".into()),
+        node: Some("n".into()),
+    };
+    let slice = EndpointSlice {
+        service: Some("web".into()),
+        endpoints: Box::new([Endpoint::with(address, details)]),
+        ..EndpointSlice::new("ns", "web-1")
+    };
+    let kept = |index: &Index| {
+        let mut seen = Vec::new();
+        index.each_object(Kind::EndpointSlice, |object| {
+            let Object::EndpointSlice(slice) = object else { panic!("{object:?}") };
+            let it = &slice.endpoints[0];
+            let has = [it.hostname().is_some(), it.pod().is_some(), it.zone().is_some()];
+            seen.push((has, it.node().is_some()));
+        });
+        seen
+    };
+    let fields = |pods, zones, nodes| EndpointFields { pods, zones, nodes };
+    let mut index = Index::default();
+    index.keep_endpoint_fields(fields(false, false, false));
+    let upsert = || Change::Upsert(Object::EndpointSlice(slice.clone()));
+    assert!(index.apply(upsert(), 1).cluster);
+    assert_eq!(kept(&index), [([true, false, false], false)]);
+    assert!(!index.apply(upsert(), 1).cluster, "nothing has changed");
+    index.keep_endpoint_fields(fields(true, false, true));
+    assert!(index.apply(upsert(), 1).cluster);
+    assert_eq!(kept(&index), [([true, true, false], true)]);
+}

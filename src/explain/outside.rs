@@ -63,7 +63,8 @@ fn of_service(evidence: &Evidence, service: &Service, section: &mut Section) {
         );
     }
     let local = local_only(service);
-    if local && ways_in(service) {
+    // A repository of manifests does not show where Pods run.
+    if local && ways_in(service) && evidence.shows_pods() {
         local_nodes(evidence, service, section);
     }
     node_port::judge(evidence, service, section);

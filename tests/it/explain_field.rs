@@ -183,6 +183,11 @@ fn ordinary_set_ups_are_not_broken() {
         "endpoints.target-port",
     );
     check("web -n shop", &(service + &deployment(0, 8080)), "broken", "endpoints.scaled-to-zero");
+    let local = "{type: NodePort, externalTrafficPolicy: Local, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}";
+    let local = format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: shop}}\nspec: {local}\n---\n"
+    );
+    check("web -n shop", &(local + &deployment(2, 8080)), "healthy", "endpoints.template");
     let rule = "{rules: [{host: shop.example.com, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}}]}";
     let gce =
         WEB.to_owned() + &ingress("networking.k8s.io/v1", "kubernetes.io/ingress.class: gce", rule);

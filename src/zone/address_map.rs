@@ -55,8 +55,8 @@ impl<O: Clone + Eq> AddressMap<O> {
         }
         for address in missing(&old, &new) {
             match *address {
-                IpAddr::V4(v4) => remove(&self.v4, v4, owner),
-                IpAddr::V6(v6) => remove(&self.v6, v6, owner),
+                IpAddr::V4(v4) => remove(&self.v4, &v4, owner),
+                IpAddr::V6(v6) => remove(&self.v6, &v6, owner),
             }
         }
     }
@@ -87,8 +87,8 @@ fn add<A: Eq + Hash, O: Clone>(map: &Map<A, O>, address: A, owner: &O) {
         .or_insert_with(|| Owners::One(owner.clone()));
 }
 
-fn remove<A: Eq + Hash, O: Clone + Eq>(map: &Map<A, O>, address: A, owner: &O) {
-    map.remove_if_mut(&address, |_, owners| match owners {
+fn remove<A: Eq + Hash, O: Clone + Eq>(map: &Map<A, O>, address: &A, owner: &O) {
+    map.remove_if_mut(address, |_, owners| match owners {
         Owners::One(only) => only == owner,
         Owners::Several(all) => {
             if let Some(at) = all.iter().position(|it| it == owner) {

@@ -29,7 +29,7 @@ pub use name::{Name, NameError, Spelled};
 pub use presentation::{
     Entries, Entry, LexError, RdataError, RecordHeader, RecordHeaderError, Word, read_seconds,
 };
-pub use query::{Caps, Edns, Query, Question, RequestError, refusal};
+pub use query::{Caps, Edns, Query, Question, RequestError, refusal, soa_serial};
 pub use response::{Ede, Owner, Rdatas, RecordSet, Records, Response, Sets, Transfer};
 pub use room::Room;
 pub use text::{TextRecord, TextRecordError};

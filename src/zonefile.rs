@@ -6,6 +6,7 @@
 mod answer;
 mod build;
 mod generate;
+mod incoming;
 mod key;
 mod parse;
 mod slot;
@@ -14,6 +15,7 @@ mod zone;
 
 pub use answer::{Answer, End};
 pub use build::ZoneBuilder;
+pub use incoming::{IncomingError, IncomingZone};
 pub use parse::{Parsed, ZoneError, included, parse};
 pub use slot::ZoneSlot;
 pub use zone::{Timers, Zone};

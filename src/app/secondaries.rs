@@ -11,7 +11,7 @@ use crate::{
     limits,
     net::zone_transfer::{Fetched, fetch},
     plugin::{SecondaryZone, ZoneNotice},
-    zonefile::Timers,
+    zonefile::{Timers, Zone},
 };
 
 use super::notify;
@@ -52,7 +52,7 @@ async fn follow(zone: SecondaryZone) {
     let (mut confirmed, mut told) = (Instant::now(), JoinSet::new());
     loop {
         let known = slot.get();
-        let outcome = transfer(&zone, known.as_ref().map(|zone| zone.serial())).await;
+        let outcome = transfer(&zone, known.as_ref()).await;
         while told.try_join_next().is_some() {}
         if let Ok(Some(notice)) = &outcome {
             told.spawn(notify::tell(notice.clone()));
@@ -108,7 +108,10 @@ async fn wait(zone: &SecondaryZone, time: Duration) {
 ///
 /// # Errors
 /// If every server fails, with the reason for each.
-async fn transfer(zone: &SecondaryZone, known: Option<u32>) -> Result<Option<ZoneNotice>, String> {
+async fn transfer(
+    zone: &SecondaryZone,
+    known: Option<&Arc<Zone>>,
+) -> Result<Option<ZoneNotice>, String> {
     let mut reasons = Vec::new();
     for primary in &zone.primaries {
         match fetch(*primary, &zone.origin, known).await {

@@ -1,6 +1,6 @@
-//! Transfers a zone from a primary server (RFC 5936).
+//! Transfers a zone from a primary server (RFC 5936, RFC 1995).
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use thiserror::Error;
 use tokio::{
@@ -14,8 +14,9 @@ use crate::{
     wire::{
         Name, Query, Question, Rcode, Type,
         reply::{self, Match, ReplyError, Transferred},
+        soa_serial,
     },
-    zonefile::{Zone, ZoneBuilder},
+    zonefile::{IncomingError, IncomingZone, Zone},
 };
 
 use super::client::stream::{connect, frame};
@@ -34,66 +35,94 @@ pub enum ZoneTransferError {
     Timeout,
     #[error("the server answers {0}")]
     Refused(Rcode),
-    #[error("the server has no SOA record of the zone")]
-    NoSoa,
     #[error("the zone has more than {} octets", limits::TRANSFERRED_OCTETS)]
     TooLarge,
+    #[error(transparent)]
+    Records(#[from] IncomingError),
     #[error(transparent)]
     Malformed(#[from] ReplyError),
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// Asks for the version of the zone, and for its records if `known` is not the newest one.
+/// Asks for the version of the zone, and for what has changed since `known` if that is not the newest
+/// version. If the server does not send usable changes, asks for all records.
 ///
 /// # Errors
 /// See [`ZoneTransferError`].
 pub async fn fetch(
     primary: SocketAddr,
     origin: &Name,
-    known: Option<u32>,
+    known: Option<&Arc<Zone>>,
 ) -> Result<Fetched, ZoneTransferError> {
-    let connecting = timeout(limits::TRANSFER_IN_TIME, connect(primary, None)).await;
-    let mut stream = connecting.map_err(|_| ZoneTransferError::Timeout)??;
+    let mut stream = open(primary).await?;
     if let Some(known) = known {
-        let query = ask(&mut stream, origin, Type::SOA).await?;
+        let query = ask(&mut stream, origin, Type::SOA, None).await?;
         let message = receive(&mut stream, &query).await?;
         let is_soa = |record: &&Transferred| record.rtype == Type::SOA;
-        let soa = message.iter().find(is_soa).ok_or(ZoneTransferError::NoSoa)?;
-        let serial = serial(soa).ok_or(ZoneTransferError::NoSoa)?;
+        let serial = message.iter().find(is_soa).and_then(|soa| soa_serial(&soa.rdata));
+        let serial = serial.ok_or(IncomingError::NoSoa)?;
         // Serial numbers wrap around (RFC 1982 §3.2).
-        if !(1..1 << 31).contains(&serial.wrapping_sub(known)) {
+        if !(1..1 << 31).contains(&serial.wrapping_sub(known.serial())) {
             return Ok(Fetched::Current);
         }
+        let query = ask(&mut stream, origin, Type::IXFR, Some(known.serial())).await?;
+        match records(&mut stream, &query, IncomingZone::since(known)).await {
+            Ok(zone) => return Ok(Fetched::Zone(Box::new(zone))),
+            Err(reason) => tracing::debug!(
+                plugin = "secondary",
+                "{primary} sends no usable changes of {origin}, so all records follow: {reason}"
+            ),
+        }
+        // The rest of the reply may still arrive on the old connection.
+        stream = open(primary).await?;
     }
-    let query = ask(&mut stream, origin, Type::AXFR).await?;
-    let mut builder = ZoneBuilder::new(origin.clone());
-    let (mut octets, mut starts) = (0, 0);
-    // The SOA record comes first and last.
-    while starts < 2 {
-        let records = receive(&mut stream, &query).await?;
-        if starts == 0 && records.first().is_none_or(|first| first.rtype != Type::SOA) {
-            return Err(ZoneTransferError::NoSoa);
+    let query = ask(&mut stream, origin, Type::AXFR, None).await?;
+    let zone = records(&mut stream, &query, IncomingZone::whole(origin.clone())).await?;
+    Ok(Fetched::Zone(Box::new(zone)))
+}
+
+async fn open(primary: SocketAddr) -> Result<TcpStream, ZoneTransferError> {
+    let connecting = timeout(limits::TRANSFER_IN_TIME, connect(primary, None)).await;
+    Ok(connecting.map_err(|_| ZoneTransferError::Timeout)??)
+}
+
+/// Reads messages until the transfer is complete.
+async fn records(
+    stream: &mut TcpStream,
+    query: &Query,
+    mut incoming: IncomingZone,
+) -> Result<Zone, ZoneTransferError> {
+    let mut octets = 0;
+    while !incoming.is_complete() {
+        let records = receive(stream, query).await?;
+        // A server without changes sends the SOA record alone (RFC 1995 §4).
+        if records.is_empty() || query.serial.is_some() && octets == 0 && records.len() == 1 {
+            return Err(IncomingError::Inconsistent.into());
         }
         for Transferred { owner, rtype, ttl, rdata } in records {
             octets += owner.wire().len() + rdata.len();
-            starts += u32::from(rtype == Type::SOA);
-            // A record that does not belong to the zone is ignored, as in a file.
-            let _ = builder.add(&owner, rtype, ttl, rdata);
+            incoming.add(&owner, rtype, ttl, rdata)?;
         }
         if octets > limits::TRANSFERRED_OCTETS {
             return Err(ZoneTransferError::TooLarge);
         }
     }
-    builder.build().map(|zone| Fetched::Zone(Box::new(zone))).ok_or(ZoneTransferError::NoSoa)
+    Ok(incoming.build()?)
 }
 
-async fn ask(stream: &mut TcpStream, origin: &Name, qtype: Type) -> io::Result<Query> {
+async fn ask(
+    stream: &mut TcpStream,
+    origin: &Name,
+    qtype: Type,
+    serial: Option<u32>,
+) -> io::Result<Query> {
     let question = Question::new(origin.clone(), qtype);
     let query = Query {
         id: rand::random(),
         recursion_desired: false,
         edns: None,
+        serial,
         ..Query::internal(question)
     };
     stream.write_all(&frame(&query)).await?;
@@ -120,9 +149,4 @@ async fn receive(
             (rcode, _) => Err(ZoneTransferError::Refused(rcode)),
         },
     }
-}
-
-fn serial(soa: &Transferred) -> Option<u32> {
-    let (_, numbers) = soa.rdata.split_last_chunk::<20>()?;
-    numbers.first_chunk().map(|serial| u32::from_be_bytes(*serial))
 }

@@ -11,7 +11,7 @@ use super::{
 
 pub(super) static DIRECTIVE: Directive = Directive {
     name: "secondary",
-    about: "Answers from zones that are transferred from primary servers.",
+    about: "Answers from zones that are transferred from primary servers with AXFR and IXFR.",
     arguments: "[ZONE…]",
     options: &OPTIONS,
     roles: &[Role::Answers, Role::HasZones],

@@ -81,12 +81,20 @@ impl Query {
         let flags = flag(self.recursion_desired, RD)
             | flag(self.authentic_data, AD)
             | flag(self.checking_disabled, CD);
-        for word in [self.id, flags, 1, 0, 0, u16::from(self.edns.is_some())] {
+        let authorities = u16::from(self.serial.is_some());
+        for word in [self.id, flags, 1, 0, authorities, u16::from(self.edns.is_some())] {
             out.extend_from_slice(&word.to_be_bytes());
         }
         out.extend_from_slice(self.question.spelled().wire());
         for word in [self.question.qtype.0, self.question.class.0] {
             out.extend_from_slice(&word.to_be_bytes());
+        }
+        if let Some(serial) = self.serial {
+            // Two empty names and five numbers, of which servers read the serial (RFC 1995 §3).
+            out.extend_from_slice(&[0xc0, HEADER as u8, 0, Type::SOA.0 as u8, 0, 1, 0, 0, 0, 0]);
+            out.extend_from_slice(&[0, 22, 0, 0]);
+            out.extend_from_slice(&serial.to_be_bytes());
+            out.extend_from_slice(&[0; 16]);
         }
         if let Some(edns) = self.edns {
             let mut opt = Opt::of_question(edns, &self.options);

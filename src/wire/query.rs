@@ -283,7 +283,7 @@ impl Extra {
             let (rdata, tail) = tail.split_at_checked(usize::from(length))?;
             rest = tail;
             if Type(rtype) == Type::SOA {
-                self.serial = serial(rdata);
+                self.serial = soa_serial(rdata);
             }
             if Type(rtype) == Type::OPT {
                 if !at_root || self.edns.is_some() {
@@ -299,7 +299,7 @@ impl Extra {
 }
 
 /// The serial in SOA data. Five numbers follow two names, which may be compressed.
-fn serial(rdata: &[u8]) -> Option<u32> {
+pub fn soa_serial(rdata: &[u8]) -> Option<u32> {
     let (_, numbers) = rdata.split_last_chunk::<20>()?;
     numbers.first_chunk().map(|serial| u32::from_be_bytes(*serial))
 }

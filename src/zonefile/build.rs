@@ -1,10 +1,10 @@
 //! Collects records and builds a zone from them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, iter, sync::Arc};
 
 use smallvec::SmallVec;
 
-use crate::wire::{Name, Owner, Rdatas, RecordSet, Type};
+use crate::wire::{Name, Owner, Rdatas, RecordSet, Transfer, Type};
 
 use super::{
     key::Key,
@@ -79,6 +79,37 @@ impl ZoneBuilder {
         self.nodes.entry(key.whole().into()).or_insert_with(draft).add(rtype, ttl, rdata)
     }
 
+    /// Starts with the records of a zone.
+    pub fn of(zone: &Arc<Zone>) -> Self {
+        let mut builder = Self::new(zone.origin().clone());
+        let Transfer { soa, records, .. } = zone.transfer();
+        for set in iter::once(soa).chain(records) {
+            let Owner::Name(owner) = &set.owner else { continue };
+            let Some(owner) = Name::from_wire(owner) else { continue };
+            for rdata in set.rdatas.iter() {
+                // The zone has accepted the record before.
+                let _ = builder.add(&owner, set.rtype, set.ttl, rdata.to_vec());
+            }
+        }
+        builder
+    }
+
+    /// Removes all records except the SOA record.
+    pub(super) fn keep_soa_only(&mut self) {
+        self.nodes.clear();
+    }
+
+    /// Removes a record other than SOA. False if there is no such record.
+    pub fn remove(&mut self, owner: &Name, rtype: Type, rdata: &[u8]) -> bool {
+        let Some(key) = Key::new(owner, &self.origin) else { return false };
+        let Some(draft) = self.nodes.get_mut(key.whole()) else { return false };
+        let removed = draft.remove(rtype, rdata);
+        if draft.sets.is_empty() {
+            self.nodes.remove(key.whole());
+        }
+        removed
+    }
+
     /// `None` if there is no SOA record.
     pub fn build(mut self) -> Option<Zone> {
         let Soa { owner, ttl, rdata } = self.soa?;
@@ -123,6 +154,17 @@ impl Draft {
                 problem
             }
         }
+    }
+
+    fn remove(&mut self, rtype: Type, rdata: &[u8]) -> bool {
+        let mut removed = false;
+        for set in self.sets.iter_mut().filter(|set| set.rtype == rtype) {
+            let before = set.rdatas.len();
+            set.rdatas.retain(|known| known != rdata);
+            removed |= set.rdatas.len() < before;
+        }
+        self.sets.retain(|set| !set.rdatas.is_empty());
+        removed
     }
 
     fn has(&self, rtype: Type, rdata: &Vec<u8>) -> bool {

@@ -49,7 +49,7 @@ impl Knot {
         let config = format!(
             "server:\n    rundir: {home}\n    listen: 127.0.0.1@{}\ndatabase:\n    storage: {home}\nlog:\n  - target: stderr\n    any: info\n\
              remote:\n  - id: other\n    address: 127.0.0.1@{}\nacl:\n  - id: all\n    address: 127.0.0.1\n    action: [transfer, notify]\n\
-             zone:\n  - domain: example.org\n    storage: {home}\n    acl: all\n    zonefile-load: whole\n{zone}",
+             zone:\n  - domain: example.org\n    storage: {home}\n    acl: all\n    zonefile-load: difference\n{zone}",
             address.port(),
             other.port()
         );
@@ -134,7 +134,11 @@ fn a_zone_comes_from_knot_through_ndots_to_ndots() {
     knot.signal("-HUP");
     for server in [first_at, to] {
         wait_for(server, "www.example.org A", "192.0.2.9");
+        assert_eq!(records(server), records(at));
     }
+    // The first asks Knot for the changes only. ndots itself sends all records to the second.
+    let log = fs::read_to_string(directory.path().join("knot.log")).unwrap();
+    assert!(log.contains("IXFR, outgoing"), "{log}");
     drop((first, second));
 }
 

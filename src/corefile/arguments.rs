@@ -277,9 +277,27 @@ impl<'w> Arguments<'w> {
 
     /// The remaining arguments as zones, in presentation form with their final dots. Address blocks
     /// become reverse zones. An empty argument, such as an unset environment variable, is left out.
+    /// As in CoreDNS, an argument that is not a zone is left out if another one is; here with a
+    /// warning.
     pub fn zones(&mut self) -> Vec<String> {
-        let written = self.rest().iter().filter(|token| !token.text.is_empty());
-        written.flat_map(|token| self.zones_of(token)).collect()
+        let written: Vec<_> = self.rest().iter().filter(|token| !token.text.is_empty()).collect();
+        let zones = |token: &&Token| key::zones(&token.text);
+        if !written.iter().any(|token| zones(token).is_ok()) {
+            return written.into_iter().flat_map(|token| self.zones_of(token)).collect();
+        }
+        let mut found = Vec::new();
+        for token in &written {
+            match zones(token) {
+                Ok(zones) => found.extend(zones),
+                Err(reason) => {
+                    let text = &token.text;
+                    let message =
+                        format!("`{text}` is left out, because it is not a zone: {reason}");
+                    self.warning(token.span, &message);
+                }
+            }
+        }
+        found
     }
 
     /// The zones of one argument: several for an address block, none after an error.

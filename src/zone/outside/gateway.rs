@@ -1,6 +1,7 @@
 //! `k8s_gateway`: what clients outside can reach, by the host names in the objects of a cluster.
 
 mod ownership;
+mod settings;
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -9,14 +10,13 @@ use std::{
 };
 
 use crate::{
-    model::{Addressing, EndpointFields, Exposure, Kind, Object, Service},
+    model::{Addressing, Exposure, Kind, Object, Service},
     wire::{Name, Question, RecordSet, Spelled, Transfer, Type},
     zone::{
         answer::{Found, UnsyncedError},
         claims::{Claim, Claims, Path},
         cluster_set::ZoneKind,
         derive::{Scope, ServiceEntry, address_data, distinct},
-        exposed::NodeAddressType,
         key::label_offsets,
         selection::Selection,
         store::Store,
@@ -25,58 +25,13 @@ use crate::{
 };
 
 use super::{
-    apex::{Apex, Top, labels},
+    apex::{Top, labels},
     service::OutsideAddresses,
     transfer,
 };
 
 pub use ownership::{ClaimRefusal, ClaimRules, Protection, RefusedClaim};
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GatewaySettings {
-    pub zones: Vec<Name>,
-    pub ttl: u32,
-    /// The name servers are Services, for example `dns1.kube-system`.
-    pub top: Apex,
-    /// The kinds whose names are shown. If several kinds claim a name, the first one here counts.
-    pub resources: Vec<Kind>,
-    /// Only Ingresses of these classes; an empty list means all.
-    pub ingress_classes: Vec<Box<str>>,
-    /// Only Gateways of these classes; an empty list means all.
-    pub gateway_classes: Vec<Box<str>>,
-    /// For each Ingress class, the Service `svc.ns` whose addresses an Ingress gets if its status
-    /// has none.
-    pub controllers: Vec<(Box<str>, Name)>,
-    /// The types of Node addresses for clients of node ports, the preferred type first.
-    pub node_addresses: Vec<NodeAddressType>,
-    pub own_addresses: Vec<IpAddr>,
-    pub claims: ClaimRules,
-}
-
-impl GatewaySettings {
-    pub fn kinds(&self) -> impl Iterator<Item = Kind> {
-        let shows = |kind| self.resources.contains(&kind);
-        let routes = self.resources.iter().any(|kind| is_route(*kind));
-        let services = shows(Kind::Service) || !self.controllers.is_empty();
-        let besides = [
-            (Kind::Service, services),
-            (Kind::EndpointSlice, services),
-            (Kind::Node, services),
-            (Kind::Gateway, routes),
-        ];
-        let besides = besides.into_iter().filter_map(|(kind, needed)| needed.then_some(kind));
-        besides.chain(self.resources.iter().copied().filter(|kind| *kind != Kind::Service))
-    }
-
-    /// The details of endpoints that the view answers from.
-    pub fn endpoint_fields(&self) -> EndpointFields {
-        EndpointFields { nodes: true, ..EndpointFields::default() }
-    }
-}
-
-pub fn is_route(kind: Kind) -> bool {
-    matches!(kind, Kind::HttpRoute | Kind::TlsRoute | Kind::GrpcRoute)
-}
+pub use settings::{GatewaySettings, is_route};
 
 /// A view of a source's facts.
 #[derive(Clone, Debug)]

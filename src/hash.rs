@@ -13,7 +13,8 @@ pub fn fnv1a(hash: u64, octets: &[u8]) -> u64 {
         .fold(hash, |hash, octet| (hash ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// The hash of a value, which is equal on all machines that run the same release.
+/// The hash of a value. It is equal on all 64-bit little-endian machines, such as amd64 and arm64, that
+/// run the same release.
 pub fn of_value(value: &(impl Hash + ?Sized)) -> u64 {
     let mut hasher = Fnv(FNV_OFFSET);
     value.hash(&mut hasher);

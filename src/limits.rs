@@ -85,9 +85,9 @@ pub const PATTERN_OCTETS: usize = 10_000;
 /// Nodes whose addresses are in one answer. A client tries only a few, and a message of 64 KiB holds
 /// a few thousand addresses.
 pub const OUTSIDE_NODES: usize = 512;
-/// How often `k8s_gateway` looks for hosts that several namespaces have, if its objects change.
+/// How often `k8s_gateway` looks for hosts that it refuses to objects, if its objects change.
 pub const CLAIMS_LOOK: Duration = Duration::from_secs(10);
-/// Such hosts that are logged at a time. A tenant can make thousands of them.
+/// Refused hosts that are logged at a time. A tenant can make thousands of them.
 pub const CLAIMS_LOGGED: usize = 20;
 /// The highest `ttl` of `kubernetes` in seconds, as in CoreDNS.
 pub const KUBERNETES_TTL: u32 = 3600;

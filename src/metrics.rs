@@ -53,6 +53,11 @@ impl<S: Series, const N: usize> Family<S, N> {
         S::series(&self.registered(metrics), &values)
     }
 
+    /// Removes the series whose labels have these values.
+    pub fn remove(&self, metrics: &Metrics, values: [&str; N]) {
+        S::remove(&self.registered(metrics), &values);
+    }
+
     /// Removes all series.
     pub fn reset(&self, metrics: &Metrics) {
         S::reset(&self.registered(metrics));
@@ -90,6 +95,7 @@ pub trait Series: Sized + 'static {
     /// A name or label is not well formed.
     fn family(opts: Opts, labels: &[&str], buckets: Vec<f64>) -> prometheus::Result<Self::Family>;
     fn series(family: &Self::Family, values: &[&str]) -> Self;
+    fn remove(family: &Self::Family, values: &[&str]);
     fn reset(family: &Self::Family);
 }
 
@@ -109,6 +115,11 @@ macro_rules! series {
 
             fn series(family: &Self::Family, values: &[&str]) -> Self {
                 family.with_label_values(values)
+            }
+
+            fn remove(family: &Self::Family, values: &[&str]) {
+                // A series that does not exist is removed already.
+                let _ = family.remove_label_values(values);
             }
 
             fn reset(family: &Self::Family) {

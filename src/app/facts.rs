@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    metrics::{Family, GaugeFamily, IntGauge, Metrics},
     model::{EndpointFields, Kind},
     plugin::Source,
     source::Notice,
@@ -20,6 +21,40 @@ pub(super) struct NeededFacts {
     pub(super) endpoint_fields: EndpointFields,
     /// Where the facts are kept for the next start.
     pub(super) snapshot: Option<PathBuf>,
+}
+
+static FACTS_HASH: GaugeFamily<1> = Family::new(
+    "kubernetes_facts_hash",
+    "A hash of all known objects, which is equal in replicas that know the same.",
+    ["host"],
+);
+
+/// The bits of a digest that are shown. Prometheus keeps 53 bits of a number, and the digests of up
+/// to eight sources of one API server are added.
+const SHOWN: u64 = (1 << 50) - 1;
+
+/// The part of a source in the hash of its API server's facts. It ends with the source.
+pub(super) struct FactsHash {
+    sum: IntGauge,
+    shown: i64,
+}
+
+impl FactsHash {
+    pub(super) fn new(metrics: &Metrics, host: &str) -> Self {
+        Self { sum: FACTS_HASH.with(metrics, [host]), shown: 0 }
+    }
+
+    pub(super) fn show(&mut self, digest: u64) {
+        let new = (digest & SHOWN).cast_signed();
+        self.sum.add(new - self.shown);
+        self.shown = new;
+    }
+}
+
+impl Drop for FactsHash {
+    fn drop(&mut self) {
+        self.sum.sub(self.shown);
+    }
 }
 
 /// Writes a source's notice to the log.

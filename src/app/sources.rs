@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     limits,
-    metrics::{Family, GaugeFamily, HistogramFamily, Metrics, exponential_buckets},
+    metrics::{Family, HistogramFamily, Metrics, exponential_buckets},
     model::{Change, Kind, Selector},
     plugin::{ClientTls, Origin, Source, Throttle},
     source::{
@@ -30,7 +30,7 @@ use crate::{
 };
 
 use super::{
-    facts::{Needed, NeededFacts, report},
+    facts::{FactsHash, Needed, NeededFacts, report},
     snapshot::Keeper,
 };
 
@@ -40,15 +40,6 @@ static PROGRAMMING: HistogramFamily<1> = Family::histogram(
     ["service_kind"],
     || exponential_buckets(0.001, 2., 20),
 );
-
-static FACTS_HASH: GaugeFamily<1> = Family::new(
-    "kubernetes_facts_hash",
-    "A hash of all known objects, which is equal in replicas that know the same.",
-    ["host"],
-);
-
-/// The digits of a hash that a Prometheus server keeps: its values are floating-point numbers.
-const EXACT: u64 = (1 << 53) - 1;
 
 /// The running sources, with the facts that they have published.
 pub(super) struct Sources {
@@ -242,10 +233,10 @@ impl Sources {
             (Feed::Manifests, Origin::Manifests(directory)) => directory,
             (Feed::Manifests, _) => "",
         };
-        let facts_hash = FACTS_HASH.with(&metrics, [host]);
+        let mut facts_hash = FactsHash::new(&metrics, host);
         let index = self.tasks.spawn(async move {
             loop {
-                facts_hash.set((index.digest() & EXACT).cast_signed());
+                facts_hash.show(index.digest());
                 let change = tokio::select! {
                     change = changes.recv() => change,
                     () = due(&mut keeper) => {

@@ -160,7 +160,7 @@ impl PrometheusSettings {
     /// The counts that all blocks share, with their page. They live through reloads.
     fn share_top(&self, size: usize, context: &mut PluginContext<'_>) -> Arc<Top> {
         let known = context.outputs.reload_state.top.clone();
-        let previous = || context.build.previous.top.clone();
+        let previous = || context.build.previous.top.clone().filter(|top| top.size() == size);
         let top = known
             .or_else(previous)
             .unwrap_or_else(|| Arc::new(Top::new(context.build.metrics, size)));

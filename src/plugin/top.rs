@@ -44,6 +44,11 @@ impl Top {
         Self { metrics: Arc::clone(metrics), size, counted: Mutex::default() }
     }
 
+    /// How many clients and names are counted at most.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
     /// Counts a reply. A thread that finds another one counting leaves its reply out, so that no
     /// answer waits: the shares stay the same.
     pub(super) fn count(&self, cx: &Cx, query: &Query, sent: &Sent) {

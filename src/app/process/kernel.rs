@@ -1,7 +1,11 @@
 //! What the kernel keeps from the process: datagrams that it dropped, and CPU time that the cgroup's
 //! quota refused. Without the files of Linux all figures are 0.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+};
 
 use prometheus::{
     Counter, IntCounter,
@@ -81,7 +85,7 @@ fn sockets() -> BTreeMap<u64, u64> {
         let link = fs::read_link(entry.path()).ok()?;
         link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
     };
-    let own: Vec<u64> = fs::read_dir("/proc/self/fd")
+    let own: BTreeSet<u64> = fs::read_dir("/proc/self/fd")
         .map(|entries| entries.flatten().filter_map(own).collect())
         .unwrap_or_default();
     let mut found = BTreeMap::new();

@@ -17,7 +17,7 @@ use super::super::Timed;
 
 static REFUSED: GaugeFamily<3> = Family::new(
     "k8s_gateway_refused_hosts",
-    "Hosts that are not answered with the addresses of an object in this namespace that has them.",
+    "Hosts of objects in this namespace that are not answered with the object's addresses, by reason.",
     ["zone", "namespace", "reason"],
 );
 
@@ -52,10 +52,24 @@ impl RefusedHosts {
             ];
             *state.counts.entry(labels).or_default() += 1;
         }
+        self.show(state);
+        state.counts.retain(|_, count| *count > 0);
+    }
+
+    fn show(&self, state: &State) {
         for ([zone, namespace, reason], count) in &state.counts {
             REFUSED.with(&self.metrics, [zone, namespace, reason]).set(*count);
         }
-        state.counts.retain(|_, count| *count > 0);
+    }
+}
+
+/// A reload makes another one, which shows its own figures.
+impl Drop for RefusedHosts {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for [zone, namespace, reason] in state.counts.keys() {
+            REFUSED.remove(&self.metrics, [zone, namespace, reason]);
+        }
     }
 }
 
@@ -65,6 +79,8 @@ impl Timed for RefusedHosts {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let revision = self.view.revision();
         if state.revision == revision || state.next.is_some_and(|next| now < next) {
+            // The end of the one before the reload has removed series with the same labels.
+            self.show(&state);
             return Vec::new();
         }
         state.revision = revision;
@@ -80,7 +96,7 @@ impl Timed for RefusedHosts {
             .collect();
         let more = new.count().saturating_sub(limits::CLAIMS_LOGGED);
         if more > 0 {
-            let text = format!("{more} more hosts are refused to their objects");
+            let text = format!("{more} more hosts are not answered for their objects");
             lines.push(LogLine::new(Level::Warning, "k8s_gateway", text));
         }
         state.logged = all.into_iter().collect();

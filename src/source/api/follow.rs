@@ -75,10 +75,21 @@ pub(super) struct Follower {
     failures: u32,
     /// The failure that was reported last, and when.
     reported: Option<(String, Instant)>,
+    /// Whether a complete list was read.
+    is_synced: bool,
     /// Whether the cluster does not have the kind at all.
     is_absent: bool,
     /// The last object that was reported as left out.
     left_out: Option<Key>,
+}
+
+/// A kind that is not followed any more is not on the page: its time would look like an outage.
+impl Drop for Follower {
+    fn drop(&mut self) {
+        for family in [&HEARD, &SYNCED, &REFUSED] {
+            family.remove(&self.cluster.metrics, self.labels());
+        }
+    }
 }
 
 impl Follower {
@@ -103,9 +114,14 @@ impl Follower {
             backoffs: Backoffs::default(),
             failures: 0,
             reported: None,
+            is_synced: false,
             is_absent: false,
             left_out: None,
         }
+    }
+
+    fn labels(&self) -> [&str; 2] {
+        [&self.resource, self.cluster.access.host()]
     }
 
     pub(super) async fn run(mut self) {
@@ -212,16 +228,15 @@ impl Follower {
     }
 
     /// Emits that all objects of the kind are known.
-    pub(super) async fn send_synced(&self) -> Result<(), WatchError> {
+    pub(super) async fn send_synced(&mut self) -> Result<(), WatchError> {
         self.changes.send(Change::Synced(self.watched.fact)).await?;
-        let labels = [&*self.resource, self.cluster.access.host()];
-        SYNCED.with(&self.cluster.metrics, labels).set(1);
+        self.is_synced = true;
+        SYNCED.with(&self.cluster.metrics, self.labels()).set(1);
         Ok(())
     }
 
     fn set_refused(&self, refused: i64) {
-        let labels = [&*self.resource, self.cluster.access.host()];
-        REFUSED.with(&self.cluster.metrics, labels).set(refused);
+        REFUSED.with(&self.cluster.metrics, self.labels()).set(refused);
     }
 
     /// Logs a failure, unless the same one was logged a short time ago.
@@ -253,8 +268,11 @@ impl Follower {
         }
         let now =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-        let labels = [&*self.resource, self.cluster.access.host()];
-        HEARD.with(&self.cluster.metrics, labels).set(now);
+        HEARD.with(&self.cluster.metrics, self.labels()).set(now);
+        if self.is_synced {
+            // Another follower of the kind may have begun or ended, and has the same labels.
+            SYNCED.with(&self.cluster.metrics, self.labels()).set(1);
+        }
     }
 
     /// The path and the selectors of the next request.

@@ -85,6 +85,10 @@ fn items(first_line: usize, text: &str) -> Option<(ListKind, Vec<(usize, &str)>)
         let column = line.len() - content.len();
         let is_item = content.starts_with("- ") && *indent.get_or_insert(column) == column;
         let is_key = column == 0 && !line.starts_with(['-', '#', '\n', '\r']);
+        if inside && content.trim_end() == "-" {
+            // An item whose first key is on the next line.
+            return None;
+        }
         if at == begin + 1 {
             (inside, indent) = (true, None);
             if line.trim_end() != "items:" {
@@ -168,6 +172,7 @@ mod tests {
             "kind: List\nitems: [{kind: A}, {kind: B}]\n",
             "kind: List\nitems: []\n",
             "kind: X\nspec:\n  items:\n  - a\n",
+            "kind: List\nitems:\n-\n  kind: A\n- kind: B\n- kind: C\n",
         ] {
             assert_eq!(pieces(text), [(1, text.to_owned())]);
         }

@@ -31,7 +31,7 @@ const FAILURE_TTL: Duration = Duration::from_millis(5100);
 const REPETITIONS: usize = 3;
 /// How often a late check is measured. A query may wait for a processor while other programs run, and
 /// what is late each time is slow.
-const MEASUREMENTS: usize = 4;
+const MEASUREMENTS: usize = 6;
 /// Modes whose checks run at the same time.
 const WORKERS: usize = 4;
 

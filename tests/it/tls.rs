@@ -121,8 +121,10 @@ fn refused(text: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("Corefile");
     fs::write(&file, text).unwrap();
-    let Output { status, stderr, .. } =
-        Command::new(env!("CARGO_BIN_EXE_ndots")).arg("-conf").arg(&file).output().unwrap();
+    // Without a limit, a Corefile that is accepted would stop all tests.
+    let mut command = Command::new("timeout");
+    command.args(["20", env!("CARGO_BIN_EXE_ndots"), "-conf"]).arg(&file);
+    let Output { status, stderr, .. } = command.output().unwrap();
     assert_eq!(status.code(), Some(1), "{text}");
     String::from_utf8(stderr).unwrap()
 }
@@ -169,11 +171,6 @@ fn mistakes_are_reported_with_their_position() {
         &format!("tls {cert} {key} {{\n client_auth some\n }}"),
         "4:14",
         "wrong value for client_auth: some",
-    );
-    check(
-        &format!("tls {cert} {key} {{\n keylog file\n }}"),
-        "4:2",
-        "ndots does not have CoreDNS's `keylog` yet",
     );
     check(
         &format!("tls {cert} {key} {{\n clientauth x\n }}"),

@@ -1,3 +1,8 @@
+use std::{
+    net::Ipv6Addr,
+    sync::atomic::{AtomicU16, Ordering},
+};
+
 use tokio::net::TcpStream;
 
 use super::super::testing::{Tcp, TestServer, Udp, eventually, here, listen, listen_configs};
@@ -31,8 +36,8 @@ async fn a_reload_keeps_the_sockets_of_addresses_that_stay() {
 
 #[tokio::test]
 async fn a_reload_may_replace_the_wildcard_address_and_restore_it() {
-    let mut server = TestServer::at(&["0.0.0.0:0"], u64::MAX).await;
-    let port = server.bound(0).port();
+    let port = free_port();
+    let mut server = TestServer::at(&[&format!("0.0.0.0:{port}")], u64::MAX).await;
     for host in ["127.0.0.1", "0.0.0.0", "[::]", "127.0.0.1"] {
         let address = format!("{host}:{port}");
         server.reload(std::slice::from_ref(&address)).unwrap();
@@ -41,21 +46,30 @@ async fn a_reload_may_replace_the_wildcard_address_and_restore_it() {
     }
 }
 
+/// A port that is free at every address. Clients get ports of a higher range.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(15_000);
+    loop {
+        let port = NEXT.fetch_add(1, Ordering::Relaxed);
+        if tcp((Ipv6Addr::UNSPECIFIED, port).into(), PortSharing::Exclusive).is_ok() {
+            return port;
+        }
+    }
+}
+
 /// Both listeners are opened, and each query is for the one with the most specific address.
 async fn check_pair(first: &str, second: &str) {
-    let port = {
-        let free = tcp("[::]:0".parse().unwrap(), PortSharing::Exclusive).unwrap();
-        free.local_addr().unwrap().port()
-    };
+    let port = free_port();
     let at = |host: &str| format!("{host}:{port}");
     let hosts = [at(first), at(second)];
     let server = TestServer::at(&[&hosts[0], &hosts[1]], u64::MAX).await;
     assert_eq!(server.listeners.bound().count(), 2);
     assert!(answers(([127, 0, 0, 1], port).into()).await, "{hosts:?}");
-    let mut server = TestServer::at(&["127.0.0.3:0"], u64::MAX).await;
-    let port = server.bound(0).port();
+    let port = free_port();
+    let third = format!("127.0.0.3:{port}");
+    let mut server = TestServer::at(&[&third], u64::MAX).await;
     for host in [first, second] {
-        let both = ["127.0.0.3:0".to_owned(), format!("{host}:{port}")];
+        let both = [third.clone(), format!("{host}:{port}")];
         server.reload(&both).unwrap();
         assert!(answers(([127, 0, 0, 3], port).into()).await, "{both:?}");
     }

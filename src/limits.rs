@@ -175,8 +175,9 @@ pub const OWN_PORTS_PER_SECOND: f64 = 20.0;
 /// Sockets to one upstream that queries share while there are many queries. A forger must guess the
 /// port and the id: 8 bits and 16 bits.
 pub const SHARED_SOCKETS: usize = 256;
-/// Shared sockets to all upstreams, half of which are in use and the others retired. Up to eight
-/// upstreams have [`SHARED_SOCKETS`] each, and more than eight have fewer.
+/// Shared sockets to all upstreams. At most half of them are in use; the others have retired and wait
+/// for late replies. Up to eight upstreams have [`SHARED_SOCKETS`] each, and more than eight have
+/// fewer.
 pub const SHARED_SOCKETS_ALL: usize = 16 * SHARED_SOCKETS;
 /// How long a shared socket gets queries. This limits the time that a forger has after finding the
 /// port.

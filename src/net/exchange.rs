@@ -322,7 +322,8 @@ impl Shared {
     }
 
     /// Probes the upstreams if they do not reply in time, and waits until all are probably down.
-    /// Without health checks, an upstream that is silent to all queries for as long counts as down.
+    /// An upstream without health checks counts as down if no query gets a reply during the hedge
+    /// delay and [`limits::SUSPECT_TIME`].
     async fn until_suspect(self: &Arc<Self>, group: &Arc<Group>) {
         if group.is_suspect() {
             return;

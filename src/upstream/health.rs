@@ -24,7 +24,8 @@ pub struct Health {
     probing: AtomicBool,
     /// All replies, so that two readings show whether one came between them.
     replies: AtomicU32,
-    /// The last probe failed, or got no reply in a short time.
+    /// The last probe failed, or got no reply in a short time. Without health checks: no query got a
+    /// reply for a while.
     suspect: AtomicBool,
     /// Queries that wait for a reply.
     queries: Arc<Shares>,
@@ -128,6 +129,11 @@ impl Health {
         }
     }
 
+    /// About the round-trip time: a third of [`Health::hedge_delay`], so at most 100 ms.
+    pub fn rtt_at_most(&self) -> Duration {
+        self.hedge_delay() / 3
+    }
+
     /// Call this if a query got no reply. True means that the caller must start to probe; false means
     /// that another task probes already.
     pub fn claim_probing(&self) -> bool {
@@ -138,7 +144,7 @@ impl Health {
         self.failed_probes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Call this if a probe was not answered in a short time.
+    /// Call this if a probe was not answered in a short time, or no query for a while.
     pub fn suspect(&self) {
         self.suspect.store(true, Ordering::Relaxed);
     }
@@ -261,7 +267,7 @@ impl Health {
     }
 
     /// Call this if a query waited behind another one and was answered sooner on a connection of its
-    /// own, or if a connection was closed on which several queries waited.
+    /// own, or if a connection was closed after a reply, while other queries waited on it.
     pub fn record_blocked(&self, now: Instant) {
         let next_test = Some(now + limits::NO_PIPELINING_TIME);
         *lock(&self.pipelining) = Pipelining { works: false, next_test };

@@ -63,9 +63,9 @@ pub(crate) static STRAYS: CounterFamily<1> = Family::new(
     ["to"],
 );
 
-static DOWN: GaugeFamily<1> = Family::new(
+pub(crate) static DOWN: GaugeFamily<1> = Family::new(
     "forward_upstream_down",
-    "How many `forward` directives find an upstream down now.",
+    "How many `forward` directives find an upstream down now: it replies neither to health checks nor to queries.",
     ["to"],
 );
 

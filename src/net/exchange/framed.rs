@@ -47,11 +47,13 @@ impl FramedConnection {
     }
 
     /// Sends a query and returns its reply. The name in the reply may be in another case: only the
-    /// server knows the sequence numbers of the connection, so the reply is not forged.
+    /// server knows the sequence numbers of the connection, so the reply is not forged. The error is
+    /// [`io::ErrorKind::NotConnected`] if the query was not sent, because the connection is closed or
+    /// has no id left.
     pub(super) async fn converse(&self, query: &Query) -> io::Result<Vec<u8>> {
         let closed = || io::Error::from(io::ErrorKind::ConnectionAborted);
         let mut asked = query.clone();
-        let ticket = self.pending.add(&mut asked).ok_or_else(closed)?;
+        let ticket = self.pending.add(&mut asked).ok_or(io::ErrorKind::NotConnected)?;
         self.frames.send(stream::frame(&asked)).await.map_err(|_| closed())?;
         match ticket.reply().await? {
             RawReply::Packet(message) | RawReply::OtherCase(message) => Ok(message),

@@ -119,13 +119,13 @@ impl Ask<'_> {
         self.count_reuse();
         let mut on_kept = pin!(place.converse(self.query));
         let mut answered = timeout(limits::MAX_HEDGE_DELAY, on_kept.as_mut()).await;
-        if answered.is_err() && self.key.protocol.has_streams() && place.heard_since() {
+        if answered.is_err() && self.shares_connections() && place.heard_since() {
             // The connection works, so this query takes the upstream long.
             answered = Ok(on_kept.as_mut().await);
         }
         match answered {
             Ok(Err(error)) if !is_answered(&error) => {
-                self.give_up(place);
+                self.give_up(place, &error);
                 self.on_new(place.sent).await
             }
             Ok(answered) => answered,
@@ -143,7 +143,11 @@ impl Ask<'_> {
         let on_new = pin!(async {
             let answered = self.on_new(place.sent).await;
             if answered.is_ok() && place.is_blocked() {
-                self.upstream.health.record_blocked(Instant::now());
+                // Both replies may come at the same time, in any order.
+                tokio::time::sleep(self.upstream.health.rtt_at_most()).await;
+                if place.is_blocked() {
+                    self.upstream.health.record_blocked(Instant::now());
+                }
             }
             if !place.heard_since() {
                 place.retire();
@@ -173,18 +177,20 @@ impl Ask<'_> {
         drop(dialing);
         match place.converse(self.query).await {
             Err(error) if !is_answered(&error) => {
-                self.give_up(&place);
+                self.give_up(&place, &error);
                 self.dial().await?.converse(self.query).await
             }
             answered => answered,
         }
     }
 
-    /// Uses the connection no more, on which the query failed. Some servers answer one query and close
-    /// the connection, so queries do not share the next one.
-    fn give_up(&self, place: &Place<'_>) {
+    /// Retires the connection on which the query failed. Some servers answer one query and close the
+    /// connection, so queries do not share the next one. A connection that is closed while it is idle,
+    /// or that takes no further query, says nothing about the server.
+    fn give_up(&self, place: &Place<'_>, error: &io::Error) {
         place.retire();
-        if place.is_shared() {
+        let was_sent = error.kind() != io::ErrorKind::NotConnected;
+        if was_sent && place.is_shared() && place.heard_since() {
             self.upstream.health.record_blocked(Instant::now());
         }
     }

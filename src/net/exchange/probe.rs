@@ -1,9 +1,9 @@
 //! Health probes: an upstream that failed is asked at intervals until it replies. Any reply will do.
 //!
-//! A probe takes the path of the queries that it stands for. With an encrypted protocol and over TCP, it uses kept connections, so
-//! that it tests a kept connection, and leaves one for the queries that follow. Over UDP it is one
-//! datagram: the interval is the retransmission. TCP follows for an upstream that replies over TCP
-//! only.
+//! A probe takes the path of the queries that it stands for. With an encrypted protocol and over TCP,
+//! it uses kept connections, so that it tests a kept connection, and leaves one for the queries that
+//! follow. Over UDP it is one datagram: the interval is the retransmission. TCP follows for an
+//! upstream that replies over TCP only.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -15,7 +15,7 @@ use futures_util::future::{Either, select};
 
 use crate::{
     limits,
-    upstream::{Group, QueryForm},
+    upstream::{Group, QueryForm, Upstream},
     wire::{Query, Question, Type},
 };
 
@@ -46,11 +46,20 @@ pub(super) async fn until_healthy(shared: Weak<Shared>, group: Weak<Group>, upst
         health.probe_failed();
         health.suspect();
         let (to, down) = (group.upstream(upstream), health.is_down(group.settings.max_fails));
-        let metrics = to.metrics(&shared.metrics);
-        metrics.count_failed_probe();
-        if down && metrics.set_down(true) {
+        to.metrics(&shared.metrics).count_failed_probe();
+        // Replies to queries count, too, so the upstream may be up again.
+        show(&shared, to, down);
+    }
+}
+
+/// Shows in the metrics and the log whether the upstream is down.
+fn show(shared: &Shared, to: &Upstream, down: bool) {
+    match (to.metrics(&shared.metrics).set_down(down), down) {
+        (true, true) => {
             tracing::warn!(plugin = "forward", "{} is down: it does not reply", to.address);
         }
+        (true, false) => tracing::info!(plugin = "forward", "{} replies again", to.address),
+        (false, _) => {}
     }
 }
 
@@ -58,9 +67,7 @@ pub(super) async fn until_healthy(shared: Weak<Shared>, group: Weak<Group>, upst
 fn end(shared: &Shared, group: &Group, upstream: usize) {
     let to = group.upstream(upstream);
     to.health.probing_ended();
-    if to.metrics(&shared.metrics).set_down(false) {
-        tracing::info!(plugin = "forward", "{} replies again", to.address);
-    }
+    show(shared, to, false);
 }
 
 /// The first probe, which decides fast whether a client gets a stale reply. It does not count as a

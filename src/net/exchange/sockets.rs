@@ -1,7 +1,7 @@
 //! Queries over UDP. While there are few queries, each has its own port. Otherwise they share the
 //! [`limits::SHARED_SOCKETS`] sockets of their upstream, or fewer if there are more than eight
-//! upstreams. Each query uses a random one of them, and
-//! each socket is replaced after [`limits::SHARED_SOCKET_TIME`].
+//! upstreams. Each query uses a random one of them, and each socket is replaced after
+//! [`limits::SHARED_SOCKET_TIME`].
 
 use std::{
     collections::HashMap,

@@ -19,7 +19,7 @@ use super::*;
 use crate::{
     upstream::{
         GroupSettings, Policy, UpstreamError, UpstreamTransport,
-        metrics::{CONNECTION_HITS, CONNECTION_MISSES, REQUESTS, RESPONSES, STRAYS},
+        metrics::{CONNECTION_HITS, CONNECTION_MISSES, DOWN, REQUESTS, RESPONSES, STRAYS},
     },
     wire::{Caps, Edns, Rcode},
 };

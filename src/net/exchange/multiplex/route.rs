@@ -58,7 +58,7 @@ struct Usage {
     share: Option<Share>,
 }
 
-/// What a query brings that looks for a place.
+/// What a query needs to get a place on a connection.
 #[derive(Clone, Copy)]
 pub(super) struct Guest<'g> {
     pub(super) route: &'g Arc<Route>,
@@ -165,10 +165,24 @@ impl Drop for Place<'_> {
 }
 
 impl Guest<'_> {
-    fn enter(self, connection: &Arc<SharedConnection>, now: Instant) -> Option<u64> {
+    /// `claims` is asked last, when nothing else can fail.
+    fn enter(
+        self,
+        connection: &Arc<SharedConnection>,
+        now: Instant,
+        claims: impl FnOnce() -> bool,
+    ) -> Option<u64> {
         let mut usage = lock(&connection.usage);
-        if usage.share.is_none() {
-            usage.share = Some(self.sockets.take(self.client)?);
+        let share = match usage.share.take() {
+            Some(share) => share,
+            None => self.sockets.take(self.client)?,
+        };
+        let is_claimed = claims();
+        if is_claimed || !usage.waiting.is_empty() {
+            usage.share = Some(share);
+        }
+        if !is_claimed {
+            return None;
         }
         usage.next += 1;
         let number = usage.next;
@@ -185,23 +199,24 @@ impl Route {
         guest: Guest<'g>,
         accepts: impl Fn(&SharedConnection) -> bool,
     ) -> Option<Place<'g>> {
-        self.place_among(guest, |connection, waiting| {
+        let accepts = |connection: &SharedConnection, waiting| {
             waiting < connection.connection.capacity(guest.health) && accepts(connection)
-        })
+        };
+        self.place_among(guest, accepts, || true)
     }
 
     /// A place on a connection on which exactly one query waits, if pipelining may be tested now.
     pub(super) fn place_for_test<'g>(&self, guest: Guest<'g>) -> Option<Place<'g>> {
-        let now = Instant::now();
-        self.place_among(guest, |connection, waiting| {
-            connection.is_framed() && waiting == 1 && guest.health.claim_pipelining_test(now)
-        })
+        let accepts =
+            |connection: &SharedConnection, waiting| connection.is_framed() && waiting == 1;
+        self.place_among(guest, accepts, || guest.health.claim_pipelining_test(Instant::now()))
     }
 
     fn place_among<'g>(
         &self,
         guest: Guest<'g>,
         accepts: impl Fn(&SharedConnection, usize) -> bool,
+        claims: impl FnOnce() -> bool,
     ) -> Option<Place<'g>> {
         let now = Instant::now();
         let late = guest.health.hedge_delay();
@@ -220,7 +235,7 @@ impl Route {
         });
         // The newest of those with equally many: the others may then expire.
         let (_, connection) = free.min_by_key(|(waiting, _)| *waiting)?;
-        let number = guest.enter(connection, now)?;
+        let number = guest.enter(connection, now, claims)?;
         let connection = Arc::clone(connection);
         Some(Place { connection, guest, number, sent: now, is_answered: AtomicBool::new(false) })
     }

@@ -18,7 +18,12 @@ enum Order {
     ClosesAt(usize),
     /// The connection is closed after the first reply.
     AnswersOne,
+    /// A slow answer waits until 10 ms after another connection has given one.
+    AfterOthers,
 }
+
+/// An answer that takes as many milliseconds is slow.
+const SLOW: u32 = 400;
 
 /// The first label of a name is the number of milliseconds that its answer takes.
 struct TcpUpstream {
@@ -37,9 +42,11 @@ impl TcpUpstream {
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut tasks = JoinSet::new();
+            let answered = Arc::new(Notify::new());
             while let Ok((stream, _)) = listener.accept().await {
                 let order = order(count.fetch_add(1, Ordering::SeqCst));
-                tasks.spawn(async move { drop(serve(stream, order).await) });
+                let answered = Arc::clone(&answered);
+                tasks.spawn(async move { drop(serve(stream, order, &answered).await) });
             }
         });
         Self { address, connections, _tasks: tasks }
@@ -50,7 +57,8 @@ impl TcpUpstream {
     }
 }
 
-async fn serve(stream: TcpStream, order: Order) -> io::Result<()> {
+/// `answered` is notified of each answer on a connection that does not wait for others.
+async fn serve(stream: TcpStream, order: Order, answered: &Arc<Notify>) -> io::Result<()> {
     let (mut reader, writer) = stream.into_split();
     let writer = Arc::new(tokio::sync::Mutex::new(writer));
     let mut tasks = JoinSet::new();
@@ -71,14 +79,22 @@ async fn serve(stream: TcpStream, order: Order) -> io::Result<()> {
             _ => {}
         }
         let millis = number(&query.question.name.to_string());
-        let writer = Arc::clone(&writer);
+        let (writer, answered) = (Arc::clone(&writer), Arc::clone(answered));
         let answer = async move {
-            tokio::time::sleep(ms(millis.into())).await;
+            if order == Order::AfterOthers && millis >= SLOW {
+                answered.notified().await;
+                tokio::time::sleep(ms(10)).await;
+            } else {
+                tokio::time::sleep(ms(millis.into())).await;
+            }
             let reply = scripted::reply(&query, millis.to_be_bytes());
             let frame = [&(reply.len() as u16).to_be_bytes(), &*reply].concat();
             let _ = writer.lock().await.write_all(&frame).await;
+            if order != Order::AfterOthers {
+                answered.notify_waiters();
+            }
         };
-        if order == Order::SideBySide {
+        if matches!(order, Order::SideBySide | Order::AfterOthers) {
             tasks.spawn(answer);
         } else {
             answer.await;
@@ -91,6 +107,10 @@ async fn serve(stream: TcpStream, order: Order) -> io::Result<()> {
 
 fn over_tcp(upstream: &TcpUpstream) -> Arc<Group> {
     group_of(&[upstream.address], |settings| settings.force_tcp = true)
+}
+
+fn sends(exchanger: &Exchanger, upstream: &TcpUpstream) -> u64 {
+    REQUESTS.with(&exchanger.0.metrics, [&upstream.address.to_string()]).get()
 }
 
 /// Asks for a name whose answer takes this time. Returns how long it took.
@@ -114,7 +134,8 @@ async fn fast_behind_slow(exchanger: &Exchanger, group: &Arc<Group>, slow: u32) 
 async fn an_upstream_that_answers_side_by_side_gets_many_queries_on_a_connection() {
     let upstream = TcpUpstream::start(|_| Order::SideBySide).await;
     let (exchanger, group) = (exchanger(), over_tcp(&upstream));
-    assert!(fast_behind_slow(&exchanger, &group, 280).await < ms(250));
+    let fast = fast_behind_slow(&exchanger, &group, 2000).await;
+    assert!(fast < ms(1500), "{fast:?}");
     assert!(group.upstream(0).health.pipelines());
     let before = upstream.connections();
     let queries = join_all((0..90).map(|label| timed(&exchanger, &group, 10 + label, label)));
@@ -122,8 +143,9 @@ async fn an_upstream_that_answers_side_by_side_gets_many_queries_on_a_connection
         tokio::time::sleep(ms(40)).await;
         exchanger.0.sockets.taken()
     });
-    assert!(upstream.connections() <= before + 1, "{} connections", upstream.connections());
-    assert!(most <= 2, "90 queries use {most} places of their client");
+    let opened = upstream.connections() - before;
+    assert!(opened <= 9, "90 queries opened {opened} connections");
+    assert!(most <= 9, "90 queries use {most} places of their client");
     assert_eq!(exchanger.0.sockets.taken(), 0);
 }
 
@@ -163,12 +185,13 @@ async fn all_queries_on_a_connection_that_is_closed_are_repeated_once() {
         .await;
         let (exchanger, group) = (exchanger(), over_tcp(&upstream));
         timed(&exchanger, &group, 1, 0).await;
-        group.upstream(0).health.record_overtaking();
-        let queries = (0..7).map(|label| timed(&exchanger, &group, 20, label));
-        let took = join_all(queries).await;
-        let sends = REQUESTS.with(&exchanger.0.metrics, [&upstream.address.to_string()]).get();
-        assert!(took.iter().all(|took| *took < ms(250)), "{took:?}");
-        assert_eq!(sends, 8, "a closed connection costs no attempt");
+        let health: &Health = &group.upstream(0).health;
+        health.record_overtaking();
+        // An attempt waits for 300 ms, so a busy machine causes no further one.
+        health.record_reply(ms(10_000));
+        join_all((0..7).map(|label| timed(&exchanger, &group, 20, label))).await;
+        assert_eq!(sends(&exchanger, &upstream), 8, "a closed connection costs no attempt");
+        assert!(health.pipelines(), "the upstream did not close it after a reply");
     }
 }
 
@@ -196,7 +219,60 @@ async fn queries_behind_one_after_which_the_connection_is_closed_are_repeated_al
     let upstream = TcpUpstream::start(|_| Order::AnswersOne).await;
     let (exchanger, group) = (exchanger(), over_tcp(&upstream));
     group.upstream(0).health.record_overtaking();
-    let took = join_all((0..9).map(|label| timed(&exchanger, &group, 20, label))).await;
-    assert!(took.iter().all(|took| *took < ms(280)), "{took:?}");
+    join_all((0..9).map(|label| timed(&exchanger, &group, 20, label))).await;
+    assert_eq!(sends(&exchanger, &upstream), 9, "a closed connection costs no attempt");
     assert!(!group.upstream(0).health.pipelines());
+}
+
+/// Two slow queries on one connection. The second one is sent again on a new connection, where its
+/// reply comes a little sooner. That does not show that it waited behind the first one.
+#[tokio::test]
+async fn a_reply_that_comes_a_little_later_on_a_kept_connection_does_not_end_sharing() {
+    let upstream = TcpUpstream::start(|connection| match connection {
+        0 => Order::AfterOthers,
+        _ => Order::SideBySide,
+    })
+    .await;
+    let (exchanger, group) = (exchanger(), over_tcp(&upstream));
+    timed(&exchanger, &group, 1, 0).await;
+    let health: &Health = &group.upstream(0).health;
+    health.record_overtaking();
+    health.record_reply(ms(10_000));
+    tokio::join!(timed(&exchanger, &group, SLOW, 1), timed(&exchanger, &group, SLOW, 2));
+    assert!(upstream.connections() > 1, "the second query was sent again");
+    assert!(health.pipelines());
+}
+
+/// While replies arrive on a shared connection, it works, so a slow query is sent once.
+#[tokio::test]
+async fn a_slow_query_on_a_connection_on_which_others_are_answered_is_sent_once() {
+    let upstream = TcpUpstream::start(|_| Order::SideBySide).await;
+    let (exchanger, group) = (exchanger(), over_tcp(&upstream));
+    timed(&exchanger, &group, 1, 0).await;
+    let to = group.upstream(0);
+    to.health.record_overtaking();
+    to.health.record_reply(ms(10_000));
+    let slow = Query::internal(question("900.1.example."));
+    let client = IpAddr::from([192, 0, 2, 1]);
+    let (slow, ()) =
+        tokio::join!(multiplex::ask(&exchanger.0, &group, to, (&slow, client)), async {
+            for label in 2..12 {
+                timed(&exchanger, &group, 20, label).await;
+            }
+        });
+    assert!(slow.is_ok());
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_without_a_free_id_does_not_send_the_query() {
+    let (stream, _other_end) = tokio::io::duplex(1);
+    let (connection, _driver) = framed::FramedConnection::open(stream);
+    let query = Query::internal(question("www.example."));
+    let sent = || connection.converse(&query).now_or_never();
+    for _ in 0..limits::SHARED_SOCKET_QUERIES {
+        assert!(sent().is_none(), "it waits");
+    }
+    let failure = sent().and_then(Result::err).map(|error| error.kind());
+    assert_eq!(failure, Some(io::ErrorKind::NotConnected));
 }

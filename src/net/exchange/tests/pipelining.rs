@@ -235,12 +235,17 @@ async fn a_reply_that_comes_a_little_later_on_a_kept_connection_does_not_end_sha
     .await;
     let (exchanger, group) = (exchanger(), over_tcp(&upstream));
     timed(&exchanger, &group, 1, 0).await;
-    let health: &Health = &group.upstream(0).health;
-    health.record_overtaking();
-    health.record_reply(ms(10_000));
-    tokio::join!(timed(&exchanger, &group, SLOW, 1), timed(&exchanger, &group, SLOW, 2));
+    let to = group.upstream(0);
+    to.health.record_overtaking();
+    to.health.record_reply(ms(10_000));
+    let query = |millis| Query::internal(question(&format!("{millis}.example.")));
+    let (first, second) = (query(2 * SLOW), query(SLOW));
+    let client = IpAddr::from([192, 0, 2, 1]);
+    let asked = |query| multiplex::ask(&exchanger.0, &group, to, (query, client));
+    let (first, second) = tokio::join!(asked(&first), asked(&second));
+    assert!(first.is_ok() && second.is_ok());
     assert!(upstream.connections() > 1, "the second query was sent again");
-    assert!(health.pipelines());
+    assert!(to.health.pipelines());
 }
 
 /// While replies arrive on a shared connection, it works, so a slow query is sent once.

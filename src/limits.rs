@@ -59,6 +59,14 @@ pub const COREFILE_WORDS: usize = 100_000;
 pub const COREFILE_OCTETS: usize = 4 << 20;
 /// Imports that are followed in one Corefile, as in CoreDNS.
 pub const COREFILE_IMPORTS: usize = 10_000;
+/// How long ndots waits for the end of a program of `on`. CoreDNS has no limit. Kubernetes ends a Pod
+/// after 30 s anyway.
+pub const COMMAND_TIME: Duration = Duration::from_secs(30);
+/// Steps of all chains in an expression, such as `a or b or c`. Each nests it one level deeper, and
+/// its evaluation is recursive and must not use up its stack.
+pub const EXPRESSION_STEPS: usize = 500;
+/// Octets of a text that an expression builds: a message has no more.
+pub const EXPRESSION_OCTETS: usize = STREAM_OCTETS;
 /// How deep braces, and imports, may be nested. The parser is recursive and must not use up its
 /// stack.
 pub const COREFILE_DEPTH: usize = 32;

@@ -76,7 +76,7 @@ pub(super) fn run(
             Process::start(text, configuration, flags, example_zone).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(dispatch);
-        process.commands.run(Event::Startup);
+        process.tasks.spawn(process.commands.run(Event::Startup));
         let pidfile = Pidfile::write(flags.pidfile.as_deref())?;
         let order = process.until_stopped(text, flags).await;
         let (log, code) = process.stop(order).await;
@@ -238,7 +238,7 @@ impl Process {
         }
         let in_order = async {
             readiness.stop();
-            commands.run(Event::Shutdown);
+            commands.run(Event::Shutdown).await;
             dispatcher.announce_close();
             if order == Order::Terminate && !lameduck.is_zero() {
                 let time = go_duration(lameduck);

@@ -18,10 +18,10 @@ struct Word {
     values: Vec<(String, String)>,
 }
 
-/// Values of this length are masked in messages about other words, too. A shorter value, such as a
+/// Values of at least this length are masked in messages about other words, too. A shorter value, such as a
 /// number, is likely to occur there by chance.
 const LONG: usize = 8;
-/// Values of this length are masked only where they are whole words.
+/// Values of at most this length are masked only where they are whole words.
 const SHORT: usize = 3;
 
 impl Variables {
@@ -46,25 +46,26 @@ impl Variables {
     /// A text about the place without values. `None` if the text may contain a part of one.
     pub(super) fn mask(&self, place: Span, text: &str) -> Option<String> {
         let mut masked = text.to_owned();
-        let (mut is_about_value, mut is_replaced) = (false, false);
+        let mut is_complete = true;
         for word in &self.0 {
             let is_here = word.span.file == place.file
                 && word.span.start < place.end.max(place.start + 1)
                 && place.start < word.span.end;
-            is_about_value |= is_here;
-            let whole = [(&word.written, &word.text)];
-            let parts = word.values.iter().map(|(reference, value)| (reference, value));
-            for (shown, value) in whole.into_iter().chain(parts) {
-                if (is_here || value.len() >= LONG) && replace(&mut masked, value, shown) {
-                    is_replaced |= is_here;
-                }
-            }
+            let mut masks = |value: &str, shown: &str| {
+                (is_here || value.len() >= LONG) && replace(&mut masked, value, shown)
+            };
+            let whole = masks(&word.text, &word.written);
+            let parts = word.values.iter().fold(true, |all, (reference, value)| {
+                // Each value is replaced, also after one was not found.
+                masks(value, reference) && all
+            });
+            is_complete &= !is_here || whole || parts;
         }
-        (is_replaced || !is_about_value).then_some(masked)
+        is_complete.then_some(masked)
     }
 }
 
-/// Replaces each occurrence of `value`, whatever the case of its letters. Returns whether there was
+/// Replaces each occurrence of `value`, whatever the case of its ASCII letters. Returns whether there was
 /// one.
 fn replace(text: &mut String, value: &str, shown: &str) -> bool {
     let (lower, wanted) = (text.to_ascii_lowercase(), value.to_ascii_lowercase());
@@ -96,6 +97,15 @@ mod tests {
         assert_eq!(mask(12, "`tls://S3cret-value:1` is odd"), shown("`tls://{$TOKEN}:1` is odd"));
         assert_eq!(mask(12, "host s3cret-VALUE"), shown("host {$TOKEN}"));
         assert_eq!(mask(12, "`value` is odd"), None, "a part of the value");
+        let values = vec![
+            ("USER".to_owned(), "somebody".to_owned()),
+            ("KEY".to_owned(), "k3y-of-somebody-else".to_owned()),
+        ];
+        let texts = ("somebody@k3y-of-somebody-else", "{$USER}@{$KEY}");
+        variables.add(span(40, 60), texts, values);
+        let mask = |at, text: &str| variables.mask(span(at, at + 1), text);
+        assert_eq!(mask(41, "`somebody@k3y-of-` is odd"), None, "a part of the second value");
+        assert_eq!(mask(41, "`somebody@k3y-of-somebody-else`"), shown("`{$USER}@{$KEY}`"));
         assert_eq!(mask(0, "`value` is odd"), shown("`value` is odd"));
         assert_eq!(mask(0, "the earlier S3cret-value"), shown("the earlier {$TOKEN}"));
         assert_eq!(mask(31, "5 is not 1 to 65535"), shown("{$NUM} is not 1 to 65535"));

@@ -12,7 +12,7 @@ use crate::{
 use super::{
     BuildError, Directive, DirectiveLines, OptionSpec, OptionTable, PluginContext, PluginSettings,
     Role, ServerLabels,
-    nat64::{Lengths, Prefix},
+    nat64::{Lengths, Prefix, without_signatures},
 };
 
 pub(super) static DIRECTIVE: Directive = Directive {
@@ -103,8 +103,8 @@ impl Dns64Settings {
     }
 
     fn translate(&self, response: Response, longest_ttl: u32) -> Response {
-        let answer = response.answer.into_iter().map(|set| match set.rtype {
-            Type::A => RecordSet {
+        let answer = response.answer.into_iter().filter_map(|set| match set.rtype {
+            Type::A => Some(RecordSet {
                 rtype: Type::AAAA,
                 ttl: set.ttl.min(longest_ttl),
                 rdatas: set
@@ -113,8 +113,8 @@ impl Dns64Settings {
                     .filter_map(|rdata| Some(self.prefix.embed(rdata.first_chunk()?).octets()))
                     .collect(),
                 ..set
-            },
-            _ => set,
+            }),
+            _ => without_signatures(set, Type::A),
         });
         Response {
             answer: answer.collect(),

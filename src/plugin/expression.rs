@@ -11,6 +11,8 @@ use regex::Regex;
 
 pub(super) use evaluate::{Environment, evaluate, is_true};
 
+use crate::limits;
+
 use function::Function;
 
 /// A value of an expression.
@@ -108,6 +110,8 @@ pub(super) enum ExpressionError {
     BadPattern(String),
     #[error("it is nested too deeply")]
     Depth,
+    #[error("it is too long: it has more than {} operators and indexes", limits::EXPRESSION_STEPS)]
+    Length,
 }
 
 /// The names that an expression may use besides the functions of every expression.

@@ -22,10 +22,10 @@ use super::{
 };
 pub(super) static DIRECTIVE: Directive = Directive {
     name: "geoip",
-    about: "Looks up the address of the client in a MaxMind database of cities or networks (ASN). With `metadata`, the labels are geoip/city/name, geoip/country/code, geoip/country/name, geoip/country/is_in_european_union, geoip/continent/code, geoip/continent/name, geoip/subdivisions/code, geoip/latitude, geoip/longitude, geoip/timezone, geoip/postalcode, geoip/asn/number and geoip/asn/org.",
+    about: "Looks up the address of the client in a MaxMind database of cities or networks (ASN). With `metadata`, other plugins can use what it says as labels. A database of cities gives `geoip/city/name`, `geoip/subdivisions/code` and `geoip/postalcode`; `geoip/country/code`, `geoip/country/name` and `geoip/country/is_in_european_union`; `geoip/continent/code` and `geoip/continent/name`; `geoip/latitude`, `geoip/longitude` and `geoip/timezone`. One of networks gives `geoip/asn/number` and `geoip/asn/org`.",
     arguments: "DATABASE",
     options: &OPTIONS,
-    roles: &[Role::Configures, Role::ReadsFiles],
+    roles: &[Role::Informs, Role::ReadsFiles],
     example: ".:53 {\n    metadata\n    geoip /etc/coredns/GeoLite2-City.mmdb\n    view europe {\n        expr metadata('geoip/continent/code') == 'EU'\n    }\n    forward . 192.0.2.53\n}\n",
     lints: &[Lint::without_errors(nothing_collects)],
     read,

@@ -14,7 +14,7 @@ pub(super) static DIRECTIVE: Directive = Directive {
     about: "Lets the plugins of the block collect facts about each query. `log` prints them as `{/LABEL}`, `template` has them as `.Meta \"LABEL\"`, `view` and `template` as `metadata('LABEL')`, and `rewrite edns0` as `{LABEL}`. Labels are `geoip/…` of `geoip`, `kubernetes/…` of `kubernetes`, `view/name` of `view`, and `log/class` and `log/type` of `log`.",
     arguments: "[ZONE…]",
     options: &NO_OPTIONS,
-    roles: &[Role::Configures],
+    roles: &[Role::Informs],
     example: ".:53 {\n    metadata\n    log . \"{remote} {name} {type} {/kubernetes/namespace}\"\n    kubernetes cluster.local\n    forward . 192.0.2.53\n}\n",
     lints: &[Lint::without_errors(used_without_metadata)],
     read,

@@ -2,7 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::corefile::{Arguments, Token};
+use crate::{
+    corefile::{Arguments, Token},
+    wire::{Rdatas, RecordSet, Type},
+};
 
 /// A prefix of 4 to 12 octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +21,17 @@ pub(super) enum Lengths {
     Whole,
     /// Those of RFC 6052 §2.2. The octet 8 must be zero.
     OfTheRfc,
+}
+
+/// A set of an answer without the signatures of records that are replaced by others (RFC 4034 §3.1.1).
+/// `None` if nothing else is in it.
+pub(super) fn without_signatures(set: RecordSet, replaced: Type) -> Option<RecordSet> {
+    if set.rtype != Type::RRSIG {
+        return Some(set);
+    }
+    let covered = replaced.0.to_be_bytes();
+    let rdatas: Rdatas = set.rdatas.iter().filter(|rdata| !rdata.starts_with(&covered)).collect();
+    (!rdatas.is_empty()).then(|| RecordSet { rdatas, ..set })
 }
 
 impl Prefix {

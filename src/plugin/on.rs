@@ -4,7 +4,7 @@ use super::{Command, Directive, DirectiveLines, Event, NO_OPTIONS, Need, PluginS
 
 pub(super) static DIRECTIVE: Directive = Directive {
     name: "on",
-    about: "Runs a program when the server starts, and after each reload, or when it stops. The server waits for its end, unless the last word is `&`. The image of ndots has no shell and no other program.",
+    about: "Runs a program when the server starts, and after each reload, or when it stops. The programs of an event run one after another. ndots waits up to 30s for the end of each, unless its last word is `&`. At the start and after a reload, the server already answers queries meanwhile. The log contains the name of a program and not its arguments. The image of ndots has no shell and no other program.",
     arguments: "startup|shutdown COMMAND…",
     options: &NO_OPTIONS,
     roles: &[Role::Configures],

@@ -22,6 +22,8 @@ pub enum Role {
     Observes,
     /// Its arguments name zones, which should overlap with the keys of the block.
     TakesZones(ZoneArguments),
+    /// Collects facts about queries for other plugins.
+    Informs,
     /// Sets how the block or the process works and handles no query itself.
     Configures,
 }
@@ -48,6 +50,9 @@ impl Role {
             Self::ServesPage => "It serves a page over HTTP.",
             Self::Observes => "It counts or logs queries and changes no reply.",
             Self::TakesZones(_) => "Its zones should overlap with the keys of the block.",
+            Self::Informs => {
+                "It collects facts about queries for other plugins, and changes no reply."
+            }
             Self::Configures => "It configures the server and handles no query itself.",
         }
     }

@@ -16,7 +16,7 @@ use crate::{
 use super::{
     BuildError, Directive, DirectiveLines, OptionSpec, OptionTable, PluginContext, PluginSettings,
     Role, ServerLabels,
-    nat64::{Lengths, Prefix},
+    nat64::{Lengths, Prefix, without_signatures},
 };
 
 pub(super) static DIRECTIVE: Directive = Directive {
@@ -116,7 +116,7 @@ impl SiitSettings {
     /// A set of AAAA records as A records, without the addresses that no IPv4 address stands for.
     fn translate(&self, set: RecordSet, longest_ttl: u32) -> Option<RecordSet> {
         if set.rtype != Type::AAAA {
-            return Some(set);
+            return without_signatures(set, Type::AAAA);
         }
         let addresses = set.rdatas.iter().filter_map(|rdata| {
             let octets: [u8; 16] = rdata.try_into().ok()?;
@@ -169,7 +169,7 @@ impl Plugin for Siit {
         let server = self.servers.index(cx);
         let find = || TRANSLATED.with(&self.registry, [self.servers.label(server)]);
         self.translated.count(server, find, IntCounter::inc);
-        Back::Up(Ok(Response { answer, authentic_data: false, ..response }))
+        Back::Up(Ok(Response { answer, authoritative: false, authentic_data: false, ..response }))
     }
 }
 

@@ -189,7 +189,7 @@ impl Process {
         notify::send(&mut self.tasks, notices);
         self.hashes.read(&self.metrics, hash, Validity::Valid);
         self.commands = commands;
-        self.commands.run(Event::Startup);
+        self.tasks.spawn(self.commands.run(Event::Startup));
         self.admin.serve(pages).await
     }
 }

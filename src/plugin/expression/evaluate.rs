@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{chain::Cx, wire::Query};
 
-use super::{Expression, Operator, Value};
+use super::{Expression, Operator, Value, function::joined};
 
 /// What an expression sees of a query.
 pub(in crate::plugin) struct Environment<'q> {
@@ -146,7 +146,7 @@ fn texts(operator: Operator, left: &str, right: &str) -> Option<Value> {
         Operator::Contains => Value::Bool(left.contains(right)),
         Operator::StartsWith => Value::Bool(left.starts_with(right)),
         Operator::EndsWith => Value::Bool(left.ends_with(right)),
-        Operator::Add => Value::Text([left, right].concat()),
+        Operator::Add => Value::Text(joined(&[left, right], "")?),
         _ => return None,
     })
 }
@@ -158,7 +158,8 @@ mod tests {
     use super::*;
     use crate::{
         chain::{Metadata, Transport},
-        plugin::expression::Scope,
+        limits,
+        plugin::expression::{ExpressionError, Scope},
         wire::{Edns, Question, Type},
     };
 
@@ -280,5 +281,28 @@ mod tests {
         }
         let minus = "!".repeat(1000) + "true";
         assert!(Expression::parse(&minus, Scope::default()).is_err());
+    }
+
+    #[test]
+    fn long_chains_are_refused() {
+        for part in [" or true", " | len()", "[0]", " + 1", " ?? 1", " not in [1]", " matches 'a'"]
+        {
+            let chain = |times| format!("'a'{}", part.repeat(times));
+            let refused = Expression::parse(&chain(limits::EXPRESSION_STEPS + 1), Scope::default());
+            assert_eq!(refused.err(), Some(ExpressionError::Length), "{part}");
+            let accepted = chain(limits::EXPRESSION_STEPS / 2 - 1);
+            check(&format!("({accepted}) == [0]"), false);
+        }
+        check(&format!("len([{}]) == 1000", "1, ".repeat(1000)), true);
+    }
+
+    #[test]
+    fn texts_have_a_bounded_length() {
+        let long = "'".to_owned() + &"a".repeat(40_000) + "'";
+        check(&format!("len({long} + 'a') == 40001"), true);
+        check(&format!("len({long} + {long}) > 0"), false);
+        check(&format!("len(join([{long}, {long}])) > 0"), false);
+        check(&format!("len(join(['a', 'a'], {long})) == 40002"), true);
+        check(&format!("len(replace('aa', 'a', {long})) > 0"), false);
     }
 }

@@ -100,7 +100,8 @@ impl Function {
             (Self::Last, [Value::List(items)]) => Some(items.last().cloned().unwrap_or(Value::Nil)),
             (Self::Join, [Value::List(items), separator @ ..]) => {
                 let items: Vec<_> = items.iter().map(as_text).collect::<Option<_>>()?;
-                text(&items.join(separator.first().map_or(Some(""), as_text)?))
+                let separator = separator.first().map_or(Some(""), as_text)?;
+                joined(&items, separator).map(Value::Text)
             }
             (_, values) => self.of_texts(&values.iter().map(as_text).collect::<Option<Vec<_>>>()?),
         }
@@ -154,7 +155,7 @@ impl Function {
             }
             (Self::Replace, [value, from, to]) => {
                 let replaced = value.replace(from, to);
-                (replaced.len() <= limits::STREAM_OCTETS).then_some(Value::Text(replaced))
+                (replaced.len() <= limits::EXPRESSION_OCTETS).then_some(Value::Text(replaced))
             }
             (Self::HasPrefix, [value, prefix]) => Some(Value::Bool(value.starts_with(prefix))),
             (Self::HasSuffix, [value, suffix]) => Some(Value::Bool(value.ends_with(suffix))),
@@ -181,6 +182,13 @@ fn number(number: usize) -> Option<Value> {
     i64::try_from(number).ok().map(Value::Number)
 }
 
+/// The texts as one; `None` if it would be too long.
+pub(super) fn joined(texts: &[&str], separator: &str) -> Option<String> {
+    let separators = separator.len().saturating_mul(texts.len().saturating_sub(1));
+    let octets = texts.iter().fold(separators, |sum, text| sum.saturating_add(text.len()));
+    (octets <= limits::EXPRESSION_OCTETS).then(|| texts.join(separator))
+}
+
 fn as_text(value: &Value) -> Option<&str> {
     if let Value::Text(text) = value { Some(text) } else { None }
 }
@@ -188,10 +196,9 @@ fn as_text(value: &Value) -> Option<&str> {
 /// The text of a single value.
 fn printed(value: &Value) -> Option<String> {
     match value {
-        Value::Text(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         Value::Bool(value) => Some(value.to_string()),
-        Value::Nil | Value::List(_) => None,
+        _ => as_text(value).map(str::to_owned),
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
 };
 
 pub(super) fn parse(text: &str, scope: Scope<'_>) -> Result<Expression, Error> {
-    let mut parser = Parser { tokens: tokens(text)?, at: 0, depth: 0, scope };
+    let mut parser = Parser { tokens: tokens(text)?, at: 0, depth: 0, steps: 0, scope };
     let expression = parser.piped()?;
     match parser.next() {
         None => Ok(expression),
@@ -23,6 +23,8 @@ struct Parser<'s> {
     tokens: Vec<Token>,
     at: usize,
     depth: usize,
+    /// The steps of all chains so far.
+    steps: usize,
     scope: Scope<'s>,
 }
 
@@ -47,10 +49,17 @@ impl Parser<'_> {
         Err(self.tokens.get(self.at).map_or(Error::End, Token::unexpected))
     }
 
+    /// Counts a step of a chain: a chain is nested as deeply as it is long.
+    fn step(&mut self) -> Result<(), Error> {
+        self.steps += 1;
+        if self.steps > limits::EXPRESSION_STEPS { Err(Error::Length) } else { Ok(()) }
+    }
+
     /// An expression, and functions that get its value as their first argument.
     fn piped(&mut self) -> Result<Expression, Error> {
         let mut value = self.conditional()?;
         while self.takes("|") {
+            self.step()?;
             match self.next().ok_or(Error::End)? {
                 Token::Word(word) => value = self.call(word, vec![value])?,
                 token => return Err(token.unexpected()),
@@ -83,10 +92,12 @@ impl Parser<'_> {
         loop {
             let negated = level == COMPARISONS && self.takes("not");
             if level == COMPARISONS && self.takes("matches") {
+                self.step()?;
                 left = self.matches(left)?;
             } else if let Some((_, operator)) =
                 operators.iter().find(|(symbol, _)| self.takes(symbol))
             {
+                self.step()?;
                 let right = self.binary(level + 1)?;
                 left = Expression::Binary(*operator, Box::new([left, right]));
             } else if negated {
@@ -95,6 +106,7 @@ impl Parser<'_> {
                 return Ok(left);
             }
             if negated {
+                self.step()?;
                 left = Expression::Not(Box::new(left));
             }
         }
@@ -129,6 +141,7 @@ impl Parser<'_> {
     fn indexed(&mut self) -> Result<Expression, Error> {
         let mut value = self.primary()?;
         while self.takes("[") {
+            self.step()?;
             let place = self.conditional()?;
             self.expect("]")?;
             value = Expression::Index(Box::new([value, place]));

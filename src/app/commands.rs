@@ -92,13 +92,14 @@ mod tests {
 
     #[tokio::test]
     async fn programs_run_in_their_order() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("made");
+        let path = std::env::temp_dir().join(format!("ndots-commands-{}", process::id()));
         let file = path.join("file").display().to_string();
         let path = path.display().to_string();
         commands(&[(&["/bin/mkdir", &path], false), (&["/usr/bin/touch", &file], false)])
             .run(Event::Shutdown)
             .await;
-        assert!(std::path::Path::new(&file).exists());
+        let made = std::path::Path::new(&file).exists();
+        let _ = std::fs::remove_dir_all(&path);
+        assert!(made);
     }
 }

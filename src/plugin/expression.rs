@@ -130,6 +130,13 @@ impl Expression {
     }
 }
 
+/// The texts as one; `None` if it would be too long.
+fn joined(texts: &[&str], separator: &str) -> Option<String> {
+    let separators = separator.len().saturating_mul(texts.len().saturating_sub(1));
+    let octets = texts.iter().fold(separators, |sum, text| sum.saturating_add(text.len()));
+    (octets <= limits::EXPRESSION_OCTETS).then(|| texts.join(separator))
+}
+
 /// Whether a variable may have this name: it is a word, and means nothing else in an expression.
 pub(super) fn is_variable_name(name: &str) -> bool {
     let mut chars = name.chars();

@@ -169,7 +169,7 @@ impl Plugin for Siit {
         let server = self.servers.index(cx);
         let find = || TRANSLATED.with(&self.registry, [self.servers.label(server)]);
         self.translated.count(server, find, IntCounter::inc);
-        Back::Up(Ok(Response { answer, authoritative: false, authentic_data: false, ..response }))
+        Back::Up(Ok(Response { answer, authentic_data: false, ..response }))
     }
 }
 

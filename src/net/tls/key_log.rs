@@ -64,8 +64,7 @@ mod tests {
 
     #[test]
     fn only_this_user_can_read_the_file() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("keys");
+        let path = std::env::temp_dir().join(format!("ndots-keys-{}", std::process::id()));
         std::fs::write(&path, "old\n").unwrap();
         std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         let log = KeyLogFile::open(path.to_str().unwrap()).unwrap();
@@ -73,6 +72,7 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         #[expect(clippy::disallowed_methods, reason = "a test reads its file")]
         let text = std::fs::read_to_string(&path).unwrap();
+        let _ = std::fs::remove_file(&path);
         assert_eq!(text, "old\nLABEL 01ab 02\n");
         // Errors are no reason to fail.
         let full = KeyLogFile::open("/dev/full").unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{chain::Cx, wire::Query};
 
-use super::{Expression, Operator, Value, function::joined};
+use super::{Expression, Operator, Value, joined};
 
 /// What an expression sees of a query.
 pub(in crate::plugin) struct Environment<'q> {

@@ -4,7 +4,7 @@ use std::{net::IpAddr, ops::RangeInclusive};
 
 use crate::{limits, plugin::network::Network, transport::Framing};
 
-use super::{Value, evaluate::Environment};
+use super::{Value, evaluate::Environment, joined};
 
 /// The functions, with their names and numbers of arguments.
 macro_rules! functions {
@@ -180,13 +180,6 @@ fn text(text: &str) -> Option<Value> {
 
 fn number(number: usize) -> Option<Value> {
     i64::try_from(number).ok().map(Value::Number)
-}
-
-/// The texts as one; `None` if it would be too long.
-pub(super) fn joined(texts: &[&str], separator: &str) -> Option<String> {
-    let separators = separator.len().saturating_mul(texts.len().saturating_sub(1));
-    let octets = texts.iter().fold(separators, |sum, text| sum.saturating_add(text.len()));
-    (octets <= limits::EXPRESSION_OCTETS).then(|| texts.join(separator))
 }
 
 fn as_text(value: &Value) -> Option<&str> {

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::free_address;
 use draft::Asked;
 pub(crate) use modes::{MODES, MORE};
 
@@ -65,13 +66,9 @@ struct Upstream {
 impl Mode {
     /// Answers on a loopback port until the process ends.
     pub(crate) fn start(&self) -> SocketAddr {
-        let (tcp, udp) = loop {
-            let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-            // The port may be taken for UDP.
-            let Ok(udp) = UdpSocket::bind(tcp.local_addr().unwrap()) else { continue };
-            break (tcp, udp);
-        };
-        let address = tcp.local_addr().unwrap();
+        // A port that is closed on purpose must not be given to another server.
+        let address = free_address();
+        let (tcp, udp) = (TcpListener::bind(address).unwrap(), UdpSocket::bind(address).unwrap());
         let upstream = Arc::new(Upstream { reply: self.reply, seen: Mutex::default() });
         match self.sockets {
             Sockets::UdpAndTcp(conversation) => {

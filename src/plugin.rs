@@ -41,6 +41,7 @@ mod k8s_external;
 mod k8s_gateway;
 mod kubernetes;
 mod lint;
+mod listener_counter;
 mod loadbalance;
 mod local;
 mod log;

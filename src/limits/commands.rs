@@ -11,8 +11,8 @@ pub const EXPLAIN_PROBES: usize = 8;
 /// Queries of `ndots diff` that wait for their replies at the same time. The socket's buffer must
 /// hold that many replies of 64 KB.
 pub const BULK_WINDOW: usize = 48;
-/// Octets of the replies of one round. Real replies have some hundred octets. The queries for which
-/// there is no room get no reply.
+/// Octets of the replies of one round. Real replies have some hundred octets. When they are reached,
+/// the queries that were not sent end without a reply.
 pub const BULK_OCTETS: usize = 64 << 20;
 /// If no reply arrives for this time, the queries that wait end without a reply. They are sent
 /// again in the next round.

@@ -117,18 +117,13 @@ impl Endpoint {
         self.details.as_ref()?.node.as_ref()
     }
 
-    /// The endpoint with only the details that are needed.
-    #[must_use]
-    pub fn reduced(self, needed: EndpointFields) -> Self {
-        let Self { address, details: Some(details) } = self else { return self };
-        let EndpointDetails { hostname, pod, zone, node } = *details;
-        let details = EndpointDetails {
-            hostname,
-            pod: pod.filter(|_| needed.pods),
-            zone: zone.filter(|_| needed.zones),
-            node: node.filter(|_| needed.nodes),
-        };
-        Self::with(address, details)
+    /// Drops the details that are not needed.
+    pub fn reduce(&mut self, needed: EndpointFields) {
+        let Some(details) = &mut self.details else { return };
+        details.pod.take_if(|_| !needed.pods);
+        details.zone.take_if(|_| !needed.zones);
+        details.node.take_if(|_| !needed.nodes);
+        self.details.take_if(|details| **details == EndpointDetails::default());
     }
 }
 

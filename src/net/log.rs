@@ -82,7 +82,7 @@ impl Log {
                             unwritten.inc();
                         }
                     }
-                    // Nobody may wait any more.
+                    // The caller may have stopped waiting.
                     Entry::Flush(done) => drop(done.send(())),
                 }
             }

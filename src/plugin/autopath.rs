@@ -20,15 +20,16 @@ use crate::{
     chain::{Ask, Back, Cx, From, Nested, Plugin, QueryError, Reply},
     corefile::{Arguments, Diagnostics, Line},
     limits,
-    metrics::{CounterFamily, Family, IntCounter, Metrics, SeriesCache},
+    metrics::{CounterFamily, Family},
     wire::{Class, Name, Owner, Query, Question, Rcode, Rdatas, RecordSet, Response, Sets, Type},
     zone::{self, PodMode, Zone},
 };
 
 use super::{
     BuildError, Directive, DirectiveLines, Lint, LintContext, NO_OPTIONS, Need, PluginContext,
-    PluginSettings, Role, ServerLabels, Source,
+    PluginSettings, Role, Source,
     kubernetes::{self, KubernetesSettings},
+    listener_counter::ListenerCounter,
     names,
 };
 
@@ -89,10 +90,7 @@ struct Autopath {
     cluster: Option<(Origin, Zone)>,
     /// The domains after them, or all domains.
     domains: Vec<Name>,
-    metrics: Arc<Metrics>,
-    servers: ServerLabels,
-    /// By the index of the listener.
-    successes: SeriesCache<usize, IntCounter>,
+    successes: ListenerCounter,
 }
 
 impl PluginSettings for AutopathSettings {
@@ -126,14 +124,11 @@ impl PluginSettings for AutopathSettings {
             Err(_) if cluster.is_some() => Vec::new(),
             Err(reason) => return Err(BuildError(format!("failed to parse \"{file}\": {reason}"))),
         };
-        let (metrics, servers) = (Arc::clone(context.build.metrics), context.servers.clone());
         Ok(vec![Arc::new(Autopath {
             zones: self.zones.clone(),
             cluster,
             domains,
-            metrics,
-            servers,
-            successes: SeriesCache::new(limits::CACHED_SERIES),
+            successes: ListenerCounter::new(&SUCCESSES, context),
         })])
     }
 }
@@ -189,7 +184,7 @@ impl Autopath {
             if (1..=candidates.left_to_client).contains(&tried) {
                 return ask(query.question.clone(), CLIENT_QUESTION);
             }
-            self.count_success(cx);
+            self.successes.count(cx);
             return Back::Up(Ok(match candidates.names.get(tried) {
                 Some(name) if tried > 0 => behind_alias(response, name),
                 _ => response,
@@ -202,12 +197,6 @@ impl Autopath {
             // next domain itself.
             None => ask(query.question.clone(), CLIENT_QUESTION),
         }
-    }
-
-    fn count_success(&self, cx: &Cx) {
-        let server = self.servers.index(cx);
-        let find = || SUCCESSES.with(&self.metrics, [self.servers.label(server)]);
-        self.successes.count(server, find, IntCounter::inc);
     }
 
     /// `None` if the question does not use a search list.

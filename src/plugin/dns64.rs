@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use crate::{
     chain::{Ask, Back, Cx, From, Nested, Plugin, Reply},
-    limits,
-    metrics::{CounterFamily, Family, IntCounter, Metrics, SeriesCache},
+    metrics::{CounterFamily, Family},
     wire::{Class, Query, Question, Rcode, RecordSet, Response, Type},
 };
 
 use super::{
     BuildError, Directive, DirectiveLines, OptionSpec, OptionTable, PluginContext, PluginSettings,
-    Role, ServerLabels,
-    nat64::{Lengths, Prefix, without_signatures},
+    Role,
+    listener_counter::ListenerCounter,
+    nat64::{Lengths, Prefix, longest_ttl, without_signatures},
 };
 
 pub(super) static DIRECTIVE: Directive = Directive {
@@ -58,9 +58,6 @@ static TRANSLATED: CounterFamily<1> = Family::new(
     ["server"],
 );
 
-/// The TTL of an answer whose zone has no SOA record, in seconds (RFC 6147 §5.1.7).
-const DEFAULT_TTL: u32 = 600;
-
 #[derive(Clone, Copy, Debug)]
 struct Dns64Settings {
     prefix: Prefix,
@@ -70,18 +67,14 @@ struct Dns64Settings {
 
 struct Dns64 {
     settings: Dns64Settings,
-    registry: Arc<Metrics>,
-    servers: ServerLabels,
-    translated: SeriesCache<usize, IntCounter>,
+    translated: ListenerCounter,
 }
 
 impl PluginSettings for Dns64Settings {
     fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
         Ok(vec![Arc::new(Dns64 {
             settings: *self,
-            registry: Arc::clone(context.build.metrics),
-            servers: context.servers.clone(),
-            translated: SeriesCache::new(limits::CACHED_SERIES),
+            translated: ListenerCounter::new(&TRANSLATED, context),
         })])
     }
 }
@@ -138,20 +131,15 @@ impl Plugin for Dns64 {
         if !self.settings.replaces(&response) {
             return Back::Up(Ok(response));
         }
-        let soa = response.authority.iter().find(|set| set.rtype == Type::SOA);
-        let longest_ttl = soa.map_or(DEFAULT_TTL, |soa| soa.ttl);
         let question = Question { qtype: Type::A, ..query.question.clone() };
-        Back::Ask(Ask { question, from: From::Below, step: longest_ttl })
+        Back::Ask(Ask { question, from: From::Below, step: longest_ttl(&response) })
     }
 
     /// The reply to the question for A records.
     fn nested_reply(&self, cx: &mut Cx, _: &Query, nested: Nested<'_>, reply: Reply) -> Back {
         let Ok(response) = reply else { return Back::Up(reply) };
-        let longest_ttl = nested.step;
-        let server = self.servers.index(cx);
-        let find = || TRANSLATED.with(&self.registry, [self.servers.label(server)]);
-        self.translated.count(server, find, IntCounter::inc);
-        Back::Up(Ok(self.settings.translate(response, longest_ttl)))
+        self.translated.count(cx);
+        Back::Up(Ok(self.settings.translate(response, nested.step)))
     }
 }
 

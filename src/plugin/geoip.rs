@@ -20,6 +20,7 @@ use super::{
     BuildError, Directive, DirectiveLines, Lint, LintContext, Need, OptionSpec, OptionTable,
     PluginContext, PluginSettings, Role, root::Root,
 };
+
 pub(super) static DIRECTIVE: Directive = Directive {
     name: "geoip",
     about: "Looks up the address of the client in a MaxMind database of cities or networks (ASN). With `metadata`, other plugins can use what it says as labels. A database of cities gives `geoip/city/name`, `geoip/subdivisions/code` and `geoip/postalcode`; `geoip/country/code`, `geoip/country/name` and `geoip/country/is_in_european_union`; `geoip/continent/code` and `geoip/continent/name`; `geoip/latitude`, `geoip/longitude` and `geoip/timezone`. One of networks gives `geoip/asn/number` and `geoip/asn/org`.",

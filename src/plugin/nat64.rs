@@ -1,11 +1,15 @@
-//! The prefixes of IPv6 addresses that contain an IPv4 address (RFC 6052).
+//! What `dns64` and `siit` share: the prefixes of IPv6 addresses that contain an IPv4 address
+//! (RFC 6052), and the rules for records that are made from others.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::{
     corefile::{Arguments, Token},
-    wire::{Rdatas, RecordSet, Type},
+    wire::{Rdatas, RecordSet, Response, Type},
 };
+
+/// The TTL of records for a name whose zone has no SOA record, in seconds (RFC 6147 §5.1.7).
+const DEFAULT_TTL: u32 = 600;
 
 /// A prefix of 4 to 12 octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +25,12 @@ pub(super) enum Lengths {
     Whole,
     /// Those of RFC 6052 §2.2. The octet 8 must be zero.
     OfTheRfc,
+}
+
+/// The longest TTL of records that take the place of this empty answer (RFC 6147 §5.1.7).
+pub(super) fn longest_ttl(empty: &Response) -> u32 {
+    let soa = empty.authority.iter().find(|set| set.rtype == Type::SOA);
+    soa.map_or(DEFAULT_TTL, |soa| soa.ttl)
 }
 
 /// A set of an answer without the signatures of records that are replaced by others (RFC 4034 §3.1.1).

@@ -8,15 +8,15 @@ use std::{
 
 use crate::{
     chain::{Ask, Back, Cx, From, Nested, Plugin, Reply},
-    limits,
-    metrics::{CounterFamily, Family, IntCounter, Metrics, SeriesCache},
+    metrics::{CounterFamily, Family},
     wire::{Class, Query, Question, Rcode, Rdatas, RecordSet, Response, Sets, Type},
 };
 
 use super::{
     BuildError, Directive, DirectiveLines, OptionSpec, OptionTable, PluginContext, PluginSettings,
-    Role, ServerLabels,
-    nat64::{Lengths, Prefix, without_signatures},
+    Role,
+    listener_counter::ListenerCounter,
+    nat64::{Lengths, Prefix, longest_ttl, without_signatures},
 };
 
 pub(super) static DIRECTIVE: Directive = Directive {
@@ -77,9 +77,6 @@ static TRANSLATED: CounterFamily<1> = Family::new(
     ["server"],
 );
 
-/// The TTL of an answer whose zone has no SOA record, in seconds (RFC 6147 §5.1.7).
-const DEFAULT_TTL: u32 = 600;
-
 #[derive(Clone, Debug)]
 struct SiitSettings {
     prefix: Prefix,
@@ -89,18 +86,14 @@ struct SiitSettings {
 
 struct Siit {
     settings: SiitSettings,
-    registry: Arc<Metrics>,
-    servers: ServerLabels,
-    translated: SeriesCache<usize, IntCounter>,
+    translated: ListenerCounter,
 }
 
 impl PluginSettings for SiitSettings {
     fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
         Ok(vec![Arc::new(Siit {
             settings: self.clone(),
-            registry: Arc::clone(context.build.metrics),
-            servers: context.servers.clone(),
-            translated: SeriesCache::new(limits::CACHED_SERIES),
+            translated: ListenerCounter::new(&TRANSLATED, context),
         })])
     }
 }
@@ -147,10 +140,8 @@ impl Plugin for Siit {
         if response.truncated || response.rcode == Rcode::NXDOMAIN || has_address {
             return Back::Up(Ok(response));
         }
-        let soa = response.authority.iter().find(|set| set.rtype == Type::SOA);
-        let longest_ttl = soa.map_or(DEFAULT_TTL, |soa| soa.ttl);
         let question = Question { qtype: Type::AAAA, ..question.clone() };
-        let ask = Ask { question, from: From::Below, step: longest_ttl };
+        let ask = Ask { question, from: From::Below, step: longest_ttl(&response) };
         Back::Hold(ask, Box::new(response))
     }
 
@@ -166,9 +157,7 @@ impl Plugin for Siit {
         if !answer.iter().any(|set| set.rtype == Type::A) {
             return Back::Up(Ok(nested.held.cloned().unwrap_or_default()));
         }
-        let server = self.servers.index(cx);
-        let find = || TRANSLATED.with(&self.registry, [self.servers.label(server)]);
-        self.translated.count(server, find, IntCounter::inc);
+        self.translated.count(cx);
         Back::Up(Ok(Response { answer, authentic_data: false, ..response }))
     }
 }

@@ -2,7 +2,7 @@
 //! clients ask.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fmt::Write,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     chain::{Cx, Sent},
-    metrics::{CounterFamily, Family, Metrics},
+    metrics::{CounterFamily, Family, IntCounter, Metrics},
     wire::{Name, Query, Rcode},
 };
 
@@ -35,8 +35,8 @@ pub struct Top {
 struct Counted {
     clients: Frequent<IpAddr>,
     names: Frequent<Name>,
-    /// The namespaces that have a series.
-    namespaces: BTreeSet<Box<str>>,
+    /// The series of namespaces.
+    namespaces: BTreeMap<Box<str>, IntCounter>,
 }
 
 impl Top {
@@ -59,15 +59,12 @@ impl Top {
             return;
         }
         let Some(namespace) = namespace(&query.question.name) else { return };
-        let namespace = if counted.namespaces.contains(&*namespace) {
-            &*namespace
-        } else if counted.namespaces.len() < self.size {
-            counted.namespaces.insert(namespace.as_str().into());
-            &*namespace
-        } else {
-            OTHERS
-        };
-        NAMESPACES.with(&self.metrics, [namespace]).inc();
+        if let Some(series) = counted.namespaces.get(&*namespace) {
+            return series.inc();
+        }
+        let label = if counted.namespaces.len() < self.size { &*namespace } else { OTHERS };
+        let series = counted.namespaces.entry(label.into());
+        series.or_insert_with(|| NAMESPACES.with(&self.metrics, [label])).inc();
     }
 
     /// The page `/top`: a line for each client and name, the most frequent first.
@@ -126,6 +123,8 @@ impl<K: Clone + Ord> Frequent<K> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]

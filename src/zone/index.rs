@@ -323,7 +323,7 @@ impl Index {
     fn upsert_slice(&mut self, key: Key, mut slice: EndpointSlice) -> Changed {
         for endpoint in &mut slice.endpoints {
             if let Some(needed) = self.endpoint_fields {
-                *endpoint = endpoint.clone().reduced(needed);
+                endpoint.reduce(needed);
             }
             if let Some(node) = endpoint.details.as_mut().and_then(|it| it.node.as_mut()) {
                 *node = self.shared(node);

@@ -265,10 +265,8 @@ impl Store {
             entry.as_ref().map(|entry| entry.outer_ips()).unwrap_or_default()
         };
         self.outer_ips.replace(key, &addresses(&old), &addresses(&new));
-        let slices = |entry: &Option<Arc<ServiceEntry>>| {
-            entry.as_ref().map(|entry| entry.slices.to_vec()).unwrap_or_default()
-        };
-        replace_endpoints(&self.endpoints, key, &slices(&old), &slices(&new));
+        let [before, after] = [&old, &new].map(|it| it.as_ref().map_or(&[][..], |it| &it.slices));
+        replace_endpoints(&self.endpoints, key, before, after);
     }
 
     pub(super) fn publish_namespace(

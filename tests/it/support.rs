@@ -36,8 +36,8 @@ pub(crate) const DNSMASQ: [&str; 6] = [
     "--pid-file",
 ];
 
-/// An address for a server that cannot say which port it got. Nobody gets the port by chance before
-/// the server does, because the kernel gives clients ports of a higher range.
+/// An address for a server that cannot say which port it got. The kernel gives clients ports of a
+/// higher range, so no client has the port before the server opens it.
 pub(crate) fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(20_000);
     loop {

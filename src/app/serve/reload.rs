@@ -37,30 +37,28 @@ static COREFILE: GaugeFamily<2> = Family::new(
     ["state", "sha512"],
 );
 
-/// The hashes of the Corefile as CoreDNS prints them.
+/// The hash of the Corefile in use, as CoreDNS prints it.
 #[derive(Debug, Default)]
 pub(super) struct Hashes {
     running: String,
-    file: String,
 }
 
 impl Hashes {
     /// The Corefile of the start.
     pub(super) fn first(metrics: &Metrics, text: &Text) -> Self {
         let mut hashes = Self::default();
-        hashes.read(metrics, watch::hash(text), Validity::Valid);
+        hashes.read(metrics, &watch::hash(text), Validity::Valid);
         hashes
     }
 
     /// The Corefile that was read last. It is in use if it was valid.
-    fn read(&mut self, metrics: &Metrics, hash: String, validity: Validity) {
+    fn read(&mut self, metrics: &Metrics, hash: &str, validity: Validity) {
         if validity == Validity::Valid {
-            self.running.clone_from(&hash);
+            hash.clone_into(&mut self.running);
         }
-        self.file = hash;
         COREFILE.reset(metrics);
         COREFILE.with(metrics, ["running", &self.running]).set(1);
-        COREFILE.with(metrics, ["file", &self.file]).set(1);
+        COREFILE.with(metrics, ["file", hash]).set(1);
     }
 }
 
@@ -127,7 +125,7 @@ impl Process {
             tracing::error!(plugin = "reload", "Corefile changed but reload failed: {reason}");
             // A file that cannot be read has no hash: the last one stays.
             if let Ok(rejected) = text.again() {
-                self.hashes.read(&self.metrics, watch::hash(&rejected), Validity::Rejected);
+                self.hashes.read(&self.metrics, &watch::hash(&rejected), Validity::Rejected);
             }
             return;
         }
@@ -187,7 +185,7 @@ impl Process {
         self.etcds.run(etcd);
         spawn_probes(&mut self.tasks, &self.listeners, built.probes);
         notify::send(&mut self.tasks, notices);
-        self.hashes.read(&self.metrics, hash, Validity::Valid);
+        self.hashes.read(&self.metrics, &hash, Validity::Valid);
         self.commands = commands;
         self.tasks.spawn(self.commands.run(Event::Startup));
         self.admin.serve(pages).await

@@ -39,7 +39,7 @@ impl Cluster {
         cluster
     }
 
-    /// As `start`, but nobody runs the Pods of the Deployment `coredns`.
+    /// Like `start`, but the Pods of the Deployment `coredns` are not run.
     pub(crate) fn without_pods(
         turn: &Turn,
         options: &LabOptions,

@@ -193,10 +193,10 @@ fn write(lab: &Lab, history: &History, changes: u16, asker: &thread::ScopedJoinH
         history[service].lock().unwrap().push(new);
         let object = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": name }, "spec": new.spec() });
         match (old, new) {
-            (State::Missing, _) => api.json("POST", services, Some(&object)),
-            (_, State::Missing) => api.json("DELETE", &path, None),
+            (State::Missing, _) => drop(api.json("POST", services, Some(&object))),
+            (_, State::Missing) => drop(api.json("DELETE", &path, None)),
             _ => patch(&mut api, &path, &json!({ "spec": new.spec() })),
-        };
+        }
         if asker.is_finished() {
             break;
         }
@@ -204,15 +204,23 @@ fn write(lab: &Lab, history: &History, changes: u16, asker: &thread::ScopedJoinH
 }
 
 /// The API server runs a patch again when somebody else, such as a controller, changed the object
-/// meanwhile. The second run then finds the address that the first one allocated, until that is
-/// given back.
-fn patch(api: &mut Api, path: &str, body: &Value) -> Value {
+/// meanwhile. The second run then finds the address that the first one allocated. Sometimes nobody
+/// gives it back for minutes, so this does.
+fn patch(api: &mut Api, path: &str, body: &Value) {
     until("a patch without a conflict", Duration::from_secs(10), || {
         let (code, text) = api.request("PATCH", path, Some(body));
         let allocated = code == 422 && text.contains("provided IP is already allocated");
         assert!(allocated || (200..300).contains(&code), "PATCH {path}: {code} {text}");
-        (!allocated).then(|| serde_json::from_str(&text).unwrap())
-    })
+        if allocated {
+            let address = body["spec"]["clusterIP"].as_str().unwrap();
+            api.request(
+                "DELETE",
+                &format!("/apis/networking.k8s.io/v1/ipaddresses/{address}"),
+                None,
+            );
+        }
+        (!allocated).then_some(())
+    });
 }
 
 /// A client with sequential queries.

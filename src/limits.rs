@@ -3,10 +3,14 @@
 //! An octet is eight bits. Durations carry their unit in their type.
 
 mod commands;
+mod dnstap;
+mod etcd;
 
 use std::time::Duration;
 
 pub use commands::*;
+pub use dnstap::*;
+pub use etcd::*;
 
 /// Octets of a name in wire form (RFC 1035 §3.1).
 pub const NAME_OCTETS: usize = 255;
@@ -452,27 +456,6 @@ pub const API_WATCH_FAILURES: u32 = 5;
 pub const API_ABSENT_KIND_INTERVAL: Duration = Duration::from_secs(30);
 /// How often a failure that lasts is logged.
 pub const API_LOG_INTERVAL: Duration = Duration::from_secs(60);
-
-/// Keys of etcd that are held in memory. Each takes some hundred octets.
-pub const ETCD_KEYS: usize = 500_000;
-/// Keys of one page of a list, and octets that one message of etcd may have. A value in etcd may
-/// have 1.5 MiB, but a service has only some hundred octets.
-pub const ETCD_PAGE: u64 = 500;
-pub const ETCD_MESSAGE_OCTETS: usize = 64 << 20;
-/// How long etcd may take to answer, as in CoreDNS.
-pub const ETCD_TIME: Duration = Duration::from_secs(5);
-/// How long the start waits for the first keys, and how often it checks whether they are there.
-pub const ETCD_START: Duration = Duration::from_secs(2);
-pub const ETCD_START_LOOK: Duration = Duration::from_millis(10);
-/// How often the remaining time of leases is read, and for how many leases.
-pub const ETCD_LEASES_LOOK: Duration = Duration::from_secs(10);
-pub const ETCD_LEASES: usize = 10_000;
-/// Services of one name. More records do not fit into a message.
-pub const ETCD_SERVICES: usize = 4096;
-/// Names that are looked up for one query, because aliases can lead to many others.
-pub const ETCD_LOOKUPS: usize = 100;
-/// Names in other zones whose records are resolved for one query, within [`NESTED_QUERIES`].
-pub const ETCD_TARGETS: usize = 12;
 
 /// Octets of the header of the PROXY protocol, with the data that a load balancer may add to it. If
 /// a header is incomplete, ndots checks this often whether the rest has arrived.

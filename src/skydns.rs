@@ -5,7 +5,7 @@
 mod path;
 mod store;
 
-pub use path::{KeyPath, domain};
+pub use path::{KeyPath, Match, domain};
 pub use store::{Entry, Found, LeaseBounds, LookupError, Scope, SkydnsStore};
 
 /// The value of a key.

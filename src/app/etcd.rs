@@ -7,7 +7,11 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::{limits, net::etcd::follow, plugin::EtcdKeys};
+use crate::{
+    limits,
+    net::etcd::{BadValues, follow},
+    plugin::EtcdKeys,
+};
 
 /// The tasks that follow keys, one for each cluster and path.
 #[derive(Default)]
@@ -51,9 +55,10 @@ impl Etcds {
 async fn keep(keys: EtcdKeys) {
     let EtcdKeys { source, store } = &keys;
     let (mut back_off, mut logged) = (limits::API_RETRY_MIN, None::<Instant>);
+    let mut bad_values = BadValues::default();
     for endpoint in source.endpoints.iter().cycle() {
         let started = Instant::now();
-        let Err(error) = follow(source, endpoint, store).await;
+        let Err(error) = follow(source, endpoint, store, &mut bad_values).await;
         let lasted = started.elapsed();
         if lasted > limits::API_RECONNECT_MAX {
             back_off = limits::API_RETRY_MIN;

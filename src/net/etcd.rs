@@ -1,5 +1,6 @@
 //! Reads and watches the keys of etcd below a prefix, over gRPC.
 
+mod bad_values;
 mod message;
 mod service;
 
@@ -7,11 +8,16 @@ use std::{
     collections::{BTreeMap, HashMap},
     convert::Infallible,
     io,
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::{
+    StreamExt, TryStreamExt,
+    future::{BoxFuture, Fuse, FusedFuture, FutureExt},
+    stream,
+};
 use rustls::pki_types::ServerName;
 use thiserror::Error;
 use tokio::{
@@ -33,6 +39,7 @@ use super::{
     tls::{TlsConfigError, alpn, client},
 };
 
+pub use bad_values::BadValues;
 use message::{Page, Watched};
 
 /// Why the keys of a server are not followed any more.
@@ -79,6 +86,7 @@ pub async fn follow(
     source: &EtcdSource,
     endpoint: &EtcdEndpoint,
     store: &SkydnsStore,
+    bad_values: &mut BadValues,
 ) -> Result<Infallible, EtcdError> {
     let (mut connection, driver) = in_time(connect(source, endpoint)).await?;
     let work = async {
@@ -88,11 +96,11 @@ pub async fn follow(
             connection.set_token(&message::token(&reply)?);
         }
         let range = message::Range::of(&source.prefix);
-        let revision = load(&connection, &range, store).await?;
+        let revision = load(&connection, &range, store, bad_values).await?;
         let watch = message::watch(&range, revision + 1);
         let watching = connection.subscribe(message::WATCH, &watch, limits::ETCD_MESSAGE_OCTETS);
         let watching = in_time(async { Ok(watching.await?) }).await?;
-        update(&connection, watching, store).await
+        update(&connection, watching, store, bad_values).await
     };
     tokio::select! {
         ended = work => ended,
@@ -134,6 +142,7 @@ async fn load(
     connection: &GrpcConnection,
     range: &message::Range,
     store: &SkydnsStore,
+    bad_values: &mut BadValues,
 ) -> Result<u64, EtcdError> {
     let (mut entries, mut revision) = (BTreeMap::new(), 0);
     let mut from = range.from.clone();
@@ -142,6 +151,7 @@ async fn load(
         let Page { revision: of_page, keys, last, more } =
             Page::read(&call(connection, message::RANGE, &request).await?)?;
         revision = if revision == 0 { of_page } else { revision };
+        keys.iter().for_each(|(key, entry)| bad_values.check(key, entry));
         entries.extend(keys);
         if entries.len() > limits::ETCD_KEYS {
             return Err(EtcdError::TooMany);
@@ -161,10 +171,12 @@ async fn update(
     connection: &GrpcConnection,
     mut watching: Responses,
     store: &SkydnsStore,
+    bad_values: &mut BadValues,
 ) -> Result<Infallible, EtcdError> {
     let mut look = interval(limits::ETCD_LEASES_LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     look.tick().await;
+    let mut looking = pin!(Fuse::terminated());
     loop {
         tokio::select! {
             response = watching.next() => {
@@ -177,9 +189,13 @@ async fn update(
                     }
                     None => {}
                 }
-                let has_new_lease = changes.iter().any(|(_, entry)| {
-                    entry.as_ref().is_some_and(|entry| entry.lease != 0)
-                });
+                let entries =
+                    changes.iter().filter_map(|(key, entry)| Some((key, entry.as_ref()?)));
+                let mut has_new_lease = false;
+                for (key, entry) in entries {
+                    bad_values.check(key, entry);
+                    has_new_lease |= entry.lease != 0;
+                }
                 if !changes.is_empty() && !store.change(changes, revision) {
                     return Err(EtcdError::TooMany);
                 }
@@ -187,7 +203,13 @@ async fn update(
                     look.reset_after(Duration::from_millis(10));
                 }
             }
-            _ = look.tick() => look_at_leases(connection, store).await?,
+            looked = &mut looking => looked?,
+            _ = look.tick() => {
+                bad_values.tell_rest();
+                if looking.is_terminated() {
+                    looking.set(look_at_leases(connection, store).fuse());
+                }
+            }
         }
     }
 }
@@ -195,13 +217,46 @@ async fn update(
 /// Reads how long each lease still lasts. This is read again and again, because the renewal of a
 /// lease does not change its keys, so the watch does not report it.
 async fn look_at_leases(connection: &GrpcConnection, store: &SkydnsStore) -> Result<(), EtcdError> {
-    let mut expires = HashMap::new();
-    for lease in store.leases().into_iter().take(limits::ETCD_LEASES) {
+    let mut leases = store.leases();
+    leases.truncate(limits::ETCD_LEASES);
+    let ask = |lease| async move {
         let reply = call(connection, message::LEASE, &message::lease(lease)).await?;
-        if let Some(left) = message::time_to_live(&reply)? {
-            expires.insert(lease, Instant::now().into_std() + left);
-        }
-    }
-    store.set_expiry(expires);
+        Ok(message::time_to_live(&reply)?)
+    };
+    store.set_expiry(expiry(leases, ask).await?);
     Ok(())
+}
+
+/// When the leases end. Some of them are asked for at once.
+async fn expiry<F: Future<Output = Result<Option<Duration>, EtcdError>>>(
+    leases: Vec<i64>,
+    ask: impl Fn(i64) -> F,
+) -> Result<HashMap<i64, std::time::Instant>, EtcdError> {
+    let asked = leases.into_iter().map(|lease| {
+        let left = ask(lease);
+        async move { left.await.map(|left| (lease, left)) }
+    });
+    let left = stream::iter(asked).buffer_unordered(limits::ETCD_LEASE_CALLS);
+    let ends = left.try_filter_map(|(lease, left): (i64, Option<Duration>)| async move {
+        Ok(left.map(|left| (lease, Instant::now().into_std() + left)))
+    });
+    ends.try_collect().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 1,000 leases whose replies each take 10 ms.
+    #[tokio::test(start_paused = true)]
+    async fn leases_are_asked_for_at_once() {
+        let begun = Instant::now();
+        let ask = |lease: i64| async move {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            Ok((lease % 2 == 0).then_some(Duration::from_secs(lease as u64)))
+        };
+        let ends = expiry((0..1000).collect(), ask).await.unwrap();
+        assert!(begun.elapsed() <= Duration::from_millis(200), "{:?}", begun.elapsed());
+        assert_eq!(ends.len(), 500);
+    }
 }

@@ -11,7 +11,9 @@ use crate::{
     chain::{Ask, Back, Cx, Flow, From, Nested, Plugin, QueryError, Reply, ReplySource},
     limits,
     skydns::{LeaseBounds, LookupError, SkydnsStore},
-    wire::{Class, Ede, Name, Owner, Query, Question, Rcode, Rdatas, RecordSet, Response, Type},
+    wire::{
+        Class, Ede, Name, Owner, Query, Question, Rcode, Rdatas, RecordSet, Response, Sets, Type,
+    },
 };
 
 use super::{
@@ -127,7 +129,9 @@ impl Etcd {
             Err(LookupError::NotLoaded) => {
                 Lookup::of(Response { ede: Some(Ede::NO_ZONE), ..Response::of(Rcode::SERVFAIL) })
             }
-            Err(LookupError::Malformed) => Lookup::of(Response::of(Rcode::SERVFAIL)),
+            Err(LookupError::Malformed | LookupError::TooMany) => {
+                Lookup::of(Response::of(Rcode::SERVFAIL))
+            }
         }
     }
 
@@ -169,7 +173,10 @@ impl Etcd {
                 }
             }
         }
-        if response.answer.is_empty() {
+        if !response.answer.is_empty() {
+            merge(&mut response.answer);
+            merge(&mut response.additional);
+        } else {
             let origin = self.zone(&question.name).unwrap_or(&question.name);
             response =
                 Response { truncated: response.truncated, ..self.negative(origin, Rcode::NOERROR) };
@@ -255,18 +262,28 @@ impl Plugin for Etcd {
     }
 }
 
-/// Adds a record. If it differs from the last set only in its data, it becomes part of that set.
 fn add(response: &mut Response, section: Section, set: RecordSet) {
-    let sets = match section {
-        Section::Answer => &mut response.answer,
-        Section::Additional => &mut response.additional,
-    };
-    match sets.last_mut() {
-        Some(last) if (&last.owner, last.rtype, last.ttl) == (&set.owner, set.rtype, set.ttl) => {
-            last.rdatas = last.rdatas.iter().chain(set.rdatas.iter()).collect();
-        }
-        _ => sets.push(set),
+    match section {
+        Section::Answer => response.answer.push(set),
+        Section::Additional => response.additional.push(set),
     }
+}
+
+/// Makes one set of neighbours that differ only in their data.
+fn merge(sets: &mut Sets) {
+    let mut merged = Sets::new();
+    let is_same = |one: &RecordSet, other: &RecordSet| {
+        (&one.owner, one.rtype, one.ttl) == (&other.owner, other.rtype, other.ttl)
+    };
+    for group in sets.chunk_by(is_same) {
+        let [first, rest @ ..] = group else { continue };
+        let rdatas = match rest {
+            [] => first.rdatas.clone(),
+            _ => group.iter().flat_map(|set| set.rdatas.iter()).collect(),
+        };
+        merged.push(RecordSet { rdatas, ..first.clone() });
+    }
+    *sets = merged;
 }
 
 /// The reply for a target. Without one the alias is left out, as in CoreDNS.
@@ -299,4 +316,28 @@ fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
         settings = Some(read);
     });
     settings.map(|settings| Box::new(settings) as Box<dyn PluginSettings>)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An answer with thousands of records is put together once, not again for each record.
+    #[test]
+    fn neighbours_become_one_set() {
+        let owner = |text: &str| Owner::from(&text.parse::<Name>().unwrap());
+        let set = |of: &str, ttl, at: u32| {
+            RecordSet::new(owner(of), Type::A, ttl, Rdatas::one(&at.to_be_bytes()))
+        };
+        let mut response = Response::default();
+        for at in 0..50_000 {
+            add(&mut response, Section::Answer, set("a.test", 60, at));
+        }
+        add(&mut response, Section::Answer, set("a.test", 30, 1));
+        add(&mut response, Section::Answer, set("b.test", 30, 2));
+        add(&mut response, Section::Answer, set("b.test", 30, 3));
+        merge(&mut response.answer);
+        let counts: Vec<_> = response.answer.iter().map(|set| set.rdatas.iter().count()).collect();
+        assert_eq!(counts, [50_000, 1, 2]);
+    }
 }

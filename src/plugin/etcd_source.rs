@@ -2,7 +2,8 @@
 
 use std::{
     fmt,
-    hash::{DefaultHasher, Hash, Hasher},
+    hash::{BuildHasher, RandomState},
+    sync::LazyLock,
 };
 
 use crate::upstream::TlsClientSettings;
@@ -72,20 +73,22 @@ impl EtcdEndpoint {
     }
 }
 
-/// `Debug` prints a digest instead of the password, so that no log contains the password.
+/// `Debug` prints a digest instead of the password. Equal passwords have equal digests, but the key
+/// of the digest is a secret of this process, so that nobody can try passwords on a digest.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(pub String);
 
 impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut hasher = DefaultHasher::new();
-        self.0.hash(&mut hasher);
-        write!(f, "Password({:016x})", hasher.finish())
+        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        write!(f, "Password({:016x})", KEY.hash_one(&self.0))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+
     use super::*;
 
     #[test]
@@ -99,5 +102,15 @@ mod tests {
         for odd in ["", "http://", "ftp://x:1", "http://x:port", "http://u@x:1", "http://x/y:1"] {
             assert_eq!(url(odd), None, "{odd}");
         }
+    }
+
+    #[test]
+    fn digests_of_passwords_cannot_be_computed_elsewhere() {
+        let shown = |text: &str| format!("{:?}", Password(text.to_owned()));
+        assert_eq!(shown("secret"), shown("secret"));
+        assert_ne!(shown("secret"), shown("other"));
+        let mut hasher = DefaultHasher::new();
+        "secret".hash(&mut hasher);
+        assert_ne!(shown("secret"), format!("Password({:016x})", hasher.finish()));
     }
 }

@@ -25,14 +25,45 @@ impl KeyPath {
         Some(Self { key, pattern: wildcard.map(|_| parts) })
     }
 
-    /// Whether a key below `self.key` matches the pattern.
-    pub fn matches(&self, key: &str) -> bool {
-        let Some(pattern) = &self.pattern else { return true };
+    /// Compares a key below `self.key`, or this key itself, with the pattern.
+    pub fn compare(&self, key: &str) -> Match {
+        let Some(pattern) = &self.pattern else { return Match::Yes };
+        // The octets of the parts that match, each with its slash.
+        let mut octets = 0;
         let mut of_key = key.split('/').skip(1);
-        pattern.iter().all(|part| {
-            of_key.next().is_some_and(|of_key| is_wildcard(part) || of_key == part.as_str())
-        })
+        for part in pattern {
+            let Some(found) = of_key.next() else { return Match::No };
+            if !is_wildcard(part) && found != part.as_str() {
+                return after(&key[..octets], part, key);
+            }
+            octets += 1 + found.len();
+        }
+        Match::Yes
     }
+}
+
+/// Whether a key matches a pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Match {
+    Yes,
+    No,
+    /// It does not, and neither does any key before this one.
+    NotBefore(String),
+}
+
+/// The next key that may match if keys below `directory` need this part, and `key` has another one.
+fn after(directory: &str, part: &str, key: &str) -> Match {
+    let own = format!("{directory}/{part}");
+    if key < own.as_str() {
+        return Match::NotBefore(own);
+    }
+    // In between are keys such as `part-x`, because `-` comes before the slash.
+    let below = own + "/";
+    if key < below.as_str() {
+        return Match::NotBefore(below);
+    }
+    // The character after the slash.
+    Match::NotBefore(format!("{directory}0"))
 }
 
 fn is_wildcard(part: &str) -> bool {

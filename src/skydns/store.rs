@@ -9,7 +9,7 @@ use std::{
 
 use crate::limits;
 
-use super::{KeyPath, Service};
+use super::{KeyPath, Match, Service};
 
 /// The TTL of a record whose value and lease have none, in seconds, as in SkyDNS.
 const DEFAULT_TTL: u32 = 300;
@@ -69,6 +69,8 @@ pub enum LookupError {
     NotLoaded,
     /// All values are malformed.
     Malformed,
+    /// Too many keys must be looked at.
+    TooMany,
 }
 
 impl SkydnsStore {
@@ -134,19 +136,16 @@ impl SkydnsStore {
         if !state.is_loaded {
             return Err(LookupError::NotLoaded);
         }
-        let keys = state.keys(&path.key, scope);
-        if keys.is_empty() {
-            return Err(LookupError::NoName);
-        }
+        let keys = state.keys(path, scope)?;
         let readable = keys
             .iter()
             .filter_map(|(key, entry)| Some((key, *entry, entry.service.as_ref().ok()?)));
         let mut found = Vec::new();
-        let mut is_malformed = true;
+        let mut is_malformed = !keys.is_empty();
         for (key, entry, service) in readable {
             is_malformed = false;
-            let has_data = !service.host.is_empty() || with_text && !service.text.is_empty();
-            if !has_data || !path.matches(key) {
+            let has_text = with_text && !service.text.is_empty();
+            if service.host.is_empty() && !has_text {
                 continue;
             }
             let mut service = service.clone();
@@ -169,18 +168,39 @@ impl SkydnsStore {
 }
 
 impl State {
-    fn keys(&self, key: &str, scope: Scope) -> Vec<(&str, &Entry)> {
-        let own = || self.entries.get_key_value(key).map(|(key, entry)| (&**key, entry));
-        if scope == Scope::Exact {
-            return own().into_iter().collect();
+    /// The keys of a name, at most [`limits::ETCD_SERVICES`]. There may be none if keys exist, but
+    /// do not match the path.
+    fn keys(&self, path: &KeyPath, scope: Scope) -> Result<Vec<(&str, &Entry)>, LookupError> {
+        let below = if scope == Scope::Below { self.below(path)? } else { None };
+        if let Some(below) = below {
+            return Ok(below);
         }
-        let prefix = format!("{key}/");
-        let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
-        let below = self.entries.range::<str, _>(from);
-        let below = below.take_while(|(key, _)| key.starts_with(&prefix));
-        let below: Vec<_> =
-            below.map(|(key, entry)| (&**key, entry)).take(limits::ETCD_SERVICES).collect();
-        if below.is_empty() { own().into_iter().collect() } else { below }
+        let own = self.entries.get_key_value(&path.key).ok_or(LookupError::NoName)?;
+        let matches = path.compare(own.0) == Match::Yes;
+        Ok(matches.then_some((own.0.as_str(), own.1)).into_iter().collect())
+    }
+
+    /// The keys below a path that match it; `None` if there are no keys below it.
+    fn below(&self, path: &KeyPath) -> Result<Option<Vec<(&str, &Entry)>>, LookupError> {
+        let prefix = format!("{}/", path.key);
+        let from =
+            |key: &str| self.entries.range::<str, _>((Bound::Included(key), Bound::Unbounded));
+        let (mut rest, mut found) = (from(&prefix), None);
+        for _ in 0..limits::ETCD_LOOKED_AT {
+            let Some((key, entry)) = rest.next().filter(|(key, _)| key.starts_with(&prefix)) else {
+                return Ok(found);
+            };
+            let matching = found.get_or_insert_with(Vec::new);
+            match path.compare(key) {
+                Match::Yes => matching.push((key.as_str(), entry)),
+                Match::No => {}
+                Match::NotBefore(next) => rest = from(&next),
+            }
+            if matching.len() == limits::ETCD_SERVICES {
+                return Ok(found);
+            }
+        }
+        Err(LookupError::TooMany)
     }
 
     /// The TTL of the value, or the remaining time of its lease if that is lower.

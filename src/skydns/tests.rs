@@ -132,3 +132,39 @@ fn a_lease_limits_the_ttl() {
     let ttls: Vec<_> = found.iter().map(|found| found.service.ttl).collect();
     assert_eq!(ttls, [300, 60, 200, 60, 200, 30, 3600, 300]);
 }
+
+/// Wildcards find keys behind any number of others.
+#[test]
+fn a_wildcard_finds_keys_among_many() {
+    let store = SkydnsStore::default();
+    let mut entries = BTreeMap::new();
+    for at in 0..9000 {
+        entries.insert(format!("/skydns/org/n{at:05}/db/x"), entry("192.0.2.1", ""));
+        entries.insert(format!("/skydns/org/n{at:05}/www-x/y"), entry("192.0.2.2", ""));
+    }
+    for key in ["n08999/www/z", "n08999/www", "m/www", "a/b/www", "n-x/www", "n-x"] {
+        entries.insert(format!("/skydns/org/{key}"), entry(key, ""));
+    }
+    store.load(entries, 1);
+    let found = |of| {
+        let mut found = hosts(&store, of, Scope::Below)?;
+        found.sort();
+        Ok::<_, LookupError>(found)
+    };
+    assert_eq!(found("www.*.org").unwrap(), ["m/www", "n-x/www", "n08999/www", "n08999/www/z"]);
+    assert_eq!(found("z.www.any.org").unwrap(), ["n08999/www/z"]);
+    assert_eq!(found("www.*.*.org").unwrap(), ["a/b/www"]);
+    assert_eq!(found("nothing.*.org").unwrap(), [""; 0]);
+    assert_eq!(found("x.*.gone.org"), Err(LookupError::NoName));
+    // More records do not fit into a message.
+    assert_eq!(found("y.www-x.*.org").unwrap().len(), crate::limits::ETCD_SERVICES);
+}
+
+#[test]
+fn a_wildcard_ends_after_a_number_of_keys() {
+    let store = SkydnsStore::default();
+    let keys = (0..=crate::limits::ETCD_LOOKED_AT).map(|at| format!("/skydns/org/n{at:05}/x"));
+    store.load(keys.map(|key| (key, entry("192.0.2.1", ""))).collect(), 1);
+    assert_eq!(hosts(&store, "www.*.org", Scope::Below), Err(LookupError::TooMany));
+    assert_eq!(hosts(&store, "x.n00001.org", Scope::Below).unwrap(), ["192.0.2.1"]);
+}

@@ -102,11 +102,7 @@ impl<'m> KeyValue<'m> {
     /// `None` if the key is not valid UTF-8. Such a key belongs to no name.
     fn entry(&self) -> Option<(String, Entry)> {
         let key = str::from_utf8(self.key).ok()?.to_owned();
-        let service = service::read(self.value);
-        if let Err(reason) = &service {
-            tracing::warn!(plugin = "etcd", "the value of {key:?} is not a service: {reason}");
-        }
-        Some((key, Entry { service, lease: self.lease }))
+        Some((key, Entry { service: service::read(self.value), lease: self.lease }))
     }
 }
 

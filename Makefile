@@ -3,7 +3,7 @@
 CARGO := cargo
 FUZZ_VERSION := 0.13.2
 FUZZ_SECONDS := 60
-FUZZ_TARGETS := query encode_fits corefile index_equals_rebuild upstream_reply
+FUZZ_TARGETS := query encode_fits corefile index_equals_rebuild upstream_reply template zone_file
 COREDNS_VERSION := v1.15.0
 HELM_VERSION := v3.18.6
 MDBOOK_VERSION := 0.5.4
@@ -54,8 +54,8 @@ lab: ## build a control plane, CoreDNS and Helm for the tests (Go; once, about 1
 	@scripts/lab $(COREDNS_VERSION) $(HELM_VERSION)
 
 diff: lab ## compare ndots with CoreDNS on one control plane (minutes)
-	$(CARGO) test --locked --test it -- diff:: consistency:: --include-ignored --nocapture \
-	  --test-threads=1
+	$(CARGO) test --locked --test it -- diff:: consistency:: small::small alike:: --include-ignored \
+	  --nocapture --test-threads=1
 
 bench: lab ## measure CPU time and memory beside CoreDNS (NDOTS_BENCH_SNAPSHOT: a large cluster)
 	@scripts/setup install bench

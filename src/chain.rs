@@ -8,6 +8,7 @@
 
 mod metadata;
 mod run;
+mod tap;
 
 use std::{
     fmt,
@@ -17,6 +18,7 @@ use std::{
 };
 
 use crate::{
+    dnstap::{TapMessage, TapQueue},
     limits,
     metrics::Histogram,
     random::SplitMix64,
@@ -27,6 +29,7 @@ use crate::{
 pub use crate::transport::Transport;
 pub use metadata::Metadata;
 pub use run::Run;
+pub use tap::{Tap, TapEvent};
 
 /// The outcome of a query.
 pub type Reply = Result<Response, QueryError>;
@@ -69,6 +72,11 @@ pub trait Plugin: Send + Sync {
 
     /// Decides which queries the block gets, if this plugin does that.
     fn filter(&self) -> Option<&dyn Filter> {
+        None
+    }
+
+    /// Gets copies of the block's messages, if this plugin wants them.
+    fn tap(&self) -> Option<&dyn Tap> {
         None
     }
 
@@ -173,6 +181,31 @@ pub struct Exchange {
     pub group: Arc<upstream::Group>,
 }
 
+/// The result of an exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchanged {
+    pub reply: Reply,
+    /// The queries to upstreams, in the order in which they were sent.
+    pub sent: Arc<[upstream::SentQuery]>,
+    /// The place in `sent` of the query that brought the reply.
+    pub answered: Option<usize>,
+}
+
+impl Exchanged {
+    /// The upstream that gave the reply, or else the one that was queried last.
+    pub fn upstream(&self) -> Option<SocketAddr> {
+        let answered = self.answered.and_then(|at| self.sent.get(at));
+        answered.or(self.sent.last()).map(|sent| sent.upstream)
+    }
+}
+
+/// A result without queries to upstreams.
+impl std::convert::From<Reply> for Exchanged {
+    fn from(reply: Reply) -> Self {
+        Self { reply, sent: Arc::default(), answered: None }
+    }
+}
+
 /// What a run waits for.
 #[derive(Clone)]
 pub enum Wait {
@@ -217,10 +250,14 @@ pub struct Cx {
     block: usize,
     /// Lines for the log.
     pub lines: Vec<LogLine>,
+    /// Copies of responses. The dispatcher queues them with the time at which they are sent.
+    pub tapped: Vec<(Arc<TapQueue>, TapMessage)>,
     /// Where the time of the query is counted. The dispatcher measures it when the reply is written.
     pub timer: Option<Histogram>,
     /// Facts about the query for other plugins.
     pub metadata: Metadata,
+    /// The upstream of the last exchange.
+    pub upstream: Option<SocketAddr>,
     /// The plugin that gave the reply; empty if none did.
     answered_by: &'static str,
     reply_source: ReplySource,
@@ -250,8 +287,10 @@ impl Cx {
             refreshes: Vec::new(),
             block: 0,
             lines: Vec::new(),
+            tapped: Vec::new(),
             timer: None,
             metadata: Metadata::default(),
+            upstream: None,
             answered_by: "",
             reply_source: ReplySource::Local,
             random: SplitMix64::new(seed),

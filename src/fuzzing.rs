@@ -6,6 +6,7 @@
 
 mod index;
 mod reply;
+mod text;
 
 use std::{
     collections::HashMap,
@@ -28,7 +29,7 @@ use crate::{
         Addressing, Change, Endpoint, EndpointPort, EndpointSlice, Exposure, Ingress, Kind,
         LoadBalancerPoint, Namespace, Object, Outside, Protocol, Service, ServicePort,
     },
-    plugin::{self, Host, Need, ReloadState, Source},
+    plugin::{self, Host, Need, ReadFile, ReloadState, Source},
     server::{
         AssembleError, BlockConfig, BuildContext, Listen, Outcome, Scheme, Server, assemble, check,
     },
@@ -41,6 +42,7 @@ use crate::{
 
 pub use index::index_equals_rebuild;
 pub use reply::upstream_reply;
+pub use text::{template, zone_file};
 
 const LISTEN: Listen = Listen {
     scheme: Scheme::Dns,
@@ -55,12 +57,16 @@ static SERVER: LazyLock<Server> = LazyLock::new(server);
 /// # Panics
 /// If one of these does not hold.
 pub fn query(packet: &[u8], now: Instant) {
+    check_reply(&SERVER, packet, now);
+}
+
+fn check_reply(server: &Server, packet: &[u8], now: Instant) {
     for transport in [Transport::Udp, Transport::Tcp] {
         let mut cx = Cx::new(now, 1, ([127, 0, 0, 1], 4000).into(), LISTEN.address, transport);
         let mut out = Vec::new();
-        let mut outcome = SERVER.receive(LISTEN, packet, &mut cx, &mut out);
+        let mut outcome = server.receive(LISTEN, packet, &mut cx, &mut out);
         while let Outcome::Wait(pending, _) = outcome {
-            outcome = SERVER.resume(pending, Err(QueryError::Overloaded), &mut cx, &mut out);
+            outcome = server.resume(pending, Err(QueryError::Overloaded).into(), &mut cx, &mut out);
         }
         if !matches!(outcome, Outcome::Reply) {
             assert!(out.is_empty(), "there is no reply, but the buffer has octets");
@@ -183,7 +189,7 @@ pub fn corefile(data: &[u8]) {
 struct NothingOutside {
     metrics: Arc<Metrics>,
     files: HashMap<String, Result<String, String>>,
-    octets: HashMap<String, Result<Arc<[u8]>, String>>,
+    octets: HashMap<String, Result<ReadFile, String>>,
     modified: HashMap<String, SystemTime>,
     hosts: HashMap<Host, Result<Vec<IpAddr>, String>>,
     previous: ReloadState,

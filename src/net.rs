@@ -5,6 +5,7 @@ pub mod bulk;
 pub mod client;
 pub mod connect;
 mod dispatch;
+pub mod dnstap;
 pub mod etcd;
 pub mod exchange;
 mod grpc;

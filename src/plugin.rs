@@ -23,6 +23,8 @@ mod context;
 mod debug;
 mod directive;
 mod dns64;
+mod dnstap;
+mod dnstap_sink;
 mod erratic;
 mod errors;
 mod etcd;
@@ -91,13 +93,14 @@ use crate::{
 
 pub use certificates::{ClientAuth, Tls, TlsFile, UpstreamTls};
 pub use context::{
-    Awaited, BuildContext, BuildError, Outputs, Page, PageReply, PluginContext, ReloadState,
-    ServerLabels, Timed,
+    Awaited, BuildContext, BuildError, FileVersion, Outputs, Page, PageReply, PluginContext,
+    ReadFile, ReloadState, ServerLabels, Timed,
 };
 pub use directive::{
     Directive, DirectiveLines, ListOptions, NO_OPTIONS, OptionHelp, OptionSpec, OptionStatus,
     OptionTable,
 };
+pub use dnstap_sink::{DnstapSink, Endpoint, ListenerTls, Side};
 pub use etcd_source::{EtcdEndpoint, EtcdSource, Password};
 pub use fallthrough::{Fallthrough, names};
 pub use help::{list, markdown, markdown_index, missing, page};
@@ -166,7 +169,7 @@ pub static ALL: &[Entry] = &[
     Here(&prometheus::DIRECTIVE),
     Here(&errors::DIRECTIVE),
     Here(&log::DIRECTIVE),
-    NotYet("dnstap"),
+    Here(&dnstap::DIRECTIVE),
     Here(&local::DIRECTIVE),
     Here(&dns64::DIRECTIVE),
     Here(&siit::DIRECTIVE),

@@ -92,6 +92,14 @@ impl Message {
         self
     }
 
+    /// A number of four octets.
+    #[must_use]
+    pub fn fixed(mut self, field: u64, number: u32) -> Self {
+        self.varint(field << 3 | 5);
+        self.0.extend_from_slice(&number.to_le_bytes());
+        self
+    }
+
     pub fn finish(self) -> Vec<u8> {
         self.0
     }

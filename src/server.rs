@@ -12,7 +12,10 @@ mod transfer;
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
-    chain::{Cx, Notified, Plugin, QueryError, Refresh, Reply, Router, Run, Sent, Step},
+    chain::{
+        Cx, Exchanged, Notified, Plugin, QueryError, Refresh, Reply, Router, Run, Sent, Step,
+        TapEvent,
+    },
     limits,
     transport::{Encryption, Framing, Transport},
     wire::{
@@ -113,6 +116,7 @@ impl Server {
         };
         match self.block_for(listener, cx, &query) {
             Some(block) => {
+                self.tap(block, cx, &query, TapEvent::Received(packet));
                 self.start(At { listener, block, request_octets: packet.len() }, query, cx, out)
             }
             None => self.refuse(&query, Rcode::REFUSED, packet.len(), cx, out),
@@ -159,12 +163,16 @@ impl Server {
     pub fn resume(
         &self,
         mut pending: Box<Pending>,
-        reply: Reply,
+        exchanged: Exchanged,
         cx: &mut Cx,
         out: &mut Vec<u8>,
     ) -> Outcome {
+        cx.upstream = exchanged.upstream();
+        if let Some((block, query)) = pending.run.waiting() {
+            self.tap(block, cx, query, TapEvent::Exchanged(&exchanged));
+        }
         let router = Routes { server: self, listener: pending.at.listener };
-        let step = pending.run.resume(&router, cx, reply);
+        let step = pending.run.resume(&router, cx, exchanged.reply);
         self.step(*pending, step, cx, out)
     }
 
@@ -205,7 +213,7 @@ impl Server {
             return Outcome::Silence;
         }
         let response = reply.unwrap_or_else(QueryError::response);
-        let query = pending.run.query();
+        let (query, start) = (pending.run.query(), out.len());
         let sent = self.write(
             &response,
             query,
@@ -215,7 +223,16 @@ impl Server {
             out,
         );
         self.notify_sent(pending.at.block, cx, query, &sent);
+        self.tap(pending.at.block, cx, query, TapEvent::Sent(&out[start..]));
         Outcome::Reply
+    }
+
+    fn tap(&self, block: usize, cx: &mut Cx, query: &Query, event: TapEvent<'_>) {
+        for plugin in &self.blocks()[block].taps {
+            if let Some(tap) = plugin.tap() {
+                tap.tap(cx, query, event);
+            }
+        }
     }
 
     fn notify_sent(&self, block: usize, cx: &mut Cx, query: &Query, sent: &Sent) {

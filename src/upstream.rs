@@ -14,7 +14,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicU32, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use thiserror::Error;
@@ -75,6 +75,15 @@ pub struct HealthCheck {
     pub domain: Name,
 }
 
+/// A query that was sent to an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SentQuery {
+    pub upstream: SocketAddr,
+    pub proto: Proto,
+    pub sent: Instant,
+    pub replied: Option<Instant>,
+}
+
 /// The order in which upstreams are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
@@ -131,7 +140,9 @@ pub struct Upstream {
 impl Upstream {
     /// The upstream's series in the registry of the process.
     pub fn metrics(&self, registry: &Arc<Metrics>) -> &UpstreamMetrics {
-        self.metrics.get_or_init(|| UpstreamMetrics::new(registry, self.address))
+        let is_grpc = matches!(self.protocol, Protocol::Grpc(_));
+        let owner = if is_grpc { metrics::Owner::Grpc } else { metrics::Owner::Forward };
+        self.metrics.get_or_init(|| UpstreamMetrics::new(registry, self.address, owner))
     }
 }
 

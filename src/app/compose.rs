@@ -12,7 +12,7 @@ use anyhow::{Context, anyhow, bail};
 use crate::{
     metrics::Metrics,
     net::listeners::{self, ListenConfig},
-    plugin::{self, Host, Need, ReloadState, ScopedAddress, Source, ZoneDirectory},
+    plugin::{self, Host, Need, ReadFile, ReloadState, ScopedAddress, Source, ZoneDirectory},
     server::{AssembleError, Assembled, BlockConfig, BuildContext, CheckedBlock, Listen, assemble},
     wire::CookieSecret,
     zone::Store,
@@ -22,7 +22,7 @@ use super::{
     config::Configuration,
     facts::Needed,
     listen_config::{self, ListenConfigs},
-    resolve, zone_files,
+    octets, resolve, zone_files,
 };
 
 /// The sources that the configuration needs, with the kinds of each.
@@ -102,7 +102,7 @@ pub(super) fn compose(
     for block in std::mem::take(&mut configuration.blocks) {
         let hosts = hosts(&block, &interfaces)?;
         read_files(&block, &mut files, &mut modified);
-        read_octets(&block, &mut octets);
+        read_octets(&block, &previous.octets, &mut octets);
         look_up(&block, &files, &mut names);
         let identity = listen_config::identity(&block, &files)
             .map_err(|mistake| configuration.mistake(mistake.span, mistake.message))?;
@@ -151,7 +151,7 @@ pub(super) fn compose(
         seed: rand::random(),
         cookies,
     };
-    let assembled = assemble(&written, &context).map_err(|error| match error {
+    let mut assembled = assemble(&written, &context).map_err(|error| match error {
         AssembleError::Plugin { .. } => anyhow!(error),
         AssembleError::Overlap(overlap) => {
             let span = spans[overlap.block]
@@ -166,6 +166,8 @@ pub(super) fn compose(
             )
         }
     })?;
+    let read = octets.iter().filter_map(|(path, file)| Some((path.clone(), file.clone().ok()?)));
+    assembled.outputs.reload_state.octets = read.collect();
     Ok(Built { assembled, listen_configs: listen_configs.into_inner() })
 }
 
@@ -201,10 +203,14 @@ fn read_files(
     }
 }
 
-fn read_octets(block: &CheckedBlock, octets: &mut HashMap<String, Result<Arc<[u8]>, String>>) {
+fn read_octets(
+    block: &CheckedBlock,
+    before: &HashMap<String, ReadFile>,
+    octets: &mut HashMap<String, Result<ReadFile, String>>,
+) {
     for need in block.needs() {
         if let Need::Octets(path) = need {
-            let read = std::fs::read(&path).map(Arc::from).map_err(|error| error.to_string());
+            let read = octets::read(&path, before).map_err(|error| error.to_string());
             octets.insert(path, read);
         }
     }

@@ -26,7 +26,7 @@ use crate::{
         log::{self, DebugPlugin, Format, Log},
         memory, parallelism,
     },
-    plugin::{self, Event, Outputs, Readiness, ReloadState, Timed},
+    plugin::{self, Event, Outputs, Readiness, ReloadState, Timed, ZoneNotice},
     server::Listen,
     wire::{CookieSecret, Question},
 };
@@ -36,6 +36,7 @@ use super::{
     commands::Commands,
     compose::{self, Built},
     config::{self, Configuration, Text},
+    dnstap::Dnstaps,
     etcd::Etcds,
     listen_config, log_levels, notify, print_line, process,
     secondaries::Secondaries,
@@ -43,6 +44,7 @@ use super::{
     sources::Sources,
     waiting::Waiting,
     watch::{self, Watched},
+    web_config,
 };
 
 static BUILD_INFO: GaugeFamily<3> = Family::new(
@@ -125,6 +127,7 @@ struct Process {
     waiting: Waiting,
     secondaries: Secondaries,
     etcds: Etcds,
+    dnstaps: Dnstaps,
     commands: Commands,
     tasks: JoinSet<()>,
     signals: Signals,
@@ -165,6 +168,7 @@ impl Process {
             reload_state,
             secondaries,
             etcd,
+            dnstap,
             notices,
             ..
         } = assembled.outputs;
@@ -173,7 +177,7 @@ impl Process {
         warnings.iter().for_each(log::emit);
         let mut listeners = Listeners::new(descriptors());
         listeners.open(&listen_configs)?;
-        let mut admin = Admin::new(Arc::clone(&metrics));
+        let mut admin = Admin::new(Arc::clone(&metrics), web_config::read);
         admin.serve(pages).await?;
         let etcds = Etcds::run_new(etcd).await;
         let zones = assembled.server.zones();
@@ -190,10 +194,7 @@ impl Process {
         }
         let watched = watched.only(assembled.watch_corefile, assembled.watch_files);
         watched.as_ref().and_then(Watched::hash).iter().for_each(|hash| reload::log_hash(hash));
-        let mut tasks = JoinSet::new();
-        spawn_probes(&mut tasks, &listeners, assembled.probes);
-        notify::send(&mut tasks, notices);
-        tasks.spawn(memory::give_back(Arc::clone(&dispatcher)));
+        let tasks = first_tasks(&dispatcher, &listeners, assembled.probes, notices);
         let process = Self {
             dispatcher,
             hashes: reload::Hashes::first(&metrics, text),
@@ -211,6 +212,7 @@ impl Process {
             waiting: Waiting::start(awaited),
             secondaries: Secondaries::run_new(secondaries),
             etcds,
+            dnstaps: Dnstaps::run_new(dnstap),
             commands,
             tasks,
             signals,
@@ -231,6 +233,7 @@ impl Process {
             timed,
             admin,
             commands,
+            dnstaps,
             ..
         } = self;
         if order == Order::Quit {
@@ -248,6 +251,7 @@ impl Process {
             listeners.close().await;
             dispatcher.finish().await;
             log_due(&timed, None);
+            dnstaps.finish().await;
             drop(admin);
         };
         let code = tokio::select! {
@@ -288,6 +292,19 @@ fn print_backtraces(wanted: bool) {
     if wanted {
         set_hook(Box::new(|panic| eprintln!("{panic}\n{}", Backtrace::force_capture())));
     }
+}
+
+fn first_tasks(
+    dispatcher: &Arc<Dispatcher>,
+    listeners: &Listeners,
+    probes: Vec<(Listen, Question)>,
+    notices: Vec<ZoneNotice>,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    spawn_probes(&mut tasks, listeners, probes);
+    notify::send(&mut tasks, notices);
+    tasks.spawn(memory::give_back(Arc::clone(dispatcher)));
+    tasks
 }
 
 fn spawn_probes(tasks: &mut JoinSet<()>, listeners: &Listeners, probes: Vec<(Listen, Question)>) {

@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
-    os::unix::fs::MetadataExt,
     time::Duration,
 };
 
@@ -13,14 +12,14 @@ use sha2::{Digest, Sha512};
 use crate::{
     limits,
     net::client::{self, RetryPolicy},
-    plugin::{ZoneDirectory, numbered_probe},
+    plugin::{FileVersion, ZoneDirectory, numbered_probe},
     wire::Question,
 };
 
 use super::{
     compose,
     config::{self, Configuration, Text},
-    zone_files,
+    octets, zone_files,
 };
 
 /// The state of the watched files at the last look.
@@ -47,12 +46,7 @@ pub(super) enum Change {
 enum FileState {
     Content(Vec<u8>),
     /// A large file, such as a zone file, is compared by its metadata, and not read at each look.
-    Large {
-        inode: u64,
-        octets: u64,
-        changed: (i64, i64),
-        modified: (i64, i64),
-    },
+    Large(FileVersion),
 }
 
 impl FileState {
@@ -61,12 +55,7 @@ impl FileState {
         if data.len() <= limits::WATCHED_OCTETS {
             return std::fs::read(path).ok().map(Self::Content);
         }
-        Some(Self::Large {
-            inode: data.ino(),
-            octets: data.len(),
-            changed: (data.ctime(), data.ctime_nsec()),
-            modified: (data.mtime(), data.mtime_nsec()),
-        })
+        Some(Self::Large(octets::version(&data)))
     }
 }
 

@@ -21,6 +21,13 @@ impl Metadata {
         self.collects
     }
 
+    /// Sets a label. The value is made only if labels are kept.
+    pub fn set_with(&mut self, label: &'static str, value: impl FnOnce() -> String) {
+        if self.collects {
+            self.set(label, value());
+        }
+    }
+
     /// Sets a label, such as `geoip/country/code`.
     pub fn set(&mut self, label: impl Into<Cow<'static, str>>, value: impl Into<String>) {
         if !self.collects {

@@ -67,6 +67,12 @@ impl Run {
         &self.queries[0]
     }
 
+    /// The block and the query of the plugin that waits for an exchange.
+    pub fn waiting(&self) -> Option<(usize, &Query)> {
+        let frame = self.frames.last()?;
+        Some((frame.block, &self.queries[frame.query]))
+    }
+
     fn descend(&mut self, router: &dyn Router, cx: &mut Cx, mut at: At) -> Step {
         loop {
             let plugins = router.plugins(at.block);

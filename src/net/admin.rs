@@ -1,6 +1,7 @@
 //! HTTP pages: metrics, health, readiness.
 
 mod poll;
+mod tls;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,9 +19,11 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     task::{AbortHandle, JoinSet},
 };
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
     limits,
@@ -31,10 +34,14 @@ use crate::{
 use super::{
     listeners::{PortSharing, tcp},
     log,
+    tls::Identity,
 };
 
 /// The pages of one address.
 type Pages = ArcSwap<Vec<Page>>;
+
+/// Reads a file with the TLS settings of pages. `None`: it asks for no encryption.
+pub type ReadTls = fn(&str) -> Result<Option<Identity>, String>;
 
 /// The addresses at which pages are served.
 pub struct Admin {
@@ -42,6 +49,7 @@ pub struct Admin {
     /// Pages whose address is taken, to be tried again.
     waiting: BTreeMap<String, Vec<Page>>,
     metrics: Arc<Metrics>,
+    read_tls: ReadTls,
 }
 
 struct Open {
@@ -51,11 +59,11 @@ struct Open {
 }
 
 impl Admin {
-    pub fn new(metrics: Arc<Metrics>) -> Self {
+    pub fn new(metrics: Arc<Metrics>, read_tls: ReadTls) -> Self {
         // These two are on the page before the first request.
         poll::DURATION.with(&metrics, []);
         poll::FAILURES.with(&metrics, []);
-        Self { open: BTreeMap::new(), waiting: BTreeMap::new(), metrics }
+        Self { open: BTreeMap::new(), waiting: BTreeMap::new(), metrics, read_tls }
     }
 
     /// Serves these pages and no others. An address that stays keeps its socket.
@@ -75,6 +83,14 @@ impl Admin {
             gone.task.shutdown().await;
         }
         self.waiting.clear();
+        for path in wanted.values().filter_map(|pages| tls_file(pages)) {
+            if let Err(reason) = tls::server_config(path, self.read_tls) {
+                tracing::error!(
+                    plugin = "prometheus",
+                    "Invalid TLS config: {path}: {reason}; the pages are not served until the file is valid"
+                );
+            }
+        }
         let mut failed = Ok(());
         for (address, pages) in wanted {
             match self.open.get(&address) {
@@ -123,7 +139,7 @@ impl Admin {
         let bound = listener.local_addr()?;
         let pages = Arc::new(ArcSwap::from_pointee(pages));
         let mut task = JoinSet::new();
-        task.spawn(accept(listener, Arc::clone(&pages)));
+        task.spawn(accept(listener, Arc::clone(&pages), self.read_tls));
         task.spawn(poll::every_second(bound, Arc::clone(&pages), Arc::clone(&self.metrics)));
         self.open.insert(address, Open { pages, bound, task });
         Ok(())
@@ -151,7 +167,7 @@ async fn listen(address: &str) -> anyhow::Result<TcpListener> {
 
 /// If there are too many connections, the oldest one is closed. A page takes milliseconds, so a
 /// probe is answered even if other clients keep their connections open.
-async fn accept(listener: TcpListener, pages: Arc<Pages>) {
+async fn accept(listener: TcpListener, pages: Arc<Pages>, read_tls: ReadTls) {
     let mut connections = JoinSet::new();
     let mut oldest_first: VecDeque<AbortHandle> = VecDeque::new();
     loop {
@@ -159,7 +175,8 @@ async fn accept(listener: TcpListener, pages: Arc<Pages>) {
             Ok((stream, _)) => {
                 let pages = Arc::clone(&pages);
                 oldest_first.push_back(
-                    connections.spawn(async move { serve_connection(stream, &pages).await }),
+                    connections
+                        .spawn(async move { serve_connection(stream, &pages, read_tls).await }),
                 );
             }
             Err(_) => tokio::time::sleep(limits::ACCEPT_PAUSE).await,
@@ -174,7 +191,27 @@ async fn accept(listener: TcpListener, pages: Arc<Pages>) {
     }
 }
 
-async fn serve_connection(stream: TcpStream, pages: &Arc<Pages>) {
+/// The settings are read for each connection, so that a renewed certificate is used at once, as in
+/// CoreDNS.
+async fn serve_connection(stream: TcpStream, pages: &Arc<Pages>, read_tls: ReadTls) {
+    let file = tls_file(&pages.load()).map(str::to_owned);
+    let config = match file.map(|path| tls::server_config(&path, read_tls)) {
+        None | Some(Ok(None)) => return serve_http(stream, pages).await,
+        Some(Ok(Some(config))) => config,
+        // The error was logged when the pages were configured.
+        Some(Err(_)) => return,
+    };
+    let handshake = TlsAcceptor::from(Arc::new(config)).accept(stream);
+    if let Ok(Ok(stream)) = tokio::time::timeout(limits::PAGE_TIME, handshake).await {
+        serve_http(stream, pages).await;
+    }
+}
+
+fn tls_file(pages: &[Page]) -> Option<&str> {
+    pages.iter().find_map(|page| page.tls.as_deref())
+}
+
+async fn serve_http(stream: impl AsyncRead + AsyncWrite + Unpin, pages: &Arc<Pages>) {
     let answer = |request: Request<hyper::body::Incoming>| {
         let reply = page(&request, &pages.load());
         async move { Ok::<_, Infallible>(reply) }

@@ -29,13 +29,13 @@ use tokio::{
 };
 
 use crate::{
-    chain::{Exchange, QueryError, Reply},
+    chain::{Exchange, Exchanged, QueryError},
     limits,
     metrics::{CounterFamily, Family, IntCounter, Metrics},
     net::panics::PANICS,
     shares::{Share, Shares},
     upstream::{Attempt, Group, Health, Upstream, UpstreamError},
-    wire::{Class, EdnsOptions, Name, Query, Response, Type},
+    wire::{Class, EdnsOptions, Name, Query, Type},
 };
 
 use conversation::Conversation;
@@ -125,9 +125,9 @@ impl Exchanger {
     }
 
     /// Returns the group's reply. Identical queries that arrive before the reply share it.
-    pub async fn exchange_for(&self, waiter: Waiter, exchange: Exchange) -> Reply {
+    pub async fn exchange_for(&self, waiter: Waiter, exchange: Exchange) -> Exchanged {
         let Some(mut receiver) = self.join_or_start(waiter, exchange) else {
-            return Err(QueryError::Overloaded);
+            return Err(QueryError::Overloaded).into();
         };
         let progress = receiver.wait_for(|progress| match progress {
             Progress::Running => false,
@@ -136,20 +136,19 @@ impl Exchanger {
         });
         // The task ends without a reply only if it panics or the process stops.
         match progress.await.as_deref() {
-            Ok(Progress::Truncated(response)) => Ok(response.clone()),
-            Ok(Progress::Done(reply)) => reply.clone(),
-            _ => Err(QueryError::Overloaded),
+            Ok(Progress::Truncated(exchanged) | Progress::Done(exchanged)) => exchanged.clone(),
+            _ => Err(QueryError::Overloaded).into(),
         }
     }
 
     /// Like [`Exchanger::exchange_for`], for a client that can have a stale reply: ends with
     /// [`QueryError::Impatient`] as soon as every upstream is probably down. The exchange goes on.
-    pub async fn exchange_while_up(&self, waiter: Waiter, exchange: Exchange) -> Reply {
+    pub async fn exchange_while_up(&self, waiter: Waiter, exchange: Exchange) -> Exchanged {
         let group = Arc::clone(&exchange.group);
         tokio::select! {
             biased;
-            reply = self.exchange_for(waiter, exchange) => reply,
-            () = self.0.until_suspect(&group) => Err(QueryError::Impatient),
+            exchanged = self.exchange_for(waiter, exchange) => exchanged,
+            () = self.0.until_suspect(&group) => Err(QueryError::Impatient).into(),
         }
     }
 
@@ -205,12 +204,12 @@ impl Exchanger {
             let budget = QueryBudget { client: waiter.client, starved };
             let run = Arc::clone(&shared).run(exchange, budget, &sender, &stream_client);
             let run = std::panic::AssertUnwindSafe(run).catch_unwind();
-            let reply = run.await.unwrap_or_else(|_| {
+            let exchanged = run.await.unwrap_or_else(|_| {
                 shared.panics.inc();
-                Err(QueryError::Overloaded)
+                Err(QueryError::Overloaded).into()
             });
             shared.forget(&key, &sender);
-            let _ = sender.send(Progress::Done(reply));
+            let _ = sender.send(Progress::Done(exchanged));
         });
         Some(receiver)
     }
@@ -238,8 +237,8 @@ pub enum WaiterKind {
 enum Progress {
     Running,
     /// The whole reply may still come.
-    Truncated(Response),
-    Done(Reply),
+    Truncated(Exchanged),
+    Done(Exchanged),
 }
 
 struct RunningExchange {
@@ -285,23 +284,26 @@ impl Shared {
         budget: QueryBudget,
         progress: &watch::Sender<Progress>,
         stream_client: &Notify,
-    ) -> Reply {
+    ) -> Exchanged {
         let Exchange { query, group } = exchange;
-        let begun = Attempt::begin(&group, Instant::now(), rand::random());
-        let mut attempt = begun
-            .inspect_err(|failure| self.count_refusal(*failure))
-            .map_err(QueryError::Upstream)?;
+        let mut attempt = match Attempt::begin(&group, Instant::now(), rand::random()) {
+            Ok(attempt) => attempt,
+            Err(failure) => {
+                self.count_refusal(failure);
+                return Err(QueryError::Upstream(failure)).into();
+            }
+        };
         if attempt.all_down {
             self.all_down.inc();
         }
         let (shared, group, query) = (&self, &group, &query);
         let conversation = Conversation { shared, group, query, budget, progress, stream_client };
-        let reply = conversation.run(&mut attempt).await;
+        let exchanged = conversation.run(&mut attempt).await;
         // Upstreams that did not answer are probed, although another one answered.
         for upstream in attempt.silent(Instant::now()) {
             self.start_probe(group, upstream);
         }
-        reply
+        exchanged
     }
 
     /// Other queries no longer join the exchange. A later one may have taken its place.

@@ -3,18 +3,18 @@
 mod anchor;
 pub mod client;
 mod key_log;
+mod unverified;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use rustls::{
-    DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
-    client::danger::HandshakeSignatureValid,
-    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject},
+    RootCertStore, ServerConfig,
+    crypto::{CryptoProvider, ring},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::{
         ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
-        danger::{ClientCertVerified, ClientCertVerifier},
+        danger::ClientCertVerifier,
     },
     sign::CertifiedKey,
 };
@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use crate::{plugin::ClientAuth, server::Scheme};
 
 use key_log::KeyLogFile;
+use unverified::AnyCertificate;
 
 /// A listener's certificate, and whether it asks clients for theirs. Sessions can be resumed as long
 /// as the identity stays equal.
@@ -161,65 +162,6 @@ fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
 /// that asks for none is served.
 pub(super) fn alpn(scheme: Scheme) -> Vec<Vec<u8>> {
     scheme.alpn().iter().map(|name| name.to_vec()).collect()
-}
-
-/// Accepts any certificate whose private key the client has, as Go's `RequestClientCert` and
-/// `RequireAnyClientCert` do.
-#[derive(Debug)]
-struct AnyCertificate {
-    provider: Arc<CryptoProvider>,
-    mandatory: bool,
-}
-
-impl ClientCertVerifier for AnyCertificate {
-    fn client_auth_mandatory(&self) -> bool {
-        self.mandatory
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _now: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signed,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signed,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 /// The identity that a listener shows to new clients. Without one nothing is encrypted.

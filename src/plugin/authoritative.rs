@@ -6,7 +6,7 @@ use crate::{
     chain::{
         Ask, Back, Cx, Flow, From, Level, Nested, Notified, Plugin, QueryError, Reply, ReplySource,
     },
-    wire::{Class, Ede, Name, Query, Question, Rcode, Response, Transfer, Type},
+    wire::{Class, Ede, Name, Query, Question, Rcode, Response, Spelled, Transfer, Type},
     zonefile::{Answer, End, Zone, ZoneSlot},
 };
 
@@ -38,7 +38,7 @@ enum Lookup {
 }
 
 impl Authoritative {
-    fn look_up(&self, query: &Query) -> Lookup {
+    fn look_up(&self, cx: &mut Cx, query: &Query) -> Lookup {
         let question = &query.question;
         let is_within = self.within.iter().any(|zone| question.name.is_within(zone));
         if question.class != Class::IN || !is_within {
@@ -46,7 +46,13 @@ impl Authoritative {
         }
         let Some(slot) = self.zone_for(question) else { return Lookup::OutsideZones };
         let Some(zone) = slot.get() else { return Lookup::Answer(without_records()) };
-        let Answer { response, end } = zone.answer(question, query.dnssec_ok());
+        let Answer { response, end, wildcard } = zone.answer(question, query.dnssec_ok());
+        if let Some(wildcard) = wildcard {
+            cx.metadata.set_with("zone/wildcard", || {
+                let name = Spelled::from_wire(&wildcard.to_ascii_lowercase());
+                name.map_or_else(String::new, |name| name.to_string())
+            });
+        }
         match end {
             End::NoName if self.fallthrough.includes(&question.name) => Lookup::PassOn,
             End::NoName | End::Complete => Lookup::Answer(response),
@@ -71,8 +77,8 @@ impl Plugin for Authoritative {
         self.name
     }
 
-    fn query(&self, _cx: &mut Cx, query: &Query) -> Flow {
-        match self.look_up(query) {
+    fn query(&self, cx: &mut Cx, query: &Query) -> Flow {
+        match self.look_up(cx, query) {
             Lookup::Answer(response) => Flow::Answer(response),
             Lookup::PassOn => Flow::Next,
             Lookup::OutsideZones => Flow::OutsideZones,
@@ -84,7 +90,7 @@ impl Plugin for Authoritative {
         // The alias is in this zone, so no cache may keep the reply.
         cx.set_answered(self.name, ReplySource::Local);
         let question = &query.question;
-        match self.look_up(query) {
+        match self.look_up(cx, query) {
             Lookup::Alias { zone, aliases, target } if target == nested.question.name => {
                 let reply = for_target(reply);
                 let target = (&target, reply);

@@ -12,7 +12,8 @@ use thiserror::Error;
 use crate::{
     cache::Cache,
     chain::{self, Cx, Plugin, Transport},
-    metrics::Metrics,
+    dnstap::TapQueue,
+    metrics::{CounterFamily, Family, Metrics},
     skydns::SkydnsStore,
     upstream,
     wire::{CookieSecret, Name, Question},
@@ -21,9 +22,15 @@ use crate::{
 };
 
 use super::{
-    EtcdKeys, EtcdSource, Host, Interface, LoadedZone, Readiness, ScopedAddress, SecondaryZone,
-    Source, Top, ZoneNotice, scoped::UnknownInterface,
+    DnstapSink, EtcdKeys, EtcdSource, Host, Interface, LoadedZone, Readiness, ScopedAddress,
+    SecondaryZone, Source, Top, ZoneNotice, scoped::UnknownInterface,
 };
+
+static DNSTAP_DROPPED: CounterFamily<1> = Family::new(
+    "dnstap_dropped_messages_total",
+    "Messages that a receiver of dnstap did not get, because it is not there or too slow.",
+    ["endpoint"],
+);
 
 /// Why a plugin cannot be built: what its needs brought is not usable.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -49,7 +56,7 @@ pub struct BuildContext<'g> {
     /// The text of each file that a directive needs, or why it cannot be read.
     pub files: &'g HashMap<String, Result<String, String>>,
     /// The octets of each file that a directive needs and that is not text, or why it cannot be read.
-    pub octets: &'g HashMap<String, Result<Arc<[u8]>, String>>,
+    pub octets: &'g HashMap<String, Result<ReadFile, String>>,
     /// When these files were last written.
     pub modified: &'g HashMap<String, SystemTime>,
     /// The addresses of each host that a directive needs, or why there are none.
@@ -68,6 +75,22 @@ pub struct BuildContext<'g> {
     pub cookies: Option<CookieSecret>,
 }
 
+/// A file that a reload reads again only if it has changed.
+#[derive(Clone)]
+pub struct ReadFile {
+    pub version: FileVersion,
+    pub octets: Arc<[u8]>,
+}
+
+/// Differs between two versions of a file. Times are in seconds and nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileVersion {
+    pub inode: u64,
+    pub octets: u64,
+    pub changed: (i64, i64),
+    pub modified: (i64, i64),
+}
+
 /// State that outlives a reload if the settings behind it stay equal.
 #[derive(Default)]
 pub struct ReloadState {
@@ -77,8 +100,12 @@ pub struct ReloadState {
     pub zones: HashMap<String, LoadedZone>,
     /// By zone and primary servers.
     pub secondaries: HashMap<String, Arc<ZoneSlot>>,
+    /// The files that are not text, by path.
+    pub octets: HashMap<String, ReadFile>,
     /// By source.
     pub etcd: HashMap<String, Arc<SkydnsStore>>,
+    /// By sink.
+    pub dnstap: HashMap<String, Arc<TapQueue>>,
     pub top: Option<Arc<Top>>,
     /// Whether this reload uses zone files with an unchanged serial, too: the Corefile has changed, or
     /// an operator asked for the reload.
@@ -97,6 +124,8 @@ pub struct Outputs {
     pub secondaries: Vec<SecondaryZone>,
     /// Keys of etcd to follow.
     pub etcd: Vec<EtcdKeys>,
+    /// Receivers of dnstap, each with the queue of its messages.
+    pub dnstap: Vec<(DnstapSink, Arc<TapQueue>)>,
     /// The zones that this configuration changes, for their secondary servers.
     pub notices: Vec<ZoneNotice>,
     /// To be asked regularly for log lines that are due.
@@ -144,7 +173,10 @@ impl PluginContext<'_> {
     /// # Errors
     /// The reason why the file cannot be read.
     pub fn octets(&self, path: &str) -> Result<Arc<[u8]>, String> {
-        self.build.octets.get(path).cloned().unwrap_or_else(|| Err("it was not read".to_owned()))
+        match self.build.octets.get(path) {
+            Some(file) => file.as_ref().map(|file| Arc::clone(&file.octets)).map_err(Clone::clone),
+            None => Err("it was not read".to_owned()),
+        }
     }
 
     /// Logs a problem that only shows now.
@@ -235,6 +267,21 @@ impl PluginContext<'_> {
         store
     }
 
+    /// The queue of a receiver of dnstap. It stays through a reload, with its connection.
+    pub fn dnstap(&mut self, sink: DnstapSink, most: usize) -> Arc<TapQueue> {
+        let identity = format!("{sink:?} {most}");
+        let known = self.outputs.reload_state.dnstap.get(&identity);
+        if let Some(queue) = known {
+            return Arc::clone(queue);
+        }
+        let dropped = DNSTAP_DROPPED.with(self.build.metrics, [&sink.endpoint.to_string()]);
+        let previous = self.build.previous.dnstap.get(&identity).cloned();
+        let queue = previous.unwrap_or_else(|| Arc::new(TapQueue::new(most, dropped)));
+        self.outputs.reload_state.dnstap.insert(identity, Arc::clone(&queue));
+        self.outputs.dnstap.push((sink, Arc::clone(&queue)));
+        queue
+    }
+
     /// The servers to tell about a change of a zone. As for transfers, the line with the longest
     /// matching zone decides.
     pub fn notice(&self, zone: &Name) -> Option<ZoneNotice> {
@@ -271,6 +318,8 @@ pub struct Page {
     pub polled: bool,
     /// The process does not start if the page's address is taken.
     pub essential: bool,
+    /// The file with the TLS settings of the page's address; `None` without TLS.
+    pub tls: Option<String>,
 }
 
 pub struct PageReply {

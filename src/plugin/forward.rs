@@ -44,6 +44,9 @@ pub(super) static DIRECTIVE: Directive = Directive {
     read,
 };
 
+/// The label of metadata with the upstream of the query.
+pub(super) const UPSTREAM: &str = "forward/upstream";
+
 /// All `forward` lines of a block in the order of the file. The first line whose zone has the name
 /// gets the query.
 #[derive(Debug)]
@@ -198,8 +201,14 @@ impl Plugin for Forward {
         forwarded(query, &self.group)
     }
 
-    fn response(&self, _cx: &mut Cx, query: &Query, reply: Reply) -> Back {
+    fn response(&self, cx: &mut Cx, query: &Query, reply: Reply) -> Back {
         let name = &query.question.name;
+        if self.settings.takes(name)
+            && cx.answered_by() == DIRECTIVE.name
+            && let Some(upstream) = cx.upstream.take()
+        {
+            cx.metadata.set_with(UPSTREAM, || upstream.to_string());
+        }
         let passes =
             |response: &Response| self.settings.takes(name) && self.settings.passes_on(response);
         if reply.as_ref().is_ok_and(passes) && self.later.iter().any(|line| line.takes(name)) {

@@ -45,6 +45,7 @@ impl PluginSettings for HealthSettings {
             render: Arc::new(|| PageReply::text(200, "OK")),
             polled: true,
             essential: true,
+            tls: None,
         });
         Ok(Vec::new())
     }

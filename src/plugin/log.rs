@@ -90,7 +90,7 @@ impl Plugin for LogSettings {
             return;
         };
         if rule.classes.iter().any(|class| class.includes(sent)) {
-            let (text, duration_at) = formatted(&rule.format, cx, query, sent);
+            let (text, duration_at) = formatted(&rule.format, cx, query, Some(sent));
             let logged = LoggedQuery {
                 peer: cx.peer,
                 transport: cx.transport,
@@ -119,8 +119,14 @@ impl Class {
 }
 
 /// Replaces each `{label}` by its value, and an unknown one by `-`. Returns the text, and where the
-/// duration belongs, which is measured when the line is written.
-fn formatted(format: &str, cx: &Cx, query: &Query, sent: &Sent) -> (String, Vec<usize>) {
+/// duration belongs, which is measured when the line is written. Without a reply its labels are
+/// unknown.
+pub(super) fn formatted(
+    format: &str,
+    cx: &Cx,
+    query: &Query,
+    sent: Option<&Sent>,
+) -> (String, Vec<usize>) {
     let (mut line, mut duration_at) = (String::with_capacity(160), Vec::new());
     let mut rest = format;
     while let Some((before, after)) = rest.split_once('{') {
@@ -130,7 +136,7 @@ fn formatted(format: &str, cx: &Cx, query: &Query, sent: &Sent) -> (String, Vec<
             rest = after;
             continue;
         };
-        if label == "duration" {
+        if label == "duration" && sent.is_some() {
             duration_at.push(line.len());
         } else {
             // Writing to a String does not fail.
@@ -146,12 +152,21 @@ fn write_value(
     label: &str,
     cx: &Cx,
     query: &Query,
-    sent: &Sent,
+    sent: Option<&Sent>,
 ) -> std::fmt::Result {
     let address = |address: std::net::IpAddr| match address.to_canonical() {
         std::net::IpAddr::V6(v6) => format!("[{v6}]"),
         std::net::IpAddr::V4(v4) => v4.to_string(),
     };
+    if let Some(sent) = sent {
+        match label {
+            "size" => return write!(line, "{}", sent.request_octets),
+            "rcode" => return write!(line, "{}", sent.rcode),
+            "rsize" => return write!(line, "{}", sent.reply_octets),
+            ">rflags" => return line.write_str(&flags(sent.flags)),
+            _ => {}
+        }
+    }
     match label {
         "remote" => line.write_str(&address(cx.peer.ip())),
         "local" => line.write_str(&address(cx.local.ip())),
@@ -160,16 +175,13 @@ fn write_value(
         "class" => write!(line, "{}", query.question.class),
         "name" => write!(line, "{}", query.question.name),
         "proto" => line.write_str(cx.transport.proto()),
-        "size" => write!(line, "{}", sent.request_octets),
-        "rcode" => write!(line, "{}", sent.rcode),
-        "rsize" => write!(line, "{}", sent.reply_octets),
+        "size" => write!(line, "{}", cx.request_octets),
         ">id" => write!(line, "{}", query.id),
         ">do" => write!(line, "{}", query.dnssec_ok()),
         ">bufsize" => {
             write!(line, "{}", query.edns.map_or(limits::UDP_OCTETS_PLAIN, |edns| edns.size))
         }
         ">opcode" => line.write_str("0"),
-        ">rflags" => line.write_str(&flags(sent.flags)),
         _ => {
             let value = label.strip_prefix('/').and_then(|label| cx.metadata.get(label));
             line.write_str(value.filter(|value| !value.is_empty()).unwrap_or("-"))

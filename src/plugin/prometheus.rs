@@ -44,7 +44,14 @@ static OPTIONS: OptionTable<PrometheusSettings> = OptionTable(&[
             );
         },
     ),
-    OptionSpec::not_yet("tls"),
+    OptionSpec::new(
+        "tls",
+        "FILE",
+        "Serves the metrics over HTTPS with the `tls_server_config` of this file, which has the form of Prometheus' web configuration. It is read for each connection.",
+        |prometheus, option| {
+            prometheus.tls = option.required("a file").map(|file| file.text.clone());
+        },
+    ),
     OptionSpec::new(
         "top",
         "[SIZE]",
@@ -98,6 +105,8 @@ struct PrometheusSettings {
     address: String,
     /// How many clients and names are counted.
     top: Option<usize>,
+    /// The file with the TLS settings.
+    tls: Option<String>,
 }
 
 /// Counts what a block answers.
@@ -146,6 +155,7 @@ impl PluginSettings for PrometheusSettings {
             render: Arc::new(render),
             polled: false,
             essential: false,
+            tls: self.tls.clone(),
         });
         let top = self.top.map(|size| self.share_top(size, context));
         let of_no_zone = QueryMetrics::new(context.build.metrics, context.all_servers, &[]);
@@ -172,6 +182,7 @@ impl PrometheusSettings {
             render: Arc::new(move || PageReply::text(200, page.page())),
             polled: false,
             essential: false,
+            tls: self.tls.clone(),
         });
         top
     }
@@ -297,7 +308,7 @@ fn type_label(qtype: Type) -> &'static str {
 
 fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
     const DEFAULT: &str = "localhost:9153";
-    let mut prometheus = PrometheusSettings { address: DEFAULT.to_owned(), top: None };
+    let mut prometheus = PrometheusSettings { address: DEFAULT.to_owned(), top: None, tls: None };
     lines.once(|arguments| {
         if let Some(address) = arguments.listen(DEFAULT) {
             prometheus.address = address;

@@ -62,6 +62,7 @@ impl PluginSettings for ReadySettings {
             render: Arc::new(move || page(&readiness)),
             polled: false,
             essential: false,
+            tls: None,
         });
         Ok(Vec::new())
     }

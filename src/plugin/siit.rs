@@ -149,7 +149,7 @@ impl Plugin for Siit {
     fn nested_reply(&self, cx: &mut Cx, _: &Query, nested: Nested<'_>, reply: Reply) -> Back {
         let Ok(response) = reply else { return Back::Up(reply) };
         if response.rcode != Rcode::NOERROR {
-            return Back::Up(Ok(response));
+            return Back::Up(Ok(Response { authentic_data: false, ..response }));
         }
         let sets = response.answer.into_iter();
         let answer: Sets =

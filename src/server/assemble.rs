@@ -130,6 +130,8 @@ impl Assembly<'_> {
             self.provide(&need, &mut block, &mut monitor);
         }
         self.build_plugins(config, &mut block)?;
+        let taps = block.plugins.iter().filter(|plugin| plugin.tap().is_some());
+        block.taps = taps.cloned().collect();
         if let Some(monitor) = monitor {
             self.assembled.outputs.readiness.watch(&block.plugins, monitor);
         }

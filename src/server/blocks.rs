@@ -17,6 +17,8 @@ pub struct Block {
     pub keys: Vec<(Name, Listen)>,
     /// In CoreDNS's order.
     pub plugins: Vec<Arc<dyn Plugin>>,
+    /// Those plugins that get copies of the block's messages.
+    pub taps: Vec<Arc<dyn Plugin>>,
     /// The size limit of UDP replies in octets, which is also the advertised EDNS size.
     pub udp_octets: u16,
     /// Whether classes other than IN are passed to the plugins.
@@ -39,6 +41,7 @@ impl Block {
         Self {
             keys,
             plugins: Vec::new(),
+            taps: Vec::new(),
             udp_octets: limits::UDP_OCTETS,
             any_class: false,
             transfers: false,

@@ -1,4 +1,5 @@
-//! What is counted of each upstream: CoreDNS's families of `forward` and of its `proxy` package.
+//! What is counted of each upstream: CoreDNS's families of `forward` and `grpc`, and those of its
+//! `proxy` package.
 
 use std::{
     net::SocketAddr,
@@ -18,8 +19,23 @@ use crate::{
     wire::Rcode,
 };
 
-/// The label `proxy_name` of CoreDNS's `proxy` package.
-const PROXY: &str = "forward";
+/// The plugin that has an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    Forward,
+    /// Only `grpc` has upstreams over gRPC.
+    Grpc,
+}
+
+impl Owner {
+    /// The label `proxy_name` of CoreDNS's `proxy` package.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Grpc => "grpc",
+        }
+    }
+}
 
 pub(crate) static REQUESTS: CounterFamily<1> =
     Family::new("forward_requests_total", "Queries sent to an upstream.", ["to"]);
@@ -29,6 +45,16 @@ static DURATION: HistogramFamily<2> = Family::histogram(
     "forward_request_duration_seconds",
     "Time until an upstream replied.",
     ["to", "rcode"],
+    query_seconds,
+);
+static GRPC_REQUESTS: CounterFamily<1> =
+    Family::new("grpc_requests_total", "Queries that `grpc` sent to an upstream.", ["to"]);
+static GRPC_RESPONSES: CounterFamily<2> =
+    Family::new("grpc_responses_total", "Replies of an upstream of `grpc`.", ["rcode", "to"]);
+static GRPC_DURATION: HistogramFamily<1> = Family::histogram(
+    "grpc_request_duration_seconds",
+    "Time until an upstream of `grpc` replied.",
+    ["to"],
     query_seconds,
 );
 static PROXY_DURATION: HistogramFamily<3> = Family::histogram(
@@ -65,7 +91,7 @@ pub(crate) static STRAYS: CounterFamily<1> = Family::new(
 
 pub(crate) static DOWN: GaugeFamily<1> = Family::new(
     "forward_upstream_down",
-    "How many `forward` directives find an upstream down now: it replies neither to health checks nor to queries.",
+    "How many `forward` and `grpc` directives find an upstream down now: it replies neither to health checks nor to queries.",
     ["to"],
 );
 
@@ -99,6 +125,7 @@ impl Proto {
 #[derive(Debug)]
 pub struct UpstreamMetrics {
     registry: Arc<Metrics>,
+    owner: Owner,
     to: String,
     down: AtomicBool,
     requests: OnceLock<IntCounter>,
@@ -111,16 +138,17 @@ pub struct UpstreamMetrics {
 #[derive(Debug)]
 struct Replies {
     count: IntCounter,
-    durations: [Histogram; 2],
+    durations: Vec<Histogram>,
 }
 
 impl UpstreamMetrics {
-    pub(super) fn new(registry: &Arc<Metrics>, address: SocketAddr) -> Self {
+    pub(super) fn new(registry: &Arc<Metrics>, address: SocketAddr, owner: Owner) -> Self {
         let to = address.to_string();
         // An upstream that was never down is on the page, too.
         DOWN.with(registry, [&to]);
         Self {
             registry: Arc::clone(registry),
+            owner,
             to,
             down: AtomicBool::new(false),
             requests: OnceLock::new(),
@@ -132,7 +160,11 @@ impl UpstreamMetrics {
     }
 
     pub fn count_query(&self) {
-        self.requests.get_or_init(|| REQUESTS.with(&self.registry, [&self.to])).inc();
+        let family = match self.owner {
+            Owner::Forward => &REQUESTS,
+            Owner::Grpc => &GRPC_REQUESTS,
+        };
+        self.requests.get_or_init(|| family.with(&self.registry, [&self.to])).inc();
     }
 
     /// Datagrams that were not the expected reply.
@@ -143,12 +175,18 @@ impl UpstreamMetrics {
     pub fn count_reply(&self, rcode: Rcode, took: Duration) {
         let find = || {
             let (registry, to, rcode) = (&self.registry, &*self.to, &*rcode.to_string());
-            Replies {
-                count: RESPONSES.with(registry, [to, rcode]),
-                durations: [
-                    DURATION.with(registry, [to, rcode]),
-                    PROXY_DURATION.with(registry, [PROXY, to, rcode]),
-                ],
+            match self.owner {
+                Owner::Forward => Replies {
+                    count: RESPONSES.with(registry, [to, rcode]),
+                    durations: vec![
+                        DURATION.with(registry, [to, rcode]),
+                        PROXY_DURATION.with(registry, [self.owner.name(), to, rcode]),
+                    ],
+                },
+                Owner::Grpc => Replies {
+                    count: GRPC_RESPONSES.with(registry, [rcode, to]),
+                    durations: vec![GRPC_DURATION.with(registry, [to])],
+                },
             }
         };
         self.replies.count(rcode, find, |replies| {
@@ -170,13 +208,15 @@ impl UpstreamMetrics {
 
     /// Counts queries over connections that were idle.
     pub fn count_reused_connections(&self, proto: Proto, count: u64) {
-        let find = || CONNECTION_HITS.with(&self.registry, [PROXY, &self.to, proto.name()]);
+        let find =
+            || CONNECTION_HITS.with(&self.registry, [self.owner.name(), &self.to, proto.name()]);
         self.connection_hits.count(proto, find, |hits| hits.inc_by(count));
     }
 
     /// Counts a query for which a connection is opened.
     pub fn count_new_connection(&self, proto: Proto) {
-        let find = || CONNECTION_MISSES.with(&self.registry, [PROXY, &self.to, proto.name()]);
+        let find =
+            || CONNECTION_MISSES.with(&self.registry, [self.owner.name(), &self.to, proto.name()]);
         self.connection_misses.count(proto, find, IntCounter::inc);
     }
 
@@ -190,8 +230,10 @@ impl UpstreamMetrics {
     }
 
     pub fn count_failed_probe(&self) {
-        PROBE_FAILURES.with(&self.registry, [&self.to]).inc();
-        PROXY_PROBE_FAILURES.with(&self.registry, [PROXY, &self.to]).inc();
+        if self.owner == Owner::Forward {
+            PROBE_FAILURES.with(&self.registry, [&self.to]).inc();
+        }
+        PROXY_PROBE_FAILURES.with(&self.registry, [self.owner.name(), &self.to]).inc();
     }
 }
 

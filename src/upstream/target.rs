@@ -7,6 +7,8 @@ use std::{
     sync::Arc,
 };
 
+use super::{Proto, UpstreamTransport};
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
     pub address: SocketAddr,
@@ -45,6 +47,18 @@ impl Protocol {
     /// Whether the upstream is queried over UDP, too.
     pub fn has_udp(&self) -> bool {
         *self == Self::Dns
+    }
+
+    /// The protocol of a query that is sent over this transport.
+    pub fn proto(&self, over: UpstreamTransport) -> Proto {
+        match self {
+            Self::Dns if over == UpstreamTransport::Udp => Proto::Udp,
+            Self::Dns => Proto::Tcp,
+            Self::Tls(_) => Proto::Tls,
+            Self::Https(..) => Proto::Https,
+            Self::Quic(_) => Proto::Quic,
+            Self::Grpc(_) => Proto::Grpc,
+        }
     }
 
     /// Whether each query has a request or a stream of its own, so that its message needs no id

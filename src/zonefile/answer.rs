@@ -1,5 +1,6 @@
 //! Answers from a zone.
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::{
@@ -18,6 +19,8 @@ use super::{
 pub struct Answer {
     pub response: Response,
     pub end: End,
+    /// The wildcard whose records are the answer, in wire form.
+    pub wildcard: Option<Bytes>,
 }
 
 /// How an answer ends.
@@ -47,6 +50,7 @@ struct Draft<'q> {
     question: &'q Question,
     dnssec: bool,
     response: Response,
+    wildcard: Option<Bytes>,
 }
 
 impl Zone {
@@ -57,17 +61,17 @@ impl Zone {
         let mut seen: SmallVec<[Name; 2]> = SmallVec::new();
         loop {
             let Some(key) = Key::new(&at.name, &self.origin) else {
-                return Answer { response: draft.response, end: End::Outside(at.name) };
+                return draft.finish(End::Outside(at.name));
             };
             let next = match draft.step(&key, &at) {
-                Step::Done(end) => return Answer { response: draft.response, end },
+                Step::Done(end) => return draft.finish(end),
                 Step::Alias(next) => next,
             };
             seen.push(at.name);
             // Aliases in a circle end where they began.
             if seen.contains(&next.name) || seen.len() > limits::CNAME_HOPS {
                 draft.add_name_servers();
-                return Answer { response: draft.response, end: End::Complete };
+                return draft.finish(End::Complete);
             }
             at = next;
         }
@@ -112,7 +116,7 @@ impl Zone {
     }
 
     fn draft<'q>(&'q self, question: &'q Question, dnssec: bool, response: Response) -> Draft<'q> {
-        Draft { zone: self, question, dnssec, response }
+        Draft { zone: self, question, dnssec, response, wildcard: None }
     }
 
     /// The node of a name of the zone, whether or not the zone is authoritative for it.
@@ -125,7 +129,10 @@ impl Draft<'_> {
     fn step(&mut self, key: &Key, at: &At) -> Step {
         match self.zone.walk(key, self.question.qtype) {
             Hit::Node(node) => self.records(node, at, None),
-            Hit::Wildcard(node) => self.records(node, at, Some(key)),
+            Hit::Wildcard(node) => {
+                self.wildcard = node.owner().cloned();
+                self.records(node, at, Some(key))
+            }
             Hit::Dname(node, depth) => self.redirect(node, key.depth() - depth, at),
             Hit::Referral(node) => {
                 self.refer(node);
@@ -150,6 +157,10 @@ impl Draft<'_> {
         }
     }
 
+    fn finish(self, end: End) -> Answer {
+        Answer { response: self.response, end, wildcard: self.wildcard }
+    }
+
     fn nothing(&self) -> End {
         if self.response.answer.is_empty() { End::NoName } else { End::Complete }
     }
@@ -169,7 +180,7 @@ impl Draft<'_> {
             if let Some(key) = absent {
                 self.prove_absent(key.whole());
             }
-            let owner = Owner::Name(bytes::Bytes::copy_from_slice(target));
+            let owner = Owner::Name(Bytes::copy_from_slice(target));
             return Step::Alias(At { name, owner });
         }
         let before = self.response.answer.len();

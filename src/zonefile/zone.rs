@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::wire::{Name, Owner, RecordSet, Transfer, Type};
@@ -50,6 +51,12 @@ pub(super) struct SetWithSignatures {
 }
 
 impl Node {
+    /// The owner of its records, in wire form.
+    pub(super) fn owner(&self) -> Option<&Bytes> {
+        let owner = self.sets.first().map(|it| &it.set.owner)?;
+        if let Owner::Name(wire) = owner { Some(wire) } else { None }
+    }
+
     pub(super) fn get(&self, rtype: Type) -> Option<&SetWithSignatures> {
         self.sets.iter().find(|it| it.set.rtype == rtype)
     }

@@ -29,7 +29,7 @@ use ndots::{
     corefile::{self, Diagnostics, Reader},
     metrics::Metrics,
     model::{Change, Kind},
-    plugin::{self, Need, Origin, ReloadState},
+    plugin::{self, FileVersion, Need, Origin, ReadFile, ReloadState},
     server::{BlockConfig, BuildContext, Listen, Outcome, Scheme, Server, Wait, assemble},
     source::manifests::Manifests,
     upstream::{UpstreamError, UpstreamTransport},
@@ -183,7 +183,7 @@ impl<'t> Scenario<'t> {
         while let Outcome::Wait(pending, Wait::Exchange(exchange)) = outcome {
             writeln!(shown, "^ {}", asked(&exchange.query)).unwrap();
             let reply = self.exchange(&exchange.query);
-            outcome = self.server.resume(pending, reply, &mut cx, &mut out);
+            outcome = self.server.resume(pending, reply.into(), &mut cx, &mut out);
         }
         match outcome {
             Outcome::Reply => shown.push_str(&printed(&out)),
@@ -216,7 +216,7 @@ impl<'t> Scenario<'t> {
         while let Outcome::Wait(pending, Wait::Exchange(exchange)) = outcome {
             writeln!(shown, "^^ {}", asked(&exchange.query)).unwrap();
             let reply = self.exchange(&exchange.query);
-            outcome = self.server.resume(pending, reply, &mut cx, &mut Vec::new());
+            outcome = self.server.resume(pending, reply.into(), &mut cx, &mut Vec::new());
         }
     }
 
@@ -266,8 +266,12 @@ fn server(text: &str, objects: &str, files: &HashMap<String, Result<String, Stri
         assert!(!diagnostics.has_errors(), "{}", diagnostics.render(false));
         for need in checked.needs() {
             if let Need::Octets(path) = &need {
-                let read = fs::read(path).map(Into::into).map_err(|error| error.to_string());
-                octets.insert(path.clone(), read);
+                let read = fs::read(path).map_err(|error| error.to_string());
+                let file = read.map(|octets| ReadFile {
+                    version: FileVersion::default(),
+                    octets: octets.into(),
+                });
+                octets.insert(path.clone(), file);
             }
             let Need::Source { source, .. } = need else { continue };
             let Origin::Manifests(directory) = &source.origin else {

@@ -1,7 +1,7 @@
 //! DNS over gRPC in both directions with CoreDNS, with and without TLS, and requests that are no
 //! queries.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -14,7 +14,7 @@ use crate::{
         Ndots,
         coredns::CoreDns,
         encrypted::{Authority, runtime},
-        question, rcode, udp,
+        free_address, page, question, rcode, udp,
     },
 };
 
@@ -56,6 +56,33 @@ fn each_program_asks_and_serves_the_other() {
             }
         }
     }
+}
+
+/// The series of a family that begins with one of these prefixes, without values.
+fn series(page: &str, prefixes: &[&str]) -> BTreeSet<String> {
+    let lines = page.lines().filter(|line| prefixes.iter().any(|prefix| line.starts_with(prefix)));
+    // The two programs write the bounds of buckets in two ways.
+    let lines = lines.filter(|line| !line.contains("_bucket{"));
+    lines.filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned())).collect()
+}
+
+#[test]
+fn queries_are_counted_as_by_coredns() {
+    let upstream = CoreDns::start(|port| served(port, ""));
+    let (ours_at, theirs_at) = (free_address(), free_address());
+    let measured = |port, at: SocketAddr| {
+        asking(port, upstream.address, "").replace("whoami", &format!("prometheus {at}"))
+    };
+    let ours = Serving::start(|port| measured(port, ours_at));
+    let theirs = CoreDns::start(|port| measured(port, theirs_at));
+    for (server, name) in [(ours.address, "host.example"), (theirs.address, "host.example")] {
+        assert_eq!(told(server, name), "[192, 0, 2, 1]");
+    }
+    let pages = [ours_at, theirs_at].map(|at| page(at, "/metrics").expect("a page"));
+    let [ours, theirs] = pages.each_ref().map(|page| series(page, &["coredns_grpc_"]));
+    assert_eq!(ours, theirs);
+    assert!(!ours.is_empty());
+    assert_eq!(series(&pages[0], &["coredns_forward_re"]), BTreeSet::new());
 }
 
 #[test]

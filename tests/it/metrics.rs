@@ -1,14 +1,25 @@
 //! Sends the same queries to CoreDNS and ndots. Both must export the same families, labels and
 //! values, and every query of known dashboards and alerts must find a series.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    io::{Read, Write},
+    net::SocketAddr,
+    time::Duration,
+};
 
-use crate::support::{
-    Tcp,
-    lab::{Container, Lab, LabOptions, Program, until},
-    prometheus::{Labels, Series, read},
-    question, turn, udp,
-    upstream::Upstream,
+use crate::{
+    small::Serving,
+    support::{
+        Tcp,
+        coredns::CoreDns,
+        encrypted::{Authority, dot},
+        free_address,
+        lab::{Container, Lab, LabOptions, Program, until},
+        page,
+        prometheus::{Labels, Series, read},
+        question, turn, udp,
+        upstream::Upstream,
+    },
 };
 use serde_json::json;
 
@@ -388,4 +399,44 @@ fn dashboards_and_alerts_find_their_series() {
         QUERIES.len()
     );
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// The page over HTTPS, from ndots and CoreDNS with the same file, before and after it is renewed.
+#[test]
+fn the_page_is_served_over_https_as_in_coredns() {
+    let authority = Authority::new();
+    let file = authority.path("web.yml");
+    let settings = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n";
+    std::fs::write(&file, settings).unwrap();
+    let (ours_at, theirs_at) = (free_address(), free_address());
+    let corefile = |port: u16, at: SocketAddr| {
+        format!(
+            ".:{port} {{\n bind 127.0.0.1\n prometheus {at} {{\n tls {}\n }}\n whoami\n}}\n",
+            file.display()
+        )
+    };
+    let _ours = Serving::start(|port| corefile(port, ours_at));
+    let _theirs = CoreDns::start(|port| corefile(port, theirs_at));
+    let get = |at: SocketAddr, signer: Option<&Authority>| {
+        let mut stream = dot(at, authority.client_as(&["http/1.1"], signer)).0;
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
+        let mut page = Vec::new();
+        let _ = stream.read_to_end(&mut page);
+        let page = String::from_utf8_lossy(&page).into_owned();
+        page.contains("coredns_build_info").then_some(())
+    };
+    for at in [ours_at, theirs_at] {
+        assert!(get(at, None).is_some(), "{at}");
+        assert!(page(at, "/metrics").is_none_or(|page| !page.contains("coredns_")), "{at}");
+    }
+    let verified = format!(
+        "{settings}  client_ca_file: ca.pem\n  client_auth_type: RequireAndVerifyClientCert\n"
+    );
+    std::fs::write(&file, verified).unwrap();
+    authority.renew();
+    for at in [ours_at, theirs_at] {
+        assert!(get(at, None).is_none(), "{at} wants a certificate");
+        assert!(get(at, Some(&authority)).is_some(), "{at}");
+        assert!(get(at, Some(&Authority::new())).is_none(), "{at} wants another certificate");
+    }
 }

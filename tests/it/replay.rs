@@ -24,6 +24,42 @@ fn every_corpus_passes() {
     corpus("index_equals_rebuild").iter().for_each(|input| fuzzing::index_equals_rebuild(input));
     corpus("corefile").iter().for_each(|input| fuzzing::corefile(input));
     corpus("upstream_reply").iter().for_each(|input| fuzzing::upstream_reply(input, now));
+    corpus("template").iter().for_each(|input| fuzzing::template(input, now));
+    corpus("zone_file").iter().for_each(|input| fuzzing::zone_file(input));
+}
+
+/// Texts that are mutated, and parts of two texts.
+#[test]
+fn mutated_templates_and_zone_files_pass() {
+    let now = Instant::now();
+    let mut random = Random(4);
+    let (templates, zones) = (corpus("template"), corpus("zone_file"));
+    let rounds = std::env::var("NDOTS_TEXTS").map_or(3_000, |rounds| rounds.parse().unwrap());
+    for _ in 0..rounds {
+        fuzzing::template(&mutated(&templates, &mut random), now);
+        fuzzing::zone_file(&mutated(&zones, &mut random));
+    }
+}
+
+fn mutated(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
+    let mut text = seeds[random.below(seeds.len())].clone();
+    let other = &seeds[random.below(seeds.len())];
+    for _ in 0..random.below(5) {
+        let (at, from) = (random.below(text.len()), random.below(other.len()));
+        let part = &other[from..other.len().min(from + random.below(20))];
+        match random.below(4) {
+            0 => drop(text.splice(at..at, part.iter().copied())),
+            1 => drop(text.drain(at..text.len().min(at + random.below(12)))),
+            2 => text.extend_from_slice(part),
+            _ => {
+                const SYNTAX: &[u8] = b"{}().$\"\n\\|*@;#-09azA/ \t";
+                if let Some(octet) = text.get_mut(at) {
+                    *octet = SYNTAX[random.below(SYNTAX.len())];
+                }
+            }
+        }
+    }
+    text
 }
 
 #[test]

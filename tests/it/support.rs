@@ -153,7 +153,7 @@ impl Drop for Ndots {
 }
 
 /// Reads the rest of the log in a thread, so that the pipe never fills.
-fn read_on(lines: Lines<BufReader<ChildStdout>>) -> Receiver<String> {
+pub(crate) fn read_on(lines: Lines<BufReader<ChildStdout>>) -> Receiver<String> {
     let (send, receive) = channel();
     std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| send.send(line)));
     receive

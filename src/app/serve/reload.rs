@@ -169,6 +169,7 @@ impl Process {
             reload_state,
             secondaries,
             etcd,
+            dnstap,
             notices,
             ..
         } = built.outputs;
@@ -183,6 +184,7 @@ impl Process {
         self.waiting = Waiting::start(awaited);
         self.secondaries.run(secondaries);
         self.etcds.run(etcd);
+        self.dnstaps.run(dnstap);
         spawn_probes(&mut self.tasks, &self.listeners, built.probes);
         notify::send(&mut self.tasks, notices);
         self.hashes.read(&self.metrics, &hash, Validity::Valid);

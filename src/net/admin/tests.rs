@@ -12,12 +12,13 @@ fn page(address: &str, path: &'static str, body: &'static str) -> Page {
         render: Arc::new(move || PageReply::text(200, body)),
         polled: false,
         essential: path == "/health",
+        tls: None,
     }
 }
 
 fn admin() -> Admin {
     let metrics = Arc::new(Metrics::default());
-    Admin::new(metrics)
+    Admin::new(metrics, |_| Ok(None))
 }
 
 async fn bound(pages: Vec<Page>) -> (Admin, SocketAddr) {

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    chain::{Cx, QueryError, Reply, Transport},
+    chain::{Cx, Exchanged, QueryError, Transport},
     limits,
     server::{Listen, Outcome, Pending, Server, Wait},
     shares::Share,
@@ -98,7 +98,7 @@ impl Dispatcher {
         let mut appended = Appended::Nothing;
         // A plugin may react with another query, which cannot wait either.
         for _ in 0..limits::NESTED_QUERIES {
-            match self.resume(&mut received, pending, Err(error), out) {
+            match self.resume(&mut received, pending, Err(error).into(), out) {
                 Outcome::Wait(next, _) => pending = next,
                 Outcome::Reply => {
                     appended = Appended::Reply;
@@ -123,10 +123,10 @@ impl Dispatcher {
             let has_stale = received.cx.patience.is_some();
             let limit = exchange_time(&mut received.cx);
             let (waiter, exchanger) = (waiter(&received.cx), &self.exchanger);
-            let reply = match wait {
+            let exchanged = match wait {
                 Wait::Pause(time, response) => {
                     sleep(time.min(limit)).await;
-                    Ok(Ok(*response))
+                    Ok(Ok(*response).into())
                 }
                 Wait::Exchange(exchange) if has_stale => {
                     timeout(limit, exchanger.exchange_while_up(waiter, exchange)).await
@@ -135,8 +135,8 @@ impl Dispatcher {
                     timeout(limit, exchanger.exchange_for(waiter, exchange)).await
                 }
             };
-            let reply = reply.unwrap_or(Err(QueryError::Impatient));
-            match self.resume(&mut received, pending, reply, out) {
+            let exchanged = exchanged.unwrap_or_else(|_| Err(QueryError::Impatient).into());
+            match self.resume(&mut received, pending, exchanged, out) {
                 Outcome::Reply => break Appended::Reply,
                 // A zone is handed over at once or not at all.
                 Outcome::Silence | Outcome::Transfer(_) => break Appended::Nothing,
@@ -151,13 +151,13 @@ impl Dispatcher {
         &self,
         received: &mut ReceivedQuery,
         pending: Box<Pending>,
-        reply: Reply,
+        exchanged: Exchanged,
         out: &mut Vec<u8>,
     ) -> Outcome {
         let ReceivedQuery { server, header, cx, .. } = received;
         cx.now = Instant::now();
         cx.unix = UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_secs() as u32);
-        self.catch_panic(header, out, |out| server.resume(pending, reply, cx, out))
+        self.catch_panic(header, out, |out| server.resume(pending, exchanged, cx, out))
     }
 }
 

@@ -6,8 +6,11 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnord
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    chain::{QueryError, Reply},
-    upstream::{Attempt, Group, NextAction, ReplyDecision, ReplySummary, UpstreamError},
+    chain::{Exchanged, QueryError},
+    upstream::{
+        Attempt, Group, NextAction, ReplyDecision, ReplySummary, SentQuery, Upstream,
+        UpstreamError, UpstreamTransport,
+    },
     wire::{Query, Response},
 };
 
@@ -27,11 +30,18 @@ pub(super) struct Conversation<'e> {
 
 impl Conversation<'_> {
     /// Does what the attempt decides until there is a reply.
-    pub(super) async fn run(&self, attempt: &mut Attempt) -> Reply {
+    pub(super) async fn run(&self, attempt: &mut Attempt) -> Exchanged {
+        let mut log = Log { sent: Vec::new(), kept: None };
+        match self.converse(attempt, &mut log).await {
+            Ok(kept) => log.with(kept),
+            Err(error) => Exchanged { sent: log.sent.into(), ..Err(error).into() },
+        }
+    }
+
+    async fn converse(&self, attempt: &mut Attempt, log: &mut Log) -> Result<Kept, QueryError> {
         let Self { shared, group, query, .. } = self;
-        let mut listening: FuturesUnordered<BoxFuture<'_, UpstreamResult>> =
+        let mut listening: FuturesUnordered<BoxFuture<'_, (usize, UpstreamResult)>> =
             FuturesUnordered::new();
-        let (mut kept, mut sent) = (None, false);
         loop {
             let wake = match attempt.poll(Instant::now()) {
                 NextAction::Send { upstream, transport, form } => {
@@ -42,24 +52,28 @@ impl Conversation<'_> {
                         attempt.failed(upstream, (transport, form), error, Instant::now());
                         continue;
                     };
-                    sent = true;
+                    let at = log.add(to, transport);
                     let client = self.budget.client;
                     let asked = shared.ask((group, upstream), (transport, form), query, client);
-                    listening.push(asked.inspect(move |_| drop(places)).boxed());
+                    let result = asked.map(move |result| (at, result));
+                    listening.push(result.inspect(move |_| drop(places)).boxed());
                     continue;
                 }
                 NextAction::PassOnTruncated => {
-                    if let Some(response) = &kept {
-                        let _ = self.progress.send(Progress::Truncated(Response::clone(response)));
+                    if let Some(kept) = &log.kept {
+                        let exchanged = log.with(kept.clone());
+                        let _ = self.progress.send(Progress::Truncated(exchanged));
                     }
                     continue;
                 }
                 NextAction::Wait(until) => until,
                 // No upstream can be blamed.
-                NextAction::Done(_) if !sent => return Err(QueryError::Overloaded),
-                NextAction::Done(failure) => return kept.ok_or(QueryError::Upstream(failure)),
+                NextAction::Done(_) if log.sent.is_empty() => return Err(QueryError::Overloaded),
+                NextAction::Done(failure) => {
+                    return log.kept.take().ok_or(QueryError::Upstream(failure));
+                }
             };
-            let result = tokio::select! {
+            let (at, result) = tokio::select! {
                 Some(result) = listening.next() => result,
                 () = self.stream_client.notified() => {
                     attempt.stream_client_waits(Instant::now());
@@ -67,8 +81,8 @@ impl Conversation<'_> {
                 }
                 () = tokio::time::sleep_until(wake.into()) => continue,
             };
-            if let Some(response) = self.handle(attempt, result, &mut kept) {
-                return Ok(response);
+            if let Some(kept) = self.handle(attempt, (at, result), log) {
+                return Ok(kept);
             }
         }
     }
@@ -77,14 +91,16 @@ impl Conversation<'_> {
     fn handle(
         &self,
         attempt: &mut Attempt,
-        UpstreamResult { upstream, transport, form, outcome }: UpstreamResult,
-        kept: &mut Option<Response>,
-    ) -> Option<Response> {
+        (at, result): (usize, UpstreamResult),
+        log: &mut Log,
+    ) -> Option<Kept> {
+        let UpstreamResult { upstream, transport, form, outcome } = result;
         let health = &self.group.upstream(upstream).health;
         let now = Instant::now();
         match outcome {
             UpstreamOutcome::Reply(reply) => {
                 health.record_reply(reply.took);
+                log.sent[at].replied = Some(now);
                 let response = reply.response;
                 let summary = ReplySummary {
                     rcode: response.rcode,
@@ -94,16 +110,17 @@ impl Conversation<'_> {
                     client_edns: self.query.edns.is_some(),
                 };
                 match attempt.replied(upstream, summary, now) {
-                    ReplyDecision::Accept if is_better(&response, kept.as_ref()) => {
-                        return Some(response);
+                    ReplyDecision::Accept => {
+                        log.keep(at, response);
+                        return log.kept.take();
                     }
-                    ReplyDecision::Accept => return kept.take(),
-                    ReplyDecision::Hold => keep(kept, response),
+                    ReplyDecision::Hold => log.keep(at, response),
                 }
             }
             UpstreamOutcome::Truncated(reply) => {
                 health.record_reply(reply.took);
-                keep(kept, reply.response);
+                log.sent[at].replied = Some(now);
+                log.keep(at, reply.response);
                 attempt.truncated(upstream, form, now);
             }
             UpstreamOutcome::LostCase => attempt.lost_case(upstream, form, now),
@@ -117,9 +134,36 @@ impl Conversation<'_> {
     }
 }
 
-fn keep(kept: &mut Option<Response>, response: Response) {
-    if is_better(&response, kept.as_ref()) {
-        *kept = Some(response);
+/// The queries that were sent, and the best reply so far.
+struct Log {
+    sent: Vec<SentQuery>,
+    kept: Option<Kept>,
+}
+
+/// A reply, and the place of its query in [`Log::sent`].
+#[derive(Clone)]
+struct Kept {
+    at: usize,
+    response: Response,
+}
+
+impl Log {
+    /// Returns the place of the query.
+    fn add(&mut self, to: &Upstream, over: UpstreamTransport) -> usize {
+        let (upstream, proto) = (to.address, to.protocol.proto(over));
+        self.sent.push(SentQuery { upstream, proto, sent: Instant::now(), replied: None });
+        self.sent.len() - 1
+    }
+
+    fn keep(&mut self, at: usize, response: Response) {
+        if is_better(&response, self.kept.as_ref().map(|kept| &kept.response)) {
+            self.kept = Some(Kept { at, response });
+        }
+    }
+
+    fn with(&self, kept: Kept) -> Exchanged {
+        let Kept { at, response } = kept;
+        Exchanged { reply: Ok(response), sent: self.sent.as_slice().into(), answered: Some(at) }
     }
 }
 

@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use crate::{
     limits,
     net::client::is_answered,
-    upstream::{Group, GroupSettings, Proto, Protocol, Upstream},
+    upstream::{Group, GroupSettings, Proto, Protocol, Upstream, UpstreamTransport},
     wire::Query,
 };
 
@@ -215,12 +215,6 @@ impl Ask<'_> {
     }
 
     fn proto(&self) -> Proto {
-        match self.key.protocol {
-            Protocol::Dns => Proto::Tcp,
-            Protocol::Tls(_) => Proto::Tls,
-            Protocol::Https(..) => Proto::Https,
-            Protocol::Quic(_) => Proto::Quic,
-            Protocol::Grpc(_) => Proto::Grpc,
-        }
+        self.key.protocol.proto(UpstreamTransport::Tcp)
     }
 }

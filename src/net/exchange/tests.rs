@@ -17,6 +17,7 @@ use futures_util::future::join_all;
 
 use super::*;
 use crate::{
+    chain::Reply,
     upstream::{
         GroupSettings, Policy, UpstreamError, UpstreamTransport,
         metrics::{CONNECTION_HITS, CONNECTION_MISSES, DOWN, REQUESTS, RESPONSES, STRAYS},
@@ -36,7 +37,7 @@ const fn ms(millis: u64) -> Duration {
 impl Exchanger {
     /// The reply for a client over TCP.
     async fn exchange(&self, exchange: Exchange) -> Reply {
-        self.exchange_for(waiter(WaiterKind::Stream), exchange).await
+        self.exchange_for(waiter(WaiterKind::Stream), exchange).await.reply
     }
 }
 
@@ -230,7 +231,7 @@ async fn a_truncated_reply_is_passed_on_over_udp_if_tcp_takes_long() {
         exchanger.exchange_for(waiter(WaiterKind::Datagram), ask()),
         exchanger.exchange(ask())
     );
-    assert!(over_udp.unwrap().truncated);
+    assert!(over_udp.reply.unwrap().truncated);
     assert!(!over_tcp.as_ref().unwrap().truncated);
     assert_eq!(address(&over_tcp), Some(GENUINE));
     assert_eq!(upstream.received().len(), 2, "both clients share the exchange");
@@ -377,7 +378,8 @@ async fn replies_over_tcp_keep_an_upstream_up_that_is_silent_over_udp() {
     for kind in [Stream, Datagram, Stream, Datagram] {
         over_udp = upstream.received_over(UpstreamTransport::Udp);
         let started = Instant::now();
-        let reply = exchanger.exchange_for(waiter(kind), ask(&group, "www.example.com.")).await;
+        let asked = ask(&group, "www.example.com.");
+        let reply = exchanger.exchange_for(waiter(kind), asked).await.reply;
         assert_eq!(address(&reply), Some(GENUINE));
         assert!(started.elapsed() < 2 * limits::TCP_CLIENT_PATIENCE, "{kind:?}");
     }

@@ -16,6 +16,7 @@ use super::{
     TlsConfigError,
     anchor::{AUTHORITY_AS_SERVER, ServerVerifier},
     certificates, roots,
+    unverified::AnyCertificate,
 };
 
 /// # Errors
@@ -40,6 +41,19 @@ pub fn config(tls: &TlsClientSettings) -> Result<ClientConfig, TlsConfigError> {
     builder
         .with_client_auth_cert(chain, key)
         .map_err(|error| TlsConfigError::Key(error.to_string()))
+}
+
+/// A configuration that accepts any certificate of the server.
+///
+/// # Errors
+/// See [`TlsConfigError`].
+pub(in crate::net) fn config_for_any_certificate() -> Result<ClientConfig, TlsConfigError> {
+    let provider = Arc::new(ring::default_provider());
+    let versions = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions();
+    let builder = versions.map_err(|error| TlsConfigError::Key(error.to_string()))?;
+    let verifier = Arc::new(AnyCertificate { provider, mandatory: true });
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
 /// The name that the certificate must have: the configured name, or the address.

@@ -7,8 +7,8 @@ async fn ask_numbers(exchanger: &Exchanger, group: &Arc<Group>, count: u32, at_o
     for first in (0..count).step_by(at_once as usize) {
         let names = (first..first + at_once).map(|number| format!("{number}.example.com."));
         let replies = names.map(|name| async move {
-            let reply =
-                exchanger.exchange_for(waiter(WaiterKind::Datagram), ask(group, &name)).await;
+            let client = waiter(WaiterKind::Datagram);
+            let reply = exchanger.exchange_for(client, ask(group, &name)).await.reply;
             assert_eq!(address(&reply), Some(number(&name).to_be_bytes()), "{name}: {reply:?}");
         });
         join_all(replies.collect::<Vec<_>>()).await;

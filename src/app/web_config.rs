@@ -1,0 +1,129 @@
+//! The file of `prometheus { tls FILE }`: the part of Prometheus' format for web servers that is about
+//! TLS.
+
+use std::{fs, path::Path};
+
+use serde::{Deserialize, de::IgnoredAny};
+
+use crate::{net::tls::Identity, plugin::ClientAuth};
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WebConfig {
+    tls_server_config: TlsServerConfig,
+    basic_auth_users: Option<IgnoredAny>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct TlsServerConfig {
+    cert: String,
+    key: String,
+    client_ca: String,
+    cert_file: String,
+    key_file: String,
+    client_ca_file: String,
+    client_auth_type: String,
+}
+
+/// Reads a file. `None`: it asks for no encryption. Relative paths begin at the directory of the file.
+///
+/// # Errors
+/// The file, or one that it names, cannot be read, or it asks for something that ndots does not have.
+pub(super) fn read(path: &str) -> Result<Option<Identity>, String> {
+    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    let WebConfig { tls_server_config: tls, basic_auth_users } =
+        serde_saphyr::from_str(&text).map_err(|error| error.to_string())?;
+    if basic_auth_users.is_some() {
+        return Err("ndots does not check passwords: delete basic_auth_users, and use \
+                    client_auth_type RequireAndVerifyClientCert"
+            .to_owned());
+    }
+    let fields = [&tls.cert, &tls.cert_file, &tls.key, &tls.key_file];
+    if fields.iter().all(|field| field.is_empty()) && tls.client_auth_type.is_empty() {
+        return Ok(None);
+    }
+    let directory = Path::new(path).parent().unwrap_or(Path::new(""));
+    let content = |text: &str, file: &str, what: &str| match (text, file) {
+        ("", "") => Err(format!("{what} is missing")),
+        ("", file) => {
+            fs::read_to_string(directory.join(file)).map_err(|error| format!("{file}: {error}"))
+        }
+        (text, "") => Ok(text.to_owned()),
+        _ => Err(format!("{what} is given twice: as text and as a file")),
+    };
+    let has_authority = !tls.client_ca.is_empty() || !tls.client_ca_file.is_empty();
+    let authority = has_authority
+        .then(|| content(&tls.client_ca, &tls.client_ca_file, "client_ca"))
+        .transpose()?;
+    let client_auth = client_auth(&tls.client_auth_type)?;
+    if has_authority && client_auth == ClientAuth::None {
+        return Err("client CA's have been configured without a client_auth_type".to_owned());
+    }
+    Ok(Some(Identity {
+        certificates: content(&tls.cert, &tls.cert_file, "cert_file")?,
+        key: content(&tls.key, &tls.key_file, "key_file")?,
+        authorities: authority,
+        client_auth,
+        key_log: None,
+    }))
+}
+
+fn client_auth(name: &str) -> Result<ClientAuth, String> {
+    match name {
+        "" | "NoClientCert" => Ok(ClientAuth::None),
+        "RequestClientCert" => Ok(ClientAuth::Request),
+        "RequireClientCert" | "RequireAnyClientCert" => Ok(ClientAuth::Require),
+        "VerifyClientCertIfGiven" => Ok(ClientAuth::VerifyIfGiven),
+        "RequireAndVerifyClientCert" => Ok(ClientAuth::RequireAndVerify),
+        other => Err(format!("Invalid ClientAuth: {other}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_read_beside_the_configuration() {
+        let directory = std::env::temp_dir().join(format!("ndots-web-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        for name in ["cert", "key", "ca"] {
+            fs::write(directory.join(name), format!("the {name}")).unwrap();
+        }
+        let path = directory.join("web.yml");
+        let read = |text: &str| {
+            fs::write(&path, text).unwrap();
+            read(path.to_str().unwrap())
+        };
+        let identity = read("tls_server_config:\n  cert_file: cert\n  key_file: key\n");
+        let identity = identity.unwrap().unwrap();
+        assert_eq!((&*identity.certificates, &*identity.key), ("the cert", "the key"));
+        let identity = read(
+            "tls_server_config:\n  cert: text\n  key_file: key\n  client_ca_file: ca\n  client_auth_type: RequireAndVerifyClientCert\n  min_version: TLS13\n",
+        );
+        let identity = identity.unwrap().unwrap();
+        assert_eq!(identity.authorities.as_deref(), Some("the ca"));
+        assert_eq!(identity.client_auth, ClientAuth::RequireAndVerify);
+        for none in ["", "http_server_config:\n  http2: true\n", "tls_server_config: {}\n"] {
+            assert!(read(none).unwrap().is_none(), "{none}");
+        }
+        for (text, reason) in [
+            ("tls_server_config:\n  cert_file: cert\n", "key_file is missing"),
+            ("tls_server_config:\n  key_file: key\n", "cert_file is missing"),
+            ("tls_server_config: {cert_file: no, key_file: key}\n", "no: "),
+            ("tls_server_config: {cert: a, cert_file: cert, key_file: key}\n", "twice"),
+            ("tls_server_config: {cert: a, key: b, client_auth_type: x}\n", "ClientAuth: x"),
+            ("tls_server_config: {cert: a, key: b, client_ca: c}\n", "without a client_auth"),
+            ("basic_auth_users: {me: secret}\n", "passwords"),
+            ("- a\n", ""),
+        ] {
+            let error = read(text).err().unwrap_or_else(|| panic!("{text} is accepted"));
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+        fs::remove_dir_all(&directory).unwrap();
+    }
+}

@@ -1,0 +1,156 @@
+//! The labels of metadata in lines of `log`: ndots and CoreDNS with the same Corefile and the same
+//! queries.
+
+use std::{
+    fmt::Write,
+    fs,
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc::Receiver,
+    time::Duration,
+};
+
+use crate::support::{
+    coredns::CoreDns,
+    free_address,
+    lab::{program, until},
+    question, read_on,
+    requirements::require_lab_program,
+    udp,
+};
+
+/// A server whose log is read. The process is killed when this is dropped.
+struct Logging {
+    child: Child,
+    address: SocketAddr,
+    log: Receiver<String>,
+    _directory: tempfile::TempDir,
+}
+
+impl Logging {
+    fn start(server: &Path, corefile: &str) -> Self {
+        let (address, directory) = (free_address(), tempfile::tempdir().unwrap());
+        let file = directory.path().join("Corefile");
+        fs::write(&file, corefile.replace("{port}", &address.port().to_string())).unwrap();
+        let mut command = Command::new(server);
+        command.arg("-conf").arg(file).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let log = read_on(BufReader::new(child.stdout.take().unwrap()).lines());
+        let server = Self { child, address, log, _directory: directory };
+        until("a server that answers", Duration::from_secs(30), || {
+            udp(address, &question(1, "start.invalid", 1))
+        });
+        server.line("start.invalid");
+        server
+    }
+
+    /// The line about a name.
+    fn line(&self, name: &str) -> String {
+        let start = format!("[INFO] {name}. ");
+        loop {
+            let line = self.log.recv_timeout(Duration::from_secs(10)).expect("a line of the log");
+            if line.starts_with(&start) {
+                return line;
+            }
+        }
+    }
+
+    fn ask(&self, name: &str, qtype: u16) -> String {
+        udp(self.address, &question(7, name, qtype)).expect("a reply");
+        self.line(name)
+    }
+}
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const A: u16 = 1;
+const TXT: u16 = 16;
+
+/// Each label, and queries for which it has a value, and for which it has none.
+#[test]
+fn labels_have_the_values_of_coredns() {
+    require_lab_program("coredns");
+    let zones = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/small");
+    let upstreams = ["zone", "outside.zone"].map(|file| {
+        let path = zones.join(file);
+        CoreDns::start(|port| {
+            let zone = if file == "zone" { "example.org" } else { "example.net" };
+            format!("{zone}:{port} {{\n bind 127.0.0.1\n file {}\n}}\n", path.display())
+        })
+    });
+    let [first, second] = upstreams.each_ref().map(|upstream| upstream.address);
+    let closed = free_address();
+    let wild = zones.join("outside.zone").display().to_string();
+    let corefile = format!(
+        ".:{{port}} {{
+            bind 127.0.0.1
+            metadata
+            log . \"{{name}} {{type}} {{rcode}} {{/forward/upstream}} {{/zone/wildcard}} {{/log/class}} {{/log/type}} {{/view/name}}\"
+            cache 30
+            file {wild} d.test
+            forward start.invalid {first}
+            forward example.org {first}
+            forward example.net {first} {{
+                next NXDOMAIN REFUSED
+            }}
+            forward example.net {second}
+            forward closed.test {closed} {{
+                max_fails 0
+            }}
+        }}
+        views.test:{{port}} {{
+            bind 127.0.0.1
+            metadata
+            log . \"{{name}} {{/view/name}} {{/forward/upstream}}\"
+            view every {{
+                expr true
+            }}
+            forward . {second}
+        }}
+        none.test:{{port}} {{
+            bind 127.0.0.1
+            log . \"{{name}} {{/forward/upstream}} {{/zone/wildcard}}\"
+            forward . {second}
+        }}"
+    );
+    let ours = Logging::start(Path::new(env!("CARGO_BIN_EXE_ndots")), &corefile);
+    let theirs = Logging::start(&program("coredns"), &corefile);
+    let table = [
+        ("v4.example.org", A, Some(first)),
+        // From the cache.
+        ("v4.example.org", A, None),
+        ("nothing.example.org", A, Some(first)),
+        ("text.example.org", A, Some(first)),
+        ("text.example.org", TXT, Some(first)),
+        // The second line gets what the first upstream refuses.
+        ("www.example.net", A, Some(second)),
+        ("any.example.net", A, Some(second)),
+        ("a.closed.test", A, Some(closed)),
+        ("a.views.test", A, Some(second)),
+        ("a.none.test", A, None),
+        ("www.d.test", A, None),
+        ("any.d.test", A, None),
+        ("x.y.d.d.test", A, None),
+        ("x.y.d.d.test", TXT, None),
+        ("r.c.d.d.test", A, None),
+        ("any.alias.d.test", A, None),
+        ("any.mail.d.test", A, None),
+        ("d.test", A, None),
+    ];
+    let mut faults = String::new();
+    for (name, qtype, upstream) in table {
+        let (ours, theirs) = (ours.ask(name, qtype), theirs.ask(name, qtype));
+        let shown = upstream.map(|upstream| upstream.to_string());
+        if ours != theirs || shown.is_some_and(|shown| !ours.contains(&shown)) {
+            writeln!(faults, "CoreDNS: {theirs}\nndots:   {ours}\n").unwrap();
+        }
+    }
+    assert!(faults.is_empty(), "\n{faults}");
+}

@@ -24,6 +24,7 @@ mod resolve;
 mod secondaries;
 mod serve;
 mod signals;
+mod signers;
 mod snapshot;
 mod sources;
 mod waiting;

@@ -23,7 +23,7 @@ use crate::{
     metrics::Histogram,
     random::SplitMix64,
     upstream,
-    wire::{Ede, Query, Question, Rcode, Response, Transfer},
+    wire::{Ede, Query, Question, Rcode, Response, Transfer, TsigChain},
 };
 
 pub use crate::transport::Transport;
@@ -62,7 +62,7 @@ pub trait Plugin: Send + Sync {
 
     /// Handles a NOTIFY message about the zone with the question's name; `None` if the plugin
     /// transfers no such zone.
-    fn notified(&self, _cx: &mut Cx, _question: &Question) -> Option<Notified> {
+    fn notified(&self, _cx: &mut Cx, _notify: &Query) -> Option<Notified> {
         None
     }
 
@@ -100,6 +100,8 @@ pub enum Notified {
     Accepted,
     /// The client is not a primary server of the zone, and gets no reply.
     Ignored,
+    /// The message has no valid signature.
+    Refused(Rcode),
 }
 
 /// Selects the queries of a server block among those for its zones.
@@ -230,7 +232,8 @@ pub enum Step {
 pub struct Cx {
     pub started: Instant,
     pub now: Instant,
-    /// Seconds since 1970 when the last exchange ended; 0 before the first one.
+    /// Seconds since 1970 when the last exchange ended. Before the first one, 0 unless the client
+    /// asks for signatures.
     pub unix: u32,
     pub peer: SocketAddr,
     pub local: SocketAddr,
@@ -258,6 +261,8 @@ pub struct Cx {
     pub metadata: Metadata,
     /// The upstream of the last exchange.
     pub upstream: Option<SocketAddr>,
+    /// How the reply is signed, if the request has a signature that a plugin has checked.
+    pub signing: Option<Box<TsigChain>>,
     /// The plugin that gave the reply; empty if none did.
     answered_by: &'static str,
     reply_source: ReplySource,
@@ -291,6 +296,7 @@ impl Cx {
             timer: None,
             metadata: Metadata::default(),
             upstream: None,
+            signing: None,
             answered_by: "",
             reply_source: ReplySource::Local,
             random: SplitMix64::new(seed),
@@ -324,6 +330,16 @@ impl Cx {
     /// Leaves a line for the log.
     pub fn log(&mut self, level: Level, plugin: &'static str, text: impl Into<String>) {
         self.lines.push(LogLine::new(level, plugin, text));
+    }
+}
+
+/// The time of day, which this half cannot read: seconds since 1970 at a moment.
+#[derive(Clone, Copy)]
+pub struct UnixClock(pub fn(Instant) -> u32);
+
+impl Default for UnixClock {
+    fn default() -> Self {
+        Self(|_| 0)
     }
 }
 

@@ -21,7 +21,7 @@ use hickory_proto::{
 };
 
 use crate::{
-    chain::{Cx, QueryError, Transport},
+    chain::{Cx, QueryError, Transport, UnixClock},
     corefile::{self, Diagnostics, Reader},
     limits,
     metrics::Metrics,
@@ -210,6 +210,8 @@ impl NothingOutside {
             previous: &self.previous,
             seed: 1,
             cookies: None,
+            clock: UnixClock::default(),
+            signer: |_, _, _| Err("there are no keys here".to_owned()),
         }
     }
 }

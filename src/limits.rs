@@ -5,12 +5,14 @@
 mod commands;
 mod dnstap;
 mod etcd;
+mod signing;
 
 use std::time::Duration;
 
 pub use commands::*;
 pub use dnstap::*;
 pub use etcd::*;
+pub use signing::*;
 
 /// Octets of a name in wire form (RFC 1035 §3.1).
 pub const NAME_OCTETS: usize = 255;

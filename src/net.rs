@@ -17,6 +17,7 @@ pub mod memory;
 pub mod notify;
 mod panics;
 mod quic;
+pub mod signing;
 mod slots;
 mod stream;
 #[cfg(test)]
@@ -31,4 +32,10 @@ pub use dispatch::Dispatcher;
 /// cgroup counts, and `most` allows.
 pub fn parallelism(most: usize) -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(most)
+}
+
+/// Seconds since 1970, for signatures. The clock of the system is read each time, because it may be
+/// set.
+pub fn unix_time() -> u64 {
+    std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs()
 }

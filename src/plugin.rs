@@ -23,6 +23,7 @@ mod context;
 mod debug;
 mod directive;
 mod dns64;
+mod dnssec;
 mod dnstap;
 mod dnstap_sink;
 mod erratic;
@@ -41,6 +42,8 @@ mod help;
 mod hosts;
 mod k8s_external;
 mod k8s_gateway;
+mod key_files;
+mod keyring;
 mod kubernetes;
 mod lint;
 mod listener_counter;
@@ -70,6 +73,7 @@ mod scoped;
 mod secondary;
 mod served_zone;
 mod shed;
+mod sign;
 mod siit;
 mod source;
 mod template;
@@ -77,6 +81,7 @@ mod timeouts;
 mod tls;
 mod top;
 mod transfer;
+mod tsig;
 mod view;
 mod whoami;
 mod zone_directory;
@@ -104,6 +109,7 @@ pub use dnstap_sink::{DnstapSink, Endpoint, ListenerTls, Side};
 pub use etcd_source::{EtcdEndpoint, EtcdSource, Password};
 pub use fallthrough::{Fallthrough, names};
 pub use help::{list, markdown, markdown_index, missing, page};
+pub use keyring::{Keyring, NamedKey};
 pub use lint::{Lint, LintBlock, LintContext, LintStage, zones};
 pub use loop_::numbered_probe;
 pub use need::{Command, Event, Host, Monitor, Need, Timeouts};
@@ -114,7 +120,8 @@ pub use scoped::{Interface, ScopedAddress};
 pub use source::{ClientTls, Origin, Source, Throttle};
 pub use top::Top;
 
-pub use served_zone::{EtcdKeys, LoadedZone, SecondaryZone, ZoneNotice};
+pub use served_zone::{EtcdKeys, LoadedZone, SecondaryZone, ZoneNotice, ZoneSigner};
+pub use sign::{signed_zone, why_due};
 pub use zone_directory::ZoneDirectory;
 
 use fallthrough::relative_name;
@@ -153,7 +160,10 @@ pub static ALL: &[Entry] = &[
     Here(&accepted::QUIC),
     Here(&accepted::GRPC_SERVER),
     Here(&accepted::HTTPS),
-    NotYet("https3"),
+    Refused(
+        "https3",
+        "ndots does not serve DNS over HTTP/3, because the Rust crate for it is still experimental: use `https://`, to which clients fall back, or `quic://`",
+    ),
     Here(&timeouts::DIRECTIVE),
     Here(&multisocket::DIRECTIVE),
     Here(&reload::DIRECTIVE),
@@ -176,18 +186,21 @@ pub static ALL: &[Entry] = &[
     Here(&any::DIRECTIVE),
     Here(&chaos::DIRECTIVE),
     Here(&loadbalance::DIRECTIVE),
-    NotYet("tsig"),
+    Here(&tsig::DIRECTIVE),
     Here(&rewrite::DIRECTIVE),
     Here(&autopath::DIRECTIVE),
     Here(&acl::DIRECTIVE),
     Here(&cache::DIRECTIVE),
     Here(&header::DIRECTIVE),
-    NotYet("dnssec"),
+    Here(&dnssec::DIRECTIVE),
     Here(&tls::DIRECTIVE),
     Here(&minimal::DIRECTIVE),
     Here(&template::DIRECTIVE),
     Here(&transfer::DIRECTIVE),
-    NotYet("dynupdate"),
+    Refused(
+        "dynupdate",
+        "ndots does not accept DNS UPDATE messages: let BIND or Knot take them, and serve the zone here with `secondary` and a TSIG key",
+    ),
     Here(&hosts::DIRECTIVE),
     Refused(
         "route53",
@@ -215,7 +228,7 @@ pub static ALL: &[Entry] = &[
     Here(&erratic::DIRECTIVE),
     Here(&whoami::DIRECTIVE),
     Here(&on::DIRECTIVE),
-    NotYet("sign"),
+    Here(&sign::DIRECTIVE),
     Here(&view::DIRECTIVE),
     Refused(
         "nomad",

@@ -18,9 +18,7 @@ use crate::{
     },
     limits,
     transport::{Encryption, Framing, Transport},
-    wire::{
-        Edns, Query, Question, Rcode, RequestError, Response, Room, empty_reply, notify, refusal,
-    },
+    wire::{Edns, Query, Rcode, RequestError, Response, Room, empty_reply, notify, refusal},
 };
 
 pub use crate::{
@@ -101,8 +99,8 @@ impl Server {
                 refusal(packet, rcode, out);
                 return Outcome::Reply;
             }
-            Err(RequestError::Notify(question)) => {
-                return self.notified(listen, &question, packet, cx, out);
+            Err(RequestError::Notify(notify)) => {
+                return self.notified(listen, &notify, packet, cx, out);
             }
             Err(RequestError::NoQuestion(edns)) => {
                 return self.answer_without_question(packet, edns, cx, out);
@@ -127,20 +125,30 @@ impl Server {
     fn notified(
         &self,
         listen: Listen,
-        question: &Question,
+        notify: &Query,
         packet: &[u8],
         cx: &mut Cx,
         out: &mut Vec<u8>,
     ) -> Outcome {
-        let query = Query::internal(question.clone());
-        let block = self.listener(listen).and_then(|at| self.block_for(at, cx, &query));
+        let start = out.len();
+        self.tell_time(notify, cx);
+        let block = self.listener(listen).and_then(|at| self.block_for(at, cx, notify));
         let mut plugins = block.into_iter().flat_map(|block| &self.blocks()[block].plugins);
-        match plugins.find_map(|plugin| plugin.notified(cx, question)) {
+        match plugins.find_map(|plugin| plugin.notified(cx, notify)) {
             Some(Notified::Accepted) => notify::accept(packet, out),
             Some(Notified::Ignored) => return Outcome::Silence,
+            Some(Notified::Refused(rcode)) => refusal(packet, rcode, out),
             None => refusal(packet, Rcode::NOTIMP, out),
         }
+        sign(cx, start, out);
         Outcome::Reply
+    }
+
+    /// Signatures need the time of day. Other queries do not wait for the clock.
+    fn tell_time(&self, query: &Query, cx: &mut Cx) {
+        if query.dnssec_ok() || query.signature.is_some() {
+            cx.unix = (self.clock.0)(cx.now);
+        }
     }
 
     /// The reply to a request for a cookie; FORMERR if the server has no cookies.
@@ -190,6 +198,7 @@ impl Server {
     }
 
     fn start(&self, at: At, query: Query, cx: &mut Cx, out: &mut Vec<u8>) -> Outcome {
+        self.tell_time(&query, cx);
         let router = Routes { server: self, listener: at.listener };
         let (run, step) = Run::start(&router, cx, at.block, query);
         self.step(Pending { run, at }, step, cx, out)
@@ -203,7 +212,9 @@ impl Server {
             Step::Transfer(zone) => {
                 let query = pending.run.query();
                 let room = self.room(query.edns, self.blocks()[pending.at.block].udp_octets, cx);
-                Outcome::Transfer(Box::new(Outgoing::new(query.clone(), pending.at, room, zone)))
+                let signing = cx.signing.clone().map(|chain| (*chain, self.clock));
+                let outgoing = Outgoing::new(query.clone(), pending.at, room, zone);
+                Outcome::Transfer(Box::new(outgoing.signed(signing)))
             }
         }
     }
@@ -264,11 +275,12 @@ impl Server {
         query: &Query,
         udp_octets: u16,
         request_octets: usize,
-        cx: &Cx,
+        cx: &mut Cx,
         out: &mut Vec<u8>,
     ) -> Sent {
         let start = out.len();
         response.encode(query, self.room(query.edns, udp_octets, cx), out);
+        sign(cx, start, out);
         let word = |at: usize| u16::from_be_bytes([out[start + at], out[start + at + 1]]);
         Sent {
             rcode: response.rcode,
@@ -294,6 +306,10 @@ impl Server {
             Framing::Datagram => Room::datagram(edns, udp_octets),
             Framing::Length | Framing::Request => Room::stream(udp_octets),
         };
+        let room = match &cx.signing {
+            Some(chain) => room.beside(chain.octets()),
+            None => room,
+        };
         let Some(edns) = edns else { return room };
         let cookie = self
             .cookies
@@ -306,6 +322,13 @@ impl Server {
         let keepalive = advertised.then_some(idle_time as u16);
         let hidden = edns.padding && cx.transport.scheme().encryption() != Encryption::Never;
         Room { cookie, keepalive, padding: hidden.then_some(limits::REPLY_PADDING), ..room }
+    }
+}
+
+/// Signs the reply that begins at `start`, if its request was signed.
+fn sign(cx: &mut Cx, start: usize, out: &mut Vec<u8>) {
+    if let Some(chain) = &mut cx.signing {
+        chain.sign(start, cx.unix.into(), out);
     }
 }
 

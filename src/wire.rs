@@ -3,6 +3,7 @@
 //! No other module knows the layout of a message. Input is checked once, in [`Query::parse`] and
 //! [`reply::read`]; what they return cannot fail later.
 
+mod canonical;
 mod cookie;
 mod edns;
 mod empty;
@@ -10,6 +11,7 @@ mod encode;
 mod freshness;
 mod name;
 pub mod notify;
+mod octets;
 mod opt;
 mod presentation;
 mod query;
@@ -18,8 +20,10 @@ pub mod reply;
 mod response;
 mod room;
 mod text;
+mod tsig;
 mod types;
 
+pub use canonical::type_bitmap;
 pub use cookie::{ClientCookie, Cookie, CookieSecret};
 pub use edns::EdnsOptions;
 pub use empty::empty_reply;
@@ -27,10 +31,12 @@ pub use encode::Completeness;
 pub use freshness::{freshness, grow_older};
 pub use name::{Name, NameError, Spelled};
 pub use presentation::{
-    Entries, Entry, LexError, RdataError, RecordHeader, RecordHeaderError, Word, read_seconds,
+    Entries, Entry, LexError, RdataError, RecordHeader, RecordHeaderError, Word, base64,
+    read_seconds,
 };
 pub use query::{Caps, Edns, Query, Question, RequestError, refusal, soa_serial};
 pub use response::{Ede, Owner, Rdatas, RecordSet, Records, Response, Sets, Transfer};
 pub use room::Room;
 pub use text::{TextRecord, TextRecordError};
+pub use tsig::{SignedMessage, TsigAlgorithm, TsigChain, TsigError, TsigKey};
 pub use types::{Class, Rcode, Type, UnknownNameError};

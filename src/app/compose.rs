@@ -10,8 +10,12 @@ use std::{
 use anyhow::{Context, anyhow, bail};
 
 use crate::{
+    chain::UnixClock,
     metrics::Metrics,
-    net::listeners::{self, ListenConfig},
+    net::{
+        listeners::{self, ListenConfig},
+        signing, unix_time,
+    },
     plugin::{self, Host, Need, ReadFile, ReloadState, ScopedAddress, Source, ZoneDirectory},
     server::{AssembleError, Assembled, BlockConfig, BuildContext, CheckedBlock, Listen, assemble},
     wire::CookieSecret,
@@ -74,10 +78,13 @@ pub(super) fn files(configuration: &Configuration) -> BTreeSet<String> {
 
 /// The secret of DNS cookies, which stays the same through reloads.
 pub(super) fn cookie_secret() -> CookieSecret {
-    let unix = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs() as u32);
-    CookieSecret::new(rand::random(), Instant::now(), unix)
+    let now = Instant::now();
+    CookieSecret::new(rand::random(), now, unix_at(now))
+}
+
+/// Seconds since 1970 at a moment.
+fn unix_at(moment: Instant) -> u32 {
+    unix_time().saturating_sub(moment.elapsed().as_secs()) as u32
 }
 
 /// A server, and its listeners.
@@ -150,6 +157,8 @@ pub(super) fn compose(
         previous,
         seed: rand::random(),
         cookies,
+        clock: UnixClock(unix_at),
+        signer: signing::signer,
     };
     let mut assembled = assemble(&written, &context).map_err(|error| match error {
         AssembleError::Plugin { .. } => anyhow!(error),

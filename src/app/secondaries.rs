@@ -36,7 +36,10 @@ impl Secondaries {
         while self.tasks.try_join_next().is_some() {}
         let mut before = std::mem::take(&mut self.running);
         for zone in zones {
-            let identity = format!("{} {:?} {:?}", zone.origin, zone.primaries, zone.notice);
+            let keys = [&zone.key, &zone.notice.as_ref().and_then(|notice| notice.key.clone())];
+            let secrets = keys.map(|key| Some(key.as_ref()?.find()?.fingerprint()));
+            let notice = zone.notice.as_ref().map(|notice| (&notice.to, notice.source));
+            let identity = format!("{} {:?} {notice:?} {secrets:?}", zone.origin, zone.primaries);
             let task = before.remove(&identity).or_else(|| self.running.remove(&identity));
             let task = task.unwrap_or_else(|| self.tasks.spawn(follow(zone)));
             self.running.insert(identity, task);
@@ -112,9 +115,11 @@ async fn transfer(
     zone: &SecondaryZone,
     known: Option<&Arc<Zone>>,
 ) -> Result<Option<ZoneNotice>, String> {
+    let key = zone.key.as_ref().map(|key| key.find().ok_or_else(|| notify::unknown_key(key)));
+    let key = key.transpose()?;
     let mut reasons = Vec::new();
     for primary in &zone.primaries {
-        match fetch(*primary, &zone.origin, known).await {
+        match fetch(*primary, &zone.origin, known, key.as_deref()).await {
             Ok(Fetched::Current) => return Ok(None),
             Ok(Fetched::Zone(new)) => {
                 let line = transferred(zone, *primary, new.serial());

@@ -26,7 +26,7 @@ use crate::{
         log::{self, DebugPlugin, Format, Log},
         memory, parallelism,
     },
-    plugin::{self, Event, Outputs, Readiness, ReloadState, Timed, ZoneNotice},
+    plugin::{self, Event, Readiness, ReloadState, Timed, ZoneNotice},
     server::Listen,
     wire::{CookieSecret, Question},
 };
@@ -41,6 +41,7 @@ use super::{
     listen_config, log_levels, notify, print_line, process,
     secondaries::Secondaries,
     signals::{Order, Signals},
+    signers::Signers,
     sources::Sources,
     waiting::Waiting,
     watch::{self, Watched},
@@ -126,6 +127,7 @@ struct Process {
     watched: Option<Watched>,
     waiting: Waiting,
     secondaries: Secondaries,
+    signers: Signers,
     etcds: Etcds,
     dnstaps: Dnstaps,
     commands: Commands,
@@ -159,27 +161,15 @@ impl Process {
         )?;
         listen_config::add_compat(&mut listen_configs, &flags.compat_listener)?;
         assembled.count_enabled(&metrics);
-        let Outputs {
-            pages,
-            readiness,
-            warnings,
-            awaited,
-            timed,
-            reload_state,
-            secondaries,
-            etcd,
-            dnstap,
-            notices,
-            ..
-        } = assembled.outputs;
+        let outputs = assembled.outputs;
         log.set_debug(DebugPlugin::present_if(assembled.server.debug));
         print_backtraces(assembled.stacktrace);
-        warnings.iter().for_each(log::emit);
+        outputs.warnings.iter().for_each(log::emit);
         let mut listeners = Listeners::new(descriptors());
         listeners.open(&listen_configs)?;
         let mut admin = Admin::new(Arc::clone(&metrics), web_config::read);
-        admin.serve(pages).await?;
-        let etcds = Etcds::run_new(etcd).await;
+        admin.serve(outputs.pages).await?;
+        let etcds = Etcds::run_new(outputs.etcd).await;
         let zones = assembled.server.zones();
         let (dispatcher, dispatch) = Dispatcher::new(assembled.server, Arc::clone(&metrics));
         listeners.serve(&dispatcher, &listen_configs)?;
@@ -194,7 +184,7 @@ impl Process {
         }
         let watched = watched.only(assembled.watch_corefile, assembled.watch_files);
         watched.as_ref().and_then(Watched::hash).iter().for_each(|hash| reload::log_hash(hash));
-        let tasks = first_tasks(&dispatcher, &listeners, assembled.probes, notices);
+        let tasks = first_tasks(&dispatcher, &listeners, assembled.probes, outputs.notices);
         let process = Self {
             dispatcher,
             hashes: reload::Hashes::first(&metrics, text),
@@ -203,16 +193,17 @@ impl Process {
             listeners,
             admin,
             sources,
-            readiness,
+            readiness: outputs.readiness,
             lameduck: assembled.lameduck,
-            timed,
-            reload_state,
+            timed: outputs.timed,
+            reload_state: outputs.reload_state,
             cookies,
             watched,
-            waiting: Waiting::start(awaited),
-            secondaries: Secondaries::run_new(secondaries),
+            waiting: Waiting::start(outputs.awaited),
+            secondaries: Secondaries::run_new(outputs.secondaries),
+            signers: Signers::run_new(outputs.signers),
             etcds,
-            dnstaps: Dnstaps::run_new(dnstap),
+            dnstaps: Dnstaps::run_new(outputs.dnstap),
             commands,
             tasks,
             signals,

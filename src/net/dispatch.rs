@@ -129,7 +129,7 @@ impl Dispatcher {
 
     /// Appends the next message of a zone transfer.
     pub(super) fn next_transfer_message(&self, zone: &mut Outgoing, out: &mut Vec<u8>) -> Appended {
-        let outcome = self.catch_panic(&[], out, |out| match zone.write(out) {
+        let outcome = self.catch_panic(&[], out, |out| match zone.write(Instant::now(), out) {
             true => Outcome::Reply,
             false => Outcome::Silence,
         });

@@ -10,10 +10,10 @@ use tokio::{net::UdpSocket, time::timeout};
 
 use crate::{
     limits,
-    wire::{Name, Query, Question, Rcode, Type, notify},
+    wire::{Name, Query, Question, Rcode, TsigChain, TsigError, TsigKey, Type, notify},
 };
 
-use super::client::udp::local;
+use super::{client::udp::local, unix_time};
 
 /// Why a server has not accepted the message.
 #[derive(Debug, Error)]
@@ -23,6 +23,8 @@ pub enum NotifyError {
     #[error("rcode was \"{0}\"")]
     Rcode(Rcode),
     #[error(transparent)]
+    Signature(#[from] TsigError),
+    #[error(transparent)]
     Io(#[from] io::Error),
 }
 
@@ -30,7 +32,12 @@ pub enum NotifyError {
 ///
 /// # Errors
 /// See [`NotifyError`].
-pub async fn send(zone: &Name, to: SocketAddr, source: Option<IpAddr>) -> Result<(), NotifyError> {
+pub async fn send(
+    zone: &Name,
+    to: SocketAddr,
+    source: Option<IpAddr>,
+    key: Option<&TsigKey>,
+) -> Result<(), NotifyError> {
     let any = match to {
         SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -39,9 +46,14 @@ pub async fn send(zone: &Name, to: SocketAddr, source: Option<IpAddr>) -> Result
     socket.connect(to).await?;
     let question = Question::new(zone.clone(), Type::SOA);
     let query = Query { id: rand::random(), ..Query::internal(question) };
-    let (request, mut reply) = (notify::request(&query), vec![0; limits::UDP_REPLY_OCTETS]);
+    let (plain, mut reply) = (notify::request(&query), vec![0; limits::UDP_REPLY_OCTETS]);
     let mut last = None;
     for _ in 0..limits::NOTIFY_TRIES {
+        let mut signing = key.map(TsigChain::new);
+        let mut request = plain.clone();
+        if let Some(chain) = &mut signing {
+            chain.sign(0, unix_time(), &mut request);
+        }
         // The server may not listen yet, so an error of one message is not the end.
         last = socket.send(&request).await.err();
         let Ok(received) = timeout(limits::NOTIFY_TIME, socket.recv(&mut reply)).await else {
@@ -49,7 +61,10 @@ pub async fn send(zone: &Name, to: SocketAddr, source: Option<IpAddr>) -> Result
         };
         match received {
             Ok(length) => match notify::outcome(&reply[..length], &query) {
-                Some(Rcode::NOERROR) => return Ok(()),
+                Some(Rcode::NOERROR) => {
+                    let Some(mut chain) = signing else { return Ok(()) };
+                    return Ok(chain.verify(&reply[..length], unix_time())?);
+                }
                 Some(rcode) => return Err(NotifyError::Rcode(rcode)),
                 None => {}
             },

@@ -12,14 +12,17 @@ use tokio::{
 use crate::{
     limits,
     wire::{
-        Name, Query, Question, Rcode, Type,
+        Name, Query, Question, Rcode, TsigChain, TsigError, TsigKey, Type,
         reply::{self, Match, ReplyError, Transferred},
         soa_serial,
     },
     zonefile::{IncomingError, IncomingZone, Zone},
 };
 
-use super::client::stream::{connect, frame};
+use super::{
+    client::stream::{connect, frame},
+    unix_time,
+};
 
 /// What a primary server has.
 pub enum Fetched {
@@ -38,6 +41,8 @@ pub enum ZoneTransferError {
     #[error("the zone has more than {} octets", limits::TRANSFERRED_OCTETS)]
     TooLarge,
     #[error(transparent)]
+    Signature(#[from] TsigError),
+    #[error(transparent)]
     Records(#[from] IncomingError),
     #[error(transparent)]
     Malformed(#[from] ReplyError),
@@ -54,11 +59,12 @@ pub async fn fetch(
     primary: SocketAddr,
     origin: &Name,
     known: Option<&Arc<Zone>>,
+    key: Option<&TsigKey>,
 ) -> Result<Fetched, ZoneTransferError> {
     let mut stream = open(primary).await?;
     if let Some(known) = known {
-        let query = ask(&mut stream, origin, Type::SOA, None).await?;
-        let message = receive(&mut stream, &query).await?;
+        let mut asked = ask(&mut stream, origin, (Type::SOA, None), key).await?;
+        let message = receive(&mut stream, &mut asked).await?;
         let is_soa = |record: &&Transferred| record.rtype == Type::SOA;
         let serial = message.iter().find(is_soa).and_then(|soa| soa_serial(&soa.rdata));
         let serial = serial.ok_or(IncomingError::NoSoa)?;
@@ -66,8 +72,8 @@ pub async fn fetch(
         if !(1..1 << 31).contains(&serial.wrapping_sub(known.serial())) {
             return Ok(Fetched::Current);
         }
-        let query = ask(&mut stream, origin, Type::IXFR, Some(known.serial())).await?;
-        match records(&mut stream, &query, IncomingZone::since(known)).await {
+        let asked = ask(&mut stream, origin, (Type::IXFR, Some(known.serial())), key).await?;
+        match records(&mut stream, asked, IncomingZone::since(known)).await {
             Ok(zone) => return Ok(Fetched::Zone(Box::new(zone))),
             Err(reason) => tracing::debug!(
                 plugin = "secondary",
@@ -77,8 +83,8 @@ pub async fn fetch(
         // The rest of the reply may still arrive on the old connection.
         stream = open(primary).await?;
     }
-    let query = ask(&mut stream, origin, Type::AXFR, None).await?;
-    let zone = records(&mut stream, &query, IncomingZone::whole(origin.clone())).await?;
+    let asked = ask(&mut stream, origin, (Type::AXFR, None), key).await?;
+    let zone = records(&mut stream, asked, IncomingZone::whole(origin.clone())).await?;
     Ok(Fetched::Zone(Box::new(zone)))
 }
 
@@ -87,17 +93,23 @@ async fn open(primary: SocketAddr) -> Result<TcpStream, ZoneTransferError> {
     Ok(connecting.map_err(|_| ZoneTransferError::Timeout)??)
 }
 
+/// A query that was sent, and the signatures of its replies.
+struct Asked {
+    query: Query,
+    signing: Option<TsigChain>,
+}
+
 /// Reads messages until the transfer is complete.
 async fn records(
     stream: &mut TcpStream,
-    query: &Query,
+    mut asked: Asked,
     mut incoming: IncomingZone,
 ) -> Result<Zone, ZoneTransferError> {
     let mut octets = 0;
     while !incoming.is_complete() {
-        let records = receive(stream, query).await?;
+        let records = receive(stream, &mut asked).await?;
         // A server without changes sends the SOA record alone (RFC 1995 §4).
-        if records.is_empty() || query.serial.is_some() && octets == 0 && records.len() == 1 {
+        if records.is_empty() || asked.query.serial.is_some() && octets == 0 && records.len() == 1 {
             return Err(IncomingError::Inconsistent.into());
         }
         for Transferred { owner, rtype, ttl, rdata } in records {
@@ -108,15 +120,19 @@ async fn records(
             return Err(ZoneTransferError::TooLarge);
         }
     }
+    if asked.signing.is_some_and(|signing| !signing.is_complete()) {
+        return Err(TsigError::Missing.into());
+    }
     Ok(incoming.build()?)
 }
 
+/// Sends a query of this type. An IXFR query has the serial that is known.
 async fn ask(
     stream: &mut TcpStream,
     origin: &Name,
-    qtype: Type,
-    serial: Option<u32>,
-) -> io::Result<Query> {
+    (qtype, serial): (Type, Option<u32>),
+    key: Option<&TsigKey>,
+) -> io::Result<Asked> {
     let question = Question::new(origin.clone(), qtype);
     let query = Query {
         id: rand::random(),
@@ -125,14 +141,24 @@ async fn ask(
         serial,
         ..Query::internal(question)
     };
-    stream.write_all(&frame(&query)).await?;
-    Ok(query)
+    let mut signing = key.map(TsigChain::new);
+    let frame = match &mut signing {
+        Some(chain) => {
+            let mut message = Vec::new();
+            query.encode(&mut message);
+            chain.sign(0, unix_time(), &mut message);
+            [&(message.len() as u16).to_be_bytes(), &*message].concat()
+        }
+        None => frame(&query),
+    };
+    stream.write_all(&frame).await?;
+    Ok(Asked { query, signing })
 }
 
 /// The records of the next message.
 async fn receive(
     stream: &mut TcpStream,
-    query: &Query,
+    Asked { query, signing }: &mut Asked,
 ) -> Result<Vec<Transferred>, ZoneTransferError> {
     let reading = async {
         let length = stream.read_u16().await?;
@@ -142,6 +168,10 @@ async fn receive(
     };
     let message = timeout(limits::TRANSFER_IN_TIME, reading).await;
     let message = message.map_err(|_| ZoneTransferError::Timeout)??;
+    let refused = reply::matches(&message, query) == Match::Failure;
+    if let Some(chain) = signing.as_mut().filter(|_| !refused) {
+        chain.verify(&message, unix_time())?;
+    }
     match reply::matches(&message, query) {
         Match::No if !reply::continues(&message, query) => Err(ReplyError::Malformed.into()),
         _ => match reply::transferred(&message)? {

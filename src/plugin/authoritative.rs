@@ -103,7 +103,8 @@ impl Plugin for Authoritative {
         }
     }
 
-    fn notified(&self, cx: &mut Cx, question: &Question) -> Option<Notified> {
+    fn notified(&self, cx: &mut Cx, notify: &Query) -> Option<Notified> {
+        let question = &notify.question;
         let primaries = self.primaries.get(&question.name)?;
         let (zone, client) = (&question.name, cx.peer.ip().to_canonical());
         if !primaries.contains(&client) {

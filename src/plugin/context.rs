@@ -11,7 +11,8 @@ use thiserror::Error;
 
 use crate::{
     cache::Cache,
-    chain::{self, Cx, Plugin, Transport},
+    chain::{self, Cx, Plugin, Transport, UnixClock},
+    dnssec::MakeSigner,
     dnstap::TapQueue,
     metrics::{CounterFamily, Family, Metrics},
     skydns::SkydnsStore,
@@ -22,8 +23,8 @@ use crate::{
 };
 
 use super::{
-    DnstapSink, EtcdKeys, EtcdSource, Host, Interface, LoadedZone, Readiness, ScopedAddress,
-    SecondaryZone, Source, Top, ZoneNotice, scoped::UnknownInterface,
+    DnstapSink, EtcdKeys, EtcdSource, Host, Interface, Keyring, LoadedZone, NamedKey, Readiness,
+    ScopedAddress, SecondaryZone, Source, Top, ZoneNotice, ZoneSigner, scoped::UnknownInterface,
 };
 
 static DNSTAP_DROPPED: CounterFamily<1> = Family::new(
@@ -73,6 +74,10 @@ pub struct BuildContext<'g> {
     pub seed: u64,
     /// Without a secret the server sends no DNS cookies.
     pub cookies: Option<CookieSecret>,
+    /// The time of day, for signatures.
+    pub clock: UnixClock,
+    /// Makes a signer of a private key.
+    pub signer: MakeSigner,
 }
 
 /// A file that a reload reads again only if it has changed.
@@ -120,6 +125,8 @@ pub struct Outputs {
     /// Problems that only show in what the needs brought.
     pub warnings: Vec<chain::LogLine>,
     pub awaited: Vec<Awaited>,
+    /// Zone files to sign.
+    pub signers: Vec<ZoneSigner>,
     /// Zones to transfer from their primary servers.
     pub secondaries: Vec<SecondaryZone>,
     /// Keys of etcd to follow.
@@ -128,6 +135,8 @@ pub struct Outputs {
     pub dnstap: Vec<(DnstapSink, Arc<TapQueue>)>,
     /// The zones that this configuration changes, for their secondary servers.
     pub notices: Vec<ZoneNotice>,
+    /// The TSIG keys of all blocks.
+    pub keys: Arc<Keyring>,
     /// To be asked regularly for log lines that are due.
     pub timed: Vec<Arc<dyn Timed>>,
     /// Observes replies that no block gave.
@@ -240,16 +249,28 @@ impl PluginContext<'_> {
         Arc::clone(self.outputs.reload_state.caches.entry(identity).or_insert_with(make))
     }
 
+    /// The TSIG key with this name.
+    pub fn key(&self, name: &Name) -> NamedKey {
+        NamedKey { name: name.clone(), ring: Arc::clone(&self.outputs.keys) }
+    }
+
     /// The place of a secondary zone. It keeps its records through a reload.
-    pub fn secondary(&mut self, origin: &Name, primaries: &[SocketAddr]) -> Arc<ZoneSlot> {
+    pub fn secondary(
+        &mut self,
+        origin: &Name,
+        primaries: &[SocketAddr],
+        key: Option<&Name>,
+    ) -> Arc<ZoneSlot> {
         let identity = format!("{origin} {primaries:?}");
         let previous = self.build.previous.secondaries.get(&identity).cloned();
         let state = &mut self.outputs.reload_state.secondaries;
         let slot =
             Arc::clone(state.entry(identity).or_insert_with(|| previous.unwrap_or_default()));
         let (notice, primaries) = (self.notice(origin), primaries.to_vec());
+        let key = key.map(|name| self.key(name));
         let (origin, shared) = (origin.clone(), Arc::clone(&slot));
-        self.outputs.secondaries.push(SecondaryZone { origin, primaries, slot: shared, notice });
+        let zone = SecondaryZone { origin, primaries, key, slot: shared, notice };
+        self.outputs.secondaries.push(zone);
         slot
     }
 

@@ -14,8 +14,12 @@ pub fn list() -> String {
         // Writing to a String does not fail.
         let _ = writeln!(text, "{name:width$}  {about}");
     }
+    let missing = not_yet();
+    if missing.is_empty() {
+        return text;
+    }
     text + "\nCoreDNS has these plugins, and ndots does not have them yet:\n"
-        + &wrapped(&not_yet().join(" "))
+        + &wrapped(&missing.join(" "))
 }
 
 fn not_yet() -> Vec<&'static str> {
@@ -100,6 +104,9 @@ pub fn markdown_index() -> String {
         let _ = writeln!(text, "| [{name}]({name}.md) | {about} |");
     }
     let missing: Vec<_> = not_yet().iter().map(|name| format!("`{name}`")).collect();
+    if missing.is_empty() {
+        return text;
+    }
     let missing = wrapped(&missing.join(", "));
     text + "\nCoreDNS has these plugins, and ndots does not have them yet:\n" + &missing + ".\n"
 }

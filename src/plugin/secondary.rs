@@ -6,7 +6,7 @@ use crate::{chain::Plugin, corefile::Arguments, transport::Scheme, wire::Name};
 
 use super::{
     BuildError, Directive, DirectiveLines, Fallthrough, OptionSpec, OptionTable, PluginContext,
-    PluginSettings, Role, ScopedAddress, authoritative::Authoritative, names,
+    PluginSettings, Role, ScopedAddress, authoritative::Authoritative, keyring::read_key, names,
 };
 
 pub(super) static DIRECTIVE: Directive = Directive {
@@ -33,31 +33,46 @@ static OPTIONS: OptionTable<SecondaryOptions> = OptionTable(&[
         "Passes names that do not exist to the next plugin.",
         |options, option| options.fallthrough = Some(Fallthrough::read(option)),
     ),
+    OptionSpec::new(
+        "key",
+        "NAME",
+        "Signs the queries with this key of `tsig` (RFC 8945), and requires signed replies.",
+        |options, option| options.key = read_key(option),
+    ),
     OptionSpec::not_yet("catalog"),
 ]);
 
 #[derive(Default)]
 struct SecondaryOptions {
     from: Vec<ScopedAddress>,
+    key: Option<Name>,
     fallthrough: Option<Fallthrough>,
+}
+
+/// The zones of one line, and where they come from.
+#[derive(Debug)]
+struct Source {
+    zones: Vec<Name>,
+    from: Vec<ScopedAddress>,
+    key: Option<Name>,
 }
 
 #[derive(Debug)]
 struct SecondarySettings {
-    lines: Vec<(Vec<Name>, Vec<ScopedAddress>)>,
+    lines: Vec<Source>,
     fallthrough: Fallthrough,
 }
 
 impl PluginSettings for SecondarySettings {
     fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
         let (mut zones, mut addresses) = (HashMap::new(), HashMap::new());
-        for (origins, from) in &self.lines {
+        for Source { zones: origins, from, key } in &self.lines {
             let resolved = from.iter().filter_map(|host| context.resolve(DIRECTIVE.name, host));
             let primaries: Vec<_> = resolved.collect();
             for origin in origins {
                 let of_zone = primaries.iter().map(|primary| primary.ip().to_canonical());
                 addresses.insert(origin.clone(), of_zone.collect());
-                zones.insert(origin.clone(), context.secondary(origin, &primaries));
+                zones.insert(origin.clone(), context.secondary(origin, &primaries, key.as_ref()));
             }
         }
         let (within, fallthrough) = (vec![Name::root()], self.fallthrough.clone());
@@ -83,7 +98,7 @@ fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
                 .error(span, "secondary zones require a transfer from property")
                 .help("such as `transfer from 192.0.2.1`, with the address of the primary server");
         }
-        settings.lines.push((zones, options.from));
+        settings.lines.push(Source { zones, from: options.from, key: options.key });
         settings.fallthrough = options.fallthrough.unwrap_or(settings.fallthrough.clone());
     });
     Some(Box::new(settings))

@@ -7,12 +7,13 @@ use std::{
 };
 
 use crate::{
+    dnssec::ZoneKey,
     skydns::SkydnsStore,
     wire::Name,
     zonefile::{Zone, ZoneSlot},
 };
 
-use super::EtcdSource;
+use super::{EtcdSource, NamedKey};
 
 /// A zone that was read from a file, for the next reload.
 #[derive(Clone)]
@@ -27,6 +28,8 @@ pub struct LoadedZone {
 pub struct SecondaryZone {
     pub origin: Name,
     pub primaries: Vec<SocketAddr>,
+    /// The key that signs the queries, if the primary servers require it.
+    pub key: Option<NamedKey>,
     pub slot: Arc<ZoneSlot>,
     /// The secondary servers that get a NOTIFY message for a new version of the zone.
     pub notice: Option<ZoneNotice>,
@@ -46,10 +49,25 @@ impl EtcdKeys {
     }
 }
 
+/// A zone file that `app` signs.
+#[derive(Clone)]
+pub struct ZoneSigner {
+    pub origin: Name,
+    /// The path of the zone file.
+    pub file: String,
+    /// The path of the file with signatures.
+    pub signed: String,
+    pub keys: Vec<ZoneKey>,
+    /// The paths of the keys' files.
+    pub key_files: Vec<String>,
+}
+
 /// Servers that are told about a change of a zone.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ZoneNotice {
     pub zone: Name,
     pub to: Vec<SocketAddr>,
     pub source: Option<IpAddr>,
+    /// The key that signs the messages.
+    pub key: Option<NamedKey>,
 }

@@ -17,7 +17,8 @@ use crate::{
 
 use super::{
     BuildError, Directive, DirectiveLines, Lint, LintContext, Need, OptionSpec, OptionTable,
-    PluginContext, PluginSettings, Role, ScopedAddress, ZoneArguments, ZoneNotice, names,
+    PluginContext, PluginSettings, Role, ScopedAddress, ZoneArguments, ZoneNotice,
+    keyring::read_key, names,
 };
 
 pub(super) static DIRECTIVE: Directive = Directive {
@@ -44,6 +45,12 @@ static OPTIONS: OptionTable<TransferOptions> = OptionTable(&[
         "Sends NOTIFY messages from this address.",
         read_source,
     ),
+    OptionSpec::new(
+        "key",
+        "NAME",
+        "Signs NOTIFY messages with this key of `tsig` (RFC 8945).",
+        |options, option| options.key = read_key(option),
+    ),
 ]);
 
 /// The options of one line, while they are read.
@@ -52,6 +59,7 @@ struct TransferOptions {
     to: Option<Vec<AllowedClient>>,
     source: Option<IpAddr>,
     has_source: bool,
+    key: Option<Name>,
 }
 
 #[derive(Clone, Debug)]
@@ -64,6 +72,8 @@ struct Rule {
     to: Vec<AllowedClient>,
     /// The source address of NOTIFY messages.
     source: Option<IpAddr>,
+    /// The key that signs NOTIFY messages.
+    key: Option<Name>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +100,8 @@ impl PluginSettings for TransferSettings {
                 _ => true,
             });
         }
-        context.notices = transfers.0.iter().flat_map(Rule::notices).collect();
+        let notices = transfers.0.iter().flat_map(|rule| rule.notices(context));
+        context.notices = notices.collect();
         Ok(vec![Arc::new(transfers)])
     }
 }
@@ -130,17 +141,19 @@ impl TransferSettings {
 
 impl Rule {
     /// The servers to tell about a change of each zone.
-    fn notices(&self) -> impl Iterator<Item = ZoneNotice> {
+    fn notices(&self, context: &PluginContext<'_>) -> Vec<ZoneNotice> {
         let host = |to: &AllowedClient| match to {
             AllowedClient::Host(host) => Some(host.address),
             AllowedClient::Any => None,
         };
         let to: Vec<_> = self.to.iter().filter_map(host).collect();
-        self.zones.iter().map(move |zone| ZoneNotice {
+        let notice = |zone: &Name| ZoneNotice {
             zone: zone.clone(),
             to: to.clone(),
             source: self.source,
-        })
+            key: self.key.as_ref().map(|name| context.key(name)),
+        };
+        self.zones.iter().map(notice).collect()
     }
 }
 
@@ -168,7 +181,8 @@ fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
                 .error(span, "'to' is required")
                 .help("`to *` allows every client to transfer the zone, `to 10.0.0.1` one server");
         }
-        rules.push(Rule { zones, to: options.to.unwrap_or_default(), source: options.source });
+        let TransferOptions { to, source, key, .. } = options;
+        rules.push(Rule { zones, to: to.unwrap_or_default(), source, key });
     });
     Some(Box::new(TransferSettings(rules)))
 }

@@ -86,6 +86,7 @@ pub fn assemble(
     assembled.server = Server::new(blocks).map_err(AssembleError::Overlap)?;
     assembled.server.unrouted = assembled.outputs.unrouted.take();
     (assembled.server.debug, assembled.server.cookies) = (debug, context.cookies);
+    assembled.server.clock = context.clock;
     Ok(assembled)
 }
 

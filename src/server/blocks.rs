@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    chain::{Cx, Metadata, Plugin},
+    chain::{Cx, Metadata, Plugin, UnixClock},
     limits,
     plugin::{ProxyPolicy, Timeouts},
     wire::{Class, CookieSecret, Name, Query, Type},
@@ -90,6 +90,8 @@ pub struct Server {
     pub debug: bool,
     /// Without a secret the server sends no DNS cookies.
     pub cookies: Option<CookieSecret>,
+    /// The time of day, for signatures.
+    pub clock: UnixClock,
 }
 
 struct Listener {

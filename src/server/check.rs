@@ -50,7 +50,9 @@ fn check_block(block: &corefile::Block, port: u16, diagnostics: &mut Diagnostics
                 "ndots does not have `{}://` server blocks yet, which CoreDNS has",
                 key.scheme.name()
             );
-            diagnostics.error(key.span, message);
+            diagnostics
+                .error(key.span, message)
+                .help("use `https://`, to which clients of HTTP/3 fall back, or `quic://`");
         }
         match key.zone.parse::<Name>() {
             Ok(zone) => keys.push((zone, Key { port: Some(key.port_or(port)), ..key.clone() })),

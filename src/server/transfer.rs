@@ -2,12 +2,14 @@
 //! needed (RFC 5936 §2.2). A client that has the current version gets the SOA record alone (RFC 1995
 //! §2).
 
-use std::iter::once;
+use std::{iter::once, time::Instant};
 
 use crate::{
-    chain::{Cx, Level, Sent},
+    chain::{Cx, Level, Sent, UnixClock},
     limits,
-    wire::{Owner, Query, Rcode, RecordSet, Records, Response, Room, Sets, Transfer, Type},
+    wire::{
+        Owner, Query, Rcode, RecordSet, Records, Response, Room, Sets, Transfer, TsigChain, Type,
+    },
 };
 
 use super::{At, Server};
@@ -29,6 +31,8 @@ pub struct Outgoing {
     written: usize,
     octets: usize,
     is_complete: bool,
+    /// How the messages are signed, if the request was.
+    signing: Option<(TsigChain, UnixClock)>,
 }
 
 impl Outgoing {
@@ -54,11 +58,16 @@ impl Outgoing {
             written: 0,
             octets: 0,
             is_complete: false,
+            signing: None,
         }
     }
 
+    pub(super) fn signed(self, signing: Option<(TsigChain, UnixClock)>) -> Self {
+        Self { signing, ..self }
+    }
+
     /// Appends the next message; false after the last one.
-    pub fn write(&mut self, out: &mut Vec<u8>) -> bool {
+    pub fn write(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
         let answer = self.next_records();
         self.is_complete = answer.is_empty();
         if self.is_complete {
@@ -67,6 +76,9 @@ impl Outgoing {
         let start = out.len();
         let response = Response { answer, ..Response::authoritative(Rcode::NOERROR) };
         response.encode(&self.query, self.room, out);
+        if let Some((chain, clock)) = &mut self.signing {
+            chain.sign(start, clock.0(now).into(), out);
+        }
         let word = |at: usize| u16::from_be_bytes([out[start + at], out[start + at + 1]]);
         if self.messages == 0 {
             self.flags = word(2);

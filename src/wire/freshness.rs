@@ -2,7 +2,8 @@
 
 use super::{
     Type,
-    query::{HEADER, skip_name, words},
+    octets::skip_name,
+    query::{HEADER, words},
 };
 
 /// Seconds for which a reply of this server stays valid (RFC 8484 §5.1): the lowest TTL of its answer

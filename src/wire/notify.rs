@@ -43,7 +43,8 @@ mod tests {
         let asked = Question::new("example.org".parse().unwrap(), Type::SOA);
         let query = Query { id: 7, ..Query::internal(asked.clone()) };
         let packet = request(&query);
-        assert_eq!(Query::parse(&packet), Err(RequestError::Notify(Box::new(asked))));
+        let read = Query { id: 7, ..Query::internal(asked) };
+        assert_eq!(Query::parse(&packet), Err(RequestError::Notify(Box::new(read))));
         let mut reply = Vec::new();
         accept(&packet, &mut reply);
         assert_eq!(reply.len(), packet.len());

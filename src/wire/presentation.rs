@@ -20,6 +20,11 @@ use field::{
     PERIOD, SALT, STRING, STRINGS, TIME, TYPE, TYPES, U8, U16, U32, UNPREFIXED, V4, V6,
 };
 
+/// The octets of a text in base 64; `None` if it is not.
+pub fn base64(text: &str) -> Option<Vec<u8>> {
+    base::base64(&[Word { text, quoted: false }]).ok()
+}
+
 /// A word of a record in presentation form. Escapes such as `\046` are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Word<'t> {

@@ -1,5 +1,7 @@
 //! Queries: a request with one question, which is checked once.
 
+use std::sync::Arc;
+
 use crate::limits;
 
 use super::{
@@ -7,9 +9,12 @@ use super::{
     cookie::ClientCookie,
     edns::EdnsOptions,
     name::{self, Spelled},
+    octets::skip_name,
+    tsig::SignedMessage,
 };
 
-pub(super) const HEADER: usize = 12;
+pub(super) use super::octets::HEADER;
+
 pub(super) const QR: u16 = 0x8000;
 pub(super) const AA: u16 = 0x0400;
 pub(super) const TC: u16 = 0x0200;
@@ -43,6 +48,8 @@ pub struct Query {
     pub client_options: EdnsOptions,
     /// What a query to an upstream has besides `edns`.
     pub options: EdnsOptions,
+    /// The whole message, if it has a TSIG record (RFC 8945).
+    pub signature: Option<Arc<SignedMessage>>,
     pub question: Question,
 }
 
@@ -95,7 +102,7 @@ pub enum RequestError {
     /// A server says that the zone with this name has changed. Send [`super::notify::accept`] if that
     /// matters here, else NOTIMP.
     #[error("the request is a notification")]
-    Notify(Box<Question>),
+    Notify(Box<Query>),
     /// Send [`super::empty_reply`]: the client asks only for a cookie (RFC 7873 §5.4).
     #[error("the request has no question")]
     NoQuestion(Edns),
@@ -117,12 +124,18 @@ impl Query {
             return Err(RequestError::Ignore);
         }
         if flags & OPCODE != 0 {
-            let question = Question::parse(body).map(|(question, _)| Box::new(question));
             let notifies = flags & OPCODE == NOTIFY && questions == 1;
-            return Err(match question.filter(|it| notifies && it.qtype == Type::SOA) {
-                Some(question) => RequestError::Notify(question),
-                None => RequestError::Answer(Rcode::NOTIMP),
-            });
+            let question =
+                Question::parse(body).filter(|(it, _)| notifies && it.qtype == Type::SOA);
+            let Some((question, rest)) = question else {
+                return Err(RequestError::Answer(Rcode::NOTIMP));
+            };
+            let counts = [answers, authorities, additionals].map(u32::from);
+            let mut extra = Extra::default();
+            let read = extra.read(rest, counts.iter().sum());
+            let signature = read.and(extra.signed(packet));
+            let query = Self { id, signature, ..Self::internal(question) };
+            return Err(RequestError::Notify(Box::new(query)));
         }
         if let Some(edns) = without_question(&[questions, answers, authorities], additionals, body)
         {
@@ -137,7 +150,7 @@ impl Query {
             return Err(FORMERR);
         }
         let mut extra = Extra::default();
-        extra.read(rest, authorities + additionals).ok_or(FORMERR)?;
+        extra.read(rest, u32::from(authorities) + u32::from(additionals)).ok_or(FORMERR)?;
         let query = Self {
             id,
             recursion_desired: flags & RD != 0,
@@ -145,6 +158,7 @@ impl Query {
             checking_disabled: flags & CD != 0,
             edns: extra.edns,
             serial: extra.serial,
+            signature: extra.signed(packet),
             client_options: extra.options,
             options: EdnsOptions::default(),
             question,
@@ -170,6 +184,7 @@ impl Query {
             serial: None,
             client_options: EdnsOptions::default(),
             options: EdnsOptions::default(),
+            signature: None,
             question,
         }
     }
@@ -259,7 +274,7 @@ fn without_question(counts: &[u16], additionals: u16, body: &[u8]) -> Option<Edn
     if counts.iter().any(|count| *count != 0) || additionals > 2 {
         return None;
     }
-    extra.read(body, additionals)?;
+    extra.read(body, additionals.into())?;
     extra.edns.filter(|edns| edns.cookie.is_some() && extra.version == 0)
 }
 
@@ -270,20 +285,24 @@ struct Extra {
     options: EdnsOptions,
     version: u8,
     serial: Option<u32>,
+    /// The octets from the TSIG record to the end of the message, and those after the record.
+    tsig: Option<(usize, usize)>,
 }
 
 impl Extra {
     /// `None` if a record runs past the end, if there are two OPT records, if an OPT record's owner is
     /// not the root, or if an option is malformed.
-    fn read(&mut self, mut rest: &[u8], records: u16) -> Option<()> {
+    fn read(&mut self, mut rest: &[u8], records: u32) -> Option<()> {
         for _ in 0..records {
-            let at_root = rest.first() == Some(&0);
+            let (at_root, left) = (rest.first() == Some(&0), rest.len());
             let (fixed, tail) = skip_name(rest)?.split_first_chunk::<10>()?;
             let [rtype, class, ttl_high, ttl_low, length] = words(fixed);
             let (rdata, tail) = tail.split_at_checked(usize::from(length))?;
             rest = tail;
-            if Type(rtype) == Type::SOA {
-                self.serial = soa_serial(rdata);
+            match Type(rtype) {
+                Type::SOA => self.serial = soa_serial(rdata),
+                Type::TSIG => self.tsig = Some((left, rest.len())),
+                _ => {}
             }
             if Type(rtype) == Type::OPT {
                 if !at_root || self.edns.is_some() {
@@ -295,6 +314,12 @@ impl Extra {
             }
         }
         Some(())
+    }
+
+    /// The message, if it has a TSIG record.
+    fn signed(&self, packet: &[u8]) -> Option<Arc<SignedMessage>> {
+        let (at, after) = self.tsig.map(|(left, after)| (packet.len() - left, after))?;
+        Some(Arc::new(SignedMessage::new(packet, at, after == 0)))
     }
 }
 
@@ -328,19 +353,6 @@ impl Edns {
     }
 }
 
-/// The octets after a name, which may be compressed.
-pub(super) fn skip_name(mut bytes: &[u8]) -> Option<&[u8]> {
-    loop {
-        let (&length, tail) = bytes.split_first()?;
-        match length {
-            0 => return Some(tail),
-            0xc0.. => return tail.get(1..),
-            1..=63 => bytes = tail.get(usize::from(length)..)?,
-            _ => return None,
-        }
-    }
-}
-
 pub(super) fn words<const N: usize, const W: usize>(bytes: &[u8; N]) -> [u16; W] {
     const { assert!(N == 2 * W) };
     std::array::from_fn(|at| u16::from_be_bytes([bytes[2 * at], bytes[2 * at + 1]]))
@@ -362,137 +374,4 @@ pub(super) fn bare_header(packet: &[u8], rcode: Rcode, additionals: u16, out: &m
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// `id flags counts`, then the question `a.B IN A`.
-    fn packet(flags: u16, counts: [u16; 4], rest: &[u8]) -> Vec<u8> {
-        let mut packet = Vec::new();
-        for word in [7, flags].into_iter().chain(counts) {
-            packet.extend_from_slice(&word.to_be_bytes());
-        }
-        packet.extend_from_slice(rest);
-        packet
-    }
-
-    const QUESTION: &[u8] = b"\x01a\x01B\x00\x00\x01\x00\x01";
-    const OPT: &[u8] = b"\x00\x00\x29\x10\x00\x00\x00\x80\x00\x00\x00";
-
-    fn with(records: &[&[u8]]) -> Vec<u8> {
-        packet(RD, [1, 0, 0, records.len() as u16], &[&[QUESTION], records].concat().concat())
-    }
-
-    #[test]
-    fn a_request_is_read() {
-        let query = Query::parse(&with(&[OPT])).unwrap();
-        assert_eq!((query.id, query.recursion_desired, query.checking_disabled), (7, true, false));
-        assert_eq!(query.edns, Some(Edns::new(4096, true)));
-        assert_eq!(query.question.to_string(), "a.b. A");
-        assert_eq!(query.question.spelled().to_string(), "a.B.");
-        assert_eq!(query.question.spelled_from(2).wire(), b"\x01B\x00");
-    }
-
-    #[test]
-    fn options_are_read() {
-        let check = |options: &[u8], cookie: Option<ClientCookie>, keepalive: bool| {
-            let padding = options.ends_with(b"\0\x0c\0\x01\0");
-            let opt =
-                [b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00", &[options.len() as u8][..], options]
-                    .concat();
-            assert_eq!(
-                Query::parse(&with(&[&opt])).unwrap().edns,
-                Some(Edns { cookie, keepalive, padding, ..Edns::new(1232, false) })
-            );
-        };
-        check(b"", None, false);
-        check(b"\x00\x0c\x00\x01\x00", None, false);
-        check(b"\x00\x0a\x00\x08abcdefgh", Some(*b"abcdefgh"), false);
-        check(b"\x00\x0b\x00\x00\x00\x0a\x00\x10abcdefgh12345678", Some(*b"abcdefgh"), true);
-        check(
-            b"\x00\x0a\x00\x08abcdefgh\xfd\xe8\x00\x01x\x00\x0a\x00\x08ijklmnop",
-            Some(*b"abcdefgh"),
-            false,
-        );
-    }
-
-    #[test]
-    fn an_invalid_request_gets_the_required_reply() {
-        let check = |packet: &[u8], expected: RequestError| match (Query::parse(packet), &expected)
-        {
-            (Err(RequestError::Refuse(_, got)), RequestError::Refuse(_, want)) => {
-                assert_eq!(got, *want);
-            }
-            (got, _) => assert_eq!(got, Err(expected), "{packet:02x?}"),
-        };
-        let formerr = || RequestError::Answer(Rcode::FORMERR);
-        let refuse = |rcode| {
-            RequestError::Refuse(
-                Box::new(Query::internal(Question::new(Name::root(), Type::A))),
-                rcode,
-            )
-        };
-        check(&[0; 11], RequestError::Ignore);
-        check(&packet(QR, [1, 0, 0, 0], QUESTION), RequestError::Ignore);
-        for opcode in [1, 2, 4, 5, 15] {
-            check(
-                &packet(opcode << 11, [1, 0, 0, 0], QUESTION),
-                RequestError::Answer(Rcode::NOTIMP),
-            );
-        }
-        check(&packet(0, [0, 0, 0, 0], b""), formerr());
-        let cookie = b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x0c\x00\x0a\x00\x08abcdefgh";
-        let edns = Edns { cookie: Some(*b"abcdefgh"), ..Edns::new(1232, false) };
-        check(&packet(RD, [0, 0, 0, 1], cookie), RequestError::NoQuestion(edns));
-        check(&packet(RD, [0, 0, 0, 1], OPT), formerr());
-        check(&packet(RD, [0, 0, 0, 2], cookie), formerr());
-        check(&packet(RD, [0, 1, 0, 1], &[cookie, &cookie[..]].concat()), formerr());
-        check(&packet(0, [2, 0, 0, 0], &[QUESTION, QUESTION].concat()), formerr());
-        check(&packet(0, [1, 0, 0, 0], b""), formerr());
-        check(&packet(0, [1, 1, 0, 0], QUESTION), formerr());
-        check(&packet(0, [1, 0, 1, 0], QUESTION), formerr());
-        check(&packet(0, [1, 0, 0, 1], QUESTION), formerr());
-        check(&packet(0, [1, 0, 0, 3], &[QUESTION, OPT].concat()), formerr());
-        check(&packet(0, [1, 0, 0, 0], b"\xc0\x12\x00\x01\x00\x01\x01a\x00"), formerr());
-        check(&packet(0, [1, 0, 0, 0], b"\x00\x00\x29\x00\x01"), formerr());
-        check(&with(&[OPT, OPT]), formerr());
-        check(&with(&[b"\x01x\x00\x00\x29\x10\x00\x00\x00\x00\x00\x00\x00"]), formerr());
-        check(
-            &with(&[b"\x00\x00\x29\x10\x00\x00\x00\x00\x00\x00\x05\x00\x0a\x00\x05a"]),
-            formerr(),
-        );
-        check(
-            &with(&[b"\x00\x00\x29\x10\x00\x00\x00\x00\x00\x00\x09\x00\x0a\x00\x05abcde"]),
-            formerr(),
-        );
-        check(&with(&[b"\x00\x00\x29\x10\x00\x00\x01\x00\x00\x00\x00"]), refuse(Rcode::BADVERS));
-        check(&packet(0, [1, 0, 0, 0], b"\x01a\x00\x00\x01\x00\xfe"), refuse(Rcode::REFUSED));
-        check(&packet(0, [1, 0, 0, 0], b"\x01a\x00\x00\x01\x00\xff"), refuse(Rcode::REFUSED));
-    }
-
-    #[test]
-    fn an_ixfr_request_carries_the_clients_serial() {
-        let soa = b"\xc0\x0c\x00\x06\x00\x01\x00\x00\x00\x00\x00\x18\xc0\x0c\xc0\x0c\x00\x00\x00\x07\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
-        let ask = |counts, rest: &[u8]| {
-            Query::parse(&packet(0, counts, &[b"\x01a\x00\x00\xfb\x00\x01", rest].concat()))
-                .unwrap()
-                .serial
-        };
-        assert_eq!(ask([1, 0, 1, 0], soa), Some(7));
-        assert_eq!(ask([1, 0, 0, 0], b""), None);
-    }
-
-    #[test]
-    fn a_refusal_is_a_header() {
-        let mut out = Vec::new();
-        refusal(&packet(RD | 4 << 11, [1, 0, 0, 0], QUESTION), Rcode::NOTIMP, &mut out);
-        assert_eq!(out, packet(QR | RD | 4 << 11 | 4, [0; 4], b""));
-    }
-
-    #[test]
-    fn random_case_touches_letters_only() {
-        let name: Name = "a1-b.example".parse().unwrap();
-        let question =
-            Question { caps: Caps::random(&name, [u64::MAX; 4]), ..Question::new(name, Type::A) };
-        assert_eq!(question.spelled().to_string(), "A1-B.EXAMPLE.");
-    }
-}
+mod tests;

@@ -168,6 +168,16 @@ impl Owner {
             Self::Name(_) => self,
         }
     }
+
+    /// The name in lower case, in a reply to a question for `question`.
+    pub fn name(&self, question: &Name) -> Name {
+        let named = match self {
+            Self::Question => None,
+            Self::QuestionFrom(offset) => question.suffix(usize::from(*offset)),
+            Self::Name(wire) => Name::from_wire(wire),
+        };
+        named.unwrap_or_else(|| question.clone())
+    }
 }
 
 impl From<&Name> for Owner {

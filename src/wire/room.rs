@@ -25,6 +25,12 @@ impl Room {
         Self { limit: usize::from(client.min(ours)), ..Self::stream(ours) }
     }
 
+    /// The room that a TSIG record of so many octets leaves.
+    pub fn beside(self, octets: usize) -> Self {
+        let limit = self.limit.saturating_sub(octets).max(limits::TSIG_REPLY_OCTETS);
+        Self { limit, ..self }
+    }
+
     pub fn stream(ours: u16) -> Self {
         Self {
             limit: limits::STREAM_OCTETS,

@@ -25,7 +25,7 @@ use std::{
 };
 
 use ndots::{
-    chain::{Cx, QueryError, Refresh, Reply, Transport},
+    chain::{Cx, QueryError, Refresh, Reply, Transport, UnixClock},
     corefile::{self, Diagnostics, Reader},
     metrics::Metrics,
     model::{Change, Kind},
@@ -118,6 +118,9 @@ struct Scenario<'t> {
     seed: u64,
 }
 
+/// The time of day, which stands still.
+const NOW: u32 = 1_700_000_000;
+
 const LISTEN: Listen = Listen {
     scheme: Scheme::Dns,
     address: SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 53)),
@@ -189,7 +192,7 @@ impl<'t> Scenario<'t> {
             Outcome::Reply => shown.push_str(&printed(&out)),
             Outcome::Transfer(mut zone) => loop {
                 let mut out = Vec::new();
-                if !zone.write(&mut out) {
+                if !zone.write(self.now, &mut out) {
                     self.server.transferred(&zone, &mut cx);
                     break;
                 }
@@ -284,7 +287,7 @@ fn server(text: &str, objects: &str, files: &HashMap<String, Result<String, Stri
             for change in
                 reading.changes.into_iter().filter(|change| !unsynced.contains(&kind_of(change)))
             {
-                index.apply(change, 1_700_000_000);
+                index.apply(change, NOW);
             }
             stores.insert(source, index.store());
         }
@@ -306,6 +309,8 @@ fn server(text: &str, objects: &str, files: &HashMap<String, Result<String, Stri
         previous: &ReloadState::default(),
         seed: 1,
         cookies: None,
+        clock: UnixClock(|_| NOW),
+        signer: ndots::net::signing::signer,
     };
     assemble(&written, &context)
         .map_err(|error| error.to_string())

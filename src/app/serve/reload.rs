@@ -168,6 +168,7 @@ impl Process {
             timed,
             reload_state,
             secondaries,
+            signers,
             etcd,
             dnstap,
             notices,
@@ -183,6 +184,7 @@ impl Process {
         self.watched = watched.only(built.watch_corefile, built.watch_files);
         self.waiting = Waiting::start(awaited);
         self.secondaries.run(secondaries);
+        self.signers.run(signers);
         self.etcds.run(etcd);
         self.dnstaps.run(dnstap);
         spawn_probes(&mut self.tasks, &self.listeners, built.probes);

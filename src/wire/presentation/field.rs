@@ -1,6 +1,7 @@
 //! The fields that record data consists of.
 
 use super::{Name, RdataError, Type, Word, base, name::relative, service};
+use crate::wire::canonical::type_bitmap;
 
 /// Takes words and appends octets. Names are relative to the given one.
 type ReadField = fn(&mut &[Word<'_>], &Name, &mut Vec<u8>) -> Result<(), RdataError>;
@@ -214,7 +215,7 @@ fn time(text: &str) -> Option<u32> {
     valid.then_some(seconds as u32)
 }
 
-/// The bitmap of the record types at a name (RFC 4034 §4.1.2).
+/// The record types at a name.
 fn types(words: &[Word<'_>], out: &mut Vec<u8>) -> Result<(), RdataError> {
     let mut numbers = Vec::new();
     for word in words {
@@ -222,16 +223,7 @@ fn types(words: &[Word<'_>], out: &mut Vec<u8>) -> Result<(), RdataError> {
             || RdataError::Invalid { text: word.text.to_owned(), expected: "a record type" };
         numbers.push(word.text.parse::<Type>().map_err(|_| invalid())?.0);
     }
-    numbers.sort_unstable();
-    for window in numbers.chunk_by(|one, other| one >> 8 == other >> 8) {
-        let mut bits = [0_u8; 32];
-        for number in window {
-            bits[usize::from(number & 255) / 8] |= 0x80 >> (number % 8);
-        }
-        let length = 32 - bits.iter().rev().take_while(|octet| **octet == 0).count();
-        out.extend([(window.first().copied().unwrap_or(0) >> 8) as u8, length as u8]);
-        out.extend_from_slice(&bits[..length]);
-    }
+    out.extend(type_bitmap(numbers));
     Ok(())
 }
 

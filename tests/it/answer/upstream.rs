@@ -60,7 +60,7 @@ impl Upstream {
                     let rdata = RData::try_from_str(rtype, rdata).unwrap();
                     let owner = Name::from_str(owner).unwrap();
                     let record = Record::from_rdata(owner, ttl.parse().unwrap(), rdata);
-                    if rtype == RecordType::SOA {
+                    if rtype == RecordType::SOA && question.qtype.0 != 6 {
                         message.add_authority(record)
                     } else {
                         message.add_answer(record)

@@ -1,0 +1,129 @@
+//! Keys in the form of `named.conf`: `key "NAME" { algorithm hmac-sha256; secret "…"; };`.
+
+use thiserror::Error;
+
+use crate::wire::{Name, TsigAlgorithm, TsigKey, base64};
+
+/// Why a text is not a list of keys. No message repeats a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(super) enum SecretsError {
+    #[error("unexpected word {0:?}; a key is `key \"NAME\" {{ secret \"…\"; }};`")]
+    Unexpected(String),
+    #[error("the file ends inside a key or a comment")]
+    End,
+    #[error("expected a key name, and found {0:?}")]
+    Name(String),
+    #[error("expected a secret for key \"{0}\"; `tsig-keygen` makes one")]
+    NoSecret(Name),
+    #[error("the secret of the key \"{0}\" is not in base 64")]
+    Secret(Name),
+    #[error("the algorithm {1:?} of the key \"{0}\" is not known; hmac-sha256 is the usual one")]
+    Algorithm(Name, String),
+}
+
+pub(super) fn read(text: &str) -> Result<Vec<TsigKey>, SecretsError> {
+    let (mut words, mut keys) = (Words(text), Vec::new());
+    while let Some(word) = words.next()? {
+        match word {
+            "key" => keys.push(read_key(&mut words)?),
+            ";" => {}
+            other => return Err(SecretsError::Unexpected(other.to_owned())),
+        }
+    }
+    Ok(keys)
+}
+
+fn read_key(words: &mut Words<'_>) -> Result<TsigKey, SecretsError> {
+    let text = words.required()?;
+    let name: Name = text.parse().map_err(|_| SecretsError::Name(text.to_owned()))?;
+    if words.required()? != "{" {
+        return Err(SecretsError::Name(text.to_owned()));
+    }
+    let (mut algorithm, mut secret) = (TsigAlgorithm::default(), None);
+    loop {
+        match words.required()? {
+            "}" => break,
+            ";" => {}
+            "algorithm" => {
+                let text = words.required()?;
+                // BIND knows signatures that are shortened to so many bits.
+                let known = TsigAlgorithm::named(text);
+                algorithm =
+                    known.ok_or_else(|| SecretsError::Algorithm(name.clone(), text.to_owned()))?;
+            }
+            "secret" => {
+                let octets = base64(words.required()?).filter(|secret| !secret.is_empty());
+                secret = Some(octets.ok_or_else(|| SecretsError::Secret(name.clone()))?);
+            }
+            other => return Err(SecretsError::Unexpected(other.to_owned())),
+        }
+    }
+    let secret = secret.ok_or_else(|| SecretsError::NoSecret(name.clone()))?;
+    Ok(TsigKey::new(name, algorithm, &secret))
+}
+
+/// The words of a text, without its comments and quotes.
+struct Words<'t>(&'t str);
+
+impl<'t> Words<'t> {
+    fn next(&mut self) -> Result<Option<&'t str>, SecretsError> {
+        loop {
+            self.0 = self.0.trim_start_matches('\u{feff}').trim_start();
+            let rest = self.0;
+            if rest.starts_with('#') || rest.starts_with("//") {
+                self.0 = rest.split_once('\n').map_or("", |(_, rest)| rest);
+            } else if let Some(comment) = rest.strip_prefix("/*") {
+                self.0 = comment.split_once("*/").ok_or(SecretsError::End)?.1;
+            } else if let Some(quoted) = rest.strip_prefix('"') {
+                let (word, rest) = quoted.split_once('"').ok_or(SecretsError::End)?;
+                self.0 = rest;
+                return Ok(Some(word));
+            } else {
+                let ends = |ch: char| ch.is_whitespace() || matches!(ch, '{' | '}' | ';' | '"');
+                let end = rest.find(ends).unwrap_or(rest.len());
+                // A brace or a semicolon is a word of its own.
+                let end = if end == 0 { rest.len().min(1) } else { end };
+                let (word, rest) = rest.split_at(end);
+                self.0 = rest;
+                return Ok(Some(word).filter(|word| !word.is_empty()));
+            }
+        }
+    }
+
+    fn required(&mut self) -> Result<&'t str, SecretsError> {
+        self.next()?.ok_or(SecretsError::End)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read() {
+        let text = "# made by tsig-keygen\nkey \"One.example.\" {\n\talgorithm hmac-sha512;\n\tsecret \"AAEC\";\n};\n\n// another\nkey two{secret AAEC;}; /* a\ncomment */ key \"three\" { secret \"AAEC\"; }\n";
+        let keys = read(text).unwrap();
+        let names: Vec<_> = keys.iter().map(|key| (key.name.to_string(), key.algorithm)).collect();
+        let sha256 = TsigAlgorithm::Sha256;
+        let expected =
+            [("one.example.", TsigAlgorithm::Sha512), ("two.", sha256), ("three.", sha256)];
+        assert_eq!(names, expected.map(|(name, algorithm)| (name.to_owned(), algorithm)));
+        assert_eq!(keys[0].fingerprint().split(' ').count(), 34);
+        assert_eq!(read("").unwrap().len(), 0);
+    }
+
+    #[test]
+    fn mistakes_are_named_without_the_secret() {
+        let check = |text: &str, expected: &str| {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(expected) && !error.contains("hunter2"), "{error}");
+        };
+        check("secret \"a\";", "unexpected word \"secret\"");
+        check("key \"a\" {", "ends inside");
+        check("key \"a\" { secret \"hunter2!\"; };", "not in base 64");
+        check("key \"a\" { algorithm hmac-sha256; };", "expected a secret for key \"a.\"");
+        check("key \"a\" { algorithm hmac-md5; secret \"AAEC\"; };", "\"hmac-md5\"");
+        check("key { secret \"AAEC\"; };", "expected a key name");
+        check("/* no end", "ends inside");
+    }
+}

@@ -3,6 +3,7 @@
 mod check;
 mod diff;
 mod explain;
+mod source;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -17,6 +18,7 @@ pub use check::Check;
 pub use clap_complete::Shell;
 pub use diff::{Diff, ReportFormat};
 pub use explain::{Explain, Output, Query};
+pub use source::SourceFlags;
 
 use crate::{
     plugin::{self, Directive},

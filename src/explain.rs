@@ -1,52 +1,32 @@
 //! Explains why a name does not resolve, or why a Service does not answer.
 //!
 //! `gather` reads the cluster, the DNS server and the node, and returns [`Evidence`]. Everything else
-//! is pure and checks the evidence along the path of a connection: DNS, the Service and its
-//! endpoints, the rules of kube-proxy, and the access from outside. Each finding has an id that never
-//! changes. The first broken finding decides the verdict.
+//! is pure. `view` joins the objects, each join in one place. `steps` checks the evidence along the path
+//! of a connection: DNS, the Service and its endpoints, the rules of kube-proxy, and the access from
+//! outside. `checks` is the table of all findings: each has an id that never changes. `report` keeps
+//! the findings, and the first broken one decides the verdict.
 //!
 //! The checks use the types of the Kubernetes API, because containers, selectors, conditions and
 //! Secrets are not among the facts in `model`.
 
 mod answer;
-mod backends;
 mod checks;
-mod cluster;
-mod connect;
-mod corefile;
-mod destination;
-mod dns;
 mod evidence;
 mod expected;
-mod gateway;
 mod gather;
-mod hosts;
-mod ingress;
-mod isolation;
-mod labels;
-mod names;
 mod objects;
-mod outside;
 mod overview;
-mod peers;
-mod pods;
-mod policy;
-mod proxy;
 mod query;
 mod report;
 mod resolv;
-mod routes;
 mod rules;
-mod service;
+mod steps;
 mod switch;
-mod truth;
-mod unchecked;
+mod view;
 mod words;
-mod workloads;
 
 pub use answer::Answer;
 pub use checks::{one as check_text, page as checks_page, table as checks_table};
-pub use corefile::LiveKubernetes;
 pub use evidence::Evidence;
 use expected::ExpectedZone;
 pub use gather::{Request, Source, gather, gather_all, live_kubernetes, switch_evidence};
@@ -57,9 +37,13 @@ pub use report::{Report, Style, Verdict};
 pub use resolv::ResolvConf;
 pub use rules::Rules;
 pub use switch::{Switch, SwitchEvidence, SwitchFinding, SwitchLevel, switch};
+pub use view::corefile::LiveKubernetes;
 
-use destination::Destination;
-use names::Subject;
+use steps::{cluster, dns, outside, proxy, service};
+use view::{
+    destination::Destination,
+    names::{self, Subject},
+};
 
 /// Checks the evidence. It does no I/O.
 pub fn explain(evidence: &Evidence) -> Report {

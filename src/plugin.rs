@@ -94,6 +94,7 @@ use crate::{
     corefile::{Block, Diagnostics, Line, nearest},
     metrics::{Family, GaugeFamily, Metrics},
     wire::Name,
+    zone::outside::GatewaySettings,
 };
 
 pub use certificates::{ClientAuth, Tls, TlsFile, UpstreamTls};
@@ -268,6 +269,11 @@ pub fn declare_metrics(metrics: &Metrics) {
 pub trait PluginSettings: fmt::Debug + Send + Sync {
     fn needs(&self) -> Vec<Need> {
         Vec::new()
+    }
+
+    /// The hosts that are answered for clients outside of the cluster, and the rules for them.
+    fn outside_view(&self) -> Option<&GatewaySettings> {
+        None
     }
 
     /// Builds the plugins: none for a directive that only has needs.

@@ -5,7 +5,7 @@ use std::{io::Read, net::SocketAddr, process::ExitCode, time::Instant};
 use anyhow::{Context, bail};
 
 use crate::{
-    cli::{Diff, ReportFormat},
+    cli::{Diff, ReportFormat, SourceFlags},
     diff::{
         self, Asked, Comparison, Delta, Pair, Reply, Report, Rule, as_cut, may_be_cut, of_zone,
         own_records,
@@ -62,9 +62,9 @@ async fn compared(flags: &Diff) -> anyhow::Result<bool> {
     let ours = match flags.with {
         Some(address) => address.0,
         None => {
-            let (text, found) = own_corefile(flags).await?;
+            let OwnCorefile { text, zone: found, cluster } = own_corefile(flags).await?;
             zone = found;
-            own.insert(Loopback::start(&text).await?).address
+            own.insert(Loopback::start(&text, cluster).await?).address
         }
     };
     let questions = match listed {
@@ -252,24 +252,30 @@ async fn all_names(ours: SocketAddr, zone: &str) -> anyhow::Result<Vec<Asked>> {
     Ok(of_zone(&records, zone))
 }
 
+/// The configuration of the ndots that this command starts.
+struct OwnCorefile {
+    text: Text,
+    zone: String,
+    /// The cluster of a `kubernetes` that names none.
+    cluster: ClusterConfig,
+}
+
 /// The Corefile of the ndots that this command starts, and the cluster's zone. If the cluster has a
 /// Corefile, the options of its `kubernetes` are used. This ndots forwards other names to the
 /// server that runs now, so that `fallthrough` causes no differences.
-async fn own_corefile(flags: &Diff) -> anyhow::Result<(Text, String)> {
+async fn own_corefile(flags: &Diff) -> anyhow::Result<OwnCorefile> {
     let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\\\""));
-    let (source, live) = if let Some(directory) = &flags.manifests {
-        (format!("manifests {}", quoted(&directory.to_string_lossy())), None)
-    } else {
-        let place = place(flags.kubeconfig.as_deref(), flags.context.as_deref())?;
-        let live = explain::live_kubernetes(&place).await?;
-        let source = match &place {
-            ClusterConfig::Kubeconfig { file, context, .. } => {
-                let context = context.as_deref().map(quoted).unwrap_or_default();
-                format!("kubeconfig {} {context}", quoted(&file.to_string_lossy()))
-            }
-            ClusterConfig::InCluster | ClusterConfig::Endpoint { .. } => String::new(),
-        };
-        (source, live)
+    let SourceFlags { manifests, kubeconfig, context } = &flags.source;
+    let (source, live, cluster) = match manifests.as_slice() {
+        [] => {
+            let place = place(kubeconfig.as_deref(), context.as_deref())?;
+            (String::new(), explain::live_kubernetes(&place).await?, place)
+        }
+        [directory] => {
+            let source = format!("manifests {}", quoted(&directory.to_string_lossy()));
+            (source, None, ClusterConfig::InCluster)
+        }
+        _ => bail!("`ndots diff` reads one directory: give --manifests once"),
     };
     let usual = || LiveKubernetes {
         zone: "cluster.local".to_owned(),
@@ -281,5 +287,5 @@ async fn own_corefile(flags: &Diff) -> anyhow::Result<(Text, String)> {
     let text = format!(
         ". {{\nbind 127.0.0.1\nready\nkubernetes {zone} in-addr.arpa ip6.arpa {{\n{source}\n{options}}}\ntransfer {{\nto 127.0.0.1\n}}\nforward . {against}\n}}\n"
     );
-    Ok((Text::of_command("the Corefile of `ndots diff`", text), zone))
+    Ok(OwnCorefile { text: Text::of_command("the Corefile of `ndots diff`", text), zone, cluster })
 }

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 
 use crate::{
-    cli::{Check, Explain, Output, Query, ReportFormat},
+    cli::{Check, Explain, Output, Query, ReportFormat, SourceFlags},
     explain::{self, Asking, Request, ResolvConf, Source, Style, Verdict},
     limits,
     net::client::{Nameserver, Transport},
@@ -46,10 +46,11 @@ fn explained(flags: &Explain) -> anyhow::Result<Verdict> {
     if let Some(id) = &flags.checks {
         return checks(id);
     }
-    let source = if flags.manifests.is_empty() {
-        Source::Cluster(place(flags.kubeconfig.as_deref(), flags.context.as_deref())?)
+    let SourceFlags { manifests, kubeconfig, context } = &flags.source;
+    let source = if manifests.is_empty() {
+        Source::Cluster(place(kubeconfig.as_deref(), context.as_deref())?)
     } else {
-        Source::Manifests(flags.manifests.clone())
+        Source::Manifests(manifests.clone())
     };
     let request = Request {
         name: flags.name.clone().unwrap_or_default(),

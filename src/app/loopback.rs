@@ -10,6 +10,7 @@ use crate::{
     metrics::Metrics,
     net::{Dispatcher, listeners::Listeners},
     plugin::ReloadState,
+    source::api::ClusterConfig,
 };
 
 use super::{
@@ -28,14 +29,14 @@ pub(super) struct Loopback {
 
 impl Loopback {
     /// Starts a Corefile with one server block, which has `bind`, port 0 and `ready`. Waits until the
-    /// facts are complete.
+    /// facts are complete. A `kubernetes` that names no cluster reads `cluster`.
     ///
     /// # Errors
     /// If the Corefile has mistakes, or the facts are not complete after [`limits::DIFF_START`].
-    pub(super) async fn start(text: &Text) -> anyhow::Result<Self> {
+    pub(super) async fn start(text: &Text, cluster: ClusterConfig) -> anyhow::Result<Self> {
         let configuration = config::check(text, 0)?;
         let metrics = Arc::new(Metrics::default());
-        let mut sources = Sources::new(Arc::clone(&metrics));
+        let mut sources = Sources::new(Arc::clone(&metrics)).with_cluster(cluster);
         sources.start(&compose::sources(&configuration)).await?;
         let Built { assembled, listen_configs } = compose::compose(
             configuration,

@@ -46,6 +46,8 @@ pub(super) struct Sources {
     running: HashMap<Source, RunningSource>,
     tasks: JoinSet<()>,
     metrics: Arc<Metrics>,
+    /// The cluster of a source that names none.
+    own: ClusterConfig,
 }
 
 struct RunningSource {
@@ -79,7 +81,13 @@ pub(super) enum StartedSource {
 
 impl Sources {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { running: HashMap::new(), tasks: JoinSet::new(), metrics }
+        let own = ClusterConfig::InCluster;
+        Self { running: HashMap::new(), tasks: JoinSet::new(), metrics, own }
+    }
+
+    /// Reads this cluster instead of that of the Pod.
+    pub(super) fn with_cluster(self, own: ClusterConfig) -> Self {
+        Self { own, ..self }
     }
 
     /// Starts the sources that do not run yet. Running sources keep their facts.
@@ -156,7 +164,7 @@ impl Sources {
                     self.open_manifests(source, Path::new(directory))?,
                 ));
             }
-            Origin::InCluster => ClusterConfig::InCluster,
+            Origin::InCluster => self.own.clone(),
             Origin::Kubeconfig { file, context } => ClusterConfig::Kubeconfig {
                 file: file.into(),
                 others: Vec::new(),

@@ -3,13 +3,13 @@
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
     str::FromStr,
     time::Duration,
 };
 
 use clap::{Args, ValueEnum};
 
+use super::SourceFlags;
 use crate::{corefile, limits};
 
 #[derive(Args, Debug)]
@@ -40,16 +40,8 @@ pub struct Diff {
     /// The format of the report
     #[arg(long, short = 'o', value_name = "FORMAT", default_value = "text")]
     pub output: ReportFormat,
-    /// Compare with the manifests in this directory instead of a cluster
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "context"])]
-    pub manifests: Option<PathBuf>,
-    /// The kubeconfig of the cluster [default: the Pod's service account, $KUBECONFIG,
-    /// ~/.kube/config]
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig
-    #[arg(long, value_name = "NAME")]
-    pub context: Option<String>,
+    #[command(flatten)]
+    pub source: SourceFlags,
 }
 
 /// The format of the report of `ndots diff`.

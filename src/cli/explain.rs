@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::SourceFlags;
 use crate::{net::client::Nameserver, wire::Type};
 
 #[derive(Args, Debug)]
@@ -35,25 +36,17 @@ pub struct Explain {
     /// `bridge -d link` on a node; may be repeated
     #[arg(long, value_name = "FILE")]
     pub rules: Vec<PathBuf>,
-    /// Try TCP connections to the endpoints, the cluster IP and the node ports of the Service. This
-    /// must run on a node or in a Pod. Without this flag only the API server and the DNS server are
-    /// contacted
+    /// Try TCP connections to the endpoints, the cluster IP and the node ports of the Service. On a
+    /// machine that is neither a node nor a Pod, ask the Pods of the DNS server, and connect to the Pods
+    /// of the Service, through the API server (port-forward). Without this flag only the API server and
+    /// the DNS server are contacted
     #[arg(long, conflicts_with = "all")]
     pub probe: bool,
     /// The format of the report
     #[arg(long, short = 'o', value_name = "FORMAT", default_value = "text")]
     pub output: Output,
-    /// Check the manifests in this directory or file instead of a cluster; `-` is standard input. May be
-    /// repeated
-    #[arg(long, short = 'f', visible_alias = "filename", value_name = "PATH", conflicts_with_all = ["kubeconfig", "context"])]
-    pub manifests: Vec<PathBuf>,
-    /// The kubeconfig of the cluster [default: the Pod's service account, $KUBECONFIG,
-    /// ~/.kube/config]
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig
-    #[arg(long, value_name = "NAME")]
-    pub context: Option<String>,
+    #[command(flatten)]
+    pub source: SourceFlags,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -12,6 +12,7 @@ mod policy;
 mod proxy;
 mod server;
 mod service;
+mod switch;
 
 pub(super) use dns::*;
 pub(super) use endpoints::*;
@@ -22,6 +23,7 @@ pub(super) use policy::*;
 pub(super) use proxy::*;
 pub(super) use server::*;
 pub(super) use service::*;
+pub(super) use switch::*;
 
 use serde::{Serialize, Serializer};
 
@@ -136,9 +138,17 @@ pub(in crate::explain) const ALL: &[Group] = &[
     Group { step: Step::Outside, title: "Gateway API", checks: gateway::ALL },
 ];
 
+/// The checks that only `ndots check --cluster` has.
+pub(in crate::explain) const OF_SWITCH: &[&Check] = switch::ALL;
+
+/// Every check of both commands.
+fn all() -> impl Iterator<Item = &'static Check> {
+    ALL.iter().flat_map(|group| group.checks).chain(OF_SWITCH).copied()
+}
+
 /// The check with this id.
 pub(in crate::explain) fn find(id: &str) -> Option<&'static Check> {
-    ALL.iter().flat_map(|group| group.checks).copied().find(|check| check.id == id)
+    all().find(|check| check.id == id)
 }
 
 /// Defines a constant for each check, and the list of them in this order.
@@ -149,3 +159,17 @@ macro_rules! checks {
     };
 }
 use checks;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_unique() {
+        let mut ids: Vec<&str> = all().map(|check| check.id).collect();
+        let count = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), count);
+    }
+}

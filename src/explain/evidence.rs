@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::SystemTime};
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 
-use crate::net::connect::Outcome;
+use crate::{net::connect::Outcome, zone::outside::RefusedClaim};
 
 use super::{Answer, ExpectedZone, Objects, ResolvConf, Rules, objects};
 
@@ -14,6 +14,8 @@ pub struct Evidence {
     pub objects: Objects,
     /// The zone that ndots derives from the objects.
     pub expected: ExpectedZone,
+    /// The hosts that `k8s_gateway` does not answer for their objects.
+    pub refused_claims: Vec<RefusedClaim>,
     /// The cluster's zone, `cluster.local`.
     pub zone: String,
     pub asker: Asker,
@@ -55,6 +57,8 @@ pub struct Asked {
     pub server: String,
     /// Whether Pods and Services are probably reachable from here.
     pub inside: bool,
+    /// Whether the queries went through the API server to a Pod of the DNS server, over TCP.
+    pub is_forwarded: bool,
     pub replies: Vec<Reply>,
 }
 
@@ -63,6 +67,7 @@ pub struct Reply {
     pub name: String,
     /// `A`.
     pub qtype: String,
+    /// Whether it repeats a query over TCP.
     pub tcp: bool,
     pub answer: Result<Answer, String>,
 }
@@ -79,7 +84,7 @@ impl Asked {
 /// The connections of `--probe`.
 #[derive(Default)]
 pub struct Probes {
-    /// Why nothing was tried although the user asked for it.
+    /// What was not tried although the user asked for it, and why.
     pub not_tried: Option<String>,
     pub tried: Vec<Probe>,
 }
@@ -96,6 +101,8 @@ pub struct ProbeTarget {
     pub namespace: String,
     pub service: String,
     pub address: SocketAddr,
+    /// The Pod that has the address, for [`Place::ForwardedPod`].
+    pub pod: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +110,8 @@ pub enum Place {
     Endpoint,
     ClusterIp,
     NodePort,
+    /// The loopback address of a Pod, through the API server.
+    ForwardedPod,
 }
 
 /// Objects that the API server did not return.

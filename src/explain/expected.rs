@@ -1,18 +1,21 @@
 //! The answers that the objects call for, computed by the code that serves queries.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use crate::{
     limits,
     model::Change,
     wire::{Name, Query, Question, Rcode, Response, Room, Sets, Type},
-    zone::{Found, Index, PodMode, Settings, Zone},
+    zone::{Found, Index, PodMode, Settings, Store, Zone},
 };
 
-use super::{Answer, answer::Record};
+use crate::explain::{Answer, answer::Record};
 
 /// The cluster's zone, built from the objects that were read.
-pub struct ExpectedZone(Zone);
+pub struct ExpectedZone {
+    zone: Zone,
+    store: Arc<Store>,
+}
 
 /// The expected answer for a name and a type, with the CNAMEs that lead to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +50,13 @@ impl ExpectedZone {
             .map(|text| text.parse::<Name>().map_err(|reason| format!("{text}: {reason}")));
         let zones = names.into_iter().collect::<Result<_, _>>()?;
         let settings = Settings { pods: PodMode::Insecure, ..Settings::new(zones) };
-        Ok(Self(Zone::new(index.store(), settings)))
+        let store = index.store();
+        Ok(Self { zone: Zone::new(Arc::clone(&store), settings), store })
+    }
+
+    /// The facts that the objects hold.
+    pub(in crate::explain) fn store(&self) -> &Arc<Store> {
+        &self.store
     }
 
     pub fn ask(&self, name: &str, qtype: Type) -> ExpectedAnswer {
@@ -57,7 +66,7 @@ impl ExpectedZone {
         let mut records = Vec::new();
         for _ in 0..limits::CNAME_HOPS {
             let question = Question::new(name.clone(), qtype);
-            let end = match self.0.find(&question) {
+            let end = match self.zone.find(&question) {
                 Found::Records { answer, .. } => {
                     records.extend(printed(question, answer));
                     ExpectedEnd::Records

@@ -6,6 +6,7 @@ mod api;
 mod ask;
 mod asker;
 mod extra;
+mod forward;
 mod manifests;
 mod node;
 mod probe;
@@ -23,9 +24,9 @@ use crate::{
 };
 
 use super::{
-    Evidence, ExpectedZone, Objects, corefile,
-    destination::Destination,
+    Evidence, ExpectedZone, Objects,
     evidence::{Probes, Unread},
+    view::{claims, corefile, destination::Destination},
 };
 
 /// What to explain, and the sources to read.
@@ -76,12 +77,14 @@ pub async fn gather_all(request: &Request) -> anyhow::Result<Evidence> {
     let Gathered { objects, changes, unread, namespace, complaints, kinds } = gathered;
     let zone = corefile::zone(&objects).unwrap_or_else(|| "cluster.local".to_owned());
     let expected = ExpectedZone::new(changes, &zone).map_err(|reason| anyhow::anyhow!(reason))?;
+    let refused_claims = claims::refused(&objects, &expected);
     let asker = asker::find(request, &objects, &zone, namespace, is_live)?;
     let not_asked = "no DNS server was queried".to_owned();
     Ok(Evidence {
         name: String::new(),
         objects,
         expected,
+        refused_claims,
         zone,
         asker,
         asked: super::evidence::Asked { not_asked: Some(not_asked), ..Default::default() },
@@ -109,6 +112,7 @@ pub async fn gather(request: &Request) -> anyhow::Result<Evidence> {
     let Gathered { objects, changes, mut unread, namespace, complaints, kinds } = gathered;
     let zone = corefile::zone(&objects).unwrap_or_else(|| "cluster.local".to_owned());
     let expected = ExpectedZone::new(changes, &zone).map_err(|reason| anyhow::anyhow!(reason))?;
+    let refused_claims = claims::refused(&objects, &expected);
     let here = node::addresses();
     let asker = asker::find(request, &objects, &zone, namespace, is_live)?;
     let node =
@@ -129,6 +133,7 @@ pub async fn gather(request: &Request) -> anyhow::Result<Evidence> {
         name: request.name.clone(),
         objects,
         expected,
+        refused_claims,
         zone,
         asker,
         asked: super::evidence::Asked::default(),
@@ -144,9 +149,15 @@ pub async fn gather(request: &Request) -> anyhow::Result<Evidence> {
     };
     let wanted = wanted.resolve(&evidence.objects, &evidence.asker.namespace);
     let is_inside = node::is_inside(&evidence.objects, &here);
-    evidence.asked = ask::ask(request, &evidence, &wanted, is_inside).await;
+    let forwarder = match &request.source {
+        Source::Cluster(place) if request.probe && !is_inside => {
+            Some(forward::Forwarder::new(place.client().await?))
+        }
+        _ => None,
+    };
+    evidence.asked = ask::ask(request, &evidence, &wanted, is_inside, forwarder.as_ref()).await;
     if request.probe {
-        evidence.probes = probe::probe(&evidence, &wanted, is_inside).await;
+        evidence.probes = probe::probe(&evidence, &wanted, forwarder).await;
     }
     Ok(evidence)
 }

@@ -218,6 +218,19 @@ impl Objects {
         self.nodes().get(self.index().node(name)?)
     }
 
+    /// The node that has this address.
+    pub fn node_at(&self, address: &str) -> Option<&Node> {
+        self.nodes().iter().find(|node| node_addresses(node).contains(&address))
+    }
+
+    pub fn ingress(&self, namespace: &str, name: &str) -> Option<&Ingress> {
+        self.ingresses().iter().find(|it| is(*it, namespace, name))
+    }
+
+    pub fn route(&self, namespace: &str, name: &str) -> Option<&Route> {
+        self.routes().iter().find(|it| is(*it, namespace, name))
+    }
+
     pub fn config_map(&self, namespace: &str, name: &str) -> Option<&ConfigMap> {
         self.config_maps().iter().find(|it| is(*it, namespace, name))
     }
@@ -239,7 +252,7 @@ impl Objects {
 
 /// Whether the selector of the Service matches an object with these labels. An empty selector matches
 /// nothing.
-pub(super) fn selects(service: &Service, metadata: &ObjectMeta) -> bool {
+pub(in crate::explain) fn selects(service: &Service, metadata: &ObjectMeta) -> bool {
     let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
     let labels = metadata.labels.as_ref();
     selector.is_some_and(|selector| {
@@ -250,12 +263,12 @@ pub(super) fn selects(service: &Service, metadata: &ObjectMeta) -> bool {
     })
 }
 
-pub(super) fn name<T: Metadata<Ty = ObjectMeta>>(it: &T) -> &str {
+pub(in crate::explain) fn name<T: Metadata<Ty = ObjectMeta>>(it: &T) -> &str {
     it.metadata().name.as_deref().unwrap_or_default()
 }
 
 /// `default` if the object names none.
-pub(super) fn namespace<T: Metadata<Ty = ObjectMeta>>(it: &T) -> &str {
+pub(in crate::explain) fn namespace<T: Metadata<Ty = ObjectMeta>>(it: &T) -> &str {
     it.metadata()
         .namespace
         .as_deref()
@@ -263,30 +276,34 @@ pub(super) fn namespace<T: Metadata<Ty = ObjectMeta>>(it: &T) -> &str {
         .unwrap_or("default")
 }
 
-pub(super) fn is<T: Metadata<Ty = ObjectMeta>>(it: &T, namespace: &str, name: &str) -> bool {
+pub(in crate::explain) fn is<T: Metadata<Ty = ObjectMeta>>(
+    it: &T,
+    namespace: &str,
+    name: &str,
+) -> bool {
     self::name(it) == name && self::namespace(it) == namespace
 }
 
 /// `NAMESPACE/NAME`.
-pub(super) fn path<T: Metadata<Ty = ObjectMeta>>(it: &T) -> String {
+pub(in crate::explain) fn path<T: Metadata<Ty = ObjectMeta>>(it: &T) -> String {
     format!("{}/{}", namespace(it), name(it))
 }
 
 /// The type, which is `ClusterIP` if it is absent.
-pub(super) fn kind(service: &Service) -> &str {
+pub(in crate::explain) fn kind(service: &Service) -> &str {
     let spec = service.spec.as_ref();
     spec.and_then(|spec| spec.type_.as_deref())
         .filter(|kind| !kind.is_empty())
         .unwrap_or("ClusterIP")
 }
 
-pub(super) fn is_headless(service: &Service) -> bool {
+pub(in crate::explain) fn is_headless(service: &Service) -> bool {
     kind(service) != "ExternalName"
         && service.spec.as_ref().is_some_and(|spec| spec.cluster_ip.as_deref() == Some("None"))
 }
 
 /// The cluster IPs; none for a headless Service.
-pub(super) fn cluster_ips(service: &Service) -> Vec<&str> {
+pub(in crate::explain) fn cluster_ips(service: &Service) -> Vec<&str> {
     let Some(spec) = &service.spec else { return Vec::new() };
     let several = spec.cluster_ips.iter().flatten().map(String::as_str);
     let mut ips = Vec::new();
@@ -298,17 +315,17 @@ pub(super) fn cluster_ips(service: &Service) -> Vec<&str> {
     ips
 }
 
-pub(super) fn ports(service: &Service) -> &[ServicePort] {
+pub(in crate::explain) fn ports(service: &Service) -> &[ServicePort] {
     service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default()
 }
 
 /// The protocol, which is `TCP` if it is absent.
-pub(super) fn protocol(text: Option<&String>) -> &str {
+pub(in crate::explain) fn protocol(text: Option<&String>) -> &str {
     text.map(String::as_str).filter(|text| !text.is_empty()).unwrap_or("TCP")
 }
 
 /// `http 80/TCP`.
-pub(super) fn port_name(port: &ServicePort) -> String {
+pub(in crate::explain) fn port_name(port: &ServicePort) -> String {
     let name = port
         .name
         .as_deref()
@@ -318,7 +335,7 @@ pub(super) fn port_name(port: &ServicePort) -> String {
 }
 
 /// `targetPort`: a number or a name. It is the Service's port if it is absent.
-pub(super) fn target(port: &ServicePort) -> String {
+pub(in crate::explain) fn target(port: &ServicePort) -> String {
     match &port.target_port {
         Some(IntOrString::String(name)) => name.clone(),
         Some(IntOrString::Int(number)) if *number != 0 => number.to_string(),
@@ -327,7 +344,7 @@ pub(super) fn target(port: &ServicePort) -> String {
 }
 
 /// Whether the text can be a host name. Underscores are accepted, as DNS servers do.
-pub(super) fn is_host_name(text: &str) -> bool {
+pub(in crate::explain) fn is_host_name(text: &str) -> bool {
     let fits = |label: &str| {
         !label.is_empty()
             && label.len() <= 63
@@ -337,7 +354,7 @@ pub(super) fn is_host_name(text: &str) -> bool {
 }
 
 /// The ports of the containers, and of init containers that keep running (sidecars).
-pub(super) fn declared(pod: &Pod) -> impl Iterator<Item = &ContainerPort> {
+pub(in crate::explain) fn declared(pod: &Pod) -> impl Iterator<Item = &ContainerPort> {
     let spec = pod.spec.as_ref();
     let containers = spec.map(|spec| spec.containers.iter()).into_iter().flatten();
     let sidecars = spec.and_then(|spec| spec.init_containers.as_ref()).into_iter().flatten();
@@ -347,7 +364,7 @@ pub(super) fn declared(pod: &Pod) -> impl Iterator<Item = &ContainerPort> {
 }
 
 /// The number of the Service's port at a Pod; `None` if it is a name that no container has.
-pub(super) fn at_pod(port: &ServicePort, pod: &Pod) -> Option<i32> {
+pub(in crate::explain) fn at_pod(port: &ServicePort, pod: &Pod) -> Option<i32> {
     match &port.target_port {
         Some(IntOrString::String(name)) => declared(pod)
             .find(|it| {
@@ -361,20 +378,20 @@ pub(super) fn at_pod(port: &ServicePort, pod: &Pod) -> Option<i32> {
 }
 
 /// The addresses in the Pod's status.
-pub(super) fn pod_addresses(pod: &Pod) -> Vec<&str> {
+pub(in crate::explain) fn pod_addresses(pod: &Pod) -> Vec<&str> {
     let Some(status) = &pod.status else { return Vec::new() };
     let several: Vec<&str> = status.pod_ips.iter().flatten().map(|it| it.ip.as_str()).collect();
     if several.is_empty() { status.pod_ip.as_deref().into_iter().collect() } else { several }
 }
 
 /// The addresses in `spec.externalIPs`.
-pub(super) fn external_ips(service: &Service) -> &[String] {
+pub(in crate::explain) fn external_ips(service: &Service) -> &[String] {
     service.spec.as_ref().and_then(|spec| spec.external_ips.as_deref()).unwrap_or_default()
 }
 
 /// The addresses that clients outside use, each with kube-proxy's word for it: `external IP` or
 /// `loadbalancer IP`.
-pub(super) fn outside_addresses(service: &Service) -> Vec<(&str, &'static str)> {
+pub(in crate::explain) fn outside_addresses(service: &Service) -> Vec<(&str, &'static str)> {
     let external = external_ips(service).iter().map(|ip| (ip.as_str(), "external IP"));
     let balancer = service
         .status
@@ -392,7 +409,7 @@ pub(super) fn outside_addresses(service: &Service) -> Vec<(&str, &'static str)> 
 }
 
 /// The addresses of a node that are not host names.
-pub(super) fn node_addresses(node: &Node) -> Vec<&str> {
+pub(in crate::explain) fn node_addresses(node: &Node) -> Vec<&str> {
     let addresses =
         node.status.as_ref().and_then(|status| status.addresses.as_deref()).unwrap_or_default();
     addresses
@@ -403,7 +420,7 @@ pub(super) fn node_addresses(node: &Node) -> Vec<&str> {
 }
 
 /// Whether the node has the condition Ready.
-pub(super) fn is_node_ready(node: &Node) -> bool {
+pub(in crate::explain) fn is_node_ready(node: &Node) -> bool {
     let conditions =
         node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     conditions.iter().any(|it| it.type_ == "Ready" && it.status == "True")

@@ -9,9 +9,9 @@ pub struct ResolvConf {
 }
 
 /// The value that kubelet sets for Pods with `dnsPolicy: ClusterFirst`.
-pub(super) const CLUSTER_NDOTS: usize = 5;
+pub(in crate::explain) const CLUSTER_NDOTS: usize = 5;
 /// The default of a resolver (resolv.conf(5)).
-pub(super) const PLAIN_NDOTS: usize = 1;
+pub(in crate::explain) const PLAIN_NDOTS: usize = 1;
 /// The maximum in glibc, which lowers a larger value to this one (resolv.conf(5)).
 const MOST_NDOTS: usize = 15;
 
@@ -68,7 +68,7 @@ impl ResolvConf {
     }
 }
 
-pub(super) fn dots(name: &str) -> usize {
+pub(in crate::explain) fn dots(name: &str) -> usize {
     name.bytes().filter(|octet| *octet == b'.').count()
 }
 

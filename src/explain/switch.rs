@@ -12,7 +12,7 @@ use std::fmt::Write;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Verdict;
+use super::{Verdict, checks::Check};
 use crate::printable::{printable, printable_lines};
 
 /// The namespace of the cluster's DNS.
@@ -46,7 +46,8 @@ pub enum SwitchLevel {
 /// One result. Ids never change.
 #[derive(Debug, Serialize)]
 pub struct SwitchFinding {
-    pub id: &'static str,
+    #[serde(rename = "id")]
+    pub check: &'static Check,
     pub level: SwitchLevel,
     /// The object and the field: `Deployment kube-system/coredns spec.replicas`.
     pub place: String,
@@ -72,13 +73,13 @@ impl Findings {
     fn say(
         &mut self,
         level: SwitchLevel,
-        id: &'static str,
+        check: &'static Check,
         place: &str,
         saw: impl Into<String>,
         cure: &str,
     ) {
         let cure = Some(cure.to_owned()).filter(|cure| !cure.is_empty());
-        self.0.push(SwitchFinding { id, level, place: place.to_owned(), saw: saw.into(), cure });
+        self.0.push(SwitchFinding { check, level, place: place.to_owned(), saw: saw.into(), cure });
     }
 }
 
@@ -114,13 +115,13 @@ impl Switch {
     pub fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a String does not fail.
-        for SwitchFinding { id, level, place, saw, cure } in &self.findings {
+        for SwitchFinding { check, level, place, saw, cure } in &self.findings {
             let mark = match level {
                 SwitchLevel::Break => '✗',
                 SwitchLevel::Warning => '!',
                 SwitchLevel::Note => '·',
             };
-            let _ = writeln!(text, "{mark} {id}  {}", printable(place));
+            let _ = writeln!(text, "{mark} {}  {}", check.id, printable(place));
             let _ = writeln!(text, "    {}", printable(saw));
             if let Some(cure) = cure {
                 let _ = writeln!(text, "    do  {}", printable_lines(cure));

@@ -17,7 +17,11 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use rustls::pki_types::ServerName;
 use thiserror::Error;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
@@ -142,6 +146,23 @@ pub async fn query(
     }
     let message = limited(policy, over_stream(nameserver, to, transport, &query)).await?;
     Ok(ClientReply { query, message, transport })
+}
+
+/// Sends one query over an open connection with the framing of TCP, and reads up to its reply. The
+/// caller limits the time.
+///
+/// # Errors
+/// If the connection fails or ends.
+pub async fn query_over<S>(
+    connection: &mut S,
+    question: Question,
+) -> Result<ClientReply, ClientError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + ?Sized,
+{
+    let query = Query { id: rand::random(), ..Query::internal(question) };
+    let message = stream::converse(connection, &stream::frame(&query), &query).await?;
+    Ok(ClientReply { query, message, transport: Transport::Tcp })
 }
 
 async fn limited<T>(

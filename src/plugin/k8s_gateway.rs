@@ -158,6 +158,10 @@ impl PluginSettings for K8sGatewaySettings {
         }]
     }
 
+    fn outside_view(&self) -> Option<&GatewaySettings> {
+        Some(&self.view)
+    }
+
     fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
         let view = GatewaySettings {
             own_addresses: context.build.own_addresses.to_vec(),

@@ -35,6 +35,7 @@ use crate::{
 use super::{Notice, kind::ApiObject};
 use controllers::Simulated;
 use files::Files;
+use parse::ListedObject;
 
 /// A directory of manifests, and the facts that were emitted last.
 pub struct Manifests {
@@ -111,12 +112,12 @@ impl ManifestsUpdate {
     /// Simulates the cluster of the files, and returns its facts, too.
     fn new(
         files: &Files,
+        objects: Vec<ListedObject>,
         selector: Option<&Selector>,
         before: Option<&BTreeMap<Key, Object>>,
     ) -> (Self, BTreeMap<Key, Object>) {
         let mut errors = files.errors();
-        let Simulated { objects, facts } =
-            controllers::simulate(files.objects(), selector, &mut errors);
+        let Simulated { objects, facts } = controllers::simulate(objects, selector, &mut errors);
         let mut counts = BTreeMap::new();
         for key in facts.keys() {
             *counts.entry(key.kind).or_default() += 1;
@@ -199,7 +200,8 @@ impl Manifests {
                 ManifestSource::Text { name, bytes } => files.add_text(name, bytes),
             }
         }
-        Ok(ManifestsUpdate::new(&files, None, None).0)
+        let objects = files.take_objects();
+        Ok(ManifestsUpdate::new(&files, objects, None, None).0)
     }
 
     /// Reads the files that have changed.
@@ -210,8 +212,12 @@ impl Manifests {
 
     fn update(&mut self) -> ManifestsUpdate {
         let before = self.emitted.take();
-        let (update, facts) =
-            ManifestsUpdate::new(&self.files, self.selector.as_ref(), before.as_ref());
+        let (update, facts) = ManifestsUpdate::new(
+            &self.files,
+            self.files.objects(),
+            self.selector.as_ref(),
+            before.as_ref(),
+        );
         self.emitted = Some(facts);
         self.errors.clone_from(&update.errors);
         update

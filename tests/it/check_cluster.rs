@@ -166,7 +166,7 @@ fn of_program() -> Vec<Damage> {
 /// Damages of the objects around the server.
 fn of_surroundings() -> Vec<Damage> {
     vec![
-        of(DEPLOYMENT, "replicas.none", Box::new(|it| it["spec"]["replicas"] = 0.into())),
+        of(DEPLOYMENT, "cluster.replicas", Box::new(|it| it["spec"]["replicas"] = 0.into())),
         of(
             DEPLOYMENT,
             "strategy.recreate",
@@ -186,7 +186,7 @@ fn of_surroundings() -> Vec<Damage> {
         ),
         of(
             SERVICE,
-            "service.port",
+            "cluster.port",
             Box::new(|it| {
                 it["spec"]["ports"]
                     .as_array_mut()

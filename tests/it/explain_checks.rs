@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{explain, explain_field, explain_probe, support::Ndots};
+use crate::{explain, explain_field, explain_forward, explain_probe, support::Ndots};
 
 /// The findings of a report.
 fn findings(report: &Value) -> impl Iterator<Item = (&str, &Value)> {
@@ -68,7 +68,10 @@ fn each_check_speaks_in_a_case_and_is_silent_in_another() {
     let table = table();
     assert!(table.len() > 150, "{} checks", table.len());
     let over_udp = over_udp_only();
-    let cases = explain::reports().chain(explain_field::reports()).chain(explain_probe::reports());
+    let cases = explain::reports()
+        .chain(explain_field::reports())
+        .chain(explain_probe::reports())
+        .chain(explain_forward::reports());
     let mut reports: Vec<&Value> = cases.collect();
     reports.push(&over_udp);
     let is_known = |id: &str| table.iter().any(|(known, _)| known == id);

@@ -64,7 +64,7 @@ spec: { rules: [{ host: cafe.example.com, http: { paths: [{ path: /tea, pathType
 ";
 
 /// Minimal CustomResourceDefinitions of the Gateway API, so that an API server stores its objects.
-fn definition(kind: &str, plural: &str) -> String {
+pub(crate) fn definition(kind: &str, plural: &str) -> String {
     let schema = "{ type: object, x-kubernetes-preserve-unknown-fields: true }";
     format!(
         "

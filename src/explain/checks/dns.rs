@@ -16,7 +16,8 @@ checks! {
     DNS_KUBERNETES_DEFAULT = fact("dns.kubernetes-default", "The address of kubernetes.default")
         .hidden_by(&[DNS_SERVER_FAILURE, DNS_NO_ANSWER]);
     DNS_SERVER = fact("dns.server", "Whether the DNS server says what the objects say")
-        .leaves_open("the DNS server's replies");
+        .leaves_open("the DNS server's replies")
+        .once();
     DNS_UPSTREAM = fault(
         "dns.upstream",
         "External names do not resolve",

@@ -14,13 +14,19 @@ checks! {
         "endpoints.not-in-manifests",
         "The manifests have no Pods and no workload with the labels of the selector",
     ).leaves_open("whether Pods exist");
-    ENDPOINTS_NOT_PROBED = fact("endpoints.not-probed", "No connection was tried (--probe)")
+    ENDPOINTS_NOT_PROBED = fact("endpoints.not-probed", "Connections that were not tried (--probe)")
         .leaves_open("connections");
     ENDPOINTS_CONNECT = fault(
         "endpoints.connect",
         "A connection to an endpoint fails (--probe)",
         "Refused: nothing listens at the port, or only on 127.0.0.1. Reset: a proxy in the Pod has no server behind it. No reply: a network policy, a firewall or the Pod network drops the packets.",
         "Let the application listen on 0.0.0.0 and the targetPort; check policies and the network plugin.",
+    );
+    ENDPOINTS_FORWARD = fault(
+        "endpoints.forward",
+        "A connection through port-forward fails (--probe)",
+        "A machine outside of the cluster connects through the API server, to the loopback address of the Pod. Refused: nothing listens at the port there. A server that listens on the Pod's own address only is not found in this way.",
+        "Compare the targetPort with the port in the log of the application, and let the application listen on 0.0.0.0.",
     );
     ENDPOINTS_UNREAD = fault(
         "endpoints.unread",
@@ -181,7 +187,7 @@ checks! {
     ENDPOINTS_STRANGER = fault(
         "endpoints.stranger",
         "An endpoint has no Pod",
-        "The endpointslice controller lags, or somebody else writes EndpointSlices for this Service.",
+        "The endpointslice controller lags, or something else writes EndpointSlices for this Service.",
         "Read the log of kube-controller-manager, and delete the wrong EndpointSlice.",
     );
     ENDPOINTS_SLICE_PORT = fault(

@@ -8,6 +8,12 @@ checks! {
     OUTSIDE_EXTERNAL_NAME = fact("outside.external-name", "Clients outside use the external name itself");
     OUTSIDE_BY_INGRESS = fact("outside.by-ingress", "An Ingress that leads to the Service");
     OUTSIDE_BY_ROUTE = fact("outside.by-route", "A route of a Gateway that leads to the Service");
+    OUTSIDE_REFUSED_HOST = fault(
+        "outside.refused-host",
+        "`k8s_gateway` does not answer a host for its object",
+        "Objects of any namespace can name any host. In the cluster's Corefile, the plugin `k8s_gateway` gives a host to the namespace of the oldest object that has it, and keeps the zone itself, its name servers, its wildcard and the names NAME.NAMESPACE of Services.",
+        "Remove the host from one of the objects, or say in the Corefile which namespace has it: `claims NAMESPACE HOST`.",
+    );
     OUTSIDE_SOURCE = fact("outside.source", "Which client address the Pods see");
     OUTSIDE_SOURCE_RANGES = fact("outside.source-ranges", "Only some client addresses are let in");
     OUTSIDE_NODES_UNREAD = fact("outside.nodes-unread", "Nodes could not be read")
@@ -78,6 +84,12 @@ checks! {
         "The host of an Ingress is not a host name",
         "The API server accepts only DNS names in `host`: no URL, no port and no address.",
         "Write the host name alone, or a rule without `host`.",
+    );
+    OUTSIDE_INGRESS_REJECTED = fault(
+        "outside.ingress-rejected",
+        "The API server rejects the Ingress",
+        "A manifest breaks a rule of the API: a path without pathType or without a slash, a backend in the form of networking.k8s.io/v1beta1, a host with capital letters.",
+        "Correct the manifest; `kubectl apply --dry-run=server` checks it.",
     );
     OUTSIDE_INGRESS_TWICE = fault(
         "outside.ingress-twice",

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{ALL, Check, find};
+use super::{ALL, Check, OF_SWITCH, all, find};
 
 /// For each check the output of a case of the tests: its id, what it saw, and what it wanted,
 /// separated by tabs. `UPDATE_EXPECT=1 cargo test --test it -- explain_checks` writes them.
@@ -33,9 +33,8 @@ pub fn table() -> String {
 /// If there is no such check.
 pub fn one(id: &str) -> Result<String, String> {
     let Some(check) = find(id) else {
-        let all: Vec<&str> =
-            ALL.iter().flat_map(|group| group.checks).map(|check| check.id).collect();
-        let near = crate::corefile::nearest(id, &all)
+        let ids: Vec<&str> = all().map(|check| check.id).collect();
+        let near = crate::corefile::nearest(id, &ids)
             .map_or(String::new(), |near| format!(", did you mean {near}?"));
         return Err(format!("there is no check {id}{near}; `ndots explain --checks` lists them"));
     };
@@ -92,6 +91,12 @@ The first broken finding decides the verdict. A link that nothing was seen of is
         for check in faults {
             fault(&mut text, check);
         }
+    }
+    text.push_str(
+        "\n## The checks of `ndots check --cluster`\n\nBeside these, it has some of the checks above. Each finding says what to do.\n\n| id | it reports |\n|---|---|\n",
+    );
+    for check in OF_SWITCH {
+        let _ = writeln!(text, "| `{}` | {} |", check.id, check.title);
     }
     text
 }

@@ -5,6 +5,12 @@ use super::{Check, checks, fact, fault};
 checks! {
     SERVICE_IS = fact("service.is", "The type, the cluster IP and the ports of the Service");
     SERVICE_NONE = fact("service.none", "There is no Service to check");
+    SERVICE_REJECTED = fault(
+        "service.rejected",
+        "The API server rejects the Service",
+        "A manifest breaks a rule of the API: several ports and one without a name, a number or a name twice, a nodePort at type ClusterIP, a port that is not one.",
+        "Correct the manifest; `kubectl apply --dry-run=server` checks it.",
+    );
     SERVICE_NAMESPACE_TERMINATING = fault(
         "service.namespace-terminating",
         "The namespace is being deleted",

@@ -7,7 +7,12 @@ use http::Request as HttpRequest;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::{
-    explain::{Objects, destination::Destination, evidence::Unread, hosts, objects},
+    explain::{
+        Objects,
+        evidence::Unread,
+        objects,
+        view::{destination::Destination, hosts},
+    },
     limits,
     source::{
         api::ClusterConfig,

@@ -1,68 +1,118 @@
 //! Asks the server that the Pod asks, what the Pod would ask.
 
+use k8s_openapi::api::core::v1::ServicePort;
+
 use crate::{
     explain::{
         Answer, Evidence,
-        destination::Destination,
         evidence::{Asked, Reply},
-        names::{self, Subject},
         objects,
+        view::{
+            destination::Destination,
+            names::{self, Subject},
+            pods,
+        },
     },
     limits,
     net::client::{self, Nameserver, RetryPolicy},
     wire::{Name, Question, Type},
 };
 
-use super::Request;
+use super::{
+    Request,
+    forward::{Forwarder, PodPort},
+};
 
+/// The way to the server.
+enum Way<'f> {
+    Direct(Nameserver),
+    /// Over TCP to a Pod of the DNS server, through the API server.
+    Forwarded {
+        forwarder: &'f Forwarder,
+        namespace: String,
+        pod: String,
+        port: u16,
+    },
+}
+
+/// `forwarder` is there if connections are tried from outside of the cluster.
 pub(super) async fn ask(
     request: &Request,
     evidence: &Evidence,
     wanted: &Destination,
     inside: bool,
+    forwarder: Option<&Forwarder>,
 ) -> Asked {
-    let (server, inside) = match (&request.server, evidence.is_live) {
-        (Some(server), _) => (server.clone(), true),
-        (None, false) => {
-            let why = "no DNS server was queried; computed from the manifests (--server ADDR queries one)";
-            return Asked { not_asked: Some(why.to_owned()), ..Asked::default() };
+    let none = |why: &str| Asked { not_asked: Some(why.to_owned()), ..Asked::default() };
+    let mut asking = match (&request.server, forwarder.and_then(|it| forwarded(evidence, it))) {
+        (Some(server), _) => Asking::direct(server.clone(), true),
+        (None, Some(way)) => Asking::new(way),
+        (None, None) if !evidence.is_live => {
+            return none(
+                "no DNS server was queried; computed from the manifests (--server ADDR queries one)",
+            );
         }
-        (None, true) => {
-            match evidence
-                .asker
-                .resolv
-                .nameservers
-                .iter()
-                .find_map(|text| text.parse::<std::net::IpAddr>().ok())
-            {
-                Some(address) => (Nameserver::from(address), inside),
+        (None, None) => {
+            let servers = &evidence.asker.resolv.nameservers;
+            match servers.iter().find_map(|text| text.parse::<std::net::IpAddr>().ok()) {
+                Some(address) => Asking::direct(Nameserver::from(address), inside),
                 None => {
-                    return Asked {
-                    not_asked: Some("no DNS server was queried: its address is unknown here; give --server ADDR".to_owned()),
-                    ..Asked::default()
-                };
+                    return none(
+                        "no DNS server was queried: its address is unknown here; give --server ADDR",
+                    );
                 }
             }
         }
     };
-    let mut asking =
-        Asking { asked: Asked { server: server.to_string(), inside, ..Asked::default() }, server };
     asking.search_path(evidence, wanted).await;
     asking.asked
 }
 
-struct Asking {
-    server: Nameserver,
+/// The way to a ready Pod of the DNS server, if the client uses that server.
+fn forwarded<'f>(evidence: &Evidence, forwarder: &'f Forwarder) -> Option<Way<'f>> {
+    let service = evidence.dns_service()?;
+    let first = evidence.asker.resolv.nameservers.first()?;
+    if !objects::cluster_ips(service).contains(&first.as_str()) {
+        return None;
+    }
+    let is_dns_over_tcp =
+        |port: &&ServicePort| port.port == 53 && objects::protocol(port.protocol.as_ref()) == "TCP";
+    let port = objects::ports(service).iter().find(is_dns_over_tcp)?;
+    let pod = pods::ready(evidence, service).next()?;
+    Some(Way::Forwarded {
+        forwarder,
+        namespace: objects::namespace(pod).to_owned(),
+        pod: objects::name(pod).to_owned(),
+        port: u16::try_from(objects::at_pod(port, pod)?).ok()?,
+    })
+}
+
+struct Asking<'f> {
+    way: Way<'f>,
     asked: Asked,
 }
 
-impl Asking {
+impl<'f> Asking<'f> {
+    fn direct(server: Nameserver, inside: bool) -> Self {
+        let mut asking = Self::new(Way::Direct(server));
+        asking.asked.inside = inside;
+        asking
+    }
+
+    fn new(way: Way<'f>) -> Self {
+        let (server, is_forwarded) = match &way {
+            Way::Direct(server) => (server.to_string(), false),
+            Way::Forwarded { namespace, pod, .. } => (format!("Pod {namespace}/{pod}"), true),
+        };
+        Self { way, asked: Asked { server, is_forwarded, ..Asked::default() } }
+    }
+
     /// Up to the name that finds something. A server that is silent is asked once, and one that is
     /// not the cluster's hears no name.
     async fn search_path(&mut self, evidence: &Evidence, wanted: &Destination) {
         let (kubernetes, qtype) = kubernetes_default(evidence);
-        if self.question(&kubernetes, qtype, false).await.is_none()
-            || !self.asked.inside && self.is_another(evidence)
+        if self.question(&kubernetes, qtype).await.is_none()
+            || !self.asked.inside && !self.asked.is_forwarded && self.is_another(evidence)
         {
             return;
         }
@@ -81,25 +131,25 @@ impl Asking {
                 if candidate.starts_with('_') { &[Type::SRV] } else { &[Type::A, Type::AAAA] };
             let mut found = false;
             for qtype in types {
-                match self.question(&candidate, *qtype, false).await {
+                match self.question(&candidate, *qtype).await {
                     Some(records) => found |= records,
                     None => return,
                 }
             }
             if found {
-                self.question(&candidate, types[0], true).await;
+                self.again_over_tcp(&candidate, types[0]).await;
                 break;
             }
         }
         if wanted.host.is_empty() {
-            self.question(&kubernetes, qtype, true).await;
-            self.question(".", Type::NS, false).await;
+            self.again_over_tcp(&kubernetes, qtype).await;
+            self.question(".", Type::NS).await;
         }
         if let Subject::Service { service, .. } = &subject
             && let Some(target) =
                 service.spec.as_ref().and_then(|spec| spec.external_name.as_deref())
         {
-            self.question(&format!("{}.", target.trim_end_matches('.')), Type::A, false).await;
+            self.question(&format!("{}.", target.trim_end_matches('.')), Type::A).await;
         }
     }
 
@@ -121,24 +171,42 @@ impl Asking {
         another
     }
 
-    /// Whether there are records; `None` where nobody answers.
-    async fn question(&mut self, name: &str, qtype: Type, tcp: bool) -> Option<bool> {
-        let parsed: Name = name.parse().ok()?;
-        let server = if tcp { self.server.over_tcp() } else { self.server.clone() };
-        let policy = RetryPolicy::retransmit_once(limits::EXPLAIN_ASK_TIME);
-        let answer = client::query(&server, Question::new(parsed, qtype), policy).await;
-        let answer = answer
-            .map_err(|error| error.to_string())
-            .and_then(|reply| Answer::decode(&reply.message));
+    /// Whether there are records; `None` if nothing answers.
+    async fn question(&mut self, name: &str, qtype: Type) -> Option<bool> {
+        let answer = exchange(&self.way, name, qtype).await;
         let result = answer.as_ref().ok().map(|it| !it.records.is_empty());
-        self.asked.replies.push(Reply {
-            name: name.to_owned(),
-            qtype: qtype.to_string(),
-            tcp,
-            answer,
-        });
+        self.keep(name, qtype, false, answer);
         result
     }
+
+    /// Repeats a query over TCP, unless it went over TCP already.
+    async fn again_over_tcp(&mut self, name: &str, qtype: Type) {
+        if let Way::Direct(server) = &self.way {
+            let answer = exchange(&Way::Direct(server.over_tcp()), name, qtype).await;
+            self.keep(name, qtype, true, answer);
+        }
+    }
+
+    fn keep(&mut self, name: &str, qtype: Type, tcp: bool, answer: Result<Answer, String>) {
+        let (name, qtype) = (name.to_owned(), qtype.to_string());
+        self.asked.replies.push(Reply { name, qtype, tcp, answer });
+    }
+}
+
+async fn exchange(way: &Way<'_>, name: &str, qtype: Type) -> Result<Answer, String> {
+    let name: Name = name.parse().map_err(|_| format!("{name} is not a DNS name"))?;
+    let question = Question::new(name, qtype);
+    let reply = match way {
+        Way::Direct(server) => {
+            let policy = RetryPolicy::retransmit_once(limits::EXPLAIN_ASK_TIME);
+            client::query(server, question, policy).await.map_err(|error| error.to_string())
+        }
+        Way::Forwarded { forwarder, namespace, pod, port } => {
+            let to = PodPort { namespace, pod, port: *port };
+            forwarder.ask(&to, question).await.map_err(|error| error.to_string())
+        }
+    }?;
+    Answer::decode(&reply.message)
 }
 
 /// The name that every cluster has, with the type of its address.

@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 
 use crate::{
     explain::{
-        destination::Destination,
-        objects, pods,
-        unchecked::{ForeignPolicy, POLICIES},
+        objects,
+        view::{
+            destination::Destination,
+            foreign::{ForeignPolicy, POLICIES},
+            pods,
+        },
     },
     source::{
         api::ClusterConfig,

@@ -1,41 +1,71 @@
 //! Tries the connections of `--probe`. Without the flag nothing is contacted but the API server and
 //! the DNS server.
 
+use std::sync::Arc;
+
 use tokio::task::JoinSet;
 
 use crate::{
     explain::{
         Evidence,
-        backends::backends,
-        connect::targets,
-        destination::Destination,
-        evidence::{Probe, Probes},
-        names,
+        evidence::{Place, Probe, ProbeTarget, Probes},
+        view::{
+            backends::backends,
+            destination::Destination,
+            names,
+            probes::{INSIDE, OUTSIDE, targets},
+        },
     },
     limits,
-    net::connect,
+    net::connect::{self, Outcome},
 };
 
-pub(super) async fn probe(evidence: &Evidence, wanted: &Destination, is_inside: bool) -> Probes {
+use super::forward::{ForwardError, Forwarder, PodPort};
+
+/// Connects from here, or through the API server if there is a forwarder.
+pub(super) async fn probe(
+    evidence: &Evidence,
+    wanted: &Destination,
+    forwarder: Option<Forwarder>,
+) -> Probes {
     if !evidence.is_live {
         let why = "not probed: there is no cluster behind manifests";
         return Probes { not_tried: Some(why.to_owned()), ..Probes::default() };
     }
-    if !is_inside {
-        let why =
-            "not probed: this machine is neither a node nor a Pod of the cluster; run it there";
-        return Probes { not_tried: Some(why.to_owned()), ..Probes::default() };
-    }
+    let places: &[Place] = if forwarder.is_some() { &OUTSIDE } else { &INSIDE };
     let subject = names::subject(evidence, wanted);
-    let targets = targets(evidence, &backends(evidence, wanted, &subject));
+    let targets = targets(evidence, &backends(evidence, wanted, &subject), places);
+    let forwarder = forwarder.map(Arc::new);
     let mut attempts = JoinSet::new();
     for (index, target) in targets.into_iter().enumerate() {
-        attempts.spawn(async move {
-            let outcome = connect::attempt(target.address, limits::EXPLAIN_ASK_TIME).await;
-            (index, Probe { target, outcome })
-        });
+        let forwarder = forwarder.clone();
+        attempts.spawn(async move { (index, attempt(&target, forwarder).await, target) });
     }
     let mut tried = attempts.join_all().await;
-    tried.sort_by_key(|(index, _)| *index);
-    Probes { not_tried: None, tried: tried.into_iter().map(|(_, probe)| probe).collect() }
+    tried.sort_by_key(|(index, ..)| *index);
+    let mut probes = Probes::default();
+    if forwarder.is_some() {
+        probes.not_tried = Some("the cluster IP, the node ports and the network between Pods are not probed: this machine is neither a node nor a Pod of the cluster".to_owned());
+    }
+    for (_, outcome, target) in tried {
+        match outcome {
+            Ok(outcome) => probes.tried.push(Probe { target, outcome }),
+            // Each further Pod would be refused for the same reason.
+            Err(error) => probes.not_tried = Some(format!("not probed: {error}")),
+        }
+    }
+    probes
+}
+
+async fn attempt(
+    target: &ProbeTarget,
+    forwarder: Option<Arc<Forwarder>>,
+) -> Result<Outcome, ForwardError> {
+    match (forwarder, &target.pod) {
+        (Some(forwarder), Some(pod)) => {
+            let (namespace, port) = (target.namespace.as_str(), target.address.port());
+            forwarder.attempt(&PodPort { namespace, pod, port }).await
+        }
+        _ => Ok(connect::attempt(target.address, limits::EXPLAIN_ASK_TIME).await),
+    }
 }

@@ -9,11 +9,13 @@ use serde_json::Value;
 use crate::{
     explain::{
         Objects,
-        destination::Destination,
         evidence::Unread,
-        hosts,
-        names::{ClusterName, take_apart},
         objects,
+        view::{
+            destination::Destination,
+            hosts,
+            names::{ClusterName, take_apart},
+        },
     },
     limits,
     model::{self, Change, Kind, Object},

@@ -39,7 +39,7 @@ impl Overview {
     /// The result as an HTML page.
     pub fn html(&self) -> String {
         let mut body = format!(
-            "<h1>ndots explain</h1>\n<p class=\"verdict\">{}</p>\n<table>\n<tr><th>verdict</th><th>object</th><th>check</th><th>finding</th></tr>\n",
+            "<h1>ndots explain</h1>\n<p class=\"verdict\">{}</p>\n<table class=\"all\">\n<tr><th>verdict</th><th>object</th><th>check</th><th>finding</th></tr>\n",
             escaped(&self.summary())
         );
         for row in &self.objects {

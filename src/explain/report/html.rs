@@ -10,7 +10,7 @@ use super::{Finding, FindingLevel, Report, Verdict};
 const BOX: (usize, usize) = (190, 92);
 const GAP: usize = 46;
 /// How many characters of a text fit into a line of a box, and how many lines.
-const LINE: usize = 29;
+const LINE: usize = 28;
 const LINES: usize = 3;
 
 const STYLE: &str = "\
@@ -20,7 +20,8 @@ svg{max-width:100%;height:auto}
 table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.3rem .6rem;border-bottom:1px solid #dde3ea}
 code{font:13px ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere}
 .ok{color:#1a7f37}.broken{color:#c62828}.warning,.unknown{color:#9a6700}.skipped,.note{color:#66717e}
-.verdict{font-weight:600;font-size:1.1rem}.id{white-space:nowrap}
+.verdict{font-weight:600;font-size:1.1rem}.id{white-space:nowrap}.steps{table-layout:fixed}.steps td:first-child{width:1.4rem}.steps .id{width:15rem;overflow-wrap:anywhere}
+.all td:first-child{white-space:nowrap}
 ";
 
 /// Replaces the characters that have a meaning in HTML and XML.
@@ -172,16 +173,23 @@ impl Report {
             Verdict::Broken => "broken",
             Verdict::Unknown => "unknown",
         };
-        let at = self
-            .decisive()
-            .map_or(String::new(), |(_, finding)| format!(": {}", escaped(&finding.saw)));
+        let at = match self.decisive() {
+            Some((_, finding)) => format!(": {}", escaped(&finding.saw)),
+            None if self.not_checked.is_empty() => String::new(),
+            None => format!("; not checked: {}", escaped(&self.not_checked.join(", "))),
+        };
         let mut body = format!(
             "<h1>{}</h1>\n<p class=\"verdict {class}\">{words}{at}</p>\n{}",
             escaped(&self.subject),
             picture(self)
         );
         for (index, step) in self.steps.iter().enumerate() {
-            let _ = writeln!(body, "<h2>{} {}</h2>\n<table>", index + 1, step.step.title());
+            let _ = writeln!(
+                body,
+                "<h2>{} {}</h2>\n<table class=\"steps\">",
+                index + 1,
+                step.step.title()
+            );
             step.findings.iter().for_each(|finding| row(&mut body, finding));
             body.push_str("</table>\n");
         }

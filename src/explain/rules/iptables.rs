@@ -223,7 +223,7 @@ impl Save {
                 gap(
                     checks::PROXY_HOOK,
                     format!("{hook} of table nat does not jump to {SERVICES}"),
-                    "kube-proxy's rules before everyone's",
+                    "a jump to kube-proxy's rules before the other rules of this chain",
                 );
             }
         }

@@ -242,7 +242,7 @@ impl Table {
         if !has("nat-postrouting", "jump masquerading") || !masquerades {
             gap(
                 checks::PROXY_POSTROUTING,
-                "marked packets are not masqueraded",
+                "no chain of kube-proxy masquerades marked packets",
                 "chain masquerading, and nat-postrouting that jumps to it",
             );
         }

@@ -5,7 +5,10 @@ use serde_json::Value;
 use super::{Findings, NAMESPACE, SwitchEvidence, SwitchLevel, list, text};
 use crate::{
     corefile::{Corefile, Line, Severity},
-    explain::corefile::{directives, is_about_file, read},
+    explain::{
+        checks,
+        view::corefile::{directives, is_about_file, read},
+    },
     server,
 };
 
@@ -36,7 +39,7 @@ pub(super) fn of<'e>(
     if found.is_none() && !evidence.unread.iter().any(|unread| unread.contains("configmaps")) {
         findings.say(
             SwitchLevel::Break,
-            "corefile.none",
+            checks::COREFILE_NONE,
             &format!("ConfigMap {NAMESPACE}/coredns"),
             "the container mounts no ConfigMap with a key Corefile",
             "mount the ConfigMap, and name the file with -conf",
@@ -50,11 +53,11 @@ pub(super) fn judge(text: &str, findings: &mut Findings) -> Corefile {
     let (parsed, mut diagnostics) = read(text);
     server::check(&parsed, 53, &mut diagnostics);
     for (severity, line) in diagnostics.lines().filter(|(_, line)| !is_about_file(line)) {
-        let (level, id) = match severity {
-            Severity::Error => (SwitchLevel::Break, "corefile.mistake"),
-            Severity::Warning => (SwitchLevel::Warning, "corefile.warning"),
+        let (level, check) = match severity {
+            Severity::Error => (SwitchLevel::Break, checks::COREFILE_MISTAKE),
+            Severity::Warning => (SwitchLevel::Warning, checks::COREFILE_WARNING),
         };
-        findings.say(level, id, &format!("ConfigMap {NAMESPACE}/coredns"), line, EDIT);
+        findings.say(level, check, &format!("ConfigMap {NAMESPACE}/coredns"), line, EDIT);
     }
     parsed
 }
@@ -84,7 +87,7 @@ pub(super) fn probes(parsed: &Corefile, container: &Value, findings: &mut Findin
                     None => {
                         findings.say(
                             SwitchLevel::Break,
-                            "probe.port",
+                            checks::SWITCH_PROBE_PORT,
                             &place,
                             format!("the container has no port named {named}: {effect}"),
                             "name a port of the container, or write its number",
@@ -103,7 +106,7 @@ pub(super) fn probes(parsed: &Corefile, container: &Value, findings: &mut Findin
         if !served {
             findings.say(
                 SwitchLevel::Break,
-                "probe.page",
+                checks::SWITCH_PROBE_PAGE,
                 &place,
                 format!("nothing in the Corefile serves port {port}, {path}: {effect}"),
                 "add the plugin `ready` (port 8181) or `health` (port 8080) to the Corefile",
@@ -138,7 +141,7 @@ pub(super) fn low_port(
     {
         findings.say(
             SwitchLevel::Break,
-            "capability.port",
+            checks::SWITCH_CAPABILITY_PORT,
             &format!("Deployment {NAMESPACE}/coredns container coredns, securityContext"),
             format!("all capabilities are dropped, and the server listens on port {low}"),
             "add: [NET_BIND_SERVICE], or listen on a port above 1023",

@@ -3,43 +3,44 @@
 use serde_json::Value;
 
 use super::{Findings, SwitchEvidence, SwitchLevel, list, name, text};
+use crate::explain::checks::{self, Check};
 
 /// CoreDNS's flags that ndots accepts.
 const FLAGS: [&str; 8] =
     ["conf", "dns.port", "p", "quiet", "pidfile", "log-format", "version", "plugins"];
 /// The label of the cluster's DNS.
 const LABEL: &str = "/metadata/labels/k8s-app";
-/// The owners of a Deployment: the label or annotation that shows the owner, its name, the id of
-/// the finding, and what to do.
-const OWNERS: [(&str, &str, &str, &str); 5] = [
+/// The owners of a Deployment: the label or annotation that shows the owner, its name, the check, and
+/// what to do.
+const OWNERS: [(&str, &str, &Check, &str); 5] = [
     (
         "/metadata/labels/addonmanager.kubernetes.io~1mode",
         "the add-on manager of the platform (GKE, AKS)",
-        "deployment.reconciled",
+        checks::SWITCH_DEPLOYMENT_RECONCILED,
         "run ndots beside it: docs/install, Platforms",
     ),
     (
         "/metadata/labels/eks.amazonaws.com~1component",
         "the EKS add-on",
-        "deployment.managed",
+        checks::SWITCH_DEPLOYMENT_MANAGED,
         "aws eks delete-addon --addon-name coredns --preserve",
     ),
     (
         "/metadata/annotations/objectset.rio.cattle.io~1id",
         "k3s or RKE2",
-        "deployment.managed",
+        checks::SWITCH_DEPLOYMENT_MANAGED,
         "k3s: create coredns.yaml.skip; RKE2: a HelmChartConfig (docs/install, Platforms)",
     ),
     (
         "/metadata/annotations/meta.helm.sh~1release-name",
         "a Helm release",
-        "deployment.managed",
+        checks::SWITCH_DEPLOYMENT_MANAGED,
         "change the image in the values of the release, or the next upgrade writes it back",
     ),
     (
         "/metadata/labels/addon.kops.k8s.io~1name",
         "kops",
-        "deployment.managed",
+        checks::SWITCH_DEPLOYMENT_MANAGED,
         "set spec.kubeDNS.coreDNSImage in the kops cluster",
     ),
 ];
@@ -54,7 +55,7 @@ pub(super) fn find<'e>(evidence: &'e SwitchEvidence, findings: &mut Findings) ->
     if let [first, second, ..] = *of_dns {
         findings.say(
             SwitchLevel::Warning,
-            "deployment.two",
+            checks::SWITCH_DEPLOYMENT_TWO,
             &name("Deployment", second),
             format!(
                 "{} is a second Deployment of the cluster's DNS: `kubeadm upgrade` stops with \"multiple DNS addon deployments found\"",
@@ -68,7 +69,7 @@ pub(super) fn find<'e>(evidence: &'e SwitchEvidence, findings: &mut Findings) ->
     if found.is_none() && !evidence.unread.iter().any(|unread| unread.contains("deployments")) {
         findings.say(
             SwitchLevel::Break,
-            "deployment.none",
+            checks::SWITCH_DEPLOYMENT_NONE,
             "Deployment kube-system/coredns",
             "there is no Deployment with the name coredns or the label k8s-app: kube-dns",
             "docs/install, Platforms: OpenShift has a DaemonSet of its DNS operator; use the chart or standalone",
@@ -88,7 +89,7 @@ pub(super) fn judge<'e>(deployment: &'e Value, findings: &mut Findings) -> Optio
         let names: Vec<&str> = containers.iter().map(|it| text(it, "/name")).collect();
         findings.say(
             SwitchLevel::Break,
-            "container.name",
+            checks::SWITCH_CONTAINER_NAME,
             &format!("{place} spec.template.spec.containers"),
             format!("no container is named coredns, only {}: the patch would add a second server beside it", names.join(", ")),
             "put the name of the container into deploy/image/deployment.yaml",
@@ -102,16 +103,19 @@ pub(super) fn judge<'e>(deployment: &'e Value, findings: &mut Findings) -> Optio
 }
 
 fn owners(deployment: &Value, place: &str, findings: &mut Findings) {
-    for (pointer, owner, id, cure) in OWNERS {
+    for (pointer, owner, check, cure) in OWNERS {
         let value = text(deployment, pointer);
         if value.is_empty() || value == "EnsureExists" {
             continue;
         }
-        let level =
-            if id == "deployment.reconciled" { SwitchLevel::Break } else { SwitchLevel::Warning };
+        let level = if check == checks::SWITCH_DEPLOYMENT_RECONCILED {
+            SwitchLevel::Break
+        } else {
+            SwitchLevel::Warning
+        };
         findings.say(
             level,
-            id,
+            check,
             place,
             format!("the Deployment belongs to {owner}, which writes its own image again"),
             cure,
@@ -126,14 +130,14 @@ fn scale(deployment: &Value, place: &str, findings: &mut Findings) {
     match replicas {
         0 => findings.say(
             SwitchLevel::Break,
-            "replicas.none",
+            checks::CLUSTER_REPLICAS,
             &scaled,
             "0 replicas: this Deployment does not serve the cluster",
             cure,
         ),
         1 => findings.say(
             SwitchLevel::Warning,
-            "replicas.one",
+            checks::CLUSTER_ONE_REPLICA,
             &scaled,
             "1 replica: no canary is possible, and each restart interrupts DNS",
             cure,
@@ -143,7 +147,7 @@ fn scale(deployment: &Value, place: &str, findings: &mut Findings) {
     if text(deployment, "/spec/strategy/type") == "Recreate" {
         findings.say(
             SwitchLevel::Warning,
-            "strategy.recreate",
+            checks::SWITCH_STRATEGY_RECREATE,
             &format!("{place} spec.strategy"),
             "Recreate stops every server before the first new one starts",
             "set strategy: { type: RollingUpdate, rollingUpdate: { maxUnavailable: 1 } }",
@@ -152,7 +156,7 @@ fn scale(deployment: &Value, place: &str, findings: &mut Findings) {
     if deployment.pointer("/spec/paused").and_then(Value::as_bool) == Some(true) {
         findings.say(
             SwitchLevel::Break,
-            "deployment.paused",
+            checks::SWITCH_DEPLOYMENT_PAUSED,
             &format!("{place} spec.paused"),
             "the rollout is paused: a new image starts no Pod",
             "kubectl -n kube-system rollout resume deployment coredns",
@@ -166,7 +170,7 @@ fn program(container: &Value, place: &str, findings: &mut Findings) {
     if command.first().is_some_and(|program| *program != "/coredns") {
         findings.say(
             SwitchLevel::Break,
-            "container.command",
+            checks::SWITCH_CONTAINER_COMMAND,
             &format!("{place} container coredns, command"),
             format!(
                 "the command is {}: the image of ndots has the program /coredns only, and no shell",
@@ -184,7 +188,7 @@ fn program(container: &Value, place: &str, findings: &mut Findings) {
     if let Some(word) = words.find(is_unknown) {
         findings.say(
             SwitchLevel::Break,
-            "container.args",
+            checks::SWITCH_CONTAINER_ARGS,
             &format!("{place} container coredns, args"),
             format!("ndots does not know the flag {word}, and would not start"),
             "remove the flag; `ndots --help` lists the flags",
@@ -217,7 +221,7 @@ fn shell(container: &Value, place: &str, findings: &mut Findings) {
         };
         findings.say(
             SwitchLevel::Break,
-            "container.exec",
+            checks::SWITCH_CONTAINER_EXEC,
             &format!("{place} container coredns, {}", &field[1..].replace('/', ".")),
             format!("it runs {}: the image of ndots has no such program", words.join(" ")),
             cure,
@@ -230,7 +234,7 @@ fn image(container: &Value, place: &str, findings: &mut Findings) {
     let image = text(container, "/image");
     findings.say(
         SwitchLevel::Note,
-        "image.now",
+        checks::SWITCH_IMAGE_NOW,
         &format!("{place} container coredns, image"),
         format!("{image} is the only field that the switch changes"),
         "",

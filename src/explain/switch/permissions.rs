@@ -3,7 +3,10 @@
 use serde_json::Value;
 
 use super::{Findings, NAMESPACE, SwitchEvidence, SwitchLevel, list, text};
-use crate::{corefile::Corefile, explain::corefile::directives};
+use crate::{
+    corefile::Corefile,
+    explain::{checks, view::corefile::directives},
+};
 
 /// API group and resource that ndots lists and watches.
 const NEEDED: [(&str, &str); 3] =
@@ -37,7 +40,7 @@ pub(super) fn judge(
     if bound.is_empty() {
         findings.say(
             SwitchLevel::Break,
-            "rbac.binding",
+            checks::RBAC_BINDING,
             &account,
             "no ClusterRoleBinding gives the server a role: it cannot read the cluster",
             "kubeadm init phase addon coredns, or bind the ClusterRole system:coredns to the account",
@@ -75,7 +78,7 @@ pub(super) fn judge(
         if !missing.is_empty() {
             findings.say(
                 SwitchLevel::Break,
-                "rbac.rule",
+                checks::RBAC_RULE,
                 &format!("ClusterRole {}", bound.join(", ")),
                 format!(
                     "the server may not {} {resource}: names that need them are SERVFAIL, and it never becomes ready",

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::explain::checks;
+
 use super::{
     Findings, NAMESPACE, SwitchEvidence, SwitchLevel, deployment::tag, list, name, selects, text,
 };
@@ -26,7 +28,7 @@ fn service(evidence: &SwitchEvidence, deployment: &Value, findings: &mut Finding
         if !evidence.unread.iter().any(|unread| unread.contains("services")) {
             findings.say(
                 SwitchLevel::Break,
-                "service.none",
+                checks::CLUSTER_NO_SERVICE,
                 "Service kube-system/kube-dns",
                 "there is no Service kube-dns: Pods have no address of the server",
                 "kubeadm init phase addon coredns",
@@ -38,7 +40,7 @@ fn service(evidence: &SwitchEvidence, deployment: &Value, findings: &mut Finding
     if !selects(service.pointer("/spec/selector"), labels(deployment)) {
         findings.say(
             SwitchLevel::Break,
-            "service.selector",
+            checks::SWITCH_SERVICE_SELECTOR,
             &format!("{place} spec.selector"),
             "the selector does not match the labels of the Deployment's Pods: they get no query",
             "give the Pod template the labels of the selector",
@@ -55,7 +57,7 @@ fn service(evidence: &SwitchEvidence, deployment: &Value, findings: &mut Finding
         if !found {
             findings.say(
                 SwitchLevel::Warning,
-                "service.port",
+                checks::CLUSTER_PORT,
                 &format!("{place} spec.ports"),
                 format!("there is no port 53/{protocol}"),
                 "add the port; large replies and NodeLocal DNSCache need TCP",
@@ -73,7 +75,7 @@ fn budgets(evidence: &SwitchEvidence, deployment: &Value, findings: &mut Finding
     if let [_, second, ..] = *concerned {
         findings.say(
             SwitchLevel::Warning,
-            "budget.two",
+            checks::SWITCH_BUDGET_TWO,
             &name("PodDisruptionBudget", second),
             "two budgets select the Pods: the API server refuses every eviction",
             "delete one of them",
@@ -95,7 +97,7 @@ fn budgets(evidence: &SwitchEvidence, deployment: &Value, findings: &mut Finding
         if blocks {
             findings.say(
                 SwitchLevel::Warning,
-                "budget.blocks",
+                checks::SWITCH_BUDGET_BLOCKS,
                 &name("PodDisruptionBudget", budget),
                 format!(
                     "with {replicas} replicas it allows no eviction, so a node cannot be drained"
@@ -119,7 +121,7 @@ fn kubeadm(evidence: &SwitchEvidence, deployment: &Value, findings: &mut Finding
     if !is_version {
         findings.say(
             SwitchLevel::Warning,
-            "image.tag",
+            checks::SWITCH_IMAGE_TAG,
             &format!("Deployment {NAMESPACE}/coredns container coredns, image"),
             format!("`kubeadm upgrade` reads the version of CoreDNS from the tag, and `{tag}` is none: its preflight checks CoreDNSMigration and CoreDNSUnsupportedPlugins fail"),
             "use a tag such as v1.14.2, also for the image of ndots",
@@ -131,7 +133,7 @@ fn kubeadm(evidence: &SwitchEvidence, deployment: &Value, findings: &mut Finding
     if !own.into_iter().any(|line| line.trim().starts_with("imageRepository:")) {
         findings.say(
             SwitchLevel::Warning,
-            "kubeadm.image",
+            checks::SWITCH_KUBEADM_IMAGE,
             "ConfigMap kube-system/kubeadm-config dns",
             "no imageRepository: `kubeadm upgrade apply` writes CoreDNS's image again",
             "set dns.imageRepository and dns.imageTag (docs/install, kubeadm)",
@@ -148,7 +150,7 @@ pub(super) fn node_local(evidence: &SwitchEvidence, findings: &mut Findings) {
     if let Some(cache) = evidence.daemon_sets.iter().find(is_cache) {
         findings.say(
             SwitchLevel::Note,
-            "node-local.front",
+            checks::SWITCH_NODE_LOCAL,
             &name("DaemonSet", cache),
             "NodeLocal DNSCache stays in front: clients may see old answers for 30 s after the switch",
             "compare with the address of a Pod: ndots diff --against POD-ADDRESS",

@@ -112,6 +112,12 @@ impl Files {
         self.known.values().flat_map(|file| file.parsed.objects.iter().cloned()).collect()
     }
 
+    /// The objects, which the files do not keep.
+    pub(super) fn take_objects(&mut self) -> Vec<ListedObject> {
+        let files = self.known.values_mut();
+        files.flat_map(|file| std::mem::take(&mut file.parsed.objects)).collect()
+    }
+
     pub(super) fn errors(&self) -> Vec<ManifestError> {
         self.known
             .values()

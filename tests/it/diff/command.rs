@@ -2,7 +2,7 @@
 
 use std::{fs, net::SocketAddr, path::Path, process::Command, thread};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Run;
 use crate::support::{
@@ -225,4 +225,24 @@ fn every_difference_from_coredns_on_a_cluster_is_explained() {
     let (code, report) = diff(coredns.address, &["--kubeconfig", kubeconfig.to_str().unwrap()]);
     assert!(report["questions"].as_u64() > Some(500), "{report:#}");
     assert_eq!((code, report["changes"].as_array().map(Vec::len)), (0, Some(0)), "{report:#}");
+    // kubectl merges the files of KUBECONFIG: here the context and its cluster are in two of them.
+    let text = fs::read_to_string(&kubeconfig).unwrap();
+    let other = run.lab.path("context-only");
+    let context = serde_saphyr::from_str::<Value>(&text).unwrap()["contexts"][0].clone();
+    let merged = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "merged",
+        "contexts": [{ "name": "merged", "context": context["context"] }],
+    });
+    fs::write(&other, merged.to_string()).unwrap();
+    let names = run.lab.path("names");
+    fs::write(&names, "kubernetes.default.svc.cluster.local\n").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_ndots"))
+        .args(["diff", "-o", "json", "--against", &coredns.address.to_string(), "--names"])
+        .arg(&names)
+        .env("KUBECONFIG", std::env::join_paths([&other, &kubeconfig]).unwrap())
+        .env_remove("KUBERNETES_SERVICE_HOST")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
 }

@@ -1,9 +1,11 @@
-//! A small API server over manifests: lists and single objects, and resources that are forbidden.
-//! `explain` reads it as it reads a cluster.
+//! A small API server over manifests: lists and single objects, ports of Pods, and resources that are
+//! forbidden. `explain` reads it as it reads a cluster.
+
+mod forward;
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
     sync::Arc,
     time::Duration,
@@ -41,10 +43,30 @@ struct State {
     objects: Vec<Value>,
     /// Resources that no account may read.
     forbidden: Vec<String>,
+    /// The sockets behind the ports of Pods.
+    ports: Vec<PodPort>,
+}
+
+/// A port of a Pod, and the socket that stands for it.
+#[derive(Clone)]
+pub(crate) struct PodPort {
+    pub(crate) pod: &'static str,
+    pub(crate) port: u16,
+    pub(crate) address: SocketAddr,
 }
 
 /// Starts the server, and writes a kubeconfig for it. The threads end with the process.
 pub(crate) fn start(objects: Vec<Value>, forbidden: &[&str], kubeconfig: &Path) {
+    start_with_ports(objects, forbidden, &[], kubeconfig);
+}
+
+/// Starts a server that forwards these ports of Pods, too.
+pub(crate) fn start_with_ports(
+    objects: Vec<Value>,
+    forbidden: &[&str],
+    ports: &[PodPort],
+    kubeconfig: &Path,
+) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let text = json!({
@@ -57,7 +79,7 @@ pub(crate) fn start(objects: Vec<Value>, forbidden: &[&str], kubeconfig: &Path) 
     });
     std::fs::write(kubeconfig, text.to_string()).unwrap();
     let forbidden = forbidden.iter().map(|it| (*it).to_owned()).collect();
-    let state = Arc::new(State { objects, forbidden });
+    let state = Arc::new(State { objects, forbidden, ports: ports.to_vec() });
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let state = Arc::clone(&state);
@@ -76,7 +98,7 @@ fn serve(mut stream: &TcpStream, state: &State) {
             return;
         }
         let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-        let mut length = 0;
+        let (mut length, mut key) = (0, None);
         loop {
             let mut header = String::new();
             if reader.read_line(&mut header).unwrap_or(0) == 0 {
@@ -85,6 +107,11 @@ fn serve(mut stream: &TcpStream, state: &State) {
             if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
                 length = value.trim().parse().unwrap_or(0);
             }
+            if let Some((name, value)) = header.split_once(':')
+                && name.eq_ignore_ascii_case("sec-websocket-key")
+            {
+                key = Some(value.trim().to_owned());
+            }
             if header.trim().is_empty() {
                 break;
             }
@@ -92,6 +119,11 @@ fn serve(mut stream: &TcpStream, state: &State) {
         let mut body = vec![0; length];
         if reader.read_exact(&mut body).is_err() {
             return;
+        }
+        if let Some(key) = key
+            && !state.forbidden.iter().any(|it| it == "pods/portforward")
+        {
+            return forward::serve(stream, &path, &key, &state.ports);
         }
         let (status, body) = reply(state, path.split('?').next().unwrap_or_default());
         let body = body.to_string();
@@ -125,7 +157,8 @@ fn reply(state: &State, path: &str) -> (&'static str, Value) {
     let Some((kind, version, resource, namespace, name)) = found else {
         return ("404 Not Found", failure(404, "NotFound"));
     };
-    if state.forbidden.iter().any(|it| it == resource) {
+    let subresource = format!("{resource}/{}", path.rsplit('/').next().unwrap_or_default());
+    if state.forbidden.iter().any(|it| *it == resource || *it == subresource) {
         return ("403 Forbidden", failure(403, "Forbidden"));
     }
     let text = |object: &Value, pointer: &str| {

@@ -1,0 +1,138 @@
+//! Suggests the right name for a cluster name that does not exist.
+
+use crate::{
+    corefile::nearest,
+    explain::{
+        Evidence, checks, objects,
+        report::{FindingLevel, Section},
+        view::{
+            destination::Destination,
+            names::{self, ClusterName, take_apart},
+        },
+    },
+};
+
+pub(super) fn judge(
+    evidence: &Evidence,
+    wanted: &Destination,
+    namespace: &str,
+    service: &str,
+    section: &mut Section,
+) {
+    let objects = &evidence.objects;
+    let unread = evidence.lacks("services", namespace).or_else(|| evidence.lacks("namespaces", ""));
+    if let Some(unread) = unread {
+        let saw = format!("cannot tell whether Service {namespace}/{service} exists: {unread}");
+        section.say(FindingLevel::Unknown, checks::DNS_UNREAD, saw);
+        return;
+    }
+    if let Some(reason) = rejected(evidence, namespace, service) {
+        section
+            .broken(
+                checks::DNS_REJECTED,
+                format!("Service {namespace}/{service} is in the manifests, and an API server rejects it: {reason}"),
+            )
+            .want("a Service that the API server accepts")
+            .advise("kubectl apply --dry-run=server -f FILE");
+        return;
+    }
+    let zone = &evidence.zone;
+    if !objects.has_namespace(namespace) {
+        let broken =
+            section.broken(checks::DNS_NAMESPACE, format!("there is no namespace {namespace}"));
+        let near = nearest(namespace, &names::namespaces(evidence));
+        // A Service with the same name in another namespace is a better guess than a similar name.
+        let elsewhere = elsewhere(evidence, service);
+        match elsewhere.first().or(near.as_ref()) {
+            _ if objects.service(service, namespace).is_some() => broken.want(format!(
+                "did you mean {namespace}.{service}? The Service comes first, then its namespace"
+            )),
+            Some(near) => broken.want(format!("did you mean {service}.{near}?")),
+            None => broken.want(format!("one of {}", names::namespaces(evidence).join(", "))),
+        };
+        broken.advise("kubectl get namespaces");
+        return;
+    }
+    if objects.service(namespace, service).is_some() {
+        // The Service exists, so the zone of the name must be wrong.
+        let host = wanted.host.trim_end_matches('.');
+        let in_zone = host.strip_suffix(zone.as_str()).is_some_and(|left| left.ends_with('.'));
+        let broken = if in_zone {
+            section
+                .broken(checks::DNS_SVC_MISSING, format!("{host} has no label svc before {zone}"))
+        } else {
+            section
+                .broken(checks::DNS_ZONE, format!("{host} is not under the cluster's zone, {zone}"))
+        };
+        broken
+            .want(format!("{service}.{namespace}.svc.{zone}"))
+            .advise(format!("use {service}.{namespace}"));
+        return;
+    }
+    let elsewhere = elsewhere(evidence, service);
+    if let Some(there) = elsewhere.first() {
+        let saw = format!(
+            "namespace {namespace} has no Service {service}; it is in {}",
+            elsewhere.join(", ")
+        );
+        section
+            .broken(checks::DNS_OTHER_NAMESPACE, saw)
+            .want(format!("{service}.{there}"))
+            .advise(format!("use {service}.{there} in namespace {}", evidence.asker.namespace));
+        return;
+    }
+    let here: Vec<&str> = objects
+        .services()
+        .iter()
+        .filter(|it| objects::namespace(*it) == namespace)
+        .map(objects::name)
+        .collect();
+    let broken =
+        section.broken(checks::DNS_NAME, format!("namespace {namespace} has no Service {service}"));
+    match nearest(service, &here) {
+        Some(near) => broken.want(format!("did you mean {near}?")),
+        None if here.is_empty() => broken.want("a Service: the namespace has none"),
+        None => broken.want(format!(
+            "one of {}",
+            here.iter().take(12).copied().collect::<Vec<_>>().join(", ")
+        )),
+    };
+    broken.advise(format!("kubectl -n {namespace} get services"));
+}
+
+/// Why the manifests' Service is not among the objects.
+fn rejected<'e>(evidence: &'e Evidence, namespace: &str, service: &str) -> Option<&'e str> {
+    let names = [format!(" Service {namespace}/{service}: "), format!(" Service {service}: ")];
+    let reason = |name: &String| {
+        let mut complaints = evidence.complaints.iter();
+        complaints.find_map(|text| text.split_once(name.as_str())).map(|(_, reason)| reason)
+    };
+    names.iter().find_map(reason)
+}
+
+/// The namespaces that have a Service with this name.
+fn elsewhere<'e>(evidence: &'e Evidence, service: &str) -> Vec<&'e str> {
+    evidence
+        .objects
+        .services()
+        .iter()
+        .filter(|it| objects::name(*it) == service)
+        .map(objects::namespace)
+        .collect()
+}
+
+/// A suggestion for a cluster name that does not exist: `did you mean database.default…?`.
+pub(super) fn meant(evidence: &Evidence, name: &str) -> Option<String> {
+    let Some(ClusterName::Service { namespace, service, .. }) = take_apart(name, &evidence.zone)
+    else {
+        return None;
+    };
+    let services =
+        evidence.objects.services().iter().filter(|it| objects::namespace(*it) == namespace);
+    let near = nearest(&service, &services.map(objects::name).collect::<Vec<_>>())
+        .map(|near| format!("{near}.{namespace}"));
+    let near = near.or_else(|| {
+        nearest(&namespace, &names::namespaces(evidence)).map(|near| format!("{service}.{near}"))
+    });
+    near.map(|near| format!("did you mean {near}.svc.{}?", evidence.zone))
+}

@@ -1,0 +1,298 @@
+//! Checks the hosts and paths of Ingresses: their Services, addresses and certificates.
+
+pub(in crate::explain) mod certificate;
+
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+
+use crate::explain::{
+    Evidence, checks, objects,
+    report::{FindingLevel, Section},
+    steps::rejected,
+    view::{
+        destination::Destination,
+        hosts::{self, IngressPath, addresses},
+    },
+};
+
+pub(in crate::explain) fn judge(
+    evidence: &Evidence,
+    wanted: &Destination,
+    host: &str,
+    ingresses: &[&Ingress],
+    section: &mut Section,
+) {
+    for ingress in ingresses {
+        section.about("Ingress", objects::namespace(*ingress), objects::name(*ingress));
+        host_name(ingress, section);
+        if !evidence.is_live {
+            rejected::ingress(ingress, section);
+        }
+        class(evidence, ingress, section);
+        address(evidence, ingress, host, section);
+    }
+    let routes = hosts::meant(ingresses, host, wanted.path.as_deref());
+    if routes.is_empty() {
+        let path = wanted.path.as_deref().unwrap_or("/");
+        let all = hosts::paths(ingresses, host)
+            .iter()
+            .map(|route| format!("{} ({})", route.label(), route.path_type))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let has_star = hosts::paths(ingresses, host)
+            .iter()
+            .any(|route| route.path.len() > 1 && route.path.contains('*'));
+        let but =
+            if has_star { "; with pathType Prefix or Exact, * is not a wildcard" } else { "" };
+        let broken = section.broken(
+            checks::OUTSIDE_INGRESS_PATH,
+            format!("no path of Ingress {} matches {host}{path}", objects::path(ingresses[0])),
+        );
+        broken.want(if all.is_empty() {
+            "a rule with a path".to_owned()
+        } else {
+            format!("one of {all}{but}")
+        });
+        broken.advise(format!(
+            "kubectl -n {} edit ingress {}",
+            objects::namespace(ingresses[0]),
+            objects::name(ingresses[0])
+        ));
+    }
+    twice(ingresses, host, &routes, section);
+    for route in &routes {
+        section.about("Ingress", objects::namespace(route.ingress), objects::name(route.ingress));
+        backend(evidence, host, route, section);
+    }
+    for ingress in ingresses {
+        certificate::judge(evidence, ingress, host, section);
+    }
+}
+
+/// Checks that the hosts of the rules are host names.
+fn host_name(ingress: &Ingress, section: &mut Section) {
+    let rules = ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
+    let wrong = rules
+        .filter_map(|rule| rule.host.as_deref())
+        .find(|host| *host != hosts::bare(host) || host.parse::<std::net::IpAddr>().is_ok());
+    if let Some(host) = wrong {
+        section
+            .broken(
+                checks::OUTSIDE_INGRESS_HOST,
+                format!(
+                    "Ingress {} has host {host}, which is not a host name: the API server rejects it",
+                    objects::path(ingress)
+                ),
+            )
+            .want("a host name without scheme, port and path; for an address a rule without host")
+            .advise(format!(
+                "kubectl -n {} edit ingress {}",
+                objects::namespace(ingress),
+                objects::name(ingress)
+            ));
+    }
+}
+
+/// Reports a path that two Ingresses of one class have: the controller uses one of them.
+fn twice(ingresses: &[&Ingress], host: &str, routes: &[IngressPath<'_>], section: &mut Section) {
+    let all = hosts::paths(ingresses, host);
+    let same = |one: &IngressPath<'_>, other: &IngressPath<'_>| {
+        !std::ptr::eq(one.ingress, other.ingress)
+            && one.host.eq_ignore_ascii_case(other.host)
+            && (&one.path, one.path_type) == (&other.path, other.path_type)
+            && one.backend != other.backend
+            && class_name(one.ingress) == class_name(other.ingress)
+    };
+    for route in routes.iter().filter(|route| !is_canary(route.ingress)) {
+        let other = all.iter().find(|it| !is_canary(it.ingress) && same(route, it));
+        let Some(other) = other else { continue };
+        let saw = format!(
+            "Ingresses {} and {} both have {host}{} ({}), and lead to different backends: the controller uses only one of them",
+            objects::path(route.ingress),
+            objects::path(other.ingress),
+            route.path,
+            route.path_type
+        );
+        section
+            .say(FindingLevel::Warning, checks::OUTSIDE_INGRESS_TWICE, saw)
+            .want("one Ingress for each host and path; most controllers use the oldest")
+            .advise("kubectl get ingresses -A");
+        return;
+    }
+}
+
+/// Whether the Ingress takes a part of the requests of another one, on purpose.
+fn is_canary(ingress: &Ingress) -> bool {
+    let annotations = ingress.metadata.annotations.iter().flatten();
+    annotations.into_iter().any(|(key, value)| key.ends_with("/canary") && value == "true")
+}
+
+/// The class in the spec or, as before Kubernetes 1.18, in an annotation.
+fn class_name(ingress: &Ingress) -> Option<&String> {
+    let annotations = ingress.metadata.annotations.as_ref();
+    let of_spec = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_ref());
+    of_spec.or_else(|| annotations?.get("kubernetes.io/ingress.class"))
+}
+
+/// Checks the IngressClass, which decides the controller that implements the Ingress.
+fn class(evidence: &Evidence, ingress: &Ingress, section: &mut Section) {
+    let classes: Vec<&str> = evidence.objects.ingress_classes().iter().map(objects::name).collect();
+    let Some(class) = class_name(ingress) else {
+        return without_class(evidence, ingress, section);
+    };
+    let by_annotation = ingress.spec.as_ref().is_none_or(|spec| spec.ingress_class_name.is_none());
+    // Controllers such as GKE's take an annotation without an IngressClass object.
+    if by_annotation && !addresses(ingress).is_empty() {
+        return;
+    }
+    if !classes.is_empty() && !classes.contains(&class.as_str()) {
+        let broken = section.broken(
+            checks::OUTSIDE_INGRESS_CLASS,
+            format!("Ingress {}: IngressClass {class} does not exist", objects::path(ingress)),
+        );
+        broken.want(format!("one of {}", classes.join(", "))).advise("kubectl get ingressclasses");
+    }
+}
+
+/// Reports an Ingress that names no class, if no class is the default and no controller has taken it.
+fn without_class(evidence: &Evidence, ingress: &Ingress, section: &mut Section) {
+    const DEFAULT: &str = "ingressclass.kubernetes.io/is-default-class";
+    let classes = evidence.objects.ingress_classes();
+    let is_default = |class: &IngressClass| {
+        let annotations = class.metadata.annotations.as_ref();
+        annotations.and_then(|it| it.get(DEFAULT)).is_some_and(|value| value == "true")
+    };
+    if classes.is_empty() || classes.iter().any(is_default) || !addresses(ingress).is_empty() {
+        return;
+    }
+    let names: Vec<&str> = classes.iter().map(objects::name).collect();
+    section
+        .broken(
+            checks::OUTSIDE_INGRESS_NO_CLASS,
+            format!(
+                "Ingress {} names no class, and no IngressClass is the default: no controller takes it",
+                objects::path(ingress)
+            ),
+        )
+        .want(format!("ingressClassName: one of {}", names.join(", ")))
+        .advise("kubectl get ingressclasses");
+}
+
+/// Checks the address that clients connect to.
+fn address(evidence: &Evidence, ingress: &Ingress, host: &str, section: &mut Section) {
+    let addresses = addresses(ingress);
+    let path = objects::path(ingress);
+    if addresses.is_empty() && !evidence.shows_status(ingress.status.is_some()) {
+        section.say(
+            FindingLevel::Skipped,
+            checks::OUTSIDE_INGRESS_NO_STATUS,
+            format!("the manifest of Ingress {path} has no status, so its address is not known"),
+        );
+        return;
+    }
+    if addresses.is_empty() {
+        let broken = section.broken(
+            checks::OUTSIDE_INGRESS_ADDRESS,
+            format!("Ingress {path} has no address: no controller has accepted it"),
+        );
+        broken.want("status.loadBalancer, which the controller of its class writes");
+        broken
+            .advise(format!(
+                "kubectl -n {} describe ingress {}",
+                objects::namespace(ingress),
+                objects::name(ingress)
+            ))
+            .advise("kubectl get ingressclasses,pods -A | grep -i ingress");
+        return;
+    }
+    section.ok(
+        checks::OUTSIDE_INGRESS_ADDRESS,
+        format!(
+            "public DNS for {host} must point to {}, the address of Ingress {path}",
+            addresses.join(", ")
+        ),
+    );
+}
+
+/// Checks the Service behind a path, and its port.
+fn backend(evidence: &Evidence, host: &str, route: &IngressPath<'_>, section: &mut Section) {
+    let Some(wanted) = &route.backend.service else {
+        section.say(
+            FindingLevel::Note,
+            checks::OUTSIDE_INGRESS_RESOURCE,
+            format!("{} goes to a resource that is not a Service", route.place(host)),
+        );
+        return;
+    };
+    let namespace = objects::namespace(route.ingress);
+    let edit = format!("kubectl -n {namespace} edit ingress {}", objects::name(route.ingress));
+    let Some(service) = route.service(evidence) else {
+        let broken = section.broken(
+            checks::OUTSIDE_INGRESS_SERVICE,
+            format!(
+                "{} goes to Service {namespace}/{}, which does not exist",
+                route.place(host),
+                wanted.name
+            ),
+        );
+        let here: Vec<&str> = evidence
+            .objects
+            .services()
+            .iter()
+            .filter(|it| objects::namespace(*it) == namespace)
+            .map(objects::name)
+            .collect();
+        let elsewhere =
+            evidence.objects.services().iter().find(|it| objects::name(*it) == wanted.name);
+        match (crate::corefile::nearest(&wanted.name, &here), elsewhere) {
+            (Some(near), _) => broken.want(format!("did you mean {near}?")),
+            (None, Some(there)) => broken.want(format!(
+                "the Ingress in namespace {}, where Service {} is: an Ingress cannot use other namespaces",
+                objects::namespace(there),
+                wanted.name
+            )),
+            (None, None) => broken.want(format!(
+                "a Service in namespace {namespace}: an Ingress cannot use other namespaces"
+            )),
+        };
+        broken.advise(edit);
+        return;
+    };
+    let port = wanted.port.as_ref();
+    let is = |it: &&k8s_openapi::api::core::v1::ServicePort| match (
+        port.and_then(|port| port.number),
+        port.and_then(|port| port.name.as_deref()),
+    ) {
+        (Some(number), _) => it.port == number,
+        (None, Some(name)) => it.name.as_deref() == Some(name),
+        (None, None) => true,
+    };
+    let written = port.map_or("?".to_owned(), |port| {
+        port.name.clone().unwrap_or_else(|| port.number.unwrap_or_default().to_string())
+    });
+    if objects::kind(service) != "ExternalName" && !objects::ports(service).iter().any(|it| is(&it))
+    {
+        let broken = section.broken(
+            checks::OUTSIDE_INGRESS_PORT,
+            format!(
+                "{} goes to port {written} of Service {}, which has no such port",
+                route.place(host),
+                objects::path(service)
+            ),
+        );
+        broken
+            .want(format!(
+                "one of {}",
+                objects::ports(service)
+                    .iter()
+                    .map(objects::port_name)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ))
+            .advise(edit);
+        return;
+    }
+    section.ok(
+        checks::OUTSIDE_INGRESS_ROUTE,
+        format!("{} goes to Service {}, port {written}", route.place(host), objects::path(service)),
+    );
+}

@@ -1,0 +1,84 @@
+//! Checks whether kube-proxy runs, by its Pods, its health page and its log.
+
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::explain::{
+    Evidence, checks, objects,
+    report::{FindingLevel, Section},
+    view::pods,
+};
+
+/// How many error lines of the log are shown.
+const SHOWN: usize = 2;
+
+pub(super) fn judge(evidence: &Evidence, section: &mut Section) {
+    pods(evidence, section);
+    let rules = &evidence.rules;
+    if let Some(silent) = &rules.silent {
+        let broken = section
+            .broken(checks::PROXY_STOPPED, format!("kube-proxy does not run here: {silent}"));
+        broken
+            .want("a running kube-proxy: the rules on this node have been frozen since it stopped")
+            .advise("kubectl -n kube-system get pods -l k8s-app=kube-proxy -o wide");
+    }
+    if let Some(health) = rules.health.as_ref().filter(|health| health.healthy == Some(false)) {
+        let saw = format!(
+            "kube-proxy's /healthz reports that it is not healthy: its last update of the rules was at {}, and now it is {}",
+            health.last_updated, health.current_time
+        );
+        section
+            .broken(checks::PROXY_UNHEALTHY, saw)
+            .want("an update of the rules after each change in the API")
+            .advise("kubectl -n kube-system logs -l k8s-app=kube-proxy --tail=50");
+    }
+    for error in rules.errors.iter().rev().take(SHOWN) {
+        section.say(FindingLevel::Warning, checks::PROXY_LOG, format!("kube-proxy's log: {error}"));
+    }
+}
+
+/// Whether the cluster has Pods of kube-proxy.
+pub(super) fn is_deployed(evidence: &Evidence) -> bool {
+    evidence.objects.proxy_pods().next().is_some()
+}
+
+fn pods(evidence: &Evidence, section: &mut Section) {
+    let pods: Vec<&Pod> = evidence.objects.proxy_pods().collect();
+    if pods.is_empty() {
+        return;
+    }
+    let node_of =
+        |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
+    let down: Vec<_> = pods.iter().filter(|pod| !pods::is_ready(pod)).collect();
+    if let Some(node) = evidence.node.as_deref() {
+        let here = pods.iter().find(|pod| node_of(pod) == node);
+        let down_here = down.iter().find(|pod| node_of(pod) == node);
+        let known = evidence.objects.node(node).is_some();
+        let saw = match (here, down_here) {
+            (_, Some(pod)) => {
+                format!(
+                    "Pod {} of node {node} is not ready: the rules on this node have been frozen since kube-proxy stopped",
+                    objects::name(**pod)
+                )
+            }
+            (None, None) if known => {
+                format!("no kube-proxy runs on node {node}, where others have one")
+            }
+            _ => return,
+        };
+        let broken = section.broken(checks::PROXY_STOPPED, saw);
+        broken.want("a kube-proxy that is ready on every node");
+        broken.advise(format!("kubectl -n kube-system get pods -l k8s-app=kube-proxy -o wide --field-selector spec.nodeName={node}"));
+    } else if !down.is_empty() {
+        let nodes = down.iter().map(|pod| node_of(pod)).collect::<Vec<_>>().join(", ");
+        let level =
+            if down.len() == pods.len() { FindingLevel::Broken } else { FindingLevel::Warning };
+        let finding = section.say(
+            level,
+            checks::PROXY_STOPPED,
+            format!("kube-proxy is not ready on {nodes}: the rules there have been frozen since it stopped"),
+        );
+        finding
+            .want("a kube-proxy that is ready on every node")
+            .advise("kubectl -n kube-system get pods -l k8s-app=kube-proxy -o wide");
+    }
+}

@@ -1,0 +1,242 @@
+//! The hosts and paths of Ingresses, and the Services behind them.
+
+use k8s_openapi::api::{
+    core::v1::Service,
+    networking::v1::{HTTPIngressPath, Ingress, IngressBackend},
+};
+
+use crate::explain::{Evidence, objects};
+
+/// Whether the Ingress has a rule or a certificate for the host.
+pub(in crate::explain) fn has_host(ingress: &Ingress, host: &str) -> bool {
+    let Some(spec) = &ingress.spec else { return false };
+    let rules = spec.rules.iter().flatten().filter_map(|rule| rule.host.as_deref());
+    let tls =
+        spec.tls.iter().flatten().flat_map(|tls| tls.hosts.iter().flatten().map(String::as_str));
+    rules.chain(tls).any(|pattern| covers(bare(pattern), host))
+}
+
+/// The host name in a rule's host that is a URL or has a port, which the API server rejects.
+pub(in crate::explain) fn bare(host: &str) -> &str {
+    let host = host.split_once("://").map_or(host, |(_, rest)| rest);
+    host.find(['/', ':']).map_or(host, |end| &host[..end])
+}
+
+/// Whether the Ingress has a rule or a backend for every host.
+pub(in crate::explain) fn has_every_host(ingress: &Ingress) -> bool {
+    let mut rules = ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
+    has_default(ingress) || rules.any(|rule| rule.host.as_deref().is_none_or(str::is_empty))
+}
+
+/// Whether a pattern covers the host. The `*` of `*.example.com` stands for exactly one label.
+pub(in crate::explain) fn covers(pattern: &str, host: &str) -> bool {
+    let wild = || {
+        pattern
+            .strip_prefix("*.")
+            .zip(host.split_once('.'))
+            .is_some_and(|(domain, (_, parent))| domain.eq_ignore_ascii_case(parent))
+    };
+    pattern.eq_ignore_ascii_case(host) || wild()
+}
+
+/// The first host of the rules; empty if no rule has one.
+pub(in crate::explain) fn first(ingress: &Ingress) -> &str {
+    let rules = ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
+    rules.filter_map(|rule| rule.host.as_deref()).next().unwrap_or_default()
+}
+
+/// Whether the Ingress has a backend for hosts without a rule.
+pub(in crate::explain) fn has_default(ingress: &Ingress) -> bool {
+    ingress.spec.as_ref().is_some_and(|spec| spec.default_backend.is_some())
+}
+
+/// The addresses that the controller has written.
+pub(in crate::explain) fn addresses(ingress: &Ingress) -> Vec<&str> {
+    let points = ingress
+        .status
+        .as_ref()
+        .and_then(|status| status.load_balancer.as_ref()?.ingress.as_deref())
+        .unwrap_or_default();
+    points.iter().filter_map(|it| it.ip.as_deref().or(it.hostname.as_deref())).collect()
+}
+
+/// A path of a host, and its backend.
+pub(in crate::explain) struct IngressPath<'e> {
+    pub(in crate::explain) ingress: &'e Ingress,
+    /// The host of the rule; empty for every host.
+    pub(in crate::explain) host: &'e str,
+    /// `*` for the default backend.
+    pub(in crate::explain) path: String,
+    /// `Exact`, `Prefix` or `ImplementationSpecific`.
+    pub(in crate::explain) path_type: &'e str,
+    pub(in crate::explain) backend: &'e IngressBackend,
+}
+
+pub(in crate::explain) fn paths<'e>(ingresses: &[&'e Ingress], host: &str) -> Vec<IngressPath<'e>> {
+    let mut paths = Vec::new();
+    for ingress in ingresses {
+        let Some(spec) = &ingress.spec else { continue };
+        let rules = spec.rules.iter().flatten().filter(|rule| {
+            let own = rule.host.as_deref();
+            own.is_none_or(|pattern| pattern.is_empty() || covers(bare(pattern), host))
+        });
+        let all = rules.flat_map(|rule| {
+            let own = rule.host.as_deref().unwrap_or_default();
+            rule.http.iter().flat_map(|http| &http.paths).map(move |path| (own, path))
+        });
+        for (own, HTTPIngressPath { path, path_type, backend }) in all {
+            paths.push(IngressPath {
+                ingress,
+                host: own,
+                path: path.clone().unwrap_or_else(|| "/".to_owned()),
+                path_type,
+                backend,
+            });
+        }
+        paths.extend(spec.default_backend.iter().map(|backend| IngressPath {
+            ingress,
+            host: "",
+            path: "*".to_owned(),
+            path_type: "Prefix",
+            backend,
+        }));
+    }
+    paths
+}
+
+impl<'e> IngressPath<'e> {
+    /// `/tea`, `default backend`.
+    pub(in crate::explain) fn label(&self) -> &str {
+        if self.path == "*" { "default backend" } else { &self.path }
+    }
+
+    /// `cafe.example.com/tea`, `the default backend of cafe.example.com`.
+    pub(in crate::explain) fn place(&self, host: &str) -> String {
+        match (self.path.as_str(), host) {
+            ("*", "") => "the default backend".to_owned(),
+            ("*", host) => format!("the default backend of {host}"),
+            (path, host) => format!("{host}{path}"),
+        }
+    }
+
+    /// Whether the path matches, segment by segment.
+    fn takes(&self, path: &str) -> bool {
+        let path = path.split('?').next().unwrap_or(path);
+        if self.path_type == "Exact" {
+            return self.path == path;
+        }
+        self.path == "*" || path == self.path || starts_with_segments(path, &self.path)
+    }
+
+    /// Whether the controller reads the path as a regular expression, which no check evaluates.
+    pub(in crate::explain) fn is_pattern(&self) -> bool {
+        let annotations = self.ingress.metadata.annotations.as_ref();
+        let of_controller = annotations.is_some_and(|it| {
+            it.get("nginx.ingress.kubernetes.io/use-regex").is_some_and(|value| value == "true")
+                || it
+                    .get("nginx.ingress.kubernetes.io/rewrite-target")
+                    .is_some_and(|value| value.contains('$'))
+        });
+        self.path_type == "ImplementationSpecific"
+            && self.path.contains(['*', '(', '[', '^', '$', '|', '\\', '+'])
+            || of_controller && self.path.contains(['*', '(', '[', '^', '$', '|', '\\'])
+    }
+
+    pub(in crate::explain) fn service(&self, evidence: &'e Evidence) -> Option<&'e Service> {
+        let name = &self.backend.service.as_ref()?.name;
+        evidence.objects.service(objects::namespace(self.ingress), name)
+    }
+
+    /// The port of the Service that the backend names.
+    pub(in crate::explain) fn port(&self, service: &Service) -> Option<i32> {
+        let port = self.backend.service.as_ref()?.port.as_ref()?;
+        let named = || {
+            let name = port.name.as_deref()?;
+            objects::ports(service)
+                .iter()
+                .find(|it| it.name.as_deref() == Some(name))
+                .map(|it| it.port)
+        };
+        port.number.or_else(named)
+    }
+}
+
+/// Whether `path` begins with the segments of `prefix`: `/tea/green` with `/tea`, `/teapot` not.
+pub(in crate::explain) fn starts_with_segments(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix.trim_end_matches('/'))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The paths that the user means: the longest match, or all without a path.
+pub(in crate::explain) fn meant<'e>(
+    ingresses: &[&'e Ingress],
+    host: &str,
+    path: Option<&str>,
+) -> Vec<IngressPath<'e>> {
+    let mut paths = paths(ingresses, host);
+    let Some(path) = path.filter(|path| *path != "/") else { return paths };
+    if paths.iter().any(IngressPath::is_pattern) {
+        // Which pattern matches is the controller's decision.
+        paths.retain(|it| it.is_pattern() || it.takes(path));
+        return paths;
+    }
+    paths.retain(|it| it.takes(path));
+    paths.sort_by_key(|it| std::cmp::Reverse(if it.path == "*" { 0 } else { it.path.len() }));
+    paths.truncate(1);
+    paths
+}
+
+/// A Service with the paths that lead to it, and the port that the first one names.
+pub(in crate::explain) struct Backend<'e> {
+    pub(in crate::explain) paths: String,
+    pub(in crate::explain) service: &'e Service,
+    pub(in crate::explain) port: Option<i32>,
+}
+
+/// The Services behind a host, each once. Backends without a Service are left out.
+pub(in crate::explain) fn backends<'e>(
+    evidence: &'e Evidence,
+    ingresses: &[&'e Ingress],
+    host: &str,
+    path: Option<&str>,
+) -> Vec<Backend<'e>> {
+    let mut backends: Vec<Backend<'_>> = Vec::new();
+    for route in meant(ingresses, host, path) {
+        let Some(service) = route.service(evidence) else { continue };
+        match backends.iter_mut().find(|it| std::ptr::eq(it.service, service)) {
+            Some(known) => {
+                let own = route.label();
+                if !known.paths.split(", ").any(|path| path == own) {
+                    known.paths = format!("{}, {own}", known.paths);
+                }
+            }
+            None => {
+                let (port, paths) = (route.port(service), route.label().to_owned());
+                backends.push(Backend { port, paths, service });
+            }
+        }
+    }
+    backends
+}
+
+/// The hosts and paths that lead to a Service.
+pub(in crate::explain) fn leading_to(
+    evidence: &Evidence,
+    service: &Service,
+) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for ingress in evidence.objects.ingresses_to(service) {
+        for rule in ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten()) {
+            for path in rule.http.iter().flat_map(|http| &http.paths) {
+                if path.backend.service.as_ref().is_some_and(|it| it.name == objects::name(service))
+                {
+                    found.push((
+                        rule.host.clone().unwrap_or_default(),
+                        path.path.clone().unwrap_or_default(),
+                    ));
+                }
+            }
+        }
+    }
+    found
+}

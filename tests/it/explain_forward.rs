@@ -1,0 +1,173 @@
+//! `ndots explain --probe` on a machine outside of the cluster: the DNS server and the Pods are asked
+//! through the API server.
+
+use std::{net::TcpListener, path::Path, process::Command, sync::LazyLock};
+
+use serde_json::{Value, json};
+
+use crate::{
+    explain::api::{self, PodPort},
+    support::{Ndots, free_address},
+};
+
+/// A Service with one Pod, and the Service and a Pod of the DNS server.
+fn objects() -> Vec<Value> {
+    let pod = |namespace: &str, name: &str, app: &str, ip: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": { "name": name, "namespace": namespace, "labels": { "k8s-app": app } },
+            "spec": { "nodeName": "n1", "containers": [{ "name": "main", "image": "example" }] },
+            "status": { "phase": "Running", "podIP": ip, "conditions": [{ "type": "Ready", "status": "True" }] },
+        })
+    };
+    let slice = |namespace: &str, service: &str, ip: &str, port: Value| {
+        json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": { "name": format!("{service}-1"), "namespace": namespace, "labels": { "kubernetes.io/service-name": service } },
+            "addressType": "IPv4", "ports": port,
+            "endpoints": [{ "addresses": [ip], "conditions": { "ready": true } }],
+        })
+    };
+    let dns = json!([{ "name": "dns", "port": 53, "protocol": "UDP" }, { "name": "dns-tcp", "port": 53, "protocol": "TCP" }]);
+    vec![
+        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "default" } }),
+        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "kube-system" } }),
+        json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": { "name": "kubernetes", "namespace": "default" },
+            "spec": { "clusterIP": "10.96.0.1", "ports": [{ "port": 443, "targetPort": 6443 }] },
+        }),
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": { "name": "kube-dns", "namespace": "kube-system", "labels": { "k8s-app": "kube-dns" } },
+            "spec": { "clusterIP": "10.96.0.10", "selector": { "k8s-app": "kube-dns" }, "ports": dns },
+        }),
+        json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": { "name": "web", "namespace": "default" },
+            "spec": { "clusterIP": "10.96.0.80", "selector": { "k8s-app": "web" }, "ports": [{ "port": 80, "targetPort": 8080 }] },
+        }),
+        pod("kube-system", "dns-1", "kube-dns", "10.244.0.2"),
+        pod("default", "web-1", "web", "10.244.0.31"),
+        slice("kube-system", "kube-dns", "10.244.0.2", dns.clone()),
+        slice(
+            "default",
+            "web",
+            "10.244.0.31",
+            json!([{ "name": "", "port": 8080, "protocol": "TCP" }]),
+        ),
+    ]
+}
+
+/// Runs `explain` against a cluster with these ports of Pods. Returns its report, and its text.
+fn explain(ports: &[PodPort], forbidden: &[&str], arguments: &[&str]) -> (Value, String) {
+    let here = tempfile::tempdir().unwrap();
+    let kubeconfig = here.path().join("kubeconfig");
+    api::start_with_ports(objects(), forbidden, ports, &kubeconfig);
+    let run = |format: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_ndots"))
+            .args(["explain", "web", "-n", "default", "-o", format, "--kubeconfig"])
+            .arg(&kubeconfig)
+            .args(arguments)
+            .env_remove("KUBERNETES_SERVICE_HOST")
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr)
+    };
+    let json = run("json");
+    let report = serde_json::from_str(&json).unwrap_or_else(|error| panic!("{error}: {json}"));
+    (report, run("text"))
+}
+
+/// A DNS server for the objects, where the Service has this cluster IP.
+fn dns_server(directory: &Path, ip: &str) -> Ndots {
+    let mut objects = objects();
+    let web = objects.iter_mut().find(|it| it["metadata"]["name"] == "web").unwrap();
+    web["spec"]["clusterIP"] = ip.into();
+    let all: Vec<String> = objects.iter().map(Value::to_string).collect();
+    std::fs::write(directory.join("all.yaml"), all.join("\n---\n")).unwrap();
+    let corefile = format!(
+        ".:0 {{\n    bind 127.0.0.1\n    kubernetes cluster.local {{\n        manifests {}\n    }}\n}}\n",
+        directory.display()
+    );
+    Ndots::corefile(&corefile, &["dns"], &[])
+}
+
+fn saw(report: &Value, id: &str) -> Vec<String> {
+    let steps = report["steps"].as_array().unwrap().iter();
+    steps
+        .flat_map(|step| step["findings"].as_array().unwrap())
+        .filter(|finding| finding["id"] == id)
+        .map(|it| format!("{}: {}", it["level"].as_str().unwrap(), it["saw"].as_str().unwrap()))
+        .collect()
+}
+
+/// A report of a Pod that refuses, which is a case of the check.
+static REFUSED: LazyLock<Value> = LazyLock::new(|| {
+    let closed = PodPort { pod: "web-1", port: 8080, address: free_address() };
+    explain(&[closed], &[], &["--probe"]).0
+});
+
+pub(crate) fn reports() -> impl Iterator<Item = &'static Value> {
+    [&*REFUSED].into_iter()
+}
+
+#[test]
+fn pods_are_reached_through_the_api_server() {
+    let here = tempfile::tempdir().unwrap();
+    let server = dns_server(here.path(), "10.96.0.80");
+    let web = TcpListener::bind("127.0.0.1:0").unwrap();
+    let dns = PodPort { pod: "dns-1", port: 53, address: server.address };
+    let web = PodPort { pod: "web-1", port: 8080, address: web.local_addr().unwrap() };
+    let (report, text) = explain(&[dns.clone(), web.clone()], &[], &["--probe"]);
+    assert_eq!(report["verdict"], "healthy", "{report:#}");
+    assert_eq!(
+        saw(&report, "dns.server"),
+        ["ok: Pod kube-system/dns-1 answers the same, over TCP through the API server"]
+    );
+    assert_eq!(
+        saw(&report, "endpoints.forward"),
+        ["ok: connected through the API server to port 8080 of Pod default/web-1"]
+    );
+    assert!(text.contains("not checked: connections"), "{text}");
+    // Without the flag nothing is forwarded.
+    let (report, _) = explain(&[dns, web], &["pods/portforward"], &[]);
+    assert!(saw(&report, "endpoints.forward").is_empty(), "{report:#}");
+    assert!(!report.to_string().contains("portforward"), "{report:#}");
+}
+
+#[test]
+fn an_answer_that_differs_is_found_through_the_api_server() {
+    let here = tempfile::tempdir().unwrap();
+    let server = dns_server(here.path(), "10.96.0.99");
+    let dns = PodPort { pod: "dns-1", port: 53, address: server.address };
+    let (report, _) = explain(&[dns], &[], &["--probe"]);
+    assert_eq!(report["first"], "dns.stale", "{report:#}");
+}
+
+#[test]
+fn a_pod_that_refuses_is_named() {
+    // port-forward uses the loopback address, so the server can still listen on the Pod's address.
+    assert_eq!(
+        saw(&REFUSED, "endpoints.forward"),
+        ["unknown: port 8080 of Pod default/web-1 refuses connections"]
+    );
+    let steps = REFUSED["steps"].to_string();
+    assert!(steps.contains("Pod kube-system/dns-1 does not answer from here"), "{:#}", *REFUSED);
+}
+
+#[test]
+fn a_missing_permission_is_named() {
+    let (report, text) = explain(&[], &["pods/portforward"], &["--probe"]);
+    assert_eq!(report["verdict"], "unknown", "{report:#}");
+    assert_eq!(
+        saw(&report, "endpoints.not-probed"),
+        [
+            "skipped: not probed: this account lacks the permission to create pods/portforward in namespace default"
+        ]
+    );
+    assert!(
+        text.contains(
+            "this account lacks the permission to create pods/portforward in namespace kube-system"
+        ),
+        "{text}"
+    );
+}

@@ -10,6 +10,10 @@ checks! {
         "endpoints.template",
         "The workload whose Pods the selector matches; the manifests have no Pods",
     ).leaves_open("whether Pods are ready");
+    ENDPOINTS_NO_STATUS = fact(
+        "endpoints.no-status",
+        "The manifests have Pods without a status",
+    ).leaves_open("whether Pods are ready");
     ENDPOINTS_NOT_IN_MANIFESTS = fact(
         "endpoints.not-in-manifests",
         "The manifests have no Pods and no workload with the labels of the selector",

@@ -47,7 +47,7 @@ pub(in crate::explain) fn ingress(ingress: &Ingress, section: &mut Section) {
     if let Some(mistake) = of_ingress(ingress) {
         let command = format!("kubectl apply --dry-run=server -n {}", objects::namespace(ingress));
         let check = checks::OUTSIDE_INGRESS_REJECTED;
-        say(check, "Ingress", &objects::path(ingress), mistake, &command, section);
+        say(check, "Ingress", &objects::path(ingress), &mistake, &command, section);
     }
 }
 
@@ -55,7 +55,7 @@ fn say(
     check: &'static Check,
     kind: &str,
     path: &str,
-    mistake: Mistake,
+    mistake: &Mistake,
     command: &str,
     section: &mut Section,
 ) {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use k8s_openapi::api::discovery::v1::Endpoint;
 
 use crate::explain::{
-    Evidence, objects,
+    Evidence,
     report::Section,
     rules::{self, Mode, ProxyRules},
     view::endpoints,

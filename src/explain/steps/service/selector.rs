@@ -14,7 +14,7 @@ use crate::{
         report::{FindingLevel, Section},
         view::{
             endpoints,
-            pods::{UnreadyReason, unready},
+            pods::{UnreadyReason, has_status, unready},
             workloads,
         },
         words::counted,
@@ -52,6 +52,15 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
         if !from_templates(evidence, service, &written(&selector), section) {
             none_selected(evidence, service, &selector, section);
         }
+        return Outcome::Explained;
+    }
+    if !evidence.is_live && !pods.iter().any(|pod| has_status(pod)) {
+        let saw = format!(
+            "selector {} finds {} in the manifests without a status: whether it is ready is not known",
+            written(&selector),
+            counted(pods.len(), "Pod")
+        );
+        section.say(FindingLevel::Skipped, checks::ENDPOINTS_NO_STATUS, saw);
         return Outcome::Explained;
     }
     let unready: Vec<(&Pod, UnreadyReason)> =

@@ -227,8 +227,11 @@ impl Objects {
         self.ingresses().iter().find(|it| is(*it, namespace, name))
     }
 
-    pub fn route(&self, namespace: &str, name: &str) -> Option<&Route> {
-        self.routes().iter().find(|it| is(*it, namespace, name))
+    /// `kind` is in lower case, such as `httproute` or `httproutes`.
+    pub fn route(&self, kind: &str, namespace: &str, name: &str) -> Option<&Route> {
+        let kind = kind.trim_end_matches('s');
+        let mut routes = self.routes().iter();
+        routes.find(|it| it.kind.eq_ignore_ascii_case(kind) && is(*it, namespace, name))
     }
 
     pub fn config_map(&self, namespace: &str, name: &str) -> Option<&ConfigMap> {
@@ -375,6 +378,11 @@ pub(in crate::explain) fn at_pod(port: &ServicePort, pod: &Pod) -> Option<i32> {
         Some(IntOrString::Int(number)) if *number != 0 => Some(*number),
         _ => Some(port.port),
     }
+}
+
+/// Whether the object shows how the Pod is doing. In a repository of manifests, Pods have no status.
+pub(in crate::explain) fn has_status(pod: &Pod) -> bool {
+    pod.status.as_ref().is_some_and(|it| it.phase.is_some() || it.pod_ip.is_some())
 }
 
 /// The addresses in the Pod's status.

@@ -16,7 +16,7 @@ use crate::{
         kind::{
             DAEMON_SET, DEPLOYMENT, ENDPOINT_SLICE, EVENT, GATEWAY, GATEWAY_CLASS, GRPC_ROUTE,
             HTTP_ROUTE, INGRESS, INGRESS_CLASS, KindDescriptor, NAMESPACE, NETWORK_POLICY, NODE,
-            POD, REFERENCE_GRANT, SERVICE, STATEFUL_SET, TLS_ROUTE,
+            POD, REFERENCE_GRANT, SERVICE, STATEFUL_SET, TCP_ROUTE, TLS_ROUTE, UDP_ROUTE,
         },
     },
 };
@@ -54,7 +54,7 @@ pub(super) async fn read_all(
     for kind in cluster_wide {
         reader.list(kind, "", "").await?;
     }
-    let namespaced: [&'static KindDescriptor; 12] = [
+    let namespaced: [&'static KindDescriptor; 14] = [
         &SERVICE,
         &ENDPOINT_SLICE,
         &POD,
@@ -62,6 +62,8 @@ pub(super) async fn read_all(
         &HTTP_ROUTE,
         &GRPC_ROUTE,
         &TLS_ROUTE,
+        &TCP_ROUTE,
+        &UDP_ROUTE,
         &REFERENCE_GRANT,
         &NETWORK_POLICY,
         &DEPLOYMENT,
@@ -107,7 +109,8 @@ async fn gateways(
     if is_service && wanted.path.is_none() || wanted.host.is_empty() && wanted.object.is_none() {
         return Ok(());
     }
-    let routes: [&'static KindDescriptor; 3] = [&HTTP_ROUTE, &GRPC_ROUTE, &TLS_ROUTE];
+    let routes: [&'static KindDescriptor; 5] =
+        [&HTTP_ROUTE, &GRPC_ROUTE, &TLS_ROUTE, &TCP_ROUTE, &UDP_ROUTE];
     for kind in routes {
         reader.list(kind, "", "").await?;
     }

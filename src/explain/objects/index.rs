@@ -14,7 +14,7 @@ use k8s_openapi::{
 
 use crate::source::kind::{ObjectStore, Workload, gateway_api::Route};
 
-use super::{name, namespace};
+use super::{has_status, name, namespace};
 
 /// Positions by namespace and a name.
 type ByName = HashMap<String, HashMap<String, Vec<usize>>>;
@@ -108,8 +108,7 @@ impl Index {
             for own in it.metadata.labels.iter().flatten().map(label) {
                 put(&mut self.pods_by_label, namespace(it), &own, place);
             }
-            self.shows_pods |=
-                it.status.as_ref().is_some_and(|it| it.phase.is_some() || it.pod_ip.is_some());
+            self.shows_pods |= has_status(it);
         }
         self.proxy_pods = get(&self.pods_by_label, "kube-system", "k8s-app=kube-proxy").to_vec();
     }

@@ -25,6 +25,8 @@ pub(in crate::explain) struct Destination {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::explain) struct NamedObject {
     pub(in crate::explain) kind: ObjectKind,
+    /// The kind as it is written, in lower case: `httproute`, `tlsroutes`.
+    pub(in crate::explain) written: String,
     pub(in crate::explain) name: String,
     /// Whether the objects have it; false before [`Destination::resolve`].
     pub(in crate::explain) exists: bool,
@@ -53,6 +55,8 @@ const KINDS: &[(ObjectKind, &str, &[&str])] = &[
             "tlsroutes",
             "tcproute",
             "tcproutes",
+            "udproute",
+            "udproutes",
         ],
     ),
     (ObjectKind::Pod, "Pod", &["pod", "pods", "po"]),
@@ -133,7 +137,7 @@ impl Destination {
                 ingress.map(|it| hosts::first(it).to_owned())
             }
             ObjectKind::Route => {
-                let route = all.route(namespace, name);
+                let route = all.route(&object.written, namespace, name);
                 route.map(|it| it.spec.hostnames.first().cloned().unwrap_or_default())
             }
             ObjectKind::Pod => {
@@ -172,10 +176,10 @@ impl Destination {
 
 fn object(text: &str) -> Option<NamedObject> {
     let (kind, name) = text.split_once('/')?;
-    let kind = kind.split('.').next().unwrap_or(kind).to_ascii_lowercase();
-    let (kind, ..) = KINDS.iter().find(|(.., names)| names.contains(&kind.as_str()))?;
+    let written = kind.split('.').next().unwrap_or(kind).to_ascii_lowercase();
+    let (kind, ..) = KINDS.iter().find(|(.., names)| names.contains(&written.as_str()))?;
     let is_name = !name.is_empty() && !name.contains('/');
-    is_name.then(|| NamedObject { kind: *kind, name: name.to_owned(), exists: false })
+    is_name.then(|| NamedObject { kind: *kind, written, name: name.to_owned(), exists: false })
 }
 
 /// Splits `web:80`, `web:http`, `[fd00::1]:80` and `fd00::1`.

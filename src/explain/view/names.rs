@@ -177,7 +177,7 @@ fn of_object<'e>(
             ingress.map(|it| Subject::Ingress { host: wanted.host.clone(), ingresses: vec![it] })
         }
         ObjectKind::Route => {
-            let route = objects.route(namespace, name);
+            let route = objects.route(&object.written, namespace, name);
             route.map(|it| of_routes(evidence, &wanted.host, vec![it]))
         }
         ObjectKind::Pod => objects.pod(namespace, name).map(|pod| Subject::Pod {

@@ -54,11 +54,6 @@ pub(in crate::explain) fn is_ready(pod: &Pod) -> bool {
         && pod.status.as_ref().is_some_and(|status| status.pod_ip.is_some())
 }
 
-/// Whether the object shows how the Pod is doing. In a repository of manifests, Pods have no status.
-pub(in crate::explain) fn has_status(pod: &Pod) -> bool {
-    pod.status.as_ref().is_some_and(|it| it.phase.is_some() || it.pod_ip.is_some())
-}
-
 pub(in crate::explain) fn ready<'e>(
     evidence: &'e Evidence,
     service: &'e Service,

@@ -14,7 +14,7 @@ use crate::{
         report::{FindingLevel, Section},
         view::{
             endpoints,
-            pods::{UnreadyReason, has_status, unready},
+            pods::{UnreadyReason, unready},
             workloads,
         },
         words::counted,
@@ -54,7 +54,7 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
         }
         return Outcome::Explained;
     }
-    if !evidence.is_live && !pods.iter().any(|pod| has_status(pod)) {
+    if !evidence.is_live && !pods.iter().any(|pod| objects::has_status(pod)) {
         let saw = format!(
             "selector {} finds {} in the manifests without a status: whether it is ready is not known",
             written(&selector),

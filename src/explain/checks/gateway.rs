@@ -11,8 +11,8 @@ checks! {
     );
     GATEWAY_OTHER_PARENT = fact("gateway.other-parent", "The route belongs to something else than a Gateway")
         .leaves_open("parents that are not Gateways");
-    GATEWAY_NOT_IN_MANIFESTS = fact("gateway.not-in-manifests", "The manifests do not have the Gateway")
-        .leaves_open("the Gateway");
+    GATEWAY_NOT_IN_MANIFESTS = fact("gateway.not-in-manifests", "The manifests do not have the Gateway, or the Services behind it")
+        .leaves_open("the Gateway and the Services behind it");
     GATEWAY_UNREAD = fault(
         "gateway.unread",
         "Gateways, grants or Services could not be read",

@@ -85,6 +85,10 @@ checks! {
         "The API server accepts only DNS names in `host`: no URL, no port and no address.",
         "Write the host name alone, or a rule without `host`.",
     );
+    OUTSIDE_NOT_IN_MANIFESTS = fact(
+        "outside.not-in-manifests",
+        "The manifests do not have the Services of an Ingress",
+    ).leaves_open("the Services of the Ingress");
     OUTSIDE_INGRESS_REJECTED = fault(
         "outside.ingress-rejected",
         "The API server rejects the Ingress",

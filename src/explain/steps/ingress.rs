@@ -226,6 +226,14 @@ fn backend(evidence: &Evidence, host: &str, route: &IngressPath<'_>, section: &m
     let namespace = objects::namespace(route.ingress);
     let edit = format!("kubectl -n {namespace} edit ingress {}", objects::name(route.ingress));
     let Some(service) = route.service(evidence) else {
+        if evidence.may_lack_services(namespace, route.ingress.status.is_some()) {
+            let (place, name) = (route.place(host), &wanted.name);
+            let saw = format!(
+                "{place} goes to Service {namespace}/{name}, and the manifests have no Service of this namespace"
+            );
+            section.say(FindingLevel::Skipped, checks::OUTSIDE_NOT_IN_MANIFESTS, saw);
+            return;
+        }
         let broken = section.broken(
             checks::OUTSIDE_INGRESS_SERVICE,
             format!(

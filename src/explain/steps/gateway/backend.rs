@@ -118,6 +118,13 @@ fn of_backend(
             section.say(FindingLevel::Unknown, checks::GATEWAY_UNREAD, saw);
             return;
         }
+        if evidence.may_lack_services(namespace, !route.status.parents.is_empty()) {
+            let saw = format!(
+                "{place} goes to Service {namespace}/{name}, and the manifests have no Service of this namespace"
+            );
+            section.say(FindingLevel::Skipped, checks::GATEWAY_NOT_IN_MANIFESTS, saw);
+            return;
+        }
         let broken = section.broken(
             checks::GATEWAY_SERVICE,
             format!("{place} goes to Service {namespace}/{name}, which does not exist"),

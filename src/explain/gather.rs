@@ -170,7 +170,7 @@ pub async fn gather(request: &Request) -> anyhow::Result<Evidence> {
 pub async fn live_kubernetes(
     cluster: &ClusterConfig,
 ) -> anyhow::Result<Option<corefile::LiveKubernetes>> {
-    let mut reader = reader::Reader::new(cluster.client().await?);
+    let mut reader = reader::Reader::open(cluster).await?;
     reader.get(&CONFIG_MAP, "kube-system", "coredns").await?;
     Ok(corefile::live_kubernetes(&reader.objects))
 }

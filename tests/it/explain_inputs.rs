@@ -8,7 +8,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use crate::explain::api;
+use crate::{explain::api, support::free_address};
 
 const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}\n";
 const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: web-1, namespace: shop, labels: {app: web}}\nspec: {nodeName: n1, containers: [{name: main, image: example, ports: [{containerPort: 8080}]}]}\nstatus: {phase: Running, podIP: 10.244.1.10, conditions: [{type: Ready, status: \"True\"}]}\n";
@@ -128,4 +128,19 @@ fn kubeconfigs_are_merged() {
     assert_eq!(output.status.code(), Some(2));
     let output = text(&output);
     assert!(output.contains("there is no context nope; the contexts are: other, test"), "{output}");
+}
+
+#[test]
+fn an_api_server_that_cannot_be_reached_is_named() {
+    let here = tempfile::tempdir().unwrap();
+    let file = here.path().join("kubeconfig");
+    let server = format!("https://{}", free_address());
+    let kubeconfig = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts: [{{name: a, context: {{cluster: a, user: a}}}}]\nclusters: [{{name: a, cluster: {{server: \"{server}\"}}}}]\nusers: [{{name: a, user: {{}}}}]\n"
+    );
+    fs::write(&file, kubeconfig).unwrap();
+    let output = ndots().arg("--kubeconfig").arg(&file).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let text = text(&output);
+    assert!(text.contains(&server) && text.contains("Connection refused"), "{text}");
 }

@@ -161,6 +161,12 @@ checks! {
         "A domain of the search list, or a namespace such as `com`, has an answer for the name, so resolvers never query the name itself.",
         "Use the name with its final dot, or remove the domain from the search list.",
     );
+    DNS_SHADOWS_WORLD = fault(
+        "dns.shadows-world",
+        "A Service has the name of a host of the world",
+        "The namespace is called as a top-level domain, and the search list comes first: Pods get the Service NAME.com instead of the host NAME.com.",
+        "Rename the namespace, or use the name of the host with its final dot.",
+    );
     DNS_NO_ANSWER = fault(
         "dns.no-answer",
         "The DNS server does not answer",

@@ -30,9 +30,8 @@ pub(super) async fn read(
     request: &Request,
     wanted: &Destination,
 ) -> anyhow::Result<Gathered> {
-    let client = cluster.client().await?;
-    let namespace = client.default_namespace().to_owned();
-    let mut reader = Reader::new(client);
+    let mut reader = Reader::open(cluster).await?;
+    let namespace = reader.client.default_namespace().to_owned();
     let own = request
         .pod
         .as_ref()

@@ -46,9 +46,8 @@ pub(super) async fn read_all(
     cluster: &ClusterConfig,
     namespace: Option<&str>,
 ) -> anyhow::Result<Gathered> {
-    let client = cluster.client().await?;
-    let own = client.default_namespace().to_owned();
-    let mut reader = Reader::new(client);
+    let mut reader = Reader::open(cluster).await?;
+    let own = reader.client.default_namespace().to_owned();
     let cluster_wide: [&'static KindDescriptor; 5] =
         [&NAMESPACE, &NODE, &INGRESS_CLASS, &GATEWAY_CLASS, &GATEWAY];
     for kind in cluster_wide {

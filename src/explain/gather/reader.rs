@@ -20,13 +20,15 @@ use crate::{
     limits,
     model::{self, Change, Kind, Object},
     source::{
-        api::Page,
+        api::{ClusterConfig, Page},
         kind::{ApiObject, KindDescriptor, NAMESPACE, SECRET, SERVICE, Version},
     },
 };
 
 pub(super) struct Reader {
     pub(super) client: Client,
+    /// The URL of the API server, for messages.
+    server: String,
     pub(super) objects: Objects,
     pub(super) changes: Vec<Change>,
     pub(super) unread: Vec<Unread>,
@@ -36,15 +38,18 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(client: Client) -> Self {
-        Self {
-            client,
+    /// # Errors
+    /// If the configuration of the cluster does not exist or cannot be used.
+    pub(super) async fn open(cluster: &ClusterConfig) -> anyhow::Result<Self> {
+        Ok(Self {
+            client: cluster.client().await?,
+            server: cluster.server().await?,
             objects: Objects::default(),
             changes: Vec::new(),
             unread: Vec::new(),
             complaints: Vec::new(),
             kinds: BTreeMap::new(),
-        }
+        })
     }
 
     /// Reads all Services, and adds the namespaces that the name may be in to `near`.
@@ -179,9 +184,12 @@ impl Reader {
                 anyhow::bail!("the API server does not know this account: {}", status.message)
             }
             Ok(Err(kube::Error::Api(status))) => Ok(Err(status.message.clone())),
-            Ok(Err(error)) => anyhow::bail!("the API server cannot be asked: {error}"),
+            Ok(Err(error)) => {
+                anyhow::bail!("the API server {} cannot be reached: {}", self.server, cause(&error))
+            }
             Err(_) => anyhow::bail!(
-                "the API server does not answer within {} s",
+                "the API server {} does not answer within {} s",
+                self.server,
                 limits::API_PAGE_TIME.as_secs()
             ),
         }
@@ -208,9 +216,12 @@ impl Reader {
                 anyhow::bail!("the API server does not know this account: {}", status.message)
             }
             Ok(Err(kube::Error::Api(status))) => (status.message.clone(), status.code == 403),
-            Ok(Err(error)) => anyhow::bail!("the API server cannot be asked: {error}"),
+            Ok(Err(error)) => {
+                anyhow::bail!("the API server {} cannot be reached: {}", self.server, cause(&error))
+            }
             Err(_) => anyhow::bail!(
-                "the API server does not answer within {} s",
+                "the API server {} does not answer within {} s",
+                self.server,
                 limits::API_PAGE_TIME.as_secs()
             ),
         };
@@ -264,6 +275,15 @@ enum Fetched {
     NotFound,
     /// It is among [`Reader::unread`].
     Unreadable,
+}
+
+/// The reason at the end of the chain of errors, such as `Connection refused`.
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.to_string()
 }
 
 /// Says that objects of this kind are not known. The account may read them.

@@ -10,7 +10,7 @@ use super::reader::Reader;
 /// # Errors
 /// If the API server does not answer, or does not know the account.
 pub async fn read(cluster: &ClusterConfig) -> anyhow::Result<SwitchEvidence> {
-    let mut reader = Reader::new(cluster.client().await?);
+    let mut reader = Reader::open(cluster).await?;
     let mut evidence = SwitchEvidence::default();
     let core = format!("/api/v1/namespaces/{NAMESPACE}");
     let apps = format!("/apis/apps/v1/namespaces/{NAMESPACE}");

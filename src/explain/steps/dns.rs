@@ -47,6 +47,7 @@ pub(in crate::explain) fn judge(
         }
         Subject::Service { service, candidate, endpoint, .. } => {
             walk(evidence, wanted, Some(candidate), &mut section);
+            shadows_world(wanted, service, &mut section);
             if objects::kind(service) == "ExternalName" {
                 external_name(evidence, service, candidate, &mut section);
             } else if let Some(endpoint) = endpoint {
@@ -157,6 +158,30 @@ fn answers(own: &[(Type, ExpectedAnswer)]) -> String {
         return with.first().map(|(_, it)| it.to_string()).unwrap_or_default();
     }
     with.iter().map(|(qtype, it)| format!("{qtype} {it}")).collect::<Vec<_>>().join("; ")
+}
+
+/// Reports a namespace whose name is a top-level domain, so that a Service has the name of a host of the
+/// world (kubernetes#60534).
+fn shadows_world(
+    wanted: &Destination,
+    service: &k8s_openapi::api::core::v1::Service,
+    section: &mut Section,
+) {
+    // Those that are the name of a namespace by accident, too, such as `dev`, are left out.
+    const TOP_LEVEL: [&str; 8] = ["com", "edu", "gov", "info", "int", "mil", "net", "org"];
+    let (namespace, name) = (objects::namespace(service), objects::name(service));
+    if !TOP_LEVEL.contains(&namespace) || wanted.host != format!("{name}.{namespace}") {
+        return;
+    }
+    let host = &wanted.host;
+    section
+        .say(
+            FindingLevel::Warning,
+            checks::DNS_SHADOWS_WORLD,
+            format!("in this cluster {host} is Service {namespace}/{name}, and not the host {host} of the world"),
+        )
+        .want(format!("a namespace that is not called as the top-level domain {namespace}"))
+        .advise(format!("use {host}. (with its final dot) for the host of the world"));
 }
 
 /// Reports an `externalName` that is not a host name.

@@ -35,7 +35,7 @@ pub(in crate::explain) fn service(service: &Service, section: &mut Section) {
             checks::SERVICE_REJECTED,
             "Service",
             &objects::path(service),
-            mistake,
+            &mistake,
             &command,
             section,
         );

@@ -125,6 +125,14 @@ impl ClusterConfig {
         Client::try_from(self.load().await?).with_context(|| format!("{self} cannot be used"))
     }
 
+    /// The URL of the API server.
+    ///
+    /// # Errors
+    /// If the configuration does not exist or cannot be used.
+    pub async fn server(&self) -> anyhow::Result<String> {
+        Ok(self.load().await?.cluster_url.to_string())
+    }
+
     /// A file of the ServiceAccount that does not exist, although most clusters need it.
     pub fn missing_file(&self) -> Option<PathBuf> {
         let file = authority(Path::new(ACCOUNT));

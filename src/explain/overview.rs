@@ -32,6 +32,9 @@ pub struct Overview {
     pub unread: Vec<String>,
     #[serde(skip)]
     without_findings: Vec<ObjectName>,
+    /// Errors in the manifests, which are also in `unread`.
+    #[serde(skip)]
+    complaints: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -58,6 +61,7 @@ pub fn overview(mut evidence: Evidence, namespace: Option<&str>) -> Overview {
     let server = evidence.dns_address().map(str::to_owned);
     let (mut rows, mut unread, mut without_findings) = (Vec::new(), Vec::new(), Vec::new());
     let checked = items.len();
+    let complaints = evidence.complaints.clone();
     for Item { object, argument } in items {
         let namespace = &object.namespace;
         let resolv = ResolvConf::of_namespace(namespace, &evidence.zone, server.as_deref());
@@ -78,9 +82,21 @@ pub fn overview(mut evidence: Evidence, namespace: Option<&str>) -> Overview {
     // The process ends soon, and to free hundreds of thousands of small objects takes time.
     std::mem::forget(evidence);
     rows.sort_by_cached_key(|row| (rank(row.verdict), row.title()));
-    let verdict = rows.first().map_or(Verdict::Healthy, |row| row.verdict);
+    let verdict = match rows.first().map_or(Verdict::Healthy, |row| row.verdict) {
+        // What a file holds that does not parse is not known.
+        Verdict::Healthy if !complaints.is_empty() => Verdict::Unknown,
+        verdict => verdict,
+    };
     let schema_version = SCHEMA_VERSION;
-    Overview { schema_version, verdict, checked, objects: rows, unread, without_findings }
+    Overview {
+        schema_version,
+        verdict,
+        checked,
+        objects: rows,
+        unread,
+        without_findings,
+        complaints,
+    }
 }
 
 fn rank(verdict: Verdict) -> u8 {

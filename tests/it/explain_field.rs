@@ -300,6 +300,15 @@ fn all_objects_are_checked_at_once() {
     let json: Value = serde_json::from_str(&run(&["-o", "json"]).1).unwrap();
     assert_eq!(json["objects"][0]["object"]["name"], "dead");
     assert_eq!(json["schemaVersion"], 1);
+    // A file that does not parse can hold anything.
+    fs::remove_file(here.path().join("dead.yaml")).unwrap();
+    fs::write(here.path().join("torn.yaml"), "kind: Service\nmetadata: {name: a\n").unwrap();
+    let (code, text) = run(&["-o", "junit"]);
+    assert!(
+        code == Some(2) && text.contains("errors=\"1\"") && text.contains("torn.yaml"),
+        "{text}"
+    );
+    fs::remove_file(here.path().join("torn.yaml")).unwrap();
     // Thousands of objects take no more than a moment, also without optimizations.
     let many = (0..1_000).map(|number| {
         WEB.replace("web", &format!("web{number}"))
@@ -309,7 +318,7 @@ fn all_objects_are_checked_at_once() {
     let begun = std::time::Instant::now();
     let (_, text) = run(&[]);
     let all = begun.elapsed();
-    assert!(text.contains("1 broken"), "{text}");
+    assert!(text.contains("1001 objects: 0 broken"), "{text}");
     let begun = std::time::Instant::now();
     let mut one = Command::new(env!("CARGO_BIN_EXE_ndots"));
     one.args(["explain", "web1", "-n", "shop", "--manifests"]).arg(here.path());

@@ -15,12 +15,19 @@ impl Overview {
         let count = |verdict| self.objects.iter().filter(|row| row.verdict == verdict).count();
         let mut xml = format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"ndots explain\" tests=\"{}\" failures=\"{}\" errors=\"{}\">\n",
-            self.checked,
+            self.checked + self.complaints.len(),
             count(Verdict::Broken),
-            count(Verdict::Unknown)
+            count(Verdict::Unknown) + self.complaints.len()
         );
-        for object in &self.without_findings {
+        for unread in &self.complaints {
             // Writing to a String does not fail.
+            let _ = writeln!(
+                xml,
+                "  <testcase classname=\"objects\" name=\"reading\">\n    <error type=\"unread\" message=\"{}\"/>\n  </testcase>",
+                escaped(unread)
+            );
+        }
+        for object in &self.without_findings {
             let _ = writeln!(
                 xml,
                 "  <testcase classname=\"{}\" name=\"{}/{}\"/>",

@@ -226,43 +226,7 @@ fn backend(evidence: &Evidence, host: &str, route: &IngressPath<'_>, section: &m
     let namespace = objects::namespace(route.ingress);
     let edit = format!("kubectl -n {namespace} edit ingress {}", objects::name(route.ingress));
     let Some(service) = route.service(evidence) else {
-        if evidence.may_lack_services(namespace, route.ingress.status.is_some()) {
-            let (place, name) = (route.place(host), &wanted.name);
-            let saw = format!(
-                "{place} goes to Service {namespace}/{name}, and the manifests have no Service of this namespace"
-            );
-            section.say(FindingLevel::Skipped, checks::OUTSIDE_NOT_IN_MANIFESTS, saw);
-            return;
-        }
-        let broken = section.broken(
-            checks::OUTSIDE_INGRESS_SERVICE,
-            format!(
-                "{} goes to Service {namespace}/{}, which does not exist",
-                route.place(host),
-                wanted.name
-            ),
-        );
-        let here: Vec<&str> = evidence
-            .objects
-            .services()
-            .iter()
-            .filter(|it| objects::namespace(*it) == namespace)
-            .map(objects::name)
-            .collect();
-        let elsewhere =
-            evidence.objects.services().iter().find(|it| objects::name(*it) == wanted.name);
-        match (crate::corefile::nearest(&wanted.name, &here), elsewhere) {
-            (Some(near), _) => broken.want(format!("did you mean {near}?")),
-            (None, Some(there)) => broken.want(format!(
-                "the Ingress in namespace {}, where Service {} is: an Ingress cannot use other namespaces",
-                objects::namespace(there),
-                wanted.name
-            )),
-            (None, None) => broken.want(format!(
-                "a Service in namespace {namespace}: an Ingress cannot use other namespaces"
-            )),
-        };
-        broken.advise(edit);
+        missing(evidence, host, route, &wanted.name, section);
         return;
     };
     let port = wanted.port.as_ref();
@@ -303,4 +267,47 @@ fn backend(evidence: &Evidence, host: &str, route: &IngressPath<'_>, section: &m
         checks::OUTSIDE_INGRESS_ROUTE,
         format!("{} goes to Service {}, port {written}", route.place(host), objects::path(service)),
     );
+}
+
+/// Reports a path whose Service does not exist.
+fn missing(
+    evidence: &Evidence,
+    host: &str,
+    route: &IngressPath<'_>,
+    name: &str,
+    section: &mut Section,
+) {
+    let namespace = objects::namespace(route.ingress);
+    if evidence.may_lack_services(namespace, route.ingress.status.is_some()) {
+        let place = route.place(host);
+        let saw = format!(
+            "{place} goes to Service {namespace}/{name}, and the manifests have no Service of this namespace"
+        );
+        section.say(FindingLevel::Skipped, checks::OUTSIDE_NOT_IN_MANIFESTS, saw);
+        return;
+    }
+    let broken = section.broken(
+        checks::OUTSIDE_INGRESS_SERVICE,
+        format!("{} goes to Service {namespace}/{}, which does not exist", route.place(host), name),
+    );
+    let here: Vec<&str> = evidence
+        .objects
+        .services()
+        .iter()
+        .filter(|it| objects::namespace(*it) == namespace)
+        .map(objects::name)
+        .collect();
+    let elsewhere = evidence.objects.services().iter().find(|it| objects::name(*it) == name);
+    match (crate::corefile::nearest(name, &here), elsewhere) {
+        (Some(near), _) => broken.want(format!("did you mean {near}?")),
+        (None, Some(there)) => broken.want(format!(
+            "the Ingress in namespace {}, where Service {} is: an Ingress cannot use other namespaces",
+            objects::namespace(there),
+            name
+        )),
+        (None, None) => broken.want(format!(
+            "a Service in namespace {namespace}: an Ingress cannot use other namespaces"
+        )),
+    };
+    broken.advise(format!("kubectl -n {namespace} edit ingress {}", objects::name(route.ingress)));
 }

@@ -3,7 +3,8 @@
 CARGO := cargo
 FUZZ_VERSION := 0.13.2
 FUZZ_SECONDS := 60
-FUZZ_TARGETS := query encode_fits corefile index_equals_rebuild upstream_reply template zone_file
+FUZZ_TARGETS := query encode_fits corefile index_equals_rebuild upstream_reply template zone_file \
+  doh_request api_page kubeconfig explain_objects
 COREDNS_VERSION := v1.15.0
 HELM_VERSION := v3.18.6
 MDBOOK_VERSION := 0.5.4
@@ -70,10 +71,12 @@ fuzz: ## run each fuzz target for FUZZ_SECONDS (nightly toolchain, cargo-fuzz)
 	    fuzz/corpora/$$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 
-soak: ## reload 1,000 times under load, forward 10,000 names, flood CoreDNS as ndots (minutes)
+soak: ## reload 1,000 times under load, forward 10,000 names, attack the release and CoreDNS (minutes)
 	NDOTS_RELOADS=1000 $(CARGO) test --locked --test it -- reload:: --nocapture
 	$(CARGO) test --locked --test it -- forwarding:: --ignored --nocapture --test-threads=1
-	$(CARGO) test --locked --test it -- hostile:: --include-ignored --nocapture
+	$(CARGO) build --locked --release
+	NDOTS_PROGRAM=$(CURDIR)/target/release/ndots $(CARGO) test --locked --test it -- hostile:: \
+	  --include-ignored --nocapture --test-threads=1
 
 audit: ## check the dependencies against the advisory database of RustSec (needs the network)
 	$(CARGO) deny check advisories

@@ -13,6 +13,9 @@ mod answer;
 mod checks;
 mod evidence;
 mod expected;
+#[doc(hidden)]
+pub mod fuzzing;
+mod gateway;
 mod gather;
 mod objects;
 mod overview;

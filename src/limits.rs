@@ -2,6 +2,7 @@
 //!
 //! An octet is eight bits. Durations carry their unit in their type.
 
+mod api;
 mod commands;
 mod dnstap;
 mod etcd;
@@ -9,6 +10,7 @@ mod signing;
 
 use std::time::Duration;
 
+pub use api::*;
 pub use commands::*;
 pub use dnstap::*;
 pub use etcd::*;
@@ -48,7 +50,7 @@ pub const QUERY_TIME: Duration = Duration::from_secs(5);
 pub const EXCHANGE_TIME: Duration = Duration::from_millis(4500);
 /// How long replies of upstreams are listened to after a query was sent. A reply that comes after
 /// [`EXCHANGE_TIME`] still fills the cache.
-pub const LATE_REPLY_TIME: Duration = Duration::from_secs(10);
+pub const LATE_REPLY_TIME: Duration = Duration::from_secs(7);
 /// How long other clients with the same question join an exchange that has no reply yet. A later
 /// query is sent on its own: the datagrams of the first one may be lost.
 pub const JOIN_TIME: Duration = Duration::from_secs(2);
@@ -289,12 +291,9 @@ pub const STREAM_JOBS: usize = 4096;
 pub const MEMORY_INTERVAL: Duration = Duration::from_secs(2);
 /// If more than this many queries wait, memory is not returned, because they need it.
 pub const MEMORY_BURST: usize = 256;
-/// If memory has grown by more than this many octets, it is returned. For example, a list of
-/// objects needs more memory for a moment.
+/// If more than this many octets have become free, they are returned to the system: after a burst of
+/// queries or connections, or after a list of objects.
 pub const MEMORY_GROWTH: u64 = 4 << 20;
-/// How many times memory is returned after a burst. The last queries of a burst wait for
-/// [`LATE_REPLY_TIME`].
-pub const MEMORY_RETURNS: u32 = 5;
 /// Log lines that wait to be written. A slow reader of the log must not use up the memory.
 pub const LOG_LINES: usize = 8192;
 /// How long the process waits at its end for the log to be written.
@@ -341,6 +340,9 @@ pub const UNSENT_OCTETS_CONNECTION: usize = 256 << 10;
 pub const UNSENT_OCTETS_CLIENT: usize = 1 << 20;
 /// The same for all clients together.
 pub const UNSENT_OCTETS: usize = 16 << 20;
+/// If a client address has more of these octets, it gets no new connections. Otherwise a client that
+/// reads nothing could make ndots prepare large replies for thousands of connections a second.
+pub const UNSENT_OCTETS_CROWDED: usize = UNSENT_OCTETS_CLIENT / 2;
 /// Octets that the kernel keeps for a connection until the client acknowledges them. Linux doubles
 /// this for its own data.
 pub const TCP_SEND_BUFFER: usize = 16 << 10;
@@ -350,7 +352,8 @@ pub const TCP_WRITE_TIME: Duration = Duration::from_secs(5);
 pub const TCP_DRAIN_TIME: Duration = Duration::from_millis(50);
 /// The pause after a failed accept. The usual reason is a lack of descriptors, which lasts a while.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Zone transfers that run at once, as in BIND.
+/// Zone transfers that run at once, as in BIND. A client address may have as many of them as are
+/// free, so a client that reads slowly leaves half of them to others.
 pub const TRANSFERS: usize = 10;
 /// How long a client may take to read a whole zone. The zone's old records stay in memory until
 /// then.
@@ -416,48 +419,6 @@ pub const MANIFESTS_POLL: Duration = Duration::from_secs(2);
 pub const MANIFESTS_SETTLE: Duration = Duration::from_millis(50);
 /// Endpoints of an EndpointSlice, as in the controller of Kubernetes.
 pub const SLICE_ENDPOINTS: usize = 100;
-
-/// Objects on a page of a list. That many Pods take some MiB.
-pub const API_PAGE: usize = 500;
-/// Octets of a page of a list. After a larger page ndots asks for fewer objects. One object always
-/// fits, because etcd accepts objects of up to 1.5 MiB.
-pub const API_PAGE_OCTETS: usize = 16 << 20;
-/// Objects of a list over all its pages. Kubernetes is designed for 150,000 Pods in a cluster.
-pub const API_LIST_OBJECTS: usize = 1_000_000;
-/// Octets of an event of a watch. etcd accepts objects of up to 1.5 MiB.
-pub const API_EVENT_OCTETS: usize = 8 << 20;
-/// Octets of the text of an error.
-pub const API_STATUS_OCTETS: usize = 64 << 10;
-/// How long a connection to the API server may take.
-pub const API_CONNECT_TIME: Duration = Duration::from_secs(5);
-/// How long a whole page of a list may take.
-pub const API_PAGE_TIME: Duration = Duration::from_secs(40);
-/// How long a list may take that the server sends as events. If the server is silent for
-/// [`API_PAGE_TIME`], the list ends earlier.
-pub const API_LIST_TIME: Duration = Duration::from_secs(600);
-/// How long the server may be silent within such a list. Servers before Kubernetes 1.27 ignore that
-/// an end was asked for, and send nothing after the last object.
-pub const API_LIST_SILENCE: Duration = Duration::from_secs(2);
-/// How long a watch lasts before it is resumed. The server reports its latest version at the end of
-/// each watch, so a dead connection or a server that hangs is noticed [`API_WATCH_GRACE`] later.
-pub const API_WATCH_TIME: Duration = Duration::from_secs(30);
-/// How much longer than [`API_WATCH_TIME`] the server may take to end a watch.
-pub const API_WATCH_GRACE: Duration = Duration::from_secs(10);
-/// The first back-off after a failure.
-pub const API_RETRY_MIN: Duration = Duration::from_millis(500);
-/// The longest back-off after a failure.
-pub const API_RETRY_MAX: Duration = Duration::from_secs(15);
-/// The longest back-off if the server is unreachable. ndots then reconnects within 5 s of its
-/// return, and an attempt costs the server little.
-pub const API_RECONNECT_MAX: Duration = Duration::from_secs(4);
-/// Watches in a row that the server rejects before the kind is listed again. The server may have
-/// been restored from a backup.
-pub const API_WATCH_FAILURES: u32 = 5;
-/// How often ndots looks for a kind that the cluster does not have. Its CustomResourceDefinition may
-/// be installed later.
-pub const API_ABSENT_KIND_INTERVAL: Duration = Duration::from_secs(30);
-/// How often a failure that lasts is logged.
-pub const API_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Octets of the header of the PROXY protocol, with the data that a load balancer may add to it. If
 /// a header is incomplete, ndots checks this often whether the rest has arrived.

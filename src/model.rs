@@ -9,6 +9,7 @@ mod gateway;
 mod ingress;
 mod namespace;
 mod node;
+mod octets;
 mod pod;
 mod service;
 

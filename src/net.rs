@@ -8,6 +8,8 @@ mod dispatch;
 pub mod dnstap;
 pub mod etcd;
 pub mod exchange;
+#[doc(hidden)]
+pub mod fuzzing;
 mod grpc;
 mod hickory;
 pub mod http;

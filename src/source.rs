@@ -3,6 +3,8 @@
 //! Every source emits [`crate::model::Change`] and does not know the zone.
 
 pub mod api;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod kind;
 pub mod manifests;
 pub mod snapshot;

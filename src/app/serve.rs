@@ -215,7 +215,7 @@ impl Process {
     /// pending queries are answered while listeners still answer, and the listeners close.
     async fn stop(self, order: Order) -> (Log, ExitCode) {
         let Self {
-            mut signals,
+            signals,
             readiness,
             lameduck,
             log,
@@ -230,9 +230,13 @@ impl Process {
         if order == Order::Quit {
             return (log, ExitCode::SUCCESS);
         }
+        let (mut forced, mut impatience) = signals.at_end();
         let in_order = async {
             readiness.stop();
-            commands.run(Event::Shutdown).await;
+            tokio::select! {
+                () = commands.run(Event::Shutdown) => {}
+                () = impatience.next() => {}
+            }
             dispatcher.announce_close();
             if order == Order::Terminate && !lameduck.is_zero() {
                 let time = go_duration(lameduck);
@@ -247,7 +251,7 @@ impl Process {
         };
         let code = tokio::select! {
             () = in_order => ExitCode::SUCCESS,
-            () = signals.forced() => match order {
+            () = forced.next() => match order {
                 Order::Interrupt => FORCED.into(),
                 _ => ExitCode::SUCCESS,
             },

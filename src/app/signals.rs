@@ -55,11 +55,34 @@ impl Signals {
         }
     }
 
-    /// Waits for a signal that ends the process without delay.
-    pub(super) async fn forced(&mut self) {
+    /// The signals that still have a meaning while the process ends.
+    pub(super) fn at_end(self) -> (Forced, Impatience) {
+        let Self { terminate, interrupt, quit, .. } = self;
+        (Forced { interrupt, quit }, Impatience(terminate))
+    }
+}
+
+/// The signals that end the process without delay.
+pub(super) struct Forced {
+    interrupt: Signal,
+    quit: Signal,
+}
+
+impl Forced {
+    pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => tracing::info!("SIGINT: Force quit"),
             _ = self.quit.recv() => tracing::info!("SIGQUIT: Quitting process immediately"),
         }
+    }
+}
+
+/// A second SIGTERM. It ends the wait for a program that hangs, and the rest of the end is in order.
+pub(super) struct Impatience(Signal);
+
+impl Impatience {
+    pub(super) async fn next(&mut self) {
+        self.0.recv().await;
+        tracing::info!("SIGTERM: not waiting any longer for the programs of `on shutdown`");
     }
 }

@@ -20,7 +20,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::SystemTime};
 use crate::{
     model::Change,
     net::client::Nameserver,
-    source::{api::ClusterConfig, kind::CONFIG_MAP},
+    source::{api::ClusterConfig, kind::CONFIG_MAP, manifests::ManifestSource},
 };
 
 use super::{
@@ -74,6 +74,27 @@ pub async fn gather_all(request: &Request) -> anyhow::Result<Evidence> {
         Source::Manifests(paths) => manifests::read(paths)?,
         Source::Cluster(place) => extra::read_all(place, request.namespace.as_deref()).await?,
     };
+    everything(request, gathered, is_live)
+}
+
+/// The evidence that the text of manifests gives about a name.
+pub(super) fn of_text(name: &str, text: &[u8]) -> anyhow::Result<Evidence> {
+    let source = ManifestSource::Text { name: "text".into(), bytes: text.to_vec() };
+    let request = Request {
+        name: name.to_owned(),
+        namespace: None,
+        pod: None,
+        server: None,
+        node: None,
+        rules: Vec::new(),
+        probe: false,
+        source: Source::Manifests(Vec::new()),
+    };
+    let evidence = everything(&request, manifests::of(vec![source])?, false)?;
+    Ok(Evidence { name: name.to_owned(), ..evidence })
+}
+
+fn everything(request: &Request, gathered: Gathered, is_live: bool) -> anyhow::Result<Evidence> {
     let Gathered { objects, changes, unread, namespace, complaints, kinds } = gathered;
     let zone = corefile::zone(&objects).unwrap_or_else(|| "cluster.local".to_owned());
     let expected = ExpectedZone::new(changes, &zone).map_err(|reason| anyhow::anyhow!(reason))?;

@@ -16,10 +16,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
 use crate::{
     chain::{Cx, QueryError, Refresh, Transport},
@@ -50,7 +47,7 @@ pub struct Dispatcher {
     /// One permit for each query of a datagram, and each refresh, that waits for upstreams.
     datagram_permits: Arc<Shares>,
     stream_permits: Arc<Shares>,
-    transfer_permits: Arc<Semaphore>,
+    transfer_permits: Arc<Shares>,
 }
 
 /// The header of a request, which is enough to refuse it.
@@ -80,7 +77,7 @@ impl Dispatcher {
             queue,
             datagram_permits: Shares::new(limits::JOBS),
             stream_permits: Shares::new(limits::STREAM_JOBS),
-            transfer_permits: Arc::new(Semaphore::new(limits::TRANSFERS)),
+            transfer_permits: Shares::new(limits::TRANSFERS),
         });
         let weak = Arc::downgrade(&dispatcher);
         (dispatcher, async move { waiting::run_queue(&weak, receiver).await })
@@ -166,9 +163,9 @@ impl Dispatcher {
         self.stream_permits.take(client)
     }
 
-    /// A permit for a zone transfer, if one is free.
-    pub(super) fn transfer_permit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.transfer_permits).try_acquire_owned().ok()
+    /// A permit for a zone transfer, if the client may have another one.
+    pub(super) fn transfer_permit(&self, client: IpAddr) -> Option<Share> {
+        self.transfer_permits.take(client)
     }
 
     /// How many queries wait for upstreams.

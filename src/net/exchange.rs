@@ -152,6 +152,11 @@ impl Exchanger {
         }
     }
 
+    /// Frees the memory of the exchanges that have ended. Otherwise the next exchange does so.
+    pub(super) fn free_ended(&self) {
+        while lock(&self.0.exchanges).try_join_next().is_some() {}
+    }
+
     /// Waits for the exchanges that a query waits for, and aborts all other tasks.
     pub async fn finish(&self) {
         let is_awaited = || lock(&self.0.in_flight).values().any(|running| running.waiters() > 0);

@@ -17,44 +17,36 @@ use crate::limits;
 
 use super::Dispatcher;
 
-/// The state that decides when memory is returned.
+/// How much memory is resident, but not in use.
 #[derive(Debug, Default)]
-struct Use {
-    /// The memory of the process in octets after the last return.
-    resident: u64,
-    /// How many times memory must still be returned. After a burst, memory becomes free in several
-    /// steps.
-    due: u32,
+struct Slack {
+    /// In octets, after the last return. Some free memory stays between pieces that are in use.
+    rest: u64,
 }
 
-impl Use {
+impl Slack {
     /// Whether memory must be returned now. While many queries wait, ndots would need it again.
-    fn is_due(&mut self, waiting: usize, resident: u64) -> bool {
-        if waiting > limits::MEMORY_BURST {
-            self.due = limits::MEMORY_RETURNS;
-            return false;
-        }
-        if resident > self.resident + limits::MEMORY_GROWTH {
-            self.due = limits::MEMORY_RETURNS;
-        }
-        let due = self.due > 0;
-        self.due = self.due.saturating_sub(1);
-        due
+    fn is_due(&self, waiting: usize, slack: u64) -> bool {
+        waiting <= limits::MEMORY_BURST && slack > self.rest + limits::MEMORY_GROWTH
     }
 }
 
 /// Runs until the dispatcher is dropped.
 pub async fn give_back(dispatcher: Arc<Dispatcher>) {
     let dispatcher: Weak<Dispatcher> = Arc::downgrade(&dispatcher);
-    let mut usage = Use::default();
+    let mut slack = Slack::default();
     loop {
         sleep(limits::MEMORY_INTERVAL).await;
-        let Some(waiting) = dispatcher.upgrade().map(|dispatcher| dispatcher.waiting()) else {
-            return;
-        };
-        if usage.is_due(waiting, resident()) {
+        let Some(dispatcher) = dispatcher.upgrade() else { return };
+        dispatcher.exchanger.free_ended();
+        let waiting = dispatcher.waiting();
+        drop(dispatcher);
+        let now = resident().saturating_sub(used());
+        // The slack can become smaller, too, when free memory is used.
+        slack.rest = slack.rest.min(now);
+        if slack.is_due(waiting, now) {
             let _ = spawn_blocking(trim).await;
-            usage.resident = resident();
+            slack.rest = resident().saturating_sub(used());
         }
     }
 }
@@ -73,9 +65,22 @@ fn trim() {
     unsafe { libc::malloc_trim(0) };
 }
 
+/// Octets that the program has allocated.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn used() -> u64 {
+    // SAFETY: mallinfo2(3) has no preconditions, and may run beside any other thread.
+    let found = unsafe { libc::mallinfo2() };
+    (found.uordblks + found.hblkhd) as u64
+}
+
 /// Other C libraries return memory themselves, or cannot be asked.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn trim() {}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn used() -> u64 {
+    u64::MAX
+}
 
 #[cfg(test)]
 mod tests {
@@ -88,13 +93,20 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_given_back_after_a_burst_and_after_growth() {
-        let mut usage = Use { resident: 20 << 20, due: 0 };
-        let mut due = |waiting, mib: u64| usage.is_due(waiting, mib << 20);
-        assert!(!due(0, 20) && !due(0, 21), "nothing has happened");
+    fn memory_is_given_back_when_much_is_free_and_few_queries_wait() {
+        let slack = Slack { rest: 20 << 20 };
+        let due = |waiting, mib: u64| slack.is_due(waiting, mib << 20);
+        assert!(!due(0, 20) && !due(0, 21), "there is not more than after the last return");
         assert!(!due(limits::MEMORY_BURST + 1, 90), "the burst goes on");
-        let given = (0..10).filter(|_| due(0, 20)).count();
-        assert_eq!(given, limits::MEMORY_RETURNS as usize);
-        assert!(due(0, 90), "it has grown");
+        assert!(due(0, 90));
+    }
+
+    #[test]
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    fn allocated_memory_is_in_use() {
+        let before = used();
+        let memory = vec![1_u8; 64 << 20];
+        let during = used();
+        assert!(during > before + (60 << 20), "{before} {during} {}", memory.len());
     }
 }

@@ -124,10 +124,17 @@ impl Listener {
 
     /// Accepts connections until the socket fails.
     async fn accept(&mut self, acceptor: &mut Acceptor) {
-        while let Some(incoming) = self.endpoint.accept().await {
-            acceptor.update_server();
-            self.update_config(acceptor);
-            acceptor.accept(incoming);
+        loop {
+            tokio::select! {
+                incoming = self.endpoint.accept() => {
+                    let Some(incoming) = incoming else { return };
+                    acceptor.update_server();
+                    self.update_config(acceptor);
+                    acceptor.accept(incoming);
+                }
+                // The memory of a task that has ended is free only then.
+                Some(_) = acceptor.connections.join_next() => {}
+            }
         }
     }
 
@@ -184,7 +191,6 @@ impl Acceptor {
     }
 
     fn accept(&mut self, incoming: Incoming) {
-        while self.connections.try_join_next().is_some() {}
         let crowded = self.handshakes.taken() >= limits::QUIC_UNPROVEN;
         if crowded && !incoming.remote_address_validated() {
             // The client sends its first message again, with a token that proves its address.

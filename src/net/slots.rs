@@ -87,10 +87,13 @@ impl Slots {
     }
 
     /// A slot for a client's new connection. `None` if every connection that could be evicted is
-    /// busy.
+    /// busy, or if the client does not read the replies on its other connections.
     pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
         let address = address.to_canonical();
         let mut table = self.lock();
+        if table.unsent.get(&address).is_some_and(|it| *it > limits::UNSENT_OCTETS_CROWDED) {
+            return None;
+        }
         let full = table.taken.len() >= self.most;
         let of_client = || table.taken.values().filter(|holder| holder.address == address).count();
         if full || of_client() >= limits::TCP_CONNECTIONS_CLIENT {
@@ -243,9 +246,11 @@ mod tests {
         assert!(octets(&first) <= limits::UNSENT_OCTETS_CONNECTION && first.len() > 2);
         let rest: Vec<_> = of_client[1..].iter().flat_map(&fill).collect();
         assert!(octets(&first) + octets(&rest) <= limits::UNSENT_OCTETS_CLIENT);
+        assert!(slots.take(ONE).is_none(), "it must read first");
         let other = slots.take(OTHER).unwrap();
         assert_eq!(fill(&other).len(), first.len(), "another client has its own share");
         drop((first, rest));
+        assert!(slots.take(ONE).is_some());
         assert!(slots.lock().unsent.is_empty());
         let many = |at: u32| slots.take(IpAddr::V4(std::net::Ipv4Addr::from_bits(at))).unwrap();
         let clients: Vec<Slot> = (0..400).map(many).collect();

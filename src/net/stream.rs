@@ -36,6 +36,8 @@ use super::{
 };
 
 use framed::FramedConnection;
+pub(super) use grpc::message_of as grpc_message;
+pub(super) use https::message_of as doh_message;
 use resettable::{ResetFlag, ResettableStream};
 
 /// Accepts connections until `stop` is true, then answers the queries that have arrived, and ends.
@@ -59,6 +61,8 @@ pub(super) async fn serve(
     loop {
         tokio::select! {
             accepted = listener.accept() => acceptor.accept(accepted).await,
+            // The memory of a task that has ended is free only then.
+            Some(_) = acceptor.connections.join_next() => {}
             () = stopped(&mut stop) => break,
         }
     }
@@ -83,7 +87,6 @@ struct Acceptor {
 
 impl Acceptor {
     async fn accept(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) {
-        while self.connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, peer)) => {
                 let Some(slot) = self.slots.take(peer.ip()) else { return };
@@ -155,7 +158,8 @@ impl Session {
         let is_grpc = self.listen.scheme == Scheme::Grpc;
         let usual = if is_grpc { HttpVersion::Http2 } else { HttpVersion::Http1 };
         let Some(tls) = tls else { return self.converse(stream, usual, stop).await };
-        let handshake = TlsAcceptor::from(tls).accept(stream);
+        // Boxed, so that a connection without TLS does not need its memory.
+        let handshake = Box::pin(TlsAcceptor::from(tls).accept(stream));
         let stream = tokio::select! {
             stream = timeout(limits::TLS_HANDSHAKE_TIME, handshake) => stream,
             () = self.slot.evicted() => return,
@@ -166,7 +170,7 @@ impl Session {
                 Some(b"h2") => HttpVersion::Http2,
                 _ => usual,
             };
-            self.converse(stream, version, stop).await;
+            Box::pin(self.converse(stream, version, stop)).await;
         }
     }
 
@@ -175,7 +179,9 @@ impl Session {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         match self.listen.scheme {
-            Scheme::Https | Scheme::Grpc => https::converse(self, stream, version, stop).await,
+            Scheme::Https | Scheme::Grpc => {
+                Box::pin(https::converse(self, stream, version, stop)).await;
+            }
             // Listeners of the last two have no stream.
             Scheme::Dns | Scheme::Tls | Scheme::Quic | Scheme::Https3 => {
                 FramedConnection::new(self, stream).run(stop).await;

@@ -19,6 +19,7 @@
 mod access;
 mod admission;
 mod backoff;
+mod budget;
 mod encoding;
 mod error;
 mod events;
@@ -40,6 +41,7 @@ use crate::{
     model::{Change, Kind},
 };
 
+pub(super) use access::read_text as read_kubeconfig_text;
 pub use access::{Access, ClusterConfig, Identity};
 pub use admission::Admission;
 pub use encoding::decode_page;

@@ -299,6 +299,21 @@ fn a_second_sigint_does_not_wait() {
 }
 
 #[test]
+fn a_second_sigterm_does_not_wait_for_a_program() {
+    let text = WHOAMI.replace("whoami", "whoami\n on shutdown /bin/sleep 8");
+    let (mut running, _directory) = Running::corefile(&text, &[]);
+    running.address();
+    running.signal("TERM");
+    running.line("running \"/bin/sleep\"");
+    let begun = Instant::now();
+    running.signal("TERM");
+    running.line("SIGTERM: not waiting any longer for the programs of `on shutdown`");
+    // The program still has the other end of the pipe, so the log does not end here.
+    assert_eq!(running.child.wait().unwrap().code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn the_pid_file_exists_while_it_runs() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("pid");

@@ -4,7 +4,7 @@
 use std::{fs, path::Path, time::Instant};
 
 use crate::support::turn;
-use ndots::fuzzing;
+use ndots::{explain, fuzzing, net, source};
 
 fn corpus(target: &str) -> Vec<Vec<u8>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpora").join(target);
@@ -26,6 +26,10 @@ fn every_corpus_passes() {
     corpus("upstream_reply").iter().for_each(|input| fuzzing::upstream_reply(input, now));
     corpus("template").iter().for_each(|input| fuzzing::template(input, now));
     corpus("zone_file").iter().for_each(|input| fuzzing::zone_file(input));
+    corpus("doh_request").iter().for_each(|input| net::fuzzing::doh_request(input));
+    corpus("api_page").iter().for_each(|input| source::fuzzing::api_page(input));
+    corpus("kubeconfig").iter().for_each(|input| source::fuzzing::kubeconfig(input));
+    corpus("explain_objects").iter().for_each(|input| explain::fuzzing::explain_objects(input));
 }
 
 /// Texts that are mutated, and parts of two texts.

@@ -18,6 +18,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Lines, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    path::PathBuf,
     process::{Child, ChildStdout, Command, Stdio},
     sync::{
         atomic::{AtomicU16, Ordering},
@@ -49,6 +50,13 @@ pub(crate) fn free_address() -> SocketAddr {
     }
 }
 
+/// The program under test. The environment variable `NDOTS_PROGRAM` names another build, such as the
+/// release, for tests that look at times and memory.
+pub(crate) fn program() -> PathBuf {
+    std::env::var_os("NDOTS_PROGRAM")
+        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_ndots")), PathBuf::from)
+}
+
 /// A running ndots. The process is killed when this is dropped.
 pub(crate) struct Ndots {
     pub(crate) child: Child,
@@ -58,14 +66,14 @@ pub(crate) struct Ndots {
     /// The log lines after the start.
     pub(crate) log: Receiver<String>,
     /// The path of the Corefile.
-    pub(crate) file: Option<std::path::PathBuf>,
+    pub(crate) file: Option<PathBuf>,
     _directory: Option<tempfile::TempDir>,
 }
 
 impl Ndots {
     /// Runs `ndots serve` with these arguments on a free port.
     pub(crate) fn serve(arguments: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+        let mut command = Command::new(program());
         command.arg("serve").args(["--listen", "127.0.0.1:0"]).args(arguments);
         Self::start(command)
     }
@@ -94,7 +102,7 @@ impl Ndots {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("Corefile");
         fs::write(&file, text).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+        let mut command = Command::new(program());
         command.arg("-conf").arg(&file).args(arguments);
         let mut ndots = Self::with_banner(command, schemes);
         (ndots.file, ndots._directory) = (Some(file), Some(directory));

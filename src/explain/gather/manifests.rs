@@ -16,7 +16,10 @@ use crate::{
 use super::Gathered;
 
 pub(super) fn read(paths: &[PathBuf]) -> anyhow::Result<Gathered> {
-    let sources = paths.iter().map(|path| source(path)).collect::<anyhow::Result<_>>()?;
+    of(paths.iter().map(|path| source(path)).collect::<anyhow::Result<_>>()?)
+}
+
+pub(super) fn of(sources: Vec<ManifestSource>) -> anyhow::Result<Gathered> {
     let ManifestsUpdate { objects, changes, errors, kinds, .. } = Manifests::read_once(sources)?;
     let mut complaints: Vec<String> = errors.iter().map(ToString::to_string).collect();
     let mut all = Objects::default();

@@ -188,8 +188,15 @@ pub(super) async fn run_queue(
     let mut tasks = JoinSet::new();
     let starting = Arc::new(Semaphore::new(limits::STARTING_QUERIES));
     while let Ok(start) = Arc::clone(&starting).acquire_owned().await {
-        let Some(queued) = queue.next().await else { break };
-        while tasks.try_join_next().is_some() {}
+        let queued = loop {
+            let queued = timeout(limits::MEMORY_INTERVAL, queue.next()).await;
+            // The memory of a task that has ended is free only then.
+            while tasks.try_join_next().is_some() {}
+            if let Ok(queued) = queued {
+                break queued;
+            }
+        };
+        let Some(queued) = queued else { break };
         let Some(dispatcher) = dispatcher.upgrade() else { break };
         tasks.spawn(async move {
             let QueuedQuery { query, send, permit } = *queued;

@@ -225,7 +225,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedConnection<S> {
     ) -> io::Result<()> {
         let (dispatcher, server) =
             (Arc::clone(&self.session.dispatcher), Arc::clone(&self.session.server));
-        let sent = match dispatcher.transfer_permit() {
+        let sent = match dispatcher.transfer_permit(cx.peer.ip()) {
             Some(_permit) => {
                 self.session.slot.set_activity(Activity::Busy);
                 let sent =

@@ -4,7 +4,6 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Limited};
 use hyper::{
     HeaderMap, Request, Response,
-    body::Incoming,
     header::{CONTENT_TYPE, HeaderValue},
 };
 use tokio::time::timeout;
@@ -20,7 +19,7 @@ use crate::{
     },
 };
 
-use super::http_body::ResponseBody;
+use super::http_body::{RequestBody, ResponseBody};
 
 /// Why a request has no reply: a status code and a reason.
 pub(super) struct Failure(u32, &'static str);
@@ -60,13 +59,23 @@ pub(super) fn response(reply: Result<Bytes, Failure>) -> Response<ResponseBody> 
 }
 
 /// The DNS message of a request.
-pub(super) async fn packet(request: Request<Incoming>) -> Result<Bytes, Failure> {
+pub(super) async fn packet(request: Request<impl RequestBody>) -> Result<Bytes, Failure> {
     let message = message(request).await?;
-    unwrap(&message).map(Bytes::copy_from_slice).map_err(|_| Failure::MALFORMED)
+    let packet = unwrap(&message).map_err(|_| Failure::MALFORMED)?;
+    // Other fields of the protocol buffer may be missing, which leaves room for more octets.
+    if packet.len() > limits::REQUEST_OCTETS {
+        return Err(Failure::INCOMPLETE);
+    }
+    Ok(Bytes::copy_from_slice(packet))
+}
+
+/// The DNS message of a request, if it has one.
+pub(in crate::net) async fn message_of(request: Request<impl RequestBody>) -> Option<Bytes> {
+    packet(request).await.ok()
 }
 
 /// The protocol buffer of a request.
-async fn message(request: Request<Incoming>) -> Result<Bytes, Failure> {
+async fn message(request: Request<impl RequestBody>) -> Result<Bytes, Failure> {
     if request.uri().path() != METHOD {
         return Err(Failure::UNKNOWN);
     }

@@ -1,4 +1,4 @@
-//! The body of an HTTP response: octets, and trailers after them.
+//! The bodies of HTTP requests, and of responses: octets, and trailers after them.
 
 use std::{
     convert::Infallible,
@@ -11,6 +11,16 @@ use hyper::{
     HeaderMap,
     body::{Body, Frame, SizeHint},
 };
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of a request, whose errors are those of the connection.
+pub(in crate::net) trait RequestBody:
+    Body<Data: Send, Error: Into<BoxError>>
+{
+}
+
+impl<B: Body<Data: Send, Error: Into<BoxError>>> RequestBody for B {}
 
 pub(super) struct ResponseBody {
     octets: Bytes,

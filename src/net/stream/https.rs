@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
-    body::{Body, Incoming},
+    body::Incoming,
     header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
     rt::Executor,
     server::conn::{http1, http2},
@@ -37,7 +37,7 @@ use crate::{
 use super::{
     super::slots::{Activity, Unsent},
     HttpVersion, Session, grpc,
-    http_body::ResponseBody,
+    http_body::{RequestBody, ResponseBody},
     stopped,
 };
 
@@ -262,8 +262,15 @@ impl Refusal {
     }
 }
 
+/// The DNS message of a request, or the status for its client.
+pub(in crate::net) async fn message_of(
+    request: Request<impl RequestBody>,
+) -> Result<Bytes, StatusCode> {
+    message(request).await.map_err(|refusal| refusal.status)
+}
+
 /// The DNS message of a request.
-async fn message(request: Request<Incoming>) -> Result<Bytes, Refusal> {
+async fn message(request: Request<impl RequestBody>) -> Result<Bytes, Refusal> {
     if request.uri().path() != PATH {
         return Err(Refusal::new(StatusCode::NOT_FOUND, "queries are answered at /dns-query\n"));
     }
@@ -282,19 +289,18 @@ fn of_query(query: &str) -> Result<Bytes, Refusal> {
     let (Some(message), None) = (messages.next(), messages.next()) else {
         return Err(bad("expected one parameter `dns`\n"));
     };
+    let too_long =
+        || Refusal::new(StatusCode::URI_TOO_LONG, "the message is longer than any DNS request\n");
     if message.len() > limits::REQUEST_OCTETS.div_ceil(3) * 4 {
-        return Err(Refusal::new(
-            StatusCode::URI_TOO_LONG,
-            "the message is longer than any DNS request\n",
-        ));
+        return Err(too_long());
     }
-    BASE64_URL_SAFE_NO_PAD
+    let message = BASE64_URL_SAFE_NO_PAD
         .decode(message)
-        .map(Bytes::from)
-        .map_err(|_| bad("the parameter `dns` must be base64url without padding\n"))
+        .map_err(|_| bad("the parameter `dns` must be base64url without padding\n"))?;
+    if message.len() > limits::REQUEST_OCTETS { Err(too_long()) } else { Ok(message.into()) }
 }
 
-async fn of_body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
+async fn of_body(request: Request<impl RequestBody>) -> Result<Bytes, Refusal> {
     let essence = |kind: &HeaderValue| {
         kind.to_str().is_ok_and(|kind| {
             kind.split(';')

@@ -12,11 +12,11 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use sha2::{Digest, Sha256};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::{limits, source::snapshot::ClusterIdentity};
 
-use super::Admission;
+use super::{Admission, budget::Budget};
 
 /// Where the API server's address and the credentials are configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +51,9 @@ pub struct Access {
     host: String,
     current: Mutex<Current>,
     pub(super) admission: Admission,
+    /// One permit, for a page of more than [`limits::API_PAGE_OCTETS_FREE`].
+    pub(super) large_pages: Semaphore,
+    pub(super) memory: Budget,
 }
 
 struct Current {
@@ -80,7 +83,8 @@ impl Access {
         let client =
             Client::try_from(loaded).with_context(|| format!("{config} cannot be used"))?;
         let current = Mutex::new(Current { client, authority, number: 0 });
-        Ok(Self { config, host, current, admission })
+        let (large_pages, memory) = (Semaphore::new(1), Budget::default());
+        Ok(Self { config, host, current, admission, large_pages, memory })
     }
 
     /// `HOST:PORT` of the server.
@@ -205,6 +209,17 @@ fn read_kubeconfig(file: &Path) -> anyhow::Result<Kubeconfig> {
     Kubeconfig::read_from(file)
         .map_err(without_text)
         .with_context(|| format!("kubeconfig {}", file.display()))
+}
+
+/// Reads the text of a kubeconfig, without the files that it names.
+///
+/// # Errors
+/// If it does not parse.
+pub(in crate::source) fn read_text(text: &str) -> anyhow::Result<()> {
+    let kubeconfig = Kubeconfig::from_yaml(text).map_err(without_text)?;
+    // The message of an unknown context may name contexts.
+    let _ = has_context(&kubeconfig, None);
+    Ok(())
 }
 
 /// # Errors

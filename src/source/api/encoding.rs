@@ -21,7 +21,7 @@ use crate::source::kind::{
 
 use super::{
     error::WatchError,
-    page::{Page, PageMeta},
+    page::{Page, PageMeta, items},
     status::Status,
 };
 
@@ -115,7 +115,7 @@ pub(super) fn page<'p>(
     struct List<'l> {
         #[serde(default)]
         metadata: PageMeta,
-        #[serde(borrow, default)]
+        #[serde(borrow, default, deserialize_with = "items")]
         items: Vec<&'l [u8]>,
     }
     if encoding == Encoding::Json {

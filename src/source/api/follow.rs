@@ -81,6 +81,12 @@ pub(super) struct Follower {
     is_absent: bool,
     /// The last object that was reported as left out.
     left_out: Option<Key>,
+    /// Octets of memory for the facts of the last list, which may be in progress.
+    listed: usize,
+    /// Whether the last list had more objects than ndots accepts.
+    pub(super) was_too_large: bool,
+    /// Whether objects are only counted, and not emitted.
+    pub(super) only_measures: bool,
 }
 
 /// A kind that is not followed any more is not on the page: its time would look like an outage.
@@ -89,6 +95,7 @@ impl Drop for Follower {
         for family in [&HEARD, &SYNCED, &REFUSED] {
             family.remove(&self.cluster.metrics, self.labels());
         }
+        self.begin_counting();
     }
 }
 
@@ -117,7 +124,15 @@ impl Follower {
             is_synced: false,
             is_absent: false,
             left_out: None,
+            listed: 0,
+            was_too_large: false,
+            only_measures: false,
         }
+    }
+
+    /// The facts of the last list count no more, because another list begins.
+    pub(super) fn begin_counting(&mut self) {
+        self.cluster.access.memory.subtract(std::mem::take(&mut self.listed));
     }
 
     fn labels(&self) -> [&str; 2] {
@@ -324,7 +339,16 @@ impl Follower {
                 Change::Remove(key)
             }
         };
-        self.changes.send(change).await?;
+        if let Change::Upsert(object) = &change
+            && self.from.is_none()
+        {
+            let octets = object.octets();
+            self.listed += octets;
+            self.cluster.access.memory.add(octets);
+        }
+        if !self.only_measures {
+            self.changes.send(change).await?;
+        }
         Ok(meta)
     }
 

@@ -5,18 +5,20 @@
 //! last object; then pages follow. If a stream breaks, the next list is read in pages, because a
 //! proxy may cut long streams.
 
+use std::sync::Arc;
+
 use tokio::time::timeout;
 
 use crate::{limits, model::Change};
 
 use super::{
-    access::NumberedClient,
+    access::{Access, NumberedClient},
     encoding::{self, Encoding, Event},
     error::WatchError,
     events::Events,
     follow::{Follower, Streaming},
     page::PageMeta,
-    protocol,
+    protocol::{self, PageBody},
 };
 
 /// How far a list in pages has come.
@@ -41,7 +43,7 @@ impl Listing {
             return Err(WatchError::unreadable("a list", "the server sends the same page again"));
         }
         self.after = after;
-        bounded(self.objects)
+        Ok(())
     }
 
     /// After a page that was too large: the next request is for an eighth of the objects.
@@ -55,29 +57,27 @@ impl Listing {
     }
 }
 
-fn bounded(objects: usize) -> Result<(), WatchError> {
-    if objects > limits::API_LIST_OBJECTS {
-        let error = format!("it has more than {} objects", limits::API_LIST_OBJECTS);
-        return Err(WatchError::unreadable("a list", error));
-    }
-    Ok(())
-}
-
 /// A page as it was received.
-struct Body {
+struct Body<'a> {
     encoding: Encoding,
-    octets: bytes::Bytes,
+    page: PageBody<'a>,
 }
 
 impl Follower {
     /// Emits all objects of the kind.
     pub(super) async fn list(&mut self, client: &NumberedClient) -> Result<(), WatchError> {
+        if self.was_too_large {
+            self.measure(client).await?;
+            self.was_too_large = false;
+        }
+        self.begin_counting();
         self.changes.send(Change::Relist(self.watched.fact)).await?;
         let version = match self.streaming {
             Streaming::Usable => match self.list_as_events(client).await {
                 Err(WatchError::Unsupported(_)) => {
                     self.streaming = Streaming::Unsupported;
                     // Objects that were sent may have been deleted since.
+                    self.begin_counting();
                     self.changes.send(Change::Relist(self.watched.fact)).await?;
                     self.list_in_pages(client).await?
                 }
@@ -96,6 +96,35 @@ impl Follower {
         self.send_synced().await?;
         self.from = Some(version);
         Ok(())
+    }
+
+    /// Reads all pages without using their objects, because the last list was too large. Otherwise
+    /// a server that sends new objects without end would add some with each attempt.
+    async fn measure(&mut self, client: &NumberedClient) -> Result<(), WatchError> {
+        self.begin_counting();
+        self.only_measures = true;
+        let measured = self.list_in_pages(client).await;
+        self.only_measures = false;
+        measured.map(drop)
+    }
+
+    /// # Errors
+    /// If the list has too many objects, or if the facts of the server take too much memory.
+    fn check_size(&mut self, objects: usize) -> Result<(), WatchError> {
+        let memory = &self.cluster.access.memory;
+        let error = if objects > limits::API_LIST_OBJECTS {
+            format!("it has more than {} objects", limits::API_LIST_OBJECTS)
+        } else if objects.is_multiple_of(limits::API_PAGE) && memory.used() > memory.most() {
+            format!(
+                "the objects of the cluster need more than {} MiB, which are three eighths of the \
+                 memory limit; raise the limit",
+                memory.most() >> 20
+            )
+        } else {
+            return Ok(());
+        };
+        self.was_too_large = true;
+        Err(WatchError::unreadable("a list", error))
     }
 
     /// Returns the resource version of the list.
@@ -123,7 +152,7 @@ impl Follower {
                 }
             }
             objects += 1;
-            bounded(objects)?;
+            self.check_size(objects)?;
         }
         Err(WatchError::Broken("the server ended a list before its last object".to_owned()))
     }
@@ -142,13 +171,14 @@ impl Follower {
 
     /// Returns the resource version of the list.
     async fn list_in_pages(&mut self, client: &NumberedClient) -> Result<String, WatchError> {
-        let mut listing = Listing::default();
+        let (mut listing, access) = (Listing::default(), Arc::clone(&self.cluster.access));
         loop {
-            let Some(page) = self.fetch_page(client, &listing).await? else {
+            let Some(page) = self.fetch_page(client, &access, &listing).await? else {
                 listing.ask_for_fewer()?;
                 continue;
             };
-            let (meta, count) = self.take_page(&page).await?;
+            let (meta, count) = self.take_page(&page, listing.objects).await?;
+            drop(page);
             if meta.after.is_empty() {
                 return Ok(meta.resource_version);
             }
@@ -157,19 +187,20 @@ impl Follower {
     }
 
     /// The next page; `None` if it is larger than [`limits::API_PAGE_OCTETS`].
-    async fn fetch_page(
+    async fn fetch_page<'a>(
         &self,
         client: &NumberedClient,
+        access: &'a Access,
         listing: &Listing,
-    ) -> Result<Option<Body>, WatchError> {
+    ) -> Result<Option<Body<'a>>, WatchError> {
         let request = protocol::list(&self.selection(), listing.limit, &listing.after);
         let page = timeout(limits::API_PAGE_TIME, async {
             let response = self.cluster.send(client, request).await?;
             let encoding = Encoding::of(response.headers());
-            let octets = protocol::at_most(response.into_body(), limits::API_PAGE_OCTETS)
+            let page = PageBody::read(response.into_body(), &access.large_pages)
                 .await
                 .map_err(|error| WatchError::Broken(format!("{error:#}")))?;
-            Ok(octets.map(|octets| Body { encoding, octets }))
+            Ok(page.map(|page| Body { encoding, page }))
         });
         page.await.map_err(|_| {
             WatchError::Broken(format!(
@@ -179,12 +210,18 @@ impl Follower {
         })?
     }
 
-    /// Emits the objects of a page, and returns how many there are.
-    async fn take_page(&mut self, page: &Body) -> Result<(PageMeta, usize), WatchError> {
-        let (meta, items) = encoding::page(self.kind, self.version(), page.encoding, &page.octets)?;
+    /// Emits the objects of a page, and returns how many there are. `before` is the number of objects
+    /// on the pages before it.
+    async fn take_page(
+        &mut self,
+        Body { encoding, page }: &Body<'_>,
+        before: usize,
+    ) -> Result<(PageMeta, usize), WatchError> {
+        let (meta, items) = encoding::page(self.kind, self.version(), *encoding, page.octets())?;
         let count = items.len();
-        for item in items {
+        for (at, item) in items.into_iter().enumerate() {
             self.take(item).await?;
+            self.check_size(before + at + 1)?;
         }
         Ok((meta, count))
     }

@@ -1,11 +1,14 @@
 //! Reads the pages of a list.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
-use crate::source::kind::or_default;
+use crate::{limits, source::kind::or_default};
 
 use super::{error::WatchError, status::Status};
 
@@ -17,7 +20,7 @@ pub(crate) struct Page<'p> {
     #[serde(default)]
     pub(crate) metadata: PageMeta,
     /// Required, but some servers write `null` for an empty list.
-    #[serde(borrow, deserialize_with = "or_default")]
+    #[serde(borrow, deserialize_with = "items")]
     pub(crate) items: Vec<&'p RawValue>,
 }
 
@@ -30,6 +33,47 @@ impl<'p> Page<'p> {
             Ok(page) if page.kind == expected => Ok(page),
             other => Err(not_a_page(&expected, json, other.err())),
         }
+    }
+}
+
+/// Reads the objects of a page, if they are not too many. `null` is an empty list.
+pub(super) fn items<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    deserializer.deserialize_option(Items(PhantomData))
+}
+
+struct Items<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the objects of a list")
+    }
+
+    fn visit_none<E>(self) -> Result<Vec<T>, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_unit<E>(self) -> Result<Vec<T>, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<T>, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut objects: A) -> Result<Vec<T>, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = objects.next_element()? {
+            if items.len() == limits::API_PAGE_OBJECTS {
+                let most = limits::API_PAGE_OBJECTS;
+                return Err(A::Error::custom(format!("it has more than {most} objects")));
+            }
+            items.push(item);
+        }
+        Ok(items)
     }
 }
 
@@ -101,5 +145,18 @@ mod tests {
                 (found, _) => panic!("{json}: {:?}", found.map(|page| page.items.len())),
             }
         }
+    }
+
+    /// A page of empty objects would need several times its octets in memory.
+    #[test]
+    fn a_page_has_a_number_of_objects_that_real_objects_do_not_reach() {
+        let page = |count| {
+            let items = vec!["{}"; count].join(",");
+            format!(r#"{{"kind":"PodList","items":[{items}]}}"#)
+        };
+        let most = limits::API_PAGE_OBJECTS;
+        assert_eq!(Page::read("Pod", page(most).as_bytes()).unwrap().items.len(), most);
+        let error = Page::read("Pod", page(most + 1).as_bytes()).err().unwrap().to_string();
+        assert!(error.contains(&format!("more than {most} objects")), "{error}");
     }
 }

@@ -1,11 +1,12 @@
 //! The requests to an API server, and the format of its lists and watches around the objects.
 
 use anyhow::anyhow;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use form_urlencoded::Serializer;
 use http::Request;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Limited};
 use kube::client::Body;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     limits,
@@ -87,18 +88,45 @@ pub(super) async fn read_status(code: u16, body: Body) -> Status {
     Status { message, code }
 }
 
-/// Reads a body up to its end; `None` if it has more than `octets`.
-pub(super) async fn at_most(body: Body, octets: usize) -> anyhow::Result<Option<Bytes>> {
-    match Limited::new(body, octets).collect().await {
-        Ok(read) => Ok(Some(read.to_bytes())),
-        Err(error) if error.is::<LengthLimitError>() => Ok(None),
-        Err(error) => Err(anyhow!("{error}")),
+/// The octets of a page. A large page holds the permit for large pages of its server.
+pub(super) struct PageBody<'s> {
+    octets: BytesMut,
+    large: Option<SemaphorePermit<'s>>,
+}
+
+impl<'s> PageBody<'s> {
+    /// Reads a body up to its end; `None` if it has more than [`limits::API_PAGE_OCTETS`].
+    pub(super) async fn read(
+        mut body: Body,
+        large: &'s Semaphore,
+    ) -> anyhow::Result<Option<PageBody<'s>>> {
+        let mut page = Self { octets: BytesMut::new(), large: None };
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| anyhow!("{error}"))?;
+            let Some(data) = frame.data_ref() else { continue };
+            let length = page.octets.len() + data.len();
+            if length > limits::API_PAGE_OCTETS {
+                return Ok(None);
+            }
+            if length > limits::API_PAGE_OCTETS_FREE && page.large.is_none() {
+                page.large = Some(large.acquire().await?);
+            }
+            page.octets.extend_from_slice(data);
+        }
+        Ok(Some(page))
+    }
+
+    pub(super) fn octets(&self) -> &[u8] {
+        &self.octets
     }
 }
 
 /// Reads a body up to its end.
-pub(super) async fn complete(body: Body, octets: usize) -> anyhow::Result<Bytes> {
-    at_most(body, octets).await?.ok_or_else(|| anyhow!("the body has more than {octets} octets"))
+async fn complete(body: Body, octets: usize) -> anyhow::Result<Bytes> {
+    match Limited::new(body, octets).collect().await {
+        Ok(read) => Ok(read.to_bytes()),
+        Err(error) => Err(anyhow!("{error}")),
+    }
 }
 
 #[cfg(test)]

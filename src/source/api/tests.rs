@@ -20,6 +20,9 @@ use crate::{
 use super::*;
 use scripted::{Reply, ScriptedServer, event, events, field, json, page, service, status};
 
+/// Octets for the facts of a server.
+const MEMORY: usize = 2 << 20;
+
 /// The changes so far.
 #[derive(Default)]
 struct Known {
@@ -53,8 +56,10 @@ async fn follow(replies: Vec<Reply>) -> (Vec<String>, Known) {
     let count = replies.len();
     let server = ScriptedServer::start(replies).await;
     let config = ClusterConfig::Endpoint { url: server.url.clone(), identity: None };
+    let mut access = Access::open(config, Admission::new(None, 0, None)).await.unwrap();
+    access.memory = budget::Budget::of(|| MEMORY);
     let cluster = Cluster {
-        access: Arc::new(Access::open(config, Admission::new(None, 0, None)).await.unwrap()),
+        access: Arc::new(access),
         labels: None,
         metrics: Arc::new(Metrics::default()),
         notify: Arc::new(|notice| println!("{notice:?}")),
@@ -104,6 +109,9 @@ fn refused(code: u16) -> Reply {
 fn lists() -> Vec<Case> {
     let progress = || event("BOOKMARK", &scripted::bookmark("15", false));
     let huge = scripted::annotated("huge", 1 << 20);
+    // Each Service takes almost a kilobyte.
+    let many: Vec<String> = (0..MEMORY >> 10).map(|it| format!("web-{it}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
     vec![
         ("a stream, then a watch from its bookmark", vec![whole()], "events, watch 20", "a b"),
         (
@@ -135,6 +143,18 @@ fn lists() -> Vec<Case> {
             vec![refused(422), scripted::page_before("next", &["a"]), page(&["b"], "7")],
             "events, page, page, watch 7",
             "a b",
+        ),
+        (
+            "a list without end, which is measured before it is used again",
+            vec![
+                refused(422),
+                scripted::page_before("next", &many),
+                scripted::page_before("more", &many),
+                page(&["a"], "7"),
+                page(&["a"], "7"),
+            ],
+            "events, page, page, page json, page json, watch json 7",
+            "a",
         ),
         (
             "a stream that breaks off is tried again after a list in pages",

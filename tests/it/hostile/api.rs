@@ -5,13 +5,24 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener},
     process::Command,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
+    time::{Duration, Instant},
 };
 
 use serde_json::json;
 
+use crate::support::{
+    Ndots,
+    cgroup::{KUBEADM, MemoryGroup},
+    question, turn,
+};
+
 /// Serves HTTP at a free port: the body of each path, with the HTTP status 200. `None` is 404.
+/// There are lists in pages only.
 pub(super) fn serve(body: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -23,8 +34,10 @@ pub(super) fn serve(body: impl Fn(&str) -> Option<String> + Send + Sync + 'stati
                 let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
                 let request = lines.next()?.ok()?;
                 lines.map_while(Result::ok).take_while(|line| !line.is_empty()).for_each(drop);
-                let path = request.split(' ').nth(1)?.split('?').next()?;
+                let path = request.split(' ').nth(1)?;
+                let (path, query) = path.split_once('?').unwrap_or((path, ""));
                 let (status, text) = match body(path) {
+                    _ if query.contains("watch=1") => ("422 Unprocessable", String::new()),
                     Some(text) => ("200 OK", text),
                     None => ("404 Not Found", String::new()),
                 };
@@ -91,4 +104,75 @@ fn explain_does_not_take_other_json_for_an_empty_list() {
         assert_eq!(ran.status.code(), Some(2), "the Service is not known: {text}");
         assert!(text.contains(reason) && !text.contains("does not exist"), "{text}");
     }
+}
+
+/// Every kind is hostile at the same time.
+#[test]
+fn an_api_server_that_sends_without_end_does_not_fill_the_memory() {
+    let _turn = turn::alone();
+    let pages = AtomicUsize::new(0);
+    let endless = move |kind: &str| {
+        let page = pages.fetch_add(1, Ordering::Relaxed);
+        let items: Vec<_> =
+            (0..500).map(|at| object(kind, &format!("{kind}{page}-{at}"))).collect();
+        list(kind, &page.to_string(), &items.join(","))
+    };
+    check_memory("pages without end", "the objects of the cluster need more than 63 MiB", endless);
+    let wide = |kind: &str| list(kind, "", &vec!["{}"; 5 << 20].join(","));
+    check_memory("pages of empty objects", "objects at line 1", wide);
+    let large = |kind: &str| list(kind, "", &object(kind, &"x".repeat(64 << 20)));
+    check_memory("pages of 64 MiB", "an object has more than 16777216 octets", large);
+}
+
+fn list(kind: &str, after: &str, items: &str) -> String {
+    format!(r#"{{"kind":"{kind}List","metadata":{{"continue":"{after}"}},"items":[{items}]}}"#)
+}
+
+fn object(kind: &str, name: &str) -> String {
+    let spec = match kind {
+        "Service" => json!({ "clusterIP": "10.96.0.9", "ports": [{ "port": 80 }] }),
+        _ => json!({}),
+    };
+    let meta = json!({ "name": name, "namespace": "default", "labels": {
+        "kubernetes.io/service-name": name,
+    } });
+    let status = json!({ "podIP": "10.244.0.9", "phase": "Running" });
+    json!({
+        "metadata": meta, "spec": spec, "status": status,
+        "addressType": "IPv4", "endpoints": [{ "addresses": ["10.244.0.9"] }], "ports": [],
+    })
+    .to_string()
+}
+
+/// Starts ndots with an API server whose lists `list` makes, within the memory of kubeadm, until the
+/// log has a line with `reason`. It must answer from start to end.
+fn check_memory(what: &str, reason: &str, list: impl Fn(&str) -> String + Send + Sync + 'static) {
+    let kinds = ["Namespace", "Service", "EndpointSlice", "Pod"];
+    let api = serve(move |path| {
+        let plural = path.rsplit('/').next()?;
+        let is_it = |kind: &&&str| format!("{}s", kind.to_lowercase()) == plural;
+        kinds.iter().find(is_it).map(|kind| list(kind))
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config");
+    fs::write(&file, kubeconfig(api)).unwrap();
+    let text = format!(
+        ".:0 {{\n bind 127.0.0.1\n kubernetes cluster.local {{\n kubeconfig {}\n pods verified\n }}\n \
+         hosts {{\n 192.0.2.1 own.example\n }}\n}}\n",
+        file.display()
+    );
+    let mut server = Ndots::corefile(&text, &["dns"], &[]);
+    let group = MemoryGroup::limit(server.child.id(), KUBEADM);
+    let (begun, mut missing) = (Instant::now(), 0);
+    while missing < 2 {
+        let left = Duration::from_secs(60).saturating_sub(begun.elapsed());
+        let line = server.log.recv_timeout(left).unwrap_or_else(|_| panic!("{what}: no {reason}"));
+        missing += usize::from(line.contains(reason));
+        let reply = server.udp(&question(1, "own.example", 1));
+        assert!(reply.is_some_and(|reply| reply.ends_with(&[192, 0, 2, 1])), "{what}");
+    }
+    let peak = group.as_ref().and_then(MemoryGroup::peak).map(|octets| octets >> 20);
+    println!("{what}: at most {peak:?} MiB within {:?}", begun.elapsed());
+    assert!(server.child.try_wait().unwrap().is_none(), "{what}: the process lives");
+    assert!(peak.is_none_or(|mib| mib < 150), "{what}: {peak:?} MiB");
 }

@@ -1,6 +1,14 @@
 //! Messages about files with secrets.
 
-use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use crate::support::encrypted::Authority;
 
 #[test]
 fn a_kubeconfig_that_does_not_parse_is_not_quoted() {
@@ -85,5 +93,46 @@ fn the_value_of_a_variable_is_not_quoted() {
             assert!(!said.to_lowercase().contains("s3cr3t"), "{line}: {said}");
             assert!(said.contains("{$TOKEN}") || ran.status.success(), "{line}: {said}");
         }
+    }
+}
+
+/// Kubernetes lets every user read the files of a Secret, but only the Pod sees the mount.
+#[test]
+fn a_tls_key_that_every_user_can_read_causes_a_warning() {
+    let authority = Authority::new();
+    let key = authority.path("key.pem");
+    let mounted = authority.path("mounted");
+    fs::create_dir_all(mounted.join("..data")).unwrap();
+    for file in ["cert.pem", "key.pem"] {
+        fs::copy(authority.path(file), mounted.join("..data").join(file)).unwrap();
+        symlink(Path::new("..data").join(file), mounted.join(file)).unwrap();
+    }
+    let beside = authority.directive();
+    let secret = format!("tls {0}/cert.pem {0}/key.pem", mounted.display());
+    for (mode, tls, is_warned) in [
+        (0o644, &beside, true),
+        (0o600, &beside, false),
+        (0o640, &beside, false),
+        (0o644, &secret, false),
+    ] {
+        fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+        let file = authority.path("Corefile");
+        fs::write(&file, format!("tls://.:0 {{\n bind 127.0.0.1\n {tls}\n whoami\n}}\n")).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ndots"))
+            .arg("-conf")
+            .arg(&file)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let lines: Vec<_> = lines.take_while(|line| !line.starts_with("tls://")).collect();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let warning = format!(
+            "[WARNING] plugin/tls: every user of this machine can read the key {0}; only ndots \
+             should: chmod o-r {0}",
+            key.display()
+        );
+        assert_eq!(lines.contains(&warning), is_warned, "{mode:o} {tls}: {lines:#?}");
     }
 }

@@ -44,7 +44,7 @@ async fn first_reply(server: SocketAddr, authority: &Authority) -> Duration {
 }
 
 /// The first datagrams of `count` handshakes.
-async fn initials(count: usize, authority: &Authority) -> Vec<Vec<u8>> {
+pub(super) async fn initials(count: usize, authority: &Authority) -> Vec<Vec<u8>> {
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let mut endpoint = quinn::Endpoint::client(([127, 0, 0, 1], 0).into()).unwrap();
     let crypto = QuicClientConfig::try_from(authority.client(&["doq"])).unwrap();

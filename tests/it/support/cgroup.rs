@@ -14,6 +14,8 @@ pub(crate) struct MemoryGroup {
     group: PathBuf,
     files: &'static Files,
     process: u32,
+    /// Octets that the process had before, and that the group does not count.
+    before: u64,
 }
 
 /// The names of the files in a version of control groups.
@@ -21,6 +23,8 @@ struct Files {
     root: &'static str,
     limit: &'static str,
     peak: &'static str,
+    /// Version 1 counts the memory of TCP sockets apart, and only if it has a limit.
+    tcp: Option<(&'static str, &'static str)>,
 }
 
 const VERSIONS: [Files; 2] = [
@@ -28,8 +32,9 @@ const VERSIONS: [Files; 2] = [
         root: "/sys/fs/cgroup/memory",
         limit: "memory.limit_in_bytes",
         peak: "memory.max_usage_in_bytes",
+        tcp: Some(("memory.kmem.tcp.limit_in_bytes", "memory.kmem.tcp.max_usage_in_bytes")),
     },
-    Files { root: "/sys/fs/cgroup", limit: "memory.max", peak: "memory.peak" },
+    Files { root: "/sys/fs/cgroup", limit: "memory.max", peak: "memory.peak", tcp: None },
 ];
 
 impl MemoryGroup {
@@ -41,18 +46,35 @@ impl MemoryGroup {
             let group = root.join(format!("ndots-test-{process}"));
             fs::create_dir(&group).ok()?;
             // From here on, dropping it removes the directory.
-            let limited = Self { root: root.to_owned(), group, files, process };
+            let (root, before) = (root.to_owned(), anonymous(process));
+            let limited = Self { root, group, files, process, before };
             fs::metadata(limited.group.join(files.limit)).ok()?;
             fs::write(limited.group.join(files.limit), octets.to_string()).ok()?;
+            if let Some((limit, _)) = files.tcp {
+                fs::write(limited.group.join(limit), octets.to_string()).ok()?;
+            }
             fs::write(limited.group.join("cgroup.procs"), process.to_string()).ok()?;
             Some(limited)
         })
     }
 
-    /// The highest use so far, in octets.
+    /// The highest use so far, in octets, or more: what the process had before may be free, and TCP
+    /// sockets may have had their highest use at another time.
     pub(crate) fn peak(&self) -> Option<u64> {
-        fs::read_to_string(self.group.join(self.files.peak)).ok()?.trim().parse().ok()
+        let read = |name| -> Option<u64> {
+            fs::read_to_string(self.group.join(name)).ok()?.trim().parse().ok()
+        };
+        let tcp = self.files.tcp.map_or(Some(0), |(_, peak)| read(peak))?;
+        Some(self.before + read(self.files.peak)? + tcp)
     }
+}
+
+/// Octets of memory of a process that no file has.
+fn anonymous(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.unwrap_or(0) << 10
 }
 
 impl Drop for MemoryGroup {

@@ -1,0 +1,56 @@
+//! The check of a fuzz target, as those in `crate::fuzzing`.
+
+use std::cell::LazyCell;
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Method, Request, Uri, header::CONTENT_TYPE};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::limits;
+
+use super::stream::{doh_message, grpc_message};
+
+thread_local! {
+    static RUNTIME: LazyCell<Runtime> = LazyCell::new(|| {
+        Builder::new_current_thread().enable_time().build().expect("a runtime without sockets")
+    });
+}
+
+/// Any request over HTTPS or gRPC: its message is the one that was sent, and is no longer than a
+/// request may be; otherwise the client gets a status that says that it made a mistake. The lines of
+/// `data` are the method, the target, the content type and the body.
+///
+/// # Panics
+/// If one of these does not hold.
+pub fn doh_request(data: &[u8]) {
+    let mut lines = data.splitn(4, |octet| *octet == b'\n');
+    let mut line = || lines.next().unwrap_or_default();
+    let (method, target, content_type, body) = (line(), line(), line(), line());
+    let (Ok(method), Ok(target)) = (Method::from_bytes(method), Uri::try_from(target)) else {
+        return;
+    };
+    let request = || {
+        let request = Request::builder().method(method.clone()).uri(target.clone());
+        let request = request.header(CONTENT_TYPE, content_type);
+        request.body(Full::<Bytes>::from(Bytes::copy_from_slice(body))).ok()
+    };
+    let (Some(https), Some(grpc)) = (request(), request()) else { return };
+    let (over_https, over_grpc) = RUNTIME.with(|runtime| {
+        runtime.block_on(async { (doh_message(https).await, grpc_message(grpc).await) })
+    });
+    match over_https {
+        Ok(message) if method == Method::POST => assert_eq!(message, body),
+        Ok(message) => {
+            let parameter = format!("dns={}", BASE64_URL_SAFE_NO_PAD.encode(&message));
+            let mut query = target.query().unwrap_or_default().split('&');
+            assert!(query.any(|it| it == parameter), "{target} does not have {parameter}");
+            assert!(message.len() <= limits::REQUEST_OCTETS, "{} octets", message.len());
+        }
+        Err(status) => assert!(status.is_client_error(), "{status}"),
+    }
+    if let Some(message) = over_grpc {
+        assert!(message.len() <= limits::REQUEST_OCTETS, "{} octets", message.len());
+    }
+}

@@ -20,7 +20,9 @@ pub fn explain_objects(data: &[u8]) {
     let overview = overview(evidence, None);
     assert_is_plain(&overview.text(style));
     serde_json::to_string(&overview).expect("an overview can be written as JSON");
-    (overview.html(), overview.junit());
+    for page in [overview.html(), overview.junit()] {
+        assert!(!page.is_empty(), "every format has a head");
+    }
 }
 
 fn assert_is_plain(text: &str) {

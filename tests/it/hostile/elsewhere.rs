@@ -176,6 +176,9 @@ fn ends_connection(world: &World, mut frames: impl FnMut(u32) -> Vec<u8>) -> boo
     false
 }
 
+/// The frames of a stream, whose number is the argument.
+type Frames = fn(u32) -> Vec<u8>;
+
 /// A frame of HTTP/2.
 fn frame(kind: u8, flags: u8, id: u32, body: &[u8]) -> Vec<u8> {
     let length = &(body.len() as u32).to_be_bytes()[1..];
@@ -192,7 +195,7 @@ fn endless_frames_cost_no_memory() {
     let header = b"\0\x01a\x7f\x80\x7f".iter().copied().chain([b'x'; 255]).collect::<Vec<_>>();
     let headers = |id| frame(if id == 1 { 1 } else { 9 }, 0, 1, &header);
     assert!(ends_connection(&world, headers), "the headers have an end");
-    let many: [(&str, fn(u32) -> Vec<u8>); 3] = [
+    let many: [(&str, Frames); 3] = [
         ("pings", |_| frame(6, 0, 0, &[0; 8])),
         ("settings", |_| frame(4, 0, 0, &[0, 3, 0, 0, 0, 9])),
         ("empty data", |id| match id {
@@ -215,7 +218,7 @@ fn reset_requests_do_not_pile_up() {
     let _turn = turn::alone();
     let world = World::start();
     let before = world.memory();
-    let resets: [(&str, fn(u32) -> Vec<u8>); 3] = [
+    let resets: [(&str, Frames); 3] = [
         ("RST_STREAM", |id| frame(3, 0, id, &8u32.to_be_bytes())),
         ("a window of 0", |id| frame(8, 0, id, &[0; 4])),
         ("a window that is too large", |id| frame(8, 0, id, &[0x7f, 0xff, 0xff, 0xff])),

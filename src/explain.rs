@@ -15,7 +15,6 @@ mod evidence;
 mod expected;
 #[doc(hidden)]
 pub mod fuzzing;
-mod gateway;
 mod gather;
 mod objects;
 mod overview;

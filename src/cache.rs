@@ -284,11 +284,16 @@ impl Cache {
             response.signatures_left(unix).map(|secs| Duration::from_secs(secs.into()));
         let lifetime = signed_for.map_or(lifetime, |signed_for| lifetime.min(signed_for));
         set_ttl(&mut response, lifetime.as_secs() as u32);
-        if lifetime.is_zero() {
-            return Inserted { response, kind: None, evicted: 0 };
-        }
         let key = CacheKey::of(query);
         self.failures.remove(&key);
+        if lifetime.is_zero() {
+            // The entries of before would be served as stale ones, although the name has changed.
+            if !(kind == ReplyKind::Denial && self.holds_positive(&key, now)) {
+                self.success.remove(&key);
+                self.denial.remove(&key);
+            }
+            return Inserted { response, kind: None, evicted: 0 };
+        }
         let other = match kind {
             ReplyKind::Success => ReplyKind::Denial,
             ReplyKind::Denial => ReplyKind::Success,

@@ -4,7 +4,10 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher, Hash},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -101,6 +104,8 @@ impl Entry {
 #[derive(Debug)]
 pub(super) struct EntryStore {
     shards: [Mutex<Shard>; SHARDS],
+    /// The entries of all shards, which are counted at each change.
+    len: AtomicUsize,
     hasher: SeedableRandomState,
 }
 
@@ -136,7 +141,8 @@ impl EntryStore {
             capacity,
             max_octets: (capacity * limits::CACHE_REPLY_OCTETS).max(limits::REPLY_OCTETS),
         };
-        Self { shards: std::array::from_fn(|_| Mutex::new(shard())), hasher }
+        let shards = std::array::from_fn(|_| Mutex::new(shard()));
+        Self { shards, len: AtomicUsize::new(0), hasher }
     }
 
     fn shard(&self, key: &CacheKey) -> MutexGuard<'_, Shard> {
@@ -145,7 +151,7 @@ impl EntryStore {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).slots.len()).sum()
+        self.len.load(Ordering::Relaxed)
     }
 
     /// Runs `use_entry` on the entry of `key`, if there is one, and marks the entry as used.
@@ -163,11 +169,19 @@ impl EntryStore {
 
     /// Returns how many other entries were evicted.
     pub(super) fn insert(&self, key: CacheKey, entry: Entry) -> usize {
-        self.shard(&key).insert(key, entry)
+        self.change(&mut self.shard(&key), |shard| shard.insert(key, entry))
     }
 
     pub(super) fn remove(&self, key: &CacheKey) {
-        self.shard(key).remove(key);
+        self.change(&mut self.shard(key), |shard| shard.remove(key));
+    }
+
+    fn change<R>(&self, shard: &mut Shard, change: impl FnOnce(&mut Shard) -> R) -> R {
+        let before = shard.slots.len();
+        let result = change(shard);
+        // Wraps if there are fewer, and so does the sum.
+        self.len.fetch_add(shard.slots.len().wrapping_sub(before), Ordering::Relaxed);
+        result
     }
 }
 

@@ -15,6 +15,7 @@
 mod cluster;
 mod forwarding;
 mod load;
+mod relay;
 mod server;
 /// The helpers of the integration tests.
 #[path = "../it"]
@@ -48,8 +49,11 @@ const CASES: [(&str, &str); 3] = [
 ];
 
 fn main() {
-    if std::env::args().any(|argument| argument == "echo") {
-        return server::echo();
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["echo"] => return server::echo(),
+        ["relay", upstream] => return relay::relay(upstream.parse().unwrap()),
+        _ => {}
     }
     let directory = tempfile::tempdir().unwrap();
     let bench = Bench { upstream: world(), directory };
@@ -63,7 +67,7 @@ fn main() {
         median(|| bench.edit())
     );
     forwarding::costs(&bench);
-    if std::env::args().any(|argument| argument == "forwarding") {
+    if arguments.iter().any(|argument| argument == "forwarding") {
         return;
     }
     let turn = turn::alone();

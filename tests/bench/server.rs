@@ -47,8 +47,18 @@ impl Server {
 
     /// This program as a socket that echoes.
     pub(crate) fn echo() -> Self {
+        Self::own(&["echo"])
+    }
+
+    /// This program as a forwarder that makes only the system calls of one.
+    pub(crate) fn relay(upstream: SocketAddr) -> Self {
+        Self::own(&["relay", &upstream.to_string()])
+    }
+
+    /// This program with these arguments. It prints its address.
+    fn own(arguments: &[&str]) -> Self {
         let mut child = pinned(&std::env::current_exe().unwrap())
-            .arg("echo")
+            .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

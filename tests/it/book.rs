@@ -77,6 +77,7 @@ fn the_table_of_contents_has_every_page() {
     let chapters = [
         "switch.md",
         "install/README.md",
+        "forwarding.md",
         "alerts/README.md",
         "metrics.md",
         "plugins/README.md",

@@ -18,7 +18,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Lines, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
     sync::{
         atomic::{AtomicU16, Ordering},
@@ -36,6 +36,33 @@ pub(crate) const DNSMASQ: [&str; 6] = [
     "--user=root",
     "--pid-file",
 ];
+
+/// The configuration of Unbound on a port of 127.0.0.1, with one thread and without validation. It
+/// forwards all names to the upstream on another port.
+pub(crate) fn unbound_conf(directory: &Path, port: u16, upstream: u16) -> String {
+    format!(
+        "server:
+  interface: 127.0.0.1@{port}
+  port: {port}
+  num-threads: 1
+  username: \"\"
+  chroot: \"\"
+  directory: \"{}\"
+  pidfile: \"\"
+  do-daemonize: no
+  do-not-query-localhost: no
+  module-config: iterator
+  use-syslog: no
+  local-zone: test. nodefault
+remote-control:
+  control-enable: no
+forward-zone:
+  name: .
+  forward-addr: 127.0.0.1@{upstream}
+",
+        directory.display()
+    )
+}
 
 /// An address for a server that cannot say which port it got. The kernel gives clients ports of a
 /// higher range, so no client has the port before the server opens it.

@@ -2,10 +2,10 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::support::{
@@ -18,8 +18,6 @@ use crate::support::{
 /// The bar: entries at one time, at [`RATE`] misses a second.
 const MOST_ENTRIES: usize = 2000;
 const RATE: usize = 1000;
-/// Processes that send queries at the same time, each one query after another.
-const PROCESSES: usize = 4;
 /// Longer than the kernel keeps an entry that was in use for more than 2 s.
 const TIME: Duration = Duration::from_secs(150);
 /// The port of the upstream, which no client uses.
@@ -69,18 +67,14 @@ impl Tracked {
         self.children.push(child);
     }
 
-    /// Asks for [`RATE`] new names, in several processes.
-    fn ask(&self, round: usize) -> Vec<Child> {
-        let ask = |process: usize| {
-            let names: String = (0..RATE / PROCESSES)
-                .map(|name| format!("n{round}-{process}-{name}.test A\n"))
-                .collect();
-            let file = self.directory.path().join(format!("names-{process}"));
-            fs::write(&file, names).unwrap();
-            let mut dig = self.command("timeout 20 dig @127.0.0.1 +tries=1 +time=2 +short -f");
-            dig.arg(file).stdout(Stdio::piped()).spawn().unwrap()
-        };
-        (0..PROCESSES).map(ask).collect()
+    /// Starts to ask for [`RATE`] new names a second.
+    fn ask(&self) -> Child {
+        let names = RATE * TIME.as_secs() as usize;
+        let names: String = (0..names).map(|name| format!("n{name}.test A\n")).collect();
+        let file = self.directory.path().join("names");
+        fs::write(&file, names).unwrap();
+        let mut dnsperf = self.command(&format!("dnsperf -s 127.0.0.1 -n 1 -Q {RATE} -d"));
+        dnsperf.arg(file).stdout(Stdio::piped()).spawn().unwrap()
     }
 
     /// The ports of queries to the upstream that have an entry.
@@ -104,43 +98,63 @@ impl Drop for Tracked {
     }
 }
 
-/// The entries at most and at the end, and how many queries of how many were answered.
-fn measure(server: &Path, name: &str) -> [usize; 4] {
+struct Measured {
+    /// The largest number of entries, and the number at the end.
+    entries: [usize; 2],
+    asked: usize,
+    answered: usize,
+    rate: f64,
+}
+
+fn measure(server: &Path, name: &str) -> Measured {
     let tracked = Tracked::start(server, name);
     thread::sleep(Duration::from_secs(1));
-    let (begun, mut most, mut asked, mut answered) = (Instant::now(), 0, 0, 0);
-    let mut round = 0;
-    while begun.elapsed() < TIME {
-        let next = begun + Duration::from_secs(round as u64 + 1);
-        let processes = tracked.ask(round);
-        thread::sleep(next.saturating_duration_since(Instant::now()));
+    let mut load = tracked.ask();
+    let mut most = 0;
+    while load.try_wait().unwrap().is_none() {
+        thread::sleep(Duration::from_secs(1));
         most = most.max(tracked.ports().len());
-        for dig in processes {
-            let replies = String::from_utf8(dig.wait_with_output().unwrap().stdout).unwrap();
-            answered += replies.lines().filter(|line| *line == "192.0.2.80").count();
-        }
-        (asked, round) = (asked + RATE, round + 1);
     }
-    [most, tracked.ports().len(), answered, asked]
+    let report = String::from_utf8(load.wait_with_output().unwrap().stdout).unwrap();
+    // The number behind a label of dnsperf's report.
+    let figure = |label: &str| {
+        let rest = report.split_once(label).unwrap_or_else(|| panic!("no {label} in {report}")).1;
+        rest.split_whitespace().next().unwrap().parse::<f64>().unwrap()
+    };
+    Measured {
+        entries: [most, tracked.ports().len()],
+        asked: figure("Queries sent:") as usize,
+        answered: figure("NOERROR") as usize,
+        rate: figure("Queries per second:"),
+    }
+}
+
+/// The program whose entries are counted: that of the environment variable `NDOTS_PROGRAM`, such as
+/// a release build, or the one that was built for the tests.
+fn program_of_ndots() -> PathBuf {
+    std::env::var_os("NDOTS_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_ndots").into()).into()
 }
 
 #[test]
 #[ignore = "minutes: `make soak`"]
 fn a_thousand_misses_a_second_leave_room_in_the_table_of_connections() {
-    require_programs(&["ip", "nft", "dig", "dnsmasq", "conntrack"]);
+    require_programs(&["ip", "nft", "dnsperf", "dnsmasq", "conntrack"]);
     require_root();
     let _turn = turn::alone();
-    let ours = Path::new(env!("CARGO_BIN_EXE_ndots"));
     let (theirs, ours) = thread::scope(|scope| {
         let theirs = scope.spawn(|| measure(&program("coredns"), "coredns"));
-        let ours = measure(ours, "ndots");
+        let ours = measure(&program_of_ndots(), "ndots");
         (theirs.join().unwrap(), ours)
     });
-    println!("entries of the conntrack table at up to {RATE} misses a second, for {TIME:?}");
-    for (name, [most, last, answered, asked]) in [("CoreDNS", theirs), ("ndots", ours)] {
-        println!("{name:8} {most:6} at most {last:6} at the end, {answered} of {asked} answered");
+    println!("entries of the conntrack table, for {TIME:?}");
+    for (name, measured) in [("CoreDNS", &theirs), ("ndots", &ours)] {
+        let Measured { entries: [most, last], asked, answered, rate } = measured;
+        println!(
+            "{name:8} {most:6} at most {last:6} at the end, {answered} of {asked} answered, {rate:.0}/s"
+        );
     }
-    let [most, _, answered, asked] = ours;
+    let Measured { entries: [most, _], asked, answered, rate } = ours;
+    assert!(rate > 0.95 * RATE as f64, "only {rate} queries a second");
     assert!(most <= MOST_ENTRIES, "{most} entries");
     assert!(answered * 100 >= asked * 99, "{answered} of {asked} queries were answered");
 }

@@ -16,6 +16,7 @@ use crate::support::{
     lab::{Process, until},
     packet::ask,
     requirements::require_programs,
+    unbound_conf,
 };
 
 use super::check::{Outcome, over_tcp};
@@ -248,31 +249,9 @@ const RESOLVERS: [(&str, Run); 5] = [
 ];
 
 fn unbound(here: &Path, port: u16, knot: u16) -> Process {
-    let text = format!(
-        "server:
-  interface: 127.0.0.1@{port}
-  port: {port}
-  username: \"\"
-  chroot: \"\"
-  directory: \"{}\"
-  pidfile: \"\"
-  do-daemonize: no
-  do-not-query-localhost: no
-  module-config: iterator
-  use-syslog: no
-  local-zone: test. nodefault
-remote-control:
-  control-enable: no
-stub-zone:
-  name: world.test.
-  stub-addr: 127.0.0.1@{knot}
-forward-zone:
-  name: .
-  forward-addr: 127.0.0.1@{knot}
-",
-        here.display()
-    );
-    fs::write(here.join("unbound.conf"), text).unwrap();
+    // The zone is asked without RD.
+    let stub = format!("stub-zone:\n  name: world.test.\n  stub-addr: 127.0.0.1@{knot}\n");
+    fs::write(here.join("unbound.conf"), unbound_conf(here, port, knot) + &stub).unwrap();
     start(here, "unbound", &["-c", "unbound.conf"])
 }
 

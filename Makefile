@@ -50,7 +50,7 @@ lint: ## check the formatting, and run clippy with the rules of clippy.toml
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
-lab: ## build a control plane, CoreDNS and Helm for the tests (Go; once, about 15 minutes)
+lab: ## build a control plane, CoreDNS and Helm for the tests (Go; once, about 17 minutes)
 	@scripts/setup install lab
 	@scripts/lab $(COREDNS_VERSION) $(HELM_VERSION)
 

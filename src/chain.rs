@@ -66,8 +66,8 @@ pub trait Plugin: Send + Sync {
         None
     }
 
-    /// Adds what the plugin knows about a query before it is handled. It is called only if the block
-    /// has the plugin `metadata`.
+    /// Adds what the plugin knows about a query before it is handled. It is called only if the
+    /// block has the plugin `metadata`.
     fn metadata(&self, _cx: &Cx, _query: &Query, _metadata: &mut Metadata) {}
 
     /// Decides which queries the block gets, if this plugin does that.
@@ -119,8 +119,8 @@ pub struct Unready {
 /// The decision of a plugin on the way down.
 pub enum Flow {
     Next,
-    /// The name is in no zone of the plugin. The next plugin gets the query; without one, the reply is
-    /// REFUSED.
+    /// The name is in no zone of the plugin. The next plugin gets the query; without one, the reply
+    /// is REFUSED.
     OutsideZones,
     /// The plugins below get this query instead. Its reply comes back as that of a nested query.
     Instead(Box<Query>),
@@ -322,7 +322,7 @@ impl Cx {
         self.refreshes.push(Refresh { query, block: self.block });
     }
 
-    /// Lowers the patience to this time if it is longer.
+    /// Sets the time that the dispatcher waits for the next exchange, if no shorter one is set.
     pub fn wait_at_most(&mut self, time: Duration) {
         self.patience = Some(self.patience.map_or(time, |patience| patience.min(time)));
     }

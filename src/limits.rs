@@ -45,17 +45,17 @@ pub const CNAME_HOPS: usize = 11;
 /// How long a client waits for a reply. glibc, musl and Go give up after 5 s, so a later reply is
 /// useless.
 pub const QUERY_TIME: Duration = Duration::from_secs(5);
-/// How long a query may wait for upstreams before its client gets SERVFAIL: [`QUERY_TIME`] and some
-/// time for the way to the client.
+/// How long a query may wait for upstreams before its client gets SERVFAIL: [`QUERY_TIME`] less the
+/// time that the reply needs to reach the client.
 pub const EXCHANGE_TIME: Duration = Duration::from_millis(4500);
-/// How long replies of upstreams are listened to after a query was sent. A reply that comes after
+/// How long ndots waits for replies of upstreams after it sent a query. A reply that comes after
 /// [`EXCHANGE_TIME`] still fills the cache.
 pub const LATE_REPLY_TIME: Duration = Duration::from_secs(7);
-/// How long other clients with the same question join an exchange that has no reply yet. A later
+/// How long other queries with the same question share an exchange that has no reply yet. A later
 /// query is sent on its own: the datagrams of the first one may be lost.
 pub const JOIN_TIME: Duration = Duration::from_secs(2);
-/// Octets that the names and data of one upstream reply may take after decompression: four times the
-/// largest message.
+/// Octets that the names and data of one upstream reply may take after decompression: four times
+/// the largest message.
 pub const REPLY_OCTETS: usize = 4 * STREAM_OCTETS;
 /// CNAMEs that are followed inside one upstream reply. A longer chain is treated as a loop.
 pub const REPLY_ALIASES: usize = 16;
@@ -67,8 +67,8 @@ pub const COREFILE_WORDS: usize = 100_000;
 pub const COREFILE_OCTETS: usize = 4 << 20;
 /// Imports that are followed in one Corefile, as in CoreDNS.
 pub const COREFILE_IMPORTS: usize = 10_000;
-/// How long ndots waits for the end of a program of `on`. CoreDNS has no limit. Kubernetes ends a Pod
-/// after 30 s anyway.
+/// How long ndots waits for the end of a program of `on`. CoreDNS has no limit. Kubernetes ends a
+/// Pod after 30 s anyway.
 pub const COMMAND_TIME: Duration = Duration::from_secs(30);
 /// Steps of all chains in an expression, such as `a or b or c`. Each nests it one level deeper, and
 /// its evaluation is recursive and must not use up its stack.
@@ -98,8 +98,8 @@ pub const HOST_RETRY_LONGEST: Duration = Duration::from_secs(60);
 pub const AWAITED_PAUSE: Duration = Duration::from_secs(30);
 /// Octets of a regular expression in the Corefile, as in CoreDNS.
 pub const PATTERN_OCTETS: usize = 10_000;
-/// Nodes whose addresses are in one answer. A client tries only a few, and a message of 64 KiB holds
-/// a few thousand addresses.
+/// Nodes whose addresses are in one answer. A client tries only a few, and a message of 64 KiB
+/// holds a few thousand addresses.
 pub const OUTSIDE_NODES: usize = 512;
 /// How often `k8s_gateway` looks for hosts that it refuses to objects, if its objects change.
 pub const CLAIMS_LOOK: Duration = Duration::from_secs(10);
@@ -113,8 +113,8 @@ pub const KUBERNETES_STARTUP: Duration = Duration::from_secs(5);
 
 /// Cache entries of each kind if the Corefile sets no capacity, as in CoreDNS.
 pub const CACHE_REPLIES: usize = 9984;
-/// Octets of records that a cache entry may have on average; larger replies mean fewer entries. With
-/// this, 10,000 entries take about 10 MiB instead of up to 2 GiB.
+/// Octets of records that a cache entry may have on average; larger replies mean fewer entries.
+/// With this, 10,000 entries take about 10 MiB instead of up to 2 GiB.
 pub const CACHE_REPLY_OCTETS: usize = 1024;
 /// Octets of the text of an upstream's extended error. Real texts are one sentence, and the cache
 /// holds them.
@@ -191,9 +191,9 @@ pub const OWN_PORTS_PER_SECOND: f64 = 20.0;
 /// Sockets to one upstream that queries share while there are many queries. A forger must guess the
 /// port and the id: 8 bits and 16 bits.
 pub const SHARED_SOCKETS: usize = 256;
-/// Shared sockets to all upstreams. At most half of them are in use; the others have retired and wait
-/// for late replies. Up to eight upstreams have [`SHARED_SOCKETS`] each, and more than eight have
-/// fewer.
+/// Shared sockets to all upstreams. At most half of them are in use; the others have retired and
+/// wait for late replies. Up to eight upstreams have [`SHARED_SOCKETS`] each, and more than eight
+/// have fewer.
 pub const SHARED_SOCKETS_ALL: usize = 16 * SHARED_SOCKETS;
 /// How long a shared socket gets queries. This limits the time that a forger has after finding the
 /// port.
@@ -212,8 +212,8 @@ pub const SHARED_PORTS: usize = 1536;
 /// One in this number of sockets has a new port even then, so that the set of ports changes slowly.
 /// With 256 sockets each 10 s, this adds about 190 entries.
 pub const NEW_PORT_ONE_IN: u64 = 16;
-/// Queries that share one exchange with an upstream. A name that the whole cluster asks for may take
-/// half of all jobs.
+/// Queries that share one exchange with an upstream. A name that the whole cluster asks for may
+/// take half of all jobs.
 pub const WAITERS: usize = JOBS / 2;
 /// Upstreams that a `forward` directive may name, as in CoreDNS. A file among them may add more.
 pub const FORWARD_TARGETS: usize = 15;
@@ -252,8 +252,8 @@ pub const UDP_BATCH: usize = 16;
 /// Sockets and threads for each address over UDP, however many cores the machine has. One thread
 /// answers more than 100,000 queries a second.
 pub const UDP_THREADS: usize = 16;
-/// Threads for everything else: connections, forwarded queries, API servers. Each may hold memory of
-/// its own in the allocator.
+/// Threads for everything else: connections, forwarded queries, API servers. Each may hold memory
+/// of its own in the allocator.
 pub const WORKERS: usize = 8;
 /// Octets of a request. The largest honest requests have some hundreds. Over UDP the rest of a
 /// longer request is cut off, and over TCP the connection is closed.
@@ -274,8 +274,8 @@ pub const SNAPSHOT_TTL: u32 = 5;
 /// How long a listener that closes still sends queries to upstreams, if others wait for their
 /// replies. Later ones fail at once, so that the wait has an end.
 pub const CLOSING_EXCHANGES: Duration = Duration::from_secs(5);
-/// Batches that a thread still reads after nothing waits any more. They hold more small datagrams than
-/// the buffer of the socket.
+/// Batches that a thread still reads after nothing waits any more. They hold more small datagrams
+/// than the buffer of the socket.
 pub const UDP_DRAIN_BATCHES: usize = 512;
 /// Queries over UDP that wait for upstreams. A client address may have as many of them as are free,
 /// so one client gets at most half. One query takes up to 4 KiB, so all take 32 MiB.
@@ -315,8 +315,8 @@ pub const HTTP_HEAD_OCTETS: usize = 16 << 10;
 pub const HTTP_WINDOW_OCTETS: u32 = 128 << 10;
 /// Queries that are answered at once at a listener of hickory-server, which has no bound itself.
 pub const HICKORY_QUERIES: usize = 1024;
-/// QUIC handshakes in progress at a listener. A client address may have as many of them as are free.
-/// One takes up to 40 KiB.
+/// QUIC handshakes in progress at a listener. A client address may have as many of them as are
+/// free. One takes up to 40 KiB.
 pub const QUIC_HANDSHAKES: usize = 256;
 /// If this many QUIC handshakes are in progress, a new client must first prove its address. Nothing
 /// is stored for it before that.
@@ -328,8 +328,8 @@ pub const QUIC_EARLY_OCTETS: u64 = 16 << 10;
 pub const QUIC_WINDOW_OCTETS: u32 = 64 << 10;
 /// How long a TLS handshake may take. CoreDNS has this value for the first message of a connection.
 pub const TLS_HANDSHAKE_TIME: Duration = Duration::from_secs(3);
-/// The time from the first octet of a message to its last, and from the start of a connection to its
-/// first message, as in CoreDNS.
+/// The time from the first octet of a message to its last, and from the start of a connection to
+/// its first message, as in CoreDNS.
 pub const TCP_MESSAGE_TIME: Duration = Duration::from_secs(3);
 /// How long a connection may be idle between queries, as in CoreDNS.
 pub const TCP_IDLE_TIME: Duration = Duration::from_secs(10);
@@ -404,14 +404,15 @@ pub const POLL_OCTETS: u64 = 4096;
 
 /// Changes that wait for the index. A source that is faster has to wait.
 pub const CHANGES: usize = 1024;
-/// Changes of EndpointSlices that are published at once, if they have arrived. Each publication takes
-/// time for all endpoints of a Service, and a large Service has a thousand slices.
+/// Changes of EndpointSlices that are published at once, if they have arrived. Each publication
+/// takes time for all endpoints of a Service, and a large Service has a thousand slices.
 pub const CHANGES_AT_ONCE: usize = 256;
 /// Octets of the largest manifest that is read.
 pub const MANIFEST_OCTETS: u64 = 64 << 20;
 /// How deep directories of manifests may be nested.
 pub const MANIFESTS_DEPTH: usize = 16;
-/// The threads that parse manifests. More do not help, because the rest of the work is on one thread.
+/// The threads that parse manifests. More do not help, because the rest of the work is on one
+/// thread.
 pub const MANIFESTS_THREADS: usize = 8;
 /// How often a directory is read again if the system reports no events for it.
 pub const MANIFESTS_POLL: Duration = Duration::from_secs(2);

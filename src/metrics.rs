@@ -1,6 +1,6 @@
-//! The mechanism behind `/metrics`. A metric family is a `static` beside the code that counts in it;
-//! it registers itself at its first use. Names, labels and buckets are CoreDNS's where CoreDNS has
-//! the family, so that its dashboards and alerts keep working.
+//! The mechanism behind `/metrics`. A metric family is a `static` beside the code that counts in
+//! it; it registers itself at its first use. Names, labels and buckets are CoreDNS's where CoreDNS
+//! has the family, so that its dashboards and alerts keep working.
 
 use std::{
     any::Any,
@@ -11,8 +11,8 @@ use std::{
 };
 
 use prometheus::{
-    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
-    TextEncoder, core::Collector,
+    GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    core::Collector,
 };
 
 pub use prometheus::{Gauge, Histogram, IntCounter, IntGauge};
@@ -21,7 +21,7 @@ pub use prometheus::{Gauge, Histogram, IntCounter, IntGauge};
 #[derive(Default)]
 pub struct Metrics {
     registry: Registry,
-    /// What [`Series::Family`] says, by the family's name.
+    /// The registered families, by name. Each value is a [`Series::Family`].
     families: Mutex<HashMap<&'static str, Box<dyn Any + Send>>>,
 }
 
@@ -77,6 +77,8 @@ impl<S: Series, const N: usize> Family<S, N> {
 }
 
 impl<const N: usize> HistogramFamily<N> {
+    /// A family of histograms. `buckets` gives the upper bounds, in the unit of the observed values
+    /// (seconds for times).
     pub const fn histogram(
         name: &'static str,
         help: &'static str,
@@ -89,13 +91,19 @@ impl<const N: usize> HistogramFamily<N> {
 
 /// What a family consists of: a counter, a gauge or a histogram.
 pub trait Series: Sized + 'static {
+    /// The type of the crate prometheus that holds all series of one family.
     type Family: Collector + Clone + Send + 'static;
 
+    /// An empty family. Only histograms use `buckets`, the upper bounds.
+    ///
     /// # Errors
-    /// A name or label is not well formed.
+    /// If a name or a label is not well formed.
     fn family(opts: Opts, labels: &[&str], buckets: Vec<f64>) -> prometheus::Result<Self::Family>;
+    /// The series whose labels have these values. It is created if it does not exist.
     fn series(family: &Self::Family, values: &[&str]) -> Self;
+    /// Removes the series whose labels have these values, if it exists.
     fn remove(family: &Self::Family, values: &[&str]);
+    /// Removes all series.
     fn reset(family: &Self::Family);
 }
 
@@ -136,7 +144,7 @@ series!(Histogram, HistogramVec, |opts, labels, buckets| {
     HistogramVec::new(HistogramOpts::from(opts).buckets(buckets), labels)
 });
 
-/// The buckets of times that CoreDNS uses for queries, in seconds.
+/// The bucket bounds, in seconds, that CoreDNS uses for the time of a query.
 pub fn query_seconds() -> Vec<f64> {
     exponential_buckets(0.000_25, 2., 16)
 }
@@ -146,23 +154,32 @@ pub fn exponential_buckets(start: f64, factor: f64, count: i32) -> Vec<f64> {
     (0..count).map(|exponent| start * factor.powi(exponent)).collect()
 }
 
-/// The buckets of Prometheus' client libraries, in seconds.
+/// The default bucket bounds of Prometheus' client libraries, in seconds.
 pub fn default_seconds() -> Vec<f64> {
     prometheus::DEFAULT_BUCKETS.to_vec()
 }
 
 impl Metrics {
     /// Adds a collector that computes its own figures, such as those of the process.
+    ///
+    /// # Panics
+    /// If a family of the same name is registered already.
     pub fn register(&self, collector: Box<dyn Collector>) {
         self.registry.register(collector).expect("a name has one family");
     }
 
     /// The page in Prometheus' text format.
     pub fn render(&self) -> String {
-        let mut text = Vec::new();
-        // A family that cannot be written does not affect the others.
-        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
-        String::from_utf8(text).unwrap_or_default()
+        let mut text = String::new();
+        for family in self.registry.gather() {
+            let before = text.len();
+            // The encoder stops at the first error, so each family is written on its own: one that
+            // cannot be written does not affect the others.
+            if TextEncoder::new().encode_utf8(&[family], &mut text).is_err() {
+                text.truncate(before);
+            }
+        }
+        text
     }
 }
 
@@ -172,12 +189,13 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// Series that are counted for every query, by a small key: found without a lock, a hash or a label.
+/// Series that are counted for every query, by a small key. A lookup needs no lock and no hashing
+/// of labels.
 #[derive(Debug)]
 pub struct SeriesCache<K, S>(Box<[OnceLock<(K, S)>]>);
 
 impl<K: Copy + PartialEq, S> SeriesCache<K, S> {
-    /// A cache of at most `size` series.
+    /// A cache of at most `size` series. Other series are still counted, but looked up each time.
     pub fn new(size: usize) -> Self {
         Self((0..size).map(|_| OnceLock::new()).collect())
     }

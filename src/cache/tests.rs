@@ -31,7 +31,8 @@ fn set(owner: Owner, rtype: Type, ttl: u32, rdata: &[u8]) -> RecordSet {
     RecordSet::new(owner, rtype, ttl, Rdatas::one(rdata))
 }
 
-/// A reply with a record of each type, with its TTL. The data is an address or, for a CNAME, a name.
+/// A reply with a record of each type, with its TTL. The data is an address or, for a CNAME, a
+/// name.
 fn records(records: &[(Type, u32)]) -> Response {
     let data = |rtype| if rtype == Type::CNAME { b"\x01a\0".as_slice() } else { &[192, 0, 2, 1] };
     let answer =
@@ -154,7 +155,7 @@ fn a_signed_reply_lives_no_longer_than_its_signatures() {
             .extend(signatures.iter().map(|(begins, expires)| signature(*begins, *expires)));
         let inserted = cache.insert(&www(), response, t0, now);
         assert_eq!(hit(&cache, &www(), t0).map(|(ttl, _)| ttl), expected, "{signatures:?}");
-        // The client gets the reply all the same, with a TTL that no cache may exceed.
+        // The client still gets the reply, with a TTL that no cache may exceed.
         assert_eq!(inserted.response.answer[0].ttl, expected.unwrap_or(0), "{signatures:?}");
         assert_eq!(cache.get(&www(), t0) == Lookup::Miss, expected.is_none(), "{signatures:?}");
     };

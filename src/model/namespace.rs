@@ -1,5 +1,6 @@
 //! What DNS needs of a Namespace: that it exists, and its labels, for `namespace_labels`.
 
+/// A Namespace, as far as DNS needs it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Namespace {
     pub name: Box<str>,
@@ -27,8 +28,10 @@ enum Test {
 }
 
 impl Selector {
+    /// Reads a label selector. An empty text is an error, because it contains no requirement.
+    ///
     /// # Errors
-    /// If a requirement cannot be parsed. The text names it.
+    /// If a requirement cannot be parsed. The error message names it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let requirements: Result<_, _> =
             split_outside_parentheses(text).map(Requirement::parse).collect();

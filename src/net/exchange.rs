@@ -311,7 +311,7 @@ impl Shared {
         exchanged
     }
 
-    /// Other queries no longer join the exchange. A later one may have taken its place.
+    /// Other queries no longer share this exchange. A later exchange may have taken its place.
     fn forget(&self, key: &ExchangeKey, sender: &Arc<watch::Sender<Progress>>) {
         let mut in_flight = lock(&self.in_flight);
         if in_flight.get(key).is_some_and(|running| running.sender.as_ptr() == Arc::as_ptr(sender))

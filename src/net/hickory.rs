@@ -1,6 +1,6 @@
-//! hickory-server serves `--compat-listener`, the second implementation that tests compare with ours.
-//! The [`Dispatcher`] answers its requests like all others. hickory-server takes no encoded replies,
-//! so ours are decoded and encoded again.
+//! hickory-server serves `--compat-listener`, the second implementation that tests compare with
+//! ours. The [`Dispatcher`] answers its requests like all others. hickory-server takes no encoded
+//! replies, so ours are decoded and encoded again.
 
 use std::{
     io,
@@ -51,7 +51,7 @@ struct HandlerState {
     /// The listener whose server blocks answer.
     serves: Listen,
     bound: SocketAddr,
-    /// One permit for each request in work.
+    /// One permit for each request that is being answered.
     permits: Semaphore,
 }
 
@@ -138,8 +138,8 @@ impl Handler {
         }))
     }
 
-    /// Waits until the queries that have arrived are answered and their replies sent: hickory-server
-    /// drops unsent replies when it stops.
+    /// Waits until the queries that have arrived are answered and their replies sent:
+    /// hickory-server drops unsent replies when it stops.
     async fn finish(&self) {
         sleep(limits::TCP_DRAIN_TIME).await;
         let _ = timeout(

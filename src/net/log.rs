@@ -33,7 +33,7 @@ pub use format::Format;
 
 static LOST_LINES: CounterFamily<0> = Family::new(
     "log_lines_lost_total",
-    "Log lines that were dropped because standard output is read too slowly, or cannot be written.",
+    "Log lines that were dropped because the reader of standard output was too slow, or writing failed.",
     [],
 );
 

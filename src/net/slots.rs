@@ -14,7 +14,9 @@ use tokio::{
 use crate::limits;
 
 /// The slots of all listeners. If none is free, a new connection takes the slot of the connection
-/// that has been idle the longest.
+/// that has been idle the longest. If there is no idle connection, the new one is rejected. A
+/// client address that has [`limits::TCP_CONNECTIONS_CLIENT`] connections loses its own longest
+/// idle one.
 pub(super) struct Slots {
     most: usize,
     table: Mutex<SlotTable>,
@@ -63,7 +65,7 @@ pub(super) struct Slot {
     evict: Arc<Notify>,
 }
 
-/// Whether a connection has queries in work.
+/// Whether a connection is answering queries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Activity {
     Busy,
@@ -124,8 +126,9 @@ impl Slot {
         }
     }
 
-    /// Counts octets of a reply that the client does not take at once. `None` if the connection, the
-    /// client address or all clients together have too many of them already.
+    /// Counts octets of a reply that the client does not take at once. `None` if these octets would
+    /// exceed the bound of the connection, of the client address or of all clients, or if the
+    /// connection was evicted.
     pub(super) fn count_unsent(&self, octets: usize) -> Option<Unsent> {
         let mut table = self.slots.lock();
         let all: usize = table.unsent.values().sum();
@@ -209,7 +212,7 @@ mod tests {
         busy.set_activity(Activity::Busy);
         let fourth = slots.take(OTHER).unwrap();
         assert!(is_evicted(&older).await);
-        // Its answer makes it the one that was idle for the shortest time.
+        // `newer` has just been answered, so it is now the last to be evicted.
         newer.set_activity(Activity::Idle);
         let fifth = slots.take(OTHER).unwrap();
         assert!(is_evicted(&fourth).await && !is_evicted(&newer).await && !is_evicted(&busy).await);

@@ -1,5 +1,5 @@
-//! UDP: one thread for each socket, which reads and answers datagrams in batches. A query that needs
-//! an upstream is left to a task.
+//! UDP: one thread for each socket, which reads and answers datagrams in batches. A query that
+//! needs an upstream is left to a task.
 #![expect(clippy::disallowed_methods, reason = "the clock is read while a socket closes")]
 
 #[cfg(not(target_os = "linux"))]
@@ -35,6 +35,9 @@ use batch::{Batch, DatagramAddresses};
 
 /// Opens `count` sockets at one address. The kernel distributes datagrams among them. With port 0
 /// all get the port of the first.
+///
+/// # Errors
+/// If a socket cannot be created or bound, for example because the address is in use.
 pub(super) fn open(address: SocketAddr, count: usize) -> io::Result<Vec<UdpSocket>> {
     let first = socket(address)?;
     let bound = first.local_addr()?;
@@ -61,8 +64,8 @@ fn socket(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Answers the queries of a socket until `stop` is set. Then it ends as [`Worker::finish`] says, and
-/// drops the socket.
+/// Answers the queries of a socket until `stop` is set. Then it ends as [`Worker::finish`] says,
+/// and drops the socket.
 #[expect(clippy::needless_pass_by_value, reason = "the last owner of a socket closes it")]
 pub(super) fn serve(
     dispatcher: &Arc<Dispatcher>,
@@ -118,14 +121,15 @@ impl Worker<'_> {
                 io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
             )
         {
-            // The system is out of memory. A pause gives it time to recover.
+            // The error may last, for example if the system is out of memory. The pause keeps this
+            // loop from using a whole core.
             thread::sleep(limits::ACCEPT_PAUSE);
         }
     }
 
-    /// Answers until no query of this socket waits for an upstream, and then what is in the socket's
-    /// buffer. A socket that waits for replies is read all the time: the kernel would take the
-    /// queries of clients who then wait in vain, whereas a closed port is reported to them at once.
+    /// Answers queries until none of this socket waits for an upstream, at most 10 s. Then it
+    /// answers what is left in the socket's buffer. It never stops reading: the kernel would accept
+    /// queries that nobody answers, while a closed port gives clients an error at once.
     fn finish(&mut self) {
         let begun = Instant::now();
         let _ = self.socket.set_read_timeout(Some(limits::FINISH_POLL));

@@ -26,7 +26,7 @@ use options::OPTIONS;
 
 pub(super) static DIRECTIVE: Directive = Directive {
     name: "cache",
-    about: "Keeps the replies of upstreams, so that the next query is answered from memory.",
+    about: "Keeps the replies of upstreams, for at most TTL seconds, so that the next query is answered from memory.",
     arguments: "[TTL] [ZONE…]",
     options: &OPTIONS,
     roles: &[Role::ChangesReplies, Role::DecidesCacheContents],
@@ -167,7 +167,7 @@ impl CachePlugin {
     fn failed(&self, cx: &mut Cx, query: &Query, reply: Reply) -> Reply {
         let stale = self.stale(cx, query);
         match &reply {
-            // The exchange continues. The refresh joins it, so that its reply gets into the cache.
+            // The exchange continues. The refresh shares it, so that its reply gets into the cache.
             Err(QueryError::Impatient) if cx.refresh => {}
             Err(QueryError::Impatient) => cx.refresh_later(query.clone()),
             Err(QueryError::Upstream(upstream::UpstreamError::TooManyInFlight(_))) => {}

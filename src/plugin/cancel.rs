@@ -13,7 +13,7 @@ use super::{
 
 pub(super) static DIRECTIVE: Directive = Directive {
     name: "cancel",
-    about: "Limits how long a query may wait for upstreams in total; the default is 5.001s.",
+    about: "Limits how long a query waits for one reply of the upstreams, which is never longer than 4.5s. CoreDNS's default, 5.001s, has no effect.",
     arguments: "[DURATION]",
     options: &NO_OPTIONS,
     roles: &[Role::Configures],
@@ -43,7 +43,8 @@ impl Plugin for Cancel {
 }
 
 fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
-    // CoreDNS's default is a little longer than the 5 s that most clients wait.
+    // CoreDNS's default is a little longer than the 5 s that most clients wait. ndots stops waiting
+    // after `limits::EXCHANGE_TIME`, so the default has no effect.
     let mut cancel = Cancel(Duration::from_millis(5001));
     lines.each(|arguments| {
         if !arguments.is_empty() {

@@ -83,7 +83,7 @@ static OPTIONS: OptionTable<HostsSettings> = OptionTable(&[
 
 static ENTRIES: GaugeFamily<1> = Family::new(
     "hosts_entries",
-    "Addresses and reverse names of a hosts file and its block.",
+    "Addresses and reverse names of a hosts file, and of the lines in the plugin's block.",
     ["hostsfile"],
 );
 static MODIFIED: Family<Gauge, 0> = Family::new(

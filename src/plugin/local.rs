@@ -36,7 +36,7 @@ static OPTIONS: OptionTable<LocalSettings> = OptionTable(&[OptionSpec::new(
 
 static REQUESTS: CounterFamily<0> = Family::new(
     "local_localhost_requests_total",
-    "Queries for names under localhost, or that begin with it.",
+    "Queries for names below `localhost.`, or names whose first label is `localhost`.",
     [],
 );
 

@@ -1,5 +1,5 @@
-//! Builds a server from checked settings and from what their needs brought. Pure: `app` reads the
-//! files and runs the sources.
+//! Builds a server from checked settings, and from the files, names and sockets that `app` got for
+//! them. This module is pure: `app` reads the files and runs the sources.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -18,35 +18,46 @@ use super::{Block, Listen, Overlap, Scheme, Server};
 
 /// The settings of a server block, with the addresses at which each of its zones is served.
 pub struct BlockConfig {
+    /// Each zone, with an address at which it is served. A zone with several addresses has several
+    /// entries.
     pub keys: Vec<(Name, Listen)>,
+    /// The directives of the block, in CoreDNS's order, with their settings.
     pub checked: Checked,
 }
 
-/// The result of a configuration.
+/// A server, and what `app` needs to run it.
 #[derive(Default)]
 pub struct Assembled {
+    /// The blocks with their plugins.
     pub server: Server,
+    /// What the plugins leave for `app`, such as pages to serve over HTTP.
     pub outputs: Outputs,
     /// Whether the stack trace of a panic is written.
     pub stacktrace: bool,
+    /// How long the server goes on answering after the signal to stop. `/ready` fails from that
+    /// signal on.
     pub lameduck: Duration,
     /// Whether a change of the Corefile causes a reload.
     pub watch_corefile: bool,
     /// Whether a change of a file that plugins read causes a reload.
     pub watch_files: bool,
-    /// Queries to send to an address once it answers.
+    /// Queries to send to an address once it answers. `loop` recognizes them if an upstream sends
+    /// them back.
     pub probes: Vec<(Listen, Question)>,
-    /// For metrics, once this configuration is in force.
+    /// The plugins of this configuration, for `coredns_plugin_enabled`.
     pub enabled: Vec<EnabledPlugin>,
 }
 
-/// A plugin at an address. As in CoreDNS, the label has the first zone of its block.
+/// A plugin at an address. As in CoreDNS, the label `zone` is the first zone of its block.
 #[derive(Debug, PartialEq, Eq)]
 pub struct EnabledPlugin {
+    /// The label of the address, such as `dns://:53`.
     pub server: String,
+    /// The first zone of the block.
     pub zone: String,
     /// Empty for a block without a view.
     pub view: String,
+    /// The name of the directive.
     pub plugin: &'static str,
 }
 
@@ -98,7 +109,7 @@ struct Assembly<'a> {
 }
 
 fn labels(listens: impl Iterator<Item = Listen>) -> ServerLabels {
-    // Each zone of a block is served at the same addresses.
+    // Several zones can be served at one address. Each address gets one label.
     let listens: BTreeSet<_> = listens.collect();
     ServerLabels::new(
         listens

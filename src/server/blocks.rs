@@ -25,9 +25,9 @@ pub struct Block {
     pub any_class: bool,
     /// Whether AXFR and IXFR queries are passed to the plugins.
     pub transfers: bool,
-    /// How long the connections of its listeners may take, if the block says so.
+    /// The read, write and idle timeouts of its listeners; `None` without the plugin `timeouts`.
     pub timeouts: Option<Timeouts>,
-    /// Which load balancers tell the addresses of clients.
+    /// Which peers may send a PROXY header with the client's address.
     pub proxy: Option<ProxyPolicy>,
     /// The zones for whose queries plugins collect metadata; `None` without the plugin `metadata`.
     pub metadata: Option<Vec<Name>>,
@@ -83,10 +83,10 @@ impl Block {
 pub struct Server {
     blocks: Vec<Block>,
     listeners: Vec<Listener>,
-    /// Observes replies that no block gave.
+    /// Is called for queries that match no block, to count and log them.
     pub unrouted: Option<Arc<dyn Plugin>>,
-    /// Whether log lines of the level DEBUG are written, and a panic ends the process instead of its
-    /// query.
+    /// Whether the level DEBUG is logged. A panic then ends the process; otherwise only the query
+    /// fails.
     pub debug: bool,
     /// Without a secret the server sends no DNS cookies.
     pub cookies: Option<CookieSecret>,
@@ -96,7 +96,8 @@ pub struct Server {
 
 struct Listener {
     listen: Listen,
-    /// The blocks of each zone: several with views, which are asked in this order.
+    /// The blocks of each zone. There are several if they have views; the first block whose view
+    /// accepts the query answers.
     zones: HashMap<Name, Vec<usize>, foldhash::fast::RandomState>,
     any_class: bool,
     timeouts: Timeouts,
@@ -167,12 +168,12 @@ impl Server {
         self.listeners.iter().map(|listener| listener.listen)
     }
 
-    /// How long the connections of a listener may take.
+    /// The read, write and idle timeouts of a listener.
     pub fn timeouts(&self, listen: Listen) -> Timeouts {
         self.listener(listen).map_or_else(Timeouts::default, |at| self.listeners[at].timeouts)
     }
 
-    /// Which load balancers tell a listener the addresses of clients.
+    /// Which peers may send a PROXY header to a listener. `None` without the plugin `proxyproto`.
     pub fn proxy(&self, listen: Listen) -> Option<&ProxyPolicy> {
         self.listeners[self.listener(listen)?].proxy.as_ref()
     }

@@ -1,5 +1,5 @@
-//! The state of one query that is sent to a group: which upstream is next, over which transport, and
-//! when to give up.
+//! The state of one query that is sent to a group of upstreams (one `forward` directive): which
+//! upstream is next, over which transport, and when to give up.
 
 mod transports;
 
@@ -20,6 +20,7 @@ use super::{
 pub enum NextAction {
     /// Send the query to this upstream. Replies of the upstreams before it still count.
     Send {
+        /// Its index in the group, as everywhere in this module.
         upstream: usize,
         transport: UpstreamTransport,
         form: QueryForm,
@@ -27,8 +28,10 @@ pub enum NextAction {
     /// Give the truncated reply to clients that can repeat their query over TCP. The exchange goes
     /// on.
     PassOnTruncated,
-    /// Poll again at this time, or when a reply or an error arrives before.
+    /// Poll again at this time, or when a reply or an error arrives earlier.
     Wait(Instant),
+    /// The attempt is over. The caller uses the reply that it kept ([`ReplyDecision::Hold`], or a
+    /// truncated one), or else this error.
     Done(UpstreamError),
 }
 
@@ -46,17 +49,19 @@ pub enum ReplyDecision {
 pub struct Attempt {
     group: Arc<Group>,
     _in_flight: InFlightGuard,
-    /// Every upstream is down, and they are tried all the same.
+    /// Every upstream is down, and the attempt tries them anyway.
     pub all_down: bool,
     order: Vec<usize>,
-    /// How many sends followed `order`, over and over. Retries over TCP do not count.
+    /// How many times `send_to_next` chose an upstream from `order`, which it repeats. Follow-ups
+    /// do not count.
     turn: usize,
     sends_left: u32,
     /// An upstream that was sent two queries is in the list twice.
     open: Vec<OpenSend>,
     follow_ups: Vec<FollowUp>,
     next_send: Instant,
-    /// When the attempt ends if an upstream is crowded, or if all upstreams are down.
+    /// When the attempt ends if many queries wait for an upstream (`is_crowded`), or if all
+    /// upstreams are down.
     ends_early: Instant,
     ends: Instant,
     /// When clients that can use a truncated reply get it.
@@ -64,7 +69,8 @@ pub struct Attempt {
     has_truncated: bool,
     /// Transports over which upstreams were asked, or are going to be asked.
     tried: Vec<(usize, UpstreamTransport)>,
-    /// Upstreams whose doubtful or truncated reply over UDP is to be replaced over TCP.
+    /// Upstreams whose possibly forged, malformed or truncated reply over UDP is to be replaced
+    /// over TCP.
     fetched_over_tcp: Vec<usize>,
     /// A client over TCP waits.
     has_stream_client: bool,
@@ -91,8 +97,8 @@ struct OpenSend {
     silent_from: Instant,
 }
 
-/// A send to an upstream in another form or over another transport than before. It does not count
-/// among the sends of the group's order.
+/// A send to an upstream in another form or over another transport than before. It changes neither
+/// `turn` nor `sends_left`.
 #[derive(Clone, Copy, Debug)]
 struct FollowUp {
     due: Instant,
@@ -104,6 +110,9 @@ struct FollowUp {
 }
 
 impl Attempt {
+    /// Starts the state; the first [`Self::poll`] sends. `seed` is a random number. It
+    /// decides the order of the upstreams if the policy is random, or if all of them are down.
+    ///
     /// # Errors
     /// [`UpstreamError::TooManyInFlight`], or [`UpstreamError::NoneHealthy`] if every upstream is
     /// down and the group has `failfast` set.
@@ -146,6 +155,8 @@ impl Attempt {
         })
     }
 
+    /// What to do now. Call this at the start, at the time of [`NextAction::Wait`], and after each
+    /// of the other calls.
     pub fn poll(&mut self, now: Instant) -> NextAction {
         if now >= self.ends || now >= self.ends_early && self.is_short_of_time() {
             return NextAction::Done(self.final_error());
@@ -174,7 +185,7 @@ impl Attempt {
         NextAction::Wait(wake.min().unwrap_or(self.ends))
     }
 
-    /// Whether the place of this query is needed for others, or nothing is to be expected.
+    /// Whether the attempt ends early: other queries need its place, or every upstream is down.
     fn is_short_of_time(&self) -> bool {
         let crowded = |open: &OpenSend| self.group.upstream(open.upstream).health.is_crowded();
         self.all_down || self.open.iter().any(crowded)
@@ -222,8 +233,8 @@ impl Attempt {
         self.send(upstream, transport, form, self.next_send)
     }
 
-    /// How long to wait before the next send. Each round through the upstreams waits twice as long as
-    /// the one before, up to eight times.
+    /// How long to wait before the next send. Each round through the upstreams waits twice as long
+    /// as the one before, at most eight times the first delay.
     fn hedge_delay(&self, upstream: usize) -> Duration {
         let round = (self.turn / self.order.len()).min(3);
         let delay = self.group.upstream(upstream).health.hedge_delay() * (1 << round);
@@ -267,11 +278,11 @@ impl Attempt {
             return ReplyDecision::Hold;
         }
         self.learn(upstream, reply, &silent, now);
-        let doubtful = matches!(
+        let reports_failure = matches!(
             reply.rcode,
             Rcode::SERVFAIL | Rcode::REFUSED | Rcode::NOTIMP | Rcode::FORMERR
         );
-        if !doubtful && !self.group.settings.failover.contains(&reply.rcode) {
+        if !reports_failure && !self.group.settings.failover.contains(&reply.rcode) {
             return ReplyDecision::Accept;
         }
         self.ask_without_edns(upstream, reply, now);
@@ -307,7 +318,7 @@ impl Attempt {
     }
 
     /// The form in which the upstream must be asked again before its reply is believed. A server
-    /// that does not handle random case may deny the name.
+    /// that does not handle random case may deny the name. `None` if the reply can be believed.
     fn other_form(&mut self, upstream: usize, reply: ReplySummary) -> Option<QueryForm> {
         if reply.form.edns && reply.complains_about_edns() {
             self.rejected_edns.push(upstream);
@@ -320,8 +331,8 @@ impl Attempt {
         None
     }
 
-    /// Remembers what the reply shows about the upstream. `silent` are the sends to it that have no
-    /// reply.
+    /// Remembers what the reply shows about the upstream. `silent` are all open sends to it, also
+    /// the one that this reply answers.
     fn learn(&self, upstream: usize, reply: ReplySummary, silent: &[OpenSend], now: Instant) {
         let health = &self.group.upstream(upstream).health;
         if reply.is_positive() && self.doubted_case.contains(&upstream) {
@@ -349,8 +360,8 @@ impl Attempt {
         }
     }
 
-    /// Call this if the reply has the name of the question in another case than the query. The
-    /// upstream is asked in the client's spelling.
+    /// Call this if the reply has the name of the question in other letter case than the query. The
+    /// upstream is asked again in the client's letter case.
     pub fn lost_case(&mut self, upstream: usize, form: QueryForm, now: Instant) {
         self.close_one(upstream, UpstreamTransport::Udp);
         if !self.doubted_case.contains(&upstream) {
@@ -374,9 +385,10 @@ impl Attempt {
         self.retry_over_tcp(upstream, form, now);
     }
 
-    /// Call this if the upstream is unreachable or its reply is malformed. The upstream is asked over
-    /// the other transport, and the next upstream is tried at once if there is one that was not tried
-    /// yet. A truncated reply of this upstream is then the best that there is.
+    /// Call this if the upstream is unreachable or its reply over TCP is malformed. The upstream is
+    /// asked over the other transport, and the next upstream is tried at once if there is one that
+    /// was not tried yet. If the query over TCP failed after a truncated reply, the attempt ends
+    /// with the truncated reply.
     pub fn failed(
         &mut self,
         upstream: usize,

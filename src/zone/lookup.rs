@@ -23,6 +23,7 @@ use super::{
 /// The version of the DNS specification that the names follow, as the TXT record of
 /// `dns-version.ZONE` states it.
 const SCHEMA_VERSION: &[u8] = b"\x051.1.0";
+/// In seconds, as in the example of the specification.
 const SCHEMA_VERSION_TTL: u32 = 28_800;
 
 impl Zone {
@@ -57,9 +58,10 @@ impl Zone {
         }
     }
 
-    /// `[_port._proto | endpoint | TZ.pin._zone | TZ.prefer._zone] svc ns` left of `svc.ZONE`. In
-    /// the cluster set an endpoint has two labels, `endpoint cluster`, and there are no topology
-    /// zones.
+    /// The names below `svc.ZONE`, such as `web.shop` (a Service), `_http._tcp.web.shop` (a port),
+    /// `pod-1.web.shop` (an endpoint), `zone-a.pin._zone.web.shop` and
+    /// `zone-a.prefer._zone.web.shop` (the endpoints of a topology zone). In the cluster set an
+    /// endpoint has two labels, as in `pod-1.cluster-a.web.shop`, and there are no topology zones.
     fn service(&self, left: &[u8], offsets: &[usize], qtype: Type, scope: &Scope<'_>) -> Found {
         let Some(&namespace_at) = offsets.last() else { return Found::NoData };
         let services = match scope.zone_kind {
@@ -141,7 +143,7 @@ impl Zone {
     /// The PTR records of an address: one for its Service if it is a cluster IP, else one for each
     /// Service that has it as an endpoint.
     fn reverse(&self, question: &Question) -> Found {
-        // With a label selector, no namespace is shown before their labels are known.
+        // With a label selector, no namespace is shown before its labels are known.
         if !self.knows(&[Kind::Service]) || self.shows(b"").is_none() {
             return Found::Unsynced;
         }

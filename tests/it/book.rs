@@ -39,7 +39,7 @@ fn the_page_of_metrics_has_every_family() {
         "metrics.md",
         &format!(
             "<!-- Generated from the families in src. Do not edit. -->\n\n# Metrics\n\n\
-             The plugin [prometheus](plugins/prometheus.md) serves them. Names, labels and buckets are \
+             The plugin [prometheus](plugins/prometheus.md) serves the metrics of this page. Names, labels and buckets are \
              CoreDNS's where\nCoreDNS has the metric, and those that it has dropped in the meantime are \
              still here. A histogram NAME is\nthree metrics: `NAME_bucket` with the label `le`, \
              `NAME_sum` and `NAME_count`.\n\n{}\n## The process\n\n{}",

@@ -1,4 +1,4 @@
-//! Checks of step 4: Gateways and routes.
+//! Checks of step 4 (From outside): Gateways and routes.
 
 use super::{Check, checks, fact, fault};
 
@@ -9,7 +9,7 @@ checks! {
         "A parentRef without `namespace` means the namespace of the route.",
         "Correct `parentRefs`: `kubectl get gateways -A`.",
     );
-    GATEWAY_OTHER_PARENT = fact("gateway.other-parent", "The route belongs to something else than a Gateway")
+    GATEWAY_OTHER_PARENT = fact("gateway.other-parent", "The parent of the route is not a Gateway")
         .leaves_open("parents that are not Gateways");
     GATEWAY_NOT_IN_MANIFESTS = fact("gateway.not-in-manifests", "The manifests do not have the Gateway, or the Services behind it")
         .leaves_open("the Gateway and the Services behind it");
@@ -28,7 +28,7 @@ checks! {
     GATEWAY_NAMESPACE = fault(
         "gateway.namespace",
         "The listener does not take routes of this namespace",
-        "`allowedRoutes.namespaces.from` is Same if it is absent: only routes of the Gateway's namespace.",
+        "`allowedRoutes.namespaces.from` defaults to Same: only routes of the Gateway's namespace are accepted.",
         "Set it to All, or to Selector with labels of the namespace.",
     );
     GATEWAY_KIND = fault(
@@ -40,7 +40,7 @@ checks! {
     GATEWAY_HOSTNAME = fault(
         "gateway.hostname",
         "Listener and route have no host name in common",
-        "The hostname of the listener must cover one of the route's.",
+        "The hostname of the listener must cover a hostname of the route.",
         "Correct one of them.",
     );
     GATEWAY_CLASS = fault(
@@ -57,7 +57,7 @@ checks! {
     );
     GATEWAY_ADDRESS = fault(
         "gateway.address",
-        "The address of the Gateway",
+        "The Gateway has no address",
         "A Gateway without an address was not set up by a controller.",
         "Look at the conditions of the Gateway, and at the Pods of the controller.",
     );
@@ -71,7 +71,7 @@ checks! {
     );
     GATEWAY_PORT = fault(
         "gateway.port",
-        "No listener has this port or TLS",
+        "No listener matches the URL's port and scheme",
         "The port or the scheme of the URL fits none of the listeners that take the route.",
         "Add a listener, or use another URL.",
     );

@@ -15,7 +15,7 @@ checks! {
         "Remove the host from one of the objects, or say in the Corefile which namespace has it: `claims NAMESPACE HOST`.",
     );
     OUTSIDE_SOURCE = fact("outside.source", "Which client address the Pods see");
-    OUTSIDE_SOURCE_RANGES = fact("outside.source-ranges", "Only some client addresses are let in");
+    OUTSIDE_SOURCE_RANGES = fact("outside.source-ranges", "Only some client addresses can connect");
     OUTSIDE_NODES_UNREAD = fact("outside.nodes-unread", "Nodes could not be read")
         .leaves_open("the nodes");
     OUTSIDE_NO_NODES = fact("outside.no-nodes", "No ready node is known")

@@ -26,8 +26,8 @@ checks! {
     );
     PROXY_STOPPED = fault(
         "proxy.stopped",
-        "kube-proxy does not run",
-        "The rules on the node have been frozen since it stopped: they lead to Pods that may be gone.",
+        "kube-proxy does not run, or is not ready",
+        "The rules on the node no longer change: they can lead to Pods that are gone.",
         "Look at the Pods of kube-proxy and their logs.",
     );
     PROXY_UNHEALTHY = fault(

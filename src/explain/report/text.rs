@@ -6,7 +6,7 @@ use crate::printable::{printable, printable_lines};
 
 use super::{Finding, FindingLevel, Report, Verdict};
 
-/// Lines are not broken into pieces narrower than this.
+/// The fewest columns that a wrapped line has.
 const NARROWEST: usize = 40;
 
 /// How text is shown.
@@ -27,7 +27,7 @@ impl Style {
         if self.is_coloured { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    /// Breaks a text into lines, each indented.
+    /// Breaks a text between words. Every line but the first is indented by `indent` columns.
     pub(crate) fn wrap(self, text: &str, indent: usize) -> String {
         let room = match self.width {
             Some(width) => width.saturating_sub(indent).max(NARROWEST),
@@ -49,6 +49,8 @@ impl Style {
 }
 
 impl Report {
+    /// The report as lines of text: the subject, the steps with their findings, what could not be
+    /// read, and the verdict.
     pub fn text(&self, style: Style) -> String {
         let mut text = String::new();
         // Writing to a String does not fail.
@@ -82,7 +84,7 @@ impl Report {
             return style.colour(colour, &style.wrap(&words, 0));
         };
         let words = style.colour(colour, &format!("{words} at step {step} ({})", finding.check.id));
-        // The finding again, because the report can be longer than the screen.
+        // Repeats the finding, because the report can be longer than the screen.
         let mut text = format!("{words}\n  {}", style.wrap(&printable(&finding.saw), 2));
         if let Some(advice) = finding.advice.first() {
             let _ = write!(text, "\n  do  {}", printable_lines(advice));

@@ -70,12 +70,12 @@ fn page_port(parsed: &Corefile, plugin: &str, usual: i64) -> Option<i64> {
 }
 
 /// Probes that ask for a page which no plugin serves keep the Pods from becoming ready, or restart
-/// them for ever.
+/// them again and again.
 pub(super) fn probes(parsed: &Corefile, container: &Value, findings: &mut Findings) {
     for (probe, effect) in [
         ("readinessProbe", "the new Pods never become ready, and the rollout stops"),
-        ("livenessProbe", "kubelet restarts the container for ever"),
-        ("startupProbe", "kubelet restarts the container for ever"),
+        ("livenessProbe", "kubelet restarts the container again and again"),
+        ("startupProbe", "kubelet restarts the container again and again"),
     ] {
         let Some(request) = container.pointer(&format!("/{probe}/httpGet")) else { continue };
         let place = format!("Deployment {NAMESPACE}/coredns {probe}");

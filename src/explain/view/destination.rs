@@ -5,13 +5,13 @@ use crate::explain::{
     view::{hosts, workloads},
 };
 
-/// The parsed argument: `my-nginx`, `my-nginx:http`, `https://cafe.example.com/tea`, `svc/my-nginx`,
-/// `ingress/cafe`.
+/// The parsed argument: `my-nginx`, `my-nginx:http`, `https://cafe.example.com/tea`,
+/// `svc/my-nginx`, `ingress/cafe`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::explain) struct Destination {
     /// Without a port and without brackets, in lower case.
     pub(in crate::explain) host: String,
-    /// `https`.
+    /// Such as `https`, in lower case.
     pub(in crate::explain) scheme: Option<String>,
     /// The port that is written, or else that of the scheme.
     pub(in crate::explain) port: Option<u16>,
@@ -28,7 +28,7 @@ pub(in crate::explain) struct NamedObject {
     /// The kind as it is written, in lower case: `httproute`, `tlsroutes`.
     pub(in crate::explain) written: String,
     pub(in crate::explain) name: String,
-    /// Whether the objects have it; false before [`Destination::resolve`].
+    /// Whether the object was found; `false` until [`Destination::resolve`] ran.
     pub(in crate::explain) exists: bool,
 }
 

@@ -10,6 +10,7 @@ use crate::{
 
 use super::service;
 
+// The paths of the gRPC methods.
 pub(super) const LOGIN: &str = "/etcdserverpb.Auth/Authenticate";
 pub(super) const RANGE: &str = "/etcdserverpb.KV/Range";
 pub(super) const WATCH: &str = "/etcdserverpb.Watch/Watch";
@@ -34,17 +35,23 @@ impl Range {
     }
 }
 
+/// Requests a token for this user.
 pub(super) fn login(user: &str, password: &str) -> Vec<u8> {
     Message::default().octets(1, user.as_bytes()).octets(2, password.as_bytes()).finish()
 }
 
+/// The token in the reply to [`login`].
+///
+/// # Errors
+/// If the reply is malformed, or has no token.
 pub(super) fn token(reply: &[u8]) -> Result<Vec<u8>, Malformed> {
     let fields = fields(reply)?;
     let token = fields.iter().find(|(field, _)| *field == 2).ok_or(Malformed)?;
     Ok(token.1.octets().to_vec())
 }
 
-/// Requests the keys as they were at this revision; 0 stands for the newest one.
+/// Requests the keys from `from` to the one before `to` as they were at this revision; 0 stands for
+/// the newest one.
 pub(super) fn range(from: &[u8], to: &[u8], revision: u64) -> Vec<u8> {
     Message::default()
         .octets(1, from)
@@ -54,20 +61,25 @@ pub(super) fn range(from: &[u8], to: &[u8], revision: u64) -> Vec<u8> {
         .finish()
 }
 
+/// Requests the changes of the range from this revision on; 0 stands for the changes from now on.
 pub(super) fn watch(range: &Range, revision: u64) -> Vec<u8> {
     let create = Message::default().octets(1, &range.from).octets(2, &range.to).number(3, revision);
     Message::default().octets(1, &create.finish()).finish()
 }
 
+/// Requests the remaining time of a lease.
 pub(super) fn lease(id: i64) -> Vec<u8> {
     Message::default().number(1, id as u64).finish()
 }
 
-/// How long the lease lasts; `None` if it has ended.
+/// How long the lease still lasts; `None` if it has ended.
+///
+/// # Errors
+/// If the reply is malformed.
 pub(super) fn time_to_live(reply: &[u8]) -> Result<Option<Duration>, Malformed> {
     let fields = fields(reply)?;
     let left = fields.iter().find(|(field, _)| *field == 3).map_or(0, |(_, left)| left.number());
-    // A lease that has ended has -1.
+    // In seconds. etcd replies -1 for a lease that has ended.
     let left = u32::try_from(left).ok().filter(|left| *left > 0);
     Ok(left.map(|left| Duration::from_secs(left.into())))
 }
@@ -82,6 +94,7 @@ fn revision(header: Value<'_>) -> Result<u64, Malformed> {
 struct KeyValue<'m> {
     key: &'m [u8],
     value: &'m [u8],
+    /// 0 if the key has no lease.
     lease: i64,
 }
 
@@ -106,10 +119,12 @@ impl<'m> KeyValue<'m> {
     }
 }
 
-/// A part of the keys.
+/// One page of a list of keys.
 pub(super) struct Page {
+    /// The newest revision of etcd's store when it replied.
     pub(super) revision: u64,
     pub(super) keys: Vec<(String, Entry)>,
+    /// The last key of the page, also if it is not UTF-8. The next page begins behind it.
     pub(super) last: Option<Vec<u8>>,
     /// Whether other keys follow.
     pub(super) more: bool,
@@ -136,6 +151,7 @@ impl Page {
 
 /// A message of a watch.
 pub(super) struct Watched {
+    /// The newest revision of etcd's store when it sent the message.
     pub(super) revision: u64,
     /// A key without an entry was deleted.
     pub(super) changes: Vec<(String, Option<Entry>)>,
@@ -144,7 +160,7 @@ pub(super) struct Watched {
 
 /// Why a watch ends.
 pub(super) enum End {
-    /// The server has deleted the changes since the revision at which the watch begins.
+    /// etcd no longer has the change at the revision where the watch was to begin.
     Compacted,
     Cancelled(String),
 }

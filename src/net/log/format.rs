@@ -33,7 +33,7 @@ impl Format {
             Self::Json => {
                 let mut object = Object(Map::new());
                 object.insert("time", json!(now.to_string()));
-                // `WARN`, where a line of text has `WARNING`.
+                // CoreDNS's JSON has `WARN`; lines of text have `WARNING`.
                 object.insert("level", json!(level.as_str()));
                 event.record(&mut object);
                 Value::Object(object.0).to_string()

@@ -118,7 +118,7 @@ struct HttpConnection {
     load: watch::Sender<Load>,
 }
 
-/// The number of requests in work, and when it last changed.
+/// The number of requests that are being answered, and when it last changed.
 #[derive(Clone, Copy)]
 struct Load {
     requests: usize,

@@ -15,7 +15,7 @@ use socket2::SockAddr;
 
 use crate::limits;
 
-/// A control message with the larger of the two kinds of packet information has 40 octets.
+/// Space for one control message: 40 octets for IPv6 packet information, and some spare.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
 struct Control([u8; 64]);
@@ -25,7 +25,7 @@ struct Control([u8; 64]);
 pub(super) struct DatagramAddresses {
     pub(super) peer: SocketAddr,
     /// The local address, and the index of its interface (0: the routing table decides). `None` if
-    /// the system does not report it.
+    /// the system does not report it, or if it is a multicast or broadcast address.
     destination: Option<(IpAddr, u32)>,
 }
 
@@ -58,7 +58,11 @@ impl Batch {
         }
     }
 
-    /// Waits for datagrams, and returns how many arrived.
+    /// Waits for datagrams, at most for the read timeout of the socket (200 ms), and returns how
+    /// many arrived.
+    ///
+    /// # Errors
+    /// `WouldBlock` if none arrived in that time, and other errors of the system.
     pub(super) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
         // SAFETY: all zeros is a valid mmsghdr and iovec.
         let mut iovecs: [iovec; limits::UDP_BATCH] = unsafe { mem::zeroed() };
@@ -93,8 +97,8 @@ impl Batch {
         Ok(count)
     }
 
-    /// A datagram of the last batch. If it is longer than any request, its end is missing. If its
-    /// address family is unknown, it gets port 0 as its sender's, which is never answered.
+    /// A datagram of the last batch. One that is longer than [`limits::REQUEST_OCTETS`] is cut off.
+    /// If the sender's address cannot be read, its port is 0, and `answer` ignores it.
     pub(super) fn get(&self, index: usize) -> (&[u8], DatagramAddresses) {
         let unknown =
             DatagramAddresses { peer: (Ipv4Addr::UNSPECIFIED, 0).into(), destination: None };
@@ -179,8 +183,8 @@ fn addresses(header: &msghdr, name: &sockaddr_storage) -> Option<DatagramAddress
     }
     .ok()?;
     let mut destination = None;
-    // SAFETY: the kernel has filled `header`, so its control messages lie within its control buffer,
-    // and `info` reads only complete ones.
+    // SAFETY: the kernel has filled `header`, so its control messages lie within its control
+    // buffer, and `info` reads only complete ones.
     unsafe {
         let mut control: *const cmsghdr = libc::CMSG_FIRSTHDR(header);
         while let Some(message) = control.as_ref() {
@@ -203,13 +207,14 @@ fn addresses(header: &msghdr, name: &sockaddr_storage) -> Option<DatagramAddress
     let destination = destination.filter(|(address, _)| {
         !address.is_multicast() && *address != IpAddr::V4(Ipv4Addr::BROADCAST)
     });
-    Some(DatagramAddresses { peer: with_scope(peer.as_socket()?), destination })
+    Some(DatagramAddresses { peer: without_flow_label(peer.as_socket()?), destination })
 }
 
-/// The content of a control message of this kind. `None` for another kind, or if its end is missing.
+/// The content of a control message of this kind. `None` for another kind, or if its end is
+/// missing.
 ///
 /// # Safety
-/// The octets that `message` announces follow it, and any of them are a valid `T`.
+/// The octets that `message` announces follow it, and every value of these octets is a valid `T`.
 unsafe fn info<T>(message: &cmsghdr, level: c_int, kind: c_int) -> Option<T> {
     // SAFETY: the length is arithmetic only.
     let is_complete = message.cmsg_len >= unsafe { libc::CMSG_LEN(size::<T>()) } as _;
@@ -218,7 +223,8 @@ unsafe fn info<T>(message: &cmsghdr, level: c_int, kind: c_int) -> Option<T> {
     is_wanted.then(|| unsafe { libc::CMSG_DATA(message).cast::<T>().read_unaligned() })
 }
 
-fn with_scope(peer: SocketAddr) -> SocketAddr {
+/// The flow label of a query must not be copied into the reply.
+fn without_flow_label(peer: SocketAddr) -> SocketAddr {
     match peer {
         SocketAddr::V6(v6) => SocketAddrV6::new(*v6.ip(), v6.port(), 0, v6.scope_id()).into(),
         v4 @ SocketAddr::V4(_) => v4,
@@ -291,7 +297,7 @@ fn set(fd: c_int, level: c_int, option: c_int, value: c_int) {
 
 /// Distributes datagrams at random among the `count` sockets that share the address of `first`. By
 /// default the kernel keeps a client's flow on one socket, and in a cluster a few flows are most of
-/// the load.
+/// the load. If the kernel refuses the filter, this default stays.
 pub(super) fn distribute(first: &UdpSocket, count: usize) {
     const LOAD_RANDOM: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     const MODULO: u16 = (libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K) as u16;

@@ -18,25 +18,25 @@ pub(super) static OPTIONS: OptionTable<CacheSettings> = OptionTable(&[
     OptionSpec::new(
         "success",
         "CAPACITY [TTL [MINTTL]]",
-        "Limits the number of positive replies and the seconds that they are kept.",
+        "Limits the number of positive replies (9984), and the seconds that they are kept: at most TTL (3600) and at least MINTTL (5).",
         |cache, option| read_bounds(option, &mut cache.settings.success),
     ),
     OptionSpec::new(
         "denial",
         "CAPACITY [TTL [MINTTL]]",
-        "Limits the number of negative replies and the seconds that they are kept.",
+        "Limits the number of negative replies (9984), and the seconds that they are kept: at most TTL (1800) and at least MINTTL (5).",
         |cache, option| read_bounds(option, &mut cache.settings.denial),
     ),
     OptionSpec::new(
         "prefetch",
         "AMOUNT [DURATION [PERCENTAGE]]",
-        "Fetches popular replies again before they expire.",
+        "Fetches a reply again when PERCENTAGE (10%) of its TTL is left, if AMOUNT queries asked for it with less than DURATION (1m) between them.",
         |cache, option| cache.settings.prefetch = read_prefetch(option),
     ),
     OptionSpec::new(
         "serve_stale",
         "[DURATION [immediate|verify [TIMEOUT] [TTL [RECHECK]]]]",
-        "Answers with an expired reply if the upstreams fail; the default is 1h.",
+        "Answers with an expired reply for at most DURATION (1h) after its TTL ended. `immediate`, the default, answers at once and then queries the upstreams; `verify` first waits for their reply, at most TIMEOUT. The records get the TTL TTL (0). After a failure the upstreams are not queried again for RECHECK.",
         |cache, option| {
             cache.serves_stale = true;
             cache.read_stale(option);
@@ -45,7 +45,7 @@ pub(super) static OPTIONS: OptionTable<CacheSettings> = OptionTable(&[
     OptionSpec::repeated(
         "serve_stale_policy",
         "prefer_positive [HOLD]",
-        "Answers with an expired positive reply when the upstreams deny the name, for HOLD after it expired; the default is the time of serve_stale.",
+        "Answers with an expired positive reply when the upstreams deny the name, for at most HOLD after its TTL ended; the default is the time of serve_stale.",
         |cache, option| {
             let span = option.span();
             let stale = &mut cache.settings.stale;

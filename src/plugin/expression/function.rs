@@ -1,4 +1,4 @@
-//! The functions of expressions: what they say about a query, and those of expr-lang.
+//! The functions of expressions: those that return facts about the query, and those of expr-lang.
 
 use std::{net::IpAddr, ops::RangeInclusive};
 
@@ -73,7 +73,8 @@ impl Function {
         self.entry().map_or(0..=0, |(_, _, arguments)| arguments.clone())
     }
 
-    /// `None` after an error.
+    /// The value of the function. `None` if an argument has the wrong type or cannot be parsed, or
+    /// if the function has no value here. The expression then has no value.
     pub(super) fn call(self, environment: &Environment<'_>, arguments: &[Value]) -> Option<Value> {
         match (self, arguments) {
             (_, []) => self.fact(environment),
@@ -195,7 +196,7 @@ fn printed(value: &Value) -> Option<String> {
     }
 }
 
-/// The size of a reply that the client accepts.
+/// The largest reply, in octets, that the client accepts.
 fn bufsize(environment: &Environment<'_>) -> usize {
     match environment.cx.transport.framing() {
         Framing::Datagram => {

@@ -1,6 +1,6 @@
 use crate::{
     chain::Metadata,
-    plugin::expression::Value::{List, Number, Text as Words},
+    plugin::expression::Value::{List, Number, Text as TextValue},
 };
 
 use super::*;
@@ -20,7 +20,7 @@ fn render(source: &str) -> Result<String, String> {
         groups: groups.map(|(key, text)| (key.to_owned(), text.to_owned())).into(),
         question: &question,
         remote: "192.0.2.9".to_owned(),
-        variables: [("n", Number(7)), ("l", List(vec![Words("a".to_owned())]))]
+        variables: [("n", Number(7)), ("l", List(vec![TextValue("a".to_owned())]))]
             .map(|(name, value)| (name.to_owned(), value))
             .into(),
         metadata: {
@@ -82,7 +82,7 @@ fn templates_are_rendered_as_in_go() {
 }
 
 #[test]
-fn what_go_refuses_is_refused() {
+fn templates_with_errors_or_missing_features_are_rejected() {
     let check = |source: &str, expected: &str| {
         assert_eq!(render(source), Err(expected.to_owned()), "{source}");
     };

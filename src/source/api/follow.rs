@@ -30,7 +30,7 @@ use super::{
 
 static HEARD: GaugeFamily<2> = Family::new(
     "kubernetes_heard_timestamp_seconds",
-    "When an API server last sent something about a kind of objects.",
+    "When an API server last sent a message about a kind of objects, in seconds since 1970.",
     ["resource", "host"],
 );
 static SYNCED: GaugeFamily<2> = Family::new(

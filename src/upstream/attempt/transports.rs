@@ -64,8 +64,8 @@ impl Attempt {
         }
     }
 
-    /// Call this if the reply may be forged, or is malformed. The same upstream is queried over TCP,
-    /// once.
+    /// Call this if the reply may be forged, or is malformed, over UDP. The same upstream is
+    /// queried over TCP, once.
     pub fn retry_over_tcp(&mut self, upstream: usize, form: QueryForm, now: Instant) {
         self.close_one(upstream, UpstreamTransport::Udp);
         if self.fetched_over_tcp.contains(&upstream) {

@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// CoreDNS queries upstreams over TCP for a client over TCP, so ndots must not lose that answer.
+/// CoreDNS queries upstreams over TCP for a client over TCP. It would get a reply here, so ndots
+/// must, too.
 #[test]
 fn an_upstream_that_is_silent_over_udp_is_asked_over_tcp() {
     let t0 = start();
@@ -51,8 +52,8 @@ fn an_upstream_that_replies_over_tcp_only_is_remembered_for_a_while() {
     assert_eq!(transports(t0 + limits::NO_UDP_TIME), both, "not for ever");
 }
 
-/// Each case: what the client asked with, the reply to the query with OPT, and whether the upstream is
-/// asked without it.
+/// Each case: whether the client's query has OPT, the RCODE of the reply to the query with OPT, and
+/// whether ndots asks again without OPT.
 #[test]
 fn a_failure_to_a_query_with_opt_is_not_believed_if_the_client_sent_none() {
     let t0 = start();

@@ -4,13 +4,14 @@ use super::{RdataError, Word};
 
 /// 2³¹ stands for the equator and the prime meridian.
 const MIDDLE: i64 = 1 << 31;
-/// Centimetres below the sea level at which altitudes begin.
+/// The lowest altitude, 100,000 m below sea level, in centimetres.
 const ALTITUDE: i64 = 10_000_000;
 
 pub(super) fn read(words: &[Word<'_>]) -> Result<Vec<u8>, RdataError> {
     let mut rest = words;
     let latitude = angle(&mut rest, ["N", "S"], 90)?;
     let longitude = angle(&mut rest, ["E", "W"], 180)?;
+    let altitude_text = rest.first().map_or("", |word| word.text);
     let altitude = centimetres(&mut rest, None)? + ALTITUDE;
     let size = precision(&mut rest, 100)?;
     let horizontal = precision(&mut rest, 1_000_000)?;
@@ -18,7 +19,7 @@ pub(super) fn read(words: &[Word<'_>]) -> Result<Vec<u8>, RdataError> {
     if let Some(extra) = rest.first() {
         return Err(RdataError::Extra(extra.text.to_owned()));
     }
-    let altitude = u32::try_from(altitude).map_err(|_| invalid("", "an altitude"))?;
+    let altitude = u32::try_from(altitude).map_err(|_| invalid(altitude_text, "an altitude"))?;
     let mut rdata = vec![0, size, horizontal, vertical];
     for number in [latitude, longitude, altitude] {
         rdata.extend(number.to_be_bytes());
@@ -50,7 +51,7 @@ fn angle(words: &mut &[Word<'_>], directions: [&str; 2], degrees: i64) -> Result
     }
 }
 
-/// A distance in metres, with two decimals and perhaps an `m`.
+/// Reads a distance in metres, with at most two decimals, and an optional `m`. Returns centimetres.
 fn centimetres(words: &mut &[Word<'_>], default: Option<i64>) -> Result<i64, RdataError> {
     let Some((word, rest)) = words.split_first() else {
         return default.ok_or(RdataError::Missing("an altitude"));
@@ -62,8 +63,9 @@ fn centimetres(words: &mut &[Word<'_>], default: Option<i64>) -> Result<i64, Rda
     centimetres.ok_or_else(|| invalid(word.text, "a distance in metres"))
 }
 
-/// A distance as a digit and a power of ten.
+/// A distance in centimetres: the upper four bits are the digit, the lower four the power of ten.
 fn precision(words: &mut &[Word<'_>], default: i64) -> Result<u8, RdataError> {
+    let text = words.first().map_or("", |word| word.text);
     let mut mantissa = centimetres(words, Some(default))?;
     let mut exponent = 0;
     while mantissa > 9 {
@@ -71,7 +73,7 @@ fn precision(words: &mut &[Word<'_>], default: i64) -> Result<u8, RdataError> {
     }
     let fits = (0..=9).contains(&mantissa) && exponent <= 9;
     fits.then_some((mantissa as u8) << 4 | exponent)
-        .ok_or_else(|| invalid("", "a size of 0 to 90000000 metres"))
+        .ok_or_else(|| invalid(text, "a size of 0 to 90000000 metres"))
 }
 
 /// A decimal number, times ten to the number of `decimals`.

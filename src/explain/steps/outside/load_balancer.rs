@@ -7,6 +7,8 @@ use crate::explain::{
     report::{FindingLevel, Section},
 };
 
+/// Adds what is wrong with a Service of type LoadBalancer to step 4 of the report. Other Services
+/// get no finding.
 pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Section) {
     if objects::kind(service) != "LoadBalancer" {
         return;
@@ -31,7 +33,7 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
     if named.is_empty() {
         let class = spec.and_then(|spec| spec.load_balancer_class.as_deref());
         let whose = class.map_or(
-            "the cloud's controller, MetalLB or another one of the cluster's own".to_owned(),
+            "the cloud's controller, MetalLB, or another controller in the cluster".to_owned(),
             |class| format!("the controller of class {class}"),
         );
         let broken = section
@@ -60,12 +62,13 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
                 FindingLevel::Warning,
                 checks::OUTSIDE_BALANCER_OTHER,
                 format!(
-                    "loadBalancerIP asks for {requested}, and the LoadBalancer has {}",
+                    "loadBalancerIP asks for {requested}, but the LoadBalancer has {}",
                     named.join(", ")
                 ),
             )
-            .want(
-                "the requested address: the controller ignores the field, or the address is taken",
+            .want("the requested address")
+            .advise(
+                "check whether the address is taken, and whether the controller reads this field",
             );
     }
     let ranges =
@@ -74,7 +77,7 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
         section.say(
             FindingLevel::Note,
             checks::OUTSIDE_SOURCE_RANGES,
-            format!("only clients in {} are let in", ranges.join(", ")),
+            format!("only clients in {} can connect", ranges.join(", ")),
         );
     }
 }

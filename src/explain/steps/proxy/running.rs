@@ -11,14 +11,15 @@ use crate::explain::{
 /// How many error lines of the log are shown.
 const SHOWN: usize = 2;
 
+/// Adds what is wrong with kube-proxy itself to step 3 of the report.
 pub(super) fn judge(evidence: &Evidence, section: &mut Section) {
     pods(evidence, section);
     let rules = &evidence.rules;
-    if let Some(silent) = &rules.silent {
-        let broken = section
-            .broken(checks::PROXY_STOPPED, format!("kube-proxy does not run here: {silent}"));
-        broken
-            .want("a running kube-proxy: the rules on this node have been frozen since it stopped")
+    if let Some(error) = &rules.silent {
+        let saw = format!("kube-proxy's health port on this node does not answer: {error}");
+        section
+            .broken(checks::PROXY_STOPPED, saw)
+            .want("a kube-proxy that answers there; if it has stopped, the rules on this node no longer change")
             .advise("kubectl -n kube-system get pods -l k8s-app=kube-proxy -o wide");
     }
     if let Some(health) = rules.health.as_ref().filter(|health| health.healthy == Some(false)) {
@@ -56,12 +57,12 @@ fn pods(evidence: &Evidence, section: &mut Section) {
         let saw = match (here, down_here) {
             (_, Some(pod)) => {
                 format!(
-                    "Pod {} of node {node} is not ready: the rules on this node have been frozen since kube-proxy stopped",
+                    "Pod {} is not ready: the rules on node {node} may be out of date",
                     objects::name(**pod)
                 )
             }
             (None, None) if known => {
-                format!("no kube-proxy runs on node {node}, where others have one")
+                format!("no kube-proxy runs on node {node}, but other nodes have one")
             }
             _ => return,
         };
@@ -75,7 +76,7 @@ fn pods(evidence: &Evidence, section: &mut Section) {
         let finding = section.say(
             level,
             checks::PROXY_STOPPED,
-            format!("kube-proxy is not ready on {nodes}: the rules there have been frozen since it stopped"),
+            format!("kube-proxy is not ready on {nodes}: the rules there may be out of date"),
         );
         finding
             .want("a kube-proxy that is ready on every node")

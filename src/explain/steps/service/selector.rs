@@ -95,8 +95,8 @@ fn some_unready(service: &Service, unready: &[(&Pod, UnreadyReason)], section: &
     }
 }
 
-/// Reports a Pod template that the selector matches, if no Pod does: the workload is scaled to 0, or the
-/// manifests have no Pods. Returns whether that explains the missing Pods.
+/// Reports a Pod template that the selector matches, if no Pod does: the workload is scaled to 0,
+/// or the manifests have no Pods. Returns whether that explains the missing Pods.
 fn from_templates(
     evidence: &Evidence,
     service: &Service,
@@ -250,9 +250,13 @@ fn none_selected(
         ));
         return;
     }
+    let similar = if closest.is_some() { "" } else { ", or similar labels" };
     let broken = section.broken(
         checks::ENDPOINTS_SELECTOR,
-        format!("no Pod of namespace {namespace} has the labels of selector {}", written(selector)),
+        format!(
+            "no Pod of namespace {namespace} has the labels of selector {}{similar}",
+            written(selector)
+        ),
     );
     if let Some((words, metadata)) = closest {
         let labels = metadata.labels.clone().unwrap_or_default();
@@ -265,7 +269,7 @@ fn none_selected(
         broken.want(format!("closest: {words} {differs}"));
     } else {
         broken
-            .want("Pods with these labels: no Pod in the namespace has similar labels")
+            .want("a Pod with these labels")
             .advise(format!("kubectl -n {namespace} get deployments,statefulsets,daemonsets"));
     }
     broken.advise(format!("kubectl -n {namespace} get pods --show-labels"));
@@ -315,7 +319,8 @@ fn nearness(metadata: &ObjectMeta, selector: &Selector) -> (usize, usize) {
     (matching, alike)
 }
 
-/// Whether the labels are probably those that were meant: every label matches or has a similar value.
+/// Whether the labels are probably those that were meant: every label matches or has a similar
+/// value.
 fn is_slip(metadata: &ObjectMeta, selector: &Selector) -> bool {
     let none = BTreeMap::new();
     let labels = metadata.labels.as_ref().unwrap_or(&none);

@@ -54,16 +54,19 @@ struct Usage {
     heard: Instant,
     /// When the connection is closed if no query uses it.
     expires: Instant,
-    /// The share of the client whose query made the connection busy. An idle one has none.
+    /// The permit for a socket, counted for the client whose query woke the connection. An idle
+    /// connection has none.
     share: Option<Share>,
 }
 
-/// What a query needs to get a place on a connection.
+/// The upstream and the client of a query, and the limits that apply to it.
 #[derive(Clone, Copy)]
 pub(super) struct Guest<'g> {
+    /// The connections to the upstream.
     pub(super) route: &'g Arc<Route>,
     pub(super) settings: &'g GroupSettings,
     pub(super) health: &'g Health,
+    /// The permits for sockets to all upstreams.
     pub(super) sockets: &'g Arc<Shares>,
     pub(super) client: IpAddr,
 }
@@ -122,18 +125,19 @@ impl Place<'_> {
         lock(&self.connection.usage).heard > self.sent
     }
 
-    /// Whether an earlier query still waits on the connection, and no reply arrives.
+    /// Whether an earlier query still waits on the connection, and no reply has arrived since this
+    /// query was sent.
     pub(super) fn is_blocked(&self) -> bool {
         let usage = lock(&self.connection.usage);
         usage.heard <= self.sent && usage.waiting.range(..self.number).next().is_some()
     }
 
-    /// Whether other queries wait on the connection, which is over TCP or TLS.
+    /// Whether this is a TCP or TLS connection on which other queries wait.
     pub(super) fn is_shared(&self) -> bool {
         self.connection.is_framed() && lock(&self.connection.usage).waiting.len() > 1
     }
 
-    /// No further query uses the connection.
+    /// Removes the connection, so that no further query uses it. Queries in progress continue.
     pub(super) fn retire(&self) {
         self.guest.route.retire(&self.connection);
     }
@@ -165,7 +169,8 @@ impl Drop for Place<'_> {
 }
 
 impl Guest<'_> {
-    /// `claims` is asked last, when nothing else can fail.
+    /// The number of the query on the connection. `claims` has a side effect, so it is called only
+    /// after a permit was found.
     fn enter(
         self,
         connection: &Arc<SharedConnection>,
@@ -192,8 +197,9 @@ impl Guest<'_> {
 }
 
 impl Route {
-    /// A place on the accepted connection with the fewest waiting queries, unless all are full. A
-    /// connection over TCP or TLS whose oldest query waits for long gets no further ones.
+    /// A place on the accepted connection with the fewest waiting queries. `None` if all are full.
+    /// A connection over TCP or TLS whose oldest query has waited longer than the hedge delay
+    /// without any reply is skipped.
     pub(super) fn place<'g>(
         &self,
         guest: Guest<'g>,
@@ -233,14 +239,16 @@ impl Route {
             let is_free = is_young(connection.opened) && !is_stuck && accepts(connection, waiting);
             is_free.then_some((waiting, connection))
         });
-        // The newest of those with equally many: the others may then expire.
+        // Among connections with equally few queries, the newest is used, so that older ones become
+        // idle and expire.
         let (_, connection) = free.min_by_key(|(waiting, _)| *waiting)?;
         let number = guest.enter(connection, now, claims)?;
         let connection = Arc::clone(connection);
         Some(Place { connection, guest, number, sent: now, is_answered: AtomicBool::new(false) })
     }
 
-    /// The first place on a connection that was opened now. `share` is for the time that it is busy.
+    /// The first place on a connection that was opened now. `share` is held while the connection
+    /// has queries.
     pub(super) fn open<'g>(
         &self,
         guest: Guest<'g>,
@@ -261,7 +269,7 @@ impl Route {
         Place { connection, guest, number, sent: now, is_answered: AtomicBool::new(false) }
     }
 
-    /// No further query uses the connection.
+    /// Removes the connection, so that no further query uses it. Queries in progress continue.
     pub(super) fn retire(&self, connection: &Arc<SharedConnection>) {
         lock(&self.connections).retain(|other| !Arc::ptr_eq(other, connection));
     }

@@ -170,9 +170,9 @@ pub struct Nested<'r> {
 /// Where a nested query starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum From {
-    /// At the next plugin.
+    /// It starts at the next plugin.
     Below,
-    /// At the first plugin of the block that the name belongs to, which may be another one.
+    /// It starts at the first plugin of the name's block, which may be another block.
     Top,
 }
 
@@ -255,7 +255,8 @@ pub struct Cx {
     pub lines: Vec<LogLine>,
     /// Copies of responses. The dispatcher queues them with the time at which they are sent.
     pub tapped: Vec<(Arc<TapQueue>, TapMessage)>,
-    /// Where the time of the query is counted. The dispatcher measures it when the reply is written.
+    /// Where the time of the query is counted. The dispatcher measures it when the reply is
+    /// written.
     pub timer: Option<Histogram>,
     /// Facts about the query for other plugins.
     pub metadata: Metadata,
@@ -266,7 +267,7 @@ pub struct Cx {
     /// The plugin that gave the reply; empty if none did.
     answered_by: &'static str,
     reply_source: ReplySource,
-    /// For spreading load. An attacker can predict it.
+    /// Random numbers that spread load. An attacker can predict them.
     pub random: SplitMix64,
 }
 
@@ -354,13 +355,13 @@ pub struct Refresh {
 /// Where a reply comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplySource {
-    /// From memory. No cache keeps it, so that a change shows at once.
+    /// The reply comes from memory. No cache keeps it, so that a change shows at once.
     Local,
-    /// From the network. A cache may keep it.
+    /// The reply comes from the network. A cache may keep it.
     Upstream,
 }
 
-/// A line of the log, which `net` writes: this half has no output.
+/// A line of the log, which `net` writes, because this layer has no output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLine {
     pub level: Level,

@@ -1,8 +1,8 @@
 //! The Corefile: parses text into server blocks and reports errors with position, reason and
 //! remedy.
 //!
-//! Pure: files and environment variables are read through [`Reader`]. This module does not know what
-//! a directive means: plugins read its arguments with [`Arguments`].
+//! Pure: files and environment variables are read through [`Reader`]. This module does not know
+//! what a directive means: plugins read its arguments with [`Arguments`].
 
 mod arguments;
 mod arpa;
@@ -63,8 +63,8 @@ pub trait Reader {
     fn read(&self, path: &str) -> Result<String, String>;
 
     /// The names in a directory, in any order; names of directories end with a slash. The list is
-    /// empty if the directory cannot be read. The path ends with a slash, or is empty for the working
-    /// directory.
+    /// empty if the directory cannot be read. The path ends with a slash, or is empty for the
+    /// working directory.
     fn list(&self, directory: &str) -> Vec<String>;
 
     /// Whether a file is within a directory when all symbolic links are followed. The directory is
@@ -96,7 +96,7 @@ pub fn parse(
     Corefile { blocks }
 }
 
-/// For fuzzing: parses any text, and parses the printed result again.
+/// Parses any text, and parses the printed result again. The fuzz target `corefile` calls it.
 ///
 /// # Panics
 /// If the two results differ.

@@ -274,7 +274,7 @@ pub const SNAPSHOT_TTL: u32 = 5;
 /// How long a listener that closes still sends queries to upstreams, if others wait for their
 /// replies. Later ones fail at once, so that the wait has an end.
 pub const CLOSING_EXCHANGES: Duration = Duration::from_secs(5);
-/// Batches that a thread still reads after nothing waits any more. They hold more small datagrams
+/// Batches that a thread still reads after no query waits any more. They hold more small datagrams
 /// than the buffer of the socket.
 pub const UDP_DRAIN_BATCHES: usize = 512;
 /// Queries over UDP that wait for upstreams. A client address may have as many of them as are free,

@@ -1,8 +1,9 @@
 //! The plugins: one file for each directive of the Corefile.
 //!
 //! A file holds the descriptor of its directive, the settings that are read from the Corefile, and
-//! the plugin that is built from them. A plugin opens no socket and no file and reads no clock. What
-//! it needs from outside it declares as a [`Need`]; it gets the result from the [`PluginContext`].
+//! the plugin that is built from them. A plugin opens no socket and no file and reads no clock.
+//! What it needs from outside it declares as a [`Need`]; it gets the result from the
+//! [`PluginContext`].
 //!
 //! A new plugin is a new file and one line in [`ALL`].
 
@@ -279,7 +280,7 @@ pub trait PluginSettings: fmt::Debug + Send + Sync {
     /// Builds the plugins: none for a directive that only has needs.
     ///
     /// # Errors
-    /// If what the needs brought is not usable.
+    /// If a file, name or socket that the plugin needs is not usable.
     fn build(&self, _context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
         Ok(Vec::new())
     }

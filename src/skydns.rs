@@ -20,7 +20,7 @@ pub struct Service {
     pub text: String,
     /// Whether the service is a mail server, too.
     pub mail: bool,
-    /// In seconds.
+    /// The TTL in seconds.
     pub ttl: u32,
     /// How many labels are removed from the left of a record's target.
     pub target_strip: usize,

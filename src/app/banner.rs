@@ -60,7 +60,7 @@ pub(super) fn versions() -> String {
     )
 }
 
-/// As Go names it: `linux/amd64`.
+/// The platform, as Go names it: `linux/amd64`.
 fn platform() -> String {
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",

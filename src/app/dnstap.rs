@@ -9,7 +9,7 @@ use crate::{dnstap::TapQueue, limits, net::dnstap, plugin::DnstapSink};
 /// The tasks that send messages, one for each receiver.
 #[derive(Default)]
 pub(super) struct Dnstaps {
-    /// By receiver.
+    /// The key is the receiver.
     running: HashMap<String, Arc<TapQueue>>,
     tasks: JoinSet<()>,
 }

@@ -16,7 +16,7 @@ use crate::{
 /// The tasks that follow keys, one for each cluster and path.
 #[derive(Default)]
 pub(super) struct Etcds {
-    /// By source.
+    /// The key is a text of the cluster and the path.
     running: HashMap<String, AbortHandle>,
     tasks: JoinSet<()>,
 }

@@ -19,7 +19,7 @@ use super::notify;
 /// The tasks of the secondary zones, one for each.
 #[derive(Default)]
 pub(super) struct Secondaries {
-    /// By zone, primary servers and secondary servers.
+    /// The key is a text of the zone, its primary servers and its secondary servers.
     running: HashMap<String, AbortHandle>,
     tasks: JoinSet<()>,
 }

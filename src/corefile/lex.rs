@@ -5,7 +5,7 @@ use super::{Diagnostics, Reader, Span};
 /// A token of a Corefile.
 #[derive(Clone, Debug)]
 pub struct Token {
-    /// With quotes, escapes and environment variables resolved.
+    /// The word, with quotes, escapes and environment variables resolved.
     pub text: String,
     pub span: Span,
     /// Whether it was written without quotes and variables. Only such a token can be a brace,
@@ -100,8 +100,8 @@ impl Lexer<'_> {
         }
     }
 
-    /// Reads up to and including the closing quote. The only escape is `\"`; after two backslashes a
-    /// quote is not escaped.
+    /// Reads up to and including the closing quote. The only escape is `\"`; after two backslashes
+    /// a quote is not escaped.
     fn quoted_word(&mut self) {
         let start = self.at;
         let mut word = String::new();
@@ -126,8 +126,8 @@ impl Lexer<'_> {
         self.unclosed_quote(start);
     }
 
-    /// Warns about a missing quote: then the next quote closes a token instead of opening one, and no
-    /// white space follows it.
+    /// Warns about a missing quote: then the next quote closes a token instead of opening one, and
+    /// no white space follows it.
     fn glued_quote(&mut self, start: usize) {
         let glued = self.peek().is_some_and(|ch| !ch.is_whitespace() && ch != '#');
         if !glued {
@@ -142,8 +142,8 @@ impl Lexer<'_> {
             .related(Span { start, end: start + 1, ..closing }, "the quoted word begins here");
     }
 
-    /// Reports the open quote once and continues after the end of the line, because the next line is
-    /// most likely not part of the token.
+    /// Reports the open quote once and continues after the end of the line, because the next line
+    /// is most likely not part of the token.
     fn unclosed_quote(&mut self, start: usize) {
         let rest = &self.text[start..];
         self.at = start + rest.find('\n').unwrap_or(rest.len());
@@ -276,7 +276,8 @@ impl Lexer<'_> {
     }
 }
 
-/// Replaces `{$NAME}` and `{%NAME%}`; `None` if the text has neither. Values are not expanded again.
+/// Replaces `{$NAME}` and `{%NAME%}`; `None` if the text has neither. Values are not expanded
+/// again.
 ///
 /// No variable has a name with `=`, so `{$=}` is always empty. The printer uses it.
 pub(super) fn substituted(word: &str, mut env: impl FnMut(&str) -> String) -> Option<String> {

@@ -20,7 +20,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "such as `5s`, `1m30s` or `500ms`".to_owned())
 }
 
-/// As Go prints a duration: `500ms`, `30s`, `1m30s`, `1h0m0s`.
+/// Prints a duration as Go does: `500ms`, `30s`, `1m30s`, `1h0m0s`.
 pub fn go_duration(duration: Duration) -> String {
     let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
     if seconds == 0 {

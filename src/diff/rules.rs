@@ -194,7 +194,11 @@ mod tests {
         let asked = Asked::new(".", Type::A);
         for rule in Rule::all().unwrap() {
             for word in &rule.written.how {
-                assert!(asked.is(word).is_some(), "`{}`: `{word}` is no way to ask", rule.name());
+                assert!(
+                    asked.is(word).is_some(),
+                    "`{}`: `{word}` is not a way to ask",
+                    rule.name()
+                );
             }
         }
     }

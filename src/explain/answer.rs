@@ -8,7 +8,7 @@ use serde::Serialize;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Answer {
-    /// As dig prints it: `NOERROR`, `NXDOMAIN`.
+    /// The RCODE as dig prints it, such as `NXDOMAIN`.
     pub rcode: String,
     pub authoritative: bool,
     pub records: Vec<Record>,

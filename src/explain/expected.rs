@@ -30,7 +30,7 @@ pub enum ExpectedEnd {
     Records,
     NoData,
     NoName,
-    /// At a name outside of the cluster, which the upstream answers.
+    /// The CNAMEs lead to a name outside of the cluster, which the upstream answers.
     Outside(String),
     /// The answer depends on objects that could not be read.
     Unread,

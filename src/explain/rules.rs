@@ -1,6 +1,6 @@
 //! The rules of kube-proxy on a node, from the output of `iptables-save`, `nft list ruleset` or
-//! `ipvsadm -Sn`. Also the hairpin mode of the bridge (`bridge -d link`), and the health page and log
-//! of kube-proxy.
+//! `ipvsadm -Sn`. Also the hairpin mode of the bridge (`bridge -d link`), and the health page and
+//! log of kube-proxy.
 
 mod iptables;
 mod ipvs;
@@ -76,7 +76,7 @@ pub struct Frontend {
     /// `None` for a node port.
     pub address: Option<IpAddr>,
     pub port: u16,
-    /// In capitals: `TCP`.
+    /// The protocol in capitals, such as `TCP`.
     pub protocol: String,
     pub to: FrontendTarget,
 }

@@ -63,11 +63,11 @@ pub struct EndpointDetails {
 /// The details of endpoints that a configuration needs. Host names are always needed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EndpointFields {
-    /// For `endpoint_pod_names`.
+    /// The option `endpoint_pod_names` needs the names of Pods.
     pub pods: bool,
-    /// For `zonal`.
+    /// The option `zonal` needs topology zones.
     pub zones: bool,
-    /// For `externalTrafficPolicy: Local`.
+    /// `k8s_gateway` needs Nodes for Services with `externalTrafficPolicy: Local`.
     pub nodes: bool,
 }
 

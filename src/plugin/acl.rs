@@ -102,7 +102,7 @@ struct Acl {
     rules: Vec<Rule>,
     registry: Arc<Metrics>,
     servers: ServerLabels,
-    /// By the server, the action, and the places of the rule and its zone.
+    /// The key is the server, the action, and the places of the rule and its zone.
     counters: SeriesCache<(usize, Action, usize, usize), IntCounter>,
 }
 

@@ -33,7 +33,7 @@ static DNSTAP_DROPPED: CounterFamily<1> = Family::new(
     ["endpoint"],
 );
 
-/// Why a plugin cannot be built: what its needs brought is not usable.
+/// Why a plugin cannot be built: a file, name or socket that it needs is not usable.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct BuildError(pub String);
@@ -56,7 +56,8 @@ pub struct BuildContext<'g> {
     pub stores: &'g HashMap<Source, Arc<Store>>,
     /// The text of each file that a directive needs, or why it cannot be read.
     pub files: &'g HashMap<String, Result<String, String>>,
-    /// The octets of each file that a directive needs and that is not text, or why it cannot be read.
+    /// The octets of each file that a directive needs and that is not text, or why it cannot be
+    /// read.
     pub octets: &'g HashMap<String, Result<ReadFile, String>>,
     /// When these files were last written.
     pub modified: &'g HashMap<String, SystemTime>,
@@ -101,19 +102,19 @@ pub struct FileVersion {
 pub struct ReloadState {
     pub caches: HashMap<String, Arc<Cache>>,
     pub groups: HashMap<String, Arc<upstream::Group>>,
-    /// By file and zone.
+    /// The key is the file and the zone.
     pub zones: HashMap<String, LoadedZone>,
-    /// By zone and primary servers.
+    /// The key is the zone and its primary servers.
     pub secondaries: HashMap<String, Arc<ZoneSlot>>,
-    /// The files that are not text, by path.
+    /// The files that are not text. The key is the path.
     pub octets: HashMap<String, ReadFile>,
-    /// By source.
+    /// The key is the source.
     pub etcd: HashMap<String, Arc<SkydnsStore>>,
-    /// By sink.
+    /// The key is the sink.
     pub dnstap: HashMap<String, Arc<TapQueue>>,
     pub top: Option<Arc<Top>>,
-    /// Whether this reload uses zone files with an unchanged serial, too: the Corefile has changed, or
-    /// an operator asked for the reload.
+    /// Whether this reload uses zone files with an unchanged serial, too: the Corefile has changed,
+    /// or an operator asked for the reload.
     pub reread: bool,
 }
 
@@ -122,7 +123,7 @@ pub struct ReloadState {
 pub struct Outputs {
     /// Pages to serve over HTTP.
     pub pages: Vec<Page>,
-    /// Problems that only show in what the needs brought.
+    /// Problems of the files, names and sockets that the plugins need.
     pub warnings: Vec<chain::LogLine>,
     pub awaited: Vec<Awaited>,
     /// Zone files to sign.
@@ -139,7 +140,7 @@ pub struct Outputs {
     pub keys: Arc<Keyring>,
     /// To be asked regularly for log lines that are due.
     pub timed: Vec<Arc<dyn Timed>>,
-    /// Observes replies that no block gave.
+    /// Is called for queries that match no block, to count and log them.
     pub unrouted: Option<Arc<dyn Plugin>>,
     pub readiness: Arc<Readiness>,
     pub reload_state: ReloadState,

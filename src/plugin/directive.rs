@@ -197,5 +197,5 @@ impl<S> ListOptions for OptionTable<S> {
     }
 }
 
-/// For a directive without options.
+/// The table of a directive without options.
 pub static NO_OPTIONS: OptionTable<()> = OptionTable(&[]);

@@ -14,7 +14,7 @@ pub(super) struct ListenerCounter {
     family: &'static CounterFamily<1>,
     metrics: Arc<Metrics>,
     servers: ServerLabels,
-    /// By the index of the listener.
+    /// The key is the index of the listener.
     series: SeriesCache<usize, IntCounter>,
 }
 

@@ -38,8 +38,8 @@ pub enum Need {
     Octets(String),
     /// A program that runs when something happens to the server.
     Command(Command),
-    /// The content of a zone file and of the files that it includes. [`PluginContext::file`] returns
-    /// them.
+    /// The content of a zone file and of the files that it includes. [`PluginContext::file`]
+    /// returns them.
     ///
     /// [`PluginContext::file`]: super::PluginContext::file
     ZoneFile { path: String, origins: Vec<Name> },
@@ -99,7 +99,7 @@ pub struct Command {
 /// When a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// At the start, and after each reload.
+    /// The program runs at the start, and after each reload.
     Startup,
     Shutdown,
 }
@@ -107,7 +107,7 @@ pub enum Event {
 /// How long the `ready` page asks a plugin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Monitor {
-    /// Until the plugin was ready once.
+    /// The plugin is asked until it was ready once.
     #[default]
     UntilReady,
     Continuously,
@@ -116,11 +116,11 @@ pub enum Monitor {
 /// How long the connections of a listener may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For a message that has begun.
+    /// The time for the rest of a message that has begun.
     pub read: Duration,
-    /// For the client to take its replies.
+    /// The time for the client to take its replies.
     pub write: Duration,
-    /// Between messages.
+    /// The time between messages.
     pub idle: Duration,
     /// The queries of one connection; `None` for any number.
     pub queries: Option<u32>,

@@ -133,7 +133,7 @@ struct ZoneSeries {
 }
 
 struct ProtoSeries {
-    /// By the labels `family` and `type`.
+    /// The key is the pair of the labels `family` and `type`.
     requests: SeriesCache<(&'static str, &'static str), IntCounter>,
     request_size: Histogram,
     response_size: Histogram,

@@ -18,7 +18,7 @@ pub struct Interface {
     pub index: u32,
 }
 
-/// The zone of an address is no interface of this machine, or a link-local address has none.
+/// The zone of an address is not an interface of this machine, or a link-local address has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownInterface(pub Option<String>);
 
@@ -30,8 +30,8 @@ impl Interface {
 }
 
 impl ScopedAddress {
-    /// Reads `IP` or `IP%ZONE`, with or without `:PORT`. An IPv6 address with a port is in brackets.
-    /// As in CoreDNS, the port may be empty.
+    /// Reads `IP` or `IP%ZONE`, with or without `:PORT`. An IPv6 address with a port is in
+    /// brackets. As in CoreDNS, the port may be empty.
     pub fn parse(text: &str, default_port: u16) -> Option<Self> {
         let (host, port) = split_port(text);
         let port = match port {
@@ -53,8 +53,8 @@ impl ScopedAddress {
         matches!(self.address.ip(), IpAddr::V6(v6) if v6.is_unicast_link_local())
     }
 
-    /// The address with the index of its interface. The zone of an address that is not link-local is
-    /// ignored.
+    /// The address with the index of its interface. The zone of an address that is not link-local
+    /// is ignored.
     pub fn resolve(&self, interfaces: &[Interface]) -> Result<SocketAddr, UnknownInterface> {
         let SocketAddr::V6(v6) = self.address else { return Ok(self.address) };
         if !self.is_link_local() {

@@ -22,11 +22,11 @@ pub(super) struct ZoneFile {
 /// When a changed file is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ZoneReload {
-    /// At the next start or reload of the Corefile.
+    /// A change is read at the next start or reload of the Corefile.
     Never,
-    /// As soon as the serial of the SOA record changes.
+    /// A change is read as soon as the serial of the SOA record changes.
     NewSerial,
-    /// At once.
+    /// A change is read at once.
     AnyChange,
 }
 

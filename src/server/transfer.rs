@@ -1,6 +1,6 @@
 //! Zone transfers: the SOA record, all records, and the SOA record again, in as many messages as
-//! needed (RFC 5936 §2.2). A client that has the current version gets the SOA record alone (RFC 1995
-//! §2).
+//! needed (RFC 5936 §2.2). A client that has the current version gets the SOA record alone (RFC
+//! 1995 §2).
 
 use std::{iter::once, time::Instant};
 
@@ -89,7 +89,7 @@ impl Outgoing {
         true
     }
 
-    /// As many records as fit, but at least one if any is left.
+    /// A message with as many records as fit, but at least one if any is left.
     fn next_records(&mut self) -> Sets {
         let (mut answer, mut room) = (Sets::new(), limits::TRANSFER_OCTETS);
         while let Some(set) = self.rest.take().or_else(|| self.records.next()) {

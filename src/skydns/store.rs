@@ -57,7 +57,7 @@ pub struct LeaseBounds {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     pub key: String,
-    /// With the TTL of its record, and with a priority.
+    /// The service with the TTL of its record, and with a priority.
     pub service: Service,
 }
 

@@ -13,7 +13,7 @@
 //! - A list marks and sweeps ([`Change::Relist`], [`Change::Synced`]): the facts from before the list
 //!   stay in use until it is complete, without a second copy of them.
 //! - A watch asks the server to end it after 30 s, which the server does with its latest version. So
-//!   a dead connection is noticed within 40 s, without a second mechanism.
+//!   a dead connection is noticed within 40 s; no keepalive is needed.
 //! - Each kind of failure has its own back-off (`error`).
 
 mod access;

@@ -1,9 +1,9 @@
 //! The Kubernetes kinds that ndots reads.
 //!
 //! Each kind has one static [`KindDescriptor`] in a file of its own and one line in [`ALL`].
-//! Everything that depends on the kind comes from there: the paths that the API source asks for, the
-//! objects that the manifests reader recognizes, the objects that `explain` lists, and, by a test,
-//! the rules in `deploy/`.
+//! Everything that depends on the kind comes from there: the paths that the API source asks for,
+//! the objects that the manifests reader recognizes, the objects that `explain` lists, and, by a
+//! test, the rules in `deploy/`.
 
 mod clusterrole;
 mod clusterrolebinding;
@@ -295,7 +295,7 @@ impl KindDescriptor {
     }
 }
 
-/// For error messages of tests, and for [`ApiObject`]'s.
+/// Error messages of tests, and the `Debug` of [`ApiObject`], need it.
 impl std::fmt::Debug for KindDescriptor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name)
@@ -329,7 +329,7 @@ struct Named {
     metadata: Meta,
 }
 
-/// The `decode` function of a kind that is no fact.
+/// The `decode` function of a kind that DNS has no facts about.
 fn decode_name(object: Encoded<'_>) -> Result<Decoded, FieldError> {
     let Named { metadata } = object.read()?;
     Ok(Decoded { meta: metadata, fact: Ok(None) })

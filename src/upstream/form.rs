@@ -11,7 +11,7 @@ pub enum UpstreamTransport {
     Tcp,
 }
 
-/// As CoreDNS names the network in errors.
+/// Prints the name of the network, as CoreDNS does in errors.
 impl fmt::Display for UpstreamTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -24,7 +24,7 @@ impl fmt::Display for UpstreamTransport {
 /// The case of the letters in a query to an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LetterCase {
-    /// As the client spelled the name.
+    /// The name has the letter case of the client's query.
     Client,
     /// A forger must guess it (draft-vixie-dnsext-dns0x20).
     Random,

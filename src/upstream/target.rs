@@ -71,9 +71,9 @@ impl Protocol {
 /// How a query is put into an HTTP request (RFC 8484 §4.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum HttpMethod {
-    /// In the URL, so that HTTP caches can answer.
+    /// The query is in the URL, so that HTTP caches can answer.
     Get,
-    /// In the body.
+    /// The query is in the body.
     #[default]
     Post,
 }
@@ -95,7 +95,8 @@ pub struct TlsClientSettings {
     pub authorities: Option<Pem>,
 }
 
-/// A certificate or a key in PEM. `Debug` prints a digest of it, so that a key never gets into a log.
+/// A certificate or a key in PEM. `Debug` prints a digest of it, so that a key never gets into a
+/// log.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Pem(pub String);
 

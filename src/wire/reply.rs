@@ -59,7 +59,8 @@ pub enum ReplyError {
     /// More than [`limits::REPLY_ALIASES`].
     #[error("the chain of aliases in the reply is too long")]
     LongChain,
-    /// The server does not understand EDNS (RFC 6891 §6.1.1): OPT belongs to the additional section.
+    /// The server does not understand EDNS (RFC 6891 §6.1.1): OPT belongs to the additional
+    /// section.
     #[error("the answer section has an OPT record and no answer")]
     OnlyOpt,
 }
@@ -161,9 +162,9 @@ fn extended_error(mut options: &[u8]) -> Option<Ede> {
 pub struct Transferred {
     pub owner: Name,
     pub rtype: Type,
-    /// In seconds.
+    /// The TTL in seconds.
     pub ttl: u32,
-    /// With uncompressed names.
+    /// The data with uncompressed names.
     pub rdata: Vec<u8>,
 }
 
@@ -267,7 +268,7 @@ struct Record {
     rtype: Type,
     class: Class,
     ttl: u32,
-    /// With uncompressed names.
+    /// The data with uncompressed names.
     rdata: Vec<u8>,
 }
 
@@ -304,13 +305,14 @@ impl Record {
 struct Reader<'p> {
     packet: &'p [u8],
     at: usize,
-    /// Octets that names and data may still use: a small packet can point to large names many times.
+    /// Octets that names and data may still use: a small packet can point to large names many
+    /// times.
     room: usize,
 }
 
 impl Reader<'_> {
-    /// Reads up to so many records. The packet may end earlier, after a whole record: some upstreams
-    /// count wrongly, and CoreDNS accepts their replies too.
+    /// Reads up to so many records. The packet may end earlier, after a whole record: some
+    /// upstreams count wrongly, and CoreDNS accepts their replies too.
     fn section(&mut self, records: u16) -> Result<Vec<Record>, ReplyError> {
         let mut section = Vec::new();
         while section.len() < usize::from(records) && self.at < self.packet.len() {
@@ -359,8 +361,8 @@ impl Reader<'_> {
         Some(rdata)
     }
 
-    /// The name at the cursor, uncompressed. The cursor moves past it. Each pointer must lead further
-    /// back than the one before, so the loop ends.
+    /// The name at the cursor, uncompressed. The cursor moves past it. Each pointer must lead
+    /// further back than the one before, so the loop ends.
     fn name(&mut self) -> Option<Vec<u8>> {
         let mut name = Vec::new();
         let (mut at, mut lowest, mut after) = (self.at, self.at, None);

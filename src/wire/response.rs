@@ -81,7 +81,7 @@ pub struct Transfer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ede {
     pub code: u16,
-    /// For people, in UTF-8; often empty.
+    /// A text for people, in UTF-8. It is often empty.
     pub text: Bytes,
 }
 

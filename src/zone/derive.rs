@@ -27,7 +27,7 @@ pub(super) struct ServiceEntry {
     key: ServiceKey,
     /// `None` if there are only slices. They give PTR records and nothing else.
     pub(super) service: Option<Arc<Service>>,
-    /// By name.
+    /// Sorted by name.
     pub(super) slices: Box<[Arc<EndpointSlice>]>,
     /// The address records of the Service's own name, ready to send, because they are queried most.
     pub(super) v4: Rdatas,
@@ -199,7 +199,8 @@ impl ServiceEntry {
         self.alias.as_ref().map_or(Found::NoName, |alias| alias.answer(qtype, scope.ttl))
     }
 
-    /// The name exists for every zone, because a misspelled zone looks like a zone without endpoints.
+    /// The name exists for every zone, because a misspelled zone looks like a zone without
+    /// endpoints.
     fn zonal(
         &self,
         zone: &[u8],

@@ -28,7 +28,7 @@ pub(super) struct ExposedFacts {
     /// Services by `svc.ns`, in any zone.
     pub(super) services: ClaimedNames,
     gateways: DashMap<Key, Arc<Object>, RandomState>,
-    /// By name.
+    /// The Nodes, by name.
     nodes: RwLock<BTreeMap<Box<str>, Arc<Object>>>,
     serial: Serial,
 }
@@ -131,7 +131,7 @@ impl ExposedFacts {
     }
 }
 
-/// Of each family, the addresses of the first type that the Node has.
+/// The addresses of the first type that the Node has, for each IP family.
 fn preferred(addresses: &[NodeAddress], types: &[NodeAddressType]) -> Vec<IpAddr> {
     let of = |address: &NodeAddress, wanted: NodeAddressType, v4: bool| match (address, wanted) {
         (NodeAddress::External(ip), NodeAddressType::External)
@@ -186,7 +186,7 @@ impl ExposedObjects {
         self.0.entry(kind).or_default()
     }
 
-    /// As [`Table::digest`], of all tables.
+    /// The sum of [`Table::digest`] of all tables.
     pub(super) fn digest(&self) -> u64 {
         self.0.values().map(Table::digest).fold(0, u64::wrapping_add)
     }

@@ -16,7 +16,7 @@ use super::{ZoneBuilder, generate, zone::Zone};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZoneError {
     pub file: String,
-    /// From 1; 0 if the whole file is meant.
+    /// The first line is 1; 0 stands for the whole file.
     pub line: usize,
     pub message: String,
 }

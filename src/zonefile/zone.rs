@@ -26,8 +26,8 @@ pub struct Zone {
     pub(super) nodes: BTreeMap<Box<[u8]>, Node>,
 }
 
-/// How often a secondary server checks for a new version of a zone, as its SOA record says (RFC 1035
-/// §3.3.13).
+/// How often a secondary server checks for a new version of a zone, as its SOA record says (RFC
+/// 1035 §3.3.13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timers {
     pub refresh: Duration,
@@ -90,7 +90,7 @@ impl Zone {
         sets.map(|it| count(&it.set) + it.signatures.as_ref().map_or(0, count)).sum()
     }
 
-    /// Never: a zone has an SOA record.
+    /// Always false, because a zone has an SOA record.
     pub fn is_empty(&self) -> bool {
         false
     }

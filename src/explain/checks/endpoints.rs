@@ -77,7 +77,7 @@ checks! {
     ENDPOINTS_JOB = fault(
         "endpoints.job",
         "Only a Job makes Pods with these labels",
-        "Pods of a Job are no endpoints after they have ended.",
+        "Pods of a Job are not endpoints after they have ended.",
         "Use a Deployment or a StatefulSet, or correct the selector.",
     );
     ENDPOINTS_NO_SELECTOR = fault(

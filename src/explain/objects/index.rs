@@ -22,20 +22,20 @@ type ByName = HashMap<String, HashMap<String, Vec<usize>>>;
 #[derive(Default)]
 pub(super) struct Index {
     services: ByName,
-    /// By cluster IP.
+    /// The key is the cluster IP.
     cluster_ips: HashMap<String, Vec<usize>>,
-    /// By the name of the Service.
+    /// The key is the name of the Service.
     slices: ByName,
-    /// By the name of each Service that is a backend.
+    /// The keys are the names of the Services that are backends.
     ingresses: ByName,
     routes: ByName,
     pods: ByName,
-    /// By a label, written `key=value`.
+    /// The key is a label, written `key=value`.
     pods_by_label: ByName,
-    /// By a label of the Pod template.
+    /// The key is a label of the Pod template.
     workloads_by_label: ByName,
     nodes: HashMap<String, usize>,
-    /// By the name of the object that the event is about.
+    /// The key is the name of the object that the event is about.
     events: ByName,
     pub(super) dns_service: Option<usize>,
     /// Whether the objects show which Pods run.

@@ -10,7 +10,7 @@ use crate::explain::{
 use super::{Overview, Row};
 
 impl Overview {
-    /// The result in the form of JUnit: one test case for each object. A warning is no failure.
+    /// The result in the form of JUnit: one test case for each object. A warning is not a failure.
     pub fn junit(&self) -> String {
         let count = |verdict| self.objects.iter().filter(|row| row.verdict == verdict).count();
         let mut xml = format!(

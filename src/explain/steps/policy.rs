@@ -1,7 +1,7 @@
 //! Checks whether NetworkPolicies let the client reach DNS and the Pods of the Service.
 //!
-//! A policy is a whitelist: as soon as one selects a Pod, only what some policy allows is let in (or
-//! out). Plugins see the port of the Pod, after the Service's port was translated.
+//! A policy is a whitelist: as soon as one selects a Pod, only what some policy allows may enter
+//! (or leave). Plugins see the port of the Pod, after the Service's port was translated.
 
 mod hint;
 

@@ -37,7 +37,7 @@ impl Nameserver {
     }
 }
 
-/// Over UDP.
+/// A server that gets queries over UDP.
 impl From<SocketAddr> for Nameserver {
     fn from(address: SocketAddr) -> Self {
         Self {
@@ -50,7 +50,7 @@ impl From<SocketAddr> for Nameserver {
     }
 }
 
-/// Over UDP at port 53.
+/// A server that gets queries over UDP at port 53.
 impl From<IpAddr> for Nameserver {
     fn from(address: IpAddr) -> Self {
         SocketAddr::new(address, 53).into()
@@ -81,7 +81,7 @@ impl FromStr for Nameserver {
 }
 
 fn host_and_port(text: &str, default: u16) -> Result<(String, u16), String> {
-    let port = |text: &str| text.parse().map_err(|_| format!("`{text}` is no port"));
+    let port = |text: &str| text.parse().map_err(|_| format!("`{text}` is not a port"));
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok((address.to_string(), default));
     }
@@ -99,7 +99,7 @@ fn host_and_port(text: &str, default: u16) -> Result<(String, u16), String> {
     Ok((host.to_owned(), port))
 }
 
-/// As it is written; the port only where it is not the usual one.
+/// The text form of a name server. It has the port only if that is not the usual one.
 impl fmt::Display for Nameserver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.transport != Transport::Udp {
@@ -134,7 +134,7 @@ mod tests {
             ("quic://1.1.1.1:853", Ok("quic://1.1.1.1")),
             ("h3://1.1.1.1", Err("`h3` is none of udp, tcp, tls, https, quic, grpc")),
             ("1.1.1.1/x", Err("only https:// takes a path, and `/x` is one")),
-            ("1.1.1.1:dns", Err("`dns` is no port")),
+            ("1.1.1.1:dns", Err("`dns` is not a port")),
             ("tls://", Err("it names no host")),
         ] {
             let read = text.parse::<Nameserver>().map(|nameserver| nameserver.to_string());

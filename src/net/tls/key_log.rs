@@ -74,7 +74,7 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         let _ = std::fs::remove_file(&path);
         assert_eq!(text, "old\nLABEL 01ab 02\n");
-        // Errors are no reason to fail.
+        // An error while writing is reported once, and is otherwise ignored.
         let full = KeyLogFile::open("/dev/full").unwrap();
         full.log("LABEL", &[1], &[2]);
         assert!(full.reported.is_completed());

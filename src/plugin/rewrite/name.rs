@@ -10,7 +10,7 @@ use super::substitute;
 /// the final dot, as has the name that they are compared with. So a prefix ends at a label.
 #[derive(Clone, Debug)]
 pub(super) enum NamePattern {
-    /// `None` for a text that is no name, which no question has.
+    /// `None` for a text that is not a name, which no question has.
     Exact(Option<Name>),
     Prefix(String),
     Suffix(String),
@@ -88,7 +88,7 @@ pub(super) enum Place {
 /// What a rule makes of a name.
 pub(super) enum ReplacedName {
     Name(Name),
-    /// The text that is no name.
+    /// The text that is not a name.
     Invalid(String),
 }
 

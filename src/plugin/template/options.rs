@@ -195,7 +195,8 @@ fn texts(option: &mut Arguments<'_>) -> Vec<Text> {
             }
         };
         if let Some(Err(error)) = text.constant().map(TextRecord::parse) {
-            let message = format!("every query gets SERVFAIL, because this is no record: {error}");
+            let message =
+                format!("every query gets SERVFAIL, because this is not a record: {error}");
             option.warning(token.span, &message);
         }
         texts.push(text);

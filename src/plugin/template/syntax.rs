@@ -77,7 +77,7 @@ struct Parser {
 enum Ending {
     Text,
     End,
-    /// With the tokens after `else`, such as those of `else if`.
+    /// An `else` with the tokens after it, such as those of `else if`.
     Else(Tokens),
 }
 

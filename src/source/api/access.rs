@@ -29,7 +29,7 @@ pub enum ClusterConfig {
         others: Vec<PathBuf>,
         context: Option<String>,
     },
-    /// In the Corefile itself.
+    /// The Corefile itself has the URL.
     Endpoint { url: String, identity: Option<Identity> },
 }
 
@@ -261,8 +261,8 @@ fn in_cluster() -> anyhow::Result<Config> {
     of_account(Path::new(ACCOUNT), &host, &port).context("unable to load in-cluster configuration")
 }
 
-/// As in client-go, the account may lack `namespace`, which ndots does not need, and `ca.crt`, if an
-/// authority that this machine trusts has signed the server's certificate.
+/// As in client-go, the account may lack `namespace`, which ndots does not need, and `ca.crt`, if
+/// an authority that this machine trusts has signed the server's certificate.
 fn of_account(account: &Path, host: &str, port: &str) -> anyhow::Result<Config> {
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     let port = match port.parse::<u16>()? {
@@ -272,8 +272,8 @@ fn of_account(account: &Path, host: &str, port: &str) -> anyhow::Result<Config> 
     let mut config = Config::new(format!("https://{host}{port}").parse()?);
     config.auth_info.token_file = Some(account.join("token").display().to_string());
     config.root_cert_file = Some(authority(account)).filter(|file| file.exists());
-    // The file takes precedence. Without this list kube would load the authorities that this machine
-    // trusts, and fail if there are none.
+    // The file takes precedence. Without this list kube would load the authorities that this
+    // machine trusts, and fail if there are none.
     let trusted = match &config.root_cert_file {
         Some(_) => Vec::new(),
         None => rustls_native_certs::load_native_certs().certs,
@@ -286,7 +286,7 @@ fn authority(account: &Path) -> PathBuf {
     account.join("ca.crt")
 }
 
-/// As messages name it: `kubeconfig FILE`.
+/// The name in messages, such as `kubeconfig FILE`.
 impl fmt::Display for ClusterConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

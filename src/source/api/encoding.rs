@@ -138,7 +138,8 @@ pub(super) fn page<'p>(
     Ok((metadata, items))
 }
 
-/// Decodes the objects of a page as a list does. Tests compare the encodings of a real server with it.
+/// Decodes the objects of a page as a list does. Tests compare the encodings of a real server with
+/// it.
 ///
 /// # Errors
 /// If the octets are not a page of the kind.
@@ -163,7 +164,7 @@ pub(super) struct Event<'e> {
 
 pub(super) enum EventObject<'e> {
     Json(&'e RawValue),
-    /// With its envelope.
+    /// The message with its envelope.
     Protobuf(&'e [u8]),
 }
 

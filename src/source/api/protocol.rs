@@ -20,7 +20,7 @@ use super::{
 
 /// Which objects of a kind are asked for.
 pub(super) struct Selection<'s> {
-    /// Of the kind's collection.
+    /// The path of the kind's collection in the API.
     pub(super) path: String,
     pub(super) watched: &'s Watched,
     /// The Corefile's `labels`.

@@ -51,7 +51,7 @@ pub struct Meta {
     #[serde(deserialize_with = "labels")]
     pub labels: BTreeMap<String, String>,
     pub deletion_timestamp: Option<String>,
-    /// In seconds since 1970.
+    /// Seconds since 1970.
     #[serde(deserialize_with = "seconds")]
     pub creation_timestamp: Option<i64>,
     /// Opaque: only the API server knows what it means.
@@ -88,7 +88,7 @@ pub(super) static META: Message = Message(&[
     (11, "labels", Shape::Map),
     (12, "annotations", Shape::Map),
 ]);
-/// Of kinds whose labels no fact depends on.
+/// The metadata of kinds whose labels no fact depends on.
 pub(super) static META_WITHOUT_LABELS: Message = Message(&[
     (1, "name", Shape::Text),
     (3, "namespace", Shape::Text),

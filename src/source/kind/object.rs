@@ -12,8 +12,8 @@ use serde_json::{Map, Value};
 
 use super::{Decoded, Encoded, FieldError, KindDescriptor, Scope, Version, find};
 
-/// An object of a known kind as JSON, in the shape of the kind's newest version. A namespaced object
-/// has a namespace, and a cluster-scoped one has none.
+/// An object of a known kind as JSON, in the shape of the kind's newest version. A namespaced
+/// object has a namespace, and a cluster-scoped one has none.
 ///
 /// `serve` derives facts from it ([`ApiObject::decode`]) and `explain` its API type
 /// ([`ApiObject::store`]), so both see the same objects.
@@ -125,7 +125,7 @@ impl fmt::Display for ApiObject {
 /// Objects by their Rust types. Kinds without a type of their own are there as [`ApiObject`].
 #[derive(Default)]
 pub struct ObjectStore {
-    /// Of each `T` a `Vec<T>`.
+    /// For each type `T` a `Vec<T>`.
     lists: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
 }
 

@@ -46,7 +46,7 @@ fn every_kind_and_version_in_a_manifest_is_a_fact_and_an_object() {
                 .objects
                 .iter()
                 .find(|it| it.kind.name == kind.name && it.name == "x")
-                .unwrap_or_else(|| panic!("{name} is no object"));
+                .unwrap_or_else(|| panic!("{name} is not an object"));
             let namespace = if kind.scope == Scope::Namespaced { "default" } else { "" };
             assert_eq!(object.namespace, namespace, "{name}");
             let mut store = ObjectStore::default();
@@ -141,7 +141,7 @@ fn an_old_ingress_has_the_shape_of_a_new_one() {
     let value: Value = serde_json::from_str(OLD_INGRESS).unwrap();
     let object = ApiObject::recognize(value).unwrap().unwrap();
     let Ok(Some(Object::Ingress(fact))) = object.decode().unwrap().fact else {
-        panic!("it is no fact")
+        panic!("it is not a fact")
     };
     assert_eq!(&*fact.hosts, &[Box::from("cafe.example.com")]);
     // The API server decodes the same text with the same function.
@@ -187,7 +187,7 @@ fn an_old_slice_has_zones_and_nodes_in_labels() {
     });
     let old = &ENDPOINT_SLICE.versions[1];
     let decoded = ENDPOINT_SLICE.decode(old, Encoded::Json(&slice.to_string())).unwrap();
-    let Ok(Some(Object::EndpointSlice(fact))) = decoded.fact else { panic!("it is no fact") };
+    let Ok(Some(Object::EndpointSlice(fact))) = decoded.fact else { panic!("it is not a fact") };
     assert_eq!(fact.endpoints[0].zone(), Some("a"));
     assert_eq!(fact.endpoints[0].node().map(|node| &**node), Some("n"));
 }

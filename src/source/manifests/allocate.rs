@@ -93,7 +93,7 @@ impl Family {
         }
     }
 
-    /// As in an EndpointSlice.
+    /// The type as an EndpointSlice names it.
     pub(super) fn address_type(self) -> &'static str {
         match self {
             Self::V4 => "IPv4",
@@ -106,8 +106,8 @@ impl Family {
     }
 }
 
-/// The families that `ipFamilies` and `ipFamilyPolicy` ask for. Without them it is the family of the
-/// first cluster IP, or IPv4.
+/// The families that `ipFamilies` and `ipFamilyPolicy` ask for. Without them it is the family of
+/// the first cluster IP, or IPv4.
 pub(super) fn families(service: &Service) -> Vec<Family> {
     let given =
         service.given_ips().first().and_then(|ip| ip.parse().ok()).map_or(Family::V4, Family::of);
@@ -147,8 +147,8 @@ pub(super) fn cluster_ips(services: &mut Services, errors: &mut Vec<ManifestErro
     }
 }
 
-/// The cluster IPs that the manifests name. The first Service that claims one, or a node port, has it,
-/// in the order of the files; those that claim it later are removed.
+/// The cluster IPs that the manifests name. The first Service that claims one, or a node port, has
+/// it, in the order of the files; those that claim it later are removed.
 fn claims(services: &mut Services, errors: &mut Vec<ManifestError>) -> HashSet<IpAddr> {
     let mut owners: BTreeMap<IpAddr, String> = BTreeMap::new();
     let mut port_owners: BTreeMap<(&str, u16), String> = BTreeMap::new();

@@ -8,10 +8,10 @@ use crate::{
     zone::{answer::Found, derive::address_data, view::Soa},
 };
 
-/// The names are relative to the zone.
+/// The names of the zone's own NS and SOA records, relative to the zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Apex {
-    /// At least one.
+    /// The name servers; there is at least one.
     pub servers: Vec<Name>,
     pub hostmaster: Name,
 }

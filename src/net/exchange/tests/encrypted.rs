@@ -113,7 +113,7 @@ async fn a_stream_that_the_upstream_resets_is_no_loss() {
     }
 }
 
-/// As after a change of the network, or if a firewall forgets the connection.
+/// This happens after a change of the network, or if a firewall forgets the connection.
 #[tokio::test]
 async fn a_connection_that_is_silent_is_replaced_in_time() {
     for kind in KINDS {
@@ -233,7 +233,7 @@ async fn redirections_within_the_server_are_followed() {
     }
 }
 
-/// As a server does that redirects every request to itself.
+/// The server redirects every request to itself.
 #[tokio::test]
 async fn redirections_in_a_circle_end() {
     let circle = |_: &Heard| Turn::Redirect(308, "/dns-query?dns=AAAA".to_owned());

@@ -1,5 +1,5 @@
-//! Splits a file's text into the pieces that are parsed one by one: documents, and the items of long
-//! lists as kubectl prints them.
+//! Splits a file's text into the pieces that are parsed one by one: documents, and the items of
+//! long lists as kubectl prints them.
 
 use serde_json::Value;
 
@@ -75,7 +75,7 @@ pub(super) fn split(text: &str) -> Vec<Document<'_>> {
 /// each, as kubectl and most programs write it. No other text of the document can have a `-` there:
 /// what is inside of an item is indented further.
 fn items(first_line: usize, text: &str) -> Option<(ListKind, Vec<(usize, &str)>)> {
-    // Most documents are no lists.
+    // Most documents are not lists.
     let begin = text.find("\nitems:")?;
     let (mut kind, mut version) = ("", "");
     let mut items: Vec<(usize, usize)> = Vec::new();

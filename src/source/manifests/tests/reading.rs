@@ -22,7 +22,7 @@ fn later_readings_emit_only_differences() {
     check(&["+ Pod default/c 10.0.0.3"]);
     std::fs::remove_file(directory.0.join("b.yaml")).unwrap();
     check(&["- Pod default/b"]);
-    // A Pod that has finished is no fact any more, although the file still has it.
+    // A Pod that has finished is not a fact any more, although the file still has it.
     directory.write("c.yaml", &pod("c", "10.0.0.3").replace("{podIP", "{phase: Failed, podIP"));
     check(&["- Pod default/c"]);
     // A file with another name is not a change.

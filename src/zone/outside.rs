@@ -1,6 +1,6 @@
 //! Names for clients outside of the cluster. They lead to addresses that such clients can reach.
 //!
-//! The facts are those of the other zones, and a lookup joins them. So a change of a load
+//! The facts are those of the other zones, and a lookup combines them. So a change of a load
 //! balancer's address changes one entry, however many names lead to it.
 
 mod apex;

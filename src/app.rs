@@ -27,6 +27,7 @@ mod signals;
 mod signers;
 mod snapshot;
 mod sources;
+mod top;
 mod waiting;
 mod watch;
 mod web_config;
@@ -70,6 +71,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Diff(flags)) => return diff::diff(&flags),
         Some(Command::Explain(flags)) => return explain::explain(&flags),
         Some(Command::Query(flags)) => return explain::query(&flags),
+        Some(Command::Top(flags)) => top::run(&flags),
         Some(Command::Plugins { name }) => {
             print_line!("{}", name.map_or_else(plugin::list, plugin::page));
             Ok(ExitCode::SUCCESS)

@@ -4,6 +4,7 @@ mod check;
 mod diff;
 mod explain;
 mod source;
+mod top;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -19,6 +20,7 @@ pub use clap_complete::Shell;
 pub use diff::{Diff, ReportFormat};
 pub use explain::{Explain, Output, Query};
 pub use source::SourceFlags;
+pub use top::Top;
 
 use crate::{
     plugin::{self, Directive},
@@ -139,6 +141,14 @@ pub enum Command {
         after_help = "Examples:\n  ndots query my-service -n default @10.96.0.10\n  ndots query _web._tcp.prometheus.monitoring.svc.cluster.local. SRV\n  ndots query example.com. AAAA --server tls://1.1.1.1"
     )]
     Query(Box<Query>),
+    /// Watch what DNS servers do now: rates, codes, times, cache, upstreams
+    ///
+    /// It reads the metrics of ndots or CoreDNS. The most frequent names, clients and namespaces are
+    /// shown if the Corefile has `prometheus :9153 { top }`. q ends it. It changes nothing.
+    #[command(
+        after_help = "Examples:\n  ndots top\n  ndots top 10.244.0.9 10.244.1.4\n  ndots top localhost:9153 --once"
+    )]
+    Top(Top),
     /// List the plugins, or show the arguments, options and an example of one
     #[command(after_help = "Example:\n  ndots plugins forward")]
     Plugins {

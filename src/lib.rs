@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  8          app ◄ main                    composition: config -> sources -> zone -> server -> listeners
-//!  7       explain  diff  cli               checks of names and Services / two servers' replies / the command line
+//!  7     explain  diff  top  cli            checks of names and Services / two servers' replies / their metrics / the command line
 //!  6      net        source                 I/O; neither uses the other
 //!  ────────┼──────────┼──── below this line there is no clock, random source, socket, file or task
 //!  5     server       │                     the block that answers (longest suffix)
@@ -45,6 +45,8 @@ pub mod shares;
 pub mod skydns;
 #[cfg(feature = "kubernetes")]
 pub mod source;
+#[cfg(feature = "kubernetes")]
+pub mod top;
 pub mod transport;
 pub mod upstream;
 pub mod wire;

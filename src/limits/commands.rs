@@ -1,6 +1,6 @@
 //! The bounds of the commands `explain`, `query` and `diff`.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 /// How long `explain` and `query` wait for a server. A server that works answers in milliseconds.
 pub const EXPLAIN_ASK_TIME: Duration = Duration::from_secs(2);
@@ -36,3 +36,12 @@ pub const DIFF_AGE: u32 = 5;
 pub const DIFF_BATCH: usize = 5_000;
 /// How long `ndots diff` waits until its own server has read the cluster.
 pub const DIFF_START: Duration = Duration::from_secs(60);
+
+/// How often `ndots top` reads the servers.
+pub const TOP_INTERVALS: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(60);
+/// How long `ndots top` waits for a page of a server.
+pub const TOP_PAGE_TIME: Duration = Duration::from_secs(2);
+/// Octets of a page that `ndots top` reads. A server of a large cluster has about 200 KB.
+pub const TOP_PAGE_OCTETS: u64 = 8 << 20;
+/// How many DNS Pods `ndots top` reads.
+pub const TOP_SERVERS: usize = 64;

@@ -29,6 +29,7 @@ mod page;
 mod protocol;
 mod request;
 mod status;
+mod text;
 #[cfg(test)]
 mod tests;
 
@@ -47,6 +48,7 @@ pub use admission::Admission;
 pub use encoding::decode_page;
 use follow::Follower;
 pub(crate) use page::Page;
+pub use text::ApiReader;
 
 use super::Notice;
 

@@ -110,15 +110,18 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ),
     // hickory-proto reads the replies, because ndots encodes its own with other code.
     ("diff", 7, &["hickory_proto", "regex", "serde", "thiserror", "toml"]),
+    ("top", 7, &["ratatui"]),
     ("cli", 7, &["clap", "clap_complete"]),
     (
         "app",
         8,
         &[
             "anyhow",
+            "futures_util",
             "if_addrs",
             "prometheus",
             "rand",
+            "ratatui",
             "rlimit",
             "rustix",
             "serde",

@@ -144,7 +144,8 @@ pub enum Command {
     /// Watch what DNS servers do now: rates, codes, times, cache, upstreams
     ///
     /// It reads the metrics of ndots or CoreDNS. The most frequent names, clients and namespaces are
-    /// shown if the Corefile has `prometheus :9153 { top }`. q ends it. It changes nothing.
+    /// shown if the Corefile has `prometheus :9153 { top }`. Without addresses it reads the DNS Pods
+    /// through the API server, for which it needs the verb `get` on `pods/proxy`. q ends it.
     #[command(
         after_help = "Examples:\n  ndots top\n  ndots top 10.244.0.9 10.244.1.4\n  ndots top localhost:9153 --once"
     )]

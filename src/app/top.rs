@@ -92,5 +92,6 @@ impl View {
 
 fn ends(key: KeyEvent) -> bool {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
-    matches!(key.code, KeyCode::Esc | KeyCode::Char('q')) || control && key.code == KeyCode::Char('c')
+    matches!(key.code, KeyCode::Esc | KeyCode::Char('q'))
+        || control && key.code == KeyCode::Char('c')
 }

@@ -22,10 +22,22 @@ pub struct Top {
     #[arg(long)]
     pub once: bool,
     /// The namespace of the DNS Pods
-    #[arg(long, short = 'n', value_name = "NS", default_value = "kube-system", conflicts_with = "servers")]
+    #[arg(
+        long,
+        short = 'n',
+        value_name = "NS",
+        default_value = "kube-system",
+        conflicts_with = "servers"
+    )]
     pub namespace: String,
     /// The labels of the DNS Pods
-    #[arg(long, short = 'l', value_name = "LABELS", default_value = "k8s-app=kube-dns", conflicts_with = "servers")]
+    #[arg(
+        long,
+        short = 'l',
+        value_name = "LABELS",
+        default_value = "k8s-app=kube-dns",
+        conflicts_with = "servers"
+    )]
     pub selector: String,
     /// The port of the plugin `prometheus` in the DNS Pods
     #[arg(long, value_name = "PORT", default_value_t = METRICS_PORT, conflicts_with = "servers")]
@@ -56,7 +68,10 @@ impl FromStr for MetricsAddress {
             Some("") => ("127.0.0.1", METRICS_PORT),
             Some(port) => {
                 let number = port.strip_prefix(':').and_then(|port| port.parse().ok());
-                ("127.0.0.1", number.ok_or_else(|| format!("`{text}` has no port from 1 to 65535"))?)
+                (
+                    "127.0.0.1",
+                    number.ok_or_else(|| format!("`{text}` has no port from 1 to 65535"))?,
+                )
             }
             None => (text, METRICS_PORT),
         };
@@ -75,7 +90,8 @@ fn interval(text: &str) -> Result<Duration, String> {
     if allowed.contains(&time) {
         Ok(time)
     } else {
-        let [first, last] = [allowed.start(), allowed.end()].map(|it| crate::corefile::go_duration(*it));
+        let [first, last] =
+            [allowed.start(), allowed.end()].map(|it| crate::corefile::go_duration(*it));
         Err(format!("it must be from {first} to {last}"))
     }
 }

@@ -45,6 +45,8 @@ pub const API_RETRY_MAX: Duration = Duration::from_secs(15);
 /// The longest back-off if the server is unreachable. ndots then reconnects within 5 s of its
 /// return, and an attempt costs the server little.
 pub const API_RECONNECT_MAX: Duration = Duration::from_secs(4);
+/// How long only JSON is asked for after a reply in protobuf that could not be read.
+pub const API_JSON_TIME: Duration = Duration::from_secs(600);
 /// Watches in a row that the server rejects before the kind is listed again. The server may have
 /// been restored from a backup.
 pub const API_WATCH_FAILURES: u32 = 5;

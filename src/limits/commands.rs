@@ -38,7 +38,8 @@ pub const DIFF_BATCH: usize = 5_000;
 pub const DIFF_START: Duration = Duration::from_secs(60);
 
 /// How often `ndots top` reads the servers.
-pub const TOP_INTERVALS: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(60);
+pub const TOP_INTERVALS: RangeInclusive<Duration> =
+    Duration::from_millis(200)..=Duration::from_secs(60);
 /// How long `ndots top` waits for a page of a server.
 pub const TOP_PAGE_TIME: Duration = Duration::from_secs(2);
 /// Octets of a page that `ndots top` reads. A server of a large cluster has about 200 KB.

@@ -29,9 +29,9 @@ mod page;
 mod protocol;
 mod request;
 mod status;
-mod text;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use std::sync::Arc;
 

@@ -104,9 +104,10 @@ impl Sample {
 
     /// Why no server could be read; `None` if one could.
     pub fn of_no_server(&self) -> Option<String> {
-        let reasons = self.servers.iter().map(|(server, page)| {
-            page.as_ref().err().map(|why| format!("{server}: {why}"))
-        });
+        let reasons = self
+            .servers
+            .iter()
+            .map(|(server, page)| page.as_ref().err().map(|why| format!("{server}: {why}")));
         reasons.collect::<Option<Vec<_>>>().map(|reasons| reasons.join("; "))
     }
 

@@ -14,9 +14,12 @@ use crate::printable::printable;
 /// The width of the words at the beginning of the first lines.
 const MARGIN: usize = 10;
 
+/// How many names, clients and namespaces a text has.
+const LISTED: usize = 10;
+
 /// Draws a summary. What does not fit is left out.
 pub fn draw(summary: &Summary, area: Rect, buffer: &mut Buffer) {
-    let overview = overview(summary, usize::from(area.width));
+    let overview = overview(summary, usize::from(area.width).saturating_sub(MARGIN));
     let upstreams = summary.upstreams.len().clamp(1, 8) + 1;
     let [head, upstream_area, frequent_area] = Layout::vertical([
         Constraint::Length(height(overview.len() + 1)),
@@ -31,10 +34,14 @@ pub fn draw(summary: &Summary, area: Rect, buffer: &mut Buffer) {
 
 /// A summary as plain text of this width.
 pub fn text(summary: &Summary, width: u16) -> String {
+    let rows = |list: &[(String, f64)]| list.len().min(LISTED) + 1;
     let longest = summary.frequent.as_ref().map_or(1, |frequent| {
-        frequent.names.len().max(frequent.clients.len()).max(frequent.namespaces.len()).min(10) + 1
+        let right = rows(&frequent.clients).max(rows(&frequent.namespaces));
+        rows(&frequent.names).max(2 * right)
     });
-    let lines = overview(summary, usize::from(width)).len() + summary.upstreams.len().min(8) + longest;
+    let lines = overview(summary, usize::from(width).saturating_sub(MARGIN)).len()
+        + summary.upstreams.len().min(8)
+        + longest;
     let area = Rect::new(0, 0, width, height(lines + 4));
     let mut buffer = Buffer::empty(area);
     draw(summary, area, &mut buffer);
@@ -57,12 +64,15 @@ fn line(word: &'static str, rest: Vec<Span<'static>>) -> Line<'static> {
     Line::from([vec![word], rest].concat())
 }
 
-fn overview(summary: &Summary, width: usize) -> Vec<Line<'static>> {
+fn overview(summary: &Summary, room: usize) -> Vec<Line<'static>> {
     let count = summary.servers.len();
-    let mut lines = vec![line("servers", vec![match count {
-        1 => Span::raw(printable(&summary.servers[0]).into_owned()),
-        _ => Span::raw(format!("{count}")),
-    }])];
+    let mut lines = vec![line(
+        "servers",
+        vec![match count {
+            1 => Span::raw(printable(&summary.servers[0]).into_owned()),
+            _ => Span::raw(format!("{count}")),
+        }],
+    )];
     for (server, why) in &summary.unread {
         let text = printable(&format!("{server} cannot be read: {why}")).into_owned();
         lines.push(line("", vec![text.red()]));
@@ -70,24 +80,41 @@ fn overview(summary: &Summary, width: usize) -> Vec<Line<'static>> {
     let times = summary.times.map_or_else(String::new, |[half, most]| {
         format!(", half within {}, 99 % within {}", seconds(half), seconds(most))
     });
-    lines.push(line("replies", vec![format!("{} a second{times}", number(summary.replies)).into()]));
-    lines.push(line("", shares(&summary.codes, width, |code| {
-        let bad = ["SERVFAIL", "REFUSED", "FORMERR"].contains(&code);
-        if bad { Style::new().red() } else { Style::new() }
-    })));
+    lines
+        .push(line("replies", vec![format!("{} a second{times}", number(summary.replies)).into()]));
+    lines.push(line(
+        "",
+        shares(&summary.codes, room, |code| {
+            let bad = ["SERVFAIL", "REFUSED", "FORMERR"].contains(&code);
+            if bad { Style::new().red() } else { Style::new() }
+        }),
+    ));
     let asked = [summary.types.as_slice(), summary.transports.as_slice()];
-    lines.push(line("queries", asked.map(|it| shares(it, width, |_| Style::new())).concat()));
+    lines.push(line("queries", asked.map(|it| shares(it, room / 2, |_| Style::new())).concat()));
     if let Some(cache) = &summary.cache {
-        let hits = cache.hits.map_or_else(|| "nothing was looked up".to_owned(), |hits| format!("{} found", percent(hits)));
-        let stale = if cache.stale > 0. { format!(", {} expired a second", number(cache.stale)) } else { String::new() };
-        lines.push(line("cache", vec![format!("{hits}{stale}, {} entries", number(cache.entries)).into()]));
+        let hits = cache.hits.map_or_else(
+            || "nothing was looked up".to_owned(),
+            |hits| format!("{} found", percent(hits)),
+        );
+        let stale = if cache.stale > 0. {
+            format!(", {} expired a second", number(cache.stale))
+        } else {
+            String::new()
+        };
+        lines.push(line(
+            "cache",
+            vec![format!("{hits}{stale}, {} entries", number(cache.entries)).into()],
+        ));
     }
     if !summary.kinds.is_empty() {
         lines.push(line("cluster", kinds(summary)));
     }
     let process = &summary.process;
     let memory = process.memory / 1024. / 1024.;
-    lines.push(line("process", vec![format!("{memory:.0} MiB of memory, {:.2} cores", process.cores).into()]));
+    lines.push(line(
+        "process",
+        vec![format!("{memory:.0} MiB of memory, {:.2} cores", process.cores).into()],
+    ));
     for (word, rate) in &process.faults {
         lines.push(line("", vec![format!("{} {word} a second", number(*rate)).red()]));
     }
@@ -113,13 +140,12 @@ fn kinds(summary: &Summary) -> Vec<Span<'static>> {
     spans
 }
 
-/// `NOERROR 61 %  NXDOMAIN 39 %`, as many as fit into the width.
+/// `NOERROR 61 %  NXDOMAIN 39 %`, as many as fit into the room.
 fn shares(
     shares: &[(String, f64)],
-    width: usize,
+    mut room: usize,
     style: impl Fn(&str) -> Style,
 ) -> Vec<Span<'static>> {
-    let mut room = width.saturating_sub(MARGIN) / 2;
     let mut spans = Vec::new();
     for (of, share) in shares {
         let text = format!("{} {}  ", printable(of), percent(*share));
@@ -132,10 +158,13 @@ fn shares(
 
 fn upstream_table(upstreams: &[Upstream]) -> Table<'static> {
     let row = |upstream: &Upstream| {
-        let [half, most] = upstream.times.map_or([const { String::new() }; 2], |it| it.map(seconds));
+        let [half, most] =
+            upstream.times.map_or([const { String::new() }; 2], |it| it.map(seconds));
         let state = match upstream {
             Upstream { is_down: true, .. } => "down".to_owned(),
-            Upstream { failed_checks, .. } if *failed_checks > 0. => "health checks fail".to_owned(),
+            Upstream { failed_checks, .. } if *failed_checks > 0. => {
+                "health checks fail".to_owned()
+            }
             _ => String::new(),
         };
         let is_bad = !state.is_empty() || upstream.failed > 0.05;
@@ -158,28 +187,33 @@ fn upstream_table(upstreams: &[Upstream]) -> Table<'static> {
 
 fn frequent_tables(frequent: Option<&Frequent>, area: Rect, buffer: &mut Buffer) {
     let Some(frequent) = frequent else {
-        let hint = "Names and clients are counted with the option `top` of the plugin `prometheus`.";
+        let hint =
+            "Names and clients are counted with the option `top` of the plugin `prometheus`.";
         return Paragraph::new(hint).render(area, buffer);
     };
-    let columns = Layout::horizontal([Constraint::Fill(2), Constraint::Fill(1), Constraint::Fill(1)])
-        .spacing(2)
-        .areas::<3>(area);
+    let [left, right] =
+        Layout::horizontal([Constraint::Fill(1), Constraint::Length(30)]).spacing(2).areas(area);
+    let [above, below] = Layout::vertical([Constraint::Fill(1); 2]).areas(right);
     let lists = [
-        ("name", &frequent.names),
-        ("client", &frequent.clients),
-        ("namespace", &frequent.namespaces),
+        ("name", &frequent.names, left),
+        ("client", &frequent.clients, above),
+        ("namespace", &frequent.namespaces, below),
     ];
-    for ((word, list), column) in lists.into_iter().zip(columns) {
-        let row = |(of, rate): &(String, f64)| Row::new([printable(of).into_owned(), number(*rate)]);
+    for (word, list, area) in lists {
+        let row =
+            |(of, rate): &(String, f64)| Row::new([printable(of).into_owned(), number(*rate)]);
         Table::new(list.iter().map(row), [Constraint::Fill(1), Constraint::Length(9)])
             .header(Row::new([word, "replies/s"]).bold())
-            .render(column, buffer);
+            .render(area, buffer);
     }
 }
 
 /// Three digits that matter, and thousands with a comma.
 fn number(value: f64) -> String {
-    if value > 0. && value < 10. {
+    if value.abs() < 0.05 {
+        return "0".to_owned();
+    }
+    if value < 10. {
         return format!("{value:.1}");
     }
     let digits = format!("{value:.0}");
@@ -269,11 +303,13 @@ cluster   not read yet: pods
 process   35 MiB of memory, 0.50 cores
           1.0 panics a second
 
-upstream              replies/s  half within 99 % within failed
-192.0.2.8:53          5.0        4 ms        4 ms        10 %
-192.0.2.9:53          0                                         down
+upstream            replies/s  half within 99 % within failed
+192.0.2.8:53        5.0        4 ms        4 ms        10 %
+192.0.2.9:53        0                                         down
 
-name                          replies/s client    replies/s namespace replies/s
+name                                    replies/s  client               replies/s
+web.shop.svc.cluster.local.             4.5        10.244.0.7           10
+                                                   namespace            replies/s
 ";
         assert_eq!(text, expected);
     }

@@ -143,7 +143,8 @@ fn cache(added: &Values, values: &Values, rate: impl Fn(f64) -> f64) -> Option<C
     if values.by("coredns_cache_entries", "type").is_empty() {
         return None;
     }
-    let [hits, misses] = ["hits", "misses"].map(|it| added.sum(&format!("coredns_cache_{it}_total")));
+    let [hits, misses] =
+        ["hits", "misses"].map(|it| added.sum(&format!("coredns_cache_{it}_total")));
     Some(Cache {
         hits: (hits + misses > 0.).then(|| hits / (hits + misses)),
         stale: rate(added.sum("coredns_cache_served_stale_total")),

@@ -68,8 +68,8 @@ pub(super) struct Follower {
     /// The resource version to watch from; `None` if only a complete list helps.
     pub(super) from: Option<String>,
     pub(super) streaming: Streaming,
-    /// Whether a reply in protobuf could not be read, so that only JSON is asked for.
-    json_only: bool,
+    /// Until when only JSON is asked for, because a reply in protobuf could not be read.
+    json_until: Option<Instant>,
     backoffs: Backoffs,
     /// How many times in a row the server replied with an error.
     failures: u32,
@@ -117,7 +117,7 @@ impl Follower {
             asked: 0,
             from: None,
             streaming: Streaming::Usable,
-            json_only: false,
+            json_until: None,
             backoffs: Backoffs::default(),
             failures: 0,
             reported: None,
@@ -185,7 +185,11 @@ impl Follower {
             }
             WatchError::Unsupported(_) | WatchError::Unreadable(_) => {
                 self.failures += 1;
-                self.json_only = true;
+                if self.encoding() == Encoding::Protobuf {
+                    let time = limits::API_JSON_TIME;
+                    self.json_until = Some(Instant::now() + time);
+                    message += &format!("; JSON is asked for during {} s", time.as_secs());
+                }
                 (None, &mut self.backoffs.failed)
             }
             WatchError::Failed(_, retry_after) => {
@@ -296,10 +300,15 @@ impl Follower {
             path: self.kind.path(self.version(), ""),
             watched: self.watched,
             labels: self.cluster.labels.as_deref(),
-            encoding: match self.kind.message(self.version()) {
-                Some(_) if !self.json_only => Encoding::Protobuf,
-                _ => Encoding::Json,
-            },
+            encoding: self.encoding(),
+        }
+    }
+
+    fn encoding(&self) -> Encoding {
+        let json_only = self.json_until.is_some_and(|until| Instant::now() < until);
+        match self.kind.message(self.version()) {
+            Some(_) if !json_only => Encoding::Protobuf,
+            _ => Encoding::Json,
         }
     }
 

@@ -28,7 +28,8 @@ impl ApiReader {
     /// If the server does not answer, or answers with an error.
     pub async fn get(&self, path: &str, parameters: &[(&str, &str)]) -> anyhow::Result<String> {
         let parameters = Serializer::new(String::new()).extend_pairs(parameters).finish();
-        let uri = if parameters.is_empty() { path.to_owned() } else { format!("{path}?{parameters}") };
+        let uri =
+            if parameters.is_empty() { path.to_owned() } else { format!("{path}?{parameters}") };
         let request = Request::get(uri).body(Vec::new())?;
         let reply = timeout(limits::API_PAGE_TIME, self.0.request_text(request)).await;
         let reply = reply.with_context(|| {

@@ -20,15 +20,21 @@ const LISTED: usize = 10;
 /// Draws a summary. What does not fit is left out.
 pub fn draw(summary: &Summary, area: Rect, buffer: &mut Buffer) {
     let overview = overview(summary, usize::from(area.width).saturating_sub(MARGIN));
-    let upstreams = summary.upstreams.len().clamp(1, 8) + 1;
+    // With the header and an empty line.
+    let upstreams = match summary.upstreams.len() {
+        0 => 0,
+        count => count.min(8) + 2,
+    };
     let [head, upstream_area, frequent_area] = Layout::vertical([
         Constraint::Length(height(overview.len() + 1)),
-        Constraint::Length(height(upstreams + 1)),
+        Constraint::Length(height(upstreams)),
         Constraint::Fill(1),
     ])
     .areas(area);
     Paragraph::new(overview).render(head, buffer);
-    upstream_table(&summary.upstreams).render(upstream_area, buffer);
+    if !summary.upstreams.is_empty() {
+        upstream_table(&summary.upstreams).render(upstream_area, buffer);
+    }
     frequent_tables(summary.frequent.as_ref(), frequent_area, buffer);
 }
 
@@ -307,9 +313,10 @@ upstream            replies/s  half within 99 % within failed
 192.0.2.8:53        5.0        4 ms        4 ms        10 %
 192.0.2.9:53        0                                         down
 
-name                                    replies/s  client               replies/s
-web.shop.svc.cluster.local.             4.5        10.244.0.7           10
-                                                   namespace            replies/s
+name                                   replies/s  client               replies/s
+web.shop.svc.cluster.local.            4.5        10.244.0.7           10
+
+                                                  namespace            replies/s
 ";
         assert_eq!(text, expected);
     }

@@ -28,6 +28,7 @@ mod signers;
 mod snapshot;
 mod sources;
 mod top;
+mod traces;
 mod waiting;
 mod watch;
 mod web_config;

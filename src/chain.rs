@@ -18,7 +18,6 @@ use std::{
 };
 
 use crate::{
-    dnstap::{TapMessage, TapQueue},
     limits,
     metrics::Histogram,
     random::SplitMix64,
@@ -29,7 +28,7 @@ use crate::{
 pub use crate::transport::Transport;
 pub use metadata::Metadata;
 pub use run::Run;
-pub use tap::{Tap, TapEvent};
+pub use tap::{AtSending, Tap, TapEvent, Trace};
 
 /// The outcome of a query.
 pub type Reply = Result<Response, QueryError>;
@@ -253,8 +252,10 @@ pub struct Cx {
     block: usize,
     /// Lines for the log.
     pub lines: Vec<LogLine>,
-    /// Copies of responses. The dispatcher queues them with the time at which they are sent.
-    pub tapped: Vec<(Arc<TapQueue>, TapMessage)>,
+    /// What the dispatcher does when the response is sent.
+    pub at_sending: Vec<AtSending>,
+    /// The trace of the query, if there is one.
+    pub trace: Option<Trace>,
     /// Where the time of the query is counted. The dispatcher measures it when the reply is
     /// written.
     pub timer: Option<Histogram>,
@@ -293,7 +294,8 @@ impl Cx {
             refreshes: Vec::new(),
             block: 0,
             lines: Vec::new(),
-            tapped: Vec::new(),
+            at_sending: Vec::new(),
+            trace: None,
             timer: None,
             metadata: Metadata::default(),
             upstream: None,

@@ -65,7 +65,7 @@ pub struct WallClock {
 }
 
 impl WallClock {
-    fn time(&self, at: Instant) -> Duration {
+    pub(crate) fn time(&self, at: Instant) -> Duration {
         match at.checked_duration_since(self.now) {
             Some(after) => self.since_1970 + after,
             None => self.since_1970.saturating_sub(self.now.saturating_duration_since(at)),

@@ -7,6 +7,7 @@ mod commands;
 mod dnstap;
 mod etcd;
 mod signing;
+mod trace;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ pub use commands::*;
 pub use dnstap::*;
 pub use etcd::*;
 pub use signing::*;
+pub use trace::*;
 
 /// Octets of a name in wire form (RFC 1035 §3.1).
 pub const NAME_OCTETS: usize = 255;

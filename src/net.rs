@@ -17,6 +17,7 @@ pub mod listeners;
 pub mod log;
 pub mod memory;
 pub mod notify;
+pub mod otlp;
 mod panics;
 mod quic;
 pub mod signing;

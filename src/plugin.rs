@@ -81,6 +81,8 @@ mod template;
 mod timeouts;
 mod tls;
 mod top;
+mod trace;
+mod trace_sink;
 mod transfer;
 mod tsig;
 mod view;
@@ -121,6 +123,7 @@ pub use role::{Role, ZoneArguments};
 pub use scoped::{Interface, ScopedAddress};
 pub use source::{ClientTls, Origin, Source, Throttle};
 pub use top::Top;
+pub use trace_sink::{Collector, TraceSink};
 
 pub use served_zone::{EtcdKeys, LoadedZone, SecondaryZone, ZoneNotice, ZoneSigner};
 pub use sign::{signed_zone, why_due};
@@ -173,7 +176,7 @@ pub static ALL: &[Entry] = &[
     Here(&bufsize::DIRECTIVE),
     Here(&bind::DIRECTIVE),
     Here(&debug::DIRECTIVE),
-    Here(&accepted::TRACE),
+    Here(&trace::DIRECTIVE),
     Here(&ready::DIRECTIVE),
     Here(&health::DIRECTIVE),
     Here(&accepted::PPROF),

@@ -100,6 +100,14 @@ impl Message {
         self
     }
 
+    /// A number of eight octets.
+    #[must_use]
+    pub fn fixed_long(mut self, field: u64, number: u64) -> Self {
+        self.varint(field << 3 | 1);
+        self.0.extend_from_slice(&number.to_le_bytes());
+        self
+    }
+
     pub fn finish(self) -> Vec<u8> {
         self.0
     }

@@ -43,6 +43,7 @@ use super::{
     signals::{Order, Signals},
     signers::Signers,
     sources::Sources,
+    traces::Traces,
     waiting::Waiting,
     watch::{self, Watched},
     web_config,
@@ -130,6 +131,7 @@ struct Process {
     signers: Signers,
     etcds: Etcds,
     dnstaps: Dnstaps,
+    traces: Traces,
     commands: Commands,
     tasks: JoinSet<()>,
     signals: Signals,
@@ -204,6 +206,7 @@ impl Process {
             signers: Signers::run_new(outputs.signers),
             etcds,
             dnstaps: Dnstaps::run_new(outputs.dnstap),
+            traces: Traces::run_new(outputs.traces),
             commands,
             tasks,
             signals,
@@ -225,6 +228,7 @@ impl Process {
             admin,
             commands,
             dnstaps,
+            traces,
             ..
         } = self;
         if order == Order::Quit {
@@ -247,6 +251,7 @@ impl Process {
             dispatcher.finish().await;
             log_due(&timed, None);
             dnstaps.finish().await;
+            traces.finish().await;
             drop(admin);
         };
         let code = tokio::select! {

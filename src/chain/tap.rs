@@ -1,6 +1,8 @@
 //! Taps: plugins that get copies of the messages of their block.
 
-use crate::wire::Query;
+use std::{fmt, time::Instant};
+
+use crate::{upstream::SentQuery, wire::Query};
 
 use super::{Cx, Exchanged};
 
@@ -19,4 +21,32 @@ pub enum TapEvent<'m> {
     Sent(&'m [u8]),
     /// The queries of an exchange, and the reply.
     Exchanged(&'m Exchanged),
+}
+
+/// The trace of a query.
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    pub id: [u8; 16],
+    /// The id of the span of the query itself.
+    pub span: [u8; 8],
+    pub exchanges: Vec<SentQuery>,
+}
+
+/// What is recorded with the time at which a response is sent, which only the dispatcher knows.
+pub struct AtSending(Box<dyn FnOnce(Instant) + Send>);
+
+impl AtSending {
+    pub fn new(record: impl FnOnce(Instant) + Send + 'static) -> Self {
+        Self(Box::new(record))
+    }
+
+    pub fn record(self, at: Instant) {
+        (self.0)(at);
+    }
+}
+
+impl fmt::Debug for AtSending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AtSending")
+    }
 }

@@ -20,7 +20,6 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     chain::{Cx, QueryError, Refresh, Transport},
-    dnstap::TapMessage,
     limits,
     metrics::{IntCounter, Metrics},
     server::{Listen, Outcome, Outgoing, Server},
@@ -217,11 +216,9 @@ impl Dispatcher {
             timer.observe(cx.started.elapsed().as_secs_f64());
         }
         cx.lines.drain(..).for_each(|line| log::emit(&line));
-        if !cx.tapped.is_empty() {
-            let answered = Some(Instant::now());
-            for (queue, message) in cx.tapped.drain(..) {
-                queue.push(TapMessage { answered, ..message });
-            }
+        if !cx.at_sending.is_empty() {
+            let now = Instant::now();
+            cx.at_sending.drain(..).for_each(|it| it.record(now));
         }
         for refresh in std::mem::take(&mut cx.refreshes) {
             self.refresh(server, listen, refresh, new_cx(cx.peer, cx.local, cx.transport));

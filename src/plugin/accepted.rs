@@ -55,35 +55,6 @@ pub(super) static PPROF: Directive = Directive {
 };
 static PPROF_OPTIONS: Unused = OptionTable(&[unused("block", "[RATE]", "Has no effect.")]);
 
-pub(super) static TRACE: Directive = Directive {
-    name: "trace",
-    about: "Has no effect: ndots sends no traces. `log` and the metrics show each query and its duration.",
-    arguments: "[zipkin|datadog] [ENDPOINT]",
-    options: &TRACE_OPTIONS,
-    roles: &[Role::Configures],
-    example: ".:53 {\n    trace zipkin localhost:9411\n    forward . 192.0.2.53\n}\n",
-    lints: &[],
-    read: |lines| {
-        warn_once(
-            lines,
-            &TRACE_OPTIONS,
-            "no traces are sent: ndots has no exporter for them",
-            |arguments| {
-                arguments.rest();
-            },
-        )
-    },
-};
-static TRACE_OPTIONS: Unused = OptionTable(&[
-    unused("every", "[AMOUNT]", "Has no effect."),
-    unused("service", "NAME", "Has no effect."),
-    unused("client_server", "", "Has no effect."),
-    unused("datadog_analytics_rate", "RATE", "Has no effect."),
-    unused("zipkin_max_backlog_size", "SIZE", "Has no effect."),
-    unused("zipkin_max_batch_size", "SIZE", "Has no effect."),
-    unused("zipkin_max_batch_interval", "DURATION", "Has no effect."),
-]);
-
 /// The descriptor of a directive that bounds the connections of encrypted listeners.
 macro_rules! bounds {
     ($directive:ident, $options:ident, $name:literal, $example:literal, [$($option:literal),*]) => {

@@ -16,6 +16,7 @@ use crate::{
     dnstap::TapQueue,
     metrics::{CounterFamily, Family, Metrics},
     skydns::SkydnsStore,
+    trace::SpanQueue,
     upstream,
     wire::{CookieSecret, Name, Question},
     zone::Store,
@@ -31,6 +32,12 @@ static DNSTAP_DROPPED: CounterFamily<1> = Family::new(
     "dnstap_dropped_messages_total",
     "Messages that a receiver of dnstap did not get, because it is not there or too slow.",
     ["endpoint"],
+);
+
+static SPANS_DROPPED: CounterFamily<0> = Family::new(
+    "trace_dropped_spans_total",
+    "Spans that a collector did not get, because it is not there or too slow.",
+    [],
 );
 
 /// Why a plugin cannot be built: a file, name or socket that it needs is not usable.
@@ -112,6 +119,8 @@ pub struct ReloadState {
     pub etcd: HashMap<String, Arc<SkydnsStore>>,
     /// The key is the sink.
     pub dnstap: HashMap<String, Arc<TapQueue>>,
+    /// The key is the collector.
+    pub traces: HashMap<String, Arc<SpanQueue>>,
     pub top: Option<Arc<Top>>,
     /// Whether this reload uses zone files with an unchanged serial, too: the Corefile has changed,
     /// or an operator asked for the reload.
@@ -134,6 +143,8 @@ pub struct Outputs {
     pub etcd: Vec<EtcdKeys>,
     /// Receivers of dnstap, each with the queue of its messages.
     pub dnstap: Vec<(DnstapSink, Arc<TapQueue>)>,
+    /// Collectors of traces, each with the queue of its spans.
+    pub traces: Vec<(TraceSink, Arc<SpanQueue>)>,
     /// The zones that this configuration changes, for their secondary servers.
     pub notices: Vec<ZoneNotice>,
     /// The TSIG keys of all blocks.
@@ -301,6 +312,20 @@ impl PluginContext<'_> {
         let queue = previous.unwrap_or_else(|| Arc::new(TapQueue::new(most, dropped)));
         self.outputs.reload_state.dnstap.insert(identity, Arc::clone(&queue));
         self.outputs.dnstap.push((sink, Arc::clone(&queue)));
+        queue
+    }
+
+    /// The queue of a collector of traces. It stays through a reload.
+    pub fn trace(&mut self, sink: TraceSink) -> Arc<SpanQueue> {
+        let identity = format!("{sink:?}");
+        if let Some(queue) = self.outputs.reload_state.traces.get(&identity) {
+            return Arc::clone(queue);
+        }
+        let previous = self.build.previous.traces.get(&identity).cloned();
+        let dropped = SPANS_DROPPED.with(self.build.metrics, []);
+        let queue = previous.unwrap_or_else(|| Arc::new(SpanQueue::new(dropped)));
+        self.outputs.reload_state.traces.insert(identity, Arc::clone(&queue));
+        self.outputs.traces.push((sink, Arc::clone(&queue)));
         queue
     }
 

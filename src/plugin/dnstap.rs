@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    chain::{Cx, Exchanged, Plugin, Tap, TapEvent, Transport},
+    chain::{AtSending, Cx, Exchanged, Plugin, Tap, TapEvent, Transport},
     corefile::{Arguments, Token},
     dnstap::{MessageType, Sender, SocketProtocol, TapMessage, TapQueue},
     limits,
@@ -154,7 +154,10 @@ impl Tap for Dnstap {
             // The time is added when the response is sent.
             TapEvent::Sent(packet) => {
                 let message = self.of_client(cx, query, MessageType::ClientResponse, packet);
-                cx.tapped.push((Arc::clone(&self.queue), message));
+                let queue = Arc::clone(&self.queue);
+                cx.at_sending.push(AtSending::new(move |at| {
+                    queue.push(TapMessage { answered: Some(at), ..message });
+                }));
             }
             TapEvent::Exchanged(exchanged) => self.forwarded(cx, query, exchanged),
         }

@@ -171,6 +171,7 @@ impl Process {
             signers,
             etcd,
             dnstap,
+            traces,
             notices,
             ..
         } = built.outputs;
@@ -187,6 +188,7 @@ impl Process {
         self.signers.run(signers);
         self.etcds.run(etcd);
         self.dnstaps.run(dnstap);
+        self.traces.run(traces);
         spawn_probes(&mut self.tasks, &self.listeners, built.probes);
         notify::send(&mut self.tasks, notices);
         self.hashes.read(&self.metrics, &hash, Validity::Valid);

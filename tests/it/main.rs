@@ -65,6 +65,7 @@ mod support;
 mod tidy;
 mod tls;
 mod top;
+mod trace;
 mod transfer;
 mod tsig;
 mod wire;

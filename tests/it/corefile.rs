@@ -259,7 +259,7 @@ fn plugin_examples_are_valid() {
         let corefile = corefile::parse(name, directive.example, &reader, &mut diagnostics);
         server::check(&corefile, 53, &mut diagnostics);
         let reported = diagnostics.iter().count();
-        // These two have no effect, which a warning says.
+        // It has no effect, which a warning says.
         let expected = usize::from(name == "pprof");
         assert_eq!(reported, expected, "{name}:\n{}", diagnostics.render(false));
         let mut lines = corefile.blocks.iter().flat_map(|block| &block.directives);

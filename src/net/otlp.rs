@@ -12,6 +12,7 @@ use hyper::{
     Request, StatusCode,
     client::conn::http1,
     header::{CONTENT_TYPE, HOST},
+    http,
 };
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -47,7 +48,7 @@ enum OtlpError {
     #[error(transparent)]
     Tls(#[from] TlsConfigError),
     #[error(transparent)]
-    Request(#[from] hyper::http::Error),
+    Request(#[from] http::Error),
     #[error(transparent)]
     Http(#[from] hyper::Error),
     #[error(transparent)]

@@ -26,6 +26,7 @@ use crate::{
 use super::{
     DnstapSink, EtcdKeys, EtcdSource, Host, Interface, Keyring, LoadedZone, NamedKey, Readiness,
     ScopedAddress, SecondaryZone, Source, Top, ZoneNotice, ZoneSigner, scoped::UnknownInterface,
+    trace_sink::TraceSink,
 };
 
 static DNSTAP_DROPPED: CounterFamily<1> = Family::new(

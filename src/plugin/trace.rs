@@ -105,7 +105,7 @@ impl Tap for Tracer {
 impl Tracer {
     fn begin(&self, cx: &mut Cx) {
         let number = self.count.fetch_add(1, Ordering::Relaxed) + 1;
-        if number % self.every != 0 {
+        if !number.is_multiple_of(self.every) {
             return;
         }
         let mut words = || cx.random.next_u64().to_be_bytes();
@@ -120,7 +120,7 @@ impl Tracer {
         let Some(Trace { id, span, exchanges }) = cx.trace.take() else { return };
         let rcode = Rcode(u16::from(packet.get(3).copied().unwrap_or_default() & 15));
         let question = &query.question;
-        let mut random = cx.random.clone();
+        let mut random = cx.random;
         let own = Span {
             trace: id,
             id: span,

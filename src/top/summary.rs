@@ -159,7 +159,7 @@ fn upstreams(added: &Values, values: &Values, rate: impl Fn(f64) -> f64) -> Vec<
     let down = values.by("coredns_forward_upstream_down", "to");
     let failed_checks = added.by("coredns_proxy_healthcheck_failures_total", "to");
     let mut addresses = values.by(&count, "to");
-    addresses.extend(down.iter().map(|(address, _)| (*address, 0.)));
+    addresses.extend(down.keys().map(|address| (*address, 0.)));
     let upstream = |(address, _): (&str, f64)| {
         let is_its = |series: &Series| series.label("to") == address;
         let is_failure = |series: &Series| ["SERVFAIL", "REFUSED"].contains(&series.label("rcode"));

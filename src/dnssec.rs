@@ -8,7 +8,7 @@ mod nsec;
 mod private_key;
 mod set;
 
-pub use key::{KeyError, MakeSigner, Signer, ZoneKey};
+pub use key::{KeyError, MakeSigner, Signer, ZoneKey, sha256};
 pub use nsec::{nsec, successor, successor_of_subtree};
 pub use private_key::{PrivateKey, PrivateKeyError, RsaNumbers, Secret};
 pub use set::{CanonicalSet, Validity};

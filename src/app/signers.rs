@@ -1,7 +1,7 @@
 //! Signs zone files for `sign`: now if they need it, and then every few hours.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs,
     time::{Duration, SystemTime},
 };
@@ -9,7 +9,7 @@ use std::{
 use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
-    dnssec::Validity,
+    dnssec::{Validity, ZoneKey},
     limits,
     net::unix_time,
     plugin::{ZoneSigner, signed_zone, why_due},
@@ -49,8 +49,9 @@ impl Signers {
 fn sign_if_due(zone: &ZoneSigner) {
     let ZoneSigner { origin, signed, .. } = zone;
     let unix = unix_time() as u32;
+    let tags: BTreeSet<_> = zone.keys.iter().map(ZoneKey::tag).collect();
     let why = match fs::read_to_string(signed) {
-        Ok(text) => why_due(&text, unix).or_else(|| changed(zone)),
+        Ok(text) => why_due(&text, unix, &tags).or_else(|| changed(zone)),
         Err(error) => Some(format!("{signed}: {error}")),
     };
     let Some(why) = why else {

@@ -44,6 +44,12 @@ impl Diagnostic {
         self
     }
 
+    /// Shows the position without the line, because it holds a secret.
+    pub fn hide(&mut self) -> &mut Self {
+        self.hidden = true;
+        self
+    }
+
     /// Adds another position. The text must not quote the file.
     pub fn related(&mut self, span: Span, text: impl Into<Cow<'static, str>>) -> &mut Self {
         if let Some(text) = self.shown(text.into()) {

@@ -144,6 +144,15 @@ fn record(text: &str) -> Result<(Name, Option<u32>, Vec<u8>), KeyError> {
     Err(KeyError::NoRecord)
 }
 
+/// The SHA-256 of these octets, one after another.
+pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    parts.iter().for_each(|part| context.update(part));
+    let mut hash = [0; 32];
+    hash.copy_from_slice(context.finish().as_ref());
+    hash
+}
+
 fn tag(rdata: &[u8]) -> u16 {
     let words = rdata
         .chunks(2)

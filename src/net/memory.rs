@@ -41,14 +41,20 @@ pub async fn give_back(dispatcher: Arc<Dispatcher>) {
         dispatcher.exchanger.free_ended();
         let waiting = dispatcher.waiting();
         drop(dispatcher);
-        let now = resident().saturating_sub(used());
+        // With much free memory, the allocator needs milliseconds to count it.
+        let Ok(now) = spawn_blocking(unused).await else { return };
         // The slack can become smaller, too, when free memory is used.
         slack.rest = slack.rest.min(now);
         if slack.is_due(waiting, now) {
             let _ = spawn_blocking(trim).await;
-            slack.rest = resident().saturating_sub(used());
+            slack.rest = unused();
         }
     }
+}
+
+/// Octets that the process has, but does not use.
+fn unused() -> u64 {
+    resident().saturating_sub(used())
 }
 
 /// Octets of memory that the process has now; 0 if the system does not say.

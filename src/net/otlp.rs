@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    pin::pin,
     sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
@@ -12,7 +13,7 @@ use hyper::{
     Request, StatusCode,
     client::conn::http1,
     header::{CONTENT_TYPE, HOST},
-    http,
+    http::Error as HttpError,
 };
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -41,14 +42,12 @@ enum OtlpError {
     Timeout,
     #[error("HTTP status {0}")]
     Status(StatusCode),
-    #[error("the collector has closed the connection")]
-    Closed,
     #[error("`{0}` cannot be the name of a TLS server")]
     ServerName(String),
     #[error(transparent)]
     Tls(#[from] TlsConfigError),
     #[error(transparent)]
-    Request(#[from] http::Error),
+    Request(#[from] HttpError),
     #[error(transparent)]
     Http(#[from] hyper::Error),
     #[error(transparent)]
@@ -116,11 +115,14 @@ async fn post(
         .header(HOST, collector.authority())
         .header(CONTENT_TYPE, "application/x-protobuf")
         .body(Full::new(Bytes::from(body)))?;
-    tokio::select! {
-        response = sender.send_request(request) => match response?.status() {
-            status if status.is_success() => Ok(()),
-            status => Err(OtlpError::Status(status)),
-        },
-        _ = connection => Err(OtlpError::Closed),
+    let mut response = pin!(sender.send_request(request));
+    let response = tokio::select! {
+        response = &mut response => response,
+        // The collector may have closed the connection after its reply.
+        _ = connection => response.await,
+    };
+    match response?.status() {
+        status if status.is_success() => Ok(()),
+        status => Err(OtlpError::Status(status)),
     }
 }

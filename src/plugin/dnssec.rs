@@ -178,10 +178,14 @@ impl Plugin for Dnssec {
 
     /// The reply to one of the questions about a denial.
     fn nested_reply(&self, cx: &mut Cx, query: &Query, nested: Nested<'_>, reply: Reply) -> Back {
-        let (Some(held), Ok(reply)) = (nested.held.cloned(), &reply) else {
-            return Back::Up(reply);
-        };
+        let Some(held) = nested.held.cloned() else { return Back::Up(reply) };
         let (question, name) = (&query.question, &query.question.name);
+        if reply.is_err() && nested.step == SERVERS {
+            return Back::Up(reply);
+        }
+        // The denial is known. Without an SOA record, its proof has the TTL 0.
+        let no_records = Response::of(Rcode::SERVFAIL);
+        let reply = reply.as_ref().unwrap_or(&no_records);
         match nested.step {
             SERVERS if reply.rcode.is_failure() && reply.rcode != Rcode::REFUSED => {
                 Back::Up(Ok(reply.clone()))

@@ -202,16 +202,16 @@ fn read_secret(tsig: &mut TsigSettings, option: &mut Arguments<'_>) {
         return;
     };
     if tsig.keys.iter().any(|known| known.name == key) {
-        option.error(name.span, &format!("key \"{key}\" redefined"));
+        option.error(name.span, &format!("key \"{key}\" redefined")).hide();
         return;
     }
     match base64(&secret.text).filter(|secret| !secret.is_empty()) {
         Some(secret) => tsig.keys.push(TsigKey::new(key, TsigAlgorithm::default(), &secret)),
-        // The message does not repeat the secret.
         None => drop(
             option
                 .error(secret.span, &format!("the secret of the key {key} is not in base 64"))
-                .help(format!("make one with `tsig-keygen {key}`")),
+                .help(format!("make one with `tsig-keygen {key}`"))
+                .hide(),
         ),
     }
 }

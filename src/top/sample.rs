@@ -2,6 +2,9 @@
 
 use std::{collections::BTreeMap, str::Chars};
 
+/// The series of the page `/top`. Its table has a limited size.
+const FREQUENT: [&str; 2] = ["client", "name"];
+
 /// The numbers of one server.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
@@ -139,14 +142,18 @@ impl Sample {
     }
 
     /// What was added to each counter since an earlier sample. A counter that has become less
-    /// started again from 0. A server that was not in the earlier sample is left out: what it
-    /// counted may be old.
+    /// started again from 0. What was not in the earlier sample may be old: a server is left out, and
+    /// so are names and clients, which may have taken the place and the count of others.
     pub(super) fn since(&self, before: &Self) -> Values {
         let mut sum = Values::default();
         for (server, page) in self.pages() {
             let Some(Ok(earlier)) = before.servers.get(server) else { continue };
             for (series, now) in &page.values {
-                let then = earlier.values.get(series).copied().unwrap_or_default();
+                let then = match earlier.values.get(series) {
+                    Some(then) => *then,
+                    None if FREQUENT.contains(&series.name.as_str()) => *now,
+                    None => 0.,
+                };
                 let added = if *now < then { *now } else { now - then };
                 *sum.0.entry(series.clone()).or_default() += added;
             }
@@ -233,11 +240,14 @@ mod tests {
 
     #[test]
     fn counters_that_begin_again_count_from_0() {
-        let added = |before, now| sample(now).since(&sample(before)).sum("t");
+        let added = |before, now: &str| {
+            sample(now).since(&sample(before)).sum(&now[..now.find(['{', ' ']).unwrap()])
+        };
         assert_eq!(added("t 5", "t 7"), 2.);
         assert_eq!(added("t 5", "t 1"), 1.);
         assert_eq!(added("", "t 4"), 4.);
         assert_eq!(sample("t 4").since(&Sample::default()).sum("t"), 0.);
+        assert_eq!(added("name{of=\"a\"} 9", "name{of=\"b\"} 10"), 0.);
     }
 
     #[test]

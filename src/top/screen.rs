@@ -294,7 +294,7 @@ process_resident_memory_bytes 36700160
 
     #[test]
     fn everything_fits_into_eighty_columns() {
-        let before = sample(BEFORE, "client 10.244.0.7 10\n");
+        let before = sample(BEFORE, "client 10.244.0.7 10\nname web.shop.svc.cluster.local. 0\n");
         let now = sample(NOW, "client 10.244.0.7 30\nname web.shop.svc.cluster.local. 9\n");
         let summary = Summary::between(&before, &now, Duration::from_secs(2));
         let text = text(&summary, 80);

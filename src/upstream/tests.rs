@@ -301,7 +301,7 @@ fn a_late_reply_is_awaited_unless_the_upstream_is_crowded_or_down() {
     };
     let group = group(1, |_| {});
     let address = group.upstream(0).address;
-    assert_eq!(ends(&group), (10_000, UpstreamError::NoAnswer(UpstreamTransport::Udp, address)));
+    assert_eq!(ends(&group), (7_000, UpstreamError::NoAnswer(UpstreamTransport::Udp, address)));
     let health = &group.upstream(0).health;
     let held: Vec<_> =
         std::iter::from_fn(|| health.reserve_query(IpAddr::from([192, 0, 2, 1]))).collect();

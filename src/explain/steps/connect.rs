@@ -55,7 +55,9 @@ pub(in crate::explain) fn judge(
             && probe.target.namespace == namespace
             && probe.target.service == name
     };
-    let probes: Vec<&Probe> = evidence.probes.tried.iter().filter(own).collect();
+    let mut probes: Vec<&Probe> = evidence.probes.tried.iter().filter(own).collect();
+    // They were tried side by side.
+    probes.sort_by_key(|probe| probe.target.address);
     let (fine, failed): (Vec<&Probe>, Vec<&Probe>) =
         probes.into_iter().partition(|probe| probe.outcome == Outcome::Connected);
     if !fine.is_empty() {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncWriteExt, split},
-    net::{TcpListener, UnixListener},
+    net::{TcpListener, UnixListener, UnixStream},
     sync::mpsc,
     task::JoinSet,
     time::{interval, sleep},
@@ -33,7 +33,7 @@ pub(super) async fn run(sink: &DnstapSink, tls: Option<&ListenerTls>, queue: &Ta
             if queue.is_closed() {
                 return;
             }
-            queue.take();
+            queue.count_dropped(queue.take().len() as u64);
             sleep(limits::DNSTAP_LOOK).await;
         }
     }
@@ -51,6 +51,7 @@ impl Listener {
     async fn open(endpoint: &Endpoint, tls: Option<&ListenerTls>) -> Result<Self, DnstapError> {
         let (host, port) = match endpoint {
             Endpoint::Unix(path) => {
+                remove_unused(path).await;
                 return Ok(Self::Unix(UnixListener::bind(path)?, path.clone()));
             }
             Endpoint::Tcp(host, port) | Endpoint::Tls(host, port) => (host, *port),
@@ -69,6 +70,14 @@ impl Listener {
             Self::Unix(listener, _) => Ok((Box::new(listener.accept().await?.0), None)),
             Self::Tcp(listener, tls) => Ok((Box::new(listener.accept().await?.0), tls.clone())),
         }
+    }
+}
+
+/// Removes the file of a socket that a killed process has left.
+async fn remove_unused(path: &str) {
+    let connected = UnixStream::connect(path).await;
+    if connected.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+        let _ = std::fs::remove_file(path);
     }
 }
 

@@ -2,12 +2,11 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, RandomState},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{
-    dnssec::{CanonicalSet, Validity, ZoneKey},
+    dnssec::{CanonicalSet, Validity, ZoneKey, sha256},
     limits,
     wire::{Name, Rdatas, RecordSet, Type},
 };
@@ -17,7 +16,6 @@ pub(super) struct Signatures {
     keys: Vec<ZoneKey>,
     /// Whether keys with the bit SEP sign DNSKEY records only, and the others all other records.
     split: bool,
-    hash: RandomState,
     shards: [Mutex<Shard>; SHARDS],
     /// Entries of one shard.
     capacity: usize,
@@ -25,8 +23,8 @@ pub(super) struct Signatures {
 
 const SHARDS: usize = 16;
 
-/// By the zone and the records that are signed.
-type Shard = HashMap<Box<[u8]>, Signed>;
+/// The key is the hash of the zone and of the records that are signed: a set may have 64 kB.
+type Shard = HashMap<[u8; 32], Signed>;
 
 struct Signed {
     rdatas: Rdatas,
@@ -37,8 +35,7 @@ impl Signatures {
     pub(super) fn new(keys: Vec<ZoneKey>, capacity: usize) -> Self {
         let entry_points = keys.iter().filter(|key| key.is_entry_point()).count();
         let split = entry_points > 0 && entry_points < keys.len();
-        let (hash, shards) = (RandomState::new(), Default::default());
-        Self { keys, split, hash, shards, capacity: capacity.div_ceil(SHARDS) }
+        Self { keys, split, shards: Default::default(), capacity: capacity.div_ceil(SHARDS) }
     }
 
     /// The signatures over a set, and whether they were made now. `unix` is the time in seconds since
@@ -52,9 +49,9 @@ impl Signatures {
     ) -> (bool, Rdatas) {
         // The set may come from a cache, so its first TTL is not known.
         let canonical = CanonicalSet::new(owner, set, limits::SIGNED_TTL);
-        let key = [zone.wire(), canonical.octets()].concat();
-        let shard = &self.shards[self.hash.hash_one(&key) as usize % SHARDS];
-        if let Some(known) = locked(shard).get(&*key).filter(|known| is_fresh(known.validity, unix))
+        let key = sha256(&[zone.wire(), canonical.octets()]);
+        let shard = &self.shards[usize::from(key[0]) % SHARDS];
+        if let Some(known) = locked(shard).get(&key).filter(|known| is_fresh(known.validity, unix))
         {
             return (false, known.rdatas.clone());
         }
@@ -70,11 +67,11 @@ impl Signatures {
         let mut entries = locked(shard);
         if entries.len() >= self.capacity {
             // Any entry will do, because each can be made again.
-            let victim = entries.keys().next().cloned();
+            let victim = entries.keys().next().copied();
             victim.map(|victim| entries.remove(&victim));
         }
         if self.capacity > 0 {
-            entries.insert(key.into(), Signed { rdatas: rdatas.clone(), validity });
+            entries.insert(key, Signed { rdatas: rdatas.clone(), validity });
         }
         (true, rdatas)
     }

@@ -175,15 +175,15 @@ fn write(text: &mut String, name: &Name, ttl: u32, rtype: Type, rdatas: &Rdatas)
 }
 
 /// Why a zone must be signed again: what the signature of its SOA record in the signed file says at
-/// this time. `None` if it need not be.
-pub fn why_due(signed: &str, unix: u32) -> Option<String> {
+/// this time, and which keys have made it. `None` if it need not be.
+pub fn why_due(signed: &str, unix: u32, keys: &BTreeSet<u16>) -> Option<String> {
     let signatures = Entries::new(signed)
         .take(limits::SIGNED_RECORDS_LOOK)
         .map_while(Result::ok)
         .filter_map(|entry| soa_signature(entry.words.get(1..)?));
-    let mut found = false;
-    for Validity { inception, expiration } in signatures {
-        found = true;
+    let mut found = BTreeSet::new();
+    for (Validity { inception, expiration }, tag) in signatures {
+        found.insert(tag);
         let (age, left) =
             (unix.wrapping_sub(inception) as i32, expiration.wrapping_sub(unix) as i32);
         if age < 0 {
@@ -196,20 +196,24 @@ pub fn why_due(signed: &str, unix: u32) -> Option<String> {
             return Some(format!("the signatures end in {} days", left.max(0) / 86_400));
         }
     }
-    (!found).then(|| "the signed file has no signature of the SOA record".to_owned())
+    if found.is_empty() {
+        return Some("the signed file has no signature of the SOA record".to_owned());
+    }
+    (found != *keys).then(|| "the keys are not those of the signed file".to_owned())
 }
 
-/// The times of a record, if it is the signature of an SOA record.
-fn soa_signature(words: &[Word<'_>]) -> Option<Validity> {
+/// The times of a record and the tag of its key, if it is the signature of an SOA record.
+fn soa_signature(words: &[Word<'_>]) -> Option<(Validity, u16)> {
     let (header, data) = RecordHeader::read(words).ok()?;
     let rdata = header.rtype.rdata(data, &Name::root()).ok()?;
     let is_soa = header.rtype == Type::RRSIG && rdata.starts_with(&Type::SOA.0.to_be_bytes());
-    let times = rdata.get(8..)?.first_chunk::<8>().filter(|_| is_soa)?;
-    let [a, b, c, d, e, f, g, h] = *times;
-    Some(Validity {
+    let fields = rdata.get(8..)?.first_chunk::<10>().filter(|_| is_soa)?;
+    let [a, b, c, d, e, f, g, h, i, j] = *fields;
+    let validity = Validity {
         expiration: u32::from_be_bytes([a, b, c, d]),
         inception: u32::from_be_bytes([e, f, g, h]),
-    })
+    };
+    Some((validity, u16::from_be_bytes([i, j])))
 }
 
 #[cfg(test)]
@@ -221,7 +225,7 @@ mod tests {
     fn a_zone_is_signed_again_in_time() {
         const DAY: u32 = 86_400;
         let check = |text: &str, unix: u32, expected: Option<&str>| {
-            let why = why_due(text, unix);
+            let why = why_due(text, unix, &[59725].into());
             let fits = match (&why, expected) {
                 (Some(why), Some(expected)) => why.contains(expected),
                 (why, expected) => why.is_none() == expected.is_none(),
@@ -237,6 +241,8 @@ mod tests {
         check(text, end - 7 * DAY, Some("old"));
         let short = text.replace("20190808", "20190723");
         check(&short, begin + DAY, Some("end in 5 days"));
+        let other = text.replace("59725", "59726");
+        check(&other, begin + DAY, Some("keys are not those"));
         check("", begin, Some("no signature"));
         check("example.org. 300 IN SOA ns h 1 2 3 4 5\n", begin, Some("no signature"));
         check("not a zone \"", begin, Some("no signature"));

@@ -7,27 +7,28 @@ use crate::wire::{Name, TsigAlgorithm, TsigKey, base64};
 /// Why a text is not a list of keys. No message repeats a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(super) enum SecretsError {
-    #[error("unexpected word {0:?}; a key is `key \"NAME\" {{ secret \"…\"; }};`")]
-    Unexpected(String),
+    #[error("line {0}: unexpected word; a key is `key \"NAME\" {{ secret \"…\"; }};`")]
+    Unexpected(usize),
     #[error("the file ends inside a key or a comment")]
     End,
-    #[error("expected a key name, and found {0:?}")]
-    Name(String),
+    #[error("line {0}: expected a key name and `{{`")]
+    Name(usize),
     #[error("expected a secret for key \"{0}\"; `tsig-keygen` makes one")]
     NoSecret(Name),
     #[error("the secret of the key \"{0}\" is not in base 64")]
     Secret(Name),
-    #[error("the algorithm {1:?} of the key \"{0}\" is not known; hmac-sha256 is the usual one")]
-    Algorithm(Name, String),
+    #[error("the algorithm of the key \"{0}\" is not known; hmac-sha256 is the usual one")]
+    Algorithm(Name),
 }
 
 pub(super) fn read(text: &str) -> Result<Vec<TsigKey>, SecretsError> {
-    let (mut words, mut keys) = (Words(text), Vec::new());
+    let (mut words, mut keys) = (Words { text, rest: text }, Vec::new());
     while let Some(word) = words.next()? {
         match word {
             "key" => keys.push(read_key(&mut words)?),
             ";" => {}
-            other => return Err(SecretsError::Unexpected(other.to_owned())),
+            // The word may be a secret.
+            _ => return Err(SecretsError::Unexpected(words.line())),
         }
     }
     Ok(keys)
@@ -35,9 +36,9 @@ pub(super) fn read(text: &str) -> Result<Vec<TsigKey>, SecretsError> {
 
 fn read_key(words: &mut Words<'_>) -> Result<TsigKey, SecretsError> {
     let text = words.required()?;
-    let name: Name = text.parse().map_err(|_| SecretsError::Name(text.to_owned()))?;
+    let name: Name = text.parse().map_err(|_| SecretsError::Name(words.line()))?;
     if words.required()? != "{" {
-        return Err(SecretsError::Name(text.to_owned()));
+        return Err(SecretsError::Name(words.line()));
     }
     let (mut algorithm, mut secret) = (TsigAlgorithm::default(), None);
     loop {
@@ -45,17 +46,15 @@ fn read_key(words: &mut Words<'_>) -> Result<TsigKey, SecretsError> {
             "}" => break,
             ";" => {}
             "algorithm" => {
-                let text = words.required()?;
                 // BIND knows signatures that are shortened to so many bits.
-                let known = TsigAlgorithm::named(text);
-                algorithm =
-                    known.ok_or_else(|| SecretsError::Algorithm(name.clone(), text.to_owned()))?;
+                let known = TsigAlgorithm::named(words.required()?);
+                algorithm = known.ok_or_else(|| SecretsError::Algorithm(name.clone()))?;
             }
             "secret" => {
                 let octets = base64(words.required()?).filter(|secret| !secret.is_empty());
                 secret = Some(octets.ok_or_else(|| SecretsError::Secret(name.clone()))?);
             }
-            other => return Err(SecretsError::Unexpected(other.to_owned())),
+            _ => return Err(SecretsError::Unexpected(words.line())),
         }
     }
     let secret = secret.ok_or_else(|| SecretsError::NoSecret(name.clone()))?;
@@ -63,20 +62,30 @@ fn read_key(words: &mut Words<'_>) -> Result<TsigKey, SecretsError> {
 }
 
 /// The words of a text, without its comments and quotes.
-struct Words<'t>(&'t str);
+struct Words<'t> {
+    text: &'t str,
+    /// The part that was not read yet.
+    rest: &'t str,
+}
 
 impl<'t> Words<'t> {
+    /// The line of the last word, from 1.
+    fn line(&self) -> usize {
+        let read = self.text.len() - self.rest.len();
+        self.text.as_bytes()[..read].iter().filter(|octet| **octet == b'\n').count() + 1
+    }
+
     fn next(&mut self) -> Result<Option<&'t str>, SecretsError> {
         loop {
-            self.0 = self.0.trim_start_matches('\u{feff}').trim_start();
-            let rest = self.0;
+            self.rest = self.rest.trim_start_matches('\u{feff}').trim_start();
+            let rest = self.rest;
             if rest.starts_with('#') || rest.starts_with("//") {
-                self.0 = rest.split_once('\n').map_or("", |(_, rest)| rest);
+                self.rest = rest.split_once('\n').map_or("", |(_, rest)| rest);
             } else if let Some(comment) = rest.strip_prefix("/*") {
-                self.0 = comment.split_once("*/").ok_or(SecretsError::End)?.1;
+                self.rest = comment.split_once("*/").ok_or(SecretsError::End)?.1;
             } else if let Some(quoted) = rest.strip_prefix('"') {
                 let (word, rest) = quoted.split_once('"').ok_or(SecretsError::End)?;
-                self.0 = rest;
+                self.rest = rest;
                 return Ok(Some(word));
             } else {
                 let ends = |ch: char| ch.is_whitespace() || matches!(ch, '{' | '}' | ';' | '"');
@@ -84,7 +93,7 @@ impl<'t> Words<'t> {
                 // A brace or a semicolon is a word of its own.
                 let end = if end == 0 { rest.len().min(1) } else { end };
                 let (word, rest) = rest.split_at(end);
-                self.0 = rest;
+                self.rest = rest;
                 return Ok(Some(word).filter(|word| !word.is_empty()));
             }
         }
@@ -118,12 +127,14 @@ mod tests {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(expected) && !error.contains("hunter2"), "{error}");
         };
-        check("secret \"a\";", "unexpected word \"secret\"");
+        check("secret \"a\";", "line 1: unexpected word");
         check("key \"a\" {", "ends inside");
         check("key \"a\" { secret \"hunter2!\"; };", "not in base 64");
         check("key \"a\" { algorithm hmac-sha256; };", "expected a secret for key \"a.\"");
-        check("key \"a\" { algorithm hmac-md5; secret \"AAEC\"; };", "\"hmac-md5\"");
+        check("key \"a\" { algorithm hmac-md5; secret \"AAEC\"; };", "algorithm of the key \"a.\"");
         check("key { secret \"AAEC\"; };", "expected a key name");
+        check("hunter2", "line 1: unexpected word");
+        check("key \"a\" {\n secret hun ter2 hunter2;", "line 2: unexpected word");
         check("/* no end", "ends inside");
     }
 }

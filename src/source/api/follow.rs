@@ -185,7 +185,7 @@ impl Follower {
             }
             WatchError::Unsupported(_) | WatchError::Unreadable(_) => {
                 self.failures += 1;
-                if self.encoding() == Encoding::Protobuf {
+                if self.encoding() == Encoding::Protobuf && !self.was_too_large {
                     let time = limits::API_JSON_TIME;
                     self.json_until = Some(Instant::now() + time);
                     message += &format!("; JSON is asked for during {} s", time.as_secs());

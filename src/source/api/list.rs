@@ -105,6 +105,10 @@ impl Follower {
         self.only_measures = true;
         let measured = self.list_in_pages(client).await;
         self.only_measures = false;
+        if measured.is_err() {
+            // Nothing of this list is stored, so it takes no room from other kinds.
+            self.begin_counting();
+        }
         measured.map(drop)
     }
 

@@ -149,6 +149,16 @@ impl Slot {
         Some(Unsent { slots, id, address, octets })
     }
 
+    /// Whether the client has room for another reply of any size. Before a reply is made, this avoids
+    /// the work for one that cannot be sent.
+    pub(super) fn has_room(&self) -> bool {
+        let table = self.slots.lock();
+        let of_client = table.unsent.get(&self.address).copied().unwrap_or(0);
+        let of_connection = table.taken.get(&self.id).map_or(0, |holder| holder.unsent);
+        of_client <= limits::UNSENT_OCTETS_CROWDED
+            && of_connection + limits::STREAM_OCTETS <= limits::UNSENT_OCTETS_CONNECTION
+    }
+
     /// Waits until the client has taken nothing of its replies for [`limits::TCP_WRITE_TIME`].
     pub(super) async fn stalled(&self) {
         loop {
@@ -250,10 +260,11 @@ mod tests {
         let rest: Vec<_> = of_client[1..].iter().flat_map(&fill).collect();
         assert!(octets(&first) + octets(&rest) <= limits::UNSENT_OCTETS_CLIENT);
         assert!(slots.take(ONE).is_none(), "it must read first");
+        assert!(!of_client[0].has_room() && !of_client[99].has_room());
         let other = slots.take(OTHER).unwrap();
         assert_eq!(fill(&other).len(), first.len(), "another client has its own share");
         drop((first, rest));
-        assert!(slots.take(ONE).is_some());
+        assert!(slots.take(ONE).is_some() && of_client[0].has_room());
         assert!(slots.lock().unsent.is_empty());
         let many = |at: u32| slots.take(IpAddr::V4(std::net::Ipv4Addr::from_bits(at))).unwrap();
         let clients: Vec<Slot> = (0..400).map(many).collect();

@@ -193,6 +193,9 @@ impl HttpConnection {
 
     async fn answer_grpc(&self, request: Request<Incoming>) -> Result<Bytes, grpc::Failure> {
         let packet = grpc::packet(request).await?;
+        if !self.session.slot.has_room() {
+            return Err(grpc::Failure::UNREAD);
+        }
         let reply = self.reply(&packet).await.ok_or(grpc::Failure::NO_REPLY)?;
         self.hold(grpc::body(&reply)).ok_or(grpc::Failure::UNREAD)
     }
@@ -212,14 +215,18 @@ impl HttpConnection {
     }
 
     async fn answer(&self, packet: &[u8]) -> Result<Response<ResponseBody>, Refusal> {
+        let unread = Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "read the replies to earlier queries first\n",
+        );
+        if !self.session.slot.has_room() {
+            return Err(unread);
+        }
         let reply = self.reply(packet).await;
         let reply = reply
             .ok_or(Refusal::new(StatusCode::BAD_REQUEST, "there is no reply to this message\n"))?;
         let age = HeaderValue::try_from(format!("max-age={}", freshness(&reply)));
-        let body = self.hold(reply).ok_or(Refusal::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "read the replies to earlier queries first\n",
-        ))?;
+        let body = self.hold(reply).ok_or(unread)?;
         let mut response = Response::new(ResponseBody::from(body));
         response.headers_mut().insert(CONTENT_TYPE, MESSAGE);
         response.headers_mut().extend(age.map(|age| (CACHE_CONTROL, age)));

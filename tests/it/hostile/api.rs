@@ -120,8 +120,8 @@ fn an_api_server_that_sends_without_end_does_not_fill_the_memory() {
     check_memory("pages without end", "the objects of the cluster need more than 63 MiB", endless);
     let wide = |kind: &str| list(kind, "", &vec!["{}"; 5 << 20].join(","));
     check_memory("pages of empty objects", "objects at line 1", wide);
-    let large = |kind: &str| list(kind, "", &object(kind, &"x".repeat(64 << 20)));
-    check_memory("pages of 64 MiB", "an object has more than 16777216 octets", large);
+    let large = |kind: &str| list(kind, "", &object(kind, &"x".repeat(17 << 20)));
+    check_memory("pages of 17 MiB", "an object has more than 16777216 octets", large);
 }
 
 fn list(kind: &str, after: &str, items: &str) -> String {

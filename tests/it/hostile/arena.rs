@@ -70,9 +70,9 @@ pub(super) struct Arena {
 }
 
 impl Arena {
-    /// Starts the program with the same Corefile, and fills its cache, so that its memory does not
-    /// grow for that reason later.
-    pub(super) fn start(program: Program) -> Self {
+    /// Starts the program with the same Corefile, and fills its cache with names, so that its memory
+    /// does not grow for that reason later.
+    pub(super) fn start(program: Program, names: u16) -> Self {
         let (authority, silent) = (Authority::new(), UdpSocket::bind("127.0.0.1:0").unwrap());
         let ports = [free_address(), free_address(), free_address(), free_address()];
         let [dns, tls, https, quic] = ports;
@@ -100,7 +100,7 @@ impl Arena {
         let addresses = Addresses { dns, tls, https, quic };
         let mut arena = Self { server, addresses, authority, group: None, _silent: silent };
         arena.group = MemoryGroup::limit(arena.child().id(), KUBEADM);
-        fill_cache(dns);
+        fill_cache(dns, names);
         arena
     }
 
@@ -211,10 +211,9 @@ fn wait_for(server: SocketAddr) {
     }
 }
 
-/// Asks for more names than the cache holds.
-fn fill_cache(server: SocketAddr) {
+fn fill_cache(server: SocketAddr, names: u16) {
     let socket = client(Ipv4Addr::LOCALHOST, server);
-    for id in 0..14_000_u16 {
+    for id in 0..names {
         let _ = socket.send(&question(id, &format!("fill{id}.example.org"), A));
         let _ = socket.recv(&mut [0; 512]);
     }

@@ -57,7 +57,9 @@ const DEBUG: Bounds = Bounds {
 };
 
 fn run(program: Program, name: &str, attack: Attack, bounds: Bounds) -> Outcome {
-    let outcome = Arena::start(program).attacked(attack, bounds);
+    // More than the cache holds, or few of them for a slow build.
+    let names = if is_release() { 14_000 } else { 2_000 };
+    let outcome = Arena::start(program, names).attacked(attack, bounds);
     println!("{program:?}, {name}: {outcome}");
     outcome
 }

@@ -30,7 +30,7 @@ fn two_implementations_give_the_same_answers() {
     for path in &files {
         let text = fs::read_to_string(path).unwrap();
         // These scenarios read simulated files, which are not on the disk.
-        if text.contains(" /etc/") {
+        if text.contains(" /etc/") || text.contains(" keys/") {
             continue;
         }
         let objects = tempfile::tempdir().unwrap();

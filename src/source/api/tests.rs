@@ -153,7 +153,7 @@ fn lists() -> Vec<Case> {
                 page(&["a"], "7"),
                 page(&["a"], "7"),
             ],
-            "events, page, page, page json, page json, watch json 7",
+            "events, page, page, page, page, watch 7",
             "a",
         ),
         (

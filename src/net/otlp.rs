@@ -9,11 +9,11 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::http::Error as RequestError;
 use hyper::{
     Request, StatusCode,
     client::conn::http1,
     header::{CONTENT_TYPE, HOST},
-    http::Error as HttpError,
 };
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -47,7 +47,7 @@ enum OtlpError {
     #[error(transparent)]
     Tls(#[from] TlsConfigError),
     #[error(transparent)]
-    Request(#[from] HttpError),
+    Request(#[from] RequestError),
     #[error(transparent)]
     Http(#[from] hyper::Error),
     #[error(transparent)]

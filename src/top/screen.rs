@@ -19,6 +19,9 @@ const LISTED: usize = 10;
 
 /// Draws a summary. What does not fit is left out.
 pub fn draw(summary: &Summary, area: Rect, buffer: &mut Buffer) {
+    if summary.servers.is_empty() && summary.unread.is_empty() {
+        return Paragraph::new("The servers are read …").render(area, buffer);
+    }
     let overview = overview(summary, usize::from(area.width).saturating_sub(MARGIN));
     // With the header and an empty line.
     let upstreams = match summary.upstreams.len() {

@@ -1,17 +1,15 @@
 //! The messages of dnstap: copies of DNS messages with the addresses of both ends and the times, as
-//! protocol buffers, and the bounded queue of a receiver.
+//! protocol buffers.
 
 use std::{
-    collections::VecDeque,
     net::{IpAddr, SocketAddr},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use crate::{limits, metrics::IntCounter, protobuf::Message};
+use crate::{
+    protobuf::Message,
+    send_queue::{SendQueue, WallClock},
+};
 
 /// What was copied. The numbers are those of the schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,23 +52,6 @@ pub struct TapMessage {
 pub struct Sender {
     pub identity: String,
     pub version: String,
-}
-
-/// Turns moments into times since 1970.
-#[derive(Clone, Copy, Debug)]
-pub struct WallClock {
-    pub now: Instant,
-    /// The time since 1970 at `now`.
-    pub since_1970: Duration,
-}
-
-impl WallClock {
-    pub(crate) fn time(&self, at: Instant) -> Duration {
-        match at.checked_duration_since(self.now) {
-            Some(after) => self.since_1970 + after,
-            None => self.since_1970.saturating_sub(self.now.saturating_duration_since(at)),
-        }
-    }
 }
 
 impl TapMessage {
@@ -126,84 +107,24 @@ impl TapMessage {
     }
 }
 
-/// The messages that wait for a receiver. A message without room is dropped and counted, so that no
-/// query waits for the receiver.
-#[derive(Debug)]
-pub struct TapQueue {
-    waiting: Mutex<Waiting>,
-    /// How many messages may wait.
-    most: usize,
-    dropped: IntCounter,
-    /// Messages that were dropped and are not in the log yet.
-    not_logged: AtomicU64,
-    is_closed: AtomicBool,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    messages: VecDeque<TapMessage>,
-    octets: usize,
-}
+/// The messages that wait for a receiver.
+pub type TapQueue = SendQueue<TapMessage>;
 
 impl TapQueue {
-    pub fn new(most: usize, dropped: IntCounter) -> Self {
-        Self {
-            waiting: Mutex::default(),
-            most,
-            dropped,
-            not_logged: AtomicU64::new(0),
-            is_closed: AtomicBool::new(false),
-        }
-    }
-
     pub fn push(&self, message: TapMessage) {
         let size = message.size();
-        let mut waiting = self.lock();
-        if waiting.messages.len() >= self.most || waiting.octets + size > limits::DNSTAP_OCTETS {
-            drop(waiting);
-            return self.count_dropped(1);
-        }
-        waiting.octets += size;
-        waiting.messages.push_back(message);
-    }
-
-    /// Takes all messages.
-    pub fn take(&self) -> VecDeque<TapMessage> {
-        let mut waiting = self.lock();
-        waiting.octets = 0;
-        std::mem::take(&mut waiting.messages)
-    }
-
-    /// Counts messages that were taken, and not sent.
-    pub fn count_dropped(&self, count: u64) {
-        self.dropped.inc_by(count);
-        self.not_logged.fetch_add(count, Ordering::Relaxed);
-    }
-
-    /// How many messages were dropped since the last call.
-    pub fn take_dropped(&self) -> u64 {
-        self.not_logged.swap(0, Ordering::Relaxed)
-    }
-
-    /// The task that sends the messages ends after those that wait now.
-    pub fn close(&self) {
-        self.is_closed.store(true, Ordering::Relaxed);
-    }
-
-    pub fn is_closed(&self) -> bool {
-        self.is_closed.load(Ordering::Relaxed)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.add([message], size);
     }
 }
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "any time will do")]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{
+        limits,
         metrics::{CounterFamily, Family, Metrics},
         protobuf::{Value, fields},
     };
@@ -226,11 +147,11 @@ mod tests {
     #[test]
     fn a_full_queue_drops_and_counts() {
         let dropped = DROPPED.with(&Metrics::default(), []);
-        let queue = TapQueue::new(3, dropped.clone());
+        let queue = TapQueue::new(3, limits::DNSTAP_OCTETS, dropped.clone());
         (0..5).for_each(|_| queue.push(message(1)));
         assert_eq!((queue.take().len(), dropped.get(), queue.take_dropped()), (3, 2, 2));
         // Large messages are bounded by their octets.
-        let queue = TapQueue::new(1 << 30, dropped);
+        let queue = TapQueue::new(1 << 30, limits::DNSTAP_OCTETS, dropped);
         let large = limits::STREAM_OCTETS;
         let count = limits::DNSTAP_OCTETS / large + 10;
         (0..count).for_each(|_| queue.push(message(large)));

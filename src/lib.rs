@@ -8,7 +8,7 @@
 //!  5     server       │                     the block that answers (longest suffix)
 //!  4     plugin       │                     one file for each Corefile directive, in CoreDNS's order
 //!  3     chain        │                     runs a query through the plugins
-//!  2  zone zonefile cache upstream corefile none uses another (also: skydns trace dnssec)
+//!  2  zone zonefile cache upstream corefile none uses another (also: skydns dnstap trace dnssec)
 //!  1     wire         │                     DNS messages: parsing and encoding
 //!  0  limits metrics model hash random      bounds with their reasons / the metrics registry / cluster facts
 //!     printable shares transport            safe text / fair permits / schemes of server blocks and transports of messages
@@ -40,6 +40,7 @@ pub mod printable;
 pub mod protobuf;
 pub mod proxy_header;
 pub mod random;
+pub mod send_queue;
 pub mod server;
 pub mod shares;
 pub mod skydns;

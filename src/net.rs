@@ -29,6 +29,8 @@ pub mod tls;
 mod udp;
 pub mod zone_transfer;
 
+use crate::send_queue::WallClock;
+
 pub use dispatch::Dispatcher;
 
 /// How many threads can work at the same time: as many as there are cores, the CPU quota of the
@@ -41,4 +43,13 @@ pub fn parallelism(most: usize) -> usize {
 /// set.
 pub fn unix_time() -> u64 {
     std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs()
+}
+
+/// The clock of the system and the moment that it belongs to.
+#[expect(clippy::disallowed_methods, reason = "the clock is read here")]
+fn wall_clock() -> WallClock {
+    WallClock {
+        now: std::time::Instant::now(),
+        since_1970: std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default(),
+    }
 }

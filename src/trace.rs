@@ -1,15 +1,11 @@
-//! Spans of traces in the form of OpenTelemetry's protocol (OTLP), and the bounded queue of a
-//! collector.
+//! Spans of traces in the form of OpenTelemetry's protocol (OTLP).
 
-use std::{
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Instant,
+use std::time::Instant;
+
+use crate::{
+    protobuf::Message,
+    send_queue::{SendQueue, WallClock},
 };
-
-use crate::{dnstap::WallClock, limits, metrics::IntCounter, protobuf::Message};
 
 /// The part of a trace that one program or one step has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,46 +69,13 @@ impl Span {
     }
 }
 
-/// The spans that wait for a collector. A span without room is dropped and counted, so that no query
-/// waits for the collector.
-#[derive(Debug)]
-pub struct SpanQueue {
-    waiting: Mutex<Vec<Span>>,
-    dropped: IntCounter,
-    is_closed: AtomicBool,
-}
+/// The spans that wait for a collector.
+pub type SpanQueue = SendQueue<Span>;
 
 impl SpanQueue {
-    pub fn new(dropped: IntCounter) -> Self {
-        Self { waiting: Mutex::default(), dropped, is_closed: AtomicBool::new(false) }
-    }
-
+    /// Adds the spans of a trace.
     pub fn push(&self, spans: Vec<Span>) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() + spans.len() > limits::TRACE_SPANS {
-            drop(waiting);
-            return self.count_dropped(spans.len());
-        }
-        waiting.extend(spans);
-    }
-
-    /// Takes all spans.
-    pub fn take(&self) -> Vec<Span> {
-        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Counts spans that were taken, and not sent.
-    pub fn count_dropped(&self, count: usize) {
-        self.dropped.inc_by(count as u64);
-    }
-
-    /// The task that sends the spans ends after those that wait now.
-    pub fn close(&self) {
-        self.is_closed.store(true, Ordering::Relaxed);
-    }
-
-    pub fn is_closed(&self) -> bool {
-        self.is_closed.load(Ordering::Relaxed)
+        self.add(spans, 0);
     }
 }
 
@@ -123,6 +86,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        limits,
         metrics::{CounterFamily, Family, Metrics},
         protobuf::{Value, fields},
     };
@@ -171,7 +135,7 @@ mod tests {
     #[test]
     fn a_full_queue_drops_and_counts() {
         let dropped = DROPPED.with(&Metrics::default(), []);
-        let queue = SpanQueue::new(dropped.clone());
+        let queue = SpanQueue::new(limits::TRACE_SPANS, usize::MAX, dropped.clone());
         let spans = vec![span(Instant::now()); limits::TRACE_SPANS - 1];
         queue.push(spans);
         queue.push(vec![span(Instant::now()); 2]);

@@ -3,12 +3,7 @@
 mod frames;
 mod listener;
 
-use std::{
-    collections::VecDeque,
-    io,
-    sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::VecDeque, io, sync::Arc};
 
 use rustls::pki_types::ServerName;
 use thiserror::Error;
@@ -20,13 +15,16 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use crate::{
-    dnstap::{Sender, TapMessage, TapQueue, WallClock},
+    dnstap::{Sender, TapMessage, TapQueue},
     limits,
     plugin::{DnstapSink, Endpoint, Side},
     upstream::TlsClientSettings,
 };
 
-use super::tls::{TlsConfigError, client};
+use super::{
+    tls::{TlsConfigError, client},
+    wall_clock,
+};
 
 /// Why a receiver gets no messages.
 #[derive(Debug, Error)]
@@ -180,19 +178,13 @@ async fn send_batch(
 
 /// Takes messages for one write, as frames.
 fn part(messages: &mut VecDeque<TapMessage>, sender: &Sender) -> Vec<u8> {
-    let (clock, mut part) = (clock(), Vec::new());
+    let (clock, mut part) = (wall_clock(), Vec::new());
     while part.len() < limits::DNSTAP_WRITE_OCTETS
         && let Some(message) = messages.pop_front()
     {
         frames::add(&mut part, &message.encode(sender, clock));
     }
     part
-}
-
-#[expect(clippy::disallowed_methods, reason = "the clock is read here")]
-fn clock() -> WallClock {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    WallClock { now: Instant::now(), since_1970 }
 }
 
 /// What was logged, and when.

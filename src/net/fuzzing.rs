@@ -18,8 +18,8 @@ thread_local! {
     });
 }
 
-/// Any request over HTTPS or gRPC: its message is the one that was sent, and is no longer than a
-/// request may be; otherwise the client gets a status that says that it made a mistake. The lines of
+/// Takes any request over HTTPS or gRPC. Either the request has the message that was sent, in at most
+/// as many octets as a request may have, or the client gets a status for a wrong request. The lines of
 /// `data` are the method, the target, the content type and the body.
 ///
 /// # Panics

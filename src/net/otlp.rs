@@ -1,11 +1,6 @@
 //! Sends spans to a collector: OTLP with protocol buffers over HTTP/1.1.
 
-use std::{
-    io,
-    pin::pin,
-    sync::Arc,
-    time::{Instant, SystemTime, UNIX_EPOCH},
-};
+use std::{io, pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -25,8 +20,8 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
+use super::wall_clock;
 use crate::{
-    dnstap::WallClock,
     limits,
     plugin::{Collector, TraceSink},
     trace::{self, SpanQueue},
@@ -63,14 +58,15 @@ pub async fn run(sink: TraceSink, queue: Arc<SpanQueue>) {
             sleep(limits::TRACE_LOOK).await;
         }
         let is_closed = queue.is_closed();
-        let spans = queue.take();
+        let spans = Vec::from(queue.take());
         let mut batches = spans.chunks(limits::TRACE_BATCH);
         while let Some(batch) = batches.next() {
-            let body = trace::request(&sink.service, batch, clock());
+            let body = trace::request(&sink.service, batch, wall_clock());
             let sent = timeout(limits::TRACE_TIME, send(&sink.collector, body)).await;
             let Err(error) = sent.unwrap_or(Err(OtlpError::Timeout)) else { continue };
             // The next batch would fail, too.
-            queue.count_dropped(batch.len() + batches.map(<[_]>::len).sum::<usize>());
+            let unsent = batch.len() + batches.map(<[_]>::len).sum::<usize>();
+            queue.count_dropped(unsent as u64);
             if logged.is_none_or(|logged| logged.elapsed() >= limits::API_LOG_INTERVAL) {
                 logged = Some(tokio::time::Instant::now());
                 tracing::warn!(
@@ -85,12 +81,6 @@ pub async fn run(sink: TraceSink, queue: Arc<SpanQueue>) {
             return;
         }
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the clock is read here")]
-fn clock() -> WallClock {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    WallClock { now: Instant::now(), since_1970 }
 }
 
 async fn send(collector: &Collector, body: Vec<u8>) -> Result<(), OtlpError> {

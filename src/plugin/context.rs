@@ -14,6 +14,7 @@ use crate::{
     chain::{self, Cx, Plugin, Transport, UnixClock},
     dnssec::MakeSigner,
     dnstap::TapQueue,
+    limits,
     metrics::{CounterFamily, Family, Metrics},
     skydns::SkydnsStore,
     trace::SpanQueue,
@@ -310,7 +311,8 @@ impl PluginContext<'_> {
         }
         let dropped = DNSTAP_DROPPED.with(self.build.metrics, [&sink.endpoint.to_string()]);
         let previous = self.build.previous.dnstap.get(&identity).cloned();
-        let queue = previous.unwrap_or_else(|| Arc::new(TapQueue::new(most, dropped)));
+        let queue = previous
+            .unwrap_or_else(|| Arc::new(TapQueue::new(most, limits::DNSTAP_OCTETS, dropped)));
         self.outputs.reload_state.dnstap.insert(identity, Arc::clone(&queue));
         self.outputs.dnstap.push((sink, Arc::clone(&queue)));
         queue
@@ -324,7 +326,8 @@ impl PluginContext<'_> {
         }
         let previous = self.build.previous.traces.get(&identity).cloned();
         let dropped = SPANS_DROPPED.with(self.build.metrics, []);
-        let queue = previous.unwrap_or_else(|| Arc::new(SpanQueue::new(dropped)));
+        let queue = previous
+            .unwrap_or_else(|| Arc::new(SpanQueue::new(limits::TRACE_SPANS, usize::MAX, dropped)));
         self.outputs.reload_state.traces.insert(identity, Arc::clone(&queue));
         self.outputs.traces.push((sink, Arc::clone(&queue)));
         queue

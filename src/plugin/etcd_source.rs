@@ -74,7 +74,7 @@ impl EtcdEndpoint {
 }
 
 /// `Debug` prints a digest instead of the password. Equal passwords have equal digests, but the key
-/// of the digest is a secret of this process, so that nobody can try passwords on a digest.
+/// of the digest is a secret of this process, so a digest does not help to guess a password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(pub String);
 

@@ -114,7 +114,7 @@ impl Sample {
         reasons.collect::<Option<Vec<_>>>().map(|reasons| reasons.join("; "))
     }
 
-    /// The values of now.
+    /// The values of all servers, added up.
     pub(super) fn values(&self) -> Values {
         let mut sum = Values::default();
         for (series, value) in self.pages().flat_map(|(_, page)| &page.values) {

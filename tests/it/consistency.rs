@@ -204,8 +204,8 @@ fn write(lab: &Lab, history: &History, changes: u16, asker: &thread::ScopedJoinH
 }
 
 /// The API server runs a patch again when somebody else, such as a controller, changed the object
-/// meanwhile. The second run then finds the address that the first one allocated. Sometimes nobody
-/// gives it back for minutes, so this does.
+/// meanwhile. The second run then finds the address that the first one allocated. Sometimes that
+/// stays so for minutes, so this function deletes the allocation.
 fn patch(api: &mut Api, path: &str, body: &Value) {
     until("a patch without a conflict", Duration::from_secs(10), || {
         let (code, text) = api.request("PATCH", path, Some(body));

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     explain::api::{self, PodPort},
+    explain_probe::saw,
     support::{Ndots, free_address},
 };
 
@@ -89,15 +90,6 @@ fn dns_server(directory: &Path, ip: &str) -> Ndots {
         directory.display()
     );
     Ndots::corefile(&corefile, &["dns"], &[])
-}
-
-fn saw(report: &Value, id: &str) -> Vec<String> {
-    let steps = report["steps"].as_array().unwrap().iter();
-    steps
-        .flat_map(|step| step["findings"].as_array().unwrap())
-        .filter(|finding| finding["id"] == id)
-        .map(|it| format!("{}: {}", it["level"].as_str().unwrap(), it["saw"].as_str().unwrap()))
-        .collect()
 }
 
 /// A report of a Pod that refuses, which is a case of the check.

@@ -131,7 +131,7 @@ pub(crate) fn reports() -> impl Iterator<Item = &'static Value> {
 }
 
 /// What the check saw, with its levels.
-fn saw(report: &Value, id: &str) -> Vec<String> {
+pub(crate) fn saw(report: &Value, id: &str) -> Vec<String> {
     let steps = report["steps"].as_array().unwrap().iter();
     steps
         .flat_map(|step| step["findings"].as_array().unwrap())

@@ -6,7 +6,11 @@ use crate::{
     cli::ServerFlags,
     limits,
     metrics::{CounterFamily, Family, GaugeFamily, Metrics},
-    net::log::{self, DebugPlugin},
+    net::{
+        dnstap,
+        log::{self, DebugPlugin},
+        otlp,
+    },
     plugin::{Event, Outputs},
 };
 
@@ -170,7 +174,7 @@ impl Process {
             secondaries,
             signers,
             etcd,
-            dnstap,
+            dnstap: taps,
             traces,
             notices,
             ..
@@ -187,8 +191,8 @@ impl Process {
         self.secondaries.run(secondaries);
         self.signers.run(signers);
         self.etcds.run(etcd);
-        self.dnstaps.run(dnstap);
-        self.traces.run(traces);
+        self.dnstaps.run(taps, dnstap::run);
+        self.traces.run(traces, otlp::run);
         spawn_probes(&mut self.tasks, &self.listeners, built.probes);
         notify::send(&mut self.tasks, notices);
         self.hashes.read(&self.metrics, &hash, Validity::Valid);

@@ -90,7 +90,7 @@ impl Meaning {
             }
         };
         let owner = if *name == question.name { Owner::Question } else { Owner::from(name) };
-        // Without an SOA record nobody keeps a denial (RFC 2308 §5).
+        // Resolvers do not cache a denial without an SOA record (RFC 2308 §5).
         let kept = authority().find(|set| matches!(set.rtype, Type::SOA | Type::NS));
         let ttl = kept.map_or(0, |set| set.ttl);
         Some(RecordSet::new(owner, Type::NSEC, ttl, Rdatas::one(&nsec(&next, types))))

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Why a message is not accepted. The order is that of the checks (RFC 8945 §5.2): an attacker
-/// without the key learns nothing of the clock.
+/// without the key does not learn the time of this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum TsigError {
     #[error("the TSIG record is malformed")]

@@ -15,7 +15,7 @@ pub struct TsigKey {
     secret: Box<[u8]>,
 }
 
-/// The algorithms of RFC 8945 §6, without those that nobody uses.
+/// The algorithms of RFC 8945 §6 that are in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TsigAlgorithm {
     Sha1,

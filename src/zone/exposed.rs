@@ -3,7 +3,10 @@
 use std::{
     collections::{BTreeMap, HashSet},
     net::IpAddr,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use dashmap::DashMap;
@@ -31,6 +34,8 @@ pub(super) struct ExposedFacts {
     /// The Nodes, by name.
     nodes: RwLock<BTreeMap<Box<str>, Arc<Object>>>,
     serial: Serial,
+    /// Counts changes. Unlike the serial, it advances with each change.
+    changes: AtomicU64,
 }
 
 /// The type of a Node's address.
@@ -51,9 +56,15 @@ impl ExposedFacts {
         &self.serial
     }
 
-    /// Sets the serial after a change.
+    /// Sets the serial and counts the change, after it was published.
     pub(super) fn changed(&self, unix_seconds: u32) {
         self.serial.advance(unix_seconds);
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// How many changes were published.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     pub(super) fn gateway(&self, namespace: &str, name: &str) -> Option<Arc<Object>> {

@@ -1,4 +1,5 @@
-//! Reports the hosts that an object does not get: in the log once, and in a metric while it lasts.
+//! Reports hosts that are not answered with the addresses of the object that contains them: in the
+//! log once, and in a metric for as long as this is so.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -29,10 +30,10 @@ pub(super) struct RefusedHosts {
 
 #[derive(Default)]
 struct State {
-    /// When the claims are looked at next; `None` before the first time.
+    /// The earliest time of the next look at the claims; `None` before the first look.
     next: Option<Instant>,
-    /// The state of the zones that was looked at last.
-    revision: u32,
+    /// [`Gateway::changes`] at the last look.
+    changes: u64,
     logged: HashSet<String>,
     counts: BTreeMap<[String; 3], i64>,
 }
@@ -63,7 +64,7 @@ impl RefusedHosts {
     }
 }
 
-/// A reload makes another one, which shows its own figures.
+/// A reload creates another `RefusedHosts`, which sets its own figures.
 impl Drop for RefusedHosts {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -77,13 +78,13 @@ impl Timed for RefusedHosts {
     fn due(&self, now: Option<Instant>) -> Vec<LogLine> {
         let Some(now) = now else { return Vec::new() };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let revision = self.view.revision();
-        if state.revision == revision || state.next.is_some_and(|next| now < next) {
-            // The end of the one before the reload has removed series with the same labels.
+        let changes = self.view.changes();
+        if state.changes == changes || state.next.is_some_and(|next| now < next) {
+            // At a reload, the drop of the earlier `RefusedHosts` removes series with these labels.
             self.show(&state);
             return Vec::new();
         }
-        state.revision = revision;
+        state.changes = changes;
         state.next = Some(now + limits::CLAIMS_LOOK);
         let refused = self.view.refused_claims();
         self.count(&refused, &mut state);
@@ -107,4 +108,55 @@ impl Timed for RefusedHosts {
 fn line(claim: &RefusedClaim) -> String {
     let RefusedClaim { host, object, why, .. } = claim;
     format!("{host} is not answered with the addresses of {object}: {why}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{Change, Ingress, Kind, LoadBalancerPoint, Object},
+        zone::{
+            Index,
+            outside::{Apex, ClaimRules, GatewaySettings, NodeAddressType},
+        },
+    };
+
+    fn ingress(namespace: &str, created: i64) -> Change {
+        Change::Upsert(Object::Ingress(Ingress {
+            created: Some(created),
+            hosts: Box::new(["cafe.example.com".into()]),
+            points: Box::new([LoadBalancerPoint::Ip([192, 0, 2, 1].into())]),
+            ..Ingress::new(namespace, "web")
+        }))
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "any time will do as the start")]
+    fn each_of_two_changes_within_a_second_is_reported() {
+        let mut index = Index::default();
+        let settings = GatewaySettings {
+            zones: vec!["example.com".parse().unwrap()],
+            ttl: 60,
+            top: Apex::of_server(&"ns.dmz".parse().unwrap(), None),
+            resources: vec![Kind::Ingress],
+            ingress_classes: Vec::new(),
+            gateway_classes: Vec::new(),
+            controllers: Vec::new(),
+            node_addresses: vec![NodeAddressType::External],
+            own_addresses: Vec::new(),
+            claims: ClaimRules::default(),
+        };
+        let metrics = Arc::new(Metrics::default());
+        let view = Arc::new(Gateway::new(index.store(), settings));
+        let refused = RefusedHosts::new(view, Arc::clone(&metrics));
+        let begin = Instant::now();
+        let steps = [("good", 100, 0), ("evil", 101, 1), ("late", 102, 1)];
+        for (look, (namespace, created, new)) in (0..).zip(steps) {
+            index.apply(ingress(namespace, created), 1000);
+            let lines = refused.due(Some(begin + limits::CLAIMS_LOOK * look));
+            assert_eq!(lines.len(), new, "{namespace}: {lines:?}");
+            let series = format!("namespace=\"{namespace}\",reason=\"older\"");
+            assert_eq!(metrics.render().contains(&series), new == 1, "{namespace}");
+        }
+    }
 }

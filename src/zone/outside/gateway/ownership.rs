@@ -22,7 +22,7 @@ pub struct ClaimRules {
     pub reserved: Vec<(Name, Box<str>)>,
 }
 
-/// Whether a host in an object may be taken from another namespace.
+/// Whether an object may claim a host that belongs to another namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protection {
     /// No host can claim the apex, a name server or the wildcard directly below the apex. Only
@@ -109,9 +109,10 @@ impl Gateway {
         all
     }
 
-    /// The number of the last change of what is answered. It does not count as a client's read.
-    pub fn revision(&self) -> u32 {
-        self.store.outside.kept_serial().peek()
+    /// How many times the facts behind the answers have changed. Two changes within one second may
+    /// have the same serial, but never the same number.
+    pub fn changes(&self) -> u64 {
+        self.store.outside.changes()
     }
 
     fn judge(
@@ -145,7 +146,7 @@ impl Gateway {
         claims
     }
 
-    /// Why no host of this claim may have the name with the labels `left` before the zone.
+    /// Why this object may not claim the name that has the labels `left` before the zone.
     /// `services` are the Services with that name.
     fn refusal(&self, left: &[u8], claim: &Claim, services: &Claims) -> Option<ClaimRefusal> {
         if self.settings.claims.protection == Protection::Unprotected {

@@ -1,8 +1,9 @@
 //! The cache of upstream replies. An entry lives for its TTL, and can be served stale for a while
 //! after that if no upstream answers.
 //!
-//! The key is the whole question (a keyed hash, then a comparison of the full name), never the owner
-//! of a record. So a reply cannot answer a question for another name. The caller passes the time in.
+//! The key is the whole question (a keyed hash, then a comparison of the full name), never the
+//! owner of a record. So a reply cannot answer a question for another name. The caller passes the
+//! time in.
 
 mod store;
 
@@ -134,8 +135,8 @@ pub enum Lookup {
         kind: ReplyKind,
         refresh: bool,
     },
-    /// The upstreams failed a moment ago, or now deny records that the cache still holds. The caller
-    /// serves the stale entry if there is one, else this response.
+    /// The upstreams failed a moment ago, or now deny records that the cache still holds. The
+    /// caller serves the stale entry if there is one, else this response.
     Failed(Response),
     /// Only an expired entry, which [`Cache::stale`] returns.
     Stale,
@@ -311,7 +312,7 @@ impl Cache {
         Inserted { response: preferred.unwrap_or(response), kind: Some(kind), evicted }
     }
 
-    /// Caches a failure for a short time, so that clients who retry do not all reach an upstream
+    /// Caches a failure for a short time, so that clients that retry do not all reach an upstream
     /// that does not work (RFC 9520).
     pub fn insert_failure(&self, query: &Query, response: Response, now: Instant) {
         let lifetime = if self.stale(query, now).is_some() {

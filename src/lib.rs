@@ -9,9 +9,10 @@
 //!  4     plugin       │                     one file for each Corefile directive, in CoreDNS's order
 //!  3     chain        │                     runs a query through the plugins
 //!  2  zone zonefile cache upstream corefile none uses another (also: skydns dnstap trace dnssec)
-//!  1     wire         │                     DNS messages: parsing and encoding
+//!  1     wire  send_queue                   DNS messages: parsing and encoding / queues of messages to send
 //!  0  limits metrics model hash random      bounds with their reasons / the metrics registry / cluster facts
 //!     printable shares transport            safe text / fair permits / schemes of server blocks and transports of messages
+//!     protobuf proxy_header                 protocol buffers / the header of the PROXY protocol
 //! ```
 
 #[cfg(feature = "kubernetes")]

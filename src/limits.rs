@@ -38,10 +38,11 @@ pub const STREAM_OCTETS: usize = 65_535;
 /// Nested queries that one client query may cause: CNAME hops, `autopath` candidates and rewrites.
 pub const NESTED_QUERIES: u32 = 16;
 /// Search domains that `autopath` tries. With the first candidate, which is asked again at the end,
-/// and some aliases, they stay within [`NESTED_QUERIES`]. A longer list is left to the client.
+/// and some aliases, they stay within [`NESTED_QUERIES`]. The client itself tries the domains after
+/// these.
 pub const SEARCH_DOMAINS: usize = 10;
-/// CNAMEs that are followed inside the cluster zone for one query. CoreDNS answers chains of up to
-/// 11.
+/// CNAMEs that are followed for one query inside the zones of the cluster, of zone files or of
+/// etcd. CoreDNS answers chains of up to 11.
 pub const CNAME_HOPS: usize = 11;
 
 /// How long a client waits for a reply. glibc, musl and Go give up after 5 s, so a later reply is
@@ -59,7 +60,7 @@ pub const JOIN_TIME: Duration = Duration::from_secs(2);
 /// Octets that the names and data of one upstream reply may take after decompression: four times
 /// the largest message.
 pub const REPLY_OCTETS: usize = 4 * STREAM_OCTETS;
-/// CNAMEs that are followed inside one upstream reply. A longer chain is treated as a loop.
+/// CNAMEs that are followed inside one upstream reply. A reply with a longer chain is an error.
 pub const REPLY_ALIASES: usize = 16;
 
 /// Words of a Corefile with all its imports. The largest known Corefiles have some thousands.
@@ -72,13 +73,13 @@ pub const COREFILE_IMPORTS: usize = 10_000;
 /// How long ndots waits for the end of a program of `on`. CoreDNS has no limit. Kubernetes ends a
 /// Pod after 30 s anyway.
 pub const COMMAND_TIME: Duration = Duration::from_secs(30);
-/// Steps of all chains in an expression, such as `a or b or c`. Each nests it one level deeper, and
-/// its evaluation is recursive and must not use up its stack.
+/// Operators, pipes and indexes of an expression, such as the two `or` of `a or b or c`. Each one
+/// nests the expression one level deeper, and the recursive evaluation must not use up the stack.
 pub const EXPRESSION_STEPS: usize = 500;
 /// Octets of a text that an expression builds: a message has no more.
 pub const EXPRESSION_OCTETS: usize = STREAM_OCTETS;
-/// How deep braces, and imports, may be nested. The parser is recursive and must not use up its
-/// stack.
+/// How deep braces, imports, the parts of an expression and the parts of a template may be nested.
+/// The parsers are recursive and must not use up the stack.
 pub const COREFILE_DEPTH: usize = 32;
 /// Diagnostics that are printed in one run. More do not help, and a generated file can have
 /// thousands.
@@ -92,22 +93,24 @@ pub const DIAGNOSTIC_LINE_OCTETS: usize = 4096;
 pub const RESOLVE_TIME: Duration = Duration::from_secs(2);
 /// How long the system may take to resolve the name of an upstream while the server starts.
 pub const SYSTEM_RESOLVE_TIME: Duration = Duration::from_secs(5);
-/// When the name of an upstream that could not be resolved is tried again. Each further pause is
-/// twice as long, up to [`HOST_RETRY_LONGEST`].
+/// The pause before a host name of the Corefile that could not be resolved is tried again. Each
+/// further pause is twice as long, up to [`HOST_RETRY_LONGEST`].
 pub const HOST_RETRY_FIRST: Duration = Duration::from_secs(2);
 pub const HOST_RETRY_LONGEST: Duration = Duration::from_secs(60);
-/// The pause after a reload failed that was to use a file, host or interface that exists now.
+/// After a failed reload: the pause before ndots looks again for the files, hosts and interfaces
+/// that it waits for.
 pub const AWAITED_PAUSE: Duration = Duration::from_secs(30);
 /// Octets of a regular expression in the Corefile, as in CoreDNS.
 pub const PATTERN_OCTETS: usize = 10_000;
 /// Nodes whose addresses are in one answer. A client tries only a few, and a message of 64 KiB
 /// holds a few thousand addresses.
 pub const OUTSIDE_NODES: usize = 512;
-/// How often `k8s_gateway` looks for hosts that it refuses to objects, if its objects change.
+/// `k8s_gateway` looks for refused hosts after its objects have changed, but not more often than
+/// this.
 pub const CLAIMS_LOOK: Duration = Duration::from_secs(10);
 /// Refused hosts that are logged at a time. A tenant can make thousands of them.
 pub const CLAIMS_LOGGED: usize = 20;
-/// The highest `ttl` of `kubernetes` in seconds, as in CoreDNS.
+/// The highest `ttl` of `kubernetes`, `k8s_external` and `k8s_gateway` in seconds, as in CoreDNS.
 pub const KUBERNETES_TTL: u32 = 3600;
 
 /// How long `kubernetes` waits for its objects before it logs that they are missing, as in CoreDNS.
@@ -121,8 +124,8 @@ pub const CACHE_REPLY_OCTETS: usize = 1024;
 /// Octets of the text of an upstream's extended error. Real texts are one sentence, and the cache
 /// holds them.
 pub const EXTENDED_ERROR_OCTETS: usize = 256;
-/// After the upstreams failed to replace an entry that is served as the last known good one, how
-/// long they are not queried for it again (RFC 8767 §5).
+/// How long the upstreams are not queried again for an expired entry that they failed to replace,
+/// while it is served as the last known good one (RFC 8767 §5).
 pub const LAST_KNOWN_GOOD_RETRY: Duration = Duration::from_secs(30);
 /// How long a failure may be cached (RFC 2308 §7.1).
 pub const FAILURE_TTL: Duration = Duration::from_secs(300);
@@ -132,14 +135,14 @@ pub const GRPC_KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// How long a client waits for the upstreams before it gets a stale reply (RFC 8767 §5).
 pub const STALE_PATIENCE: Duration = Duration::from_millis(1800);
 
-/// The shortest delay before a query is sent again, even to a fast upstream: a late reply is not a
-/// lost one.
+/// The shortest delay before a query is sent again, even to a fast upstream, because a reply can be
+/// late without being lost.
 pub const MIN_HEDGE_DELAY: Duration = Duration::from_millis(50);
-/// The longest delay before a query is sent again. An upstream that has never replied has this
-/// delay.
+/// The longest delay before a query is sent again for the first time. An upstream that has never
+/// replied has this delay. The delay of each further round through the upstreams is twice as long.
 pub const MAX_HEDGE_DELAY: Duration = Duration::from_millis(300);
-/// How long an upstream whose support of EDNS is unknown has to reply, before the query is sent
-/// without OPT as well (RFC 6891 §7).
+/// If it is unknown whether an upstream supports EDNS: how long ndots waits for its reply before it
+/// also sends the query without OPT (RFC 6891 §7).
 pub const EDNS_PATIENCE: Duration = Duration::from_millis(60);
 /// How long an upstream that does not support EDNS gets queries without OPT.
 pub const NO_EDNS_TIME: Duration = Duration::from_secs(900);
@@ -160,11 +163,12 @@ pub const SILENT_UDP: u32 = 3;
 /// How long a truncated reply is held back while TCP may give the whole reply. After that, clients
 /// over UDP get the truncated one.
 pub const TRUNCATED_PATIENCE: Duration = Duration::from_millis(80);
-/// How often a query is sent at least if the group has only one upstream. One lost datagram is
-/// common, and two in a row are rare.
+/// How many times a query may be sent by default if the group has only one upstream. One lost
+/// datagram is common, and two in a row are rare.
 pub const MIN_SENDS: u32 = 3;
 /// Datagrams that do not match the query, after which it is sent over TCP: they may be forged
-/// replies (RFC 5452 §9.2).
+/// replies (RFC 5452 §9.2). Also messages on a connection that match no query, after which the
+/// connection is closed.
 pub const STRAY_REPLIES: u32 = 10;
 /// Replies to a query in random case that lose the case or differ from the reply to the client's
 /// spelling, after which an upstream gets no more queries in random case. One such reply may be
@@ -176,14 +180,15 @@ pub const UDP_REPLY_OCTETS: usize = 4097;
 /// Sockets and connections to all upstreams that are open at once, without shared sockets: a fifth
 /// of [`DESCRIPTORS`]. A client address may cause as many of them as are free.
 pub const UPSTREAM_SOCKETS: usize = 4096;
-/// Queries that wait for upstreams. One takes up to 4 KiB, so all take 32 MiB. A client address may
-/// have as many of them as are free.
+/// Queries that ndots has sent to upstreams, retransmissions included, and that have no reply yet.
+/// One takes up to 4 KiB, so all take 32 MiB. A client address may have as many of them as are
+/// free.
 pub const UPSTREAM_QUERIES: usize = 8192;
 /// Queries that wait for one upstream. Queries to a dead upstream wait until their timeout, and
 /// must leave places for queries to the other upstreams.
 pub const UPSTREAM_QUERIES_EACH: usize = 2048;
-/// If this many queries wait for one upstream, no query may wait for it longer than necessary. This
-/// is half of the queries that one client can cause.
+/// If this many queries wait for one upstream, a query ends after `read_timeout` and not after
+/// [`LATE_REPLY_TIME`]. This is half of the queries that one client can cause.
 pub const UPSTREAM_QUERIES_CROWDED: usize = UPSTREAM_QUERIES_EACH / 4;
 /// Queries of a burst that have their own ports, and queries a second that have them after the
 /// burst. The conntrack table of a node has an entry for each port for 30 s, so there are at most
@@ -217,26 +222,29 @@ pub const NEW_PORT_ONE_IN: u64 = 16;
 /// Queries that share one exchange with an upstream. A name that the whole cluster asks for may
 /// take half of all jobs.
 pub const WAITERS: usize = JOBS / 2;
-/// Upstreams that a `forward` directive may name, as in CoreDNS. A file among them may add more.
+/// Upstreams that a `forward` or `grpc` directive may name, as in CoreDNS. A file among them may
+/// add more.
 pub const FORWARD_TARGETS: usize = 15;
-/// Idle connections that stay open to one upstream. Each holds a descriptor here and there.
+/// Idle connections that stay open to one upstream. Each holds a descriptor in
+/// ndots and one at the upstream.
 pub const IDLE_CONNECTIONS: usize = 16;
 /// Queries that wait on one connection to an upstream. Most servers of HTTPS and QUIC allow as many
 /// streams.
 pub const UPSTREAM_STREAMS: usize = 100;
-/// How often pipelining may be tested. A test sends one query twice.
+/// The pause between two tests of pipelining at an upstream. A test sends one query twice.
 pub const PIPELINING_TEST_INTERVAL: Duration = Duration::from_secs(10);
 /// How long pipelining is not tested after a query waited behind another one.
 pub const NO_PIPELINING_TIME: Duration = Duration::from_secs(60);
 /// How long a QUIC connection to an upstream may be idle, as in CoreDNS.
 pub const QUIC_IDLE_TIME: Duration = Duration::from_secs(30);
-/// How often the start of a QUIC connection checks whether the port is unreachable.
+/// How often ndots checks, while it opens a QUIC connection, whether the port is unreachable.
 pub const UNREACHABLE_POLL: Duration = Duration::from_millis(10);
 /// Redirections within a server of DNS over HTTPS that are followed for one query.
 pub const HTTP_REDIRECTS: usize = 3;
-/// How long opening a connection to an upstream over HTTPS or QUIC may take, with its handshakes.
+/// How long it may take to open a connection to an upstream that queries share, with its
+/// handshakes.
 pub const UPSTREAM_DIAL_TIME: Duration = Duration::from_secs(3);
-/// How often the end of the process looks for queries that still wait.
+/// How often ndots checks, while it shuts down, whether queries still wait.
 pub const FINISH_POLL: Duration = Duration::from_millis(10);
 /// How often idle connections are checked for their age.
 pub const IDLE_SWEEP: Duration = Duration::from_secs(1);
@@ -251,8 +259,8 @@ pub const PROBE_TIME: Duration = Duration::from_secs(1);
 /// Datagrams that one system call reads or writes. A larger batch is not faster, and it delays its
 /// first reply.
 pub const UDP_BATCH: usize = 16;
-/// Sockets and threads for each address over UDP, however many cores the machine has. One thread
-/// answers more than 100,000 queries a second.
+/// Sockets and threads for each address over UDP, however many cores the machine has, unless
+/// `multisocket` sets another number. One thread answers more than 100,000 queries a second.
 pub const UDP_THREADS: usize = 16;
 /// Threads for everything else: connections, forwarded queries, API servers. Each may hold memory
 /// of its own in the allocator.
@@ -273,28 +281,29 @@ pub const SNAPSHOT_REFRESH: Duration = Duration::from_secs(3600);
 pub const SNAPSHOT_OCTETS: u64 = 1 << 30;
 /// The highest TTL, in seconds, of a record from a snapshot.
 pub const SNAPSHOT_TTL: u32 = 5;
-/// How long a listener that closes still sends queries to upstreams, if others wait for their
-/// replies. Later ones fail at once, so that the wait has an end.
+/// How long a closing listener still forwards new queries while earlier ones wait for their
+/// replies. After this time, a query that would have to be forwarded fails at once, so that the
+/// wait has an end.
 pub const CLOSING_EXCHANGES: Duration = Duration::from_secs(5);
-/// Batches that a thread still reads after no query waits any more. They hold more small datagrams
-/// than the buffer of the socket.
+/// Batches that a UDP thread reads at most before it closes its socket, when no query waits any
+/// more. They are more datagrams than the socket's buffer can hold.
 pub const UDP_DRAIN_BATCHES: usize = 512;
-/// Queries over UDP that wait for upstreams. A client address may have as many of them as are free,
-/// so one client gets at most half. One query takes up to 4 KiB, so all take 32 MiB.
+/// Clients' queries over UDP that wait for upstreams. A client address may have as many of them as
+/// are free, so one client gets at most half. One query takes up to 4 KiB, so all take 32 MiB.
 pub const JOBS: usize = 8192;
-/// Queries over UDP that the runtime starts at the same time. It runs tasks in the order of their
-/// start, so a query waits behind this many others at most before it is sent to an upstream. With
-/// fewer, the threads would have to wait for the queue.
+/// Clients' queries over UDP that are started and not yet sent to an upstream. The runtime runs
+/// tasks in the order of their start, so a query waits behind this many others at most. With fewer,
+/// the threads would have to wait for the queue.
 pub const STARTING_QUERIES: usize = 64;
-/// [`JOBS`] for queries of all connections that wait for upstreams, or for their client to read the
-/// reply.
+/// Queries of all connections together that wait for upstreams, or for their client to read the
+/// reply. See [`JOBS`].
 pub const STREAM_JOBS: usize = 4096;
 /// How often ndots checks whether it must return memory to the system.
 pub const MEMORY_INTERVAL: Duration = Duration::from_secs(2);
 /// If more than this many queries wait, memory is not returned, because they need it.
 pub const MEMORY_BURST: usize = 256;
-/// If more than this many octets have become free, they are returned to the system: after a burst of
-/// queries or connections, or after a list of objects.
+/// If more than this many octets have become free, they are returned to the system: after a burst
+/// of queries or connections, or after a list of objects.
 pub const MEMORY_GROWTH: u64 = 4 << 20;
 /// Log lines that wait to be written. A slow reader of the log must not use up the memory.
 pub const LOG_LINES: usize = 8192;
@@ -310,8 +319,8 @@ pub const TCP_CONNECTIONS_CLIENT: usize = 512;
 pub const TCP_BACKLOG: i32 = 1024;
 /// Queries of one connection that wait for upstreams. Further queries stay unread.
 pub const TCP_PENDING_QUERIES: usize = 100;
-/// Octets of the head of an HTTP/1.1 request, and of the headers of an HTTP/2 request: the longest
-/// query in a URL, and the same again.
+/// Octets of the head of an HTTP/1.1 request, and of the headers of an HTTP/2 request. The longest
+/// query in a URL takes 5.3 KiB of it; the rest is for other headers.
 pub const HTTP_HEAD_OCTETS: usize = 16 << 10;
 /// Octets that an HTTP/2 client may send ahead, on all streams of a connection together.
 pub const HTTP_WINDOW_OCTETS: u32 = 128 << 10;
@@ -328,7 +337,8 @@ pub const QUIC_EARLY_OCTETS: u64 = 16 << 10;
 /// Octets that a QUIC client may send before ndots has read them, on all streams of a connection
 /// together.
 pub const QUIC_WINDOW_OCTETS: u32 = 64 << 10;
-/// How long a TLS handshake may take. CoreDNS has this value for the first message of a connection.
+/// How long a TLS or QUIC handshake may take, with clients and with upstreams. CoreDNS has this
+/// value for the first message of a connection.
 pub const TLS_HANDSHAKE_TIME: Duration = Duration::from_secs(3);
 /// The time from the first octet of a message to its last, and from the start of a connection to
 /// its first message, as in CoreDNS.
@@ -342,17 +352,19 @@ pub const UNSENT_OCTETS_CONNECTION: usize = 256 << 10;
 pub const UNSENT_OCTETS_CLIENT: usize = 1 << 20;
 /// The same for all clients together.
 pub const UNSENT_OCTETS: usize = 16 << 20;
-/// If a client address has more of these octets, it gets no new connections. Otherwise a client that
-/// reads nothing could make ndots prepare large replies for thousands of connections a second.
+/// If a client address has more of these octets, it gets no new connections. Otherwise a client
+/// that reads nothing could make ndots prepare large replies for thousands of connections a second.
 pub const UNSENT_OCTETS_CROWDED: usize = UNSENT_OCTETS_CLIENT / 2;
 /// Octets that the kernel keeps for a connection until the client acknowledges them. Linux doubles
 /// this for its own data.
 pub const TCP_SEND_BUFFER: usize = 16 << 10;
 /// How long a client may take to read its replies, as in CoreDNS.
 pub const TCP_WRITE_TIME: Duration = Duration::from_secs(5);
-/// How long a connection is still read when the server stops, for queries that are on their way.
+/// How long a connection is still read when the server stops, for queries that are on their way, and
+/// how long the protocol's end of a connection may take.
 pub const TCP_DRAIN_TIME: Duration = Duration::from_millis(50);
-/// The pause after a failed accept. The usual reason is a lack of descriptors, which lasts a while.
+/// The pause after a failed accept of a connection, or a failed read of a UDP socket. The usual
+/// reason is a lack of descriptors or memory, which lasts a while.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Zone transfers that run at once, as in BIND. A client address may have as many of them as are
 /// free, so a client that reads slowly leaves half of them to others.
@@ -370,9 +382,9 @@ pub const TRANSFERRED_OCTETS: usize = 512 << 20;
 pub const TRANSFER_RETRY_FIRST: Duration = Duration::from_millis(250);
 /// The longest such pause, as in CoreDNS.
 pub const TRANSFER_RETRY_MAX: Duration = Duration::from_secs(10);
-/// NOTIFY messages to a secondary server that does not reply.
+/// How many times a NOTIFY message is sent to a secondary server that does not reply.
 pub const NOTIFY_TRIES: u32 = 3;
-/// How long the reply to each may take.
+/// How long the reply to each of these messages may take.
 pub const NOTIFY_TIME: Duration = Duration::from_secs(2);
 /// How often ndots looks whether a NOTIFY message has arrived for a secondary zone.
 pub const NOTIFY_LOOK: Duration = Duration::from_millis(250);
@@ -385,7 +397,7 @@ pub const ZONE_INCLUDES: usize = 7;
 /// Octets of a message of a zone transfer before compression. A compression pointer reaches no
 /// further (RFC 1035 §4.1.4).
 pub const TRANSFER_OCTETS: usize = 16_384;
-/// How often a free port is looked for that both UDP and TCP can use.
+/// How many times ndots tries to find a free port that both UDP and TCP can use.
 pub const PORT_TRIES: usize = 8;
 
 /// Connections that are open at once to one address that serves HTTP pages.
@@ -397,11 +409,11 @@ pub const PAGE_CONNECTION_TIME: Duration = Duration::from_secs(300);
 
 /// How often the process requests its own health page, as in CoreDNS.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// How long that request may take, as in CoreDNS.
+/// How long the request for the health page may take, as in CoreDNS.
 pub const POLL_TIME: Duration = Duration::from_secs(3);
-/// A request that takes longer than this is logged as slow, as in CoreDNS.
+/// A request for the health page that takes longer than this is logged as slow, as in CoreDNS.
 pub const POLL_SLOW: Duration = Duration::from_secs(1);
-/// Octets of that page with its head.
+/// Octets of the health page with its head.
 pub const POLL_OCTETS: u64 = 4096;
 
 /// Changes that wait for the index. A source that is faster has to wait.
@@ -411,7 +423,7 @@ pub const CHANGES: usize = 1024;
 pub const CHANGES_AT_ONCE: usize = 256;
 /// Octets of the largest manifest that is read.
 pub const MANIFEST_OCTETS: u64 = 64 << 20;
-/// How deep directories of manifests may be nested.
+/// How deep directories of manifests, and those of the plugin `auto`, may be nested.
 pub const MANIFESTS_DEPTH: usize = 16;
 /// The threads that parse manifests. More do not help, because the rest of the work is on one
 /// thread.
@@ -423,9 +435,9 @@ pub const MANIFESTS_SETTLE: Duration = Duration::from_millis(50);
 /// Endpoints of an EndpointSlice, as in the controller of Kubernetes.
 pub const SLICE_ENDPOINTS: usize = 100;
 
-/// Octets of the header of the PROXY protocol, with the data that a load balancer may add to it. If
-/// a header is incomplete, ndots checks this often whether the rest has arrived.
+/// Octets of the header of the PROXY protocol, with the data that a load balancer may add to it.
 pub const PROXY_HEADER_OCTETS: usize = 4096;
+/// How often ndots checks whether the rest of an incomplete PROXY header has arrived.
 pub const PROXY_HEADER_LOOK: Duration = Duration::from_millis(2);
 
 /// How often watched files are checked. A change of a ConfigMap is loaded within two seconds.
@@ -433,7 +445,8 @@ pub const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 /// Octets of the largest watched file whose content is compared. Of a larger one, the times and the
 /// size are compared.
 pub const WATCHED_OCTETS: u64 = 256 << 10;
-/// How often the query of the loop probe is sent after the start, once a second.
+/// How many probes the plugin `loop` sends at most after the start. It sends one a second, until
+/// one is answered.
 pub const LOOP_PROBES: usize = 30;
 /// File descriptors that the system is asked for: for TCP clients, upstream sockets and shared
 /// sockets, and some for files, pages and listeners.

@@ -118,7 +118,7 @@ impl Object {
     }
 }
 
-/// What a source tells the zone.
+/// A message of a source to the zone.
 ///
 /// A complete list of a kind is `Relist`, an `Upsert` for each object, and `Synced`. `Synced` removes
 /// the facts that had no `Upsert` since `Relist`. Until then they are served.

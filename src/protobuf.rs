@@ -1,5 +1,5 @@
-//! The part of protocol buffers that gRPC services need: messages whose fields contain numbers,
-//! octets or other messages.
+//! The part of protocol buffers that ndots needs for gRPC, dnstap and OTLP: messages whose fields
+//! contain numbers, octets or other messages.
 
 use thiserror::Error;
 
@@ -14,7 +14,8 @@ pub enum Value<'m> {
     Number(u64),
     /// Octets, a text, or another message.
     Octets(&'m [u8]),
-    /// A number of fixed size, which no message here has.
+    /// A number of fixed size. ndots sends such numbers, but reads no message that needs them, so
+    /// the value is not kept.
     Fixed,
 }
 

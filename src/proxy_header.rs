@@ -16,7 +16,8 @@ pub enum ProxyHeader {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The client; `None` if the load balancer itself is the client.
+    /// The address of the client. `None` if the load balancer itself is the client, or if the
+    /// header names no IP address.
     pub source: Option<SocketAddr>,
     pub carrier: Carrier,
     /// Octets of the header.
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn other_octets_are_no_header_or_a_malformed_one() {
+    fn other_octets_are_an_absent_or_a_malformed_header() {
         for absent in [&b"\0\x07\x01\0"[..], b"PROXI TCP4", b"\r\n\r\n\r\n", b"proxy tcp4"] {
             assert_eq!(ProxyHeader::read(absent), ProxyHeader::Absent, "{absent:?}");
         }

@@ -1,4 +1,4 @@
-//! What waits to be sent to a receiver of copies, such as those of `dnstap` and `trace`.
+//! Bounded queues of the messages of `dnstap` and the spans of `trace` that wait to be sent.
 
 use std::{
     collections::VecDeque,
@@ -11,13 +11,14 @@ use std::{
 
 use crate::metrics::IntCounter;
 
-/// Items that wait for a receiver. What has no room is dropped and counted, so that no query waits
-/// for the receiver.
+/// Items that wait for a receiver. Items without room are dropped and counted, so that no query
+/// waits for the receiver.
 #[derive(Debug)]
 pub struct SendQueue<T> {
     waiting: Mutex<Waiting<T>>,
-    /// How many items may wait, and how many octets they may have.
+    /// How many items may wait.
     most: usize,
+    /// How many octets the waiting items may have together.
     most_octets: usize,
     dropped: IntCounter,
     /// Items that were dropped and are not in the log yet.
@@ -68,7 +69,8 @@ impl<T> SendQueue<T> {
         std::mem::take(&mut waiting.items)
     }
 
-    /// Counts items that were taken, and not sent.
+    /// Counts items that will not be sent: they had no room in the queue, or were taken and could
+    /// not be sent.
     pub fn count_dropped(&self, count: u64) {
         self.dropped.inc_by(count);
         self.not_logged.fetch_add(count, Ordering::Relaxed);
@@ -79,7 +81,7 @@ impl<T> SendQueue<T> {
         self.not_logged.swap(0, Ordering::Relaxed)
     }
 
-    /// The task that sends the items ends after those that wait now.
+    /// Tells the task that sends the items to end after it has sent those that wait now.
     pub fn close(&self) {
         self.is_closed.store(true, Ordering::Relaxed);
     }
@@ -93,7 +95,7 @@ impl<T> SendQueue<T> {
     }
 }
 
-/// Turns moments into times since 1970.
+/// Converts an [`Instant`] into the time since 1970.
 #[derive(Clone, Copy, Debug)]
 pub struct WallClock {
     pub now: Instant,

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Permits of which a client may hold as many as are free. So one client alone gets half of them,
-/// two get a third each, and a client that holds none gets one while any is free.
+/// two that take turns get a third each, and a client that holds none gets one while any is free.
 #[derive(Debug)]
 pub struct Shares {
     total: usize,

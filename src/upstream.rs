@@ -38,12 +38,14 @@ pub struct GroupSettings {
     pub targets: Vec<Target>,
     pub policy: Policy,
     pub force_tcp: bool,
-    /// Accepted and without effect: a query goes out over UDP first whatever transport the client
-    /// used, and a truncated reply is fetched over TCP.
+    /// Has no effect. Whatever transport the client used, a query is sent over UDP first, unless
+    /// the upstream does not reply over UDP, and a truncated reply is fetched over TCP.
     pub prefer_udp: bool,
     /// Queries over UDP have random letter case (draft-vixie-dnsext-dns0x20).
     pub random_case: bool,
-    /// How long one attempt may take before the next one is made.
+    /// The longest pause before a query is sent again. A query ends after this time only if all
+    /// upstreams are down, or if many queries wait for one of them. Otherwise a later reply is
+    /// used.
     pub read_timeout: Duration,
     /// How long an idle connection stays open.
     pub expire: Duration,
@@ -56,8 +58,9 @@ pub struct GroupSettings {
     pub source: Option<IpAddr>,
     /// An upstream is down after more failed probes in a row than this. With 0 it is never down.
     pub max_fails: u32,
-    /// How many times one query may be sent, over UDP and TCP together. `None` means twice the
-    /// number of upstreams, and `Some(0)` as often as its time allows.
+    /// How many times one query may be sent to the next upstream. A send to the same upstream in
+    /// another form or over another transport does not count. `None` means twice the number of
+    /// upstreams, but at least [`crate::limits::MIN_SENDS`]. `Some(0)` sets no limit but the time.
     pub max_attempts: Option<u32>,
     pub health_check: HealthCheck,
     /// How many queries may wait for these upstreams at once.

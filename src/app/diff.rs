@@ -1,4 +1,5 @@
-//! Runs `ndots diff`: asks the server that runs now and ndots the same questions.
+//! Runs `ndots diff`: sends the same queries to the current server and to ndots, and compares the
+//! replies.
 
 use std::{io::Read, net::SocketAddr, process::ExitCode, time::Instant};
 

@@ -1,4 +1,5 @@
-//! Waits for what the configuration in force has to do without: files, host names and interfaces.
+//! Waits for files, host names and interfaces that the Corefile names and that could not be used at
+//! the start or at the last reload.
 
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ impl Waiting {
         waiting
     }
 
-    /// Waits again, because the reload failed. The pause keeps reloads that fail apart.
+    /// Waits again, because the reload failed. The pause limits how often a reload fails.
     pub(super) fn again(&mut self, pause: Duration) {
         let awaited = self.awaited.clone();
         if !awaited.is_empty() && self.task.is_empty() {
@@ -35,7 +36,8 @@ impl Waiting {
         }
     }
 
-    /// `Some` when something that is awaited exists, and `None` if nothing is awaited.
+    /// `Some` when a file has changed, a host name has an address, or an interface exists. `None`
+    /// if no wait is in progress.
     pub(super) async fn arrived(&mut self) -> Option<()> {
         self.task.join_next().await.map(drop)
     }

@@ -179,7 +179,8 @@ impl EntryStore {
     fn change<R>(&self, shard: &mut Shard, change: impl FnOnce(&mut Shard) -> R) -> R {
         let before = shard.slots.len();
         let result = change(shard);
-        // Wraps if there are fewer, and so does the sum.
+        // If the shard has fewer entries than before, the difference wraps. The addition wraps,
+        // too, so the sum is right.
         self.len.fetch_add(shard.slots.len().wrapping_sub(before), Ordering::Relaxed);
         result
     }

@@ -1,4 +1,4 @@
-//! The driver: calls the plugins of a block down and up again.
+//! Calls the plugins of a block in their order with the query, and in reverse order with the reply.
 
 use smallvec::SmallVec;
 
@@ -170,8 +170,8 @@ impl Run {
         Step::Wait(Wait::Exchange(exchange))
     }
 
-    /// Only a client's own query can start a transfer, not a nested query. If no plugin has the zone,
-    /// the response is NOTAUTH.
+    /// Only a client's own query can start a transfer, not a nested query. If no plugin has the
+    /// zone, the response is NOTAUTH.
     fn transfer(&mut self, router: &dyn Router, cx: &mut Cx, at: At) -> Step {
         let question = &self.queries[at.query].question;
         let mut below = router.plugins(at.block)[at.plugin + 1..].iter();
@@ -188,9 +188,9 @@ impl Run {
         self.ascend(router, cx, Ok(instead))
     }
 
-    /// Starts a nested query; the frame of the plugin waits for the reply. If no block has the name,
-    /// the plugin gets that error as the reply. After too many queries its frame is dropped, so that a
-    /// plugin that reacts to every reply with another query comes to an end.
+    /// Starts a nested query; the frame of the plugin waits for the reply. If no block has the
+    /// name, the plugin gets that error as the reply. After too many queries its frame is dropped,
+    /// so that a plugin that reacts to every reply with another query comes to an end.
     fn ask(
         &mut self,
         router: &dyn Router,

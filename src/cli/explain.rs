@@ -15,12 +15,12 @@ pub struct Explain {
     /// The namespace of the client [default: that of --pod, or of the kubeconfig's context]
     #[arg(long, short = 'n', value_name = "NS")]
     pub namespace: Option<String>,
-    /// The Pod that is the client: its dnsPolicy, dnsConfig and search list are used. Without NS/ it is in
-    /// the namespace of -n [default: default]
+    /// The Pod that is the client: its dnsPolicy, dnsConfig and search list are used. Without NS/
+    /// it is in the namespace of -n [default: default]
     #[arg(long, value_name = "[NS/]NAME", value_parser = pod)]
     pub pod: Option<PodName>,
-    /// Check every Service, Ingress and route, and print those with a finding; with -n only those of
-    /// one namespace
+    /// Check every Service, Ingress and route, and print those with a finding; with -n only those
+    /// of one namespace
     #[arg(long = "all", visible_alias = "all-namespaces", short = 'A', conflicts_with_all = ["name", "pod", "server", "node", "rules"])]
     pub all: bool,
     /// Print all checks, or one with its cause, an example and its cure
@@ -37,9 +37,9 @@ pub struct Explain {
     #[arg(long, value_name = "FILE")]
     pub rules: Vec<PathBuf>,
     /// Try TCP connections to the endpoints, the cluster IP and the node ports of the Service. On a
-    /// machine that is neither a node nor a Pod, ask the Pods of the DNS server, and connect to the Pods
-    /// of the Service, through the API server (port-forward). Without this flag only the API server and
-    /// the DNS server are contacted
+    /// machine that is neither a node nor a Pod, ask the Pods of the DNS server, and connect to the
+    /// Pods of the Service, through the API server (port-forward). Without this flag only the API
+    /// server and the DNS server are contacted
     #[arg(long, conflicts_with = "all")]
     pub probe: bool,
     /// The format of the report
@@ -66,8 +66,8 @@ pub struct Query {
     /// A record type such as SRV [default: A and AAAA], and @SERVER as in dig
     #[arg(value_name = "TYPE|@SERVER", num_args = 0..=2)]
     pub words: Vec<String>,
-    /// The server: ADDR, ADDR:PORT, tcp://ADDR, tls://HOST or https://HOST/dns-query [default: the
-    /// first in /etc/resolv.conf]
+    /// The server: ADDR, ADDR:PORT, tcp://ADDR, tls://HOST, https://HOST/dns-query, quic://HOST or
+    /// grpc://ADDR [default: the first in /etc/resolv.conf]
     #[arg(long, value_name = "SERVER")]
     pub server: Option<Nameserver>,
     /// Use TCP

@@ -18,7 +18,8 @@ pub struct Top {
     /// Read the servers this often
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = interval)]
     pub interval: Duration,
-    /// Print one summary of one interval and exit, as without a terminal
+    /// Print one summary of one interval and exit; this is the default if standard input or output
+    /// is not a terminal
     #[arg(long)]
     pub once: bool,
     /// The namespace of the DNS Pods
@@ -51,7 +52,7 @@ pub struct Top {
     pub context: Option<String>,
 }
 
-/// The port of `prometheus :9153`, which every CoreDNS manifest has.
+/// The port of `prometheus :9153`, as in kubeadm's Corefile.
 const METRICS_PORT: u16 = 9153;
 
 /// Where a server has its page `/metrics`.
@@ -64,21 +65,14 @@ impl FromStr for MetricsAddress {
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.strip_prefix("http://").unwrap_or(text);
         let text = text.strip_suffix("/metrics").unwrap_or(text).trim_end_matches('/');
-        let (host, port) = match text.strip_prefix("localhost") {
-            Some("") => ("127.0.0.1", METRICS_PORT),
-            Some(port) => {
-                let number = port.strip_prefix(':').and_then(|port| port.parse().ok());
-                (
-                    "127.0.0.1",
-                    number.ok_or_else(|| format!("`{text}` has no port from 1 to 65535"))?,
-                )
-            }
-            None => (text, METRICS_PORT),
+        let address = match text.strip_prefix("localhost") {
+            Some(port) if port.is_empty() || port.starts_with(':') => format!("127.0.0.1{port}"),
+            _ => text.to_owned(),
         };
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let with_port = host.parse().ok();
-        with_port
-            .or_else(|| Some(SocketAddr::new(bare.parse::<IpAddr>().ok()?, port)))
+        let bare = address.trim_start_matches('[').trim_end_matches(']');
+        let with_default = || Some(SocketAddr::new(bare.parse::<IpAddr>().ok()?, METRICS_PORT));
+        let read = address.parse().ok().or_else(with_default);
+        read.filter(|address| address.port() > 0)
             .map(Self)
             .ok_or_else(|| format!("`{text}` is not ADDR or ADDR:PORT"))
     }
@@ -115,7 +109,9 @@ mod tests {
         ] {
             assert_eq!(read(text).as_deref(), Ok(expected));
         }
-        for text in ["dns.example.org", "localhost:x", "localhosts", "10.0.0.2:port", ""] {
+        for text in
+            ["dns.example.org", "localhost:x", "localhost:0", "localhosts", "10.0.0.2:port", ""]
+        {
             assert!(read(text).is_err(), "{text}");
         }
     }

@@ -2,7 +2,8 @@
 
 use super::Reader;
 
-/// A pattern with too many wildcards, which could take very long to match.
+/// A pattern with more than one `*` or `?`, or with `[…]`. Such patterns could take very long to
+/// match, and CoreDNS refuses them, too.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooWild;
 

@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_where_they_are() {
+    fn mistakes_are_reported_with_their_position() {
         let check = |text: &str, expected: &[(&str, &str)]| {
             let (_, diagnostics) = read(text);
             let found: Vec<_> = diagnostics

@@ -13,7 +13,8 @@ use super::{compare::Delta, question::Asked};
 const DIFFERENCES: &str = include_str!("../../tests/differences.toml");
 /// The zone that the patterns of the file are written for.
 const ZONE: &str = "cluster.local";
-/// The rules for these files hold for the zone files of the tests only.
+/// The Corefile of the tests that serves the tests' zone files. Rules for it alone do not apply to
+/// other servers.
 const ZONE_FILES: &str = "zones";
 
 #[derive(Deserialize)]
@@ -177,7 +178,7 @@ mod tests {
             rules.iter().find(|rule| rule.explains(scope, &asked, delta)).map(Rule::name)
         };
         let delta = Delta::new("rcode", "NXDOMAIN", "NOERROR");
-        let expected = Some("TXT of a name that is there");
+        let expected = Some("TXT of a name that exists");
         for (zone, name) in [("cluster.local", "svc.cluster.local"), ("k8s.home", "svc.k8s.home")] {
             assert_eq!(explained(Scope::Zone(zone), name, Type::TXT, &delta), expected);
         }

@@ -194,7 +194,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_not_a_key_is_named() {
+    fn files_that_are_not_keys_are_reported() {
         let check = |public: &str, private: &str, expected: &str| {
             let error = ZoneKey::read(public, private, echo).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

@@ -30,7 +30,8 @@ pub fn upstream_reply(data: &[u8], now: Instant) {
     let dnssec = choice / 20 % 2 == 0;
     let edns = Some(Edns::new(limits::UDP_OCTETS, dnssec));
     let asked = Query { id: 7, edns, ..Query::internal(question) };
-    // Without these octets hardly an input would pass the comparison with the query.
+    // Most packets begin with the id and the question of the query. Otherwise hardly any input
+    // would match the query.
     let packet = if choice >= 200 { rest.to_vec() } else { with_question(&asked, rest) };
     if reply::matches(&packet, &asked) != Match::Yes {
         return;
@@ -54,7 +55,8 @@ fn with_question(asked: &Query, rest: &[u8]) -> Vec<u8> {
     let octet = |at: usize| header.get(at).copied().unwrap_or(0);
     // QR is set, the opcode is QUERY, and there is one question.
     packet.extend([0x80 | octet(0) & 0x07, octet(1), 0, 1]);
-    // At most 15 records in a section, so that most inputs have as many as they count.
+    // The header announces at most 15 records in a section, so that most inputs really contain that
+    // many.
     for at in [2, 3, 4] {
         packet.extend([0, octet(at) & 15]);
     }

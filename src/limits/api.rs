@@ -7,7 +7,7 @@ pub const API_PAGE: usize = 500;
 /// Octets of a page of a list. After a larger page ndots asks for fewer objects. One object always
 /// fits, because etcd accepts objects of up to 1.5 MiB.
 pub const API_PAGE_OCTETS: usize = 16 << 20;
-/// Octets of a page that count for its kind alone. Of larger pages, one is read from a server at a
+/// If a page has more octets than this, ndots reads no other such page from the server at the same
 /// time. Pages of usual clusters are smaller, so kinds do not wait for each other.
 pub const API_PAGE_OCTETS_FREE: usize = 4 << 20;
 /// Objects that a page may have. A server that ignores the requested number sends all objects, and
@@ -21,20 +21,21 @@ pub const API_LIST_OBJECTS: usize = 1_000_000;
 pub const API_FACTS_OCTETS: usize = 1 << 30;
 /// Octets of an event of a watch. etcd accepts objects of up to 1.5 MiB.
 pub const API_EVENT_OCTETS: usize = 4 << 20;
-/// Octets of the text of an error.
+/// Octets of the text of an error that the API server sends.
 pub const API_STATUS_OCTETS: usize = 64 << 10;
 /// How long a connection to the API server may take.
 pub const API_CONNECT_TIME: Duration = Duration::from_secs(5);
 /// How long a whole page of a list may take.
 pub const API_PAGE_TIME: Duration = Duration::from_secs(40);
-/// How long a list may take that the server sends as events. If the server is silent for
-/// [`API_PAGE_TIME`], the list ends earlier.
+/// How long a list may take that the server sends as events. It ends earlier if the server does not
+/// reply to the request within [`API_PAGE_TIME`], or is silent for [`API_LIST_SILENCE`] after that.
 pub const API_LIST_TIME: Duration = Duration::from_secs(600);
-/// How long the server may be silent within such a list. Servers before Kubernetes 1.27 ignore that
-/// an end was asked for, and send nothing after the last object.
+/// How long the server may be silent within a list of events. Servers before Kubernetes 1.27 do not
+/// mark the end of the list: they send nothing after the last object.
 pub const API_LIST_SILENCE: Duration = Duration::from_secs(2);
-/// How long a watch lasts before it is resumed. The server reports its latest version at the end of
-/// each watch, so a dead connection or a server that hangs is noticed [`API_WATCH_GRACE`] later.
+/// How long a watch lasts before it is resumed. The server reports its latest resource version at
+/// the end of each watch, so a dead connection or a server that hangs is noticed
+/// [`API_WATCH_GRACE`] later.
 pub const API_WATCH_TIME: Duration = Duration::from_secs(30);
 /// How much longer than [`API_WATCH_TIME`] the server may take to end a watch.
 pub const API_WATCH_GRACE: Duration = Duration::from_secs(10);
@@ -47,11 +48,11 @@ pub const API_RETRY_MAX: Duration = Duration::from_secs(15);
 pub const API_RECONNECT_MAX: Duration = Duration::from_secs(4);
 /// How long only JSON is asked for after a reply in protobuf that could not be read.
 pub const API_JSON_TIME: Duration = Duration::from_secs(600);
-/// Watches in a row that the server rejects before the kind is listed again. The server may have
-/// been restored from a backup.
+/// Failures in a row of lists and watches to which the server replied, after which the kind is
+/// listed again. The server may have been restored from a backup.
 pub const API_WATCH_FAILURES: u32 = 5;
-/// How often ndots looks for a kind that the cluster does not have. Its CustomResourceDefinition may
-/// be installed later.
+/// How often ndots looks for a kind that the cluster does not have. Its CustomResourceDefinition
+/// may be installed later.
 pub const API_ABSENT_KIND_INTERVAL: Duration = Duration::from_secs(30);
 /// How often a failure that lasts is logged.
 pub const API_LOG_INTERVAL: Duration = Duration::from_secs(60);

@@ -1,18 +1,18 @@
-//! The bounds of the commands `explain`, `query` and `diff`.
+//! The bounds of the commands `explain`, `query`, `diff` and `top`.
 
 use std::{ops::RangeInclusive, time::Duration};
 
 /// How long `explain` and `query` wait for a server. A server that works answers in milliseconds.
 pub const EXPLAIN_ASK_TIME: Duration = Duration::from_secs(2);
-/// How many connections `explain --probe` tries to the endpoints of a Service, and to its node ports.
-/// They are tried at the same time.
+/// How many connections `explain --probe` tries to the endpoints of a Service, and to its node
+/// ports. They are tried at the same time.
 pub const EXPLAIN_PROBES: usize = 8;
 
 /// Queries of `ndots diff` that wait for their replies at the same time. The socket's buffer must
 /// hold that many replies of 64 KB.
 pub const BULK_WINDOW: usize = 48;
-/// Octets of the replies of one round. Real replies have some hundred octets. When they are reached,
-/// the queries that were not sent end without a reply.
+/// Octets of the replies of one round. Real replies have some hundred octets. When they are
+/// reached, the queries that were not sent end without a reply.
 pub const BULK_OCTETS: usize = 64 << 20;
 /// If no reply arrives for this time, the queries that wait end without a reply. They are sent
 /// again in the next round.
@@ -34,7 +34,7 @@ pub const DIFF_POLL: Duration = Duration::from_millis(20);
 pub const DIFF_AGE: u32 = 5;
 /// Questions that `ndots diff` asks before it compares the replies.
 pub const DIFF_BATCH: usize = 5_000;
-/// How long `ndots diff` waits until its own server has read the cluster.
+/// How long the server of `ndots diff` may take to read the cluster.
 pub const DIFF_START: Duration = Duration::from_secs(60);
 
 /// How often `ndots top` reads the servers.

@@ -38,7 +38,7 @@ use https::{HttpEndpoint, HttpsConnection};
 pub use nameserver::Nameserver;
 use udp::{UdpQuery, UdpReply};
 
-/// How long to wait for a reply, and how often to send the query over UDP in that time.
+/// How long to wait for a reply, and how many times to send the query over UDP in that time.
 #[derive(Clone, Copy, Debug)]
 pub struct RetryPolicy {
     /// The bound of each step: the look-up of the nameserver's address, UDP, and TCP.

@@ -1,4 +1,4 @@
-//! Tries a TCP connection, and tells apart how it fails.
+//! Tries a TCP connection, and distinguishes the ways in which it fails.
 
 use std::{io, net::SocketAddr, time::Duration};
 

@@ -1,4 +1,5 @@
-//! One GET of a small local page: the process's own health page, kube-proxy's.
+//! One GET request over plain HTTP, for the process's own health page, kube-proxy's health page,
+//! and the pages that `ndots top` shows.
 
 use std::{io, net::SocketAddr};
 

@@ -149,8 +149,8 @@ impl Slot {
         Some(Unsent { slots, id, address, octets })
     }
 
-    /// Whether the client has room for another reply of any size. Before a reply is made, this avoids
-    /// the work for one that cannot be sent.
+    /// Whether the client has room for another reply of any size. Call this before a reply is made,
+    /// so that ndots does not prepare a reply that cannot be sent.
     pub(super) fn has_room(&self) -> bool {
         let table = self.slots.lock();
         let of_client = table.unsent.get(&self.address).copied().unwrap_or(0);

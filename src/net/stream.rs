@@ -1,5 +1,5 @@
-//! Connections: accepted while slots are free, encrypted if the listener has a certificate, and
-//! handed to the protocol of their scheme. Queries of one connection are answered as soon as they
+//! Accepts connections, encrypts them if the listener has a certificate, and hands them to the
+//! protocol of their scheme. Queries of one connection are answered as soon as they
 //! are ready, in any order (RFC 7766 §6.2.1.1), within bounds that a slow or greedy client cannot
 //! exceed.
 
@@ -206,7 +206,8 @@ impl Session {
     }
 }
 
-/// Reads the header of a load balancer, and returns the client. `None` if the connection is rejected.
+/// Reads the header of a load balancer, and returns the client. `None` if the connection is
+/// rejected.
 async fn proxied(
     stream: &mut ResettableStream,
     peer: SocketAddr,

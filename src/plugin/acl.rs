@@ -62,7 +62,7 @@ static BLOCKED: CounterFamily<3> =
     Family::new("acl_blocked_requests_total", "Queries that `acl` refused.", BY_ZONE);
 static FILTERED: CounterFamily<3> = Family::new(
     "acl_filtered_requests_total",
-    "Queries that `acl` answered with nothing.",
+    "Queries that `acl` answered without records.",
     BY_ZONE,
 );
 static DROPPED: CounterFamily<3> =

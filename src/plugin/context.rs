@@ -1,4 +1,4 @@
-//! What plugins are built with, and what they leave for the server beside themselves.
+//! What plugins need to be built, and what they give to the server besides themselves.
 
 use std::{
     collections::HashMap,
@@ -32,13 +32,13 @@ use super::{
 
 static DNSTAP_DROPPED: CounterFamily<1> = Family::new(
     "dnstap_dropped_messages_total",
-    "Messages that a receiver of dnstap did not get, because it is not there or too slow.",
+    "Messages that a receiver of dnstap did not get, because it was unreachable or too slow.",
     ["endpoint"],
 );
 
 static SPANS_DROPPED: CounterFamily<0> = Family::new(
     "trace_dropped_spans_total",
-    "Spans that a collector did not get, because it is not there or too slow.",
+    "Spans that a collector did not get, because it was unreachable or too slow.",
     [],
 );
 
@@ -47,7 +47,8 @@ static SPANS_DROPPED: CounterFamily<0> = Family::new(
 #[error("{0}")]
 pub struct BuildError(pub String);
 
-/// Something that a directive has to do without until it exists. Then a reload uses it.
+/// Something that a directive names and that cannot be used yet. ndots reloads as soon as it can be
+/// used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Awaited {
     /// A file that is missing, or that has nothing usable.
@@ -168,7 +169,7 @@ pub struct PluginContext<'s> {
     pub all_servers: &'s ServerLabels,
     pub build: &'s BuildContext<'s>,
     pub outputs: &'s mut Outputs,
-    /// The servers that `transfer` tells about a change of its zones.
+    /// The servers to which `transfer` sends NOTIFY messages about its zones.
     pub notices: Vec<ZoneNotice>,
     /// Queries to send to this server once it answers, repeated until a reply arrives.
     pub probes: &'s mut Vec<Question>,
@@ -333,8 +334,8 @@ impl PluginContext<'_> {
         queue
     }
 
-    /// The servers to tell about a change of a zone. As for transfers, the line with the longest
-    /// matching zone decides.
+    /// The servers that get a NOTIFY message when a zone changes. As for transfers, the line with
+    /// the longest matching zone decides.
     pub fn notice(&self, zone: &Name) -> Option<ZoneNotice> {
         let matching = self.notices.iter().filter(|notice| zone.is_within(&notice.zone));
         let decides = matching.max_by_key(|notice| notice.zone.wire().len())?;

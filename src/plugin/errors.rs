@@ -33,7 +33,7 @@ static OPTIONS: OptionTable<ErrorsSettings> = OptionTable(&[
     OptionSpec::repeated(
         "consolidate",
         "DURATION PATTERN [LEVEL] [show_first]",
-        "Counts failures that match the pattern, and logs one line after the duration.",
+        "Counts failures that match the pattern, and logs one line with their number after the duration; the default LEVEL is `error`. `show_first` also logs the first failure at once.",
         |errors, option| errors.consolidate.extend(consolidate(option)),
     ),
     OptionSpec::new("stacktrace", "", "Writes the stack trace of a panic.", |errors, _| {

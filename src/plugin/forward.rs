@@ -62,7 +62,8 @@ struct ForwardSettings {
     resolvers: Vec<SocketAddr>,
     /// Response codes after which the next `forward` line gets the query.
     next: Vec<Rcode>,
-    /// Whether the next `forward` line gets the query after a reply without records.
+    /// Whether the next `forward` line gets the query after a reply with the code NOERROR and no
+    /// records in its answer section.
     next_on_nodata: bool,
     tls: UpstreamTls,
     /// The name that the certificates of encrypted upstreams must have.

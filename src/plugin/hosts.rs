@@ -41,7 +41,7 @@ static OPTIONS: OptionTable<HostsSettings> = OptionTable(&[
             hosts.ttl = option.number("the TTL", 1, 65_535).unwrap_or(hosts.ttl);
         },
     ),
-    OptionSpec::new("no_reverse", "", "Does not answer PTR queries.", |hosts, _| {
+    OptionSpec::new("no_reverse", "", "Passes PTR queries to the next plugin.", |hosts, _| {
         hosts.no_reverse = true;
     }),
     OptionSpec::new(
@@ -56,13 +56,13 @@ static OPTIONS: OptionTable<HostsSettings> = OptionTable(&[
     OptionSpec::new(
         "fallthrough",
         "[ZONE…]",
-        "Passes names that do not exist to the next plugin.",
+        "Passes names that do not exist to the next plugin. Without this option they get SERVFAIL.",
         |hosts, option| hosts.fallthrough = Some(Fallthrough::read(option)),
     ),
     OptionSpec::new(
         "fallthrough_unsupported",
         "",
-        "Passes queries for other types to the next plugin, too.",
+        "Passes queries for types other than A, AAAA and PTR to the next plugin, too. It needs `fallthrough`.",
         |hosts, _| hosts.fallthrough_unsupported = true,
     ),
     OptionSpec::matching(

@@ -1,5 +1,5 @@
-//! `k8s_gateway [ZONE…] { … }`, as the plugin of that name for CoreDNS has it. Beyond that it answers
-//! external IPs, node ports and aliases.
+//! `k8s_gateway [ZONE…] { … }`, with most options of the plugin of that name for CoreDNS. Unlike
+//! that plugin, it also answers for external IPs, node ports and aliases.
 
 mod refused;
 
@@ -61,7 +61,7 @@ static OPTIONS: OptionTable<K8sGatewaySettings> = OptionTable(&[
     OptionSpec::repeated(
         "controller",
         "CLASS NAME.NAMESPACE",
-        "Answers Ingresses of the class with the addresses of this Service.",
+        "Answers hosts of an Ingress of the class with the addresses of this Service, if the status of the Ingress has none.",
         read_controller,
     ),
     OptionSpec::new(

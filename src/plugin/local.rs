@@ -15,7 +15,7 @@ use super::{
 
 pub(super) static DIRECTIVE: Directive = Directive {
     name: "local",
-    about: "Answers localhost, names under it, names that begin with `localhost.`, and the reverse zones of loopback addresses.",
+    about: "Answers localhost, names under it, names that begin with `localhost.`, and names in `0.in-addr.arpa`, `127.in-addr.arpa` and `255.in-addr.arpa`.",
     arguments: "",
     options: &OPTIONS,
     roles: &[Role::Answers],

@@ -28,7 +28,7 @@ pub(super) static DIRECTIVE: Directive = Directive {
 static OPTIONS: OptionTable<Vec<Class>> = OptionTable(&[OptionSpec::repeated(
     "class",
     "all|success|denial|error…",
-    "Logs only replies of these classes.",
+    "Logs only replies of these classes; the default is `all`.",
     |classes, option| {
         classes.extend(option.one_of("class", &CLASSES));
         while !option.is_empty() {

@@ -1,6 +1,6 @@
 //! `loop`: detects upstreams that forward queries back to this server.
 //!
-//! At the start the server sends itself a query for a name that nobody else can know. If the query
+//! At the start the server sends itself a query for a name that no client can know. If the query
 //! returns, the plugin logs an error. Unlike in CoreDNS the process goes on, because the cluster's
 //! own names still work, and because no query may end the process (CVE-2026-26018).
 //!
@@ -34,7 +34,7 @@ pub(super) static DIRECTIVE: Directive = Directive {
     read,
 };
 
-/// One probe that arrives more often than this has returned through an upstream: the first is the
+/// A probe that arrives more times than this has returned through an upstream: the first is the
 /// server's own query, and the second may be a duplicate that the network made.
 const LOOP_THRESHOLD: u32 = 2;
 
@@ -45,7 +45,7 @@ struct LoopDetector {
     /// The name below which all probes are.
     probe: Name,
     zone: Name,
-    /// How often each probe arrived.
+    /// How many times each probe arrived.
     seen: [AtomicU32; limits::LOOP_PROBES],
 }
 
@@ -91,7 +91,7 @@ impl Plugin for LoopDetector {
 }
 
 impl LoopDetector {
-    /// How often the probe with this name arrived. `None` for every other name.
+    /// How many times the probe with this name arrived. `None` for every other name.
     fn count_of(&self, name: &Name) -> Option<&AtomicU32> {
         (name.parent()? == self.probe).then_some(())?;
         let number = std::str::from_utf8(name.labels().next()?).ok()?;

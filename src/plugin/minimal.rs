@@ -1,4 +1,4 @@
-//! `minimal`: answers without the records that nobody asked for.
+//! `minimal`: answers without authority and additional records.
 
 use std::sync::Arc;
 

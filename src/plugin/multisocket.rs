@@ -4,7 +4,7 @@ use super::{Directive, DirectiveLines, NO_OPTIONS, Need, PluginSettings, Role};
 
 pub(super) static DIRECTIVE: Directive = Directive {
     name: "multisocket",
-    about: "Sets how many sockets and threads receive UDP at each address; the default, also without this line, is one for each processor.",
+    about: "Sets how many sockets and threads receive UDP at each address; the default, also without this line, is one for each processor, but at most 16.",
     arguments: "[COUNT]",
     options: &NO_OPTIONS,
     roles: &[Role::Configures],
@@ -13,7 +13,7 @@ pub(super) static DIRECTIVE: Directive = Directive {
     read,
 };
 
-/// `None` for one for each processor.
+/// `None` for the default.
 #[derive(Debug)]
 struct Multisocket(Option<usize>);
 

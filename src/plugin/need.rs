@@ -116,13 +116,14 @@ pub enum Monitor {
 /// How long the connections of a listener may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// The time for the rest of a message that has begun.
+    /// The time from the first octet of a message over TCP or TLS to its last, and from the start
+    /// of the connection to its first message.
     pub read: Duration,
-    /// The time for the client to take its replies.
+    /// How long a client over TCP or TLS may take to read its replies.
     pub write: Duration,
-    /// The time between messages.
+    /// How long a connection may wait for its next message.
     pub idle: Duration,
-    /// The queries of one connection; `None` for any number.
+    /// How many queries one connection over TCP or TLS may send; `None` for any number.
     pub queries: Option<u32>,
 }
 

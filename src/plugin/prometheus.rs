@@ -22,7 +22,7 @@ use super::{
 
 pub(super) static DIRECTIVE: Directive = Directive {
     name: "prometheus",
-    about: "Counts queries and replies, and serves all metrics at localhost:9153/metrics.",
+    about: "Counts queries and replies, and serves all metrics on the page /metrics; the default address is localhost:9153.",
     arguments: "[ADDRESS]",
     options: &OPTIONS,
     roles: &[Role::Observes, Role::ServesPage],

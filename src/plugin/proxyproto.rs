@@ -1,4 +1,4 @@
-//! `proxyproto { … }`: load balancers that tell the addresses of clients.
+//! `proxyproto { … }`: load balancers that send the addresses of clients in a header.
 
 use crate::corefile::Arguments;
 
@@ -22,13 +22,13 @@ static OPTIONS: OptionTable<ProxyPolicy> = OptionTable(&[
     OptionSpec::repeated(
         "allow",
         "NETWORK…",
-        "Uses the headers of these load balancers; the default is all.",
+        "Uses the headers of these load balancers. Without this option, `default` decides about all headers, and is `use` unless it is set.",
         read_allow,
     ),
     OptionSpec::new(
         "default",
         "use|ignore|reject|skip",
-        "What happens to headers from other addresses: they are used, removed, a reason to drop the message, or part of it; the default is ignore.",
+        "What happens to a header from another address: `use` takes the client's address from it, `ignore` removes it, `reject` drops the message or the connection, `skip` reads it as part of the message. The default is `ignore`.",
         |policy, option| {
             let choices = [
                 ("use", HeaderUse::Use),

@@ -23,7 +23,7 @@ pub(super) static DIRECTIVE: Directive = Directive {
 static OPTIONS: OptionTable<ReadySettings> = OptionTable(&[OptionSpec::new(
     "monitor",
     "until-ready|continuously",
-    "Asks a plugin until it was ready once, which is the default, or always.",
+    "`until-ready`, the default, asks a plugin until it was ready once. `continuously` asks at each request.",
     |ready, option| {
         let modes = [("until-ready", Monitor::UntilReady), ("continuously", Monitor::Continuously)];
         ready.monitor = option.one_of("monitor", &modes).unwrap_or_default();

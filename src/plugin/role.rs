@@ -5,11 +5,11 @@
 pub enum Role {
     /// Answers queries, from its own data or by asking upstreams.
     Answers,
-    /// Gets its replies from upstreams, so `cache` may keep them.
+    /// Its replies come from upstreams, so `cache` may keep them.
     AsksUpstreams,
     /// Has complete zones that `transfer` can send to secondary servers.
     HasZones,
-    /// Changes the replies of the plugins after it.
+    /// Changes or replaces the replies of the plugins after it.
     ChangesReplies,
     /// Its settings decide which replies the block's cache may hold. The cache survives a reload
     /// only if none of them changed.
@@ -42,7 +42,7 @@ impl Role {
             Self::Answers => "It answers queries.",
             Self::AsksUpstreams => "Its replies come from upstreams, so `cache` may keep them.",
             Self::HasZones => "`transfer` can send its zones to secondary servers.",
-            Self::ChangesReplies => "It changes the replies of the plugins after it.",
+            Self::ChangesReplies => "It changes or replaces the replies of the plugins after it.",
             Self::DecidesCacheContents => {
                 "A reload that changes its settings starts with an empty cache."
             }

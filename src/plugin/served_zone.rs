@@ -62,7 +62,7 @@ pub struct ZoneSigner {
     pub key_files: Vec<String>,
 }
 
-/// Servers that are told about a change of a zone.
+/// Servers that get a NOTIFY message when a zone changes.
 #[derive(Clone, Debug)]
 pub struct ZoneNotice {
     pub zone: Name,

@@ -1,9 +1,9 @@
-//! `shed`: without a reply, a client that causes an overload does not get another answer to handle,
-//! and its resolver asks another server.
+//! `shed`: a query that cannot wait for upstreams gets no reply. So a client that causes an
+//! overload gets no reply that it must handle, and its resolver queries another server.
 //!
-//! CoreDNS needs the plugin to survive: it starts a goroutine for each query, and sheds queries while
-//! the replies of its socket do not leave. Here every query that waits holds a permit, with and
-//! without the plugin, so it only decides what happens to a query that gets none.
+//! CoreDNS needs the plugin to survive: it starts a goroutine for each query, and sheds queries
+//! while the replies of its socket do not leave. Here every query that waits holds a permit, with
+//! and without the plugin, so the plugin only decides what happens to a query that gets no permit.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! `siit { … }`: A records from AAAA records, for clients that have IPv4 only and reach servers that
-//! have IPv6 only through a translator (RFC 6052, RFC 7757).
+//! `siit { … }` makes A records from AAAA records, for IPv4-only clients that reach IPv6-only
+//! servers through a translator (RFC 6052, RFC 7757).
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -45,7 +45,7 @@ static OPTIONS: OptionTable<SiitSettings> = OptionTable(&[
     OptionSpec::repeated(
         "eam",
         "IPV4 IPV6",
-        "The IPv4 address that stands for an IPv6 address.",
+        "Translates this IPv6 address to this IPv4 address, instead of by `ipv6_prefix`.",
         |siit, option| {
             let mut address = |what: &str| {
                 let token = option.required(what)?;

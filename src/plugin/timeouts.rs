@@ -10,7 +10,7 @@ use super::{
 
 pub(super) static DIRECTIVE: Directive = Directive {
     name: "timeouts",
-    about: "Sets how long connections of TCP, TLS and HTTPS may take, and how many queries one may send.",
+    about: "Sets how long connections over TCP, TLS, HTTPS, gRPC and QUIC may be idle, and how long messages over TCP and TLS may take.",
     arguments: "",
     options: &OPTIONS,
     roles: &[Role::Configures],
@@ -23,7 +23,7 @@ static OPTIONS: OptionTable<Settings> = OptionTable(&[
     OptionSpec::new(
         "read",
         "DURATION",
-        "How long a message may take to arrive; the default is 3s.",
+        "How long a message over TCP or TLS may take to arrive; the default is 3s.",
         |settings, option| settings.set(option, |timeouts| &mut timeouts.read),
     ),
     OptionSpec::new(

@@ -27,7 +27,7 @@ static OPTIONS: OptionTable<TlsOptions> = OptionTable(&[
     OptionSpec::new(
         "client_auth",
         "nocert|request|require|verify_if_given|require_and_verify",
-        "Sets which certificate a client must present; the default is none.",
+        "Sets which certificate a client must present; the default is `nocert`.",
         |tls, option| {
             tls.client_auth = option.one_of("client_auth", &ClientAuth::NAMES).unwrap_or_default();
         },

@@ -36,7 +36,7 @@ static OPTIONS: OptionTable<TransferOptions> = OptionTable(&[
     OptionSpec::repeated(
         "to",
         "ADDRESS…|*",
-        "Allows these clients, or all clients.",
+        "Allows these clients, or all clients. If a zone of `file`, `auto` or `secondary` changes, these addresses get NOTIFY messages.",
         |options, option| read_to(option, options.to.get_or_insert_default()),
     ),
     OptionSpec::repeated(
@@ -140,7 +140,7 @@ impl TransferSettings {
 }
 
 impl Rule {
-    /// The servers to tell about a change of each zone.
+    /// The servers that get a NOTIFY message when a zone changes.
     fn notices(&self, context: &PluginContext<'_>) -> Vec<ZoneNotice> {
         let host = |to: &AllowedClient| match to {
             AllowedClient::Host(host) => Some(host.address),

@@ -34,13 +34,13 @@ static OPTIONS: OptionTable<TsigSettings> = OptionTable(&[
     OptionSpec::repeated(
         "secret",
         "NAME KEY",
-        "A key and its secret in base 64. `tsig-keygen NAME` makes one. All blocks know the keys of each.",
+        "A key and its secret in base 64. `tsig-keygen NAME` makes one. The key can be used in all blocks.",
         read_secret,
     ),
     OptionSpec::repeated(
         "secrets",
         "FILE",
-        "Keys in the form of `named.conf`. Their algorithms count for messages that this server sends first.",
+        "Keys in the form of `named.conf`. For its own queries and NOTIFY messages, this server uses the algorithm of the key in the file.",
         |tsig, option| {
             tsig.files.extend(option.required("the path of a file").map(|it| it.text.clone()));
         },
@@ -54,7 +54,7 @@ static OPTIONS: OptionTable<TsigSettings> = OptionTable(&[
     OptionSpec::new(
         "require_opcode",
         "OPCODE…|all|none",
-        "Refuses requests of these kinds without a signature: QUERY, NOTIFY, UPDATE, IQUERY or STATUS.",
+        "Refuses requests of these kinds without a signature: QUERY, NOTIFY, UPDATE, IQUERY or STATUS. The default is `none`.",
         read_opcodes,
     ),
 ]);

@@ -81,7 +81,7 @@ fn a_name_has_the_keys_below_it_or_its_own() {
 }
 
 #[test]
-fn values_that_are_no_services_do_not_hide_others() {
+fn values_that_are_not_services_do_not_hide_others() {
     let entries = BTreeMap::from([
         ("/skydns/org/a/1".to_owned(), entry("192.0.2.1", "")),
         ("/skydns/org/a/2".to_owned(), Entry { service: Err("odd".to_owned()), lease: 0 }),

@@ -142,8 +142,9 @@ impl Sample {
     }
 
     /// What was added to each counter since an earlier sample. A counter that has become less
-    /// started again from 0. What was not in the earlier sample may be old: a server is left out, and
-    /// so are names and clients, which may have taken the place and the count of others.
+    /// started again from 0. A server, client or name that was not in the earlier sample is left
+    /// out. A server may have counted for a long time; a client or name may have replaced another
+    /// one in the table and continued its count.
     pub(super) fn since(&self, before: &Self) -> Values {
         let mut sum = Values::default();
         for (server, page) in self.pages() {

@@ -24,8 +24,8 @@ pub struct Health {
     probing: AtomicBool,
     /// All replies, so that two readings show whether one came between them.
     replies: AtomicU32,
-    /// The last probe failed, or got no reply in a short time. Without health checks: no query got a
-    /// reply for a while.
+    /// The last probe failed, or got no reply in a short time. Without health checks: no query got
+    /// a reply for a while.
     suspect: AtomicBool,
     /// Queries that wait for a reply.
     queries: Arc<Shares>,
@@ -97,8 +97,8 @@ impl Health {
         max_fails > 0 && self.failed_probes.load(Ordering::Relaxed) > max_fails
     }
 
-    /// One of the [`limits::UPSTREAM_QUERIES_EACH`] queries that may wait for this upstream. `None` if
-    /// as many as are free wait for replies to queries of this client.
+    /// One of the [`limits::UPSTREAM_QUERIES_EACH`] queries that may wait for this upstream. `None`
+    /// if this client already has as many waiting queries as there are free ones.
     pub fn reserve_query(&self, client: IpAddr) -> Option<Share> {
         self.queries.take(client)
     }
@@ -134,8 +134,8 @@ impl Health {
         self.hedge_delay() / 3
     }
 
-    /// Call this if a query got no reply. True means that the caller must start to probe; false means
-    /// that another task probes already.
+    /// Call this if a query got no reply. True means that the caller must start to probe; false
+    /// means that another task probes already.
     pub fn claim_probing(&self) -> bool {
         !self.probing.swap(true, Ordering::Relaxed)
     }
@@ -144,7 +144,7 @@ impl Health {
         self.failed_probes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Call this if a probe was not answered in a short time, or no query for a while.
+    /// Call this if a probe got no reply in a short time, or if no query got a reply for a while.
     pub fn suspect(&self) {
         self.suspect.store(true, Ordering::Relaxed);
     }
@@ -160,8 +160,8 @@ impl Health {
         self.probing.store(false, Ordering::Relaxed);
     }
 
-    /// Call this if a reply to a query in random case lost the case or was negative, and the reply to
-    /// the client's spelling is positive.
+    /// Call this if a reply to a query in random case lost the case or was negative, and the reply
+    /// to the client's spelling is positive.
     pub fn record_lost_case(&self) {
         self.lost_cases.fetch_add(1, Ordering::Relaxed);
     }
@@ -182,7 +182,7 @@ impl Health {
         *edns
     }
 
-    /// Call this for a reply to a query with OPT that does not complain about it.
+    /// Call this for a reply without a failure to a query with OPT.
     pub fn record_edns(&self) {
         self.set_edns(|_| EdnsSupport::Works);
     }
@@ -192,8 +192,9 @@ impl Health {
         self.set_edns(|_| EdnsSupport::Missing(now + limits::NO_EDNS_TIME));
     }
 
-    /// Call this if the upstream was silent to OPT, and answered without it. It takes
-    /// [`limits::SILENT_EDNS`] of them in a row to give up OPT, since a datagram may be lost.
+    /// Call this if the upstream did not reply to a query with OPT, or reported a failure, and
+    /// answered the query without OPT. After [`limits::SILENT_EDNS`] such queries in a row ndots
+    /// gives up OPT, since a single datagram may be lost.
     pub fn record_silent_edns(&self, now: Instant) {
         self.set_edns(|edns| match edns {
             EdnsSupport::Unknown(silent) if silent + 1 < limits::SILENT_EDNS => {
@@ -224,8 +225,9 @@ impl Health {
         *lock(&self.udp) = UdpSupport::Works;
     }
 
-    /// Call this if the upstream was silent or refused the query over UDP, and answered over TCP. It
-    /// takes [`limits::SILENT_UDP`] of them in a row to give up UDP, since a datagram may be lost.
+    /// Call this if the upstream did not reply over UDP or was unreachable, and answered over TCP.
+    /// After [`limits::SILENT_UDP`] such queries in a row ndots gives up UDP, since a single
+    /// datagram may be lost.
     pub fn record_silent_udp(&self, now: Instant) {
         let mut udp = lock(&self.udp);
         *udp = match *udp {
@@ -250,8 +252,9 @@ impl Health {
         lock(&self.pipelining).works
     }
 
-    /// Whether the caller may test pipelining now: it sends a query on a connection on which another
-    /// one waits, and also on a connection of its own. Such a test costs a query, so it is rare.
+    /// Whether the caller may test pipelining now: it sends a query on a connection on which
+    /// another one waits, and also on a connection of its own. Such a test costs a query, so it is
+    /// rare.
     pub fn claim_pipelining_test(&self, now: Instant) -> bool {
         let mut pipelining = lock(&self.pipelining);
         let is_due = !pipelining.works && pipelining.next_test.is_none_or(|due| now >= due);
@@ -266,14 +269,15 @@ impl Health {
         lock(&self.pipelining).works = true;
     }
 
-    /// Call this if a query waited behind another one and was answered sooner on a connection of its
-    /// own, or if a connection was closed after a reply, while other queries waited on it.
+    /// Call this if a query waited behind another one and was answered sooner on a connection of
+    /// its own, or if a connection was closed after a reply, while other queries waited on it.
     pub fn record_blocked(&self, now: Instant) {
         let next_test = Some(now + limits::NO_PIPELINING_TIME);
         *lock(&self.pipelining) = Pipelining { works: false, next_test };
     }
 
-    /// Whether so many queries wait for this upstream that none may wait for longer than it must.
+    /// Whether so many queries wait for this upstream that each of them ends after `read_timeout`,
+    /// and not after [`limits::LATE_REPLY_TIME`].
     pub fn is_crowded(&self) -> bool {
         self.queries.taken() >= limits::UPSTREAM_QUERIES_CROWDED
     }

@@ -367,7 +367,7 @@ fn a_reply_that_may_depend_on_the_form_is_not_believed_at_once() {
 }
 
 #[test]
-fn an_upstream_without_edns_is_remembered_for_a_while() {
+fn an_upstream_without_edns_gets_queries_without_opt_for_a_while() {
     let t0 = start();
     let group = group(1, |_| {});
     let health = &group.upstream(0).health;

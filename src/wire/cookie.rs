@@ -1,12 +1,12 @@
 //! DNS cookies (RFC 7873). A client that sends a cookie recognizes the genuine reply by it, even if
 //! an attacker guesses the id and the port of its query.
 //!
-//! Server cookies are the interoperable ones of RFC 9018, made anew for every reply. Nothing is
-//! refused for the lack of one, so none is ever checked.
+//! Server cookies have the form of RFC 9018. ndots creates a new one for each reply. It refuses no
+//! query without a cookie, so it never checks one.
 
 use std::{hash::Hasher, net::IpAddr, time::Instant};
 
-/// What a client made up.
+/// The random octets that a client chose.
 pub type ClientCookie = [u8; 8];
 
 /// The data of a reply's COOKIE option: the client's cookie, and the server's for this client.

@@ -1,4 +1,4 @@
-//! The one encoder, and the one truncation.
+//! Encodes and truncates all messages.
 
 use smallvec::SmallVec;
 
@@ -225,8 +225,8 @@ impl Writer<'_> {
     }
 }
 
-/// Calls `write` with the data of each record until it returns false. The order is random if the set
-/// has a seed for it.
+/// Calls `write` with the data of each record until it returns false. The order is random if the
+/// set has a seed for it.
 fn each_in_order(set: &RecordSet, mut write: impl FnMut(&[u8]) -> bool) {
     let Some(seed) = set.shuffle else {
         set.rdatas.iter().all(write);

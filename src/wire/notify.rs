@@ -16,7 +16,7 @@ pub fn accept(packet: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&body[..length]);
 }
 
-/// The message that tells about the zone of the query's question.
+/// The NOTIFY message about the zone of the query's question.
 pub fn request(query: &Query) -> Vec<u8> {
     let mut packet = Vec::new();
     Query { recursion_desired: false, edns: None, ..query.clone() }.encode(&mut packet);

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_below_a_name_is_found() {
+    fn names_below_a_name_are_found() {
         let names = ClaimedNames::default();
         let path = |host: &str| Path::of_host(host).unwrap();
         let claim = Claim::Service(b"\x03web\x07default".as_slice().into());

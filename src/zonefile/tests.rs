@@ -85,7 +85,7 @@ fn records_may_leave_out_what_the_line_before_has() {
 }
 
 #[test]
-fn what_is_ignored_is_reported() {
+fn ignored_lines_are_reported() {
     let check = |text: &str, kept: usize, expected: &str| {
         let parsed = read(&format!("{SOA}{text}")).unwrap();
         let [problem] = &parsed.problems[..] else { panic!("{text}: {:?}", parsed.problems) };

@@ -1,5 +1,5 @@
-//! `ndots check --cluster` on a real API server: kubeadm's manifests are in order, and each damage is
-//! named. The damages are situations in which a change of CoreDNS's image or version failed.
+//! `ndots check --cluster` on a real API server: kubeadm's manifests are in order, and each damage
+//! is named. The damages are situations in which a change of CoreDNS's image or version failed.
 
 use std::process::Command;
 
@@ -216,7 +216,7 @@ fn replace(lab: &Lab, path: &str, mut object: Value) {
 }
 
 #[test]
-fn damaged_clusters_are_told_from_kubeadms() {
+fn damaged_clusters_are_distinguished_from_kubeadms() {
     let turn = turn::alone();
     let lab = Lab::start(&turn, &LabOptions { controllers: false, ..LabOptions::default() });
     lab.apply(&manifests(&lab));

@@ -1,10 +1,10 @@
 //! Situations that public reports describe, rebuilt with neutral names. Each has the arguments of
 //! `ndots explain`, the manifests, the verdict and the id of the finding that names the cause.
 //!
-//! Most are files in `tests/explain/field`. Those in `tests/explain/checks` are for checks that no other
-//! case needs. The first lines of a file are the cause, `> ARGUMENTS`,
-//! `with` files of `base` that are added, and `VERDICT ID`. After that, `live without RESOURCE …` means
-//! that the objects are those of an API server, which forbids these resources.
+//! Most are files in `tests/explain/field`. Those in `tests/explain/checks` are for checks that no
+//! other case needs. The first lines of a file are the cause, `> ARGUMENTS`, `with` files of `base`
+//! that are added, and `VERDICT ID`. After that, `live without RESOURCE …` means that the objects
+//! are those of an API server, which forbids these resources.
 
 use std::{
     fs,
@@ -158,7 +158,7 @@ fn a_broken_service_is_not_healthy() {
 }
 
 #[test]
-fn what_nobody_was_asked_about_is_unknown() {
+fn objects_that_were_not_read_are_unknown() {
     for name in ["shop.example.com", "10.96.99.99", "http://a.b.example.com/"] {
         check(&format!("{name} -n shop"), WEB, "unknown", "dns.outside");
     }

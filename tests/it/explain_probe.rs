@@ -1,5 +1,5 @@
 //! `ndots explain --probe` against sockets of the loopback interface: connected, refused, reset and
-//! silent are told apart, and nothing is contacted without the flag.
+//! silent are distinguished, and nothing is contacted without the flag.
 
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},
@@ -141,7 +141,7 @@ pub(crate) fn saw(report: &Value, id: &str) -> Vec<String> {
 }
 
 #[test]
-fn refused_reset_and_silent_are_told_apart() {
+fn refused_reset_and_silent_connections_are_distinguished() {
     let service = target("127.0.0.2", Behaviour::Accepts);
     let fine = target("127.0.0.3", Behaviour::Accepts);
     let report = explain(&service, &[&fine], &["--probe"]);

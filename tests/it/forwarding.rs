@@ -27,10 +27,10 @@ use resolvers::{Question, Resolvers, ask_all, questions};
 const MARGIN: Duration = Duration::from_millis(100);
 /// A failure stays in the cache for 5 s.
 const FAILURE_TTL: Duration = Duration::from_millis(5100);
-/// How often a question without its records is asked again.
+/// How many times a question is asked again if records are missing in the reply.
 const REPETITIONS: usize = 3;
-/// How often a late check is measured. A query may wait for a processor while other programs run, and
-/// what is late each time is slow.
+/// How many times a late check is measured. A query may wait for a processor while other programs
+/// run, so only a check that is late each time counts as slow.
 const MEASUREMENTS: usize = 6;
 /// Modes whose checks run at the same time.
 const WORKERS: usize = 4;
@@ -237,8 +237,8 @@ fn compare_with_resolvers(names: usize) {
     );
 }
 
-/// Asks CoreDNS and ndots, in this order of addresses. Returns how many questions CoreDNS answers, and
-/// what ndots lacks.
+/// Asks CoreDNS and ndots, in this order of addresses. Returns how many questions CoreDNS answers,
+/// and what ndots lacks.
 ///
 /// Each server asks the resolver on its own, and a resolver under load fails now and then. So what
 /// ndots lacks is asked again when no failure is in its cache any more.

@@ -195,7 +195,8 @@ fn the_limit_of_concurrent_streams_is_announced() {
     );
 }
 
-/// The client opens its windows for nothing, so the server cannot send a single octet of the replies.
+/// The client opens its windows for nothing, so the server cannot send a single octet of the
+/// replies.
 #[test]
 fn a_client_that_takes_no_replies_gets_few_and_loses_its_connection() {
     let (authority, replies) = (Authority::new(), 100);
@@ -257,7 +258,7 @@ fn until_closed(mut stream: impl Read, begun: Instant) -> (String, Duration) {
 }
 
 #[test]
-fn who_is_slow_is_not_waited_for() {
+fn a_slow_client_delays_no_other() {
     let (authority, upstream) = (Authority::new(), silent());
     let server = server(&authority.directive(), upstream.local_addr().unwrap());
     let begun = Instant::now();

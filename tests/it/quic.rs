@@ -127,7 +127,7 @@ fn a_reload_changes_the_required_client_certificates() {
     while !let_in(None) {
         assert!(
             reloaded.elapsed() < Duration::from_secs(6),
-            "who has no certificate is still not let in"
+            "a client without a certificate is still rejected"
         );
     }
 }

@@ -1,5 +1,5 @@
-//! The rules that no compiler checks: who may use whom, which crates a layer may name, how long a
-//! file may be, and that ARCHITECTURE.md names the modules there are.
+//! The rules that the compiler does not check: which module may use which, which crates a layer may
+//! name, how long a file may be, and that ARCHITECTURE.md names all modules.
 
 mod circles;
 
@@ -214,7 +214,7 @@ fn app_and_explain_open_no_socket() {
 }
 
 #[test]
-fn files_fit_in_one_sitting() {
+fn files_are_short() {
     for file in rust_files("src").into_iter().chain(rust_files("tests")) {
         let lines = fs::read_to_string(&file).unwrap().lines().count();
         assert!(lines <= MAX_LINES, "{} has {lines} lines: cut it at its joint", file.display());

@@ -1,4 +1,5 @@
-//! The option `top` of `prometheus`: frequent clients, names and namespaces. The command `ndots top`.
+//! The option `top` of `prometheus`: frequent clients, names and namespaces. The command `ndots
+//! top`.
 
 use std::{net::SocketAddr, process::Command, thread, time::Duration};
 
@@ -73,7 +74,7 @@ fn the_page_has_frequent_clients_and_names_and_the_metrics_have_namespaces() {
 }
 
 #[test]
-fn without_the_option_nobody_sees_clients() {
+fn without_the_option_clients_are_not_shown() {
     let monitor = free_address();
     let server = Ndots::corefile(&corefile(&monitor.to_string(), ""), &["dns"], &[]);
     server.udp(&question(1, "kubernetes.default.svc.cluster.local", A)).expect("a reply");

@@ -179,7 +179,7 @@ fn zones_come_from_knot_and_bind_with_a_key() {
     let told = wrong.log.iter().find(|line| line.contains("failed to transfer")).unwrap();
     assert!(told.contains("BADSIG") || told.contains("NOTAUTH"), "{told}");
 
-    // Knot tells with a signed message that the zone has changed. Without a signature nobody may.
+    // Knot sends a signed NOTIFY message. One without a signature is refused.
     let text = dig(from_knot, "+opcode=NOTIFY example.org SOA");
     assert!(text.contains("REFUSED"), "{text}");
     fs::write(knot_home.path().join("example.org.zone"), zone(2, 9)).unwrap();

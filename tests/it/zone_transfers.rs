@@ -1,5 +1,5 @@
-//! Zone transfers between ndots and real servers: from a file to Knot, and from Knot through ndots to
-//! another ndots.
+//! Zone transfers between ndots and real servers: from a file to Knot, and from Knot through ndots
+//! to another ndots.
 
 use std::{
     fs,
@@ -129,7 +129,8 @@ fn a_zone_comes_from_knot_through_ndots_to_ndots() {
         assert_eq!(records(server), records(at));
     }
 
-    // A new version reaches both without a timer: Knot notifies the first, and the first the second.
+    // A new version reaches both without a timer: Knot notifies the first, and the first the
+    // second.
     fs::write(&file, zone(2, "3600 1 3600", 9)).unwrap();
     knot.signal("-HUP");
     for server in [first_at, to] {
@@ -166,7 +167,7 @@ fn a_secondary_zone_is_checked_and_expires_as_its_timers_say() {
 }
 
 #[test]
-fn knot_is_told_about_a_new_version_of_a_file() {
+fn knot_gets_a_notify_message_about_a_new_version_of_a_file() {
     require_programs(&["knotd", "dig"]);
     let directory = tempfile::tempdir().unwrap();
     let zones = tempfile::tempdir().unwrap();

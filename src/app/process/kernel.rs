@@ -1,5 +1,5 @@
-//! What the kernel keeps from the process: datagrams that it dropped, and CPU time that the cgroup's
-//! quota refused. Without the files of Linux all figures are 0.
+//! The kernel's figures about this process: datagrams that the kernel dropped, and CPU time that
+//! the quota of the cgroup refused. Without the files of Linux all figures are 0.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

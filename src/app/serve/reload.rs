@@ -1,4 +1,4 @@
-//! Reloads: at an order, or when the Corefile or a file of its plugins has changed.
+//! Reloads: after a signal, or when the Corefile or a file of its plugins has changed.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Asks the server that the Pod asks, what the Pod would ask.
+//! Sends the queries of the Pod's resolver to the server that the Pod uses.
 
 use k8s_openapi::api::core::v1::ServicePort;
 

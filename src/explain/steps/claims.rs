@@ -1,5 +1,5 @@
-//! Hosts that `k8s_gateway` in the cluster's Corefile does not answer with the addresses of the object
-//! that has them, because another object or a rule is before it.
+//! Hosts that `k8s_gateway` in the cluster's Corefile does not answer with the addresses of the
+//! object that has them, because another object or a rule has priority.
 
 use crate::{
     model::{Key, Kind},

@@ -1,4 +1,5 @@
-//! Who connects: the Pod that the user named, any Pod of a namespace, or the controller of an Ingress.
+//! The client of a connection: the Pod that the user named, any Pod of a namespace, or a Pod of an
+//! Ingress controller.
 
 use k8s_openapi::api::{core::v1::Pod, networking::v1::Ingress};
 
@@ -65,9 +66,9 @@ pub(in crate::explain) fn namespace_labels(evidence: &Evidence, name: &str) -> O
     Some(labels)
 }
 
-/// The Pods of the controllers that serve these Ingresses: those behind the LoadBalancer Service with
-/// the address of the Ingress, else those whose namespace or labels have the name of the controller.
-/// Without such Pods it can be any Pod.
+/// The Pods of the controllers that serve these Ingresses: those behind the LoadBalancer Service
+/// with the address of the Ingress, else those whose namespace or labels have the name of the
+/// controller. Without such Pods it can be any Pod.
 pub(in crate::explain) fn controllers<'e>(
     evidence: &'e Evidence,
     ingresses: &[&Ingress],

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// `10.96.0.10`, `[fd00::a]:53`, `tcp://10.96.0.10`, `tls://dns.example`,
-/// `https://dns.example/dns-query`, `quic://dns.example`.
+/// `https://dns.example/dns-query`, `quic://dns.example`, `grpc://10.96.0.10`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nameserver {
     pub transport: Transport,

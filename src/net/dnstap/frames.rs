@@ -1,5 +1,5 @@
-//! Frame streams: each message has its length before it, and control frames begin and end the stream
-//! (farsightsec.github.io/fstrm).
+//! Frame streams: each message has its length before it, and control frames begin and end the
+//! stream (farsightsec.github.io/fstrm).
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_receiver_accepts_the_type_or_is_no_receiver() {
+    async fn a_receiver_that_does_not_accept_the_type_is_an_error() {
         assert!(opened(&control(ACCEPT, Some(DNSTAP))).await.is_ok());
         assert!(opened(&control(ACCEPT, None)).await.is_ok());
         let other = control(ACCEPT, Some(b"protobuf:other"));

@@ -36,7 +36,7 @@ pub(super) static OPTIONS: OptionTable<CacheSettings> = OptionTable(&[
     OptionSpec::new(
         "serve_stale",
         "[DURATION [immediate|verify [TIMEOUT] [TTL [RECHECK]]]]",
-        "Answers with an expired reply for at most DURATION (1h) after its TTL ended. `immediate`, the default, answers at once and then queries the upstreams; `verify` first waits for their reply, at most TIMEOUT. The records get the TTL TTL (0). After a failure the upstreams are not queried again for RECHECK.",
+        "Answers with an expired reply for at most DURATION (1h) after its TTL ended. `immediate`, the default, answers at once and then queries the upstreams; `verify` first waits for their reply, at most TIMEOUT. The records get the TTL TTL (0). After a failure the upstreams are not queried again for RECHECK. Without this option, an expired reply is used for 1h if no upstream answers within 1.8s, with the TTL 30.",
         |cache, option| {
             cache.serves_stale = true;
             cache.read_stale(option);
@@ -65,7 +65,7 @@ pub(super) static OPTIONS: OptionTable<CacheSettings> = OptionTable(&[
     OptionSpec::new(
         "servfail",
         "DURATION",
-        "Keeps SERVFAIL replies for this long, at most 5m; 0 does not keep them.",
+        "Keeps SERVFAIL replies for this long, at most 5m; 0 does not keep them. The default is 5s.",
         |cache, option| {
             let span = option.span();
             let failure = &mut cache.settings.failure;

@@ -31,7 +31,7 @@ pub(super) static OPTIONS: OptionTable<ForwardSettings> = OptionTable(&[
     OptionSpec::new(
         "prefer_udp",
         "",
-        "Has no effect: without `force_tcp`, plain upstreams are always queried over UDP first.",
+        "Has no effect: without `force_tcp`, plain upstreams are queried over UDP first, except those that do not reply over UDP.",
         |forward, _| forward.settings.prefer_udp = true,
     ),
     OptionSpec::new(
@@ -54,7 +54,7 @@ pub(super) static OPTIONS: OptionTable<ForwardSettings> = OptionTable(&[
     OptionSpec::new(
         "max_idle_conns",
         "NUMBER",
-        "Limits the idle connections to an upstream; 0 sets no limit.",
+        "Limits the idle connections to an upstream; the default and the maximum are 16, also for 0.",
         |forward, option| {
             let most = option.number("max_idle_conns", 0, u32::MAX).filter(|most| *most > 0);
             forward.settings.max_idle = most.map(|most| most as usize);
@@ -63,7 +63,7 @@ pub(super) static OPTIONS: OptionTable<ForwardSettings> = OptionTable(&[
     OptionSpec::new(
         "read_timeout",
         "DURATION",
-        "Waits this long for the reply of an upstream; the default is 2s.",
+        "Sends a query again after this time at the latest, and gives up after it if all upstreams are down; a later reply is still used. The default is 2s.",
         |forward, option| {
             let timeout =
                 option.duration_between("the timeout", Duration::from_nanos(1), Duration::MAX);
@@ -73,7 +73,7 @@ pub(super) static OPTIONS: OptionTable<ForwardSettings> = OptionTable(&[
     OptionSpec::new(
         "max_fails",
         "NUMBER",
-        "Skips an upstream after this number of failed health checks; 0 never skips one.",
+        "Skips an upstream after more than this number of failed health checks in a row; 0 never skips one. The default is 2.",
         |forward, option| {
             let fails = option.number("max_fails", 0, u32::MAX);
             forward.settings.max_fails = fails.unwrap_or(forward.settings.max_fails);
@@ -82,7 +82,7 @@ pub(super) static OPTIONS: OptionTable<ForwardSettings> = OptionTable(&[
     OptionSpec::new(
         "max_connect_attempts",
         "NUMBER",
-        "Limits the attempts for a query; with 0, only time limits them.",
+        "Limits how many times a query is sent to the next upstream; with 0, only time limits it. The default is twice the number of upstreams, and at least 3.",
         |forward, option| {
             forward.settings.max_attempts = option.number("max_connect_attempts", 0, u32::MAX);
         },
@@ -129,7 +129,7 @@ pub(super) static OPTIONS: OptionTable<ForwardSettings> = OptionTable(&[
     OptionSpec::new(
         "max_concurrent",
         "NUMBER",
-        "Refuses queries while this number of queries waits for upstreams; 0 sets no limit.",
+        "Answers REFUSED while this number of queries waits for upstreams; 0 sets no limit.",
         |forward, option| {
             let most = option.number("max_concurrent", 0, u32::MAX);
             forward.settings.max_concurrent = most.filter(|most| *most > 0);
@@ -147,13 +147,13 @@ pub(super) static OPTIONS: OptionTable<ForwardSettings> = OptionTable(&[
     OptionSpec::new(
         "next_on_nodata",
         "",
-        "Tries the next `forward` line if a reply has no records.",
+        "Tries the next `forward` line if a reply has the code NOERROR and no records in its answer section.",
         |forward, _| forward.next_on_nodata = true,
     ),
     OptionSpec::repeated(
         "failover",
         "RCODE…",
-        "Tries the next upstream if a reply has one of these codes.",
+        "Tries the next upstream if a reply has one of these codes; SERVFAIL, REFUSED, NOTIMP and FORMERR always count.",
         read_failover,
     ),
     OptionSpec::new(

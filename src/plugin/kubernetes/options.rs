@@ -16,7 +16,7 @@ pub(super) static OPTIONS: OptionTable<KubernetesSettings> = OptionTable(&[
     OptionSpec::new(
         "endpoint",
         "URL",
-        "Connects to this API server instead of the one of the Pod.",
+        "Connects to this API server instead of that of the Pod's cluster.",
         |kubernetes, option| {
             let Some(url) = option.required("the URL of an API server") else { return };
             kubernetes.endpoint = endpoint(option, url);
@@ -60,7 +60,7 @@ pub(super) static OPTIONS: OptionTable<KubernetesSettings> = OptionTable(&[
     OptionSpec::new(
         "apiserver_qps",
         "NUMBER",
-        "Limits how many requests are sent to the API server in a second.",
+        "Limits how many requests are sent to the API server in a second; the default, 0, sets no limit.",
         |kubernetes, option| {
             let rate: Option<f64> = option.number("apiserver_qps", 0.0, 4_000_000.0);
             kubernetes.source.throttle.requests_in_1000_s =
@@ -79,7 +79,7 @@ pub(super) static OPTIONS: OptionTable<KubernetesSettings> = OptionTable(&[
     OptionSpec::new(
         "apiserver_max_inflight",
         "NUMBER",
-        "Limits the requests that wait for the API server's reply.",
+        "Limits the requests that wait for the API server's reply; the default, 0, sets no limit.",
         |kubernetes, option| {
             kubernetes.source.throttle.in_flight =
                 option.number("apiserver_max_inflight", 0, i32::MAX as u32).unwrap_or(0);
@@ -117,7 +117,7 @@ pub(super) static OPTIONS: OptionTable<KubernetesSettings> = OptionTable(&[
     OptionSpec::new(
         "pods",
         "disabled|insecure|verified",
-        "Answers names of Pods: `disabled` never, `insecure` for any address, `verified` for Pods that exist.",
+        "Answers names of Pods: `disabled` never, `insecure` for any address, `verified` for Pods that exist. The default is `disabled`.",
         |kubernetes, option| {
             let modes = [
                 ("disabled", PodMode::Disabled),
@@ -157,7 +157,7 @@ pub(super) static OPTIONS: OptionTable<KubernetesSettings> = OptionTable(&[
     OptionSpec::new(
         "ignore",
         "empty_service",
-        "Answers NXDOMAIN for Services without ready endpoints.",
+        "Answers NXDOMAIN for Services with a cluster IP and without ready endpoints.",
         |kubernetes, option| {
             let ignored = option.one_of("ignore", &[("empty_service", true)]);
             kubernetes.view.ignore_empty_service = ignored.unwrap_or(false);
@@ -178,7 +178,7 @@ pub(super) static OPTIONS: OptionTable<KubernetesSettings> = OptionTable(&[
     OptionSpec::new(
         "startup_timeout",
         "DURATION",
-        "Logs a warning if the API server has not answered after this time; the default is 5s.",
+        "Logs a warning if the objects have not been read after this time; the default is 5s.",
         |kubernetes, option| {
             let timeout = option.duration("the startup timeout");
             kubernetes.startup_timeout = timeout.unwrap_or(kubernetes.startup_timeout);

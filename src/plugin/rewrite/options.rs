@@ -43,7 +43,7 @@ pub(super) static FIELDS: Fields = Fields(&[
     (
         "ttl",
         "[exact|prefix|suffix|substring|regex] NAME SECONDS|MIN-MAX|MIN-|-MAX",
-        "Keeps the TTLs of the reply within bounds.",
+        "Sets the TTLs of the reply to SECONDS, or keeps them within bounds.",
     ),
     (
         "rcode",
@@ -137,8 +137,8 @@ fn name(words: &mut Words<'_, '_>) -> Option<NameRule> {
     Some(NameRule { from: pattern, to, exact, auto: auto || is_exact, answers })
 }
 
-/// The rest of a name rule: `answer auto`, `answer name REGEX TO`, `answer value REGEX TO`. The word
-/// `answer` may be left out after the first one.
+/// The rest of a name rule: `answer auto`, `answer name REGEX TO`, `answer value REGEX TO`. The
+/// word `answer` may be left out after the first one.
 fn answers(words: &mut Words<'_, '_>, form: &str) -> Option<(bool, Vec<AnswerRule>)> {
     let (mut auto, mut answers) = (false, Vec::new());
     if words.left() > 0 && !words.is_next("answer") {

@@ -69,7 +69,7 @@ pub(super) static OPTIONS: OptionTable<Template> = OptionTable(&[
     OptionSpec::new(
         "fallthrough",
         "[ZONE…]",
-        "Passes names that match no pattern to the next template or plugin.",
+        "Passes queries that match no pattern, or for which an `expr` is false, to the next template or plugin. Without this option they get SERVFAIL.",
         |template, option| template.fallthrough = Some(Fallthrough::read(option)),
     ),
     OptionSpec::new(

@@ -223,7 +223,8 @@ fn free_address(key: &Key, family: Family, used: &mut HashSet<IpAddr>) -> Option
         .find(|address| used.insert(*address))
 }
 
-/// Gives node ports. When all are in use a port has none, as in a cluster.
+/// Gives node ports. When all are in use, the port gets none. (An API server would reject the
+/// Service.)
 pub(super) fn node_ports(services: &mut Services) {
     let ports = services.values().flat_map(|it| &it.ports);
     let mut used: HashSet<(model::Protocol, u16)> =

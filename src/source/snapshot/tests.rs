@@ -140,7 +140,7 @@ fn read_all(file: &[u8]) -> Result<Vec<Object>, SnapshotError> {
 }
 
 #[test]
-fn every_fact_comes_back_as_it_was() {
+fn every_fact_is_restored_unchanged() {
     let file = written();
     assert_eq!(Reader::new(&file, &identity(), NOW).unwrap().header, header());
     assert_eq!(read_all(&file).unwrap(), objects());

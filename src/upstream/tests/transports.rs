@@ -23,7 +23,7 @@ fn an_upstream_that_is_silent_over_udp_is_asked_over_tcp() {
 }
 
 #[test]
-fn an_upstream_that_replies_over_tcp_only_is_remembered_for_a_while() {
+fn an_upstream_that_replies_over_tcp_only_is_queried_over_tcp_for_a_while() {
     let t0 = start();
     let group = known_group(1, |_| {});
     let transports = |now: Instant| {

@@ -194,7 +194,7 @@ fn services_change_their_kind() {
 }
 
 #[test]
-fn the_serial_moves_with_what_is_answered() {
+fn the_serial_changes_with_the_answers() {
     let mut cluster = Cluster::new();
     assert_eq!(cluster.serial(), 0);
     cluster.apply(Change::Synced(Kind::Service));
@@ -214,7 +214,7 @@ fn the_serial_moves_with_what_is_answered() {
 }
 
 #[test]
-fn what_may_not_be_read_is_not_waited_for() {
+fn a_forbidden_kind_does_not_delay_answers() {
     let mut cluster = Cluster::new();
     assert_eq!(
         (cluster.ask("cafe.example.com"), cluster.view.waiting().len()),
@@ -242,7 +242,7 @@ fn what_may_not_be_read_is_not_waited_for() {
 }
 
 #[test]
-fn of_very_many_nodes_some_are_told_from_all_over() {
+fn a_large_cluster_answers_with_a_spread_of_its_nodes() {
     let mut cluster = Cluster::synced();
     let addressing = Addressing::ClusterIps(Box::new([[10, 96, 0, 9].into()]));
     cluster.apply(service(

@@ -15,7 +15,7 @@ use crate::support::{
 
 /// One API server has several outages, one after the other. Known names are answered throughout.
 #[test]
-fn an_api_server_goes_and_comes_back() {
+fn an_api_server_stops_and_starts_again() {
     let options = LabOptions { controllers: false, ..LabOptions::default() };
     let turn = turn::alone();
     let mut lab = Lab::start(&turn, &options);

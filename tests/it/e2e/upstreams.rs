@@ -83,7 +83,7 @@ fn stub_domains() {
 
 /// "should forward PTR records lookup to upstream nameserver".
 #[test]
-fn names_of_addresses_of_the_world() {
+fn reverse_names_of_external_addresses() {
     let cluster = &*cluster::shared();
     let _own = cluster.own_corefile();
     let (client, stub) =
@@ -96,12 +96,12 @@ fn names_of_addresses_of_the_world() {
     change(cluster, &client, &cluster.usual, "ptr 192.0.2.123", "error");
     client.names("192.0.2.123", &[]);
     client.names("2001:db8::29", &[]);
-    client.tell("names of addresses of the world");
+    client.tell("reverse names of external addresses");
 }
 
 /// "should forward externalname lookup to upstream nameserver": first the alias, then its address.
 #[test]
-fn external_names_of_the_world() {
+fn external_name_services_are_aliases() {
     let cluster = &*cluster::shared();
     let _own = cluster.own_corefile();
     let (client, stub) = client_and_stub(

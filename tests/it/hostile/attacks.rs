@@ -1,5 +1,5 @@
-//! What hostile clients do: one function for each attack, which runs until its end is wanted and says
-//! what it has done. Their addresses are 127.0.0.2 and the next ones.
+//! What hostile clients do: one function for each attack, which runs until the test ends it, and
+//! returns what it has done. Their addresses are 127.0.0.2 and the next ones.
 
 use std::{
     io::{self, Write},

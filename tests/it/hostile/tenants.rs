@@ -1,4 +1,4 @@
-//! Tenants that claim names of others through `k8s_gateway`: the operator learns of it.
+//! Tenants that claim names of others through `k8s_gateway`: the log and a metric show it.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ status: {loadBalancer: {ingress: [{ip: 192.0.2.66}]}}
 "#;
 
 #[test]
-fn the_log_and_a_metric_name_who_does_not_get_a_host() {
+fn the_log_and_a_metric_name_the_object_that_does_not_get_a_host() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("objects.yaml"), OBJECTS).unwrap();
     let manifests = directory.path().display();

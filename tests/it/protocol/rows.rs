@@ -176,7 +176,7 @@ pub(super) fn table() -> Vec<Row> {
         row("OPT that points to the question", api().opt_at(b"\xc0\x0c", 1232, 0, &[]), FORMERR),
         row("an option that does not fit", api().opt(1232, 0, b"\xfd\xe9\x00\x05a"), FORMERR),
         row("half an option", api().opt(1232, 0, b"\xfd\xe9\x00"), FORMERR),
-        // Sizes: our own is told, and the smaller one counts.
+        // Sizes: the reply announces our own size, and the smaller one limits the reply.
         row(
             "a size of 0 is 512",
             ask(BIG, A).opt(0, 0, &[]),

@@ -70,7 +70,8 @@ pub(super) fn with_server(
     }
 }
 
-/// Reports a search domain that answers for every name. It hides the external name that was meant.
+/// Reports a search domain that has an answer for the name. The external name that was meant is
+/// then never queried.
 fn shadowed(
     evidence: &Evidence,
     candidate: &str,
@@ -98,11 +99,10 @@ fn shadowed(
                     evidence.asked.server
                 ),
             );
-            broken.want("NXDOMAIN for names of the search path that are not meant").advise(
-                format!(
-                    "use {name}. (with its final dot), or take the domain out of the search list"
-                ),
-            );
+            let want = format!("NXDOMAIN for {candidate}, so that the resolver goes on to {name}");
+            broken.want(want).advise(format!(
+                "use {name}. (with its final dot), or take the domain out of the search list"
+            ));
             return true;
         }
     }
@@ -147,8 +147,8 @@ fn unheard(evidence: &Evidence) -> Option<&String> {
     evidence.asked.replies.first().and_then(|reply| reply.answer.as_ref().err())
 }
 
-/// Reports that the server did not answer. This is a fault only inside the cluster. From outside it is
-/// expected, unless the user asked for a connection through the API server.
+/// Reports that the server did not answer. This is a fault only inside the cluster. From outside it
+/// is expected, unless the user asked for a connection through the API server.
 fn silent(evidence: &Evidence, candidate: &str, error: &str, section: &mut Section) {
     let asked = &evidence.asked;
     let server = &asked.server;
@@ -185,8 +185,10 @@ fn difference(qtype: Type, own: &ExpectedAnswer, answer: &Answer) -> Option<(Str
     };
     let want = own.to_string();
     match &own.end {
-        // The objects do not decide what an upstream answers, nor a name whose objects were unreadable.
+        // No answer is expected: the objects of the name could not be read, or its aliases form a
+        // loop.
         ExpectedEnd::Unread | ExpectedEnd::AliasLoop => None,
+        // Only the alias is compared. The upstream decides about the rest.
         ExpectedEnd::Outside(_) => {
             let alias = own.data(Type::CNAME);
             let differs = !alias.is_empty()

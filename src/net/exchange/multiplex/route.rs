@@ -169,8 +169,9 @@ impl Drop for Place<'_> {
 }
 
 impl Guest<'_> {
-    /// The number of the query on the connection. `claims` has a side effect, so it is called only
-    /// after a permit was found.
+    /// Counts the query as waiting on the connection, and returns its number. `claims` says whether
+    /// the query may use the connection. For a pipelining test it also sets the time of the next
+    /// test, so it is called only after a permit was found.
     fn enter(
         self,
         connection: &Arc<SharedConnection>,
@@ -197,9 +198,9 @@ impl Guest<'_> {
 }
 
 impl Route {
-    /// A place on the accepted connection with the fewest waiting queries. `None` if all are full.
-    /// A connection over TCP or TLS whose oldest query has waited longer than the hedge delay
-    /// without any reply is skipped.
+    /// A place on the connection with the fewest waiting queries, among those for which `accepts`
+    /// is true. `None` if all are full. A connection over TCP or TLS whose oldest query has waited
+    /// longer than the hedge delay without any reply is skipped.
     pub(super) fn place<'g>(
         &self,
         guest: Guest<'g>,

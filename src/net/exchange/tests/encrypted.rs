@@ -103,7 +103,7 @@ async fn a_connection_that_the_upstream_closed_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_stream_that_the_upstream_resets_is_no_loss() {
+async fn a_query_is_sent_again_if_the_upstream_resets_its_stream() {
     for kind in KINDS {
         check_two(kind, ms(1), ms(250), |heard| match (heard.turn, heard.connection) {
             (1.., 0) => Turn::Reset,
@@ -261,7 +261,7 @@ async fn the_time_in_an_http_cache_is_taken_off_the_ttl() {
 }
 
 #[tokio::test]
-async fn what_fails_is_said_and_a_reply_to_another_question_is_not_believed() {
+async fn failures_are_reported_and_a_reply_to_another_question_is_not_used() {
     let status = StreamUpstream::start(KINDS[1], |_| Turn::Http(405, Vec::new())).await;
     let other = StreamUpstream::start(KINDS[1], |heard| {
         let mut heard = heard.clone();
@@ -299,7 +299,7 @@ async fn an_unreachable_upstream_costs_little_time() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_comes_back_is_used_again() {
+async fn an_upstream_that_works_again_is_used_again() {
     for kind in KINDS {
         let is_up = Arc::new(AtomicBool::new(false));
         let up = Arc::clone(&is_up);

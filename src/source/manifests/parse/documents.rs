@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_stays_whole() {
+    fn a_document_that_is_not_a_list_stays_whole() {
         for text in [
             "kind: ConfigMap\nitems:\n- a\n- b\n",
             "kind: List\nitems: [{kind: A}, {kind: B}]\n",

@@ -1,4 +1,4 @@
-//! Network namespaces on a network of their own, and who clears them away.
+//! Network namespaces on a network of their own, and the shell that removes them.
 
 use std::{
     fs,
@@ -13,8 +13,8 @@ use std::{
     },
 };
 
-/// A shell that is told what to clear away, and does it when the test's process lets go: at the
-/// end, after a panic, or killed.
+/// A shell that gets commands for the removal, and runs them when the test's process closes its pipe:
+/// at the end, after a panic, or when it is killed.
 pub(crate) struct Sweeper {
     shell: Child,
     todo: Mutex<Option<ChildStdin>>,

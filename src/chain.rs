@@ -478,7 +478,7 @@ impl fmt::Display for QueryError {
         match self {
             Self::Upstream(failure) => failure.fmt(f),
             Self::TooManyAsks => {
-                write!(f, "more than {} questions follow from this one", limits::NESTED_QUERIES)
+                write!(f, "the query caused more than {} other queries", limits::NESTED_QUERIES)
             }
             Self::NotRouted => f.write_str("no server block has this name"),
             Self::NoNextPlugin(name) => write!(f, "plugin/{name}: no next plugin found"),

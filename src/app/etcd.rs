@@ -72,7 +72,7 @@ async fn keep(keys: EtcdKeys) {
             };
             tracing::warn!(
                 plugin = "etcd",
-                "{} cannot be followed: {error}; {state}",
+                "the keys of {} cannot be watched: {error}; {state}",
                 endpoint.url()
             );
         }

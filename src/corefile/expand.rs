@@ -120,7 +120,7 @@ impl Expansion<'_> {
                 let error = self.diagnostics.error(tokens[at + 1].span, "this `{` is never closed");
                 error
                     .label("the snippet begins here")
-                    .help("its `}` stands first on a line of its own");
+                    .help("put its `}` at the start of a line of its own");
                 (gap.trusted.max(at + 2), gap.next)
             }
         };
@@ -142,7 +142,7 @@ impl Expansion<'_> {
             return self.stop(what.span, "too many imports");
         }
         if self.open.len() > limits::COREFILE_DEPTH {
-            self.diagnostics.error(what.span, "imports lie too deep in each other");
+            self.diagnostics.error(what.span, "imports are nested too deeply");
             return;
         }
         match self.snippets.get(&what.text).map(|snippet| Rc::clone(&snippet.tokens)) {

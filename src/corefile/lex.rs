@@ -157,7 +157,10 @@ impl Lexer<'_> {
             .error(span, "this `\"` is never closed")
             .label("the quoted word begins here");
         if let Some(suspect) = self.multiline {
-            error.related(suspect, "this quoted word goes over several lines: is its end meant?");
+            error.related(
+                suspect,
+                "this quoted word spans several lines: is its closing quote missing?",
+            );
         }
         let word = self.text[start + 1..span.end].to_owned();
         self.push(start, &word, false);
@@ -195,7 +198,7 @@ impl Lexer<'_> {
         if length > 0 && !self.ends_line() {
             let warning = self
                 .diagnostics
-                .warning(comment, "this comment ends at the next space, for it touches a word");
+                .warning(comment, "this comment ends at the next space, because it touches a word");
             warning
                 .label("the comment")
                 .help("put a space before the `#` to make a comment of the whole rest of the line");
@@ -267,7 +270,7 @@ impl Lexer<'_> {
         let help = if go_template {
             "in a Go template write a space: `{{ $name }}`"
         } else {
-            "it stands for nothing, as in CoreDNS"
+            "it is replaced by nothing, as in CoreDNS"
         };
         let span = Span { start, end, ..word };
         self.diagnostics

@@ -142,7 +142,7 @@ impl<'p> Parser<'p> {
     fn unclosed(&mut self, gap: &Gap) {
         for &open in &gap.unclosed {
             let error = self.diagnostics.error(self.tokens[open].span, "this `{` is never closed");
-            error.label("opened here").help("its `}` stands first on a line of its own");
+            error.label("opened here").help("put its `}` at the start of a line of its own");
             if let Some(taken) = gap.taken {
                 error.related(
                     self.tokens[taken].span,
@@ -256,7 +256,7 @@ impl<'p> Parser<'p> {
     /// The lines between `{` and `}`.
     fn body(&mut self) -> Vec<Line> {
         if self.depth == limits::COREFILE_DEPTH {
-            self.diagnostics.error(self.tokens[self.at].span, "braces lie too deep in each other");
+            self.diagnostics.error(self.tokens[self.at].span, "braces are nested too deeply");
             self.at = self.end;
             return Vec::new();
         }

@@ -212,7 +212,7 @@ fn nothing_takes_long_or_deep() {
     );
     assert_eq!(
         told(&format!("(s0) {{\n}}\n{doubling}. {{\n import s39\n}}"), &[]),
-        "imports lie too deep in each other"
+        "imports are nested too deeply"
     );
     let long = "log ".repeat(20_000);
     assert_eq!(
@@ -234,11 +234,11 @@ fn nothing_takes_long_or_deep() {
     assert_eq!(told(&snippets, &[]), "this `{` is never closed");
     assert_eq!(
         told(&format!(". {}{}", "{ x ".repeat(1000), "} ".repeat(1000)), &[]),
-        "braces lie too deep in each other"
+        "braces are nested too deeply"
     );
     assert_eq!(
         told(&format!("x\n{}{}", "y {\n".repeat(1000), "}\n".repeat(1000)), &[]),
-        "braces lie too deep in each other"
+        "braces are nested too deeply"
     );
     assert_eq!(told(&"}\n".repeat(50_000), &[]), "unexpected `}`: no block is open here");
     assert_eq!(told(&"a {\n}\n".repeat(16_000), &[]), "");

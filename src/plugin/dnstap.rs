@@ -19,7 +19,7 @@ use super::{
 
 pub(super) static DIRECTIVE: Directive = Directive {
     name: "dnstap",
-    about: "Sends copies of queries and responses in the form of dnstap to a receiver: those of clients, and those of `forward`. No query waits for the receiver. A message without room in the queue is dropped, and counted in `coredns_dnstap_dropped_messages_total`.",
+    about: "Sends copies of queries and responses in the form of dnstap to a receiver: those of clients, and those of `forward`. With `full`, they contain the DNS messages themselves. BUFFER has no effect. 10,000 messages may wait in the queue; QUEUE multiplies this number. No query waits for the receiver. A message without room in the queue is dropped, and counted in `coredns_dnstap_dropped_messages_total`.",
     arguments: "[listen] SOCKET [full] [BUFFER] [QUEUE]",
     options: &OPTIONS,
     roles: &[Role::Observes, Role::ReadsFiles],

@@ -75,7 +75,7 @@ impl ZoneFile {
     ) -> Result<Choice, BuildError> {
         let problem = format!("the zone file {} cannot be read: {reason}", self.path);
         let (level, consequence) = match (&previous, self.reload) {
-            (Some(_), _) => (Level::Error, format!("the last zone {origin} stays")),
+            (Some(_), _) => (Level::Error, format!("the last zone {origin} stays in use")),
             (None, ZoneReload::Never) => return Err(BuildError(problem)),
             (None, ZoneReload::NewSerial | ZoneReload::AnyChange) => {
                 let text = format!("queries for {origin} get SERVFAIL until the file exists");
@@ -102,7 +102,7 @@ impl ZoneFile {
                 (Ok(parsed), previous) => (parsed, previous),
                 (Err(error), None) => return Err(BuildError(error.to_string())),
                 (Err(error), previous) => {
-                    let line = format!("{error}; the last valid zone {origin} stays");
+                    let line = format!("{error}; the last valid zone {origin} stays in use");
                     return Ok(Choice { zone: previous, lines: vec![(Level::Error, line)] });
                 }
             };
@@ -113,7 +113,7 @@ impl ZoneFile {
             let by_serial = self.reload == ZoneReload::NewSerial && !context.build.previous.reread;
             if same_serial && by_serial {
                 let line = format!(
-                    "the zone file {path} has changed, but its serial is still {}, and the last zone {origin} stays; increase the serial of the SOA record",
+                    "the zone file {path} has changed, but its serial is still {}, and the last zone {origin} stays in use; increase the serial of the SOA record",
                     serial(&zone)
                 );
                 return Ok(Choice { zone: Some(previous), lines: vec![(Level::Warning, line)] });
@@ -147,6 +147,6 @@ fn content(path: &str, text: &str, context: &PluginContext<'_>) -> u64 {
 fn problems(problems: &[ZoneError]) -> Vec<(Level, String)> {
     let shown = problems.iter().take(limits::ZONE_PROBLEMS).map(ToString::to_string);
     let more = problems.len().saturating_sub(limits::ZONE_PROBLEMS);
-    let rest = (more > 0).then(|| format!("the zone file has {more} more problems of this kind"));
+    let rest = (more > 0).then(|| format!("the zone file has {more} more problems"));
     shown.chain(rest).map(|text| (Level::Warning, text)).collect()
 }

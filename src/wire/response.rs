@@ -95,7 +95,7 @@ impl Ede {
     pub const FILTERED: Self = Self::new(17, "");
     pub const NOT_AUTHORITATIVE: Self = Self::new(20, "recursion is not desired");
     pub const NO_REACHABLE_AUTHORITY: Self = Self::new(22, "no upstream answered");
-    pub const ALIAS_LOOP: Self = Self::new(0, "the aliases lead in a circle");
+    pub const ALIAS_LOOP: Self = Self::new(0, "the aliases form a loop");
     pub const LONG_CHAIN: Self = Self::new(0, "the chain of aliases is too long");
     pub const NETWORK_ERROR: Self = Self::new(23, "");
 

@@ -68,7 +68,7 @@ impl Zone {
                 Step::Alias(next) => next,
             };
             seen.push(at.name);
-            // Aliases in a circle end where they began.
+            // The answer contains each alias of a loop once.
             if seen.contains(&next.name) || seen.len() > limits::CNAME_HOPS {
                 draft.add_name_servers();
                 return draft.finish(End::Complete);

@@ -144,7 +144,7 @@ impl EtcdZone<'_> {
         Ok(parts)
     }
 
-    /// The alias and the records of its target. An alias without such records, or in a circle, is
+    /// The alias and the records of its target. An alias without such records, or in a loop, is
     /// left out.
     fn behind(
         &self,

@@ -37,7 +37,7 @@ pub(super) static OPTIONS: OptionTable<ForwardSettings> = OptionTable(&[
     OptionSpec::new(
         "expire",
         "DURATION",
-        "Closes an upstream connection after it was idle for this long.",
+        "Closes an upstream connection after it was idle for this long; the default is 10s.",
         |forward, option| {
             let expire = option.duration("expire");
             forward.settings.expire = expire.unwrap_or(forward.settings.expire);

@@ -235,7 +235,7 @@ async fn redirections_within_the_server_are_followed() {
 
 /// The server redirects every request to itself.
 #[tokio::test]
-async fn redirections_in_a_circle_end() {
+async fn redirections_that_form_a_loop_end() {
     let circle = |_: &Heard| Turn::Redirect(308, "/dns-query?dns=AAAA".to_owned());
     let upstream = StreamUpstream::start(KINDS[1], circle).await;
     let (exchanger, group) =

@@ -6,26 +6,26 @@
 //! plugin below, or at the top of the block that the name belongs to. The way down also decides
 //! about a zone transfer; its records are sent as many messages and do not pass through here.
 
+mod error;
 mod metadata;
 mod run;
 mod tap;
 
 use std::{
-    fmt,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use crate::{
-    limits,
     metrics::Histogram,
     random::SplitMix64,
     upstream,
-    wire::{Ede, Query, Question, Rcode, Response, Transfer, TsigChain},
+    wire::{Query, Question, Rcode, Response, Transfer, TsigChain},
 };
 
 pub use crate::transport::Transport;
+pub use error::QueryError;
 pub use metadata::Metadata;
 pub use run::Run;
 pub use tap::{AtSending, Tap, TapEvent, Trace};
@@ -246,6 +246,9 @@ pub struct Cx {
     /// How long the dispatcher waits for an exchange before it resumes the run with
     /// [`QueryError::Impatient`]. The exchange itself continues.
     pub patience: Option<Duration>,
+    /// Whether a plugin has a stale reply for the client, so that the dispatcher does not wait for an
+    /// exchange whose upstreams are probably down. Like `patience`, it applies to one exchange.
+    pub has_stale_reply: bool,
     /// Queries to run as a refresh after the reply is sent.
     pub refreshes: Vec<Refresh>,
     /// The block of the plugin that is called.
@@ -291,6 +294,7 @@ impl Cx {
             closing: false,
             refresh: false,
             patience: None,
+            has_stale_reply: false,
             refreshes: Vec::new(),
             block: 0,
             lines: Vec::new(),
@@ -328,6 +332,12 @@ impl Cx {
     /// Sets the time that the dispatcher waits for the next exchange, if no shorter one is set.
     pub fn wait_at_most(&mut self, time: Duration) {
         self.patience = Some(self.patience.map_or(time, |patience| patience.min(time)));
+    }
+
+    /// Like [`Self::wait_at_most`], for a plugin that has a stale reply.
+    pub fn wait_with_stale_reply(&mut self, time: Duration) {
+        self.has_stale_reply = true;
+        self.wait_at_most(time);
     }
 
     /// Leaves a line for the log.
@@ -424,69 +434,6 @@ pub struct Sent {
     /// Octets of the request and of the reply.
     pub request_octets: usize,
     pub reply_octets: usize,
-}
-
-/// Why there is no response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum QueryError {
-    Upstream(upstream::UpstreamError),
-    /// A query caused more nested queries than [`limits::NESTED_QUERIES`].
-    TooManyAsks,
-    /// No server block has the name.
-    NotRouted,
-    /// The last plugin of a block passed the query on.
-    NoNextPlugin(&'static str),
-    /// The exchange continues, but the query has waited long enough.
-    Impatient,
-    /// The limit of queries that wait for upstreams is reached.
-    Overloaded,
-    /// The listener closes, and has no time left for another exchange.
-    Closing,
-}
-
-impl QueryError {
-    pub fn rcode(self) -> Rcode {
-        match self {
-            Self::Upstream(upstream::UpstreamError::TooManyInFlight(_)) => Rcode::REFUSED,
-            Self::NotRouted => Rcode::REFUSED,
-            Self::Upstream(_)
-            | Self::TooManyAsks
-            | Self::NoNextPlugin(_)
-            | Self::Impatient
-            | Self::Overloaded
-            | Self::Closing => Rcode::SERVFAIL,
-        }
-    }
-
-    /// The response that a client gets.
-    pub fn response(self) -> Response {
-        Response { ede: self.ede(), ..Response::of(self.rcode()) }
-    }
-
-    pub fn ede(self) -> Option<Ede> {
-        match self {
-            Self::Upstream(failure) => failure.ede(),
-            Self::Impatient => Some(Ede::NO_REACHABLE_AUTHORITY),
-            Self::Closing => Some(Ede::STOPPING),
-            Self::TooManyAsks | Self::NotRouted | Self::NoNextPlugin(_) | Self::Overloaded => None,
-        }
-    }
-}
-
-impl fmt::Display for QueryError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Upstream(failure) => failure.fmt(f),
-            Self::TooManyAsks => {
-                write!(f, "the query caused more than {} other queries", limits::NESTED_QUERIES)
-            }
-            Self::NotRouted => f.write_str("no server block has this name"),
-            Self::NoNextPlugin(name) => write!(f, "plugin/{name}: no next plugin found"),
-            Self::Impatient => f.write_str("no upstream answered in time"),
-            Self::Overloaded => f.write_str("too many questions wait for upstreams"),
-            Self::Closing => f.write_str("the server stops and does not query upstreams any more"),
-        }
-    }
 }
 
 /// The server blocks, as the driver sees them.

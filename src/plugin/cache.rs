@@ -96,7 +96,7 @@ impl Plugin for CachePlugin {
                         Flow::Answer(response)
                     }
                     None => {
-                        cx.wait_at_most(patience);
+                        cx.wait_with_stale_reply(patience);
                         Flow::Next
                     }
                 }

@@ -119,8 +119,7 @@ impl Dispatcher {
     ) -> Appended {
         let WaitingQuery { mut received, mut pending, mut wait } = query;
         let appended = loop {
-            // Only a plugin that has a stale reply sets a time.
-            let has_stale = received.cx.patience.is_some();
+            let has_stale = std::mem::take(&mut received.cx.has_stale_reply);
             let limit = exchange_time(&mut received.cx);
             let (waiter, exchanger) = (waiter(&received.cx), &self.exchanger);
             let exchanged = match wait {

@@ -1,4 +1,5 @@
-//! How long clients wait for a stale entry after the only upstream has become silent.
+//! How long clients wait for upstreams: for a stale entry after the only upstream has become silent,
+//! and with `cancel` for an upstream that is slow.
 
 use std::{
     net::{SocketAddr, UdpSocket},
@@ -16,7 +17,7 @@ use super::{MARGIN, check::Outcome};
 
 const NAMES: usize = 6;
 
-/// Answers every query with an address that lives for a second, until it is told to be silent.
+/// Answers each query for an address with one that lives for a second, until it is told to be silent.
 fn upstream() -> (SocketAddr, Arc<AtomicBool>) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let (address, silent) = (socket.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
@@ -27,14 +28,40 @@ fn upstream() -> (SocketAddr, Arc<AtomicBool>) {
             if told.load(Ordering::Relaxed) {
                 continue;
             }
-            let labels = packet[12..].iter().position(|octet| *octet == 0).unwrap();
-            let end = 12 + labels + 5;
-            packet[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
-            let record = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4, 192, 0, 2, 80];
-            let _ = socket.send_to(&[&packet[..end], &record].concat(), from);
+            if let Some(reply) = reply(packet) {
+                let _ = socket.send_to(&reply, from);
+            }
         }
     });
     (address, silent)
+}
+
+/// Answers each query for an address after a second, and no other query, such as a health check.
+fn slow_upstream() -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut packet = [0; 4096];
+        while let Ok((_, from)) = socket.recv_from(&mut packet) {
+            if let Some(reply) = reply(packet) {
+                let socket = socket.try_clone().unwrap();
+                thread::spawn(move || {
+                    thread::sleep(Duration::from_secs(1));
+                    let _ = socket.send_to(&reply, from);
+                });
+            }
+        }
+    });
+    address
+}
+
+/// The reply with an address to a query for one; `None` for other types.
+fn reply(mut packet: [u8; 4096]) -> Option<Vec<u8>> {
+    let labels = packet[12..].iter().position(|octet| *octet == 0).unwrap();
+    let end = 12 + labels + 5;
+    packet[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
+    let record = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4, 192, 0, 2, 80];
+    (packet[end - 4..end - 2] == [0, 1]).then(|| [&packet[..end], &record].concat())
 }
 
 fn timed(server: SocketAddr, number: usize) -> Outcome {
@@ -78,5 +105,18 @@ fn stale_entries_come_no_later_than_those_of_coredns() {
         println!("stale name {number}: CoreDNS {their_time} ms, ndots {our_time} ms");
         assert!(ours.is_answer(), "name {number} has no stale entry");
         assert!(ours.took < theirs.took + MARGIN, "name {number} is late");
+    }
+}
+
+#[test]
+fn cancel_waits_for_a_slow_upstream_that_replies_to_no_health_check() {
+    let upstream = slow_upstream();
+    for options in ["", " {\n max_fails 0\n }"] {
+        let text = format!(
+            ".:0 {{\n bind 127.0.0.1\n cancel 4s\n forward . {upstream}{options}\n cache\n}}\n"
+        );
+        let ndots = Ndots::corefile(&text, &["dns"], &[]);
+        let outcome = timed(ndots.address, 0);
+        assert!(outcome.is_answer(), "{options:?}: no answer after {:?}", outcome.took);
     }
 }

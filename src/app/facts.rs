@@ -12,7 +12,7 @@ use crate::{
     source::Notice,
 };
 
-/// What each source must bring.
+/// What the configuration needs of each source.
 pub(super) type Needed = BTreeMap<Source, NeededFacts>;
 
 #[derive(Clone, Debug, Default)]

@@ -12,7 +12,7 @@ use crate::{limits, plugin::Awaited};
 
 use super::{compose, resolve};
 
-/// What a reload would use, once it exists.
+/// The files, host names and interfaces that a reload would use as soon as they can be used.
 pub(super) struct Waiting {
     awaited: Vec<Awaited>,
     task: JoinSet<()>,

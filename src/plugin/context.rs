@@ -130,7 +130,7 @@ pub struct ReloadState {
     pub reread: bool,
 }
 
-/// What plugins leave for the server beside themselves.
+/// What plugins give to the server besides themselves.
 #[derive(Default)]
 pub struct Outputs {
     /// Pages to serve over HTTP.

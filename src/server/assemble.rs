@@ -30,7 +30,7 @@ pub struct BlockConfig {
 pub struct Assembled {
     /// The blocks with their plugins.
     pub server: Server,
-    /// What the plugins leave for `app`, such as pages to serve over HTTP.
+    /// What the plugins give to `app`, such as pages to serve over HTTP.
     pub outputs: Outputs,
     /// Whether the stack trace of a panic is written.
     pub stacktrace: bool,

@@ -47,7 +47,7 @@ impl KeyPath {
 pub enum Match {
     Yes,
     No,
-    /// It does not, and neither does any key before this one.
+    /// The key does not match, and no key before this one matches.
     NotBefore(String),
 }
 

@@ -1,4 +1,5 @@
-//! What has each address: a compact map, because a large cluster has more than 100,000 addresses.
+//! A map from each address to the objects that have it. It is compact, because a large cluster has
+//! more than 100,000 addresses.
 
 use std::{
     hash::Hash,

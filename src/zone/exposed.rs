@@ -51,7 +51,7 @@ impl ExposedFacts {
         self.serial.read()
     }
 
-    /// The serial for a snapshot, and to go on from that of a snapshot.
+    /// The serial, to write it into a snapshot, and to continue from the serial of a snapshot.
     pub(super) fn kept_serial(&self) -> &Serial {
         &self.serial
     }

@@ -31,7 +31,7 @@ pub(super) struct PodFacts {
 /// The addresses of a Pod.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum PodAddresses {
-    /// The one address of most Pods, which takes the fewest octets so.
+    /// Most Pods have one address. This form takes the fewest octets.
     V4(Ipv4Addr),
     Other(Box<[IpAddr]>),
 }

@@ -80,8 +80,8 @@ struct Ask<'a> {
     query: &'a Query,
 }
 
-/// Sends a query of a client on an open connection. If that one fails, or is silent for
-/// [`limits::MAX_HEDGE_DELAY`], or there is none, the query is sent on a new one.
+/// Sends a query of a client on an open connection. The query is sent on a new connection if there is
+/// no open one, or if the open one fails or gives no reply within [`limits::MAX_HEDGE_DELAY`].
 pub(super) async fn ask(
     shared: &Arc<Shared>,
     group: &Group,
@@ -120,7 +120,7 @@ impl Ask<'_> {
         let mut on_kept = pin!(place.converse(self.query));
         let mut answered = timeout(limits::MAX_HEDGE_DELAY, on_kept.as_mut()).await;
         if answered.is_err() && self.shares_connections() && place.heard_since() {
-            // The connection works, so this query takes the upstream long.
+            // The connection works, so the upstream needs long for this query.
             answered = Ok(on_kept.as_mut().await);
         }
         match answered {
@@ -133,8 +133,8 @@ impl Ask<'_> {
         }
     }
 
-    /// Waits for the query on a kept connection, and sends it on a new one, too. An upstream may be
-    /// slow and take no other connection, so each may fail alone.
+    /// Waits for the reply on a kept connection, and also sends the query on a new one. A slow upstream
+    /// may accept no other connection, so the query fails only if both connections fail.
     async fn race(
         &self,
         on_kept: Pin<&mut (impl Future<Output = io::Result<Vec<u8>>> + Send)>,

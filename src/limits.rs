@@ -343,6 +343,14 @@ pub const TLS_HANDSHAKE_TIME: Duration = Duration::from_secs(3);
 /// The time from the first octet of a message to its last, and from the start of a connection to
 /// its first message, as in CoreDNS.
 pub const TCP_MESSAGE_TIME: Duration = Duration::from_secs(3);
+/// Streams in one direction that an HTTP/3 client may have open: HTTP/3 has three, and clients open
+/// others to test that they are ignored.
+pub const HTTP3_STREAMS: u32 = 8;
+/// Octets of an HTTP/3 request: those of its headers and of its body, and of frames between them.
+pub const HTTP3_REQUEST_OCTETS: usize = HTTP_HEAD_OCTETS + REQUEST_OCTETS + 1024;
+/// Octets that an HTTP/3 client may send on its control stream. A connection ends after them. A
+/// client that changes the priority of a request sends some 20.
+pub const HTTP3_CONTROL_OCTETS: usize = 64 << 10;
 /// How long a connection may be idle between queries, as in CoreDNS.
 pub const TCP_IDLE_TIME: Duration = Duration::from_secs(10);
 /// Octets of finished replies that a connection's client has not taken. The largest reply fits. An

@@ -6,6 +6,7 @@ pub mod client;
 pub mod connect;
 mod dispatch;
 pub mod dnstap;
+mod doh;
 pub mod etcd;
 pub mod exchange;
 #[doc(hidden)]

@@ -165,10 +165,7 @@ pub static ALL: &[Entry] = &[
     Here(&accepted::QUIC),
     Here(&accepted::GRPC_SERVER),
     Here(&accepted::HTTPS),
-    Refused(
-        "https3",
-        "ndots does not serve DNS over HTTP/3, because the Rust crate for it is still experimental: use `https://`, to which clients fall back, or `quic://`",
-    ),
+    Here(&accepted::HTTPS3),
     Here(&timeouts::DIRECTIVE),
     Here(&multisocket::DIRECTIVE),
     Here(&reload::DIRECTIVE),

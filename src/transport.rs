@@ -38,14 +38,6 @@ pub enum Sockets {
     Udp,
 }
 
-/// How ndots serves a scheme.
-#[derive(Clone, Copy, Debug)]
-struct Serving {
-    sockets: Sockets,
-    /// What a query arrives over, unless it is a UDP datagram of the scheme `dns`.
-    transport: Transport,
-}
-
 struct SchemeEntry {
     scheme: Scheme,
     name: &'static str,
@@ -53,8 +45,9 @@ struct SchemeEntry {
     encryption: Encryption,
     /// Protocol names of ALPN (RFC 7301), the preferred one first.
     alpn: &'static [&'static [u8]],
-    /// `None` for a scheme of CoreDNS that ndots does not serve.
-    serving: Option<Serving>,
+    sockets: Sockets,
+    /// What a query arrives over, unless it is a UDP datagram of the scheme `dns`.
+    transport: Transport,
 }
 
 /// In the order of [`Scheme`].
@@ -65,7 +58,8 @@ const SCHEMES: [SchemeEntry; 6] = [
         port: 53,
         encryption: Encryption::Never,
         alpn: &[],
-        serving: Some(Serving { sockets: Sockets::UdpAndTcp, transport: Transport::Tcp }),
+        sockets: Sockets::UdpAndTcp,
+        transport: Transport::Tcp,
     },
     SchemeEntry {
         scheme: Scheme::Tls,
@@ -73,7 +67,8 @@ const SCHEMES: [SchemeEntry; 6] = [
         port: 853,
         encryption: Encryption::Optional,
         alpn: &[b"dot"],
-        serving: Some(Serving { sockets: Sockets::Tcp, transport: Transport::Tls }),
+        sockets: Sockets::Tcp,
+        transport: Transport::Tls,
     },
     SchemeEntry {
         scheme: Scheme::Https,
@@ -81,7 +76,8 @@ const SCHEMES: [SchemeEntry; 6] = [
         port: 443,
         encryption: Encryption::Optional,
         alpn: &[b"h2", b"http/1.1"],
-        serving: Some(Serving { sockets: Sockets::Tcp, transport: Transport::Https }),
+        sockets: Sockets::Tcp,
+        transport: Transport::Https,
     },
     SchemeEntry {
         scheme: Scheme::Quic,
@@ -89,7 +85,8 @@ const SCHEMES: [SchemeEntry; 6] = [
         port: 853,
         encryption: Encryption::Always,
         alpn: &[b"doq"],
-        serving: Some(Serving { sockets: Sockets::Udp, transport: Transport::Quic }),
+        sockets: Sockets::Udp,
+        transport: Transport::Quic,
     },
     SchemeEntry {
         scheme: Scheme::Grpc,
@@ -97,7 +94,8 @@ const SCHEMES: [SchemeEntry; 6] = [
         port: 443,
         encryption: Encryption::Optional,
         alpn: &[b"h2"],
-        serving: Some(Serving { sockets: Sockets::Tcp, transport: Transport::Grpc }),
+        sockets: Sockets::Tcp,
+        transport: Transport::Grpc,
     },
     SchemeEntry {
         scheme: Scheme::Https3,
@@ -105,7 +103,8 @@ const SCHEMES: [SchemeEntry; 6] = [
         port: 443,
         encryption: Encryption::Always,
         alpn: &[b"h3"],
-        serving: None,
+        sockets: Sockets::Udp,
+        transport: Transport::Https3,
     },
 ];
 
@@ -137,14 +136,14 @@ impl Scheme {
         self.entry().alpn
     }
 
-    /// The sockets of a listener; `None` for a scheme of CoreDNS that ndots does not serve.
-    pub fn sockets(self) -> Option<Sockets> {
-        self.entry().serving.map(|serving| serving.sockets)
+    /// The sockets of a listener.
+    pub const fn sockets(self) -> Sockets {
+        self.entry().sockets
     }
 
     /// What a query arrives over, unless it is a UDP datagram of the scheme `dns`.
-    pub fn transport(self) -> Transport {
-        self.entry().serving.map_or(Transport::Tcp, |serving| serving.transport)
+    pub const fn transport(self) -> Transport {
+        self.entry().transport
     }
 }
 
@@ -157,6 +156,7 @@ pub enum Transport {
     Https,
     Quic,
     Grpc,
+    Https3,
 }
 
 /// How a transport delimits messages.
@@ -182,7 +182,7 @@ struct TransportEntry {
 }
 
 /// In the order of [`Transport`].
-const TRANSPORTS: [TransportEntry; 6] = [
+const TRANSPORTS: [TransportEntry; 7] = [
     TransportEntry {
         transport: Transport::Udp,
         scheme: Scheme::Dns,
@@ -223,6 +223,13 @@ const TRANSPORTS: [TransportEntry; 6] = [
         scheme: Scheme::Grpc,
         name: "grpc",
         proto: "tcp",
+        framing: Framing::Request,
+    },
+    TransportEntry {
+        transport: Transport::Https3,
+        scheme: Scheme::Https3,
+        name: "https3",
+        proto: "udp",
         framing: Framing::Request,
     },
 ];
@@ -272,8 +279,8 @@ mod tests {
     }
 
     #[test]
-    fn the_transport_of_a_served_scheme_belongs_to_it() {
-        for scheme in Scheme::all().filter(|scheme| scheme.sockets().is_some()) {
+    fn the_transport_of_a_scheme_belongs_to_it() {
+        for scheme in Scheme::all() {
             assert_eq!(scheme.transport().scheme(), scheme);
         }
     }

@@ -219,7 +219,7 @@ async fn over_stream(
             let (connection, driver) = super::grpc::GrpcConnection::open(tcp, server).await?;
             while_driven(grpc::converse(&connection, query), driver).await
         }
-        Transport::Udp | Transport::Tcp | Transport::Quic => {
+        Transport::Udp | Transport::Tcp | Transport::Quic | Transport::Https3 => {
             Ok(stream::converse(&mut tcp, &frame, query).await?)
         }
         Transport::Tls => {

@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::limits;
 
-use super::stream::{doh_message, grpc_message};
+use super::{doh, stream::grpc_message};
 
 thread_local! {
     static RUNTIME: LazyCell<Runtime> = LazyCell::new(|| {
@@ -38,7 +38,7 @@ pub fn doh_request(data: &[u8]) {
     };
     let (Some(https), Some(grpc)) = (request(), request()) else { return };
     let (over_https, over_grpc) = RUNTIME.with(|runtime| {
-        runtime.block_on(async { (doh_message(https).await, grpc_message(grpc).await) })
+        runtime.block_on(async { (doh::message_of(https).await, grpc_message(grpc).await) })
     });
     match over_https {
         Ok(message) if method == Method::POST => assert_eq!(message, body),

@@ -16,11 +16,7 @@ use anyhow::Context;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinSet};
 
-use crate::{
-    limits,
-    server::{Listen, Scheme},
-    transport::Sockets,
-};
+use crate::{limits, server::Listen, transport::Sockets};
 
 use super::{
     Dispatcher, hickory, quic,
@@ -169,7 +165,7 @@ impl Listeners {
 impl Listener {
     fn open(config: &ListenConfig, sharing: PortSharing, threads: usize) -> io::Result<Self> {
         let ListenConfig { listen: Listen { scheme, address }, compat_for, .. } = *config;
-        let sockets = scheme.sockets().ok_or(io::ErrorKind::Unsupported)?;
+        let sockets = scheme.sockets();
         if sockets == Sockets::Udp {
             return Self::open_udp(address, sharing);
         }
@@ -232,7 +228,7 @@ impl Listener {
             self.workers = Some(Workers { stop_threads, threads: Vec::new(), stop_tasks });
             return Ok(());
         }
-        if listen.scheme == Scheme::Quic {
+        if listen.scheme.sockets() == Sockets::Udp {
             for socket in &self.udp {
                 let socket = (Arc::clone(socket), Arc::clone(&self.identity));
                 let (dispatcher, slots) = (Arc::clone(dispatcher), Arc::clone(slots));

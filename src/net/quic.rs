@@ -1,10 +1,13 @@
-//! DNS over QUIC (RFC 9250): each query has a stream of its own.
+//! Connections over QUIC: DNS over QUIC (RFC 9250) and DNS over HTTPS with HTTP/3. Each query has a
+//! stream of its own.
 //!
 //! A handshake does not wait for other handshakes. While many handshakes are in progress, a new
 //! client must first prove that it receives datagrams at its address (Retry, RFC 9000 §8.1.2). The
 //! server stores nothing for the client before that.
 
 mod connection;
+mod http3;
+mod streams;
 
 use std::{
     io,
@@ -25,7 +28,7 @@ use tokio::{
 
 use crate::{
     limits,
-    server::{Listen, Server},
+    server::{Listen, Scheme, Server},
     shares::Shares,
 };
 
@@ -147,7 +150,7 @@ impl Listener {
             self.tls = tls;
         }
         let idle = acceptor.server.timeouts(acceptor.listen).idle;
-        self.config.transport_config(Arc::new(transport(idle)));
+        self.config.transport_config(Arc::new(transport(acceptor.listen.scheme, idle)));
         self.endpoint.set_server_config(Some(self.config.clone()));
     }
 }
@@ -158,13 +161,17 @@ fn crypto(tls: &Arc<rustls::ServerConfig>) -> io::Result<Arc<QuicServerConfig>> 
 }
 
 /// The bounds of a connection.
-fn transport(idle: Duration) -> TransportConfig {
+fn transport(scheme: Scheme, idle: Duration) -> TransportConfig {
+    let (one_way, window) = match scheme {
+        Scheme::Https3 => (limits::HTTP3_STREAMS, limits::HTTP3_REQUEST_OCTETS),
+        _ => (0, limits::REQUEST_OCTETS + 2),
+    };
     let mut transport = TransportConfig::default();
     transport
         .max_idle_timeout(IdleTimeout::try_from(idle).ok())
         .max_concurrent_bidi_streams(VarInt::from_u32(limits::TCP_PENDING_QUERIES as u32))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .stream_receive_window(VarInt::from_u32(limits::REQUEST_OCTETS as u32 + 2))
+        .max_concurrent_uni_streams(VarInt::from_u32(one_way))
+        .stream_receive_window(VarInt::from_u32(window as u32))
         .receive_window(VarInt::from_u32(limits::QUIC_WINDOW_OCTETS))
         .send_window(limits::UNSENT_OCTETS_CONNECTION as u64)
         .crypto_buffer_size(limits::QUIC_EARLY_OCTETS as usize)
@@ -211,12 +218,18 @@ impl Acceptor {
             drop(handshake);
             let Ok(Ok(connection)) = connected else { return };
             // The slot is taken only now, when the client's address is proven.
+            let is_http = listen.scheme == Scheme::Https3;
             let Some(slot) = slots.take(peer.ip()) else {
-                return connection.close(code::EXCESSIVE_LOAD, b"");
+                let code = if is_http { http3::EXCESSIVE_LOAD } else { code::EXCESSIVE_LOAD };
+                return connection.close(code, b"");
             };
             let client =
                 ClientConnection { dispatcher, server, listen, connection, peer, local, slot };
-            client.run(stop).await;
+            if is_http {
+                Box::pin(client.run_http(stop)).await;
+            } else {
+                client.run(stop).await;
+            }
         });
     }
 

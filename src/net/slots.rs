@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use bytes::Bytes;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep},
@@ -159,6 +160,13 @@ impl Slot {
             && of_connection + limits::STREAM_OCTETS <= limits::UNSENT_OCTETS_CONNECTION
     }
 
+    /// The octets of a reply, which count until they are dropped; `None` as in
+    /// [`Slot::count_unsent`].
+    pub(super) fn hold(&self, reply: Vec<u8>) -> Option<Bytes> {
+        let unsent = self.count_unsent(reply.len())?;
+        Some(Bytes::from_owner(UnsentReply { reply, _unsent: unsent }))
+    }
+
     /// Waits until the client has taken nothing of its replies for [`limits::TCP_WRITE_TIME`].
     pub(super) async fn stalled(&self) {
         loop {
@@ -175,6 +183,18 @@ impl Slot {
     /// Waits until another connection takes the slot.
     pub(super) async fn evicted(&self) {
         self.evict.notified().await;
+    }
+}
+
+/// The octets of a reply and their count.
+struct UnsentReply {
+    reply: Vec<u8>,
+    _unsent: Unsent,
+}
+
+impl AsRef<[u8]> for UnsentReply {
+    fn as_ref(&self) -> &[u8] {
+        &self.reply
     }
 }
 

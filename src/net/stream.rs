@@ -37,7 +37,6 @@ use super::{
 
 use framed::FramedConnection;
 pub(super) use grpc::message_of as grpc_message;
-pub(super) use https::message_of as doh_message;
 use resettable::{ResetFlag, ResettableStream};
 
 /// Accepts connections until `stop` is true, then answers the queries that have arrived, and ends.

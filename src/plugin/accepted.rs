@@ -60,7 +60,7 @@ macro_rules! bounds {
     ($directive:ident, $options:ident, $name:literal, $example:literal, [$($option:literal),*]) => {
         pub(super) static $directive: Directive = Directive {
             name: $name,
-            about: "Has no effect: HTTPS, gRPC and QUIC connections have the fixed bounds of ndots.",
+            about: "Has no effect: HTTPS, HTTP/3, gRPC and QUIC connections have the fixed bounds of ndots.",
             arguments: "",
             options: &$options,
             roles: &[Role::Configures],
@@ -80,14 +80,22 @@ bounds!(
     QUIC_OPTIONS,
     "quic",
     "quic://.:853 {\n    tls cert.pem key.pem\n    quic\n    forward . 192.0.2.53\n}\n",
-    ["max_streams", "worker_pool_size"]
+    ["max_streams", "max_connections", "worker_pool_size"]
 );
 bounds!(
     HTTPS,
     HTTPS_OPTIONS,
     "https",
     "https://.:443 {\n    tls cert.pem key.pem\n    https\n    forward . 192.0.2.53\n}\n",
-    ["max_connections"]
+    ["max_connections", "max_streams"]
+);
+
+bounds!(
+    HTTPS3,
+    HTTPS3_OPTIONS,
+    "https3",
+    "https3://.:443 {\n    tls cert.pem key.pem\n    https3\n    forward . 192.0.2.53\n}\n",
+    ["max_streams", "max_connections"]
 );
 
 bounds!(

@@ -182,7 +182,7 @@ impl Dnstap {
                 Transport::Udp => SocketProtocol::Udp,
                 Transport::Tcp | Transport::Grpc => SocketProtocol::Tcp,
                 Transport::Tls => SocketProtocol::Tls,
-                Transport::Https => SocketProtocol::Https,
+                Transport::Https | Transport::Https3 => SocketProtocol::Https,
                 Transport::Quic => SocketProtocol::Quic,
             },
             asks: Some(cx.peer),

@@ -100,7 +100,13 @@ impl From<&Token> for TlsFile {
 
 fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
     let (mut tls, root) = (None, Root::of(lines));
-    lines.once(|arguments| tls = read_line(arguments, &root));
+    lines.each(|arguments| {
+        if tls.is_some() {
+            let span = arguments.span();
+            arguments.warning(span, "only the last `tls` of a block counts");
+        }
+        tls = read_line(arguments, &root);
+    });
     tls.map(|tls| Box::new(tls) as Box<dyn PluginSettings>)
 }
 
@@ -175,7 +181,7 @@ fn check_encryption(context: &LintContext<'_>, diagnostics: &mut Diagnostics) {
 }
 
 fn can_be_encrypted(scheme: Scheme) -> bool {
-    scheme.sockets().is_some() && scheme.encryption() != Encryption::Never
+    scheme.encryption() != Encryption::Never
 }
 
 /// "`tls://`, `https://` or `quic://`".

@@ -45,15 +45,6 @@ pub fn check(corefile: &Corefile, port: u16, diagnostics: &mut Diagnostics) -> V
 fn check_block(block: &corefile::Block, port: u16, diagnostics: &mut Diagnostics) -> CheckedBlock {
     let mut keys = Vec::new();
     for key in &block.keys {
-        if key.scheme.sockets().is_none() {
-            let message = format!(
-                "ndots does not have `{}://` server blocks yet, which CoreDNS has",
-                key.scheme.name()
-            );
-            diagnostics
-                .error(key.span, message)
-                .help("use `https://`, to which clients of HTTP/3 fall back, or `quic://`");
-        }
         match key.zone.parse::<Name>() {
             Ok(zone) => keys.push((zone, Key { port: Some(key.port_or(port)), ..key.clone() })),
             Err(reason) => {

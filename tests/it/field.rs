@@ -54,7 +54,7 @@ for _ in $(seq 120); do
     kill -0 $server 2>/dev/null || { tail -n 12 "$files.log"; exit 1; }
     if [ "$kind" = dns ]; then
         dig +tries=1 +time=1 "@$at" -p "$port" a.example A | grep -q status: && { echo started; exit; }
-    elif [ "$kind" = quic ]; then
+    elif [ "$kind" = quic ] || [ "$kind" = https3 ]; then
         [ -n "$(ss -Hlun sport = ":$port")" ] && { echo started; exit; }
     else
         (exec 3<> "/dev/tcp/$at/$port") 2>/dev/null && { echo started; exit; }
@@ -124,7 +124,7 @@ impl Named {
         let port = rest.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
         let usual = match scheme {
             "tls" | "quic" => 853,
-            "https" | "grpc" => 443,
+            "https" | "https3" | "grpc" => 443,
             _ => 53,
         };
         self.first = Some((scheme.to_owned(), port.unwrap_or(usual)));

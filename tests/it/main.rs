@@ -43,6 +43,7 @@ mod guide;
 mod helm;
 mod hostile;
 mod https;
+mod https3;
 mod image;
 mod install;
 mod links;

@@ -14,7 +14,7 @@ use std::{
 
 use crate::support::{
     Ndots, Tcp,
-    encrypted::{Authority, doq, dot, https},
+    encrypted::{Authority, doq, dot, https, https3},
     packet::{ask, told},
     requirements::require_root,
     witness::Witness,
@@ -87,7 +87,7 @@ impl<S: Read + Write, F: Fn() -> Tcp<S>> Client for Stream<F> {
     }
 }
 
-/// A client of DNS over HTTPS.
+/// A client of DNS over HTTPS, whose protocol is that of ALPN.
 struct Web<'a> {
     address: SocketAddr,
     authority: &'a Authority,
@@ -97,8 +97,9 @@ struct Web<'a> {
 
 impl Client for Web<'_> {
     fn ask(&self, packet: &[u8], _silence: bool) -> Option<Vec<u8>> {
-        let response =
-            https(self.address, self.authority.client(&[self.protocol]), (self.request)(packet));
+        let client = self.authority.client(&[self.protocol]);
+        let send = if self.protocol == "h3" { https3 } else { https };
+        let response = send(self.address, client, (self.request)(packet));
         match response.status().as_u16() {
             200 => Some(response.into_body().to_vec()),
             400 => None,
@@ -168,7 +169,7 @@ fn every_packet_gets_its_reply_over_every_transport() {
                       clusters: [{name: a, cluster: {server: 'http://127.0.0.1:1'}}]\nusers: [{name: a, user: {}}]\n";
     fs::write(directory.path().join("kubeconfig"), kubeconfig).unwrap();
     let (upstream, authority) = (Witness::start(), &Authority::new());
-    let schemes = ["dns", "tls", "https", "quic"];
+    let schemes = ["dns", "tls", "https", "quic", "https3"];
     let text = corefile(
         &schemes,
         &authority.directive(),
@@ -182,15 +183,18 @@ fn every_packet_gets_its_reply_over_every_transport() {
         let address = server.bound[listen];
         Stream(move || dot(address, authority.client(&["dot"])))
     };
-    let web =
-        |protocol, request| Web { address: server.bound["https"], authority, protocol, request };
-    let transports: [(&str, &dyn Client); 9] = [
+    let web = |protocol, request| {
+        let scheme = if protocol == "h3" { "https3" } else { "https" };
+        Web { address: server.bound[scheme], authority, protocol, request }
+    };
+    let transports: [(&str, &dyn Client); 10] = [
         ("udp", &Udp(server.address)),
         ("tcp", &Stream(|| server.tcp())),
         ("tls", &over_tls("tls")),
         ("https", &web("h2", post)),
         ("https", &web("http/1.1", get)),
         ("quic", &Quic { address: server.bound["quic"], authority }),
+        ("https3", &web("h3", post)),
         ("compat udp", &Udp(server.bound[compat[0]])),
         ("compat tcp", &Stream(|| Tcp::to(server.bound[compat[0]]))),
         ("compat tls", &over_tls(compat[1])),

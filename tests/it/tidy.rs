@@ -48,6 +48,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
             "base64",
             "bytes",
             "futures_util",
+            "h3",
             "hickory_server",
             "http_body_util",
             "hyper",

@@ -63,9 +63,10 @@ impl FromStr for Nameserver {
     fn from_str(text: &str) -> Result<Self, String> {
         let (scheme, rest) = text.split_once("://").unwrap_or(("udp", text));
         let wanted = if scheme == Scheme::Dns.name() { "udp" } else { scheme };
-        let known = Transport::all().find(|known| known.address_scheme() == wanted);
-        let Some(transport) = known else {
-            let names: Vec<_> = Transport::all().map(Transport::address_scheme).collect();
+        // The client does not speak HTTP/3.
+        let known = || Transport::all().filter(|known| *known != Transport::Https3);
+        let Some(transport) = known().find(|known| known.address_scheme() == wanted) else {
+            let names: Vec<_> = known().map(Transport::address_scheme).collect();
             let names = names.join(", ");
             return Err(format!("`{scheme}` is none of {names}"));
         };

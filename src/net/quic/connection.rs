@@ -92,7 +92,7 @@ impl ClientConnection {
         client.connection.close(code, b"");
     }
 
-    fn timeouts(&self) -> Timeouts {
+    pub(super) fn timeouts(&self) -> Timeouts {
         self.server.timeouts(self.listen)
     }
 

@@ -12,6 +12,7 @@ use crate::{
     limits,
     net::{
         client::grpc::{FIELD_OCTETS, METHOD, unwrap, wrap},
+        doh::RequestBody,
         grpc::{
             CONTENT, INVALID_ARGUMENT, OK, REASON, RESOURCE_EXHAUSTED, STATUS, UNIMPLEMENTED,
             frame, unframe,
@@ -19,7 +20,7 @@ use crate::{
     },
 };
 
-use super::http_body::{RequestBody, ResponseBody};
+use super::http_body::ResponseBody;
 
 /// Why a request has no reply: a status code and a reason.
 pub(super) struct Failure(u32, &'static str);

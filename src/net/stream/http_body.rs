@@ -1,4 +1,4 @@
-//! The bodies of HTTP requests, and of responses: octets, and trailers after them.
+//! The bodies of HTTP responses: octets, and trailers after them.
 
 use std::{
     convert::Infallible,
@@ -11,16 +11,6 @@ use hyper::{
     HeaderMap,
     body::{Body, Frame, SizeHint},
 };
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// The body of a request, whose errors are those of the connection.
-pub(in crate::net) trait RequestBody:
-    Body<Data: Send, Error: Into<BoxError>>
-{
-}
-
-impl<B: Body<Data: Send, Error: Into<BoxError>>> RequestBody for B {}
 
 pub(super) struct ResponseBody {
     octets: Bytes,

@@ -90,7 +90,7 @@ pub(super) const HICKORY: [(&str, &[&str], &str, &str); 8] = [
 
 const UDP: &[&str] = &["compat udp"];
 
-const STREAMS: &[&str] = &["tcp", "tls", "https", "quic"];
+const STREAMS: &[&str] = &["tcp", "tls", "https", "quic", "https3"];
 
 #[expect(clippy::too_many_lines, reason = "a table with one or two rows for each rule")]
 pub(super) fn table() -> Vec<Row> {
@@ -259,14 +259,20 @@ pub(super) fn table() -> Vec<Row> {
             api().option(12, &[0; 8]),
             "NOERROR aa rd 1/1/0/1 opt=1232 81 octets",
         )
-        .over(&["tls", "https", "quic"], "NOERROR aa rd 1/1/0/1 opt=1232 padding 468 octets"),
+        .over(
+            &["tls", "https", "quic", "https3"],
+            "NOERROR aa rd 1/1/0/1 opt=1232 padding 468 octets",
+        ),
         row(
             "a large reply is padded",
             ask(BIG, A).option(12, &[]),
             "NOERROR aa tc rd 1/73/0/1 opt=1232 1226 octets",
         )
         .over(&["tcp"], "NOERROR aa rd 1/150/0/1 opt=1232 2458 octets")
-        .over(&["tls", "https", "quic"], "NOERROR aa rd 1/150/0/1 opt=1232 padding 2808 octets"),
+        .over(
+            &["tls", "https", "quic", "https3"],
+            "NOERROR aa rd 1/150/0/1 opt=1232 padding 2808 octets",
+        ),
         row("a question that is not there", blank([1, 0, 0, 0]), FORMERR),
         row("half a question", blank([1, 0, 0, 0]).raw(b"\x03www\x07exa"), FORMERR),
         row("a question without a class", blank([1, 0, 0, 0]).raw(b"\x01a\x00\x00\x01"), FORMERR),

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http_body_util::{BodyExt, Full};
 use hyper::{
     Request, Response,
@@ -158,6 +158,46 @@ async fn while_open<E: std::fmt::Debug>(
         response = whole => response,
         () = connection => unreachable!("the connection future never ends"),
         () = tokio::time::sleep(Duration::from_secs(8)) => panic!("no response"),
+    }
+}
+
+/// Sends one request over HTTP/3.
+pub(crate) fn https3(
+    address: SocketAddr,
+    config: ClientConfig,
+    request: Request<Full<Bytes>>,
+) -> Response<Bytes> {
+    runtime().block_on(async {
+        let connection = quic(address, config).await.unwrap();
+        let response = ask_https3(&connection, request);
+        tokio::time::timeout(Duration::from_secs(8), response).await.expect("a response").unwrap()
+    })
+}
+
+/// Sends one request on a new HTTP/3 connection over a QUIC connection.
+pub(crate) async fn ask_https3(
+    connection: &quinn::Connection,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Bytes>, String> {
+    let streams = h3_quinn::Connection::new(connection.clone());
+    let (mut driver, mut sender) = h3::client::new(streams).await.unwrap();
+    let response = async {
+        let (head, body) = request.into_parts();
+        let mut stream = sender.send_request(Request::from_parts(head, ())).await?;
+        let body = body.collect().await.unwrap().to_bytes();
+        // A server that has seen enough of a body answers before its end.
+        let _ = stream.send_data(body).await;
+        let _ = stream.finish().await;
+        let (head, ()) = stream.recv_response().await?.into_parts();
+        let mut body = Vec::new();
+        while let Some(data) = stream.recv_data().await? {
+            body.extend_from_slice(data.chunk());
+        }
+        Ok(Response::from_parts(head, body.into()))
+    };
+    tokio::select! {
+        response = response => response.map_err(|error: h3::error::StreamError| error.to_string()),
+        error = std::future::poll_fn(|cx| driver.poll_close(cx)) => Err(error.to_string()),
     }
 }
 

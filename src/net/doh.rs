@@ -1,0 +1,147 @@
+//! DNS over HTTPS (RFC 8484): the DNS message of a request, and the response with the reply. Every
+//! version of HTTP has the same.
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Body,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+};
+use tokio::time::timeout;
+
+use crate::{limits, wire::freshness};
+
+use super::slots::Slot;
+
+/// The path for queries: CoreDNS's, and that of the examples of RFC 8484.
+const PATH: &str = "/dns-query";
+const MESSAGE: HeaderValue = HeaderValue::from_static("application/dns-message");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of a request, whose errors are those of the connection.
+pub(super) trait RequestBody: Body<Data: Send, Error: Into<BoxError>> {}
+
+impl<B: Body<Data: Send, Error: Into<BoxError>>> RequestBody for B {}
+
+/// The response with a reply, whose octets count until they are sent. Nothing is answered while the
+/// client must read other replies first.
+pub(super) async fn respond(
+    slot: &Slot,
+    reply: impl Future<Output = Option<Vec<u8>>>,
+) -> Result<Response<Bytes>, Refusal> {
+    if !slot.has_room() {
+        return Err(Refusal::UNREAD);
+    }
+    let reply = reply.await.ok_or(Refusal::NO_REPLY)?;
+    let age = HeaderValue::try_from(format!("max-age={}", freshness(&reply)));
+    let mut response = Response::new(slot.hold(reply).ok_or(Refusal::UNREAD)?);
+    response.headers_mut().insert(CONTENT_TYPE, MESSAGE);
+    response.headers_mut().extend(age.map(|age| (CACHE_CONTROL, age)));
+    Ok(response)
+}
+
+/// The response to a request that has no reply.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    reason: &'static str,
+}
+
+impl Refusal {
+    const UNREAD: Self = Self {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        reason: "read the replies to earlier queries first\n",
+    };
+    const NO_REPLY: Self =
+        Self { status: StatusCode::BAD_REQUEST, reason: "there is no reply to this message\n" };
+
+    fn new(status: StatusCode, reason: &'static str) -> Self {
+        Self { status, reason }
+    }
+
+    pub(super) fn into_response(self) -> Response<Bytes> {
+        let body = Bytes::from_static(self.reason.as_bytes());
+        let mut response = Response::new(body);
+        *response.status_mut() = self.status;
+        response.headers_mut().insert(CONTENT_TYPE, TEXT);
+        if self.status == StatusCode::METHOD_NOT_ALLOWED {
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));
+        }
+        response
+    }
+}
+
+/// The DNS message of a request, or the status for its client.
+pub(super) async fn message_of(request: Request<impl RequestBody>) -> Result<Bytes, StatusCode> {
+    message(request).await.map_err(|refusal| refusal.status)
+}
+
+/// The DNS message of a request.
+pub(super) async fn message(request: Request<impl RequestBody>) -> Result<Bytes, Refusal> {
+    if request.uri().path() != PATH {
+        return Err(Refusal::new(StatusCode::NOT_FOUND, "queries are answered at /dns-query\n"));
+    }
+    match *request.method() {
+        Method::GET => of_query(request.uri().query().unwrap_or_default()),
+        Method::POST => of_body(request).await,
+        _ => Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "send queries by GET or POST\n")),
+    }
+}
+
+/// The parameter `dns`: the message in base64url without padding (RFC 8484 §6). A text that is too
+/// long is not decoded (CVE-2026-32936).
+fn of_query(query: &str) -> Result<Bytes, Refusal> {
+    let bad = |reason| Refusal::new(StatusCode::BAD_REQUEST, reason);
+    let mut messages = query.split('&').filter_map(|pair| pair.strip_prefix("dns="));
+    let (Some(message), None) = (messages.next(), messages.next()) else {
+        return Err(bad("expected one parameter `dns`\n"));
+    };
+    let too_long =
+        || Refusal::new(StatusCode::URI_TOO_LONG, "the message is longer than any DNS request\n");
+    if message.len() > limits::REQUEST_OCTETS.div_ceil(3) * 4 {
+        return Err(too_long());
+    }
+    let message = BASE64_URL_SAFE_NO_PAD
+        .decode(message)
+        .map_err(|_| bad("the parameter `dns` must be base64url without padding\n"))?;
+    if message.len() > limits::REQUEST_OCTETS { Err(too_long()) } else { Ok(message.into()) }
+}
+
+async fn of_body(request: Request<impl RequestBody>) -> Result<Bytes, Refusal> {
+    let essence = |kind: &HeaderValue| {
+        kind.to_str().is_ok_and(|kind| {
+            kind.split(';')
+                .next()
+                .unwrap_or(kind)
+                .trim()
+                .eq_ignore_ascii_case("application/dns-message")
+        })
+    };
+    if !request.headers().get(CONTENT_TYPE).is_some_and(essence) {
+        return Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "expected application/dns-message\n",
+        ));
+    }
+    let too_large = || {
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the message is longer than any DNS request\n")
+    };
+    let body = request.into_body();
+    if body.size_hint().lower() > limits::REQUEST_OCTETS as u64 {
+        return Err(too_large());
+    }
+    match timeout(limits::TCP_MESSAGE_TIME, Limited::new(body, limits::REQUEST_OCTETS).collect())
+        .await
+    {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Refusal::new(StatusCode::BAD_REQUEST, "the body is incomplete\n")),
+        Err(_) => {
+            Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time\n"))
+        }
+    }
+}

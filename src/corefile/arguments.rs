@@ -113,6 +113,15 @@ impl<'w> Arguments<'w> {
         rest
     }
 
+    /// Skips arguments that CoreDNS ignores, with a warning.
+    pub fn ignore_rest(&mut self) {
+        let name = self.name();
+        if let Some(extra) = self.rest().first() {
+            self.warning(extra.span, &format!("`{name}` takes no more arguments"))
+                .label("ignored, as in CoreDNS");
+        }
+    }
+
     /// All words of the body in their order, for a directive whose body only breaks its line.
     pub fn body_words(&mut self) -> Vec<&'w Token> {
         self.body_read = true;

@@ -14,6 +14,17 @@ pub(super) struct Gap {
     pub(super) next: usize,
 }
 
+impl Gap {
+    /// Whether the only `{` without its `}` is that of the last server block, and the file ends with
+    /// the `}` of a directive. CoreDNS takes that one for both.
+    pub(super) fn at_end(&self, tokens: &[Token]) -> bool {
+        self.unclosed.len() == 1
+            && self.taken.is_none()
+            && self.next == tokens.len()
+            && tokens.last().is_some_and(|last| last.is("}"))
+    }
+}
+
 /// Finds the `}` of the `{` at `tokens[open]`.
 pub(super) fn close(tokens: &[Token], open: usize) -> Result<usize, Gap> {
     unopened(tokens, open + 1).ok_or_else(|| gap(tokens, open))

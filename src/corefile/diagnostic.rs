@@ -133,7 +133,7 @@ pub struct Diagnostics {
     pub files: Files,
     list: Vec<Diagnostic>,
     errors: usize,
-    /// Takes the diagnostics beyond the limit.
+    /// Takes the diagnostics beyond the limit, and those that are shown already.
     spare: Option<Diagnostic>,
     variables: Arc<Variables>,
     /// The number of diagnostics beyond the limit.
@@ -203,6 +203,13 @@ impl Diagnostics {
         };
         let instead = Cow::Borrowed(if hidden { HIDDEN } else { MASKED });
         diagnostic.message = diagnostic.shown(message).unwrap_or(instead);
+        // A snippet is read once for each block that imports it.
+        let shown_before = |other: &Diagnostic| {
+            (other.severity, other.span, &other.message) == (severity, span, &diagnostic.message)
+        };
+        if self.list.iter().any(shown_before) {
+            return self.spare.insert(diagnostic);
+        }
         if self.list.len() >= limits::DIAGNOSTICS {
             self.beyond += 1;
             return self.spare.insert(diagnostic);
@@ -303,8 +310,9 @@ mod tests {
     #[test]
     fn an_error_beyond_the_limit_counts() {
         let (mut diagnostics, span) = diagnostics("/c/Corefile", "/c/a");
-        for _ in 0..limits::DIAGNOSTICS {
-            diagnostics.warning(span, "odd");
+        for count in 0..limits::DIAGNOSTICS {
+            diagnostics.warning(span, format!("odd {count}"));
+            diagnostics.warning(span, format!("odd {count}"));
         }
         assert!(!diagnostics.has_errors());
         diagnostics.error(span, "wrong");

@@ -40,6 +40,12 @@ impl Key {
         for word in token.text.split(',').filter(|word| !word.is_empty()) {
             match read(word, token.span) {
                 Ok(read) => {
+                    if let Some((scheme, help)) = unknown_scheme(word) {
+                        let warning = diagnostics
+                            .warning(token.span, format!("unknown scheme `{scheme}://`"));
+                        warning.help(help);
+                        warning.label("a part of the zone's name, as in CoreDNS");
+                    }
                     if read
                         .iter()
                         .any(|key| key.zone.trim_end_matches('.').parse::<IpAddr>().is_ok())
@@ -88,18 +94,26 @@ fn read(text: &str, span: Span) -> Result<Vec<Key>, Mistake> {
 
 fn scheme_of(text: &str) -> Result<(Scheme, &str), Mistake> {
     let Some((name, rest)) = text.split_once("://") else { return Ok((Scheme::Dns, text)) };
-    match Scheme::all().find(|known| known.name() == name) {
+    match known_scheme(name) {
         Some(_) if rest.contains("://") => mistake(format!("`{text}` has two schemes"), ""),
         Some(scheme) => Ok((scheme, rest)),
-        None => {
-            let names: Vec<_> = Scheme::all().map(Scheme::name).collect();
-            let help = match nearest(name, &names) {
-                Some(near) => format!("did you mean `{near}://`?"),
-                None => format!("known are: {}", names.join(", ")),
-            };
-            mistake(format!("unknown scheme `{name}://`"), help)
-        }
+        None => Ok((Scheme::Dns, text)),
     }
+}
+
+fn known_scheme(name: &str) -> Option<Scheme> {
+    Scheme::all().find(|known| known.name().eq_ignore_ascii_case(name))
+}
+
+/// The unknown scheme of a key, and what may be meant.
+fn unknown_scheme(text: &str) -> Option<(&str, String)> {
+    let (name, _) = text.split_once("://").filter(|(name, _)| known_scheme(name).is_none())?;
+    let names: Vec<_> = Scheme::all().map(Scheme::name).collect();
+    let help = match nearest(name, &names) {
+        Some(near) => format!("did you mean `{near}://`?"),
+        None => format!("known are: {}", names.join(", ")),
+    };
+    Some((name, help))
 }
 
 /// Splits off the port after the last colon.
@@ -196,6 +210,8 @@ mod tests {
             "0/25.2.0.192.in-addr.arpa",
             Ok(&[(Scheme::Dns, "0/25.2.0.192.in-addr.arpa.", 1053)]),
         );
+        check("TLS://a", Ok(&[(Scheme::Tls, "a.", 853)]));
+        check("dnss://a:54", Ok(&[(Scheme::Dns, "dnss://a.", 54)]));
         check("a:b", Ok(&[(Scheme::Dns, "a:b.", 1053)]));
     }
 
@@ -203,7 +219,6 @@ mod tests {
     fn bad_keys_are_refused() {
         check("a:", Err("expected a port after the last colon"));
         check("a:65536", Err("`65536` is not a port: ports are 0 to 65535"));
-        check("dnss://a", Err("unknown scheme `dnss://`"));
         check("dns://tls://a", Err("`dns://tls://a` has two schemes"));
         check(
             "10.0.0.0/33",

@@ -17,11 +17,12 @@ pub(super) fn blocks(tokens: &[Token], diagnostics: &mut Diagnostics) -> Vec<Blo
         diagnostics,
         blocks: Vec::new(),
         early: None,
+        without_zone: Vec::new(),
     };
     while parser.at < tokens.len() && !parser.diagnostics.is_full() {
         parser.block();
     }
-    parser.blocks
+    parser.finish()
 }
 
 /// A `}` that closed a block and does not have its indentation.
@@ -41,6 +42,8 @@ struct Parser<'p> {
     diagnostics: &'p mut Diagnostics,
     blocks: Vec<Block>,
     early: Option<Early>,
+    /// The places of the blocks whose keys are all empty, among `blocks`.
+    without_zone: Vec<(usize, Span)>,
 }
 
 impl<'p> Parser<'p> {
@@ -56,10 +59,11 @@ impl<'p> Parser<'p> {
     fn block(&mut self) {
         let begin = self.at;
         let keys = self.keys();
-        if self.peek().is_some_and(|token| token.is("{")) {
-            self.braced(begin, keys);
+        if let Some(open) = self.peek().filter(|token| token.is("{")) {
+            self.note_without_zone(begin, open.span);
+            self.braced(keys);
         } else if begin < self.at {
-            let keys = self.or_root(&self.tokens[begin..self.at], keys, self.tokens[begin].span);
+            self.note_without_zone(begin, self.tokens[begin].span);
             self.unbraced(keys);
         } else {
             self.at += 1;
@@ -84,15 +88,33 @@ impl<'p> Parser<'p> {
         keys
     }
 
-    /// Without any zone, for example where a variable is not set, the block is for the root zone, as
-    /// in CoreDNS.
-    fn or_root(&mut self, tokens: &[Token], keys: Vec<Key>, span: Span) -> Vec<Key> {
-        if !tokens.iter().all(|token| token.text.trim_matches(',').is_empty()) {
-            return keys;
+    /// Notes that the next block has no zone, for example because a variable is not set.
+    fn note_without_zone(&mut self, begin: usize, span: Span) {
+        let keys = &self.tokens[begin..self.at];
+        if keys.iter().all(|token| token.text.trim_matches(',').is_empty()) {
+            self.without_zone.push((self.blocks.len(), span));
         }
-        let warning = self.diagnostics.warning(span, "this server block has no zone");
-        warning.label("read as `.`").help("`.` stands for all names: `.:53 {`");
-        vec![Key { scheme: Scheme::Dns, zone: ".".to_owned(), port: None, span }]
+    }
+
+    /// A block without a zone is ignored, as in CoreDNS. If no block has a zone, the first one is for
+    /// the root zone.
+    fn finish(mut self) -> Vec<Block> {
+        self.without_zone.retain(|(at, _)| *at < self.blocks.len());
+        let without_zone = std::mem::take(&mut self.without_zone);
+        let only = without_zone.len() == self.blocks.len();
+        for (count, (at, span)) in without_zone.iter().enumerate().rev() {
+            let warning = self.diagnostics.warning(*span, "this server block has no zone");
+            warning.help("`.` stands for all names: `.:53 {`");
+            if only && count == 0 {
+                warning.label("read as `.`");
+                let (zone, span) = (".".to_owned(), *span);
+                self.blocks[*at].keys = vec![Key { scheme: Scheme::Dns, zone, port: None, span }];
+            } else {
+                warning.label("the block is ignored, as in CoreDNS");
+                self.blocks.remove(*at);
+            }
+        }
+        self.blocks
     }
 
     fn comma(&mut self, token: &Token, continues: bool, found: &'static str) {
@@ -106,13 +128,20 @@ impl<'p> Parser<'p> {
         }
     }
 
-    fn braced(&mut self, begin: usize, keys: Vec<Key>) {
+    fn braced(&mut self, keys: Vec<Key>) {
         let open = self.at;
-        let keys = self.or_root(&self.tokens[begin..open], keys, self.tokens[open].span);
         let (end, next) = match braces::close(self.tokens, open) {
             Ok(close) => {
                 self.note_early(open, close);
                 (close, close + 1)
+            }
+            Err(gap) if gap.at_end(self.tokens) => {
+                let warning =
+                    self.diagnostics.warning(self.tokens[open].span, "this `{` is never closed");
+                warning
+                    .label("closed by the end of the file, as in CoreDNS")
+                    .help("its `}` stands first on a line of its own");
+                (self.tokens.len(), self.tokens.len())
             }
             Err(gap) => {
                 self.unclosed(&gap);
@@ -152,15 +181,14 @@ impl<'p> Parser<'p> {
         }
     }
 
-    /// Keys without `{`. After the first block's keys the rest of the file is its directives; elsewhere
-    /// it is an error.
+    /// Keys without `{`. The lines up to the next `}`, or else the rest of the file, are the block's
+    /// directives, as in CoreDNS. Only a file of one block may do without its braces.
     fn unbraced(&mut self, keys: Vec<Key>) {
         let Some(close) = braces::unopened(self.tokens, self.at) else {
-            if self.blocks.is_empty() {
-                self.whole_file(keys);
-            } else {
+            if !self.blocks.is_empty() {
                 self.missing_brace();
             }
+            self.rest_of_file(keys);
             return;
         };
         if self.early.is_some() {
@@ -172,7 +200,7 @@ impl<'p> Parser<'p> {
         self.at = close + 1;
     }
 
-    fn whole_file(&mut self, keys: Vec<Key>) {
+    fn rest_of_file(&mut self, keys: Vec<Key>) {
         for open in braces::unclosed(self.tokens, self.at) {
             self.diagnostics
                 .error(self.tokens[open].span, "this `{` is never closed")
@@ -187,11 +215,15 @@ impl<'p> Parser<'p> {
             // The comma was reported already.
             return;
         }
-        let error =
-            self.diagnostics.error(last.span, "expected `{` after the zones of a server block");
-        error
-            .label("this block has no `{`")
-            .help("a list of zones goes on in the next line only after a comma");
+        let message = "expected `{` after the zones of a server block";
+        // The words of any text would be zones, and zones are printed.
+        let missing = if self.diagnostics.files.may_quote(last.span.file) {
+            let warning = self.diagnostics.warning(last.span, message);
+            warning.label("this block has no `{`; the next lines are its directives, as in CoreDNS")
+        } else {
+            self.diagnostics.error(last.span, message).label("this block has no `{`")
+        };
+        missing.help("a list of zones goes on in the next line only after a comma");
     }
 
     /// Reports that `tokens[at]` closes no block, or that an earlier `}` closed its block too early.

@@ -178,8 +178,10 @@ fn recovery_keeps_what_can_be_trusted() {
     check("a {\n log\n}\n}\nb {\n}", 1, "a {\n    log\n}\n\nb {\n}\n");
     check("a {\n log\n }\n errors\n}\nb {\n}", 1, "a {\n    log\n}\n\nb {\n}\n");
     check("a {\n log\n }\n c {\n  x\n }\n}\nb {\n}", 1, "a {\n    log\n}\n\nb {\n}\n");
-    check("a {\n}\nb\n log\n}\nc {\n}", 1, "a {\n}\n\nb {\n    log\n}\n\nc {\n}\n");
-    check("a {\n}\nb\nc {\n}", 1, "a {\n}\n\nc {\n}\n");
+    check("a {\n}\nb\n log\n}\nc {\n}", 0, "a {\n}\n\nb {\n    log\n}\n\nc {\n}\n");
+    check("a {\n}\nb\nc {\n}", 0, "a {\n}\n\nb {\n    c\n}\n");
+    check("a {\n log {\n  x\n }\n", 0, "a {\n    log {\n        x\n    }\n}\n");
+    check("a {\n log\n", 1, "a {\n    log\n}\n");
     check(
         "a {\n health\n {\n  x\n }\n log\n}",
         1,

@@ -20,7 +20,7 @@ use super::{
     BuildError, Directive, DirectiveLines, Fallthrough, Need, OptionSpec, OptionTable,
     PluginContext, PluginSettings, Role,
     authoritative::Authoritative,
-    names,
+    names, pattern,
     root::Root,
     zone_directory::ZoneDirectory,
     zone_file::{ZoneFile, ZoneReload},
@@ -53,6 +53,7 @@ static OPTIONS: OptionTable<AutoOptions> = OptionTable(&[
             if let Some(interval) = option.duration("the interval") {
                 options.watched = interval != Duration::ZERO;
             }
+            option.ignore_rest();
         },
     ),
     OptionSpec::new(
@@ -185,7 +186,7 @@ fn read_pattern(option: &mut Arguments<'_>) -> Option<(Regex, String)> {
         option.rest();
         return None;
     }
-    let pattern = match Regex::new(&token.text) {
+    let pattern = match pattern::compile(&token.text) {
         Ok(pattern) if pattern.captures_len() > 1 => pattern,
         Ok(_) => {
             option

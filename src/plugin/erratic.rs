@@ -196,7 +196,10 @@ fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
         pause: Duration::from_millis(100),
         large: false,
     };
-    lines.each(|arguments| OPTIONS.read(arguments, &mut erratic));
+    lines.each(|arguments| {
+        arguments.ignore_rest();
+        OPTIONS.read(arguments, &mut erratic);
+    });
     Some(Box::new(erratic))
 }
 

@@ -34,6 +34,7 @@ static OPTIONS: OptionTable<FileOptions> = OptionTable(&[
             if let Some(interval) = option.duration("the interval") {
                 options.watched = interval != Duration::ZERO;
             }
+            option.ignore_rest();
         },
     ),
     OptionSpec::new(

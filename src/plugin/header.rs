@@ -129,6 +129,7 @@ fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
     lines.each(|arguments| {
         let before = (header.query_rd, header.response.len());
         let span = arguments.span();
+        arguments.ignore_rest();
         OPTIONS.read(arguments, &mut header);
         if before == (header.query_rd, header.response.len()) && header.response.is_empty() {
             arguments

@@ -39,10 +39,12 @@ static OPTIONS: OptionTable<HostsSettings> = OptionTable(&[
         "Sets the TTL of answers; the default is 3600.",
         |hosts, option| {
             hosts.ttl = option.number("the TTL", 1, 65_535).unwrap_or(hosts.ttl);
+            option.ignore_rest();
         },
     ),
-    OptionSpec::new("no_reverse", "", "Passes PTR queries to the next plugin.", |hosts, _| {
+    OptionSpec::new("no_reverse", "", "Passes PTR queries to the next plugin.", |hosts, option| {
         hosts.no_reverse = true;
+        option.ignore_rest();
     }),
     OptionSpec::new(
         "reload",
@@ -295,11 +297,14 @@ fn read_other(hosts: &mut HostsSettings, option: &mut Arguments<'_>) {
     const OPTIONS: [&str; 5] =
         ["ttl", "no_reverse", "reload", "fallthrough", "fallthrough_unsupported"];
     let (span, name) = (option.span(), option.name());
-    let near = nearest(name, &OPTIONS);
-    if hosts.fallthrough.is_some() || near.is_some() {
+    if hosts.fallthrough.is_some() {
         return option.unknown(&OPTIONS, &[]);
     }
-    option.warning(span, &format!("`{name}` is not an address, and the line is ignored"));
+    let message = format!("`{name}` is not an address, and the line is ignored");
+    let warning = option.warning(span, &message);
+    if let Some(near) = nearest(name, &OPTIONS) {
+        warning.help(format!("did you mean `{near}`?"));
+    }
     option.skip();
 }
 
@@ -316,11 +321,13 @@ fn read_address(hosts: &mut HostsSettings, option: &mut Arguments<'_>) {
 
 fn read_names(option: &mut Arguments<'_>) -> Vec<Name> {
     let mut names = Vec::new();
-    for token in option.rest() {
+    // The text of an environment variable that is not set is empty.
+    for token in option.rest().iter().filter(|token| !token.text.is_empty()) {
         match token.text.parse::<Name>() {
             Ok(name) => names.push(name),
             Err(reason) => {
-                option.error(token.span, &format!("`{}` is not a name: {reason}", token.text));
+                let message = format!("`{}` is left out: it is not a name: {reason}", token.text);
+                option.warning(token.span, &message);
             }
         }
     }

@@ -155,6 +155,7 @@ fn read_bounds(option: &mut Arguments<'_>, bounds: &mut CacheBounds) {
     {
         bounds.min_ttl = Duration::from_secs(ttl.into());
     }
+    option.ignore_rest();
 }
 
 fn read_prefetch(option: &mut Arguments<'_>) -> Option<Prefetch> {

@@ -2,7 +2,7 @@
 
 use regex::RegexBuilder;
 
-use crate::limits;
+use crate::{limits, plugin::pattern};
 
 use super::{
     COMPARISONS, Expression, ExpressionError as Error, LEVELS, Scope, Value,
@@ -113,9 +113,11 @@ impl Parser<'_> {
     }
 
     fn matches(&mut self, left: Expression) -> Result<Expression, Error> {
-        let Some(Token::Text(pattern)) = self.next() else { return Err(Error::NoPattern) };
-        let regex = RegexBuilder::new(&pattern).size_limit(limits::PATTERN_OCTETS * 100).build();
-        let regex = regex.map_err(|_| Error::BadPattern(pattern))?;
+        let Some(Token::Text(text)) = self.next() else { return Err(Error::NoPattern) };
+        let regex = RegexBuilder::new(&pattern::from_go(&text))
+            .size_limit(limits::PATTERN_OCTETS * 100)
+            .build();
+        let regex = regex.map_err(|_| Error::BadPattern(text))?;
         Ok(Expression::Matches(Box::new(left), regex))
     }
 

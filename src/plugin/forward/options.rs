@@ -99,9 +99,16 @@ pub(super) static OPTIONS: OptionTable<ForwardSettings> = OptionTable(&[
         "Sets the name that the certificates of upstreams must have.",
         |forward, option| {
             let Some(name) = option.required("a name") else { return };
+            // The text of an environment variable that is not set is empty.
+            if name.text.is_empty() {
+                return;
+            }
             if !targets::is_server_name(&name.text) {
                 let message = format!("`{}` cannot be the name in a certificate", name.text);
-                option.error(name.span, &message).help("such as `dns.quad9.net`");
+                option
+                    .warning(name.span, &message)
+                    .label("encrypted upstreams are never reached")
+                    .help("such as `dns.quad9.net`");
             }
             forward.server_name = Some(name.text.trim_end_matches('.').to_owned());
         },

@@ -140,6 +140,7 @@ pub(super) static OPTIONS: OptionTable<KubernetesSettings> = OptionTable(&[
         |kubernetes, option| {
             let ttl = option.number("ttl", 0, limits::KUBERNETES_TTL);
             kubernetes.view.ttl = ttl.unwrap_or(kubernetes.view.ttl);
+            option.ignore_rest();
         },
     ),
     OptionSpec::new(
@@ -159,6 +160,13 @@ pub(super) static OPTIONS: OptionTable<KubernetesSettings> = OptionTable(&[
         "empty_service",
         "Answers NXDOMAIN for Services with a cluster IP and without ready endpoints.",
         |kubernetes, option| {
+            if option.is_empty() {
+                let span = option.span();
+                option
+                    .warning(span, "`ignore` without an argument has no effect")
+                    .help("write `ignore empty_service`");
+                return;
+            }
             let ignored = option.one_of("ignore", &[("empty_service", true)]);
             kubernetes.view.ignore_empty_service = ignored.unwrap_or(false);
         },
@@ -182,6 +190,7 @@ pub(super) static OPTIONS: OptionTable<KubernetesSettings> = OptionTable(&[
         |kubernetes, option| {
             let timeout = option.duration("the startup timeout");
             kubernetes.startup_timeout = timeout.unwrap_or(kubernetes.startup_timeout);
+            option.ignore_rest();
         },
     ),
     OptionSpec::new(

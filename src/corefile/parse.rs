@@ -140,7 +140,7 @@ impl<'p> Parser<'p> {
                     self.diagnostics.warning(self.tokens[open].span, "this `{` is never closed");
                 warning
                     .label("closed by the end of the file, as in CoreDNS")
-                    .help("its `}` stands first on a line of its own");
+                    .help("put its `}` at the start of a line of its own");
                 (self.tokens.len(), self.tokens.len())
             }
             Err(gap) => {

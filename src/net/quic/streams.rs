@@ -218,7 +218,7 @@ impl HttpSender {
 
 impl quic::SendStream<Bytes> for HttpSender {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamErrorIncoming>> {
-        while let Some(data) = self.data.as_mut().filter(|data| data.has_remaining()) {
+        while let Some(data) = self.data.as_mut().filter(|data| Buf::has_remaining(*data)) {
             let sent = Pin::new(&mut self.stream).poll_write(cx, data.chunk());
             data.advance(ready!(sent).map_err(write_error)?);
         }

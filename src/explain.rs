@@ -11,6 +11,7 @@
 
 mod answer;
 mod checks;
+mod corefile;
 mod evidence;
 mod expected;
 #[doc(hidden)]
@@ -22,6 +23,7 @@ mod query;
 mod report;
 mod resolv;
 mod rules;
+mod simulated;
 mod steps;
 mod switch;
 mod view;
@@ -29,6 +31,7 @@ mod words;
 
 pub use answer::Answer;
 pub use checks::{one as check_text, page as checks_page, table as checks_table};
+pub use corefile::LiveKubernetes;
 pub use evidence::Evidence;
 use expected::ExpectedZone;
 pub use gather::{Request, Source, gather, gather_all, live_kubernetes, switch_evidence};
@@ -38,8 +41,8 @@ pub use query::{Asking, query};
 pub use report::{Report, Style, Verdict};
 pub use resolv::ResolvConf;
 pub use rules::Rules;
+pub use simulated::SimulatedServer;
 pub use switch::{Switch, SwitchEvidence, SwitchFinding, SwitchLevel, switch};
-pub use view::corefile::LiveKubernetes;
 
 use steps::{cluster, dns, outside, proxy, service};
 use view::{

@@ -10,9 +10,9 @@ mod text;
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4},
-    sync::{Arc, LazyLock},
-    time::{Instant, SystemTime},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    sync::LazyLock,
+    time::Instant,
 };
 
 use hickory_proto::{
@@ -21,23 +21,23 @@ use hickory_proto::{
 };
 
 use crate::{
-    chain::{Cx, QueryError, Transport, UnixClock},
+    chain::{Cx, QueryError, Transport},
     corefile::{self, Diagnostics, Reader},
     limits,
-    metrics::Metrics,
     model::{
         Addressing, Change, Endpoint, EndpointPort, EndpointSlice, Exposure, Ingress, Kind,
         LoadBalancerPoint, Namespace, Object, Outside, Protocol, Service, ServicePort,
     },
-    plugin::{self, Host, Need, ReadFile, ReloadState, Source},
+    plugin::{self, Need},
     server::{
-        AssembleError, BlockConfig, BuildContext, Listen, Outcome, Scheme, Server, assemble, check,
+        AssembleError, BlockConfig, Listen, NothingOutside, Outcome, Scheme, Server, assemble,
+        check,
     },
     wire::{
         Completeness, Ede, Name, Owner, Query, Question, Rcode, Rdatas, RecordSet, Response, Room,
         Sets, Type,
     },
-    zone::{Index, Store},
+    zone::Index,
 };
 
 pub use index::index_equals_rebuild;
@@ -181,38 +181,6 @@ pub fn corefile(data: &[u8]) {
             !matches!(assembled, Err(AssembleError::Overlap(_))),
             "a single key overlaps with nothing"
         );
-    }
-}
-
-/// The input of a server without files, host names and an earlier server.
-#[derive(Default)]
-struct NothingOutside {
-    metrics: Arc<Metrics>,
-    files: HashMap<String, Result<String, String>>,
-    octets: HashMap<String, Result<ReadFile, String>>,
-    modified: HashMap<String, SystemTime>,
-    hosts: HashMap<Host, Result<Vec<IpAddr>, String>>,
-    previous: ReloadState,
-}
-
-impl NothingOutside {
-    fn context<'a>(&'a self, stores: &'a HashMap<Source, Arc<Store>>) -> BuildContext<'a> {
-        BuildContext {
-            metrics: &self.metrics,
-            stores,
-            files: &self.files,
-            octets: &self.octets,
-            modified: &self.modified,
-            hosts: &self.hosts,
-            own_addresses: &[],
-            interfaces: &[],
-            host_name: "localhost",
-            previous: &self.previous,
-            seed: 1,
-            cookies: None,
-            clock: UnixClock::default(),
-            signer: |_, _, _| Err("there are no keys here".to_owned()),
-        }
     }
 }
 

@@ -7,6 +7,7 @@ mod assemble;
 mod blocks;
 mod check;
 mod lint;
+mod outside;
 mod transfer;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
@@ -29,6 +30,7 @@ pub use crate::{
 pub use assemble::{AssembleError, Assembled, BlockConfig, EnabledPlugin, assemble};
 pub use blocks::{Block, Overlap, Server};
 pub use check::{CheckedBlock, check};
+pub use outside::NothingOutside;
 pub use transfer::Outgoing;
 
 /// The address and the protocol of a listener.

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 
 use crate::{net::connect::Outcome, zone::outside::RefusedClaim};
 
-use super::{Answer, ExpectedZone, Objects, ResolvConf, Rules, objects};
+use super::{Answer, ExpectedZone, Objects, ResolvConf, Rules, SimulatedServer, objects};
 
 pub struct Evidence {
     /// The name as the user gave it; empty for a question about the cluster's DNS itself.
@@ -14,6 +14,8 @@ pub struct Evidence {
     pub objects: Objects,
     /// The zone that ndots derives from the objects.
     pub expected: ExpectedZone,
+    /// The DNS server with the cluster's Corefile; `None` if its answers cannot be computed.
+    pub simulated: Option<SimulatedServer>,
     /// The hosts that `k8s_gateway` does not answer for their objects.
     pub refused_claims: Vec<RefusedClaim>,
     /// The cluster's zone, `cluster.local`.
@@ -153,6 +155,17 @@ impl Evidence {
                 && (it.namespace.is_empty() || it.namespace == namespace)
         };
         self.unread.iter().find(concerns)
+    }
+
+    /// Why an object of the manifests is not among the objects.
+    pub fn rejected(&self, kind: &str, namespace: &str, name: &str) -> Option<&str> {
+        let names = [format!("{kind} {namespace}/{name}: "), format!("{kind} {name}: ")];
+        self.complaints.iter().find_map(|text| {
+            names.iter().find_map(|name| {
+                let (before, reason) = text.split_once(name.as_str())?;
+                (before.is_empty() || before.ends_with(' ')).then_some(reason)
+            })
+        })
     }
 
     /// The node of the Pod that resolves the name, or the node that the user gave.

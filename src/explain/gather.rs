@@ -15,7 +15,11 @@ mod switch;
 
 pub use switch::read as switch_evidence;
 
-use std::{collections::BTreeMap, path::PathBuf, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    time::{Instant, SystemTime},
+};
 
 use crate::{
     model::Change,
@@ -24,9 +28,10 @@ use crate::{
 };
 
 use super::{
-    Evidence, ExpectedZone, Objects,
-    evidence::{Probes, Unread},
-    view::{claims, corefile, destination::Destination},
+    Evidence, ExpectedZone, Objects, SimulatedServer, corefile,
+    evidence::{Asker, Probes, Unread},
+    objects,
+    view::{claims, destination::Destination},
 };
 
 /// What to explain, and the sources to read.
@@ -105,6 +110,7 @@ fn everything(request: &Request, gathered: Gathered, is_live: bool) -> anyhow::R
         name: String::new(),
         objects,
         expected,
+        simulated: None,
         refused_claims,
         zone,
         asker,
@@ -152,6 +158,7 @@ pub async fn gather(request: &Request) -> anyhow::Result<Evidence> {
     }
     let mut evidence = Evidence {
         name: request.name.clone(),
+        simulated: simulated(&objects, &expected, &asker),
         objects,
         expected,
         refused_claims,
@@ -181,6 +188,13 @@ pub async fn gather(request: &Request) -> anyhow::Result<Evidence> {
         evidence.probes = probe::probe(&evidence, &wanted, forwarder).await;
     }
     Ok(evidence)
+}
+
+/// The DNS server as the client sees it.
+fn simulated(objects: &Objects, expected: &ExpectedZone, asker: &Asker) -> Option<SimulatedServer> {
+    let client = asker.pod.iter().flat_map(objects::pod_addresses).next();
+    let client = client.and_then(|address| address.parse().ok());
+    SimulatedServer::new(objects, expected.store(), client, Instant::now())
 }
 
 /// What the Corefile of a cluster says about its zone; `None` if there is no Corefile, or this account

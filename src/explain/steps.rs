@@ -11,5 +11,6 @@ pub(super) mod outside;
 pub(super) mod policy;
 pub(super) mod proxy;
 pub(super) mod rejected;
+pub(super) mod server;
 pub(super) mod service;
 pub(super) mod unchecked;

@@ -4,7 +4,6 @@
 
 pub(super) mod backends;
 pub(super) mod claims;
-pub(super) mod corefile;
 pub(super) mod destination;
 pub(super) mod endpoints;
 pub(super) mod exposure;

@@ -6,12 +6,12 @@ use hickory_proto::op::Message;
 
 use crate::{
     corefile::{self, Diagnostics},
-    server::{BlockConfig, Server, assemble, check},
+    server::{BlockConfig, NothingOutside, Server, assemble, check},
     wire::{Name, Owner, Query, Question, Rcode, Room, Transfer, Type},
     zonefile::{self, Answer, Zone, ZoneBuilder},
 };
 
-use super::{LISTEN, NoFiles, NothingOutside, check_reply};
+use super::{LISTEN, NoFiles, check_reply};
 
 /// A name, and in the next lines what follows `template`: if the check accepts it, queries of several
 /// types get replies that keep the promises of [`super::query`].

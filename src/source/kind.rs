@@ -58,8 +58,8 @@ pub use secret::SECRET;
 pub use service::{SERVICE, Service, ServicePort};
 pub use serviceimport::SERVICE_IMPORT;
 pub use workload::{
-    CRON_JOB, DAEMON_SET, DEPLOYMENT, JOB, REPLICA_SET, REPLICATION_CONTROLLER, STATEFUL_SET,
-    Workload,
+    CLONE_SET, CRON_JOB, DAEMON_SET, DEPLOYMENT, DEPLOYMENT_CONFIG, JOB, REPLICA_SET,
+    REPLICATION_CONTROLLER, ROLLOUT, STATEFUL_SET, Workload,
 };
 
 /// Every kind that ndots reads.
@@ -92,6 +92,9 @@ pub static ALL: &[&KindDescriptor] = &[
     &REPLICATION_CONTROLLER,
     &JOB,
     &CRON_JOB,
+    &ROLLOUT,
+    &DEPLOYMENT_CONFIG,
+    &CLONE_SET,
     &CLUSTER_ROLE,
     &CLUSTER_ROLE_BINDING,
 ];

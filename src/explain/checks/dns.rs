@@ -29,6 +29,8 @@ checks! {
     DNS_INGRESS_HOST = fact("dns.ingress-host", "The host of an Ingress or a route")
         .leaves_open("the public DNS of the host");
     DNS_NO_OBJECT = fact("dns.no-object", "There is no name to look up");
+    DNS_BY_COREFILE = fact("dns.by-corefile", "A name that the Corefile itself answers")
+        .leaves_open("what is at the address");
     DNS_OUTSIDE = fault(
         "dns.outside",
         "The name is not a cluster name, and no server was queried",

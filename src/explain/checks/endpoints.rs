@@ -68,6 +68,18 @@ checks! {
         "The workload should have Pods, and its controller cannot create them: a quota, Pod Security, an admission webhook or a missing ServiceAccount forbids them, or no node fits a DaemonSet.",
         "Look at the conditions and events of the workload and of its ReplicaSet.",
     );
+    ENDPOINTS_REJECTED = fault(
+        "endpoints.rejected",
+        "The API server rejects the workload or the Pod",
+        "A manifest breaks a rule of the API: a selector that does not match the labels of its own template, a port name with more than 15 characters or twice in a container, dnsPolicy None without nameservers.",
+        "Correct the field that the message names.",
+    );
+    ENDPOINTS_PROBE_PORT = fault(
+        "endpoints.probe-port",
+        "A probe names a port that its container does not have",
+        "kubelet looks a name up among the ports of the same container. It finds none, so the probe fails always.",
+        "Use the name of a port of the container, or its number.",
+    );
     ENDPOINTS_ADDRESS = fault(
         "endpoints.address",
         "An endpoint has an address that cannot be used",

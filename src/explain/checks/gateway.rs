@@ -85,6 +85,12 @@ checks! {
     GATEWAY_ROUTE = fact("gateway.route", "The Service behind a rule");
     GATEWAY_OTHER_BACKEND = fact("gateway.other-backend", "A backend that is not a Service")
         .leaves_open("backends that are not Services");
+    GATEWAY_MATCH = fault(
+        "gateway.match",
+        "Every rule wants more than the path",
+        "The rules for the path have conditions on headers, query parameters or the method. A plain request matches none of them.",
+        "Add a rule without conditions, or send what the rule wants.",
+    );
     GATEWAY_NO_BACKEND = fault(
         "gateway.no-backend",
         "A rule has no backend",

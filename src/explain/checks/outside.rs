@@ -61,6 +61,12 @@ checks! {
         "The controller of the load balancer does not use spec.loadBalancerIP, which is deprecated, or the address belongs to another Service.",
         "Use the annotation of the controller instead of loadBalancerIP, or connect to the address in the status.",
     );
+    OUTSIDE_BALANCER_NOT_ANNOUNCED = fault(
+        "outside.balancer-not-announced",
+        "No node announces the address of the load balancer",
+        "MetalLB assigns addresses of an IPAddressPool, and announces only pools that an L2Advertisement or a BGPAdvertisement selects.",
+        "Create an L2Advertisement in the namespace of MetalLB.",
+    );
     OUTSIDE_PENDING = fault(
         "outside.pending",
         "The LoadBalancer has no address",
@@ -148,6 +154,18 @@ checks! {
         "The Service of the Ingress does not have this port",
         "The backend names a port of the Service, not of the Pods. A number in quotes is a name.",
         "Use a port of the Service.",
+    );
+    OUTSIDE_INGRESS_REWRITE = fault(
+        "outside.ingress-rewrite",
+        "A rewrite uses a group that the path does not have",
+        "With ingress-nginx, `$2` in `rewrite-target` is the second group in parentheses of the path. Without this group it is empty, so every request gets the same path.",
+        "Use a path such as `/api(/|$)(.*)` with pathType ImplementationSpecific, or no rewrite.",
+    );
+    OUTSIDE_INGRESS_NODE_PORT = fault(
+        "outside.ingress-node-port",
+        "The load balancer of an Ingress needs node ports that the Service does not have",
+        "The AWS Load Balancer Controller sends to node ports, unless the annotation `alb.ingress.kubernetes.io/target-type` is `ip`.",
+        "Set the annotation to `ip`, or the type of the Service to NodePort.",
     );
     OUTSIDE_TLS = fact("outside.tls", "The certificate is valid for the host");
     OUTSIDE_TLS_UNREAD = fault(

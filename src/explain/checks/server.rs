@@ -41,6 +41,12 @@ checks! {
         "No server block has the plugin `kubernetes` with a zone.",
         "Add `kubernetes cluster.local in-addr.arpa ip6.arpa`.",
     );
+    COREFILE_SHADOW = fault(
+        "corefile.shadow",
+        "Another plugin takes the name from kubernetes",
+        "CoreDNS calls its plugins in a fixed order, whatever the order of the lines. `hosts` and `template` without `fallthrough` answer for every name of their zones, and a server block with a longer zone gets the query first.",
+        "Add `fallthrough` to the plugin, give it a smaller zone, or remove the server block.",
+    );
     RBAC_IS = fact("rbac.is", "The DNS server may read what it needs");
     RBAC_UNREAD = fact("rbac.unread", "The DNS server's permissions could not be read");
     RBAC_ROLE = fault(
@@ -85,6 +91,12 @@ checks! {
         "The DNS Service does not exist",
         "kubelet writes the cluster IP of the Service kube-system/kube-dns into every Pod's resolv.conf.",
         "`kubeadm init phase addon coredns` creates it again. Its cluster IP must be that of kubelet's `clusterDNS`.",
+    );
+    CLUSTER_NO_ENDPOINTS = fault(
+        "cluster.no-endpoints",
+        "No DNS server is ready",
+        "The selector of the DNS Service matches no Pods, or its Pods are not ready. A loop that the plugin `loop` has found ends them again and again.",
+        "The message has the reason; `ndots explain` without a name looks at the DNS server alone.",
     );
     CLUSTER_UNREAD = fault(
         "cluster.unread",

@@ -88,6 +88,8 @@ impl Report {
         let mut text = format!("{words}\n  {}", style.wrap(&printable(&finding.saw), 2));
         if let Some(advice) = finding.advice.first() {
             let _ = write!(text, "\n  do  {}", printable_lines(advice));
+        } else if let Some(want) = &finding.want {
+            let _ = write!(text, "\n  want  {}", style.wrap(&printable(want), 8));
         }
         text
     }

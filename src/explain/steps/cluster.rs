@@ -1,11 +1,9 @@
 //! The report without a name: whether the cluster's DNS works.
 
-mod server;
-
 use crate::explain::{
-    Evidence, checks, objects,
+    Evidence, checks,
     report::{FindingLevel, Section},
-    steps::{dns, proxy, service},
+    steps::{dns, proxy, server, service},
 };
 
 pub(in crate::explain) fn judge(evidence: &Evidence) -> Vec<Section> {
@@ -17,7 +15,7 @@ pub(in crate::explain) fn judge(evidence: &Evidence) -> Vec<Section> {
     match kube_dns {
         Some(kube_dns) => {
             service::one(evidence, kube_dns, None, &mut endpoints);
-            ports(kube_dns, &mut endpoints);
+            server::ports(kube_dns, &mut endpoints);
         }
         None => match evidence.lacks("services", "kube-system") {
             Some(unread) => drop(endpoints.say(
@@ -58,22 +56,4 @@ fn resolv_conf(evidence: &Evidence, section: &mut Section) {
             resolv.ndots
         ),
     );
-}
-
-/// Checks that `kube-dns` has port 53 over UDP and TCP. A reply that is too large for UDP needs TCP.
-fn ports(kube_dns: &k8s_openapi::api::core::v1::Service, section: &mut Section) {
-    for protocol in ["UDP", "TCP"] {
-        if !objects::ports(kube_dns)
-            .iter()
-            .any(|port| port.port == 53 && objects::protocol(port.protocol.as_ref()) == protocol)
-        {
-            let broken = section.broken(
-                checks::CLUSTER_PORT,
-                format!("Service kube-system/kube-dns has no port 53/{protocol}"),
-            );
-            broken
-                .want("53/UDP and 53/TCP; a port without `protocol` is TCP")
-                .advise("kubectl -n kube-system edit service kube-dns");
-        }
-    }
 }

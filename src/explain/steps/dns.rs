@@ -4,6 +4,7 @@
 mod compare;
 mod missing;
 mod resolver;
+mod served;
 
 use crate::wire::Type;
 
@@ -53,9 +54,11 @@ pub(in crate::explain) fn judge(
             } else if let Some(endpoint) = endpoint {
                 endpoint_name(evidence, endpoint, candidate, &mut section);
             }
+            served::judge(evidence, subject, candidate, &mut section);
         }
         Subject::Pod { candidate, pod: None } => {
             walk(evidence, wanted, Some(candidate), &mut section);
+            served::judge(evidence, subject, candidate, &mut section);
         }
         Subject::Pod { candidate, pod: Some(_) } => {
             let address = &wanted.host;
@@ -196,11 +199,11 @@ fn is_no_host_name(target: &str, fix: &str, section: &mut Section) -> bool {
             .advise(fix);
         return true;
     }
-    if !objects::is_host_name(target) {
+    if !objects::is_host_name(target) || target.contains('_') {
         section
             .broken(
                 checks::DNS_EXTERNAL_NAME_INVALID,
-                format!("externalName {target} is not a host name: a CNAME record has no scheme, port or path"),
+                format!("externalName {target} is not a host name of a-z, 0-9, `-` and dots, without scheme, port and path"),
             )
             .want("a host name such as db.example.com")
             .advise(fix);
@@ -350,6 +353,7 @@ fn outside(evidence: &Evidence, wanted: &Destination, section: &mut Section) {
             ));
         }
         Some(Ok(_)) => {}
+        None if served::outside(evidence, &absolute, section) => {}
         Some(Err(_)) | None => {
             section
                 .say(FindingLevel::Unknown, checks::DNS_OUTSIDE, unknown(evidence, wanted))

@@ -278,10 +278,23 @@ fn certificates(
     listener: &Listener,
     section: &mut Section,
 ) {
-    let Some(tls) = listener.tls.as_ref().filter(|tls| tls.mode.as_deref() != Some("Passthrough"))
-    else {
+    let Some(tls) = &listener.tls else {
+        // The load balancers of some clouds find a certificate by themselves.
+        if listener.protocol == "HTTPS" {
+            let saw = format!(
+                "listener {} of Gateway {} has protocol HTTPS and no tls: it has no certificate, unless its controller finds one",
+                listener.name,
+                objects::path(gateway)
+            );
+            section
+                .say(FindingLevel::Warning, checks::GATEWAY_CERTIFICATE, saw)
+                .want("tls.certificateRefs with a Secret");
+        }
         return;
     };
+    if tls.mode.as_deref() == Some("Passthrough") {
+        return;
+    }
     let own = objects::namespace(gateway);
     for certificate in &tls.certificate_refs {
         let name = certificate.name.as_deref().unwrap_or_default();

@@ -2,7 +2,10 @@
 
 pub(in crate::explain) mod certificate;
 
-use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::api::{
+    core::v1::Service,
+    networking::v1::{Ingress, IngressClass},
+};
 
 use crate::explain::{
     Evidence, checks, objects,
@@ -263,10 +266,78 @@ fn backend(evidence: &Evidence, host: &str, route: &IngressPath<'_>, section: &m
             .advise(edit);
         return;
     }
+    to_node_ports(evidence, route, service, section);
+    rewrite(route, section);
     section.ok(
         checks::OUTSIDE_INGRESS_ROUTE,
         format!("{} goes to Service {}, port {written}", route.place(host), objects::path(service)),
     );
+}
+
+/// Reports a rewrite of ingress-nginx with a group that the path does not have.
+fn rewrite(route: &IngressPath<'_>, section: &mut Section) {
+    const REWRITE: &str = "nginx.ingress.kubernetes.io/rewrite-target";
+    let annotations = route.ingress.metadata.annotations.as_ref();
+    let Some(target) = annotations.and_then(|it| it.get(REWRITE)) else { return };
+    let groups = route.path.matches('(').count();
+    let used = target.match_indices('$').filter_map(|(at, _)| {
+        let digits = target[at + 1..].find(|it: char| !it.is_ascii_digit());
+        let end = digits.map_or(target.len(), |length| at + 1 + length);
+        target[at + 1..end].parse::<usize>().ok()
+    });
+    let Some(last) = used.max().filter(|last| *last > groups) else { return };
+    let saw = format!(
+        "path {} of Ingress {} has no group ${last}, which the annotation rewrite-target: {target} uses: it is empty for every request",
+        route.path,
+        objects::path(route.ingress)
+    );
+    section.say(FindingLevel::Warning, checks::OUTSIDE_INGRESS_REWRITE, saw).want(
+        "a path with the groups, such as /api(/|$)(.*), and pathType: ImplementationSpecific",
+    );
+}
+
+/// Reports a Service without node ports, if the load balancer of the Ingress sends to node ports: that
+/// of AWS does unless the target type is `ip`.
+fn to_node_ports(
+    evidence: &Evidence,
+    route: &IngressPath<'_>,
+    service: &Service,
+    section: &mut Section,
+) {
+    const CONTROLLER: &str = "ingress.k8s.aws/alb";
+    const TARGET: &str = "alb.ingress.kubernetes.io/target-type";
+    let Some(name) = class_name(route.ingress) else { return };
+    let class = evidence.objects.ingress_classes().iter().find(|it| objects::name(*it) == name);
+    let class = class.and_then(|class| class.spec.as_ref());
+    let is_aws = match class {
+        Some(class) => class.controller.as_deref() == Some(CONTROLLER),
+        None => name == "alb",
+    };
+    let annotation = |annotations: &Option<std::collections::BTreeMap<String, String>>| {
+        annotations.as_ref().and_then(|it| it.get(TARGET)).is_some_and(|it| it == "ip")
+    };
+    let by_address = annotation(&route.ingress.metadata.annotations)
+        || annotation(&service.metadata.annotations)
+        // The parameters of a class can set the target type.
+        || class.is_some_and(|class| class.parameters.is_some());
+    let has_node_ports = ["NodePort", "LoadBalancer"].contains(&objects::kind(service));
+    if !is_aws || by_address || has_node_ports || objects::kind(service) == "ExternalName" {
+        return;
+    }
+    // The controller can have another default.
+    let level = if addresses(route.ingress).is_empty() {
+        FindingLevel::Broken
+    } else {
+        FindingLevel::Warning
+    };
+    let saw = format!(
+        "the load balancer of class {name} sends to node ports, and Service {} has none: its type is {}",
+        objects::path(service),
+        objects::kind(service)
+    );
+    section.say(level, checks::OUTSIDE_INGRESS_NODE_PORT, saw).want(format!(
+        "the annotation {TARGET}: ip on the Ingress, or type: NodePort for the Service"
+    ));
 }
 
 /// Reports a path whose Service does not exist.

@@ -6,7 +6,7 @@
 mod hint;
 
 use k8s_openapi::api::{
-    core::v1::{Pod, Service},
+    core::v1::{Pod, Service, ServicePort},
     networking::v1::NetworkPolicy,
 };
 
@@ -15,6 +15,7 @@ use crate::explain::{
     report::{FindingLevel, Section},
     steps::unchecked,
     view::{
+        endpoints,
         isolation::{Decision, Direction, Peer, Port, decide},
         labels::Labels,
         names::Subject,
@@ -27,12 +28,12 @@ use crate::explain::{
 /// How many policies a message names.
 const NAMED: usize = 3;
 
-/// The connection of one client to one Pod.
+/// The connection of one client to one Pod, or to an endpoint that is not a Pod.
 struct Connection<'e> {
     client: &'e Client<'e>,
-    pod: &'e Pod,
+    target: Peer<'e>,
     port: Port<'e>,
-    /// `Pod web-1`, `the Pods of Deployment web`.
+    /// `Pod web-1`, `the Pods of Deployment web`, `endpoint 192.0.2.11`.
     name: String,
 }
 
@@ -82,16 +83,19 @@ pub(in crate::explain) fn judge(
 
 /// The ports of the Service that the user means, at one Pod.
 fn ports<'e>(service: &'e Service, wanted: Option<i32>, pod: &'e Pod) -> Vec<Port<'e>> {
-    let all = objects::ports(service).iter();
-    let meant = all.filter(|port| {
-        wanted.is_none_or(|number| port.port == number || port.node_port == Some(number))
-    });
-    meant
+    meant_ports(service, wanted)
         .filter_map(|port| {
             let number = objects::at_pod(port, pod)?;
             Some(at_pod(pod, objects::protocol(port.protocol.as_ref()), number))
         })
         .collect()
+}
+
+/// The ports of the Service that the user means.
+fn meant_ports(service: &Service, wanted: Option<i32>) -> impl Iterator<Item = &ServicePort> {
+    objects::ports(service).iter().filter(move |port| {
+        wanted.is_none_or(|number| port.port == number || port.node_port == Some(number))
+    })
 }
 
 fn at_pod<'e>(pod: &'e Pod, protocol: &'e str, number: i32) -> Port<'e> {
@@ -106,12 +110,10 @@ fn at_pod<'e>(pod: &'e Pod, protocol: &'e str, number: i32) -> Port<'e> {
 
 /// The egress rules of the client, and the ingress rules of the Pod.
 fn both<'e>(evidence: &'e Evidence, connection: &Connection<'_>) -> [(Direction, Decision<'e>); 2] {
-    let Connection { client, pod, port, .. } = connection;
+    let Connection { client, target, port, .. } = connection;
     let policies = || evidence.objects.network_policies();
-    let target = peers::of_pod(evidence, pod).peer;
-    let egress =
-        decide(policies(), Direction::Egress, &without_labels(&client.peer), &target, port);
-    let ingress = decide(policies(), Direction::Ingress, &target, &client.peer, port);
+    let egress = decide(policies(), Direction::Egress, &without_labels(&client.peer), target, port);
+    let ingress = decide(policies(), Direction::Ingress, target, &client.peer, port);
     [(Direction::Egress, egress), (Direction::Ingress, ingress)]
 }
 
@@ -136,14 +138,21 @@ fn of_service(
     section: &mut Section,
 ) {
     let pods = pods_or_templates(evidence, service);
-    let mut results: Vec<(Connection<'_>, [(Direction, Decision<'_>); 2])> = Vec::new();
-    for (pod, name) in &pods {
-        for port in ports(service, wanted, pod) {
-            let connection = Connection { client, pod, port, name: name.clone() };
+    let to_pods = pods.iter().flat_map(|(pod, name)| {
+        let target = peers::of_pod(evidence, pod).peer;
+        ports(service, wanted, pod)
+            .into_iter()
+            .map(move |port| (target.clone(), port, name.clone()))
+    });
+    let targets: Vec<_> = to_pods.chain(without_pods(evidence, service, wanted)).collect();
+    let results: Vec<(Connection<'_>, [(Direction, Decision<'_>); 2])> = targets
+        .into_iter()
+        .map(|(target, port, name)| {
+            let connection = Connection { client, target, port, name };
             let decisions = both(evidence, &connection);
-            results.push((connection, decisions));
-        }
-    }
+            (connection, decisions)
+        })
+        .collect();
     let worst = |decisions: &[(Direction, Decision<'_>); 2]| {
         decisions.iter().map(|(_, decision)| decision.allowed).min().unwrap_or(Truth::Yes)
     };
@@ -161,22 +170,43 @@ fn of_service(
         Truth::Yes => {}
         Truth::No => {
             let level = if none { FindingLevel::Broken } else { FindingLevel::Warning };
-            denied(evidence, level, connection, service, (*direction, decision), section);
+            denied(level, connection, service, (*direction, decision), section);
         }
         Truth::Maybe => depends(evidence, connection, decision, section),
     }
 }
 
+/// The endpoints of a Service without a selector, such as those of the API server.
+fn without_pods<'e>(
+    evidence: &'e Evidence,
+    service: &'e Service,
+    wanted: Option<i32>,
+) -> impl Iterator<Item = (Peer<'e>, Port<'e>, String)> {
+    let has_selector = service.spec.as_ref().is_some_and(|spec| spec.selector.is_some());
+    let meant = meant_ports(service, wanted).filter(move |_| !has_selector);
+    meant.flat_map(move |port| {
+        let name = port.name.as_deref().unwrap_or_default();
+        let protocol = objects::protocol(port.protocol.as_ref());
+        endpoints::ready(evidence, service).flat_map(move |(slice, endpoint)| {
+            let number = endpoints::port(slice, name);
+            let addresses = endpoint.addresses.iter().filter_map(|text| text.parse().ok());
+            addresses.zip(std::iter::repeat(number)).filter_map(move |(address, number)| {
+                let port = Port { protocol, number: number?, names: Vec::new() };
+                Some((Peer::Address(Some(address)), port, format!("endpoint {address}")))
+            })
+        })
+    })
+}
+
 /// Reports a connection that no policy allows.
 fn denied(
-    evidence: &Evidence,
     level: FindingLevel,
     connection: &Connection<'_>,
     service: &Service,
     (direction, decision): (Direction, &Decision<'_>),
     section: &mut Section,
 ) {
-    let Connection { client, port, name, pod } = connection;
+    let Connection { client, port, name, target } = connection;
     let at = format!("{}/{}", port.number, port.protocol);
     let policies = names(&decision.isolating);
     let (id, saw) = match direction {
@@ -196,7 +226,7 @@ fn denied(
         ),
     };
     let other = match direction {
-        Direction::Egress => peers::of_pod(evidence, pod).peer,
+        Direction::Egress => target.clone(),
         Direction::Ingress => client.peer.clone(),
     };
     let finding = section.say(level, id, saw);

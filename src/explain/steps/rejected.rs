@@ -1,7 +1,9 @@
 //! Mistakes for which the API server rejects an object. They are found in manifests only: an object of a
 //! cluster has passed the API server.
 //!
-//! The rules are those of the API's validation for Services and Ingresses.
+//! The rules are those of the API's validation.
+
+mod workload;
 
 use k8s_openapi::{
     api::{
@@ -17,14 +19,16 @@ use crate::explain::{
     report::Section,
 };
 
+pub(in crate::explain) use workload::{pod, workload};
+
 /// What is wrong, and what the API server accepts.
 struct Mistake {
     saw: String,
-    want: &'static str,
+    want: String,
 }
 
-fn mistake(saw: impl Into<String>, want: &'static str) -> Mistake {
-    Mistake { saw: saw.into(), want }
+fn mistake(saw: impl Into<String>, want: impl Into<String>) -> Mistake {
+    Mistake { saw: saw.into(), want: want.into() }
 }
 
 /// Reports the first mistake of a Service.
@@ -61,13 +65,55 @@ fn say(
 ) {
     section
         .broken(check, format!("the API server rejects {kind} {path}: {}", mistake.saw))
-        .want(mistake.want)
+        .want(mistake.want.as_str())
         .advise(format!("{command} -f FILE"));
 }
 
 fn of_service(service: &Service) -> Option<Mistake> {
     let ports = objects::ports(service);
     let kind = objects::kind(service);
+    let spec = service.spec.as_ref()?;
+    let values = [
+        ("sessionAffinity", &spec.session_affinity, ["ClientIP", "None"]),
+        ("externalTrafficPolicy", &spec.external_traffic_policy, ["Cluster", "Local"]),
+        ("internalTrafficPolicy", &spec.internal_traffic_policy, ["Cluster", "Local"]),
+    ];
+    for (field, value, allowed) in values {
+        let value = value.as_deref().filter(|it| !it.is_empty() && !allowed.contains(it));
+        if let Some(value) = value {
+            return Some(mistake(format!("{field} is {value}"), allowed.join(" or ")));
+        }
+    }
+    let distributions = ["PreferClose", "PreferSameZone", "PreferSameNode"];
+    if let Some(value) = spec.traffic_distribution.as_deref()
+        && !distributions.contains(&value)
+    {
+        let saw = format!("trafficDistribution is {value}");
+        return Some(mistake(saw, distributions.join(" or ")));
+    }
+    if objects::is_headless(service) && kind != "ClusterIP" {
+        return Some(mistake(
+            format!("clusterIP is None, and its type is {kind}"),
+            "type: ClusterIP for a headless Service, or no clusterIP",
+        ));
+    }
+    if spec.external_traffic_policy.is_some()
+        && kind == "ClusterIP"
+        && objects::external_ips(service).is_empty()
+    {
+        return Some(mistake(
+            "it has an externalTrafficPolicy, and no client outside can reach it",
+            "type: NodePort or LoadBalancer, or no externalTrafficPolicy",
+        ));
+    }
+    if let Some((key, value)) =
+        spec.selector.iter().flatten().find(|(_, value)| !workload::is_label_value(value))
+    {
+        return Some(mistake(
+            format!("{value:?} in its selector for {key} cannot be the value of a label"),
+            "the value of a label of the Pods",
+        ));
+    }
     if ports.is_empty() && kind != "ExternalName" && !objects::is_headless(service) {
         return Some(mistake("it has no ports", "at least one entry in spec.ports"));
     }
@@ -135,6 +181,16 @@ fn is_service_name(name: &str) -> bool {
 
 fn of_ingress(ingress: &Ingress) -> Option<Mistake> {
     let spec = ingress.spec.as_ref()?;
+    let annotations = ingress.metadata.annotations.as_ref();
+    let by_annotation = annotations.and_then(|it| it.get("kubernetes.io/ingress.class"));
+    if let (Some(class), Some(other)) = (&spec.ingress_class_name, by_annotation)
+        && class != other
+    {
+        return Some(mistake(
+            format!("it has ingressClassName {class} and the annotation of class {other}"),
+            "ingressClassName without the annotation kubernetes.io/ingress.class",
+        ));
+    }
     let rules = spec.rules.iter().flatten();
     for rule in rules.clone() {
         let host = rule.host.as_deref().unwrap_or_default();

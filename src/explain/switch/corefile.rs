@@ -7,7 +7,7 @@ use crate::{
     corefile::{Corefile, Line, Severity},
     explain::{
         checks,
-        view::corefile::{directives, is_about_file, read},
+        corefile::{directives, is_about_file, read},
     },
     server,
 };

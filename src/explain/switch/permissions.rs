@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Findings, NAMESPACE, SwitchEvidence, SwitchLevel, list, text};
 use crate::{
     corefile::Corefile,
-    explain::{checks, view::corefile::directives},
+    explain::{checks, corefile::directives},
 };
 
 /// API group and resource that ndots lists and watches.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     corefile::Diagnostics,
-    explain::{expected::ExpectedZone, objects::Objects, view::corefile},
+    explain::{corefile, expected::ExpectedZone, objects::Objects},
     server,
     zone::outside::{Gateway, RefusedClaim},
 };

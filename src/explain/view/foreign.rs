@@ -65,3 +65,13 @@ pub(in crate::explain) fn with_hosts(evidence: &Evidence) -> impl Iterator<Item 
         .filter(|(version, kind)| WITH_HOSTS.contains(&(kind.as_str(), group(version))));
     kinds.map(|(_, kind)| kind.as_str())
 }
+
+/// Whether the manifests give MetalLB addresses that it announces nowhere.
+pub(in crate::explain) fn has_pools_without_advertisement(evidence: &Evidence) -> bool {
+    let has = |names: &[&str]| {
+        let mut kinds = evidence.kinds.keys();
+        kinds
+            .any(|(version, kind)| group(version) == "metallb.io" && names.contains(&kind.as_str()))
+    };
+    has(&["IPAddressPool"]) && !has(&["L2Advertisement", "BGPAdvertisement"])
+}

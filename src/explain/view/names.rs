@@ -11,7 +11,9 @@ use crate::explain::{
     Evidence, objects,
     view::{
         destination::{Destination, NamedObject, ObjectKind},
-        hosts, routes,
+        hosts,
+        peers::on_host,
+        routes,
     },
 };
 
@@ -115,6 +117,9 @@ pub(in crate::explain) fn subject<'e>(evidence: &'e Evidence, wanted: &Destinati
         );
         return Subject::Service { service, candidate, port: None, endpoint: None };
     }
+    if let Some(pod) = at_pod_address(evidence, wanted) {
+        return of_pod(evidence, wanted, pod);
+    }
     for candidate in candidates(evidence, wanted) {
         match take_apart(&candidate, &evidence.zone) {
             Some(ClusterName::Service { namespace, service, port, endpoint }) => {
@@ -180,18 +185,25 @@ fn of_object<'e>(
             let route = objects.route(&object.written, namespace, name);
             route.map(|it| of_routes(evidence, &wanted.host, vec![it]))
         }
-        ObjectKind::Pod => objects.pod(namespace, name).map(|pod| Subject::Pod {
-            candidate: format!(
-                "{}.{namespace}.pod.{}.",
-                wanted.host.replace(['.', ':'], "-"),
-                evidence.zone
-            ),
-            pod: Some(pod),
-        }),
+        ObjectKind::Pod => objects.pod(namespace, name).map(|pod| of_pod(evidence, wanted, pod)),
         ObjectKind::Workload if !wanted.host.is_empty() => return None,
         ObjectKind::Workload => None,
     };
     Some(found.unwrap_or_else(|| Subject::NoObject(object.clone())))
+}
+
+fn of_pod<'e>(evidence: &Evidence, wanted: &Destination, pod: &'e Pod) -> Subject<'e> {
+    let address = wanted.host.replace(['.', ':'], "-");
+    let candidate = format!("{address}.{}.pod.{}.", objects::namespace(pod), evidence.zone);
+    Subject::Pod { candidate, pod: Some(pod) }
+}
+
+/// The Pod that has this address. The address of a Pod on the host network is that of its node.
+fn at_pod_address<'e>(evidence: &'e Evidence, wanted: &Destination) -> Option<&'e Pod> {
+    let host = wanted.host.as_str();
+    host.parse::<std::net::IpAddr>().ok()?;
+    let mut pods = evidence.objects.pods().iter();
+    pods.find(|pod| objects::pod_addresses(pod).contains(&host) && !on_host(pod))
 }
 
 /// The Ingresses of the client's namespace that take requests for hosts without a rule.

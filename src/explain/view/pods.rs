@@ -273,11 +273,7 @@ fn request_of(container: &Container, probe: &Probe) -> String {
 
 /// A port of the probe that the container does not declare, although it declares others.
 fn undeclared(container: &Container, probe: &Probe) -> Option<String> {
-    let port = probe
-        .http_get
-        .as_ref()
-        .map(|it| &it.port)
-        .or(probe.tcp_socket.as_ref().map(|it| &it.port))?;
+    let port = port_of(probe)?;
     let ports = container.ports.as_deref().filter(|ports| !ports.is_empty())?;
     let has = ports.iter().any(|it| match port {
         IntOrString::Int(number) => it.container_port == *number,
@@ -285,6 +281,34 @@ fn undeclared(container: &Container, probe: &Probe) -> Option<String> {
     });
     let all = ports.iter().map(|it| it.container_port.to_string()).collect::<Vec<_>>().join(", ");
     (!has).then(|| format!(", and the container declares port {all}"))
+}
+
+/// A probe whose port is a name that its container does not have: `readiness probe of container main
+/// names port web`. kubelet takes digits in quotes for a number.
+pub(in crate::explain) fn probe_without_port(pod: &Pod) -> Option<String> {
+    let containers = &pod.spec.as_ref()?.containers;
+    containers.iter().find_map(|container| {
+        let probes = [
+            ("startup", &container.startup_probe),
+            ("readiness", &container.readiness_probe),
+            ("liveness", &container.liveness_probe),
+        ];
+        probes.iter().find_map(|(kind, probe)| {
+            let IntOrString::String(port) = port_of(probe.as_ref()?)? else { return None };
+            let mut ports = container.ports.iter().flatten();
+            let is_known = port.parse::<u16>().is_ok()
+                || ports.any(|it| it.name.as_deref() == Some(port.as_str()));
+            (!is_known).then(|| {
+                format!("the {kind} probe of container {} names port {port}", container.name)
+            })
+        })
+    })
+}
+
+/// The port of a probe over HTTP or TCP.
+fn port_of(probe: &Probe) -> Option<&IntOrString> {
+    let of_http = probe.http_get.as_ref().map(|it| &it.port);
+    of_http.or(probe.tcp_socket.as_ref().map(|it| &it.port))
 }
 
 /// The latest warning about the Pod.

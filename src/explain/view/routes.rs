@@ -200,6 +200,22 @@ fn takes(wanted: &RouteMatch, path: &str) -> Option<(usize, bool)> {
     }
 }
 
+/// What a request needs beside its path, if a plain GET request does not match the rule.
+pub(in crate::explain) fn condition(rule: &RouteRule) -> Option<&'static str> {
+    let of_match = |it: &RouteMatch| {
+        let is_get = |method: &serde_json::Value| !method.is_string() || method == "GET";
+        if !it.headers.is_empty() {
+            Some("certain headers")
+        } else if !it.query_params.is_empty() {
+            Some("certain query parameters")
+        } else {
+            it.method.as_ref().filter(|method| !is_get(method)).map(|_| "another method than GET")
+        }
+    };
+    let conditions: Option<Vec<&str>> = rule.matches.iter().map(of_match).collect();
+    conditions?.first().copied()
+}
+
 /// The paths of a rule: `/tea, /coffee`.
 pub(in crate::explain) fn paths(rule: &RouteRule) -> String {
     if rule.matches.is_empty() {

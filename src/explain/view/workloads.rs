@@ -87,6 +87,6 @@ pub(in crate::explain) fn stateful_set<'e>(
     let (name, ordinal) = pod.rsplit_once('-')?;
     let ordinal: i32 = ordinal.parse().ok()?;
     evidence.objects.workloads_in(namespace).find(|it| {
-        it.kind == "StatefulSet" && objects::name(*it) == name && ordinal < it.replicas()
+        it.kind == "StatefulSet" && objects::name(*it) == name && it.ordinals().contains(&ordinal)
     })
 }

@@ -1,17 +1,22 @@
 //! The kinds that make Pods from a template. Only `explain` reads them.
 
+use std::ops::Range;
+
 use k8s_openapi::{
     api::{apps::v1::Deployment, core::v1::PodTemplateSpec},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{DnsUse, KindDescriptor, Scope, Version, decode_name, object::store_as};
 
 pub static DEPLOYMENT: KindDescriptor = KindDescriptor {
     // The cluster's DNS server is a Deployment, and `explain` reads more of it than its template.
     store: |object, objects| {
-        store_as::<Deployment>(object, objects)?;
+        if object.namespace == "kube-system" {
+            store_as::<Deployment>(object, objects)?;
+        }
         store_as::<Workload>(object, objects)
     },
     ..workload("Deployment", "deployments", APPS)
@@ -24,8 +29,19 @@ pub static REPLICATION_CONTROLLER: KindDescriptor =
 pub static JOB: KindDescriptor = workload("Job", "jobs", BATCH);
 pub static CRON_JOB: KindDescriptor = workload("CronJob", "cronjobs", BATCH);
 
-const APPS: &[Version] =
-    &[Version::new("apps/v1"), Version::new("apps/v1beta2"), Version::new("apps/v1beta1")];
+pub static ROLLOUT: KindDescriptor =
+    workload("Rollout", "rollouts", &[Version::new("argoproj.io/v1alpha1")]);
+pub static DEPLOYMENT_CONFIG: KindDescriptor =
+    workload("DeploymentConfig", "deploymentconfigs", &[Version::new("apps.openshift.io/v1")]);
+pub static CLONE_SET: KindDescriptor =
+    workload("CloneSet", "clonesets", &[Version::new("apps.kruise.io/v1alpha1")]);
+
+const APPS: &[Version] = &[
+    Version::new("apps/v1"),
+    Version::new("apps/v1beta2"),
+    Version::new("apps/v1beta1"),
+    Version::new("extensions/v1beta1"),
+];
 const BATCH: &[Version] = &[Version::new("batch/v1"), Version::new("batch/v1beta1")];
 
 const fn workload(
@@ -77,11 +93,22 @@ pub struct WorkloadCondition {
 pub struct WorkloadSpec {
     /// Deployment, StatefulSet, ReplicaSet.
     pub replicas: Option<i32>,
+    /// A map of labels for a ReplicationController, a `LabelSelector` for the others.
+    pub selector: Option<Value>,
     pub template: Option<PodTemplateSpec>,
     /// CronJob.
     pub job_template: Option<JobTemplate>,
     /// StatefulSet.
     pub service_name: Option<String>,
+    /// StatefulSet.
+    pub ordinals: Option<Ordinals>,
+}
+
+/// The numbers in the names of a StatefulSet's Pods.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Ordinals {
+    pub start: i32,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -106,6 +133,12 @@ impl Workload {
     /// How many Pods it should have; 1 if the kind has no such field.
     pub fn replicas(&self) -> i32 {
         self.spec.replicas.unwrap_or(1)
+    }
+
+    /// The numbers in the names of a StatefulSet's Pods.
+    pub fn ordinals(&self) -> Range<i32> {
+        let start = self.spec.ordinals.as_ref().map_or(0, |it| it.start);
+        start..start.saturating_add(self.replicas())
     }
 
     /// Why the controller cannot create Pods, if it says so: the condition `ReplicaFailure`.

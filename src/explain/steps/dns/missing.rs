@@ -26,7 +26,7 @@ pub(super) fn judge(
         section.say(FindingLevel::Unknown, checks::DNS_UNREAD, saw);
         return;
     }
-    if let Some(reason) = rejected(evidence, namespace, service) {
+    if let Some(reason) = evidence.rejected("Service", namespace, service) {
         section
             .broken(
                 checks::DNS_REJECTED,
@@ -81,16 +81,32 @@ pub(super) fn judge(
             .advise(format!("use {service}.{there} in namespace {}", evidence.asker.namespace));
         return;
     }
-    let here: Vec<&str> = objects
+    no_service(evidence, namespace, service, section);
+}
+
+/// Reports that the namespace has no Service with this name, and which it has.
+fn no_service(evidence: &Evidence, namespace: &str, service: &str, section: &mut Section) {
+    let here: Vec<&str> = evidence
+        .objects
         .services()
         .iter()
         .filter(|it| objects::namespace(*it) == namespace)
+        .map(objects::name)
+        .collect();
+    let sets: Vec<&str> = evidence
+        .objects
+        .workloads_in(namespace)
+        .filter(|it| it.spec.service_name.as_deref() == Some(service))
         .map(objects::name)
         .collect();
     let broken =
         section.broken(checks::DNS_NAME, format!("namespace {namespace} has no Service {service}"));
     match nearest(service, &here) {
         Some(near) => broken.want(format!("did you mean {near}?")),
+        None if !sets.is_empty() => broken.want(format!(
+            "a headless Service {service} (clusterIP: None): StatefulSet {} names it in serviceName, and its Pods get their names from it",
+            sets.join(", ")
+        )),
         None if here.is_empty() => broken.want("a Service: the namespace has none"),
         None => broken.want(format!(
             "one of {}",
@@ -98,16 +114,6 @@ pub(super) fn judge(
         )),
     };
     broken.advise(format!("kubectl -n {namespace} get services"));
-}
-
-/// Why the manifests' Service is not among the objects.
-fn rejected<'e>(evidence: &'e Evidence, namespace: &str, service: &str) -> Option<&'e str> {
-    let names = [format!(" Service {namespace}/{service}: "), format!(" Service {service}: ")];
-    let reason = |name: &String| {
-        let mut complaints = evidence.complaints.iter();
-        complaints.find_map(|text| text.split_once(name.as_str())).map(|(_, reason)| reason)
-    };
-    names.iter().find_map(reason)
 }
 
 /// The namespaces that have a Service with this name.

@@ -38,6 +38,18 @@ pub(super) fn rules(
             })
             .advise(edit(route));
     }
+    let conditions: Option<Vec<&str>> = meant.iter().map(|rule| routes::condition(rule)).collect();
+    if let Some(first) = conditions.as_ref().and_then(|all| all.first()) {
+        let saw = format!(
+            "every rule of {} for {host}{} wants {first}: requests without it get the status 404",
+            path(route),
+            wanted.path.as_deref().unwrap_or("/")
+        );
+        section
+            .say(FindingLevel::Warning, checks::GATEWAY_MATCH, saw)
+            .want("a rule without conditions for all other requests")
+            .advise(edit(route));
+    }
     for rule in meant {
         of_rule(evidence, host, route, rule, section);
     }

@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::Service;
 use crate::explain::{
     Evidence, checks, objects,
     report::{FindingLevel, Section},
+    view::foreign,
 };
 
 /// Adds what is wrong with a Service of type LoadBalancer to step 4 of the report. Other Services
@@ -55,6 +56,15 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
         checks::OUTSIDE_LOAD_BALANCER,
         format!("clients use {}, port {ports}", named.join(", ")),
     );
+    if foreign::has_pools_without_advertisement(evidence) {
+        section
+            .say(
+                FindingLevel::Warning,
+                checks::OUTSIDE_BALANCER_NOT_ANNOUNCED,
+                "MetalLB has an IPAddressPool, and no L2Advertisement or BGPAdvertisement: no node answers for the address",
+            )
+            .want("an L2Advertisement, which without a selector announces every pool");
+    }
     let requested = spec.and_then(|spec| spec.load_balancer_ip.as_deref()).unwrap_or_default();
     if !requested.is_empty() && points.iter().all(|it| it.ip.as_deref() != Some(requested)) {
         section

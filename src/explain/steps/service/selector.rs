@@ -12,9 +12,10 @@ use crate::{
     explain::{
         Evidence, checks, objects,
         report::{FindingLevel, Section},
+        steps::rejected,
         view::{
             endpoints,
-            pods::{UnreadyReason, unready},
+            pods::{self, UnreadyReason, unready},
             workloads,
         },
         words::counted,
@@ -61,6 +62,10 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
             counted(pods.len(), "Pod")
         );
         section.say(FindingLevel::Skipped, checks::ENDPOINTS_NO_STATUS, saw);
+        for pod in &pods {
+            rejected::pod(pod, section);
+            probes(pod, &format!("Pod {}", objects::path(*pod)), section);
+        }
         return Outcome::Explained;
     }
     let unready: Vec<(&Pod, UnreadyReason)> =
@@ -131,6 +136,12 @@ fn from_templates(
         running.workload.replicas()
     );
     section.say(FindingLevel::Skipped, checks::ENDPOINTS_TEMPLATE, saw);
+    let is_old = evidence
+        .kinds
+        .keys()
+        .any(|(version, kind)| *kind == running.workload.kind && version.contains("beta"));
+    rejected::workload(running, is_old, section);
+    probes(&running.pod, &format!("the Pods of {}", running.owner()), section);
     if templates.iter().all(|template| template.workload.ends()) {
         section
             .say(
@@ -141,6 +152,19 @@ fn from_templates(
             .want("a Deployment or StatefulSet, if the Service is meant to stay");
     }
     true
+}
+
+/// Reports a probe of Pods without a status that cannot succeed.
+fn probes(pod: &Pod, owner: &str, section: &mut Section) {
+    let Some(probe) = pods::probe_without_port(pod) else { return };
+    section
+        .broken(
+            checks::ENDPOINTS_PROBE_PORT,
+            format!(
+                "{owner} never become ready: {probe}, and the container has no port of that name"
+            ),
+        )
+        .want("the name of a port of the same container, or a number");
 }
 
 /// Reports a workload that should have Pods and has none.
@@ -232,6 +256,16 @@ fn none_selected(
         .iter()
         .min_by_key(|(_, metadata)| std::cmp::Reverse(nearness(metadata, selector)))
         .filter(|(_, metadata)| nearness(metadata, selector) > (0, 0));
+    if let Some((path, reason)) = unread_workload(evidence, service) {
+        section
+            .broken(
+                checks::ENDPOINTS_REJECTED,
+                format!("the API server rejects {path}, which probably makes the Pods: {reason}"),
+            )
+            .want("a workload that the API server accepts")
+            .advise(format!("kubectl apply --dry-run=server -n {namespace} -f FILE"));
+        return;
+    }
     if !evidence.shows_pods() && !closest.is_some_and(|(_, it)| is_slip(it, selector)) {
         let saw = format!(
             "the manifests have no Pods, and no workload whose Pods have the labels {}",
@@ -274,6 +308,22 @@ fn none_selected(
     }
     broken.advise(format!("kubectl -n {namespace} get pods --show-labels"));
     broken.advise(format!("kubectl -n {namespace} edit service {name}    # spec.selector"));
+}
+
+/// A workload of the manifests that has the name of the Service, or a value of its selector, and that
+/// cannot be read.
+fn unread_workload<'e>(evidence: &'e Evidence, service: &Service) -> Option<(String, &'e str)> {
+    const KINDS: [&str; 4] = ["Deployment", "StatefulSet", "DaemonSet", "Pod"];
+    let namespace = objects::namespace(service);
+    let values = service.spec.iter().filter_map(|spec| spec.selector.as_ref());
+    let values = values.flat_map(|selector| selector.values().map(String::as_str));
+    let mut names = [objects::name(service)].into_iter().chain(values);
+    names.find_map(|name| {
+        KINDS.iter().find_map(|kind| {
+            let reason = evidence.rejected(kind, namespace, name)?;
+            Some((format!("{kind} {namespace}/{name}"), reason))
+        })
+    })
 }
 
 /// Reports Pods or workloads of another namespace that have the labels.

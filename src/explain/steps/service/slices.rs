@@ -45,6 +45,13 @@ pub(super) fn judge(
             "the API server writes the endpoints of this Service itself",
         );
         return;
+    } else if let Some(reason) = evidence.rejected("Endpoints", namespace, name) {
+        section
+            .broken(
+                checks::ENDPOINTS_ADDRESS,
+                format!("the API server rejects Endpoints {namespace}/{name}: {reason}"),
+            )
+            .want("addresses; for a host name use a Service of type ExternalName");
     } else if !slices.iter().any(|slice| slice.endpoints.iter().any(endpoints::is_ready)) {
         let broken = section.broken(
             checks::ENDPOINTS_NO_SELECTOR,

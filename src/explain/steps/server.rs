@@ -1,20 +1,28 @@
 //! Checks the DNS server: its Corefile, its permissions and its replicas.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
 
-use k8s_openapi::api::{core::v1::Pod, rbac::v1::PolicyRule};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Pod, Service},
+    rbac::v1::PolicyRule,
+};
 
 use crate::{
     corefile::{Corefile, Severity},
     explain::{
-        Evidence, checks, objects,
-        report::{FindingLevel, Section},
-        view::{corefile, endpoints, pods},
+        Evidence, checks, corefile, objects,
+        report::{Finding, FindingLevel, Section},
+        steps::service,
+        view::{endpoints, peers::on_host, pods},
     },
     server,
 };
 
-pub(super) fn judge(evidence: &Evidence) -> Section {
+pub(in crate::explain) fn judge(evidence: &Evidence) -> Section {
     let mut section = Section::new(checks::Step::Server);
     corefile_of(evidence, &mut section);
     permissions(evidence, &mut section);
@@ -22,8 +30,42 @@ pub(super) fn judge(evidence: &Evidence) -> Section {
     section
 }
 
+/// How to edit the Corefile of the cluster.
+pub(in crate::explain) const EDIT_COREFILE: &str = "kubectl -n kube-system edit configmap coredns";
+
+/// Why the cluster's DNS cannot answer any query, for a report about a name.
+pub(in crate::explain) fn faults(evidence: &Evidence) -> Vec<Finding> {
+    let mut section = Section::new(checks::Step::Server);
+    if corefile::text(&evidence.objects).is_some() {
+        corefile_of(evidence, &mut section);
+    }
+    scaled_to_zero(evidence, &mut section);
+    if let Some(kube_dns) = evidence.dns_service() {
+        ports(kube_dns, &mut section);
+        let mut endpoints = Section::new(checks::Step::Service);
+        service::one(evidence, kube_dns, None, &mut endpoints);
+        // A part of a cluster in files can lack the Pods of this namespace.
+        let namespace = objects::namespace(kube_dns);
+        let shows_pods = evidence.is_live || evidence.objects.pods_in(namespace).next().is_some();
+        let fault = endpoints.findings.into_iter().find(|it| it.level == FindingLevel::Broken);
+        if let Some(fault) = fault
+            && endpoints::addresses(evidence, kube_dns).is_empty()
+            && shows_pods
+        {
+            let saw = format!(
+                "no DNS server is ready behind Service {}, so no name resolves: {}",
+                objects::path(kube_dns),
+                fault.saw
+            );
+            let finding = section.broken(checks::CLUSTER_NO_ENDPOINTS, saw);
+            (finding.want, finding.advice) = (fault.want, fault.advice);
+        }
+    }
+    section.findings.retain(|finding| finding.level == FindingLevel::Broken);
+    section.findings
+}
+
 fn corefile_of(evidence: &Evidence, section: &mut Section) {
-    const EDIT: &str = "kubectl -n kube-system edit configmap coredns";
     let Some(text) = corefile::text(&evidence.objects) else {
         match evidence.lacks("configmaps", "kube-system") {
             Some(unread) => drop(section.say(
@@ -39,17 +81,25 @@ fn corefile_of(evidence: &Evidence, section: &mut Section) {
         }
         return;
     };
-    let (parsed, mut diagnostics) = corefile::read(text);
+    let (mut parsed, mut diagnostics) = corefile::read(text);
+    let foreign = corefile::take_foreign(&mut parsed);
     // Files that are mounted beside the Corefile are unknown here, so their lines are left out below.
     server::check(&parsed, 53, &mut diagnostics);
     let before = section.findings.len();
     for (severity, line) in diagnostics.lines().filter(|(_, line)| !corefile::is_about_file(line)) {
         match severity {
-            Severity::Error => section.broken(checks::COREFILE_MISTAKE, line).advise(EDIT),
+            Severity::Error => section.broken(checks::COREFILE_MISTAKE, line).advise(EDIT_COREFILE),
             Severity::Warning => section.say(FindingLevel::Warning, checks::COREFILE_WARNING, line),
         };
     }
-    loops(evidence, &parsed, EDIT, section);
+    for directive in foreign.iter().filter(|it| it.is_external) {
+        let saw = format!(
+            "the Corefile has the directive {}, which CoreDNS does not have: the server needs an external plugin for it",
+            directive.name
+        );
+        section.say(FindingLevel::Warning, checks::COREFILE_WARNING, saw);
+    }
+    loops(evidence, &parsed, section);
     if corefile::zone(&evidence.objects).is_none() {
         section
             .broken(
@@ -57,7 +107,7 @@ fn corefile_of(evidence: &Evidence, section: &mut Section) {
                 "no server block has `kubernetes` with a zone: no name of the cluster is answered",
             )
             .want("kubernetes cluster.local in-addr.arpa ip6.arpa")
-            .advise(EDIT);
+            .advise(EDIT_COREFILE);
     }
     if !section.findings[before..].iter().any(|finding| finding.level > FindingLevel::Note) {
         let targets: Vec<&str> = corefile::directives(&parsed, "forward")
@@ -77,7 +127,7 @@ fn corefile_of(evidence: &Evidence, section: &mut Section) {
 }
 
 /// Reports an upstream that is the cluster's DNS itself, which makes queries loop.
-fn loops(evidence: &Evidence, parsed: &Corefile, edit: &str, section: &mut Section) {
+fn loops(evidence: &Evidence, parsed: &Corefile, section: &mut Section) {
     let kube_dns = evidence.dns_service();
     let mut own: BTreeSet<IpAddr> =
         kube_dns.map(|service| endpoints::addresses(evidence, service)).unwrap_or_default();
@@ -87,24 +137,29 @@ fn loops(evidence: &Evidence, parsed: &Corefile, edit: &str, section: &mut Secti
             .flat_map(objects::cluster_ips)
             .filter_map(|ip| ip.parse::<IpAddr>().ok()),
     );
+    // On the host network a loopback address is that of the node.
+    let is_on_host = kube_dns.into_iter().flat_map(|it| evidence.objects.selected(it)).any(on_host);
+    let ports: BTreeSet<u16> =
+        parsed.blocks.iter().flat_map(|block| &block.keys).map(|key| key.port_or(53)).collect();
     for token in
         corefile::directives(parsed, "forward").flat_map(|line| line.arguments.iter().skip(1))
     {
         let bare = token.text.rsplit("://").next().unwrap_or(&token.text);
-        let address = bare
-            .parse::<IpAddr>()
-            .ok()
-            .or_else(|| bare.parse::<std::net::SocketAddr>().ok().map(|it| it.ip()));
-        let Some(address) =
-            address.filter(|address| own.contains(address) || address.is_loopback())
-        else {
+        let socket = bare.parse::<SocketAddr>().ok();
+        let Some(socket) = socket.or_else(|| Some(SocketAddr::new(bare.parse().ok()?, 53))) else {
             continue;
         };
+        let address = socket.ip();
+        // Another server of the same Pod can listen on another port.
+        let is_itself = address.is_loopback() && !is_on_host && ports.contains(&socket.port());
+        if !is_itself && !own.contains(&address) {
+            continue;
+        }
         let whose =
             if address.is_loopback() { "the server's own Pod" } else { "the cluster's DNS itself" };
         let broken = section
             .broken(checks::COREFILE_LOOP, format!("`forward` sends to {address}, {whose}: the server forwards to itself, an endless loop"));
-        broken.want("a resolver outside of the cluster; /etc/resolv.conf is one where kubelet's --resolv-conf is not the stub of systemd-resolved").advise(edit);
+        broken.want("a resolver outside of the cluster; /etc/resolv.conf is one where kubelet's --resolv-conf is not the stub of systemd-resolved").advise(EDIT_COREFILE);
     }
 }
 
@@ -193,20 +248,7 @@ fn permissions(evidence: &Evidence, section: &mut Section) {
 
 /// Checks that there are two replicas on two nodes, so that DNS survives the loss of a node.
 fn replicas(evidence: &Evidence, section: &mut Section) {
-    if let Some(deployment) = evidence
-        .objects
-        .deployments()
-        .iter()
-        .find(|it| it.spec.as_ref().and_then(|spec| spec.replicas) == Some(0))
-    {
-        let broken = section.broken(
-            checks::CLUSTER_REPLICAS,
-            format!("Deployment {} has 0 replicas", objects::path(deployment)),
-        );
-        broken.want("2").advise(format!(
-            "kubectl -n kube-system scale deployment {} --replicas=2",
-            objects::name(deployment)
-        ));
+    if scaled_to_zero(evidence, section) {
         return;
     }
     let Some(kube_dns) = evidence.dns_service() else { return };
@@ -240,6 +282,50 @@ fn replicas(evidence: &Evidence, section: &mut Section) {
                 checks::CLUSTER_SERVERS,
                 format!("{count} servers are ready, on {nodes} nodes"),
             );
+        }
+    }
+}
+
+/// Reports the Deployment of the server if it has 0 replicas, and returns whether it has.
+fn scaled_to_zero(evidence: &Evidence, section: &mut Section) -> bool {
+    let is_server = |it: &&Deployment| {
+        let labels =
+            it.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref()?.labels.as_ref());
+        objects::namespace(*it) == "kube-system"
+            && labels
+                .is_some_and(|labels| labels.get("k8s-app").is_some_and(|app| app == "kube-dns"))
+    };
+    let deployments = evidence.objects.deployments().iter().filter(is_server);
+    let mut without =
+        deployments.filter(|it| it.spec.as_ref().and_then(|spec| spec.replicas) == Some(0));
+    let Some(deployment) = without.next() else { return false };
+    section
+        .broken(
+            checks::CLUSTER_REPLICAS,
+            format!("Deployment {} has 0 replicas", objects::path(deployment)),
+        )
+        .want("2")
+        .advise(format!(
+            "kubectl -n kube-system scale deployment {} --replicas=2",
+            objects::name(deployment)
+        ));
+    true
+}
+
+/// Checks that `kube-dns` has port 53 over UDP and TCP. A reply that is too large for UDP needs TCP.
+pub(in crate::explain) fn ports(kube_dns: &Service, section: &mut Section) {
+    for protocol in ["UDP", "TCP"] {
+        if !objects::ports(kube_dns)
+            .iter()
+            .any(|port| port.port == 53 && objects::protocol(port.protocol.as_ref()) == protocol)
+        {
+            let broken = section.broken(
+                checks::CLUSTER_PORT,
+                format!("Service kube-system/kube-dns has no port 53/{protocol}"),
+            );
+            broken
+                .want("53/UDP and 53/TCP; a port without `protocol` is TCP")
+                .advise("kubectl -n kube-system edit service kube-dns");
         }
     }
 }

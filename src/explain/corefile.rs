@@ -1,6 +1,9 @@
 //! The Corefile in the ConfigMap `coredns`, and the zone of the cluster that it sets.
 
-use crate::corefile::{Block, Corefile, Diagnostics, Line, Reader, parse};
+use crate::{
+    corefile::{Block, Corefile, Diagnostics, Line, Reader, parse},
+    plugin::{self, Entry},
+};
 
 use crate::explain::Objects;
 
@@ -8,7 +11,7 @@ use crate::explain::Objects;
 struct NoFiles;
 
 /// Why no file of a Corefile is read.
-const NOT_HERE: &str = "it is mounted in the server's Pod, and not here";
+pub(in crate::explain) const NOT_HERE: &str = "it is mounted in the server's Pod, and not here";
 
 /// The warning about a pattern that matches no file, which can match files in the server's Pod.
 const NO_MATCH: &str = "No files matching import glob pattern";
@@ -34,8 +37,13 @@ impl Reader for NoFiles {
 
 /// The text of the Corefile, if the ConfigMap was read and has one.
 pub(in crate::explain) fn text(objects: &Objects) -> Option<&str> {
+    mounted(objects, "Corefile")
+}
+
+/// A file that the server's Pod has from the ConfigMap of the Corefile, such as `NodeHosts` in k3s.
+pub(in crate::explain) fn mounted<'o>(objects: &'o Objects, name: &str) -> Option<&'o str> {
     let map = objects.config_map("kube-system", "coredns")?;
-    map.data.as_ref()?.get("Corefile").map(String::as_str)
+    map.data.as_ref()?.get(name).map(String::as_str)
 }
 
 /// Parses the text and returns the Corefile with its diagnostics.
@@ -43,6 +51,36 @@ pub(in crate::explain) fn read(text: &str) -> (Corefile, Diagnostics) {
     let mut diagnostics = Diagnostics::default();
     let corefile = parse("Corefile", text, &NoFiles, &mut diagnostics);
     (corefile, diagnostics)
+}
+
+/// Takes out the directives that a CoreDNS can have and ndots does not have: plugins of CoreDNS, and
+/// external ones. A name that resembles that of a plugin is a mistake, and stays.
+pub(in crate::explain) fn take_foreign(corefile: &mut Corefile) -> Vec<ForeignDirective> {
+    let foreign = |name: &str| match plugin::ALL.iter().find(|entry| entry.name() == name) {
+        Some(Entry::Here(_) | Entry::Removed(..)) => None,
+        Some(Entry::NotYet(_) | Entry::Refused(..)) => {
+            Some(ForeignDirective { name: name.to_owned(), is_external: false })
+        }
+        None if plugin::suggestion(name).is_some() => None,
+        None => Some(ForeignDirective { name: name.to_owned(), is_external: true }),
+    };
+    let mut taken = Vec::new();
+    for block in &mut corefile.blocks {
+        block.directives.retain(|line| {
+            let found = foreign(&line.name.text);
+            let stays = found.is_none();
+            taken.extend(found);
+            stays
+        });
+    }
+    taken
+}
+
+/// A directive that ndots does not have.
+pub(in crate::explain) struct ForeignDirective {
+    pub(in crate::explain) name: String,
+    /// Whether it is not part of CoreDNS.
+    pub(in crate::explain) is_external: bool,
 }
 
 /// All directives with this name, from all server blocks.

@@ -1,0 +1,46 @@
+//! What a server is built from if nothing outside of the process is read.
+
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::SystemTime};
+
+use crate::{
+    chain::UnixClock,
+    metrics::Metrics,
+    plugin::{BuildContext, Host, ReadFile, ReloadState, Source},
+    zone::Store,
+};
+
+/// The input of a server without host names and an earlier server, and with the given files only.
+#[derive(Default)]
+pub struct NothingOutside {
+    files: HashMap<String, Result<String, String>>,
+    metrics: Arc<Metrics>,
+    octets: HashMap<String, Result<ReadFile, String>>,
+    modified: HashMap<String, SystemTime>,
+    hosts: HashMap<Host, Result<Vec<IpAddr>, String>>,
+    previous: ReloadState,
+}
+
+impl NothingOutside {
+    pub fn with_files(files: HashMap<String, Result<String, String>>) -> Self {
+        Self { files, ..Self::default() }
+    }
+
+    pub fn context<'a>(&'a self, stores: &'a HashMap<Source, Arc<Store>>) -> BuildContext<'a> {
+        BuildContext {
+            metrics: &self.metrics,
+            stores,
+            files: &self.files,
+            octets: &self.octets,
+            modified: &self.modified,
+            hosts: &self.hosts,
+            own_addresses: &[],
+            interfaces: &[],
+            host_name: "localhost",
+            previous: &self.previous,
+            seed: 1,
+            cookies: None,
+            clock: UnixClock::default(),
+            signer: |_, _, _| Err("there are no keys here".to_owned()),
+        }
+    }
+}

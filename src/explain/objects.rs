@@ -18,9 +18,12 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
 
-use crate::source::kind::{
-    ApiObject, ObjectStore, Workload,
-    gateway_api::{Gateway, GatewayClass, ReferenceGrant, Route},
+use crate::source::{
+    kind::{
+        ApiObject, ObjectStore, Workload,
+        gateway_api::{Gateway, GatewayClass, ReferenceGrant, Route},
+    },
+    manifests::parallel,
 };
 
 use index::Index;
@@ -38,9 +41,29 @@ impl Objects {
     /// If a field has another type than in the API. The message names the object.
     pub fn add(&mut self, object: &ApiObject) -> Result<(), String> {
         self.index = OnceLock::new();
-        object
-            .store(&mut self.store)
-            .map_err(|error| format!("{} {}: {error}", object.kind.name, object.name))
+        object.store(&mut self.store).map_err(|error| format!("{object}: {error}"))
+    }
+
+    /// Adds objects in their order, and returns an error for each that has a field of another type
+    /// than in the API.
+    pub fn add_all(&mut self, objects: &[ApiObject]) -> Vec<String> {
+        let parts = parallel::chunks(objects, |objects| {
+            let mut part = Self::default();
+            let errors = objects.iter().filter_map(|object| part.add(object).err());
+            (errors.collect::<Vec<_>>(), part.store)
+        });
+        self.index = OnceLock::new();
+        let mut errors = Vec::new();
+        for (more, store) in parts {
+            errors.extend(more);
+            self.store.append(store);
+        }
+        errors
+    }
+
+    /// The Deployments of kube-system.
+    pub fn deployments(&self) -> &[Deployment] {
+        self.store.all()
     }
 
     pub fn namespaces(&self) -> &[Namespace] {
@@ -80,10 +103,6 @@ impl Objects {
     }
 
     pub fn config_maps(&self) -> &[ConfigMap] {
-        self.store.all()
-    }
-
-    pub fn deployments(&self) -> &[Deployment] {
         self.store.all()
     }
 

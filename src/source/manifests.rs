@@ -9,6 +9,7 @@ mod allocate;
 mod controllers;
 mod fields;
 mod files;
+pub mod parallel;
 mod parse;
 mod slices;
 mod text;

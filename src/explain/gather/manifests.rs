@@ -23,9 +23,7 @@ pub(super) fn of(sources: Vec<ManifestSource>) -> anyhow::Result<Gathered> {
     let ManifestsUpdate { objects, changes, errors, kinds, .. } = Manifests::read_once(sources)?;
     let mut complaints: Vec<String> = errors.iter().map(ToString::to_string).collect();
     let mut all = Objects::default();
-    for object in &objects {
-        complaints.extend(all.add(object).err());
-    }
+    complaints.extend(all.add_all(&objects));
     Ok(Gathered { objects: all, changes, unread: Vec::new(), namespace: None, complaints, kinds })
 }
 

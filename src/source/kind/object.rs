@@ -2,7 +2,7 @@
 
 use std::{
     any::{Any, TypeId},
-    collections::HashMap,
+    collections::{BTreeMap, btree_map::Entry},
     fmt,
     sync::Arc,
 };
@@ -126,20 +126,48 @@ impl fmt::Display for ApiObject {
 #[derive(Default)]
 pub struct ObjectStore {
     /// For each type `T` a `Vec<T>`.
-    lists: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
+    lists: BTreeMap<TypeId, Box<dyn List>>,
+}
+
+/// A `Vec<T>` whose type is not known.
+trait List: Any + Send + Sync {
+    /// Adds the items of a list of the same type.
+    fn append(&mut self, other: Box<dyn List>);
+}
+
+impl<T: Any + Send + Sync> List for Vec<T> {
+    fn append(&mut self, other: Box<dyn List>) {
+        let other: Box<dyn Any> = other;
+        if let Ok(mut other) = other.downcast::<Self>() {
+            self.append(&mut other);
+        }
+    }
 }
 
 impl ObjectStore {
     pub fn all<T: Any>(&self) -> &[T] {
-        let list =
-            self.lists.get(&TypeId::of::<T>()).and_then(|list| list.downcast_ref::<Vec<T>>());
+        let list = self.lists.get(&TypeId::of::<T>()).and_then(|list| {
+            let list: &dyn Any = list.as_ref();
+            list.downcast_ref::<Vec<T>>()
+        });
         list.map_or(&[], Vec::as_slice)
     }
 
     pub fn push<T: Any + Send + Sync>(&mut self, object: T) {
         let list = self.lists.entry(TypeId::of::<T>()).or_insert_with(|| Box::new(Vec::<T>::new()));
+        let list: &mut dyn Any = list.as_mut();
         if let Some(list) = list.downcast_mut::<Vec<T>>() {
             list.push(object);
+        }
+    }
+
+    /// Adds the objects of another store after those of the same type.
+    pub fn append(&mut self, other: Self) {
+        for (kind, list) in other.lists {
+            match self.lists.entry(kind) {
+                Entry::Vacant(place) => drop(place.insert(list)),
+                Entry::Occupied(mut own) => own.get_mut().append(list),
+            }
         }
     }
 }

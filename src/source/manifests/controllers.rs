@@ -5,15 +5,15 @@
 //! object, by the decoders that the API source uses. So `serve`, which takes the facts, and
 //! `explain`, which takes the objects, cannot disagree. The same files give the same result.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 
 use serde_json::{Map, Value, json};
 
 use crate::{
     model::{self, Addressing, Key, Kind, Object, Selector},
     source::kind::{
-        self, ApiObject, Decoded, DnsUse, ENDPOINT_SLICE, ENDPOINTS, Endpoints, KindDescriptor,
-        LabelSelector, NAMESPACE, NODE, POD, SERVICE, SERVICE_NAME, Service,
+        self, ApiObject, Decoded, DnsUse, ENDPOINT_SLICE, ENDPOINTS, Endpoints, FieldError,
+        KindDescriptor, LabelSelector, NAMESPACE, NODE, POD, SERVICE, SERVICE_NAME, Service,
     },
 };
 
@@ -21,6 +21,7 @@ use super::{
     Location, ManifestError,
     allocate::{self, Allocation, Services},
     fields::map,
+    parallel,
     parse::ListedObject,
     slices::{self, RunningPod, RunningPods, Zones},
 };
@@ -46,8 +47,9 @@ pub(super) fn simulate(
     errors: &mut Vec<ManifestError>,
 ) -> Simulated {
     let mut cluster = Cluster::default();
-    for it in listed {
-        cluster.add_listed(it, errors);
+    let decoded = parallel::map(&listed, |it| decode(&it.object));
+    for (it, decoded) in listed.into_iter().zip(decoded) {
+        cluster.add_listed(it, decoded, errors);
     }
     cluster.add_api_server();
     cluster.allocate(errors);
@@ -56,6 +58,18 @@ pub(super) fn simulate(
     cluster.add_namespaces();
     cluster.select(selector);
     cluster.finish()
+}
+
+/// `None` for an object that DNS does not read.
+fn decode(object: &ApiObject) -> Option<Result<Decoded, FieldError>> {
+    if matches!(object.kind.dns, DnsUse::None) {
+        return None;
+    }
+    let decoded = object.decode();
+    Some(decoded.and_then(|it| match it.fact {
+        Ok(_) => Ok(it),
+        Err(error) => Err(error),
+    }))
 }
 
 /// Kind, namespace and name.
@@ -91,16 +105,17 @@ impl Entry {
 impl Cluster {
     /// Adds an object of a file. Of two objects with the same name the first one is used, in the
     /// order of the files.
-    fn add_listed(&mut self, listed: ListedObject, errors: &mut Vec<ManifestError>) {
+    fn add_listed(
+        &mut self,
+        listed: ListedObject,
+        decoded: Option<Result<Decoded, FieldError>>,
+        errors: &mut Vec<ManifestError>,
+    ) {
         let ListedObject { location, object } = listed;
-        if matches!(object.kind.dns, DnsUse::None) {
-            return self.others.push(object);
+        let Some(decoded) = decoded else { return self.others.push(object) };
+        if !self.namespaces.contains(&object.namespace) {
+            self.namespaces.insert(object.namespace.clone());
         }
-        self.namespaces.insert(object.namespace.clone());
-        let decoded = object.decode().and_then(|it| match it.fact {
-            Ok(_) => Ok(it),
-            Err(error) => Err(error),
-        });
         let decoded = match decoded {
             Ok(decoded) => decoded,
             Err(error) => {
@@ -108,13 +123,18 @@ impl Cluster {
                 return errors.push(ManifestError { location, message });
             }
         };
-        let first = self.entries.get(&id(&object)).and_then(|entry| entry.location.clone());
-        if let Some(first) = first {
-            let message =
-                format!("{object} is already defined at {first}; the first definition is used");
-            return errors.push(ManifestError { location, message });
+        match self.entries.entry(id(&object)) {
+            btree_map::Entry::Vacant(place) => {
+                place.insert(Entry { object, decoded, location: Some(location) });
+            }
+            btree_map::Entry::Occupied(first) => {
+                let first = first.get().location.as_ref();
+                let first = first.map_or_else(String::new, |first| format!(" at {first}"));
+                let message =
+                    format!("{object} is already defined{first}; the first definition is used");
+                errors.push(ManifestError { location, message });
+            }
         }
-        self.entries.insert(id(&object), Entry { object, decoded, location: Some(location) });
     }
 
     /// Adds or replaces an object that a controller makes.
@@ -309,7 +329,7 @@ impl Cluster {
 
 impl Entry {
     /// An error in an object of a file.
-    fn error(&self, error: &kind::FieldError) -> Option<ManifestError> {
+    fn error(&self, error: &FieldError) -> Option<ManifestError> {
         let message = format!("{} {}: {error}", self.object.kind.name, self.object.name);
         Some(ManifestError { location: self.location.clone()?, message })
     }

@@ -1,7 +1,8 @@
 //! Splits a file's text into the pieces that are parsed one by one: documents, and the items of
 //! long lists as kubectl prints them.
 
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
 
 /// A document of a file.
 pub(super) struct Document<'t> {
@@ -15,7 +16,7 @@ pub(super) struct Document<'t> {
 pub(super) struct Piece<'t> {
     pub(super) first_line: usize,
     pub(super) text: &'t str,
-    /// The list of an item. The text of an item is a sequence with one element.
+    /// The list of an item. The text of an item in YAML is a sequence with one element.
     pub(super) list: Option<&'t ListKind>,
 }
 
@@ -75,6 +76,9 @@ pub(super) fn split(text: &str) -> Vec<Document<'_>> {
 /// each, as kubectl and most programs write it. No other text of the document can have a `-` there:
 /// what is inside of an item is indented further.
 fn items(first_line: usize, text: &str) -> Option<(ListKind, Vec<(usize, &str)>)> {
+    if text.trim_start().starts_with('{') {
+        return json_items(first_line, text);
+    }
     // Most documents are not lists.
     let begin = text.find("\nitems:")?;
     let (mut kind, mut version) = ("", "");
@@ -113,6 +117,33 @@ fn items(first_line: usize, text: &str) -> Option<(ListKind, Vec<(usize, &str)>)
     let ends = items.iter().skip(1).map(|(_, at)| *at).chain([end]);
     let pieces = items.iter().zip(ends).map(|((line, at), end)| Some((*line, text.get(*at..end)?)));
     Some((ListKind::new(kind, version), pieces.collect::<Option<_>>()?))
+}
+
+/// The items of a list in JSON.
+fn json_items(first_line: usize, text: &str) -> Option<(ListKind, Vec<(usize, &str)>)> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct JsonList<'t> {
+        kind: String,
+        #[serde(default)]
+        api_version: String,
+        #[serde(borrow)]
+        items: Vec<&'t RawValue>,
+    }
+    let list: JsonList<'_> = serde_json::from_str(text).ok()?;
+    if !list.kind.ends_with("List") || list.items.len() < 2 {
+        return None;
+    }
+    let (mut line, mut at) = (first_line, 0);
+    let mut pieces = Vec::with_capacity(list.items.len());
+    for item in list.items {
+        let item = item.get();
+        let begin = (item.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
+        line += text.get(at..begin)?.matches('\n').count();
+        at = begin;
+        pieces.push((line, item));
+    }
+    Some((ListKind::new(&list.kind, &list.api_version), pieces))
 }
 
 /// The documents of a file, each with the number of its first line.
@@ -162,6 +193,15 @@ mod tests {
         assert_eq!(
             pieces(indented),
             [(3, "  - kind: A\n    list:\n      - x\n".into()), (6, "  - kind: B\n".into())]
+        );
+    }
+
+    #[test]
+    fn lists_in_json_are_split_into_their_items() {
+        let list = "{\n \"kind\": \"List\",\n \"items\": [\n  {\"kind\": \"A\"},\n  {\n\"kind\": \"B\"}]}\n";
+        assert_eq!(
+            pieces(list),
+            [(4, "{\"kind\": \"A\"}".into()), (5, "{\n\"kind\": \"B\"}".into())]
         );
     }
 

@@ -12,10 +12,16 @@ const FEW: usize = 64;
 
 /// The results are in the order of the items.
 pub(super) fn map<T: Sync, R: Send>(items: &[T], run: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let parts = chunks(items, |items| items.iter().map(&run).collect::<Vec<R>>());
+    parts.into_iter().flatten().collect()
+}
+
+/// One result for each group of items, in their order. All groups together are the items.
+pub fn chunks<T: Sync, R: Send>(items: &[T], run: impl Fn(&[T]) -> R + Sync) -> Vec<R> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let threads = cores.min(limits::MANIFESTS_THREADS).min(items.len() / FEW);
     if threads < 2 {
-        return items.iter().map(run).collect();
+        return vec![run(items)];
     }
     let next = AtomicUsize::new(0);
     let work = || {
@@ -25,10 +31,10 @@ pub(super) fn map<T: Sync, R: Send>(items: &[T], run: impl Fn(&T) -> R + Sync) -
             let Some(rest) = items.get(begin..).filter(|rest| !rest.is_empty()) else {
                 return done;
             };
-            done.push((begin, rest.iter().take(FEW).map(&run).collect::<Vec<R>>()));
+            done.push((begin, run(&rest[..rest.len().min(FEW)])));
         }
     };
-    let mut parts: Vec<(usize, Vec<R>)> = thread::scope(|scope| {
+    let mut parts: Vec<(usize, R)> = thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let mut parts = work();
         for other in others {
@@ -40,7 +46,7 @@ pub(super) fn map<T: Sync, R: Send>(items: &[T], run: impl Fn(&T) -> R + Sync) -
         parts
     });
     parts.sort_unstable_by_key(|(begin, _)| *begin);
-    parts.into_iter().flat_map(|(_, results)| results).collect()
+    parts.into_iter().map(|(_, result)| result).collect()
 }
 
 #[cfg(test)]

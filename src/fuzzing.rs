@@ -288,7 +288,7 @@ fn server() -> Server {
 fn facts() -> Vec<Change> {
     let exposed = |name: &str, addressing, outside: Option<Outside>| {
         Change::Upsert(Object::Service(Service {
-            ports: Box::new([ServicePort::new("http", Protocol::Tcp, 80)]),
+            ports: [ServicePort::new("http", Protocol::Tcp, 80)].into(),
             outside: outside.map(Box::new),
             ..Service::new("default", name, addressing)
         }))
@@ -297,12 +297,9 @@ fn facts() -> Vec<Change> {
     let endpoints = (0..200_u8).map(|last| Endpoint::new(Ipv4Addr::new(10, 244, 0, last).into()));
     let slice = EndpointSlice {
         service: Some("db".into()),
-        endpoints: endpoints.collect(),
-        ports: Box::new([EndpointPort {
-            name: "sql".into(),
-            protocol: Protocol::Tcp,
-            port: Some(5432),
-        }]),
+        endpoints: endpoints.collect::<Vec<_>>().into(),
+        ports: [EndpointPort { name: "sql".into(), protocol: Protocol::Tcp, port: Some(5432) }]
+            .into(),
         ..EndpointSlice::new("default", "db-1")
     };
     let points = || -> Box<[LoadBalancerPoint]> {

@@ -4,6 +4,7 @@
 //! else. Facts own their strings, contain no Kubernetes type, and compare by value, so `==` tells
 //! whether a fact has changed.
 
+mod endpoints;
 mod endpointslice;
 mod gateway;
 mod ingress;
@@ -15,9 +16,8 @@ mod service;
 
 use std::time::SystemTime;
 
-pub use endpointslice::{
-    Endpoint, EndpointDetails, EndpointFields, EndpointPort, EndpointSlice, Import,
-};
+pub use endpoints::{Endpoint, EndpointDetails, EndpointFields, EndpointRef, Endpoints};
+pub use endpointslice::{EndpointPort, EndpointSlice, Import};
 pub use gateway::{Gateway, Route};
 pub use ingress::Ingress;
 pub use namespace::{Namespace, Selector};
@@ -103,18 +103,48 @@ pub enum Object {
 }
 
 impl Object {
-    pub fn key(&self) -> Key {
+    pub fn kind(&self) -> Kind {
         match self {
-            Self::Namespace(it) => Key::new(Kind::Namespace, "", &it.name),
-            Self::Service(it) => Key::new(Kind::Service, &it.namespace, &it.name),
-            Self::EndpointSlice(it) => Key::new(Kind::EndpointSlice, &it.namespace, &it.name),
-            Self::Pod(it) => Key::new(Kind::Pod, &it.namespace, &it.name),
-            Self::Node(it) => Key::new(Kind::Node, "", &it.name),
-            Self::Ingress(it) => Key::new(Kind::Ingress, &it.namespace, &it.name),
-            Self::Gateway(it) => Key::new(Kind::Gateway, &it.namespace, &it.name),
-            Self::Route(it) => Key::new(it.kind, &it.namespace, &it.name),
-            Self::ServiceImport(it) => Key::new(Kind::ServiceImport, &it.namespace, &it.name),
+            Self::Namespace(_) => Kind::Namespace,
+            Self::Service(_) => Kind::Service,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::Pod(_) => Kind::Pod,
+            Self::Node(_) => Kind::Node,
+            Self::Ingress(_) => Kind::Ingress,
+            Self::Gateway(_) => Kind::Gateway,
+            Self::Route(it) => it.kind,
+            Self::ServiceImport(_) => Kind::ServiceImport,
         }
+    }
+
+    /// Empty for an object of the whole cluster.
+    pub fn namespace(&self) -> &str {
+        match self {
+            Self::Namespace(_) | Self::Node(_) => "",
+            Self::Service(it) | Self::ServiceImport(it) => &it.namespace,
+            Self::EndpointSlice(it) => &it.namespace,
+            Self::Pod(it) => &it.namespace,
+            Self::Ingress(it) => &it.namespace,
+            Self::Gateway(it) => &it.namespace,
+            Self::Route(it) => &it.namespace,
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Namespace(it) => &it.name,
+            Self::Service(it) | Self::ServiceImport(it) => &it.name,
+            Self::EndpointSlice(it) => &it.name,
+            Self::Pod(it) => &it.name,
+            Self::Node(it) => &it.name,
+            Self::Ingress(it) => &it.name,
+            Self::Gateway(it) => &it.name,
+            Self::Route(it) => &it.name,
+        }
+    }
+
+    pub fn key(&self) -> Key {
+        Key::new(self.kind(), self.namespace(), self.name())
     }
 }
 

@@ -25,6 +25,7 @@ mod reverse;
 mod selection;
 mod serial;
 mod settings;
+mod shared;
 mod store;
 mod table;
 mod transfer;

@@ -154,7 +154,8 @@ impl Bytes<'_> {
                     ServicePort::new(name, protocol, bytes.one(&[53, 80]))
                 });
                 let addressing = self.addressing();
-                let service = Service { ports, ..Service::new(&namespace, &name, addressing) };
+                let service =
+                    Service { ports: ports.into(), ..Service::new(&namespace, &name, addressing) };
                 if kind == Kind::Service {
                     Object::Service(service)
                 } else {
@@ -209,7 +210,13 @@ impl Bytes<'_> {
             port: bytes.one(&[Some(8080), Some(53), None]),
         };
         let ports = self.some(2, port);
-        EndpointSlice { service, import, endpoints, ports, ..EndpointSlice::new(namespace, name) }
+        EndpointSlice {
+            service,
+            import,
+            endpoints: Vec::from(endpoints).into(),
+            ports: ports.into(),
+            ..EndpointSlice::new(namespace, name)
+        }
     }
 }
 

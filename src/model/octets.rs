@@ -1,10 +1,8 @@
 //! An estimate of the memory that facts take, so that a source can bound it.
 
-use std::net::IpAddr;
-
 use super::{
-    Addressing, Endpoint, EndpointPort, EndpointSlice, LoadBalancerPoint, Object, Outside, Service,
-    ServicePort,
+    Addressing, EndpointPort, EndpointRef, EndpointSlice, LoadBalancerPoint, Object, Outside,
+    Service, ServicePort,
 };
 
 /// What the allocator adds to each piece of memory.
@@ -15,6 +13,8 @@ const ENTRY: usize = 256;
 const SERVICE_ENTRY: usize = 768;
 /// The same for a Pod, which is stored as its name and addresses.
 const POD_ENTRY: usize = 96;
+/// The entry of an endpoint's address in the map of addresses.
+const ADDRESS_ENTRY: usize = 32;
 
 impl Object {
     /// About how many octets of memory the fact takes in a zone.
@@ -85,16 +85,16 @@ fn outside(it: &Outside) -> usize {
 }
 
 fn slice(it: &EndpointSlice) -> usize {
-    let endpoint = |it: &Endpoint| {
-        let details = it.details.as_ref().map_or(0, |details| {
+    let details = |it: EndpointRef<'_>| {
+        it.details.map_or(0, |details| {
             let texts = [&details.hostname, &details.pod];
             let own: usize = texts.into_iter().flatten().map(|it| text(it)).sum();
-            ALLOCATION + size_of_val(&**details) + own
-        });
-        size_of::<Endpoint>() + size_of::<IpAddr>() + details
+            ALLOCATION + size_of_val(details) + own
+        })
     };
     let port = |port: &EndpointPort| size_of::<EndpointPort>() + text(&port.name);
-    let endpoints: usize = it.endpoints.iter().map(endpoint).sum();
+    let each = it.endpoints.len() * ADDRESS_ENTRY + it.endpoints.octets();
+    let endpoints = each + it.endpoints.iter().map(details).sum::<usize>();
     let ports: usize = it.ports.iter().map(port).sum();
     let import = it.import.as_ref().map_or(0, |it| text(&it.service) + text(&it.cluster));
     let service = it.service.as_ref().map_or(0, |it| text(it));
@@ -103,10 +103,10 @@ fn slice(it: &EndpointSlice) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
-    use crate::model::Pod;
+    use crate::model::{Endpoint, Pod};
 
     #[test]
     fn the_estimate_grows_with_what_an_object_contains() {

@@ -1,13 +1,14 @@
 //! What DNS needs of a Service.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Service {
-    pub namespace: Box<str>,
+    pub namespace: Arc<str>,
     pub name: Box<str>,
     pub addressing: Addressing,
-    pub ports: Box<[ServicePort]>,
+    /// Many Services have equal ports and can share them.
+    pub ports: Arc<[ServicePort]>,
     /// How clients outside of the cluster reach it; `None` if they cannot.
     pub outside: Option<Box<Outside>>,
 }
@@ -16,7 +17,7 @@ impl Service {
     /// A Service without ports, which is not reachable from outside of the cluster.
     pub fn new(namespace: &str, name: &str, addressing: Addressing) -> Self {
         let (namespace, name) = (namespace.into(), name.into());
-        Self { namespace, name, addressing, ports: Box::default(), outside: None }
+        Self { namespace, name, addressing, ports: Arc::default(), outside: None }
     }
 
     /// Whether the Service matters for the answers to clients outside of the cluster.

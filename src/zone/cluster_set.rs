@@ -52,7 +52,7 @@ mod tests {
             import: import.map(|service| {
                 Box::new(Import { service: service.into(), cluster: "west".into() })
             }),
-            endpoints: Box::new([Endpoint::new([10, 1, 0, 1].into())]),
+            endpoints: [Endpoint::new([10, 1, 0, 1].into())].into(),
             ..EndpointSlice::new("ns", "db-1")
         })
     }

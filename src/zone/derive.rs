@@ -6,7 +6,7 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::{
     limits,
-    model::{Addressing, Endpoint, EndpointSlice, Service},
+    model::{Addressing, EndpointRef, EndpointSlice, Service},
     wire::{Owner, Rdatas, RecordSet, Sets, Spelled, Type},
 };
 
@@ -32,7 +32,7 @@ pub(super) struct ServiceEntry {
     /// The address records of the Service's own name, ready to send, because they are queried most.
     pub(super) v4: Rdatas,
     pub(super) v6: Rdatas,
-    alias: Option<Alias>,
+    alias: Option<Box<Alias>>,
 }
 
 /// How a view presents records.
@@ -81,7 +81,7 @@ impl ServiceEntry {
                 distinct(entry.endpoints().map(|(_, endpoint)| endpoint.address))
             }
             Some(Addressing::ExternalName(target)) => {
-                entry.alias = Alias::new(target);
+                entry.alias = Alias::new(target).map(Box::new);
                 Vec::new()
             }
             None => Vec::new(),
@@ -116,7 +116,7 @@ impl ServiceEntry {
         self.alias.as_ref().map(|alias| alias.rdata.clone())
     }
 
-    pub(super) fn endpoints(&self) -> impl Iterator<Item = (&EndpointSlice, &Endpoint)> {
+    pub(super) fn endpoints(&self) -> impl Iterator<Item = (&EndpointSlice, EndpointRef<'_>)> {
         self.slices
             .iter()
             .flat_map(|slice| slice.endpoints.iter().map(move |endpoint| (&**slice, endpoint)))
@@ -136,7 +136,7 @@ impl ServiceEntry {
     pub(super) fn label<'e>(
         &self,
         slice: &'e EndpointSlice,
-        endpoint: &'e Endpoint,
+        endpoint: EndpointRef<'e>,
         pod_names: bool,
     ) -> EndpointLabel<'e> {
         let text = given_label(endpoint, pod_names)
@@ -208,7 +208,7 @@ impl ServiceEntry {
         qtype: Type,
         scope: &Scope<'_>,
     ) -> Found {
-        let is_there = |_: &EndpointSlice, endpoint: &Endpoint| {
+        let is_there = |_: &EndpointSlice, endpoint: EndpointRef<'_>| {
             endpoint.zone().is_some_and(|name| is_labels(name, zone))
         };
         let mut targets = self.targets(Selection::Service, scope, is_there);
@@ -246,7 +246,7 @@ impl ServiceEntry {
         &self,
         part: Selection<'_>,
         scope: &Scope<'_>,
-        is_wanted: impl Fn(&EndpointSlice, &Endpoint) -> bool,
+        is_wanted: impl Fn(&EndpointSlice, EndpointRef<'_>) -> bool,
     ) -> Vec<SrvHost<'_>> {
         let ports = |slice: &EndpointSlice| {
             slice
@@ -257,7 +257,7 @@ impl ServiceEntry {
                 .collect()
         };
         self.endpoints()
-            .filter(|(slice, endpoint)| is_wanted(slice, endpoint))
+            .filter(|(slice, endpoint)| is_wanted(slice, *endpoint))
             .map(|(slice, endpoint)| SrvHost {
                 label: Some(self.label(slice, endpoint, scope.pod_names)),
                 addresses: smallvec![endpoint.address],

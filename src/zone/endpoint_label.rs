@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, net::IpAddr};
 
-use crate::model::Endpoint;
+use crate::model::EndpointRef;
 
 use super::labels::{address_of_label, dashed, given_label};
 
@@ -26,7 +26,7 @@ impl<'q> EndpointMatcher<'q> {
         Self { label, address }
     }
 
-    pub(super) fn is(&self, endpoint: &Endpoint, pod_names: bool) -> bool {
+    pub(super) fn is(&self, endpoint: EndpointRef<'_>, pod_names: bool) -> bool {
         match given_label(endpoint, pod_names) {
             Some(given) => given.as_bytes().eq_ignore_ascii_case(self.label),
             None => self.address == Some(endpoint.address),

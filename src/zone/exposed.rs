@@ -21,7 +21,7 @@ use super::{
     claims::{Claim, ClaimedNames, Path},
     key::ServiceKey,
     serial::Serial,
-    table::Table,
+    table::{Named, Table},
 };
 
 #[derive(Debug, Default)]
@@ -186,14 +186,14 @@ fn paths(hosts: &[Box<str>]) -> Vec<Path> {
 
 /// The known objects that only clients outside of the cluster need.
 #[derive(Debug, Default)]
-pub(super) struct ExposedObjects(BTreeMap<Kind, Table<Key, Arc<Object>>>);
+pub(super) struct ExposedObjects(BTreeMap<Kind, Table<Arc<Object>>>);
 
 impl ExposedObjects {
     pub(super) fn objects(&self, kind: Kind) -> impl Iterator<Item = &Object> {
-        self.0.get(&kind).into_iter().flat_map(Table::entries).map(|(_, object)| &**object)
+        self.0.get(&kind).into_iter().flat_map(Table::objects).map(|object| &**object)
     }
 
-    pub(super) fn table(&mut self, kind: Kind) -> &mut Table<Key, Arc<Object>> {
+    pub(super) fn table(&mut self, kind: Kind) -> &mut Table<Arc<Object>> {
         self.0.entry(kind).or_default()
     }
 
@@ -203,24 +203,35 @@ impl ExposedObjects {
     }
 
     /// Returns whether the object is new or changed.
-    pub(super) fn upsert(&mut self, key: Key, object: Object, facts: &ExposedFacts) -> bool {
+    pub(super) fn upsert(&mut self, object: Object, facts: &ExposedFacts) -> bool {
+        let key = object.key();
         let table = self.table(key.kind);
-        let old = table.seen(&key).cloned();
+        let old = table.seen(&key.namespace, &key.name).cloned();
         if old.as_ref().is_some_and(|known| **known == object) {
             return false;
         }
         let object = Arc::new(object);
         facts.publish(&key, old, Some(Arc::clone(&object)));
-        table.insert(key, object);
+        table.insert(object);
         true
     }
 
     pub(super) fn remove(&mut self, key: &Key, facts: &ExposedFacts) -> bool {
-        let old = self.table(key.kind).remove(key);
+        let old = self.table(key.kind).remove(&key.namespace, &key.name);
         let known = old.is_some();
         if known {
             facts.publish(key, old, None);
         }
         known
+    }
+}
+
+impl Named for Object {
+    fn namespace(&self) -> &str {
+        Self::namespace(self)
+    }
+
+    fn name(&self) -> &str {
+        Self::name(self)
     }
 }

@@ -2,21 +2,21 @@
 
 mod draft;
 
-use std::{collections::HashSet, ops::BitOrAssign, sync::Arc};
-
-use foldhash::fast::RandomState;
+use std::{ops::BitOrAssign, sync::Arc};
 
 use crate::model::{
-    Addressing, Change, EndpointFields, EndpointSlice, Key, Kind, Namespace, Object, Pod, Service,
+    Addressing, Change, EndpointFields, EndpointPort, EndpointSlice, Key, Kind, Namespace, Object,
+    Pod, Service, ServicePort,
 };
 
 use super::{
     cluster_set::{PerZoneKind, ZoneKind},
     exposed::ExposedObjects,
     key::{lower, service_key},
-    pods::{PodFacts, PodKey},
+    pods::PodFacts,
+    shared::SharedValues,
     store::{Batch, Store},
-    table::Table,
+    table::{Named, Table},
 };
 
 use draft::{Draft, Drafts};
@@ -55,16 +55,19 @@ impl BitOrAssign for Changed {
 pub struct Index {
     store: Arc<Store>,
     /// The known objects of each kind.
-    slices: Table<Key, Arc<EndpointSlice>>,
-    pods: Table<PodKey, PodFacts>,
-    services: Table<Key, Arc<Service>>,
-    imports: Table<Key, Arc<Service>>,
-    namespaces: Table<Key, Namespace>,
+    slices: Table<Arc<EndpointSlice>>,
+    pods: Table<PodFacts>,
+    services: Table<Arc<Service>>,
+    imports: Table<Arc<Service>>,
+    namespaces: Table<Namespace>,
     /// Objects that only the zones for clients outside of the cluster use.
     outside: ExposedObjects,
-    /// Names of Nodes and of Namespaces, each held once, because every endpoint and every Pod has
-    /// one.
-    names: HashSet<Arc<str>, RandomState>,
+    /// Names of Nodes and of Namespaces.
+    names: SharedValues<str>,
+    /// Names of the Namespaces that have Pods.
+    pod_namespaces: SharedValues<Box<str>>,
+    ports: SharedValues<[ServicePort]>,
+    endpoint_ports: SharedValues<[EndpointPort]>,
     /// The details of endpoints that are stored; `None` for all.
     endpoint_fields: Option<EndpointFields>,
     /// Entries that are published and not yet in the store's snapshot.
@@ -89,7 +92,7 @@ impl Index {
 
     /// Whether a Service is headless; `None` if there is no such Service.
     pub fn is_headless(&self, namespace: &str, service: &str) -> Option<bool> {
-        let service = self.services.get(&Key::new(Kind::Service, namespace, service))?;
+        let service = self.services.get(namespace, service)?;
         Some(service.addressing == Addressing::Headless)
     }
 
@@ -116,10 +119,7 @@ impl Index {
             self.publish_drafts();
         }
         let changed = match change {
-            Change::Upsert(object) => {
-                let key = object.key();
-                self.upsert(key, object)
-            }
+            Change::Upsert(object) => self.upsert(object),
             Change::Remove(key) => self.remove(&key),
             Change::Relist(kind) => {
                 self.begin_list(kind);
@@ -175,39 +175,39 @@ impl Index {
     /// A value that is equal in two processes which hold equal facts. It does not depend on the order
     /// in which they arrived.
     pub fn digest(&self) -> u64 {
-        [
+        let digests = [
             self.slices.digest(),
             self.pods.digest(),
             self.services.digest(),
             self.imports.digest(),
             self.namespaces.digest(),
             self.outside.digest(),
-        ]
-        .into_iter()
-        .fold(0, u64::wrapping_add)
+        ];
+        // A Service and a ServiceImport can be equal, so each table has a place of its own.
+        digests.into_iter().fold(0, |sum, digest| sum.rotate_left(8).wrapping_add(digest))
     }
 
     /// Calls `each` with all objects of a kind, in any order.
     pub fn each_object(&self, kind: Kind, mut each: impl FnMut(&Object)) {
         match kind {
             Kind::Namespace => {
-                let all = self.namespaces.entries();
-                all.for_each(|(_, it)| each(&Object::Namespace(it.clone())));
+                let all = self.namespaces.objects();
+                all.for_each(|it| each(&Object::Namespace(it.clone())));
             }
             Kind::Service => {
-                let all = self.services.entries();
-                all.for_each(|(_, it)| each(&Object::Service(Service::clone(it))));
+                let all = self.services.objects();
+                all.for_each(|it| each(&Object::Service(Service::clone(it))));
             }
             Kind::ServiceImport => {
-                let all = self.imports.entries();
-                all.for_each(|(_, it)| each(&Object::ServiceImport(Service::clone(it))));
+                let all = self.imports.objects();
+                all.for_each(|it| each(&Object::ServiceImport(Service::clone(it))));
             }
             Kind::EndpointSlice => {
-                let all = self.slices.entries();
-                all.for_each(|(_, it)| each(&Object::EndpointSlice(EndpointSlice::clone(it))));
+                let all = self.slices.objects();
+                all.for_each(|it| each(&Object::EndpointSlice(EndpointSlice::clone(it))));
             }
             Kind::Pod => {
-                self.pods.entries().for_each(|(key, pod)| each(&Object::Pod(pod.pod(key))));
+                self.pods.objects().for_each(|pod| each(&Object::Pod(pod.pod())));
             }
             // Every other kind matters only for clients outside of the cluster.
             _ => self.outside.objects(kind).for_each(each),
@@ -244,13 +244,13 @@ impl Index {
     /// Removes the objects that the new list did not have.
     fn sweep(&mut self, kind: Kind) -> Changed {
         let gone = match kind {
-            Kind::Namespace => self.namespaces.unseen(),
-            Kind::Service => self.services.unseen(),
-            Kind::ServiceImport => self.imports.unseen(),
-            Kind::EndpointSlice => self.slices.unseen(),
-            Kind::Pod => self.pods.unseen().iter().map(PodKey::key).collect(),
+            Kind::Namespace => self.namespaces.unseen(kind),
+            Kind::Service => self.services.unseen(kind),
+            Kind::ServiceImport => self.imports.unseen(kind),
+            Kind::EndpointSlice => self.slices.unseen(kind),
+            Kind::Pod => self.pods.unseen(kind),
             // Every other kind matters only for clients outside of the cluster.
-            _ => self.outside.table(kind).unseen(),
+            _ => self.outside.table(kind).unseen(kind),
         };
         let mut changed = Changed::default();
         for key in &gone {
@@ -259,82 +259,87 @@ impl Index {
         changed
     }
 
-    fn upsert(&mut self, key: Key, object: Object) -> Changed {
+    fn upsert(&mut self, object: Object) -> Changed {
         match object {
-            Object::Namespace(namespace) => self.upsert_namespace(key, namespace),
-            Object::Service(service) => self.upsert_service(key, &Arc::new(service)),
-            Object::ServiceImport(service) => self.upsert_import(key, Arc::new(service)),
-            Object::EndpointSlice(slice) => self.upsert_slice(key, slice),
-            Object::Pod(pod) => self.upsert_pod(&pod),
+            Object::Namespace(namespace) => self.upsert_namespace(namespace),
+            Object::Service(service) => self.upsert_service(service),
+            Object::ServiceImport(service) => self.upsert_import(service),
+            Object::EndpointSlice(slice) => self.upsert_slice(slice),
+            Object::Pod(pod) => self.upsert_pod(pod),
             // Every other kind matters only for clients outside of the cluster.
             object => {
-                let outside = self.outside.upsert(key, object, &self.store.outside);
+                let outside = self.outside.upsert(object, &self.store.outside);
                 Changed { outside, ..Changed::default() }
             }
         }
     }
 
-    fn upsert_namespace(&mut self, key: Key, namespace: Namespace) -> Changed {
-        let changed = self.namespaces.seen(&key) != Some(&namespace);
+    fn upsert_namespace(&mut self, namespace: Namespace) -> Changed {
+        let changed = self.namespaces.seen("", &namespace.name) != Some(&namespace);
         if changed {
             let label = lower(&namespace.name);
             self.store.publish_namespace(&label, Some(namespace.clone()), &mut self.batch);
-            self.namespaces.insert(key, namespace);
+            self.namespaces.insert(namespace);
         }
         Changed { cluster: changed, cluster_set: changed, outside: false }
     }
 
-    fn upsert_service(&mut self, key: Key, service: &Arc<Service>) -> Changed {
-        if self.services.seen(&key) == Some(service) {
+    fn upsert_service(&mut self, service: Service) -> Changed {
+        let known = self.services.seen(&service.namespace, &service.name);
+        if known.is_some_and(|known| **known == service) {
             return Changed::default();
         }
-        let old = self.services.insert(key, Arc::clone(service));
-        self.publish_service(&service.namespace, &service.name, old.as_ref(), Some(service));
-        let outside = [old.as_ref(), Some(service)]
+        let service = self.compact(service);
+        let old = self.services.insert(Arc::clone(&service));
+        self.publish_service(&service.namespace, &service.name, old.as_ref(), Some(&service));
+        let outside = [old.as_ref(), Some(&service)]
             .into_iter()
             .flatten()
             .any(|service| service.shows_outside());
         Changed { cluster: true, cluster_set: false, outside }
     }
 
-    fn upsert_import(&mut self, key: Key, service: Arc<Service>) -> Changed {
-        if self.imports.seen(&key) == Some(&service) {
+    fn upsert_import(&mut self, service: Service) -> Changed {
+        let known = self.imports.seen(&service.namespace, &service.name);
+        if known.is_some_and(|known| **known == service) {
             return Changed::default();
         }
+        let service = self.compact(service);
         self.publish(ZoneKind::ClusterSet, &service.namespace, &service.name, |entry| {
             entry.service = Some(Arc::clone(&service));
         });
-        self.imports.insert(key, service);
+        self.imports.insert(service);
         Changed::in_zone_kind(ZoneKind::ClusterSet)
     }
 
-    fn upsert_pod(&mut self, pod: &Pod) -> Changed {
-        let key = PodKey { namespace: self.shared(&pod.namespace), name: pod.name.clone() };
-        let facts = PodFacts::new(pod);
-        let old = self.pods.seen(&key);
+    fn upsert_pod(&mut self, pod: Pod) -> Changed {
+        let namespace = self.pod_namespaces.share(Arc::new(pod.namespace.clone()));
+        let facts = PodFacts::new(pod, namespace);
+        let old = self.pods.seen(facts.namespace(), facts.name());
         if old == Some(&facts) {
             return Changed::default();
         }
-        self.store.publish_pod(&key.namespace, old, Some(&facts));
-        self.pods.insert(key, facts);
+        self.store.publish_pod(&facts.namespace, old, Some(&facts));
+        self.pods.insert(facts);
         Changed::in_zone_kind(ZoneKind::Cluster)
     }
 
-    fn upsert_slice(&mut self, key: Key, mut slice: EndpointSlice) -> Changed {
-        for endpoint in &mut slice.endpoints {
-            if let Some(needed) = self.endpoint_fields {
-                endpoint.reduce(needed);
-            }
-            if let Some(node) = endpoint.details.as_mut().and_then(|it| it.node.as_mut()) {
-                *node = self.shared(node);
-            }
+    fn upsert_slice(&mut self, mut slice: EndpointSlice) -> Changed {
+        if let Some(needed) = self.endpoint_fields {
+            slice.endpoints.reduce(needed);
         }
-        let slice = Arc::new(slice);
         // An equal slice keeps the published allocation, by which `Draft::drop_slice` finds it.
-        if self.slices.seen(&key) == Some(&slice) {
+        let known = self.slices.seen(&slice.namespace, &slice.name);
+        if known.is_some_and(|known| **known == slice) {
             return Changed::default();
         }
-        let old = self.slices.insert(key, Arc::clone(&slice));
+        for node in slice.endpoints.details_mut().filter_map(|details| details.node.as_mut()) {
+            *node = self.names.share(Arc::clone(node));
+        }
+        slice.namespace = self.names.share(slice.namespace);
+        slice.ports = self.endpoint_ports.share(slice.ports);
+        let slice = Arc::new(slice);
+        let old = self.slices.insert(Arc::clone(&slice));
         let mut changed = Changed::default();
         for (zone_kind, service) in old
             .iter()
@@ -366,7 +371,7 @@ impl Index {
     /// Whether the zones for clients outside depend on the endpoints of the slice's Service.
     fn endpoints_show_outside(&self, slice: &EndpointSlice) -> bool {
         let Some(service) = &slice.service else { return false };
-        let service = self.services.get(&Key::new(Kind::Service, &slice.namespace, service));
+        let service = self.services.get(&slice.namespace, service);
         let local =
             |service: &Service| service.outside.as_ref().is_some_and(|outside| outside.local_only);
         service.is_some_and(|service| service.addressing == Addressing::Headless || local(service))
@@ -375,28 +380,29 @@ impl Index {
     fn remove(&mut self, key: &Key) -> Changed {
         match key.kind {
             Kind::Namespace => {
-                let known = self.namespaces.remove(key).is_some();
+                let known = self.namespaces.remove("", &key.name).is_some();
                 self.store.publish_namespace(&lower(&key.name), None, &mut self.batch);
                 Changed { cluster: known, cluster_set: known, outside: false }
             }
             Kind::Service => {
-                let old = self.services.remove(key);
+                let old = self.services.remove(&key.namespace, &key.name);
                 self.publish_service(&key.namespace, &key.name, old.as_ref(), None);
                 let outside = old.as_ref().is_some_and(|service| service.shows_outside());
                 Changed { cluster: old.is_some(), cluster_set: false, outside }
             }
             Kind::EndpointSlice => self.remove_slice(key),
             Kind::ServiceImport => {
-                let known = self.imports.remove(key).is_some();
+                let known = self.imports.remove(&key.namespace, &key.name).is_some();
                 self.publish(ZoneKind::ClusterSet, &key.namespace, &key.name, |entry| {
                     entry.service = None;
                 });
                 Changed { cluster_set: known, ..Changed::default() }
             }
             Kind::Pod => {
-                let key = PodKey { namespace: self.shared(&key.namespace), name: key.name.clone() };
-                let old = self.pods.remove(&key);
-                self.store.publish_pod(&key.namespace, old.as_ref(), None);
+                let old = self.pods.remove(&key.namespace, &key.name);
+                if let Some(old) = &old {
+                    self.store.publish_pod(&old.namespace, Some(old), None);
+                }
                 Changed { cluster: old.is_some(), ..Changed::default() }
             }
             // Every other kind matters only for clients outside of the cluster.
@@ -409,7 +415,7 @@ impl Index {
 
     fn remove_slice(&mut self, key: &Key) -> Changed {
         let mut changed = Changed::default();
-        let Some(old) = self.slices.remove(key) else { return changed };
+        let Some(old) = self.slices.remove(&key.namespace, &key.name) else { return changed };
         for (zone_kind, service) in services_of(&old) {
             self.publish(zone_kind, &old.namespace, service, |entry| entry.drop_slice(&old));
             changed |= self.endpoints_changed(zone_kind, &old);
@@ -434,18 +440,11 @@ impl Index {
         }
     }
 
-    /// The shared copy of a name.
-    fn shared(&mut self, name: &str) -> Arc<str> {
-        if let Some(held) = self.names.get(name) {
-            return Arc::clone(held);
-        }
-        // At each power of two, drop the names that nothing uses any more.
-        if self.names.len().is_power_of_two() {
-            self.names.retain(|held| Arc::strong_count(held) > 1);
-        }
-        let name: Arc<str> = name.into();
-        self.names.insert(Arc::clone(&name));
-        name
+    /// The Service as it is stored: it shares what many Services have.
+    fn compact(&mut self, mut service: Service) -> Arc<Service> {
+        service.namespace = self.names.share(service.namespace);
+        service.ports = self.ports.share(service.ports);
+        Arc::new(service)
     }
 
     /// Applies `change` to a Service's facts, which [`Index::publish_drafts`] publishes.

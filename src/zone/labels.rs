@@ -5,11 +5,11 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use crate::{limits, model::Endpoint};
+use crate::{limits, model::EndpointRef};
 
 /// The label of an endpoint from its host name or its Pod's name. A text that is not one label (too
 /// long, or several labels) is ignored, and the label comes from the address.
-pub(super) fn given_label(endpoint: &Endpoint, pod_names: bool) -> Option<&str> {
+pub(super) fn given_label(endpoint: EndpointRef<'_>, pod_names: bool) -> Option<&str> {
     let is_label =
         |text: &&str| (1..=limits::LABEL_OCTETS).contains(&text.len()) && !text.contains('.');
     let pod = || endpoint.pod().filter(|_| pod_names);

@@ -7,63 +7,110 @@ use std::{
 
 use smallvec::{SmallVec, smallvec};
 
-use crate::model::{Key, Kind, Pod};
+use crate::model::Pod;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct PodKey {
-    /// The Pods of a namespace share the text.
-    pub(super) namespace: Arc<str>,
-    pub(super) name: Box<str>,
-}
+use super::table::Named;
 
-impl PodKey {
-    pub(super) fn key(&self) -> Key {
-        Key::new(Kind::Pod, &self.namespace, &self.name)
-    }
-}
+/// The name of a namespace. The Pods of a namespace share it. It takes the octets of one pointer,
+/// half of those of an `Arc<str>`.
+pub(super) type SharedNamespace = Arc<Box<str>>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PodFacts {
-    pub(super) addresses: PodAddresses,
-    pub(super) host_network: bool,
+    pub(super) namespace: SharedNamespace,
+    name: Box<str>,
+    addresses: PodAddresses,
 }
 
-/// The addresses of a Pod.
+/// The addresses of a Pod, and whether they are those of its node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum PodAddresses {
+enum PodAddresses {
     /// Most Pods have one address. This form takes the fewest octets.
-    V4(Ipv4Addr),
-    Other(Box<[IpAddr]>),
+    V4 {
+        address: Ipv4Addr,
+        host_network: bool,
+    },
+    Other(Box<OtherAddresses>),
 }
 
-impl PodAddresses {
-    pub(super) fn new(addresses: &[IpAddr]) -> Self {
-        match addresses {
-            [IpAddr::V4(v4)] => Self::V4(*v4),
-            _ => Self::Other(addresses.into()),
-        }
-    }
-
-    pub(super) fn list(&self) -> SmallVec<[IpAddr; 2]> {
-        match self {
-            Self::V4(v4) => smallvec![IpAddr::V4(*v4)],
-            Self::Other(addresses) => SmallVec::from_slice(addresses),
-        }
-    }
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct OtherAddresses {
+    list: Box<[IpAddr]>,
+    host_network: bool,
 }
 
 impl PodFacts {
-    pub(super) fn new(pod: &Pod) -> Self {
-        Self { addresses: PodAddresses::new(&pod.addresses), host_network: pod.host_network }
+    pub(super) fn new(pod: Pod, namespace: SharedNamespace) -> Self {
+        let Pod { name, addresses, host_network, .. } = pod;
+        let addresses = match addresses[..] {
+            [IpAddr::V4(address)] => PodAddresses::V4 { address, host_network },
+            _ => PodAddresses::Other(Box::new(OtherAddresses { list: addresses, host_network })),
+        };
+        Self { namespace, name, addresses }
+    }
+
+    pub(super) fn addresses(&self) -> SmallVec<[IpAddr; 2]> {
+        match &self.addresses {
+            PodAddresses::V4 { address, .. } => smallvec![IpAddr::V4(*address)],
+            PodAddresses::Other(other) => SmallVec::from_slice(&other.list),
+        }
+    }
+
+    pub(super) fn host_network(&self) -> bool {
+        match &self.addresses {
+            PodAddresses::V4 { host_network, .. } => *host_network,
+            PodAddresses::Other(other) => other.host_network,
+        }
     }
 
     /// Builds the complete fact.
-    pub(super) fn pod(&self, key: &PodKey) -> Pod {
+    pub(super) fn pod(&self) -> Pod {
         Pod {
-            namespace: (&*key.namespace).into(),
-            name: key.name.clone(),
-            addresses: self.addresses.list().into_boxed_slice(),
-            host_network: self.host_network,
+            namespace: Box::clone(&self.namespace),
+            name: self.name.clone(),
+            addresses: self.addresses().into_boxed_slice(),
+            host_network: self.host_network(),
+        }
+    }
+}
+
+impl Named for PodFacts {
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_takes_few_octets() {
+        assert_eq!(size_of::<PodFacts>(), 40);
+    }
+
+    #[test]
+    fn the_complete_fact_is_built_again() {
+        let [v4, v6]: [IpAddr; 2] = [[10, 0, 0, 1].into(), "fd00::1".parse().unwrap()];
+        for (addresses, host_network) in [
+            (vec![v4], false),
+            (vec![v4], true),
+            (vec![v4, v6], false),
+            (vec![v6], true),
+            (vec![], false),
+        ] {
+            let pod = Pod {
+                namespace: "ns".into(),
+                name: "web-0".into(),
+                addresses: addresses.into(),
+                host_network,
+            };
+            let facts = PodFacts::new(pod.clone(), Arc::new("ns".into()));
+            assert_eq!(facts.pod(), pod);
         }
     }
 }

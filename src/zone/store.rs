@@ -25,7 +25,7 @@ use super::{
     derive::ServiceEntry,
     exposed::ExposedFacts,
     key::{NamespaceKey, ServiceKey, lower},
-    pods::PodFacts,
+    pods::{PodFacts, SharedNamespace},
     serial::Serial,
 };
 
@@ -60,7 +60,7 @@ pub struct Store {
 /// The owner of an address: the facts about a Pod that readers need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Tenant {
-    namespace: Arc<str>,
+    namespace: SharedNamespace,
     host_network: bool,
 }
 
@@ -286,16 +286,15 @@ impl Store {
     /// Publishes the change of a Pod from `old` to `new`.
     pub(super) fn publish_pod(
         &self,
-        namespace: &Arc<str>,
+        namespace: &SharedNamespace,
         old: Option<&PodFacts>,
         new: Option<&PodFacts>,
     ) {
         let tenant = |pod: &PodFacts| Tenant {
             namespace: Arc::clone(namespace),
-            host_network: pod.host_network,
+            host_network: pod.host_network(),
         };
-        let addresses =
-            |pod: Option<&PodFacts>| pod.map(|pod| pod.addresses.list()).unwrap_or_default();
+        let addresses = |pod: Option<&PodFacts>| pod.map(PodFacts::addresses).unwrap_or_default();
         let (before, after) = (addresses(old), addresses(new));
         match (old.map(tenant), new.map(tenant)) {
             (Some(old), Some(new)) if old != new => {
@@ -349,25 +348,33 @@ fn replace_endpoints(
 }
 
 fn endpoint_addresses<'s>(slices: impl Iterator<Item = &'s Arc<EndpointSlice>>) -> Vec<IpAddr> {
-    slices.flat_map(|slice| &slice.endpoints).map(|endpoint| endpoint.address).collect()
+    slices.flat_map(|slice| slice.endpoints.iter()).map(|endpoint| endpoint.address).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::pods::PodAddresses, *};
+    use super::*;
+    use crate::model::Pod;
 
     #[test]
     fn an_address_has_a_namespace_while_only_one_pod_has_it() {
         let store = Store::default();
         let address: IpAddr = [10, 244, 0, 1].into();
         type Found = Option<(&'static str, bool)>;
-        let facts = |host_network| PodFacts {
-            addresses: PodAddresses::new(&[address, [10, 244, 0, 2].into()]),
-            host_network,
+        let facts = |namespace: &SharedNamespace, host_network| {
+            let pod = Pod {
+                namespace: Box::clone(namespace),
+                name: "pod".into(),
+                addresses: Box::new([address, [10, 244, 0, 2].into()]),
+                host_network,
+            };
+            PodFacts::new(pod, Arc::clone(namespace))
         };
         let check = |old: Found, new: Found, expected: Option<&[u8]>| {
-            let namespace = old.or(new).map(|(namespace, _)| Arc::from(namespace)).unwrap();
-            let [before, after] = [old, new].map(|pod| pod.map(|(_, on_host)| facts(on_host)));
+            let (namespace, _) = old.or(new).unwrap();
+            let namespace = Arc::new(namespace.into());
+            let [before, after] =
+                [old, new].map(|pod| pod.map(|(_, on_host)| facts(&namespace, on_host)));
             store.publish_pod(&namespace, before.as_ref(), after.as_ref());
             assert_eq!(store.namespace_of(address).as_deref(), expected, "{old:?} {new:?}");
         };

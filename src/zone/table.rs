@@ -1,68 +1,143 @@
 //! The known objects of a kind, with what a new list has shown of them.
 
-use std::{collections::HashMap, hash::Hash};
+use std::{
+    hash::{BuildHasher, Hash},
+    sync::Arc,
+};
 
 use foldhash::fast::RandomState;
+use hashbrown::{HashTable, hash_table::Entry};
 
-use crate::hash;
+use crate::{
+    hash,
+    model::{EndpointSlice, Key, Kind, Namespace, Service},
+};
 
-/// Objects by key. Each has the number of the list that was the current one when it was last seen.
-/// So objects that a new list does not contain are found without a copy of the keys.
+/// An object that has a namespace and a name, by which a [`Table`] finds it.
+pub(super) trait Named {
+    /// Empty for an object of the whole cluster.
+    fn namespace(&self) -> &str;
+    fn name(&self) -> &str;
+}
+
+impl<T: Named> Named for Arc<T> {
+    fn namespace(&self) -> &str {
+        T::namespace(self)
+    }
+
+    fn name(&self) -> &str {
+        T::name(self)
+    }
+}
+
+impl Named for Service {
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Named for EndpointSlice {
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Named for Namespace {
+    fn namespace(&self) -> &str {
+        ""
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// Objects by namespace and name, which are stored in the objects only. Each has the number of the
+/// list that was the current one when it was last seen. So objects that a new list does not contain
+/// are found without a copy of the names.
 #[derive(Debug)]
-pub(super) struct Table<K, V> {
-    entries: HashMap<K, (V, u32), RandomState>,
+pub(super) struct Table<V> {
+    entries: HashTable<Known<V>>,
+    hasher: RandomState,
     list: u32,
-    /// The sum of the hashes of all entries, which does not depend on the order of changes.
+    /// The sum of the hashes of all objects, which does not depend on the order of changes.
     digest: u64,
 }
 
-impl<K, V> Default for Table<K, V> {
+#[derive(Debug)]
+struct Known<V> {
+    object: V,
+    list: u32,
+}
+
+impl<V> Default for Table<V> {
     fn default() -> Self {
-        Self { entries: HashMap::default(), list: 0, digest: 0 }
+        Self { entries: HashTable::new(), hasher: RandomState::default(), list: 0, digest: 0 }
     }
 }
 
-impl<K: Clone + Eq + Hash + Ord, V: Hash> Table<K, V> {
-    pub(super) fn get(&self, key: &K) -> Option<&V> {
-        self.entries.get(key).map(|(value, _)| value)
+impl<V: Named + Hash> Table<V> {
+    pub(super) fn get(&self, namespace: &str, name: &str) -> Option<&V> {
+        let hash = hash_of(&self.hasher, namespace, name);
+        self.entries.find(hash, has(namespace, name)).map(|known| &known.object)
     }
 
-    /// The known value of an object that the source has shown again.
-    pub(super) fn seen(&mut self, key: &K) -> Option<&V> {
-        let (value, list) = self.entries.get_mut(key)?;
-        *list = self.list;
-        Some(value)
+    /// The known object, which the source has shown again.
+    pub(super) fn seen(&mut self, namespace: &str, name: &str) -> Option<&V> {
+        let hash = hash_of(&self.hasher, namespace, name);
+        let known = self.entries.find_mut(hash, has(namespace, name))?;
+        known.list = self.list;
+        Some(&known.object)
     }
 
-    /// Returns the value before.
-    pub(super) fn insert(&mut self, key: K, value: V) -> Option<V> {
-        let added = hash::of_value(&(&key, &value));
-        if let Some(old) = self.get(&key) {
-            self.digest = self.digest.wrapping_sub(hash::of_value(&(&key, old)));
+    /// Returns the object before.
+    pub(super) fn insert(&mut self, object: V) -> Option<V> {
+        self.digest = self.digest.wrapping_add(hash::of_value(&object));
+        let hasher = &self.hasher;
+        let hash = hash_of(hasher, object.namespace(), object.name());
+        let entry =
+            self.entries.entry(hash, has(object.namespace(), object.name()), rehash(hasher));
+        match entry {
+            Entry::Occupied(mut entry) => {
+                let new = Known { object, list: self.list };
+                let old = std::mem::replace(entry.get_mut(), new).object;
+                self.digest = self.digest.wrapping_sub(hash::of_value(&old));
+                Some(old)
+            }
+            Entry::Vacant(entry) => {
+                entry.insert(Known { object, list: self.list });
+                None
+            }
         }
-        self.digest = self.digest.wrapping_add(added);
-        self.entries.insert(key, (value, self.list)).map(|(old, _)| old)
     }
 
-    /// Returns the value before. Memory that many removed objects have left is given back.
-    pub(super) fn remove(&mut self, key: &K) -> Option<V> {
-        let old = self.entries.remove(key).map(|(old, _)| old);
-        if let Some(old) = &old {
-            self.digest = self.digest.wrapping_sub(hash::of_value(&(key, old)));
-        }
+    /// Returns the object before. Memory that many removed objects have left is given back.
+    pub(super) fn remove(&mut self, namespace: &str, name: &str) -> Option<V> {
+        let hash = hash_of(&self.hasher, namespace, name);
+        let entry = self.entries.find_entry(hash, has(namespace, name)).ok()?;
+        let old = entry.remove().0.object;
+        self.digest = self.digest.wrapping_sub(hash::of_value(&old));
         if self.entries.capacity() / 8 > self.entries.len() {
-            self.entries.shrink_to(self.entries.len() * 2);
+            self.entries.shrink_to(self.entries.len() * 2, rehash(&self.hasher));
         }
-        old
+        Some(old)
     }
 
-    /// A value that is equal in two tables with equal entries, and 0 in an empty one.
+    /// A value that is equal in two tables with equal objects, and 0 in an empty one.
     pub(super) fn digest(&self) -> u64 {
         self.digest
     }
 
-    pub(super) fn entries(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.entries.iter().map(|(key, (value, _))| (key, value))
+    pub(super) fn objects(&self) -> impl Iterator<Item = &V> {
+        self.entries.iter().map(|known| &known.object)
     }
 
     /// A new list begins: no object has been seen in it.
@@ -70,27 +145,60 @@ impl<K: Clone + Eq + Hash + Ord, V: Hash> Table<K, V> {
         self.list = self.list.wrapping_add(1);
     }
 
-    /// The objects that were not seen since the list began, in order.
-    pub(super) fn unseen(&self) -> Vec<K> {
-        let unseen = self.entries.iter().filter(|(_, (_, list))| *list != self.list);
-        let mut keys: Vec<K> = unseen.map(|(key, _)| key.clone()).collect();
+    /// The keys of the objects that were not seen since the list began, in order.
+    pub(super) fn unseen(&self, kind: Kind) -> Vec<Key> {
+        let unseen = self.entries.iter().filter(|known| known.list != self.list);
+        let key = |known: &Known<V>| Key::new(kind, known.object.namespace(), known.object.name());
+        let mut keys: Vec<Key> = unseen.map(key).collect();
         keys.sort_unstable();
         keys
     }
+}
+
+fn hash_of(hasher: &RandomState, namespace: &str, name: &str) -> u64 {
+    hasher.hash_one((namespace, name))
+}
+
+fn rehash<V: Named>(hasher: &RandomState) -> impl Fn(&Known<V>) -> u64 {
+    |known| hash_of(hasher, known.object.namespace(), known.object.name())
+}
+
+fn has<V: Named>(namespace: &str, name: &str) -> impl Fn(&Known<V>) -> bool {
+    move |known| known.object.name() == name && known.object.namespace() == namespace
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[derive(Debug, PartialEq, Eq, Hash)]
+    struct Thing(&'static str, u32);
+
+    impl Named for Thing {
+        fn namespace(&self) -> &str {
+            "ns"
+        }
+
+        fn name(&self) -> &str {
+            self.0
+        }
+    }
+
+    fn unseen(table: &Table<Thing>) -> Vec<String> {
+        table.unseen(Kind::Service).iter().map(Key::to_string).collect()
+    }
+
     #[test]
     fn removed_objects_leave_no_memory() {
         let mut table = Table::default();
-        for number in 0..1000 {
-            table.insert(number, ());
+        let names: Vec<&'static str> =
+            (0..1000).map(|number| &*format!("n{number}").leak()).collect();
+        for name in &names {
+            table.insert(Thing(name, 0));
         }
-        assert!((0..999).all(|number| table.remove(&number).is_some()));
-        assert_eq!(table.get(&999), Some(&()));
+        assert!(names[..999].iter().all(|name| table.remove("ns", name).is_some()));
+        assert_eq!(table.get("ns", "n999"), Some(&Thing("n999", 0)));
+        assert_eq!(table.get("other", "n999"), None);
         assert!(table.entries.capacity() < 64, "{}", table.entries.capacity());
     }
 
@@ -98,20 +206,20 @@ mod tests {
     fn equal_tables_have_equal_digests() {
         let (mut one, mut other) = (Table::default(), Table::default());
         assert_eq!(one.digest(), 0);
-        one.insert("a", 1);
-        one.insert("b", 2);
-        other.insert("b", 1);
-        other.insert("a", 1);
+        one.insert(Thing("a", 1));
+        one.insert(Thing("b", 2));
+        other.insert(Thing("b", 1));
+        other.insert(Thing("a", 1));
         assert_ne!(one.digest(), other.digest());
-        other.insert("b", 2);
+        other.insert(Thing("b", 2));
         assert_eq!(one.digest(), other.digest());
-        other.insert("a", 2);
-        other.insert("b", 1);
-        assert_ne!(one.digest(), other.digest(), "the values belong to their keys");
+        other.insert(Thing("a", 2));
+        other.insert(Thing("b", 1));
+        assert_ne!(one.digest(), other.digest(), "the values belong to their names");
         for table in [&mut one, &mut other] {
-            table.remove(&"a");
-            table.remove(&"b");
-            table.remove(&"c");
+            for name in ["a", "b", "c"] {
+                table.remove("ns", name);
+            }
             assert_eq!(table.digest(), 0);
         }
     }
@@ -119,24 +227,23 @@ mod tests {
     #[test]
     fn a_list_finds_what_it_did_not_show() {
         let mut table = Table::default();
-        assert_eq!(
-            (table.insert("a", 1), table.insert("b", 2), table.insert("c", 3)),
-            (None, None, None)
-        );
-        assert_eq!(table.unseen(), [""; 0]);
+        for thing in [Thing("a", 1), Thing("b", 2), Thing("c", 3)] {
+            assert_eq!(table.insert(thing), None);
+        }
+        assert_eq!(unseen(&table), [""; 0]);
         table.begin_list();
-        assert_eq!(table.seen(&"a"), Some(&1));
-        assert_eq!(table.seen(&"x"), None);
-        assert_eq!(table.insert("b", 4), Some(2));
-        assert_eq!(table.get(&"c"), Some(&3), "it is known until the list is complete");
-        assert_eq!(table.unseen(), ["c"]);
-        assert_eq!(table.remove(&"c"), Some(3));
-        assert_eq!(table.unseen(), [""; 0]);
+        assert_eq!(table.seen("ns", "a"), Some(&Thing("a", 1)));
+        assert_eq!(table.seen("ns", "x"), None);
+        assert_eq!(table.insert(Thing("b", 4)), Some(Thing("b", 2)));
+        assert!(table.get("ns", "c").is_some(), "it is known until the list is complete");
+        assert_eq!(unseen(&table), ["Service ns/c"]);
+        assert_eq!(table.remove("ns", "c"), Some(Thing("c", 3)));
+        assert_eq!(unseen(&table), [""; 0]);
         // A list that breaks off, and the next one.
         table.begin_list();
-        table.seen(&"a");
+        table.seen("ns", "a");
         table.begin_list();
-        table.seen(&"b");
-        assert_eq!(table.unseen(), ["a"]);
+        table.seen("ns", "b");
+        assert_eq!(unseen(&table), ["Service ns/a"]);
     }
 }

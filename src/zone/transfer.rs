@@ -192,7 +192,7 @@ impl ServiceEntry {
         sets: &mut Vec<RecordSet>,
     ) {
         let (mut all, mut named) = (Vec::new(), Ports::new());
-        for port in &service.ports {
+        for port in service.ports.iter() {
             let rdata = srv(100, port.port, own);
             if !port.name.is_empty() {
                 named.entry((port.protocol, &port.name)).or_default().push(rdata.clone());
@@ -267,7 +267,7 @@ mod tests {
 
     fn service(name: &str, last: u8) -> Change {
         let addressing = Addressing::ClusterIps(Box::new([[10, 96, 0, last].into()]));
-        let ports = Box::new([ServicePort::new("http", Protocol::Tcp, 80)]);
+        let ports = [ServicePort::new("http", Protocol::Tcp, 80)].into();
         Change::Upsert(Object::Service(Service { ports, ..Service::new("ns", name, addressing) }))
     }
 

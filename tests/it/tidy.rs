@@ -23,7 +23,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("transport", 0, &[]),
     ("wire", 1, &["bytes", "hickory_proto", "ring", "smallvec", "thiserror"]),
     ("zonefile", 2, &["bytes", "smallvec", "thiserror"]),
-    ("zone", 2, &["bytes", "dashmap", "foldhash", "smallvec", "thiserror"]),
+    ("zone", 2, &["bytes", "dashmap", "foldhash", "hashbrown", "smallvec", "thiserror"]),
     ("skydns", 2, &[]),
     ("send_queue", 1, &[]),
     ("dnstap", 2, &[]),

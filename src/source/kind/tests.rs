@@ -188,8 +188,8 @@ fn an_old_slice_has_zones_and_nodes_in_labels() {
     let old = &ENDPOINT_SLICE.versions[1];
     let decoded = ENDPOINT_SLICE.decode(old, Encoded::Json(&slice.to_string())).unwrap();
     let Ok(Some(Object::EndpointSlice(fact))) = decoded.fact else { panic!("it is not a fact") };
-    assert_eq!(fact.endpoints[0].zone(), Some("a"));
-    assert_eq!(fact.endpoints[0].node().map(|node| &**node), Some("n"));
+    assert_eq!(fact.endpoints.iter().next().unwrap().zone(), Some("a"));
+    assert_eq!(fact.endpoints.iter().next().unwrap().node().map(|node| &**node), Some("n"));
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn object_line(object: &Object) -> String {
                 Addressing::Headless => text.push_str(" headless"),
                 Addressing::ExternalName(name) => write!(text, " = {name}").unwrap(),
             }
-            for port in &it.ports {
+            for port in it.ports.iter() {
                 write!(text, " {}:{}/{}", port.name, port.port, port.protocol.label()).unwrap();
                 port.node_port.iter().for_each(|number| write!(text, "@{number}").unwrap());
             }
@@ -129,7 +129,7 @@ fn object_line(object: &Object) -> String {
             it.import.iter().for_each(|import| {
                 write!(text, " of {} in {}", import.service, import.cluster).unwrap();
             });
-            for endpoint in &it.endpoints {
+            for endpoint in it.endpoints.iter() {
                 write!(text, " {}", endpoint.address).unwrap();
                 endpoint.hostname().iter().for_each(|name| write!(text, "={name}").unwrap());
                 endpoint.pod().iter().for_each(|name| write!(text, "({name})").unwrap());

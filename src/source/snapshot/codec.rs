@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use crate::model::{Endpoint, EndpointRef, Endpoints};
+
 /// The octets that have not been read.
 pub(super) struct Input<'i>(pub(super) &'i [u8]);
 
@@ -155,6 +157,34 @@ impl<T: Field> Field for Box<[T]> {
 
     fn take(input: &mut Input<'_>) -> Option<Self> {
         Vec::take(input).map(Vec::into_boxed_slice)
+    }
+}
+
+impl<T: Field> Field for Arc<[T]> {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_all(self, out);
+    }
+
+    fn take(input: &mut Input<'_>) -> Option<Self> {
+        Vec::take(input).map(Into::into)
+    }
+}
+
+/// As a list of [`Endpoint`]s.
+impl Field for Endpoints {
+    fn put(&self, out: &mut Vec<u8>) {
+        (self.len() as u32).put(out);
+        for EndpointRef { address, details } in self.iter() {
+            address.put(out);
+            details.is_some().put(out);
+            if let Some(details) = details {
+                details.put(out);
+            }
+        }
+    }
+
+    fn take(input: &mut Input<'_>) -> Option<Self> {
+        Vec::<Endpoint>::take(input).map(Into::into)
     }
 }
 

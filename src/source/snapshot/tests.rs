@@ -49,7 +49,7 @@ fn services() -> Vec<Object> {
     let ips = Addressing::ClusterIps(Box::new([address(1), "2001:db8::1".parse().unwrap()]));
     vec![
         Object::Service(Service {
-            ports: Box::new([port]),
+            ports: [port].into(),
             outside: Some(Box::new(outside)),
             ..Service::new("ns", "web", ips)
         }),
@@ -71,12 +71,9 @@ fn objects() -> Vec<Object> {
     let slice = EndpointSlice {
         service: Some("db".into()),
         import: Some(Box::new(Import { service: "db".into(), cluster: "west".into() })),
-        endpoints: Box::new([endpoint, Endpoint::new(address(3))]),
-        ports: Box::new([EndpointPort {
-            name: "sql".into(),
-            protocol: Protocol::Udp,
-            port: Some(5432),
-        }]),
+        endpoints: [endpoint, Endpoint::new(address(3))].into(),
+        ports: [EndpointPort { name: "sql".into(), protocol: Protocol::Udp, port: Some(5432) }]
+            .into(),
         ..EndpointSlice::new("ns", "db-x")
     };
     let mut objects = services();

@@ -6,7 +6,7 @@ fn service() -> Service {
         namespace: "ns".into(),
         name: "web".into(),
         addressing: Addressing::ClusterIps(Box::new([[10, 96, 0, 1].into()])),
-        ports: Box::default(),
+        ports: Arc::default(),
         outside: None,
     }
 }
@@ -17,7 +17,7 @@ fn many_slices_of_a_service_are_published_once() {
         let [high, low] = number.to_be_bytes();
         Change::Upsert(Object::EndpointSlice(EndpointSlice {
             service: Some("web".into()),
-            endpoints: Box::new([Endpoint::new([10, 1, high, low].into())]),
+            endpoints: [Endpoint::new([10, 1, high, low].into())].into(),
             ..EndpointSlice::new("ns", &format!("web-{number}"))
         }))
     };
@@ -92,14 +92,14 @@ fn only_the_needed_details_of_endpoints_are_kept() {
     };
     let slice = EndpointSlice {
         service: Some("web".into()),
-        endpoints: Box::new([Endpoint::with(address, details)]),
+        endpoints: [Endpoint::with(address, details)].into(),
         ..EndpointSlice::new("ns", "web-1")
     };
     let kept = |index: &Index| {
         let mut seen = Vec::new();
         index.each_object(Kind::EndpointSlice, |object| {
             let Object::EndpointSlice(slice) = object else { panic!("{object:?}") };
-            let it = &slice.endpoints[0];
+            let it = slice.endpoints.iter().next().unwrap();
             let has = [it.hostname().is_some(), it.pod().is_some(), it.zone().is_some()];
             seen.push((has, it.node().is_some()));
         });

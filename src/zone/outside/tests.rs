@@ -81,7 +81,7 @@ fn ingress(name: &str, hosts: &[&str], address: u8) -> Change {
 fn service(addressing: Addressing, outside: Option<Outside>) -> Change {
     let port = ServicePort::new("http", crate::model::Protocol::Tcp, 80);
     Change::Upsert(Object::Service(Service {
-        ports: Box::new([ServicePort { node_port: Some(30_007), ..port }]),
+        ports: [ServicePort { node_port: Some(30_007), ..port }].into(),
         outside: outside.map(Box::new),
         ..Service::new("default", "web", addressing)
     }))
@@ -272,10 +272,10 @@ fn names_of_nodes_are_held_once() {
             let details = crate::model::EndpointDetails { node, ..Default::default() };
             crate::model::Endpoint::with([10, 244, slice, last].into(), details)
         };
-        let endpoints: Box<[_]> = (0..3).map(endpoint).collect();
+        let endpoints: Vec<_> = (0..3).map(endpoint).collect();
         let slice = crate::model::EndpointSlice {
             service: Some("web".into()),
-            endpoints,
+            endpoints: endpoints.into(),
             ..crate::model::EndpointSlice::new("default", &format!("web-{slice}"))
         };
         cluster.apply(Change::Upsert(Object::EndpointSlice(slice)));

@@ -6,6 +6,7 @@
 mod banner;
 #[cfg(target_os = "linux")]
 mod capability;
+mod check;
 mod commands;
 mod compose;
 mod config;
@@ -64,10 +65,8 @@ pub fn run(cli: Cli) -> ExitCode {
             print_line!("{}", flags.corefile().trim_end());
             Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Check(flags)) => match &flags.file {
-            Some(file) => check(file),
-            None => return explain::check_cluster(&flags),
-        },
+        Some(Command::Check(flags)) if flags.cluster => return explain::check_cluster(&flags),
+        Some(Command::Check(flags)) => check::check(&flags),
         Some(Command::Diff(flags)) => return diff::diff(&flags),
         Some(Command::Explain(flags)) => return explain::explain(&flags),
         Some(Command::Query(flags)) => return explain::query(&flags),
@@ -105,16 +104,4 @@ fn server(flags: &ServerFlags) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     serve::run(&Text::of_file(flags.conf.as_deref())?, flags, None)
-}
-
-fn check(file: &str) -> anyhow::Result<ExitCode> {
-    let text = Text::of_file(Some(file))?;
-    let checked = config::check(&text, 53)?;
-    checked.print_warnings();
-    for problem in zone_files::problems(&checked) {
-        eprintln!("warning: {problem}");
-    }
-    let blocks = checked.blocks.len();
-    print_line!("{file}: {blocks} server block{}, no mistakes", if blocks == 1 { "" } else { "s" });
-    Ok(ExitCode::SUCCESS)
 }

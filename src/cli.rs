@@ -108,13 +108,16 @@ pub enum Command {
     Serve(Serve),
     /// Print the Corefile that `ndots serve` uses with the same flags
     Config(Serve),
-    /// Report all errors and warnings in a Corefile, or in the DNS server of a cluster
+    /// Report all errors and warnings in Corefiles, or in the DNS server of a cluster
+    ///
+    /// A file can be the YAML of a ConfigMap: then the other keys of the ConfigMap, and those of a
+    /// ConfigMap `coredns-custom` in the same file, are the files that the Corefile imports.
     ///
     /// With --cluster it reads the Corefile, the permissions, the Deployment and the objects around
     /// it, and says what a change of the image to ndots would change and break. It changes nothing.
-    /// Exit code: 0 no mistakes, 1 mistakes, 2 some objects could not be read.
+    /// Exit code: 0 no mistakes, 1 mistakes, 2 some files or objects could not be read.
     #[command(
-        after_help = "Examples:\n  ndots check Corefile\n  ndots check --cluster\n  ndots check --cluster -o json"
+        after_help = "Examples:\n  ndots check Corefile\n  kubectl get configmap coredns -n kube-system -o yaml | ndots check -\n  ndots check --cluster\n  ndots check --cluster -o json"
     )]
     Check(Check),
     /// Find out why a name does not resolve or a Service does not answer

@@ -35,7 +35,7 @@ pub use corefile::LiveKubernetes;
 pub use evidence::Evidence;
 use expected::ExpectedZone;
 pub use gather::{Request, Source, gather, gather_all, live_kubernetes, switch_evidence};
-use objects::Objects;
+pub use objects::Objects;
 pub use overview::{Overview, overview};
 pub use query::{Asking, query};
 pub use report::{Report, Style, Verdict};

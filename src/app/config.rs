@@ -29,9 +29,7 @@ impl Text {
     pub(super) fn of_file(path: Option<&str>) -> anyhow::Result<Self> {
         let (path, given) = (path.unwrap_or("Corefile"), path.is_some());
         if path == "stdin" {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
-            return Ok(Self { path: path.to_owned(), text, from_file: false });
+            return Self::of_input(path);
         }
         match std::fs::read_to_string(path) {
             Ok(text) => Ok(Self { path: path.to_owned(), text, from_file: true }),
@@ -40,6 +38,13 @@ impl Text {
             }
             Err(error) => Err(error).with_context(|| format!("loading Corefile: open {path}")),
         }
+    }
+
+    /// Reads standard input, which messages call `name`.
+    pub(super) fn of_input(name: &str) -> anyhow::Result<Self> {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
+        Ok(Self { path: name.to_owned(), text, from_file: false })
     }
 
     pub(super) fn of_flags(flags: &Serve) -> Self {
@@ -61,7 +66,7 @@ impl Text {
     }
 }
 
-/// A Corefile without errors.
+/// A checked Corefile.
 pub(super) struct Configuration {
     pub(super) blocks: Vec<CheckedBlock>,
     pub(super) diagnostics: Diagnostics,
@@ -80,14 +85,19 @@ pub(super) struct Mistakes {
 /// # Errors
 /// [`Mistakes`], if the Corefile has errors.
 pub(super) fn check(text: &Text, port: u16) -> anyhow::Result<Configuration> {
-    let mut diagnostics = Diagnostics::default();
-    let corefile = corefile::parse(&text.path, &text.text, &Disk, &mut diagnostics);
-    let blocks = server::check(&corefile, port, &mut diagnostics);
-    let configuration = Configuration { blocks, diagnostics };
+    let configuration = diagnose(text, port, &Disk);
     if configuration.diagnostics.has_errors() {
         return Err(configuration.mistakes());
     }
     Ok(configuration)
+}
+
+/// Parses and checks the text, which may have errors. `reader` has the files that it imports.
+pub(super) fn diagnose(text: &Text, port: u16, reader: &dyn Reader) -> Configuration {
+    let mut diagnostics = Diagnostics::default();
+    let corefile = corefile::parse(&text.path, &text.text, reader, &mut diagnostics);
+    let blocks = server::check(&corefile, port, &mut diagnostics);
+    Configuration { blocks, diagnostics }
 }
 
 /// The Corefile with its imports expanded, and its errors: equal texts need no reload.
@@ -98,8 +108,8 @@ pub(super) fn print(text: &Text) -> String {
 }
 
 impl Configuration {
-    /// Prints warnings for the person at the terminal.
-    pub(super) fn print_warnings(&self) {
+    /// Prints errors and warnings for the person at the terminal.
+    pub(super) fn print_diagnostics(&self) {
         if self.diagnostics.iter().next().is_some() {
             eprint!("{}", self.rendered());
         }
@@ -136,7 +146,7 @@ impl Configuration {
 }
 
 /// Files and environment variables of this machine.
-struct Disk;
+pub(super) struct Disk;
 
 impl Reader for Disk {
     fn read(&self, path: &str) -> Result<String, String> {

@@ -69,7 +69,7 @@ pub(super) fn run(
 ) -> anyhow::Result<ExitCode> {
     // Mistakes in the Corefile are reported before a thread starts.
     let configuration = config::check(text, flags.port)?;
-    configuration.print_warnings();
+    configuration.print_diagnostics();
     #[cfg(target_os = "linux")]
     super::capability::raise_bind_service();
     let runtime = tokio::runtime::Builder::new_multi_thread()

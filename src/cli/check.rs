@@ -8,14 +8,14 @@ use super::ReportFormat;
 
 #[derive(Args, Debug)]
 pub struct Check {
-    /// The Corefile
-    #[arg(required_unless_present = "cluster", conflicts_with = "cluster")]
-    pub file: Option<String>,
+    /// Corefiles, or YAML with ConfigMaps that hold one; `-` is standard input
+    #[arg(required_unless_present = "cluster", conflicts_with = "cluster", value_name = "FILE")]
+    pub files: Vec<String>,
     /// Check the DNS server of a cluster before its image is replaced
     #[arg(long)]
     pub cluster: bool,
     /// The format of the report
-    #[arg(long, short = 'o', value_name = "FORMAT", default_value = "text", requires = "cluster")]
+    #[arg(long, short = 'o', value_name = "FORMAT", default_value = "text")]
     pub output: ReportFormat,
     /// The kubeconfig of the cluster [default: the Pod's service account, $KUBECONFIG,
     /// ~/.kube/config]

@@ -240,7 +240,7 @@ impl Diagnostics {
     }
 
     /// In the order of their positions.
-    pub(super) fn sorted(&self) -> Vec<&Diagnostic> {
+    pub fn sorted(&self) -> Vec<&Diagnostic> {
         let mut list: Vec<_> = self.list.iter().collect();
         list.sort_by_key(|diagnostic| diagnostic.span);
         list

@@ -2,7 +2,7 @@
 
 mod index;
 
-use std::sync::OnceLock;
+use std::{collections::BTreeMap, sync::OnceLock};
 
 use k8s_openapi::{
     Metadata,
@@ -100,6 +100,14 @@ impl Objects {
 
     pub fn secrets(&self) -> &[Secret] {
         self.store.all()
+    }
+
+    /// The namespace, the name and the texts of each ConfigMap.
+    pub fn texts(&self) -> impl Iterator<Item = (&str, &str, &BTreeMap<String, String>)> {
+        self.config_maps().iter().filter_map(|map| {
+            let ObjectMeta { namespace, name, .. } = &map.metadata;
+            Some((namespace.as_deref().unwrap_or("default"), name.as_deref()?, map.data.as_ref()?))
+        })
     }
 
     pub fn config_maps(&self) -> &[ConfigMap] {

@@ -130,6 +130,59 @@ fn check_reads_zone_files() {
     assert!(!err.contains(&format!("{home}/good")), "{err}");
 }
 
+/// A ConfigMap's Corefile is checked with the files that a Pod would see.
+#[test]
+fn check_reads_config_maps_and_standard_input() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    let map = |name: &str, data: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: kube-system}}\ndata:\n{data}"
+        )
+    };
+    let corefile = "  Corefile: |\n    .:53 {\n        import custom/*.override\n        forward . 192.0.2.1\n    }\n    import /etc/coredns/custom/*.server\n";
+    let custom = "  home.server: |\n    example.org {\n        hosts {\n            192.0.2.7 www.example.org\n        }\n    }\n";
+    let good =
+        map("coredns", corefile) + &map("coredns-custom", &format!("{custom}  a.override: log\n"));
+    let wrong = map("coredns", corefile) + &map("coredns-custom", "  a.override: lgo\n");
+    fs::write(at("good.yaml"), &good).unwrap();
+    fs::write(at("wrong.yaml"), wrong).unwrap();
+    fs::write(at("Corefile"), ". {\n    whoami\n}\n").unwrap();
+
+    let (code, out, err) = run(&["check", &at("good.yaml"), &at("Corefile")]);
+    assert_eq!((code, &*err), (0, ""), "{out}");
+    let whole = "ConfigMap kube-system/coredns: 2 server blocks, no mistakes";
+    assert!(out.contains(whole) && out.contains("Corefile: 1 server block, no mistakes"), "{out}");
+
+    let (code, out, err) = run(&["check", &at("wrong.yaml"), &at("Corefile")]);
+    assert_eq!(code, 1, "{out}{err}");
+    assert!(err.contains("/etc/coredns/custom/a.override:1:1") && err.contains("lgo"), "{err}");
+    assert!(out.contains("no mistakes"), "the other file is checked, too: {out}");
+
+    let (code, out, _) = run(&["check", "-o", "json", &at("wrong.yaml"), &at("good.yaml")]);
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &report["schemaVersion"]), (1, &1.into()));
+    let findings = report["files"][0]["findings"].as_array().unwrap();
+    let errors: Vec<_> = findings.iter().filter(|it| it["severity"] == "error").collect();
+    assert_eq!(errors.len(), 1, "{out}");
+    assert_eq!(errors[0]["place"], "/etc/coredns/custom/a.override:1:1");
+    assert_eq!(report["files"][1]["serverBlocks"], 2);
+
+    let (code, _, err) = run(&["check", &at("missing"), &at("Corefile")]);
+    assert_eq!(code, 2, "{err}");
+    fs::write(at("service.yaml"), "apiVersion: v1\nkind: Service\nmetadata: {name: web}\n")
+        .unwrap();
+    let (code, _, err) = run(&["check", &at("service.yaml")]);
+    assert!(code == 2 && err.contains("no ConfigMap in it has the key `Corefile`"), "{code} {err}");
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+    command.args(["check", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(good.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains(whole), "{output:?}");
+}
+
 #[test]
 fn the_version_names_the_commit_and_the_platform() {
     let (code, stdout, _) = run(&["version"]);

@@ -1,0 +1,220 @@
+//! `ndots check FILE…`: Corefiles as files, on standard input, or in the YAML of ConfigMaps.
+
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, anyhow};
+use serde::Serialize;
+
+use crate::{
+    cli::{Check, ReportFormat},
+    corefile::{Diagnostic, Diagnostics, Reader, Severity},
+    explain::Objects,
+    source::manifests::{ManifestSource, Manifests},
+};
+
+use super::{
+    FAILED,
+    config::{self, Configuration, Disk, Text},
+    print_line, zone_files,
+};
+
+/// The exit code if a file could not be read.
+const UNREADABLE: u8 = 2;
+/// Where a Pod of CoreDNS has the files of its ConfigMap, and those of `coredns-custom` (AKS, k3s).
+const MOUNTED: &str = "/etc/coredns/";
+const MOUNTED_CUSTOM: &str = "/etc/coredns/custom/";
+const CUSTOM: &str = "coredns-custom";
+
+/// A Corefile to check.
+struct Source {
+    /// What messages call it.
+    name: String,
+    text: Text,
+    /// `None` for the files of this machine.
+    mounted: Option<MountedFiles>,
+}
+
+/// The files that a Pod would see.
+#[derive(Clone, Default)]
+struct MountedFiles(BTreeMap<String, String>);
+
+/// The report with `-o json`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    schema_version: u32,
+    files: Vec<FileReport>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FileReport {
+    name: String,
+    server_blocks: usize,
+    findings: Vec<Finding>,
+}
+
+#[derive(Serialize)]
+struct Finding {
+    severity: &'static str,
+    /// `FILE:LINE:COLUMN`, from one; empty for a finding about another file, which the message names.
+    place: String,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<String>,
+}
+
+pub(super) fn check(flags: &Check) -> anyhow::Result<ExitCode> {
+    let (mut report, mut code) = (Report { schema_version: 1, files: Vec::new() }, 0);
+    for file in &flags.files {
+        let sources = match sources(file) {
+            Ok(sources) => sources,
+            Err(error) => {
+                eprintln!("ndots: {error:#}");
+                code = UNREADABLE;
+                continue;
+            }
+        };
+        for source in sources {
+            let reader: &dyn Reader = source.mounted.as_ref().map_or(&Disk, |files| files);
+            let configuration = config::diagnose(&source.text, 53, reader);
+            let problems = match source.mounted {
+                None if !configuration.diagnostics.has_errors() => {
+                    zone_files::problems(&configuration)
+                }
+                // Zone files are on the volumes of the Pod.
+                _ => Vec::new(),
+            };
+            if configuration.diagnostics.has_errors() {
+                code = code.max(FAILED);
+            }
+            match flags.output {
+                ReportFormat::Text => print(&source.name, &configuration, &problems),
+                ReportFormat::Json => {
+                    report.files.push(FileReport::new(source.name, &configuration, problems));
+                }
+            }
+        }
+    }
+    if flags.output == ReportFormat::Json {
+        print_line!("{}", serde_json::to_string_pretty(&report)?);
+    }
+    Ok(ExitCode::from(code))
+}
+
+fn print(name: &str, configuration: &Configuration, problems: &[String]) {
+    if configuration.diagnostics.has_errors() {
+        eprintln!("ndots: {name}: the Corefile has mistakes:\n");
+    }
+    configuration.print_diagnostics();
+    for problem in problems {
+        eprintln!("warning: {problem}");
+    }
+    if !configuration.diagnostics.has_errors() {
+        let blocks = configuration.blocks.len();
+        let plural = if blocks == 1 { "" } else { "s" };
+        print_line!("{name}: {blocks} server block{plural}, no mistakes");
+    }
+}
+
+impl FileReport {
+    fn new(name: String, configuration: &Configuration, problems: Vec<String>) -> Self {
+        let Configuration { blocks, diagnostics } = configuration;
+        let mut findings = findings(diagnostics);
+        findings.extend(problems.into_iter().map(|message| Finding {
+            severity: "warning",
+            place: String::new(),
+            message,
+            help: None,
+        }));
+        Self { name, server_blocks: blocks.len(), findings }
+    }
+}
+
+fn findings(diagnostics: &Diagnostics) -> Vec<Finding> {
+    let finding = |it: &Diagnostic| Finding {
+        severity: match it.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        },
+        place: diagnostics.files.place(it.span),
+        message: it.message.to_string(),
+        help: it.help.as_ref().map(ToString::to_string),
+    };
+    diagnostics.sorted().into_iter().map(finding).collect()
+}
+
+/// The Corefiles of a file: the file itself, or those of the ConfigMaps in it.
+fn sources(file: &str) -> anyhow::Result<Vec<Source>> {
+    let text =
+        if file == "-" { Text::of_input("standard input")? } else { Text::of_file(Some(file))? };
+    if !has_objects(&text.text) {
+        return Ok(vec![Source { name: text.path.clone(), text, mounted: None }]);
+    }
+    config_maps(&text).with_context(|| text.path.clone())
+}
+
+/// Whether the text is YAML or JSON of the Kubernetes API. No line of a Corefile begins with `kind:`.
+fn has_objects(text: &str) -> bool {
+    let text = text.trim_start();
+    text.lines().any(|line| line.trim_start_matches(['-', ' ']).starts_with("kind:"))
+        || text.starts_with('{') && text.contains("\"kind\"")
+}
+
+fn config_maps(text: &Text) -> anyhow::Result<Vec<Source>> {
+    let source =
+        ManifestSource::Text { name: PathBuf::from(&text.path), bytes: text.text.clone().into() };
+    let update = Manifests::read_once(vec![source])?;
+    if let Some(error) = update.errors.first() {
+        return Err(anyhow!("{error}"));
+    }
+    let mut objects = Objects::default();
+    if let Some(error) = objects.add_all(&update.objects).into_iter().next() {
+        return Err(anyhow!("{error}"));
+    }
+    let custom = objects.texts().filter(|(_, name, _)| *name == CUSTOM);
+    let custom: Vec<_> = custom.flat_map(|(_, _, texts)| mounted(MOUNTED_CUSTOM, texts)).collect();
+    let mut found = Vec::new();
+    for (namespace, name, texts) in objects.texts() {
+        let Some(corefile) = texts.get("Corefile") else { continue };
+        let files = mounted(MOUNTED, texts).chain(custom.clone()).collect();
+        found.push(Source {
+            name: format!("{}, ConfigMap {namespace}/{name}", text.path),
+            text: Text::of_command(&format!("{MOUNTED}Corefile"), corefile.clone()),
+            mounted: Some(MountedFiles(files)),
+        });
+    }
+    if found.is_empty() {
+        return Err(anyhow!("no ConfigMap in it has the key `Corefile`"));
+    }
+    Ok(found)
+}
+
+fn mounted(
+    directory: &str,
+    texts: &BTreeMap<String, String>,
+) -> impl Iterator<Item = (String, String)> {
+    texts.iter().map(move |(key, text)| (format!("{directory}{key}"), text.clone()))
+}
+
+impl Reader for MountedFiles {
+    fn read(&self, path: &str) -> Result<String, String> {
+        self.0.get(path).cloned().ok_or_else(|| "no ConfigMap here has this file".to_owned())
+    }
+
+    fn list(&self, directory: &str) -> Vec<String> {
+        let below = self.0.keys().filter_map(|path| path.strip_prefix(directory));
+        let first = |rest: &str| match rest.split_once('/') {
+            Some((directory, _)) => format!("{directory}/"),
+            None => rest.to_owned(),
+        };
+        let mut names: Vec<_> = below.map(first).collect();
+        names.dedup();
+        names
+    }
+
+    /// The variables of the Pod are not known.
+    fn env(&self, _name: &str) -> Option<String> {
+        None
+    }
+}

@@ -15,7 +15,7 @@ use crate::{
 /// is resolved by the system.
 ///
 /// # Errors
-/// The last resolver's reason.
+/// The reason of the last resolver or of the system, or that the host is not a DNS name.
 pub(super) async fn addresses(host: &Host) -> Result<Vec<IpAddr>, String> {
     if host.resolvers.is_empty() {
         let lookup = client::system_lookup(&host.name);

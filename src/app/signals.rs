@@ -77,7 +77,8 @@ impl Forced {
     }
 }
 
-/// A second SIGTERM. It ends the wait for a program that hangs, and the rest of the end is in order.
+/// A second SIGTERM. It ends only the wait for a program that hangs; the rest of the shutdown goes on
+/// as usual.
 pub(super) struct Impatience(Signal);
 
 impl Impatience {

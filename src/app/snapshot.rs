@@ -175,7 +175,7 @@ impl Keeper {
                 self.has_changes = true;
                 if !std::mem::replace(&mut self.is_failing, true) {
                     report(Notice::Problem(format!(
-                        "the snapshot {path} cannot be written: {error}; the next start must wait for the API server"
+                        "the snapshot {path} cannot be written: {error}; a start without the API server uses the last file, if it is less than a day old"
                     )));
                 }
             }

@@ -46,7 +46,7 @@ pub type ReadTls = fn(&str) -> Result<Option<Identity>, String>;
 /// The addresses at which pages are served.
 pub struct Admin {
     open: BTreeMap<String, Open>,
-    /// Pages whose address is taken, to be tried again.
+    /// Pages whose address could not be opened, to be tried again.
     waiting: BTreeMap<String, Vec<Page>>,
     metrics: Arc<Metrics>,
     read_tls: ReadTls,
@@ -69,7 +69,8 @@ impl Admin {
     /// Serves these pages and no others. An address that stays keeps its socket.
     ///
     /// As in CoreDNS, a taken address of `ready` or `prometheus` is logged, and the server goes on.
-    /// [`Admin::retry`] opens it later.
+    /// [`Admin::retry`] opens it later. It opens the address of an essential page, too: after a
+    /// reload the server goes on without the page.
     ///
     /// # Errors
     /// Names the address of an essential page that cannot be opened. The others are served.
@@ -97,12 +98,15 @@ impl Admin {
                 Some(open) => open.pages.store(Arc::new(pages)),
                 None => match listen(&address).await {
                     Ok(listener) => self.start(address, listener, pages)?,
-                    Err(error) if pages.iter().any(|page| page.essential) => failed = Err(error),
                     Err(error) => {
-                        tracing::error!(
-                            "{error:#}; DNS is served without these pages, and the address is tried again every {} s",
-                            limits::RELOAD_INTERVAL.as_secs()
-                        );
+                        if pages.iter().any(|page| page.essential) {
+                            failed = Err(error);
+                        } else {
+                            tracing::error!(
+                                "{error:#}; DNS is served without these pages, and the address is tried again every {} s",
+                                limits::RELOAD_INTERVAL.as_secs()
+                            );
+                        }
                         self.waiting.insert(address, pages);
                     }
                 },

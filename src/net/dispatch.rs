@@ -135,7 +135,8 @@ impl Dispatcher {
         }
     }
 
-    /// A panic costs only its query, which gets SERVFAIL if its header can be read.
+    /// A panic costs only its query, which gets SERVFAIL if its header can be read. With `debug` a
+    /// panic ends the process, as in CoreDNS.
     fn catch_panic(
         &self,
         header: &[u8],
@@ -157,7 +158,8 @@ impl Dispatcher {
     }
 
     /// A permit for a query of a connection that waits for upstreams, if the client may have another
-    /// one. Connections have permits of their own, so that a flood of them leaves those of datagrams.
+    /// one. Connections have their own permits, so that many connections cannot take the permits of
+    /// datagrams.
     pub(super) fn stream_permit(&self, client: IpAddr) -> Option<Share> {
         self.stream_permits.take(client)
     }
@@ -176,7 +178,8 @@ impl Dispatcher {
         self.datagram_permits.take(client)
     }
 
-    /// Answers a query that blocks no other query. `None` if nothing is to be sent.
+    /// Answers a query whose caller may wait, because no other query waits behind it. `None` if
+    /// nothing is to be sent.
     pub(super) async fn answer(
         &self,
         server: &Arc<Server>,

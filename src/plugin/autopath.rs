@@ -167,8 +167,9 @@ impl Autopath {
     /// Continues after the reply for the name with the index `step`. Index 0 is the client's own
     /// question, which the plugins below have answered already.
     fn next(&self, cx: &mut Cx, query: &Query, step: u32, reply: Reply) -> Back {
-        // A name that no plugin below has does not exist for this block. Its other names were
-        // answered, so the client must not get SERVFAIL, at which musl gives up.
+        // If no plugin below answers a name of the search list, the name counts as nonexistent.
+        // Plugins below answered the names before it, so SERVFAIL would be wrong. It would also end
+        // the client's search: musl gives up at SERVFAIL.
         let leaves_block = step > 0 && matches!(reply, Err(QueryError::NoNextPlugin(_)));
         let reply = if leaves_block { Ok(Response::of(Rcode::NXDOMAIN)) } else { reply };
         let Ok(response) = reply else { return Back::Up(reply) };
@@ -304,7 +305,7 @@ fn kubernetes_list(origin: Origin, kubernetes: &KubernetesSettings) -> SearchLis
     SearchList::Kubernetes(origin, kubernetes.source.clone(), Box::new(kubernetes.view.clone()))
 }
 
-/// `pods verified` loads every Pod, which only `autopath` needs.
+/// `pods verified` loads every Pod. Without `autopath` that serves only the names of Pods.
 fn pods_verified_is_unused(context: &LintContext<'_>, diagnostics: &mut Diagnostics) {
     let verified = |line: &&Line| {
         line.name.text == "pods"

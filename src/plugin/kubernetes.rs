@@ -105,8 +105,8 @@ impl KubernetesSettings {
     }
 }
 
-/// CoreDNS starts without a zone of the cluster only if the top of the reverse zones is among the
-/// zones, which it does not count as a reverse zone.
+/// CoreDNS refuses a list of reverse zones only. But it does not take `in-addr.arpa` and `ip6.arpa`
+/// themselves for reverse zones, so it starts if one of them is listed.
 fn report_reverse_zones(zones: &[Name], arguments: &mut Arguments<'_>) {
     let span = arguments.span();
     let is_top = |zone: &Name| zone.labels().count() == 2;

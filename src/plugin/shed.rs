@@ -1,5 +1,5 @@
-//! `shed`: a query that cannot wait for upstreams gets no reply. So a client that causes an
-//! overload gets no reply that it must handle, and its resolver queries another server.
+//! `shed`: a query that cannot wait for upstreams gets no reply. A resolver that gets no reply
+//! queries another server, while SERVFAIL may end its search.
 //!
 //! CoreDNS needs the plugin to survive: it starts a goroutine for each query, and sheds queries
 //! while the replies of its socket do not leave. Here every query that waits holds a permit, with

@@ -1,8 +1,8 @@
 //! All records of a zone at one moment, for zone transfers (RFC 5936).
 //!
 //! The transfer of a cluster zone contains what CoreDNS's contains: the names of Services, of the
-//! endpoints of headless Services, and of named ports. Names that need no object (Pods, topology
-//! zones, ports without underscores) are left out.
+//! endpoints of headless Services, and of named ports. Other names that are answered (Pods,
+//! topology zones, ports without underscores) are left out.
 
 use std::{
     collections::{BTreeMap, HashSet},

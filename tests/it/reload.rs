@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     fs,
-    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
@@ -232,6 +232,41 @@ fn reloads_lose_no_query() {
             && page.contains(&format!("coredns_reload_failed_total {failed}\n")),
         "{failed}: {page}"
     );
+}
+
+#[test]
+fn a_page_without_its_address_does_not_undo_a_reload_and_is_served_later() {
+    let corefile = |number: u8, pages: &str| {
+        format!(
+            ".:0 {{\n bind 127.0.0.1\n{pages} hosts none {{\n 192.0.0.{number} v.example\n }}\n}}\n"
+        )
+    };
+    let mut mount = Mount::new();
+    mount.write(&corefile(1, ""));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+    command.arg("-conf").arg(mount.corefile());
+    let server = Ndots::with_banner(command, &["dns"]);
+    assert!(in_force(server.address, 1));
+    let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = stranger.local_addr().unwrap();
+    mount.write(&corefile(2, &format!(" health {taken}\n")));
+    let pid = server.child.id().to_string();
+    assert!(Command::new("kill").args(["-s", "USR1", &pid]).status().unwrap().success());
+    let line = loop {
+        let line = server.log.recv_timeout(Duration::from_secs(20)).expect("a failed reload");
+        if line.contains("reload failed") {
+            break line;
+        }
+    };
+    let expected = "the new Corefile is in use, but not completely: cannot serve pages at";
+    assert!(line.contains(expected), "{line}");
+    assert!(in_force(server.address, 2));
+    drop(stranger);
+    let begun = Instant::now();
+    while crate::support::page(taken, "/health").is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the page is not served");
+        thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// A node without resolvers, and one whose network comes up late.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use anyhow::Context;
+
 use crate::{
     cli::ServerFlags,
     limits,
@@ -27,8 +29,7 @@ use super::{
     Process, log_due, print_backtraces, spawn_probes,
 };
 
-static FAILURES: CounterFamily<0> =
-    Family::new("reload_failed_total", "Corefiles that were rejected at a reload.", []);
+static FAILURES: CounterFamily<0> = Family::new("reload_failed_total", "Reloads that failed.", []);
 static VERSION: GaugeFamily<2> = Family::new(
     "reload_version_info",
     "The hash of the configuration after the last reload.",
@@ -72,7 +73,7 @@ enum Validity {
     Rejected,
 }
 
-/// Shows the number of failures before the first one.
+/// Creates the counter, so that it is shown as 0 before the first failure.
 pub(super) fn declare_metrics(metrics: &Metrics) {
     FAILURES.with(metrics, []);
 }
@@ -141,7 +142,9 @@ impl Process {
         tracing::info!("Reloading complete");
     }
 
-    /// Builds the new server beside the old one and swaps them. On an error the old one stays.
+    /// Builds the new server beside the old one and swaps them. On an error before the swap the old
+    /// one stays. After the swap only a thread or the address of a page can be missing. Then the
+    /// new server stays in use, and the reload is reported as failed.
     async fn reload(&mut self, text: &Text, flags: &ServerFlags) -> anyhow::Result<()> {
         let text = text.again()?;
         let configuration = config::check(&text, flags.port)?;
@@ -182,7 +185,7 @@ impl Process {
         warnings.iter().for_each(log::emit);
         self.dispatcher.server.store(Arc::new(built.server));
         log_due(&std::mem::replace(&mut self.timed, timed), None);
-        self.listeners.serve(&self.dispatcher, &listen_configs)?;
+        let listening = self.listeners.serve(&self.dispatcher, &listen_configs);
         self.sources.keep(&needed).await;
         (self.readiness, self.lameduck, self.reload_state) =
             (readiness, built.lameduck, reload_state);
@@ -198,6 +201,7 @@ impl Process {
         self.hashes.read(&self.metrics, &hash, Validity::Valid);
         self.commands = commands;
         self.tasks.spawn(self.commands.run(Event::Startup));
-        self.admin.serve(pages).await
+        let pages = self.admin.serve(pages).await;
+        listening.and(pages).context("the new Corefile is in use, but not completely")
     }
 }

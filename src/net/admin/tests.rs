@@ -115,16 +115,19 @@ async fn an_address_that_cannot_be_opened_is_named_and_the_others_are_served() {
 }
 
 #[tokio::test]
-async fn a_taken_address_of_a_page_that_is_not_essential_is_tried_again() {
-    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let stranger = TcpListener::bind(taken).await.unwrap();
-    let mut admin = admin();
-    admin.serve(vec![page(&taken.to_string(), "/ready", "OK")]).await.unwrap();
-    admin.retry().await;
-    assert_eq!(admin.bound().count(), 0);
-    drop(stranger);
-    admin.retry().await;
-    assert_eq!(request(taken, "GET /ready").await.unwrap().1, "OK");
+async fn a_taken_address_is_tried_again() {
+    for (path, essential) in [("/ready", false), ("/health", true)] {
+        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let stranger = TcpListener::bind(taken).await.unwrap();
+        let mut admin = admin();
+        let served = admin.serve(vec![page(&taken.to_string(), path, "OK")]).await;
+        assert_eq!(served.is_err(), essential, "{path}");
+        admin.retry().await;
+        assert_eq!(admin.bound().count(), 0);
+        drop(stranger);
+        admin.retry().await;
+        assert_eq!(request(taken, &format!("GET {path}")).await.unwrap().1, "OK");
+    }
 }
 
 /// Otherwise a client that holds all connections makes kubelet restart the server.

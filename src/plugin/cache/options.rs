@@ -35,8 +35,8 @@ pub(super) static OPTIONS: OptionTable<CacheSettings> = OptionTable(&[
     ),
     OptionSpec::new(
         "serve_stale",
-        "[DURATION [immediate|verify [TIMEOUT] [TTL [RECHECK]]]]",
-        "Answers with an expired reply for at most DURATION (1h) after its TTL ended. `immediate`, the default, answers at once and then queries the upstreams; `verify` first waits for their reply, at most TIMEOUT. The records get the TTL TTL (0). After a failure the upstreams are not queried again for RECHECK. Without this option, an expired reply is used for 1h if no upstream answers within 1.8s, with the TTL 30.",
+        "[DURATION [immediate [TTL [RECHECK]] | verify [TIMEOUT [TTL [RECHECK]]]]]",
+        "Answers with an expired reply for at most DURATION (1h) after its TTL ended. `immediate`, the default, answers at once and then queries the upstreams; `verify` first waits for their reply, at most TIMEOUT. The TTL of the records is TTL (0). After a failure the upstreams are not queried again for RECHECK. Without this option, an expired reply is used for 1h if no upstream answers within 1.8s, with the TTL 30.",
         |cache, option| {
             cache.serves_stale = true;
             cache.read_stale(option);
@@ -90,10 +90,11 @@ pub(super) static OPTIONS: OptionTable<CacheSettings> = OptionTable(&[
 ]);
 
 impl CacheSettings {
-    /// `serve_stale [DURATION [immediate [TTL [RECHECK]] | verify [TIMEOUT [TTL [RECHECK]]]]]`.
+    /// Reads the arguments of `serve_stale`.
     fn read_stale(&mut self, option: &mut Arguments<'_>) {
         let stale = &mut self.settings.stale;
-        // With the option, a stale reply has CoreDNS's TTL and order of steps.
+        // With the option the defaults are CoreDNS's: the TTL is 0, and the stale reply is sent
+        // before the upstreams are queried.
         (stale.ttl, stale.patience) = (0, Duration::ZERO);
         if option.is_empty() {
             return;
@@ -106,9 +107,9 @@ impl CacheSettings {
         }
         if option.one_of("serve_stale", &[("immediate", false), ("verify", true)]) == Some(true) {
             let timeout = if option.is_empty() { None } else { option.duration("the timeout") };
-            // Without a timeout, the timeout of the query holds, which is shorter than a client's.
+            // Without a timeout, the stale reply is sent shortly before the client gives up.
             stale.patience =
-                timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(limits::QUERY_TIME);
+                timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(limits::EXCHANGE_TIME);
         }
         if !option.is_empty() {
             let ttl = option.duration_between(

@@ -50,7 +50,7 @@ pub(super) static OPTIONS: OptionTable<KubernetesSettings> = OptionTable(&[
     OptionSpec::new(
         "manifests",
         "DIRECTORY",
-        "Reads the objects from YAML files instead of an API server.",
+        "Reads the objects from YAML and JSON files instead of an API server.",
         |kubernetes, option| {
             if let Some(directory) = option.required("a directory") {
                 kubernetes.source.origin = Origin::Manifests(directory.text.clone());

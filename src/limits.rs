@@ -348,9 +348,19 @@ pub const TCP_MESSAGE_TIME: Duration = Duration::from_secs(3);
 pub const HTTP3_STREAMS: u32 = 8;
 /// Octets of an HTTP/3 request: those of its headers and of its body, and of frames between them.
 pub const HTTP3_REQUEST_OCTETS: usize = HTTP_HEAD_OCTETS + REQUEST_OCTETS + 1024;
-/// Octets that an HTTP/3 client may send on its control stream. A connection ends after them. A
-/// client that changes the priority of a request sends some 20.
-pub const HTTP3_CONTROL_OCTETS: usize = 64 << 10;
+/// The same for all requests of a connection that are not complete: 2.6 KiB for each of
+/// [`TCP_PENDING_QUERIES`].
+pub const HTTP3_REQUESTS_OCTETS: usize = 256 << 10;
+/// Octets that each piece of an HTTP/3 request counts for at least. h3 keeps the pieces of a frame
+/// until the frame is complete, and each piece has an allocation of its own.
+pub const HTTP3_PIECE_OCTETS: usize = 64;
+/// Octets of a frame on the control stream of an HTTP/3 client. The stream is read no further after a
+/// longer one. Settings are the longest ones, with
+/// up to 16 octets each.
+pub const HTTP3_CONTROL_FRAME_OCTETS: u64 = 512;
+/// Request streams of an HTTP/3 connection that end without a request. h3 stores the id of each one
+/// until the connection ends.
+pub const HTTP3_BROKEN_STREAMS: usize = 100;
 /// How long a connection may be idle between queries, as in CoreDNS.
 pub const TCP_IDLE_TIME: Duration = Duration::from_secs(10);
 /// Octets of finished replies that a connection's client has not taken. The largest reply fits. An

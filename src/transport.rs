@@ -38,6 +38,13 @@ pub enum Sockets {
     Udp,
 }
 
+impl Sockets {
+    /// Whether both open a socket of the same kind.
+    pub fn meet(self, other: Self) -> bool {
+        self == other || self == Self::UdpAndTcp || other == Self::UdpAndTcp
+    }
+}
+
 struct SchemeEntry {
     scheme: Scheme,
     name: &'static str,

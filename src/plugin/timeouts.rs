@@ -10,7 +10,7 @@ use super::{
 
 pub(super) static DIRECTIVE: Directive = Directive {
     name: "timeouts",
-    about: "Sets how long connections over TCP, TLS, HTTPS, gRPC and QUIC may be idle, and how long messages over TCP and TLS may take.",
+    about: "Sets how long connections over TCP, TLS, HTTPS, HTTP/3, gRPC and QUIC may be idle, and how long messages over TCP, TLS, HTTP/3 and QUIC may take.",
     arguments: "",
     options: &OPTIONS,
     roles: &[Role::Configures],
@@ -23,13 +23,13 @@ static OPTIONS: OptionTable<Settings> = OptionTable(&[
     OptionSpec::new(
         "read",
         "DURATION",
-        "How long a message over TCP or TLS may take to arrive; the default is 3s.",
+        "How long a message over TCP, TLS, HTTP/3 or QUIC may take to arrive; the default is 3s.",
         |settings, option| settings.set(option, |timeouts| &mut timeouts.read),
     ),
     OptionSpec::new(
         "write",
         "DURATION",
-        "How long a client over TCP or TLS may take to read its replies; the default is 5s.",
+        "How long a client over TCP, TLS, HTTP/3 or QUIC may take to read its replies; the default is 5s.",
         |settings, option| settings.set(option, |timeouts| &mut timeouts.write),
     ),
     OptionSpec::new(

@@ -38,6 +38,7 @@ pub fn check(corefile: &Corefile, port: u16, diagnostics: &mut Diagnostics) -> V
     if !diagnostics.has_errors() {
         lint::run(&blocks, LintStage::WithoutErrors, diagnostics);
         lint::check_roles(&blocks, diagnostics);
+        lint::check_ports(&blocks, diagnostics);
     }
     checked
 }

@@ -2,7 +2,7 @@
 //! those that follow from the roles of directives.
 
 use crate::{
-    corefile::{Diagnostics, Line},
+    corefile::{Diagnostics, Key, Line},
     plugin::{self, LintBlock, LintContext, LintStage, Role, ZoneArguments},
     wire::Name,
 };
@@ -26,6 +26,35 @@ pub(super) fn check_roles(blocks: &[LintBlock<'_>], diagnostics: &mut Diagnostic
         answers_nothing(block, diagnostics);
         for line in &block.block.directives {
             gets_no_queries(block, line, diagnostics);
+        }
+    }
+}
+
+/// Warns about two schemes at the same port. CoreDNS opens both sockets, too.
+pub(super) fn check_ports(blocks: &[LintBlock<'_>], diagnostics: &mut Diagnostics) {
+    let mut before: Vec<(&LintBlock<'_>, &Key)> = Vec::new();
+    for block in blocks {
+        for (_, key) in block.keys {
+            // For port 0, the system chooses another port for each scheme.
+            let meet = |(block_before, other): &&(&LintBlock<'_>, &Key)| {
+                other.scheme != key.scheme
+                    && (other.port, key.port.is_some_and(|port| port > 0)) == (key.port, true)
+                    && other.scheme.sockets().meet(key.scheme.sockets())
+                    && block_before.shares_address(block)
+            };
+            if let Some((_, other)) = before.iter().find(meet) {
+                let (one, two) = (other.scheme.name(), key.scheme.name());
+                let port = key.port.unwrap_or_default();
+                let message = format!(
+                    "{one}:// and {two}:// share port {port}: the system gives each client to one of them by chance, so some connections fail"
+                );
+                let warning = diagnostics.warning(key.span, message);
+                warning.related(other.span, "the other scheme is here").help(format!(
+                    "give {two}:// another port, or an address of its own with `bind`"
+                ));
+                break;
+            }
+            before.push((block, key));
         }
     }
 }

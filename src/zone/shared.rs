@@ -6,25 +6,30 @@ use foldhash::fast::RandomState;
 
 /// The values that are in use.
 #[derive(Debug)]
-pub(super) struct SharedValues<T: ?Sized>(HashSet<Arc<T>, RandomState>);
+pub(super) struct SharedValues<T: ?Sized> {
+    values: HashSet<Arc<T>, RandomState>,
+    /// The number of values at which those that nothing uses any more are dropped.
+    sweep_at: usize,
+}
 
 impl<T: ?Sized> Default for SharedValues<T> {
     fn default() -> Self {
-        Self(HashSet::default())
+        Self { values: HashSet::default(), sweep_at: 0 }
     }
 }
 
 impl<T: ?Sized + Eq + Hash> SharedValues<T> {
     /// The stored copy of an equal value, or this one, which is stored now.
     pub(super) fn share(&mut self, value: Arc<T>) -> Arc<T> {
-        if let Some(known) = self.0.get(&*value) {
+        if let Some(known) = self.values.get(&*value) {
             return Arc::clone(known);
         }
-        // At each power of two, drop the values that nothing uses any more.
-        if self.0.len().is_power_of_two() {
-            self.0.retain(|known| Arc::strong_count(known) > 1);
+        if self.values.len() >= self.sweep_at {
+            self.values.retain(|known| Arc::strong_count(known) > 1);
+            // A sweep looks at each value, so as many inserts as there are values pay for it.
+            self.sweep_at = (2 * self.values.len()).max(2);
         }
-        self.0.insert(Arc::clone(&value));
+        self.values.insert(Arc::clone(&value));
         value
     }
 }
@@ -41,7 +46,24 @@ mod tests {
         for number in 0..1000 {
             values.share(number.to_string().into());
         }
-        assert!(values.0.len() < 5, "{}", values.0.len());
+        assert!(values.values.len() < 5, "{}", values.values.len());
         assert!(Arc::ptr_eq(&first, &values.share("a".into())));
+    }
+
+    #[test]
+    fn a_sweep_does_not_follow_each_insert() {
+        for used in [1022, 1023, 1024] {
+            let mut values = SharedValues::<str>::default();
+            let kept: Vec<_> =
+                (0..used).map(|it| values.share(format!("kept {it}").into())).collect();
+            let (mut sweeps, mut length) = (0, values.values.len());
+            for number in 0..4000 {
+                values.share(number.to_string().into());
+                sweeps += usize::from(values.values.len() <= length);
+                length = values.values.len();
+                assert!(length <= 2 * used, "{length}");
+            }
+            assert!(sweeps < 6, "{sweeps} sweeps with {} values in use", kept.len());
+        }
     }
 }

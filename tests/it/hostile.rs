@@ -7,6 +7,7 @@ mod day;
 mod elsewhere;
 mod files;
 mod flood;
+mod https3;
 mod quic;
 mod tenants;
 mod text;

@@ -13,7 +13,7 @@ use quinn::VarInt;
 use tokio::{
     sync::watch,
     task::JoinSet,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 
 use crate::{
@@ -42,7 +42,15 @@ const NO_ERROR: VarInt = VarInt::from_u32(0x100);
 pub(super) const EXCESSIVE_LOAD: VarInt = VarInt::from_u32(0x107);
 
 type Http = Connection<HttpStreams, Bytes>;
-type HttpRequest = (Request<Full<Bytes>>, RequestStream<HttpStream, Bytes>);
+
+/// The outcome of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StreamEnd {
+    /// The client got a response, or the stream ended within the body of its request.
+    Request,
+    /// The stream ended before the headers of a request.
+    NoRequest,
+}
 
 impl ClientConnection {
     /// Answers until the client closes the connection, is idle for too long, or is evicted.
@@ -53,6 +61,7 @@ impl ClientConnection {
         let (client, mut streams) = (Arc::new(self), JoinSet::new());
         let mut stalled = pin!(client.slot.stalled());
         let (mut deadline, mut stopping) = (Instant::now() + client.timeouts().idle, false);
+        let mut broken = 0;
         let code = loop {
             client.slot.set_activity(Activity::of(streams.len()));
             tokio::select! {
@@ -64,7 +73,11 @@ impl ClientConnection {
                     Ok(None) => break NO_ERROR,
                     Err(_) => return,
                 },
-                Some(_) = streams.join_next(), if !streams.is_empty() => {
+                Some(ended) = streams.join_next(), if !streams.is_empty() => {
+                    broken += usize::from(matches!(ended, Ok(StreamEnd::NoRequest)));
+                    if broken >= limits::HTTP3_BROKEN_STREAMS {
+                        break EXCESSIVE_LOAD;
+                    }
                     if !stopping {
                         deadline = Instant::now() + client.timeouts().idle;
                     }
@@ -97,10 +110,16 @@ impl ClientConnection {
     }
 
     /// Answers the request of a stream.
-    async fn answer_request(&self, request: RequestResolver<HttpStreams, Bytes>) {
+    async fn answer_request(&self, request: RequestResolver<HttpStreams, Bytes>) -> StreamEnd {
+        let deadline = Instant::now() + self.timeouts().read;
+        let Ok(Ok((head, mut stream))) = timeout_at(deadline, request.resolve_request()).await
+        else {
+            return StreamEnd::NoRequest;
+        };
         // Without a whole request, the stream ends without a response.
-        let request = timeout(self.timeouts().read, whole(request)).await;
-        let Ok(Ok((request, mut stream))) = request else { return };
+        let Ok(Ok(request)) = timeout_at(deadline, with_body(head, &mut stream)).await else {
+            return StreamEnd::Request;
+        };
         let response = match doh::message(request).await {
             Ok(packet) => doh::respond(&self.slot, self.reply(&packet)).await,
             Err(refusal) => Err(refusal),
@@ -111,6 +130,7 @@ impl ClientConnection {
         if timeout(self.timeouts().write, send(&mut stream, response)).await.is_err() {
             stream.stop_stream(Code::H3_EXCESSIVE_LOAD);
         }
+        StreamEnd::Request
     }
 
     /// The reply to a message; `None` if the client gets none.
@@ -122,9 +142,11 @@ impl ClientConnection {
     }
 }
 
-/// Reads a request with its body. Of a body that is too long, no more than that is read.
-async fn whole(request: RequestResolver<HttpStreams, Bytes>) -> Result<HttpRequest, StreamError> {
-    let (request, mut stream) = request.resolve_request().await?;
+/// Reads the body of a request. Of a body that is too long, no more than that is read.
+async fn with_body(
+    request: Request<()>,
+    stream: &mut RequestStream<HttpStream, Bytes>,
+) -> Result<Request<Full<Bytes>>, StreamError> {
     let mut body = Vec::new();
     if request.method() == Method::POST {
         while let Some(data) = stream.recv_data().await? {
@@ -134,7 +156,7 @@ async fn whole(request: RequestResolver<HttpStreams, Bytes>) -> Result<HttpReque
             }
         }
     }
-    Ok((request.map(|()| Full::from(Bytes::from(body))), stream))
+    Ok(request.map(|()| Full::from(Bytes::from(body))))
 }
 
 /// Sends a response, and waits until the client has it.

@@ -1,9 +1,14 @@
 //! The streams of a connection in the form that the crate h3 takes. h3 keeps a frame in memory until
-//! it is complete, whatever its length, so the octets of each stream are bounded here.
+//! it is complete, whatever its length, so the octets of each stream are bounded here, and those of
+//! all requests of a connection.
 
 use std::{
+    mem,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -18,6 +23,8 @@ use crate::limits;
 
 /// Octets that are read at once. A request with its headers is smaller.
 const READ_OCTETS: usize = 2048;
+/// The type of a control stream (RFC 9114 §6.2.1).
+const CONTROL: u64 = 0;
 
 type Pending<T> = Pin<Box<dyn Future<Output = Result<T, ConnectionError>> + Send>>;
 
@@ -27,11 +34,14 @@ pub(super) struct HttpStreams {
     requests: Option<Pending<(quinn::SendStream, quinn::RecvStream)>>,
     others: Option<Pending<quinn::RecvStream>>,
     opening: Option<Pending<quinn::SendStream>>,
+    /// Octets of the requests that are not complete.
+    incomplete: Arc<AtomicUsize>,
 }
 
 impl HttpStreams {
     pub(super) fn new(connection: quinn::Connection) -> Self {
-        Self { connection, requests: None, others: None, opening: None }
+        let incomplete = Arc::default();
+        Self { connection, requests: None, others: None, opening: None, incomplete }
     }
 }
 
@@ -60,7 +70,7 @@ impl quic::Connection<Bytes> for HttpStreams {
             Box::pin(async move { connection.accept_uni().await }) as Pending<_>
         };
         let stream = ready!(poll(&mut self.others, begin, cx))?;
-        Poll::Ready(Ok(HttpReceiver { stream, left: limits::HTTP3_CONTROL_OCTETS }))
+        Poll::Ready(Ok(HttpReceiver { stream, bound: Bound::OneWay(Frames::default()) }))
     }
 
     fn poll_accept_bidi(
@@ -73,9 +83,10 @@ impl quic::Connection<Bytes> for HttpStreams {
             Box::pin(async move { connection.accept_bi().await }) as Pending<_>
         };
         let (sender, stream) = ready!(poll(&mut self.requests, begin, cx))?;
+        let share = RequestShare { octets: 0, of_connection: Arc::clone(&self.incomplete) };
         Poll::Ready(Ok(HttpStream {
             sender: HttpSender::new(sender),
-            receiver: HttpReceiver { stream, left: limits::HTTP3_REQUEST_OCTETS },
+            receiver: HttpReceiver { stream, bound: Bound::Request(share) },
         }))
     }
 
@@ -172,8 +183,111 @@ impl quic::SendStream<Bytes> for HttpStream {
 
 pub(super) struct HttpReceiver {
     stream: quinn::RecvStream,
-    /// Octets that the client may still send on this stream.
-    left: usize,
+    bound: Bound,
+}
+
+/// What bounds the octets of a stream that h3 keeps.
+enum Bound {
+    Request(RequestShare),
+    OneWay(Frames),
+}
+
+impl Bound {
+    /// Counts octets that were read; none at the end of the stream. `None` if they are too many.
+    fn count(&mut self, octets: &[u8]) -> Option<()> {
+        match self {
+            Self::Request(share) if octets.is_empty() => share.give_back(),
+            Self::Request(share) => return share.take(octets.len()),
+            Self::OneWay(frames) => return frames.follow(octets),
+        }
+        Some(())
+    }
+}
+
+/// The octets of a request. They count until the request is complete or dropped.
+struct RequestShare {
+    octets: usize,
+    of_connection: Arc<AtomicUsize>,
+}
+
+impl RequestShare {
+    fn take(&mut self, piece: usize) -> Option<()> {
+        let piece = piece.max(limits::HTTP3_PIECE_OCTETS);
+        self.octets += piece;
+        let all = self.of_connection.fetch_add(piece, Ordering::Relaxed) + piece;
+        (self.octets <= limits::HTTP3_REQUEST_OCTETS && all <= limits::HTTP3_REQUESTS_OCTETS)
+            .then_some(())
+    }
+
+    fn give_back(&mut self) {
+        self.of_connection.fetch_sub(mem::take(&mut self.octets), Ordering::Relaxed);
+    }
+}
+
+impl Drop for RequestShare {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+/// The place in the frames of a control stream. Of other streams in one direction, h3 reads only
+/// the type.
+#[derive(Default)]
+struct Frames {
+    part: Part,
+    /// The octets of the current number that have arrived.
+    number: u64,
+    /// Octets that the current number or payload lacks.
+    missing: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+enum Part {
+    #[default]
+    StreamType,
+    FrameType,
+    Length,
+    Payload,
+    /// What follows the type of a stream that is not a control stream.
+    Other,
+}
+
+impl Frames {
+    /// Goes on by these octets. `None` if a frame is too long.
+    fn follow(&mut self, octets: &[u8]) -> Option<()> {
+        for octet in octets {
+            match self.part {
+                Part::Other => return Some(()),
+                Part::Payload => {}
+                // The first two bits of a number say how long it is (RFC 9000 §16).
+                _ if self.missing == 0 => {
+                    self.missing = 1 << (octet >> 6);
+                    self.number = u64::from(octet & 0x3f);
+                }
+                _ => self.number = self.number << 8 | u64::from(*octet),
+            }
+            self.missing -= 1;
+            if self.missing == 0 {
+                self.begin_part()?;
+            }
+        }
+        Some(())
+    }
+
+    /// Begins the part after one that is complete.
+    fn begin_part(&mut self) -> Option<()> {
+        self.part = match self.part {
+            Part::StreamType if self.number != CONTROL => Part::Other,
+            Part::FrameType => Part::Length,
+            Part::Length if self.number > limits::HTTP3_CONTROL_FRAME_OCTETS => return None,
+            Part::Length if self.number > 0 => {
+                self.missing = self.number;
+                Part::Payload
+            }
+            _ => Part::FrameType,
+        };
+        Some(())
+    }
 }
 
 impl quic::RecvStream for HttpReceiver {
@@ -185,11 +299,10 @@ impl quic::RecvStream for HttpReceiver {
     ) -> Poll<Result<Option<Bytes>, StreamErrorIncoming>> {
         let mut octets = [0; READ_OCTETS];
         let length = ready!(self.stream.poll_read(cx, &mut octets)).map_err(read_error)?;
-        let Some(left) = self.left.checked_sub(length) else {
+        if self.bound.count(&octets[..length]).is_none() {
             self.stop_sending(Code::H3_EXCESSIVE_LOAD.value());
             return Poll::Ready(Err(StreamErrorIncoming::Unknown("the stream is too long".into())));
-        };
-        self.left = left;
+        }
         Poll::Ready(Ok((length > 0).then(|| Bytes::copy_from_slice(&octets[..length]))))
     }
 

@@ -27,7 +27,7 @@ pub use diagnostic::{Diagnostic, Diagnostics, Files, Severity};
 pub use key::Key;
 pub use lex::Token;
 pub use span::Span;
-pub use suggest::nearest;
+pub use suggest::{is_slip, nearest};
 pub use value::{duration, go_duration};
 
 /// As in CoreDNS, a Corefile without a server block means this block, at the port of `-dns.port`.

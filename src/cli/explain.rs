@@ -39,7 +39,7 @@ pub struct Explain {
     /// Try TCP connections to the endpoints, the cluster IP and the node ports of the Service. On a
     /// machine that is neither a node nor a Pod, ask the Pods of the DNS server, and connect to the
     /// Pods of the Service, through the API server (port-forward). Without this flag only the API
-    /// server and the DNS server are contacted
+    /// server, the DNS server and, on a node, kube-proxy's health port are contacted
     #[arg(long, conflicts_with = "all")]
     pub probe: bool,
     /// The format of the report

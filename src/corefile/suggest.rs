@@ -14,6 +14,11 @@ pub fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
     .map(|(_, candidate)| candidate)
 }
 
+/// Whether one slip turns one word into the other.
+pub fn is_slip(word: &str, other: &str) -> bool {
+    word.len().max(other.len()) <= LONGEST && distance(word.as_bytes(), other.as_bytes()) == 1
+}
+
 /// The number of insertions, deletions, substitutions and swaps of neighbours between two words.
 fn distance(a: &[u8], b: &[u8]) -> usize {
     let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];

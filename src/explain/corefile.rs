@@ -1,7 +1,7 @@
 //! The Corefile in the ConfigMap `coredns`, and the zone of the cluster that it sets.
 
 use crate::{
-    corefile::{Block, Corefile, Diagnostics, Line, Reader, parse},
+    corefile::{Block, Corefile, Diagnostics, Line, Reader, is_slip, parse},
     plugin::{self, Entry},
 };
 
@@ -19,6 +19,20 @@ const NO_MATCH: &str = "No files matching import glob pattern";
 /// Whether a diagnostic is only about a file that is not here.
 pub(in crate::explain) fn is_about_file(line: &str) -> bool {
     [NOT_HERE, NO_MATCH].iter().any(|words| line.contains(words))
+}
+
+/// The warning about a variable, which can be set in the server's Pod.
+const UNSET: &str = "the environment variable `";
+
+/// Whether a diagnostic is only about a variable that is not known here.
+pub(in crate::explain) fn is_about_variable(line: &str) -> bool {
+    line.contains(UNSET)
+}
+
+/// Whether the Corefile has variables. Their values are in the server's Pod, so parts of it are not
+/// known here.
+pub(in crate::explain) fn has_variables(text: &str) -> bool {
+    text.contains("{$") || text.contains("{%")
 }
 
 impl Reader for NoFiles {
@@ -54,14 +68,15 @@ pub(in crate::explain) fn read(text: &str) -> (Corefile, Diagnostics) {
 }
 
 /// Takes out the directives that a CoreDNS can have and ndots does not have: plugins of CoreDNS, and
-/// external ones. A name that resembles that of a plugin is a mistake, and stays.
+/// external ones. A name with one slip in that of a plugin is a mistake, and stays. External plugins
+/// such as `kubernetai` and `idetcd` differ more.
 pub(in crate::explain) fn take_foreign(corefile: &mut Corefile) -> Vec<ForeignDirective> {
     let foreign = |name: &str| match plugin::ALL.iter().find(|entry| entry.name() == name) {
         Some(Entry::Here(_) | Entry::Removed(..)) => None,
         Some(Entry::NotYet(_) | Entry::Refused(..)) => {
             Some(ForeignDirective { name: name.to_owned(), is_external: false })
         }
-        None if plugin::suggestion(name).is_some() => None,
+        None if plugin::ALL.iter().any(|entry| is_slip(name, entry.name())) => None,
         None => Some(ForeignDirective { name: name.to_owned(), is_external: true }),
     };
     let mut taken = Vec::new();

@@ -293,6 +293,12 @@ pub(in crate::explain) fn selects(service: &Service, metadata: &ObjectMeta) -> b
     })
 }
 
+/// Whether the Service selects Pods. An empty selector selects none.
+pub(in crate::explain) fn has_selector(service: &Service) -> bool {
+    let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+    selector.is_some_and(|selector| !selector.is_empty())
+}
+
 pub(in crate::explain) fn name<T: Metadata<Ty = ObjectMeta>>(it: &T) -> &str {
     it.metadata().name.as_deref().unwrap_or_default()
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    chain::{Cx, Transport},
+    chain::{Cx, Transport, Wait},
     corefile::{Corefile, Diagnostics, Severity},
     plugin::Need,
     server::{
@@ -41,8 +41,8 @@ pub(in crate::explain) enum SimulatedReply {
 }
 
 impl SimulatedServer {
-    /// `None` if there is no Corefile, if it has a mistake or a plugin that ndots lacks, or if an
-    /// answer depends on the address of a client that is not known.
+    /// `None` if there is no Corefile, if it has a mistake, a variable or a plugin that ndots lacks, or
+    /// if an answer depends on the address of a client that is not known.
     pub(in crate::explain) fn new(
         objects: &Objects,
         store: &Arc<Store>,
@@ -50,7 +50,8 @@ impl SimulatedServer {
         now: Instant,
     ) -> Option<Self> {
         const BY_CLIENT: [&str; 2] = ["acl", "view"];
-        let (mut parsed, mut diagnostics) = corefile::read(corefile::text(objects)?);
+        let text = corefile::text(objects).filter(|text| !corefile::has_variables(text))?;
+        let (mut parsed, mut diagnostics) = corefile::read(text);
         let is_by_client =
             BY_CLIENT.iter().any(|name| corefile::directives(&parsed, name).next().is_some());
         if is_by_client && client.is_none() || !corefile::take_foreign(&mut parsed).is_empty() {
@@ -73,7 +74,10 @@ impl SimulatedServer {
         Some(Self { server: assembled.server, listen: listen(port), client, now })
     }
 
+    /// `None` if the answer depends on something that is not here.
     pub(in crate::explain) fn ask(&self, name: &str, qtype: Type) -> Option<SimulatedReply> {
+        /// Plugins that get their records from elsewhere, and answer SERVFAIL without them.
+        const WITH_DATA: [&str; 4] = ["auto", "etcd", "file", "secondary"];
         let question = Question::new(name.parse::<Name>().ok()?, qtype);
         let mut packet = Vec::new();
         Query { id: 7, ..Query::internal(question) }.encode(&mut packet);
@@ -82,11 +86,13 @@ impl SimulatedServer {
         let mut out = Vec::new();
         match self.server.receive(self.listen, &packet, &mut cx, &mut out) {
             Outcome::Reply => {
-                Some(SimulatedReply::Answer(Answer::decode(&out).ok()?, cx.answered_by()))
+                let (answer, plugin) = (Answer::decode(&out).ok()?, cx.answered_by());
+                let has_no_data = answer.rcode == "SERVFAIL" && WITH_DATA.contains(&plugin);
+                (!has_no_data).then_some(SimulatedReply::Answer(answer, plugin))
             }
-            Outcome::Wait(..) => Some(SimulatedReply::Forwarded),
+            Outcome::Wait(_, Wait::Exchange(_)) => Some(SimulatedReply::Forwarded),
             Outcome::Silence => Some(SimulatedReply::Silence),
-            Outcome::Transfer(_) => None,
+            Outcome::Wait(_, Wait::Pause(..)) | Outcome::Transfer(_) => None,
         }
     }
 }

@@ -4,7 +4,8 @@
 //! Most are files in `tests/explain/field`. Those in `tests/explain/checks` are for checks that no
 //! other case needs. The first lines of a file are the cause, `> ARGUMENTS`, `with` files of `base`
 //! that are added, and `VERDICT ID`. After that, `live without RESOURCE …` means that the objects
-//! are those of an API server, which forbids these resources.
+//! are those of an API server, which forbids these resources, and `silent ID` that the report must
+//! not have this finding.
 
 use std::{
     fs,
@@ -221,6 +222,8 @@ struct FieldCase {
     cause: String,
     verdict: String,
     id: String,
+    /// The id of a finding that the report must not have.
+    silent: Option<String>,
     /// What was said.
     got: (String, Value),
 }
@@ -251,7 +254,9 @@ impl FieldCase {
         let arguments = head.next().unwrap().trim_start_matches("> ");
         let bases = head.next().unwrap().trim_start_matches("with");
         let (verdict, id) = head.next().unwrap().split_once(' ').unwrap();
-        let live = head.next().and_then(|line| line.strip_prefix("live without"));
+        let more = head.next().unwrap_or_default();
+        let live = more.strip_prefix("live without");
+        let silent = more.strip_prefix("silent ").map(str::to_owned);
         let mut manifests = text.clone();
         for base in bases.split_whitespace() {
             let base = directory.join(format!("base/{base}.yaml"));
@@ -262,21 +267,23 @@ impl FieldCase {
             Some(forbidden) => explain_live(arguments, &manifests, forbidden),
         };
         let (verdict, id) = (verdict.to_owned(), id.to_owned());
-        Self { file: file.to_owned(), cause, verdict, id, got }
+        Self { file: file.to_owned(), cause, verdict, id, silent, got }
     }
 }
 
 #[test]
 fn the_cause_of_each_public_case_is_named() {
     let mut wrong = Vec::new();
-    for FieldCase { file, cause, verdict, id, got: (got, report) } in CASES.iter() {
-        if got != verdict || !has_finding(report, id) {
+    for FieldCase { file, cause, verdict, id, silent, got: (got, report) } in CASES.iter() {
+        let is_silent = silent.as_ref().is_none_or(|id| !has_finding(report, id));
+        if got != verdict || !has_finding(report, id) || !is_silent {
             let name = file.file_name().unwrap().to_string_lossy().into_owned();
-            wrong.push(format!("{name}, {cause}: not {verdict} with {id}:\n{report:#}"));
+            let but = silent.as_ref().map_or(String::new(), |id| format!(" and without {id}"));
+            wrong.push(format!("{name}, {cause}: not {verdict} with {id}{but}:\n{report:#}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
-    assert!(CASES.len() >= 56, "{} cases", CASES.len());
+    assert!(CASES.len() >= 347, "{} cases", CASES.len());
 }
 
 /// `-A` prints what is broken first, and its exit code is that of the worst object.

@@ -106,8 +106,8 @@ checks! {
     DNS_EXTERNAL_NAME_INVALID = fault(
         "dns.external-name-invalid",
         "externalName is not a host name",
-        "`externalName` is a URL or has a port or a path. It becomes a CNAME record, which has a host name only.",
-        "Write the host name alone. The client has to know scheme and port.",
+        "`externalName` is a URL, has a port or a path, or contains a character that host names do not allow, such as `_`. It becomes a CNAME record, which has a host name only.",
+        "Write a valid host name alone. The client has to know scheme and port.",
     );
     DNS_EXTERNAL_NAME_CIRCLE = fault(
         "dns.external-name-circle",

@@ -34,9 +34,9 @@ checks! {
     );
     ENDPOINTS_UNREAD = fault(
         "endpoints.unread",
-        "Pods or EndpointSlices could not be read",
-        "This account may not list them in the namespace of the Service.",
-        "Bind the ClusterRole `view` to the account.",
+        "Pods, workloads or EndpointSlices could not be read",
+        "This account may not list them in the namespace of the Service, or a field of an object has another type than in the API.",
+        "Bind the ClusterRole `view` to the account. The message names an object that cannot be read.",
     );
     ENDPOINTS_SELECTOR = fault(
         "endpoints.selector",

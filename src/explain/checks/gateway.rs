@@ -88,7 +88,7 @@ checks! {
     GATEWAY_MATCH = fault(
         "gateway.match",
         "Every rule wants more than the path",
-        "The rules for the path have conditions on headers, query parameters or the method. A plain request matches none of them.",
+        "The rules for the path have conditions on headers, query parameters or the method, and no other route of the host takes the path. A plain request matches none of them.",
         "Add a rule without conditions, or send what the rule wants.",
     );
     GATEWAY_NO_BACKEND = fault(

@@ -20,7 +20,7 @@ checks! {
     COREFILE_MISTAKE = fault(
         "corefile.mistake",
         "The Corefile has an error",
-        "A line of the Corefile cannot be parsed, or an option is wrong. A server with this Corefile does not start, or keeps its last valid one.",
+        "A line of the Corefile cannot be parsed, or an option is wrong. A server with this Corefile does not start, or keeps its last valid one. While servers are ready, this is a warning.",
         "Correct the line; the server reloads the ConfigMap after one or two minutes.",
     );
     COREFILE_WARNING = fault(
@@ -71,7 +71,7 @@ checks! {
     CLUSTER_REPLICAS = fault(
         "cluster.replicas",
         "The DNS server is scaled to 0",
-        "The Deployment has 0 replicas.",
+        "All Deployments behind the Service of the DNS have 0 replicas.",
         "Scale it to 2.",
     );
     CLUSTER_ONE_REPLICA = fault(

@@ -52,7 +52,7 @@ pub(super) async fn read(
         reader.list(&ENDPOINT_SLICE, namespace, "").await?;
         // The system's own Pods are many, and few of them matter.
         let labels = if namespace == "kube-system" && !is_about(wanted, namespace) {
-            "k8s-app in (kube-dns,kube-proxy)"
+            "k8s-app in (kube-dns,coredns,kube-proxy)"
         } else {
             ""
         };
@@ -64,7 +64,7 @@ pub(super) async fn read(
         reader.list(&INGRESS_CLASS, "", "").await?;
     }
     if wanted.host.is_empty() {
-        reader.list(&DEPLOYMENT, "kube-system", "k8s-app=kube-dns").await?;
+        reader.list(&DEPLOYMENT, "kube-system", "").await?;
         reader.get(&CLUSTER_ROLE, "", "system:coredns").await?;
         reader.get(&CLUSTER_ROLE_BINDING, "", "system:coredns").await?;
     }

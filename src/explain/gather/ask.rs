@@ -107,8 +107,9 @@ impl<'f> Asking<'f> {
         Self { way, asked: Asked { server, is_forwarded, ..Asked::default() } }
     }
 
-    /// Up to the name that finds something. A server that is silent is asked once, and one that is
-    /// not the cluster's hears no name.
+    /// Queries the names of the search path, up to the first that has records. A server that does not
+    /// reply is queried once. One that is not the cluster's gets only the query for
+    /// kubernetes.default.
     async fn search_path(&mut self, evidence: &Evidence, wanted: &Destination) {
         let (kubernetes, qtype) = kubernetes_default(evidence);
         if self.question(&kubernetes, qtype).await.is_none()
@@ -153,7 +154,8 @@ impl<'f> Asking<'f> {
         }
     }
 
-    /// Outside of the cluster anybody may have the address.
+    /// Whether another server has the address here, because the address is private: its
+    /// kubernetes.default is not the cluster's. Then the reply is replaced by an error.
     fn is_another(&mut self, evidence: &Evidence) -> bool {
         let ips = evidence
             .objects
@@ -179,7 +181,7 @@ impl<'f> Asking<'f> {
         result
     }
 
-    /// Repeats a query over TCP, unless it went over TCP already.
+    /// Repeats a query over TCP, unless it went through the API server, which is TCP.
     async fn again_over_tcp(&mut self, name: &str, qtype: Type) {
         if let Way::Direct(server) = &self.way {
             let answer = exchange(&Way::Direct(server.over_tcp()), name, qtype).await;

@@ -98,11 +98,15 @@ async fn live(rules: &mut Rules, unread: &mut Vec<Unread>) {
         match run(program, arguments) {
             // Empty output is not a fault yet, because kube-proxy may use another mode.
             Ok(text) => drop(rules.add(&format!("{program} here"), &text)),
-            Err(reason) => failures.push(format!("{program}: {reason}")),
+            Err(error) => failures.push((program, error)),
         }
     }
     if rules.proxies.is_empty() && !failures.is_empty() {
-        let why = failures.join("; ");
+        let can_root = failures.iter().any(|(_, error)| error.kind() != io::ErrorKind::NotFound);
+        let cure =
+            if can_root { "root can" } else { "install iptables or nft, or give --rules FILE" };
+        let reasons = failures.iter().map(|(program, error)| format!("{program}: {error}"));
+        let why = reasons.collect::<Vec<_>>().join("; ");
         unread.push(Unread {
             resource: "kube-proxy's rules".to_owned(),
             verb: "list",
@@ -110,7 +114,7 @@ async fn live(rules: &mut Rules, unread: &mut Vec<Unread>) {
             why: why.clone(),
             forbidden: false,
         });
-        rules.absent = Some(format!("the rules of this node cannot be read: {why}; root can"));
+        rules.absent = Some(format!("the rules of this node cannot be read: {why}; {cure}"));
         rules.is_unreadable = true;
         rules.from.clear();
         return;
@@ -122,18 +126,15 @@ async fn live(rules: &mut Rules, unread: &mut Vec<Unread>) {
     match health().await {
         Ok(text) => drop(rules.add("http://127.0.0.1:10256/healthz", &text)),
         Err(error) => {
-            rules.silent =
-                Some(format!("127.0.0.1:10256, where it says how it is, does not answer: {error}"));
+            rules.silent = Some(format!("127.0.0.1:10256: {error}"));
         }
     }
 }
 
-fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| error.to_string())?;
+/// # Errors
+/// If the program cannot be started, or fails; then the error has the first line that it wrote.
+fn run(program: &str, arguments: &[&str]) -> io::Result<String> {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output()?;
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {
@@ -143,7 +144,7 @@ fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
             .next()
             .unwrap_or_default()
             .to_owned();
-        Err(if said.is_empty() { output.status.to_string() } else { said })
+        Err(io::Error::other(if said.is_empty() { output.status.to_string() } else { said }))
     }
 }
 

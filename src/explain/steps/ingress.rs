@@ -324,12 +324,10 @@ fn to_node_ports(
     if !is_aws || by_address || has_node_ports || objects::kind(service) == "ExternalName" {
         return;
     }
-    // The controller can have another default.
-    let level = if addresses(route.ingress).is_empty() {
-        FindingLevel::Broken
-    } else {
-        FindingLevel::Warning
-    };
+    // The controller can have another default. Then it has accepted the Ingress.
+    let is_refused = addresses(route.ingress).is_empty()
+        && evidence.shows_status(route.ingress.status.is_some());
+    let level = if is_refused { FindingLevel::Broken } else { FindingLevel::Warning };
     let saw = format!(
         "the load balancer of class {name} sends to node ports, and Service {} has none: its type is {}",
         objects::path(service),

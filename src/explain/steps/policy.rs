@@ -1,12 +1,15 @@
 //! Checks whether NetworkPolicies let the client reach DNS and the Pods of the Service.
 //!
 //! A policy is a whitelist: as soon as one selects a Pod, only what some policy allows may enter
-//! (or leave). Plugins see the port of the Pod, after the Service's port was translated.
+//! (or leave). Network plugins (CNI) see the port of the Pod, after the Service's port was translated.
 
 mod hint;
 
+use std::net::IpAddr;
+
 use k8s_openapi::api::{
     core::v1::{Pod, Service, ServicePort},
+    discovery::v1::Endpoint,
     networking::v1::NetworkPolicy,
 };
 
@@ -20,6 +23,7 @@ use crate::explain::{
         labels::Labels,
         names::Subject,
         peers::{self, Client, on_host},
+        pods,
         truth::Truth,
         workloads::pods_or_templates,
     },
@@ -117,7 +121,7 @@ fn both<'e>(evidence: &'e Evidence, connection: &Connection<'_>) -> [(Direction,
     [(Direction::Egress, egress), (Direction::Ingress, ingress)]
 }
 
-/// A Pod whose labels are unknown is isolated only by policies that select every Pod.
+/// A Pod whose labels are unknown counts as a Pod without labels.
 fn without_labels<'e>(peer: &Peer<'e>) -> Peer<'e> {
     match peer {
         Peer::Pod { namespace, namespace_labels, labels: None, addresses } => Peer::Pod {
@@ -182,8 +186,8 @@ fn without_pods<'e>(
     service: &'e Service,
     wanted: Option<i32>,
 ) -> impl Iterator<Item = (Peer<'e>, Port<'e>, String)> {
-    let has_selector = service.spec.as_ref().is_some_and(|spec| spec.selector.is_some());
-    let meant = meant_ports(service, wanted).filter(move |_| !has_selector);
+    let namespace = objects::namespace(service);
+    let meant = meant_ports(service, wanted).filter(move |_| !objects::has_selector(service));
     meant.flat_map(move |port| {
         let name = port.name.as_deref().unwrap_or_default();
         let protocol = objects::protocol(port.protocol.as_ref());
@@ -191,11 +195,44 @@ fn without_pods<'e>(
             let number = endpoints::port(slice, name);
             let addresses = endpoint.addresses.iter().filter_map(|text| text.parse().ok());
             addresses.zip(std::iter::repeat(number)).filter_map(move |(address, number)| {
-                let port = Port { protocol, number: number?, names: Vec::new() };
-                Some((Peer::Address(Some(address)), port, format!("endpoint {address}")))
+                Some(at_endpoint(evidence, (namespace, endpoint), address, (protocol, number?)))
             })
         })
     })
+}
+
+/// An endpoint that no selector found. It is often a Pod, such as the leader of a database.
+fn at_endpoint<'e>(
+    evidence: &'e Evidence,
+    (namespace, endpoint): (&'e str, &'e Endpoint),
+    address: IpAddr,
+    (protocol, number): (&'e str, i32),
+) -> (Peer<'e>, Port<'e>, String) {
+    let named = endpoint.target_ref.as_ref().filter(|it| it.kind.as_deref() == Some("Pod"));
+    let pod = named.and_then(|it| {
+        let namespace = it.namespace.as_deref().unwrap_or(namespace);
+        evidence.objects.pod(namespace, it.name.as_deref()?)
+    });
+    let pod = pod.or_else(|| pods::at_address(&evidence.objects, address));
+    if let Some(pod) = pod.filter(|pod| !pods::has_ended(pod)) {
+        let peer = peers::of_pod(evidence, pod).peer;
+        return (peer, at_pod(pod, protocol, number), format!("Pod {}", objects::path(pod)));
+    }
+    let can_be_pod = named.is_some()
+        || evidence.lacks("pods", namespace).is_some()
+            && evidence.objects.node_at(&address.to_string()).is_none();
+    let peer = if can_be_pod {
+        Peer::Pod {
+            namespace: Some(namespace),
+            namespace_labels: peers::namespace_labels(evidence, namespace),
+            labels: None,
+            addresses: vec![address],
+        }
+    } else {
+        Peer::Address(Some(address))
+    };
+    let port = Port { protocol, number, names: Vec::new() };
+    (peer, port, format!("endpoint {address}"))
 }
 
 /// Reports a connection that no policy allows.
@@ -256,17 +293,18 @@ fn depends(
     section: &mut Section,
 ) {
     let Connection { client, port, name, .. } = connection;
+    let reason = if decision.allowing.is_empty() {
+        format!("{} may limit the connection: not all labels are known", names(&decision.isolating))
+    } else {
+        format!("{} lets only some clients connect", names(&decision.allowing))
+    };
     if evidence.is_overview {
-        let saw = format!("{} lets only some clients connect", names(&decision.allowing));
-        section.say(FindingLevel::Note, checks::POLICY_CLIENT, saw);
+        section.say(FindingLevel::Note, checks::POLICY_CLIENT, reason);
         return;
     }
     let saw = format!(
-        "cannot tell whether {} may connect to {name} at {}/{}: {} lets only some clients connect",
-        client.name,
-        port.number,
-        port.protocol,
-        names(&decision.allowing)
+        "cannot tell whether {} may connect to {name} at {}/{}: {reason}",
+        client.name, port.number, port.protocol
     );
     let unknown = section.say(FindingLevel::Unknown, checks::POLICY_CLIENT, saw);
     if let Some(policy) = decision.allowing.first() {
@@ -387,9 +425,9 @@ fn dns_pods(evidence: &Evidence) -> Vec<(Pod, i32)> {
 
 /// The Pod, or the address of a cache on the node, which the client asks instead.
 fn dns_peer<'e>(evidence: &Evidence, pod: &'e Pod) -> Peer<'e> {
-    let local = |address: &std::net::IpAddr| match address {
-        std::net::IpAddr::V4(address) => address.is_link_local(),
-        std::net::IpAddr::V6(address) => address.is_unicast_link_local(),
+    let local = |address: &IpAddr| match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
     };
     let servers = evidence.asker.resolv.nameservers.iter();
     match servers.filter_map(|text| text.parse().ok()).find(local) {

@@ -97,7 +97,7 @@ fn of_service(service: &Service) -> Option<Mistake> {
             "type: ClusterIP for a headless Service, or no clusterIP",
         ));
     }
-    if spec.external_traffic_policy.is_some()
+    if spec.external_traffic_policy.as_deref().is_some_and(|policy| !policy.is_empty())
         && kind == "ClusterIP"
         && objects::external_ips(service).is_empty()
     {

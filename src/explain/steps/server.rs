@@ -12,7 +12,7 @@ use k8s_openapi::api::{
 };
 
 use crate::{
-    corefile::{Corefile, Severity},
+    corefile::{Corefile, Scheme, Severity},
     explain::{
         Evidence, checks, corefile, objects,
         report::{Finding, FindingLevel, Section},
@@ -36,7 +36,7 @@ pub(in crate::explain) const EDIT_COREFILE: &str = "kubectl -n kube-system edit 
 /// Why the cluster's DNS cannot answer any query, for a report about a name.
 pub(in crate::explain) fn faults(evidence: &Evidence) -> Vec<Finding> {
     let mut section = Section::new(checks::Step::Server);
-    if corefile::text(&evidence.objects).is_some() {
+    if corefile::text(&evidence.objects).is_some() && !may_run(evidence) {
         corefile_of(evidence, &mut section);
     }
     scaled_to_zero(evidence, &mut section);
@@ -65,6 +65,16 @@ pub(in crate::explain) fn faults(evidence: &Evidence) -> Vec<Finding> {
     section.findings
 }
 
+/// Whether a cluster probably has a DNS server that is ready. It has loaded this Corefile, or still
+/// has the one before.
+fn may_run(evidence: &Evidence) -> bool {
+    let has_endpoints = |kube_dns: &Service| {
+        evidence.lacks("endpointslices", objects::namespace(kube_dns)).is_some()
+            || !endpoints::addresses(evidence, kube_dns).is_empty()
+    };
+    evidence.is_live && evidence.dns_service().is_some_and(has_endpoints)
+}
+
 fn corefile_of(evidence: &Evidence, section: &mut Section) {
     let Some(text) = corefile::text(&evidence.objects) else {
         match evidence.lacks("configmaps", "kube-system") {
@@ -86,9 +96,19 @@ fn corefile_of(evidence: &Evidence, section: &mut Section) {
     // Files that are mounted beside the Corefile are unknown here, so their lines are left out below.
     server::check(&parsed, 53, &mut diagnostics);
     let before = section.findings.len();
-    for (severity, line) in diagnostics.lines().filter(|(_, line)| !corefile::is_about_file(line)) {
+    let has_variables = corefile::has_variables(text);
+    let of_mistakes = if has_variables || may_run(evidence) {
+        FindingLevel::Warning
+    } else {
+        FindingLevel::Broken
+    };
+    let is_known =
+        |line: &str| !corefile::is_about_file(line) && !corefile::is_about_variable(line);
+    for (severity, line) in diagnostics.lines().filter(|(_, line)| is_known(line)) {
         match severity {
-            Severity::Error => section.broken(checks::COREFILE_MISTAKE, line).advise(EDIT_COREFILE),
+            Severity::Error => {
+                section.say(of_mistakes, checks::COREFILE_MISTAKE, line).advise(EDIT_COREFILE)
+            }
             Severity::Warning => section.say(FindingLevel::Warning, checks::COREFILE_WARNING, line),
         };
     }
@@ -100,7 +120,9 @@ fn corefile_of(evidence: &Evidence, section: &mut Section) {
         section.say(FindingLevel::Warning, checks::COREFILE_WARNING, saw);
     }
     loops(evidence, &parsed, section);
-    if corefile::zone(&evidence.objects).is_none() {
+    // A variable can be the zone, and an external plugin can serve it.
+    let can_have_zone = has_variables || foreign.iter().any(|it| it.is_external);
+    if corefile::zone(&evidence.objects).is_none() && !can_have_zone {
         section
             .broken(
                 checks::COREFILE_NO_ZONE,
@@ -139,20 +161,24 @@ fn loops(evidence: &Evidence, parsed: &Corefile, section: &mut Section) {
     );
     // On the host network a loopback address is that of the node.
     let is_on_host = kube_dns.into_iter().flat_map(|it| evidence.objects.selected(it)).any(on_host);
-    let ports: BTreeSet<u16> =
-        parsed.blocks.iter().flat_map(|block| &block.keys).map(|key| key.port_or(53)).collect();
+    let serves = |scheme: Scheme, port: u16| {
+        let mut keys = parsed.blocks.iter().flat_map(|block| &block.keys);
+        keys.any(|key| key.scheme == scheme && key.port_or(53) == port)
+    };
     for token in
         corefile::directives(parsed, "forward").flat_map(|line| line.arguments.iter().skip(1))
     {
-        let bare = token.text.rsplit("://").next().unwrap_or(&token.text);
+        let (scheme, bare) = token.text.split_once("://").unwrap_or(("dns", &token.text));
+        let Some(scheme) = Scheme::all().find(|known| known.name() == scheme) else { continue };
         let socket = bare.parse::<SocketAddr>().ok();
-        let Some(socket) = socket.or_else(|| Some(SocketAddr::new(bare.parse().ok()?, 53))) else {
-            continue;
-        };
+        let with_port = || Some(SocketAddr::new(bare.parse().ok()?, scheme.port()));
+        let Some(socket) = socket.or_else(with_port) else { continue };
         let address = socket.ip();
         // Another server of the same Pod can listen on another port.
-        let is_itself = address.is_loopback() && !is_on_host && ports.contains(&socket.port());
-        if !is_itself && !own.contains(&address) {
+        let is_served = serves(scheme, socket.port());
+        let is_itself = address.is_loopback() && !is_on_host && is_served;
+        let is_cluster = own.contains(&address) && (scheme == Scheme::Dns || is_served);
+        if !is_itself && !is_cluster {
             continue;
         }
         let whose =
@@ -212,11 +238,8 @@ fn permissions(evidence: &Evidence, section: &mut Section) {
             }
         }
     }
-    let account = evidence
-        .objects
-        .deployments()
-        .iter()
-        .find(|it| objects::namespace(*it) == "kube-system")
+    let account = deployments(evidence)
+        .next()
         .and_then(|it| it.spec.as_ref()?.template.spec.as_ref()?.service_account_name.clone());
     let account = account.unwrap_or_else(|| "coredns".to_owned());
     let bound = evidence
@@ -286,19 +309,29 @@ fn replicas(evidence: &Evidence, section: &mut Section) {
     }
 }
 
-/// Reports the Deployment of the server if it has 0 replicas, and returns whether it has.
-fn scaled_to_zero(evidence: &Evidence, section: &mut Section) -> bool {
-    let is_server = |it: &&Deployment| {
-        let labels =
-            it.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref()?.labels.as_ref());
-        objects::namespace(*it) == "kube-system"
-            && labels
-                .is_some_and(|labels| labels.get("k8s-app").is_some_and(|app| app == "kube-dns"))
+/// The Deployments whose Pods the Service of the cluster's DNS selects.
+fn deployments(evidence: &Evidence) -> impl Iterator<Item = &Deployment> {
+    let kube_dns = evidence.dns_service();
+    let is_server = move |it: &&Deployment| {
+        let template = it.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref());
+        kube_dns.zip(template).is_some_and(|(kube_dns, template)| {
+            objects::namespace(*it) == objects::namespace(kube_dns)
+                && objects::selects(kube_dns, template)
+        })
     };
-    let deployments = evidence.objects.deployments().iter().filter(is_server);
-    let mut without =
-        deployments.filter(|it| it.spec.as_ref().and_then(|spec| spec.replicas) == Some(0));
-    let Some(deployment) = without.next() else { return false };
+    evidence.objects.deployments().iter().filter(is_server)
+}
+
+/// Reports the Deployment of the server if it has 0 replicas and no other server is ready. Returns
+/// whether it reports it.
+fn scaled_to_zero(evidence: &Evidence, section: &mut Section) -> bool {
+    let is_zero = |it: &Deployment| it.spec.as_ref().and_then(|spec| spec.replicas) == Some(0);
+    let has_endpoints =
+        evidence.dns_service().is_some_and(|it| !endpoints::addresses(evidence, it).is_empty());
+    let Some(deployment) = deployments(evidence).next() else { return false };
+    if has_endpoints || !deployments(evidence).all(is_zero) {
+        return false;
+    }
     section
         .broken(
             checks::CLUSTER_REPLICAS,

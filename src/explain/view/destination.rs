@@ -9,7 +9,8 @@ use crate::explain::{
 /// `svc/my-nginx`, `ingress/cafe`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::explain) struct Destination {
-    /// Without a port and without brackets, in lower case.
+    /// Without a port and without brackets, in lower case. An address is in its shortest form, as in
+    /// the objects of the API.
     pub(in crate::explain) host: String,
     /// Such as `https`, in lower case.
     pub(in crate::explain) scheme: Option<String>,
@@ -118,7 +119,9 @@ impl Destination {
         let number = port.and_then(|port| port.parse().ok());
         let of_scheme = || SCHEMES.iter().find(|it| Some(it.0) == scheme.as_deref()).map(|it| it.1);
         Self {
-            host: host.to_ascii_lowercase(),
+            host: host
+                .parse::<std::net::IpAddr>()
+                .map_or_else(|_| host.to_ascii_lowercase(), |address| address.to_string()),
             port: number.or_else(|| if port.is_none() { of_scheme() } else { None }),
             port_name: port.filter(|_| number.is_none()).map(str::to_owned),
             scheme,
@@ -220,6 +223,7 @@ mod tests {
         check("http://10.96.0.1:8080", "10.96.0.1", Some(8080), None);
         check("http://[fd00::1]:8080/x", "fd00::1", Some(8080), Some("/x"));
         check("fd00::1", "fd00::1", None, None);
+        check("[FD00:0::1]:80", "fd00::1", Some(80), None);
         check("", "", None, None);
         assert_eq!(Destination::parse("web:http").port_name.as_deref(), Some("http"));
     }

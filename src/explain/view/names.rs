@@ -11,9 +11,7 @@ use crate::explain::{
     Evidence, objects,
     view::{
         destination::{Destination, NamedObject, ObjectKind},
-        hosts,
-        peers::on_host,
-        routes,
+        hosts, pods, routes,
     },
 };
 
@@ -117,7 +115,8 @@ pub(in crate::explain) fn subject<'e>(evidence: &'e Evidence, wanted: &Destinati
         );
         return Subject::Service { service, candidate, port: None, endpoint: None };
     }
-    if let Some(pod) = at_pod_address(evidence, wanted) {
+    let address = wanted.host.parse().ok();
+    if let Some(pod) = address.and_then(|it| pods::at_address(&evidence.objects, it)) {
         return of_pod(evidence, wanted, pod);
     }
     for candidate in candidates(evidence, wanted) {
@@ -196,14 +195,6 @@ fn of_pod<'e>(evidence: &Evidence, wanted: &Destination, pod: &'e Pod) -> Subjec
     let address = wanted.host.replace(['.', ':'], "-");
     let candidate = format!("{address}.{}.pod.{}.", objects::namespace(pod), evidence.zone);
     Subject::Pod { candidate, pod: Some(pod) }
-}
-
-/// The Pod that has this address. The address of a Pod on the host network is that of its node.
-fn at_pod_address<'e>(evidence: &'e Evidence, wanted: &Destination) -> Option<&'e Pod> {
-    let host = wanted.host.as_str();
-    host.parse::<std::net::IpAddr>().ok()?;
-    let mut pods = evidence.objects.pods().iter();
-    pods.find(|pod| objects::pod_addresses(pod).contains(&host) && !on_host(pod))
 }
 
 /// The Ingresses of the client's namespace that take requests for hosts without a rule.

@@ -1,5 +1,7 @@
 //! The state of a Pod: whether it is ready, and if not, why.
 
+use std::net::IpAddr;
+
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStatus, Event, Pod, PodCondition, Probe, Service,
 };
@@ -8,6 +10,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use crate::explain::{
     Evidence, Objects,
     checks::{self, Check},
+    objects,
+    view::peers::on_host,
 };
 
 /// Why a Pod is not ready.
@@ -70,6 +74,21 @@ fn condition<'p>(pod: &'p Pod, kind: &str) -> Option<&'p PodCondition> {
 fn finished(pod: &Pod) -> Option<&str> {
     let phase = pod.status.as_ref()?.phase.as_deref()?;
     ["Succeeded", "Failed"].contains(&phase).then_some(phase)
+}
+
+/// Whether the Pod has ended. Its address can belong to another Pod now.
+pub(in crate::explain) fn has_ended(pod: &Pod) -> bool {
+    finished(pod).is_some()
+}
+
+/// The Pod that has this address, or else one that had it and has ended. The address of a Pod on the
+/// host network is that of its node.
+pub(in crate::explain) fn at_address(all: &Objects, address: IpAddr) -> Option<&Pod> {
+    let has = |pod: &&Pod| {
+        let mut own = objects::pod_addresses(pod).into_iter();
+        !on_host(pod) && own.any(|text| text.parse() == Ok(address))
+    };
+    all.pods().iter().filter(has).min_by_key(|pod| has_ended(pod))
 }
 
 /// Why the Pod is not ready; `None` if it is ready.

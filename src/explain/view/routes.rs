@@ -200,8 +200,8 @@ fn takes(wanted: &RouteMatch, path: &str) -> Option<(usize, bool)> {
     }
 }
 
-/// What a request needs beside its path, if a plain GET request does not match the rule.
-pub(in crate::explain) fn condition(rule: &RouteRule) -> Option<&'static str> {
+/// What requests need beside their path, if a plain GET request does not match the rule.
+pub(in crate::explain) fn conditions(rule: &RouteRule) -> Option<Vec<&'static str>> {
     let of_match = |it: &RouteMatch| {
         let is_get = |method: &serde_json::Value| !method.is_string() || method == "GET";
         if !it.headers.is_empty() {
@@ -213,7 +213,27 @@ pub(in crate::explain) fn condition(rule: &RouteRule) -> Option<&'static str> {
         }
     };
     let conditions: Option<Vec<&str>> = rule.matches.iter().map(of_match).collect();
-    conditions?.first().copied()
+    conditions.filter(|all| !all.is_empty())
+}
+
+/// Whether a Gateway can offer a request to both routes.
+pub(in crate::explain) fn meet(one: &Route, other: &Route) -> bool {
+    let same = |a: &ObjectRef, b: &ObjectRef| {
+        let namespace = |it: &ObjectRef, route: &Route| {
+            it.namespace.clone().unwrap_or_else(|| objects::namespace(route).to_owned())
+        };
+        let is_same_listener = match (&a.section_name, &b.section_name) {
+            (Some(a), Some(b)) => a == b,
+            _ => true,
+        };
+        is_gateway(a)
+            && is_gateway(b)
+            && a.name == b.name
+            && namespace(a, one) == namespace(b, other)
+            && is_same_listener
+    };
+    let parents = &one.spec.parent_refs;
+    parents.iter().any(|a| other.spec.parent_refs.iter().any(|b| same(a, b)))
 }
 
 /// The paths of a rule: `/tea, /coffee`.

@@ -38,12 +38,17 @@ pub(super) fn rules(
             })
             .advise(edit(route));
     }
-    let conditions: Option<Vec<&str>> = meant.iter().map(|rule| routes::condition(rule)).collect();
-    if let Some(first) = conditions.as_ref().and_then(|all| all.first()) {
+    let conditions: Option<Vec<Vec<&str>>> =
+        meant.iter().map(|rule| routes::conditions(rule)).collect();
+    let mut wants: Vec<&str> = conditions.into_iter().flatten().flatten().collect();
+    wants.sort_unstable();
+    wants.dedup();
+    if !wants.is_empty() && !is_taken_elsewhere(evidence, wanted, host, route) {
         let saw = format!(
-            "every rule of {} for {host}{} wants {first}: requests without it get the status 404",
+            "no rule of {} for {host}{} matches a plain GET request: they want {}; other requests get the status 404",
             path(route),
-            wanted.path.as_deref().unwrap_or("/")
+            wanted.path.as_deref().unwrap_or("/"),
+            wants.join(" or ")
         );
         section
             .say(FindingLevel::Warning, checks::GATEWAY_MATCH, saw)
@@ -53,6 +58,24 @@ pub(super) fn rules(
     for rule in meant {
         of_rule(evidence, host, route, rule, section);
     }
+}
+
+/// Whether another route of the host and the Gateway takes a plain GET request, as the main route
+/// beside that of a canary does.
+fn is_taken_elsewhere(
+    evidence: &Evidence,
+    wanted: &Destination,
+    host: &str,
+    route: &Route,
+) -> bool {
+    let takes = |other: &&Route| {
+        routes::meet(route, other)
+            && routes::meant(other, wanted.path.as_deref())
+                .iter()
+                .any(|rule| routes::conditions(rule).is_none())
+    };
+    routes::of_host(evidence, host).iter().any(takes)
+        || routes::of_every_host(evidence).iter().any(takes)
 }
 
 fn of_rule(

@@ -114,15 +114,17 @@ fn reached_at(
             ),
         );
     } else if !exposure::local_only(service) || section.findings.is_empty() {
-        let saw = if evidence.objects.nodes().is_empty() {
-            "there are no Node objects"
+        let nodes = if exposure::local_only(service) {
+            "a node with a ready endpoint; none is known here"
+        } else if evidence.objects.nodes().is_empty() {
+            "any node; there are no Node objects here"
         } else {
-            "no node is ready"
+            "any node; no node is ready, or none has an address"
         };
         section.say(
             FindingLevel::Note,
             checks::OUTSIDE_NO_NODES,
-            format!("clients use port {port}/{protocol} of any node; {saw} here"),
+            format!("clients use port {port}/{protocol} of {nodes}"),
         );
     }
 }

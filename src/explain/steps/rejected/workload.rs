@@ -57,6 +57,13 @@ fn of_selector(workload: &Workload, metadata: &ObjectMeta, is_old: bool) -> Opti
         Some(_) if workload.ends() => None,
         Some(selector) => {
             let selector = read_selector(selector)?;
+            let labels = selector.match_labels.iter().flatten().count();
+            if needs_selector
+                && labels == 0
+                && selector.match_expressions.iter().flatten().count() == 0
+            {
+                return Some(mistake("its spec.selector is empty", WANT));
+            }
             (labels::matches(&selector, Some(own)) == Truth::No).then(|| {
                 mistake(
                     format!(

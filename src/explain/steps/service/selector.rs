@@ -57,7 +57,7 @@ pub(super) fn judge(evidence: &Evidence, service: &Service, section: &mut Sectio
     }
     if !evidence.is_live && !pods.iter().any(|pod| objects::has_status(pod)) {
         let saw = format!(
-            "selector {} finds {} in the manifests without a status: whether it is ready is not known",
+            "selector {} finds {} without a status in the manifests: readiness is not known",
             written(&selector),
             counted(pods.len(), "Pod")
         );
@@ -100,8 +100,8 @@ fn some_unready(service: &Service, unready: &[(&Pod, UnreadyReason)], section: &
     }
 }
 
-/// Reports a Pod template that the selector matches, if no Pod does: the workload is scaled to 0,
-/// or the manifests have no Pods. Returns whether that explains the missing Pods.
+/// Reports a Pod template that the selector matches, if no Pod does: the workload is scaled to 0, its
+/// Pods could not be created, or the manifests have no Pods. Returns whether that explains the missing Pods.
 fn from_templates(
     evidence: &Evidence,
     service: &Service,
@@ -230,8 +230,8 @@ fn none_ready(
     }
 }
 
-/// Reports that nothing has the labels: Pods of another namespace have them, or the nearest Pod
-/// differs in one label.
+/// Reports that no Pod of the namespace has the labels, and what is nearest: Pods of another namespace
+/// that have them, or the Pod with the most equal labels.
 fn none_selected(
     evidence: &Evidence,
     service: &Service,
@@ -256,7 +256,13 @@ fn none_selected(
         .iter()
         .min_by_key(|(_, metadata)| std::cmp::Reverse(nearness(metadata, selector)))
         .filter(|(_, metadata)| nearness(metadata, selector) > (0, 0));
-    if let Some((path, reason)) = unread_workload(evidence, service) {
+    if evidence.is_live {
+        // The API server has the object. Pods that were read show more than it does.
+        if let Some((path, reason)) = unread_workload(evidence, service) {
+            let saw = format!("ndots cannot read {path}, which probably makes the Pods: {reason}");
+            section.say(FindingLevel::Unknown, checks::ENDPOINTS_UNREAD, saw);
+        }
+    } else if let Some((path, reason)) = unread_workload(evidence, service) {
         section
             .broken(
                 checks::ENDPOINTS_REJECTED,
@@ -310,8 +316,7 @@ fn none_selected(
     broken.advise(format!("kubectl -n {namespace} edit service {name}    # spec.selector"));
 }
 
-/// A workload of the manifests that has the name of the Service, or a value of its selector, and that
-/// cannot be read.
+/// A workload that has the name of the Service, or a value of its selector, and that cannot be read.
 fn unread_workload<'e>(evidence: &'e Evidence, service: &Service) -> Option<(String, &'e str)> {
     const KINDS: [&str; 4] = ["Deployment", "StatefulSet", "DaemonSet", "Pod"];
     let namespace = objects::namespace(service);

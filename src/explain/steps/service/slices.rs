@@ -31,12 +31,7 @@ pub(super) fn judge(
     }
     let slices: Vec<&EndpointSlice> = evidence.objects.slices_of(namespace, name).collect();
     addresses(evidence, service, &slices, section);
-    let has_selector = service
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.selector.as_ref())
-        .is_some_and(|selector| !selector.is_empty());
-    if has_selector {
+    if objects::has_selector(service) {
         against_pods(evidence, service, &slices, section);
     } else if slices.is_empty() && !evidence.is_live && is_api_server(service) {
         section.say(

@@ -305,6 +305,9 @@ pub const MEMORY_BURST: usize = 256;
 /// If more than this many octets have become free, they are returned to the system: after a burst
 /// of queries or connections, or after a list of objects.
 pub const MEMORY_GROWTH: u64 = 4 << 20;
+/// Entries of a table that always keeps the memory for them. A larger table that is nearly empty
+/// gives its memory back.
+pub const SPARSE_ENTRIES: usize = 16;
 /// Log lines that wait to be written. A slow reader of the log must not use up the memory.
 pub const LOG_LINES: usize = 8192;
 /// How long the process waits at its end for the log to be written.

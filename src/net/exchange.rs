@@ -14,6 +14,7 @@ mod tls;
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -317,6 +318,7 @@ impl Shared {
         if in_flight.get(key).is_some_and(|running| running.sender.as_ptr() == Arc::as_ptr(sender))
         {
             in_flight.remove(key);
+            shrink(&mut in_flight);
         }
     }
 
@@ -367,6 +369,13 @@ fn spawn(tasks: &Mutex<JoinSet<()>>, task: impl Future<Output = ()> + Send + 'st
     let mut tasks = lock(tasks);
     while tasks.try_join_next().is_some() {}
     tasks.spawn(task);
+}
+
+/// Gives back the memory that the entries of a burst have left.
+fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
+    if map.capacity() > limits::SPARSE_ENTRIES && map.capacity() / 8 > map.len() {
+        map.shrink_to(map.len() * 2);
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -13,7 +13,7 @@ use crate::{
     wire::{Query, reply},
 };
 
-use super::{lock, raw::RawReply};
+use super::{lock, raw::RawReply, shrink};
 
 /// The queries that wait, by their ids. No id is used twice, so a late reply is not taken for the
 /// reply to another query, nor for a forged one.
@@ -126,6 +126,22 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        lock(&self.pending.0).waiting.remove(&self.id);
+        let mut table = lock(&self.pending.0);
+        table.waiting.remove(&self.id);
+        shrink(&mut table.waiting);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test]
+    fn a_burst_leaves_no_memory() {
+        let pending = Arc::new(Pending::default());
+        let mut query = Query::parse(b"\0\x01\x01\0\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01").unwrap();
+        let tickets: Vec<_> = (0..60).map(|_| pending.add(&mut query).unwrap()).collect();
+        assert!(lock(&pending.0).waiting.capacity() >= 60);
+        drop(tickets);
+        assert!(lock(&pending.0).waiting.capacity() <= limits::SPARSE_ENTRIES);
     }
 }

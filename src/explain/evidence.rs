@@ -62,6 +62,8 @@ pub struct Asked {
     /// Whether the queries went through the API server to a Pod of the DNS server, over TCP.
     pub is_forwarded: bool,
     pub replies: Vec<Reply>,
+    /// The replies of the other Pods of the DNS server to one of these queries, with their names.
+    pub others: Vec<(String, Reply)>,
 }
 
 pub struct Reply {

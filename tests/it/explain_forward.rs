@@ -62,7 +62,15 @@ fn objects() -> Vec<Value> {
 fn explain(ports: &[PodPort], forbidden: &[&str], arguments: &[&str]) -> (Value, String) {
     let here = tempfile::tempdir().unwrap();
     let kubeconfig = here.path().join("kubeconfig");
-    api::start_with_ports(objects(), forbidden, ports, &kubeconfig);
+    let mut objects = objects();
+    if ports.iter().any(|it| it.pod == "dns-2") {
+        let mut second =
+            objects.iter().find(|it| it["metadata"]["name"] == "dns-1").unwrap().clone();
+        second["metadata"]["name"] = "dns-2".into();
+        second["status"]["podIP"] = "10.244.0.3".into();
+        objects.push(second);
+    }
+    api::start_with_ports(objects, forbidden, ports, &kubeconfig);
     let run = |format: &str| {
         let output = Command::new(env!("CARGO_BIN_EXE_ndots"))
             .args(["explain", "web", "-n", "default", "-o", format, "--kubeconfig"])
@@ -133,6 +141,24 @@ fn an_answer_that_differs_is_found_through_the_api_server() {
     let dns = PodPort { pod: "dns-1", port: 53, address: server.address };
     let (report, _) = explain(&[dns], &[], &["--probe"]);
     assert_eq!(report["first"], "dns.stale", "{report:#}");
+}
+
+/// One of two Pods of the DNS server serves old facts, or does not answer.
+#[test]
+fn every_pod_of_the_dns_server_is_queried() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let [right, old] =
+        [(&here, "10.96.0.80"), (&there, "10.96.0.99")].map(|(at, ip)| dns_server(at.path(), ip));
+    let first = PodPort { pod: "dns-1", port: 53, address: right.address };
+    let second = |address| PodPort { pod: "dns-2", port: 53, address };
+    let (report, _) = explain(&[first.clone(), second(right.address)], &[], &["--probe"]);
+    assert_eq!(saw(&report, "dns.server")[1], "ok: Pod kube-system/dns-2 answers the same");
+    let (report, _) = explain(&[first.clone(), second(old.address)], &[], &["--probe"]);
+    assert_eq!(report["first"], "dns.stale", "{report:#}");
+    assert!(report.to_string().contains("Pod kube-system/dns-2 answers web.default"), "{report:#}");
+    let (report, _) = explain(&[first, second(free_address())], &[], &["--probe"]);
+    let silent = saw(&report, "dns.no-answer");
+    assert!(silent[0].starts_with("unknown: Pod kube-system/dns-2 does not answer"), "{silent:?}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Sends the queries of the Pod's resolver to the server that the Pod uses.
 
+use std::fmt;
+
 use k8s_openapi::api::core::v1::ServicePort;
 
 use crate::{
@@ -44,7 +46,8 @@ pub(super) async fn ask(
     forwarder: Option<&Forwarder>,
 ) -> Asked {
     let none = |why: &str| Asked { not_asked: Some(why.to_owned()), ..Asked::default() };
-    let mut asking = match (&request.server, forwarder.and_then(|it| forwarded(evidence, it))) {
+    let mut pods = forwarder.map(|it| forwarded(evidence, it)).unwrap_or_default().into_iter();
+    let mut asking = match (&request.server, pods.next()) {
         (Some(server), _) => Asking::direct(server.clone(), true),
         (None, Some(way)) => Asking::new(way),
         (None, None) if !evidence.is_live => {
@@ -65,26 +68,42 @@ pub(super) async fn ask(
         }
     };
     asking.search_path(evidence, wanted).await;
+    if asking.asked.is_forwarded {
+        asking.other_pods(pods).await;
+    }
     asking.asked
 }
 
-/// The way to a ready Pod of the DNS server, if the client uses that server.
-fn forwarded<'f>(evidence: &Evidence, forwarder: &'f Forwarder) -> Option<Way<'f>> {
-    let service = evidence.dns_service()?;
-    let first = evidence.asker.resolv.nameservers.first()?;
-    if !objects::cluster_ips(service).contains(&first.as_str()) {
-        return None;
+/// The ways to the ready Pods of the DNS server, if the client uses that server.
+fn forwarded<'f>(evidence: &Evidence, forwarder: &'f Forwarder) -> Vec<Way<'f>> {
+    let Some(service) = evidence.dns_service() else { return Vec::new() };
+    let is_used = |server: &String| objects::cluster_ips(service).contains(&server.as_str());
+    if !evidence.asker.resolv.nameservers.first().is_some_and(is_used) {
+        return Vec::new();
     }
     let is_dns_over_tcp =
         |port: &&ServicePort| port.port == 53 && objects::protocol(port.protocol.as_ref()) == "TCP";
-    let port = objects::ports(service).iter().find(is_dns_over_tcp)?;
-    let pod = pods::ready(evidence, service).next()?;
-    Some(Way::Forwarded {
-        forwarder,
-        namespace: objects::namespace(pod).to_owned(),
-        pod: objects::name(pod).to_owned(),
-        port: u16::try_from(objects::at_pod(port, pod)?).ok()?,
-    })
+    let Some(port) = objects::ports(service).iter().find(is_dns_over_tcp) else {
+        return Vec::new();
+    };
+    let way = |pod| {
+        Some(Way::Forwarded {
+            forwarder,
+            namespace: objects::namespace(pod).to_owned(),
+            pod: objects::name(pod).to_owned(),
+            port: u16::try_from(objects::at_pod(port, pod)?).ok()?,
+        })
+    };
+    pods::ready(evidence, service).filter_map(way).take(limits::EXPLAIN_DNS_PODS).collect()
+}
+
+impl fmt::Display for Way<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Direct(server) => server.fmt(f),
+            Self::Forwarded { namespace, pod, .. } => write!(f, "Pod {namespace}/{pod}"),
+        }
+    }
 }
 
 struct Asking<'f> {
@@ -100,11 +119,25 @@ impl<'f> Asking<'f> {
     }
 
     fn new(way: Way<'f>) -> Self {
-        let (server, is_forwarded) = match &way {
-            Way::Direct(server) => (server.to_string(), false),
-            Way::Forwarded { namespace, pod, .. } => (format!("Pod {namespace}/{pod}"), true),
-        };
+        let (server, is_forwarded) = (way.to_string(), matches!(way, Way::Forwarded { .. }));
         Self { way, asked: Asked { server, is_forwarded, ..Asked::default() } }
+    }
+
+    /// Sends the last query that had an answer with records to the other Pods of the DNS server.
+    async fn other_pods(&mut self, pods: impl Iterator<Item = Way<'f>>) {
+        let has_records =
+            |reply: &&Reply| reply.answer.as_ref().is_ok_and(|answer| !answer.records.is_empty());
+        let Some(Reply { name, qtype, .. }) = self.asked.replies.iter().rfind(has_records) else {
+            return;
+        };
+        let Ok(rtype) = qtype.parse::<Type>() else { return };
+        let mut others = Vec::new();
+        for way in pods {
+            let answer = exchange(&way, name, rtype).await;
+            let reply = Reply { name: name.clone(), qtype: qtype.clone(), tcp: true, answer };
+            others.push((way.to_string(), reply));
+        }
+        self.asked.others = others;
     }
 
     /// Queries the names of the search path, up to the first that has records. A server that does not

@@ -3,6 +3,7 @@
 use crate::{
     explain::{
         Answer, Evidence, checks,
+        evidence::Reply,
         expected::{ExpectedAnswer, ExpectedEnd},
         objects,
         report::{FindingLevel, Section},
@@ -67,7 +68,50 @@ pub(super) fn with_server(
             format!("{} answers the same{}", asked.server, over_tcp(evidence, candidate)),
         );
         tcp(evidence, candidate, section);
+        other_pods(evidence, section);
     }
+}
+
+/// Compares the answers of the other Pods of the DNS server with that of the first one.
+fn other_pods(evidence: &Evidence, section: &mut Section) {
+    let asked = &evidence.asked;
+    let mut agreed = Vec::new();
+    for (server, Reply { name, qtype, answer, .. }) in &asked.others {
+        let first = asked.find(name, qtype, false).and_then(|answer| answer.as_ref().ok());
+        match (answer, first) {
+            (Err(error), _) => {
+                let saw = format!("{server} does not answer: {error}");
+                section.say(FindingLevel::Unknown, checks::DNS_NO_ANSWER, saw);
+            }
+            (Ok(answer), Some(first)) if !agree(answer, first, qtype) => {
+                let saw = format!("{server} answers {name} {qtype} {}", summary(answer));
+                let want = format!("{}, as {} answers", summary(first), asked.server);
+                stale(evidence, &saw, &want, section);
+            }
+            (Ok(_), _) => agreed.push(server.as_str()),
+        }
+    }
+    if !agreed.is_empty() {
+        section.ok(checks::DNS_SERVER, format!("{} answers the same", agreed.join(", ")));
+    }
+}
+
+/// Whether two servers give the same data, in any order.
+fn agree(one: &Answer, other: &Answer, rtype: &str) -> bool {
+    let sorted = |answer: &Answer| {
+        let mut data: Vec<_> = answer.data(rtype).iter().map(ToString::to_string).collect();
+        data.sort_unstable();
+        data
+    };
+    one.rcode == other.rcode && sorted(one) == sorted(other)
+}
+
+/// The data of an answer, or its response code if there is none.
+fn summary(answer: &Answer) -> String {
+    if answer.records.is_empty() {
+        return answer.rcode.clone();
+    }
+    answer.records.iter().map(|record| record.data.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// Reports a search domain that has an answer for the name. The external name that was meant is
@@ -178,11 +222,7 @@ fn silent(evidence: &Evidence, candidate: &str, error: &str, section: &mut Secti
 fn difference(qtype: Type, own: &ExpectedAnswer, answer: &Answer) -> Option<(String, String)> {
     let rtype = qtype.to_string();
     let data = answer.data(&rtype);
-    let said = if answer.records.is_empty() {
-        answer.rcode.clone()
-    } else {
-        answer.records.iter().map(|it| it.data.as_str()).collect::<Vec<_>>().join(", ")
-    };
+    let said = summary(answer);
     let want = own.to_string();
     match &own.end {
         // No answer is expected: the objects of the name could not be read, or its aliases form a

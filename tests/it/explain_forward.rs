@@ -69,6 +69,9 @@ fn explain(ports: &[PodPort], forbidden: &[&str], arguments: &[&str]) -> (Value,
         second["metadata"]["name"] = "dns-2".into();
         second["status"]["podIP"] = "10.244.0.3".into();
         objects.push(second);
+        let slice = objects.iter_mut().find(|it| it["metadata"]["name"] == "kube-dns-1").unwrap();
+        let endpoint = json!({ "addresses": ["10.244.0.3"], "conditions": { "ready": true } });
+        slice["endpoints"].as_array_mut().unwrap().push(endpoint);
     }
     api::start_with_ports(objects, forbidden, ports, &kubeconfig);
     let run = |format: &str| {
@@ -152,7 +155,12 @@ fn every_pod_of_the_dns_server_is_queried() {
     let first = PodPort { pod: "dns-1", port: 53, address: right.address };
     let second = |address| PodPort { pod: "dns-2", port: 53, address };
     let (report, _) = explain(&[first.clone(), second(right.address)], &[], &["--probe"]);
-    assert_eq!(saw(&report, "dns.server")[1], "ok: Pod kube-system/dns-2 answers the same");
+    assert_eq!(
+        saw(&report, "dns.server"),
+        [
+            "ok: Pod kube-system/dns-1, Pod kube-system/dns-2 answer the same, over TCP through the API server"
+        ]
+    );
     let (report, _) = explain(&[first.clone(), second(old.address)], &[], &["--probe"]);
     assert_eq!(report["first"], "dns.stale", "{report:#}");
     assert!(report.to_string().contains("Pod kube-system/dns-2 answers web.default"), "{report:#}");

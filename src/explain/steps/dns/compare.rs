@@ -63,17 +63,21 @@ pub(super) fn with_server(
         }
     }
     if hit && !agreed.is_empty() {
-        section.ok(
-            checks::DNS_SERVER,
-            format!("{} answers the same{}", asked.server, over_tcp(evidence, candidate)),
-        );
+        let over = over_tcp(evidence, candidate);
+        let saw = match other_pods(evidence, section)[..] {
+            [] => format!("{} answers the same{over}", asked.server),
+            ref others => {
+                format!("{}, {} answer the same{over}", asked.server, others.join(", "))
+            }
+        };
+        section.ok(checks::DNS_SERVER, saw);
         tcp(evidence, candidate, section);
-        other_pods(evidence, section);
     }
 }
 
-/// Compares the answers of the other Pods of the DNS server with that of the first one.
-fn other_pods(evidence: &Evidence, section: &mut Section) {
+/// Compares the answers of the other Pods of the DNS server with that of the first one. Returns the
+/// Pods that agree.
+fn other_pods<'e>(evidence: &'e Evidence, section: &mut Section) -> Vec<&'e str> {
     let asked = &evidence.asked;
     let mut agreed = Vec::new();
     for (server, Reply { name, qtype, answer, .. }) in &asked.others {
@@ -91,9 +95,7 @@ fn other_pods(evidence: &Evidence, section: &mut Section) {
             (Ok(_), _) => agreed.push(server.as_str()),
         }
     }
-    if !agreed.is_empty() {
-        section.ok(checks::DNS_SERVER, format!("{} answers the same", agreed.join(", ")));
-    }
+    agreed
 }
 
 /// Whether two servers give the same data, in any order.

@@ -197,3 +197,18 @@ fn a_missing_permission_is_named() {
         "{text}"
     );
 }
+
+/// A missing permission is a skipped test case of the report for CI.
+#[test]
+fn junit_names_what_was_not_read() {
+    let here = tempfile::tempdir().unwrap();
+    let kubeconfig = here.path().join("kubeconfig");
+    api::start_with_ports(objects(), &["networkpolicies"], &[], &kubeconfig);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+    command.args(["explain", "-A", "-o", "junit", "--kubeconfig"]).arg(&kubeconfig);
+    let output = command.env_remove("KUBERNETES_SERVICE_HOST").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let skipped = text.lines().find(|line| line.contains("<skipped")).unwrap_or_default();
+    assert!(skipped.contains("networkpolicies"), "{text}");
+    assert!(text.contains("skipped=\"1\""), "{text}");
+}

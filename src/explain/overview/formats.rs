@@ -14,13 +14,21 @@ impl Overview {
     pub fn junit(&self) -> String {
         let count = |verdict| self.objects.iter().filter(|row| row.verdict == verdict).count();
         let mut xml = format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"ndots explain\" tests=\"{}\" failures=\"{}\" errors=\"{}\">\n",
-            self.checked + self.complaints.len(),
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"ndots explain\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\">\n",
+            self.checked + self.complaints.len() + self.unread.len(),
             count(Verdict::Broken),
-            count(Verdict::Unknown) + self.complaints.len()
+            count(Verdict::Unknown) + self.complaints.len(),
+            self.unread.len()
         );
-        for unread in &self.complaints {
+        for unread in &self.unread {
             // Writing to a String does not fail.
+            let _ = writeln!(
+                xml,
+                "  <testcase classname=\"objects\" name=\"not read\">\n    <skipped message=\"{}\"/>\n  </testcase>",
+                escaped(unread)
+            );
+        }
+        for unread in &self.complaints {
             let _ = writeln!(
                 xml,
                 "  <testcase classname=\"objects\" name=\"reading\">\n    <error type=\"unread\" message=\"{}\"/>\n  </testcase>",

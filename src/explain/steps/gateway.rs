@@ -140,11 +140,6 @@ fn missing(evidence: &Evidence, route: &Route, parent: &ObjectRef, section: &mut
         return;
     }
     let all = evidence.objects.gateways();
-    if all.is_empty() && !evidence.is_live {
-        let saw = format!("the manifests do not have Gateway {namespace}/{name}");
-        section.say(FindingLevel::Skipped, checks::GATEWAY_NOT_IN_MANIFESTS, saw);
-        return;
-    }
     let elsewhere = all.iter().find(|it| objects::name(*it) == name);
     let paths: Vec<String> = all.iter().map(objects::path).collect();
     let near = nearest(
@@ -152,6 +147,11 @@ fn missing(evidence: &Evidence, route: &Route, parent: &ObjectRef, section: &mut
         &paths.iter().map(String::as_str).collect::<Vec<_>>(),
     )
     .map(str::to_owned);
+    if !evidence.is_live && elsewhere.is_none() && near.is_none() {
+        let saw = format!("the manifests do not have Gateway {namespace}/{name}");
+        section.say(FindingLevel::Skipped, checks::GATEWAY_NOT_IN_MANIFESTS, saw);
+        return;
+    }
     let broken = section.broken(
         checks::GATEWAY_PARENT,
         format!("{} belongs to Gateway {namespace}/{name}, which does not exist", path(route)),
@@ -225,8 +225,12 @@ fn of_gateway(evidence: &Evidence, gateway: &Gateway, host: &str, section: &mut 
     let classes: Vec<&str> = evidence.objects.gateway_classes().iter().map(objects::name).collect();
     let class = gateway.spec.gateway_class_name.as_str();
     if !classes.is_empty() && !classes.contains(&class) {
+        // The manifests of a Gateway are often in another repository than those of its controller.
+        let is_known_wrong = evidence.is_live || nearest(class, &classes).is_some();
+        let level = if is_known_wrong { FindingLevel::Broken } else { FindingLevel::Unknown };
         section
-            .broken(
+            .say(
+                level,
                 checks::GATEWAY_CLASS,
                 format!("Gateway {path}: GatewayClass {class} does not exist"),
             )

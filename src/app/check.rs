@@ -1,6 +1,11 @@
 //! `ndots check FILE…`: Corefiles as files, on standard input, or in the YAML of ConfigMaps.
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::{Context, anyhow};
 use serde::Serialize;
@@ -35,8 +40,11 @@ struct Source {
 }
 
 /// The files that a Pod would see.
-#[derive(Clone, Default)]
-struct MountedFiles(BTreeMap<String, String>);
+struct MountedFiles {
+    files: BTreeMap<String, String>,
+    /// The files and variables that were asked for and are not known here.
+    unknown: RefCell<BTreeSet<String>>,
+}
 
 /// The report with `-o json`.
 #[derive(Serialize)]
@@ -70,7 +78,9 @@ pub(super) fn check(flags: &Check) -> anyhow::Result<ExitCode> {
         let sources = match sources(file) {
             Ok(sources) => sources,
             Err(error) => {
-                eprintln!("ndots: {error:#}");
+                let reason = format!("{error:#}");
+                eprintln!("ndots: {reason}");
+                report.files.push(FileReport::unreadable(file, reason));
                 code = UNREADABLE;
                 continue;
             }
@@ -78,18 +88,19 @@ pub(super) fn check(flags: &Check) -> anyhow::Result<ExitCode> {
         for source in sources {
             let reader: &dyn Reader = source.mounted.as_ref().map_or(&Disk, |files| files);
             let configuration = config::diagnose(&source.text, 53, reader);
-            let problems = match source.mounted {
-                None if !configuration.diagnostics.has_errors() => {
-                    zone_files::problems(&configuration)
-                }
-                // Zone files are on the volumes of the Pod.
-                _ => Vec::new(),
-            };
-            if configuration.diagnostics.has_errors() {
-                code = code.max(FAILED);
+            let has_errors = configuration.diagnostics.has_errors();
+            let mut problems = source.mounted.as_ref().map(MountedFiles::problems);
+            if has_errors {
+                let is_sure = problems.as_ref().is_none_or(Vec::is_empty);
+                code = code.max(if is_sure { FAILED } else { UNREADABLE });
             }
+            // Zone files of a ConfigMap are on the volumes of the Pod.
+            if problems.is_none() && !has_errors {
+                problems = Some(zone_files::problems(&configuration));
+            }
+            let problems = problems.unwrap_or_default();
             match flags.output {
-                ReportFormat::Text => print(&source.name, &configuration, &problems),
+                ReportFormat::Text => print(&source, &configuration, &problems),
                 ReportFormat::Json => {
                     report.files.push(FileReport::new(source.name, &configuration, problems));
                 }
@@ -102,9 +113,12 @@ pub(super) fn check(flags: &Check) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
-fn print(name: &str, configuration: &Configuration, problems: &[String]) {
+fn print(source: &Source, configuration: &Configuration, problems: &[String]) {
+    let name = &source.name;
     if configuration.diagnostics.has_errors() {
         eprintln!("ndots: {name}: the Corefile has mistakes:\n");
+    } else if source.mounted.is_some() && configuration.diagnostics.iter().next().is_some() {
+        eprintln!("ndots: {name}:\n");
     }
     configuration.print_diagnostics();
     for problem in problems {
@@ -129,6 +143,11 @@ impl FileReport {
         }));
         Self { name, server_blocks: blocks.len(), findings }
     }
+
+    fn unreadable(file: &str, message: String) -> Self {
+        let finding = Finding { severity: "error", place: String::new(), message, help: None };
+        Self { name: file.to_owned(), server_blocks: 0, findings: vec![finding] }
+    }
 }
 
 fn findings(diagnostics: &Diagnostics) -> Vec<Finding> {
@@ -148,44 +167,49 @@ fn findings(diagnostics: &Diagnostics) -> Vec<Finding> {
 fn sources(file: &str) -> anyhow::Result<Vec<Source>> {
     let text =
         if file == "-" { Text::of_input("standard input")? } else { Text::of_file(Some(file))? };
+    if file == "-" && text.text.trim().is_empty() {
+        return Err(anyhow!("standard input is empty"));
+    }
     if !has_objects(&text.text) {
         return Ok(vec![Source { name: text.path.clone(), text, mounted: None }]);
     }
     config_maps(&text).with_context(|| text.path.clone())
 }
 
-/// Whether the text is YAML or JSON of the Kubernetes API. No line of a Corefile begins with `kind:`.
+/// Whether the text is YAML or JSON of the Kubernetes API. In a Corefile, `kind:` can be the key of a
+/// block, which has a port or a brace after it.
 fn has_objects(text: &str) -> bool {
     let text = text.trim_start();
-    text.lines().any(|line| line.trim_start_matches(['-', ' ']).starts_with("kind:"))
-        || text.starts_with('{') && text.contains("\"kind\"")
+    let is_kind = |line: &str| {
+        let value = line.trim_start_matches(['-', ' ']).strip_prefix("kind:");
+        value.is_some_and(|value| value.starts_with(' ') && !value.contains('{'))
+    };
+    text.lines().any(is_kind) || text.starts_with('{') && text.contains("\"kind\"")
 }
 
 fn config_maps(text: &Text) -> anyhow::Result<Vec<Source>> {
     let source =
         ManifestSource::Text { name: PathBuf::from(&text.path), bytes: text.text.clone().into() };
     let update = Manifests::read_once(vec![source])?;
-    if let Some(error) = update.errors.first() {
-        return Err(anyhow!("{error}"));
-    }
     let mut objects = Objects::default();
-    if let Some(error) = objects.add_all(&update.objects).into_iter().next() {
-        return Err(anyhow!("{error}"));
-    }
-    let custom = objects.texts().filter(|(_, name, _)| *name == CUSTOM);
-    let custom: Vec<_> = custom.flat_map(|(_, _, texts)| mounted(MOUNTED_CUSTOM, texts)).collect();
+    let mut errors = objects.add_all(&update.objects);
+    errors.extend(update.errors.iter().map(ToString::to_string));
     let mut found = Vec::new();
     for (namespace, name, texts) in objects.texts() {
         let Some(corefile) = texts.get("Corefile") else { continue };
-        let files = mounted(MOUNTED, texts).chain(custom.clone()).collect();
+        let custom = objects.texts().filter(|it| (it.0, it.1) == (namespace, CUSTOM));
+        let custom = custom.flat_map(|(_, _, texts)| mounted(MOUNTED_CUSTOM, texts));
+        let files = mounted(MOUNTED, texts).chain(custom).collect();
         found.push(Source {
             name: format!("{}, ConfigMap {namespace}/{name}", text.path),
             text: Text::of_command(&format!("{MOUNTED}Corefile"), corefile.clone()),
-            mounted: Some(MountedFiles(files)),
+            mounted: Some(MountedFiles { files, unknown: RefCell::default() }),
         });
     }
     if found.is_empty() {
-        return Err(anyhow!("no ConfigMap in it has the key `Corefile`"));
+        let missing = "no ConfigMap in it has the key `Corefile`".to_owned();
+        // An object that cannot be read may be the ConfigMap.
+        return Err(anyhow!("{}", errors.into_iter().next().unwrap_or(missing)));
     }
     Ok(found)
 }
@@ -197,13 +221,26 @@ fn mounted(
     texts.iter().map(move |(key, text)| (format!("{directory}{key}"), text.clone()))
 }
 
+impl MountedFiles {
+    fn problems(&self) -> Vec<String> {
+        let unknown = self.unknown.borrow();
+        let problem = |it: &String| {
+            format!("{it} of the Pod is not known here, so errors that come from it may be wrong")
+        };
+        unknown.iter().map(problem).collect()
+    }
+}
+
 impl Reader for MountedFiles {
     fn read(&self, path: &str) -> Result<String, String> {
-        self.0.get(path).cloned().ok_or_else(|| "no ConfigMap here has this file".to_owned())
+        self.files.get(path).cloned().ok_or_else(|| {
+            self.unknown.borrow_mut().insert(format!("the file {path}"));
+            "no ConfigMap here has this file".to_owned()
+        })
     }
 
     fn list(&self, directory: &str) -> Vec<String> {
-        let below = self.0.keys().filter_map(|path| path.strip_prefix(directory));
+        let below = self.files.keys().filter_map(|path| path.strip_prefix(directory));
         let first = |rest: &str| match rest.split_once('/') {
             Some((directory, _)) => format!("{directory}/"),
             None => rest.to_owned(),
@@ -213,8 +250,8 @@ impl Reader for MountedFiles {
         names
     }
 
-    /// The variables of the Pod are not known.
-    fn env(&self, _name: &str) -> Option<String> {
+    fn env(&self, name: &str) -> Option<String> {
+        self.unknown.borrow_mut().insert(format!("the variable {name}"));
         None
     }
 }

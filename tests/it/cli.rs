@@ -175,12 +175,29 @@ fn check_reads_config_maps_and_standard_input() {
     let (code, _, err) = run(&["check", &at("service.yaml")]);
     assert!(code == 2 && err.contains("no ConfigMap in it has the key `Corefile`"), "{code} {err}");
 
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
-    command.args(["check", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(good.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(String::from_utf8_lossy(&output.stdout).contains(whole), "{output:?}");
+    // What is not in the ConfigMap is not known, so an error is not sure.
+    let variable = map("coredns", "  Corefile: |\n    . {\n        forward . {$UPSTREAM}\n    }\n");
+    fs::write(at("variable.yaml"), variable).unwrap();
+    let (code, _, err) = run(&["check", &at("variable.yaml")]);
+    assert!(code == 2 && err.contains("the variable UPSTREAM of the Pod is not known"), "{err}");
+    // Another object in the file is of no interest, and a block can be called `kind`.
+    let more = "---\napiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {ports: 7}\n";
+    fs::write(at("more.yaml"), format!("{good}{more}")).unwrap();
+    fs::write(at("kind"), "kind:53 {\n    whoami\n}\n").unwrap();
+    let (code, out, err) = run(&["check", &at("more.yaml"), &at("kind")]);
+    assert!(code == 0 && out.contains(whole), "{out}{err}");
+
+    let from_input = |text: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+        command.args(["check", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, out) = from_input(&good);
+    assert!(code == Some(0) && out.contains(whole), "{out}");
+    assert_eq!(from_input("").0, Some(2), "the command before it failed");
 }
 
 #[test]

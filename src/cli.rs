@@ -115,7 +115,8 @@ pub enum Command {
     ///
     /// With --cluster it reads the Corefile, the permissions, the Deployment and the objects around
     /// it, and says what a change of the image to ndots would change and break. It changes nothing.
-    /// Exit code: 0 no mistakes, 1 mistakes, 2 some files or objects could not be read.
+    /// Exit code: 0 no mistakes, 1 mistakes, 2 some files or objects could not be read, or a mistake
+    /// depends on a file or a variable that only the Pod has.
     #[command(
         after_help = "Examples:\n  ndots check Corefile\n  kubectl get configmap coredns -n kube-system -o yaml | ndots check -\n  ndots check --cluster\n  ndots check --cluster -o json"
     )]

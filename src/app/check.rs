@@ -23,7 +23,7 @@ use super::{
     print_line, zone_files,
 };
 
-/// The exit code if a file could not be read.
+/// The exit code if a file could not be read, or if errors depend on what only the Pod has.
 const UNREADABLE: u8 = 2;
 /// Where a Pod of CoreDNS has the files of its ConfigMap, and those of `coredns-custom` (AKS, k3s).
 const MOUNTED: &str = "/etc/coredns/";
@@ -89,16 +89,16 @@ pub(super) fn check(flags: &Check) -> anyhow::Result<ExitCode> {
             let reader: &dyn Reader = source.mounted.as_ref().map_or(&Disk, |files| files);
             let configuration = config::diagnose(&source.text, 53, reader);
             let has_errors = configuration.diagnostics.has_errors();
-            let mut problems = source.mounted.as_ref().map(MountedFiles::problems);
+            let problems = match &source.mounted {
+                // Zone files of a ConfigMap are on the volumes of the Pod.
+                Some(files) => files.problems(),
+                None if has_errors => Vec::new(),
+                None => zone_files::problems(&configuration),
+            };
             if has_errors {
-                let is_sure = problems.as_ref().is_none_or(Vec::is_empty);
-                code = code.max(if is_sure { FAILED } else { UNREADABLE });
+                // With these problems, the errors may not be errors in the Pod.
+                code = code.max(if problems.is_empty() { FAILED } else { UNREADABLE });
             }
-            // Zone files of a ConfigMap are on the volumes of the Pod.
-            if problems.is_none() && !has_errors {
-                problems = Some(zone_files::problems(&configuration));
-            }
-            let problems = problems.unwrap_or_default();
             match flags.output {
                 ReportFormat::Text => print(&source, &configuration, &problems),
                 ReportFormat::Json => {

@@ -14,7 +14,7 @@ pub struct Endpoint {
     pub details: Option<Box<EndpointDetails>>,
 }
 
-/// What is known of an endpoint beside its address.
+/// The fields of an endpoint besides its address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct EndpointDetails {
     pub hostname: Option<Box<str>>,

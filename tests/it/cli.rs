@@ -175,7 +175,7 @@ fn check_reads_config_maps_and_standard_input() {
     let (code, _, err) = run(&["check", &at("service.yaml")]);
     assert!(code == 2 && err.contains("no ConfigMap in it has the key `Corefile`"), "{code} {err}");
 
-    // What is not in the ConfigMap is not known, so an error is not sure.
+    // The variables of the Pod are not known, so the error may not be one in the Pod.
     let variable = map("coredns", "  Corefile: |\n    . {\n        forward . {$UPSTREAM}\n    }\n");
     fs::write(at("variable.yaml"), variable).unwrap();
     let (code, _, err) = run(&["check", &at("variable.yaml")]);

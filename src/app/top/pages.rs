@@ -34,7 +34,8 @@ impl Servers {
         let reader = ApiReader::open(&cluster).await?;
         let pods = format!("/api/v1/namespaces/{}/pods", flags.namespace);
         let list = reader.get(&pods, &[("labelSelector", &flags.selector)]).await?;
-        let list: Value = serde_json::from_str(&list).context("the list of Pods is no JSON")?;
+        let list: Value =
+            serde_json::from_str(&list).context("the API server's list of Pods is not JSON")?;
         let names = list["items"].as_array().into_iter().flatten().filter_map(|pod| {
             let is_running = pod["status"]["phase"] == "Running";
             is_running.then(|| pod["metadata"]["name"].as_str()).flatten()

@@ -317,7 +317,7 @@ impl quic::RecvStream for HttpReceiver {
 
 pub(super) struct HttpSender {
     stream: quinn::SendStream,
-    /// What is not sent yet.
+    /// The data that has not been sent yet.
     data: Option<WriteBuf<Bytes>>,
     /// Ends when the client has everything, or wants no more.
     taken: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,

@@ -106,7 +106,7 @@ impl Follower {
         let measured = self.list_in_pages(client).await;
         self.only_measures = false;
         if measured.is_err() {
-            // Nothing of this list is stored, so it takes no room from other kinds.
+            // No object of this list is stored, so the list takes no room from other kinds.
             self.begin_counting();
         }
         measured.map(drop)

@@ -17,7 +17,8 @@ use super::{MARGIN, check::Outcome};
 
 const NAMES: usize = 6;
 
-/// Answers each query for an address with one that lives for a second, until it is told to be silent.
+/// Answers each query for an address with a record that has a TTL of one second. It does not answer
+/// while it is silenced.
 fn upstream() -> (SocketAddr, Arc<AtomicBool>) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let (address, silent) = (socket.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));

@@ -63,7 +63,8 @@ impl Record {
     }
 }
 
-/// hickory-proto writes an octet of a name as three octal digits. RFC 1035 §5.1 has decimal ones.
+/// hickory-proto writes an octet of a name as three octal digits. RFC 1035 §5.1 requires decimal
+/// digits.
 fn decimal(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

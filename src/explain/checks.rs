@@ -1,5 +1,5 @@
-//! The table of checks: every finding belongs to one of them. The order of the steps, what a check
-//! leaves open when it is skipped, and which finding hides which, are data here.
+//! The table of checks: every finding belongs to one of them. The table also says what a check
+//! leaves open when it is skipped, and which findings hide others.
 //!
 //! `ndots explain --checks` prints the table, and `docs/explain.md` is made from it.
 
@@ -67,9 +67,9 @@ pub struct Check {
     pub cure: &'static str,
     /// What remains unknown if the check is skipped.
     pub open: Option<&'static str>,
-    /// If a finding of one of these checks is in the same step, this check says nothing.
+    /// A finding of one of these checks in the same step hides this check, if it is as bad.
     pub hidden_by: &'static [&'static Self],
-    /// Whether the first finding of a step is enough.
+    /// Whether only the first finding of this check in a step is kept.
     pub once: bool,
 }
 

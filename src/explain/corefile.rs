@@ -67,9 +67,9 @@ pub(in crate::explain) fn read(text: &str) -> (Corefile, Diagnostics) {
     (corefile, diagnostics)
 }
 
-/// Takes out the directives that a CoreDNS can have and ndots does not have: plugins of CoreDNS, and
-/// external ones. A name with one slip in that of a plugin is a mistake, and stays. External plugins
-/// such as `kubernetai` and `idetcd` differ more.
+/// Removes the directives of plugins that ndots does not have, and returns them. They are plugins
+/// of CoreDNS or external plugins. A name that one typing slip turns into the name of a plugin is a
+/// mistake, and stays. External plugins such as `kubernetai` and `idetcd` differ by more.
 pub(in crate::explain) fn take_foreign(corefile: &mut Corefile) -> Vec<ForeignDirective> {
     let foreign = |name: &str| match plugin::ALL.iter().find(|entry| entry.name() == name) {
         Some(Entry::Here(_) | Entry::Removed(..)) => None,
@@ -121,13 +121,13 @@ pub(in crate::explain) fn zone(objects: &Objects) -> Option<String> {
         .find(|zone| !zone.is_empty() && !zone.ends_with(".arpa") && !zone.contains('/'))
 }
 
-/// Options of `kubernetes` about the place of the objects, and not about the answers.
+/// Options of `kubernetes` that say where the objects are read. They do not change answers.
 const OF_SOURCE: [&str; 5] = ["endpoint", "tls", "kubeconfig", "manifests", "snapshot"];
 
 /// What the Corefile says about the cluster's zone.
 pub struct LiveKubernetes {
     pub zone: String,
-    /// The options that decide about answers, one a line.
+    /// The options that change answers, one on each line.
     pub options: String,
 }
 

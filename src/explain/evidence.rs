@@ -192,8 +192,8 @@ impl Evidence {
         self.is_live || self.objects.show_pods()
     }
 
-    /// Whether the Services of a namespace can be elsewhere, as in a repository that holds only the ways
-    /// into a cluster: the manifests show no state, and have no Service of the namespace.
+    /// Whether the Services of a namespace may be missing from the manifests: these have no status
+    /// and no Service of the namespace. Some repositories hold only Ingresses and routes.
     pub fn may_lack_services(&self, namespace: &str, has_status: bool) -> bool {
         // In manifests the Service of the API server is simulated.
         let mut services =
@@ -201,8 +201,8 @@ impl Evidence {
         !self.shows_status(has_status) && !services.any(|it| objects::namespace(it) == namespace)
     }
 
-    /// Whether an object without a status was left alone by its controller. In a repository of
-    /// manifests no object has a status.
+    /// Whether the source has statuses, so that an object without one was not handled by its
+    /// controller. In a repository of manifests no object has a status.
     pub fn shows_status(&self, has_status: bool) -> bool {
         has_status || self.shows_pods()
     }

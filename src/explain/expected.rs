@@ -1,4 +1,4 @@
-//! The answers that the objects call for, computed by the code that serves queries.
+//! The answers that follow from the objects, computed by the code that serves queries.
 
 use std::{fmt, sync::Arc};
 
@@ -54,7 +54,7 @@ impl ExpectedZone {
         Ok(Self { zone: Zone::new(Arc::clone(&store), settings), store })
     }
 
-    /// The facts that the objects hold.
+    /// The facts that were decoded from the objects.
     pub(in crate::explain) fn store(&self) -> &Arc<Store> {
         &self.store
     }

@@ -2,8 +2,8 @@
 
 use super::{Style, explain, gather, overview};
 
-/// Any manifests: a report is written in each format, and their text cannot control a terminal. The
-/// first line of `data` is the name to explain.
+/// For any manifests, a report is written in each format, and the text of the manifests cannot
+/// control a terminal. The first line of `data` is the name to explain.
 ///
 /// # Panics
 /// If one of these does not hold.

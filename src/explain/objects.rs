@@ -28,7 +28,7 @@ use crate::source::{
 
 use index::Index;
 
-/// The objects of a cluster. An object of any kind in `source::kind::ALL` is among them.
+/// The objects of a cluster. They can be of every kind in `source::kind::ALL`.
 #[derive(Default)]
 pub struct Objects {
     store: ObjectStore,
@@ -206,7 +206,8 @@ impl Objects {
         places.filter_map(|place| self.events().get(*place))
     }
 
-    /// The message of the latest event about a workload whose Pods cannot be created.
+    /// The message of the last event in the list that says that the Pods of a workload cannot be
+    /// created.
     pub fn failure_of(&self, kind: &str, namespace: &str, name: &str) -> Option<&str> {
         let places = self.index().events(namespace, name).iter().rev();
         let mut events = places.filter_map(|place| self.events().get(*place));
@@ -413,7 +414,7 @@ pub(in crate::explain) fn at_pod(port: &ServicePort, pod: &Pod) -> Option<i32> {
     }
 }
 
-/// Whether the object shows how the Pod is doing. In a repository of manifests, Pods have no status.
+/// Whether the Pod has a status. In a repository of manifests, Pods have none.
 pub(in crate::explain) fn has_status(pod: &Pod) -> bool {
     pod.status.as_ref().is_some_and(|it| it.phase.is_some() || it.pod_ip.is_some())
 }

@@ -79,11 +79,11 @@ pub fn overview(mut evidence: Evidence, namespace: Option<&str>) -> Overview {
         }
         unread = report.unread;
     }
-    // The process ends soon, and to free hundreds of thousands of small objects takes time.
+    // Freeing hundreds of thousands of small objects would take time, and the process ends soon.
     std::mem::forget(evidence);
     rows.sort_by_cached_key(|row| (rank(row.verdict), row.title()));
     let verdict = match rows.first().map_or(Verdict::Healthy, |row| row.verdict) {
-        // What a file holds that does not parse is not known.
+        // The content of a file that does not parse is unknown.
         Verdict::Healthy if !complaints.is_empty() => Verdict::Unknown,
         verdict => verdict,
     };

@@ -9,21 +9,22 @@ use crate::{
 
 use super::{Answer, ResolvConf, Verdict};
 
-/// What is asked, of whom, and how a name is completed.
+/// The name and types to query, the server, and the search list that completes the name.
 pub struct Asking {
     pub name: String,
     pub types: Vec<Type>,
     pub server: Nameserver,
     pub resolv: ResolvConf,
     pub timeout: Duration,
-    /// Only the data of what was found.
+    /// Whether only the data of the records is printed.
     pub short: bool,
 }
 
-/// Asks until one of the names has what was asked for, and tells each step to `say`.
+/// Queries the names of the search list in order, up to the first that has records of one of the
+/// types. Each line of output goes to `say`.
 ///
 /// # Errors
-/// A name that DNS cannot have.
+/// If one of the names is not valid in DNS.
 pub async fn query(asking: &Asking, say: impl Fn(&str)) -> anyhow::Result<Verdict> {
     let candidates = asking.resolv.candidates(&asking.name);
     let parsed = |candidate: &String| {

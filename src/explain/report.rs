@@ -155,7 +155,7 @@ impl Section {
         }
     }
 
-    /// Whether something was seen to work, or it is known what was not checked. A step without such a
+    /// Whether a finding rests on evidence, or says what it leaves open. A step without such a
     /// finding was not checked.
     fn has_evidence(&self) -> bool {
         let is_evidence = |finding: &Finding| {
@@ -189,7 +189,7 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first: Option<&'static Check>,
     pub steps: Vec<Section>,
-    /// The links that no check looked at.
+    /// What the report leaves open.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_checked: Vec<&'static str>,
     /// What could not be read, with the missing permission.
@@ -231,7 +231,7 @@ impl Report {
     }
 }
 
-/// What the skipped checks leave open, and the steps of which nothing was seen.
+/// What the skipped checks leave open, and the steps without evidence.
 fn not_checked(steps: &[Section]) -> Vec<&'static str> {
     let findings = || steps.iter().flat_map(|step| &step.findings);
     let skipped = |check: &Check| {

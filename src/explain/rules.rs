@@ -93,7 +93,7 @@ pub enum FrontendTarget {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Endpoints {
     pub endpoints: Vec<Endpoint>,
-    /// Only the endpoints of this node count (traffic policy `Local`).
+    /// Whether the rule has only the endpoints of this node (traffic policy `Local`).
     pub local: bool,
     /// Whether connections from outside are source-NATed; `None` if the rules do not show it.
     pub masquerade: Option<bool>,

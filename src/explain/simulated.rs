@@ -1,5 +1,6 @@
-//! The cluster's DNS server, computed from its Corefile and the objects: which plugin answers a name, and
-//! with what. So `explain` finds plugins that take cluster names from `kubernetes`.
+//! Simulates the cluster's DNS server from its Corefile and the objects: which plugin answers a
+//! name, and with which records. `explain` finds plugins that take cluster names from `kubernetes`
+//! in this way.
 
 use std::{
     collections::HashMap,
@@ -34,9 +35,9 @@ pub struct SimulatedServer {
 pub(in crate::explain) enum SimulatedReply {
     /// The reply, and the plugin that gave it.
     Answer(Answer, &'static str),
-    /// It asks another server.
+    /// The server forwards the query to an upstream.
     Forwarded,
-    /// It drops the query.
+    /// The server drops the query.
     Silence,
 }
 
@@ -74,9 +75,9 @@ impl SimulatedServer {
         Some(Self { server: assembled.server, listen: listen(port), client, now })
     }
 
-    /// `None` if the answer depends on something that is not here.
+    /// `None` if the answer depends on data that is not known here.
     pub(in crate::explain) fn ask(&self, name: &str, qtype: Type) -> Option<SimulatedReply> {
-        /// Plugins that get their records from elsewhere, and answer SERVFAIL without them.
+        /// Plugins whose records are not known here. Without records they answer SERVFAIL.
         const WITH_DATA: [&str; 4] = ["auto", "etcd", "file", "secondary"];
         let question = Question::new(name.parse::<Name>().ok()?, qtype);
         let mut packet = Vec::new();
@@ -126,7 +127,7 @@ fn config(block: CheckedBlock) -> BlockConfig {
 }
 
 /// The files of the server's Pod: those that are mounted from the ConfigMap of the Corefile, and a
-/// resolv.conf with some upstream.
+/// resolv.conf with a placeholder as upstream.
 fn files(objects: &Objects, blocks: &[CheckedBlock]) -> HashMap<String, Result<String, String>> {
     let text = |path: &str| {
         if path == "/etc/resolv.conf" {

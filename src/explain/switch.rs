@@ -1,4 +1,4 @@
-//! `ndots check --cluster`: what a change of the DNS server's image to ndots would change and break.
+//! `ndots check --cluster`: what would break if the image of the DNS server were replaced by ndots.
 //!
 //! The objects are JSON, because most of their fields are read for this purpose only.
 

@@ -165,8 +165,8 @@ checks! {
     );
     DNS_SHADOWS_WORLD = fault(
         "dns.shadows-world",
-        "A Service has the name of a host of the world",
-        "The namespace is called as a top-level domain, and the search list comes first: Pods get the Service NAME.com instead of the host NAME.com.",
+        "A Service has the name of a public host",
+        "The namespace has the name of a top-level domain, and the search list comes first: Pods get the Service NAME.com instead of the host NAME.com.",
         "Rename the namespace, or use the name of the host with its final dot.",
     );
     DNS_NO_ANSWER = fault(

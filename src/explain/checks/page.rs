@@ -75,8 +75,7 @@ A finding has one of these marks:
 | – | not checked, or not applicable | the last line of the report says what was not checked |
 | · | a fact | |
 
-The first broken finding decides the verdict. A step of which nothing could be seen counts as
-\"not checked\".
+The first broken finding decides the verdict. A step without evidence counts as \"not checked\".
 "
     .to_owned();
     for group in ALL {

@@ -25,7 +25,7 @@ checks! {
     );
     COREFILE_WARNING = fault(
         "corefile.warning",
-        "A line of the Corefile has no effect, or another one than meant",
+        "A line of the Corefile has no effect, or not the intended one",
         "The message names the line and the reason.",
         "Correct or remove the line.",
     );
@@ -95,7 +95,7 @@ checks! {
     CLUSTER_NO_ENDPOINTS = fault(
         "cluster.no-endpoints",
         "No DNS server is ready",
-        "The selector of the DNS Service matches no Pods, or its Pods are not ready. A loop that the plugin `loop` has found ends them again and again.",
+        "The selector of the DNS Service matches no Pods, or its Pods are not ready. The plugin `loop` ends the server whenever it finds a forwarding loop, so its Pods restart again and again.",
         "The message has the reason; `ndots explain` without a name looks at the DNS server alone.",
     );
     CLUSTER_UNREAD = fault(

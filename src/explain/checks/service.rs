@@ -8,7 +8,7 @@ checks! {
     SERVICE_REJECTED = fault(
         "service.rejected",
         "The API server rejects the Service",
-        "A manifest breaks a rule of the API: several ports and one without a name, a number or a name twice, a nodePort at type ClusterIP, a port that is not one.",
+        "A manifest breaks a rule of the API: several ports and one without a name, a number or a name twice, a nodePort with type ClusterIP, a number that is not a valid port.",
         "Correct the manifest; `kubectl apply --dry-run=server` checks it.",
     );
     SERVICE_NAMESPACE_TERMINATING = fault(

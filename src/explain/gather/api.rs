@@ -50,7 +50,7 @@ pub(super) async fn read(
     near.extend(of_ingress.collect::<Vec<_>>());
     for namespace in &near {
         reader.list(&ENDPOINT_SLICE, namespace, "").await?;
-        // The system's own Pods are many, and few of them matter.
+        // kube-system often has many Pods, and only these matter.
         let labels = if namespace == "kube-system" && !is_about(wanted, namespace) {
             "k8s-app in (kube-dns,coredns,kube-proxy)"
         } else {
@@ -75,8 +75,8 @@ pub(super) async fn read(
     Ok(Gathered { objects, changes, unread, namespace: Some(namespace), complaints, kinds })
 }
 
-/// The recent log of a node's kube-proxy. Its first lines after a start are left out, because they
-/// contain warnings that mean little.
+/// The log of a node's kube-proxy: at most 200 lines of the last 10 minutes. Older lines are left
+/// out, because the warnings at its start mean little.
 pub(super) async fn proxy_log(
     cluster: &ClusterConfig,
     all: &Objects,
@@ -109,7 +109,7 @@ pub(super) async fn proxy_log(
             });
             None
         }
-        // A kubelet that cannot be reached says nothing about the rules.
+        // The rules can be right although kubelet cannot be reached.
         Err(_) => None,
     }
 }

@@ -1,4 +1,4 @@
-//! Sends the queries of the Pod's resolver to the server that the Pod uses.
+//! Sends the queries of the client's resolver to the server that the client uses.
 
 use std::fmt;
 
@@ -37,7 +37,7 @@ enum Way<'f> {
     },
 }
 
-/// `forwarder` is there if connections are tried from outside of the cluster.
+/// There is a `forwarder` if connections are tried and this machine is outside of the cluster.
 pub(super) async fn ask(
     request: &Request,
     evidence: &Evidence,
@@ -187,8 +187,8 @@ impl<'f> Asking<'f> {
         }
     }
 
-    /// Whether another server has the address here, because the address is private: its
-    /// kubernetes.default is not the cluster's. Then the reply is replaced by an error.
+    /// Whether the reply is from a server outside of the cluster that has the same private address:
+    /// its kubernetes.default is not that of the cluster. If so, an error replaces the reply.
     fn is_another(&mut self, evidence: &Evidence) -> bool {
         let ips = evidence
             .objects
@@ -201,12 +201,12 @@ impl<'f> Asking<'f> {
         let Ok(answer) = result else { return false };
         let another = !answer.data(qtype).iter().any(|data| ips.contains(data));
         if another {
-            *result = Err("something else has this address here".to_owned());
+            *result = Err("another server has this address here".to_owned());
         }
         another
     }
 
-    /// Whether there are records; `None` if nothing answers.
+    /// Whether the reply has records; `None` if the server does not reply.
     async fn question(&mut self, name: &str, qtype: Type) -> Option<bool> {
         let answer = exchange(&self.way, name, qtype).await;
         let result = answer.as_ref().ok().map(|it| !it.records.is_empty());

@@ -1,4 +1,4 @@
-//! The resolver of the Pod that asks, as kubelet writes it.
+//! The resolver settings of the client Pod, as kubelet writes them.
 
 use anyhow::Context;
 use k8s_openapi::api::core::v1::Pod;
@@ -8,7 +8,7 @@ use crate::explain::{Objects, ResolvConf, evidence::Asker, objects};
 use super::Request;
 
 /// # Errors
-/// Where the Pod is not there.
+/// If the Pod of the request does not exist, or if this Pod's /etc/resolv.conf cannot be read.
 pub(super) fn find(
     request: &Request,
     all: &Objects,
@@ -47,7 +47,7 @@ pub(super) fn find(
     Ok(Asker { from: format!("a Pod of namespace {namespace}"), namespace, pod: None, resolv })
 }
 
-/// `dnsPolicy` and `dnsConfig` (Pod's DNS Policy in Kubernetes' documentation).
+/// Evaluates `dnsPolicy` and `dnsConfig` (Pod's DNS Policy in Kubernetes' documentation).
 fn of_pod(pod: &Pod, zone: &str, server: Option<&str>) -> ResolvConf {
     let spec = pod.spec.as_ref();
     let policy = spec.and_then(|spec| spec.dns_policy.as_deref()).unwrap_or("ClusterFirst");
@@ -77,7 +77,7 @@ fn of_pod(pod: &Pod, zone: &str, server: Option<&str>) -> ResolvConf {
     resolv
 }
 
-/// What stands in the node's resolv.conf is not known here.
+/// The content of the node's resolv.conf is not known here.
 fn of_node() -> ResolvConf {
     ResolvConf { nameservers: vec!["that of the node".to_owned()], ..ResolvConf::parse("") }
 }

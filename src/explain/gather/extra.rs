@@ -23,7 +23,7 @@ use crate::{
 
 use super::{Gathered, reader::Reader};
 
-/// The label on the NetworkPolicies of the API that Calico copies into its own group.
+/// The prefix of the names of Calico's policies that are copies of NetworkPolicies of the API.
 const COPIED: &str = "knp.default.";
 
 pub(super) async fn read(
@@ -80,7 +80,7 @@ pub(super) async fn read_all(
 }
 
 /// Counts the policies of other API groups in the namespaces of the connection. A group that is not
-/// installed, or may not be read, is left out: nothing shows that it is used.
+/// installed or may not be read is left out, because nothing shows that it is used.
 async fn other_policies(reader: &mut Reader, near: &BTreeSet<String>) {
     for ForeignPolicy { kind, version, resource } in POLICIES {
         let items = reader.peek(&format!("/apis/{version}/{resource}?limit=500")).await;

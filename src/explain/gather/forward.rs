@@ -20,8 +20,8 @@ use crate::{
     wire::Question,
 };
 
-/// How long a new connection is watched for the error of a Pod that does not accept it. The API server
-/// reports a connection before the Pod has accepted it.
+/// How long to wait for an error on a new connection. The API server reports a connection before
+/// the Pod has accepted it, and an error if the Pod does not accept it.
 const ERROR_TIME: Duration = Duration::from_secs(1);
 
 /// A port of a Pod.
@@ -97,7 +97,7 @@ impl Forwarder {
         let Forwarded { mut stream, error } = opened?;
         let mut first = [0; 1];
         let outcome = tokio::select! {
-            // An error ends the connection, too, and is the better reason.
+            // An error also ends the connection, so both branches can be ready. It says more.
             biased;
             error = timeout(ERROR_TIME, error) => match error {
                 Ok(Some(reason)) => outcome(&reason),
@@ -134,7 +134,7 @@ impl Forwarder {
     }
 }
 
-/// The text is that of the container runtime, which ends with the reason of the kernel.
+/// Reads the text of the container runtime, which ends with the reason of the kernel.
 fn outcome(reason: &str) -> Outcome {
     let has = |words: &str| reason.contains(words);
     if has("connection refused") {

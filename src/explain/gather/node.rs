@@ -25,8 +25,8 @@ pub(super) fn addresses() -> Vec<IpAddr> {
     interfaces.into_iter().filter(|it| !it.is_loopback()).map(|it| it.ip()).collect()
 }
 
-/// The name of the node that this machine is. It is found by the Node objects or, since fewer accounts
-/// may read those, by the Pods that run here.
+/// The name of the node that this machine is. A Node object shows it or, since fewer accounts may
+/// read those, a Pod that runs here.
 pub(super) fn named(all: &Objects, here: &[IpAddr]) -> Option<String> {
     let is_here = |text: &str| text.parse().is_ok_and(|ip| here.contains(&ip));
     let node = all

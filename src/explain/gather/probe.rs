@@ -50,7 +50,7 @@ pub(super) async fn probe(
     for (_, outcome, target) in tried {
         match outcome {
             Ok(outcome) => probes.tried.push(Probe { target, outcome }),
-            // Each further Pod would be refused for the same reason.
+            // All Pods usually fail for the same reason, so one message is enough.
             Err(error) => probes.not_tried = Some(format!("not probed: {error}")),
         }
     }

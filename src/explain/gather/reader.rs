@@ -240,8 +240,8 @@ impl Reader {
         self.complaints.extend(self.objects.add(&object).err());
     }
 
-    /// Emits which kinds are known. If Namespaces may not be read, those in `near` are taken as
-    /// existing.
+    /// Adds the changes that say which kinds were read completely. If Namespaces may not be read,
+    /// those in `near` count as existing.
     pub(super) fn synced(&mut self, near: &BTreeSet<String>) {
         let lacks = |plural: &str| {
             self.unread.iter().find(|it| it.resource.starts_with(plural)).map(|it| it.why.clone())
@@ -286,7 +286,7 @@ fn cause(error: &dyn std::error::Error) -> String {
     last.to_string()
 }
 
-/// Says that objects of this kind are not known. The account may read them.
+/// An entry of [`Reader::unread`] for a failure that is not a missing permission.
 fn unread(kind: &KindDescriptor, verb: &'static str, namespace: &str, why: String) -> Unread {
     let (resource, namespace) = (kind.resource(), namespace.to_owned());
     Unread { resource, verb, namespace, why, forbidden: false }

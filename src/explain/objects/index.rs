@@ -1,4 +1,4 @@
-//! Positions in the lists of objects, so that no lookup scans a whole list.
+//! Positions in the lists of objects, so that the frequent lookups do not scan a whole list.
 
 use std::collections::HashMap;
 

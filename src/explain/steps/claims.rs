@@ -66,7 +66,7 @@ fn is_of(subject: &Subject<'_>, object: &Key) -> bool {
     }
 }
 
-/// What must be true, by the reason.
+/// What the user should change, for each reason.
 fn wanted(host: &str, why: &ClaimRefusal) -> String {
     match why {
         ClaimRefusal::Older(winner) => format!(

@@ -56,7 +56,7 @@ pub(in crate::explain) fn judge(
             && probe.target.service == name
     };
     let mut probes: Vec<&Probe> = evidence.probes.tried.iter().filter(own).collect();
-    // They were tried side by side.
+    // Sorted, so that the report does not depend on the order of the endpoints.
     probes.sort_by_key(|probe| probe.target.address);
     let (fine, failed): (Vec<&Probe>, Vec<&Probe>) =
         probes.into_iter().partition(|probe| probe.outcome == Outcome::Connected);

@@ -163,14 +163,14 @@ fn answers(own: &[(Type, ExpectedAnswer)]) -> String {
     with.iter().map(|(qtype, it)| format!("{qtype} {it}")).collect::<Vec<_>>().join("; ")
 }
 
-/// Reports a namespace whose name is a top-level domain, so that a Service has the name of a host of the
-/// world (kubernetes#60534).
+/// Reports a namespace with the name of a top-level domain, so that a Service has the name of a
+/// public host (kubernetes#60534).
 fn shadows_world(
     wanted: &Destination,
     service: &k8s_openapi::api::core::v1::Service,
     section: &mut Section,
 ) {
-    // Those that are the name of a namespace by accident, too, such as `dev`, are left out.
+    // Top-level domains that are also usual names of namespaces, such as `dev`, are left out.
     const TOP_LEVEL: [&str; 8] = ["com", "edu", "gov", "info", "int", "mil", "net", "org"];
     let (namespace, name) = (objects::namespace(service), objects::name(service));
     if !TOP_LEVEL.contains(&namespace) || wanted.host != format!("{name}.{namespace}") {
@@ -181,10 +181,10 @@ fn shadows_world(
         .say(
             FindingLevel::Warning,
             checks::DNS_SHADOWS_WORLD,
-            format!("in this cluster {host} is Service {namespace}/{name}, and not the host {host} of the world"),
+            format!("in this cluster {host} is Service {namespace}/{name}, and not the public host {host}"),
         )
-        .want(format!("a namespace that is not called as the top-level domain {namespace}"))
-        .advise(format!("use {host}. (with its final dot) for the host of the world"));
+        .want(format!("a namespace without the name of the top-level domain {namespace}"))
+        .advise(format!("use {host}. (with its final dot) for the public host"));
 }
 
 /// Reports an `externalName` that is not a host name.
@@ -338,7 +338,7 @@ fn of_stateful_set(
     true
 }
 
-/// A name that is not the cluster's.
+/// Checks a name that is not a cluster name.
 fn outside(evidence: &Evidence, wanted: &Destination, section: &mut Section) {
     let absolute = format!("{}.", wanted.host.trim_end_matches('.'));
     match evidence.asked.find(&absolute, "A", false) {

@@ -123,7 +123,8 @@ fn twice(ingresses: &[&Ingress], host: &str, routes: &[IngressPath<'_>], section
     }
 }
 
-/// Whether the Ingress takes a part of the requests of another one, on purpose.
+/// Whether the Ingress is a canary, which takes a part of the requests of another Ingress on
+/// purpose.
 fn is_canary(ingress: &Ingress) -> bool {
     let annotations = ingress.metadata.annotations.iter().flatten();
     annotations.into_iter().any(|(key, value)| key.ends_with("/canary") && value == "true")
@@ -296,8 +297,8 @@ fn rewrite(route: &IngressPath<'_>, section: &mut Section) {
     );
 }
 
-/// Reports a Service without node ports, if the load balancer of the Ingress sends to node ports: that
-/// of AWS does unless the target type is `ip`.
+/// Reports a Service without node ports, if the load balancer of the Ingress sends to node ports.
+/// The load balancer of AWS does so, unless the target type is `ip`.
 fn to_node_ports(
     evidence: &Evidence,
     route: &IngressPath<'_>,
@@ -324,7 +325,7 @@ fn to_node_ports(
     if !is_aws || by_address || has_node_ports || objects::kind(service) == "ExternalName" {
         return;
     }
-    // The controller can have another default. Then it has accepted the Ingress.
+    // The controller can have another default. If it has accepted the Ingress, this is a warning.
     let is_refused = addresses(route.ingress).is_empty()
         && evidence.shows_status(route.ingress.status.is_some());
     let level = if is_refused { FindingLevel::Broken } else { FindingLevel::Warning };

@@ -201,7 +201,7 @@ fn without_pods<'e>(
     })
 }
 
-/// An endpoint that no selector found. It is often a Pod, such as the leader of a database.
+/// An endpoint of a Service without a selector. It is often a Pod, such as the leader of a database.
 fn at_endpoint<'e>(
     evidence: &'e Evidence,
     (namespace, endpoint): (&'e str, &'e Endpoint),
@@ -400,8 +400,8 @@ fn dns(evidence: &Evidence, client: &Client<'_>, section: &mut Section) {
     }
 }
 
-/// The DNS Pods with their port for port 53. Manifests often lack them; then they are assumed as
-/// kubeadm makes them.
+/// The DNS Pods, each with its port behind port 53 of the Service. Manifests often have no DNS
+/// Pods. Then one Pod with the labels of kubeadm's is assumed.
 fn dns_pods(evidence: &Evidence) -> Vec<(Pod, i32)> {
     let service = evidence.dns_service();
     let pods = service.into_iter().flat_map(|service| {
@@ -423,7 +423,8 @@ fn dns_pods(evidence: &Evidence) -> Vec<(Pod, i32)> {
     vec![(pod, 53)]
 }
 
-/// The Pod, or the address of a cache on the node, which the client asks instead.
+/// The destination of the client's queries: the DNS Pod or, if a nameserver has a link-local
+/// address, the cache on the node.
 fn dns_peer<'e>(evidence: &Evidence, pod: &'e Pod) -> Peer<'e> {
     let local = |address: &IpAddr| match address {
         IpAddr::V4(address) => address.is_link_local(),

@@ -32,7 +32,7 @@ pub(in crate::explain) fn judge(
     of_services(evidence, &backends.iter().map(|it| it.service).collect::<Vec<_>>())
 }
 
-/// Reports a Service that kube-proxy ignores because of a label.
+/// Reports a Service that kube-proxy ignores because of a label. Returns whether there is one.
 fn is_left_alone(concerned: &[&&Service], section: &mut Section) -> bool {
     if let Some(other) =
         concerned.iter().find_map(|service| service.metadata.labels.as_ref()?.get(OTHER_PROXY))

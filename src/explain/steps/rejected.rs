@@ -172,8 +172,8 @@ fn of_port(port: &ServicePort, kind: &str) -> Option<Mistake> {
     }
 }
 
-/// A name of a port as RFC 6335 §5.1 defines it. Quoted digits are a number for the API server's users,
-/// and get a finding of their own.
+/// Whether the text is a name of a port (RFC 6335 §5.1). Digits in quotes are accepted here,
+/// because users mean a number. Another check reports them.
 fn is_service_name(name: &str) -> bool {
     let fits = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-';
     name.bytes().all(|octet| octet.is_ascii_digit()) || name.len() <= 15 && name.bytes().all(fits)

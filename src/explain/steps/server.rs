@@ -65,8 +65,8 @@ pub(in crate::explain) fn faults(evidence: &Evidence) -> Vec<Finding> {
     section.findings
 }
 
-/// Whether a cluster probably has a DNS server that is ready. It has loaded this Corefile, or still
-/// has the one before.
+/// Whether the cluster probably has a DNS server that is ready. Such a server has loaded this
+/// Corefile, or still uses the one before.
 fn may_run(evidence: &Evidence) -> bool {
     let has_endpoints = |kube_dns: &Service| {
         evidence.lacks("endpointslices", objects::namespace(kube_dns)).is_some()
@@ -323,7 +323,7 @@ fn deployments(evidence: &Evidence) -> impl Iterator<Item = &Deployment> {
 }
 
 /// Reports the Deployment of the server if it has 0 replicas and no other server is ready. Returns
-/// whether it reports it.
+/// whether that is so.
 fn scaled_to_zero(evidence: &Evidence, section: &mut Section) -> bool {
     let is_zero = |it: &Deployment| it.spec.as_ref().and_then(|spec| spec.replicas) == Some(0);
     let has_endpoints =

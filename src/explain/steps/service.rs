@@ -143,8 +143,8 @@ fn no_object(evidence: &Evidence, object: &NamedObject, section: &mut Section) {
         .advise(format!("kubectl get all,ingresses -A | grep {}", object.name));
 }
 
-/// Reports what an alias does not do: it maps no ports, and does not change the name that HTTP and TLS
-/// see.
+/// Reports what an alias does not do: it maps no ports, and it does not change the host name in HTTP
+/// and TLS.
 fn external_name(service: &Service, wanted: &Destination, section: &mut Section) {
     let target = service.spec.as_ref().and_then(|spec| spec.external_name.as_deref());
     let Some(target) = target.filter(|_| objects::kind(service) == "ExternalName") else { return };
@@ -171,7 +171,7 @@ fn external_name(service: &Service, wanted: &Destination, section: &mut Section)
     }
 }
 
-/// The Service in the cluster at which an ExternalName ends.
+/// The Service to which the chain of external names leads; `None` if it leads out of the cluster.
 fn alias_end<'e>(evidence: &'e Evidence, service: &'e Service) -> Option<&'e Service> {
     let mut end = service;
     for _ in 0..limits::CNAME_HOPS {
@@ -188,7 +188,7 @@ fn alias_end<'e>(evidence: &'e Evidence, service: &'e Service) -> Option<&'e Ser
     (objects::kind(end) != "ExternalName").then_some(end).filter(|end| !std::ptr::eq(*end, service))
 }
 
-/// Warns about a namespace that goes away with everything in it.
+/// Warns about a namespace that is being deleted with everything in it.
 fn namespace(evidence: &Evidence, service: &Service, section: &mut Section) {
     let name = objects::namespace(service);
     let going = evidence.objects.namespaces().iter().find(|it| {
@@ -240,7 +240,7 @@ pub(in crate::explain) fn one(
     let wanted = wanted.filter(|it| objects::ports(service).iter().any(|port| port.port == *it));
     ports::judge(evidence, service, wanted, section);
     let outcome = selector::judge(evidence, service, section);
-    // What is wrong with the Pods or ports explains already why there are no endpoints.
+    // A fault of the Pods or ports already explains why there are no endpoints.
     let explained =
         section.findings[before..].iter().any(|finding| finding.level == FindingLevel::Broken);
     if outcome == selector::Outcome::Open && !explained {

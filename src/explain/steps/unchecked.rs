@@ -8,7 +8,7 @@ use crate::explain::{
     view::{foreign::is_policy, names::Subject},
 };
 
-/// Policies of other API groups can block a connection to Pods that are ready.
+/// Reports policies of other API groups, which can block a connection although the Pods are ready.
 pub(in crate::explain) fn policies(evidence: &Evidence, section: &mut Section) {
     let found: Vec<String> = evidence
         .kinds

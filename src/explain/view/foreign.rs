@@ -10,7 +10,7 @@ pub(in crate::explain) struct ForeignPolicy {
     pub(in crate::explain) resource: &'static str,
 }
 
-/// All of them.
+/// The kinds that are counted, because they can block a connection.
 pub(in crate::explain) const POLICIES: [ForeignPolicy; 11] = [
     policy("CiliumNetworkPolicy", "cilium.io/v2", "ciliumnetworkpolicies"),
     policy("CiliumClusterwideNetworkPolicy", "cilium.io/v2", "ciliumclusterwidenetworkpolicies"),
@@ -66,7 +66,8 @@ pub(in crate::explain) fn with_hosts(evidence: &Evidence) -> impl Iterator<Item 
     kinds.map(|(_, kind)| kind.as_str())
 }
 
-/// Whether the manifests give MetalLB addresses that it announces nowhere.
+/// Whether the manifests have addresses for MetalLB but no advertisement. Then no node announces
+/// the addresses.
 pub(in crate::explain) fn has_pools_without_advertisement(evidence: &Evidence) -> bool {
     let has = |names: &[&str]| {
         let mut kinds = evidence.kinds.keys();

@@ -22,7 +22,8 @@ pub(in crate::explain) fn bare(host: &str) -> &str {
     host.find(['/', ':']).map_or(host, |end| &host[..end])
 }
 
-/// Whether the Ingress has a rule or a backend for every host.
+/// Whether the Ingress takes requests for any host: it has a default backend, or a rule without a
+/// host.
 pub(in crate::explain) fn has_every_host(ingress: &Ingress) -> bool {
     let mut rules = ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
     has_default(ingress) || rules.any(|rule| rule.host.as_deref().is_none_or(str::is_empty))
@@ -50,7 +51,7 @@ pub(in crate::explain) fn has_default(ingress: &Ingress) -> bool {
     ingress.spec.as_ref().is_some_and(|spec| spec.default_backend.is_some())
 }
 
-/// The addresses that the controller has written.
+/// The addresses that the controller has written into the status.
 pub(in crate::explain) fn addresses(ingress: &Ingress) -> Vec<&str> {
     let points = ingress
         .status
@@ -167,7 +168,8 @@ pub(in crate::explain) fn starts_with_segments(path: &str, prefix: &str) -> bool
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The paths that the user means: the longest match, or all without a path.
+/// The paths that take the user's request: the longest match. Without a path in the argument, all
+/// paths.
 pub(in crate::explain) fn meant<'e>(
     ingresses: &[&'e Ingress],
     host: &str,

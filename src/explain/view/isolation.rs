@@ -59,8 +59,8 @@ pub(in crate::explain) struct Decision<'e> {
     pub(in crate::explain) allowing: Vec<&'e NetworkPolicy>,
 }
 
-/// Decides whether the policies let `subject`, a Pod, connect to `other` (egress), or be connected to
-/// by it (ingress).
+/// Decides whether the policies allow a connection from `subject`, which is a Pod, to `other`
+/// (egress), or from `other` to `subject` (ingress).
 pub(in crate::explain) fn decide<'e>(
     policies: impl IntoIterator<Item = &'e NetworkPolicy>,
     direction: Direction,

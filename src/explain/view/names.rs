@@ -96,7 +96,8 @@ pub(in crate::explain) enum Subject<'e> {
     Outside,
 }
 
-/// Finds the object for the first name of the search list that has one.
+/// Finds the object: one that the user named, one that has the address, or the one of the first
+/// name in the search list that belongs to an object.
 pub(in crate::explain) fn subject<'e>(evidence: &'e Evidence, wanted: &Destination) -> Subject<'e> {
     if let Some(object) = &wanted.object
         && let Some(subject) = of_object(evidence, wanted, object)
@@ -251,7 +252,8 @@ fn of_address<'e>(evidence: &'e Evidence, wanted: &Destination) -> Option<&'e Se
     })
 }
 
-/// Whether a Pod or a StatefulSet of the namespace takes its names from this Service.
+/// Whether a Pod or a StatefulSet of the namespace gets its names in DNS from this Service
+/// (`subdomain`, `serviceName`).
 fn has_subdomain(evidence: &Evidence, namespace: &str, service: &str) -> bool {
     let of_pod = |pod: &Pod| {
         pod.spec.as_ref().is_some_and(|spec| spec.subdomain.as_deref() == Some(service))

@@ -8,12 +8,12 @@ use crate::explain::{
     view::{hosts, isolation::Peer, labels::Labels},
 };
 
-/// A client with the words for it: `Pod other/client`, `a Pod of namespace shop`.
+/// A client, and its name in messages: `Pod other/client`, `a Pod of namespace shop`.
 #[derive(Clone, Debug)]
 pub(in crate::explain) struct Client<'e> {
     pub(in crate::explain) peer: Peer<'e>,
     pub(in crate::explain) name: String,
-    /// The Pod, if one is meant.
+    /// The Pod, if the client is one known Pod.
     pub(in crate::explain) pod: Option<&'e Pod>,
 }
 
@@ -68,7 +68,7 @@ pub(in crate::explain) fn namespace_labels(evidence: &Evidence, name: &str) -> O
 
 /// The Pods of the controllers that serve these Ingresses: those behind the LoadBalancer Service
 /// with the address of the Ingress, else those whose namespace or labels have the name of the
-/// controller. Without such Pods it can be any Pod.
+/// controller. If there are none, the client can be any Pod.
 pub(in crate::explain) fn controllers<'e>(
     evidence: &'e Evidence,
     ingresses: &[&Ingress],

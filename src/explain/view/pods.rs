@@ -33,7 +33,7 @@ impl UnreadyReason {
 
     /// The command that shows more.
     pub(in crate::explain) fn look(&self, namespace: &str, pod: &str) -> String {
-        // The log of a container that ended is that of its last run.
+        // The log of such a container is the log of its previous run.
         const ENDED: [&Check; 3] = [
             checks::ENDPOINTS_INIT_CONTAINER,
             checks::ENDPOINTS_OOM_KILLED,

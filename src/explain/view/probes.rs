@@ -14,10 +14,10 @@ use crate::{
     limits,
 };
 
-/// What is tried on a node or in a Pod.
+/// The connections that are tried from a node or from a Pod.
 pub(in crate::explain) const INSIDE: [Place; 3] =
     [Place::Endpoint, Place::ClusterIp, Place::NodePort];
-/// What is tried from elsewhere.
+/// The connections that are tried from other machines.
 pub(in crate::explain) const OUTSIDE: [Place; 1] = [Place::ForwardedPod];
 
 /// The connections over TCP to try for the Services, at most [`limits::EXPLAIN_PROBES`] of each place.

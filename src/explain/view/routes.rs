@@ -1,5 +1,5 @@
-//! The routes of the Gateway API: which of them has a host, where each is attached, and the Services
-//! behind them.
+//! The routes of the Gateway API: the routes of a host, the listeners that take them, and the
+//! Services behind them.
 
 use k8s_openapi::api::core::v1::Service;
 
@@ -145,7 +145,7 @@ fn allows_namespace(
     }
 }
 
-/// The kinds of a protocol are those that the specification names for it.
+/// If the listener names no kinds, its protocol decides, as the specification says.
 fn allows_kind(listener: &Listener, kind: &str) -> bool {
     let kinds = &listener.allowed_routes.kinds;
     if !kinds.is_empty() {

@@ -56,7 +56,8 @@ pub(in crate::explain) fn template(workload: &Workload) -> Option<Template<'_>> 
     Some(Template { pod, workload })
 }
 
-/// The Pods behind a Service with words for them, or if there are none, one for each template.
+/// The Pods behind a Service with their names in messages. If there are none, one Pod for each
+/// template.
 pub(in crate::explain) fn pods_or_templates(
     evidence: &Evidence,
     service: &Service,

@@ -1,4 +1,4 @@
-//! Compares the server's answer with the answer that the objects call for.
+//! Compares the server's answer with the answer that follows from the objects.
 
 use crate::{
     explain::{
@@ -13,7 +13,7 @@ use crate::{
     wire::Type,
 };
 
-/// Compares one name at the server that the Pod uses.
+/// Compares the server's replies for one name with the expected answers.
 pub(super) fn with_server(
     evidence: &Evidence,
     candidate: &str,

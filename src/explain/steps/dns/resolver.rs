@@ -60,8 +60,8 @@ pub(super) fn judge(
     }
 }
 
-/// Reports an entry of the Pod's `hostAliases` for the name. Returns whether the name of an object
-/// is not the reason for its address.
+/// Reports an entry of the Pod's `hostAliases` for the name. Returns whether the entry ends the
+/// DNS step: it has the cluster IP of the Service, or the name belongs to no object.
 pub(super) fn host_alias(
     evidence: &Evidence,
     wanted: &Destination,

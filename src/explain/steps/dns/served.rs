@@ -1,5 +1,5 @@
-//! Checks that the cluster's DNS server can give the answer, if no server was asked: its Pods, its
-//! Service, and the plugins of its Corefile.
+//! Checks that the cluster's DNS server can give the answer, if no server has replied: its Pods,
+//! its Service, and the plugins of its Corefile.
 
 use crate::wire::Type;
 
@@ -13,7 +13,7 @@ use crate::explain::{
     view::names::Subject,
 };
 
-/// For a name in the cluster.
+/// Checks the server for a name of the cluster.
 pub(super) fn judge(
     evidence: &Evidence,
     subject: &Subject<'_>,
@@ -79,7 +79,8 @@ fn from(plugin: &str) -> String {
     if plugin.is_empty() { "the server itself".to_owned() } else { format!("plugin {plugin}") }
 }
 
-/// What the Corefile itself answers for a name that is not the cluster's. Returns whether it does.
+/// Reports the answer that the Corefile itself has for a name that is not a cluster name. Returns
+/// whether it has one.
 pub(super) fn outside(evidence: &Evidence, absolute: &str, section: &mut Section) -> bool {
     let Some(simulated) = &evidence.simulated else { return false };
     let Some(SimulatedReply::Answer(answer, plugin)) = simulated.ask(absolute, Type::A) else {

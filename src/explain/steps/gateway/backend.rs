@@ -60,8 +60,8 @@ pub(super) fn rules(
     }
 }
 
-/// Whether another route of the host and the Gateway takes a plain GET request, as the main route
-/// beside that of a canary does.
+/// Whether another route of the host and the Gateway takes a plain GET request. The main route does
+/// so beside the route of a canary.
 fn is_taken_elsewhere(
     evidence: &Evidence,
     wanted: &Destination,

@@ -16,7 +16,7 @@ use crate::explain::{
     view::hosts,
 };
 
-/// A certificate that is valid for less than this is reported. Seconds.
+/// A certificate that expires in less than this number of seconds is reported.
 const SOON: i64 = 7 * 86_400;
 
 pub(super) fn judge(evidence: &Evidence, ingress: &Ingress, host: &str, section: &mut Section) {

@@ -118,7 +118,7 @@ fn other_peer(peer: &NetworkPolicyPeer, own: &str, other: &Peer<'_>) -> Option<S
     }
 }
 
-/// Whom a policy admits: `Pods app=frontend of namespace shop`.
+/// The clients that a policy admits: `the client among: Pods app=frontend of namespace shop`.
 pub(super) fn admitted(policy: &NetworkPolicy, port: &Port<'_>) -> String {
     let namespace = objects::namespace(policy);
     let peers: Vec<String> = rules(policy, Direction::Ingress)

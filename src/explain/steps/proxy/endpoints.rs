@@ -42,7 +42,7 @@ pub(super) fn judge(
     marks(evidence, entrance, proxy, to, section);
 }
 
-/// Reports rules that are older than the objects.
+/// Reports rules that are older than the objects. Returns whether they are.
 fn lags(
     evidence: &Evidence,
     entrance: &Entrance<'_>,

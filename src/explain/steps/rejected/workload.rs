@@ -23,8 +23,8 @@ use crate::{
 
 use super::{Mistake, is_service_name, mistake, say};
 
-/// Reports the first mistake of a workload or of its Pod template. `is_old` says that the manifests
-/// have workloads of a version in which the selector has a default.
+/// Reports the first mistake of a workload or of its Pod template. `is_old` is true if the
+/// manifests have workloads of an API version in which the selector has a default.
 pub(in crate::explain) fn workload(template: &Template<'_>, is_old: bool, section: &mut Section) {
     let found = of_selector(template.workload, &template.pod.metadata, is_old)
         .or_else(|| of_metadata(&template.pod.metadata))

@@ -64,8 +64,8 @@ pub(super) fn level(port: &ServicePort, wanted: Option<i32>, working: usize) -> 
     }
 }
 
-/// Checks a targetPort that is a name, and returns the fault. A Pod without a port of that name is an endpoint without the
-/// port.
+/// Checks a targetPort that is a name, and returns the fault. A Pod without a port of that name is
+/// an endpoint that lacks the port.
 fn by_name<'s>(
     service: &Service,
     port: &ServicePort,

@@ -25,7 +25,7 @@ use crate::{
 /// How many Pods are listed by name. The others are only counted.
 const NAMED: usize = 4;
 
-/// Whether the Pods explain already why there are no endpoints.
+/// Whether the Pods already explain why there are no endpoints.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
     Explained,
@@ -230,8 +230,8 @@ fn none_ready(
     }
 }
 
-/// Reports that no Pod of the namespace has the labels, and what is nearest: Pods of another namespace
-/// that have them, or the Pod with the most equal labels.
+/// Reports that no Pod of the namespace has the labels, and what is closest: Pods of another
+/// namespace that have them, or the Pod with the most similar labels.
 fn none_selected(
     evidence: &Evidence,
     service: &Service,
@@ -257,7 +257,8 @@ fn none_selected(
         .min_by_key(|(_, metadata)| std::cmp::Reverse(nearness(metadata, selector)))
         .filter(|(_, metadata)| nearness(metadata, selector) > (0, 0));
     if evidence.is_live {
-        // The API server has the object. Pods that were read show more than it does.
+        // The API server has accepted the workload, and only ndots cannot read it. So the Pods that
+        // were read are still checked.
         if let Some((path, reason)) = unread_workload(evidence, service) {
             let saw = format!("ndots cannot read {path}, which probably makes the Pods: {reason}");
             section.say(FindingLevel::Unknown, checks::ENDPOINTS_UNREAD, saw);

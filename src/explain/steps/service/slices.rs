@@ -249,7 +249,7 @@ fn against_pods(
     }
 }
 
-/// What writes the slice, if that is not the controller for Services with a selector.
+/// The name of what writes the slice; `None` for the controller of Services with a selector.
 fn other_manager(slice: &EndpointSlice) -> Option<&str> {
     let labels = slice.metadata.labels.as_ref()?;
     let manager = labels.get("endpointslice.kubernetes.io/managed-by")?;

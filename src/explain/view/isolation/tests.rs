@@ -1,5 +1,5 @@
-//! Compares with a second evaluator over random policies. It works on the JSON of the policies, as the
-//! API's reference describes the fields.
+//! Compares the evaluator with a second one over random policies. The second one works on the JSON
+//! of the policies, as the API's reference describes the fields.
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
@@ -166,7 +166,7 @@ mod oracle {
         true
     }
 
-    /// Networks of whole octets are enough here.
+    /// The tests only have prefix lengths that are multiples of 8.
     fn contains(cidr: &str, address: Ipv4Addr) -> bool {
         let (network, bits) = cidr.split_once('/').unwrap();
         let network: Ipv4Addr = network.parse().unwrap();

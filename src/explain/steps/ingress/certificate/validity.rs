@@ -1,6 +1,7 @@
 //! The time in which an X.509 certificate is valid (RFC 5280, section 4.1.2.5).
 
-/// First and last second, since 1970; `None` if the certificate does not parse.
+/// The first and the last second in which it is valid, counted from 1970; `None` if the certificate
+/// does not parse.
 pub(super) fn read(certificate: &[u8]) -> Option<(i64, i64)> {
     const SEQUENCE: u8 = 0x30;
     const VERSION: u8 = 0xa0;
@@ -71,7 +72,8 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 
 /// The day as `2030-01-31`.
 pub(super) fn date(seconds: i64) -> String {
-    // As above, counted from a first of March at the begin of 400 years.
+    // As in `days`, a year begins in March. The days count from the first of March of year 0, and
+    // an era has 400 years.
     let day = seconds.div_euclid(86_400) + 719_468;
     let (era, day) = (day.div_euclid(146_097), day.rem_euclid(146_097));
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;

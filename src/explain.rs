@@ -1,10 +1,10 @@
 //! Explains why a name does not resolve, or why a Service does not answer.
 //!
-//! `gather` reads the cluster, the DNS server and the node, and returns [`Evidence`]. Everything else
-//! is pure. `view` joins the objects, each join in one place. `steps` checks the evidence along the path
-//! of a connection: DNS, the Service and its endpoints, the rules of kube-proxy, and the access from
-//! outside. `checks` is the table of all findings: each has an id that never changes. `report` keeps
-//! the findings, and the first broken one decides the verdict.
+//! `gather` reads the cluster, the DNS server and the node, and returns [`Evidence`]. Everything
+//! else is pure. `view` joins the objects, each join in one place. `steps` checks the evidence
+//! along the path of a connection: DNS, the Service and its endpoints, the rules of kube-proxy, and
+//! the access from outside. `checks` is the table of all findings: each has an id that never
+//! changes. `report` keeps the findings, and the first broken one decides the verdict.
 //!
 //! The checks use the types of the Kubernetes API, because containers, selectors, conditions and
 //! Secrets are not among the facts in `model`.

@@ -1,5 +1,5 @@
-//! Collects the evidence from the cluster, the DNS server and the node. It only reads, and it draws no
-//! conclusions.
+//! Collects the evidence from the cluster, the DNS server and the node. It only reads, and it draws
+//! no conclusions.
 #![expect(clippy::disallowed_methods, reason = "files are read here")]
 
 mod api;
@@ -197,8 +197,8 @@ fn simulated(objects: &Objects, expected: &ExpectedZone, asker: &Asker) -> Optio
     SimulatedServer::new(objects, expected.store(), client, Instant::now())
 }
 
-/// What the Corefile of a cluster says about its zone; `None` if there is no Corefile, or this account
-/// may not read it.
+/// What the Corefile of a cluster says about its zone; `None` if there is no Corefile, or this
+/// account may not read it.
 ///
 /// # Errors
 /// If the API server does not answer, or does not know the account.

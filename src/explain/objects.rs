@@ -281,8 +281,8 @@ impl Objects {
     }
 }
 
-/// Whether the selector of the Service matches an object with these labels. An empty selector matches
-/// nothing.
+/// Whether the selector of the Service matches an object with these labels. An empty selector
+/// matches nothing.
 pub(in crate::explain) fn selects(service: &Service, metadata: &ObjectMeta) -> bool {
     let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
     let labels = metadata.labels.as_ref();

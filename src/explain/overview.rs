@@ -135,7 +135,8 @@ fn items(evidence: &Evidence) -> Vec<Item> {
     services.chain(ingresses).chain(routes).collect()
 }
 
-/// The finding that decides the verdict, or else the first warning; `None` if every finding is fine.
+/// The finding that decides the verdict, or else the first warning; `None` if every finding is
+/// fine.
 fn decisive(report: &Report) -> Option<Finding> {
     let mut findings = report.steps.iter().flat_map(|step| &step.findings);
     let decisive = report.decisive().map(|(_, finding)| finding);

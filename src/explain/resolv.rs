@@ -1,4 +1,5 @@
-//! The settings of a resolver (search list and ndots), and the names that it queries because of them.
+//! The settings of a resolver (search list and ndots), and the names that it queries because of
+//! them.
 
 /// The parts of a resolv.conf that decide which queries a resolver sends.
 #[derive(Clone, Debug, PartialEq, Eq)]

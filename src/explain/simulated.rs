@@ -42,8 +42,8 @@ pub(in crate::explain) enum SimulatedReply {
 }
 
 impl SimulatedServer {
-    /// `None` if there is no Corefile, if it has a mistake, a variable or a plugin that ndots lacks, or
-    /// if an answer depends on the address of a client that is not known.
+    /// `None` if there is no Corefile, if it has a mistake, a variable or a plugin that ndots
+    /// lacks, or if an answer depends on the address of a client that is not known.
     pub(in crate::explain) fn new(
         objects: &Objects,
         store: &Arc<Store>,

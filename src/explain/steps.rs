@@ -1,5 +1,5 @@
-//! The steps along the path of a connection. Each reads the evidence through `view`, and reports findings
-//! of the table `checks`. They are pure.
+//! The steps along the path of a connection. Each reads the evidence through `view`, and reports
+//! findings of the table `checks`. They are pure.
 
 pub(super) mod claims;
 pub(super) mod cluster;

@@ -1,6 +1,6 @@
-//! What the evidence means, before it is judged: the object that the user named, the Services behind it,
-//! their endpoints, the routes and Ingresses that lead to them, policies, and the client. Every join of
-//! objects is made here, once. It is pure, and it makes no finding.
+//! What the evidence means, before it is judged: the object that the user named, the Services
+//! behind it, their endpoints, the routes and Ingresses that lead to them, policies, and the
+//! client. Every join of objects is made here, once. It is pure, and it makes no finding.
 
 pub(super) mod backends;
 pub(super) mod claims;

@@ -140,8 +140,8 @@ impl<'f> Asking<'f> {
         self.asked.others = others;
     }
 
-    /// Queries the names of the search path, up to the first that has records. A server that does not
-    /// reply is queried once. One that is not the cluster's gets only the query for
+    /// Queries the names of the search path, up to the first that has records. A server that does
+    /// not reply is queried once. One that is not the cluster's gets only the query for
     /// kubernetes.default.
     async fn search_path(&mut self, evidence: &Evidence, wanted: &Destination) {
         let (kubernetes, qtype) = kubernetes_default(evidence);

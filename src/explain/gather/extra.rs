@@ -122,8 +122,8 @@ async fn gateways(
     Ok(())
 }
 
-/// Reads what explains missing endpoints: workloads of Services without Pods, and warnings about Pods
-/// that are not ready.
+/// Reads what explains missing endpoints: workloads of Services without Pods, and warnings about
+/// Pods that are not ready.
 async fn reasons(
     reader: &mut Reader,
     near: &BTreeSet<String>,

@@ -1,5 +1,5 @@
-//! Connections to Pods through the API server, as `kubectl port-forward` makes them. A machine outside
-//! of the cluster has no other way to a Pod.
+//! Connections to Pods through the API server, as `kubectl port-forward` makes them. A machine
+//! outside of the cluster has no other way to a Pod.
 
 use std::{fmt, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Reads this machine if it is a node: the rules of kube-proxy, the bridge, and kube-proxy's health.
-//! The commands that it runs change nothing.
+//! Reads this machine if it is a node: the rules of kube-proxy, the bridge, and kube-proxy's
+//! health. The commands that it runs change nothing.
 
 use std::{
     fs, io,

@@ -1,5 +1,5 @@
-//! Tries the connections of `--probe`. Without the flag nothing is contacted but the API server, the
-//! DNS server and, on a node, kube-proxy's health port.
+//! Tries the connections of `--probe`. Without the flag nothing is contacted but the API server,
+//! the DNS server and, on a node, kube-proxy's health port.
 
 use std::sync::Arc;
 

@@ -97,7 +97,8 @@ impl Save {
     }
 
     fn proxy(&self, v4: bool) -> ProxyRules {
-        // A reject rule comes in addition to the rules of the Service and explains why they are empty.
+        // A reject rule comes in addition to the rules of the Service and explains why they are
+        // empty.
         let filters = self
             .0
             .iter()
@@ -144,8 +145,8 @@ impl Save {
         FrontendTarget::Endpoints(to)
     }
 
-    /// Follows the chain for connections from outside. With `Local` they go to KUBE-SVL and keep their
-    /// source address.
+    /// Follows the chain for connections from outside. With `Local` they go to KUBE-SVL and keep
+    /// their source address.
     fn external(&self, chain: &str, to: &mut Endpoints) {
         let rules = self.rules("nat", chain);
         if rules.is_empty() {
@@ -251,8 +252,8 @@ impl Save {
     }
 }
 
-/// A rule of the table filter that rejects or drops connections: there is no endpoint at all, or none
-/// on this node.
+/// A rule of the table filter that rejects or drops connections: there is no endpoint at all, or
+/// none on this node.
 fn refusal(rule: &Rule) -> Option<Frontend> {
     let to = match rule.target() {
         "REJECT" => FrontendTarget::Rejected,

@@ -309,8 +309,8 @@ fn endpoint_name(evidence: &Evidence, endpoint: &str, candidate: &str, section: 
     }
 }
 
-/// The name of a Pod that a StatefulSet makes, in manifests without Pods. Returns whether that decides
-/// the check.
+/// The name of a Pod that a StatefulSet makes, in manifests without Pods. Returns whether that
+/// decides the check.
 fn of_stateful_set(
     evidence: &Evidence,
     endpoint: &str,

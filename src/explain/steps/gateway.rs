@@ -1,4 +1,5 @@
-//! Checks the routes of the Gateway API: their Gateways, listeners, rules, backends and certificates.
+//! Checks the routes of the Gateway API: their Gateways, listeners, rules, backends and
+//! certificates.
 
 mod backend;
 mod status;

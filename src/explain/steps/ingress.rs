@@ -157,7 +157,8 @@ fn class(evidence: &Evidence, ingress: &Ingress, section: &mut Section) {
     }
 }
 
-/// Reports an Ingress that names no class, if no class is the default and no controller has taken it.
+/// Reports an Ingress that names no class, if no class is the default and no controller has taken
+/// it.
 fn without_class(evidence: &Evidence, ingress: &Ingress, section: &mut Section) {
     const DEFAULT: &str = "ingressclass.kubernetes.io/is-default-class";
     let classes = evidence.objects.ingress_classes();

@@ -88,8 +88,8 @@ fn of_service(evidence: &Evidence, wanted: &Destination, service: &Service, sect
     }
 }
 
-/// Reports which nodes have endpoints. With externalTrafficPolicy `Local`, a node without an endpoint
-/// drops connections from outside.
+/// Reports which nodes have endpoints. With externalTrafficPolicy `Local`, a node without an
+/// endpoint drops connections from outside.
 fn local_nodes(
     evidence: &Evidence,
     wanted: &Destination,

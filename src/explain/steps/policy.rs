@@ -1,7 +1,8 @@
 //! Checks whether NetworkPolicies let the client reach DNS and the Pods of the Service.
 //!
 //! A policy is a whitelist: as soon as one selects a Pod, only what some policy allows may enter
-//! (or leave). Network plugins (CNI) see the port of the Pod, after the Service's port was translated.
+//! (or leave). Network plugins (CNI) see the port of the Pod, after the Service's port was
+//! translated.
 
 mod hint;
 
@@ -201,7 +202,8 @@ fn without_pods<'e>(
     })
 }
 
-/// An endpoint of a Service without a selector. It is often a Pod, such as the leader of a database.
+/// An endpoint of a Service without a selector. It is often a Pod, such as the leader of a
+/// database.
 fn at_endpoint<'e>(
     evidence: &'e Evidence,
     (namespace, endpoint): (&'e str, &'e Endpoint),

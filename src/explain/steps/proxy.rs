@@ -212,8 +212,8 @@ fn of_service(evidence: &Evidence, service: &Service, section: &mut Section) {
     }
 }
 
-/// Whether the rules should have the address. `None`, a node port, has rules in each IP family of the
-/// Service.
+/// Whether the rules should have the address. `None`, a node port, has rules in each IP family of
+/// the Service.
 fn concerns(proxy: &ProxyRules, service: &Service, address: Option<IpAddr>) -> bool {
     match (proxy.v4, address) {
         (Some(v4), Some(address)) => v4 == address.is_ipv4(),

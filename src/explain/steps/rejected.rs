@@ -1,5 +1,5 @@
-//! Mistakes for which the API server rejects an object. They are found in manifests only: an object of a
-//! cluster has passed the API server.
+//! Mistakes for which the API server rejects an object. They are found in manifests only: an object
+//! of a cluster has passed the API server.
 //!
 //! The rules are those of the API's validation.
 

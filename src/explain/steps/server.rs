@@ -93,7 +93,8 @@ fn corefile_of(evidence: &Evidence, section: &mut Section) {
     };
     let (mut parsed, mut diagnostics) = corefile::read(text);
     let foreign = corefile::take_foreign(&mut parsed);
-    // Files that are mounted beside the Corefile are unknown here, so their lines are left out below.
+    // Files that are mounted beside the Corefile are unknown here, so their lines are left out
+    // below.
     server::check(&parsed, 53, &mut diagnostics);
     let before = section.findings.len();
     let has_variables = corefile::has_variables(text);
@@ -345,7 +346,8 @@ fn scaled_to_zero(evidence: &Evidence, section: &mut Section) -> bool {
     true
 }
 
-/// Checks that `kube-dns` has port 53 over UDP and TCP. A reply that is too large for UDP needs TCP.
+/// Checks that `kube-dns` has port 53 over UDP and TCP. A reply that is too large for UDP needs
+/// TCP.
 pub(in crate::explain) fn ports(kube_dns: &Service, section: &mut Section) {
     for protocol in ["UDP", "TCP"] {
         if !objects::ports(kube_dns)

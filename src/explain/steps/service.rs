@@ -143,8 +143,8 @@ fn no_object(evidence: &Evidence, object: &NamedObject, section: &mut Section) {
         .advise(format!("kubectl get all,ingresses -A | grep {}", object.name));
 }
 
-/// Reports what an alias does not do: it maps no ports, and it does not change the host name in HTTP
-/// and TLS.
+/// Reports what an alias does not do: it maps no ports, and it does not change the host name in
+/// HTTP and TLS.
 fn external_name(service: &Service, wanted: &Destination, section: &mut Section) {
     let target = service.spec.as_ref().and_then(|spec| spec.external_name.as_deref());
     let Some(target) = target.filter(|_| objects::kind(service) == "ExternalName") else { return };

@@ -10,8 +10,8 @@ const FLAGS: [&str; 8] =
     ["conf", "dns.port", "p", "quiet", "pidfile", "log-format", "version", "plugins"];
 /// The label of the cluster's DNS.
 const LABEL: &str = "/metadata/labels/k8s-app";
-/// The owners of a Deployment: the label or annotation that shows the owner, its name, the check, and
-/// what to do.
+/// The owners of a Deployment: the label or annotation that shows the owner, its name, the check,
+/// and what to do.
 const OWNERS: [(&str, &str, &Check, &str); 5] = [
     (
         "/metadata/labels/addonmanager.kubernetes.io~1mode",

@@ -1,4 +1,5 @@
-//! Hosts that `k8s_gateway` in the cluster's Corefile does not answer for the objects that have them.
+//! Hosts that `k8s_gateway` in the cluster's Corefile does not answer for the objects that have
+//! them.
 
 use std::sync::Arc;
 

@@ -9,8 +9,8 @@ use crate::explain::{
 /// `svc/my-nginx`, `ingress/cafe`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::explain) struct Destination {
-    /// Without a port and without brackets, in lower case. An address is in its shortest form, as in
-    /// the objects of the API.
+    /// Without a port and without brackets, in lower case. An address is in its shortest form, as
+    /// in the objects of the API.
     pub(in crate::explain) host: String,
     /// Such as `https`, in lower case.
     pub(in crate::explain) scheme: Option<String>,

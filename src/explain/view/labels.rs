@@ -8,8 +8,8 @@ use crate::explain::view::truth::Truth;
 
 pub(in crate::explain) type Labels = BTreeMap<String, String>;
 
-/// Whether the selector matches the labels. An empty selector matches everything, also labels that are
-/// unknown.
+/// Whether the selector matches the labels. An empty selector matches everything, also labels that
+/// are unknown.
 pub(in crate::explain) fn matches(selector: &LabelSelector, labels: Option<&Labels>) -> Truth {
     let wanted = selector.match_labels.iter().flatten();
     let mut expressions = selector.match_expressions.iter().flatten();

@@ -205,8 +205,9 @@ fn with_default(evidence: &Evidence) -> Vec<&Ingress> {
     ingresses.filter(of_namespace).filter(|it| hosts::has_default(it)).collect()
 }
 
-/// The names that the resolver queries, and then the names that a Pod of the namespace would query by
-/// default. So `svc/NAME`, or a Pod with wrong resolver settings, still leads to the right Service.
+/// The names that the resolver queries, and then the names that a Pod of the namespace would query
+/// by default. So `svc/NAME`, or a Pod with wrong resolver settings, still leads to the right
+/// Service.
 fn candidates(evidence: &Evidence, wanted: &Destination) -> Vec<String> {
     let mut names = evidence.asker.resolv.candidates(&wanted.host);
     if !wanted.host.ends_with('.') {
@@ -232,8 +233,8 @@ fn at_address<'e>(evidence: &'e Evidence, wanted: &Destination) -> Option<Vec<&'
     (!ingresses.is_empty()).then_some(ingresses)
 }
 
-/// The Service that has this address as a cluster IP or as an external address, or whose node port is
-/// meant.
+/// The Service that has this address as a cluster IP or as an external address, or whose node port
+/// is meant.
 fn of_address<'e>(evidence: &'e Evidence, wanted: &Destination) -> Option<&'e Service> {
     let host = wanted.host.as_str();
     host.parse::<std::net::IpAddr>().ok()?;
@@ -265,8 +266,8 @@ fn has_subdomain(evidence: &Evidence, namespace: &str, service: &str) -> bool {
             .any(|it| it.spec.service_name.as_deref() == Some(service))
 }
 
-/// The namespace and Service that a name without an object was probably meant for; `None` if it looks
-/// like an external name.
+/// The namespace and Service that a name without an object was probably meant for; `None` if it
+/// looks like an external name.
 fn meant(evidence: &Evidence, host: &str) -> Option<(String, String)> {
     let zone = &evidence.zone;
     let own = &evidence.asker.namespace;

@@ -81,8 +81,8 @@ pub(in crate::explain) fn has_ended(pod: &Pod) -> bool {
     finished(pod).is_some()
 }
 
-/// The Pod that has this address, or else one that had it and has ended. The address of a Pod on the
-/// host network is that of its node.
+/// The Pod that has this address, or else one that had it and has ended. The address of a Pod on
+/// the host network is that of its node.
 pub(in crate::explain) fn at_address(all: &Objects, address: IpAddr) -> Option<&Pod> {
     let has = |pod: &&Pod| {
         let mut own = objects::pod_addresses(pod).into_iter();
@@ -220,8 +220,8 @@ fn was_killed_for_memory(status: &ContainerStatus) -> bool {
     ended(&status.state) || ended(&status.last_state)
 }
 
-/// Why a container does not run: `CrashLoopBackOff (back-off 5m0s); its last run ended with exit code
-/// 137 (OOMKilled)`. `None` if it runs, or has ended with exit code 0.
+/// Why a container does not run: `CrashLoopBackOff (back-off 5m0s); its last run ended with exit
+/// code 137 (OOMKilled)`. `None` if it runs, or has ended with exit code 0.
 fn why_stopped(status: &ContainerStatus) -> Option<String> {
     let state = status.state.as_ref()?;
     let end = |state: &ContainerState| {
@@ -302,8 +302,8 @@ fn undeclared(container: &Container, probe: &Probe) -> Option<String> {
     (!has).then(|| format!(", and the container declares port {all}"))
 }
 
-/// A probe whose port is a name that its container does not have: `readiness probe of container main
-/// names port web`. kubelet takes digits in quotes for a number.
+/// A probe whose port is a name that its container does not have: `readiness probe of container
+/// main names port web`. kubelet takes digits in quotes for a number.
 pub(in crate::explain) fn probe_without_port(pod: &Pod) -> Option<String> {
     let containers = &pod.spec.as_ref()?.containers;
     containers.iter().find_map(|container| {

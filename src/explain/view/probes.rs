@@ -20,7 +20,8 @@ pub(in crate::explain) const INSIDE: [Place; 3] =
 /// The connections that are tried from other machines.
 pub(in crate::explain) const OUTSIDE: [Place; 1] = [Place::ForwardedPod];
 
-/// The connections over TCP to try for the Services, at most [`limits::EXPLAIN_PROBES`] of each place.
+/// The connections over TCP to try for the Services, at most [`limits::EXPLAIN_PROBES`] of each
+/// place.
 pub(in crate::explain) fn targets(
     evidence: &Evidence,
     backends: &[Backend<'_>],

@@ -161,7 +161,8 @@ fn allows_kind(listener: &Listener, kind: &str) -> bool {
     }
 }
 
-/// The rules that may take a request for the path, the most specific first; without a path all rules.
+/// The rules that may take a request for the path, the most specific first; without a path all
+/// rules.
 pub(in crate::explain) fn meant<'e>(route: &'e Route, path: Option<&str>) -> Vec<&'e RouteRule> {
     let Some(path) = path.filter(|path| *path != "/" && route.kind == "HTTPRoute") else {
         return route.spec.rules.iter().collect();

@@ -1,6 +1,7 @@
 //! Conditions that may depend on something unknown.
 
-/// What is known about a condition. `max` of two values is their disjunction, `min` their conjunction.
+/// What is known about a condition. `max` of two values is their disjunction, `min` their
+/// conjunction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::explain) enum Truth {
     No,

@@ -53,8 +53,8 @@ pub(super) fn judge(
     }
 }
 
-/// A port that does not work breaks the Service, unless other ports work and the user did not ask for
-/// this one.
+/// A port that does not work breaks the Service, unless other ports work and the user did not ask
+/// for this one.
 pub(super) fn level(port: &ServicePort, wanted: Option<i32>, working: usize) -> FindingLevel {
     match wanted {
         Some(number) if number == port.port => FindingLevel::Broken,
@@ -178,8 +178,8 @@ fn by_number<'s>(
     Some(broken)
 }
 
-/// Checks the port that the user asked for at a headless Service: DNS gives the addresses of the Pods,
-/// and nothing maps the Service's port to the targetPort.
+/// Checks the port that the user asked for at a headless Service: DNS gives the addresses of the
+/// Pods, and nothing maps the Service's port to the targetPort.
 fn headless_port(evidence: &Evidence, service: &Service, number: u16, section: &mut Section) {
     let number = i32::from(number);
     let pods = workloads::pods_or_templates(evidence, service);

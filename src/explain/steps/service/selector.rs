@@ -100,8 +100,9 @@ fn some_unready(service: &Service, unready: &[(&Pod, UnreadyReason)], section: &
     }
 }
 
-/// Reports a Pod template that the selector matches, if no Pod does: the workload is scaled to 0, its
-/// Pods could not be created, or the manifests have no Pods. Returns whether that explains the missing Pods.
+/// Reports a Pod template that the selector matches, if no Pod does: the workload is scaled to 0,
+/// its Pods could not be created, or the manifests have no Pods. Returns whether that explains the
+/// missing Pods.
 fn from_templates(
     evidence: &Evidence,
     service: &Service,
@@ -317,7 +318,8 @@ fn none_selected(
     broken.advise(format!("kubectl -n {namespace} edit service {name}    # spec.selector"));
 }
 
-/// A workload that has the name of the Service, or a value of its selector, and that cannot be read.
+/// A workload that has the name of the Service, or a value of its selector, and that cannot be
+/// read.
 fn unread_workload<'e>(evidence: &'e Evidence, service: &Service) -> Option<(String, &'e str)> {
     const KINDS: [&str; 4] = ["Deployment", "StatefulSet", "DaemonSet", "Pod"];
     let namespace = objects::namespace(service);

@@ -40,7 +40,7 @@ pub(crate) fn large(bench: &Bench, turn: &Turn) {
         for (peer, program) in peers() {
             let started = bench.start(&program, &facts(&lab, pods));
             let ready = started.server.until_ready(started.ready).as_secs_f64();
-            // The allocator returns the memory of a list a little later.
+            // The allocator gives the memory of a list back some seconds later.
             std::thread::sleep(std::time::Duration::from_secs(10));
             let [peak, settled] = ["VmHWM", "VmRSS"].map(|field| started.server.memory(field));
             println!(

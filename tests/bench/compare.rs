@@ -3,8 +3,7 @@
 //!
 //! The servers take turns on one core, and dnsperf uses the other. The figures are the server's own
 //! CPU time, which other processes hardly disturb, and its memory. CoreDNS and ndots read the same
-//! Corefile and the lab's API server. Without the lab, CoreDNS is left out and ndots serves
-//! examples/cafe.
+//! Corefile and the lab's API server. The lab must have been built (`make lab`).
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -45,7 +44,7 @@ const ROUNDS: usize = 5;
 const CASES: [(&str, &str); 3] = [
     ("a cluster name", "kubernetes.default.svc.cluster.local"),
     ("NXDOMAIN of the search path", "www.example.org.default.svc.cluster.local"),
-    ("a name of the world, cached", "www.example.org"),
+    ("an external name, cached", "www.example.org"),
 ];
 
 fn main() {
@@ -166,8 +165,8 @@ impl Bench {
         started.server.until(&web, |reply| reply.ends_with(&[10, 96, 1, 2])).as_secs_f64() * 1e3
     }
 
-    /// The CPU time for a query of the echoing socket and of the servers, for several sets of
-    /// names.
+    /// Prints the CPU time for each query, of the echoing socket and of the servers, for several
+    /// sets of names.
     fn costs<const N: usize>(
         &self,
         peers: &[(&str, PathBuf)],

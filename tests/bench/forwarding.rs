@@ -1,4 +1,4 @@
-//! Names that an upstream answers: the cost of a miss and of a name in the cache, beside resolvers.
+//! External names: the cost of a cache miss and of a cached name, in ndots, CoreDNS and resolvers.
 //! Knot DNS is the upstream of all of them.
 
 use std::{fmt::Write as _, fs, net::SocketAddr, path::PathBuf, time::Duration};
@@ -9,7 +9,7 @@ use crate::{
     shared::support::{DNSMASQ, unbound_conf},
 };
 
-/// Names of one measurement. No server answers as many in that time.
+/// The names of one measurement. No server can answer more in that time.
 const NAMES: usize = 500_000;
 
 const CACHED: &str = "www.bench.test";
@@ -35,7 +35,8 @@ pub(crate) fn costs(bench: &Bench) {
     });
 }
 
-/// `file` returns the input of dnsperf for a turn. Each turn has another number.
+/// Prints one line of figures. `file` returns the input of dnsperf for a turn, whose number is the
+/// argument.
 fn row(what: &str, servers: &[(&str, Server)], file: impl Fn(usize) -> PathBuf) {
     let mut figures = vec![Vec::new(); servers.len()];
     for round in 0..ROUNDS {

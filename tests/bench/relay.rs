@@ -1,5 +1,5 @@
-//! A forwarder that makes only the system calls that a miss needs: it shows the cost of the system
-//! alone. Its sockets and batches are those of ndots under load.
+//! A forwarder that makes only the system calls that a cache miss needs. It shows the cost of the
+//! system alone. It uses as many sockets, and batches of the same size, as ndots under load.
 //!
 //! It reads queries in batches, sends each one from one of many connected sockets, waits for replies
 //! with epoll, and sends them to the clients in batches. It neither parses messages nor keeps them.
@@ -10,9 +10,9 @@ use std::{
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
 };
 
-/// As many as ndots reads with a system call.
+/// As many messages as ndots reads with one system call.
 const BATCH: usize = 16;
-/// As many as ndots has for one upstream.
+/// As many sockets as ndots has for one upstream.
 const SOCKETS: usize = 256;
 const PACKET: usize = 4096;
 
@@ -43,7 +43,8 @@ pub(crate) fn relay(upstream: SocketAddr) {
                     next = next.wrapping_add(1);
                     waiting[usize::from(next)] = Some(([packet[0], packet[1]], peer));
                     packet[..2].copy_from_slice(&next.to_be_bytes());
-                    // Any of them will do, as long as the kernel has to look each one up.
+                    // Use the sockets in an irregular order, so that the kernel must look each one
+                    // up.
                     let _ = upstreams[usize::from(next) * 97 % SOCKETS].send(packet);
                 }
             } else if let Ok(length) = upstreams[event as usize].recv(replies.free()) {

@@ -21,7 +21,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// The Corefile for `address`. CoreDNS and ndots get the same one.
+    /// Starts ndots or CoreDNS with a Corefile that listens on `address`.
     pub(crate) fn corefile(program: &Path, corefile: &Path, address: SocketAddr) -> Self {
         let mut command = pinned(program);
         command.arg("-conf").arg(corefile).stdout(Stdio::null()).stderr(Stdio::null());
@@ -50,7 +50,7 @@ impl Server {
         Self::own(&["echo"])
     }
 
-    /// This program as a forwarder that makes only the system calls of one.
+    /// This program as a forwarder that makes only the system calls of a cache miss.
     pub(crate) fn relay(upstream: SocketAddr) -> Self {
         Self::own(&["relay", &upstream.to_string()])
     }
@@ -159,7 +159,7 @@ pub(crate) fn echo() {
     echo_batches(&socket);
 }
 
-/// As many as ndots reads with a system call.
+/// As many messages as ndots reads with one system call.
 const BATCH: usize = 16;
 const PACKET: usize = 4096;
 

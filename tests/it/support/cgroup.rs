@@ -14,7 +14,7 @@ pub(crate) struct MemoryGroup {
     group: PathBuf,
     files: &'static Files,
     process: u32,
-    /// Octets that the process had before, and that the group does not count.
+    /// Octets that the process had before it joined the group. The group does not count them.
     before: u64,
 }
 
@@ -38,8 +38,8 @@ const VERSIONS: [Files; 2] = [
 ];
 
 impl MemoryGroup {
-    /// Limits the memory of a process, with the kernel's memory for its sockets. `None` where this
-    /// machine does not let the test do so.
+    /// Limits the memory of a process, with the kernel's memory for its sockets. `None` if this
+    /// machine does not permit that.
     pub(crate) fn limit(process: u32, octets: u64) -> Option<Self> {
         VERSIONS.iter().find_map(|files| {
             let root = Path::new(files.root);
@@ -58,8 +58,8 @@ impl MemoryGroup {
         })
     }
 
-    /// The highest use so far, in octets, or more: what the process had before may be free, and TCP
-    /// sockets may have had their highest use at another time.
+    /// An upper bound of the highest use so far, in octets. It adds up figures of different times:
+    /// what the process had before the group, the peak of the group, and the peak of TCP sockets.
     pub(crate) fn peak(&self) -> Option<u64> {
         let read = |name| -> Option<u64> {
             fs::read_to_string(self.group.join(name)).ok()?.trim().parse().ok()
@@ -69,7 +69,7 @@ impl MemoryGroup {
     }
 }
 
-/// Octets of memory of a process that no file has.
+/// The octets of a process's memory that are not backed by a file.
 fn anonymous(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));

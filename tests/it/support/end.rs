@@ -1,5 +1,5 @@
-//! The end of a loop in another thread. It must come when the test panics, too: a scope waits for
-//! its threads, so a loop without an end would keep the whole run from ending.
+//! Ends a loop in another thread, also when the test panics. A scope waits for its threads, so a
+//! loop that goes on would keep the whole run from ending.
 
 use std::sync::{
     Arc,
@@ -15,7 +15,7 @@ impl Drop for End {
     }
 }
 
-/// What a loop looks at.
+/// The flag that a loop checks.
 #[derive(Clone)]
 pub(crate) struct Ended(Arc<AtomicBool>);
 

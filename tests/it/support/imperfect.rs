@@ -55,7 +55,7 @@ enum Conversation {
     CloseAtOnce,
 }
 
-/// The time and number of queries for one name and type, per transport.
+/// For each name, type and transport: the number of queries, and the time of the first one.
 type Seen = HashMap<(String, u16, bool), (usize, Instant)>;
 
 struct Upstream {

@@ -4,8 +4,8 @@
 //! ```ignore
 //! let turn = turn::alone();                                   // at most one control plane runs at a time
 //! let lab = Lab::start(&turn, &LabOptions::default());
-//! lab.apply("apiVersion: v1\nkind: Namespace\n…");          // kubectl, from text; `---` parts documents
-//! let service = lab.get("/api/v1/namespaces/default/services/kubernetes");   // JSON, over one kept connection
+//! lab.apply("apiVersion: v1\nkind: Namespace\n…");          // kubectl apply
+//! let service = lab.get("/api/v1/namespaces/default/services/kubernetes");   // JSON
 //! lab.running("monitoring", "grafana-0", &["10.244.0.7"], true);             // the Pod is bound, Running and Ready
 //!
 //! lab.node.kube_proxy("iptables");                            // in the node's network namespace
@@ -81,7 +81,8 @@ pub(crate) struct LabOptions {
     pub(crate) service_range: &'static str,
     /// Additional flags of the API server.
     pub(crate) apiserver: &'static [&'static str],
-    /// An etcd data directory for the start, which is moved away; `None` for an empty cluster.
+    /// The etcd data directory to start with, which is moved into the lab. `None` for an empty
+    /// cluster.
     pub(crate) etcd: Option<PathBuf>,
     pub(crate) controllers: bool,
 }
@@ -100,7 +101,7 @@ impl LabOptions {
 }
 
 pub(crate) struct Lab {
-    /// The fields are dropped in this order, so clients of the API server end before it.
+    // The fields are dropped in this order, so clients of the API server end before it.
     controllers: Option<Process>,
     apiserver: Option<Process>,
     etcd: Option<Process>,

@@ -90,8 +90,9 @@ pub(crate) fn option(code: u16, data: &[u8]) -> Vec<u8> {
     [&code.to_be_bytes()[..], &(data.len() as u16).to_be_bytes(), data].concat()
 }
 
-/// `NOERROR aa rd 1/1/0/1 opt=1232 do 81 octets`: the code, flags, counts, the OPT record, and the
-/// size. The line says so if the packet is not a reply to a request with our id.
+/// Prints a reply as `NOERROR aa rd 1/1/0/1 opt=1232 do 81 octets`: the code, the flags, the
+/// counts, the OPT record and the size. A packet that is no reply to a request with [`ID`] is
+/// printed raw.
 pub(crate) fn told(reply: &[u8]) -> String {
     let word = |at: usize| u16::from_be_bytes([reply[at], reply[at + 1]]);
     if word(0) != ID || word(2) & 0x8000 == 0 {

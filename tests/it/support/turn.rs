@@ -29,7 +29,7 @@ struct State {
     value: Option<Arc<dyn Any + Send + Sync>>,
     /// The tests that have a turn now: several of `owner`, or one that is alone.
     tests: usize,
-    /// When the last of them got its turn, and its name.
+    /// When the latest of them got its turn, and the test's name.
     latest: Option<(Instant, String)>,
     /// Modules whose `start` panicked. Their other tests fail at once.
     failed: HashSet<&'static str>,

@@ -8,7 +8,8 @@ use std::{
 };
 
 /// Answers over UDP and TCP until the process ends: `nx…` does not exist, `fail…` is SERVFAIL,
-/// `none…` has no records, and every other name has the address 192.0.2.80 for an hour.
+/// `none…` has no records, and every other name has the address 192.0.2.80 for an hour. HINFO, the
+/// type that the plugin `loop` queries, gets NXDOMAIN.
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
@@ -78,7 +79,7 @@ fn reply(packet: &[u8], asked: &Mutex<Vec<String>>) -> Vec<u8> {
         reply[7] = 1;
         reply.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 14, 16, 0, 4, 192, 0, 2, 80]);
     } else {
-        // The SOA record of the root; all its times are one minute.
+        // The SOA record of the root. All its times are 60 s.
         reply[3] |= if name.starts_with("nx") || qtype == 13 { 3 } else { 0 };
         reply[9] = 1;
         reply.extend_from_slice(&[0, 0, 6, 0, 1, 0, 0, 0, 60, 0, 22, 0, 0]);

@@ -1,5 +1,5 @@
-//! The faults. Those with [`NO_THREAD`] were found with ndots; the others were reported in the threads
-//! that are named beside them.
+//! The faults. Those with [`NO_THREAD`] were found with ndots. The others were reported in the
+//! threads that are named beside them.
 
 use std::time::Duration;
 
@@ -355,7 +355,7 @@ fn lower_case(asked: &Asked) -> Vec<Step> {
     send(&reply)
 }
 
-/// Nothing over TCP.
+/// Replies over UDP, and is silent over TCP.
 fn over_udp(asked: &Asked, reply: fn(&Asked) -> Vec<Step>) -> Vec<Step> {
     if asked.tcp { Vec::new() } else { reply(asked) }
 }
@@ -375,7 +375,7 @@ fn truncated_over_udp(asked: &Asked) -> Vec<Step> {
     send(&if truncated { asked.code(0).flags(Draft::FLAGS | TC) } else { asked.answer() })
 }
 
-/// `to_edns` for a query with EDNS, and the answer for every other.
+/// Takes the steps `to_edns` for a query with EDNS, and answers every other query.
 fn without_edns(asked: &Asked, to_edns: Vec<Step>) -> Vec<Step> {
     if asked.edns && asked.qtype == A && !asked.name.is_empty() {
         to_edns
@@ -411,7 +411,8 @@ fn alias(asked: &Asked) -> Vec<Step> {
     send(&reply.answer(&owned(&owner, A, &[203, 0, 113, 9])))
 }
 
-/// So many addresses of 16 octets each, over UDP too, whatever size the query allows.
+/// A reply with this many addresses of 16 octets each, also over UDP, whatever size the query
+/// permits.
 fn large(asked: &Asked, addresses: u8) -> Vec<Step> {
     if asked.qtype != A || asked.name.is_empty() {
         return send(&asked.answer());

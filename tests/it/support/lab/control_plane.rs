@@ -2,8 +2,8 @@
 
 use super::{ADMIN, API_PORT, Api, Lab, Process, START, program, until};
 
-/// The scheduler and the node lifecycle controller are left out: the second would delete Pods that
-/// no kubelet runs.
+/// The controllers that run. The scheduler does not run. The node lifecycle controller is left out,
+/// because it would delete Pods that no kubelet runs.
 const CONTROLLERS: &str = "serviceaccount-controller,serviceaccount-token-controller,root-ca-certificate-publisher-controller,\
                            endpointslice-controller,endpointslice-mirroring-controller,deployment-controller,replicaset-controller,\
                            statefulset-controller,namespace-controller,clusterrole-aggregation-controller";

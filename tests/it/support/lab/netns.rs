@@ -13,8 +13,8 @@ use std::{
     },
 };
 
-/// A shell that gets commands for the removal, and runs them when the test's process closes its pipe:
-/// at the end, after a panic, or when it is killed.
+/// A shell that collects clean-up commands. It runs them when the test's process closes the pipe:
+/// at the end, after a panic, or when the process is killed.
 pub(crate) struct Sweeper {
     shell: Child,
     todo: Mutex<Option<ChildStdin>>,

@@ -1,4 +1,4 @@
-//! DNS over gRPC in both directions with CoreDNS, with and without TLS, and requests that are no
+//! DNS over gRPC in both directions with CoreDNS, with and without TLS, and requests that are not
 //! queries.
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
@@ -61,7 +61,7 @@ fn each_program_asks_and_serves_the_other() {
 /// The series of a family that begins with one of these prefixes, without values.
 fn series(page: &str, prefixes: &[&str]) -> BTreeSet<String> {
     let lines = page.lines().filter(|line| prefixes.iter().any(|prefix| line.starts_with(prefix)));
-    // The two programs write the bounds of buckets in two ways.
+    // The two programs write the bounds of buckets in different ways.
     let lines = lines.filter(|line| !line.contains("_bucket{"));
     lines.filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned())).collect()
 }
@@ -103,7 +103,7 @@ fn names_fall_through_as_in_coredns() {
             "grpc://.:{port} {{\n bind 127.0.0.1\n template IN A gone.example {{\n rcode NXDOMAIN\n }}\n {HOST}\n}}\n"
         )
     });
-    // No one listens there.
+    // Nothing listens there.
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for upstream in [server.address, closed] {
         for options in ["", "fallthrough", "fallthrough other.example", "except gone.example"] {
@@ -157,7 +157,7 @@ fn requests_without_a_query_get_a_status() {
     let ask = field(&question(7, "host.example", A));
     assert_eq!(call(address, METHOD, &framed(&ask)).0, "0");
     assert!(call(address, METHOD, &framed(&ask)).1 > 40);
-    // A message with a valid header only gets a DNS reply.
+    // A message of which only the header is valid gets a DNS reply.
     assert_eq!(
         call(address, METHOD, &framed(&field(&question(7, "host.example", A)[..12]))).0,
         "0"

@@ -1,4 +1,5 @@
-//! Hostile clients, tenants, upstreams and files. What each of them can do to others has a bound.
+//! Hostile clients, tenants, API servers, upstreams and files. The harm that each can do has a
+//! bound.
 
 mod api;
 mod arena;

@@ -60,7 +60,7 @@ fn requests_without_a_query_get_an_http_status() {
         (post(Some("Application/DNS-Message; charset=utf-8"), &ask), 200),
         (get(&format!("?dns={encoded}")), 200),
         (get(&format!("?a=b&dns={encoded}&c=d")), 200),
-        // A message with a valid header only gets a DNS reply.
+        // A message of which only the header is valid gets a DNS reply.
         (post(Some(MESSAGE), &ask[..20]), 200),
         (post(Some(MESSAGE), &[7; 4096]), 200),
         (post(Some(MESSAGE), b"short"), 400),
@@ -195,8 +195,8 @@ fn the_limit_of_concurrent_streams_is_announced() {
     );
 }
 
-/// The client opens its windows for nothing, so the server cannot send a single octet of the
-/// replies.
+/// The flow-control window of each of the client's streams is 0, so the server cannot send a single
+/// octet of the replies.
 #[test]
 fn a_client_that_takes_no_replies_gets_few_and_loses_its_connection() {
     let (authority, replies) = (Authority::new(), 100);

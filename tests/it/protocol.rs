@@ -37,8 +37,8 @@ const A: u16 = 1;
 
 /// A client of one transport.
 trait Client {
-    /// Sends a packet and returns the reply. With `silence` no reply is expected: a second query
-    /// follows, and its reply must be the first that arrives.
+    /// Sends a packet and returns the reply. With `silence` no reply is expected. A second query
+    /// follows, and its reply must be the first one that arrives.
     fn ask(&self, packet: &[u8], silence: bool) -> Option<Vec<u8>>;
 }
 
@@ -87,7 +87,7 @@ impl<S: Read + Write, F: Fn() -> Tcp<S>> Client for Stream<F> {
     }
 }
 
-/// A client of DNS over HTTPS, whose protocol is that of ALPN.
+/// A client of DNS over HTTPS. `protocol` is its ALPN name, which chooses the version of HTTP.
 struct Web<'a> {
     address: SocketAddr,
     authority: &'a Authority,

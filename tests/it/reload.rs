@@ -65,8 +65,8 @@ impl Mount {
     }
 }
 
-/// The Corefile with this number, which `v.example` returns. The other blocks change only in ways
-/// that keep the cache.
+/// The Corefile with this number, which is in the address of `v.example`. The other block changes
+/// only in ways that keep the cache.
 fn corefile(number: u32, upstream: SocketAddr) -> String {
     let ttl = 5 + number % 2;
     let cafe = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/cafe");
@@ -90,7 +90,7 @@ struct Report {
     slowest: Duration,
 }
 
-/// Queries a cluster name and a cached name in turns, until `stop` is set.
+/// Queries a cluster name and a cached name in turns, until `ended` is true.
 fn load(to: SocketAddr, ended: &Ended) -> Report {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(to).unwrap();

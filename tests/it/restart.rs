@@ -13,11 +13,11 @@ use std::{
 use crate::support::{Ndots, packet::ask};
 
 const SERVFAIL: u8 = 2;
-/// How long the upstream takes.
+/// How long the upstream takes to reply.
 const SLOW: Duration = Duration::from_secs(2);
 const LAMEDUCK: Duration = Duration::from_secs(1);
-/// The pause between two queries of a client. Few of them are forwarded, so that those which wait
-/// together stay below what one client address may have.
+/// The pause between two queries of a client. Only one query in eight is forwarded, so the number
+/// of waiting queries stays below the limit of one client address.
 const PAUSE: Duration = Duration::from_millis(8);
 
 /// An upstream that answers each query [`SLOW`] after it has come, with NOERROR and no record.
@@ -125,8 +125,8 @@ fn every_query_that_is_sent_before_the_socket_closes_gets_a_reply() {
             unanswered.len()
         );
         for it in &sent {
-            // Names in memory are answered to the end. Forwarded ones fail only at the very end,
-            // after five seconds in which something was always pending.
+            // Names in memory are answered to the end. Forwarded queries fail only in the last
+            // moment: ndots has then waited five seconds, in which some query was always pending.
             let late = it.at > stopped + LAMEDUCK + Duration::from_millis(4900);
             let may_fail = it.forwarded && late;
             assert!(
@@ -166,7 +166,7 @@ fn tcp_clients_get_their_replies_and_then_the_end() {
     tcp.send(&memory);
     assert_eq!(keepalive(&tcp.receive().unwrap()), Some([0, 0]));
     thread::sleep(LAMEDUCK - Duration::from_millis(400));
-    // It waits for the upstream when the listener closes.
+    // This query still waits for the upstream when the listener closes.
     tcp.send(&ask("slow.example", 1).packet());
     thread::sleep(LAMEDUCK / 2);
     tcp.send(&memory);
@@ -174,7 +174,7 @@ fn tcp_clients_get_their_replies_and_then_the_end() {
     assert_eq!(tcp.receive(), None);
 }
 
-/// The number after these words, each of which is looked for after the one before.
+/// The first number after these words, which must follow each other in this order.
 fn number(text: &str, words: &[&str]) -> u32 {
     let after = words.iter().fold(text, |text, word| {
         text.split_once(word).unwrap_or_else(|| panic!("there is no {word}")).1

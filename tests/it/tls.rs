@@ -217,8 +217,8 @@ fn upstreams_over_tls_are_used_if_their_certificate_matches() {
         assert_eq!(code, expected, "{to} {options}: {log}");
         assert!(log.contains(said), "{to} {options}: {log}");
     };
-    // The name is the address itself, or stands in `tls_servername`, after the address, in the
-    // line, or as a host.
+    // The name in the certificate must be the address, the name after `%`, that of
+    // `tls_servername`, or the host name of the upstream.
     check(format!("tls://{open}"), format!("tls {ca}"), 0, "");
     check(format!("tls://127.0.0.1%localhost:{}", open.port()), format!("tls {ca}"), 0, "");
     check(format!("tls://{open}"), format!("tls {ca}\n tls_servername localhost"), 0, "");
@@ -243,7 +243,7 @@ fn upstreams_over_tls_are_used_if_their_certificate_matches() {
         2,
         &format!("{failed} {open}: no trusted authority signed it"),
     );
-    check(format!("tls://{open}"), "# whom the machine trusts".to_owned(), 2, failed);
+    check(format!("tls://{open}"), "# no authority: those of the machine".to_owned(), 2, failed);
     check(format!("tls://{closed}"), format!("tls {} {ca}", identity(&authority)), 0, "");
     check(format!("tls://{closed}"), format!("tls {ca}"), 2, "");
     check(format!("tls://{closed}"), format!("tls {} {ca}", identity(&stranger)), 2, "");

@@ -1,5 +1,5 @@
-//! Signed messages (TSIG) between ndots, dig, Knot and BIND, in both directions. The situations are
-//! those in which others had errors.
+//! Signed messages (TSIG) between ndots, dig, Knot and BIND, in both directions. In these
+//! situations other servers had errors.
 
 use std::{fs, net::SocketAddr, path::Path, process::Command, time::Duration};
 
@@ -31,12 +31,12 @@ fn wait_for(server: SocketAddr, question: &str, expected: &str) {
     until(expected, PATIENCE, || dig(server, question).contains(expected).then_some(()));
 }
 
-/// Records of an answer.
+/// The number of records in dig's output.
 fn records(text: &str) -> usize {
     text.lines().filter(|line| !line.is_empty() && !line.starts_with(';')).count()
 }
 
-/// ndots with the zone in a file; these lines are in its block.
+/// ndots with the zone in a file. `lines` are more lines of its server block.
 fn primary(directory: &Path, at: SocketAddr, lines: &str) -> Ndots {
     let file = directory.join("db.example.org");
     fs::write(&file, zone(1, 2)).unwrap();
@@ -122,7 +122,7 @@ fn requirements_are_those_of_the_corefile() {
 
 const KNOT_KEY: &str = "key:\n  - id: shared.key\n    algorithm: hmac-sha256\n    secret: NoTCJU+DMqFWywaPyxSijrDEA/eC3nK0xi3AMEZuPVk=\n";
 
-/// Knot with the zone and a key; `zone` has the lines of the zone.
+/// Knot with the zone and a key. `zone` has more lines of the zone's configuration.
 fn knot(directory: &Path, at: SocketAddr, other: SocketAddr, zone: &str) -> Process {
     let home = directory.display();
     let config = format!(
@@ -213,7 +213,7 @@ fn zones_go_to_knot_and_bind_with_a_key() {
     for server in [knot_at, bind_at] {
         wait_for(server, "h2999.many.example.org TXT", "2999 xxx");
     }
-    // Both take the signed message about a new version.
+    // Both accept the signed NOTIFY message about a new version.
     fs::write(zones.path().join("db.example.org"), zone(2, 8)).unwrap();
     for server in [knot_at, bind_at] {
         wait_for(server, "www.example.org A", "192.0.2.8");

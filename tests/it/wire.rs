@@ -18,7 +18,7 @@ fn cafe() -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/cafe").display().to_string()
 }
 
-/// Serves the example, with an upstream that no test uses.
+/// Serves the example. Nothing listens on the port of its upstream.
 fn server() -> Ndots {
     Ndots::serve(&["--manifests", &cafe(), "--upstream", "127.0.0.1:1"])
 }

@@ -1,4 +1,4 @@
-//! API servers whose replies are not what the protocol says.
+//! API servers whose replies violate the protocol.
 
 use std::{
     fs,
@@ -21,8 +21,8 @@ use crate::support::{
     question, turn,
 };
 
-/// Serves HTTP at a free port: the body of each path, with the HTTP status 200. `None` is 404.
-/// There are lists in pages only.
+/// Serves HTTP at a free port: the body of each path, with the HTTP status 200. `None` is 404. A
+/// watch gets 422, so ndots can only read lists in pages.
 pub(super) fn serve(body: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -106,7 +106,7 @@ fn explain_does_not_take_other_json_for_an_empty_list() {
     }
 }
 
-/// Every kind is hostile at the same time.
+/// The lists of all kinds are hostile at the same time.
 #[test]
 fn an_api_server_that_sends_without_end_does_not_fill_the_memory() {
     let _turn = turn::alone();
@@ -144,8 +144,8 @@ fn object(kind: &str, name: &str) -> String {
     .to_string()
 }
 
-/// Starts ndots with an API server whose lists `list` makes, within the memory of kubeadm, until the
-/// log has a line with `reason`. It must answer from start to end.
+/// Starts ndots with an API server whose lists come from `list`, within kubeadm's memory limit.
+/// Waits until the log has two lines with `reason`. ndots must answer queries all the time.
 fn check_memory(what: &str, reason: &str, list: impl Fn(&str) -> String + Send + Sync + 'static) {
     let kinds = ["Namespace", "Service", "EndpointSlice", "Pod"];
     let api = serve(move |path| {

@@ -38,12 +38,12 @@ pub(super) enum Program {
 #[derive(Clone, Copy)]
 pub(super) struct Bounds {
     pub(super) time: Duration,
-    /// The share of other clients' queries that may fail, and their highest p99.
+    /// The share of other clients' queries that may fail, and the highest p99 of their times.
     pub(super) loss: f64,
     pub(super) rare: Duration,
-    /// How many times its memory the process may have 10 s later.
+    /// The highest ratio of the memory 10 s after the attack to the memory before it.
     pub(super) growth: f64,
-    /// Octets of memory, with that of the kernel.
+    /// The most memory in octets, with that of the kernel.
     pub(super) most: u64,
 }
 
@@ -138,7 +138,7 @@ impl Arena {
         let during = self.memory();
         let mut after = during;
         let begun = Instant::now();
-        // Some programs need the whole time.
+        // Some programs give memory back only at the end of this time.
         while begun.elapsed() < Duration::from_secs(10) && after as f64 > before as f64 * growth {
             thread::sleep(Duration::from_millis(500));
             after = self.memory();
@@ -227,7 +227,7 @@ pub(super) fn client(own: Ipv4Addr, server: SocketAddr) -> UdpSocket {
     socket
 }
 
-/// What another kind of query met.
+/// The times of one kind of query of other clients.
 #[derive(Default)]
 pub(super) struct Times {
     times: Vec<Duration>,
@@ -313,7 +313,7 @@ fn answered(socket: &UdpSocket, id: u16, name: &str) -> bool {
     let begun = Instant::now();
     while begun.elapsed() < PATIENCE {
         match socket.recv(&mut reply) {
-            // The reply to an earlier query comes late.
+            // A late reply to an earlier query.
             Ok(_) if reply[..2] != id.to_be_bytes() => {}
             found => return found.is_ok() && rcode(&reply) == 0,
         }
@@ -331,7 +331,7 @@ fn over_tcp(server: SocketAddr, id: u16) -> std::io::Result<bool> {
     Ok(rcode(&reply[2..]) == 0)
 }
 
-/// What an attack did.
+/// The effect of an attack.
 pub(super) struct Outcome {
     /// What the attacker counted.
     pub(super) said: String,
@@ -340,7 +340,7 @@ pub(super) struct Outcome {
     pub(super) before: u64,
     pub(super) during: u64,
     pub(super) after: u64,
-    /// How long after the attack `after` was.
+    /// The time from the end of the attack to `after`.
     back: Duration,
     /// The most memory in octets, with that of the kernel.
     pub(super) peak: Option<u64>,

@@ -47,7 +47,7 @@ fn at_rate(rate: u32, ended: &Ended, mut send: impl FnMut(u32)) -> u32 {
     sent
 }
 
-/// Sends datagrams from one address, and takes the replies.
+/// Sends datagrams from one address, and reads the replies.
 fn flood(to: SocketAddr, rate: u32, ended: &Ended, packet: impl Fn(u32) -> Vec<u8>) -> String {
     let socket = client(attacker(0), to);
     socket.set_nonblocking(true).unwrap();
@@ -138,7 +138,7 @@ pub(super) fn unread_tcp(to: Addresses, ended: &Ended) -> String {
     hold(to.dns, 1000, &framed(&question(1, LARGE, A)).repeat(50), ended)
 }
 
-/// One octet of a message now and then.
+/// Messages that are sent one octet at a time, with long pauses.
 pub(super) fn slow_tcp(to: Addresses, ended: &Ended) -> String {
     hold(to.dns, 4000, &[0], ended)
 }
@@ -266,8 +266,8 @@ fn reset_request(id: u32) -> Vec<u8> {
     [request(id, &format!("r{id}.{SILENT}"), 5), reset].concat()
 }
 
-/// The frame HEADERS of a GET request for a name. The flag 1 is the end of the stream, and 4 that of
-/// the headers.
+/// The frame HEADERS of a GET request for a name. Flag 1 ends the stream, and flag 4 ends the
+/// headers.
 pub(super) fn request(id: u32, name: &str, flags: u8) -> Vec<u8> {
     let query = BASE64_URL_SAFE_NO_PAD.encode(question(0, name, A));
     let path = format!("/dns-query?dns={query}");

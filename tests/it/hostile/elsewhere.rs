@@ -60,7 +60,7 @@ impl World {
         stream
     }
 
-    /// The names that the server still resolves for others.
+    /// Panics unless the server still answers other clients.
     fn assert_serves(&self) {
         let reply = self.server.udp(&question(7, "other.example.org", A)).expect("a reply");
         assert_eq!(rcode(&reply), 0);
@@ -157,8 +157,7 @@ fn long_requests_are_rejected_before_they_are_read() {
     world.assert_serves();
 }
 
-/// The outcome of frames that are sent again and again for at most 3 s: whether the server ended the
-/// connection.
+/// Sends frames again and again for at most 3 s. Returns whether the server ended the connection.
 fn ends_connection(world: &World, mut frames: impl FnMut(u32) -> Vec<u8>) -> bool {
     let mut stream = world.https_stream();
     let begun = Instant::now();
@@ -211,8 +210,9 @@ fn endless_frames_cost_no_memory() {
     world.assert_serves();
 }
 
-/// CVE-2023-44487, and CVE-2025-8671: the server resets streams because of an error that the client
-/// makes on purpose. The work for a reset stream went on, and did not count.
+/// CVE-2023-44487: the client resets its streams. CVE-2025-8671: the server resets them because of
+/// an error that the client makes on purpose. In both, the work for a reset stream went on, but the
+/// stream did not count any more.
 #[test]
 fn reset_requests_do_not_pile_up() {
     let _turn = turn::alone();
@@ -233,7 +233,7 @@ fn reset_requests_do_not_pile_up() {
     assert!(world.memory() < before + GROWTH, "{before} KiB, {} KiB", world.memory());
 }
 
-/// A handshake of fragments that never becomes complete.
+/// A handshake in many fragments that never becomes complete.
 #[test]
 fn an_endless_handshake_of_tls_is_ended() {
     let _turn = turn::alone();
@@ -266,7 +266,8 @@ fn compression_loops_are_format_errors() {
     world.assert_serves();
 }
 
-/// A datagram with a forged address must not bring its victim much more than it cost.
+/// The reply to a datagram with a forged address goes to a victim, so it must not be much larger
+/// than the query.
 #[test]
 fn replies_to_datagrams_are_not_much_longer_than_queries() {
     let lines: String = (0..3000u32)
@@ -286,7 +287,7 @@ fn replies_to_datagrams_are_not_much_longer_than_queries() {
     }
 }
 
-/// One client takes all transfers of zones and does not read them.
+/// One client starts as many zone transfers as it can, and does not read them.
 #[test]
 fn transfers_that_are_not_read_leave_some_for_others() {
     let directory = tempfile::tempdir().unwrap();
@@ -322,7 +323,8 @@ fn transfers_that_are_not_read_leave_some_for_others() {
     drop(held);
 }
 
-/// A request that another one hides in: both lengths, and a header that names the length twice.
+/// Requests that hide a second one: the headers disagree about the length of the first request, or
+/// are invalid.
 #[test]
 fn smuggled_requests_are_rejected() {
     let world = World::start();
@@ -348,7 +350,7 @@ fn smuggled_requests_are_rejected() {
     assert_eq!(world.upstream.asked(|name| name.starts_with("www")), 0);
 }
 
-/// A client that asks 10,000 names over one TCP connection and reads nothing until all are sent.
+/// A client that sends 3,000 queries over one TCP connection, and reads no reply for a second.
 #[test]
 fn a_client_that_sends_ahead_gets_its_replies_in_the_end() {
     let world = World::start();

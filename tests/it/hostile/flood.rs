@@ -42,8 +42,8 @@ fn server(plugins: &str) -> Ndots {
     Ndots::corefile(&text, &["dns", METRICS], &[])
 }
 
-/// Sends `rate` queries a second from 127.0.0.2 until `stop` is true. The upstream does not reply for
-/// their names. Returns the number of replies.
+/// Sends `rate` queries a second from 127.0.0.2 until `ended` is true. The upstream does not reply
+/// to queries for these names. Returns the number of replies.
 fn flood(server: SocketAddr, rate: u32, ended: &Ended) -> u64 {
     let socket = UdpSocket::bind("127.0.0.2:0").unwrap();
     socket.connect(server).unwrap();
@@ -75,7 +75,7 @@ fn ask(server: SocketAddr, count: u16) -> (Vec<Duration>, usize) {
             break;
         }
         let started = Instant::now();
-        // A server that is gone is an error here or below.
+        // If the process has ended, this or the next call fails.
         let _ = socket.send(&question(id, &format!("www{id}.example.org"), A));
         let mut reply = [0; 512];
         match socket.recv(&mut reply) {
@@ -101,7 +101,7 @@ struct Flooded {
     replies: u64,
 }
 
-/// Floods the server, and lets another client ask when the flood has filled what it can.
+/// Floods the server. Another client asks when the flood has filled every queue that it can fill.
 fn during_flood(server: &Ndots, rate: u32) -> Flooded {
     let ((end, ended), address) = (end(), server.address);
     let flooder = thread::spawn(move || flood(address, rate, &ended));
@@ -132,7 +132,7 @@ fn a_flood_of_misses_neither_fails_nor_delays_another_client() {
     println!("the most memory, with that of the kernel: {most:?} octets");
     assert!(server.child.try_wait().unwrap().is_none(), "the process lives within 170 MiB");
     assert!(failed == 0, "{failed}");
-    // Other programs may need the processors now, so the bounds are wide ones.
+    // The bounds are wide, because other programs may need the processors now.
     assert!(median < Duration::from_millis(500) && rare < Duration::from_secs(4));
     // The cache keeps the failures of the flood. Debug builds need more than releases.
     assert!(after < 80 << 10, "{after} KiB");

@@ -126,7 +126,7 @@ fn short_frames_of_a_control_stream_have_no_last_one() {
         for _ in 0..60 {
             control.write_all(&frames).await.unwrap();
         }
-        // The server reads one more frame, in pieces.
+        // One more frame arrives in pieces of one octet.
         for octet in frame(UNKNOWN, 300, 300) {
             control.write_all(&[octet]).await.unwrap();
         }

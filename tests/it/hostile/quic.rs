@@ -81,7 +81,7 @@ fn handshakes_that_never_complete_do_not_delay_the_next_client() {
             let after = first_reply(address, &authority).await;
             println!("{} handshakes: {before:?} before, {after:?} now", flooders.len());
             assert!(flooders.len() >= count / 2, "the datagrams are of different handshakes");
-            // The other processes of a busy machine take their time.
+            // On a busy machine other processes need time, too.
             assert!(after < Duration::from_secs(4), "{after:?}");
         }
         // The server does not reply to an address that has not proven itself with much more than
@@ -119,7 +119,7 @@ fn streams_without_their_end_do_not_hinder_others() {
         let (connection, _sender, mut receiver) = stalled.pop().unwrap();
         let end = timeout(Duration::from_secs(20), receiver.read_to_end(10)).await.unwrap();
         assert!(end.is_err(), "{end:?}");
-        // The others are, too. A stream that ends early would be an error of the client.
+        // The other streams are reset, too. Ending them here would be an error of the client.
         for (_, _, receiver) in &mut stalled {
             let end = timeout(Duration::from_secs(20), receiver.read_to_end(10)).await.unwrap();
             assert!(end.is_err(), "{end:?}");

@@ -61,7 +61,7 @@ fn the_log_and_a_metric_name_the_object_that_does_not_get_a_host() {
         refused,
         ["apex", "older", "wildcard"].map(|reason| ("example.com.", "evil", reason, 1.))
     );
-    // Its other host is its own.
+    // The late Ingress still gets the host that no other object claims.
     for (name, last) in [("pay.example.com", 1), ("own.example.com", 66)] {
         let reply = udp(server.address, &question(1, name, 1)).unwrap();
         assert_eq!(reply[reply.len() - 4..], [192, 0, 2, last], "{name}");

@@ -27,7 +27,7 @@ impl Row {
     }
 
     /// The reply that is expected over this transport. hickory-server serves the `compat` transports,
-    /// with deviations of its own.
+    /// and deviates as the table [`HICKORY`] says.
     pub(super) fn want(&self, transport: &str) -> String {
         let through_hickory = transport.starts_with("compat ");
         let excepted = HICKORY.iter().find(|(what, over, ..)| {
@@ -98,7 +98,7 @@ pub(super) fn table() -> Vec<Row> {
     let mut rows = vec![
         // Answers, as short as they can be.
         row("a question", api(), "NOERROR aa rd 1/1/0/0 70 octets"),
-        row("a question of the world", ask(WORLD, A), "NOERROR rd ra 1/1/0/0 51 octets"),
+        row("an external name", ask(WORLD, A), "NOERROR rd ra 1/1/0/0 51 octets"),
         row(
             "no such name",
             ask("nope.default.svc.cluster.local", A),
@@ -108,19 +108,19 @@ pub(super) fn table() -> Vec<Row> {
         // Flags.
         row("RD is copied", api().flags(0), "NOERROR aa 1/1/0/0 70 octets"),
         row(
-            "without RD nobody is asked",
+            "a query without RD is not forwarded",
             ask(WORLD, A).flags(0).edns(),
             "REFUSED 1/0/0/1 opt=1232 ede=20 76 octets",
         ),
         row("CD is copied", api().flags(RD | 0x10), "NOERROR aa rd cd 1/1/0/0 70 octets"),
         row(
-            "CD of the world",
+            "CD is copied for an external name",
             ask(WORLD, A).flags(RD | 0x10),
             "NOERROR rd ra cd 1/1/0/0 51 octets",
         ),
         row("the header's Z is cleared", api().flags(RD | 0x40), "NOERROR aa rd 1/1/0/0 70 octets"),
         row(
-            "AD of what is not validated is cleared",
+            "AD is cleared, because nothing is validated",
             api().flags(RD | 0x20),
             "NOERROR aa rd 1/1/0/0 70 octets",
         ),
@@ -167,7 +167,7 @@ pub(super) fn table() -> Vec<Row> {
             "NOERROR aa rd 1/1/0/1 opt=1232 81 octets",
         ),
         row(
-            "nor is a client's subnet",
+            "a client's subnet is not echoed",
             api().option(8, &[0, 1, 24, 0, 192, 0, 2]),
             "NOERROR aa rd 1/1/0/1 opt=1232 81 octets",
         ),
@@ -238,15 +238,15 @@ pub(super) fn table() -> Vec<Row> {
         .over(STREAMS, "NOERROR aa rd 1/150/0/1 opt=1232 cookie=abcdefgh+16 2486 octets"),
         row("keepalive", api().option(11, &[]), "NOERROR aa rd 1/1/0/1 opt=1232 81 octets")
             .over(&["tcp", "tls"], "NOERROR aa rd 1/1/0/1 opt=1232 keepalive=100 87 octets"),
-        // Extended errors (RFC 8914) of a zone of which nothing is known yet: no NXDOMAIN, and
-        // nobody else is asked.
+        // Extended errors (RFC 8914) of a zone that is not synced yet. The reply is not NXDOMAIN,
+        // and the query is not forwarded.
         row("not synced", ask("web.default.svc.dark.example", A), "SERVFAIL rd 1/0/0/0 46 octets"),
         row(
             "not synced, with EDNS",
             ask("web.default.svc.dark.example", A).edns(),
             "SERVFAIL rd 1/0/0/1 opt=1232 ede=14 93 octets",
         ),
-        // What is no question.
+        // Messages without exactly one valid question, and padding.
         row("no question", blank([0; 4]), FORMERR),
         row("no question with EDNS", blank([0; 4]).edns(), FORMERR),
         row(
@@ -302,7 +302,7 @@ pub(super) fn table() -> Vec<Row> {
             FORMERR,
         ),
         row(
-            "a label of a kind that there is not",
+            "a label of an undefined type",
             blank([1, 0, 0, 0]).raw(b"\x40a\x00\x00\x01\x00\x01"),
             FORMERR,
         ),
@@ -318,16 +318,16 @@ pub(super) fn table() -> Vec<Row> {
         row("a reply with an error", api().flags(0x8005), SILENCE),
         row("a reply to a notification", api().flags(0x8000).opcode(4), SILENCE),
         row("half a reply", blank([1, 0, 0, 0]).flags(0x8000).raw(b"\x03ww"), SILENCE),
-        // What is never forwarded.
+        // Queries that are never forwarded, and class CH, which is.
         row("AXFR", ask("cluster.local", 252), "REFUSED rd 1/0/0/0 31 octets"),
-        row("AXFR of the world", ask("world.example", 252), "REFUSED rd 1/0/0/0 31 octets"),
-        row("IXFR of the world", ask("world.example", 251), "REFUSED rd 1/0/0/0 31 octets"),
+        row("AXFR of an external zone", ask("world.example", 252), "REFUSED rd 1/0/0/0 31 octets"),
+        row("IXFR of an external zone", ask("world.example", 251), "REFUSED rd 1/0/0/0 31 octets"),
         row("a question for OPT", ask(WORLD, 41), FORMERR),
         row("a question for TKEY", ask(WORLD, 249), FORMERR),
         row("a question for TSIG", ask(WORLD, 250), FORMERR),
         row("class NONE", ask_class(WORLD, A, 254), "REFUSED rd 1/0/0/0 35 octets"),
         row("class ANY", ask_class(WORLD, A, 255), "REFUSED rd 1/0/0/0 35 octets"),
-        // As in CoreDNS: what an upstream calls itself is for it to say.
+        // As in CoreDNS, the upstream answers the query for its version.
         row("class CH", ask_class("version.bind", 16, 3), "NOERROR rd ra 1/0/0/0 30 octets"),
         // Names.
         row("a name of 255 octets", long_name(61), "NXDOMAIN aa rd 1/0/1/0 325 octets"),
@@ -368,7 +368,7 @@ pub(super) fn table() -> Vec<Row> {
         ),
         row("an asterisk", labels(&[b"*", b"default", b"svc"]), "NXDOMAIN aa rd 1/0/1/0 99 octets"),
     ];
-    // IQUERY, STATUS, NOTIFY, UPDATE, DSO and those that nobody has defined.
+    // IQUERY, STATUS, NOTIFY, UPDATE, DSO and undefined opcodes.
     rows.extend([1, 2, 3, 4, 5, 6, 7, 14, 15].map(|opcode| {
         row(
             &format!("opcode {opcode}"),
@@ -381,7 +381,7 @@ pub(super) fn table() -> Vec<Row> {
         ask("world.example", 6).opcode(5).count(2, 1),
         &format!("{NOTIMP} opcode=5 0/0/0/0 12 octets"),
     ));
-    // Lengths that cookies do not have.
+    // Invalid lengths of cookies.
     rows.extend([0, 1, 5, 7, 9, 15, 41].map(|length| {
         row(&format!("a cookie of {length}"), api().option(10, &vec![7; length]), FORMERR)
     }));
@@ -398,7 +398,7 @@ fn labels(labels: &[&[u8]]) -> packet::Request {
     blank([1, 0, 0, 0]).raw(&wire).raw(b"\0\0\x01\0\x01")
 }
 
-/// A name in the cluster's zone that has 194 octets and the first label's.
+/// A name in the cluster's zone. It has 194 octets more than its first label.
 fn long_name(first: usize) -> packet::Request {
     labels(&[&vec![b'a'; first], &[b'b'; 63], &[b'c'; 63], &[b'd'; 49]])
 }

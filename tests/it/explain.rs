@@ -9,9 +9,10 @@
 //! - `=== iptables`, `=== nftables`: edits of a real kube-proxy's rules on node worker-1: `- TEXT`
 //!   removes every line with this text, `OLD => NEW` replaces;
 //! - `=== node`: the output of other commands on the node;
-//! - `=== corefile`: a DNS server for the cluster; MANIFESTS stands for the cluster, with the
-//!   changes in `=== server`;
-//! - `=== broken at ID`, `=== unknown at ID` or `=== healthy`: the verdict, and the text below it.
+//! - `=== corefile`: the Corefile of a DNS server that `explain` queries. MANIFESTS stands for the
+//!   directory of the cluster's objects, with the changes in `=== server`;
+//! - `=== broken at ID`, `=== unknown at ID` or `=== healthy`: the verdict, and below it the text
+//!   that `explain` prints.
 //!
 //! `UPDATE_EXPECT=1 cargo test --test it explain::` rewrites the texts. Write verdicts by hand.
 

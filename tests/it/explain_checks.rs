@@ -1,5 +1,5 @@
-//! The table of checks against all cases: each finding has a check, each check speaks in a case and
-//! is silent in another, and the page `docs/explain.md` shows what the cases show.
+//! The table of checks and all cases: each finding belongs to a check of the table, each check has
+//! a finding in some case and none in another, and `docs/explain.md` has the examples of the cases.
 //!
 //! `UPDATE_EXPECT=1 cargo test --test it -- explain_checks` rewrites the examples and the page.
 
@@ -20,7 +20,8 @@ fn findings(report: &Value) -> impl Iterator<Item = (&str, &Value)> {
     })
 }
 
-/// The report about a server that answers over UDP only: a relay before a server of the test.
+/// The report about a server that answers over UDP only. It is a relay in front of a server of the
+/// test.
 fn over_udp_only() -> Value {
     let manifests = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/cafe");
     let corefile = format!(
@@ -106,8 +107,10 @@ fn each_check_speaks_in_a_case_and_is_silent_in_another() {
     }
     for (id, _) in &table {
         match counts.get(id.as_str()) {
-            None => wrong.push(format!("{id} speaks in no case")),
-            Some(count) if *count == reports.len() => wrong.push(format!("{id} is never silent")),
+            None => wrong.push(format!("no case has a finding of {id}")),
+            Some(count) if *count == reports.len() => {
+                wrong.push(format!("every case has a finding of {id}"))
+            }
             Some(_) => {}
         }
     }
@@ -121,7 +124,7 @@ fn the_page_of_the_checks_is_current() {
     is_current("docs/explain.md", &ndots::explain::checks_page());
 }
 
-/// The text with a fixed port, because the system chooses the ports of the sockets of the tests.
+/// The text with port 8080 after a loopback address, because the system chooses the real port.
 fn without_port(text: &str) -> String {
     let Some((before, after)) = text.split_once("127.0.0.") else { return text.to_owned() };
     let Some((host, rest)) = after.split_once(':') else { return text.to_owned() };

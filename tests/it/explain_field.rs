@@ -2,10 +2,13 @@
 //! `ndots explain`, the manifests, the verdict and the id of the finding that names the cause.
 //!
 //! Most are files in `tests/explain/field`. Those in `tests/explain/checks` are for checks that no
-//! other case needs. The first lines of a file are the cause, `> ARGUMENTS`, `with` files of `base`
-//! that are added, and `VERDICT ID`. After that, `live without RESOURCE …` means that the objects
-//! are those of an API server, which forbids these resources, and `silent ID` that the report must
-//! not have this finding.
+//! other case covers. The first lines of a file are comments:
+//! 1. the cause;
+//! 2. `> ARGUMENTS`;
+//! 3. `with FILE …`, the files of `field/base` whose objects are added;
+//! 4. `VERDICT ID`;
+//! 5. optional: `live without RESOURCE …`, if an API server has the objects and forbids these
+//!    resources, or `silent ID`, if the report must not have this finding.
 
 use std::{
     fs,
@@ -216,7 +219,7 @@ fn hidden_reasons_are_named() {
     check("web -n shop", &(WEB.to_owned() + crd), "healthy", "objects.not-read");
 }
 
-/// A case of `tests/explain/field`.
+/// A case of `tests/explain/field` or `tests/explain/checks`.
 struct FieldCase {
     file: PathBuf,
     cause: String,
@@ -224,7 +227,7 @@ struct FieldCase {
     id: String,
     /// The id of a finding that the report must not have.
     silent: Option<String>,
-    /// What was said.
+    /// The verdict and the report.
     got: (String, Value),
 }
 
@@ -307,7 +310,7 @@ fn all_objects_are_checked_at_once() {
     let json: Value = serde_json::from_str(&run(&["-o", "json"]).1).unwrap();
     assert_eq!(json["objects"][0]["object"]["name"], "dead");
     assert_eq!(json["schemaVersion"], 1);
-    // A file that does not parse can hold anything.
+    // A file that does not parse may contain any object.
     fs::remove_file(here.path().join("dead.yaml")).unwrap();
     fs::write(here.path().join("torn.yaml"), "kind: Service\nmetadata: {name: a\n").unwrap();
     let (code, text) = run(&["-o", "junit"]);
@@ -331,7 +334,7 @@ fn all_objects_are_checked_at_once() {
     one.args(["explain", "web1", "-n", "shop", "--manifests"]).arg(here.path());
     assert!(one.output().unwrap().status.success());
     let one = begun.elapsed();
-    // Reading takes the most time. A join that scans a list for each Service took 10 s more.
+    // Most of the time is for reading. A join that scanned a list for each Service took 10 s more.
     assert!(all < one * 4 + std::time::Duration::from_secs(5), "{all:?}, one Service {one:?}");
     println!("1,000 Services and Pods: {all:?}, one of them {one:?}");
 }

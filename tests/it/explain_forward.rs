@@ -1,5 +1,5 @@
-//! `ndots explain --probe` on a machine outside of the cluster: the DNS server and the Pods are asked
-//! through the API server.
+//! `ndots explain --probe` on a machine outside of the cluster: it reaches the DNS server and the
+//! Pods through the API server.
 
 use std::{net::TcpListener, path::Path, process::Command, sync::LazyLock};
 
@@ -103,7 +103,7 @@ fn dns_server(directory: &Path, ip: &str) -> Ndots {
     Ndots::corefile(&corefile, &["dns"], &[])
 }
 
-/// A report of a Pod that refuses, which is a case of the check.
+/// The report about a Pod that refuses connections. `explain_checks` counts it as a case, too.
 static REFUSED: LazyLock<Value> = LazyLock::new(|| {
     let closed = PodPort { pod: "web-1", port: 8080, address: free_address() };
     explain(&[closed], &[], &["--probe"]).0
@@ -171,7 +171,8 @@ fn every_pod_of_the_dns_server_is_queried() {
 
 #[test]
 fn a_pod_that_refuses_is_named() {
-    // port-forward uses the loopback address, so the server can still listen on the Pod's address.
+    // The verdict is `unknown`: port-forward connects to the loopback address, and the server may
+    // listen on the Pod's address only.
     assert_eq!(
         saw(&REFUSED, "endpoints.forward"),
         ["unknown: port 8080 of Pod default/web-1 refuses connections"]

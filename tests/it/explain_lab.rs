@@ -164,7 +164,8 @@ impl Scene {
         );
     }
 
-    /// kube-proxy may repair the rules in a sync that is running: then the fault is made again.
+    /// Breaks the rules until `explain` reports `want`. A running sync of kube-proxy may repair
+    /// them, so the fault is made again.
     fn breaks(&self, fault: impl Fn(&Self), want: &str) {
         let mut last = (String::new(), String::new());
         for _ in 0..10 {
@@ -181,7 +182,7 @@ impl Scene {
         self.cluster.lab.patch(path, patch);
     }
 
-    /// Deletes the rules of the node that contain this text.
+    /// Deletes the node's rule for the Service `web`.
     fn delete_rule(&self) {
         if self.mode == "nftables" {
             self.node()

@@ -5,7 +5,7 @@ use std::{path::Path, process::Command};
 use crate::support::requirements::require_programs;
 
 const FIRST_SERVICES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/first-services");
-/// Elements without an end.
+/// Elements without an end tag.
 const VOID: [&str; 4] = ["meta", "br", "rect", "path"];
 
 fn page(arguments: &[&str]) -> String {
@@ -17,8 +17,7 @@ fn page(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Panics unless each element ends in the order in which the elements began. Returns the names of all
-/// elements.
+/// Panics unless the elements are nested correctly. Returns the names of all elements.
 fn elements(page: &str) -> Vec<&str> {
     let (mut open, mut all) = (Vec::new(), Vec::new());
     for tag in page.split('<').skip(1).map(|text| text.split('>').next().unwrap()) {
@@ -26,7 +25,7 @@ fn elements(page: &str) -> Vec<&str> {
         if tag.starts_with('!') || VOID.contains(&name) {
             all.push(name);
         } else if tag.starts_with('/') {
-            assert_eq!(open.pop(), Some(name), "{tag} ends another element");
+            assert_eq!(open.pop(), Some(name), "{tag} does not end the innermost element");
         } else {
             open.push(name);
             all.push(name);

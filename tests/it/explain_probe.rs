@@ -25,7 +25,8 @@ enum Behaviour {
     Silent,
 }
 
-/// A socket with this behaviour, and how many connections it has accepted. It ends with the test.
+/// A socket with some behaviour, and how many connections it has accepted. A socket that accepts
+/// connections stays open until the process ends.
 struct Target {
     address: SocketAddr,
     accepted: Arc<AtomicUsize>,
@@ -130,7 +131,7 @@ pub(crate) fn reports() -> impl Iterator<Item = &'static Value> {
     REPORTS.iter()
 }
 
-/// What the check saw, with its levels.
+/// What a check saw, with the level of each finding.
 pub(crate) fn saw(report: &Value, id: &str) -> Vec<String> {
     let steps = report["steps"].as_array().unwrap().iter();
     steps

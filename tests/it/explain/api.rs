@@ -1,5 +1,5 @@
-//! A small API server over manifests: lists and single objects, ports of Pods, and resources that are
-//! forbidden. `explain` reads it as it reads a cluster.
+//! A small API server for `explain`: it serves lists and single objects, rejects forbidden
+//! resources, and forwards ports of Pods.
 
 mod forward;
 

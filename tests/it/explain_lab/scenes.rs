@@ -10,7 +10,7 @@ const POLICIES: &str = "/apis/networking.k8s.io/v1/namespaces/default/networkpol
 const ROUTE: &str = "/apis/gateway.networking.k8s.io/v1/namespaces/default/httproutes/shop";
 const GATEWAY: &str = "/apis/gateway.networking.k8s.io/v1/namespaces/default/gateways/edge";
 
-/// The API server stores policies, and nothing enforces them here.
+/// Network policies. The API server stores them, and nothing enforces them here.
 pub(super) fn policies(scene: &Scene) {
     let policy = |name: &str, spec: &str| {
         scene.cluster.lab.apply(&format!(
@@ -125,7 +125,8 @@ pub(super) fn probes(scene: &Scene) {
     from_the_laptop(scene);
 }
 
-/// A laptop has port-forward only. There is no kubelet here, and the role `view` does not allow it.
+/// From a laptop only port-forward can reach Pods. It fails here, because there is no kubelet. The
+/// role `view` does not permit port-forward.
 fn from_the_laptop(scene: &Scene) {
     let lab = &scene.cluster.lab;
     let probe = "web --pod default/client --probe";

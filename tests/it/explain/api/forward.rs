@@ -1,5 +1,6 @@
-//! The port-forward of an API server: a WebSocket with two channels for a port, one for data and one for
-//! the error. A frame begins with its channel, and the first frame of a channel has the port.
+//! The port-forward of an API server: a WebSocket with two channels for a port, one for data and
+//! one for the error. A frame begins with the number of its channel. The first frame of each
+//! channel contains the port.
 
 use std::{
     io::{ErrorKind, Read, Write},

@@ -1,15 +1,30 @@
 //! Replays `answer/*.dns`: simulated objects, Corefile, upstreams and clock, then queries and the
 //! replies to them.
 //!
-//! A scenario has parts that begin with `=== corefile`, `=== objects` (YAML), `=== upstream`, `===
-//! file PATH` and `=== questions`. A question is `> NAME TYPE [tcp] [edns=SIZE] [do] [cd]
-//! [ad] [from=ADDRESS] [serial=NUMBER]`, or `@ +30s` to move the clock. Below it follow the queries to
-//! upstreams (`^`, or `^^` after the reply was sent), the code with flags, and the records: those
-//! of the authority section after `~`, of the additional section after `+`. Serials are written
-//! `SERIAL`, and sections are sorted within a record set, since the order of addresses is random.
-//! Upstream lines are `NAME TYPE = RECORD…`, `NAME TYPE = NXDOMAIN` with an SOA behind ` | `, `=
-//! SERVFAIL`, `= REFUSED` or `= SILENCE`, `AD` (set if the query has it) and `EDE CODE TEXT`; among the queries, after `!`, they change the upstream's replies.
-//! `UPDATE_EXPECT=1 cargo test --test it answer::` rewrites the replies; review the changes.
+//! A scenario has these parts, of which only the last is required:
+//! - `=== corefile`; without it `answer/Corefile` applies;
+//! - `=== objects`, as YAML;
+//! - `=== upstream`: lines `NAME TYPE = REPLY`. A reply has one or more of these, with ` | `
+//!   between them: a record, `NXDOMAIN`, `SERVFAIL`, `REFUSED`, `SILENCE`, `AD` (set if the query
+//!   has it), `EDE CODE TEXT`. Every other name is NXDOMAIN;
+//! - `=== file PATH`: a file that the Corefile names;
+//! - `=== questions`.
+//!
+//! A line `# unsynced KIND…` of the Corefile names kinds of objects that are not synced. Without
+//! kinds it means all.
+//!
+//! A line of the questions is one of these:
+//! - `> NAME TYPE [tcp] [edns=SIZE] [do] [cd] [ad] [from=ADDRESS] [serial=NUMBER]`: a query;
+//! - `@ +30s` moves the clock;
+//! - `! NAME TYPE = REPLY` changes a reply of the upstream;
+//! - `; TEXT` is a comment.
+//!
+//! Below a query follow the queries to upstreams (`^`, or `^^` after the reply was sent), the code
+//! with the flags, and the records: those of the authority section after `~`, those of the
+//! additional section after `+`. Serials are written as `SERIAL`. Record sets are sorted, since the
+//! order of addresses is random.
+//!
+//! `UPDATE_EXPECT=1 cargo test --test it answer::` rewrites the replies. Review the changes.
 
 mod message;
 mod upstream;
@@ -118,7 +133,7 @@ struct Scenario<'t> {
     seed: u64,
 }
 
-/// The time of day, which stands still.
+/// The Unix time. It does not move with the scenario's clock.
 const NOW: u32 = 1_700_000_000;
 
 const LISTEN: Listen = Listen {

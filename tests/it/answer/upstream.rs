@@ -8,7 +8,7 @@ use hickory_proto::{
 };
 use ndots::wire::Query;
 
-/// The lines of a reply by the name, with its final dot, and the type of the question.
+/// The parts of each reply, by the question's name (with its final dot) and type.
 pub(crate) struct Upstream(HashMap<(String, String), Vec<String>>);
 
 impl Upstream {
@@ -18,7 +18,7 @@ impl Upstream {
         upstream
     }
 
-    /// Takes a line `NAME TYPE = RECORD…`; other lines say nothing.
+    /// Takes a line `NAME TYPE = REPLY`. Other lines are ignored.
     pub(crate) fn change(&mut self, line: &str) {
         if let Some((question, records)) = line.split_once(" = ") {
             let (name, qtype) = question.split_once(' ').unwrap();

@@ -76,7 +76,7 @@ fn said(server: &Container, name: &str) -> String {
 
 const KEPT: &str = "kept.default.svc.cluster.local";
 
-/// Queries a permanent name in a loop, and records every wrong answer.
+/// Queries the name of a Service that no test changes, and records every wrong answer.
 struct Steady {
     end: End,
     asking: JoinHandle<()>,

@@ -1,5 +1,6 @@
-//! `ndots check --cluster` on a real API server: kubeadm's manifests are in order, and each damage
-//! is named. The damages are situations in which a change of CoreDNS's image or version failed.
+//! `ndots check --cluster` on a real API server: it finds no fault in kubeadm's manifests, and
+//! reports each fault that the test puts into them. The faults are those with which changes of
+//! CoreDNS's image or version failed.
 
 use std::process::Command;
 
@@ -82,7 +83,7 @@ fn pod(change: fn(&mut Value)) -> Box<dyn Fn(&mut Value)> {
     Box::new(container(change))
 }
 
-/// Damages of what the server reads, and of its image.
+/// Faults in the objects that the server reads, and in its image.
 fn of_settings() -> Vec<Damage> {
     vec![
         // A role from before EndpointSlices.
@@ -110,7 +111,7 @@ fn of_settings() -> Vec<Damage> {
                 it["image"] = "registry.example:5000/coredns@sha256:1111111111111111111111111111111111111111111111111111111111111111".into();
             }),
         ),
-        // Probes that ask for pages which nothing serves.
+        // Probes of pages that the server does not serve.
         of(MAP, "probe.page", Box::new(corefile(|text| text.replace("    ready\n", "")))),
         of(MAP, "probe.page", Box::new(corefile(|text| text.replace("ready\n", "ready :8282\n")))),
         of(
@@ -127,7 +128,7 @@ fn of_settings() -> Vec<Damage> {
     ]
 }
 
-/// Damages of the container and of the Corefile.
+/// Faults in the container and in the Corefile.
 fn of_program() -> Vec<Damage> {
     vec![
         // Programs that an image without a shell does not have.
@@ -163,7 +164,7 @@ fn of_program() -> Vec<Damage> {
     ]
 }
 
-/// Damages of the objects around the server.
+/// Faults in the objects around the server.
 fn of_surroundings() -> Vec<Damage> {
     vec![
         of(DEPLOYMENT, "cluster.replicas", Box::new(|it| it["spec"]["replicas"] = 0.into())),
@@ -207,7 +208,7 @@ fn of_surroundings() -> Vec<Damage> {
     ]
 }
 
-/// Writes the object as a whole, in its latest version.
+/// Replaces the whole object, whatever its resource version is now.
 fn replace(lab: &Lab, path: &str, mut object: Value) {
     let now = lab.get(path);
     object["metadata"]["resourceVersion"] = now["metadata"]["resourceVersion"].clone();

@@ -175,12 +175,12 @@ fn check_reads_config_maps_and_standard_input() {
     let (code, _, err) = run(&["check", &at("service.yaml")]);
     assert!(code == 2 && err.contains("no ConfigMap in it has the key `Corefile`"), "{code} {err}");
 
-    // The variables of the Pod are not known, so the error may not be one in the Pod.
+    // The variables of the Pod are not known, so the Corefile may be right in the Pod.
     let variable = map("coredns", "  Corefile: |\n    . {\n        forward . {$UPSTREAM}\n    }\n");
     fs::write(at("variable.yaml"), variable).unwrap();
     let (code, _, err) = run(&["check", &at("variable.yaml")]);
     assert!(code == 2 && err.contains("the variable UPSTREAM of the Pod is not known"), "{err}");
-    // Another object in the file is of no interest, and a block can be called `kind`.
+    // Other objects in the file are ignored, and a server block may have the name `kind`.
     let more = "---\napiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {ports: 7}\n";
     fs::write(at("more.yaml"), format!("{good}{more}")).unwrap();
     fs::write(at("kind"), "kind:53 {\n    whoami\n}\n").unwrap();
@@ -197,7 +197,7 @@ fn check_reads_config_maps_and_standard_input() {
     };
     let (code, out) = from_input(&good);
     assert!(code == Some(0) && out.contains(whole), "{out}");
-    assert_eq!(from_input("").0, Some(2), "the command before it failed");
+    assert_eq!(from_input("").0, Some(2), "empty input: the command before the pipe has failed");
 }
 
 #[test]
@@ -323,7 +323,7 @@ fn the_banner_is_that_of_coredns() {
 #[test]
 fn signals_end_it_as_coredns() {
     let lame = ".:0 {\n bind 127.0.0.1\n whoami\n health 127.0.0.1:0 {\n lameduck 1s\n }\n}\n";
-    // The signals, the exit code, and the last line without blanks.
+    // The Corefile, the signals, the exit code, and the last line of the log.
     for (corefile, signals, code, last) in [
         (WHOAMI, &["TERM"][..], 0, "[INFO] SIGTERM: Shutting down servers then terminating"),
         (WHOAMI, &["INT"], 0, "[INFO] SIGINT: Shutting down"),
@@ -378,7 +378,7 @@ fn a_second_sigterm_does_not_wait_for_a_program() {
     let begun = Instant::now();
     running.signal("TERM");
     running.line("SIGTERM: not waiting any longer for the programs of `on shutdown`");
-    // The program still has the other end of the pipe, so the log does not end here.
+    // The program of `on shutdown` still holds the pipe of the log open, so do not read to its end.
     assert_eq!(running.child.wait().unwrap().code(), Some(0));
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }

@@ -265,7 +265,7 @@ fn it_runs_beside_the_existing_server_under_the_restricted_pod_security_standard
     kubectl(&format!("apply -k {} --dry-run=server", deploy("standalone")));
     let said = kubectl(&format!("apply -k {}", deploy("standalone")));
     assert!(!said.contains("Warning"), "{said}");
-    // The namespace enforces the restricted standard: without it the Pods would not be created.
+    // The namespace enforces the restricted standard: it rejects Pods that do not comply.
     let containers = cluster.deployed(
         "ndots",
         "app.kubernetes.io/name=ndots",
@@ -288,5 +288,9 @@ fn it_runs_beside_the_existing_server_under_the_restricted_pod_security_standard
     }
     let addons =
         kubectl("get deployments --all-namespaces --selector k8s-app=kube-dns --output name");
-    assert_eq!(addons.trim(), "deployment.apps/coredns", "kubeadm upgrade stops at two");
+    assert_eq!(
+        addons.trim(),
+        "deployment.apps/coredns",
+        "`kubeadm upgrade` fails if two Deployments have this label"
+    );
 }

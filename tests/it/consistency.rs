@@ -26,7 +26,7 @@ const SERVICES: usize = 5;
 const A: u16 = 1;
 const SRV: u16 = 33;
 
-/// The target of every ExternalName has the same address.
+/// Forwards the targets of ExternalNames to a server that has the same address for all of them.
 const COREFILE: &str = ".:53 {
     errors
     ready
@@ -203,9 +203,9 @@ fn write(lab: &Lab, history: &History, changes: u16, asker: &thread::ScopedJoinH
     }
 }
 
-/// The API server runs a patch again when somebody else, such as a controller, changed the object
-/// meanwhile. The second run then finds the address that the first one allocated. Sometimes that
-/// stays so for minutes, so this function deletes the allocation.
+/// Patches a Service. The API server runs a patch again if another client, such as a controller,
+/// has changed the object in the meantime. The second run then fails, because the first run has
+/// allocated the address. The allocation may stay for minutes, so this function deletes it.
 fn patch(api: &mut Api, path: &str, body: &Value) {
     until("a patch without a conflict", Duration::from_secs(10), || {
         let (code, text) = api.request("PATCH", path, Some(body));

@@ -51,7 +51,7 @@ impl Reader for Fixtures {
     }
 }
 
-/// The Corefiles of a directory by name.
+/// The Corefiles of a directory, sorted by name.
 fn corefiles(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).unwrap();
     let mut paths: Vec<_> = entries
@@ -259,7 +259,7 @@ fn plugin_examples_are_valid() {
         let corefile = corefile::parse(name, directive.example, &reader, &mut diagnostics);
         server::check(&corefile, 53, &mut diagnostics);
         let reported = diagnostics.iter().count();
-        // It has no effect, which a warning says.
+        // This plugin has no effect, and a warning says so.
         let expected = usize::from(name == "pprof");
         assert_eq!(reported, expected, "{name}:\n{}", diagnostics.render(false));
         let mut lines = corefile.blocks.iter().flat_map(|block| &block.directives);

@@ -197,8 +197,8 @@ fn compare_batch(
     }
 }
 
-/// The replies' differences. Names of the world may be `age` seconds older on one side, because one of
-/// the two caches may have fetched them earlier.
+/// The differences of two replies. External records may be `age` seconds older on one side, because
+/// one of the two caches may have fetched them earlier.
 fn compare(asked: &Asked, coredns: Option<&Reply>, ndots: Option<&Reply>, age: u32) -> Vec<Delta> {
     let of_world = |reply: Option<&Reply>| {
         reply.is_some_and(|reply| {

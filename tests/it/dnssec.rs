@@ -1,5 +1,5 @@
-//! `dnssec`: what ndots signs, as delv and Unbound validate it, with every algorithm. The situations
-//! are those in which others had bogus answers.
+//! `dnssec`: delv and Unbound validate what ndots signs, with every algorithm. The records are
+//! those for which other signers had bogus answers.
 
 use std::{fs, net::SocketAddr, path::Path, process::Command, time::Duration};
 
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 const ZONE: &str = "$ORIGIN example.org.\n$TTL 300\n@ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\n@ MX 10 Mail.Example.ORG.\nns A 192.0.2.1\nmail A 192.0.2.2\nwww A 192.0.2.3\nwww A 192.0.2.4\nwww TXT \"one\" \"two\"\nsix AAAA 2001:db8::1\n*.wild A 192.0.2.5\nalias CNAME www\nlost CNAME missing\nhalf CNAME six\naway CNAME www.example.net.\ncut NS ns.cut\nns.cut A 192.0.2.6\nsafe NS ns.safe\nns.safe A 192.0.2.7\nsafe DS 1 13 2 abababababababababababababababababababababababababababababababab\na.b.ent A 192.0.2.8\n_sip._tcp SRV 1 2 5060 www\nptr PTR Www.Example.Org.\nnaptr NAPTR 1 2 \"S\" \"SIP+D2U\" \"\" _sip._tcp\nlong TXT \"0123456789012345678901234567890123456789\"\nlong2 TXT \"9876543210987654321098765432109876543210\"\n";
 
-/// Questions, and whether a record or a denial is validated.
+/// Questions by name and type. Validators must accept each answer, whether records or a denial.
 const QUESTIONS: &[(&str, &str)] = &[
     ("example.org", "SOA"),
     ("example.org", "NS"),
@@ -108,8 +108,8 @@ fn anchors(directory: &Path, record: &str) -> String {
     file.display().to_string()
 }
 
-/// What delv says about a question: `; fully validated`, `; negative response, fully validated`, or
-/// why not.
+/// The output of delv: `; fully validated`, `; negative response, fully validated`, or the reason
+/// why it did not validate.
 fn delv(server: SocketAddr, anchors: &str, (name, qtype): (&str, &str)) -> String {
     let port = server.port().to_string();
     let mut command = Command::new("delv");
@@ -183,7 +183,7 @@ fn outline(server: SocketAddr, question: &str) -> Vec<String> {
     all
 }
 
-/// Both have the same records and signatures, but for the differences that `differences.toml` has.
+/// Both have the same records and signatures, except for the differences in `differences.toml`.
 #[test]
 fn replies_have_the_records_of_coredns() {
     require_programs(&["dig", "dnssec-keygen"]);
@@ -201,7 +201,7 @@ fn replies_have_the_records_of_coredns() {
     });
     let mut wrong = Vec::new();
     for (name, qtype) in QUESTIONS {
-        // The ends of aliases, and a wildcard below which CoreDNS finds nothing.
+        // CoreDNS has no proof for the end of an alias (`differences.toml`).
         if name.starts_with("half") || name.starts_with("lost") {
             continue;
         }
@@ -214,7 +214,7 @@ fn replies_have_the_records_of_coredns() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A resolver with the zone's key as its trust anchor. Zones below are at their own address.
+/// A resolver with the zone's key as its trust anchor. `below` serves the unsigned zones.
 fn unbound(
     directory: &Path,
     record: &str,
@@ -278,12 +278,12 @@ fn unbound_validates_records_denials_and_delegations() {
     for (name, qtype) in QUESTIONS {
         check(&format!("{name} {qtype}"), true, "");
     }
-    // The zone below has no signatures, and the zone above proves that it needs none.
+    // The zone below the cut has no signatures, and its parent zone proves that it needs none.
     check("www.cut.example.org A", false, "192.0.2.66");
     check("cut.example.org SOA", false, "ns.cut");
     // The target is in another zone, so the whole answer is not validated, but not bogus either.
     check("away.example.org A", false, "192.0.2.66");
-    // The denial of one type does not hide the others from a resolver that uses it for them.
+    // Unbound answers from cached denials. The denial of one type must not deny other types.
     check("www.example.org CAA", true, "SOA");
     check("www.example.org A", true, "192.0.2.3");
     check("example.org A", true, "SOA");

@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A message that a receiver got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Seen {
-    /// By the numbers of the schema.
+    /// This and the next two fields are numbers of dnstap's schema.
     kind: u64,
     protocol: u64,
     family: u64,
@@ -275,7 +275,7 @@ fn a_receiver_may_come_late_and_come_again() {
     assert_eq!(take(&seen, 2).iter().map(|seen| seen.kind).collect::<Vec<_>>(), [5, 6]);
 }
 
-/// No query waits for a receiver that does not read, and what it does not get is counted.
+/// No query waits for a receiver that does not read. The messages that it does not get are counted.
 #[test]
 fn a_receiver_that_does_not_read_delays_nothing() {
     let (listener, metrics) = (TcpListener::bind("127.0.0.1:0").unwrap(), free_address());

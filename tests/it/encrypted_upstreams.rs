@@ -91,7 +91,7 @@ fn upstreams_are_used_if_their_certificate_matches() {
     }
 }
 
-/// hickory-server, which serves QUIC, ends each connection after 100 queries.
+/// Ten clients send 250 queries, and the forwarder opens at most six connections for them.
 #[test]
 fn many_queries_reach_each_server_on_few_connections() {
     let authority = Authority::new();

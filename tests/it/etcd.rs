@@ -91,7 +91,7 @@ impl Etcd {
         if !page.starts_with("HTTP/1.1 200") {
             return None;
         }
-        // The body may be in chunks, and is one line.
+        // The body is one line. If it is sent in chunks, their lengths are on other lines.
         page.lines()
             .find(|line| line.starts_with('{'))
             .and_then(|line| serde_json::from_str(line).ok())
@@ -246,7 +246,7 @@ const QUERIES: &str = "
 #! 0.0.10.in-addr.arpa NS -- the apex exists although etcd has no name servers for it
 ";
 
-/// Without serials, which CoreDNS takes from the clock, and ndots from etcd.
+/// The reply without serials. CoreDNS takes them from the clock, and ndots takes them from etcd.
 fn without_serials(reply: &str) -> String {
     let soa = |line: &str| {
         let fields: Vec<_> = line.split(' ').collect();

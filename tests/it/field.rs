@@ -18,8 +18,8 @@ use crate::support::{
     requirements::{require_programs, require_root},
 };
 
-/// Prints `started`, or the end of the server's log. The server sees the machine's files with those
-/// of the Corefile above them.
+/// Prints `started`, or the end of the server's log. The server sees the machine's files, overlaid
+/// by the files that the Corefile names.
 const SCRIPT: &str = r#"
 set -e
 exec 2>&1
@@ -66,7 +66,7 @@ tail -n 12 "$files.log"
 exit 1
 "#;
 
-/// What a Corefile names.
+/// The files, addresses and interfaces that a Corefile names.
 #[derive(Default)]
 struct Named {
     /// By absolute path.
@@ -233,7 +233,7 @@ fn kubeconfig() -> String {
         .to_owned()
 }
 
-/// `Ok` if the server has started and replied, else what it printed.
+/// `Ok` if the server has started and replied, otherwise its output.
 fn start(program: &Path, corefile: &str, authority: &Authority) -> Result<(), String> {
     // With port 0 the system would choose the port.
     let corefile = &corefile.replace(":0 {", ":5301 {");

@@ -88,12 +88,12 @@ fn run_ndots(modes: &[&Mode]) -> Outcomes {
     run(ndots.address, modes)
 }
 
-/// What a check shows.
+/// The result of a check.
 enum Verdict {
     Pass,
     /// CoreDNS gives no answer.
     Unwanted,
-    /// What the reply lacks.
+    /// The reply lacks something, which this text names.
     Lost(String),
     Late,
 }

@@ -25,7 +25,7 @@ fn commands() -> Vec<String> {
     blocks.flat_map(str::lines).map(str::to_owned).collect()
 }
 
-/// Plays scheduler, kubelet and container runtime for the Pods of the DNS server.
+/// Does the work of scheduler, kubelet and container runtime for the Pods of the DNS server.
 struct Kubelet {
     cluster: Cluster,
     containers: BTreeMap<String, (Container, Program)>,
@@ -51,7 +51,7 @@ impl Kubelet {
                     "delete pod --namespace kube-system --force --grace-period=0 --wait=false";
                 let ended = lab.try_kubectl(&format!("{delete} {name}"), "");
                 assert!(ended.is_ok(), "{ended:?}");
-                // It answers to the end of the test: that is a long `lameduck`.
+                // The server runs until the end of the test, as with a very long `lameduck`.
                 self.leaving.extend(self.containers.remove(name));
             } else if pod["metadata"]["labels"]["track"] == "canary" && !has_canary {
                 // The lab has no garbage collector.
@@ -156,6 +156,7 @@ fn every_command_of_the_guide_works_in_this_order() {
             seen.push(kubelet.count());
         }
     }
-    // Servers of CoreDNS and of ndots: canary, half of the queries, switched, back.
+    // The numbers of servers of CoreDNS and of ndots: at the start, with a canary, with half of the
+    // queries, after the switch, and back.
     assert_eq!(seen, [(2, 0), (2, 1), (1, 1), (0, 2), (0, 3), (0, 2), (2, 0)]);
 }

@@ -1,7 +1,7 @@
 //! The Helm chart in `deploy/helm/ndots`.
 //!
 //! `tests/helm/golden/NAME` has a values file and the objects that the chart makes of it.
-//! `tests/helm/field` has values files with which charts failed in the field. Its comments say which
+//! `tests/helm/field` has values files with which other charts failed. Comments in them say which
 //! text must be in the objects (`# renders: …`) and which must not (`# lacks: …`).
 //! `UPDATE_EXPECT=1 cargo test --test it helm::` rewrites the objects and the table of the README.
 

@@ -1,5 +1,5 @@
-//! What is in `deploy/` and made by the chart, on a real API server, and the way from CoreDNS to ndots
-//! and back.
+//! A real API server accepts the objects of the chart, the chart serves a cluster, and each way to
+//! replace CoreDNS's image can be undone.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// The kinds of other projects that the chart makes objects of, without their schemas.
+/// Definitions of the custom kinds that the chart uses, without their schemas.
 const DEFINITIONS: &str = include_str!("../helm/definitions.yaml");
 /// The default values of the chart.
 const DEFAULT: &str = "tests/helm/golden/default/values.yaml";
@@ -35,7 +35,7 @@ fn an_api_server_accepts_all_objects_of_the_chart() {
         if objects(&made).is_empty() {
             continue;
         }
-        // Some addresses belong to other clusters, and objects of these names exist here.
+        // Some values have addresses of other clusters, and names of objects that exist here.
         let foreign = |line: &str| {
             line.strip_prefix("  clusterIP: \"").is_some_and(|it| !it.starts_with("10.96."))
         };

@@ -129,7 +129,7 @@ fn labels_have_the_values_of_coredns() {
         ("nothing.example.org", A, Some(first)),
         ("text.example.org", A, Some(first)),
         ("text.example.org", TXT, Some(first)),
-        // The second line gets what the first upstream refuses.
+        // The second `forward` line gets the queries that the first upstream refuses.
         ("www.example.net", A, Some(second)),
         ("any.example.net", A, Some(second)),
         ("a.closed.test", A, Some(closed)),

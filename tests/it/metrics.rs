@@ -31,7 +31,7 @@ const DIFFERENT: &[(&str, &[&str], bool, &str)] = &[
         "coredns_dns_responses_total",
         &["plugin"],
         true,
-        "the plugin that answered, not the one below `prometheus`",
+        "ndots names the plugin that answered, CoreDNS the one after `prometheus`",
     ),
     ("coredns_dns_request_duration_seconds_bucket", &[], false, "a time"),
     ("coredns_dns_request_duration_seconds_sum", &[], false, "a time"),
@@ -39,13 +39,13 @@ const DIFFERENT: &[(&str, &[&str], bool, &str)] = &[
         "coredns_dns_response_size_bytes_bucket",
         &[],
         false,
-        "replies are compressed, and told as they are sent",
+        "replies are compressed, and the size is that of the sent reply",
     ),
     (
         "coredns_dns_response_size_bytes_sum",
         &[],
         false,
-        "replies are compressed, and told as they are sent",
+        "replies are compressed, and the size is that of the sent reply",
     ),
     ("coredns_proxy_request_duration_seconds_bucket", &[], false, "a time"),
     ("coredns_proxy_request_duration_seconds_sum", &[], false, "a time"),
@@ -59,13 +59,13 @@ const DIFFERENT: &[(&str, &[&str], bool, &str)] = &[
         "coredns_proxy_conn_cache",
         &["proto"],
         false,
-        "a question over UDP has a socket of its own, and what comes over TCP is asked over UDP",
+        "each query over UDP has its own socket, and queries over TCP are forwarded over UDP",
     ),
     (
         "coredns_dns_request_size_bytes_sum",
         &[],
         false,
-        "the question that `loop` asks has another length",
+        "the name that `loop` queries has another length",
     ),
     ("coredns_hosts_reload_timestamp_seconds", &[], false, "each has a file of its own"),
     ("coredns_proxy_healthcheck_failures_total", &[], false, "how many depends on time"),
@@ -75,13 +75,13 @@ const DIFFERENT: &[(&str, &[&str], bool, &str)] = &[
         "coredns_cache_entries",
         &[],
         false,
-        "in CoreDNS the instance before a reload may take what `loop` asks after it",
+        "in CoreDNS the instance before a reload may get the query of `loop` after it",
     ),
     (
         "coredns_kubernetes_rest_client",
         &[],
         false,
-        "a list comes in pages, a watch lasts half a minute",
+        "lists are read in pages, and a watch lasts 30 s",
     ),
     ("coredns_kubernetes_dns_programming_duration_seconds", &[], false, "a time"),
     ("coredns_reload_version_info", &["value"], true, "the hash of the Corefile as each prints it"),
@@ -128,7 +128,7 @@ const QUERIES: &[Query] = &[
     ("go_goroutines", &[], &[]),
 ];
 
-/// What CoreDNS does not export, for the alerts and the dashboard of the chart.
+/// Queries of the chart's alerts and dashboard for series that CoreDNS does not export.
 const OWN_QUERIES: &[Query] = &[
     ("coredns_corefile_info", &[("state", "running")], &["sha512"]),
     ("coredns_corefile_info", &[("state", "file")], &["sha512"]),
@@ -143,7 +143,7 @@ const OWN_QUERIES: &[Query] = &[
     ("coredns_udp_dropped_datagrams_total", &[], &[]),
 ];
 
-/// The time of queries. Some server blocks only answer from memory.
+/// The time of queries. It must not be 0 in server blocks that only answer from memory.
 const REQUEST_TIME: &str = "coredns_dns_request_duration_seconds_sum";
 
 /// kubeadm's Corefile, with blocks for further plugins.

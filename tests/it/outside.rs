@@ -94,7 +94,7 @@ metadata: { name: route }
 spec: { hostnames: [route.example.com], parentRefs: [{ name: front }] }
 ";
 
-/// The longest wait for something quick on a busy machine.
+/// The longest wait on a busy machine for a change that usually shows at once.
 const SOON: Duration = Duration::from_secs(30);
 /// An address that is routed to a node, as a cloud's load balancer does.
 const BALANCER: &str = "203.0.113.20";
@@ -269,8 +269,8 @@ fn missing_permissions_hold_nothing_up(lab: &Lab, server: &mut Container, client
     client.until("cafe.example.com A", SOON, &[BALANCER]);
 }
 
-/// A cluster without the Gateway API counts as one without such objects. They are found once the
-/// API is installed.
+/// A cluster without the Gateway API has no such objects. ndots finds them after the API was
+/// installed.
 fn definitions_may_come_later(lab: &Lab, server: &Container) {
     until("a kind that is not there", SOON, || {
         server
@@ -388,7 +388,8 @@ fn changes_show_at_once(lab: &Lab, server: &Container) {
     );
 }
 
-/// Answers follow kube-proxy at once: a new endpoint, a node that is not ready, a removed endpoint.
+/// Answers agree with the rules of kube-proxy: after a new endpoint, while a node is not ready, and
+/// after an endpoint was removed.
 fn nodes_come_and_go(lab: &Lab, client: &Client, nodes: &[&str], other: &Node) {
     let pod = Pod::start(lab, &lab.node, "local-0", "local", 13);
     client.until("local.default.example.org A", SOON, nodes);

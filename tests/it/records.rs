@@ -78,7 +78,7 @@ endpoints: [{ addresses: [10.1.0.1], hostname: peer-0 }, { addresses: [10.1.0.2]
 ports: [{ name: sql, port: 5432, protocol: TCP }]
 ";
 
-/// The Pod of the client. It has the loopback address.
+/// A Corefile with `autopath`. The Pod that sends the queries has the loopback address.
 fn searched(lab: &Lab, port: u16) -> String {
     let kubeconfig = lab.kubeconfig();
     format!(
@@ -96,7 +96,8 @@ fn corefile(lab: &Lab, port: u16) -> String {
     )
 }
 
-/// The code, and the records of the answer and additional sections. Of a transfer: all records.
+/// The code, and the records of the answer and additional sections. For a transfer, those of all
+/// messages.
 fn asked(address: SocketAddr, name: &str, qtype: RecordType) -> (String, BTreeSet<String>) {
     let mut client = Tcp(TcpStream::connect(address).unwrap());
     client.0.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
@@ -121,9 +122,8 @@ fn printed(record: &Record) -> String {
     format!("{} {} {} {data}", record.name, record.ttl, record.record_type())
 }
 
-/// Leaves out records that are wrong in CoreDNS: the NS record with its address, which `bind`
-/// removes there, and endpoint names in a cluster set, which lack the cluster's label there and so
-/// do not exist.
+/// Whether CoreDNS has the record right. It loses the NS record and its address because of `bind`.
+/// Its endpoint names in a cluster set lack the label of the cluster, so these names do not exist.
 fn is_compared(record: &str) -> bool {
     let of_set =
         [".peers.default.svc.clusterset.local. 5 A ", "peers.default.svc.clusterset.local. 5 SRV "];
@@ -144,7 +144,7 @@ fn transfers_zonal_names_and_the_cluster_set_are_those_of_coredns() {
     until("the cluster's names", Duration::from_secs(10), || {
         own("web.default.svc.cluster.local").1.pop_first()
     });
-    until("it is known that there are no imports", Duration::from_secs(10), || {
+    until("NXDOMAIN in the zone of the cluster set", Duration::from_secs(10), || {
         (own("shared.default.svc.clusterset.local").0 == "Non-Existent Domain").then_some(())
     });
     drop(ours);

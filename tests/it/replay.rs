@@ -32,7 +32,7 @@ fn every_corpus_passes() {
     corpus("explain_objects").iter().for_each(|input| explain::fuzzing::explain_objects(input));
 }
 
-/// Texts that are mutated, and parts of two texts.
+/// Each text is mutated, also with parts of another one.
 #[test]
 fn mutated_templates_and_zone_files_pass() {
     let now = Instant::now();
@@ -96,7 +96,7 @@ fn random_replies_of_an_upstream_pass() {
     for _ in 0..rounds {
         let mut reply = seeds[random.below(seeds.len())].clone();
         if random.below(4) == 0 {
-            // The records of another seed behind those of this one.
+            // Append the records of another seed.
             let other = &seeds[random.below(seeds.len())];
             reply.extend_from_slice(&other[9.min(other.len())..]);
         }

@@ -1,10 +1,10 @@
 //! Plugins that need no cluster: ndots and CoreDNS with the same Corefile and the same queries.
 //!
 //! `tests/small/*.corefile` are the Corefiles. A line `#? NAME TYPE [WORD…]` in one is a query;
-//! `#! …` is one that ndots answers otherwise on purpose, with the reason after ` -- `. The words are
-//! `v6` (to ::1), `tcp`, `nsid`, `do`, `cd`, `norec`, and `ch` for the class. `{port}` is the port
-//! of the server, `{upstream}` the address of a CoreDNS that serves `tests/small/zone`, and `{zone}`
-//! the file `tests/small/outside.zone`.
+//! `#! …` is one that ndots answers differently on purpose, with the reason after ` -- `. The words
+//! are `v6` (to ::1), `tcp`, `nsid`, `do`, `cd`, `norec` (without RD), and `ch` for the class.
+//! `{port}` is the port of the server, `{upstream}` the address of a CoreDNS that serves
+//! `tests/small/zone`, and `{zone}` the file `tests/small/outside.zone`.
 
 use std::{
     fmt::Write,
@@ -89,7 +89,7 @@ pub(super) struct Asked {
     name: String,
     qtype: Type,
     words: Vec<String>,
-    /// Why ndots answers otherwise.
+    /// Why ndots answers differently.
     pub(super) different: Option<String>,
 }
 

@@ -155,7 +155,7 @@ fn start_log(corefile: &str, wanted: &str) -> bool {
     said()
 }
 
-/// The response code, the TTL of the first record, the extended error, and the end of the data.
+/// The response code, the TTL of the first record, the extended error, and the address.
 #[derive(Debug, PartialEq, Eq)]
 struct Answer {
     rcode: u8,
@@ -193,7 +193,7 @@ fn make(api: &ApiServer, file: &Path) {
     let server = ndots(api.address, file);
     eventually("a snapshot", Duration::from_secs(10), || file.exists());
     assert_eq!(answer(&server, WEB).ttl, Some(30));
-    // As `kill -9`, and the end of the container.
+    // This kills the process, as the end of a container may do.
     drop(server);
 }
 
@@ -267,7 +267,7 @@ fn a_snapshot_that_does_not_match_is_refused_with_the_reason() {
         drop(server);
         let wanted = format!("the snapshot {} is not used: {reason}", file.display());
         assert!(start_log(&corefile(api, &file), &wanted), "there is no line {wanted:?}");
-        // It is kept: the server that it belongs to may come back.
+        // The file is kept, because the server that it belongs to may return.
         assert_eq!(fs::read(&file).unwrap(), content);
     }
 }
@@ -294,7 +294,7 @@ fn a_corefile_that_needs_names_of_pods_gets_them() {
     });
     drop(server);
 
-    // A snapshot without the names does not show that there are none.
+    // A snapshot without the names does not mean that the Pods have none.
     fs::remove_file(&file).unwrap();
     make(&api, &file);
     drop(api);

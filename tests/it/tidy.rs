@@ -33,10 +33,10 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("upstream", 2, &["thiserror"]),
     ("corefile", 2, &["annotate_snippets"]),
     ("chain", 3, &["smallvec"]),
-    // `prometheus` is a plugin of that name.
+    // Here `prometheus` is the plugin, not the crate.
     ("plugin", 4, &["bytes", "maxminddb", "prometheus", "regex", "smallvec", "thiserror"]),
     ("server", 5, &["foldhash", "thiserror"]),
-    // What the fuzz targets call: pure, and hickory-proto is its judge.
+    // The functions of the fuzz targets: pure, and their results are compared with hickory-proto.
     ("fuzzing", 6, &["hickory_proto"]),
     (
         "net",
@@ -93,7 +93,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
             "tokio",
         ],
     ),
-    // `gather` looks, the rest judges.
+    // Only `gather` does I/O.
     (
         "explain",
         7,
@@ -138,14 +138,15 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ),
 ];
 
-/// Within the same layer two may not see each other, and `source` sees facts only.
+/// Modules that may use only these modules, although their layer permits more. `source` uses facts
+/// and not the zone.
 const ONLY: &[(&str, &[&str])] = &[
     ("source", &["limits", "model", "metrics", "hash"]),
     ("model", &[]),
     ("zone", &["model", "wire", "limits", "hash"]),
 ];
 
-/// Look again at 500; past this a file is cut at its joint.
+/// The highest number of lines of a file. A longer file has more than one subject.
 const MAX_LINES: usize = 500;
 
 #[test]
@@ -197,7 +198,7 @@ fn names_crate(code: &str, name: &str) -> bool {
     })
 }
 
-/// What opens a socket or asks the system's resolver, in std and in tokio.
+/// The names in std and tokio that open a socket or call the system's resolver.
 const SOCKETS: &[&str] =
     &["UdpSocket", "TcpSocket", "TcpStream", "TcpListener", "ToSocketAddrs", "lookup_host"];
 
@@ -218,7 +219,7 @@ fn app_and_explain_open_no_socket() {
 fn files_are_short() {
     for file in rust_files("src").into_iter().chain(rust_files("tests")) {
         let lines = fs::read_to_string(&file).unwrap().lines().count();
-        assert!(lines <= MAX_LINES, "{} has {lines} lines: cut it at its joint", file.display());
+        assert!(lines <= MAX_LINES, "{} has {lines} lines: split it by subject", file.display());
     }
 }
 
@@ -229,7 +230,7 @@ fn server_names_no_plugin() {
     for file in
         rust_files("src").iter().filter(|file| top_module(file).as_deref() == Some("server"))
     {
-        // A log line may have the name of a plugin, because CoreDNS's lines have it.
+        // A log line may contain the name of a plugin, because CoreDNS's line does.
         let code = without_comments(&fs::read_to_string(file).unwrap());
         let code: String = code.lines().filter(|line| !line.contains("cx.log(")).collect();
         for name in ndots::plugin::available().map(|directive| directive.name) {
@@ -250,7 +251,8 @@ fn every_file_is_compiled() {
             continue;
         }
         let directory = file.parent().unwrap();
-        // `a/b.rs` is declared in `a/mod.rs` or `a.rs`, `a/mod.rs` one level further up.
+        // `a/b.rs` is declared in `a/mod.rs` or `a.rs`. `a/mod.rs` is declared one level further
+        // up.
         let (name, home) = match stem {
             "mod" => {
                 (directory.file_name().unwrap().to_str().unwrap(), directory.parent().unwrap())
@@ -273,7 +275,7 @@ fn every_file_is_compiled() {
 fn the_architecture_page_names_every_module() {
     let page = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     for (name, ..) in LAYERS {
-        assert!(page.contains(&format!("`{name}`")), "ARCHITECTURE.md does not speak of `{name}`");
+        assert!(page.contains(&format!("`{name}`")), "ARCHITECTURE.md does not mention `{name}`");
         let home = root().join("src");
         assert!(
             home.join(name).is_dir() || home.join(format!("{name}.rs")).is_file(),

@@ -61,8 +61,8 @@ fn transfer<S: Read + Write>(client: &mut Tcp<S>, zone: &str) -> (Vec<Record>, u
     (records, messages)
 }
 
-/// The text of a record without the weight of SRV records, which a transfer counts within a slice,
-/// as CoreDNS does.
+/// The text of a record. It leaves out the weight of SRV records, which a transfer computes for
+/// each EndpointSlice, as CoreDNS does.
 fn said(record: &Record) -> String {
     match &record.data {
         RData::SRV(srv) => {

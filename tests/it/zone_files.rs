@@ -77,7 +77,7 @@ fn a_file_is_used_as_soon_as_its_serial_changes() {
     wait_for_line(&ndots, "the last zone example.org. stays");
     assert_eq!(answer(&ndots, "ftp.example.org"), "No Error 192.0.2.22");
 
-    // An order to reload counts for the same serial, too.
+    // SIGUSR1 reads the file again even if the serial is the same.
     fs::write(&file, zone(2, 4)).unwrap();
     wait_for_line(&ndots, "has changed, but its serial is still 2");
     let kill = Command::new("kill").args(["-USR1", &ndots.child.id().to_string()]).status();
@@ -125,7 +125,7 @@ fn an_error_in_a_file_ends_the_start_with_its_place() {
 fn files_of_a_directory_are_found_when_they_are_added() {
     let directory = tempfile::tempdir().unwrap();
     let home = directory.path();
-    // A volume of Kubernetes: the files are links through `..data`, and so is the directory itself.
+    // A volume of Kubernetes: the files are links through `..data`. The directory is a link, too.
     let volume = home.join("..2026_01_01");
     fs::create_dir(&volume).unwrap();
     symlink("..2026_01_01", home.join("..data")).unwrap();
@@ -151,7 +151,7 @@ fn files_of_a_directory_are_found_when_they_are_added() {
 
     fs::write(home.join("db.example.net"), text(1, 2)).unwrap();
     wait_for(&ndots, "www.example.net", "No Error 192.0.2.2");
-    // A copy does not take the place of the zone, and an error affects one zone only.
+    // A copy with another name does not replace the zone. An error affects one zone only.
     fs::write(home.join("old-db.example.net"), text(9, 9)).unwrap();
     fs::write(home.join("db.broken.test"), "www A 192.0.2.1\n").unwrap();
     wait_for(&ndots, "www.broken.test", "Server Failure");

@@ -1,4 +1,4 @@
-//! The facts that a real API server's protobuf gives are those of its JSON.
+//! The objects of a real API server give the same facts in protobuf as in JSON.
 
 use ndots::source::{
     api::decode_page,
@@ -163,7 +163,7 @@ fn prepare(lab: &Lab) {
     lab.post("/apis/discovery.k8s.io/v1/namespaces/encoded/endpointslices", &slice);
 }
 
-/// The objects of the namespace `encoded`, or of the cluster, in one encoding.
+/// All objects of a kind, in one encoding.
 fn objects(api: &mut Api, kind: &KindDescriptor, version: &Version, accept: &str) -> Vec<Decoded> {
     let (content_type, body) = api.accepting(accept, &kind.path(version, ""));
     assert!(content_type.starts_with(accept), "{kind:?}: {content_type}");
@@ -202,7 +202,7 @@ fn protobuf_and_json_give_the_same_facts() {
         }
     }
     println!("{counted:?}");
-    // The objects of this test, and those of others; some are not facts.
+    // At least the objects of this test. Other tests have created more, and some are not facts.
     for (name, objects, facts) in [
         ("Namespace", 5, 5),
         ("Service", 7, 7),

@@ -1,4 +1,5 @@
-//! Outages of the API server: killed, cut off, compacted, renewed.
+//! Outages of the API server: it is killed, compacts its history, gets new certificates, or is down
+//! when ndots starts.
 
 use std::{
     thread,

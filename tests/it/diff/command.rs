@@ -196,7 +196,7 @@ fn equal_servers_differ_in_nothing() {
     assert_eq!(code, 0, "{report:#}");
     assert_eq!(report["same"], report["questions"], "{report:#}");
     assert!(report["questions"].as_u64().unwrap() > 20, "{report:#}");
-    // A name of the world is not compared, and a file with nothing else cannot be.
+    // External names are not compared. A file without any other name is an error.
     let names = directory.path().join("names");
     fs::write(&names, "web.shop.svc.cluster.local\nwww.example.org\n").unwrap();
     let from_file = ["--manifests", own, "--names", names.to_str().unwrap()];

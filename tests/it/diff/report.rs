@@ -117,7 +117,7 @@ impl<'r> Report<'r> {
         );
         writeln!(
             out,
-            ", {} differences are not explained; to {} neither answers",
+            ", {} differences are not explained; {} questions got no reply from either server",
             self.unexplained_differences(),
             self.silent
         )

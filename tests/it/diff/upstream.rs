@@ -64,7 +64,7 @@ pub(crate) const NAMES: [&str; 20] = [
     "host.k3s.test",
 ];
 
-/// The addresses of `large.example.org`, which do not fit into 1232 octets.
+/// The number of addresses of `large.example.org`. They do not fit into 1232 octets.
 const MANY: u8 = 100;
 
 #[derive(Default)]

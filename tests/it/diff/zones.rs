@@ -1,4 +1,5 @@
-//! Zone files: CoreDNS and ndots serve the same files, and get every name of them with every type.
+//! Zone files: CoreDNS and ndots serve the same files, and are queried for each name in them with
+//! each type.
 
 use std::{collections::BTreeSet, fs, net::SocketAddr, path::PathBuf};
 

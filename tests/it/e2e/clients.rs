@@ -20,7 +20,7 @@ const FIRST_TRY: Duration = Duration::from_millis(2400);
 
 pub(crate) struct Client {
     pub(crate) netns: Netns,
-    /// The addresses of the server, IPv4 and IPv6.
+    /// The addresses of the Pod, IPv4 and IPv6.
     pub(crate) addresses: [String; 2],
     musl: RefCell<Resolver>,
     asked: Cell<usize>,
@@ -87,7 +87,7 @@ impl Client {
         }
     }
 
-    /// Every client finds these names of the address; a client that uses one name only finds one of
+    /// Every client finds these names of the address. A client that uses only one name finds one of
     /// them.
     pub(crate) fn names(&self, address: &str, expected: &[&str]) {
         let dotted: Vec<_> = expected.iter().map(|name| format!("{name}.")).collect();
@@ -115,7 +115,7 @@ impl Client {
     }
 
     /// Repeats the query with musl until the answer is as expected, and returns how long that took.
-    /// It fails after the time that a change may take.
+    /// Panics after [`CHANGE`].
     pub(crate) fn until(&self, question: &str, expected: impl Fn(&str) -> bool) -> Duration {
         let begun = Instant::now();
         loop {

@@ -36,7 +36,7 @@ const WORLD: &[&str] = &[
 pub(crate) struct Cluster {
     pub(crate) lab: Lab,
     pub(crate) world: World,
-    /// musl, the C library that this machine does not use itself.
+    /// The program `resolve.c`, linked with musl.
     pub(crate) musl: PathBuf,
     coredns: Container,
     /// kubeadm's Corefile.
@@ -194,7 +194,8 @@ impl Cluster {
         self.corefile.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The holder of this guard may change the Corefile; no other test needs kubeadm's meanwhile.
+    /// The holder of this guard may change the Corefile. No test that needs kubeadm's Corefile runs
+    /// while the guard is held.
     pub(crate) fn own_corefile(&self) -> RwLockWriteGuard<'_, ()> {
         self.corefile.write().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,6 +1,9 @@
 /*
- * Asks the C library, as a program in a Pod does. For each line of its input, `4 NAME`, `6 NAME` or `ptr ADDRESS`, it
- * prints one: the canonical name and the addresses, the name of the address, or `error: ` and the library's words.
+ * Resolves names with the C library, as a program in a Pod does. It prints one line for each line
+ * of its input:
+ * - for `4 NAME` and `6 NAME`, the canonical name and the addresses;
+ * - for `ptr ADDRESS`, the name of the address;
+ * - after a failure, `error: ` and the message of the library.
  */
 #include <arpa/inet.h>
 #include <netdb.h>

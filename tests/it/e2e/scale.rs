@@ -12,8 +12,8 @@ use super::cluster;
 use crate::support::lab::program;
 
 /// "Should answer DNS query for maximum number of services per cluster": the Services are in two
-/// namespaces, and every twentieth is queried. The original has 10,000; `NDOTS_E2E_SERVICES=10000`
-/// makes as many, which takes minutes.
+/// namespaces, and every twentieth is queried. The original has 10,000 Services, and this test has
+/// 1,000. `NDOTS_E2E_SERVICES=10000` creates 10,000, too, which takes minutes.
 #[test]
 fn many_services() {
     let cluster = &*cluster::shared();

@@ -95,7 +95,7 @@ fn underscores_and_the_root_in_a_search_list() {
     // The upstream's log may have the name in another case.
     let asked = cluster.world.dnsmasq.log().to_ascii_lowercase();
     for name in ["query[a] last from", "query[a] last._sip._tcp.abc_d.example.com from"] {
-        assert!(asked.contains(name), "the world was not asked: {name}");
+        assert!(asked.contains(name), "the upstream was not queried: {name}");
     }
     client.tell("underscores and the root in a search list");
 }

@@ -45,7 +45,7 @@ fn client_and_stub(cluster: &Cluster, namespace: &str, lines: &[&str]) -> (Clien
 fn change(cluster: &Cluster, client: &Client, text: &str, question: &str, expected: &str) {
     cluster.write_corefile(text);
     let took = client.until(question, |text| text.starts_with(expected));
-    println!("a Corefile was in service {took:?} after it was written");
+    println!("a Corefile was in use {took:?} after it was written");
 }
 
 /// "should be able to change stubDomain configuration". The original has one server for external
@@ -132,5 +132,5 @@ fn external_name_services_are_aliases() {
     client.finds(&format!("{local} AAAA"), &["foo.example.com.", "2001:db8::29"]);
     change(cluster, &client, &cluster.usual, &format!("4 {local}."), "foo.example.com 192.0.2.11");
     client.finds(&format!("{upstream} A"), &["dns.google.", "8.8.8.8"]);
-    client.tell("external names of the world");
+    client.tell("ExternalName Services");
 }

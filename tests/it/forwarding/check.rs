@@ -51,7 +51,7 @@ const fn check(name: &'static str, host: &'static str, qtype: RecordType, how: H
     Check { name, host, qtype, how }
 }
 
-/// What a client gets.
+/// The reply that a client gets, and the time that it takes.
 pub(crate) struct Outcome {
     pub(crate) took: Duration,
     reply: Option<Message>,
@@ -95,7 +95,7 @@ pub(super) fn over_tcp(server: SocketAddr, packet: &[u8]) -> Option<Vec<u8>> {
 }
 
 impl Outcome {
-    /// A reply that cannot be read is none.
+    /// A reply that does not parse counts as no reply.
     pub(crate) fn new(took: Duration, reply: Option<&[u8]>) -> Self {
         Self { took, reply: reply.and_then(|reply| Message::from_vec(reply).ok()) }
     }

@@ -15,7 +15,7 @@ use crate::support::{
     turn,
 };
 
-/// The bar: entries at one time, at [`RATE`] misses a second.
+/// The highest number of entries at one time that is allowed, at [`RATE`] misses a second.
 const MOST_ENTRIES: usize = 2000;
 const RATE: usize = 1000;
 /// Longer than the kernel keeps an entry that was in use for more than 2 s.

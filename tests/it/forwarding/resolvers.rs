@@ -52,8 +52,8 @@ pub(crate) struct Question {
     pub(crate) qtype: u16,
 }
 
-/// So many names, some in mixed case, with the types in turn. Each ninth has no records of the type,
-/// and each tenth does not exist.
+/// `count` names, some of them in mixed case, with the types in turn. Each ninth name has no
+/// records of the type, and each tenth does not exist.
 pub(crate) fn questions(count: usize) -> Vec<Question> {
     let question = |at: usize| {
         let (rtype, qtype, _) = RECORDS[at % RECORDS.len()];
@@ -75,7 +75,7 @@ impl Question {
     }
 }
 
-/// Queries on their way at once.
+/// The number of queries that wait for their replies at the same time.
 const WINDOW: usize = 24;
 
 /// Asks all questions over UDP, and again over TCP where the reply is truncated. A question without a
@@ -150,7 +150,7 @@ pub(crate) struct Resolvers {
 }
 
 impl Resolvers {
-    /// Starts them for a zone with so many names, and waits until each resolves one of them.
+    /// Starts them for a zone with `count` names, and waits until each resolves one of them.
     pub(crate) fn start(count: usize) -> Self {
         require_programs(&["knotd", "unbound", "named", "kresd", "dnsmasq", "pdns_recursor"]);
         let directory = tempfile::tempdir().unwrap();
@@ -304,7 +304,7 @@ fn pdns_recursor(here: &Path, port: u16, knot: u16) -> Process {
         &format!("--socket-dir={}", here.display()),
         "--local-address=127.0.0.1",
         &format!("--local-port={port}"),
-        // No zone is looked for elsewhere, not even its own release notes.
+        // It must query no other server, not even for the security status of its own version.
         &format!("--forward-zones-recurse=.=127.0.0.1:{knot}"),
         "--security-poll-suffix=",
         "--dnssec=process-no-validate",

@@ -7,8 +7,8 @@ use std::{
 
 use super::{root, rust_files, without_comments};
 
-/// The modules of a directory may use each other in one direction only. Each of them counts
-/// together with the modules below it; what stands in the parent itself belongs to none.
+/// A module counts together with the modules below it. The code of the parent module itself belongs
+/// to none of them.
 #[test]
 fn no_module_imports_itself_through_others() {
     let tree = Tree::read();
@@ -55,7 +55,7 @@ impl Tree {
         Self { code, aliases }
     }
 
-    /// The module that a path leads to, re-exports followed.
+    /// The module that a path leads to. Re-exports are followed.
     fn target(&self, path: &str) -> Option<String> {
         let mut path = path.to_owned();
         for _ in 0..8 {
@@ -91,7 +91,7 @@ impl Tree {
         uses
     }
 
-    /// One circle, if there is any, for each pair of modules that reach each other.
+    /// The import circles, each with its directory: the shortest one through each module.
     fn circles(&self) -> Vec<(String, Vec<String>)> {
         let mut circles = Vec::new();
         for (directory, uses) in self.uses() {
@@ -126,8 +126,8 @@ fn path_back(uses: &BTreeMap<String, BTreeSet<String>>, start: &String) -> Optio
     None
 }
 
-/// The directory in which two modules part, and the module of each in it. `None` where one module
-/// is the other, or above it.
+/// The deepest directory that contains both modules, and the child of it in which each of them is.
+/// `None` if one module is the other, or above it.
 fn fork(from: &str, to: &str) -> Option<(String, String, String)> {
     let (from, to): (Vec<_>, Vec<_>) = (from.split("::").collect(), to.split("::").collect());
     let shared = from.iter().zip(&to).take_while(|(from, to)| from == to).count();
@@ -188,7 +188,7 @@ fn expand(prefix: &str, item: &str, found: &mut Vec<(String, String)>) {
     }
 }
 
-/// The parts between the commas that stand in no inner group.
+/// Splits at the commas outside of inner groups.
 fn group_parts(group: &str) -> Vec<&str> {
     let (mut depth, mut start, mut parts) = (0, 0, Vec::new());
     for (at, ch) in group.char_indices() {
@@ -220,7 +220,7 @@ fn inline_paths(code: &str) -> Vec<String> {
     paths
 }
 
-/// The code before a file's unit tests, which stand last.
+/// The code before a file's unit tests, which are at its end.
 fn without_tests(code: &str) -> &str {
     code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default()
 }

@@ -22,7 +22,7 @@ pub struct CacheBounds {
     /// The maximum number of entries.
     pub capacity: usize,
     pub max_ttl: Duration,
-    /// Without effect where it is above `max_ttl`, as in CoreDNS.
+    /// If it is above `max_ttl`, every lifetime is `max_ttl`, as in CoreDNS.
     pub min_ttl: Duration,
 }
 
@@ -45,7 +45,7 @@ pub struct Prefetch {
 /// How expired entries are served (RFC 8767).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServeStale {
-    /// How long after it expires an entry may still be served.
+    /// How long an expired entry may still be served.
     pub window: Duration,
     /// How long a client waits for the upstreams before it gets the stale entry. With zero, it gets
     /// the stale entry at once, and the upstreams are queried afterwards.
@@ -56,8 +56,8 @@ pub struct ServeStale {
     /// again. `None` means [`limits::LAST_KNOWN_GOOD_RETRY`] with `prefer_positive`, else
     /// [`CacheConfig::failure`].
     pub recheck: Option<Duration>,
-    /// How long after it expires an entry with records is served rather than a fresh negative
-    /// answer. `None` means never.
+    /// How long an expired entry with records is served instead of a fresh negative answer. `None`
+    /// means never.
     pub prefer_positive: Option<Duration>,
 }
 
@@ -250,7 +250,7 @@ impl Cache {
         Some(response)
     }
 
-    /// Whether there is an entry with records that is served rather than a negative answer.
+    /// Whether there is an entry with records that is served instead of a negative answer.
     fn holds_positive(&self, key: &CacheKey, now: Instant) -> bool {
         self.config.stale.prefer_positive.is_some_and(|hold| {
             let held = |entry: &mut Entry| {
@@ -288,7 +288,8 @@ impl Cache {
         let key = CacheKey::of(query);
         self.failures.remove(&key);
         if lifetime.is_zero() {
-            // The entries of before would be served as stale ones, although the name has changed.
+            // The previous entries would otherwise be served as stale, although the name has
+            // changed.
             if !(kind == ReplyKind::Denial && self.holds_positive(&key, now)) {
                 self.success.remove(&key);
                 self.denial.remove(&key);

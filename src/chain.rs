@@ -1,10 +1,11 @@
 //! Runs a query through the plugins of its server block. A run is synchronous: if it needs the
 //! network, it returns a [`Step`], and the dispatcher resumes it with the result.
 //!
-//! On the way down each plugin returns a [`Flow`], on the way up a [`Back`]. A nested query of a
-//! plugin (an alias's target, a name of the search list) uses the same driver. It starts at the
-//! plugin below, or at the top of the block that the name belongs to. The way down also decides
-//! about a zone transfer; its records are sent as many messages and do not pass through here.
+//! On the way down each plugin returns a [`Flow`], and on the way up a [`Back`]. A nested query of
+//! a plugin (an alias's target, a name of the search list) uses the same driver. It starts at the
+//! plugin below, or at the top of the block that the name belongs to. A plugin on the way down can
+//! also decide that the client may transfer a zone. The records of a transfer are sent as many
+//! messages and do not pass through the chain.
 
 mod error;
 mod metadata;
@@ -53,8 +54,8 @@ pub trait Plugin: Send + Sync {
         Back::Up(reply)
     }
 
-    /// The transfer of the zone whose apex the question names, if this plugin has the zone; or the
-    /// response to send instead.
+    /// The transfer of the zone whose apex is the name of the question, or the response to send
+    /// instead. `None` if this plugin does not have the zone.
     fn transfer(&self, _question: &Question) -> Option<Result<Transfer, Response>> {
         None
     }
@@ -188,7 +189,7 @@ pub struct Exchanged {
     pub reply: Reply,
     /// The queries to upstreams, in the order in which they were sent.
     pub sent: Arc<[upstream::SentQuery]>,
-    /// The place in `sent` of the query that brought the reply.
+    /// The index in `sent` of the query that got the reply.
     pub answered: Option<usize>,
 }
 
@@ -231,8 +232,8 @@ pub enum Step {
 pub struct Cx {
     pub started: Instant,
     pub now: Instant,
-    /// Seconds since 1970 when the last exchange ended. Before the first one, 0 unless the client
-    /// asks for signatures.
+    /// Seconds since 1970 when the last exchange ended. Before the first exchange it is 0, unless
+    /// the query has the DO bit or a signature.
     pub unix: u32,
     pub peer: SocketAddr,
     pub local: SocketAddr,
@@ -246,8 +247,8 @@ pub struct Cx {
     /// How long the dispatcher waits for an exchange before it resumes the run with
     /// [`QueryError::Impatient`]. The exchange itself continues.
     pub patience: Option<Duration>,
-    /// Whether a plugin has a stale reply for the client, so that the dispatcher does not wait for an
-    /// exchange whose upstreams are probably down. Like `patience`, it applies to one exchange.
+    /// Whether a plugin has a stale reply for the client, so that the dispatcher does not wait for
+    /// an exchange whose upstreams are probably down. Like `patience`, it applies to one exchange.
     pub has_stale_reply: bool,
     /// Queries to run as a refresh after the reply is sent.
     pub refreshes: Vec<Refresh>,
@@ -346,7 +347,8 @@ impl Cx {
     }
 }
 
-/// The time of day, which this half cannot read: seconds since 1970 at a moment.
+/// Converts an [`Instant`] into seconds since 1970. The pure layers cannot read the system clock
+/// themselves.
 #[derive(Clone, Copy)]
 pub struct UnixClock(pub fn(Instant) -> u32);
 
@@ -373,7 +375,7 @@ pub enum ReplySource {
     Upstream,
 }
 
-/// A line of the log, which `net` writes, because this layer has no output.
+/// A line of the log. `net` writes it, because this layer has no output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLine {
     pub level: Level,
@@ -398,7 +400,7 @@ pub struct LoggedQuery {
     pub sent: Sent,
     /// When the query arrived. The time until the line is written is measured outside.
     pub started: Instant,
-    /// The octets of the text before which the duration belongs, in ascending order.
+    /// The positions in the text, in octets, where the duration is inserted, in ascending order.
     pub duration_at: Vec<usize>,
 }
 

@@ -3,7 +3,7 @@
 
 use std::hash::{Hash, Hasher};
 
-/// The hash of no octets: where [`fnv1a`] starts.
+/// The hash of an empty input: the first value to pass to [`fnv1a`].
 pub const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// Continues the 64-bit FNV-1a hash `hash` with `octets` (draft-eastlake-fnv).
@@ -13,8 +13,8 @@ pub fn fnv1a(hash: u64, octets: &[u8]) -> u64 {
         .fold(hash, |hash, octet| (hash ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// The hash of a value. It is equal on all 64-bit little-endian machines, such as amd64 and arm64, that
-/// run the same release.
+/// The hash of a value. It is equal on all 64-bit little-endian machines, such as amd64 and arm64,
+/// that run the same release.
 pub fn of_value(value: &(impl Hash + ?Sized)) -> u64 {
     let mut hasher = Fnv(FNV_OFFSET);
     value.hash(&mut hasher);

@@ -44,7 +44,7 @@ impl<T> SendQueue<T> {
         }
     }
 
-    /// Adds all of the items, or none. `octets` is about the memory that they take.
+    /// Adds all of the items, or none. `octets` is roughly the memory that they take.
     pub(crate) fn add(
         &self,
         items: impl IntoIterator<IntoIter: ExactSizeIterator<Item = T>>,
@@ -81,7 +81,7 @@ impl<T> SendQueue<T> {
         self.not_logged.swap(0, Ordering::Relaxed)
     }
 
-    /// Tells the task that sends the items to end after it has sent those that wait now.
+    /// Closes the queue: the task that sends the items sends the waiting ones and then ends.
     pub fn close(&self) {
         self.is_closed.store(true, Ordering::Relaxed);
     }

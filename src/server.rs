@@ -60,7 +60,8 @@ pub enum Outcome {
     Silence,
     /// Wait and call [`Server::resume`].
     Wait(Box<Pending>, Wait),
-    /// Send the messages and call [`Server::transferred`]. Only a client over TCP or TLS gets it.
+    /// Send the messages and call [`Server::transferred`]. Only clients over TCP or TLS get a
+    /// transfer.
     Transfer(Box<Outgoing>),
 }
 
@@ -146,14 +147,14 @@ impl Server {
         Outcome::Reply
     }
 
-    /// Signatures need the time of day. Other queries do not wait for the clock.
+    /// Sets the time of day, which signatures need. Other queries do not wait for the clock.
     fn tell_time(&self, query: &Query, cx: &mut Cx) {
         if query.dnssec_ok() || query.signature.is_some() {
             cx.unix = (self.clock.0)(cx.now);
         }
     }
 
-    /// The reply to a request for a cookie; FORMERR if the server has no cookies.
+    /// Answers a request for a cookie, or with FORMERR if the server has no cookies.
     fn answer_without_question(
         &self,
         packet: &[u8],
@@ -186,8 +187,8 @@ impl Server {
         self.step(*pending, step, cx, out)
     }
 
-    /// Runs a query of the server itself as if `listen` had received it. The reply goes to the caches
-    /// only.
+    /// Runs a query of the server itself as if `listen` had received it. The reply goes to the
+    /// caches only.
     pub fn refresh(&self, listen: Listen, refresh: Refresh, cx: &mut Cx) -> Outcome {
         cx.refresh = true;
         let Refresh { query, block } = refresh;
@@ -354,6 +355,6 @@ impl Router for Routes<'_> {
     }
 }
 
-/// Ports of services that answer every datagram (RFC 862 to 868). An error reply to one of them would
-/// start an endless exchange.
+/// Ports of services that answer every datagram (RFC 862 to 868). An error reply to one of them
+/// would start an endless exchange.
 const ANSWERS_ANYTHING: [u16; 5] = [7, 13, 17, 19, 37];

@@ -6,8 +6,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Permits of which a client may hold as many as are free. So one client alone gets half of them,
-/// two that take turns get a third each, and a client that holds none gets one while any is free.
+/// A bounded number of permits. A client gets another permit while it holds fewer than are free. So
+/// one client alone gets half of them, and two that take turns get a third each. A client that
+/// holds none gets one while any is free.
 #[derive(Debug)]
 pub struct Shares {
     total: usize,
@@ -65,7 +66,7 @@ impl Drop for Share {
                 taken.by_client.remove(&self.client);
             }
         }
-        // A flood from many addresses leaves a large table behind.
+        // A flood from many addresses leaves a large table behind. Its memory is freed here.
         if taken.all == 0 {
             taken.by_client.shrink_to_fit();
         }

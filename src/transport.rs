@@ -181,7 +181,7 @@ pub enum Framing {
 struct TransportEntry {
     transport: Transport,
     scheme: Scheme,
-    /// In a nameserver's address on the command line.
+    /// The name in a nameserver's address on the command line.
     name: &'static str,
     /// The label `proto` of CoreDNS's metrics, which names the layer below the encryption.
     proto: &'static str,

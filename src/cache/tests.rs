@@ -278,7 +278,8 @@ fn a_new_reply_replaces_the_old_one() {
     }
 }
 
-/// After a denial, when the positive entry of 60 s is served, and when the upstream is asked.
+/// An entry with records expires after 60 s, and a denial arrives at that moment. `at` seconds
+/// later, the cache serves the expired entry or the denial, or the upstream is queried.
 #[test]
 fn a_positive_entry_outlives_a_denial_for_the_hold() {
     let check = |hold, recheck: Option<u64>, denied_for, at: u64, expected: Expected| {

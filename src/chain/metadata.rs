@@ -11,7 +11,7 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// Without labels; later ones are kept.
+    /// Empty metadata that keeps the labels that are set later.
     pub fn collecting() -> Self {
         Self { collects: true, labels: Vec::new() }
     }

@@ -32,7 +32,8 @@ pub struct Trace {
     pub exchanges: Vec<SentQuery>,
 }
 
-/// What is recorded with the time at which a response is sent, which only the dispatcher knows.
+/// Records something together with the time at which the response is sent. Only the dispatcher
+/// knows that time.
 pub struct AtSending(Box<dyn FnOnce(Instant) + Send>);
 
 impl AtSending {

@@ -83,7 +83,7 @@ impl Block {
 pub struct Server {
     blocks: Vec<Block>,
     listeners: Vec<Listener>,
-    /// Is called for queries that match no block, to count and log them.
+    /// The plugin that counts and logs the queries that match no block.
     pub unrouted: Option<Arc<dyn Plugin>>,
     /// Whether the level DEBUG is logged. A panic then ends the process; otherwise only the query
     /// fails.

@@ -1,5 +1,5 @@
-//! Warnings about a Corefile that is legal and most likely not meant: the lints of the plugins, and
-//! those that follow from the roles of directives.
+//! Warnings about a Corefile that is valid but probably wrong: the lints of the plugins, and those
+//! that follow from the roles of directives.
 
 use crate::{
     corefile::{Diagnostics, Key, Line},

@@ -1,4 +1,4 @@
-//! What a server is built from if nothing outside of the process is read.
+//! The input for a server that is built without reading anything outside the process.
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::SystemTime};
 
@@ -9,7 +9,7 @@ use crate::{
     zone::Store,
 };
 
-/// The input of a server without host names and an earlier server, and with the given files only.
+/// The input for such a server. It has the given files, but no host names and no earlier server.
 #[derive(Default)]
 pub struct NothingOutside {
     files: HashMap<String, Result<String, String>>,

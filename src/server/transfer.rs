@@ -66,7 +66,7 @@ impl Outgoing {
         Self { signing, ..self }
     }
 
-    /// Appends the next message; false after the last one.
+    /// Appends the next message. Returns false after the last one.
     pub fn write(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
         let answer = self.next_records();
         self.is_complete = answer.is_empty();

@@ -49,14 +49,15 @@ pub enum ReplyDecision {
 pub struct Attempt {
     group: Arc<Group>,
     _in_flight: InFlightGuard,
-    /// Every upstream is down, and the attempt tries them anyway.
+    /// Whether every upstream is down. The attempt tries them anyway.
     pub all_down: bool,
     order: Vec<usize>,
-    /// How many times `send_to_next` chose an upstream from `order`, which it repeats. Follow-ups
-    /// do not count.
+    /// How many times `send_to_next` chose an upstream. It goes through `order` again and again.
+    /// Follow-ups do not count.
     turn: usize,
     sends_left: u32,
-    /// An upstream that was sent two queries is in the list twice.
+    /// The sends without a reply or an error. An upstream that was sent two queries is in the list
+    /// twice.
     open: Vec<OpenSend>,
     follow_ups: Vec<FollowUp>,
     next_send: Instant,
@@ -69,10 +70,10 @@ pub struct Attempt {
     has_truncated: bool,
     /// Transports over which upstreams were asked, or are going to be asked.
     tried: Vec<(usize, UpstreamTransport)>,
-    /// Upstreams whose possibly forged, malformed or truncated reply over UDP is to be replaced
-    /// over TCP.
+    /// Upstreams that are queried over TCP because their reply over UDP was truncated or malformed,
+    /// or may be forged.
     fetched_over_tcp: Vec<usize>,
-    /// A client over TCP waits.
+    /// Whether a client over TCP waits.
     has_stream_client: bool,
     /// Upstreams that were asked without OPT after a query with it.
     tried_without_edns: Vec<usize>,
@@ -110,7 +111,7 @@ struct FollowUp {
 }
 
 impl Attempt {
-    /// Starts the state; the first [`Self::poll`] sends. `seed` is a random number. It
+    /// Starts the attempt. The first [`Self::poll`] sends the query. `seed` is a random number. It
     /// decides the order of the upstreams if the policy is random, or if all of them are down.
     ///
     /// # Errors
@@ -191,7 +192,7 @@ impl Attempt {
         self.all_down || self.open.iter().any(crowded)
     }
 
-    /// Whether every upstream failed, and one of them again after a pause.
+    /// Whether every upstream failed, and one of them failed twice.
     fn all_failed(&self) -> bool {
         self.failures.len() > self.order.len()
             && self.order.iter().all(|upstream| self.failures.contains(upstream))

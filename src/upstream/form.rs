@@ -26,7 +26,7 @@ impl fmt::Display for UpstreamTransport {
 pub enum LetterCase {
     /// The name has the letter case of the client's query.
     Client,
-    /// A forger must guess it (draft-vixie-dnsext-dns0x20).
+    /// The letters have random case, which a forger must guess (draft-vixie-dnsext-dns0x20).
     Random,
 }
 

@@ -22,10 +22,10 @@ pub struct Health {
     rtt_micros: AtomicU32,
     failed_probes: AtomicU32,
     probing: AtomicBool,
-    /// All replies, so that two readings show whether one came between them.
+    /// The number of replies. If it has changed between two readings, a reply has arrived.
     replies: AtomicU32,
-    /// The last probe failed, or got no reply in a short time. Without health checks: no query got
-    /// a reply for a while.
+    /// Whether the last probe failed, or got no reply in a short time. Without health checks:
+    /// whether no query got a reply for a while.
     suspect: AtomicBool,
     /// Queries that wait for a reply.
     queries: Arc<Shares>,
@@ -46,7 +46,8 @@ struct Pipelining {
 /// Whether the upstream supports OPT records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EdnsSupport {
-    /// With the number of queries in a row to which the upstream replied only without OPT.
+    /// Not known yet. The number counts the queries in a row to which the upstream replied only
+    /// without OPT.
     Unknown(u32),
     Works,
     /// Until this time, the upstream gets queries without OPT.
@@ -62,7 +63,8 @@ impl Default for EdnsSupport {
 /// Whether the upstream replies over UDP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UdpSupport {
-    /// With the number of queries in a row to which the upstream replied only over TCP.
+    /// Not known yet. The number counts the queries in a row to which the upstream replied only
+    /// over TCP.
     Unknown(u32),
     Works,
     /// Until this time, the upstream is queried over TCP.
@@ -97,8 +99,8 @@ impl Health {
         max_fails > 0 && self.failed_probes.load(Ordering::Relaxed) > max_fails
     }
 
-    /// One of the [`limits::UPSTREAM_QUERIES_EACH`] queries that may wait for this upstream. `None`
-    /// if this client already has as many waiting queries as there are free ones.
+    /// Takes one of the [`limits::UPSTREAM_QUERIES_EACH`] permits for queries that wait for this
+    /// upstream. `None` if this client already holds as many permits as are free.
     pub fn reserve_query(&self, client: IpAddr) -> Option<Share> {
         self.queries.take(client)
     }

@@ -1,4 +1,4 @@
-//! What is counted of each upstream: CoreDNS's families of `forward` and `grpc`, and those of its
+//! The metrics of each upstream: CoreDNS's families of `forward` and `grpc`, and those of its
 //! `proxy` package.
 
 use std::{
@@ -121,7 +121,7 @@ impl Proto {
     }
 }
 
-/// The series of one upstream, each from its first use.
+/// The series of one upstream. Most of them are created at their first use.
 #[derive(Debug)]
 pub struct UpstreamMetrics {
     registry: Arc<Metrics>,
@@ -144,7 +144,7 @@ struct Replies {
 impl UpstreamMetrics {
     pub(super) fn new(registry: &Arc<Metrics>, address: SocketAddr, owner: Owner) -> Self {
         let to = address.to_string();
-        // An upstream that was never down is on the page, too.
+        // This creates the series, so that the page also shows an upstream that was never down.
         DOWN.with(registry, [&to]);
         Self {
             registry: Arc::clone(registry),
@@ -195,7 +195,8 @@ impl UpstreamMetrics {
         });
     }
 
-    /// Counts a query over UDP that a socket is opened for: CoreDNS shows hits of UDP, too.
+    /// Counts a query over UDP for which a socket is opened. This also creates the series of reused
+    /// sockets, because CoreDNS shows it from the start.
     pub fn count_new_socket(&self) {
         self.count_reused_connections(Proto::Udp, 0);
         self.count_new_connection(Proto::Udp);
@@ -237,7 +238,7 @@ impl UpstreamMetrics {
     }
 }
 
-/// A reload may drop an upstream that is down.
+/// A reload may drop an upstream that is down. The gauge must not count it any longer.
 impl Drop for UpstreamMetrics {
     fn drop(&mut self) {
         self.set_down(false);

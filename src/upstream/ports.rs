@@ -41,7 +41,7 @@ impl RestingPorts {
         self.0.push_back((port, now));
     }
 
-    /// How many entries there are.
+    /// How many of these ports still have an entry.
     pub fn count(&mut self, now: Instant) -> usize {
         let is_gone = |closed: Instant| now.duration_since(closed) > limits::PORT_ENTRY_TIME;
         while self.0.front().is_some_and(|(_, closed)| is_gone(*closed)) {

@@ -326,7 +326,8 @@ fn upstreams_that_all_fail_are_tried_once_more_and_then_given_up() {
     assert_eq!(attempt.poll(t0 + ms(300)), NextAction::Done(error));
 }
 
-/// Each case: the reply to the first query in each form, and the forms that were asked after it.
+/// Each case has the form of the first query, the reply to it, and the forms in which ndots then
+/// asks again.
 #[test]
 fn a_reply_that_may_depend_on_the_form_is_not_believed_at_once() {
     let random = QueryForm { case: LetterCase::Random, edns: true };

@@ -33,8 +33,8 @@ impl Attempt {
         }
     }
 
-    /// Asks the upstream over TCP if it was asked over UDP, and the other way round, once. Returns
-    /// false if both were tried.
+    /// Plans a query over the transport over which the upstream was not asked yet. Returns false if
+    /// both were tried.
     pub(super) fn plan_other_transport(
         &mut self,
         upstream: usize,
@@ -64,8 +64,8 @@ impl Attempt {
         }
     }
 
-    /// Call this if the reply may be forged, or is malformed, over UDP. The same upstream is
-    /// queried over TCP, once.
+    /// Call this if a reply over UDP may be forged or is malformed. The same upstream is queried
+    /// over TCP, once.
     pub fn retry_over_tcp(&mut self, upstream: usize, form: QueryForm, now: Instant) {
         self.close_one(upstream, UpstreamTransport::Udp);
         if self.fetched_over_tcp.contains(&upstream) {

@@ -63,7 +63,7 @@ impl RetryPolicy {
 pub struct ClientReply {
     pub query: Query,
     pub message: Vec<u8>,
-    /// TCP where the reply over UDP was truncated.
+    /// The transport of the message: TCP if the reply over UDP was truncated.
     pub transport: Transport,
 }
 
@@ -82,8 +82,8 @@ pub enum ClientError {
     Io(#[from] io::Error),
 }
 
-/// Why the response to a query, which has a stream or a request of its own, is not a reply. The
-/// connection is not at fault.
+/// Why the response on the stream or to the request of one query is not a reply. The connection is
+/// not at fault.
 #[derive(Debug, Error)]
 pub(super) enum StreamError {
     #[error("HTTP status {0}")]
@@ -178,8 +178,8 @@ async fn address(nameserver: &Nameserver) -> Result<SocketAddr, ClientError> {
     found.next().ok_or_else(|| ClientError::NoAddress(host.clone()))
 }
 
-/// `None` where the query must be repeated over TCP. Ends only with a reply: the caller limits the
-/// time.
+/// `None` if the query must be repeated over TCP. Without a reply this never ends: the caller
+/// limits the time.
 async fn over_udp(
     to: SocketAddr,
     query: &Query,

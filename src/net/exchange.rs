@@ -62,7 +62,8 @@ struct Shared {
     rejects: IntCounter,
     panics: IntCounter,
     in_flight: Mutex<HashMap<ExchangeKey, RunningExchange>>,
-    /// An exchange goes on when its client stops waiting: its reply fills the cache.
+    /// An exchange continues after its client has stopped waiting, because its reply fills the
+    /// cache.
     exchanges: Mutex<JoinSet<()>>,
     /// Health probes, and the closing of idle connections. [`Exchanger::finish`] aborts them.
     background: Mutex<JoinSet<()>>,
@@ -78,7 +79,7 @@ struct Shared {
 /// Queries with equal keys share one reply.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct ExchangeKey {
-    /// The address of the group.
+    /// The memory address of the group.
     group: usize,
     name: Name,
     qtype: Type,
@@ -205,7 +206,8 @@ impl Exchanger {
         in_flight.insert(key.clone(), running);
         let shared = Arc::clone(&self.0);
         spawn(&self.0.exchanges, async move {
-            // The key holds the group's address, which must not become another group's.
+            // The key contains the group's memory address. While the group lives, no other group
+            // can have this address.
             let _group = Arc::clone(&exchange.group);
             let budget = QueryBudget { client: waiter.client, starved };
             let run = Arc::clone(&shared).run(exchange, budget, &sender, &stream_client);
@@ -239,7 +241,7 @@ pub enum WaiterKind {
     Refresh,
 }
 
-/// How far an exchange is.
+/// The progress of an exchange.
 enum Progress {
     Running,
     /// The whole reply may still come.
@@ -255,12 +257,12 @@ struct RunningExchange {
     stream_client: Arc<Notify>,
     /// The client whose query started the exchange.
     client: IpAddr,
-    /// The client's share of the queries is used up, so queries of other clients do not wait for
-    /// this exchange.
+    /// Whether the client's share of the queries is used up. Then queries of other clients do not
+    /// wait for this exchange.
     starved: Arc<AtomicBool>,
 }
 
-/// Whose share the queries of an exchange to upstreams are taken from.
+/// The client from whose share the queries of an exchange are taken.
 struct QueryBudget {
     client: IpAddr,
     starved: Arc<AtomicBool>,
@@ -312,7 +314,8 @@ impl Shared {
         exchanged
     }
 
-    /// Other queries no longer share this exchange. A later exchange may have taken its place.
+    /// Removes the exchange, so that other queries no longer share it. A later exchange with the
+    /// same key stays.
     fn forget(&self, key: &ExchangeKey, sender: &Arc<watch::Sender<Progress>>) {
         let mut in_flight = lock(&self.in_flight);
         if in_flight.get(key).is_some_and(|running| running.sender.as_ptr() == Arc::as_ptr(sender))
@@ -371,7 +374,7 @@ fn spawn(tasks: &Mutex<JoinSet<()>>, task: impl Future<Output = ()> + Send + 'st
     tasks.spawn(task);
 }
 
-/// Gives back the memory that the entries of a burst have left.
+/// Frees the memory that a burst of entries has left behind.
 fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
     if map.capacity() > limits::SPARSE_ENTRIES && map.capacity() / 8 > map.len() {
         map.shrink_to(map.len() * 2);

@@ -61,8 +61,9 @@ fn address(rdata: &[u8]) -> Option<IpAddr> {
     v4.or_else(|| <[u8; 16]>::try_from(rdata).ok().map(IpAddr::from))
 }
 
-/// The addresses of a name by the system's resolver. The absolute name is tried first, which no
-/// search list completes; the name as it is written finds entries of `/etc/hosts`.
+/// The addresses of a name by the system's resolver. The absolute name is tried first, so that no
+/// search list applies. If that fails, the name without the last dot follows, because only that
+/// name finds entries of `/etc/hosts`.
 ///
 /// # Errors
 /// The system's reason.

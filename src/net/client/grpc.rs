@@ -14,7 +14,7 @@ use super::{StreamError, answer_on_stream};
 /// The only method of the service.
 pub(in crate::net) const METHOD: &str = "/coredns.dns.DnsService/Query";
 
-/// The octets of the field that precede a message.
+/// How many octets of the field precede the DNS message at most.
 pub(in crate::net) const FIELD_OCTETS: usize = 5;
 
 /// The message with a DNS message as its only field.

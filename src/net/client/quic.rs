@@ -70,7 +70,7 @@ fn transport() -> TransportConfig {
     transport
 }
 
-/// The reason, and the certificate's fault if it has one.
+/// The error. If the certificate was rejected, it has the reason.
 fn failure(error: ConnectionError) -> io::Error {
     if let ConnectionError::TransportError(fault) = &error
         && let Ok(code) = u64::from(fault.code).checked_sub(0x100).unwrap_or(u64::MAX).try_into()

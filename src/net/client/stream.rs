@@ -17,7 +17,7 @@ use crate::{
 
 use super::udp::local;
 
-/// `source` is the local address, where it is configured.
+/// `source` is the local address, if it is configured.
 pub(in crate::net) async fn connect(
     to: SocketAddr,
     source: Option<IpAddr>,

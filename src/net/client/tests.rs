@@ -26,8 +26,8 @@ fn reply(query: &Query, address: [u8; 4]) -> Vec<u8> {
     packet
 }
 
-/// Answers each datagram with what `script` makes of it and of the count of those before, and each
-/// TCP query with [`ADDRESS`].
+/// Answers each datagram with the messages that `script` returns for the query and the number of
+/// earlier datagrams. Answers each TCP query with [`ADDRESS`].
 async fn serve(
     script: impl Fn(&Query, usize) -> Vec<Vec<u8>> + Send + 'static,
 ) -> (Nameserver, Arc<AtomicUsize>, JoinSet<()>) {

@@ -49,7 +49,7 @@ pub(super) async fn bind(to: SocketAddr, source: Option<IpAddr>) -> io::Result<U
     bind_port(to, source, 0).await
 }
 
-/// The same with a port, which the kernel chooses at random if it is 0.
+/// Like [`bind`], with a port. The kernel chooses a random port if it is 0.
 pub(in crate::net) async fn bind_port(
     to: SocketAddr,
     source: Option<IpAddr>,
@@ -67,7 +67,7 @@ pub(in crate::net) async fn bind_port(
 }
 
 impl<'q> UdpQuery<'q> {
-    /// `source` is the local address, where it is configured.
+    /// `source` is the local address, if it is configured.
     pub(in crate::net) async fn open(
         to: SocketAddr,
         source: Option<IpAddr>,
@@ -88,7 +88,7 @@ impl<'q> UdpQuery<'q> {
     /// wrong.
     pub(in crate::net) async fn receive(&mut self, on_mismatch: impl Fn()) -> io::Result<UdpReply> {
         while self.mismatches < limits::STRAY_REPLIES {
-            // A rejected datagram is an error that is not readable.
+            // If a datagram was rejected, the socket has an error but is not readable.
             let interest = Interest::READABLE.add(Interest::ERROR);
             match self.socket.async_io(interest, || self.take_datagram()).await? {
                 Some(reply) => return Ok(reply),

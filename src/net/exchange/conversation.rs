@@ -67,7 +67,7 @@ impl Conversation<'_> {
                     continue;
                 }
                 NextAction::Wait(until) => until,
-                // No upstream can be blamed.
+                // No query was sent, so the error names no upstream.
                 NextAction::Done(_) if log.sent.is_empty() => return Err(QueryError::Overloaded),
                 NextAction::Done(failure) => {
                     return log.kept.take().ok_or(QueryError::Upstream(failure));
@@ -140,7 +140,7 @@ struct Log {
     kept: Option<Kept>,
 }
 
-/// A reply, and the place of its query in [`Log::sent`].
+/// A reply, and the index of its query in [`Log::sent`].
 #[derive(Clone)]
 struct Kept {
     at: usize,
@@ -148,7 +148,7 @@ struct Kept {
 }
 
 impl Log {
-    /// Returns the place of the query.
+    /// Returns the index of the query in `sent`.
     fn add(&mut self, to: &Upstream, over: UpstreamTransport) -> usize {
         let (upstream, proto) = (to.address, to.protocol.proto(over));
         self.sent.push(SentQuery { upstream, proto, sent: Instant::now(), replied: None });
@@ -167,8 +167,8 @@ impl Log {
     }
 }
 
-/// Whether the response is worth more to the client than the one that is kept. The later of two
-/// equal ones is. A failure with a reason is worth more than one without.
+/// Whether the response is worth more to the client than the one that is kept. Of two equally good
+/// ones, the later one is worth more. A failure with a reason is worth more than one without.
 fn is_better(response: &Response, kept: Option<&Response>) -> bool {
     kept.is_none_or(|kept| {
         let explains = response.ede.is_some() || kept.ede.is_none();

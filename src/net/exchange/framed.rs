@@ -47,9 +47,9 @@ impl FramedConnection {
     }
 
     /// Sends a query and returns its reply. The name in the reply may be in another case: only the
-    /// server knows the sequence numbers of the connection, so the reply is not forged. The error is
-    /// [`io::ErrorKind::NotConnected`] if the query was not sent, because the connection is closed or
-    /// has no id left.
+    /// server knows the sequence numbers of the connection, so the reply is not forged. The error
+    /// is [`io::ErrorKind::NotConnected`] if the query was not sent, because the connection is
+    /// closed or has no id left.
     pub(super) async fn converse(&self, query: &Query) -> io::Result<Vec<u8>> {
         let closed = || io::Error::from(io::ErrorKind::ConnectionAborted);
         let mut asked = query.clone();

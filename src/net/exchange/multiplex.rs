@@ -80,8 +80,8 @@ struct Ask<'a> {
     query: &'a Query,
 }
 
-/// Sends a query of a client on an open connection. The query is sent on a new connection if there is
-/// no open one, or if the open one fails or gives no reply within [`limits::MAX_HEDGE_DELAY`].
+/// Sends a query of a client on an open connection. The query is sent on a new connection if there
+/// is no open one, or if the open one fails or gives no reply within [`limits::MAX_HEDGE_DELAY`].
 pub(super) async fn ask(
     shared: &Arc<Shared>,
     group: &Group,
@@ -133,8 +133,8 @@ impl Ask<'_> {
         }
     }
 
-    /// Waits for the reply on a kept connection, and also sends the query on a new one. A slow upstream
-    /// may accept no other connection, so the query fails only if both connections fail.
+    /// Waits for the reply on a kept connection, and also sends the query on a new one. A slow
+    /// upstream may accept no other connection, so the query fails only if both connections fail.
     async fn race(
         &self,
         on_kept: Pin<&mut (impl Future<Output = io::Result<Vec<u8>>> + Send)>,
@@ -161,8 +161,8 @@ impl Ask<'_> {
         }
     }
 
-    /// Sends the query on a connection that is opened now: for this query alone, or for all that wait
-    /// for one.
+    /// Sends the query on a new connection. The connection is for this query alone, or for all
+    /// queries that wait for one.
     async fn on_new(&self, begun: Instant) -> io::Result<Vec<u8>> {
         if !self.shares_connections() {
             return self.dial().await?.converse(self.query).await;
@@ -184,9 +184,9 @@ impl Ask<'_> {
         }
     }
 
-    /// Retires the connection on which the query failed. Some servers answer one query and close the
-    /// connection, so queries do not share the next one. A connection that is closed while it is idle,
-    /// or that takes no further query, says nothing about the server.
+    /// Retires the connection on which the query failed. Some servers answer one query and close
+    /// the connection, so queries do not share the next one. A connection that is closed while it
+    /// is idle, or that takes no further query, says nothing about the server.
     fn give_up(&self, place: &Place<'_>, error: &io::Error) {
         place.retire();
         let was_sent = error.kind() != io::ErrorKind::NotConnected;

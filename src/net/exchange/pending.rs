@@ -52,8 +52,8 @@ pub(super) struct Ticket {
 }
 
 impl Pending {
-    /// Adds a query, which gets another random id if its own was used before. `None` if the table is
-    /// closed, or had [`limits::SHARED_SOCKET_QUERIES`] queries.
+    /// Adds a query, which gets another random id if its own was used before. `None` if the table
+    /// is closed, or had [`limits::SHARED_SOCKET_QUERIES`] queries.
     pub(super) fn add(self: &Arc<Self>, asked: &mut Query) -> Option<Ticket> {
         let (sender, reply) = oneshot::channel();
         let mut table = lock(&self.0);

@@ -1,9 +1,10 @@
-//! Health probes: an upstream that failed is asked at intervals until it replies. Any reply will do.
+//! Health probes: an upstream that failed is queried at intervals until it replies. The content of
+//! the reply does not matter.
 //!
-//! A probe takes the path of the queries that it stands for. With an encrypted protocol and over TCP,
-//! it uses kept connections, so that it tests a kept connection, and leaves one for the queries that
-//! follow. Over UDP it is one datagram: the interval is the retransmission. TCP follows for an
-//! upstream that replies over TCP only.
+//! A probe takes the same path as queries. With an encrypted protocol or over TCP it uses the kept
+//! connections. So it tests such a connection, or opens one that the next queries can use. Over UDP
+//! it is one datagram, and the next probe is its retransmission. If there is no reply over UDP, the
+//! probe is also sent over TCP, for an upstream that replies over TCP only.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -21,7 +22,7 @@ use crate::{
 
 use super::{Shared, multiplex, send::upstream_query, sockets::over_own_port};
 
-/// Whose share of the connections probes use.
+/// The client address whose share of the sockets probes use.
 const NO_CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 pub(super) async fn until_healthy(shared: Weak<Shared>, group: Weak<Group>, upstream: usize) {
@@ -71,7 +72,7 @@ fn end(shared: &Shared, group: &Group, upstream: usize) {
 }
 
 /// The first probe, which decides fast whether a client gets a stale reply. It does not count as a
-/// failed health check. True also if the group is gone.
+/// failed health check. It is also true if the group is gone.
 async fn is_up_now(shared: &Weak<Shared>, group: &Weak<Group>, upstream: usize) -> bool {
     let (Some(shared), Some(group)) = (shared.upgrade(), group.upgrade()) else { return true };
     let health = &group.upstream(upstream).health;

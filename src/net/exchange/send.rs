@@ -44,7 +44,8 @@ pub(super) struct TimedReply {
 }
 
 impl Shared {
-    /// Sends one query to one upstream. Without a reply this never ends: the caller limits the time.
+    /// Sends one query to one upstream. Without a reply this never ends: the caller limits the
+    /// time.
     pub(super) async fn ask(
         self: &Arc<Self>,
         (group, upstream): (&Group, usize),
@@ -130,8 +131,9 @@ pub(super) fn failure(error: &io::Error, over: UpstreamTransport, to: SocketAddr
     }
 }
 
-/// The query to an upstream: with an id that cannot be guessed if it needs one, our own EDNS record, and none of the
-/// client's EDNS options. An encrypted query is padded.
+/// The query to an upstream. It has ndots's own OPT record, with the options that plugins added,
+/// and none of the client's. It has a random id, unless each query has its own stream. An encrypted
+/// query is padded.
 pub(super) fn upstream_query(query: &Query, form: QueryForm, to: &Upstream) -> Query {
     let mut asked = query.clone();
     asked.id = if to.protocol.has_streams() { 0 } else { rand::random() };

@@ -41,7 +41,8 @@ use super::{
 pub(super) struct Sockets {
     pub(super) budget: Mutex<PortBudget>,
     routes: Mutex<HashMap<RouteKey, Route>>,
-    /// The configuration decides how many there are, not the clients. So no client's share counts.
+    /// The permits for shared sockets. The configuration decides how many there are, so they do not
+    /// count against the share of a client.
     shared: Arc<Semaphore>,
 }
 
@@ -146,7 +147,7 @@ pub(super) async fn over_own_port(
 }
 
 impl Sockets {
-    /// The number of sockets that are in use for each upstream. Retired ones may be as many.
+    /// The number of sockets that are in use for each upstream. There may be as many retired ones.
     fn slots(&self) -> usize {
         let each = limits::SHARED_SOCKETS_ALL / 2 / lock(&self.routes).len().max(1);
         each.clamp(1, limits::SHARED_SOCKETS)
@@ -166,7 +167,7 @@ impl Sockets {
         open.find(|socket| socket.is_in_use())
     }
 
-    /// The port of the next socket, 0 for a new one.
+    /// The port of the next socket. 0 means that the system chooses a new port.
     fn next_port(&self, key: RouteKey) -> u16 {
         let now = Instant::now();
         let mut routes = lock(&self.routes);
@@ -178,7 +179,7 @@ impl Sockets {
 
     fn put(&self, key: RouteKey, slot: usize, socket: &Arc<SharedSocket>) {
         let mut routes = lock(&self.routes);
-        // Upstreams that a reload dropped have no open sockets.
+        // This removes the upstreams that a reload dropped: they have no open sockets.
         if !routes.contains_key(&key) {
             routes.retain(|_, route| route.slots.iter().any(|slot| slot.strong_count() > 0));
         }
@@ -187,7 +188,7 @@ impl Sockets {
         }
     }
 
-    /// The socket gets no more queries.
+    /// Removes the socket from its slot, so that it gets no more queries.
     fn forget(&self, key: RouteKey, socket: &Arc<SharedSocket>) {
         let mut routes = lock(&self.routes);
         for place in routes.get_mut(&key).into_iter().flat_map(|route| &mut route.slots) {

@@ -101,8 +101,8 @@ async fn eventually(what: &str, holds: impl Fn() -> bool) {
     panic!("never: {what}");
 }
 
-/// P3: the genuine reply comes to the first query only, after the forged one, so a client that
-/// stops listening never gets it.
+/// The genuine reply comes to the first query only, after the forged one, so a client that stops
+/// listening never gets it.
 #[tokio::test]
 async fn a_forged_datagram_never_ends_the_wait() {
     type Forge = fn(&ReceivedQuery) -> Vec<u8>;
@@ -159,7 +159,6 @@ async fn a_doubtful_reply_leads_to_tcp() {
     }
 }
 
-/// R6.
 #[tokio::test]
 async fn ten_wrong_ids_lead_to_tcp() {
     let script = |asked: &ReceivedQuery| match asked.over {
@@ -237,7 +236,6 @@ async fn a_truncated_reply_is_passed_on_over_udp_if_tcp_takes_long() {
     assert_eq!(upstream.received().len(), 2, "both clients share the exchange");
 }
 
-/// P2.
 #[tokio::test]
 async fn identical_queries_share_one_exchange() {
     let upstream = ScriptedUpstream::start(|asked| vec![Action::Send(genuine(asked))]).await;
@@ -287,7 +285,6 @@ async fn few_clients_wait_for_one_exchange() {
     assert_eq!(count(&replies[0]), limits::WAITERS);
 }
 
-/// P1.
 #[tokio::test]
 async fn ports_and_ids_cannot_be_guessed() {
     let upstream = ScriptedUpstream::start(|asked| vec![Action::Send(genuine(asked))]).await;
@@ -386,7 +383,7 @@ async fn replies_over_tcp_keep_an_upstream_up_that_is_silent_over_udp() {
     assert_eq!(upstream.received_over(UpstreamTransport::Udp), over_udp, "UDP is given up");
 }
 
-/// R12: one of two upstreams loses every other datagram, and no client notices.
+/// One of two upstreams loses every other datagram, and no client notices.
 #[tokio::test]
 async fn datagrams_that_one_upstream_loses_cost_no_reply() {
     let lossy = ScriptedUpstream::start(|asked| {

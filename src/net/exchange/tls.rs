@@ -53,7 +53,7 @@ impl ClientConfigs {
         configs.retain(|(tls, _), _| Arc::strong_count(tls) > 1);
         let mut config = client::config(tls).map_err(io::Error::other)?;
         if scheme != Scheme::Tls {
-            // Some servers of DNS over TLS reject names of ALPN, which it does not need.
+            // Some servers reject ALPN in DNS over TLS, and DNS over TLS does not need it.
             config.alpn_protocols = alpn(scheme);
         }
         let config = Arc::new(config);

@@ -248,7 +248,7 @@ impl Route {
         Some(Place { connection, guest, number, sent: now, is_answered: AtomicBool::new(false) })
     }
 
-    /// The first place on a connection that was opened now. `share` is held while the connection
+    /// The first place on a connection that was just opened. `share` is held while the connection
     /// has queries.
     pub(super) fn open<'g>(
         &self,

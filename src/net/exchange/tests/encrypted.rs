@@ -15,7 +15,7 @@ fn group(upstreams: &[&StreamUpstream], change: impl FnOnce(&mut GroupSettings))
 }
 
 /// Asks for `first`, and then for `second` after a pause. Both must get the genuine address, the
-/// second one within the time.
+/// second one within `bound`.
 async fn check_two(
     kind: Kind,
     pause: Duration,
@@ -279,7 +279,7 @@ async fn failures_are_reported_and_a_reply_to_another_question_is_not_used() {
     }
 }
 
-/// The port of a QUIC server that is gone answers with ICMP; a firewall answers nothing.
+/// If a QUIC server is gone, its host replies with ICMP.
 #[tokio::test]
 async fn an_unreachable_upstream_costs_little_time() {
     for kind in KINDS {

@@ -1,5 +1,5 @@
-//! Several queries on one TCP connection (RFC 7766), with upstreams that answer them side by side or
-//! one after another.
+//! Several queries on one TCP connection (RFC 7766), with upstreams that answer them side by side
+//! or one after another.
 
 use std::{net::Ipv4Addr, sync::atomic::AtomicUsize};
 
@@ -14,15 +14,15 @@ use super::*;
 enum Order {
     SideBySide,
     OneByOne,
-    /// After the first query, the connection is closed as soon as so many queries wait on it.
+    /// Only the first query is answered. The connection is closed when this many more have arrived.
     ClosesAt(usize),
     /// The connection is closed after the first reply.
     AnswersOne,
-    /// A slow answer waits until 10 ms after another connection has given one.
+    /// A slow answer is sent 10 ms after an answer on another connection.
     AfterOthers,
 }
 
-/// An answer that takes as many milliseconds is slow.
+/// An answer that takes at least this many milliseconds is slow.
 const SLOW: u32 = 400;
 
 /// The first label of a name is the number of milliseconds that its answer takes.
@@ -162,7 +162,7 @@ async fn an_upstream_that_answers_one_by_one_gets_one_query_on_a_connection() {
     assert!(started.elapsed() < ms(2000), "{:?}", started.elapsed());
 }
 
-/// An upstream that was replaced by another one.
+/// For example, the upstream was replaced by another one.
 #[tokio::test]
 async fn an_upstream_that_no_longer_answers_side_by_side_delays_a_query_only_once() {
     let upstream = TcpUpstream::start(|_| Order::OneByOne).await;
@@ -213,7 +213,8 @@ async fn a_reply_that_comes_too_late_is_not_taken_for_another_one() {
     }
 }
 
-/// systemd-resolved did so. Queries that wait behind another one are repeated, each on its own.
+/// systemd-resolved closed a connection after one reply. The queries that still wait are repeated,
+/// each on its own connection.
 #[tokio::test]
 async fn queries_behind_one_after_which_the_connection_is_closed_are_repeated_alone() {
     let upstream = TcpUpstream::start(|_| Order::AnswersOne).await;

@@ -101,7 +101,7 @@ impl ScriptedUpstream {
     }
 }
 
-/// A port that is free for both.
+/// Opens sockets at a port that is free for UDP and TCP.
 async fn bind() -> (UdpSocket, TcpListener) {
     for _ in 0..limits::PORT_TRIES {
         let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

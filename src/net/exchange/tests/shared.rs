@@ -1,4 +1,4 @@
-//! Sockets that queries share while they are many.
+//! Sockets that queries share while there are many queries.
 
 use super::*;
 
@@ -37,8 +37,8 @@ async fn while_queries_are_few_each_has_a_port_of_its_own() {
     assert!(queries_by_port(&upstream.received()).len() >= 195);
 }
 
-/// P1. Ids pass a chi-square test of both octets: with 255 degrees of freedom, six standard deviations
-/// above the mean are 391.
+/// The ids pass a chi-square test of both octets: with 255 degrees of freedom, six standard
+/// deviations above the mean are 391.
 #[tokio::test]
 async fn many_queries_share_ports_that_cannot_be_guessed_and_are_soon_replaced() {
     const QUERIES: usize = 20_000;
@@ -71,8 +71,8 @@ async fn many_queries_share_ports_that_cannot_be_guessed_and_are_soon_replaced()
     assert_eq!(exchanger.0.sockets.taken(), 0);
 }
 
-/// The replies come in another order than the queries, and after some with the id of another query on
-/// the same socket.
+/// The replies come in another order than the queries. A reply with the id of another query on the
+/// same socket comes before some of them.
 #[tokio::test]
 async fn replies_on_a_shared_socket_reach_their_own_query() {
     let earlier: Mutex<HashMap<u16, ReceivedQuery>> = Mutex::default();
@@ -92,7 +92,7 @@ async fn replies_on_a_shared_socket_reach_their_own_query() {
     assert!(strays(&exchanger, &upstream) > 0, "crossed ids match nothing");
 }
 
-/// All replies of an upstream that sends each several times belong to the query: they are not forged.
+/// If an upstream sends each reply several times, the copies are not forged.
 #[tokio::test]
 async fn a_late_reply_on_a_shared_socket_is_not_taken_for_a_forged_one() {
     let script = |asked: &ReceivedQuery| (0..4).map(|_| Action::Send(numbered(asked))).collect();
@@ -104,7 +104,7 @@ async fn a_late_reply_on_a_shared_socket_is_not_taken_for_a_forged_one() {
     assert_eq!(upstream.received_over(UpstreamTransport::Tcp), 0);
 }
 
-/// When a forger has found a shared port, the port is used no more, and no reply is lost.
+/// When a forger has found a shared port, the port is not used any longer, and no reply is lost.
 #[tokio::test]
 async fn forged_replies_to_a_shared_port_lead_to_tcp() {
     let script = |asked: &ReceivedQuery| match asked.over {
@@ -140,7 +140,7 @@ async fn a_closed_port_ends_all_queries_on_a_shared_socket_at_once() {
     assert_eq!(refused.count(), 1000);
 }
 
-/// More upstreams share the sockets that there are.
+/// If there are more upstreams, each of them gets fewer sockets.
 #[tokio::test]
 async fn a_ninth_busy_upstream_has_sockets_too() {
     let exchanger = exchanger();

@@ -22,7 +22,8 @@ async fn connections_are_reused_and_replaced_if_the_upstream_closed_them() {
         let metrics = &exchanger.0.metrics;
         let [hits, new] =
             [&CONNECTION_HITS, &CONNECTION_MISSES].map(|family| family.with(metrics, labels).get());
-        // That a connection was closed may be noticed before it is used, or when it is used.
+        // The client may notice the closed connection before it uses the connection, or when it
+        // does.
         assert!(closes && hits <= most_hits || hits == most_hits, "closes: {closes}, {hits} hits");
         assert_eq!(new, misses, "closes: {closes}");
         let sends = REQUESTS.with(metrics, [&upstream.address.to_string()]).get();
@@ -159,7 +160,7 @@ async fn finish_waits_for_exchanges_but_not_for_probes() {
     assert!(started.elapsed() < limits::QUERY_TIME / 2);
 }
 
-/// Only the connection that was kept brings the reply, later than the query is sent on another one.
+/// The reply arrives only on the kept connection, after the query was also sent on another one.
 #[tokio::test]
 async fn a_slow_reply_on_a_kept_connection_counts_when_new_connections_fail() {
     let script = |asked: &ReceivedQuery| match asked.turn {

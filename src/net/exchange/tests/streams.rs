@@ -24,7 +24,7 @@ pub(super) enum Turn {
     Http(u16, Vec<u8>),
     /// An HTTP response with this status and `Location`.
     Redirect(u16, String),
-    /// A reply that was in an HTTP cache for so many seconds.
+    /// A reply that was in an HTTP cache for this many seconds.
     Cached(u32, Vec<u8>),
     Later(Duration, Vec<u8>),
     Silence,
@@ -185,7 +185,7 @@ async fn answer_stream(
     }
 }
 
-/// The length and the message in separate datagrams.
+/// Sends the length and the message in separate datagrams.
 async fn send(sender: &mut quinn::SendStream, packet: &[u8]) {
     let _ = sender.write_all(&(packet.len() as u16).to_be_bytes()).await;
     tokio::time::sleep(ms(2)).await;

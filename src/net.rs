@@ -1,4 +1,4 @@
-//! Sockets, timers, tasks: the only place that waits for the network.
+//! Sockets, timers and tasks. Only this module waits for the network of clients and upstreams.
 
 pub mod admin;
 pub mod bulk;
@@ -34,8 +34,8 @@ use crate::send_queue::WallClock;
 
 pub use dispatch::Dispatcher;
 
-/// How many threads can work at the same time: as many as there are cores, the CPU quota of the
-/// cgroup counts, and `most` allows.
+/// How many threads can work at the same time: the number of cores, or the CPU quota of the cgroup
+/// if that is lower, but at most `most`.
 pub fn parallelism(most: usize) -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(most)
 }
@@ -46,7 +46,7 @@ pub fn unix_time() -> u64 {
     std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs()
 }
 
-/// The clock of the system and the moment that it belongs to.
+/// The current time of the system clock, with the [`Instant`](std::time::Instant) of the reading.
 #[expect(clippy::disallowed_methods, reason = "the clock is read here")]
 fn wall_clock() -> WallClock {
     WallClock {

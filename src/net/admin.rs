@@ -69,8 +69,8 @@ impl Admin {
     /// Serves these pages and no others. An address that stays keeps its socket.
     ///
     /// As in CoreDNS, a taken address of `ready` or `prometheus` is logged, and the server goes on.
-    /// [`Admin::retry`] opens it later. It opens the address of an essential page, too: after a
-    /// reload the server goes on without the page.
+    /// [`Admin::retry`] opens it later. It also opens the address of an essential page, because
+    /// after a reload the server goes on without that page.
     ///
     /// # Errors
     /// Names the address of an essential page that cannot be opened. The others are served.
@@ -223,8 +223,8 @@ async fn serve_http(stream: impl AsyncRead + AsyncWrite + Unpin, pages: &Arc<Pag
     let mut http = hyper::server::conn::http1::Builder::new();
     let http = http.timer(TokioTimer::new()).header_read_timeout(limits::PAGE_TIME);
     let connection = http.serve_connection(TokioIo::new(stream), service_fn(answer));
-    // An error means that the client closed the connection. A connection without end is closed
-    // after a while.
+    // An error means that the client closed the connection. A connection that does not end is
+    // closed after [`limits::PAGE_CONNECTION_TIME`].
     let _ = tokio::time::timeout(limits::PAGE_CONNECTION_TIME, connection).await;
 }
 

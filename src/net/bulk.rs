@@ -199,8 +199,8 @@ async fn receive(tcp: &mut TcpStream) -> io::Result<Vec<u8>> {
 /// The messages of a zone transfer, up to the first one for which `is_last` is true.
 ///
 /// # Errors
-/// If the server cannot be reached, or closes the connection before the last message, or if the zone
-/// is larger than [`limits::TRANSFERRED_OCTETS`].
+/// If the server cannot be reached, or closes the connection before the last message, or if the
+/// zone is larger than [`limits::TRANSFERRED_OCTETS`].
 pub async fn transfer(
     server: SocketAddr,
     query: &[u8],

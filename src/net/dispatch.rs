@@ -41,7 +41,7 @@ pub struct Dispatcher {
     pub(super) panics: IntCounter,
     /// Whether the process is about to stop.
     closing: AtomicBool,
-    /// Each query holds one of the permits.
+    /// The queries that wait for a task. Each of them holds a permit.
     queue: turns::Sender<Box<QueuedQuery>>,
     /// One permit for each query of a datagram, and each refresh, that waits for upstreams.
     datagram_permits: Arc<Shares>,
@@ -157,9 +157,9 @@ impl Dispatcher {
         })
     }
 
-    /// A permit for a query of a connection that waits for upstreams, if the client may have another
-    /// one. Connections have their own permits, so that many connections cannot take the permits of
-    /// datagrams.
+    /// A permit for a query of a connection that waits for upstreams, if the client may have
+    /// another one. Connections have their own permits, so that many connections cannot take the
+    /// permits of datagrams.
     pub(super) fn stream_permit(&self, client: IpAddr) -> Option<Share> {
         self.stream_permits.take(client)
     }

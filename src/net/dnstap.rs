@@ -33,7 +33,7 @@ pub(super) enum DnstapError {
     Timeout,
     #[error("the receiver has closed the connection")]
     Closed,
-    #[error("the receiver does not speak the protocol of frame streams with the type of dnstap")]
+    #[error("the receiver does not accept a frame stream of the type protobuf:dnstap.Dnstap")]
     Protocol,
     #[error("the listener has no certificate; add the option `tls CERT KEY`")]
     NoCertificate,
@@ -187,7 +187,7 @@ fn part(messages: &mut VecDeque<TapMessage>, sender: &Sender) -> Vec<u8> {
     part
 }
 
-/// What was logged, and when.
+/// When a failure and dropped messages were last logged.
 #[derive(Debug, Default)]
 struct Report {
     failed: Option<tokio::time::Instant>,
@@ -195,7 +195,7 @@ struct Report {
 }
 
 impl Report {
-    /// Logs a failure, but not each one while it lasts.
+    /// Logs a failure, but at most once every [`limits::API_LOG_INTERVAL`] while it lasts.
     fn failed(&mut self, sink: &DnstapSink, error: &DnstapError) {
         if self.failed.is_none_or(|last| last.elapsed() >= limits::API_LOG_INTERVAL) {
             self.failed = Some(tokio::time::Instant::now());

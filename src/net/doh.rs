@@ -1,5 +1,5 @@
-//! DNS over HTTPS (RFC 8484): the DNS message of a request, and the response with the reply. Every
-//! version of HTTP has the same.
+//! DNS over HTTPS (RFC 8484): the DNS message of a request, and the response with the reply. All
+//! versions of HTTP use this module.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use crate::{limits, wire::freshness};
 
 use super::slots::Slot;
 
-/// The path for queries: CoreDNS's, and that of the examples of RFC 8484.
+/// The path for queries, as in CoreDNS and in the examples of RFC 8484.
 const PATH: &str = "/dns-query";
 const MESSAGE: HeaderValue = HeaderValue::from_static("application/dns-message");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -27,8 +27,8 @@ pub(super) trait RequestBody: Body<Data: Send, Error: Into<BoxError>> {}
 
 impl<B: Body<Data: Send, Error: Into<BoxError>>> RequestBody for B {}
 
-/// The response with a reply, whose octets count until they are sent. Nothing is answered while the
-/// client must read other replies first.
+/// Returns the HTTP response with a DNS reply. The octets of the reply count as unsent until the
+/// client has them. While too many octets of other replies are unsent, the query is refused.
 pub(super) async fn respond(
     slot: &Slot,
     reply: impl Future<Output = Option<Vec<u8>>>,

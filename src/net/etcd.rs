@@ -227,7 +227,7 @@ async fn look_at_leases(connection: &GrpcConnection, store: &SkydnsStore) -> Res
     Ok(())
 }
 
-/// When the leases end. Some of them are asked for at once.
+/// Asks when the leases end, with up to [`limits::ETCD_LEASE_CALLS`] calls at once.
 async fn expiry<F: Future<Output = Result<Option<Duration>, EtcdError>>>(
     leases: Vec<i64>,
     ask: impl Fn(i64) -> F,

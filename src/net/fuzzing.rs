@@ -18,9 +18,9 @@ thread_local! {
     });
 }
 
-/// Takes any request over HTTPS or gRPC. Either the request has the message that was sent, in at most
-/// as many octets as a request may have, or the client gets a status for a wrong request. The lines of
-/// `data` are the method, the target, the content type and the body.
+/// Reads any request over HTTPS or gRPC. The result is the message that was sent, with at most
+/// [`limits::REQUEST_OCTETS`] octets, or a status that blames the client. The lines of `data` are
+/// the method, the target, the content type and the body.
 ///
 /// # Panics
 /// If one of these does not hold.

@@ -90,7 +90,7 @@ pub(super) async fn serve(
 }
 
 impl Socket {
-    /// Gives hickory-server a copy of the socket, so that its successor can have one, too.
+    /// Gives hickory-server a copy of the socket, so that its next instance can get a copy, too.
     fn register(
         &self,
         server: &mut hickory_server::Server<Handler>,

@@ -26,7 +26,7 @@ use super::{
     udp,
 };
 
-/// An address to listen on, and how.
+/// An address to listen on, with its settings.
 pub struct ListenConfig {
     pub listen: Listen,
     /// `None`: nothing is encrypted.
@@ -71,16 +71,16 @@ struct Workers {
 }
 
 impl Listeners {
-    /// `descriptors` is the process's limit of open files. Half of them are for TCP clients, the rest
-    /// for upstreams and sources.
+    /// `descriptors` is the process's limit of open files. Half of them are for TCP clients, the
+    /// rest for upstreams and sources.
     pub fn new(descriptors: u64) -> Self {
         let threads = super::parallelism(limits::UDP_THREADS);
         let slots = Slots::new(usize::try_from(descriptors / 2).unwrap_or(usize::MAX));
         Self { open: BTreeMap::new(), slots: Arc::new(slots), tasks: JoinSet::new(), threads }
     }
 
-    /// Opens the sockets that are not open yet, without answering there. If one of them cannot be
-    /// opened, nothing changes.
+    /// Opens the sockets that are not open yet. Nothing answers there until [`Listeners::serve`].
+    /// If one of them cannot be opened, nothing changes.
     ///
     /// # Errors
     /// Names the address and a remedy.
@@ -113,8 +113,8 @@ impl Listeners {
         Ok(())
     }
 
-    /// Starts answering at new listeners, updates certificates, and closes the listeners that are not
-    /// in `listen_configs`.
+    /// Starts answering at new listeners, updates certificates, and closes the listeners that are
+    /// not in `listen_configs`.
     ///
     /// # Errors
     /// A thread cannot be started.
@@ -170,13 +170,13 @@ impl Listener {
             return Self::open_udp(address, sharing);
         }
         let threads = if compat_for.is_some() { 1 } else { threads };
-        // With port 0 the system chooses a port that is free for TCP. If it is taken for UDP, another
-        // try gives another port.
+        // With port 0 the system chooses a port that is free for TCP. If it is taken for UDP,
+        // another try gives another port.
         let mut tries = if address.port() == 0 { limits::PORT_TRIES } else { 1 };
         loop {
             tries -= 1;
-            // UDP sockets share their address with any other program, so TCP goes first: it fails if
-            // another program listens there.
+            // UDP sockets share their address with any other program, so TCP goes first: it fails
+            // if another program listens there.
             let tcp = tcp(address, sharing)?;
             let bound = tcp.local_addr()?;
             let udp = match sockets {
@@ -293,7 +293,7 @@ fn breadth(address: IpAddr) -> u8 {
     }
 }
 
-/// Whether sockets at both addresses receive from one port of the same address.
+/// Whether sockets at both addresses can receive what is sent to one address and port.
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let covers = |wide: IpAddr, narrow: IpAddr| match breadth(wide) {
         0 => true,

@@ -37,7 +37,7 @@ static LOST_LINES: CounterFamily<0> = Family::new(
     [],
 );
 
-/// The target of this crate's own events, which stands before those of its modules.
+/// The target of this crate's own events. The targets of its modules begin with it.
 const OWN: &str = env!("CARGO_CRATE_NAME");
 
 /// The log of the process.
@@ -53,7 +53,7 @@ pub struct Log {
 pub struct Levels {
     /// The level of our own lines; `None` for INFO, or DEBUG with the plugin `debug`.
     pub own: Option<LevelFilter>,
-    /// What `RUST_LOG` says: without it the events of other crates are not written.
+    /// The levels of `RUST_LOG`. Without it the events of other crates are not written.
     pub others: Targets,
 }
 
@@ -99,10 +99,10 @@ impl Log {
         Ok(Self { queue, filter: handle, levels })
     }
 
-    /// Says whether the configuration in force has the plugin `debug`.
+    /// Sets the levels for a configuration with or without the plugin `debug`.
     pub fn set_debug(&self, debug: DebugPlugin) {
         let targets = self.levels.targets(debug);
-        // It fails only when the subscriber is gone, which lives as long as the process.
+        // This fails only if the subscriber is gone, and it lives as long as the process.
         let _ = self.filter.modify(|filter| *filter = targets);
     }
 
@@ -160,7 +160,7 @@ impl<S: Subscriber> Layer<S> for Lines {
     }
 }
 
-/// Emits a line that the pure half returned. Its fields are CoreDNS's.
+/// Emits a line that the pure layers returned. Its fields are those of CoreDNS.
 pub fn emit(line: &LogLine) {
     let LogLine { level, plugin, text, query } = line;
     let Some(logged) = query else {

@@ -20,7 +20,8 @@ use super::Dispatcher;
 /// How much memory is resident, but not in use.
 #[derive(Debug, Default)]
 struct Slack {
-    /// In octets, after the last return. Some free memory stays between pieces that are in use.
+    /// The octets that were left after the last return. Some free memory stays between pieces that
+    /// are in use.
     rest: u64,
 }
 

@@ -28,7 +28,7 @@ pub enum NotifyError {
     Io(#[from] io::Error),
 }
 
-/// Sends the message until the server replies. `source` is the local address, where it is configured.
+/// Sends the message until the server replies. `source` is the local address, if it is configured.
 ///
 /// # Errors
 /// See [`NotifyError`].

@@ -113,7 +113,8 @@ impl Listener {
     fn new(socket: &UdpSocket, identity: &CurrentIdentity) -> io::Result<Self> {
         let tls = identity.config().ok_or_else(|| io::Error::other("there is no certificate"))?;
         let mut config = ServerConfig::with_crypto(crypto(&tls)?);
-        // Access rules and permits belong to the address of the handshake.
+        // Access rules and permits belong to the address of the handshake, so clients must not
+        // change it.
         config
             .migration(false)
             .max_incoming(limits::QUIC_HANDSHAKES)
@@ -135,7 +136,7 @@ impl Listener {
                     self.update_config(acceptor);
                     acceptor.accept(incoming);
                 }
-                // The memory of a task that has ended is free only then.
+                // The memory of a task that has ended is freed only by this call.
                 Some(_) = acceptor.connections.join_next() => {}
             }
         }

@@ -50,7 +50,7 @@ fn ecdsa(
 ) -> Result<Arc<dyn Signer>, String> {
     let mut padded = vec![0; octets.saturating_sub(scalar.len())];
     padded.extend_from_slice(scalar);
-    // The point is not compressed, which DNSKEY records do not say (RFC 6605 §4).
+    // The octet 4 marks a point that is not compressed. DNSKEY records leave it out (RFC 6605 §4).
     let point = [&[4], public].concat();
     let pair = EcdsaKeyPair::from_private_key_and_public_key(
         algorithm,
@@ -87,7 +87,7 @@ fn rsa(
 ) -> Result<Arc<dyn Signer>, String> {
     let RsaNumbers { modulus, public_exponent, .. } = numbers;
     let modulus = positive(modulus);
-    // The exponent, with its length, and the modulus (RFC 3110 §2).
+    // The public key is the exponent with its length, and then the modulus (RFC 3110 §2).
     if !public.ends_with(modulus) {
         return Err("the private key does not belong to the public key".to_owned());
     }
@@ -107,7 +107,7 @@ fn rsa(
     Ok(Arc::new(Rsa { pair, encoding }))
 }
 
-/// Without zeros at the start.
+/// The number without zeros at the start.
 fn positive(number: &[u8]) -> &[u8] {
     let zeros = number.iter().take_while(|octet| **octet == 0).count();
     &number[zeros..]

@@ -60,7 +60,7 @@ pub(super) async fn serve(
     loop {
         tokio::select! {
             accepted = listener.accept() => acceptor.accept(accepted).await,
-            // The memory of a task that has ended is free only then.
+            // The memory of a task that has ended is freed only by this call.
             Some(_) = acceptor.connections.join_next() => {}
             () = stopped(&mut stop) => break,
         }
@@ -131,7 +131,7 @@ struct Session {
 /// The version of HTTP that ALPN chose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum HttpVersion {
-    /// Also without encryption, and for a client that names no protocol.
+    /// HTTP/1.1. It also applies without encryption, and to a client that names no protocol.
     Http1,
     Http2,
 }
@@ -153,7 +153,7 @@ impl Session {
             let Ok(Ok(Some(client))) = client else { return };
             self.peer = client;
         }
-        // gRPC has no other version.
+        // gRPC uses HTTP/2 only.
         let is_grpc = self.listen.scheme == Scheme::Grpc;
         let usual = if is_grpc { HttpVersion::Http2 } else { HttpVersion::Http1 };
         let Some(tls) = tls else { return self.converse(stream, usual, stop).await };
@@ -181,14 +181,14 @@ impl Session {
             Scheme::Https | Scheme::Grpc => {
                 Box::pin(https::converse(self, stream, version, stop)).await;
             }
-            // Listeners of the last two have no stream.
+            // Listeners of the last two schemes have no TCP connections.
             Scheme::Dns | Scheme::Tls | Scheme::Quic | Scheme::Https3 => {
                 FramedConnection::new(self, stream).run(stop).await;
             }
         }
     }
 
-    /// The server that is in force answers from now on.
+    /// From now on the current server answers.
     fn update_server(&mut self) {
         self.dispatcher.update_server(&mut self.server, self.listen);
     }
@@ -221,7 +221,7 @@ async fn proxied(
                 return Ok(Some(client));
             }
             Beginning::Incomplete if length > 0 && length < octets.len() => {
-                // The rest is on its way, and what has arrived stays to be read.
+                // The rest is on its way. `peek` leaves in the socket what has arrived.
                 sleep(limits::PROXY_HEADER_LOOK).await;
             }
             Beginning::Incomplete | Beginning::Rejected => return Ok(None),

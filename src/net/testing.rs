@@ -121,9 +121,10 @@ fn server(listens: &[Listen], upstream: SocketAddr) -> Server {
     Server::new(vec![Block { plugins, transfers: true, ..Block::new(keys) }]).unwrap()
 }
 
-/// Names that begin with `slow` are forwarded. Those that begin with `panic` cause a panic, or
-/// after the upstream's reply if with `panic-late`. `local` is the address that the query was sent
-/// to. All others have the address [`HERE`].
+/// Names that begin with `slow` or `panic-late` are forwarded. Names that begin with `panic` cause
+/// a panic, and those that begin with `panic-late` cause it after the upstream's reply. Names that
+/// begin with `local` have the address that the query was sent to. All others have the address
+/// [`HERE`].
 struct TestPlugin {
     group: Arc<Group>,
 }

@@ -26,23 +26,24 @@ use crate::{plugin::ClientAuth, server::Scheme};
 use key_log::KeyLogFile;
 use unverified::AnyCertificate;
 
-/// A listener's certificate, and whether it asks clients for theirs. Sessions can be resumed as long
-/// as the identity stays equal.
+/// A listener's certificate, and whether it asks clients for theirs. Sessions can be resumed as
+/// long as the identity stays equal.
 #[derive(PartialEq, Eq)]
 pub struct Identity {
     /// The chain in PEM, the server's own certificate first.
     pub certificates: String,
     /// Its private key in PEM.
     pub key: String,
-    /// The authorities that sign clients' certificates, in PEM. `None`: those that this machine
-    /// trusts.
+    /// The authorities that sign clients' certificates, in PEM. `None` means the authorities that
+    /// this machine trusts.
     pub authorities: Option<String>,
     pub client_auth: ClientAuth,
     /// The file that the secrets of connections are written to.
     pub key_log: Option<String>,
 }
 
-/// Which part of a TLS configuration cannot be used, and why. The messages quote nothing of the files.
+/// Which part of a TLS configuration cannot be used, and why. The messages quote nothing from the
+/// files.
 #[derive(Debug, Error)]
 pub enum TlsConfigError {
     #[error("{0}")]

@@ -128,8 +128,9 @@ impl Worker<'_> {
     }
 
     /// Answers queries until none of this socket waits for an upstream, at most 10 s. Then it
-    /// answers what is left in the socket's buffer. It never stops reading: the kernel would accept
-    /// queries that are never answered, while a closed port gives clients an error at once.
+    /// answers what is left in the socket's buffer. It reads until the socket is closed. Otherwise
+    /// the kernel would accept queries that are never answered, while a closed port gives clients
+    /// an error at once.
     fn finish(&mut self) {
         let begun = Instant::now();
         let _ = self.socket.set_read_timeout(Some(limits::FINISH_POLL));

@@ -50,8 +50,9 @@ pub enum ZoneTransferError {
     Io(#[from] io::Error),
 }
 
-/// Asks for the version of the zone, and for what has changed since `known` if that is not the newest
-/// version. If the server does not send usable changes, asks for all records.
+/// Fetches a zone. If a version is `known`, the server is first asked for its version, and then for
+/// the changes if its version is newer. Without usable changes, and without a known version, the
+/// server is asked for all records.
 ///
 /// # Errors
 /// See [`ZoneTransferError`].

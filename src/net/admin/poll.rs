@@ -1,4 +1,5 @@
-//! Requests for the process's own health page: their duration shows whether the process gets to run.
+//! Requests for the process's own health page. Their duration shows whether the process gets enough
+//! CPU time.
 #![expect(clippy::disallowed_methods, reason = "the clock is read here")]
 
 use std::{

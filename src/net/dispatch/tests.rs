@@ -81,7 +81,7 @@ async fn a_transfer_holds_up_the_next_query_and_few_run_at_once() {
     assert_eq!(client.receive().await, Some(ReplySummary::Failure(3, 2)));
     drop(full);
     client.ask_for_zone(4, "1.").await;
-    // The transfer ends with the numbers of its SOA record.
+    // The last record is the SOA record. Its data ends with numbers that are 0.
     assert_eq!(client.receive().await, Some(ReplySummary::Address(4, [0; 4])));
 }
 

@@ -1,5 +1,5 @@
-//! A queue in which client addresses take turns. A client with thousands of queries in the queue has
-//! one turn in each round, as every other client.
+//! A queue in which client addresses take turns. A client with thousands of queries in the queue
+//! has one turn in each round, like every other client.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -1,5 +1,5 @@
-//! Queries that wait for upstreams: in tasks behind a bounded queue, and never longer than their
-//! client waits.
+//! Queries that wait for upstreams. They wait in tasks behind a bounded queue, and never longer
+//! than their client waits.
 #![expect(clippy::disallowed_methods, reason = "the clock is read here")]
 
 use std::{
@@ -137,7 +137,7 @@ impl Dispatcher {
             let exchanged = exchanged.unwrap_or_else(|_| Err(QueryError::Impatient).into());
             match self.resume(&mut received, pending, exchanged, out) {
                 Outcome::Reply => break Appended::Reply,
-                // A zone is handed over at once or not at all.
+                // A zone transfer starts at once or never, so it does not follow an exchange.
                 Outcome::Silence | Outcome::Transfer(_) => break Appended::Nothing,
                 Outcome::Wait(next, then) => (pending, wait) = (next, then),
             }
@@ -189,7 +189,7 @@ pub(super) async fn run_queue(
     while let Ok(start) = Arc::clone(&starting).acquire_owned().await {
         let queued = loop {
             let queued = timeout(limits::MEMORY_INTERVAL, queue.next()).await;
-            // The memory of a task that has ended is free only then.
+            // The memory of a task that has ended is freed only by this call.
             while tasks.try_join_next().is_some() {}
             if let Ok(queued) = queued {
                 break queued;
@@ -205,7 +205,7 @@ pub(super) async fn run_queue(
                 match poll_immediate(&mut complete).await {
                     Some(appended) => appended,
                     None => {
-                        // The task that sends the query to an upstream comes first.
+                        // This lets the task that sends the query to an upstream run first.
                         yield_now().await;
                         drop(start);
                         complete.await

@@ -39,7 +39,7 @@ pub(super) async fn run(sink: &DnstapSink, tls: Option<&ListenerTls>, queue: &Ta
     }
 }
 
-/// The time until a socket is opened again that could not be opened.
+/// How long to wait before another attempt to open the socket.
 const PAUSE: Duration = Duration::from_secs(5);
 
 enum Listener {
@@ -81,7 +81,7 @@ async fn remove_unused(path: &str) {
     }
 }
 
-/// The file of a socket would keep the next start from opening it.
+/// Removes the file of the socket. Otherwise the next start could not open a socket at this path.
 impl Drop for Listener {
     fn drop(&mut self) {
         if let Self::Unix(_, path) = self {

@@ -154,8 +154,9 @@ impl ClientConnection {
     }
 }
 
-/// Reads the message of a stream. A message that is longer than a request may be is a protocol
-/// error, and no memory is allocated for it. The client need not end its stream to get the reply.
+/// Reads the message of a stream. If the message is longer than [`limits::REQUEST_OCTETS`], this is
+/// a protocol error, and no memory is allocated for it. The client need not end its stream to get
+/// the reply.
 async fn message(receiver: &mut RecvStream) -> Result<Vec<u8>, StreamEnd> {
     let mut length = [0; 2];
     read(receiver, &mut length).await?;

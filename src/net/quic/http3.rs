@@ -86,7 +86,7 @@ impl ClientConnection {
                 () = client.slot.evicted() => break EXCESSIVE_LOAD,
                 () = &mut stalled => break EXCESSIVE_LOAD,
                 () = stopped(&mut stop), if !stopping => {
-                    // The client sends the requests after these on another connection.
+                    // The client sends later requests on another connection.
                     stopping = true;
                     deadline = Instant::now() + limits::TCP_DRAIN_TIME;
                     let _ = timeout(limits::TCP_DRAIN_TIME, http.shutdown(0)).await;
@@ -142,7 +142,7 @@ impl ClientConnection {
     }
 }
 
-/// Reads the body of a request. Of a body that is too long, no more than that is read.
+/// Reads the body of a request. Stops reading as soon as the body is too long.
 async fn with_body(
     request: Request<()>,
     stream: &mut RequestStream<HttpStream, Bytes>,

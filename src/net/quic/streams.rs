@@ -1,6 +1,6 @@
-//! The streams of a connection in the form that the crate h3 takes. h3 keeps a frame in memory until
-//! it is complete, whatever its length, so the octets of each stream are bounded here, and those of
-//! all requests of a connection.
+//! The streams of a connection in the form that the crate h3 takes. h3 keeps a frame in memory
+//! until it is complete, whatever its length. So this module bounds the octets of each stream, and
+//! those of all requests of a connection.
 
 use std::{
     mem,
@@ -193,7 +193,8 @@ enum Bound {
 }
 
 impl Bound {
-    /// Counts octets that were read; none at the end of the stream. `None` if they are too many.
+    /// Counts octets that were read. `octets` is empty at the end of the stream. `None` if there
+    /// are too many.
     fn count(&mut self, octets: &[u8]) -> Option<()> {
         match self {
             Self::Request(share) if octets.is_empty() => share.give_back(),
@@ -230,12 +231,12 @@ impl Drop for RequestShare {
     }
 }
 
-/// The place in the frames of a control stream. Of other streams in one direction, h3 reads only
-/// the type.
+/// How far a one-way stream was read. Only the frames of a control stream are followed, because h3
+/// reads only the type of other one-way streams.
 #[derive(Default)]
 struct Frames {
     part: Part,
-    /// The octets of the current number that have arrived.
+    /// The value of the octets of the current number that have arrived.
     number: u64,
     /// Octets that the current number or payload lacks.
     missing: u64,
@@ -253,7 +254,7 @@ enum Part {
 }
 
 impl Frames {
-    /// Goes on by these octets. `None` if a frame is too long.
+    /// Follows the next octets. `None` if a frame is too long.
     fn follow(&mut self, octets: &[u8]) -> Option<()> {
         for octet in octets {
             match self.part {
@@ -274,7 +275,7 @@ impl Frames {
         Some(())
     }
 
-    /// Begins the part after one that is complete.
+    /// Begins the next part after the current one is complete.
     fn begin_part(&mut self) -> Option<()> {
         self.part = match self.part {
             Part::StreamType if self.number != CONTROL => Part::Other,

@@ -52,9 +52,9 @@ pub(super) struct FramedConnection<S> {
     input: BytesMut,
     /// Queries that wait for upstreams.
     waiting: JoinSet<Option<DelayedReply>>,
-    /// False when the client has closed its half, or is too late.
+    /// False when the client has closed its half, or its next message is too late.
     reading: bool,
-    /// The listener stops. Messages that have been sent already are still read.
+    /// Whether the listener stops. Messages that clients have already sent are still read.
     stopping: bool,
     deadline: Instant,
     timeouts: Timeouts,
@@ -88,8 +88,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedConnection<S> {
     /// Answers until the client closes the connection, is too late, or is evicted.
     pub(super) async fn run(mut self, stop: watch::Receiver<bool>) {
         self.converse(stop).await;
-        // Over TLS this sends close_notify, which tells a complete conversation from one that was
-        // cut off (RFC 7858 §3.4).
+        // Over TLS this sends close_notify, which distinguishes a complete conversation from one
+        // that was cut off (RFC 7858 §3.4).
         let _ = timeout(limits::TCP_DRAIN_TIME, self.stream.shutdown()).await;
     }
 
@@ -124,7 +124,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedConnection<S> {
         }
     }
 
-    /// The deadline `continues` if the client was waited for and has not completed a message.
+    /// `continues` is true if the server waited for the client, and the client has completed no
+    /// message. Then the deadline stays.
     fn set_deadline(&mut self, position: Position, continues: bool) {
         let message = Instant::now() + self.timeouts.read;
         if self.input.is_empty() {
@@ -141,8 +142,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedConnection<S> {
         self.reading && self.waiting.len() < limits::TCP_PENDING_QUERIES
     }
 
-    /// Whether the deadline applies: the server waits for the client. A client that waits for replies
-    /// need not send another query, but must complete one that it has begun.
+    /// Whether the deadline applies: the server waits for the client. A client that waits for
+    /// replies need not send another query, but must complete one that it has begun.
     fn is_timed(&self) -> bool {
         self.may_read() && (self.waiting.is_empty() || !self.input.is_empty() || self.stopping)
     }
@@ -185,7 +186,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedConnection<S> {
         Ok(messages)
     }
 
-    /// Appends the reply, if it is ready. Returns the zone of a transfer, which is still to be sent.
+    /// Appends the reply, if it is ready. Returns the zone of a transfer, which is still to be
+    /// sent.
     fn answer_one(&mut self, packet: &[u8], out: &mut Vec<u8>) -> Option<(Box<Outgoing>, Cx)> {
         let session = &mut self.session;
         session.update_server();

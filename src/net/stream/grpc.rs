@@ -1,4 +1,5 @@
-//! DNS over gRPC: CoreDNS's service of one method, whose requests and responses hold one DNS message.
+//! DNS over gRPC: CoreDNS's service of one method, whose requests and responses hold one DNS
+//! message.
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Limited};
@@ -63,7 +64,8 @@ pub(super) fn response(reply: Result<Bytes, Failure>) -> Response<ResponseBody> 
 pub(super) async fn packet(request: Request<impl RequestBody>) -> Result<Bytes, Failure> {
     let message = message(request).await?;
     let packet = unwrap(&message).map_err(|_| Failure::MALFORMED)?;
-    // Other fields of the protocol buffer may be missing, which leaves room for more octets.
+    // The field may have fewer octets than [`FIELD_OCTETS`] beside the message, which leaves room
+    // for a longer message.
     if packet.len() > limits::REQUEST_OCTETS {
         return Err(Failure::INCOMPLETE);
     }

@@ -172,7 +172,8 @@ async fn a_client_that_does_not_read_is_disconnected() {
     let mut greedy = server.tcp().await;
     let packet = query(1, "here.");
     let frame = [&(packet.len() as u16).to_be_bytes(), &packet[..]].concat().repeat(1000);
-    // Until the server stops reading because its replies are not read.
+    // The client writes until the server stops reading, because the client does not read the
+    // replies.
     while let Ok(written) = timeout(Duration::from_millis(500), greedy.0.write_all(&frame)).await {
         written.unwrap();
     }
@@ -195,7 +196,7 @@ async fn queries_sent_before_the_end_are_answered() {
     let (mut client, mut idle) = (server.tcp().await, server.tcp().await);
     client.ask(1, "slow.").await;
     server.upstream.has_received(1).await;
-    // Connected with a query sent, but not yet accepted.
+    // This client is connected and has sent a query, but is not accepted yet.
     let mut last = server.tcp().await;
     last.ask(2, "here.").await;
     let TestServer { dispatcher, listeners, upstream, .. } = server;

@@ -57,7 +57,7 @@ impl ServerCertVerifier for ServerVerifier {
             now,
         );
         match verified {
-            // webpki has checked the times before.
+            // webpki has checked the validity times before it returns this error.
             Err(Error::InvalidCertificate(CertificateError::Other(other)))
                 if other.to_string() == AUTHORITY_AS_SERVER
                     && self.anchors.contains(end_entity) =>

@@ -86,8 +86,8 @@ pub(in crate::net) fn rejection(error: &std::io::Error) -> Option<&'static str> 
 #[error("{0}")]
 pub(in crate::net) struct Rejected(&'static str);
 
-/// Why the certificate of a QUIC handshake was rejected. Of the error, quinn keeps only the alert
-/// (RFC 8446 §6.2) and the text.
+/// Why the certificate of a QUIC handshake was rejected. quinn keeps only the alert (RFC 8446 §6.2)
+/// and the text of the error.
 pub(in crate::net) fn rejection_by_alert(alert: u8, text: &str) -> Option<Rejected> {
     let error = match AlertDescription::from(alert) {
         AlertDescription::BadCertificate => CertificateError::NotValidForName,

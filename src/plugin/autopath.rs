@@ -1,4 +1,5 @@
-//! `autopath [ZONE…] FILE|@kubernetes|@search`: tries the names of a client's search list on the server.
+//! `autopath [ZONE…] FILE|@kubernetes|@search`: tries the names of a client's search list on the
+//! server.
 //!
 //! A resolver with `ndots:5` asks for `example.com.ns.svc.cluster.local` before `example.com`. The
 //! reply to the first query has the final answer, behind a CNAME record.
@@ -8,8 +9,8 @@
 //!
 //! With `@search` ndots does not know the Pods. The first name that a Pod tries contains the Pod's
 //! namespace, so ndots derives the search list from the question. In two cases the reply is the
-//! same as without `autopath`: something in the cluster can have the first name, or a later name of
-//! the list is in the cluster. Then the client continues its search itself. So it never gets an
+//! same as without `autopath`: an object of the cluster could have the first name, or a later name
+//! of the list is in the cluster. Then the client continues its search itself. So it never gets an
 //! address that it would not have found without `autopath`.
 
 use std::{net::IpAddr, sync::Arc};
@@ -50,7 +51,7 @@ static SUCCESSES: CounterFamily<1> = Family::new(
     ["server"],
 );
 
-/// Has the search list of this machine. kubelet appends it to the search list of a Pod.
+/// The file with the search list of this machine. kubelet appends this list to that of a Pod.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 #[derive(Clone, Debug)]
@@ -88,7 +89,7 @@ struct Autopath {
     zones: Vec<Name>,
     /// Gives the first domains of the list.
     cluster: Option<(Origin, Zone)>,
-    /// The domains after them, or all domains.
+    /// The domains after those of `cluster`; all domains if there is no `cluster`.
     domains: Vec<Name>,
     successes: ListenerCounter,
 }

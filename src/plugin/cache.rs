@@ -1,7 +1,7 @@
 //! `cache [TTL] [ZONE…] { … }`: keeps the replies of upstreams.
 //!
 //! Replies of other plugins, such as those from the cluster's zone, are not kept, so that a change
-//! shows at once. Only their TTLs are kept within the bounds.
+//! shows at once. Only the bounds for TTLs apply to them.
 
 mod metrics;
 mod options;
@@ -171,7 +171,8 @@ impl CachePlugin {
             Err(QueryError::Impatient) if cx.refresh => {}
             Err(QueryError::Impatient) => cx.refresh_later(query.clone()),
             Err(QueryError::Upstream(upstream::UpstreamError::TooManyInFlight(_))) => {}
-            // The next attempt may succeed. With a stale entry no client needs it at once.
+            // The failure is not kept, because the next attempt may succeed. If there is a stale
+            // entry, the failure is kept: clients get the entry meanwhile.
             Err(QueryError::Upstream(reason)) if !reason.is_certain() && stale.is_none() => {}
             Err(failure @ QueryError::Upstream(reason)) => {
                 let response = Response { ede: reason.ede(), ..Response::of(failure.rcode()) };

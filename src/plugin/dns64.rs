@@ -82,14 +82,15 @@ impl PluginSettings for Dns64Settings {
 impl Dns64Settings {
     fn concerns(&self, cx: &Cx, query: &Query) -> bool {
         let question = &query.question;
-        // A client that validates itself would reject what is made here (RFC 6147 §5.5).
+        // A client that validates signatures itself would reject the AAAA records that are made
+        // here (RFC 6147 §5.5).
         let validates = query.checking_disabled && query.dnssec_ok();
         let family = self.allow_ipv4 || cx.peer.ip().to_canonical().is_ipv6();
         family && question.qtype == Type::AAAA && question.class == Class::IN && !validates
     }
 
-    /// Whether a response to the AAAA query is replaced by what the A query gives. Every error but
-    /// NXDOMAIN is like an empty answer (RFC 6147 §5.1.2).
+    /// Whether AAAA records that are made from A records take the place of this response. Every
+    /// error except NXDOMAIN counts as an empty answer (RFC 6147 §5.1.2).
     fn replaces(&self, response: &Response) -> bool {
         let has_address = response.answer.iter().any(|set| set.rtype == Type::AAAA);
         response.rcode != Rcode::NXDOMAIN && (self.translate_all || !has_address)

@@ -44,7 +44,7 @@ pub(super) static DIRECTIVE: Directive = Directive {
     read,
 };
 
-/// The label of metadata with the upstream of the query.
+/// The metadata label that holds the upstream of the query.
 pub(super) const UPSTREAM: &str = "forward/upstream";
 
 /// All `forward` lines of a block in the order of the file. The first line whose zone has the name
@@ -68,7 +68,7 @@ struct ForwardSettings {
     tls: UpstreamTls,
     /// The name that the certificates of encrypted upstreams must have.
     server_name: Option<String>,
-    /// How queries are sent to upstreams over HTTPS, if the line says it.
+    /// How queries are sent to upstreams over HTTPS; `None` without `doh_method`.
     http_method: Option<HttpMethod>,
     source: Option<ScopedAddress>,
     /// The directory of the TLS files.
@@ -78,7 +78,7 @@ struct ForwardSettings {
 
 struct Forward {
     settings: ForwardSettings,
-    /// A zone whose names are never forwarded.
+    /// Answers a zone whose names are not forwarded.
     designated: DesignatedResolvers,
     group: Arc<Group>,
     /// The `forward` lines below this one.

@@ -50,7 +50,7 @@ static OPTIONS: OptionTable<HostsSettings> = OptionTable(&[
         "reload",
         "DURATION",
         "Watches the file for changes; 0 turns that off.",
-        // Every other duration means the same: a change shows within two seconds.
+        // All other durations have the same effect: a change shows within two seconds.
         |hosts, option| {
             hosts.watched = option.duration("the interval") != Some(Duration::ZERO);
         },
@@ -90,7 +90,7 @@ static ENTRIES: GaugeFamily<1> = Family::new(
 );
 static MODIFIED: Family<Gauge, 0> = Family::new(
     "hosts_reload_timestamp_seconds",
-    "When the hosts file that was read last was modified.",
+    "Time of the last change of the hosts file that was read last.",
     [],
 );
 
@@ -155,7 +155,7 @@ impl PluginSettings for HostsSettings {
 }
 
 impl HostsSettings {
-    /// As in CoreDNS, a file that cannot be read counts as an empty one.
+    /// The warning for a file that cannot be read. As in CoreDNS, it counts as an empty file.
     fn without_file(&self, reason: &str) -> String {
         let later = if self.watched {
             "it is read as soon as it exists"
@@ -192,7 +192,7 @@ impl Hosts {
         self.addresses.values().map(Vec::len).chain(self.names.values().map(Vec::len)).sum()
     }
 
-    /// The addresses of the name, or of the wildcard in the place of its first label.
+    /// The addresses of the name, else those of the name with `*` instead of its first label.
     fn find(&self, name: &Name) -> Option<&Vec<IpAddr>> {
         let wildcard = || self.addresses.get(&Name::join([b"*".as_slice()], &name.parent()?)?);
         self.addresses.get(name).or_else(wildcard)

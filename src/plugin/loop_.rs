@@ -4,8 +4,8 @@
 //! returns, the plugin logs an error. Unlike in CoreDNS the process goes on, because the cluster's
 //! own names still work, and because no query may end the process (CVE-2026-26018).
 //!
-//! Without a reply the query is sent again, each time with another number as its first label. So
-//! our own repetitions are not mistaken for queries that return while an upstream is silent.
+//! Without a reply the query is sent again, each time with another number as its first label. So,
+//! if an upstream is silent, our own repetitions are not mistaken for a query that returned.
 
 use std::sync::{
     Arc,
@@ -42,7 +42,7 @@ const LOOP_THRESHOLD: u32 = 2;
 struct LoopSettings;
 
 struct LoopDetector {
-    /// The name below which all probes are.
+    /// The parent of the names of all probes.
     probe: Name,
     zone: Name,
     /// How many times each probe arrived.
@@ -91,7 +91,7 @@ impl Plugin for LoopDetector {
 }
 
 impl LoopDetector {
-    /// How many times the probe with this name arrived. `None` for every other name.
+    /// The counter of the probe with this name. `None` for every other name.
     fn count_of(&self, name: &Name) -> Option<&AtomicU32> {
         (name.parent()? == self.probe).then_some(())?;
         let number = std::str::from_utf8(name.labels().next()?).ok()?;

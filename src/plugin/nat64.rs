@@ -1,5 +1,5 @@
-//! What `dns64` and `siit` share: the prefixes of IPv6 addresses that contain an IPv4 address
-//! (RFC 6052), and the rules for records that are made from others.
+//! What `dns64` and `siit` have in common: the prefixes of IPv6 addresses that contain an IPv4
+//! address (RFC 6052), and the rules for records that are made from other records.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -33,8 +33,8 @@ pub(super) fn longest_ttl(empty: &Response) -> u32 {
     soa.map_or(DEFAULT_TTL, |soa| soa.ttl)
 }
 
-/// A set of an answer without the signatures of records that are replaced by others (RFC 4034 §3.1.1).
-/// `None` if nothing else is in it.
+/// Removes from an RRSIG set the signatures over records of the type `replaced` (RFC 4034 §3.1.1),
+/// because other records take their place. `None` if no signature is left.
 pub(super) fn without_signatures(set: RecordSet, replaced: Type) -> Option<RecordSet> {
     if set.rtype != Type::RRSIG {
         return Some(set);
@@ -49,7 +49,7 @@ impl Prefix {
     pub(super) const WELL_KNOWN: Self =
         Self { address: Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), octets: 12 };
 
-    /// The places of the IPv4 address. The octet 8 is zero (RFC 6052 §2.2).
+    /// The indexes of the octets that hold the IPv4 address. The octet 8 is zero (RFC 6052 §2.2).
     fn places(self) -> impl Iterator<Item = usize> {
         (self.octets..16).filter(|place| *place != 8).take(4)
     }

@@ -1,9 +1,9 @@
 //! `rewrite [continue|stop] FIELD …`: changes queries on the way down and their replies on the way
 //! up.
 //!
-//! The rules are tried in their order, each on what the rules before it made of the query. The
-//! first rule that matches is the last one, unless it says `continue`. What the rules do to the
-//! reply happens in reverse order. The client always gets its own question back.
+//! The rules are tried in their order. A rule that matches changes the query. Then no other rule is
+//! tried, unless the rule says `continue`: the next rules get the changed query. The changes of the
+//! reply are made in reverse order. The client always gets its own question back.
 
 mod edns;
 mod name;
@@ -74,7 +74,7 @@ struct Rewritten<'r> {
     reply_rules: Vec<ReplyRule<'r>>,
 }
 
-/// The text that a rule made, which is not a name.
+/// The text that a rule made of a name, and that is not a valid name.
 struct InvalidName(String);
 
 impl PluginSettings for Rewrite {

@@ -80,7 +80,7 @@ static TRANSLATED: CounterFamily<1> = Family::new(
 #[derive(Clone, Debug)]
 struct SiitSettings {
     prefix: Prefix,
-    /// The explicit address mappings. The last one of an address counts.
+    /// The explicit address mappings. If an address has several, the last one counts.
     explicit: Vec<(Ipv6Addr, Ipv4Addr)>,
 }
 
@@ -106,7 +106,7 @@ impl SiitSettings {
         explicit.map(|(_, v4)| *v4).or_else(|| self.prefix.extract(v6))
     }
 
-    /// A set of AAAA records as A records, without the addresses that no IPv4 address stands for.
+    /// A set of AAAA records as A records. Addresses that have no IPv4 address are left out.
     fn translate(&self, set: RecordSet, longest_ttl: u32) -> Option<RecordSet> {
         if set.rtype != Type::AAAA {
             return without_signatures(set, Type::AAAA);

@@ -28,7 +28,7 @@ static EVICTIONS: CounterFamily<4> =
 static ENTRIES: GaugeFamily<4> =
     Family::new("cache_entries", "Entries in the cache.", BLOCK_AND_TYPE);
 
-/// What a query may count.
+/// An event that has a counter.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Event {
     Request,

@@ -1,6 +1,8 @@
-//! The addresses of the upstreams of a `forward` line, when the server is built: host names, files
-//! and interfaces are read now. What cannot be used is left out with a warning, and is used as soon
-//! as it can be: nothing that concerns an upstream may prevent the start.
+//! The addresses of the upstreams of a `forward` line. They are found when the server is built,
+//! from host names, files and interfaces.
+//!
+//! An upstream that cannot be used yet is left out with a warning, so that it does not prevent the
+//! start. ndots uses it as soon as it can.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -19,7 +21,7 @@ use super::{
 };
 
 impl ForwardTarget {
-    /// The addresses of this upstream of the line. `tls` has the settings for all its upstreams.
+    /// The addresses of this upstream. `tls` has the settings for all upstreams of the line.
     pub(super) fn targets(
         &self,
         context: &mut PluginContext<'_>,
@@ -61,8 +63,8 @@ impl ForwardTarget {
             Ok(found) => found.iter().map(|address| SocketAddr::new(*address, port)).collect(),
             Err(reason) => {
                 let text = format!(
-                    "failed to resolve \"{name}\": {reason}; this upstream is left out until the name is resolved, \
-                     which is tried again"
+                    "failed to resolve \"{name}\": {reason}; this upstream is left out until the name can be \
+                     resolved; ndots tries again"
                 );
                 context.warn(DIRECTIVE.name, text);
                 context.outputs.awaited.push(Awaited::Host(host));
@@ -71,7 +73,8 @@ impl ForwardTarget {
         }
     }
 
-    /// The TLS settings, with the server name of the line, of the upstream, or of the host.
+    /// The TLS settings. The server name is that of the line, else that of the upstream, else the
+    /// host name.
     fn tls(&self, line: &TlsClientSettings) -> TlsClientSettings {
         let host = || {
             if let TargetHost::Name { name, .. } = &self.host {
@@ -135,7 +138,8 @@ fn warn_of_loopback(address: SocketAddr, path: &str, context: &mut PluginContext
     }
 }
 
-/// Checks that `source_address` has an interface if it needs one.
+/// Returns the address of `source_address`. An interface in it that does not exist is logged and
+/// awaited.
 pub(super) fn check_source(source: &ScopedAddress, context: &mut PluginContext<'_>) -> IpAddr {
     if source.is_link_local() && source.zone.is_some() {
         context.resolve(DIRECTIVE.name, source);

@@ -79,8 +79,7 @@ impl ForwardSettings {
     }
 }
 
-/// A `forward` line whose upstream is this server itself, at an address where the same block
-/// answers.
+/// Warns of a `forward` line whose upstream is an address at which the same block answers.
 pub(super) fn forwards_to_itself(context: &LintContext<'_>, diagnostics: &mut Diagnostics) {
     for line in context.block.lines(DIRECTIVE.name) {
         check_line(context, line, diagnostics);

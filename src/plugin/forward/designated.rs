@@ -2,8 +2,8 @@
 
 use crate::wire::{Name, Owner, Question, Rcode, Rdatas, RecordSet, Response, Type};
 
-/// `resolver.arpa`. Its names say something about the resolver that is asked, so an upstream's
-/// answer would be wrong: every name is NODATA here (RFC 9462 §6.1, §6.4).
+/// `resolver.arpa`. Its names describe the resolver that the client queries, so an upstream's
+/// answer would be wrong. Therefore every name gets NODATA here (RFC 9462 §6.1, §6.4).
 pub(super) struct DesignatedResolvers(Option<Name>);
 
 impl DesignatedResolvers {

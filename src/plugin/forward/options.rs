@@ -63,7 +63,7 @@ pub(super) static OPTIONS: OptionTable<ForwardSettings> = OptionTable(&[
     OptionSpec::new(
         "read_timeout",
         "DURATION",
-        "Sends a query again after this time at the latest, and gives up after it if all upstreams are down; a later reply is still used. The default is 2s.",
+        "A query without a reply is sent again after this time at the latest. If all upstreams are down, it fails after this time. A later reply is still used. The default is 2s.",
         |forward, option| {
             let timeout =
                 option.duration_between("the timeout", Duration::from_nanos(1), Duration::MAX);

@@ -21,12 +21,12 @@ pub(super) struct ForwardTarget {
 #[derive(Clone, Debug)]
 pub(super) enum TargetHost {
     Address(ScopedAddress),
-    /// A host name, to be resolved.
+    /// A host name that must be resolved.
     Name {
         name: String,
         port: u16,
     },
-    /// A file of this name, if there is one, as in CoreDNS. Else a host name.
+    /// A file with this name if it exists, else a host name, as in CoreDNS.
     NameOrFile(String),
     /// A file in the form of resolv.conf.
     File(String),
@@ -37,7 +37,7 @@ impl ForwardTarget {
         self.scheme != Scheme::Dns
     }
 
-    /// `resolvers` resolve a host name.
+    /// The file or the host name that this upstream needs. `resolvers` resolve the host name.
     pub(super) fn needs(&self, resolvers: &[SocketAddr]) -> Vec<Need> {
         let host =
             |name: &String| Need::Host(Host { name: name.clone(), resolvers: resolvers.to_vec() });
@@ -50,7 +50,7 @@ impl ForwardTarget {
     }
 }
 
-/// The address of an upstream without encryption. It leaves out the stub of systemd-resolved, which
+/// The address of an upstream without encryption. `None` for the stub of systemd-resolved, which
 /// has its own warning.
 pub(super) fn plain_address(text: &str) -> Option<SocketAddr> {
     ScopedAddress::parse(text.strip_prefix("dns://").unwrap_or(text), DNS)
@@ -111,8 +111,9 @@ fn plain(text: &str, arguments: &mut Arguments<'_>, token: &Token) -> Option<For
     Some(ForwardTarget { scheme: Scheme::Dns, host, server_name: None })
 }
 
-/// Reads `ADDRESS%NAME:PORT` or `HOST%NAME:PORT`. The name and the port are optional. What follows a
-/// link-local address is its interface first, because it has no meaning without one.
+/// Reads `ADDRESS%NAME:PORT` or `HOST%NAME:PORT`. The name and the port are optional. After a
+/// link-local address, the first `%` begins its interface, because the address has no meaning
+/// without one; a second `%` begins the name.
 fn encrypted(scheme: Scheme, text: &str) -> Option<ForwardTarget> {
     let scoped = ScopedAddress::parse(text, scheme.port()).filter(ScopedAddress::is_link_local);
     if let Some(read) = scoped.filter(|it| it.zone.as_ref().is_some_and(|it| !it.contains('%'))) {
@@ -146,7 +147,7 @@ pub(super) fn is_server_name(text: &str) -> bool {
     text.parse::<IpAddr>().is_ok() || !text.is_empty() && is_host_name(text)
 }
 
-/// Reads `NAME` or `NAME:PORT`. A name whose last label is a number is not one: it is a mistyped
+/// Reads `NAME` or `NAME:PORT`. A text whose last label is a number is no host name, but a mistyped
 /// address.
 fn host_name(text: &str, default: u16) -> Option<TargetHost> {
     let (name, port) = match text.rsplit_once(':') {

@@ -67,7 +67,7 @@ impl EdnsRule {
                 return Some(options);
             }
             EdnsAction::Replace if !stands => return None,
-            // As in CoreDNS, only a fixed option is added a second time.
+            // As in CoreDNS, `append` adds a second option only if its data is fixed.
             EdnsAction::Append if stands && !matches!(self.data, EdnsData::Fixed(_)) => {
                 return None;
             }

@@ -6,11 +6,11 @@ use crate::wire::Name;
 
 use super::substitute;
 
-/// Decides by the name of the question whether a rule matches. All texts are in lower case and have
-/// the final dot, as has the name that they are compared with. So a prefix ends at a label.
+/// Decides by a name whether a rule matches. The texts are in lower case. Except in `cname` rules,
+/// they end with a dot, so a prefix ends at the end of a label.
 #[derive(Clone, Debug)]
 pub(super) enum NamePattern {
-    /// `None` for a text that is not a name, which no question has.
+    /// `None` if the text is not a valid name. Then the rule never matches.
     Exact(Option<Name>),
     Prefix(String),
     Suffix(String),
@@ -18,7 +18,7 @@ pub(super) enum NamePattern {
     Regex(Regex),
 }
 
-/// The text of the current name, made when a pattern needs it.
+/// The text of the current name. It is made when a pattern first needs it.
 #[derive(Default)]
 pub(super) struct NameText(Option<String>);
 
@@ -39,8 +39,8 @@ impl NamePattern {
         }
     }
 
-    /// The text with what the pattern matches replaced. `None` if it does not match. The whole text
-    /// is replaced for an exact name and a regular expression.
+    /// Replaces the part of the text that the pattern matches. `None` if it does not match. An
+    /// exact name and a regular expression replace the whole text.
     fn replace(&self, text: &str, to: &str) -> Option<String> {
         match self {
             Self::Exact(exact) => {
@@ -62,7 +62,7 @@ pub(super) struct NameRule {
     pub(super) from: NamePattern,
     /// In lower case, with the final dot.
     pub(super) to: String,
-    /// `to`, if it is a name. An exact rule needs no text.
+    /// The name in `to`, for an exact rule: such a rule needs no text.
     pub(super) exact: Option<Name>,
     /// Whether names in the reply are mapped back.
     pub(super) auto: bool,
@@ -99,7 +99,8 @@ impl NameRule {
             return (from.as_ref() == Some(name)).then(|| ReplacedName::Name(to.clone()));
         }
         let mut text = self.from.replace(text.of(name), &self.to)?;
-        // `^(.*[.]example[.]org[.]).*$ {1}` gets another dot behind that of the group.
+        // After `^(.*[.]example[.]org[.]).*$ {1}` the text ends with two dots: that of the group,
+        // and the final dot of `to`.
         if text.ends_with("..") && !text.ends_with("\\..") {
             text.pop();
         }

@@ -77,7 +77,8 @@ pub(super) fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSetti
     Some(Box::new(Rewrite(rules)))
 }
 
-/// As in CoreDNS, a body belongs to a line with less than two words.
+/// As in CoreDNS, the words in braces are part of the rule only if the line itself has fewer than
+/// two words.
 fn rule(arguments: &mut Arguments<'_>) -> Option<Rule> {
     let mut tokens: Vec<_> = arguments.rest().iter().collect();
     if tokens.len() < 2 {

@@ -33,7 +33,7 @@ pub(super) enum ReplyRule<'r> {
     Target(&'r TargetRule),
 }
 
-/// Adds what a rule does to the reply to a question whose name it changed.
+/// Adds the reply rules of a name rule that changed the name of a question from `old` to `new`.
 pub(super) fn add_rules<'r>(
     rule: &'r NameRule,
     old: &Name,
@@ -54,8 +54,8 @@ const WITH_NAMES: [Type; 8] =
     [Type::SRV, Type::MX, Type::CNAME, Type::NS, Type::DNAME, Type::NAPTR, Type::SOA, Type::PTR];
 
 impl ReplyRule<'_> {
-    /// The name that takes the place of `name`. `None` if it stays, also instead of a text that is no
-    /// name.
+    /// The name that takes the place of `name`. `None` if `name` stays: the rule does not match, or
+    /// its result is not a valid name.
     fn rename(&self, place: Place, name: &Spelled) -> Option<Spelled> {
         match self {
             Self::Back { from, to } => {
@@ -105,7 +105,7 @@ impl Rewritten<'_> {
         let asked = &self.query.question;
         let is_renamed = asked.name != question.name;
         if is_renamed || self.reply_rules.iter().any(ReplyRule::renames) {
-            // The signatures are those of other names.
+            // The upstream has validated the records of other names.
             response.authentic_data = false;
         }
         for set in response.sections_mut().into_iter().flatten() {
@@ -122,8 +122,8 @@ impl Rewritten<'_> {
         }
     }
 
-    /// The new target of the first alias that a `cname` rule matches. The alias gets this target, and
-    /// what follows in the answer section is removed.
+    /// The new target of the first alias that a `cname` rule matches. The alias gets this target,
+    /// and what follows in the answer section is removed.
     pub(super) fn new_target(&self, response: &mut Response) -> Option<Name> {
         let rules = || {
             self.reply_rules.iter().rev().filter_map(|rule| match rule {

@@ -39,7 +39,7 @@ impl<'w, 'a> Words<'w, 'a> {
         self.left() > 0 && self.tokens.last().is_some_and(|token| token.text == word)
     }
 
-    /// Takes the next word if it is this one, in any case.
+    /// Takes the next word if it is this one, in any letter case.
     pub(super) fn keyword(&mut self, word: &str) -> bool {
         let found =
             self.tokens.get(self.at).is_some_and(|token| token.text.eq_ignore_ascii_case(word));
@@ -55,7 +55,7 @@ impl<'w, 'a> Words<'w, 'a> {
         Some(token)
     }
 
-    /// The two words of a rule that has two.
+    /// The rest of the rule, which must be two words.
     pub(super) fn exactly(&mut self, what: &str) -> Option<[&'a Token; 2]> {
         match self.tokens.get(self.at..) {
             Some([from, to]) => Some([from, to]),
@@ -86,7 +86,7 @@ impl<'w, 'a> Words<'w, 'a> {
     }
 }
 
-/// In lower case, with the final dot.
+/// The text in lower case, with a final dot.
 pub(super) fn closed(text: &str) -> String {
     let text = text.to_lowercase();
     let is_closed = text.strip_suffix('.').is_some_and(|rest| {

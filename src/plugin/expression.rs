@@ -32,7 +32,7 @@ pub(super) enum Expression {
     /// A variable of the template.
     Variable(String),
     Call(Function, Vec<Self>),
-    /// A list or a text, and the place of the element.
+    /// A list or a text, and the index of the element.
     Index(Box<[Self; 2]>),
     Not(Box<Self>),
     Negative(Box<Self>),
@@ -65,7 +65,7 @@ pub(super) enum Operator {
     Remainder,
 }
 
-/// Operators by how tightly they bind, the loosest first.
+/// The operators by precedence, the lowest first.
 const LEVELS: [&[(&str, Operator)]; 7] = [
     &[("||", Operator::Or), ("or", Operator::Or)],
     &[("&&", Operator::And), ("and", Operator::And)],
@@ -130,7 +130,7 @@ impl Expression {
     }
 }
 
-/// The texts as one; `None` if it would be too long.
+/// Joins the texts; `None` if the result would be too long.
 fn joined(texts: &[&str], separator: &str) -> Option<String> {
     let separators = separator.len().saturating_mul(texts.len().saturating_sub(1));
     let octets = texts.iter().fold(separators, |sum, text| sum.saturating_add(text.len()));

@@ -1,4 +1,5 @@
-//! Regular expressions in the Corefile, in the syntax of Go's package `regexp`, as CoreDNS reads them.
+//! Regular expressions in the Corefile, in the syntax of Go's package `regexp`, as CoreDNS reads
+//! them.
 
 use regex::Regex;
 
@@ -32,9 +33,12 @@ pub(super) fn compile(pattern: &str) -> Result<Regex, regex::Error> {
     Regex::new(&from_go(pattern))
 }
 
-/// The pattern in the syntax of the crate `regex`, where it differs from Go's: in Go, a `{` that
-/// begins no repetition stands for itself, as `[`, `&&`, `~~` and `--` do in a class, and a `-` after
-/// a class such as `\w`. `\<` and `\>` are no borders of words, and `\Q` begins a quotation.
+/// Translates a pattern from Go's syntax into that of the crate `regex`. They differ in these
+/// points of Go's syntax:
+/// - A `{` that begins no repetition stands for itself.
+/// - In a class, `[`, `&&`, `~~` and `--` stand for themselves, and so does a `-` after `\w`.
+/// - `\<` and `\>` stand for `<` and `>`, not for the start and the end of a word.
+/// - `\Q` begins a quotation, which ends at `\E`.
 pub(super) fn from_go(pattern: &str) -> String {
     let mut translator =
         Translator { rest: pattern, out: String::with_capacity(pattern.len()), in_class: false };
@@ -121,7 +125,7 @@ impl Translator<'_> {
         }
     }
 
-    /// A `]` at the begin of a class stands for itself.
+    /// A `]` at the beginning of a class stands for itself.
     fn begin_class(&mut self) {
         self.in_class = true;
         self.copy(1);
@@ -134,7 +138,7 @@ impl Translator<'_> {
     }
 }
 
-/// The length of `[:name:]` at the begin.
+/// The length of `[:name:]` at the beginning of the text.
 fn posix_class(text: &str) -> Option<usize> {
     let name = text.strip_prefix("[:")?;
     let end = name.find(":]")?;

@@ -1,7 +1,8 @@
 //! `template CLASS TYPE [ZONE…] { … }`: answers that are rendered from the query.
 //!
-//! The templates of a block are tried in their order. One that has the zone, class and type of a
-//! query, but no pattern that matches, ends with SERVFAIL unless `fallthrough` is set, as in CoreDNS.
+//! The templates of a block are tried in their order. If a template has the zone, class and type of
+//! a query, but no pattern that matches, the query gets SERVFAIL, unless the template has
+//! `fallthrough`, as in CoreDNS.
 
 mod error;
 mod function;
@@ -75,7 +76,7 @@ struct Template {
     rcode: Rcode,
     ede: Option<Ede>,
     fallthrough: Option<Fallthrough>,
-    /// Each is evaluated with the ones before it.
+    /// An expression can use the variables before it.
     variables: Vec<(String, Arc<Expression>)>,
     /// The template answers if all of them are true.
     conditions: Vec<Arc<Expression>>,
@@ -181,12 +182,13 @@ impl Template {
     }
 }
 
-/// CoreDNS has the empty text for a number without a name.
+/// As in CoreDNS, the text of a class or type without a name is empty.
 fn mnemonic(text: String, generic: &str) -> String {
     if text.starts_with(generic) { String::new() } else { text }
 }
 
-/// A response, and where the records of an alias's target belong in its answer section.
+/// A response. If it has an alias whose target must be looked up, `alias` has the index in the
+/// answer section at which the records of the target belong, and the target.
 struct Rendered {
     response: Response,
     alias: Option<(usize, Name)>,

@@ -1,4 +1,4 @@
-//! `view NAME { expr EXPRESSION }`: which queries the server block gets.
+//! `view NAME { expr EXPRESSION }`: decides which queries the server block gets.
 
 use std::sync::Arc;
 

@@ -102,7 +102,7 @@ impl<'q> Environment<'q> {
     }
 }
 
-/// The element at a place, which counts from the end if it is negative.
+/// The element at an index. A negative index counts from the end.
 fn element(value: &Value, place: &Value) -> Option<Value> {
     let Value::Number(place) = place else { return None };
     let at = |length: usize| {

@@ -49,7 +49,8 @@ impl Parser<'_> {
         Err(self.tokens.get(self.at).map_or(Error::End, Token::unexpected))
     }
 
-    /// Counts a step of a chain: a chain is nested as deeply as it is long.
+    /// Counts a step of a chain, such as `a or b or c`. The expression of a chain is nested as
+    /// deeply as the chain is long.
     fn step(&mut self) -> Result<(), Error> {
         self.steps += 1;
         if self.steps > limits::EXPRESSION_STEPS { Err(Error::Length) } else { Ok(()) }
@@ -129,7 +130,7 @@ impl Parser<'_> {
         let expression = if self.takes("!") {
             Expression::Not(Box::new(self.unary()?))
         } else if self.takes("not") {
-            // `not` binds less tightly than a comparison.
+            // `not` has a lower precedence than a comparison.
             Expression::Not(Box::new(self.binary(COMPARISONS)?))
         } else if self.takes("-") {
             Expression::Negative(Box::new(self.unary()?))
@@ -172,7 +173,7 @@ impl Parser<'_> {
         }
     }
 
-    /// A call; `arguments` are those before the ones between the parentheses.
+    /// Reads a call. `arguments` has the value before a pipe; those in the parentheses follow it.
     fn call(&mut self, name: String, mut arguments: Vec<Expression>) -> Result<Expression, Error> {
         let function = Function::named(&name)
             .filter(|function| *function != Function::Group || self.scope.groups);

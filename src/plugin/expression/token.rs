@@ -30,7 +30,7 @@ impl Token {
     }
 }
 
-/// The longer ones first.
+/// Longer signs come first, so that `<=` is not read as `<`.
 const SIGNS: [&str; 23] = [
     "||", "&&", "==", "!=", "<=", ">=", "..", "??", "<", ">", "!", "+", "-", "*", "/", "%", "(",
     ")", "[", "]", ",", "?", "|",

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// A text is not a template.
+/// Why a text is not a template.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(super) enum SyntaxError {
     #[error("an action has no closing }}}}")]
@@ -27,7 +27,7 @@ pub(super) enum SyntaxError {
     TooDeep,
 }
 
-/// A template cannot be rendered for a query.
+/// Why a template cannot be rendered for a query.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(super) enum EvalError {
     #[error("there is no field `{0}`")]

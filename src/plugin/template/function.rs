@@ -50,7 +50,7 @@ const ALL: [(&str, Function); 16] = [
     ("parseInt", ParseInt),
 ];
 
-/// What Go has and the texts of records do not need.
+/// Functions of Go that the texts of records do not need.
 const NOT_HERE: [&str; 5] = ["html", "js", "urlquery", "call", "nil"];
 
 impl Function {
@@ -62,7 +62,8 @@ impl Function {
         }
     }
 
-    /// The value of the first argument that decides the result, so that later ones are not needed.
+    /// For `and` and `or`, the truth value that decides the result: after an argument with this
+    /// value, the others are not evaluated.
     pub(super) fn short_circuit(self) -> Option<bool> {
         match self {
             And => Some(false),

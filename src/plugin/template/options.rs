@@ -140,7 +140,7 @@ pub(super) fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSetti
     Some(Box::new(TemplateSettings(templates)))
 }
 
-/// The expression that the rest of the line is.
+/// Reads the rest of the line as an expression.
 fn expression(template: &Template, option: &mut Arguments<'_>) -> Option<Arc<Expression>> {
     let words: Vec<_> = some(option, "an expression").iter().map(|word| &*word.text).collect();
     let variables: Vec<_> = template.variables.iter().map(|(name, _)| name.clone()).collect();
@@ -182,8 +182,8 @@ fn some<'w>(option: &mut Arguments<'w>, what: &str) -> &'w [Token] {
     rest
 }
 
-/// A text that is the same for every query can be checked here. CoreDNS starts with it, so it is a
-/// warning.
+/// Reads the texts of records. A text without actions is the same for every query, so it is parsed
+/// here. If it is no record, that is only a warning, because CoreDNS starts with such a text.
 fn texts(option: &mut Arguments<'_>) -> Vec<Text> {
     let mut texts = Vec::new();
     for token in some(option, "a record") {

@@ -24,7 +24,7 @@ pub(super) enum Node {
 pub(super) struct Pipeline {
     /// The variables that the result is stored in. `range` can have two.
     pub(super) variables: Vec<String>,
-    /// Whether the variables are new (`:=`), not assigned (`=`).
+    /// Whether the variables are declared (`:=`) instead of assigned (`=`).
     pub(super) declares: bool,
     pub(super) commands: Vec<Command>,
 }
@@ -41,7 +41,7 @@ pub(super) enum Operand {
     Integer(i64),
     Bool(bool),
     Function(Function),
-    /// A value with the fields after it: `.Group.a` is the current value with two.
+    /// A value with the fields after it: `.Group.a` is the current value with two fields.
     Fields(Base, Vec<String>),
 }
 

@@ -82,7 +82,7 @@ impl<'d> Value<'d> {
         }
     }
 
-    /// Whether `if` takes the value for true: it is not empty and not zero.
+    /// Whether the value counts as true in `if`: it is not empty and not zero.
     pub(super) fn is_true(&self) -> bool {
         match self {
             Self::Missing => false,

@@ -84,7 +84,8 @@ pub(super) fn pieces(text: &str) -> Result<Vec<Piece>, SyntaxError> {
     }
 }
 
-/// The text after `}}` or ` -}}`, and whether the latter stood there.
+/// The text after the `}}` or ` -}}` that ends an action, and whether it was ` -}}`. `None` if the
+/// action does not end here.
 fn end_of_action(rest: &str) -> Option<(&str, bool)> {
     let trimming = rest.trim_start_matches(SPACES);
     match trimming.strip_prefix("-}}") {

@@ -86,8 +86,8 @@ impl<V: View> Plugin for Authority<V> {
         // The name of the Service is in the cluster's zone, so no cache may keep the reply, even if
         // an upstream answered for the target.
         cx.set_answered(self.name(), ReplySource::Local);
-        // The zone may have changed since the query for the target was sent. The present alias
-        // counts, and this reply belongs to the earlier target only.
+        // The zone may have changed since the query for the target was sent. If the alias has
+        // another target now, this reply is not used.
         let question = &query.question;
         match self.look_up(question) {
             Lookup::Alias { chain, target } if target == nested.question.name => {
@@ -126,8 +126,8 @@ impl<V: View> Authority<V> {
         }
     }
 
-    /// Follows the aliases from a question's name within its zone. Another zone may belong to another
-    /// block.
+    /// Follows the aliases from a question's name within its zone. It ends at a name in another
+    /// zone, because that zone may belong to another block.
     fn follow(&self, question: &Question, cname: RecordSet, target: Name) -> (Sets, ChainEnd) {
         let zone = self.view.zone_of(&question.name);
         let mut chain: Sets = smallvec![cname];
@@ -167,7 +167,8 @@ impl<V: View> Authority<V> {
         }
     }
 
-    /// A response from a snapshot says so, and is not kept for long (RFC 8914 §4.4 and §4.20).
+    /// If the facts come from a snapshot, adds an extended error that says so (RFC 8914 §4.4 and
+    /// §4.20), and lowers the TTLs.
     fn with_age(&self, mut response: Response) -> Response {
         if self.view.stale_age().is_none() {
             return response;
@@ -196,7 +197,8 @@ fn records(answer: Sets, additional: Sets) -> Response {
     Response { answer, additional, ..Response::authoritative(Rcode::NOERROR) }
 }
 
-/// Not NXDOMAIN and not a query to an upstream: the name may exist in facts that are not loaded yet.
+/// Not NXDOMAIN and not a query to an upstream: the name may exist in facts that are not loaded
+/// yet.
 fn unsynced() -> Response {
     Response { ede: Some(Ede::NOT_READY), ..Response::of(Rcode::SERVFAIL) }
 }
@@ -207,7 +209,8 @@ fn owner_of_target(chain: &Sets) -> Owner {
     Owner::Name(bytes::Bytes::copy_from_slice(target))
 }
 
-/// The aliases and the records of the target. Without such records the aliases are still valid.
+/// The aliases and the records of the target. If there are no such records, the aliases alone are
+/// the answer.
 fn with_target(mut chain: Sets, target: &Name, reply: Reply) -> Response {
     let owner = owner_of_target(&chain);
     if let Ok(reply) = reply
@@ -234,7 +237,7 @@ mod tests {
     use super::*;
     use crate::{chain::Transport, model::Kind, wire::Rdatas};
 
-    /// Finds one thing after the other.
+    /// A view that returns these results one after the other, for names in this zone.
     struct Changing(Mutex<Vec<Found>>, Name);
 
     impl View for Changing {

@@ -48,7 +48,7 @@ static OPTIONS: OptionTable<AutoOptions> = OptionTable(&[
         "reload",
         "DURATION",
         "Uses added files, and changed files as soon as their serial changes; 0 turns that off.",
-        // Every other duration means the same: a change shows within two seconds.
+        // All other durations have the same effect: a change shows within two seconds.
         |options, option| {
             if let Some(interval) = option.duration("the interval") {
                 options.watched = interval != Duration::ZERO;

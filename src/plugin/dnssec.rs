@@ -1,7 +1,8 @@
-//! `dnssec [ZONE…] { key file PATH…; … }`: signs replies that have no signatures, when they are sent.
+//! `dnssec [ZONE…] { key file PATH…; … }`: signs replies that have no signatures, when they are
+//! sent.
 //!
-//! A reply that denies a name or a type gets an NSEC record for this name only, and its code becomes
-//! NOERROR, as in CoreDNS ("black lies"). So the record needs no knowledge of the zone.
+//! A reply that denies a name or a type gets an NSEC record for this name only, and its code
+//! becomes NOERROR, as in CoreDNS ("black lies"). So the record needs no knowledge of the zone.
 
 mod denial;
 mod signatures;
@@ -168,7 +169,8 @@ impl Plugin for Dnssec {
             && meaning == Meaning::Denial(question.name.clone())
             && !self.zones.contains(&question.name)
         {
-            // The records below tell whether the name is delegated to a zone without signatures.
+            // If the plugins below have NS records of the name, it is delegated to a zone without
+            // signatures.
             let question = Question { qtype: Type::NS, ..question.clone() };
             let ask = Ask { question, from: From::Below, step: SERVERS };
             return Back::Hold(ask, Box::new(response));
@@ -183,7 +185,8 @@ impl Plugin for Dnssec {
         if reply.is_err() && nested.step == SERVERS {
             return Back::Up(reply);
         }
-        // The denial is known. Without an SOA record, its proof has the TTL 0.
+        // The held response is a denial already. If this reply brings no SOA record, the NSEC
+        // record of the denial gets the TTL 0.
         let no_records = Response::of(Rcode::SERVFAIL);
         let reply = reply.as_ref().unwrap_or(&no_records);
         match nested.step {
@@ -211,15 +214,15 @@ impl Plugin for Dnssec {
     }
 }
 
-/// What a nested question is about: the servers of a name whose DS records are denied, or the SOA
-/// record that a denial lacks.
+/// The subjects of nested questions: the name servers of a name whose DS records are denied, or the
+/// SOA record that a denial lacks.
 const SERVERS: u32 = 0;
 const START_OF_ZONE: u32 = 1;
 const START_OF_ZONE_OF_CUT: u32 = 2;
 
 impl Dnssec {
-    /// Signs a response. A denial without an SOA record gets the one of its zone first, because
-    /// resolvers take an NSEC record without one for an error.
+    /// Signs a response. If a denial has no SOA record, that of its zone is looked up first,
+    /// because resolvers reject an NSEC record without an SOA record.
     fn complete(
         &self,
         cx: &Cx,
@@ -243,7 +246,8 @@ impl Dnssec {
         }
     }
 
-    /// The longest zone that has records of this name and type. DS records belong to the zone above.
+    /// The zone with the longest name that has records of this name and type. DS records belong to
+    /// the zone above.
     fn zone_of(&self, name: &Name, rtype: Type) -> Option<&Name> {
         let matching = || self.zones.iter().filter(|zone| name.is_within(zone));
         let longest = |zone: &&Name| zone.wire().len();
@@ -283,8 +287,8 @@ impl Dnssec {
         response
     }
 
-    /// Adds the signatures of the sets of a section that have none. The names of owners may depend
-    /// on the question's.
+    /// Adds signatures to the sets of a section that have none. Owners may be stored relative to
+    /// the name of the question.
     fn sign(&self, cx: &Cx, question: &Name, section: &mut Sets) {
         let mut added = Sets::new();
         for set in section.iter() {
@@ -313,7 +317,7 @@ impl Dnssec {
     }
 }
 
-/// A denial with the SOA record of its zone, if the reply about it has one.
+/// The denial with the SOA record of its zone, if `reply` has one.
 fn with_start_of_zone(mut denial: Response, zone: &Question, reply: &Response) -> Response {
     let found = reply.answer.iter().find(|set| set.rtype == Type::SOA);
     denial.authority.extend(found.map(|soa| {

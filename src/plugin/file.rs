@@ -29,7 +29,7 @@ static OPTIONS: OptionTable<FileOptions> = OptionTable(&[
         "reload",
         "DURATION",
         "Uses a changed file as soon as its serial changes; 0 turns that off.",
-        // Every other duration means the same: a change shows within two seconds.
+        // All other durations have the same effect: a change shows within two seconds.
         |options, option| {
             if let Some(interval) = option.duration("the interval") {
                 options.watched = interval != Duration::ZERO;
@@ -57,7 +57,7 @@ static OPTIONS: OptionTable<FileOptions> = OptionTable(&[
     ),
 ]);
 
-/// The options. As in CoreDNS, they count for the lines after theirs, too.
+/// The options. As in CoreDNS, the options of a line also apply to the lines after it.
 struct FileOptions {
     watched: bool,
     any_change: bool,

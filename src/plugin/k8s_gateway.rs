@@ -87,7 +87,7 @@ static OPTIONS: OptionTable<K8sGatewaySettings> = OptionTable(&[
     OptionSpec::new(
         "unprotected",
         "",
-        "Lets a host of any object take the apex, a name server, the wildcard below the apex, and the name NAME.NAMESPACE of a Service, and answers a host of several namespaces with the addresses of all, as the plugin for CoreDNS does.",
+        "Turns the protection of names off, as in the plugin for CoreDNS. Then a host of any object can take the apex, the name of a name server, the wildcard below the apex, and the name NAME.NAMESPACE of a Service. A host that several namespaces contain is answered with the addresses of all of them.",
         |gateway, _| gateway.view.claims.protection = Protection::Unprotected,
     ),
     OptionSpec::new(

@@ -1,4 +1,5 @@
-//! `secondary [ZONE…] { transfer from ADDRESS…; … }`: zones that are transferred from primary servers.
+//! `secondary [ZONE…] { transfer from ADDRESS…; … }`: zones that are transferred from primary
+//! servers.
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -1,5 +1,5 @@
-//! `sign FILE [ZONE…] { key file PATH…; directory DIRECTORY }`: writes signed zone files, which `file`
-//! or `auto` serve.
+//! `sign FILE [ZONE…] { key file PATH…; directory DIRECTORY }`: writes signed zone files, which
+//! `file` or `auto` serve.
 
 mod zone;
 

@@ -1,7 +1,7 @@
 //! `transfer [ZONE…] { to ADDRESS…|*; source ADDRESS }`: zone transfers (RFC 5936) over TCP or TLS.
 //!
-//! Servers after `to` get a NOTIFY message (RFC 1996) about a zone that has changed. As in CoreDNS,
-//! there is none for the zone of a cluster, because it changes all the time.
+//! The servers after `to` get a NOTIFY message (RFC 1996) when a zone has changed. As in CoreDNS,
+//! there are no messages about the zone of a cluster, because it changes all the time.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -195,7 +195,7 @@ fn read_source(options: &mut TransferOptions, option: &mut Arguments<'_>) {
     options.source = option.address("source address").or(options.source);
 }
 
-/// A block with `transfer` and without a zone to send.
+/// Warns of a block with `transfer` that has no zone to send.
 fn has_no_zone(context: &LintContext<'_>, diagnostics: &mut Diagnostics) {
     if let Some(transfer) = context.block.lines(DIRECTIVE.name).next()
         && !context.block.has_role(Role::HasZones)

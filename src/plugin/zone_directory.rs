@@ -15,7 +15,7 @@ pub struct ZoneDirectory {
     pub(super) template: String,
 }
 
-/// Equal texts match equal names.
+/// Compares patterns by their texts.
 impl PartialEq for ZoneDirectory {
     fn eq(&self, other: &Self) -> bool {
         (&self.path, self.pattern.as_str(), &self.template)
@@ -26,7 +26,7 @@ impl PartialEq for ZoneDirectory {
 impl Eq for ZoneDirectory {}
 
 impl ZoneDirectory {
-    /// The zone in a file; `None` if the file's name does not match, or is not that of a zone.
+    /// The zone of a file; `None` if the file's name does not match, or gives no valid zone name.
     pub fn origin(&self, path: &str) -> Option<Name> {
         let file = Path::new(path).file_name()?.to_str()?;
         let mut origin = String::new();

@@ -1,4 +1,4 @@
-//! Zone files: reading, and when a changed file takes the place of a zone that is served.
+//! Reads zone files, and decides when a changed file takes the place of a zone that is served.
 
 use std::sync::Arc;
 

@@ -84,7 +84,7 @@ impl Meaning {
             Self::Denial(_) => {
                 let more = if is_apex(name) { AT_APEX } else { &[] };
                 let all = AT_NAME.iter().chain(more).copied();
-                // A question for the NSEC record itself is answered with it.
+                // The answer to a question for NSEC is this record, so NSEC is not denied.
                 let denied = |rtype: &Type| *rtype == question.qtype && *rtype != Type::NSEC;
                 (successor(name), all.filter(|rtype| !denied(rtype)).collect())
             }
@@ -97,8 +97,8 @@ impl Meaning {
     }
 }
 
-/// The types that an NSEC record claims, except the one that is denied. Resolvers deny those that
-/// are not here from their cache (RFC 8198), so these are all types that a name may have.
+/// The types that an NSEC record claims, except the one that is denied. A resolver may deny all
+/// other types from its cache (RFC 8198), so this list has all types that a name may have.
 const AT_NAME: &[Type] = &[
     Type::A,
     Type::PTR,

@@ -23,7 +23,7 @@ pub(super) struct Signatures {
 
 const SHARDS: usize = 16;
 
-/// The key is the hash of the zone and of the records that are signed: a set may have 64 kB.
+/// The key is a hash of the zone and of the signed records, because a set may have 64 kB.
 type Shard = HashMap<[u8; 32], Signed>;
 
 struct Signed {
@@ -38,8 +38,8 @@ impl Signatures {
         Self { keys, split, shards: Default::default(), capacity: capacity.div_ceil(SHARDS) }
     }
 
-    /// The signatures over a set, and whether they were made now. `unix` is the time in seconds since
-    /// 1970.
+    /// The signatures over a set, and whether they were made now. `unix` is the time in seconds
+    /// since 1970.
     pub(super) fn of(
         &self,
         zone: &Name,
@@ -47,7 +47,7 @@ impl Signatures {
         set: &RecordSet,
         unix: u32,
     ) -> (bool, Rdatas) {
-        // The set may come from a cache, so its first TTL is not known.
+        // The set may come from a cache, so its original TTL is not known.
         let canonical = CanonicalSet::new(owner, set, limits::SIGNED_TTL);
         let key = sha256(&[zone.wire(), canonical.octets()]);
         let shard = &self.shards[usize::from(key[0]) % SHARDS];
@@ -86,8 +86,8 @@ fn locked(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether a signature has begun, and stays valid for longer than caches keep it. Times are serial
-/// numbers (RFC 4034 §3.1.5).
+/// Whether a signature is valid already, and stays valid for longer than caches keep it. Times are
+/// compared as serial numbers (RFC 4034 §3.1.5).
 fn is_fresh(Validity { inception, expiration }: Validity, unix: u32) -> bool {
     let left = expiration.wrapping_sub(unix) as i32;
     unix.wrapping_sub(inception) as i32 >= 0 && left >= limits::SIGNATURE_REST
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cache_has_its_capacity() {
+    fn the_cache_never_exceeds_its_capacity() {
         let (zone, owner) = ("example.org".parse().unwrap(), "a.example.org".parse().unwrap());
         for (capacity, most) in [(0, 0), (32, 32)] {
             let signatures = Signatures::new(vec![key(257)], capacity);

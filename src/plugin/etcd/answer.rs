@@ -34,7 +34,7 @@ pub(super) enum Part {
     },
 }
 
-/// A zone whose names are keys, at one moment.
+/// A zone whose names are keys of etcd, as it is at one moment.
 pub(super) struct EtcdZone<'z> {
     pub(super) store: &'z SkydnsStore,
     pub(super) prefix: &'z str,
@@ -49,7 +49,7 @@ pub(super) struct EtcdZone<'z> {
     pub(super) lookups: Cell<usize>,
 }
 
-/// What the field `host` of a service is.
+/// What the field `host` of a service contains.
 enum Host {
     Address(IpAddr),
     Name(Spelled),
@@ -338,7 +338,8 @@ impl Named {
             IpAddr::V4(address) => (Type::A, address.octets().to_vec()),
             IpAddr::V6(address) => (Type::AAAA, address.octets().to_vec()),
         };
-        // The zero octet cannot be the first one of an address's identity and of a record's.
+        // No record has an identity with this beginning: its first or its third octet is the length
+        // of a label, which is at most 63, and all these letters are greater.
         if self.seen.insert([b"address", target.wire(), &octets].concat()) {
             let set = RecordSet::new(Owner::from(target), rtype, ttl, Rdatas::one(&octets));
             self.additional.push(Part::Record(Section::Additional, set));

@@ -64,7 +64,7 @@ impl RefusedHosts {
     }
 }
 
-/// A reload creates another `RefusedHosts`, which sets its own figures.
+/// Removes the series, because a reload creates another `RefusedHosts`, which sets its own.
 impl Drop for RefusedHosts {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);

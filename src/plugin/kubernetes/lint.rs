@@ -11,7 +11,8 @@ use super::{
     DIRECTIVE,
 };
 
-/// Names of the cluster's zone for which another block, without `kubernetes`, gets the queries.
+/// Warns if another block, which has no `kubernetes`, gets the queries for names of the cluster's
+/// zone.
 pub(super) fn another_block_answers(context: &LintContext<'_>, diagnostics: &mut Diagnostics) {
     for line in context.block.lines(DIRECTIVE.name) {
         let zones = context.block.zones_of(line);

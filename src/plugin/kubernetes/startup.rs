@@ -1,6 +1,7 @@
 //! Logs that the facts are not loaded yet, in CoreDNS's words, which people search for in logs.
 //!
-//! Nothing waits for the facts: sockets are bound at once, and names without facts are SERVFAIL.
+//! Nothing waits for the facts: sockets are bound at once, and queries for names whose facts are
+//! missing get SERVFAIL.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

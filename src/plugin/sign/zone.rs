@@ -135,7 +135,8 @@ fn key_sets(origin: &Name, keys: &[ZoneKey], ttl: u32) -> [RecordSet; 3] {
     [set(Type::DNSKEY, public()), set(Type::CDS, digests.collect()), set(Type::CDNSKEY, public())]
 }
 
-/// Whether a record of the file belongs into the signed zone, which gets its own proofs.
+/// Whether a set of the file is part of the signed zone. Signatures, denials and records of keys
+/// are left out, because the signed zone gets new ones.
 fn is_kept(set: &RecordSet) -> bool {
     let made = [
         Type::RRSIG,
@@ -149,7 +150,7 @@ fn is_kept(set: &RecordSet) -> bool {
     !made.contains(&set.rtype)
 }
 
-/// The sets by their names. A zone has its records in canonical order.
+/// Groups the sets by their names. The sets of a zone are in canonical order already.
 fn grouped(origin: &Name, sets: impl Iterator<Item = RecordSet>) -> Names {
     let mut names = Names::new();
     for set in sets {
@@ -174,8 +175,8 @@ fn write(text: &mut String, name: &Name, ttl: u32, rtype: Type, rdatas: &Rdatas)
     }
 }
 
-/// Why a zone must be signed again: what the signature of its SOA record in the signed file says at
-/// this time, and which keys have made it. `None` if it need not be.
+/// The reason why a zone must be signed again; `None` if there is none. It is judged by the
+/// signatures of the SOA record in the signed file: their times, and the tags of their keys.
 pub fn why_due(signed: &str, unix: u32, keys: &BTreeSet<u16>) -> Option<String> {
     let signatures = Entries::new(signed)
         .take(limits::SIGNED_RECORDS_LOOK)
@@ -220,7 +221,7 @@ fn soa_signature(words: &[Word<'_>]) -> Option<(Validity, u16)> {
 mod tests {
     use super::*;
 
-    /// The second line is how other servers write it.
+    /// The second line of the signed file has the form that other servers write.
     #[test]
     fn a_zone_is_signed_again_in_time() {
         const DAY: u32 = 86_400;

@@ -46,7 +46,8 @@ fn read_key(words: &mut Words<'_>) -> Result<TsigKey, SecretsError> {
             "}" => break,
             ";" => {}
             "algorithm" => {
-                // BIND knows signatures that are shortened to so many bits.
+                // BIND also accepts names such as `hmac-sha256-128`, for truncated signatures.
+                // ndots does not, and reports such a name.
                 let known = TsigAlgorithm::named(words.required()?);
                 algorithm = known.ok_or_else(|| SecretsError::Algorithm(name.clone()))?;
             }

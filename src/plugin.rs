@@ -1,8 +1,8 @@
 //! The plugins: one file for each directive of the Corefile.
 //!
 //! A file holds the descriptor of its directive, the settings that are read from the Corefile, and
-//! the plugin that is built from them. A plugin opens no socket and no file and reads no clock.
-//! What it needs from outside it declares as a [`Need`]; it gets the result from the
+//! the plugin that is built from them. A plugin opens no socket and no file and reads no clock. It
+//! declares what it needs from outside as a [`Need`], and gets the result from the
 //! [`PluginContext`].
 //!
 //! A new plugin is a new file and one line in [`ALL`].
@@ -265,14 +265,15 @@ pub fn declare_metrics(metrics: &Metrics) {
     hosts::declare_metrics(metrics);
 }
 
-/// The settings of a directive, read from the Corefile and checked. Equal settings have the same
-/// `Debug` output, which decides what outlives a reload.
+/// The settings of a directive, read from the Corefile and checked. Settings are equal if their
+/// `Debug` output is equal. A reload keeps the state that belongs to equal settings.
 pub trait PluginSettings: fmt::Debug + Send + Sync {
     fn needs(&self) -> Vec<Need> {
         Vec::new()
     }
 
-    /// The hosts that are answered for clients outside of the cluster, and the rules for them.
+    /// The settings of a plugin that answers hosts for clients outside of the cluster; `None` for
+    /// all other plugins.
     fn outside_view(&self) -> Option<&GatewaySettings> {
         None
     }

@@ -102,11 +102,11 @@ struct Acl {
     rules: Vec<Rule>,
     registry: Arc<Metrics>,
     servers: ServerLabels,
-    /// The key is the server, the action, and the places of the rule and its zone.
+    /// The key is the server, the action, and the indexes of the rule and of its zone.
     counters: SeriesCache<(usize, Action, usize, usize), IntCounter>,
 }
 
-/// What decides about a query.
+/// What happens to a query, with the indexes of the rule and of its zone that decided it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Decision {
     action: Action,
@@ -191,7 +191,7 @@ impl Acl {
     }
 }
 
-/// What the words after a keyword are.
+/// The kind of values that follow a keyword.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Section {
     Types,

@@ -13,7 +13,7 @@ use super::{
 
 pub(super) static DIRECTIVE: Directive = Directive {
     name: "cancel",
-    about: "Limits how long a query waits for one reply of the upstreams, which is never longer than 4.5s. CoreDNS's default, 5.001s, has no effect.",
+    about: "Limits how long a query waits for one reply of the upstreams. It never waits longer than 4.5s, so CoreDNS's default, 5.001s, has no effect.",
     arguments: "[DURATION]",
     options: &NO_OPTIONS,
     roles: &[Role::Configures],

@@ -7,7 +7,7 @@ use crate::{
     upstream::{Pem, TlsClientSettings},
 };
 
-/// The files, in PEM, and what clients must present.
+/// The PEM files of encrypted listeners, and the certificate that clients must present.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     pub certificates: TlsFile,
@@ -44,7 +44,7 @@ pub enum ClientAuth {
 pub struct UpstreamTls {
     /// The client certificate and its key.
     pub identity: Option<(TlsFile, TlsFile)>,
-    /// The authorities of upstream certificates; without it, those that this machine trusts.
+    /// The authorities of upstream certificates; `None` for those that this machine trusts.
     pub authorities: Option<TlsFile>,
 }
 

@@ -1,4 +1,4 @@
-//! What plugins need to be built, and what they give to the server besides themselves.
+//! The context in which plugins are built, and what they give to the server besides themselves.
 
 use std::{
     collections::HashMap,
@@ -47,11 +47,11 @@ static SPANS_DROPPED: CounterFamily<0> = Family::new(
 #[error("{0}")]
 pub struct BuildError(pub String);
 
-/// Something that a directive names and that cannot be used yet. ndots reloads as soon as it can be
-/// used.
+/// A thing that a directive names and that cannot be used yet. ndots reloads the configuration as
+/// soon as it can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Awaited {
-    /// A file that is missing, or that has nothing usable.
+    /// A file that is missing, or that contains nothing usable.
     File(String),
     /// A host name that cannot be resolved.
     Host(Host),
@@ -69,7 +69,7 @@ pub struct BuildContext<'g> {
     /// The octets of each file that a directive needs and that is not text, or why it cannot be
     /// read.
     pub octets: &'g HashMap<String, Result<ReadFile, String>>,
-    /// When these files were last written.
+    /// The time of the last change of each text file.
     pub modified: &'g HashMap<String, SystemTime>,
     /// The addresses of each host that a directive needs, or why there are none.
     pub hosts: &'g HashMap<Host, Result<Vec<IpAddr>, String>>,
@@ -77,7 +77,7 @@ pub struct BuildContext<'g> {
     pub own_addresses: &'g [IpAddr],
     /// The interfaces of this machine.
     pub interfaces: &'g [Interface],
-    /// The name of this machine, which is the name of the Pod in a cluster.
+    /// The name of this machine. In a cluster this is the name of the Pod.
     pub host_name: &'g str,
     /// The state of the previous server. A plugin with equal settings takes it over.
     pub previous: &'g ReloadState,
@@ -152,7 +152,7 @@ pub struct Outputs {
     pub notices: Vec<ZoneNotice>,
     /// The TSIG keys of all blocks.
     pub keys: Arc<Keyring>,
-    /// To be asked regularly for log lines that are due.
+    /// Plugins whose log lines become due without a query. The process asks them regularly.
     pub timed: Vec<Arc<dyn Timed>>,
     /// Is called for queries that match no block, to count and log them.
     pub unrouted: Option<Arc<dyn Plugin>>,
@@ -203,7 +203,7 @@ impl PluginContext<'_> {
         }
     }
 
-    /// Logs a problem that only shows now.
+    /// Logs a problem that was not visible when the Corefile was read.
     pub fn warn(&mut self, directive: &'static str, text: String) {
         self.outputs.warnings.push(chain::LogLine::new(chain::Level::Warning, directive, text));
     }
@@ -244,8 +244,8 @@ impl PluginContext<'_> {
         None
     }
 
-    /// Whether the previous server had upstreams for all of its queries. A reload that finds none
-    /// must not replace them.
+    /// Whether the previous server had at least one upstream in each group. A reload that finds no
+    /// upstream must not replace such a server.
     pub fn replaces_upstreams(&self) -> bool {
         let mut groups = self.build.previous.groups.values().peekable();
         groups.peek().is_some() && groups.all(|group| !group.settings.targets.is_empty())
@@ -269,7 +269,7 @@ impl PluginContext<'_> {
         NamedKey { name: name.clone(), ring: Arc::clone(&self.outputs.keys) }
     }
 
-    /// The place of a secondary zone. It keeps its records through a reload.
+    /// The slot of a secondary zone. A reload keeps its records.
     pub fn secondary(
         &mut self,
         origin: &Name,
@@ -289,7 +289,7 @@ impl PluginContext<'_> {
         slot
     }
 
-    /// The keys of etcd. They stay known through a reload.
+    /// The store with the services of etcd. A reload keeps it.
     pub fn etcd(&mut self, source: EtcdSource) -> Arc<SkydnsStore> {
         let mut keys = EtcdKeys { source, store: Arc::default() };
         let identity = keys.identity();
@@ -303,7 +303,7 @@ impl PluginContext<'_> {
         store
     }
 
-    /// The queue of a receiver of dnstap. It stays through a reload, with its connection.
+    /// The queue of a receiver of dnstap. A reload keeps it and its connection.
     pub fn dnstap(&mut self, sink: DnstapSink, most: usize) -> Arc<TapQueue> {
         let identity = format!("{sink:?} {most}");
         let known = self.outputs.reload_state.dnstap.get(&identity);
@@ -319,7 +319,7 @@ impl PluginContext<'_> {
         queue
     }
 
-    /// The queue of a collector of traces. It stays through a reload.
+    /// The queue of a collector of traces. A reload keeps it.
     pub fn trace(&mut self, sink: TraceSink) -> Arc<SpanQueue> {
         let identity = format!("{sink:?}");
         if let Some(queue) = self.outputs.reload_state.traces.get(&identity) {
@@ -350,7 +350,7 @@ impl PluginContext<'_> {
         let make = || previous.unwrap_or_else(|| Arc::new(upstream::Group::new(settings)));
         let group =
             Arc::clone(self.outputs.reload_state.groups.entry(identity).or_insert_with(make));
-        // Upstreams are on the page before the first query.
+        // Creates the series, so that the page shows the upstreams before the first query.
         for upstream in group.upstreams() {
             upstream.metrics(self.build.metrics);
         }
@@ -378,7 +378,7 @@ pub struct PageReply {
     pub status: u16,
     pub content_type: &'static str,
     pub body: String,
-    /// For the log.
+    /// A line for the log.
     pub line: Option<chain::LogLine>,
 }
 

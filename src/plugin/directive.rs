@@ -104,8 +104,8 @@ impl<S> OptionSpec<S> {
         Self { repetition: Repetition::AllCount, ..Self::new(name, arguments, about, read) }
     }
 
-    /// Lines whose first word `accepts` takes, such as an address. They all count. `placeholder`
-    /// stands for that word in the help.
+    /// An option without a fixed name: `accepts` decides by the first word of a line, such as an
+    /// address. All such lines count. `placeholder` stands for the first word in the help.
     pub const fn matching(
         accepts: fn(&str) -> bool,
         placeholder: &'static str,
@@ -186,7 +186,7 @@ impl<S> OptionTable<S> {
     }
 }
 
-/// An option table of any directive, for help.
+/// The option table of any directive, for the help.
 pub trait ListOptions: Sync {
     fn list(&self) -> Vec<OptionHelp>;
 }

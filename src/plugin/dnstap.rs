@@ -68,7 +68,7 @@ struct DnstapLine {
     listens: bool,
     /// Whether messages contain the DNS message itself.
     full: bool,
-    /// The queue has this many times [`limits::DNSTAP_MESSAGES`].
+    /// The size of the queue in units of [`limits::DNSTAP_MESSAGES`].
     queue: usize,
     identity: Option<String>,
     version: Option<String>,
@@ -194,7 +194,8 @@ impl Dnstap {
         }
     }
 
-    /// The queries of `forward`, each with its response. As in CoreDNS, those of `grpc` are left out.
+    /// The queries of `forward`, each with its response. As in CoreDNS, those of `grpc` are left
+    /// out.
     fn forwarded(&self, cx: &mut Cx, query: &Query, exchanged: &Exchanged) {
         for (at, sent) in exchanged.sent.iter().enumerate() {
             let Some(protocol) = protocol(sent.proto) else { continue };

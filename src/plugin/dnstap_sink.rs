@@ -78,7 +78,7 @@ impl Endpoint {
     }
 }
 
-/// As it is written in the Corefile.
+/// The URL that the Corefile can have. A bare path gets the scheme `unix://`.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scheme, host, port) = match self {

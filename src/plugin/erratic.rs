@@ -1,4 +1,4 @@
-//! `erratic`: a server that drops, truncates and delays, to test clients with.
+//! `erratic`: a server that drops, truncates and delays replies, for tests of clients.
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr},
@@ -65,7 +65,8 @@ static OPTIONS: OptionTable<ErraticSettings> = OptionTable(&[
 
 #[derive(Clone, Debug)]
 struct ErraticSettings {
-    /// One of this many queries; zero for none. `None` where the option is not written.
+    /// One of this many queries is dropped; zero for none. `None` if the option is not written. The
+    /// next two fields have the same form.
     drop: Option<u64>,
     truncate: Option<u64>,
     delay: Option<u64>,
@@ -129,7 +130,8 @@ impl Plugin for Erratic {
         }
     }
 
-    /// Ready after the third query and not any more after the fifth, to test what watches it.
+    /// The plugin is ready after the third query and not ready again after the fifth, for tests of
+    /// readiness probes.
     fn unready(&self) -> Option<Unready> {
         let ready = (3..5).contains(&self.queries.load(Ordering::Relaxed));
         (!ready).then(Unready::default)

@@ -44,7 +44,7 @@ pub(super) fn relative_name(
     found
 }
 
-/// Zones that [`Arguments::zones`] has checked already.
+/// Parses zones that [`Arguments::zones`] has checked already.
 pub fn names(zones: &[String]) -> Vec<Name> {
     zones.iter().filter_map(|zone| zone.parse().ok()).collect()
 }

@@ -23,7 +23,7 @@ use super::{
 
 pub(super) static DIRECTIVE: Directive = Directive {
     name: "geoip",
-    about: "Looks up the address of the client in a MaxMind database of cities or networks (ASN). With `metadata`, other plugins can use what it says as labels. A database of cities gives `geoip/city/name`, `geoip/subdivisions/code` and `geoip/postalcode`; `geoip/country/code`, `geoip/country/name` and `geoip/country/is_in_european_union`; `geoip/continent/code` and `geoip/continent/name`; `geoip/latitude`, `geoip/longitude` and `geoip/timezone`. One of networks gives `geoip/asn/number` and `geoip/asn/org`.",
+    about: "Looks up the address of the client in a MaxMind database of cities or networks (ASN). With `metadata`, other plugins can use the result as labels. A database of cities gives `geoip/city/name`, `geoip/subdivisions/code` and `geoip/postalcode`; `geoip/country/code`, `geoip/country/name` and `geoip/country/is_in_european_union`; `geoip/continent/code` and `geoip/continent/name`; `geoip/latitude`, `geoip/longitude` and `geoip/timezone`. One of networks gives `geoip/asn/number` and `geoip/asn/org`.",
     arguments: "DATABASE",
     options: &OPTIONS,
     roles: &[Role::Informs, Role::ReadsFiles],
@@ -78,7 +78,7 @@ impl PluginSettings for GeoipSettings {
     }
 }
 
-/// What a database of this type has.
+/// What a database of this type contains.
 fn contents(database_type: &str) -> Option<Contents> {
     let has = |word: &str| database_type.contains(word);
     if has("City") || has("Country") || has("Enterprise") {
@@ -106,7 +106,7 @@ impl Plugin for Geoip {
 }
 
 impl Geoip {
-    /// Sets the labels of a place. They are empty for an address that the database does not have.
+    /// Sets the labels of a city. They are empty for an address that is not in the database.
     fn city(&self, address: IpAddr, metadata: &mut Metadata) {
         let Ok(found) = self.reader.lookup(address) else { return };
         let Ok(city) = found.decode::<City<'_>>() else { return };

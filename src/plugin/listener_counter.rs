@@ -19,7 +19,7 @@ pub(super) struct ListenerCounter {
 }
 
 impl ListenerCounter {
-    /// The label of the family is the listener's.
+    /// The one label of the family is the label of the listener.
     pub(super) fn new(family: &'static CounterFamily<1>, context: &PluginContext<'_>) -> Self {
         Self {
             family,

@@ -203,7 +203,7 @@ fn read_reload(settings: &mut LoadbalanceSettings, option: &mut Arguments<'_>) {
         option.rest();
         return;
     };
-    // Every duration but 0 means the same: a change shows within two seconds.
+    // All durations except 0 have the same effect: a change shows within two seconds.
     *watched = option.duration("the interval") != Some(Duration::ZERO);
 }
 

@@ -118,9 +118,9 @@ impl Class {
     }
 }
 
-/// Replaces each `{label}` by its value, and an unknown one by `-`. Returns the text, and where the
-/// duration belongs, which is measured when the line is written. Without a reply its labels are
-/// unknown.
+/// Replaces each `{label}` by its value. A label without a value becomes `-`, as do the labels of
+/// the reply if `sent` is `None`. Returns the text and the places in it where the duration belongs:
+/// the duration is not known before the line is written.
 pub(super) fn formatted(
     format: &str,
     cx: &Cx,

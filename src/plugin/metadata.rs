@@ -20,7 +20,7 @@ pub(super) static DIRECTIVE: Directive = Directive {
     read,
 };
 
-/// The zones of the queries.
+/// Facts are collected about queries in these zones.
 #[derive(Debug)]
 struct MetadataSettings(Vec<Name>);
 
@@ -44,7 +44,7 @@ pub(super) fn is_label(text: &str) -> bool {
     text.split_once('/').is_some_and(|(plugin, name)| !plugin.is_empty() && !name.is_empty())
 }
 
-/// Labels that are used in a block where nothing collects them.
+/// Warns of labels in a block without `metadata`.
 fn used_without_metadata(context: &LintContext<'_>, diagnostics: &mut Diagnostics) {
     let block = context.block;
     if block.has(DIRECTIVE.name) {

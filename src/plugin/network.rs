@@ -12,7 +12,7 @@ pub(super) struct Network {
     is_ipv4: bool,
 }
 
-/// A text is not an address block.
+/// The error for a text that is not an address block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an address block")]
 pub(super) struct NotANetwork;

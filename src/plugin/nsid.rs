@@ -45,7 +45,8 @@ impl Plugin for Nsid {
         if !query.edns.is_some_and(|edns| edns.nsid) {
             return Back::Up(reply);
         }
-        // A failure needs the identifier most. The plugins that log or count it are below.
+        // The identifier matters most for a failure, so the failure becomes a response. The plugins
+        // that log or count failures are below this one and have seen it already.
         let response = reply.unwrap_or_else(QueryError::response);
         Back::Up(Ok(Response { nsid: Some(self.0.clone()), ..response }))
     }

@@ -59,8 +59,8 @@ fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
     Some(Box::new(OnSettings(commands)))
 }
 
-/// The words of a command as a shell splits them: quotes hold words together, and a backslash
-/// keeps the next character. `None` if a quote does not end.
+/// Splits a command into words as a shell does: quotes hold words together, and the character after
+/// a backslash has no special meaning. `None` if a quote does not end.
 fn split(text: &str) -> Option<Vec<String>> {
     let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
     let mut chars = text.chars();

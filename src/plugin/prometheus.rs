@@ -139,8 +139,8 @@ struct ProtoSeries {
     response_size: Histogram,
 }
 
-/// Where series are looked up the first time, and the values of the labels `server`, `zone` and
-/// `view`.
+/// The registry, which a series is looked up in at its first use, and the values of the labels
+/// `server`, `zone` and `view`.
 #[derive(Clone, Copy)]
 struct Labels<'l>(&'l Metrics, [&'l str; 3]);
 
@@ -281,7 +281,8 @@ impl ProtoSeries {
     }
 }
 
-/// Clients choose the type, so only these have a label of their own.
+/// Only these types have a value of their own. Clients choose the type, so the number of series
+/// would have no bound otherwise.
 fn type_label(qtype: Type) -> &'static str {
     match qtype.0 {
         1 => "A",

@@ -39,7 +39,7 @@ impl Readiness {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// The plugins that are not ready, each once: the name as CoreDNS has it, and the reason.
+    /// The plugins that are not ready, each once: the name that CoreDNS reports, and the reason.
     pub fn unready(&self) -> Vec<String> {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let mut unready = Vec::new();
@@ -57,7 +57,7 @@ impl Readiness {
         unready
     }
 
-    /// What plugins that are ready add, each text once.
+    /// The texts that plugins add to the page when all plugins are ready, each text once.
     pub(super) fn notes(&self) -> Vec<String> {
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let mut notes: Vec<_> = watched.iter().filter_map(|it| it.plugin.note()).collect();

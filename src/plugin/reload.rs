@@ -15,8 +15,8 @@ pub(super) static DIRECTIVE: Directive = Directive {
     read,
 };
 
-/// The times are CoreDNS's way to spread the cost of reading the file. Reading it costs nothing
-/// noticeable here, so they are checked and have no effect.
+/// CoreDNS needs the times to spread the cost of reading the file. Here this cost is not
+/// noticeable, so the times are checked and have no effect.
 #[derive(Debug)]
 struct ReloadSettings;
 

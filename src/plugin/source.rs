@@ -42,7 +42,8 @@ pub enum Origin {
         url: String,
         tls: Option<ClientTls>,
     },
-    /// `manifests DIR`: a directory of YAML and JSON files. ndots simulates the cluster's controllers.
+    /// `manifests DIR`: a directory of YAML and JSON files. ndots simulates the cluster's
+    /// controllers.
     Manifests(String),
 }
 

@@ -151,7 +151,7 @@ fn read_line(arguments: &mut Arguments<'_>, root: &Root) -> Option<Tls> {
     })
 }
 
-/// Encrypted keys without a certificate, and a certificate without encrypted keys.
+/// Reports encrypted keys without a certificate, and a certificate without encrypted keys.
 fn check_encryption(context: &LintContext<'_>, diagnostics: &mut Diagnostics) {
     let block = context.block;
     let encrypted = |key: &&Key| can_be_encrypted(key.scheme);

@@ -1,5 +1,5 @@
-//! The option `top`: which clients, names and namespaces are frequent. The memory is bounded, whatever
-//! clients ask.
+//! The option `top`: which clients, names and namespaces are frequent. The memory is bounded,
+//! whatever clients ask.
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +23,7 @@ static NAMESPACES: CounterFamily<1> = Family::new(
 /// The value of the label `namespace` for the namespaces above the bound.
 const OTHERS: &str = "other namespaces";
 
-/// What is counted since the start, for all blocks with the option.
+/// The counts since the start, for all blocks with the option.
 #[derive(Debug)]
 pub struct Top {
     metrics: Arc<Metrics>,
@@ -49,8 +49,8 @@ impl Top {
         self.size
     }
 
-    /// Counts a reply. A thread that finds another one counting leaves its reply out, so that no
-    /// answer waits: the shares stay the same.
+    /// Counts a reply. While another thread counts, a reply is not counted, so that no answer
+    /// waits. This does not change the shares of clients and names.
     pub(super) fn count(&self, cx: &Cx, query: &Query, sent: &Sent) {
         let Ok(mut counted) = self.counted.try_lock() else { return };
         counted.clients.count(&cx.peer.ip().to_canonical(), self.size);
@@ -82,8 +82,8 @@ impl Top {
     }
 }
 
-/// `shop` for `web.shop.svc.cluster.local`. Only names that exist are looked at, so the label before
-/// `svc` is a namespace.
+/// `shop` for `web.shop.svc.cluster.local`. Only names that exist are looked at, so the label
+/// before `svc` is a namespace.
 fn namespace(name: &Name) -> Option<String> {
     let labels: Vec<&[u8]> = name.labels().collect();
     let at = labels.iter().rposition(|label| label.eq_ignore_ascii_case(b"svc"))?;
@@ -91,9 +91,9 @@ fn namespace(name: &Name) -> Option<String> {
     Some(std::str::from_utf8(label).ok()?.to_ascii_lowercase())
 }
 
-/// Counts the most frequent keys. If it is full, a new key takes the place of the least frequent one
-/// and continues its count ("Space-Saving", Metwally 2005). So a key that is more frequent than one
-/// in `size` is never missing, and no count is too high by more than that share.
+/// Counts the most frequent keys. If it is full, a new key takes the place of the least frequent
+/// one and continues its count ("Space-Saving", Metwally 2005). So a key that is more frequent than
+/// one in `size` is never missing, and no count is too high by more than that share.
 #[derive(Debug)]
 struct Frequent<K>(BTreeMap<K, u64>);
 

@@ -147,7 +147,7 @@ impl Tracer {
                 name: "connect",
                 kind: SpanKind::Client,
                 begun: sent.sent,
-                // Without a reply the step lasts as long as the query.
+                // Without a reply, the span ends with the query.
                 ended: sent.replied.unwrap_or(cx.now.max(sent.sent)),
                 attributes: vec![("peer.address", sent.upstream.to_string())],
                 failed: sent.replied.is_none(),

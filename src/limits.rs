@@ -116,7 +116,8 @@ pub const KUBERNETES_TTL: u32 = 3600;
 /// How long `kubernetes` waits for its objects before it logs that they are missing, as in CoreDNS.
 pub const KUBERNETES_STARTUP: Duration = Duration::from_secs(5);
 
-/// Cache entries of each kind if the Corefile sets no capacity, as in CoreDNS.
+/// Positive cache entries, and as many negative ones, if the Corefile sets no capacity, as in
+/// CoreDNS.
 pub const CACHE_REPLIES: usize = 9984;
 /// Octets of records that a cache entry may have on average; larger replies mean fewer entries.
 /// With this, 10,000 entries take about 10 MiB instead of up to 2 GiB.
@@ -124,8 +125,8 @@ pub const CACHE_REPLY_OCTETS: usize = 1024;
 /// Octets of the text of an upstream's extended error. Real texts are one sentence, and the cache
 /// holds them.
 pub const EXTENDED_ERROR_OCTETS: usize = 256;
-/// How long the upstreams are not queried again for an expired entry that they failed to replace,
-/// while it is served as the last known good one (RFC 8767 §5).
+/// `prefer_positive`: after the upstreams failed to replace an expired entry, how long ndots serves
+/// the entry before it queries them again (RFC 8767 §5).
 pub const LAST_KNOWN_GOOD_RETRY: Duration = Duration::from_secs(30);
 /// How long a failure may be cached (RFC 2308 §7.1).
 pub const FAILURE_TTL: Duration = Duration::from_secs(300);
@@ -146,8 +147,8 @@ pub const MAX_HEDGE_DELAY: Duration = Duration::from_millis(300);
 pub const EDNS_PATIENCE: Duration = Duration::from_millis(60);
 /// How long an upstream that does not support EDNS gets queries without OPT.
 pub const NO_EDNS_TIME: Duration = Duration::from_secs(900);
-/// Queries with OPT in a row that got a reply only without OPT, after which an upstream counts as
-/// one that does not support EDNS. One such query may be lost.
+/// If this many queries in a row get a reply only when they are sent without OPT, the upstream
+/// counts as one that does not support EDNS. A single query with OPT may have been lost.
 pub const SILENT_EDNS: u32 = 3;
 /// How long an upstream that is known to reply over UDP may be silent before the query is sent over
 /// TCP as well: longer than most cold names take.
@@ -157,8 +158,8 @@ pub const UDP_PATIENCE: Duration = Duration::from_secs(1);
 pub const TCP_CLIENT_PATIENCE: Duration = Duration::from_millis(60);
 /// How long an upstream that does not reply over UDP is queried over TCP.
 pub const NO_UDP_TIME: Duration = Duration::from_secs(60);
-/// Queries in a row that got a reply only over TCP, after which an upstream counts as one that does
-/// not reply over UDP. A datagram may be lost.
+/// If this many queries in a row get a reply only over TCP, the upstream counts as one that does
+/// not reply over UDP. A single datagram may have been lost.
 pub const SILENT_UDP: u32 = 3;
 /// How long a truncated reply is held back while TCP may give the whole reply. After that, clients
 /// over UDP get the truncated one.
@@ -166,13 +167,13 @@ pub const TRUNCATED_PATIENCE: Duration = Duration::from_millis(80);
 /// How many times a query may be sent by default if the group has only one upstream. One lost
 /// datagram is common, and two in a row are rare.
 pub const MIN_SENDS: u32 = 3;
-/// Datagrams that do not match the query, after which it is sent over TCP: they may be forged
-/// replies (RFC 5452 §9.2). Also messages on a connection that match no query, after which the
+/// After this many datagrams that do not match the query, it is sent over TCP: they may be forged
+/// replies (RFC 5452 §9.2). After this many messages on a connection that match no query, the
 /// connection is closed.
 pub const STRAY_REPLIES: u32 = 10;
-/// Replies to a query in random case that lose the case or differ from the reply to the client's
-/// spelling, after which an upstream gets no more queries in random case. One such reply may be
-/// forged.
+/// After this many replies that lose the random case of the query, or that differ from the reply to
+/// the client's spelling, an upstream gets no more queries in random case. A single such reply may
+/// be forged.
 pub const LOST_CASES: u32 = 3;
 /// Octets of a buffer for a UDP reply. ndots announces [`UDP_OCTETS`], and an upstream that ignores
 /// this sends at most 4096. The last octet shows that a reply is longer.
@@ -225,8 +226,8 @@ pub const WAITERS: usize = JOBS / 2;
 /// Upstreams that a `forward` or `grpc` directive may name, as in CoreDNS. A file among them may
 /// add more.
 pub const FORWARD_TARGETS: usize = 15;
-/// Idle connections that stay open to one upstream. Each holds a descriptor in
-/// ndots and one at the upstream.
+/// Idle connections that stay open to one upstream. Each holds a descriptor in ndots and one at the
+/// upstream.
 pub const IDLE_CONNECTIONS: usize = 16;
 /// Queries that wait on one connection to an upstream. Most servers of HTTPS and QUIC allow as many
 /// streams.
@@ -275,7 +276,8 @@ pub const UDP_BUFFER_OCTETS: usize = 4 << 20;
 pub const SNAPSHOT_AGE: Duration = Duration::from_secs(86_400);
 /// The pause between two writes of a snapshot while facts change.
 pub const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(30);
-/// When a snapshot is written again although nothing has changed, so that it does not look old.
+/// The age at which a snapshot is written again although nothing has changed, so that it does not
+/// look old.
 pub const SNAPSHOT_REFRESH: Duration = Duration::from_secs(3600);
 /// Octets of a snapshot. That of a cluster of 150,000 Pods has about 30 MiB.
 pub const SNAPSHOT_OCTETS: u64 = 1 << 30;
@@ -313,8 +315,8 @@ pub const LOG_LINES: usize = 8192;
 /// How long the process waits at its end for the log to be written.
 pub const LOG_FLUSH_TIME: Duration = Duration::from_millis(500);
 
-/// TCP connections that are open at once, and at most half of the descriptors. A NodeLocal cache on
-/// each of 5,000 nodes opens a few.
+/// TCP connections that are open at once, but never more than half of the descriptors. A NodeLocal
+/// cache on each of 5,000 nodes opens a few.
 pub const TCP_CONNECTIONS: usize = 8192;
 /// TCP connections of one client address that are open at once.
 pub const TCP_CONNECTIONS_CLIENT: usize = 512;
@@ -357,9 +359,8 @@ pub const HTTP3_REQUESTS_OCTETS: usize = 256 << 10;
 /// Octets that each piece of an HTTP/3 request counts for at least. h3 keeps the pieces of a frame
 /// until the frame is complete, and each piece has an allocation of its own.
 pub const HTTP3_PIECE_OCTETS: usize = 64;
-/// Octets of a frame on the control stream of an HTTP/3 client. The stream is read no further after a
-/// longer one. Settings are the longest ones, with
-/// up to 16 octets each.
+/// Octets of a frame on the control stream of an HTTP/3 client. After a longer frame, the stream is
+/// not read any more. The longest frames hold settings, of up to 16 octets each.
 pub const HTTP3_CONTROL_FRAME_OCTETS: u64 = 512;
 /// Request streams of an HTTP/3 connection that end without a request. h3 stores the id of each one
 /// until the connection ends.
@@ -381,8 +382,8 @@ pub const UNSENT_OCTETS_CROWDED: usize = UNSENT_OCTETS_CLIENT / 2;
 pub const TCP_SEND_BUFFER: usize = 16 << 10;
 /// How long a client may take to read its replies, as in CoreDNS.
 pub const TCP_WRITE_TIME: Duration = Duration::from_secs(5);
-/// How long a connection is still read when the server stops, for queries that are on their way, and
-/// how long the protocol's end of a connection may take.
+/// How long a connection is still read when the server stops, for queries that are on their way.
+/// Also how long the last messages that a protocol sends before a connection ends may take.
 pub const TCP_DRAIN_TIME: Duration = Duration::from_millis(50);
 /// The pause after a failed accept of a connection, or a failed read of a UDP socket. The usual
 /// reason is a lack of descriptors or memory, which lasts a while.

@@ -1,8 +1,8 @@
 //! Facts of a cluster: the few fields that DNS needs of each object, and how they change.
 //!
-//! Every source (an API server, a directory of manifests) emits [`Change`], and the zone reads nothing
-//! else. Facts own their strings, contain no Kubernetes type, and compare by value, so `==` tells
-//! whether a fact has changed.
+//! Every source (an API server, a directory of manifests) emits [`Change`], and the zone reads
+//! nothing else. Facts own their strings, contain no Kubernetes type, and compare by value, so `==`
+//! tells whether a fact has changed.
 
 mod endpoints;
 mod endpointslice;
@@ -150,8 +150,8 @@ impl Object {
 
 /// A message of a source to the zone.
 ///
-/// A complete list of a kind is `Relist`, an `Upsert` for each object, and `Synced`. `Synced` removes
-/// the facts that had no `Upsert` since `Relist`. Until then they are served.
+/// A complete list of a kind is `Relist`, an `Upsert` for each object, and `Synced`. `Synced`
+/// removes the facts that had no `Upsert` since `Relist`. Until then they are served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     Upsert(Object),

@@ -48,8 +48,8 @@ pub const API_RETRY_MAX: Duration = Duration::from_secs(15);
 pub const API_RECONNECT_MAX: Duration = Duration::from_secs(4);
 /// How long only JSON is asked for after a reply in protobuf that could not be read.
 pub const API_JSON_TIME: Duration = Duration::from_secs(600);
-/// Failures in a row of lists and watches to which the server replied, after which the kind is
-/// listed again. The server may have been restored from a backup.
+/// If the server answers this many lists and watches in a row with an error, the kind is listed
+/// again. The server may have been restored from a backup.
 pub const API_WATCH_FAILURES: u32 = 5;
 /// How often ndots looks for a kind that the cluster does not have. Its CustomResourceDefinition
 /// may be installed later.

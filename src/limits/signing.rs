@@ -33,8 +33,8 @@ pub const SIGN_AGAIN_AFTER: i32 = 6 * 86_400;
 pub const SIGN_AGAIN_BEFORE: i32 = 7 * 86_400;
 /// Signatures of `sign` are valid for 32 days, in seconds.
 pub const SIGN_LIFETIME: u32 = 32 * 86_400;
-/// How much earlier they may begin, and how much later they may end, so that not all zones are
-/// signed at the same time.
+/// How much earlier the signatures of `sign` may begin, and how much later they may end, so that
+/// not all zones are signed at the same time.
 pub const SIGN_INCEPTION_JITTER: Duration = Duration::from_secs(18 * 3600);
 pub const SIGN_LIFETIME_JITTER: Duration = Duration::from_secs(5 * 86_400);
 /// Records at the start of a signed file among which `sign` looks for the signature of the SOA

@@ -10,7 +10,7 @@ use std::{
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     pub address: IpAddr,
-    /// Apart from the address, because most Corefiles need nothing else of an endpoint.
+    /// Stored apart from the address, because most Corefiles need only the address of an endpoint.
     pub details: Option<Box<EndpointDetails>>,
 }
 
@@ -157,7 +157,7 @@ impl Endpoints {
         self.drop_empty_details();
     }
 
-    /// The details that there are, to change them.
+    /// The details of the endpoints that have any, so that a caller can change them.
     pub fn details_mut(&mut self) -> impl Iterator<Item = &mut EndpointDetails> {
         self.details.iter_mut().flatten().map(|details| &mut **details)
     }

@@ -1,6 +1,5 @@
 //! What DNS needs of a Namespace: that it exists, and its labels, for `namespace_labels`.
 
-/// A Namespace, as far as DNS needs it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Namespace {
     pub name: Box<str>,

@@ -29,7 +29,8 @@ impl Service {
 /// How a client inside the cluster finds the Service's address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Addressing {
-    /// `spec.clusterIPs`, at most one of each family; empty if the API server has allocated none yet.
+    /// `spec.clusterIPs`, at most one of each IP family; empty if the API server has allocated none
+    /// yet.
     ClusterIps(Box<[IpAddr]>),
     /// `spec.clusterIP: None`. Its name has the addresses of its endpoints.
     Headless,
@@ -80,7 +81,8 @@ pub struct Outside {
     pub load_balancer: Box<[LoadBalancerPoint]>,
     /// `externalTrafficPolicy: Local`: only Nodes with a ready endpoint take its traffic.
     pub local_only: bool,
-    /// Additional names, lower-cased, from the annotations that `k8s_gateway` and external-dns read.
+    /// Additional names, lower-cased, from the annotations that `k8s_gateway` and external-dns
+    /// read.
     pub hosts: Box<[Box<str>]>,
     /// `metadata.creationTimestamp` in seconds since 1970; `None` if there are no `hosts`.
     pub created: Option<i64>,
@@ -88,7 +90,7 @@ pub struct Outside {
     pub ignored: bool,
 }
 
-/// What the type of a Service makes for clients outside of the cluster.
+/// How the type of a Service makes it reachable for clients outside of the cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Exposure {
     #[default]

@@ -24,7 +24,7 @@ pub(super) struct AddressMap<O> {
 enum Owners<O> {
     One(O),
     /// Two or more.
-    #[expect(clippy::box_collection, reason = "so that it takes no more octets than one owner")]
+    #[expect(clippy::box_collection, reason = "the box takes no more octets than one owner")]
     Several(Box<Vec<O>>),
 }
 
@@ -35,7 +35,7 @@ impl<O> Default for AddressMap<O> {
 }
 
 impl<O: Clone + Eq> AddressMap<O> {
-    /// Reads the owners of an address, in any order. An owner may be there several times.
+    /// Reads the owners of an address, in any order. The same owner may occur several times.
     pub(super) fn read<R>(&self, address: IpAddr, read: impl FnOnce(&[O]) -> R) -> R {
         match address {
             IpAddr::V4(v4) => read(self.v4.get(&v4).as_deref().map_or(&[], Owners::as_slice)),
@@ -43,9 +43,9 @@ impl<O: Clone + Eq> AddressMap<O> {
         }
     }
 
-    /// Moves one occurrence of `owner` from the addresses in `old` to those in `new`. An address may
-    /// have an owner several times, for two Pods of a namespace on the host's network. An address
-    /// that occurs twice in one object counts once.
+    /// Moves one occurrence of `owner` from the addresses in `old` to those in `new`. An address
+    /// can have the same owner several times, for example for two Pods of a namespace on the host's
+    /// network. An address that occurs twice in `old` or in `new` counts once.
     pub(super) fn replace(&self, owner: &O, old: &[IpAddr], new: &[IpAddr]) {
         let (old, new) = (distinct(old), distinct(new));
         for address in missing(&new, &old) {
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn owners_take_turns() {
+    fn an_address_has_the_owners_that_were_added_and_not_removed() {
         let map = AddressMap::default();
         let (v4, v6): (IpAddr, IpAddr) = ([10, 0, 0, 1].into(), "2001:db8::1".parse().unwrap());
         let check = |expected: &[&str]| {

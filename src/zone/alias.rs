@@ -26,7 +26,7 @@ impl Alias {
     pub(super) fn answer(&self, qtype: Type, ttl: u32) -> Found {
         match qtype {
             Type::A | Type::AAAA | Type::CNAME => self.lead(qtype, ttl),
-            // As in CoreDNS. Clients in a cluster query the other types.
+            // As in CoreDNS: a query for another type gets no CNAME record.
             _ => Found::NoData,
         }
     }

@@ -77,7 +77,7 @@ impl Path {
 /// The number of names that are copied at once.
 const NAMES_AT_ONCE: usize = 256;
 
-/// The index writes it, any number of readers read it.
+/// The claims of all names. The index is the only writer, and there are any number of readers.
 #[derive(Debug, Default)]
 pub(super) struct ClaimedNames(RwLock<BTreeMap<Path, Claims>>);
 
@@ -98,7 +98,8 @@ impl ClaimedNames {
     pub(super) fn within(&self, path: &Path) -> Vec<(Path, Claims)> {
         let (mut within, mut from) = (Vec::new(), Bound::Included(path.clone()));
         loop {
-            // In parts: while a writer waits for this lock, every other reader waits, too.
+            // The lock is released after each part: while a writer waits for it, all other readers
+            // wait, too.
             let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
             let some = names
                 .range((from, Bound::Unbounded))

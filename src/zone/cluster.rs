@@ -66,7 +66,8 @@ impl Zone {
     /// than a positive one (RFC 2308 §5).
     pub fn soa(&self, question: &Question) -> Option<RecordSet> {
         let serial = self.store.serial(self.zone_kind_of(self.zone_of(&question.name)?));
-        // A secondary asks for the SOA record. The one of a negative answer is not remembered.
+        // A secondary asks for the SOA record, and remembers its serial. Clients do not remember
+        // the serial in the SOA record of a negative answer.
         let is_secondary = question.qtype == Type::SOA || question.qtype.is_transfer();
         self.soa_of(question, if is_secondary { serial.read() } else { serial.peek() })
     }
@@ -94,10 +95,10 @@ impl Zone {
         Some([Name::join([&*namespace], &services)?, services, zone.clone()])
     }
 
-    /// The search list of a Pod whose first candidate is this name. `None` if something in the
-    /// cluster can have the name. The name must have two or more labels before the Namespace.
-    /// Exactly two can be an endpoint of a Service, so the result is also `None` if this Service
-    /// exists.
+    /// The search list of the Pod, if this name is the first that a Pod tries for an external name:
+    /// `LABELS.NAMESPACE.svc.ZONE` with two or more labels. `None` if something in the cluster can
+    /// have the name. Two labels can be an endpoint and its Service, so the result is also `None`
+    /// if that Service exists.
     pub fn search_of_name(&self, name: &Name) -> Option<[Name; 3]> {
         let zone = self.zone_of(name).filter(|zone| !is_reverse(zone))?;
         let labels: Vec<&[u8]> = name.labels().collect();

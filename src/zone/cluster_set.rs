@@ -1,5 +1,6 @@
-//! The two kinds of zones: those of the cluster's own Services, and those of the Services that a set
-//! of clusters shares (KEP-1645). No Service of one kind is visible in a zone of the other.
+//! The two kinds of zones: those of the cluster's own Services, and those of the Services that a
+//! set of clusters shares (KEP-1645). A Service of one kind is not visible in a zone of the other
+//! kind.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ZoneKind {

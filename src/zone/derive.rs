@@ -199,8 +199,8 @@ impl ServiceEntry {
         self.alias.as_ref().map_or(Found::NoName, |alias| alias.answer(qtype, scope.ttl))
     }
 
-    /// The name exists for every zone, because a misspelled zone looks like a zone without
-    /// endpoints.
+    /// The answer for a topology zone. The name exists for every zone name, because a misspelled
+    /// zone looks like a zone without endpoints.
     fn zonal(
         &self,
         zone: &[u8],
@@ -320,7 +320,8 @@ impl ServiceEntry {
         }
     }
 
-    /// `label.web.ns.svc.ZONE`; `None` if the name is too long.
+    /// `LABEL.web.ns.svc.ZONE`, or the Service's own name without a label; `None` if a label or the
+    /// name is too long.
     pub(super) fn target_name(
         &self,
         label: Option<&EndpointLabel<'_>>,

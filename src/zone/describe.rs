@@ -1,6 +1,6 @@
-//! What the labels of a name mean, for the metadata of a query.
+//! The metadata of a query that says which object its name stands for.
 
-/// The reason of CoreDNS for a name that no object can have.
+/// CoreDNS's value of `kubernetes/parse-error` for a name that no object can have.
 const INVALID: &str = "invalid query name";
 
 pub(super) type Labels = Vec<(&'static str, String)>;
@@ -13,7 +13,7 @@ pub(super) struct Reading {
     pub(super) zonal: bool,
 }
 
-/// CoreDNS's labels for a name whose labels left of the zone are these.
+/// CoreDNS's metadata labels for a query. `name` has the DNS labels left of the zone.
 pub(super) fn describe(name: &[String], reading: Reading) -> Labels {
     let mut labels = Labels::new();
     match Parts::of(name, reading) {
@@ -38,7 +38,7 @@ struct Parts<'p> {
 }
 
 impl<'p> Parts<'p> {
-    /// `None` for labels that no object has.
+    /// `None` for DNS labels that no object can have.
     fn of(labels: &'p [String], reading: Reading) -> Option<Self> {
         let Reading { is_set, zonal } = reading;
         let mut parts = Self::default();

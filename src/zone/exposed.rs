@@ -51,12 +51,12 @@ impl ExposedFacts {
         self.serial.read()
     }
 
-    /// The serial, to write it into a snapshot, and to continue from the serial of a snapshot.
+    /// The serial that a snapshot stores, and that continues from the one in a snapshot.
     pub(super) fn kept_serial(&self) -> &Serial {
         &self.serial
     }
 
-    /// Sets the serial and counts the change, after it was published.
+    /// Sets the serial and counts the change. Called after the change was published.
     pub(super) fn changed(&self, unix_seconds: u32) {
         self.serial.advance(unix_seconds);
         self.changes.fetch_add(1, Ordering::Release);
@@ -73,8 +73,9 @@ impl ExposedFacts {
             .map(|gateway| Arc::clone(&gateway))
     }
 
-    /// The addresses of the ready Nodes that are in `only`, if it is given. Of each family, a Node
-    /// has the addresses of the first type in `types` that it has.
+    /// The addresses of the ready Nodes, or only of those in `only`. For each IP family, `types`
+    /// has the types of addresses in order of preference, and the first type that the Node has
+    /// counts.
     pub(super) fn node_addresses(
         &self,
         only: Option<&HashSet<&str>>,
@@ -90,7 +91,7 @@ impl ExposedFacts {
                 },
             );
         let ready: Vec<&Node> = ready.collect();
-        // Of very many Nodes, a part that is spread over all of them.
+        // If there are more Nodes than this limit, the answer has every nth one.
         let step = ready.len().div_ceil(limits::OUTSIDE_NODES).max(1);
         ready.iter().step_by(step).flat_map(|node| preferred(&node.addresses, types)).collect()
     }

@@ -72,15 +72,15 @@ pub struct Index {
     endpoint_fields: Option<EndpointFields>,
     /// Entries that are published and not yet in the store's snapshot.
     batch: Batch,
-    /// Services that are staged.
+    /// Services whose staged facts are not published yet.
     drafts: Drafts,
-    /// What the staged changes alter.
+    /// The zones that the staged changes alter.
     staged: Changed,
 }
 
 impl Index {
-    /// Sets which details of endpoints are kept from now on. The source must list the slices again if
-    /// these are more.
+    /// Sets which details of endpoints are kept from now on. If this adds details that were not
+    /// kept before, the source must list the slices again.
     pub fn keep_endpoint_fields(&mut self, endpoint_fields: EndpointFields) {
         self.endpoint_fields = Some(endpoint_fields);
     }
@@ -140,8 +140,8 @@ impl Index {
         self.staged |= changed;
     }
 
-    /// Publishes the staged changes. `unix_seconds` becomes the serial of the zones that they alter,
-    /// which are returned.
+    /// Publishes the staged changes. `unix_seconds` becomes the serial of the zones that they
+    /// alter, which are returned.
     pub fn publish_staged(&mut self, unix_seconds: u32) -> Changed {
         self.publish_drafts();
         let changed = std::mem::take(&mut self.staged);
@@ -153,8 +153,9 @@ impl Index {
         changed
     }
 
-    /// The facts that were applied are all objects of these kinds at an earlier time. They are
-    /// answered as stale until the source has listed them. `serials` are those of that time.
+    /// Says that the facts so far are from a snapshot, which contains all objects of these kinds.
+    /// Answers from a kind are stale until the source has listed it. `serials` are from the
+    /// snapshot, too.
     pub fn restored(&mut self, kinds: &[Kind], serials: [u32; 3]) {
         let [cluster, set, outside] = serials;
         self.store.resume_serial(ZoneKind::Cluster, cluster);
@@ -172,8 +173,8 @@ impl Index {
         ]
     }
 
-    /// A value that is equal in two processes which hold equal facts. It does not depend on the order
-    /// in which they arrived.
+    /// A value that is equal in two processes which hold equal facts. It does not depend on the
+    /// order in which they arrived.
     pub fn digest(&self) -> u64 {
         let digests = [
             self.slices.digest(),
@@ -183,7 +184,8 @@ impl Index {
             self.namespaces.digest(),
             self.outside.digest(),
         ];
-        // A Service and a ServiceImport can be equal, so each table has a place of its own.
+        // A Service and a ServiceImport can be equal, so the digests of the tables are rotated by
+        // different numbers of bits.
         digests.into_iter().fold(0, |sum, digest| sum.rotate_left(8).wrapping_add(digest))
     }
 
@@ -214,7 +216,8 @@ impl Index {
         }
     }
 
-    /// A whole list has been read. The first one of a kind makes names known that were unsynced.
+    /// Ends a list that has been read completely. After the first list of a kind, names that need
+    /// it are answered.
     fn synced(&mut self, kind: Kind) -> Changed {
         let first = !self.store.is_synced(kind);
         let mut changed = self.sweep(kind);
@@ -440,7 +443,7 @@ impl Index {
         }
     }
 
-    /// The Service as it is stored: it shares what many Services have.
+    /// The Service as it is stored: it shares its namespace and ports with equal ones of others.
     fn compact(&mut self, mut service: Service) -> Arc<Service> {
         service.namespace = self.names.share(service.namespace);
         service.ports = self.ports.share(service.ports);
@@ -467,7 +470,7 @@ impl Index {
     }
 }
 
-/// The Services that a slice has endpoints of.
+/// The Services that the endpoints of a slice belong to.
 fn services_of(slice: &EndpointSlice) -> impl Iterator<Item = (ZoneKind, &str)> {
     let own = slice.service.as_deref().map(|service| (ZoneKind::Cluster, service));
     own.into_iter()

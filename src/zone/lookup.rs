@@ -106,7 +106,8 @@ impl Zone {
         }
     }
 
-    /// `10-1-2-3 ns` left of `pod.ZONE`.
+    /// The names below `pod.ZONE`, such as `10-1-2-3.shop`. `left` holds the labels left of
+    /// `pod`.
     fn pod(&self, left: &[u8], offsets: &[usize], qtype: Type) -> Found {
         let Some(&namespace_at) = offsets.last() else { return Found::NoData };
         let namespace = &left[namespace_at + 1..];
@@ -143,7 +144,8 @@ impl Zone {
     /// The PTR records of an address: one for its Service if it is a cluster IP, else one for each
     /// Service that has it as an endpoint.
     fn reverse(&self, question: &Question) -> Found {
-        // With a label selector, no namespace is shown before its labels are known.
+        // With a label selector, it is not known which namespaces are shown until their labels are
+        // known.
         if !self.knows(&[Kind::Service]) || self.shows(b"").is_none() {
             return Found::Unsynced;
         }

@@ -11,8 +11,8 @@ use crate::model::Pod;
 
 use super::table::Named;
 
-/// The name of a namespace. The Pods of a namespace share it. It takes the octets of one pointer,
-/// half of those of an `Arc<str>`.
+/// The name of a namespace, which its Pods share. A pointer to it has half the size of an
+/// `Arc<str>`.
 pub(super) type SharedNamespace = Arc<Box<str>>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

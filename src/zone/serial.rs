@@ -1,5 +1,6 @@
-//! The serial of a zone. It never goes back and never stands for two states that a client has seen,
-//! because a secondary must notice every change (RFC 1982), also when the clock is set back.
+//! The serial of a zone. It never decreases, even if the clock is set back. After a client has seen
+//! a serial, the next change gets another one, because a secondary must notice every change (RFC
+//! 1982).
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -23,7 +24,7 @@ impl Serial {
         self.value.load(Ordering::Acquire)
     }
 
-    /// Goes on from the serial of an earlier process, which clients have seen.
+    /// Continues from the serial of an earlier process, which clients have seen.
     pub(super) fn resume(&self, earlier: u32) {
         self.value.fetch_max(earlier, Ordering::AcqRel);
         self.seen.store(true, Ordering::Release);
@@ -54,7 +55,7 @@ mod tests {
             }
         };
         check(1000, false, 1000);
-        // Nobody has seen this second's serial.
+        // No client has seen the serial of this second.
         check(1000, true, 1000);
         check(1000, true, 1001);
         // The clock goes back a day.

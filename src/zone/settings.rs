@@ -28,8 +28,8 @@ pub struct Settings {
     pub multicluster: Vec<Name>,
     /// A ClusterIP Service without a ready endpoint does not exist.
     pub ignore_empty_service: bool,
-    /// The server's own addresses: the Service that has one as an endpoint is the zone's name
-    /// server.
+    /// The server's own addresses. A Service that has one of them as an endpoint is a name server
+    /// of the zone.
     pub own_addresses: Vec<IpAddr>,
 }
 

@@ -26,7 +26,7 @@ impl<T: ?Sized + Eq + Hash> SharedValues<T> {
         }
         if self.values.len() >= self.sweep_at {
             self.values.retain(|known| Arc::strong_count(known) > 1);
-            // A sweep looks at each value, so as many inserts as there are values pay for it.
+            // A sweep reads every value, so the next one waits until their number has doubled.
             self.sweep_at = (2 * self.values.len()).max(2);
         }
         self.values.insert(Arc::clone(&value));

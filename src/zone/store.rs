@@ -1,8 +1,8 @@
-//! The published facts: one writer and any number of readers. A reader waits for one shard of a map
-//! at most.
+//! The published facts: one writer and any number of readers. A reader never waits for more than
+//! one shard of a map.
 //!
-//! Only this file chooses the maps. A Service is published as one entry, so a change of its type is
-//! one step. Keys are labels in wire form, so a slice of the question's name is a key.
+//! No other file knows the types of these maps. A Service is published as one entry, so a change of
+//! its type is one step. Keys are labels in wire form, so a slice of the question's name is a key.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -47,13 +47,13 @@ pub struct Store {
     stale: AtomicU32,
     /// The age of the snapshot in seconds.
     stale_age: AtomicU32,
-    /// The kinds that the source may not read, and why. No answer depends on it.
+    /// The kinds that the source may not read, each with the reason. No answer contains the
+    /// reason.
     refused: Mutex<BTreeMap<Kind, Box<str>>>,
     serials: PerZoneKind<Serial>,
     /// The facts for the zones of clients outside of the cluster.
     pub(super) outside: ExposedFacts,
-    /// All facts, for zone transfers. It changes once for each change, and never contains half of
-    /// one.
+    /// All facts, for zone transfers. Each change is applied to it as a whole.
     snapshot: Mutex<Arc<Snapshot>>,
 }
 
@@ -143,8 +143,8 @@ impl Store {
         self.synced.load(Ordering::Acquire) & bit(kind) != 0
     }
 
-    /// Whether the kind is synced, and the source is allowed to read it if its facts are from a
-    /// snapshot: an API server that refuses is not one that is away.
+    /// Whether the kind is synced. Facts from a snapshot are not enough if the API server refuses
+    /// the kind: the snapshot is for the time in which the API server is away.
     pub(super) fn is_ready(&self, kind: Kind) -> bool {
         self.is_synced(kind) && !(self.is_stale(kind) && self.refusal(kind).is_some())
     }
@@ -163,7 +163,7 @@ impl Store {
         self.stale_age.store(seconds, Ordering::Relaxed);
     }
 
-    /// Goes on from the serial of a snapshot.
+    /// Continues from the serial of a snapshot.
     pub(super) fn resume_serial(&self, zone_kind: ZoneKind, earlier: u32) {
         let mut snapshot = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         self.serial(zone_kind).resume(earlier);
@@ -186,7 +186,7 @@ impl Store {
         self.stale.fetch_and(!bit(kind), Ordering::Release);
     }
 
-    /// The facts of the kind are complete, and those of a snapshot.
+    /// The facts of the kind are complete, and are from a snapshot.
     pub(super) fn mark_stale(&self, kind: Kind) {
         self.stale.fetch_or(bit(kind), Ordering::Release);
         self.synced.fetch_or(bit(kind), Ordering::Release);
@@ -210,8 +210,8 @@ impl Store {
         Arc::clone(&snapshot)
     }
 
-    /// Commits a change. A holder of an earlier [`Snapshot`] keeps it; only in that case this
-    /// copies the maps.
+    /// Commits a change. If a transfer holds the [`Snapshot`], the maps are copied first, so that
+    /// the transfer keeps the old facts.
     pub(super) fn commit(&self, batch: &mut Batch, changed: &PerZoneKind<bool>, unix_seconds: u32) {
         let Batch { services, namespaces } = mem::take(batch);
         let untouched =

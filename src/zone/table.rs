@@ -1,4 +1,4 @@
-//! The known objects of a kind, with what a new list has shown of them.
+//! The known objects of a kind, and which of them the current list has contained so far.
 
 use std::{
     hash::{BuildHasher, Hash},
@@ -60,8 +60,8 @@ impl Named for Namespace {
     }
 }
 
-/// Objects by namespace and name, which are stored in the objects only. Each has the number of the
-/// list that was the current one when it was last seen. So objects that a new list does not contain
+/// Objects by namespace and name. The keys are stored in the objects only. Each entry has the
+/// number of the last list that contained the object. So objects that a new list does not contain
 /// are found without a copy of the names.
 #[derive(Debug)]
 pub(super) struct Table<V> {
@@ -90,7 +90,7 @@ impl<V: Named + Hash> Table<V> {
         self.entries.find(hash, has(namespace, name)).map(|known| &known.object)
     }
 
-    /// The known object, which the source has shown again.
+    /// Returns the known object, and notes that the current list contains it.
     pub(super) fn seen(&mut self, namespace: &str, name: &str) -> Option<&V> {
         let hash = hash_of(&self.hasher, namespace, name);
         let known = self.entries.find_mut(hash, has(namespace, name))?;
@@ -98,7 +98,7 @@ impl<V: Named + Hash> Table<V> {
         Some(&known.object)
     }
 
-    /// Returns the object before.
+    /// Returns the previous object.
     pub(super) fn insert(&mut self, object: V) -> Option<V> {
         self.digest = self.digest.wrapping_add(hash::of_value(&object));
         let hasher = &self.hasher;
@@ -119,7 +119,7 @@ impl<V: Named + Hash> Table<V> {
         }
     }
 
-    /// Returns the object before. Memory that many removed objects have left is given back.
+    /// Returns the removed object. After many removals, unused memory is given back.
     pub(super) fn remove(&mut self, namespace: &str, name: &str) -> Option<V> {
         let hash = hash_of(&self.hasher, namespace, name);
         let entry = self.entries.find_entry(hash, has(namespace, name)).ok()?;
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(unseen(&table), ["Service ns/c"]);
         assert_eq!(table.remove("ns", "c"), Some(Thing("c", 3)));
         assert_eq!(unseen(&table), [""; 0]);
-        // A list that breaks off, and the next one.
+        // A list that is not completed, and the next one.
         table.begin_list();
         table.seen("ns", "a");
         table.begin_list();

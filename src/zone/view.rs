@@ -23,8 +23,8 @@ pub trait View: Send + Sync {
     /// The SOA record of the zone that contains the question's name.
     fn soa(&self, question: &Question) -> Option<RecordSet>;
 
-    /// All records of the zone whose apex the question names; `None` if the view has no such zone or
-    /// does not transfer it.
+    /// All records of the zone whose apex the question names; `None` if the view has no such zone
+    /// or does not transfer it.
     ///
     /// # Errors
     /// The source has not listed all objects of the zone yet.
@@ -32,19 +32,20 @@ pub trait View: Send + Sync {
         None
     }
 
-    /// What the name says about the object that it stands for, and what is known about the client:
-    /// pairs of a label and a value.
+    /// Metadata about the object that the name stands for and about the client, as pairs of a label
+    /// and a value.
     fn describe(&self, _name: &Name, _client: IpAddr) -> Vec<(&'static str, String)> {
         Vec::new()
     }
 
-    /// The age in seconds of the snapshot that answers are from; `None` if the source is up to date.
+    /// The age in seconds of the snapshot that answers are from; `None` if the source is up to
+    /// date.
     fn stale_age(&self) -> Option<u32> {
         None
     }
 
-    /// The kinds that every answer needs and that have not been listed yet. The text is the reason, if
-    /// the source may not read the kind.
+    /// The kinds that every answer needs and that have not been listed yet. The text is the reason,
+    /// if the source may not read the kind.
     fn waiting(&self) -> Vec<(Kind, Option<Box<str>>)>;
 }
 

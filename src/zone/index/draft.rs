@@ -1,5 +1,5 @@
-//! Services whose facts have changed and that are not published yet. Many EndpointSlices of one
-//! Service are published together, because a publication takes time for all of its endpoints.
+//! Services with changes that are not published yet. Many EndpointSlices of one Service are
+//! published together, because each publication takes time for all endpoints of the Service.
 
 use std::{collections::HashMap, sync::Arc};
 

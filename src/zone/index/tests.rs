@@ -26,7 +26,7 @@ fn many_slices_of_a_service_are_published_once() {
     for index in [&mut one, &mut other] {
         index.apply(Change::Upsert(Object::Service(headless.clone())), 1);
     }
-    // In another order, and one by one.
+    // The same slices in another order, each published alone.
     for number in (0..1000).rev() {
         other.apply(slice(number), 1);
     }
@@ -41,7 +41,7 @@ fn many_slices_of_a_service_are_published_once() {
     assert_eq!((v4(&one).iter().count(), v4(&one)), (1000, v4(&other)));
     let found = |index: &Index, last: u8| index.store.by_endpoint([10, 1, 0, last].into()).len();
     assert_eq!((found(&one, 7), found(&other, 7)), (1, 1));
-    // One of two slices with the same address goes.
+    // One of two slices with the same address is removed.
     let twin = EndpointSlice { name: "twin".into(), ..of(slice(7)) };
     for index in [&mut one, &mut other] {
         index.apply(Change::Upsert(Object::EndpointSlice(twin.clone())), 1);

@@ -31,7 +31,7 @@ pub struct ExternalSettings {
     /// The parent name of the name server, such as `dns`.
     pub apex: Name,
     pub top: Apex,
-    /// Headless Services and their endpoints have the addresses of the endpoints.
+    /// Whether headless Services and their endpoints exist, with the addresses of the endpoints.
     pub headless: bool,
     /// Settings of the block's `kubernetes`.
     pub namespaces: Namespaces,
@@ -148,7 +148,7 @@ impl External {
         let Some(entry) = self.store.service(&left[service_at..]) else { return Found::NoName };
         let Some(service) = &entry.service else { return Found::NoName };
         let place = entry.own_place();
-        // Names of ports exist below it.
+        // `_tcp.SERVICE` exists, because names of ports exist below it.
         if let Selection::Endpoint { label: label @ [b'_', ..], .. } = part
             && !place.is_empty()
             && service

@@ -19,7 +19,7 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub(super) struct OutsideAddresses {
     pub(super) addresses: Vec<IpAddr>,
-    /// Used only without addresses, because a CNAME record excludes other records (RFC 1034
+    /// Used only if there are no addresses, because a CNAME record excludes other records (RFC 1034
     /// §3.6.2).
     pub(super) hostname: Option<Box<str>>,
     /// Whether clients connect to Nodes, where the node port counts.

@@ -13,7 +13,8 @@ use crate::{
 const TYPES: [Type; 4] = [Type::A, Type::AAAA, Type::SRV, Type::PTR];
 
 /// The records of the zone that the question names. `soa` makes the SOA record for a serial. If
-/// something changes meanwhile, the records are collected again, so that they belong to the serial.
+/// something changes meanwhile, the records are collected again, up to three times, so that they
+/// belong to the serial.
 pub(super) fn whole(
     view: &dyn View,
     question: &Question,

@@ -11,7 +11,7 @@ use crate::{
     send_queue::{SendQueue, WallClock},
 };
 
-/// What was copied. The numbers are those of the schema.
+/// Which message was copied. The numbers are those of the schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageType {
     ClientQuery = 5,
@@ -20,7 +20,7 @@ pub enum MessageType {
     ForwarderResponse = 8,
 }
 
-/// What the message was sent over. The numbers are those of the schema.
+/// The transport of the message. The numbers are those of the schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SocketProtocol {
     Udp = 1,

@@ -1,8 +1,8 @@
-//! The checks that the fuzz targets and the replay of their corpora run. Each function panics if a
-//! promise of the code does not hold.
+//! The checks that the fuzz targets and the replay of their corpora run. Each function panics if
+//! the code breaks one of its promises.
 //!
-//! hickory-proto checks the messages, because ndots uses it neither to read queries nor to write
-//! replies.
+//! hickory-proto is the second opinion about messages, because ndots reads and writes them without
+//! it.
 
 mod index;
 mod reply;
@@ -51,11 +51,11 @@ const LISTEN: Listen = Listen {
 
 static SERVER: LazyLock<Server> = LazyLock::new(server);
 
-/// Any datagram: the server does not panic. A reply has the id of the query and QR set, is no longer
-/// than allowed, and hickory-proto can parse it.
+/// Sends any datagram. The server does not panic. A reply has the id of the query and QR set, is no
+/// longer than allowed, and hickory-proto can parse it.
 ///
 /// # Panics
-/// If one of these does not hold.
+/// If one of these promises is broken.
 pub fn query(packet: &[u8], now: Instant) {
     check_reply(&SERVER, packet, now);
 }
@@ -85,11 +85,11 @@ fn check_reply(server: &Server, packet: &[u8], now: Instant) {
     }
 }
 
-/// Any reply with any size limit, both made from `data`: the message fits, hickory-proto can parse it,
-/// and no record is missing unless TC is set.
+/// Encodes any reply with any size limit, both made from `data`. The message fits, hickory-proto
+/// can parse it, and no record is missing unless TC is set.
 ///
 /// # Panics
-/// If one of these does not hold.
+/// If one of these promises is broken.
 pub fn encode_fits(data: &[u8]) {
     let mut bytes = Bytes(data);
     let question = Question::new(bytes.name(), Type::A);
@@ -157,11 +157,11 @@ fn owner(set: &RecordSet, query: &Query) -> Vec<u8> {
     }
 }
 
-/// Any Corefile: parsed, printed and parsed again it is the same, and no input takes long. If it has
-/// no errors, its blocks make a server.
+/// Reads any Corefile. Printing it and parsing the result gives the same Corefile. If it has no
+/// errors, its blocks make a server. The fuzzer reports an input that takes long.
 ///
 /// # Panics
-/// If one of these does not hold.
+/// If one of these promises is broken.
 pub fn corefile(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     corefile::round_trip(text);

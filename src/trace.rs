@@ -7,7 +7,7 @@ use crate::{
     send_queue::{SendQueue, WallClock},
 };
 
-/// The part of a trace that one program or one step has.
+/// One step of a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
     pub trace: [u8; 16],

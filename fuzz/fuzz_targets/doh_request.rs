@@ -1,4 +1,5 @@
-//! Any request over HTTPS or gRPC gives the message that was sent, or an error of the client.
+//! Reading any request over HTTPS or gRPC gives the message that was sent, or an error for the
+//! client.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| ndots::net::fuzzing::doh_request(data));

@@ -12,12 +12,12 @@ pub fn nsec(next: &Name, types: impl IntoIterator<Item = Type>) -> Vec<u8> {
     rdata
 }
 
-/// The first possible name after `name` in canonical order (RFC 4034 §6.1): `\000.` before it.
+/// The first possible name after `name` in canonical order (RFC 4034 §6.1): `\000.NAME`.
 pub fn successor(name: &Name) -> Name {
     Name::join([b"\0".as_slice()], name).unwrap_or_else(|| successor_of_subtree(name))
 }
 
-/// A name after `name` and all names below it, and before the next usual name.
+/// A name that comes after `name` and all names below it, and before the next usual name.
 pub fn successor_of_subtree(name: &Name) -> Name {
     let (Some(first), Some(parent)) = (name.labels().next(), name.parent()) else {
         return name.clone();

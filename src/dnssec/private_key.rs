@@ -6,7 +6,7 @@ use crate::wire;
 
 use super::algorithm;
 
-/// A private key. It has no `Debug` form, so that it gets into no log.
+/// A private key. It does not implement `Debug`, so that it cannot be logged by mistake.
 pub struct PrivateKey {
     pub algorithm: u8,
     pub secret: Secret,

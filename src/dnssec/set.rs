@@ -48,7 +48,8 @@ impl CanonicalSet {
         &self.octets
     }
 
-    /// The data of an RRSIG record; `None` if the key makes no signature. `zone` has the key.
+    /// The data of an RRSIG record; `None` if the key makes no signature. `zone` is the owner of
+    /// the key.
     pub fn sign(&self, key: &ZoneKey, zone: &Name, validity: Validity) -> Option<Vec<u8>> {
         let mut rdata = Vec::with_capacity(128);
         rdata.extend(self.rtype.0.to_be_bytes());

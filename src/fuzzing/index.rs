@@ -1,4 +1,4 @@
-//! Applying a list of changes one by one gives the same zone as an index of the final facts.
+//! Checks that applying changes one by one gives the same zone as an index of the final facts.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,8 +24,8 @@ const PORTS: [&str; 3] = ["", "p", "q"];
 /// There are few addresses, so that objects share them.
 const ADDRESSES: u8 = 5;
 
-/// Any changes, made from `data`: an index that applied them one by one answers every question like
-/// an index that is built from the final facts.
+/// Applies any changes, made from `data`. An index that applied them one by one answers every
+/// question like an index that is built from the final facts.
 ///
 /// # Panics
 /// If the answers or the zones for a transfer differ.

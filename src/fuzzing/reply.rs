@@ -17,12 +17,12 @@ const NAMES: [&str; 5] =
     ["www.example.org", "example.org", "WwW.eXample.org", "lb.example.org", "other.test"];
 const TYPES: [Type; 4] = [Type::A, Type::CNAME, Type::MX, Type::ANY];
 
-/// Any reply of an upstream to a query that the first octet chooses: reading it does not panic,
-/// every record that is kept belongs to the question, nothing can be found in the cache under a
-/// name or type that was not asked, and the reply to the client fits.
+/// Reads any reply of an upstream to a query that the first octet chooses. Reading it does not
+/// panic, every kept record belongs to the question, the cache has no entry for a name or type that
+/// was not asked for, and the reply to the client fits.
 ///
 /// # Panics
-/// If one of these does not hold.
+/// If one of these promises is broken.
 pub fn upstream_reply(data: &[u8], now: Instant) {
     let Some((choice, rest)) = data.split_first() else { return };
     let choice = usize::from(*choice);

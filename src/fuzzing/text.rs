@@ -13,11 +13,11 @@ use crate::{
 
 use super::{LISTEN, NoFiles, check_reply};
 
-/// A name, and in the next lines what follows `template`: if the check accepts it, queries of several
-/// types get replies that keep the promises of [`super::query`].
+/// Reads a name from the first line, and a body of `template` from the others. If the check accepts
+/// the body, queries of several types get replies that keep the promises of [`super::query`].
 ///
 /// # Panics
-/// If one of these does not hold.
+/// If one of these promises is broken.
 pub fn template(data: &[u8], now: Instant) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Some((name, body)) = text.split_once('\n') else { return };
@@ -49,11 +49,11 @@ fn server(text: &str) -> Option<Server> {
     assemble(&[config], &context).ok().map(|assembled| assembled.server)
 }
 
-/// Any zone file: if it can be read, the records of the zone make the same zone again, every name
-/// that has records exists, and hickory-proto can parse the answers.
+/// Reads any zone file. If it is valid, the records of the zone make the same zone again, every
+/// name that has records exists, and hickory-proto can parse the answers.
 ///
 /// # Panics
-/// If one of these does not hold.
+/// If one of these promises is broken.
 pub fn zone_file(data: &[u8]) {
     /// Names of a zone that are asked for. A zone can have millions.
     const NAMES: usize = 64;

@@ -12,29 +12,30 @@ pub type ClientCookie = [u8; 8];
 /// The data of a reply's COOKIE option: the client's cookie, and the server's for this client.
 pub type Cookie = [u8; 24];
 
-/// What server cookies are made of besides the client's.
+/// The secret and the clock from which server cookies are made.
 #[derive(Clone, Copy)]
 pub struct CookieSecret {
     key: [u8; 16],
     since: Instant,
-    /// Seconds of 1970's clock at `since`.
+    /// The time at `since`, in seconds since 1970.
     unix: u32,
 }
 
 impl CookieSecret {
-    /// `key` must not be guessed; `unix` is what a clock on the wall shows at `since`, in seconds.
+    /// `key` must be unpredictable. `unix` is the time at `since`, in seconds since 1970.
     pub fn new(key: [u8; 16], since: Instant, unix: u32) -> Self {
         Self { key, since, unix }
     }
 
-    /// Time passes as `now` says, whatever is done to the clock on the wall.
+    /// The cookie of a reply. Its time follows `now`, so later changes of the system clock have no
+    /// effect on it.
     pub fn cookie(&self, client: ClientCookie, peer: IpAddr, now: Instant) -> Cookie {
         let passed = now.saturating_duration_since(self.since).as_secs() as u32;
         self.at(client, peer, self.unix.wrapping_add(passed))
     }
 
-    /// Version 1, three reserved octets, the time, and a hash of all and the client's address (RFC
-    /// 9018 §4).
+    /// Version 1, three reserved octets, the time, and a hash of these, of the client's cookie and
+    /// of the client's address (RFC 9018 §4).
     fn at(&self, client: ClientCookie, peer: IpAddr, unix: u32) -> Cookie {
         let mut cookie = [0; 24];
         cookie[..8].copy_from_slice(&client);
@@ -52,7 +53,7 @@ impl CookieSecret {
 
     #[expect(
         deprecated,
-        reason = "the SipHash-2-4 that RFC 9018 asks for; std's other one is no particular hash"
+        reason = "RFC 9018 requires SipHash-2-4; std's other hasher may use any algorithm"
     )]
     fn hasher(&self) -> impl Hasher {
         let [low, high] =
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_is_that_of_the_question() {
+    fn a_cookie_has_the_time_of_its_query() {
         #[expect(clippy::disallowed_methods, reason = "any instant will do")]
         let now = Instant::now();
         let secret = CookieSecret::new([7; 16], now, u32::MAX - 1);

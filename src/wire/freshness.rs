@@ -6,9 +6,9 @@ use super::{
     query::{HEADER, words},
 };
 
-/// Seconds for which a reply of this server stays valid (RFC 8484 §5.1): the lowest TTL of its answer
-/// and authority records. For an SOA record the minimum field counts, too (RFC 2308 §5). Zero if there
-/// are no such records.
+/// Seconds for which a reply of this server stays valid (RFC 8484 §5.1): the lowest TTL of its
+/// answer and authority records. For an SOA record the minimum field counts, too (RFC 2308 §5).
+/// Zero if there are no such records.
 pub fn freshness(reply: &[u8]) -> u32 {
     lowest_ttl(reply).unwrap_or(0)
 }
@@ -26,8 +26,8 @@ fn lowest_ttl(reply: &[u8]) -> Option<u32> {
     lowest
 }
 
-/// Lowers the TTL of each record by the seconds that the reply was in an HTTP cache (RFC 8484 §5.1),
-/// down to zero.
+/// Lowers the TTL of each record by the seconds that the reply was in an HTTP cache (RFC 8484
+/// §5.1), down to zero.
 pub fn grow_older(reply: &mut [u8], seconds: u32) {
     let records = |reply: &[u8]| -> Vec<_> {
         let ttl =

@@ -1,4 +1,4 @@
-//! The parts of a message that all of its readers pass over.
+//! The parts of a message that every parser has to skip.
 
 /// Octets of the header.
 pub(super) const HEADER: usize = 12;

@@ -60,7 +60,8 @@ impl<'r> Opt<'r> {
         smaller.into_iter().find(fits).unwrap_or(Self { ede: None, nsid: None, ..opt })
     }
 
-    /// Fills the message up, whose other parts take `used` octets, but not beyond `limit`.
+    /// Sets the padding of a message whose other parts take `used` octets. The message does not
+    /// become longer than `limit`.
     pub(super) fn pad(&mut self, used: usize, limit: usize) {
         let unpadded = used + self.len();
         if let Some(Padding { block, octets }) = &mut self.padding {

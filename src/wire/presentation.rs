@@ -1,7 +1,7 @@
 //! Record data in presentation form (RFC 1035 §5.1 and the RFC of each type).
 //!
-//! hickory-proto reads neither DNAME nor the types of a signed zone from text, so one table here
-//! says what the data of each type consists of.
+//! hickory-proto cannot read the text form of DNAME and of the types of a signed zone. So one table
+//! here says which fields the data of each type has.
 
 mod base;
 mod field;

@@ -46,7 +46,7 @@ pub struct Query {
     /// All options of the client's OPT record, if it has others than those in `edns`. They are not
     /// forwarded.
     pub client_options: EdnsOptions,
-    /// What a query to an upstream has besides `edns`.
+    /// The options that a query to an upstream has in addition to those in `edns`.
     pub options: EdnsOptions,
     /// The whole message, if it has a TSIG record (RFC 8945).
     pub signature: Option<Arc<SignedMessage>>,
@@ -99,8 +99,8 @@ pub enum RequestError {
     /// Send a bare header with this code, see [`refusal`].
     #[error("the request cannot be read: {0}")]
     Answer(Rcode),
-    /// A server says that the zone with this name has changed. Send [`super::notify::accept`] if that
-    /// matters here, else NOTIMP.
+    /// A server says that the zone with this name has changed. Send [`super::notify::accept`] if
+    /// this server is a secondary of the zone, else NOTIMP.
     #[error("the request is a notification")]
     Notify(Box<Query>),
     /// Send [`super::empty_reply`]: the client asks only for a cookie (RFC 7873 §5.4).
@@ -285,13 +285,14 @@ struct Extra {
     options: EdnsOptions,
     version: u8,
     serial: Option<u32>,
-    /// The octets from the TSIG record to the end of the message, and those after the record.
+    /// The number of octets from the TSIG record to the end of the message, and the number after
+    /// the record.
     tsig: Option<(usize, usize)>,
 }
 
 impl Extra {
-    /// `None` if a record runs past the end, if there are two OPT records, if an OPT record's owner is
-    /// not the root, or if an option is malformed.
+    /// Returns `None` if a record runs past the end, if there are two OPT records, if the owner of
+    /// an OPT record is not the root, or if an option is malformed.
     fn read(&mut self, mut rest: &[u8], records: u32) -> Option<()> {
         for _ in 0..records {
             let (at_root, left) = (rest.first() == Some(&0), rest.len());

@@ -1,5 +1,5 @@
-//! Where names stand inside record data, for reading and for writing. The layout of each type
-//! stands in the table of `types`.
+//! The positions of names in record data, for reading and for writing. The table in `types` has the
+//! layout of each type.
 
 use super::name::uncompressed_len;
 
@@ -9,7 +9,7 @@ pub(super) struct Layout {
     prefix: Prefix,
     pub(super) names: usize,
     /// A sender may compress names in the types of RFC 1035 only (RFC 3597 §4). A reader must
-    /// expect compressed names in the older other types, too.
+    /// expect compressed names in some later types, too.
     pub(super) compress: bool,
 }
 

@@ -23,13 +23,13 @@ pub enum Match {
     /// Only the case of the question's letters differs: the upstream does not keep it, or an
     /// attacker guessed.
     WrongCase,
-    /// The id and the opcode match, there is no question, and the RCODE reports a failure.
-    /// Some servers leave it out of errors.
+    /// The id and the opcode match, there is no question, and the RCODE reports a failure. Some
+    /// servers leave the question out of such replies.
     Failure,
     No,
 }
 
-/// Compares the id, the opcode and the whole question before the rest of the packet is read.
+/// Compares the id, the opcode and the whole question, and does not read the rest of the packet.
 pub fn matches(packet: &[u8], asked: &Query) -> Match {
     let Some((header, body)) = packet.split_first_chunk::<HEADER>() else { return Match::No };
     let [id, flags, questions, ..]: [u16; 6] = words(header);
@@ -72,8 +72,7 @@ pub enum ReplyError {
 /// question get the spelling of `asked`, whatever spelling the query to the upstream had.
 ///
 /// # Errors
-/// See [`ReplyError`]. A truncated reply may end within a record;
-/// it is then a reply without records.
+/// See [`ReplyError`]. If a reply with TC ends within a record, the result has no records.
 pub fn read(packet: &[u8], asked: &Query) -> Result<Response, ReplyError> {
     let header = packet.first_chunk::<HEADER>().ok_or(ReplyError::Malformed)?;
     let [_, flags, questions, ..]: [u16; 6] = words(header);
@@ -305,14 +304,14 @@ impl Record {
 struct Reader<'p> {
     packet: &'p [u8],
     at: usize,
-    /// Octets that names and data may still use: a small packet can point to large names many
-    /// times.
+    /// Octets that names and data may still use. There is a limit, because a small packet can point
+    /// to large names many times.
     room: usize,
 }
 
 impl Reader<'_> {
-    /// Reads up to so many records. The packet may end earlier, after a whole record: some
-    /// upstreams count wrongly, and CoreDNS accepts their replies too.
+    /// Reads at most this number of records. The packet may end earlier, after a whole record: some
+    /// upstreams count wrongly, and CoreDNS accepts their replies, too.
     fn section(&mut self, records: u16) -> Result<Vec<Record>, ReplyError> {
         let mut section = Vec::new();
         while section.len() < usize::from(records) && self.at < self.packet.len() {

@@ -25,7 +25,7 @@ impl Room {
         Self { limit: usize::from(client.min(ours)), ..Self::stream(ours) }
     }
 
-    /// The room that a TSIG record of so many octets leaves.
+    /// The room that is left beside a TSIG record of this size.
     pub fn beside(self, octets: usize) -> Self {
         let limit = self.limit.saturating_sub(octets).max(limits::TSIG_REPLY_OCTETS);
         Self { limit, ..self }

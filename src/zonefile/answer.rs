@@ -169,7 +169,7 @@ impl Draft<'_> {
     /// wildcard.
     fn records(&mut self, node: &Node, at: &At, absent: Option<&Key>) -> Step {
         let qtype = self.question.qtype;
-        // These types stand beside an alias (RFC 4035 §2.5).
+        // Queries for these types do not follow an alias (RFC 4035 §2.5).
         let beside = [Type::CNAME, Type::RRSIG, Type::NSEC].contains(&qtype);
         let alias = node.get(Type::CNAME).filter(|_| !beside);
         if let Some(alias) = alias
@@ -213,7 +213,7 @@ impl Draft<'_> {
         self.response.answer.extend(owned);
     }
 
-    /// Follows a DNAME record. `labels` labels of the name are left of its owner.
+    /// Follows a DNAME record. The name has `labels` labels left of the record's owner.
     fn redirect(&mut self, node: &Node, labels: usize, at: &At) -> Step {
         let Some(dname) = node.get(Type::DNAME) else { return Step::Done(End::Complete) };
         self.answer(dname, &dname.set.owner);

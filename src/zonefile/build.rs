@@ -39,7 +39,7 @@ struct DraftSet {
     rdatas: Vec<Vec<u8>>,
 }
 
-/// Something that is wrong with a record and does not make the zone useless.
+/// A problem of a record. The zone can be used in spite of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordProblem {
     #[error("it is not in the zone, and the record is ignored")]
@@ -57,9 +57,11 @@ impl ZoneBuilder {
         Self { origin, soa: None, nodes: BTreeMap::new() }
     }
 
+    /// Adds a record.
+    ///
     /// # Errors
-    /// Nothing that makes the zone useless. A record beside an alias and an SOA record of another name are
-    /// kept. With every other error the record is ignored.
+    /// The zone can be used in spite of every error. With `BesideAlias` and `OtherSoa` the record
+    /// is added. With the other errors it is ignored.
     pub fn add(
         &mut self,
         owner: &Name,

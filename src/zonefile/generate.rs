@@ -79,8 +79,8 @@ fn expanded(template: &str, number: i64) -> Result<String, GenerateError> {
     Ok(line)
 }
 
-/// The number with an offset, a width and a base: `d`, `o`, `x`, `X`, and `n` or `N` for the digits of
-/// a reverse name (BIND 9 Administrator Reference Manual, "$GENERATE").
+/// The number with an offset, a width and a base: `d`, `o`, `x`, `X`, and `n` or `N` for the digits
+/// of a reverse name (BIND 9 Administrator Reference Manual, "$GENERATE").
 fn formatted(modifier: &str, number: i64) -> Option<String> {
     let mut parts = modifier.split(',');
     let offset: i64 = parts.next()?.trim().parse().ok()?;

@@ -1,5 +1,5 @@
-//! A zone that arrives in a transfer: all records (RFC 5936), or the changes since a version that is
-//! known (RFC 1995).
+//! A zone that arrives in a transfer: all records (RFC 5936), or the changes since a version that
+//! is known (RFC 1995).
 
 use std::sync::Arc;
 
@@ -9,7 +9,8 @@ use crate::wire::{Name, Type, soa_serial};
 
 use super::{Zone, ZoneBuilder};
 
-/// A transfer in progress. The records are added in the order in which the primary server sends them.
+/// A transfer in progress. The records are added in the order in which the primary server sends
+/// them.
 pub struct IncomingZone {
     builder: ZoneBuilder,
     /// The newest serial, from the first record.
@@ -28,16 +29,17 @@ enum State {
         known: u32,
     },
     Whole,
-    /// Records that the next version does not have.
+    /// The following records are removed from the version before.
     Removed,
-    /// Records that the version with this serial has in addition.
+    /// The following records are added, and make the version with this serial.
     Added {
         serial: u32,
     },
     Complete,
 }
 
-/// The records are not those of a transfer. For changes, a transfer of the whole zone may help.
+/// Why the records are not a transfer. If changes were asked for, a transfer of the whole zone may
+/// succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum IncomingError {
     #[error("the server has no SOA record of the zone")]
@@ -59,6 +61,8 @@ impl IncomingZone {
         Self { builder, newest: 0, state: State::Start { known } }
     }
 
+    /// Adds the next record of the transfer.
+    ///
     /// # Errors
     /// See [`IncomingError`].
     pub fn add(
@@ -170,7 +174,7 @@ mod tests {
             &[soa(2), soa(1), address(a, 1), soa(2), address(b, 4), soa(2)],
             Ok((2, vec![2, 3, 4])),
         );
-        // Two versions in one transfer; the last record of a name goes.
+        // Two versions in one transfer; the last record of a name is removed.
         let two = [soa(3), soa(1), address(b, 3), soa(2), address(a, 9), soa(2), address(a, 1)];
         check(&[&two[..], &[soa(3), soa(3)]].concat(), Ok((3, vec![2, 9])));
         check(&two, inconsistent.clone());

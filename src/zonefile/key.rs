@@ -1,5 +1,5 @@
-//! Names of a zone as keys in canonical order (RFC 4034 §6.1), in which a name stands directly before
-//! the names below it.
+//! Names of a zone as keys in canonical order (RFC 4034 §6.1). In this order, a name is directly
+//! before the names below it.
 
 use smallvec::SmallVec;
 
@@ -12,8 +12,8 @@ pub(super) struct Key {
     ends: SmallVec<[usize; 12]>,
 }
 
-/// The end of a label. Octets 0 and 1 inside of a label become two octets, so that a label that
-/// begins like another one, but is shorter, comes first.
+/// The end of a label. Octets 0 and 1 inside of a label are escaped to two octets, so that `a`
+/// comes before `a\000`.
 const END: u8 = 0;
 const ESCAPE: u8 = 1;
 

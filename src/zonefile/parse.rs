@@ -95,13 +95,13 @@ struct Parser<'f, 'r> {
     ttl: Option<u32>,
     /// The TTL that was written last.
     last_ttl: Option<u32>,
-    /// The last number of the SOA record, which older files use as the default.
+    /// The last number of the SOA record, which is the default TTL in older files.
     minimum: Option<u32>,
     problems: Vec<ZoneError>,
     depth: usize,
 }
 
-/// The place of an entry, and what counts there.
+/// The place of an entry in the files, and the origin and owner that apply there.
 struct Place<'p> {
     path: &'p str,
     origin: Name,

@@ -10,11 +10,12 @@ use super::{
 /// What the zone has for a name.
 pub(super) enum Hit<'z> {
     Node(&'z Node),
-    /// Names that do not exist get the records of this node.
+    /// The name does not exist, and gets the records of this node.
     Wildcard(&'z Node),
     /// A wildcard without records exists, because names below it exist (RFC 4592 §2.2.3).
     EmptyWildcard,
-    /// The node that redirects all names below it, with the number of its labels below the apex.
+    /// The node with a DNAME record for all names below it, and its number of labels below the
+    /// apex.
     Dname(&'z Node, usize),
     /// The node at which another zone begins.
     Referral(&'z Node),

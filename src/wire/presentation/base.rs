@@ -2,12 +2,12 @@
 
 use super::{RdataError, Word};
 
-/// The octets of hexadecimal words, which belong together.
+/// The octets of hexadecimal words, which are joined first.
 pub(super) fn hex(words: &[Word<'_>]) -> Result<Vec<u8>, RdataError> {
     digits(words, 4, "hexadecimal", |octet| char::from(octet).to_digit(16).map(|it| it as u8))
 }
 
-/// The octets of base 64 words, which belong together.
+/// The octets of base 64 words, which are joined first.
 pub(super) fn base64(words: &[Word<'_>]) -> Result<Vec<u8>, RdataError> {
     digits(words, 6, "base 64", |octet| {
         Some(match octet {
@@ -30,7 +30,7 @@ pub(super) fn base32(word: Word<'_>) -> Result<Vec<u8>, RdataError> {
     })
 }
 
-/// Joins digits of `bits` bits each. Bits that fill no octet must be fewer than a digit has.
+/// Joins digits of `bits` bits each. At the end, fewer bits than one digit may be left over.
 fn digits(
     words: &[Word<'_>],
     bits: u32,

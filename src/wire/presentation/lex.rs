@@ -1,5 +1,5 @@
-//! Words and entries of text in presentation form (RFC 1035 §5.1): comments, quotes, and parentheses that join
-//! lines.
+//! Words and entries of text in presentation form (RFC 1035 §5.1): comments, quotes, and
+//! parentheses that join lines.
 
 use super::Word;
 

@@ -138,7 +138,7 @@ fn an_extended_error_is_read() {
     check(b"\0\x0f\0\x04\0\x06\xff\xfe", Some((6, b"")));
     check(&long(256), Some((7, &[b'x'; 256])));
     check(&long(257), Some((7, b"")));
-    // What cannot be read is ignored: the reply itself is good.
+    // An option that cannot be read is ignored, because the reply itself is valid.
     check(b"\0\x0f\0\x01\0", None);
     check(b"\0\x0f\0\x09\0\x06", None);
     check(b"\0\x0f\0", None);

@@ -12,7 +12,7 @@ use super::{
     SignedMessage, Tsig, TsigAlgorithm, TsigKey,
 };
 
-/// Why a message is not accepted. The order is that of the checks (RFC 8945 §5.2): an attacker
+/// Why a message is not accepted. The checks have the order of RFC 8945 §5.2, so an attacker
 /// without the key does not learn the time of this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum TsigError {
@@ -37,7 +37,7 @@ pub enum TsigError {
 pub struct TsigChain {
     key: Name,
     algorithm: Name,
-    /// `None` where nothing may be signed, because the other side has no valid key.
+    /// `None` if nothing may be signed, because the other side has no valid key.
     hmac: Option<hmac::Key>,
     /// The signature before the next message; empty before a request.
     last: Vec<u8>,
@@ -145,7 +145,8 @@ impl TsigChain {
     pub fn verify(&mut self, message: &[u8], unix: u64) -> Result<(), TsigError> {
         let Some(signed) = SignedMessage::find(message) else {
             self.unsigned_messages += 1;
-            // The first message has a signature, and no more than 99 may lack one (RFC 8945 §5.3.1).
+            // The first message must have a signature, and at most 99 messages in a row may lack
+            // one (RFC 8945 §5.3.1).
             if !self.timers_only || self.unsigned_messages > limits::TSIG_UNSIGNED {
                 return Err(TsigError::Missing);
             }
@@ -173,7 +174,7 @@ impl TsigChain {
         Ok(())
     }
 
-    /// Sends messages without a signature, as other servers do.
+    /// Notes messages that were sent without a signature, as other servers do.
     #[cfg(test)]
     pub(super) fn pass_over(&mut self, messages: &[u8]) {
         self.unsigned.extend_from_slice(messages);
@@ -197,7 +198,7 @@ impl TsigChain {
     }
 }
 
-/// The signature first, and then the time.
+/// Checks the signature, and then the time.
 fn checked(
     tsig: &Tsig,
     algorithm: TsigAlgorithm,
@@ -213,7 +214,7 @@ fn checked(
     let shortened = octets < full && octets > 0;
     if shortened {
         let whole = hmac::sign(hmac, data);
-        // Nothing is accepted here, so the time of the comparison tells nothing useful.
+        // The message is rejected in both cases, so the comparison need not take constant time.
         let fits = whole.as_ref().starts_with(&tsig.mac);
         return Err(if fits { TsigError::Truncated } else { TsigError::BadSignature });
     }
@@ -237,7 +238,7 @@ impl TsigError {
     }
 }
 
-/// The codes of TSIG records. One of them has another name in other messages.
+/// The names of the error codes in TSIG records. In an OPT record, 16 means BADVERS.
 fn code_name(code: u16) -> &'static str {
     match code {
         16 => "BADSIG",

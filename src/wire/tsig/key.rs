@@ -10,7 +10,8 @@ use super::super::Name;
 #[derive(Clone)]
 pub struct TsigKey {
     pub name: Name,
-    /// The algorithm with which this server signs its own messages. Other servers may use any.
+    /// The algorithm with which this server signs its own requests. Requests of others may use any
+    /// algorithm.
     pub algorithm: TsigAlgorithm,
     secret: Box<[u8]>,
 }

@@ -86,7 +86,8 @@ fn errors_have_their_codes() {
     let (packet, mut client) = request(&key("key.example", b"wrong"), NOW);
     let (reply, _) = check(&packet, TsigError::BadSignature, 16, false);
     assert_eq!(client.verify(&reply, NOW), Err(TsigError::Remote("BADSIG")));
-    // The signature is checked before the time, so a client without the key does not learn the time.
+    // The signature is checked before the time, so a client without the key does not learn the
+    // time.
     let (packet, _) = request(&key("key.example", b"wrong"), NOW - 1000);
     check(&packet, TsigError::BadSignature, 16, false);
     for time in [NOW - 301, NOW + 301, 0, (1 << 48) - 1] {

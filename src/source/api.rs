@@ -1,17 +1,17 @@
 //! An API server as a source: one task lists and watches each kind, so that a kind that is refused,
 //! slow or unusual delays no other.
 //!
-//! The watch is our own, over kube's client; `docs/decisions/0001-own-watch.md` says why. What
-//! holds here:
+//! The watch is our own, over kube's client; `docs/decisions/0001-own-watch.md` says why. Its
+//! rules:
 //! - A kind has several versions. If the server does not have one, the task asks for the next one
 //!   ([`KindDescriptor::served`](super::kind::KindDescriptor::served)).
 //! - Objects are decoded one by one out of a page or an event, straight from the encoded object
 //!   into a small fact, and the octets are dropped. An object with an unusable field is reported by
 //!   its name, and a fact that it had before is removed.
 //! - The core kinds are read in protobuf, others in JSON (`encoding`). Both fill the same types.
-//! - Where the server has it, a list is a stream of events (`list`), else it comes in pages.
-//! - A list marks and sweeps ([`Change::Relist`], [`Change::Synced`]): the facts from before the
-//!   list stay in use until it is complete, without a second copy of them.
+//! - A list is a stream of events if the server supports that (`list`), and otherwise pages.
+//! - A list marks and sweeps ([`Change::Relist`], [`Change::Synced`]). The old facts stay in use
+//!   until the list is complete, and no second copy of them is needed.
 //! - ndots asks the server to end a watch after 30 s, and the server then reports its latest
 //!   resource version. A watch that has not ended after 40 s shows a dead connection or a server
 //!   that hangs, so no keepalive is needed.

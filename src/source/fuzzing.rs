@@ -1,4 +1,4 @@
-//! The checks of fuzz targets, as those in `crate::fuzzing`.
+//! The checks of the fuzz targets of this module; `crate::fuzzing` has the others.
 
 use super::{api, kind};
 

@@ -298,7 +298,7 @@ impl KindDescriptor {
     }
 }
 
-/// Error messages of tests, and the `Debug` of [`ApiObject`], need it.
+/// The error messages of tests and the `Debug` of [`ApiObject`] need this.
 impl std::fmt::Debug for KindDescriptor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name)

@@ -1,8 +1,8 @@
 //! A directory of YAML as a cluster.
 //!
-//! The files are read and watched. ndots simulates a cluster's controllers, so that the objects that
-//! people write for `kubectl apply` have addresses and endpoints. A file that does not parse keeps
-//! its last valid objects.
+//! The files are read and watched. ndots simulates a cluster's controllers, so that the objects
+//! that people write for `kubectl apply` have addresses and endpoints. A file that does not parse
+//! keeps its last valid objects.
 #![expect(clippy::disallowed_methods, reason = "files are read here")]
 
 mod allocate;
@@ -224,8 +224,8 @@ impl Manifests {
         update
     }
 
-    /// Sends changes until the receiver is dropped. `notify` gets each error once, and a notice when
-    /// a file has no errors any more.
+    /// Sends changes until the receiver is dropped. `notify` gets each error once, and a notice
+    /// when a file has no errors any more.
     pub async fn watch(mut self, changes: mpsc::Sender<Change>, notify: impl Fn(Notice) + Send) {
         if let Err(error) = &self.watch.watcher {
             let (directory, pause) = (self.files.root.display(), limits::MANIFESTS_POLL.as_secs());

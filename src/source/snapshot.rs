@@ -1,8 +1,9 @@
 //! A snapshot: the facts of a cluster in a file, for a start while the API server is away.
 //!
-//! Layout: `NDOTSNAP`, the format and the length of the body (four and eight octets, little-endian),
-//! the body, and the SHA-256 of everything before it. The body begins with the [`Header`]. A file
-//! that does not match is refused as a whole, with the reason.
+//! Layout: `NDOTSNAP`, the format and the length of the body (four and eight octets,
+//! little-endian), the body, and the SHA-256 of everything before it. The body begins with the
+//! [`Header`]. A file that is damaged or does not belong to this cluster is refused as a whole,
+//! with the reason.
 
 mod codec;
 mod facts;
@@ -23,7 +24,7 @@ const PREFIX: usize = MAGIC.len() + 4 + 8;
 /// Octets of a SHA-256.
 const CHECKSUM: usize = 32;
 
-/// What a snapshot says about itself.
+/// The metadata of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     pub cluster: ClusterIdentity,

@@ -92,7 +92,7 @@ impl Access {
         &self.host
     }
 
-    /// The cluster, as a snapshot of the objects with these labels names it.
+    /// The identity that a snapshot of the objects with these labels has.
     pub async fn identity(&self, labels: Option<&str>) -> ClusterIdentity {
         ClusterIdentity {
             host: self.host.clone(),
@@ -160,8 +160,9 @@ impl ClusterConfig {
         Sha256::digest(configured).iter().map(|octet| format!("{octet:02x}")).collect()
     }
 
-    /// Without the repetitions of kube's client, which are not in the metrics and respect a
-    /// `Retry-After` without bound: watches have their own back-off.
+    /// The configuration with the retries of kube's client turned off. Those retries are missing in
+    /// the metrics, and they wait for a `Retry-After` of any length. Watches have their own
+    /// back-off.
     async fn load_for_watches(&self) -> anyhow::Result<Config> {
         let mut config = self.load().await?;
         config.default_retry = false;
@@ -217,7 +218,8 @@ fn read_kubeconfig(file: &Path) -> anyhow::Result<Kubeconfig> {
 /// If it does not parse.
 pub(in crate::source) fn read_text(text: &str) -> anyhow::Result<()> {
     let kubeconfig = Kubeconfig::from_yaml(text).map_err(without_text)?;
-    // The message of an unknown context may name contexts.
+    // The fuzz target checks only the messages of errors about the YAML. The message about an
+    // unknown context may name contexts.
     let _ = has_context(&kubeconfig, None);
     Ok(())
 }
@@ -234,7 +236,8 @@ fn has_context(kubeconfig: &Kubeconfig, context: Option<&str>) -> anyhow::Result
     Err(anyhow!("there is no context {wanted}; the contexts are: {known}"))
 }
 
-/// The error of a kubeconfig that does not parse would quote the file, which may hold a token.
+/// Replaces the message about a kubeconfig that does not parse: it would quote the file, which may
+/// hold a token.
 fn without_text(error: KubeconfigError) -> anyhow::Error {
     let KubeconfigError::Parse(error) = error else { return error.into() };
     match error.location() {

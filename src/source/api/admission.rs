@@ -34,8 +34,8 @@ impl Admission {
         }
     }
 
-    /// Waits until a request may be sent. The caller drops the permit when the head of the reply is
-    /// there, so that a watch does not delay a list.
+    /// Waits until a request may be sent. The caller drops the permit when the head of the reply
+    /// has arrived, so that a watch does not delay a list.
     pub(super) async fn admit(&self) -> Option<SemaphorePermit<'_>> {
         if let Some(rate) = &self.rate {
             rate.wait().await;
@@ -49,7 +49,7 @@ impl Admission {
 }
 
 impl Rate {
-    /// The generic cell rate algorithm: a request that is more than a burst ahead of the rate waits.
+    /// Waits if this request is more than a burst ahead of the rate (generic cell rate algorithm).
     async fn wait(&self) {
         let mut reached = self.reached.lock().await;
         let now = Instant::now();

@@ -1,5 +1,5 @@
-//! How long to wait after a failure: longer each time, with jitter, so that replicas do not retry at
-//! the same time.
+//! How long to wait after a failure: longer each time, with jitter, so that replicas do not retry
+//! at the same time.
 
 use std::time::Duration;
 

@@ -64,7 +64,8 @@ fn memory_limit() -> Option<u64> {
             _ => return None,
         };
         let (root, own) = (Path::new(root), path.trim_start_matches('/'));
-        // A container may see its own group as the root, and another path here.
+        // In a container, the root may be the container's own group, although the path is that of
+        // the node.
         let text = fs::read_to_string(root.join(own).join(file))
             .or_else(|_| fs::read_to_string(root.join(file)));
         text.ok()?.trim().parse().ok()

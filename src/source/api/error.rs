@@ -17,7 +17,7 @@ pub(crate) enum WatchError {
     /// The resource version is too old to go on from: only a new list helps.
     #[error("{0}")]
     Expired(String),
-    /// The server does not have the kind, in this version.
+    /// The server does not have this version of the kind.
     #[error("{0}")]
     Unknown(String),
     /// The permission is missing.
@@ -67,7 +67,8 @@ impl WatchError {
 /// another.
 pub(super) struct Backoffs {
     pub(super) broken: Backoff,
-    /// Reset when a watch begins, and not by a list: a list alone may be too old again.
+    /// Reset by a watch that works, and not by a list: the version of a new list may be too old for
+    /// a watch, too.
     pub(super) expired: Backoff,
     pub(super) refused: Backoff,
     pub(super) failed: Backoff,
@@ -82,7 +83,7 @@ impl Default for Backoffs {
 }
 
 impl Backoffs {
-    /// Resets all but `expired`, after a reply that is a good one.
+    /// Resets all but `expired`, after a good reply.
     pub(super) fn reset(&mut self) {
         let Self { broken, refused, failed, expired: _ } = self;
         [broken, refused, failed].into_iter().for_each(Backoff::reset);

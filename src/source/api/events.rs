@@ -1,4 +1,4 @@
-//! The events of a body that has not ended yet, still encoded.
+//! Splits the body of a reply into events while it arrives. The events stay encoded.
 
 use anyhow::bail;
 use bytes::{Buf, Bytes, BytesMut};
@@ -41,11 +41,12 @@ impl Events {
     }
 }
 
-/// JSON has one event in a line. Protobuf has the length of each event before it, as a 32-bit number.
+/// In JSON each line is one event. In protobuf the length of an event comes before it, as a 32-bit
+/// number.
 #[derive(Default)]
 struct Frames {
     read: BytesMut,
-    /// The octets of `read` that have no line end.
+    /// How many octets at the start of `read` are known to contain no line end.
     searched: usize,
 }
 
@@ -81,7 +82,7 @@ impl Frames {
         Some(usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX))
     }
 
-    /// The least number of octets of the next event.
+    /// How many octets the next event has at least.
     fn awaited(&self, encoding: Encoding) -> usize {
         match encoding {
             Encoding::Json => self.read.len(),

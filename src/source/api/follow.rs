@@ -48,9 +48,9 @@ static REFUSED: GaugeFamily<2> = Family::new(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Streaming {
     Usable,
-    /// The last one failed after it had begun, so the next list is read in pages.
+    /// The last stream did not reach its end, so the next list is read in pages.
     Failed,
-    /// The server does not have them.
+    /// The server does not support streams.
     Unsupported,
 }
 
@@ -68,7 +68,8 @@ pub(super) struct Follower {
     /// The resource version to watch from; `None` if only a complete list helps.
     pub(super) from: Option<String>,
     pub(super) streaming: Streaming,
-    /// Until when only JSON is asked for, because a reply in protobuf could not be read.
+    /// The time until which ndots asks for JSON only, because a reply in protobuf could not be
+    /// read.
     json_until: Option<Instant>,
     backoffs: Backoffs,
     /// How many times in a row the server replied with an error.
@@ -89,7 +90,8 @@ pub(super) struct Follower {
     pub(super) only_measures: bool,
 }
 
-/// A kind that is not followed any more is not on the page: its time would look like an outage.
+/// Removes the series of the kind. Otherwise the old time of the last message would look like an
+/// outage.
 impl Drop for Follower {
     fn drop(&mut self) {
         for family in [&HEARD, &SYNCED, &REFUSED] {
@@ -103,7 +105,7 @@ impl Follower {
     pub(super) fn new(cluster: Cluster, fact: Kind, changes: mpsc::Sender<Change>) -> Self {
         let (kind, watched) = kind::of_fact(fact);
         let resource = kind.resource();
-        // A kind that was never read is on the page, too.
+        // The series exist before the first reply, so that a kind that was never read is visible.
         for family in [&HEARD, &SYNCED, &REFUSED] {
             family.with(&cluster.metrics, [&resource, cluster.access.host()]).set(0);
         }
@@ -130,7 +132,7 @@ impl Follower {
         }
     }
 
-    /// The facts of the last list count no more, because another list begins.
+    /// Takes the facts of the last list out of the memory budget, because another list begins.
     pub(super) fn begin_counting(&mut self) {
         self.cluster.access.memory.subtract(std::mem::take(&mut self.listed));
     }
@@ -153,7 +155,8 @@ impl Follower {
         }
     }
 
-    /// Reports an error, does what helps, and waits; `None` if the receiver is gone.
+    /// Reports an error, prepares the next attempt, and waits for the back-off; `None` if the
+    /// receiver is gone.
     async fn after(
         &mut self,
         verb: &str,
@@ -188,7 +191,7 @@ impl Follower {
                 if self.encoding() == Encoding::Protobuf && !self.was_too_large {
                     let time = limits::API_JSON_TIME;
                     self.json_until = Some(Instant::now() + time);
-                    message += &format!("; JSON is asked for during {} s", time.as_secs());
+                    message += &format!("; ndots asks for JSON for {} s", time.as_secs());
                 }
                 (None, &mut self.backoffs.failed)
             }
@@ -246,7 +249,7 @@ impl Follower {
         self.pause(limits::API_ABSENT_KIND_INTERVAL).await
     }
 
-    /// Emits that all objects of the kind are known.
+    /// Emits the change that says that all objects of the kind are known.
     pub(super) async fn send_synced(&mut self) -> Result<(), WatchError> {
         self.changes.send(Change::Synced(self.watched.fact)).await?;
         self.is_synced = true;
@@ -275,7 +278,7 @@ impl Follower {
         }
     }
 
-    /// The server has sent something good about the kind.
+    /// Records that the server has sent a good reply about the kind.
     pub(super) fn succeeded(&mut self) {
         self.backoffs.reset();
         self.failures = 0;
@@ -439,7 +442,7 @@ impl Follower {
             }
             "BOOKMARK" => self.meta(object)?,
             "ERROR" => return Err(WatchError::of_status(object.status()?, None)),
-            // An event of a later Kubernetes.
+            // A later Kubernetes may have other events.
             _ => Meta::default(),
         };
         Ok(meta)

@@ -21,7 +21,7 @@ use super::{
     protocol::{self, PageBody},
 };
 
-/// How far a list in pages has come.
+/// The progress of a list in pages.
 struct Listing {
     /// The `continue` of the last page.
     after: String,
@@ -98,8 +98,9 @@ impl Follower {
         Ok(())
     }
 
-    /// Reads all pages without using their objects, because the last list was too large. Otherwise
-    /// a server that sends new objects without end would add some with each attempt.
+    /// Reads all pages, and only counts their objects, because the last list was too large. If the
+    /// objects were used, a server that sends new objects without end would add some with each
+    /// attempt.
     async fn measure(&mut self, client: &NumberedClient) -> Result<(), WatchError> {
         self.begin_counting();
         self.only_measures = true;
@@ -214,8 +215,8 @@ impl Follower {
         })?
     }
 
-    /// Emits the objects of a page, and returns how many there are. `before` is the number of objects
-    /// on the pages before it.
+    /// Emits the objects of a page, and returns how many there are. `before` is the number of
+    /// objects on the pages before it.
     async fn take_page(
         &mut self,
         Body { encoding, page }: &Body<'_>,

@@ -25,8 +25,8 @@ pub(crate) struct Page<'p> {
 }
 
 impl<'p> Page<'p> {
-    /// Reads a page of a list of `kind`, such as `Service`. Other JSON is an error: if it counted as
-    /// an empty list, all names of the kind would disappear.
+    /// Reads a page of a list of `kind`, such as `Service`. Other JSON is an error: if it counted
+    /// as an empty list, all names of the kind would disappear.
     pub(crate) fn read(kind: &str, json: &'p [u8]) -> Result<Self, WatchError> {
         let expected = format!("{kind}List");
         match serde_json::from_slice::<Self>(json) {
@@ -147,9 +147,9 @@ mod tests {
         }
     }
 
-    /// A page of empty objects would need several times its octets in memory.
+    /// Decoded empty objects would need several times the octets of their page in memory.
     #[test]
-    fn a_page_has_a_number_of_objects_that_real_objects_do_not_reach() {
+    fn a_page_with_too_many_objects_is_an_error() {
         let page = |count| {
             let items = vec!["{}"; count].join(",");
             format!(r#"{{"kind":"PodList","items":[{items}]}}"#)

@@ -83,7 +83,7 @@ async fn follow(replies: Vec<Reply>) -> (Vec<String>, Known) {
     (server.requests(), known)
 }
 
-/// What it is about, the replies, the requests, and the Services at the end.
+/// A description, the replies, the requests, and the Services at the end.
 type Case = (&'static str, Vec<Reply>, &'static str, &'static str);
 
 fn a() -> Vec<u8> {
@@ -139,7 +139,7 @@ fn lists() -> Vec<Case> {
             "huge",
         ),
         (
-            "pages with a rest",
+            "a list of two pages",
             vec![refused(422), scripted::page_before("next", &["a"]), page(&["b"], "7")],
             "events, page, page, watch 7",
             "a b",
@@ -171,7 +171,7 @@ fn servers_with_less() -> Vec<Case> {
         [&b"k8s\0"[..], &field(1, &field(2, b"ServiceList")), &field(3, b"gzip")].concat();
     vec![
         (
-            "no gate for streams",
+            "a server whose feature gate for streams is off",
             vec![refused(422), page(&["a"], "7")],
             "events, page, watch 7",
             "a",
@@ -185,7 +185,7 @@ fn servers_with_less() -> Vec<Case> {
             "a b",
         ),
         (
-            "no reply that is acceptable",
+            "HTTP status 406 for protobuf",
             vec![refused(406), refused(406), json::page(&["a"], "8")],
             "events, page, page json, watch json 8",
             "a",

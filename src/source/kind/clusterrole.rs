@@ -1,4 +1,5 @@
-//! rbac.authorization.k8s.io ClusterRole: the permissions of the cluster's DNS server. Only `explain` reads it.
+//! rbac.authorization.k8s.io ClusterRole: the permissions of the cluster's DNS server. Only
+//! `explain` reads it.
 
 use k8s_openapi::api::rbac::v1::ClusterRole;
 

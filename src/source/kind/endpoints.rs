@@ -1,5 +1,5 @@
-//! v1 Endpoints, the predecessor of EndpointSlice. An API server's EndpointSlices include them,
-//! because Kubernetes mirrors them there; for manifests ndots does the same.
+//! v1 Endpoints, the predecessor of EndpointSlice. Kubernetes mirrors Endpoints as EndpointSlices,
+//! so ndots does not read them from an API server. For manifests ndots mirrors them itself.
 
 use k8s_openapi::api::core::v1 as api;
 use serde::Deserialize;

@@ -175,7 +175,7 @@ impl EndpointSlice {
     }
 }
 
-/// The text as it is in `texts`, so that endpoints share it.
+/// The one copy of the text in `texts`, which endpoints share. The text is added if it is missing.
 fn shared(texts: &mut BTreeSet<Arc<str>>, text: &str) -> Arc<str> {
     if let Some(known) = texts.get(text) {
         return Arc::clone(known);

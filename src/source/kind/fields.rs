@@ -29,7 +29,7 @@ pub enum FieldError {
 }
 
 impl From<serde_json::Error> for FieldError {
-    /// Drops the position: it is one in JSON that no user has seen.
+    /// Drops the position, because users do not see the JSON that it points into.
     fn from(error: serde_json::Error) -> Self {
         let text = error.to_string();
         Self::Encoding(
@@ -130,14 +130,14 @@ pub(super) fn hosts<'h>(
     hosts.into()
 }
 
-/// Reads `null` as absent, because `kubectl` prints empty fields so.
+/// Reads `null` as absent, because `kubectl` prints `null` for empty fields.
 pub(crate) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// A time (RFC 3339). One that cannot be read counts as absent, as the API server writes none.
+/// A time (RFC 3339). A time that cannot be read counts as absent; the API server never writes one.
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
     let text: Option<String> = Option::deserialize(deserializer)?;
     Ok(text.and_then(|text| text.parse::<jiff::Timestamp>().ok()).map(jiff::Timestamp::as_second))

@@ -247,8 +247,8 @@ pub struct ReferenceGrantSpec {
     pub to: Vec<ObjectRef>,
 }
 
-/// Gives a type of this file the metadata that `explain` reads with the same functions as that of the
-/// types of k8s-openapi.
+/// Implements the traits of k8s-openapi for a type of this file, so that `explain` reads its
+/// metadata with the functions that it has for the types of k8s-openapi.
 macro_rules! has_metadata {
     ($type:ident, $kind:literal, $plural:literal) => {
         impl k8s_openapi::Resource for $type {

@@ -15,8 +15,8 @@ use super::{Decoded, Encoded, FieldError, KindDescriptor, Scope, Version, find};
 /// An object of a known kind as JSON, in the shape of the kind's newest version. A namespaced
 /// object has a namespace, and a cluster-scoped one has none.
 ///
-/// `serve` derives facts from it ([`ApiObject::decode`]) and `explain` its API type
-/// ([`ApiObject::store`]), so both see the same objects.
+/// `serve` derives facts from it ([`ApiObject::decode`]), and `explain` gets the object's API type
+/// from it ([`ApiObject::store`]). So both see the same objects.
 #[derive(Clone, Debug)]
 pub struct ApiObject {
     pub kind: &'static KindDescriptor,
@@ -80,7 +80,7 @@ impl ApiObject {
         Self { kind, namespace, name, json: Value::Object(fields).to_string().into() }
     }
 
-    /// Its metadata, and the fact that it states.
+    /// Its metadata, and the fact that is derived from it.
     ///
     /// # Errors
     /// If its metadata cannot be read.

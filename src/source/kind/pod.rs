@@ -160,7 +160,8 @@ impl Pod {
         match wanted {
             PortRef::Number(number) => Some(*number),
             PortRef::Name(name) => {
-                // An init container with `restartPolicy: Always` is a sidecar: it runs as long as the others.
+                // An init container with `restartPolicy: Always` is a sidecar: it runs as long as
+                // the other containers.
                 let sidecars = self
                     .spec
                     .init_containers

@@ -7,8 +7,8 @@
 //!
 //! The numbers are those of `generated.proto` in k8s.io/api. Kubernetes never changes them.
 //!
-//! An empty text is read as an absent field: the encoders of Kubernetes write every field that is not
-//! a pointer, and its JSON leaves such a field out if it is empty.
+//! An empty text is read as an absent field: the encoders of Kubernetes write every field that is
+//! not a pointer, and its JSON leaves such a field out if it is empty.
 
 mod value;
 mod wire;

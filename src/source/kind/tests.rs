@@ -124,7 +124,7 @@ fn kinds_are_recognized_by_group_and_name() {
     check("v1", "Deployment", None);
 }
 
-/// The Ingress of a user's notes.
+/// An Ingress in the oldest format, which old notes and tutorials still have.
 const OLD_INGRESS: &str = r#"{
     "apiVersion": "extensions/v1beta1", "kind": "Ingress", "metadata": { "name": "cafe" },
     "spec": {
@@ -235,7 +235,7 @@ fn deploy_grants_what_dns_reads_and_nothing_else() {
     };
     // Pods are read for `pods verified` and `autopath` only, which this Corefile does not have.
     assert_eq!(rules("standalone"), needed(Need::Required, &POD));
-    // ServiceImports are read for `multicluster` only, which names no clients outside.
+    // ServiceImports are read for `multicluster` only, whose names are for clients in the cluster.
     assert_eq!(rules("outside"), needed(Need::Optional, &SERVICE_IMPORT));
     // kubeadm's own ClusterRole is used there.
     assert!(!Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kubeadm/rbac.yaml").exists());

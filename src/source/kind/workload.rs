@@ -60,7 +60,7 @@ const fn workload(
     }
 }
 
-/// The fields that all of these kinds have, and some that single ones have.
+/// The fields that all of these kinds have, and some that only a few have.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Workload {
     /// `StatefulSet`.

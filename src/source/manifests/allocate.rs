@@ -126,8 +126,8 @@ pub(super) fn families(service: &Service) -> Vec<Family> {
     }
 }
 
-/// Gives each Service its cluster IPs. A Service that claims another's is left out, because an API
-/// server would reject it.
+/// Gives each Service its cluster IPs. A Service that claims the cluster IP or node port of another
+/// one is left out, because an API server would reject it.
 pub(super) fn cluster_ips(services: &mut Services, errors: &mut Vec<ManifestError>) {
     let mut used = claims(services, errors);
     for (key, allocation) in services {
@@ -147,8 +147,8 @@ pub(super) fn cluster_ips(services: &mut Services, errors: &mut Vec<ManifestErro
     }
 }
 
-/// The cluster IPs that the manifests name. The first Service that claims one, or a node port, has
-/// it, in the order of the files; those that claim it later are removed.
+/// The cluster IPs that the manifests name. In the order of the files, the first Service that
+/// claims a cluster IP or a node port keeps it. A Service that claims it later is removed.
 fn claims(services: &mut Services, errors: &mut Vec<ManifestError>) -> HashSet<IpAddr> {
     let mut owners: BTreeMap<IpAddr, String> = BTreeMap::new();
     let mut port_owners: BTreeMap<(&str, u16), String> = BTreeMap::new();
@@ -223,8 +223,8 @@ fn free_address(key: &Key, family: Family, used: &mut HashSet<IpAddr>) -> Option
         .find(|address| used.insert(*address))
 }
 
-/// Gives node ports. When all are in use, the port gets none. (An API server would reject the
-/// Service.)
+/// Gives Services their node ports. If all are in use, a port gets none. (An API server would
+/// reject the Service.)
 pub(super) fn node_ports(services: &mut Services) {
     let ports = services.values().flat_map(|it| &it.ports);
     let mut used: HashSet<(model::Protocol, u16)> =
@@ -241,7 +241,7 @@ pub(super) fn node_ports(services: &mut Services) {
     }
 }
 
-/// The same on every machine and in every release.
+/// A hash that is the same on every machine and in every release.
 fn hash(text: &str) -> u64 {
     fnv1a(FNV_OFFSET, text.as_bytes())
 }

@@ -1,9 +1,9 @@
 //! Simulates the controllers of a cluster over the objects of manifests: cluster IPs, node ports,
 //! EndpointSlices, Namespaces.
 //!
-//! What a controller would make is made as an API object, and every fact is decoded from an API
-//! object, by the decoders that the API source uses. So `serve`, which takes the facts, and
-//! `explain`, which takes the objects, cannot disagree. The same files give the same result.
+//! An object that a controller would make becomes an API object here. Every fact is decoded from an
+//! API object, by the decoders that the API source uses. `serve` takes the facts and `explain`
+//! takes the objects, so the two cannot disagree. The same files give the same result.
 
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 
@@ -312,7 +312,8 @@ impl Cluster {
         });
     }
 
-    /// The objects are in the order of the files; those that controllers make come last.
+    /// The objects that only `explain` reads come first, then the others in the order of the files,
+    /// and then those that controllers make.
     fn finish(self) -> Simulated {
         let mut simulated = Simulated { objects: self.others, ..Simulated::default() };
         let mut entries: Vec<Entry> = self.entries.into_values().collect();

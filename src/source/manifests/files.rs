@@ -29,7 +29,7 @@ struct KnownFile {
     parsed: Parsed,
 }
 
-/// What lies under the root.
+/// The files that were found under the root.
 #[derive(Default)]
 pub(super) struct Listing {
     pub(super) files: BTreeSet<PathBuf>,
@@ -42,8 +42,8 @@ impl Files {
         Self { root, known: BTreeMap::new(), unreadable: Vec::new() }
     }
 
-    /// The manifests under the root. Names that begin with a dot are left out. That includes the
-    /// directories behind a ConfigMap's mount, whose links are followed.
+    /// The manifests under the root. Names that begin with a dot are left out. In the mount of a
+    /// ConfigMap these are the directories with the data; the links to their files are followed.
     pub(super) fn list(&self) -> Listing {
         let mut listing = Listing::default();
         match fs::metadata(&self.root) {
@@ -112,7 +112,7 @@ impl Files {
         self.known.values().flat_map(|file| file.parsed.objects.iter().cloned()).collect()
     }
 
-    /// The objects, which the files do not keep.
+    /// Takes the objects out of the files.
     pub(super) fn take_objects(&mut self) -> Vec<ListedObject> {
         let files = self.known.values_mut();
         files.flat_map(|file| std::mem::take(&mut file.parsed.objects)).collect()

@@ -1,4 +1,4 @@
-//! A function for many items, on several threads.
+//! Runs a function for many items, on several threads.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},

@@ -1,5 +1,5 @@
-//! Parses a file's text into objects, each with the line at which it begins. A file may have several
-//! documents, and a document may be a list.
+//! Parses a file's text into objects, each with the line at which it begins. A file may have
+//! several documents, and a document may be a list.
 
 mod documents;
 
@@ -36,8 +36,8 @@ pub(super) struct Parsed {
     pub(super) kinds: BTreeMap<(String, String), usize>,
 }
 
-/// Parses the texts of files, on all cores if they are large. A result is an error if the text is not
-/// YAML or JSON.
+/// Parses the texts of files, on all cores if they are large. A result is an error if the text is
+/// not YAML or JSON.
 pub(super) fn parse_all(files: &[(&Path, &str)]) -> Vec<Result<Parsed, Box<ManifestError>>> {
     let documents: Vec<Vec<(&Path, Document<'_>)>> = files
         .iter()
@@ -71,7 +71,7 @@ pub(super) fn parse_all(files: &[(&Path, &str)]) -> Vec<Result<Parsed, Box<Manif
         .collect()
 }
 
-/// What an object of a file became.
+/// The result of reading one object of a file.
 struct ReadObject {
     location: Location,
     /// `apiVersion` and `kind`.
@@ -135,8 +135,8 @@ fn read_piece(path: &Path, piece: &Piece<'_>) -> Result<Vec<ReadObject>, Box<Man
     Ok(items(root, piece.text).into_iter().map(object).collect())
 }
 
-/// An object that is written in JSON, which takes less time than YAML. A list that could not be split
-/// is left to YAML, which knows where its items begin.
+/// An object that is written in JSON. It is read as JSON because that takes less time than YAML. A
+/// list that could not be split is left to the YAML parser, which reports where each item begins.
 fn json(piece: &Piece<'_>) -> Option<Value> {
     let text = piece.text.trim_start();
     let value: Value = text.starts_with('{').then(|| serde_json::from_str(text).ok())??;

@@ -36,7 +36,8 @@ impl RunningPods {
         self.all.push(pod);
     }
 
-    /// The Pods that the selector matches. Only those with its rarest label are looked at.
+    /// The Pods that the selector matches. Only the Pods with the rarest label of the selector are
+    /// compared.
     fn selected(&self, service: &Service) -> Vec<&RunningPod> {
         let lists = service.spec.selector.iter().map(|(key, value)| {
             self.by_label.get(&(key.clone(), value.clone())).map_or(&[][..], Vec::as_slice)
@@ -64,8 +65,8 @@ pub(super) fn of_service(
         .collect()
 }
 
-/// A Service with cluster IPs has endpoints of their families. A headless one has those that it
-/// names.
+/// A Service with cluster IPs has endpoints of the families of its cluster IPs. A headless Service
+/// has endpoints of the families that it names.
 fn endpoint_families(service: &Service, fact: &model::Service) -> Vec<Family> {
     match &fact.addressing {
         Addressing::ClusterIps(ips) => [Family::V4, Family::V6]
@@ -146,7 +147,8 @@ fn is_selected(service: &Service, pod: &Pod) -> bool {
     service.spec.selector.iter().all(|(key, value)| pod.metadata.labels.get(key) == Some(value))
 }
 
-/// A Service's port at a Pod; `None` if it is a name that the Pod's containers do not have.
+/// A Service's port at a Pod; `None` if its `targetPort` is a name that no container of the Pod
+/// has.
 fn target(port: &ServicePort, pod: &Pod) -> Option<(String, Protocol, u16)> {
     let protocol = protocol(port.protocol.as_deref()).ok()?;
     let number = match &port.target_port {

@@ -22,7 +22,7 @@ const MODE: u32 = 0o600;
 pub fn read(path: &Path) -> Result<Option<Vec<u8>>, SnapshotError> {
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        // To open a pipe would wait for a writer.
+        // Opening a pipe would wait for a writer.
         Ok(found) if !found.is_file() => return Err(io::Error::other("it is not a file").into()),
         _ => {}
     }
@@ -46,7 +46,7 @@ pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
         // Another process writes there, and will rename it.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
         Err(error) => {
-            // Half a file would take space that is missing elsewhere.
+            // An incomplete file only wastes space, for example on a full disk.
             let _ = fs::remove_file(&temporary);
             Err(error)
         }
@@ -71,7 +71,7 @@ fn write_to(temporary: &Path, content: &[u8]) -> io::Result<()> {
         }
         TryLockError::Error(error) => error,
     })?;
-    // That process may have renamed the file before it gave up the lock.
+    // The process that held the lock may have renamed the file since it was opened here.
     let same = fs::metadata(temporary).is_ok_and(|found| {
         file.metadata().is_ok_and(|open| (open.dev(), open.ino()) == (found.dev(), found.ino()))
     });

@@ -45,7 +45,8 @@ impl Reply {
     }
 }
 
-/// Sends one reply for each connection. After the last one it accepts a connection and says nothing.
+/// Sends one reply for each connection. After the last reply it accepts another connection, and
+/// sends nothing there.
 pub(super) struct ScriptedServer {
     pub(super) url: String,
     requests: Arc<Mutex<Vec<String>>>,
@@ -78,8 +79,8 @@ impl ScriptedServer {
     }
 }
 
-/// Reads a request, and returns it in short: `events`, `page`, `watch VERSION`, with `json` if it does
-/// not ask for protobuf.
+/// Reads a request, and returns it in short: `events`, `page`, `watch VERSION`, with `json` if it
+/// does not ask for protobuf.
 async fn request(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

@@ -1,4 +1,5 @@
-//! Presents a message to serde as its JSON would be: a map of names, with lists and nested maps.
+//! Presents a message to serde in the form of its JSON: a map with the names of the fields, which
+//! contains values, lists and other maps.
 
 use serde::{
     Deserializer,
@@ -18,7 +19,7 @@ pub(super) struct Reader<'o> {
     pub(super) octets: &'o [u8],
 }
 
-/// Implements `Deserializer` for a type with a method `visit`. A value that is there is `Some`.
+/// Implements `Deserializer` for a type with a method `visit`. A field that is present is `Some`.
 macro_rules! deserializer {
     ($type:ident) => {
         impl<'de> Deserializer<'de> for $type<'de> {
@@ -238,7 +239,7 @@ impl<'o> Element<'o> {
         match (self.shape, self.value) {
             (Shape::Text, Value::Octets(octets)) => match str::from_utf8(octets) {
                 Ok(text) => visitor.visit_borrowed_str(text),
-                // As the JSON encoder of Go writes it.
+                // The JSON encoder of Go writes U+FFFD, too.
                 Err(_) => visitor.visit_string(String::from_utf8_lossy(octets).into_owned()),
             },
             (Shape::Octets, Value::Octets(octets)) => visitor.visit_borrowed_bytes(octets),

@@ -10,7 +10,7 @@ pub(super) enum Value<'o> {
     Varint(u64),
     /// A text, a nested message or octets.
     Octets(&'o [u8]),
-    /// 4 or 8 octets. Kubernetes has no such field that ndots reads.
+    /// 4 or 8 octets. ndots reads no field of this type.
     Fixed,
 }
 
@@ -24,7 +24,7 @@ impl<'o> Fields<'o> {
         for shift in (0..70).step_by(7) {
             let Some((octet, rest)) = self.0.split_first() else { break };
             self.0 = rest;
-            // Bits above the 64th are dropped, as by the encoders of Go.
+            // Bits above the 64th are dropped, as in Go's decoders.
             number |= u64::from(octet & 0x7f).checked_shl(shift).unwrap_or_default();
             if octet & 0x80 == 0 {
                 return Ok(number);

@@ -16,11 +16,13 @@ pub(super) struct Document<'t> {
 pub(super) struct Piece<'t> {
     pub(super) first_line: usize,
     pub(super) text: &'t str,
-    /// The list of an item. The text of an item in YAML is a sequence with one element.
+    /// The list, if the piece is one of its items. The text of such an item in YAML is a sequence
+    /// with one element.
     pub(super) list: Option<&'t ListKind>,
 }
 
-/// What the items of a list do not repeat: those of a `ServiceList` are Services.
+/// The kind and version of a list's items, which the items may leave out: those of a `ServiceList`
+/// are Services.
 pub(super) struct ListKind {
     item_kind: String,
     version: String,
@@ -72,9 +74,9 @@ pub(super) fn split(text: &str) -> Vec<Document<'_>> {
         .collect()
 }
 
-/// The items of a list whose `items:` is at the begin of a line, with a `-` in the same column for
-/// each, as kubectl and most programs write it. No other text of the document can have a `-` there:
-/// what is inside of an item is indented further.
+/// The items of a list whose `items:` is at the start of a line, and whose items each have their
+/// `-` in the same column, as kubectl and most programs write lists. No other text of the document
+/// can have a `-` in this column, because the lines inside of an item are indented further.
 fn items(first_line: usize, text: &str) -> Option<(ListKind, Vec<(usize, &str)>)> {
     if text.trim_start().starts_with('{') {
         return json_items(first_line, text);

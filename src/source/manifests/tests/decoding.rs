@@ -115,8 +115,8 @@ fn service_imports_and_their_slices() {
     };
     let imported = "multicluster.kubernetes.io/service-name: web, multicluster.kubernetes.io/source-cluster: west";
     check(&slice(imported), &["EndpointSlice default/web-x of web in west 10.0.0.1"]);
-    // The implementation of the KEP's authors puts the same endpoints behind a Service that exists
-    // for kube-proxy.
+    // The reference implementation of KEP-1645 also makes a Service for kube-proxy, and its slices
+    // have the labels of both.
     let both = format!("kubernetes.io/service-name: derived-1, {imported}");
     check(&slice(&both), &["EndpointSlice default/web-x of derived-1 of web in west 10.0.0.1"]);
 }

@@ -115,8 +115,8 @@ pub enum Command {
     ///
     /// With --cluster it reads the Corefile, the permissions, the Deployment and the objects around
     /// it, and says what a change of the image to ndots would change and break. It changes nothing.
-    /// Exit code: 0 no mistakes, 1 mistakes, 2 some files or objects could not be read, or a mistake
-    /// depends on a file or a variable that only the Pod has.
+    /// Exit code: 0 no mistakes, 1 mistakes, 2 some files or objects could not be read, or a
+    /// mistake depends on a file or a variable that only the Pod has.
     #[command(
         after_help = "Examples:\n  ndots check Corefile\n  kubectl get configmap coredns -n kube-system -o yaml | ndots check -\n  ndots check --cluster\n  ndots check --cluster -o json"
     )]
@@ -147,9 +147,9 @@ pub enum Command {
     Query(Box<Query>),
     /// Watch what DNS servers do now: rates, codes, times, cache, upstreams
     ///
-    /// It reads the metrics of ndots or CoreDNS. The most frequent names, clients and namespaces are
-    /// shown if the Corefile has `prometheus :9153 { top }`. Without addresses it reads the DNS Pods
-    /// through the API server, for which it needs the verb `get` on `pods/proxy`. q ends it.
+    /// It reads the metrics of ndots or CoreDNS. The most frequent names, clients and namespaces
+    /// are shown if the Corefile has `prometheus :9153 { top }`. Without addresses it reads the DNS
+    /// Pods through the API server, for which it needs the verb `get` on `pods/proxy`. q ends it.
     #[command(
         after_help = "Examples:\n  ndots top\n  ndots top 10.244.0.9 10.244.1.4\n  ndots top localhost:9153 --once"
     )]
@@ -177,7 +177,8 @@ pub struct Serve {
     /// and watch the files
     #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "context"])]
     pub manifests: Option<PathBuf>,
-    /// Read objects from the API server of this kubeconfig [default: the service account of the Pod]
+    /// Read objects from the API server of this kubeconfig [default: the service account of the
+    /// Pod]
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// The context of the kubeconfig
@@ -201,7 +202,7 @@ pub struct Serve {
     pub upstream: Vec<String>,
 }
 
-/// hickory-server is built with DNS and TLS here.
+/// Reads a value of `--compat-listener`. In this build, hickory-server supports DNS and TLS only.
 fn compat(text: &str) -> Result<Listen, String> {
     let (scheme, address) = text.split_once("://").unwrap_or(("dns", text));
     let known = [Scheme::Dns, Scheme::Tls].into_iter().find(|known| known.name() == scheme);

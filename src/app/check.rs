@@ -23,7 +23,8 @@ use super::{
     print_line, zone_files,
 };
 
-/// The exit code if a file could not be read, or if errors depend on what only the Pod has.
+/// The exit code if a file could not be read, or if errors depend on a file or variable that only
+/// the Pod has.
 const UNREADABLE: u8 = 2;
 /// Where a Pod of CoreDNS has the files of its ConfigMap, and those of `coredns-custom` (AKS, k3s).
 const MOUNTED: &str = "/etc/coredns/";
@@ -65,7 +66,8 @@ struct FileReport {
 #[derive(Serialize)]
 struct Finding {
     severity: &'static str,
-    /// `FILE:LINE:COLUMN`, from one; empty for a finding about another file, which the message names.
+    /// `FILE:LINE:COLUMN`, from one; empty for a finding about another file, which the message
+    /// names.
     place: String,
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,7 +92,7 @@ pub(super) fn check(flags: &Check) -> anyhow::Result<ExitCode> {
             let configuration = config::diagnose(&source.text, 53, reader);
             let has_errors = configuration.diagnostics.has_errors();
             let problems = match &source.mounted {
-                // Zone files of a ConfigMap are on the volumes of the Pod.
+                // The zone files of this Corefile are on volumes of the Pod.
                 Some(files) => files.problems(),
                 None if has_errors => Vec::new(),
                 None => zone_files::problems(&configuration),
@@ -176,8 +178,8 @@ fn sources(file: &str) -> anyhow::Result<Vec<Source>> {
     config_maps(&text).with_context(|| text.path.clone())
 }
 
-/// Whether the text is YAML or JSON of the Kubernetes API. In a Corefile, `kind:` can be the key of a
-/// block, which has a port or a brace after it.
+/// Whether the text is YAML or JSON of the Kubernetes API. `kind:` can also be the key of a server
+/// block in a Corefile, but then a port or a brace follows it.
 fn has_objects(text: &str) -> bool {
     let text = text.trim_start();
     let is_kind = |line: &str| {

@@ -82,7 +82,7 @@ pub(super) fn cookie_secret() -> CookieSecret {
     CookieSecret::new(rand::random(), now, unix_at(now))
 }
 
-/// Seconds since 1970 at a moment.
+/// Converts a moment into seconds since 1970.
 fn unix_at(moment: Instant) -> u32 {
     unix_time().saturating_sub(moment.elapsed().as_secs()) as u32
 }

@@ -257,7 +257,7 @@ async fn all_names(ours: SocketAddr, zone: &str) -> anyhow::Result<Vec<Asked>> {
 struct OwnCorefile {
     text: Text,
     zone: String,
-    /// The cluster of a `kubernetes` that names none.
+    /// The cluster that the plugin `kubernetes` reads if the Corefile names none.
     cluster: ClusterConfig,
 }
 

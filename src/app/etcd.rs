@@ -37,7 +37,7 @@ impl Etcds {
         etcds
     }
 
-    /// Runs a task for each of these and ends the others.
+    /// Runs a task for each of these sources, and ends all other tasks.
     pub(super) fn run(&mut self, keys: Vec<EtcdKeys>) {
         while self.tasks.try_join_next().is_some() {}
         let mut before = std::mem::take(&mut self.running);

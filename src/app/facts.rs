@@ -33,7 +33,8 @@ static FACTS_HASH: GaugeFamily<1> = Family::new(
 /// to eight sources of one API server are added.
 const SHOWN: u64 = (1 << 50) - 1;
 
-/// The part of a source in the hash of its API server's facts. It ends with the source.
+/// The part of one source in the hash of its API server's facts. It is subtracted when the source
+/// ends.
 pub(super) struct FactsHash {
     sum: IntGauge,
     shown: i64,

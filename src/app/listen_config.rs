@@ -31,8 +31,8 @@ pub(super) struct Mistake {
 pub(super) struct ListenConfigs(BTreeMap<Listen, (Option<Arc<Identity>>, Option<usize>)>);
 
 impl ListenConfigs {
-    /// Adds a listener of a block. Blocks that share an address must have the same certificates: the
-    /// query, which selects the block, comes after the handshake.
+    /// Adds a listener of a block. Blocks that share an address must have the same certificates:
+    /// the query, which selects the block, comes after the handshake.
     pub(super) fn add(
         &mut self,
         listen: Listen,

@@ -28,8 +28,8 @@ pub(super) struct Loopback {
 }
 
 impl Loopback {
-    /// Starts a Corefile with one server block, which has `bind`, port 0 and `ready`. Waits until the
-    /// facts are complete. A `kubernetes` that names no cluster reads `cluster`.
+    /// Starts a Corefile with one server block, which has `bind`, port 0 and `ready`. Waits until
+    /// the facts are complete. A `kubernetes` that names no cluster reads `cluster`.
     ///
     /// # Errors
     /// If the Corefile has mistakes, or the facts are not complete after [`limits::DIFF_START`].

@@ -21,7 +21,8 @@ pub(super) fn read(path: &str, before: &HashMap<String, ReadFile>) -> io::Result
     let version = version(&fs::metadata(Path::new(path))?);
     match before.get(path) {
         Some(known) if known.version == version => Ok(known.clone()),
-        // A file that changes while it is read has the older version, and is read again.
+        // The version is taken before the content. So a file that changes while it is read keeps
+        // the older version, and the next reload reads it again.
         _ => Ok(ReadFile { version, octets: fs::read(path)?.into() }),
     }
 }

@@ -31,7 +31,7 @@ impl Secondaries {
         secondaries
     }
 
-    /// Runs a task for each of these zones and ends the others.
+    /// Runs a task for each of these zones, and ends all other tasks.
     pub(super) fn run(&mut self, zones: Vec<SecondaryZone>) {
         while self.tasks.try_join_next().is_some() {}
         let mut before = std::mem::take(&mut self.running);

@@ -29,7 +29,8 @@ impl<T> Senders<T> {
         senders
     }
 
-    /// Runs a task for each of these that does not run yet. The others end after what waits.
+    /// Starts a task for each of these receivers that has none yet. All other tasks send what is
+    /// queued, and then end.
     pub(super) fn run<S: Debug, F: Future<Output = ()> + Send + 'static>(
         &mut self,
         sinks: Vec<(S, Arc<SendQueue<T>>)>,
@@ -47,7 +48,7 @@ impl<T> Senders<T> {
         before.values().for_each(|queue| queue.close());
     }
 
-    /// Sends what waits, for a limited time.
+    /// Sends what is queued, for a limited time.
     pub(super) async fn finish(mut self) {
         self.running.values().for_each(|queue| queue.close());
         let all = async { while self.tasks.join_next().await.is_some() {} };

@@ -216,8 +216,9 @@ impl Process {
         Ok((process, dispatch))
     }
 
-    /// Stops in this order: `/ready` fails so that no new queries come, the lameduck time passes,
-    /// pending queries are answered while listeners still answer, and the listeners close.
+    /// Stops in this order: `/ready` fails so that no new queries come, the programs of the plugin
+    /// `on` run, the lameduck time passes while queries are still answered, the listeners close,
+    /// and the pending queries are answered.
     async fn stop(self, order: Order) -> (Log, ExitCode) {
         let Self {
             signals,
@@ -267,8 +268,8 @@ impl Process {
     }
 }
 
-/// The number of descriptors that the process may have. Container runtimes set a soft limit of 1024,
-/// and the bounds of limits.rs need more. If the limit cannot be raised, connections wait.
+/// The number of descriptors that the process may have. Container runtimes set a soft limit of
+/// 1024, and the bounds of limits.rs need more. If the limit cannot be raised, connections wait.
 fn descriptors() -> u64 {
     rlimit::increase_nofile_limit(limits::DESCRIPTORS).unwrap_or(1024)
 }

@@ -77,8 +77,8 @@ impl Forced {
     }
 }
 
-/// A second SIGTERM. It ends only the wait for a program that hangs; the rest of the shutdown goes on
-/// as usual.
+/// A second SIGTERM. It ends only the wait for a program that hangs. The rest of the shutdown is
+/// not changed.
 pub(super) struct Impatience(Signal);
 
 impl Impatience {

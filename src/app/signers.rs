@@ -29,8 +29,8 @@ impl Signers {
         signers
     }
 
-    /// Runs a task for each of these zones, and ends the earlier ones. A zone whose file has changed
-    /// is signed at once.
+    /// Runs a task for each of these zones, and ends the earlier ones. A zone whose file has
+    /// changed is signed at once.
     pub(super) fn run(&mut self, zones: Vec<ZoneSigner>) {
         self.0 = JoinSet::new();
         for zone in zones {
@@ -105,14 +105,14 @@ fn sign(zone: &ZoneSigner, unix: u32) -> Result<(), String> {
     };
     let text = signed_zone(&parsed.zone.into(), &zone.keys, validity, unix)
         .ok_or("a key makes no signature")?;
-    // A server that reads the file at this moment finds all of it or none.
+    // A server that reads the file at this moment finds a complete one.
     let draft = format!("{}.{:08x}", zone.signed, rand::random::<u32>());
     fs::write(&draft, text)
         .and_then(|()| fs::rename(&draft, &zone.signed))
         .map_err(|error| format!("{}: {error}; the directory must be writable", zone.signed))
 }
 
-/// Not all zones are signed at the same time.
+/// A random time, so that the signatures of all zones do not expire together.
 fn jitter(most: Duration) -> u32 {
     most.mul_f64(rand::random()).as_secs() as u32
 }

@@ -77,7 +77,7 @@ impl Watched {
         (corefile || files).then_some(watched)
     }
 
-    /// Looks again.
+    /// Looks again, and returns what has changed since the last look.
     pub(super) fn look(&mut self, text: &Text) -> Option<Change> {
         let corefile = self
             .corefile
@@ -119,8 +119,8 @@ fn states(paths: impl IntoIterator<Item = String>) -> BTreeMap<String, Option<Fi
 }
 
 /// Sends a query to one of our own addresses once a second, until it is answered or
-/// [`limits::LOOP_PROBES`] queries are sent, each with a name of its own. No query is retransmitted:
-/// the `loop` plugin counts them.
+/// [`limits::LOOP_PROBES`] queries are sent, each with a name of its own. No query is
+/// retransmitted: the `loop` plugin counts them.
 pub(super) async fn probe(to: SocketAddr, question: Question) {
     let host = if to.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { to.ip() };
     let to = SocketAddr::new(host, to.port()).into();

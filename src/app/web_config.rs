@@ -1,5 +1,5 @@
-//! The file of `prometheus { tls FILE }`: the part of Prometheus' format for web servers that is about
-//! TLS.
+//! The file of `prometheus { tls FILE }`: the part of Prometheus' format for web servers that is
+//! about TLS.
 
 use std::{fs, path::Path};
 
@@ -26,10 +26,12 @@ struct TlsServerConfig {
     client_auth_type: String,
 }
 
-/// Reads a file. `None`: it asks for no encryption. Relative paths begin at the directory of the file.
+/// Reads a file. `None`: it asks for no encryption. Relative paths begin at the directory of the
+/// file.
 ///
 /// # Errors
-/// The file, or one that it names, cannot be read, or it asks for something that ndots does not have.
+/// The file, or one that it names, cannot be read, or it asks for something that ndots does not
+/// have.
 pub(super) fn read(path: &str) -> Result<Option<Identity>, String> {
     let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
     if text.trim().is_empty() {

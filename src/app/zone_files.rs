@@ -44,8 +44,8 @@ pub(super) fn paths(path: &str) -> BTreeSet<String> {
     files.into_keys().collect()
 }
 
-/// What is wrong with the zone files of a configuration, each with its file and line. A server reports
-/// the same when it starts.
+/// What is wrong with the zone files of a configuration, each with its file and line. A server
+/// reports the same when it starts.
 pub(super) fn problems(configuration: &Configuration) -> Vec<String> {
     let mut zones = Vec::new();
     for need in configuration.blocks.iter().flat_map(CheckedBlock::needs) {
@@ -85,8 +85,9 @@ fn problems_of_zone(
     }
 }
 
-/// The files of a directory and of those below it whose names match, in ascending order. A directory
-/// that begins with two dots belongs to a volume of Kubernetes, whose files are links to it.
+/// The files in a directory and in the directories below it whose names match, in ascending order.
+/// Directories whose names begin with two dots are left out: they belong to a volume of Kubernetes,
+/// and the files that are listed are links into them.
 pub(super) fn list(directory: &ZoneDirectory) -> Vec<String> {
     let mut files = Vec::new();
     let mut directories = vec![(directory.path.clone(), 0)];
@@ -110,7 +111,8 @@ pub(super) fn list(directory: &ZoneDirectory) -> Vec<String> {
     files
 }
 
-/// The text of a zone file. Octets that are not UTF-8 become escapes, which stand for the same octets.
+/// The text of a zone file. Octets that are not UTF-8 become escapes, which stand for the same
+/// octets.
 fn text(octets: Vec<u8>) -> String {
     let octets = match String::from_utf8(octets) {
         Ok(text) => return text,

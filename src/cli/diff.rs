@@ -14,8 +14,8 @@ use crate::{corefile, limits};
 
 #[derive(Args, Debug)]
 pub struct Diff {
-    /// The server that runs now: the cluster IP of kube-dns. Where NodeLocal DNSCache runs, the address
-    /// of a DNS Pod, so that the cache does not answer
+    /// The server that runs now: the cluster IP of kube-dns. If NodeLocal DNSCache runs, use the
+    /// address of a DNS Pod instead; otherwise the cache answers
     #[arg(long, value_name = "ADDR[:PORT]")]
     pub against: DnsAddress,
     /// Ask these questions: NAME, NAME TYPE, or lines of CoreDNS's log; `-` is standard input

@@ -1,5 +1,6 @@
-//! The kernel's figures about this process: datagrams that the kernel dropped, and CPU time that
-//! the quota of the cgroup refused. Without the files of Linux all figures are 0.
+//! The kernel's figures about this process: datagrams that the kernel dropped, and time that
+//! threads waited because of the CPU quota of the cgroup. Without the files of Linux all figures
+//! are 0.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

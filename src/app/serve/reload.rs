@@ -49,14 +49,14 @@ pub(super) struct Hashes {
 }
 
 impl Hashes {
-    /// The Corefile of the start.
+    /// Shows the Corefile of the start.
     pub(super) fn first(metrics: &Metrics, text: &Text) -> Self {
         let mut hashes = Self::default();
         hashes.read(metrics, &watch::hash(text), Validity::Valid);
         hashes
     }
 
-    /// The Corefile that was read last. It is in use if it was valid.
+    /// Shows the Corefile that was read last. If it was valid, it is also the one in use.
     fn read(&mut self, metrics: &Metrics, hash: &str, validity: Validity) {
         if validity == Validity::Valid {
             hash.clone_into(&mut self.running);

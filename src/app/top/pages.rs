@@ -1,5 +1,5 @@
-//! Reads the pages of the servers: at their addresses, or of Pods through the API server, which
-//! passes requests on (`pods/proxy`) and asks for no route to the Pods.
+//! Reads the pages of the servers at their addresses, or those of Pods through the API server. It
+//! forwards the requests (`pods/proxy`), so this machine needs no route to the Pods.
 
 use std::{collections::BTreeMap, io, net::SocketAddr};
 
@@ -19,7 +19,7 @@ use crate::{
 
 pub(super) enum Servers {
     Addresses(Vec<SocketAddr>),
-    /// The names of Pods, and the path of their pages without the last part.
+    /// The names of Pods, each with the path of its pages up to `/proxy`.
     Pods(ApiReader, BTreeMap<String, String>),
 }
 

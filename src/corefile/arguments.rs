@@ -45,7 +45,8 @@ impl<'w> Arguments<'w> {
         self.at >= self.line.arguments.len()
     }
 
-    /// Reads every line of the body with `read`. Arguments and braces that it leaves unread are errors.
+    /// Reads every line of the body with `read`. Arguments and braces that it leaves unread are
+    /// errors.
     pub fn options(&mut self, mut read: impl FnMut(&mut Arguments<'_>)) {
         self.body_read = true;
         let line = self.line;
@@ -122,7 +123,8 @@ impl<'w> Arguments<'w> {
         }
     }
 
-    /// All words of the body in their order, for a directive whose body only breaks its line.
+    /// All words of the body in their order, for a directive that uses braces only to continue its
+    /// arguments on further lines.
     pub fn body_words(&mut self) -> Vec<&'w Token> {
         self.body_read = true;
         let line = self.line;
@@ -286,8 +288,8 @@ impl<'w> Arguments<'w> {
 
     /// The remaining arguments as zones, in presentation form with their final dots. Address blocks
     /// become reverse zones. An empty argument, such as an unset environment variable, is left out.
-    /// As in CoreDNS, an argument that is not a zone is left out if another one is; here with a
-    /// warning.
+    /// If at least one argument is a zone, those that are not are left out, as in CoreDNS, and
+    /// ndots warns about them.
     pub fn zones(&mut self) -> Vec<String> {
         let written: Vec<_> = self.rest().iter().filter(|token| !token.text.is_empty()).collect();
         let zones = |token: &&Token| key::zones(&token.text);

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use super::value;
 
-/// The reverse zones of a CIDR block. Reverse zones end at an octet (IPv4) or nibble (IPv6), so a
-/// mask between two of them gives several zones of the next length, at most 128. `None` if the text
-/// is not a CIDR block.
+/// The reverse zones of a CIDR block. A label of a reverse zone stands for an octet (IPv4) or a
+/// nibble (IPv6). If a mask ends within a label, there is a zone for each value that the label has
+/// in the block, at most 128 zones. `None` if the text is not a CIDR block.
 pub fn reverse_zones(text: &str) -> Option<Vec<String>> {
     let (address, bits) = value::network(text)?;
     let bits = u32::from(bits);
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn masks_between_the_cuts_give_every_zone_of_the_next() {
+    fn a_mask_within_a_label_gives_a_zone_for_each_of_its_values() {
         let check = |text: &str, count: usize, first: &str, last: &str| {
             let zones = reverse_zones(text).unwrap();
             assert_eq!(

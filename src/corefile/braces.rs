@@ -6,17 +6,17 @@ use super::Token;
 pub(super) struct Gap {
     /// The `{`s that are most likely not closed, outermost first.
     pub(super) unclosed: Vec<usize>,
-    /// A `}` that closes one of them although its indentation fits another one.
+    /// A `}` that closes one of them, although its indentation is that of another `{`.
     pub(super) taken: Option<usize>,
     /// The lines before this one are reliable.
     pub(super) trusted: usize,
-    /// The most likely begin of the next block.
+    /// The most likely start of the next block.
     pub(super) next: usize,
 }
 
 impl Gap {
-    /// Whether the only `{` without its `}` is that of the last server block, and the file ends with
-    /// the `}` of a directive. CoreDNS takes that one for both.
+    /// Whether the only `{` without its `}` is that of the last server block, and the file ends
+    /// with the `}` of a directive. In CoreDNS that `}` closes both the directive and the block.
     pub(super) fn at_end(&self, tokens: &[Token]) -> bool {
         self.unclosed.len() == 1
             && self.taken.is_none()
@@ -59,12 +59,12 @@ pub(super) fn unclosed(tokens: &[Token], from: usize) -> Vec<usize> {
     stack
 }
 
-/// The begin of the line of `tokens[at]`.
+/// The start of the line of `tokens[at]`.
 pub(super) fn line_start(tokens: &[Token], at: usize) -> usize {
     (0..=at).rev().find(|&at| starts_line(tokens, at)).unwrap_or(0)
 }
 
-/// Braces separate lines as line ends do.
+/// Whether `tokens[at]` starts a line. Braces separate lines as line ends do.
 pub(super) fn starts_line(tokens: &[Token], at: usize) -> bool {
     at == 0 || tokens[at].first || tokens[at - 1].is_brace()
 }
@@ -93,8 +93,9 @@ fn gap(tokens: &[Token], open: usize) -> Gap {
     Gap { unclosed: stack, taken: None, trusted, next }
 }
 
-/// The next line that ends with `{` and is not indented deeper than the block's own line, while the
-/// directives of the block are.
+/// The next line that ends with `{` and is not indented deeper than the block's own line. If the
+/// block's first directive is not indented deeper either, indentation says nothing, and this
+/// returns the end of the tokens.
 fn next_block(tokens: &[Token], open: usize) -> usize {
     let home = tokens[open].indent;
     let mut lines = (open + 1..tokens.len()).filter(|&at| tokens[at].first && !tokens[at].is("}"));

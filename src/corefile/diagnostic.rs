@@ -14,9 +14,9 @@ pub enum Severity {
 
 /// One error or warning.
 ///
-/// Its texts are literals or strings. A string may quote a file. Strings about files outside of the
-/// Corefile's directory are dropped, so that `import /etc/shadow` does not reveal its content. The
-/// values of environment variables are masked.
+/// Each text is a literal or a `String`. Only a `String` may quote a file. A `String` about a file
+/// outside of the Corefile's directory is dropped, so that `import /etc/shadow` does not reveal its
+/// content. The values of environment variables are masked.
 #[derive(Clone, Debug)]
 pub struct Diagnostic {
     pub severity: Severity,
@@ -58,7 +58,7 @@ impl Diagnostic {
         self
     }
 
-    /// The text if it may be shown, at most as long as a message may be.
+    /// The text, cut to the longest length of a message; `None` if it may not be shown.
     fn shown(&self, text: Cow<'static, str>) -> Option<Cow<'static, str>> {
         match text {
             Cow::Borrowed(_) => Some(text),
@@ -133,7 +133,7 @@ pub struct Diagnostics {
     pub files: Files,
     list: Vec<Diagnostic>,
     errors: usize,
-    /// Takes the diagnostics beyond the limit, and those that are shown already.
+    /// The last diagnostic that is not shown, because it is beyond the limit or a repetition.
     spare: Option<Diagnostic>,
     variables: Arc<Variables>,
     /// The number of diagnostics beyond the limit.
@@ -150,15 +150,15 @@ impl Diagnostics {
         self.files.0.len() - 1
     }
 
-    /// The file is a symbolic link to one outside of the Corefile's directory.
+    /// Notes that the file is a symbolic link to a file outside of the Corefile's directory.
     pub(super) fn set_linked_away(&mut self, file: usize) {
         if let Some(file) = self.files.0.get_mut(file) {
             file.linked_away = true;
         }
     }
 
-    /// A word has variables with these names and values. `texts` are the word with the values, and as
-    /// it is written.
+    /// Notes that a word contains variables with these names and values. `texts` are the word with
+    /// the values, and the word as it is written.
     pub(super) fn add_variables(
         &mut self,
         span: Span,
@@ -203,7 +203,8 @@ impl Diagnostics {
         };
         let instead = Cow::Borrowed(if hidden { HIDDEN } else { MASKED });
         diagnostic.message = diagnostic.shown(message).unwrap_or(instead);
-        // A snippet is read once for each block that imports it.
+        // A snippet is read once for each block that imports it, and each time has the same
+        // mistakes.
         let shown_before = |other: &Diagnostic| {
             (other.severity, other.span, &other.message) == (severity, span, &diagnostic.message)
         };
@@ -219,7 +220,7 @@ impl Diagnostics {
         &mut self.list[last]
     }
 
-    /// Counts errors beyond the limit, too.
+    /// Whether there are errors, also beyond the limit.
     pub fn has_errors(&self) -> bool {
         self.errors > 0
     }

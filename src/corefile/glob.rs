@@ -7,8 +7,8 @@ use super::Reader;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooWild;
 
-/// A path relative to a directory, without `.` and empty parts, so that a file has one name. `..`
-/// stays, because after a symbolic link it does not undo the part before it.
+/// A path relative to a directory, without `.` and empty parts, so that a file has one spelling.
+/// `..` stays, because behind a symbolic link it does not lead back to the directory of the link.
 pub(super) fn join(directory: &str, path: &str) -> String {
     let path = if path.starts_with('/') { path.to_owned() } else { format!("{directory}{path}") };
     let root = if path.starts_with('/') { "/" } else { "" };

@@ -10,8 +10,8 @@ use super::{Diagnostics, Scheme, Span, Token, arpa, nearest};
 #[derive(Clone, Debug)]
 pub struct Key {
     pub scheme: Scheme,
-    /// In presentation form and lower case, with its final dot. A CIDR block gives several keys, one
-    /// for each zone.
+    /// In presentation form and lower case, with its final dot. A CIDR block gives several keys,
+    /// one for each zone.
     pub zone: String,
     /// The port in the Corefile; see [`Key::port_or`].
     pub port: Option<u16>,
@@ -111,7 +111,7 @@ fn unknown_scheme(text: &str) -> Option<(&str, String)> {
     let names: Vec<_> = Scheme::all().map(Scheme::name).collect();
     let help = match nearest(name, &names) {
         Some(near) => format!("did you mean `{near}://`?"),
-        None => format!("known are: {}", names.join(", ")),
+        None => format!("the known schemes are: {}", names.join(", ")),
     };
     Some((name, help))
 }
@@ -121,7 +121,7 @@ fn port_of(text: &str) -> Result<(&str, Option<u16>), Mistake> {
     match text.rsplit_once(':') {
         Some((_, "")) => mistake(
             "expected a port after the last colon",
-            "a zone may stand without a port and without the colon",
+            "write a port after the colon, or leave out the colon",
         ),
         Some((host, digits))
             if digits.bytes().all(|digit| digit.is_ascii_digit()) && !host.ends_with(':') =>
@@ -139,7 +139,8 @@ fn port_of(text: &str) -> Result<(&str, Option<u16>), Mistake> {
 pub(super) fn zones(text: &str) -> Result<Vec<String>, &'static str> {
     match text.split_once('/') {
         Some((address, _)) if address.parse::<IpAddr>().is_ok() && !text.ends_with('.') => {
-            arpa::reverse_zones(text).ok_or("the mask is a number up to 32, of IPv6 up to 128")
+            arpa::reverse_zones(text)
+                .ok_or("the mask must be a number up to 32, or up to 128 for IPv6")
         }
         _ => zone(text).map(|zone| vec![zone]),
     }
@@ -222,7 +223,9 @@ mod tests {
         check("dns://tls://a", Err("`dns://tls://a` has two schemes"));
         check(
             "10.0.0.0/33",
-            Err("`10.0.0.0/33` is not a zone: the mask is a number up to 32, of IPv6 up to 128"),
+            Err(
+                "`10.0.0.0/33` is not a zone: the mask must be a number up to 32, or up to 128 for IPv6",
+            ),
         );
         check("a..b", Err("`a..b` is not a zone: a label is empty"));
         check("a b", Err("`a b` is not a zone: it has white space in it"));

@@ -13,7 +13,7 @@ pub struct Token {
     pub(super) bare: bool,
     /// Whether it is the first of its line.
     pub(super) first: bool,
-    /// Octets of white space at the begin of its line, to guess which brace is missing.
+    /// Octets of white space at the start of its line, to guess which brace is missing.
     pub(super) indent: usize,
 }
 
@@ -37,7 +37,7 @@ impl PartialEq for Token {
 
 impl Eq for Token {}
 
-/// White space separates tokens. A `"` at the begin of a token quotes up to the next unescaped `"`.
+/// White space separates tokens. A `"` at the start of a token quotes up to the next unescaped `"`.
 /// A `#` outside of quotes begins a comment. It ends with the line, or at the next white space if
 /// the `#` touches a token.
 pub(super) fn tokens(
@@ -126,8 +126,8 @@ impl Lexer<'_> {
         self.unclosed_quote(start);
     }
 
-    /// Warns about a missing quote: then the next quote closes a token instead of opening one, and
-    /// no white space follows it.
+    /// Warns if a closing quote touches the next word. Probably an earlier quote is missing, and
+    /// this quote was meant to open a token.
     fn glued_quote(&mut self, start: usize) {
         let glued = self.peek().is_some_and(|ch| !ch.is_whitespace() && ch != '#');
         if !glued {

@@ -25,11 +25,11 @@ pub(super) fn blocks(tokens: &[Token], diagnostics: &mut Diagnostics) -> Vec<Blo
     parser.finish()
 }
 
-/// A `}` that closed a block and does not have its indentation.
+/// A `}` that closed a block, although its indentation is not that of the block.
 struct Early {
     open: usize,
     close: usize,
-    /// The number of blocks up to this one.
+    /// The number of blocks up to and including this one.
     blocks: usize,
 }
 
@@ -42,7 +42,7 @@ struct Parser<'p> {
     diagnostics: &'p mut Diagnostics,
     blocks: Vec<Block>,
     early: Option<Early>,
-    /// The places of the blocks whose keys are all empty, among `blocks`.
+    /// The blocks whose keys are all empty: their indexes in `blocks`, and their positions.
     without_zone: Vec<(usize, Span)>,
 }
 
@@ -88,7 +88,7 @@ impl<'p> Parser<'p> {
         keys
     }
 
-    /// Notes that the next block has no zone, for example because a variable is not set.
+    /// Notes the next block if it has no zone, for example because a variable is not set.
     fn note_without_zone(&mut self, begin: usize, span: Span) {
         let keys = &self.tokens[begin..self.at];
         if keys.iter().all(|token| token.text.trim_matches(',').is_empty()) {
@@ -96,8 +96,8 @@ impl<'p> Parser<'p> {
         }
     }
 
-    /// A block without a zone is ignored, as in CoreDNS. If no block has a zone, the first one is for
-    /// the root zone.
+    /// A block without a zone is ignored, as in CoreDNS. If no block has a zone, the first one is
+    /// for the root zone.
     fn finish(mut self) -> Vec<Block> {
         self.without_zone.retain(|(at, _)| *at < self.blocks.len());
         let without_zone = std::mem::take(&mut self.without_zone);
@@ -181,8 +181,8 @@ impl<'p> Parser<'p> {
         }
     }
 
-    /// Keys without `{`. The lines up to the next `}`, or else the rest of the file, are the block's
-    /// directives, as in CoreDNS. Only a file of one block may do without its braces.
+    /// Keys without `{`. The lines up to the next `}`, or else the rest of the file, are the
+    /// block's directives, as in CoreDNS. Only a file of one block may do without its braces.
     fn unbraced(&mut self, keys: Vec<Key>) {
         let Some(close) = braces::unopened(self.tokens, self.at) else {
             if !self.blocks.is_empty() {
@@ -216,7 +216,7 @@ impl<'p> Parser<'p> {
             return;
         }
         let message = "expected `{` after the zones of a server block";
-        // The words of any text would be zones, and zones are printed.
+        // In a file that may not be shown, any words would become zones, and messages print zones.
         let missing = if self.diagnostics.files.may_quote(last.span.file) {
             let warning = self.diagnostics.warning(last.span, message);
             warning.label("this block has no `{`; the next lines are its directives, as in CoreDNS")
@@ -226,7 +226,8 @@ impl<'p> Parser<'p> {
         missing.help("a list of zones goes on in the next line only after a comma");
     }
 
-    /// Reports that `tokens[at]` closes no block, or that an earlier `}` closed its block too early.
+    /// Reports that `tokens[at]` closes no block, or that an earlier `}` closed its block too
+    /// early.
     fn stray(&mut self, at: usize) {
         let stray = self.tokens[at].span;
         let Some(early) = self.early.take() else {
@@ -235,7 +236,7 @@ impl<'p> Parser<'p> {
                 .label("one too many");
             return;
         };
-        // The blocks after it were lines of the block that it closed.
+        // What was read as blocks after that `}` are lines of the block that it closed.
         self.blocks.truncate(early.blocks);
         let error = self.diagnostics.error(
             self.tokens[early.close].span,
@@ -263,7 +264,7 @@ impl<'p> Parser<'p> {
         lines
     }
 
-    /// Reports a `{` at the begin of a line, which most likely belongs to the line before it.
+    /// Reports a `{` at the start of a line, which most likely belongs to the line before it.
     fn unexpected_body(&mut self, open: &Token) -> Vec<Line> {
         let error = self.diagnostics.error(open.span, "unexpected `{`");
         error

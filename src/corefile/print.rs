@@ -60,8 +60,8 @@ fn quoted(text: &str) -> String {
             == text
     });
     let Some(nothing) = nothing else {
-        // A token without white space needs no quotes: an empty reference before it is enough to make
-        // it different from punctuation.
+        // A token without white space needs no quotes: an empty reference before it is enough to
+        // make it different from punctuation.
         return format!("{}{text}", NOTHING[1]);
     };
     let parts: Vec<_> = parts.iter().map(|part| part.replace('"', "\\\"")).collect();

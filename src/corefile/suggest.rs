@@ -1,6 +1,7 @@
 //! Suggestions for mistyped words.
 
-/// Longer words get no suggestion, because the time of the comparison is the product of both lengths.
+/// Longer words get no suggestion, because the time of a comparison grows with the product of both
+/// lengths.
 const LONGEST: usize = 64;
 
 /// The candidate that the word most likely stands for, if one is similar enough.

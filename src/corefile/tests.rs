@@ -45,7 +45,8 @@ fn read(text: &str, files: &[(&str, &str)]) -> (Corefile, Diagnostics) {
     (corefile, diagnostics)
 }
 
-/// Reads without a mistake, prints as expected, and what is printed reads as the same.
+/// Checks that the text is valid and is printed as expected, and that the printed text gives the
+/// same blocks.
 fn check(text: &str, files: &[(&str, &str)], printed: &str) {
     let (corefile, diagnostics) = read(text, files);
     assert!(!diagnostics.has_errors(), "{text}\n{}", diagnostics.render(false));
@@ -192,7 +193,7 @@ fn recovery_keeps_what_can_be_trusted() {
 }
 
 #[test]
-fn nothing_takes_long_or_deep() {
+fn long_and_deep_texts_end_at_a_limit() {
     let told = |text: &str, files: &[(&str, &str)]| {
         let (_, diagnostics) = read(text, files);
         assert!(diagnostics.iter().count() <= limits::DIAGNOSTICS);
@@ -307,7 +308,7 @@ fn whatever_is_read_prints_as_itself() {
     }
 }
 
-/// A made-up directive, to prove that a parser of one reads like a table.
+/// A directive that exists only here, to test [`Arguments`].
 #[derive(Debug, Default, PartialEq)]
 struct Example {
     port: u16,

@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 /// Go's `time.ParseDuration` without signs: `5s`, `1m30s`, `1.5h`, `0`.
 ///
 /// # Errors
-/// How it might be mended.
+/// The error says how to correct the text.
 pub fn duration(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);

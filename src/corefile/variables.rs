@@ -18,10 +18,10 @@ struct Word {
     values: Vec<(String, String)>,
 }
 
-/// Values of at least this length are masked in messages about other words, too. A shorter value, such as a
-/// number, is likely to occur there by chance.
+/// Values of at least this many octets are masked in messages about other words, too. A shorter
+/// value, such as a number, is likely to occur there by chance.
 const LONG: usize = 8;
-/// Values of at most this length are masked only where they are whole words.
+/// Values of at most this many octets are masked only if they are whole words.
 const SHORT: usize = 3;
 
 impl Variables {
@@ -43,7 +43,7 @@ impl Variables {
         }
     }
 
-    /// A text about the place without values. `None` if the text may contain a part of one.
+    /// Masks the values in a text about `place`. `None` if the text may contain a part of a value.
     pub(super) fn mask(&self, place: Span, text: &str) -> Option<String> {
         let mut masked = text.to_owned();
         let mut is_complete = true;
@@ -56,7 +56,7 @@ impl Variables {
             };
             let whole = masks(&word.text, &word.written);
             let parts = word.values.iter().fold(true, |all, (reference, value)| {
-                // Each value is replaced, also after one was not found.
+                // `masks` comes first, so that it also runs after a value that was not found.
                 masks(value, reference) && all
             });
             is_complete &= !is_here || whole || parts;
@@ -65,8 +65,8 @@ impl Variables {
     }
 }
 
-/// Replaces each occurrence of `value`, whatever the case of its ASCII letters. Returns whether there was
-/// one.
+/// Replaces each occurrence of `value`, whatever the case of its ASCII letters. Returns whether
+/// there was an occurrence.
 fn replace(text: &mut String, value: &str, shown: &str) -> bool {
     let (lower, wanted) = (text.to_ascii_lowercase(), value.to_ascii_lowercase());
     let is_word = |ch: Option<char>| ch.is_some_and(char::is_alphanumeric);

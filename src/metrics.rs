@@ -1,6 +1,6 @@
 //! The mechanism behind `/metrics`. A metric family is a `static` beside the code that counts in
-//! it; it registers itself at its first use. Names, labels and buckets are CoreDNS's where CoreDNS
-//! has the family, so that its dashboards and alerts keep working.
+//! it; it registers itself at its first use. If CoreDNS has the family, its names, labels and
+//! buckets are used, so that dashboards and alerts for CoreDNS keep working.
 
 use std::{
     any::Any,
@@ -89,7 +89,7 @@ impl<const N: usize> HistogramFamily<N> {
     }
 }
 
-/// What a family consists of: a counter, a gauge or a histogram.
+/// One series of a family: a counter, a gauge or a histogram.
 pub trait Series: Sized + 'static {
     /// The type of the crate prometheus that holds all series of one family.
     type Family: Collector + Clone + Send + 'static;

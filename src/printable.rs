@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
-/// The text with its control characters escaped, also those that change the direction of writing.
-/// What is left is one line.
+/// The text as one line. Control characters are escaped, also those that change the direction of
+/// writing.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return text.into();

@@ -125,7 +125,7 @@ const RECORDS: Cause = cause(
     "Compare both Corefiles; the example shows the records.",
 );
 
-/// The cause of what no rule explains in these replies.
+/// The cause of the differences in these replies that no rule explains.
 pub(super) fn judge(
     asked: &Asked,
     replies: [Option<&Reply>; 2],

@@ -62,7 +62,7 @@ impl Asked {
         packet
     }
 
-    /// The same question over TCP, where every answer fits.
+    /// The same question over TCP, where almost every answer fits.
     pub fn whole(&self) -> Self {
         Self { how: How { tcp: true, ..self.how }, ..self.clone() }
     }
@@ -151,7 +151,7 @@ pub fn read_line(line: &str) -> Result<Vec<Asked>, QuestionError> {
     Ok(types.into_iter().map(|qtype| Asked::new(name, qtype)).collect())
 }
 
-/// The query of a line of the log: `… "A IN web.shop.svc.cluster.local. udp 51 true 1232" NOERROR …`.
+/// The query of a line of the log: `… "A IN web.shop.svc.cluster.local. udp 51 true 1232" NOERROR`.
 /// A log in JSON has the same words.
 fn logged(line: &str) -> Option<Asked> {
     let words: Vec<&str> = line

@@ -137,7 +137,7 @@ impl fmt::Display for Line {
     }
 }
 
-/// Prints the record in dig's form.
+/// Prints the reply in the style of dig.
 impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(broken) = &self.broken {

@@ -36,7 +36,7 @@ pub struct Comparison {
     zone: String,
 }
 
-/// What a question shows.
+/// The result of one question.
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
     Same,

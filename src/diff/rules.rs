@@ -45,10 +45,10 @@ struct Written {
     names: String,
     #[serde(default)]
     types: Vec<String>,
-    /// `udp`, `tcp`, `edns`, `do`, `cd` or `mixed`. All that are listed must hold.
+    /// Words of [`Asked::is`], such as `udp` or `mixed`. All that are listed must hold.
     #[serde(default)]
     how: Vec<String>,
-    /// The Corefiles of the tests that the rule is for; without any it holds for all.
+    /// The Corefiles of the tests that the rule is for. An empty list stands for all Corefiles.
     #[serde(default)]
     corefiles: Vec<String>,
     /// The test that shows the difference, if no query of this comparison can.

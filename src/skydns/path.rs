@@ -62,7 +62,7 @@ fn after(directory: &str, part: &str, key: &str) -> Match {
     if key < below.as_str() {
         return Match::NotBefore(below);
     }
-    // The character after the slash.
+    // `0` is the character after the slash.
     Match::NotBefore(format!("{directory}0"))
 }
 
@@ -80,7 +80,7 @@ fn text(label: &[u8]) -> Option<String> {
     label.iter().all(plain).then(|| String::from_utf8_lossy(label).into_owned())
 }
 
-/// The name that a key stands for; `None` if it is not one.
+/// The name that a key stands for; `None` if the key is not the path of a name.
 pub fn domain(prefix: &str, key: &str) -> Option<Spelled> {
     let below = key.split('/').filter(|part| !part.is_empty()).skip(parts(prefix).count());
     let labels: Vec<_> = below.collect();

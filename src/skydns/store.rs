@@ -74,7 +74,7 @@ pub enum LookupError {
 }
 
 impl SkydnsStore {
-    /// Replaces everything.
+    /// Replaces all entries.
     pub fn load(&self, entries: BTreeMap<String, Entry>, revision: u64) {
         let mut state = self.write();
         (state.is_loaded, state.revision) = (true, revision);

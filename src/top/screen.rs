@@ -14,13 +14,13 @@ use crate::printable::printable;
 /// The width of the words at the beginning of the first lines.
 const MARGIN: usize = 10;
 
-/// How many names, clients and namespaces a text has.
+/// How many names, clients and namespaces [`text`] prints at most.
 const LISTED: usize = 10;
 
 /// Draws a summary. What does not fit is left out.
 pub fn draw(summary: &Summary, area: Rect, buffer: &mut Buffer) {
     if summary.servers.is_empty() && summary.unread.is_empty() {
-        return Paragraph::new("The servers are read …").render(area, buffer);
+        return Paragraph::new("Reading the servers …").render(area, buffer);
     }
     let overview = overview(summary, usize::from(area.width).saturating_sub(MARGIN));
     // With the header and an empty line.
@@ -217,7 +217,7 @@ fn frequent_tables(frequent: Option<&Frequent>, area: Rect, buffer: &mut Buffer)
     }
 }
 
-/// Three digits that matter, and thousands with a comma.
+/// One decimal place for values below 10, and commas between thousands.
 fn number(value: f64) -> String {
     if value.abs() < 0.05 {
         return "0".to_owned();

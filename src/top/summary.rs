@@ -7,7 +7,7 @@ use super::sample::{Sample, Series, Values};
 /// What the servers did between two samples. Rates are per second.
 #[derive(Debug, Default)]
 pub struct Summary {
-    /// The servers that were read, and how many were not.
+    /// The addresses of the servers that were read.
     pub(super) servers: Vec<String>,
     /// Why servers could not be read, by their addresses.
     pub(super) unread: Vec<(String, String)>,

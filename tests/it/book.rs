@@ -39,9 +39,9 @@ fn the_page_of_metrics_has_every_family() {
         "metrics.md",
         &format!(
             "<!-- Generated from the families in src. Do not edit. -->\n\n# Metrics\n\n\
-             The plugin [prometheus](plugins/prometheus.md) serves the metrics of this page. Names, labels and buckets are \
-             CoreDNS's where\nCoreDNS has the metric, and those that it has dropped in the meantime are \
-             still here. A histogram NAME is\nthree metrics: `NAME_bucket` with the label `le`, \
+             The plugin [prometheus](plugins/prometheus.md) serves the metrics of this page. If CoreDNS has \
+             a\nmetric, its name, labels and buckets are used. Metrics that CoreDNS no longer has are \
+             still here.\nA histogram NAME is three metrics: `NAME_bucket` with the label `le`, \
              `NAME_sum` and `NAME_count`.\n\n{}\n## The process\n\n{}",
             table(coredns),
             table(process)

@@ -14,7 +14,7 @@ use crate::{
     wire::{Ede, Query, Rcode, Response, Type},
 };
 
-use store::{CacheKey, Entry, EntryStore};
+use store::{CacheKey, Entry, EntryStore, Keys};
 
 /// Bounds for the entries of one [`ReplyKind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +146,7 @@ pub enum Lookup {
 #[derive(Debug)]
 pub struct Cache {
     config: CacheConfig,
+    keys: Keys,
     success: EntryStore,
     denial: EntryStore,
     /// Separate from the others, so that a failure never evicts or replaces a reply.
@@ -168,8 +169,8 @@ impl Cache {
     /// collide.
     pub fn new(config: CacheConfig, seed: u64) -> Self {
         let [success, denial, failures] = [config.success, config.denial, config.denial]
-            .map(|bounds| EntryStore::new(bounds.capacity, seed));
-        Self { config, success, denial, failures }
+            .map(|bounds| EntryStore::new(bounds.capacity));
+        Self { config, keys: Keys::new(seed), success, denial, failures }
     }
 
     pub fn config(&self) -> &CacheConfig {
@@ -193,7 +194,7 @@ impl Cache {
 
     /// Looks up the question. An entry that has not expired wins over a failure.
     pub fn get(&self, query: &Query, now: Instant) -> Lookup {
-        let key = CacheKey::of(query);
+        let key = self.keys.of(query);
         let look_up = |kind| {
             self.entries(kind).with(&key, |entry| {
                 let left = entry.expires.saturating_duration_since(now);
@@ -236,7 +237,7 @@ impl Cache {
     /// The cached reply, even if it has expired, for a client that would get nothing better. It has
     /// the TTL of stale replies and EDE 3 (Stale Answer) or 19 (Stale NXDOMAIN Answer).
     pub fn stale(&self, query: &Query, now: Instant) -> Option<Response> {
-        let key = CacheKey::of(query);
+        let key = self.keys.of(query);
         let usable =
             |entry: &mut Entry| self.may_be_served(entry, now).then(|| entry.response.clone());
         let mut response = [ReplyKind::Success, ReplyKind::Denial]
@@ -285,7 +286,7 @@ impl Cache {
             response.signatures_left(unix).map(|secs| Duration::from_secs(secs.into()));
         let lifetime = signed_for.map_or(lifetime, |signed_for| lifetime.min(signed_for));
         set_ttl(&mut response, lifetime.as_secs() as u32);
-        let key = CacheKey::of(query);
+        let key = self.keys.of(query);
         self.failures.remove(&key);
         if lifetime.is_zero() {
             // The previous entries would otherwise be served as stale, although the name has
@@ -322,7 +323,7 @@ impl Cache {
             self.config.failure
         };
         if is_cacheable(query) && !lifetime.is_zero() {
-            self.failures.insert(CacheKey::of(query), Entry::new(response, now, lifetime));
+            self.failures.insert(self.keys.of(query), Entry::new(response, now, lifetime));
         }
     }
 

@@ -2,8 +2,7 @@
 //! the hand passed it last stays for another round.
 
 use std::{
-    collections::HashMap,
-    hash::{BuildHasher, Hash},
+    hash::BuildHasher,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -11,11 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foldhash::quality::SeedableRandomState;
+use foldhash::{SharedSeed, quality::SeedableRandomState};
+use hashbrown::HashTable;
 
 use crate::{
     limits,
-    wire::{Class, Name, Owner, Query, RecordSet, Response, Type},
+    wire::{Class, Name, Owner, Query, Question, RecordSet, Response, Type},
 };
 
 use super::{Prefetch, set_ttl};
@@ -23,8 +23,10 @@ use super::{Prefetch, set_ttl};
 const SHARDS: usize = 16;
 
 /// The question, with the fields of the query that can change the reply.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CacheKey {
+    /// The hash of the other fields.
+    hash: u64,
     name: Name,
     qtype: Type,
     class: Class,
@@ -32,16 +34,21 @@ pub(super) struct CacheKey {
     checking_disabled: bool,
 }
 
-impl CacheKey {
-    pub(super) fn of(query: &Query) -> Self {
-        let question = &query.question;
-        Self {
-            name: question.name.clone(),
-            qtype: question.qtype,
-            class: question.class,
-            dnssec_ok: query.dnssec_ok(),
-            checking_disabled: query.checking_disabled,
-        }
+/// Makes the keys of all stores of a cache, so that a key is hashed once.
+#[derive(Debug)]
+pub(super) struct Keys(SeedableRandomState);
+
+impl Keys {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(SeedableRandomState::with_seed(seed, SharedSeed::global_fixed()))
+    }
+
+    pub(super) fn of(&self, query: &Query) -> CacheKey {
+        let Question { name, qtype, class, .. } = &query.question;
+        let (dnssec_ok, checking_disabled) = (query.dnssec_ok(), query.checking_disabled);
+        let hash = self.0.hash_one((name, qtype, class, dnssec_ok, checking_disabled));
+        let (name, qtype, class) = (name.clone(), *qtype, *class);
+        CacheKey { hash, name, qtype, class, dnssec_ok, checking_disabled }
     }
 }
 
@@ -106,14 +113,13 @@ pub(super) struct EntryStore {
     shards: [Mutex<Shard>; SHARDS],
     /// The entries of all shards, which are counted at each change.
     len: AtomicUsize,
-    hasher: SeedableRandomState,
 }
 
 /// Holds at most `capacity` entries, whose records take at most `max_octets` together.
 #[derive(Debug)]
 struct Shard {
-    /// Where in `slots` the entry of a key is.
-    indexes: HashMap<CacheKey, usize, SeedableRandomState>,
+    /// Where in `slots` the entries are, by the hashes of their keys.
+    indexes: HashTable<usize>,
     slots: Vec<Slot>,
     hand: usize,
     octets: usize,
@@ -130,24 +136,21 @@ struct Slot {
 }
 
 impl EntryStore {
-    pub(super) fn new(capacity: usize, seed: u64) -> Self {
-        let hasher = SeedableRandomState::with_seed(seed, foldhash::SharedSeed::global_fixed());
+    pub(super) fn new(capacity: usize) -> Self {
         let capacity = capacity.div_ceil(SHARDS).max(1);
         let shard = || Shard {
-            indexes: HashMap::with_hasher(hasher.clone()),
+            indexes: HashTable::new(),
             slots: Vec::new(),
             hand: 0,
             octets: 0,
             capacity,
             max_octets: (capacity * limits::CACHE_REPLY_OCTETS).max(limits::REPLY_OCTETS),
         };
-        let shards = std::array::from_fn(|_| Mutex::new(shard()));
-        Self { shards, len: AtomicUsize::new(0), hasher }
+        Self { shards: std::array::from_fn(|_| Mutex::new(shard())), len: AtomicUsize::new(0) }
     }
 
     fn shard(&self, key: &CacheKey) -> MutexGuard<'_, Shard> {
-        let hash = self.hasher.hash_one(key);
-        lock(&self.shards[(hash >> 57) as usize % SHARDS])
+        lock(&self.shards[shard_of(key.hash)])
     }
 
     pub(super) fn len(&self) -> usize {
@@ -161,7 +164,7 @@ impl EntryStore {
         use_entry: impl FnOnce(&mut Entry) -> R,
     ) -> Option<R> {
         let mut shard = self.shard(key);
-        let index = *shard.indexes.get(key)?;
+        let index = shard.find(key)?;
         let slot = &mut shard.slots[index];
         slot.used = true;
         Some(use_entry(&mut slot.entry))
@@ -173,7 +176,11 @@ impl EntryStore {
     }
 
     pub(super) fn remove(&self, key: &CacheKey) {
-        self.change(&mut self.shard(key), |shard| shard.remove(key));
+        self.change(&mut self.shard(key), |shard| {
+            if let Some(index) = shard.find(key) {
+                shard.remove(index);
+            }
+        });
     }
 
     fn change<R>(&self, shard: &mut Shard, change: impl FnOnce(&mut Shard) -> R) -> R {
@@ -186,13 +193,25 @@ impl EntryStore {
     }
 }
 
+/// The shard of a hash. The tables of the shards use the highest and the lowest bits. If those bits
+/// also chose the shard, they would be equal in a shard, and more keys would have to be compared.
+fn shard_of(hash: u64) -> usize {
+    (hash >> 32) as usize % SHARDS
+}
+
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shard {
+    fn find(&self, key: &CacheKey) -> Option<usize> {
+        self.indexes.find(key.hash, |index| self.slots[*index].key == *key).copied()
+    }
+
     fn insert(&mut self, key: CacheKey, entry: Entry) -> usize {
-        self.remove(&key);
+        if let Some(index) = self.find(&key) {
+            self.remove(index);
+        }
         let before = self.slots.len();
         while self.slots.len() >= self.capacity
             || !self.slots.is_empty() && self.octets + entry.octets() > self.max_octets
@@ -201,17 +220,30 @@ impl Shard {
         }
         let evicted = before - self.slots.len();
         self.octets += entry.octets();
-        self.indexes.insert(key.clone(), self.slots.len());
+        let slots = &self.slots;
+        self.indexes.insert_unique(key.hash, slots.len(), |index| slots[*index].key.hash);
         self.slots.push(Slot { key, entry, used: false });
         evicted
     }
 
     /// The last slot moves to the index that becomes free.
-    fn remove(&mut self, key: &CacheKey) {
-        let Some(index) = self.indexes.remove(key) else { return };
+    fn remove(&mut self, index: usize) {
+        let last = self.slots.len() - 1;
+        self.point(index, None);
+        if index < last {
+            self.point(last, Some(index));
+        }
         self.octets -= self.slots.swap_remove(index).entry.octets();
-        if let Some(moved) = self.slots.get(index) {
-            self.indexes.insert(moved.key.clone(), index);
+    }
+
+    /// Lets the table find the entry of the slot `from` at the index `to`, or not at all.
+    fn point(&mut self, from: usize, to: Option<usize>) {
+        let hash = self.slots[from].key.hash;
+        let found = self.indexes.find_entry(hash, |index| *index == from);
+        match (found, to) {
+            (Ok(mut entry), Some(to)) => *entry.get_mut() = to,
+            (Ok(entry), None) => drop(entry.remove()),
+            (Err(_), _) => {}
         }
     }
 
@@ -221,11 +253,27 @@ impl Shard {
             let index = self.hand % self.slots.len();
             // `remove` moves the last slot here, which is one of the newest. The hand skips it.
             self.hand = index + 1;
-            let slot = &mut self.slots[index];
-            if !std::mem::take(&mut slot.used) {
-                let key = slot.key.clone();
-                return self.remove(&key);
+            if !std::mem::take(&mut self.slots[index].used) {
+                return self.remove(index);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// hashbrown compares the highest seven bits before it compares keys, and begins to search at
+    /// the place that the lowest bits say.
+    #[test]
+    fn the_bits_that_choose_the_shard_are_not_those_that_the_table_uses() {
+        for bit in (0..20).chain(57..64) {
+            assert_eq!(shard_of(1 << bit), 0, "bit {bit}");
+        }
+        let mut shards: Vec<_> = (0..64).map(|bit| shard_of(1 << bit)).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        assert_eq!(shards, [0, 1, 2, 4, 8], "all shards are in use");
     }
 }

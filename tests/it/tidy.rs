@@ -29,7 +29,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("dnstap", 2, &[]),
     ("dnssec", 2, &["ring", "thiserror"]),
     ("trace", 2, &[]),
-    ("cache", 2, &["foldhash"]),
+    ("cache", 2, &["foldhash", "hashbrown"]),
     ("upstream", 2, &["thiserror"]),
     ("corefile", 2, &["annotate_snippets"]),
     ("chain", 3, &["smallvec"]),

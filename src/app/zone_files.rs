@@ -1,7 +1,7 @@
 //! Reads zone files, with the files that they include.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     fmt::Write,
     time::SystemTime,
 };
@@ -65,7 +65,8 @@ pub(super) fn problems(configuration: &Configuration) -> Vec<String> {
     zones.iter().for_each(|(path, _)| read(path.clone(), &mut files, &mut HashMap::new()));
     let mut found: Vec<_> =
         zones.iter().flat_map(|(path, origin)| problems_of_zone(path, origin, &files)).collect();
-    found.dedup();
+    let mut seen = HashSet::new();
+    found.retain(|problem| seen.insert(problem.clone()));
     found
 }
 

@@ -1,7 +1,10 @@
 //! Builds a server from checked settings, and from the files, names and sockets that `app` got for
 //! them. This module is pure: `app` reads the files and runs the sources.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    time::Duration,
+};
 
 use thiserror::Error;
 
@@ -132,6 +135,14 @@ impl BlockConfig {
     fn listens(&self) -> impl Iterator<Item = Listen> {
         self.keys.iter().map(|(_, listen)| *listen)
     }
+
+    /// The zones of the block, each once and in the order of the keys. A zone that is served at
+    /// several addresses has several keys, and keys of other zones may be between them.
+    fn zones(&self) -> Vec<Name> {
+        let mut seen = HashSet::new();
+        let zones = self.keys.iter().map(|(zone, _)| zone);
+        zones.filter(|zone| seen.insert(*zone)).cloned().collect()
+    }
 }
 
 impl Assembly<'_> {
@@ -189,8 +200,7 @@ impl Assembly<'_> {
         config: &BlockConfig,
         block: &mut Block,
     ) -> Result<(), AssembleError> {
-        let mut zones: Vec<Name> = config.keys.iter().map(|(zone, _)| zone.clone()).collect();
-        zones.dedup();
+        let zones = config.zones();
         let zone = zones.first().map_or_else(String::new, ToString::to_string);
         let (servers, mut probes) = (labels(config.listens()), Vec::new());
         let mut context = PluginContext {
@@ -227,5 +237,20 @@ impl Assembly<'_> {
             self.assembled.probes.extend(probes.into_iter().map(|question| (*listen, question)));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zone_with_several_addresses_is_one_zone() {
+        let listen = |scheme, port| Listen { scheme, address: ([127, 0, 0, 1], port).into() };
+        let (plain, tls) = (listen(Scheme::Dns, 53), listen(Scheme::Tls, 853));
+        let keys = [("b", plain), ("a", plain), ("b", tls), ("a", tls), ("A", plain)];
+        let keys = keys.map(|(zone, listen)| (zone.parse().unwrap(), listen)).to_vec();
+        let zones = BlockConfig { keys, checked: Checked { directives: Vec::new() } }.zones();
+        assert_eq!(zones, ["b", "a"].map(|zone| zone.parse().unwrap()));
     }
 }

@@ -1,7 +1,7 @@
 //! Hosts that `k8s_gateway` in the cluster's Corefile does not answer for the objects that have
 //! them.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use crate::{
     corefile::Diagnostics,
@@ -23,6 +23,7 @@ pub(in crate::explain) fn refused(all: &Objects, expected: &ExpectedZone) -> Vec
     let mut all: Vec<RefusedClaim> = views
         .flat_map(|view| Gateway::new(Arc::clone(expected.store()), view.clone()).refused_claims())
         .collect();
-    all.dedup();
+    let mut seen = HashSet::new();
+    all.retain(|claim| seen.insert(claim.clone()));
     all
 }

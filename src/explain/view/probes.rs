@@ -1,6 +1,9 @@
 //! The connections that `--probe` tries.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, SocketAddr},
+};
 
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 
@@ -36,7 +39,8 @@ pub(in crate::explain) fn targets(
                 .filter(|port| wanted.is_none_or(|number| is_meant(port, number)))
                 .flat_map(|port| addresses(evidence, service, port, place))
                 .collect();
-            addresses.dedup();
+            let mut seen = HashSet::new();
+            addresses.retain(|address| seen.insert(*address));
             addresses.truncate(limits::EXPLAIN_PROBES);
             let (namespace, service) = (objects::namespace(*service), objects::name(*service));
             targets.extend(addresses.into_iter().map(|(address, pod)| ProbeTarget {

@@ -34,7 +34,7 @@ pub enum Protection {
 }
 
 /// Why a host of an object is not answered with the object's addresses.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ClaimRefusal {
     Apex,
     NameServer,
@@ -75,7 +75,7 @@ impl fmt::Display for ClaimRefusal {
 }
 
 /// A host of an object that is not answered with the object's addresses.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RefusedClaim {
     pub zone: Name,
     pub host: Name,

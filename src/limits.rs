@@ -314,6 +314,8 @@ pub const SPARSE_ENTRIES: usize = 16;
 pub const LOG_LINES: usize = 8192;
 /// How long the process waits at its end for the log to be written.
 pub const LOG_FLUSH_TIME: Duration = Duration::from_millis(500);
+/// How often the process tries at its end to reach the thread of the log, while the queue is full.
+pub const LOG_FLUSH_POLL: Duration = Duration::from_millis(1);
 
 /// TCP connections that are open at once, but never more than half of the descriptors. A NodeLocal
 /// cache on each of 5,000 nodes opens a few.
@@ -394,8 +396,16 @@ pub const TRANSFERS: usize = 10;
 /// How long a client may take to read a whole zone. The zone's old records stay in memory until
 /// then.
 pub const TRANSFER_TIME: Duration = Duration::from_secs(600);
-/// How long a primary server may take for a connection, and for each message of a transfer.
+/// How long a primary server may take for a connection, and how long it may be silent before a
+/// message is complete.
 pub const TRANSFER_IN_TIME: Duration = Duration::from_secs(10);
+/// Octets a second that a primary server must send in a transfer, on average. Otherwise a server
+/// that sends little would keep ndots from the next primary server.
+pub const TRANSFER_IN_RATE: u32 = 1024;
+/// How much longer a transfer may take than its octets take at this rate.
+pub const TRANSFER_IN_GRACE: Duration = Duration::from_secs(60);
+/// How long a transfer from a primary server may take in all, as in BIND.
+pub const TRANSFER_IN_WHOLE: Duration = Duration::from_secs(7200);
 /// Octets of the records of one message of a transfer, without compression.
 pub const TRANSFER_MESSAGE_OCTETS: usize = 4 << 20;
 /// Octets of a zone that is transferred from a primary server.

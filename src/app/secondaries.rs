@@ -1,10 +1,10 @@
 //! Keeps secondary zones up to date (RFC 1034 §4.3.5).
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     task::{AbortHandle, JoinSet},
-    time::{Instant, sleep},
+    time::{Instant, sleep, sleep_until},
 };
 
 use crate::{
@@ -55,7 +55,18 @@ async fn follow(zone: SecondaryZone) {
     let (mut confirmed, mut told) = (Instant::now(), JoinSet::new());
     loop {
         let known = slot.get();
-        let outcome = transfer(&zone, known.as_ref()).await;
+        let outcome = {
+            let mut transferring = pin!(transfer(&zone, known.as_ref()));
+            let expiry = known.as_ref().map(|zone| confirmed + zone.timers().expire);
+            tokio::select! {
+                biased;
+                outcome = &mut transferring => outcome,
+                () = until(expiry) => {
+                    expire(&zone, "a transfer is not complete");
+                    transferring.await
+                }
+            }
+        };
         while told.try_join_next().is_some() {}
         if let Ok(Some(notice)) = &outcome {
             told.spawn(notify::tell(notice.clone()));
@@ -68,8 +79,7 @@ async fn follow(zone: SecondaryZone) {
             }
             (Err(reason), Some(Timers { retry, expire, .. })) => {
                 if confirmed.elapsed() >= expire {
-                    tracing::error!(plugin = "secondary", "Zone {origin} is expired: {reason}");
-                    slot.set(None);
+                    self::expire(&zone, &reason);
                     continue;
                 }
                 tracing::warn!(
@@ -92,6 +102,20 @@ async fn follow(zone: SecondaryZone) {
         };
         wait(&zone, pause).await;
     }
+}
+
+/// Waits until this moment, or for ever.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// From now on, queries for the zone fail.
+fn expire(zone: &SecondaryZone, reason: &str) {
+    tracing::error!(plugin = "secondary", "Zone {} is expired: {reason}", zone.origin);
+    zone.slot.set(None);
 }
 
 /// Waits for the time, or until a primary server says that the zone has changed.
@@ -141,4 +165,45 @@ fn transferred(zone: &SecondaryZone, primary: SocketAddr, serial: u32) -> String
 /// are checked at the same moment.
 fn jitter(time: Duration) -> Duration {
     (time / 10).min(Duration::from_secs(5)).mul_f64(rand::random())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        net::zone_transfer::scripted::{Pace, Primary, origin},
+        zonefile::ZoneSlot,
+    };
+
+    /// Waits until the zone has this serial, or none.
+    async fn serial_is(slot: &ZoneSlot, expected: Option<u32>, within: Duration) {
+        let end = Instant::now() + within;
+        while slot.get().map(|zone| zone.serial()) != expected {
+            assert!(Instant::now() < end, "the serial is not {expected:?} after {within:?}");
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_zone_expires_during_a_slow_transfer_and_the_next_server_is_tried() {
+        let slow = Primary::start(Pace::fast(1)).await;
+        let other = Primary::start(Pace::fast(2)).await;
+        let slot: Arc<ZoneSlot> = Arc::default();
+        let primaries = vec![slow.address, other.address];
+        let zone = SecondaryZone {
+            origin: origin(),
+            primaries,
+            key: None,
+            slot: Arc::clone(&slot),
+            notice: None,
+        };
+        let mut secondaries = Secondaries::run_new(vec![zone]);
+        serial_is(&slot, Some(1), Duration::from_secs(10)).await;
+        let pause = Duration::from_secs(9);
+        *slow.pace.lock().unwrap() = Pace { records: 10_000, piece: 100, pause, ..Pace::fast(2) };
+        // Its SOA record has an expiry of 4 s. The clock of the test may advance by a whole pause.
+        serial_is(&slot, None, Duration::from_secs(25)).await;
+        serial_is(&slot, Some(2), 2 * limits::TRANSFER_IN_GRACE).await;
+        secondaries.run(Vec::new());
+    }
 }

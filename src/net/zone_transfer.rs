@@ -1,12 +1,15 @@
 //! Transfers a zone from a primary server (RFC 5936, RFC 1995).
 
-use std::{io, net::SocketAddr, sync::Arc};
+#[cfg(test)]
+pub(crate) mod scripted;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use thiserror::Error;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 
 use crate::{
@@ -36,6 +39,10 @@ pub enum Fetched {
 pub enum ZoneTransferError {
     #[error("no reply within {} s", limits::TRANSFER_IN_TIME.as_secs())]
     Timeout,
+    #[error("the server sends less than {} octets a second", limits::TRANSFER_IN_RATE)]
+    TooSlow,
+    #[error("the transfer is not complete after {} s", limits::TRANSFER_IN_WHOLE.as_secs())]
+    TooLong,
     #[error("the server answers {0}")]
     Refused(Rcode),
     #[error("the zone has more than {} octets", limits::TRANSFERRED_OCTETS)]
@@ -62,10 +69,20 @@ pub async fn fetch(
     known: Option<&Arc<Zone>>,
     key: Option<&TsigKey>,
 ) -> Result<Fetched, ZoneTransferError> {
-    let mut stream = open(primary).await?;
+    let fetching = fetch_in_time(primary, origin, known, key);
+    timeout(limits::TRANSFER_IN_WHOLE, fetching).await.map_err(|_| ZoneTransferError::TooLong)?
+}
+
+async fn fetch_in_time(
+    primary: SocketAddr,
+    origin: &Name,
+    known: Option<&Arc<Zone>>,
+    key: Option<&TsigKey>,
+) -> Result<Fetched, ZoneTransferError> {
+    let mut connection = Connection::open(primary).await?;
     if let Some(known) = known {
-        let mut asked = ask(&mut stream, origin, (Type::SOA, None), key).await?;
-        let message = receive(&mut stream, &mut asked).await?;
+        let mut asked = connection.ask(origin, (Type::SOA, None), key).await?;
+        let message = connection.receive(&mut asked).await?;
         let is_soa = |record: &&Transferred| record.rtype == Type::SOA;
         let serial = message.iter().find(is_soa).and_then(|soa| soa_serial(&soa.rdata));
         let serial = serial.ok_or(IncomingError::NoSoa)?;
@@ -73,25 +90,21 @@ pub async fn fetch(
         if !(1..1 << 31).contains(&serial.wrapping_sub(known.serial())) {
             return Ok(Fetched::Current);
         }
-        let asked = ask(&mut stream, origin, (Type::IXFR, Some(known.serial())), key).await?;
-        match records(&mut stream, asked, IncomingZone::since(known)).await {
+        let asked = connection.ask(origin, (Type::IXFR, Some(known.serial())), key).await?;
+        match connection.records(asked, IncomingZone::since(known)).await {
             Ok(zone) => return Ok(Fetched::Zone(Box::new(zone))),
+            Err(ZoneTransferError::TooSlow) => return Err(ZoneTransferError::TooSlow),
             Err(reason) => tracing::debug!(
                 plugin = "secondary",
                 "{primary} sends no usable changes of {origin}, so all records follow: {reason}"
             ),
         }
         // The rest of the reply may still arrive on the old connection.
-        stream = open(primary).await?;
+        connection = Connection::open(primary).await?;
     }
-    let asked = ask(&mut stream, origin, (Type::AXFR, None), key).await?;
-    let zone = records(&mut stream, asked, IncomingZone::whole(origin.clone())).await?;
+    let asked = connection.ask(origin, (Type::AXFR, None), key).await?;
+    let zone = connection.records(asked, IncomingZone::whole(origin.clone())).await?;
     Ok(Fetched::Zone(Box::new(zone)))
-}
-
-async fn open(primary: SocketAddr) -> Result<TcpStream, ZoneTransferError> {
-    let connecting = timeout(limits::TRANSFER_IN_TIME, connect(primary, None)).await;
-    Ok(connecting.map_err(|_| ZoneTransferError::Timeout)??)
 }
 
 /// A query that was sent, and the signatures of its replies.
@@ -100,84 +113,117 @@ struct Asked {
     signing: Option<TsigChain>,
 }
 
-/// Reads messages until the transfer is complete.
-async fn records(
-    stream: &mut TcpStream,
-    mut asked: Asked,
-    mut incoming: IncomingZone,
-) -> Result<Zone, ZoneTransferError> {
-    let mut octets = 0;
-    while !incoming.is_complete() {
-        let records = receive(stream, &mut asked).await?;
-        // A server without changes sends the SOA record alone (RFC 1995 §4).
-        if records.is_empty() || asked.query.serial.is_some() && octets == 0 && records.len() == 1 {
-            return Err(IncomingError::Inconsistent.into());
-        }
-        for Transferred { owner, rtype, ttl, rdata } in records {
-            octets += owner.wire().len() + rdata.len();
-            incoming.add(&owner, rtype, ttl, rdata)?;
-        }
-        if octets > limits::TRANSFERRED_OCTETS {
-            return Err(ZoneTransferError::TooLarge);
-        }
-    }
-    if asked.signing.is_some_and(|signing| !signing.is_complete()) {
-        return Err(TsigError::Missing.into());
-    }
-    Ok(incoming.build()?)
+/// A connection to a primary server, which must send at [`limits::TRANSFER_IN_RATE`].
+struct Connection {
+    stream: TcpStream,
+    /// When the next octets are too late. Each octet that arrives moves it.
+    deadline: Instant,
 }
 
-/// Sends a query of this type. An IXFR query has the serial that is known.
-async fn ask(
-    stream: &mut TcpStream,
-    origin: &Name,
-    (qtype, serial): (Type, Option<u32>),
-    key: Option<&TsigKey>,
-) -> io::Result<Asked> {
-    let question = Question::new(origin.clone(), qtype);
-    let query = Query {
-        id: rand::random(),
-        recursion_desired: false,
-        edns: None,
-        serial,
-        ..Query::internal(question)
-    };
-    let mut signing = key.map(TsigChain::new);
-    let frame = match &mut signing {
-        Some(chain) => {
-            let mut message = Vec::new();
-            query.encode(&mut message);
-            chain.sign(0, unix_time(), &mut message);
-            [&(message.len() as u16).to_be_bytes(), &*message].concat()
+impl Connection {
+    async fn open(primary: SocketAddr) -> Result<Self, ZoneTransferError> {
+        let connecting = timeout(limits::TRANSFER_IN_TIME, connect(primary, None)).await;
+        let stream = connecting.map_err(|_| ZoneTransferError::Timeout)??;
+        Ok(Self { stream, deadline: Instant::now() + limits::TRANSFER_IN_GRACE })
+    }
+
+    /// Sends a query of this type. An IXFR query has the serial that is known.
+    async fn ask(
+        &mut self,
+        origin: &Name,
+        (qtype, serial): (Type, Option<u32>),
+        key: Option<&TsigKey>,
+    ) -> io::Result<Asked> {
+        let question = Question::new(origin.clone(), qtype);
+        let query = Query {
+            id: rand::random(),
+            recursion_desired: false,
+            edns: None,
+            serial,
+            ..Query::internal(question)
+        };
+        let mut signing = key.map(TsigChain::new);
+        let frame = match &mut signing {
+            Some(chain) => {
+                let mut message = Vec::new();
+                query.encode(&mut message);
+                chain.sign(0, unix_time(), &mut message);
+                [&(message.len() as u16).to_be_bytes(), &*message].concat()
+            }
+            None => frame(&query),
+        };
+        self.stream.write_all(&frame).await?;
+        Ok(Asked { query, signing })
+    }
+
+    /// Reads messages until the transfer is complete.
+    async fn records(
+        &mut self,
+        mut asked: Asked,
+        mut incoming: IncomingZone,
+    ) -> Result<Zone, ZoneTransferError> {
+        let mut octets = 0;
+        while !incoming.is_complete() {
+            let records = self.receive(&mut asked).await?;
+            // A server without changes sends the SOA record alone (RFC 1995 §4).
+            if records.is_empty()
+                || asked.query.serial.is_some() && octets == 0 && records.len() == 1
+            {
+                return Err(IncomingError::Inconsistent.into());
+            }
+            for Transferred { owner, rtype, ttl, rdata } in records {
+                octets += owner.wire().len() + rdata.len();
+                incoming.add(&owner, rtype, ttl, rdata)?;
+            }
+            if octets > limits::TRANSFERRED_OCTETS {
+                return Err(ZoneTransferError::TooLarge);
+            }
         }
-        None => frame(&query),
-    };
-    stream.write_all(&frame).await?;
-    Ok(Asked { query, signing })
+        if asked.signing.is_some_and(|signing| !signing.is_complete()) {
+            return Err(TsigError::Missing.into());
+        }
+        Ok(incoming.build()?)
+    }
+
+    /// The records of the next message.
+    async fn receive(
+        &mut self,
+        Asked { query, signing }: &mut Asked,
+    ) -> Result<Vec<Transferred>, ZoneTransferError> {
+        let mut length = [0; 2];
+        self.read(&mut length).await?;
+        let mut message = vec![0; u16::from_be_bytes(length).into()];
+        self.read(&mut message).await?;
+        let refused = reply::matches(&message, query) == Match::Failure;
+        if let Some(chain) = signing.as_mut().filter(|_| !refused) {
+            chain.verify(&message, unix_time())?;
+        }
+        match reply::matches(&message, query) {
+            Match::No if !reply::continues(&message, query) => Err(ReplyError::Malformed.into()),
+            _ => match reply::transferred(&message)? {
+                (Rcode::NOERROR, records) => Ok(records),
+                (rcode, _) => Err(ZoneTransferError::Refused(rcode)),
+            },
+        }
+    }
+
+    async fn read(&mut self, mut out: &mut [u8]) -> Result<(), ZoneTransferError> {
+        while !out.is_empty() {
+            let silent = Instant::now() + limits::TRANSFER_IN_TIME;
+            let length = match timeout_at(silent.min(self.deadline), self.stream.read(out)).await {
+                Ok(length) => length?,
+                Err(_) if silent <= self.deadline => return Err(ZoneTransferError::Timeout),
+                Err(_) => return Err(ZoneTransferError::TooSlow),
+            };
+            if length == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+            self.deadline += Duration::from_secs(length as u64) / limits::TRANSFER_IN_RATE;
+            out = &mut out[length..];
+        }
+        Ok(())
+    }
 }
 
-/// The records of the next message.
-async fn receive(
-    stream: &mut TcpStream,
-    Asked { query, signing }: &mut Asked,
-) -> Result<Vec<Transferred>, ZoneTransferError> {
-    let reading = async {
-        let length = stream.read_u16().await?;
-        let mut message = vec![0; length.into()];
-        stream.read_exact(&mut message).await?;
-        io::Result::Ok(message)
-    };
-    let message = timeout(limits::TRANSFER_IN_TIME, reading).await;
-    let message = message.map_err(|_| ZoneTransferError::Timeout)??;
-    let refused = reply::matches(&message, query) == Match::Failure;
-    if let Some(chain) = signing.as_mut().filter(|_| !refused) {
-        chain.verify(&message, unix_time())?;
-    }
-    match reply::matches(&message, query) {
-        Match::No if !reply::continues(&message, query) => Err(ReplyError::Malformed.into()),
-        _ => match reply::transferred(&message)? {
-            (Rcode::NOERROR, records) => Ok(records),
-            (rcode, _) => Err(ZoneTransferError::Refused(rcode)),
-        },
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -93,10 +93,11 @@ impl<'p> Round<'p> {
         }
         let at = *self.batch.get(self.next)?;
         let id = self.next as u16;
+        self.next += 1;
         let mut octets = self.packets.get(at)?.octets.clone();
+        // Octets without an id are no message, and get no reply.
         octets.first_chunk_mut::<2>()?.copy_from_slice(&id.to_be_bytes());
         self.waiting.insert(id, at);
-        self.next += 1;
         // After a pause, the queries that were not sent during it do not leave in one burst.
         self.due = self.due.max(Instant::now() - limits::BULK_BURST) + self.interval;
         Some(octets)
@@ -200,8 +201,17 @@ async fn receive(tcp: &mut TcpStream) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// If the server cannot be reached, or closes the connection before the last message, or if the
-/// zone is larger than [`limits::TRANSFERRED_OCTETS`].
+/// zone is larger than [`limits::TRANSFERRED_OCTETS`], or takes longer than
+/// [`limits::TRANSFER_IN_WHOLE`].
 pub async fn transfer(
+    server: SocketAddr,
+    query: &[u8],
+    is_last: impl FnMut(&[u8]) -> bool,
+) -> io::Result<Vec<Vec<u8>>> {
+    timeout(limits::TRANSFER_IN_WHOLE, messages(server, query, is_last)).await?
+}
+
+async fn messages(
     server: SocketAddr,
     query: &[u8],
     mut is_last: impl FnMut(&[u8]) -> bool,
@@ -220,5 +230,33 @@ pub async fn transfer(
         if last {
             return Ok(messages);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn octets_without_an_id_have_no_reply_and_do_not_hold_up_others() {
+        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = server.local_addr().unwrap();
+        let echo = tokio::spawn(async move {
+            let mut packet = [0; 100];
+            loop {
+                let (length, from) = server.recv_from(&mut packet).await.unwrap();
+                server.send_to(&packet[..length], from).await.unwrap();
+            }
+        });
+        let packets = [vec![], vec![7], vec![0, 0, 7], vec![8], vec![0, 0, 9]];
+        let packets = packets.map(|octets| Packet { octets, tcp: false });
+        let exchanged = exchange(address, &packets, Rate(None));
+        let replies = timeout(Duration::from_secs(10), exchanged).await.expect("an end");
+        let last = |reply: Option<Vec<u8>>| reply.and_then(|reply| reply.last().copied());
+        assert_eq!(
+            replies.into_iter().map(last).collect::<Vec<_>>(),
+            [None, None, Some(7), None, Some(9)]
+        );
+        echo.abort();
     }
 }

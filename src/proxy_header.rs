@@ -30,10 +30,14 @@ pub enum Carrier {
     Datagrams,
     Stream,
     Unspecified,
+    /// The load balancer itself is the client, over any transport.
+    Any,
 }
 
 /// The first octets of version 2.
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+/// A command of version 2. The other one is PROXY, with the number 1.
+const LOCAL: u8 = 0;
 /// Octets before the addresses in version 2.
 const FIXED: usize = 16;
 /// The first octets and the longest line of version 1.
@@ -64,6 +68,11 @@ fn binary(octets: &[u8]) -> ProxyHeader {
         return ProxyHeader::Malformed;
     }
     let Some(addresses) = octets.get(FIXED..length) else { return ProxyHeader::Incomplete };
+    // The command LOCAL is a check of the load balancer itself. The family and the addresses of
+    // such a header mean nothing, so they may have any value.
+    if version & 15 == LOCAL {
+        return present(None, Carrier::Any, length);
+    }
     let carrier = match family & 15 {
         0 => Carrier::Unspecified,
         1 => Carrier::Stream,
@@ -79,8 +88,6 @@ fn binary(octets: &[u8]) -> ProxyHeader {
     };
     match source {
         None => ProxyHeader::Malformed,
-        // The command LOCAL is a check of the load balancer itself.
-        Some(_) if version & 15 == 0 => present(None, carrier, length),
         source => present(source, carrier, length),
     }
 }
@@ -160,6 +167,10 @@ mod tests {
             (version2(1, 0x12, &with_more), Some("192.0.2.1:4660")),
             (version2(1, 0x21, &v6), Some("[fd00::1]:9")),
             (version2(0, 0x11, &v4), None),
+            (version2(0, 0x11, &v4[..3]), None),
+            (version2(0, 0x22, &[]), None),
+            (version2(0, 0xff, &[7; 20]), None),
+            (version2(0, 0, &[]), None),
             (version2(1, 0, &[]), None),
             (version2(1, 0x31, &[0; 216]), None),
             (b"PROXY TCP4 192.0.2.1 198.51.100.1 4660 53\r\n".to_vec(), Some("192.0.2.1:4660")),

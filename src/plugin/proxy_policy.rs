@@ -38,9 +38,10 @@ impl ProxyPolicy {
     pub fn of_datagram(&self, peer: SocketAddr, packet: &[u8]) -> Beginning {
         match self.beginning(peer, packet) {
             (Beginning::Incomplete, _) => Beginning::Rejected,
-            (Beginning::Client(..), Some(header)) if header.carrier != Carrier::Datagrams => {
-                Beginning::Rejected
-            }
+            (
+                Beginning::Client(..),
+                Some(Header { carrier: Carrier::Stream | Carrier::Unspecified, .. }),
+            ) => Beginning::Rejected,
             (beginning, _) => beginning,
         }
     }

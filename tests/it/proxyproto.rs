@@ -107,3 +107,15 @@ fn the_client_is_the_one_of_the_header_as_in_coredns() {
     }
     assert!(found >= 3, "the header was used {found} times");
 }
+
+/// A health check of the load balancer: the receiver ignores the family and the addresses.
+#[test]
+fn a_check_of_the_load_balancer_itself_is_answered() {
+    let server = Serving::start(|port| corefile(port, ""));
+    for (family, addresses) in [(0, &[][..]), (0x11, &[1, 2, 3]), (0xff, &[7; 20])] {
+        let header = version2(0, family, addresses);
+        for told in [over_udp(server.address, &header), over_tcp(server.address, &header)] {
+            assert!(told.is_some_and(|told| told.contains("127.0.0.1")), "{header:?}");
+        }
+    }
+}

@@ -48,6 +48,7 @@ use print_line;
 use crate::{
     cli::{self, Cli, Command, ServerFlags},
     plugin,
+    printable::printable_json,
 };
 
 use config::Text;
@@ -92,6 +93,11 @@ pub fn run(cli: Cli) -> ExitCode {
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// The JSON of a report, for a terminal, too.
+fn json(report: &impl serde::Serialize) -> serde_json::Result<String> {
+    Ok(printable_json(&serde_json::to_string_pretty(report)?).into_owned())
 }
 
 fn server(flags: &ServerFlags) -> anyhow::Result<ExitCode> {

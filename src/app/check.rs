@@ -110,7 +110,7 @@ pub(super) fn check(flags: &Check) -> anyhow::Result<ExitCode> {
         }
     }
     if flags.output == ReportFormat::Json {
-        print_line!("{}", serde_json::to_string_pretty(&report)?);
+        print_line!("{}", super::json(&report)?);
     }
     Ok(ExitCode::from(code))
 }

@@ -110,7 +110,7 @@ async fn compared(flags: &Diff) -> anyhow::Result<bool> {
     report.seconds = begun.elapsed().as_secs_f64();
     match flags.output {
         ReportFormat::Text => print_line!("{}", report.text().trim_end()),
-        ReportFormat::Json => print_line!("{}", serde_json::to_string_pretty(&report)?),
+        ReportFormat::Json => print_line!("{}", super::json(&report)?),
     }
     Ok(report.is_same())
 }

@@ -70,7 +70,7 @@ fn explained(flags: &Explain) -> anyhow::Result<Verdict> {
             explain::overview(block_on(explain::gather_all(&request))?, flags.namespace.as_deref());
         match flags.output {
             Output::Text => print_line!("{}", overview.text(style()).trim_end()),
-            Output::Json => print_line!("{}", serde_json::to_string_pretty(&overview)?),
+            Output::Json => print_line!("{}", super::json(&overview)?),
             Output::Html => print_line!("{}", overview.html().trim_end()),
             Output::Junit => print_line!("{}", overview.junit().trim_end()),
         }
@@ -79,7 +79,7 @@ fn explained(flags: &Explain) -> anyhow::Result<Verdict> {
     let report = explain::explain(&block_on(explain::gather(&request))?);
     match flags.output {
         Output::Text => print_line!("{}", report.text(style()).trim_end()),
-        Output::Json => print_line!("{}", serde_json::to_string_pretty(&report)?),
+        Output::Json => print_line!("{}", super::json(&report)?),
         Output::Html => print_line!("{}", report.html().trim_end()),
         Output::Junit => bail!("-o junit needs --all: it has one test case for each object"),
     }
@@ -120,7 +120,7 @@ fn checked_cluster(flags: &Check) -> anyhow::Result<Verdict> {
     let switch = explain::switch(block_on(explain::switch_evidence(&place))?);
     match flags.output {
         ReportFormat::Text => print_line!("{}", switch.text().trim_end()),
-        ReportFormat::Json => print_line!("{}", serde_json::to_string_pretty(&switch)?),
+        ReportFormat::Json => print_line!("{}", super::json(&switch)?),
     }
     Ok(switch.verdict)
 }

@@ -2,15 +2,16 @@
 //! slow reader of standard output never delays an answer.
 #![expect(
     clippy::disallowed_methods,
-    reason = "the writing thread is made here, and lines in JSON have the time"
+    reason = "the writing thread is made here, lines in JSON have the time, and a flush ends in time"
 )]
 
 mod format;
 
 use std::{
     io::Write,
-    sync::mpsc::{SyncSender, sync_channel},
+    sync::mpsc::{SyncSender, TrySendError, sync_channel},
     thread,
+    time::Instant,
 };
 
 use anyhow::Context;
@@ -108,11 +109,22 @@ impl Log {
 
     /// Waits until the queued lines are written, for [`limits::LOG_FLUSH_TIME`] at most.
     pub fn flush(&self) {
-        let (done, wait) = sync_channel(1);
-        if self.queue.try_send(Entry::Flush(done)).is_ok() {
-            let _ = wait.recv_timeout(limits::LOG_FLUSH_TIME);
-        }
+        flush(&self.queue, Instant::now() + limits::LOG_FLUSH_TIME);
     }
+}
+
+fn flush(queue: &SyncSender<Entry>, deadline: Instant) {
+    let (done, wait) = sync_channel(1);
+    let mut entry = Entry::Flush(done);
+    // The queue is full if the reader of the log is slow.
+    while let Err(TrySendError::Full(unsent)) = queue.try_send(entry) {
+        if Instant::now() >= deadline {
+            return;
+        }
+        thread::sleep(limits::LOG_FLUSH_POLL);
+        entry = unsent;
+    }
+    let _ = wait.recv_timeout(deadline.saturating_duration_since(Instant::now()));
 }
 
 /// Whether the Corefile has the plugin `debug`.

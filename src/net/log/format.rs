@@ -9,6 +9,8 @@ use tracing::{
     field::{Field, Visit},
 };
 
+use crate::printable::{printable_json, printable_line};
+
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -36,7 +38,7 @@ impl Format {
                 // CoreDNS's JSON has `WARN`; lines of text have `WARNING`.
                 object.insert("level", json!(level.as_str()));
                 event.record(&mut object);
-                Value::Object(object.0).to_string()
+                printable_json(&Value::Object(object.0).to_string()).into_owned()
             }
         }
     }
@@ -52,7 +54,8 @@ struct Text {
 impl Text {
     fn line(self, level: Level) -> String {
         let level = if level == Level::WARN { "WARNING" } else { level.as_str() };
-        let message = printable(&self.message);
+        // A message stays one line, and cannot control a terminal (RUSTSEC-2025-0055).
+        let message = printable_line(&self.message);
         match &*self.plugin {
             "" | UNNAMED => format!("[{level}] {message}"),
             plugin => format!("[{level}] plugin/{plugin}: {message}"),
@@ -109,10 +112,4 @@ impl Visit for Object {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.insert(field.name(), json!(format!("{value:?}")));
     }
-}
-
-/// Control characters are replaced: a message stays one line, and cannot send commands to a
-/// terminal (RUSTSEC-2025-0055).
-fn printable(text: &str) -> String {
-    text.chars().map(|ch| if ch.is_control() && ch != '\t' { '\u{fffd}' } else { ch }).collect()
 }

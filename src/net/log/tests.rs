@@ -1,4 +1,7 @@
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
@@ -45,8 +48,13 @@ fn lines_have_both_formats() {
     );
     check(
         &|| tracing::warn!(plugin = "loop", "no {} \"name\"\n", "\u{1b}[1m"),
-        "[WARNING] plugin/loop: no \u{fffd}[1m \"name\"\u{fffd}",
+        "[WARNING] plugin/loop: no \\u{1b}[1m \"name\"\\n",
         r#"{"level":"WARN","msg":"no \u001b[1m \"name\"\n","plugin":"loop",T}"#,
+    );
+    check(
+        &|| tracing::info!(name = "\u{9b}", "a\tb {}", "\u{7f}\u{202e}\u{2066}\u{2028}"),
+        "[INFO] a\tb \\u{7f}\\u{202e}\\u{2066}\\u{2028}",
+        r#"{"level":"INFO","msg":"a\tb \u007f\u202e\u2066\u2028","name":"\u009b",T}"#,
     );
     let failure = LogLine::new(chain::Level::Error, "errors", "2 a.example. A: i/o timeout");
     check(
@@ -74,7 +82,7 @@ fn a_logged_query_has_the_fields_of_coredns() {
         transport: Transport::Tcp,
         query,
         sent,
-        started: std::time::Instant::now(),
+        started: Instant::now(),
         duration_at: vec![18],
     };
     let logged = LogLine {
@@ -120,4 +128,28 @@ fn levels_come_from_the_flag_the_debug_plugin_and_rust_log() {
     check(Some(LevelFilter::ERROR), "hyper=info", absent, &["e", "hyper"]);
     check(None, "error", absent, &["e"]);
     check(None, "ndots=debug", absent, &["e", "i", "d"]);
+}
+
+#[test]
+fn a_flush_waits_for_a_full_queue_but_not_for_ever() {
+    let (queue, receiver) = sync_channel(2);
+    let line = || Entry::Line(String::new());
+    queue.try_send(line()).unwrap();
+    queue.try_send(line()).unwrap();
+    let begun = Instant::now();
+    flush(&queue, begun + Duration::from_millis(100));
+    assert!(begun.elapsed() >= Duration::from_millis(100), "nobody reads the lines");
+    let written = Arc::new(Mutex::new(0));
+    let lines = Arc::clone(&written);
+    thread::spawn(move || {
+        for entry in receiver {
+            thread::sleep(Duration::from_millis(50));
+            match entry {
+                Entry::Line(_) => *lines.lock().unwrap() += 1,
+                Entry::Flush(done) => drop(done.send(())),
+            }
+        }
+    });
+    flush(&queue, Instant::now() + Duration::from_secs(10));
+    assert_eq!(*written.lock().unwrap(), 2);
 }

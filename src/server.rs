@@ -178,6 +178,8 @@ impl Server {
         cx: &mut Cx,
         out: &mut Vec<u8>,
     ) -> Outcome {
+        // A cache looks whether the signatures of the reply are valid now.
+        cx.unix = (self.clock.0)(cx.now);
         cx.upstream = exchanged.upstream();
         if let Some((block, query)) = pending.run.waiting() {
             self.tap(block, cx, query, TapEvent::Exchanged(&exchanged));
@@ -294,6 +296,15 @@ impl Server {
         }
     }
 
+    /// The value of the keepalive option, in units of 100 ms. A longer time than the option can
+    /// hold is cut to its largest value. 0 asks the client to close the connection (RFC 7828 §3.4).
+    fn keepalive(&self, cx: &Cx) -> u16 {
+        if cx.closing {
+            return 0;
+        }
+        u16::try_from(self.idle_time(cx).as_millis() / 100).unwrap_or(u16::MAX)
+    }
+
     fn idle_time(&self, cx: &Cx) -> Duration {
         let scheme = Scheme::all().find(|scheme| scheme.transport() == cx.transport);
         let listens = self.listens().filter(|listen| {
@@ -320,9 +331,7 @@ impl Server {
             .map(|(secret, client)| secret.cookie(client, cx.peer.ip(), cx.now));
         // HTTP and QUIC have their own ways to keep a connection (RFC 9250 §5.5.2).
         let advertised = edns.keepalive && framing == Framing::Length;
-        // In units of 100 ms. 0 asks the client to close the connection (RFC 7828 §3.4).
-        let idle_time = if cx.closing { 0 } else { self.idle_time(cx).as_millis() / 100 };
-        let keepalive = advertised.then_some(idle_time as u16);
+        let keepalive = advertised.then(|| self.keepalive(cx));
         let hidden = edns.padding && cx.transport.scheme().encryption() != Encryption::Never;
         Room { cookie, keepalive, padding: hidden.then_some(limits::REPLY_PADDING), ..room }
     }
@@ -358,3 +367,32 @@ impl Router for Routes<'_> {
 /// Ports of services that answer every datagram (RFC 862 to 868). An error reply to one of them
 /// would start an endless exchange.
 const ANSWERS_ANYTHING: [u16; 5] = [7, 13, 17, 19, 37];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{plugin::Timeouts, wire::Name};
+
+    /// The value of the keepalive option of a reply over TCP.
+    fn keepalive(idle: Duration) -> Option<u16> {
+        let local: SocketAddr = ([127, 0, 0, 1], 53).into();
+        let listen = Listen { scheme: Scheme::Dns, address: local };
+        let mut block = Block::new(vec![(Name::root(), listen)]);
+        block.timeouts = Some(Timeouts { idle, ..Timeouts::default() });
+        let server = Server::new(vec![block]).unwrap();
+        #[expect(clippy::disallowed_methods, reason = "any time will do")]
+        let now = std::time::Instant::now();
+        let cx = Cx::new(now, 1, local, local, Transport::Tcp);
+        let edns = Edns { keepalive: true, ..Edns::default() };
+        server.room(Some(edns), limits::UDP_OCTETS, &cx).keepalive
+    }
+
+    #[test]
+    fn a_long_idle_time_is_advertised_as_the_longest_that_the_option_can_hold() {
+        for (seconds, expected) in [(10, 100), (6553, 65_530), (6554, 65_535), (7200, 65_535)] {
+            assert_eq!(keepalive(Duration::from_secs(seconds)), Some(expected), "{seconds} s");
+        }
+        // 65,536 units of 100 ms.
+        assert_eq!(keepalive(Duration::from_millis(6_553_600)), Some(65_535));
+    }
+}

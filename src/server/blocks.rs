@@ -82,6 +82,7 @@ impl Block {
 #[derive(Default)]
 pub struct Server {
     blocks: Vec<Block>,
+    /// Sorted by their addresses, because each query looks its listener up.
     listeners: Vec<Listener>,
     /// The plugin that counts and logs the queries that match no block.
     pub unrouted: Option<Arc<dyn Plugin>>,
@@ -147,6 +148,7 @@ impl Server {
                 of_zone.push(index);
             }
         }
+        server.listeners.sort_unstable_by_key(|listener| listener.listen);
         Ok(server)
     }
 
@@ -158,9 +160,7 @@ impl Server {
             zones.sort_unstable_by(|one, other| one.0.cmp(&other.0));
             (listener.listen, zones.into_iter().map(|(_, zone)| zone).collect())
         };
-        let mut all: Vec<_> = self.listeners.iter().map(sorted).collect();
-        all.sort_unstable_by_key(|(listen, _)| *listen);
-        all
+        self.listeners.iter().map(sorted).collect()
     }
 
     /// The listeners that the blocks need.
@@ -183,7 +183,7 @@ impl Server {
     }
 
     pub(super) fn listener(&self, listen: Listen) -> Option<usize> {
-        self.listeners.iter().position(|listener| listener.listen == listen)
+        self.listeners.binary_search_by_key(&listen, |listener| listener.listen).ok()
     }
 
     /// The block with the longest zone that contains the name, among those that accept the query.

@@ -6,7 +6,7 @@ use std::{
     net::IpAddr,
     pin::pin,
     sync::{Arc, Weak},
-    time::{Duration, Instant, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use futures_util::future::poll_immediate;
@@ -155,7 +155,6 @@ impl Dispatcher {
     ) -> Outcome {
         let ReceivedQuery { server, header, cx, .. } = received;
         cx.now = Instant::now();
-        cx.unix = UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_secs() as u32);
         self.catch_panic(header, out, |out| server.resume(pending, exchanged, cx, out))
     }
 }

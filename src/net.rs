@@ -23,6 +23,7 @@ mod panics;
 mod quic;
 pub mod signing;
 mod slots;
+mod status_counter;
 mod stream;
 #[cfg(test)]
 mod testing;

@@ -35,6 +35,7 @@ use crate::{
 use super::{
     dispatch::Dispatcher,
     slots::Slots,
+    status_counter::StatusCounter,
     stream::{GRACE, stopped},
     tls::CurrentIdentity,
 };
@@ -63,8 +64,14 @@ pub(super) async fn serve(
     let server = dispatcher.server.load_full();
     let (handshakes, connections) = (Shares::new(limits::QUIC_HANDSHAKES), JoinSet::new());
     let bound = socket.local_addr().unwrap_or(listen.address);
+    let counted = match listen.scheme {
+        Scheme::Https3 => &http3::RESPONSES,
+        _ => &connection::RESPONSES,
+    };
+    let responses = StatusCounter::new(counted, listen, &dispatcher.metrics);
     let mut acceptor = Acceptor {
         dispatcher,
+        responses,
         server,
         listen,
         bound,
@@ -182,6 +189,7 @@ fn transport(scheme: Scheme, idle: Duration) -> TransportConfig {
 
 struct Acceptor {
     dispatcher: Arc<Dispatcher>,
+    responses: Arc<StatusCounter>,
     server: Arc<Server>,
     listen: Listen,
     bound: SocketAddr,
@@ -214,6 +222,7 @@ impl Acceptor {
         let Ok(connecting) = incoming.accept() else { return };
         let (dispatcher, server) = (Arc::clone(&self.dispatcher), Arc::clone(&self.server));
         let (listen, slots, stop) = (self.listen, Arc::clone(&self.slots), self.stop.clone());
+        let responses = Arc::clone(&self.responses);
         self.connections.spawn(async move {
             let connected = timeout(limits::TLS_HANDSHAKE_TIME, connecting).await;
             drop(handshake);
@@ -224,8 +233,16 @@ impl Acceptor {
                 let code = if is_http { http3::EXCESSIVE_LOAD } else { code::EXCESSIVE_LOAD };
                 return connection.close(code, b"");
             };
-            let client =
-                ClientConnection { dispatcher, server, listen, connection, peer, local, slot };
+            let client = ClientConnection {
+                dispatcher,
+                responses,
+                server,
+                listen,
+                connection,
+                peer,
+                local,
+                slot,
+            };
             if is_http {
                 Box::pin(client.run_http(stop)).await;
             } else {

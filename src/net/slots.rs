@@ -27,8 +27,18 @@ pub(super) struct Slots {
 struct SlotTable {
     next: u64,
     taken: HashMap<u64, Holder>,
-    /// Octets of finished replies that clients have not taken, by client address.
-    unsent: HashMap<IpAddr, usize>,
+    /// The clients that have connections, or replies that they have not taken.
+    clients: HashMap<IpAddr, Client>,
+    /// Octets of finished replies that all clients have not taken.
+    unsent: usize,
+}
+
+/// What a client address has.
+#[derive(Clone, Copy, Default)]
+struct Client {
+    connections: usize,
+    /// Octets of finished replies that it has not taken, also on connections that have ended.
+    unsent: usize,
 }
 
 /// The connection that holds a slot.
@@ -94,17 +104,18 @@ impl Slots {
     pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
         let address = address.to_canonical();
         let mut table = self.lock();
-        if table.unsent.get(&address).is_some_and(|it| *it > limits::UNSENT_OCTETS_CROWDED) {
+        let Client { connections, unsent } = table.client(address);
+        if unsent > limits::UNSENT_OCTETS_CROWDED {
             return None;
         }
         let full = table.taken.len() >= self.most;
-        let of_client = || table.taken.values().filter(|holder| holder.address == address).count();
-        if full || of_client() >= limits::TCP_CONNECTIONS_CLIENT {
+        if full || connections >= limits::TCP_CONNECTIONS_CLIENT {
             table.evict(|holder| full || holder.address == address)?;
         }
         let (id, evict) = (table.next, Arc::new(Notify::new()));
         table.next += 1;
         table.taken.insert(id, Holder::new(address, Arc::clone(&evict)));
+        table.change(address, |client| client.connections += 1);
         Some(Slot { slots: Arc::clone(self), id, address, evict })
     }
 }
@@ -115,8 +126,26 @@ impl SlotTable {
         let candidates = self.taken.iter().filter(|(_, holder)| is_candidate(holder));
         let idle = candidates.filter_map(|(id, holder)| Some((holder.idle_since?, *id)));
         let (_, id) = idle.min()?;
-        self.taken.remove(&id)?.evict.notify_one();
+        self.remove(id)?.evict.notify_one();
         Some(())
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Holder> {
+        let holder = self.taken.remove(&id)?;
+        self.change(holder.address, |client| client.connections -= 1);
+        Some(holder)
+    }
+
+    fn client(&self, address: IpAddr) -> Client {
+        self.clients.get(&address).copied().unwrap_or_default()
+    }
+
+    fn change(&mut self, address: IpAddr, change: impl FnOnce(&mut Client)) {
+        let client = self.clients.entry(address).or_default();
+        change(client);
+        if client.connections == 0 && client.unsent == 0 {
+            self.clients.remove(&address);
+        }
     }
 }
 
@@ -132,8 +161,7 @@ impl Slot {
     /// connection was evicted.
     pub(super) fn count_unsent(&self, octets: usize) -> Option<Unsent> {
         let mut table = self.slots.lock();
-        let all: usize = table.unsent.values().sum();
-        let of_client = table.unsent.get(&self.address).copied().unwrap_or(0);
+        let (all, of_client) = (table.unsent, table.client(self.address).unsent);
         let holder = table.taken.get_mut(&self.id)?;
         if holder.unsent + octets > limits::UNSENT_OCTETS_CONNECTION
             || of_client + octets > limits::UNSENT_OCTETS_CLIENT
@@ -145,7 +173,8 @@ impl Slot {
             holder.progress = Instant::now();
         }
         holder.unsent += octets;
-        *table.unsent.entry(self.address).or_default() += octets;
+        table.change(self.address, |client| client.unsent += octets);
+        table.unsent += octets;
         let (slots, id, address) = (Arc::clone(&self.slots), self.id, self.address);
         Some(Unsent { slots, id, address, octets })
     }
@@ -154,7 +183,7 @@ impl Slot {
     /// so that ndots does not prepare a reply that cannot be sent.
     pub(super) fn has_room(&self) -> bool {
         let table = self.slots.lock();
-        let of_client = table.unsent.get(&self.address).copied().unwrap_or(0);
+        let of_client = table.client(self.address).unsent;
         let of_connection = table.taken.get(&self.id).map_or(0, |holder| holder.unsent);
         of_client <= limits::UNSENT_OCTETS_CROWDED
             && of_connection + limits::STREAM_OCTETS <= limits::UNSENT_OCTETS_CONNECTION
@@ -200,7 +229,7 @@ impl AsRef<[u8]> for UnsentReply {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.slots.lock().taken.remove(&self.id);
+        self.slots.lock().remove(self.id);
     }
 }
 
@@ -211,12 +240,8 @@ impl Drop for Unsent {
             holder.unsent -= self.octets;
             holder.progress = Instant::now();
         }
-        if let Some(of_client) = table.unsent.get_mut(&self.address) {
-            *of_client -= self.octets;
-            if *of_client == 0 {
-                table.unsent.remove(&self.address);
-            }
-        }
+        table.change(self.address, |client| client.unsent -= self.octets);
+        table.unsent -= self.octets;
     }
 }
 
@@ -285,11 +310,19 @@ mod tests {
         assert_eq!(fill(&other).len(), first.len(), "another client has its own share");
         drop((first, rest));
         assert!(slots.take(ONE).is_some() && of_client[0].has_room());
-        assert!(slots.lock().unsent.is_empty());
+        assert_eq!(slots.lock().unsent, 0);
         let many = |at: u32| slots.take(IpAddr::V4(std::net::Ipv4Addr::from_bits(at))).unwrap();
         let clients: Vec<Slot> = (0..400).map(many).collect();
         let all: Vec<_> = clients.iter().flat_map(fill).collect();
         assert!(octets(&all) <= limits::UNSENT_OCTETS, "all clients together");
+        assert!(octets(&all) > limits::UNSENT_OCTETS - limits::STREAM_OCTETS, "all of it is used");
+        assert_eq!(slots.lock().unsent, octets(&all));
+        // Replies may outlive their connections.
+        drop((clients, of_client, other));
+        assert!(slots.lock().clients.len() > 60 && slots.lock().taken.is_empty());
+        drop(all);
+        let table = slots.lock();
+        assert_eq!((table.unsent, table.clients.len()), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]

@@ -32,6 +32,7 @@ use crate::{
 use super::{
     dispatch::{Dispatcher, new_cx},
     slots::{Slot, Slots},
+    status_counter::StatusCounter,
     tls::CurrentIdentity,
 };
 
@@ -48,8 +49,10 @@ pub(super) async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let server = dispatcher.server.load_full();
+    let responses = StatusCounter::new(&https::RESPONSES, listen, &dispatcher.metrics);
     let mut acceptor = Acceptor {
         dispatcher,
+        responses,
         server,
         listen,
         identity,
@@ -76,6 +79,7 @@ pub(super) async fn serve(
 
 struct Acceptor {
     dispatcher: Arc<Dispatcher>,
+    responses: Arc<StatusCounter>,
     server: Arc<Server>,
     listen: Listen,
     identity: Arc<CurrentIdentity>,
@@ -96,7 +100,9 @@ impl Acceptor {
                 let (dispatcher, server) = (Arc::clone(&self.dispatcher), Arc::clone(&self.server));
                 let (listen, reset) = (self.listen, ResetFlag::default());
                 let stream = ResettableStream::new(stream, reset.clone());
-                let session = Session { dispatcher, server, listen, peer, local, slot, reset };
+                let responses = Arc::clone(&self.responses);
+                let session =
+                    Session { dispatcher, responses, server, listen, peer, local, slot, reset };
                 let tls = self.identity.config();
                 self.connections.spawn(session.run(stream, tls, self.stop.clone()));
             }
@@ -120,6 +126,8 @@ pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
 /// One client's connection: its addresses, its slot, and the server that answers it.
 struct Session {
     dispatcher: Arc<Dispatcher>,
+    /// Only those over HTTPS are counted.
+    responses: Arc<StatusCounter>,
     server: Arc<Server>,
     listen: Listen,
     peer: SocketAddr,

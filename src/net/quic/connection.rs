@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::{
     limits,
-    metrics::{CounterFamily, Family},
+    metrics::Family,
     plugin::Timeouts,
     server::{Listen, Server},
 };
@@ -21,19 +21,24 @@ use super::{
     super::{
         dispatch::{Dispatcher, new_cx},
         slots::{Activity, Slot},
+        status_counter::{StatusCounter, StatusFamily},
         stream::{GRACE, stopped},
     },
     code,
 };
 
-static RESPONSES: CounterFamily<2> = Family::new(
-    "dns_quic_responses_total",
-    "Replies over QUIC by DoQ error code.",
-    ["server", "status"],
-);
+pub(super) static RESPONSES: StatusFamily = StatusFamily {
+    counters: Family::new(
+        "dns_quic_responses_total",
+        "Replies over QUIC by DoQ error code.",
+        ["server", "status"],
+    ),
+    label: |code| format!("{code:#x}"),
+};
 
 pub(super) struct ClientConnection {
     pub(super) dispatcher: Arc<Dispatcher>,
+    pub(super) responses: Arc<StatusCounter>,
     pub(super) server: Arc<Server>,
     pub(super) listen: Listen,
     pub(super) connection: Connection,
@@ -102,7 +107,7 @@ impl ClientConnection {
             Ok(Ok(message)) => message,
             Ok(Err(end)) => {
                 if end == StreamEnd::ProtocolError {
-                    self.count("0x2");
+                    self.responses.count(2);
                 }
                 return end;
             }
@@ -120,7 +125,7 @@ impl ClientConnection {
             None => Err(code::REQUEST_CANCELLED),
         };
         if let Err(code) = sent {
-            self.count("0x1");
+            self.responses.count(1);
             let _ = sender.reset(code);
         }
         StreamEnd::Done
@@ -138,7 +143,7 @@ impl ClientConnection {
         };
         let deadline = Instant::now() + self.timeouts().write;
         match timeout_at(deadline, sent).await {
-            Ok(Some(())) => self.count("0x0"),
+            Ok(Some(())) => self.responses.count(0),
             Ok(None) => return Err(code::INTERNAL_ERROR),
             Err(_) => return Err(code::EXCESSIVE_LOAD),
         }
@@ -146,11 +151,6 @@ impl ClientConnection {
             let _ = sender.reset(code::EXCESSIVE_LOAD);
         }
         Ok(())
-    }
-
-    fn count(&self, status: &str) {
-        let server = self.listen.to_string();
-        RESPONSES.with(&self.dispatcher.metrics, [&server, status]).inc();
     }
 }
 

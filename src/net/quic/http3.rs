@@ -16,27 +16,28 @@ use tokio::{
     time::{Instant, sleep_until, timeout, timeout_at},
 };
 
-use crate::{
-    limits,
-    metrics::{CounterFamily, Family},
-};
+use crate::{limits, metrics::Family};
 
 use super::{
     super::{
         dispatch::new_cx,
         doh::{self, Refusal},
         slots::Activity,
+        status_counter::StatusFamily,
         stream::{GRACE, stopped},
     },
     connection::ClientConnection,
     streams::{HttpStream, HttpStreams},
 };
 
-static RESPONSES: CounterFamily<2> = Family::new(
-    "dns_https3_responses_total",
-    "HTTP/3 responses by status code.",
-    ["server", "status"],
-);
+pub(super) static RESPONSES: StatusFamily = StatusFamily {
+    counters: Family::new(
+        "dns_https3_responses_total",
+        "HTTP/3 responses by status code.",
+        ["server", "status"],
+    ),
+    label: |status| status.to_string(),
+};
 
 const NO_ERROR: VarInt = VarInt::from_u32(0x100);
 pub(super) const EXCESSIVE_LOAD: VarInt = VarInt::from_u32(0x107);
@@ -125,8 +126,7 @@ impl ClientConnection {
             Err(refusal) => Err(refusal),
         };
         let response = response.unwrap_or_else(Refusal::into_response);
-        let (server, status) = (self.listen.to_string(), response.status());
-        RESPONSES.with(&self.dispatcher.metrics, [&server, status.as_str()]).inc();
+        self.responses.count(response.status().as_u16());
         if timeout(self.timeouts().write, send(&mut stream, response)).await.is_err() {
             stream.stop_stream(Code::H3_EXCESSIVE_LOAD);
         }

@@ -24,27 +24,27 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use crate::{
-    limits,
-    metrics::{CounterFamily, Family},
-    transport::Scheme,
-};
+use crate::{limits, metrics::Family, transport::Scheme};
 
 use super::{
     super::{
         doh::{self, Refusal},
         slots::Activity,
+        status_counter::StatusFamily,
     },
     HttpVersion, Session, grpc,
     http_body::ResponseBody,
     stopped,
 };
 
-static RESPONSES: CounterFamily<2> = Family::new(
-    "dns_https_responses_total",
-    "HTTP responses by status code.",
-    ["server", "status"],
-);
+pub(super) static RESPONSES: StatusFamily = StatusFamily {
+    counters: Family::new(
+        "dns_https_responses_total",
+        "HTTP responses by status code.",
+        ["server", "status"],
+    ),
+    label: |status| status.to_string(),
+};
 
 /// Answers until the client closes the connection, is idle for too long, or is evicted.
 pub(super) async fn converse<S>(
@@ -180,8 +180,7 @@ impl HttpConnection {
             Err(refusal) => Err(refusal),
         };
         let response = reply.unwrap_or_else(Refusal::into_response).map(ResponseBody::from);
-        let (server, status) = (self.session.listen.to_string(), response.status());
-        RESPONSES.with(&self.session.dispatcher.metrics, [&server, status.as_str()]).inc();
+        self.session.responses.count(response.status().as_u16());
         response
     }
 

@@ -213,6 +213,7 @@ fn owner_of_target(chain: &Sets) -> Owner {
 /// the answer.
 fn with_target(mut chain: Sets, target: &Name, reply: Reply) -> Response {
     let owner = owner_of_target(&chain);
+    let truncated = reply.as_ref().is_ok_and(|reply| reply.truncated);
     if let Ok(reply) = reply
         && reply.rcode == Rcode::NOERROR
     {
@@ -227,7 +228,7 @@ fn with_target(mut chain: Sets, target: &Name, reply: Reply) -> Response {
             chain.push(RecordSet { owner, ..set });
         }
     }
-    records(chain, Sets::new())
+    Response { truncated, ..records(chain, Sets::new()) }
 }
 
 #[cfg(test)]

@@ -129,7 +129,8 @@ impl Plugin for Dns64 {
             return Back::Up(reply);
         }
         let Ok(response) = reply else { return Back::Up(reply) };
-        if !self.settings.replaces(&response) {
+        // The records that a truncated response lacks may be AAAA records.
+        if response.truncated || !self.settings.replaces(&response) {
             return Back::Up(Ok(response));
         }
         let question = Question { qtype: Type::A, ..query.question.clone() };

@@ -193,6 +193,7 @@ impl Plugin for Dnssec {
             SERVERS if reply.rcode.is_failure() && reply.rcode != Rcode::REFUSED => {
                 Back::Up(Ok(reply.clone()))
             }
+            SERVERS if reply.truncated => Back::Up(Ok(Response { truncated: true, ..held })),
             SERVERS => {
                 let is_cut =
                     |set: &RecordSet| set.rtype == Type::NS && set.owner.name(name) == *name;

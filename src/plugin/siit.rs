@@ -155,7 +155,8 @@ impl Plugin for Siit {
         let answer: Sets =
             sets.filter_map(|set| self.settings.translate(set, nested.step)).collect();
         if !answer.iter().any(|set| set.rtype == Type::A) {
-            return Back::Up(Ok(nested.held.cloned().unwrap_or_default()));
+            let held = nested.held.cloned().unwrap_or_default();
+            return Back::Up(Ok(Response { truncated: response.truncated, ..held }));
         }
         self.translated.count(cx);
         Back::Up(Ok(Response { answer, authentic_data: false, ..response }))

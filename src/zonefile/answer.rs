@@ -106,6 +106,7 @@ impl Zone {
             draft.response.answer.extend(reply.answer.into_iter().map(named));
         }
         draft.response.ede = reply.ede;
+        draft.response.truncated = reply.truncated;
         if is_negative {
             // The SOA record of the target's zone says how long the answer may be kept.
             draft.response.authority = reply.authority.into_iter().map(named).collect();

@@ -5,8 +5,8 @@
 //! - `=== corefile`; without it `answer/Corefile` applies;
 //! - `=== objects`, as YAML;
 //! - `=== upstream`: lines `NAME TYPE = REPLY`. A reply has one or more of these, with ` | `
-//!   between them: a record, `NXDOMAIN`, `SERVFAIL`, `REFUSED`, `SILENCE`, `AD` (set if the query
-//!   has it), `EDE CODE TEXT`. Every other name is NXDOMAIN;
+//!   between them: a record, `NXDOMAIN`, `SERVFAIL`, `REFUSED`, `SILENCE`, `TC`, `AD` (set if the
+//!   query has it), `EDE CODE TEXT`. Every other name is NXDOMAIN;
 //! - `=== file PATH`: a file that the Corefile names;
 //! - `=== questions`.
 //!

@@ -5,6 +5,7 @@ use std::{collections::HashMap, str::FromStr};
 use hickory_proto::{
     op::{Edns, Message, OpCode, ResponseCode},
     rr::{Name, RData, Record, RecordType, rdata::opt::EdnsOption},
+    serialize::binary::BinDecodable,
 };
 use ndots::wire::Query;
 
@@ -36,7 +37,7 @@ impl Upstream {
         message.metadata.recursion_available = true;
         message.metadata.recursion_desired = query.recursion_desired;
         message.add_query(hickory_proto::op::Query::query(
-            Name::from_str(&question.spelled().to_string()).unwrap(),
+            Name::from_bytes(question.spelled().wire()).unwrap(),
             RecordType::from(question.qtype.0),
         ));
         for line in &lines {
@@ -44,6 +45,7 @@ impl Upstream {
                 ["SILENCE"] => return None,
                 ["REFUSED"] => message.metadata.response_code = ResponseCode::Refused,
                 ["SERVFAIL"] => message.metadata.response_code = ResponseCode::ServFail,
+                ["TC"] => message.metadata.truncation = true,
                 ["AD"] => message.metadata.authentic_data = query.authentic_data,
                 ["EDE", code, ..] => {
                     let text = line.splitn(3, ' ').nth(2).unwrap_or_default();

@@ -11,7 +11,7 @@ use super::{
 
 pub(super) static DIRECTIVE: Directive = Directive {
     name: "metadata",
-    about: "Lets the plugins of the block collect facts about each query. `log` prints them as `{/LABEL}`, `template` has them as `.Meta \"LABEL\"`, `view` and `template` as `metadata('LABEL')`, and `rewrite edns0` as `{LABEL}`. Labels are `geoip/…` of `geoip`, `kubernetes/…` of `kubernetes`, `forward/upstream` of `forward`, `zone/wildcard` of `file`, `auto` and `secondary`, `trace/traceid` of `trace`, `view/name` of `view`, and `log/class` and `log/type` of `log`.",
+    about: "Lets the plugins of the block collect facts about each query. `log` prints them as `{/LABEL}`, `template` has them as `.Meta \"LABEL\"`, `view` and `template` as `metadata('LABEL')`, and `rewrite` as `{LABEL}`. Labels are `geoip/…` of `geoip`, `kubernetes/…` of `kubernetes`, `forward/upstream` of `forward`, `zone/wildcard` of `file`, `auto` and `secondary`, `trace/traceid` of `trace`, `view/name` of `view`, and `log/class` and `log/type` of `log`.",
     arguments: "[ZONE…]",
     options: &NO_OPTIONS,
     roles: &[Role::Informs],
@@ -68,9 +68,9 @@ fn words(line: &Line) -> Vec<&Token> {
 
 fn uses(token: &Token) -> bool {
     let text = &token.text;
-    let variable = text.strip_prefix('{').and_then(|text| text.strip_suffix('}'));
+    let mut variables = text.split('{').filter_map(|part| Some(part.split_once('}')?.0));
     text.contains("{/")
         || text.contains("metadata(")
         || text.contains(".Meta ")
-        || variable.is_some_and(is_label)
+        || variables.any(|text| is_label(text) && !text.contains(char::is_whitespace))
 }

@@ -1,7 +1,7 @@
 //! Regular expressions in the Corefile, in the syntax of Go's package `regexp`, as CoreDNS reads
 //! them.
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use crate::{
     corefile::{Arguments, Token},
@@ -31,6 +31,13 @@ pub(super) fn read(arguments: &mut Arguments<'_>, token: &Token) -> Option<Regex
 /// Compiles a pattern of Go's syntax.
 pub(super) fn compile(pattern: &str) -> Result<Regex, regex::Error> {
     Regex::new(&from_go(pattern))
+}
+
+/// The pattern, which then matches letters of either case.
+pub(super) fn in_any_case(pattern: &Regex) -> Regex {
+    let built = RegexBuilder::new(pattern.as_str()).case_insensitive(true).build();
+    // Without the flag it is a pattern already, but with it, it can be too large.
+    built.unwrap_or_else(|_| pattern.clone())
 }
 
 /// Translates a pattern from Go's syntax into that of the crate `regex`. They differ in these

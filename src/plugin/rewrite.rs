@@ -8,11 +8,10 @@
 mod edns;
 mod name;
 mod options;
+mod replacement;
 mod reply;
 
 use std::{ops::RangeInclusive, sync::Arc};
-
-use regex::Regex;
 
 use crate::{
     chain::{Ask, Back, Cx, Flow, From, Level, Nested, Plugin, QueryError, Reply},
@@ -168,7 +167,7 @@ impl Action {
     ) -> Result<Option<Change>, InvalidName> {
         let Question { name, qtype, class, .. } = &query.question;
         Ok(match self {
-            Self::Name(rule) => match rule.replace(name, text) {
+            Self::Name(rule) => match rule.replace(name, text, &cx.metadata) {
                 None => None,
                 Some(ReplacedName::Invalid(text)) => return Err(InvalidName(text)),
                 Some(ReplacedName::Name(new)) => {
@@ -193,19 +192,6 @@ impl Action {
             Self::Edns(rule) => rule.apply(cx, query).map(Change::Options),
         })
     }
-}
-
-/// Replaces `{0}`, `{1}` and so on by the groups of a match. `None` if the pattern does not match.
-fn substitute(pattern: &Regex, template: &str, text: &str) -> Option<String> {
-    let captures = pattern.captures(text)?;
-    let mut replaced = template.to_owned();
-    for (at, group) in captures.iter().enumerate() {
-        let place = format!("{{{at}}}");
-        if replaced.contains(&place) {
-            replaced = replaced.replace(&place, group.map_or("", |group| group.as_str()));
-        }
-    }
-    Some(replaced)
 }
 
 impl Rewritten<'_> {

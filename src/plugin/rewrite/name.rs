@@ -2,9 +2,9 @@
 
 use regex::Regex;
 
-use crate::wire::Name;
+use crate::{chain::Metadata, wire::Name};
 
-use super::substitute;
+use super::replacement::Replacement;
 
 /// Decides by a name whether a rule matches. The texts are in lower case. Except in `cname` rules,
 /// they end with a dot, so a prefix ends at the end of a label.
@@ -41,17 +41,18 @@ impl NamePattern {
 
     /// Replaces the part of the text that the pattern matches. `None` if it does not match. An
     /// exact name and a regular expression replace the whole text.
-    fn replace(&self, text: &str, to: &str) -> Option<String> {
+    fn replace(&self, text: &str, to: &Replacement, metadata: &Metadata) -> Option<String> {
+        let fixed = &to.text;
         match self {
             Self::Exact(exact) => {
                 let is_equal =
                     exact.as_ref().is_some_and(|exact| Ok(exact) == text.parse().as_ref());
-                is_equal.then(|| to.to_owned())
+                is_equal.then(|| fixed.clone())
             }
-            Self::Prefix(prefix) => text.strip_prefix(prefix).map(|rest| format!("{to}{rest}")),
-            Self::Suffix(suffix) => text.strip_suffix(suffix).map(|rest| format!("{rest}{to}")),
-            Self::Substring(part) => text.contains(part).then(|| text.replace(part, to)),
-            Self::Regex(pattern) => substitute(pattern, to, text),
+            Self::Prefix(prefix) => text.strip_prefix(prefix).map(|rest| format!("{fixed}{rest}")),
+            Self::Suffix(suffix) => text.strip_suffix(suffix).map(|rest| format!("{rest}{fixed}")),
+            Self::Substring(part) => text.contains(part).then(|| text.replace(part, fixed)),
+            Self::Regex(pattern) => to.of_match(pattern, text, metadata),
         }
     }
 }
@@ -61,7 +62,7 @@ impl NamePattern {
 pub(super) struct NameRule {
     pub(super) from: NamePattern,
     /// In lower case, with the final dot.
-    pub(super) to: String,
+    pub(super) to: Replacement,
     /// The name in `to`, for an exact rule: such a rule needs no text.
     pub(super) exact: Option<Name>,
     /// Whether names in the reply are mapped back.
@@ -74,7 +75,7 @@ pub(super) struct NameRule {
 pub(super) struct AnswerRule {
     pub(super) place: Place,
     pub(super) pattern: Regex,
-    pub(super) to: String,
+    pub(super) to: Replacement,
 }
 
 /// Where a name stands in a record.
@@ -94,11 +95,16 @@ pub(super) enum ReplacedName {
 
 impl NameRule {
     /// `None` if the rule does not match.
-    pub(super) fn replace(&self, name: &Name, text: &mut NameText) -> Option<ReplacedName> {
+    pub(super) fn replace(
+        &self,
+        name: &Name,
+        text: &mut NameText,
+        metadata: &Metadata,
+    ) -> Option<ReplacedName> {
         if let (NamePattern::Exact(from), Some(to)) = (&self.from, &self.exact) {
             return (from.as_ref() == Some(name)).then(|| ReplacedName::Name(to.clone()));
         }
-        let mut text = self.from.replace(text.of(name), &self.to)?;
+        let mut text = self.from.replace(text.of(name), &self.to, metadata)?;
         // After `^(.*[.]example[.]org[.]).*$ {1}` the text ends with two dots: that of the group,
         // and the final dot of `to`.
         if text.ends_with("..") && !text.ends_with("\\..") {
@@ -113,12 +119,13 @@ impl NameRule {
 #[derive(Clone, Debug)]
 pub(super) struct TargetRule {
     pub(super) from: NamePattern,
-    pub(super) to: String,
+    pub(super) to: Replacement,
 }
 
 impl TargetRule {
-    /// The new target; `None` if the rule does not match, or if it makes no name.
+    /// The new target; `None` if the rule does not match, or if it makes no name. `target` is in
+    /// lower case.
     pub(super) fn replace(&self, target: &str) -> Option<Name> {
-        self.from.replace(target, &self.to)?.parse().ok()
+        self.from.replace(target, &self.to, &Metadata::default())?.parse().ok()
     }
 }

@@ -7,23 +7,24 @@ use std::ops::RangeInclusive;
 
 use crate::{
     corefile::Arguments,
-    plugin::{DirectiveLines, ListOptions, OptionHelp, OptionStatus, PluginSettings},
+    plugin::{DirectiveLines, ListOptions, OptionHelp, OptionStatus, PluginSettings, pattern},
     wire::{Class, Rcode, Type},
 };
 
 use super::{
     Action, Rewrite, Rule,
     name::{AnswerRule, NamePattern, NameRule, Place, TargetRule},
+    replacement::Replacement,
 };
 
-use words::{Words, closed};
+use words::{Words, closed, with_dot};
 
 /// The fields for the help. A rule may stand on one line or between braces.
 pub(super) static FIELDS: Fields = Fields(&[
     (
         "name",
-        "[exact|prefix|suffix|substring|regex] FROM TO [answer auto] [answer name REGEX TO] [answer value REGEX TO]",
-        "Changes the name of the question. `{1}` in TO stands for the first group of the pattern. `answer` changes names in the reply; an exact rule and `answer auto` change them back to the client's name.",
+        "[exact|prefix|suffix|substring|regex] FROM TO [metadata] [answer auto] [answer name REGEX TO] [answer value REGEX TO]",
+        "Changes the name of the question. `{1}` in TO stands for the first group of the pattern, and after `metadata`, `{plugin/label}` stands for a label of the metadata. `answer` changes names in the reply; an exact rule and `answer auto` change them back to the client's name.",
     ),
     ("type", "FROM TO", "Changes the type of the question."),
     ("class", "FROM TO", "Changes the class of the question."),
@@ -126,16 +127,36 @@ fn name(words: &mut Words<'_, '_>) -> Option<NameRule> {
         return words.error("too few arguments for a name rule");
     }
     let form = if words.left() == 2 { "exact".to_owned() } else { words.next().to_lowercase() };
-    let (from, to) = (words.next(), words.next());
-    let pattern = match form.as_str() {
-        "regex" => NamePattern::Regex(words.regex(&from, &to)?),
-        other => pattern(words, "name", other, &closed(&from))?,
+    let (from, to) = (words.required("a name")?, words.next());
+    let with_metadata = words.is_next("metadata");
+    if with_metadata {
+        words.next();
+    }
+    let (from, to) = match form.as_str() {
+        "regex" if with_metadata => {
+            let pattern = words.regex(from, "")?;
+            let to = Replacement::with_metadata(with_dot(to), &pattern);
+            match to {
+                Ok(to) => (NamePattern::Regex(pattern), to),
+                Err(reason) => return words.error(&reason),
+            }
+        }
+        _ if with_metadata => {
+            return words.error("metadata is only supported for regex name rules");
+        }
+        "regex" => {
+            let pattern = words.regex(from, &to)?;
+            let to = Replacement::of_groups(closed(&to), &pattern);
+            (NamePattern::Regex(pattern), to)
+        }
+        other => {
+            (fixed(words, "name", other, &closed(&from.text))?, Replacement::fixed(closed(&to)))
+        }
     };
-    let to = closed(&to);
     let (auto, answers) = answers(words, &form)?;
-    let is_exact = matches!(pattern, NamePattern::Exact(_));
-    let exact = to.parse().ok().filter(|_| is_exact);
-    Some(NameRule { from: pattern, to, exact, auto: auto || is_exact, answers })
+    let is_exact = matches!(from, NamePattern::Exact(_));
+    let exact = to.text.parse().ok().filter(|_| is_exact);
+    Some(NameRule { from, to, exact, auto: auto || is_exact, answers })
 }
 
 /// The rest of a name rule: `answer auto`, `answer name REGEX TO`, `answer value REGEX TO`. The
@@ -171,8 +192,10 @@ fn answers(words: &mut Words<'_, '_>, form: &str) -> Option<(bool, Vec<AnswerRul
             let text = format!("{what} answer rule for {form} rule: 2 arguments required");
             return words.error(&text);
         }
-        let (from, to) = (words.next(), words.next());
-        answers.push(AnswerRule { place, pattern: words.regex(&from, &to)?, to: closed(&to) });
+        let (from, to) = (words.required("a pattern")?, words.next());
+        let pattern = words.regex(from, &to)?;
+        let to = Replacement::of_groups(closed(&to), &pattern);
+        answers.push(AnswerRule { place, pattern, to });
     }
     if auto && answers.iter().any(|answer| answer.place == Place::Owner) {
         return words
@@ -192,10 +215,10 @@ fn matched<const N: usize>(
         return words.error(&format!("{problem} ({count}) arguments for a {what} rule"));
     }
     let form = if count == N + 1 { "exact".to_owned() } else { words.next().to_lowercase() };
-    let from = words.next();
+    let from = words.required("a name")?;
     let pattern = match form.as_str() {
-        "regex" => NamePattern::Regex(words.regex(&from, "")?),
-        form => pattern(words, what, form, &closed(&from))?,
+        "regex" => NamePattern::Regex(words.regex(from, "")?),
+        form => fixed(words, what, form, &closed(&from.text))?,
     };
     Some((pattern, std::array::from_fn(|_| words.next())))
 }
@@ -207,17 +230,22 @@ fn target(words: &mut Words<'_, '_>) -> Option<TargetRule> {
         return words.error(&text);
     }
     let form = if words.left() == 2 { "exact".to_owned() } else { words.next().to_lowercase() };
-    let [from, to] = [words.next(), words.next()].map(|text| text.to_lowercase());
-    let from = match form.as_str() {
-        "regex" => NamePattern::Regex(words.regex(&from, "")?),
-        "exact" => NamePattern::Exact(closed(&from).parse().ok()),
-        form => pattern(words, "cname", form, &from)?,
+    let (from, to) = (words.required("a name")?, words.next().to_lowercase());
+    let text = from.text.to_lowercase();
+    let (from, to) = match form.as_str() {
+        "regex" => {
+            let pattern = pattern::in_any_case(&words.regex(from, "")?);
+            let to = Replacement::of_groups(to, &pattern);
+            (NamePattern::Regex(pattern), to)
+        }
+        "exact" => (NamePattern::Exact(closed(&text).parse().ok()), Replacement::fixed(to)),
+        form => (fixed(words, "cname", form, &text)?, Replacement::fixed(to)),
     };
     Some(TargetRule { from, to })
 }
 
 /// The pattern of a form without regular expressions.
-fn pattern(words: &mut Words<'_, '_>, what: &str, form: &str, text: &str) -> Option<NamePattern> {
+fn fixed(words: &mut Words<'_, '_>, what: &str, form: &str, text: &str) -> Option<NamePattern> {
     let text = text.to_owned();
     Some(match form {
         "exact" => NamePattern::Exact(text.parse().ok()),

@@ -3,14 +3,13 @@
 use std::ops::RangeInclusive;
 
 use crate::{
-    chain::Reply,
+    chain::{Metadata, Reply},
     wire::{Name, Owner, Question, Rcode, RecordSet, Response, Spelled, Type},
 };
 
 use super::{
     Rewritten,
     name::{AnswerRule, NamePattern, NameRule, Place, TargetRule},
-    substitute,
 };
 
 pub(super) enum ReplyRule<'r> {
@@ -42,7 +41,7 @@ pub(super) fn add_rules<'r>(
 ) {
     if rule.auto {
         reply_rules.push(match &rule.from {
-            NamePattern::Suffix(suffix) => ReplyRule::Suffix { from: &rule.to, to: suffix },
+            NamePattern::Suffix(suffix) => ReplyRule::Suffix { from: &rule.to.text, to: suffix },
             _ => ReplyRule::Back { from: new.clone(), to: old.clone() },
         });
     }
@@ -70,7 +69,8 @@ impl ReplyRule<'_> {
                 suffix.eq_ignore_ascii_case(from).then(|| format!("{rest}{to}").parse().ok())?
             }
             Self::Answer(rule) if rule.place == place => {
-                substitute(&rule.pattern, &rule.to, &name.to_string())?.parse().ok()
+                let name = name.to_string();
+                rule.to.of_match(&rule.pattern, &name, &Metadata::default())?.parse().ok()
             }
             _ => None,
         }
@@ -133,7 +133,8 @@ impl Rewritten<'_> {
         };
         rules().next()?;
         let found = response.answer.iter().enumerate().find_map(|(at, set)| {
-            let target = set.targets().next().filter(|_| set.rtype == Type::CNAME)?.to_string();
+            let target = set.targets().next().filter(|_| set.rtype == Type::CNAME)?;
+            let target = target.to_string().to_lowercase();
             Some((at, rules().find_map(|rule| rule.replace(&target))?))
         });
         let (at, target) = found?;

@@ -71,14 +71,14 @@ impl<'w, 'a> Words<'w, 'a> {
         None
     }
 
-    /// The word `from` as a pattern whose groups `to` may use.
-    pub(super) fn regex(&mut self, from: &str, to: &str) -> Option<Regex> {
-        let token = self.tokens.iter().find(|token| token.text == from)?;
-        let regex = pattern::read(self.arguments, token)?;
+    /// A word as a pattern whose groups `to` may use.
+    pub(super) fn regex(&mut self, from: &Token, to: &str) -> Option<Regex> {
+        let regex = pattern::read(self.arguments, from)?;
         let used = (0..=100).filter(|at| to.contains(&format!("{{{at}}}"))).count();
         if used >= regex.captures_len() {
             let text = format!(
-                "the rewrite regex pattern ({to}) uses more subexpressions than its corresponding matching regex pattern ({from})"
+                "the rewrite regex pattern ({to}) uses more subexpressions than its corresponding matching regex pattern ({})",
+                from.text
             );
             return self.error(&text);
         }
@@ -88,7 +88,10 @@ impl<'w, 'a> Words<'w, 'a> {
 
 /// The text in lower case, with a final dot.
 pub(super) fn closed(text: &str) -> String {
-    let text = text.to_lowercase();
+    with_dot(text.to_lowercase())
+}
+
+pub(super) fn with_dot(text: String) -> String {
     let is_closed = text.strip_suffix('.').is_some_and(|rest| {
         // An escaped dot is part of a label.
         rest.bytes().rev().take_while(|octet| *octet == b'\\').count() % 2 == 0

@@ -27,7 +27,7 @@ use crate::{
 use super::{
     DnstapSink, EtcdKeys, EtcdSource, Host, Interface, Keyring, LoadedZone, NamedKey, Readiness,
     ScopedAddress, SecondaryZone, Source, Top, ZoneNotice, ZoneSigner, scoped::UnknownInterface,
-    trace_sink::TraceSink,
+    served_zone::deciding_line, trace_sink::TraceSink,
 };
 
 static DNSTAP_DROPPED: CounterFamily<1> = Family::new(
@@ -334,11 +334,10 @@ impl PluginContext<'_> {
         queue
     }
 
-    /// The servers that get a NOTIFY message when a zone changes. As for transfers, the line with
-    /// the longest matching zone decides.
+    /// The servers that get a NOTIFY message when a zone changes.
     pub fn notice(&self, zone: &Name) -> Option<ZoneNotice> {
-        let matching = self.notices.iter().filter(|notice| zone.is_within(&notice.zone));
-        let decides = matching.max_by_key(|notice| notice.zone.wire().len())?;
+        let lines = self.notices.iter().map(|notice| (&notice.zone, notice));
+        let decides = deciding_line(lines, zone)?;
         let notice = ZoneNotice { zone: zone.clone(), ..decides.clone() };
         (!notice.to.is_empty()).then_some(notice)
     }

@@ -49,6 +49,18 @@ impl EtcdKeys {
     }
 }
 
+/// The line of `transfer` that decides for a zone, of lines with their zones: the one with the longest
+/// matching zone, whatever its position (CVE-2026-33489), and the first of several with that zone.
+pub(super) fn deciding_line<'z, L>(
+    lines: impl DoubleEndedIterator<Item = (&'z Name, L)>,
+    zone: &Name,
+) -> Option<L> {
+    let matching = lines.filter(|(wanted, _)| zone.is_within(wanted));
+    // Of equal zones, `max_by_key` takes the last.
+    let decides = matching.rev().max_by_key(|(wanted, _)| wanted.wire().len());
+    decides.map(|(_, line)| line)
+}
+
 /// A zone file that `app` signs.
 #[derive(Clone)]
 pub struct ZoneSigner {

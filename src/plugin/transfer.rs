@@ -18,7 +18,7 @@ use crate::{
 use super::{
     BuildError, Directive, DirectiveLines, Lint, LintContext, Need, OptionSpec, OptionTable,
     PluginContext, PluginSettings, Role, ScopedAddress, ZoneArguments, ZoneNotice,
-    keyring::read_key, names,
+    keyring::read_key, names, served_zone::deciding_line,
 };
 
 pub(super) static DIRECTIVE: Directive = Directive {
@@ -130,12 +130,9 @@ impl Plugin for TransferSettings {
 }
 
 impl TransferSettings {
-    /// The line with the longest matching zone decides, whatever its position (CVE-2026-33489).
     fn allows(&self, zone: &Name, client: SocketAddr) -> bool {
         let lines = self.0.iter().flat_map(|rule| rule.zones.iter().map(move |zone| (zone, rule)));
-        let matching = lines.filter(|(wanted, _)| zone.is_within(wanted));
-        let decides = matching.max_by_key(|(wanted, _)| wanted.wire().len());
-        decides.is_some_and(|(_, rule)| rule.to.iter().any(|to| to.is(client)))
+        deciding_line(lines, zone).is_some_and(|rule| rule.to.iter().any(|to| to.is(client)))
     }
 }
 

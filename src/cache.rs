@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     limits,
-    wire::{Ede, Query, Rcode, Response, Type},
+    wire::{Ede, Query, Rcode, RecordSet, Response, Type},
 };
 
 use store::{CacheKey, Entry, EntryStore, Keys};
@@ -117,6 +117,17 @@ pub enum ReplyKind {
 }
 
 impl ReplyKind {
+    /// The kind of a reply that is no failure. Aliases without a record of the type that the query
+    /// asks for are a denial.
+    pub fn of(query: &Query, response: &Response) -> Self {
+        let qtype = query.question.qtype;
+        let answers = |set: &RecordSet| set.rtype == qtype || qtype == Type::ANY;
+        match response.rcode {
+            Rcode::NOERROR if response.answer.iter().any(answers) => Self::Success,
+            _ => Self::Denial,
+        }
+    }
+
     /// The value of the label `type` in CoreDNS's cache metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -338,13 +349,13 @@ impl Cache {
         }
         let soa = response.authority.iter().find(|set| set.rtype == Type::SOA);
         let lowest = response.sets().map(|set| set.ttl).min();
-        match (response.rcode, has_answer(query, response)) {
-            (Rcode::NOERROR, true) => {
-                Some((ReplyKind::Success, clamp(lowest.unwrap_or(0), self.config.success)))
+        match (response.rcode, ReplyKind::of(query, response)) {
+            (_, kind @ ReplyKind::Success) => {
+                Some((kind, clamp(lowest.unwrap_or(0), self.config.success)))
             }
             // RFC 2308 §5: a negative answer lives no longer than the SOA's minimum. Without an SOA
             // it lives as long as a failure (RFC 9520 §3.2).
-            (Rcode::NOERROR | Rcode::NXDOMAIN, _) => {
+            (Rcode::NOERROR | Rcode::NXDOMAIN, ReplyKind::Denial) => {
                 let Some(soa) = soa else { return Some((ReplyKind::Denial, self.config.failure)) };
                 let minimum = soa
                     .rdatas
@@ -361,8 +372,10 @@ impl Cache {
 
     /// Applies the TTL bounds to a reply that is not cached, such as one from the cluster's zone.
     pub fn clamp_ttls(&self, query: &Query, response: &mut Response) {
-        let bounds =
-            if has_answer(query, response) { self.config.success } else { self.config.denial };
+        let bounds = match ReplyKind::of(query, response) {
+            ReplyKind::Success => self.config.success,
+            ReplyKind::Denial => self.config.denial,
+        };
         if let Some(lowest) = response.sets().map(|set| set.ttl).min() {
             set_ttl(response, bounds.apply(lowest).as_secs() as u32);
         }
@@ -373,13 +386,6 @@ impl Cache {
 /// cached for clients that set RD.
 fn is_cacheable(query: &Query) -> bool {
     query.recursion_desired && !query.question.qtype.is_transfer()
-}
-
-/// Whether the answer section has a record of the type that the query asks for. A CNAME alone is a
-/// negative answer.
-fn has_answer(query: &Query, response: &Response) -> bool {
-    let qtype = query.question.qtype;
-    response.answer.iter().any(|set| set.rtype == qtype || qtype == Type::ANY)
 }
 
 /// The lifetime of a reply whose lowest TTL is `ttl` seconds. Zero means "do not cache" (RFC 1035

@@ -131,6 +131,15 @@ impl CachePlugin {
         self.settings.zones.iter().any(|zone| query.question.name.is_within(zone))
     }
 
+    /// Whether replies of this kind are not kept for the name of the query.
+    fn is_disabled(&self, query: &Query, kind: ReplyKind) -> bool {
+        let zones = match kind {
+            ReplyKind::Success => &self.settings.no_success,
+            ReplyKind::Denial => &self.settings.no_denial,
+        };
+        zones.iter().any(|zone| query.question.name.is_within(zone))
+    }
+
     fn count_entries(&self, cx: &Cx, kind: ReplyKind) {
         self.metrics.set_entries(cx, kind, self.cache.len(kind));
     }
@@ -142,13 +151,7 @@ impl CachePlugin {
     }
 
     fn keep(&self, cx: &Cx, query: &Query, mut response: Response) -> Response {
-        let within = |zones: &[Name]| zones.iter().any(|zone| query.question.name.is_within(zone));
-        let disabled = if response.answer.is_empty() {
-            &self.settings.no_denial
-        } else {
-            &self.settings.no_success
-        };
-        if within(disabled) || response.truncated {
+        if self.is_disabled(query, ReplyKind::of(query, &response)) || response.truncated {
             self.cache.clamp_ttls(query, &mut response);
             return response;
         }
@@ -166,11 +169,14 @@ impl CachePlugin {
     /// while.
     fn failed(&self, cx: &mut Cx, query: &Query, reply: Reply) -> Reply {
         let stale = self.stale(cx, query);
+        // Clients get a stale entry instead of the failure, so that one is kept for it.
+        let is_disabled = stale.is_none() && self.is_disabled(query, ReplyKind::Denial);
         match &reply {
             // The exchange continues. The refresh shares it, so that its reply gets into the cache.
             Err(QueryError::Impatient) if cx.refresh => {}
             Err(QueryError::Impatient) => cx.refresh_later(query.clone()),
             Err(QueryError::Upstream(upstream::UpstreamError::TooManyInFlight(_))) => {}
+            _ if is_disabled => {}
             // The failure is not kept, because the next attempt may succeed. If there is a stale
             // entry, the failure is kept: clients get the entry meanwhile.
             Err(QueryError::Upstream(reason)) if !reason.is_certain() && stale.is_none() => {}

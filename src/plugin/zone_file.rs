@@ -1,6 +1,6 @@
 //! Reads zone files, and decides when a changed file takes the place of a zone that is served.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use crate::{
     chain::{Level, LogLine},
@@ -93,7 +93,7 @@ impl ZoneFile {
         context: &PluginContext<'_>,
     ) -> Result<Choice, BuildError> {
         let path = &self.path;
-        let content = content(path, text, context);
+        let content = content(path, context);
         if previous.as_ref().is_some_and(|previous| previous.content == content) {
             return Ok(Choice { zone: previous, lines: Vec::new() });
         }
@@ -134,13 +134,24 @@ struct Choice {
     lines: Vec<(Level, String)>,
 }
 
-fn content(path: &str, text: &str, context: &PluginContext<'_>) -> u64 {
-    let included = zonefile::included(path, text);
-    let hash = fnv1a(FNV_OFFSET, text.as_bytes());
-    included.iter().fold(hash, |hash, path| match context.file(path) {
-        Ok(text) => fnv1a(hash, text.as_bytes()),
-        Err(_) => fnv1a(hash, &[0xff]),
-    })
+/// A hash of a file and of all files that it includes, directly or through others.
+fn content(path: &str, context: &PluginContext<'_>) -> u64 {
+    let (mut hash, mut seen) = (FNV_OFFSET, HashSet::new());
+    let mut paths = vec![path.to_owned()];
+    while let Some(path) = paths.pop() {
+        if seen.contains(&path) {
+            continue;
+        }
+        match context.file(&path) {
+            Ok(text) => {
+                hash = fnv1a(hash, text.as_bytes());
+                paths.extend(zonefile::included(&path, text));
+            }
+            Err(_) => hash = fnv1a(hash, &[0xff]),
+        }
+        seen.insert(path);
+    }
+    hash
 }
 
 /// The first problems of a file as lines for the log.

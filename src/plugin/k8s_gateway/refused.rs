@@ -44,7 +44,7 @@ impl RefusedHosts {
     }
 
     fn count(&self, refused: &[RefusedClaim], state: &mut State) {
-        state.counts.values_mut().for_each(|count| *count = 0);
+        let before = std::mem::take(&mut state.counts);
         for claim in refused {
             let labels = [
                 claim.zone.to_string(),
@@ -53,8 +53,14 @@ impl RefusedHosts {
             ];
             *state.counts.entry(labels).or_default() += 1;
         }
+        self.remove(before.keys().filter(|labels| !state.counts.contains_key(*labels)));
         self.show(state);
-        state.counts.retain(|_, count| *count > 0);
+    }
+
+    fn remove<'l>(&self, series: impl Iterator<Item = &'l [String; 3]>) {
+        for [zone, namespace, reason] in series {
+            REFUSED.remove(&self.metrics, [zone, namespace, reason]);
+        }
     }
 
     fn show(&self, state: &State) {
@@ -67,10 +73,8 @@ impl RefusedHosts {
 /// Removes the series, because a reload creates another `RefusedHosts`, which sets its own.
 impl Drop for RefusedHosts {
     fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for [zone, namespace, reason] in state.counts.keys() {
-            REFUSED.remove(&self.metrics, [zone, namespace, reason]);
-        }
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.remove(state.counts.keys());
     }
 }
 
@@ -114,7 +118,7 @@ fn line(claim: &RefusedClaim) -> String {
 mod tests {
     use super::*;
     use crate::{
-        model::{Change, Ingress, Kind, LoadBalancerPoint, Object},
+        model::{Change, Ingress, Key, Kind, LoadBalancerPoint, Object},
         zone::{
             Index,
             outside::{Apex, ClaimRules, GatewaySettings, NodeAddressType},
@@ -158,5 +162,15 @@ mod tests {
             let series = format!("namespace=\"{namespace}\",reason=\"older\"");
             assert_eq!(metrics.render().contains(&series), new == 1, "{namespace}");
         }
+        let evil = Key::new(Kind::Ingress, "evil", "web");
+        index.apply(Change::Remove(evil), 1000);
+        refused.due(Some(begin + limits::CLAIMS_LOOK * 3));
+        let page = metrics.render();
+        assert!(
+            !page.contains("namespace=\"evil\"") && page.contains("namespace=\"late\""),
+            "{page}"
+        );
+        drop(refused);
+        assert!(!metrics.render().contains("namespace="), "series of a server that is gone");
     }
 }

@@ -115,6 +115,17 @@ struct Hosts {
     settings: HostsSettings,
     zones: Vec<Name>,
     addresses: HashMap<Name, Vec<IpAddr>>,
+    /// The data of PTR records. A blocklist has a hundred thousand names for one address, so the
+    /// data is not made for each query.
+    pointers: HashMap<Name, Rdatas>,
+    /// The number of addresses and reverse names.
+    entries: usize,
+}
+
+/// The lines of a hosts file and of the block, while they are read.
+#[derive(Default)]
+struct HostsLines {
+    addresses: HashMap<Name, Vec<IpAddr>>,
     names: HashMap<Name, Vec<Name>>,
 }
 
@@ -132,18 +143,8 @@ impl PluginSettings for HostsSettings {
         }
         let text = context.file(&self.file).unwrap_or_default();
         let zones = if self.zones.is_empty() { context.zones.to_vec() } else { self.zones.clone() };
-        let mut hosts = Hosts {
-            settings: self.clone(),
-            zones,
-            addresses: HashMap::new(),
-            names: HashMap::new(),
-        };
-        for (address, names) in
-            text.lines().filter_map(read_line).chain(self.inline.iter().cloned())
-        {
-            names.into_iter().for_each(|name| hosts.add(address, name));
-        }
-        ENTRIES.with(context.build.metrics, [&self.file]).set(hosts.entries() as i64);
+        let hosts = self.hosts(text, zones);
+        ENTRIES.with(context.build.metrics, [&self.file]).set(hosts.entries as i64);
         let since = context
             .build
             .modified
@@ -155,6 +156,28 @@ impl PluginSettings for HostsSettings {
 }
 
 impl HostsSettings {
+    fn hosts(&self, text: &str, zones: Vec<Name>) -> Hosts {
+        let mut lines = HostsLines::default();
+        for (address, names) in
+            text.lines().filter_map(read_line).chain(self.inline.iter().cloned())
+        {
+            let names = names.into_iter();
+            names
+                .filter(|name| zones.iter().any(|zone| name.is_within(zone)))
+                .for_each(|name| lines.add(address, name));
+        }
+        if self.no_reverse {
+            lines.names.clear();
+        }
+        let HostsLines { addresses, names } = lines;
+        let entries = addresses.values().map(Vec::len).chain(names.values().map(Vec::len)).sum();
+        let pointers = names
+            .into_iter()
+            .map(|(reverse, names)| (reverse, names.iter().map(Name::wire).collect()))
+            .collect();
+        Hosts { settings: self.clone(), zones, addresses, pointers, entries }
+    }
+
     /// The warning for a file that cannot be read. As in CoreDNS, it counts as an empty file.
     fn without_file(&self, reason: &str) -> String {
         let later = if self.watched {
@@ -173,25 +196,20 @@ fn read_line(line: &str) -> Option<(IpAddr, Vec<Name>)> {
     Some((address.to_canonical(), arguments.filter_map(|name| name.parse().ok()).collect()))
 }
 
-impl Hosts {
+impl HostsLines {
     fn add(&mut self, address: IpAddr, name: Name) {
-        if !self.zones.iter().any(|zone| name.is_within(zone)) {
-            return;
-        }
         let addresses = self.addresses.entry(name.clone()).or_default();
         if !addresses.contains(&address) {
             addresses.push(address);
         }
         let wildcard = name.labels().next() == Some(b"*");
-        if !self.settings.no_reverse && !wildcard {
+        if !wildcard {
             self.names.entry(Name::reverse(address)).or_default().push(name);
         }
     }
+}
 
-    fn entries(&self) -> usize {
-        self.addresses.values().map(Vec::len).chain(self.names.values().map(Vec::len)).sum()
-    }
-
+impl Hosts {
     /// The addresses of the name, else those of the name with `*` instead of its first label.
     fn find(&self, name: &Name) -> Option<&Vec<IpAddr>> {
         let wildcard = || self.addresses.get(&Name::join([b"*".as_slice()], &name.parent()?)?);
@@ -199,8 +217,8 @@ impl Hosts {
     }
 
     fn pointer(&self, query: &Query) -> Flow {
-        match self.names.get(&query.question.name) {
-            Some(names) => self.answer(Type::PTR, names.iter().map(Name::wire).collect()),
+        match self.pointers.get(&query.question.name) {
+            Some(pointers) => self.answer(Type::PTR, pointers.clone()),
             None => Flow::Next,
         }
     }
@@ -332,4 +350,42 @@ fn read_names(option: &mut Arguments<'_>) -> Vec<Name> {
         }
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{chain::Transport, wire::Question};
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "any time will do")]
+    fn the_names_of_an_address_are_not_copied_for_each_query() {
+        let settings = HostsSettings {
+            file: String::new(),
+            zones: Vec::new(),
+            inline: Vec::new(),
+            ttl: 60,
+            no_reverse: false,
+            fallthrough: None,
+            fallthrough_unsupported: false,
+            watched: false,
+        };
+        let blocked: String = (0..1000).map(|at| format!("0.0.0.0 ad-{at}.example\n")).collect();
+        let hosts = settings.hosts(&(blocked + "0.0.0.0 *.example ad-7\n"), vec![Name::root()]);
+        assert_eq!(hosts.entries, 1002 + 1001);
+        let question = Question::new(Name::reverse([0, 0, 0, 0].into()), Type::PTR);
+        let data = || {
+            let address = ([192, 0, 2, 1], 53).into();
+            let mut cx = Cx::new(Instant::now(), 1, address, address, Transport::Udp);
+            match hosts.query(&mut cx, &Query::internal(question.clone())) {
+                Flow::Answer(response) => response.answer[0].rdatas.clone(),
+                _ => panic!("no answer"),
+            }
+        };
+        let [one, other] = [data(), data()];
+        assert_eq!(one.iter().count(), 1001);
+        assert_eq!(one.iter().next().map(<[u8]>::as_ptr), other.iter().next().map(<[u8]>::as_ptr));
+    }
 }

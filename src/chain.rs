@@ -433,6 +433,9 @@ pub struct Sent {
     pub flags: u16,
     /// Records in the answer section.
     pub answers: u16,
+    /// Whether the authority section has an SOA record, and whether it has NS records.
+    pub has_soa: bool,
+    pub has_name_servers: bool,
     /// Octets of the request and of the reply.
     pub request_octets: usize,
     pub reply_octets: usize,

@@ -19,7 +19,7 @@ use crate::{
     },
     limits,
     transport::{Encryption, Framing, Transport},
-    wire::{Edns, Query, Rcode, RequestError, Response, Room, empty_reply, notify, refusal},
+    wire::{Edns, Query, Rcode, RequestError, Response, Room, Type, empty_reply, notify, refusal},
 };
 
 pub use crate::{
@@ -287,10 +287,14 @@ impl Server {
         response.encode(query, self.room(query.edns, udp_octets, cx), out);
         sign(cx, start, out);
         let word = |at: usize| u16::from_be_bytes([out[start + at], out[start + at + 1]]);
+        // A truncated reply may lack the authority section.
+        let has = |rtype| word(8) > 0 && response.authority.iter().any(|it| it.rtype == rtype);
         Sent {
             rcode: response.rcode,
             flags: word(2),
             answers: word(6),
+            has_soa: has(Type::SOA),
+            has_name_servers: has(Type::NS),
             request_octets,
             reply_octets: out.len() - start,
         }

@@ -79,8 +79,8 @@ impl Plugin for LogSettings {
 
     fn sent(&self, cx: &mut Cx, query: &Query, sent: &Sent) {
         if cx.metadata.collects() {
-            let (class, kind) = described(sent);
-            cx.metadata.set("log/class", class);
+            let (class, kind) = described(query, sent);
+            cx.metadata.set("log/class", class.name());
             cx.metadata.set("log/type", kind);
         }
         let name = &query.question.name;
@@ -89,7 +89,8 @@ impl Plugin for LogSettings {
         else {
             return;
         };
-        if rule.classes.iter().any(|class| class.includes(sent)) {
+        let class = described(query, sent).0;
+        if rule.classes.iter().any(|it| [Class::All, class].contains(it)) {
             let (text, duration_at) = formatted(&rule.format, cx, query, Some(sent));
             let logged = LoggedQuery {
                 peer: cx.peer,
@@ -106,15 +107,8 @@ impl Plugin for LogSettings {
 }
 
 impl Class {
-    fn includes(self, sent: &Sent) -> bool {
-        match self {
-            Self::All => true,
-            Self::Success => sent.rcode == Rcode::NOERROR && sent.answers > 0,
-            Self::Denial => {
-                sent.rcode == Rcode::NXDOMAIN || sent.rcode == Rcode::NOERROR && sent.answers == 0
-            }
-            Self::Error => ![Rcode::NOERROR, Rcode::NXDOMAIN].contains(&sent.rcode),
-        }
+    fn name(self) -> &'static str {
+        CLASSES.iter().find(|(_, class)| *class == self).map_or("", |(name, _)| name)
     }
 }
 
@@ -190,13 +184,16 @@ fn write_value(
 }
 
 /// The class of a reply, and its kind in the words of CoreDNS.
-fn described(sent: &Sent) -> (&'static str, &'static str) {
+fn described(query: &Query, sent: &Sent) -> (Class, &'static str) {
     match sent.rcode {
-        Rcode::NOERROR if sent.answers > 0 => ("success", "NOERROR"),
-        Rcode::NOERROR => ("denial", "NODATA"),
-        Rcode::NXDOMAIN => ("denial", "NXDOMAIN"),
-        Rcode::SERVFAIL => ("error", "SERVERERROR"),
-        _ => ("error", "OTHERERROR"),
+        _ if query.question.qtype.is_transfer() => (Class::Error, "META"),
+        Rcode::NOERROR if sent.answers > 0 => (Class::Success, "NOERROR"),
+        Rcode::NOERROR if sent.has_soa => (Class::Denial, "NODATA"),
+        Rcode::NOERROR if sent.has_name_servers => (Class::Success, "DELEGATION"),
+        Rcode::NOERROR => (Class::Success, "NOERROR"),
+        Rcode::NXDOMAIN if sent.answers == 0 => (Class::Denial, "NXDOMAIN"),
+        Rcode::SERVFAIL | Rcode::NOTIMP => (Class::Error, "SERVERERROR"),
+        _ => (Class::Error, "OTHERERROR"),
     }
 }
 
@@ -235,6 +232,10 @@ fn read_rule(arguments: &mut Arguments<'_>) -> Rule {
                 .replace("{combined}", &format!("{COMMON} \"{{>opcode}}\""));
             continue;
         }
+        if let Some(help) = not_a_scope(&token.text) {
+            let message = format!("`{}` is read as a zone", token.text);
+            arguments.warning(token.span, &message).help(help);
+        }
         // As in CoreDNS, an empty scope, such as an unset environment variable, has all names.
         let scope = if token.text.is_empty() { "." } else { &token.text };
         match scope.parse::<Name>() {
@@ -254,4 +255,55 @@ fn read_rule(arguments: &mut Arguments<'_>) -> Rule {
         zones.push(Name::root());
     }
     Rule { zones, format, classes }
+}
+
+/// What to write instead of a word that is a name, but not meant as one.
+fn not_a_scope(text: &str) -> Option<&'static str> {
+    if text.contains('{') {
+        return Some("a format is one word after the zones: `log . \"{combined} {/view/name}\"`");
+    }
+    if CLASSES.iter().any(|(name, _)| *name == text) {
+        return Some("write the class between braces, after the option `class`");
+    }
+    let is_stream = ["stdout", "stderr"].contains(&text);
+    is_stream.then_some("delete it: the log is always written to standard output")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Question, Type};
+
+    #[test]
+    fn replies_have_the_classes_of_coredns() {
+        for (rcode, answers, has_soa, has_name_servers, class, kind) in [
+            (Rcode::NOERROR, 1, false, true, "success", "NOERROR"),
+            (Rcode::NOERROR, 0, false, false, "success", "NOERROR"),
+            (Rcode::NOERROR, 0, false, true, "success", "DELEGATION"),
+            (Rcode::NOERROR, 0, true, true, "denial", "NODATA"),
+            (Rcode::NXDOMAIN, 0, true, false, "denial", "NXDOMAIN"),
+            (Rcode::NXDOMAIN, 0, false, false, "denial", "NXDOMAIN"),
+            (Rcode::NXDOMAIN, 1, true, false, "error", "OTHERERROR"),
+            (Rcode::SERVFAIL, 0, false, false, "error", "SERVERERROR"),
+            (Rcode::NOTIMP, 0, false, false, "error", "SERVERERROR"),
+            (Rcode::REFUSED, 0, false, false, "error", "OTHERERROR"),
+        ] {
+            let sent = Sent {
+                rcode,
+                flags: 0,
+                answers,
+                has_soa,
+                has_name_servers,
+                request_octets: 0,
+                reply_octets: 0,
+            };
+            let described = |qtype| {
+                let name = "a.example.".parse().unwrap();
+                let (class, kind) = described(&Query::internal(Question::new(name, qtype)), &sent);
+                (class.name(), kind)
+            };
+            assert_eq!(described(Type::A), (class, kind), "{sent:?}");
+            assert_eq!(described(Type::AXFR), ("error", "META"), "{sent:?}");
+        }
+    }
 }

@@ -145,6 +145,8 @@ impl Server {
             rcode: Rcode::NOERROR,
             flags: outgoing.flags,
             answers: u16::try_from(*written).unwrap_or(u16::MAX),
+            has_soa: false,
+            has_name_servers: false,
             request_octets: outgoing.at.request_octets,
             reply_octets: outgoing.octets,
         };

@@ -70,6 +70,8 @@ fn a_logged_query_has_the_fields_of_coredns() {
         rcode: Rcode::NXDOMAIN,
         flags: 0x8503,
         answers: 0,
+        has_soa: true,
+        has_name_servers: false,
         request_octets: 33,
         reply_octets: 126,
     };

@@ -4,23 +4,27 @@
 
 mod evaluate;
 mod function;
+mod number;
 mod parser;
 mod token;
+
+use std::sync::Arc;
 
 use regex::Regex;
 
 pub(super) use evaluate::{Environment, evaluate, is_true};
 
-use crate::limits;
+use crate::{corefile::Arguments, limits};
 
 use function::Function;
+pub(super) use number::Number;
 
 /// A value of an expression.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     Nil,
     Bool(bool),
-    Number(i64),
+    Number(Number),
     Text(String),
     List(Vec<Self>),
 }
@@ -127,6 +131,53 @@ impl Expression {
     /// The text is not an expression.
     pub(super) fn parse(text: &str, scope: Scope<'_>) -> Result<Self, ExpressionError> {
         parser::parse(text, scope)
+    }
+
+    /// A text that `incidr` gets as a network, and that is none, so that `incidr` always fails.
+    fn bad_network(&self) -> Option<&str> {
+        if let Self::Call(Function::InCidr, arguments) = self
+            && let [_, Self::Value(Value::Text(text))] = &arguments[..]
+            && function::network(text).is_none()
+        {
+            return Some(text);
+        }
+        self.parts().iter().find_map(Self::bad_network)
+    }
+
+    fn parts(&self) -> &[Self] {
+        match self {
+            Self::Value(_) | Self::Variable(_) => &[],
+            Self::List(parts) | Self::Call(_, parts) => parts,
+            Self::Not(part) | Self::Negative(part) | Self::Matches(part, _) => {
+                std::slice::from_ref(part)
+            }
+            Self::Index(parts) | Self::Binary(_, parts) => &parts[..],
+            Self::Conditional(parts) => &parts[..],
+        }
+    }
+}
+
+/// Reads the expression of an option. An error is reported.
+pub(super) fn read(
+    option: &mut Arguments<'_>,
+    text: &str,
+    scope: Scope<'_>,
+) -> Option<Arc<Expression>> {
+    let span = option.span();
+    match Expression::parse(text, scope) {
+        Ok(expression) => {
+            if let Some(text) = expression.bad_network() {
+                let message = format!("`{text}` is not a network, so `incidr` always fails");
+                option.warning(span, &message).help("such as `10.0.0.0/8` or `2001:db8::/32`");
+            }
+            Some(Arc::new(expression))
+        }
+        Err(error) => {
+            option
+                .error(span, &format!("the expression cannot be read: {error}"))
+                .help("such as `incidr(client_ip(), '10.0.0.0/8')` or `name() matches '^a\\\\.'`");
+            None
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
 use super::{
     BuildError, Directive, DirectiveLines, Need, OptionSpec, OptionTable, PluginContext,
     PluginSettings, Role,
-    expression::{Environment, Expression, Scope, is_true},
+    expression::{self, Environment, Expression, Scope, is_true},
 };
 
 pub(super) static DIRECTIVE: Directive = Directive {
@@ -27,21 +27,13 @@ pub(super) static DIRECTIVE: Directive = Directive {
 static OPTIONS: OptionTable<View> = OptionTable(&[OptionSpec::repeated(
     "expr",
     "EXPRESSION",
-    "Takes a query if the expression is true. It is in the language of expr-lang, with the functions type() name() class() proto() size() client_ip() port() id() opcode() do() bufsize() server_ip() server_port() incidr(IP, CIDR) metadata(LABEL), and with len() lower() upper() trim() split() join() replace() hasPrefix() hasSuffix() trimPrefix() trimSuffix() indexOf() first() last() max() min() abs() int() string().",
+    "Takes a query if the expression is true. It is in the language of expr-lang, with the functions type() name() class() proto() size() client_ip() port() id() opcode() do() bufsize() server_ip() server_port() incidr(IP, CIDR) metadata(LABEL), and with len() lower() upper() trim() split() join() replace() hasPrefix() hasSuffix() trimPrefix() trimSuffix() indexOf() first() last() max() min() abs() round() floor() ceil() int() float() string().",
     |view, option| {
-        let span = option.span();
         let words: Vec<_> = option.rest().iter().map(|token| &*token.text).collect();
         let text = words.join(" ");
-        match Expression::parse(&text, Scope::default()) {
-            Ok(expression) => {
-                view.texts.push(text);
-                view.expressions.push(Arc::new(expression));
-            }
-            Err(error) => {
-                option.error(span, &format!("the expression cannot be read: {error}")).help(
-                    "such as `incidr(client_ip(), '10.0.0.0/8')` or `name() matches '^a\\\\.'`",
-                );
-            }
+        if let Some(expression) = expression::read(option, &text, Scope::default()) {
+            view.texts.push(text);
+            view.expressions.push(expression);
         }
     },
 )]);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{chain::Cx, wire::Query};
 
-use super::{Expression, Operator, Value, joined};
+use super::{Expression, Number, Operator, Value, joined};
 
 /// What an expression sees of a query.
 pub(in crate::plugin) struct Environment<'q> {
@@ -53,7 +53,7 @@ impl<'q> Environment<'q> {
             }
             Expression::Not(inner) => Value::Bool(!self.bool(inner)?),
             Expression::Negative(inner) => match self.value(inner)? {
-                Value::Number(number) => Value::Number(number.checked_neg()?),
+                Value::Number(number) => Value::Number(number.negative()?),
                 _ => return None,
             },
             Expression::Matches(inner, regex) => match self.value(inner)? {
@@ -104,7 +104,7 @@ impl<'q> Environment<'q> {
 
 /// The element at an index. A negative index counts from the end.
 fn element(value: &Value, place: &Value) -> Option<Value> {
-    let Value::Number(place) = place else { return None };
+    let Value::Number(Number::Integer(place)) = place else { return None };
     let at = |length: usize| {
         let length = i64::try_from(length).ok()?;
         usize::try_from(if *place < 0 { length.checked_add(*place)? } else { *place }).ok()
@@ -119,21 +119,20 @@ fn element(value: &Value, place: &Value) -> Option<Value> {
     }
 }
 
-fn numbers(operator: Operator, left: i64, right: i64) -> Option<Value> {
+fn numbers(operator: Operator, left: Number, right: Number) -> Option<Value> {
     Some(match operator {
         Operator::Less => Value::Bool(left < right),
         Operator::LessOrEqual => Value::Bool(left <= right),
         Operator::Greater => Value::Bool(left > right),
         Operator::GreaterOrEqual => Value::Bool(left >= right),
-        Operator::Add => Value::Number(left.checked_add(right)?),
-        Operator::Subtract => Value::Number(left.checked_sub(right)?),
-        Operator::Multiply => Value::Number(left.checked_mul(right)?),
-        Operator::Divide => Value::Number(left.checked_div(right)?),
-        Operator::Remainder => Value::Number(left.checked_rem(right)?),
-        Operator::Range if right.saturating_sub(left) < 65_536 => {
-            Value::List((left..=right).map(Value::Number).collect())
+        Operator::Range => {
+            let (Number::Integer(left), Number::Integer(right)) = (left, right) else {
+                return None;
+            };
+            let numbers = (left..=right).map(|number| Value::Number(Number::Integer(number)));
+            (right.saturating_sub(left) < 65_536).then(|| Value::List(numbers.collect()))?
         }
-        _ => return None,
+        _ => Value::Number(Number::combine(operator, left, right)?),
     })
 }
 
@@ -206,7 +205,12 @@ mod tests {
             "do() && bufsize() == 1400 && size() == 44 && id() == 7 && opcode() == 0",
             "port() == '4000' && server_port() == \"53\"",
             "size() > 40 && size() <= 44 && size() < 50 && size() >= 44 && size() != 45",
-            "1 + 2 * 3 == 7 && (1 + 2) * 3 == 9 && 7 % 4 == 3 && -1 < 0 && 7 / 2 == 3",
+            "1 + 2 * 3 == 7 && (1 + 2) * 3 == 9 && 7 % 4 == 3 && -1 < 0 && 7 / 2 == 3.5",
+            "6 / 2 == 3 && 0.1 + 1 > 1 && .5 * 4 == 2 && 7 - 0.5 == 6.5 && -1.5 < -1",
+            "int(7 / 2) == 3 && int('7') / 2 == 3.5 && float('1.5') == 1.5 && abs(-1.5) == 1.5",
+            "round(2.5) == 3 && floor(2.5) == 2 && ceil(2.5) == 3 && max(1, 2.5) == 2.5",
+            "string(7 / 2) == '3.5' && string(6 / 2) == '3' && 2.0 in 1..3 && 1_000 == 1e3",
+            "1 / 0 > 1 && 0x1f == 31 && size() / 2 == 22",
             "size() in 1..100",
             "type() == 'A' ? false : true",
             "len(name()) == 16 && upper(type()) == 'AAAA' && lower('A') == 'a'",
@@ -236,6 +240,10 @@ mod tests {
             "incidr(client_ip(), '10.1.2.3')",
             "incidr('x', '10.0.0.0/8')",
             "1 / 0 == 1",
+            "7 % 2.5 > 0",
+            "[1, 2][1.0] == 2",
+            "1.0..2.5 == [1, 2]",
+            "int(1 / 0) > 0",
             "size() > 'a'",
             "type() in 'AAAA'",
             "true && false || false",
@@ -276,6 +284,9 @@ mod tests {
             "zone",
             "name() | 1",
             "split(name())",
+            "1.2.3",
+            "1x",
+            "1e",
         ] {
             assert!(Expression::parse(text, Scope::default()).is_err(), "{text}");
         }

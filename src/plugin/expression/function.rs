@@ -4,7 +4,7 @@ use std::{net::IpAddr, ops::RangeInclusive};
 
 use crate::{limits, plugin::network::Network, transport::Framing};
 
-use super::{Value, evaluate::Environment, joined};
+use super::{Number, Value, evaluate::Environment, joined};
 
 /// The functions, with their names and numbers of arguments.
 macro_rules! functions {
@@ -39,6 +39,10 @@ functions! {
     Upper = "upper", 1..=1;
     Trim = "trim", 1..=1;
     Int = "int", 1..=1;
+    Float = "float", 1..=1;
+    Round = "round", 1..=1;
+    Floor = "floor", 1..=1;
+    Ceil = "ceil", 1..=1;
     String = "string", 1..=1;
     Split = "split", 2..=2;
     Join = "join", 1..=2;
@@ -87,12 +91,16 @@ impl Function {
             }
             (Self::InCidr, [Value::Text(address), Value::Text(network)]) => {
                 let address: IpAddr = address.parse().ok()?;
-                let network: Network = network.contains('/').then(|| network.parse().ok())??;
-                Some(Value::Bool(network.contains(address)))
+                Some(Value::Bool(self::network(network)?.contains(address)))
             }
             (Self::String, [value]) => Some(Value::Text(printed(value)?)),
-            (Self::Int, [Value::Text(value)]) => value.parse().ok().map(Value::Number),
-            (Self::Int, [Value::Number(value)]) => Some(Value::Number(*value)),
+            (Self::Int, [Value::Text(value)]) => integer(value.parse().ok()?),
+            (Self::Float, [Value::Text(value)]) => float(value.parse().ok()?),
+            (Self::Int, [Value::Number(value)]) => integer(value.integer()?),
+            (Self::Float, [Value::Number(value)]) => float(value.float()),
+            (Self::Round, [Value::Number(value)]) => float(value.float().round()),
+            (Self::Floor, [Value::Number(value)]) => float(value.float().floor()),
+            (Self::Ceil, [Value::Number(value)]) => float(value.float().ceil()),
             (Self::Max | Self::Min | Self::Abs, values) => self.of_numbers(values),
             (Self::Len, [Value::List(items)]) => number(items.len()),
             (Self::First, [Value::List(items)]) => {
@@ -121,7 +129,7 @@ impl Function {
             Self::ClientIp => text(&cx.peer.ip().to_string()),
             Self::Port => text(&cx.peer.port().to_string()),
             Self::Id => number(query.id.into()),
-            Self::Opcode => number(0),
+            Self::Opcode => integer(0),
             Self::Do => Some(Value::Bool(query.dnssec_ok())),
             Self::Bufsize => number(bufsize(environment)),
             Self::ServerIp => text(&cx.local.ip().to_string()),
@@ -135,13 +143,14 @@ impl Function {
             Value::Number(number) => Some(*number),
             _ => None,
         });
-        let numbers: Vec<i64> = numbers.collect::<Option<_>>()?;
-        let result = match self {
-            Self::Max => numbers.into_iter().max(),
-            Self::Min => numbers.into_iter().min(),
-            _ => numbers.first()?.checked_abs(),
-        };
-        result.map(Value::Number)
+        let numbers: Vec<Number> = numbers.collect::<Option<_>>()?;
+        let result = numbers.into_iter().reduce(|one, other| match self {
+            Self::Max if other > one => other,
+            Self::Min if other < one => other,
+            _ => one,
+        })?;
+        let is_negative = self == Self::Abs && result < Number::Integer(0);
+        Some(Value::Number(if is_negative { result.negative()? } else { result }))
     }
 
     fn of_texts(self, texts: &[&str]) -> Option<Value> {
@@ -168,11 +177,16 @@ impl Function {
             }
             (Self::IndexOf, [value, part]) => match value.find(part) {
                 Some(at) => number(at),
-                None => Some(Value::Number(-1)),
+                None => integer(-1),
             },
             _ => None,
         }
     }
+}
+
+/// Unlike in `acl`, a network has a mask.
+pub(super) fn network(text: &str) -> Option<Network> {
+    text.contains('/').then(|| text.parse().ok())?
 }
 
 fn text(text: &str) -> Option<Value> {
@@ -180,7 +194,15 @@ fn text(text: &str) -> Option<Value> {
 }
 
 fn number(number: usize) -> Option<Value> {
-    i64::try_from(number).ok().map(Value::Number)
+    integer(i64::try_from(number).ok()?)
+}
+
+fn integer(number: i64) -> Option<Value> {
+    Some(Value::Number(Number::Integer(number)))
+}
+
+fn float(number: f64) -> Option<Value> {
+    Some(Value::Number(Number::Float(number)))
 }
 
 fn as_text(value: &Value) -> Option<&str> {

@@ -1,11 +1,11 @@
 //! The tokens of an expression.
 
-use super::ExpressionError as Error;
+use super::{ExpressionError as Error, Number};
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Token {
     Text(String),
-    Number(i64),
+    Number(Number),
     /// A name, or a word that is an operator.
     Word(String),
     Sign(&'static str),
@@ -41,12 +41,8 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, Error> {
     while let Some(first) = rest.chars().next() {
         let (token, tail) = match first {
             '\'' | '"' | '`' => string(rest, first)?,
-            '0'..='9' => {
-                let end = rest.find(|ch: char| !ch.is_ascii_digit()).unwrap_or(rest.len());
-                let (digits, tail) = rest.split_at(end);
-                let number = digits.parse();
-                (Token::Number(number.map_err(|_| Error::Unexpected(digits.to_owned()))?), tail)
-            }
+            '0'..='9' => number(rest)?,
+            '.' if rest[1..].starts_with(|next: char| next.is_ascii_digit()) => number(rest)?,
             'a'..='z' | 'A'..='Z' | '_' => {
                 let word = |ch: char| ch.is_ascii_alphanumeric() || ch == '_';
                 let end = rest.find(|ch| !word(ch)).unwrap_or(rest.len());
@@ -64,6 +60,27 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, Error> {
         rest = tail.trim_start();
     }
     Ok(tokens)
+}
+
+/// A number, and the text after it. The two dots of a range do not belong to it.
+fn number(text: &str) -> Result<(Token, &str), Error> {
+    let mut end = 0;
+    for (at, ch) in text.char_indices() {
+        let (before, after) = (&text[..at], &text[at + ch.len_utf8()..]);
+        let is_hex = before.starts_with("0x") || before.starts_with("0X");
+        let belongs = match ch {
+            '.' => !before.contains('.') && !after.starts_with('.'),
+            '+' | '-' => before.ends_with(['e', 'E']) && !is_hex,
+            _ => ch.is_ascii_alphanumeric() || ch == '_',
+        };
+        if !belongs {
+            break;
+        }
+        end = at + ch.len_utf8();
+    }
+    let (digits, tail) = text.split_at(end);
+    let number = Number::parse(digits).ok_or_else(|| Error::Unexpected(digits.to_owned()))?;
+    Ok((Token::Number(number), tail))
 }
 
 /// A string up to its closing quote. A backslash escapes, except between backticks.

@@ -7,7 +7,7 @@ use regex::Regex;
 use crate::{
     corefile::{Arguments, Token},
     plugin::{
-        expression::{Expression, Scope, is_variable_name},
+        expression::{self, Expression, Scope, is_variable_name},
         pattern,
     },
     wire::{Class, Ede, Rcode, TextRecord, Type},
@@ -144,14 +144,7 @@ pub(super) fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSetti
 fn expression(template: &Template, option: &mut Arguments<'_>) -> Option<Arc<Expression>> {
     let words: Vec<_> = some(option, "an expression").iter().map(|word| &*word.text).collect();
     let variables: Vec<_> = template.variables.iter().map(|(name, _)| name.clone()).collect();
-    match Expression::parse(&words.join(" "), Scope { variables: &variables, groups: true }) {
-        Ok(expression) => Some(Arc::new(expression)),
-        Err(error) => {
-            let span = option.span();
-            option.error(span, &format!("the expression cannot be read: {error}"));
-            None
-        }
-    }
+    expression::read(option, &words.join(" "), Scope { variables: &variables, groups: true })
 }
 
 fn class(arguments: &mut Arguments<'_>, token: &Token) -> Option<Class> {

@@ -79,6 +79,7 @@ impl Verb {
                 text.bytes().map(|octet| format!("{octet:02X}")).collect()
             }
             ('t' | 'v', _, Value::Bool(value)) => value.to_string(),
+            ('f', _, Value::Float(number)) => format!("{number:.*}", self.precision.unwrap_or(6)),
             ('s' | 'v', None, value) => value.print()?,
             // Go prints `%!d(string=x)`, which is in no valid record.
             _ => return Err(EvalError::Argument("printf")),

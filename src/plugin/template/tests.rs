@@ -1,6 +1,9 @@
 use crate::{
     chain::Metadata,
-    plugin::expression::Value::{List, Number, Text as TextValue},
+    plugin::expression::{
+        Number::{Float, Integer},
+        Value::{List, Number, Text as TextValue},
+    },
 };
 
 use super::*;
@@ -20,9 +23,13 @@ fn render(source: &str) -> Result<String, String> {
         groups: groups.map(|(key, text)| (key.to_owned(), text.to_owned())).into(),
         question: &question,
         remote: "192.0.2.9".to_owned(),
-        variables: [("n", Number(7)), ("l", List(vec![TextValue("a".to_owned())]))]
-            .map(|(name, value)| (name.to_owned(), value))
-            .into(),
+        variables: [
+            ("n", Number(Integer(7))),
+            ("h", Number(Float(3.5))),
+            ("l", List(vec![TextValue("a".to_owned())])),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into(),
         metadata: {
             let mut metadata = Metadata::collecting();
             metadata.set("geoip/country/code", "DE");
@@ -47,7 +54,7 @@ fn templates_are_rendered_as_in_go() {
     check("{{ index .Match 1 }}.{{ index .Match 2 }}", "10.7");
     check("{{ .Group.a}}{{ index .Group \"2\" }}{{ index .Group \"no\" }}", "107");
     check("{{ .Group.no }}", "<no value>");
-    check("{{ .Match }} {{ len .Match }} {{ .Var }}", "[ip-10-7. 10 7] 3 map[l:[a] n:7]");
+    check("{{ .Match }} {{ len .Match }} {{ .Var }}", "[ip-10-7. 10 7] 3 map[h:3.5 l:[a] n:7]");
     check("[{{ .Meta \"x/y\" }}]{{ .Meta \"geoip/country/code\" }}", "[]DE");
     check(
         "{{ .Var.n }}{{ index .Var.l 0 }}{{ range .Var.l }}{{ . }}{{ end }}{{ .Var.no }}",
@@ -78,6 +85,8 @@ fn templates_are_rendered_as_in_go() {
     check("{{ parseInt \"ff\" 16 8 }} {{ parseInt \"0x1f\" 0 64 }}", "255 31");
     check("{{ slice .Name 0 2 }}{{ len (slice .Match 1) }}", "ip2");
     check("{{ print 1 2 \"a\" 3 }}", "1 2a3");
+    check("{{ .Var.h }}{{ printf \" %.0f %v\" .Var.h .Var.h }}", "3.5 4 3.5");
+    check("{{ if eq .Var.h .Var.h }}{{ le .Var.h .Var.h }}{{ end }}", "true");
     check("}} {", "}} {");
 }
 
@@ -105,6 +114,7 @@ fn templates_with_errors_or_missing_features_are_rejected() {
     check("{{ index .Match -1 }}", "`index` cannot take these arguments");
     check("{{ .Name 1 }}", "a value takes no arguments");
     check("{{ eq .Name 1 }}", "values of these kinds cannot be compared");
+    check("{{ eq .Var.h 1 }}", "values of these kinds cannot be compared");
     check("{{ parseInt \"256\" 10 8 }}", "`parseInt` cannot take these arguments");
     check("{{ parseInt \"-1\" 10 8 }}", "`parseInt` cannot take these arguments");
     check("{{ printf \"%d\" \"a\" }}", "`printf` cannot take these arguments");
@@ -118,4 +128,11 @@ fn templates_with_errors_or_missing_features_are_rejected() {
         long = format!("{{{{ range $.Match }}}}{long}{{{{ end }}}}");
     }
     check(&long, "the text is longer than a record can be");
+    // It prints nothing, but its variable becomes twice as long each time.
+    let doubled = "{{ $x = print $x $x }}";
+    let doubling = format!(
+        "{{{{ $x := \"{}\" }}}}{{{{ range .Match }}}}{{{{ range $.Match }}}}{doubled}{{{{ end }}}}{{{{ end }}}}",
+        "x".repeat(200)
+    );
+    check(&doubling, "the text is longer than a record can be");
 }

@@ -41,7 +41,7 @@ impl Text {
     pub(super) fn render(&self, data: &Data<'_>) -> Result<String, EvalError> {
         let root = Value::Data(data);
         let variables = vec![("", root.clone())];
-        let mut renderer = Renderer { out: String::new(), variables, steps: 0 };
+        let mut renderer = Renderer { out: String::new(), variables, steps: 0, made: 0 };
         renderer.nodes(&self.nodes, &root)?;
         Ok(renderer.out)
     }
@@ -52,6 +52,9 @@ struct Renderer<'t, 'd> {
     /// The variables in scope. A later one hides an earlier one with the same name.
     variables: Vec<(&'t str, Value<'d>)>,
     steps: usize,
+    /// The octets of all texts that functions returned. A variable can become longer each time that
+    /// a `range` is repeated.
+    made: usize,
 }
 
 impl<'t, 'd> Renderer<'t, 'd> {
@@ -194,11 +197,18 @@ impl<'t, 'd> Renderer<'t, 'd> {
             values.push(self.operand(argument, current)?);
             let decides = values.last().map(Value::is_true) == function.short_circuit();
             if function.short_circuit().is_some() && decides {
-                return function.call(&values);
+                return self.counted(function.call(&values)?);
             }
         }
         values.extend(last);
-        function.call(&values)
+        self.counted(function.call(&values)?)
+    }
+
+    fn counted(&mut self, value: Value<'d>) -> Result<Value<'d>, EvalError> {
+        if let Value::Text(text) = &value {
+            self.made += text.len();
+        }
+        if self.made > limits::STREAM_OCTETS { Err(EvalError::TooLong) } else { Ok(value) }
     }
 
     fn operand(

@@ -2,7 +2,11 @@
 
 use std::{cmp::Ordering, collections::BTreeMap, rc::Rc};
 
-use crate::{chain::Metadata, plugin::expression, wire::Question};
+use crate::{
+    chain::Metadata,
+    plugin::expression::{self, Number},
+    wire::Question,
+};
 
 use super::error::EvalError;
 
@@ -34,6 +38,7 @@ pub(super) enum Value<'d> {
     Bool(bool),
     Integer(i64),
     Unsigned(u64),
+    Float(f64),
     Text(Rc<str>),
     List(&'d [String]),
     Map(&'d BTreeMap<String, String>),
@@ -76,7 +81,8 @@ impl<'d> Value<'d> {
         match value {
             expression::Value::Nil => Self::Missing,
             expression::Value::Bool(value) => Self::Bool(*value),
-            expression::Value::Number(number) => Self::Integer(*number),
+            expression::Value::Number(Number::Integer(number)) => Self::Integer(*number),
+            expression::Value::Number(Number::Float(number)) => Self::Float(*number),
             expression::Value::Text(text) => Self::text(text),
             expression::Value::List(items) => Self::Items(items.iter().map(Self::of).collect()),
         }
@@ -89,6 +95,7 @@ impl<'d> Value<'d> {
             Self::Bool(value) => *value,
             Self::Integer(number) => *number != 0,
             Self::Unsigned(number) => *number != 0,
+            Self::Float(number) => *number != 0.0,
             Self::Text(text) => !text.is_empty(),
             Self::List(list) => !list.is_empty(),
             Self::Map(map) => !map.is_empty(),
@@ -127,6 +134,7 @@ impl<'d> Value<'d> {
             Self::Bool(value) => value.to_string(),
             Self::Integer(number) => number.to_string(),
             Self::Unsigned(number) => number.to_string(),
+            Self::Float(number) => Number::Float(*number).to_string(),
             Self::Text(text) => text.to_string(),
             Self::List(list) => format!("[{}]", list.join(" ")),
             Self::Map(map) => {
@@ -175,9 +183,13 @@ impl<'d> Value<'d> {
     }
 
     fn compare_numbers(&self, other: &Self) -> Result<Ordering, EvalError> {
-        match (self.number(), other.number()) {
-            (Some(a), Some(b)) => Ok(a.cmp(&b)),
-            _ => Err(EvalError::Incomparable),
+        match (self, other) {
+            // As in Go, an integer cannot be compared with a floating-point number.
+            (Self::Float(a), Self::Float(b)) => a.partial_cmp(b).ok_or(EvalError::Incomparable),
+            _ => match (self.number(), other.number()) {
+                (Some(a), Some(b)) => Ok(a.cmp(&b)),
+                _ => Err(EvalError::Incomparable),
+            },
         }
     }
 }

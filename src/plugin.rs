@@ -85,6 +85,7 @@ mod trace;
 mod trace_sink;
 mod transfer;
 mod tsig;
+mod upstreams;
 mod view;
 mod whoami;
 mod zone_directory;

@@ -18,7 +18,9 @@ use crate::{
 
 use super::{
     BuildError, Directive, DirectiveLines, EtcdSource, Fallthrough, Need, PluginContext,
-    PluginSettings, Role, UpstreamTls, ZoneArguments, names, root::Root,
+    PluginSettings, Role, UpstreamTls, ZoneArguments, names,
+    root::Root,
+    upstreams::{client_tls, tls_needs},
 };
 
 use answer::{EtcdZone, Part, Section};
@@ -56,19 +58,11 @@ struct Etcd {
 
 impl PluginSettings for EtcdSettings {
     fn needs(&self) -> Vec<Need> {
-        let Some(tls) = &self.tls else { return Vec::new() };
-        let mut needs: Vec<_> = tls.files().map(|file| Need::File(file.path.clone())).collect();
-        if !needs.is_empty() {
-            needs.extend([Need::WatchFiles, Need::UpstreamTls(tls.clone())]);
-        }
-        needs
+        self.tls.iter().flat_map(tls_needs).collect()
     }
 
     fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
-        let tls = self.tls.clone().unwrap_or_default();
-        let tls = tls
-            .read(context.build.files)
-            .map_err(|(file, reason)| BuildError(format!("cannot use {}: {reason}", file.path)))?;
+        let tls = client_tls(&self.tls.clone().unwrap_or_default(), context)?;
         let store = context.etcd(EtcdSource { tls, ..self.source.clone() });
         Ok(vec![Arc::new(Etcd { settings: self.clone(), store })])
     }

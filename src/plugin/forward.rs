@@ -6,23 +6,23 @@ mod designated;
 mod options;
 mod targets;
 
-use std::{collections::HashSet, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
-    chain::{Back, Cx, Exchange, Flow, Plugin, Reply},
+    chain::{Back, Cx, Flow, Plugin, Reply},
     corefile::Arguments,
-    limits,
     upstream::{Group, GroupSettings, HttpMethod, Target, TlsClientSettings},
-    wire::{Ede, Name, Query, Rcode, Response},
+    wire::{Query, Rcode, Response},
 };
 
 use super::{
     BuildError, Directive, DirectiveLines, Lint, Need, PluginContext, PluginSettings, Role,
-    ScopedAddress, UpstreamTls, ZoneArguments, names, root::Root,
+    ScopedAddress, UpstreamTls, ZoneArguments,
+    root::Root,
+    upstreams::{ForwardedNames, client_tls, forwarded, tls_needs, upstreams, usable},
 };
 
 use addresses::check_source;
-pub(super) use addresses::name_server;
 use designated::DesignatedResolvers;
 use options::OPTIONS;
 use targets::ForwardTarget;
@@ -55,8 +55,7 @@ struct ForwardLines(Vec<ForwardSettings>);
 /// One `forward` line.
 #[derive(Clone, Debug)]
 struct ForwardSettings {
-    from: Name,
-    except: Vec<Name>,
+    names: ForwardedNames,
     to: Vec<ForwardTarget>,
     /// The resolvers for host names in `to`.
     resolvers: Vec<SocketAddr>,
@@ -98,7 +97,7 @@ impl PluginSettings for ForwardLines {
             let settings = GroupSettings { targets, source, ..line.settings.clone() };
             let group = context.group(settings);
             let later = self.0[at + 1..].to_vec();
-            let designated = DesignatedResolvers::new(&line.from);
+            let designated = DesignatedResolvers::new(&line.names.from);
             plugins.push(Arc::new(Forward { settings: line.clone(), designated, group, later }));
         }
         Ok(plugins)
@@ -106,10 +105,9 @@ impl PluginSettings for ForwardLines {
 }
 
 impl ForwardSettings {
-    fn new(from: Name, root: Root) -> Self {
+    fn new(names: ForwardedNames, root: Root) -> Self {
         Self {
-            from,
-            except: Vec::new(),
+            names,
             to: Vec::new(),
             resolvers: Vec::new(),
             next: Vec::new(),
@@ -124,20 +122,8 @@ impl ForwardSettings {
     }
 
     fn needs(&self) -> Vec<Need> {
-        let mut needs: Vec<_> = self.to.iter().flat_map(|to| to.needs(&self.resolvers)).collect();
-        let files: Vec<_> = self.tls.files().map(|file| Need::File(file.path.clone())).collect();
-        if !files.is_empty() {
-            // Upstreams reject an expired certificate.
-            needs.extend([Need::WatchFiles, Need::UpstreamTls(self.tls.clone())]);
-        }
-        needs.extend(files);
-        needs
-    }
-
-    /// Whether this line forwards queries for the name.
-    fn takes(&self, name: &Name) -> bool {
-        let excepted = self.except.iter().any(|zone| *zone != self.from && name.is_within(zone));
-        name.is_within(&self.from) && !excepted
+        let targets = self.to.iter().flat_map(|to| to.needs(&self.resolvers));
+        targets.chain(tls_needs(&self.tls)).collect()
     }
 
     /// Whether the next `forward` line gets the query after this response.
@@ -147,44 +133,14 @@ impl ForwardSettings {
     }
 
     fn targets(&self, context: &mut PluginContext<'_>) -> Result<Vec<Target>, BuildError> {
-        let tls = self
-            .tls
-            .read(context.build.files)
-            .map_err(|(file, reason)| BuildError(format!("cannot use {}: {reason}", file.path)))?;
+        let tls = client_tls(&self.tls, context)?;
         let tls = TlsClientSettings { server_name: self.server_name.clone(), ..tls };
         let mut targets = Vec::new();
         for to in &self.to {
             targets.extend(to.targets(context, self, &tls));
         }
-        let mut seen = HashSet::new();
-        targets.retain(|target| seen.insert(target.clone()));
-        if targets.is_empty() {
-            if context.replaces_upstreams() {
-                return Err(BuildError("no valid upstream addresses found".to_owned()));
-            }
-            let text = format!(
-                "no upstream of `forward {}` can be used: names that would be forwarded get SERVFAIL, all others are served",
-                self.from
-            );
-            context.warn(DIRECTIVE.name, text);
-        }
-        Ok(targets)
+        usable(targets, &self.names.from, DIRECTIVE.name, context)
     }
-}
-
-/// What a plugin does with a query that it forwards.
-pub(super) fn forwarded(query: &Query, group: &Arc<Group>) -> Flow {
-    if !query.recursion_desired {
-        // Forwarding is recursion, which the client does not want. Only the cache may answer.
-        return Flow::Answer(Response {
-            ede: Some(Ede::NOT_AUTHORITATIVE),
-            ..Response::of(Rcode::REFUSED)
-        });
-    }
-    // The cache may give the reply to any client, so AD is always asked for (RFC 6840 §5.7). A
-    // client gets AD only if it set AD or DO.
-    let query = Query { authentic_data: true, ..query.clone() };
-    Flow::Forward(Exchange { query, group: Arc::clone(group) })
 }
 
 impl Plugin for Forward {
@@ -193,7 +149,7 @@ impl Plugin for Forward {
     }
 
     fn query(&self, _cx: &mut Cx, query: &Query) -> Flow {
-        if !self.settings.takes(&query.question.name) {
+        if !self.settings.names.include(&query.question.name) {
             return Flow::Next;
         }
         if let Some(response) = self.designated.answer(&query.question) {
@@ -204,15 +160,17 @@ impl Plugin for Forward {
 
     fn response(&self, cx: &mut Cx, query: &Query, reply: Reply) -> Back {
         let name = &query.question.name;
-        if self.settings.takes(name)
+        if self.settings.names.include(name)
             && cx.answered_by() == DIRECTIVE.name
             && let Some(upstream) = cx.upstream.take()
         {
             cx.metadata.set_with(UPSTREAM, || upstream.to_string());
         }
-        let passes =
-            |response: &Response| self.settings.takes(name) && self.settings.passes_on(response);
-        if reply.as_ref().is_ok_and(passes) && self.later.iter().any(|line| line.takes(name)) {
+        let passes = |response: &Response| {
+            self.settings.names.include(name) && self.settings.passes_on(response)
+        };
+        let goes_on = || self.later.iter().any(|line| line.names.include(name));
+        if reply.as_ref().is_ok_and(passes) && goes_on() {
             return Back::PassOn;
         }
         Back::Up(reply)
@@ -235,9 +193,11 @@ fn warn_if_hidden(
     arguments: &mut Arguments<'_>,
 ) {
     let Some(before) = before.iter().find(|before| before.hides(line)) else { return };
-    let message =
-        format!("an earlier `forward {}` gets every query for `{}`", before.from, line.from);
-    let help = if before.from == line.from {
+    let message = format!(
+        "an earlier `forward {}` gets every query for `{}`",
+        before.names.from, line.names.from
+    );
+    let help = if before.names.from == line.names.from {
         "name all upstreams in one line, or add the option `next` to the first line"
     } else {
         "the order of the lines counts, not the length of the zone: write this line above that one"
@@ -247,26 +207,8 @@ fn warn_if_hidden(
 }
 
 fn read_line(arguments: &mut Arguments<'_>, root: &Root) -> Option<ForwardSettings> {
-    let zone = arguments.required("the zone to forward and the upstreams")?;
-    let zones = names(&arguments.zones_of(zone));
-    let from = zones.first()?.clone();
-    if zones.len() > 1 {
-        let message =
-            format!("`{}` is {} zones, and only `{from}` is forwarded", zone.text, zones.len());
-        arguments
-            .warning(zone.span, &message)
-            .help("write a `forward` line for each of them, or use a larger address block");
-    }
-    let mut line = ForwardSettings::new(from, root.clone());
-    let first = arguments.required("an upstream")?;
-    let targets: Vec<_> = [first].into_iter().chain(arguments.rest()).collect();
-    if let Some(extra) = targets.get(limits::FORWARD_TARGETS) {
-        arguments.error(
-            extra.span,
-            &format!("more than {} TOs configured: {}", limits::FORWARD_TARGETS, targets.len()),
-        );
-    }
-    for token in targets {
+    let mut line = ForwardSettings::new(ForwardedNames::read(arguments)?, root.clone());
+    for token in upstreams(arguments)? {
         line.to.extend(targets::read(arguments, token));
     }
     OPTIONS.read(arguments, &mut line);

@@ -1,22 +1,23 @@
 //! `grpc FROM TO… { … }`: upstreams over gRPC.
 
-use std::{collections::HashSet, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
     chain::{Back, Cx, Flow, Plugin, QueryError, Reply},
     corefile::{Arguments, Token},
-    limits,
     transport::Scheme,
     upstream::{Group, GroupSettings, Policy, Protocol, Target, TlsClientSettings},
-    wire::{Name, Query, Rcode},
+    wire::{Query, Rcode},
 };
 
 use super::{
-    Awaited, BuildError, Directive, DirectiveLines, Fallthrough, Need, OptionSpec, OptionTable,
+    BuildError, Directive, DirectiveLines, Fallthrough, Need, OptionSpec, OptionTable,
     PluginContext, PluginSettings, Role, ScopedAddress, UpstreamTls, ZoneArguments,
-    forward::{forwarded, name_server},
-    names,
     root::Root,
+    upstreams::{
+        ForwardedNames, client_tls, forwarded, name_servers, read_policy, read_server_name,
+        tls_needs, upstreams, usable,
+    },
 };
 
 pub(super) static DIRECTIVE: Directive = Directive {
@@ -41,12 +42,7 @@ static OPTIONS: OptionTable<GrpcSettings> = OptionTable(&[
         "except",
         "ZONE…",
         "Passes names in these zones to the next plugin.",
-        |grpc, option| {
-            let Some(first) = option.required("a zone") else { return };
-            let mut zones = option.zones_of(first);
-            zones.extend(option.zones());
-            grpc.except.extend(names(&zones));
-        },
+        |grpc, option| grpc.names.read_except(option),
     ),
     OptionSpec::new(
         "tls",
@@ -58,22 +54,13 @@ static OPTIONS: OptionTable<GrpcSettings> = OptionTable(&[
         "tls_servername",
         "NAME",
         "Encrypts, and sets the name that the certificates of upstreams must have.",
-        |grpc, option| {
-            grpc.server_name = option.required("a name").map(|name| name.text.clone());
-        },
+        |grpc, option| read_server_name(&mut grpc.server_name, option),
     ),
     OptionSpec::new(
         "policy",
         "random|round_robin|sequential",
         "Sets the order in which upstreams are tried; the default is random.",
-        |grpc, option| {
-            let policies = [
-                ("random", Policy::Random),
-                ("round_robin", Policy::RoundRobin),
-                ("sequential", Policy::Sequential),
-            ];
-            grpc.policy = option.one_of("policy", &policies).unwrap_or(grpc.policy);
-        },
+        |grpc, option| read_policy(&mut grpc.policy, option),
     ),
     OptionSpec::new(
         "fallthrough",
@@ -85,8 +72,7 @@ static OPTIONS: OptionTable<GrpcSettings> = OptionTable(&[
 
 #[derive(Clone, Debug)]
 struct GrpcSettings {
-    from: Name,
-    except: Vec<Name>,
+    names: ForwardedNames,
     to: Vec<GrpcTarget>,
     /// `None` without encryption.
     tls: Option<UpstreamTls>,
@@ -114,16 +100,7 @@ impl PluginSettings for GrpcSettings {
         let files = self.to.iter().filter_map(|to| {
             if let GrpcTarget::File(path) = to { Some(path.clone()) } else { None }
         });
-        let mut needs: Vec<_> = files.map(Need::File).collect();
-        if let Some(tls) = &self.tls {
-            let files: Vec<_> = tls.files().map(|file| Need::File(file.path.clone())).collect();
-            if !files.is_empty() {
-                // Upstreams reject an expired certificate.
-                needs.extend([Need::WatchFiles, Need::UpstreamTls(tls.clone())]);
-            }
-            needs.extend(files);
-        }
-        needs
+        files.map(Need::File).chain(self.tls.iter().flat_map(tls_needs)).collect()
     }
 
     fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
@@ -132,18 +109,10 @@ impl PluginSettings for GrpcSettings {
         for to in &self.to {
             addresses.extend(to.addresses(context));
         }
-        let mut seen = HashSet::new();
-        addresses.retain(|address| seen.insert(*address));
         let protocol = Protocol::Grpc(tls);
         let target = |address| Target { address, protocol: protocol.clone() };
-        let targets: Vec<_> = addresses.into_iter().map(target).collect();
-        if targets.is_empty() {
-            if context.replaces_upstreams() {
-                return Err(BuildError("no nameservers found".to_owned()));
-            }
-            let text = format!("no upstream of `grpc {}` can be used", self.from);
-            context.warn(DIRECTIVE.name, text);
-        }
+        let targets = addresses.into_iter().map(target).collect();
+        let targets = usable(targets, &self.names.from, DIRECTIVE.name, context)?;
         let settings = GroupSettings { targets, policy: self.policy, ..GroupSettings::default() };
         let group = context.group(settings);
         Ok(vec![Arc::new(Grpc { settings: self.clone(), group })])
@@ -158,43 +127,20 @@ impl GrpcSettings {
         if self.tls.is_none() && self.server_name.is_none() {
             return Ok(None);
         }
-        let files = self.tls.clone().unwrap_or_default();
-        let tls = files
-            .read(context.build.files)
-            .map_err(|(file, reason)| BuildError(format!("cannot use {}: {reason}", file.path)))?;
+        let tls = client_tls(&self.tls.clone().unwrap_or_default(), context)?;
         let server_name = self.server_name.clone();
         Ok(Some(Arc::new(TlsClientSettings { server_name, ..tls })))
-    }
-
-    fn takes(&self, name: &Name) -> bool {
-        let excepted = self.except.iter().any(|zone| *zone != self.from && name.is_within(zone));
-        name.is_within(&self.from) && !excepted
     }
 }
 
 impl GrpcTarget {
     fn addresses(&self, context: &mut PluginContext<'_>) -> Vec<SocketAddr> {
-        let path = match self {
+        match self {
             Self::Address(address) => {
-                return context.resolve(DIRECTIVE.name, address).into_iter().collect();
+                context.resolve(DIRECTIVE.name, address).into_iter().collect()
             }
-            Self::File(path) => path,
-        };
-        let words: Vec<String> = match context.file(path) {
-            Ok(text) => text.lines().filter_map(name_server).map(str::to_owned).collect(),
-            Err(reason) => {
-                let text = format!("{path} cannot be read: {reason}");
-                context.warn(DIRECTIVE.name, text);
-                Vec::new()
-            }
-        };
-        let read = |word: &String| ScopedAddress::parse(word, Scheme::Dns.port());
-        let resolve = |address| context.resolve(DIRECTIVE.name, &address);
-        let addresses: Vec<_> = words.iter().filter_map(read).filter_map(resolve).collect();
-        if addresses.is_empty() {
-            context.outputs.awaited.push(Awaited::File(path.clone()));
+            Self::File(path) => name_servers(path, DIRECTIVE.name, context),
         }
-        addresses
     }
 }
 
@@ -204,7 +150,7 @@ impl Plugin for Grpc {
     }
 
     fn query(&self, _cx: &mut Cx, query: &Query) -> Flow {
-        if !self.settings.takes(&query.question.name) {
+        if !self.settings.names.include(&query.question.name) {
             return Flow::Next;
         }
         forwarded(query, &self.group)
@@ -216,7 +162,8 @@ impl Plugin for Grpc {
             Ok(response) => response.rcode == Rcode::NXDOMAIN,
             Err(error) => matches!(error, QueryError::Upstream(_)),
         };
-        if missing && self.settings.takes(name) && self.settings.fallthrough.includes(name) {
+        if missing && self.settings.names.include(name) && self.settings.fallthrough.includes(name)
+        {
             return Back::PassOn;
         }
         Back::Up(reply)
@@ -236,11 +183,8 @@ fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
 }
 
 fn read_line(arguments: &mut Arguments<'_>, root: Root) -> Option<GrpcSettings> {
-    let zone = arguments.required("the zone to forward and the upstreams")?;
-    let from = names(&arguments.zones_of(zone)).into_iter().next()?;
     let mut settings = GrpcSettings {
-        from,
-        except: Vec::new(),
+        names: ForwardedNames::read(arguments)?,
         to: Vec::new(),
         tls: None,
         server_name: None,
@@ -248,14 +192,7 @@ fn read_line(arguments: &mut Arguments<'_>, root: Root) -> Option<GrpcSettings> 
         fallthrough: Fallthrough::default(),
         root,
     };
-    let first = arguments.required("an upstream")?;
-    let targets: Vec<_> = [first].into_iter().chain(arguments.rest()).collect();
-    if let Some(extra) = targets.get(limits::FORWARD_TARGETS) {
-        let message =
-            format!("more than {} TOs configured: {}", limits::FORWARD_TARGETS, targets.len());
-        arguments.error(extra.span, &message);
-    }
-    for token in targets {
+    for token in upstreams(arguments)? {
         settings.to.extend(read_target(arguments, token));
     }
     OPTIONS.read(arguments, &mut settings);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    plugin::{Awaited, Host, PluginContext, ScopedAddress},
+    plugin::{Awaited, Host, PluginContext, ScopedAddress, upstreams::name_servers},
     transport::Scheme,
     upstream::{Protocol, Target, TlsClientSettings},
 };
@@ -32,9 +32,9 @@ impl ForwardTarget {
             TargetHost::Address(address) => {
                 context.resolve(DIRECTIVE.name, address).into_iter().collect()
             }
-            TargetHost::File(path) => name_servers(path, context),
+            TargetHost::File(path) => name_servers(path, DIRECTIVE.name, context),
             TargetHost::NameOrFile(path) if context.file(path).is_ok() => {
-                name_servers(path, context)
+                name_servers(path, DIRECTIVE.name, context)
             }
             TargetHost::Name { name, .. } | TargetHost::NameOrFile(name) => {
                 self.addresses_of_host(name, context, &line.resolvers)
@@ -86,55 +86,6 @@ impl ForwardTarget {
         let own_name = || self.server_name.clone();
         let server_name = line.server_name.clone().or_else(own_name).or_else(host);
         TlsClientSettings { server_name, ..line.clone() }
-    }
-}
-
-/// The `nameserver` lines of a resolv.conf.
-fn name_servers(path: &str, context: &mut PluginContext<'_>) -> Vec<SocketAddr> {
-    let text = match context.file(path) {
-        Ok(text) => text,
-        Err(reason) => {
-            let text =
-                format!("{path} cannot be read: {reason}; it is used as soon as it can be read");
-            context.warn(DIRECTIVE.name, text);
-            context.outputs.awaited.push(Awaited::File(path.to_owned()));
-            return Vec::new();
-        }
-    };
-    let words: Vec<_> = text.lines().filter_map(name_server).map(str::to_owned).collect();
-    let mut addresses = Vec::new();
-    for word in words {
-        let Some(read) = ScopedAddress::parse(&word, DNS) else {
-            context.warn(
-                DIRECTIVE.name,
-                format!("`nameserver {word}` in {path} is left out: it is not an IP address"),
-            );
-            continue;
-        };
-        let Some(address) = context.resolve(DIRECTIVE.name, &read) else { continue };
-        warn_of_loopback(address, path, context);
-        addresses.push(address);
-    }
-    if addresses.is_empty() {
-        context.outputs.awaited.push(Awaited::File(path.to_owned()));
-    }
-    addresses
-}
-
-/// The address of a `nameserver` line, as it is written.
-pub(in crate::plugin) fn name_server(line: &str) -> Option<&str> {
-    let mut arguments = line.split_whitespace();
-    arguments.next().filter(|word| *word == "nameserver").and(arguments.next())
-}
-
-fn warn_of_loopback(address: SocketAddr, path: &str, context: &mut PluginContext<'_>) {
-    if address.ip().is_loopback() && context.servers.have_port(53) {
-        let text = format!(
-            "{path} names {}, which in a Pod is this server, and on a node most likely a stub resolver that \
-             forwards back to this server; forward to its upstreams, such as those in /run/systemd/resolve/resolv.conf",
-            address.ip()
-        );
-        context.warn(DIRECTIVE.name, text);
     }
 }
 

@@ -70,12 +70,13 @@ impl ForwardSettings {
     /// Whether a later line never gets a query because of this one.
     pub(super) fn hides(&self, later: &Self) -> bool {
         let passes = self.next_on_nodata || !self.next.is_empty();
-        later.from.is_within(&self.from)
+        later.names.from.is_within(&self.names.from)
             && !passes
             && !self
+                .names
                 .except
                 .iter()
-                .any(|zone| zone.is_within(&later.from) || later.from.is_within(zone))
+                .any(|zone| zone.is_within(&later.names.from) || later.names.from.is_within(zone))
     }
 }
 

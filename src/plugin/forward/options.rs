@@ -4,12 +4,15 @@ use std::{net::IpAddr, time::Duration};
 
 use crate::{
     corefile::{Arguments, Token},
-    upstream::{HttpMethod, Policy},
+    upstream::HttpMethod,
     wire::Rcode,
 };
 
 use super::{
-    super::{OptionSpec, OptionTable, ScopedAddress, names},
+    super::{
+        OptionSpec, OptionTable, ScopedAddress,
+        upstreams::{read_policy, read_server_name},
+    },
     ForwardSettings, targets,
 };
 
@@ -18,12 +21,7 @@ pub(super) static OPTIONS: OptionTable<ForwardSettings> = OptionTable(&[
         "except",
         "ZONE…",
         "Passes names in these zones to the next plugin.",
-        |forward, option| {
-            let Some(first) = option.required("a zone") else { return };
-            let mut zones = option.zones_of(first);
-            zones.extend(option.zones());
-            forward.except.extend(names(&zones));
-        },
+        |forward, option| forward.names.read_except(option),
     ),
     OptionSpec::new("force_tcp", "", "Queries upstreams over TCP only.", |forward, _| {
         forward.settings.force_tcp = true;
@@ -97,35 +95,13 @@ pub(super) static OPTIONS: OptionTable<ForwardSettings> = OptionTable(&[
         "tls_servername",
         "NAME",
         "Sets the name that the certificates of upstreams must have.",
-        |forward, option| {
-            let Some(name) = option.required("a name") else { return };
-            // The text of an environment variable that is not set is empty.
-            if name.text.is_empty() {
-                return;
-            }
-            if !targets::is_server_name(&name.text) {
-                let message = format!("`{}` cannot be the name in a certificate", name.text);
-                option
-                    .warning(name.span, &message)
-                    .label("encrypted upstreams are never reached")
-                    .help("such as `dns.quad9.net`");
-            }
-            forward.server_name = Some(name.text.trim_end_matches('.').to_owned());
-        },
+        |forward, option| read_server_name(&mut forward.server_name, option),
     ),
     OptionSpec::new(
         "policy",
         "random|round_robin|sequential",
         "Sets the order in which upstreams are tried; the default is random.",
-        |forward, option| {
-            let policies = [
-                ("random", Policy::Random),
-                ("round_robin", Policy::RoundRobin),
-                ("sequential", Policy::Sequential),
-            ];
-            let policy = option.one_of("policy", &policies);
-            forward.settings.policy = policy.unwrap_or(forward.settings.policy);
-        },
+        |forward, option| read_policy(&mut forward.settings.policy, option),
     ),
     OptionSpec::new(
         "health_check",
@@ -247,8 +223,10 @@ fn read_failover(forward: &mut ForwardSettings, option: &mut Arguments<'_>) {
 
 fn read_resolver(forward: &mut ForwardSettings, option: &mut Arguments<'_>) {
     let Some(first) = option.required("the address of a resolver") else { return };
+    forward.resolvers.clear();
     for token in [first].into_iter().chain(option.rest()) {
-        match ScopedAddress::parse(&token.text, targets::DNS) {
+        // The address is used before the interfaces of this machine are known.
+        match ScopedAddress::parse(&token.text, targets::DNS).filter(|read| read.zone.is_none()) {
             Some(read) => forward.resolvers.push(read.address),
             None => {
                 option.error(

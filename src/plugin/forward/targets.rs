@@ -5,9 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::{
     corefile::{Arguments, Token},
-    plugin::{Host, Need, ScopedAddress},
+    plugin::{
+        Host, Need, ScopedAddress,
+        upstreams::{is_host_name, is_server_name},
+    },
     transport::Scheme,
-    wire::Name,
 };
 
 #[derive(Clone, Debug)]
@@ -142,11 +144,6 @@ fn encrypted(scheme: Scheme, text: &str) -> Option<ForwardTarget> {
     Some(ForwardTarget { scheme, host, server_name })
 }
 
-/// Whether a certificate can have this name.
-pub(super) fn is_server_name(text: &str) -> bool {
-    text.parse::<IpAddr>().is_ok() || !text.is_empty() && is_host_name(text)
-}
-
 /// Reads `NAME` or `NAME:PORT`. A text whose last label is a number is no host name, but a mistyped
 /// address.
 fn host_name(text: &str, default: u16) -> Option<TargetHost> {
@@ -155,15 +152,6 @@ fn host_name(text: &str, default: u16) -> Option<TargetHost> {
         None => (text, default),
     };
     is_host_name(name).then(|| TargetHost::Name { name: name.to_owned(), port })
-}
-
-fn is_host_name(name: &str) -> bool {
-    let last = name.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
-    let plain = name.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_.".contains(&octet));
-    plain
-        && !last.is_empty()
-        && !last.bytes().all(|octet| octet.is_ascii_digit())
-        && name.parse::<Name>().is_ok()
 }
 
 /// Whether this is the address of systemd-resolved's stub.

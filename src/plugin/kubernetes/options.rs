@@ -85,7 +85,7 @@ pub(super) static OPTIONS: OptionTable<KubernetesSettings> = OptionTable(&[
                 option.number("apiserver_max_inflight", 0, i32::MAX as u32).unwrap_or(0);
         },
     ),
-    OptionSpec::new(
+    OptionSpec::repeated(
         "namespaces",
         "NAMESPACE…",
         "Answers names of these namespaces only.",
@@ -93,7 +93,7 @@ pub(super) static OPTIONS: OptionTable<KubernetesSettings> = OptionTable(&[
             let Some(first) = option.required("a namespace") else { return };
             let tokens = [first].into_iter().chain(option.rest());
             let list = tokens.map(|token| token.text.clone().into()).collect();
-            kubernetes.set_namespaces(option, Namespaces::Named(list));
+            kubernetes.restrict_to(option, Namespaces::Named(list));
         },
     ),
     OptionSpec::new(
@@ -102,7 +102,7 @@ pub(super) static OPTIONS: OptionTable<KubernetesSettings> = OptionTable(&[
         "Answers names of the namespaces with these labels only.",
         |kubernetes, option| {
             if let Some((_, selector)) = selector(option) {
-                kubernetes.set_namespaces(option, Namespaces::Labelled(selector));
+                kubernetes.restrict_to(option, Namespaces::Labelled(selector));
             }
         },
     ),
@@ -260,6 +260,7 @@ impl KubernetesSettings {
                 .warning(span, "`multicluster` has no effect without a zone")
                 .help("such as `multicluster clusterset.local`");
         }
+        self.view.multicluster.clear();
         for token in tokens {
             for zone in names(&option.zones_of(token)) {
                 if !self.view.zones.contains(&zone) {
@@ -277,12 +278,17 @@ impl KubernetesSettings {
         }
     }
 
-    fn set_namespaces(&mut self, option: &mut Arguments<'_>, namespaces: Namespaces) {
-        if self.view.namespaces != Namespaces::All {
-            let span = option.span();
-            option.error(span, "namespaces and namespace_labels cannot both be set");
+    /// Names of several lines add up. Of several selectors the last one counts.
+    fn restrict_to(&mut self, option: &mut Arguments<'_>, namespaces: Namespaces) {
+        match (&mut self.view.namespaces, namespaces) {
+            (Namespaces::Named(names), Namespaces::Named(more)) => names.extend(more),
+            (Namespaces::Named(_), Namespaces::Labelled(_))
+            | (Namespaces::Labelled(_), Namespaces::Named(_)) => {
+                let span = option.span();
+                option.error(span, "namespaces and namespace_labels cannot both be set");
+            }
+            (set, namespaces) => *set = namespaces,
         }
-        self.view.namespaces = namespaces;
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
 
 use super::{
     BuildError, Directive, DirectiveLines, Need, OptionSpec, OptionTable, PluginContext,
-    PluginSettings, Role,
+    PluginSettings, Role, root::Root,
 };
 use weights::Weights;
 
@@ -160,21 +160,22 @@ fn contains((network, bits): (IpAddr, u8), address: IpAddr) -> bool {
 
 fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
     let mut policy = LoadbalanceSettings::RoundRobin { prefer: Vec::new() };
+    let root = Root::of(lines);
     lines.each(|arguments| {
-        policy = read_policy(arguments).unwrap_or_else(|| policy.clone());
+        policy = read_policy(arguments, &root).unwrap_or_else(|| policy.clone());
         arguments.end();
         OPTIONS.read(arguments, &mut policy);
     });
     Some(Box::new(policy))
 }
 
-fn read_policy(arguments: &mut Arguments<'_>) -> Option<LoadbalanceSettings> {
+fn read_policy(arguments: &mut Arguments<'_>, root: &Root) -> Option<LoadbalanceSettings> {
     let round_robin = LoadbalanceSettings::RoundRobin { prefer: Vec::new() };
     if arguments.is_empty() {
         return Some(round_robin);
     }
     if arguments.one_of("the policy", &[("round_robin", false), ("weighted", true)])? {
-        let file = arguments.required("the file with the weights")?.text.clone();
+        let file = root.path(&arguments.required("the file with the weights")?.text);
         return Some(LoadbalanceSettings::Weighted { file, watched: true });
     }
     Some(round_robin)

@@ -91,7 +91,10 @@ impl PluginSettings for DnstapLines {
         let files = files.flat_map(|(certificate, key, authority)| {
             [Some(certificate), Some(key), authority.as_ref()]
         });
-        files.flatten().map(|file| Need::File(file.path.clone())).collect()
+        let files: Vec<_> = files.flatten().map(|file| Need::File(file.path.clone())).collect();
+        // Receivers reject an expired certificate.
+        let watch = (!files.is_empty()).then_some(Need::WatchFiles);
+        files.into_iter().chain(watch).collect()
     }
 
     fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {

@@ -18,7 +18,7 @@ use std::{
 use hickory_proto::op::Message;
 use ndots::protobuf::{Value, fields};
 use rustls::{
-    ServerConfig, ServerConnection, StreamOwned,
+    ClientConnection, ServerConfig, ServerConnection, StreamOwned,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
@@ -351,4 +351,23 @@ fn a_certificate_is_verified_unless_the_line_says_otherwise() {
         let count = (0..2).map_while(|_| seen.recv_timeout(wait).ok()).count();
         assert_eq!(count, expected, "{option}");
     }
+}
+
+#[test]
+fn a_listener_uses_a_renewed_certificate() {
+    let (authority, address) = (Authority::new(), free_address());
+    let line =
+        format!("dnstap listen tls://{address} {{\n {}\n skipverify\n }}", authority.directive());
+    let _server = Serving::start(|port| corefile(port, &line));
+    let presented = || {
+        let mut stream = TcpStream::connect(address).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        let config = Arc::new(authority.client(&[]));
+        let mut connection = ClientConnection::new(config, address.ip().into()).unwrap();
+        connection.complete_io(&mut stream).ok()?;
+        Some(connection.peer_certificates()?.first()?.to_vec())
+    };
+    let first = until("a certificate", PATIENCE, presented);
+    authority.renew();
+    until("the new certificate", PATIENCE, || presented().filter(|new| *new != first));
 }

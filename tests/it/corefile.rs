@@ -12,7 +12,8 @@ use std::{
 
 use ndots::{
     corefile::{self, Diagnostics, Reader},
-    plugin, server,
+    plugin::{self, Need},
+    server,
 };
 use serde_json::Value;
 
@@ -264,5 +265,107 @@ fn plugin_examples_are_valid() {
         assert_eq!(reported, expected, "{name}:\n{}", diagnostics.render(false));
         let mut lines = corefile.blocks.iter().flat_map(|block| &block.directives);
         assert!(lines.any(|line| line.name.text == name), "the example of {name} does not use it");
+    }
+}
+
+/// The checked blocks of a Corefile without errors.
+fn blocks(text: &str) -> Vec<server::CheckedBlock> {
+    let mut diagnostics = Diagnostics::default();
+    let reader = Fixtures(PathBuf::new());
+    let corefile = corefile::parse("Corefile", text, &reader, &mut diagnostics);
+    let blocks = server::check(&corefile, 53, &mut diagnostics);
+    assert!(!diagnostics.has_errors(), "{text}\n{}", diagnostics.render(false));
+    blocks
+}
+
+#[test]
+fn lines_of_an_option_add_up_or_the_last_one_counts() {
+    for (directive, lines, equal) in [
+        ("kubernetes cluster.local", ["namespaces a", "namespaces b c"], "namespaces a b c"),
+        (
+            "kubernetes cluster.local",
+            ["namespace_labels a=b", "namespace_labels c=d"],
+            "namespace_labels c=d",
+        ),
+        ("kubernetes cluster.local", ["fallthrough a", "fallthrough b"], "fallthrough b"),
+        ("kubernetes a b", ["multicluster a", "multicluster b"], "multicluster b"),
+        ("forward . 10.0.0.2", ["except a", "except b"], "except a b"),
+        ("forward . dns.example", ["resolver 10.0.0.3", "resolver 10.0.0.4"], "resolver 10.0.0.4"),
+        ("forward . 10.0.0.2", ["next NXDOMAIN", "next REFUSED"], "next NXDOMAIN REFUSED"),
+        (
+            "forward . 10.0.0.2",
+            ["failover NXDOMAIN", "failover YXDOMAIN"],
+            "failover NXDOMAIN YXDOMAIN",
+        ),
+        ("grpc . 10.0.0.2", ["except a", "except b"], "except a b"),
+        ("grpc . 10.0.0.2", ["fallthrough a", "fallthrough b"], "fallthrough b"),
+        (
+            "etcd",
+            ["endpoint http://10.0.0.3", "endpoint http://10.0.0.4"],
+            "endpoint http://10.0.0.4",
+        ),
+        ("cache", ["disable success a", "disable success b"], "disable success a b"),
+        ("tsig", ["require AXFR", "require IXFR"], "require IXFR"),
+        (
+            "secondary",
+            ["transfer from 10.0.0.3", "transfer from 10.0.0.4"],
+            "transfer from 10.0.0.3 10.0.0.4",
+        ),
+    ] {
+        let settings = |options: &str| {
+            let text = format!(".:53 {{\n {directive} {{\n{options}\n }}\n}}\n");
+            format!("{:?}", blocks(&text)[0].checked)
+        };
+        assert_eq!(settings(&lines.join("\n")), settings(equal), "{directive} {lines:?}");
+    }
+}
+
+/// The files that a directive names.
+fn files(directives: &str) -> Vec<String> {
+    let blocks = blocks(&format!("example.org:53 {{\n root /zones\n {directives}\n}}\n"));
+    let needs = blocks[0].needs().filter_map(|need| match need {
+        Need::File(path) | Need::Octets(path) | Need::ZoneFile { path, .. } => Some(path),
+        Need::ZoneDirectory(directory) => Some(directory.path),
+        _ => None,
+    });
+    needs.collect()
+}
+
+#[test]
+fn root_is_the_directory_of_the_files_that_coredns_finds_there() {
+    for (directive, expected) in [
+        ("hosts hosts", &["/zones/hosts"][..]),
+        ("loadbalance weighted weights", &["/zones/weights"]),
+        ("file db", &["/zones/db"]),
+        ("auto {\n directory more\n }", &["/zones/more"]),
+        (
+            "dnssec {\n key file Kexample.org.+013+45330\n }",
+            &["/zones/Kexample.org.+013+45330.key", "/zones/Kexample.org.+013+45330.private"],
+        ),
+        ("tls cert key ca", &["/zones/cert", "/zones/key", "/zones/ca"]),
+        ("forward . tls://9.9.9.9 {\n tls ca\n }", &["/zones/ca"]),
+        ("grpc . 10.0.0.2 {\n tls ca\n }", &["/zones/ca"]),
+        ("etcd {\n tls ca\n }", &["/zones/ca"]),
+        ("forward . resolv/conf", &["resolv/conf"]),
+        ("grpc . resolv/conf", &["resolv/conf"]),
+        ("tsig {\n secrets keys\n }", &["keys"]),
+    ] {
+        assert_eq!(files(directive), expected, "{directive}");
+    }
+}
+
+/// A server with an expired certificate is rejected, so a new one is used without a restart.
+#[test]
+fn files_of_certificates_are_watched() {
+    for directive in [
+        "tls cert key",
+        "forward . tls://9.9.9.9 {\n tls ca\n }",
+        "grpc . 10.0.0.2 {\n tls ca\n }",
+        "etcd {\n tls ca\n }",
+        "dnstap listen tls://127.0.0.1:6000 {\n tls cert key\n }",
+    ] {
+        let blocks = blocks(&format!(".:53 {{\n {directive}\n}}\n"));
+        let mut needs = blocks[0].needs();
+        assert!(needs.any(|need| matches!(need, Need::WatchFiles)), "{directive}");
     }
 }

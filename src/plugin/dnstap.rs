@@ -14,7 +14,7 @@ use crate::{
 use super::{
     BuildError, Directive, DirectiveLines, DnstapSink, Endpoint, ListenerTls, Need, OptionSpec,
     OptionTable, PluginContext, PluginSettings, Role, Side, TlsFile, forward::UPSTREAM,
-    log::formatted, root::Root,
+    log::formatted,
 };
 
 pub(super) static DIRECTIVE: Directive = Directive {
@@ -76,7 +76,6 @@ struct DnstapLine {
     skip_verify: bool,
     /// The certificate, its key, and the authority of clients.
     tls: Option<(TlsFile, TlsFile, Option<TlsFile>)>,
-    root: Root,
 }
 
 struct Dnstap {
@@ -250,15 +249,15 @@ fn protocol(proto: Proto) -> Option<SocketProtocol> {
 }
 
 fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
-    let (mut taps, root) = (Vec::new(), Root::of(lines));
-    lines.each(|arguments| match read_line(arguments, &root) {
+    let mut taps = Vec::new();
+    lines.each(|arguments| match read_line(arguments) {
         Some(line) => taps.push(line),
         None => arguments.skip(),
     });
     Some(Box::new(DnstapLines(taps)))
 }
 
-fn read_line(arguments: &mut Arguments<'_>, root: &Root) -> Option<DnstapLine> {
+fn read_line(arguments: &mut Arguments<'_>) -> Option<DnstapLine> {
     const WHAT: &str =
         "the socket of the receiver, such as /run/dnstap.sock or tcp://192.0.2.9:6000";
     let first = arguments.required(WHAT)?;
@@ -293,7 +292,6 @@ fn read_line(arguments: &mut Arguments<'_>, root: &Root) -> Option<DnstapLine> {
         extra: None,
         skip_verify: false,
         tls: None,
-        root: root.clone(),
     };
     // CoreDNS ignores further words.
     arguments.rest();
@@ -314,14 +312,13 @@ fn read_endpoint(socket: &Token, arguments: &mut Arguments<'_>) -> Option<Endpoi
 }
 
 fn read_tls(line: &mut DnstapLine, option: &mut Arguments<'_>) {
-    let root = line.root.clone();
     let mut file = |what| {
         let token = option.required(what)?;
-        Some(TlsFile { path: root.path(&token.text), span: token.span })
+        Some(TlsFile { path: token.text.clone(), span: token.span })
     };
     let (certificate, key) = (file("a certificate's file"), file("the file of its key"));
     let authority =
-        option.optional().map(|token| TlsFile { path: root.path(&token.text), span: token.span });
+        option.optional().map(|token| TlsFile { path: token.text.clone(), span: token.span });
     line.tls = certificate.zip(key).map(|(certificate, key)| (certificate, key, authority));
 }
 

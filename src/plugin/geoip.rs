@@ -18,7 +18,7 @@ use crate::{
 
 use super::{
     BuildError, Directive, DirectiveLines, Lint, LintContext, Need, OptionSpec, OptionTable,
-    PluginContext, PluginSettings, Role, root::Root,
+    PluginContext, PluginSettings, Role,
 };
 
 pub(super) static DIRECTIVE: Directive = Directive {
@@ -160,7 +160,6 @@ fn subnet(query: &Query) -> Option<IpAddr> {
 }
 
 fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
-    let root = Root::of(lines);
     let mut geoip: Option<GeoipSettings> = None;
     lines.each(|arguments| {
         let Some(token) = arguments.required("the file of a database") else {
@@ -169,7 +168,7 @@ fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
         if geoip.is_some() {
             arguments.error(token.span, "configuring multiple databases is not supported");
         }
-        let mut line = GeoipSettings { path: root.path(&token.text), by_subnet: false };
+        let mut line = GeoipSettings { path: token.text.clone(), by_subnet: false };
         OPTIONS.read(arguments, &mut line);
         geoip.get_or_insert(line);
     });

@@ -6,7 +6,7 @@ use super::{Directive, DirectiveLines, NO_OPTIONS, PluginSettings, Role, TlsFile
 
 pub(super) static DIRECTIVE: Directive = Directive {
     name: "root",
-    about: "Sets the directory for relative paths of zone files, `hosts` files, weights, databases, keys and certificates in the block.",
+    about: "Sets the directory for relative paths of zone files, `hosts` files, weights, keys and certificates in the block.",
     arguments: "DIRECTORY",
     options: &NO_OPTIONS,
     roles: &[Role::Configures],

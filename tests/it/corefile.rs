@@ -349,6 +349,8 @@ fn root_is_the_directory_of_the_files_that_coredns_finds_there() {
         ("forward . resolv/conf", &["resolv/conf"]),
         ("grpc . resolv/conf", &["resolv/conf"]),
         ("tsig {\n secrets keys\n }", &["keys"]),
+        ("geoip db.mmdb", &["db.mmdb"]),
+        ("dnstap listen tls://127.0.0.1:6000 {\n tls cert key\n }", &["cert", "key"]),
     ] {
         assert_eq!(files(directive), expected, "{directive}");
     }

@@ -114,6 +114,30 @@ fn labels_have_the_values_of_coredns() {
             }}
             forward . {second}
         }}
+        class.test:{{port}} {{
+            bind 127.0.0.1
+            metadata
+            log . \"{{name}} {{rcode}} {{/log/class}} {{/log/type}}\"
+            template ANY ANY empty.class.test {{
+                rcode NOERROR
+            }}
+            template ANY ANY referral.class.test {{
+                authority \"referral.class.test. 60 IN NS ns.class.test.\"
+            }}
+            template ANY ANY nodata.class.test {{
+                authority \"class.test. 60 IN SOA ns.class.test. h.class.test. (1 60 60 60 60)\"
+            }}
+            template ANY ANY alias.class.test {{
+                rcode NXDOMAIN
+                answer \"{{{{ .Name }}}} 60 IN TXT text\"
+            }}
+            template ANY ANY notimp.class.test {{
+                rcode NOTIMP
+            }}
+            template ANY ANY refused.class.test {{
+                rcode REFUSED
+            }}
+        }}
         none.test:{{port}} {{
             bind 127.0.0.1
             log . \"{{name}} {{/forward/upstream}} {{/zone/wildcard}}\"
@@ -143,6 +167,12 @@ fn labels_have_the_values_of_coredns() {
         ("any.alias.d.test", A, None),
         ("any.mail.d.test", A, None),
         ("d.test", A, None),
+        ("empty.class.test", A, None),
+        ("referral.class.test", A, None),
+        ("nodata.class.test", A, None),
+        ("alias.class.test", A, None),
+        ("notimp.class.test", A, None),
+        ("refused.class.test", A, None),
     ];
     let mut faults = String::new();
     for (name, qtype, upstream) in table {

@@ -440,16 +440,3 @@ fn the_page_is_served_over_https_as_in_coredns() {
         assert!(get(at, Some(&Authority::new())).is_none(), "{at} wants another certificate");
     }
 }
-
-#[test]
-fn a_zone_at_several_addresses_is_one_zone_of_its_block() {
-    let at = free_address();
-    let _ndots = Serving::start(|port| {
-        format!(
-            "a.test:{port} b.test:{port} grpc://a.test:0 {{\n bind 127.0.0.1\n prometheus {at}\n cache\n forward . 127.0.0.1:9\n}}\n"
-        )
-    });
-    let page = page(at, "/metrics").unwrap();
-    assert!(page.contains("zones=\"a.test.,b.test.\""), "{page}");
-    assert!(!page.contains("b.test.,a.test."), "{page}");
-}

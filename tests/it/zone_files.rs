@@ -51,7 +51,9 @@ fn a_file_is_used_as_soon_as_its_serial_changes() {
     let (file, more) = (directory.path().join("db.example.org"), directory.path().join("more"));
     let ndots = Ndots::corefile(&corefile(directory.path(), "reload 1s"), &["dns"], &[]);
     assert_eq!(answer(&ndots, "www.example.org"), "Server Failure");
-    fs::write(&more, "ftp A 192.0.2.21\n").unwrap();
+    let deep = directory.path().join("deep");
+    fs::write(&deep, "deep A 192.0.2.41\n").unwrap();
+    fs::write(&more, "ftp A 192.0.2.21\n$INCLUDE deep\n").unwrap();
     fs::write(&file, zone(1, 1)).unwrap();
     wait_for(&ndots, "www.example.org", "No Error 192.0.2.1");
 
@@ -69,10 +71,17 @@ fn a_file_is_used_as_soon_as_its_serial_changes() {
     wait_for(&ndots, "www.example.org", "No Error 192.0.2.3");
 
     // A file that is included is watched, and a serial may become smaller.
-    fs::write(&more, "ftp A 192.0.2.22\n").unwrap();
+    fs::write(&more, "ftp A 192.0.2.22\n$INCLUDE deep\n").unwrap();
     wait_for_line(&ndots, "has changed, but its serial is still 3");
     fs::write(&file, zone(2, 3)).unwrap();
     wait_for(&ndots, "ftp.example.org", "No Error 192.0.2.22");
+    // So is a file that an included file includes.
+    fs::write(&deep, "deep A 192.0.2.42\n").unwrap();
+    wait_for_line(&ndots, "has changed, but its serial is still 2");
+    fs::write(&file, zone(3, 3)).unwrap();
+    wait_for(&ndots, "deep.example.org", "No Error 192.0.2.42");
+    fs::write(&file, zone(2, 5)).unwrap();
+    wait_for(&ndots, "www.example.org", "No Error 192.0.2.5");
     fs::remove_file(&file).unwrap();
     wait_for_line(&ndots, "the last zone example.org. stays");
     assert_eq!(answer(&ndots, "ftp.example.org"), "No Error 192.0.2.22");

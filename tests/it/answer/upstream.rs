@@ -37,7 +37,10 @@ impl Upstream {
         message.metadata.recursion_available = true;
         message.metadata.recursion_desired = query.recursion_desired;
         message.add_query(hickory_proto::op::Query::query(
-            Name::from_bytes(question.spelled().wire()).unwrap(),
+            Name::from_str(&question.spelled().to_string())
+                // hickory-proto reads no braces in texts.
+                .or_else(|_| Name::from_bytes(question.spelled().wire()))
+                .unwrap(),
             RecordType::from(question.qtype.0),
         ));
         for line in &lines {

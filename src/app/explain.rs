@@ -192,7 +192,7 @@ fn queried(flags: &Query) -> anyhow::Result<Verdict> {
         .tls_ca
         .as_ref()
         .map(|file| {
-            std::fs::read_to_string(file).map(Pem).with_context(|| file.display().to_string())
+            std::fs::read_to_string(file).map(Pem::new).with_context(|| file.display().to_string())
         })
         .transpose()?;
     let asking = Asking {

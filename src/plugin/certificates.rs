@@ -65,7 +65,7 @@ impl UpstreamTls {
         files: &HashMap<String, Result<String, String>>,
     ) -> Result<TlsClientSettings, (&'s TlsFile, String)> {
         let text = |file: &'s TlsFile| match files.get(&file.path) {
-            Some(Ok(text)) => Ok(Pem(text.clone())),
+            Some(Ok(text)) => Ok(Pem::new(text.clone())),
             Some(Err(reason)) => Err((file, reason.clone())),
             None => Err((file, "it was not read".to_owned())),
         };

@@ -95,15 +95,75 @@ pub struct TlsClientSettings {
     pub authorities: Option<Pem>,
 }
 
-/// A certificate or a key in PEM. `Debug` prints a digest of it, so that a key never gets into a
-/// log.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Pem(pub String);
+/// A certificate or a key in PEM. Tables of connections are searched by the settings of an upstream
+/// for each query, so `Hash` uses a digest of the text. `Debug` prints the digest, so that a key
+/// never gets into a log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Pem {
+    digest: u64,
+    text: String,
+}
+
+impl Pem {
+    pub fn new(text: String) -> Self {
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        Self { digest: hasher.finish(), text }
+    }
+
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl Hash for Pem {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.digest);
+    }
+}
 
 impl fmt::Debug for Pem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut hasher = DefaultHasher::new();
-        self.0.hash(&mut hasher);
-        write!(f, "Pem({:016x})", hasher.finish())
+        write!(f, "Pem({:016x})", self.digest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts the octets that are hashed.
+    #[derive(Default)]
+    struct Counter(usize);
+
+    impl Hasher for Counter {
+        fn write(&mut self, octets: &[u8]) {
+            self.0 += octets.len();
+        }
+
+        fn finish(&self) -> u64 {
+            0
+        }
+    }
+
+    #[test]
+    fn the_texts_of_certificates_are_not_hashed_for_each_query() {
+        let pem = |text: &str| Pem::new(text.repeat(100_000));
+        let settings = |chain: &str| TlsClientSettings {
+            server_name: Some("dns.example".to_owned()),
+            identity: Some((pem(chain), pem("key"))),
+            authorities: Some(pem("ca")),
+        };
+        let mut counter = Counter::default();
+        Protocol::Tls(Arc::new(settings("a"))).hash(&mut counter);
+        assert!(counter.0 < 100, "{} octets", counter.0);
+        let hash = |settings: &TlsClientSettings| {
+            let mut hasher = DefaultHasher::new();
+            settings.hash(&mut hasher);
+            hasher.finish()
+        };
+        assert_eq!(hash(&settings("a")), hash(&settings("a")));
+        assert_ne!(hash(&settings("a")), hash(&settings("b")));
+        assert_ne!(settings("a"), settings("b"));
     }
 }

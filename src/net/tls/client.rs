@@ -26,17 +26,17 @@ pub fn config(tls: &TlsClientSettings) -> Result<ClientConfig, TlsConfigError> {
     let versions = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions();
     let builder = versions.map_err(|error| TlsConfigError::Key(error.to_string()))?;
-    let authorities = tls.authorities.as_ref().map(|Pem(text)| &**text);
+    let authorities = tls.authorities.as_ref().map(Pem::text);
     let roots = roots(authorities).map_err(TlsConfigError::Authorities)?;
     let anchors = authorities.map(certificates).transpose().map_err(TlsConfigError::Authorities)?;
     let verifier = ServerVerifier::new(roots, anchors.unwrap_or_default(), provider)
         .map_err(TlsConfigError::Authorities)?;
     let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
-    let Some((Pem(chain), Pem(key))) = &tls.identity else {
+    let Some((chain, key)) = &tls.identity else {
         return Ok(builder.with_no_client_auth());
     };
-    let chain = certificates(chain).map_err(TlsConfigError::Certificates)?;
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
+    let chain = certificates(chain.text()).map_err(TlsConfigError::Certificates)?;
+    let key = PrivateKeyDer::from_pem_slice(key.text().as_bytes())
         .map_err(|error| TlsConfigError::Key(error.to_string()))?;
     builder
         .with_client_auth_cert(chain, key)

@@ -109,7 +109,7 @@ impl StreamUpstream {
             State { script: Arc::new(script), log: Arc::default(), connections: Arc::default() };
         let tls = Arc::new(TlsClientSettings {
             server_name: Some("dns.example".to_owned()),
-            authorities: Some(Pem(cert.pem())),
+            authorities: Some(Pem::new(cert.pem())),
             identity: None,
         });
         let mut tasks = JoinSet::new();

@@ -159,6 +159,11 @@ impl UpstreamMetrics {
         }
     }
 
+    /// The plugin that has the upstream.
+    pub fn plugin(&self) -> &'static str {
+        self.owner.name()
+    }
+
     pub fn count_query(&self) {
         let family = match self.owner {
             Owner::Forward => &REQUESTS,

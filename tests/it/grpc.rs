@@ -179,3 +179,16 @@ fn requests_without_a_query_get_a_status() {
     }
     assert_eq!(call(address, METHOD, &framed(&ask)).0, "0");
 }
+
+#[test]
+fn the_log_names_the_plugin_whose_upstream_is_down() {
+    for plugin in ["forward", "grpc"] {
+        let text = format!(".:0 {{\n bind 127.0.0.1\n {plugin} . {}\n}}\n", free_address());
+        let ndots = Ndots::corefile(&text, &["dns"], &[]);
+        let reply = ndots.udp(&question(7, "a.example", A)).expect("a reply");
+        assert_eq!(rcode(&reply), 2);
+        let mut lines = std::iter::from_fn(|| ndots.log.recv_timeout(Duration::from_secs(20)).ok());
+        let line = lines.find(|line| line.contains("is down")).expect("a line");
+        assert!(line.starts_with(&format!("[WARNING] plugin/{plugin}: ")), "{line}");
+    }
+}

@@ -55,11 +55,11 @@ pub(super) async fn until_healthy(shared: Weak<Shared>, group: Weak<Group>, upst
 
 /// Shows in the metrics and the log whether the upstream is down.
 fn show(shared: &Shared, to: &Upstream, down: bool) {
-    match (to.metrics(&shared.metrics).set_down(down), down) {
-        (true, true) => {
-            tracing::warn!(plugin = "forward", "{} is down: it does not reply", to.address);
-        }
-        (true, false) => tracing::info!(plugin = "forward", "{} replies again", to.address),
+    let metrics = to.metrics(&shared.metrics);
+    let plugin = metrics.plugin();
+    match (metrics.set_down(down), down) {
+        (true, true) => tracing::warn!(plugin, "{} is down: it does not reply", to.address),
+        (true, false) => tracing::info!(plugin, "{} replies again", to.address),
         (false, _) => {}
     }
 }

@@ -8,6 +8,7 @@ mod dnstap;
 mod etcd;
 mod signing;
 mod trace;
+mod zones;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ pub use dnstap::*;
 pub use etcd::*;
 pub use signing::*;
 pub use trace::*;
+pub use zones::*;
 
 /// Octets of a name in wire form (RFC 1035 §3.1).
 pub const NAME_OCTETS: usize = 255;
@@ -331,6 +333,19 @@ pub const TCP_PENDING_QUERIES: usize = 100;
 pub const HTTP_HEAD_OCTETS: usize = 16 << 10;
 /// Octets that an HTTP/2 client may send ahead, on all streams of a connection together.
 pub const HTTP_WINDOW_OCTETS: u32 = 128 << 10;
+/// Octets that the incomplete requests of all clients over HTTP and QUIC may take. A client address
+/// may have as many of them as are free, so one client alone gets half.
+pub const INCOMPLETE_OCTETS: usize = 16 << 20;
+/// Octets of which an incomplete request over HTTP/1.1, HTTP/2 or gRPC counts: those of its body, in
+/// a buffer that may be twice as large.
+pub const INCOMPLETE_BODY_OCTETS: usize = 2 * REQUEST_OCTETS;
+/// Octets of which an incomplete message over QUIC counts: those of the message, which are copied
+/// once, and [`QUIC_SPARE_OCTETS`].
+pub const INCOMPLETE_QUIC_OCTETS: usize = QUIC_SPARE_OCTETS + 2 * REQUEST_OCTETS;
+/// Octets of which an incomplete request over HTTP/3 counts, in the same way.
+pub const INCOMPLETE_HTTP3_OCTETS: usize = QUIC_SPARE_OCTETS + 2 * HTTP3_REQUEST_OCTETS;
+/// Octets of datagrams that quinn keeps for a stream whose octets do not arrive in their order.
+pub const QUIC_SPARE_OCTETS: usize = 32 << 10;
 /// Queries that are answered at once at a listener of hickory-server, which has no bound itself.
 pub const HICKORY_QUERIES: usize = 1024;
 /// QUIC handshakes in progress at a listener. A client address may have as many of them as are
@@ -390,45 +405,6 @@ pub const TCP_DRAIN_TIME: Duration = Duration::from_millis(50);
 /// The pause after a failed accept of a connection, or a failed read of a UDP socket. The usual
 /// reason is a lack of descriptors or memory, which lasts a while.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Zone transfers that run at once, as in BIND. A client address may have as many of them as are
-/// free, so a client that reads slowly leaves half of them to others.
-pub const TRANSFERS: usize = 10;
-/// How long a client may take to read a whole zone. The zone's old records stay in memory until
-/// then.
-pub const TRANSFER_TIME: Duration = Duration::from_secs(600);
-/// How long a primary server may take for a connection, and how long it may be silent before a
-/// message is complete.
-pub const TRANSFER_IN_TIME: Duration = Duration::from_secs(10);
-/// Octets a second that a primary server must send in a transfer, on average. Otherwise a server
-/// that sends little would keep ndots from the next primary server.
-pub const TRANSFER_IN_RATE: u32 = 1024;
-/// How much longer a transfer may take than its octets take at this rate.
-pub const TRANSFER_IN_GRACE: Duration = Duration::from_secs(60);
-/// How long a transfer from a primary server may take in all, as in BIND.
-pub const TRANSFER_IN_WHOLE: Duration = Duration::from_secs(7200);
-/// Octets of the records of one message of a transfer, without compression.
-pub const TRANSFER_MESSAGE_OCTETS: usize = 4 << 20;
-/// Octets of a zone that is transferred from a primary server.
-pub const TRANSFERRED_OCTETS: usize = 512 << 20;
-/// The first pause after a zone could not be transferred at all, as in CoreDNS.
-pub const TRANSFER_RETRY_FIRST: Duration = Duration::from_millis(250);
-/// The longest such pause, as in CoreDNS.
-pub const TRANSFER_RETRY_MAX: Duration = Duration::from_secs(10);
-/// How many times a NOTIFY message is sent to a secondary server that does not reply.
-pub const NOTIFY_TRIES: u32 = 3;
-/// How long the reply to each of these messages may take.
-pub const NOTIFY_TIME: Duration = Duration::from_secs(2);
-/// How often ndots looks whether a NOTIFY message has arrived for a secondary zone.
-pub const NOTIFY_LOOK: Duration = Duration::from_millis(250);
-/// Lines that one `$GENERATE` of a zone file stands for.
-pub const ZONE_GENERATED: usize = 65_536;
-/// Problems of a zone file that are logged at a time.
-pub const ZONE_PROBLEMS: usize = 10;
-/// How deep files may include each other with `$INCLUDE`, as in CoreDNS.
-pub const ZONE_INCLUDES: usize = 7;
-/// Octets of a message of a zone transfer before compression. A compression pointer reaches no
-/// further (RFC 1035 §4.1.4).
-pub const TRANSFER_OCTETS: usize = 16_384;
 /// How many times ndots tries to find a free port that both UDP and TCP can use.
 pub const PORT_TRIES: usize = 8;
 

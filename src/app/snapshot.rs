@@ -4,7 +4,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::Instant,
 };
 
 use tokio::{
@@ -17,6 +17,7 @@ use crate::{
     limits,
     metrics::{CounterFamily, Family, GaugeFamily, Metrics},
     model::{Change, EndpointFields},
+    net::unix_time,
     source::{
         Notice,
         api::Access,
@@ -151,7 +152,7 @@ impl Keeper {
         }
         let mut writer = Writer::new(&Header {
             cluster: self.identity().await,
-            written: unix_seconds(),
+            written: unix_time(),
             serials: index.serials(),
             kinds: kinds.iter().copied().collect(),
             endpoint_fields: self.endpoint_fields(),
@@ -165,7 +166,7 @@ impl Keeper {
         let (host, path) = (self.access.host(), path.display());
         match result {
             Ok(()) => {
-                WRITTEN.with(&self.metrics, [host]).set(unix_seconds() as i64);
+                WRITTEN.with(&self.metrics, [host]).set(unix_time() as i64);
                 if std::mem::take(&mut self.is_failing) {
                     report(Notice::Info(format!("the snapshot {path} is written again")));
                 }
@@ -185,7 +186,7 @@ impl Keeper {
     /// Returns the age of the facts that are served.
     fn show_age(&self, store: &Store) -> u32 {
         let written = self.restored.unwrap_or_default();
-        let age = u32::try_from(unix_seconds().saturating_sub(written)).unwrap_or(u32::MAX);
+        let age = u32::try_from(unix_time().saturating_sub(written)).unwrap_or(u32::MAX);
         store.set_stale_age(age);
         let shown = if store.stale_age().is_some() { age } else { 0 };
         AGE.with(&self.metrics, [self.access.host()]).set(shown.into());
@@ -213,7 +214,7 @@ fn read(
     endpoint_fields: EndpointFields,
 ) -> Result<Option<(Index, u64)>, SnapshotError> {
     let Some(content) = snapshot::read(path)? else { return Ok(None) };
-    let mut reader = Reader::new(&content, identity, unix_seconds())?;
+    let mut reader = Reader::new(&content, identity, unix_time())?;
     if !reader.header.endpoint_fields.include(endpoint_fields) {
         return Err(SnapshotError::OtherFields);
     }
@@ -226,8 +227,4 @@ fn read(
     let Header { written, serials, kinds, .. } = &reader.header;
     index.restored(kinds, *serials);
     Ok(Some((index, *written)))
-}
-
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

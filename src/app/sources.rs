@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     path::Path,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use anyhow::Context;
@@ -20,6 +20,7 @@ use crate::{
     limits,
     metrics::{Family, HistogramFamily, Metrics, exponential_buckets},
     model::{Change, Kind, Selector},
+    net::unix_time,
     plugin::{ClientTls, Origin, Source, Throttle},
     source::{
         Notice,
@@ -217,7 +218,7 @@ impl Sources {
         for change in std::mem::take(&mut update.changes) {
             index.stage(change);
         }
-        index.publish_staged(unix_seconds());
+        index.publish_staged(unix_time() as u32);
         update.errors.iter().for_each(|error| report(Notice::Problem(error.to_string())));
         // The server does not need the objects, which may be many.
         update.objects.clear();
@@ -267,7 +268,7 @@ impl Sources {
                     stage(&mut index, std::mem::replace(&mut change, next), &metrics);
                 }
                 stage(&mut index, change, &metrics);
-                let changed = index.publish_staged(unix_seconds());
+                let changed = index.publish_staged(unix_time() as u32);
                 if let Some(keeper) = keeper.as_mut().filter(|_| changed != Changed::default()) {
                     keeper.changed();
                 }
@@ -312,9 +313,4 @@ fn admission(throttle: Throttle) -> Admission {
     // The default of the Kubernetes client.
     let burst = if burst == 0 { 10 } else { burst };
     Admission::new(interval, burst, (in_flight > 0).then_some(in_flight as usize))
-}
-
-/// The zone's serial.
-fn unix_seconds() -> u32 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32)
 }

@@ -1,6 +1,7 @@
 //! Sockets, timers and tasks. Only this module waits for the network of clients and upstreams.
 
 pub mod admin;
+mod arrival;
 pub mod bulk;
 pub mod client;
 pub mod connect;

@@ -22,11 +22,12 @@ struct Taken {
     by_client: HashMap<IpAddr, usize>,
 }
 
-/// A permit, which is free again when this is dropped.
+/// Permits, which are free again when this is dropped.
 #[derive(Debug)]
 pub struct Share {
     shares: Arc<Shares>,
     client: IpAddr,
+    count: usize,
 }
 
 impl Shares {
@@ -36,14 +37,19 @@ impl Shares {
 
     /// `None` if the client holds as many permits as are free.
     pub fn take(self: &Arc<Self>, client: IpAddr) -> Option<Share> {
+        self.take_many(client, 1)
+    }
+
+    /// Several permits at once. `None` if the client would hold more than were free.
+    pub fn take_many(self: &Arc<Self>, client: IpAddr, count: usize) -> Option<Share> {
         let mut taken = self.lock();
         let held = taken.by_client.get(&client).copied().unwrap_or(0);
-        if held >= self.total - taken.all {
+        if held + count > self.total - taken.all {
             return None;
         }
-        taken.all += 1;
-        taken.by_client.insert(client, held + 1);
-        Some(Share { shares: Arc::clone(self), client })
+        taken.all += count;
+        taken.by_client.insert(client, held + count);
+        Some(Share { shares: Arc::clone(self), client, count })
     }
 
     /// How many permits are taken.
@@ -59,9 +65,9 @@ impl Shares {
 impl Drop for Share {
     fn drop(&mut self) {
         let mut taken = self.shares.lock();
-        taken.all -= 1;
+        taken.all -= self.count;
         if let Some(held) = taken.by_client.get_mut(&self.client) {
-            *held -= 1;
+            *held -= self.count;
             if *held == 0 {
                 taken.by_client.remove(&self.client);
             }
@@ -97,6 +103,20 @@ mod tests {
         drop((second, third));
         assert!(shares.take(client(1)).is_none() && shares.taken() == 6);
         drop(first);
+        assert_eq!((shares.taken(), shares.lock().by_client.len()), (0, 0));
+    }
+
+    #[test]
+    fn several_permits_are_taken_and_given_back_together() {
+        let shares = Shares::new(100);
+        let all = |of| std::iter::from_fn(|| shares.take_many(of, 10)).collect::<Vec<_>>();
+        let first = all(client(1));
+        assert_eq!((first.len(), shares.taken()), (5, 50));
+        let second = all(client(2));
+        assert_eq!((second.len(), shares.taken()), (3, 80));
+        assert!(shares.take_many(client(3), 21).is_none());
+        drop(shares.take_many(client(3), 20).unwrap());
+        drop((first, second));
         assert_eq!((shares.taken(), shares.lock().by_client.len()), (0, 0));
     }
 

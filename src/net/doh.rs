@@ -1,31 +1,23 @@
 //! DNS over HTTPS (RFC 8484): the DNS message of a request, and the response with the reply. All
 //! versions of HTTP use this module.
 
+use crate::{limits, wire::freshness};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
-    body::Body,
     header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
 };
-use tokio::time::timeout;
 
-use crate::{limits, wire::freshness};
-
-use super::slots::Slot;
+use super::{
+    arrival::{self, BodyError, NotArrived, RequestBody, arrival},
+    slots::Slot,
+};
 
 /// The path for queries, as in CoreDNS and in the examples of RFC 8484.
 const PATH: &str = "/dns-query";
 const MESSAGE: HeaderValue = HeaderValue::from_static("application/dns-message");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// The body of a request, whose errors are those of the connection.
-pub(super) trait RequestBody: Body<Data: Send, Error: Into<BoxError>> {}
-
-impl<B: Body<Data: Send, Error: Into<BoxError>>> RequestBody for B {}
 
 /// Returns the HTTP response with a DNS reply. The octets of the reply count as unsent until the
 /// client has them. While too many octets of other replies are unsent, the query is refused.
@@ -76,18 +68,24 @@ impl Refusal {
 }
 
 /// The DNS message of a request, or the status for its client.
-pub(super) async fn message_of(request: Request<impl RequestBody>) -> Result<Bytes, StatusCode> {
-    message(request).await.map_err(|refusal| refusal.status)
+pub(super) async fn message_of(
+    slot: &Slot,
+    request: Request<impl RequestBody>,
+) -> Result<Bytes, StatusCode> {
+    message(slot, request).await.map_err(|refusal| refusal.status)
 }
 
 /// The DNS message of a request.
-pub(super) async fn message(request: Request<impl RequestBody>) -> Result<Bytes, Refusal> {
+pub(super) async fn message(
+    slot: &Slot,
+    request: Request<impl RequestBody>,
+) -> Result<Bytes, Refusal> {
     if request.uri().path() != PATH {
         return Err(Refusal::new(StatusCode::NOT_FOUND, "queries are answered at /dns-query\n"));
     }
     match *request.method() {
         Method::GET => of_query(request.uri().query().unwrap_or_default()),
-        Method::POST => of_body(request).await,
+        Method::POST => of_body(slot, request).await,
         _ => Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "send queries by GET or POST\n")),
     }
 }
@@ -112,22 +110,21 @@ fn of_query(query: &str) -> Result<Bytes, Refusal> {
 }
 
 /// The body is the message, whatever type the request names: CoreDNS does not look at it either.
-async fn of_body(request: Request<impl RequestBody>) -> Result<Bytes, Refusal> {
-    let too_large = || {
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the message is longer than any DNS request\n")
-    };
-    let body = request.into_body();
-    if body.size_hint().lower() > limits::REQUEST_OCTETS as u64 {
-        return Err(too_large());
-    }
-    match timeout(limits::TCP_MESSAGE_TIME, Limited::new(body, limits::REQUEST_OCTETS).collect())
-        .await
-    {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Refusal::new(StatusCode::BAD_REQUEST, "the body is incomplete\n")),
-        Err(_) => {
-            Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time\n"))
+async fn of_body(slot: &Slot, request: Request<impl RequestBody>) -> Result<Bytes, Refusal> {
+    let body = arrival::body(request.into_body(), limits::REQUEST_OCTETS);
+    let (octets, time) = (limits::INCOMPLETE_BODY_OCTETS, limits::TCP_MESSAGE_TIME);
+    let (status, reason) = match arrival(slot, octets, time, body).await {
+        Ok(Ok(body)) => return Ok(body),
+        Ok(Err(BodyError::TooLong)) => {
+            (StatusCode::PAYLOAD_TOO_LARGE, "the message is longer than any DNS request\n")
         }
-    }
+        Ok(Err(BodyError::Broken)) => (StatusCode::BAD_REQUEST, "the body is incomplete\n"),
+        Err(NotArrived::TooLate) => {
+            (StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time\n")
+        }
+        Err(NotArrived::TooMany) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "complete the other requests first\n")
+        }
+    };
+    Err(Refusal::new(status, reason))
 }

@@ -1,6 +1,10 @@
 //! The check of a fuzz target, as those in `crate::fuzzing`.
 
-use std::cell::LazyCell;
+use std::{
+    cell::LazyCell,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -10,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::limits;
 
-use super::{doh, stream::grpc_message};
+use super::{doh, slots::Slots, stream::grpc_message};
 
 thread_local! {
     static RUNTIME: LazyCell<Runtime> = LazyCell::new(|| {
@@ -37,8 +41,11 @@ pub fn doh_request(data: &[u8]) {
         request.body(Full::<Bytes>::from(Bytes::copy_from_slice(body))).ok()
     };
     let (Some(https), Some(grpc)) = (request(), request()) else { return };
+    let slot = Arc::new(Slots::new(1)).take(IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("a slot");
     let (over_https, over_grpc) = RUNTIME.with(|runtime| {
-        runtime.block_on(async { (doh::message_of(https).await, grpc_message(grpc).await) })
+        runtime.block_on(async {
+            (doh::message_of(&slot, https).await, grpc_message(&slot, grpc).await)
+        })
     });
     match over_https {
         Ok(message) if method == Method::POST => assert_eq!(message, body),

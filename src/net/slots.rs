@@ -12,7 +12,10 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::limits;
+use crate::{
+    limits,
+    shares::{Share, Shares},
+};
 
 /// The slots of all listeners. If none is free, a new connection takes the slot of the connection
 /// that has been idle the longest. If there is no idle connection, the new one is rejected. A
@@ -21,6 +24,8 @@ use crate::limits;
 pub(super) struct Slots {
     most: usize,
     table: Mutex<SlotTable>,
+    /// Octets of incomplete requests.
+    incomplete: Arc<Shares>,
 }
 
 #[derive(Default)]
@@ -92,7 +97,8 @@ impl Activity {
 impl Slots {
     /// `most` slots, but no more than [`limits::TCP_CONNECTIONS`].
     pub(super) fn new(most: usize) -> Self {
-        Self { most: most.clamp(1, limits::TCP_CONNECTIONS), table: Mutex::default() }
+        let incomplete = Shares::new(limits::INCOMPLETE_OCTETS);
+        Self { most: most.clamp(1, limits::TCP_CONNECTIONS), table: Mutex::default(), incomplete }
     }
 
     fn lock(&self) -> MutexGuard<'_, SlotTable> {
@@ -187,6 +193,12 @@ impl Slot {
         let of_connection = table.taken.get(&self.id).map_or(0, |holder| holder.unsent);
         of_client <= limits::UNSENT_OCTETS_CROWDED
             && of_connection + limits::STREAM_OCTETS <= limits::UNSENT_OCTETS_CONNECTION
+    }
+
+    /// Counts an incomplete request as these octets until the share is dropped. `None` if the
+    /// client has no room for it.
+    pub(super) fn count_incomplete(&self, octets: usize) -> Option<Share> {
+        self.slots.incomplete.take_many(self.address, octets)
     }
 
     /// The octets of a reply, which count until they are dropped; `None` as in

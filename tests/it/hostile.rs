@@ -9,6 +9,8 @@ mod elsewhere;
 mod files;
 mod flood;
 mod https3;
+mod incomplete;
 mod quic;
 mod tenants;
 mod text;
+mod unread;

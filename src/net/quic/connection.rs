@@ -19,6 +19,7 @@ use crate::{
 
 use super::{
     super::{
+        arrival::arrival,
         dispatch::{Dispatcher, new_cx},
         slots::{Activity, Slot},
         status_counter::{StatusCounter, StatusFamily},
@@ -54,6 +55,8 @@ enum StreamEnd {
     Done,
     /// The client broke the protocol, which ends its connection (RFC 9250 §4.3.3).
     ProtocolError,
+    /// The client did not take the reply in time, which ends its connection, too.
+    Unread,
 }
 
 impl ClientConnection {
@@ -73,8 +76,10 @@ impl ClientConnection {
                     Err(_) => return,
                 },
                 Some(end) = streams.join_next(), if !streams.is_empty() => {
-                    if matches!(end, Ok(StreamEnd::ProtocolError)) {
-                        break code::PROTOCOL_ERROR;
+                    match end {
+                        Ok(StreamEnd::ProtocolError) => break code::PROTOCOL_ERROR,
+                        Ok(StreamEnd::Unread) => break code::EXCESSIVE_LOAD,
+                        Ok(StreamEnd::Done) | Err(_) => {}
                     }
                     if !stopping {
                         deadline = Instant::now() + client.timeouts().idle;
@@ -103,7 +108,8 @@ impl ClientConnection {
 
     /// Answers the query of a stream.
     async fn answer(&self, mut sender: SendStream, mut receiver: RecvStream) -> StreamEnd {
-        let message = match timeout(self.timeouts().read, message(&mut receiver)).await {
+        let (octets, time) = (limits::INCOMPLETE_QUIC_OCTETS, self.timeouts().read);
+        let message = match arrival(&self.slot, octets, time, message(&mut receiver)).await {
             Ok(Ok(message)) => message,
             Ok(Err(end)) => {
                 if end == StreamEnd::ProtocolError {
@@ -124,16 +130,20 @@ impl ClientConnection {
             Some(reply) => self.send(&mut sender, &reply).await,
             None => Err(code::REQUEST_CANCELLED),
         };
-        if let Err(code) = sent {
+        sent.unwrap_or_else(|code| {
             self.responses.count(1);
             let _ = sender.reset(code);
-        }
-        StreamEnd::Done
+            StreamEnd::Done
+        })
     }
 
     /// Sends a reply, and waits until the client has it, because its octets count until then. The
     /// error is the code for a reset.
-    async fn send(&self, sender: &mut SendStream, reply: &[u8]) -> Result<(), quinn::VarInt> {
+    async fn send(
+        &self,
+        sender: &mut SendStream,
+        reply: &[u8],
+    ) -> Result<StreamEnd, quinn::VarInt> {
         let length = u16::try_from(reply.len()).map_err(|_| code::INTERNAL_ERROR)?;
         let _unsent = self.slot.count_unsent(reply.len()).ok_or(code::EXCESSIVE_LOAD)?;
         let sent = async {
@@ -142,15 +152,22 @@ impl ClientConnection {
             sender.finish().ok()
         };
         let deadline = Instant::now() + self.timeouts().write;
-        match timeout_at(deadline, sent).await {
-            Ok(Some(())) => self.responses.count(0),
+        let taken = match timeout_at(deadline, sent).await {
+            Ok(Some(())) => {
+                self.responses.count(0);
+                timeout_at(deadline, sender.stopped()).await.is_ok()
+            }
             Ok(None) => return Err(code::INTERNAL_ERROR),
-            Err(_) => return Err(code::EXCESSIVE_LOAD),
+            Err(_) => {
+                self.responses.count(1);
+                false
+            }
+        };
+        if taken {
+            return Ok(StreamEnd::Done);
         }
-        if timeout_at(deadline, sender.stopped()).await.is_err() {
-            let _ = sender.reset(code::EXCESSIVE_LOAD);
-        }
-        Ok(())
+        let _ = sender.reset(code::EXCESSIVE_LOAD);
+        Ok(StreamEnd::Unread)
     }
 }
 

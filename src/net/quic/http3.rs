@@ -13,13 +13,14 @@ use quinn::VarInt;
 use tokio::{
     sync::watch,
     task::JoinSet,
-    time::{Instant, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout},
 };
 
 use crate::{limits, metrics::Family};
 
 use super::{
     super::{
+        arrival::arrival,
         dispatch::new_cx,
         doh::{self, Refusal},
         slots::Activity,
@@ -51,6 +52,8 @@ enum StreamEnd {
     Request,
     /// The stream ended before the headers of a request.
     NoRequest,
+    /// The client did not take the response in time, which ends its connection.
+    Unread,
 }
 
 impl ClientConnection {
@@ -76,7 +79,9 @@ impl ClientConnection {
                 },
                 Some(ended) = streams.join_next(), if !streams.is_empty() => {
                     broken += usize::from(matches!(ended, Ok(StreamEnd::NoRequest)));
-                    if broken >= limits::HTTP3_BROKEN_STREAMS {
+                    if broken >= limits::HTTP3_BROKEN_STREAMS
+                        || matches!(ended, Ok(StreamEnd::Unread))
+                    {
                         break EXCESSIVE_LOAD;
                     }
                     if !stopping {
@@ -112,16 +117,20 @@ impl ClientConnection {
 
     /// Answers the request of a stream.
     async fn answer_request(&self, request: RequestResolver<HttpStreams, Bytes>) -> StreamEnd {
-        let deadline = Instant::now() + self.timeouts().read;
-        let Ok(Ok((head, mut stream))) = timeout_at(deadline, request.resolve_request()).await
-        else {
-            return StreamEnd::NoRequest;
+        let mut end = StreamEnd::NoRequest;
+        let arriving = async {
+            let (head, mut stream) = request.resolve_request().await.ok()?;
+            end = StreamEnd::Request;
+            let request = with_body(head, &mut stream).await.ok()?;
+            Some((request, stream))
         };
+        let (octets, time) = (limits::INCOMPLETE_HTTP3_OCTETS, self.timeouts().read);
         // Without a whole request, the stream ends without a response.
-        let Ok(Ok(request)) = timeout_at(deadline, with_body(head, &mut stream)).await else {
-            return StreamEnd::Request;
+        let Ok(Some((request, mut stream))) = arrival(&self.slot, octets, time, arriving).await
+        else {
+            return end;
         };
-        let response = match doh::message(request).await {
+        let response = match doh::message(&self.slot, request).await {
             Ok(packet) => doh::respond(&self.slot, self.reply(&packet)).await,
             Err(refusal) => Err(refusal),
         };
@@ -129,6 +138,7 @@ impl ClientConnection {
         self.responses.count(response.status().as_u16());
         if timeout(self.timeouts().write, send(&mut stream, response)).await.is_err() {
             stream.stop_stream(Code::H3_EXCESSIVE_LOAD);
+            return StreamEnd::Unread;
         }
         StreamEnd::Request
     }

@@ -2,22 +2,21 @@
 //! message.
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt, Limited};
 use hyper::{
     HeaderMap, Request, Response,
     header::{CONTENT_TYPE, HeaderValue},
 };
-use tokio::time::timeout;
 
 use crate::{
     limits,
     net::{
+        arrival::{self, NotArrived, RequestBody, arrival},
         client::grpc::{FIELD_OCTETS, METHOD, unwrap, wrap},
-        doh::RequestBody,
         grpc::{
             CONTENT, INVALID_ARGUMENT, OK, REASON, RESOURCE_EXHAUSTED, STATUS, UNIMPLEMENTED,
             frame, unframe,
         },
+        slots::Slot,
     },
 };
 
@@ -30,6 +29,7 @@ impl Failure {
     pub(super) const NO_REPLY: Self = Self(INVALID_ARGUMENT, "there is no reply to this message");
     pub(super) const UNREAD: Self =
         Self(RESOURCE_EXHAUSTED, "read the replies to earlier queries first");
+    const TOO_MANY: Self = Self(RESOURCE_EXHAUSTED, "complete the other requests first");
     const MALFORMED: Self = Self(INVALID_ARGUMENT, "the request is not a protocol buffer");
     const INCOMPLETE: Self = Self(INVALID_ARGUMENT, "the request is incomplete or too long");
     const UNKNOWN: Self = Self(UNIMPLEMENTED, "the only method is coredns.dns.DnsService/Query");
@@ -61,8 +61,11 @@ pub(super) fn response(reply: Result<Bytes, Failure>) -> Response<ResponseBody> 
 }
 
 /// The DNS message of a request.
-pub(super) async fn packet(request: Request<impl RequestBody>) -> Result<Bytes, Failure> {
-    let message = message(request).await?;
+pub(super) async fn packet(
+    slot: &Slot,
+    request: Request<impl RequestBody>,
+) -> Result<Bytes, Failure> {
+    let message = message(slot, request).await?;
     let packet = unwrap(&message).map_err(|_| Failure::MALFORMED)?;
     // The field may have fewer octets than [`FIELD_OCTETS`] beside the message, which leaves room
     // for a longer message.
@@ -73,20 +76,25 @@ pub(super) async fn packet(request: Request<impl RequestBody>) -> Result<Bytes, 
 }
 
 /// The DNS message of a request, if it has one.
-pub(in crate::net) async fn message_of(request: Request<impl RequestBody>) -> Option<Bytes> {
-    packet(request).await.ok()
+pub(in crate::net) async fn message_of(
+    slot: &Slot,
+    request: Request<impl RequestBody>,
+) -> Option<Bytes> {
+    packet(slot, request).await.ok()
 }
 
 /// The protocol buffer of a request.
-async fn message(request: Request<impl RequestBody>) -> Result<Bytes, Failure> {
+async fn message(slot: &Slot, request: Request<impl RequestBody>) -> Result<Bytes, Failure> {
     if request.uri().path() != METHOD {
         return Err(Failure::UNKNOWN);
     }
     let longest = limits::REQUEST_OCTETS + FIELD_OCTETS;
-    let body = Limited::new(request.into_body(), longest + 5).collect();
-    let Ok(Ok(body)) = timeout(limits::TCP_MESSAGE_TIME, body).await else {
-        return Err(Failure::INCOMPLETE);
+    let body = arrival::body(request.into_body(), longest + 5);
+    let (octets, time) = (limits::INCOMPLETE_BODY_OCTETS, limits::TCP_MESSAGE_TIME);
+    let mut octets = match arrival(slot, octets, time, body).await {
+        Ok(Ok(body)) => BytesMut::from(body),
+        Err(NotArrived::TooMany) => return Err(Failure::TOO_MANY),
+        Ok(Err(_)) | Err(NotArrived::TooLate) => return Err(Failure::INCOMPLETE),
     };
-    let mut octets = BytesMut::from(body.to_bytes());
     unframe(&mut octets, longest).ok().flatten().ok_or(Failure::INCOMPLETE)
 }

@@ -175,7 +175,7 @@ impl HttpConnection {
         if self.session.listen.scheme == Scheme::Grpc {
             return grpc::response(self.answer_grpc(request).await);
         }
-        let reply = match doh::message(request).await {
+        let reply = match doh::message(&self.session.slot, request).await {
             Ok(packet) => doh::respond(&self.session.slot, self.reply(&packet)).await,
             Err(refusal) => Err(refusal),
         };
@@ -185,7 +185,7 @@ impl HttpConnection {
     }
 
     async fn answer_grpc(&self, request: Request<Incoming>) -> Result<Bytes, grpc::Failure> {
-        let packet = grpc::packet(request).await?;
+        let packet = grpc::packet(&self.session.slot, request).await?;
         if !self.session.slot.has_room() {
             return Err(grpc::Failure::UNREAD);
         }

@@ -56,18 +56,21 @@ impl World {
     }
 }
 
-async fn assert_answers(connection: &Connection) {
+pub(super) fn post(message: Vec<u8>) -> Request<Full<Bytes>> {
     let request = Request::post("https://localhost/dns-query")
-        .header("content-type", "application/dns-message")
-        .body(Full::from(Bytes::from(question(0, "host.example", A))))
-        .unwrap();
+        .header("content-type", "application/dns-message");
+    request.body(Full::from(message)).unwrap()
+}
+
+async fn assert_answers(connection: &Connection) {
+    let request = post(question(0, "host.example", A));
     let response = timeout(PATIENCE, ask_https3(connection, request)).await.expect("a response");
     let response = response.unwrap();
     assert!(response.body().ends_with(&[192, 0, 2, 1]), "{:02x?}", response.body());
 }
 
 /// The code with which the server closes the connection.
-async fn closing_code(connection: &Connection) -> Option<quinn::VarInt> {
+pub(super) async fn ended_by(connection: &Connection) -> Option<quinn::VarInt> {
     match timeout(PATIENCE, connection.closed()).await.expect("the server closes the connection") {
         quinn::ConnectionError::ApplicationClosed(close) => Some(close.error_code),
         _ => None,
@@ -93,7 +96,7 @@ fn streams_without_a_request_end_their_connection() {
             assert!(opened < 20_000, "the server accepts such streams without end");
         }
         println!("{opened} streams");
-        assert_eq!(closing_code(&connection).await, Some(EXCESSIVE_LOAD.into()));
+        assert_eq!(ended_by(&connection).await, Some(EXCESSIVE_LOAD.into()));
         world.assert_serves().await;
     });
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -135,6 +135,14 @@ pub(crate) async fn connect(
     config: ClientConfig,
 ) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
     let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    connect_over(stream, address, config).await
+}
+
+pub(crate) async fn connect_over(
+    stream: tokio::net::TcpStream,
+    address: SocketAddr,
+    config: ClientConfig,
+) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
     tokio_rustls::TlsConnector::from(Arc::new(config))
         .connect(address.ip().into(), stream)
         .await
@@ -225,9 +233,29 @@ pub(crate) async fn quic(
     address: SocketAddr,
     config: ClientConfig,
 ) -> Result<quinn::Connection, quinn::ConnectionError> {
-    let mut endpoint = quinn::Endpoint::client(([127, 0, 0, 1], 0).into()).unwrap();
+    quic_from(Ipv4Addr::LOCALHOST, address, config).await
+}
+
+/// Connects from this local address.
+pub(crate) async fn quic_from(
+    own: Ipv4Addr,
+    address: SocketAddr,
+    config: ClientConfig,
+) -> Result<quinn::Connection, quinn::ConnectionError> {
+    quic_with(own, address, config, quinn::TransportConfig::default()).await
+}
+
+pub(crate) async fn quic_with(
+    own: Ipv4Addr,
+    address: SocketAddr,
+    config: ClientConfig,
+    transport: quinn::TransportConfig,
+) -> Result<quinn::Connection, quinn::ConnectionError> {
+    let mut endpoint = quinn::Endpoint::client((own, 0).into()).unwrap();
     let crypto = QuicClientConfig::try_from(config).unwrap();
-    endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(crypto)));
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    config.transport_config(Arc::new(transport));
+    endpoint.set_default_client_config(config);
     endpoint.connect(address, "localhost").unwrap().await
 }
 

@@ -11,7 +11,7 @@ ARG TARGETARCH
 ARG RUST
 ENV RUSTUP_TOOLCHAIN=${RUST}
 WORKDIR /ndots
-COPY scripts/cross scripts/
+COPY scripts/cross scripts/machine scripts/
 RUN scripts/cross "$TARGETARCH"
 COPY . .
 RUN scripts/image-root "$TARGETARCH" target/image/root

@@ -1,6 +1,6 @@
 //! Replies of upstreams: whether a reply belongs to a query, and which of its records are accepted.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cmp::Ordering};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -11,10 +11,8 @@ use super::{
     Class, Ede, Name, Owner, Query, Rcode, Rdatas, RecordSet, Response, Sets, Type,
     name::labels,
     opt::OPTION_EDE,
-    query::{AA, AD, HEADER, QR, Question, RA, TC, words},
+    query::{AA, AD, HEADER, OPCODE, QR, Question, RA, TC, words},
 };
-
-const OPCODE: u16 = 0x7800;
 
 /// Whether a datagram is the reply to a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,35 +230,37 @@ fn answer_chain(records: &[Record], asked: &Query) -> Result<(Sets, Vec<u8>), Re
 }
 
 /// Groups records into sets, in the order of their first records. The TTL of a set is the lowest of
-/// its records (RFC 2181 §5.2).
+/// its records (RFC 2181 §5.2), and a record that is repeated counts once (RFC 2181 §5). The records
+/// are sorted, because a reply may have thousands, and a search for each of them would take long.
 fn grouped<'r>(records: impl IntoIterator<Item = &'r Record>, asked: &Query) -> Sets {
-    let mut groups: SmallVec<[SmallVec<[&Record; 8]>; 4]> = SmallVec::new();
-    for record in records {
-        match groups
-            .iter_mut()
-            .find(|group| group[0].rtype == record.rtype && group[0].owner_is(&record.owner))
-        {
-            Some(group) if group.contains(&record) => {}
-            Some(group) => group.push(record),
-            None => groups.push([record].into_iter().collect()),
-        }
-    }
-    let set = |group: &SmallVec<[&Record; 8]>| {
-        let first = group[0];
-        let ttl = group.iter().map(|record| record.ttl).min().unwrap_or(0);
-        let rdatas: Rdatas = group.iter().map(|record| &record.rdata).collect();
+    let mut sorted: SmallVec<[(usize, &Record); 8]> = records.into_iter().enumerate().collect();
+    sorted.sort_by(|(_, one), (_, other)| {
+        one.compare_set(other).then_with(|| one.rdata.cmp(&other.rdata))
+    });
+    let is_same_set = |one: &(usize, &Record), other: &(usize, &Record)| {
+        one.1.compare_set(other.1) == Ordering::Equal
+    };
+    let set = |group: &mut [(usize, &Record)]| {
+        let ttl = group.iter().map(|(_, record)| record.ttl).min().unwrap_or(0);
+        let mut distinct: SmallVec<[(usize, &Record); 8]> = SmallVec::from_slice(group);
+        distinct.dedup_by(|one, other| one.1.rdata == other.1.rdata);
+        distinct.sort_unstable_by_key(|(place, _)| *place);
+        let rdatas: Rdatas = distinct.iter().map(|(_, record)| &record.rdata).collect();
+        let (place, first) = distinct[0];
         let at_question = first.owner_is(asked.question.name.wire());
         let owner = if at_question {
             Owner::Question
         } else {
             Owner::Name(Bytes::copy_from_slice(&first.owner))
         };
-        RecordSet::new(owner, first.rtype, ttl, rdatas)
+        (place, RecordSet::new(owner, first.rtype, ttl, rdatas))
     };
-    groups.iter().map(set).collect()
+    let mut sets: SmallVec<[(usize, RecordSet); 4]> =
+        sorted.chunk_by_mut(is_same_set).map(set).collect();
+    sets.sort_unstable_by_key(|(place, _)| *place);
+    sets.into_iter().map(|(_, set)| set).collect()
 }
 
-#[derive(PartialEq, Eq)]
 struct Record {
     /// In wire form, in the upstream's spelling.
     owner: Vec<u8>,
@@ -272,6 +272,13 @@ struct Record {
 }
 
 impl Record {
+    /// Equal for records of one owner and type.
+    fn compare_set(&self, other: &Self) -> Ordering {
+        let lower = u8::to_ascii_lowercase;
+        let owners = || self.owner.iter().map(lower).cmp(other.owner.iter().map(lower));
+        self.rtype.cmp(&other.rtype).then_with(owners)
+    }
+
     fn owner_is(&self, name: &[u8]) -> bool {
         self.owner.eq_ignore_ascii_case(name)
     }

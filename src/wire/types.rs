@@ -156,6 +156,7 @@ impl Class {
     ];
 }
 
+/// `IN`; `CLASS7` for a class without a name (RFC 3597 §5).
 impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match Self::NAMES.iter().find(|(class, _)| class == self) {
@@ -165,11 +166,16 @@ impl fmt::Display for Class {
     }
 }
 
+/// A name in any case, or `CLASS` and a number.
 impl FromStr for Class {
     type Err = UnknownNameError;
 
     fn from_str(text: &str) -> Result<Self, UnknownNameError> {
-        let known = Self::NAMES.iter().find(|(_, name)| name.eq_ignore_ascii_case(text));
+        let upper = text.to_ascii_uppercase();
+        if let Some(number) = upper.strip_prefix("CLASS").and_then(|number| number.parse().ok()) {
+            return Ok(Self(number));
+        }
+        let known = Self::NAMES.iter().find(|(_, name)| *name == upper);
         known.map(|(class, _)| *class).ok_or(UnknownNameError)
     }
 }
@@ -270,6 +276,15 @@ mod tests {
             [Type::AAAA, Type::ANY, Type(5)].map(Ok)
         );
         assert_eq!("BOGUS".parse::<Type>(), Err(UnknownNameError));
+    }
+
+    #[test]
+    fn classes_are_read_as_they_are_written() {
+        for number in 0..=u16::MAX {
+            assert_eq!(Class(number).to_string().parse(), Ok(Class(number)));
+        }
+        assert_eq!(["ch", "class1"].map(str::parse), [Class::CH, Class::IN].map(Ok));
+        assert_eq!("CLASS".parse::<Class>(), Err(UnknownNameError));
     }
 
     #[test]

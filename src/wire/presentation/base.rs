@@ -1,6 +1,7 @@
 //! Binary data as text: hexadecimal digits, base 64 and base 32 (RFC 4648), and character strings.
 
 use super::{RdataError, Word};
+use crate::limits;
 
 /// The octets of hexadecimal words, which are joined first.
 pub(super) fn hex(words: &[Word<'_>]) -> Result<Vec<u8>, RdataError> {
@@ -70,7 +71,8 @@ pub(super) fn unescaped(text: &str) -> Option<Vec<u8>> {
 
 /// A word as a character string: its length and its octets.
 pub(super) fn string(word: Word<'_>) -> Result<Vec<u8>, RdataError> {
-    let octets = unescaped(word.text).filter(|octets| octets.len() <= 255);
+    let fits = |octets: &Vec<u8>| octets.len() <= limits::CHARACTER_STRING_OCTETS;
+    let octets = unescaped(word.text).filter(fits);
     let invalid = || RdataError::Invalid {
         text: word.text.chars().take(40).collect(),
         expected: "a text of at most 255 octets",

@@ -48,12 +48,7 @@ impl RecordHeader {
     }
 }
 
+/// Records have no class that only questions have.
 fn read_class(text: &str) -> Option<Class> {
-    let named = [("IN", Class::IN), ("CH", Class::CH), ("CS", Class(2)), ("HS", Class(4))];
-    let known = named.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
-    let generic = || {
-        let number = text.to_ascii_uppercase().strip_prefix("CLASS")?.parse().ok()?;
-        Some(Class(number))
-    };
-    known.map(|(_, class)| *class).or_else(generic)
+    text.parse().ok().filter(|class| ![Class::NONE, Class::ANY].contains(class))
 }

@@ -93,6 +93,20 @@ fn the_alias_chain_is_kept_and_other_records_are_dropped() {
 }
 
 #[test]
+fn a_repeated_record_counts_once() {
+    let asked = asked("a.example", Type::A);
+    let packet = Reply::to(&asked, 0, [4, 0, 0])
+        .record(b"\xc0\x0c", Type::A, 60, &[10, 0, 0, 2])
+        .record(b"\xc0\x0c", Type::A, 60, &[10, 0, 0, 1])
+        .record(b"\x01A\xc0\x0e", Type::A, 5, &[10, 0, 0, 2])
+        .record(b"\xc0\x0c", Type::A, 60, &[10, 0, 0, 1]);
+    assert_eq!(summary(&packet.0, &asked), ["@ 5 A x2"]);
+    let answer = read(&packet.0, &asked).unwrap().answer;
+    let last: Vec<u8> = answer[0].rdatas.iter().map(|rdata| rdata[3]).collect();
+    assert_eq!(last, [2, 1], "the order is that of the reply");
+}
+
+#[test]
 fn foreign_authority_and_huge_ttls_are_dropped() {
     let asked = asked("a.example", Type::AAAA);
     let soa =

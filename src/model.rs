@@ -12,6 +12,7 @@ mod namespace;
 mod node;
 mod octets;
 mod pod;
+mod selector;
 mod service;
 
 use std::time::SystemTime;
@@ -20,9 +21,10 @@ pub use endpoints::{Endpoint, EndpointDetails, EndpointFields, EndpointRef, Endp
 pub use endpointslice::{EndpointPort, EndpointSlice, Import};
 pub use gateway::{Gateway, Route};
 pub use ingress::Ingress;
-pub use namespace::{Namespace, Selector};
+pub use namespace::Namespace;
 pub use node::{Node, NodeAddress};
 pub use pod::Pod;
+pub use selector::Selector;
 pub use service::{
     Addressing, Exposure, LoadBalancerPoint, Outside, Protocol, Service, ServicePort,
 };

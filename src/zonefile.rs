@@ -5,6 +5,7 @@
 
 mod answer;
 mod build;
+mod distinct;
 mod generate;
 mod incoming;
 mod key;

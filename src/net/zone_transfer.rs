@@ -9,6 +9,7 @@ use thiserror::Error;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    task::spawn_blocking,
     time::{Instant, timeout, timeout_at},
 };
 
@@ -91,7 +92,9 @@ async fn fetch_in_time(
             return Ok(Fetched::Current);
         }
         let asked = connection.ask(origin, (Type::IXFR, Some(known.serial())), key).await?;
-        match connection.records(asked, IncomingZone::since(known)).await {
+        let known = Arc::clone(known);
+        let incoming = blocking(move || IncomingZone::since(&known)).await?;
+        match connection.records(asked, incoming).await {
             Ok(zone) => return Ok(Fetched::Zone(Box::new(zone))),
             Err(ZoneTransferError::TooSlow) => return Err(ZoneTransferError::TooSlow),
             Err(reason) => tracing::debug!(
@@ -182,7 +185,7 @@ impl Connection {
         if asked.signing.is_some_and(|signing| !signing.is_complete()) {
             return Err(TsigError::Missing.into());
         }
-        Ok(incoming.build()?)
+        Ok(blocking(|| incoming.build()).await??)
     }
 
     /// The records of the next message.
@@ -223,6 +226,11 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+/// Does work for all records of a zone, of which there may be a million, outside of the tasks.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    spawn_blocking(work).await.map_err(io::Error::other)
 }
 
 #[cfg(test)]

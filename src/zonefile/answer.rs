@@ -1,5 +1,7 @@
 //! Answers from a zone.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -278,23 +280,23 @@ impl Draft<'_> {
         else {
             return;
         };
-        let mut seen: SmallVec<[Name; 4]> = SmallVec::new();
+        let mut seen = HashSet::new();
         let targets = set.rdatas.iter().filter_map(|rdata| Name::from_wire(rtype.target(rdata)?));
         for target in targets {
-            let Some(node) = self.zone.node(&target).filter(|_| !seen.contains(&target)) else {
+            let Some(node) = self.zone.node(&target) else { continue };
+            if !seen.insert(target) {
                 continue;
-            };
+            }
             for addresses in [Type::A, Type::AAAA].into_iter().filter_map(|it| node.get(it)) {
                 let owner = &addresses.set.owner;
                 extend(&mut self.response.additional, addresses, owner, self.dnssec);
             }
-            seen.push(target);
         }
     }
 
     /// The NSEC record of a name, which says which types the name has.
     fn prove(&mut self, node: &Node) {
-        if let Some(nsec) = node.get(Type::NSEC).filter(|_| self.dnssec && self.zone.has_proofs) {
+        if let Some(nsec) = node.get(Type::NSEC).filter(|_| self.dnssec && self.zone.has_proofs()) {
             self.add_proof(nsec);
         }
     }
@@ -302,7 +304,6 @@ impl Draft<'_> {
     /// The NSEC record that says that there is no such name.
     fn prove_absent(&mut self, key: &[u8]) {
         if self.dnssec
-            && self.zone.has_proofs
             && let Some(node) = self.zone.before(key)
             && let Some(nsec) = node.get(Type::NSEC)
         {

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use crate::wire::{Name, Owner, Rdatas, RecordSet, Transfer, Type};
 
 use super::{
+    distinct::DistinctRdatas,
     key::Key,
     zone::{Node, SetWithSignatures, Zone},
 };
@@ -36,7 +37,7 @@ struct DraftSet {
     /// The type that signatures cover; equal to `rtype` for other records.
     covers: Type,
     ttl: u32,
-    rdatas: Vec<Vec<u8>>,
+    rdatas: DistinctRdatas,
 }
 
 /// A problem of a record. The zone can be used in spite of it.
@@ -129,8 +130,10 @@ impl ZoneBuilder {
         apex.sets.insert(0, soa.clone());
         let has_proofs = apex.get(Type::NSEC).is_some();
         nodes.insert(Box::default(), apex);
+        let proofs = nodes.iter().filter(|(_, node)| has_proofs && node.get(Type::NSEC).is_some());
+        let proofs = proofs.map(|(key, _)| key.clone()).collect();
         let negative_ttl = ttl.min(minimum);
-        Some(Zone { origin: self.origin, soa, serial, negative_ttl, has_proofs, nodes })
+        Some(Zone { origin: self.origin, soa, serial, negative_ttl, proofs, nodes })
     }
 }
 
@@ -146,13 +149,12 @@ impl Draft {
             Some(set) => {
                 // Records of a set have one TTL (RFC 2181 §5.2).
                 set.ttl = set.ttl.min(ttl);
-                if !set.rdatas.contains(&rdata) {
-                    set.rdatas.push(rdata);
-                }
+                set.rdatas.add(rdata);
                 Ok(())
             }
             None => {
-                self.sets.push(DraftSet { rtype, covers, ttl, rdatas: vec![rdata] });
+                let rdatas = DistinctRdatas::one(rdata);
+                self.sets.push(DraftSet { rtype, covers, ttl, rdatas });
                 problem
             }
         }
@@ -161,15 +163,13 @@ impl Draft {
     fn remove(&mut self, rtype: Type, rdata: &[u8]) -> bool {
         let mut removed = false;
         for set in self.sets.iter_mut().filter(|set| set.rtype == rtype) {
-            let before = set.rdatas.len();
-            set.rdatas.retain(|known| known != rdata);
-            removed |= set.rdatas.len() < before;
+            removed |= set.rdatas.remove(rdata);
         }
         self.sets.retain(|set| !set.rdatas.is_empty());
         removed
     }
 
-    fn has(&self, rtype: Type, rdata: &Vec<u8>) -> bool {
+    fn has(&self, rtype: Type, rdata: &[u8]) -> bool {
         self.sets.iter().any(|set| set.rtype == rtype && set.rdatas.contains(rdata))
     }
 
@@ -193,7 +193,7 @@ impl Draft {
     fn finish(self) -> Finished {
         let owner = Owner::from(&self.owner);
         let set = |draft: DraftSet| {
-            let rdatas = draft.rdatas.iter().collect();
+            let rdatas = draft.rdatas.into_vec().into_iter().collect();
             (draft.covers, RecordSet::new(owner.clone(), draft.rtype, draft.ttl, rdatas))
         };
         Finished(self.sets.into_iter().map(set).collect())

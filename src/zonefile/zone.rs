@@ -20,8 +20,10 @@ pub struct Zone {
     pub(super) serial: u32,
     /// The TTL of the SOA record in a negative answer (RFC 2308 §3).
     pub(super) negative_ttl: u32,
-    /// Whether negative answers can be proved with NSEC records.
-    pub(super) has_proofs: bool,
+    /// The keys of the nodes with NSEC records, sorted; none if the apex has no NSEC record, because
+    /// then negative answers cannot be proved. Thousands of names without one may be between two
+    /// of them.
+    pub(super) proofs: Box<[Box<[u8]>]>,
     /// The nodes with records, by their keys. The apex is one of them.
     pub(super) nodes: BTreeMap<Box<[u8]>, Node>,
 }
@@ -126,9 +128,14 @@ impl Zone {
         after.next().is_some_and(|(next, _)| next.starts_with(key))
     }
 
+    /// Whether negative answers can be proved with NSEC records.
+    pub(super) fn has_proofs(&self) -> bool {
+        !self.proofs.is_empty()
+    }
+
     /// The last node with an NSEC record before the key.
     pub(super) fn before(&self, key: &[u8]) -> Option<&Node> {
-        let before = self.nodes.range::<[u8], _>((Unbounded, Excluded(key)));
-        before.rev().map(|(_, node)| node).find(|node| node.get(Type::NSEC).is_some())
+        let before = self.proofs.partition_point(|proof| **proof < *key).checked_sub(1)?;
+        self.nodes.get(&self.proofs[before])
     }
 }

@@ -112,6 +112,8 @@ pub const OUTSIDE_NODES: usize = 512;
 pub const CLAIMS_LOOK: Duration = Duration::from_secs(10);
 /// Refused hosts that are logged at a time. A tenant can make thousands of them.
 pub const CLAIMS_LOGGED: usize = 20;
+/// The highest TTL of the SOA record of a `kubernetes` zone in seconds, as in CoreDNS.
+pub const KUBERNETES_SOA_TTL: u32 = 300;
 /// The highest `ttl` of `kubernetes`, `k8s_external` and `k8s_gateway` in seconds, as in CoreDNS.
 pub const KUBERNETES_TTL: u32 = 3600;
 

@@ -137,13 +137,19 @@ impl Endpoints {
     }
 
     pub fn iter(&self) -> impl ExactSizeIterator<Item = EndpointRef<'_>> {
-        (0..self.len()).map(|at| EndpointRef {
+        (0..self.len()).map(|at| self.get(at))
+    }
+
+    /// # Panics
+    /// If the list has no endpoint at this place.
+    pub fn get(&self, at: usize) -> EndpointRef<'_> {
+        EndpointRef {
             address: match &self.addresses {
                 Addresses::V4(all) => all[at].into(),
                 Addresses::Any(all) => all[at],
             },
             details: self.details.get(at).and_then(Option::as_deref),
-        })
+        }
     }
 
     /// Drops the details that are not needed.

@@ -368,9 +368,10 @@ impl Reader<'_> {
     }
 
     /// The name at the cursor, uncompressed. The cursor moves past it. Each pointer must lead
-    /// further back than the one before, so the loop ends.
+    /// further back than the one before, so the loop ends. There may be as many pointers as a name
+    /// can have labels: thousands, in each of thousands of names, would take long to follow.
     fn name(&mut self) -> Option<Vec<u8>> {
-        let mut name = Vec::new();
+        let (mut name, mut pointers) = (Vec::new(), 0);
         let (mut at, mut lowest, mut after) = (self.at, self.at, None);
         loop {
             let length = *self.packet.get(at)?;
@@ -384,7 +385,8 @@ impl Reader<'_> {
                     let target =
                         usize::from(length & 0x3f) << 8 | usize::from(*self.packet.get(at + 1)?);
                     after.get_or_insert(at + 2);
-                    if target >= lowest {
+                    pointers += 1;
+                    if target >= lowest || pointers > limits::NAME_OCTETS / 2 {
                         return None;
                     }
                     (at, lowest) = (target, target);

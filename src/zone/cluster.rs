@@ -3,8 +3,9 @@
 use std::{net::IpAddr, sync::Arc};
 
 use crate::{
+    limits,
     model::Kind,
-    wire::{Name, Question, RecordSet, Spelled, Transfer, Type},
+    wire::{Name, Question, RecordSet, Spelled, Transfer},
 };
 
 use super::{
@@ -66,10 +67,7 @@ impl Zone {
     /// than a positive one (RFC 2308 §5).
     pub fn soa(&self, question: &Question) -> Option<RecordSet> {
         let serial = self.store.serial(self.zone_kind_of(self.zone_of(&question.name)?));
-        // A secondary asks for the SOA record, and remembers its serial. Clients do not remember
-        // the serial in the SOA record of a negative answer.
-        let is_secondary = question.qtype == Type::SOA || question.qtype.is_transfer();
-        self.soa_of(question, if is_secondary { serial.read() } else { serial.peek() })
+        self.soa_of(question, serial.reply(question.qtype))
     }
 
     pub(super) fn soa_of(&self, question: &Question, serial: u32) -> Option<RecordSet> {
@@ -78,7 +76,7 @@ impl Zone {
             server,
             hostmaster,
             serial,
-            ttl: self.settings.ttl.min(300),
+            ttl: self.settings.ttl.min(limits::KUBERNETES_SOA_TTL),
             minimum: self.settings.ttl,
         };
         Some(soa.record(question, self.zone_of(&question.name)?))

@@ -1,29 +1,36 @@
 //! From facts to records: the answers of a Service, its ports and its endpoints.
 
-use std::{borrow::Cow, collections::HashMap, net::IpAddr, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashSet},
+    hash::Hash,
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use crate::{
     limits,
     model::{Addressing, EndpointRef, EndpointSlice, Service},
-    wire::{Owner, Rdatas, RecordSet, Sets, Spelled, Type},
+    wire::{Rdatas, Spelled, Type},
 };
 
 use super::{
     alias::Alias,
     answer::Found,
     cluster_set::ZoneKind,
-    endpoint_label::{EndpointLabel, EndpointMatcher},
+    endpoint_index::EndpointIndex,
+    endpoint_label::EndpointLabel,
     key::ServiceKey,
-    labels::{dashed, given_label, is_labels},
-    selection::{Selection, ZonePreference},
+    labels::{dashed, given_label},
+    nodes::NodeAddresses,
+    selection::Selection,
 };
 
 /// All facts about a Service, published as one entry.
 #[derive(Debug)]
 pub(super) struct ServiceEntry {
-    zone_kind: ZoneKind,
     key: ServiceKey,
     /// `None` if there are only slices. They give PTR records and nothing else.
     pub(super) service: Option<Arc<Service>>,
@@ -32,8 +39,20 @@ pub(super) struct ServiceEntry {
     /// The address records of the Service's own name, ready to send, because they are queried most.
     pub(super) v4: Rdatas,
     pub(super) v6: Rdatas,
-    alias: Option<Box<Alias>>,
+    on_demand: OnceLock<Box<OnDemand>>,
 }
+
+/// What few queries need. It is made for the first of them, and stays until the entry changes.
+#[derive(Debug, Default)]
+struct OnDemand {
+    /// `None` for a target that is not a valid name.
+    alias: OnceLock<Option<Alias>>,
+    index: OnceLock<EndpointIndex>,
+    node_addresses: NodeAddresses,
+}
+
+/// The number of endpoints that are searched one after the other.
+const FEW_ENDPOINTS: usize = 32;
 
 /// How a view presents records.
 pub(super) struct Scope<'q> {
@@ -51,44 +70,19 @@ pub(super) struct Scope<'q> {
     pub(super) ignore_empty: bool,
 }
 
-/// A host of SRV records: the Service itself, or an endpoint.
-pub(super) struct SrvHost<'e> {
-    pub(super) label: Option<EndpointLabel<'e>>,
-    pub(super) addresses: SmallVec<[IpAddr; 2]>,
-    pub(super) ports: SmallVec<[Option<u16>; 4]>,
-}
-
 impl ServiceEntry {
     pub(super) fn new(
-        zone_kind: ZoneKind,
         key: ServiceKey,
         service: Option<Arc<Service>>,
         slices: Box<[Arc<EndpointSlice>]>,
     ) -> Self {
-        let mut entry = Self {
-            zone_kind,
-            key,
-            service,
-            slices,
-            v4: Rdatas::default(),
-            v6: Rdatas::default(),
-            alias: None,
+        let addresses: SmallVec<[IpAddr; 4]> = match service.as_ref().map(|it| &it.addressing) {
+            Some(Addressing::ClusterIps(ips)) => SmallVec::from_slice(ips),
+            Some(Addressing::Headless) => distinct(endpoints(&slices).map(|(_, it)| it.address)),
+            Some(Addressing::ExternalName(_)) | None => SmallVec::new(),
         };
-        let addresses: Vec<IpAddr> = match entry.service.as_ref().map(|service| &service.addressing)
-        {
-            Some(Addressing::ClusterIps(ips)) => ips.to_vec(),
-            Some(Addressing::Headless) => {
-                distinct(entry.endpoints().map(|(_, endpoint)| endpoint.address))
-            }
-            Some(Addressing::ExternalName(target)) => {
-                entry.alias = Alias::new(target).map(Box::new);
-                Vec::new()
-            }
-            None => Vec::new(),
-        };
-        entry.v4 = address_data(Type::A, &addresses);
-        entry.v6 = address_data(Type::AAAA, &addresses);
-        entry
+        let [v4, v6] = [Type::A, Type::AAAA].map(|rtype| address_data(rtype, &addresses));
+        Self { key, service, slices, v4, v6, on_demand: OnceLock::new() }
     }
 
     pub(super) fn key(&self) -> ServiceKey {
@@ -112,44 +106,59 @@ impl ServiceEntry {
     }
 
     /// The target of an ExternalName Service, if it is a valid name.
-    pub(super) fn alias(&self) -> Option<Rdatas> {
-        self.alias.as_ref().map(|alias| alias.rdata.clone())
+    pub(super) fn alias(&self) -> Option<&Alias> {
+        let Addressing::ExternalName(target) = &self.service.as_ref()?.addressing else {
+            return None;
+        };
+        self.on_demand().alias.get_or_init(|| Alias::new(target)).as_ref()
     }
 
     pub(super) fn endpoints(&self) -> impl Iterator<Item = (&EndpointSlice, EndpointRef<'_>)> {
-        self.slices
-            .iter()
-            .flat_map(|slice| slice.endpoints.iter().map(move |endpoint| (&**slice, endpoint)))
+        endpoints(&self.slices)
+    }
+
+    /// Endpoints among which are all those with the label, topology zone or address. Of few
+    /// endpoints, all are returned, because an index of them would not be faster.
+    pub(super) fn endpoints_near(
+        &self,
+        label: Option<&[u8]>,
+        address: Option<IpAddr>,
+    ) -> impl Iterator<Item = (&EndpointSlice, EndpointRef<'_>)> {
+        let count: usize = self.slices.iter().map(|slice| slice.endpoints.len()).sum();
+        let index = (count > FEW_ENDPOINTS)
+            .then(|| self.on_demand().index.get_or_init(|| EndpointIndex::new(&self.slices)));
+        let all = index.is_none().then(|| self.endpoints()).into_iter().flatten();
+        let places = index.map(|index| index.find(label, address)).into_iter().flatten();
+        all.chain(places.map(|place| {
+            let slice = &*self.slices[place.slice as usize];
+            (slice, slice.endpoints.get(place.endpoint as usize))
+        }))
+    }
+
+    fn on_demand(&self) -> &OnDemand {
+        self.on_demand.get_or_init(Box::default)
     }
 
     /// The labels of the ready endpoints with an address: one for each slice that has it.
     pub(super) fn labels_of(
         &self,
         address: IpAddr,
-        pod_names: bool,
+        scope: &Scope<'_>,
     ) -> impl Iterator<Item = EndpointLabel<'_>> {
-        let with_address =
-            self.endpoints().filter(move |(_, endpoint)| endpoint.address == address);
-        with_address.map(move |(slice, endpoint)| self.label(slice, endpoint, pod_names))
+        let with_address = self
+            .endpoints_near(None, Some(address))
+            .filter(move |(_, endpoint)| endpoint.address == address);
+        with_address.map(move |(slice, endpoint)| label(slice, endpoint, scope))
     }
 
-    pub(super) fn label<'e>(
-        &self,
-        slice: &'e EndpointSlice,
-        endpoint: EndpointRef<'e>,
-        pod_names: bool,
-    ) -> EndpointLabel<'e> {
-        let text = given_label(endpoint, pod_names)
-            .map_or_else(|| dashed(endpoint.address).into(), Cow::Borrowed);
-        EndpointLabel { text, cluster: self.cluster_of(slice) }
+    /// The names of the Nodes with ready endpoints.
+    pub(super) fn nodes(&self) -> BTreeSet<&str> {
+        self.endpoints().filter_map(|(_, endpoint)| endpoint.node().map(|node| &**node)).collect()
     }
 
-    /// The label of the cluster, which follows the endpoint's label in a zone of the cluster set.
-    fn cluster_of<'e>(&self, slice: &'e EndpointSlice) -> Option<&'e str> {
-        match self.zone_kind {
-            ZoneKind::Cluster => None,
-            ZoneKind::ClusterSet => slice.import.as_ref().map(|import| &*import.cluster),
-        }
+    /// The addresses of [`Self::nodes`] that are known.
+    pub(super) fn node_addresses(&self) -> &NodeAddresses {
+        &self.on_demand().node_addresses
     }
 
     /// The answer of the Service (Kubernetes DNS-Based Service Discovery 1.1.0 §2.3–2.5).
@@ -178,146 +187,22 @@ impl ServiceEntry {
             (_, Selection::Service) if qtype == Type::AAAA => {
                 Found::set(qtype, scope.ttl, self.v6.clone())
             }
+            // The name exists, and the Service has no records of other types.
+            (_, Selection::Service) if qtype != Type::SRV => Found::NoData,
             (Addressing::ClusterIps(ips), Selection::Service | Selection::Port { .. }) => {
                 let ports = service
                     .ports
                     .iter()
                     .filter(|port| part.has_port(&port.name, port.protocol))
-                    .map(|port| Some(port.port));
-                let target = SrvHost {
-                    label: None,
-                    addresses: ips.iter().copied().collect(),
-                    ports: ports.collect(),
-                };
-                self.targets_answer(vec![target], part, qtype, scope)
+                    .map(|port| port.port);
+                self.addresses_answer(ips, ports, part, qtype, scope)
             }
-            _ => self.targets_answer(self.endpoint_targets(part, scope), part, qtype, scope),
+            _ => self.endpoints_answer(part, qtype, scope),
         }
     }
 
     fn alias_answer(&self, qtype: Type, scope: &Scope<'_>) -> Found {
-        self.alias.as_ref().map_or(Found::NoName, |alias| alias.answer(qtype, scope.ttl))
-    }
-
-    /// The answer for a topology zone. The name exists for every zone name, because a misspelled
-    /// zone looks like a zone without endpoints.
-    fn zonal(
-        &self,
-        zone: &[u8],
-        preference: ZonePreference,
-        qtype: Type,
-        scope: &Scope<'_>,
-    ) -> Found {
-        let is_there = |_: &EndpointSlice, endpoint: EndpointRef<'_>| {
-            endpoint.zone().is_some_and(|name| is_labels(name, zone))
-        };
-        let mut targets = self.targets(Selection::Service, scope, is_there);
-        if targets.is_empty() && preference == ZonePreference::Prefer {
-            targets = self.targets(Selection::Service, scope, |_, _| true);
-        }
-        if targets.is_empty() {
-            Found::NoData
-        } else {
-            self.targets_answer(targets, Selection::Service, qtype, scope)
-        }
-    }
-
-    pub(super) fn endpoint_targets(
-        &self,
-        part: Selection<'_>,
-        scope: &Scope<'_>,
-    ) -> Vec<SrvHost<'_>> {
-        let wanted = match part {
-            Selection::Endpoint { label, cluster } => Some((EndpointMatcher::new(label), cluster)),
-            Selection::Service | Selection::Port { .. } | Selection::Zonal { .. } => None,
-        };
-        self.targets(part, scope, |slice, endpoint| {
-            wanted.as_ref().is_none_or(|(wanted, cluster)| {
-                let same = match (self.cluster_of(slice), cluster) {
-                    (Some(is), Some(wanted)) => is.as_bytes().eq_ignore_ascii_case(wanted),
-                    (is, wanted) => is.is_none() && wanted.is_none(),
-                };
-                same && wanted.is(endpoint, scope.pod_names)
-            })
-        })
-    }
-
-    fn targets(
-        &self,
-        part: Selection<'_>,
-        scope: &Scope<'_>,
-        is_wanted: impl Fn(&EndpointSlice, EndpointRef<'_>) -> bool,
-    ) -> Vec<SrvHost<'_>> {
-        let ports = |slice: &EndpointSlice| {
-            slice
-                .ports
-                .iter()
-                .filter(|port| part.has_port(&port.name, port.protocol))
-                .map(|port| port.port)
-                .collect()
-        };
-        self.endpoints()
-            .filter(|(slice, endpoint)| is_wanted(slice, *endpoint))
-            .map(|(slice, endpoint)| SrvHost {
-                label: Some(self.label(slice, endpoint, scope.pod_names)),
-                addresses: smallvec![endpoint.address],
-                ports: ports(slice),
-            })
-            .collect()
-    }
-
-    pub(super) fn targets_answer(
-        &self,
-        mut targets: Vec<SrvHost<'_>>,
-        part: Selection<'_>,
-        qtype: Type,
-        scope: &Scope<'_>,
-    ) -> Found {
-        if let Selection::Port { .. } = part {
-            targets.retain(|target| !target.ports.is_empty());
-        }
-        if targets.is_empty() {
-            return Found::NoName;
-        }
-        match qtype {
-            Type::A | Type::AAAA => {
-                let addresses =
-                    distinct(targets.iter().flat_map(|target| target.addresses.iter().copied()));
-                Found::set(qtype, scope.ttl, address_data(qtype, &addresses))
-            }
-            Type::SRV => self.srv(targets, scope),
-            _ => Found::NoData,
-        }
-    }
-
-    /// One record for each host and port (RFC 2782), and the addresses of the hosts. The weights of
-    /// all addresses and ports add up to about 100, and each is at least 1, as in CoreDNS.
-    fn srv(&self, targets: Vec<SrvHost<'_>>, scope: &Scope<'_>) -> Found {
-        let shares: usize =
-            targets.iter().map(|target| target.addresses.len() * target.ports.len()).sum();
-        let weight = (100 / shares.max(1)).max(1) as u16;
-        let (mut srv, mut additional) = (Vec::new(), Sets::new());
-        for target in merged(targets) {
-            let Some(name) = self.target_name(target.label.as_ref(), scope) else { continue };
-            for port in target.ports.iter().flatten() {
-                srv.push([&[0, 0], &weight.to_be_bytes()[..], &port.to_be_bytes(), &name].concat());
-            }
-            for rtype in [Type::A, Type::AAAA] {
-                let data = address_data(rtype, &target.addresses);
-                if !data.is_empty() && target.ports.iter().any(Option::is_some) {
-                    additional.push(RecordSet::new(
-                        Owner::Name(name.clone().into()),
-                        rtype,
-                        scope.ttl,
-                        data,
-                    ));
-                }
-            }
-        }
-        match Found::set(Type::SRV, scope.ttl, srv.into_iter().collect()) {
-            Found::Records { answer, .. } => Found::Records { answer, additional },
-            other => other,
-        }
+        self.alias().map_or(Found::NoName, |alias| alias.answer(qtype, scope.ttl))
     }
 
     /// `LABEL.web.ns.svc.ZONE`, or the Service's own name without a label; `None` if a label or the
@@ -352,8 +237,35 @@ impl ServiceEntry {
     }
 }
 
+fn endpoints(
+    slices: &[Arc<EndpointSlice>],
+) -> impl Iterator<Item = (&EndpointSlice, EndpointRef<'_>)> {
+    slices.iter().flat_map(|slice| slice.endpoints.iter().map(move |endpoint| (&**slice, endpoint)))
+}
+
+pub(super) fn label<'e>(
+    slice: &'e EndpointSlice,
+    endpoint: EndpointRef<'e>,
+    scope: &Scope<'_>,
+) -> EndpointLabel<'e> {
+    let text = given_label(endpoint, scope.pod_names)
+        .map_or_else(|| dashed(endpoint.address).into(), Cow::Borrowed);
+    EndpointLabel { text, cluster: cluster_of(slice, scope) }
+}
+
+/// The label of the cluster, which follows the endpoint's label in a zone of the cluster set.
+pub(super) fn cluster_of<'e>(slice: &'e EndpointSlice, scope: &Scope<'_>) -> Option<&'e str> {
+    match scope.zone_kind {
+        ZoneKind::Cluster => None,
+        ZoneKind::ClusterSet => slice.import.as_ref().map(|import| &*import.cluster),
+    }
+}
+
 /// The addresses of the type's family, as record data.
-pub(super) fn address_data(rtype: Type, addresses: &[IpAddr]) -> Rdatas {
+pub(super) fn address_data<'a>(
+    rtype: Type,
+    addresses: impl IntoIterator<Item = &'a IpAddr>,
+) -> Rdatas {
     let octets = |address: &IpAddr| -> Option<SmallVec<[u8; 16]>> {
         match address {
             IpAddr::V4(v4) if rtype == Type::A => Some(SmallVec::from_slice(&v4.octets())),
@@ -361,40 +273,32 @@ pub(super) fn address_data(rtype: Type, addresses: &[IpAddr]) -> Rdatas {
             IpAddr::V4(_) | IpAddr::V6(_) => None,
         }
     };
-    addresses.iter().filter_map(octets).collect()
+    addresses.into_iter().filter_map(octets).collect()
 }
 
-/// Each address once, in the order of first occurrence.
-pub(super) fn distinct(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
-    let mut seen = std::collections::HashSet::new();
-    addresses.filter(|address| seen.insert(*address)).collect()
-}
-
-/// Merges hosts with the same label, so that each address and port occurs once. A host may be in
-/// several slices, and in both families.
-fn merged(targets: Vec<SrvHost<'_>>) -> Vec<SrvHost<'_>> {
-    let mut merged: Vec<SrvHost<'_>> = Vec::with_capacity(targets.len());
-    let mut places = HashMap::new();
-    for target in targets {
-        let place = *places.entry(target.label.clone()).or_insert(merged.len());
-        if place == merged.len() {
-            merged.push(SrvHost {
-                label: target.label,
-                addresses: SmallVec::new(),
-                ports: SmallVec::new(),
-            });
-        }
-        let whole = &mut merged[place];
-        for address in target.addresses {
-            if !whole.addresses.contains(&address) {
-                whole.addresses.push(address);
-            }
-        }
-        for port in target.ports {
-            if !whole.ports.contains(&port) {
-                whole.ports.push(port);
-            }
+/// Each value once, in the order of first occurrence.
+pub(super) fn distinct<T: Clone + Eq + Hash>(values: impl Iterator<Item = T>) -> SmallVec<[T; 4]> {
+    let mut values: SmallVec<[T; 4]> = values.collect();
+    if values.spilled() {
+        let mut seen = HashSet::with_capacity(values.len());
+        values.retain(|value| seen.insert(value.clone()));
+        return values;
+    }
+    let mut distinct = SmallVec::new();
+    for value in values {
+        if !distinct.contains(&value) {
+            distinct.push(value);
         }
     }
-    merged
+    distinct
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_takes_few_octets() {
+        assert_eq!(size_of::<ServiceEntry>(), 120);
+    }
 }

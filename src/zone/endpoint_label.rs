@@ -26,6 +26,11 @@ impl<'q> EndpointMatcher<'q> {
         Self { label, address }
     }
 
+    /// The address that the label stands for.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
     pub(super) fn is(&self, endpoint: EndpointRef<'_>, pod_names: bool) -> bool {
         match given_label(endpoint, pod_names) {
             Some(given) => given.as_bytes().eq_ignore_ascii_case(self.label),

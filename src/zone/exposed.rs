@@ -1,10 +1,9 @@
 //! The facts that only clients outside of the cluster need: hosts, Gateways and Nodes.
 
 use std::{
-    collections::{BTreeMap, HashSet},
-    net::IpAddr,
+    collections::BTreeMap,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -12,14 +11,12 @@ use std::{
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 
-use crate::{
-    limits,
-    model::{Addressing, Exposure, Key, Kind, Node, NodeAddress, Object, Service},
-};
+use crate::model::{Addressing, Exposure, Key, Kind, Object, Service};
 
 use super::{
-    claims::{Claim, ClaimedNames, Path},
+    claims::{Claim, ClaimMap, ClaimedNames, Path},
     key::ServiceKey,
+    nodes::Nodes,
     serial::Serial,
     table::{Named, Table},
 };
@@ -29,30 +26,17 @@ pub(super) struct ExposedFacts {
     /// Objects by the host names in them.
     pub(super) hosts: ClaimedNames,
     /// Services by `svc.ns`, in any zone.
-    pub(super) services: ClaimedNames,
+    pub(super) services: ClaimMap,
     gateways: DashMap<Key, Arc<Object>, RandomState>,
-    /// The Nodes, by name.
-    nodes: RwLock<BTreeMap<Box<str>, Arc<Object>>>,
+    pub(super) nodes: Nodes,
     serial: Serial,
     /// Counts changes. Unlike the serial, it advances with each change.
     changes: AtomicU64,
 }
 
-/// The type of a Node's address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NodeAddressType {
-    External,
-    Internal,
-}
-
 impl ExposedFacts {
     /// The serial of the zones for clients outside; 0 before the first change.
-    pub(super) fn serial(&self) -> u32 {
-        self.serial.read()
-    }
-
-    /// The serial that a snapshot stores, and that continues from the one in a snapshot.
-    pub(super) fn kept_serial(&self) -> &Serial {
+    pub(super) fn serial(&self) -> &Serial {
         &self.serial
     }
 
@@ -73,29 +57,6 @@ impl ExposedFacts {
             .map(|gateway| Arc::clone(&gateway))
     }
 
-    /// The addresses of the ready Nodes, or only of those in `only`. For each IP family, `types`
-    /// has the types of addresses in order of preference, and the first type that the Node has
-    /// counts.
-    pub(super) fn node_addresses(
-        &self,
-        only: Option<&HashSet<&str>>,
-        types: &[NodeAddressType],
-    ) -> Vec<IpAddr> {
-        let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
-        let wanted = |name: &str| only.is_none_or(|only| only.contains(name));
-        let ready =
-            nodes.iter().filter(|(name, _)| wanted(name)).filter_map(
-                |(_, object)| match &**object {
-                    Object::Node(node) if node.ready => Some(node),
-                    _ => None,
-                },
-            );
-        let ready: Vec<&Node> = ready.collect();
-        // If there are more Nodes than this limit, the answer has every nth one.
-        let step = ready.len().div_ceil(limits::OUTSIDE_NODES).max(1);
-        ready.iter().step_by(step).flat_map(|node| preferred(&node.addresses, types)).collect()
-    }
-
     /// Publishes the change of a Service from `old` to `new`.
     pub(super) fn publish_service(
         &self,
@@ -113,26 +74,32 @@ impl ExposedFacts {
                 .and_then(|service| service.outside.as_ref());
             paths(outside.map(|outside| &*outside.hosts).unwrap_or_default())
         };
-        for (names, old, new) in
-            [(&self.services, own(old), own(new)), (&self.hosts, hosts(old), hosts(new))]
-        {
-            if old != new {
-                names.replace(Some((old, claim.clone())), Some((new, claim.clone())));
-            }
+        let claimed = |paths| Some((paths, claim.clone()));
+        let (own_old, own_new) = (own(old), own(new));
+        if own_old != own_new {
+            self.services.replace(claimed(own_old), claimed(own_new));
+        }
+        let (hosts_old, hosts_new) = (hosts(old), hosts(new));
+        if hosts_old != hosts_new {
+            self.hosts.replace(claimed(hosts_old), claimed(hosts_new));
+        }
+    }
+
+    /// A copy that does not change with this one. It has no [`ExposedFacts::hosts`]: a view has
+    /// those that count.
+    pub(super) fn copy(&self) -> Self {
+        let gateways = self.gateways.iter().map(|it| (it.key().clone(), Arc::clone(it.value())));
+        Self {
+            services: self.services.copy(),
+            gateways: gateways.collect(),
+            nodes: self.nodes.copy(),
+            ..Self::default()
         }
     }
 
     fn publish(&self, key: &Key, old: Option<Arc<Object>>, new: Option<Arc<Object>>) {
         match (key.kind, new) {
-            (Kind::Node, Some(new)) => drop(
-                self.nodes
-                    .write()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .insert(key.name.clone(), new),
-            ),
-            (Kind::Node, None) => {
-                drop(self.nodes.write().unwrap_or_else(PoisonError::into_inner).remove(&key.name));
-            }
+            (Kind::Node, new) => self.nodes.put(&key.name, new),
             (Kind::Gateway, Some(new)) => drop(self.gateways.insert(key.clone(), new)),
             (Kind::Gateway, None) => drop(self.gateways.remove(key)),
             (_, new) => {
@@ -141,24 +108,6 @@ impl ExposedFacts {
             }
         }
     }
-}
-
-/// The addresses of the first type that the Node has, for each IP family.
-fn preferred(addresses: &[NodeAddress], types: &[NodeAddressType]) -> Vec<IpAddr> {
-    let of = |address: &NodeAddress, wanted: NodeAddressType, v4: bool| match (address, wanted) {
-        (NodeAddress::External(ip), NodeAddressType::External)
-        | (NodeAddress::Internal(ip), NodeAddressType::Internal) => {
-            Some(*ip).filter(|ip| ip.is_ipv4() == v4)
-        }
-        _ => None,
-    };
-    let family = |v4: bool| {
-        let each = types.iter().map(|wanted| {
-            addresses.iter().filter_map(|address| of(address, *wanted, v4)).collect::<Vec<_>>()
-        });
-        each.into_iter().find(|found| !found.is_empty()).unwrap_or_default()
-    };
-    [family(true), family(false)].concat()
 }
 
 /// Whether clients outside can reach the Service now or later.

@@ -160,7 +160,7 @@ impl Index {
         let [cluster, set, outside] = serials;
         self.store.resume_serial(ZoneKind::Cluster, cluster);
         self.store.resume_serial(ZoneKind::ClusterSet, set);
-        self.store.outside.kept_serial().resume(outside);
+        self.store.outside.serial().resume(outside);
         kinds.iter().for_each(|kind| self.store.mark_stale(*kind));
     }
 
@@ -169,7 +169,7 @@ impl Index {
         [
             self.store.serial(ZoneKind::Cluster).peek(),
             self.store.serial(ZoneKind::ClusterSet).peek(),
-            self.store.outside.kept_serial().peek(),
+            self.store.outside.serial().peek(),
         ]
     }
 
@@ -465,7 +465,7 @@ impl Index {
 
     fn publish_drafts(&mut self) {
         for (zone_kind, key, draft) in self.drafts.take() {
-            self.store.publish(zone_kind, &key, draft.finish(zone_kind, &key), &mut self.batch);
+            self.store.publish(zone_kind, &key, draft.finish(&key), &mut self.batch);
         }
     }
 }

@@ -5,7 +5,11 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
+use smallvec::SmallVec;
+
 use crate::{limits, model::EndpointRef};
+
+use super::key::label_offsets;
 
 /// The label of an endpoint from its host name or its Pod's name. A text that is not one label (too
 /// long, or several labels) is ignored, and the label comes from the address.
@@ -37,6 +41,18 @@ pub(super) fn address_of_label(label: &str) -> Option<IpAddr> {
     } else {
         label.replace('-', ":").parse::<Ipv6Addr>().ok().map(IpAddr::V6)
     }
+}
+
+/// The labels, which are in wire form, with dots between them.
+pub(super) fn dotted(labels: &[u8]) -> SmallVec<[u8; 64]> {
+    let mut text: SmallVec<[u8; 64]> = SmallVec::new();
+    for at in label_offsets(labels) {
+        let end = at + 1 + usize::from(labels[at]);
+        text.extend_from_slice(labels.get(at + 1..end).unwrap_or_default());
+        text.push(b'.');
+    }
+    text.pop();
+    text
 }
 
 /// Whether `labels`, in wire form, are the labels of the text.

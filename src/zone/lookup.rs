@@ -12,7 +12,7 @@ use super::{
     answer::Found,
     cluster::Zone,
     cluster_set::ZoneKind,
-    derive::{Scope, ServiceEntry, address_data},
+    derive::{Scope, ServiceEntry, address_data, distinct},
     key::label_offsets,
     labels::address_of_label,
     reverse,
@@ -170,16 +170,11 @@ impl Zone {
                 return Found::Unsynced;
             }
             for entry in self.store.by_endpoint(address).iter().filter(|entry| shown(entry)) {
-                for target in entry
-                    .labels_of(address, scope.pod_names)
-                    .filter_map(|label| entry.target_name(Some(&label), &scope))
-                {
-                    if !targets.contains(&target) {
-                        targets.push(target);
-                    }
-                }
+                let labels = entry.labels_of(address, &scope);
+                targets.extend(labels.filter_map(|label| entry.target_name(Some(&label), &scope)));
             }
         }
+        let targets = distinct(targets.into_iter());
         match Found::set(Type::PTR, scope.ttl, targets.into_iter().collect()) {
             Found::NoData => Found::NoName,
             found => found,

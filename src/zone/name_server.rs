@@ -1,6 +1,9 @@
 //! The apex of a zone: its SOA and NS records, and the names and addresses of its name servers.
 
-use std::net::IpAddr;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use smallvec::smallvec;
 
@@ -35,7 +38,7 @@ impl Zone {
         let in_other_zone = is_reverse(&question.name) || scope.zone_kind == ZoneKind::ClusterSet;
         let scope = if in_other_zone { &self.scope(&primary, ZoneKind::Cluster) } else { scope };
         let servers = self.own_servers(scope);
-        let names = servers.iter().map(|(name, _)| name);
+        let names = servers.keys();
         let additional = servers.iter().flat_map(|(name, addresses)| {
             let set = |rtype| {
                 RecordSet::new(
@@ -54,29 +57,27 @@ impl Zone {
         }
     }
 
-    fn own_servers(&self, scope: &Scope<'_>) -> Vec<(Vec<u8>, Vec<IpAddr>)> {
-        let mut servers = Vec::new();
+    /// The names of the zone's name servers in wire form, each with its addresses.
+    fn own_servers(&self, scope: &Scope<'_>) -> BTreeMap<Vec<u8>, BTreeSet<IpAddr>> {
+        let mut servers = BTreeMap::<Vec<u8>, BTreeSet<IpAddr>>::new();
         for own in &self.settings.own_addresses {
             for entry in self.store.by_endpoint(*own) {
                 if entry.is_headless() {
-                    let names = entry
-                        .labels_of(*own, scope.pod_names)
-                        .filter_map(|label| entry.target_name(Some(&label), scope));
-                    servers.extend(names.map(|name| (name, vec![*own])));
-                } else if !entry.cluster_ips().is_empty() {
-                    servers.extend(
-                        entry
-                            .target_name(None, scope)
-                            .map(|name| (name, entry.cluster_ips().to_vec())),
-                    );
+                    let labels = entry.labels_of(*own, scope);
+                    // An endpoint may have addresses of both families.
+                    for name in labels.filter_map(|label| entry.target_name(Some(&label), scope)) {
+                        servers.entry(name).or_default().insert(*own);
+                    }
+                } else if !entry.cluster_ips().is_empty()
+                    && let Some(name) = entry.target_name(None, scope)
+                {
+                    servers.entry(name).or_default().extend(entry.cluster_ips());
                 }
             }
         }
-        servers.sort_unstable();
-        servers.dedup();
         if servers.is_empty() {
             let name = [b"\x02ns\x03dns".as_slice(), scope.zone.wire()].concat();
-            servers.push((name, self.settings.own_addresses.clone()));
+            servers.insert(name, self.settings.own_addresses.iter().copied().collect());
         }
         servers
     }
@@ -86,17 +87,60 @@ impl Zone {
         match left {
             b"" => Found::NoData,
             b"\x02ns" if matches!(qtype, Type::A | Type::AAAA) => {
-                let mut addresses: Vec<_> = self
-                    .own_servers(scope)
-                    .into_iter()
-                    .flat_map(|(_, addresses)| addresses)
-                    .collect();
-                addresses.sort_unstable();
-                addresses.dedup();
+                let addresses: BTreeSet<_> =
+                    self.own_servers(scope).into_values().flatten().collect();
                 Found::set(qtype, scope.ttl, address_data(qtype, &addresses))
             }
             b"\x02ns" => Found::NoData,
             _ => Found::NoName,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        model::{
+            Addressing, Change, Endpoint, EndpointDetails, EndpointSlice, Kind, Namespace, Object,
+            Service,
+        },
+        zone::{Index, Settings},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_name_server_with_addresses_of_both_families_is_listed_once() {
+        let own: [IpAddr; 2] = [[10, 244, 0, 5].into(), "fd00::5".parse().unwrap()];
+        let mut index = Index::default();
+        let slice = |address: IpAddr| {
+            let hostname = Some("dns-0".into());
+            let details = EndpointDetails { hostname, ..EndpointDetails::default() };
+            Object::EndpointSlice(EndpointSlice {
+                service: Some("dns".into()),
+                endpoints: [Endpoint::with(address, details)].into(),
+                ..EndpointSlice::new("kube-system", &address.to_string())
+            })
+        };
+        let namespace = Namespace { name: "kube-system".into(), labels: Box::default() };
+        let service = Service::new("kube-system", "dns", Addressing::Headless);
+        let objects = [Object::Namespace(namespace), Object::Service(service)];
+        for object in objects.into_iter().chain(own.map(slice)) {
+            index.apply(Change::Upsert(object), 1);
+        }
+        for kind in Kind::ALL {
+            index.apply(Change::Synced(kind), 1);
+        }
+        let name = "cluster.local".parse().unwrap();
+        let settings = Settings { own_addresses: own.into(), ..Settings::new(vec![name]) };
+        let zone = Zone::new(index.store(), settings);
+        let question = Question::new("cluster.local".parse().unwrap(), Type::NS);
+        let Found::Records { answer, additional } = zone.find(&question) else { panic!() };
+        let records = |sets: &Sets| {
+            let count = |set: &RecordSet| (set.rtype, set.rdatas.iter().count());
+            sets.iter().map(count).collect::<Vec<_>>()
+        };
+        assert_eq!(records(&answer), [(Type::NS, 1)]);
+        assert_eq!(records(&additional), [(Type::A, 1), (Type::AAAA, 1)]);
     }
 }

@@ -9,7 +9,7 @@ mod gateway;
 mod service;
 mod transfer;
 
-pub use super::exposed::NodeAddressType;
+pub use super::nodes::NodeAddressType;
 pub use apex::Apex;
 pub use external::{External, ExternalSettings};
 pub use gateway::{

@@ -2,47 +2,77 @@
 //! a serial, the next change gets another one, because a secondary must notice every change (RFC
 //! 1982).
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::wire::Type;
+
+/// The serial, which is 0 before the first change, and [`SEEN`]. They are one number, so that no
+/// change comes between a client's read of the serial and its mark.
 #[derive(Debug, Default)]
-pub(super) struct Serial {
-    /// 0 before the first change.
-    value: AtomicU32,
-    /// Whether the serial has been read since it was set.
-    seen: AtomicBool,
+pub(super) struct Serial(AtomicU64);
+
+/// Whether the serial has been read since it was set.
+const SEEN: u64 = 1;
+
+fn serial_of(word: u64) -> u32 {
+    (word >> 1) as u32
+}
+
+fn word_of(serial: u32) -> u64 {
+    u64::from(serial) << 1
 }
 
 impl Serial {
     /// The serial for a client that may be a secondary.
     pub(super) fn read(&self) -> u32 {
-        self.seen.store(true, Ordering::Release);
-        self.peek()
+        let word = self.0.load(Ordering::Acquire);
+        // If the mark is there, nothing is written to memory that all threads share.
+        serial_of(if word & SEEN == 0 { self.0.fetch_or(SEEN, Ordering::AcqRel) } else { word })
     }
 
     /// The serial for a reader that does not compare it with an earlier one.
     pub(super) fn peek(&self) -> u32 {
-        self.value.load(Ordering::Acquire)
+        serial_of(self.0.load(Ordering::Acquire))
+    }
+
+    /// The serial for a reply to a question of this type. A secondary asks for the SOA record, and
+    /// remembers its serial. Clients do not remember the serial in the SOA record of a negative
+    /// answer.
+    pub(super) fn reply(&self, qtype: Type) -> u32 {
+        if qtype == Type::SOA || qtype.is_transfer() { self.read() } else { self.peek() }
     }
 
     /// Continues from the serial of an earlier process, which clients have seen.
     pub(super) fn resume(&self, earlier: u32) {
-        self.value.fetch_max(earlier, Ordering::AcqRel);
-        self.seen.store(true, Ordering::Release);
+        self.0.fetch_max(word_of(earlier), Ordering::AcqRel);
+        self.0.fetch_or(SEEN, Ordering::AcqRel);
     }
 
     /// Sets the serial after a change, and returns it: the Unix time if that is later, or else the
     /// next number if a client has seen the last one. Only one thread calls this.
     pub(super) fn advance(&self, unix_seconds: u32) -> u32 {
-        let old = self.peek();
-        let seen = self.seen.swap(false, Ordering::AcqRel);
-        let new = if unix_seconds > old { unix_seconds } else { old + u32::from(seen) };
-        self.value.store(new, Ordering::Release);
-        new
+        let next = |word: u64| {
+            let (old, seen) = (serial_of(word), word & SEEN != 0);
+            if unix_seconds > old { unix_seconds } else { old + u32::from(seen) }
+        };
+        let mut word = self.0.load(Ordering::Acquire);
+        // A client may read the serial meanwhile.
+        while let Err(now) =
+            self.0.compare_exchange(word, word_of(next(word)), Ordering::AcqRel, Ordering::Acquire)
+        {
+            word = now;
+        }
+        next(word)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::atomic::{AtomicBool, AtomicU32, Ordering},
+        thread,
+    };
+
     use super::Serial;
 
     #[test]
@@ -68,5 +98,24 @@ mod tests {
         let serial = Serial::default();
         serial.resume(2000);
         assert_eq!((serial.read(), serial.advance(1500)), (2000, 2001));
+    }
+
+    #[test]
+    fn a_change_after_a_read_gets_another_serial() {
+        let (serial, latest, stop) = (Serial::default(), AtomicU32::new(0), AtomicBool::new(false));
+        serial.advance(1000);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    latest.store(serial.read(), Ordering::SeqCst);
+                }
+            });
+            let repeated = (0..300_000).find(|_| {
+                let seen = latest.load(Ordering::SeqCst);
+                serial.advance(0) == seen
+            });
+            stop.store(true, Ordering::Relaxed);
+            assert_eq!(repeated, None, "a client has read the serial before");
+        });
     }
 }

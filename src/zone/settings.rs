@@ -1,13 +1,17 @@
 //! The settings of a `kubernetes` block: which facts it shows, and how.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use crate::{
     model::{EndpointFields, Kind, Namespace, Selector},
     wire::Name,
 };
 
-use super::store::Store;
+use super::{
+    cluster_set::ZoneKind,
+    derive::ServiceEntry,
+    store::{Snapshot, Store},
+};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -57,6 +61,15 @@ impl Namespaces {
     /// Whether the namespace with this label exists and is shown.
     pub(super) fn show(&self, label: &[u8], store: &Store) -> bool {
         store.namespace(label).is_some_and(|namespace| self.include(label, &namespace))
+    }
+
+    /// The Services of a moment in the namespaces that are shown, by name.
+    pub(super) fn shown(&self, snapshot: &Snapshot, zone_kind: ZoneKind) -> Vec<Arc<ServiceEntry>> {
+        let is_shown = |entry: &&Arc<ServiceEntry>| {
+            let label = entry.namespace();
+            snapshot.namespaces.get(label).is_some_and(|it| self.include(label, it))
+        };
+        snapshot.services.of(zone_kind).values().filter(is_shown).cloned().collect()
     }
 
     /// Whether the namespace with this label is shown, if its name alone decides that.

@@ -202,6 +202,22 @@ impl Store {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).insert(kind, reason);
     }
 
+    /// A copy of the facts that the zones for clients outside answer from, except the hosts of
+    /// objects. Later changes do not alter it.
+    pub(super) fn copy_for_outside(&self) -> Self {
+        let copy = Self { outside: self.outside.copy(), ..Self::default() };
+        let snapshot = Arc::clone(&*self.snapshot.lock().unwrap_or_else(PoisonError::into_inner));
+        for (key, entry) in &snapshot.services.cluster {
+            if entry.service.as_ref().is_some_and(|service| service.shows_outside()) {
+                copy.services.cluster.insert(key.clone(), Arc::clone(entry));
+            }
+        }
+        copy.synced.store(self.synced.load(Ordering::Acquire), Ordering::Release);
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        *copy.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+        copy
+    }
+
     /// The facts of this moment, for a client that remembers the serial of this kind of zone.
     pub(super) fn snapshot(&self, zone_kind: ZoneKind) -> Arc<Snapshot> {
         let snapshot = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);

@@ -19,11 +19,9 @@ use super::{
     answer::{Found, UnsyncedError},
     cluster::Zone,
     cluster_set::ZoneKind,
-    derive::{Scope, ServiceEntry, address_data},
+    derive::{Scope, ServiceEntry, address_data, distinct, label},
     endpoint_label::EndpointLabel,
-    key::ServiceKey,
     settings::is_reverse,
-    store::Snapshot,
 };
 
 impl Zone {
@@ -57,7 +55,7 @@ impl Zone {
             zone: self.clone(),
             spelled: question.spelled(),
             zone_kind,
-            services: self.shown(&snapshot, zone_kind),
+            services: self.settings.namespaces.shown(&snapshot, zone_kind),
         };
         let below: Records = if is_reverse(&question.name) {
             Box::new(view.pointers(question.name.clone()))
@@ -85,18 +83,6 @@ impl Zone {
         };
         answer.into_iter().chain(additional.into_iter().filter(is_glue)).collect()
     }
-
-    fn shown(&self, snapshot: &Snapshot, zone_kind: ZoneKind) -> Vec<Arc<ServiceEntry>> {
-        let shows = |label: &[u8]| {
-            snapshot
-                .namespaces
-                .get(label)
-                .is_some_and(|it| self.settings.namespaces.include(label, it))
-        };
-        let shown =
-            snapshot.services.of(zone_kind).iter().filter(|(_, entry)| shows(entry.namespace()));
-        shown.map(|(_, entry): (&ServiceKey, _)| Arc::clone(entry)).collect()
-    }
 }
 
 /// The Services of a view at one moment, sorted by name.
@@ -110,8 +96,22 @@ struct ZoneSnapshot {
 
 impl ZoneSnapshot {
     fn records(self) -> impl Iterator<Item = RecordSet> + Send {
-        let Self { zone, spelled, zone_kind, services } = self;
-        services.into_iter().flat_map(move |entry| entry.records(&zone.scope(&spelled, zone_kind)))
+        let snapshot = Arc::new(self);
+        (0..snapshot.services.len()).flat_map(move |at| {
+            let (snapshot, entry) = (Arc::clone(&snapshot), Arc::clone(&snapshot.services[at]));
+            let records = entry.records(&snapshot.scope());
+            let ports = entry.endpoint_ports(&snapshot.scope());
+            let ports = ports.into_iter().filter_map(move |((protocol, name), slices)| {
+                let scope = snapshot.scope();
+                let rdatas = entry.endpoint_srv(&slices, &scope);
+                entry.port_set((protocol, &name), rdatas, &scope)
+            });
+            records.into_iter().chain(ports)
+        })
+    }
+
+    fn scope(&self) -> Scope<'_> {
+        self.zone.scope(&self.spelled, self.zone_kind)
     }
 
     /// The PTR records of the addresses in a reverse zone: one for a cluster IP, and one for each
@@ -131,13 +131,12 @@ impl ZoneSnapshot {
                 !scope.no_endpoints && !cluster_ips.contains(&endpoint.address)
             });
             for (slice, endpoint) in endpoints {
-                let targets = pointers.entry(endpoint.address).or_default();
-                let target =
-                    entry.target_name(Some(&entry.label(slice, endpoint, scope.pod_names)), &scope);
-                targets.extend(target.filter(|target| !targets.contains(target)));
+                let target = entry.target_name(Some(&label(slice, endpoint, &scope)), &scope);
+                pointers.entry(endpoint.address).or_default().extend(target);
             }
-            let named =
-                pointers.into_iter().map(|(address, targets)| (Name::reverse(address), targets));
+            let named = pointers
+                .into_iter()
+                .map(|(address, targets)| (Name::reverse(address), distinct(targets.into_iter())));
             let within =
                 named.filter(|(name, targets)| name.is_within(&reverse) && !targets.is_empty());
             within
@@ -154,8 +153,8 @@ impl ZoneSnapshot {
     }
 }
 
-/// SRV data by the port's protocol and name.
-type Ports<'e> = BTreeMap<(Protocol, &'e str), Vec<Vec<u8>>>;
+/// For the protocol and the name of a port, the slices that have it, and its number in each.
+type EndpointPorts = BTreeMap<(Protocol, Box<str>), Vec<(usize, u16)>>;
 
 impl ServiceEntry {
     /// The record sets of the Service that a transfer contains.
@@ -169,7 +168,8 @@ impl ServiceEntry {
         ];
         match &service.addressing {
             Addressing::ExternalName(_) => {
-                sets.push(set(&own, Type::CNAME, self.alias().unwrap_or_default(), scope));
+                let alias = self.alias().map(|alias| alias.rdata.clone());
+                sets.push(set(&own, Type::CNAME, alias.unwrap_or_default(), scope));
             }
             Addressing::ClusterIps(ips)
                 if ips.is_empty() || scope.ignore_empty && self.endpoints().next().is_none() =>
@@ -191,59 +191,78 @@ impl ServiceEntry {
         scope: &Scope<'_>,
         sets: &mut Vec<RecordSet>,
     ) {
-        let (mut all, mut named) = (Vec::new(), Ports::new());
+        let (mut all, mut named) = (Vec::new(), BTreeMap::<_, Vec<_>>::new());
         for port in service.ports.iter() {
             let rdata = srv(100, port.port, own);
             if !port.name.is_empty() {
-                named.entry((port.protocol, &port.name)).or_default().push(rdata.clone());
+                named.entry((port.protocol, &*port.name)).or_default().push(rdata.clone());
             }
-            if !all.contains(&rdata) {
-                all.push(rdata);
-            }
+            all.push(rdata);
         }
+        let all = distinct(all.into_iter());
         sets.push(set(own, Type::SRV, all.iter().collect(), scope));
-        self.add_named_ports(named, scope, sets);
+        let named = named.into_iter();
+        sets.extend(named.filter_map(|(port, rdatas)| self.port_set(port, rdatas, scope)));
     }
 
     fn add_endpoints(&self, scope: &Scope<'_>, sets: &mut Vec<RecordSet>) {
-        let (mut hosts, mut named) =
-            (BTreeMap::<EndpointLabel<'_>, Vec<IpAddr>>::new(), Ports::new());
+        let mut hosts = BTreeMap::<EndpointLabel<'_>, Vec<IpAddr>>::new();
         for (slice, endpoint) in self.endpoints() {
-            let label = self.label(slice, endpoint, scope.pod_names);
-            let Some(host) = self.target_name(Some(&label), scope) else { continue };
-            let weight = (100 / slice.endpoints.len()).max(1) as u16;
-            for port in slice.ports.iter().filter(|port| !port.name.is_empty()) {
-                let Some(number) = port.port else { continue };
-                named
-                    .entry((port.protocol, &*port.name))
-                    .or_default()
-                    .push(srv(weight, number, &host));
-            }
-            let addresses = hosts.entry(label).or_default();
-            if !addresses.contains(&endpoint.address) {
-                addresses.push(endpoint.address);
-            }
+            let label = label(slice, endpoint, scope);
+            hosts.entry(label).or_default().push(endpoint.address);
         }
         for (label, addresses) in hosts {
+            let addresses = distinct(addresses.into_iter());
             let Some(host) = self.target_name(Some(&label), scope) else { continue };
             sets.extend(
                 [Type::A, Type::AAAA]
                     .map(|rtype| set(&host, rtype, address_data(rtype, &addresses), scope)),
             );
         }
-        self.add_named_ports(named, scope, sets);
     }
 
-    fn add_named_ports(&self, named: Ports<'_>, scope: &Scope<'_>, sets: &mut Vec<RecordSet>) {
-        for ((protocol, name), mut rdatas) in named {
-            rdatas.sort_unstable();
-            rdatas.dedup();
-            let labels =
-                [format!("_{}", name.to_ascii_lowercase()), format!("_{}", protocol.label())];
-            if let Some(owner) = self.name_under(labels.iter().map(String::as_str), scope) {
-                sets.push(set(&owner, Type::SRV, rdatas.iter().collect(), scope));
+    /// The named ports of the endpoints of a headless Service. A thousand endpoints may have
+    /// thousands of ports each, so their records are made for one port at a time.
+    fn endpoint_ports(&self, scope: &Scope<'_>) -> EndpointPorts {
+        let mut ports = EndpointPorts::new();
+        if scope.no_endpoints || !self.is_headless() {
+            return ports;
+        }
+        for (slice, at) in self.slices.iter().zip(0..) {
+            for port in slice.ports.iter().filter(|port| !port.name.is_empty()) {
+                let key = (port.protocol, port.name.clone());
+                ports.entry(key).or_default().extend(port.port.map(|number| (at, number)));
             }
         }
+        ports
+    }
+
+    /// The SRV data of a port of the endpoints in these slices.
+    fn endpoint_srv(&self, slices: &[(usize, u16)], scope: &Scope<'_>) -> Vec<Vec<u8>> {
+        let each = slices.iter().flat_map(|(at, number)| {
+            let slice = &self.slices[*at];
+            let weight = (100 / slice.endpoints.len().max(1)).max(1) as u16;
+            slice.endpoints.iter().filter_map(move |endpoint| {
+                let label = label(slice, endpoint, scope);
+                Some(srv(weight, *number, &self.target_name(Some(&label), scope)?))
+            })
+        });
+        each.collect()
+    }
+
+    /// The SRV records of a named port.
+    fn port_set(
+        &self,
+        (protocol, name): (Protocol, &str),
+        mut rdatas: Vec<Vec<u8>>,
+        scope: &Scope<'_>,
+    ) -> Option<RecordSet> {
+        rdatas.sort_unstable();
+        rdatas.dedup();
+        let labels = [format!("_{}", name.to_ascii_lowercase()), format!("_{}", protocol.label())];
+        let owner = self.name_under(labels.iter().map(String::as_str), scope)?;
+        let set = set(&owner, Type::SRV, rdatas.iter().collect(), scope);
+        (!set.rdatas.is_empty()).then_some(set)
     }
 }
 

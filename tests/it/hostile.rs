@@ -4,6 +4,7 @@
 mod api;
 mod arena;
 mod attacks;
+mod costs;
 mod day;
 mod elsewhere;
 mod files;

@@ -93,6 +93,26 @@ fn the_alias_chain_is_kept_and_other_records_are_dropped() {
 }
 
 #[test]
+fn a_name_has_a_bounded_number_of_pointers() {
+    let asked = asked("a.example", Type::A);
+    let check = |pointers: u16, expected: bool| {
+        // The data of the first record is a chain of pointers that ends at the question's name. It
+        // stands behind the header, the question, and twelve octets of the record.
+        let place = |number: u16| (0xc000 + 12 + 15 + 12 + 2 * number).to_be_bytes();
+        let chain: Vec<u8> =
+            [[0xc0, 12]].into_iter().chain((0..pointers - 2).map(place)).flatten().collect();
+        let packet = Reply::to(&asked, 0, [2, 0, 0])
+            .record(b"\xc0\x0c", Type::TXT, 60, &chain)
+            .record(&place(pointers - 2), Type::A, 60, &[10, 0, 0, 1]);
+        let found = read(&packet.0, &asked).map(|response| response.answer.len());
+        assert_eq!(found, if expected { Ok(1) } else { Err(ReplyError::Malformed) }, "{pointers}");
+    };
+    check(2, true);
+    check(127, true);
+    check(128, false);
+}
+
+#[test]
 fn a_repeated_record_counts_once() {
     let asked = asked("a.example", Type::A);
     let packet = Reply::to(&asked, 0, [4, 0, 0])

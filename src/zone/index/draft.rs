@@ -33,12 +33,11 @@ impl Draft {
         }
     }
 
-    pub(super) fn finish(mut self, zone_kind: ZoneKind, key: &ServiceKey) -> Option<ServiceEntry> {
+    pub(super) fn finish(mut self, key: &ServiceKey) -> Option<ServiceEntry> {
         // Sorted by name, so that the order of answers does not depend on the order of arrival.
         self.slices.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let anything = self.service.is_some() || !self.slices.is_empty();
-        anything
-            .then(|| ServiceEntry::new(zone_kind, key.clone(), self.service, self.slices.into()))
+        anything.then(|| ServiceEntry::new(key.clone(), self.service, self.slices.into()))
     }
 }
 

@@ -1,15 +1,18 @@
 //! `k8s_external`: Services by the addresses at which clients outside of the cluster reach them.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use crate::{
     model::{EndpointFields, Kind},
-    wire::{Name, Question, RecordSet, Spelled, Transfer, Type},
+    wire::{Name, Owner, Question, RecordSet, Records, Sets, Spelled, Transfer, Type},
     zone::{
         answer::{Found, UnsyncedError},
         cluster_set::ZoneKind,
-        derive::{Scope, ServiceEntry, address_data},
-        endpoint_label::EndpointLabel,
+        derive::{Scope, ServiceEntry, address_data, label},
         key::label_offsets,
         reverse,
         selection::Selection,
@@ -74,12 +77,12 @@ impl External {
         Self { store, settings }
     }
 
-    fn top(&self) -> Top<'_> {
-        Top {
-            apex: &self.settings.top,
-            serial: self.store.outside.serial(),
-            ttl: self.settings.ttl,
-        }
+    fn top(&self, qtype: Type) -> Top<'_> {
+        self.top_at(self.store.outside.serial().reply(qtype))
+    }
+
+    fn top_at(&self, serial: u32) -> Top<'_> {
+        Top { apex: &self.settings.top, serial, ttl: self.settings.ttl }
     }
 
     fn scope<'q>(&self, zone: &'q Spelled) -> Scope<'q> {
@@ -145,7 +148,20 @@ impl External {
             4 => (Selection::port(label(0), label(1)), offsets[2]),
             _ => return Found::NoName,
         };
-        let Some(entry) = self.store.service(&left[service_at..]) else { return Found::NoName };
+        match self.store.service(&left[service_at..]) {
+            Some(entry) => self.answer(&entry, part, qtype, scope),
+            None => Found::NoName,
+        }
+    }
+
+    /// The answer of a Service that is shown.
+    fn answer(
+        &self,
+        entry: &ServiceEntry,
+        part: Selection<'_>,
+        qtype: Type,
+        scope: &Scope<'_>,
+    ) -> Found {
         let Some(service) = &entry.service else { return Found::NoName };
         let place = entry.own_place();
         // `_tcp.SERVICE` exists, because names of ports exist below it.
@@ -168,8 +184,7 @@ impl External {
             if !scope.endpoints_known {
                 return Found::Unsynced;
             }
-            let found =
-                entry.targets_answer(entry.endpoint_targets(part, scope), part, qtype, scope);
+            let found = entry.endpoints_answer(part, qtype, scope);
             // An existing endpoint has the outer addresses of its Service.
             if of_endpoints || matches!(found, Found::NoName) {
                 return found;
@@ -203,38 +218,76 @@ impl External {
     }
 }
 
+/// The records of transfers.
 impl External {
-    /// All names of a zone that Services have.
-    fn names(&self, zone: &Name) -> BTreeSet<Name> {
-        let snapshot = self.store.snapshot(ZoneKind::Cluster);
-        let shown = snapshot
-            .services
-            .cluster
-            .values()
-            .filter(|entry| self.settings.namespaces.show(entry.namespace(), &self.store));
-        if is_reverse(zone) {
-            let addresses = shown.flat_map(|entry| entry.outer_ips()).map(Name::reverse);
-            return addresses.filter(|name| name.is_within(zone)).collect();
+    /// The PTR records of a reverse zone.
+    fn pointers(
+        &self,
+        shown: &[Arc<ServiceEntry>],
+        zone: &Name,
+    ) -> impl Iterator<Item = RecordSet> + use<> {
+        let ttl = self.settings.ttl;
+        let target_zone = Spelled::from(primary(&self.settings.zones));
+        let scope = self.scope(&target_zone);
+        let mut targets = BTreeMap::<IpAddr, Vec<Vec<u8>>>::new();
+        for entry in shown {
+            let target = entry.target_name(None, &scope);
+            for address in entry.outer_ips() {
+                targets.entry(address).or_default().extend(target.clone());
+            }
         }
-        shown.flat_map(|entry| self.names_of(entry, zone)).collect()
+        let zone = zone.clone();
+        targets.into_iter().filter_map(move |(address, targets)| {
+            let name = Name::reverse(address);
+            let is_here = name.is_within(&zone) && !targets.is_empty();
+            let set =
+                || RecordSet::new(Owner::from(&name), Type::PTR, ttl, targets.iter().collect());
+            is_here.then(set)
+        })
     }
 
-    fn names_of(&self, entry: &ServiceEntry, zone: &Name) -> Vec<Name> {
+    /// The records of a Service, of its ports and, if it is headless, of its endpoints.
+    fn records(&self, entry: &ServiceEntry, zone: &Name) -> Sets {
         let plain = Spelled::from(zone);
         let scope = self.scope(&plain);
-        let name = |label: Option<&EndpointLabel<'_>>| {
-            entry.target_name(label, &scope).and_then(|wire| Name::from_wire(&wire))
+        let (Some(service), Some(own)) = (&entry.service, entry.target_name(None, &scope)) else {
+            return Sets::new();
         };
-        let of_endpoints =
-            self.settings.headless && entry.is_headless() && entry.own_place().is_empty();
-        let (Some(service), Some(own)) = (&entry.service, name(None)) else { return Vec::new() };
-        let labels = entry
-            .endpoints()
-            .filter(|_| of_endpoints)
-            .map(|(slice, endpoint)| entry.label(slice, endpoint, scope.pod_names));
-        transfer::with_ports(own, service)
-            .chain(labels.filter_map(|label| name(Some(&label))))
-            .collect()
+        let Some(own) = Name::from_wire(&own) else { return Sets::new() };
+        // Names of name servers are not those of Services.
+        if own.left_of(zone).is_some_and(|left| self.name_server(left, Type::NS).is_some()) {
+            return Sets::new();
+        }
+        let mut sets = self.sets(entry, &own, Selection::Service, &scope);
+        for [port, protocol] in transfer::port_labels(service) {
+            if let Some(name) = Name::join([&port[..], &protocol[..]], &own) {
+                sets.extend(self.sets(entry, &name, Selection::port(&port, &protocol), &scope));
+            }
+        }
+        if self.settings.headless && entry.is_headless() && entry.own_place().is_empty() {
+            let endpoints = entry.endpoints();
+            let labels: BTreeSet<_> = endpoints
+                .map(|(slice, endpoint)| label(slice, endpoint, &scope))
+                .map(|label| label.text.to_ascii_lowercase().into_bytes())
+                .collect();
+            for label in &labels {
+                if let Some(name) = Name::join([&label[..]], &own) {
+                    let part = Selection::Endpoint { label, cluster: None };
+                    sets.extend(self.sets(entry, &name, part, &scope));
+                }
+            }
+        }
+        sets
+    }
+
+    fn sets(
+        &self,
+        entry: &ServiceEntry,
+        name: &Name,
+        part: Selection<'_>,
+        scope: &Scope<'_>,
+    ) -> Sets {
+        transfer::sets(name, |qtype| self.answer(entry, part, qtype, scope))
     }
 }
 
@@ -246,7 +299,7 @@ impl View for External {
         let Some(left) = question.name.left_of(zone) else { return Found::NotInZone };
         if left.is_empty() {
             return self
-                .top()
+                .top(question.qtype)
                 .answer(question, zone, |_| self.server_addresses())
                 .unwrap_or(Found::NoData);
         }
@@ -264,7 +317,7 @@ impl View for External {
 
     fn soa(&self, question: &Question) -> Option<RecordSet> {
         let zone = longest(&self.settings.zones, &question.name)?;
-        Some(self.top().soa(question, zone))
+        Some(self.top(question.qtype).soa(question, zone))
     }
 
     fn transfer(&self, question: &Question) -> Option<Result<Transfer, UnsyncedError>> {
@@ -272,14 +325,18 @@ impl View for External {
         if !self.waiting().is_empty() {
             return Some(Err(UnsyncedError));
         }
-        let soa = |serial| Top { serial, ..self.top() }.soa(question, zone);
-        Some(Ok(transfer::whole(
-            self,
-            question,
-            || self.store.outside.serial(),
-            soa,
-            || self.names(zone),
-        )))
+        let take = || self.store.snapshot(ZoneKind::Cluster);
+        let (serial, snapshot) = transfer::at_one_serial(self.store.outside.serial(), take);
+        let shown = self.settings.namespaces.shown(&snapshot, ZoneKind::Cluster);
+        let soa = self.top_at(serial).soa(question, zone);
+        let top = transfer::top(self, question, |_| false);
+        let below: Records = if is_reverse(zone) {
+            Box::new(self.pointers(&shown, zone))
+        } else {
+            let (view, zone) = (self.clone(), zone.clone());
+            Box::new(shown.into_iter().flat_map(move |entry| view.records(&entry, &zone)))
+        };
+        Some(Ok(Transfer { soa, serial, records: Box::new(top.into_iter().chain(below)) }))
     }
 
     fn stale_age(&self) -> Option<u32> {

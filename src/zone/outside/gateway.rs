@@ -1,20 +1,17 @@
 //! `k8s_gateway`: what clients outside can reach, by the host names in the objects of a cluster.
 
+mod claim_rules;
 mod ownership;
 mod settings;
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use crate::{
     model::{Addressing, Exposure, Kind, Object, Service},
-    wire::{Name, Question, RecordSet, Spelled, Transfer, Type},
+    wire::{Name, Question, RecordSet, Sets, Spelled, Transfer, Type},
     zone::{
         answer::{Found, UnsyncedError},
-        claims::{Claim, Claims, Path},
+        claims::{Claim, ClaimMap, Claims, CountedClaims, Path},
         cluster_set::ZoneKind,
         derive::{Scope, ServiceEntry, address_data, distinct},
         key::label_offsets,
@@ -30,14 +27,17 @@ use super::{
     transfer,
 };
 
-pub use ownership::{ClaimRefusal, ClaimRules, Protection, RefusedClaim};
+pub use claim_rules::{ClaimRules, Protection};
+pub use ownership::{ClaimRefusal, RefusedClaim};
 pub use settings::{GatewaySettings, is_route};
 
 /// A view of a source's facts.
 #[derive(Clone, Debug)]
 pub struct Gateway {
     store: Arc<Store>,
-    settings: GatewaySettings,
+    settings: Arc<GatewaySettings>,
+    /// The hosts of objects, where the settings admit them.
+    hosts: Arc<CountedClaims>,
 }
 
 /// A name in one of the view's zones.
@@ -57,7 +57,18 @@ struct ClaimedAddresses {
 
 impl Gateway {
     pub fn new(store: Arc<Store>, settings: GatewaySettings) -> Self {
-        Self { store, settings }
+        let settings = Arc::new(settings);
+        let hosts = store.outside.hosts.counted(Arc::<GatewaySettings>::clone(&settings));
+        Self { store, settings, hosts }
+    }
+
+    /// A view of the present facts. Later changes do not alter it.
+    fn copy(&self) -> Self {
+        Self {
+            store: Arc::new(self.store.copy_for_outside()),
+            settings: Arc::clone(&self.settings),
+            hosts: Arc::new(self.hosts.copy()),
+        }
     }
 
     /// Whether the kind is listed. A kind that the source may not read counts as listed and empty.
@@ -65,12 +76,12 @@ impl Gateway {
         self.store.is_synced(kind) || self.store.refusal(kind).is_some()
     }
 
-    fn top(&self) -> Top<'_> {
-        Top {
-            apex: &self.settings.top,
-            serial: self.store.outside.serial(),
-            ttl: self.settings.ttl,
-        }
+    fn top(&self, qtype: Type) -> Top<'_> {
+        self.top_at(self.store.outside.serial().reply(qtype))
+    }
+
+    fn top_at(&self, serial: u32) -> Top<'_> {
+        Top { apex: &self.settings.top, serial, ttl: self.settings.ttl }
     }
 
     fn scope<'q>(&self, zone: &'q Spelled) -> Scope<'q> {
@@ -86,36 +97,20 @@ impl Gateway {
         }
     }
 
-    fn counts(&self, claim: &Claim) -> bool {
-        let class = |classes: &[Box<str>], class: &str| {
-            classes.is_empty() || classes.iter().any(|it| **it == *class)
-        };
-        self.settings.resources.contains(&kind_of(claim))
-            && match claim {
-                Claim::Object(object) => match &**object {
-                    Object::Ingress(ingress) => {
-                        class(&self.settings.ingress_classes, &ingress.class)
-                    }
-                    _ => true,
-                },
-                Claim::Service(_) => true,
-            }
+    /// The claims on names `svc.ns` in any zone; `None` if the view does not show Services.
+    fn services(&self) -> Option<&ClaimMap> {
+        let shown = self.settings.resources.contains(&Kind::Service);
+        shown.then_some(&self.store.outside.services)
     }
 
-    /// Whether a name below this one exists.
-    fn is_above(&self, name: &[u8], zone: &[u8]) -> bool {
-        let facts = &self.store.outside;
+    /// Whether the name exists without a claim: as the apex, as a name server, or because a name
+    /// below it exists.
+    fn exists_without_claim(&self, name: &[u8], zone: &[u8]) -> bool {
         let left = &name[..name.len() - zone.len()];
-        let server = |server: &Name| {
-            server
-                .left_of(&Name::root())
-                .is_some_and(|labels| labels.len() > left.len() && labels.ends_with(left))
-        };
-        let admitted =
-            |path: &Path, claim: &Claim| self.counts(claim) && self.is_admitted(path, claim);
-        facts.hosts.is_above(&Path::new(name), admitted)
-            || facts.services.is_above(&Path::new(left), |_, claim| self.counts(claim))
-            || self.settings.top.servers.iter().any(server)
+        left.is_empty()
+            || self.settings.top.servers.iter().any(|server| labels(server).ends_with(left))
+            || self.hosts.is_above(&Path::new(name))
+            || self.services().is_some_and(|services| services.is_above(&Path::new(left)))
     }
 
     fn name(&self, question: &Question, asked: &NameQuery<'_>) -> Found {
@@ -142,7 +137,7 @@ impl Gateway {
         if let Some(found) = self.port(name, asked) {
             return found;
         }
-        if server.is_some() || name.len() == zone.len() || self.is_above(name, zone) {
+        if self.exists_without_claim(name, zone) {
             return Found::NoData;
         }
         self.wildcard(&question.name, asked)
@@ -186,10 +181,7 @@ impl Gateway {
         let mut encloser = name.parent();
         while let Some(name) = encloser {
             let wire = name.wire();
-            if wire.len() <= zone.len()
-                || !self.claims(wire, zone).is_empty()
-                || self.is_above(wire, zone)
-            {
+            if !self.claims(wire, zone).is_empty() || self.exists_without_claim(wire, zone) {
                 let wildcard = [b"\x01*", wire].concat();
                 let claims = self.claims(&wildcard, zone);
                 return if claims.is_empty() {
@@ -228,7 +220,7 @@ impl Gateway {
             if !place.is_empty() {
                 break;
             }
-            for claim in claims.iter().filter(|claim| kind_of(claim) == *kind) {
+            for claim in claims.iter().filter(|claim| claim.kind() == *kind) {
                 match claim {
                     Claim::Service(key) => {
                         let Some(entry) = self.store.service(key) else { continue };
@@ -240,7 +232,7 @@ impl Gateway {
                 }
             }
         }
-        place.addresses = distinct(place.addresses.into_iter());
+        place.addresses = distinct(place.addresses.into_iter()).into_vec();
         Ok(ClaimedAddresses { place, services })
     }
 
@@ -307,57 +299,52 @@ impl Gateway {
         if !place.is_empty() || outside.exposure != Exposure::NodePort {
             return Ok(place);
         }
-        let local = if outside.local_only { Some(self.nodes_with_endpoints(entry)?) } else { None };
-        if !self.knows(Kind::Node) {
+        if outside.local_only && !self.knows(Kind::EndpointSlice) || !self.knows(Kind::Node) {
             return Err(UnsyncedError);
         }
-        let mut addresses =
-            self.store.outside.node_addresses(local.as_ref(), &self.settings.node_addresses);
-        addresses.retain(|address| has_family(service, *address));
-        Ok(OutsideAddresses { addresses, at_nodes: true, ..OutsideAddresses::default() })
+        let (nodes, types) = (&self.store.outside.nodes, &self.settings.node_addresses);
+        let addresses = if outside.local_only {
+            nodes.addresses_of(entry.node_addresses(), types, || entry.nodes())
+        } else {
+            nodes.addresses(types)
+        };
+        let usable = addresses.iter().copied().filter(|address| has_family(service, *address));
+        Ok(OutsideAddresses {
+            addresses: usable.collect(),
+            at_nodes: true,
+            ..OutsideAddresses::default()
+        })
     }
 
-    fn nodes_with_endpoints<'e>(
-        &self,
-        entry: &'e ServiceEntry,
-    ) -> Result<HashSet<&'e str>, UnsyncedError> {
-        if !self.knows(Kind::EndpointSlice) {
-            return Err(UnsyncedError);
-        }
-        Ok(entry
-            .endpoints()
-            .filter_map(|(_, endpoint)| endpoint.node().map(|node| &**node))
-            .collect())
+    /// The names in a zone that objects have claims on.
+    fn claimed_names(&self, zone: &Name) -> BTreeSet<Name> {
+        let hosts = self.hosts.within(&Path::new(zone.wire())).into_iter();
+        let hosts = hosts.map(|(path, _)| path.name(&Name::root()));
+        let services = self.services().map(|services| services.within(&Path::new(b"")));
+        let services = services.into_iter().flatten().map(|(path, _)| path.name(zone));
+        hosts.chain(services).flatten().collect()
     }
 
-    /// All claimed names of a zone.
-    fn names(&self, zone: &Name) -> BTreeSet<Name> {
-        let facts = &self.store.outside;
-        let root = Name::root();
-        let hosts = facts
-            .hosts
-            .within(&Path::new(zone.wire()))
-            .into_iter()
-            .map(|(path, _)| path.name(&root));
-        let services =
-            facts.services.within(&Path::new(b"")).into_iter().map(|(path, _)| path.name(zone));
-        let mut names = BTreeSet::new();
-        for name in hosts.chain(services).flatten() {
-            let claims = self.claims(name.wire(), zone.wire());
-            if claims.is_empty() {
-                continue;
+    /// The records of a claimed name, and those of the ports of Services with this name.
+    fn records_at(&self, name: Name, zone: &Name) -> Sets {
+        let claims = self.claims(name.wire(), zone.wire());
+        let mut names: BTreeSet<Name> = claims.iter().map(|_| name.clone()).collect();
+        for claim in &claims {
+            if let Claim::Service(key) = claim
+                && let Some(entry) = self.store.service(key)
+                && let Some(service) = &entry.service
+            {
+                let ports = transfer::port_names(&name, service);
+                // A name with a claim of its own has records of its own.
+                names
+                    .extend(ports.filter(|name| self.hosts.at(&Path::new(name.wire())).is_empty()));
             }
-            for claim in &claims {
-                if let Claim::Service(key) = claim
-                    && let Some(service) =
-                        self.store.service(key).and_then(|entry| entry.service.clone())
-                {
-                    names.extend(transfer::with_ports(name.clone(), &service));
-                }
-            }
-            names.insert(name);
         }
-        names
+        let each = |name: &Name| {
+            let find = |qtype| self.find(&Question::new(name.clone(), qtype));
+            transfer::sets(name, find)
+        };
+        names.iter().flat_map(each).collect()
     }
 
     /// The addresses of the Service with that name. Without any, the first name server has this
@@ -381,13 +368,6 @@ fn better(one: Found, other: Found) -> Found {
     }
 }
 
-fn kind_of(claim: &Claim) -> Kind {
-    match claim {
-        Claim::Service(_) => Kind::Service,
-        Claim::Object(object) => object.key().kind,
-    }
-}
-
 /// A node port works in the address families of the Service.
 fn has_family(service: &Service, address: IpAddr) -> bool {
     match &service.addressing {
@@ -403,7 +383,7 @@ impl View for Gateway {
         };
         if question.name == *zone
             && let Some(found) =
-                self.top().answer(question, zone, |server| self.server_addresses(server))
+                self.top(question.qtype).answer(question, zone, |it| self.server_addresses(it))
         {
             return found;
         }
@@ -425,7 +405,8 @@ impl View for Gateway {
     }
 
     fn soa(&self, question: &Question) -> Option<RecordSet> {
-        Some(self.top().soa(question, longest(&self.settings.zones, &question.name)?))
+        let zone = longest(&self.settings.zones, &question.name)?;
+        Some(self.top(question.qtype).soa(question, zone))
     }
 
     fn transfer(&self, question: &Question) -> Option<Result<Transfer, UnsyncedError>> {
@@ -433,14 +414,13 @@ impl View for Gateway {
         if !self.settings.kinds().all(|kind| self.knows(kind)) {
             return Some(Err(UnsyncedError));
         }
-        let soa = |serial| Top { serial, ..self.top() }.soa(question, zone);
-        Some(Ok(transfer::whole(
-            self,
-            question,
-            || self.store.outside.serial(),
-            soa,
-            || self.names(zone),
-        )))
+        let (serial, view) = transfer::at_one_serial(self.store.outside.serial(), || self.copy());
+        let soa = self.top_at(serial).soa(question, zone);
+        let is_claimed = |name: &Name| !view.claims(name.wire(), zone.wire()).is_empty();
+        let top = transfer::top(&view, question, is_claimed);
+        let (names, zone) = (view.claimed_names(zone), zone.clone());
+        let below = names.into_iter().flat_map(move |name| view.records_at(name, &zone));
+        Some(Ok(Transfer { soa, serial, records: Box::new(top.into_iter().chain(below)) }))
     }
 
     fn stale_age(&self) -> Option<u32> {

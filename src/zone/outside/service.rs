@@ -10,7 +10,7 @@ use crate::{
     zone::{
         alias::Alias,
         answer::Found,
-        derive::{Scope, ServiceEntry, SrvHost, address_data, distinct},
+        derive::{Scope, ServiceEntry, address_data, distinct},
         selection::Selection,
     },
 };
@@ -105,10 +105,7 @@ impl ServiceEntry {
             return Found::NoName;
         }
         if !place.addresses.is_empty() {
-            let (addresses, ports) =
-                (place.addresses.iter().copied().collect(), ports.into_iter().map(Some).collect());
-            let target = SrvHost { label: None, addresses, ports };
-            return self.targets_answer(vec![target], part, qtype, scope);
+            return self.addresses_answer(&place.addresses, ports.into_iter(), part, qtype, scope);
         }
         // A CNAME record excludes other records (RFC 1034 §3.6.2), so only the Service's own name
         // has it. The names of ports have SRV records.
@@ -124,7 +121,8 @@ impl ServiceEntry {
 
 fn outer(outside: &Outside) -> OutsideAddresses {
     let mut place = OutsideAddresses::of_points(&outside.load_balancer);
-    place.addresses = distinct(outside.external_ips.iter().copied().chain(place.addresses));
+    let addresses = outside.external_ips.iter().copied().chain(place.addresses);
+    place.addresses = distinct(addresses).into_vec();
     place
 }
 

@@ -116,6 +116,22 @@ fn hosts_move_between_objects() {
     );
 }
 
+#[test]
+fn a_wildcard_does_not_apply_below_a_name_server() {
+    let mut cluster = Cluster::synced();
+    cluster.apply(ingress("one", &["*.dmz.example.com", "web.dmz.example.com"], 1));
+    for (name, expected) in [
+        ("x.dmz.example.com", "192.0.2.1"),
+        ("x.y.dmz.example.com", "192.0.2.1"),
+        ("x.web.dmz.example.com", "NoName"),
+        ("ns.dmz.example.com", "NoData"),
+        ("x.ns.dmz.example.com", "NoName"),
+        ("x.example.com", "NoName"),
+    ] {
+        assert_eq!(cluster.ask(name), expected, "{name}");
+    }
+}
+
 /// An Ingress of a namespace with one host.
 fn tenant(namespace: &str, created: Option<i64>, address: u8) -> Change {
     Change::Upsert(Object::Ingress(Ingress {
@@ -258,6 +274,13 @@ fn a_large_cluster_answers_with_a_spread_of_its_nodes() {
             addresses,
         })));
     }
+    assert_eq!(cluster.ask("web.default.example.com").split(' ').count(), 500);
+    // The answer follows a change of a Node.
+    cluster.apply(node("node-0000", false));
+    assert!(cluster.ask("web.default.example.com").starts_with("10.0.0.1 "));
+    let first = Box::new([NodeAddress::External([10, 0, 0, 0].into())]);
+    let first = Node { name: "node-0000".into(), ready: true, addresses: first };
+    cluster.apply(Change::Upsert(Object::Node(first)));
     let said = cluster.ask("web.default.example.com");
     let told: Vec<&str> = said.split(' ').collect();
     assert_eq!((told.len(), told[0], told[told.len() - 1]), (500, "10.0.0.0", "10.0.19.126"));

@@ -1,76 +1,69 @@
-//! All records of a zone for clients outside (RFC 5936), found by a lookup of every type at every
-//! name.
-
-use std::collections::BTreeSet;
+//! The records of a zone for clients outside, for zone transfers (RFC 5936).
 
 use crate::{
     model::Service,
-    wire::{Name, Owner, Question, RecordSet, Sets, Transfer, Type},
-    zone::{answer::Found, view::View},
+    wire::{Name, Owner, Question, RecordSet, Sets, Type},
+    zone::{answer::Found, serial::Serial, view::View},
 };
 
 /// The types of records below the apex.
-const TYPES: [Type; 4] = [Type::A, Type::AAAA, Type::SRV, Type::PTR];
+const TYPES: [Type; 3] = [Type::A, Type::AAAA, Type::SRV];
 
-/// The records of the zone that the question names. `soa` makes the SOA record for a serial. If
-/// something changes meanwhile, the records are collected again, up to three times, so that they
-/// belong to the serial.
-pub(super) fn whole(
-    view: &dyn View,
-    question: &Question,
-    serial: impl Fn() -> u32,
-    soa: impl Fn(u32) -> RecordSet,
-    names: impl Fn() -> BTreeSet<Name>,
-) -> Transfer {
-    let mut known = serial();
-    let mut records = gather(view, question, &names());
+/// Takes the facts that belong to a serial. If something changes meanwhile, they are taken again, up
+/// to three times. The facts are never older than the serial, so a secondary that gets newer ones
+/// gets them once more with the next serial.
+pub(super) fn at_one_serial<F>(serial: &Serial, take: impl Fn() -> F) -> (u32, F) {
+    let mut known = serial.read();
+    let mut facts = take();
     for _ in 0..3 {
-        let now = serial();
+        let now = serial.read();
         if now == known {
             break;
         }
-        (known, records) = (now, gather(view, question, &names()));
+        (known, facts) = (now, take());
     }
-    Transfer { soa: soa(known), serial: known, records: Box::new(records.into_iter()) }
+    (known, facts)
 }
 
-/// The name of a Service and the names of its ports.
-pub(super) fn with_ports(name: Name, service: &Service) -> impl Iterator<Item = Name> {
+/// The NS records, and the addresses of the name servers whose names are not in the zone for another
+/// reason.
+pub(super) fn top(
+    view: &impl View,
+    question: &Question,
+    is_in_zone: impl Fn(&Name) -> bool,
+) -> Sets {
+    let Found::Records { answer, additional } =
+        view.find(&Question { qtype: Type::NS, ..question.clone() })
+    else {
+        return Sets::new();
+    };
+    let is_glue = |set: &RecordSet| match &set.owner {
+        Owner::Name(wire) => Name::from_wire(wire).is_some_and(|name| !is_in_zone(&name)),
+        Owner::Question | Owner::QuestionFrom(_) => false,
+    };
+    answer.into_iter().chain(additional.into_iter().filter(is_glue)).collect()
+}
+
+/// The labels `_http._tcp` of the ports of a Service that have names.
+pub(super) fn port_labels(service: &Service) -> impl Iterator<Item = [Vec<u8>; 2]> {
     let label = |text: &str| format!("_{text}").into_bytes();
     let named = service.ports.iter().filter(|port| !port.name.is_empty());
-    let labels: Vec<_> =
-        named.map(|port| [label(&port.name), label(port.protocol.label())]).collect();
-    let base = name.clone();
-    let ports = labels
-        .into_iter()
-        .filter_map(move |labels| Name::join(labels.iter().map(Vec::as_slice), &base));
-    [name].into_iter().chain(ports)
+    named.map(move |port| [label(&port.name), label(port.protocol.label())])
 }
 
-fn gather(view: &dyn View, question: &Question, names: &BTreeSet<Name>) -> Sets {
-    let mut records = Sets::new();
-    if let Found::Records { answer, additional } =
-        view.find(&Question { qtype: Type::NS, ..question.clone() })
-    {
-        records.extend(answer);
-        // The addresses of name servers that have no other name in the zone.
-        records.extend(additional.into_iter().filter(|set| match &set.owner {
-            Owner::Name(wire) => Name::from_wire(wire).is_some_and(|name| !names.contains(&name)),
-            Owner::Question | Owner::QuestionFrom(_) => false,
-        }));
-    }
-    for name in names {
-        records.extend(TYPES.iter().flat_map(|qtype| sets(view, name, *qtype)));
-    }
-    records
+/// The names of the ports under the name of their Service.
+pub(super) fn port_names(name: &Name, service: &Service) -> impl Iterator<Item = Name> {
+    port_labels(service).filter_map(|labels| Name::join(labels.iter().map(Vec::as_slice), name))
 }
 
-fn sets(view: &dyn View, name: &Name, qtype: Type) -> Sets {
+/// The record sets of a name. `find` looks up a type.
+pub(super) fn sets(name: &Name, find: impl Fn(Type) -> Found) -> Sets {
     let owned = |set: RecordSet| RecordSet { owner: Owner::from(name), ..set };
-    match view.find(&Question::new(name.clone(), qtype)) {
+    let of_type = |qtype: Type| match find(qtype) {
         Found::Records { answer, .. } => answer.into_iter().map(owned).collect(),
         // Both address types find the CNAME record; it is sent once.
         Found::Alias { cname, .. } if qtype == Type::A => [owned(cname)].into_iter().collect(),
         _ => Sets::new(),
-    }
+    };
+    TYPES.into_iter().flat_map(of_type).collect()
 }

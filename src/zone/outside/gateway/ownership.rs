@@ -4,7 +4,7 @@
 use std::{cmp::Ordering, fmt};
 
 use crate::{
-    model::{Key, Kind, Object},
+    model::{Key, Object},
     wire::Name,
     zone::{
         claims::{Claim, Claims, Path},
@@ -12,26 +12,7 @@ use crate::{
     },
 };
 
-use super::{super::apex::labels, Gateway};
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ClaimRules {
-    pub protection: Protection,
-    /// Names that only objects of the namespace may claim, with all names below them. If a name is
-    /// listed with several namespaces, objects of each of them may claim it.
-    pub reserved: Vec<(Name, Box<str>)>,
-}
-
-/// Whether an object may claim a host that belongs to another namespace.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Protection {
-    /// No host can claim the apex, a name server or the wildcard directly below the apex. Only
-    /// objects in the namespace of a Service can claim its name `NAME.NAMESPACE`. Any other host
-    /// belongs to the namespace of the oldest object that has it.
-    #[default]
-    Protected,
-    Unprotected,
-}
+use super::{super::apex::labels, Gateway, claim_rules::Protection};
 
 /// Why a host of an object is not answered with the object's addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -87,7 +68,8 @@ impl Gateway {
     /// The valid claims on a name. Hosts are compared with the whole name, and Services with the
     /// part before the zone.
     pub(super) fn claims(&self, name: &[u8], zone: &[u8]) -> Claims {
-        self.judge(name, zone, |_, _| {})
+        let path = Path::new(name);
+        self.judge(&path, &name[..name.len() - zone.len()], self.hosts.at(&path), |_, _| {})
     }
 
     /// All hosts in the view's zones that are not answered with the addresses of their objects.
@@ -95,13 +77,16 @@ impl Gateway {
         let zones = &self.settings.zones;
         let mut all = Vec::new();
         for zone in zones {
-            for (path, _) in self.store.outside.hosts.within(&Path::new(zone.wire())) {
+            let hosts = self.store.outside.hosts.all();
+            for (path, mut claims) in hosts.within(&Path::new(zone.wire())) {
                 let Some(host) = path.name(&Name::root()) else { continue };
                 if longest(zones, &host) != Some(zone) {
                     continue;
                 }
-                self.judge(host.wire(), zone.wire(), |claim, why| {
-                    let (zone, host, object) = (zone.clone(), host.clone(), key(claim));
+                claims.retain(|claim| self.settings.shows(claim));
+                let left = &host.wire()[..host.wire().len() - zone.wire().len()];
+                self.judge(&path, left, claims, |claim, why| {
+                    let (zone, host, object) = (zone.clone(), host.clone(), claim.key());
                     all.push(RefusedClaim { zone, host, object, why });
                 });
             }
@@ -115,31 +100,27 @@ impl Gateway {
         self.store.outside.changes()
     }
 
+    /// The valid ones of the claims on a name, and the Services with that name. `left` has the
+    /// labels before the zone.
     fn judge(
         &self,
-        name: &[u8],
-        zone: &[u8],
+        path: &Path,
+        left: &[u8],
+        mut claims: Claims,
         mut on_refusal: impl FnMut(&Claim, ClaimRefusal),
     ) -> Claims {
-        let facts = &self.store.outside;
-        let left = &name[..name.len() - zone.len()];
-        let path = Path::new(name);
-        let mut services = facts.services.at(&Path::new(left));
-        services.retain(|claim| self.counts(claim));
-        let mut claims = facts.hosts.at(&path);
+        let services = self.services().map(|services| services.at(&Path::new(left)));
+        let services = services.unwrap_or_default();
         claims.retain(|claim| {
-            if !self.counts(claim) {
-                return false;
-            }
             let refusal = match self.refusal(left, claim, &services) {
-                None if !self.is_admitted(&path, claim) => Some(ClaimRefusal::Reserved),
+                None if !self.settings.claims.admit(path, claim) => Some(ClaimRefusal::Reserved),
                 refusal => refusal,
             };
             let is_valid = refusal.is_none();
             refusal.into_iter().for_each(|refusal| on_refusal(claim, refusal));
             is_valid
         });
-        if claims.len() > 1 && self.is_contested(&path) {
+        if claims.len() > 1 && self.is_contested(path) {
             self.keep_oldest(&mut claims, on_refusal);
         }
         claims.extend(services);
@@ -161,25 +142,14 @@ impl Gateway {
         if self.settings.top.servers.iter().any(|server| labels(server) == left) {
             return Some(ClaimRefusal::NameServer);
         }
-        let owner = services.iter().find(|owner| namespace(owner) != namespace(claim));
-        owner.map(|owner| ClaimRefusal::NameOf(key(owner)))
-    }
-
-    /// Whether the name is not reserved for other namespaces.
-    pub(super) fn is_admitted(&self, path: &Path, claim: &Claim) -> bool {
-        let mut rules = self.rules(path).peekable();
-        rules.peek().is_none() || rules.any(|(_, admitted)| namespace(claim) == admitted.as_bytes())
+        let owner = services.iter().find(|owner| owner.namespace() != claim.namespace());
+        owner.map(|owner| ClaimRefusal::NameOf(owner.key()))
     }
 
     /// Whether the oldest object wins. The namespaces that `claims` lists share the name.
     fn is_contested(&self, path: &Path) -> bool {
         self.settings.claims.protection == Protection::Protected
-            && self.rules(path).next().is_none()
-    }
-
-    fn rules(&self, path: &Path) -> impl Iterator<Item = &(Name, Box<str>)> {
-        let reserved = self.settings.claims.reserved.iter();
-        reserved.filter(move |(host, _)| path.is_within(&Path::new(host.wire())))
+            && !self.settings.claims.reserve(path)
     }
 
     /// Keeps the claims of the namespace whose object is the oldest. Of objects of the same second,
@@ -190,9 +160,9 @@ impl Gateway {
             return;
         };
         claims.retain(|claim| {
-            let is_owner = namespace(claim) == namespace(&oldest);
+            let is_owner = claim.namespace() == oldest.namespace();
             if !is_owner {
-                on_refusal(claim, ClaimRefusal::Older(key(&oldest)));
+                on_refusal(claim, ClaimRefusal::Older(oldest.key()));
             }
             is_owner
         });
@@ -204,8 +174,8 @@ impl Gateway {
             // An object without a time is not from an API server, and counts as the newest.
             (created.is_none(), created)
         };
-        let name = |claim: &Claim| (namespace(claim).to_vec(), key(claim).name);
-        age(one).cmp(&age(other)).then_with(|| name(one).cmp(&name(other)))
+        let names = || (one.namespace(), one.name()).cmp(&(other.namespace(), other.name()));
+        age(one).cmp(&age(other)).then_with(names)
     }
 
     fn created(&self, claim: &Claim) -> Option<i64> {
@@ -220,34 +190,5 @@ impl Gateway {
                 _ => None,
             },
         }
-    }
-}
-
-/// The labels of `svc.ns` in wire form, without their lengths.
-fn service_labels(key: &[u8]) -> (&[u8], &[u8]) {
-    let length = key.first().map_or(0, |length| usize::from(*length));
-    (key.get(1..=length).unwrap_or_default(), key.get(length + 2..).unwrap_or_default())
-}
-
-/// The namespace of the object that claims a name.
-fn namespace(claim: &Claim) -> &[u8] {
-    match claim {
-        Claim::Service(key) => service_labels(key).1,
-        Claim::Object(object) => match &**object {
-            Object::Ingress(ingress) => ingress.namespace.as_bytes(),
-            Object::Route(route) => route.namespace.as_bytes(),
-            _ => b"",
-        },
-    }
-}
-
-fn key(claim: &Claim) -> Key {
-    match claim {
-        Claim::Service(key) => {
-            let (name, namespace) = service_labels(key);
-            let [namespace, name] = [namespace, name].map(String::from_utf8_lossy);
-            Key::new(Kind::Service, &namespace, &name)
-        }
-        Claim::Object(object) => object.key(),
     }
 }

@@ -3,12 +3,15 @@
 use std::net::IpAddr;
 
 use crate::{
-    model::{EndpointFields, Kind},
+    model::{EndpointFields, Kind, Object},
     wire::Name,
-    zone::exposed::NodeAddressType,
+    zone::{
+        claims::{Claim, ClaimRule, Path},
+        nodes::NodeAddressType,
+    },
 };
 
-use super::{super::apex::Apex, ClaimRules};
+use super::{super::apex::Apex, claim_rules::ClaimRules};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewaySettings {
@@ -46,9 +49,28 @@ impl GatewaySettings {
         besides.chain(self.resources.iter().copied().filter(|kind| *kind != Kind::Service))
     }
 
+    /// Whether the settings show objects like the one that has the claim.
+    pub(super) fn shows(&self, claim: &Claim) -> bool {
+        let classes = &self.ingress_classes;
+        self.resources.contains(&claim.kind())
+            && match claim {
+                Claim::Object(object) => match &**object {
+                    Object::Ingress(it) => classes.is_empty() || classes.contains(&it.class),
+                    _ => true,
+                },
+                Claim::Service(_) => true,
+            }
+    }
+
     /// The details of endpoints that the view answers from.
     pub fn endpoint_fields(&self) -> EndpointFields {
         EndpointFields { nodes: true, ..EndpointFields::default() }
+    }
+}
+
+impl ClaimRule for GatewaySettings {
+    fn counts(&self, path: &Path, claim: &Claim) -> bool {
+        self.shows(claim) && self.claims.admit(path, claim)
     }
 }
 

@@ -62,6 +62,9 @@ struct Shared {
     rejects: IntCounter,
     panics: IntCounter,
     in_flight: Mutex<HashMap<ExchangeKey, RunningExchange>>,
+    /// Each query that waits for an exchange has a clone. Its exchange need not be in `in_flight`:
+    /// a later one may have replaced it there.
+    awaited: Arc<()>,
     /// An exchange continues after its client has stopped waiting, because its reply fills the
     /// cache.
     exchanges: Mutex<JoinSet<()>>,
@@ -116,6 +119,7 @@ impl Exchanger {
             panics: PANICS.with(&metrics, []),
             metrics,
             in_flight: Mutex::default(),
+            awaited: Arc::default(),
             exchanges: Mutex::default(),
             background: Mutex::default(),
             queries: Shares::new(limits::UPSTREAM_QUERIES),
@@ -128,6 +132,7 @@ impl Exchanger {
 
     /// Returns the group's reply. Identical queries that arrive before the reply share it.
     pub async fn exchange_for(&self, waiter: Waiter, exchange: Exchange) -> Exchanged {
+        let _awaits = Arc::clone(&self.0.awaited);
         let Some(mut receiver) = self.join_or_start(waiter, exchange) else {
             return Err(QueryError::Overloaded).into();
         };
@@ -161,9 +166,8 @@ impl Exchanger {
 
     /// Waits for the exchanges that a query waits for, and aborts all other tasks.
     pub async fn finish(&self) {
-        let is_awaited = || lock(&self.0.in_flight).values().any(|running| running.waiters() > 0);
         let _ = tokio::time::timeout(limits::QUERY_TIME, async {
-            while is_awaited() {
+            while Arc::strong_count(&self.0.awaited) > 1 {
                 tokio::time::sleep(limits::FINISH_POLL).await;
             }
         })

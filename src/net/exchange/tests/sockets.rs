@@ -160,6 +160,33 @@ async fn finish_waits_for_exchanges_but_not_for_probes() {
     assert!(started.elapsed() < limits::QUERY_TIME / 2);
 }
 
+/// The upstream replies to the first query after another one was sent for the same question.
+#[tokio::test]
+async fn finish_waits_for_an_exchange_that_a_later_one_replaced() {
+    let late = limits::JOIN_TIME + ms(700);
+    let script = move |asked: &ReceivedQuery| match (asked.over, asked.turn) {
+        (UpstreamTransport::Udp, 0) => vec![Action::Pause(late), Action::Send(genuine(asked))],
+        (UpstreamTransport::Udp, _) => vec![Action::Send(genuine(asked))],
+        (UpstreamTransport::Tcp, _) => Vec::new(),
+    };
+    let upstream = ScriptedUpstream::start(script).await;
+    let (exchanger, group) =
+        (exchanger(), group_of(&[upstream.address], |settings| settings.max_attempts = Some(1)));
+    let of_client =
+        || exchanger.exchange_for(waiter(WaiterKind::Datagram), ask(&group, "www.example.com."));
+    let later = async {
+        tokio::time::sleep(limits::JOIN_TIME + ms(50)).await;
+        let second = of_client().await.reply;
+        exchanger.finish().await;
+        second
+    };
+    let begun = Instant::now();
+    let (first, second) = tokio::join!(of_client(), later);
+    assert_eq!(address(&second), Some(GENUINE), "{second:?}");
+    assert_eq!(address(&first.reply), Some(GENUINE), "{:?}", first.reply);
+    assert!(begun.elapsed() >= late, "the first query has its own reply");
+}
+
 /// The reply arrives only on the kept connection, after the query was also sent on another one.
 #[tokio::test]
 async fn a_slow_reply_on_a_kept_connection_counts_when_new_connections_fail() {

@@ -73,22 +73,9 @@ impl Drop for Logging {
 const A: u16 = 1;
 const TXT: u16 = 16;
 
-/// Each label, and queries for which it has a value, and for which it has none.
-#[test]
-fn labels_have_the_values_of_coredns() {
-    require_lab_program("coredns");
-    let zones = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/small");
-    let upstreams = ["zone", "outside.zone"].map(|file| {
-        let path = zones.join(file);
-        CoreDns::start(|port| {
-            let zone = if file == "zone" { "example.org" } else { "example.net" };
-            format!("{zone}:{port} {{\n bind 127.0.0.1\n file {}\n}}\n", path.display())
-        })
-    });
-    let [first, second] = upstreams.each_ref().map(|upstream| upstream.address);
-    let closed = free_address();
-    let wild = zones.join("outside.zone").display().to_string();
-    let corefile = format!(
+/// The blocks whose lines of the log are compared. `wild` is a zone file.
+fn corefile(wild: &str, [first, second, closed]: [SocketAddr; 3]) -> String {
+    format!(
         ".:{{port}} {{
             bind 127.0.0.1
             metadata
@@ -143,7 +130,25 @@ fn labels_have_the_values_of_coredns() {
             log . \"{{name}} {{/forward/upstream}} {{/zone/wildcard}}\"
             forward . {second}
         }}"
-    );
+    )
+}
+
+/// Each label, and queries for which it has a value, and for which it has none.
+#[test]
+fn labels_have_the_values_of_coredns() {
+    require_lab_program("coredns");
+    let zones = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/small");
+    let upstreams = ["zone", "outside.zone"].map(|file| {
+        let path = zones.join(file);
+        CoreDns::start(|port| {
+            let zone = if file == "zone" { "example.org" } else { "example.net" };
+            format!("{zone}:{port} {{\n bind 127.0.0.1\n file {}\n}}\n", path.display())
+        })
+    });
+    let [first, second] = upstreams.each_ref().map(|upstream| upstream.address);
+    let closed = free_address();
+    let wild = zones.join("outside.zone").display().to_string();
+    let corefile = corefile(&wild, [first, second, closed]);
     let ours = Logging::start(Path::new(env!("CARGO_BIN_EXE_ndots")), &corefile);
     let theirs = Logging::start(&program("coredns"), &corefile);
     let table = [

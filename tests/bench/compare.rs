@@ -27,16 +27,18 @@ mod shared {
 use std::{
     fmt::Write as _,
     fs,
-    net::{SocketAddr, UdpSocket},
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use server::{Server, free_port};
+use server::Server;
 use shared::support;
 use shared::support::{
+    free_address,
     lab::{self, Lab, LabOptions},
     turn,
+    upstream::{address_reply, datagrams},
 };
 
 const ROUNDS: usize = 5;
@@ -50,12 +52,12 @@ const CASES: [(&str, &str); 3] = [
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["echo"] => return server::echo(),
+        ["echo"] => return relay::echo(),
         ["relay", upstream] => return relay::relay(upstream.parse().unwrap()),
         _ => {}
     }
     let directory = tempfile::tempdir().unwrap();
-    let bench = Bench { upstream: world(), directory };
+    let bench = Bench { upstream: datagrams(|query| address_reply(query, 3600)), directory };
     let cafe = "manifests examples/cafe\n        pods insecure";
     println!(
         "first answer after the process starts: {:.1} ms (median of {ROUNDS})",
@@ -79,7 +81,7 @@ fn main() {
 
 /// The measured programs in the order of the columns.
 fn peers() -> Vec<(&'static str, PathBuf)> {
-    let ndots = ("ndots", PathBuf::from(env!("CARGO_BIN_EXE_ndots")));
+    let ndots = ("ndots", support::program());
     vec![("CoreDNS", lab::program("coredns")), ndots]
 }
 
@@ -103,7 +105,7 @@ struct Started {
 impl Bench {
     /// Starts a program with kubeadm's Corefile; `facts` are the lines of its `kubernetes` block.
     fn start(&self, program: &Path, facts: &str) -> Started {
-        let [address, ready, metrics] = [free_port(), free_port(), free_port()];
+        let [address, ready, metrics] = std::array::from_fn(|_| free_address());
         let file = self.directory.path().join(format!("Corefile-{}", address.port()));
         fs::write(&file, self.corefile(address.port(), ready, metrics, facts)).unwrap();
         Started { server: Server::corefile(program, &file, address), ready }
@@ -136,7 +138,7 @@ impl Bench {
     }
 
     fn first_answer(&self, facts: &str) -> f64 {
-        let started = self.start(Path::new(env!("CARGO_BIN_EXE_ndots")), facts);
+        let started = self.start(&support::program(), facts);
         started
             .server
             .until(&query("kubernetes.default.svc.cluster.local"), |reply| !reply.is_empty())
@@ -154,10 +156,8 @@ impl Bench {
             fs::write(manifests.join("web.yaml"), text).unwrap();
         };
         write(1);
-        let started = self.start(
-            Path::new(env!("CARGO_BIN_EXE_ndots")),
-            &format!("manifests {}", manifests.display()),
-        );
+        let started =
+            self.start(&support::program(), &format!("manifests {}", manifests.display()));
         let web = query("web.default.svc.cluster.local");
         started.server.until(&web, |reply| reply.ends_with(&[10, 96, 1, 1]));
         std::thread::sleep(Duration::from_millis(200));
@@ -213,24 +213,6 @@ impl Bench {
             .unwrap();
         file
     }
-}
-
-/// An upstream that answers every name with one address.
-fn world() -> SocketAddr {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = socket.local_addr().unwrap();
-    std::thread::spawn(move || {
-        let mut packet = [0; 4096];
-        while let Ok((length, peer)) = socket.recv_from(&mut packet) {
-            // The query has no EDNS record, so it ends after the question's type and class.
-            let end = 12 + packet[12..length].iter().position(|octet| *octet == 0).unwrap_or(0) + 5;
-            let mut reply = packet[..end.min(length)].to_vec();
-            reply[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
-            reply.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 14, 16, 0, 4, 192, 0, 2, 80]);
-            let _ = socket.send_to(&reply, peer);
-        }
-    });
-    address
 }
 
 fn query(name: &str) -> Vec<u8> {

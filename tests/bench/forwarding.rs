@@ -5,8 +5,8 @@ use std::{fmt::Write as _, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
     Bench, ROUNDS, load, middle, peers, query,
-    server::{Server, free_port},
-    shared::support::{DNSMASQ, unbound_conf},
+    server::Server,
+    shared::support::{DNSMASQ, free_address, unbound_conf},
 };
 
 /// The names of one measurement. No server can answer more in that time.
@@ -51,7 +51,7 @@ fn row(what: &str, servers: &[(&str, Server)], file: impl Fn(usize) -> PathBuf) 
 
 /// A zone in which every name has an address.
 fn knot(bench: &Bench) -> Server {
-    let (here, address) = (bench.directory.path().join("knot"), free_port());
+    let (here, address) = (bench.directory.path().join("knot"), free_address());
     fs::create_dir(&here).unwrap();
     let zone = "$ORIGIN bench.test.\n$TTL 300\n\
         @ SOA ns host 1 7200 1800 86400 60\n@ NS ns\nns A 127.0.0.1\n* A 192.0.2.80\n";
@@ -82,7 +82,7 @@ fn servers(bench: &Bench, knot: SocketAddr) -> Vec<(&'static str, Server)> {
     let mut servers: Vec<_> = peers()
         .into_iter()
         .map(|(name, program)| {
-            let address = free_port();
+            let address = free_address();
             let file = bench.directory.path().join(format!("Corefile-{}", address.port()));
             let text = format!(
                 ".:{} {{\n bind 127.0.0.1\n forward . {knot}\n cache 300\n}}\n",
@@ -100,14 +100,14 @@ fn servers(bench: &Bench, knot: SocketAddr) -> Vec<(&'static str, Server)> {
 }
 
 fn unbound(bench: &Bench, knot: SocketAddr) -> Server {
-    let (address, directory) = (free_port(), bench.directory.path());
+    let (address, directory) = (free_address(), bench.directory.path());
     let file = directory.join("unbound.conf");
     fs::write(&file, unbound_conf(directory, address.port(), knot.port())).unwrap();
     Server::server_side("unbound", &["-c".to_owned(), file.display().to_string()], address)
 }
 
 fn dnsmasq(knot: SocketAddr) -> Server {
-    let address = free_port();
+    let address = free_address();
     let own = [
         "--listen-address=127.0.0.1".to_owned(),
         "--bind-interfaces".to_owned(),

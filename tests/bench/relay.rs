@@ -1,5 +1,6 @@
-//! A forwarder that makes only the system calls that a cache miss needs. It shows the cost of the
-//! system alone. It uses as many sockets, and batches of the same size, as ndots under load.
+//! Programs that show the cost of the system alone: a socket that echoes, and a forwarder.
+//!
+//! The forwarder makes only the system calls that a cache miss needs. It uses as many sockets, and batches of the same size, as ndots under load.
 //!
 //! It reads queries in batches, sends each one from one of many connected sockets, waits for replies
 //! with epoll, and sends them to the clients in batches. It neither parses messages nor keeps them.
@@ -28,6 +29,18 @@ struct Batch {
     count: usize,
 }
 
+/// A socket that sends each query back as a reply, in batches as ndots does.
+pub(crate) fn echo() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    println!("{}", socket.local_addr().unwrap());
+    let mut batch = Batch::new();
+    loop {
+        batch.receive(socket.as_raw_fd(), libc::MSG_WAITFORONE as libc::c_int);
+        batch.turn_into_replies();
+        batch.send(socket.as_raw_fd());
+    }
+}
+
 pub(crate) fn relay(upstream: SocketAddr) {
     let clients = UdpSocket::bind("127.0.0.1:0").unwrap();
     println!("{}", clients.local_addr().unwrap());
@@ -38,7 +51,7 @@ pub(crate) fn relay(upstream: SocketAddr) {
     loop {
         for event in events(&poll) {
             if event as usize == SOCKETS {
-                queries.receive(clients.as_raw_fd());
+                queries.receive(clients.as_raw_fd(), libc::MSG_DONTWAIT as libc::c_int);
                 for (packet, peer) in queries.received() {
                     next = next.wrapping_add(1);
                     waiting[usize::from(next)] = Some(([packet[0], packet[1]], peer));
@@ -96,6 +109,15 @@ impl Batch {
             .map(|((message, packet), peer)| (&mut packet[..message.msg_len as usize], *peer))
     }
 
+    /// Each received message becomes a reply to its sender.
+    fn turn_into_replies(&mut self) {
+        let buffers = self.buffers.iter_mut().zip(&mut self.packets).zip(&self.messages);
+        for ((buffer, packet), message) in buffers.take(self.count) {
+            packet[2] |= 0x80;
+            buffer.iov_len = message.msg_len as usize;
+        }
+    }
+
     fn point_to_buffers(&mut self) {
         for at in 0..BATCH {
             self.buffers[at].iov_base = self.packets[at].as_mut_ptr().cast();
@@ -108,7 +130,7 @@ impl Batch {
     }
 
     #[expect(unsafe_code, reason = "recvmmsg has no safe form")]
-    fn receive(&mut self, descriptor: i32) {
+    fn receive(&mut self, descriptor: i32, flags: libc::c_int) {
         self.buffers.iter_mut().for_each(|buffer| buffer.iov_len = PACKET);
         self.point_to_buffers();
         // SAFETY: every pointer in `messages` leads to memory of its length that lives longer.
@@ -117,7 +139,7 @@ impl Batch {
                 descriptor,
                 self.messages.as_mut_ptr(),
                 BATCH as libc::c_uint,
-                libc::MSG_DONTWAIT as _,
+                flags as _,
                 std::ptr::null_mut(),
             )
         };

@@ -2,12 +2,15 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpStream, UdpSocket},
-    os::fd::AsRawFd,
+    net::{SocketAddr, UdpSocket},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::{Duration, Instant},
+};
+
+use crate::support::{
+    child::{OwnedChild, START, status},
+    page,
 };
 
 /// The core of the measured servers.
@@ -16,7 +19,7 @@ const CORE: &str = "0";
 pub(crate) const LOAD_CORE: &str = "1";
 
 pub(crate) struct Server {
-    child: Child,
+    child: OwnedChild,
     pub(crate) address: SocketAddr,
 }
 
@@ -25,7 +28,7 @@ impl Server {
     pub(crate) fn corefile(program: &Path, corefile: &Path, address: SocketAddr) -> Self {
         let mut command = pinned(program);
         command.arg("-conf").arg(corefile).stdout(Stdio::null()).stderr(Stdio::null());
-        Self { child: command.spawn().unwrap(), address }
+        Self { child: OwnedChild::spawn(&mut command), address }
     }
 
     /// A program on the core of the measured servers.
@@ -41,7 +44,7 @@ impl Server {
     fn on(core: &str, program: &str, arguments: &[String], address: SocketAddr) -> Self {
         let mut command = Command::new("taskset");
         command.args(["-c", core, program]).args(arguments);
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let child = OwnedChild::spawn(command.stdout(Stdio::null()).stderr(Stdio::null()));
         Self { child, address }
     }
 
@@ -57,14 +60,10 @@ impl Server {
 
     /// This program with these arguments. It prints its address.
     fn own(arguments: &[&str]) -> Self {
-        let mut child = pinned(&std::env::current_exe().unwrap())
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self { child, address: line.trim().parse().unwrap() }
+        let mut command = pinned(&std::env::current_exe().unwrap());
+        let (child, lines) = OwnedChild::with_lines(command.args(arguments));
+        let address = lines.recv_timeout(START).expect("it prints its address");
+        Self { child, address: address.parse().unwrap() }
     }
 
     /// Sends a datagram and returns the reply, which is empty if none came.
@@ -111,17 +110,7 @@ impl Server {
 
     /// Resident memory in MB: the current value (`VmRSS`) or the peak (`VmHWM`).
     pub(crate) fn memory(&self, field: &str) -> f64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line =
-            status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1000.0
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        status(self.child.id(), field).unwrap() as f64 / 1000.0
     }
 }
 
@@ -131,81 +120,6 @@ fn pinned(program: &Path) -> Command {
     command
 }
 
-fn ready(page: SocketAddr) -> bool {
-    let Ok(mut stream) = TcpStream::connect(page) else { return false };
-    let mut reply = String::new();
-    let asked =
-        write!(stream, "GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    asked.and_then(|()| stream.read_to_string(&mut reply)).is_ok()
-        && reply.starts_with("HTTP/1.1 200")
-}
-
-/// A loopback port that is free for UDP and for TCP.
-pub(crate) fn free_port() -> SocketAddr {
-    loop {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let address = socket.local_addr().unwrap();
-        if std::net::TcpListener::bind(address).is_ok() {
-            return address;
-        }
-    }
-}
-
-/// A socket that sends each query back as a reply, in batches as ndots does. It shows the cost of the
-/// system alone.
-pub(crate) fn echo() {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    println!("{}", socket.local_addr().unwrap());
-    echo_batches(&socket);
-}
-
-/// As many messages as ndots reads with one system call.
-const BATCH: usize = 16;
-const PACKET: usize = 4096;
-
-#[expect(unsafe_code, reason = "recvmmsg and sendmmsg have no safe form")]
-fn echo_batches(socket: &UdpSocket) {
-    let descriptor = socket.as_raw_fd();
-    let mut packets = vec![[0u8; PACKET]; BATCH];
-    // SAFETY: a `sockaddr_in` and an `mmsghdr` of zeros are valid.
-    let mut peers: [libc::sockaddr_in; BATCH] = unsafe { std::mem::zeroed() };
-    let mut messages: [libc::mmsghdr; BATCH] = unsafe { std::mem::zeroed() };
-    let mut buffers: Vec<libc::iovec> = packets
-        .iter_mut()
-        .map(|packet| libc::iovec { iov_base: packet.as_mut_ptr().cast(), iov_len: PACKET })
-        .collect();
-    for ((message, peer), buffer) in messages.iter_mut().zip(&mut peers).zip(&mut buffers) {
-        message.msg_hdr.msg_name = (&raw mut *peer).cast();
-        message.msg_hdr.msg_iov = &raw mut *buffer;
-        message.msg_hdr.msg_iovlen = 1;
-    }
-    let mut used = BATCH;
-    loop {
-        for (message, buffer) in messages.iter_mut().zip(&mut buffers).take(used) {
-            message.msg_hdr.msg_namelen = size_of::<libc::sockaddr_in>() as libc::socklen_t;
-            buffer.iov_len = PACKET;
-        }
-        // SAFETY: every pointer in `messages` leads to memory of its length that lives longer.
-        let received = unsafe {
-            libc::recvmmsg(
-                descriptor,
-                messages.as_mut_ptr(),
-                BATCH as libc::c_uint,
-                libc::MSG_WAITFORONE as _,
-                std::ptr::null_mut(),
-            )
-        };
-        let Ok(count) = usize::try_from(received) else { return };
-        used = count;
-        for (message, (buffer, packet)) in
-            messages.iter().zip(buffers.iter_mut().zip(&mut packets)).take(used)
-        {
-            packet[2] |= 0x80;
-            buffer.iov_len = message.msg_len as usize;
-        }
-        // SAFETY: as above.
-        unsafe {
-            libc::sendmmsg(descriptor, messages.as_mut_ptr(), used as libc::c_uint, 0);
-        }
-    }
+fn ready(address: SocketAddr) -> bool {
+    page(address, "/ready").is_some_and(|page| page.starts_with("HTTP/1.1 200"))
 }

@@ -191,12 +191,9 @@ fn each_missing_permission_is_logged_and_affects_only_its_kind() {
             server.page(8181, "/ready").1.contains(&refused).then_some(())
         });
         println!("without {missing}: {}", server.page(8181, "/ready").1.trim());
-        let mut last = Vec::new();
-        let settled = eventually(Duration::from_secs(5), || {
-            last = questions.iter().map(|question| said(&server, question)).collect();
-            last == expected
+        until(&format!("{expected:?} without {missing}"), Duration::from_secs(5), || {
+            (questions.map(|question| said(&server, question)) == expected).then_some(())
         });
-        assert!(settled, "without {missing}: {last:?}\n{}", server.log());
         lab.patch(role, &json!({ "rules": RULES.into_iter().map(rule).collect::<Vec<_>>() }));
         wait_for_permission(lab, missing, true);
         let given = Instant::now();
@@ -205,18 +202,6 @@ fn each_missing_permission_is_logged_and_affects_only_its_kind() {
         assert_eq!(questions.map(|question| said(&server, question)), all, "with {missing} again");
         assert_eq!(server.terminate(), 0);
     }
-}
-
-/// Whether `ask` returns true in time.
-fn eventually(patience: Duration, mut ask: impl FnMut() -> bool) -> bool {
-    let begun = Instant::now();
-    while begun.elapsed() < patience {
-        if ask() {
-            return true;
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-    false
 }
 
 /// Waits until the API server applies a changed role.
@@ -477,10 +462,8 @@ fn every_kind_of_credentials_works() {
 }
 
 fn leads_in(server: &Ndots, way: &str) {
-    let answer = || server.udp(&ask(KEPT, 1).edns().packet()).map(|reply| packet::data(&reply));
-    assert!(
-        eventually(Duration::from_secs(5), || answer().as_deref() == Some("10.96.7.1")),
-        "{way}: {:?}",
-        answer()
-    );
+    until(way, Duration::from_secs(5), || {
+        let reply = server.udp(&ask(KEPT, 1).edns().packet())?;
+        (packet::data(&reply) == "10.96.7.1").then_some(())
+    });
 }

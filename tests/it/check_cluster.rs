@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     lab::{Lab, LabOptions, manifests},
-    turn,
+    program, turn,
 };
 
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/kube-system/deployments/coredns";
@@ -46,7 +46,7 @@ spec:
 ";
 
 fn check(lab: &Lab, kubeconfig: &std::path::Path) -> (i32, Value) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+    let mut command = Command::new(program());
     command.args(["check", "--cluster", "-o", "json", "--kubeconfig"]).arg(kubeconfig);
     let output = command.env("HOME", lab.path("")).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -2,33 +2,28 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::Write,
     net::SocketAddr,
-    process::{Child, Command, Output, Stdio},
-    sync::mpsc::{Receiver, channel},
+    process::{Command, Output, Stdio},
+    sync::mpsc::Receiver,
     time::{Duration, Instant},
 };
 
-use crate::support::{question, rcode, udp};
+use crate::support::{child::OwnedChild, program, question, rcode, turn, udp};
 use serde_json::Value;
 
 const WHOAMI: &str = ".:0 {\n bind 127.0.0.1\n whoami\n}\n";
 
 /// A running ndots, with its standard output line by line.
 struct Running {
-    child: Child,
+    child: OwnedChild,
     lines: Receiver<String>,
     seen: Vec<String>,
 }
 
 impl Running {
     fn start(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let (send, lines) = channel();
-        std::thread::spawn(move || {
-            stdout.lines().map_while(Result::ok).try_for_each(|line| send.send(line))
-        });
+        let (child, lines) = OwnedChild::with_lines(command.stderr(Stdio::piped()));
         Self { child, lines, seen: Vec::new() }
     }
 
@@ -59,16 +54,6 @@ impl Running {
         self.line("dns://127.0.0.1:0 is ").rsplit(' ').next().unwrap().parse().unwrap()
     }
 
-    fn signal(&self, name: &str) {
-        assert!(
-            Command::new("kill")
-                .args(["-s", name, &self.child.id().to_string()])
-                .status()
-                .unwrap()
-                .success()
-        );
-    }
-
     fn code(&mut self) -> Option<i32> {
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(10) {
@@ -82,15 +67,8 @@ impl Running {
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 fn ndots() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_ndots"))
+    Command::new(program())
 }
 
 fn run(arguments: &[&str]) -> (i32, String, String) {
@@ -188,7 +166,7 @@ fn check_reads_config_maps_and_standard_input() {
     assert!(code == 0 && out.contains(whole), "{out}{err}");
 
     let from_input = |text: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+        let mut command = Command::new(program());
         command.args(["check", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
@@ -322,6 +300,7 @@ fn the_banner_is_that_of_coredns() {
 
 #[test]
 fn signals_end_it_as_coredns() {
+    let _turn = turn::alone();
     let lame = ".:0 {\n bind 127.0.0.1\n whoami\n health 127.0.0.1:0 {\n lameduck 1s\n }\n}\n";
     // The Corefile, the signals, the exit code, and the last line of the log.
     for (corefile, signals, code, last) in [
@@ -341,7 +320,7 @@ fn signals_end_it_as_coredns() {
         let (mut running, _directory) = Running::corefile(corefile, &[]);
         running.address();
         for signal in signals {
-            running.signal(signal);
+            running.child.signal(signal);
             std::thread::sleep(Duration::from_millis(150));
         }
         let begun = Instant::now();
@@ -361,9 +340,9 @@ fn a_second_sigint_does_not_wait() {
     let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     client.send_to(&question(1, "a.example", 1), running.address()).unwrap();
     silent.recv(&mut [0; 512]).unwrap();
-    running.signal("INT");
+    running.child.signal("INT");
     running.line("SIGINT: Shutting down");
-    running.signal("INT");
+    running.child.signal("INT");
     assert_eq!(running.code(), Some(2));
     assert_eq!(running.seen.last().unwrap(), "[INFO] SIGINT: Force quit");
 }
@@ -373,10 +352,10 @@ fn a_second_sigterm_does_not_wait_for_a_program() {
     let text = WHOAMI.replace("whoami", "whoami\n on shutdown /bin/sleep 8");
     let (mut running, _directory) = Running::corefile(&text, &[]);
     running.address();
-    running.signal("TERM");
+    running.child.signal("TERM");
     running.line("running \"/bin/sleep\"");
     let begun = Instant::now();
-    running.signal("TERM");
+    running.child.signal("TERM");
     running.line("SIGTERM: not waiting any longer for the programs of `on shutdown`");
     // The program of `on shutdown` still holds the pipe of the log open, so do not read to its end.
     assert_eq!(running.child.wait().unwrap().code(), Some(0));
@@ -395,7 +374,7 @@ fn the_pid_file_exists_while_it_runs() {
         assert!(begun.elapsed() < Duration::from_secs(5));
         std::thread::sleep(Duration::from_millis(5));
     }
-    running.signal("TERM");
+    running.child.signal("TERM");
     assert_eq!(running.code(), Some(0));
     assert!(!file.exists());
 }
@@ -417,7 +396,7 @@ fn the_log_level_hides_lines_below_it() {
         command.args(arguments).env("RUST_LOG", rust_log).current_dir(directory.path());
         let mut running = Running::start(&mut command);
         udp(running.address(), &question(7, "a.example", 1)).unwrap();
-        running.signal("TERM");
+        running.child.signal("TERM");
         assert_eq!(running.code(), Some(0));
         let logged = running.seen.iter().any(|line| line.starts_with("[INFO] 127.0.0.1:"));
         assert_eq!(logged, shown, "{arguments:?} {rust_log:?}: {:#?}", running.seen);

@@ -23,11 +23,9 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
-use crate::{
-    small::Serving,
-    support::{
-        Tcp, coredns::CoreDns, encrypted::Authority, free_address, lab::until, page, question, udp,
-    },
+use crate::support::{
+    Tcp, coredns::CoreDns, encrypted::Authority, free_address, lab::until, page, question,
+    serving::Serving, udp,
 };
 
 const A: u16 = 1;

@@ -3,7 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -12,12 +12,14 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
 use crate::{
-    small::{Asked, Serving},
+    small::Asked,
     support::{
+        child::{OwnedChild, START},
         coredns::CoreDns,
         free_address,
         lab::{program, until},
         requirements::require_lab_program,
+        serving::Serving,
     },
 };
 
@@ -25,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An etcd without TLS on loopback.
 struct Etcd {
-    child: Child,
+    child: OwnedChild,
     clients: SocketAddr,
     peers: SocketAddr,
     directory: tempfile::TempDir,
@@ -37,12 +39,16 @@ impl Etcd {
         let directory = tempfile::tempdir().unwrap();
         let (clients, peers) = (free_address(), free_address());
         let child = Self::process(&directory, clients, peers);
-        let etcd = Self { child, clients, peers, directory };
+        let mut etcd = Self { child, clients, peers, directory };
         etcd.wait();
         etcd
     }
 
-    fn process(directory: &tempfile::TempDir, clients: SocketAddr, peers: SocketAddr) -> Child {
+    fn process(
+        directory: &tempfile::TempDir,
+        clients: SocketAddr,
+        peers: SocketAddr,
+    ) -> OwnedChild {
         let mut command = Command::new(program("etcd"));
         command.args(["--name", "it", "--unsafe-no-fsync", "--log-level", "error", "--data-dir"]);
         command.arg(directory.path().join("data"));
@@ -55,11 +61,12 @@ impl Etcd {
             command.arg(name).arg(format!("http://{address}"));
         }
         command.arg("--initial-cluster").arg(format!("it=http://{peers}"));
-        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        OwnedChild::spawn(command.stdout(Stdio::null()).stderr(Stdio::null()))
     }
 
-    fn wait(&self) {
-        until("etcd that answers", Duration::from_secs(30), || {
+    fn wait(&mut self) {
+        until("etcd that answers", START, || {
+            assert!(self.child.is_running(), "etcd has ended");
             self.call("kv/range", &json!({ "key": "YQ==" }))
         });
     }
@@ -110,12 +117,6 @@ impl Etcd {
     fn delete(&self, key: &str) {
         let request = json!({ "key": BASE64_STANDARD.encode(key) });
         self.call("kv/deleterange", &request).expect("the key is deleted");
-    }
-}
-
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 
@@ -286,6 +287,7 @@ fn services_are_answered_as_by_coredns() {
     }
     println!("{queries} queries");
     assert!(faults.is_empty(), "\n{faults}");
+    assert!(queries >= 72, "only {queries} queries");
 }
 
 fn address(server: &Serving, name: &str) -> String {

@@ -9,7 +9,10 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{explain, explain_field, explain_forward, explain_probe, support::Ndots};
+use crate::{
+    explain, explain_field, explain_forward, explain_probe,
+    support::{Ndots, program},
+};
 
 /// The findings of a report.
 fn findings(report: &Value) -> impl Iterator<Item = (&str, &Value)> {
@@ -43,7 +46,7 @@ fn over_udp_only() -> Value {
             }
         }
     });
-    let output = Command::new(env!("CARGO_BIN_EXE_ndots"))
+    let output = Command::new(program())
         .args(["explain", "my-nginx", "-o", "json", "--manifests", manifests])
         .args(["--server", &address.to_string()])
         .output()
@@ -153,11 +156,8 @@ fn is_current(file: &str, text: &str) {
 #[test]
 fn one_check_is_printed_with_its_cause_and_cure() {
     let run = |arguments: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_ndots"))
-            .args(["explain", "--checks"])
-            .args(arguments)
-            .output()
-            .unwrap();
+        let output =
+            Command::new(program()).args(["explain", "--checks"]).args(arguments).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         (output.status.code(), text + &String::from_utf8_lossy(&output.stderr))
     };

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     explain::api::{self, PodPort},
     explain_probe::saw,
-    support::{Ndots, free_address},
+    support::{Ndots, free_address, program},
 };
 
 /// A Service with one Pod, and the Service and a Pod of the DNS server.
@@ -75,7 +75,7 @@ fn explain(ports: &[PodPort], forbidden: &[&str], arguments: &[&str]) -> (Value,
     }
     api::start_with_ports(objects, forbidden, ports, &kubeconfig);
     let run = |format: &str| {
-        let output = Command::new(env!("CARGO_BIN_EXE_ndots"))
+        let output = Command::new(program())
             .args(["explain", "web", "-n", "default", "-o", format, "--kubeconfig"])
             .arg(&kubeconfig)
             .args(arguments)
@@ -205,7 +205,7 @@ fn junit_names_what_was_not_read() {
     let here = tempfile::tempdir().unwrap();
     let kubeconfig = here.path().join("kubeconfig");
     api::start_with_ports(objects(), &["networkpolicies"], &[], &kubeconfig);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+    let mut command = Command::new(program());
     command.args(["explain", "-A", "-o", "junit", "--kubeconfig"]).arg(&kubeconfig);
     let output = command.env_remove("KUBERNETES_SERVICE_HOST").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

@@ -8,13 +8,16 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use crate::{explain::api, support::free_address};
+use crate::{
+    explain::api,
+    support::{free_address, program},
+};
 
 const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}\n";
 const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: web-1, namespace: shop, labels: {app: web}}\nspec: {nodeName: n1, containers: [{name: main, image: example, ports: [{containerPort: 8080}]}]}\nstatus: {phase: Running, podIP: 10.244.1.10, conditions: [{type: Ready, status: \"True\"}]}\n";
 
 fn ndots() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+    let mut command = Command::new(program());
     command.args(["explain", "web", "-n", "shop"]).env_remove("KUBERNETES_SERVICE_HOST");
     command
 }

@@ -7,12 +7,16 @@ use std::{path::Path, process::Command, time::Duration};
 
 use crate::support::{
     lab::{Cluster, LabOptions, Netns, until},
+    program,
     turn::{self, Turn},
 };
 use serde_json::{Value, json};
 
-const NDOTS: &str = env!("CARGO_BIN_EXE_ndots");
 const SERVICE: &str = "/api/v1/namespaces/default/services/web";
+
+fn ndots() -> String {
+    program().display().to_string()
+}
 
 const OBJECTS: &str = "
 apiVersion: v1
@@ -142,7 +146,7 @@ impl Scene {
     }
 
     fn on_node(&self, arguments: &str) -> (String, String) {
-        explain(self.node().command(NDOTS), &self.cluster.lab.kubeconfig(), arguments)
+        explain(self.node().command(&ndots()), &self.cluster.lab.kubeconfig(), arguments)
     }
 
     /// Runs explain on the node until the controllers have processed the change.
@@ -218,11 +222,11 @@ fn scene_by_scene(mode: &'static str) {
     scene.check("", "healthy");
     let kubeconfig = scene.cluster.lab.kubeconfig();
     let (verdict, text) =
-        explain(scene.pod.command(NDOTS), &kubeconfig, "web --pod default/client");
+        explain(scene.pod.command(&ndots()), &kubeconfig, "web --pod default/client");
     assert_eq!(verdict, "healthy", "{text}");
     assert!(text.contains("10.96.0.10 answers the same, over UDP and TCP"), "{text}");
     let (verdict, text) =
-        explain(scene.laptop.command(NDOTS), &kubeconfig, "web --pod default/client");
+        explain(scene.laptop.command(&ndots()), &kubeconfig, "web --pod default/client");
     assert_eq!(verdict, "healthy", "{text}");
     assert!(text.contains("the DNS server's replies"), "{text}");
     assert!(
@@ -270,11 +274,11 @@ fn scene_by_scene(mode: &'static str) {
         );
         scene.restart_proxy();
     }
-    scene.cluster.proxy.signal("STOP");
+    scene.cluster.proxy.child.signal("STOP");
     scene.cluster.lab.running("default", "web-2", &["10.244.0.99"], true);
     // The stopped process still accepts connections, but does not answer.
     scene.check("web", "broken at proxy.stopped");
-    scene.cluster.proxy.signal("CONT");
+    scene.cluster.proxy.child.signal("CONT");
     scene.until_rules_have("10.244.0.99");
     scene.check("web", "healthy");
 
@@ -291,7 +295,7 @@ fn scene_by_scene(mode: &'static str) {
 
 impl Scene {
     fn restart_proxy(&mut self) {
-        self.cluster.proxy.signal("KILL");
+        self.cluster.proxy.child.signal("KILL");
         let _ = self.cluster.proxy.child.wait();
         // From now on the rules are those of the new kube-proxy.
         self.node().run(if self.mode == "nftables" {
@@ -317,17 +321,17 @@ impl Scene {
 /// explain works with the role `view`, and reports missing permissions.
 fn accounts_that_may_read_little(scene: &Scene) {
     let viewer = scene.cluster.lab.account_kubeconfig("default", "viewer");
-    let (verdict, text) = explain(scene.node().command(NDOTS), &viewer, "web");
+    let (verdict, text) = explain(scene.node().command(&ndots()), &viewer, "web");
     assert_eq!(verdict, "healthy", "{text}");
     assert!(text.contains("lacks the permission to list nodes cluster-wide"), "{text}");
-    let (_, text) = explain(scene.node().command(NDOTS), &viewer, "https://shop.example.com");
+    let (_, text) = explain(scene.node().command(&ndots()), &viewer, "https://shop.example.com");
     assert!(
         text.contains("\"outside.tls-unread\"")
             && text.contains("lacks the permission to get secrets in namespace default"),
         "{text}"
     );
     let nobody = scene.cluster.lab.account_kubeconfig("default", "nobody");
-    let (verdict, text) = explain(scene.node().command(NDOTS), &nobody, "web");
+    let (verdict, text) = explain(scene.node().command(&ndots()), &nobody, "web");
     assert_eq!(verdict, "unknown at dns.unread", "{text}");
     assert!(text.contains("lacks the permission to list services in namespace default"), "{text}");
 }

@@ -14,7 +14,10 @@ use std::{
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
-use crate::explain::api;
+use crate::{
+    explain::api,
+    support::{free_address, program},
+};
 
 /// What happens to connections at an address.
 #[derive(Clone, Copy)]
@@ -36,6 +39,10 @@ struct Target {
 
 fn target(ip: &str, behaviour: Behaviour) -> Target {
     let accepted = Arc::new(AtomicUsize::new(0));
+    if matches!(behaviour, Behaviour::Refuses) {
+        let address = SocketAddr::new(ip.parse().unwrap(), free_address().port());
+        return Target { address, accepted, _held: Vec::new() };
+    }
     if matches!(behaviour, Behaviour::Silent) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&format!("{ip}:0").parse::<SocketAddr>().unwrap().into()).unwrap();
@@ -48,17 +55,15 @@ fn target(ip: &str, behaviour: Behaviour) -> Target {
     }
     let listener = TcpListener::bind(format!("{ip}:0")).unwrap();
     let address = listener.local_addr().unwrap();
-    if !matches!(behaviour, Behaviour::Refuses) {
-        let counter = Arc::clone(&accepted);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                counter.fetch_add(1, Ordering::SeqCst);
-                if matches!(behaviour, Behaviour::Resets) {
-                    Socket::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
-                }
+    let counter = Arc::clone(&accepted);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            counter.fetch_add(1, Ordering::SeqCst);
+            if matches!(behaviour, Behaviour::Resets) {
+                Socket::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
             }
-        });
-    }
+        }
+    });
     Target { address, accepted, _held: Vec::new() }
 }
 
@@ -109,7 +114,7 @@ fn explain(cluster_ip: &Target, endpoints: &[&Target], arguments: &[&str]) -> Va
     let here = tempfile::tempdir().unwrap();
     let kubeconfig = here.path().join("kubeconfig");
     api::start(objects, &[], &kubeconfig);
-    let output = Command::new(env!("CARGO_BIN_EXE_ndots"))
+    let output = Command::new(program())
         .args(["explain", "web", "--pod", "default/client", "-o", "json", "--kubeconfig"])
         .arg(&kubeconfig)
         .args(arguments)

@@ -15,6 +15,7 @@ use std::{
 
 use crate::support::{
     encrypted::Authority,
+    program,
     requirements::{require_programs, require_root},
 };
 
@@ -291,7 +292,7 @@ fn start_all(directory: &Path, program: &Path) -> (usize, Vec<String>) {
 #[test]
 fn forms_of_the_field_start() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/field");
-    let (count, faults) = start_all(&directory, Path::new(env!("CARGO_BIN_EXE_ndots")));
+    let (count, faults) = start_all(&directory, &program());
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     assert!(count >= 10, "only {count} Corefiles");
 }
@@ -300,9 +301,8 @@ fn forms_of_the_field_start() {
 #[ignore = "needs NDOTS_FIELD, a directory of Corefiles"]
 fn every_corefile_of_a_directory_starts() {
     let directory = env::var("NDOTS_FIELD").expect("NDOTS_FIELD names a directory");
-    let ndots = env!("CARGO_BIN_EXE_ndots").to_owned();
-    let program = env::var("NDOTS_FIELD_PROGRAM").unwrap_or(ndots);
-    let (count, mut faults) = start_all(Path::new(&directory), Path::new(&program));
+    let program = env::var_os("NDOTS_FIELD_PROGRAM").map_or_else(program, PathBuf::from);
+    let (count, mut faults) = start_all(Path::new(&directory), &program);
     faults.sort();
     println!("{} of {count} started\n{}", count - faults.len(), faults.join("\n"));
     assert!(faults.is_empty(), "{} of {count} do not start", faults.len());

@@ -1,31 +1,14 @@
 //! A server with few file descriptors and a flood of connections.
 
-use std::{
-    io::ErrorKind,
-    net::{TcpStream, UdpSocket},
-    process::Command,
-    thread,
-    time::Duration,
-};
+use std::{io::ErrorKind, net::TcpStream, process::Command, time::Duration};
 
-use crate::support::{Ndots, question, rcode, turn};
+use crate::support::{
+    Ndots, program, question, rcode, turn,
+    upstream::{datagrams, empty_reply},
+};
 
 const A: u16 = 1;
 const API: &str = "kubernetes.default.svc.cluster.local";
-
-/// Starts an upstream that replies NOERROR to every query.
-fn upstream() -> String {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = socket.local_addr().unwrap().to_string();
-    thread::spawn(move || {
-        let mut packet = [0; 4096];
-        while let Ok((length, from)) = socket.recv_from(&mut packet) {
-            packet[2] |= 0x80;
-            socket.send_to(&packet[..length], from).unwrap();
-        }
-    });
-    address
-}
 
 /// In the same test CoreDNS, with 80 descriptors and 200 idle connections, fails five of six
 /// queries.
@@ -33,18 +16,11 @@ fn upstream() -> String {
 fn datagrams_and_new_connections_are_answered_during_a_flood() {
     let _turn = turn::alone();
     let mut command = Command::new("sh");
-    command.args([
-        "-c",
-        "ulimit -n 80 && exec \"$@\"",
-        "sh",
-        env!("CARGO_BIN_EXE_ndots"),
-        "serve",
-        "--listen",
-        "127.0.0.1:0",
-    ]);
+    command.args(["-c", "ulimit -n 80 && exec \"$@\"", "sh"]).arg(program());
+    command.args(["serve", "--listen", "127.0.0.1:0"]);
     command.args([
         "--upstream",
-        &upstream(),
+        &datagrams(|query| Some(empty_reply(query))).to_string(),
         "--manifests",
         concat!(env!("CARGO_MANIFEST_DIR"), "/examples/cafe"),
     ]);

@@ -8,14 +8,13 @@ use http_body_util::{BodyExt, Full};
 use hyper::{Request, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
-use crate::{
-    small::Serving,
-    support::{
-        Ndots,
-        coredns::CoreDns,
-        encrypted::{Authority, runtime},
-        free_address, page, question, rcode, udp,
-    },
+use crate::support::{
+    Ndots,
+    coredns::CoreDns,
+    encrypted::{Authority, runtime},
+    free_address, page, question, rcode,
+    serving::Serving,
+    udp,
 };
 
 const A: u16 = 1;
@@ -103,9 +102,7 @@ fn names_fall_through_as_in_coredns() {
             "grpc://.:{port} {{\n bind 127.0.0.1\n template IN A gone.example {{\n rcode NXDOMAIN\n }}\n {HOST}\n}}\n"
         )
     });
-    // Nothing listens there.
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    for upstream in [server.address, closed] {
+    for upstream in [server.address, free_address()] {
         for options in ["", "fallthrough", "fallthrough other.example", "except gone.example"] {
             let (ours, theirs) = (
                 Serving::start(|port| asking(port, upstream, options)),

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 use serde_json::Value;
 
 use crate::support::{
+    self,
     lab::{Cluster, Container, LabOptions, Netns, Program, program, until},
     turn,
 };
@@ -104,7 +105,7 @@ impl Kubelet {
 fn run(cluster: &Cluster, line: &str) {
     let directory = |file: &Path| file.parent().unwrap().display().to_string();
     let path = [
-        directory(Path::new(env!("CARGO_BIN_EXE_ndots"))),
+        directory(&support::program()),
         directory(&program("kubectl")),
         "/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
     ];

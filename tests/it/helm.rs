@@ -14,7 +14,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use crate::support::{lab, requirements::require_lab_program};
+use crate::support::{lab, program, requirements::require_lab_program};
 
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -112,8 +112,7 @@ fn ndots_accepts_every_corefile() {
             continue;
         };
         fs::write(&file, corefile.as_str().unwrap()).unwrap();
-        let output =
-            Command::new(env!("CARGO_BIN_EXE_ndots")).arg("check").arg(&file).output().unwrap();
+        let output = Command::new(program()).arg("check").arg(&file).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{values}: {said}");
     }

@@ -1,11 +1,6 @@
 //! DNS over HTTPS with HTTP/3: requests, their statuses, bounds, graceful shutdown.
 
-use std::{
-    io::{Read, Write},
-    net::{TcpStream, UdpSocket},
-    process::Command,
-    time::Duration,
-};
+use std::{net::UdpSocket, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -15,7 +10,7 @@ use hyper::Request;
 use crate::support::{
     Ndots,
     encrypted::{Authority, ask_https3, https3, quic, runtime},
-    question, rcode,
+    page, question, rcode,
 };
 
 const PAGES: &str = "127.0.0.1:0";
@@ -67,10 +62,7 @@ fn requests_are_answered_and_counted() {
         let what = format!("{request:?}");
         assert_eq!(send(request).status(), status, "{what}");
     }
-    let mut page = TcpStream::connect(server.bound[PAGES]).unwrap();
-    write!(page, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-    let mut text = String::new();
-    page.read_to_string(&mut text).unwrap();
+    let text = page(server.bound[PAGES], "/metrics").unwrap();
     for (status, count) in [(200, 3), (404, 1), (413, 1), (400, 1), (405, 1)] {
         let line = format!(
             "coredns_dns_https3_responses_total{{server=\"https3://127.0.0.1:0\",status=\"{status}\"}} {count}\n"
@@ -126,9 +118,7 @@ fn requests_before_the_shutdown_are_answered() {
         let ask = ask_https3(&connection, query("slow.example"));
         let end = async {
             tokio::time::sleep(Duration::from_millis(200)).await;
-            assert!(
-                Command::new("kill").arg(server.child.id().to_string()).status().unwrap().success()
-            );
+            server.child.signal("TERM");
         };
         tokio::join!(ask, end).0
     });

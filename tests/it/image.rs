@@ -12,6 +12,12 @@ use std::{
 
 use serde_json::{Value, json};
 
+use crate::support::{
+    DNSMASQ,
+    child::OwnedChild,
+    lab::{Netns, Sweeper},
+};
+
 /// The bound of the packed image, so that it is pulled quickly.
 const MAX_BYTES: u64 = 15_000_000;
 /// The bound of the binary. The goal is 15 MB; this bound makes further growth visible.
@@ -50,27 +56,26 @@ const WORLD: &str = "192.0.2.1";
 struct Node {
     directory: tempfile::TempDir,
     image: PathBuf,
-    pod: String,
-    world: String,
-    dnsmasq: Option<Child>,
+    dnsmasq: Option<OwnedChild>,
+    pod: Netns,
+    world: Netns,
+    _sweeper: Sweeper,
 }
 
 impl Node {
     fn new(image: PathBuf) -> Self {
-        let [pod, world] =
-            ["pod", "world"].map(|side| format!("ndots-{side}-{}", std::process::id()));
-        let node =
-            Self { directory: tempfile::tempdir().unwrap(), image, pod, world, dnsmasq: None };
-        let ip = |line: String| succeed(Command::new("ip").args(line.split(' ')));
-        for side in [&node.pod, &node.world] {
-            ip(format!("netns add {side}"));
-            ip(format!("-n {side} link set lo up"));
+        let sweeper = Sweeper::start();
+        let [pod, world] = [("pod", POD), ("world", WORLD)].map(|(side, address)| {
+            let name = format!("ndots-{side}-{}", std::process::id());
+            Netns::new(&name, address.parse().unwrap(), &sweeper)
+        });
+        pod.ip(&format!("link add eth0 type veth peer name eth0 netns {}", world.name));
+        for side in [&pod, &world] {
+            side.ip(&format!("address add {}/24 dev eth0", side.address));
+            side.ip("link set eth0 up");
         }
-        ip(format!("-n {} link add eth0 type veth peer name eth0 netns {}", node.pod, node.world));
-        for (side, address) in [(&node.pod, POD), (&node.world, WORLD)] {
-            ip(format!("-n {side} address add {address}/24 dev eth0"));
-            ip(format!("-n {side} link set eth0 up"));
-        }
+        let directory = tempfile::tempdir().unwrap();
+        let node = Self { directory, image, dnsmasq: None, pod, world, _sweeper: sweeper };
         fs::write(node.path("Corefile"), COREFILE).unwrap();
         fs::write(node.path("resolv.conf"), format!("nameserver {WORLD}\n")).unwrap();
         node
@@ -91,40 +96,16 @@ impl Node {
         succeed(buildah.args(arguments)).trim().to_owned()
     }
 
-    /// The output of a command in the outside namespace.
-    fn text(&self, line: &str) -> String {
-        let mut words = vec!["netns", "exec", &self.world];
-        words.extend(line.split(' '));
-        String::from_utf8(Command::new("ip").args(words).output().unwrap().stdout)
-            .unwrap()
-            .trim()
-            .to_owned()
-    }
-
     fn http(&self, page: &str) -> String {
-        self.text(&format!("curl --silent --fail --max-time 5 http://{POD}:{page}"))
+        self.world.text(&format!("curl --silent --fail --max-time 5 http://{POD}:{page}"))
     }
 
     /// Starts dnsmasq, which knows one name.
     fn start_world(&mut self) {
-        let mut dnsmasq = Command::new("ip");
-        dnsmasq.args([
-            "netns",
-            "exec",
-            &self.world,
-            "dnsmasq",
-            "--keep-in-foreground",
-            "--conf-file=/dev/null",
-            "--no-resolv",
-            "--no-hosts",
-        ]);
-        dnsmasq.args([
-            "--user=root",
-            "--pid-file",
-            "--local=//",
-            "--address=/www.example.org/192.0.2.80",
-        ]);
-        self.dnsmasq = Some(dnsmasq.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        let mut dnsmasq = self.world.command("dnsmasq");
+        dnsmasq.args(DNSMASQ).args(["--local=//", "--address=/www.example.org/192.0.2.80"]);
+        dnsmasq.stdout(Stdio::null()).stderr(Stdio::null());
+        self.dnsmasq = Some(OwnedChild::spawn(&mut dnsmasq));
     }
 
     /// Unpacks the image, and returns the runtime configuration for it and for kubeadm's
@@ -161,7 +142,7 @@ impl Node {
             "linux": {
                 "namespaces": [
                     { "type": "pid" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" },
-                    { "type": "network", "path": format!("/run/netns/{}", self.pod) },
+                    { "type": "network", "path": format!("/run/netns/{}", self.pod.name) },
                 ],
                 "seccomp": default_filter(),
             },
@@ -188,22 +169,10 @@ impl Node {
         fs::write(self.path("bundle/config.json"), configuration.to_string()).unwrap();
         let log = fs::File::create(self.path("log")).unwrap();
         let mut crun = self.crun();
-        crun.args(["run", "--bundle"]).arg(self.path("bundle")).arg(&self.pod);
+        crun.args(["run", "--bundle"]).arg(self.path("bundle")).arg(&self.pod.name);
         let child =
             crun.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         Container { node: self, child }
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        if let Some(dnsmasq) = &mut self.dnsmasq {
-            let _ = dnsmasq.kill();
-            let _ = dnsmasq.wait();
-        }
-        for side in [&self.pod, &self.world] {
-            let _ = Command::new("ip").args(["netns", "delete", side]).status();
-        }
     }
 }
 
@@ -233,7 +202,7 @@ impl Container<'_> {
 
 impl Drop for Container<'_> {
     fn drop(&mut self) {
-        let _ = self.node.crun().args(["delete", "--force", &self.node.pod]).output();
+        let _ = self.node.crun().args(["delete", "--force", &self.node.pod.name]).output();
         let _ = self.child.wait();
     }
 }
@@ -288,7 +257,7 @@ fn the_image_runs_as_kubeadm_runs_coredns() {
     container.wait_until_ready();
     for transport in ["+notcp", "+tcp"] {
         let dig = |question: &str| {
-            node.text(&format!("dig @{POD} {transport} +short +time=2 +tries=2 {question}"))
+            node.world.text(&format!("dig @{POD} {transport} +short +time=2 +tries=2 {question}"))
         };
         assert_eq!(dig("kubernetes.default.svc.cluster.local"), "10.96.0.1", "{}", container.log());
         assert_eq!(dig("-x 10.96.0.1"), "kubernetes.default.svc.cluster.local.");
@@ -298,11 +267,16 @@ fn the_image_runs_as_kubeadm_runs_coredns() {
     let metrics = node.http("9153/metrics");
     assert!(metrics.contains("\ncoredns_dns_requests_total{"), "{metrics}");
 
-    let check =
-        succeed(node.crun().args(["exec", &node.pod, "/ndots", "check", "/etc/coredns/Corefile"]));
+    let check = succeed(node.crun().args([
+        "exec",
+        &node.pod.name,
+        "/ndots",
+        "check",
+        "/etc/coredns/Corefile",
+    ]));
     assert!(check.trim().ends_with("no mistakes"), "{check}");
     let state: Value =
-        serde_json::from_str(&succeed(node.crun().args(["state", &node.pod]))).unwrap();
+        serde_json::from_str(&succeed(node.crun().args(["state", &node.pod.name]))).unwrap();
     let status = fs::read_to_string(format!("/proc/{}/status", state["pid"])).unwrap();
     let field = |name: &str| {
         status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned()
@@ -315,7 +289,7 @@ fn the_image_runs_as_kubeadm_runs_coredns() {
     assert_eq!((field("NoNewPrivs:"), field("Seccomp:")), ("1".into(), "2".into()));
     assert_eq!(field("Uid:"), "65532\t65532\t65532\t65532");
 
-    succeed(node.crun().args(["kill", &node.pod, "TERM"]));
+    succeed(node.crun().args(["kill", &node.pod.name, "TERM"]));
     assert!(container.child.wait().unwrap().success(), "{}", container.log());
 }
 

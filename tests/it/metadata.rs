@@ -4,26 +4,26 @@
 use std::{
     fmt::Write,
     fs,
-    io::{BufRead, BufReader},
     net::SocketAddr,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::mpsc::Receiver,
     time::Duration,
 };
 
 use crate::support::{
+    child::{OwnedChild, START},
     coredns::CoreDns,
     free_address,
-    lab::{program, until},
-    question, read_on,
+    lab::{self, until},
+    program, question,
     requirements::require_lab_program,
     udp,
 };
 
 /// A server whose log is read. The process is killed when this is dropped.
 struct Logging {
-    child: Child,
+    _child: OwnedChild,
     address: SocketAddr,
     log: Receiver<String>,
     _directory: tempfile::TempDir,
@@ -35,13 +35,13 @@ impl Logging {
         let file = directory.path().join("Corefile");
         fs::write(&file, corefile.replace("{port}", &address.port().to_string())).unwrap();
         let mut command = Command::new(server);
-        command.arg("-conf").arg(file).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        let log = read_on(BufReader::new(child.stdout.take().unwrap()).lines());
-        let server = Self { child, address, log, _directory: directory };
-        until("a server that answers", Duration::from_secs(30), || {
+        command.arg("-conf").arg(file).stderr(Stdio::null());
+        let (mut child, log) = OwnedChild::with_lines(&mut command);
+        until("a server that answers", START, || {
+            assert!(child.is_running(), "{} has ended", server.display());
             udp(address, &question(1, "start.invalid", 1))
         });
+        let server = Self { _child: child, address, log, _directory: directory };
         server.line("start.invalid");
         server
     }
@@ -60,13 +60,6 @@ impl Logging {
     fn ask(&self, name: &str, qtype: u16) -> String {
         udp(self.address, &question(7, name, qtype)).expect("a reply");
         self.line(name)
-    }
-}
-
-impl Drop for Logging {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -149,8 +142,8 @@ fn labels_have_the_values_of_coredns() {
     let closed = free_address();
     let wild = zones.join("outside.zone").display().to_string();
     let corefile = corefile(&wild, [first, second, closed]);
-    let ours = Logging::start(Path::new(env!("CARGO_BIN_EXE_ndots")), &corefile);
-    let theirs = Logging::start(&program("coredns"), &corefile);
+    let ours = Logging::start(&program(), &corefile);
+    let theirs = Logging::start(&lab::program("coredns"), &corefile);
     let table = [
         ("v4.example.org", A, Some(first)),
         // From the cache.

@@ -7,19 +7,18 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    small::Serving,
-    support::{
-        Tcp,
-        coredns::CoreDns,
-        encrypted::{Authority, dot},
-        free_address,
-        lab::{Container, Lab, LabOptions, Program, until},
-        page,
-        prometheus::{Labels, Series, read},
-        question, turn, udp,
-        upstream::Upstream,
-    },
+use crate::support::{
+    Tcp,
+    coredns::CoreDns,
+    encrypted::{Authority, dot},
+    free_address,
+    lab::{Container, Lab, LabOptions, Program, until},
+    page,
+    prometheus::{Labels, Series, read},
+    question,
+    serving::Serving,
+    turn, udp,
+    upstream::Upstream,
 };
 use serde_json::json;
 

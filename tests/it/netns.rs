@@ -3,49 +3,41 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    net::Ipv4Addr,
+    path::Path,
+    process::{Command, Stdio},
     time::Duration,
 };
 
 use crate::support::{
     DNSMASQ, Ndots,
-    lab::until,
+    child::OwnedChild,
+    lab::{Netns, Sweeper, until},
+    program,
     requirements::{require_programs, require_root},
 };
 
 /// A network namespace with the search list that kubelet writes for a Pod in `monitoring`.
 struct Namespace {
-    name: String,
-    upstream: Option<Child>,
+    // The fields are dropped in this order, so the process ends before the namespace.
+    upstream: Option<OwnedChild>,
+    netns: Netns,
+    _sweeper: Sweeper,
 }
 
 impl Namespace {
     fn new(purpose: &str) -> Self {
+        let sweeper = Sweeper::start();
         let name = format!("ndots-{purpose}-{}", std::process::id());
-        let namespace = Self { name, upstream: None };
-        run("ip", &["netns", "add", &namespace.name]);
-        run("ip", &["-n", &namespace.name, "link", "set", "lo", "up"]);
-        run("ip", &["-n", &namespace.name, "address", "add", "10.96.0.10/32", "dev", "lo"]);
-        fs::create_dir_all(namespace.etc()).unwrap();
-        let resolv = "nameserver 10.96.0.10\nsearch monitoring.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n";
-        fs::write(namespace.etc().join("resolv.conf"), resolv).unwrap();
-        namespace
-    }
-
-    fn etc(&self) -> PathBuf {
-        Path::new("/etc/netns").join(&self.name)
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name, program]);
-        command
+        let netns = Netns::new(&name, Ipv4Addr::new(10, 96, 0, 10), &sweeper);
+        netns.ip("address add 10.96.0.10/32 dev lo");
+        netns.resolv_conf("nameserver 10.96.0.10\nsearch monitoring.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n");
+        Self { upstream: None, netns, _sweeper: sweeper }
     }
 
     /// Starts dnsmasq, which knows only two names.
     fn start_upstream(&mut self) {
-        let mut dnsmasq = self.command("dnsmasq");
+        let mut dnsmasq = self.netns.command("dnsmasq");
         dnsmasq.args(DNSMASQ).args([
             "--bind-interfaces",
             "--listen-address=127.0.0.53",
@@ -55,41 +47,23 @@ impl Namespace {
             "--address=/my.database.example.com/192.0.2.77",
             "--address=/www.example.org/192.0.2.80",
         ]);
-        self.upstream = Some(dnsmasq.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        dnsmasq.stdout(Stdio::null()).stderr(Stdio::null());
+        self.upstream = Some(OwnedChild::spawn(&mut dnsmasq));
+    }
+
+    fn ndots(&self) -> Command {
+        self.netns.command(&program().display().to_string())
     }
 
     fn start_server(&self) -> Ndots {
         let cafe = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/cafe");
-        let mut ndots = self.command(env!("CARGO_BIN_EXE_ndots"));
+        let mut ndots = self.ndots();
         ndots
             .arg("serve")
             .args(["--listen", "10.96.0.10:53", "--upstream", "127.0.0.53", "--manifests"])
             .arg(cafe);
         Ndots::start(ndots)
     }
-
-    fn output(&self, line: &str) -> String {
-        let mut words = line.split(' ');
-        let mut command = self.command(words.next().unwrap());
-        let output = command.args(words).output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        if let Some(dnsmasq) = &mut self.upstream {
-            let _ = dnsmasq.kill();
-            let _ = dnsmasq.wait();
-        }
-        let _ = Command::new("ip").args(["netns", "delete", &self.name]).status();
-        let _ = fs::remove_dir_all(self.etc());
-    }
-}
-
-fn run(program: &str, arguments: &[&str]) {
-    let status = Command::new(program).args(arguments).status().unwrap();
-    assert!(status.success(), "{program} {arguments:?}");
 }
 
 #[test]
@@ -99,7 +73,7 @@ fn a_pod_resolves_short_names_other_namespaces_and_external_names() {
     let mut namespace = Namespace::new("pod");
     namespace.start_upstream();
     let _server = namespace.start_server();
-    let address = |name: &str| namespace.output(&format!("dig +short {name} A")).trim().to_owned();
+    let address = |name: &str| namespace.netns.text(&format!("dig +short {name} A"));
     let grafana = address("grafana.monitoring.svc.cluster.local");
     let nginx = address("my-nginx.default.svc.cluster.local");
     assert!(grafana.starts_with("10.96.") && nginx.starts_with("10.96."), "{grafana} {nginx}");
@@ -107,7 +81,7 @@ fn a_pod_resolves_short_names_other_namespaces_and_external_names() {
     let dig = |question: &str, expected: &str| {
         for transport in ["+notcp", "+tcp"] {
             let line = format!("dig {transport} +search +ndots=5 +short {question}");
-            assert_eq!(namespace.output(&line).trim(), expected, "{line}");
+            assert_eq!(namespace.netns.text(&line), expected, "{line}");
         }
     };
     dig("grafana", &grafana);
@@ -123,7 +97,7 @@ fn a_pod_resolves_short_names_other_namespaces_and_external_names() {
     dig("-x 10.96.0.1", "kubernetes.default.svc.cluster.local.");
 
     let getent = |question: &str, address: &str, name: &str| {
-        let output = namespace.output(&format!("getent {question}"));
+        let output = namespace.netns.text(&format!("getent {question}"));
         let first = output.lines().next().unwrap_or_default();
         assert!(
             first.starts_with(address) && first.ends_with(name) && !first.is_empty(),
@@ -136,7 +110,7 @@ fn a_pod_resolves_short_names_other_namespaces_and_external_names() {
     getent("ahostsv4 www.example.org", "192.0.2.80", "www.example.org");
     getent("ahostsv4 my-service.default", "192.0.2.77", "my.database.example.com");
     getent("hosts 10.96.0.1", "10.96.0.1", "kubernetes.default.svc.cluster.local");
-    assert_eq!(namespace.output("getent ahostsv4 nothing.default"), "");
+    assert_eq!(namespace.netns.text("getent ahostsv4 nothing.default"), "");
 }
 
 /// RFC 4007 §11.
@@ -145,25 +119,25 @@ fn bind_takes_a_link_local_address_with_its_interface() {
     require_programs(&["ip", "dig"]);
     require_root();
     let namespace = Namespace::new("bind");
-    run("ip", &["-n", &namespace.name, "address", "add", "fe80::53/64", "dev", "lo", "nodad"]);
+    namespace.netns.ip("address add fe80::53/64 dev lo nodad");
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("Corefile");
     for (bind, expected) in [("fe80::53%lo", "fe80::53"), ("fe80::53%1", "fe80::53")] {
         fs::write(&file, format!(".:53 {{\n bind {bind}\n whoami\n}}\n")).unwrap();
-        let mut ndots = namespace.command(env!("CARGO_BIN_EXE_ndots"));
+        let mut ndots = namespace.ndots();
         ndots.arg("-conf").arg(&file);
         let _server = Ndots::with_banner(ndots, &[]);
         for transport in ["+notcp", "+tcp"] {
             let line =
                 format!("dig {transport} +time=1 @fe80::53%lo +noall +additional who.example AAAA");
             until("a reply with the address", Duration::from_secs(20), || {
-                namespace.output(&line).contains(expected).then_some(())
+                namespace.netns.text(&line).contains(expected).then_some(())
             });
         }
     }
     for wrong in ["fe80::53%eth7", "fe80::x%lo"] {
         fs::write(&file, format!(".:53 {{\n bind {wrong}\n whoami\n}}\n")).unwrap();
-        let mut ndots = namespace.command(env!("CARGO_BIN_EXE_ndots"));
+        let mut ndots = namespace.ndots();
         let output = ndots.arg("-conf").arg(&file).output().unwrap();
         let message = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && message.contains(wrong), "{message}");

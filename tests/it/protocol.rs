@@ -15,6 +15,7 @@ use std::{
 use crate::support::{
     Ndots, Tcp,
     encrypted::{Authority, doq, dot, https, https3},
+    own_host,
     packet::{ask, told},
     requirements::require_root,
     witness::Witness,
@@ -249,7 +250,7 @@ fn source_ports_of_reflecting_services_get_no_errors() {
     // The services echo, daytime, qotd, chargen and time reply to any packet, so an error reply
     // could come back as the next query.
     for port in [7, 13, 17, 19, 37] {
-        let socket = UdpSocket::bind(("127.0.0.1", port)).expect("the port is free");
+        let socket = UdpSocket::bind((own_host(), port)).expect("the port is free");
         socket.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
         socket.send_to(&bad, server.address).unwrap();
         socket.send_to(&good, server.address).unwrap();

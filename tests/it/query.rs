@@ -2,11 +2,11 @@
 
 use std::process::Command;
 
-use crate::support::{Ndots, encrypted::Authority};
+use crate::support::{Ndots, encrypted::Authority, program};
 
 /// The output, with the server's address replaced by SERVER, and the exit code.
 fn query(server: &str, arguments: &str) -> (String, i32) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+    let mut command = Command::new(program());
     let output = command.arg("query").args(arguments.split_whitespace()).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr);
     (text.replace(server, "SERVER"), output.status.code().unwrap())

@@ -2,17 +2,15 @@
 
 use std::{
     fs,
-    io::{Read, Write},
-    net::{SocketAddr, TcpStream, UdpSocket},
+    net::{SocketAddr, UdpSocket},
     path::Path,
-    process::Command,
     time::{Duration, Instant},
 };
 
 use crate::support::{
     Ndots,
     encrypted::{Authority, ask_quic, doq, quic, runtime},
-    question, rcode,
+    page, question, rcode,
 };
 use rustls::pki_types::CertificateDer;
 
@@ -56,10 +54,7 @@ fn streams_are_answered_and_counted() {
                 .is_none_or(|reply| reply.is_empty())
         );
     });
-    let mut page = TcpStream::connect(server.bound[PAGES]).unwrap();
-    write!(page, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-    let mut text = String::new();
-    page.read_to_string(&mut text).unwrap();
+    let text = page(server.bound[PAGES], "/metrics").unwrap();
     for (status, count) in [("0x0", 3), ("0x2", 1)] {
         let line = format!(
             "coredns_dns_quic_responses_total{{server=\"quic://127.0.0.1:0\",status=\"{status}\"}} {count}\n"
@@ -116,13 +111,7 @@ fn a_reload_changes_the_required_client_certificates() {
     assert_eq!((let_in(None), let_in(Some(&authority))), (false, true));
     let path = server.file.as_ref().unwrap();
     fs::write(Path::new(path), corefile(&authority.directive(), &upstream)).unwrap();
-    assert!(
-        Command::new("kill")
-            .args(["-USR1", &server.child.id().to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
+    server.child.signal("USR1");
     let reloaded = Instant::now();
     while !let_in(None) {
         assert!(
@@ -142,9 +131,7 @@ fn queries_before_the_shutdown_are_answered() {
         let ask = ask_quic(&connection, &asked);
         let end = async {
             tokio::time::sleep(Duration::from_millis(200)).await;
-            assert!(
-                Command::new("kill").arg(server.child.id().to_string()).status().unwrap().success()
-            );
+            server.child.signal("TERM");
         };
         tokio::join!(ask, end).0
     });

@@ -16,8 +16,9 @@ use std::{
 
 use crate::support::{
     Ndots,
+    child::status,
     end::{Ended, end},
-    question, turn, udp,
+    free_address, page, program, question, turn, udp,
     upstream::Upstream,
 };
 
@@ -128,12 +129,8 @@ fn load(to: SocketAddr, ended: &Ended) -> Report {
 
 /// The numbers of descriptors and threads, and the memory in KiB.
 fn figures(pid: u32) -> (usize, u64, u64) {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let number = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
-    };
-    (fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count(), number("Threads:"), number("VmRSS:"))
+    let number = |name: &str| status(pid, name).unwrap();
+    (fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count(), number("Threads"), number("VmRSS"))
 }
 
 /// Number of new log lines about a rejected file. If `wanted`, waits for the first.
@@ -172,7 +169,7 @@ fn reloads_lose_no_query() {
     let upstream = Upstream::start(Ipv4Addr::LOCALHOST);
     let mut mount = Mount::new();
     mount.write(&corefile(0, upstream.address));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+    let mut command = Command::new(program());
     command.arg("-conf").arg(mount.corefile());
     let server = Ndots::with_banner(command, &["dns", PAGES]);
     let (to, pid) = (server.address, server.child.id());
@@ -191,13 +188,7 @@ fn reloads_lose_no_query() {
         });
         let written = Instant::now();
         if turn % SEEN > 0 {
-            assert!(
-                Command::new("kill")
-                    .args(["-s", "USR1", &pid.to_string()])
-                    .status()
-                    .unwrap()
-                    .success()
-            );
+            server.child.signal("USR1");
         }
         failed += failures(&server, broken);
         assert!(in_force(to, if broken { turn - 1 } else { turn }), "reload {turn}");
@@ -225,7 +216,7 @@ fn reloads_lose_no_query() {
         "descriptors and threads: {before:?} -> {after:?}"
     );
     assert!(after.2 <= before.2 + 4096, "memory: {before:?} -> {after:?}");
-    let page = crate::support::page(server.bound[PAGES], "/metrics").unwrap();
+    let page = page(server.bound[PAGES], "/metrics").unwrap();
     failed += failures(&server, false);
     assert!(
         failed >= reloads / BROKEN
@@ -243,15 +234,14 @@ fn a_page_without_its_address_does_not_undo_a_reload_and_is_served_later() {
     };
     let mut mount = Mount::new();
     mount.write(&corefile(1, ""));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+    let mut command = Command::new(program());
     command.arg("-conf").arg(mount.corefile());
     let server = Ndots::with_banner(command, &["dns"]);
     assert!(in_force(server.address, 1));
-    let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
-    let taken = stranger.local_addr().unwrap();
+    let taken = free_address();
+    let stranger = TcpListener::bind(taken).unwrap();
     mount.write(&corefile(2, &format!(" health {taken}\n")));
-    let pid = server.child.id().to_string();
-    assert!(Command::new("kill").args(["-s", "USR1", &pid]).status().unwrap().success());
+    server.child.signal("USR1");
     let line = loop {
         let line = server.log.recv_timeout(Duration::from_secs(20)).expect("a failed reload");
         if line.contains("reload failed") {
@@ -263,7 +253,7 @@ fn a_page_without_its_address_does_not_undo_a_reload_and_is_served_later() {
     assert!(in_force(server.address, 2));
     drop(stranger);
     let begun = Instant::now();
-    while crate::support::page(taken, "/health").is_none() {
+    while page(taken, "/health").is_none() {
         assert!(begun.elapsed() < Duration::from_secs(20), "the page is not served");
         thread::sleep(Duration::from_millis(50));
     }

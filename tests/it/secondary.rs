@@ -1,15 +1,9 @@
 //! A real secondary server, Knot, transfers the zone for clients outside the cluster. It gives the
 //! same answers, and follows changes.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{fs, net::SocketAddr, process::Command, time::Duration};
 
-use crate::support::{Ndots, free_address, lab::until, requirements::require_programs};
+use crate::support::{Ndots, free_address, knot::knot, lab::until, requirements::require_programs};
 
 const MORE: &str = r#"
 apiVersion: networking.k8s.io/v1
@@ -52,44 +46,6 @@ const QUESTIONS: [&str; 24] = [
     "kube-system.example.com A",
 ];
 
-/// Knot, which checks for a new version of the zone every 2 s.
-struct Secondary {
-    knotd: Child,
-    address: SocketAddr,
-}
-
-impl Secondary {
-    fn start(directory: &Path, primary: SocketAddr) -> Self {
-        let address = free_address();
-        let (at, from) =
-            (format!("127.0.0.1@{}", address.port()), format!("127.0.0.1@{}", primary.port()));
-        let home = directory.display();
-        let config = format!(
-            "server:\n    rundir: {home}\n    listen: {at}\ndatabase:\n    storage: {home}\nlog:\n  - target: stderr\n    any: info\n\
-             remote:\n  - id: primary\n    address: {from}\n\
-             zone:\n  - domain: example.com\n    master: primary\n    storage: {home}\n    refresh-max-interval: 2\n"
-        );
-        let file = directory.join("knot.conf");
-        fs::write(&file, config).unwrap();
-        let log = fs::File::create(directory.join("knot.log")).unwrap();
-        let knotd = Command::new("knotd")
-            .arg("-c")
-            .arg(&file)
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        Self { knotd, address }
-    }
-}
-
-impl Drop for Secondary {
-    fn drop(&mut self) {
-        let _ = self.knotd.kill();
-        let _ = self.knotd.wait();
-    }
-}
-
 /// The response code, and the sorted answer section.
 fn ask(server: SocketAddr, question: &str) -> Vec<String> {
     let (address, port) = (server.ip(), server.port());
@@ -129,27 +85,34 @@ fn a_secondary_server_gives_the_same_answers_and_follows_changes() {
         manifests.display()
     );
     let ndots = Ndots::corefile(&corefile, &["dns"], &[]);
-    let mut secondary = Secondary::start(directory.path(), ndots.address);
-    let log = || fs::read_to_string(directory.path().join("knot.log")).unwrap_or_default();
+    let secondary = free_address();
+    let config = format!(
+        "remote:\n  - id: primary\n    address: 127.0.0.1@{}\n\
+         zone:\n  - domain: example.com\n    master: primary\n    storage: {}\n    refresh-max-interval: 2\n",
+        ndots.address.port(),
+        directory.path().display()
+    );
+    // It checks for a new version of the zone every 2 s.
+    let mut knot = knot(directory.path(), secondary, &config);
     let patience = Duration::from_secs(30);
     until("the zone on the secondary server", patience, || {
-        assert!(secondary.knotd.try_wait().unwrap().is_none(), "{}", log());
-        (ask(secondary.address, "example.com SOA")[0] == "NOERROR").then_some(())
+        knot.assert_running();
+        (ask(secondary, "example.com SOA")[0] == "NOERROR").then_some(())
     });
     for question in QUESTIONS {
         assert_eq!(
-            ask(secondary.address, question),
+            ask(secondary, question),
             ask(ndots.address, question),
             "{question}\n{}",
-            log()
+            knot.log()
         );
     }
 
     fs::write(manifests.join("more.yaml"), MORE.replace("192.0.2.130", "192.0.2.131")).unwrap();
     until("the change on the secondary server", patience, || {
-        (ask(secondary.address, "any.apps.example.com A")
+        (ask(secondary, "any.apps.example.com A")
             == ["NOERROR", "any.apps.example.com. 60 IN A 192.0.2.131"])
         .then_some(())
     });
-    assert_eq!(ask(secondary.address, "example.com SOA"), ask(ndots.address, "example.com SOA"));
+    assert_eq!(ask(secondary, "example.com SOA"), ask(ndots.address, "example.com SOA"));
 }

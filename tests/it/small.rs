@@ -9,16 +9,15 @@
 use std::{
     fmt::Write,
     fs,
-    net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use hickory_proto::{op::Message, rr::RData};
 use ndots::wire::{Rcode, Spelled, Type};
 
-use crate::support::{Tcp, coredns::CoreDns, free_address, lab::until, udp};
+use crate::support::{Tcp, coredns::CoreDns, serving::Serving, udp};
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/small")
@@ -53,34 +52,6 @@ fn small_plugins_answer_as_in_coredns() {
     println!("{questions} queries to {} Corefiles", files.len());
     assert!(faults.is_empty(), "\n{faults}");
     assert!(questions >= 400 && files.len() >= 55, "only {questions} queries");
-}
-
-/// A running ndots at a port of 127.0.0.1 and ::1.
-pub(super) struct Serving {
-    child: Child,
-    pub(super) address: SocketAddr,
-    _directory: tempfile::TempDir,
-}
-
-impl Serving {
-    pub(super) fn start(corefile: impl FnOnce(u16) -> String) -> Self {
-        let address = free_address();
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("Corefile");
-        fs::write(&file, corefile(address.port())).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
-        command.arg("-conf").arg(file).stdout(Stdio::null());
-        let serving = Self { child: command.spawn().unwrap(), address, _directory: directory };
-        until("ndots that listens", Duration::from_secs(30), || TcpStream::connect(address).ok());
-        serving
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// A line of a Corefile that is a query.

@@ -18,7 +18,9 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{Ndots, packet::ask, page, rcode};
+use crate::support::{
+    Ndots, child::OwnedChild, free_address, lab::until, packet::ask, page, program, rcode,
+};
 
 const NOERROR: u8 = 0;
 const SERVFAIL: u8 = 2;
@@ -39,10 +41,9 @@ struct ApiServer {
 }
 
 impl ApiServer {
-    /// `web` is the cluster IP of the Service `web`. Port 0 stands for any port.
-    fn start(port: u16, web: &str) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
-        let address = listener.local_addr().unwrap();
+    /// `web` is the cluster IP of the Service `web`.
+    fn start(address: SocketAddr, web: &str) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let (stop, open) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (stopped, connections, web) = (Arc::clone(&stop), Arc::clone(&open), web.to_owned());
         let accepting = thread::spawn(move || {
@@ -139,19 +140,14 @@ fn start_log(corefile: &str, wanted: &str) -> bool {
     let directory = tempfile::tempdir().unwrap();
     let (conf, log) = (directory.path().join("Corefile"), directory.path().join("log"));
     fs::write(&conf, corefile).unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_ndots"))
-        .arg("-conf")
-        .arg(conf)
-        .stdout(fs::File::create(&log).unwrap())
-        .spawn()
-        .unwrap();
+    let mut command = Command::new(program());
+    command.arg("-conf").arg(conf).stdout(fs::File::create(&log).unwrap());
+    let _child = OwnedChild::spawn(&mut command);
     let begun = Instant::now();
     let said = || fs::read_to_string(&log).unwrap().contains(wanted);
     while !said() && begun.elapsed() < Duration::from_secs(5) {
         thread::sleep(Duration::from_millis(20));
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
     said()
 }
 
@@ -179,12 +175,10 @@ fn answer(server: &Ndots, name: &str) -> Answer {
     Answer { rcode: rcode(&reply), ttl: first.map(|record| record.ttl), error, address }
 }
 
+/// Waits until this is true, and returns how long that takes.
 fn eventually(what: &str, patience: Duration, mut is_so: impl FnMut() -> bool) -> Duration {
     let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < patience, "{what}: not within {patience:?}");
-        thread::sleep(Duration::from_millis(10));
-    }
+    until(what, patience, || is_so().then_some(()));
     begun.elapsed()
 }
 
@@ -201,7 +195,7 @@ fn make(api: &ApiServer, file: &Path) {
 fn a_restart_without_the_api_server_answers_from_the_snapshot_and_says_so() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("facts");
-    let api = ApiServer::start(0, "10.96.0.7");
+    let api = ApiServer::start(free_address(), "10.96.0.7");
     make(&api, &file);
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let address = api.address;
@@ -229,7 +223,7 @@ fn a_restart_without_the_api_server_answers_from_the_snapshot_and_says_so() {
     eventually("an age", Duration::from_secs(5), || age(&server) > 0);
 
     // The server returns, and the Service has another address.
-    let _api = ApiServer::start(address.port(), "10.96.0.8");
+    let _api = ApiServer::start(address, "10.96.0.8");
     let fresh =
         Answer { rcode: NOERROR, ttl: Some(30), error: None, address: Some([10, 96, 0, 8]) };
     let took =
@@ -243,7 +237,7 @@ fn a_restart_without_the_api_server_answers_from_the_snapshot_and_says_so() {
 fn a_snapshot_that_does_not_match_is_refused_with_the_reason() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("facts");
-    let api = ApiServer::start(0, "10.96.0.7");
+    let api = ApiServer::start(free_address(), "10.96.0.7");
     make(&api, &file);
     let address = api.address;
     drop(api);
@@ -277,7 +271,7 @@ fn a_snapshot_that_does_not_match_is_refused_with_the_reason() {
 fn a_corefile_that_needs_names_of_pods_gets_them() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("facts");
-    let api = ApiServer::start(0, "10.96.0.7");
+    let api = ApiServer::start(free_address(), "10.96.0.7");
     let with_names =
         corefile(api.address, &file).replace(" ttl 30\n", " ttl 30\n endpoint_pod_names\n");
     let by_name = "db-x2k4f.db.shop.svc.cluster.local";
@@ -287,8 +281,7 @@ fn a_corefile_that_needs_names_of_pods_gets_them() {
     assert_eq!(answer(&server, "db.shop.svc.cluster.local").address, Some([10, 244, 0, 7]));
     assert_eq!(answer(&server, by_name).rcode, NXDOMAIN);
     fs::write(server.file.as_ref().unwrap(), &with_names).unwrap();
-    let signal = ["-s", "USR1", &server.child.id().to_string()].map(str::to_owned);
-    assert!(Command::new("kill").args(signal).status().unwrap().success());
+    server.child.signal("USR1");
     eventually("the name of the Pod", Duration::from_secs(10), || {
         answer(&server, by_name).address == Some([10, 244, 0, 7])
     });
@@ -307,7 +300,7 @@ fn a_snapshot_that_cannot_be_written_costs_one_warning() {
     let directory = tempfile::tempdir().unwrap();
     let blocked = directory.path().join("not-a-directory");
     fs::write(&blocked, "").unwrap();
-    let api = ApiServer::start(0, "10.96.0.7");
+    let api = ApiServer::start(free_address(), "10.96.0.7");
     let server = ndots(api.address, &blocked.join("facts"));
     let failures = || {
         let metrics = page(server.bound[METRICS], "/metrics").unwrap();

@@ -1,14 +1,18 @@
 //! Helpers of the tests: the binary as a child process, and queries to it over sockets.
 
 pub(crate) mod cgroup;
+pub(crate) mod child;
 pub(crate) mod coredns;
 pub(crate) mod encrypted;
 pub(crate) mod end;
 pub(crate) mod imperfect;
+pub(crate) mod knot;
 pub(crate) mod lab;
 pub(crate) mod packet;
+mod ports;
 pub(crate) mod prometheus;
 pub(crate) mod requirements;
+pub(crate) mod serving;
 pub(crate) mod turn;
 pub(crate) mod upstream;
 pub(crate) mod witness;
@@ -16,16 +20,16 @@ pub(crate) mod witness;
 use std::{
     collections::HashMap,
     fs,
-    io::{BufRead, BufReader, Lines, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream, UdpSocket},
     path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, Stdio},
-    sync::{
-        atomic::{AtomicU16, Ordering},
-        mpsc::{Receiver, channel},
-    },
-    time::Duration,
+    process::Command,
+    sync::mpsc::Receiver,
+    time::{Duration, Instant},
 };
+
+use child::{OwnedChild, START};
+pub(crate) use ports::{free_address, own_host};
 
 /// Arguments with which dnsmasq stays in the foreground and reads no file of this machine.
 pub(crate) const DNSMASQ: [&str; 6] = [
@@ -64,19 +68,6 @@ forward-zone:
     )
 }
 
-/// An address for a server that cannot say which port it got. The kernel gives clients ports of a
-/// higher range, so no client has the port before the server opens it.
-pub(crate) fn free_address() -> SocketAddr {
-    static NEXT: AtomicU16 = AtomicU16::new(20_000);
-    loop {
-        let port = NEXT.fetch_add(1, Ordering::Relaxed);
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
-            return address;
-        }
-    }
-}
-
 /// The program under test. The environment variable `NDOTS_PROGRAM` names another build, such as the
 /// release, for tests that look at times and memory.
 pub(crate) fn program() -> PathBuf {
@@ -84,9 +75,21 @@ pub(crate) fn program() -> PathBuf {
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_ndots")), PathBuf::from)
 }
 
+/// Runs ndots with a Corefile that it must reject, and returns its output.
+pub(crate) fn rejected(corefile: &str) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("Corefile");
+    fs::write(&file, corefile).unwrap();
+    // Without a limit, a Corefile that is accepted would stop all tests.
+    let mut command = Command::new("timeout");
+    let output = command.arg("20").arg(program()).arg("-conf").arg(file).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+}
+
 /// A running ndots. The process is killed when this is dropped.
 pub(crate) struct Ndots {
-    pub(crate) child: Child,
+    pub(crate) child: OwnedChild,
     pub(crate) address: SocketAddr,
     /// The first address of each scheme, and the address of each listener as the Corefile names it.
     pub(crate) bound: HashMap<String, SocketAddr>,
@@ -105,23 +108,28 @@ impl Ndots {
         Self::start(command)
     }
 
-    pub(crate) fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = loop {
-            let line = lines.next().expect("the server logs where it listens").unwrap();
-            if let Some(rest) = line.strip_prefix("listening on ") {
+    /// Runs a command that logs `listening on ADDRESS`, and waits for that line.
+    pub(crate) fn start(command: Command) -> Self {
+        let mut ndots = Self::spawn(command);
+        let deadline = Instant::now() + START;
+        ndots.address = loop {
+            if let Some(rest) = ndots.line_before(deadline).strip_prefix("listening on ") {
                 break rest.split(',').next().unwrap().parse().unwrap();
             }
         };
-        Self {
-            child,
-            address,
-            bound: HashMap::new(),
-            log: read_on(lines),
-            file: None,
-            _directory: None,
-        }
+        ndots
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let (child, log) = OwnedChild::with_lines(&mut command);
+        let address = ([127, 0, 0, 1], 0).into();
+        Self { child, address, bound: HashMap::new(), log, file: None, _directory: None }
+    }
+
+    /// The next line of the log, which must say in time where the server listens.
+    fn line_before(&self, deadline: Instant) -> String {
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.log.recv_timeout(left).expect("the server logs where it listens")
     }
 
     /// Serves a Corefile that listens on port 0 of one address for each of these schemes.
@@ -138,23 +146,21 @@ impl Ndots {
 
     /// Runs a command that prints the banner, and waits until the banner names each of these
     /// schemes or addresses of HTTP pages. They are at port 0 in the configuration.
-    pub(crate) fn with_banner(mut command: Command, schemes: &[&str]) -> Self {
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut bound = HashMap::new();
-        while !schemes.iter().all(|scheme| bound.contains_key(*scheme)) {
-            let line = lines.next().expect("the server logs where it listens").unwrap();
+    pub(crate) fn with_banner(command: Command, schemes: &[&str]) -> Self {
+        let mut ndots = Self::spawn(command);
+        let deadline = Instant::now() + START;
+        while !schemes.iter().all(|scheme| ndots.bound.contains_key(*scheme)) {
+            let line = ndots.line_before(deadline);
             if let Some((listen, address)) = line.split_once(" is ")
                 && let Ok(address) = address.parse()
             {
                 let scheme = listen.split("://").next().unwrap().to_owned();
-                bound.entry(scheme).or_insert(address);
-                bound.insert(listen.to_owned(), address);
+                ndots.bound.entry(scheme).or_insert(address);
+                ndots.bound.insert(listen.to_owned(), address);
             }
         }
-        let log = read_on(lines);
-        let address = bound.get("dns").copied().unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
-        Self { child, address, bound, log, file: None, _directory: None }
+        ndots.address = ndots.bound.get("dns").copied().unwrap_or(ndots.address);
+        ndots
     }
 
     /// Sends one datagram and returns the reply, or `None` after 2.5 s.
@@ -173,25 +179,10 @@ impl Ndots {
 
     /// Like `terminate`, with the log lines.
     pub(crate) fn end(mut self) -> (i32, Vec<String>) {
-        let kill = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
-        assert!(kill.success());
+        self.child.signal("TERM");
         let code = self.child.wait().unwrap().code().unwrap_or(-1);
         (code, self.log.iter().collect())
     }
-}
-
-impl Drop for Ndots {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Reads the rest of the log in a thread, so that the pipe never fills.
-pub(crate) fn read_on(lines: Lines<BufReader<ChildStdout>>) -> Receiver<String> {
-    let (send, receive) = channel();
-    std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| send.send(line)));
-    receive
 }
 
 /// Sends one datagram and returns the reply, or `None` after 2.5 s.

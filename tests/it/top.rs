@@ -10,7 +10,7 @@ use crate::support::{
     end::end,
     free_address,
     lab::{Lab, LabOptions, Program, until},
-    page,
+    page, program,
     prometheus::read,
     question, turn, udp,
 };
@@ -84,7 +84,7 @@ fn without_the_option_clients_are_not_shown() {
 
 /// The text that `ndots top` prints without a terminal.
 fn top(arguments: &[&str]) -> (bool, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+    let mut command = Command::new(program());
     let output = command.arg("top").args(arguments).output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(text).unwrap())

@@ -10,9 +10,8 @@ use std::{
 
 use ndots::protobuf::fields;
 
-use crate::{
-    small::Serving,
-    support::{coredns::CoreDns, free_address, lab::until, page, question, udp},
+use crate::support::{
+    coredns::CoreDns, free_address, lab::until, page, question, serving::Serving, udp,
 };
 
 const A: u16 = 1;

@@ -4,7 +4,7 @@
 use std::{fs, net::SocketAddr, path::Path, process::Command, time::Duration};
 
 use crate::support::{
-    Ndots, free_address,
+    self, Ndots, free_address,
     lab::{Process, until},
     requirements::require_programs,
 };
@@ -124,17 +124,25 @@ const KNOT_KEY: &str = "key:\n  - id: shared.key\n    algorithm: hmac-sha256\n  
 
 /// Knot with the zone and a key. `zone` has more lines of the zone's configuration.
 fn knot(directory: &Path, at: SocketAddr, other: SocketAddr, zone: &str) -> Process {
-    let home = directory.display();
-    let config = format!(
-        "server:\n    rundir: {home}\n    listen: 127.0.0.1@{}\ndatabase:\n    storage: {home}\nlog:\n  - target: stderr\n    any: debug\n{KNOT_KEY}remote:\n  - id: other\n    address: 127.0.0.1@{}\n    key: shared.key\nacl:\n  - id: keyed\n    key: shared.key\n    action: [transfer, notify]\nzone:\n  - domain: example.org\n    storage: {home}\n    acl: keyed\n{zone}",
-        at.port(),
-        other.port()
+    let more = format!(
+        "{KNOT_KEY}remote:\n  - id: other\n    address: 127.0.0.1@{}\n    key: shared.key\nacl:\n  - id: keyed\n    key: shared.key\n    action: [transfer, notify]\nzone:\n  - domain: example.org\n    storage: {}\n    acl: keyed\n{zone}",
+        other.port(),
+        directory.display()
     );
-    let file = directory.join("knot.conf");
+    support::knot::knot(directory, at, &more)
+}
+
+/// BIND with a key. `more` are other sections of its configuration, and `options` more of its options.
+fn bind(directory: &Path, at: SocketAddr, options: &str, more: &str) -> Process {
+    let (home, file) = (directory.display(), directory.join("named.conf"));
+    let config = format!(
+        "key \"shared.key\" {{ algorithm hmac-sha256; secret \"{SECRET}\"; }};\noptions {{ directory \"{home}\"; pid-file \"{home}/pid\"; session-keyfile \"{home}/session\"; listen-on port {} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }}; recursion no; {options}}};\ncontrols {{ }};\n{more}",
+        at.port()
+    );
     fs::write(&file, config).unwrap();
-    let mut command = Command::new("knotd");
-    command.arg("-c").arg(&file);
-    Process::start("knotd", command, directory.join("knot.log"))
+    let mut command = Command::new("named");
+    command.args(["-g", "-c"]).arg(&file);
+    Process::start("named", command, directory.join("named.log"))
 }
 
 /// ndots as a secondary server with this key.
@@ -156,17 +164,9 @@ fn zones_come_from_knot_and_bind_with_a_key() {
         fs::write(home.path().join("example.org.zone"), zone(1, 2)).unwrap();
     }
     let lines = "    file: example.org.zone\n    zonefile-load: difference\n    notify: other\n";
-    let _knot = knot(knot_home.path(), knot_at, from_knot, lines);
-    let home = bind_home.path().display();
-    let config = format!(
-        "key \"shared.key\" {{ algorithm hmac-sha256; secret \"{SECRET}\"; }};\noptions {{ directory \"{home}\"; pid-file \"{home}/pid\"; session-keyfile \"{home}/session\"; listen-on port {} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }}; recursion no; notify no; }};\ncontrols {{ }};\nzone \"example.org\" {{ type primary; file \"example.org.zone\"; allow-transfer {{ key \"shared.key\"; }}; }};\n",
-        bind_at.port()
-    );
-    let file = bind_home.path().join("named.conf");
-    fs::write(&file, config).unwrap();
-    let mut command = Command::new("named");
-    command.args(["-g", "-c"]).arg(&file);
-    let _named = Process::start("named", command, bind_home.path().join("named.log"));
+    let theirs = knot(knot_home.path(), knot_at, from_knot, lines);
+    let zone_of_bind = "zone \"example.org\" { type primary; file \"example.org.zone\"; allow-transfer { key \"shared.key\"; }; };\n";
+    let _named = bind(bind_home.path(), bind_at, "notify no; ", zone_of_bind);
     wait_for(bind_at, "www.example.org A", "192.0.2.2");
     wait_for(knot_at, "www.example.org A", "192.0.2.2");
     let _first = secondary(from_knot, knot_at, SECRET);
@@ -183,8 +183,7 @@ fn zones_come_from_knot_and_bind_with_a_key() {
     let text = dig(from_knot, "+opcode=NOTIFY example.org SOA");
     assert!(text.contains("REFUSED"), "{text}");
     fs::write(knot_home.path().join("example.org.zone"), zone(2, 9)).unwrap();
-    let pid = _knot.child.id().to_string();
-    assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    theirs.child.signal("HUP");
     wait_for(from_knot, "www.example.org A", "192.0.2.9");
 }
 
@@ -199,17 +198,11 @@ fn zones_go_to_knot_and_bind_with_a_key() {
     let _ndots = primary(zones.path(), at, &lines);
     wait_for(at, "www.example.org A", "192.0.2.2");
     let _knot = knot(knot_home.path(), knot_at, at, "    master: other\n");
-    let home = bind_home.path().display();
-    let config = format!(
-        "key \"shared.key\" {{ algorithm hmac-sha256; secret \"{SECRET}\"; }};\nserver 127.0.0.1 {{ keys {{ \"shared.key\"; }}; }};\noptions {{ directory \"{home}\"; pid-file \"{home}/pid\"; session-keyfile \"{home}/session\"; listen-on port {} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }}; recursion no; }};\ncontrols {{ }};\nzone \"example.org\" {{ type secondary; file \"copy\"; primaries {{ 127.0.0.1 port {}; }}; allow-notify {{ key \"shared.key\"; }}; }};\n",
-        bind_at.port(),
+    let zone_of_bind = format!(
+        "server 127.0.0.1 {{ keys {{ \"shared.key\"; }}; }};\nzone \"example.org\" {{ type secondary; file \"copy\"; primaries {{ 127.0.0.1 port {}; }}; allow-notify {{ key \"shared.key\"; }}; }};\n",
         at.port()
     );
-    let file = bind_home.path().join("named.conf");
-    fs::write(&file, config).unwrap();
-    let mut command = Command::new("named");
-    command.args(["-g", "-c"]).arg(&file);
-    let _named = Process::start("named", command, bind_home.path().join("named.log"));
+    let _named = bind(bind_home.path(), bind_at, "", &zone_of_bind);
     for server in [knot_at, bind_at] {
         wait_for(server, "h2999.many.example.org TXT", "2999 xxx");
     }

@@ -4,12 +4,11 @@
 use std::{
     fs,
     io::Write,
-    net::UdpSocket,
     path::Path,
     time::{Duration, Instant},
 };
 
-use crate::support::{Ndots, free_address, page, question, rcode};
+use crate::support::{Ndots, lab::until, page, question, rcode, turn, udp};
 
 const A: u16 = 1;
 const API: &str = "kubernetes.default.svc.cluster.local";
@@ -66,6 +65,7 @@ fn a_slow_message_is_dropped() {
 
 #[test]
 fn an_edit_shows_within_a_second() {
+    let _turn = turn::alone();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("web.yaml");
     let write = |ip: &str| {
@@ -106,93 +106,50 @@ fn sigterm_ends_it_well() {
 
 #[test]
 fn pages_show_health_readiness_and_metrics() {
-    let directory = tempfile::tempdir().unwrap();
-    let corefile = directory.path().join("Corefile");
-    let [health, ready, metrics, dns] = std::array::from_fn(|_| free_address().port());
+    let [health, ready, metrics] = ["127.0.0.1:0", "127.0.0.2:0", "127.0.0.3:0"];
     let text = format!(
-        ".:{dns} {{\n bind 127.0.0.1\n errors\n health 127.0.0.1:{health}\n ready 127.0.0.1:{ready}\n prometheus 127.0.0.1:{metrics}\n \
+        ".:0 {{\n bind 127.0.0.1\n errors\n health {health}\n ready {ready}\n prometheus {metrics}\n \
          kubernetes cluster.local {{\n manifests {}\n }}\n}}\n",
         cafe()
     );
-    fs::write(&corefile, text).unwrap();
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_ndots"))
-        .arg("-conf")
-        .arg(&corefile)
-        .spawn()
-        .unwrap();
-    let get = |port: u16, path: &str| page(([127, 0, 0, 1], port).into(), path);
-    let begun = Instant::now();
-    while get(ready, "/ready").is_none() {
-        assert!(begun.elapsed() < Duration::from_secs(5), "the pages are not there");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let server = Ndots::corefile(&text, &["dns", health, ready, metrics], &[]);
+    let get = |listen: &str, path: &str| page(server.bound[listen], path);
     assert!(get(health, "/health").unwrap().ends_with("OK"));
     assert!(get(ready, "/ready").unwrap().ends_with("OK"));
     assert!(get(health, "/nope").unwrap().starts_with("HTTP/1.1 404"));
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-    socket.send_to(&question(7, API, A), ("127.0.0.1", dns)).unwrap();
-    socket.recv(&mut [0; 512]).unwrap();
+    assert!(server.udp(&question(7, API, A)).is_some());
     let shown = get(metrics, "/metrics").unwrap();
-    let labels = format!("server=\"dns://127.0.0.1:{dns}\",type=\"A\",view=\"\",zone=\".\"");
-    assert!(
-        shown.contains(&format!(
-            "coredns_dns_requests_total{{family=\"1\",proto=\"udp\",{labels}}} 1"
-        )),
-        "{shown}"
-    );
+    let requests = "coredns_dns_requests_total{family=\"1\",proto=\"udp\",server=\"dns://127.0.0.1:0\",type=\"A\",view=\"\",zone=\".\"} 1";
+    assert!(shown.contains(requests), "{shown}");
     assert!(
         shown.contains("process_open_fds ") && !shown.contains("process_resident_memory_bytes 0\n"),
         "{shown}"
     );
     assert!(shown.contains("rcode=\"NOERROR\""), "{shown}");
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 #[test]
 fn an_edited_corefile_is_used_and_a_broken_one_is_not() {
-    let directory = tempfile::tempdir().unwrap();
-    let corefile = directory.path().join("Corefile");
-    let dns = free_address().port();
-    let write = |address: &str| {
-        let text = format!(
-            ".:{dns} {{\n bind 127.0.0.1\n reload 2s\n hosts none {{\n {address} host.example\n }}\n}}\n"
-        );
-        fs::write(&corefile, text).unwrap();
+    let text = |address: &str| {
+        format!(
+            ".:0 {{\n bind 127.0.0.1\n reload 2s\n hosts none {{\n {address} host.example\n }}\n}}\n"
+        )
     };
-    write("192.0.2.1");
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_ndots"))
-        .arg("-conf")
-        .arg(&corefile)
-        .arg("-quiet")
-        .spawn()
-        .unwrap();
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-    let answers = |octets: [u8; 4], within: Duration| {
-        let begun = Instant::now();
-        let mut reply = [0; 512];
-        while begun.elapsed() < within {
-            socket.send_to(&question(7, "host.example", A), ("127.0.0.1", dns)).unwrap();
-            if socket.recv(&mut reply).is_ok_and(|length| reply[..length].ends_with(&octets)) {
-                return true;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        false
+    let server = Ndots::corefile(&text("192.0.2.1"), &["dns"], &[]);
+    let corefile = server.file.as_ref().unwrap();
+    let answers = |octets: &[u8]| {
+        server.udp(&question(7, "host.example", A)).is_some_and(|reply| reply.ends_with(octets))
     };
-    assert!(answers([192, 0, 2, 1], Duration::from_secs(5)));
-    write("192.0.2.2");
-    assert!(answers([192, 0, 2, 2], Duration::from_secs(4)), "an edit was not taken over");
-    fs::write(&corefile, ". {\n hosst\n}\n").unwrap();
-    assert!(!answers([192, 0, 2, 3], Duration::from_millis(2500)));
-    assert!(
-        answers([192, 0, 2, 2], Duration::from_secs(1)),
-        "a broken file changed what is served"
-    );
-    child.kill().unwrap();
-    child.wait().unwrap();
+    assert!(answers(&[192, 0, 2, 1]));
+    fs::write(corefile, text("192.0.2.2")).unwrap();
+    let patience = Duration::from_secs(20);
+    until("the new address", patience, || answers(&[192, 0, 2, 2]).then_some(()));
+    fs::write(corefile, ". {\n hosst\n}\n").unwrap();
+    let mut line = String::new();
+    while !line.contains("reload failed") {
+        line = server.log.recv_timeout(patience).expect("the log names the broken file");
+    }
+    assert!(answers(&[192, 0, 2, 2]), "a broken file changed what is served");
 }
 
 #[test]
@@ -201,7 +158,7 @@ fn each_address_has_its_own_counters() {
     let server = Ndots::corefile(text, &["dns", "127.0.0.1:0"], &[]);
     let second = server.bound["dns://127.0.0.2:0"];
     for id in 0..3 {
-        assert!(crate::support::udp(second, &question(id, "a.example", A)).is_some());
+        assert!(udp(second, &question(id, "a.example", A)).is_some());
     }
     let shown = page(server.bound["127.0.0.1:0"], "/metrics").unwrap();
     let requests: Vec<_> =

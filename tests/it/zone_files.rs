@@ -1,10 +1,10 @@
 //! Zone files of a running server: files that appear, change, and have errors.
 
-use std::{fs, os::unix::fs::symlink, path::Path, process::Command, time::Duration};
+use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
 
 use hickory_proto::op::Message;
 
-use crate::support::{Ndots, lab::until, question};
+use crate::support::{Ndots, lab::until, question, rejected};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const A: u16 = 1;
@@ -89,8 +89,7 @@ fn a_file_is_used_as_soon_as_its_serial_changes() {
     // SIGUSR1 reads the file again even if the serial is the same.
     fs::write(&file, zone(2, 4)).unwrap();
     wait_for_line(&ndots, "has changed, but its serial is still 2");
-    let kill = Command::new("kill").args(["-USR1", &ndots.child.id().to_string()]).status();
-    assert!(kill.unwrap().success());
+    ndots.child.signal("USR1");
     wait_for(&ndots, "www.example.org", "No Error 192.0.2.4");
 }
 
@@ -118,14 +117,7 @@ fn an_error_in_a_file_ends_the_start_with_its_place() {
     // An octet that is not UTF-8 is allowed in a comment, and in a text.
     fs::write(&file, b"; caf\xe9\n$TTL 60\n@ SOA ns hostmaster 1 2 3 4 5\n@ TXT \"\xe9\"\nwww A\n")
         .unwrap();
-    let path = directory.path().join("Corefile");
-    fs::write(&path, corefile(directory.path(), "reload 0")).unwrap();
-    // Without a limit, a file that is accepted would stop all tests.
-    let mut command = Command::new("timeout");
-    command.args(["20", env!("CARGO_BIN_EXE_ndots"), "-conf"]).arg(&path);
-    let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{text}");
+    let text = rejected(&corefile(directory.path(), "reload 0"));
     let place = format!("{}:5: www.example.org. A: an IPv4 address is missing", file.display());
     assert!(text.contains(&place), "{text}");
 }

@@ -1,15 +1,13 @@
 //! Zone transfers between ndots and real servers: from a file to Knot, and from Knot through ndots
 //! to another ndots.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{fs, net::SocketAddr, path::Path, process::Command, time::Duration};
 
-use crate::support::{Ndots, free_address, lab::until, requirements::require_programs};
+use crate::support::{
+    self, Ndots, free_address,
+    lab::{Process, until},
+    requirements::require_programs,
+};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const QUESTIONS: [&str; 12] = [
@@ -40,37 +38,15 @@ fn zone(serial: u32, timers: &str, last: u8) -> String {
     )
 }
 
-/// Knot with one zone.
-struct Knot(Child);
-
-impl Knot {
-    fn start(directory: &Path, address: SocketAddr, other: SocketAddr, zone: &str) -> Self {
-        let home = directory.display();
-        let config = format!(
-            "server:\n    rundir: {home}\n    listen: 127.0.0.1@{}\ndatabase:\n    storage: {home}\nlog:\n  - target: stderr\n    any: info\n\
-             remote:\n  - id: other\n    address: 127.0.0.1@{}\nacl:\n  - id: all\n    address: 127.0.0.1\n    action: [transfer, notify]\n\
-             zone:\n  - domain: example.org\n    storage: {home}\n    acl: all\n    zonefile-load: difference\n{zone}",
-            address.port(),
-            other.port()
-        );
-        let file = directory.join("knot.conf");
-        fs::write(&file, config).unwrap();
-        let log = fs::File::create(directory.join("knot.log")).unwrap();
-        let mut command = Command::new("knotd");
-        Self(command.arg("-c").arg(&file).stdout(Stdio::null()).stderr(log).spawn().unwrap())
-    }
-
-    fn signal(&self, signal: &str) {
-        let kill = Command::new("kill").args([signal, &self.0.id().to_string()]).status();
-        assert!(kill.unwrap().success());
-    }
-}
-
-impl Drop for Knot {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Knot with one zone, whose configuration goes on with `zone`.
+fn knot(directory: &Path, address: SocketAddr, other: SocketAddr, zone: &str) -> Process {
+    let more = format!(
+        "remote:\n  - id: other\n    address: 127.0.0.1@{}\nacl:\n  - id: all\n    address: 127.0.0.1\n    action: [transfer, notify]\n\
+         zone:\n  - domain: example.org\n    storage: {}\n    acl: all\n    zonefile-load: difference\n{zone}",
+        other.port(),
+        directory.display()
+    );
+    support::knot::knot(directory, address, &more)
 }
 
 /// The code, the flags and the records of all sections, in order.
@@ -118,7 +94,7 @@ fn a_zone_comes_from_knot_through_ndots_to_ndots() {
     let second = Ndots::corefile(&second_corefile, &[], &[]);
     wait_for(first_at, "www.example.org A", "SERVFAIL");
     let config = "    file: example.org.zone\n    notify: other\n";
-    let knot = Knot::start(directory.path(), at, first_at, config);
+    let primary = knot(directory.path(), at, first_at, config);
     let records = |server: SocketAddr| ask(server, "example.org AXFR +tcp");
     for server in [first_at, to] {
         wait_for(server, "www.example.org A", "192.0.2.2");
@@ -132,7 +108,7 @@ fn a_zone_comes_from_knot_through_ndots_to_ndots() {
     // A new version reaches both without a timer: Knot notifies the first, and the first the
     // second.
     fs::write(&file, zone(2, "3600 1 3600", 9)).unwrap();
-    knot.signal("-HUP");
+    primary.child.signal("HUP");
     for server in [first_at, to] {
         wait_for(server, "www.example.org A", "192.0.2.9");
         assert_eq!(records(server), records(at));
@@ -151,18 +127,18 @@ fn a_secondary_zone_is_checked_and_expires_as_its_timers_say() {
     fs::write(&file, zone(1, "1 1 4", 2)).unwrap();
     let at = free_address();
     let config = "    file: example.org.zone\n";
-    let knot = Knot::start(directory.path(), at, free_address(), config);
+    let primary = knot(directory.path(), at, free_address(), config);
     let ndots = Ndots::corefile(&secondary(at, free_address()), &["dns"], &[]);
     wait_for(ndots.address, "www.example.org A", "192.0.2.2");
     // Unchanged zones do not expire.
     std::thread::sleep(Duration::from_secs(5));
     wait_for(ndots.address, "www.example.org A", "192.0.2.2");
     fs::write(&file, zone(2, "1 1 4", 7)).unwrap();
-    knot.signal("-HUP");
+    primary.child.signal("HUP");
     wait_for(ndots.address, "www.example.org A", "192.0.2.7");
-    drop(knot);
+    drop(primary);
     wait_for(ndots.address, "www.example.org A", "SERVFAIL");
-    let _knot = Knot::start(directory.path(), at, free_address(), config);
+    let _knot = knot(directory.path(), at, free_address(), config);
     wait_for(ndots.address, "www.example.org A", "192.0.2.7");
 }
 
@@ -175,7 +151,7 @@ fn knot_gets_a_notify_message_about_a_new_version_of_a_file() {
     fs::write(&file, zone(1, "3600 3600 3600", 2)).unwrap();
     let (primary, knot_at) = (free_address(), free_address());
     let config = "    master: other\n";
-    let _knot = Knot::start(directory.path(), knot_at, primary, config);
+    let _knot = knot(directory.path(), knot_at, primary, config);
     let corefile = format!(
         "example.org:{} {{\n bind 127.0.0.1\n file {} {{\n  reload 1s\n }}\n transfer {{\n  to {knot_at}\n  source 127.0.0.1\n }}\n}}\n",
         primary.port(),

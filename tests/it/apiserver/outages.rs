@@ -41,7 +41,7 @@ fn an_api_server_stops_and_starts_again() {
     // A Service is deleted while ndots is stopped, and etcd compacts the event away: no watch can
     // report it.
     steady.assert("an API server that was killed");
-    server.process().signal("STOP");
+    server.process().child.signal("STOP");
     lab.restart_apiserver();
     lab.delete("/api/v1/namespaces/default/services/after-kill");
     let late = json!({ "metadata": { "name": "late" }, "spec": { "clusterIP": "10.96.7.22", "ports": [{ "port": 80 }] } });
@@ -51,7 +51,7 @@ fn an_api_server_stops_and_starts_again() {
         &json!({ "revision": made["metadata"]["resourceVersion"], "physical": true }),
     );
     lab.restart_apiserver();
-    server.process().signal("CONT");
+    server.process().child.signal("CONT");
     let steady = Steady::start(&server);
     let begun = Instant::now();
     until("the Service that was created meanwhile", soon, || {

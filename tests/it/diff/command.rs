@@ -8,6 +8,7 @@ use super::Run;
 use crate::support::{
     Ndots,
     lab::Program,
+    program,
     turn::{self},
 };
 
@@ -131,7 +132,7 @@ const DIFFERENCES: [Made; 15] = [
 
 /// Runs the command and returns its exit code and its report.
 fn diff(against: SocketAddr, arguments: &[&str]) -> (i32, Value) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+    let mut command = Command::new(program());
     command.args(["diff", "-o", "json", "--rate", "0", "--against", &against.to_string()]);
     let output = command.args(arguments).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
@@ -236,7 +237,7 @@ fn every_difference_from_coredns_on_a_cluster_is_explained() {
     fs::write(&other, merged.to_string()).unwrap();
     let names = run.lab.path("names");
     fs::write(&names, "kubernetes.default.svc.cluster.local\n").unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_ndots"))
+    let output = Command::new(program())
         .args(["diff", "-o", "json", "--against", &coredns.address.to_string(), "--names"])
         .arg(&names)
         .env("KUBECONFIG", std::env::join_paths([&other, &kubeconfig]).unwrap())

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{NDOTS, Scene, explain};
+use super::{Scene, explain, ndots};
 use crate::{outside::definition, support::lab::Process};
 
 const POLICIES: &str = "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies";
@@ -98,7 +98,7 @@ pub(super) fn probes(scene: &Scene) {
     let pods: Vec<_> =
         ["10.244.0.31", "10.244.0.32"].map(|address| lab.node.pod(&[address])).into();
     let listen = |index: usize| {
-        let mut command = pods[index].command(NDOTS);
+        let mut command = pods[index].command(&ndots());
         command.arg("-conf").arg(&corefile);
         Process::start("a server", command, lab.path(&format!("listens-{index}.log")))
     };
@@ -130,11 +130,11 @@ pub(super) fn probes(scene: &Scene) {
 fn from_the_laptop(scene: &Scene) {
     let lab = &scene.cluster.lab;
     let probe = "web --pod default/client --probe";
-    let (verdict, text) = explain(scene.laptop.command(NDOTS), &lab.kubeconfig(), probe);
+    let (verdict, text) = explain(scene.laptop.command(&ndots()), &lab.kubeconfig(), probe);
     assert_eq!(verdict, "unknown at dns.no-answer", "{text}");
     assert!(text.contains("port-forward fails"), "{text}");
     let viewer = lab.account_kubeconfig("default", "viewer");
-    let (_, text) = explain(scene.laptop.command(NDOTS), &viewer, probe);
+    let (_, text) = explain(scene.laptop.command(&ndots()), &viewer, probe);
     let lacks = "this account lacks the permission to create pods/portforward in namespace default";
     assert!(text.contains(lacks), "{text}");
 }

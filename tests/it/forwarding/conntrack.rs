@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    net::Ipv4Addr,
+    path::Path,
     process::{Child, Command, Stdio},
     thread,
     time::Duration,
@@ -10,7 +11,9 @@ use std::{
 
 use crate::support::{
     DNSMASQ,
-    lab::program,
+    child::OwnedChild,
+    lab::{self, Netns, Sweeper},
+    program,
     requirements::{require_programs, require_root},
     turn,
 };
@@ -25,9 +28,11 @@ const UPSTREAM: &str = "5353";
 
 /// A network namespace whose connections are tracked, with a server and its upstream.
 struct Tracked {
-    name: String,
-    children: Vec<Child>,
+    // The fields are dropped in this order, so the processes end before the namespace.
+    children: Vec<OwnedChild>,
+    netns: Netns,
     directory: tempfile::TempDir,
+    _sweeper: Sweeper,
 }
 
 impl Tracked {
@@ -38,14 +43,14 @@ impl Tracked {
         let text =
             format!(".:53 {{\n bind 127.0.0.1\n forward . 127.0.0.53:{UPSTREAM}\n cache 30\n}}\n");
         fs::write(&file, text).unwrap();
-        let status = Command::new("ip").args(["netns", "add", &name]).status().unwrap();
-        assert!(status.success());
-        let mut tracked = Self { name, children: Vec::new(), directory };
-        assert!(tracked.command("ip link set lo up").status().unwrap().success());
+        let sweeper = Sweeper::start();
+        let netns = Netns::new(&name, Ipv4Addr::LOCALHOST, &sweeper);
+        let mut tracked = Self { children: Vec::new(), netns, directory, _sweeper: sweeper };
         // A rule about the state of connections makes the kernel track them.
-        let rules = "add table ip t; add chain ip t o { type filter hook output priority 0; }; \
-                     add rule ip t o ct state new accept";
-        assert!(tracked.command("nft").arg(rules).status().unwrap().success());
+        tracked.netns.nft(
+            "add table ip t; add chain ip t o { type filter hook output priority 0; }; \
+             add rule ip t o ct state new accept",
+        );
         let mut upstream = tracked.command("dnsmasq --bind-interfaces --address=/#/192.0.2.80");
         upstream.args(DNSMASQ).args(["--listen-address=127.0.0.53", "--port", UPSTREAM]);
         upstream.args(["--max-cache-ttl=1", "--dns-forward-max=10000"]);
@@ -57,14 +62,15 @@ impl Tracked {
     }
 
     fn command(&self, line: &str) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name]).args(line.split(' '));
+        let mut words = line.split(' ');
+        let mut command = self.netns.command(words.next().unwrap());
+        command.args(words);
         command
     }
 
     fn spawn(&mut self, mut command: Command) {
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        self.children.push(child);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        self.children.push(OwnedChild::spawn(&mut command));
     }
 
     /// Starts to ask for [`RATE`] new names a second.
@@ -85,16 +91,6 @@ impl Tracked {
             line.split(' ').find_map(|word| word.strip_prefix("sport=").map(str::to_owned))
         };
         list.lines().filter_map(port).collect()
-    }
-}
-
-impl Drop for Tracked {
-    fn drop(&mut self) {
-        for child in &mut self.children {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        let _ = Command::new("ip").args(["netns", "delete", &self.name]).status();
     }
 }
 
@@ -129,12 +125,6 @@ fn measure(server: &Path, name: &str) -> Measured {
     }
 }
 
-/// The program whose entries are counted: that of the environment variable `NDOTS_PROGRAM`, such as
-/// a release build, or the one that was built for the tests.
-fn program_of_ndots() -> PathBuf {
-    std::env::var_os("NDOTS_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_ndots").into()).into()
-}
-
 #[test]
 #[ignore = "minutes: `make soak`"]
 fn a_thousand_misses_a_second_leave_room_in_the_table_of_connections() {
@@ -142,8 +132,8 @@ fn a_thousand_misses_a_second_leave_room_in_the_table_of_connections() {
     require_root();
     let _turn = turn::alone();
     let (theirs, ours) = thread::scope(|scope| {
-        let theirs = scope.spawn(|| measure(&program("coredns"), "coredns"));
-        let ours = measure(&program_of_ndots(), "ndots");
+        let theirs = scope.spawn(|| measure(&lab::program("coredns"), "coredns"));
+        let ours = measure(&program(), "ndots");
         (theirs.join().unwrap(), ours)
     });
     println!("entries of the conntrack table, for {TIME:?}");

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    net::{SocketAddr, UdpSocket},
     path::Path,
     process::Command,
     time::Duration,
@@ -13,6 +13,8 @@ use std::{
 use crate::support::{
     DNSMASQ,
     coredns::CoreDns,
+    free_address,
+    knot::knot,
     lab::{Process, until},
     packet::ask,
     requirements::require_programs,
@@ -156,35 +158,22 @@ impl Resolvers {
         let directory = tempfile::tempdir().unwrap();
         let here = directory.path();
         fs::write(here.join("zone"), zone(count)).unwrap();
-        fs::create_dir(here.join("db")).unwrap();
-        let knot = free();
-        fs::write(here.join("knot.conf"), knot_conf(here, knot)).unwrap();
-        let mut processes = vec![start(here, "knotd", &["-c", "knot.conf"])];
-        wait(&mut processes[0], knot);
-        let mut addresses = vec![("knotd", knot)];
+        let primary = free_address();
+        let mut processes = vec![knot(here, primary, &signed_zone(here))];
+        wait(&mut processes[0], primary);
+        let mut addresses = vec![("knotd", primary)];
         for (name, run) in RESOLVERS {
-            let address = free();
-            let mut process = run(here, address.port(), knot.port());
+            let address = free_address();
+            let mut process = run(here, address.port(), primary.port());
             wait(&mut process, address);
             addresses.push((name, address));
             processes.push(process);
         }
         let coredns = CoreDns::start(|port| {
-            format!(".:{port} {{\n bind 127.0.0.1\n forward . {knot}\n cache\n}}\n")
+            format!(".:{port} {{\n bind 127.0.0.1\n forward . {primary}\n cache\n}}\n")
         });
         addresses.push(("coredns", coredns.address));
         Self { addresses, _processes: processes, _coredns: coredns, _directory: directory }
-    }
-}
-
-/// A port of 127.0.0.1 that is free for UDP and TCP.
-fn free() -> SocketAddr {
-    loop {
-        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = udp.local_addr().unwrap();
-        if TcpListener::bind(address).is_ok() {
-            return address;
-        }
     }
 }
 
@@ -208,22 +197,16 @@ fn wait(process: &mut Process, address: SocketAddr) {
     });
 }
 
-fn knot_conf(here: &Path, address: SocketAddr) -> String {
-    let (here, port) = (here.display(), address.port());
+/// The sections of Knot's configuration for a zone that it signs.
+fn signed_zone(here: &Path) -> String {
     format!(
-        "server:
-    rundir: {here}
-    listen: 127.0.0.1@{port}
-    user: root
-database:
-    storage: {here}/db
-policy:
+        "policy:
   - id: one
     algorithm: ecdsap256sha256
     single-type-signing: on
 template:
   - id: default
-    storage: {here}
+    storage: {}
 zone:
   - domain: world.test
     file: zone
@@ -232,7 +215,8 @@ zone:
     journal-content: all
     dnssec-signing: on
     dnssec-policy: one
-"
+",
+        here.display()
     )
 }
 

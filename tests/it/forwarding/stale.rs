@@ -11,7 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Ndots, coredns::CoreDns, packet::ask, turn};
+use crate::support::{
+    Ndots,
+    coredns::CoreDns,
+    packet::ask,
+    turn,
+    upstream::{address_reply, datagrams, slow_datagrams},
+};
 
 use super::{MARGIN, check::Outcome};
 
@@ -19,50 +25,13 @@ const NAMES: usize = 6;
 
 /// Answers each query for an address with a record that has a TTL of one second. It does not answer
 /// while it is silenced.
-fn upstream() -> (SocketAddr, Arc<AtomicBool>) {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let (address, silent) = (socket.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+fn silenced_upstream() -> (SocketAddr, Arc<AtomicBool>) {
+    let silent = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&silent);
-    thread::spawn(move || {
-        let mut packet = [0; 4096];
-        while let Ok((_, from)) = socket.recv_from(&mut packet) {
-            if told.load(Ordering::Relaxed) {
-                continue;
-            }
-            if let Some(reply) = reply(packet) {
-                let _ = socket.send_to(&reply, from);
-            }
-        }
-    });
-    (address, silent)
-}
-
-/// Answers each query for an address after a second, and no other query, such as a health check.
-fn slow_upstream() -> SocketAddr {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = socket.local_addr().unwrap();
-    thread::spawn(move || {
-        let mut packet = [0; 4096];
-        while let Ok((_, from)) = socket.recv_from(&mut packet) {
-            if let Some(reply) = reply(packet) {
-                let socket = socket.try_clone().unwrap();
-                thread::spawn(move || {
-                    thread::sleep(Duration::from_secs(1));
-                    let _ = socket.send_to(&reply, from);
-                });
-            }
-        }
-    });
-    address
-}
-
-/// The reply with an address to a query for one; `None` for other types.
-fn reply(mut packet: [u8; 4096]) -> Option<Vec<u8>> {
-    let labels = packet[12..].iter().position(|octet| *octet == 0).unwrap();
-    let end = 12 + labels + 5;
-    packet[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
-    let record = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4, 192, 0, 2, 80];
-    (packet[end - 4..end - 2] == [0, 1]).then(|| [&packet[..end], &record].concat())
+    let reply = move |query: &[u8]| {
+        if told.load(Ordering::Relaxed) { None } else { address_reply(query, 1) }
+    };
+    (datagrams(reply), silent)
 }
 
 fn timed(server: SocketAddr, number: usize) -> Outcome {
@@ -88,7 +57,7 @@ fn measure(server: SocketAddr, silent: &AtomicBool) -> Vec<Outcome> {
 #[test]
 fn stale_entries_come_no_later_than_those_of_coredns() {
     let _turn = turn::alone();
-    let ((theirs, theirs_silent), (ours, ours_silent)) = (upstream(), upstream());
+    let ((theirs, theirs_silent), (ours, ours_silent)) = (silenced_upstream(), silenced_upstream());
     let coredns = CoreDns::start(|port| {
         format!(
             ".:{port} {{\n bind 127.0.0.1\n forward . {theirs}\n cache 1 {{\n serve_stale 1h verify\n }}\n}}\n"
@@ -111,7 +80,8 @@ fn stale_entries_come_no_later_than_those_of_coredns() {
 
 #[test]
 fn cancel_waits_for_a_slow_upstream_that_replies_to_no_health_check() {
-    let upstream = slow_upstream();
+    // It does not answer other types, such as those of health checks.
+    let upstream = slow_datagrams(Duration::from_secs(1), |query| address_reply(query, 1));
     for options in ["", " {\n max_fails 0\n }"] {
         let text = format!(
             ".:0 {{\n bind 127.0.0.1\n cancel 4s\n forward . {upstream}{options}\n cache\n}}\n"

@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::support::{
     Ndots,
     cgroup::{KUBEADM, MemoryGroup},
-    question, turn,
+    program, question, turn,
 };
 
 /// Serves HTTP at a free port: the body of each path, with the HTTP status 200. `None` is 404. A
@@ -80,6 +80,16 @@ pub(super) fn empty_list(path: &str) -> Option<String> {
     Some(json!({ "kind": format!("{kind}List"), "items": [] }).to_string())
 }
 
+/// The exit code and the report of `explain` for the Service `web` of the namespace `shop`.
+pub(super) fn explain(server: SocketAddr) -> (Option<i32>, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config");
+    fs::write(&file, kubeconfig(server)).unwrap();
+    let mut command = Command::new(program());
+    let ran = command.args(["explain", "web.shop", "--kubeconfig"]).arg(&file).output().unwrap();
+    (ran.status.code(), String::from_utf8(ran.stdout).unwrap())
+}
+
 #[test]
 fn explain_does_not_take_other_json_for_an_empty_list() {
     for (reply, reason) in [
@@ -92,16 +102,8 @@ fn explain_does_not_take_other_json_for_an_empty_list() {
             true => Some(reply.to_string()),
             false => empty_list(path),
         });
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("config");
-        fs::write(&file, kubeconfig(server)).unwrap();
-        let ran = Command::new(env!("CARGO_BIN_EXE_ndots"))
-            .args(["explain", "web.shop", "--kubeconfig"])
-            .arg(&file)
-            .output()
-            .unwrap();
-        let text = String::from_utf8(ran.stdout).unwrap();
-        assert_eq!(ran.status.code(), Some(2), "the Service is not known: {text}");
+        let (code, text) = explain(server);
+        assert_eq!(code, Some(2), "the Service is not known: {text}");
         assert!(text.contains(reason) && !text.contains("does not exist"), "{text}");
     }
 }
@@ -171,8 +173,8 @@ fn check_memory(what: &str, reason: &str, list: impl Fn(&str) -> String + Send +
         let reply = server.udp(&question(1, "own.example", 1));
         assert!(reply.is_some_and(|reply| reply.ends_with(&[192, 0, 2, 1])), "{what}");
     }
-    let peak = group.as_ref().and_then(MemoryGroup::peak).map(|octets| octets >> 20);
+    let peak = group.as_ref().map(|group| group.peak() >> 20);
     println!("{what}: at most {peak:?} MiB within {:?}", begun.elapsed());
-    assert!(server.child.try_wait().unwrap().is_none(), "{what}: the process lives");
+    assert!(server.child.is_running(), "{what}: the process lives");
     assert!(peak.is_none_or(|mib| mib < 150), "{what}: {peak:?} MiB");
 }

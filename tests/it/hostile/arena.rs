@@ -4,18 +4,21 @@ use std::{
     fmt,
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
-    process::Child,
     thread,
     time::{Duration, Instant},
 };
 
 use crate::support::{
-    Ndots,
     cgroup::{KUBEADM, MemoryGroup},
-    coredns::CoreDns,
+    child::status,
     encrypted::Authority,
     end::{Ended, end},
-    free_address, question, rcode,
+    free_address,
+    lab::Program,
+    question, rcode,
+    requirements::require_lab_program,
+    serving::Serving,
+    upstream,
 };
 
 pub(super) const A: u16 = 1;
@@ -27,12 +30,6 @@ pub(super) const SILENT: &str = "silent.test";
 const OWN: &str = "kubernetes.default.svc.cluster.local";
 /// How long a client waits for a reply.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Program {
-    Ndots,
-    CoreDns,
-}
 
 /// How long an attack is, and what it may cost.
 #[derive(Clone, Copy)]
@@ -56,13 +53,8 @@ pub(super) struct Addresses {
     pub(super) quic: SocketAddr,
 }
 
-enum Server {
-    Ndots(Ndots),
-    CoreDns(CoreDns),
-}
-
 pub(super) struct Arena {
-    server: Server,
+    server: Serving,
     addresses: Addresses,
     authority: Authority,
     group: Option<MemoryGroup>,
@@ -76,47 +68,27 @@ impl Arena {
         let (authority, silent) = (Authority::new(), UdpSocket::bind("127.0.0.1:0").unwrap());
         let ports = [free_address(), free_address(), free_address(), free_address()];
         let [dns, tls, https, quic] = ports;
-        let upstream = upstream();
-        let text = corefile(&authority, ports, upstream, silent.local_addr().unwrap());
-        let server = match program {
-            Program::Ndots => {
-                let text = text.replace(
-                    "OWN",
-                    &format!(
-                        "kubernetes cluster.local {{\n manifests {} \n}}",
-                        concat!(env!("CARGO_MANIFEST_DIR"), "/examples/cafe")
-                    ),
-                );
-                let ndots = Ndots::corefile(&text, &[], &[]);
-                wait_for(dns);
-                Server::Ndots(ndots)
-            }
+        let upstream = upstream::datagrams(|query| upstream::address_reply(query, 300));
+        let own = match program {
+            Program::Ndots => format!(
+                "kubernetes cluster.local {{\n manifests {} \n}}",
+                concat!(env!("CARGO_MANIFEST_DIR"), "/examples/cafe")
+            ),
             Program::CoreDns => {
-                let text =
-                    text.replace("OWN", &format!("hosts {{\n 10.96.0.1 {OWN}\n fallthrough\n }}"));
-                Server::CoreDns(CoreDns::start_at(dns, &text))
+                require_lab_program("coredns");
+                format!("hosts {{\n 10.96.0.1 {OWN}\n fallthrough\n }}")
             }
         };
+        let text = corefile(&authority, ports, [upstream, silent.local_addr().unwrap()], &own);
+        let server = Serving::run(&program.path(), dns, &text);
+        let group = MemoryGroup::limit(server.child.id(), KUBEADM);
         let addresses = Addresses { dns, tls, https, quic };
-        let mut arena = Self { server, addresses, authority, group: None, _silent: silent };
-        arena.group = MemoryGroup::limit(arena.child().id(), KUBEADM);
         fill_cache(dns, names);
-        arena
+        Self { server, addresses, authority, group, _silent: silent }
     }
 
-    fn child(&mut self) -> &mut Child {
-        match &mut self.server {
-            Server::Ndots(ndots) => &mut ndots.child,
-            Server::CoreDns(coredns) => &mut coredns.child,
-        }
-    }
-
-    fn is_alive(&mut self) -> bool {
-        self.child().try_wait().unwrap().is_none()
-    }
-
-    fn memory(&mut self) -> u64 {
-        resident(self.child().id())
+    fn memory(&self) -> u64 {
+        resident(self.server.child.id())
     }
 
     /// Runs an attack, and other clients after its first second.
@@ -144,23 +116,22 @@ impl Arena {
             after = self.memory();
         }
         let back = begun.elapsed();
-        let peak = self.group.as_ref().and_then(MemoryGroup::peak);
-        Outcome { said, clients, before, during, after, back, peak, lives: self.is_alive() }
+        let peak = self.group.as_ref().map(MemoryGroup::peak);
+        let lives = self.server.child.is_running();
+        Outcome { said, clients, before, during, after, back, peak, lives }
     }
 }
 
 /// Resident memory of a process in KiB; 0 when it is gone.
 pub(super) fn resident(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.map_or(0, |line| line.trim().trim_end_matches(" kB").parse().unwrap())
+    status(process, "VmRSS").unwrap_or(0)
 }
 
 fn corefile(
     authority: &Authority,
     [dns, tls, https, quic]: [SocketAddr; 4],
-    upstream: SocketAddr,
-    silent: SocketAddr,
+    [upstream, silent]: [SocketAddr; 2],
+    own: &str,
 ) -> String {
     let lines: String =
         (0..3000u32).map(|host| format!(" 10.0.{}.{} {LARGE}\n", host / 250, host % 250)).collect();
@@ -175,40 +146,11 @@ fn corefile(
     format!(
         "{LARGE}:{plain} {{\n bind 127.0.0.1\n {large}\n}}\n\
          {SILENT}:{plain} {{\n bind 127.0.0.1\n forward . {silent}\n}}\n\
-         .:{plain} {{\n bind 127.0.0.1\n OWN\n cache 30\n forward . {upstream}\n}}\n{}{}{}",
+         .:{plain} {{\n bind 127.0.0.1\n {own}\n cache 30\n forward . {upstream}\n}}\n{}{}{}",
         encrypted("tls", tls),
         encrypted("https", https),
         encrypted("quic", quic),
     )
-}
-
-/// An upstream that replies to every query at once.
-fn upstream() -> SocketAddr {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = socket.local_addr().unwrap();
-    thread::spawn(move || {
-        let mut packet = [0; 4096];
-        while let Ok((length, from)) = socket.recv_from(&mut packet) {
-            // One A record, without the OPT record of the query.
-            let Some(end) = packet[12..length].iter().position(|octet| *octet == 0) else {
-                continue;
-            };
-            let end = 12 + end + 5;
-            packet[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
-            let record = [0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 44, 0, 4, 192, 0, 2, 80];
-            let reply = [&packet[..end], &record].concat();
-            let _ = socket.send_to(&reply, from);
-        }
-    });
-    address
-}
-
-fn wait_for(server: SocketAddr) {
-    let begun = Instant::now();
-    while TcpStream::connect(server).is_err() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "{server} does not listen");
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn fill_cache(server: SocketAddr, names: u16) {

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use crate::support::{encrypted::Authority, end::Ended, turn};
+use crate::support::{encrypted::Authority, end::Ended, lab::Program, turn};
 
 use super::{
-    arena::{Addresses, Arena, Bounds, Outcome, Program},
+    arena::{Addresses, Arena, Bounds, Outcome},
     attacks,
 };
 

@@ -2,13 +2,16 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
     os::unix::fs::{PermissionsExt, symlink},
     path::Path,
-    process::{Command, Stdio},
+    process::Command,
 };
 
-use crate::support::encrypted::Authority;
+use crate::support::{
+    child::{OwnedChild, START},
+    encrypted::Authority,
+    program,
+};
 
 #[test]
 fn a_kubeconfig_that_does_not_parse_is_not_quoted() {
@@ -22,7 +25,7 @@ fn a_kubeconfig_that_does_not_parse_is_not_quoted() {
     ] {
         fs::write(&file, text).unwrap();
         for arguments in [&["serve", "--listen", "127.0.0.1:0"][..], &["explain", "web"]] {
-            let ran = Command::new(env!("CARGO_BIN_EXE_ndots"))
+            let ran = Command::new(program())
                 .args(arguments)
                 .arg("--kubeconfig")
                 .arg(&file)
@@ -50,8 +53,7 @@ fn a_link_that_leads_out_of_the_directory_is_not_quoted() {
     for (import, quoted) in [("part", true), ("passwd", false)] {
         let file = directory.path().join("Corefile");
         fs::write(&file, format!(".:53 {{\n whoami\n import {import}\n}}\n")).unwrap();
-        let ran =
-            Command::new(env!("CARGO_BIN_EXE_ndots")).arg("check").arg(&file).output().unwrap();
+        let ran = Command::new(program()).arg("check").arg(&file).output().unwrap();
         let said = String::from_utf8([ran.stdout, ran.stderr].concat()).unwrap();
         assert!(!ran.status.success() && !said.contains("SECRET"), "{said}");
         assert_eq!(said.contains("INSIDE"), quoted, "{said}");
@@ -83,7 +85,7 @@ fn the_value_of_a_variable_is_not_quoted() {
     for token in ["s3cr3t)-VALUE", "S3CR3T.VALUE[", "host:s3cr3t@value", "s3cr3t value"] {
         for line in lines {
             fs::write(&file, format!(".:53 {{\n whoami\n {line}\n}}\n")).unwrap();
-            let ran = Command::new(env!("CARGO_BIN_EXE_ndots"))
+            let ran = Command::new(program())
                 .arg("check")
                 .arg(&file)
                 .env("TOKEN", token)
@@ -118,18 +120,14 @@ fn a_tls_key_that_every_user_can_read_causes_a_warning() {
         fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
         let file = authority.path("Corefile");
         fs::write(&file, format!("tls://.:0 {{\n bind 127.0.0.1\n {tls}\n whoami\n}}\n")).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ndots"))
-            .arg("-conf")
-            .arg(&file)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut command = Command::new(program());
+        let (mut child, lines) = OwnedChild::with_lines(command.arg("-conf").arg(&file));
+        let line = || lines.recv_timeout(START).expect("the server logs where it listens");
         let mut seen: Vec<_> =
-            lines.by_ref().take_while(|line| !line.contains(" is 127")).collect();
+            std::iter::repeat_with(line).take_while(|line| !line.contains(" is 127")).collect();
         // The banner is not in order with the log, which is complete at the end.
-        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
-        seen.extend(lines);
+        child.signal("TERM");
+        seen.extend(&lines);
         child.wait().unwrap();
         let warning = format!(
             "[WARNING] plugin/tls: every user of this machine can read the key {0}; only ndots \

@@ -1,7 +1,6 @@
 //! Floods of queries that wait for upstreams, from one address, while another client asks.
 
 use std::{
-    fs,
     net::{SocketAddr, UdpSocket},
     thread,
     time::{Duration, Instant},
@@ -12,32 +11,25 @@ use crate::support::{
     cgroup::{KUBEADM, MemoryGroup},
     coredns::CoreDns,
     end::{Ended, end},
-    page, question, rcode, turn,
+    page, question, rcode, turn, upstream,
 };
+
+use super::arena::resident;
 
 const A: u16 = 1;
 const METRICS: &str = "127.0.0.1:0";
 
 /// An upstream that replies at once to names that begin with `www`, and never to others.
-fn upstream() -> SocketAddr {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = socket.local_addr().unwrap();
-    thread::spawn(move || {
-        let mut packet = [0; 4096];
-        while let Ok((length, from)) = socket.recv_from(&mut packet) {
-            if packet[13..].starts_with(b"www") {
-                packet[2] |= 0x80;
-                let _ = socket.send_to(&packet[..length], from);
-            }
-        }
-    });
-    address
+fn silent_except_www() -> SocketAddr {
+    upstream::datagrams(|query| {
+        query[13..].starts_with(b"www").then(|| upstream::empty_reply(query))
+    })
 }
 
 fn server(plugins: &str) -> Ndots {
     let text = format!(
         ".:0 {{\n bind 127.0.0.1\n prometheus {METRICS}\n {plugins}\n forward . {}\n}}\n",
-        upstream()
+        silent_except_www()
     );
     Ndots::corefile(&text, &["dns", METRICS], &[])
 }
@@ -89,10 +81,8 @@ fn ask(server: SocketAddr, count: u16) -> (Vec<Duration>, usize) {
 }
 
 /// Memory of the process in KiB.
-fn memory(server: &Ndots) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
+fn memory(server: &Ndots) -> u64 {
+    resident(server.child.id())
 }
 
 struct Flooded {
@@ -128,9 +118,9 @@ fn a_flood_of_misses_neither_fails_nor_delays_another_client() {
         "another client: {failed} failed, p50 {median:?}, p99 {rare:?}; {replies} replies \
          to the flood; memory {before} KiB, {peak} KiB, 10 s later {after} KiB"
     );
-    let most = limited.as_ref().and_then(MemoryGroup::peak);
+    let most = limited.as_ref().map(MemoryGroup::peak);
     println!("the most memory, with that of the kernel: {most:?} octets");
-    assert!(server.child.try_wait().unwrap().is_none(), "the process lives within 170 MiB");
+    assert!(server.child.is_running(), "the process lives within 170 MiB");
     assert!(failed == 0, "{failed}");
     // The bounds are wide, because other programs may need the processors now.
     assert!(median < Duration::from_millis(500) && rare < Duration::from_secs(4));
@@ -144,7 +134,7 @@ fn a_flood_of_misses_neither_fails_nor_delays_another_client() {
 fn the_same_flood_with_coredns() {
     let _turn = turn::alone();
     for option in ["", "{\n  max_concurrent 1000\n }"] {
-        let upstream = upstream();
+        let upstream = silent_except_www();
         let mut server = CoreDns::start(|port| {
             format!(".:{port} {{\n bind 127.0.0.1\n forward . {upstream} {option}\n}}\n")
         });
@@ -159,7 +149,7 @@ fn the_same_flood_with_coredns() {
             "CoreDNS {option:?}: {} answered, {failed} failed, p50 {:?}; the most memory {:?}, {:?}",
             times.len(),
             times.get(times.len() / 2),
-            limited.as_ref().and_then(MemoryGroup::peak),
+            limited.as_ref().map(MemoryGroup::peak),
             server.child.try_wait().unwrap()
         );
     }

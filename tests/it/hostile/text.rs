@@ -1,7 +1,5 @@
 //! Text of tenants on the terminal of an operator.
 
-use std::{fs, process::Command};
-
 use serde_json::json;
 
 use super::api;
@@ -31,15 +29,7 @@ fn explain_escapes_what_an_object_says() {
             _ => api::empty_list(path),
         }
     });
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("config");
-    fs::write(&file, api::kubeconfig(server)).unwrap();
-    let ran = Command::new(env!("CARGO_BIN_EXE_ndots"))
-        .args(["explain", "web.shop", "--kubeconfig"])
-        .arg(&file)
-        .output()
-        .unwrap();
-    let text = String::from_utf8(ran.stdout).unwrap();
+    let (_, text) = api::explain(server);
     assert!(text.contains("[2J\\n4 From outside"), "the message is shown: {text}");
     assert!(!text.contains('\u{1b}') && !text.contains("\n4 From outside           ok"), "{text}");
 }

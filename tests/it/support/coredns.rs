@@ -1,23 +1,14 @@
 //! CoreDNS on loopback, to compare with.
 
 use std::{
-    net::{SocketAddr, TcpStream},
-    process::{Child, Command, Stdio},
-    time::Duration,
+    net::SocketAddr,
+    ops::{Deref, DerefMut},
 };
 
-use super::{
-    free_address,
-    lab::{self, until},
-    requirements::require_lab_program,
-};
+use super::{free_address, lab, requirements::require_lab_program, serving::Serving};
 
 /// A running CoreDNS. The process is killed when this is dropped.
-pub(crate) struct CoreDns {
-    pub(crate) child: Child,
-    pub(crate) address: SocketAddr,
-    _directory: tempfile::TempDir,
-}
+pub(crate) struct CoreDns(Serving);
 
 impl CoreDns {
     /// Serves the Corefile that is made for a free port of 127.0.0.1, and waits until it listens.
@@ -29,20 +20,20 @@ impl CoreDns {
     /// Waits until an address that the Corefile serves takes connections.
     pub(crate) fn start_at(address: SocketAddr, corefile: &str) -> Self {
         require_lab_program("coredns");
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("Corefile");
-        std::fs::write(&file, corefile).unwrap();
-        let mut command = Command::new(lab::program("coredns"));
-        command.arg("-conf").arg(file).stdout(Stdio::null());
-        let coredns = Self { child: command.spawn().unwrap(), address, _directory: directory };
-        until("CoreDNS that listens", Duration::from_secs(30), || TcpStream::connect(address).ok());
-        coredns
+        Self(Serving::run(&lab::program("coredns"), address, corefile))
     }
 }
 
-impl Drop for CoreDns {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+impl Deref for CoreDns {
+    type Target = Serving;
+
+    fn deref(&self) -> &Serving {
+        &self.0
+    }
+}
+
+impl DerefMut for CoreDns {
+    fn deref_mut(&mut self) -> &mut Serving {
+        &mut self.0
     }
 }

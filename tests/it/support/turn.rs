@@ -19,6 +19,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::child::kill_all;
+
 /// The right to start a control plane.
 pub(crate) struct Turn(());
 
@@ -29,6 +31,9 @@ struct State {
     value: Option<Arc<dyn Any + Send + Sync>>,
     /// The tests that have a turn now: several of `owner`, or one that is alone.
     tests: usize,
+    /// One of them ends the value of an earlier module, or starts that of its own. No other test
+    /// gets a turn meanwhile.
+    is_changing: bool,
     /// When the latest of them got its turn, and the test's name.
     latest: Option<(Instant, String)>,
     /// Modules whose `start` panicked. Their other tests fail at once.
@@ -47,24 +52,47 @@ fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits until only tests of `owner` have a turn, and drops the value of any other module.
-fn wait_for(owner: &str) -> MutexGuard<'static, State> {
-    let mut state = CHANGED
-        .wait_while(state(), |state| state.tests > 0 && state.owner != owner)
-        .unwrap_or_else(PoisonError::into_inner);
-    if state.owner != owner {
-        state.owner = "";
-        state.value = None;
+/// A turn, which ends when this is dropped.
+struct Held;
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        state().tests -= 1;
+        CHANGED.notify_all();
     }
-    state
 }
 
-fn begin(mut state: MutexGuard<'static, State>) {
+/// No other test gets a turn until this is dropped.
+struct Changing;
+
+impl Drop for Changing {
+    fn drop(&mut self) {
+        state().is_changing = false;
+        CHANGED.notify_all();
+    }
+}
+
+/// Waits until only tests of `owner` have a turn, and takes one. If there is no value of `owner`, it
+/// drops that of another module and returns `Changing`. It holds no lock while it drops the value,
+/// because `watch` must see if that takes too long.
+fn take(owner: &str) -> (Held, Option<Changing>) {
     static WATCH: Once = Once::new();
+    let mut state = CHANGED
+        .wait_while(state(), |state| state.is_changing || state.tests > 0 && state.owner != owner)
+        .unwrap_or_else(PoisonError::into_inner);
     state.tests += 1;
     let test = thread::current().name().unwrap_or_default().to_owned();
     state.latest = Some((Instant::now(), test));
     WATCH.call_once(|| drop(thread::spawn(watch)));
+    if state.owner == owner {
+        return (Held, None);
+    }
+    state.owner = "";
+    state.is_changing = true;
+    let (turn, value) = ((Held, Some(Changing)), state.value.take());
+    drop(state);
+    drop(value);
+    turn
 }
 
 fn watch() {
@@ -76,73 +104,64 @@ fn watch() {
             && begun.elapsed() > LIMIT
         {
             eprintln!("{test} has had its turn for {} minutes: the run ends", LIMIT.as_secs() / 60);
+            // The end runs no destructors. Network namespaces have a shell that removes them.
+            kill_all();
             std::process::exit(101);
         }
     }
 }
 
 /// A turn that no other heavy test shares; it ends when this is dropped.
-pub(crate) struct Alone(Turn);
+pub(crate) struct Alone {
+    turn: Turn,
+    _held: Held,
+}
 
 pub(crate) fn alone() -> Alone {
-    begin(wait_for(NOBODY));
-    Alone(Turn(()))
+    let (held, _) = take(NOBODY);
+    Alone { turn: Turn(()), _held: held }
 }
 
 impl Deref for Alone {
     type Target = Turn;
 
     fn deref(&self) -> &Turn {
-        &self.0
-    }
-}
-
-impl Drop for Alone {
-    fn drop(&mut self) {
-        end();
+        &self.turn
     }
 }
 
 /// A turn together with the other tests of a module; it ends when this is dropped.
-pub(crate) struct Shared<T>(Option<Arc<T>>);
+pub(crate) struct Shared<T> {
+    // The fields are dropped in this order, so the value is dropped before the turn ends.
+    value: Arc<T>,
+    _held: Held,
+}
 
 /// The value that `start` made for `owner`; the first test of each turn starts it.
 pub(crate) fn shared<T: Send + Sync + 'static>(
     owner: &'static str,
     start: impl FnOnce(&Turn) -> T,
 ) -> Shared<T> {
-    let mut state = wait_for(owner);
-    let value = match &state.value {
-        Some(value) => Arc::clone(value),
-        None => {
-            assert!(state.failed.insert(owner), "{owner} did not start for an earlier test");
-            let value: Arc<dyn Any + Send + Sync> = Arc::new(start(&Turn(())));
-            state.failed.remove(owner);
-            state.owner = owner;
-            state.value = Some(Arc::clone(&value));
-            value
-        }
-    };
-    begin(state);
-    Shared(Some(value.downcast().expect("a module shares values of one type")))
+    let (held, changing) = take(owner);
+    if changing.is_some() {
+        let is_first = state().failed.insert(owner);
+        assert!(is_first, "{owner} did not start for an earlier test");
+        let value = Arc::new(start(&Turn(())));
+        let mut state = state();
+        state.failed.remove(owner);
+        state.owner = owner;
+        state.value = Some(value);
+    }
+    drop(changing);
+    let value = state().value.clone().expect("the module has a value");
+    let value = value.downcast().expect("a module shares values of one type");
+    Shared { value, _held: held }
 }
 
 impl<T> Deref for Shared<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.0.as_ref().expect("the value is there until the drop")
+        &self.value
     }
-}
-
-impl<T> Drop for Shared<T> {
-    fn drop(&mut self) {
-        self.0 = None;
-        end();
-    }
-}
-
-fn end() {
-    state().tests -= 1;
-    CHANGED.notify_all();
 }

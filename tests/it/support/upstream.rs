@@ -1,12 +1,81 @@
-//! A simulated upstream, whose replies depend only on the first label of a name.
+//! Simulated upstreams.
 
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc::channel},
     thread,
+    time::{Duration, Instant},
 };
 
+/// Replies over UDP at a free port of 127.0.0.1 until the process ends. `reply` makes the reply to a
+/// query, or none.
+pub(crate) fn datagrams(
+    mut reply: impl FnMut(&[u8]) -> Option<Vec<u8>> + Send + 'static,
+) -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut packet = [0; 4096];
+        loop {
+            // An earlier reply may have met a closed port, which `recv_from` reports here.
+            let Ok((length, from)) = socket.recv_from(&mut packet) else { continue };
+            if let Some(reply) = reply(&packet[..length]) {
+                let _ = socket.send_to(&reply, from);
+            }
+        }
+    });
+    address
+}
+
+/// As `datagrams`, but each reply leaves this long after its query has come.
+pub(crate) fn slow_datagrams(
+    delay: Duration,
+    reply: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + 'static,
+) -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let replies = socket.try_clone().unwrap();
+    let (send, waiting) = channel();
+    thread::spawn(move || {
+        let mut packet = [0; 4096];
+        loop {
+            let Ok((length, from)) = socket.recv_from(&mut packet) else { continue };
+            if let Some(reply) = reply(&packet[..length]) {
+                send.send((Instant::now() + delay, reply, from)).unwrap();
+            }
+        }
+    });
+    thread::spawn(move || {
+        for (due, reply, from) in waiting {
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            let _ = replies.send_to(&reply, from);
+        }
+    });
+    address
+}
+
+/// The reply NOERROR without records.
+pub(crate) fn empty_reply(query: &[u8]) -> Vec<u8> {
+    let mut reply = query.to_vec();
+    reply[2] |= 0x80;
+    reply
+}
+
+/// The reply with the address 192.0.2.80 and without the OPT record of the query; `None` for a
+/// type other than A.
+pub(crate) fn address_reply(query: &[u8], ttl: u16) -> Option<Vec<u8>> {
+    let end = 12 + query.get(12..)?.iter().position(|octet| *octet == 0)? + 5;
+    let mut reply = query.get(..end)?.to_vec();
+    reply[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
+    reply.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0]);
+    reply.extend_from_slice(&ttl.to_be_bytes());
+    reply.extend_from_slice(&[0, 4, 192, 0, 2, 80]);
+    (query[end - 4..end - 2] == [0, 1]).then_some(reply)
+}
+
+/// An upstream whose replies depend only on the first label of a name.
+///
 /// Answers over UDP and TCP until the process ends: `nx…` does not exist, `fail…` is SERVFAIL,
 /// `none…` has no records, and every other name has the address 192.0.2.80 for an hour. HINFO, the
 /// type that the plugin `loop` queries, gets NXDOMAIN.

@@ -14,7 +14,7 @@ pub(crate) enum Program {
 impl Program {
     pub(crate) fn path(self) -> PathBuf {
         match self {
-            Self::Ndots => env!("CARGO_BIN_EXE_ndots").into(),
+            Self::Ndots => super::super::program(),
             Self::CoreDns => program("coredns"),
         }
     }

@@ -3,13 +3,15 @@
 use std::{
     fs::{self, File},
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
+use super::super::child::OwnedChild;
+
 /// A program that logs to a file. It is killed when this is dropped.
 pub(crate) struct Process {
-    pub(crate) child: Child,
+    pub(crate) child: OwnedChild,
     name: String,
     log: PathBuf,
 }
@@ -19,36 +21,29 @@ impl Process {
         // A restarted program appends to the same log.
         let file = File::options().create(true).append(true).open(&log).unwrap();
         command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
-        Self { child: command.spawn().unwrap(), name: name.to_owned(), log }
+        Self { child: OwnedChild::spawn(&mut command), name: name.to_owned(), log }
     }
 
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    fn end_of_log(&self) -> String {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
     /// Panics with the end of the log if the program has ended.
     pub(crate) fn assert_running(&mut self) {
         if let Some(status) = self.child.try_wait().unwrap() {
-            let log = self.log();
-            let last: Vec<_> = log.lines().rev().take(20).collect();
-            panic!(
-                "{} ended with {status}:\n{}",
-                self.name,
-                last.into_iter().rev().collect::<Vec<_>>().join("\n")
-            );
+            panic!("{} ended with {status}:\n{}", self.name, self.end_of_log());
         }
-    }
-
-    /// Sends a signal by its name, such as `TERM`.
-    pub(crate) fn signal(&self, name: &str) {
-        let status =
-            Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
-        assert!(status.success());
     }
 
     /// Sends SIGTERM, and returns the exit code.
     pub(crate) fn terminate(mut self) -> i32 {
-        self.signal("TERM");
+        self.child.signal("TERM");
         self.child.wait().unwrap().code().unwrap_or(-1)
     }
 }
@@ -58,13 +53,7 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            let log = self.log();
-            let last: Vec<_> = log.lines().rev().take(20).collect();
-            eprintln!(
-                "--- {}:\n{}",
-                self.name,
-                last.into_iter().rev().collect::<Vec<_>>().join("\n")
-            );
+            eprintln!("--- {}:\n{}", self.name, self.end_of_log());
         }
     }
 }

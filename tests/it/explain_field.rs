@@ -6,9 +6,10 @@
 //! 1. the cause;
 //! 2. `> ARGUMENTS`;
 //! 3. `with FILE …`, the files of `field/base` whose objects are added;
-//! 4. `VERDICT ID`;
-//! 5. optional: `live without RESOURCE …`, if an API server has the objects and forbids these
-//!    resources, or `silent ID`, if the report must not have this finding.
+//! 4. `VERDICT ID`. The id is that of the first finding if the verdict is `broken`;
+//! 5. optional, each on a line: `live without RESOURCE …`, if an API server has the objects and
+//!    forbids these resources; `silent ID`, if the report must not have this finding; `also ID`, if
+//!    it must have this finding, too, because the cause is about it.
 
 use std::{
     fs,
@@ -19,7 +20,10 @@ use std::{
 
 use serde_json::Value;
 
-use crate::explain::{api, in_parallel};
+use crate::{
+    explain::{api, in_parallel},
+    support::{program, turn},
+};
 
 const WEB: &str = "
 apiVersion: v1
@@ -83,7 +87,7 @@ spec: {{controller: example.com/ingress}}
 fn explain(arguments: &str, manifests: &str, rules: Option<&str>) -> (String, Value) {
     let here = tempfile::tempdir().unwrap();
     fs::write(here.path().join("all.yaml"), manifests).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+    let mut command = Command::new(program());
     command.arg("explain").args(arguments.split_whitespace()).args(["-o", "json", "--manifests"]);
     command.arg(here.path());
     let saved = tempfile::NamedTempFile::new().unwrap();
@@ -103,7 +107,7 @@ fn explain_live(arguments: &str, manifests: &str, forbidden: &str) -> (String, V
         .filter(|text| text.lines().any(|line| !line.trim().is_empty() && !line.starts_with('#')));
     let objects: Vec<Value> = documents.map(|it| serde_saphyr::from_str(it).unwrap()).collect();
     api::start(objects, &forbidden.split_whitespace().collect::<Vec<_>>(), &kubeconfig);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+    let mut command = Command::new(program());
     command.arg("explain").args(arguments.split_whitespace()).args(["-o", "json", "--kubeconfig"]);
     verdict_of(command.arg(kubeconfig).env_remove("KUBERNETES_SERVICE_HOST"))
 }
@@ -121,10 +125,15 @@ fn has_finding(report: &Value, id: &str) -> bool {
     findings.any(|finding| finding["id"] == id)
 }
 
+/// Whether the report names the cause. It is the first finding of a broken object.
+fn names(report: &Value, verdict: &str, id: &str) -> bool {
+    if verdict == "broken" { report["first"] == id } else { has_finding(report, id) }
+}
+
 fn check(arguments: &str, manifests: &str, verdict: &str, id: &str) {
     let (got, report) = explain(arguments, manifests, None);
     assert!(
-        got == verdict && has_finding(&report, id),
+        got == verdict && names(&report, verdict, id),
         "{arguments}: not {verdict}, {id}:\n{report:#}"
     );
 }
@@ -200,7 +209,7 @@ fn ordinary_set_ups_are_not_broken() {
     let (verdict, report) = explain("web -n shop --node n1", WEB, Some(save));
     assert_eq!(verdict, "healthy", "{report:#}");
     let (verdict, report) = explain("web -n shop --node n1", WEB, Some("*nat\nCOMMIT\n"));
-    assert!(verdict == "broken" && has_finding(&report, "proxy.none"), "{report:#}");
+    assert!(verdict == "broken" && report["first"] == "proxy.none", "{report:#}");
 }
 
 #[test]
@@ -227,6 +236,8 @@ struct FieldCase {
     id: String,
     /// The id of a finding that the report must not have.
     silent: Option<String>,
+    /// The id of a finding that the report must have after the first one.
+    also: Option<String>,
     /// The verdict and the report.
     got: (String, Value),
 }
@@ -252,14 +263,20 @@ pub(crate) fn reports() -> impl Iterator<Item = &'static Value> {
 impl FieldCase {
     fn run(directory: &Path, file: &Path) -> Self {
         let text = fs::read_to_string(file).unwrap();
-        let mut head = text.lines().map(|line| line.trim_start_matches("# "));
+        let mut head = text.lines().map_while(|line| line.strip_prefix("# "));
         let cause = head.next().unwrap().to_owned();
         let arguments = head.next().unwrap().trim_start_matches("> ");
         let bases = head.next().unwrap().trim_start_matches("with");
         let (verdict, id) = head.next().unwrap().split_once(' ').unwrap();
-        let more = head.next().unwrap_or_default();
-        let live = more.strip_prefix("live without");
-        let silent = more.strip_prefix("silent ").map(str::to_owned);
+        let (mut live, mut silent, mut also) = (None, None, None);
+        for line in head {
+            match line.split_once(' ') {
+                Some(("live", words)) => live = words.strip_prefix("without"),
+                Some(("silent", id)) => silent = Some(id.to_owned()),
+                Some(("also", id)) => also = Some(id.to_owned()),
+                _ => panic!("{}: {line}", file.display()),
+            }
+        }
         let mut manifests = text.clone();
         for base in bases.split_whitespace() {
             let base = directory.join(format!("base/{base}.yaml"));
@@ -270,18 +287,21 @@ impl FieldCase {
             Some(forbidden) => explain_live(arguments, &manifests, forbidden),
         };
         let (verdict, id) = (verdict.to_owned(), id.to_owned());
-        Self { file: file.to_owned(), cause, verdict, id, silent, got }
+        Self { file: file.to_owned(), cause, verdict, id, silent, also, got }
     }
 }
 
 #[test]
 fn the_cause_of_each_public_case_is_named() {
     let mut wrong = Vec::new();
-    for FieldCase { file, cause, verdict, id, silent, got: (got, report) } in CASES.iter() {
+    for FieldCase { file, cause, verdict, id, silent, also, got: (got, report) } in CASES.iter() {
         let is_silent = silent.as_ref().is_none_or(|id| !has_finding(report, id));
-        if got != verdict || !has_finding(report, id) || !is_silent {
+        let has_also = also.as_ref().is_none_or(|id| has_finding(report, id));
+        if got != verdict || !names(report, verdict, id) || !is_silent || !has_also {
             let name = file.file_name().unwrap().to_string_lossy().into_owned();
-            let but = silent.as_ref().map_or(String::new(), |id| format!(" and without {id}"));
+            let without = silent.iter().map(|id| format!(" and without {id}"));
+            let with = also.iter().map(|id| format!(" and with {id}"));
+            let but: String = without.chain(with).collect();
             wrong.push(format!("{name}, {cause}: not {verdict} with {id}{but}:\n{report:#}"));
         }
     }
@@ -294,7 +314,7 @@ fn the_cause_of_each_public_case_is_named() {
 fn all_objects_are_checked_at_once() {
     let here = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+        let mut command = Command::new(program());
         command.args(["explain", "-A", "--manifests"]).arg(here.path()).args(arguments);
         let output = command.output().unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
@@ -319,6 +339,7 @@ fn all_objects_are_checked_at_once() {
         "{text}"
     );
     fs::remove_file(here.path().join("torn.yaml")).unwrap();
+    let _turn = turn::alone();
     // Thousands of objects take no more than a moment, also without optimizations.
     let many = (0..1_000).map(|number| {
         WEB.replace("web", &format!("web{number}"))
@@ -330,7 +351,7 @@ fn all_objects_are_checked_at_once() {
     let all = begun.elapsed();
     assert!(text.contains("1001 objects: 0 broken"), "{text}");
     let begun = std::time::Instant::now();
-    let mut one = Command::new(env!("CARGO_BIN_EXE_ndots"));
+    let mut one = Command::new(program());
     one.args(["explain", "web1", "-n", "shop", "--manifests"]).arg(here.path());
     assert!(one.output().unwrap().status.success());
     let one = begun.elapsed();

@@ -71,7 +71,9 @@ fuzz: ## run each fuzz target for FUZZ_SECONDS (nightly toolchain, cargo-fuzz)
 	    fuzz/corpora/$$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 
-soak: ## reload 1,000 times under load, forward 10,000 names, attack the release and CoreDNS (minutes)
+soak: ## reload 1,000 times, forward 10,000 names, attack ndots and CoreDNS, draw a page
+	@scripts/setup install soak
+	$(CARGO) test --locked --test it -- explain_page:: --ignored
 	NDOTS_RELOADS=1000 $(CARGO) test --locked --test it -- reload:: --nocapture
 	$(CARGO) test --locked --test it -- forwarding:: --ignored --nocapture --test-threads=1
 	$(CARGO) build --locked --release

@@ -2,14 +2,14 @@
 
 use std::{path::Path, process::Command};
 
-use crate::support::requirements::require_programs;
+use crate::support::{program, requirements::require_programs};
 
 const FIRST_SERVICES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/first-services");
 /// Elements without an end tag.
 const VOID: [&str; 4] = ["meta", "br", "rect", "path"];
 
 fn page(arguments: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_ndots"))
+    let output = Command::new(program())
         .args(["explain", "-o", "html", "--manifests", FIRST_SERVICES])
         .args(arguments)
         .output()
@@ -63,7 +63,7 @@ fn the_broken_link_is_red_in_the_picture() {
 
 /// Chromium builds the same elements from the page, and draws it.
 #[test]
-#[ignore = "it needs Chromium, a large program that `make setup` does not install"]
+#[ignore = "it needs Chromium, a large program: `make soak`"]
 fn chromium_shows_the_page() {
     require_programs(&["chromium"]);
     let here = tempfile::tempdir().unwrap();
@@ -95,7 +95,7 @@ fn lines_fit_into_a_terminal_of_80_columns() {
     for arguments in ["-A", "my-load-balancer", "my-external-ips"] {
         let line = format!(
             "stty cols 80; {} explain {arguments} --manifests {FIRST_SERVICES}",
-            env!("CARGO_BIN_EXE_ndots")
+            program().display()
         );
         let mut script = Command::new("script");
         script.args(["-q", "-c", &line, "/dev/null"]).env("TERM", "xterm").env("NO_COLOR", "1");

@@ -245,9 +245,11 @@ fn server_names_no_plugin() {
 /// A file that no `mod` line names is never compiled, and its tests never run.
 #[test]
 fn every_file_is_compiled() {
-    for file in rust_files("src") {
+    // The files from which a crate begins.
+    const ROOTS: [&str; 3] = ["lib.rs", "main.rs", "compare.rs"];
+    for file in rust_files("src").into_iter().chain(rust_files("tests")) {
         let stem = file.file_stem().unwrap().to_str().unwrap();
-        if file.ends_with("src/lib.rs") || file.ends_with("src/main.rs") {
+        if ROOTS.iter().any(|root| file.ends_with(root)) {
             continue;
         }
         let directory = file.parent().unwrap();
@@ -259,9 +261,9 @@ fn every_file_is_compiled() {
             }
             _ => (stem, directory),
         };
-        let parents = [home.join("lib.rs"), home.join("mod.rs"), home.with_extension("rs")];
+        let parents = ROOTS.iter().map(|root| home.join(root));
         let texts = parents
-            .iter()
+            .chain([home.join("mod.rs"), home.with_extension("rs")])
             .filter_map(|parent| fs::read_to_string(parent).ok())
             .map(|text| without_comments(&text));
         let declared = texts.into_iter().any(|text| {
@@ -269,6 +271,16 @@ fn every_file_is_compiled() {
         });
         assert!(declared, "{} is in no `mod` line", file.display());
     }
+}
+
+/// `NDOTS_PROGRAM` chooses the program under test, so no other file names the one that cargo has built.
+#[test]
+fn one_file_names_the_program_under_test() {
+    let name = concat!("CARGO_BIN_EXE", "_ndots");
+    let files = rust_files("tests").into_iter();
+    let naming: Vec<_> =
+        files.filter(|file| fs::read_to_string(file).unwrap().contains(name)).collect();
+    assert!(naming.len() == 1 && naming[0].ends_with("tests/it/support.rs"), "{naming:?}");
 }
 
 #[test]

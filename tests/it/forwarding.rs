@@ -32,6 +32,8 @@ const REPETITIONS: usize = 3;
 /// How many times a late check is measured. A query may wait for a processor while other programs
 /// run, so only a check that is late each time counts as slow.
 const MEASUREMENTS: usize = 6;
+/// The least number of checks that CoreDNS resolves.
+const LEAST: usize = 470;
 /// Modes whose checks run at the same time.
 const WORKERS: usize = 4;
 
@@ -141,7 +143,13 @@ fn no_fault_of_an_upstream_costs_an_answer_that_coredns_gives() {
             }
         }
     }
-    report(&modes, &theirs, &ours);
+    let resolved = report(&modes, &theirs, &ours);
+    assert!(resolved >= LEAST, "CoreDNS resolves only {resolved} checks");
+    let plain = modes.iter().position(|mode| mode.name == "plain").expect("there is a good mode");
+    for outcomes in [&theirs, &ours] {
+        let of_plain = outcomes.iter().filter(|((at, _), _)| *at == plain);
+        assert!(of_plain.clone().all(|(_, outcome)| outcome.is_answer()), "a good upstream");
+    }
     let lost = ours.iter().filter_map(|(key, outcome)| match verdict(&theirs[key], outcome) {
         Verdict::Lost(missing) => {
             Some(format!("{} {}: {missing}", modes[key.0].name, check_of(*key)))
@@ -164,8 +172,8 @@ fn check_of((_, number): (usize, usize)) -> &'static str {
     CHECKS[number].name
 }
 
-/// One line for each mode.
-fn report(modes: &[&Mode], theirs: &Outcomes, ours: &Outcomes) {
+/// Prints one line for each mode. Returns how many checks CoreDNS resolves.
+fn report(modes: &[&Mode], theirs: &Outcomes, ours: &Outcomes) -> usize {
     let mut count = [0, 0];
     for (at, mode) in modes.iter().enumerate() {
         let of_mode = |outcomes: &Outcomes| {
@@ -182,6 +190,7 @@ fn report(modes: &[&Mode], theirs: &Outcomes, ours: &Outcomes) {
         );
     }
     println!("CoreDNS resolves {} checks, ndots {}", count[0], count[1]);
+    count[0]
 }
 
 /// One block for each resolver, on an address of its own: 127.0.0.1, 127.0.0.2 and so on.
@@ -226,6 +235,7 @@ fn compare_with_resolvers(names: usize) {
                 "{name:14} DO {dnssec:5} CoreDNS answers {answered} of {names}, ndots lacks records in {}",
                 lacking.len()
             );
+            assert!(answered * 100 >= names * 90, "{name}: CoreDNS answers only {answered}");
             lost.extend(lacking.iter().map(|lack| format!("{name}, DO {dnssec}, {lack}")));
         }
     }

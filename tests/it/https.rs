@@ -9,7 +9,7 @@ use std::{
 use crate::support::{
     Ndots,
     encrypted::{Authority, connect, dot, https, runtime},
-    question, rcode,
+    page, question, rcode, turn,
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -92,7 +92,7 @@ fn requests_without_a_query_get_an_http_status() {
             assert_eq!(response.headers().contains_key(ALLOW), *expected == 405);
         }
     }
-    let counted = page(server.bound[PAGES]);
+    let counted = page(server.bound[PAGES], "/metrics").unwrap();
     let count = |status| {
         format!(
             "coredns_dns_https_responses_total{{server=\"https://127.0.0.1:0\",status=\"{status}\"}}"
@@ -105,15 +105,6 @@ fn requests_without_a_query_get_an_http_status() {
             "{status}: {counted}"
         );
     }
-}
-
-fn page(address: std::net::SocketAddr) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        .unwrap();
-    let mut page = String::new();
-    stream.read_to_string(&mut page).unwrap();
-    page
 }
 
 #[test]
@@ -261,6 +252,7 @@ fn until_closed(mut stream: impl Read, begun: Instant) -> (String, Duration) {
 
 #[test]
 fn a_slow_client_delays_no_other() {
+    let _turn = turn::alone();
     let (authority, upstream) = (Authority::new(), silent());
     let server = server(&authority.directive(), upstream.local_addr().unwrap());
     let begun = Instant::now();
@@ -292,6 +284,14 @@ fn a_slow_client_delays_no_other() {
         say(&["h2"], ""),
         say(&["h2"], "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"),
     ];
+    for protocol in ["h2", "http/1.1", "h2"] {
+        let packet = question(0, "host.example", A);
+        let request = request(&Method::POST, "/dns-query", Some(MESSAGE), packet);
+        let reply = https(server.bound["https"], authority.client(&[protocol]), request);
+        assert!(reply.body().ends_with(&[192, 0, 2, 1]), "{reply:?}");
+    }
+    // The server ends the first of the slow clients after 3 s.
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     let (said, took) = until_closed(endless, begun);
     assert!(
         said.starts_with("HTTP/1.1 413") && took < Duration::from_secs(8),

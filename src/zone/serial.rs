@@ -69,6 +69,7 @@ impl Serial {
 #[cfg(test)]
 mod tests {
     use std::{
+        hint,
         sync::atomic::{AtomicBool, AtomicU32, Ordering},
         thread,
     };
@@ -102,20 +103,23 @@ mod tests {
 
     #[test]
     fn a_change_after_a_read_gets_another_serial() {
-        let (serial, latest, stop) = (Serial::default(), AtomicU32::new(0), AtomicBool::new(false));
+        let (serial, latest, done) = (Serial::default(), AtomicU32::new(0), AtomicBool::new(false));
         serial.advance(1000);
         thread::scope(|scope| {
             scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
+                for _ in 0..200_000 {
                     latest.store(serial.read(), Ordering::SeqCst);
+                    // The next read would hide that a change has missed this one.
+                    (0..100).for_each(|_| hint::spin_loop());
                 }
+                done.store(true, Ordering::Relaxed);
             });
-            let repeated = (0..300_000).find(|_| {
+            let mut repeated = None;
+            while !done.load(Ordering::Relaxed) {
                 let seen = latest.load(Ordering::SeqCst);
-                serial.advance(0) == seen
-            });
-            stop.store(true, Ordering::Relaxed);
-            assert_eq!(repeated, None, "a client has read the serial before");
+                repeated = repeated.or(Some(seen).filter(|seen| serial.advance(0) == *seen));
+            }
+            assert_eq!(repeated, None, "a client has read this serial before");
         });
     }
 }

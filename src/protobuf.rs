@@ -1,12 +1,12 @@
-//! The part of protocol buffers that ndots needs for gRPC, dnstap and OTLP: messages whose fields
-//! contain numbers, octets or other messages.
+//! The part of protocol buffers that ndots needs for gRPC, dnstap, OTLP and the objects of an API
+//! server: messages whose fields contain numbers, octets or other messages.
 
 use thiserror::Error;
 
-/// The message ends inside a field, or has a field of a kind that does not exist.
+/// Octets that are not a message, with the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("malformed protocol buffer")]
-pub struct Malformed;
+#[error("malformed protocol buffer: {0}")]
+pub struct Malformed(pub &'static str);
 
 /// The value of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,42 +35,70 @@ impl<'m> Value<'m> {
 ///
 /// # Errors
 /// If the message is malformed.
-pub fn fields(mut message: &[u8]) -> Result<Vec<(u64, Value<'_>)>, Malformed> {
-    let mut fields = Vec::new();
-    while !message.is_empty() {
-        let tag = varint(&mut message)?;
-        let value = match tag & 7 {
-            0 => Value::Number(varint(&mut message)?),
-            1 => take(&mut message, 8).map(|_| Value::Fixed)?,
-            2 => {
-                let length = varint(&mut message)?;
-                Value::Octets(take(&mut message, usize::try_from(length).map_err(|_| Malformed)?)?)
+pub fn fields(message: &[u8]) -> Result<Vec<(u32, Value<'_>)>, Malformed> {
+    Fields(message).collect()
+}
+
+/// Reads the fields of a message one by one, in the order in which they were written. It ends after
+/// an error.
+#[derive(Clone, Copy, Debug)]
+pub struct Fields<'m>(pub &'m [u8]);
+
+impl<'m> Fields<'m> {
+    /// Seven bits in each octet, the lowest first; the eighth bit says that another octet follows.
+    /// Bits above the 64th are dropped, as in Go's decoders.
+    fn varint(&mut self) -> Result<u64, Malformed> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let Some((octet, rest)) = self.0.split_first() else { break };
+            self.0 = rest;
+            number |= u64::from(octet & 0x7f) << shift;
+            if *octet < 0x80 {
+                return Ok(number);
             }
-            5 => take(&mut message, 4).map(|_| Value::Fixed)?,
-            _ => return Err(Malformed),
-        };
-        fields.push((tag >> 3, value));
-    }
-    Ok(fields)
-}
-
-fn take<'m>(message: &mut &'m [u8], length: usize) -> Result<&'m [u8], Malformed> {
-    let (taken, rest) = message.split_at_checked(length).ok_or(Malformed)?;
-    *message = rest;
-    Ok(taken)
-}
-
-/// Seven bits in each octet, the lowest first; the eighth bit says that another octet follows.
-fn varint(message: &mut &[u8]) -> Result<u64, Malformed> {
-    let mut number = 0;
-    for shift in (0..64).step_by(7) {
-        let octet = take(message, 1)?.first().copied().unwrap_or_default();
-        number |= u64::from(octet & 0x7f) << shift;
-        if octet < 0x80 {
-            return Ok(number);
         }
+        Err(Malformed("a number has no end"))
     }
-    Err(Malformed)
+
+    fn take(&mut self, length: u64) -> Result<&'m [u8], Malformed> {
+        let split = usize::try_from(length).ok().and_then(|length| self.0.split_at_checked(length));
+        let (taken, rest) = split.ok_or(Malformed("a field is longer than its message"))?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn field(&mut self) -> Result<(u32, Value<'m>), Malformed> {
+        let tag = self.varint()?;
+        let number = u32::try_from(tag >> 3).ok().filter(|number| *number > 0);
+        let number = number.ok_or(Malformed("a field has no valid number"))?;
+        let value = match tag & 7 {
+            0 => Value::Number(self.varint()?),
+            1 => self.take(8).map(|_| Value::Fixed)?,
+            2 => {
+                let length = self.varint()?;
+                Value::Octets(self.take(length)?)
+            }
+            5 => self.take(4).map(|_| Value::Fixed)?,
+            // Groups, which nobody sends any more, and two numbers without a meaning.
+            _ => return Err(Malformed("a field has an unknown wire type")),
+        };
+        Ok((number, value))
+    }
+}
+
+impl<'m> Iterator for Fields<'m> {
+    type Item = Result<(u32, Value<'m>), Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let field = self.field();
+        if field.is_err() {
+            self.0 = &[];
+        }
+        Some(field)
+    }
 }
 
 /// A message to send.
@@ -147,7 +175,7 @@ mod tests {
         ];
         assert_eq!(fields(&message).unwrap(), expected);
         for end in [1, 3, 5, 7, 10, 12, 21] {
-            assert_eq!(fields(&message[..end]), Err(Malformed), "{end}");
+            assert!(fields(&message[..end]).is_err(), "{end}");
         }
     }
 
@@ -155,9 +183,14 @@ mod tests {
     fn malformed_fields_are_errors_and_fixed_numbers_are_passed_over() {
         assert_eq!(fields(b"\x09\x01\x02\x03\x04\x05\x06\x07\x08\x08\x07").unwrap().len(), 2);
         assert_eq!(fields(b"\x0d\x01\x02\x03\x04").unwrap(), [(1, Value::Fixed)]);
-        for message in [&b"\x0b"[..], b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", &[0xff; 11]]
-        {
-            assert_eq!(fields(message), Err(Malformed), "{message:?}");
+        for (message, reason) in [
+            (&b"\x0b"[..], "unknown wire type"),
+            (b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "longer than its message"),
+            (&[0xff; 11], "no end"),
+            (b"\0\x01", "no valid number"),
+        ] {
+            let error = fields(message).unwrap_err().to_string();
+            assert!(error.contains(reason), "{message:?}: {error}");
         }
     }
 }

@@ -112,7 +112,7 @@ mod tests {
         let now = Instant::now();
         let clock = WallClock { now, since_1970: Duration::from_secs(1) };
         let request = request("dns", &[span(now)], clock);
-        let inner = |message: &[u8], wanted: u64| {
+        let inner = |message: &[u8], wanted: u32| {
             let fields = fields(message).unwrap();
             let found = fields.iter().find(|(field, _)| *field == wanted);
             found.map(|(_, value)| value.octets().to_vec()).unwrap()

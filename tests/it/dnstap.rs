@@ -57,10 +57,10 @@ fn text(value: Value<'_>) -> String {
 impl Seen {
     fn read(frame: &[u8]) -> Self {
         let dnstap = fields(frame).expect("a message of protocol buffers");
-        let find = |wanted: u64| dnstap.iter().find(|(field, _)| *field == wanted).map(|it| it.1);
+        let find = |wanted: u32| dnstap.iter().find(|(field, _)| *field == wanted).map(|it| it.1);
         assert_eq!(find(15).map(Value::number), Some(1), "the type is MESSAGE");
         let inner = fields(find(14).expect("a message").octets()).unwrap();
-        let inner = |wanted: u64| inner.iter().find(|(field, _)| *field == wanted).map(|it| it.1);
+        let inner = |wanted: u32| inner.iter().find(|(field, _)| *field == wanted).map(|it| it.1);
         let number = |wanted| inner(wanted).map_or(0, Value::number);
         let kind = number(1);
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();

@@ -141,7 +141,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
 /// Modules that may use only these modules, although their layer permits more. `source` uses facts
 /// and not the zone.
 const ONLY: &[(&str, &[&str])] = &[
-    ("source", &["limits", "model", "metrics", "hash"]),
+    ("source", &["limits", "model", "metrics", "hash", "protobuf"]),
     ("model", &[]),
     ("zone", &["model", "wire", "limits", "hash"]),
 ];

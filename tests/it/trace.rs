@@ -28,13 +28,13 @@ struct Seen {
     failed: bool,
 }
 
-fn all(message: &[u8], wanted: u64) -> Vec<Vec<u8>> {
+fn all(message: &[u8], wanted: u32) -> Vec<Vec<u8>> {
     let fields = fields(message).expect("a message of protocol buffers");
     let found = fields.iter().filter(|(field, _)| *field == wanted);
     found.map(|(_, value)| value.octets().to_vec()).collect()
 }
 
-fn one(message: &[u8], wanted: u64) -> Vec<u8> {
+fn one(message: &[u8], wanted: u32) -> Vec<u8> {
     all(message, wanted).into_iter().next().unwrap_or_default()
 }
 

@@ -46,7 +46,7 @@ pub(super) fn login(user: &str, password: &str) -> Vec<u8> {
 /// If the reply is malformed, or has no token.
 pub(super) fn token(reply: &[u8]) -> Result<Vec<u8>, Malformed> {
     let fields = fields(reply)?;
-    let token = fields.iter().find(|(field, _)| *field == 2).ok_or(Malformed)?;
+    let token = fields.iter().find(|(field, _)| *field == 2).ok_or(Malformed("it has no token"))?;
     Ok(token.1.octets().to_vec())
 }
 

@@ -11,7 +11,6 @@
 //! not a pointer, and its JSON leaves such a field out if it is empty.
 
 mod value;
-mod wire;
 
 use serde::Deserialize;
 

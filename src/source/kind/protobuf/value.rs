@@ -7,10 +7,9 @@ use serde::{
     forward_to_deserialize_any,
 };
 
-use super::{
-    Message, ProtobufError, Shape,
-    wire::{Fields, Value},
-};
+use crate::protobuf::{Fields, Malformed, Value};
+
+use super::{Message, ProtobufError, Shape};
 
 /// A message as a whole.
 #[derive(Clone, Copy)]
@@ -100,7 +99,7 @@ impl<'o> MapAccess<'o> for MessageMap<'o> {
         seed: K,
     ) -> Result<Option<K::Value>, ProtobufError> {
         while let Some(field) = self.fields.next() {
-            let (number, value) = field?;
+            let (number, value) = field.map_err(malformed)?;
             let entries = self.message.0.iter().enumerate();
             let Some((at, (_, name, shape))) =
                 entries.into_iter().find(|(_, (known, ..))| *known == number)
@@ -159,7 +158,7 @@ impl<'o> Iterator for Repeated<'o> {
         self.rest.find_map(|field| match field {
             Ok((number, value)) if number == self.number => Some(Ok(value)),
             Ok(_) => None,
-            Err(error) => Some(Err(error)),
+            Err(error) => Some(Err(malformed(error))),
         })
     }
 }
@@ -210,7 +209,7 @@ impl<'o> MapAccess<'o> for TextMap<'o> {
         let Some(entry) = self.entries.next().transpose()? else { return Ok(None) };
         let (mut key, mut value) = (&[][..], &[][..]);
         for field in Fields(octets(entry)?) {
-            match field? {
+            match field.map_err(malformed)? {
                 (1, text) => key = octets(text)?,
                 (2, text) => value = octets(text)?,
                 _ => {}
@@ -244,8 +243,8 @@ impl<'o> Element<'o> {
             },
             (Shape::Octets, Value::Octets(octets)) => visitor.visit_borrowed_bytes(octets),
             // Negative numbers are written as 64-bit two's complement.
-            (Shape::Integer, Value::Varint(number)) => visitor.visit_i64(number.cast_signed()),
-            (Shape::Bool, Value::Varint(number)) => visitor.visit_bool(number != 0),
+            (Shape::Integer, Value::Number(number)) => visitor.visit_i64(number.cast_signed()),
+            (Shape::Bool, Value::Number(number)) => visitor.visit_bool(number != 0),
             (Shape::Time, Value::Octets(octets)) => visitor.visit_string(time(octets)?),
             (Shape::Message(message), Value::Octets(octets)) => {
                 Reader { message, octets }.visit(visitor)
@@ -255,10 +254,14 @@ impl<'o> Element<'o> {
     }
 }
 
+fn malformed(error: Malformed) -> ProtobufError {
+    ProtobufError::custom(error.0)
+}
+
 fn octets(value: Value<'_>) -> Result<&[u8], ProtobufError> {
     match value {
         Value::Octets(octets) => Ok(octets),
-        Value::Varint(_) | Value::Fixed => {
+        Value::Number(_) | Value::Fixed => {
             Err(ProtobufError::custom("an entry of a map is not a message"))
         }
     }
@@ -268,7 +271,7 @@ fn octets(value: Value<'_>) -> Result<&[u8], ProtobufError> {
 fn time(octets: &[u8]) -> Result<String, ProtobufError> {
     let mut seconds = 0;
     for field in Fields(octets) {
-        if let (1, Value::Varint(number)) = field? {
+        if let (1, Value::Number(number)) = field.map_err(malformed)? {
             seconds = number.cast_signed();
         }
     }

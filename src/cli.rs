@@ -23,6 +23,7 @@ pub use source::SourceFlags;
 pub use top::Top;
 
 use crate::{
+    corefile::quoted,
     plugin::{self, Directive},
     server::{Listen, Scheme},
 };
@@ -300,7 +301,6 @@ impl Serve {
     }
 
     fn write_block(&self, text: &mut String, listen: SocketAddr) -> std::fmt::Result {
-        let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\\\""));
         if !text.is_empty() {
             writeln!(text)?;
         }
@@ -331,5 +331,25 @@ impl Serve {
         }
         writeln!(text, "    forward . {}", self.upstream.join(" "))?;
         writeln!(text, "    cache 30\n    loadbalance\n}}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corefile::{Diagnostics, parse, tests::Memory};
+
+    #[test]
+    fn a_path_is_read_as_it_was_given() {
+        for path in ["a b", "a\\", "a \"b\\", "a \"b\"", "import", "}"] {
+            let args = ["ndots", "serve", "--manifests", path].map(OsString::from);
+            let cli = Cli::try_parse_from(args).unwrap();
+            let Some(Command::Serve(serve)) = cli.command else { panic!("{path}") };
+            let mut diagnostics = Diagnostics::default();
+            let corefile = parse("flags", &serve.corefile(), &Memory::default(), &mut diagnostics);
+            let directives = &corefile.blocks[0].directives;
+            let kubernetes = directives.iter().find(|it| it.name.text == "kubernetes").unwrap();
+            assert_eq!(kubernetes.body[0].arguments[0].text, path);
+        }
     }
 }

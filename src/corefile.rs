@@ -26,6 +26,7 @@ pub use arpa::reverse_zones;
 pub use diagnostic::{Diagnostic, Diagnostics, Files, Severity};
 pub use key::Key;
 pub use lex::Token;
+pub use print::quoted;
 pub use span::Span;
 pub use suggest::{is_slip, nearest};
 pub use value::{duration, go_duration};

@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 
 use crate::{
     cli::{Diff, ReportFormat, SourceFlags},
+    corefile::quoted,
     diff::{
         self, Asked, Comparison, Delta, Pair, Reply, Report, Rule, as_cut, may_be_cut, of_zone,
         own_records,
@@ -265,7 +266,6 @@ struct OwnCorefile {
 /// Corefile, the options of its `kubernetes` are used. This ndots forwards other names to the
 /// server that runs now, so that `fallthrough` causes no differences.
 async fn own_corefile(flags: &Diff) -> anyhow::Result<OwnCorefile> {
-    let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\\\""));
     let SourceFlags { manifests, kubeconfig, context } = &flags.source;
     let (source, live, cluster) = match manifests.as_slice() {
         [] => {

@@ -47,7 +47,7 @@ fn line(it: &Line, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
 }
 
 /// Quotes a token so that it is read as itself.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let special =
         ["import", "}"].contains(&text) || text.ends_with('{') || text.starts_with(['"', '(']);
     let cut = text.contains(|ch: char| ch.is_whitespace() || ch == '#');

@@ -251,8 +251,9 @@ impl Report {
         if self.settled > 0 {
             writeln!(
                 text,
-                "{} differences were gone 3 s later: the cluster changed",
-                self.settled
+                "{} differences were gone {} s later: the cluster changed",
+                self.settled,
+                limits::DIFF_SETTLE.as_secs()
             )?;
         }
         if self.not_compared > 0 {

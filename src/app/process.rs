@@ -75,9 +75,7 @@ impl Process {
     }
 
     fn refresh(&self) {
-        const PAGE: f64 = 4096.0;
-        // Hundredths of a second on every Linux that runs containers.
-        const TICKS: f64 = 100.0;
+        let ticks = rustix::param::clock_ticks_per_second() as f64;
         let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
         let fields: Vec<f64> = stat
             .rsplit(')')
@@ -93,9 +91,9 @@ impl Process {
             let tasks =
                 Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks());
             self.running.set(threads + tasks as f64);
-            self.cpu.inc_by(((utime + stime) / TICKS - self.cpu.get()).max(0.0));
+            self.cpu.inc_by(((utime + stime) / ticks - self.cpu.get()).max(0.0));
             self.virtual_size.set(*vsize);
-            self.resident.set(rss * PAGE);
+            self.resident.set(rss * rustix::param::page_size() as f64);
         }
         self.open
             .set(std::fs::read_dir("/proc/self/fd").map_or(0.0, |entries| entries.count() as f64));
@@ -113,5 +111,22 @@ impl Collector for Process {
         self.refresh();
         let kernel = self.kernel.lock().unwrap_or_else(PoisonError::into_inner).families();
         self.all().into_iter().flat_map(Collector::collect).chain(kernel).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel itself converts pages into KiB there.
+    #[test]
+    fn the_resident_memory_is_in_octets() {
+        let process = Process::new().unwrap();
+        process.refresh();
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let kib: f64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        let ratio = process.resident.get() / (kib * 1024.);
+        assert!((0.5..2.).contains(&ratio), "{ratio}");
     }
 }

@@ -69,11 +69,9 @@ impl View {
                 top::draw(&summary, frame.area(), frame.buffer_mut());
             };
             terminal.draw(show)?;
-            while let Some(left) = self.interval.checked_sub(before.0.elapsed()) {
-                if !event::poll(left)? {
-                    break;
-                }
-                match event::read()? {
+            let due = before.0 + self.interval;
+            while let Some(event) = next_event(due, next_of_terminal)? {
+                match event {
                     Event::Key(key) if ends(key) => return Ok(()),
                     Event::Resize(..) => {
                         terminal.draw(|frame| {
@@ -90,8 +88,36 @@ impl View {
     }
 }
 
+/// The next event up to a moment. If the moment has passed, events that have arrived still count:
+/// otherwise no key would work while each read takes as long as the interval.
+fn next_event<E>(
+    due: Instant,
+    within: impl FnOnce(Duration) -> io::Result<Option<E>>,
+) -> io::Result<Option<E>> {
+    within(due.saturating_duration_since(Instant::now()))
+}
+
+fn next_of_terminal(wait: Duration) -> io::Result<Option<Event>> {
+    if event::poll(wait)? { event::read().map(Some) } else { Ok(None) }
+}
+
 fn ends(key: KeyEvent) -> bool {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     matches!(key.code, KeyCode::Esc | KeyCode::Char('q'))
         || control && key.code == KeyCode::Char('c')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_count_after_a_slow_read() {
+        let key = |wait: Duration| Ok((wait < Duration::from_secs(2)).then_some('q'));
+        let now = Instant::now();
+        for due in [now, now.checked_sub(Duration::from_secs(1)).unwrap()] {
+            assert_eq!(next_event(due, key).unwrap(), Some('q'));
+        }
+        assert_eq!(next_event(now + Duration::from_secs(9), key).unwrap(), None);
+    }
 }

@@ -14,7 +14,7 @@ use crate::{
     corefile::Span,
     net::{
         listeners::ListenConfig,
-        tls::{Identity, TlsConfigError, client},
+        tls::{Identity, TlsConfigError, Versions, client},
     },
     plugin::{Need, TlsFile, UpstreamTls},
     server::{CheckedBlock, Listen, Scheme},
@@ -118,6 +118,7 @@ pub(super) fn identity(
         key: text(&tls.key)?,
         authorities: tls.authorities.as_ref().map(text).transpose()?,
         client_auth: tls.client_auth,
+        versions: Versions::All,
         key_log: tls.key_log.as_ref().map(|file| file.path.clone()),
     };
     // The schemes differ only in the names of protocols, so one check is enough.
@@ -157,8 +158,8 @@ pub(super) fn check_upstreams(
     files: &HashMap<String, Result<String, String>>,
 ) -> Result<(), Mistake> {
     for need in block.needs() {
-        let Need::UpstreamTls(written) = need else { continue };
-        let tls = written.read(files).map_err(|(file, reason)| used(file, "forward", &reason))?;
+        let Need::UpstreamTls { plugin, tls: written } = need else { continue };
+        let tls = written.read(files).map_err(|(file, reason)| used(file, plugin, &reason))?;
         client::config(&tls).map_err(|error| {
             let file = match (&error, &written) {
                 (TlsConfigError::Authorities(_), UpstreamTls { authorities: Some(file), .. })
@@ -172,8 +173,8 @@ pub(super) fn check_upstreams(
                 _ => None,
             };
             let nowhere =
-                || Mistake { span: Span::default(), message: format!("plugin/forward: {error}") };
-            file.map_or_else(nowhere, |file| used(file, "forward", &error.to_string()))
+                || Mistake { span: Span::default(), message: format!("plugin/{plugin}: {error}") };
+            file.map_or_else(nowhere, |file| used(file, plugin, &error.to_string()))
         })?;
     }
     Ok(())

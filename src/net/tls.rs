@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use rustls::{
-    RootCertStore, ServerConfig,
+    RootCertStore, ServerConfig, SupportedProtocolVersion,
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::{
@@ -17,6 +17,7 @@ use rustls::{
         danger::ClientCertVerifier,
     },
     sign::CertifiedKey,
+    version::{TLS12, TLS13},
 };
 use thiserror::Error;
 use tokio::sync::watch;
@@ -38,8 +39,31 @@ pub struct Identity {
     /// this machine trusts.
     pub authorities: Option<String>,
     pub client_auth: ClientAuth,
+    pub versions: Versions,
     /// The file that the secrets of connections are written to.
     pub key_log: Option<String>,
+}
+
+/// The versions of TLS that a listener accepts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Versions {
+    #[default]
+    All,
+    Only12,
+    Only13,
+}
+
+static ONLY_12: &[&SupportedProtocolVersion] = &[&TLS12];
+static ONLY_13: &[&SupportedProtocolVersion] = &[&TLS13];
+
+impl Versions {
+    fn of_rustls(self) -> &'static [&'static SupportedProtocolVersion] {
+        match self {
+            Self::All => rustls::DEFAULT_VERSIONS,
+            Self::Only12 => ONLY_12,
+            Self::Only13 => ONLY_13,
+        }
+    }
 }
 
 /// Which part of a TLS configuration cannot be used, and why. The messages quote nothing from the
@@ -67,7 +91,7 @@ impl Identity {
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes())
             .map_err(|error| TlsConfigError::Key(error.to_string()))?;
         let versions = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions();
+            .with_protocol_versions(self.versions.of_rustls());
         let builder = versions.map_err(|error| TlsConfigError::Key(error.to_string()))?;
         let builder = match self.verifier(&provider)? {
             Some(verifier) => builder.with_client_cert_verifier(verifier),

@@ -58,7 +58,7 @@ struct Etcd {
 
 impl PluginSettings for EtcdSettings {
     fn needs(&self) -> Vec<Need> {
-        self.tls.iter().flat_map(tls_needs).collect()
+        self.tls.iter().flat_map(|tls| tls_needs(DIRECTIVE.name, tls)).collect()
     }
 
     fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {

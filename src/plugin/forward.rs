@@ -123,7 +123,7 @@ impl ForwardSettings {
 
     fn needs(&self) -> Vec<Need> {
         let targets = self.to.iter().flat_map(|to| to.needs(&self.resolvers));
-        targets.chain(tls_needs(&self.tls)).collect()
+        targets.chain(tls_needs(DIRECTIVE.name, &self.tls)).collect()
     }
 
     /// Whether the next `forward` line gets the query after this response.

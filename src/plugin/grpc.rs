@@ -100,7 +100,8 @@ impl PluginSettings for GrpcSettings {
         let files = self.to.iter().filter_map(|to| {
             if let GrpcTarget::File(path) = to { Some(path.clone()) } else { None }
         });
-        files.map(Need::File).chain(self.tls.iter().flat_map(tls_needs)).collect()
+        let of_tls = self.tls.iter().flat_map(|tls| tls_needs(DIRECTIVE.name, tls));
+        files.map(Need::File).chain(of_tls).collect()
     }
 
     fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {

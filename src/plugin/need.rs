@@ -76,7 +76,7 @@ pub enum Need {
     /// The certificate of the block's encrypted listeners.
     Tls(Tls),
     /// The certificates for upstreams. They are checked before they are used.
-    UpstreamTls(UpstreamTls),
+    UpstreamTls { plugin: &'static str, tls: UpstreamTls },
     /// The `ready` page watches the plugins of this block.
     Readiness(Monitor),
     /// Log lines of the level DEBUG are written, and a panic ends the process.

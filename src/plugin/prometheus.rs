@@ -47,7 +47,7 @@ static OPTIONS: OptionTable<PrometheusSettings> = OptionTable(&[
     OptionSpec::new(
         "tls",
         "FILE",
-        "Serves the metrics over HTTPS with the `tls_server_config` of this file, which has the form of Prometheus' web configuration. It is read for each connection.",
+        "Serves the metrics over HTTPS with the `tls_server_config` of this file, which has the form of Prometheus' web configuration. It is read for each connection. Unknown keys, `basic_auth_users` and `client_allowed_sans` are errors; `cipher_suites`, `curve_preferences`, `http_server_config` and `rate_limit` have no effect.",
         |prometheus, option| {
             prometheus.tls = option.required("a file").map(|file| file.text.clone());
         },

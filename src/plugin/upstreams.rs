@@ -105,12 +105,12 @@ pub(super) fn is_host_name(name: &str) -> bool {
         && name.parse::<Name>().is_ok()
 }
 
-/// What the certificates for upstreams need.
-pub(super) fn tls_needs(tls: &UpstreamTls) -> Vec<Need> {
+/// What the certificates for upstreams of a plugin need.
+pub(super) fn tls_needs(plugin: &'static str, tls: &UpstreamTls) -> Vec<Need> {
     let mut needs: Vec<_> = tls.files().map(|file| Need::File(file.path.clone())).collect();
     if !needs.is_empty() {
         // Upstreams reject an expired certificate.
-        needs.extend([Need::WatchFiles, Need::UpstreamTls(tls.clone())]);
+        needs.extend([Need::WatchFiles, Need::UpstreamTls { plugin, tls: tls.clone() }]);
     }
     needs
 }

@@ -191,7 +191,7 @@ impl Assembly<'_> {
             | Need::Bind { .. }
             | Need::Sockets(_)
             | Need::Tls(_)
-            | Need::UpstreamTls(_) => {}
+            | Need::UpstreamTls { .. } => {}
         }
     }
 

@@ -247,4 +247,12 @@ fn mistakes_in_the_files_of_upstreams_are_reported_with_their_position() {
     check(&format!("tls {key}"), 6, "the file contains no certificate in PEM form");
     check(&format!("tls {cert} {cert}"), 7 + cert.len(), "plugin/forward: cannot use");
     check(&format!("tls {key} {key}"), 6, "the file contains no certificate in PEM form");
+    for (plugin, block) in [
+        ("grpc", "grpc . 127.0.0.1 {\n tls /nope\n }"),
+        ("etcd", "etcd example {\n endpoint https://127.0.0.1:1\n tls /nope\n }"),
+    ] {
+        let told = refused(&format!(".:0 {{\n {block}\n}}\n"));
+        let expected = format!("plugin/{plugin}: cannot use /nope: No such file");
+        assert!(told.contains(&expected), "{plugin}: {told}");
+    }
 }

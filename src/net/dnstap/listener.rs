@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     dnstap::TapQueue,
     limits,
-    net::tls::Identity,
+    net::tls::{Identity, Versions},
     plugin::{ClientAuth, DnstapSink, Endpoint, ListenerTls},
     server::Scheme,
 };
@@ -101,6 +101,7 @@ fn config(tls: &ListenerTls) -> Result<ServerConfig, DnstapError> {
         key: tls.key.clone(),
         authorities: tls.authority.clone(),
         client_auth,
+        versions: Versions::All,
         key_log: None,
     };
     let mut config = identity.config(Scheme::Tls)?;

@@ -20,6 +20,7 @@ mod loopback;
 mod notify;
 mod octets;
 mod process;
+mod replace_file;
 mod resolve;
 mod secondaries;
 mod senders;

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     fs,
+    path::Path,
     time::{Duration, SystemTime},
 };
 
@@ -16,7 +17,10 @@ use crate::{
     zonefile,
 };
 
-use super::zone_files;
+use super::{replace_file::replace, zone_files};
+
+/// Other servers may read a signed zone.
+const MODE: u32 = 0o644;
 
 /// The tasks of the zones, one for each.
 #[derive(Default)]
@@ -106,9 +110,7 @@ fn sign(zone: &ZoneSigner, unix: u32) -> Result<(), String> {
     let text = signed_zone(&parsed.zone.into(), &zone.keys, validity, unix)
         .ok_or("a key makes no signature")?;
     // A server that reads the file at this moment finds a complete one.
-    let draft = format!("{}.{:08x}", zone.signed, rand::random::<u32>());
-    fs::write(&draft, text)
-        .and_then(|()| fs::rename(&draft, &zone.signed))
+    replace(Path::new(&zone.signed), text.as_bytes(), MODE)
         .map_err(|error| format!("{}: {error}; the directory must be writable", zone.signed))
 }
 

@@ -26,7 +26,13 @@ use crate::{
     zone::{Index, Store},
 };
 
-use super::facts::{NeededFacts, report};
+use super::{
+    facts::{NeededFacts, report},
+    replace_file::replace,
+};
+
+/// Only the owner may read a snapshot.
+const MODE: u32 = 0o600;
 
 static WRITTEN: GaugeFamily<1> = Family::new(
     "kubernetes_snapshot_written_timestamp_seconds",
@@ -139,7 +145,7 @@ impl Keeper {
         let Some(path) = self.path().filter(|_| is_due && self.writing.is_none()) else { return };
         let Some(content) = self.content(index).await else { return };
         (self.begun, self.has_changes) = (Some(Instant::now()), false);
-        self.writing = Some(spawn_blocking(move || snapshot::write(&path, &content)));
+        self.writing = Some(spawn_blocking(move || replace(&path, &content, MODE)));
     }
 
     /// The snapshot of the facts; `None` while a kind is not up to date.

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::model::{EndpointFields, Kind, Object};
 
 use codec::{Field, Input};
-pub use file::{read, write};
+pub use file::read;
 
 const MAGIC: &[u8; 8] = b"NDOTSNAP";
 /// Grows with every change of the layout, and so with every change of a fact.

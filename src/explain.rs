@@ -11,6 +11,7 @@
 
 mod answer;
 mod checks;
+mod cluster_name;
 mod corefile;
 mod evidence;
 mod expected;
@@ -19,6 +20,7 @@ pub mod fuzzing;
 mod gather;
 mod objects;
 mod overview;
+mod permissions;
 mod query;
 mod report;
 mod resolv;

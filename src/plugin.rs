@@ -98,7 +98,7 @@ use crate::{
     corefile::{Block, Diagnostics, Line, nearest},
     metrics::{Family, GaugeFamily, Metrics},
     wire::Name,
-    zone::outside::GatewaySettings,
+    zone::{self, outside::GatewaySettings},
 };
 
 pub use certificates::{ClientAuth, Tls, TlsFile, UpstreamTls};
@@ -276,6 +276,11 @@ pub trait PluginSettings: fmt::Debug + Send + Sync {
     /// The settings of a plugin that answers hosts for clients outside of the cluster; `None` for
     /// all other plugins.
     fn outside_view(&self) -> Option<&GatewaySettings> {
+        None
+    }
+
+    /// What `kubernetes` shows of the cluster, and its selector for objects.
+    fn cluster_view(&self) -> Option<(&zone::Settings, Option<&str>)> {
         None
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     io::IsTerminal,
+    mem::ManuallyDrop,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -66,8 +67,9 @@ fn explained(flags: &Explain) -> anyhow::Result<Verdict> {
         source,
     };
     if flags.all {
-        let overview =
-            explain::overview(block_on(explain::gather_all(&request))?, flags.namespace.as_deref());
+        // Freeing hundreds of thousands of small objects would take time, and the process ends soon.
+        let mut evidence = ManuallyDrop::new(block_on(explain::gather_all(&request))?);
+        let overview = explain::overview(&mut evidence, flags.namespace.as_deref());
         match flags.output {
             Output::Text => print_line!("{}", overview.text(style()).trim_end()),
             Output::Json => print_line!("{}", super::json(&overview)?),

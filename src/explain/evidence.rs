@@ -119,7 +119,7 @@ pub enum Place {
 }
 
 /// Objects that the API server did not return.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unread {
     /// As RBAC names it: `pods`, `endpointslices.discovery.k8s.io`.
     pub resource: String,
@@ -128,6 +128,15 @@ pub struct Unread {
     pub namespace: String,
     pub why: String,
     pub forbidden: bool,
+    /// The namespaces that were read, if the whole cluster could not be.
+    pub read_in: Vec<String>,
+}
+
+impl Unread {
+    /// Whether it is about this resource, such as `endpointslices`.
+    pub fn is_of(&self, resource: &str) -> bool {
+        self.resource.split('.').next() == Some(resource)
+    }
 }
 
 impl std::fmt::Display for Unread {
@@ -142,19 +151,56 @@ impl std::fmt::Display for Unread {
                 f,
                 "this account lacks the permission to {} {} {place}",
                 self.verb, self.resource
-            )
+            )?;
         } else {
-            write!(f, "cannot {} {} {place}: {}", self.verb, self.resource, self.why)
+            write!(f, "cannot {} {} {place}: {}", self.verb, self.resource, self.why)?;
         }
+        if !self.read_in.is_empty() {
+            write!(f, "; those of {} were read", self.read_in.join(", "))?;
+        }
+        Ok(())
     }
 }
 
 impl Evidence {
+    /// The evidence that objects give about a name. No DNS server was queried, and no node was looked
+    /// at.
+    pub(super) fn new(
+        name: &str,
+        objects: Objects,
+        expected: ExpectedZone,
+        asker: Asker,
+        now: SystemTime,
+    ) -> Self {
+        let zone = expected.view().zone.clone();
+        Self {
+            name: name.to_owned(),
+            objects,
+            expected,
+            simulated: None,
+            refused_claims: Vec::new(),
+            zone,
+            asker,
+            asked: Asked::default(),
+            rules: Rules::default(),
+            probes: Probes::default(),
+            node: None,
+            now,
+            unread: Vec::new(),
+            is_live: false,
+            is_overview: false,
+            complaints: Vec::new(),
+            kinds: BTreeMap::new(),
+        }
+    }
+
     /// Why a resource in a namespace is unknown, if it could not be read.
     pub fn lacks(&self, resource: &str, namespace: &str) -> Option<&Unread> {
         let concerns = |it: &&Unread| {
-            it.resource.split('.').next() == Some(resource)
-                && (it.namespace.is_empty() || it.namespace == namespace)
+            let is_here = it.namespace == namespace;
+            let is_everywhere =
+                it.namespace.is_empty() && !it.read_in.iter().any(|there| there == namespace);
+            it.is_of(resource) && (is_here || is_everywhere)
         };
         self.unread.iter().find(concerns)
     }

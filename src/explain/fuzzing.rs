@@ -11,13 +11,13 @@ pub fn explain_objects(data: &[u8]) {
     let line = data.iter().position(|octet| *octet == b'\n').unwrap_or(data.len());
     let (name, objects) = data.split_at(line);
     let Ok(name) = std::str::from_utf8(name) else { return };
-    let Ok(evidence) = gather::of_text(name, objects) else { return };
+    let Ok(mut evidence) = gather::of_text(name, objects) else { return };
     let report = explain(&evidence);
     let style = Style { is_coloured: false, width: Some(60) };
     assert_is_plain(&report.text(style));
     serde_json::to_string(&report).expect("a report can be written as JSON");
     report.html();
-    let overview = overview(evidence, None);
+    let overview = overview(&mut evidence, None);
     assert_is_plain(&overview.text(style));
     serde_json::to_string(&overview).expect("an overview can be written as JSON");
     for page in [overview.html(), overview.junit()] {

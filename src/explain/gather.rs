@@ -10,6 +10,7 @@ mod forward;
 mod manifests;
 mod node;
 mod probe;
+mod reach;
 mod reader;
 mod switch;
 
@@ -22,14 +23,16 @@ use std::{
 };
 
 use crate::{
-    model::Change,
+    model::{Change, Object},
     net::client::Nameserver,
     source::{api::ClusterConfig, kind::CONFIG_MAP, manifests::ManifestSource},
 };
 
 use super::{
-    Evidence, ExpectedZone, Objects, SimulatedServer, corefile,
-    evidence::{Asker, Probes, Unread},
+    Evidence, ExpectedZone, Objects, SimulatedServer,
+    corefile::{self, ClusterView},
+    evidence::{Asker, Unread},
+    expected::Coverage,
     objects,
     view::{claims, destination::Destination},
 };
@@ -67,6 +70,7 @@ struct Gathered {
     complaints: Vec<String>,
     /// How many objects the manifests have of each `apiVersion` and `kind`.
     kinds: BTreeMap<(String, String), usize>,
+    coverage: Coverage,
 }
 
 /// Collects the evidence about all objects. No DNS server is queried, and no node is looked at.
@@ -100,31 +104,33 @@ pub(super) fn of_text(name: &str, text: &[u8]) -> anyhow::Result<Evidence> {
 }
 
 fn everything(request: &Request, gathered: Gathered, is_live: bool) -> anyhow::Result<Evidence> {
-    let Gathered { objects, changes, unread, namespace, complaints, kinds } = gathered;
-    let zone = corefile::zone(&objects).unwrap_or_else(|| "cluster.local".to_owned());
-    let expected = ExpectedZone::new(changes, &zone).map_err(|reason| anyhow::anyhow!(reason))?;
+    let not_asked = Some("no DNS server was queried".to_owned());
+    let asked = super::evidence::Asked { not_asked, ..Default::default() };
+    Ok(Evidence { asked, is_overview: true, ..evidence("", request, gathered, is_live)? })
+}
+
+/// The evidence from the objects.
+fn evidence(
+    name: &str,
+    request: &Request,
+    gathered: Gathered,
+    is_live: bool,
+) -> anyhow::Result<Evidence> {
+    let Gathered { objects, mut changes, unread, namespace, complaints, kinds, coverage } =
+        gathered;
+    let view = ClusterView::new(&objects);
+    changes.retain(|change| match change {
+        Change::Upsert(Object::Service(fact)) => {
+            objects.service(&fact.namespace, &fact.name).is_none_or(|it| view.shows(it))
+        }
+        _ => true,
+    });
+    let expected = ExpectedZone::new(changes, view, coverage);
     let refused_claims = claims::refused(&objects, &expected);
-    let asker = asker::find(request, &objects, &zone, namespace, is_live)?;
-    let not_asked = "no DNS server was queried".to_owned();
-    Ok(Evidence {
-        name: String::new(),
-        objects,
-        expected,
-        simulated: None,
-        refused_claims,
-        zone,
-        asker,
-        asked: super::evidence::Asked { not_asked: Some(not_asked), ..Default::default() },
-        rules: super::Rules::default(),
-        probes: Probes::default(),
-        node: None,
-        now: SystemTime::now(),
-        unread,
-        is_live,
-        is_overview: true,
-        complaints,
-        kinds,
-    })
+    let zone = &expected.view().zone;
+    let asker = asker::find(request, &objects, zone, namespace, is_live)?;
+    let evidence = Evidence::new(name, objects, expected, asker, SystemTime::now());
+    Ok(Evidence { refused_claims, unread, is_live, complaints, kinds, ..evidence })
 }
 
 /// # Errors
@@ -136,45 +142,20 @@ pub async fn gather(request: &Request) -> anyhow::Result<Evidence> {
         Source::Manifests(paths) => manifests::read(paths)?,
         Source::Cluster(place) => api::read(place, request, &wanted).await?,
     };
-    let Gathered { objects, changes, mut unread, namespace, complaints, kinds } = gathered;
-    let zone = corefile::zone(&objects).unwrap_or_else(|| "cluster.local".to_owned());
-    let expected = ExpectedZone::new(changes, &zone).map_err(|reason| anyhow::anyhow!(reason))?;
-    let refused_claims = claims::refused(&objects, &expected);
+    let mut evidence = evidence(&request.name, request, gathered, is_live)?;
+    let objects = &evidence.objects;
     let here = node::addresses();
-    let asker = asker::find(request, &objects, &zone, namespace, is_live)?;
-    let node =
-        request.node.clone().or_else(|| if is_live { node::named(&objects, &here) } else { None });
-    let mut rules = node::rules(
-        request,
-        node.as_deref(),
-        is_live && node.as_deref() == node::named(&objects, &here).as_deref(),
-        &mut unread,
-    )
-    .await?;
+    let of_machine = if is_live { node::named(objects, &here) } else { None };
+    let node = request.node.clone().or_else(|| of_machine.clone());
+    let is_here = is_live && node == of_machine;
+    let mut rules = node::rules(request, node.as_deref(), is_here, &mut evidence.unread).await?;
     if let (Source::Cluster(place), Some(node)) = (&request.source, &node) {
-        api::proxy_log(place, &objects, node, &mut unread)
+        api::proxy_log(place, objects, node, &mut evidence.unread)
             .await
             .inspect(|text| rules.add_log(text));
     }
-    let mut evidence = Evidence {
-        name: request.name.clone(),
-        simulated: simulated(&objects, &expected, &asker),
-        objects,
-        expected,
-        refused_claims,
-        zone,
-        asker,
-        asked: super::evidence::Asked::default(),
-        rules,
-        probes: Probes::default(),
-        node,
-        now: SystemTime::now(),
-        unread,
-        is_live,
-        is_overview: false,
-        complaints,
-        kinds,
-    };
+    evidence.simulated = simulated(objects, &evidence.expected, &evidence.asker);
+    (evidence.rules, evidence.node) = (rules, node);
     let wanted = wanted.resolve(&evidence.objects, &evidence.asker.namespace);
     let is_inside = node::is_inside(&evidence.objects, &here);
     let forwarder = match &request.source {

@@ -9,7 +9,8 @@ use k8s_openapi::{
     api::{
         apps::v1::Deployment,
         core::v1::{
-            ConfigMap, ContainerPort, Event, Namespace, Node, Pod, Secret, Service, ServicePort,
+            ConfigMap, Container, ContainerPort, Event, Namespace, Node, Pod, Secret, Service,
+            ServicePort,
         },
         discovery::v1::EndpointSlice,
         networking::v1::{Ingress, IngressClass, NetworkPolicy},
@@ -255,11 +256,10 @@ impl Objects {
         self.ingresses().iter().find(|it| is(*it, namespace, name))
     }
 
-    /// `kind` is in lower case, such as `httproute` or `httproutes`.
-    pub fn route(&self, kind: &str, namespace: &str, name: &str) -> Option<&Route> {
-        let kind = kind.trim_end_matches('s');
+    /// `resource` is `httproutes`, for example.
+    pub fn route(&self, resource: &str, namespace: &str, name: &str) -> Option<&Route> {
         let mut routes = self.routes().iter();
-        routes.find(|it| it.kind.eq_ignore_ascii_case(kind) && is(*it, namespace, name))
+        routes.find(|it| is_resource(&it.kind, resource) && is(*it, namespace, name))
     }
 
     pub fn config_map(&self, namespace: &str, name: &str) -> Option<&ConfigMap> {
@@ -279,6 +279,24 @@ impl Objects {
         let places = self.index().slices(namespace, service).iter();
         places.filter_map(|place| self.slices().get(*place))
     }
+}
+
+/// The Service of the cluster's DNS: `kube-system/kube-dns`, or else a Service of kube-system with
+/// the same label and port 53, as in RKE2. A Service for metrics can have the label, too.
+pub(in crate::explain) fn dns_service(services: &[Service]) -> Option<usize> {
+    let is_labelled = |service: &Service| {
+        let labels = service.metadata.labels.as_ref();
+        namespace(service) == "kube-system"
+            && labels.and_then(|it| it.get("k8s-app")).is_some_and(|it| it == "kube-dns")
+            && ports(service).iter().any(|port| port.port == 53)
+    };
+    let usual = services.iter().position(|it| is(it, "kube-system", "kube-dns"));
+    usual.or_else(|| services.iter().position(is_labelled))
+}
+
+/// Whether the objects of a kind are this resource: `Deployment` and `deployments`.
+pub(in crate::explain) fn is_resource(kind: &str, resource: &str) -> bool {
+    resource.strip_suffix('s').is_some_and(|it| it.eq_ignore_ascii_case(kind))
 }
 
 /// Whether the selector of the Service matches an object with these labels. An empty selector
@@ -395,9 +413,13 @@ pub(in crate::explain) fn declared(pod: &Pod) -> impl Iterator<Item = &Container
     let spec = pod.spec.as_ref();
     let containers = spec.map(|spec| spec.containers.iter()).into_iter().flatten();
     let sidecars = spec.and_then(|spec| spec.init_containers.as_ref()).into_iter().flatten();
-    let sidecars =
-        sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
+    let sidecars = sidecars.filter(|container| is_sidecar(container));
     containers.chain(sidecars).filter_map(|container| container.ports.as_ref()).flatten()
+}
+
+/// Whether an init container keeps running beside the others.
+pub(in crate::explain) fn is_sidecar(container: &Container) -> bool {
+    container.restart_policy.as_deref() == Some("Always")
 }
 
 /// The number of the Service's port at a Pod; `None` if it is a name that no container has.

@@ -54,14 +54,16 @@ struct Item {
 }
 
 /// Checks all objects, or those of one namespace.
-pub fn overview(mut evidence: Evidence, namespace: Option<&str>) -> Overview {
+pub fn overview(evidence: &mut Evidence, namespace: Option<&str>) -> Overview {
     evidence.is_overview = true;
-    let mut items = items(&evidence);
+    let mut items = items(evidence);
     items.retain(|item| namespace.is_none_or(|wanted| item.object.namespace == wanted));
     let server = evidence.dns_address().map(str::to_owned);
-    let (mut rows, mut unread, mut without_findings) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut rows, mut without_findings) = (Vec::new(), Vec::new());
     let checked = items.len();
     let complaints = evidence.complaints.clone();
+    let mut unread: Vec<String> = evidence.unread.iter().map(ToString::to_string).collect();
+    unread.extend(complaints.iter().cloned());
     for Item { object, argument } in items {
         let namespace = &object.namespace;
         let resolv = ResolvConf::of_namespace(namespace, &evidence.zone, server.as_deref());
@@ -72,19 +74,19 @@ pub fn overview(mut evidence: Evidence, namespace: Option<&str>) -> Overview {
             resolv,
         };
         evidence.name.clone_from(&argument);
-        let report = explain(&evidence);
+        let report = explain(evidence);
         match decisive(&report) {
             Some(finding) => rows.push(Row { object, argument, verdict: report.verdict, finding }),
             None => without_findings.push(object),
         }
-        unread = report.unread;
     }
-    // Freeing hundreds of thousands of small objects would take time, and the process ends soon.
-    std::mem::forget(evidence);
     rows.sort_by_cached_key(|row| (rank(row.verdict), row.title()));
     let verdict = match rows.first().map_or(Verdict::Healthy, |row| row.verdict) {
-        // The content of a file that does not parse is unknown.
-        Verdict::Healthy if !complaints.is_empty() => Verdict::Unknown,
+        // The content of a file that does not parse is unknown, and so are objects of these kinds
+        // that could not be read.
+        Verdict::Healthy if !complaints.is_empty() || lacks_items(evidence, namespace) => {
+            Verdict::Unknown
+        }
         verdict => verdict,
     };
     let schema_version = SCHEMA_VERSION;
@@ -97,6 +99,23 @@ pub fn overview(mut evidence: Evidence, namespace: Option<&str>) -> Overview {
         without_findings,
         complaints,
     }
+}
+
+/// Whether objects that are checked one by one may be missing, because they could not be read.
+fn lacks_items(evidence: &Evidence, namespace: Option<&str>) -> bool {
+    const CHECKED: [&str; 7] = [
+        "services",
+        "ingresses",
+        "httproutes",
+        "grpcroutes",
+        "tlsroutes",
+        "tcproutes",
+        "udproutes",
+    ];
+    CHECKED.iter().any(|resource| match namespace {
+        Some(namespace) => evidence.lacks(resource, namespace).is_some(),
+        None => evidence.unread.iter().any(|it| it.is_of(resource)),
+    })
 }
 
 fn rank(verdict: Verdict) -> u8 {

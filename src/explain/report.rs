@@ -112,6 +112,11 @@ impl Section {
         });
     }
 
+    /// The findings that follow are about no object in particular.
+    pub fn about_nothing(&mut self) {
+        self.object = None;
+    }
+
     pub fn say(
         &mut self,
         level: FindingLevel,

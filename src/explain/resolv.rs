@@ -6,8 +6,15 @@
 pub struct ResolvConf {
     pub nameservers: Vec<String>,
     pub search: Vec<String>,
+    /// The search domains that kubelet leaves out, because there are too many.
+    pub left_out: Vec<String>,
     pub ndots: usize,
 }
+
+/// How many search domains kubelet writes, and how many characters they have with the spaces between
+/// them (`MaxDNSSearchPaths` and `MaxDNSSearchListChars` in Kubernetes).
+const MOST_DOMAINS: usize = 32;
+const MOST_CHARACTERS: usize = 2_048;
 
 /// The value that kubelet sets for Pods with `dnsPolicy: ClusterFirst`.
 pub(in crate::explain) const CLUSTER_NDOTS: usize = 5;
@@ -19,7 +26,12 @@ const MOST_NDOTS: usize = 15;
 impl ResolvConf {
     /// Parses a resolv.conf. As in glibc, the last `search` or `domain` line wins.
     pub fn parse(text: &str) -> Self {
-        let mut read = Self { nameservers: Vec::new(), search: Vec::new(), ndots: PLAIN_NDOTS };
+        let mut read = Self {
+            nameservers: Vec::new(),
+            search: Vec::new(),
+            left_out: Vec::new(),
+            ndots: PLAIN_NDOTS,
+        };
         for line in text.lines() {
             let mut words = line.split_whitespace();
             match words.next() {
@@ -34,8 +46,29 @@ impl ResolvConf {
                 _ => {}
             }
         }
+        // The root domain `.` is the name itself, which is queried in any case.
         read.search.retain(|domain| !domain.is_empty());
         read
+    }
+
+    /// Adds the search domains of a Pod's `dnsConfig`, each once.
+    pub fn add_search<'d>(&mut self, domains: impl Iterator<Item = &'d str>) {
+        for domain in domains.map(trimmed).filter(|it| !it.is_empty()) {
+            if !self.search.contains(&domain) {
+                self.search.push(domain);
+            }
+        }
+    }
+
+    /// Leaves out the search domains that kubelet does not write.
+    pub fn limit_search(&mut self) {
+        let mut characters = 0;
+        let mut fits = |domain: &String| {
+            characters += domain.len() + usize::from(characters > 0);
+            characters <= MOST_CHARACTERS
+        };
+        let fitting = self.search.iter().take(MOST_DOMAINS).take_while(|it| fits(it)).count();
+        self.left_out = self.search.split_off(fitting);
     }
 
     /// What kubelet writes for a Pod of a namespace, without the domains of the node's resolv.conf.
@@ -45,6 +78,7 @@ impl ResolvConf {
         Self {
             nameservers: server.into_iter().map(str::to_owned).collect(),
             search,
+            left_out: Vec::new(),
             ndots: CLUSTER_NDOTS,
         }
     }
@@ -121,5 +155,23 @@ mod tests {
             (15, ["example.com".to_owned()].as_slice())
         );
         check(&ResolvConf::parse(""), "grafana", &["grafana."]);
+        check(&ResolvConf::parse("search ."), "grafana", &["grafana."]);
+    }
+
+    #[test]
+    fn kubelet_writes_a_part_of_a_long_search_list() {
+        let check = |domains: &[String], kept: usize| {
+            let mut conf = ResolvConf::parse("");
+            conf.add_search(domains.iter().map(String::as_str));
+            conf.limit_search();
+            assert_eq!(conf.search, domains[..kept]);
+            assert_eq!(conf.left_out, domains[kept..]);
+        };
+        let short: Vec<String> = (0..40).map(|number| format!("d{number}.example.com")).collect();
+        check(&short, 32);
+        // Each domain has 128 characters: 15 domains and 14 spaces are 1,934 characters.
+        let long: Vec<String> =
+            (0..20).map(|number| format!("{}{number:02}", "a".repeat(126))).collect();
+        check(&long, 15);
     }
 }

@@ -13,10 +13,16 @@ use super::checks::Check;
 
 pub(super) use node::{BridgePort, Health};
 
-/// Chains of programs that can take the place of kube-proxy. Calico and the network policies of
-/// kube-router run beside it, so their chains do not count.
-const REPLACEMENTS: [(&str, &str); 2] =
-    [("CILIUM_", "Cilium"), ("KUBE-ROUTER-SERVICES", "kube-router")];
+/// Words in the rules of programs that can take the place of kube-proxy. The iptables mode of Calico
+/// and the network policies of kube-router run beside it, so their chains do not count.
+const REPLACEMENTS: [(&str, &str); 6] = [
+    ("CILIUM_", "Cilium"),
+    ("KUBE-ROUTER-SERVICES", "kube-router"),
+    ("Pre-approved by BPF programs", "Calico in eBPF mode"),
+    ("BPF seen mark", "Calico in eBPF mode"),
+    ("ANTREA-NODEPORT-IP", "Antrea"),
+    ("OVN-KUBE-NODEPORT", "OVN-Kubernetes"),
+];
 
 /// What is known about a node.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,6 +35,9 @@ pub struct Rules {
     pub is_unreadable: bool,
     /// One for each mode and IP family that has rules.
     pub proxies: Vec<ProxyRules>,
+    /// The rules of iptables in mode ipvs, one for each IP family. Those of the Services are virtual
+    /// servers, which are among `proxies` if `ipvsadm` was read.
+    pub beside_ipvs: Vec<ProxyRules>,
     pub bridge: Vec<BridgePort>,
     pub health: Option<Health>,
     /// The error, if kube-proxy's health port did not answer.
@@ -119,7 +128,9 @@ impl Rules {
     /// If `text` has no output of a known command.
     pub fn add(&mut self, from: &str, text: &str) -> Result<(), String> {
         let before = self.proxies.len();
-        self.proxies.extend(iptables::read(text));
+        let saved = iptables::read(text);
+        self.proxies.extend(saved.proxies);
+        self.beside_ipvs.extend(saved.beside_ipvs);
         self.proxies.extend(nft::read(text));
         self.proxies.extend(ipvs::read(text));
         let known = [
@@ -145,6 +156,11 @@ impl Rules {
     /// Reads the latest log lines of kube-proxy's Pod.
     pub fn add_log(&mut self, text: &str) {
         node::errors(text, &mut self.errors);
+    }
+
+    /// Whether kube-proxy's mode is ipvs and its virtual servers are not known.
+    pub fn lacks_virtual_servers(&self) -> bool {
+        !self.beside_ipvs.is_empty() && !self.proxies.iter().any(|it| it.mode == Mode::Ipvs)
     }
 
     pub fn was_seen(&self) -> bool {

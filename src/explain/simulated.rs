@@ -51,8 +51,10 @@ impl SimulatedServer {
         now: Instant,
     ) -> Option<Self> {
         const BY_CLIENT: [&str; 2] = ["acl", "view"];
-        let text = corefile::text(objects).filter(|text| !corefile::has_variables(text))?;
-        let (mut parsed, mut diagnostics) = corefile::read(text);
+        let environment = corefile::environment(objects);
+        let is_known = |text: &&str| !corefile::has_unknown_variables(text, &environment);
+        let text = corefile::text(objects).filter(is_known)?;
+        let (mut parsed, mut diagnostics) = corefile::read(text, &environment);
         let is_by_client =
             BY_CLIENT.iter().any(|name| corefile::directives(&parsed, name).next().is_some());
         if is_by_client && client.is_none() || !corefile::take_foreign(&mut parsed).is_empty() {

@@ -9,7 +9,7 @@ mod surroundings;
 
 use std::fmt::Write;
 
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{Verdict, checks::Check};
@@ -90,7 +90,7 @@ pub fn switch(evidence: SwitchEvidence) -> Switch {
         Some(deployment) => {
             let container = deployment::judge(deployment, &mut findings);
             let text = corefile::of(&evidence, deployment, container, &mut findings);
-            let parsed = text.map(|text| corefile::judge(text, &mut findings));
+            let parsed = text.map(|text| corefile::judge(text, container, &mut findings));
             if let (Some(parsed), Some(container)) = (&parsed, container) {
                 corefile::probes(parsed, container, &mut findings);
                 corefile::low_port(parsed, deployment, container, &mut findings);
@@ -153,6 +153,11 @@ fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
 /// The items of a list in an object; none if it is missing.
 fn list<'v>(object: &'v Value, pointer: &str) -> impl Iterator<Item = &'v Value> {
     object.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
+}
+
+/// The objects in their types of the API, at the same places. An object that does not fit is empty.
+fn typed<T: DeserializeOwned + Default>(objects: &[Value]) -> Vec<T> {
+    objects.iter().map(|it| serde_json::from_value(it.clone()).unwrap_or_default()).collect()
 }
 
 /// `Deployment kube-system/coredns`.

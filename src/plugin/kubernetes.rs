@@ -60,6 +60,10 @@ impl PluginSettings for KubernetesSettings {
         [facts].into_iter().chain(snapshot).collect()
     }
 
+    fn cluster_view(&self) -> Option<(&zone::Settings, Option<&str>)> {
+        Some((&self.view, self.source.labels.as_deref()))
+    }
+
     fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
         let own_addresses = context.build.own_addresses.to_vec();
         let view = zone::Settings { own_addresses, ..self.view.clone() };

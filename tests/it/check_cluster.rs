@@ -216,6 +216,52 @@ fn replace(lab: &Lab, path: &str, mut object: Value) {
     assert_eq!(code, 200, "{path}: {reply}");
 }
 
+/// Changes that the switch survives.
+fn works(lab: &Lab, kubeconfig: &std::path::Path) {
+    // A variable that the Deployment sets.
+    let (deployment, map) = (lab.get(DEPLOYMENT), lab.get(MAP));
+    let mut with_variable = deployment.clone();
+    container(|it| it["env"] = json!([{ "name": "TTL", "value": "30" }]))(&mut with_variable);
+    let mut of_variable = map.clone();
+    corefile(|text| text.replace("ttl 30", "ttl {$TTL}"))(&mut of_variable);
+    assert_ne!(of_variable, map);
+    replace(lab, MAP, of_variable.clone());
+    // The value is not known, so the mistake is not sure.
+    let (code, report) = check(lab, kubeconfig);
+    let is_break = report["findings"].to_string().contains("\"break\"");
+    assert!(code == 0 && !is_break, "{report:#}");
+    replace(lab, DEPLOYMENT, with_variable);
+    let (code, report) = check(lab, kubeconfig);
+    assert_eq!((code, ids(&report)), (0, Vec::new()), "{report:#}");
+    replace(lab, DEPLOYMENT, deployment);
+    replace(lab, MAP, map);
+    // A Service for metrics with the label of the DNS server, before kube-dns in the list.
+    let metrics = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": { "name": "a-metrics", "namespace": "kube-system", "labels": { "k8s-app": "kube-dns" } },
+        "spec": { "clusterIP": "None", "selector": { "app": "metrics" }, "ports": [{ "port": 9153 }] },
+    });
+    lab.post(SERVICE.strip_suffix("/kube-dns").unwrap(), &metrics);
+    let (code, report) = check(lab, kubeconfig);
+    assert_eq!((code, ids(&report)), (0, Vec::new()), "{report:#}");
+    lab.delete(&SERVICE.replace("kube-dns", "a-metrics"));
+    // The role and the binding of a chart have other names.
+    let (role, binding) = (lab.get(ROLE), lab.get(BINDING));
+    for (mut object, path) in [(role, ROLE), (binding.clone(), BINDING)] {
+        object["metadata"] = json!({ "name": "dns-chart" });
+        if path == BINDING {
+            object["roleRef"]["name"] = "dns-chart".into();
+        }
+        lab.post(path.strip_suffix("/system:coredns").unwrap(), &object);
+    }
+    lab.delete(BINDING);
+    let (code, report) = check(lab, kubeconfig);
+    assert_eq!((code, ids(&report)), (0, Vec::new()), "{report:#}");
+    let mut again = binding;
+    again["metadata"] = json!({ "name": "system:coredns" });
+    lab.post(BINDING.strip_suffix("/system:coredns").unwrap(), &again);
+}
+
 #[test]
 fn damaged_clusters_are_distinguished_from_kubeadms() {
     let turn = turn::alone();
@@ -240,6 +286,7 @@ fn damaged_clusters_are_distinguished_from_kubeadms() {
         assert_eq!(code, i32::from(breaks), "{id}");
         replace(&lab, path, whole);
     }
+    works(&lab, &kubeconfig);
     // Objects that were added, and an account that may read nothing.
     let mut second = lab.get(DEPLOYMENT);
     second["metadata"] = json!({ "name": "dns-new", "namespace": "kube-system", "labels": { "k8s-app": "kube-dns" } });

@@ -6,7 +6,7 @@ use std::{net::TcpListener, path::Path, process::Command, sync::LazyLock};
 use serde_json::{Value, json};
 
 use crate::{
-    explain::api::{self, PodPort},
+    explain::api::{self, PodPort, Rights},
     explain_probe::saw,
     support::{Ndots, free_address, program},
 };
@@ -73,7 +73,7 @@ fn explain(ports: &[PodPort], forbidden: &[&str], arguments: &[&str]) -> (Value,
         let endpoint = json!({ "addresses": ["10.244.0.3"], "conditions": { "ready": true } });
         slice["endpoints"].as_array_mut().unwrap().push(endpoint);
     }
-    api::start_with_ports(objects, forbidden, ports, &kubeconfig);
+    api::start_with_ports(objects, Rights::without(forbidden), ports, &kubeconfig);
     let run = |format: &str| {
         let output = Command::new(program())
             .args(["explain", "web", "-n", "default", "-o", format, "--kubeconfig"])
@@ -204,7 +204,7 @@ fn a_missing_permission_is_named() {
 fn junit_names_what_was_not_read() {
     let here = tempfile::tempdir().unwrap();
     let kubeconfig = here.path().join("kubeconfig");
-    api::start_with_ports(objects(), &["networkpolicies"], &[], &kubeconfig);
+    api::start_with_ports(objects(), Rights::without(&["networkpolicies"]), &[], &kubeconfig);
     let mut command = Command::new(program());
     command.args(["explain", "-A", "-o", "junit", "--kubeconfig"]).arg(&kubeconfig);
     let output = command.env_remove("KUBERNETES_SERVICE_HOST").output().unwrap();

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    explain::api,
+    explain::api::{self, Rights},
     support::{free_address, program},
 };
 
@@ -121,7 +121,7 @@ fn objects() -> Vec<serde_json::Value> {
 fn kubeconfigs_are_merged() {
     let here = tempfile::tempdir().unwrap();
     let (first, second) = (here.path().join("first"), here.path().join("second"));
-    api::start(objects(), &[], &second);
+    api::start(objects(), Rights::default(), &second);
     fs::write(&first, "apiVersion: v1\nkind: Config\ncurrent-context: test\ncontexts: [{name: other, context: {cluster: none, user: none}}]\n").unwrap();
     let list = |paths: &[&Path]| std::env::join_paths(paths).unwrap();
     let paths = list(&[&here.path().join("absent"), &first, &second]);

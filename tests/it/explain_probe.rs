@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
 use crate::{
-    explain::api,
+    explain::api::{self, Rights},
     support::{free_address, program},
 };
 
@@ -113,7 +113,7 @@ fn explain(cluster_ip: &Target, endpoints: &[&Target], arguments: &[&str]) -> Va
     }
     let here = tempfile::tempdir().unwrap();
     let kubeconfig = here.path().join("kubeconfig");
-    api::start(objects, &[], &kubeconfig);
+    api::start(objects, Rights::default(), &kubeconfig);
     let output = Command::new(program())
         .args(["explain", "web", "--pod", "default/client", "-o", "json", "--kubeconfig"])
         .arg(&kubeconfig)

@@ -33,6 +33,7 @@ mod explain_field;
 mod explain_forward;
 mod explain_inputs;
 mod explain_lab;
+mod explain_live;
 mod explain_page;
 mod explain_probe;
 mod field;

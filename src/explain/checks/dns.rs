@@ -147,6 +147,18 @@ checks! {
         "A name with at least ndots dots is first looked up without the search list. glibc uses the search list afterwards, musl (Alpine) does not.",
         "Remove the option ndots, or use the complete name with its final dot.",
     );
+    DNS_HIDDEN = fault(
+        "dns.hidden",
+        "An option of `kubernetes` hides the name",
+        "The options of the plugin `kubernetes` in the Corefile decide which namespaces, Services, Pods and endpoints have names.",
+        "Change the option in the Corefile, or use a name that exists with it.",
+    );
+    DNS_SEARCH_LIMIT = fault(
+        "dns.search-limit",
+        "The search list is too long",
+        "kubelet writes at most 32 search domains, with 2,048 characters together, into the resolv.conf of a Pod, and leaves out the rest. musl (Alpine) ignores a line with 255 characters or more.",
+        "Remove domains from `spec.dnsConfig.searches`, or use complete names.",
+    );
     DNS_SEARCH = fault(
         "dns.search",
         "The search list does not lead to the name",

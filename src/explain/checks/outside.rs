@@ -149,6 +149,12 @@ checks! {
         "An Ingress can use Services of its own namespace only.",
         "Correct the name, or create the Ingress in the namespace of the Service.",
     );
+    OUTSIDE_INGRESS_UNREAD = fault(
+        "outside.ingress-unread",
+        "The Services of an Ingress could not be read",
+        "The account may not read the Services of the namespace.",
+        "Use an account that may, for example with the ClusterRole `view`.",
+    );
     OUTSIDE_INGRESS_PORT = fault(
         "outside.ingress-port",
         "The Service of the Ingress does not have this port",

@@ -8,22 +8,31 @@ use k8s_openapi::api::core::v1::Pod;
 
 use crate::{
     explain::{
-        Objects,
+        Objects, corefile,
         evidence::Unread,
         objects,
-        view::{destination::Destination, hosts},
+        view::destination::{Destination, NamedObject, ObjectKind},
     },
     limits,
     source::{
         api::ClusterConfig,
         kind::{
-            CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, DEPLOYMENT, ENDPOINT_SLICE, INGRESS,
-            INGRESS_CLASS, NODE, POD,
+            self, CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, DEPLOYMENT, ENDPOINT_SLICE,
+            INGRESS, INGRESS_CLASS, KindDescriptor, NAMESPACE, NODE, POD, SERVICE,
         },
     },
 };
 
-use super::{Gathered, Request, extra, reader::Reader};
+use super::{
+    Gathered, Request, extra,
+    reach::{self, Reach},
+    reader::Reader,
+};
+
+/// The namespace of the cluster's DNS.
+const SYSTEM: &str = "kube-system";
+/// The Pods of kube-system that matter for every name. The namespace often has many others.
+const SYSTEM_PODS: &str = "k8s-app in (kube-dns,coredns,kube-proxy)";
 
 pub(super) async fn read(
     cluster: &ClusterConfig,
@@ -31,48 +40,60 @@ pub(super) async fn read(
     wanted: &Destination,
 ) -> anyhow::Result<Gathered> {
     let mut reader = Reader::open(cluster).await?;
-    let namespace = reader.client.default_namespace().to_owned();
+    let of_context = reader.client.default_namespace().to_owned();
     let own = request
         .pod
         .as_ref()
         .map(|(namespace, _)| namespace.clone())
         .or_else(|| request.namespace.clone())
-        .unwrap_or_else(|| namespace.clone());
-    let mut near: BTreeSet<String> = [own, "default".to_owned(), "kube-system".to_owned()].into();
-    reader.services(&mut near, wanted).await?;
-    reader.list(&INGRESS, "", "").await?;
-    let of_ingress = reader
-        .objects
-        .ingresses()
-        .iter()
-        .filter(|it| hosts::has_host(it, &wanted.host))
-        .map(|it| objects::namespace(it).to_owned());
-    near.extend(of_ingress.collect::<Vec<_>>());
-    for namespace in &near {
-        reader.list(&ENDPOINT_SLICE, namespace, "").await?;
-        // kube-system often has many Pods, and only these matter.
-        let labels = if namespace == "kube-system" && !is_about(wanted, namespace) {
-            "k8s-app in (kube-dns,coredns,kube-proxy)"
-        } else {
-            ""
-        };
-        reader.list(&POD, namespace, labels).await?;
+        .unwrap_or_else(|| of_context.clone());
+    let everywhere = BTreeSet::from([String::new()]);
+    let system = BTreeSet::from([SYSTEM.to_owned()]);
+    reader.get(&CONFIG_MAP, SYSTEM, "coredns").await?;
+    if request.name.is_empty() {
+        reader.list_in(&DEPLOYMENT, &system, "").await?;
+        reader.list_in(&CLUSTER_ROLE, &everywhere, "").await?;
+        reader.list_in(&CLUSTER_ROLE_BINDING, &everywhere, "").await?;
     }
-    reader.list(&NODE, "", "").await?;
-    reader.get(&CONFIG_MAP, "kube-system", "coredns").await?;
+    reader.list_in(&NAMESPACE, &everywhere, "").await?;
+    let zone = corefile::ClusterView::new(&reader.objects).zone;
+    let mut near = reach::namespaces(&wanted.host, &own, &zone);
+    near.extend([own.clone(), "default".to_owned(), SYSTEM.to_owned()]);
+    if let Some(kind) = wanted.object.as_ref().and_then(workload) {
+        reader.list_in(kind, &BTreeSet::from([own.clone()]), "").await?;
+    }
+    reader.list_near(&SERVICE, &near).await?;
+    reader.list_near(&INGRESS, &near).await?;
     if !reader.objects.ingresses().is_empty() {
-        reader.list(&INGRESS_CLASS, "", "").await?;
+        reader.list_in(&INGRESS_CLASS, &everywhere, "").await?;
     }
-    if wanted.host.is_empty() {
-        reader.list(&DEPLOYMENT, "kube-system", "").await?;
-        reader.get(&CLUSTER_ROLE, "", "system:coredns").await?;
-        reader.get(&CLUSTER_ROLE_BINDING, "", "system:coredns").await?;
+    extra::gateways(&mut reader, &near, wanted).await?;
+    if request.pod.is_some() {
+        reader.list_in(&POD, &BTreeSet::from([own.clone()]), "").await?;
     }
-    extra::read(&mut reader, &near, wanted).await?;
-    reader.secrets(wanted).await?;
-    reader.synced(&near);
-    let Reader { objects, changes, unread, complaints, kinds, .. } = reader;
-    Ok(Gathered { objects, changes, unread, namespace: Some(namespace), complaints, kinds })
+    let mut reach = Reach::of(&mut reader, request, wanted, &of_context)?;
+    // A Service of another namespace can be an alias of one in a third.
+    while !reach.namespaces.is_subset(&near) {
+        near.extend(reach.namespaces);
+        reader.list_near(&SERVICE, &near).await?;
+        reach = Reach::of(&mut reader, request, wanted, &of_context)?;
+    }
+    let is_about_system = own == SYSTEM || reach.namespaces.contains(SYSTEM);
+    reader.list_in(&ENDPOINT_SLICE, &near, "").await?;
+    if !is_about_system {
+        reader.list_in(&POD, &system, SYSTEM_PODS).await?;
+    }
+    reader.list_in(&POD, &near, "").await?;
+    reader.list_in(&NODE, &everywhere, "").await?;
+    extra::read(&mut reader, &near, wanted, &reach).await?;
+    reader.secrets(&reach.secrets).await?;
+    Ok(reader.finish(&near, of_context))
+}
+
+/// The kind of a workload that the user named.
+fn workload(object: &NamedObject) -> Option<&'static KindDescriptor> {
+    let kind = kind::ALL.iter().find(|it| it.plural == object.resource);
+    kind.copied().filter(|_| object.kind == ObjectKind::Workload)
 }
 
 /// The log of a node's kube-proxy: at most 200 lines of the last 10 minutes. Older lines are left
@@ -106,15 +127,11 @@ pub(super) async fn proxy_log(
                 namespace: objects::namespace(pod).to_owned(),
                 why,
                 forbidden: true,
+                read_in: Vec::new(),
             });
             None
         }
         // The rules can be right although kubelet cannot be reached.
         Err(_) => None,
     }
-}
-
-/// Whether the namespace is a label of the name.
-fn is_about(wanted: &Destination, namespace: &str) -> bool {
-    wanted.host.split('.').any(|label| label == namespace)
 }

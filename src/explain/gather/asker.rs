@@ -59,15 +59,13 @@ fn of_pod(pod: &Pod, zone: &str, server: Option<&str>) -> ResolvConf {
         _ => ResolvConf::of_namespace(objects::namespace(pod), zone, server),
     };
     let Some(config) = spec.and_then(|spec| spec.dns_config.as_ref()) else { return resolv };
-    for (list, more) in
-        [(&mut resolv.nameservers, &config.nameservers), (&mut resolv.search, &config.searches)]
-    {
-        for it in more.iter().flatten().map(|text| text.trim_end_matches('.')) {
-            if !list.iter().any(|known| known == it) {
-                list.push(it.to_owned());
-            }
+    for server in config.nameservers.iter().flatten() {
+        if !resolv.nameservers.contains(server) {
+            resolv.nameservers.push(server.clone());
         }
     }
+    resolv.add_search(config.searches.iter().flatten().map(String::as_str));
+    resolv.limit_search();
     for option in
         config.options.iter().flatten().filter(|option| option.name.as_deref() == Some("ndots"))
     {

@@ -14,14 +14,15 @@ use crate::{
     source::{
         api::ClusterConfig,
         kind::{
-            DAEMON_SET, DEPLOYMENT, ENDPOINT_SLICE, EVENT, GATEWAY, GATEWAY_CLASS, GRPC_ROUTE,
-            HTTP_ROUTE, INGRESS, INGRESS_CLASS, KindDescriptor, NAMESPACE, NETWORK_POLICY, NODE,
-            POD, REFERENCE_GRANT, SERVICE, STATEFUL_SET, TCP_ROUTE, TLS_ROUTE, UDP_ROUTE,
+            CONFIG_MAP, DAEMON_SET, DEPLOYMENT, ENDPOINT_SLICE, EVENT, GATEWAY, GATEWAY_CLASS,
+            GRPC_ROUTE, HTTP_ROUTE, INGRESS, INGRESS_CLASS, KindDescriptor, NAMESPACE,
+            NETWORK_POLICY, NODE, POD, REFERENCE_GRANT, SERVICE, STATEFUL_SET, TCP_ROUTE,
+            TLS_ROUTE, UDP_ROUTE,
         },
     },
 };
 
-use super::{Gathered, reader::Reader};
+use super::{Gathered, reach::Reach, reader::Reader};
 
 /// The prefix of the names of Calico's policies that are copies of NetworkPolicies of the API.
 const COPIED: &str = "knp.default.";
@@ -30,53 +31,59 @@ pub(super) async fn read(
     reader: &mut Reader,
     near: &BTreeSet<String>,
     wanted: &Destination,
+    reach: &Reach,
 ) -> anyhow::Result<()> {
-    for namespace in near {
-        reader.list(&NETWORK_POLICY, namespace, "").await?;
-    }
+    reader.list_in(&NETWORK_POLICY, near, "").await?;
     if !wanted.host.is_empty() || wanted.object.is_some() {
         other_policies(reader, near).await;
     }
-    gateways(reader, near, wanted).await?;
-    reasons(reader, near, wanted).await
+    reasons(reader, near, reach).await
 }
 
-/// Reads all objects of the cluster, or of one namespace.
+/// Reads all objects of the cluster, or those of one namespace and of what they lead to.
 pub(super) async fn read_all(
     cluster: &ClusterConfig,
     namespace: Option<&str>,
 ) -> anyhow::Result<Gathered> {
     let mut reader = Reader::open(cluster).await?;
     let own = reader.client.default_namespace().to_owned();
-    let cluster_wide: [&'static KindDescriptor; 5] =
-        [&NAMESPACE, &NODE, &INGRESS_CLASS, &GATEWAY_CLASS, &GATEWAY];
+    let everywhere = BTreeSet::from([String::new()]);
+    reader.get(&CONFIG_MAP, "kube-system", "coredns").await?;
+    let cluster_wide: [&'static KindDescriptor; 4] =
+        [&NAMESPACE, &NODE, &INGRESS_CLASS, &GATEWAY_CLASS];
     for kind in cluster_wide {
-        reader.list(kind, "", "").await?;
+        reader.list_in(kind, &everywhere, "").await?;
     }
-    let namespaced: [&'static KindDescriptor; 14] = [
+    let mut near: BTreeSet<String> = namespace.into_iter().map(str::to_owned).collect();
+    let joined: [&'static KindDescriptor; 9] = [
         &SERVICE,
-        &ENDPOINT_SLICE,
-        &POD,
         &INGRESS,
         &HTTP_ROUTE,
         &GRPC_ROUTE,
         &TLS_ROUTE,
         &TCP_ROUTE,
         &UDP_ROUTE,
+        &GATEWAY,
         &REFERENCE_GRANT,
-        &NETWORK_POLICY,
-        &DEPLOYMENT,
-        &STATEFUL_SET,
-        &DAEMON_SET,
     ];
-    for kind in namespaced {
-        reader.list(kind, namespace.unwrap_or_default(), "").await?;
+    for kind in joined {
+        reader.list_near(kind, &near).await?;
     }
-    let near: BTreeSet<String> =
-        reader.objects.namespaces().iter().map(|it| objects::name(it).to_owned()).collect();
-    reader.synced(&near);
-    let Reader { objects, changes, unread, complaints, kinds, .. } = reader;
-    Ok(Gathered { objects, changes, unread, namespace: Some(own), complaints, kinds })
+    let reach = Reach::of_all(&mut reader, namespace);
+    let there = if namespace.is_some() {
+        near.extend(reach.namespaces);
+        reader.list_near(&SERVICE, &near).await?;
+        &near
+    } else {
+        &everywhere
+    };
+    let of_pods: [&'static KindDescriptor; 6] =
+        [&ENDPOINT_SLICE, &POD, &NETWORK_POLICY, &DEPLOYMENT, &STATEFUL_SET, &DAEMON_SET];
+    for kind in of_pods {
+        reader.list_in(kind, there, "").await?;
+    }
+    reader.secrets(&reach.secrets).await?;
+    Ok(reader.finish(&near, own))
 }
 
 /// Counts the policies of other API groups in the namespaces of the connection. A group that is not
@@ -98,7 +105,7 @@ async fn other_policies(reader: &mut Reader, near: &BTreeSet<String>) {
 }
 
 /// Reads the Gateway API if the name is not that of a Service.
-async fn gateways(
+pub(super) async fn gateways(
     reader: &mut Reader,
     near: &BTreeSet<String>,
     wanted: &Destination,
@@ -111,13 +118,13 @@ async fn gateways(
     let routes: [&'static KindDescriptor; 5] =
         [&HTTP_ROUTE, &GRPC_ROUTE, &TLS_ROUTE, &TCP_ROUTE, &UDP_ROUTE];
     for kind in routes {
-        reader.list(kind, "", "").await?;
+        reader.list_near(kind, near).await?;
     }
     if !reader.objects.routes().is_empty() {
-        let others: [&'static KindDescriptor; 3] = [&GATEWAY, &GATEWAY_CLASS, &REFERENCE_GRANT];
-        for kind in others {
-            reader.list(kind, "", "").await?;
-        }
+        let everywhere = BTreeSet::from([String::new()]);
+        reader.list_in(&GATEWAY_CLASS, &everywhere, "").await?;
+        reader.list_near(&GATEWAY, near).await?;
+        reader.list_near(&REFERENCE_GRANT, near).await?;
     }
     Ok(())
 }
@@ -127,23 +134,23 @@ async fn gateways(
 async fn reasons(
     reader: &mut Reader,
     near: &BTreeSet<String>,
-    wanted: &Destination,
+    reach: &Reach,
 ) -> anyhow::Result<()> {
+    let objects = &reader.objects;
+    let has_no_pods = |(namespace, name): &&(String, String)| {
+        objects.service(namespace, name).is_some_and(|service| {
+            objects::has_selector(service) && objects.selected(service).next().is_none()
+        })
+    };
+    let without_pods = reach.services.iter().filter(has_no_pods);
+    let mut places: BTreeSet<String> =
+        without_pods.map(|(namespace, _)| namespace.clone()).collect();
+    places.extend(reach.without_service.iter().cloned());
+    let workloads: [&'static KindDescriptor; 3] = [&DEPLOYMENT, &STATEFUL_SET, &DAEMON_SET];
+    for kind in workloads {
+        reader.list_in(kind, &places, "").await?;
+    }
     for namespace in near {
-        let meant = |name: &str| wanted.host.split('.').any(|label| label == name);
-        let services = reader.objects.services().iter();
-        let mut without = services.filter(|service| {
-            objects::namespace(*service) == namespace
-                && meant(objects::name(*service))
-                && service.spec.as_ref().is_some_and(|spec| spec.selector.is_some())
-                && reader.objects.selected(service).next().is_none()
-        });
-        if without.next().is_some() || wanted.object.is_some() {
-            let workloads: [&'static KindDescriptor; 3] = [&DEPLOYMENT, &STATEFUL_SET, &DAEMON_SET];
-            for kind in workloads {
-                reader.list(kind, namespace, "").await?;
-            }
-        }
         if reader.objects.pods_in(namespace).any(|pod| !pods::is_ready(pod)) {
             let path = EVENT.path(EVENT.newest(), namespace);
             let uri = format!("{path}?limit=500&fieldSelector=type%3DWarning");

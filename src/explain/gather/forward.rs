@@ -74,6 +74,7 @@ impl Forwarder {
                     namespace: to.namespace.to_owned(),
                     why: status.message.clone(),
                     forbidden: true,
+                    read_in: Vec::new(),
                 }));
             }
             Err(kube::Error::Api(status)) => {

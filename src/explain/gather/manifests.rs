@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, bail};
 
 use crate::{
-    explain::Objects,
+    explain::{Objects, expected::Coverage},
     limits,
     source::manifests::{ManifestSource, Manifests, ManifestsUpdate},
 };
@@ -24,7 +24,15 @@ pub(super) fn of(sources: Vec<ManifestSource>) -> anyhow::Result<Gathered> {
     let mut complaints: Vec<String> = errors.iter().map(ToString::to_string).collect();
     let mut all = Objects::default();
     complaints.extend(all.add_all(&objects));
-    Ok(Gathered { objects: all, changes, unread: Vec::new(), namespace: None, complaints, kinds })
+    Ok(Gathered {
+        objects: all,
+        changes,
+        unread: Vec::new(),
+        namespace: None,
+        complaints,
+        kinds,
+        coverage: Coverage::default(),
+    })
 }
 
 fn source(path: &Path) -> anyhow::Result<ManifestSource> {

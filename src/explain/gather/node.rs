@@ -95,28 +95,19 @@ async fn live(rules: &mut Rules, unread: &mut Vec<Unread>) {
     for (program, arguments) in
         [("iptables-save", &[][..]), ("ip6tables-save", &[]), ("nft", &["list", "ruleset"])]
     {
-        match run(program, arguments) {
-            // Empty output is not a fault yet, because kube-proxy may use another mode.
-            Ok(text) => drop(rules.add(&format!("{program} here"), &text)),
-            Err(error) => failures.push((program, error)),
-        }
+        read(program, arguments, rules, &mut failures);
     }
-    if rules.proxies.is_empty() && !failures.is_empty() {
-        let can_root = failures.iter().any(|(_, error)| error.kind() != io::ErrorKind::NotFound);
-        let cure =
-            if can_root { "root can" } else { "install iptables or nft, or give --rules FILE" };
-        let reasons = failures.iter().map(|(program, error)| format!("{program}: {error}"));
-        let why = reasons.collect::<Vec<_>>().join("; ");
-        unread.push(Unread {
-            resource: "kube-proxy's rules".to_owned(),
-            verb: "list",
-            namespace: String::new(),
-            why: why.clone(),
-            forbidden: false,
-        });
-        rules.absent = Some(format!("the rules of this node cannot be read: {why}; {cure}"));
-        rules.is_unreadable = true;
-        rules.from.clear();
+    // A node of an IPv4 cluster can lack the program for IPv6.
+    if !failures.iter().any(|(program, _)| *program == "iptables-save") {
+        failures.retain(|(program, _)| *program != "ip6tables-save");
+    }
+    if !rules.beside_ipvs.is_empty() {
+        failures.clear();
+        read("ipvsadm", &["-Sn"], rules, &mut failures);
+    }
+    let is_known = !rules.proxies.is_empty() || rules.replacement.is_some();
+    if !is_known && !failures.is_empty() {
+        unreadable(rules, &failures, unread);
         return;
     }
     if rules.from.is_empty() {
@@ -129,6 +120,43 @@ async fn live(rules: &mut Rules, unread: &mut Vec<Unread>) {
             rules.silent = Some(format!("127.0.0.1:10256: {error}"));
         }
     }
+}
+
+/// Adds the output of a program.
+fn read(
+    program: &'static str,
+    arguments: &[&str],
+    rules: &mut Rules,
+    failures: &mut Vec<(&'static str, io::Error)>,
+) {
+    match run(program, arguments) {
+        // Empty output is not a fault yet, because kube-proxy may use another mode.
+        Ok(text) => drop(rules.add(&format!("{program} here"), &text)),
+        Err(error) => failures.push((program, error)),
+    }
+}
+
+/// Reports that the rules of this machine cannot be read.
+fn unreadable(rules: &mut Rules, failures: &[(&str, io::Error)], unread: &mut Vec<Unread>) {
+    let programs: Vec<&str> = failures.iter().map(|(program, _)| *program).collect();
+    let can_root = failures.iter().any(|(_, error)| error.kind() != io::ErrorKind::NotFound);
+    let cure = if can_root {
+        "root can".to_owned()
+    } else {
+        format!("install {}, or give --rules FILE", programs.join(" and "))
+    };
+    let reasons = failures.iter().map(|(program, error)| format!("{program}: {error}"));
+    let why = reasons.collect::<Vec<_>>().join("; ");
+    rules.absent = Some(format!("the rules of this node cannot be read: {why}; {cure}"));
+    rules.is_unreadable = true;
+    rules.from.clear();
+    unread.push(Unread {
+        resource: "kube-proxy's rules".to_owned(),
+        verb: "list",
+        namespace: String::new(),
+        why,
+        ..Unread::default()
+    });
 }
 
 /// # Errors

@@ -7,23 +7,18 @@ use kube::Client;
 use serde_json::Value;
 
 use crate::{
-    explain::{
-        Objects,
-        evidence::Unread,
-        objects,
-        view::{
-            destination::Destination,
-            hosts,
-            names::{ClusterName, take_apart},
-        },
-    },
+    explain::{Objects, evidence::Unread, expected::Coverage, objects},
     limits,
     model::{self, Change, Kind, Object},
     source::{
         api::{ClusterConfig, Page},
-        kind::{ApiObject, KindDescriptor, NAMESPACE, SECRET, SERVICE, Version},
+        kind::{
+            ApiObject, ENDPOINT_SLICE, KindDescriptor, NAMESPACE, POD, SECRET, SERVICE, Version,
+        },
     },
 };
+
+use super::Gathered;
 
 pub(super) struct Reader {
     pub(super) client: Client,
@@ -35,6 +30,17 @@ pub(super) struct Reader {
     pub(super) complaints: Vec<String>,
     /// How many objects there are of kinds that are not read.
     pub(super) kinds: BTreeMap<(String, String), usize>,
+    /// By the resource of the kind.
+    listed: BTreeMap<&'static str, Listed>,
+    /// Namespace and name of each EndpointSlice that could not be decoded.
+    undecoded: BTreeSet<(String, String)>,
+}
+
+/// Where a kind was listed. The empty namespace stands for the whole cluster.
+#[derive(Default)]
+struct Listed {
+    tried: BTreeSet<String>,
+    read: BTreeSet<String>,
 }
 
 impl Reader {
@@ -49,63 +55,57 @@ impl Reader {
             unread: Vec::new(),
             complaints: Vec::new(),
             kinds: BTreeMap::new(),
+            listed: BTreeMap::new(),
+            undecoded: BTreeSet::new(),
         })
     }
 
-    /// Reads all Services, and adds the namespaces that the name may be in to `near`.
-    pub(super) async fn services(
+    /// Lists the kind in the whole cluster or, if the account may not do that, in these namespaces.
+    pub(super) async fn list_near(
         &mut self,
-        near: &mut BTreeSet<String>,
-        wanted: &Destination,
+        kind: &'static KindDescriptor,
+        near: &BTreeSet<String>,
     ) -> anyhow::Result<()> {
-        self.list(&NAMESPACE, "", "").await?;
-        let labels = wanted.host.split('.').map(str::to_owned);
-        let known: Vec<String> = labels.filter(|label| self.objects.has_namespace(label)).collect();
-        near.extend(known);
-        if let Some(ClusterName::Service { namespace, .. }) =
-            take_apart(&wanted.host, "cluster.local")
-        {
-            near.insert(namespace);
+        let all = BTreeSet::from([String::new()]);
+        self.list_in(kind, &all, "").await?;
+        if !self.has_all(kind) {
+            self.list_in(kind, near, "").await?;
         }
-        self.list(&SERVICE, "", "").await?;
-        if self.unread.last().is_some_and(|it| it.resource == "services") {
-            // An account may be allowed to read some namespaces and not all.
-            self.unread.pop();
-            for namespace in near.iter() {
-                self.list(&SERVICE, namespace, "").await?;
+        Ok(())
+    }
+
+    /// Lists the kind in each of these namespaces in which it was not listed before.
+    pub(super) async fn list_in(
+        &mut self,
+        kind: &'static KindDescriptor,
+        namespaces: &BTreeSet<String>,
+        labels: &str,
+    ) -> anyhow::Result<()> {
+        for namespace in namespaces {
+            let Listed { tried, read } = self.listed.entry(kind.plural).or_default();
+            if !read.contains("") && tried.insert(namespace.clone()) {
+                self.list(kind, namespace, labels).await?;
             }
         }
         Ok(())
     }
 
-    /// The certificates of the host's Ingresses, and of the Gateways that were read.
-    pub(super) async fn secrets(&mut self, wanted: &Destination) -> anyhow::Result<()> {
-        let ingresses =
-            self.objects.ingresses().iter().filter(|it| hosts::has_host(it, &wanted.host));
-        let entries = ingresses.flat_map(|it| {
-            it.spec
-                .iter()
-                .flat_map(|spec| spec.tls.iter().flatten())
-                .map(|tls| (objects::namespace(it).to_owned(), tls.secret_name.clone()))
-        });
-        let of_gateways = self.objects.gateways().iter().flat_map(|gateway| {
-            let listeners = gateway.spec.listeners.iter().filter_map(|it| it.tls.as_ref());
-            listeners.flat_map(|tls| &tls.certificate_refs).map(|it| {
-                let own = objects::namespace(gateway);
-                (it.namespace.as_deref().unwrap_or(own).to_owned(), it.name.clone())
-            })
-        });
-        let names: BTreeSet<(String, String)> = entries
-            .chain(of_gateways)
-            .filter_map(|(namespace, name)| Some((namespace, name?)))
-            .collect();
+    fn has_all(&self, kind: &KindDescriptor) -> bool {
+        self.listed.get(kind.plural).is_some_and(|it| it.read.contains(""))
+    }
+
+    /// The certificates with these namespaces and names.
+    pub(super) async fn secrets(
+        &mut self,
+        names: &BTreeSet<(String, String)>,
+    ) -> anyhow::Result<()> {
         for (namespace, name) in names {
-            self.get(&SECRET, &namespace, &name).await?;
+            self.get(&SECRET, namespace, name).await?;
         }
         Ok(())
     }
 
-    pub(super) async fn list(
+    async fn list(
         &mut self,
         kind: &'static KindDescriptor,
         namespace: &str,
@@ -124,18 +124,32 @@ impl Reader {
                 let page = match Page::read(kind.name, text.as_bytes()) {
                     Ok(page) => page,
                     Err(error) => {
-                        self.unread.push(unread(kind, "list", namespace, error.to_string()));
+                        self.lacks(unread(kind, "list", namespace, error.to_string()));
                         return Ok(());
                     }
                 };
                 page.items.iter().for_each(|item| self.add(kind, version, item.get()));
                 if page.metadata.after.is_empty() {
+                    self.has_read(kind, namespace);
                     return Ok(());
                 }
                 after = page.metadata.after;
             }
         }
+        // A cluster without the kind has no objects of it.
+        self.has_read(kind, namespace);
         Ok(())
+    }
+
+    fn has_read(&mut self, kind: &'static KindDescriptor, namespace: &str) {
+        self.listed.entry(kind.plural).or_default().read.insert(namespace.to_owned());
+    }
+
+    /// Remembers what could not be read, once.
+    fn lacks(&mut self, unread: Unread) {
+        if !self.unread.contains(&unread) {
+            self.unread.push(unread);
+        }
     }
 
     pub(super) async fn get(
@@ -225,46 +239,68 @@ impl Reader {
                 limits::API_PAGE_TIME.as_secs()
             ),
         };
-        self.unread.push(Unread { forbidden, ..unread(kind, verb, namespace, why) });
+        self.lacks(Unread { forbidden, ..unread(kind, verb, namespace, why) });
         Ok(Fetched::Unreadable)
     }
 
     pub(super) fn add(&mut self, kind: &'static KindDescriptor, version: &Version, json: &str) {
         let Ok(Value::Object(fields)) = serde_json::from_str(json) else { return };
         let object = ApiObject::new(kind, version, fields);
-        if let Ok(decoded) = object.decode()
-            && let Ok(Some(fact)) = decoded.fact
-        {
-            self.changes.push(Change::Upsert(fact));
+        let stored = self.objects.add(&object);
+        let fact = object.decode().and_then(|decoded| decoded.fact);
+        let error = match fact {
+            Ok(fact) => {
+                self.changes.extend(fact.map(Change::Upsert));
+                stored.err()
+            }
+            Err(error) => Some(stored.err().unwrap_or_else(|| format!("{object}: {error}"))),
+        };
+        if error.is_some() && kind.name == ENDPOINT_SLICE.name {
+            self.undecoded.insert((object.namespace.clone(), object.name.clone()));
         }
-        self.complaints.extend(self.objects.add(&object).err());
+        self.complaints.extend(error);
     }
 
-    /// Adds the changes that say which kinds were read completely. If Namespaces may not be read,
-    /// those in `near` count as existing.
-    pub(super) fn synced(&mut self, near: &BTreeSet<String>) {
-        let lacks = |plural: &str| {
-            self.unread.iter().find(|it| it.resource.starts_with(plural)).map(|it| it.why.clone())
-        };
-        if lacks("namespaces").is_some() {
-            let namespaces = near.iter().map(|name| {
-                Object::Namespace(model::Namespace {
-                    name: name.as_str().into(),
-                    labels: Box::default(),
-                })
+    /// The namespaces in which the kind was listed; `None` if it was in the whole cluster.
+    fn covered(&self, kind: &KindDescriptor) -> Option<BTreeSet<String>> {
+        let listed = self.listed.get(kind.plural);
+        let namespaces = listed.map(|it| it.read.clone()).unwrap_or_default();
+        (!namespaces.contains("")).then_some(namespaces)
+    }
+
+    /// What was read. `own` is the namespace of the context. If Namespaces may not be read, those in
+    /// `near` and those of Services count as existing.
+    pub(super) fn finish(mut self, near: &BTreeSet<String>, own: String) -> Gathered {
+        let mut namespaces: BTreeSet<String> =
+            self.objects.namespaces().iter().map(|it| objects::name(it).to_owned()).collect();
+        let are_known = self.has_all(&NAMESPACE);
+        if !are_known {
+            let of_services = self.objects.services().iter().map(objects::namespace);
+            let others = near.iter().map(String::as_str).chain(of_services);
+            let others: BTreeSet<String> = others.map(str::to_owned).collect();
+            let facts = others.difference(&namespaces).map(|name| {
+                let (name, labels) = (name.as_str().into(), Box::default());
+                Change::Upsert(Object::Namespace(model::Namespace { name, labels }))
             });
-            self.changes.extend(namespaces.map(Change::Upsert));
+            self.changes.extend(facts);
+            namespaces.extend(others);
         }
-        let refused = |kind: Kind, why: Option<String>| match why {
-            Some(why) => Change::Refused(kind, why.into()),
-            None => Change::Synced(kind),
+        let kinds = [Kind::Namespace, Kind::Service, Kind::EndpointSlice, Kind::Pod];
+        self.changes.extend(kinds.map(Change::Synced));
+        let coverage = Coverage {
+            services: self.covered(&SERVICE),
+            endpoints: self.covered(&ENDPOINT_SLICE),
+            pods: self.covered(&POD),
+            namespaces: are_known.then_some(namespaces),
+            undecoded: std::mem::take(&mut self.undecoded),
         };
-        let states = [
-            Change::Synced(Kind::Namespace),
-            refused(Kind::Service, lacks("services")),
-            refused(Kind::EndpointSlice, lacks("endpointslices")),
-        ];
-        self.changes.extend(states);
+        for unread in self.unread.iter_mut().filter(|it| it.namespace.is_empty()) {
+            let plural = unread.resource.split('.').next().unwrap_or_default();
+            let read = self.listed.get(plural).map(|it| &it.read);
+            unread.read_in = read.into_iter().flatten().cloned().collect();
+        }
+        let Self { objects, changes, unread, complaints, kinds, .. } = self;
+        Gathered { objects, changes, unread, namespace: Some(own), complaints, kinds, coverage }
     }
 }
 
@@ -289,7 +325,7 @@ fn cause(error: &dyn std::error::Error) -> String {
 /// An entry of [`Reader::unread`] for a failure that is not a missing permission.
 fn unread(kind: &KindDescriptor, verb: &'static str, namespace: &str, why: String) -> Unread {
     let (resource, namespace) = (kind.resource(), namespace.to_owned());
-    Unread { resource, verb, namespace, why, forbidden: false }
+    Unread { resource, verb, namespace, why, ..Unread::default() }
 }
 
 fn page_query(labels: &str, after: &str) -> String {

@@ -97,7 +97,7 @@ impl Index {
             let (namespace, name) = (about.namespace.as_deref(), about.name.as_deref());
             put(&mut index.events, namespace.unwrap_or_default(), name.unwrap_or_default(), place);
         }
-        index.dns_service = index.dns_service(store);
+        index.dns_service = super::dns_service(store.all::<Service>());
         index
     }
 
@@ -128,19 +128,6 @@ impl Index {
                 put(&mut self.routes, there, backend.name.as_deref().unwrap_or_default(), place);
             }
         }
-    }
-
-    /// The Service of the cluster's DNS: `kube-system/kube-dns`, or else a Service of kube-system
-    /// with the same label, as in RKE2.
-    fn dns_service(&self, store: &ObjectStore) -> Option<usize> {
-        let labelled = |service: &Service| {
-            let labels = service.metadata.labels.as_ref();
-            namespace(service) == "kube-system"
-                && labels.and_then(|it| it.get("k8s-app")).is_some_and(|it| it == "kube-dns")
-                && super::ports(service).iter().any(|port| port.port == 53)
-        };
-        let usual = self.service("kube-system", "kube-dns");
-        usual.or_else(|| store.all::<Service>().iter().position(labelled))
     }
 
     pub(super) fn service(&self, namespace: &str, name: &str) -> Option<usize> {

@@ -17,8 +17,17 @@ pub(super) fn is_save(text: &str) -> bool {
     text.lines().any(|line| ["*nat", "*filter", "*mangle"].contains(&line.trim()))
 }
 
+/// What a save has of kube-proxy, for each IP family.
+#[derive(Default)]
+pub(super) struct Saved {
+    pub(super) proxies: Vec<ProxyRules>,
+    /// The rules beside the virtual servers of mode ipvs: those that all connections need, and rules
+    /// of a former mode that still refuse connections.
+    pub(super) beside_ipvs: Vec<ProxyRules>,
+}
+
 /// The rules of each IP family that has chains of kube-proxy.
-pub(super) fn read(text: &str) -> Vec<ProxyRules> {
+pub(super) fn read(text: &str) -> Saved {
     let mut saves: BTreeMap<bool, Save> = BTreeMap::new();
     let mut table = String::new();
     let mut v4 = true;
@@ -39,8 +48,15 @@ pub(super) fn read(text: &str) -> Vec<ProxyRules> {
             saves.entry(v4).or_default().chain(&table, &chain).push(Rule(words));
         }
     }
-    let with_proxy = saves.into_iter().filter(|(_, save)| save.mentions_proxy());
-    with_proxy.map(|(v4, save)| save.proxy(v4)).collect()
+    let mut saved = Saved::default();
+    for (v4, save) in saves {
+        if save.is_of_ipvs() {
+            saved.beside_ipvs.push(save.beside_ipvs(v4));
+        } else if save.mentions_proxy() {
+            saved.proxies.push(save.proxy(v4));
+        }
+    }
+    saved
 }
 
 /// The chains, by table and name.
@@ -58,6 +74,13 @@ impl Rule {
 
     fn has(&self, word: &str) -> bool {
         self.0.iter().any(|it| it == word)
+    }
+
+    /// Whether the rule is for connections from every address, or from all but some.
+    fn is_for_everyone(&self) -> bool {
+        let source = self.0.iter().position(|word| word == "-s");
+        let is_negated = |at: usize| at > 0 && self.0[at - 1] == "!";
+        source.is_none_or(is_negated) && !self.has("--src-type")
     }
 
     fn target(&self) -> &str {
@@ -96,70 +119,107 @@ impl Save {
         })
     }
 
-    fn proxy(&self, v4: bool) -> ProxyRules {
-        // A reject rule comes in addition to the rules of the Service and explains why they are
-        // empty.
+    /// Whether the mode is ipvs, in which a few rules match all Services by sets of addresses.
+    fn is_of_ipvs(&self) -> bool {
+        let sets = self.rules("nat", SERVICES).iter().filter_map(|rule| rule.after("--match-set"));
+        sets.into_iter().any(|set| set.starts_with("KUBE-"))
+    }
+
+    /// The rules of the table filter that reject or drop connections.
+    fn refusals(&self) -> Vec<Frontend> {
         let filters = self
             .0
             .iter()
             .filter(|((table, chain), _)| table == "filter" && chain.starts_with("KUBE-"));
-        let mut frontends: Vec<Frontend> =
-            filters.flat_map(|(_, rules)| rules.iter().filter_map(refusal)).collect();
-        for rule in self.rules("nat", SERVICES) {
-            if let (Some(address), Some(port)) = (rule.destination(), rule.port())
-                && rule.target() != MARK
-            {
-                frontends.push(Frontend {
-                    address: Some(address),
-                    port,
-                    protocol: rule.protocol(),
-                    to: self.follow(rule.target()),
-                });
-            }
-        }
-        for rule in self.rules("nat", "KUBE-NODEPORTS") {
-            if let Some(port) = rule.port() {
-                frontends.push(Frontend {
-                    address: None,
-                    port,
-                    protocol: rule.protocol(),
-                    to: self.follow(rule.target()),
-                });
+        filters.flat_map(|(_, rules)| rules.iter().filter_map(refusal)).collect()
+    }
+
+    fn beside_ipvs(&self, v4: bool) -> ProxyRules {
+        ProxyRules { mode: Mode::Ipvs, v4: Some(v4), frontends: self.refusals(), gaps: self.gaps() }
+    }
+
+    fn proxy(&self, v4: bool) -> ProxyRules {
+        // A reject rule comes in addition to the rules of the Service and explains why they are
+        // empty.
+        let mut frontends = self.refusals();
+        for (chain, of_node) in [(SERVICES, false), ("KUBE-NODEPORTS", true)] {
+            // Kubernetes before 1.24 marks the packets here, in a rule before that of the Service.
+            let mut marked = Vec::new();
+            for rule in self.rules("nat", chain) {
+                let address = if of_node { None } else { rule.destination() };
+                let Some(port) = rule.port().filter(|_| of_node || address.is_some()) else {
+                    continue;
+                };
+                let protocol = rule.protocol();
+                let is_same = |it: &(Option<IpAddr>, u16, String)| {
+                    (it.0, it.1, &it.2) == (address, port, &protocol)
+                };
+                let is_marked = marked.iter().any(is_same);
+                if rule.target() != MARK {
+                    let to = self.follow(rule.target(), is_marked);
+                    frontends.push(Frontend { address, port, protocol, to });
+                } else if rule.is_for_everyone() {
+                    marked.push((address, port, protocol));
+                }
             }
         }
         ProxyRules { mode: Mode::Iptables, v4: Some(v4), frontends, gaps: self.gaps() }
     }
 
     /// Follows a target chain of KUBE-SERVICES or KUBE-NODEPORTS to its endpoints.
-    fn follow(&self, chain: &str) -> FrontendTarget {
+    fn follow(&self, chain: &str, is_marked: bool) -> FrontendTarget {
         let mut to = Endpoints::default();
-        if chain.starts_with("KUBE-EXT-")
-            || chain.starts_with("KUBE-XLB-")
-            || chain.starts_with("KUBE-FW-")
-        {
+        if chain.starts_with("KUBE-FW-") {
+            self.firewall(chain, &mut to);
+        } else if is_external(chain) {
             self.external(chain, &mut to);
         } else {
-            to.masquerade = Some(self.rules("nat", chain).iter().any(|rule| rule.target() == MARK));
+            to.masquerade = Some(is_marked || self.marks(chain));
             self.service(chain, &mut to);
         }
         FrontendTarget::Endpoints(to)
     }
 
-    /// Follows the chain for connections from outside. With `Local` they go to KUBE-SVL and keep
-    /// their source address.
+    fn marks(&self, chain: &str) -> bool {
+        self.rules("nat", chain).iter().any(|rule| rule.target() == MARK)
+    }
+
+    /// Follows the chain of a load balancer, which admits the clients of
+    /// `loadBalancerSourceRanges` only.
+    fn firewall(&self, chain: &str, to: &mut Endpoints) {
+        let is_way = |target: &&str| is_external(target) || target.starts_with("KUBE-SVC-");
+        match self.rules("nat", chain).iter().map(Rule::target).find(is_way) {
+            Some(next) if is_external(next) => {
+                self.external(next, to);
+                to.masquerade = Some(to.masquerade == Some(true) || self.marks(chain));
+            }
+            Some(next) => {
+                to.masquerade = Some(self.marks(chain));
+                self.service(next, to);
+            }
+            None => to.dangling.push(chain.to_owned()),
+        }
+    }
+
+    /// Follows the chain for connections from outside. With `Local` they go to KUBE-SVL, or in
+    /// Kubernetes before 1.24 to the endpoints of this node, and keep their source address.
     fn external(&self, chain: &str, to: &mut Endpoints) {
         let rules = self.rules("nat", chain);
         if rules.is_empty() {
             to.dangling.push(chain.to_owned());
         }
-        to.masquerade = Some(rules.iter().any(|rule| rule.target() == MARK));
-        let of_everyone = |rule: &&Rule| !rule.has("-s") && !rule.has("--src-type");
+        to.masquerade = Some(self.marks(chain));
         let next = rules
             .iter()
-            .filter(of_everyone)
+            .filter(|rule| rule.is_for_everyone())
             .map(Rule::target)
             .find(|target| *target != MARK && target.starts_with("KUBE-"));
         match next {
+            Some("KUBE-MARK-DROP") => to.local = true,
+            Some(next) if next.starts_with("KUBE-SEP-") => {
+                to.local = true;
+                self.service(chain, to);
+            }
             Some(next) => {
                 to.local = next.starts_with("KUBE-SVL-");
                 self.service(next, to);
@@ -250,6 +310,11 @@ impl Save {
         }
         gaps
     }
+}
+
+/// Whether the chain is for connections from outside.
+fn is_external(chain: &str) -> bool {
+    chain.starts_with("KUBE-EXT-") || chain.starts_with("KUBE-XLB-")
 }
 
 /// A rule of the table filter that rejects or drops connections: there is no endpoint at all, or

@@ -6,6 +6,9 @@ use crate::explain::checks::{self, Check};
 
 use super::{Endpoint, Endpoints, Frontend, FrontendTarget, Mode, ProxyRules, endpoint_address};
 
+/// The chain that marks packets for source NAT, in Kubernetes before 1.31.
+const MARK_CHAIN: &str = "mark-for-masquerade";
+
 /// Whether the text has the output of `nft list ruleset`.
 pub(super) fn is_ruleset(text: &str) -> bool {
     text.lines().any(|line| line.starts_with("table ") && line.trim_end().ends_with('{'))
@@ -79,11 +82,6 @@ impl Table {
     }
 
     fn proxy(&self, v4: bool) -> ProxyRules {
-        let hairpins: Vec<IpAddr> = self
-            .elements("set", "hairpin-connections")
-            .iter()
-            .filter_map(|(key, _)| key.split(" . ").next()?.parse().ok())
-            .collect();
         let mut frontends = Vec::new();
         for (map, of_node) in [
             ("no-endpoint-services", false),
@@ -106,7 +104,7 @@ impl Table {
                 let to = match verdict.split_whitespace().collect::<Vec<_>>()[..] {
                     ["drop", ..] => FrontendTarget::Dropped,
                     [_, "reject-chain", ..] => FrontendTarget::Rejected,
-                    [_, chain, ..] => self.follow(chain, &hairpins),
+                    [_, chain, ..] => self.follow(chain),
                     _ => continue,
                 };
                 frontends.push(Frontend {
@@ -120,12 +118,12 @@ impl Table {
         ProxyRules { mode: Mode::Nftables, v4: Some(v4), frontends, gaps: self.gaps() }
     }
 
-    fn follow(&self, chain: &str, hairpins: &[IpAddr]) -> FrontendTarget {
+    fn follow(&self, chain: &str) -> FrontendTarget {
         let mut to = Endpoints::default();
         let mut chain = chain.to_owned();
         if chain.starts_with("external-") {
             let rules = self.chain(&chain);
-            to.masquerade = Some(rules.iter().any(|rule| rule.contains("meta mark set")));
+            to.masquerade = Some(rules.iter().any(|rule| marks(rule)));
             match rules
                 .iter()
                 .find_map(|rule| rule.strip_prefix("goto ")?.split_whitespace().next())
@@ -144,28 +142,23 @@ impl Table {
                 }
             }
         }
-        self.service(&chain, hairpins, &mut to);
+        self.service(&chain, &mut to);
         FrontendTarget::Endpoints(to)
     }
 
-    fn service(&self, chain: &str, hairpins: &[IpAddr], to: &mut Endpoints) {
+    fn service(&self, chain: &str, to: &mut Endpoints) {
         if !self.0.contains_key(&format!("chain {chain}")) {
             to.dangling.push(chain.to_owned());
         }
         for rule in self.chain(chain) {
             let Some((_, chosen)) = rule.split_once("numgen random mod ") else {
                 // Some releases do not choose at random if there is only one endpoint.
-                if let Some((address, port)) = rule
-                    .split_once("dnat to ")
-                    .and_then(|(_, rest)| endpoint_address(rest.split_whitespace().next()?))
-                {
-                    to.endpoints.push(Endpoint {
-                        address,
-                        port,
-                        share: Some(1.0),
-                        hairpin: Some(hairpins.contains(&address)),
-                    });
-                }
+                to.endpoints.extend(dnat(rule).map(|(address, port)| Endpoint {
+                    address,
+                    port,
+                    share: Some(1.0),
+                    hairpin: self.has_hairpin(chain, address),
+                }));
                 continue;
             };
             let Some(of) =
@@ -175,19 +168,10 @@ impl Table {
             };
             let text = chosen.find('{').map_or("", |at| &chosen[at..]);
             for (_, value) in braced(text) {
-                let found = match value
-                    .strip_prefix("goto ")
-                    .and_then(|rest| rest.split_whitespace().next())
-                {
-                    Some(chain) => self
-                        .chain(chain)
-                        .iter()
-                        .find_map(|rule| {
-                            endpoint_address(
-                                rule.split_once("dnat to ")?.1.split_whitespace().next()?,
-                            )
-                        })
-                        .ok_or(chain),
+                let way =
+                    value.strip_prefix("goto ").and_then(|rest| rest.split_whitespace().next());
+                let found = match way {
+                    Some(way) => self.chain(way).iter().find_map(|rule| dnat(rule)).ok_or(way),
                     None => value
                         .rsplit_once(" . ")
                         .and_then(|(address, port)| {
@@ -196,18 +180,30 @@ impl Table {
                         .ok_or(&*value),
                 };
                 match found {
-                    Ok((address, port)) => {
-                        to.endpoints.push(Endpoint {
-                            address,
-                            port,
-                            share: Some(1.0 / of),
-                            hairpin: Some(hairpins.contains(&address)),
-                        });
-                    }
+                    Ok((address, port)) => to.endpoints.push(Endpoint {
+                        address,
+                        port,
+                        share: Some(1.0 / of),
+                        hairpin: self.has_hairpin(way.unwrap_or(chain), address),
+                    }),
                     Err(dangling) => to.dangling.push(dangling.to_owned()),
                 }
             }
         }
+    }
+
+    /// Whether packets of a Pod to itself are source-NATed. Kubernetes before 1.31 has a rule for it
+    /// in the chain of each endpoint, and later releases have a set of addresses.
+    fn has_hairpin(&self, chain: &str, address: IpAddr) -> Option<bool> {
+        const SET: &str = "hairpin-connections";
+        if self.0.contains_key(&format!("set {SET}")) {
+            let connections = self.elements("set", SET);
+            let mut sources =
+                connections.iter().filter_map(|(key, _)| key.split(" . ").next()?.parse().ok());
+            return Some(sources.any(|source: IpAddr| source == address));
+        }
+        let source = format!("saddr {address} ");
+        Some(self.chain(chain).iter().any(|rule| rule.contains(&source) && marks(rule)))
     }
 
     fn gaps(&self) -> Vec<(&'static Check, String, String)> {
@@ -235,15 +231,24 @@ impl Table {
                 );
             }
         }
+        // Kubernetes before 1.31 has a rule of its own for each step: packets without the mark
+        // return, the mark is removed, and the packet is masqueraded.
         let masquerades = self
             .chain("masquerading")
             .iter()
-            .any(|rule| rule.contains("meta mark &") && rule.contains("masquerade"));
+            .any(|rule| rule.contains("masquerade") && !rule.contains("@hairpin-connections"));
         if !has("nat-postrouting", "jump masquerading") || !masquerades {
             gap(
                 checks::PROXY_POSTROUTING,
                 "no chain of kube-proxy masquerades marked packets",
                 "chain masquerading, and nat-postrouting that jumps to it",
+            );
+        }
+        if self.0.contains_key(&format!("chain {MARK_CHAIN}")) && !has(MARK_CHAIN, "mark set") {
+            gap(
+                checks::PROXY_MARK,
+                &format!("chain {MARK_CHAIN} does not set a mark"),
+                "meta mark set: only marked packets are masqueraded",
             );
         }
         if !self.elements("set", "hairpin-connections").is_empty()
@@ -257,6 +262,16 @@ impl Table {
         }
         gaps
     }
+}
+
+/// Whether the rule marks packets for source NAT.
+fn marks(rule: &str) -> bool {
+    rule.contains("meta mark set") || rule.contains(&format!("jump {MARK_CHAIN}"))
+}
+
+/// The endpoint to which a rule sends all connections.
+fn dnat(rule: &str) -> Option<(IpAddr, u16)> {
+    endpoint_address(rule.split_once("dnat to ")?.1.split_whitespace().next()?)
 }
 
 /// The elements between braces, which commas separate: `KEY` or `KEY : VALUE`, without comments.

@@ -9,12 +9,19 @@ use crate::{
 use crate::explain::{
     Evidence, checks, objects,
     report::{FindingLevel, Section},
-    view::names::Subject,
+    view::{destination::Destination, names::Subject},
 };
 
 /// Reports the hosts of the subject that are refused.
-pub(in crate::explain) fn judge(evidence: &Evidence, subject: &Subject<'_>, section: &mut Section) {
+pub(in crate::explain) fn judge(
+    evidence: &Evidence,
+    wanted: &Destination,
+    subject: &Subject<'_>,
+    section: &mut Section,
+) {
     let asked = match subject {
+        // All hosts of an object that the user named.
+        _ if wanted.object.is_some() => "",
         Subject::Ingress { host, .. } | Subject::Routes { host, .. } => host.as_str(),
         _ => "",
     };
@@ -33,7 +40,7 @@ pub(in crate::explain) fn judge(evidence: &Evidence, subject: &Subject<'_>, sect
                 checks::OUTSIDE_REFUSED_HOST,
                 format!("k8s_gateway in the Corefile does not answer {host} with the addresses of {object}: {why}"),
             )
-            .want(wanted(host, why))
+            .want(cure(host, why))
             .advise("kubectl -n kube-system edit configmap coredns    # the options of k8s_gateway");
     }
 }
@@ -67,7 +74,7 @@ fn is_of(subject: &Subject<'_>, object: &Key) -> bool {
 }
 
 /// What the user should change, for each reason.
-fn wanted(host: &str, why: &ClaimRefusal) -> String {
+fn cure(host: &str, why: &ClaimRefusal) -> String {
     match why {
         ClaimRefusal::Older(winner) => format!(
             "{host} in objects of one namespace only: remove it from {winner} or from this object, or name the namespaces that may have it with `claims NAMESPACE {host}`"

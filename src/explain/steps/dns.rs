@@ -2,6 +2,7 @@
 //! reply.
 
 mod compare;
+mod hidden;
 mod missing;
 mod resolver;
 mod served;
@@ -10,15 +11,11 @@ use crate::wire::Type;
 
 use crate::explain::{
     Evidence, checks,
+    cluster_name::{ClusterName, take_apart},
     expected::{ExpectedAnswer, ExpectedEnd},
     objects,
     report::{FindingLevel, Section},
-    view::{
-        destination::Destination,
-        foreign,
-        names::{Subject, take_apart},
-        workloads,
-    },
+    view::{destination::Destination, foreign, names::Subject, workloads},
 };
 
 pub(in crate::explain) fn judge(
@@ -49,7 +46,9 @@ pub(in crate::explain) fn judge(
         Subject::Service { service, candidate, endpoint, .. } => {
             walk(evidence, wanted, Some(candidate), &mut section);
             shadows_world(wanted, service, &mut section);
-            if objects::kind(service) == "ExternalName" {
+            if hidden::judge(evidence, candidate, Some(service), &mut section) {
+                // The option explains everything else.
+            } else if objects::kind(service) == "ExternalName" {
                 external_name(evidence, service, candidate, &mut section);
             } else if let Some(endpoint) = endpoint {
                 endpoint_name(evidence, endpoint, candidate, &mut section);
@@ -58,6 +57,7 @@ pub(in crate::explain) fn judge(
         }
         Subject::Pod { candidate, pod: None } => {
             walk(evidence, wanted, Some(candidate), &mut section);
+            hidden::judge(evidence, candidate, None, &mut section);
             served::judge(evidence, subject, candidate, &mut section);
         }
         Subject::Pod { candidate, pod: Some(_) } => {
@@ -77,11 +77,16 @@ pub(in crate::explain) fn judge(
                 if matches!(subject, Subject::Routes { .. }) { "a route" } else { "an Ingress" };
             let is_address = host.parse::<std::net::IpAddr>().is_ok();
             let what = if is_address { "an address" } else { "the host" };
-            section.say(
-                FindingLevel::Skipped,
-                checks::DNS_INGRESS_HOST,
-                format!("{host} is {what} of {of}, not a cluster name: step 4 shows the address that DNS must return"),
-            );
+            let saw = if host.is_empty() {
+                format!(
+                    "{of} without a host takes requests for every name: step 4 shows the address that DNS must return"
+                )
+            } else {
+                format!(
+                    "{host} is {what} of {of}, not a cluster name: step 4 shows the address that DNS must return"
+                )
+            };
+            section.say(FindingLevel::Skipped, checks::DNS_INGRESS_HOST, saw);
         }
         Subject::NoObject(_) => {
             section.say(
@@ -125,8 +130,13 @@ fn walk(evidence: &Evidence, wanted: &Destination, target: Option<&str>, section
         let hit = own.iter().any(|(_, own)| own.exists());
         let level = if hit { FindingLevel::Ok } else { FindingLevel::Note };
         if own.iter().any(|(_, own)| own.end == ExpectedEnd::Unread) {
+            // For a name that is not that of a Service, a later check decides.
+            let level = match target {
+                Some(_) => FindingLevel::Unknown,
+                None => FindingLevel::Note,
+            };
             let unread = section.say(
-                FindingLevel::Unknown,
+                level,
                 checks::DNS_UNREAD,
                 format!("{} {candidate} depends on objects that could not be read", index + 1),
             );
@@ -292,7 +302,7 @@ fn endpoint_name(evidence: &Evidence, endpoint: &str, candidate: &str, section: 
     if types(candidate).iter().any(|qtype| evidence.expected.ask(candidate, *qtype).exists()) {
         return;
     }
-    if let Some(crate::explain::view::names::ClusterName::Service { namespace, service, .. }) =
+    if let Some(ClusterName::Service { namespace, service, .. }) =
         take_apart(candidate, &evidence.zone)
     {
         if of_stateful_set(evidence, endpoint, (&namespace, &service), section) {

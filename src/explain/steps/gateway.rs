@@ -305,9 +305,16 @@ fn certificates(
         let name = certificate.name.as_deref().unwrap_or_default();
         let namespace = certificate.namespace.as_deref().unwrap_or(own);
         let place = format!("listener {} of Gateway {}", listener.name, objects::path(gateway));
-        if namespace != own
-            && !routes::is_granted(evidence, ("Gateway", own), ("Secret", namespace, name))
-        {
+        let is_granted = namespace == own
+            || routes::is_granted(evidence, ("Gateway", own), ("Secret", namespace, name));
+        if let Some(unread) = evidence.lacks("referencegrants", namespace).filter(|_| !is_granted) {
+            let saw = format!(
+                "cannot tell whether a ReferenceGrant lets {place} use Secret {namespace}/{name}: {unread}"
+            );
+            section.say(FindingLevel::Unknown, checks::GATEWAY_UNREAD, saw);
+            continue;
+        }
+        if !is_granted {
             section
                 .broken(
                     checks::GATEWAY_CERTIFICATE,
@@ -324,18 +331,23 @@ fn certificates(
             .secrets()
             .iter()
             .find(|it: &&Secret| objects::is(*it, namespace, name));
-        if let Some(secret) = secret {
-            certificate::in_time(evidence.now, secret, section);
-        }
-        // cert-manager and others make Secrets that are in no manifest.
-        if secret.is_none() && evidence.is_live && evidence.lacks("secrets", namespace).is_none() {
-            section
-                .broken(
-                    checks::GATEWAY_CERTIFICATE,
-                    format!("{place} uses Secret {namespace}/{name}, which does not exist"),
-                )
-                .want("a Secret of type kubernetes.io/tls")
-                .advise(format!("kubectl -n {namespace} get secrets"));
+        match (secret, evidence.lacks("secrets", namespace)) {
+            (Some(secret), _) => certificate::in_time(evidence.now, secret, section),
+            (None, Some(unread)) => {
+                let saw = format!("cannot tell whether Secret {namespace}/{name} exists: {unread}");
+                section.say(FindingLevel::Unknown, checks::GATEWAY_UNREAD, saw);
+            }
+            (None, None) if evidence.is_live => {
+                section
+                    .broken(
+                        checks::GATEWAY_CERTIFICATE,
+                        format!("{place} uses Secret {namespace}/{name}, which does not exist"),
+                    )
+                    .want("a Secret of type kubernetes.io/tls")
+                    .advise(format!("kubectl -n {namespace} get secrets"));
+            }
+            // cert-manager and others make Secrets that are in no manifest.
+            (None, None) => {}
         }
     }
 }

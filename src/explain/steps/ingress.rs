@@ -13,7 +13,7 @@ use crate::explain::{
     steps::rejected,
     view::{
         destination::Destination,
-        hosts::{self, IngressPath, addresses},
+        hosts::{self, IngressPath, Requests, addresses, class_name},
     },
 };
 
@@ -24,6 +24,11 @@ pub(in crate::explain) fn judge(
     ingresses: &[&Ingress],
     section: &mut Section,
 ) {
+    let requests = wanted.requests(host);
+    let hosts_of = |ingress| match requests {
+        Requests::To { host, .. } => vec![host],
+        Requests::All => hosts::all(ingress),
+    };
     for ingress in ingresses {
         section.about("Ingress", objects::namespace(*ingress), objects::name(*ingress));
         host_name(ingress, section);
@@ -31,19 +36,18 @@ pub(in crate::explain) fn judge(
             rejected::ingress(ingress, section);
         }
         class(evidence, ingress, section);
-        address(evidence, ingress, host, section);
+        address(evidence, ingress, &hosts_of(ingress), section);
     }
-    let routes = hosts::meant(ingresses, host, wanted.path.as_deref());
+    let routes = hosts::meant(ingresses, requests);
     if routes.is_empty() {
         let path = wanted.path.as_deref().unwrap_or("/");
-        let all = hosts::paths(ingresses, host)
+        let paths = hosts::paths(ingresses, requests);
+        let all = paths
             .iter()
             .map(|route| format!("{} ({})", route.label(), route.path_type))
             .collect::<Vec<_>>()
             .join(", ");
-        let has_star = hosts::paths(ingresses, host)
-            .iter()
-            .any(|route| route.path.len() > 1 && route.path.contains('*'));
+        let has_star = paths.iter().any(|route| route.path.len() > 1 && route.path.contains('*'));
         let but =
             if has_star { "; with pathType Prefix or Exact, * is not a wildcard" } else { "" };
         let broken = section.broken(
@@ -61,13 +65,14 @@ pub(in crate::explain) fn judge(
             objects::name(ingresses[0])
         ));
     }
-    twice(ingresses, host, &routes, section);
+    twice(ingresses, requests, &routes, section);
     for route in &routes {
         section.about("Ingress", objects::namespace(route.ingress), objects::name(route.ingress));
-        backend(evidence, host, route, section);
+        backend(evidence, &route.place(requests), route, section);
     }
     for ingress in ingresses {
-        certificate::judge(evidence, ingress, host, section);
+        section.about("Ingress", objects::namespace(*ingress), objects::name(*ingress));
+        certificate::judge(evidence, ingress, &hosts_of(ingress), section);
     }
 }
 
@@ -96,8 +101,13 @@ fn host_name(ingress: &Ingress, section: &mut Section) {
 }
 
 /// Reports a path that two Ingresses of one class have: the controller uses one of them.
-fn twice(ingresses: &[&Ingress], host: &str, routes: &[IngressPath<'_>], section: &mut Section) {
-    let all = hosts::paths(ingresses, host);
+fn twice(
+    ingresses: &[&Ingress],
+    requests: Requests<'_>,
+    routes: &[IngressPath<'_>],
+    section: &mut Section,
+) {
+    let all = hosts::paths(ingresses, requests);
     let same = |one: &IngressPath<'_>, other: &IngressPath<'_>| {
         !std::ptr::eq(one.ingress, other.ingress)
             && one.host.eq_ignore_ascii_case(other.host)
@@ -109,10 +119,10 @@ fn twice(ingresses: &[&Ingress], host: &str, routes: &[IngressPath<'_>], section
         let other = all.iter().find(|it| !is_canary(it.ingress) && same(route, it));
         let Some(other) = other else { continue };
         let saw = format!(
-            "Ingresses {} and {} both have {host}{} ({}), and lead to different backends: the controller uses only one of them",
+            "Ingresses {} and {} both have {} ({}), and lead to different backends: the controller uses only one of them",
             objects::path(route.ingress),
             objects::path(other.ingress),
-            route.path,
+            route.place(requests),
             route.path_type
         );
         section
@@ -128,13 +138,6 @@ fn twice(ingresses: &[&Ingress], host: &str, routes: &[IngressPath<'_>], section
 fn is_canary(ingress: &Ingress) -> bool {
     let annotations = ingress.metadata.annotations.iter().flatten();
     annotations.into_iter().any(|(key, value)| key.ends_with("/canary") && value == "true")
-}
-
-/// The class in the spec or, as before Kubernetes 1.18, in an annotation.
-fn class_name(ingress: &Ingress) -> Option<&String> {
-    let annotations = ingress.metadata.annotations.as_ref();
-    let of_spec = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_ref());
-    of_spec.or_else(|| annotations?.get("kubernetes.io/ingress.class"))
 }
 
 /// Checks the IngressClass, which decides the controller that implements the Ingress.
@@ -183,7 +186,7 @@ fn without_class(evidence: &Evidence, ingress: &Ingress, section: &mut Section) 
 }
 
 /// Checks the address that clients connect to.
-fn address(evidence: &Evidence, ingress: &Ingress, host: &str, section: &mut Section) {
+fn address(evidence: &Evidence, ingress: &Ingress, hosts: &[&str], section: &mut Section) {
     let addresses = addresses(ingress);
     let path = objects::path(ingress);
     if addresses.is_empty() && !evidence.shows_status(ingress.status.is_some()) {
@@ -212,26 +215,27 @@ fn address(evidence: &Evidence, ingress: &Ingress, host: &str, section: &mut Sec
     section.ok(
         checks::OUTSIDE_INGRESS_ADDRESS,
         format!(
-            "public DNS for {host} must point to {}, the address of Ingress {path}",
+            "public DNS for {} must point to {}, the address of Ingress {path}",
+            hosts::listed(hosts),
             addresses.join(", ")
         ),
     );
 }
 
 /// Checks the Service behind a path, and its port.
-fn backend(evidence: &Evidence, host: &str, route: &IngressPath<'_>, section: &mut Section) {
+fn backend(evidence: &Evidence, place: &str, route: &IngressPath<'_>, section: &mut Section) {
     let Some(wanted) = &route.backend.service else {
         section.say(
             FindingLevel::Note,
             checks::OUTSIDE_INGRESS_RESOURCE,
-            format!("{} goes to a resource that is not a Service", route.place(host)),
+            format!("{place} goes to a resource that is not a Service"),
         );
         return;
     };
     let namespace = objects::namespace(route.ingress);
     let edit = format!("kubectl -n {namespace} edit ingress {}", objects::name(route.ingress));
     let Some(service) = route.service(evidence) else {
-        missing(evidence, host, route, &wanted.name, section);
+        missing(evidence, place, route, &wanted.name, section);
         return;
     };
     let port = wanted.port.as_ref();
@@ -251,8 +255,7 @@ fn backend(evidence: &Evidence, host: &str, route: &IngressPath<'_>, section: &m
         let broken = section.broken(
             checks::OUTSIDE_INGRESS_PORT,
             format!(
-                "{} goes to port {written} of Service {}, which has no such port",
-                route.place(host),
+                "{place} goes to port {written} of Service {}, which has no such port",
                 objects::path(service)
             ),
         );
@@ -272,7 +275,7 @@ fn backend(evidence: &Evidence, host: &str, route: &IngressPath<'_>, section: &m
     rewrite(route, section);
     section.ok(
         checks::OUTSIDE_INGRESS_ROUTE,
-        format!("{} goes to Service {}, port {written}", route.place(host), objects::path(service)),
+        format!("{place} goes to Service {}, port {written}", objects::path(service)),
     );
 }
 
@@ -343,23 +346,27 @@ fn to_node_ports(
 /// Reports a path whose Service does not exist.
 fn missing(
     evidence: &Evidence,
-    host: &str,
+    place: &str,
     route: &IngressPath<'_>,
     name: &str,
     section: &mut Section,
 ) {
     let namespace = objects::namespace(route.ingress);
     if evidence.may_lack_services(namespace, route.ingress.status.is_some()) {
-        let place = route.place(host);
         let saw = format!(
             "{place} goes to Service {namespace}/{name}, and the manifests have no Service of this namespace"
         );
         section.say(FindingLevel::Skipped, checks::OUTSIDE_NOT_IN_MANIFESTS, saw);
         return;
     }
+    if let Some(unread) = evidence.lacks("services", namespace) {
+        let saw = format!("cannot tell whether Service {namespace}/{name} exists: {unread}");
+        section.say(FindingLevel::Unknown, checks::OUTSIDE_INGRESS_UNREAD, saw);
+        return;
+    }
     let broken = section.broken(
         checks::OUTSIDE_INGRESS_SERVICE,
-        format!("{} goes to Service {namespace}/{}, which does not exist", route.place(host), name),
+        format!("{place} goes to Service {namespace}/{name}, which does not exist"),
     );
     let here: Vec<&str> = evidence
         .objects

@@ -34,7 +34,7 @@ pub(in crate::explain) fn judge(
             "not applicable: the name has no Service and no Ingress",
         )),
     }
-    claims::judge(evidence, subject, &mut section);
+    claims::judge(evidence, wanted, subject, &mut section);
     unchecked::objects(evidence, subject, &mut section);
     section
 }

@@ -117,9 +117,15 @@ fn at_pod<'e>(pod: &'e Pod, protocol: &'e str, number: i32) -> Port<'e> {
 fn both<'e>(evidence: &'e Evidence, connection: &Connection<'_>) -> [(Direction, Decision<'e>); 2] {
     let Connection { client, target, port, .. } = connection;
     let policies = || evidence.objects.network_policies();
-    let egress = decide(policies(), Direction::Egress, &without_labels(&client.peer), target, port);
+    // Nothing shows that a policy selects a client whose namespace is not known.
+    let of_client = policies().iter().filter(|_| !has_unknown_namespace(&client.peer));
+    let egress = decide(of_client, Direction::Egress, &without_labels(&client.peer), target, port);
     let ingress = decide(policies(), Direction::Ingress, target, &client.peer, port);
     [(Direction::Egress, egress), (Direction::Ingress, ingress)]
+}
+
+fn has_unknown_namespace(peer: &Peer<'_>) -> bool {
+    matches!(peer, Peer::Pod { namespace: None, .. })
 }
 
 /// A Pod whose labels are unknown counts as a Pod without labels.
@@ -366,12 +372,24 @@ fn dns(evidence: &Evidence, client: &Client<'_>, section: &mut Section) {
             let policies = evidence.objects.network_policies();
             let egress = decide(policies, Direction::Egress, &subject, &target, &port);
             let ingress = decide(policies, Direction::Ingress, &target, &client.peer, &port);
-            if egress.allowed <= ingress.allowed { egress } else { ingress }
+            if egress.allowed <= ingress.allowed {
+                (Direction::Egress, egress)
+            } else {
+                (Direction::Ingress, ingress)
+            }
         });
-        all.max_by_key(|decision| decision.allowed)
+        all.max_by_key(|(_, decision)| decision.allowed)
     };
-    let (Some(udp), Some(tcp)) = (result("UDP"), result("TCP")) else { return };
-    let namespace = &evidence.asker.namespace;
+    let (Some((direction, udp)), Some((of_tcp, tcp))) = (result("UDP"), result("TCP")) else {
+        return;
+    };
+    // The policies of the DNS Pods are in their namespace.
+    let namespace = |direction| match direction {
+        Direction::Egress => evidence.asker.namespace.as_str(),
+        Direction::Ingress => {
+            servers.first().map_or("kube-system", |(pod, _)| objects::namespace(pod))
+        }
+    };
     let number = servers.first().map_or(53, |(_, number)| *number);
     if udp.allowed == Truth::No && tcp.allowed == Truth::No {
         let saw = format!(
@@ -379,15 +397,22 @@ fn dns(evidence: &Evidence, client: &Client<'_>, section: &mut Section) {
             names(&udp.isolating),
             client.name
         );
+        let want = match direction {
+            Direction::Egress => format!(
+                "an egress rule to namespace kube-system, Pods k8s-app=kube-dns, ports {number}/UDP and {number}/TCP"
+            ),
+            Direction::Ingress => format!(
+                "an ingress rule of the DNS Pods for {}, ports {number}/UDP and {number}/TCP",
+                client.name
+            ),
+        };
         section
             .broken(checks::POLICY_DNS, saw)
-            .want(format!(
-                "an egress rule to namespace kube-system, Pods k8s-app=kube-dns, ports {number}/UDP and {number}/TCP"
-            ))
-            .advise(format!("kubectl -n {namespace} get networkpolicies"));
+            .want(want)
+            .advise(format!("kubectl -n {} get networkpolicies", namespace(direction)));
     } else if udp.allowed == Truth::No || tcp.allowed == Truth::No {
-        let (missing, decision) =
-            if udp.allowed == Truth::No { ("UDP", &udp) } else { ("TCP", &tcp) };
+        let (missing, decision, direction) =
+            if udp.allowed == Truth::No { ("UDP", &udp, direction) } else { ("TCP", &tcp, of_tcp) };
         let saw = format!(
             "{} denies {} queries to the cluster's DNS over {missing} (port {number})",
             names(&decision.isolating),
@@ -398,7 +423,7 @@ fn dns(evidence: &Evidence, client: &Client<'_>, section: &mut Section) {
         section
             .say(level, id, saw)
             .want("both protocols: a reply that is too large for UDP is asked for again over TCP")
-            .advise(format!("kubectl -n {namespace} get networkpolicies"));
+            .advise(format!("kubectl -n {} get networkpolicies", namespace(direction)));
     }
 }
 

@@ -32,24 +32,22 @@ pub(in crate::explain) fn judge(
     of_services(evidence, &backends.iter().map(|it| it.service).collect::<Vec<_>>())
 }
 
-/// Reports a Service that kube-proxy ignores because of a label. Returns whether there is one.
-fn is_left_alone(concerned: &[&&Service], section: &mut Section) -> bool {
-    if let Some(other) =
-        concerned.iter().find_map(|service| service.metadata.labels.as_ref()?.get(OTHER_PROXY))
-    {
+/// Reports a Service that kube-proxy ignores because of a label. Returns whether that is so.
+fn is_left_alone(service: &Service, section: &mut Section) -> bool {
+    let Some(labels) = &service.metadata.labels else { return false };
+    section.about("Service", objects::namespace(service), objects::name(service));
+    let path = objects::path(service);
+    if let Some(other) = labels.get(OTHER_PROXY) {
         section.say(
             FindingLevel::Skipped,
             checks::PROXY_OTHER,
-            format!("kube-proxy leaves it to {other}, as its label {OTHER_PROXY} says"),
+            format!("kube-proxy leaves Service {path} to {other}, as its label {OTHER_PROXY} says"),
         );
         return true;
     }
-    if let Some(service) = concerned.iter().find(|service| {
-        service.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(HEADLESS))
-    }) {
+    if labels.contains_key(HEADLESS) {
         let saw = format!(
-            "kube-proxy ignores Service {} and its cluster IP, because it has the label {HEADLESS}",
-            objects::path(**service)
+            "kube-proxy ignores Service {path} and its cluster IP, because it has the label {HEADLESS}"
         );
         section
             .broken(checks::PROXY_HEADLESS_LABEL, saw)
@@ -62,8 +60,11 @@ fn is_left_alone(concerned: &[&&Service], section: &mut Section) -> bool {
 /// Checks the rules of these Services.
 pub(in crate::explain) fn of_services(evidence: &Evidence, services: &[&Service]) -> Section {
     let mut section = Section::new(checks::Step::Proxy);
-    let concerned: Vec<&&Service> =
-        services.iter().filter(|service| !objects::cluster_ips(service).is_empty()).collect();
+    let mut concerned: Vec<&Service> = services
+        .iter()
+        .copied()
+        .filter(|service| !objects::cluster_ips(service).is_empty())
+        .collect();
     if concerned.is_empty() {
         section.say(
             FindingLevel::Skipped,
@@ -75,40 +76,71 @@ pub(in crate::explain) fn of_services(evidence: &Evidence, services: &[&Service]
     for service in &concerned {
         connect::judge(evidence, service, Place::ClusterIp, &mut section);
     }
-    if is_left_alone(&concerned, &mut section) {
+    concerned.retain(|service| !is_left_alone(service, &mut section));
+    section.about_nothing();
+    if concerned.is_empty() || !has_rules(evidence, &mut section) {
         return section;
     }
-    running::judge(evidence, &mut section);
+    of_node(evidence, &mut section);
+    for service in concerned {
+        of_service(evidence, service, &mut section);
+    }
+    hairpin(evidence, services, &mut section);
+    section
+}
+
+/// Whether there are rules of kube-proxy to check. If not, the reason is reported.
+fn has_rules(evidence: &Evidence, section: &mut Section) -> bool {
     let rules = &evidence.rules;
+    if let Some(other) = running::replacement(evidence) {
+        let old = if rules.proxies.is_empty() {
+            ""
+        } else {
+            "; the rules of kube-proxy that are still on this node are old"
+        };
+        let saw = format!(
+            "no kube-proxy on this node: {other} takes its place, and its rules are not evaluated{old}"
+        );
+        section.say(FindingLevel::Skipped, checks::PROXY_NOT_SEEN, saw);
+        return false;
+    }
+    running::judge(evidence, section);
     if !rules.was_seen() {
         let absent = rules.absent.clone().unwrap_or_else(|| "no rules are looked at".to_owned());
         let level = if rules.is_unreadable { FindingLevel::Unknown } else { FindingLevel::Skipped };
         section.say(level, checks::PROXY_NOT_SEEN, absent);
-        return section;
+        return false;
     }
-    if rules.proxies.is_empty() {
-        if let Some(other) = rules.replacement.filter(|_| !running::is_deployed(evidence)) {
-            let saw = format!(
-                "no kube-proxy on this node: {other} takes its place, and its rules are not evaluated"
-            );
-            section.say(FindingLevel::Skipped, checks::PROXY_NOT_SEEN, saw);
-            return section;
-        }
-        let only_else =
-            rules.health.is_some() || !rules.bridge.is_empty() || !rules.errors.is_empty();
-        if !only_else || rules.has_rule_set {
-            let broken = section.broken(
-                checks::PROXY_NONE,
-                format!("{} has no rules of kube-proxy", rules.from.join(", ")),
-            );
-            broken.want("KUBE-SERVICES in table nat, or table ip kube-proxy: kube-proxy does not run here, or something else (Cilium, kube-router) takes its place");
-            broken.advise("kubectl -n kube-system get pods -l k8s-app=kube-proxy -o wide");
-            return section;
+    let only_else = rules.health.is_some() || !rules.bridge.is_empty() || !rules.errors.is_empty();
+    let is_none = rules.proxies.is_empty() && rules.beside_ipvs.is_empty();
+    if is_none && (!only_else || rules.has_rule_set) {
+        let broken = section.broken(
+            checks::PROXY_NONE,
+            format!("{} has no rules of kube-proxy", rules.from.join(", ")),
+        );
+        broken.want("KUBE-SERVICES in table nat, or table ip kube-proxy: kube-proxy does not run here, or something else (Cilium, kube-router) takes its place");
+        broken.advise("kubectl -n kube-system get pods -l k8s-app=kube-proxy -o wide");
+        return false;
+    }
+    true
+}
+
+/// Checks what all Services of the node need.
+fn of_node(evidence: &Evidence, section: &mut Section) {
+    let rules = &evidence.rules;
+    for proxy in rules.proxies.iter().chain(&rules.beside_ipvs) {
+        for (check, saw, want) in &proxy.gaps {
+            section.broken(check, saw.clone()).want(want.clone()).advise(restart(evidence));
         }
     }
-    let gaps: Vec<_> = rules.proxies.iter().flat_map(|proxy| &proxy.gaps).collect();
-    for (check, saw, want) in &gaps {
-        section.broken(check, saw.clone()).want(want.clone()).advise(restart(evidence));
+    if rules.lacks_virtual_servers() {
+        section
+            .say(
+                FindingLevel::Skipped,
+                checks::PROXY_NOT_SEEN,
+                "kube-proxy is in mode ipvs: iptables does not show the rules of its Services",
+            )
+            .want("the output of ipvsadm -Sn beside that of iptables-save (--rules FILE, twice)");
     }
     let modes: Vec<Mode> = rules
         .proxies
@@ -126,11 +158,6 @@ pub(in crate::explain) fn of_services(evidence: &Evidence, services: &[&Service]
             .say(FindingLevel::Warning, checks::PROXY_TWO_MODES, saw)
             .advise("kube-proxy --cleanup    # on the node, then start kube-proxy again");
     }
-    for service in concerned {
-        of_service(evidence, service, &mut section);
-    }
-    hairpin(evidence, services, &mut section);
-    section
 }
 
 /// The command that makes kube-proxy write its rules again.
@@ -171,11 +198,12 @@ fn of_service(evidence: &Evidence, service: &Service, section: &mut Section) {
         for (address, number, kind) in
             entrances.chain(node_port.map(|port| (None, port, "node port")))
         {
+            let entrance = Entrance { service, port, address, number, kind };
+            entrance.judge_beside_ipvs(evidence, section);
             for proxy in
                 evidence.rules.proxies.iter().filter(|proxy| concerns(proxy, service, address))
             {
                 proxied = true;
-                let entrance = Entrance { service, port, address, number, kind };
                 if let Some(count) = entrance.judge(evidence, proxy, section) {
                     rules += 1;
                     endpoints = endpoints.max(count);
@@ -308,6 +336,27 @@ impl Entrance<'_> {
                 Some(to.endpoints.len())
             }
         }
+    }
+
+    /// Reports a rule of iptables that refuses connections in mode ipvs. It is from a former mode.
+    fn judge_beside_ipvs(&self, evidence: &Evidence, section: &mut Section) {
+        let protocol = objects::protocol(self.port.protocol.as_ref());
+        let mut rules = evidence.rules.beside_ipvs.iter();
+        if view::endpoints::addresses(evidence, self.service).is_empty()
+            || !rules.any(|it| it.find(self.address, self.number, protocol).is_some())
+        {
+            return;
+        }
+        section
+            .broken(
+                checks::PROXY_LAG,
+                format!(
+                    "iptables refuses connections to {}, and there are ready endpoints",
+                    self.name()
+                ),
+            )
+            .want("no rules of mode iptables: kube-proxy is in mode ipvs now, and does not remove them")
+            .advise("kube-proxy --cleanup    # on the node, then start kube-proxy again");
     }
 
     /// Whether only endpoints on this node count (traffic policy `Local`).

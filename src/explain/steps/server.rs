@@ -8,13 +8,15 @@ use std::{
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Pod, Service},
-    rbac::v1::PolicyRule,
 };
 
 use crate::{
     corefile::{Corefile, Scheme, Severity},
     explain::{
-        Evidence, checks, corefile, objects,
+        Evidence, checks,
+        corefile::{self, CorefileFault},
+        objects,
+        permissions::{self, Account, MissingRule, Permissions},
         report::{Finding, FindingLevel, Section},
         steps::service,
         view::{endpoints, peers::on_host, pods},
@@ -91,21 +93,16 @@ fn corefile_of(evidence: &Evidence, section: &mut Section) {
         }
         return;
     };
-    let (mut parsed, mut diagnostics) = corefile::read(text);
+    let environment = corefile::environment(&evidence.objects);
+    let (mut parsed, mut diagnostics) = corefile::read(text, &environment);
     let foreign = corefile::take_foreign(&mut parsed);
     // Files that are mounted beside the Corefile are unknown here, so their lines are left out
     // below.
     server::check(&parsed, 53, &mut diagnostics);
     let before = section.findings.len();
-    let has_variables = corefile::has_variables(text);
-    let of_mistakes = if has_variables || may_run(evidence) {
-        FindingLevel::Warning
-    } else {
-        FindingLevel::Broken
-    };
-    let is_known =
-        |line: &str| !corefile::is_about_file(line) && !corefile::is_about_variable(line);
-    for (severity, line) in diagnostics.lines().filter(|(_, line)| is_known(line)) {
+    for CorefileFault { severity, line, is_sure } in corefile::faults(&diagnostics) {
+        let is_harmless = !is_sure || may_run(evidence);
+        let of_mistakes = if is_harmless { FindingLevel::Warning } else { FindingLevel::Broken };
         match severity {
             Severity::Error => {
                 section.say(of_mistakes, checks::COREFILE_MISTAKE, line).advise(EDIT_COREFILE)
@@ -122,7 +119,8 @@ fn corefile_of(evidence: &Evidence, section: &mut Section) {
     }
     loops(evidence, &parsed, section);
     // A variable can be the zone, and an external plugin can serve it.
-    let can_have_zone = has_variables || foreign.iter().any(|it| it.is_external);
+    let can_have_zone = corefile::has_unknown_variables(text, &environment)
+        || foreign.iter().any(|it| it.is_external);
     if corefile::zone(&evidence.objects).is_none() && !can_have_zone {
         section
             .broken(
@@ -190,10 +188,8 @@ fn loops(evidence: &Evidence, parsed: &Corefile, section: &mut Section) {
     }
 }
 
-/// Checks the permissions of kubeadm's ClusterRole `system:coredns`.
+/// Checks the permissions of the server's account.
 fn permissions(evidence: &Evidence, section: &mut Section) {
-    const NEEDED: [(&str, &str); 3] =
-        [("", "services"), ("", "namespaces"), ("discovery.k8s.io", "endpointslices")];
     if evidence.lacks("clusterroles", "").is_some()
         || evidence.lacks("clusterrolebindings", "").is_some()
     {
@@ -204,70 +200,71 @@ fn permissions(evidence: &Evidence, section: &mut Section) {
         );
         return;
     }
-    let role =
-        evidence.objects.cluster_roles().iter().find(|it| objects::name(*it) == "system:coredns");
-    let Some(role) = role else {
-        if !evidence.objects.cluster_roles().is_empty() {
-            section
-                .broken(checks::RBAC_ROLE, "there is no ClusterRole system:coredns")
-                .want("list and watch on services, namespaces, endpointslices")
-                .advise("kubeadm init phase addon coredns");
-        }
+    let (roles, bindings) =
+        (evidence.objects.cluster_roles(), evidence.objects.cluster_role_bindings());
+    // A repository of manifests can leave them out.
+    if roles.is_empty() && (!evidence.is_live || bindings.is_empty()) {
         return;
-    };
-    let allows = |rule: &PolicyRule, group: &str, resource: &str, verb: &str| {
-        let has = |list: &Option<Vec<String>>, word: &str| {
-            list.iter().flatten().any(|it| it == word || it == "*")
-        };
-        has(&rule.api_groups, group)
-            && has(&rule.resources, resource)
-            && rule.verbs.iter().any(|it| it == verb || it == "*")
-    };
-    for (group, resource) in NEEDED {
-        for verb in ["list", "watch"] {
-            if !role.rules.iter().flatten().any(|rule| allows(rule, group, resource, verb)) {
-                let broken = section.broken(
-                    checks::RBAC_RULE,
-                    format!("ClusterRole system:coredns may not {verb} {resource}: names that need them get SERVFAIL, or answers that are out of date"),
-                );
-                broken
-                    .want(format!(
-                        "apiGroups: [\"{group}\"], resources: [{resource}], verbs: [list, watch]"
-                    ))
-                    .advise("kubectl edit clusterrole system:coredns");
-                return;
-            }
-        }
     }
-    let account = deployments(evidence)
-        .next()
-        .and_then(|it| it.spec.as_ref()?.template.spec.as_ref()?.service_account_name.clone());
-    let account = account.unwrap_or_else(|| "coredns".to_owned());
-    let bound = evidence
-        .objects
-        .cluster_role_bindings()
-        .iter()
-        .filter(|it| it.role_ref.name == "system:coredns")
-        .flat_map(|it| it.subjects.iter().flatten())
-        .any(|it| it.name == account && it.namespace.as_deref() == Some("kube-system"));
-    if !bound {
-        let broken = section.broken(
-            checks::RBAC_BINDING,
-            format!(
-                "no ClusterRoleBinding gives system:coredns to ServiceAccount kube-system/{account}"
-            ),
-        );
-        broken
+    let account = account(evidence);
+    let permissions = Permissions::new(&account, roles, bindings);
+    let path = format!("{}/{}", account.namespace, account.name);
+    let text = corefile::text(&evidence.objects);
+    let parsed = text.map(|text| corefile::read(text, &corefile::environment(&evidence.objects)).0);
+    let missing = permissions.missing(&permissions::needed(parsed.as_ref()));
+    let Some(MissingRule { group, resource, verbs }) = missing.into_iter().next() else {
+        let saw = format!("ServiceAccount {path} may list and watch what it needs");
+        return section.ok(checks::RBAC_IS, saw);
+    };
+    let bound = permissions.bound.join(", ");
+    let is_bound = !permissions.bound.is_empty() || !evidence.is_live && bindings.is_empty();
+    if permissions.has_no_role() && is_bound {
+        let bound = if bound.is_empty() { "system:coredns" } else { &bound };
+        section
+            .broken(checks::RBAC_ROLE, format!("there is no ClusterRole {bound}"))
+            .want("list and watch on services, namespaces, endpointslices")
+            .advise("kubeadm init phase addon coredns");
+        return;
+    }
+    if permissions.bound.is_empty() {
+        section
+            .broken(
+                checks::RBAC_BINDING,
+                format!("no ClusterRoleBinding gives a ClusterRole to ServiceAccount {path}"),
+            )
             .want(format!(
-                "subjects: [{{ kind: ServiceAccount, namespace: kube-system, name: {account} }}]"
+                "a binding of system:coredns with subjects: [{{ kind: ServiceAccount, namespace: {}, name: {} }}]",
+                account.namespace, account.name
             ))
             .advise("kubectl edit clusterrolebinding system:coredns");
         return;
     }
-    section.ok(
-        checks::RBAC_IS,
-        format!("ServiceAccount kube-system/{account} may list and watch what it needs"),
-    );
+    section
+        .broken(
+            checks::RBAC_RULE,
+            format!(
+                "ClusterRole {bound} may not {} {resource}: names that need them get SERVFAIL, or answers that are out of date",
+                verbs.join(" or ")
+            ),
+        )
+        .want(format!(
+            "apiGroups: [\"{group}\"], resources: [{resource}], verbs: [list, watch]"
+        ))
+        .advise(format!("kubectl edit clusterrole {}", permissions.bound[0]));
+}
+
+/// The account of the server's Pods, or else of its Deployment.
+fn account(evidence: &Evidence) -> Account<'_> {
+    let kube_dns = evidence.dns_service();
+    let mut pods = kube_dns.into_iter().flat_map(|it| evidence.objects.selected(it));
+    let of_pod = pods.next().and_then(|pod| pod.spec.as_ref());
+    let of_deployment =
+        || deployments(evidence).next().and_then(|it| it.spec.as_ref()?.template.spec.as_ref());
+    let spec = of_pod.or_else(of_deployment);
+    Account {
+        namespace: kube_dns.map_or("kube-system", objects::namespace),
+        name: spec.and_then(|it| it.service_account_name.as_deref()).unwrap_or("coredns"),
+    }
 }
 
 /// Checks that there are two replicas on two nodes, so that DNS survives the loss of a node.

@@ -6,8 +6,6 @@ mod slices;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 
-use crate::limits;
-
 use crate::explain::{
     Evidence, checks,
     evidence::Place,
@@ -15,9 +13,9 @@ use crate::explain::{
     report::{FindingLevel, Section},
     steps::{connect, policy, rejected},
     view::{
-        backends::backends,
+        backends::{alias_end, backends},
         destination::{Destination, NamedObject},
-        names::{ClusterName, Subject, take_apart},
+        names::Subject,
         pods,
     },
 };
@@ -132,7 +130,7 @@ fn no_object(evidence: &Evidence, object: &NamedObject, section: &mut Section) {
             .advise(format!("kubectl -n {namespace} get services -o wide"));
         return;
     }
-    if let Some(unread) = evidence.unread.first() {
+    if let Some(unread) = evidence.lacks(object.resource, namespace) {
         let saw = format!("cannot tell whether {path} exists: {unread}");
         section.say(FindingLevel::Unknown, checks::OBJECT_UNREAD, saw);
         return;
@@ -169,23 +167,6 @@ fn external_name(service: &Service, wanted: &Destination, section: &mut Section)
             "a client that sends the host name {target}, or a server that accepts both"
         ));
     }
-}
-
-/// The Service to which the chain of external names leads; `None` if it leads out of the cluster.
-fn alias_end<'e>(evidence: &'e Evidence, service: &'e Service) -> Option<&'e Service> {
-    let mut end = service;
-    for _ in 0..limits::CNAME_HOPS {
-        if objects::kind(end) != "ExternalName" {
-            break;
-        }
-        let target = end.spec.as_ref()?.external_name.as_deref()?;
-        let ClusterName::Service { namespace, service, .. } = take_apart(target, &evidence.zone)?
-        else {
-            return None;
-        };
-        end = evidence.objects.service(&namespace, &service)?;
-    }
-    (objects::kind(end) != "ExternalName").then_some(end).filter(|end| !std::ptr::eq(*end, service))
 }
 
 /// Warns about a namespace that is being deleted with everything in it.

@@ -7,7 +7,7 @@ use crate::{
     corefile::{Corefile, Line, Severity},
     explain::{
         checks,
-        corefile::{directives, is_about_file, read},
+        corefile::{CorefileFault, directives, faults, read, variables},
     },
     server,
 };
@@ -49,13 +49,21 @@ pub(super) fn of<'e>(
 }
 
 /// Checks the Corefile.
-pub(super) fn judge(text: &str, findings: &mut Findings) -> Corefile {
-    let (parsed, mut diagnostics) = read(text);
+pub(super) fn judge(text: &str, container: Option<&Value>, findings: &mut Findings) -> Corefile {
+    let container = container.and_then(|it| serde_json::from_value(it.clone()).ok());
+    let environment = container.as_ref().map(variables).unwrap_or_default();
+    let (parsed, mut diagnostics) = read(text, &environment);
     server::check(&parsed, 53, &mut diagnostics);
-    for (severity, line) in diagnostics.lines().filter(|(_, line)| !is_about_file(line)) {
+    for CorefileFault { severity, line, is_sure } in faults(&diagnostics) {
         let (level, check) = match severity {
-            Severity::Error => (SwitchLevel::Break, checks::COREFILE_MISTAKE),
+            Severity::Error if is_sure => (SwitchLevel::Break, checks::COREFILE_MISTAKE),
+            Severity::Error => (SwitchLevel::Warning, checks::COREFILE_MISTAKE),
             Severity::Warning => (SwitchLevel::Warning, checks::COREFILE_WARNING),
+        };
+        let line = if is_sure {
+            line
+        } else {
+            format!("{line}; the value of a variable in the Corefile is not known here")
         };
         findings.say(level, check, &format!("ConfigMap {NAMESPACE}/coredns"), line, EDIT);
     }

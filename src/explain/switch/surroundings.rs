@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
-use crate::explain::checks;
+use crate::explain::{checks, objects::dns_service};
 
 use super::{
     Findings, NAMESPACE, SwitchEvidence, SwitchLevel, deployment::tag, list, name, selects, text,
+    typed,
 };
 
 pub(super) fn judge(evidence: &SwitchEvidence, deployment: &Value, findings: &mut Findings) {
@@ -20,11 +21,8 @@ fn labels(deployment: &Value) -> Option<&Value> {
 }
 
 fn service(evidence: &SwitchEvidence, deployment: &Value, findings: &mut Findings) {
-    let is_dns = |it: &&Value| {
-        text(it, "/metadata/name") == "kube-dns"
-            || text(it, "/metadata/labels/k8s-app") == "kube-dns"
-    };
-    let Some(service) = evidence.services.iter().find(is_dns) else {
+    let services = typed(&evidence.services);
+    let Some(service) = dns_service(&services).and_then(|at| evidence.services.get(at)) else {
         if !evidence.unread.iter().any(|unread| unread.contains("services")) {
             findings.say(
                 SwitchLevel::Break,

@@ -16,7 +16,7 @@ pub(in crate::explain) fn refused(all: &Objects, expected: &ExpectedZone) -> Vec
     if !text.contains("k8s_gateway") {
         return Vec::new();
     }
-    let (parsed, _) = corefile::read(text);
+    let (parsed, _) = corefile::read(text, &corefile::environment(all));
     let blocks = server::check(&parsed, 53, &mut Diagnostics::default());
     let directives = blocks.iter().flat_map(|block| &block.checked.directives);
     let views = directives.filter_map(|directive| directive.settings.outside_view());

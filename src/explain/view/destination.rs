@@ -2,7 +2,10 @@
 
 use crate::explain::{
     Objects, objects,
-    view::{hosts, workloads},
+    view::{
+        hosts::{self, Requests},
+        workloads,
+    },
 };
 
 /// The parsed argument: `my-nginx`, `my-nginx:http`, `https://cafe.example.com/tea`,
@@ -26,8 +29,8 @@ pub(in crate::explain) struct Destination {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::explain) struct NamedObject {
     pub(in crate::explain) kind: ObjectKind,
-    /// The kind as it is written, in lower case: `httproute`, `tlsroutes`.
-    pub(in crate::explain) written: String,
+    /// As RBAC names it: `httproutes`, `deployments`.
+    pub(in crate::explain) resource: &'static str,
     pub(in crate::explain) name: String,
     /// Whether the object was found; `false` until [`Destination::resolve`] ran.
     pub(in crate::explain) exists: bool,
@@ -41,44 +44,19 @@ pub(in crate::explain) enum ObjectKind {
     Workload,
 }
 
-/// What kubectl calls the kinds.
+/// The resources, and their other names for kubectl.
 const KINDS: &[(ObjectKind, &str, &[&str])] = &[
-    (ObjectKind::Ingress, "Ingress", &["ingress", "ingresses", "ing"]),
-    (
-        ObjectKind::Route,
-        "route",
-        &[
-            "httproute",
-            "httproutes",
-            "grpcroute",
-            "grpcroutes",
-            "tlsroute",
-            "tlsroutes",
-            "tcproute",
-            "tcproutes",
-            "udproute",
-            "udproutes",
-        ],
-    ),
-    (ObjectKind::Pod, "Pod", &["pod", "pods", "po"]),
-    (
-        ObjectKind::Workload,
-        "workload",
-        &[
-            "deployment",
-            "deployments",
-            "deploy",
-            "statefulset",
-            "statefulsets",
-            "sts",
-            "daemonset",
-            "daemonsets",
-            "ds",
-            "replicaset",
-            "replicasets",
-            "rs",
-        ],
-    ),
+    (ObjectKind::Ingress, "ingresses", &["ingress", "ing"]),
+    (ObjectKind::Route, "httproutes", &["httproute"]),
+    (ObjectKind::Route, "grpcroutes", &["grpcroute"]),
+    (ObjectKind::Route, "tlsroutes", &["tlsroute"]),
+    (ObjectKind::Route, "tcproutes", &["tcproute"]),
+    (ObjectKind::Route, "udproutes", &["udproute"]),
+    (ObjectKind::Pod, "pods", &["pod", "po"]),
+    (ObjectKind::Workload, "deployments", &["deployment", "deploy"]),
+    (ObjectKind::Workload, "statefulsets", &["statefulset", "sts"]),
+    (ObjectKind::Workload, "daemonsets", &["daemonset", "ds"]),
+    (ObjectKind::Workload, "replicasets", &["replicaset", "rs"]),
 ];
 const SERVICE: &[&str] = &["service", "services", "svc"];
 /// The ports that a URL has if none is written.
@@ -87,7 +65,12 @@ const SCHEMES: [(&str, u16); 6] =
 
 impl ObjectKind {
     pub(in crate::explain) fn name(self) -> &'static str {
-        KINDS.iter().find(|(kind, ..)| *kind == self).map_or("", |(_, name, _)| name)
+        match self {
+            Self::Ingress => "Ingress",
+            Self::Route => "route",
+            Self::Pod => "Pod",
+            Self::Workload => "workload",
+        }
     }
 }
 
@@ -106,7 +89,9 @@ impl Destination {
             Some((kind, name)) if scheme.is_none() && SERVICE.contains(&kind) => name,
             _ => rest,
         };
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        // Clients do not send the fragment.
+        let rest = rest.split('#').next().unwrap_or(rest);
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
         let path = match path {
             "" => None,
@@ -137,10 +122,10 @@ impl Destination {
         let host = match object.kind {
             ObjectKind::Ingress => {
                 let ingress = all.ingress(namespace, name);
-                ingress.map(|it| hosts::first(it).to_owned())
+                ingress.map(|it| hosts::all(it).first().copied().unwrap_or_default().to_owned())
             }
             ObjectKind::Route => {
-                let route = all.route(&object.written, namespace, name);
+                let route = all.route(object.resource, namespace, name);
                 route.map(|it| it.spec.hostnames.first().cloned().unwrap_or_default())
             }
             ObjectKind::Pod => {
@@ -149,7 +134,9 @@ impl Destination {
             }
             ObjectKind::Workload => {
                 let mut workloads = all.workloads_in(namespace);
-                let workload = workloads.find(|it| objects::name(*it) == name);
+                let workload = workloads.find(|it| {
+                    objects::name(*it) == name && objects::is_resource(&it.kind, object.resource)
+                });
                 workload.map(|it| {
                     let services = all.services().iter().filter(|service| {
                         objects::namespace(*service) == namespace
@@ -163,6 +150,14 @@ impl Destination {
         object.exists = host.is_some();
         self.host = host.unwrap_or_default();
         self
+    }
+
+    /// The requests for a host. If the user named an object, all its requests are meant.
+    pub(in crate::explain) fn requests<'a>(&'a self, host: &'a str) -> Requests<'a> {
+        match self.object {
+            Some(_) => Requests::All,
+            None => Requests::To { host, path: self.path.as_deref() },
+        }
     }
 
     /// Whether the host can be a name or an address at all.
@@ -180,9 +175,11 @@ impl Destination {
 fn object(text: &str) -> Option<NamedObject> {
     let (kind, name) = text.split_once('/')?;
     let written = kind.split('.').next().unwrap_or(kind).to_ascii_lowercase();
-    let (kind, ..) = KINDS.iter().find(|(.., names)| names.contains(&written.as_str()))?;
+    let is_written =
+        |resource: &str, names: &[&str]| resource == written || names.contains(&written.as_str());
+    let (kind, resource, _) = KINDS.iter().find(|(_, it, names)| is_written(it, names))?;
     let is_name = !name.is_empty() && !name.contains('/');
-    is_name.then(|| NamedObject { kind: *kind, written, name: name.to_owned(), exists: false })
+    is_name.then(|| NamedObject { kind: *kind, resource, name: name.to_owned(), exists: false })
 }
 
 /// Splits `web:80`, `web:http`, `[fd00::1]:80` and `fd00::1`.
@@ -220,6 +217,8 @@ mod tests {
         check("https://Cafe.example.com/tea", "cafe.example.com", Some(443), Some("/tea"));
         check("https://cafe.example.com:8443", "cafe.example.com", Some(8443), None);
         check("https://me@cafe.example.com/?a=b", "cafe.example.com", Some(443), Some("/?a=b"));
+        check("https://cafe.example.com/tea#menu", "cafe.example.com", Some(443), Some("/tea"));
+        check("https://cafe.example.com#menu", "cafe.example.com", Some(443), None);
         check("http://10.96.0.1:8080", "10.96.0.1", Some(8080), None);
         check("http://[fd00::1]:8080/x", "fd00::1", Some(8080), Some("/x"));
         check("fd00::1", "fd00::1", None, None);

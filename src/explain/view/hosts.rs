@@ -7,6 +7,30 @@ use k8s_openapi::api::{
 
 use crate::explain::{Evidence, objects};
 
+/// The requests that are checked.
+#[derive(Clone, Copy)]
+pub(in crate::explain) enum Requests<'a> {
+    To {
+        host: &'a str,
+        path: Option<&'a str>,
+    },
+    /// Those that any rule takes, because the user named the Ingress.
+    All,
+}
+
+impl Requests<'_> {
+    /// Whether a rule with this host can take one of them. A rule without a host takes requests for
+    /// all hosts.
+    fn concern(self, rule: Option<&str>) -> bool {
+        match self {
+            Self::All => true,
+            Self::To { host, .. } => {
+                rule.is_none_or(|pattern| pattern.is_empty() || covers(bare(pattern), host))
+            }
+        }
+    }
+}
+
 /// Whether the Ingress has a rule or a certificate for the host.
 pub(in crate::explain) fn has_host(ingress: &Ingress, host: &str) -> bool {
     let Some(spec) = &ingress.spec else { return false };
@@ -40,10 +64,34 @@ pub(in crate::explain) fn covers(pattern: &str, host: &str) -> bool {
     pattern.eq_ignore_ascii_case(host) || wild()
 }
 
-/// The first host of the rules; empty if no rule has one.
-pub(in crate::explain) fn first(ingress: &Ingress) -> &str {
+/// The hosts of the rules, each once. A rule without a host has the empty one, and so has an Ingress
+/// without rules.
+pub(in crate::explain) fn all(ingress: &Ingress) -> Vec<&str> {
     let rules = ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
-    rules.filter_map(|rule| rule.host.as_deref()).next().unwrap_or_default()
+    let mut hosts = Vec::new();
+    for host in rules.map(|rule| bare(rule.host.as_deref().unwrap_or_default())) {
+        if !hosts.contains(&host) {
+            hosts.push(host);
+        }
+    }
+    if hosts.is_empty() {
+        hosts.push("");
+    }
+    hosts
+}
+
+/// The hosts for a message.
+pub(in crate::explain) fn listed(hosts: &[&str]) -> String {
+    let name =
+        |host: &&str| if host.is_empty() { "every host".to_owned() } else { (*host).to_owned() };
+    hosts.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
+/// The class in the spec or, as before Kubernetes 1.18, in an annotation.
+pub(in crate::explain) fn class_name(ingress: &Ingress) -> Option<&String> {
+    let annotations = ingress.metadata.annotations.as_ref();
+    let of_spec = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_ref());
+    of_spec.or_else(|| annotations?.get("kubernetes.io/ingress.class"))
 }
 
 /// Whether the Ingress has a backend for hosts without a rule.
@@ -73,14 +121,15 @@ pub(in crate::explain) struct IngressPath<'e> {
     pub(in crate::explain) backend: &'e IngressBackend,
 }
 
-pub(in crate::explain) fn paths<'e>(ingresses: &[&'e Ingress], host: &str) -> Vec<IngressPath<'e>> {
+pub(in crate::explain) fn paths<'e>(
+    ingresses: &[&'e Ingress],
+    requests: Requests<'_>,
+) -> Vec<IngressPath<'e>> {
     let mut paths = Vec::new();
     for ingress in ingresses {
         let Some(spec) = &ingress.spec else { continue };
-        let rules = spec.rules.iter().flatten().filter(|rule| {
-            let own = rule.host.as_deref();
-            own.is_none_or(|pattern| pattern.is_empty() || covers(bare(pattern), host))
-        });
+        let rules = spec.rules.iter().flatten();
+        let rules = rules.filter(|rule| requests.concern(rule.host.as_deref()));
         let all = rules.flat_map(|rule| {
             let own = rule.host.as_deref().unwrap_or_default();
             rule.http.iter().flat_map(|http| &http.paths).map(move |path| (own, path))
@@ -105,6 +154,16 @@ pub(in crate::explain) fn paths<'e>(ingresses: &[&'e Ingress], host: &str) -> Ve
     paths
 }
 
+/// How exactly a rule names the host of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum HostMatch {
+    DefaultBackend,
+    /// The rule has no host.
+    EveryHost,
+    Wildcard,
+    Exact,
+}
+
 impl<'e> IngressPath<'e> {
     /// `/tea`, `default backend`.
     pub(in crate::explain) fn label(&self) -> &str {
@@ -112,7 +171,11 @@ impl<'e> IngressPath<'e> {
     }
 
     /// `cafe.example.com/tea`, `the default backend of cafe.example.com`.
-    pub(in crate::explain) fn place(&self, host: &str) -> String {
+    pub(in crate::explain) fn place(&self, requests: Requests<'_>) -> String {
+        let host = match requests {
+            Requests::To { host, .. } => host,
+            Requests::All => self.host,
+        };
         match (self.path.as_str(), host) {
             ("*", "") => "the default backend".to_owned(),
             ("*", host) => format!("the default backend of {host}"),
@@ -120,9 +183,40 @@ impl<'e> IngressPath<'e> {
         }
     }
 
+    fn host_match(&self) -> HostMatch {
+        match self.host {
+            _ if self.path == "*" => HostMatch::DefaultBackend,
+            "" => HostMatch::EveryHost,
+            host if host.starts_with('*') => HostMatch::Wildcard,
+            _ => HostMatch::Exact,
+        }
+    }
+
+    /// The order in which paths take a request: that of the most exact host first, then the longest,
+    /// then that of type Exact.
+    fn precedence(&self) -> (HostMatch, usize, bool) {
+        (self.host_match(), self.path.len(), self.path_type == "Exact")
+    }
+
+    /// Whether this path takes all requests of the other one, because its rule names the host more
+    /// exactly.
+    fn hides(&self, other: &Self) -> bool {
+        let theirs = if other.path == "*" { "/" } else { &other.path };
+        self.host_match() > other.host_match()
+            && self.path_type != "Exact"
+            && !self.is_pattern()
+            && starts_with_segments(theirs, &self.path)
+            && class_name(self.ingress) == class_name(other.ingress)
+    }
+
+    /// Whether the path is the beginning of the requested one, but ends within a segment. With
+    /// ImplementationSpecific, ingress-nginx takes such requests and other controllers do not.
+    fn may_take(&self, path: &str) -> bool {
+        self.path_type == "ImplementationSpecific" && path.starts_with(&self.path)
+    }
+
     /// Whether the path matches, segment by segment.
     fn takes(&self, path: &str) -> bool {
-        let path = path.split('?').next().unwrap_or(path);
         if self.path_type == "Exact" {
             return self.path == path;
         }
@@ -168,23 +262,38 @@ pub(in crate::explain) fn starts_with_segments(path: &str, prefix: &str) -> bool
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The paths that take the user's request: the longest match. Without a path in the argument, all
-/// paths.
+/// The paths that take the requests. For a path in the user's argument it is one path, or one for
+/// each class, since each controller decides on its own.
 pub(in crate::explain) fn meant<'e>(
     ingresses: &[&'e Ingress],
-    host: &str,
-    path: Option<&str>,
+    requests: Requests<'_>,
 ) -> Vec<IngressPath<'e>> {
-    let mut paths = paths(ingresses, host);
-    let Some(path) = path.filter(|path| *path != "/") else { return paths };
+    let mut paths = paths(ingresses, requests);
+    let Requests::To { path, .. } = requests else { return paths };
+    let path = path.map_or("/", |path| path.split('?').next().unwrap_or(path));
+    if path == "/" {
+        let hidden: Vec<bool> =
+            paths.iter().map(|it| paths.iter().any(|other| other.hides(it))).collect();
+        let mut hidden = hidden.into_iter();
+        paths.retain(|_| hidden.next() == Some(false));
+        return paths;
+    }
     if paths.iter().any(IngressPath::is_pattern) {
         // Which pattern matches is the controller's decision.
         paths.retain(|it| it.is_pattern() || it.takes(path));
         return paths;
     }
-    paths.retain(|it| it.takes(path));
-    paths.sort_by_key(|it| std::cmp::Reverse(if it.path == "*" { 0 } else { it.path.len() }));
-    paths.truncate(1);
+    paths.retain(|it| it.takes(path) || it.may_take(path));
+    paths.sort_by_key(|it| std::cmp::Reverse(it.precedence()));
+    let mut decided = Vec::new();
+    paths.retain(|it| {
+        let class = class_name(it.ingress);
+        let is_open = !decided.contains(&class);
+        if it.takes(path) {
+            decided.push(class);
+        }
+        is_open
+    });
     paths
 }
 
@@ -199,11 +308,10 @@ pub(in crate::explain) struct Backend<'e> {
 pub(in crate::explain) fn backends<'e>(
     evidence: &'e Evidence,
     ingresses: &[&'e Ingress],
-    host: &str,
-    path: Option<&str>,
+    requests: Requests<'_>,
 ) -> Vec<Backend<'e>> {
     let mut backends: Vec<Backend<'_>> = Vec::new();
-    for route in meant(ingresses, host, path) {
+    for route in meant(ingresses, requests) {
         let Some(service) = route.service(evidence) else { continue };
         match backends.iter_mut().find(|it| std::ptr::eq(it.service, service)) {
             Some(known) => {

@@ -1,7 +1,10 @@
 //! The client of a connection: the Pod that the user named, any Pod of a namespace, or a Pod of an
 //! Ingress controller.
 
-use k8s_openapi::api::{core::v1::Pod, networking::v1::Ingress};
+use k8s_openapi::api::{
+    core::v1::{Pod, Service},
+    networking::v1::Ingress,
+};
 
 use crate::explain::{
     Evidence, objects,
@@ -108,8 +111,12 @@ fn of_pods<'e>(evidence: &Evidence, pods: &[&'e Pod], name: &str) -> Vec<Client<
         .collect()
 }
 
-fn at_addresses<'e>(evidence: &'e Evidence, addresses: &[&str]) -> Vec<&'e Pod> {
-    let serves = |service: &&k8s_openapi::api::core::v1::Service| {
+/// The LoadBalancer Services that have one of these addresses.
+pub(in crate::explain) fn services_at<'e>(
+    evidence: &'e Evidence,
+    addresses: &[&str],
+) -> impl Iterator<Item = &'e Service> {
+    let serves = |service: &&Service| {
         let points =
             service.status.as_ref().and_then(|it| it.load_balancer.as_ref()?.ingress.as_ref());
         let mut own = points
@@ -118,19 +125,31 @@ fn at_addresses<'e>(evidence: &'e Evidence, addresses: &[&str]) -> Vec<&'e Pod> 
             .filter_map(|it| it.ip.as_deref().or(it.hostname.as_deref()));
         own.any(|address| addresses.contains(&address))
     };
-    let services = evidence.objects.services().iter().filter(serves);
+    evidence.objects.services().iter().filter(serves)
+}
+
+fn at_addresses<'e>(evidence: &'e Evidence, addresses: &[&str]) -> Vec<&'e Pod> {
+    let services = services_at(evidence, addresses);
     services.flat_map(|service| evidence.objects.selected(service)).collect()
 }
 
-fn by_name<'e>(evidence: &'e Evidence, ingresses: &[&Ingress]) -> Vec<&'e Pod> {
+/// The names of the controllers of the Ingresses, as their classes have them: `ingress-nginx`.
+pub(in crate::explain) fn controller_names<'e>(
+    evidence: &'e Evidence,
+    ingresses: &[&Ingress],
+) -> Vec<&'e str> {
     let classes = evidence.objects.ingress_classes();
-    let names: Vec<&str> = ingresses
+    ingresses
         .iter()
         .filter_map(|it| it.spec.as_ref()?.ingress_class_name.as_deref())
         .filter_map(|name| classes.iter().find(|class| objects::name(*class) == name))
         .filter_map(|class| class.spec.as_ref()?.controller.as_deref())
         .filter_map(|controller| controller.rsplit('/').next())
-        .collect();
+        .collect()
+}
+
+fn by_name<'e>(evidence: &'e Evidence, ingresses: &[&Ingress]) -> Vec<&'e Pod> {
+    let names = controller_names(evidence, ingresses);
     let named = |pod: &&Pod| {
         let mut labels = pod.metadata.labels.iter().flatten().map(|(_, value)| value.as_str());
         labels.any(|value| names.contains(&value)) || names.contains(&objects::namespace(*pod))

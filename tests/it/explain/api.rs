@@ -29,6 +29,7 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("Deployment", "apps/v1", "deployments"),
     ("StatefulSet", "apps/v1", "statefulsets"),
     ("DaemonSet", "apps/v1", "daemonsets"),
+    ("ReplicaSet", "apps/v1", "replicasets"),
     ("ClusterRole", "rbac.authorization.k8s.io/v1", "clusterroles"),
     ("ClusterRoleBinding", "rbac.authorization.k8s.io/v1", "clusterrolebindings"),
     ("Gateway", "gateway.networking.k8s.io/v1", "gateways"),
@@ -41,10 +42,42 @@ const KINDS: &[(&str, &str, &str)] = &[
 
 struct State {
     objects: Vec<Value>,
-    /// Resources that no account may read.
-    forbidden: Vec<String>,
+    rights: Rights,
     /// The sockets behind the ports of Pods.
     ports: Vec<PodPort>,
+}
+
+/// What the account may read.
+#[derive(Clone, Default)]
+pub(crate) struct Rights {
+    /// Resources that it may not read.
+    pub(crate) forbidden: Vec<String>,
+    /// The only namespaces that it may read; all if the list is empty.
+    pub(crate) namespaces: Vec<String>,
+}
+
+impl Rights {
+    pub(crate) fn without(forbidden: &[&str]) -> Self {
+        let forbidden = forbidden.iter().map(|it| (*it).to_owned()).collect();
+        Self { forbidden, ..Self::default() }
+    }
+
+    /// Reads `without RESOURCE …` or `in NAMESPACE …`.
+    pub(crate) fn read(words: &str) -> Self {
+        let (kind, rest) = words.split_once(' ').unwrap_or((words, ""));
+        let list = rest.split_whitespace().map(str::to_owned).collect();
+        match kind {
+            "without" => Self { forbidden: list, ..Self::default() },
+            "in" => Self { namespaces: list, ..Self::default() },
+            _ => panic!("live {words}"),
+        }
+    }
+
+    fn allow(&self, resources: [&str; 2], namespace: Option<&str>) -> bool {
+        let is_there = |namespace: &str| self.namespaces.iter().any(|it| it == namespace);
+        !self.forbidden.iter().any(|it| resources.contains(&it.as_str()))
+            && (self.namespaces.is_empty() || namespace.is_some_and(is_there))
+    }
 }
 
 /// A port of a Pod, and the socket that stands for it.
@@ -56,14 +89,14 @@ pub(crate) struct PodPort {
 }
 
 /// Starts the server, and writes a kubeconfig for it. The threads end with the process.
-pub(crate) fn start(objects: Vec<Value>, forbidden: &[&str], kubeconfig: &Path) {
-    start_with_ports(objects, forbidden, &[], kubeconfig);
+pub(crate) fn start(objects: Vec<Value>, rights: Rights, kubeconfig: &Path) {
+    start_with_ports(objects, rights, &[], kubeconfig);
 }
 
 /// Starts a server that forwards these ports of Pods, too.
 pub(crate) fn start_with_ports(
     objects: Vec<Value>,
-    forbidden: &[&str],
+    rights: Rights,
     ports: &[PodPort],
     kubeconfig: &Path,
 ) {
@@ -78,8 +111,7 @@ pub(crate) fn start_with_ports(
         "users": [{ "name": "test", "user": {} }],
     });
     std::fs::write(kubeconfig, text.to_string()).unwrap();
-    let forbidden = forbidden.iter().map(|it| (*it).to_owned()).collect();
-    let state = Arc::new(State { objects, forbidden, ports: ports.to_vec() });
+    let state = Arc::new(State { objects, rights, ports: ports.to_vec() });
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let state = Arc::clone(&state);
@@ -121,7 +153,7 @@ fn serve(mut stream: &TcpStream, state: &State) {
             return;
         }
         if let Some(key) = key
-            && !state.forbidden.iter().any(|it| it == "pods/portforward")
+            && !state.rights.forbidden.iter().any(|it| it == "pods/portforward")
         {
             return forward::serve(stream, &path, &key, &state.ports);
         }
@@ -158,7 +190,7 @@ fn reply(state: &State, path: &str) -> (&'static str, Value) {
         return ("404 Not Found", failure(404, "NotFound"));
     };
     let subresource = format!("{resource}/{}", path.rsplit('/').next().unwrap_or_default());
-    if state.forbidden.iter().any(|it| *it == resource || *it == subresource) {
+    if !state.rights.allow([resource, &subresource], namespace.as_deref()) {
         return ("403 Forbidden", failure(403, "Forbidden"));
     }
     let text = |object: &Value, pointer: &str| {

@@ -3,12 +3,11 @@
 use crate::{
     corefile::nearest,
     explain::{
-        Evidence, checks, objects,
+        Evidence, checks,
+        cluster_name::{ClusterName, take_apart},
+        objects,
         report::{FindingLevel, Section},
-        view::{
-            destination::Destination,
-            names::{self, ClusterName, take_apart},
-        },
+        view::{destination::Destination, names},
     },
 };
 
@@ -20,13 +19,18 @@ pub(super) fn judge(
     section: &mut Section,
 ) {
     let objects = &evidence.objects;
-    let unread = evidence.lacks("services", namespace).or_else(|| evidence.lacks("namespaces", ""));
-    if let Some(unread) = unread {
+    if let Some(unread) = evidence.lacks("services", namespace) {
         let saw = format!("cannot tell whether Service {namespace}/{service} exists: {unread}");
         section.say(FindingLevel::Unknown, checks::DNS_UNREAD, saw);
         return;
     }
     if let Some(reason) = evidence.rejected("Service", namespace, service) {
+        // An API server has accepted it, and only ndots cannot read it.
+        if evidence.is_live {
+            let saw = format!("ndots cannot read Service {namespace}/{service}: {reason}");
+            section.say(FindingLevel::Unknown, checks::DNS_UNREAD, saw);
+            return;
+        }
         section
             .broken(
                 checks::DNS_REJECTED,
@@ -37,7 +41,8 @@ pub(super) fn judge(
         return;
     }
     let zone = &evidence.zone;
-    if !objects.has_namespace(namespace) {
+    // Services of a namespace that does not exist can be listed, too.
+    if !objects.has_namespace(namespace) && evidence.lacks("namespaces", "").is_none() {
         let broken =
             section.broken(checks::DNS_NAMESPACE, format!("there is no namespace {namespace}"));
         let near = nearest(namespace, &names::namespaces(evidence));

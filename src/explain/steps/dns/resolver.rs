@@ -3,13 +3,12 @@
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::explain::{
-    Evidence, checks, objects,
+    Evidence, checks,
+    cluster_name::take_apart,
+    objects,
     report::{FindingLevel, Section},
     resolv::CLUSTER_NDOTS,
-    view::{
-        destination::Destination,
-        names::{Subject, take_apart},
-    },
+    view::{destination::Destination, names::Subject},
 };
 
 pub(super) fn judge(
@@ -37,6 +36,7 @@ pub(super) fn judge(
             asker.from, asker.resolv.ndots
         ),
     );
+    search_limit(evidence, section);
     if matches!(subject, Subject::Outside | Subject::Ingress { .. } | Subject::Routes { .. }) {
         return;
     }
@@ -58,6 +58,39 @@ pub(super) fn judge(
         warning.want(format!("ndots:{CLUSTER_NDOTS}, or the whole name with its final dot"));
         warning.advise("remove the option ndots from the Pod's spec.dnsConfig.options");
     }
+}
+
+/// The longest line of a resolv.conf that musl reads, without its end.
+const MUSL_LINE: usize = 254;
+
+/// Warns about a search list that kubelet writes in part, or that musl does not read.
+fn search_limit(evidence: &Evidence, section: &mut Section) {
+    let resolv = &evidence.asker.resolv;
+    let Some(first) = resolv.left_out.first() else {
+        let line = format!("search {}", resolv.search.join(" "));
+        if line.len() > MUSL_LINE {
+            let saw = format!(
+                "the search list of {} makes a line of {} characters: musl (Alpine) ignores lines with more than {MUSL_LINE}, and queries every name as it is",
+                evidence.asker.from,
+                line.len()
+            );
+            section
+                .say(FindingLevel::Warning, checks::DNS_SEARCH_LIMIT, saw)
+                .want("a shorter search list, or complete names")
+                .advise("remove domains from the Pod's spec.dnsConfig.searches");
+        }
+        return;
+    };
+    let saw = format!(
+        "the search list of {} has {} domains, and kubelet writes {} of them: {first} is the first that is left out",
+        evidence.asker.from,
+        resolv.search.len() + resolv.left_out.len(),
+        resolv.search.len()
+    );
+    section
+        .say(FindingLevel::Warning, checks::DNS_SEARCH_LIMIT, saw)
+        .want("at most 32 domains, with 2,048 characters together")
+        .advise("remove domains from the Pod's spec.dnsConfig.searches");
 }
 
 /// Reports an entry of the Pod's `hostAliases` for the name. Returns whether the entry ends the

@@ -19,24 +19,46 @@ use crate::explain::{
 /// A certificate that expires in less than this number of seconds is reported.
 const SOON: i64 = 7 * 86_400;
 
-pub(super) fn judge(evidence: &Evidence, ingress: &Ingress, host: &str, section: &mut Section) {
+/// A label that no certificate names, to check whether it is valid for every name below a domain.
+const ANY_LABEL: &str = "a-name-below-the-wildcard";
+
+/// Checks the certificates for these hosts. The empty host stands for every host: the controller
+/// then presents the certificate for the hosts that the entry lists.
+pub(super) fn judge(evidence: &Evidence, ingress: &Ingress, hosts: &[&str], section: &mut Section) {
     let namespace = objects::namespace(ingress);
-    let entries = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten());
-    let of_host = |tls: &&k8s_openapi::api::networking::v1::IngressTLS| {
-        let hosts = tls.hosts.as_deref().unwrap_or_default();
-        hosts.is_empty() || hosts.iter().any(|pattern| hosts::covers(pattern, host))
-    };
-    for name in entries.filter(of_host).filter_map(|tls| tls.secret_name.as_deref()) {
-        secret(evidence, namespace, name, host, section);
+    for tls in ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten()) {
+        let Some(name) = tls.secret_name.as_deref() else { continue };
+        let listed: Vec<&str> = tls.hosts.iter().flatten().map(String::as_str).collect();
+        let mut names: Vec<&str> = Vec::new();
+        for host in hosts {
+            match *host {
+                "" => names.extend(&listed),
+                host if listed.is_empty() => names.push(host),
+                host if listed.iter().any(|it| hosts::covers(it, host)) => names.push(host),
+                _ => {}
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        if !names.is_empty() || listed.is_empty() {
+            secret(evidence, (namespace, name), &names, section);
+        }
     }
 }
 
-fn secret(evidence: &Evidence, namespace: &str, name: &str, host: &str, section: &mut Section) {
-    if let Some(unread) = evidence.lacks("secrets", namespace) {
+fn secret(
+    evidence: &Evidence,
+    (namespace, name): (&str, &str),
+    hosts: &[&str],
+    section: &mut Section,
+) {
+    let found = evidence.objects.secrets().iter().find(|it| objects::is(*it, namespace, name));
+    let of = if hosts.is_empty() { "every host".to_owned() } else { hosts.join(", ") };
+    if let Some(unread) = evidence.lacks("secrets", namespace).filter(|_| found.is_none()) {
         let unknown = section.say(
             FindingLevel::Unknown,
             checks::OUTSIDE_TLS_UNREAD,
-            format!("cannot tell whether Secret {name} has a certificate for {host}: {unread}"),
+            format!("cannot tell whether Secret {name} has a certificate for {of}: {unread}"),
         );
         unknown.advise(format!("kubectl -n {namespace} get secret {name} -o jsonpath='{{.data.tls\\.crt}}' | base64 -d | openssl x509 -noout -ext subjectAltName"));
         return;
@@ -50,12 +72,10 @@ fn secret(evidence: &Evidence, namespace: &str, name: &str, host: &str, section:
         return;
     }
     let make = format!("kubectl -n {namespace} create secret tls {name} --cert=FILE --key=FILE");
-    let Some(secret) =
-        evidence.objects.secrets().iter().find(|it| objects::is(*it, namespace, name))
-    else {
+    let Some(secret) = found else {
         let broken = section.broken(
             checks::OUTSIDE_TLS_SECRET,
-            format!("there is no Secret {namespace}/{name} for {host}: clients are shown the controller's own certificate"),
+            format!("there is no Secret {namespace}/{name} for {of}: clients are shown the controller's own certificate"),
         );
         let elsewhere = evidence.objects.secrets().iter().find(|it| objects::name(*it) == name);
         let but = elsewhere.map_or(String::new(), |it| {
@@ -66,39 +86,50 @@ fn secret(evidence: &Evidence, namespace: &str, name: &str, host: &str, section:
             .advise(make);
         return;
     };
-    of_host(secret, host, section);
+    of_hosts(secret, hosts, &make, section);
     in_time(evidence.now, secret, section);
 }
 
-/// Checks that the certificate is for the host.
-pub(in crate::explain) fn of_host(secret: &Secret, host: &str, section: &mut Section) {
+/// Checks that the certificate is for the hosts.
+fn of_hosts(secret: &Secret, hosts: &[&str], make: &str, section: &mut Section) {
     let (namespace, name) = (objects::namespace(secret), objects::name(secret));
-    let make = format!("kubectl -n {namespace} create secret tls {name} --cert=FILE --key=FILE");
-    match names(secret, host) {
-        Ok(None) => {
-            section.ok(checks::OUTSIDE_TLS, format!("Secret {namespace}/{name} names {host}"));
-        }
-        Ok(Some(presented)) => {
-            let theirs =
-                if presented.is_empty() { "no host".to_owned() } else { presented.join(", ") };
-            let broken = section.broken(
-                checks::OUTSIDE_TLS_HOST,
-                format!(
+    let certificate = match certificate(secret) {
+        Ok(certificate) => certificate,
+        Err(reason) => return unusable(secret, &reason, make, section),
+    };
+    if hosts.is_empty() {
+        section.ok(checks::OUTSIDE_TLS, format!("Secret {namespace}/{name} has a certificate"));
+    }
+    for host in hosts {
+        match names(&certificate, host) {
+            Ok(None) => {
+                section.ok(checks::OUTSIDE_TLS, format!("Secret {namespace}/{name} names {host}"));
+            }
+            Ok(Some(presented)) => {
+                let theirs =
+                    if presented.is_empty() { "no host".to_owned() } else { presented.join(", ") };
+                let saw = format!(
                     "the certificate in Secret {namespace}/{name} is for {theirs}, not for {host}"
-                ),
-            );
-            broken
-                .want(format!("a certificate with the subject alternative name {host}"))
-                .advise(make);
-        }
-        Err(reason) => {
-            let broken = section.broken(
-                checks::OUTSIDE_TLS_CERTIFICATE,
-                format!("Secret {namespace}/{name} has no usable certificate: {reason}"),
-            );
-            broken.want("tls.crt with a certificate in PEM form, and tls.key").advise(make);
+                );
+                section
+                    .broken(checks::OUTSIDE_TLS_HOST, saw)
+                    .want(format!("a certificate with the subject alternative name {host}"))
+                    .advise(make);
+            }
+            Err(reason) => return unusable(secret, &reason, make, section),
         }
     }
+}
+
+fn unusable(secret: &Secret, reason: &str, make: &str, section: &mut Section) {
+    let path = objects::path(secret);
+    section
+        .broken(
+            checks::OUTSIDE_TLS_CERTIFICATE,
+            format!("Secret {path} has no usable certificate: {reason}"),
+        )
+        .want("tls.crt with a certificate in PEM form, and tls.key")
+        .advise(make);
 }
 
 /// Checks that the certificate is valid now.
@@ -142,11 +173,15 @@ fn certificate(secret: &Secret) -> Result<CertificateDer<'static>, String> {
 }
 
 /// `None` if the certificate is valid for the host, else the names that it is valid for.
-fn names(secret: &Secret, host: &str) -> Result<Option<Vec<String>>, String> {
-    let certificate = certificate(secret)?;
-    let parsed = rustls::server::ParsedCertificate::try_from(&certificate)
+fn names(certificate: &CertificateDer<'_>, host: &str) -> Result<Option<Vec<String>>, String> {
+    let parsed = rustls::server::ParsedCertificate::try_from(certificate)
         .map_err(|error| error.to_string())?;
-    let host = ServerName::try_from(host).map_err(|error| error.to_string())?;
+    let host = match host.strip_prefix('*') {
+        Some(domain) => format!("{ANY_LABEL}{domain}"),
+        None => host.to_owned(),
+    };
+    // Another check reports a host that is not a host name.
+    let Ok(host) = ServerName::try_from(host) else { return Ok(None) };
     match rustls::client::verify_server_name(&parsed, &host) {
         Ok(()) => Ok(None),
         Err(rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext {

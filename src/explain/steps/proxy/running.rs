@@ -37,9 +37,16 @@ pub(super) fn judge(evidence: &Evidence, section: &mut Section) {
     }
 }
 
-/// Whether the cluster has Pods of kube-proxy.
-pub(super) fn is_deployed(evidence: &Evidence) -> bool {
-    evidence.objects.proxy_pods().next().is_some()
+/// The program that does the work of kube-proxy on this node, if kube-proxy does not run: it has no
+/// Pods, and either no rules, or old ones and no health page.
+pub(super) fn replacement(evidence: &Evidence) -> Option<&'static str> {
+    let rules = &evidence.rules;
+    if evidence.objects.proxy_pods().next().is_some() {
+        return None;
+    }
+    let are_pods_known = evidence.lacks("pods", "kube-system").is_none();
+    let is_old = rules.silent.is_some() && are_pods_known;
+    rules.replacement.filter(|_| rules.proxies.is_empty() || is_old)
 }
 
 fn pods(evidence: &Evidence, section: &mut Section) {

@@ -226,7 +226,7 @@ fn none_ready(
             "kubectl -n {namespace} logs {}    # and the readinessProbe in its spec",
             objects::name(*pod)
         ));
-    } else if first.container.is_some() {
+    } else if first.log.is_some() {
         broken.advise(first.look(namespace, objects::name(*pod)));
     }
 }

@@ -29,6 +29,9 @@ pub(super) fn judge(
         );
         return;
     }
+    if undecoded(evidence, namespace, name, section) {
+        return;
+    }
     let slices: Vec<&EndpointSlice> = evidence.objects.slices_of(namespace, name).collect();
     addresses(evidence, service, &slices, section);
     if objects::has_selector(service) {
@@ -77,6 +80,24 @@ pub(super) fn judge(
             ),
         );
     }
+}
+
+/// Reports an EndpointSlice of the Service that could not be decoded. Returns whether there is one.
+fn undecoded(evidence: &Evidence, namespace: &str, service: &str, section: &mut Section) -> bool {
+    let Some(slice) = evidence.expected.coverage().undecoded_slice(namespace, service) else {
+        return false;
+    };
+    let reason = evidence.rejected("EndpointSlice", namespace, slice).unwrap_or_default();
+    section
+        .say(
+            FindingLevel::Unknown,
+            checks::ENDPOINTS_UNREAD,
+            format!(
+                "cannot tell whether there are endpoints: ndots cannot read EndpointSlice {namespace}/{slice}: {reason}"
+            ),
+        )
+        .advise(format!("kubectl -n {namespace} get endpointslice {slice} -o yaml"));
+    true
 }
 
 /// Checks that the endpoints have addresses to which kube-proxy can send connections.

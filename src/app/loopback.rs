@@ -49,7 +49,8 @@ impl Loopback {
         let mut listeners = Listeners::new(limits::DESCRIPTORS);
         listeners.open(&listen_configs)?;
         let (dispatcher, dispatch) = Dispatcher::new(assembled.server, metrics);
-        listeners.serve(&dispatcher, &listen_configs)?;
+        let missing = listeners.serve(&dispatcher, &listen_configs);
+        missing.into_iter().next().map_or(Ok(()), Err)?;
         let mut tasks = JoinSet::new();
         tasks.spawn(dispatch);
         let ready = async {

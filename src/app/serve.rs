@@ -172,11 +172,17 @@ impl Process {
         let mut listeners = Listeners::new(descriptors());
         listeners.open(&listen_configs)?;
         let mut admin = Admin::new(Arc::clone(&metrics), web_config::read);
-        admin.serve(outputs.pages).await?;
+        for unserved in admin.serve(outputs.pages).await {
+            if unserved.essential {
+                return Err(unserved.error);
+            }
+            unserved.log();
+        }
         let etcds = Etcds::run_new(outputs.etcd).await;
         let zones = assembled.server.zones();
         let (dispatcher, dispatch) = Dispatcher::new(assembled.server, Arc::clone(&metrics));
-        listeners.serve(&dispatcher, &listen_configs)?;
+        let missing = listeners.serve(&dispatcher, &listen_configs);
+        missing.into_iter().next().map_or(Ok(()), Err)?;
         if let Some(zone) = example_zone {
             banner::print_examples(&started, &listeners, zone);
         } else if !flags.quiet {

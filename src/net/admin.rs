@@ -52,6 +52,23 @@ pub struct Admin {
     read_tls: ReadTls,
 }
 
+/// Why the pages of an address are not served.
+pub struct Unserved {
+    pub error: anyhow::Error,
+    /// Whether the process does not start without one of the pages.
+    pub essential: bool,
+}
+
+impl Unserved {
+    pub fn log(&self) {
+        tracing::error!(
+            "{:#}; DNS is served without these pages, and the address is tried again every {} s",
+            self.error,
+            limits::RELOAD_INTERVAL.as_secs()
+        );
+    }
+}
+
 struct Open {
     pages: Arc<Pages>,
     bound: SocketAddr,
@@ -68,13 +85,8 @@ impl Admin {
 
     /// Serves these pages and no others. An address that stays keeps its socket.
     ///
-    /// As in CoreDNS, a taken address of `ready` or `prometheus` is logged, and the server goes on.
-    /// [`Admin::retry`] opens it later. It also opens the address of an essential page, because
-    /// after a reload the server goes on without that page.
-    ///
-    /// # Errors
-    /// Names the address of an essential page that cannot be opened. The others are served.
-    pub async fn serve(&mut self, pages: Vec<Page>) -> anyhow::Result<()> {
+    /// Returns the addresses that cannot be opened. [`Admin::retry`] opens them later.
+    pub async fn serve(&mut self, pages: Vec<Page>) -> Vec<Unserved> {
         let mut wanted: BTreeMap<String, Vec<Page>> = BTreeMap::new();
         for page in pages {
             wanted.entry(page.address.clone()).or_default().push(page);
@@ -92,37 +104,23 @@ impl Admin {
                 );
             }
         }
-        let mut failed = Ok(());
+        let mut unserved = Vec::new();
         for (address, pages) in wanted {
-            match self.open.get(&address) {
-                Some(open) => open.pages.store(Arc::new(pages)),
-                None => match listen(&address).await {
-                    Ok(listener) => self.start(address, listener, pages)?,
-                    Err(error) => {
-                        if pages.iter().any(|page| page.essential) {
-                            failed = Err(error);
-                        } else {
-                            tracing::error!(
-                                "{error:#}; DNS is served without these pages, and the address is tried again every {} s",
-                                limits::RELOAD_INTERVAL.as_secs()
-                            );
-                        }
-                        self.waiting.insert(address, pages);
-                    }
-                },
+            if let Some(open) = self.open.get(&address) {
+                open.pages.store(Arc::new(pages));
+            } else if let Err(error) = self.start(&address, &pages).await {
+                let essential = pages.iter().any(|page| page.essential);
+                unserved.push(Unserved { error, essential });
+                self.waiting.insert(address, pages);
             }
         }
-        failed
+        unserved
     }
 
     /// Tries the addresses again that could not be opened.
     pub async fn retry(&mut self) {
         for (address, pages) in std::mem::take(&mut self.waiting) {
-            let started = match listen(&address).await {
-                Ok(listener) => self.start(address.clone(), listener, pages.clone()),
-                Err(error) => Err(error),
-            };
-            match started {
+            match self.start(&address, &pages).await {
                 Ok(()) => tracing::info!("The pages at {address} are served now"),
                 Err(_) => drop(self.waiting.insert(address, pages)),
             }
@@ -134,18 +132,14 @@ impl Admin {
         self.open.iter().map(|(address, open)| (&**address, open.bound))
     }
 
-    fn start(
-        &mut self,
-        address: String,
-        listener: TcpListener,
-        pages: Vec<Page>,
-    ) -> anyhow::Result<()> {
+    async fn start(&mut self, address: &str, pages: &[Page]) -> anyhow::Result<()> {
+        let listener = listen(address).await?;
         let bound = listener.local_addr()?;
-        let pages = Arc::new(ArcSwap::from_pointee(pages));
+        let pages = Arc::new(ArcSwap::from_pointee(pages.to_vec()));
         let mut task = JoinSet::new();
         task.spawn(accept(listener, Arc::clone(&pages), self.read_tls));
         task.spawn(poll::every_second(bound, Arc::clone(&pages), Arc::clone(&self.metrics)));
-        self.open.insert(address, Open { pages, bound, task });
+        self.open.insert(address.to_owned(), Open { pages, bound, task });
         Ok(())
     }
 }

@@ -113,35 +113,38 @@ impl Listeners {
         Ok(())
     }
 
-    /// Starts answering at new listeners, updates certificates, and closes the listeners that are
-    /// not in `listen_configs`.
-    ///
-    /// # Errors
-    /// A thread cannot be started.
+    /// Starts answering at new listeners, updates certificates, and closes the listeners that are not
+    /// in `listen_configs`. Returns what is missing: a listener that keeps its last certificate, or
+    /// one that lacks threads. The others answer.
     pub fn serve(
         &mut self,
         dispatcher: &Arc<Dispatcher>,
         listen_configs: &[ListenConfig],
-    ) -> anyhow::Result<()> {
+    ) -> Vec<anyhow::Error> {
         while self.tasks.try_join_next().is_some() {}
         let is_gone =
             |listen: &Listen| !listen_configs.iter().any(|config| config.listen == *listen);
         for (_, gone) in self.open.extract_if(.., |listen, _| is_gone(listen)) {
             gone.stop(&mut self.tasks);
         }
+        let mut missing = Vec::new();
         for ListenConfig { listen, identity, .. } in listen_configs {
-            if let Some(listener) = self.open.get_mut(listen) {
-                listener.identity.set(identity.as_ref(), listen.scheme)?;
+            let Some(listener) = self.open.get_mut(listen) else { continue };
+            if let Err(error) = listener.identity.set(identity.as_ref(), listen.scheme) {
+                let problem = format!("the certificate of {listen} cannot be used");
+                missing.push(anyhow::Error::new(error).context(problem));
             }
         }
         for (listen, listener) in &mut self.open {
-            if listener.workers.is_none() {
-                listener
-                    .start(dispatcher, *listen, &self.slots, &mut self.tasks)
-                    .context("cannot start a thread")?;
+            if listener.workers.is_none()
+                && let Err(error) =
+                    listener.start(dispatcher, *listen, &self.slots, &mut self.tasks)
+            {
+                let problem = format!("a thread of {listen} cannot be started");
+                missing.push(anyhow::Error::new(error).context(problem));
             }
         }
-        Ok(())
+        missing
     }
 
     /// The bound addresses, with the port that the system chose for port 0.

@@ -64,7 +64,7 @@ impl TestServer {
         tasks.spawn(task);
         let mut listeners = Listeners::new(descriptors);
         listeners.open(&listen_configs(&listens)).unwrap();
-        listeners.serve(&dispatcher, &listen_configs(&listens)).unwrap();
+        assert!(listeners.serve(&dispatcher, &listen_configs(&listens)).is_empty());
         Self { dispatcher, listeners, upstream, listens, _tasks: tasks }
     }
 
@@ -87,7 +87,8 @@ impl TestServer {
         self.listens = addresses.iter().map(|address| listen(address)).collect();
         self.listeners.open(&listen_configs(&self.listens))?;
         self.dispatcher.server.store(Arc::new(server(&self.listens, self.upstream.address)));
-        self.listeners.serve(&self.dispatcher, &listen_configs(&self.listens))
+        let missing = self.listeners.serve(&self.dispatcher, &listen_configs(&self.listens));
+        missing.into_iter().next().map_or(Ok(()), Err)
     }
 }
 

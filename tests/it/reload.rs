@@ -229,33 +229,55 @@ fn reloads_lose_no_query() {
 fn a_page_without_its_address_does_not_undo_a_reload_and_is_served_later() {
     let corefile = |number: u8, pages: &str| {
         format!(
-            ".:0 {{\n bind 127.0.0.1\n{pages} hosts none {{\n 192.0.0.{number} v.example\n }}\n}}\n"
+            ".:0 {{\n bind 127.0.0.1\n reload\n prometheus 127.0.0.1:0\n{pages} hosts none {{\n 192.0.0.{number} v.example\n }}\n}}\n"
         )
     };
-    let mut mount = Mount::new();
-    mount.write(&corefile(1, ""));
-    let mut command = Command::new(program());
-    command.arg("-conf").arg(mount.corefile());
-    let server = Ndots::with_banner(command, &["dns"]);
-    assert!(in_force(server.address, 1));
-    let taken = free_address();
-    let stranger = TcpListener::bind(taken).unwrap();
-    mount.write(&corefile(2, &format!(" health {taken}\n")));
-    server.child.signal("USR1");
-    let line = loop {
-        let line = server.log.recv_timeout(Duration::from_secs(20)).expect("a failed reload");
-        if line.contains("reload failed") {
-            break line;
+    for (page, path) in [("health", "/health"), ("ready", "/ready")] {
+        let mut mount = Mount::new();
+        mount.write(&corefile(1, ""));
+        let mut command = Command::new(program());
+        command.arg("-conf").arg(mount.corefile());
+        let server = Ndots::with_banner(command, &["dns", PAGES]);
+        assert!(in_force(server.address, 1));
+        let first = log_until(&server, "Running configuration SHA512 = ");
+        let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = stranger.local_addr().unwrap();
+        mount.write(&corefile(2, &format!(" {page} {taken}\n")));
+        server.child.signal("USR1");
+        let line = log_until(&server, "cannot serve pages");
+        assert!(line.contains(&format!("[ERROR] cannot serve pages at {taken}")), "{line}");
+        assert!(line.contains("DNS is served without these pages"), "{line}");
+        let second = log_until(&server, "Running configuration SHA512 = ");
+        log_until(&server, "Reloading complete");
+        assert!(in_force(server.address, 2));
+        assert_ne!(first, second, "{page}");
+        let hash = second.rsplit(' ').next().unwrap();
+        let metrics = crate::support::page(server.bound[PAGES], "/metrics").unwrap();
+        for series in [
+            format!("coredns_reload_version_info{{hash=\"sha512\",value=\"{hash}\"}} 1\n"),
+            format!("coredns_corefile_info{{sha512=\"{hash}\",state=\"running\"}} 1\n"),
+            "coredns_reload_failed_total 0\n".to_owned(),
+        ] {
+            assert!(metrics.contains(&series), "{page}: {series}{metrics}");
         }
-    };
-    let expected = "the new Corefile is in use, but not completely: cannot serve pages at";
-    assert!(line.contains(expected), "{line}");
-    assert!(in_force(server.address, 2));
-    drop(stranger);
-    let begun = Instant::now();
-    while page(taken, "/health").is_none() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "the page is not served");
-        thread::sleep(Duration::from_millis(50));
+
+        drop(stranger);
+        let begun = Instant::now();
+        while crate::support::page(taken, path).is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "the page is not served");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// The first line of the log that contains the text. A line about a failed reload is a failure.
+fn log_until(server: &Ndots, text: &str) -> String {
+    loop {
+        let line = server.log.recv_timeout(Duration::from_secs(20)).expect(text);
+        assert!(!line.contains("reload failed"), "{line}");
+        if line.contains(text) {
+            return line;
+        }
     }
 }
 

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
-
 use crate::{
     cli::ServerFlags,
     limits,
     metrics::{CounterFamily, Family, GaugeFamily, Metrics},
     net::{
+        admin::Unserved,
         dnstap,
         log::{self, DebugPlugin},
         otlp,
@@ -134,17 +133,15 @@ impl Process {
             }
             return;
         }
-        if let Some(hash) = self.watched.as_ref().and_then(Watched::hash) {
-            VERSION.reset(&self.metrics);
-            VERSION.with(&self.metrics, ["sha512", &hash]).set(1);
-            log_hash(&hash);
-        }
+        VERSION.reset(&self.metrics);
+        VERSION.with(&self.metrics, ["sha512", &self.hashes.running]).set(1);
+        self.watched.as_ref().and_then(Watched::hash).iter().for_each(|hash| log_hash(hash));
         tracing::info!("Reloading complete");
     }
 
     /// Builds the new server beside the old one and swaps them. On an error before the swap the old
-    /// one stays. After the swap only a thread or the address of a page can be missing. Then the
-    /// new server stays in use, and the reload is reported as failed.
+    /// one stays. After the swap only a thread, a certificate or the address of a page can be
+    /// missing. Then each is logged, and the new server stays in use without it.
     async fn reload(&mut self, text: &Text, flags: &ServerFlags) -> anyhow::Result<()> {
         let text = text.again()?;
         let configuration = config::check(&text, flags.port)?;
@@ -185,7 +182,9 @@ impl Process {
         warnings.iter().for_each(log::emit);
         self.dispatcher.server.store(Arc::new(built.server));
         log_due(&std::mem::replace(&mut self.timed, timed), None);
-        let listening = self.listeners.serve(&self.dispatcher, &listen_configs);
+        for missing in self.listeners.serve(&self.dispatcher, &listen_configs) {
+            tracing::error!(plugin = "reload", "{missing:#}; the new Corefile is used without it");
+        }
         self.sources.keep(&needed).await;
         (self.readiness, self.lameduck, self.reload_state) =
             (readiness, built.lameduck, reload_state);
@@ -201,7 +200,7 @@ impl Process {
         self.hashes.read(&self.metrics, &hash, Validity::Valid);
         self.commands = commands;
         self.tasks.spawn(self.commands.run(Event::Startup));
-        let pages = self.admin.serve(pages).await;
-        listening.and(pages).context("the new Corefile is in use, but not completely")
+        self.admin.serve(pages).await.iter().for_each(Unserved::log);
+        Ok(())
     }
 }

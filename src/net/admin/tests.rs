@@ -23,7 +23,7 @@ fn admin() -> Admin {
 
 async fn bound(pages: Vec<Page>) -> (Admin, SocketAddr) {
     let mut admin = admin();
-    admin.serve(pages).await.unwrap();
+    assert!(admin.serve(pages).await.is_empty());
     let bound = admin.bound().next().unwrap().1;
     (admin, bound)
 }
@@ -71,17 +71,15 @@ async fn pages_are_served_by_path_and_method() {
 async fn an_address_that_stays_keeps_its_socket() {
     let (mut admin, to) = bound(vec![page("127.0.0.1:0", "/health", "OK")]).await;
     let mut kept = TcpStream::connect(to).await.unwrap();
-    admin
-        .serve(vec![page("127.0.0.1:0", "/health", "new"), page("127.0.0.2:0", "/ready", "OK")])
-        .await
-        .unwrap();
+    let pages = vec![page("127.0.0.1:0", "/health", "new"), page("127.0.0.2:0", "/ready", "OK")];
+    assert!(admin.serve(pages).await.is_empty());
     assert_eq!(admin.bound().next(), Some(("127.0.0.1:0", to)));
     assert_eq!(request(to, "GET /health").await.unwrap().1, "new");
     kept.write_all(b"GET /health HTTP/1.0\r\n\r\n").await.unwrap();
     let mut reply = String::new();
     kept.read_to_string(&mut reply).await.unwrap();
     assert!(reply.ends_with("new"), "{reply}");
-    admin.serve(vec![page("127.0.0.2:0", "/ready", "OK")]).await.unwrap();
+    assert!(admin.serve(vec![page("127.0.0.2:0", "/ready", "OK")]).await.is_empty());
     assert!(TcpStream::connect(to).await.is_err());
 }
 
@@ -90,7 +88,7 @@ async fn a_reload_may_replace_the_wildcard_address() {
     let (mut admin, to) = bound(vec![page(":0", "/health", "OK")]).await;
     for host in ["127.0.0.1", "", "127.0.0.1"] {
         let address = format!("{host}:{}", to.port());
-        admin.serve(vec![page(&address, "/health", "moved")]).await.unwrap();
+        assert!(admin.serve(vec![page(&address, "/health", "moved")]).await.is_empty());
         assert_eq!(
             request(([127, 0, 0, 1], to.port()).into(), "GET /health").await.unwrap().1,
             "moved"
@@ -108,8 +106,11 @@ async fn an_address_that_cannot_be_opened_is_named_and_the_others_are_served() {
         page(":x", "/health", "OK"),
         page("127.0.0.1:0", "/ready", "OK"),
     ];
-    let error = format!("{:#}", admin.serve(pages).await.unwrap_err());
-    assert!(error.contains("cannot serve pages at"), "{error}");
+    let unserved = admin.serve(pages).await;
+    let errors: Vec<_> = unserved.iter().map(|it| format!("{:#}", it.error)).collect();
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    assert!(errors[0].starts_with(&format!("cannot serve pages at {taken}")), "{errors:?}");
+    assert!(errors[1].contains("\"x\" is not a port number"), "{errors:?}");
     let (_, to) = admin.bound().next().unwrap();
     assert_eq!(request(to, "GET /ready").await.unwrap().1, "OK");
 }
@@ -120,8 +121,8 @@ async fn a_taken_address_is_tried_again() {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let stranger = TcpListener::bind(taken).await.unwrap();
         let mut admin = admin();
-        let served = admin.serve(vec![page(&taken.to_string(), path, "OK")]).await;
-        assert_eq!(served.is_err(), essential, "{path}");
+        let unserved = admin.serve(vec![page(&taken.to_string(), path, "OK")]).await;
+        assert_eq!(unserved.iter().map(|it| it.essential).collect::<Vec<_>>(), [essential]);
         admin.retry().await;
         assert_eq!(admin.bound().count(), 0);
         drop(stranger);

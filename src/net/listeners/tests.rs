@@ -5,6 +5,8 @@ use std::{
 
 use tokio::net::TcpStream;
 
+use crate::plugin::ClientAuth;
+
 use super::super::testing::{Tcp, TestServer, Udp, eventually, here, listen, listen_configs};
 use super::*;
 
@@ -44,6 +46,27 @@ async fn a_reload_may_replace_the_wildcard_address_and_restore_it() {
         // Queries to the old listener are lost while it closes.
         eventually(&address, async || answers(([127, 0, 0, 1], port).into()).await).await;
     }
+}
+
+#[tokio::test]
+async fn a_listener_with_a_bad_certificate_does_not_hold_up_the_others() {
+    let mut server = TestServer::at(&["127.0.0.1:0"], u64::MAX).await;
+    let kept = server.bound(0);
+    let mut configs = listen_configs(&[listen("127.0.0.1:0"), listen("127.0.0.2:0")]);
+    server.listeners.open(&configs).unwrap();
+    configs[0].identity = Some(Arc::new(Identity {
+        certificates: "none".to_owned(),
+        key: "none".to_owned(),
+        authorities: None,
+        client_auth: ClientAuth::None,
+        key_log: None,
+    }));
+    let missing = server.listeners.serve(&server.dispatcher, &configs);
+    let missing: Vec<_> = missing.iter().map(|error| format!("{error:#}")).collect();
+    let expected = "the certificate of dns://127.0.0.1:0 cannot be used: ";
+    assert!(missing.len() == 1 && missing[0].starts_with(expected), "{missing:?}");
+    let new = server.listeners.bound().map(|(_, bound)| bound).find(|bound| *bound != kept);
+    assert!(answers(new.unwrap()).await);
 }
 
 /// A port that is free at every address. Clients get ports of a higher range.

@@ -7,6 +7,7 @@
 //! also decide that the client may transfer a zone. The records of a transfer are sent as many
 //! messages and do not pass through the chain.
 
+mod commit;
 mod error;
 mod metadata;
 mod run;
@@ -26,6 +27,7 @@ use crate::{
 };
 
 pub use crate::transport::Transport;
+pub use commit::{Commit, Committed};
 pub use error::QueryError;
 pub use metadata::Metadata;
 pub use run::Run;
@@ -41,6 +43,12 @@ pub trait Plugin: Send + Sync {
 
     /// Handles a query on the way down.
     fn query(&self, _cx: &mut Cx, _query: &Query) -> Flow {
+        Flow::Next
+    }
+
+    /// Handles an UPDATE message (RFC 2136). The plugins of the block are asked in their order, and
+    /// their replies do not come back to them.
+    fn update(&self, _cx: &mut Cx, _update: &Query) -> Flow {
         Flow::Next
     }
 
@@ -131,6 +139,8 @@ pub enum Flow {
     Forward(Exchange),
     /// Sends this response after a time.
     Pause(Duration, Response),
+    /// Makes a change outside of the threads that answer queries, and sends its response.
+    Commit(Arc<dyn Commit>),
     /// The client may transfer the zone. The first plugin below that has it provides the records.
     Transfer,
 }
@@ -214,6 +224,8 @@ pub enum Wait {
     Exchange(Exchange),
     /// The time passes; then the run is resumed with this response.
     Pause(Duration, Box<Response>),
+    /// The change is made; then the run is resumed with its response.
+    Commit(Arc<dyn Commit>),
 }
 
 /// What the dispatcher must do next. Plugins reach the network in no other way.

@@ -8,6 +8,7 @@ mod dnstap;
 mod etcd;
 mod signing;
 mod trace;
+mod updates;
 mod zones;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ pub use dnstap::*;
 pub use etcd::*;
 pub use signing::*;
 pub use trace::*;
+pub use updates::*;
 pub use zones::*;
 
 /// Octets of a name in wire form (RFC 1035 §3.1).

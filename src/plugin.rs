@@ -27,6 +27,7 @@ mod dns64;
 mod dnssec;
 mod dnstap;
 mod dnstap_sink;
+mod dynupdate;
 mod erratic;
 mod errors;
 mod etcd;
@@ -126,7 +127,7 @@ pub use source::{ClientTls, Origin, Source, Throttle};
 pub use top::Top;
 pub use trace_sink::{Collector, TraceSink};
 
-pub use served_zone::{EtcdKeys, LoadedZone, SecondaryZone, ZoneNotice, ZoneSigner};
+pub use served_zone::{EtcdKeys, LoadedZone, SecondaryZone, UpdatedZone, ZoneNotice, ZoneSigner};
 pub use sign::{signed_zone, why_due};
 pub use zone_directory::ZoneDirectory;
 
@@ -200,10 +201,7 @@ pub static ALL: &[Entry] = &[
     Here(&minimal::DIRECTIVE),
     Here(&template::DIRECTIVE),
     Here(&transfer::DIRECTIVE),
-    Refused(
-        "dynupdate",
-        "ndots does not accept DNS UPDATE messages: let BIND or Knot take them, and serve the zone here with `secondary` and a TSIG key",
-    ),
+    Here(&dynupdate::DIRECTIVE),
     Here(&hosts::DIRECTIVE),
     Refused(
         "route53",

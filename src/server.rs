@@ -105,6 +105,9 @@ impl Server {
             Err(RequestError::Notify(notify)) => {
                 return self.notified(listen, &notify, packet, cx, out);
             }
+            Err(RequestError::Update(update)) => {
+                return self.updated(listen, update, packet, cx, out);
+            }
             Err(RequestError::NoQuestion(edns)) => {
                 return self.answer_without_question(packet, edns, cx, out);
             }
@@ -145,6 +148,33 @@ impl Server {
         }
         sign(cx, start, out);
         Outcome::Reply
+    }
+
+    /// Handles an UPDATE message about the zone of the question. `None`: the message is malformed.
+    fn updated(
+        &self,
+        listen: Listen,
+        update: Option<Box<Query>>,
+        packet: &[u8],
+        cx: &mut Cx,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let takes_updates = self.blocks().iter().any(|block| block.updates);
+        let Some(update) = update.filter(|_| takes_updates) else {
+            let rcode = if takes_updates { Rcode::FORMERR } else { Rcode::NOTIMP };
+            refusal(packet, rcode, out);
+            return Outcome::Reply;
+        };
+        let listener = self.listener(listen);
+        let place = listener.and_then(|at| Some((at, self.block_for(at, cx, &update)?)));
+        match place {
+            Some((listener, block)) if self.blocks()[block].updates => {
+                self.tap(block, cx, &update, TapEvent::Received(packet));
+                self.start(At { listener, block, request_octets: packet.len() }, *update, cx, out)
+            }
+            Some(_) => self.refuse(&update, Rcode::NOTIMP, packet.len(), cx, out),
+            None => self.refuse(&update, Rcode::REFUSED, packet.len(), cx, out),
+        }
     }
 
     /// Sets the time of day, which signatures need. Other queries do not wait for the clock.

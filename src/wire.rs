@@ -22,6 +22,8 @@ mod room;
 mod text;
 mod tsig;
 mod types;
+mod update;
+mod zone_record;
 
 pub use canonical::type_bitmap;
 pub use cookie::{ClientCookie, Cookie, CookieSecret};
@@ -34,9 +36,11 @@ pub use presentation::{
     Entries, Entry, LexError, RdataError, RecordHeader, RecordHeaderError, Word, base64,
     read_seconds,
 };
-pub use query::{Caps, Edns, Query, Question, RequestError, refusal, soa_serial};
+pub use query::{Caps, Edns, Opcode, Query, Question, RequestError, refusal, soa_serial};
 pub use response::{Ede, Owner, Rdatas, RecordSet, Records, Response, Sets, Transfer};
 pub use room::Room;
 pub use text::{TextRecord, TextRecordError};
 pub use tsig::{SignedMessage, TsigAlgorithm, TsigChain, TsigError, TsigKey};
 pub use types::{Class, Rcode, Type, UnknownNameError};
+pub use update::{Update, UpdateRecord};
+pub use zone_record::ZoneRecord;

@@ -4,21 +4,27 @@
 //! (RFC 6672) and, for a signed zone, the proofs of RFC 4035 §3.1.
 
 mod answer;
+mod bolt;
 mod build;
 mod distinct;
+mod dynamic;
 mod generate;
 mod incoming;
 mod key;
 mod parse;
 mod slot;
+mod update;
 mod walk;
 mod zone;
 
 pub use answer::{Answer, End};
+pub use bolt::{DatabaseError, FileWrite};
 pub use build::ZoneBuilder;
+pub use dynamic::{DatabaseFile, DynamicError, DynamicZone, NoDatabase, UpdateFailure};
 pub use incoming::{IncomingError, IncomingZone};
 pub use parse::{Parsed, ZoneError, included, parse};
 pub use slot::ZoneSlot;
+pub use update::{RecordsError, ZoneLimits, may_be_updated};
 pub use zone::{Timers, Zone};
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use crate::{
 
 use super::{
     config::Configuration,
+    database,
     facts::Needed,
     listen_config::{self, ListenConfigs},
     octets, resolve, zone_files,
@@ -159,6 +160,7 @@ pub(super) fn compose(
         cookies,
         clock: UnixClock(unix_at),
         signer: signing::signer,
+        database: database::open,
     };
     let mut assembled = assemble(&written, &context).map_err(|error| match error {
         AssembleError::Plugin { .. } => anyhow!(error),

@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use crate::{
     limits,
-    wire::{Query, Rcode, Response},
+    wire::{Opcode, Query, Rcode, Response},
 };
 
 use super::{
@@ -82,7 +82,14 @@ impl Run {
             };
             let frame = Frame { block: at.block, plugin: at.plugin, query: at.query, nested: None };
             cx.block = at.block;
-            match plugin.query(cx, &self.queries[at.query]) {
+            let query = &self.queries[at.query];
+            let flow = match query.opcode {
+                Opcode::Update => plugin.update(cx, query),
+                Opcode::Query | Opcode::Notify => plugin.query(cx, query),
+            };
+            match flow {
+                // The outcome of an update does not come back to the plugins above.
+                Flow::Next if query.opcode == Opcode::Update => at.plugin += 1,
                 Flow::OutsideZones if at.plugin + 1 == plugins.len() => {
                     cx.set_answered(plugin.name(), ReplySource::Local);
                     return self.ascend(router, cx, Ok(Response::of(Rcode::REFUSED)));
@@ -101,6 +108,10 @@ impl Run {
                 Flow::Pause(time, response) => {
                     cx.set_answered(plugin.name(), ReplySource::Local);
                     return Step::Wait(Wait::Pause(time, Box::new(response)));
+                }
+                Flow::Commit(commit) => {
+                    cx.set_answered(plugin.name(), ReplySource::Local);
+                    return Step::Wait(Wait::Commit(commit));
                 }
                 Flow::Transfer => return self.transfer(router, cx, at),
                 Flow::Ask(ask) => match self.ask(router, cx, frame, ask) {

@@ -95,7 +95,7 @@ impl SimulatedServer {
             }
             Outcome::Wait(_, Wait::Exchange(_)) => Some(SimulatedReply::Forwarded),
             Outcome::Silence => Some(SimulatedReply::Silence),
-            Outcome::Wait(_, Wait::Pause(..)) | Outcome::Transfer(_) => None,
+            Outcome::Wait(_, Wait::Pause(..) | Wait::Commit(_)) | Outcome::Transfer(_) => None,
         }
     }
 }

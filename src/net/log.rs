@@ -195,7 +195,7 @@ pub fn emit(line: &LogLine) {
         qclass = %query.question.class,
         protocol = transport.proto(),
         id = query.id,
-        opcode = 0,
+        opcode = query.opcode.number(),
         request_size = sent.request_octets,
         dnssec_ok = query.dnssec_ok(),
         bufsize = query.edns.map_or(limits::UDP_OCTETS_PLAIN, |edns| edns.size),

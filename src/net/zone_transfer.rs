@@ -16,8 +16,8 @@ use tokio::{
 use crate::{
     limits,
     wire::{
-        Name, Query, Question, Rcode, TsigChain, TsigError, TsigKey, Type,
-        reply::{self, Match, ReplyError, Transferred},
+        Name, Query, Question, Rcode, TsigChain, TsigError, TsigKey, Type, ZoneRecord,
+        reply::{self, Match, ReplyError},
         soa_serial,
     },
     zonefile::{IncomingError, IncomingZone, Zone},
@@ -84,7 +84,7 @@ async fn fetch_in_time(
     if let Some(known) = known {
         let mut asked = connection.ask(origin, (Type::SOA, None), key).await?;
         let message = connection.receive(&mut asked).await?;
-        let is_soa = |record: &&Transferred| record.rtype == Type::SOA;
+        let is_soa = |record: &&ZoneRecord| record.rtype == Type::SOA;
         let serial = message.iter().find(is_soa).and_then(|soa| soa_serial(&soa.rdata));
         let serial = serial.ok_or(IncomingError::NoSoa)?;
         // Serial numbers wrap around (RFC 1982 §3.2).
@@ -174,7 +174,7 @@ impl Connection {
             {
                 return Err(IncomingError::Inconsistent.into());
             }
-            for Transferred { owner, rtype, ttl, rdata } in records {
+            for ZoneRecord { owner, rtype, ttl, rdata } in records {
                 octets += owner.wire().len() + rdata.len();
                 incoming.add(&owner, rtype, ttl, rdata)?;
             }
@@ -192,7 +192,7 @@ impl Connection {
     async fn receive(
         &mut self,
         Asked { query, signing }: &mut Asked,
-    ) -> Result<Vec<Transferred>, ZoneTransferError> {
+    ) -> Result<Vec<ZoneRecord>, ZoneTransferError> {
         let mut length = [0; 2];
         self.read(&mut length).await?;
         let mut message = vec![0; u16::from_be_bytes(length).into()];

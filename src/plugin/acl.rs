@@ -168,6 +168,10 @@ impl Plugin for Acl {
         };
         Flow::Answer(Response { ede: Some(ede), ..Response::of(rcode) })
     }
+
+    fn update(&self, cx: &mut Cx, update: &Query) -> Flow {
+        self.query(cx, update)
+    }
 }
 
 impl Acl {

@@ -21,13 +21,13 @@ use crate::{
     upstream,
     wire::{CookieSecret, Name, Question},
     zone::Store,
-    zonefile::ZoneSlot,
+    zonefile::{DatabaseFile, DynamicZone, ZoneSlot},
 };
 
 use super::{
     DnstapSink, EtcdKeys, EtcdSource, Host, Interface, Keyring, LoadedZone, NamedKey, Readiness,
-    ScopedAddress, SecondaryZone, Source, Top, ZoneNotice, ZoneSigner, scoped::UnknownInterface,
-    served_zone::deciding_line, trace_sink::TraceSink,
+    ScopedAddress, SecondaryZone, Source, Top, UpdatedZone, ZoneNotice, ZoneSigner,
+    scoped::UnknownInterface, served_zone::deciding_line, trace_sink::TraceSink,
 };
 
 static DNSTAP_DROPPED: CounterFamily<1> = Family::new(
@@ -89,6 +89,8 @@ pub struct BuildContext<'g> {
     pub clock: UnixClock,
     /// Makes a signer of a private key.
     pub signer: MakeSigner,
+    /// The database with this path.
+    pub database: fn(&str) -> Arc<dyn DatabaseFile>,
 }
 
 /// A file that a reload reads again only if it has changed.
@@ -116,6 +118,8 @@ pub struct ReloadState {
     pub zones: HashMap<String, LoadedZone>,
     /// The key is the zone and its primary servers.
     pub secondaries: HashMap<String, Arc<ZoneSlot>>,
+    /// The zones that clients update. The key is the zone and its file.
+    pub updated: HashMap<String, Arc<DynamicZone>>,
     /// The files that are not text. The key is the path.
     pub octets: HashMap<String, ReadFile>,
     /// The key is the source.
@@ -142,6 +146,8 @@ pub struct Outputs {
     pub signers: Vec<ZoneSigner>,
     /// Zones to transfer from their primary servers.
     pub secondaries: Vec<SecondaryZone>,
+    /// Zones that clients update, with secondary servers.
+    pub updated: Vec<UpdatedZone>,
     /// Keys of etcd to follow.
     pub etcd: Vec<EtcdKeys>,
     /// Receivers of dnstap, each with the queue of its messages.

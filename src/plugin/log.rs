@@ -175,7 +175,7 @@ fn write_value(
         ">bufsize" => {
             write!(line, "{}", query.edns.map_or(limits::UDP_OCTETS_PLAIN, |edns| edns.size))
         }
-        ">opcode" => line.write_str("0"),
+        ">opcode" => write!(line, "{}", query.opcode.number()),
         _ => {
             let value = label.strip_prefix('/').and_then(|label| cx.metadata.get(label));
             line.write_str(value.filter(|value| !value.is_empty()).unwrap_or("-"))

@@ -73,6 +73,8 @@ pub enum Need {
     WatchFiles,
     /// The block gets AXFR and IXFR queries.
     Transfers,
+    /// The block gets UPDATE messages.
+    Updates,
     /// The certificate of the block's encrypted listeners.
     Tls(Tls),
     /// The certificates for upstreams. They are checked before they are used.

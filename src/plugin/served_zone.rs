@@ -10,7 +10,7 @@ use crate::{
     dnssec::ZoneKey,
     skydns::SkydnsStore,
     wire::Name,
-    zonefile::{Zone, ZoneSlot},
+    zonefile::{DynamicZone, Zone, ZoneSlot},
 };
 
 use super::{EtcdSource, NamedKey};
@@ -33,6 +33,14 @@ pub struct SecondaryZone {
     pub slot: Arc<ZoneSlot>,
     /// The secondary servers that get a NOTIFY message for a new version of the zone.
     pub notice: Option<ZoneNotice>,
+}
+
+/// A zone that clients update, and its secondary servers.
+#[derive(Clone)]
+pub struct UpdatedZone {
+    pub zone: Arc<DynamicZone>,
+    /// The servers that get a NOTIFY message after an update.
+    pub notice: ZoneNotice,
 }
 
 /// Keys of etcd that `app` follows, and where they belong.

@@ -9,8 +9,8 @@ use crate::{
     chain::{Cx, Flow, Level, Notified, Plugin},
     corefile::Arguments,
     wire::{
-        Name, Query, Rcode, Response, SignedMessage, TsigAlgorithm, TsigChain, TsigError, TsigKey,
-        Type, base64,
+        Name, Opcode, Query, Rcode, Response, SignedMessage, TsigAlgorithm, TsigChain, TsigError,
+        TsigKey, Type, base64,
     },
 };
 
@@ -72,15 +72,8 @@ struct TsigSettings {
     keys: Vec<TsigKey>,
     files: Vec<String>,
     types: Required<Type>,
+    /// Those of requests that ndots answers.
     opcodes: Required<Opcode>,
-}
-
-/// The kinds of requests. ndots answers only the first two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Opcode {
-    Query,
-    Notify,
-    Other,
 }
 
 struct TsigPlugin {
@@ -129,21 +122,25 @@ impl Plugin for TsigPlugin {
     }
 
     fn query(&self, cx: &mut Cx, query: &Query) -> Flow {
-        match self.check(cx, query, Opcode::Query) {
+        match self.check(cx, query) {
             Ok(()) => Flow::Next,
             Err(rcode) => Flow::Answer(Response::of(rcode)),
         }
     }
 
+    fn update(&self, cx: &mut Cx, update: &Query) -> Flow {
+        self.query(cx, update)
+    }
+
     fn notified(&self, cx: &mut Cx, notify: &Query) -> Option<Notified> {
-        self.check(cx, notify, Opcode::Notify).err().map(Notified::Refused)
+        self.check(cx, notify).err().map(Notified::Refused)
     }
 }
 
 impl TsigPlugin {
     /// # Errors
     /// The code of the reply to a request that is not accepted.
-    fn check(&self, cx: &mut Cx, query: &Query, opcode: Opcode) -> Result<(), Rcode> {
+    fn check(&self, cx: &mut Cx, query: &Query) -> Result<(), Rcode> {
         let name = &query.question.name;
         if cx.refresh || !self.settings.zones.iter().any(|zone| name.is_within(zone)) {
             return Ok(());
@@ -151,7 +148,7 @@ impl TsigPlugin {
         match &query.signature {
             Some(message) => self.accept(cx, message),
             None if self.settings.types.includes(&query.question.qtype)
-                || self.settings.opcodes.includes(&opcode) =>
+                || self.settings.opcodes.includes(&query.opcode) =>
             {
                 let line = format!("rejecting '{}' request without TSIG", query.question.qtype);
                 cx.log(Level::Debug, DIRECTIVE.name, line);
@@ -221,12 +218,18 @@ fn read_types(tsig: &mut TsigSettings, option: &mut Arguments<'_>) {
 }
 
 fn read_opcodes(tsig: &mut TsigSettings, option: &mut Arguments<'_>) {
-    tsig.opcodes = read_required(option, "opcode", |text| match text {
-        "QUERY" => Some(Opcode::Query),
-        "NOTIFY" => Some(Opcode::Notify),
-        "UPDATE" | "IQUERY" | "STATUS" => Some(Opcode::Other),
+    let opcodes = read_required(option, "opcode", |text| match text {
+        "QUERY" => Some(Some(Opcode::Query)),
+        "NOTIFY" => Some(Some(Opcode::Notify)),
+        "UPDATE" => Some(Some(Opcode::Update)),
+        // Such requests get NOTIMP.
+        "IQUERY" | "STATUS" => Some(None),
         _ => None,
     });
+    tsig.opcodes = match opcodes {
+        Required::All => Required::All,
+        Required::Some(opcodes) => Required::Some(opcodes.into_iter().flatten().collect()),
+    };
 }
 
 /// Reads the rest of `require` or `require_opcode`.

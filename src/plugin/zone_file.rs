@@ -135,7 +135,7 @@ struct Choice {
 }
 
 /// A hash of a file and of all files that it includes, directly or through others.
-fn content(path: &str, context: &PluginContext<'_>) -> u64 {
+pub(super) fn content(path: &str, context: &PluginContext<'_>) -> u64 {
     let (mut hash, mut seen) = (FNV_OFFSET, HashSet::new());
     let mut paths = vec![path.to_owned()];
     while let Some(path) = paths.pop() {

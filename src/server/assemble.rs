@@ -168,6 +168,7 @@ impl Assembly<'_> {
             Need::UdpOctets(octets) => block.udp_octets = octets,
             Need::AnyClass => block.any_class = true,
             Need::Transfers => block.transfers = true,
+            Need::Updates => block.updates = true,
             Need::Timeouts(timeouts) => block.timeouts = Some(timeouts),
             Need::ProxyHeaders(ref policy) => block.proxy = Some(policy.clone()),
             Need::Metadata(ref zones) => {

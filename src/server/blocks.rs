@@ -25,6 +25,8 @@ pub struct Block {
     pub any_class: bool,
     /// Whether AXFR and IXFR queries are passed to the plugins.
     pub transfers: bool,
+    /// Whether UPDATE messages are passed to the plugins.
+    pub updates: bool,
     /// The read, write and idle timeouts of its listeners; `None` without the plugin `timeouts`.
     pub timeouts: Option<Timeouts>,
     /// Which peers may send a PROXY header with the client's address.
@@ -45,6 +47,7 @@ impl Block {
             udp_octets: limits::UDP_OCTETS,
             any_class: false,
             transfers: false,
+            updates: false,
             timeouts: None,
             proxy: None,
             metadata: None,

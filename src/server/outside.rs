@@ -7,6 +7,7 @@ use crate::{
     metrics::Metrics,
     plugin::{BuildContext, Host, ReadFile, ReloadState, Source},
     zone::Store,
+    zonefile::NoDatabase,
 };
 
 /// The input for such a server. It has the given files, but no host names and no earlier server.
@@ -41,6 +42,7 @@ impl NothingOutside {
             cookies: None,
             clock: UnixClock::default(),
             signer: |_, _, _| Err("there are no keys here".to_owned()),
+            database: |_| Arc::new(NoDatabase),
         }
     }
 }

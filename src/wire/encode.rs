@@ -58,6 +58,7 @@ impl Response {
 
         let flag = |set, bit| if set { bit } else { 0 };
         let flags = QR
+            | query.opcode.flags()
             | flag(self.authoritative, AA)
             | flag(completeness == Truncated || self.truncated, TC)
             | flag(self.recursion_desired.unwrap_or(query.recursion_desired), RD)

@@ -24,7 +24,7 @@ pub(super) const AD: u16 = 0x0020;
 pub(super) const CD: u16 = 0x0010;
 pub(super) const OPCODE: u16 = 0x7800;
 /// The opcode NOTIFY in its place among the flags.
-pub(super) const NOTIFY: u16 = 4 << 11;
+pub(super) const NOTIFY: u16 = Opcode::Notify.flags();
 /// The DO bit among the OPT record's TTL bits (RFC 6891 §6.1.3).
 pub(super) const DO: u32 = 0x8000;
 pub(super) const OPTION_NSID: u16 = 3;
@@ -32,11 +32,34 @@ pub(super) const OPTION_COOKIE: u16 = 10;
 pub(super) const OPTION_KEEPALIVE: u16 = 11;
 pub(super) const OPTION_PADDING: u16 = 12;
 
-/// A request that can be answered: opcode QUERY and exactly one question. Nothing about it can fail
-/// after parsing.
+/// The kinds of requests (RFC 1035 §4.1.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Opcode {
+    #[default]
+    Query = 0,
+    /// A zone has changed (RFC 1996).
+    Notify = 4,
+    /// A zone shall change (RFC 2136).
+    Update = 5,
+}
+
+impl Opcode {
+    pub const fn number(self) -> u16 {
+        self as u16
+    }
+
+    /// Its place among the flags of the header.
+    pub(super) const fn flags(self) -> u16 {
+        self.number() << 11
+    }
+}
+
+/// A request that can be answered, with exactly one question. Nothing about it can fail after
+/// parsing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
     pub id: u16,
+    pub opcode: Opcode,
     pub recursion_desired: bool,
     pub authentic_data: bool,
     pub checking_disabled: bool,
@@ -103,6 +126,10 @@ pub enum RequestError {
     /// this server is a secondary of the zone, else NOTIMP.
     #[error("the request is a notification")]
     Notify(Box<Query>),
+    /// A client wants to change a zone. Send NOTIMP if no plugin takes that. `None`: the message is
+    /// malformed.
+    #[error("the request is an update")]
+    Update(Option<Box<Query>>),
     /// Send [`super::empty_reply`]: the client asks only for a cookie (RFC 7873 §5.4).
     #[error("the request has no question")]
     NoQuestion(Edns),
@@ -123,6 +150,11 @@ impl Query {
         if flags & QR != 0 {
             return Err(RequestError::Ignore);
         }
+        if flags & OPCODE == Opcode::Update.flags() {
+            let counts = [answers, authorities, additionals];
+            let update = if questions == 1 { Self::update(packet, counts) } else { None };
+            return Err(RequestError::Update(update.map(Box::new)));
+        }
         if flags & OPCODE != 0 {
             let notifies = flags & OPCODE == NOTIFY && questions == 1;
             let question =
@@ -134,7 +166,8 @@ impl Query {
             let mut extra = Extra::default();
             let read = extra.read(rest, counts.iter().sum());
             let signature = read.and(extra.signed(packet));
-            let query = Self { id, signature, ..Self::internal(question) };
+            let opcode = Opcode::Notify;
+            let query = Self { id, opcode, signature, ..Self::internal(question) };
             return Err(RequestError::Notify(Box::new(query)));
         }
         if let Some(edns) = without_question(&[questions, answers, authorities], additionals, body)
@@ -153,6 +186,7 @@ impl Query {
         extra.read(rest, u32::from(authorities) + u32::from(additionals)).ok_or(FORMERR)?;
         let query = Self {
             id,
+            opcode: Opcode::Query,
             recursion_desired: flags & RD != 0,
             authentic_data: flags & AD != 0,
             checking_disabled: flags & CD != 0,
@@ -172,11 +206,31 @@ impl Query {
         Ok(query)
     }
 
+    /// An UPDATE message. Its records are read later, because most of them matter only if the
+    /// message has a valid signature.
+    fn update(packet: &[u8], counts: [u16; 3]) -> Option<Self> {
+        let (header, body) = packet.split_first_chunk::<HEADER>()?;
+        let [id, flags, ..]: [u16; 6] = words(header);
+        let (question, rest) = Question::parse(body)?;
+        let mut extra = Extra::default();
+        extra.read(rest, counts.map(u32::from).iter().sum())?;
+        Some(Self {
+            id,
+            opcode: Opcode::Update,
+            recursion_desired: flags & RD != 0,
+            edns: extra.edns,
+            signature: extra.signed(packet),
+            client_options: extra.options,
+            ..Self::internal(question)
+        })
+    }
+
     /// A query of this server's own, with recursion desired and EDNS.
     pub fn internal(question: Question) -> Self {
         let edns = Some(Edns::new(limits::UDP_OCTETS, false));
         Self {
             id: 0,
+            opcode: Opcode::Query,
             recursion_desired: true,
             authentic_data: false,
             checking_disabled: false,

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::limits;
 
 use super::{
-    Class, Ede, Name, Owner, Query, Rcode, Rdatas, RecordSet, Response, Sets, Type,
+    Class, Ede, Owner, Query, Rcode, Rdatas, RecordSet, Response, Sets, Type, ZoneRecord,
     name::labels,
     opt::OPTION_EDE,
     query::{AA, AD, HEADER, OPCODE, QR, Question, RA, TC, words},
@@ -155,16 +155,6 @@ fn extended_error(mut options: &[u8]) -> Option<Ede> {
     None
 }
 
-/// A record of a zone transfer.
-pub struct Transferred {
-    pub owner: Name,
-    pub rtype: Type,
-    /// The TTL in seconds.
-    pub ttl: u32,
-    /// The data with uncompressed names.
-    pub rdata: Vec<u8>,
-}
-
 /// Whether a message continues a transfer: later messages may leave the question out (RFC 5936
 /// §2.2.1).
 pub fn continues(packet: &[u8], asked: &Query) -> bool {
@@ -177,7 +167,7 @@ pub fn continues(packet: &[u8], asked: &Query) -> bool {
 ///
 /// # Errors
 /// The message is malformed.
-pub fn transferred(packet: &[u8]) -> Result<(Rcode, Vec<Transferred>), ReplyError> {
+pub fn transferred(packet: &[u8]) -> Result<(Rcode, Vec<ZoneRecord>), ReplyError> {
     let (header, body) = packet.split_first_chunk::<HEADER>().ok_or(ReplyError::Malformed)?;
     let [_, flags, questions, answers, ..]: [u16; 6] = words(header);
     let at = match questions {
@@ -186,10 +176,7 @@ pub fn transferred(packet: &[u8]) -> Result<(Rcode, Vec<Transferred>), ReplyErro
     };
     let mut reader = Reader { packet, at, room: limits::TRANSFER_MESSAGE_OCTETS };
     let records = of_class(reader.section(answers)?, Class::IN);
-    let named = records.into_iter().filter_map(|Record { owner, rtype, ttl, rdata, .. }| {
-        Some(Transferred { owner: Name::from_wire(&owner)?, rtype, ttl, rdata })
-    });
-    Ok((Rcode(flags & 15), named.collect()))
+    Ok((Rcode(flags & 15), records.into_iter().map(ZoneRecord::from).collect()))
 }
 
 fn of_class(mut records: Vec<Record>, class: Class) -> Vec<Record> {
@@ -261,14 +248,14 @@ fn grouped<'r>(records: impl IntoIterator<Item = &'r Record>, asked: &Query) -> 
     sets.into_iter().map(|(_, set)| set).collect()
 }
 
-struct Record {
+pub(super) struct Record {
     /// In wire form, in the upstream's spelling.
-    owner: Vec<u8>,
-    rtype: Type,
-    class: Class,
-    ttl: u32,
+    pub(super) owner: Vec<u8>,
+    pub(super) rtype: Type,
+    pub(super) class: Class,
+    pub(super) ttl: u32,
     /// The data with uncompressed names.
-    rdata: Vec<u8>,
+    pub(super) rdata: Vec<u8>,
 }
 
 impl Record {
@@ -308,18 +295,18 @@ impl Record {
     }
 }
 
-struct Reader<'p> {
-    packet: &'p [u8],
-    at: usize,
+pub(super) struct Reader<'p> {
+    pub(super) packet: &'p [u8],
+    pub(super) at: usize,
     /// Octets that names and data may still use. There is a limit, because a small packet can point
     /// to large names many times.
-    room: usize,
+    pub(super) room: usize,
 }
 
 impl Reader<'_> {
     /// Reads at most this number of records. The packet may end earlier, after a whole record: some
     /// upstreams count wrongly, and CoreDNS accepts their replies, too.
-    fn section(&mut self, records: u16) -> Result<Vec<Record>, ReplyError> {
+    pub(super) fn section(&mut self, records: u16) -> Result<Vec<Record>, ReplyError> {
         let mut section = Vec::new();
         while section.len() < usize::from(records) && self.at < self.packet.len() {
             section.push(self.record().ok_or(ReplyError::Malformed)?);
@@ -327,13 +314,15 @@ impl Reader<'_> {
         Ok(section)
     }
 
-    fn record(&mut self) -> Option<Record> {
+    pub(super) fn record(&mut self) -> Option<Record> {
         let owner = self.name()?;
         let fixed = self.packet.get(self.at..)?.first_chunk::<10>()?;
         let [rtype, class, ttl_high, ttl_low, length] = words(fixed);
         self.at += fixed.len();
         let end = self.at + usize::from(length);
-        let rdata = self.rdata(Type(rtype), end)?;
+        // In an UPDATE message such a record stands for others (RFC 2136 §2.4, §2.5).
+        let stands_for_others = length == 0 && [Class::ANY, Class::NONE].contains(&Class(class));
+        let rdata = if stands_for_others { Vec::new() } else { self.rdata(Type(rtype), end)? };
         self.at = end;
         let ttl = u32::from(ttl_high) << 16 | u32::from(ttl_low);
         let ttl = if Type(rtype) != Type::OPT && ttl > i32::MAX as u32 { 0 } else { ttl };

@@ -50,6 +50,7 @@ use ndots::{
     upstream::{UpstreamError, UpstreamTransport},
     wire::{self, Query, reply},
     zone::Index,
+    zonefile::NoDatabase,
 };
 
 pub(crate) use message::{asked, printed, request};
@@ -326,6 +327,7 @@ fn server(text: &str, objects: &str, files: &HashMap<String, Result<String, Stri
         cookies: None,
         clock: UnixClock(|_| NOW),
         signer: ndots::net::signing::signer,
+        database: |_| Arc::new(NoDatabase),
     };
     assemble(&written, &context)
         .map_err(|error| error.to_string())

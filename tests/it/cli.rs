@@ -231,7 +231,7 @@ fn flags_are_those_of_coredns_with_one_dash_or_two() {
     check(&["plugins", "forwrad"], 2, "", "no plugin has this name; did you mean `forward`?");
     check(&["plugins", "route53"], 2, "", "ndots does not read zones of Amazon Route 53: forward");
     check(&["plugins", "proxy"], 2, "", "CoreDNS does not have the plugin `proxy` any more: write");
-    check(&["plugins", "dynupdate"], 2, "", "ndots does not accept DNS UPDATE messages");
+    check(&["plugins", "azure"], 2, "", "ndots does not read zones of Azure DNS: forward");
     check(
         &["-conf", "/nope", "-quiet", "-p", "53", "-dns.port", "53"],
         2,

@@ -24,6 +24,7 @@ mod corefile;
 mod diff;
 mod dnssec;
 mod dnstap;
+mod dynupdate;
 mod e2e;
 mod encrypted_upstreams;
 mod etcd;

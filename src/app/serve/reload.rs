@@ -173,6 +173,7 @@ impl Process {
             reload_state,
             secondaries,
             signers,
+            updated,
             etcd,
             dnstap: taps,
             traces,
@@ -192,6 +193,7 @@ impl Process {
         self.waiting = Waiting::start(awaited);
         self.secondaries.run(secondaries);
         self.signers.run(signers);
+        self.updates.run(updated);
         self.etcds.run(etcd);
         self.dnstaps.run(taps, dnstap::run);
         self.traces.run(traces, otlp::run);

@@ -12,15 +12,16 @@ use std::{
 use futures_util::future::poll_immediate;
 use tokio::{
     sync::Semaphore,
-    task::{JoinSet, yield_now},
+    task::{JoinSet, spawn_blocking, yield_now},
     time::{sleep, timeout},
 };
 
 use crate::{
-    chain::{Cx, Exchanged, QueryError, Transport},
+    chain::{Commit, Committed, Cx, Exchanged, QueryError, Reply, Transport},
     limits,
     server::{Listen, Outcome, Pending, Server, Wait},
     shares::Share,
+    wire::{Rcode, Response},
 };
 
 use super::{
@@ -127,6 +128,7 @@ impl Dispatcher {
                     sleep(time.min(limit)).await;
                     Ok(Ok(*response).into())
                 }
+                Wait::Commit(commit) => Ok(self.commit(commit, &mut received.cx).await.into()),
                 Wait::Exchange(exchange) if has_stale => {
                     timeout(limit, exchanger.exchange_while_up(waiter, exchange)).await
                 }
@@ -144,6 +146,20 @@ impl Dispatcher {
         };
         self.finish_query(&received.server, received.listen, &mut received.cx);
         appended
+    }
+
+    /// Makes a change to its end, however long its client waits.
+    async fn commit(&self, commit: Arc<dyn Commit>, cx: &mut Cx) -> Reply {
+        match spawn_blocking(move || commit.commit()).await {
+            Ok(Committed { response, lines }) => {
+                cx.lines.extend(lines);
+                Ok(response)
+            }
+            Err(_) => {
+                self.panics.inc();
+                Ok(Response::of(Rcode::SERVFAIL))
+            }
+        }
     }
 
     fn resume(

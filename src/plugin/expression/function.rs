@@ -129,7 +129,7 @@ impl Function {
             Self::ClientIp => text(&cx.peer.ip().to_string()),
             Self::Port => text(&cx.peer.port().to_string()),
             Self::Id => number(query.id.into()),
-            Self::Opcode => integer(0),
+            Self::Opcode => integer(query.opcode.number().into()),
             Self::Do => Some(Value::Bool(query.dnssec_ok())),
             Self::Bufsize => number(bufsize(environment)),
             Self::ServerIp => text(&cx.local.ip().to_string()),

@@ -107,6 +107,11 @@ impl TsigChain {
         Ok((chain, outcome))
     }
 
+    /// The name of the key.
+    pub fn key(&self) -> &Name {
+        &self.key
+    }
+
     /// Octets of the record that [`Self::sign`] appends.
     pub fn octets(&self) -> usize {
         let mac =

@@ -35,6 +35,11 @@ impl SignedMessage {
         Self { octets: octets.into(), at, is_last }
     }
 
+    /// The whole message.
+    pub fn octets(&self) -> &[u8] {
+        &self.octets
+    }
+
     /// Finds the TSIG record at the end of a message; `None` if there is none.
     pub fn find(message: &[u8]) -> Option<Self> {
         let (header, mut rest) = message.split_first_chunk::<HEADER>()?;

@@ -248,6 +248,8 @@ pub struct Cx {
     /// the query has the DO bit or a signature.
     pub unix: u32,
     pub peer: SocketAddr,
+    /// The facts that a load balancer adds about the client, in the form of the PROXY protocol.
+    pub proxy_tlvs: Option<Arc<[u8]>>,
     pub local: SocketAddr,
     pub transport: Transport,
     /// Octets of the message with the query; zero for a query of the server itself.
@@ -301,6 +303,7 @@ impl Cx {
             now,
             unix: 0,
             peer,
+            proxy_tlvs: None,
             local,
             transport,
             request_octets: 0,

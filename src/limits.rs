@@ -449,6 +449,9 @@ pub const SLICE_ENDPOINTS: usize = 100;
 
 /// Octets of the header of the PROXY protocol, with the data that a load balancer may add to it.
 pub const PROXY_HEADER_OCTETS: usize = 4096;
+/// Clients over UDP whose PROXY header came once, unless the Corefile sets another number, as in
+/// CoreDNS.
+pub const PROXY_SESSIONS: usize = 10_240;
 /// How often ndots checks whether the rest of an incomplete PROXY header has arrived.
 pub const PROXY_HEADER_LOOK: Duration = Duration::from_millis(2);
 

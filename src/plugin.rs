@@ -119,7 +119,7 @@ pub use keyring::{Keyring, NamedKey};
 pub use lint::{Lint, LintBlock, LintContext, LintStage, zones};
 pub use loop_::numbered_probe;
 pub use need::{Command, Event, Host, Monitor, Need, Timeouts};
-pub use proxy_policy::{Beginning, ProxyPolicy};
+pub use proxy_policy::{Beginning, ProxiedClient, ProxyPolicy, ProxyReader};
 pub use readiness::Readiness;
 pub use role::{Role, ZoneArguments};
 pub use scoped::{Interface, ScopedAddress};

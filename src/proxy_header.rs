@@ -1,10 +1,13 @@
 //! The header of the PROXY protocol, versions 1 and 2. A load balancer writes the address of the
 //! client into it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    ops::Range,
+};
 
 /// The header at the beginning of a message or a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProxyHeader {
     /// No header.
     Absent,
@@ -14,7 +17,7 @@ pub enum ProxyHeader {
     Malformed,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     /// The address of the client. `None` if the load balancer itself is the client, or if the
     /// header names no IP address.
@@ -22,6 +25,26 @@ pub struct Header {
     pub carrier: Carrier,
     /// Octets of the header.
     pub length: usize,
+    /// Where the facts of the load balancer stand, which version 2 calls TLVs.
+    tlvs: Range<usize>,
+}
+
+impl Header {
+    /// The facts of the load balancer, each with its type and its length. `None` if there are none,
+    /// or if they are malformed. `octets` are those of the header. Padding is left out.
+    pub fn tlvs(&self, octets: &[u8]) -> Option<Vec<u8>> {
+        let (mut all, mut rest) = (Vec::new(), octets.get(self.tlvs.clone())?);
+        while !rest.is_empty() {
+            let &[kind, high, low] = rest.first_chunk()?;
+            let length = TLV_HEADER + usize::from(u16::from_be_bytes([high, low]));
+            let (tlv, tail) = rest.split_at_checked(length)?;
+            if kind != PADDING {
+                all.extend_from_slice(tlv);
+            }
+            rest = tail;
+        }
+        (!all.is_empty()).then_some(all)
+    }
 }
 
 /// The kind of transport between the client and the load balancer, as the header names it.
@@ -40,6 +63,9 @@ const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const LOCAL: u8 = 0;
 /// Octets before the addresses in version 2.
 const FIXED: usize = 16;
+/// Octets of a fact before its value, and the kind of fact that is padding.
+const TLV_HEADER: usize = 3;
+const PADDING: u8 = 4;
 /// The first octets and the longest line of version 1.
 const WORD: &[u8] = b"PROXY ";
 const LONGEST_LINE: usize = 107;
@@ -79,21 +105,25 @@ fn binary(octets: &[u8]) -> ProxyHeader {
         2 => Carrier::Datagrams,
         _ => return ProxyHeader::Malformed,
     };
-    let source = match family >> 4 {
-        1 => ipv4(addresses),
-        2 => ipv6(addresses),
+    let (source, after) = match family >> 4 {
+        1 => (ipv4(addresses), 12),
+        2 => (ipv6(addresses), 36),
         // Unspecified, and sockets of the file system.
         0 | 3 => return present(None, carrier, length),
         _ => return ProxyHeader::Malformed,
     };
     match source {
         None => ProxyHeader::Malformed,
-        source => present(source, carrier, length),
+        source => {
+            let tlvs = FIXED + after..length;
+            ProxyHeader::Present(Header { source, carrier, length, tlvs })
+        }
     }
 }
 
+/// A header without facts.
 fn present(source: Option<SocketAddr>, carrier: Carrier, length: usize) -> ProxyHeader {
-    ProxyHeader::Present(Header { source, carrier, length })
+    ProxyHeader::Present(Header { source, carrier, length, tlvs: length..length })
 }
 
 /// The source and the destination, then their ports.
@@ -189,6 +219,24 @@ mod tests {
             for end in 0..header.len() {
                 assert_eq!(source(&header[..end]), Err(ProxyHeader::Incomplete), "{end}");
             }
+        }
+    }
+
+    #[test]
+    fn facts_of_the_load_balancer_are_read() {
+        let tlvs = |addresses: &[u8], command: u8, facts: &[u8]| {
+            let octets = version2(command, 0x11, &[addresses, facts].concat());
+            let ProxyHeader::Present(header) = ProxyHeader::read(&octets) else { panic!() };
+            header.tlvs(&[&octets[..], b"query"].concat())
+        };
+        let v4 = [192, 0, 2, 1, 198, 51, 100, 1, 0x12, 0x34, 0, 53];
+        let facts = b"\xea\0\x02ab\x04\0\x01x\x03\0\0";
+        assert_eq!(tlvs(&v4, 1, facts).as_deref(), Some(&b"\xea\0\x02ab\x03\0\0"[..]));
+        assert_eq!(tlvs(&v4, 1, b""), None);
+        assert_eq!(tlvs(&v4, 1, b"\x04\0\0"), None);
+        assert_eq!(tlvs(&v4, 0, facts), None, "the load balancer itself");
+        for malformed in [&b"\xea"[..], b"\xea\0\x02a", b"\x04\0\0\xea\0"] {
+            assert_eq!(tlvs(&v4, 1, malformed), None, "{malformed:?}");
         }
     }
 

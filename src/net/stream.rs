@@ -25,7 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     chain::Cx,
     limits,
-    plugin::{Beginning, ProxyPolicy, Timeouts},
+    plugin::{Beginning, ProxiedClient, ProxyReader, Timeouts},
     server::{Listen, Scheme, Server},
 };
 
@@ -100,9 +100,17 @@ impl Acceptor {
                 let (dispatcher, server) = (Arc::clone(&self.dispatcher), Arc::clone(&self.server));
                 let (listen, reset) = (self.listen, ResetFlag::default());
                 let stream = ResettableStream::new(stream, reset.clone());
-                let responses = Arc::clone(&self.responses);
-                let session =
-                    Session { dispatcher, responses, server, listen, peer, local, slot, reset };
+                let session = Session {
+                    dispatcher,
+                    responses: Arc::clone(&self.responses),
+                    server,
+                    listen,
+                    peer,
+                    proxy_tlvs: None,
+                    local,
+                    slot,
+                    reset,
+                };
                 let tls = self.identity.config();
                 self.connections.spawn(session.run(stream, tls, self.stop.clone()));
             }
@@ -131,6 +139,8 @@ struct Session {
     server: Arc<Server>,
     listen: Listen,
     peer: SocketAddr,
+    /// The facts that a load balancer adds about the client.
+    proxy_tlvs: Option<Arc<[u8]>>,
     local: SocketAddr,
     slot: Slot,
     reset: ResetFlag,
@@ -152,14 +162,14 @@ impl Session {
         stop: watch::Receiver<bool>,
     ) {
         let server = Arc::clone(&self.server);
-        if let Some(policy) = server.proxy(self.listen) {
-            let client = proxied(&mut stream, self.peer, policy);
+        if let Some(proxy) = server.proxy(self.listen) {
+            let client = proxied(&mut stream, self.peer, proxy);
             let client = tokio::select! {
                 client = timeout(self.timeouts().read, client) => client,
                 () = self.slot.evicted() => return,
             };
             let Ok(Ok(Some(client))) = client else { return };
-            self.peer = client;
+            (self.peer, self.proxy_tlvs) = (client.address, client.tlvs);
         }
         // gRPC uses HTTP/2 only.
         let is_grpc = self.listen.scheme == Scheme::Grpc;
@@ -209,6 +219,7 @@ impl Session {
     fn cx(&self) -> Cx {
         let mut cx = new_cx(self.peer, self.local, self.listen.scheme.transport());
         cx.closing = self.dispatcher.is_closing();
+        cx.proxy_tlvs.clone_from(&self.proxy_tlvs);
         cx
     }
 }
@@ -218,14 +229,14 @@ impl Session {
 async fn proxied(
     stream: &mut ResettableStream,
     peer: SocketAddr,
-    policy: &ProxyPolicy,
-) -> io::Result<Option<SocketAddr>> {
+    proxy: &ProxyReader,
+) -> io::Result<Option<ProxiedClient>> {
     let mut octets = vec![0; limits::PROXY_HEADER_OCTETS];
     loop {
         let length = stream.peek(&mut octets).await?;
-        match policy.of_stream(peer, &octets[..length]) {
-            Beginning::Client(client, header) => {
-                stream.read_exact(&mut octets[..header]).await?;
+        match proxy.of_stream(peer, &octets[..length]) {
+            Beginning::Client(client) => {
+                stream.read_exact(&mut octets[..client.header]).await?;
                 return Ok(Some(client));
             }
             Beginning::Incomplete if length > 0 && length < octets.len() => {

@@ -25,7 +25,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::{
     chain::{QueryError, Transport},
     limits,
-    plugin::Beginning,
+    plugin::{Beginning, ProxiedClient},
     server::{Listen, Outcome, Server},
 };
 
@@ -186,15 +186,18 @@ impl Worker<'_> {
         if addresses.peer.port() == 0 {
             return;
         }
-        let (client, header) = match self.server.proxy(self.listen) {
-            None => (addresses.peer, 0),
-            Some(policy) => match policy.of_datagram(addresses.peer, packet) {
-                Beginning::Client(client, header) => (client, header),
+        let (client, header, tlvs) = match self.server.proxy(self.listen) {
+            None => (addresses.peer, 0, None),
+            Some(proxy) => match proxy.of_datagram(addresses.peer, packet, Instant::now()) {
+                Beginning::Client(ProxiedClient { address, header, tlvs }) => {
+                    (address, header, tlvs)
+                }
                 Beginning::Incomplete | Beginning::Rejected => return,
             },
         };
         let packet = packet.get(header..).unwrap_or_default();
         let mut cx = new_cx(client, addresses.local(self.bound), Transport::Udp);
+        cx.proxy_tlvs = tlvs;
         let mut out = self.spare.pop().unwrap_or_default();
         out.clear();
         let appended =

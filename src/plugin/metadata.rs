@@ -11,7 +11,7 @@ use super::{
 
 pub(super) static DIRECTIVE: Directive = Directive {
     name: "metadata",
-    about: "Lets the plugins of the block collect facts about each query. `log` prints them as `{/LABEL}`, `template` has them as `.Meta \"LABEL\"`, `view` and `template` as `metadata('LABEL')`, and `rewrite` as `{LABEL}`. Labels are `geoip/…` of `geoip`, `kubernetes/…` of `kubernetes`, `forward/upstream` of `forward`, `zone/wildcard` of `file`, `auto` and `secondary`, `trace/traceid` of `trace`, `view/name` of `view`, and `log/class` and `log/type` of `log`.",
+    about: "Lets the plugins of the block collect facts about each query. `log` prints them as `{/LABEL}`, `template` has them as `.Meta \"LABEL\"`, `view` and `template` as `metadata('LABEL')`, and `rewrite` as `{LABEL}`. Labels are `geoip/…` of `geoip`, `kubernetes/…` of `kubernetes`, `forward/upstream` of `forward`, `proxyproto/tlv` of `proxyproto`, `zone/wildcard` of `file`, `auto` and `secondary`, `trace/traceid` of `trace`, `view/name` of `view`, and `log/class` and `log/type` of `log`.",
     arguments: "[ZONE…]",
     options: &NO_OPTIONS,
     roles: &[Role::Informs],

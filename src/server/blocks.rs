@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use crate::{
     chain::{Cx, Metadata, Plugin, UnixClock},
     limits,
-    plugin::{ProxyPolicy, Timeouts},
+    plugin::{ProxyPolicy, ProxyReader, Timeouts},
     wire::{Class, CookieSecret, Name, Query, Type},
 };
 
@@ -105,7 +105,7 @@ struct Listener {
     zones: HashMap<Name, Vec<usize>, foldhash::fast::RandomState>,
     any_class: bool,
     timeouts: Timeouts,
-    proxy: Option<ProxyPolicy>,
+    proxy: Option<ProxyReader>,
 }
 
 /// Two blocks that serve the same zone at the same address. `block` is the index of the second one.
@@ -140,8 +140,8 @@ impl Server {
                 let listener = &mut server.listeners[at];
                 listener.any_class |= block.any_class;
                 listener.timeouts = block.timeouts.unwrap_or(listener.timeouts);
-                if block.proxy.is_some() {
-                    listener.proxy.clone_from(&block.proxy);
+                if let Some(policy) = &block.proxy {
+                    listener.proxy = Some(ProxyReader::new(policy.clone()));
                 }
                 let of_zone = listener.zones.entry(zone.clone()).or_default();
                 let is_whole = |block: &Block| block.view.is_empty();
@@ -177,7 +177,7 @@ impl Server {
     }
 
     /// Which peers may send a PROXY header to a listener. `None` without the plugin `proxyproto`.
-    pub fn proxy(&self, listen: Listen) -> Option<&ProxyPolicy> {
+    pub fn proxy(&self, listen: Listen) -> Option<&ProxyReader> {
         self.listeners[self.listener(listen)?].proxy.as_ref()
     }
 

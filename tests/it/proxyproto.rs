@@ -11,6 +11,7 @@ use hickory_proto::op::Message;
 use crate::support::{coredns::CoreDns, question, serving::Serving, turn};
 
 const A: u16 = 1;
+const TXT: u16 = 16;
 
 fn corefile(port: u16, options: &str) -> String {
     format!(".:{port} {{\n bind 127.0.0.1\n proxyproto {{\n {options}\n }}\n whoami\n}}\n")
@@ -120,4 +121,123 @@ fn a_check_of_the_load_balancer_itself_is_answered() {
             assert!(told.is_some_and(|told| told.contains("127.0.0.1")), "{header:?}");
         }
     }
+}
+
+/// The text of the answer to a TXT query; `None` without a reply.
+fn text_of(reply: Option<Vec<u8>>) -> Option<String> {
+    let message = Message::from_vec(&reply?).unwrap();
+    Some(message.answers.iter().map(|record| record.data.to_string()).collect())
+}
+
+/// Asks over UDP and over TCP with this header.
+fn texts(server: SocketAddr, header: &[u8]) -> [Option<String>; 2] {
+    let query = question(7, "a.example", TXT);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(1500))).unwrap();
+    socket.send_to(&[header, &query].concat(), server).unwrap();
+    let mut reply = vec![0; 4096];
+    let length = socket.recv(&mut reply).ok();
+    let over_udp = text_of(length.map(|length| reply[..length].to_vec()));
+    let mut stream = TcpStream::connect(server).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(1500))).unwrap();
+    stream.write_all(&[header, &(query.len() as u16).to_be_bytes(), &query].concat()).unwrap();
+    let mut length = [0; 2];
+    let reply = stream.read_exact(&mut length).ok().and_then(|()| {
+        let mut reply = vec![0; u16::from_be_bytes(length).into()];
+        stream.read_exact(&mut reply).ok().map(|()| reply)
+    });
+    [over_udp, text_of(reply)]
+}
+
+#[test]
+fn the_facts_of_the_load_balancer_are_metadata_as_in_coredns() {
+    let meta = r#"template IN TXT . {
+ answer "{{ .Name }} 0 IN TXT \"got {{ .Meta \"proxyproto/tlv\" }}\""
+ }"#;
+    let corefile = |port: u16, options: &str| {
+        corefile(port, options).replace("whoami", &format!("metadata\n {meta}"))
+    };
+    let v4 = [192, 0, 2, 1, 198, 51, 100, 1, 0x12, 0x34, 0, 53];
+    // The VPC endpoint of a cloud, and padding.
+    let facts = b"\xea\0\x05\x01vpce\x04\0\x03\0\0\0";
+    for options in ["tlv_metadata", ""] {
+        let ours = Serving::start(|port| corefile(port, options));
+        let theirs = CoreDns::start(|port| corefile(port, options));
+        for facts in [&b""[..], facts, b"\xea\0\x09x"] {
+            let both = [0x12, 0x11].map(|family| {
+                let header = version2(1, family, &[&v4[..], facts].concat());
+                [texts(ours.address, &header), texts(theirs.address, &header)]
+            });
+            // A header for datagrams before a datagram, and one for streams before a stream.
+            let [[ours, theirs], [ours_stream, theirs_stream]] = both;
+            assert_eq!((&ours[0], &ours_stream[1]), (&theirs[0], &theirs_stream[1]), "{facts:?}");
+            if options == "tlv_metadata" && facts.len() > 10 {
+                let expected = Some("\"got ea00050176706365\"".to_owned());
+                let found = [ours[0].clone(), ours_stream[1].clone()];
+                let plain =
+                    found.map(|text| text.map(|text| format!("\"{}\"", text.trim_matches('"'))));
+                assert_eq!(plain, [expected.clone(), expected]);
+            }
+        }
+    }
+}
+
+/// Sends datagrams from one socket, and returns what `whoami` says to each of them.
+fn session(server: SocketAddr, datagrams: &[Vec<u8>]) -> Vec<Option<String>> {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(server).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
+    let own_port = socket.local_addr().unwrap().port();
+    let ask = |datagram: &Vec<u8>| {
+        socket.send(datagram).unwrap();
+        let mut reply = vec![0; 4096];
+        let length = socket.recv(&mut reply).ok();
+        client(length.map(|length| reply[..length].to_vec()), own_port)
+    };
+    datagrams.iter().map(ask).collect()
+}
+
+#[test]
+fn one_header_counts_for_a_session_over_udp_as_in_coredns() {
+    let header =
+        |last: u8| version2(1, 0x12, &[192, 0, 2, last, 198, 51, 100, 1, 0x12, 0x34, 0, 53]);
+    let query = question(7, "a.example", A);
+    let with = |header: Vec<u8>| [&header[..], &query].concat();
+    let sessions = [
+        // The header comes alone, with a query, anew, and from the load balancer itself.
+        vec![query.clone(), header(1), query.clone(), query.clone()],
+        vec![with(header(2)), query.clone(), with(header(3)), query.clone()],
+        vec![version2(0, 0x12, &[0; 12]), query.clone()],
+    ];
+    for (options, told) in [
+        ("udp_session_tracking 20s", true),
+        ("udp_session_tracking 20s 1", true),
+        ("udp_session_tracking 0s", false),
+        ("allow 10.0.0.0/8\n udp_session_tracking 20s", false),
+        ("", false),
+    ] {
+        let ours = Serving::start(|port| corefile(port, options));
+        let theirs = CoreDns::start(|port| corefile(port, options));
+        for datagrams in &sessions {
+            let (ours, theirs) =
+                (session(ours.address, datagrams), session(theirs.address, datagrams));
+            assert_eq!(ours, theirs, "{options:?}");
+        }
+        let last = session(ours.address, &sessions[0]).pop().unwrap().unwrap();
+        assert_eq!(last.contains("192.0.2.1"), told, "{options:?}: {last}");
+    }
+    let ours = Serving::start(|port| corefile(port, "udp_session_tracking 300ms"));
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(ours.address).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let told = || {
+        socket.send(&query).unwrap();
+        let mut reply = vec![0; 4096];
+        let length = socket.recv(&mut reply).unwrap();
+        client(Some(reply[..length].to_vec()), 0).unwrap().contains("192.0.2.1")
+    };
+    socket.send(&header(1)).unwrap();
+    assert!(told());
+    std::thread::sleep(Duration::from_millis(400));
+    assert!(!told(), "the session has ended");
 }

@@ -127,7 +127,9 @@ pub use source::{ClientTls, Origin, Source, Throttle};
 pub use top::Top;
 pub use trace_sink::{Collector, TraceSink};
 
-pub use served_zone::{EtcdKeys, LoadedZone, SecondaryZone, UpdatedZone, ZoneNotice, ZoneSigner};
+pub use served_zone::{
+    CatalogZone, EtcdKeys, LoadedZone, SecondaryZone, UpdatedZone, ZoneNotice, ZoneSigner,
+};
 pub use sign::{signed_zone, why_due};
 pub use zone_directory::ZoneDirectory;
 

@@ -1,6 +1,12 @@
 //! Keeps secondary zones up to date (RFC 1034 §4.3.5).
 
-use std::{collections::HashMap, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     task::{AbortHandle, JoinSet},
@@ -10,8 +16,9 @@ use tokio::{
 use crate::{
     limits,
     net::zone_transfer::{Fetched, fetch},
-    plugin::{SecondaryZone, ZoneNotice},
-    zonefile::{Timers, Zone},
+    plugin::{CatalogZone, SecondaryZone, ZoneNotice},
+    wire::Name,
+    zonefile::{Catalog, CatalogUpdate, Changes, Member, Members, Timers, Zone},
 };
 
 use super::notify;
@@ -39,24 +46,34 @@ impl Secondaries {
             let keys = [&zone.key, &zone.notice.as_ref().and_then(|notice| notice.key.clone())];
             let secrets = keys.map(|key| Some(key.as_ref()?.find()?.fingerprint()));
             let notice = zone.notice.as_ref().map(|notice| (&notice.to, notice.source));
-            let identity = format!("{} {:?} {notice:?} {secrets:?}", zone.origin, zone.primaries);
+            let catalog = zone.catalog.as_ref().map(|catalog| {
+                (Arc::as_ptr(&catalog.members), &catalog.allowed, format!("{:?}", catalog.notices))
+            });
+            let (origin, primaries) = (&zone.origin, &zone.primaries);
+            let identity = format!("{origin} {primaries:?} {notice:?} {secrets:?} {catalog:?}");
             let task = before.remove(&identity).or_else(|| self.running.remove(&identity));
-            let task = task.unwrap_or_else(|| self.tasks.spawn(follow(zone)));
+            let task = task.unwrap_or_else(|| self.tasks.spawn(follow(zone, None)));
             self.running.insert(identity, task);
         }
         before.into_values().for_each(|task| task.abort());
     }
 }
 
-/// Checks and transfers a zone without end, when the timers of its SOA record say so.
-async fn follow(zone: SecondaryZone) {
+/// Checks and transfers a zone, when the timers of its SOA record say so. A member of a catalog ends
+/// when the catalog does not name it any more, and other zones never end.
+async fn follow(zone: SecondaryZone, membership: Option<Membership>) {
     let SecondaryZone { origin, slot, .. } = &zone;
     let mut back_off = limits::TRANSFER_RETRY_FIRST;
     let (mut confirmed, mut told) = (Instant::now(), JoinSet::new());
+    // They end together with their catalog.
+    let mut members = JoinSet::new();
+    if let Some(catalog) = &zone.catalog {
+        resume(&zone, catalog, &mut members);
+    }
     loop {
         let known = slot.get();
         let outcome = {
-            let mut transferring = pin!(transfer(&zone, known.as_ref()));
+            let mut transferring = pin!(transfer(&zone, known.as_ref(), &mut members));
             let expiry = known.as_ref().map(|zone| confirmed + zone.timers().expire);
             tokio::select! {
                 biased;
@@ -68,6 +85,7 @@ async fn follow(zone: SecondaryZone) {
             }
         };
         while told.try_join_next().is_some() {}
+        while members.try_join_next().is_some() {}
         if let Ok(Some(notice)) = &outcome {
             told.spawn(notify::tell(notice.clone()));
         }
@@ -100,7 +118,9 @@ async fn follow(zone: SecondaryZone) {
                 pause
             }
         };
-        wait(&zone, pause).await;
+        if wait(&zone, pause, membership.as_ref()).await == Next::End {
+            return;
+        }
     }
 }
 
@@ -118,16 +138,85 @@ fn expire(zone: &SecondaryZone, reason: &str) {
     zone.slot.set(None);
 }
 
+/// A member of a catalog.
+struct Membership {
+    members: Arc<Members>,
+    member: Arc<Member>,
+}
+
+/// What a zone does after its pause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Check,
+    End,
+}
+
 /// Waits for the time, or until a primary server says that the zone has changed.
-async fn wait(zone: &SecondaryZone, time: Duration) {
+async fn wait(zone: &SecondaryZone, time: Duration, membership: Option<&Membership>) -> Next {
     let end = Instant::now() + time;
     while !zone.slot.take_check() {
+        if membership.is_some_and(|it| !it.members.has(&zone.origin, &it.member)) {
+            return Next::End;
+        }
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return;
+            break;
         }
         sleep(left.min(limits::NOTIFY_LOOK)).await;
     }
+    Next::Check
+}
+
+/// Transfers the zones that a new version of a catalog adds.
+fn apply(zone: &SecondaryZone, catalog: &CatalogZone, version: Catalog, tasks: &mut JoinSet<()>) {
+    let update = CatalogUpdate {
+        origin: &zone.origin,
+        catalog: version,
+        primaries: &zone.primaries,
+        allowed: &catalog.allowed,
+    };
+    let Changes { started, done, skipped } = catalog.members.apply(update);
+    done.iter().for_each(|line| tracing::info!(plugin = "secondary", "{line}"));
+    skipped.iter().for_each(|line| tracing::warn!(plugin = "secondary", "{line}"));
+    start(zone, catalog, started, tasks);
+}
+
+/// Continues with what is known from before a reload.
+fn resume(zone: &SecondaryZone, catalog: &CatalogZone, tasks: &mut JoinSet<()>) {
+    start(zone, catalog, catalog.members.of(&zone.origin), tasks);
+    let known = zone.slot.get().and_then(|known| Catalog::read(&known).ok());
+    if let Some(version) = known {
+        apply(zone, catalog, version, tasks);
+    }
+}
+
+fn start(
+    zone: &SecondaryZone,
+    catalog: &CatalogZone,
+    members: Vec<(Name, Arc<Member>)>,
+    tasks: &mut JoinSet<()>,
+) {
+    for (origin, member) in members {
+        let notice = ZoneNotice::find(&catalog.notices, &origin);
+        let secondary = SecondaryZone {
+            origin,
+            primaries: member.primaries.clone(),
+            key: zone.key.clone(),
+            slot: Arc::clone(&member.slot),
+            notice,
+            catalog: None,
+        };
+        let members = Arc::clone(&catalog.members);
+        tasks.spawn(follow_member(secondary, Membership { members, member }));
+    }
+}
+
+/// Boxed, because [`follow`] starts it.
+fn follow_member(
+    zone: SecondaryZone,
+    membership: Membership,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(follow(zone, Some(membership)))
 }
 
 /// Transfers the zone from the first primary server that has it. After a change, returns the notice
@@ -138,6 +227,7 @@ async fn wait(zone: &SecondaryZone, time: Duration) {
 async fn transfer(
     zone: &SecondaryZone,
     known: Option<&Arc<Zone>>,
+    members: &mut JoinSet<()>,
 ) -> Result<Option<ZoneNotice>, String> {
     let key = zone.key.as_ref().map(|key| key.find().ok_or_else(|| notify::unknown_key(key)));
     let key = key.transpose()?;
@@ -146,8 +236,18 @@ async fn transfer(
         match fetch(*primary, &zone.origin, known, key.as_deref()).await {
             Ok(Fetched::Current) => return Ok(None),
             Ok(Fetched::Zone(new)) => {
+                let new = Arc::new(*new);
+                if let Some(catalog) = &zone.catalog {
+                    match Catalog::read(&new) {
+                        Ok(version) => apply(zone, catalog, version, members),
+                        Err(error) => {
+                            reasons.push(format!("{primary}: {error}"));
+                            continue;
+                        }
+                    }
+                }
                 let line = transferred(zone, *primary, new.serial());
-                zone.slot.set(Some(Arc::new(*new)));
+                zone.slot.set(Some(new));
                 tracing::info!(plugin = "secondary", "{line}");
                 return Ok(zone.notice.clone());
             }

@@ -30,6 +30,8 @@ pub const TRANSFER_RETRY_MAX: Duration = Duration::from_secs(10);
 pub const NOTIFY_TRIES: u32 = 3;
 /// How long the reply to each of these messages may take.
 pub const NOTIFY_TIME: Duration = Duration::from_secs(2);
+/// Member zones of one catalog zone. Each has a task and its records.
+pub const CATALOG_MEMBERS: usize = 10_000;
 /// How often ndots looks whether a NOTIFY message has arrived for a secondary zone.
 pub const NOTIFY_LOOK: Duration = Duration::from_millis(250);
 /// Lines that one `$GENERATE` of a zone file stands for.

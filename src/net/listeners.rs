@@ -12,7 +12,6 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use anyhow::Context;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinSet};
 

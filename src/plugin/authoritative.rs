@@ -7,7 +7,7 @@ use crate::{
         Ask, Back, Cx, Flow, From, Level, Nested, Notified, Plugin, QueryError, Reply, ReplySource,
     },
     wire::{Class, Ede, Name, Query, Question, Rcode, Response, Spelled, Transfer, Type},
-    zonefile::{Answer, End, Zone, ZoneSlot},
+    zonefile::{Answer, End, Members, Zone, ZoneSlot},
 };
 
 use super::Fallthrough;
@@ -18,6 +18,8 @@ pub(super) struct Authoritative {
     pub(super) zones: HashMap<Name, Arc<ZoneSlot>>,
     /// The primary servers of secondary zones.
     pub(super) primaries: HashMap<Name, Vec<IpAddr>>,
+    /// The zones that catalogs add to `zones`.
+    pub(super) members: Option<Arc<Members>>,
     /// Names outside of these zones are not answered.
     pub(super) within: Vec<Name>,
     pub(super) fallthrough: Fallthrough,
@@ -44,8 +46,8 @@ impl Authoritative {
         if question.class != Class::IN || !is_within {
             return Lookup::OutsideZones;
         }
-        let Some(slot) = self.zone_for(question) else { return Lookup::OutsideZones };
-        let Some(zone) = slot.get() else { return Lookup::Answer(without_records()) };
+        let Some(zone) = self.zone_for(question) else { return Lookup::OutsideZones };
+        let Some(zone) = zone else { return Lookup::Answer(without_records()) };
         let Answer { response, end, wildcard } = zone.answer(question, query.dnssec_ok());
         if let Some(wildcard) = wildcard {
             cx.metadata.set_with("zone/wildcard", || {
@@ -61,14 +63,29 @@ impl Authoritative {
     }
 
     /// The zone with the longest name that contains the question's name. DS records belong to the
-    /// zone above (RFC 4035 §3.1.4.1).
-    fn zone_for(&self, question: &Question) -> Option<&ZoneSlot> {
+    /// zone above (RFC 4035 §3.1.4.1). The inner `None`: its records are not known yet.
+    fn zone_for(&self, question: &Question) -> Option<Option<Arc<Zone>>> {
+        let members = self.members.as_ref().map(|members| members.all());
+        let slot = |zone: &[u8]| {
+            let member = || members.as_ref()?.get(zone).map(|member| &member.slot);
+            self.zones.get(zone).or_else(member)
+        };
         let wire = question.name.wire();
         let offsets = question.name.offsets();
-        let mut matches = offsets.filter_map(|at| Some((at, self.zones.get(&wire[at..])?)));
+        let mut matches = offsets.filter_map(|at| Some((at, slot(&wire[at..])?)));
         let (at, zone) = matches.next()?;
         let above = if question.qtype == Type::DS && at == 0 { matches.next() } else { None };
-        Some(above.map_or(zone, |(_, zone)| zone))
+        Some(above.map_or(zone, |(_, zone)| zone).get())
+    }
+
+    /// The place of a zone that comes from other servers, and whether this client is one of them.
+    fn transferred(&self, zone: &Name, client: IpAddr) -> Option<(Arc<ZoneSlot>, bool)> {
+        if let Some(primaries) = self.primaries.get(zone) {
+            return Some((Arc::clone(self.zones.get(zone)?), primaries.contains(&client)));
+        }
+        let members = self.members.as_ref()?.all();
+        let member = members.get(zone)?;
+        Some((Arc::clone(&member.slot), member.comes_from(client)))
     }
 }
 
@@ -104,21 +121,23 @@ impl Plugin for Authoritative {
     }
 
     fn notified(&self, cx: &mut Cx, notify: &Query) -> Option<Notified> {
-        let question = &notify.question;
-        let primaries = self.primaries.get(&question.name)?;
-        let (zone, client) = (&question.name, cx.peer.ip().to_canonical());
-        if !primaries.contains(&client) {
+        let (zone, client) = (&notify.question.name, cx.peer.ip().to_canonical());
+        let (slot, is_primary) = self.transferred(zone, client)?;
+        if !is_primary {
             cx.log(Level::Info, self.name, format!("Dropping notify from {client} for {zone}"));
             return Some(Notified::Ignored);
         }
-        self.zones.get(zone)?.request_check();
+        slot.request_check();
         let line = format!("Notify from {client} for {zone}: checking transfer");
         cx.log(Level::Info, self.name, line);
         Some(Notified::Accepted)
     }
 
     fn transfer(&self, question: &Question) -> Option<Result<Transfer, Response>> {
-        let zone = self.zones.get(&question.name)?.get();
+        let zone = match self.zones.get(&question.name) {
+            Some(slot) => slot.get(),
+            None => self.members.as_ref()?.all().get(&question.name)?.slot.get(),
+        };
         Some(zone.as_ref().map(Zone::transfer).ok_or_else(without_records))
     }
 }

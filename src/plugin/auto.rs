@@ -114,6 +114,7 @@ impl AutoLine {
             name: DIRECTIVE.name,
             zones,
             primaries: HashMap::new(),
+            members: None,
             within,
             fallthrough,
         })

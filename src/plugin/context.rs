@@ -1,7 +1,7 @@
 //! The context in which plugins are built, and what they give to the server besides themselves.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Instant, SystemTime},
@@ -21,13 +21,13 @@ use crate::{
     upstream,
     wire::{CookieSecret, Name, Question},
     zone::Store,
-    zonefile::{DatabaseFile, DynamicZone, ZoneSlot},
+    zonefile::{DatabaseFile, DynamicZone, Members, ZoneSlot},
 };
 
 use super::{
-    DnstapSink, EtcdKeys, EtcdSource, Host, Interface, Keyring, LoadedZone, NamedKey, Readiness,
-    ScopedAddress, SecondaryZone, Source, Top, UpdatedZone, ZoneNotice, ZoneSigner,
-    scoped::UnknownInterface, served_zone::deciding_line, trace_sink::TraceSink,
+    CatalogZone, DnstapSink, EtcdKeys, EtcdSource, Host, Interface, Keyring, LoadedZone, NamedKey,
+    Readiness, ScopedAddress, SecondaryZone, Source, Top, UpdatedZone, ZoneNotice, ZoneSigner,
+    scoped::UnknownInterface, trace_sink::TraceSink,
 };
 
 static DNSTAP_DROPPED: CounterFamily<1> = Family::new(
@@ -118,6 +118,8 @@ pub struct ReloadState {
     pub zones: HashMap<String, LoadedZone>,
     /// The key is the zone and its primary servers.
     pub secondaries: HashMap<String, Arc<ZoneSlot>>,
+    /// The key is the secondary zones of the block.
+    pub members: HashMap<String, Arc<Members>>,
     /// The zones that clients update. The key is the zone and its file.
     pub updated: HashMap<String, Arc<DynamicZone>>,
     /// The files that are not text. The key is the path.
@@ -281,6 +283,7 @@ impl PluginContext<'_> {
         origin: &Name,
         primaries: &[SocketAddr],
         key: Option<&Name>,
+        catalog: Option<CatalogZone>,
     ) -> Arc<ZoneSlot> {
         let identity = format!("{origin} {primaries:?}");
         let previous = self.build.previous.secondaries.get(&identity).cloned();
@@ -290,9 +293,17 @@ impl PluginContext<'_> {
         let (notice, primaries) = (self.notice(origin), primaries.to_vec());
         let key = key.map(|name| self.key(name));
         let (origin, shared) = (origin.clone(), Arc::clone(&slot));
-        let zone = SecondaryZone { origin, primaries, key, slot: shared, notice };
+        let zone = SecondaryZone { origin, primaries, key, slot: shared, notice, catalog };
         self.outputs.secondaries.push(zone);
         slot
+    }
+
+    /// The member zones of the catalogs of a block. They stay through a reload that changes no zone
+    /// of the block's `secondary`.
+    pub fn members(&mut self, identity: String, fixed: HashSet<Name>) -> Arc<Members> {
+        let previous = self.build.previous.members.get(&identity).cloned();
+        let members = previous.unwrap_or_else(|| Arc::new(Members::new(fixed)));
+        Arc::clone(self.outputs.reload_state.members.entry(identity).or_insert(members))
     }
 
     /// The store with the services of etcd. A reload keeps it.
@@ -342,10 +353,7 @@ impl PluginContext<'_> {
 
     /// The servers that get a NOTIFY message when a zone changes.
     pub fn notice(&self, zone: &Name) -> Option<ZoneNotice> {
-        let lines = self.notices.iter().map(|notice| (&notice.zone, notice));
-        let decides = deciding_line(lines, zone)?;
-        let notice = ZoneNotice { zone: zone.clone(), ..decides.clone() };
-        (!notice.to.is_empty()).then_some(notice)
+        ZoneNotice::find(&self.notices, zone)
     }
 
     /// The group of upstreams with these settings. It keeps its health state through a reload.

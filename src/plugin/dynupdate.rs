@@ -137,6 +137,7 @@ impl PluginSettings for UpdateSettings {
             name: DIRECTIVE.name,
             zones: HashMap::from([(self.origin.clone(), Arc::clone(zone.slot()))]),
             primaries: HashMap::new(),
+            members: None,
             within: vec![Name::root()],
             fallthrough: Fallthrough::default(),
         };

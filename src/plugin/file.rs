@@ -88,6 +88,7 @@ impl PluginSettings for FileSettings {
             name: DIRECTIVE.name,
             zones,
             primaries: HashMap::new(),
+            members: None,
             within,
             fallthrough,
         })])

@@ -6,8 +6,9 @@ use std::{collections::HashMap, sync::Arc};
 use crate::{chain::Plugin, corefile::Arguments, transport::Scheme, wire::Name};
 
 use super::{
-    BuildError, Directive, DirectiveLines, Fallthrough, OptionSpec, OptionTable, PluginContext,
-    PluginSettings, Role, ScopedAddress, authoritative::Authoritative, keyring::read_key, names,
+    BuildError, CatalogZone, Directive, DirectiveLines, Fallthrough, OptionSpec, OptionTable,
+    PluginContext, PluginSettings, Role, ScopedAddress, authoritative::Authoritative,
+    keyring::read_key, names,
 };
 
 pub(super) static DIRECTIVE: Directive = Directive {
@@ -40,7 +41,12 @@ static OPTIONS: OptionTable<SecondaryOptions> = OptionTable(&[
         "Signs the queries with this key of `tsig` (RFC 8945), and requires signed replies.",
         |options, option| options.key = read_key(option),
     ),
-    OptionSpec::not_yet("catalog"),
+    OptionSpec::repeated(
+        "catalog",
+        "[ZONE…]",
+        "The zone is a catalog (RFC 9432): the zones that it names are transferred from the same servers, and served as long as it names them. If zones are given, the catalog may name only them and the zones below them.",
+        read_catalog,
+    ),
 ]);
 
 #[derive(Default)]
@@ -48,6 +54,7 @@ struct SecondaryOptions {
     from: Vec<ScopedAddress>,
     key: Option<Name>,
     fallthrough: Option<Fallthrough>,
+    catalog: Option<Vec<Name>>,
 }
 
 /// The zones of one line, and where they come from.
@@ -56,6 +63,8 @@ struct Source {
     zones: Vec<Name>,
     from: Vec<ScopedAddress>,
     key: Option<Name>,
+    /// The zones that the catalog may name; empty for all zones. `None`: the zones are no catalogs.
+    catalog: Option<Vec<Name>>,
 }
 
 #[derive(Debug)]
@@ -67,13 +76,24 @@ struct SecondarySettings {
 impl PluginSettings for SecondarySettings {
     fn build(&self, context: &mut PluginContext<'_>) -> Result<Vec<Arc<dyn Plugin>>, BuildError> {
         let (mut zones, mut addresses) = (HashMap::new(), HashMap::new());
-        for Source { zones: origins, from, key } in &self.lines {
+        let members = self.lines.iter().any(|line| line.catalog.is_some()).then(|| {
+            let fixed = self.lines.iter().flat_map(|line| line.zones.iter().cloned());
+            context.members(format!("{:?}", self.lines), fixed.collect())
+        });
+        for Source { zones: origins, from, key, catalog } in &self.lines {
             let resolved = from.iter().filter_map(|host| context.resolve(DIRECTIVE.name, host));
             let primaries: Vec<_> = resolved.collect();
             for origin in origins {
                 let of_zone = primaries.iter().map(|primary| primary.ip().to_canonical());
                 addresses.insert(origin.clone(), of_zone.collect());
-                zones.insert(origin.clone(), context.secondary(origin, &primaries, key.as_ref()));
+                let catalog = catalog.clone().zip(members.clone());
+                let catalog = catalog.map(|(allowed, members)| CatalogZone {
+                    members,
+                    allowed,
+                    notices: context.notices.clone(),
+                });
+                let slot = context.secondary(origin, &primaries, key.as_ref(), catalog);
+                zones.insert(origin.clone(), slot);
             }
         }
         let (within, fallthrough) = (vec![Name::root()], self.fallthrough.clone());
@@ -81,6 +101,7 @@ impl PluginSettings for SecondarySettings {
             name: DIRECTIVE.name,
             zones,
             primaries: addresses,
+            members,
             within,
             fallthrough,
         })])
@@ -99,10 +120,22 @@ fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
                 .error(span, "secondary zones require a transfer from property")
                 .help("such as `transfer from 192.0.2.1`, with the address of the primary server");
         }
-        settings.lines.push(Source { zones, from: options.from, key: options.key });
-        settings.fallthrough = options.fallthrough.unwrap_or(settings.fallthrough.clone());
+        let SecondaryOptions { from, key, fallthrough, catalog } = options;
+        settings.lines.push(Source { zones, from, key, catalog });
+        settings.fallthrough = fallthrough.unwrap_or(settings.fallthrough.clone());
     });
     Some(Box::new(settings))
+}
+
+/// A line without zones allows all zones, whatever other lines say.
+fn read_catalog(options: &mut SecondaryOptions, option: &mut Arguments<'_>) {
+    let all = option.is_empty();
+    let zones = names(&option.zones());
+    options.catalog = match options.catalog.take() {
+        Some(before) if before.is_empty() => Some(before),
+        _ if all => Some(Vec::new()),
+        before => Some([before.unwrap_or_default(), zones].concat()),
+    };
 }
 
 fn read_transfer(options: &mut SecondaryOptions, option: &mut Arguments<'_>) {

@@ -10,7 +10,7 @@ use crate::{
     dnssec::ZoneKey,
     skydns::SkydnsStore,
     wire::Name,
-    zonefile::{DynamicZone, Zone, ZoneSlot},
+    zonefile::{DynamicZone, Members, Zone, ZoneSlot},
 };
 
 use super::{EtcdSource, NamedKey};
@@ -33,6 +33,18 @@ pub struct SecondaryZone {
     pub slot: Arc<ZoneSlot>,
     /// The secondary servers that get a NOTIFY message for a new version of the zone.
     pub notice: Option<ZoneNotice>,
+    /// What the zone adds, if it is a catalog.
+    pub catalog: Option<CatalogZone>,
+}
+
+/// The member zones of a catalog.
+#[derive(Clone)]
+pub struct CatalogZone {
+    pub members: Arc<Members>,
+    /// The zones that the catalog may name, with the zones below them; empty for all zones.
+    pub allowed: Vec<Name>,
+    /// The secondary servers of the zones that the block may have.
+    pub notices: Vec<ZoneNotice>,
 }
 
 /// A zone that clients update, and its secondary servers.
@@ -90,4 +102,13 @@ pub struct ZoneNotice {
     pub source: Option<IpAddr>,
     /// The key that signs the messages.
     pub key: Option<NamedKey>,
+}
+
+impl ZoneNotice {
+    /// The servers for this zone.
+    pub fn find(notices: &[Self], zone: &Name) -> Option<Self> {
+        let decides = deciding_line(notices.iter().map(|notice| (&notice.zone, notice)), zone)?;
+        let notice = Self { zone: zone.clone(), ..decides.clone() };
+        (!notice.to.is_empty()).then_some(notice)
+    }
 }

@@ -36,14 +36,14 @@ pub fn outcome(packet: &[u8], query: &Query) -> Option<Rcode> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{RequestError, Type};
+    use crate::wire::{Opcode, RequestError, Type};
 
     #[test]
     fn a_message_is_read_and_accepted() {
         let asked = Question::new("example.org".parse().unwrap(), Type::SOA);
         let query = Query { id: 7, ..Query::internal(asked.clone()) };
         let packet = request(&query);
-        let read = Query { id: 7, ..Query::internal(asked) };
+        let read = Query { id: 7, opcode: Opcode::Notify, ..Query::internal(asked) };
         assert_eq!(Query::parse(&packet), Err(RequestError::Notify(Box::new(read))));
         let mut reply = Vec::new();
         accept(&packet, &mut reply);

@@ -38,7 +38,8 @@ impl ZoneRecord {
     /// Reads records that [`Self::write`] has written one after the other. `None` if one of them is
     /// malformed.
     pub fn read_all(octets: &[u8]) -> Option<Vec<Self>> {
-        let mut reader = Reader { packet: octets, at: 0, room: octets.len() };
+        // Names in the data count twice.
+        let mut reader = Reader { packet: octets, at: 0, room: 2 * octets.len() };
         let mut records = Vec::new();
         while reader.at < octets.len() {
             records.push(reader.record().filter(|record| record.class == Class::IN)?.into());

@@ -7,7 +7,9 @@ use tokio::net::TcpStream;
 
 use crate::plugin::ClientAuth;
 
-use super::super::testing::{Tcp, TestServer, Udp, eventually, here, listen, listen_configs};
+use super::super::testing::{
+    ReplySummary, Tcp, TestServer, Udp, eventually, here, listen, listen_configs,
+};
 use super::*;
 
 async fn answers(address: SocketAddr) -> bool {
@@ -66,7 +68,10 @@ async fn a_listener_with_a_bad_certificate_does_not_hold_up_the_others() {
     let expected = "the certificate of dns://127.0.0.1:0 cannot be used: ";
     assert!(missing.len() == 1 && missing[0].starts_with(expected), "{missing:?}");
     let new = server.listeners.bound().map(|(_, bound)| bound).find(|bound| *bound != kept);
-    assert!(answers(new.unwrap()).await);
+    // Its threads run. No block is for this listener.
+    let udp = Udp::to(new.unwrap()).await;
+    udp.ask(1, "here.").await;
+    assert_eq!(udp.receive().await, ReplySummary::Failure(1, 5));
 }
 
 /// A port that is free at every address. Clients get ports of a higher range.

@@ -1,7 +1,7 @@
 //! Each line of an update is `CLASS NAME TYPE TTL DATA`, without data where none belongs. `+` adds a
 //! record, and `?` begins a prerequisite.
 
-use crate::wire::{Entries, RecordHeader, Update, UpdateRecord};
+use crate::wire::{Entries, Update, UpdateRecord};
 
 use super::*;
 
@@ -22,9 +22,11 @@ fn origin() -> Name {
 fn record(line: &str) -> ZoneRecord {
     let entry = Entries::new(line).next().unwrap().unwrap();
     let owner = Name::relative(entry.words[0].text, &origin()).unwrap();
-    let (RecordHeader { ttl, rtype, .. }, data) = RecordHeader::read(&entry.words[1..]).unwrap();
+    let words: Vec<_> = entry.words.iter().filter(|word| word.text != "IN").copied().collect();
+    let (ttl, rtype) = (words[1].text.parse().unwrap(), words[2].text.parse::<Type>().unwrap());
+    let data = &words[3..];
     let rdata = if data.is_empty() { Vec::new() } else { rtype.rdata(data, &origin()).unwrap() };
-    ZoneRecord { owner, rtype, ttl: ttl.unwrap_or(0), rdata }
+    ZoneRecord { owner, rtype, ttl, rdata }
 }
 
 fn of_class(class: Class, line: &str) -> UpdateRecord {
@@ -246,9 +248,9 @@ fn records_that_cannot_be_updated_are_named() {
     assert_eq!(check(&origin(), &records), Err(RecordsError::Soa(0)));
     records.push(record("@ 60 IN SOA ns hostmaster 0 60 60 60 60"));
     assert_eq!(check(&origin(), &records), Err(RecordsError::NoSerial));
-    let limits = ZoneLimits { records: 2, octets: 100 };
+    let limits = ZoneLimits { records: 2, octets: 150 };
     assert_eq!(limits.check(&zone(&ZONE[..2])), Ok(()));
     assert_eq!(limits.check(&zone(&ZONE[..3])), Err(RecordsError::TooMany(2)));
-    let limits = ZoneLimits { records: 9, octets: 100 };
-    assert_eq!(limits.check(&zone(&ZONE[..4])), Err(RecordsError::TooLarge(100)));
+    let limits = ZoneLimits { records: 9, octets: 150 };
+    assert_eq!(limits.check(&zone(&ZONE[..4])), Err(RecordsError::TooLarge(150)));
 }

@@ -113,26 +113,21 @@ fn read(lines: &mut DirectiveLines<'_>) -> Option<Box<dyn PluginSettings>> {
 fn read_line(arguments: &mut Arguments<'_>, root: &Root) -> Option<Tls> {
     let mut options =
         TlsOptions { root: root.clone(), client_auth: ClientAuth::None, key_log: None };
-    let by_acme = arguments.is_empty();
-    let (certificates, key) = if by_acme {
-        (None, None)
-    } else {
-        (
-            arguments.required("a certificate's file"),
-            arguments.required("the file of the certificate's key"),
-        )
-    };
+    if arguments.is_empty() {
+        let span = arguments.span();
+        arguments
+            .error(span, "`tls` needs the files of a certificate and its key: ndots does not obtain certificates with ACME")
+            .help("write `tls CERT KEY`, and let certbot or cert-manager renew the files: ndots uses renewed files at once");
+        arguments.skip();
+        return None;
+    }
+    let certificates = arguments.required("a certificate's file");
+    let key = arguments.required("the file of the certificate's key");
     let below_root = |token: &Token| TlsFile { path: root.path(&token.text), span: token.span };
     let authorities = arguments.optional().map(below_root);
     arguments.end();
     OPTIONS.read(arguments, &mut options);
     let TlsOptions { client_auth, key_log, .. } = options;
-    let span = arguments.span();
-    if by_acme {
-        arguments
-            .error(span, "`tls` needs the file of a certificate and of its key")
-            .help("ndots does not have certificates by ACME yet, which CoreDNS has");
-    }
     let verifies = matches!(client_auth, ClientAuth::VerifyIfGiven | ClientAuth::RequireAndVerify);
     if let Some(authorities) = authorities.as_ref().filter(|_| !verifies) {
         arguments

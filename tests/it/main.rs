@@ -15,6 +15,7 @@ mod answer;
 mod apiserver;
 mod book;
 mod capability;
+mod catalog;
 mod check_cluster;
 mod cli;
 mod cluster;

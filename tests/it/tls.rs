@@ -126,7 +126,7 @@ fn mistakes_are_reported_with_their_position() {
             "{tls}: {told}"
         );
     };
-    check("tls", "3:2", "`tls` needs the file of a certificate and of its key");
+    check("tls", "3:2", "`tls` needs the files of a certificate and its key");
     check(&format!("tls {cert}"), "3:6", "`tls` needs the file of the certificate's key");
     check(
         &format!("tls {cert} {key} {ca} more"),

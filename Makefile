@@ -3,7 +3,7 @@
 CARGO := cargo
 FUZZ_VERSION := 0.13.2
 FUZZ_SECONDS := 60
-FUZZ_TARGETS := query encode_fits corefile index_equals_rebuild upstream_reply template zone_file \
+FUZZ_TARGETS := query encode_fits corefile index_equals_rebuild upstream_reply template zone_file zone_update \
   doh_request api_page kubeconfig explain_objects
 COREDNS_VERSION := v1.15.0
 HELM_VERSION := v3.18.6

@@ -7,6 +7,7 @@
 mod index;
 mod reply;
 mod text;
+mod update;
 
 use std::{
     collections::HashMap,
@@ -43,6 +44,7 @@ use crate::{
 pub use index::index_equals_rebuild;
 pub use reply::upstream_reply;
 pub use text::{template, zone_file};
+pub use update::zone_update;
 
 const LISTEN: Listen = Listen {
     scheme: Scheme::Dns,

@@ -26,6 +26,7 @@ fn every_corpus_passes() {
     corpus("upstream_reply").iter().for_each(|input| fuzzing::upstream_reply(input, now));
     corpus("template").iter().for_each(|input| fuzzing::template(input, now));
     corpus("zone_file").iter().for_each(|input| fuzzing::zone_file(input));
+    corpus("zone_update").iter().for_each(|input| fuzzing::zone_update(input));
     corpus("doh_request").iter().for_each(|input| net::fuzzing::doh_request(input));
     corpus("api_page").iter().for_each(|input| source::fuzzing::api_page(input));
     corpus("kubeconfig").iter().for_each(|input| source::fuzzing::kubeconfig(input));
@@ -34,14 +35,16 @@ fn every_corpus_passes() {
 
 /// Each text is mutated, also with parts of another one.
 #[test]
-fn mutated_templates_and_zone_files_pass() {
+fn mutated_templates_zone_files_and_updates_pass() {
     let now = Instant::now();
     let mut random = Random(4);
-    let (templates, zones) = (corpus("template"), corpus("zone_file"));
+    let (templates, zones, updates) =
+        (corpus("template"), corpus("zone_file"), corpus("zone_update"));
     let rounds = std::env::var("NDOTS_TEXTS").map_or(3_000, |rounds| rounds.parse().unwrap());
     for _ in 0..rounds {
         fuzzing::template(&mutated(&templates, &mut random), now);
         fuzzing::zone_file(&mutated(&zones, &mut random));
+        fuzzing::zone_update(&mutated(&updates, &mut random));
     }
 }
 

@@ -111,3 +111,19 @@ fn a_zone_that_grows_too_large_refuses() {
     assert_eq!(add(&zone, 8), Err(UpdateFailure { rcode: Rcode::REFUSED, reason }));
     assert_eq!(state(&zone), (14, 10));
 }
+
+/// CoreDNS keeps a small zone in another form than a large one.
+#[test]
+fn a_database_of_coredns_is_read() {
+    let input = include_bytes!("../../../fuzz/corpora/zone_update/database-of-coredns");
+    // A message comes before the database.
+    let message = usize::from(u16::from_be_bytes([input[0], input[1]]));
+    let file = Arc::new(MemoryFile::default());
+    file.create(&input[2 + message..]).unwrap();
+    let database = || Some(Arc::clone(&file) as Arc<dyn DatabaseFile>);
+    let zone = DynamicZone::open(&origin(), database(), LIMITS, no_seed).unwrap();
+    assert_eq!(state(&zone), (12, 7));
+    add(&zone, 1).unwrap();
+    let again = DynamicZone::open(&origin(), database(), LIMITS, no_seed).unwrap();
+    assert_eq!(state(&again), (13, 8));
+}

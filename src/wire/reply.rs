@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::limits;
 
 use super::{
-    Class, Ede, Owner, Query, Rcode, Rdatas, RecordSet, Response, Sets, Type, ZoneRecord,
+    Class, Ede, Name, Owner, Query, Rcode, Rdatas, RecordSet, Response, Sets, Type, ZoneRecord,
     name::labels,
     opt::OPTION_EDE,
     query::{AA, AD, HEADER, OPCODE, QR, Question, RA, TC, words},
@@ -295,6 +295,26 @@ impl Record {
     }
 }
 
+impl From<Record> for ZoneRecord {
+    fn from(Record { owner, rtype, ttl, rdata, .. }: Record) -> Self {
+        // The reader accepts valid names only.
+        let owner = Name::from_wire(&owner).unwrap_or_else(Name::root);
+        Self { owner, rtype, ttl, rdata }
+    }
+}
+
+/// Reads records that [`ZoneRecord::write`] has written one after the other. `None` if one of them
+/// is malformed.
+pub fn zone_records(octets: &[u8]) -> Option<Vec<ZoneRecord>> {
+    // Names in the data count twice.
+    let mut reader = Reader { packet: octets, at: 0, room: 2 * octets.len() };
+    let mut records = Vec::new();
+    while reader.at < octets.len() {
+        records.push(reader.record().filter(|record| record.class == Class::IN)?.into());
+    }
+    Some(records)
+}
+
 pub(super) struct Reader<'p> {
     pub(super) packet: &'p [u8],
     pub(super) at: usize,
@@ -314,7 +334,7 @@ impl Reader<'_> {
         Ok(section)
     }
 
-    pub(super) fn record(&mut self) -> Option<Record> {
+    fn record(&mut self) -> Option<Record> {
         let owner = self.name()?;
         let fixed = self.packet.get(self.at..)?.first_chunk::<10>()?;
         let [rtype, class, ttl_high, ttl_low, length] = words(fixed);

@@ -1,9 +1,6 @@
 //! Records of a zone outside of messages.
 
-use super::{
-    Class, Name, Type,
-    reply::{Reader, Record},
-};
+use super::{Class, Name, Type};
 
 /// A record of a zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,14 +13,6 @@ pub struct ZoneRecord {
     pub rdata: Vec<u8>,
 }
 
-impl From<Record> for ZoneRecord {
-    fn from(Record { owner, rtype, ttl, rdata, .. }: Record) -> Self {
-        // The reader accepts valid names only.
-        let owner = Name::from_wire(&owner).unwrap_or_else(Name::root);
-        Self { owner, rtype, ttl, rdata }
-    }
-}
-
 impl ZoneRecord {
     /// Appends the record as it stands in a message, of the class IN and without compression.
     pub fn write(&self, out: &mut Vec<u8>) {
@@ -34,23 +23,12 @@ impl ZoneRecord {
         out.extend((self.rdata.len() as u16).to_be_bytes());
         out.extend_from_slice(&self.rdata);
     }
-
-    /// Reads records that [`Self::write`] has written one after the other. `None` if one of them is
-    /// malformed.
-    pub fn read_all(octets: &[u8]) -> Option<Vec<Self>> {
-        // Names in the data count twice.
-        let mut reader = Reader { packet: octets, at: 0, room: 2 * octets.len() };
-        let mut records = Vec::new();
-        while reader.at < octets.len() {
-            records.push(reader.record().filter(|record| record.class == Class::IN)?.into());
-        }
-        Some(records)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::reply::zone_records;
 
     #[test]
     fn records_are_read_as_they_were_written() {
@@ -67,10 +45,10 @@ mod tests {
         ];
         let mut octets = Vec::new();
         records.iter().for_each(|record| record.write(&mut octets));
-        assert_eq!(ZoneRecord::read_all(&octets).as_deref(), Some(&records[..]));
-        assert_eq!(ZoneRecord::read_all(&[]), Some(vec![]));
-        assert_eq!(ZoneRecord::read_all(&octets[..octets.len() - 1]), None);
+        assert_eq!(zone_records(&octets).as_deref(), Some(&records[..]));
+        assert_eq!(zone_records(&[]), Some(vec![]));
+        assert_eq!(zone_records(&octets[..octets.len() - 1]), None);
         octets[15] = 3;
-        assert_eq!(ZoneRecord::read_all(&octets), None, "another class");
+        assert_eq!(zone_records(&octets), None, "another class");
     }
 }

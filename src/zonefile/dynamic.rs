@@ -10,7 +10,7 @@ use std::{
 
 use thiserror::Error;
 
-use crate::wire::{Name, Owner, Rcode, Transfer, Type, Update, ZoneRecord};
+use crate::wire::{Name, Owner, Rcode, Transfer, Type, Update, ZoneRecord, reply};
 
 use super::{
     Zone, ZoneBuilder, ZoneSlot,
@@ -245,7 +245,7 @@ fn stored(octets: &[u8], origin: &Name) -> Result<(Vec<ZoneRecord>, Layout), Dyn
     if name.parse().ok().as_ref() != Some(origin) {
         return Err(DynamicError::OtherZone(name.into_owned()));
     }
-    let records = ZoneRecord::read_all(&records).ok_or(DynamicError::Malformed)?;
+    let records = reply::zone_records(&records).ok_or(DynamicError::Malformed)?;
     Ok((records, layout))
 }
 

@@ -121,7 +121,11 @@ const UPDATES: &[(&str, &str, &str)] = &[
     ("all", "update add example.org 60 SOA ns.example.org. h.example.org. 100 60 60 60 60", "ok"),
     ("all", "update add example.org 60 SOA ns.example.org. h.example.org. 99 60 60 60 60", "ok"),
     ("all", "update add a.example.net 60 A 192.0.2.9", "NOTZONE"),
-    ("all", "update add www.example.org 60 DS 1 13 2 ab", "NOTIMP"),
+    (
+        "all",
+        "update add www.example.org 60 DS 1 13 2 abababababababababababababababababababababababababababababababab",
+        "NOTIMP",
+    ),
     ("all", "zone example.net\nupdate add a.example.net 60 A 192.0.2.9", "REFUSED"),
     ("all", "zone www.example.org\nupdate add a.www.example.org 60 A 192.0.2.9", "NOTAUTH"),
     ("few", "update add few.example.org 60 TXT x", "ok"),

@@ -172,7 +172,7 @@ fn the_facts_of_the_load_balancer_are_metadata_as_in_coredns() {
             let [[ours, theirs], [ours_stream, theirs_stream]] = both;
             assert_eq!((&ours[0], &ours_stream[1]), (&theirs[0], &theirs_stream[1]), "{facts:?}");
             if options == "tlv_metadata" && facts.len() > 10 {
-                let expected = Some("\"got ea00050176706365\"".to_owned());
+                let expected = Some("\"got ea00050176706365040000\"".to_owned());
                 let found = [ours[0].clone(), ours_stream[1].clone()];
                 let plain =
                     found.map(|text| text.map(|text| format!("\"{}\"", text.trim_matches('"'))));

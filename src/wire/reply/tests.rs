@@ -1,5 +1,5 @@
 use super::*;
-use crate::wire::{Caps, Edns, Name};
+use crate::wire::{Caps, Edns};
 
 const RD: u16 = 0x0100;
 

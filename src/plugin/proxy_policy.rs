@@ -92,9 +92,10 @@ impl ProxyReader {
             (Beginning::Client(client), header) => (client, header),
             _ => return Beginning::Rejected,
         };
-        if header.as_ref().is_some_and(|header| {
-            matches!(header.carrier, Carrier::Stream | Carrier::Unspecified)
-        }) {
+        if header
+            .as_ref()
+            .is_some_and(|header| matches!(header.carrier, Carrier::Stream | Carrier::Unspecified))
+        {
             return Beginning::Rejected;
         }
         let tracked = self.sessions.as_ref();

@@ -235,13 +235,16 @@ async fn messages(
 
 #[cfg(test)]
 mod tests {
+    use tokio::task::JoinSet;
+
     use super::*;
 
     #[tokio::test]
     async fn octets_without_an_id_have_no_reply_and_do_not_hold_up_others() {
         let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = server.local_addr().unwrap();
-        let echo = tokio::spawn(async move {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
             let mut packet = [0; 100];
             loop {
                 let (length, from) = server.recv_from(&mut packet).await.unwrap();
@@ -257,6 +260,5 @@ mod tests {
             replies.into_iter().map(last).collect::<Vec<_>>(),
             [None, None, Some(7), None, Some(9)]
         );
-        echo.abort();
     }
 }

@@ -10,6 +10,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    task::JoinSet,
     time::sleep,
 };
 
@@ -32,10 +33,12 @@ impl Pace {
     }
 }
 
-/// A server whose zone is checked every second, and expires after four.
+/// A server whose zone is checked every second, and expires after four. Its tasks end when it is
+/// dropped.
 pub(crate) struct Primary {
     pub(crate) address: SocketAddr,
     pub(crate) pace: Arc<Mutex<Pace>>,
+    _tasks: JoinSet<()>,
 }
 
 impl Primary {
@@ -43,12 +46,15 @@ impl Primary {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, pace) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(pace)));
         let paces = Arc::clone(&pace);
-        tokio::spawn(async move {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&paces)));
+                let served = serve(stream, Arc::clone(&paces));
+                connections.spawn(async move { drop(served.await) });
             }
         });
-        Self { address, pace }
+        Self { address, pace, _tasks: tasks }
     }
 }
 

@@ -296,6 +296,7 @@ mod tests {
             key: None,
             slot: Arc::clone(&slot),
             notice: None,
+            catalog: None,
         };
         let mut secondaries = Secondaries::run_new(vec![zone]);
         serial_is(&slot, Some(1), Duration::from_secs(10)).await;

@@ -91,7 +91,8 @@ fn corefile(port: u16, from: SocketAddr, options: &str) -> String {
 
 /// The address of `www` in a zone, or the code.
 fn www(server: SocketAddr, zone: &str) -> String {
-    let line = format!("@127.0.0.1 -p {} +tries=1 +norecurse +noadditional www.{zone} A", server.port());
+    let line =
+        format!("@127.0.0.1 -p {} +tries=1 +norecurse +noadditional www.{zone} A", server.port());
     let output = Command::new("dig").args(line.split(' ')).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let answer = text.lines().find(|line| line.starts_with("www.") && line.contains("\tA\t"));

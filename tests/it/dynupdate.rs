@@ -9,9 +9,8 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    small::Serving,
-    support::{Ndots, coredns::CoreDns, lab::until, requirements::require_programs},
+use crate::support::{
+    Ndots, coredns::CoreDns, lab::until, requirements::require_programs, serving::Serving,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);

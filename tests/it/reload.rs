@@ -18,7 +18,7 @@ use crate::support::{
     Ndots,
     child::status,
     end::{Ended, end},
-    free_address, page, program, question, turn, udp,
+    page, program, question, turn, udp,
     upstream::Upstream,
 };
 

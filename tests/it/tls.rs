@@ -251,7 +251,7 @@ fn mistakes_in_the_files_of_upstreams_are_reported_with_their_position() {
         ("grpc", "grpc . 127.0.0.1 {\n tls /nope\n }"),
         ("etcd", "etcd example {\n endpoint https://127.0.0.1:1\n tls /nope\n }"),
     ] {
-        let told = refused(&format!(".:0 {{\n {block}\n}}\n"));
+        let told = rejected(&format!(".:0 {{\n {block}\n}}\n"));
         let expected = format!("plugin/{plugin}: cannot use /nope: No such file");
         assert!(told.contains(&expected), "{plugin}: {told}");
     }

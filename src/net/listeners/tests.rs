@@ -61,6 +61,7 @@ async fn a_listener_with_a_bad_certificate_does_not_hold_up_the_others() {
         key: "none".to_owned(),
         authorities: None,
         client_auth: ClientAuth::None,
+        versions: crate::net::tls::Versions::All,
         key_log: None,
     }));
     let missing = server.listeners.serve(&server.dispatcher, &configs);

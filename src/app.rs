@@ -18,6 +18,7 @@ mod facts;
 mod listen_config;
 mod log_levels;
 mod loopback;
+mod memory;
 mod notify;
 mod octets;
 mod process;

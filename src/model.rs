@@ -23,6 +23,7 @@ pub use gateway::{Gateway, Route};
 pub use ingress::Ingress;
 pub use namespace::Namespace;
 pub use node::{Node, NodeAddress};
+pub use octets::pod_octets;
 pub use pod::Pod;
 pub use selector::Selector;
 pub use service::{
@@ -164,6 +165,9 @@ pub enum Change {
     Refused(Kind, Box<str>),
     /// The source does not read the kind any more. Its facts are removed.
     Forget(Kind),
+    /// The source gives up a list that is too large. If the kind was never synced, its facts are
+    /// removed, because an incomplete list is of no use.
+    Abandon(Kind),
     /// The last change of the Service's endpoints has a cause in the cluster that happened at this
     /// time, by the clock of the controller.
     Caused {

@@ -36,7 +36,7 @@ mod view;
 
 pub use answer::{Found, UnsyncedError};
 pub use cluster::Zone;
-pub use index::{Changed, Index};
+pub use index::{Changed, Index, LeftOut};
 pub use settings::{Namespaces, PodMode, Settings, is_reverse};
 pub use store::Store;
 pub use view::View;

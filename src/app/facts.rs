@@ -23,6 +23,17 @@ pub(super) struct NeededFacts {
     pub(super) snapshot: Option<PathBuf>,
 }
 
+impl NeededFacts {
+    /// What is enough for both.
+    pub(super) fn and(&self, other: &Self) -> Self {
+        Self {
+            kinds: self.kinds.union(&other.kinds).copied().collect(),
+            endpoint_fields: self.endpoint_fields | other.endpoint_fields,
+            snapshot: self.snapshot.clone().or_else(|| other.snapshot.clone()),
+        }
+    }
+}
+
 static FACTS_HASH: GaugeFamily<1> = Family::new(
     "kubernetes_facts_hash",
     "A hash of all known objects, which is equal in replicas that know the same.",

@@ -32,6 +32,7 @@ use crate::{
 
 use super::{
     facts::{FactsHash, Needed, NeededFacts, report},
+    memory::FactsMemory,
     snapshot::Keeper,
 };
 
@@ -91,7 +92,8 @@ impl Sources {
         Self { own, ..self }
     }
 
-    /// Starts the sources that do not run yet. Running sources keep their facts.
+    /// Starts the sources and kinds that do not run yet. The others keep all that they read, so that
+    /// nothing is missing if the reload fails. [`Self::keep`] ends what is not needed.
     pub(super) async fn start(&mut self, needed: &Needed) -> anyhow::Result<Vec<StartedSource>> {
         while self.tasks.try_join_next().is_some() {}
         let mut started = Vec::new();
@@ -104,7 +106,8 @@ impl Sources {
                 ..
             }) = self.running.get_mut(source)
             {
-                let before = needed.send_replace(facts.clone());
+                let both = needed.borrow().and(facts);
+                let before = needed.send_replace(both);
                 if !before.endpoint_fields.include(facts.endpoint_fields)
                     && let Some(follower) = followed.remove(&Kind::EndpointSlice)
                 {
@@ -131,11 +134,13 @@ impl Sources {
             keep
         });
         for (source, facts) in needed {
-            let Some(RunningSource { feed: Feed::Cluster { changes, followed, .. }, .. }) =
-                self.running.get_mut(source)
+            let Some(RunningSource {
+                feed: Feed::Cluster { changes, followed, needed, .. }, ..
+            }) = self.running.get_mut(source)
             else {
                 continue;
             };
+            needed.send_replace(facts.clone());
             let spare: Vec<_> =
                 followed.keys().filter(|kind| !facts.kinds.contains(kind)).copied().collect();
             for kind in spare {
@@ -243,12 +248,17 @@ impl Sources {
             (Feed::Manifests, _) => "",
         };
         let mut facts_hash = FactsHash::new(&metrics, host);
+        let mut memory = match &feed {
+            Feed::Cluster { cluster, .. } => Some(FactsMemory::new(Arc::clone(&cluster.access))),
+            Feed::Manifests => None,
+        };
         let index = self.tasks.spawn(async move {
             loop {
                 facts_hash.show(index.digest());
                 let change = tokio::select! {
                     change = changes.recv() => change,
                     () = due(&mut keeper) => {
+                        memory.iter().for_each(FactsMemory::refresh);
                         if let Some(keeper) = &mut keeper {
                             keeper.keep(&index).await;
                         }
@@ -256,6 +266,9 @@ impl Sources {
                     }
                 };
                 let Some(mut change) = change else { return };
+                if let Some(memory) = &memory {
+                    memory.bound(&mut index);
+                }
                 if let Some(keeper) = &keeper {
                     index.keep_endpoint_fields(keeper.endpoint_fields());
                 }
@@ -269,6 +282,9 @@ impl Sources {
                 }
                 stage(&mut index, change, &metrics);
                 let changed = index.publish_staged(unix_time() as u32);
+                if let Some(memory) = &mut memory {
+                    memory.measure(&mut index);
+                }
                 if let Some(keeper) = keeper.as_mut().filter(|_| changed != Changed::default()) {
                     keeper.changed();
                 }

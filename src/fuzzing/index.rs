@@ -98,7 +98,11 @@ impl Facts {
                 self.unseen.remove(kind);
                 self.synced.remove(kind);
             }
-            Change::Refused(..) | Change::Caused { .. } => {}
+            Change::Abandon(kind) if !self.synced.contains(kind) => {
+                self.objects.retain(|key, _| key.kind != *kind);
+                self.unseen.remove(kind);
+            }
+            Change::Abandon(_) | Change::Refused(..) | Change::Caused { .. } => {}
         }
     }
 
@@ -135,7 +139,10 @@ impl Bytes<'_> {
             10..=12 => Change::Remove(self.object(kind).key()),
             13 => Change::Relist(kind),
             14 => Change::Synced(kind),
-            _ => Change::Forget(kind),
+            _ => match self.octet() % 2 {
+                0 => Change::Forget(kind),
+                _ => Change::Abandon(kind),
+            },
         }
     }
 

@@ -33,6 +33,9 @@ pub const API_LIST_TIME: Duration = Duration::from_secs(600);
 /// How long the server may be silent within a list of events. Servers before Kubernetes 1.27 do not
 /// mark the end of the list: they send nothing after the last object.
 pub const API_LIST_SILENCE: Duration = Duration::from_secs(2);
+/// How long a list of events may go on after an event that is no object of the list. Such a server
+/// may send the events of a watch after the last object.
+pub const API_LIST_END: Duration = Duration::from_secs(10);
 /// How long a watch lasts before it is resumed. The server reports its latest resource version at
 /// the end of each watch, so a dead connection or a server that hangs is noticed
 /// [`API_WATCH_GRACE`] later.
@@ -56,3 +59,9 @@ pub const API_WATCH_FAILURES: u32 = 5;
 pub const API_ABSENT_KIND_INTERVAL: Duration = Duration::from_secs(30);
 /// How often a failure that lasts is logged.
 pub const API_LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// Host names of an object for clients outside of the cluster. An annotation of the largest size
+/// holds 50,000 short names, and each of them takes about 300 octets of memory.
+pub const OBJECT_HOSTS: usize = 10_000;
+/// Octets of a reply that a command reads as a whole, such as a page of objects in JSON for
+/// `explain`. A usual object has less than 20 KB.
+pub const API_TEXT_OCTETS: usize = 64 << 20;

@@ -1,8 +1,10 @@
 //! An estimate of the memory that facts take, so that a source can bound it.
 
+use std::net::IpAddr;
+
 use super::{
-    Addressing, EndpointPort, EndpointRef, EndpointSlice, LoadBalancerPoint, Object, Outside,
-    Service, ServicePort,
+    Addressing, EndpointPort, EndpointRef, EndpointSlice, LoadBalancerPoint, Namespace, Object,
+    Outside, Service, ServicePort,
 };
 
 /// What the allocator adds to each piece of memory.
@@ -20,15 +22,10 @@ impl Object {
     /// About how many octets of memory the fact takes in a zone.
     pub fn octets(&self) -> usize {
         match self {
-            Self::Namespace(it) => {
-                let labels = it.labels.iter().map(|(key, value)| text(key) + text(value));
-                ENTRY + text(&it.name) + labels.sum::<usize>()
-            }
-            Self::Service(it) | Self::ServiceImport(it) => service(it),
-            Self::EndpointSlice(it) => slice(it),
-            Self::Pod(it) => {
-                POD_ENTRY + text(&it.namespace) + text(&it.name) + array(&it.addresses)
-            }
+            Self::Namespace(it) => it.octets(),
+            Self::Service(it) | Self::ServiceImport(it) => it.octets(),
+            Self::EndpointSlice(it) => it.octets(),
+            Self::Pod(it) => pod_octets(&it.namespace, &it.name, it.addresses.len()),
             Self::Node(it) => ENTRY + text(&it.name) + array(&it.addresses),
             Self::Ingress(it) => {
                 let own = text(&it.namespace) + text(&it.name) + text(&it.class);
@@ -44,6 +41,19 @@ impl Object {
                 ENTRY + own + gateways.sum::<usize>()
             }
         }
+    }
+}
+
+/// [`Object::octets`] of a Pod.
+pub fn pod_octets(namespace: &str, name: &str, addresses: usize) -> usize {
+    POD_ENTRY + text(namespace) + text(name) + ALLOCATION + addresses * size_of::<IpAddr>()
+}
+
+impl Namespace {
+    /// [`Object::octets`].
+    pub fn octets(&self) -> usize {
+        let labels = self.labels.iter().map(|(key, value)| text(key) + text(value));
+        ENTRY + text(&self.name) + labels.sum::<usize>()
     }
 }
 
@@ -68,42 +78,48 @@ fn points(points: &[LoadBalancerPoint]) -> usize {
     array(points) + names.sum::<usize>()
 }
 
-fn service(it: &Service) -> usize {
-    let addressing = match &it.addressing {
-        Addressing::ClusterIps(addresses) => array(addresses),
-        Addressing::Headless => 0,
-        Addressing::ExternalName(name) => text(name),
-    };
-    let port = |port: &ServicePort| size_of::<ServicePort>() + text(&port.name);
-    let ports: usize = it.ports.iter().map(port).sum();
-    let outside = it.outside.as_ref().map_or(0, |it| outside(it));
-    SERVICE_ENTRY + text(&it.namespace) + text(&it.name) + addressing + ports + outside
+impl Service {
+    /// [`Object::octets`].
+    pub fn octets(&self) -> usize {
+        let addressing = match &self.addressing {
+            Addressing::ClusterIps(addresses) => array(addresses),
+            Addressing::Headless => 0,
+            Addressing::ExternalName(name) => text(name),
+        };
+        let port = |port: &ServicePort| size_of::<ServicePort>() + text(&port.name);
+        let ports: usize = self.ports.iter().map(port).sum();
+        let outside = self.outside.as_ref().map_or(0, |it| outside(it));
+        SERVICE_ENTRY + text(&self.namespace) + text(&self.name) + addressing + ports + outside
+    }
 }
 
 fn outside(it: &Outside) -> usize {
     ENTRY + array(&it.external_ips) + points(&it.load_balancer) + hosts(&it.hosts)
 }
 
-fn slice(it: &EndpointSlice) -> usize {
-    let details = |it: EndpointRef<'_>| {
-        it.details.map_or(0, |details| {
-            let texts = [&details.hostname, &details.pod];
-            let own: usize = texts.into_iter().flatten().map(|it| text(it)).sum();
-            ALLOCATION + size_of_val(details) + own
-        })
-    };
-    let port = |port: &EndpointPort| size_of::<EndpointPort>() + text(&port.name);
-    let each = it.endpoints.len() * ADDRESS_ENTRY + it.endpoints.octets();
-    let endpoints = each + it.endpoints.iter().map(details).sum::<usize>();
-    let ports: usize = it.ports.iter().map(port).sum();
-    let import = it.import.as_ref().map_or(0, |it| text(&it.service) + text(&it.cluster));
-    let service = it.service.as_ref().map_or(0, |it| text(it));
-    ENTRY + text(&it.namespace) + text(&it.name) + service + import + endpoints + ports
+impl EndpointSlice {
+    /// [`Object::octets`].
+    pub fn octets(&self) -> usize {
+        let details = |it: EndpointRef<'_>| {
+            it.details.map_or(0, |details| {
+                let texts = [&details.hostname, &details.pod];
+                let own: usize = texts.into_iter().flatten().map(|it| text(it)).sum();
+                ALLOCATION + size_of_val(details) + own
+            })
+        };
+        let port = |port: &EndpointPort| size_of::<EndpointPort>() + text(&port.name);
+        let each = self.endpoints.len() * ADDRESS_ENTRY + self.endpoints.octets();
+        let endpoints = each + self.endpoints.iter().map(details).sum::<usize>();
+        let ports: usize = self.ports.iter().map(port).sum();
+        let import = self.import.as_ref().map_or(0, |it| text(&it.service) + text(&it.cluster));
+        let service = self.service.as_ref().map_or(0, |it| text(it));
+        ENTRY + text(&self.namespace) + text(&self.name) + service + import + endpoints + ports
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::net::Ipv4Addr;
 
     use super::*;
     use crate::model::{Endpoint, Pod};

@@ -33,6 +33,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod text;
+mod watch;
 
 use std::sync::Arc;
 
@@ -46,10 +47,11 @@ use crate::{
 pub(super) use access::read_text as read_kubeconfig_text;
 pub use access::{Access, ClusterConfig, Identity};
 pub use admission::Admission;
+pub use budget::Budget;
 pub use encoding::decode_page;
 use follow::Follower;
 pub(crate) use page::Page;
-pub use text::ApiReader;
+pub use text::{ApiReader, ReadError, read};
 
 use super::Notice;
 

@@ -147,6 +147,11 @@ impl ExposedObjects {
         self.0.entry(kind).or_default()
     }
 
+    /// About how many octets of memory the objects of a kind take.
+    pub(super) fn octets(&self, kind: Kind) -> usize {
+        self.0.get(&kind).map_or(0, Table::octets)
+    }
+
     /// The sum of [`Table::digest`] of all tables.
     pub(super) fn digest(&self) -> u64 {
         self.0.values().map(Table::digest).fold(0, u64::wrapping_add)
@@ -183,5 +188,9 @@ impl Named for Object {
 
     fn name(&self) -> &str {
         Self::name(self)
+    }
+
+    fn octets(&self) -> usize {
+        Self::octets(self)
     }
 }

@@ -1,6 +1,8 @@
 //! The writer: takes changes of facts, and publishes what each of them touches.
 
 mod draft;
+mod objects;
+mod room;
 
 use std::{ops::BitOrAssign, sync::Arc};
 
@@ -20,6 +22,8 @@ use super::{
 };
 
 use draft::{Draft, Drafts};
+pub use room::LeftOut;
+use room::Room;
 
 /// The zones whose records a change altered. Each of them has a serial of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,6 +80,7 @@ pub struct Index {
     drafts: Drafts,
     /// The zones that the staged changes alter.
     staged: Changed,
+    room: Room,
 }
 
 impl Index {
@@ -114,11 +119,17 @@ impl Index {
     }
 
     /// Applies a change that [`Index::publish_staged`] publishes.
-    pub fn stage(&mut self, change: Change) {
+    pub fn stage(&mut self, mut change: Change) {
         if !Self::may_wait(&change) {
             self.publish_drafts();
         }
+        if let (Change::Upsert(Object::EndpointSlice(slice)), Some(needed)) =
+            (&mut change, self.endpoint_fields)
+        {
+            slice.endpoints.reduce(needed);
+        }
         let changed = match change {
+            Change::Upsert(object) if self.leaves_out(&object) => Changed::default(),
             Change::Upsert(object) => self.upsert(object),
             Change::Remove(key) => self.remove(&key),
             Change::Relist(kind) => {
@@ -133,6 +144,11 @@ impl Index {
             }
             Change::Forget(kind) => {
                 self.store.mark_unsynced(kind);
+                self.begin_list(kind);
+                self.sweep(kind)
+            }
+            Change::Abandon(kind) if self.store.is_synced(kind) => Changed::default(),
+            Change::Abandon(kind) => {
                 self.begin_list(kind);
                 self.sweep(kind)
             }
@@ -187,33 +203,6 @@ impl Index {
         // A Service and a ServiceImport can be equal, so the digests of the tables are rotated by
         // different numbers of bits.
         digests.into_iter().fold(0, |sum, digest| sum.rotate_left(8).wrapping_add(digest))
-    }
-
-    /// Calls `each` with all objects of a kind, in any order.
-    pub fn each_object(&self, kind: Kind, mut each: impl FnMut(&Object)) {
-        match kind {
-            Kind::Namespace => {
-                let all = self.namespaces.objects();
-                all.for_each(|it| each(&Object::Namespace(it.clone())));
-            }
-            Kind::Service => {
-                let all = self.services.objects();
-                all.for_each(|it| each(&Object::Service(Service::clone(it))));
-            }
-            Kind::ServiceImport => {
-                let all = self.imports.objects();
-                all.for_each(|it| each(&Object::ServiceImport(Service::clone(it))));
-            }
-            Kind::EndpointSlice => {
-                let all = self.slices.objects();
-                all.for_each(|it| each(&Object::EndpointSlice(EndpointSlice::clone(it))));
-            }
-            Kind::Pod => {
-                self.pods.objects().for_each(|pod| each(&Object::Pod(pod.pod())));
-            }
-            // Every other kind matters only for clients outside of the cluster.
-            _ => self.outside.objects(kind).for_each(each),
-        }
     }
 
     /// Ends a list that has been read completely. After the first list of a kind, names that need
@@ -328,9 +317,6 @@ impl Index {
     }
 
     fn upsert_slice(&mut self, mut slice: EndpointSlice) -> Changed {
-        if let Some(needed) = self.endpoint_fields {
-            slice.endpoints.reduce(needed);
-        }
         // An equal slice keeps the published allocation, by which `Draft::drop_slice` finds it.
         let known = self.slices.seen(&slice.namespace, &slice.name);
         if known.is_some_and(|known| **known == slice) {

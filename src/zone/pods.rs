@@ -7,7 +7,7 @@ use std::{
 
 use smallvec::{SmallVec, smallvec};
 
-use crate::model::Pod;
+use crate::model::{Pod, pod_octets};
 
 use super::table::Named;
 
@@ -81,6 +81,10 @@ impl Named for PodFacts {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn octets(&self) -> usize {
+        pod_octets(&self.namespace, &self.name, self.addresses().len())
     }
 }
 

@@ -18,6 +18,8 @@ pub(super) trait Named {
     /// Empty for an object of the whole cluster.
     fn namespace(&self) -> &str;
     fn name(&self) -> &str;
+    /// About how many octets of memory it takes in a zone.
+    fn octets(&self) -> usize;
 }
 
 impl<T: Named> Named for Arc<T> {
@@ -27,6 +29,10 @@ impl<T: Named> Named for Arc<T> {
 
     fn name(&self) -> &str {
         T::name(self)
+    }
+
+    fn octets(&self) -> usize {
+        T::octets(self)
     }
 }
 
@@ -38,6 +44,10 @@ impl Named for Service {
     fn name(&self) -> &str {
         &self.name
     }
+
+    fn octets(&self) -> usize {
+        Self::octets(self)
+    }
 }
 
 impl Named for EndpointSlice {
@@ -48,6 +58,10 @@ impl Named for EndpointSlice {
     fn name(&self) -> &str {
         &self.name
     }
+
+    fn octets(&self) -> usize {
+        Self::octets(self)
+    }
 }
 
 impl Named for Namespace {
@@ -57,6 +71,10 @@ impl Named for Namespace {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn octets(&self) -> usize {
+        Self::octets(self)
     }
 }
 
@@ -70,17 +88,29 @@ pub(super) struct Table<V> {
     list: u32,
     /// The sum of the hashes of all objects, which does not depend on the order of changes.
     digest: u64,
+    /// The sum of [`Known::octets`].
+    octets: usize,
 }
 
 #[derive(Debug)]
 struct Known<V> {
     object: V,
     list: u32,
+    /// [`Named::octets`] when it was inserted.
+    octets: u32,
+}
+
+impl<V: Named> Known<V> {
+    fn new(object: V, list: u32) -> Self {
+        let octets = u32::try_from(object.octets()).unwrap_or(u32::MAX);
+        Self { object, list, octets }
+    }
 }
 
 impl<V> Default for Table<V> {
     fn default() -> Self {
-        Self { entries: HashTable::new(), hasher: RandomState::default(), list: 0, digest: 0 }
+        let (entries, hasher) = (HashTable::new(), RandomState::default());
+        Self { entries, hasher, list: 0, digest: 0, octets: 0 }
     }
 }
 
@@ -92,28 +122,36 @@ impl<V: Named + Hash> Table<V> {
 
     /// Returns the known object, and notes that the current list contains it.
     pub(super) fn seen(&mut self, namespace: &str, name: &str) -> Option<&V> {
+        self.seen_entry(namespace, name).map(|known| &known.object)
+    }
+
+    /// Returns how many octets the known object takes, and notes that the current list contains it.
+    pub(super) fn seen_octets(&mut self, namespace: &str, name: &str) -> Option<usize> {
+        self.seen_entry(namespace, name).map(|known| known.octets as usize)
+    }
+
+    fn seen_entry(&mut self, namespace: &str, name: &str) -> Option<&Known<V>> {
         let hash = hash_of(&self.hasher, namespace, name);
         let known = self.entries.find_mut(hash, has(namespace, name))?;
         known.list = self.list;
-        Some(&known.object)
+        Some(known)
     }
 
     /// Returns the previous object.
     pub(super) fn insert(&mut self, object: V) -> Option<V> {
         self.digest = self.digest.wrapping_add(hash::of_value(&object));
+        let new = Known::new(object, self.list);
+        self.octets += new.octets as usize;
         let hasher = &self.hasher;
-        let hash = hash_of(hasher, object.namespace(), object.name());
-        let entry =
-            self.entries.entry(hash, has(object.namespace(), object.name()), rehash(hasher));
-        match entry {
+        let (namespace, name) = (new.object.namespace(), new.object.name());
+        let hash = hash_of(hasher, namespace, name);
+        match self.entries.entry(hash, has(namespace, name), rehash(hasher)) {
             Entry::Occupied(mut entry) => {
-                let new = Known { object, list: self.list };
-                let old = std::mem::replace(entry.get_mut(), new).object;
-                self.digest = self.digest.wrapping_sub(hash::of_value(&old));
-                Some(old)
+                let old = std::mem::replace(entry.get_mut(), new);
+                Some(self.forget(old))
             }
             Entry::Vacant(entry) => {
-                entry.insert(Known { object, list: self.list });
+                entry.insert(new);
                 None
             }
         }
@@ -123,12 +161,24 @@ impl<V: Named + Hash> Table<V> {
     pub(super) fn remove(&mut self, namespace: &str, name: &str) -> Option<V> {
         let hash = hash_of(&self.hasher, namespace, name);
         let entry = self.entries.find_entry(hash, has(namespace, name)).ok()?;
-        let old = entry.remove().0.object;
-        self.digest = self.digest.wrapping_sub(hash::of_value(&old));
+        let old = entry.remove().0;
+        let old = self.forget(old);
         if self.entries.capacity() / 8 > self.entries.len() {
             self.entries.shrink_to(self.entries.len() * 2, rehash(&self.hasher));
         }
         Some(old)
+    }
+
+    /// Takes an object that is not in the table any more out of the sums.
+    fn forget(&mut self, old: Known<V>) -> V {
+        self.digest = self.digest.wrapping_sub(hash::of_value(&old.object));
+        self.octets -= old.octets as usize;
+        old.object
+    }
+
+    /// About how many octets of memory the objects take.
+    pub(super) fn octets(&self) -> usize {
+        self.octets
     }
 
     /// A value that is equal in two tables with equal objects, and 0 in an empty one.
@@ -182,6 +232,10 @@ mod tests {
         fn name(&self) -> &str {
             self.0
         }
+
+        fn octets(&self) -> usize {
+            self.1 as usize
+        }
     }
 
     fn unseen(table: &Table<Thing>) -> Vec<String> {
@@ -222,6 +276,21 @@ mod tests {
             }
             assert_eq!(table.digest(), 0);
         }
+    }
+
+    #[test]
+    fn the_octets_are_those_of_the_objects() {
+        let mut table = Table::default();
+        for (change, expected) in
+            [(Thing("a", 7), 7), (Thing("b", 5), 12), (Thing("a", 1), 6), (Thing("b", 9), 10)]
+        {
+            table.insert(change);
+            assert_eq!(table.octets(), expected);
+        }
+        assert_eq!(table.seen_octets("ns", "b"), Some(9));
+        assert_eq!(table.seen_octets("ns", "c"), None);
+        table.remove("ns", "b");
+        assert_eq!(table.octets(), 1);
     }
 
     #[test]

@@ -120,7 +120,8 @@ fn kind_of(change: &Change) -> Kind {
         Change::Relist(kind)
         | Change::Synced(kind)
         | Change::Refused(kind, _)
-        | Change::Forget(kind) => *kind,
+        | Change::Forget(kind)
+        | Change::Abandon(kind) => *kind,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Hostile clients, tenants, API servers, upstreams and files. The harm that each can do has a
 //! bound.
 
-mod api;
+pub(crate) mod api;
 mod arena;
 mod attacks;
 mod costs;

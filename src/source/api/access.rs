@@ -12,7 +12,10 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use sha2::{Digest, Sha256};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    task::spawn_blocking,
+};
 
 use crate::{limits, source::snapshot::ClusterIdentity};
 
@@ -53,7 +56,8 @@ pub struct Access {
     pub(super) admission: Admission,
     /// One permit, for a page of more than [`limits::API_PAGE_OCTETS_FREE`].
     pub(super) large_pages: Semaphore,
-    pub(super) memory: Budget,
+    /// The memory for the facts of the server.
+    pub memory: Budget,
 }
 
 struct Current {
@@ -80,8 +84,7 @@ impl Access {
         let loaded = config.load_for_watches().await?;
         let host = loaded.cluster_url.authority().map_or_else(String::new, ToString::to_string);
         let authority = config.fingerprint(&loaded);
-        let client =
-            Client::try_from(loaded).with_context(|| format!("{config} cannot be used"))?;
+        let client = config.connect(loaded).await?;
         let current = Mutex::new(Current { client, authority, number: 0 });
         let (large_pages, memory) = (Semaphore::new(1), Budget::default());
         Ok(Self { config, host, current, admission, large_pages, memory })
@@ -112,8 +115,7 @@ impl Access {
         if current.number == failed.number {
             let loaded = self.config.load_for_watches().await?;
             current.authority = self.config.fingerprint(&loaded);
-            current.client = Client::try_from(loaded)
-                .with_context(|| format!("{} cannot be used", self.config))?;
+            current.client = self.config.connect(loaded).await?;
             current.number += 1;
         }
         Ok(())
@@ -126,7 +128,14 @@ impl ClusterConfig {
     /// # Errors
     /// If the configuration does not exist or cannot be used.
     pub async fn client(&self) -> anyhow::Result<Client> {
-        Client::try_from(self.load().await?).with_context(|| format!("{self} cannot be used"))
+        self.connect(self.load().await?).await
+    }
+
+    /// Builds a client. This runs the exec plugin of a kubeconfig and waits for its end, so it does
+    /// not run on a thread that serves other tasks.
+    async fn connect(&self, config: Config) -> anyhow::Result<Client> {
+        let built = spawn_blocking(move || Client::try_from(config)).await?;
+        built.with_context(|| format!("{self} cannot be used"))
     }
 
     /// The URL of the API server.
@@ -308,6 +317,36 @@ impl fmt::Display for ClusterConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_slow_exec_plugin_delays_no_other_task() {
+        let file = std::env::temp_dir().join(format!("ndots-exec-{}", std::process::id()));
+        let credential = r#"{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"t"}}"#;
+        let exec = serde_json::json!({
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "command": "sh",
+            "args": ["-c", format!("sleep 1; echo '{credential}'")],
+            "interactiveMode": "Never",
+        });
+        let kubeconfig = serde_json::json!({
+            "clusters": [{ "name": "c", "cluster": { "server": "http://127.0.0.1:1" } }],
+            "users": [{ "name": "u", "user": { "exec": exec } }],
+            "contexts": [{ "name": "c", "context": { "cluster": "c", "user": "u" } }],
+            "current-context": "c",
+        });
+        std::fs::write(&file, kubeconfig.to_string()).unwrap();
+        let config =
+            ClusterConfig::Kubeconfig { file: file.clone(), others: Vec::new(), context: None };
+        let begun = tokio::time::Instant::now();
+        let other = async {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            begun.elapsed()
+        };
+        let (client, other) = tokio::join!(config.client(), other);
+        std::fs::remove_file(file).unwrap();
+        assert!(client.is_ok(), "{:?}", client.err());
+        assert!(begun.elapsed().as_millis() >= 1000 && other.as_millis() < 900, "{other:?}");
+    }
 
     #[test]
     fn an_account_may_lack_its_authority_and_its_namespace() {

@@ -4,15 +4,19 @@
 use std::{
     fs,
     path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicU32, AtomicUsize, Ordering},
 };
 
-use crate::limits;
+use crate::{limits, model::Kind};
 
 /// Octets of memory for the facts of all kinds of a server.
-pub(super) struct Budget {
-    used: AtomicUsize,
-    most: fn() -> usize,
+pub struct Budget {
+    /// What the known facts of each kind take.
+    known: [AtomicUsize; Kind::ALL.len()],
+    /// One bit for each kind of which objects were left out.
+    incomplete: AtomicU32,
+    most: AtomicUsize,
+    read_most: fn() -> usize,
 }
 
 impl Default for Budget {
@@ -22,26 +26,74 @@ impl Default for Budget {
 }
 
 impl Budget {
-    pub(super) fn of(most: fn() -> usize) -> Self {
-        Self { used: AtomicUsize::new(0), most }
+    pub(super) fn of(read_most: fn() -> usize) -> Self {
+        Self {
+            known: Default::default(),
+            incomplete: AtomicU32::new(0),
+            most: AtomicUsize::new(read_most()),
+            read_most,
+        }
     }
 
-    pub(super) fn add(&self, octets: usize) {
-        self.used.fetch_add(octets, Ordering::Relaxed);
+    /// Says how many octets the known facts of a kind take now.
+    pub fn set_known(&self, kind: Kind, octets: usize) {
+        self.known[kind as usize].store(octets, Ordering::Relaxed);
     }
 
-    pub(super) fn subtract(&self, octets: usize) {
-        self.used.fetch_sub(octets, Ordering::Relaxed);
+    pub(super) fn known(&self, kind: Kind) -> usize {
+        self.known[kind as usize].load(Ordering::Relaxed)
     }
 
+    /// What the known facts of all kinds take.
     pub(super) fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
+        Kind::ALL.iter().map(|kind| self.known(*kind)).sum()
     }
 
-    /// The bound now: Kubernetes can change the limit of a running container.
-    pub(super) fn most(&self) -> usize {
-        (self.most)()
+    /// How many octets all facts may take.
+    pub fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
     }
+
+    /// Reads the bound again, because Kubernetes can change the limit of a running container.
+    pub fn refresh(&self) {
+        self.most.store((self.read_most)(), Ordering::Relaxed);
+    }
+
+    /// Notes that objects of the kind were left out.
+    pub fn leave_out(&self, kind: Kind) {
+        self.incomplete.fetch_or(bit(kind), Ordering::Relaxed);
+    }
+
+    /// Whether all objects of the kind are known.
+    pub(super) fn is_complete(&self, kind: Kind) -> bool {
+        self.incomplete.load(Ordering::Relaxed) & bit(kind) == 0
+    }
+
+    /// Whether objects of the kind were left out, and an eighth of the memory is free again. The
+    /// kind then counts as complete, because its objects are listed again.
+    pub(super) fn may_complete(&self, kind: Kind) -> bool {
+        let may = !self.is_complete(kind) && self.used() <= self.most() / 8 * 7;
+        if may {
+            self.incomplete.fetch_and(!bit(kind), Ordering::Relaxed);
+        }
+        may
+    }
+}
+
+/// What is wrong, and what an operator can do.
+impl std::fmt::Display for Budget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "the objects of the cluster need more than {} MiB, which are three eighths of the \
+             memory limit; raise the limit",
+            self.most() >> 20
+        )
+    }
+}
+
+fn bit(kind: Kind) -> u32 {
+    1 << kind as u32
 }
 
 /// The share of a memory limit. 170 MiB, as in kubeadm's Deployment, leave 63 MiB.

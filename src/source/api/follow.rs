@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep},
 };
 
 use crate::{
@@ -13,19 +13,16 @@ use crate::{
     model::{Change, Key, Kind},
     source::{
         Notice,
-        kind::{
-            self, Decoded, Encoded, KindDescriptor, Meta, Need, SERVICE_NAME, Version, Watched,
-        },
+        kind::{self, Decoded, Encoded, KindDescriptor, Meta, Need, Version, Watched},
     },
 };
 
 use super::{
     Cluster,
     access::NumberedClient,
-    encoding::{Encoding, Event, EventObject},
+    encoding::Encoding,
     error::{Backoffs, WatchError},
-    events::Events,
-    protocol::{self, Selection},
+    protocol::Selection,
 };
 
 static HEARD: GaugeFamily<2> = Family::new(
@@ -43,6 +40,13 @@ static REFUSED: GaugeFamily<2> = Family::new(
     "1 if an API server does not permit a kind of objects to be read, else 0.",
     ["resource", "host"],
 );
+static INCOMPLETE: GaugeFamily<2> = Family::new(
+    "kubernetes_incomplete",
+    "1 if objects of a kind are left out because the memory limit is too low, else 0.",
+    ["resource", "host"],
+);
+/// The series that each follower has.
+static FAMILIES: [&GaugeFamily<2>; 4] = [&HEARD, &SYNCED, &REFUSED, &INCOMPLETE];
 
 /// Whether the server can send a list as events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,33 +75,35 @@ pub(super) struct Follower {
     /// The time until which ndots asks for JSON only, because a reply in protobuf could not be
     /// read.
     json_until: Option<Instant>,
-    backoffs: Backoffs,
+    pub(super) backoffs: Backoffs,
     /// How many times in a row the server replied with an error.
     failures: u32,
     /// The failure that was reported last, and when.
     reported: Option<(String, Instant)>,
     /// Whether a complete list was read.
-    is_synced: bool,
+    pub(super) is_synced: bool,
     /// Whether the cluster does not have the kind at all.
     is_absent: bool,
     /// The last object that was reported as left out.
     left_out: Option<Key>,
-    /// Octets of memory for the facts of the last list, which may be in progress.
-    listed: usize,
+    /// Whether the last event about the kind was that the server does not permit to read it.
+    pub(super) is_refused: bool,
+    /// Whether the connection was lost since the last reply, so that the server may have lost
+    /// changes.
+    pub(super) is_reconnecting: bool,
     /// Whether the last list had more objects than ndots accepts.
     pub(super) was_too_large: bool,
-    /// Whether objects are only counted, and not emitted.
-    pub(super) only_measures: bool,
+    /// Octets of the facts of a list whose objects are only counted, and not emitted.
+    pub(super) measured: Option<usize>,
 }
 
 /// Removes the series of the kind. Otherwise the old time of the last message would look like an
 /// outage.
 impl Drop for Follower {
     fn drop(&mut self) {
-        for family in [&HEARD, &SYNCED, &REFUSED] {
+        for family in FAMILIES {
             family.remove(&self.cluster.metrics, self.labels());
         }
-        self.begin_counting();
     }
 }
 
@@ -106,7 +112,7 @@ impl Follower {
         let (kind, watched) = kind::of_fact(fact);
         let resource = kind.resource();
         // The series exist before the first reply, so that a kind that was never read is visible.
-        for family in [&HEARD, &SYNCED, &REFUSED] {
+        for family in FAMILIES {
             family.with(&cluster.metrics, [&resource, cluster.access.host()]).set(0);
         }
         Self {
@@ -126,15 +132,11 @@ impl Follower {
             is_synced: false,
             is_absent: false,
             left_out: None,
-            listed: 0,
+            is_refused: false,
+            is_reconnecting: false,
             was_too_large: false,
-            only_measures: false,
+            measured: None,
         }
-    }
-
-    /// Takes the facts of the last list out of the memory budget, because another list begins.
-    pub(super) fn begin_counting(&mut self) {
-        self.cluster.access.memory.subtract(std::mem::take(&mut self.listed));
     }
 
     fn labels(&self) -> [&str; 2] {
@@ -177,6 +179,7 @@ impl Follower {
                 return self.wait_for_kind().await;
             }
             WatchError::Refused(_) => {
+                self.is_refused = true;
                 self.set_refused(1);
                 let refused = Change::Refused(self.watched.fact, message.as_str().into());
                 self.changes.send(refused).await.ok()?;
@@ -188,6 +191,9 @@ impl Follower {
             }
             WatchError::Unsupported(_) | WatchError::Unreadable(_) => {
                 self.failures += 1;
+                if self.was_too_large {
+                    self.changes.send(Change::Abandon(self.watched.fact)).await.ok()?;
+                }
                 if self.encoding() == Encoding::Protobuf && !self.was_too_large {
                     let time = limits::API_JSON_TIME;
                     self.json_until = Some(Instant::now() + time);
@@ -200,6 +206,7 @@ impl Follower {
                 (retry_after, &mut self.backoffs.failed)
             }
             WatchError::Broken(_) => {
+                self.is_reconnecting = true;
                 if let Err(error) = self.cluster.access.replace(client).await {
                     message = format!("{message}; {error:#}");
                 }
@@ -215,7 +222,7 @@ impl Follower {
     }
 
     /// `None` if the receiver is gone.
-    async fn pause(&self, wait: Duration) -> Option<()> {
+    pub(super) async fn pause(&self, wait: Duration) -> Option<()> {
         tokio::select! {
             () = sleep(wait) => Some(()),
             () = self.changes.closed() => None,
@@ -252,9 +259,18 @@ impl Follower {
     /// Emits the change that says that all objects of the kind are known.
     pub(super) async fn send_synced(&mut self) -> Result<(), WatchError> {
         self.changes.send(Change::Synced(self.watched.fact)).await?;
-        self.is_synced = true;
-        SYNCED.with(&self.cluster.metrics, self.labels()).set(1);
+        (self.is_synced, self.is_refused) = (true, false);
+        self.show_synced();
         Ok(())
+    }
+
+    fn show_synced(&self) {
+        let (metrics, memory) = (&self.cluster.metrics, &self.cluster.access.memory);
+        if self.is_synced {
+            SYNCED.with(metrics, self.labels()).set(1);
+        }
+        let incomplete = !memory.is_complete(self.watched.fact);
+        INCOMPLETE.with(metrics, self.labels()).set(incomplete.into());
     }
 
     fn set_refused(&self, refused: i64) {
@@ -291,10 +307,8 @@ impl Follower {
         let now =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
         HEARD.with(&self.cluster.metrics, self.labels()).set(now);
-        if self.is_synced {
-            // Another follower of the kind may have begun or ended, and has the same labels.
-            SYNCED.with(&self.cluster.metrics, self.labels()).set(1);
-        }
+        // Another follower of the kind may have begun or ended, and has the same labels.
+        self.show_synced();
     }
 
     /// The path and the selectors of the next request.
@@ -315,7 +329,7 @@ impl Follower {
         }
     }
 
-    fn decode(&self, object: Encoded<'_>) -> Result<Decoded, kind::FieldError> {
+    pub(super) fn decode(&self, object: Encoded<'_>) -> Result<Decoded, kind::FieldError> {
         self.kind.decode(self.version(), object)
     }
 
@@ -323,7 +337,7 @@ impl Follower {
         self.versions[self.asked]
     }
 
-    fn key(&self, meta: &Meta) -> Key {
+    pub(super) fn key(&self, meta: &Meta) -> Key {
         Key::new(self.watched.fact, &meta.namespace, &meta.name)
     }
 
@@ -351,105 +365,11 @@ impl Follower {
                 Change::Remove(key)
             }
         };
-        if let Change::Upsert(object) = &change
-            && self.from.is_none()
-        {
-            let octets = object.octets();
-            self.listed += octets;
-            self.cluster.access.memory.add(octets);
-        }
-        if !self.only_measures {
-            self.changes.send(change).await?;
+        match (&mut self.measured, change) {
+            (Some(measured), Change::Upsert(object)) => *measured += object.octets(),
+            (Some(_), _) => {}
+            (None, change) => self.changes.send(change).await?,
         }
         Ok(meta)
-    }
-
-    /// Emits the time of the change that led to an EndpointSlice.
-    async fn send_trigger_time(&self, meta: &Meta) -> Result<(), WatchError> {
-        let time = meta
-            .annotations
-            .last_change_trigger_time
-            .as_deref()
-            .and_then(|text| text.parse::<jiff::Timestamp>().ok());
-        let (Some(time), Some(service)) = (time, meta.labels.get(SERVICE_NAME)) else {
-            return Ok(());
-        };
-        let (namespace, service) = (meta.namespace.as_str().into(), service.as_str().into());
-        Ok(self.changes.send(Change::Caused { namespace, service, at: time.into() }).await?)
-    }
-
-    async fn watch(&mut self, client: &NumberedClient, version: String) -> Result<(), WatchError> {
-        let request = protocol::watch(&self.selection(), &version);
-        self.from = Some(version);
-        let begun = Instant::now();
-        let end = begun + limits::API_WATCH_TIME + limits::API_WATCH_GRACE;
-        let silent = || {
-            WatchError::Broken(format!(
-                "the server has been silent for {} s",
-                (limits::API_WATCH_TIME + limits::API_WATCH_GRACE).as_secs()
-            ))
-        };
-        let mut events = Events::new(
-            timeout_at(end, self.cluster.send(client, request)).await.map_err(|_| silent())??,
-        );
-        let mut count = 0u64;
-        loop {
-            let event = tokio::select! {
-                event = timeout_at(end, events.next()) => event.map_err(|_| silent())?,
-                () = self.changes.closed() => return Err(WatchError::Closed),
-            };
-            match event.map_err(|error| WatchError::Broken(format!("{error:#}")))? {
-                Some(event) => {
-                    let Event { name, object } = Event::read(events.encoding, &event)?;
-                    let version = self.take_event(&name, &object).await?.resource_version;
-                    if !version.is_empty() {
-                        self.from = Some(version);
-                    }
-                }
-                None if count == 0 && begun.elapsed() < limits::API_RETRY_MIN => {
-                    return Err(WatchError::Failed(
-                        "the server ended the watch at once".to_owned(),
-                        None,
-                    ));
-                }
-                None => break,
-            }
-            count += 1;
-            self.backoffs.expired.reset();
-            self.succeeded();
-        }
-        self.backoffs.expired.reset();
-        self.succeeded();
-        Ok(())
-    }
-
-    /// Emits the change of an event, and returns the metadata of its object.
-    pub(super) async fn take_event(
-        &mut self,
-        name: &str,
-        object: &EventObject<'_>,
-    ) -> Result<Meta, WatchError> {
-        let meta = match name {
-            "ADDED" | "MODIFIED" => {
-                let meta = self.take(object.encoded(self.kind, self.version())?).await?;
-                self.send_trigger_time(&meta).await?;
-                meta
-            }
-            "DELETED" => {
-                let meta = self.meta(object)?;
-                self.changes.send(Change::Remove(self.key(&meta))).await?;
-                meta
-            }
-            "BOOKMARK" => self.meta(object)?,
-            "ERROR" => return Err(WatchError::of_status(object.status()?, None)),
-            // A later Kubernetes may have other events.
-            _ => Meta::default(),
-        };
-        Ok(meta)
-    }
-
-    fn meta(&self, object: &EventObject<'_>) -> Result<Meta, WatchError> {
-        let decoded = self.decode(object.encoded(self.kind, self.version())?);
-        Ok(decoded.map_err(|error| WatchError::unreadable("an event", error))?.meta)
     }
 }

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{limits, model::Change};
 
@@ -70,14 +70,12 @@ impl Follower {
             self.measure(client).await?;
             self.was_too_large = false;
         }
-        self.begin_counting();
         self.changes.send(Change::Relist(self.watched.fact)).await?;
         let version = match self.streaming {
             Streaming::Usable => match self.list_as_events(client).await {
                 Err(WatchError::Unsupported(_)) => {
                     self.streaming = Streaming::Unsupported;
                     // Objects that were sent may have been deleted since.
-                    self.begin_counting();
                     self.changes.send(Change::Relist(self.watched.fact)).await?;
                     self.list_in_pages(client).await?
                 }
@@ -90,11 +88,16 @@ impl Follower {
         // This resets the back-off, so it happens only after the last object. If every list breaks
         // before its end, the back-off must grow.
         self.succeeded();
+        self.is_reconnecting = false;
         if self.streaming == Streaming::Failed {
             self.streaming = Streaming::Usable;
         }
         self.send_synced().await?;
-        self.from = Some(version);
+        self.from = Some(version).filter(|version| !version.is_empty());
+        if self.from.is_none() {
+            // A server without resource versions cannot be watched.
+            self.pause(limits::API_WATCH_TIME).await.ok_or(WatchError::Closed)?;
+        }
         Ok(())
     }
 
@@ -102,29 +105,28 @@ impl Follower {
     /// objects were used, a server that sends new objects without end would add some with each
     /// attempt.
     async fn measure(&mut self, client: &NumberedClient) -> Result<(), WatchError> {
-        self.begin_counting();
-        self.only_measures = true;
+        self.measured = Some(0);
         let measured = self.list_in_pages(client).await;
-        self.only_measures = false;
-        if measured.is_err() {
-            // No object of this list is stored, so the list takes no room from other kinds.
-            self.begin_counting();
-        }
+        self.measured = None;
         measured.map(drop)
     }
 
     /// # Errors
-    /// If the list has too many objects, or if the facts of the server take too much memory.
+    /// If the list has too many objects, or if it is the first one and the facts of the server take
+    /// too much memory. Later, the index leaves out what has no room.
     fn check_size(&mut self, objects: usize) -> Result<(), WatchError> {
         let memory = &self.cluster.access.memory;
+        if objects.is_multiple_of(limits::API_PAGE) {
+            memory.refresh();
+        }
+        let needed = match self.measured {
+            Some(octets) => memory.used() - memory.known(self.watched.fact) + octets,
+            None => memory.used(),
+        };
         let error = if objects > limits::API_LIST_OBJECTS {
             format!("it has more than {} objects", limits::API_LIST_OBJECTS)
-        } else if objects.is_multiple_of(limits::API_PAGE) && memory.used() > memory.most() {
-            format!(
-                "the objects of the cluster need more than {} MiB, which are three eighths of the \
-                 memory limit; raise the limit",
-                memory.most() >> 20
-            )
+        } else if !self.is_synced && needed > memory.most() {
+            memory.to_string()
         } else {
             return Ok(());
         };
@@ -135,22 +137,31 @@ impl Follower {
     /// Returns the resource version of the list.
     async fn list_as_events(&mut self, client: &NumberedClient) -> Result<String, WatchError> {
         let request = protocol::list_as_events(&self.selection());
-        let sent = timeout(limits::API_PAGE_TIME, self.cluster.send(client, request)).await;
+        let turn = self.cluster.turn().await;
+        let sent = timeout(limits::API_PAGE_TIME, self.cluster.send(turn, client, request)).await;
         if matches!(sent, Err(_) | Ok(Ok(_) | Err(WatchError::Failed(..)))) {
             // The stream counts as failed until its end has arrived.
             self.streaming = Streaming::Failed;
         }
         let mut events = Events::new(sent.map_err(|_| silent())??);
+        let mut end = Instant::now() + limits::API_LIST_TIME;
         let mut objects = 0;
-        while let Some(event) = self.next_initial_event(&mut events).await? {
+        while let Some(event) = self.next_initial_event(&mut events, end).await? {
             let Event { name, object } = Event::read(events.encoding, &event)?;
             match &*name {
-                "ADDED" | "MODIFIED" => {
+                "ADDED" => {
                     self.take(object.encoded(self.kind, self.version())?).await?;
                 }
                 _ => {
+                    // All other events come after the last object of the list. A server that does
+                    // not mark the end goes on with the events of a watch.
+                    end = end.min(Instant::now() + limits::API_LIST_END);
                     let meta = self.take_event(&name, &object).await?;
                     if meta.annotations.initial_events_end.as_deref() == Some("true") {
+                        if meta.resource_version.is_empty() {
+                            let error = "the end of the list has no resource version";
+                            return Err(WatchError::Unsupported(error.to_owned()));
+                        }
                         self.streaming = Streaming::Usable;
                         return Ok(meta.resource_version);
                     }
@@ -165,9 +176,11 @@ impl Follower {
     async fn next_initial_event(
         &self,
         events: &mut Events,
+        end: Instant,
     ) -> Result<Option<bytes::Bytes>, WatchError> {
+        let end = end.min(Instant::now() + limits::API_LIST_SILENCE);
         tokio::select! {
-            event = timeout(limits::API_LIST_SILENCE, events.next()) => event
+            event = timeout_at(end, events.next()) => event
                 .map_err(|_| endless())?
                 .map_err(|error| WatchError::Broken(format!("{error:#}"))),
             () = self.changes.closed() => Err(WatchError::Closed),
@@ -191,6 +204,21 @@ impl Follower {
         }
     }
 
+    /// The resource version of the server at this moment.
+    pub(super) async fn current_version(
+        &self,
+        client: &NumberedClient,
+    ) -> Result<String, WatchError> {
+        let access = Arc::clone(&self.cluster.access);
+        let listing = Listing { limit: 1, ..Listing::default() };
+        let Some(Body { encoding, page }) = self.fetch_page(client, &access, &listing).await?
+        else {
+            return Ok(String::new());
+        };
+        let (meta, _) = encoding::page(self.kind, self.version(), encoding, page.octets())?;
+        Ok(meta.resource_version)
+    }
+
     /// The next page; `None` if it is larger than [`limits::API_PAGE_OCTETS`].
     async fn fetch_page<'a>(
         &self,
@@ -199,8 +227,9 @@ impl Follower {
         listing: &Listing,
     ) -> Result<Option<Body<'a>>, WatchError> {
         let request = protocol::list(&self.selection(), listing.limit, &listing.after);
+        let turn = self.cluster.turn().await;
         let page = timeout(limits::API_PAGE_TIME, async {
-            let response = self.cluster.send(client, request).await?;
+            let response = self.cluster.send(turn, client, request).await?;
             let encoding = Encoding::of(response.headers());
             let page = PageBody::read(response.into_body(), &access.large_pages)
                 .await
@@ -233,10 +262,7 @@ impl Follower {
 }
 
 fn endless() -> WatchError {
-    WatchError::Unsupported(format!(
-        "the server has sent no end of the list for {} s",
-        limits::API_LIST_SILENCE.as_secs()
-    ))
+    WatchError::Unsupported("the server does not mark the end of the list".to_owned())
 }
 
 fn silent() -> WatchError {

@@ -4,7 +4,7 @@ use anyhow::anyhow;
 use bytes::{Bytes, BytesMut};
 use form_urlencoded::Serializer;
 use http::Request;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kube::client::Body;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -78,7 +78,7 @@ fn get(selection: &Selection<'_>, mut query: Serializer<'_, String>) -> Request<
 /// Reads the body of a reply with an error. If the body is not a Status, for example the page of a
 /// proxy, the message contains the HTTP status code.
 pub(super) async fn read_status(code: u16, body: Body) -> Status {
-    let text = complete(body, limits::API_STATUS_OCTETS).await.unwrap_or_default();
+    let text = complete(body, limits::API_STATUS_OCTETS).await.unwrap_or_else(|_| Bytes::new());
     let status = encoding::status(&text).unwrap_or_default();
     let message = if status.message.is_empty() {
         format!("the server replied with HTTP status {code}")
@@ -121,11 +121,18 @@ impl<'s> PageBody<'s> {
     }
 }
 
-/// Reads a body up to its end.
-async fn complete(body: Body, octets: usize) -> anyhow::Result<Bytes> {
+/// Why a body was not read up to its end.
+pub(super) enum Incomplete {
+    TooLarge,
+    Broken(String),
+}
+
+/// Reads a body of at most this many octets up to its end.
+pub(super) async fn complete(body: Body, octets: usize) -> Result<Bytes, Incomplete> {
     match Limited::new(body, octets).collect().await {
         Ok(read) => Ok(read.to_bytes()),
-        Err(error) => Err(anyhow!("{error}")),
+        Err(error) if error.is::<LengthLimitError>() => Err(Incomplete::TooLarge),
+        Err(error) => Err(Incomplete::Broken(error.to_string())),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{Request, Response, header::RETRY_AFTER};
 use kube::client::Body;
-use tokio::time::Instant;
+use tokio::{sync::SemaphorePermit, time::Instant};
 
 use crate::metrics::{CounterFamily, Family, HistogramFamily, default_seconds};
 
@@ -34,18 +34,29 @@ static LIMITER: HistogramFamily<2> = Family::histogram(
     default_seconds,
 );
 
+/// The permission to send one request.
+pub(super) struct Turn<'c>(Option<SemaphorePermit<'c>>);
+
 impl Cluster {
+    /// Waits until a request may be sent. This wait is no part of the time that the server may
+    /// take, so it must not be within a timeout: a request that gave up would have used its turn.
+    pub(super) async fn turn(&self) -> Turn<'_> {
+        let waiting_since = Instant::now();
+        let permit = self.access.admission.admit().await;
+        let waited = waiting_since.elapsed().as_secs_f64();
+        LIMITER.with(&self.metrics, ["GET", self.access.host()]).observe(waited);
+        Turn(permit)
+    }
+
     /// # Errors
     /// If there is no reply, or if its status is an error.
     pub(super) async fn send(
         &self,
+        Turn(_permit): Turn<'_>,
         client: &NumberedClient,
         request: Request<Body>,
     ) -> Result<Response<Body>, WatchError> {
         let (metrics, host) = (&self.metrics, self.access.host());
-        let waiting_since = Instant::now();
-        let _permit = self.access.admission.admit().await;
-        LIMITER.with(metrics, ["GET", host]).observe(waiting_since.elapsed().as_secs_f64());
         let begun = Instant::now();
         let sent = client.client.send(request).await;
         DURATION.with(metrics, ["GET", host]).observe(begun.elapsed().as_secs_f64());

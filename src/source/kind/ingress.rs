@@ -90,15 +90,13 @@ impl Ingress {
             .annotations
             .ingress_class
             .as_ref());
+        let tls = self.spec.tls.iter().flat_map(|tls| &tls.hosts);
         Ok(model::Ingress {
             namespace: self.metadata.namespace.as_str().into(),
             name: self.metadata.name.as_str().into(),
             class: class.map_or_else(Box::default, |class| class.as_str().into()),
             created: self.metadata.creation_timestamp,
-            hosts: hosts(
-                &self.metadata,
-                rules.chain(self.spec.tls.iter().flat_map(|tls| &tls.hosts)),
-            ),
+            hosts: hosts(&self.metadata, rules.chain(tls).map(String::as_str))?,
             points: self.status.load_balancer.points()?,
         })
     }

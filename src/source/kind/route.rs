@@ -54,7 +54,7 @@ pub static GRPC_ROUTE: KindDescriptor = KindDescriptor {
 };
 
 fn decode_route(object: Encoded<'_>, kind: Kind) -> Result<Decoded, FieldError> {
-    decode(object, |it: &Route| Ok(Some(Object::Route(it.fact(kind)))), |it| it.metadata)
+    decode(object, |it: &Route| Ok(Some(Object::Route(it.fact(kind)?))), |it| it.metadata)
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -85,19 +85,19 @@ struct ParentRef {
 }
 
 impl Route {
-    fn fact(&self, kind: Kind) -> model::Route {
+    fn fact(&self, kind: Kind) -> Result<model::Route, FieldError> {
         let own = self.metadata.namespace.as_str();
         let is_gateway = |it: &&ParentRef| it.kind.as_deref().is_none_or(|kind| kind == "Gateway");
         let gateway = |it: &ParentRef| {
             (it.namespace.as_deref().unwrap_or(own).into(), it.name.as_str().into())
         };
-        model::Route {
+        Ok(model::Route {
             kind,
             namespace: own.into(),
             name: self.metadata.name.as_str().into(),
             created: self.metadata.creation_timestamp,
-            hosts: hosts(&self.metadata, &self.spec.hostnames),
+            hosts: hosts(&self.metadata, self.spec.hostnames.iter().map(String::as_str))?,
             gateways: self.spec.parent_refs.iter().filter(is_gateway).map(gateway).collect(),
-        }
+        })
     }
 }

@@ -178,9 +178,8 @@ impl Service {
             .as_deref()
             .or(annotations.external_dns_hostname.as_deref())
             .unwrap_or_default();
-        let named: Vec<String> =
-            named.split(',').map(|host| host.trim().trim_end_matches('.').to_owned()).collect();
-        let hosts = hosts(&self.metadata, &named);
+        let named = named.split(',').map(|host| host.trim().trim_end_matches('.'));
+        let hosts = hosts(&self.metadata, named)?;
         let outside = Outside {
             exposure: match self.kind() {
                 "NodePort" => Exposure::NodePort,

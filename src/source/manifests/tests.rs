@@ -71,7 +71,7 @@ fn line(change: &Change) -> String {
         Change::Remove(key) => format!("- {key}"),
         Change::Relist(kind) => format!("relist {}", kind.name()),
         Change::Synced(kind) => format!("synced {}", kind.name()),
-        Change::Refused(..) | Change::Forget(_) | Change::Caused { .. } => {
+        Change::Refused(..) | Change::Forget(_) | Change::Abandon(_) | Change::Caused { .. } => {
             panic!("a directory does not emit {change:?}")
         }
     }

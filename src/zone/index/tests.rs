@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Endpoint, EndpointDetails};
+use crate::model::{Endpoint, EndpointDetails, Protocol};
 
 fn service() -> Service {
     Service {
@@ -115,4 +115,69 @@ fn only_the_needed_details_of_endpoints_are_kept() {
     index.keep_endpoint_fields(fields(true, false, true));
     assert!(index.apply(upsert(), 1).cluster);
     assert_eq!(kept(&index), [([true, true, false], true)]);
+}
+
+#[test]
+fn without_room_known_objects_stay_and_do_not_grow() {
+    let mut index = Index::default();
+    let named = |name: &str, ports: u16| {
+        let port = |number| ServicePort::new("p", Protocol::Tcp, number);
+        Service { name: name.into(), ports: (1..=ports).map(port).collect(), ..service() }
+    };
+    let apply = |index: &mut Index, change: Change| {
+        index.apply(change, 1);
+        index.take_left_out()
+    };
+    let upsert = |service: &Service| Change::Upsert(Object::Service(service.clone()));
+    let octets = named("web", 2).octets();
+    // The source itself bounds the first list.
+    index.bound_octets(octets);
+    let first = [Change::Relist(Kind::Service), upsert(&named("web", 2)), upsert(&named("db", 1))];
+    for change in first {
+        assert_eq!(apply(&mut index, change), None);
+    }
+    assert_eq!(index.octets(Kind::Service), octets + named("db", 1).octets());
+    apply(&mut index, Change::Synced(Kind::Service));
+    let left_out = |name: &str| {
+        let last = Key::new(Kind::Service, "ns", name);
+        Some(LeftOut { kinds: vec![Kind::Service], count: 1, last })
+    };
+    let known = |index: &Index, name: &str| index.services.get("ns", name).map(|it| it.ports.len());
+    for (change, expected) in [
+        (named("new", 1), left_out("new")),
+        (named("db", 2), left_out("db")),
+        (named("web", 2), None),
+        (named("web", 1), None),
+    ] {
+        assert_eq!(apply(&mut index, upsert(&change)), expected, "{change:?}");
+    }
+    assert_eq!(
+        (known(&index, "new"), known(&index, "db"), known(&index, "web")),
+        (None, Some(1), Some(1))
+    );
+    // An object that cannot grow is still in the list.
+    for change in [Change::Relist(Kind::Service), upsert(&named("db", 9))] {
+        apply(&mut index, change);
+    }
+    apply(&mut index, Change::Synced(Kind::Service));
+    assert_eq!((known(&index, "db"), known(&index, "web")), (Some(1), None));
+    // Now there is room.
+    assert_eq!(apply(&mut index, upsert(&named("web", 2))), left_out("web"));
+    apply(&mut index, Change::Remove(Key::new(Kind::Service, "ns", "db")));
+    assert_eq!(apply(&mut index, upsert(&named("web", 2))), None);
+}
+
+#[test]
+fn only_a_kind_that_was_never_synced_is_abandoned() {
+    let mut index = Index::default();
+    let known = |index: &Index| index.services.get("ns", "web").is_some();
+    for (synced, expected) in [(false, false), (true, true)] {
+        index.apply(Change::Upsert(Object::Service(service())), 1);
+        if synced {
+            index.apply(Change::Synced(Kind::Service), 1);
+        }
+        index.apply(Change::Abandon(Kind::Service), 1);
+        assert_eq!(known(&index), expected);
+        assert_eq!(index.octets(Kind::Service) > 0, expected);
+    }
 }

@@ -1,11 +1,15 @@
 //! An HTTP server that sends prepared replies, and objects in both encodings for them.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::JoinSet,
+    time::sleep,
 };
 
 pub(super) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
@@ -16,13 +20,15 @@ pub(super) struct Reply {
     pub(super) content_type: &'static str,
     pub(super) body: Vec<u8>,
     retry_after: Option<u32>,
+    /// More octets of the body, which are sent one by one with a pause before each.
+    slow: Vec<Vec<u8>>,
     /// Whether the connection ends before the body does.
     is_cut: bool,
 }
 
 impl Reply {
     pub(super) fn new(code: u16, content_type: &'static str, body: Vec<u8>) -> Self {
-        Self { code, content_type, body, retry_after: None, is_cut: false }
+        Self { code, content_type, body, retry_after: None, slow: Vec::new(), is_cut: false }
     }
 
     pub(super) fn cut(self) -> Self {
@@ -33,10 +39,25 @@ impl Reply {
         Self { retry_after: Some(seconds), ..self }
     }
 
+    /// Sends more events, with a pause of half a second before each.
+    pub(super) fn then_slowly(self, events: Vec<Vec<u8>>) -> Self {
+        Self { slow: events.iter().map(|event| framed(event)).collect(), ..self }
+    }
+
+    async fn send(&self, stream: &mut TcpStream) -> std::io::Result<()> {
+        stream.write_all(&self.octets()).await?;
+        for octets in &self.slow {
+            sleep(Duration::from_millis(500)).await;
+            stream.write_all(octets).await?;
+        }
+        Ok(())
+    }
+
     fn octets(&self) -> Vec<u8> {
         let retry =
             self.retry_after.map_or_else(String::new, |it| format!("Retry-After: {it}\r\n"));
-        let length = self.body.len() + usize::from(self.is_cut);
+        let slow: usize = self.slow.iter().map(Vec::len).sum();
+        let length = self.body.len() + slow + usize::from(self.is_cut);
         let head = format!(
             "HTTP/1.1 {} x\r\nContent-Type: {}\r\nContent-Length: {length}\r\nConnection: close\r\n{retry}\r\n",
             self.code, self.content_type
@@ -64,7 +85,8 @@ impl ScriptedServer {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let request = request(&mut stream).await;
                 seen.lock().unwrap().push(request);
-                stream.write_all(&reply.octets()).await.unwrap();
+                // The client may have closed the connection.
+                let _ = reply.send(&mut stream).await;
             }
             let (mut silent, _) = listener.accept().await.unwrap();
             let request = request(&mut silent).await;
@@ -140,6 +162,12 @@ pub(super) fn service(name: &str, version: &str) -> Vec<u8> {
     envelope("Service", &bare_service(name, version))
 }
 
+/// A Service with a port of 70000.
+pub(super) fn broken_service(name: &str, version: &str) -> Vec<u8> {
+    let spec = field(1, &[0x18, 0xf0, 0xa2, 0x04]);
+    envelope("Service", &[field(1, &metadata(name, version)), field(2, &spec)].concat())
+}
+
 /// A Service with an annotation of this size.
 pub(super) fn annotated(name: &str, octets: usize) -> Vec<u8> {
     let entry = [field(1, b"note"), field(2, &vec![b'x'; octets])].concat();
@@ -158,8 +186,13 @@ pub(super) fn bookmark(version: &str, is_end: bool) -> Vec<u8> {
 
 /// The event for a version that is too old.
 pub(super) fn gone() -> Vec<u8> {
-    // The code 410 as field 6.
-    let raw = [field(3, b"too old"), vec![0x30, 0x9a, 0x03]].concat();
+    failed(410)
+}
+
+/// The event of a failure with this code.
+pub(super) fn failed(code: u16) -> Vec<u8> {
+    // The code is field 6, a number of two octets.
+    let raw = [field(3, b"failed"), vec![0x30, code as u8 | 0x80, (code >> 7) as u8]].concat();
     event("ERROR", &envelope("Status", &raw))
 }
 
@@ -167,9 +200,12 @@ pub(super) fn event(name: &str, object: &[u8]) -> Vec<u8> {
     [field(1, name.as_bytes()), field(2, &field(1, object))].concat()
 }
 
+fn framed(event: &[u8]) -> Vec<u8> {
+    [&(event.len() as u32).to_be_bytes()[..], event].concat()
+}
+
 pub(super) fn events(events: &[Vec<u8>]) -> Reply {
-    let framed = |event: &Vec<u8>| [&(event.len() as u32).to_be_bytes()[..], event].concat();
-    let body = events.iter().flat_map(framed).collect();
+    let body = events.iter().flat_map(|event| framed(event)).collect();
     Reply::new(200, "application/vnd.kubernetes.protobuf;stream=watch", body)
 }
 

@@ -1,13 +1,14 @@
 //! Reads files, resolves names and lists interfaces for a configuration, and builds the server.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::{Instant, SystemTime},
 };
 
 use anyhow::{Context, anyhow, bail};
+use futures_util::future::join_all;
 
 use crate::{
     chain::UnixClock,
@@ -16,7 +17,9 @@ use crate::{
         listeners::{self, ListenConfig},
         signing, unix_time,
     },
-    plugin::{self, Host, Need, ReadFile, ReloadState, ScopedAddress, Source, ZoneDirectory},
+    plugin::{
+        self, Awaited, Host, Need, ReadFile, ReloadState, ScopedAddress, Source, ZoneDirectory,
+    },
     server::{AssembleError, Assembled, BlockConfig, BuildContext, CheckedBlock, Listen, assemble},
     wire::CookieSecret,
     zone::Store,
@@ -92,10 +95,12 @@ fn unix_at(moment: Instant) -> u32 {
 pub(super) struct Built {
     pub(super) assembled: Assembled,
     pub(super) listen_configs: Vec<ListenConfig>,
+    /// What the server waits for, with the content that files had.
+    pub(super) awaited: Vec<(Awaited, Option<String>)>,
 }
 
 /// Builds a server on the facts that are known, with the caches and upstreams of the previous one.
-pub(super) fn compose(
+pub(super) async fn compose(
     mut configuration: Configuration,
     metrics: &Arc<Metrics>,
     stores: &HashMap<Source, Arc<Store>>,
@@ -104,14 +109,16 @@ pub(super) fn compose(
 ) -> anyhow::Result<Built> {
     let interfaces = if_addrs::get_if_addrs().context("cannot read this machine's addresses")?;
     let mut written = Vec::new();
-    let (mut files, mut modified, mut names) = (HashMap::new(), HashMap::new(), HashMap::new());
+    let (mut files, mut modified) = (HashMap::new(), HashMap::new());
     let mut octets = HashMap::new();
     let mut listen_configs = ListenConfigs::default();
+    for block in &configuration.blocks {
+        read_files(block, &mut files, &mut modified);
+        read_octets(block, &previous.octets, &mut octets);
+    }
+    let names = look_up(&configuration.blocks, &files).await;
     for block in std::mem::take(&mut configuration.blocks) {
         let hosts = hosts(&block, &interfaces)?;
-        read_files(&block, &mut files, &mut modified);
-        read_octets(&block, &previous.octets, &mut octets);
-        look_up(&block, &files, &mut names);
         let identity = listen_config::identity(&block, &files)
             .map_err(|mistake| configuration.mistake(mistake.span, mistake.message))?;
         listen_config::check_upstreams(&block, &files)
@@ -179,7 +186,13 @@ pub(super) fn compose(
     })?;
     let read = octets.iter().filter_map(|(path, file)| Some((path.clone(), file.clone().ok()?)));
     assembled.outputs.reload_state.octets = read.collect();
-    Ok(Built { assembled, listen_configs: listen_configs.into_inner() })
+    let content = |awaited: Awaited| {
+        let Awaited::File(path) = &awaited else { return (awaited, None) };
+        let content = files.get(path).and_then(|text| text.as_ref().ok().cloned());
+        (awaited, content)
+    };
+    let awaited = std::mem::take(&mut assembled.outputs.awaited).into_iter().map(content).collect();
+    Ok(Built { assembled, listen_configs: listen_configs.into_inner(), awaited })
 }
 
 /// The name of this machine, or `localhost` where the system does not tell it.
@@ -227,25 +240,25 @@ fn read_octets(
     }
 }
 
-fn look_up(
-    block: &CheckedBlock,
+/// Resolves all names at the same time, because each may take seconds.
+async fn look_up(
+    blocks: &[CheckedBlock],
     files: &HashMap<String, Result<String, String>>,
-    names: &mut HashMap<Host, Result<Vec<IpAddr>, String>>,
-) {
-    for need in block.needs() {
-        // A word that may be a file or a host is a file, if there is one.
-        let is_file = |host: &Host| files.get(&host.name).is_some_and(Result::is_ok);
-        if let Need::Host(host) = need
-            && !names.contains_key(&host)
-            && !is_file(&host)
-        {
-            // It may take seconds, and this thread serves other tasks.
-            let found = tokio::task::block_in_place(|| {
-                tokio::runtime::Handle::current().block_on(resolve::addresses(&host))
-            });
-            names.insert(host, found);
-        }
-    }
+) -> HashMap<Host, Result<Vec<IpAddr>, String>> {
+    // A word that may be a file or a host is a file, if there is one.
+    let is_file = |host: &Host| files.get(&host.name).is_some_and(Result::is_ok);
+    let needs = blocks.iter().flat_map(CheckedBlock::needs);
+    let hosts: HashSet<Host> = needs
+        .filter_map(|need| if let Need::Host(host) = need { Some(host) } else { None })
+        .filter(|host| !is_file(host))
+        .collect();
+    join_all(hosts.into_iter().map(async |host| {
+        let found = resolve::addresses(&host).await;
+        (host, found)
+    }))
+    .await
+    .into_iter()
+    .collect()
 }
 
 /// The addresses of a block, with port 0: those of its `bind`, else all.

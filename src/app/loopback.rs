@@ -38,13 +38,14 @@ impl Loopback {
         let metrics = Arc::new(Metrics::default());
         let mut sources = Sources::new(Arc::clone(&metrics)).with_cluster(cluster);
         sources.start(&compose::sources(&configuration)).await?;
-        let Built { assembled, listen_configs } = compose::compose(
+        let Built { assembled, listen_configs, .. } = compose::compose(
             configuration,
             &metrics,
             &sources.stores(),
             &ReloadState::default(),
             compose::cookie_secret(),
-        )?;
+        )
+        .await?;
         let readiness = assembled.outputs.readiness;
         let mut listeners = Listeners::new(limits::DESCRIPTORS);
         listeners.open(&listen_configs)?;

@@ -40,6 +40,7 @@ use super::{
     compose::{self, Built},
     config::{self, Configuration, Text},
     etcd::Etcds,
+    facts::Needed,
     listen_config, log_levels, notify, print_line, process,
     secondaries::Secondaries,
     senders::Senders,
@@ -69,7 +70,9 @@ pub(super) fn run(
     example_zone: Option<&str>,
 ) -> anyhow::Result<ExitCode> {
     // Mistakes in the Corefile are reported before a thread starts.
+    let printed = config::print(text);
     let configuration = config::check(text, flags.port)?;
+    let watched = Watched::new(printed, &configuration);
     configuration.print_diagnostics();
     #[cfg(target_os = "linux")]
     super::capability::raise_bind_service();
@@ -79,14 +82,25 @@ pub(super) fn run(
         .build()
         .context("cannot start the runtime")?;
     let code = runtime.block_on(async {
-        let (mut process, dispatch) =
-            Process::start(text, configuration, flags, example_zone).await?;
+        let metrics = new_metrics()?;
+        let format = if flags.log_format == LogFormat::Json { Format::Json } else { Format::Text };
+        let log = Log::install(&metrics, format, log_levels::levels(flags.log_level))?;
+        // Signals are handled before the banner, because a reader of the banner may send one.
+        let mut signals = Signals::new().context("cannot listen to signals")?;
+        let basis = Basis { metrics, log: log.clone(), format, watched };
+        let started = signals.during(Process::start(basis, configuration, flags, example_zone));
+        let Ok((started, meanwhile)) = started.await else {
+            // No query was answered yet.
+            log.flush();
+            return Ok(ExitCode::SUCCESS);
+        };
+        let (mut process, dispatch) = started?;
         let mut tasks = JoinSet::new();
         tasks.spawn(dispatch);
         process.tasks.spawn(process.commands.run(Event::Startup));
         let pidfile = Pidfile::write(flags.pidfile.as_deref())?;
-        let order = process.until_stopped(text, flags).await;
-        let (log, code) = process.stop(order).await;
+        let order = process.until_stopped(&mut signals, meanwhile, text, flags).await;
+        let code = process.stop(order, signals).await;
         log.flush();
         drop(pidfile);
         anyhow::Ok(code)
@@ -94,6 +108,14 @@ pub(super) fn run(
     // Remaining tasks have had their grace period, or the signal asked for none.
     runtime.shutdown_background();
     code
+}
+
+/// What exists before the first server.
+struct Basis {
+    metrics: Arc<Metrics>,
+    log: Log,
+    format: Format,
+    watched: Watched,
 }
 
 /// The file with the process id, which is removed at the end.
@@ -121,6 +143,8 @@ struct Process {
     listeners: Listeners,
     admin: Admin,
     sources: Sources,
+    /// What the configuration in force needs of the sources.
+    needed: Needed,
     readiness: Arc<Readiness>,
     lameduck: std::time::Duration,
     timed: Vec<Arc<dyn Timed>>,
@@ -138,33 +162,29 @@ struct Process {
     traces: Senders<Span>,
     commands: Commands,
     tasks: JoinSet<()>,
-    signals: Signals,
 }
 
 impl Process {
     async fn start(
-        text: &Text,
+        basis: Basis,
         configuration: Configuration,
         flags: &ServerFlags,
         example_zone: Option<&str>,
     ) -> anyhow::Result<(Self, impl Future<Output = ()> + Send + use<>)> {
-        let metrics = new_metrics()?;
-        let format = if flags.log_format == LogFormat::Json { Format::Json } else { Format::Text };
-        let log = Log::install(&metrics, format, log_levels::levels(flags.log_level))?;
-        // Signals are handled before the banner, because a reader of the banner may send one.
-        let signals = Signals::new().context("cannot listen to signals")?;
+        let Basis { metrics, log, format, watched } = basis;
         let mut sources = Sources::new(Arc::clone(&metrics));
-        let started = sources.start(&compose::sources(&configuration)).await?;
-        let watched = Watched::new(text, &configuration);
+        let needed = compose::sources(&configuration);
+        let started = sources.start(&needed).await?;
         let commands = Commands::of(&configuration);
         let cookies = compose::cookie_secret();
-        let Built { assembled, mut listen_configs } = compose::compose(
+        let Built { assembled, mut listen_configs, awaited } = compose::compose(
             configuration,
             &metrics,
             &sources.stores(),
             &ReloadState::default(),
             cookies,
-        )?;
+        )
+        .await?;
         listen_config::add_compat(&mut listen_configs, &flags.compat_listener)?;
         assembled.count_enabled(&metrics);
         let outputs = assembled.outputs;
@@ -194,24 +214,26 @@ impl Process {
             }
             banner::print_chosen_ports(&listeners, &admin);
         }
+        let hashes = reload::Hashes::first(&metrics, watched.corefile());
         let watched = watched.only(assembled.watch_corefile, assembled.watch_files);
         watched.as_ref().and_then(Watched::hash).iter().for_each(|hash| reload::log_hash(hash));
         let tasks = first_tasks(&dispatcher, &listeners, assembled.probes, outputs.notices);
         let process = Self {
             dispatcher,
-            hashes: reload::Hashes::first(&metrics, text),
+            hashes,
             metrics,
             log,
             listeners,
             admin,
             sources,
+            needed,
             readiness: outputs.readiness,
             lameduck: assembled.lameduck,
             timed: outputs.timed,
             reload_state: outputs.reload_state,
             cookies,
             watched,
-            waiting: Waiting::start(outputs.awaited),
+            waiting: Waiting::start(awaited),
             secondaries: Secondaries::run_new(outputs.secondaries),
             signers: Signers::run_new(outputs.signers),
             updates: Updates::run_new(outputs.updated),
@@ -220,7 +242,6 @@ impl Process {
             traces: Senders::run_new(outputs.traces, otlp::run),
             commands,
             tasks,
-            signals,
         };
         Ok((process, dispatch))
     }
@@ -228,12 +249,10 @@ impl Process {
     /// Stops in this order: `/ready` fails so that no new queries come, the programs of the plugin
     /// `on` run, the lameduck time passes while queries are still answered, the listeners close,
     /// and the pending queries are answered.
-    async fn stop(self, order: Order) -> (Log, ExitCode) {
+    async fn stop(self, order: Order, signals: Signals) -> ExitCode {
         let Self {
-            signals,
             readiness,
             lameduck,
-            log,
             listeners,
             dispatcher,
             timed,
@@ -244,7 +263,7 @@ impl Process {
             ..
         } = self;
         if order == Order::Quit {
-            return (log, ExitCode::SUCCESS);
+            return ExitCode::SUCCESS;
         }
         let (mut forced, mut impatience) = signals.at_end();
         let in_order = async {
@@ -266,14 +285,13 @@ impl Process {
             traces.finish().await;
             drop(admin);
         };
-        let code = tokio::select! {
+        tokio::select! {
             () = in_order => ExitCode::SUCCESS,
             () = forced.next() => match order {
                 Order::Interrupt => FORCED.into(),
                 _ => ExitCode::SUCCESS,
             },
-        };
-        (log, code)
+        }
     }
 }
 

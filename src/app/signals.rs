@@ -1,6 +1,6 @@
 //! Signals, with CoreDNS's meanings.
 
-use std::io;
+use std::{io, pin::pin};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -21,6 +21,13 @@ pub(super) enum Order {
     /// Answer the pending queries.
     Interrupt,
     Quit,
+    Reload,
+}
+
+/// Which order arrived while something else was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meanwhile {
+    Nothing,
     Reload,
 }
 
@@ -52,6 +59,26 @@ impl Signals {
             };
             tracing::info!("{text}");
             return order;
+        }
+    }
+
+    /// Runs `work` up to its end. A signal that ends the process also ends the work.
+    ///
+    /// # Errors
+    /// The order of the signal.
+    pub(super) async fn during<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+    ) -> Result<(T, Meanwhile), Order> {
+        let (mut work, mut meanwhile) = (pin!(work), Meanwhile::Nothing);
+        loop {
+            tokio::select! {
+                done = &mut work => return Ok((done, meanwhile)),
+                order = self.next() => match order {
+                    Order::Reload => meanwhile = Meanwhile::Reload,
+                    order => return Err(order),
+                },
+            }
         }
     }
 

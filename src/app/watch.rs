@@ -60,11 +60,17 @@ impl FileState {
 }
 
 impl Watched {
-    /// The Corefile as it was read, and the current content of the files.
-    pub(super) fn new(text: &Text, configuration: &Configuration) -> Self {
+    /// The current content of the files. `corefile` is the result of [`config::print`] from before
+    /// the configuration was read, so that a change after it is noticed.
+    pub(super) fn new(corefile: String, configuration: &Configuration) -> Self {
         let files = states(compose::files(configuration));
         let directories = compose::directories(configuration);
-        Self { corefile: Some(config::print(text)), files, directories }
+        Self { corefile: Some(corefile), files, directories }
+    }
+
+    /// The Corefile with its imports and errors; empty if it is not watched.
+    pub(super) fn corefile(&self) -> &str {
+        self.corefile.as_deref().unwrap_or_default()
     }
 
     /// Keeps only the files that the configuration asks to watch; `None` if there are none.
@@ -101,12 +107,8 @@ impl Watched {
     }
 }
 
-/// The hash of a Corefile with its imports.
-pub(super) fn hash(text: &Text) -> String {
-    sha512(&config::print(text))
-}
-
-fn sha512(text: &str) -> String {
+/// The hash of a Corefile with its imports, which [`config::print`] printed.
+pub(super) fn sha512(text: &str) -> String {
     Sha512::digest(text).iter().map(|octet| format!("{octet:02x}")).collect()
 }
 

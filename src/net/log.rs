@@ -42,7 +42,7 @@ static LOST_LINES: CounterFamily<0> = Family::new(
 const OWN: &str = env!("CARGO_CRATE_NAME");
 
 /// The log of the process.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Log {
     queue: SyncSender<Entry>,
     filter: reload::Handle<Targets, Registry>,

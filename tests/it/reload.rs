@@ -3,6 +3,8 @@
 //!
 //! `NDOTS_RELOADS` sets the number of reloads; `make soak` runs 1,000.
 
+mod slow;
+
 use std::{
     collections::HashMap,
     fs,

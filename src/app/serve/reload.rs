@@ -1,6 +1,6 @@
 //! Reloads: after a signal, or when the Corefile or a file of its plugins has changed.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use crate::{
     cli::ServerFlags,
@@ -21,7 +21,7 @@ use super::{
         compose::{self, Built},
         config::{self, Mistakes, Text},
         listen_config, notify,
-        signals::Order,
+        signals::{Meanwhile, Order, Signals},
         waiting::Waiting,
         watch::{self, Change, Watched},
     },
@@ -48,10 +48,10 @@ pub(super) struct Hashes {
 }
 
 impl Hashes {
-    /// Shows the Corefile of the start.
-    pub(super) fn first(metrics: &Metrics, text: &Text) -> Self {
+    /// Shows the Corefile of the start, which [`config::print`] printed.
+    pub(super) fn first(metrics: &Metrics, printed: &str) -> Self {
         let mut hashes = Self::default();
-        hashes.read(metrics, &watch::hash(text), Validity::Valid);
+        hashes.read(metrics, &watch::sha512(printed), Validity::Valid);
         hashes
     }
 
@@ -81,30 +81,64 @@ pub(super) fn log_hash(hash: &str) {
     tracing::info!(plugin = "reload", "Running configuration SHA512 = {hash}");
 }
 
+/// What the process has to do.
+#[derive(Clone, Copy, Debug)]
+enum Task {
+    /// A second has passed.
+    Look(Instant),
+    /// Something that the Corefile names can be used now.
+    Arrived,
+    /// A signal orders a reload.
+    Reload,
+}
+
 impl Process {
-    pub(super) async fn until_stopped(&mut self, text: &Text, flags: &ServerFlags) -> Order {
+    pub(super) async fn until_stopped(
+        &mut self,
+        signals: &mut Signals,
+        mut meanwhile: Meanwhile,
+        text: &Text,
+        flags: &ServerFlags,
+    ) -> Order {
         let mut look = tokio::time::interval(limits::RELOAD_INTERVAL);
         loop {
-            tokio::select! {
-                now = look.tick() => {
-                    log_due(&self.timed, Some(now.into_std()));
-                    self.admin.retry().await;
-                    self.look(text, flags).await;
-                }
-                Some(()) = self.waiting.arrived() => {
-                    let change = self.watched.as_mut().and_then(|watched| watched.look(text));
-                    self.reload_state.reread = change == Some(Change::Corefile);
-                    self.try_reload(text, flags).await;
-                }
-                order = self.signals.next() => match order {
-                    Order::Reload => {
-                        // The next look must not report the same mistake again.
-                        self.watched.as_mut().map(|watched| watched.look(text));
-                        self.reload_state.reread = true;
-                        self.try_reload(text, flags).await;
+            let task = if meanwhile == Meanwhile::Reload {
+                Task::Reload
+            } else {
+                tokio::select! {
+                    now = look.tick() => Task::Look(now.into_std()),
+                    Some(()) = self.waiting.arrived() => Task::Arrived,
+                    order = signals.next() => match order {
+                        Order::Reload => Task::Reload,
+                        order => return order,
                     }
-                    order => return order,
                 }
+            };
+            // A reload waits for host names and for programs. No signal waits for the reload.
+            match signals.during(self.run(task, text, flags)).await {
+                Ok(((), order)) => meanwhile = order,
+                Err(order) => return order,
+            }
+        }
+    }
+
+    async fn run(&mut self, task: Task, text: &Text, flags: &ServerFlags) {
+        match task {
+            Task::Look(now) => {
+                log_due(&self.timed, Some(now));
+                self.admin.retry().await;
+                self.look(text, flags).await;
+            }
+            Task::Arrived => {
+                let change = self.watched.as_mut().and_then(|watched| watched.look(text));
+                self.reload_state.reread = change == Some(Change::Corefile);
+                self.try_reload(text, flags).await;
+            }
+            Task::Reload => {
+                // The next look must not report the same mistake again.
+                self.watched.as_mut().map(|watched| watched.look(text));
+                self.reload_state.reread = true;
+                self.try_reload(text, flags).await;
             }
         }
     }
@@ -122,6 +156,7 @@ impl Process {
         tracing::info!("Reloading");
         if let Err(error) = self.reload(text, flags).await {
             FAILURES.with(&self.metrics, []).inc();
+            self.sources.keep(&self.needed).await;
             self.waiting.again(limits::AWAITED_PAUSE);
             let reason = error
                 .downcast_ref::<Mistakes>()
@@ -129,7 +164,8 @@ impl Process {
             tracing::error!(plugin = "reload", "Corefile changed but reload failed: {reason}");
             // A file that cannot be read has no hash: the last one stays.
             if let Ok(rejected) = text.again() {
-                self.hashes.read(&self.metrics, &watch::hash(&rejected), Validity::Rejected);
+                let hash = watch::sha512(&config::print(&rejected));
+                self.hashes.read(&self.metrics, &hash, Validity::Rejected);
             }
             return;
         }
@@ -144,21 +180,23 @@ impl Process {
     /// missing. Then each is logged, and the new server stays in use without it.
     async fn reload(&mut self, text: &Text, flags: &ServerFlags) -> anyhow::Result<()> {
         let text = text.again()?;
+        let printed = config::print(&text);
         let configuration = config::check(&text, flags.port)?;
         configuration.warnings().for_each(|warning| tracing::warn!("{warning}"));
         let needed = compose::sources(&configuration);
         // Read before the slow steps, so that a change during them causes the next reload.
-        let watched = Watched::new(&text, &configuration);
-        let hash = watch::hash(&text);
+        let hash = watch::sha512(&printed);
+        let watched = Watched::new(printed, &configuration);
         let commands = Commands::of(&configuration);
         self.sources.start(&needed).await?;
-        let Built { assembled: built, mut listen_configs } = compose::compose(
+        let Built { assembled: built, mut listen_configs, awaited } = compose::compose(
             configuration,
             &self.metrics,
             &self.sources.stores(),
             &self.reload_state,
             self.cookies,
-        )?;
+        )
+        .await?;
         listen_config::add_compat(&mut listen_configs, &flags.compat_listener)?;
         self.listeners.open(&listen_configs)?;
         built.count_enabled(&self.metrics);
@@ -168,7 +206,6 @@ impl Process {
             pages,
             readiness,
             warnings,
-            awaited,
             timed,
             reload_state,
             secondaries,
@@ -186,7 +223,8 @@ impl Process {
         for missing in self.listeners.serve(&self.dispatcher, &listen_configs) {
             tracing::error!(plugin = "reload", "{missing:#}; the new Corefile is used without it");
         }
-        self.sources.keep(&needed).await;
+        self.needed = needed;
+        self.sources.keep(&self.needed).await;
         (self.readiness, self.lameduck, self.reload_state) =
             (readiness, built.lameduck, reload_state);
         self.watched = watched.only(built.watch_corefile, built.watch_files);

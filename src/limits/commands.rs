@@ -5,6 +5,9 @@ use std::{ops::RangeInclusive, time::Duration};
 /// Pods of the DNS server that `explain --probe` queries through the API server. Each connection
 /// goes through a kubelet.
 pub const EXPLAIN_DNS_PODS: usize = 10;
+/// Octets of all objects that `explain` reads. A namespace of 10,000 Pods and the objects of 5,000
+/// nodes have about 200 MiB.
+pub const EXPLAIN_OCTETS: usize = 512 << 20;
 /// How long `explain` and `query` wait for a server. A server that works answers in milliseconds.
 pub const EXPLAIN_ASK_TIME: Duration = Duration::from_secs(2);
 /// How many connections `explain --probe` tries to the endpoints of a Service, and to its node

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use http::Request as HttpRequest;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::{
@@ -15,7 +14,7 @@ use crate::{
     },
     limits,
     source::{
-        api::ClusterConfig,
+        api::{ClusterConfig, ReadError, read as read_text},
         kind::{
             self, CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, DEPLOYMENT, ENDPOINT_SLICE,
             INGRESS, INGRESS_CLASS, KindDescriptor, NAMESPACE, NODE, POD, SERVICE,
@@ -115,12 +114,10 @@ pub(super) async fn proxy_log(
         objects::namespace(pod),
         objects::name(pod)
     );
-    let request = HttpRequest::get(uri).body(Vec::new()).ok()?;
     let client = cluster.client().await.ok()?;
-    match tokio::time::timeout(limits::EXPLAIN_ASK_TIME, client.request_text(request)).await.ok()? {
+    match read_text(&client, &uri, limits::EXPLAIN_ASK_TIME).await {
         Ok(text) => Some(text),
-        Err(kube::Error::Api(status)) if status.code == 403 => {
-            let why = status.message.clone();
+        Err(ReadError::Status { code: 403, message: why }) => {
             unread.push(Unread {
                 resource: "pods/log".to_owned(),
                 verb: "get",

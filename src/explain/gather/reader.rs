@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use http::Request as HttpRequest;
 use kube::Client;
 use serde_json::Value;
 
@@ -11,7 +10,7 @@ use crate::{
     limits,
     model::{self, Change, Kind, Object},
     source::{
-        api::{ClusterConfig, Page},
+        api::{self, ClusterConfig, Page, ReadError},
         kind::{
             ApiObject, ENDPOINT_SLICE, KindDescriptor, NAMESPACE, POD, SECRET, SERVICE, Version,
         },
@@ -27,6 +26,8 @@ pub(super) struct Reader {
     pub(super) objects: Objects,
     pub(super) changes: Vec<Change>,
     pub(super) unread: Vec<Unread>,
+    /// How many octets of objects the server has sent.
+    octets: usize,
     pub(super) complaints: Vec<String>,
     /// How many objects there are of kinds that are not read.
     pub(super) kinds: BTreeMap<(String, String), usize>,
@@ -53,6 +54,7 @@ impl Reader {
             objects: Objects::default(),
             changes: Vec::new(),
             unread: Vec::new(),
+            octets: 0,
             complaints: Vec::new(),
             kinds: BTreeMap::new(),
             listed: BTreeMap::new(),
@@ -174,10 +176,9 @@ impl Reader {
 
     /// The items of a list that is not needed for the verdict; none if it cannot be read.
     pub(super) async fn peek(&self, uri: &str) -> Vec<Value> {
-        let Ok(request) = HttpRequest::get(uri).body(Vec::new()) else { return Vec::new() };
-        let reply =
-            tokio::time::timeout(limits::API_PAGE_TIME, self.client.request::<Value>(request));
-        let Ok(Ok(mut page)) = reply.await else { return Vec::new() };
+        let text = api::read(&self.client, uri, limits::API_PAGE_TIME).await;
+        let page = text.ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
+        let Some(mut page) = page else { return Vec::new() };
         let items = page.get_mut("items").and_then(Value::as_array_mut);
         items.map(std::mem::take).unwrap_or_default()
     }
@@ -187,25 +188,34 @@ impl Reader {
     /// # Errors
     /// If the server does not answer, or does not know the account.
     pub(super) async fn items(&mut self, path: &str) -> anyhow::Result<Result<Vec<Value>, String>> {
-        let request = HttpRequest::get(path).body(Vec::new())?;
-        let reply = self.client.request::<Value>(request);
-        match tokio::time::timeout(limits::API_PAGE_TIME, reply).await {
-            Ok(Ok(mut page)) => {
-                let items = page.get_mut("items").and_then(Value::as_array_mut);
-                Ok(items.map(std::mem::take).ok_or_else(|| "the reply is not a list".to_owned()))
+        let text = match api::read(&self.client, path, limits::API_PAGE_TIME).await {
+            Ok(text) => text,
+            Err(error) => return self.refusal(error).map(|(why, _)| Err(why)),
+        };
+        let mut page: Value = serde_json::from_str(&text).unwrap_or_default();
+        let items = page.get_mut("items").and_then(Value::as_array_mut);
+        Ok(items.map(std::mem::take).ok_or_else(|| "the reply is not a list".to_owned()))
+    }
+
+    /// Why the server refuses a request, and the status code if it sent one.
+    ///
+    /// # Errors
+    /// If the server does not answer, or does not know the account.
+    fn refusal(&self, error: ReadError) -> anyhow::Result<(String, Option<u16>)> {
+        let server = &self.server;
+        match error {
+            ReadError::Status { code: 401, message } => {
+                anyhow::bail!("the API server does not know this account: {message}")
             }
-            Ok(Err(kube::Error::Api(status))) if status.code == 401 => {
-                anyhow::bail!("the API server does not know this account: {}", status.message)
+            ReadError::Status { code, message } => Ok((message, Some(code))),
+            ReadError::Unreachable(cause) => {
+                anyhow::bail!("the API server {server} cannot be reached: {cause}")
             }
-            Ok(Err(kube::Error::Api(status))) => Ok(Err(status.message.clone())),
-            Ok(Err(error)) => {
-                anyhow::bail!("the API server {} cannot be reached: {}", self.server, cause(&error))
-            }
-            Err(_) => anyhow::bail!(
-                "the API server {} does not answer within {} s",
-                self.server,
-                limits::API_PAGE_TIME.as_secs()
+            ReadError::Silent(time) => anyhow::bail!(
+                "the API server {server} does not answer within {} s",
+                time.as_secs()
             ),
+            ReadError::TooLarge => Ok((error.to_string(), None)),
         }
     }
 
@@ -218,27 +228,21 @@ impl Reader {
         namespace: &str,
         uri: &str,
     ) -> anyhow::Result<Fetched> {
-        let request = HttpRequest::get(uri).body(Vec::new())?;
-        let reply =
-            tokio::time::timeout(limits::API_PAGE_TIME, self.client.request_text(request)).await;
-        let (why, forbidden) = match reply {
-            Ok(Ok(text)) => return Ok(Fetched::Found(text)),
-            Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
-                return Ok(Fetched::NotFound);
+        let (why, code) = match api::read(&self.client, uri, limits::API_PAGE_TIME).await {
+            Ok(text) if self.octets + text.len() <= limits::EXPLAIN_OCTETS => {
+                self.octets += text.len();
+                return Ok(Fetched::Found(text));
             }
-            Ok(Err(kube::Error::Api(status))) if status.code == 401 => {
-                anyhow::bail!("the API server does not know this account: {}", status.message)
+            Ok(_) => {
+                let most = limits::EXPLAIN_OCTETS >> 20;
+                (format!("the API server sends more than {most} MiB in total"), None)
             }
-            Ok(Err(kube::Error::Api(status))) => (status.message.clone(), status.code == 403),
-            Ok(Err(error)) => {
-                anyhow::bail!("the API server {} cannot be reached: {}", self.server, cause(&error))
-            }
-            Err(_) => anyhow::bail!(
-                "the API server {} does not answer within {} s",
-                self.server,
-                limits::API_PAGE_TIME.as_secs()
-            ),
+            Err(error) => self.refusal(error)?,
         };
+        if code == Some(404) {
+            return Ok(Fetched::NotFound);
+        }
+        let forbidden = code == Some(403);
         self.lacks(Unread { forbidden, ..unread(kind, verb, namespace, why) });
         Ok(Fetched::Unreadable)
     }
@@ -311,15 +315,6 @@ enum Fetched {
     NotFound,
     /// It is among [`Reader::unread`].
     Unreadable,
-}
-
-/// The reason at the end of the chain of errors, such as `Connection refused`.
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut last = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    last.to_string()
 }
 
 /// An entry of [`Reader::unread`] for a failure that is not a missing permission.

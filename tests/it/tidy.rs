@@ -101,7 +101,6 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
             "anyhow",
             "form_urlencoded",
             "hickory_proto",
-            "http",
             "if_addrs",
             "k8s_openapi",
             "kube",

@@ -235,7 +235,7 @@ fn compare_with_resolvers(names: usize) {
                 "{name:14} DO {dnssec:5} CoreDNS answers {answered} of {names}, ndots lacks records in {}",
                 lacking.len()
             );
-            assert!(answered * 100 >= names * 90, "{name}: CoreDNS answers only {answered}");
+            assert!(answered * 100 >= names * 94, "{name}: CoreDNS answers only {answered}");
             lost.extend(lacking.iter().map(|lack| format!("{name}, DO {dnssec}, {lack}")));
         }
     }

@@ -211,10 +211,9 @@ impl Reader {
             ReadError::Unreachable(cause) => {
                 anyhow::bail!("the API server {server} cannot be reached: {cause}")
             }
-            ReadError::Silent(time) => anyhow::bail!(
-                "the API server {server} does not answer within {} s",
-                time.as_secs()
-            ),
+            ReadError::Silent(time) => {
+                anyhow::bail!("the API server {server} does not answer within {} s", time.as_secs())
+            }
             ReadError::TooLarge => Ok((error.to_string(), None)),
         }
     }

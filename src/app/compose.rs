@@ -20,7 +20,10 @@ use crate::{
     plugin::{
         self, Awaited, Host, Need, ReadFile, ReloadState, ScopedAddress, Source, ZoneDirectory,
     },
-    server::{AssembleError, Assembled, BlockConfig, BuildContext, CheckedBlock, Listen, assemble},
+    server::{
+        AssembleError, Assembled, BlockConfig, BuildContext, CheckedBlock, Listen, Overlap,
+        assemble,
+    },
     wire::CookieSecret,
     zone::Store,
 };
@@ -172,16 +175,9 @@ pub(super) async fn compose(
     let mut assembled = assemble(&written, &context).map_err(|error| match error {
         AssembleError::Plugin { .. } => anyhow!(error),
         AssembleError::Overlap(overlap) => {
-            let span = spans[overlap.block]
-                .iter()
-                .rev()
-                .find(|(zone, _)| *zone == overlap.zone)
-                .map_or_else(Default::default, |(_, span)| *span);
-            let (scheme, port) = (overlap.listen.scheme.name(), overlap.listen.address.port());
-            configuration.mistake(
-                span,
-                format!("cannot serve {scheme}://{}:{port} - it is already defined", overlap.zone),
-            )
+            let mut keys = spans[overlap.block].iter().rev();
+            let span = keys.find(|(zone, _)| *zone == overlap.zone).map(|(_, span)| *span);
+            configuration.mistake(span.unwrap_or_default(), already_defined(&overlap))
         }
     })?;
     let read = octets.iter().filter_map(|(path, file)| Some((path.clone(), file.clone().ok()?)));
@@ -193,6 +189,11 @@ pub(super) async fn compose(
     };
     let awaited = std::mem::take(&mut assembled.outputs.awaited).into_iter().map(content).collect();
     Ok(Built { assembled, listen_configs: listen_configs.into_inner(), awaited })
+}
+
+fn already_defined(Overlap { listen, zone, .. }: &Overlap) -> String {
+    let (scheme, port) = (listen.scheme.name(), listen.address.port());
+    format!("cannot serve {scheme}://{zone}:{port} - it is already defined")
 }
 
 /// The name of this machine, or `localhost` where the system does not tell it.

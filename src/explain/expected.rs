@@ -210,8 +210,11 @@ pub(in crate::explain) enum HiddenBy {
     Labels,
 }
 
+/// Takes an option back.
+type TakeBack = fn(&mut Settings);
+
 /// How an option is taken back, and the option.
-const HIDING: [(fn(&mut Settings), HiddenBy); 6] = [
+const HIDING: [(TakeBack, HiddenBy); 6] = [
     (
         |it| {
             if it.pods == PodMode::Disabled {

@@ -45,8 +45,7 @@ impl<'r> Permissions<'r> {
         bindings: &'r [ClusterRoleBinding],
     ) -> Self {
         let bound_to = |is_meant: &dyn Fn(&Subject) -> bool| {
-            let is_bound =
-                |it: &&ClusterRoleBinding| it.subjects.iter().flatten().any(|it| is_meant(it));
+            let is_bound = |it: &&ClusterRoleBinding| it.subjects.iter().flatten().any(is_meant);
             let bound = bindings.iter().filter(is_bound);
             bound.map(|it| it.role_ref.name.as_str()).collect::<BTreeSet<&str>>()
         };

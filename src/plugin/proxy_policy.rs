@@ -88,9 +88,8 @@ impl ProxyReader {
 
     /// The client of a datagram from `peer`.
     pub fn of_datagram(&self, peer: SocketAddr, packet: &[u8], now: Instant) -> Beginning {
-        let (client, header) = match self.policy.beginning(peer, packet) {
-            (Beginning::Client(client), header) => (client, header),
-            _ => return Beginning::Rejected,
+        let (Beginning::Client(client), header) = self.policy.beginning(peer, packet) else {
+            return Beginning::Rejected;
         };
         if header
             .as_ref()

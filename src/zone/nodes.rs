@@ -57,7 +57,7 @@ impl Nodes {
     pub(super) fn addresses(&self, types: &[NodeAddressType]) -> Arc<[IpAddr]> {
         self.of_all.collect(self.changes(), types, || {
             let by_name = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
-            spread(by_name.values().filter_map(ready).collect(), types)
+            spread(&by_name.values().filter_map(ready).collect::<Vec<_>>(), types)
         })
     }
 
@@ -73,7 +73,7 @@ impl Nodes {
             let names = names();
             let by_name = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
             let nodes = names.into_iter().filter_map(|name| by_name.get(name));
-            spread(nodes.filter_map(ready).collect(), types)
+            spread(&nodes.filter_map(ready).collect::<Vec<_>>(), types)
         })
     }
 
@@ -116,7 +116,7 @@ fn ready(object: &Arc<Object>) -> Option<&Node> {
 
 /// The addresses of the Nodes. If there are more Nodes than an answer has room for, only those of
 /// every nth one.
-fn spread(nodes: Vec<&Node>, types: &[NodeAddressType]) -> Vec<IpAddr> {
+fn spread(nodes: &[&Node], types: &[NodeAddressType]) -> Vec<IpAddr> {
     let step = nodes.len().div_ceil(limits::OUTSIDE_NODES).max(1);
     nodes.iter().step_by(step).flat_map(|node| preferred(&node.addresses, types)).collect()
 }

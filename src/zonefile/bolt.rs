@@ -76,12 +76,17 @@ pub struct FileWrite {
     pub octets: Vec<u8>,
 }
 
+/// The pages that every file uses.
+fn meta_pages() -> Vec<Range<u64>> {
+    std::iter::once(0..META_PAGES).collect()
+}
+
 impl Stored {
     /// # Errors
     /// See [`DatabaseError`].
     pub(super) fn read(file: &[u8]) -> Result<(Self, Layout), DatabaseError> {
         let meta = Meta::newest(file).ok_or(DatabaseError::Damaged)?;
-        let mut tree = Tree { file, page: meta.page, used: vec![0..META_PAGES] };
+        let mut tree = Tree { file, page: meta.page, used: meta_pages() };
         let root = tree.entries(meta.root, DEPTH).ok_or(DatabaseError::Damaged)?;
         let bucket = value(&root, BUCKET)?;
         let entries = tree.bucket(bucket).ok_or(DatabaseError::Damaged)?;
@@ -100,7 +105,7 @@ impl Stored {
             page: NEW_PAGE,
             version: 0,
             root: META_PAGES,
-            used: vec![0..META_PAGES],
+            used: meta_pages(),
             end: META_PAGES,
         };
         let (writes, layout) = self.replace(&empty);

@@ -69,6 +69,7 @@ impl Generations {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "any time will do as the start")]
 mod tests {
     use std::time::Duration;
 

@@ -150,10 +150,6 @@ fn refused(code: u16) -> Reply {
 fn lists() -> Vec<Case> {
     let progress = || event("BOOKMARK", &scripted::bookmark("15", false));
     let huge = scripted::annotated("huge", 1 << 20);
-    // Each Service takes almost a kilobyte.
-    let many: Vec<String> = (0..MEMORY >> 9).map(|it| format!("web-{it}")).collect();
-    let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    let (many, more) = many.split_at(many.len() / 2);
     vec![
         ("a stream, then a watch from its bookmark", vec![whole()], "events, watch 20", "a b"),
         (
@@ -177,13 +173,8 @@ fn lists() -> Vec<Case> {
         (
             "a server that goes on with the events of a watch",
             vec![
-                events(&[a(), event("MODIFIED", &service("a", "12"))]).then_slowly(vec![
-                    event(
-                        "MODIFIED",
-                        &service("a", "13")
-                    );
-                    30
-                ]),
+                events(&[a(), event("MODIFIED", &service("a", "12"))])
+                    .then_slowly(&event("MODIFIED", &service("a", "13")), 30),
                 page(&["b"], "7"),
             ],
             "events, page, watch 7",
@@ -199,6 +190,22 @@ fn lists() -> Vec<Case> {
             "b",
         ),
         (
+            "a large object",
+            vec![events(&[event("ADDED", &huge), end()])],
+            "events, watch 20",
+            "huge",
+        ),
+    ]
+}
+
+/// Lists of several pages.
+fn pages() -> Vec<Case> {
+    // Each Service takes almost a kilobyte.
+    let many: Vec<String> = (0..MEMORY >> 9).map(|it| format!("web-{it}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let (many, more) = many.split_at(many.len() / 2);
+    vec![
+        (
             "a page that begins too late",
             vec![
                 refused(422),
@@ -208,12 +215,6 @@ fn lists() -> Vec<Case> {
             ],
             "events, page, page, page, watch 7",
             "b",
-        ),
-        (
-            "a large object",
-            vec![events(&[event("ADDED", &huge), end()])],
-            "events, watch 20",
-            "huge",
         ),
         (
             "a list of two pages",
@@ -386,7 +387,7 @@ fn losses() -> Vec<Case> {
 async fn each_reply_leads_to_the_request_that_helps() {
     let mut running = JoinSet::new();
     for (case, replies, requests, services) in
-        [lists(), servers_with_less(), failures(), losses()].into_iter().flatten()
+        [lists(), pages(), servers_with_less(), failures(), losses()].into_iter().flatten()
     {
         running.spawn(async move {
             let (asked, known) = follow(replies).await;
@@ -435,7 +436,7 @@ async fn a_server_without_resource_versions_is_not_watched() {
 async fn objects_that_were_left_out_are_listed_when_there_is_room() {
     let bookmark = || event("BOOKMARK", &scripted::bookmark("30", false));
     let progress = || events(&[bookmark()]);
-    let slow = progress().then_slowly(vec![bookmark(); 2]);
+    let slow = progress().then_slowly(&bookmark(), 2);
     let mut following =
         Following::start(vec![whole(), progress(), slow, events(&[a(), end()])]).await;
     following.access.memory.leave_out(Kind::Service);

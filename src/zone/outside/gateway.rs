@@ -326,7 +326,7 @@ impl Gateway {
     }
 
     /// The records of a claimed name, and those of the ports of Services with this name.
-    fn records_at(&self, name: Name, zone: &Name) -> Sets {
+    fn records_at(&self, name: &Name, zone: &Name) -> Sets {
         let claims = self.claims(name.wire(), zone.wire());
         let mut names: BTreeSet<Name> = claims.iter().map(|_| name.clone()).collect();
         for claim in &claims {
@@ -334,7 +334,7 @@ impl Gateway {
                 && let Some(entry) = self.store.service(key)
                 && let Some(service) = &entry.service
             {
-                let ports = transfer::port_names(&name, service);
+                let ports = transfer::port_names(name, service);
                 // A name with a claim of its own has records of its own.
                 names
                     .extend(ports.filter(|name| self.hosts.at(&Path::new(name.wire())).is_empty()));
@@ -419,7 +419,7 @@ impl View for Gateway {
         let is_claimed = |name: &Name| !view.claims(name.wire(), zone.wire()).is_empty();
         let top = transfer::top(&view, question, is_claimed);
         let (names, zone) = (view.claimed_names(zone), zone.clone());
-        let below = names.into_iter().flat_map(move |name| view.records_at(name, &zone));
+        let below = names.into_iter().flat_map(move |name| view.records_at(&name, &zone));
         Some(Ok(Transfer { soa, serial, records: Box::new(top.into_iter().chain(below)) }))
     }
 

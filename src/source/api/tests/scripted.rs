@@ -39,9 +39,9 @@ impl Reply {
         Self { retry_after: Some(seconds), ..self }
     }
 
-    /// Sends more events, with a pause of half a second before each.
-    pub(super) fn then_slowly(self, events: Vec<Vec<u8>>) -> Self {
-        Self { slow: events.iter().map(|event| framed(event)).collect(), ..self }
+    /// Sends this event so many times more, with a pause of half a second before each.
+    pub(super) fn then_slowly(self, event: &[u8], times: usize) -> Self {
+        Self { slow: vec![framed(event); times], ..self }
     }
 
     async fn send(&self, stream: &mut TcpStream) -> std::io::Result<()> {

@@ -112,8 +112,7 @@ pub(super) async fn compose(
 ) -> anyhow::Result<Built> {
     let interfaces = if_addrs::get_if_addrs().context("cannot read this machine's addresses")?;
     let mut written = Vec::new();
-    let (mut files, mut modified) = (HashMap::new(), HashMap::new());
-    let mut octets = HashMap::new();
+    let (mut files, mut modified, mut octets) = (HashMap::new(), HashMap::new(), HashMap::new());
     let mut listen_configs = ListenConfigs::default();
     for block in &configuration.blocks {
         read_files(block, &mut files, &mut modified);
@@ -153,8 +152,8 @@ pub(super) async fn compose(
     let (written, spans): (Vec<_>, Vec<_>) = written.into_iter().unzip();
     let own_addresses = &own_addresses(&interfaces);
     let interfaces = &indexed(&interfaces);
-    let (files, modified, hosts, cookies) = (&files, &modified, &names, Some(cookies));
-    let octets = &octets;
+    let (files, modified, octets) = (&files, &modified, &octets);
+    let (hosts, cookies) = (&names, Some(cookies));
     let context = BuildContext {
         metrics,
         stores,

@@ -72,9 +72,7 @@ fn write(config: &Path, at: SocketAddr, consumers: &[SocketAddr], members: &[&st
         home = home.display(),
     );
     for member in members {
-        let zone = format!(
-            "$TTL 60\n@ SOA ns hostmaster 1 60 60 600 60\n@ NS ns\nns A 192.0.2.53\nwww A 192.0.2.1\n"
-        );
+        let zone = "$TTL 60\n@ SOA ns hostmaster 1 60 60 600 60\n@ NS ns\nns A 192.0.2.53\nwww A 192.0.2.1\n";
         fs::write(home.join(format!("{member}.zone")), zone).unwrap();
         text += &format!(
             "  - domain: {member}\n    catalog-role: member\n    catalog-zone: catalog.example\n{common}"

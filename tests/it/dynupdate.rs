@@ -193,7 +193,7 @@ fn a_database_goes_from_ndots_to_coredns_and_back() {
         let known = |line: &String| dig(server, "example.org AXFR").contains(line);
         assert!(expected.iter().all(known), "{host}: {expected:?}");
         // The values are long enough that the bucket leaves the first page.
-        let text = "x".repeat(if host % 2 == 0 { 200 } else { 20 });
+        let text = "x".repeat(if host.is_multiple_of(2) { 200 } else { 20 });
         for part in 0..9 {
             let line = format!("update add h{host}.example.org 60 TXT {part}{text}");
             assert_eq!(update(server, "all", &[], &line), "ok");
@@ -214,7 +214,7 @@ fn a_database_goes_from_ndots_to_coredns_and_back() {
         (Box::new(program) as Box<dyn std::any::Any>, address)
     };
     for host in 0..6 {
-        if host % 2 == 0 { round(&ours, host) } else { round(&theirs, host) }
+        if host.is_multiple_of(2) { round(&ours, host) } else { round(&theirs, host) }
     }
     round(&theirs, 6);
     round(&theirs, 7);

@@ -112,7 +112,7 @@ fn each_check_speaks_in_a_case_and_is_silent_in_another() {
         match counts.get(id.as_str()) {
             None => wrong.push(format!("no case has a finding of {id}")),
             Some(count) if *count == reports.len() => {
-                wrong.push(format!("every case has a finding of {id}"))
+                wrong.push(format!("every case has a finding of {id}"));
             }
             Some(_) => {}
         }

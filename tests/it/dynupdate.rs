@@ -213,7 +213,7 @@ fn a_database_goes_from_ndots_to_coredns_and_back() {
         let address = program.address;
         (Box::new(program) as Box<dyn std::any::Any>, address)
     };
-    for host in 0..6 {
+    for host in 0..6u8 {
         if host.is_multiple_of(2) { round(&ours, host) } else { round(&theirs, host) }
     }
     round(&theirs, 6);

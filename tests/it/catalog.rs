@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::support::{
-    Ndots, coredns::CoreDns, free_address, lab::until, requirements::require_programs,
+    Ndots, coredns::CoreDns, free_address, lab::until, program, requirements::require_programs,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -113,7 +113,7 @@ fn the_zones_of_a_catalog_come_and_go_as_in_coredns() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("Corefile");
     fs::write(&file, corefile(ours_at.port(), knot.at, "catalog")).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+    let mut command = Command::new(program());
     command.arg("-conf").arg(&file);
     let ours = Ndots::with_banner(command, &[]);
     let _theirs = CoreDns::start_at(theirs_at, &corefile(theirs_at.port(), knot.at, "catalog"));

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::support::{
-    Ndots, coredns::CoreDns, lab::until, requirements::require_programs, serving::Serving,
+    Ndots, coredns::CoreDns, lab::until, program, requirements::require_programs, serving::Serving,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -234,7 +234,7 @@ fn a_database_is_of_one_process_and_one_zone() {
     let start = |text: String| {
         let file = directory.path().join("Corefile");
         fs::write(&file, text).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+        let mut command = Command::new(program());
         let output = command.arg("-conf").arg(file).output().unwrap();
         assert!(!output.status.success());
         String::from_utf8(output.stderr).unwrap()
@@ -261,7 +261,7 @@ fn updates_outlive_a_reload_and_reach_secondary_servers() {
     let text = corefile(primary_at.port(), directory.path(), "")
         .replace("  to *\n", &format!("  to * {secondary_at}\n"));
     fs::write(&file, &text).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ndots"));
+    let mut command = Command::new(program());
     command.arg("-conf").arg(&file);
     let primary = Ndots::with_banner(command, &[]);
     let _secondary = Serving::start(|port| {

@@ -28,6 +28,8 @@ use ndots::{
 /// quadratic one as about 16. The bounds leave room for a busy machine.
 const CONSTANT: f64 = 2.5;
 const LINEAR: f64 = 8.0;
+/// The ports of every slice are read, but no endpoint. Reading the endpoints, too, costs 4.6.
+const SLICES: f64 = 3.7;
 
 /// Costs that grow more than they should.
 #[derive(Default)]
@@ -297,15 +299,15 @@ fn slices(size: usize) -> impl Iterator<Item = Object> {
 #[test]
 fn a_query_for_one_endpoint_does_not_read_all() {
     let mut faults = Faults::default();
-    for (text, qtype, expected) in [
-        ("web-1234.web.ns.svc.cluster.local", Type::A, "records"),
-        ("10-0-4-210.web.ns.svc.cluster.local", Type::A, "no name"),
-        ("nowhere.pin._zone.web.ns.svc.cluster.local", Type::A, "no data"),
-        ("210.4.0.10.in-addr.arpa", Type::PTR, "records"),
-        ("_other._tcp.web.ns.svc.cluster.local", Type::SRV, "no name"),
-        ("web.ns.svc.cluster.local", Type::HTTPS, "no data"),
+    for (text, qtype, expected, bound) in [
+        ("web-1234.web.ns.svc.cluster.local", Type::A, "records", CONSTANT),
+        ("10-0-4-210.web.ns.svc.cluster.local", Type::A, "no name", CONSTANT),
+        ("nowhere.pin._zone.web.ns.svc.cluster.local", Type::A, "no data", CONSTANT),
+        ("210.4.0.10.in-addr.arpa", Type::PTR, "records", CONSTANT),
+        ("_other._tcp.web.ns.svc.cluster.local", Type::SRV, "no name", SLICES),
+        ("web.ns.svc.cluster.local", Type::HTTPS, "no data", CONSTANT),
     ] {
-        faults.check(text, CONSTANT, 2000, |size| {
+        faults.check(text, bound, 2000, |size| {
             query(headless(slices(size)).zone(), text, qtype, expected)
         });
     }

@@ -79,7 +79,7 @@ impl<'m> Fields<'m> {
                 Value::Octets(self.take(length)?)
             }
             5 => self.take(4).map(|_| Value::Fixed)?,
-            // Groups, which nobody sends any more, and two numbers without a meaning.
+            // Groups, which are obsolete, and two numbers that the format does not define.
             _ => return Err(Malformed("a field has an unknown wire type")),
         };
         Ok((number, value))

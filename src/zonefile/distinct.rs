@@ -49,7 +49,7 @@ impl DistinctRdatas {
         }
     }
 
-    /// False if there is no such record.
+    /// Returns false if the record was not found.
     pub(super) fn remove(&mut self, rdata: &[u8]) -> bool {
         match self {
             Few(all) => {

@@ -80,8 +80,8 @@ struct Ask<'a> {
     query: &'a Query,
 }
 
-/// Sends a query of a client on an open connection. The query is sent on a new connection if there
-/// is no open one, or if the open one fails or gives no reply within [`limits::MAX_HEDGE_DELAY`].
+/// Sends a query of a client on an open connection. It uses a new connection if none is open, or if
+/// the open one fails or gives no reply within [`limits::MAX_HEDGE_DELAY`].
 pub(super) async fn ask(
     shared: &Arc<Shared>,
     group: &Group,

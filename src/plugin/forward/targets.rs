@@ -144,8 +144,8 @@ fn encrypted(scheme: Scheme, text: &str) -> Option<ForwardTarget> {
     Some(ForwardTarget { scheme, host, server_name })
 }
 
-/// Reads `NAME` or `NAME:PORT`. A text whose last label is a number is no host name, but a mistyped
-/// address.
+/// Reads `NAME` or `NAME:PORT`. If the last label is a number, the text is taken for a mistyped
+/// address, and the result is `None`.
 fn host_name(text: &str, default: u16) -> Option<TargetHost> {
     let (name, port) = match text.rsplit_once(':') {
         Some((name, port)) => (name, port.parse().ok()?),

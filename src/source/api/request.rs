@@ -38,8 +38,8 @@ static LIMITER: HistogramFamily<2> = Family::histogram(
 pub(super) struct Turn<'c>(Option<SemaphorePermit<'c>>);
 
 impl Cluster {
-    /// Waits until a request may be sent. This wait is no part of the time that the server may
-    /// take, so it must not be within a timeout: a request that gave up would have used its turn.
+    /// Waits until a request may be sent. Do not put this wait inside a timeout: it does not count
+    /// as time that the server takes, and a request that gave up would have used its turn.
     pub(super) async fn turn(&self) -> Turn<'_> {
         let waiting_since = Instant::now();
         let permit = self.access.admission.admit().await;

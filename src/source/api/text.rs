@@ -14,7 +14,7 @@ use super::{
     protocol::{Incomplete, complete, read_status},
 };
 
-/// Why there is no text.
+/// Why a reply could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The server replied with an error.

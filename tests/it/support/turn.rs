@@ -72,9 +72,9 @@ impl Drop for Changing {
     }
 }
 
-/// Waits until only tests of `owner` have a turn, and takes one. If there is no value of `owner`, it
-/// drops that of another module and returns `Changing`. It holds no lock while it drops the value,
-/// because `watch` must see if that takes too long.
+/// Waits until only tests of `owner` have a turn, and takes one. If the shared value is that of
+/// another module, it drops the value and returns `Changing`. It holds no lock meanwhile, because
+/// `watch` must see if that takes too long.
 fn take(owner: &str) -> (Held, Option<Changing>) {
     static WATCH: Once = Once::new();
     let mut state = CHANGED
